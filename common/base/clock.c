@@ -1,0 +1,27 @@
+#include "common/base/clock.h"
+
+#include <time.h>
+
+static double seconds(clockid_t id)
+{
+    struct timespec now;
+    clock_gettime(id, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double tr_clock_seconds(void)
+{
+    return seconds(CLOCK_MONOTONIC);
+}
+
+int64_t tr_clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+double tr_clock_wall(void)
+{
+    return seconds(CLOCK_REALTIME);
+}

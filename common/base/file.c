@@ -1,0 +1,137 @@
+#include "common/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+tr_status tr_file_read(char **text, size_t *length, const char *path, size_t limit, tr_error_t *err)
+{
+    *text = NULL;
+    *length = 0;
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
+    }
+    struct stat info;
+    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode)) {
+        fclose(file);
+        return tr_fail(err, TR_ERR_IO, "cannot read '%s': not a regular file", path);
+    }
+    if ((size_t)info.st_size > limit) {
+        fclose(file);
+        return tr_fail(err, TR_ERR_FORMAT, "'%s' has %lld bytes; at most %zu are read", path,
+                       (long long)info.st_size, limit);
+    }
+    char *data = tr_alloc((size_t)info.st_size + 1);
+    size_t count = fread(data, 1, (size_t)info.st_size, file);
+    int failed = ferror(file);
+    fclose(file);
+    if (failed || count != (size_t)info.st_size) {
+        free(data);
+        return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end", path);
+    }
+    data[count] = '\0';
+    *text = data;
+    *length = count;
+    return TR_OK;
+}
+
+static tr_status write_all(int descriptor, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(descriptor, data, length);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written < 0) {
+            return TR_ERR_IO;
+        }
+        data += written;
+        length -= (size_t)written;
+    }
+    return TR_OK;
+}
+
+tr_status tr_directory_sync(const char *path, tr_error_t *err)
+{
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0 || fsync(descriptor) != 0) {
+        int code = errno;
+        if (descriptor >= 0) {
+            close(descriptor);
+        }
+        return tr_fail(err, TR_ERR_IO, "cannot sync directory '%s': %s", path, strerror(code));
+    }
+    close(descriptor);
+    return TR_OK;
+}
+
+tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err)
+{
+    char *temporary = tr_format("%s.tmp", path);
+    tr_status status = TR_OK;
+    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (descriptor < 0) {
+        status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
+        free(temporary);
+        return status;
+    }
+    if (write_all(descriptor, data, length) != TR_OK || fsync(descriptor) != 0) {
+        status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
+    }
+    close(descriptor);
+    if (status == TR_OK && rename(temporary, path) != 0) {
+        status = tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", temporary, path, strerror(errno));
+    }
+    if (status != TR_OK) {
+        unlink(temporary);
+    }
+    free(temporary);
+    return status;
+}
+
+tr_status tr_directory_make(const char *path, tr_error_t *err)
+{
+    char *copy = tr_strdup(path);
+    tr_status status = TR_OK;
+    for (char *p = copy + 1;; p++) {
+        if (*p != '/' && *p != '\0') {
+            continue;
+        }
+        char end = *p;
+        *p = '\0';
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
+            status = tr_fail(err, TR_ERR_IO, "cannot make directory '%s': %s", copy, strerror(errno));
+            break;
+        }
+        *p = end;
+        if (end == '\0') {
+            break;
+        }
+    }
+    free(copy);
+    return status;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)kind, (void)where;
+    return remove(path);
+}
+
+tr_status tr_directory_remove(const char *path, tr_error_t *err)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0) {
+        return TR_OK;
+    }
+    if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot remove '%s': %s", path, strerror(errno));
+    }
+    return TR_OK;
+}

@@ -1,0 +1,24 @@
+/// Files: whole reads with a bound, and writes that are either all there or not there.
+#ifndef TR_BASE_FILE_H
+#define TR_BASE_FILE_H
+
+#include <stddef.h>
+
+#include "common/base/status.h"
+
+/// Reads a file of at most `limit` bytes. *text: owned by the caller (free), NUL terminated after *length bytes.
+tr_status tr_file_read(char **text, size_t *length, const char *path, size_t limit, tr_error_t *err);
+
+/// Writes path.tmp beside path, syncs it, renames it, syncs the directory: a reader sees the old file or the new.
+tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err);
+
+/// mkdir -p.
+tr_status tr_directory_make(const char *path, tr_error_t *err);
+
+/// rm -r; a path that does not exist is no error. Follows no links.
+tr_status tr_directory_remove(const char *path, tr_error_t *err);
+
+/// fsync of a directory, so that a rename in it survives a power cut.
+tr_status tr_directory_sync(const char *path, tr_error_t *err);
+
+#endif

@@ -1,0 +1,56 @@
+#include "common/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static char log_who[64] = "troupe";
+static tr_log_level_t log_lowest = TR_LOG_INFO;
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+void tr_log_init(const char *who, tr_log_level_t lowest)
+{
+    snprintf(log_who, sizeof log_who, "%s", who);
+    log_lowest = lowest;
+}
+
+_Bool tr_log_level_parse(tr_log_level_t *level, const char *name)
+{
+    for (int i = TR_LOG_DEBUG; i <= TR_LOG_ERROR; i++) {
+        if (strcmp(level_names[i], name) == 0) {
+            *level = (tr_log_level_t)i;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...)
+{
+    if (level < log_lowest) {
+        return;
+    }
+    struct timespec now;
+    struct tm utc;
+    char line[2048];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
+    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s %s ", now.tv_nsec / 1000000,
+                             level_names[level], log_who, subsystem);
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
+    va_end(arguments);
+    used += length < 0 ? 0 : (size_t)length;
+    if (used > sizeof line - 2) {
+        used = sizeof line - 2;
+    }
+    line[used++] = '\n';
+    // One write, so that lines of several processes on one file do not mix.
+    if (write(STDERR_FILENO, line, used) < 0) {
+        return; // nobody is left to tell
+    }
+}

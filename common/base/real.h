@@ -1,0 +1,19 @@
+/// Elementary functions in double precision from additions, multiplications and divisions only, so that their
+/// bits do not depend on the C library or the CPU. For tables and initial weights; kernels have float forms.
+/// Relative error below 1e-14 in the stated ranges.
+#ifndef TR_BASE_REAL_H
+#define TR_BASE_REAL_H
+
+/// e^x for |x| <= 700.
+double tr_real_exp(double x);
+
+/// Natural logarithm, x > 0 and normal.
+double tr_real_log(double x);
+
+/// x^y for x > 0.
+double tr_real_pow(double x, double y);
+
+/// Sine and cosine of x, |x| <= 1e7 (absolute error below 1e-9 at the end of the range, 1e-15 near 0).
+void tr_real_sincos(double *sine, double *cosine, double x);
+
+#endif

@@ -1,0 +1,66 @@
+#include "common/base/rng.h"
+
+#include <math.h>
+
+#include "common/base/real.h"
+
+void tr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
+{
+    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
+    uint32_t k0 = key[0], k1 = key[1];
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c0;
+        uint64_t p1 = (uint64_t)0xCD9E8D57u * c2;
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)p1;
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+}
+
+static void words(uint32_t out[4], uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c)
+{
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint32_t counter[4] = {c, b, a, (uint32_t)stream};
+    tr_philox(out, counter, key);
+}
+
+static float unit(uint32_t word)
+{
+    return (float)(word >> 8) * 0x1p-24f;
+}
+
+float tr_rng_uniform(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t out[4];
+    words(out, seed, stream, a, b, c);
+    return unit(out[0]);
+}
+
+float tr_rng_normal(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t out[4];
+    words(out, seed, stream, a, b, c);
+    double radius = sqrt(-2.0 * tr_real_log(1.0 - (double)unit(out[0])));
+    double sine, cosine;
+    tr_real_sincos(&sine, &cosine, 6.28318530717958647693 * (double)unit(out[1]));
+    return (float)(radius * cosine);
+}
+
+void tr_rng_permutation(uint32_t *order, size_t n, uint64_t seed, uint32_t a, uint32_t b)
+{
+    for (size_t i = 0; i < n; i++) {
+        order[i] = (uint32_t)i;
+    }
+    for (size_t i = n; i > 1; i--) {
+        uint32_t out[4];
+        words(out, seed, TR_RNG_SHUFFLE, a, b, (uint32_t)i);
+        size_t j = (size_t)(((uint64_t)out[0] * i) >> 32); // Lemire's multiply; bias below i / 2^32
+        uint32_t swap = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = swap;
+    }
+}

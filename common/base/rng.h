@@ -1,0 +1,28 @@
+/// Random numbers are addressed, not drawn: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
+/// easy as 1, 2, 3"). The same address gives the same number in every process, batch and order.
+#ifndef TR_BASE_RNG_H
+#define TR_BASE_RNG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// What a number is for; part of the address, so that two uses never share a stream.
+typedef enum tr_rng_stream {
+    TR_RNG_SAMPLE = 1,  ///< sampling a token: (prompt, sample, position)
+    TR_RNG_SHUFFLE = 2, ///< order of rows or sequences: (epoch or step, pass, index)
+    TR_RNG_INIT = 3     ///< fresh weights: (tensor, 0, element)
+} tr_rng_stream_t;
+
+/// Four 32-bit words for one counter under one key.
+void tr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
+
+/// A number in [0, 1), 24 random bits, at the address (seed, stream, a, b, c).
+float tr_rng_uniform(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c);
+
+/// A standard normal number (Box-Muller, 24-bit uniforms, our own log and cosine) at that address.
+float tr_rng_normal(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c);
+
+/// order: [n], written with a permutation of 0..n-1 (Fisher-Yates), the same for the same (seed, a, b).
+void tr_rng_permutation(uint32_t *order, size_t n, uint64_t seed, uint32_t a, uint32_t b);
+
+#endif

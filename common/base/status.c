@@ -1,0 +1,115 @@
+#include "common/base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    tr_status status;
+    const char *name;
+} names[] = {
+    {TR_OK, "ok"},
+    {TR_ERR_ARGUMENT, "argument"},
+    {TR_ERR_MEMORY, "memory"},
+    {TR_ERR_IO, "io"},
+    {TR_ERR_FORMAT, "format"},
+    {TR_ERR_UNSUPPORTED, "unsupported"},
+    {TR_ERR_PROTOCOL, "protocol"},
+    {TR_ERR_TIMEOUT, "timeout"},
+    {TR_ERR_PEER, "peer"},
+    {TR_ERR_NUMERIC, "numeric"},
+    {TR_ERR_VERSION, "version"},
+    {TR_ERR_INTERRUPTED, "interrupted"},
+};
+
+const char *tr_status_name(tr_status status)
+{
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (names[i].status == status) {
+            return names[i].name;
+        }
+    }
+    return "unknown";
+}
+
+int tr_status_exit_code(tr_status status)
+{
+    return status == TR_OK ? 0 : 10 - (int)status;
+}
+
+tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)
+{
+    if (err != NULL) {
+        va_list arguments;
+        va_start(arguments, format);
+        err->status = status;
+        vsnprintf(err->text, sizeof err->text, format, arguments);
+        va_end(arguments);
+    }
+    return status;
+}
+
+tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
+{
+    char text[sizeof err->text];
+    va_list arguments;
+    va_start(arguments, format);
+    int used = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (used >= 0 && (size_t)used < sizeof text) {
+        snprintf(text + used, sizeof text - (size_t)used, ": %s", err->text);
+    }
+    memcpy(err->text, text, sizeof text);
+    return err->status;
+}
+
+void tr_assert_failed(const char *condition, const char *file, int line, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s:%d: assertion failed: %s: ", file, line, condition);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    abort();
+}
+
+static void *checked(void *pointer, size_t bytes)
+{
+    if (pointer == NULL && bytes > 0) {
+        fprintf(stderr, "out of memory: %zu bytes could not be had\n", bytes);
+        abort();
+    }
+    return pointer;
+}
+
+void *tr_alloc(size_t bytes)
+{
+    return checked(malloc(bytes), bytes);
+}
+
+void *tr_calloc(size_t count, size_t size)
+{
+    return checked(calloc(count, size), count * size);
+}
+
+void *tr_realloc(void *pointer, size_t bytes)
+{
+    return checked(realloc(pointer, bytes), bytes);
+}
+
+char *tr_strdup(const char *text)
+{
+    return checked(strdup(text), strlen(text) + 1);
+}
+
+char *tr_format(const char *format, ...)
+{
+    va_list arguments;
+    char *text = NULL;
+    va_start(arguments, format);
+    int length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    return checked(length < 0 ? NULL : text, 1);
+}

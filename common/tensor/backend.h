@@ -1,0 +1,177 @@
+/// The operator table: what a device must be able to do. cpu/ fills it; cuda/ will fill the same one.
+///
+/// Rules of every operator (they are what makes a rollout's log-probability equal the trainer's bit for bit):
+///   - an output row depends on its own input row alone, never on how many rows there are, on threads or on tiles;
+///   - each element of a matrix product is one chain of fused multiply-adds over k = 0..K-1 ascending;
+///   - reductions (norms, softmax, attention) have one fixed shape that starts at index 0;
+///   - sums over tokens (weight gradients) are one chain in ascending token order that continues from the
+///     destination's content, so processing a batch in pieces gives the bits of processing it whole;
+///   - exp and log are our own, the same in every form.
+/// Operators are enqueued and return nothing; a failure sticks to the queue until queue_wait reports it. Shapes are
+/// the caller's duty (TR_ASSERT). Nothing above this table may assume host memory or that an operator has finished.
+/// Letters: T tokens (rows of a ragged batch), H hidden, N outputs, V vocabulary, Hq query heads, Hk key-value
+/// heads, D head dimension, S sequences, P page size (TR_PAGE tokens). All real tensors are f32, all indices i32.
+#ifndef TR_TENSOR_BACKEND_H
+#define TR_TENSOR_BACKEND_H
+
+#include <stdbool.h>
+
+#include "common/base/status.h"
+#include "common/tensor/tensor.h"
+
+enum { TR_PAGE = 16 }; ///< tokens in a page of the key-value cache, and keys in a block of the softmax
+
+typedef struct tr_backend tr_backend_t;
+typedef struct tr_queue tr_queue_t;
+
+/// Head geometry. A qkv row is [Hq*D queries | Hk*D keys | Hk*D values].
+typedef struct tr_heads {
+    size_t query;     ///< Hq, a multiple of key_value
+    size_t key_value; ///< Hk
+    size_t dim;       ///< D, even
+} tr_heads_t;
+
+/// A ragged batch: T tokens of S sequences, concatenated without padding, in the cache's pages.
+/// A sequence's tokens in the batch may be a later part of it (a chunk of a prompt, one decoded token):
+/// position tells where each stands, and the pages before hold the rest.
+typedef struct tr_ragged {
+    size_t tokens;         ///< T
+    size_t sequences;      ///< S
+    size_t max_pages;      ///< columns of pages
+    size_t longest;        ///< greatest position + 1: a host bound for scratch memory
+    tr_tensor_t starts;    ///< i32 [S + 1]: rows starts[s]..starts[s+1]-1 belong to sequence s, positions ascending
+    tr_tensor_t positions; ///< i32 [T]: position of the row's token in its sequence, from 0
+    tr_tensor_t pages;     ///< i32 [S, max_pages]: page of positions P*j..P*j+P-1 of sequence s; unused entries -1
+} tr_ragged_t;
+
+/// Key-value cache of one layer: pages of TR_PAGE tokens; layout is the backend's own.
+typedef struct tr_kv {
+    tr_tensor_t keys;   ///< f32 [pages, Hk * D * TR_PAGE]
+    tr_tensor_t values; ///< f32 [pages, Hk * TR_PAGE * D]
+} tr_kv_t;
+
+/// Which distribution tokens are drawn from. Temperature 0 means greedy.
+typedef struct tr_sampling {
+    float temperature; ///< logits are divided by it before anything else
+    int32_t top_k;     ///< 0: off
+    float top_p;       ///< 1: off; the smallest set of most likely tokens whose mass reaches it (ties: lower id first)
+} tr_sampling_t;
+
+/// A ragged list of token ids that truncation kept, one list a row; a NULL offsets buffer means the whole
+/// vocabulary. ids ascend within a row.
+typedef struct tr_kept {
+    tr_tensor_t offsets; ///< i32 [rows + 1]; buffer NULL: nothing was truncated in any row
+    tr_tensor_t ids;     ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
+} tr_kept_t;
+
+typedef struct tr_adamw {
+    float learning_rate;
+    float beta1;
+    float beta2;
+    float epsilon;
+    float weight_decay; ///< decoupled
+    float scale;        ///< multiplies the gradient first: clipping
+    uint64_t step;      ///< 1 for the first update; bias correction in double precision
+} tr_adamw_t;
+
+typedef struct tr_ops {
+    const char *name; ///< "cpu"
+
+    // Memory and queues. Buffers are 64-byte aligned and zeroed when new.
+    tr_status (*buffer_new)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes, tr_error_t *err);
+    void (*buffer_destroy)(tr_buffer_t **buffer);
+    size_t (*buffer_bytes)(const tr_buffer_t *buffer);
+    tr_status (*queue_new)(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
+    void (*queue_destroy)(tr_queue_t **queue);
+    tr_status (*queue_wait)(tr_queue_t *queue, tr_error_t *err);
+
+    /// Host to device; source may be reused on return. Device to host; destination is valid after queue_wait.
+    void (*write)(tr_queue_t *queue, tr_tensor_t destination, const void *source);
+    void (*read)(tr_queue_t *queue, void *destination, tr_tensor_t source);
+    void (*copy)(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
+    void (*zero)(tr_queue_t *queue, tr_tensor_t destination);
+
+    // Matrix products. weight: [N, K] as Hugging Face stores it. packed: an f32 tensor of packed_count elements.
+    // transposed = false serves y = x W^T (chain over K); true serves dx = dy W (chain over N).
+    size_t (*packed_count)(size_t n, size_t k, bool transposed);
+    void (*pack)(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight, bool transposed);
+    /// y: [T, n_out], x: [T, chain]. y = product, or y = y + product (one addition at the end) when accumulate.
+    void (*matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed, bool accumulate);
+    /// dw: [N, K] += dy^T x; dy: [T, N], x: [T, K]. One chain over tokens that starts at dw's content.
+    void (*matmul_weight_gradient)(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x);
+
+    // Layers. The gradients of inputs are written (not added) unless said; those of weights continue their chain.
+    /// y: [T, H] = table[ids[t]]; table: [V, H], ids: i32 [T].
+    void (*embedding)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
+    void (*embedding_gradient)(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy, tr_tensor_t ids);
+    /// y = x * rstd * weight, rstd: [T] = 1/sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019). rstd is written.
+    void (*rmsnorm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x, tr_tensor_t weight, float epsilon);
+    /// dx: [T, H] += (the residual stream's gradient adds up there); dweight: [H] continues its chain.
+    void (*rmsnorm_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy, tr_tensor_t x,
+                             tr_tensor_t rstd, tr_tensor_t weight);
+    /// Rotates the query and key heads of qkv: [T, (Hq+2Hk)*D] in place, pairs (i, i + D/2) (Su et al. 2021, in Hugging
+    /// Face's halves). table: [max positions, D] = [cos D/2 | sin D/2]. inverse rotates back (the gradient).
+    void (*rope)(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table, tr_heads_t heads,
+                 bool inverse);
+    /// Copies the keys and values of qkv's rows into their pages.
+    void (*kv_store)(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch, tr_heads_t heads);
+    /// Causal grouped-query attention of the batch's queries over all cached positions 0..position.
+    /// out: [T, Hq*D], lse: [T, Hq] (log-sum-exp of the scaled scores), both written. Scale 1/sqrt(D).
+    void (*attention)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
+                      const tr_ragged_t *batch, tr_heads_t heads);
+    /// For batches of whole sequences (positions from 0). dqkv: [T, (Hq+2Hk)*D], written. Chains over queries ascend.
+    void (*attention_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out, tr_tensor_t lse,
+                               tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
+    /// y: [T, F] = silu(gate) * up; gate_up: [T, 2F] = [gate | up] (Shazeer 2020).
+    void (*swiglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
+    void (*swiglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy, tr_tensor_t gate_up);
+    /// y = a + b, element by element; y may be a or b.
+    void (*add)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
+    /// y[i] = x[rows[i]]; and dx[rows[i]] += dy[i] (rows distinct).
+    void (*gather_rows)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
+    void (*scatter_rows_add)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
+
+    // Heads. hidden: [R, H] rows after the final norm; head: packed [V, H] (and its transposed packing).
+    // Logits exist only for a tile of rows at a time.
+    /// logprob: [R] of targets: i32 [R] under softmax(logits / temperature) restricted to kept (temperature > 0);
+    /// entropy: [R] of that distribution.
+    void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden, tr_tensor_t head,
+                    size_t vocabulary, tr_tensor_t targets, float temperature, tr_kept_t kept);
+    /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R]; recomputes the logits.
+    void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead, tr_tensor_t dlogprob,
+                             tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t head_transposed, tr_tensor_t targets,
+                             float temperature, tr_kept_t kept);
+    /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at uniform: f32 [R].
+    /// Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits); logprob: [R], under the distribution drawn
+    /// from, the same bits that the operator logprob gives for the same kept set (0 when greedy); kept_count: i32 [R] (0:
+    void (*sample)(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw, tr_tensor_t kept_count,
+                   tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
+                   tr_sampling_t sampling);
+    /// logits: [R, V] for tests and tools: the same chains as above.
+    void (*logits)(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head);
+    /// values: [R] = hidden . weight: [H]; fixed reduction shape.
+    void (*scalar_head)(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight);
+    void (*scalar_head_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight, tr_tensor_t dvalues,
+                                 tr_tensor_t hidden, tr_tensor_t weight);
+
+    // The optimizer.
+    /// sum: f32 [1], written with the sum of squares of x (blocks of a fixed size, added in order).
+    void (*sum_squares)(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x);
+    /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n], updated.
+    void (*adamw)(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v, tr_tensor_t gradient, tr_adamw_t options);
+} tr_ops_t;
+
+/// A device that was opened: the table and its state. A backend's own structure begins with this one.
+struct tr_backend {
+    const tr_ops_t *ops;
+};
+
+/// Opens the CPU: threads as tr_pool_new. Picks the widest instruction set the CPU has, unless the environment's
+/// TROUPE_CPU says generic, avx2 or avx512; one that the CPU lacks, or another word, fails with a sentence.
+tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t *err);
+void tr_backend_close(tr_backend_t **backend);
+
+/// "avx512", "avx2" or "generic": what tr_backend_open_cpu picked.
+const char *tr_backend_isa(const tr_backend_t *backend);
+
+#endif
