@@ -86,7 +86,8 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
     }
     close(descriptor);
     if (status == TR_OK && rename(temporary, path) != 0) {
-        status = tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", temporary, path, strerror(errno));
+        status = tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", temporary, path,
+                         strerror(errno));
     }
     if (status != TR_OK) {
         unlink(temporary);
@@ -106,7 +107,8 @@ tr_status tr_directory_make(const char *path, tr_error_t *err)
         char end = *p;
         *p = '\0';
         if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
-            status = tr_fail(err, TR_ERR_IO, "cannot make directory '%s': %s", copy, strerror(errno));
+            status =
+                tr_fail(err, TR_ERR_IO, "cannot make directory '%s': %s", copy, strerror(errno));
             break;
         }
         *p = end;

@@ -7,7 +7,8 @@
 #include "common/base/status.h"
 
 /// Reads a file of at most `limit` bytes. *text: owned by the caller (free), NUL terminated after *length bytes.
-tr_status tr_file_read(char **text, size_t *length, const char *path, size_t limit, tr_error_t *err);
+tr_status tr_file_read(char **text, size_t *length, const char *path, size_t limit,
+                       tr_error_t *err);
 
 /// Writes path.tmp beside path, syncs it, renames it, syncs the directory: a reader sees the old file or the new.
 tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err);

@@ -38,8 +38,8 @@ void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
-    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s %s ", now.tv_nsec / 1000000,
-                             level_names[level], log_who, subsystem);
+    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s %s ",
+                             now.tv_nsec / 1000000, level_names[level], log_who, subsystem);
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);

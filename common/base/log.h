@@ -17,6 +17,7 @@ _Bool tr_log_level_parse(tr_log_level_t *level, const char *name);
 
 /// subsystem: one word. sentence: printf style; `key=value` pairs go first, then the sentence in quotes:
 ///     tr_log(TR_LOG_INFO, "weights", "version=%lu \"published\"", version);
-void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

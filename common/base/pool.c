@@ -7,7 +7,7 @@
 
 #include "common/base/status.h"
 
-enum { SPINS = 2000 }; // some microseconds: a kernel follows the last one sooner than a sleeper wakes
+enum { SPINS = 2000 }; // microseconds: a kernel follows the last one sooner than a sleeper wakes
 
 typedef struct worker {
     tr_pool_t *pool;
@@ -102,7 +102,8 @@ tr_pool_t *tr_pool_new(size_t threads)
     for (size_t i = 0; i + 1 < pool->threads; i++) {
         pool->workers[i] = (worker_t){.pool = pool, .number = i + 1};
         int failed = pthread_create(&pool->workers[i].thread, NULL, work, &pool->workers[i]);
-        TR_ASSERT(failed == 0, "thread %zu of %zu could not be started: error %d", i + 1, pool->threads, failed);
+        TR_ASSERT(failed == 0, "thread %zu of %zu could not be started: error %d", i + 1,
+                  pool->threads, failed);
     }
     return pool;
 }
@@ -140,7 +141,8 @@ size_t tr_pool_threads(const tr_pool_t *pool)
     return pool->threads;
 }
 
-void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, size_t thread), void *context)
+void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, size_t thread),
+                 void *context)
 {
     if (pool->threads == 1 || n == 1) {
         for (size_t i = 0; i < n; i++) {

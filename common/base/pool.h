@@ -17,6 +17,7 @@ void tr_pool_destroy(tr_pool_t **pool);
 size_t tr_pool_threads(const tr_pool_t *pool);
 
 /// fn's second argument is the index i; its third is the number of the thread (0..threads-1) for scratch memory.
-void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, size_t thread), void *context);
+void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, size_t thread),
+                 void *context);
 
 #endif

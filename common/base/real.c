@@ -3,7 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
-static const double LN2_HIGH = 6.93147180369123816490e-01; // the upper 33 bits of ln 2, so that n * LN2_HIGH is exact
+static const double LN2_HIGH =
+    6.93147180369123816490e-01; // the upper 33 bits of ln 2, so that n * LN2_HIGH is exact
 static const double LN2_LOW = 1.90821492927058770002e-10;
 
 static double scale_by_power_of_two(double x, int n)

@@ -21,7 +21,8 @@ void tr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-static void words(uint32_t out[4], uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c)
+static void words(uint32_t out[4], uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b,
+                  uint32_t c)
 {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     const uint32_t counter[4] = {c, b, a, (uint32_t)stream};

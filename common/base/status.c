@@ -52,13 +52,14 @@ tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)
 
 tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
 {
-    char text[sizeof err->text];
+    char text[sizeof err->text] = "";
     va_list arguments;
     va_start(arguments, format);
     int used = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (used >= 0 && (size_t)used < sizeof text) {
-        snprintf(text + used, sizeof text - (size_t)used, ": %s", err->text);
+        int more = snprintf(text + used, sizeof text - (size_t)used, ": %s", err->text);
+        text[used] = more < 0 ? '\0' : text[used]; // what does not fit is cut
     }
     memcpy(err->text, text, sizeof text);
     return err->status;

@@ -37,38 +37,40 @@ const char *tr_status_name(tr_status status);
 int tr_status_exit_code(tr_status status);
 
 /// Writes the sentence into err (NULL is allowed) and returns status, so that `return tr_fail(...)` reads well.
-tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /// Puts "prefix: " before err's text and returns err's status. err must hold a failure.
-tr_status tr_error_prefix(tr_error_t *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-#define TR_TRY(expression)                                                                                   \
-    do {                                                                                                     \
-        tr_status try_status_ = (expression);                                                                \
-        if (try_status_ != TR_OK) {                                                                          \
-            return try_status_;                                                                              \
-        }                                                                                                    \
+#define TR_TRY(expression)                    \
+    do {                                      \
+        tr_status try_status_ = (expression); \
+        if (try_status_ != TR_OK) {           \
+            return try_status_;               \
+        }                                     \
     } while (0)
 
 /// Needs a variable `tr_status status` in scope; the label frees in reverse and returns status.
-#define TR_TRY_GOTO(expression, label)                                                                       \
-    do {                                                                                                     \
-        status = (expression);                                                                               \
-        if (status != TR_OK) {                                                                               \
-            goto label;                                                                                      \
-        }                                                                                                    \
+#define TR_TRY_GOTO(expression, label) \
+    do {                               \
+        status = (expression);         \
+        if (status != TR_OK) {         \
+            goto label;                \
+        }                              \
     } while (0)
 
 /// For our own mistakes only, never for files, recipes or peers. Always on.
-#define TR_ASSERT(condition, ...)                                                                            \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            tr_assert_failed(#condition, __FILE__, __LINE__, __VA_ARGS__);                                   \
-        }                                                                                                    \
+#define TR_ASSERT(condition, ...)                                          \
+    do {                                                                   \
+        if (!(condition)) {                                                \
+            tr_assert_failed(#condition, __FILE__, __LINE__, __VA_ARGS__); \
+        }                                                                  \
     } while (0)
 
-_Noreturn void tr_assert_failed(const char *condition, const char *file, int line, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+_Noreturn void tr_assert_failed(const char *condition, const char *file, int line,
+                                const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /// malloc, calloc, realloc, strdup that abort with a sentence when the machine has no memory left: for metadata.
 /// Sizes that a peer or a file chose must be bounded before they come here.

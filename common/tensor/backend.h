@@ -19,7 +19,9 @@
 #include "common/base/status.h"
 #include "common/tensor/tensor.h"
 
-enum { TR_PAGE = 16 }; ///< tokens in a page of the key-value cache, and keys in a block of the softmax
+enum {
+    TR_PAGE = 16
+}; ///< tokens in a page of the key-value cache, and keys in a block of the softmax
 
 typedef struct tr_backend tr_backend_t;
 typedef struct tr_queue tr_queue_t;
@@ -35,13 +37,15 @@ typedef struct tr_heads {
 /// A sequence's tokens in the batch may be a later part of it (a chunk of a prompt, one decoded token):
 /// position tells where each stands, and the pages before hold the rest.
 typedef struct tr_ragged {
-    size_t tokens;         ///< T
-    size_t sequences;      ///< S
-    size_t max_pages;      ///< columns of pages
-    size_t longest;        ///< greatest position + 1: a host bound for scratch memory
-    tr_tensor_t starts;    ///< i32 [S + 1]: rows starts[s]..starts[s+1]-1 belong to sequence s, positions ascending
+    size_t tokens;    ///< T
+    size_t sequences; ///< S
+    size_t max_pages; ///< columns of pages
+    size_t longest;   ///< greatest position + 1: a host bound for scratch memory
+    tr_tensor_t
+        starts; ///< i32 [S + 1]: rows starts[s]..starts[s+1]-1 belong to sequence s, positions ascending
     tr_tensor_t positions; ///< i32 [T]: position of the row's token in its sequence, from 0
-    tr_tensor_t pages;     ///< i32 [S, max_pages]: page of positions P*j..P*j+P-1 of sequence s; unused entries -1
+    tr_tensor_t
+        pages; ///< i32 [S, max_pages]: page of positions P*j..P*j+P-1 of sequence s; unused entries -1
 } tr_ragged_t;
 
 /// Key-value cache of one layer: pages of TR_PAGE tokens; layout is the backend's own.
@@ -54,14 +58,15 @@ typedef struct tr_kv {
 typedef struct tr_sampling {
     float temperature; ///< logits are divided by it before anything else
     int32_t top_k;     ///< 0: off
-    float top_p;       ///< 1: off; the smallest set of most likely tokens whose mass reaches it (ties: lower id first)
+    float
+        top_p; ///< 1: off; the smallest set of most likely tokens whose mass reaches it (ties: lower id first)
 } tr_sampling_t;
 
 /// A ragged list of token ids that truncation kept, one list a row; a NULL offsets buffer means the whole
 /// vocabulary. ids ascend within a row.
 typedef struct tr_kept {
     tr_tensor_t offsets; ///< i32 [rows + 1]; buffer NULL: nothing was truncated in any row
-    tr_tensor_t ids;     ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
+    tr_tensor_t ids; ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
 } tr_kept_t;
 
 typedef struct tr_adamw {
@@ -78,7 +83,8 @@ typedef struct tr_ops {
     const char *name; ///< "cpu"
 
     // Memory and queues. Buffers are 64-byte aligned and zeroed when new.
-    tr_status (*buffer_new)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes, tr_error_t *err);
+    tr_status (*buffer_new)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
+                            tr_error_t *err);
     void (*buffer_destroy)(tr_buffer_t **buffer);
     size_t (*buffer_bytes)(const tr_buffer_t *buffer);
     tr_status (*queue_new)(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
@@ -96,35 +102,42 @@ typedef struct tr_ops {
     size_t (*packed_count)(size_t n, size_t k, bool transposed);
     void (*pack)(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight, bool transposed);
     /// y: [T, n_out], x: [T, chain]. y = product, or y = y + product (one addition at the end) when accumulate.
-    void (*matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed, bool accumulate);
+    void (*matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed,
+                   bool accumulate);
     /// dw: [N, K] += dy^T x; dy: [T, N], x: [T, K]. One chain over tokens that starts at dw's content.
-    void (*matmul_weight_gradient)(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x);
+    void (*matmul_weight_gradient)(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy,
+                                   tr_tensor_t x);
 
     // Layers. The gradients of inputs are written (not added) unless said; those of weights continue their chain.
     /// y: [T, H] = table[ids[t]]; table: [V, H], ids: i32 [T].
     void (*embedding)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
-    void (*embedding_gradient)(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy, tr_tensor_t ids);
+    void (*embedding_gradient)(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy,
+                               tr_tensor_t ids);
     /// y = x * rstd * weight, rstd: [T] = 1/sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019). rstd is written.
-    void (*rmsnorm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x, tr_tensor_t weight, float epsilon);
+    void (*rmsnorm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
+                    tr_tensor_t weight, float epsilon);
     /// dx: [T, H] += (the residual stream's gradient adds up there); dweight: [H] continues its chain.
-    void (*rmsnorm_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy, tr_tensor_t x,
-                             tr_tensor_t rstd, tr_tensor_t weight);
+    void (*rmsnorm_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
+                             tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight);
     /// Rotates the query and key heads of qkv: [T, (Hq+2Hk)*D] in place, pairs (i, i + D/2) (Su et al. 2021, in Hugging
     /// Face's halves). table: [max positions, D] = [cos D/2 | sin D/2]. inverse rotates back (the gradient).
-    void (*rope)(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table, tr_heads_t heads,
-                 bool inverse);
+    void (*rope)(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
+                 tr_heads_t heads, bool inverse);
     /// Copies the keys and values of qkv's rows into their pages.
-    void (*kv_store)(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch, tr_heads_t heads);
+    void (*kv_store)(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
+                     tr_heads_t heads);
     /// Causal grouped-query attention of the batch's queries over all cached positions 0..position.
     /// out: [T, Hq*D], lse: [T, Hq] (log-sum-exp of the scaled scores), both written. Scale 1/sqrt(D).
-    void (*attention)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
-                      const tr_ragged_t *batch, tr_heads_t heads);
+    void (*attention)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
+                      tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
     /// For batches of whole sequences (positions from 0). dqkv: [T, (Hq+2Hk)*D], written. Chains over queries ascend.
-    void (*attention_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out, tr_tensor_t lse,
-                               tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
+    void (*attention_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout,
+                               tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
+                               const tr_ragged_t *batch, tr_heads_t heads);
     /// y: [T, F] = silu(gate) * up; gate_up: [T, 2F] = [gate | up] (Shazeer 2020).
     void (*swiglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
-    void (*swiglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy, tr_tensor_t gate_up);
+    void (*swiglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                            tr_tensor_t gate_up);
     /// y = a + b, element by element; y may be a or b.
     void (*add)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
     /// y[i] = x[rows[i]]; and dx[rows[i]] += dy[i] (rows distinct).
@@ -135,30 +148,35 @@ typedef struct tr_ops {
     // Logits exist only for a tile of rows at a time.
     /// logprob: [R] of targets: i32 [R] under softmax(logits / temperature) restricted to kept (temperature > 0);
     /// entropy: [R] of that distribution.
-    void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden, tr_tensor_t head,
-                    size_t vocabulary, tr_tensor_t targets, float temperature, tr_kept_t kept);
+    void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden,
+                    tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
+                    tr_kept_t kept);
     /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R]; recomputes the logits.
-    void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead, tr_tensor_t dlogprob,
-                             tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t head_transposed, tr_tensor_t targets,
-                             float temperature, tr_kept_t kept);
+    void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
+                             tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
+                             tr_tensor_t head_transposed, tr_tensor_t targets, float temperature,
+                             tr_kept_t kept);
     /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at uniform: f32 [R].
     /// Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits); logprob: [R], under the distribution drawn
     /// from, the same bits that the operator logprob gives for the same kept set (0 when greedy); kept_count: i32 [R] (0:
-    void (*sample)(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw, tr_tensor_t kept_count,
-                   tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
+    void (*sample)(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
+                   tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden,
+                   tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
                    tr_sampling_t sampling);
     /// logits: [R, V] for tests and tools: the same chains as above.
     void (*logits)(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head);
     /// values: [R] = hidden . weight: [H]; fixed reduction shape.
-    void (*scalar_head)(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight);
-    void (*scalar_head_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight, tr_tensor_t dvalues,
-                                 tr_tensor_t hidden, tr_tensor_t weight);
+    void (*scalar_head)(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden,
+                        tr_tensor_t weight);
+    void (*scalar_head_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight,
+                                 tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight);
 
     // The optimizer.
     /// sum: f32 [1], written with the sum of squares of x (blocks of a fixed size, added in order).
     void (*sum_squares)(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x);
     /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n], updated.
-    void (*adamw)(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v, tr_tensor_t gradient, tr_adamw_t options);
+    void (*adamw)(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
+                  tr_tensor_t gradient, tr_adamw_t options);
 } tr_ops_t;
 
 /// A device that was opened: the table and its state. A backend's own structure begins with this one.

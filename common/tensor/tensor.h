@@ -9,15 +9,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum tr_dtype { TR_F32 = 0, TR_I32 = 1, TR_BF16 = 2, TR_F16 = 3, TR_F64 = 4, TR_I64 = 5, TR_U8 = 6 } tr_dtype_t;
+typedef enum tr_dtype {
+    TR_F32 = 0,
+    TR_I32 = 1,
+    TR_BF16 = 2,
+    TR_F16 = 3,
+    TR_F64 = 4,
+    TR_I64 = 5,
+    TR_U8 = 6
+} tr_dtype_t;
 
 typedef struct tr_buffer tr_buffer_t; ///< memory of a backend; opaque
 
 typedef struct tr_tensor {
     tr_buffer_t *buffer;
-    size_t offset;   ///< bytes from the buffer's start, a multiple of 64 for tensors made by an arena
+    size_t offset; ///< bytes from the buffer's start, a multiple of 64 for tensors made by an arena
     tr_dtype_t dtype;
-    size_t rows;     ///< 1 for a vector
+    size_t rows; ///< 1 for a vector
     size_t columns;
 } tr_tensor_t;
 
