@@ -1,0 +1,36 @@
+/// The `score` method's bodies, as PROTOCOL.md has them: what the controller asks of a judge, and what it answers.
+#ifndef TR_PROTO_SCORE_H
+#define TR_PROTO_SCORE_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+/// One response to be judged. Strings are UTF-8 (invalid bytes must have been replaced).
+typedef struct tr_sample {
+    int64_t id;
+    const char *prompt;
+    const char *response;
+    const int32_t *prompt_ids;   ///< [prompt_count]
+    const int32_t *response_ids; ///< [response_count]
+    size_t prompt_count;
+    size_t response_count;
+    const json_t *columns; ///< every other column of the prompt's row, an object; NULL: none
+    const char *finish;    ///< "eos", "stop" or "length"
+} tr_sample_t;
+
+/// A sample as the map that travels; a new reference.
+json_t *tr_score_sample(const tr_sample_t *sample);
+
+/// Reads a judge's reply body. scores: [count], written. *extras: new reference to an object of arrays of count
+/// finite numbers (empty when the judge gave none). A missing, short or long list, or a number that is not
+/// finite, is TR_ERR_PROTOCOL in a sentence that begins with the judge's name.
+tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, const json_t *body, const char *judge,
+                              tr_error_t *err);
+
+/// A judge's reply body: scores: [count]; extras: object of arrays or NULL, taken. NULL when a score is not finite.
+json_t *tr_score_reply_body(const float *scores, size_t count, json_t *extras);
+
+#endif

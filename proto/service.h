@@ -1,0 +1,89 @@
+/// The worker's daemon: everything that an actor, critic, reference, reward or rollout process does besides its work.
+///
+/// tr_service_run connects, registers, and answers requests until it is told to leave. Sockets, heartbeats,
+/// acknowledgements and the cache of replies live on the caller's thread; handlers run one at a time on a thread
+/// of their own, so a handler may compute for minutes and the controller still hears heartbeats. When the
+/// controller stays silent the service reconnects with a growing pause and registers again; replies that were
+/// not confirmed are kept and given when asked again.
+///
+///     static tr_status echo(void *context, const tr_message_t *request, tr_message_t *reply, tr_error_t *err)
+///     {
+///         tr_message_set_body(reply, json_deep_copy(tr_message_body(request)));
+///         return TR_OK;
+///     }
+///
+///     int main(int argc, char **argv)
+///     {
+///         static const tr_method_t methods[] = {{"echo", echo}};
+///         tr_service_options_t options;
+///         tr_error_t err = {0};
+///         tr_service_options_init(&options, TR_ROLE_REWARD);
+///         tr_service_parse(&options, argc, argv, "answers what it is asked");
+///         tr_status status = tr_service_run(&options, methods, 1, NULL, &err);
+///         tr_service_options_release(&options);
+///         return tr_service_exit(status, &err);
+///     }
+#ifndef TR_PROTO_SERVICE_H
+#define TR_PROTO_SERVICE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "proto/message.h"
+#include "proto/role.h"
+
+/// Answers one request: reads its body and tensors, fills reply's body and tensors. A status other than TR_OK
+/// becomes an error reply with err's text; the daemon goes on. reply is then discarded.
+typedef tr_status (*tr_handler_fn)(void *context, const tr_message_t *request, tr_message_t *reply, tr_error_t *err);
+
+typedef struct tr_method {
+    const char *name;
+    tr_handler_fn handle;
+} tr_method_t;
+
+/// Called on the handlers' thread, before any request, with the `config` map of each welcome that begins a
+/// session (not when the same controller is found again). A failure ends tr_service_run with it.
+typedef tr_status (*tr_welcome_fn)(void *context, const json_t *config, tr_error_t *err);
+
+typedef struct tr_service_options {
+    tr_role_t role;
+    char *name;            ///< unique in the run; default "ROLE-PID"
+    char *group;           ///< which of several pools in a role, such as which judge; default the role's name
+    char *endpoint;        ///< where the controller is; --connect, else $TROUPE_ENDPOINT
+    char *keys;            ///< directory of CURVE keys or NULL; --keys, else $TROUPE_KEYS
+    char *config;          ///< --config FILE or NULL; the daemon reads it
+    size_t threads;        ///< --threads; 0: one per processor
+    size_t credit;         ///< requests taken at once, one computing and the rest queued; default 2
+    double patience;       ///< seconds without a controller after which the service gives up; default 60
+    tr_log_level_t level;  ///< --log-level
+    json_t *capabilities;  ///< sent when registering, or NULL; owned
+    tr_welcome_fn welcome; ///< or NULL
+} tr_service_options_t;
+
+/// Defaults, and name, group, endpoint, keys from $TROUPE_NAME, $TROUPE_GROUP, $TROUPE_ENDPOINT, $TROUPE_KEYS.
+void tr_service_options_init(tr_service_options_t *options, tr_role_t role);
+void tr_service_options_release(tr_service_options_t *options);
+
+/// Reads the common command line (--connect, --name, --group, --keys, --config, --threads, --role, --log-level,
+/// --version, --help) over what the environment gave, and starts the log. purpose: one line for --help. As argp
+/// does, it exits by itself after --help and --version, and with code 64 and a sentence after a mistake.
+void tr_service_parse(tr_service_options_t *options, int argc, char **argv, const char *purpose);
+
+/// Serves methods: [count]. Returns TR_OK after SIGTERM, SIGINT or the controller's `bye` (the request being
+/// computed is finished and answered first; a second SIGINT ends the process at once with code 130),
+/// TR_ERR_TIMEOUT when no controller was heard for `patience` seconds, TR_ERR_VERSION or TR_ERR_PEER when it
+/// refused us. "request" types of unknown methods get an error reply.
+tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods, size_t count, void *context,
+                         tr_error_t *err);
+
+/// True once a signal or the controller asked to leave: a handler that computes for long may fail early with
+/// TR_ERR_INTERRUPTED; its request is then given to another worker.
+bool tr_service_stopping(void);
+
+/// Prints the sentence to standard error when status is a failure, and returns the exit code for main.
+int tr_service_exit(tr_status status, const tr_error_t *err);
+
+#endif
