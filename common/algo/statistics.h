@@ -1,0 +1,24 @@
+/// Numbers that describe a batch, for metrics. Pure; sums in double, ascending.
+#ifndef TR_ALGO_STATISTICS_H
+#define TR_ALGO_STATISTICS_H
+
+#include <stddef.h>
+
+typedef struct tr_statistics {
+    size_t count;
+    double mean;
+    double variance;       ///< Bessel-corrected; 0 below two values
+    double deviation;      ///< square root of variance
+    double standard_error; ///< deviation / sqrt(count)
+    double minimum;
+    double maximum;
+} tr_statistics_t;
+
+/// All zeros when n is 0; NaN where a value is one.
+void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n);
+
+/// 1 - variance(returns - values) / variance(returns): 1 a perfect critic, 0 one no better than a
+/// constant. 0 when the returns do not vary.
+double tr_explained_variance(const float *values, const float *returns, size_t n);
+
+#endif
