@@ -66,17 +66,18 @@ typedef struct tr_sampling {
 /// vocabulary. ids ascend within a row.
 typedef struct tr_kept {
     tr_tensor_t offsets; ///< i32 [rows + 1]; buffer NULL: nothing was truncated in any row
-    tr_tensor_t ids; ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
+    tr_tensor_t ids;     ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
 } tr_kept_t;
 
+/// Doubles, because PyTorch forms 1 - beta2, the bias corrections and the step size in double and rounds last.
 typedef struct tr_adamw {
-    float learning_rate;
-    float beta1;
-    float beta2;
-    float epsilon;
-    float weight_decay; ///< decoupled
-    float scale;        ///< multiplies the gradient first: clipping
-    uint64_t step;      ///< 1 for the first update; bias correction in double precision
+    double learning_rate;
+    double beta1;
+    double beta2;
+    double epsilon;
+    double weight_decay; ///< decoupled
+    float scale;         ///< multiplies the gradient first: clipping
+    uint64_t step;       ///< 1 for the first update; bias correction in double precision
 } tr_adamw_t;
 
 typedef struct tr_ops {
@@ -159,6 +160,10 @@ typedef struct tr_ops {
     /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at uniform: f32 [R].
     /// Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits); logprob: [R], under the distribution drawn
     /// from, the same bits that the operator logprob gives for the same kept set (0 when greedy); kept_count: i32 [R] (0:
+    /// nothing was cut from this row, and always 0 when greedy); kept_ids: i32 [R, C], the first kept_count[r] of row r
+    /// written, ascending. C >= min(top_k, V), or V when only top_p is on; kept_ids' buffer may be NULL when neither is.
+    /// Order as in transformers: temperature, then top_k, then top_p within what is left; ties keep the lower id.
+    /// Temperature 0 takes the greatest logit, the lowest id on a tie. uniform[r] is in [0, 1).
     void (*sample)(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
                    tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden,
                    tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
