@@ -1,0 +1,52 @@
+#include "common/algo/statistics.h"
+
+#include <math.h>
+
+/// Mean and Bessel-corrected variance of a[t] - b[t], in two passes; b NULL is 0.
+static void moments(double *mean, double *variance, const float *a, const float *b, size_t n)
+{
+    double total = 0.0;
+    for (size_t t = 0; t < n; t++) {
+        total += (double)a[t] - (b ? (double)b[t] : 0.0);
+    }
+    *mean = n ? total / (double)n : 0.0;
+    double squares = 0.0;
+    for (size_t t = 0; t < n; t++) {
+        double centred = (double)a[t] - (b ? (double)b[t] : 0.0) - *mean;
+        squares += centred * centred;
+    }
+    *variance = n > 1 ? squares / (double)(n - 1) : 0.0;
+}
+
+void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n)
+{
+    *statistics = (tr_statistics_t){.count = n};
+    if (n == 0) {
+        return;
+    }
+    moments(&statistics->mean, &statistics->variance, values, NULL, n);
+    statistics->deviation = sqrt(statistics->variance);
+    statistics->standard_error = statistics->deviation / sqrt((double)n);
+    statistics->minimum = (double)values[0];
+    statistics->maximum = (double)values[0];
+    for (size_t t = 0; t < n; t++) {
+        double value = (double)values[t];
+        if (value != value) {
+            statistics->minimum = value;
+            statistics->maximum = value;
+            return;
+        }
+        statistics->minimum = value < statistics->minimum ? value : statistics->minimum;
+        statistics->maximum = value > statistics->maximum ? value : statistics->maximum;
+    }
+}
+
+double tr_explained_variance(const float *values, const float *returns, size_t n)
+{
+    double mean;
+    double residual;
+    double total;
+    moments(&mean, &residual, returns, values, n);
+    moments(&mean, &total, returns, NULL, n);
+    return total > 0.0 ? 1.0 - residual / total : 0.0;
+}

@@ -1,0 +1,23 @@
+#include "common/optim/clip.h"
+
+#include <math.h>
+
+tr_status tr_clip(float *scale, double *norm, const float *squares, size_t n, double max_norm,
+                  tr_error_t *err)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(squares[i])) {
+            return tr_fail(
+                err, TR_ERR_NUMERIC,
+                "the gradient of tensor %zu is not finite (sum of squares %g); lower the "
+                "learning rate or look for a NaN in the batch",
+                i, (double)squares[i]);
+        }
+        sum += (double)squares[i];
+    }
+    *norm = sqrt(sum);
+    double factor = max_norm / (*norm + 1e-6);
+    *scale = max_norm > 0.0 && factor < 1.0 ? (float)factor : 1.0f;
+    return TR_OK;
+}
