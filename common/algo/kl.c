@@ -8,7 +8,7 @@ void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
     for (size_t t = 0; t < n; t++) {
         double d = (double)reference[t] - (double)policy[t];
         if (estimator == TR_KL_K1) {
-            kl[t] = (float)-d;
+            kl[t] = (float)(0.0 - d); // not -d: equal log-probs give 0, not -0
             continue;
         }
         double k3 = exponential(d) - 1.0 - d;

@@ -1,0 +1,74 @@
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "common/optim/schedule.h"
+#include "tests/support/golden.h"
+
+static void equals_transformers(golden_t *golden, const char *name, tr_schedule_kind_t kind)
+{
+    char path[64];
+#define AT(key) (snprintf(path, sizeof path, "%s/" key, name), path)
+    tr_schedule_t schedule = {
+        .kind = kind,
+        .learning_rate = golden_number(golden, AT("learning_rate")),
+        .warmup_steps = (uint64_t)golden_number(golden, AT("warmup")),
+        .total_steps = (uint64_t)golden_number(golden, AT("total")),
+    };
+    size_t n;
+    const double *rates = golden_doubles(golden, AT("rates"), &n);
+#undef AT
+    for (size_t step = 0; step < n; step++) {
+        double rate = tr_schedule_rate(&schedule, step);
+        cr_assert(fabs(rate - rates[step]) <= 1e-14 * schedule.learning_rate,
+                  "%s, step %zu: %.17g, expected %.17g", name, step, rate, rates[step]);
+    }
+}
+
+Test(schedule, equals_get_scheduler_of_transformers)
+{
+    golden_t *golden = golden_open(TEST_SOURCE_DIR "/tests/golden/optim.json");
+    equals_transformers(golden, "constant", TR_SCHEDULE_CONSTANT);
+    equals_transformers(golden, "constant_warmup", TR_SCHEDULE_CONSTANT);
+    equals_transformers(golden, "linear", TR_SCHEDULE_LINEAR);
+    equals_transformers(golden, "linear_warmup", TR_SCHEDULE_LINEAR);
+    equals_transformers(golden, "cosine", TR_SCHEDULE_COSINE);
+    equals_transformers(golden, "cosine_warmup", TR_SCHEDULE_COSINE);
+    golden_close(&golden);
+}
+
+Test(schedule, ends_at_zero_and_stays_there)
+{
+    for (int kind = TR_SCHEDULE_LINEAR; kind <= TR_SCHEDULE_COSINE; kind++) {
+        tr_schedule_t schedule = {(tr_schedule_kind_t)kind, 1e-3, 2, 10};
+        cr_assert(tr_schedule_rate(&schedule, 9) > 0.0);
+        for (uint64_t step = 10; step < 40; step++) {
+            cr_assert(tr_schedule_rate(&schedule, step) == 0.0);
+        }
+    }
+}
+
+Test(schedule, a_run_that_is_all_warmup_rises_to_its_end)
+{
+    tr_schedule_t schedule = {TR_SCHEDULE_COSINE, 8.0, 8, 4};
+    for (uint64_t step = 0; step < 8; step++) {
+        cr_assert(tr_schedule_rate(&schedule, step) == (double)step);
+    }
+    cr_assert(tr_schedule_rate(&schedule, 8) == 0.0);
+}
+
+Test(schedule, is_found_by_name_and_another_word_changes_nothing)
+{
+    tr_schedule_kind_t kind;
+    for (int i = TR_SCHEDULE_CONSTANT; i <= TR_SCHEDULE_COSINE; i++) {
+        cr_assert(tr_schedule_kind_from_name(&kind, tr_schedule_kind_name((tr_schedule_kind_t)i)));
+        cr_assert_eq((int)kind, i);
+    }
+    cr_assert(tr_schedule_kind_from_name(&kind, "constant_with_warmup"));
+    cr_assert_eq(kind, TR_SCHEDULE_CONSTANT);
+    cr_assert_not(tr_schedule_kind_from_name(&kind, "polynomial"));
+    cr_assert_eq(kind, TR_SCHEDULE_CONSTANT);
+    tr_schedule_t schedule;
+    tr_schedule_init(&schedule);
+    cr_assert(schedule.kind == TR_SCHEDULE_LINEAR && schedule.learning_rate == 3e-6);
+}

@@ -1,0 +1,37 @@
+"""Golden numbers of next-token training: transformers' own loss with `num_items_in_batch`, on random logits.
+
+    python tests/golden/sft.py          # writes tests/golden/sft.json
+
+Two chunks of one batch, some labels ignored (-100, the prompt). The normaliser is the number of learnt tokens of both,
+as transformers' Trainer passes it when it accumulates gradients.
+"""
+
+import json
+import pathlib
+
+import torch
+from transformers.loss.loss_utils import fixed_cross_entropy
+
+torch.manual_seed(11)
+VOCABULARY = 9
+logits = [torch.randn(n, VOCABULARY).double().requires_grad_() for n in (14, 5)]
+labels = [torch.randint(0, VOCABULARY, (n,)) for n in (14, 5)]
+labels[0][:6] = -100
+labels[1][:1] = -100
+items = sum((y != -100).sum() for y in labels)
+golden = {"normalizer": items.item(), "chunks": {}}
+for i, (x, y) in enumerate(zip(logits, labels)):
+    # d loss / d logits = dlogprob (1[v = label] - p[v]): the C test carries its gradient through that.
+    loss = fixed_cross_entropy(x, y, num_items_in_batch=items)
+    (dlogits,) = torch.autograd.grad(loss, x)
+    learnt = y != -100
+    chosen = torch.log_softmax(x, -1)[learnt].gather(1, y[learnt].unsqueeze(1)).squeeze(1)
+    golden["chunks"][str(i)] = {
+        "loss": loss.item(),
+        "logprobs": chosen.tolist(),
+        "labels": y[learnt].tolist(),
+        "probabilities": torch.softmax(x, -1)[learnt].tolist(),
+        "dlogits": dlogits[learnt].tolist(),
+    }
+golden["vocabulary"] = VOCABULARY
+pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
