@@ -41,6 +41,19 @@ void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n)
     }
 }
 
+double tr_variance(const double *values, size_t n)
+{
+    double mean = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        mean += values[i] / (double)n;
+    }
+    double squares = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        squares += (values[i] - mean) * (values[i] - mean);
+    }
+    return n > 1 ? squares / (double)(n - 1) : 0.0;
+}
+
 double tr_explained_variance(const float *values, const float *returns, size_t n)
 {
     double mean;
