@@ -1,0 +1,177 @@
+/// The gradient of attention for one whole sequence and one key-value head, from the log-sum-exp that the forward pass
+/// kept: p = exp(s - lse), ds = p (dp - delta) / sqrt(D), delta = dout . out (Dao et al. 2022, algorithm 4).
+///
+/// Queries go in blocks of positions from 0; all products are the matrix kernel on copies in panels. Chains: dq over
+/// keys ascending; dk and dv over (position, head of the group) ascending, continued from block to block. Where a key
+/// is past the query the factor is an exact 0.
+#include "common/tensor/cpu/kernels.h"
+#include "common/tensor/cpu/simd.h"
+
+#include <math.h>
+
+enum { BLOCK_ROWS = 32 }; // (position, head) rows in a block, about; the same in every form
+
+typedef struct work {
+    const cpu_attention_gradient_t *job;
+    size_t block;       // positions in a block
+    size_t score_width; // floats from one row of scores to the next
+    float *key_columns;   // panels over keys of [D]: for scores
+    float *value_columns; // likewise: for dp
+    float *key_rows;      // panels over D of [rows]: for dq
+    float *dkey;          // [rows, D]
+    float *dvalue;        // [rows, D]
+    float *query;         // [block * group, D]
+    float *dout;          // likewise
+    float *query_panels;  // panels over D of [block * group]: for dk
+    float *dout_panels;   // likewise: for dv
+    float *probability;   // [block * group, score_width]
+    float *dscore;        // likewise
+    float *dquery;        // [block * group, D]
+} work_t;
+
+void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm);
+float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n);
+void CPU_NAME(cpu_attention_gradient)(const cpu_attention_gradient_t *job);
+size_t CPU_NAME(cpu_attention_gradient_scratch)(size_t rows, size_t group, size_t dim);
+
+/// Panels whose columns are the rows of x: panels[i / 32][d][i % 32] = x[i][d], zero padded.
+static void pack_columns(float *panels, const float *x, size_t stride, size_t rows, size_t dim)
+{
+    for (size_t first = 0; first < rows; first += CPU_PANEL, panels += dim * CPU_PANEL) {
+        for (size_t d = 0; d < dim; d++) {
+            for (size_t i = 0; i < CPU_PANEL; i++) {
+                panels[d * CPU_PANEL + i] = first + i < rows ? x[(first + i) * stride + d] : 0.0f;
+            }
+        }
+    }
+}
+
+/// Panels whose columns are the columns of x: panels[d / 32][i][d % 32] = x[i][d], zero padded.
+static void pack_rows(float *panels, const float *x, size_t stride, size_t rows, size_t dim)
+{
+    for (size_t first = 0; first < dim; first += CPU_PANEL, panels += rows * CPU_PANEL) {
+        size_t count = dim - first < CPU_PANEL ? dim - first : CPU_PANEL;
+        for (size_t i = 0; i < rows; i++) {
+            memcpy(panels + i * CPU_PANEL, x + i * stride + first, count * sizeof *x);
+            memset(panels + i * CPU_PANEL + count, 0, (CPU_PANEL - count) * sizeof *x);
+        }
+    }
+}
+
+static float *take(float *base, size_t *used, size_t count)
+{
+    float *result = base == NULL ? NULL : base + *used;
+    *used += cpu_round_up(count, LANES);
+    return result;
+}
+
+/// Lays the scratch out; returns its size. With a NULL base only the size is meant.
+static size_t lay_out(work_t *w, float *base, size_t rows, size_t group, size_t dim)
+{
+    size_t used = 0;
+    size_t columns = cpu_round_up(dim, CPU_PANEL), keys = cpu_round_up(rows, CPU_PANEL);
+    w->block = group < BLOCK_ROWS / 8 ? BLOCK_ROWS / group : 8;
+    w->score_width = keys + LANES;
+    size_t count = w->block * group;
+    w->key_columns = take(base, &used, keys * dim);
+    w->value_columns = take(base, &used, keys * dim);
+    w->key_rows = take(base, &used, rows * columns);
+    w->dkey = take(base, &used, rows * dim);
+    w->dvalue = take(base, &used, rows * dim);
+    w->query = take(base, &used, count * dim);
+    w->dout = take(base, &used, count * dim);
+    w->query_panels = take(base, &used, count * columns);
+    w->dout_panels = take(base, &used, count * columns);
+    w->probability = take(base, &used, count * w->score_width);
+    w->dscore = take(base, &used, count * w->score_width);
+    w->dquery = take(base, &used, count * dim);
+    return used;
+}
+
+/// p and ds of one row, in place of s and dp; zero past key t up to `width`.
+static void row_gradient(float *score, float *dscore, size_t t, size_t width, float scale, float lse, float delta)
+{
+    const v16 zero = v_zero();
+    for (size_t i = 0; i < width; i += LANES) {
+        v16 p = v_exp(v_sub(v_mul(v_load(score + i), v_set1(scale)), v_set1(lse)));
+        v16 ds = v_mul(v_mul(p, v_sub(v_load(dscore + i), v_set1(delta))), v_set1(scale));
+        size_t left = t + 1 > i ? t + 1 - i : 0;
+        if (left < LANES) {
+            p = v_keep_n(p, left, zero);
+            ds = v_keep_n(ds, left, zero);
+        }
+        v_store(score + i, p);
+        v_store(dscore + i, ds);
+    }
+}
+
+static void product(cpu_gemm_mode_t mode, float *y, size_t y_stride, const float *a, size_t a_row, size_t a_k,
+                    const float *panels, size_t rows, size_t columns, size_t k, size_t panel_rows)
+{
+    const cpu_gemm_t gemm = {
+        .y = y, .y_stride = y_stride, .a = a, .a_row = a_row, .a_k = a_k, .b = panels,
+        .b_panel = panel_rows * CPU_PANEL, .rows = rows, .columns = columns, .k = k, .mode = mode,
+    };
+    CPU_NAME(cpu_gemm)(&gemm);
+}
+
+/// Copies the block's queries and output gradients together, row (position, head).
+static void gather(const work_t *w, size_t first, size_t positions)
+{
+    const cpu_attention_gradient_t *job = w->job;
+    size_t bytes = job->group * job->dim * sizeof(float); // the heads of a group are neighbours
+    for (size_t i = 0; i < positions; i++) {
+        memcpy(w->query + i * job->group * job->dim, job->query + (first + i) * job->stride, bytes);
+        memcpy(w->dout + i * job->group * job->dim, job->dout + (first + i) * job->out_stride, bytes);
+    }
+    pack_rows(w->query_panels, w->query, job->dim, positions * job->group, job->dim);
+    pack_rows(w->dout_panels, w->dout, job->dim, positions * job->group, job->dim);
+}
+
+static void block_gradient(const work_t *w, size_t first, size_t positions)
+{
+    const cpu_attention_gradient_t *job = w->job;
+    const size_t dim = job->dim, group = job->group, n = positions * group, keys = first + positions;
+    const size_t width = w->score_width;
+    const float scale = 1.0f / sqrtf((float)dim);
+    gather(w, first, positions);
+    product(CPU_WRITE, w->probability, width, w->query, dim, 1, w->key_columns, n, keys, dim, dim);
+    product(CPU_WRITE, w->dscore, width, w->dout, dim, 1, w->value_columns, n, keys, dim, dim);
+    for (size_t r = 0; r < n; r++) {
+        size_t row = first + r / group, head = r % group;
+        float delta = CPU_NAME(cpu_dot)(w->dout + r * dim, job->out + row * job->out_stride + head * dim, dim);
+        row_gradient(w->probability + r * width, w->dscore + r * width, row, cpu_round_up(keys, LANES), scale,
+                     job->lse[row * job->lse_stride + head], delta);
+    }
+    product(CPU_WRITE, w->dquery, dim, w->dscore, width, 1, w->key_rows, n, dim, keys, job->rows);
+    product(CPU_CONTINUE, w->dvalue, dim, w->probability, 1, width, w->dout_panels, keys, dim, n, n);
+    product(CPU_CONTINUE, w->dkey, dim, w->dscore, 1, width, w->query_panels, keys, dim, n, n);
+    for (size_t i = 0; i < positions; i++) {
+        memcpy(job->dquery + (first + i) * job->stride, w->dquery + i * group * dim, group * dim * sizeof(float));
+    }
+}
+
+void CPU_NAME(cpu_attention_gradient)(const cpu_attention_gradient_t *job)
+{
+    work_t w = {.job = job};
+    lay_out(&w, job->scratch, job->rows, job->group, job->dim);
+    pack_columns(w.key_columns, job->key, job->stride, job->rows, job->dim);
+    pack_columns(w.value_columns, job->value, job->stride, job->rows, job->dim);
+    pack_rows(w.key_rows, job->key, job->stride, job->rows, job->dim);
+    memset(w.dkey, 0, job->rows * job->dim * sizeof(float));
+    memset(w.dvalue, 0, job->rows * job->dim * sizeof(float));
+    for (size_t first = 0; first < job->rows; first += w.block) {
+        size_t left = job->rows - first;
+        block_gradient(&w, first, left < w.block ? left : w.block);
+    }
+    for (size_t i = 0; i < job->rows; i++) {
+        memcpy(job->dkey + i * job->stride, w.dkey + i * job->dim, job->dim * sizeof(float));
+        memcpy(job->dvalue + i * job->stride, w.dvalue + i * job->dim, job->dim * sizeof(float));
+    }
+}
+
+size_t CPU_NAME(cpu_attention_gradient_scratch)(size_t rows, size_t group, size_t dim)
+{
+    work_t w = {0};
+    return lay_out(&w, NULL, rows, group, dim);
+}

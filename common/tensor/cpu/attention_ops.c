@@ -1,0 +1,224 @@
+/// The key-value cache and attention over a ragged batch: shapes, tasks (slice of a sequence, key-value head), threads.
+#include <string.h>
+
+#include "common/tensor/cpu/cpu.h"
+
+enum { SLICE = 48 }; // query rows (position, head) of a task, about
+
+typedef struct attending {
+    cpu_backend_t *backend;
+    const tr_ragged_t *batch;
+    tr_heads_t heads;
+    const int32_t *starts, *positions, *pages;
+    float *keys, *values; // of the cache
+    const float *qkv;
+    size_t width;         // of a qkv row
+    float *out, *lse;
+    const float *const_out, *const_lse, *dout;
+    float *dqkv;
+    const int32_t *tasks; // [tasks, 3]: sequence, first row, rows
+    float *scratch;
+    size_t scratch_share; // floats a thread
+} attending_t;
+
+static void check_batch(const attending_t *a, tr_tensor_t qkv, size_t pages)
+{
+    const tr_ragged_t *b = a->batch;
+    TR_ASSERT(a->heads.key_value > 0 && a->heads.query % a->heads.key_value == 0, "%zu query heads over %zu",
+              a->heads.query, a->heads.key_value);
+    TR_ASSERT(qkv.rows == b->tokens && qkv.columns == a->width, "qkv [%zu, %zu] for %zu tokens of %zu", qkv.rows,
+              qkv.columns, b->tokens, a->width);
+    TR_ASSERT(tr_tensor_count(b->starts) >= b->sequences + 1 && tr_tensor_count(b->positions) >= b->tokens &&
+                  tr_tensor_count(b->pages) >= b->sequences * b->max_pages,
+              "tables too short for %zu sequences, %zu tokens, %zu pages", b->sequences, b->tokens, b->max_pages);
+    TR_ASSERT(a->starts[0] == 0 && (size_t)a->starts[b->sequences] == b->tokens, "starts run %d..%d for %zu tokens",
+              a->starts[0], a->starts[b->sequences], b->tokens);
+    for (size_t s = 0; s < b->sequences; s++) {
+        TR_ASSERT(a->starts[s] <= a->starts[s + 1], "sequence %zu starts at %d, ends at %d", s, a->starts[s],
+                  a->starts[s + 1]);
+        if (a->starts[s] == a->starts[s + 1]) {
+            continue;
+        }
+        size_t last = (size_t)a->positions[a->starts[s + 1] - 1];
+        TR_ASSERT(last < b->longest && last / TR_PAGE < b->max_pages, "position %zu of sequence %zu: longest %zu, %zu pages",
+                  last, s, b->longest, b->max_pages);
+        for (size_t j = 0; j <= last / TR_PAGE; j++) {
+            int32_t page = a->pages[s * b->max_pages + j];
+            TR_ASSERT(page >= 0 && (size_t)page < pages, "page %d of sequence %zu is outside 0..%zu", page, s, pages);
+        }
+    }
+}
+
+static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads)
+{
+    attending_t a = {.backend = queue->backend, .batch = batch, .heads = heads};
+    a.starts = cpu_i32(batch->starts);
+    a.positions = cpu_i32(batch->positions);
+    a.pages = cpu_i32(batch->pages);
+    a.keys = cpu_f32(kv.keys);
+    a.values = cpu_f32(kv.values);
+    a.qkv = cpu_f32(qkv);
+    a.width = (heads.query + 2 * heads.key_value) * heads.dim;
+    size_t page = heads.key_value * heads.dim * TR_PAGE;
+    TR_ASSERT(kv.keys.columns == page && kv.values.columns == page, "cache pages of %zu and %zu, expected %zu",
+              kv.keys.columns, kv.values.columns, page);
+    check_batch(&a, qkv, kv.keys.rows < kv.values.rows ? kv.keys.rows : kv.values.rows);
+    return a;
+}
+
+/// One key-value head of all rows: heads do not share cache lines, neighbouring positions do.
+static void store_heads(void *context, size_t first, size_t count, size_t thread)
+{
+    const attending_t *a = context;
+    const size_t dim = a->heads.dim, page_stride = a->heads.key_value * dim * TR_PAGE;
+    (void)thread;
+    for (size_t s = 0; s < a->batch->sequences; s++) {
+        const int32_t *pages = a->pages + s * a->batch->max_pages;
+        for (size_t row = (size_t)a->starts[s]; row < (size_t)a->starts[s + 1]; row++) {
+            size_t position = (size_t)a->positions[row], slot = position % TR_PAGE;
+            size_t page = (size_t)pages[position / TR_PAGE] * page_stride;
+            for (size_t h = first; h < first + count; h++) {
+                const float *key = a->qkv + row * a->width + (a->heads.query + h) * dim;
+                float *keys = a->keys + page + h * dim * TR_PAGE + slot;
+                for (size_t d = 0; d < dim; d++) {
+                    keys[d * TR_PAGE] = key[d];
+                }
+                memcpy(a->values + page + (h * TR_PAGE + slot) * dim, key + a->heads.key_value * dim,
+                       dim * sizeof(float));
+            }
+        }
+    }
+}
+
+void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch, tr_heads_t heads)
+{
+    attending_t a = prepare(queue, qkv, kv, batch, heads);
+    size_t grain = 1 + 16384 / (1 + batch->tokens * heads.dim);
+    cpu_for(queue->backend, heads.key_value, grain, store_heads, &a);
+}
+
+/// Writes the slices of all sequences; returns how many.
+static size_t list_tasks(attending_t *a, size_t slice)
+{
+    size_t most = a->batch->sequences + a->batch->tokens / slice;
+    int32_t *tasks = cpu_scratch(a->backend, CPU_SLOT_TASKS, 3 * most * sizeof *tasks);
+    size_t count = 0;
+    for (size_t s = 0; s < a->batch->sequences; s++) {
+        for (size_t row = (size_t)a->starts[s]; row < (size_t)a->starts[s + 1]; row += slice) {
+            size_t left = (size_t)a->starts[s + 1] - row;
+            tasks[3 * count] = (int32_t)s;
+            tasks[3 * count + 1] = (int32_t)row;
+            tasks[3 * count + 2] = (int32_t)(left < slice ? left : slice);
+            count++;
+        }
+    }
+    a->tasks = tasks;
+    return count;
+}
+
+static void attend(void *context, size_t first, size_t count, size_t thread)
+{
+    const attending_t *a = context;
+    const size_t group = a->heads.query / a->heads.key_value, dim = a->heads.dim;
+    for (size_t i = first; i < first + count; i++) {
+        const int32_t *task = a->tasks + 3 * (i / a->heads.key_value);
+        size_t h = i % a->heads.key_value, row = (size_t)task[1];
+        const cpu_attention_t job = {
+            .out = a->out + (row * a->heads.query + h * group) * dim,
+            .lse = a->lse + row * a->heads.query + h * group,
+            .query = a->qkv + row * a->width + h * group * dim,
+            .out_stride = a->heads.query * dim,
+            .lse_stride = a->heads.query,
+            .query_stride = a->width,
+            .positions = a->positions + row,
+            .rows = (size_t)task[2],
+            .group = group,
+            .dim = dim,
+            .pages = a->pages + (size_t)task[0] * a->batch->max_pages,
+            .keys = a->keys + h * dim * TR_PAGE,
+            .values = a->values + h * dim * TR_PAGE,
+            .page_stride = a->heads.key_value * dim * TR_PAGE,
+            .longest = a->batch->longest,
+            .scratch = a->scratch + thread * a->scratch_share,
+        };
+        a->backend->kernels->attention(&job);
+    }
+}
+
+static void share_scratch(attending_t *a, size_t floats)
+{
+    a->scratch_share = cpu_round_up(floats, 16);
+    a->scratch = cpu_scratch(a->backend, CPU_SLOT_THREAD, a->backend->threads * a->scratch_share * sizeof(float));
+}
+
+void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
+                   const tr_ragged_t *batch, tr_heads_t heads)
+{
+    attending_t a = prepare(queue, qkv, kv, batch, heads);
+    a.out = cpu_f32(out);
+    a.lse = cpu_f32(lse);
+    TR_ASSERT(tr_tensor_count(out) == batch->tokens * heads.query * heads.dim &&
+                  tr_tensor_count(lse) == batch->tokens * heads.query,
+              "out has %zu elements, lse %zu", tr_tensor_count(out), tr_tensor_count(lse));
+    share_scratch(&a, queue->backend->kernels->attention_scratch(batch->longest, heads.dim));
+    size_t group = heads.query / heads.key_value;
+    size_t tasks = list_tasks(&a, group < SLICE ? cpu_round_up(SLICE / group, 12) : 1) * heads.key_value;
+    size_t work = 1 + batch->longest * group * heads.dim;
+    cpu_for(queue->backend, tasks, 1 + 65536 / work, attend, &a);
+}
+
+static void attend_gradient(void *context, size_t i, size_t thread)
+{
+    const attending_t *a = context;
+    const size_t group = a->heads.query / a->heads.key_value, dim = a->heads.dim;
+    size_t s = i / a->heads.key_value, h = i % a->heads.key_value;
+    size_t row = (size_t)a->starts[s], rows = (size_t)a->starts[s + 1] - row;
+    size_t query = row * a->width + h * group * dim;
+    size_t key = row * a->width + (a->heads.query + h) * dim;
+    size_t value = key + a->heads.key_value * dim;
+    const cpu_attention_gradient_t job = {
+        .dquery = a->dqkv + query,
+        .dkey = a->dqkv + key,
+        .dvalue = a->dqkv + value,
+        .query = a->qkv + query,
+        .key = a->qkv + key,
+        .value = a->qkv + value,
+        .stride = a->width,
+        .out = a->const_out + (row * a->heads.query + h * group) * dim,
+        .dout = a->dout + (row * a->heads.query + h * group) * dim,
+        .out_stride = a->heads.query * dim,
+        .lse = a->const_lse + row * a->heads.query + h * group,
+        .lse_stride = a->heads.query,
+        .rows = rows,
+        .group = group,
+        .dim = dim,
+        .scratch = a->scratch + thread * a->scratch_share,
+    };
+    if (rows > 0) {
+        a->backend->kernels->attention_gradient(&job);
+    }
+}
+
+void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out, tr_tensor_t lse,
+                            tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads)
+{
+    attending_t a = prepare(queue, qkv, kv, batch, heads);
+    a.dqkv = cpu_f32(dqkv);
+    a.dout = cpu_f32(dout);
+    a.const_out = cpu_f32(out);
+    a.const_lse = cpu_f32(lse);
+    TR_ASSERT(tr_tensor_count(dqkv) == batch->tokens * a.width &&
+                  tr_tensor_count(dout) == batch->tokens * heads.query * heads.dim &&
+                  tr_tensor_count(out) == tr_tensor_count(dout) && tr_tensor_count(lse) == batch->tokens * heads.query,
+              "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout), tr_tensor_count(out),
+              tr_tensor_count(lse));
+    for (size_t s = 0; s < batch->sequences; s++) {
+        for (int32_t row = a.starts[s]; row < a.starts[s + 1]; row++) {
+            TR_ASSERT(a.positions[row] == row - a.starts[s], "sequence %zu is not whole: row %d has position %d", s, row,
+                      a.positions[row]);
+        }
+    }
+    size_t group = heads.query / heads.key_value;
+    share_scratch(&a, queue->backend->kernels->attention_gradient_scratch(batch->longest, group, heads.dim));
+    tr_pool_run(queue->backend->pool, batch->sequences * heads.key_value, attend_gradient, &a);
+}

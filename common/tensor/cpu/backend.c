@@ -1,0 +1,174 @@
+/// Opening the CPU: the choice of instruction set, the team of threads, scratch memory, the operator table.
+#include "common/tensor/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/tensor/cpu/cpu.h"
+
+static const tr_ops_t cpu_ops = {
+    .name = "cpu",
+    .buffer_new = cpu_buffer_new,
+    .buffer_destroy = cpu_buffer_destroy,
+    .buffer_bytes = cpu_buffer_bytes,
+    .queue_new = cpu_queue_new,
+    .queue_destroy = cpu_queue_destroy,
+    .queue_wait = cpu_queue_wait,
+    .write = cpu_write,
+    .read = cpu_read,
+    .copy = cpu_copy,
+    .zero = cpu_zero,
+    .packed_count = cpu_packed_count,
+    .pack = cpu_pack,
+    .matmul = cpu_matmul,
+    .matmul_weight_gradient = cpu_matmul_weight_gradient,
+    .embedding = cpu_embedding,
+    .embedding_gradient = cpu_embedding_gradient,
+    .rmsnorm = cpu_rmsnorm,
+    .rmsnorm_gradient = cpu_rmsnorm_gradient,
+    .rope = cpu_rope,
+    .kv_store = cpu_kv_store,
+    .attention = cpu_attention,
+    .attention_gradient = cpu_attention_gradient,
+    .swiglu = cpu_swiglu,
+    .swiglu_gradient = cpu_swiglu_gradient,
+    .add = cpu_add,
+    .gather_rows = cpu_gather_rows,
+    .scatter_rows_add = cpu_scatter_rows_add,
+    .logprob = cpu_logprob,
+    .logprob_gradient = cpu_logprob_gradient,
+    .sample = cpu_sample,
+    .logits = cpu_logits,
+    .scalar_head = cpu_scalar_head,
+    .scalar_head_gradient = cpu_scalar_head_gradient,
+    .sum_squares = cpu_sum_squares,
+    .adamw = cpu_adamw,
+};
+
+#if defined(CPU_X86)
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+static bool has_generic(void)
+{
+    return true;
+}
+
+/// Widest first.
+static const struct {
+    const cpu_kernels_t *kernels;
+    bool (*supported)(void);
+} forms[] = {
+#if defined(CPU_X86)
+    {&cpu_kernels_avx512, has_avx512},
+    {&cpu_kernels_avx2, has_avx2},
+#endif
+    {&cpu_kernels_generic, has_generic},
+};
+
+static tr_status choose(const cpu_kernels_t **kernels, tr_error_t *err)
+{
+    const char *wanted = getenv("TROUPE_CPU");
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (wanted == NULL || wanted[0] == '\0') {
+            if (forms[i].supported()) {
+                *kernels = forms[i].kernels;
+                return TR_OK;
+            }
+        } else if (strcmp(wanted, forms[i].kernels->name) == 0) {
+            if (!forms[i].supported()) {
+                return tr_fail(err, TR_ERR_UNSUPPORTED,
+                               "TROUPE_CPU is '%s', which this CPU does not have; unset it or say 'generic'", wanted);
+            }
+            *kernels = forms[i].kernels;
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_ARGUMENT, "TROUPE_CPU is '%s'; expected 'generic', 'avx2' or 'avx512'", wanted);
+}
+
+tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t *err)
+{
+    const cpu_kernels_t *kernels = NULL;
+    *backend = NULL;
+    TR_TRY(choose(&kernels, err));
+    cpu_backend_t *self = tr_calloc(1, sizeof *self);
+    self->base.ops = &cpu_ops;
+    self->kernels = kernels;
+    self->pool = tr_pool_new(threads);
+    self->threads = tr_pool_threads(self->pool);
+    *backend = &self->base;
+    return TR_OK;
+}
+
+void tr_backend_close(tr_backend_t **backend)
+{
+    if (*backend == NULL) {
+        return;
+    }
+    cpu_backend_t *self = (cpu_backend_t *)*backend;
+    for (size_t i = 0; i < CPU_SLOT_COUNT; i++) {
+        free(self->scratch[i]);
+    }
+    tr_pool_destroy(&self->pool);
+    free(self);
+    *backend = NULL;
+}
+
+const char *tr_backend_isa(const tr_backend_t *backend)
+{
+    return ((const cpu_backend_t *)backend)->kernels->name;
+}
+
+void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)
+{
+    if (backend->scratch_bytes[slot] < bytes) {
+        size_t size = cpu_round_up(bytes + bytes / 4, 4096);
+        free(backend->scratch[slot]);
+        void *memory = NULL;
+        TR_ASSERT(posix_memalign(&memory, 4096, size) == 0, "no memory for %zu bytes of scratch", size);
+        memset(memory, 0, size);
+        backend->scratch[slot] = memory;
+        backend->scratch_bytes[slot] = size;
+    }
+    return backend->scratch[slot];
+}
+
+typedef struct range {
+    cpu_range_fn *fn;
+    void *context;
+    size_t n;
+    size_t piece;
+} range_t;
+
+static void run_piece(void *context, size_t i, size_t thread)
+{
+    const range_t *range = context;
+    size_t first = i * range->piece;
+    size_t left = range->n - first;
+    range->fn(range->context, first, left < range->piece ? left : range->piece, thread);
+}
+
+void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, void *context)
+{
+    size_t most = backend->threads == 1 ? 1 : 4 * backend->threads;
+    size_t piece = (n + most - 1) / most;
+    piece = piece < grain ? grain : piece;
+    if (n <= piece) {
+        if (n > 0) {
+            fn(context, 0, n, 0);
+        }
+        return;
+    }
+    range_t range = {.fn = fn, .context = context, .n = n, .piece = piece};
+    tr_pool_run(backend->pool, (n + piece - 1) / piece, run_piece, &range);
+}

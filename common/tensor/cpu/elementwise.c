@@ -1,0 +1,103 @@
+/// Operators without sums: rotary positions, SwiGLU, additions, AdamW. The loops that use no vector of ours are plain:
+/// the compiler may vectorise them, but neither reorders nor fuses (-ffp-contract=off).
+#include "common/tensor/cpu/kernels.h"
+#include "common/tensor/cpu/simd.h"
+
+#include <math.h>
+
+void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
+void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
+void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n);
+void CPU_NAME(cpu_add)(float *y, const float *a, const float *b, size_t n);
+void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n);
+void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
+                         const cpu_adamw_t *options);
+
+SIMD void turn(float *first, float *second, const float *cosine, const float *sine, size_t n, bool inverse)
+{
+    v16 a = v_load_n(first, n), b = v_load_n(second, n), c = v_load_n(cosine, n), s = v_load_n(sine, n);
+    if (inverse) {
+        s = v_sub(v_zero(), s);
+    }
+    v_store_n(first, v_sub(v_mul(a, c), v_mul(b, s)), n);
+    v_store_n(second, v_add(v_mul(b, c), v_mul(a, s)), n);
+}
+
+void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse)
+{
+    size_t half = dim / 2;
+    for (size_t h = 0; h < heads; h++, row += dim) {
+        for (size_t i = 0; i < half; i += LANES) {
+            size_t n = half - i < LANES ? half - i : LANES;
+            turn(row + i, row + half + i, table + i, table + half + i, n, inverse);
+        }
+    }
+}
+
+SIMD v16 sigmoid(v16 x)
+{
+    const v16 one = v_set1(1.0f);
+    return v_div(one, v_add(one, v_exp(v_sub(v_zero(), x))));
+}
+
+void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, y += n, gate_up += 2 * n) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
+            v_store_n(y + i, v_mul(v_mul(gate, sigmoid(gate)), up), lanes);
+        }
+    }
+}
+
+void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n)
+{
+    const v16 one = v_set1(1.0f);
+    for (size_t r = 0; r < rows; r++, dy += n, gate_up += 2 * n, dgate_up += 2 * n) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
+            v16 d = v_load_n(dy + i, lanes), s = sigmoid(gate);
+            // silu'(g) = s (1 + g (1 - s))
+            v16 slope = v_mul(s, v_fma(gate, v_sub(one, s), one));
+            v_store_n(dgate_up + i, v_mul(v_mul(d, up), slope), lanes);
+            v_store_n(dgate_up + n + i, v_mul(d, v_mul(gate, s)), lanes);
+        }
+    }
+}
+
+void CPU_NAME(cpu_add)(float *y, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = a[i] + b[i];
+    }
+}
+
+void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] * factor;
+    }
+}
+
+void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
+                         const cpu_adamw_t *options)
+{
+    const v16 decay = v_set1(options->decay), lerp = v_set1(options->lerp), beta2 = v_set1(options->beta2);
+    const v16 square = v_set1(options->square), root = v_set1(options->root), scale = v_set1(options->scale);
+    const v16 epsilon = v_set1(options->epsilon), step = v_set1(options->step_size);
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t lanes = n - i < LANES ? n - i : LANES;
+        v16 g = v_mul(v_load_n(gradient + i, lanes), scale);
+        v16 first = v_load_n(m + i, lanes), second = v_load_n(v + i, lanes);
+        first = v_add(first, v_mul(lerp, v_sub(g, first)));
+        second = v_add(v_mul(second, beta2), v_mul(v_mul(square, g), g));
+        v16 denominator = v_add(v_div(v_sqrt(second), root), epsilon);
+        v16 w = v_mul(v_load_n(weight + i, lanes), decay);
+        w = v_sub(w, v_div(v_mul(step, first), denominator));
+        v_store_n(m + i, first, lanes);
+        v_store_n(v + i, second, lanes);
+        v_store_n(weight + i, w, lanes);
+    }
+}

@@ -1,0 +1,240 @@
+/// Log-probabilities of chosen tokens and their gradient, from logits that exist for a tile of rows only; the scalar
+/// head. One row's arithmetic (row_softmax) serves the forward operator, its gradient and, in sample_ops.c, sampling.
+#include <math.h>
+#include <string.h>
+
+#include "common/tensor/cpu/cpu.h"
+#include "common/tensor/cpu/head.h"
+
+enum { TILE_FLOATS = 2 << 20, ROW_GRAIN = 8192 };
+
+size_t cpu_logits_tile(size_t rows, size_t vocabulary)
+{
+    size_t tile = TILE_FLOATS / vocabulary;
+    tile = tile < 64 ? 64 : tile / 16 * 16;
+    return tile < rows ? tile : rows;
+}
+
+size_t cpu_row_grain(size_t vocabulary)
+{
+    return 1 + ROW_GRAIN / vocabulary;
+}
+
+cpu_softmax_t cpu_row_softmax(const cpu_kernels_t *kernels, float *z, float *e, size_t vocabulary, const int32_t *ids,
+                              size_t count, float temperature)
+{
+    for (size_t i = 0; i < count; i++) {
+        z[i] = z[ids[i]]; // ids ascend, so ids[i] >= i
+    }
+    size_t n = count == 0 ? vocabulary : count;
+    if (temperature != 1.0f) {
+        kernels->divide(z, temperature, n);
+    }
+    return kernels->softmax(e, z, n);
+}
+
+float cpu_row_logprob(const float *z, size_t index, const cpu_softmax_t *softmax)
+{
+    return (z[index] - softmax->max) - softmax->log_sum;
+}
+
+/// Where target stands in the row's list; count when it does not.
+static size_t find(const int32_t *ids, size_t count, int32_t target)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (ids[middle] < target) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < count && ids[low] == target ? low : count;
+}
+
+typedef struct heading {
+    const cpu_kernels_t *kernels;
+    size_t vocabulary;
+    size_t first;                  // row of the tile's first
+    float *logits;                 // [tile, vocabulary]
+    const int32_t *targets;
+    const int32_t *offsets, *kept; // NULL: nothing was truncated
+    float temperature;
+    float *logprob, *entropy;
+    const float *dlogprob;
+    float *scratch;                // [threads, vocabulary]
+} heading_t;
+
+static const int32_t *row_kept(const heading_t *h, size_t row, size_t *count)
+{
+    *count = 0;
+    if (h->offsets == NULL) {
+        return NULL;
+    }
+    *count = (size_t)(h->offsets[row + 1] - h->offsets[row]);
+    return h->kept + h->offsets[row];
+}
+
+static void logprob_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const heading_t *h = context;
+    (void)thread;
+    for (size_t i = first; i < first + count; i++) {
+        size_t row = h->first + i, kept;
+        const int32_t *ids = row_kept(h, row, &kept);
+        float *z = h->logits + i * h->vocabulary;
+        size_t target = kept == 0 ? (size_t)h->targets[row] : find(ids, kept, h->targets[row]);
+        cpu_softmax_t softmax = cpu_row_softmax(h->kernels, z, NULL, h->vocabulary, ids, kept, h->temperature);
+        h->logprob[row] = kept > 0 && target == kept ? -INFINITY : cpu_row_logprob(z, target, &softmax);
+        h->entropy[row] = softmax.entropy;
+    }
+}
+
+/// d logprob / d logits = (onehot - p) / temperature over the kept set, times dlogprob, in place of the logits.
+static void gradient_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const heading_t *h = context;
+    float *e = h->scratch + thread * h->vocabulary;
+    for (size_t i = first; i < first + count; i++) {
+        size_t row = h->first + i, kept;
+        const int32_t *ids = row_kept(h, row, &kept);
+        float *z = h->logits + i * h->vocabulary;
+        float factor = h->dlogprob[row] / h->temperature;
+        if (kept == 0) {
+            cpu_softmax_t softmax = cpu_row_softmax(h->kernels, z, z, h->vocabulary, NULL, 0, h->temperature);
+            h->kernels->scale(z, z, -factor / softmax.sum, h->vocabulary);
+            z[h->targets[row]] += factor;
+            continue;
+        }
+        cpu_softmax_t softmax = cpu_row_softmax(h->kernels, z, e, h->vocabulary, ids, kept, h->temperature);
+        h->kernels->scale(e, e, -factor / softmax.sum, kept);
+        size_t target = find(ids, kept, h->targets[row]);
+        if (target < kept) {
+            e[target] += factor;
+        }
+        memset(z, 0, h->vocabulary * sizeof *z);
+        for (size_t j = 0; j < kept; j++) {
+            z[ids[j]] = e[j];
+        }
+    }
+}
+
+static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary,
+                         tr_tensor_t targets, float temperature, tr_kept_t kept)
+{
+    heading_t h = {.kernels = queue->backend->kernels, .vocabulary = vocabulary, .temperature = temperature};
+    TR_ASSERT(temperature > 0.0f, "temperature %g", (double)temperature);
+    TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows", tr_tensor_count(targets), hidden.rows);
+    TR_ASSERT(tr_tensor_count(head) == cpu_packed_count(vocabulary, hidden.columns, false),
+              "head of %zu elements for %zu x %zu", tr_tensor_count(head), vocabulary, hidden.columns);
+    h.targets = cpu_i32(targets);
+    for (size_t i = 0; i < hidden.rows; i++) {
+        TR_ASSERT(h.targets[i] >= 0 && (size_t)h.targets[i] < vocabulary, "target %d of row %zu", h.targets[i], i);
+    }
+    if (kept.offsets.buffer != NULL) {
+        TR_ASSERT(tr_tensor_count(kept.offsets) >= hidden.rows + 1, "%zu offsets for %zu rows",
+                  tr_tensor_count(kept.offsets), hidden.rows);
+        h.offsets = cpu_i32(kept.offsets);
+        TR_ASSERT((size_t)h.offsets[hidden.rows] <= tr_tensor_count(kept.ids), "%d kept ids of %zu",
+                  h.offsets[hidden.rows], tr_tensor_count(kept.ids));
+        h.kept = h.offsets[hidden.rows] > 0 ? cpu_i32(kept.ids) : NULL;
+        for (int32_t i = 0; i < h.offsets[hidden.rows]; i++) {
+            TR_ASSERT(h.kept[i] >= 0 && (size_t)h.kept[i] < vocabulary, "kept id %d", h.kept[i]);
+        }
+    }
+    return h;
+}
+
+/// Logits of rows first..first+rows-1 into the shared tile.
+static void tile_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, tr_tensor_t head, size_t first,
+                        size_t rows, size_t vocabulary)
+{
+    cpu_matmul_run(backend, logits, vocabulary, cpu_f32(hidden) + first * hidden.columns, hidden.columns, cpu_f32(head),
+                   rows, vocabulary, hidden.columns, CPU_WRITE);
+}
+
+void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden, tr_tensor_t head,
+                 size_t vocabulary, tr_tensor_t targets, float temperature, tr_kept_t kept)
+{
+    cpu_backend_t *backend = queue->backend;
+    if (hidden.rows == 0) {
+        return;
+    }
+    heading_t h = prepare(queue, hidden, head, vocabulary, targets, temperature, kept);
+    TR_ASSERT(tr_tensor_count(logprob) == hidden.rows && tr_tensor_count(entropy) == hidden.rows,
+              "logprob %zu, entropy %zu for %zu rows", tr_tensor_count(logprob), tr_tensor_count(entropy), hidden.rows);
+    h.logprob = cpu_f32(logprob);
+    h.entropy = cpu_f32(entropy);
+    size_t tile = cpu_logits_tile(hidden.rows, vocabulary);
+    h.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
+    for (h.first = 0; h.first < hidden.rows; h.first += tile) {
+        size_t rows = hidden.rows - h.first < tile ? hidden.rows - h.first : tile;
+        tile_logits(backend, h.logits, hidden, head, h.first, rows, vocabulary);
+        cpu_for(backend, rows, cpu_row_grain(vocabulary), logprob_rows, &h);
+    }
+}
+
+void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead, tr_tensor_t dlogprob,
+                          tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t head_transposed, tr_tensor_t targets,
+                          float temperature, tr_kept_t kept)
+{
+    cpu_backend_t *backend = queue->backend;
+    const size_t vocabulary = dhead.rows, width = hidden.columns;
+    if (hidden.rows == 0) {
+        return;
+    }
+    heading_t h = prepare(queue, hidden, head, vocabulary, targets, temperature, kept);
+    TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
+                  tr_tensor_count(dlogprob) == hidden.rows &&
+                  tr_tensor_count(head_transposed) == cpu_packed_count(vocabulary, width, true),
+              "dhead [%zu, %zu], dhidden [%zu, %zu], dlogprob %zu, hidden [%zu, %zu]", dhead.rows, dhead.columns,
+              dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob), hidden.rows, width);
+    h.dlogprob = cpu_f32(dlogprob);
+    h.scratch = cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * vocabulary * sizeof(float));
+    size_t tile = cpu_logits_tile(hidden.rows, vocabulary);
+    h.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
+    for (h.first = 0; h.first < hidden.rows; h.first += tile) {
+        size_t rows = hidden.rows - h.first < tile ? hidden.rows - h.first : tile;
+        tile_logits(backend, h.logits, hidden, head, h.first, rows, vocabulary);
+        cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);
+        cpu_matmul_run(backend, cpu_f32(dhidden) + h.first * width, width, h.logits, vocabulary,
+                       cpu_f32(head_transposed), rows, width, vocabulary, CPU_WRITE);
+        cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary, cpu_f32(hidden) + h.first * width, rows,
+                                vocabulary, width);
+    }
+}
+
+void cpu_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head)
+{
+    cpu_matmul(queue, logits, hidden, head, false);
+}
+
+void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight)
+{
+    const float *x = cpu_f32(hidden), *w = cpu_f32(weight);
+    float *y = cpu_f32(values);
+    TR_ASSERT(tr_tensor_count(weight) == hidden.columns && tr_tensor_count(values) == hidden.rows,
+              "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight), tr_tensor_count(values), hidden.rows,
+              hidden.columns);
+    for (size_t r = 0; r < hidden.rows; r++) {
+        y[r] = queue->backend->kernels->dot(x + r * hidden.columns, w, hidden.columns);
+    }
+}
+
+void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight, tr_tensor_t dvalues,
+                              tr_tensor_t hidden, tr_tensor_t weight)
+{
+    const cpu_kernels_t *kernels = queue->backend->kernels;
+    const size_t width = hidden.columns;
+    const float *dy = cpu_f32(dvalues), *x = cpu_f32(hidden), *w = cpu_f32(weight);
+    float *dx = cpu_f32(dhidden);
+    TR_ASSERT(tr_tensor_count(weight) == width && tr_tensor_count(dweight) == width &&
+                  tr_tensor_count(dvalues) == hidden.rows && dhidden.rows == hidden.rows && dhidden.columns == width,
+              "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]", tr_tensor_count(weight),
+              tr_tensor_count(dweight), tr_tensor_count(dvalues), dhidden.rows, dhidden.columns, hidden.rows, width);
+    for (size_t r = 0; r < hidden.rows; r++) {
+        kernels->scale(dx + r * width, w, dy[r], width);
+    }
+    kernels->weighted_rows(cpu_f32(dweight), dy, x, width, hidden.rows, width);
+}

@@ -1,0 +1,134 @@
+/// The table of kernels: one thread's share of each operator on plain pointers. One table a form (generic, avx2,
+/// avx512), all with the same bits. The operators around it (*_ops.c) check shapes, split work and own scratch.
+#ifndef TR_TENSOR_CPU_KERNELS_H
+#define TR_TENSOR_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CPU_PANEL = 32 }; ///< columns of a packed panel
+
+/// What becomes of the destination: y = product, y = y + product, or the chain starts at y.
+typedef enum cpu_gemm_mode { CPU_WRITE, CPU_ADD, CPU_CONTINUE } cpu_gemm_mode_t;
+
+/// y: [rows, columns] from a: (row, k) and b: panels [ceil(columns / 32)][k][32], zero padded. Each element is one
+/// chain of fused multiply-adds over k ascending.
+typedef struct cpu_gemm {
+    float *y;
+    size_t y_stride;
+    const float *a;
+    size_t a_row;   ///< distance of two rows of a
+    size_t a_k;     ///< distance of two k
+    size_t a_block; ///< 0, or: rows come in blocks of the table's block_rows, this far apart
+    const float *b;
+    size_t b_panel; ///< distance of two panels, k * 32 or more
+    size_t rows;
+    size_t columns;
+    size_t k;
+    cpu_gemm_mode_t mode;
+} cpu_gemm_t;
+
+/// A slice of one sequence's queries for one key-value head.
+typedef struct cpu_attention {
+    float *out;               ///< first row's first head of this group
+    float *lse;               ///< likewise
+    const float *query;       ///< likewise
+    size_t out_stride;        ///< Hq * D
+    size_t lse_stride;        ///< Hq
+    size_t query_stride;      ///< (Hq + 2 Hk) * D
+    const int32_t *positions; ///< [rows], ascending
+    size_t rows;
+    size_t group;             ///< query heads of this key-value head
+    size_t dim;               ///< D
+    const int32_t *pages;     ///< of this sequence
+    const float *keys;        ///< this head's [D][16] of page 0
+    const float *values;      ///< this head's [16][D] of page 0
+    size_t page_stride;       ///< Hk * D * 16
+    size_t longest;           ///< greatest position + 1
+    float *scratch;           ///< attention_scratch floats
+} cpu_attention_t;
+
+/// One whole sequence and one key-value head; pointers are to the first row's first head of the group.
+typedef struct cpu_attention_gradient {
+    float *dquery, *dkey, *dvalue;
+    const float *query, *key, *value; ///< rows of qkv, stride as below
+    size_t stride;                    ///< (Hq + 2 Hk) * D, of the six above
+    const float *out, *dout;
+    size_t out_stride;
+    const float *lse;
+    size_t lse_stride;
+    size_t rows;
+    size_t group;
+    size_t dim;
+    float *scratch; ///< attention_gradient_scratch floats
+} cpu_attention_gradient_t;
+
+/// What one row's softmax needs and gives.
+typedef struct cpu_softmax {
+    float max;
+    float sum;     ///< of e^(z - max)
+    float log_sum; ///< its logarithm
+    float entropy; ///< log_sum - sum(e * (z - max)) / sum
+} cpu_softmax_t;
+
+/// Scalars of AdamW, rounded once from double.
+typedef struct cpu_adamw {
+    float decay;       ///< 1 - lr * weight_decay
+    float lerp;        ///< 1 - beta1
+    float beta2;
+    float square;      ///< 1 - beta2
+    float root;        ///< sqrt(1 - beta2^step)
+    float epsilon;
+    float step_size;   ///< lr / (1 - beta1^step)
+    float scale;
+} cpu_adamw_t;
+
+typedef struct cpu_kernels {
+    const char *name;
+    size_t block_rows; ///< rows of the widest tile
+
+    void (*gemm)(const cpu_gemm_t *gemm);
+    void (*attention)(const cpu_attention_t *attention);
+    void (*attention_gradient)(const cpu_attention_gradient_t *gradient);
+    size_t (*attention_scratch)(size_t longest, size_t dim); ///< floats
+    size_t (*attention_gradient_scratch)(size_t rows, size_t group, size_t dim);
+
+    void (*rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows, size_t n, float epsilon);
+    void (*rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd, const float *weight, size_t rows,
+                       size_t n);
+    /// Columns first..first+count-1 of dweight: a chain over all rows.
+    void (*rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd, size_t rows, size_t n,
+                            size_t first, size_t count);
+    /// heads: how many at row's start turn.
+    void (*rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
+    void (*swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
+    void (*swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n);
+    void (*add)(float *y, const float *a, const float *b, size_t n);
+    void (*scale)(float *y, const float *x, float factor, size_t n);
+    float (*dot)(const float *a, const float *b, size_t n);
+    /// y[i] = chain over rows of factor[r] * x[r][i], starting at y[i].
+    void (*weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows, size_t n);
+    void (*adamw)(float *weight, float *m, float *v, const float *gradient, size_t n, const cpu_adamw_t *options);
+
+    /// z: [n] divided in place.
+    void (*divide)(float *z, float divisor, size_t n);
+    /// Statistics of z: [n]; e: [n], written with e^(z - max) unless NULL (it may be z).
+    cpu_softmax_t (*softmax)(float *e, const float *z, size_t n);
+} cpu_kernels_t;
+
+extern const cpu_kernels_t cpu_kernels_generic;
+extern const cpu_kernels_t cpu_kernels_avx2;
+extern const cpu_kernels_t cpu_kernels_avx512;
+
+static inline size_t cpu_round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+#define CPU_JOIN_(a, b) a##_##b
+#define CPU_JOIN(a, b) CPU_JOIN_(a, b)
+/// A kernel's symbol in the form being compiled.
+#define CPU_NAME(name) CPU_JOIN(name, CPU_FORM)
+
+#endif

@@ -1,0 +1,286 @@
+/// Embedding, norms, rotary positions, elementwise operators and the optimizer: shapes, and the split over threads.
+#include <math.h>
+#include <string.h>
+
+#include "common/base/real.h"
+#include "common/tensor/cpu/cpu.h"
+
+enum {
+    GRAIN = 16384,         // elements that one thread does alone rather than wake another
+    SUM_BLOCK = 4096,      // elements of a block of sum_squares
+    COLUMN_GRAIN = 64      // columns of a chain over tokens
+};
+
+/// Pointers and sizes for any of these operators; each uses what it needs.
+typedef struct layer {
+    const cpu_kernels_t *kernels;
+    float *y, *y2, *y3;
+    const float *a, *b, *c, *d;
+    const int32_t *ids;
+    size_t rows, n;
+    tr_heads_t heads;
+    float scalar;
+    bool flag;
+    const cpu_adamw_t *adamw;
+} layer_t;
+
+static size_t row_grain(size_t columns)
+{
+    return 1 + GRAIN / (columns + 1);
+}
+
+static void check_ids(const int32_t *ids, size_t count, size_t limit, const char *what)
+{
+    for (size_t i = 0; i < count; i++) {
+        TR_ASSERT(ids[i] >= 0 && (size_t)ids[i] < limit, "%s %d of row %zu is outside 0..%zu", what, ids[i], i, limit);
+    }
+}
+
+static void same_shape(tr_tensor_t a, tr_tensor_t b)
+{
+    TR_ASSERT(a.rows == b.rows && a.columns == b.columns, "[%zu, %zu] and [%zu, %zu]", a.rows, a.columns, b.rows,
+              b.columns);
+}
+
+static void take_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    for (size_t r = first; r < first + count; r++) {
+        memcpy(l->y + r * l->n, l->a + (size_t)l->ids[r] * l->n, l->n * sizeof(float));
+    }
+}
+
+void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
+{
+    layer_t l = {.y = cpu_f32(y), .a = cpu_f32(x), .ids = cpu_i32(rows), .n = y.columns};
+    TR_ASSERT(y.columns == x.columns && y.rows == tr_tensor_count(rows), "y [%zu, %zu], x [%zu, %zu], %zu rows", y.rows,
+              y.columns, x.rows, x.columns, tr_tensor_count(rows));
+    check_ids(l.ids, y.rows, x.rows, "row");
+    cpu_for(queue->backend, y.rows, row_grain(y.columns), take_rows, &l);
+}
+
+void cpu_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids)
+{
+    cpu_gather_rows(queue, y, table, ids);
+}
+
+/// Adds columns first..first+count-1 of every row, in order of rows.
+static void add_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    for (size_t r = 0; r < l->rows; r++) {
+        float *y = l->y + (size_t)l->ids[r] * l->n + first;
+        l->kernels->add(y, y, l->a + r * l->n + first, count);
+    }
+}
+
+void cpu_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(dx), .a = cpu_f32(dy), .ids = cpu_i32(rows)};
+    l.rows = dy.rows;
+    l.n = dy.columns;
+    TR_ASSERT(dx.columns == dy.columns && dy.rows == tr_tensor_count(rows), "dx [%zu, %zu], dy [%zu, %zu], %zu rows",
+              dx.rows, dx.columns, dy.rows, dy.columns, tr_tensor_count(rows));
+    check_ids(l.ids, l.rows, dx.rows, "row");
+    size_t grain = l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN;
+    cpu_for(queue->backend, l.n, grain, add_rows, &l);
+}
+
+void cpu_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy, tr_tensor_t ids)
+{
+    cpu_scatter_rows_add(queue, dtable, dy, ids);
+}
+
+static void norm_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    l->kernels->rmsnorm(l->y + first * l->n, l->y2 + first, l->a + first * l->n, l->b, count, l->n, l->scalar);
+}
+
+void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x, tr_tensor_t weight, float epsilon)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(y), .y2 = cpu_f32(rstd), .a = cpu_f32(x)};
+    l.b = cpu_f32(weight);
+    l.n = x.columns;
+    l.scalar = epsilon;
+    same_shape(y, x);
+    TR_ASSERT(tr_tensor_count(weight) == x.columns && tr_tensor_count(rstd) >= x.rows, "weight %zu, rstd %zu, x [%zu, %zu]",
+              tr_tensor_count(weight), tr_tensor_count(rstd), x.rows, x.columns);
+    cpu_for(queue->backend, x.rows, row_grain(l.n), norm_rows, &l);
+}
+
+static void norm_dx(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    size_t at = first * l->n;
+    l->kernels->rmsnorm_dx(l->y + at, l->a + at, l->b + at, l->c + first, l->d, count, l->n);
+}
+
+static void norm_dweight(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    l->kernels->rmsnorm_dweight(l->y2, l->a, l->b, l->c, l->rows, l->n, first, count);
+}
+
+void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy, tr_tensor_t x,
+                          tr_tensor_t rstd, tr_tensor_t weight)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(dx), .y2 = cpu_f32(dweight), .a = cpu_f32(dy)};
+    l.b = cpu_f32(x);
+    l.c = cpu_f32(rstd);
+    l.d = cpu_f32(weight);
+    l.rows = x.rows;
+    l.n = x.columns;
+    same_shape(dx, x);
+    same_shape(dy, x);
+    TR_ASSERT(tr_tensor_count(weight) == l.n && tr_tensor_count(dweight) == l.n && tr_tensor_count(rstd) >= l.rows,
+              "weight %zu, dweight %zu, rstd %zu, x [%zu, %zu]", tr_tensor_count(weight), tr_tensor_count(dweight),
+              tr_tensor_count(rstd), x.rows, x.columns);
+    cpu_for(queue->backend, l.rows, row_grain(l.n), norm_dx, &l);
+    cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, norm_dweight, &l);
+}
+
+static void rope_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    for (size_t r = first; r < first + count; r++) {
+        l->kernels->rope(l->y + r * l->n, l->a + (size_t)l->ids[r] * l->heads.dim,
+                         l->heads.query + l->heads.key_value, l->heads.dim, l->flag);
+    }
+}
+
+void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table, tr_heads_t heads,
+              bool inverse)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(qkv), .a = cpu_f32(table), .ids = cpu_i32(positions)};
+    l.n = qkv.columns;
+    l.heads = heads;
+    l.flag = inverse;
+    TR_ASSERT(qkv.columns == (heads.query + 2 * heads.key_value) * heads.dim && heads.dim % 2 == 0 &&
+                  table.columns == heads.dim && tr_tensor_count(positions) == qkv.rows,
+              "qkv [%zu, %zu], heads %zu + 2 * %zu of %zu, table of %zu columns, %zu positions", qkv.rows, qkv.columns,
+              heads.query, heads.key_value, heads.dim, table.columns, tr_tensor_count(positions));
+    check_ids(l.ids, qkv.rows, table.rows, "position");
+    cpu_for(queue->backend, qkv.rows, row_grain(l.n), rope_rows, &l);
+}
+
+static void swiglu_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    l->kernels->swiglu(l->y + first * l->n, l->a + first * 2 * l->n, count, l->n);
+}
+
+void cpu_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(gate_up), .n = y.columns};
+    TR_ASSERT(gate_up.columns == 2 * y.columns && gate_up.rows == y.rows, "y [%zu, %zu], gate_up [%zu, %zu]", y.rows,
+              y.columns, gate_up.rows, gate_up.columns);
+    cpu_for(queue->backend, y.rows, row_grain(4 * l.n), swiglu_rows, &l);
+}
+
+static void swiglu_gradient_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    l->kernels->swiglu_gradient(l->y + first * 2 * l->n, l->a + first * l->n, l->b + first * 2 * l->n, count, l->n);
+}
+
+void cpu_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy, tr_tensor_t gate_up)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(dgate_up), .a = cpu_f32(dy), .b = cpu_f32(gate_up)};
+    l.n = dy.columns;
+    same_shape(dgate_up, gate_up);
+    TR_ASSERT(gate_up.columns == 2 * dy.columns && gate_up.rows == dy.rows, "dy [%zu, %zu], gate_up [%zu, %zu]", dy.rows,
+              dy.columns, gate_up.rows, gate_up.columns);
+    cpu_for(queue->backend, dy.rows, row_grain(4 * l.n), swiglu_gradient_rows, &l);
+}
+
+static void add_range(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    l->kernels->add(l->y + first, l->a + first, l->b + first, count);
+}
+
+void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(a), .b = cpu_f32(b)};
+    TR_ASSERT(tr_tensor_count(y) == tr_tensor_count(a) && tr_tensor_count(y) == tr_tensor_count(b), "%zu = %zu + %zu",
+              tr_tensor_count(y), tr_tensor_count(a), tr_tensor_count(b));
+    cpu_for(queue->backend, tr_tensor_count(y), 4 * GRAIN, add_range, &l);
+}
+
+static void square_blocks(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    for (size_t i = first; i < first + count; i++) {
+        size_t left = l->n - i * SUM_BLOCK;
+        const float *x = l->a + i * SUM_BLOCK;
+        l->y[i] = l->kernels->dot(x, x, left < SUM_BLOCK ? left : SUM_BLOCK);
+    }
+}
+
+void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x)
+{
+    layer_t l = {.kernels = queue->backend->kernels, .a = cpu_f32(x), .n = tr_tensor_count(x)};
+    size_t blocks = (l.n + SUM_BLOCK - 1) / SUM_BLOCK;
+    l.y = cpu_scratch(queue->backend, CPU_SLOT_TASKS, (blocks + 1) * sizeof(float));
+    cpu_for(queue->backend, blocks, 16, square_blocks, &l);
+    double total = 0.0;
+    for (size_t i = 0; i < blocks; i++) {
+        total += (double)l.y[i];
+    }
+    *cpu_f32(sum) = (float)total;
+}
+
+static void adamw_range(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    (void)thread;
+    l->kernels->adamw(l->y + first, l->y2 + first, l->y3 + first, l->a + first, count, l->adamw);
+}
+
+/// x^step for 0 <= x < 1, by squaring.
+static double power(double x, uint64_t step)
+{
+    double result = 1.0;
+    for (; step > 0; step >>= 1) {
+        if ((step & 1) != 0) {
+            result *= x;
+        }
+        x *= x;
+    }
+    return result;
+}
+
+void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v, tr_tensor_t gradient,
+               tr_adamw_t options)
+{
+    const cpu_adamw_t scalars = {
+        .decay = (float)(1.0 - options.learning_rate * options.weight_decay),
+        .lerp = (float)(1.0 - options.beta1),
+        .beta2 = (float)options.beta2,
+        .square = (float)(1.0 - options.beta2),
+        .root = (float)sqrt(1.0 - power(options.beta2, options.step)),
+        .epsilon = (float)options.epsilon,
+        .step_size = (float)(options.learning_rate / (1.0 - power(options.beta1, options.step))),
+        .scale = options.scale,
+    };
+    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(weight), .y2 = cpu_f32(m), .y3 = cpu_f32(v)};
+    l.a = cpu_f32(gradient);
+    l.n = tr_tensor_count(weight);
+    l.adamw = &scalars;
+    TR_ASSERT(options.step >= 1, "the first step is 1, found 0");
+    TR_ASSERT(tr_tensor_count(m) == l.n && tr_tensor_count(v) == l.n && tr_tensor_count(gradient) == l.n,
+              "weight %zu, m %zu, v %zu, gradient %zu", l.n, tr_tensor_count(m), tr_tensor_count(v),
+              tr_tensor_count(gradient));
+    cpu_for(queue->backend, l.n, GRAIN, adamw_range, &l);
+}

@@ -1,0 +1,215 @@
+/// Matrix products: packing, and how the work is split over threads. No split cuts a chain.
+#include <string.h>
+
+#include "common/tensor/cpu/cpu.h"
+
+enum {
+    SMALL_WORK = 1 << 18,    // multiply-adds below which waking the team costs more than it saves
+    ROWS_BYTES = 384 << 10,  // of x that stay in the second-level cache beside a panel
+    WIDE_PANELS = 4,         // panels that few rows take at once
+    GRADIENT_TOKENS = 512    // tokens of a weight gradient that are packed at a time
+};
+
+size_t cpu_packed_count(size_t n, size_t k, bool transposed)
+{
+    return transposed ? cpu_round_up(k, CPU_PANEL) * n : cpu_round_up(n, CPU_PANEL) * k;
+}
+
+typedef struct packing {
+    float *packed;
+    const float *weight;
+    size_t n, k;
+} packing_t;
+
+/// Panels of 32 rows of the weight: [panel][k][32].
+static void pack_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const packing_t *p = context;
+    (void)thread;
+    for (size_t panel = first; panel < first + count; panel++) {
+        float *to = p->packed + panel * p->k * CPU_PANEL;
+        for (size_t i = 0; i < CPU_PANEL; i++) {
+            size_t row = panel * CPU_PANEL + i;
+            for (size_t k = 0; k < p->k; k++) {
+                to[k * CPU_PANEL + i] = row < p->n ? p->weight[row * p->k + k] : 0.0f;
+            }
+        }
+    }
+}
+
+/// Panels of 32 columns of the weight: [panel][n][32].
+static void pack_columns(void *context, size_t first, size_t count, size_t thread)
+{
+    const packing_t *p = context;
+    (void)thread;
+    for (size_t panel = first; panel < first + count; panel++) {
+        size_t left = p->k - panel * CPU_PANEL;
+        size_t columns = left < CPU_PANEL ? left : CPU_PANEL;
+        for (size_t row = 0; row < p->n; row++) {
+            float *to = p->packed + (panel * p->n + row) * CPU_PANEL;
+            memcpy(to, p->weight + row * p->k + panel * CPU_PANEL, columns * sizeof(float));
+            memset(to + columns, 0, (CPU_PANEL - columns) * sizeof(float));
+        }
+    }
+}
+
+void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight, bool transposed)
+{
+    packing_t p = {cpu_f32(packed), cpu_f32(weight), weight.rows, weight.columns};
+    size_t expected = cpu_packed_count(p.n, p.k, transposed);
+    TR_ASSERT(tr_tensor_count(packed) == expected, "packed has %zu elements, needs %zu", tr_tensor_count(packed),
+              expected);
+    size_t panels = ((transposed ? p.k : p.n) + CPU_PANEL - 1) / CPU_PANEL;
+    cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels), transposed ? pack_columns : pack_rows, &p);
+}
+
+typedef struct product {
+    const cpu_kernels_t *kernels;
+    cpu_gemm_t gemm;
+    size_t chunk_rows;   // of a task
+    size_t group_panels; // of a task
+    size_t groups;
+} product_t;
+
+static void run_product(void *context, size_t i, size_t thread)
+{
+    const product_t *p = context;
+    cpu_gemm_t g = p->gemm;
+    (void)thread;
+    size_t row = i / p->groups * p->chunk_rows, panel = i % p->groups * p->group_panels;
+    size_t rows = g.rows - row, columns = g.columns - panel * CPU_PANEL;
+    g.rows = rows < p->chunk_rows ? rows : p->chunk_rows;
+    g.columns = columns < p->group_panels * CPU_PANEL ? columns : p->group_panels * CPU_PANEL;
+    g.y += row * g.y_stride + panel * CPU_PANEL;
+    g.a += g.a_block != 0 ? row / p->kernels->block_rows * g.a_block : row * g.a_row;
+    g.b += panel * g.b_panel;
+    p->kernels->gemm(&g);
+}
+
+/// Splits one product: chunks of rows that fit the cache, then groups of panels until every thread has some tasks.
+static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm)
+{
+    product_t p = {.kernels = backend->kernels, .gemm = *gemm};
+    const size_t block = backend->kernels->block_rows;
+    size_t panels = (gemm->columns + CPU_PANEL - 1) / CPU_PANEL;
+    if (gemm->rows == 0 || panels == 0) {
+        return;
+    }
+    bool small = backend->threads == 1 || gemm->rows * gemm->columns * (gemm->k + 1) < SMALL_WORK;
+    size_t fit = cpu_round_up(ROWS_BYTES / (sizeof(float) * (gemm->k + 1)) + 1, block);
+    size_t chunks = (gemm->rows + fit - 1) / fit;
+    p.chunk_rows = cpu_round_up((gemm->rows + chunks - 1) / chunks, block);
+    chunks = (gemm->rows + p.chunk_rows - 1) / p.chunk_rows;
+    size_t groups = small ? 1 : (4 * backend->threads + chunks - 1) / chunks;
+    p.group_panels = (panels + groups - 1) / groups;
+    if (gemm->rows <= block / 2 && p.group_panels < panels) {
+        p.group_panels = cpu_round_up(p.group_panels, WIDE_PANELS);
+    }
+    p.groups = (panels + p.group_panels - 1) / p.group_panels;
+    if (small) {
+        for (size_t i = 0; i < chunks; i++) {
+            run_product(&p, i, 0);
+        }
+        return;
+    }
+    tr_pool_run(backend->pool, chunks * p.groups, run_product, &p);
+}
+
+void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x, size_t x_stride,
+                    const float *packed, size_t rows, size_t columns, size_t k, cpu_gemm_mode_t mode)
+{
+    const cpu_gemm_t gemm = {
+        .y = y,
+        .y_stride = y_stride,
+        .a = x,
+        .a_row = x_stride,
+        .a_k = 1,
+        .b = packed,
+        .b_panel = k * CPU_PANEL,
+        .rows = rows,
+        .columns = columns,
+        .k = k,
+        .mode = mode,
+    };
+    run_split(backend, &gemm);
+}
+
+void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed, bool accumulate)
+{
+    size_t expected = cpu_round_up(y.columns, CPU_PANEL) * x.columns;
+    TR_ASSERT(y.rows == x.rows, "y has %zu rows, x %zu", y.rows, x.rows);
+    TR_ASSERT(tr_tensor_count(packed) == expected, "packed has %zu elements; %zu outputs of %zu need %zu",
+              tr_tensor_count(packed), y.columns, x.columns, expected);
+    cpu_matmul_run(queue->backend, cpu_f32(y), y.columns, cpu_f32(x), x.columns, cpu_f32(packed), y.rows, y.columns,
+                   x.columns, accumulate ? CPU_ADD : CPU_WRITE);
+}
+
+typedef struct gathering {
+    float *to;
+    const float *from;
+    size_t stride;  // of from's rows
+    size_t rows;
+    size_t columns;
+    size_t width;   // columns of a block
+} gathering_t;
+
+/// Blocks of `width` columns, one after another: [block][row][width]; the last is filled up with zeros.
+static void gather_blocks(void *context, size_t first, size_t count, size_t thread)
+{
+    const gathering_t *g = context;
+    (void)thread;
+    for (size_t block = first; block < first + count; block++) {
+        size_t left = g->columns - block * g->width;
+        size_t width = left < g->width ? left : g->width;
+        float *to = g->to + block * g->rows * g->width;
+        const float *from = g->from + block * g->width;
+        for (size_t r = 0; r < g->rows; r++, to += g->width, from += g->stride) {
+            memcpy(to, from, width * sizeof(float));
+            memset(to + width, 0, (g->width - width) * sizeof(float));
+        }
+    }
+}
+
+static const float *gather(cpu_backend_t *backend, cpu_slot_t slot, const float *from, size_t stride, size_t rows,
+                           size_t columns, size_t width)
+{
+    size_t blocks = (columns + width - 1) / width;
+    gathering_t g = {.from = from, .stride = stride, .rows = rows, .columns = columns, .width = width};
+    g.to = cpu_scratch(backend, slot, blocks * rows * width * sizeof(float));
+    cpu_for(backend, blocks, 1 + 32768 / (rows * width), gather_blocks, &g);
+    return g.to;
+}
+
+/// The roles turn: dw's rows are columns of dy, the chain runs over tokens. Both operands are packed, some tokens at a
+/// time; the chain goes on from what the tokens before left in dw.
+void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride, const float *x,
+                             size_t rows, size_t n, size_t k)
+{
+    const size_t block = backend->kernels->block_rows;
+    for (size_t first = 0; first < rows; first += GRADIENT_TOKENS) {
+        size_t tokens = rows - first < GRADIENT_TOKENS ? rows - first : GRADIENT_TOKENS;
+        const cpu_gemm_t gemm = {
+            .y = dw,
+            .y_stride = k,
+            .a = gather(backend, CPU_SLOT_LEFT, dy + first * dy_stride, dy_stride, tokens, n, block),
+            .a_row = 1,
+            .a_k = block,
+            .a_block = tokens * block,
+            .b = gather(backend, CPU_SLOT_RIGHT, x + first * k, k, tokens, k, CPU_PANEL),
+            .b_panel = tokens * CPU_PANEL,
+            .rows = n,
+            .columns = k,
+            .k = tokens,
+            .mode = CPU_CONTINUE,
+        };
+        run_split(backend, &gemm);
+    }
+}
+
+void cpu_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x)
+{
+    TR_ASSERT(dw.rows == dy.columns && dw.columns == x.columns && dy.rows == x.rows,
+              "dw [%zu, %zu], dy [%zu, %zu], x [%zu, %zu]", dw.rows, dw.columns, dy.rows, dy.columns, x.rows, x.columns);
+    cpu_weight_gradient_run(queue->backend, cpu_f32(dw), cpu_f32(dy), dy.columns, cpu_f32(x), x.rows, dw.rows,
+                            dw.columns);
+}

@@ -1,0 +1,123 @@
+/// Buffers, queues and copies. A queue runs each operator at once, so queue_wait has nothing to wait for.
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/tensor/cpu/cpu.h"
+
+enum { HUGE_PAGE = 2 << 20 };
+
+/// Large buffers come straight from the kernel, zeroed as they are touched, in huge pages where it grants them.
+tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes, tr_error_t *err)
+{
+    (void)backend;
+    *buffer = NULL;
+    tr_buffer_t self = {.bytes = bytes};
+    if (bytes > SIZE_MAX - HUGE_PAGE) {
+        return tr_fail(err, TR_ERR_MEMORY, "a buffer of %zu bytes cannot be had", bytes);
+    }
+    if (bytes >= HUGE_PAGE) {
+        self.mapped = cpu_round_up(bytes, HUGE_PAGE);
+        self.data = mmap(NULL, self.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (self.data == MAP_FAILED) {
+            return tr_fail(err, TR_ERR_MEMORY, "a buffer of %zu bytes cannot be had", bytes);
+        }
+        (void)madvise(self.data, self.mapped, MADV_HUGEPAGE); // a wish; refusal costs speed only
+    } else {
+        if (posix_memalign(&self.data, 64, cpu_round_up(bytes + 1, 64)) != 0) {
+            return tr_fail(err, TR_ERR_MEMORY, "a buffer of %zu bytes cannot be had", bytes);
+        }
+        memset(self.data, 0, cpu_round_up(bytes + 1, 64));
+    }
+    *buffer = tr_alloc(sizeof **buffer);
+    **buffer = self;
+    return TR_OK;
+}
+
+void cpu_buffer_destroy(tr_buffer_t **buffer)
+{
+    tr_buffer_t *self = *buffer;
+    if (self == NULL) {
+        return;
+    }
+    if (self->mapped != 0) {
+        munmap(self->data, self->mapped);
+    } else {
+        free(self->data);
+    }
+    free(self);
+    *buffer = NULL;
+}
+
+size_t cpu_buffer_bytes(const tr_buffer_t *buffer)
+{
+    return buffer->bytes;
+}
+
+tr_status cpu_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err)
+{
+    (void)err;
+    *queue = tr_calloc(1, sizeof **queue);
+    (*queue)->backend = (cpu_backend_t *)backend;
+    return TR_OK;
+}
+
+void cpu_queue_destroy(tr_queue_t **queue)
+{
+    free(*queue);
+    *queue = NULL;
+}
+
+tr_status cpu_queue_wait(tr_queue_t *queue, tr_error_t *err)
+{
+    (void)queue, (void)err;
+    return TR_OK;
+}
+
+static void *data(tr_tensor_t tensor)
+{
+    TR_ASSERT(tensor.buffer != NULL, "a %s tensor [%zu, %zu] has no buffer", tr_dtype_name(tensor.dtype), tensor.rows,
+              tensor.columns);
+    TR_ASSERT(tensor.offset + tr_tensor_bytes(tensor) <= tensor.buffer->bytes,
+              "a %s tensor [%zu, %zu] at byte %zu leaves its buffer of %zu", tr_dtype_name(tensor.dtype), tensor.rows,
+              tensor.columns, tensor.offset, tensor.buffer->bytes);
+    return (char *)tensor.buffer->data + tensor.offset;
+}
+
+float *cpu_f32(tr_tensor_t tensor)
+{
+    TR_ASSERT(tensor.dtype == TR_F32, "expected f32, found %s", tr_dtype_name(tensor.dtype));
+    return data(tensor);
+}
+
+int32_t *cpu_i32(tr_tensor_t tensor)
+{
+    TR_ASSERT(tensor.dtype == TR_I32, "expected i32, found %s", tr_dtype_name(tensor.dtype));
+    return data(tensor);
+}
+
+void cpu_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
+{
+    (void)queue;
+    memcpy(data(destination), source, tr_tensor_bytes(destination));
+}
+
+void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
+{
+    (void)queue;
+    memcpy(destination, data(source), tr_tensor_bytes(source));
+}
+
+void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
+{
+    (void)queue;
+    TR_ASSERT(tr_tensor_bytes(destination) == tr_tensor_bytes(source), "%zu bytes into %zu", tr_tensor_bytes(source),
+              tr_tensor_bytes(destination));
+    memmove(data(destination), data(source), tr_tensor_bytes(source));
+}
+
+void cpu_zero(tr_queue_t *queue, tr_tensor_t destination)
+{
+    (void)queue;
+    memset(data(destination), 0, tr_tensor_bytes(destination));
+}

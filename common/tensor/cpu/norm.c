@@ -1,0 +1,87 @@
+/// Root-mean-square norm, dot products and sums of squares. A sum is 16 lanes over the row, then the fixed tree.
+#include "common/tensor/cpu/kernels.h"
+#include "common/tensor/cpu/simd.h"
+
+#include <math.h>
+
+float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n);
+void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows, size_t n,
+                           float epsilon);
+void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd, const float *weight,
+                              size_t rows, size_t n);
+void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd, size_t rows,
+                                   size_t n, size_t first, size_t count);
+void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows, size_t n);
+
+float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n)
+{
+    v16 sum = v_zero();
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        sum = v_fma(v_load(a + i), v_load(b + i), sum);
+    }
+    if (i < n) {
+        sum = v_fma(v_load_n(a + i, n - i), v_load_n(b + i, n - i), sum);
+    }
+    return v_sum(sum);
+}
+
+void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows, size_t n,
+                           float epsilon)
+{
+    for (size_t r = 0; r < rows; r++, x += n, y += n) {
+        float factor = 1.0f / sqrtf(CPU_NAME(cpu_dot)(x, x, n) / (float)n + epsilon);
+        rstd[r] = factor;
+        for (size_t i = 0; i < n; i++) {
+            y[i] = (x[i] * factor) * weight[i];
+        }
+    }
+}
+
+/// dx += rstd (dy w - x rstd^2 mean(dy w x))
+void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd, const float *weight,
+                              size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, x += n, dx += n, dy += n) {
+        v16 sum = v_zero();
+        size_t i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            sum = v_fma(v_mul(v_load(dy + i), v_load(weight + i)), v_load(x + i), sum);
+        }
+        if (i < n) {
+            sum = v_fma(v_mul(v_load_n(dy + i, n - i), v_load_n(weight + i, n - i)), v_load_n(x + i, n - i), sum);
+        }
+        float mean = v_sum(sum) / (float)n;
+        float pull = mean * rstd[r] * rstd[r];
+        for (i = 0; i < n; i++) {
+            dx[i] += rstd[r] * (dy[i] * weight[i] - x[i] * pull);
+        }
+    }
+}
+
+void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd, size_t rows,
+                                   size_t n, size_t first, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES) {
+        size_t lanes = count - i < LANES ? count - i : LANES;
+        v16 sum = v_load_n(dweight + first + i, lanes);
+        for (size_t r = 0; r < rows; r++) {
+            size_t at = r * n + first + i;
+            v16 normal = v_mul(v_load_n(x + at, lanes), v_set1(rstd[r]));
+            sum = v_fma(v_load_n(dy + at, lanes), normal, sum);
+        }
+        v_store_n(dweight + first + i, sum, lanes);
+    }
+}
+
+void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t lanes = n - i < LANES ? n - i : LANES;
+        v16 sum = v_load_n(y + i, lanes);
+        for (size_t r = 0; r < rows; r++) {
+            sum = v_fma(v_set1(factor[r]), v_load_n(x + r * stride + i, lanes), sum);
+        }
+        v_store_n(y + i, sum, lanes);
+    }
+}

@@ -1,0 +1,311 @@
+/// Drawing tokens: temperature, then top-k, then top-p (the order of transformers' warpers), then the inverse of the
+/// cumulative distribution in ascending token id. Ties go to the lower id everywhere.
+#include <string.h>
+
+#include "common/tensor/cpu/cpu.h"
+#include "common/tensor/cpu/head.h"
+
+enum {
+    BUCKETS = 2048, // of 11 bits of a key
+    CDF_BLOCK = 256 // probabilities that are summed before their sum is compared
+};
+
+typedef struct drawing {
+    const cpu_kernels_t *kernels;
+    size_t vocabulary;
+    float *logits; // [tile, vocabulary]
+    tr_sampling_t sampling;
+    int32_t *tokens, *kept_count, *kept_ids;
+    size_t kept_columns;
+    float *logprob, *raw;
+    const float *uniform;
+    char *scratch;
+    size_t scratch_share; // bytes a thread
+} drawing_t;
+
+/// One thread's working memory.
+typedef struct bench {
+    float *z;                    // [vocabulary]: tempered logits
+    float *e;                    // [vocabulary]
+    uint64_t *keys, *keys_other; // [vocabulary]: order of the logit, then id; ascending is most likely first
+    int32_t *ids;                // [vocabulary]: the kept set
+    uint8_t *mark;               // [vocabulary]
+} bench_t;
+
+static bench_t lay_out(char *scratch, size_t vocabulary)
+{
+    size_t n = cpu_round_up(vocabulary, 16);
+    bench_t b;
+    b.keys = (uint64_t *)(void *)scratch;
+    b.keys_other = b.keys + n;
+    b.z = (float *)(void *)(b.keys_other + n);
+    b.e = b.z + n;
+    b.ids = (int32_t *)(void *)(b.e + n);
+    b.mark = (uint8_t *)(void *)(b.ids + n);
+    return b;
+}
+
+static size_t share_bytes(size_t vocabulary)
+{
+    size_t n = cpu_round_up(vocabulary, 16);
+    return cpu_round_up(n * (2 * sizeof(uint64_t) + 2 * sizeof(float) + sizeof(int32_t) + 1), 64);
+}
+
+/// Ascending keys are descending logits (-0 counts as 0), then ascending ids.
+static uint64_t key_of(float z, size_t id)
+{
+    uint32_t bits;
+    z = z + 0.0f;
+    memcpy(&bits, &z, sizeof bits);
+    uint32_t ascending = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+    return (uint64_t)(~ascending) << 32 | (uint64_t)id;
+}
+
+static size_t key_id(uint64_t key)
+{
+    return (size_t)(key & 0xffffffffu);
+}
+
+/// Sorts keys by their upper half, stable, three passes of 11 bits; the result is in keys.
+static void sort_keys(bench_t *b, size_t n)
+{
+    for (unsigned shift = 32; shift < 64; shift += 11) {
+        size_t count[BUCKETS + 1] = {0};
+        for (size_t i = 0; i < n; i++) {
+            count[(b->keys[i] >> shift & (BUCKETS - 1)) + 1]++;
+        }
+        for (size_t i = 0; i < BUCKETS; i++) {
+            count[i + 1] += count[i];
+        }
+        for (size_t i = 0; i < n; i++) {
+            b->keys_other[count[b->keys[i] >> shift & (BUCKETS - 1)]++] = b->keys[i];
+        }
+        uint64_t *swap = b->keys;
+        b->keys = b->keys_other;
+        b->keys_other = swap;
+    }
+}
+
+/// The k most likely tokens, sorted, in keys. Only the buckets of the upper 11 bits that can hold them are sorted.
+static void take_top_k(bench_t *b, size_t vocabulary, size_t k)
+{
+    size_t count[BUCKETS] = {0};
+    for (size_t i = 0; i < vocabulary; i++) {
+        b->keys_other[i] = key_of(b->z[i], i);
+        count[b->keys_other[i] >> 53]++;
+    }
+    size_t last = 0, total = count[0];
+    while (total < k) {
+        total += count[++last];
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < vocabulary; i++) {
+        if (b->keys_other[i] >> 53 <= last) {
+            b->keys[n++] = b->keys_other[i];
+        }
+    }
+    sort_keys(b, n);
+}
+
+/// Tokens that top-p may keep, sorted, in keys; e holds the exponentials of all tokens. A token below half of
+/// (1 - top_p) / V of the mass is not among them: all such together cannot be needed.
+static size_t take_likely(bench_t *b, size_t vocabulary, float top_p, float sum)
+{
+    float rest = 1.0f - top_p;
+    float least = rest > 1e-4f ? 0.5f * rest * sum / (float)vocabulary : -1.0f;
+    size_t n = 0;
+    for (size_t i = 0; i < vocabulary; i++) {
+        if (b->e[i] >= least) {
+            b->keys[n++] = key_of(b->z[i], i);
+        }
+    }
+    sort_keys(b, n);
+    return n;
+}
+
+/// How many of the n sorted keys the mass top_p needs; e by id.
+static size_t cut_mass(const bench_t *b, size_t n, float top_p, double total)
+{
+    double wanted = (double)top_p * total, mass = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        mass += (double)b->e[key_id(b->keys[i])];
+        if (mass >= wanted) {
+            return i + 1;
+        }
+    }
+    return n;
+}
+
+/// Writes the kept set of tempered logits z into ids, ascending; returns its size, 0 when nothing was cut.
+static size_t truncate_row(const drawing_t *d, bench_t *b)
+{
+    const size_t vocabulary = d->vocabulary;
+    const float top_p = d->sampling.top_p;
+    size_t kept = vocabulary;
+    bool by_count = d->sampling.top_k > 0 && (size_t)d->sampling.top_k < vocabulary;
+    if (by_count) {
+        kept = (size_t)d->sampling.top_k;
+        take_top_k(b, vocabulary, kept);
+    }
+    if (top_p < 1.0f) {
+        cpu_softmax_t softmax = d->kernels->softmax(b->e, b->z, vocabulary);
+        double total = (double)softmax.sum;
+        if (by_count) {
+            total = 0.0;
+            for (size_t i = 0; i < kept; i++) {
+                total += (double)b->e[key_id(b->keys[i])];
+            }
+        } else {
+            kept = take_likely(b, vocabulary, top_p, softmax.sum);
+        }
+        kept = cut_mass(b, kept, top_p, total);
+    }
+    if (kept == vocabulary) {
+        return 0;
+    }
+    memset(b->mark, 0, vocabulary);
+    for (size_t i = 0; i < kept; i++) {
+        b->mark[key_id(b->keys[i])] = 1;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < vocabulary; i++) {
+        if (b->mark[i]) {
+            b->ids[n++] = (int32_t)i;
+        }
+    }
+    return n;
+}
+
+static double block_sum(const float *e, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)e[i];
+    }
+    return sum;
+}
+
+/// The first index at which the running sum of e passes uniform times the whole.
+static size_t invert(const float *e, size_t n, float uniform)
+{
+    double total = 0.0, before = 0.0;
+    for (size_t i = 0; i < n; i += CDF_BLOCK) {
+        total += block_sum(e + i, n - i < CDF_BLOCK ? n - i : CDF_BLOCK);
+    }
+    double wanted = (double)uniform * total;
+    size_t chosen = 0;
+    for (size_t i = 0; i < n; i += CDF_BLOCK) {
+        size_t count = n - i < CDF_BLOCK ? n - i : CDF_BLOCK;
+        double after = before + block_sum(e + i, count);
+        for (size_t j = i; after > wanted && j < i + count; j++) {
+            before += (double)e[j];
+            chosen = e[j] > 0.0f ? j : chosen;
+            if (before > wanted) {
+                return j;
+            }
+        }
+        if (after > wanted) {
+            return chosen; // the running sum fell short of the block's by rounding
+        }
+        before = after;
+    }
+    return chosen;
+}
+
+static size_t argmax(const float *z, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++) {
+        if (z[i] > z[best]) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void draw(const drawing_t *d, size_t row, const float *logits, bench_t b)
+{
+    const size_t vocabulary = d->vocabulary;
+    cpu_softmax_t plain = d->kernels->softmax(NULL, logits, vocabulary);
+    size_t token, kept = 0;
+    d->logprob[row] = 0.0f;
+    if (d->sampling.temperature <= 0.0f) {
+        token = argmax(logits, vocabulary);
+    } else {
+        memcpy(b.z, logits, vocabulary * sizeof *logits);
+        if (d->sampling.temperature != 1.0f) {
+            d->kernels->divide(b.z, d->sampling.temperature, vocabulary);
+        }
+        kept = truncate_row(d, &b);
+        cpu_softmax_t softmax = cpu_row_softmax(d->kernels, b.z, b.e, vocabulary, b.ids, kept, 1.0f);
+        size_t index = invert(b.e, kept == 0 ? vocabulary : kept, d->uniform[row]);
+        token = kept == 0 ? index : (size_t)b.ids[index];
+        d->logprob[row] = cpu_row_logprob(b.z, index, &softmax);
+    }
+    d->tokens[row] = (int32_t)token;
+    d->raw[row] = cpu_row_logprob(logits, token, &plain);
+    d->kept_count[row] = (int32_t)kept;
+    if (kept > 0) {
+        TR_ASSERT(d->kept_ids != NULL && kept <= d->kept_columns, "%zu kept ids for %zu columns", kept, d->kept_columns);
+        memcpy(d->kept_ids + row * d->kept_columns, b.ids, kept * sizeof(int32_t));
+    }
+}
+
+typedef struct tile {
+    const drawing_t *drawing;
+    size_t first;
+} tile_t;
+
+static void draw_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const tile_t *tile = context;
+    const drawing_t *d = tile->drawing;
+    bench_t b = lay_out(d->scratch + thread * d->scratch_share, d->vocabulary);
+    for (size_t i = first; i < first + count; i++) {
+        draw(d, tile->first + i, d->logits + i * d->vocabulary, b);
+    }
+}
+
+static void check(const drawing_t *d, size_t rows, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
+                  tr_tensor_t kept_count, tr_tensor_t uniform)
+{
+    TR_ASSERT(tr_tensor_count(tokens) == rows && tr_tensor_count(logprob) == rows && tr_tensor_count(raw) == rows &&
+                  tr_tensor_count(kept_count) == rows && tr_tensor_count(uniform) == rows,
+              "tokens %zu, logprob %zu, raw %zu, kept_count %zu, uniform %zu for %zu rows", tr_tensor_count(tokens),
+              tr_tensor_count(logprob), tr_tensor_count(raw), tr_tensor_count(kept_count), tr_tensor_count(uniform),
+              rows);
+    TR_ASSERT(d->sampling.top_p > 0.0f && d->sampling.top_k >= 0, "top_p %g, top_k %d", (double)d->sampling.top_p,
+              d->sampling.top_k);
+}
+
+void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw, tr_tensor_t kept_count,
+                tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
+                tr_sampling_t sampling)
+{
+    cpu_backend_t *backend = queue->backend;
+    const size_t rows = hidden.rows;
+    if (rows == 0) {
+        return;
+    }
+    drawing_t d = {.kernels = backend->kernels, .vocabulary = vocabulary, .sampling = sampling};
+    check(&d, rows, tokens, logprob, raw, kept_count, uniform);
+    d.tokens = cpu_i32(tokens);
+    d.kept_count = cpu_i32(kept_count);
+    d.kept_ids = kept_ids.buffer == NULL ? NULL : cpu_i32(kept_ids);
+    d.kept_columns = kept_ids.columns;
+    TR_ASSERT(d.kept_ids == NULL || kept_ids.rows >= rows, "%zu rows of kept ids for %zu", kept_ids.rows, rows);
+    d.logprob = cpu_f32(logprob);
+    d.raw = cpu_f32(raw);
+    d.uniform = cpu_f32(uniform);
+    d.scratch_share = share_bytes(vocabulary);
+    d.scratch = cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * d.scratch_share);
+    size_t tile = cpu_logits_tile(rows, vocabulary);
+    d.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
+    for (size_t first = 0; first < rows; first += tile) {
+        size_t count = rows - first < tile ? rows - first : tile;
+        cpu_matmul_run(backend, d.logits, vocabulary, cpu_f32(hidden) + first * hidden.columns, hidden.columns,
+                       cpu_f32(head), count, vocabulary, hidden.columns, CPU_WRITE);
+        tile_t t = {.drawing = &d, .first = first};
+        cpu_for(backend, count, cpu_row_grain(vocabulary), draw_rows, &t);
+    }
+}

@@ -1,0 +1,333 @@
+/// One logical vector of 16 floats: a zmm register, two ymm registers, or an array with fmaf.
+///
+/// For the kernels only, which are compiled once for each form. Every operation is defined lane by lane and rounds
+/// once, and the one lane reduction (v_sum) is a fixed tree, so that a kernel gives the same bits in all forms.
+#ifndef TR_TENSOR_CPU_SIMD_H
+#define TR_TENSOR_CPU_SIMD_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+enum { LANES = 16 };
+
+#define SIMD static inline __attribute__((always_inline, unused))
+
+#if defined(__AVX512F__)
+
+typedef __m512 v16;
+typedef __mmask16 simd_mask;
+
+SIMD simd_mask simd_first(size_t n)
+{
+    return (simd_mask)((1u << n) - 1u);
+}
+SIMD v16 v_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+SIMD v16 v_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+SIMD void v_store(float *p, v16 a)
+{
+    _mm512_storeu_ps(p, a);
+}
+/// The first n lanes from p (n <= 16), zeros after them; memory past p[n-1] is not touched.
+SIMD v16 v_load_n(const float *p, size_t n)
+{
+    return _mm512_maskz_loadu_ps(simd_first(n), p);
+}
+SIMD void v_store_n(float *p, v16 a, size_t n)
+{
+    _mm512_mask_storeu_ps(p, simd_first(n), a);
+}
+/// Lanes 0..n-1 of a, and fill in the others.
+SIMD v16 v_keep_n(v16 a, size_t n, v16 fill)
+{
+    return _mm512_mask_blend_ps(simd_first(n), fill, a);
+}
+SIMD v16 v_add(v16 a, v16 b)
+{
+    return _mm512_add_ps(a, b);
+}
+SIMD v16 v_sub(v16 a, v16 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+SIMD v16 v_mul(v16 a, v16 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+SIMD v16 v_div(v16 a, v16 b)
+{
+    return _mm512_div_ps(a, b);
+}
+/// a * b + c, rounded once.
+SIMD v16 v_fma(v16 a, v16 b, v16 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+/// a > b ? a : b
+SIMD v16 v_max(v16 a, v16 b)
+{
+    return _mm512_max_ps(a, b);
+}
+/// a < b ? a : b
+SIMD v16 v_min(v16 a, v16 b)
+{
+    return _mm512_min_ps(a, b);
+}
+SIMD v16 v_sqrt(v16 a)
+{
+    return _mm512_sqrt_ps(a);
+}
+/// a < b ? x : y
+SIMD v16 v_select_lt(v16 a, v16 b, v16 x, v16 y)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+/// 2^n, where t = 1.5 * 2^23 + n and -126 <= n <= 127.
+SIMD v16 v_power_of_two(v16 t)
+{
+    __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32(0x3f800000)));
+}
+
+#elif defined(__AVX2__)
+
+typedef struct v16 {
+    __m256 a, b;
+} v16;
+
+SIMD __m256i simd_first(size_t n)
+{
+    static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 16 - n));
+}
+SIMD __m256i simd_second(size_t n)
+{
+    static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 24 - n));
+}
+#define SIMD_BOTH(f) ((v16){f(x.a, y.a), f(x.b, y.b)})
+SIMD v16 v_set1(float x)
+{
+    return (v16){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+SIMD v16 v_load(const float *p)
+{
+    return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+SIMD void v_store(float *p, v16 x)
+{
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+SIMD v16 v_load_n(const float *p, size_t n)
+{
+    return (v16){_mm256_maskload_ps(p, simd_first(n)), _mm256_maskload_ps(p + 8, simd_second(n))};
+}
+SIMD void v_store_n(float *p, v16 x, size_t n)
+{
+    _mm256_maskstore_ps(p, simd_first(n), x.a);
+    _mm256_maskstore_ps(p + 8, simd_second(n), x.b);
+}
+SIMD v16 v_keep_n(v16 x, size_t n, v16 fill)
+{
+    return (v16){_mm256_blendv_ps(fill.a, x.a, _mm256_castsi256_ps(simd_first(n))),
+                 _mm256_blendv_ps(fill.b, x.b, _mm256_castsi256_ps(simd_second(n)))};
+}
+SIMD v16 v_add(v16 x, v16 y)
+{
+    return SIMD_BOTH(_mm256_add_ps);
+}
+SIMD v16 v_sub(v16 x, v16 y)
+{
+    return SIMD_BOTH(_mm256_sub_ps);
+}
+SIMD v16 v_mul(v16 x, v16 y)
+{
+    return SIMD_BOTH(_mm256_mul_ps);
+}
+SIMD v16 v_div(v16 x, v16 y)
+{
+    return SIMD_BOTH(_mm256_div_ps);
+}
+SIMD v16 v_fma(v16 x, v16 y, v16 z)
+{
+    return (v16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+SIMD v16 v_max(v16 x, v16 y)
+{
+    return SIMD_BOTH(_mm256_max_ps);
+}
+SIMD v16 v_min(v16 x, v16 y)
+{
+    return SIMD_BOTH(_mm256_min_ps);
+}
+SIMD v16 v_sqrt(v16 x)
+{
+    return (v16){_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)};
+}
+SIMD v16 v_select_lt(v16 p, v16 q, v16 x, v16 y)
+{
+    return (v16){_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_LT_OQ)),
+                 _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_LT_OQ))};
+}
+SIMD __m256 simd_power_of_two(__m256 t)
+{
+    __m256i bits = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(0x3f800000)));
+}
+SIMD v16 v_power_of_two(v16 t)
+{
+    return (v16){simd_power_of_two(t.a), simd_power_of_two(t.b)};
+}
+#undef SIMD_BOTH
+
+#else
+
+typedef struct v16 {
+    float v[LANES];
+} v16;
+
+#define SIMD_EACH(expression)                                                                                \
+    v16 result_;                                                                                             \
+    for (size_t i = 0; i < LANES; i++) {                                                                     \
+        result_.v[i] = (expression);                                                                         \
+    }                                                                                                        \
+    return result_
+SIMD v16 v_set1(float x)
+{
+    SIMD_EACH(x);
+}
+SIMD v16 v_load(const float *p)
+{
+    SIMD_EACH(p[i]);
+}
+SIMD void v_store(float *p, v16 a)
+{
+    memcpy(p, a.v, sizeof a.v);
+}
+SIMD v16 v_load_n(const float *p, size_t n)
+{
+    SIMD_EACH(i < n ? p[i] : 0.0f);
+}
+SIMD void v_store_n(float *p, v16 a, size_t n)
+{
+    memcpy(p, a.v, n * sizeof *p);
+}
+SIMD v16 v_keep_n(v16 a, size_t n, v16 fill)
+{
+    SIMD_EACH(i < n ? a.v[i] : fill.v[i]);
+}
+SIMD v16 v_add(v16 a, v16 b)
+{
+    SIMD_EACH(a.v[i] + b.v[i]);
+}
+SIMD v16 v_sub(v16 a, v16 b)
+{
+    SIMD_EACH(a.v[i] - b.v[i]);
+}
+SIMD v16 v_mul(v16 a, v16 b)
+{
+    SIMD_EACH(a.v[i] * b.v[i]);
+}
+SIMD v16 v_div(v16 a, v16 b)
+{
+    SIMD_EACH(a.v[i] / b.v[i]);
+}
+SIMD v16 v_fma(v16 a, v16 b, v16 c)
+{
+    SIMD_EACH(fmaf(a.v[i], b.v[i], c.v[i]));
+}
+SIMD v16 v_max(v16 a, v16 b)
+{
+    SIMD_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+SIMD v16 v_min(v16 a, v16 b)
+{
+    SIMD_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+SIMD v16 v_sqrt(v16 a)
+{
+    SIMD_EACH(sqrtf(a.v[i]));
+}
+SIMD v16 v_select_lt(v16 a, v16 b, v16 x, v16 y)
+{
+    SIMD_EACH(a.v[i] < b.v[i] ? x.v[i] : y.v[i]);
+}
+SIMD v16 v_power_of_two(v16 t)
+{
+    v16 result;
+    for (size_t i = 0; i < LANES; i++) {
+        uint32_t bits;
+        memcpy(&bits, &t.v[i], sizeof bits);
+        bits = (bits << 23) + 0x3f800000u;
+        memcpy(&result.v[i], &bits, sizeof bits);
+    }
+    return result;
+}
+#undef SIMD_EACH
+
+#endif
+
+SIMD v16 v_zero(void)
+{
+    return v_set1(0.0f);
+}
+
+/// The fixed tree: lanes 8 apart, then 4, 2 and 1.
+SIMD float v_sum(v16 a)
+{
+    float lane[LANES];
+    v_store(lane, a);
+    for (size_t half = LANES / 2; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; i++) {
+            lane[i] = lane[i] + lane[i + half];
+        }
+    }
+    return lane[0];
+}
+
+/// The greatest lane, by the same tree.
+SIMD float v_greatest(v16 a)
+{
+    float lane[LANES];
+    v_store(lane, a);
+    for (size_t half = LANES / 2; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; i++) {
+            lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+        }
+    }
+    return lane[0];
+}
+
+/// e^x within about 1 ulp; 0 below -87, e^88 above 88, NaN for NaN. Range reduction by ln 2 in two parts, then the
+/// polynomial of SLEEF's expf.
+SIMD v16 v_exp(v16 x)
+{
+    const v16 magic = v_set1(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
+    v16 y = v_min(v_set1(88.0f), x);
+    v16 t = v_fma(v_max(v_set1(-87.0f), y), v_set1(1.44269504088896340736f), magic);
+    v16 n = v_sub(t, magic);
+    v16 r = v_fma(n, v_set1(-0.693147182464599609375f), y);
+    r = v_fma(n, v_set1(1.9046542121259e-09f), r);
+    v16 p = v_set1(0.000198527617612853646278381f);
+    p = v_fma(p, r, v_set1(0.00139304355252534151077271f));
+    p = v_fma(p, r, v_set1(0.00833336077630519866943359f));
+    p = v_fma(p, r, v_set1(0.0416664853692054748535156f));
+    p = v_fma(p, r, v_set1(0.166666671633720397949219f));
+    p = v_fma(p, r, v_set1(0.5f));
+    p = v_add(v_fma(v_mul(r, r), p, r), v_set1(1.0f));
+    return v_select_lt(x, v_set1(-87.0f), v_zero(), v_mul(p, v_power_of_two(t)));
+}
+
+#endif
