@@ -1,0 +1,328 @@
+/// Norms, positions, activations, embeddings and the scalar head: formulas, gradients, and bits that hold.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "tests/support/tensors.h"
+
+enum { T = 23, H = 172, V = 50 };
+
+/// Everything that one operator wrote, as one array, to be compared across forms.
+typedef float *run_fn(rig_t *rig, size_t *count);
+
+/// Runs fn in every instruction set with 1 and 3 threads and wants the bits of the plain form with one.
+static void check_all_forms(run_fn *fn, const char *what)
+{
+    rig_t plain;
+    size_t count, same;
+    rig_open(&plain, "generic", 1);
+    float *want = fn(&plain, &count);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t threads = 1; threads <= 3; threads += 2) {
+            rig_t rig;
+            if (rig_open(&rig, rig_isas[i], threads)) {
+                float *got = fn(&rig, &same);
+                cr_assert_eq(count, same);
+                check_same(got, want, count, what);
+                rig_close(&rig);
+            }
+        }
+    }
+    rig_close(&plain);
+}
+
+static float *join(rig_t *rig, size_t *count, tr_tensor_t a, tr_tensor_t b)
+{
+    size_t first = tr_tensor_count(a), second = tr_tensor_count(b);
+    float *all = rig_memory(rig, (first + second) * sizeof *all);
+    memcpy(all, rig_read(rig, a), first * sizeof *all);
+    memcpy(all + first, rig_read(rig, b), second * sizeof *all);
+    *count = first + second;
+    return all;
+}
+
+static float *norm(rig_t *rig, size_t *count)
+{
+    tr_tensor_t y = rig_zeros(rig, T, H), rstd = rig_zeros(rig, 1, T);
+    rig->ops->rmsnorm(rig->queue, y, rstd, rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
+                      rig_tensor(rig, 1, H, rig_random(rig, H, 2)), 1e-5f);
+    return join(rig, count, y, rstd);
+}
+
+Test(rmsnorm, equals_the_formula)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * H, 1), *w = rig_random(&rig, H, 2);
+    double want[T * H + T];
+    for (size_t t = 0; t < T; t++) {
+        double sum = 0.0;
+        for (size_t i = 0; i < H; i++) {
+            sum += (double)x[t * H + i] * (double)x[t * H + i];
+        }
+        want[T * H + t] = 1.0 / sqrt(sum / H + (double)1e-5f);
+        for (size_t i = 0; i < H; i++) {
+            want[t * H + i] = (double)x[t * H + i] * want[T * H + t] * (double)w[i];
+        }
+    }
+    float *got = norm(&rig, &count);
+    check_close(got, want, count, 1e-6, "y, rstd");
+    rig_close(&rig);
+    check_all_forms(norm, "rmsnorm");
+}
+
+static float *norm_gradient(rig_t *rig, size_t *count)
+{
+    tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)), w = rig_tensor(rig, 1, H, rig_random(rig, H, 2));
+    tr_tensor_t y = rig_zeros(rig, T, H), rstd = rig_zeros(rig, 1, T);
+    rig->ops->rmsnorm(rig->queue, y, rstd, x, w, 1e-5f);
+    tr_tensor_t dx = rig_tensor(rig, T, H, rig_random(rig, T * H, 4));
+    tr_tensor_t dw = rig_tensor(rig, 1, H, rig_random(rig, H, 5));
+    tr_tensor_t dy = rig_tensor(rig, T, H, rig_random(rig, T * H, 3));
+    rig->ops->rmsnorm_gradient(rig->queue, dx, dw, dy, x, rstd, w);
+    return join(rig, count, dx, dw);
+}
+
+/// sum(dy * y) in double, as a function of x and w.
+static double norm_loss(const double *x, const double *w, const float *dy)
+{
+    double loss = 0.0;
+    for (size_t t = 0; t < T; t++) {
+        double sum = 0.0;
+        for (size_t i = 0; i < H; i++) {
+            sum += x[t * H + i] * x[t * H + i];
+        }
+        double rstd = 1.0 / sqrt(sum / H + (double)1e-5f);
+        for (size_t i = 0; i < H; i++) {
+            loss += (double)dy[t * H + i] * x[t * H + i] * rstd * w[i];
+        }
+    }
+    return loss;
+}
+
+Test(rmsnorm, gradient_equals_finite_differences_and_adds_to_what_is_there)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * H, 1), *w = rig_random(&rig, H, 2), *dy = rig_random(&rig, T * H, 3);
+    float *start = rig_random(&rig, T * H, 4), *start_w = rig_random(&rig, H, 5);
+    double point[T * H + H], want[1];
+    for (size_t i = 0; i < T * H + H; i++) {
+        point[i] = (double)(i < T * H ? x[i] : w[i - T * H]);
+    }
+    float *got = norm_gradient(&rig, &count);
+    for (size_t i = 0; i < T * H + H; i += 37) {
+        double keep = point[i], h = 1e-5;
+        point[i] = keep + h;
+        want[0] = norm_loss(point, point + T * H, dy);
+        point[i] = keep - h;
+        want[0] = (want[0] - norm_loss(point, point + T * H, dy)) / (2 * h);
+        want[0] += (double)(i < T * H ? start[i] : start_w[i - T * H]);
+        point[i] = keep;
+        check_close(got + i, want, 1, 3e-6, "dx, dweight");
+    }
+    rig_close(&rig);
+    check_all_forms(norm_gradient, "rmsnorm_gradient");
+}
+
+static const tr_heads_t rope_heads = {5, 1, 24};
+
+static float *rope(rig_t *rig, size_t *count)
+{
+    size_t width = 7 * 24;
+    int32_t positions[T];
+    for (int32_t i = 0; i < T; i++) {
+        positions[i] = (i * 5) % 31;
+    }
+    tr_tensor_t qkv = rig_tensor(rig, T, width, rig_random(rig, T * width, 1));
+    tr_tensor_t table = rig_tensor(rig, 31, 24, rig_random(rig, 31 * 24, 2));
+    rig->ops->rope(rig->queue, qkv, rig_indices(rig, 1, T, positions), table, rope_heads, false);
+    *count = T * width;
+    return rig_read(rig, qkv);
+}
+
+Test(rope, turns_queries_and_keys_and_leaves_values)
+{
+    rig_t rig;
+    size_t count, width = 7 * 24;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * width, 1), *table = rig_random(&rig, 31 * 24, 2), *got = rope(&rig, &count);
+    for (size_t t = 0; t < T; t++) {
+        const float *row = table + (t * 5) % 31 * 24;
+        for (size_t i = 0; i < width; i++) {
+            size_t at = t * width + i, d = i % 24, pair = d < 12 ? d + 12 : d - 12;
+            double cosine = (double)row[d % 12], sine = (double)row[12 + d % 12];
+            double other = (double)x[t * width + i / 24 * 24 + pair];
+            double want = (double)x[at] * cosine + (d < 12 ? -other : other) * sine;
+            want = i < 6 * 24 ? want : (double)x[at];
+            check_close(got + at, &want, 1, 3e-7, "rope");
+        }
+    }
+    rig_close(&rig);
+    check_all_forms(rope, "rope");
+}
+
+Test(rope, inverse_is_the_transpose)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 1);
+    tr_heads_t heads = {2, 1, 8};
+    int32_t position[1] = {0};
+    float *a = rig_random(&rig, 32, 1), *b = rig_random(&rig, 32, 2), *table = rig_random(&rig, 8, 3);
+    tr_tensor_t ta = rig_tensor(&rig, 1, 32, a), tb = rig_tensor(&rig, 1, 32, b), rows = rig_indices(&rig, 1, 1, position);
+    rig.ops->rope(rig.queue, ta, rows, rig_tensor(&rig, 1, 8, table), heads, false);
+    rig.ops->rope(rig.queue, tb, rows, rig_tensor(&rig, 1, 8, table), heads, true);
+    float *turned_a = rig_read(&rig, ta), *turned_b = rig_read(&rig, tb);
+    double left = 0.0, right = 0.0;
+    for (size_t i = 0; i < 32; i++) { // <R a, b> = <a, R' b>
+        left += (double)turned_a[i] * (double)b[i];
+        right += (double)a[i] * (double)turned_b[i];
+    }
+    cr_assert_lt(fabs(left - right), 1e-6, "%g and %g", left, right);
+    rig_close(&rig);
+}
+
+static float *swiglu(rig_t *rig, size_t *count)
+{
+    float *x = rig_random(rig, T * 2 * H, 1);
+    for (size_t i = 0; i < T * 2 * H; i++) {
+        x[i] *= i % 3 == 0 ? 100.0f : 5.0f; // both tails of the sigmoid
+    }
+    tr_tensor_t gate_up = rig_tensor(rig, T, 2 * H, x), y = rig_zeros(rig, T, H), d = rig_zeros(rig, T, 2 * H);
+    rig->ops->swiglu(rig->queue, y, gate_up);
+    rig->ops->swiglu_gradient(rig->queue, d, rig_tensor(rig, T, H, rig_random(rig, T * H, 2)), gate_up);
+    return join(rig, count, y, d);
+}
+
+Test(swiglu, and_its_gradient_equal_the_formula)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * 2 * H, 1), *dy = rig_random(&rig, T * H, 2), *got = swiglu(&rig, &count);
+    double *want = rig_memory(&rig, count * sizeof *want);
+    for (size_t t = 0; t < T; t++) {
+        for (size_t i = 0; i < H; i++) {
+            size_t at = t * 2 * H + i;
+            double gate = (double)(x[at] * (at % 3 == 0 ? 100.0f : 5.0f));
+            double up = (double)(x[at + H] * ((at + H) % 3 == 0 ? 100.0f : 5.0f));
+            double s = 1.0 / (1.0 + exp(-gate)), d = (double)dy[t * H + i];
+            want[t * H + i] = gate * s * up;
+            want[T * H + at] = d * up * s * (1.0 + gate * (1.0 - s));
+            want[T * H + at + H] = d * gate * s;
+        }
+    }
+    check_close(got, want, count, 1e-6, "y, dgate_up");
+    rig_close(&rig);
+    check_all_forms(swiglu, "swiglu");
+}
+
+static float *embedding(rig_t *rig, size_t *count)
+{
+    int32_t ids[T];
+    for (int32_t i = 0; i < T; i++) {
+        ids[i] = (i * i) % 7; // repeated ids add up in the order of the rows
+    }
+    tr_tensor_t rows = rig_indices(rig, 1, T, ids), y = rig_zeros(rig, T, H);
+    tr_tensor_t table = rig_tensor(rig, V, H, rig_random(rig, V * H, 1));
+    rig->ops->embedding(rig->queue, y, table, rows);
+    rig->ops->embedding_gradient(rig->queue, table, rig_tensor(rig, T, H, rig_random(rig, T * H, 2)), rows);
+    return join(rig, count, y, table);
+}
+
+Test(embedding, takes_rows_and_adds_gradients_in_token_order)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *table = rig_random(&rig, V * H, 1), *dy = rig_random(&rig, T * H, 2), *got = embedding(&rig, &count);
+    for (size_t t = 0; t < T; t++) {
+        check_same(got + t * H, table + t * t % 7 * H, H, "y");
+    }
+    for (size_t t = 0; t < T; t++) {
+        for (size_t i = 0; i < H; i++) {
+            table[t * t % 7 * H + i] += dy[t * H + i];
+        }
+    }
+    check_same(got + T * H, table, V * H, "dtable");
+    rig_close(&rig);
+    check_all_forms(embedding, "embedding");
+}
+
+Test(rows, scatter_add_is_the_transpose_of_gather)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 2);
+    const int32_t rows[3] = {4, 0, 2};
+    float *x = rig_random(&rig, 5 * H, 1), *dy = rig_random(&rig, 3 * H, 2);
+    tr_tensor_t tx = rig_tensor(&rig, 5, H, x), y = rig_zeros(&rig, 3, H), index = rig_indices(&rig, 1, 3, rows);
+    rig.ops->gather_rows(rig.queue, y, tx, index);
+    rig.ops->scatter_rows_add(rig.queue, tx, rig_tensor(&rig, 3, H, dy), index);
+    float *taken = rig_read(&rig, y), *added = rig_read(&rig, tx);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = 0; j < H; j++) {
+            size_t at = (size_t)rows[i] * H + j;
+            cr_assert_eq(taken[i * H + j], x[at]);
+            cr_assert_eq(added[at], x[at] + dy[i * H + j]);
+        }
+    }
+    check_same(added + H, x + H, H, "an untouched row");
+    rig_close(&rig);
+}
+
+Test(add, is_element_by_element_also_in_place)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 3);
+    size_t n = 200003;
+    float *a = rig_random(&rig, n, 1), *b = rig_random(&rig, n, 2);
+    tr_tensor_t ta = rig_tensor(&rig, 1, n, a), tb = rig_tensor(&rig, 1, n, b);
+    rig.ops->add(rig.queue, ta, ta, tb);
+    float *got = rig_read(&rig, ta);
+    for (size_t i = 0; i < n; i++) {
+        cr_assert_eq(got[i], a[i] + b[i], "[%zu]", i);
+    }
+    rig_close(&rig);
+}
+
+static float *scalar_head(rig_t *rig, size_t *count)
+{
+    tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)), w = rig_tensor(rig, 1, H, rig_random(rig, H, 2));
+    tr_tensor_t values = rig_zeros(rig, 1, T), dx = rig_zeros(rig, T, H);
+    tr_tensor_t dw = rig_tensor(rig, 1, H, rig_random(rig, H, 3));
+    rig->ops->scalar_head(rig->queue, values, x, w);
+    rig->ops->scalar_head_gradient(rig->queue, dx, dw, values, x, w);
+    float *first = join(rig, count, values, dx);
+    float *all = rig_memory(rig, (*count + H) * sizeof *all);
+    memcpy(all, first, *count * sizeof *all);
+    memcpy(all + *count, rig_read(rig, dw), H * sizeof *all);
+    *count += H;
+    return all;
+}
+
+Test(scalar_head, and_its_gradient_equal_the_formula)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * H, 1), *w = rig_random(&rig, H, 2), *dw = rig_random(&rig, H, 3);
+    double *want = rig_memory(&rig, (T + T * H + H) * sizeof *want);
+    for (size_t i = 0; i < H; i++) {
+        want[T + T * H + i] = (double)dw[i];
+    }
+    for (size_t t = 0; t < T; t++) {
+        for (size_t i = 0; i < H; i++) {
+            want[t] += (double)x[t * H + i] * (double)w[i];
+        }
+        for (size_t i = 0; i < H; i++) {
+            want[T + t * H + i] = want[t] * (double)w[i];
+            want[T + T * H + i] += want[t] * (double)x[t * H + i];
+        }
+    }
+    float *got = scalar_head(&rig, &count);
+    check_close(got, want, count, 3e-6, "values, dhidden, dweight");
+    rig_close(&rig);
+    check_all_forms(scalar_head, "scalar_head");
+}
