@@ -1,0 +1,291 @@
+#include "common/text/bpe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/status.h"
+
+/// One learned merge. Key: left << 32 | right; EMPTY is no pair, since ids are below 2^24.
+typedef struct merge {
+    uint64_t key;
+    uint32_t rank;
+    int32_t merged;
+} merge_t;
+
+static const uint64_t EMPTY = UINT64_MAX;
+
+struct tr_bpe {
+    const tr_vocab_t *vocab;
+    tr_bpe_options_t options;
+    int32_t byte_ids[256]; // of <0xNN>, -1 where there is none
+    merge_t *merges;       // [slot_count], open addressing
+    size_t slot_count;     // a power of two
+    size_t count;
+};
+
+/// A piece's symbols, a list linked by index: `next` is the right neighbour, NONE at the end.
+typedef struct symbol {
+    int32_t id; // -1: merged into its left neighbour
+    uint32_t previous;
+    uint32_t next;
+} symbol_t;
+
+/// A merge that may be made at a symbol. It is stale if the symbols changed since.
+typedef struct candidate {
+    uint32_t rank;
+    uint32_t at;
+    int32_t merged;
+} candidate_t;
+
+static const uint32_t NONE = UINT32_MAX;
+
+struct tr_bpe_work {
+    symbol_t *symbols;
+    size_t symbol_count;
+    size_t symbol_capacity;
+    candidate_t *heap; // the smallest (rank, at) first
+    size_t heap_count;
+    size_t heap_capacity;
+};
+
+tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options)
+{
+    tr_bpe_t *bpe = tr_calloc(1, sizeof *bpe);
+    bpe->vocab = vocab;
+    bpe->options = *options;
+    bpe->slot_count = 1024;
+    bpe->merges = tr_alloc(bpe->slot_count * sizeof *bpe->merges);
+    for (size_t i = 0; i < bpe->slot_count; i++) {
+        bpe->merges[i].key = EMPTY;
+    }
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", byte);
+        bpe->byte_ids[byte] = tr_vocab_find(vocab, name, 6);
+    }
+    return bpe;
+}
+
+void tr_bpe_destroy(tr_bpe_t **bpe)
+{
+    if (*bpe == NULL) {
+        return;
+    }
+    free((*bpe)->merges);
+    free(*bpe);
+    *bpe = NULL;
+}
+
+static size_t slot_of(const tr_bpe_t *bpe, uint64_t key)
+{
+    size_t mask = bpe->slot_count - 1;
+    size_t slot = (size_t)((key * 0x9E3779B97F4A7C15U) >> 20) & mask;
+    while (bpe->merges[slot].key != EMPTY && bpe->merges[slot].key != key) {
+        slot = (slot + 1) & mask;
+    }
+    return slot;
+}
+
+static void grow_merges(tr_bpe_t *bpe)
+{
+    merge_t *old = bpe->merges;
+    size_t old_count = bpe->slot_count;
+    bpe->slot_count *= 2;
+    bpe->merges = tr_alloc(bpe->slot_count * sizeof *bpe->merges);
+    for (size_t i = 0; i < bpe->slot_count; i++) {
+        bpe->merges[i].key = EMPTY;
+    }
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i].key != EMPTY) {
+            bpe->merges[slot_of(bpe, old[i].key)] = old[i];
+        }
+    }
+    free(old);
+}
+
+static uint64_t key_of(int32_t left, int32_t right)
+{
+    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
+void tr_bpe_add_merge(tr_bpe_t *bpe, int32_t left, int32_t right, int32_t merged, uint32_t rank)
+{
+    if ((bpe->count + 1) * 2 > bpe->slot_count) {
+        grow_merges(bpe);
+    }
+    uint64_t key = key_of(left, right);
+    size_t slot = slot_of(bpe, key);
+    if (bpe->merges[slot].key == EMPTY) {
+        bpe->count++;
+    }
+    bpe->merges[slot] = (merge_t){key, rank, merged};
+}
+
+tr_bpe_work_t *tr_bpe_work_new(void)
+{
+    return tr_calloc(1, sizeof(tr_bpe_work_t));
+}
+
+void tr_bpe_work_destroy(tr_bpe_work_t **work)
+{
+    if (*work == NULL) {
+        return;
+    }
+    free((*work)->symbols);
+    free((*work)->heap);
+    free(*work);
+    *work = NULL;
+}
+
+static void add_symbol(tr_bpe_work_t *work, int32_t id)
+{
+    if (work->symbol_count == work->symbol_capacity) {
+        work->symbol_capacity = work->symbol_capacity == 0 ? 256 : work->symbol_capacity * 2;
+        work->symbols = tr_realloc(work->symbols, work->symbol_capacity * sizeof *work->symbols);
+    }
+    uint32_t at = (uint32_t)work->symbol_count++;
+    work->symbols[at] = (symbol_t){id, at == 0 ? NONE : at - 1, NONE};
+    if (at > 0) {
+        work->symbols[at - 1].next = at;
+    }
+}
+
+static _Bool before(candidate_t a, candidate_t b)
+{
+    return a.rank != b.rank ? a.rank < b.rank : a.at < b.at;
+}
+
+static void heap_push(tr_bpe_work_t *work, candidate_t candidate)
+{
+    if (work->heap_count == work->heap_capacity) {
+        work->heap_capacity = work->heap_capacity == 0 ? 256 : work->heap_capacity * 2;
+        work->heap = tr_realloc(work->heap, work->heap_capacity * sizeof *work->heap);
+    }
+    size_t at = work->heap_count++;
+    while (at > 0 && before(candidate, work->heap[(at - 1) / 2])) {
+        work->heap[at] = work->heap[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    work->heap[at] = candidate;
+}
+
+static candidate_t heap_pop(tr_bpe_work_t *work)
+{
+    candidate_t top = work->heap[0];
+    candidate_t last = work->heap[--work->heap_count];
+    size_t at = 0;
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child + 1 < work->heap_count && before(work->heap[child + 1], work->heap[child])) {
+            child++;
+        }
+        if (child >= work->heap_count || !before(work->heap[child], last)) {
+            break;
+        }
+        work->heap[at] = work->heap[child];
+        at = child;
+    }
+    work->heap[at] = last;
+    return top;
+}
+
+static const merge_t *merge_at(const tr_bpe_t *bpe, const tr_bpe_work_t *work, uint32_t at)
+{
+    uint32_t next = work->symbols[at].next;
+    if (next == NONE) {
+        return NULL;
+    }
+    const merge_t *merge = &bpe->merges[slot_of(bpe, key_of(work->symbols[at].id, work->symbols[next].id))];
+    return merge->key == EMPTY ? NULL : merge;
+}
+
+static void consider(const tr_bpe_t *bpe, tr_bpe_work_t *work, uint32_t at)
+{
+    const merge_t *merge = merge_at(bpe, work, at);
+    if (merge != NULL) {
+        heap_push(work, (candidate_t){merge->rank, at, merge->merged});
+    }
+}
+
+/// The symbols of one character that is no token; *unk_open: the last symbol is an unk that may be shared.
+static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *text, size_t length, _Bool *unk_open)
+{
+    _Bool all = bpe->options.byte_fallback;
+    for (size_t i = 0; all && i < length; i++) {
+        all = bpe->byte_ids[(unsigned char)text[i]] >= 0;
+    }
+    if (all) {
+        for (size_t i = 0; i < length; i++) {
+            add_symbol(work, bpe->byte_ids[(unsigned char)text[i]]);
+        }
+        *unk_open = 0;
+        return;
+    }
+    if (bpe->options.unk >= 0 && !(*unk_open && bpe->options.fuse_unk)) {
+        add_symbol(work, bpe->options.unk);
+        *unk_open = 1;
+    }
+}
+
+static void spell(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, size_t length)
+{
+    work->symbol_count = 0;
+    work->heap_count = 0;
+    _Bool unk_open = 0;
+    for (size_t at = 0; at < length;) {
+        size_t n = tr_utf8_next(NULL, piece + at, length - at);
+        TR_ASSERT(n > 0, "byte %zu is not UTF-8", at);
+        int32_t id = tr_vocab_find(bpe->vocab, piece + at, n);
+        if (id >= 0) {
+            add_symbol(work, id);
+            unk_open = 0;
+        } else {
+            spell_unknown(bpe, work, piece + at, n, &unk_open);
+        }
+        at += n;
+    }
+}
+
+static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
+{
+    for (uint32_t at = 0; at + 1 < work->symbol_count; at++) {
+        consider(bpe, work, at);
+    }
+    while (work->heap_count > 0) {
+        candidate_t best = heap_pop(work);
+        symbol_t *left = &work->symbols[best.at];
+        const merge_t *merge = left->id < 0 ? NULL : merge_at(bpe, work, best.at);
+        if (merge == NULL || merge->merged != best.merged) {
+            continue;
+        }
+        symbol_t *right = &work->symbols[left->next];
+        left->id = best.merged;
+        left->next = right->next;
+        right->id = -1;
+        if (left->next != NONE) {
+            work->symbols[left->next].previous = best.at;
+        }
+        if (left->previous != NONE) {
+            consider(bpe, work, left->previous);
+        }
+        consider(bpe, work, best.at);
+    }
+}
+
+void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, size_t length)
+{
+    if (bpe->options.ignore_merges) {
+        int32_t whole = tr_vocab_find(bpe->vocab, piece, length);
+        if (whole >= 0) {
+            tr_ids_append(ids, whole);
+            return;
+        }
+    }
+    spell(bpe, work, piece, length);
+    merge_all(bpe, work);
+    for (size_t at = 0; at < work->symbol_count; at++) {
+        if (work->symbols[at].id >= 0) {
+            tr_ids_append(ids, work->symbols[at].id);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+#include "common/text/dataset.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/rng.h"
+#include "common/text/utf8.h"
+
+typedef struct row {
+    json_t *columns; // an object
+    uint32_t file;   // index into paths
+    uint32_t line;   // from 1
+} row_t;
+
+struct tr_dataset {
+    char **paths; // [path_count]
+    size_t path_count;
+    row_t *rows; // [size]
+    size_t size;
+    size_t capacity;
+};
+
+static void add_row(tr_dataset_t *dataset, json_t **columns, size_t file, size_t line)
+{
+    if (dataset->size == dataset->capacity) {
+        dataset->capacity = dataset->capacity == 0 ? 256 : dataset->capacity * 2;
+        dataset->rows = tr_realloc(dataset->rows, dataset->capacity * sizeof *dataset->rows);
+    }
+    dataset->rows[dataset->size++] = (row_t){*columns, (uint32_t)file, (uint32_t)line};
+    *columns = NULL;
+}
+
+static _Bool is_blank(const char *line, size_t length)
+{
+    return strspn(line, " \t\r\n") == length;
+}
+
+/// Parses the line of a row, and adds it.
+static tr_status parse_row(tr_dataset_t *dataset, const char *text, size_t length, size_t file, size_t line,
+                           tr_error_t *err)
+{
+    const char *path = dataset->paths[file];
+    size_t valid = tr_utf8_valid(text, length);
+    if (valid < length) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: invalid UTF-8 at byte %zu of the line (0x%02X)", path, line,
+                       valid + 1, (unsigned char)text[valid]);
+    }
+    json_error_t cause;
+    json_t *columns = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
+    if (columns == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: malformed JSON at byte %d of the line: %s", path, line,
+                       cause.position, cause.text);
+    }
+    if (!json_is_object(columns)) {
+        json_decref(columns);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: expected a JSON object with columns", path, line);
+    }
+    add_row(dataset, &columns, file, line);
+    return TR_OK;
+}
+
+static tr_status read_rows(tr_dataset_t *dataset, FILE *stream, size_t file, tr_error_t *err)
+{
+    char *text = NULL;
+    size_t capacity = 0;
+    size_t before = dataset->size;
+    tr_status status = TR_OK;
+    ssize_t length = 0;
+    for (size_t line = 1; (length = getline(&text, &capacity, stream)) >= 0; line++) {
+        size_t start = line == 1 && length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+        if (!is_blank(text + start, (size_t)length - start)) {
+            TR_TRY_GOTO(parse_row(dataset, text + start, (size_t)length - start, file, line, err), done);
+        }
+    }
+    if (ferror(stream)) {
+        status = tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", dataset->paths[file], strerror(errno));
+    } else if (dataset->size == before) {
+        status = tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", dataset->paths[file]);
+    }
+done:
+    free(text);
+    return status;
+}
+
+static tr_status read_file(tr_dataset_t *dataset, size_t file, tr_error_t *err)
+{
+    FILE *stream = fopen(dataset->paths[file], "rb");
+    if (stream == NULL) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", dataset->paths[file], strerror(errno));
+    }
+    tr_status status = read_rows(dataset, stream, file, err);
+    fclose(stream);
+    return status;
+}
+
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, const char *required,
+                         tr_error_t *err)
+{
+    *dataset = NULL;
+    if (count == 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "no data files were given; name at least one");
+    }
+    tr_dataset_t *made = tr_calloc(1, sizeof *made);
+    made->paths = tr_calloc(count, sizeof *made->paths);
+    made->path_count = count;
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < count; i++) {
+        made->paths[i] = tr_strdup(paths[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        TR_TRY_GOTO(read_file(made, i, err), done);
+    }
+    if (required != NULL) {
+        TR_TRY_GOTO(tr_dataset_require(made, required, err), done);
+    }
+    *dataset = made;
+    made = NULL;
+done:
+    tr_dataset_destroy(&made);
+    return status;
+}
+
+void tr_dataset_destroy(tr_dataset_t **dataset)
+{
+    if (*dataset == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*dataset)->size; i++) {
+        json_decref((*dataset)->rows[i].columns);
+    }
+    for (size_t i = 0; i < (*dataset)->path_count; i++) {
+        free((*dataset)->paths[i]);
+    }
+    free((*dataset)->rows);
+    free((*dataset)->paths);
+    free(*dataset);
+    *dataset = NULL;
+}
+
+static const char *kind_of(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "a list (conversations need a chat template, which is not supported)";
+    case JSON_STRING:
+        return "a text";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a truth value";
+    case JSON_NULL:
+        return "null";
+    }
+    return "something else";
+}
+
+static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, const char *column, tr_error_t *err)
+{
+    const char *path = dataset->paths[row->file];
+    const json_t *value = json_object_get(row->columns, column);
+    if (value == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the column is missing", path, row->line, column);
+    }
+    if (!json_is_string(value)) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: expected a text, found %s", path, row->line, column,
+                       kind_of(value));
+    }
+    if (json_string_length(value) == 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the text is empty", path, row->line, column);
+    }
+    return TR_OK;
+}
+
+tr_status tr_dataset_require(const tr_dataset_t *dataset, const char *column, tr_error_t *err)
+{
+    for (size_t i = 0; i < dataset->size; i++) {
+        TR_TRY(require_row(dataset, &dataset->rows[i], column, err));
+    }
+    return TR_OK;
+}
+
+size_t tr_dataset_size(const tr_dataset_t *dataset)
+{
+    return dataset->size;
+}
+
+static const row_t *row_at(const tr_dataset_t *dataset, size_t row)
+{
+    TR_ASSERT(row < dataset->size, "row %zu of %zu", row, dataset->size);
+    return &dataset->rows[row];
+}
+
+_Bool tr_dataset_has(const tr_dataset_t *dataset, const char *column)
+{
+    return dataset->size > 0 && json_object_get(dataset->rows[0].columns, column) != NULL;
+}
+
+const char *tr_dataset_string(const tr_dataset_t *dataset, size_t row, const char *column)
+{
+    return json_string_value(json_object_get(row_at(dataset, row)->columns, column));
+}
+
+char *tr_dataset_extras(const tr_dataset_t *dataset, size_t row, const char *except)
+{
+    json_t *others = json_copy(row_at(dataset, row)->columns);
+    TR_ASSERT(others != NULL, "out of memory");
+    if (except != NULL) {
+        json_object_del(others, except); // a row without it is none the worse
+    }
+    char *text = json_dumps(others, JSON_COMPACT);
+    json_decref(others);
+    TR_ASSERT(text != NULL, "out of memory");
+    return text;
+}
+
+char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)
+{
+    const row_t *at = row_at(dataset, row);
+    return tr_format("%s:%u", dataset->paths[at->file], at->line);
+}
+
+/// Marks the permutations of epochs apart from those of minibatches, whose second number counts passes.
+static const uint32_t EPOCH_PASS = UINT32_MAX;
+
+tr_status tr_dataset_batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step, size_t batch,
+                           _Bool shuffle, tr_error_t *err)
+{
+    if (batch == 0 || batch > dataset->size) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "a batch of %zu rows cannot be taken from %zu rows", batch,
+                       dataset->size);
+    }
+    uint64_t steps = dataset->size / batch; // in an epoch
+    uint32_t epoch = (uint32_t)(step / steps);
+    size_t first = (size_t)(step % steps) * batch;
+    uint32_t *order = NULL;
+    if (shuffle) {
+        order = tr_alloc(dataset->size * sizeof *order);
+        tr_rng_permutation(order, dataset->size, seed, epoch, EPOCH_PASS);
+    }
+    for (size_t i = 0; i < batch; i++) {
+        rows[i] = order != NULL ? order[first + i] : (uint32_t)(first + i);
+    }
+    free(order);
+    return TR_OK;
+}

@@ -1,0 +1,145 @@
+#include "common/text/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/tokenizer_parts.h"
+
+/// GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 and on, in order.
+static void fill_alphabet(tr_tokenizer_t *tokenizer)
+{
+    for (size_t i = 0; i < 512; i++) {
+        tokenizer->byte_of[i] = -1;
+    }
+    uint32_t next = 256;
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        _Bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+        uint32_t point = printable ? byte : next++;
+        tokenizer->point_of[byte] = point;
+        tokenizer->byte_of[point] = (int16_t)byte;
+    }
+}
+
+static tr_tokenizer_t *empty(void)
+{
+    tr_tokenizer_t *tokenizer = tr_calloc(1, sizeof *tokenizer);
+    tokenizer->vocab = tr_vocab_new();
+    tokenizer->added = tr_vocab_new();
+    tokenizer->bos = tokenizer->eos = tokenizer->pad = tokenizer->unk = -1;
+    fill_alphabet(tokenizer);
+    return tokenizer;
+}
+
+tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directory, tr_error_t *err)
+{
+    *tokenizer = NULL;
+    char *path = tr_format("%s/tokenizer.json", model_directory);
+    json_t *root = NULL;
+    tr_tokenizer_t *made = NULL;
+    tr_status status = TR_OK;
+    TR_TRY_GOTO(tr_json_read(&root, path, 0, err), done);
+    made = empty();
+    status = tr_tokenizer_parse(made, root, err);
+    if (status != TR_OK) {
+        tr_error_prefix(err, "%s", path);
+        goto done;
+    }
+    TR_TRY_GOTO(tr_tokenizer_read_specials(made, model_directory, err), done);
+    *tokenizer = made;
+    made = NULL;
+done:
+    tr_tokenizer_destroy(&made);
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+static void free_rules(tr_text_rule_t *rules, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(rules[i].from);
+        free(rules[i].to);
+    }
+    free(rules);
+}
+
+void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
+{
+    tr_tokenizer_t *t = *tokenizer;
+    if (t == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < t->stage_count; i++) {
+        tr_split_destroy(&t->stages[i].split);
+    }
+    free(t->stages);
+    for (size_t i = 0; i < t->token_count; i++) {
+        free(t->tokens[i].content);
+    }
+    free(t->tokens);
+    free_rules(t->rules, t->rule_count);
+    free_rules(t->decoder_rules, t->decoder_rule_count);
+    tr_ids_release(&t->template_before);
+    tr_ids_release(&t->template_after);
+    tr_ids_release(&t->stops);
+    tr_bpe_destroy(&t->bpe);
+    tr_vocab_destroy(&t->vocab);
+    tr_vocab_destroy(&t->added);
+    free(t);
+    *tokenizer = NULL;
+}
+
+size_t tr_tokenizer_vocab_size(const tr_tokenizer_t *tokenizer)
+{
+    size_t model = tr_vocab_size(tokenizer->vocab);
+    size_t added = tr_vocab_size(tokenizer->added);
+    return model > added ? model : added;
+}
+
+int32_t tr_tokenizer_id(const tr_tokenizer_t *tokenizer, const char *token)
+{
+    int32_t id = tr_vocab_find(tokenizer->added, token, strlen(token));
+    return id >= 0 ? id : tr_vocab_find(tokenizer->vocab, token, strlen(token));
+}
+
+const char *tr_tokenizer_token(const tr_tokenizer_t *tokenizer, int32_t id)
+{
+    const char *text = tr_vocab_text(NULL, tokenizer->added, id);
+    return text != NULL ? text : tr_vocab_text(NULL, tokenizer->vocab, id);
+}
+
+_Bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id)
+{
+    for (size_t i = 0; i < tokenizer->token_count; i++) {
+        if (tokenizer->tokens[i].id == id) {
+            return tokenizer->tokens[i].special;
+        }
+    }
+    return 0;
+}
+
+int32_t tr_tokenizer_bos(const tr_tokenizer_t *tokenizer)
+{
+    return tokenizer->bos;
+}
+
+int32_t tr_tokenizer_eos(const tr_tokenizer_t *tokenizer)
+{
+    return tokenizer->eos;
+}
+
+int32_t tr_tokenizer_pad(const tr_tokenizer_t *tokenizer)
+{
+    return tokenizer->pad;
+}
+
+int32_t tr_tokenizer_unk(const tr_tokenizer_t *tokenizer)
+{
+    return tokenizer->unk;
+}
+
+const int32_t *tr_tokenizer_stops(size_t *count, const tr_tokenizer_t *tokenizer)
+{
+    *count = tokenizer->stops.count;
+    return tokenizer->stops.data;
+}

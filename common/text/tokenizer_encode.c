@@ -1,0 +1,273 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/tokenizer_parts.h"
+
+/// One call of tr_tokenizer_encode.
+typedef struct encoding {
+    const tr_tokenizer_t *tokenizer;
+    tr_bpe_work_t *work;
+    tr_ids_t ids;
+    tr_error_t *err;
+} encoding_t;
+
+static _Bool starts_with(const char *text, size_t length, const char *prefix, size_t prefix_length)
+{
+    return prefix_length <= length && memcmp(text, prefix, prefix_length) == 0;
+}
+
+void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule)
+{
+    tr_bytes_t result = {0};
+    if (rule->from_length == 0) {
+        tr_bytes_append(&result, rule->to, text->length > 0 ? rule->to_length : 0);
+        tr_bytes_append(&result, text->data, text->length);
+    }
+    for (size_t at = 0; rule->from_length > 0 && at < text->length;) {
+        const char *rest = text->data + at;
+        const char *found = memmem(rest, text->length - at, rule->from, rule->from_length);
+        size_t kept = found == NULL ? text->length - at : (size_t)(found - rest);
+        tr_bytes_append(&result, rest, kept);
+        at += kept;
+        if (found != NULL) {
+            tr_bytes_append(&result, rule->to, rule->to_length);
+            at += rule->from_length;
+        }
+    }
+    tr_bytes_release(text);
+    *text = result;
+}
+
+/// The normalized text, owned by the caller. continues: prefixes are left out.
+static tr_bytes_t normalize(const tr_tokenizer_t *tokenizer, const char *text, size_t length, _Bool continues)
+{
+    tr_bytes_t result = {0};
+    tr_bytes_append(&result, text, length);
+    for (size_t i = 0; i < tokenizer->rule_count; i++) {
+        if (!continues || tokenizer->rules[i].from_length > 0) {
+            tr_text_rule_apply(&result, &tokenizer->rules[i]);
+        }
+    }
+    return result;
+}
+
+/// The bytes of text in GPT-2's alphabet.
+static tr_bytes_t spell_bytes(const tr_tokenizer_t *tokenizer, const char *text, size_t length)
+{
+    tr_bytes_t result = {0};
+    for (size_t i = 0; i < length; i++) {
+        char point[4];
+        size_t n = tr_utf8_encode(point, tokenizer->point_of[(unsigned char)text[i]]);
+        tr_bytes_append(&result, point, n);
+    }
+    return result;
+}
+
+static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues);
+
+/// One piece that a stage cut off.
+static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues)
+{
+    if (!encoding->tokenizer->stages[stage].bytes) {
+        return encode_stage(encoding, stage + 1, text, length, continues);
+    }
+    tr_bytes_t spelt = spell_bytes(encoding->tokenizer, text, length);
+    tr_status status = encode_stage(encoding, stage + 1, spelt.data, spelt.length, continues);
+    tr_bytes_release(&spelt);
+    return status;
+}
+
+static tr_status encode_split(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues)
+{
+    const tr_split_t *split = encoding->tokenizer->stages[stage].split;
+    if (split == NULL) {
+        return encode_piece(encoding, stage, text, length, continues);
+    }
+    tr_split_cursor_t *cursor = tr_split_cursor_new(split, text, length);
+    tr_status status = TR_OK;
+    for (;;) {
+        size_t start = 0;
+        size_t n = 0;
+        TR_TRY_GOTO(tr_split_cursor_next(&start, &n, cursor, encoding->err), done);
+        if (n == 0) {
+            break;
+        }
+        TR_TRY_GOTO(encode_piece(encoding, stage, text + start, n, continues && start == 0), done);
+    }
+done:
+    tr_split_cursor_destroy(&cursor);
+    return status;
+}
+
+static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues)
+{
+    const tr_tokenizer_t *tokenizer = encoding->tokenizer;
+    if (stage == tokenizer->stage_count) {
+        tr_bpe_encode(&encoding->ids, tokenizer->bpe, encoding->work, text, length);
+        return TR_OK;
+    }
+    uint32_t first = 0;
+    tr_utf8_next(&first, text, length);
+    if (!tokenizer->stages[stage].prefix_space || continues || tr_utf8_is_space(first)) {
+        return encode_split(encoding, stage, text, length, continues);
+    }
+    tr_bytes_t spaced = {0};
+    tr_bytes_append(&spaced, " ", 1);
+    tr_bytes_append(&spaced, text, length);
+    tr_status status = encode_split(encoding, stage, spaced.data, spaced.length, continues);
+    tr_bytes_release(&spaced);
+    return status;
+}
+
+/// The longest added token that text starts with; NULL if there is none.
+static const tr_added_token_t *token_at(const tr_tokenizer_t *tokenizer, const char *text, size_t length,
+                                        _Bool normalized)
+{
+    for (size_t i = 0; i < tokenizer->token_count; i++) {
+        const tr_added_token_t *token = &tokenizer->tokens[i];
+        if (token->normalized == normalized && starts_with(text, length, token->content, token->length)) {
+            return token;
+        }
+    }
+    return NULL;
+}
+
+/// Where the white space that ends text[from .. to) starts.
+static size_t space_before(const char *text, size_t from, size_t to)
+{
+    while (to > from) {
+        size_t at = to - 1;
+        while (at > from && ((unsigned char)text[at] & 0xC0) == 0x80) {
+            at--;
+        }
+        uint32_t point = 0;
+        if (tr_utf8_next(&point, text + at, to - at) == 0 || !tr_utf8_is_space(point)) {
+            break;
+        }
+        to = at;
+    }
+    return to;
+}
+
+/// Where the white space that text[from .. to) starts with ends.
+static size_t space_after(const char *text, size_t from, size_t to)
+{
+    uint32_t point = 0;
+    for (size_t n; (n = tr_utf8_next(&point, text + from, to - from)) > 0 && tr_utf8_is_space(point);) {
+        from += n;
+    }
+    return from;
+}
+
+typedef tr_status (*encode_t)(encoding_t *encoding, const char *text, size_t length, _Bool continues);
+
+/// Cuts the added tokens of one kind out of text, and hands what lies between to `between`.
+static tr_status encode_added(encoding_t *encoding, const char *text, size_t length, _Bool continues,
+                              _Bool normalized, const _Bool *firsts, encode_t between)
+{
+    size_t done = 0;
+    for (size_t at = 0; at < length;) {
+        const tr_added_token_t *token = NULL;
+        if (firsts[(unsigned char)text[at]]) {
+            token = token_at(encoding->tokenizer, text + at, length - at, normalized);
+        }
+        if (token == NULL) {
+            at++;
+            continue;
+        }
+        size_t start = token->lstrip ? space_before(text, done, at) : at;
+        at += token->length;
+        if (start > done) {
+            TR_TRY(between(encoding, text + done, start - done, continues && done == 0));
+        }
+        tr_ids_append(&encoding->ids, token->id);
+        at = token->rstrip ? space_after(text, at, length) : at;
+        done = at;
+    }
+    return done < length ? between(encoding, text + done, length - done, continues && done == 0) : TR_OK;
+}
+
+/// firsts: [256], set for each byte that an added token of the kind starts with.
+static void mark_firsts(_Bool *firsts, const tr_tokenizer_t *tokenizer, _Bool normalized)
+{
+    memset(firsts, 0, 256 * sizeof *firsts);
+    for (size_t i = 0; i < tokenizer->token_count; i++) {
+        if (tokenizer->tokens[i].normalized == normalized) {
+            firsts[(unsigned char)tokenizer->tokens[i].content[0]] = 1;
+        }
+    }
+}
+
+static tr_status encode_plain(encoding_t *encoding, const char *text, size_t length, _Bool continues)
+{
+    return encode_stage(encoding, 0, text, length, continues);
+}
+
+static tr_status encode_raw(encoding_t *encoding, const char *text, size_t length, _Bool continues)
+{
+    _Bool firsts[256];
+    mark_firsts(firsts, encoding->tokenizer, 1);
+    tr_bytes_t normal = normalize(encoding->tokenizer, text, length, continues);
+    tr_status status = encode_added(encoding, normal.data, normal.length, continues, 1, firsts, encode_plain);
+    tr_bytes_release(&normal);
+    return status;
+}
+
+static _Bool same_ids(const int32_t *ids, size_t count, const tr_ids_t *wanted)
+{
+    return wanted->count <= count && memcmp(ids, wanted->data, wanted->count * sizeof *ids) == 0;
+}
+
+/// Puts the template around the ids, but not where the text brought its ids along.
+static void add_template(tr_ids_t *ids, const tr_tokenizer_t *tokenizer)
+{
+    const tr_ids_t *before = &tokenizer->template_before;
+    const tr_ids_t *after = &tokenizer->template_after;
+    tr_ids_t result = {0};
+    if (before->count > 0 && !same_ids(ids->data, ids->count, before)) {
+        for (size_t i = 0; i < before->count; i++) {
+            tr_ids_append(&result, before->data[i]);
+        }
+    }
+    for (size_t i = 0; i < ids->count; i++) {
+        tr_ids_append(&result, ids->data[i]);
+    }
+    _Bool ended = ids->count >= after->count && after->count > 0 &&
+                  same_ids(ids->data + ids->count - after->count, after->count, after);
+    for (size_t i = 0; !ended && i < after->count; i++) {
+        tr_ids_append(&result, after->data[i]);
+    }
+    tr_ids_release(ids);
+    *ids = result;
+}
+
+tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer, const char *text,
+                              size_t length, unsigned flags, tr_error_t *err)
+{
+    *ids = NULL;
+    *count = 0;
+    size_t valid = tr_utf8_valid(text, length);
+    if (valid < length) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: byte %zu (0x%02X) is not UTF-8", valid,
+                       (unsigned char)text[valid]);
+    }
+    if (length > (size_t)1 << 30) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: %zu bytes; at most %d are taken", length, 1 << 30);
+    }
+    _Bool firsts[256];
+    mark_firsts(firsts, tokenizer, 0);
+    encoding_t encoding = {.tokenizer = tokenizer, .work = tr_bpe_work_new(), .err = err};
+    tr_status status =
+        encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0, 0, firsts, encode_raw);
+    tr_bpe_work_destroy(&encoding.work);
+    if (status == TR_OK) {
+        if ((flags & TR_ENCODE_SPECIAL) != 0) {
+            add_template(&encoding.ids, tokenizer);
+        }
+        *count = encoding.ids.count;
+        *ids = encoding.ids.data != NULL ? encoding.ids.data : tr_alloc(sizeof **ids);
+        return TR_OK;
+    }
+    tr_ids_release(&encoding.ids);
+    return status;
+}

@@ -1,0 +1,298 @@
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/text/tokenizer_parts.h"
+
+enum { FILE_LIMIT = 256 << 20 };
+
+tr_status tr_json_read(json_t **root, const char *path, _Bool optional, tr_error_t *err)
+{
+    *root = NULL;
+    if (optional && access(path, F_OK) != 0) {
+        return TR_OK;
+    }
+    char *text = NULL;
+    size_t length = 0;
+    TR_TRY(tr_file_read(&text, &length, path, FILE_LIMIT, err));
+    json_error_t cause;
+    *root = json_loadb(text, length, JSON_ALLOW_NUL, &cause);
+    free(text);
+    if (*root == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%d: malformed JSON: %s", path, cause.line, cause.text);
+    }
+    if (!json_is_object(*root)) {
+        json_decref(*root);
+        *root = NULL;
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected a JSON object", path);
+    }
+    return TR_OK;
+}
+
+const char *tr_json_string(const json_t *object, const char *key, const char *fallback)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : fallback;
+}
+
+_Bool tr_json_flag(const json_t *object, const char *key, _Bool fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_boolean(value) ? json_is_true(value) : fallback;
+}
+
+/// An id that fits a vocabulary, -1 for anything else.
+static int32_t id_of(const json_t *value)
+{
+    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    return id >= 0 && id < TR_VOCAB_LIMIT ? (int32_t)id : -1;
+}
+
+static tr_status parse_vocab(tr_tokenizer_t *tokenizer, json_t *vocab, tr_error_t *err)
+{
+    if (!json_is_object(vocab)) {
+        return tr_fail(err, TR_ERR_FORMAT, "model.vocab: expected an object of tokens and ids");
+    }
+    for (void *at = json_object_iter(vocab); at != NULL; at = json_object_iter_next(vocab, at)) {
+        int32_t id = id_of(json_object_iter_value(at));
+        if (id < 0) {
+            return tr_fail(err, TR_ERR_FORMAT, "model.vocab: '%s' has no id in 0 .. %d", json_object_iter_key(at),
+                           TR_VOCAB_LIMIT - 1);
+        }
+        tr_vocab_add(tokenizer->vocab, json_object_iter_key(at), json_object_iter_key_len(at), id);
+    }
+    return TR_OK;
+}
+
+/// The two halves of a merge: "a b" or ["a", "b"]. They point into the value.
+static _Bool merge_halves(const char *half[2], size_t length[2], const json_t *merge)
+{
+    if (json_is_array(merge) && json_array_size(merge) == 2) {
+        for (size_t i = 0; i < 2; i++) {
+            half[i] = json_string_value(json_array_get(merge, i));
+            length[i] = json_string_length(json_array_get(merge, i));
+        }
+        return half[0] != NULL && half[1] != NULL;
+    }
+    const char *text = json_string_value(merge);
+    size_t total = json_string_length(merge);
+    const char *space = text == NULL ? NULL : memchr(text, ' ', total);
+    if (space == NULL) {
+        return 0;
+    }
+    half[0] = text;
+    length[0] = (size_t)(space - text);
+    half[1] = space + 1;
+    length[1] = total - length[0] - 1;
+    return memchr(half[1], ' ', length[1]) == NULL;
+}
+
+static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uint32_t rank, tr_error_t *err)
+{
+    const char *half[2] = {0};
+    size_t length[2] = {0};
+    if (!merge_halves(half, length, merge)) {
+        return tr_fail(err, TR_ERR_FORMAT, "model.merges[%u]: expected \"a b\" or [\"a\", \"b\"]", rank);
+    }
+    tr_bytes_t joined = {0};
+    tr_bytes_append(&joined, half[0], length[0]);
+    tr_bytes_append(&joined, half[1], length[1]);
+    int32_t left = tr_vocab_find(tokenizer->vocab, half[0], length[0]);
+    int32_t right = tr_vocab_find(tokenizer->vocab, half[1], length[1]);
+    int32_t merged = tr_vocab_find(tokenizer->vocab, joined.data, joined.length);
+    tr_bytes_release(&joined);
+    if (left < 0 || right < 0 || merged < 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "model.merges[%u]: a part or the whole is not in model.vocab", rank);
+    }
+    tr_bpe_add_merge(tokenizer->bpe, left, right, merged, rank);
+    return TR_OK;
+}
+
+static tr_status refuse_model_features(const json_t *model, tr_error_t *err)
+{
+    const char *type = tr_json_string(model, "type", "BPE");
+    if (strcmp(type, "BPE") != 0) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "model.type: '%s' is not supported; BPE is", type);
+    }
+    static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    for (size_t i = 0; i < 2; i++) {
+        if (tr_json_string(model, texts[i], "")[0] != '\0') {
+            return tr_fail(err, TR_ERR_UNSUPPORTED, "model.%s: not supported", texts[i]);
+        }
+    }
+    const json_t *dropout = json_object_get(model, "dropout");
+    if (json_is_number(dropout) && json_number_value(dropout) != 0.0) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "model.dropout: not supported");
+    }
+    return TR_OK;
+}
+
+static tr_status parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_error_t *err)
+{
+    if (!json_is_object(model)) {
+        return tr_fail(err, TR_ERR_FORMAT, "model: expected an object");
+    }
+    TR_TRY(refuse_model_features(model, err));
+    TR_TRY(parse_vocab(tokenizer, json_object_get(model, "vocab"), err));
+    const char *unk = tr_json_string(model, "unk_token", NULL);
+    tr_bpe_options_t options = {
+        .unk = unk == NULL ? -1 : tr_vocab_find(tokenizer->vocab, unk, strlen(unk)),
+        .fuse_unk = tr_json_flag(model, "fuse_unk", 0),
+        .byte_fallback = tr_json_flag(model, "byte_fallback", 0),
+        .ignore_merges = tr_json_flag(model, "ignore_merges", 0),
+    };
+    if (unk != NULL && options.unk < 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "model.unk_token: '%s' is not in model.vocab", unk);
+    }
+    tokenizer->bpe = tr_bpe_new(tokenizer->vocab, &options);
+    const json_t *merges = json_object_get(model, "merges");
+    if (!json_is_array(merges)) {
+        return tr_fail(err, TR_ERR_FORMAT, "model.merges: expected a list");
+    }
+    for (size_t i = 0; i < json_array_size(merges); i++) {
+        TR_TRY(parse_merge(tokenizer, json_array_get(merges, i), (uint32_t)i, err));
+    }
+    return TR_OK;
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const tr_added_token_t *left = a;
+    const tr_added_token_t *right = b;
+    if (left->length != right->length) {
+        return left->length > right->length ? -1 : 1;
+    }
+    return left->id < right->id ? -1 : left->id > right->id;
+}
+
+static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node, size_t index, tr_error_t *err)
+{
+    const json_t *content = json_object_get(node, "content");
+    int32_t id = id_of(json_object_get(node, "id"));
+    if (!json_is_string(content) || id < 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "added_tokens[%zu]: expected content and id", index);
+    }
+    if (tr_json_flag(node, "single_word", 0)) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "added_tokens[%zu].single_word: not supported", index);
+    }
+    if (json_string_length(content) == 0) {
+        return TR_OK;
+    }
+    tr_vocab_add(tokenizer->added, json_string_value(content), json_string_length(content), id);
+    tr_added_token_t token = {.id = id,
+                              .special = tr_json_flag(node, "special", 0),
+                              .lstrip = tr_json_flag(node, "lstrip", 0),
+                              .rstrip = tr_json_flag(node, "rstrip", 0)};
+    token.normalized = tr_json_flag(node, "normalized", !token.special);
+    tr_bytes_t text = {0};
+    tr_bytes_append(&text, json_string_value(content), json_string_length(content));
+    for (size_t i = 0; token.normalized && i < tokenizer->rule_count; i++) {
+        tr_text_rule_apply(&text, &tokenizer->rules[i]);
+    }
+    token.content = text.data;
+    token.length = text.length;
+    tokenizer->tokens[tokenizer->token_count++] = token;
+    return TR_OK;
+}
+
+static tr_status parse_added_tokens(tr_tokenizer_t *tokenizer, const json_t *list, tr_error_t *err)
+{
+    size_t count = json_array_size(list);
+    tokenizer->tokens = tr_calloc(count + 1, sizeof *tokenizer->tokens);
+    for (size_t i = 0; i < count; i++) {
+        TR_TRY(parse_added_token(tokenizer, json_array_get(list, i), i, err));
+    }
+    qsort(tokenizer->tokens, tokenizer->token_count, sizeof *tokenizer->tokens, longest_first);
+    return TR_OK;
+}
+
+tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err)
+{
+    static const char *const absent[] = {"truncation", "padding"};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *value = json_object_get(root, absent[i]);
+        if (value != NULL && !json_is_null(value)) {
+            return tr_fail(err, TR_ERR_UNSUPPORTED, "%s: not supported; set it to null", absent[i]);
+        }
+    }
+    TR_TRY(parse_model(tokenizer, json_object_get(root, "model"), err));
+    TR_TRY(tr_tokenizer_parse_normalizer(tokenizer, json_object_get(root, "normalizer"), err));
+    TR_TRY(parse_added_tokens(tokenizer, json_object_get(root, "added_tokens"), err));
+    TR_TRY(tr_tokenizer_parse_pre_tokenizer(tokenizer, json_object_get(root, "pre_tokenizer"), err));
+    TR_TRY(tr_tokenizer_parse_post_processor(tokenizer, json_object_get(root, "post_processor"), err));
+    return tr_tokenizer_parse_decoder(tokenizer, json_object_get(root, "decoder"), err);
+}
+
+/// The id of a token that tokenizer_config.json names: "text", or {"content": "text"}.
+static int32_t named_id(const tr_tokenizer_t *tokenizer, const json_t *config, const char *key)
+{
+    const json_t *value = json_object_get(config, key);
+    const char *text = json_is_object(value) ? tr_json_string(value, "content", NULL) : json_string_value(value);
+    return text == NULL ? -1 : tr_tokenizer_id(tokenizer, text);
+}
+
+/// The first id at a key: a number, or a list of numbers.
+static int32_t numbered_id(const json_t *config, const char *key)
+{
+    const json_t *value = json_object_get(config, key);
+    return id_of(json_is_array(value) ? json_array_get(value, 0) : value);
+}
+
+static void collect_stops(tr_ids_t *stops, const json_t *config)
+{
+    const json_t *value = json_object_get(config, "eos_token_id");
+    if (id_of(value) >= 0) {
+        tr_ids_append(stops, id_of(value));
+    }
+    for (size_t i = 0; json_is_array(value) && i < json_array_size(value); i++) {
+        if (id_of(json_array_get(value, i)) >= 0) {
+            tr_ids_append(stops, id_of(json_array_get(value, i)));
+        }
+    }
+}
+
+/// files: tokenizer_config.json, generation_config.json, config.json, each NULL where it is absent.
+static void fill_specials(tr_tokenizer_t *tokenizer, json_t *const files[3])
+{
+    struct {
+        int32_t *id;
+        const char *name;
+        const char *number;
+    } wanted[] = {{&tokenizer->bos, "bos_token", "bos_token_id"},
+                  {&tokenizer->eos, "eos_token", "eos_token_id"},
+                  {&tokenizer->pad, "pad_token", "pad_token_id"},
+                  {&tokenizer->unk, "unk_token", "unk_token_id"}};
+    for (size_t i = 0; i < 4; i++) {
+        int32_t id = named_id(tokenizer, files[0], wanted[i].name);
+        for (size_t file = 1; file < 3 && id < 0; file++) {
+            id = numbered_id(files[file], wanted[i].number);
+        }
+        *wanted[i].id = id;
+    }
+    for (size_t file = 1; file < 3 && tokenizer->stops.count == 0; file++) {
+        collect_stops(&tokenizer->stops, files[file]);
+    }
+    if (tokenizer->stops.count == 0 && tokenizer->eos >= 0) {
+        tr_ids_append(&tokenizer->stops, tokenizer->eos);
+    }
+}
+
+tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory, tr_error_t *err)
+{
+    static const char *const names[3] = {"tokenizer_config.json", "generation_config.json", "config.json"};
+    json_t *files[3] = {0};
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < 3 && status == TR_OK; i++) {
+        char *path = tr_format("%s/%s", directory, names[i]);
+        status = tr_json_read(&files[i], path, 1, err);
+        free(path);
+    }
+    if (status == TR_OK) {
+        fill_specials(tokenizer, files);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        json_decref(files[i]);
+    }
+    return status;
+}

@@ -1,0 +1,93 @@
+/// What a tokenizer is made of: shared by the files tokenizer*.c and text_stream.c, and by nobody else.
+///
+/// Encoding: added tokens are cut out of the text; what lies between is rewritten by the rules, cut into pieces by
+/// the stages, and each piece is encoded by BPE. Decoding goes the other way, see text_stream.c.
+#ifndef TR_TEXT_TOKENIZER_PARTS_H
+#define TR_TEXT_TOKENIZER_PARTS_H
+
+#include <jansson.h>
+
+#include "common/text/bpe.h"
+#include "common/text/split.h"
+#include "common/text/tokenizer.h"
+
+/// One rewriting of text: from -> to everywhere, or (from is empty) `to` put before text that is not empty.
+typedef struct tr_text_rule {
+    char *from;
+    size_t from_length; ///< 0: a prefix
+    char *to;
+    size_t to_length;
+} tr_text_rule_t;
+
+/// One step of the pre-tokenizer.
+typedef struct tr_text_stage {
+    tr_split_t *split; ///< NULL: the text stays in one piece
+    _Bool bytes;       ///< ByteLevel: spell the bytes in GPT-2's alphabet after splitting
+    _Bool prefix_space;
+} tr_text_stage_t;
+
+typedef struct tr_added_token {
+    char *content;
+    size_t length;
+    int32_t id;
+    _Bool special;
+    _Bool lstrip;     ///< takes the white space before it
+    _Bool rstrip;     ///< takes the white space after it
+    _Bool normalized; ///< looked for after the rules, in the form that they give it
+} tr_added_token_t;
+
+typedef enum tr_decoder_kind { TR_DECODER_BYTE_LEVEL, TR_DECODER_PIECES } tr_decoder_kind_t;
+
+struct tr_tokenizer {
+    tr_vocab_t *vocab; // the model's
+    tr_vocab_t *added; // added tokens by content; decides before vocab
+    tr_bpe_t *bpe;
+
+    tr_added_token_t *tokens; // [token_count], longest content first
+    size_t token_count;
+    tr_text_rule_t *rules; // [rule_count], the normalizer
+    size_t rule_count;
+    tr_text_stage_t *stages; // [stage_count], the pre-tokenizer
+    size_t stage_count;
+    tr_ids_t template_before; // what the template puts around the text
+    tr_ids_t template_after;
+
+    tr_decoder_kind_t decoder;
+    tr_text_rule_t *decoder_rules; // [decoder_rule_count], for each token; only TR_DECODER_PIECES
+    size_t decoder_rule_count;
+    _Bool decoder_byte_fallback;
+    size_t strip_count;      // so many characters `strip` are taken from the start
+    uint32_t strip;          // a code point
+    int16_t byte_of[512];    // GPT-2's alphabet: code point -> byte, -1 if it stands for none
+    uint32_t point_of[256];  // byte -> code point
+
+    int32_t bos;
+    int32_t eos;
+    int32_t pad;
+    int32_t unk;
+    tr_ids_t stops;
+};
+
+/// Rewrites text in place.
+void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule);
+
+/// Fills an empty tokenizer from a parsed tokenizer.json.
+tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err);
+
+/// The parts "normalizer", "pre_tokenizer", "post_processor" and "decoder" (tr_tokenizer_parse calls them).
+tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
+tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
+tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
+tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
+
+/// Reads bos, eos, pad, unk and stops from the other JSON files of the directory.
+tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory, tr_error_t *err);
+
+/// Parses a JSON file. *root: owned by the caller (json_decref); NULL if `optional` and there is no such file.
+tr_status tr_json_read(json_t **root, const char *path, _Bool optional, tr_error_t *err);
+
+/// The string or boolean at a key; the fallback where there is none.
+const char *tr_json_string(const json_t *object, const char *key, const char *fallback);
+_Bool tr_json_flag(const json_t *object, const char *key, _Bool fallback);
+
+#endif

@@ -1,0 +1,280 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/tokenizer_parts.h"
+
+/// Reads one step of a chain; where: the chain's name, for messages.
+typedef tr_status (*step_t)(tr_tokenizer_t *tokenizer, const json_t *node, const char *type, tr_error_t *err);
+
+/// Calls `step` for a node: nothing for null, each of a Sequence's members (at `members`), or the node itself.
+static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, const char *where, const char *members,
+                             step_t step, tr_error_t *err)
+{
+    if (node == NULL || json_is_null(node)) {
+        return TR_OK;
+    }
+    const char *type = tr_json_string(node, "type", NULL);
+    if (type == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected an object with a type", where);
+    }
+    const json_t *list = json_object_get(node, members);
+    if (strcmp(type, "Sequence") != 0) {
+        tr_status status = step(tokenizer, node, type, err);
+        return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", where);
+    }
+    if (!json_is_array(list)) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s: a Sequence needs a list '%s'", where, members);
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        TR_TRY(parse_chain(tokenizer, json_array_get(list, i), where, members, step, err));
+    }
+    return TR_OK;
+}
+
+static tr_status refuse(const char *type, const char *known, tr_error_t *err)
+{
+    return tr_fail(err, TR_ERR_UNSUPPORTED, "'%s' is not supported; %s", type, known);
+}
+
+static char *copy_string(size_t *length, const json_t *value)
+{
+    *length = json_string_length(value);
+    char *copy = tr_alloc(*length + 1);
+    memcpy(copy, json_string_value(value), *length + 1);
+    return copy;
+}
+
+static void add_rule(tr_text_rule_t **rules, size_t *count, const json_t *from, const json_t *to)
+{
+    *rules = tr_realloc(*rules, (*count + 1) * sizeof **rules);
+    tr_text_rule_t *rule = &(*rules)[(*count)++];
+    *rule = (tr_text_rule_t){0};
+    rule->to = copy_string(&rule->to_length, to);
+    if (from != NULL) {
+        rule->from = copy_string(&rule->from_length, from);
+    }
+}
+
+static tr_status parse_replace(tr_text_rule_t **rules, size_t *count, const json_t *node, tr_error_t *err)
+{
+    const json_t *from = json_object_get(json_object_get(node, "pattern"), "String");
+    const json_t *to = json_object_get(node, "content");
+    if (json_object_get(json_object_get(node, "pattern"), "Regex") != NULL) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "Replace by a regular expression is not supported");
+    }
+    if (!json_is_string(from) || json_string_length(from) == 0 || !json_is_string(to)) {
+        return tr_fail(err, TR_ERR_FORMAT, "Replace needs a pattern and content");
+    }
+    add_rule(rules, count, from, to);
+    return TR_OK;
+}
+
+static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type, tr_error_t *err)
+{
+    if (strcmp(type, "Replace") == 0) {
+        return parse_replace(&tokenizer->rules, &tokenizer->rule_count, node, err);
+    }
+    if (strcmp(type, "Prepend") != 0) {
+        return refuse(type, "Prepend and Replace are", err);
+    }
+    const json_t *prefix = json_object_get(node, "prepend");
+    if (!json_is_string(prefix)) {
+        return tr_fail(err, TR_ERR_FORMAT, "Prepend needs a text 'prepend'");
+    }
+    add_rule(&tokenizer->rules, &tokenizer->rule_count, NULL, prefix);
+    return TR_OK;
+}
+
+tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+{
+    return parse_chain(tokenizer, node, "normalizer", "normalizers", normalizer_step, err);
+}
+
+static tr_text_stage_t *add_stage(tr_tokenizer_t *tokenizer)
+{
+    tokenizer->stages =
+        tr_realloc(tokenizer->stages, (tokenizer->stage_count + 1) * sizeof *tokenizer->stages);
+    tr_text_stage_t *stage = &tokenizer->stages[tokenizer->stage_count++];
+    *stage = (tr_text_stage_t){0};
+    return stage;
+}
+
+static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+{
+    const char *behavior = tr_json_string(node, "behavior", "");
+    if (strcmp(behavior, "Isolated") != 0) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "Split behavior '%s' is not supported; Isolated is", behavior);
+    }
+    const json_t *pattern = json_object_get(node, "pattern");
+    const json_t *literal = json_object_get(pattern, "String");
+    const json_t *text = literal != NULL ? literal : json_object_get(pattern, "Regex");
+    if (!json_is_string(text) || json_string_length(text) == 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "Split needs a pattern");
+    }
+    // "invert" exchanges matches with what lies between; Isolated makes both pieces, so it changes nothing.
+    tr_text_stage_t *stage = add_stage(tokenizer);
+    return tr_split_new(&stage->split, json_string_value(text), json_string_length(text), literal != NULL, err);
+}
+
+static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
+                                    tr_error_t *err)
+{
+    if (strcmp(type, "Split") == 0) {
+        return parse_split(tokenizer, node, err);
+    }
+    if (strcmp(type, "ByteLevel") != 0) {
+        return refuse(type, "Split and ByteLevel are", err);
+    }
+    tr_text_stage_t *stage = add_stage(tokenizer);
+    stage->bytes = 1;
+    stage->prefix_space = tr_json_flag(node, "add_prefix_space", 1);
+    if (!tr_json_flag(node, "use_regex", 1)) {
+        return TR_OK;
+    }
+    return tr_split_new(&stage->split, TR_SPLIT_GPT2, strlen(TR_SPLIT_GPT2), 0, err);
+}
+
+tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+{
+    return parse_chain(tokenizer, node, "pre_tokenizer", "pretokenizers", pre_tokenizer_step, err);
+}
+
+/// Appends the ids of a special token of the template.
+static tr_status append_template_ids(tr_ids_t *ids, const json_t *template, const char *name, tr_error_t *err)
+{
+    const json_t *special = json_object_get(json_object_get(template, "special_tokens"), name);
+    const json_t *list = json_object_get(special, "ids");
+    if (!json_is_array(list)) {
+        return tr_fail(err, TR_ERR_FORMAT, "special_tokens has no ids for '%s'", name);
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_int_t id = json_integer_value(json_array_get(list, i));
+        if (!json_is_integer(json_array_get(list, i)) || id < 0 || id >= TR_VOCAB_LIMIT) {
+            return tr_fail(err, TR_ERR_FORMAT, "special_tokens: bad id for '%s'", name);
+        }
+        tr_ids_append(ids, (int32_t)id);
+    }
+    return TR_OK;
+}
+
+static tr_status parse_template(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+{
+    const json_t *single = json_object_get(node, "single");
+    if (!json_is_array(single)) {
+        return tr_fail(err, TR_ERR_FORMAT, "expected a list 'single'");
+    }
+    size_t texts = 0;
+    for (size_t i = 0; i < json_array_size(single); i++) {
+        const json_t *piece = json_array_get(single, i);
+        const json_t *special = json_object_get(piece, "SpecialToken");
+        if (special == NULL) {
+            texts += json_object_get(piece, "Sequence") != NULL;
+            continue;
+        }
+        tr_ids_t *ids = texts == 0 ? &tokenizer->template_before : &tokenizer->template_after;
+        TR_TRY(append_template_ids(ids, node, tr_json_string(special, "id", ""), err));
+    }
+    return texts == 1 ? TR_OK : tr_fail(err, TR_ERR_FORMAT, "expected one Sequence in 'single', found %zu", texts);
+}
+
+static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
+                                     tr_error_t *err)
+{
+    if (strcmp(type, "ByteLevel") == 0) {
+        return TR_OK; // trims offsets, which we do not have
+    }
+    if (strcmp(type, "TemplateProcessing") != 0) {
+        return refuse(type, "TemplateProcessing and ByteLevel are", err);
+    }
+    if (tokenizer->template_before.count + tokenizer->template_after.count > 0) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "a second TemplateProcessing is not supported");
+    }
+    tr_status status = parse_template(tokenizer, node, err);
+    return status == TR_OK ? TR_OK : tr_error_prefix(err, "TemplateProcessing");
+}
+
+tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+{
+    return parse_chain(tokenizer, node, "post_processor", "processors", post_processor_step, err);
+}
+
+/// How far a decoder of pieces got: its steps come in this order.
+typedef enum decoder_step { STEP_REPLACE = 1, STEP_BYTE_FALLBACK, STEP_FUSE, STEP_STRIP } decoder_step_t;
+
+static decoder_step_t decoder_step_of(const char *type)
+{
+    static const char *const names[] = {"", "Replace", "ByteFallback", "Fuse", "Strip"};
+    for (decoder_step_t step = STEP_REPLACE; step <= STEP_STRIP; step++) {
+        if (strcmp(type, names[step]) == 0) {
+            return step;
+        }
+    }
+    return 0;
+}
+
+static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+{
+    const json_t *content = json_object_get(node, "content");
+    json_int_t start = json_integer_value(json_object_get(node, "start"));
+    if (json_integer_value(json_object_get(node, "stop")) != 0) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "Strip from the end (stop) is not supported");
+    }
+    size_t length = json_string_length(content);
+    if (!json_is_string(content) || length == 0 || start < 0 || start > 1024 ||
+        tr_utf8_next(&tokenizer->strip, json_string_value(content), length) != length) {
+        return tr_fail(err, TR_ERR_FORMAT, "Strip needs one character 'content' and a count 'start'");
+    }
+    tokenizer->strip_count = (size_t)start;
+    return TR_OK;
+}
+
+static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node, decoder_step_t step,
+                                   tr_error_t *err)
+{
+    switch (step) {
+    case STEP_REPLACE:
+        return parse_replace(&tokenizer->decoder_rules, &tokenizer->decoder_rule_count, node, err);
+    case STEP_BYTE_FALLBACK:
+        tokenizer->decoder_byte_fallback = 1;
+        return TR_OK;
+    case STEP_FUSE:
+        return TR_OK;
+    case STEP_STRIP:
+        return parse_strip(tokenizer, node, err);
+    }
+    return TR_OK;
+}
+
+tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+{
+    const char *type = tr_json_string(node, "type", NULL);
+    if (type == NULL) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "decoder: a tokenizer without one is not supported");
+    }
+    if (strcmp(type, "ByteLevel") == 0) {
+        tokenizer->decoder = TR_DECODER_BYTE_LEVEL;
+        return TR_OK;
+    }
+    if (strcmp(type, "Sequence") != 0) {
+        refuse(type, "ByteLevel and Sequence are", err);
+        return tr_error_prefix(err, "decoder");
+    }
+    tokenizer->decoder = TR_DECODER_PIECES;
+    const json_t *list = json_object_get(node, "decoders");
+    decoder_step_t last = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = tr_json_string(json_array_get(list, i), "type", "");
+        decoder_step_t step = decoder_step_of(name);
+        if (step == 0 || step < last || (step == STEP_STRIP && last != STEP_FUSE)) {
+            return tr_fail(err, TR_ERR_UNSUPPORTED,
+                           "decoder: '%s' is not supported here; Replace, ByteFallback, Fuse, Strip in this order are",
+                           name);
+        }
+        tr_status status = parse_pieces_step(tokenizer, json_array_get(list, i), step, err);
+        if (status != TR_OK) {
+            return tr_error_prefix(err, "decoder");
+        }
+        last = step;
+    }
+    return TR_OK;
+}

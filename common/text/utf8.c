@@ -1,0 +1,160 @@
+#include "common/text/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/status.h"
+
+void tr_bytes_append(tr_bytes_t *bytes, const char *data, size_t length)
+{
+    if (bytes->data == NULL || bytes->length + length + 1 > bytes->capacity) {
+        bytes->capacity = (bytes->length + length + 1) * 2;
+        bytes->data = tr_realloc(bytes->data, bytes->capacity);
+    }
+    if (length > 0) {
+        memcpy(bytes->data + bytes->length, data, length);
+    }
+    bytes->length += length;
+    bytes->data[bytes->length] = '\0';
+}
+
+void tr_bytes_release(tr_bytes_t *bytes)
+{
+    free(bytes->data);
+    *bytes = (tr_bytes_t){0};
+}
+
+void tr_ids_append(tr_ids_t *ids, int32_t id)
+{
+    if (ids->count == ids->capacity) {
+        ids->capacity = ids->capacity == 0 ? 64 : ids->capacity * 2;
+        ids->data = tr_realloc(ids->data, ids->capacity * sizeof *ids->data);
+    }
+    ids->data[ids->count++] = id;
+}
+
+void tr_ids_release(tr_ids_t *ids)
+{
+    free(ids->data);
+    *ids = (tr_ids_t){0};
+}
+
+/// What a first byte promises: the number of bytes, and the range of the second (Unicode, table 3-7).
+typedef struct shape {
+    size_t length; ///< 0: no first byte
+    unsigned char low;
+    unsigned char high;
+} shape_t;
+
+static shape_t shape_of(unsigned char first)
+{
+    if (first < 0x80) {
+        return (shape_t){1, 0, 0};
+    }
+    if (first >= 0xC2 && first <= 0xDF) {
+        return (shape_t){2, 0x80, 0xBF};
+    }
+    if (first >= 0xE0 && first <= 0xEF) {
+        return (shape_t){3, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF};
+    }
+    if (first >= 0xF0 && first <= 0xF4) {
+        return (shape_t){4, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF};
+    }
+    return (shape_t){0, 0, 0};
+}
+
+/// How many bytes at text, of `length`, go together as one character or the start of one; at least 1.
+static size_t subpart(const unsigned char *text, size_t length, size_t *expected)
+{
+    shape_t shape = shape_of(text[0]);
+    *expected = shape.length;
+    size_t n = 1;
+    while (n < shape.length && n < length) {
+        unsigned char low = n == 1 ? shape.low : 0x80;
+        unsigned char high = n == 1 ? shape.high : 0xBF;
+        if (text[n] < low || text[n] > high) {
+            break;
+        }
+        n++;
+    }
+    return n;
+}
+
+size_t tr_utf8_next(uint32_t *point, const char *text, size_t length)
+{
+    static const unsigned char mask[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t expected = 0;
+    if (length == 0 || subpart(bytes, length, &expected) != expected) {
+        return 0;
+    }
+    uint32_t value = bytes[0] & mask[expected];
+    for (size_t i = 1; i < expected; i++) {
+        value = (value << 6) | (bytes[i] & 0x3FU);
+    }
+    if (point != NULL) {
+        *point = value;
+    }
+    return expected;
+}
+
+size_t tr_utf8_valid(const char *text, size_t length)
+{
+    size_t at = 0;
+    while (at < length) {
+        size_t n = tr_utf8_next(NULL, text + at, length - at);
+        if (n == 0) {
+            break;
+        }
+        at += n;
+    }
+    return at;
+}
+
+size_t tr_utf8_encode(char out[4], uint32_t point)
+{
+    if (point < 0x80) {
+        out[0] = (char)point;
+        return 1;
+    }
+    size_t length = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    for (size_t i = length - 1; i > 0; i--) {
+        out[i] = (char)(0x80U | (point & 0x3FU));
+        point >>= 6;
+    }
+    static const unsigned char first[5] = {0, 0, 0xC0, 0xE0, 0xF0};
+    out[0] = (char)(first[length] | point);
+    return length;
+}
+
+_Bool tr_utf8_is_space(uint32_t point)
+{
+    return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 || point == 0x1680 ||
+           (point >= 0x2000 && point <= 0x200A) || point == 0x2028 || point == 0x2029 || point == 0x202F ||
+           point == 0x205F || point == 0x3000;
+}
+
+void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, _Bool end)
+{
+    size_t at = 0;
+    while (at < pending->length) {
+        size_t valid = tr_utf8_valid(pending->data + at, pending->length - at);
+        if (valid > 0) {
+            tr_bytes_append(out, pending->data + at, valid);
+            at += valid;
+            continue;
+        }
+        size_t expected = 0;
+        size_t left = pending->length - at;
+        size_t n = subpart((const unsigned char *)pending->data + at, left, &expected);
+        if (!end && n == left && n < expected) {
+            break;
+        }
+        tr_bytes_append(out, "\xEF\xBF\xBD", 3);
+        at += n;
+    }
+    if (at > 0) {
+        memmove(pending->data, pending->data + at, pending->length - at);
+        pending->length -= at;
+    }
+}

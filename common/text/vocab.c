@@ -1,0 +1,139 @@
+#include "common/text/vocab.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "common/base/status.h"
+
+typedef struct entry {
+    char *text;
+    size_t length;
+    int32_t id;
+} entry_t;
+
+struct tr_vocab {
+    entry_t *entries;   // [count], in the order of adding
+    size_t count;
+    size_t capacity;
+    uint32_t *slots;    // [slot_count], an entry's index plus one; 0 is free; open addressing
+    size_t slot_count;  // a power of two
+    uint32_t *by_id;    // [size], an entry's index plus one
+    size_t size;
+    size_t by_id_capacity;
+};
+
+tr_vocab_t *tr_vocab_new(void)
+{
+    tr_vocab_t *vocab = tr_calloc(1, sizeof *vocab);
+    vocab->slot_count = 1024;
+    vocab->slots = tr_calloc(vocab->slot_count, sizeof *vocab->slots);
+    return vocab;
+}
+
+void tr_vocab_destroy(tr_vocab_t **vocab)
+{
+    if (*vocab == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*vocab)->count; i++) {
+        free((*vocab)->entries[i].text);
+    }
+    free((*vocab)->entries);
+    free((*vocab)->slots);
+    free((*vocab)->by_id);
+    free(*vocab);
+    *vocab = NULL;
+}
+
+/// The slot that holds the string, or the free one where it belongs.
+static size_t slot_of(const tr_vocab_t *vocab, const char *text, size_t length)
+{
+    size_t mask = vocab->slot_count - 1;
+    size_t slot = (size_t)XXH3_64bits(text, length) & mask;
+    while (vocab->slots[slot] != 0) {
+        const entry_t *entry = &vocab->entries[vocab->slots[slot] - 1];
+        if (entry->length == length && memcmp(entry->text, text, length) == 0) {
+            break;
+        }
+        slot = (slot + 1) & mask;
+    }
+    return slot;
+}
+
+static void grow_slots(tr_vocab_t *vocab)
+{
+    free(vocab->slots);
+    vocab->slot_count *= 2;
+    vocab->slots = tr_calloc(vocab->slot_count, sizeof *vocab->slots);
+    for (size_t i = 0; i < vocab->count; i++) {
+        size_t slot = slot_of(vocab, vocab->entries[i].text, vocab->entries[i].length);
+        vocab->slots[slot] = (uint32_t)(i + 1);
+    }
+}
+
+static void grow_ids(tr_vocab_t *vocab, size_t size)
+{
+    if (size <= vocab->size) {
+        return;
+    }
+    if (size > vocab->by_id_capacity) {
+        size_t capacity = size * 2;
+        vocab->by_id = tr_realloc(vocab->by_id, capacity * sizeof *vocab->by_id);
+        memset(vocab->by_id + vocab->by_id_capacity, 0,
+               (capacity - vocab->by_id_capacity) * sizeof *vocab->by_id);
+        vocab->by_id_capacity = capacity;
+    }
+    vocab->size = size;
+}
+
+static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
+{
+    if (vocab->count == vocab->capacity) {
+        vocab->capacity = vocab->capacity == 0 ? 512 : vocab->capacity * 2;
+        vocab->entries = tr_realloc(vocab->entries, vocab->capacity * sizeof *vocab->entries);
+    }
+    char *copy = tr_alloc(length + 1);
+    memcpy(copy, text, length);
+    copy[length] = '\0';
+    vocab->entries[vocab->count] = (entry_t){copy, length, -1};
+    return (uint32_t)++vocab->count;
+}
+
+void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id)
+{
+    TR_ASSERT(id >= 0 && id < TR_VOCAB_LIMIT, "id %d", id);
+    if ((vocab->count + 1) * 2 > vocab->slot_count) {
+        grow_slots(vocab);
+    }
+    grow_ids(vocab, (size_t)id + 1);
+    size_t slot = slot_of(vocab, text, length);
+    if (vocab->slots[slot] == 0) {
+        vocab->slots[slot] = new_entry(vocab, text, length);
+    }
+    vocab->entries[vocab->slots[slot] - 1].id = id;
+    vocab->by_id[id] = vocab->slots[slot];
+}
+
+int32_t tr_vocab_find(const tr_vocab_t *vocab, const char *text, size_t length)
+{
+    uint32_t index = vocab->slots[slot_of(vocab, text, length)];
+    return index == 0 ? -1 : vocab->entries[index - 1].id;
+}
+
+const char *tr_vocab_text(size_t *length, const tr_vocab_t *vocab, int32_t id)
+{
+    if (id < 0 || (size_t)id >= vocab->size || vocab->by_id[id] == 0) {
+        return NULL;
+    }
+    const entry_t *entry = &vocab->entries[vocab->by_id[id] - 1];
+    if (length != NULL) {
+        *length = entry->length;
+    }
+    return entry->text;
+}
+
+size_t tr_vocab_size(const tr_vocab_t *vocab)
+{
+    return vocab->size;
+}
