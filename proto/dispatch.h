@@ -55,7 +55,7 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch);
 
 // Inputs. now: milliseconds on any clock that never goes back.
 
-/// As tr_hub_submit.
+/// As tr_hub_submit. A message that cannot be packed is an ERROR event at once.
 int64_t tr_dispatch_submit(tr_dispatch_t *dispatch, int64_t now, tr_role_t role, const char *group,
                            const char *worker, const char *method, tr_message_t **message);
 void tr_dispatch_cancel(tr_dispatch_t *dispatch, int64_t now, int64_t id);

@@ -78,8 +78,12 @@ const char *tr_message_method(const tr_message_t *message);
 /// The body, an object; borrowed. It may be changed until the message is sent or copied.
 json_t *tr_message_body(const tr_message_t *message);
 
-/// Replaces the body; takes the reference (jansson "steals" it).
+/// Replaces the body; takes the reference (jansson "steals" it). NULL, which json_pack gives for a NaN or a string
+/// that is not UTF-8, makes the message one that cannot be sent: tr_message_pack says so.
 void tr_message_set_body(tr_message_t *message, json_t *body);
+
+/// Makes the body {"code": code, "text": text}; bytes of text that are not UTF-8 become '?'.
+void tr_message_set_error(tr_message_t *message, const char *code, const char *text);
 
 /// Why the body of a received message could not be read ("body.scores[3]: NaN is not allowed"), else NULL; the
 /// body is then empty. The rest of such a message is good, so that its sender can be told.

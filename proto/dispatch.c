@@ -1,0 +1,505 @@
+#include "proto/dispatch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/body.h"
+#include "proto/dispatch_state.h"
+
+enum { NAME_MAX_BYTES = 128, CREDIT_MAX = 1024, WORKERS_MAX = 4096, PAUSE_MAX_MS = 60000, SILENCE_MAX_MS = 600000 };
+
+// Requests go to workers
+
+static void send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *r)
+{
+    d->counters.resent += r->sent > 0;
+    r->sent++;
+    r->resend_at = now + r->pause;
+    dispatch_post(d, &r->at->peer, tr_message_copy(r->message));
+}
+
+static bool suits(const dispatch_worker_t *worker, const dispatch_request_t *r)
+{
+    return worker->role == r->role && worker->outstanding < worker->credit &&
+           (r->group == NULL || strcmp(r->group, worker->group) == 0) &&
+           (r->wanted == NULL || strcmp(r->wanted, worker->name) == 0);
+}
+
+static dispatch_worker_t *least_busy(const tr_dispatch_t *d, const dispatch_request_t *r)
+{
+    dispatch_worker_t *best = NULL;
+    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
+        dispatch_worker_t *worker = dispatch_worker_at(d, i);
+        if (suits(worker, r) && (best == NULL || worker->outstanding < best->outstanding)) {
+            best = worker;
+        }
+    }
+    return best;
+}
+
+/// Gives queued requests, oldest first, to workers that have credit.
+static void schedule(tr_dispatch_t *d, int64_t now)
+{
+    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
+        dispatch_request_t *r = dispatch_request_at(d, i);
+        dispatch_worker_t *worker = r->at == NULL ? least_busy(d, r) : NULL;
+        if (worker != NULL) {
+            dispatch_request_place(r, worker);
+            r->pause = d->options.resend_ms;
+            send_request(d, now, r);
+        }
+    }
+}
+
+/// Whether the envelope can be packed; otherwise the request ends here, with an ERROR.
+static bool sendable(tr_dispatch_t *d, dispatch_request_t *r)
+{
+    char *bytes;
+    size_t length;
+    tr_error_t err = {0};
+    if (tr_message_pack(&bytes, &length, r->message, &err) == TR_OK) {
+        free(bytes);
+        return true;
+    }
+    dispatch_tell_error(d, r, NULL, err.status, err.text);
+    dispatch_request_remove(d, r);
+    return false;
+}
+
+int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const char *group, const char *worker,
+                           const char *method, tr_message_t **message)
+{
+    dispatch_request_t *r = tr_calloc(1, sizeof *r);
+    int64_t id = d->options.session << 32 | ++d->issued;
+    r->id = id;
+    r->role = role;
+    r->group = group != NULL ? tr_strdup(group) : NULL;
+    r->wanted = worker != NULL ? tr_strdup(worker) : NULL;
+    r->submitted = now;
+    r->message = *message;
+    *message = NULL;
+    tr_message_set_field(r->message, "type", json_string("request"));
+    tr_message_set_field(r->message, "method", json_string(method));
+    tr_message_set_id(r->message, id);
+    dispatch_list_push(&d->requests, &r);
+    if (sendable(d, r)) {
+        schedule(d, now);
+    }
+    return id;
+}
+
+void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
+{
+    dispatch_request_t *r = dispatch_request_of(d, id);
+    if (r != NULL) {
+        dispatch_request_remove(d, r);
+        schedule(d, now);
+    }
+}
+
+// Workers go
+
+/// What becomes of a request whose worker is gone; `counts`: the worker did not leave of its own accord.
+static bool survives(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_worker_t *worker, const char *why,
+                     bool counts)
+{
+    r->losses += counts;
+    if (r->wanted == NULL && r->losses < d->options.attempts) {
+        dispatch_request_place(r, NULL);
+        d->counters.reassigned++;
+        return true;
+    }
+    dispatch_tell_error(d, r, worker, TR_ERR_PEER, why);
+    dispatch_request_remove(d, r);
+    return false;
+}
+
+static void lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
+{
+    for (size_t i = 0; i < dispatch_list_count(&d->requests);) {
+        dispatch_request_t *r = dispatch_request_at(d, i);
+        bool named = r->wanted != NULL && strcmp(r->wanted, worker->name) == 0;
+        bool gone = (r->at == worker || named) && !survives(d, r, worker, why, counts);
+        i += !gone;
+    }
+    dispatch_tell_worker(d, TR_EVENT_LOST, worker, NULL, why);
+    dispatch_worker_remove(d, worker);
+}
+
+// Workers come
+
+static void refuse(tr_dispatch_t *d, const tr_peer_t *peer, tr_status code, const char *text)
+{
+    tr_message_t *message = tr_message_new("refused");
+    tr_message_set_error(message, tr_status_name(code), text);
+    d->counters.refused++;
+    dispatch_post(d, peer, message);
+}
+
+static void welcome(tr_dispatch_t *d, const dispatch_worker_t *worker)
+{
+    tr_message_t *message = tr_message_new("welcome");
+    json_t *config = d->config[worker->role];
+    tr_message_set_body(message,
+                        json_pack("{s:I, s:[i, i], s:I, s:I, s:o}", "session", (json_int_t)d->options.session,
+                                  "protocol", TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "heartbeat_ms",
+                                  (json_int_t)d->options.heartbeat_ms, "silence_ms", (json_int_t)worker->silence_ms,
+                                  "config", config != NULL ? json_deep_copy(config) : json_object()));
+    dispatch_post(d, &worker->peer, message);
+}
+
+static tr_status check_version(const json_t *body, tr_error_t *err)
+{
+    const json_t *protocol = json_object_get(body, "protocol");
+    const json_t *major = json_array_get(protocol, 0);
+    if (!json_is_integer(major)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: protocol: expected [major, minor]");
+    }
+    if (json_integer_value(major) != TR_PROTOCOL_MAJOR) {
+        return tr_fail(err, TR_ERR_VERSION, "protocol version %lld is not spoken here (this controller speaks %d.%d)",
+                       (long long)json_integer_value(major), TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR);
+    }
+    return TR_OK;
+}
+
+static tr_status short_text(const char **text, const json_t *body, const char *key, const char *otherwise,
+                            tr_error_t *err)
+{
+    *text = otherwise;
+    if (otherwise == NULL || json_object_get(body, key) != NULL) {
+        TR_TRY(tr_body_string(text, body, key, "register", err));
+    }
+    if (strlen(*text) > NAME_MAX_BYTES) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s: longer than %d bytes", key, NAME_MAX_BYTES);
+    }
+    return TR_OK;
+}
+
+/// What a registration says; the texts are borrowed from it.
+typedef struct registration {
+    tr_role_t role;
+    const char *name;
+    const char *group;
+    const char *instance;
+    int64_t credit;
+    int64_t silence_ms;
+} registration_t;
+
+static tr_status read_registration(registration_t *reg, const tr_message_t *message, int64_t silence_ms,
+                                   tr_error_t *err)
+{
+    const json_t *body = tr_message_body(message);
+    const char *role;
+    if (tr_message_fault(message) != NULL) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s", tr_message_fault(message));
+    }
+    TR_TRY(check_version(body, err));
+    TR_TRY(tr_body_string(&role, body, "role", "register", err));
+    if (!tr_role_parse(&reg->role, role)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: role: '%.40s' is not known", role);
+    }
+    TR_TRY(short_text(&reg->name, body, "name", NULL, err));
+    TR_TRY(short_text(&reg->group, body, "group", tr_role_name(reg->role), err));
+    TR_TRY(short_text(&reg->instance, body, "instance", "", err));
+    reg->credit = 1;
+    reg->silence_ms = silence_ms;
+    if (json_object_get(body, "credit") != NULL) {
+        TR_TRY(tr_body_integer(&reg->credit, body, "credit", 1, CREDIT_MAX, "register", err));
+    }
+    if (json_object_get(body, "silence_ms") != NULL) {
+        TR_TRY(tr_body_integer(&reg->silence_ms, body, "silence_ms", 1, SILENCE_MAX_MS, "register", err));
+        reg->silence_ms = reg->silence_ms < silence_ms ? silence_ms : reg->silence_ms;
+    }
+    return TR_OK;
+}
+
+/// The same process found us again over a new connection: what it may have missed is sent at once.
+static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, const tr_peer_t *peer)
+{
+    worker->peer = *peer;
+    worker->heard = now;
+    welcome(d, worker);
+    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
+        dispatch_request_t *r = dispatch_request_at(d, i);
+        if (r->at == worker) {
+            r->acknowledged = false;
+            r->pause = d->options.resend_ms;
+            send_request(d, now, r);
+        }
+    }
+}
+
+static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const registration_t *reg,
+                 const tr_message_t *message)
+{
+    dispatch_worker_t *worker = tr_calloc(1, sizeof *worker);
+    worker->peer = *peer;
+    worker->role = reg->role;
+    worker->name = tr_strdup(reg->name);
+    worker->group = tr_strdup(reg->group);
+    worker->instance = tr_strdup(reg->instance);
+    worker->silence_ms = reg->silence_ms;
+    worker->credit = (size_t)reg->credit;
+    worker->heard = now;
+    dispatch_list_push(&d->workers, &worker);
+    welcome(d, worker);
+    dispatch_tell_worker(d, TR_EVENT_JOINED, worker, tr_message_copy(message), NULL);
+    schedule(d, now);
+}
+
+static void take_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t *message)
+{
+    tr_error_t err = {0};
+    registration_t reg;
+    if (read_registration(&reg, message, d->options.silence_ms, &err) != TR_OK) {
+        refuse(d, peer, err.status, err.text);
+        return;
+    }
+    dispatch_worker_t *here = dispatch_worker_of_peer(d, peer);
+    dispatch_worker_t *named = dispatch_worker_named(d, reg.name);
+    if (here != NULL && here == named && strcmp(here->instance, reg.instance) == 0) {
+        here->heard = now;
+        welcome(d, here);
+        return;
+    }
+    if (named != NULL && named->role == reg.role && reg.instance[0] != '\0' &&
+        strcmp(named->instance, reg.instance) == 0) {
+        rejoin(d, now, named, peer);
+        return;
+    }
+    if (named != NULL) {
+        if (named != here) {
+            refuse(d, &named->peer, TR_ERR_PEER, "another process registered under this name");
+        }
+        lose(d, named, "was replaced by a new process of the same name", true);
+        here = here == named ? NULL : here;
+    }
+    if (here != NULL) {
+        lose(d, here, "took another name", true);
+    }
+    if (dispatch_list_count(&d->workers) >= WORKERS_MAX) {
+        refuse(d, peer, TR_ERR_MEMORY, "too many workers");
+        return;
+    }
+    join(d, now, peer, &reg, message);
+}
+
+// Workers speak
+
+static void post_done(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t id)
+{
+    tr_message_t *done = tr_message_new("done");
+    tr_message_set_id(done, id);
+    dispatch_post(d, &worker->peer, done);
+}
+
+static void take_heartbeat(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+{
+    (void)now, (void)message;
+    dispatch_post(d, &worker->peer, tr_message_new("heartbeat"));
+}
+
+static void take_ack(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+{
+    dispatch_request_t *r = dispatch_request_of(d, tr_message_id(*message));
+    if (r != NULL && r->at == worker && !r->acknowledged) {
+        r->acknowledged = true;
+        r->pause = d->options.unanswered_ms;
+        r->resend_at = now + r->pause;
+    }
+}
+
+/// The open request that worker may answer, else NULL: then the answer is late or a repetition, and is counted.
+static dispatch_request_t *answered(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t id)
+{
+    dispatch_request_t *r = dispatch_request_of(d, id);
+    if (r != NULL && r->sent > 0 && r->role == worker->role &&
+        (r->group == NULL || strcmp(r->group, worker->group) == 0) &&
+        (r->wanted == NULL || strcmp(r->wanted, worker->name) == 0)) {
+        return r;
+    }
+    d->counters.late++;
+    return NULL;
+}
+
+static void take_reply(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+{
+    int64_t id = tr_message_id(*message);
+    dispatch_request_t *r = answered(d, worker, id);
+    post_done(d, worker, id);
+    if (r == NULL) {
+        return;
+    }
+    const char *fault = tr_message_fault(*message);
+    if (fault != NULL) {
+        dispatch_tell_error(d, r, worker, TR_ERR_PROTOCOL, fault);
+    } else {
+        dispatch_tell_reply(d, r, worker, *message);
+        *message = NULL;
+    }
+    dispatch_request_remove(d, r);
+    schedule(d, now);
+}
+
+static tr_status status_of_code(const char *code)
+{
+    for (int status = TR_ERR_ARGUMENT; status >= TR_ERR_INTERRUPTED; status--) {
+        if (strcmp(tr_status_name((tr_status)status), code) == 0) {
+            return (tr_status)status;
+        }
+    }
+    return TR_ERR_PEER;
+}
+
+static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+{
+    int64_t id = tr_message_id(*message);
+    if (id == 0) {
+        return;
+    }
+    dispatch_request_t *r = answered(d, worker, id);
+    post_done(d, worker, id);
+    if (r == NULL) {
+        return;
+    }
+    const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
+    const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
+    dispatch_tell_error(d, r, worker, status_of_code(code != NULL ? code : ""),
+                        text != NULL ? text : "failed without saying why");
+    dispatch_request_remove(d, r);
+    schedule(d, now);
+}
+
+static void take_bye(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+{
+    (void)message;
+    lose(d, worker, "left", false);
+    schedule(d, now);
+}
+
+static const struct {
+    const char *type;
+    void (*take)(tr_dispatch_t *, int64_t, dispatch_worker_t *, tr_message_t **);
+} takers[] = {{"heartbeat", take_heartbeat}, {"ack", take_ack}, {"reply", take_reply}, {"error", take_error},
+              {"bye", take_bye}};
+
+/// Messages of registered workers. False for a type that is not theirs.
+static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t **message)
+{
+    dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
+    for (size_t i = 0; i < sizeof takers / sizeof takers[0]; i++) {
+        if (strcmp(takers[i].type, tr_message_type(*message)) != 0) {
+            continue;
+        }
+        if (worker != NULL) {
+            takers[i].take(d, now, worker, message);
+        } else if (takers[i].take != take_bye) {
+            d->counters.unregistered++;
+            dispatch_post_error(d, peer, 0, "unregistered", "register first");
+        }
+        return true;
+    }
+    return false;
+}
+
+// Anyone may ask
+
+static void take_status(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer)
+{
+    tr_message_t *answer = tr_message_new("status");
+    tr_message_set_body(answer, tr_dispatch_status(d, now));
+    dispatch_post(d, peer, answer);
+}
+
+static void take_stop(tr_dispatch_t *d, const tr_peer_t *peer, const tr_message_t *message)
+{
+    const char *token = json_string_value(json_object_get(tr_message_body(message), "token"));
+    if (d->stop_token == NULL || token == NULL || strcmp(token, d->stop_token) != 0) {
+        dispatch_post_error(d, peer, 0, "argument", "stop: the token is not this run's");
+        return;
+    }
+    tr_event_t event = {.type = TR_EVENT_STOP, .worker = tr_strdup(""), .group = tr_strdup("")};
+    dispatch_list_push(&d->events, &event);
+    dispatch_post(d, peer, tr_message_new("stopping"));
+}
+
+void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t **message)
+{
+    const char *type = tr_message_type(*message);
+    dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
+    if (worker != NULL) {
+        worker->heard = now;
+    }
+    if (strcmp(type, "register") == 0) {
+        take_register(d, now, peer, *message);
+    } else if (strcmp(type, "status") == 0) {
+        take_status(d, now, peer);
+    } else if (strcmp(type, "stop") == 0) {
+        take_stop(d, peer, *message);
+    } else if (!take_from_worker(d, now, peer, message)) {
+        d->counters.garbage++;
+        dispatch_post_error(d, peer, tr_message_id(*message), "unsupported", "this type of message is not known");
+    }
+    tr_message_destroy(message);
+}
+
+void tr_dispatch_garbage(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const char *text)
+{
+    dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
+    if (worker != NULL) {
+        worker->heard = now;
+    }
+    d->counters.garbage++;
+    dispatch_post_error(d, peer, 0, "protocol", text);
+}
+
+// Time passes
+
+static void lose_silent(tr_dispatch_t *d, int64_t now)
+{
+    for (size_t i = 0; i < dispatch_list_count(&d->workers);) {
+        dispatch_worker_t *worker = dispatch_worker_at(d, i);
+        if (now - worker->heard < worker->silence_ms) {
+            i++;
+            continue;
+        }
+        char *why = tr_format("was silent for %lld ms", (long long)(now - worker->heard));
+        lose(d, worker, why, true);
+        free(why);
+    }
+}
+
+void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
+{
+    lose_silent(d, now);
+    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
+        dispatch_request_t *r = dispatch_request_at(d, i);
+        if (r->at != NULL && now >= r->resend_at) {
+            r->pause = r->pause * 2 < PAUSE_MAX_MS ? r->pause * 2 : PAUSE_MAX_MS;
+            send_request(d, now, r);
+        }
+    }
+    schedule(d, now);
+}
+
+int64_t tr_dispatch_deadline(const tr_dispatch_t *d)
+{
+    int64_t deadline = INT64_MAX;
+    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
+        const dispatch_worker_t *worker = dispatch_worker_at(d, i);
+        int64_t at = worker->heard + worker->silence_ms;
+        deadline = at < deadline ? at : deadline;
+    }
+    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
+        const dispatch_request_t *r = dispatch_request_at(d, i);
+        deadline = r->at != NULL && r->resend_at < deadline ? r->resend_at : deadline;
+    }
+    return deadline;
+}
+
+void tr_dispatch_dismiss(tr_dispatch_t *d)
+{
+    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
+        dispatch_post(d, &dispatch_worker_at(d, i)->peer, tr_message_new("bye"));
+    }
+}

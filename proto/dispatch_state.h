@@ -1,0 +1,97 @@
+/// What the hub's rules keep: workers, requests, and what waits to be sent or told. For dispatch*.c and nobody else.
+#ifndef TR_PROTO_DISPATCH_STATE_H
+#define TR_PROTO_DISPATCH_STATE_H
+
+#include "proto/dispatch.h"
+
+typedef struct dispatch_worker {
+    tr_peer_t peer;
+    tr_role_t role;
+    char *name;
+    char *group;
+    char *instance; ///< "" when the worker does not say
+    int64_t silence_ms;
+    int64_t heard;
+    size_t credit;
+    size_t outstanding;
+} dispatch_worker_t;
+
+typedef struct dispatch_request {
+    int64_t id;
+    tr_role_t role;
+    char *group;  ///< NULL: any
+    char *wanted; ///< name of the one worker that may answer; NULL: any
+    tr_message_t *message;
+    dispatch_worker_t *at; ///< NULL while queued
+    int64_t submitted;
+    int64_t resend_at;
+    int64_t pause; ///< until the next resending
+    bool acknowledged;
+    size_t sent;
+    size_t losses;
+} dispatch_request_t;
+
+typedef struct dispatch_send {
+    tr_peer_t peer;
+    tr_message_t *message;
+} dispatch_send_t;
+
+/// A growing array; the first element is `first`, so that taking from the front is cheap.
+typedef struct dispatch_list {
+    void *items;
+    size_t size; ///< bytes an element
+    size_t first;
+    size_t end;
+    size_t room;
+} dispatch_list_t;
+
+typedef struct dispatch_counters {
+    int64_t replies, errors, resent, reassigned, late, garbage, refused, unregistered;
+} dispatch_counters_t;
+
+struct tr_dispatch {
+    tr_dispatch_options_t options;
+    char *stop_token;
+    int64_t issued; ///< requests so far
+    json_t *config[TR_ROLE_COUNT];
+    json_t *note;
+    dispatch_list_t workers;  ///< dispatch_worker_t *
+    dispatch_list_t requests; ///< dispatch_request_t *, in order of submission
+    dispatch_list_t sends;    ///< dispatch_send_t
+    dispatch_list_t events;   ///< tr_event_t
+    dispatch_counters_t counters;
+};
+
+void dispatch_list_push(dispatch_list_t *list, const void *item);
+/// False when the list is empty.
+bool dispatch_list_take(dispatch_list_t *list, void *item);
+size_t dispatch_list_count(const dispatch_list_t *list);
+
+dispatch_worker_t *dispatch_worker_at(const tr_dispatch_t *d, size_t index);
+dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer_t *peer);
+dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *name);
+/// Takes it from the list and frees it.
+void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker);
+
+dispatch_request_t *dispatch_request_at(const tr_dispatch_t *d, size_t index);
+dispatch_request_t *dispatch_request_of(const tr_dispatch_t *d, int64_t id);
+void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request);
+/// Where it is computed now (NULL: nowhere), with the workers' counts kept right.
+void dispatch_request_place(dispatch_request_t *request, dispatch_worker_t *worker);
+
+/// Queues a message for peer; takes *message.
+void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *message);
+/// Queues an error message; id 0: none.
+void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code, const char *text);
+
+/// Queues an event about a worker, copying its names; text may be NULL. Takes message.
+void dispatch_tell_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
+                          tr_message_t *message, const char *text);
+/// Queues the ERROR of a request, text prefixed with who and what; worker may be NULL.
+void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request, const dispatch_worker_t *worker,
+                         tr_status status, const char *text);
+/// Queues the REPLY of a request; takes message.
+void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request, const dispatch_worker_t *worker,
+                         tr_message_t *message);
+
+#endif

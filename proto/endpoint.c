@@ -1,0 +1,241 @@
+#include "proto/endpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+
+enum { LINGER_MS = 500 };
+static const int64_t FRAME_MAX = (int64_t)1 << 31;
+
+void tr_wire_init(void)
+{
+    zsys_handler_set(NULL);
+    zsys_init();
+    zsys_set_linger(LINGER_MS);
+}
+
+tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_error_t *err)
+{
+    struct sockaddr_un address;
+    *endpoint = NULL;
+    if (strlen(run_directory) + strlen("/controller.sock") < sizeof address.sun_path) {
+        *endpoint = tr_format("ipc://%s/controller.sock", run_directory);
+        return TR_OK;
+    }
+    char directory[] = "/tmp/troupe-XXXXXX";
+    if (mkdtemp(directory) == NULL) {
+        return tr_fail(err, TR_ERR_IO, "'%s' could not be made: %s", directory, strerror(errno));
+    }
+    *endpoint = tr_format("ipc://%s/controller.sock", directory);
+    return TR_OK;
+}
+
+static bool starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+bool tr_endpoint_local(const char *endpoint)
+{
+    static const char *const hosts[] = {"tcp://[::1]:", "tcp://localhost:"};
+    if (starts(endpoint, "ipc://") || starts(endpoint, "inproc://")) {
+        return true;
+    }
+    if (starts(endpoint, "tcp://127.")) { // four numbers, so that 127.example.org is not believed
+        const char *host = endpoint + strlen("tcp://");
+        return host[strspn(host, "0123456789.")] == ':';
+    }
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        if (starts(endpoint, hosts[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Keys
+
+static tr_status save_certificate(zcert_t *certificate, const char *directory, const char *name, tr_error_t *err)
+{
+    char *both = tr_format("%s/%s.cert", directory, name);
+    int failed = zcert_save(certificate, both);
+    char *secret = tr_format("%s_secret", both);
+    failed |= chmod(secret, 0600);
+    tr_status status = failed ? tr_fail(err, TR_ERR_IO, "'%s' could not be written: %s", both, strerror(errno)) : TR_OK;
+    free(secret);
+    free(both);
+    return status;
+}
+
+static tr_status authorise(zcert_t *certificate, const char *directory, const char *name, tr_error_t *err)
+{
+    char *path = tr_format("%s/authorised/%s.cert", directory, name);
+    tr_status status = TR_OK;
+    if (zcert_save_public(certificate, path) != 0) {
+        status = tr_fail(err, TR_ERR_IO, "'%s' could not be written: %s", path, strerror(errno));
+    }
+    free(path);
+    return status;
+}
+
+tr_status tr_keys_add(const char *directory, const char *name, tr_error_t *err)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    if (name[0] == '\0' || name[strspn(name, letters)] != '\0') {
+        return tr_fail(err, TR_ERR_ARGUMENT, "'%s' cannot name a certificate (letters, digits, '-' and '_')", name);
+    }
+    zcert_t *certificate = zcert_new();
+    zcert_set_meta(certificate, "name", "%s", name);
+    tr_status status = save_certificate(certificate, directory, name, err);
+    if (status == TR_OK) {
+        status = authorise(certificate, directory, name, err);
+    }
+    zcert_destroy(&certificate);
+    return status;
+}
+
+tr_status tr_keys_make(const char *directory, tr_error_t *err)
+{
+    char *secret = tr_format("%s/controller.cert_secret", directory);
+    char *authorised = tr_format("%s/authorised", directory);
+    zcert_t *controller = NULL;
+    tr_status status = TR_OK;
+    if (access(secret, F_OK) == 0) {
+        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' holds keys already (name another directory)", directory);
+        goto done;
+    }
+    TR_TRY_GOTO(tr_directory_make(authorised, err), done);
+    if (chmod(directory, 0700) != 0) {
+        status = tr_fail(err, TR_ERR_IO, "'%s' could not be made private: %s", directory, strerror(errno));
+        goto done;
+    }
+    controller = zcert_new();
+    zcert_set_meta(controller, "name", "controller");
+    TR_TRY_GOTO(save_certificate(controller, directory, "controller", err), done);
+    TR_TRY_GOTO(tr_keys_add(directory, "worker", err), done);
+done:
+    zcert_destroy(&controller);
+    free(authorised);
+    free(secret);
+    return status;
+}
+
+/// directory/NAME.cert, with its secret half where `secret` is asked for.
+static tr_status load_certificate(zcert_t **certificate, const char *directory, const char *name, bool secret,
+                                  tr_error_t *err)
+{
+    char *path = tr_format("%s/%s.cert%s", directory, name, secret ? "_secret" : "");
+    *certificate = access(path, R_OK) == 0 ? zcert_load(path) : NULL;
+    tr_status status = TR_OK;
+    if (*certificate == NULL) {
+        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' holds no readable certificate (make keys with 'troupe keys')", path);
+    }
+    free(path);
+    return status;
+}
+
+// Sockets
+
+static tr_status check_reach(const char *endpoint, const char *keys, tr_error_t *err)
+{
+    if (keys == NULL && !tr_endpoint_local(endpoint)) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' reaches beyond this machine, which needs keys (make them with 'troupe keys DIRECTORY' and "
+                       "give both sides --keys DIRECTORY)",
+                       endpoint);
+    }
+    return TR_OK;
+}
+
+static zsock_t *socket_new(int type)
+{
+    tr_wire_init();
+    zsock_t *socket = zsock_new(type);
+    TR_ASSERT(socket != NULL, "no socket: %s", strerror(errno));
+    zmq_setsockopt(zsock_resolve(socket), ZMQ_MAXMSGSIZE, &FRAME_MAX, sizeof FRAME_MAX);
+    return socket;
+}
+
+static tr_status secure_server(zsock_t *socket, zactor_t **auth, const char *keys, tr_error_t *err)
+{
+    zcert_t *certificate;
+    TR_TRY(load_certificate(&certificate, keys, "controller", true, err));
+    char *authorised = tr_format("%s/authorised", keys);
+    *auth = zactor_new(zauth, NULL);
+    TR_ASSERT(*auth != NULL, "a process can check keys for one socket only");
+    zstr_sendx(*auth, "CURVE", authorised, NULL);
+    zsock_wait(*auth);
+    free(authorised);
+    zcert_apply(certificate, socket);
+    zsock_set_curve_server(socket, 1);
+    zsock_set_zap_domain(socket, "troupe");
+    zcert_destroy(&certificate);
+    return TR_OK;
+}
+
+/// A Unix socket is for its owner.
+static void protect_ipc(const char *endpoint)
+{
+    if (starts(endpoint, "ipc:///")) {
+        chmod(endpoint + strlen("ipc://"), 0600);
+    }
+}
+
+tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoint, const char *keys, tr_error_t *err)
+{
+    *socket = NULL;
+    *auth = NULL;
+    TR_TRY(check_reach(endpoint, keys, err));
+    *socket = socket_new(ZMQ_ROUTER);
+    zsock_set_router_mandatory(*socket, 1);
+    tr_status status = keys != NULL ? secure_server(*socket, auth, keys, err) : TR_OK;
+    if (status == TR_OK && zsock_bind(*socket, "%s", endpoint) < 0) {
+        status = tr_fail(err, TR_ERR_IO, "'%s' could not be bound: %s", endpoint, zmq_strerror(zmq_errno()));
+    }
+    if (status != TR_OK) {
+        zsock_destroy(socket);
+        zactor_destroy(auth);
+        return status;
+    }
+    protect_ipc(endpoint);
+    return TR_OK;
+}
+
+static tr_status secure_client(zsock_t *socket, const char *keys, const char *name, tr_error_t *err)
+{
+    zcert_t *own;
+    zcert_t *server = NULL;
+    TR_TRY(load_certificate(&own, keys, name != NULL ? name : "worker", true, err));
+    tr_status status = load_certificate(&server, keys, "controller", false, err);
+    if (status == TR_OK) {
+        zcert_apply(own, socket);
+        zsock_set_curve_serverkey(socket, zcert_public_txt(server));
+    }
+    zcert_destroy(&server);
+    zcert_destroy(&own);
+    return status;
+}
+
+tr_status tr_endpoint_connect(zsock_t **socket, const char *endpoint, const char *keys, const char *certificate,
+                              tr_error_t *err)
+{
+    int immediate = 1; // nothing is queued for a controller that is not there
+    *socket = NULL;
+    TR_TRY(check_reach(endpoint, keys, err));
+    *socket = socket_new(ZMQ_DEALER);
+    zmq_setsockopt(zsock_resolve(*socket), ZMQ_IMMEDIATE, &immediate, sizeof immediate);
+    tr_status status = keys != NULL ? secure_client(*socket, keys, certificate, err) : TR_OK;
+    if (status == TR_OK && zsock_connect(*socket, "%s", endpoint) != 0) {
+        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' is no address that can be connected to: %s", endpoint,
+                         zmq_strerror(zmq_errno()));
+    }
+    if (status != TR_OK) {
+        zsock_destroy(socket);
+    }
+    return status;
+}

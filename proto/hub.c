@@ -1,0 +1,240 @@
+#include "proto/hub.h"
+
+#include <czmq.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "proto/endpoint.h"
+
+enum { RECEIVES_A_TURN = 256 };
+
+struct tr_hub {
+    zsock_t *socket;
+    zactor_t *auth;
+    char *endpoint;
+    tr_dispatch_t *dispatch;
+};
+
+tr_status tr_hub_new(tr_hub_t **hub, const char *endpoint, const char *keys, const tr_dispatch_options_t *options,
+                     tr_error_t *err)
+{
+    tr_hub_t *h = tr_calloc(1, sizeof *h);
+    *hub = NULL;
+    tr_status status = tr_endpoint_bind(&h->socket, &h->auth, endpoint, keys, err);
+    if (status != TR_OK) {
+        free(h);
+        return status;
+    }
+    const char *bound = zsock_endpoint(h->socket);
+    h->endpoint = tr_strdup(bound != NULL ? bound : endpoint);
+    h->dispatch = tr_dispatch_new(options);
+    *hub = h;
+    return TR_OK;
+}
+
+/// Sends what waits. What cannot be sent is lost here and sent again by the rules of dispatch.
+static void flush(tr_hub_t *hub)
+{
+    tr_peer_t peer;
+    tr_message_t *message;
+    while (tr_dispatch_next_send(&peer, &message, hub->dispatch)) {
+        tr_error_t err = {0};
+        if (tr_message_send(hub->socket, &peer, message, &err) != TR_OK) {
+            tr_log(TR_LOG_DEBUG, "hub", "type=%s \"%s\"", tr_message_type(message), err.text);
+        }
+        tr_message_destroy(&message);
+    }
+}
+
+void tr_hub_destroy(tr_hub_t **hub)
+{
+    tr_hub_t *h = *hub;
+    if (h == NULL) {
+        return;
+    }
+    tr_dispatch_dismiss(h->dispatch);
+    flush(h);
+    tr_dispatch_destroy(&h->dispatch);
+    zsock_destroy(&h->socket);
+    zactor_destroy(&h->auth);
+    free(h->endpoint);
+    free(h);
+    *hub = NULL;
+}
+
+const char *tr_hub_endpoint(const tr_hub_t *hub)
+{
+    return hub->endpoint;
+}
+
+void tr_hub_set_config(tr_hub_t *hub, tr_role_t role, json_t *config)
+{
+    tr_dispatch_set_config(hub->dispatch, role, config);
+}
+
+void tr_hub_set_note(tr_hub_t *hub, json_t *note)
+{
+    tr_dispatch_set_note(hub->dispatch, note);
+}
+
+int64_t tr_hub_submit(tr_hub_t *hub, tr_role_t role, const char *group, const char *worker, const char *method,
+                      tr_message_t **message)
+{
+    int64_t id = tr_dispatch_submit(hub->dispatch, tr_clock_ms(), role, group, worker, method, message);
+    flush(hub);
+    return id;
+}
+
+void tr_hub_cancel(tr_hub_t *hub, int64_t id)
+{
+    tr_dispatch_cancel(hub->dispatch, tr_clock_ms(), id);
+    flush(hub);
+}
+
+size_t tr_hub_workers(const tr_hub_t *hub, tr_role_t role, const char *group)
+{
+    return tr_dispatch_workers(hub->dispatch, role, group);
+}
+
+size_t tr_hub_pending(const tr_hub_t *hub)
+{
+    return tr_dispatch_pending(hub->dispatch);
+}
+
+json_t *tr_hub_status(const tr_hub_t *hub)
+{
+    return tr_dispatch_status(hub->dispatch, tr_clock_ms());
+}
+
+/// Reads what has arrived, at most RECEIVES_A_TURN messages, so that a flood cannot hold up the timers.
+static void drain(tr_hub_t *hub)
+{
+    for (int i = 0; i < RECEIVES_A_TURN; i++) {
+        tr_peer_t peer = {0};
+        tr_message_t *message;
+        tr_error_t err = {0};
+        tr_status status = tr_message_receive(&message, &peer, hub->socket, &err);
+        if (status == TR_OK) {
+            tr_dispatch_receive(hub->dispatch, tr_clock_ms(), &peer, &message);
+        } else if (status == TR_ERR_PROTOCOL && peer.size > 0) {
+            tr_log(TR_LOG_WARN, "hub", "\"malformed message: %s\"", err.text);
+            tr_dispatch_garbage(hub->dispatch, tr_clock_ms(), &peer, err.text);
+        } else {
+            return;
+        }
+        flush(hub);
+    }
+}
+
+/// Milliseconds to wait: until the caller's end or the rules' next deadline, whichever is sooner.
+static long wait_ms(const tr_hub_t *hub, int64_t end)
+{
+    int64_t now = tr_clock_ms();
+    int64_t deadline = tr_dispatch_deadline(hub->dispatch);
+    int64_t until = deadline < end ? deadline : end;
+    return until > now ? (long)(until - now) : 0;
+}
+
+tr_status tr_hub_poll(tr_event_t *event, tr_hub_t *hub, int timeout_ms, tr_error_t *err)
+{
+    int64_t end = tr_clock_ms() + timeout_ms;
+    for (;;) {
+        drain(hub); // before tick: what lies in the socket proves that its senders live
+        tr_dispatch_tick(hub->dispatch, tr_clock_ms());
+        flush(hub);
+        if (tr_dispatch_next_event(event, hub->dispatch)) {
+            return TR_OK;
+        }
+        if (tr_clock_ms() >= end) {
+            return TR_ERR_TIMEOUT;
+        }
+        zmq_pollitem_t item = {.socket = zsock_resolve(hub->socket), .events = ZMQ_POLLIN};
+        if (zmq_poll(&item, 1, wait_ms(hub, end)) < 0) {
+            return errno == EINTR ? TR_ERR_TIMEOUT
+                                  : tr_fail(err, TR_ERR_IO, "waiting for messages: %s", zmq_strerror(zmq_errno()));
+        }
+    }
+}
+
+// Asking a hub
+
+/// Waits until the socket is ready for events (ZMQ_POLLIN, ZMQ_POLLOUT), at most until end.
+static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char *endpoint, tr_error_t *err)
+{
+    zmq_pollitem_t item = {.socket = zsock_resolve(socket), .events = events};
+    while ((item.revents & events) == 0) {
+        int64_t left = end - tr_clock_ms();
+        if (left <= 0) {
+            return tr_fail(err, TR_ERR_TIMEOUT, "no controller answered at '%s'", endpoint);
+        }
+        if (zmq_poll(&item, 1, (long)left) < 0 && errno != EINTR) {
+            return tr_fail(err, TR_ERR_IO, "waiting for messages: %s", zmq_strerror(zmq_errno()));
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status ask(tr_message_t **answer, const tr_message_t *question, const char *endpoint, const char *keys,
+                     int timeout_ms, tr_error_t *err)
+{
+    zsock_t *socket;
+    int64_t end = tr_clock_ms() + timeout_ms;
+    *answer = NULL;
+    TR_TRY(tr_endpoint_connect(&socket, endpoint, keys, NULL, err));
+    tr_status status = wait_for(socket, ZMQ_POLLOUT, end, endpoint, err);
+    if (status == TR_OK) {
+        status = tr_message_send(socket, NULL, question, err);
+    }
+    if (status == TR_OK) {
+        status = wait_for(socket, ZMQ_POLLIN, end, endpoint, err);
+    }
+    if (status == TR_OK) {
+        status = tr_message_receive(answer, NULL, socket, err);
+    }
+    zsock_destroy(&socket);
+    return status;
+}
+
+/// The answer must be of type `wanted`; an error message becomes our error.
+static tr_status expect(const tr_message_t *answer, const char *wanted, tr_error_t *err)
+{
+    if (strcmp(tr_message_type(answer), wanted) == 0) {
+        return TR_OK;
+    }
+    const char *text = json_string_value(json_object_get(tr_message_body(answer), "text"));
+    return tr_fail(err, TR_ERR_PEER, "the controller answered: %s", text != NULL ? text : tr_message_type(answer));
+}
+
+tr_status tr_hub_ask_status(json_t **status, const char *endpoint, const char *keys, int timeout_ms, tr_error_t *err)
+{
+    tr_message_t *question = tr_message_new("status");
+    tr_message_t *answer = NULL;
+    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
+    *status = NULL;
+    if (result == TR_OK) {
+        result = expect(answer, "status", err);
+    }
+    if (result == TR_OK) {
+        *status = json_incref(tr_message_body(answer));
+    }
+    tr_message_destroy(&answer);
+    tr_message_destroy(&question);
+    return result;
+}
+
+tr_status tr_hub_ask_stop(const char *endpoint, const char *keys, const char *token, int timeout_ms, tr_error_t *err)
+{
+    tr_message_t *question = tr_message_new("stop");
+    tr_message_t *answer = NULL;
+    tr_message_set_body(question, json_pack("{s:s}", "token", token));
+    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
+    if (result == TR_OK) {
+        result = expect(answer, "stopping", err);
+    }
+    tr_message_destroy(&answer);
+    tr_message_destroy(&question);
+    return result;
+}

@@ -1,0 +1,422 @@
+// The reader is a bounded recursive descent over the bytes; msgpack-c's own unpacker takes memory on the word of
+// a header (a 5-byte array may claim 268 million elements), so it never sees bytes from the network.
+#include "proto/msgpack_json.h"
+
+#include <math.h>
+#include <msgpack.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/message.h"
+
+typedef struct step {
+    const char *key; ///< NULL: an array's element
+    size_t key_length;
+    size_t index;
+} step_t;
+
+typedef struct cursor {
+    const uint8_t *at;
+    const uint8_t *end;
+    step_t path[TR_ENVELOPE_DEPTH];
+    size_t depth;         ///< steps in path
+    const char *tolerant; ///< key of the root map whose contents may be bad
+    bool inside;          ///< reading that key's value now
+    char *fault;
+    size_t fault_size;
+    tr_error_t *err;
+} cursor_t;
+
+static tr_status read_value(json_t **value, cursor_t *c);
+
+static size_t remaining(const cursor_t *c)
+{
+    return (size_t)(c->end - c->at);
+}
+
+static void write_path(char *text, size_t size, const cursor_t *c)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < c->depth && used < size; i++) {
+        const step_t *s = &c->path[i];
+        int n;
+        if (s->key != NULL) {
+            int length = s->key_length < 40 ? (int)s->key_length : 40;
+            n = snprintf(text + used, size - used, "%s%.*s", i > 0 ? "." : "", length, s->key);
+        } else {
+            n = snprintf(text + used, size - used, "[%zu]", s->index);
+        }
+        used += n > 0 ? (size_t)n : 0;
+    }
+    if (c->depth == 0) {
+        snprintf(text, size, "envelope");
+    }
+}
+
+/// The bytes are not msgpack, or not within bounds: nothing after them can be trusted.
+static tr_status bad_form(cursor_t *c, const char *what)
+{
+    char path[256];
+    write_path(path, sizeof path, c);
+    return tr_fail(c->err, TR_ERR_PROTOCOL, "%s: %s", path, what);
+}
+
+/// A well-formed value that the protocol does not allow: fatal outside the tolerant entry, noted inside.
+static tr_status bad_content(json_t **value, cursor_t *c, const char *what)
+{
+    if (!c->inside) {
+        return bad_form(c, what);
+    }
+    if (c->fault[0] == '\0') {
+        char path[256];
+        write_path(path, sizeof path, c);
+        snprintf(c->fault, c->fault_size, "%s: %s", path, what);
+    }
+    *value = json_null();
+    return TR_OK;
+}
+
+static tr_status read_big_endian(uint64_t *number, cursor_t *c, size_t bytes)
+{
+    if (remaining(c) < bytes) {
+        return bad_form(c, "the message ends inside a value");
+    }
+    *number = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        *number = *number << 8 | *c->at++;
+    }
+    return TR_OK;
+}
+
+static tr_status take_bytes(const char **bytes, cursor_t *c, uint64_t length)
+{
+    if (length > remaining(c)) {
+        return bad_form(c, "a length is larger than the message");
+    }
+    *bytes = (const char *)c->at;
+    c->at += length;
+    return TR_OK;
+}
+
+static tr_status read_string(json_t **value, cursor_t *c, uint64_t length)
+{
+    const char *bytes;
+    TR_TRY(take_bytes(&bytes, c, length));
+    *value = json_stringn(bytes, (size_t)length);
+    return *value != NULL ? TR_OK : bad_content(value, c, "the string is not UTF-8");
+}
+
+static tr_status skip_binary(json_t **value, cursor_t *c, uint64_t length)
+{
+    const char *bytes;
+    TR_TRY(take_bytes(&bytes, c, length));
+    return bad_content(value, c, "binary and extension values are not allowed (send a tensor)");
+}
+
+static tr_status read_real(json_t **value, cursor_t *c, size_t bytes)
+{
+    uint64_t bits;
+    double number;
+    TR_TRY(read_big_endian(&bits, c, bytes));
+    if (bytes == 4) {
+        uint32_t half = (uint32_t)bits;
+        float narrow;
+        memcpy(&narrow, &half, sizeof narrow);
+        number = (double)narrow;
+    } else {
+        memcpy(&number, &bits, sizeof number);
+    }
+    if (isnan(number)) {
+        return bad_content(value, c, "NaN is not allowed");
+    }
+    if (isinf(number)) {
+        return bad_content(value, c, "infinity is not allowed");
+    }
+    *value = json_real(number);
+    return TR_OK;
+}
+
+static tr_status read_unsigned(json_t **value, cursor_t *c, size_t bytes)
+{
+    uint64_t number;
+    TR_TRY(read_big_endian(&number, c, bytes));
+    if (number > INT64_MAX) {
+        return bad_content(value, c, "the integer is larger than 2^63 - 1");
+    }
+    *value = json_integer((json_int_t)number);
+    return TR_OK;
+}
+
+static tr_status read_signed(json_t **value, cursor_t *c, size_t bytes)
+{
+    uint64_t number;
+    TR_TRY(read_big_endian(&number, c, bytes));
+    unsigned shift = (unsigned)(64 - 8 * bytes);
+    *value = json_integer((json_int_t)((int64_t)(number << shift) >> shift));
+    return TR_OK;
+}
+
+static tr_status read_array(json_t **value, cursor_t *c, uint64_t count)
+{
+    if (count > remaining(c)) {
+        return bad_form(c, "an array claims more elements than the message has bytes");
+    }
+    if (c->depth == TR_ENVELOPE_DEPTH) {
+        return bad_form(c, "values nest too deep");
+    }
+    json_t *array = json_array();
+    step_t *step = &c->path[c->depth++];
+    for (uint64_t i = 0; i < count; i++) {
+        json_t *element = NULL;
+        *step = (step_t){.index = (size_t)i};
+        tr_status status = read_value(&element, c);
+        if (status != TR_OK) {
+            json_decref(array);
+            return status;
+        }
+        json_array_append_new(array, element);
+    }
+    c->depth--;
+    *value = array;
+    return TR_OK;
+}
+
+/// A map's key, which must be a string; a key of another type inside the tolerant entry becomes "".
+static tr_status read_key(const char **key, size_t *length, cursor_t *c)
+{
+    json_t *ignored = NULL;
+    uint64_t size = 0;
+    *key = "";
+    *length = 0;
+    if (remaining(c) == 0) {
+        return bad_form(c, "the message ends inside a value");
+    }
+    uint8_t head = *c->at;
+    if ((head & 0xe0) == 0xa0) {
+        c->at++;
+        size = head & 0x1f;
+    } else if (head >= 0xd9 && head <= 0xdb) {
+        c->at++;
+        TR_TRY(read_big_endian(&size, c, (size_t)1 << (head - 0xd9)));
+    } else {
+        TR_TRY(read_value(&ignored, c));
+        json_decref(ignored);
+        return bad_content(&ignored, c, "a key is not a string");
+    }
+    TR_TRY(take_bytes(key, c, size));
+    *length = (size_t)size;
+    if (memchr(*key, '\0', *length) != NULL) {
+        return bad_content(&ignored, c, "a key holds a zero byte");
+    }
+    return TR_OK;
+}
+
+static tr_status put_entry(json_t *map, cursor_t *c, const char *key, size_t length, json_t *entry)
+{
+    json_t *ignored = NULL;
+    if (json_object_getn(map, key, length) != NULL) {
+        json_decref(entry);
+        return bad_content(&ignored, c, "the key comes twice");
+    }
+    if (json_object_setn_new(map, key, length, entry) != 0) {
+        return bad_content(&ignored, c, "the key is not UTF-8");
+    }
+    return TR_OK;
+}
+
+static tr_status read_entry(json_t *map, cursor_t *c, step_t *step)
+{
+    const char *key;
+    size_t length;
+    json_t *entry = NULL;
+    *step = (step_t){.key = "(key)", .key_length = 5};
+    TR_TRY(read_key(&key, &length, c));
+    *step = (step_t){.key = key, .key_length = length};
+    bool tolerant = c->depth == 1 && c->tolerant != NULL && strlen(c->tolerant) == length &&
+                    memcmp(c->tolerant, key, length) == 0;
+    if (tolerant) {
+        c->inside = true;
+    }
+    TR_TRY(read_value(&entry, c));
+    if (tolerant) {
+        c->inside = false;
+        if (c->fault[0] != '\0') {
+            json_decref(entry);
+            return TR_OK;
+        }
+    }
+    return put_entry(map, c, key, length, entry);
+}
+
+static tr_status read_map(json_t **value, cursor_t *c, uint64_t count)
+{
+    if (count > remaining(c) / 2) {
+        return bad_form(c, "a map claims more entries than the message has bytes");
+    }
+    if (c->depth == TR_ENVELOPE_DEPTH) {
+        return bad_form(c, "values nest too deep");
+    }
+    json_t *map = json_object();
+    step_t *step = &c->path[c->depth++];
+    for (uint64_t i = 0; i < count; i++) {
+        tr_status status = read_entry(map, c, step);
+        if (status != TR_OK) {
+            json_decref(map);
+            return status;
+        }
+    }
+    c->depth--;
+    *value = map;
+    return TR_OK;
+}
+
+/// A value whose head byte is followed by a length or count of `bytes` bytes.
+static tr_status read_sized(json_t **value, cursor_t *c, size_t bytes,
+                            tr_status (*read)(json_t **, cursor_t *, uint64_t), uint64_t extra)
+{
+    uint64_t size;
+    TR_TRY(read_big_endian(&size, c, bytes));
+    return read(value, c, size + extra);
+}
+
+/// Heads 0xc0..0xdf.
+static tr_status read_headed(json_t **value, cursor_t *c, uint8_t head)
+{
+    switch (head) {
+    case 0xc0: *value = json_null(); return TR_OK;
+    case 0xc2: *value = json_false(); return TR_OK;
+    case 0xc3: *value = json_true(); return TR_OK;
+    case 0xc4: case 0xc5: case 0xc6: return read_sized(value, c, (size_t)1 << (head - 0xc4), skip_binary, 0);
+    case 0xc7: case 0xc8: case 0xc9: return read_sized(value, c, (size_t)1 << (head - 0xc7), skip_binary, 1);
+    case 0xca: return read_real(value, c, 4);
+    case 0xcb: return read_real(value, c, 8);
+    case 0xcc: case 0xcd: case 0xce: case 0xcf: return read_unsigned(value, c, (size_t)1 << (head - 0xcc));
+    case 0xd0: case 0xd1: case 0xd2: case 0xd3: return read_signed(value, c, (size_t)1 << (head - 0xd0));
+    case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8:
+        return skip_binary(value, c, ((uint64_t)1 << (head - 0xd4)) + 1);
+    case 0xd9: case 0xda: case 0xdb: return read_sized(value, c, (size_t)1 << (head - 0xd9), read_string, 0);
+    case 0xdc: case 0xdd: return read_sized(value, c, (size_t)2 << (head - 0xdc), read_array, 0);
+    case 0xde: case 0xdf: return read_sized(value, c, (size_t)2 << (head - 0xde), read_map, 0);
+    default: return bad_form(c, "byte 0xc1 begins no msgpack value");
+    }
+}
+
+static tr_status read_value(json_t **value, cursor_t *c)
+{
+    if (remaining(c) == 0) {
+        return bad_form(c, "the message ends inside a value");
+    }
+    uint8_t head = *c->at++;
+    if (head <= 0x7f) {
+        *value = json_integer(head);
+        return TR_OK;
+    }
+    if (head >= 0xe0) {
+        *value = json_integer((json_int_t)head - 256);
+        return TR_OK;
+    }
+    if (head <= 0x8f) {
+        return read_map(value, c, head & 0x0f);
+    }
+    if (head <= 0x9f) {
+        return read_array(value, c, head & 0x0f);
+    }
+    if (head <= 0xbf) {
+        return read_string(value, c, head & 0x1f);
+    }
+    return read_headed(value, c, head);
+}
+
+tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant, char *fault,
+                             size_t fault_size, tr_error_t *err)
+{
+    cursor_t c = {.at = bytes,
+                  .end = (const uint8_t *)bytes + length,
+                  .tolerant = tolerant,
+                  .fault = fault,
+                  .fault_size = fault_size,
+                  .err = err};
+    *value = NULL;
+    if (fault != NULL) {
+        fault[0] = '\0';
+    }
+    TR_TRY(read_value(value, &c));
+    if (remaining(&c) > 0) {
+        json_decref(*value);
+        *value = NULL;
+        return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes follow the end of the value", remaining(&c));
+    }
+    return TR_OK;
+}
+
+static tr_status pack_value(msgpack_packer *pk, const json_t *value, size_t depth, tr_error_t *err);
+
+static tr_status pack_string(msgpack_packer *pk, const char *text, size_t length)
+{
+    msgpack_pack_str(pk, length);
+    msgpack_pack_str_body(pk, text, length);
+    return TR_OK;
+}
+
+static tr_status pack_map(msgpack_packer *pk, const json_t *map, size_t depth, tr_error_t *err)
+{
+    json_t *object = (json_t *)(uintptr_t)map; // jansson iterates over non-const objects only
+    msgpack_pack_map(pk, json_object_size(map));
+    for (void *i = json_object_iter(object); i != NULL; i = json_object_iter_next(object, i)) {
+        pack_string(pk, json_object_iter_key(i), json_object_iter_key_len(i));
+        TR_TRY(pack_value(pk, json_object_iter_value(i), depth + 1, err));
+    }
+    return TR_OK;
+}
+
+static tr_status pack_array(msgpack_packer *pk, const json_t *array, size_t depth, tr_error_t *err)
+{
+    msgpack_pack_array(pk, json_array_size(array));
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        TR_TRY(pack_value(pk, json_array_get(array, i), depth + 1, err));
+    }
+    return TR_OK;
+}
+
+static tr_status pack_value(msgpack_packer *pk, const json_t *value, size_t depth, tr_error_t *err)
+{
+    if ((json_is_object(value) || json_is_array(value)) && depth >= TR_ENVELOPE_DEPTH) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "message nests deeper than %d", (int)TR_ENVELOPE_DEPTH);
+    }
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return pack_map(pk, value, depth, err);
+    case JSON_ARRAY: return pack_array(pk, value, depth, err);
+    case JSON_STRING: return pack_string(pk, json_string_value(value), json_string_length(value));
+    case JSON_INTEGER: msgpack_pack_int64(pk, json_integer_value(value)); return TR_OK;
+    case JSON_REAL: msgpack_pack_double(pk, json_real_value(value)); return TR_OK;
+    case JSON_TRUE: msgpack_pack_true(pk); return TR_OK;
+    case JSON_FALSE: msgpack_pack_false(pk); return TR_OK;
+    default: msgpack_pack_nil(pk); return TR_OK;
+    }
+}
+
+tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value, size_t most, tr_error_t *err)
+{
+    msgpack_sbuffer buffer;
+    msgpack_packer packer;
+    msgpack_sbuffer_init(&buffer);
+    msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+    tr_status status = pack_value(&packer, value, 0, err);
+    if (status == TR_OK && buffer.size > most) {
+        status = tr_fail(err, TR_ERR_ARGUMENT,
+                         "message of %zu bytes is longer than the %zu that an envelope may have (move arrays into "
+                         "tensors, or split the request)",
+                         buffer.size, most);
+    }
+    if (status != TR_OK) {
+        msgpack_sbuffer_destroy(&buffer);
+        return status;
+    }
+    *length = buffer.size;
+    *bytes = msgpack_sbuffer_release(&buffer);
+    return TR_OK;
+}

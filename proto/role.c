@@ -1,0 +1,25 @@
+#include "proto/role.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "common/base/status.h"
+
+static const char *const names[TR_ROLE_COUNT] = {"actor", "critic", "reference", "reward", "rollout"};
+
+const char *tr_role_name(tr_role_t role)
+{
+    TR_ASSERT(role < TR_ROLE_COUNT, "role %d", (int)role);
+    return names[role];
+}
+
+bool tr_role_parse(tr_role_t *role, const char *name)
+{
+    for (size_t i = 0; i < TR_ROLE_COUNT; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *role = (tr_role_t)i;
+            return true;
+        }
+    }
+    return false;
+}

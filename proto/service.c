@@ -1,0 +1,375 @@
+#include "proto/service.h"
+
+#include <czmq.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "proto/body.h"
+#include "proto/endpoint.h"
+#include "proto/service_jobs.h"
+#include "proto/service_signals.h"
+
+enum { PAUSE_MIN_MS = 50, PAUSE_MAX_MS = 2000, CONFIRM_MS = 1000, TICK_MAX_MS = 1000 };
+
+typedef struct service {
+    const tr_service_options_t *options;
+    char *name;
+    char *instance; ///< tells this process from another of the same name
+    zsock_t *socket;
+    service_jobs_t jobs;
+    int wake; ///< readable once a signal came
+    bool registered;
+    bool dismissed; ///< the controller said bye
+    int64_t session;
+    int64_t heartbeat_ms;
+    int64_t silence_ms; ///< a controller silent for so long is looked for again
+    int64_t heard;
+    int64_t beat_at;     ///< when the next heartbeat is due
+    int64_t register_at; ///< when to register again
+    int64_t pause;
+    int64_t confirm_until; ///< while leaving: how long to wait for `done`
+    bool ended;
+    tr_status status;
+    tr_error_t *err;
+} service_t;
+
+static void end(service_t *s, tr_status status)
+{
+    s->ended = true;
+    s->status = status;
+}
+
+/// What cannot be sent now is asked for again by the controller, or comes again at the next beat.
+static void post(service_t *s, const tr_message_t *message)
+{
+    tr_error_t err = {0};
+    if (tr_message_send(s->socket, NULL, message, &err) != TR_OK) {
+        tr_log(TR_LOG_DEBUG, "service", "type=%s \"%s\"", tr_message_type(message), err.text);
+    }
+}
+
+static void post_simple(service_t *s, const char *type, int64_t id)
+{
+    tr_message_t *message = tr_message_new(type);
+    if (id > 0) {
+        tr_message_set_id(message, id);
+    }
+    post(s, message);
+    tr_message_destroy(&message);
+}
+
+static void post_error(service_t *s, int64_t id, tr_status code, const char *text)
+{
+    tr_message_t *message = tr_message_new("error");
+    if (id > 0) {
+        tr_message_set_id(message, id);
+    }
+    tr_message_set_error(message, tr_status_name(code), text);
+    post(s, message);
+    tr_message_destroy(&message);
+}
+
+static void post_register(service_t *s)
+{
+    const tr_service_options_t *o = s->options;
+    tr_message_t *message = tr_message_new("register");
+    json_t *capabilities = o->capabilities != NULL ? json_deep_copy(o->capabilities) : json_object();
+    const char *group = o->group != NULL ? o->group : tr_role_name(o->role);
+    tr_message_set_body(message, json_pack("{s:s, s:s, s:s, s:s, s:[i, i], s:I, s:o}", "role", tr_role_name(o->role),
+                                           "name", s->name, "group", group, "instance", s->instance, "protocol",
+                                           TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "credit", (json_int_t)o->credit,
+                                           "capabilities", capabilities));
+    post(s, message);
+    tr_message_destroy(&message);
+}
+
+static tr_status reconnect(service_t *s, tr_error_t *err)
+{
+    zsock_destroy(&s->socket);
+    s->registered = false;
+    s->register_at = tr_clock_ms();
+    s->pause = PAUSE_MIN_MS;
+    return tr_endpoint_connect(&s->socket, s->options->endpoint, s->options->keys, NULL, err);
+}
+
+// What the controller says
+
+static void take_welcome(service_t *s, tr_message_t **message)
+{
+    const json_t *body = tr_message_body(*message);
+    int64_t session, heartbeat;
+    tr_error_t err = {0};
+    if (tr_body_integer(&session, body, "session", 1, INT64_MAX, "welcome", &err) != TR_OK ||
+        tr_body_integer(&heartbeat, body, "heartbeat_ms", 1, 3600000, "welcome", &err) != TR_OK) {
+        post_error(s, 0, err.status, err.text);
+        return;
+    }
+    int64_t silence = json_integer_value(json_object_get(body, "silence_ms"));
+    s->heartbeat_ms = heartbeat;
+    s->silence_ms = silence > 2 * heartbeat ? silence : 2 * heartbeat;
+    s->registered = true;
+    s->beat_at = tr_clock_ms();
+    if (session == s->session) {
+        return;
+    }
+    s->session = session;
+    tr_log(TR_LOG_INFO, "service", "session=%lld \"welcomed\"", (long long)session);
+    service_jobs_forget(&s->jobs);
+    if (s->options->welcome != NULL) {
+        service_jobs_add(&s->jobs, message);
+    }
+}
+
+static void take_refused(service_t *s, tr_message_t **message)
+{
+    const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
+    const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
+    bool version = code != NULL && strcmp(code, "version") == 0;
+    end(s, tr_fail(s->err, version ? TR_ERR_VERSION : TR_ERR_PEER, "the controller at '%s' refused '%s': %s",
+                   s->options->endpoint, s->name, text != NULL ? text : "no reason given"));
+}
+
+static void take_request(service_t *s, tr_message_t **message)
+{
+    int64_t id = tr_message_id(*message);
+    if (id == 0 || tr_message_fault(*message) != NULL) {
+        post_error(s, id, TR_ERR_PROTOCOL, id == 0 ? "id: expected an integer from 1" : tr_message_fault(*message));
+        return;
+    }
+    service_job_t *job = service_jobs_find(&s->jobs, id);
+    if (job != NULL && job->state == SERVICE_ANSWERED) {
+        post(s, job->reply);
+        return;
+    }
+    if (job == NULL) {
+        if (tr_service_stopping()) {
+            return; // bye comes soon, and the request goes to another
+        }
+        job = service_jobs_add(&s->jobs, message);
+    }
+    if (job == NULL) {
+        post_error(s, id, TR_ERR_MEMORY, "too many requests wait here");
+        return;
+    }
+    post_simple(s, "ack", id);
+}
+
+static void take_done(service_t *s, tr_message_t **message)
+{
+    service_jobs_remove(&s->jobs, tr_message_id(*message));
+}
+
+static void take_error(service_t *s, tr_message_t **message)
+{
+    const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
+    const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
+    if (code != NULL && strcmp(code, "unregistered") == 0) {
+        if (s->registered) {
+            s->register_at = tr_clock_ms();
+            s->pause = PAUSE_MIN_MS;
+        }
+        s->registered = false;
+        return;
+    }
+    tr_log(TR_LOG_WARN, "service", "\"the controller reports: %s\"", text != NULL ? text : "an error");
+}
+
+static void take_bye(service_t *s, tr_message_t **message)
+{
+    (void)message;
+    s->dismissed = true;
+    service_signals_stop();
+}
+
+static void take_heartbeat(service_t *s, tr_message_t **message)
+{
+    (void)s, (void)message;
+}
+
+static const struct {
+    const char *type;
+    void (*take)(service_t *, tr_message_t **);
+} takers[] = {{"request", take_request}, {"done", take_done},   {"heartbeat", take_heartbeat},
+              {"welcome", take_welcome}, {"error", take_error}, {"refused", take_refused},
+              {"bye", take_bye}};
+
+static void take(service_t *s, tr_message_t **message)
+{
+    for (size_t i = 0; i < sizeof takers / sizeof takers[0]; i++) {
+        if (strcmp(takers[i].type, tr_message_type(*message)) == 0) {
+            takers[i].take(s, message);
+            tr_message_destroy(message);
+            return;
+        }
+    }
+    post_error(s, tr_message_id(*message), TR_ERR_UNSUPPORTED, "this type of message is not known");
+    tr_message_destroy(message);
+}
+
+static void receive_all(service_t *s)
+{
+    while (!s->ended) {
+        tr_message_t *message;
+        tr_error_t err = {0};
+        tr_status status = tr_message_receive(&message, NULL, s->socket, &err);
+        if (status == TR_OK) {
+            s->heard = tr_clock_ms();
+            take(s, &message);
+        } else if (status == TR_ERR_PROTOCOL) {
+            tr_log(TR_LOG_WARN, "service", "\"malformed message: %s\"", err.text);
+            post_error(s, 0, status, err.text);
+        } else {
+            return;
+        }
+    }
+}
+
+static void take_finished(service_t *s)
+{
+    service_job_t *job = service_jobs_finished(&s->jobs);
+    if (job == NULL) {
+        return;
+    }
+    if (job->id == 0) {
+        if (job->status != TR_OK) {
+            *s->err = job->err;
+            end(s, job->status);
+        }
+        service_jobs_remove(&s->jobs, 0);
+    } else if (job->status == TR_ERR_INTERRUPTED && tr_service_stopping()) {
+        service_jobs_remove(&s->jobs, job->id);
+    } else {
+        post(s, job->reply);
+    }
+}
+
+// Time passes
+
+static void keep_in_touch(service_t *s, int64_t now)
+{
+    if (now - s->heard > (int64_t)(s->options->patience * 1000.0)) {
+        end(s, tr_fail(s->err, TR_ERR_TIMEOUT, "no controller was heard at '%s' for %.0f seconds", s->options->endpoint,
+                       s->options->patience));
+        return;
+    }
+    if (s->registered && now - s->heard > s->silence_ms) {
+        tr_log(TR_LOG_WARN, "service", "\"the controller is silent; connecting again\"");
+        tr_status status = reconnect(s, s->err);
+        if (status != TR_OK) {
+            end(s, status);
+            return;
+        }
+    }
+    if (s->registered && now >= s->beat_at) {
+        post_simple(s, "heartbeat", 0);
+        s->beat_at = now + s->heartbeat_ms;
+    }
+    if (!s->registered && now >= s->register_at && !tr_service_stopping()) {
+        post_register(s);
+        s->register_at = now + s->pause;
+        s->pause = s->pause * 2 < PAUSE_MAX_MS ? s->pause * 2 : PAUSE_MAX_MS;
+    }
+}
+
+static bool unconfirmed(const service_t *s)
+{
+    for (const service_job_t *job = s->jobs.first; job != NULL; job = job->next) {
+        if (job->id > 0 && job->state == SERVICE_ANSWERED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Once asked to leave: the request that is computed is finished, its reply confirmed, then `bye`.
+static void leave(service_t *s, int64_t now)
+{
+    if (s->jobs.computing != NULL) {
+        s->confirm_until = 0;
+        return;
+    }
+    if (s->confirm_until == 0) {
+        s->confirm_until = now + CONFIRM_MS;
+    }
+    if (s->dismissed || !s->registered || !unconfirmed(s) || now >= s->confirm_until) {
+        post_simple(s, "bye", 0);
+        end(s, TR_OK);
+    }
+}
+
+static long next_timeout(const service_t *s, int64_t now)
+{
+    int64_t until = s->registered ? s->beat_at : s->register_at;
+    if (tr_service_stopping()) {
+        until = now + 50; // only while leaving, and at most for CONFIRM_MS
+    }
+    int64_t left = until > now ? until - now : 0;
+    return (long)(left < TICK_MAX_MS ? left : TICK_MAX_MS);
+}
+
+static void turn(service_t *s)
+{
+    zmq_pollitem_t items[] = {
+        {.socket = zsock_resolve(s->socket), .events = ZMQ_POLLIN},
+        {.socket = zsock_resolve(s->jobs.thread), .events = ZMQ_POLLIN},
+        {.fd = s->wake, .events = tr_service_stopping() ? 0 : ZMQ_POLLIN},
+    };
+    if (zmq_poll(items, 3, next_timeout(s, tr_clock_ms())) < 0 && errno != EINTR) {
+        end(s, tr_fail(s->err, TR_ERR_IO, "waiting for messages: %s", zmq_strerror(zmq_errno())));
+        return;
+    }
+    receive_all(s);
+    if (items[1].revents & ZMQ_POLLIN) {
+        take_finished(s);
+    }
+    if (!s->ended) {
+        keep_in_touch(s, tr_clock_ms());
+    }
+    if (tr_service_stopping() && !s->ended) {
+        leave(s, tr_clock_ms());
+    } else {
+        service_jobs_advance(&s->jobs);
+    }
+}
+
+static tr_status check_options(const tr_service_options_t *options, tr_error_t *err)
+{
+    if (options->endpoint == NULL) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "no controller to connect to (give --connect ADDRESS or set TROUPE_ENDPOINT)");
+    }
+    return TR_OK;
+}
+
+tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods, size_t count, void *context,
+                         tr_error_t *err)
+{
+    TR_TRY(check_options(options, err));
+    tr_wire_init();
+    service_t s = {.options = options,
+                   .jobs = {.methods = methods, .method_count = count, .welcome = options->welcome, .context = context},
+                   .heard = tr_clock_ms(),
+                   .silence_ms = INT64_MAX / 2,
+                   .err = err};
+    TR_TRY(service_signals_catch(&s.wake, err));
+    s.name = options->name != NULL ? tr_strdup(options->name)
+                                   : tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
+    s.instance = tr_format("%ld-%.6f", (long)getpid(), tr_clock_wall());
+    tr_status status = reconnect(&s, err);
+    if (status == TR_OK) {
+        service_jobs_start(&s.jobs);
+        while (!s.ended) {
+            turn(&s);
+        }
+        service_jobs_end(&s.jobs);
+        status = s.status;
+    }
+    zsock_destroy(&s.socket);
+    service_signals_release();
+    free(s.instance);
+    free(s.name);
+    return status;
+}

@@ -1,0 +1,52 @@
+/// The service's memory of requests: what waits, what is computed on the handlers' thread, what was answered and
+/// is kept until the controller says `done`. For service.c.
+#ifndef TR_PROTO_SERVICE_JOBS_H
+#define TR_PROTO_SERVICE_JOBS_H
+
+#include <czmq.h>
+
+#include "proto/service.h"
+
+typedef enum service_job_state { SERVICE_WAITING, SERVICE_COMPUTING, SERVICE_ANSWERED } service_job_state_t;
+
+/// A request, or a welcome (id 0) whose config goes to the daemon before any request.
+typedef struct service_job {
+    int64_t id;
+    service_job_state_t state;
+    tr_message_t *request;
+    tr_message_t *reply; ///< "reply" or "error", with the id; NULL until answered
+    tr_status status;    ///< of a welcome: what the daemon said
+    tr_error_t err;
+    bool forgotten; ///< its session ended while it was computed
+    struct service_job *next;
+} service_job_t;
+
+typedef struct service_jobs {
+    const tr_method_t *methods;
+    size_t method_count;
+    tr_welcome_fn welcome;
+    void *context;
+    zactor_t *thread;
+    service_job_t *first; ///< in order of arrival
+    service_job_t *computing;
+} service_jobs_t;
+
+/// Starts the handlers' thread. jobs: filled with methods, welcome and context, the rest zero; stays where it is.
+void service_jobs_start(service_jobs_t *jobs);
+/// Waits for the handler that runs, then ends the thread and forgets everything.
+void service_jobs_end(service_jobs_t *jobs);
+
+service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id);
+/// Takes *message. NULL when too many wait already.
+service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message);
+void service_jobs_remove(service_jobs_t *jobs, int64_t id);
+/// Another session began: everything that is known belongs to the last one.
+void service_jobs_forget(service_jobs_t *jobs);
+
+/// Gives the handlers' thread the next waiting job, when it is idle.
+void service_jobs_advance(service_jobs_t *jobs);
+/// The job that the thread just finished, now ANSWERED; NULL when it was forgotten meanwhile (and is freed).
+/// A welcome's job is the caller's to remove.
+service_job_t *service_jobs_finished(service_jobs_t *jobs);
+
+#endif

@@ -1,0 +1,114 @@
+#include <argp.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/service.h"
+
+static char *from_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0' ? tr_strdup(value) : NULL;
+}
+
+void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
+{
+    *options = (tr_service_options_t){
+        .role = role,
+        .name = from_environment("TROUPE_NAME"),
+        .group = from_environment("TROUPE_GROUP"),
+        .endpoint = from_environment("TROUPE_ENDPOINT"),
+        .keys = from_environment("TROUPE_KEYS"),
+        .credit = 2,
+        .patience = 60.0,
+        .level = TR_LOG_INFO,
+    };
+}
+
+void tr_service_options_release(tr_service_options_t *options)
+{
+    free(options->name);
+    free(options->group);
+    free(options->endpoint);
+    free(options->keys);
+    free(options->config);
+    json_decref(options->capabilities);
+    *options = (tr_service_options_t){0};
+}
+
+static void replace(char **field, const char *value)
+{
+    free(*field);
+    *field = tr_strdup(value);
+}
+
+static void parse_threads(size_t *threads, const char *text, struct argp_state *state)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value > 4096) {
+        argp_error(state, "--threads: expected a number from 0 to 4096, found '%s'", text);
+    }
+    *threads = value;
+}
+
+static error_t take_option(int key, char *value, struct argp_state *state)
+{
+    tr_service_options_t *options = state->input;
+    switch (key) {
+    case 'c': replace(&options->endpoint, value); return 0;
+    case 'n': replace(&options->name, value); return 0;
+    case 'g': replace(&options->group, value); return 0;
+    case 'k': replace(&options->keys, value); return 0;
+    case 'f': replace(&options->config, value); return 0;
+    case 't': parse_threads(&options->threads, value, state); return 0;
+    case 'r':
+        if (!tr_role_parse(&options->role, value)) {
+            argp_error(state, "--role: expected actor, critic, reference, reward or rollout, found '%s'", value);
+        }
+        return 0;
+    case 'l':
+        if (!tr_log_level_parse(&options->level, value)) {
+            argp_error(state, "--log-level: expected debug, info, warn or error, found '%s'", value);
+        }
+        return 0;
+    case ARGP_KEY_ARG: argp_error(state, "'%s' is not understood (options only)", value); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+void tr_service_parse(tr_service_options_t *options, int argc, char **argv, const char *purpose)
+{
+    static const struct argp_option table[] = {
+        {"connect", 'c', "ADDRESS", 0, "Where the controller is (default: $TROUPE_ENDPOINT)", 0},
+        {"name", 'n', "NAME", 0, "This worker's name, unique in the run (default: $TROUPE_NAME)", 0},
+        {"group", 'g', "GROUP", 0, "The pool of workers that it belongs to (default: $TROUPE_GROUP)", 0},
+        {"keys", 'k', "DIRECTORY", 0, "CURVE keys made by 'troupe keys' (default: $TROUPE_KEYS)", 0},
+        {"config", 'f', "FILE", 0, "Settings of this daemon", 0},
+        {"threads", 't', "N", 0, "Threads that compute; 0: one per processor", 0},
+        {"role", 'r', "ROLE", 0, "Serve as this role, where the daemon can", 0},
+        {"log-level", 'l', "LEVEL", 0, "debug, info, warn or error", 0},
+        {0},
+    };
+    argp_program_version = "troupe " TROUPE_VERSION;
+    const struct argp parser = {.options = table, .parser = take_option, .doc = purpose};
+    argp_parse(&parser, argc, argv, 0, NULL, options);
+    if (options->name == NULL) {
+        options->name = tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
+    }
+    char *who = tr_format("%s/%s", tr_role_name(options->role), options->name);
+    tr_log_init(who, options->level);
+    free(who);
+}
+
+int tr_service_exit(tr_status status, const tr_error_t *err)
+{
+    if (status != TR_OK) {
+        fprintf(stderr, "%s\n", err->text);
+    }
+    return tr_status_exit_code(status);
+}

@@ -1,0 +1,63 @@
+#include "proto/service_signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/service.h"
+
+// A signal handler can reach nothing but statics.
+static atomic_bool stopping;
+static atomic_int interrupts;
+static int wake[2] = {-1, -1};
+static struct sigaction former[2];
+static const int caught[2] = {SIGTERM, SIGINT};
+
+static void on_signal(int number)
+{
+    int saved = errno;
+    if (number == SIGINT && atomic_fetch_add(&interrupts, 1) > 0) {
+        _exit(130);
+    }
+    atomic_store(&stopping, true);
+    if (write(wake[1], "!", 1) < 0) { // a full pipe wakes as well
+    }
+    errno = saved;
+}
+
+tr_status service_signals_catch(int *readable, tr_error_t *err)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    atomic_store(&stopping, false);
+    atomic_store(&interrupts, 0);
+    if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return tr_fail(err, TR_ERR_IO, "no pipe for signals: %s", strerror(errno));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        sigaction(caught[i], &action, &former[i]);
+    }
+    *readable = wake[0];
+    return TR_OK;
+}
+
+void service_signals_release(void)
+{
+    for (size_t i = 0; i < 2; i++) {
+        sigaction(caught[i], &former[i], NULL);
+    }
+    close(wake[0]);
+    close(wake[1]);
+}
+
+void service_signals_stop(void)
+{
+    atomic_store(&stopping, true);
+}
+
+bool tr_service_stopping(void)
+{
+    return atomic_load(&stopping);
+}
