@@ -104,7 +104,7 @@ static tr_status take_bytes(const char **bytes, cursor_t *c, uint64_t length)
 
 static tr_status read_string(json_t **value, cursor_t *c, uint64_t length)
 {
-    const char *bytes;
+    const char *bytes = NULL;
     TR_TRY(take_bytes(&bytes, c, length));
     *value = json_stringn(bytes, (size_t)length);
     return *value != NULL ? TR_OK : bad_content(value, c, "the string is not UTF-8");
@@ -112,14 +112,14 @@ static tr_status read_string(json_t **value, cursor_t *c, uint64_t length)
 
 static tr_status skip_binary(json_t **value, cursor_t *c, uint64_t length)
 {
-    const char *bytes;
+    const char *bytes = NULL;
     TR_TRY(take_bytes(&bytes, c, length));
     return bad_content(value, c, "binary and extension values are not allowed (send a tensor)");
 }
 
 static tr_status read_real(json_t **value, cursor_t *c, size_t bytes)
 {
-    uint64_t bits;
+    uint64_t bits = 0;
     double number;
     TR_TRY(read_big_endian(&bits, c, bytes));
     if (bytes == 4) {
@@ -142,7 +142,7 @@ static tr_status read_real(json_t **value, cursor_t *c, size_t bytes)
 
 static tr_status read_unsigned(json_t **value, cursor_t *c, size_t bytes)
 {
-    uint64_t number;
+    uint64_t number = 0;
     TR_TRY(read_big_endian(&number, c, bytes));
     if (number > INT64_MAX) {
         return bad_content(value, c, "the integer is larger than 2^63 - 1");
@@ -153,7 +153,7 @@ static tr_status read_unsigned(json_t **value, cursor_t *c, size_t bytes)
 
 static tr_status read_signed(json_t **value, cursor_t *c, size_t bytes)
 {
-    uint64_t number;
+    uint64_t number = 0;
     TR_TRY(read_big_endian(&number, c, bytes));
     unsigned shift = (unsigned)(64 - 8 * bytes);
     *value = json_integer((json_int_t)((int64_t)(number << shift) >> shift));
@@ -278,7 +278,7 @@ static tr_status read_map(json_t **value, cursor_t *c, uint64_t count)
 static tr_status read_sized(json_t **value, cursor_t *c, size_t bytes,
                             tr_status (*read)(json_t **, cursor_t *, uint64_t), uint64_t extra)
 {
-    uint64_t size;
+    uint64_t size = 0;
     TR_TRY(read_big_endian(&size, c, bytes));
     return read(value, c, size + extra);
 }

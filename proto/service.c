@@ -304,7 +304,7 @@ static long next_timeout(const service_t *s, int64_t now)
 {
     int64_t until = s->registered ? s->beat_at : s->register_at;
     if (tr_service_stopping()) {
-        until = now + 50; // only while leaving, and at most for CONFIRM_MS
+        until = now + 50; // while the last request is finished and confirmed
     }
     int64_t left = until > now ? until - now : 0;
     return (long)(left < TICK_MAX_MS ? left : TICK_MAX_MS);

@@ -192,18 +192,15 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
     size_t slot = (publisher->slot + 1) % SLOTS;
     segment_t *segment = &publisher->segments[slot];
     header_t *header = segment->header;
-    atomic_fetch_add(&header->sequence, 1);
+    uint64_t filling = (atomic_load(&header->sequence) + 1) | 1; // odd, also after a fill that failed
+    atomic_store(&header->sequence, filling);
     atomic_thread_fence(memory_order_seq_cst);
     header->checksum = 0;
     header->version = version;
-    tr_status status = fill(context, data_of(segment), publisher->bytes, err);
-    if (status != TR_OK) {
-        atomic_fetch_add(&header->sequence, 2); // stays odd: nobody reads half a version
-        return status;
-    }
+    TR_TRY(fill(context, data_of(segment), publisher->bytes, err)); // a failure leaves it odd: nobody reads half
     header->checksum = XXH3_64bits(data_of(segment), publisher->bytes);
     *checksum = header->checksum;
-    atomic_fetch_add(&header->sequence, 1);
+    atomic_store(&header->sequence, filling + 1);
     publisher->slot = slot;
     publisher->published = true;
     return TR_OK;
