@@ -34,7 +34,7 @@ package_installed()
 
 package_known()
 {
-    LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+    [[ $(LC_ALL=C apt-cache policy "$1" 2>/dev/null) =~ Candidate:\ [^\(] ]]
 }
 
 # choose 'a | b': the one that is installed, else the first that apt knows, else nothing.
@@ -75,15 +75,19 @@ as_root()
     fi
 }
 
+# Quiet, but for its messages when it fails.
 apt_get()
 {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" 2>&1
+    local output
+    output=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" 2>&1) && return
+    printf '%s\n' "$output" | tail -n 30
+    return 1
 }
 
 refresh_lists()
 {
     say "refreshing the list of packages (apt-get update)"
-    apt_get update || fail "apt-get update failed: look at its messages above and at the network."
+    apt_get update || fail "apt-get update failed: its messages are above; is the network there?"
 }
 
 # install_packages SECTION...: says what is missing, installs only that, does nothing when all is there.
