@@ -1,0 +1,63 @@
+/// A step's numbers, and the file metrics.jsonl that collects them: one JSON object a line.
+///
+///     {"step": 12, "objective/kl": 0.25, "objective/scores": 1.5}
+///
+/// The controller fills a record a step and hands it to metrics, events (TensorBoard) and progress.
+/// Numbers are printed with the fewest digits that read back as the same double. A run that was
+/// resumed leaves the same lines as one that never stopped, but for what measures time.
+#ifndef CONTROLLER_METRICS_H
+#define CONTROLLER_METRICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+typedef struct controller_metric {
+    char *name;
+    double value; ///< finite
+} controller_metric_t;
+
+typedef struct controller_record {
+    uint64_t step;
+    controller_metric_t *items; ///< [count], in the order in which they were first set
+    size_t count;
+    size_t capacity;
+} controller_record_t;
+
+// The record of a step
+
+void controller_record_init(controller_record_t *record, uint64_t step);
+void controller_record_release(controller_record_t *record);
+
+/// Adds the metric, or replaces its value; name is copied. TR_ERR_NUMERIC, naming the metric, when
+/// value is a NaN or an infinity; TR_ERR_ARGUMENT when name is empty, "step" or not UTF-8.
+tr_status controller_record_set(controller_record_t *record, const char *name, double value,
+                                tr_error_t *err);
+
+/// NULL when there is none of that name; the record's, until the next set.
+const double *controller_record_find(const controller_record_t *record, const char *name);
+
+/// The record as one line of JSON without the newline, `step` first. Owned by the caller (free).
+char *controller_record_print(const controller_record_t *record);
+
+// The file
+
+typedef struct controller_metrics controller_metrics_t;
+
+/// Opens path to append. Lines of steps after `last` are cut off first, and so is a torn last line:
+/// last is the step of the checkpoint that the run goes on from, 0 for a new run.
+/// *metrics: owned by the caller; NULL on failure. TR_ERR_IO; TR_ERR_FORMAT as "file:line: ...".
+tr_status controller_metrics_open(controller_metrics_t **metrics, const char *path, uint64_t last,
+                                  tr_error_t *err);
+
+/// Appends the record and flushes, so that a reader sees whole lines.
+tr_status controller_metrics_append(controller_metrics_t *metrics,
+                                    const controller_record_t *record, tr_error_t *err);
+
+/// To the disk. Call it before a checkpoint is committed: the lines up to its step are then there.
+tr_status controller_metrics_sync(controller_metrics_t *metrics, tr_error_t *err);
+
+void controller_metrics_destroy(controller_metrics_t **metrics);
+
+#endif
