@@ -29,15 +29,15 @@ typedef enum tr_stop_token {
     TR_STOP_TOKEN_EOS   ///< a response ends with the tokenizer's end-of-sequence token
 } tr_stop_token_t;
 
-typedef struct tr_strings {
+typedef struct tr_recipe_strings {
     char **items; ///< [count]
     size_t count;
-} tr_strings_t;
+} tr_recipe_strings_t;
 
-typedef struct tr_ids {
-    uint64_t *items; ///< [count]; token ids, below 2^31
+typedef struct tr_recipe_ids {
+    int32_t *items; ///< [count]; token ids
     size_t count;
-} tr_ids_t;
+} tr_recipe_ids_t;
 
 /// A real number that may be absent (null).
 typedef struct tr_optional {
@@ -104,7 +104,7 @@ typedef struct tr_judge {
     uint64_t threads;           ///< model only; 0: one per processor
 
     // Only the one that kind names is set; the others are empty.
-    tr_strings_t exec; ///< argv; found by PATH when without a slash
+    tr_recipe_strings_t exec; ///< argv; found by PATH when without a slash
     char *model;
     tr_words_t words;
     tr_regex_rule_t regex;
@@ -120,14 +120,14 @@ typedef struct tr_judges {
 // Sections
 
 typedef struct tr_recipe_data {
-    tr_strings_t prompts;       ///< JSONL files; ppo
-    tr_strings_t train;         ///< JSONL files; sft
-    tr_strings_t eval;          ///< JSONL files or none
-    uint64_t batch;             ///< prompts (ppo) or rows (sft) a step; default 64
-    char *prompt_column;        ///< default "prompt"
-    char *text_column;          ///< default "text"
-    bool shuffle;               ///< default true
-    uint64_t max_prompt_length; ///< tokens; 0 (null): no bound but the model's
+    tr_recipe_strings_t prompts; ///< JSONL files; ppo
+    tr_recipe_strings_t train;   ///< JSONL files; sft
+    tr_recipe_strings_t eval;    ///< JSONL files or none
+    uint64_t batch;              ///< prompts (ppo) or rows (sft) a step; default 64
+    char *prompt_column;         ///< default "prompt"
+    char *text_column;           ///< default "text"
+    bool shuffle;                ///< default true
+    uint64_t max_prompt_length;  ///< tokens; 0 (null): no bound but the model's
 } tr_recipe_data_t;
 
 typedef struct tr_recipe_generation {
@@ -136,7 +136,7 @@ typedef struct tr_recipe_generation {
     double top_p;               ///< in (0, 1]; default 1
     uint64_t max_new_tokens;    ///< default 53, TRL's response_length
     uint64_t samples;           ///< responses to a prompt; default 1
-    tr_ids_t stop_ids;          ///< token ids that end a response; default none
+    tr_recipe_ids_t stop_ids;   ///< token ids that end a response; default none
     tr_stop_token_t stop_token; ///< default none
 } tr_recipe_generation_t;
 
