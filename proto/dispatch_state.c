@@ -35,7 +35,10 @@ void dispatch_list_push(dispatch_list_t *list, const void *item)
 {
     if (list->end == list->room) {
         size_t count = list->end - list->first;
-        memmove(list->items, (char *)list->items + list->first * list->size, count * list->size);
+        if (count > 0) { // an empty list has no items to point at
+            memmove(list->items, (char *)list->items + list->first * list->size,
+                    count * list->size);
+        }
         list->first = 0;
         list->end = count;
         if (count * 2 >= list->room) {

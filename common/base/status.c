@@ -38,7 +38,7 @@ int tr_status_exit_code(tr_status status)
     return status == TR_OK ? 0 : 10 - (int)status;
 }
 
-tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)
+tr_status(tr_fail)(tr_error_t *err, tr_status status, const char *format, ...)
 {
     if (err != NULL) {
         va_list arguments;

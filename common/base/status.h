@@ -40,6 +40,10 @@ int tr_status_exit_code(tr_status status);
 tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__ // what the analyzer cannot see from here: the status that goes in comes out
+#define tr_fail(err, status, ...) ((void)tr_fail(err, status, __VA_ARGS__), (status))
+#endif
+
 /// Puts "prefix: " before err's text and returns err's status. err must hold a failure.
 tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -69,7 +73,7 @@ tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
         }                                                                  \
     } while (0)
 
-_Noreturn void tr_assert_failed(const char *condition, const char *file, int line,
+__attribute__((noreturn)) void tr_assert_failed(const char *condition, const char *file, int line,
                                 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /// malloc, calloc, realloc, strdup that abort with a sentence when the machine has no memory left: for metadata.

