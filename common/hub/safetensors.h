@@ -75,7 +75,8 @@ typedef struct tr_safetensors_entry {
     tr_dtype_t dtype; ///< in the file; TR_F16 is refused
     size_t rank;      ///< at most TR_SAFETENSORS_RANK
     size_t shape[TR_SAFETENSORS_RANK];
-    const void *data; ///< floats for TR_F32 and TR_BF16 (rounded to nearest, ties to even), else dtype's
+    const void
+        *data; ///< floats for TR_F32 and TR_BF16 (rounded to nearest, ties to even), else dtype's
 } tr_safetensors_entry_t;
 
 /// One pair of __metadata__.

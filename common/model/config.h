@@ -43,9 +43,9 @@ typedef struct tr_model_config {
 /// the sentence names the file and the key.
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err);
 
-/// The text of a config.json that transformers (4 and 5) and tr_model_config_load read back to the
-/// same values. dtype: of the weights beside it, TR_F32, TR_BF16 or TR_F16. The caller frees the
-/// text. The same bytes for the same input.
+/// The text of a config.json that transformers and tr_model_config_load read back to the same
+/// values; its keys are those of transformers 4, which 5 reads too. dtype: of the weights beside it,
+/// TR_F32, TR_BF16 or TR_F16. The caller frees the text. The same bytes for the same input.
 char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype);
 
 #endif
