@@ -1,0 +1,71 @@
+"""What Troupe saves loads in transformers as the same model. Not part of the test run: it needs torch and transformers.
+Run it by hand after a change to common/hub/ or common/model/config*:
+
+    mkdir /tmp/saved
+    TROUPE_SAVED=/tmp/saved build/tests/common_hub_test_directory --filter 'hub/every_golden*'
+    python tests/golden/check_load.py /tmp/saved
+
+The C test reads every directory of tests/golden/models and saves it as F32 and as BF16; here both load by AutoModel*,
+with no key missing or to spare, and have the original's configuration, weights (rounded by PyTorch for BF16), and, as
+F32, the golden logits or values.
+"""
+
+import pathlib
+import sys
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+MODELS = pathlib.Path(__file__).parent / "models"
+FIELDS = ("vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim "
+          "max_position_embeddings rms_norm_eps rope_parameters tie_word_embeddings bos_token_id hidden_act "
+          "attention_bias mlp_bias architectures num_labels model_type").split()
+
+
+def load(directory, dtype):
+    config = AutoConfig.from_pretrained(directory)
+    scalar = config.architectures == ["LlamaForSequenceClassification"]
+    auto = AutoModelForSequenceClassification if scalar else AutoModelForCausalLM
+    model, info = auto.from_pretrained(directory, dtype=dtype, attn_implementation="eager", output_loading_info=True)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        assert not info[kind], (directory, kind, info[kind])
+    return config, model.eval(), scalar
+
+
+def rows(model, scalar, golden):
+    starts = golden["starts"].tolist()
+    out = []
+    with torch.no_grad():
+        for begin, end in zip(starts, starts[1:]):
+            hidden = model.model(golden["ids"][begin:end].long().unsqueeze(0), use_cache=False).last_hidden_state[0]
+            out.append(model.score(hidden)[:, 0] if scalar else model.lm_head(hidden))
+    return torch.cat(out)
+
+
+def check(original, saved, dtype):
+    expected, model, scalar = load(original, torch.float32)
+    config, again, _ = load(saved, "auto")
+    for field in FIELDS:
+        assert getattr(config, field) == getattr(expected, field), (saved, field, getattr(config, field))
+    assert config.dtype == dtype, (saved, config.dtype)
+    wanted, found = model.state_dict(), again.state_dict()
+    assert wanted.keys() == found.keys()
+    for name in wanted:
+        assert found[name].dtype == dtype and torch.equal(found[name], wanted[name].to(dtype)), (saved, name)
+    if dtype == torch.float32:
+        golden = load_file(original / "golden.safetensors")
+        assert torch.equal(rows(again, scalar, golden), golden["values" if scalar else "logits"]), saved
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    torch.set_num_threads(1)
+    for original in sorted(MODELS.iterdir()):
+        check(original, folder / f"{original.name}.f32", torch.float32)
+        check(original, folder / f"{original.name}.bf16", torch.bfloat16)
+        print(f"{original.name}: loads as F32 and as BF16")
+
+
+if __name__ == "__main__":
+    main()
