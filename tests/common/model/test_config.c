@@ -1,0 +1,324 @@
+#include "common/model/config.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/scratch.h"
+
+#define SIZES                                                              \
+    "\"model_type\": \"llama\", \"vocab_size\": 61, \"hidden_size\": 32, " \
+    "\"intermediate_size\": 44, \"num_hidden_layers\": 2, \"num_attention_heads\": 4"
+#define CAUSAL SIZES ", \"architectures\": [\"LlamaForCausalLM\"]"
+#define SCALAR SIZES ", \"architectures\": [\"LlamaForSequenceClassification\"]"
+
+/// Loads a config.json of this text, and a generation_config.json unless that is NULL.
+static tr_status load(tr_model_config_t *config, const char *text, const char *generation,
+                      tr_error_t *err)
+{
+    char *folder = scratch_open();
+    char *path = scratch_write(folder, "config.json", text, strlen(text));
+    free(path);
+    if (generation != NULL) {
+        path = scratch_write(folder, "generation_config.json", generation, strlen(generation));
+        free(path);
+    }
+    tr_status status = tr_model_config_load(config, folder, err);
+    scratch_close(&folder);
+    return status;
+}
+
+static tr_model_config_t loaded(const char *text, const char *generation)
+{
+    tr_model_config_t config;
+    tr_error_t err = {0};
+    cr_assert_eq(load(&config, text, generation, &err), TR_OK, "%s", err.text);
+    return config;
+}
+
+/// The text is refused with this status, by a sentence that names the file and holds `words`.
+static void expect_refused(const char *text, const char *generation, tr_status status,
+                           const char *words)
+{
+    tr_model_config_t config = {.vocabulary = 123};
+    tr_error_t err = {0};
+    cr_expect_eq(load(&config, text, generation, &err), status, "%s: '%s'", text, err.text);
+    cr_expect_eq(config.vocabulary, 123, "written on failure");
+    cr_expect_not_null(strstr(err.text, "config.json"), "'%s' names no file", err.text);
+    cr_expect_not_null(strstr(err.text, words), "'%s' lacks '%s'", err.text, words);
+}
+
+static void expect_same(const tr_model_config_t *a, const tr_model_config_t *b)
+{
+    cr_expect_eq(a->vocabulary, b->vocabulary);
+    cr_expect_eq(a->hidden, b->hidden);
+    cr_expect_eq(a->intermediate, b->intermediate);
+    cr_expect_eq(a->layers, b->layers);
+    cr_expect_eq(a->heads, b->heads);
+    cr_expect_eq(a->key_value_heads, b->key_value_heads);
+    cr_expect_eq(a->head_dim, b->head_dim);
+    cr_expect_eq(a->max_positions, b->max_positions);
+    cr_expect(a->rms_epsilon == b->rms_epsilon);
+    cr_expect(a->rope_theta == b->rope_theta);
+    cr_expect_eq(a->tied_embeddings, b->tied_embeddings);
+    cr_expect_eq(a->scalar_head, b->scalar_head);
+    cr_expect_eq(a->bos, b->bos);
+    cr_expect_eq(a->pad, b->pad);
+    cr_expect_eq(a->eos_count, b->eos_count);
+    cr_expect_arr_eq(a->eos, b->eos, sizeof a->eos);
+}
+
+Test(config, missing_keys_have_the_defaults_of_transformers)
+{
+    tr_model_config_t config = loaded("{" CAUSAL "}", NULL);
+    const tr_model_config_t expected = {.vocabulary = 61,
+                                        .hidden = 32,
+                                        .intermediate = 44,
+                                        .layers = 2,
+                                        .heads = 4,
+                                        .key_value_heads = 4,
+                                        .head_dim = 8,
+                                        .max_positions = 2048,
+                                        .rms_epsilon = 1e-6f,
+                                        .rope_theta = 10000.0,
+                                        .bos = 1,
+                                        .eos = {2},
+                                        .eos_count = 1,
+                                        .pad = -1};
+    expect_same(&config, &expected);
+}
+
+Test(config, given_keys_are_read)
+{
+    tr_model_config_t config =
+        loaded("{" CAUSAL
+               ", \"num_key_value_heads\": 2, \"head_dim\": 12, \"max_position_embeddings\": 64,"
+               "\"rms_norm_eps\": 1e-5, \"rope_theta\": 500000, \"tie_word_embeddings\": true,"
+               "\"bos_token_id\": 5, \"eos_token_id\": [6, 7], \"pad_token_id\": 8, "
+               "\"hidden_act\": \"silu\","
+               "\"attention_bias\": false, \"mlp_bias\": null, \"pretraining_tp\": 1, "
+               "\"rope_scaling\": null}",
+               NULL);
+    const tr_model_config_t expected = {.vocabulary = 61,
+                                        .hidden = 32,
+                                        .intermediate = 44,
+                                        .layers = 2,
+                                        .heads = 4,
+                                        .key_value_heads = 2,
+                                        .head_dim = 12,
+                                        .max_positions = 64,
+                                        .rms_epsilon = 1e-5f,
+                                        .rope_theta = 500000.0,
+                                        .tied_embeddings = true,
+                                        .bos = 5,
+                                        .eos = {6, 7},
+                                        .eos_count = 2,
+                                        .pad = 8};
+    expect_same(&config, &expected);
+}
+
+Test(config, rope_parameters_of_transformers_5_mean_the_same_as_rope_theta)
+{
+    const char *texts[] = {
+        "{" CAUSAL ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 500000.0}}",
+        "{" CAUSAL ", \"rope_scaling\": {\"type\": \"default\"}, \"rope_theta\": 500000.0}",
+        "{" CAUSAL ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_theta\": 500000}"};
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect(loaded(texts[i], NULL).rope_theta == 500000.0, "%s", texts[i]);
+    }
+    expect_refused("{" CAUSAL
+                   ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_theta\": 10000}",
+                   NULL, TR_ERR_FORMAT, "rope_parameters.rope_theta");
+}
+
+Test(config, a_scalar_head_is_sequence_classification_with_one_label)
+{
+    cr_expect(loaded("{" SCALAR ", \"num_labels\": 1}", NULL).scalar_head);
+    cr_expect(loaded("{" SCALAR ", \"id2label\": {\"0\": \"LABEL_0\"}}", NULL).scalar_head);
+    cr_expect_not(loaded("{" SCALAR ", \"num_labels\": 1, \"tie_word_embeddings\": true}", NULL)
+                      .tied_embeddings);
+    expect_refused("{" SCALAR "}", NULL, TR_ERR_UNSUPPORTED, "num_labels");
+    expect_refused("{" SCALAR ", \"num_labels\": 3}", NULL, TR_ERR_UNSUPPORTED, "num_labels");
+    expect_refused("{" SCALAR ", \"num_labels\": 1, \"id2label\": {\"0\": \"a\", \"1\": \"b\"}}",
+                   NULL, TR_ERR_UNSUPPORTED, "id2label");
+}
+
+Test(config, what_generation_stops_at_is_its_own_configuration_s_business)
+{
+    const char *text = "{" CAUSAL ", \"eos_token_id\": [2, 9]}";
+    tr_model_config_t config = loaded(text, "{\"eos_token_id\": [7, 3], \"pad_token_id\": 4}");
+    cr_expect(config.eos_count == 2 && config.eos[0] == 7 && config.eos[1] == 3 && config.pad == 4);
+    config = loaded(text, "{\"eos_token_id\": 5}");
+    cr_expect(config.eos_count == 1 && config.eos[0] == 5 && config.eos[1] == 0 &&
+              config.pad == -1);
+    config = loaded(text, "{\"temperature\": 0.6}");
+    cr_expect(config.eos_count == 2 && config.eos[0] == 2 && config.eos[1] == 9);
+    config = loaded("{" CAUSAL ", \"eos_token_id\": null, \"bos_token_id\": null}", NULL);
+    cr_expect(config.eos_count == 0 && config.bos == -1);
+    expect_refused(text, "{\"eos_token_id\": 61}", TR_ERR_FORMAT,
+                   "generation_config.json: eos_token_id");
+    expect_refused(text, "{\"eos_token_id\": [0, 1, 2, 3, 4, 5, 6, 7, 8]}", TR_ERR_UNSUPPORTED,
+                   "eos_token_id");
+}
+
+Test(config, what_the_engine_lacks_is_refused_by_name)
+{
+    static const char *const rows[][2] = {
+        {"\"attention_bias\": true", "attention_bias"},
+        {"\"mlp_bias\": true", "mlp_bias"},
+        {"\"hidden_act\": \"gelu\"", "hidden_act: expected \"silu\", found \"gelu\""},
+        {"\"pretraining_tp\": 2", "pretraining_tp"},
+        {"\"partial_rotary_factor\": 0.5", "partial_rotary_factor"},
+        {"\"quantization_config\": {\"bits\": 4}", "quantization_config"},
+        {"\"head_dim\": 9", "head_dim"},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", "rope_scaling.type"},
+        {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0}",
+         "rope_scaling.rope_type"},
+        {"\"rope_parameters\": {\"rope_type\": \"yarn\"}", "found \"yarn\""},
+        {"\"rope_scaling\": {\"factor\": 2.0}", "rope_scaling.factor"},
+        {"\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}",
+         "rope_parameters.partial_rotary_factor"},
+        {"\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e4}}", "full_attention"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "{" CAUSAL ", %s}", rows[i][0]);
+        expect_refused(text, NULL, TR_ERR_UNSUPPORTED, rows[i][1]);
+    }
+}
+
+Test(config, other_models_are_refused_by_name)
+{
+    expect_refused("{\"model_type\": \"mistral\", \"architectures\": [\"MistralForCausalLM\"]}",
+                   NULL, TR_ERR_UNSUPPORTED, "model_type: expected \"llama\", found \"mistral\"");
+    expect_refused("{\"vocab_size\": 61}", NULL, TR_ERR_UNSUPPORTED, "model_type");
+    expect_refused("{" SIZES ", \"architectures\": [\"LlamaForTokenClassification\"]}", NULL,
+                   TR_ERR_UNSUPPORTED, "LlamaForTokenClassification");
+    expect_refused("{" SIZES ", \"architectures\": [\"LlamaForCausalLM\", \"LlamaModel\"]}", NULL,
+                   TR_ERR_UNSUPPORTED, "architectures");
+    expect_refused("{" SIZES ", \"architectures\": \"LlamaForCausalLM\"}", NULL, TR_ERR_UNSUPPORTED,
+                   "architectures");
+}
+
+Test(config, sizes_out_of_bounds_are_refused_by_key)
+{
+    static const char *const rows[][2] = {
+        {"\"num_key_value_heads\": 3", "num_key_value_heads"},
+        {"\"num_key_value_heads\": 8", "num_key_value_heads"},
+        {"\"num_key_value_heads\": 0", "num_key_value_heads"},
+        {"\"head_dim\": -2", "head_dim"},
+        {"\"head_dim\": 8.0", "head_dim"},
+        {"\"head_dim\": \"8\"", "head_dim"},
+        {"\"max_position_embeddings\": 9223372036854775807", "max_position_embeddings"},
+        {"\"max_position_embeddings\": 0", "max_position_embeddings"},
+        {"\"rms_norm_eps\": 0", "rms_norm_eps"},
+        {"\"rms_norm_eps\": \"1e-5\"", "rms_norm_eps"},
+        {"\"rope_theta\": -1.0", "rope_theta"},
+        {"\"rope_theta\": true", "rope_theta"},
+        {"\"rope_scaling\": [2]", "rope_scaling"},
+        {"\"tie_word_embeddings\": 1", "tie_word_embeddings"},
+        {"\"bos_token_id\": 61", "bos_token_id"},
+        {"\"bos_token_id\": \"<s>\"", "bos_token_id"},
+        {"\"pad_token_id\": -2", "pad_token_id"},
+        {"\"eos_token_id\": [1, null]", "eos_token_id"},
+        {"\"eos_token_id\": -1", "eos_token_id"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "{" CAUSAL ", %s}", rows[i][0]);
+        expect_refused(text, NULL, TR_ERR_FORMAT, rows[i][1]);
+    }
+}
+
+Test(config, every_size_without_a_default_is_demanded_and_bounded)
+{
+    static const char *const keys[] = {"vocab_size", "hidden_size", "intermediate_size",
+                                       "num_hidden_layers", "num_attention_heads"};
+    static const char *const values[] = {"null", "0", "-4", "1e3", "1099511627776", "[32]"};
+    for (size_t i = 0; i < 5; i++) {
+        for (size_t v = 0; v < 6; v++) {
+            char text[512] = "{\"model_type\": \"llama\"";
+            size_t used = strlen(text);
+            for (size_t k = 0; k < 5; k++) {
+                used += (size_t)snprintf(text + used, sizeof text - used, ", \"%s\": %s", keys[k],
+                                         k == i ? values[v] : "32");
+            }
+            snprintf(text + used, sizeof text - used, "}");
+            expect_refused(text, NULL, TR_ERR_FORMAT, keys[i]);
+        }
+    }
+    expect_refused(
+        "{\"model_type\": \"llama\", \"vocab_size\": 61, \"hidden_size\": 30,"
+        "\"intermediate_size\": 44, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}",
+        NULL, TR_ERR_FORMAT, "num_attention_heads");
+}
+
+Test(config, what_is_no_json_object_is_refused_with_its_line)
+{
+    expect_refused("{\"a\": 1,\n \"b\"}", NULL, TR_ERR_FORMAT, "config.json:2");
+    expect_refused("[1]", NULL, TR_ERR_FORMAT, "object");
+    expect_refused("", NULL, TR_ERR_FORMAT, "config.json");
+    expect_refused("{" CAUSAL ", \"vocab_size\": 62}", NULL, TR_ERR_FORMAT, "duplicate");
+    tr_model_config_t config;
+    tr_error_t err = {0};
+    cr_expect_eq(tr_model_config_load(&config, "/nonexistent", &err), TR_ERR_IO);
+    cr_expect_not_null(strstr(err.text, "/nonexistent/config.json"), "%s", err.text);
+}
+
+Test(config, what_is_written_is_read_back)
+{
+    tr_model_config_t configs[] = {
+        loaded("{" CAUSAL "}", NULL),
+        loaded("{" CAUSAL
+               ", \"num_key_value_heads\": 2, \"head_dim\": 12, \"rms_norm_eps\": 1.25e-5,"
+               "\"rope_theta\": 123456.789, \"tie_word_embeddings\": true, \"bos_token_id\": null,"
+               "\"eos_token_id\": [6, 7, 8, 9, 10, 11, 12, 13], \"pad_token_id\": 0}",
+               NULL),
+        loaded("{" SCALAR ", \"num_labels\": 1, \"eos_token_id\": null, \"rope_theta\": 1e15}",
+               NULL)};
+    for (size_t i = 0; i < 3; i++) {
+        char *text = tr_model_config_json(&configs[i], TR_BF16);
+        char *again = tr_model_config_json(&configs[i], TR_BF16);
+        tr_model_config_t back = loaded(text, NULL);
+        expect_same(&back, &configs[i]);
+        cr_expect_str_eq(text, again);
+        cr_expect_not_null(strstr(text, "\"torch_dtype\": \"bfloat16\""));
+        free(again);
+        free(text);
+    }
+}
+
+Test(config, numbers_are_written_as_people_write_them)
+{
+    tr_model_config_t config = loaded("{" CAUSAL ", \"rms_norm_eps\": 1e-5}", NULL);
+    char *text = tr_model_config_json(&config, TR_F32);
+    cr_expect_not_null(strstr(text, "\"rms_norm_eps\": 1e-05,"), "%s", text);
+    cr_expect_not_null(strstr(text, "\"rope_theta\": 10000.0,"), "%s", text);
+    free(text);
+}
+
+Test(config, a_directory_of_transformers_is_understood)
+{
+    tr_model_config_t config;
+    tr_error_t err = {0};
+    const char *models = TEST_SOURCE_DIR "/tests/golden/models/";
+    static const struct {
+        const char *name;
+        size_t key_value_heads, head_dim, eos_count;
+        double theta;
+        bool tied, scalar;
+    } rows[] = {{"tied", 2, 8, 1, 10000.0, true, false},
+                {"untied_bf16", 2, 12, 1, 500000.0, false, false},
+                {"sharded_f16", 1, 10, 2, 10000.0, false, false},
+                {"scalar", 4, 8, 1, 10000.0, false, true}};
+    for (size_t i = 0; i < 4; i++) {
+        char *path = tr_format("%s%s", models, rows[i].name);
+        cr_assert_eq(tr_model_config_load(&config, path, &err), TR_OK, "%s", err.text);
+        cr_expect_eq(config.key_value_heads, rows[i].key_value_heads);
+        cr_expect_eq(config.head_dim, rows[i].head_dim);
+        cr_expect_eq(config.eos_count, rows[i].eos_count);
+        cr_expect(config.rope_theta == rows[i].theta);
+        cr_expect(config.tied_embeddings == rows[i].tied && config.scalar_head == rows[i].scalar);
+        free(path);
+    }
+}
