@@ -90,6 +90,8 @@ tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t 
     return parse_chain(tokenizer, node, "normalizer", "normalizers", normalizer_step, err);
 }
 
+enum { STAGE_LIMIT = 16 }; // each is a level of recursion in the encoder
+
 static tr_text_stage_t *add_stage(tr_tokenizer_t *tokenizer)
 {
     tokenizer->stages =
@@ -119,6 +121,9 @@ static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_e
 static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
                                     tr_error_t *err)
 {
+    if (tokenizer->stage_count == STAGE_LIMIT) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "more than %d steps are not supported", STAGE_LIMIT);
+    }
     if (strcmp(type, "Split") == 0) {
         return parse_split(tokenizer, node, err);
     }

@@ -1,0 +1,213 @@
+/// Rows of JSONL files, the errors of bad ones, and the order of batches.
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/text/dataset.h"
+
+/// A file that holds `length` bytes. The path: owned by the caller, who also unlinks it.
+static char *file_with(const char *text, size_t length)
+{
+    char *path = tr_strdup("/tmp/troupe-test-dataset-XXXXXX");
+    int descriptor = mkstemp(path);
+    cr_assert_geq(descriptor, 0);
+    cr_assert_eq(write(descriptor, text, length), (ssize_t)length);
+    close(descriptor);
+    return path;
+}
+
+static tr_dataset_t *open_text(const char *text, const char *required)
+{
+    char *path = file_with(text, strlen(text));
+    tr_dataset_t *dataset = NULL;
+    tr_error_t err = {0};
+    tr_status status = tr_dataset_new(&dataset, (const char *const[]){path}, 1, required, &err);
+    unlink(path);
+    free(path);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    return dataset;
+}
+
+/// Opening bytes fails, and the message is "path:" and then what is expected.
+static void expect_bad(const char *text, size_t length, const char *expected)
+{
+    char *path = file_with(text, length);
+    tr_dataset_t *dataset = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, "prompt", &err), TR_ERR_FORMAT);
+    cr_assert_null(dataset);
+    cr_assert_eq(strncmp(err.text, path, strlen(path)), 0, "%s", err.text);
+    cr_assert_eq(strncmp(err.text + strlen(path), expected, strlen(expected)), 0, "'%s' lacks '%s'", err.text,
+                 expected);
+    unlink(path);
+    free(path);
+}
+
+Test(dataset, rows_of_all_files_come_in_order)
+{
+    const char *first = "{\"prompt\": \"one\"}\n\n{\"prompt\": \"two\"}\r\n";
+    const char *second = "\xEF\xBB\xBF{\"prompt\": \"thr\\u00e9e\"}";
+    char *paths[2] = {file_with(first, strlen(first)), file_with(second, strlen(second))};
+    tr_dataset_t *dataset = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const *)paths, 2, "prompt", &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_dataset_size(dataset), 3U);
+    cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"), "one");
+    cr_assert_str_eq(tr_dataset_string(dataset, 1, "prompt"), "two");
+    cr_assert_str_eq(tr_dataset_string(dataset, 2, "prompt"), "thr\xC3\xA9" "e");
+    char *place = tr_dataset_place(dataset, 1);
+    char *wanted = tr_format("%s:3", paths[0]);
+    cr_assert_str_eq(place, wanted);
+    free(place);
+    free(wanted);
+    for (size_t i = 0; i < 2; i++) {
+        unlink(paths[i]);
+        free(paths[i]);
+    }
+    tr_dataset_destroy(&dataset);
+    tr_dataset_destroy(&dataset);
+}
+
+Test(dataset, other_columns_are_kept_as_compact_json)
+{
+    tr_dataset_t *dataset = open_text("{\"z\": [1, 2.5, null], \"prompt\": \"p\", \"a\": {\"k\": \"\xC3\xA9\"}}\n"
+                                      "{\"prompt\": \"q\"}\n",
+                                      "prompt");
+    char *extras = tr_dataset_extras(dataset, 0, "prompt");
+    char *none = tr_dataset_extras(dataset, 1, "prompt");
+    char *all = tr_dataset_extras(dataset, 1, NULL);
+    cr_assert_str_eq(extras, "{\"z\":[1,2.5,null],\"a\":{\"k\":\"\xC3\xA9\"}}");
+    cr_assert_str_eq(none, "{}");
+    cr_assert_str_eq(all, "{\"prompt\":\"q\"}");
+    cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"), "p"); // leaving it out did not remove it
+    cr_assert_null(tr_dataset_string(dataset, 0, "z"));
+    cr_assert_null(tr_dataset_string(dataset, 1, "a"));
+    free(extras);
+    free(none);
+    free(all);
+    tr_dataset_destroy(&dataset);
+}
+
+Test(dataset, a_bad_row_is_named_by_file_line_and_column)
+{
+    static const struct {
+        const char *row;
+        const char *expected;
+    } cases[] = {
+        {"{\"prompt\": \"x\"", ":2: malformed JSON"},
+        {"{\"prompt\": \"x\"} {}", ":2: malformed JSON"},
+        {"{\"prompt\": \"x\", \"prompt\": \"y\"}", ":2: malformed JSON"},
+        {"{\"prompt\": \"a\\u0000b\"}", ":2: malformed JSON"},
+        {"{\"prompt\": \"\\ud800\"}", ":2: malformed JSON"},
+        {"[\"x\"]", ":2: expected a JSON object"},
+        {"{\"text\": \"x\"}", ":2: prompt: the column is missing"},
+        {"{\"prompt\": \"\"}", ":2: prompt: the text is empty"},
+        {"{\"prompt\": 7}", ":2: prompt: expected a text, found a number"},
+        {"{\"prompt\": null}", ":2: prompt: expected a text, found null"},
+        {"{\"prompt\": [{\"role\": \"user\"}]}", ":2: prompt: expected a text, found a list"},
+        {"{\"prompt\": \"a\xC3(\"}", ":2: invalid UTF-8 at byte 14 of the line (0xC3)"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = tr_format("{\"prompt\": \"fine\"}\n%s\n", cases[i].row);
+        expect_bad(text, strlen(text), cases[i].expected);
+        free(text);
+    }
+    expect_bad("\0\n", 2, ":1: malformed JSON");
+    expect_bad("\n \n", 3, ": the file has no rows");
+    expect_bad("", 0, ": the file has no rows");
+}
+
+Test(dataset, a_missing_file_is_named)
+{
+    tr_dataset_t *dataset = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){"/no/such.jsonl"}, 1, NULL, &err), TR_ERR_IO);
+    cr_assert_not_null(strstr(err.text, "/no/such.jsonl"), "%s", err.text);
+    cr_assert_eq(tr_dataset_new(&dataset, NULL, 0, NULL, &err), TR_ERR_ARGUMENT);
+}
+
+Test(dataset, columns_may_be_demanded_later)
+{
+    tr_dataset_t *dataset = open_text("{\"prompt\": \"p\", \"completion\": \"c\"}\n{\"prompt\": \"q\"}\n", NULL);
+    tr_error_t err = {0};
+    cr_assert(tr_dataset_has(dataset, "completion"));
+    cr_assert_not(tr_dataset_has(dataset, "text"));
+    cr_assert_eq(tr_dataset_require(dataset, "prompt", &err), TR_OK);
+    cr_assert_eq(tr_dataset_require(dataset, "completion", &err), TR_ERR_FORMAT);
+    cr_assert_not_null(strstr(err.text, ":2: completion: the column is missing"), "%s", err.text);
+    tr_dataset_destroy(&dataset);
+}
+
+static tr_dataset_t *seven_rows(void)
+{
+    return open_text("{\"i\":0}\n{\"i\":1}\n{\"i\":2}\n{\"i\":3}\n{\"i\":4}\n{\"i\":5}\n{\"i\":6}\n", NULL);
+}
+
+static void batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step, size_t size,
+                  _Bool shuffle)
+{
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_batch(rows, dataset, seed, step, size, shuffle, &err), TR_OK, "%s", err.text);
+}
+
+Test(dataset, an_epoch_shows_no_row_twice_and_drops_the_rest)
+{
+    tr_dataset_t *dataset = seven_rows();
+    for (uint64_t epoch = 0; epoch < 20; epoch++) {
+        unsigned seen = 0;
+        for (uint64_t step = 0; step < 3; step++) {
+            uint32_t rows[2];
+            batch(rows, dataset, 5, epoch * 3 + step, 2, 1);
+            for (size_t i = 0; i < 2; i++) {
+                cr_assert_lt(rows[i], 7U);
+                cr_assert_eq(seen & (1U << rows[i]), 0U, "row %u twice in epoch %zu", rows[i], (size_t)epoch);
+                seen |= 1U << rows[i];
+            }
+        }
+    }
+    tr_dataset_destroy(&dataset);
+}
+
+Test(dataset, order_depends_on_seed_and_epoch_only)
+{
+    tr_dataset_t *dataset = seven_rows();
+    uint32_t a[7];
+    uint32_t b[7];
+    batch(a, dataset, 1, 0, 7, 1);
+    batch(b, dataset, 1, 1, 7, 1);
+    cr_assert_neq(memcmp(a, b, sizeof a), 0);
+    batch(b, dataset, 2, 0, 7, 1);
+    cr_assert_neq(memcmp(a, b, sizeof a), 0);
+    batch(b, dataset, 1, 0, 7, 1);
+    cr_assert_eq(memcmp(a, b, sizeof a), 0);
+    batch(b, dataset, 1, 1, 3, 1); // the second batch of three continues the first epoch's order
+    cr_assert_eq(memcmp(a + 3, b, 3 * sizeof *b), 0);
+    tr_dataset_destroy(&dataset);
+}
+
+Test(dataset, without_shuffling_rows_come_as_in_the_files)
+{
+    tr_dataset_t *dataset = seven_rows();
+    uint32_t rows[3];
+    batch(rows, dataset, 1, 1, 3, 0);
+    cr_assert(rows[0] == 3 && rows[1] == 4 && rows[2] == 5);
+    batch(rows, dataset, 9, 2, 3, 0);
+    cr_assert(rows[0] == 0 && rows[1] == 1 && rows[2] == 2);
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_batch(rows, dataset, 1, 0, 8, 0, &err), TR_ERR_ARGUMENT);
+    cr_assert_eq(tr_dataset_batch(rows, dataset, 1, 0, 0, 0, &err), TR_ERR_ARGUMENT);
+    tr_dataset_destroy(&dataset);
+}
+
+Test(dataset, the_openings_of_the_examples_are_prompts)
+{
+    tr_dataset_t *dataset = NULL;
+    tr_error_t err = {0};
+    const char *path = TEST_SOURCE_DIR "/examples/data/openings.jsonl";
+    cr_assert_eq(tr_dataset_new(&dataset, &path, 1, "prompt", &err), TR_OK, "%s", err.text);
+    cr_assert_geq(tr_dataset_size(dataset), 300U);
+    cr_assert_not_null(tr_dataset_string(dataset, 0, "hero"));
+    tr_dataset_destroy(&dataset);
+}

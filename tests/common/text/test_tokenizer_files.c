@@ -1,0 +1,213 @@
+/// Which tokenizer.json files are understood, and by what name the others are refused.
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <stddef.h>
+
+#include "common/base/file.h"
+#include "common/text/tokenizer.h"
+
+/// Parts of a tokenizer.json that is valid as it stands.
+typedef struct parts {
+    const char *extra; ///< members put first
+    const char *normalizer;
+    const char *pre_tokenizer;
+    const char *post_processor;
+    const char *decoder;
+    const char *model; ///< members put before vocab
+    const char *merges;
+    const char *added;
+} parts_t;
+
+static const parts_t VALID = {"", "null", "null", "null", "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"}]}",
+                              "\"type\":\"BPE\",", "[\"a b\",[\"ab\",\"c\"]]", "[]"};
+
+static char *directory_with(const parts_t *parts)
+{
+    char *directory = tr_strdup("/tmp/troupe-test-tokenizer-XXXXXX");
+    cr_assert_not_null(mkdtemp(directory));
+    char *path = tr_format("%s/tokenizer.json", directory);
+    char *text = tr_format("{%s\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":%s,"
+                           "\"added_tokens\":%s,\"model\":{%s\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4,"
+                           "\"_\":5,\"?\":6},\"merges\":%s}}",
+                           parts->extra, parts->normalizer, parts->pre_tokenizer, parts->post_processor,
+                           parts->decoder, parts->added, parts->model, parts->merges);
+    tr_error_t err = {0};
+    cr_assert_eq(tr_file_write_atomic(path, text, strlen(text), &err), TR_OK, "%s", err.text);
+    free(text);
+    free(path);
+    return directory;
+}
+
+static tr_status load(tr_tokenizer_t **tokenizer, const parts_t *parts, tr_error_t *err)
+{
+    char *directory = directory_with(parts);
+    tr_status status = tr_tokenizer_new(tokenizer, directory, err);
+    tr_error_t cleanup = {0};
+    cr_assert_eq(tr_directory_remove(directory, &cleanup), TR_OK, "%s", cleanup.text);
+    free(directory);
+    return status;
+}
+
+static void expect_refused(const parts_t *parts, tr_status wanted, const char *name)
+{
+    tr_tokenizer_t *tokenizer = NULL;
+    tr_error_t err = {0};
+    tr_status status = load(&tokenizer, parts, &err);
+    cr_assert_eq(status, wanted, "'%s' is not named: %s", name, err.text);
+    cr_assert_not_null(strstr(err.text, name), "'%s' is not named: %s", name, err.text);
+    cr_assert_null(tokenizer);
+}
+
+/// Encodes with the valid file changed to `parts`, and compares.
+static void expect_ids(const parts_t *parts, const char *text, unsigned flags, const int32_t *wanted, size_t count)
+{
+    tr_tokenizer_t *tokenizer = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(load(&tokenizer, parts, &err), TR_OK, "%s", err.text);
+    int32_t *ids = NULL;
+    size_t found = 0;
+    cr_assert_eq(tr_tokenizer_encode(&ids, &found, tokenizer, text, strlen(text), flags, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(found, count, "'%s': %zu ids, not %zu", text, found, count);
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_eq(ids[i], wanted[i], "'%s': id %zu is %d, not %d", text, i, ids[i], wanted[i]);
+    }
+    free(ids);
+    tr_tokenizer_destroy(&tokenizer);
+}
+
+Test(tokenizer_files, merges_are_read_as_texts_and_as_pairs)
+{
+    expect_ids(&VALID, "abcab", 0, (const int32_t[]){4, 3}, 2);
+}
+
+Test(tokenizer_files, unknown_characters_vanish_without_unk_and_fuse_with_fuse_unk)
+{
+    parts_t parts = VALID;
+    expect_ids(&parts, "axxb", 0, (const int32_t[]){3}, 1);
+    parts.model = "\"type\":\"BPE\",\"unk_token\":\"?\",";
+    expect_ids(&parts, "axxb", 0, (const int32_t[]){0, 6, 6, 1}, 4);
+    parts.model = "\"type\":\"BPE\",\"unk_token\":\"?\",\"fuse_unk\":true,";
+    expect_ids(&parts, "axxb", 0, (const int32_t[]){0, 6, 1}, 3);
+}
+
+Test(tokenizer_files, added_tokens_take_the_longest_and_the_space_beside)
+{
+    parts_t parts = VALID;
+    parts.added = "[{\"id\":10,\"content\":\"<x>\",\"special\":true},"
+                  "{\"id\":11,\"content\":\"<x>y\",\"special\":true},"
+                  "{\"id\":12,\"content\":\"<l>\",\"special\":true,\"lstrip\":true,\"rstrip\":true}]";
+    parts.model = "\"type\":\"BPE\",\"unk_token\":\"?\",";
+    expect_ids(&parts, "a<x>y<x>b", 0, (const int32_t[]){0, 11, 10, 1}, 4);
+    expect_ids(&parts, "a  <l> \n b", 0, (const int32_t[]){0, 12, 1}, 3);
+    expect_ids(&parts, "a <x> b", 0, (const int32_t[]){0, 6, 10, 6, 1}, 5);
+}
+
+Test(tokenizer_files, template_goes_around_the_text_once)
+{
+    parts_t parts = VALID;
+    parts.added = "[{\"id\":10,\"content\":\"<s>\",\"special\":true},{\"id\":11,\"content\":\"</s>\",\"special\":true}]";
+    parts.post_processor = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
+                           "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"</s>\"}}],\"special_tokens\":"
+                           "{\"<s>\":{\"ids\":[10]},\"</s>\":{\"ids\":[11]}}}";
+    const int32_t wanted[] = {10, 0, 11};
+    expect_ids(&parts, "a", TR_ENCODE_SPECIAL, wanted, 3);
+    expect_ids(&parts, "<s>a", TR_ENCODE_SPECIAL, wanted, 3);
+    expect_ids(&parts, "<s>a</s>", TR_ENCODE_SPECIAL, wanted, 3);
+    expect_ids(&parts, "a</s>", TR_ENCODE_SPECIAL, wanted, 3);
+    expect_ids(&parts, "<s>", TR_ENCODE_SPECIAL, (const int32_t[]){10, 11}, 2);
+    expect_ids(&parts, "", TR_ENCODE_SPECIAL, (const int32_t[]){10, 11}, 2);
+    expect_ids(&parts, "a", 0, (const int32_t[]){0}, 1);
+}
+
+Test(tokenizer_files, regular_expressions_split_before_merging)
+{
+    parts_t parts = VALID;
+    parts.pre_tokenizer = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"b+\"},\"behavior\":\"Isolated\",\"invert\":false}";
+    expect_ids(&parts, "abbc", 0, (const int32_t[]){0, 1, 1, 2}, 4);
+    parts.pre_tokenizer = "{\"type\":\"Split\",\"pattern\":{\"String\":\"bc\"},\"behavior\":\"Isolated\"}";
+    expect_ids(&parts, "abcab", 0, (const int32_t[]){0, 1, 2, 3}, 4);
+}
+
+Test(tokenizer_files, special_ids_come_from_the_first_file_that_names_them)
+{
+    char *directory = directory_with(&VALID);
+    char *config = tr_format("%s/config.json", directory);
+    char *generation = tr_format("%s/generation_config.json", directory);
+    char *names = tr_format("%s/tokenizer_config.json", directory);
+    const char *texts[] = {"{\"bos_token_id\":4,\"eos_token_id\":0,\"pad_token_id\":2}",
+                           "{\"bos_token_id\":3,\"eos_token_id\":[1,2]}", "{\"bos_token\":{\"content\":\"_\"}}"};
+    const char *paths[] = {config, generation, names};
+    tr_error_t err = {0};
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(tr_file_write_atomic(paths[i], texts[i], strlen(texts[i]), &err), TR_OK, "%s", err.text);
+    }
+    tr_tokenizer_t *tokenizer = NULL;
+    cr_assert_eq(tr_tokenizer_new(&tokenizer, directory, &err), TR_OK, "%s", err.text);
+    size_t count = 0;
+    const int32_t *stops = tr_tokenizer_stops(&count, tokenizer);
+    cr_assert_eq(tr_tokenizer_bos(tokenizer), 5);
+    cr_assert_eq(tr_tokenizer_eos(tokenizer), 1);
+    cr_assert_eq(tr_tokenizer_pad(tokenizer), 2);
+    cr_assert_eq(tr_tokenizer_unk(tokenizer), -1);
+    cr_assert_eq(count, 2U);
+    cr_assert(stops[0] == 1 && stops[1] == 2);
+    tr_tokenizer_destroy(&tokenizer);
+    cr_assert_eq(tr_directory_remove(directory, &err), TR_OK);
+    free(config);
+    free(generation);
+    free(names);
+    free(directory);
+}
+
+Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
+{
+    static const struct {
+        size_t part; // offset in parts_t
+        const char *json;
+        const char *name;
+    } cases[] = {
+        {offsetof(parts_t, model), "\"type\":\"Unigram\",", "Unigram"},
+        {offsetof(parts_t, model), "\"dropout\":0.1,", "dropout"},
+        {offsetof(parts_t, model), "\"continuing_subword_prefix\":\"##\",", "continuing_subword_prefix"},
+        {offsetof(parts_t, model), "\"end_of_word_suffix\":\"</w>\",", "end_of_word_suffix"},
+        {offsetof(parts_t, normalizer), "{\"type\":\"NFC\"}", "NFC"},
+        {offsetof(parts_t, normalizer), "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}", "Lowercase"},
+        {offsetof(parts_t, normalizer), "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}",
+         "regular expression"},
+        {offsetof(parts_t, pre_tokenizer), "{\"type\":\"Metaspace\"}", "Metaspace"},
+        {offsetof(parts_t, pre_tokenizer),
+         "{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Removed\"}", "Removed"},
+        {offsetof(parts_t, pre_tokenizer),
+         "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\"}", "'(a'"},
+        {offsetof(parts_t, post_processor), "{\"type\":\"BertProcessing\"}", "BertProcessing"},
+        {offsetof(parts_t, decoder), "{\"type\":\"WordPiece\"}", "WordPiece"},
+        {offsetof(parts_t, decoder), "null", "decoder"},
+        {offsetof(parts_t, decoder), "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"CTC\"}]}", "CTC"},
+        {offsetof(parts_t, extra), "\"truncation\":{\"max_length\":8},", "truncation"},
+        {offsetof(parts_t, added), "[{\"id\":9,\"content\":\"x\",\"single_word\":true}]", "single_word"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        parts_t parts = VALID;
+        memcpy((unsigned char *)&parts + cases[i].part, &cases[i].json, sizeof cases[i].json);
+        expect_refused(&parts, TR_ERR_UNSUPPORTED, cases[i].name);
+    }
+}
+
+Test(tokenizer_files, a_malformed_file_is_named)
+{
+    parts_t parts = VALID;
+    parts.merges = "[\"a x\"]";
+    expect_refused(&parts, TR_ERR_FORMAT, "merges[0]");
+    parts.merges = "[7]";
+    expect_refused(&parts, TR_ERR_FORMAT, "merges[0]");
+    parts.merges = "{";
+    expect_refused(&parts, TR_ERR_FORMAT, "tokenizer.json:1: malformed JSON");
+    parts = VALID;
+    parts.added = "[{\"id\":-3,\"content\":\"x\"}]";
+    expect_refused(&parts, TR_ERR_FORMAT, "added_tokens[0]");
+    tr_tokenizer_t *tokenizer = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_tokenizer_new(&tokenizer, "/no/such/directory", &err), TR_ERR_IO);
+    cr_assert_not_null(strstr(err.text, "/no/such/directory/tokenizer.json"), "%s", err.text);
+}
