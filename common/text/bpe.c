@@ -195,7 +195,8 @@ static const merge_t *merge_at(const tr_bpe_t *bpe, const tr_bpe_work_t *work, u
     if (next == NONE) {
         return NULL;
     }
-    const merge_t *merge = &bpe->merges[slot_of(bpe, key_of(work->symbols[at].id, work->symbols[next].id))];
+    const merge_t *merge =
+        &bpe->merges[slot_of(bpe, key_of(work->symbols[at].id, work->symbols[next].id))];
     return merge->key == EMPTY ? NULL : merge;
 }
 
@@ -208,7 +209,8 @@ static void consider(const tr_bpe_t *bpe, tr_bpe_work_t *work, uint32_t at)
 }
 
 /// The symbols of one character that is no token; *unk_open: the last symbol is an unk that may be shared.
-static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *text, size_t length, _Bool *unk_open)
+static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *text, size_t length,
+                          _Bool *unk_open)
 {
     _Bool all = bpe->options.byte_fallback;
     for (size_t i = 0; all && i < length; i++) {
@@ -272,7 +274,8 @@ static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
     }
 }
 
-void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, size_t length)
+void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece,
+                   size_t length)
 {
     if (bpe->options.ignore_merges) {
         int32_t whole = tr_vocab_find(bpe->vocab, piece, length);

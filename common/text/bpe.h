@@ -28,6 +28,7 @@ tr_bpe_work_t *tr_bpe_work_new(void);
 void tr_bpe_work_destroy(tr_bpe_work_t **work);
 
 /// Appends the ids of a piece: `length` bytes of valid UTF-8, fewer than 2^31.
-void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, size_t length);
+void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece,
+                   size_t length);
 
 #endif

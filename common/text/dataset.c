@@ -39,24 +39,25 @@ static _Bool is_blank(const char *line, size_t length)
 }
 
 /// Parses the line of a row, and adds it.
-static tr_status parse_row(tr_dataset_t *dataset, const char *text, size_t length, size_t file, size_t line,
-                           tr_error_t *err)
+static tr_status parse_row(tr_dataset_t *dataset, const char *text, size_t length, size_t file,
+                           size_t line, tr_error_t *err)
 {
     const char *path = dataset->paths[file];
     size_t valid = tr_utf8_valid(text, length);
     if (valid < length) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: invalid UTF-8 at byte %zu of the line (0x%02X)", path, line,
-                       valid + 1, (unsigned char)text[valid]);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: invalid UTF-8 at byte %zu of the line (0x%02X)",
+                       path, line, valid + 1, (unsigned char)text[valid]);
     }
     json_error_t cause;
     json_t *columns = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
     if (columns == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: malformed JSON at byte %d of the line: %s", path, line,
-                       cause.position, cause.text);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: malformed JSON at byte %d of the line: %s",
+                       path, line, cause.position, cause.text);
     }
     if (!json_is_object(columns)) {
         json_decref(columns);
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: expected a JSON object with columns", path, line);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: expected a JSON object with columns", path,
+                       line);
     }
     add_row(dataset, &columns, file, line);
     return TR_OK;
@@ -72,11 +73,13 @@ static tr_status read_rows(tr_dataset_t *dataset, FILE *stream, size_t file, tr_
     for (size_t line = 1; (length = getline(&text, &capacity, stream)) >= 0; line++) {
         size_t start = line == 1 && length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
         if (!is_blank(text + start, (size_t)length - start)) {
-            TR_TRY_GOTO(parse_row(dataset, text + start, (size_t)length - start, file, line, err), done);
+            TR_TRY_GOTO(parse_row(dataset, text + start, (size_t)length - start, file, line, err),
+                        done);
         }
     }
     if (ferror(stream)) {
-        status = tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", dataset->paths[file], strerror(errno));
+        status = tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", dataset->paths[file],
+                         strerror(errno));
     } else if (dataset->size == before) {
         status = tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", dataset->paths[file]);
     }
@@ -89,15 +92,16 @@ static tr_status read_file(tr_dataset_t *dataset, size_t file, tr_error_t *err)
 {
     FILE *stream = fopen(dataset->paths[file], "rb");
     if (stream == NULL) {
-        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", dataset->paths[file], strerror(errno));
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", dataset->paths[file],
+                       strerror(errno));
     }
     tr_status status = read_rows(dataset, stream, file, err);
     fclose(stream);
     return status;
 }
 
-tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, const char *required,
-                         tr_error_t *err)
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
+                         const char *required, tr_error_t *err)
 {
     *dataset = NULL;
     if (count == 0) {
@@ -143,34 +147,30 @@ void tr_dataset_destroy(tr_dataset_t **dataset)
 static const char *kind_of(const json_t *value)
 {
     switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return "an object";
-    case JSON_ARRAY:
-        return "a list (conversations need a chat template, which is not supported)";
-    case JSON_STRING:
-        return "a text";
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "a list (conversations need a chat template, which is not supported)";
+    case JSON_STRING: return "a text";
     case JSON_INTEGER:
-    case JSON_REAL:
-        return "a number";
+    case JSON_REAL: return "a number";
     case JSON_TRUE:
-    case JSON_FALSE:
-        return "a truth value";
-    case JSON_NULL:
-        return "null";
+    case JSON_FALSE: return "a truth value";
+    case JSON_NULL: return "null";
     }
     return "something else";
 }
 
-static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, const char *column, tr_error_t *err)
+static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, const char *column,
+                             tr_error_t *err)
 {
     const char *path = dataset->paths[row->file];
     const json_t *value = json_object_get(row->columns, column);
     if (value == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the column is missing", path, row->line, column);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the column is missing", path, row->line,
+                       column);
     }
     if (!json_is_string(value)) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: expected a text, found %s", path, row->line, column,
-                       kind_of(value));
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: expected a text, found %s", path, row->line,
+                       column, kind_of(value));
     }
     if (json_string_length(value) == 0) {
         return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the text is empty", path, row->line, column);
@@ -229,12 +229,12 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)
 /// Marks the permutations of epochs apart from those of minibatches, whose second number counts passes.
 static const uint32_t EPOCH_PASS = UINT32_MAX;
 
-tr_status tr_dataset_batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step, size_t batch,
-                           _Bool shuffle, tr_error_t *err)
+tr_status tr_dataset_batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed,
+                           uint64_t step, size_t batch, _Bool shuffle, tr_error_t *err)
 {
     if (batch == 0 || batch > dataset->size) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "a batch of %zu rows cannot be taken from %zu rows", batch,
-                       dataset->size);
+        return tr_fail(err, TR_ERR_ARGUMENT, "a batch of %zu rows cannot be taken from %zu rows",
+                       batch, dataset->size);
     }
     uint64_t steps = dataset->size / batch; // in an epoch
     uint32_t epoch = (uint32_t)(step / steps);

@@ -19,8 +19,8 @@ typedef struct tr_dataset tr_dataset_t;
 /// "text"); NULL asks for none yet. *dataset: owned by the caller; NULL on failure.
 /// TR_ERR_IO; TR_ERR_FORMAT as "file:line: column: what is wrong" (malformed JSON, not an object, invalid UTF-8,
 /// a missing, empty or non-string column) or for a file without rows.
-tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, const char *required,
-                         tr_error_t *err);
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
+                         const char *required, tr_error_t *err);
 void tr_dataset_destroy(tr_dataset_t **dataset);
 
 /// Demands one more column of every row, with the same errors: for SFT, `text`, or `prompt` and `completion`.
@@ -49,7 +49,7 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row);
 /// rows: [batch], written with the rows of step `step` (from 0): a pure function of its arguments. Epochs follow
 /// each other, each a permutation of its own (file order if not shuffle); size / batch steps an epoch, the rest
 /// of the epoch is dropped. TR_ERR_ARGUMENT when batch is 0 or larger than the data set.
-tr_status tr_dataset_batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step, size_t batch,
-                           _Bool shuffle, tr_error_t *err);
+tr_status tr_dataset_batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed,
+                           uint64_t step, size_t batch, _Bool shuffle, tr_error_t *err);
 
 #endif

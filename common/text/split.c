@@ -16,8 +16,9 @@ struct tr_split_cursor {
     const tr_split_t *split;
     const char *text;
     size_t length;
-    size_t at;          // everything before was given out
-    size_t match_start; // the match found beyond `at`, not given out yet; match_end is 0 if there is none
+    size_t at; // everything before was given out
+    size_t
+        match_start; // the match found beyond `at`, not given out yet; match_end is 0 if there is none
     size_t match_end;
     _Bool finished; // no match from `at` on
     pcre2_match_data *match;
@@ -25,17 +26,20 @@ struct tr_split_cursor {
     pcre2_jit_stack *stack;
 };
 
-tr_status tr_split_new(tr_split_t **split, const char *pattern, size_t length, _Bool literal, tr_error_t *err)
+tr_status tr_split_new(tr_split_t **split, const char *pattern, size_t length, _Bool literal,
+                       tr_error_t *err)
 {
     *split = NULL;
     int code = 0;
     PCRE2_SIZE offset = 0;
     uint32_t options = PCRE2_UTF | PCRE2_NO_UTF_CHECK | (literal ? PCRE2_LITERAL : PCRE2_UCP);
-    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, length, options, &code, &offset, NULL);
+    pcre2_code *compiled =
+        pcre2_compile((PCRE2_SPTR)pattern, length, options, &code, &offset, NULL);
     if (compiled == NULL) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(code, text, sizeof text);
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "regular expression '%s' is not understood at byte %zu: %s", pattern,
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "regular expression '%s' is not understood at byte %zu: %s", pattern,
                        (size_t)offset, (const char *)text);
     }
     pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); // without JIT the interpreter matches the same
@@ -85,8 +89,9 @@ void tr_split_cursor_destroy(tr_split_cursor_t **cursor)
 /// Looks for the next match that is not empty, from `at` on.
 static tr_status find(tr_split_cursor_t *cursor, tr_error_t *err)
 {
-    int count = pcre2_match(cursor->split->code, (PCRE2_SPTR)cursor->text, cursor->length, cursor->at,
-                            PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, cursor->match, cursor->context);
+    int count =
+        pcre2_match(cursor->split->code, (PCRE2_SPTR)cursor->text, cursor->length, cursor->at,
+                    PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, cursor->match, cursor->context);
     if (count == PCRE2_ERROR_NOMATCH) {
         cursor->finished = 1;
         return TR_OK;
@@ -103,7 +108,8 @@ static tr_status find(tr_split_cursor_t *cursor, tr_error_t *err)
     return TR_OK;
 }
 
-tr_status tr_split_cursor_next(size_t *start, size_t *length, tr_split_cursor_t *cursor, tr_error_t *err)
+tr_status tr_split_cursor_next(size_t *start, size_t *length, tr_split_cursor_t *cursor,
+                               tr_error_t *err)
 {
     *start = cursor->at;
     *length = 0;

@@ -14,7 +14,8 @@ extern const char *const TR_SPLIT_GPT2;
 
 /// pattern: `length` bytes, as tokenizer.json has it (Oniguruma's syntax, of which PCRE2's is taken). literal: it
 /// is plain text. TR_ERR_UNSUPPORTED for an expression that PCRE2 does not understand.
-tr_status tr_split_new(tr_split_t **split, const char *pattern, size_t length, _Bool literal, tr_error_t *err);
+tr_status tr_split_new(tr_split_t **split, const char *pattern, size_t length, _Bool literal,
+                       tr_error_t *err);
 void tr_split_destroy(tr_split_t **split);
 
 /// Walks over `length` bytes of valid UTF-8; borrows split and text.
@@ -23,6 +24,7 @@ void tr_split_cursor_destroy(tr_split_cursor_t **cursor);
 
 /// The next piece, text[*start .. *start + *length); *length is 0 after the last one. Pieces are never empty, and
 /// joined they are the text. TR_ERR_ARGUMENT when the expression exceeds PCRE2's limits on this text.
-tr_status tr_split_cursor_next(size_t *start, size_t *length, tr_split_cursor_t *cursor, tr_error_t *err);
+tr_status tr_split_cursor_next(size_t *start, size_t *length, tr_split_cursor_t *cursor,
+                               tr_error_t *err);
 
 #endif

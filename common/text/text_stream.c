@@ -16,7 +16,8 @@ struct tr_text_stream {
 
 static void start(tr_text_stream_t *stream)
 {
-    stream->strip_left = (stream->flags & TR_DECODE_CONTINUES) != 0 ? 0 : stream->tokenizer->strip_count;
+    stream->strip_left =
+        (stream->flags & TR_DECODE_CONTINUES) != 0 ? 0 : stream->tokenizer->strip_count;
     stream->pending.length = 0;
 }
 
@@ -134,7 +135,8 @@ static void decode(tr_text_stream_t *stream, int32_t id)
     const tr_tokenizer_t *tokenizer = stream->tokenizer;
     size_t length = 0;
     const char *text = tr_vocab_text(&length, tokenizer->added, id);
-    if (text != NULL && (stream->flags & TR_DECODE_SKIP_SPECIAL) != 0 && tr_tokenizer_is_special(tokenizer, id)) {
+    if (text != NULL && (stream->flags & TR_DECODE_SKIP_SPECIAL) != 0 &&
+        tr_tokenizer_is_special(tokenizer, id)) {
         return;
     }
     if (text == NULL) {
@@ -184,8 +186,8 @@ const char *tr_text_stream_flush(size_t *length, tr_text_stream_t *stream)
     return result(length, stream);
 }
 
-char *tr_tokenizer_decode(size_t *length, const tr_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
-                          unsigned flags)
+char *tr_tokenizer_decode(size_t *length, const tr_tokenizer_t *tokenizer, const int32_t *ids,
+                          size_t count, unsigned flags)
 {
     tr_text_stream_t *stream = tr_text_stream_new(tokenizer, flags);
     for (size_t i = 0; i < count; i++) {

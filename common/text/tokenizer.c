@@ -13,7 +13,8 @@ static void fill_alphabet(tr_tokenizer_t *tokenizer)
     }
     uint32_t next = 256;
     for (uint32_t byte = 0; byte < 256; byte++) {
-        _Bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+        _Bool printable =
+            (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
         uint32_t point = printable ? byte : next++;
         tokenizer->point_of[byte] = point;
         tokenizer->byte_of[point] = (int16_t)byte;

@@ -22,7 +22,8 @@ typedef struct tr_text_stream tr_text_stream_t;
 
 /// Flags of tr_tokenizer_encode.
 enum {
-    TR_ENCODE_SPECIAL = 1,  ///< add what the template adds (begin token, ...), unless the text already has it
+    TR_ENCODE_SPECIAL =
+        1, ///< add what the template adds (begin token, ...), unless the text already has it
     TR_ENCODE_CONTINUES = 2 ///< the text continues an earlier one: no space is put before it
 };
 
@@ -37,22 +38,23 @@ enum {
 /// Reads model_directory/tokenizer.json, and the special ids from tokenizer_config.json, generation_config.json
 /// and config.json, where those exist (the first that names one decides).
 /// *tokenizer: owned by the caller; NULL on failure. TR_ERR_IO, TR_ERR_FORMAT, TR_ERR_UNSUPPORTED.
-tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directory, tr_error_t *err);
+tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directory,
+                           tr_error_t *err);
 void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer);
 
 // Text to ids
 
 /// Encodes `length` bytes of UTF-8 (NUL bytes allowed). *ids: [*count], owned by the caller (free), not NULL.
 /// Fails for invalid UTF-8 (TR_ERR_ARGUMENT, naming the byte) and when a split expression gives up.
-tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer, const char *text,
-                              size_t length, unsigned flags, tr_error_t *err);
+tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer,
+                              const char *text, size_t length, unsigned flags, tr_error_t *err);
 
 // Ids to text
 
 /// The text of ids: [count]. Owned by the caller (free), NUL terminated after *length bytes (length may be NULL),
 /// always valid UTF-8: bytes that are none become U+FFFD. Ids outside the vocabulary leave no text.
-char *tr_tokenizer_decode(size_t *length, const tr_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
-                          unsigned flags);
+char *tr_tokenizer_decode(size_t *length, const tr_tokenizer_t *tokenizer, const int32_t *ids,
+                          size_t count, unsigned flags);
 
 /// Decoding while ids arrive. The pieces joined are exactly what tr_tokenizer_decode gives for all the ids: a
 /// piece is returned once no later id can change it. Borrows the tokenizer.

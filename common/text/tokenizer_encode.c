@@ -39,7 +39,8 @@ void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule)
 }
 
 /// The normalized text, owned by the caller. continues: prefixes are left out.
-static tr_bytes_t normalize(const tr_tokenizer_t *tokenizer, const char *text, size_t length, _Bool continues)
+static tr_bytes_t normalize(const tr_tokenizer_t *tokenizer, const char *text, size_t length,
+                            _Bool continues)
 {
     tr_bytes_t result = {0};
     tr_bytes_append(&result, text, length);
@@ -63,10 +64,12 @@ static tr_bytes_t spell_bytes(const tr_tokenizer_t *tokenizer, const char *text,
     return result;
 }
 
-static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues);
+static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length,
+                              _Bool continues);
 
 /// One piece that a stage cut off.
-static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues)
+static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *text, size_t length,
+                              _Bool continues)
 {
     if (!encoding->tokenizer->stages[stage].bytes) {
         return encode_stage(encoding, stage + 1, text, length, continues);
@@ -77,7 +80,8 @@ static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *te
     return status;
 }
 
-static tr_status encode_split(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues)
+static tr_status encode_split(encoding_t *encoding, size_t stage, const char *text, size_t length,
+                              _Bool continues)
 {
     const tr_split_t *split = encoding->tokenizer->stages[stage].split;
     if (split == NULL) {
@@ -99,7 +103,8 @@ done:
     return status;
 }
 
-static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length, _Bool continues)
+static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length,
+                              _Bool continues)
 {
     const tr_tokenizer_t *tokenizer = encoding->tokenizer;
     if (stage == tokenizer->stage_count) {
@@ -120,12 +125,13 @@ static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *te
 }
 
 /// The longest added token that text starts with; NULL if there is none.
-static const tr_added_token_t *token_at(const tr_tokenizer_t *tokenizer, const char *text, size_t length,
-                                        _Bool normalized)
+static const tr_added_token_t *token_at(const tr_tokenizer_t *tokenizer, const char *text,
+                                        size_t length, _Bool normalized)
 {
     for (size_t i = 0; i < tokenizer->token_count; i++) {
         const tr_added_token_t *token = &tokenizer->tokens[i];
-        if (token->normalized == normalized && starts_with(text, length, token->content, token->length)) {
+        if (token->normalized == normalized &&
+            starts_with(text, length, token->content, token->length)) {
             return token;
         }
     }
@@ -153,17 +159,20 @@ static size_t space_before(const char *text, size_t from, size_t to)
 static size_t space_after(const char *text, size_t from, size_t to)
 {
     uint32_t point = 0;
-    for (size_t n; (n = tr_utf8_next(&point, text + from, to - from)) > 0 && tr_utf8_is_space(point);) {
+    for (size_t n;
+         (n = tr_utf8_next(&point, text + from, to - from)) > 0 && tr_utf8_is_space(point);) {
         from += n;
     }
     return from;
 }
 
-typedef tr_status (*encode_t)(encoding_t *encoding, const char *text, size_t length, _Bool continues);
+typedef tr_status (*encode_t)(encoding_t *encoding, const char *text, size_t length,
+                              _Bool continues);
 
 /// Cuts the added tokens of one kind out of text, and hands what lies between to `between`.
-static tr_status encode_added(encoding_t *encoding, const char *text, size_t length, _Bool continues,
-                              _Bool normalized, const _Bool *firsts, encode_t between)
+static tr_status encode_added(encoding_t *encoding, const char *text, size_t length,
+                              _Bool continues, _Bool normalized, const _Bool *firsts,
+                              encode_t between)
 {
     size_t done = 0;
     for (size_t at = 0; at < length;) {
@@ -184,7 +193,8 @@ static tr_status encode_added(encoding_t *encoding, const char *text, size_t len
         at = token->rstrip ? space_after(text, at, length) : at;
         done = at;
     }
-    return done < length ? between(encoding, text + done, length - done, continues && done == 0) : TR_OK;
+    return done < length ? between(encoding, text + done, length - done, continues && done == 0)
+                         : TR_OK;
 }
 
 /// firsts: [256], set for each byte that an added token of the kind starts with.
@@ -198,7 +208,8 @@ static void mark_firsts(_Bool *firsts, const tr_tokenizer_t *tokenizer, _Bool no
     }
 }
 
-static tr_status encode_plain(encoding_t *encoding, const char *text, size_t length, _Bool continues)
+static tr_status encode_plain(encoding_t *encoding, const char *text, size_t length,
+                              _Bool continues)
 {
     return encode_stage(encoding, 0, text, length, continues);
 }
@@ -208,7 +219,8 @@ static tr_status encode_raw(encoding_t *encoding, const char *text, size_t lengt
     _Bool firsts[256];
     mark_firsts(firsts, encoding->tokenizer, 1);
     tr_bytes_t normal = normalize(encoding->tokenizer, text, length, continues);
-    tr_status status = encode_added(encoding, normal.data, normal.length, continues, 1, firsts, encode_plain);
+    tr_status status =
+        encode_added(encoding, normal.data, normal.length, continues, 1, firsts, encode_plain);
     tr_bytes_release(&normal);
     return status;
 }
@@ -241,24 +253,25 @@ static void add_template(tr_ids_t *ids, const tr_tokenizer_t *tokenizer)
     *ids = result;
 }
 
-tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer, const char *text,
-                              size_t length, unsigned flags, tr_error_t *err)
+tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer,
+                              const char *text, size_t length, unsigned flags, tr_error_t *err)
 {
     *ids = NULL;
     *count = 0;
     size_t valid = tr_utf8_valid(text, length);
     if (valid < length) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: byte %zu (0x%02X) is not UTF-8", valid,
-                       (unsigned char)text[valid]);
+        return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: byte %zu (0x%02X) is not UTF-8",
+                       valid, (unsigned char)text[valid]);
     }
     if (length > (size_t)1 << 30) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: %zu bytes; at most %d are taken", length, 1 << 30);
+        return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: %zu bytes; at most %d are taken",
+                       length, 1 << 30);
     }
     _Bool firsts[256];
     mark_firsts(firsts, tokenizer, 0);
     encoding_t encoding = {.tokenizer = tokenizer, .work = tr_bpe_work_new(), .err = err};
-    tr_status status =
-        encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0, 0, firsts, encode_raw);
+    tr_status status = encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0, 0,
+                                    firsts, encode_raw);
     tr_bpe_work_destroy(&encoding.work);
     if (status == TR_OK) {
         if ((flags & TR_ENCODE_SPECIAL) != 0) {

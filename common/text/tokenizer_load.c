@@ -20,7 +20,8 @@ tr_status tr_json_read(json_t **root, const char *path, _Bool optional, tr_error
     *root = json_loadb(text, length, JSON_ALLOW_NUL, &cause);
     free(text);
     if (*root == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%d: malformed JSON: %s", path, cause.line, cause.text);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%d: malformed JSON: %s", path, cause.line,
+                       cause.text);
     }
     if (!json_is_object(*root)) {
         json_decref(*root);
@@ -57,8 +58,8 @@ static tr_status parse_vocab(tr_tokenizer_t *tokenizer, json_t *vocab, tr_error_
     for (void *at = json_object_iter(vocab); at != NULL; at = json_object_iter_next(vocab, at)) {
         int32_t id = id_of(json_object_iter_value(at));
         if (id < 0) {
-            return tr_fail(err, TR_ERR_FORMAT, "model.vocab: '%s' has no id in 0 .. %d", json_object_iter_key(at),
-                           TR_VOCAB_LIMIT - 1);
+            return tr_fail(err, TR_ERR_FORMAT, "model.vocab: '%s' has no id in 0 .. %d",
+                           json_object_iter_key(at), TR_VOCAB_LIMIT - 1);
         }
         tr_vocab_add(tokenizer->vocab, json_object_iter_key(at), json_object_iter_key_len(at), id);
     }
@@ -88,12 +89,14 @@ static _Bool merge_halves(const char *half[2], size_t length[2], const json_t *m
     return memchr(half[1], ' ', length[1]) == NULL;
 }
 
-static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uint32_t rank, tr_error_t *err)
+static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uint32_t rank,
+                             tr_error_t *err)
 {
     const char *half[2] = {0};
     size_t length[2] = {0};
     if (!merge_halves(half, length, merge)) {
-        return tr_fail(err, TR_ERR_FORMAT, "model.merges[%u]: expected \"a b\" or [\"a\", \"b\"]", rank);
+        return tr_fail(err, TR_ERR_FORMAT, "model.merges[%u]: expected \"a b\" or [\"a\", \"b\"]",
+                       rank);
     }
     tr_bytes_t joined = {0};
     tr_bytes_append(&joined, half[0], length[0]);
@@ -103,7 +106,8 @@ static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uin
     int32_t merged = tr_vocab_find(tokenizer->vocab, joined.data, joined.length);
     tr_bytes_release(&joined);
     if (left < 0 || right < 0 || merged < 0) {
-        return tr_fail(err, TR_ERR_FORMAT, "model.merges[%u]: a part or the whole is not in model.vocab", rank);
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "model.merges[%u]: a part or the whole is not in model.vocab", rank);
     }
     tr_bpe_add_merge(tokenizer->bpe, left, right, merged, rank);
     return TR_OK;
@@ -166,7 +170,8 @@ static int longest_first(const void *a, const void *b)
     return left->id < right->id ? -1 : left->id > right->id;
 }
 
-static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node, size_t index, tr_error_t *err)
+static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node, size_t index,
+                                   tr_error_t *err)
 {
     const json_t *content = json_object_get(node, "content");
     int32_t id = id_of(json_object_get(node, "id"));
@@ -174,7 +179,8 @@ static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node
         return tr_fail(err, TR_ERR_FORMAT, "added_tokens[%zu]: expected content and id", index);
     }
     if (tr_json_flag(node, "single_word", 0)) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "added_tokens[%zu].single_word: not supported", index);
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "added_tokens[%zu].single_word: not supported",
+                       index);
     }
     if (json_string_length(content) == 0) {
         return TR_OK;
@@ -219,8 +225,10 @@ tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_e
     TR_TRY(parse_model(tokenizer, json_object_get(root, "model"), err));
     TR_TRY(tr_tokenizer_parse_normalizer(tokenizer, json_object_get(root, "normalizer"), err));
     TR_TRY(parse_added_tokens(tokenizer, json_object_get(root, "added_tokens"), err));
-    TR_TRY(tr_tokenizer_parse_pre_tokenizer(tokenizer, json_object_get(root, "pre_tokenizer"), err));
-    TR_TRY(tr_tokenizer_parse_post_processor(tokenizer, json_object_get(root, "post_processor"), err));
+    TR_TRY(
+        tr_tokenizer_parse_pre_tokenizer(tokenizer, json_object_get(root, "pre_tokenizer"), err));
+    TR_TRY(
+        tr_tokenizer_parse_post_processor(tokenizer, json_object_get(root, "post_processor"), err));
     return tr_tokenizer_parse_decoder(tokenizer, json_object_get(root, "decoder"), err);
 }
 
@@ -228,7 +236,8 @@ tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_e
 static int32_t named_id(const tr_tokenizer_t *tokenizer, const json_t *config, const char *key)
 {
     const json_t *value = json_object_get(config, key);
-    const char *text = json_is_object(value) ? tr_json_string(value, "content", NULL) : json_string_value(value);
+    const char *text =
+        json_is_object(value) ? tr_json_string(value, "content", NULL) : json_string_value(value);
     return text == NULL ? -1 : tr_tokenizer_id(tokenizer, text);
 }
 
@@ -278,9 +287,11 @@ static void fill_specials(tr_tokenizer_t *tokenizer, json_t *const files[3])
     }
 }
 
-tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory, tr_error_t *err)
+tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory,
+                                     tr_error_t *err)
 {
-    static const char *const names[3] = {"tokenizer_config.json", "generation_config.json", "config.json"};
+    static const char *const names[3] = {"tokenizer_config.json", "generation_config.json",
+                                         "config.json"};
     json_t *files[3] = {0};
     tr_status status = TR_OK;
     for (size_t i = 0; i < 3 && status == TR_OK; i++) {

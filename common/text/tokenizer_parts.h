@@ -56,10 +56,10 @@ struct tr_tokenizer {
     tr_text_rule_t *decoder_rules; // [decoder_rule_count], for each token; only TR_DECODER_PIECES
     size_t decoder_rule_count;
     _Bool decoder_byte_fallback;
-    size_t strip_count;      // so many characters `strip` are taken from the start
-    uint32_t strip;          // a code point
-    int16_t byte_of[512];    // GPT-2's alphabet: code point -> byte, -1 if it stands for none
-    uint32_t point_of[256];  // byte -> code point
+    size_t strip_count;     // so many characters `strip` are taken from the start
+    uint32_t strip;         // a code point
+    int16_t byte_of[512];   // GPT-2's alphabet: code point -> byte, -1 if it stands for none
+    uint32_t point_of[256]; // byte -> code point
 
     int32_t bos;
     int32_t eos;
@@ -75,13 +75,18 @@ void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule);
 tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err);
 
 /// The parts "normalizer", "pre_tokenizer", "post_processor" and "decoder" (tr_tokenizer_parse calls them).
-tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
-tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
-tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
-tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err);
+tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node,
+                                        tr_error_t *err);
+tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node,
+                                           tr_error_t *err);
+tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node,
+                                            tr_error_t *err);
+tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node,
+                                     tr_error_t *err);
 
 /// Reads bos, eos, pad, unk and stops from the other JSON files of the directory.
-tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory, tr_error_t *err);
+tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory,
+                                     tr_error_t *err);
 
 /// Parses a JSON file. *root: owned by the caller (json_decref); NULL if `optional` and there is no such file.
 tr_status tr_json_read(json_t **root, const char *path, _Bool optional, tr_error_t *err);

@@ -4,11 +4,12 @@
 #include "common/text/tokenizer_parts.h"
 
 /// Reads one step of a chain; where: the chain's name, for messages.
-typedef tr_status (*step_t)(tr_tokenizer_t *tokenizer, const json_t *node, const char *type, tr_error_t *err);
+typedef tr_status (*step_t)(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
+                            tr_error_t *err);
 
 /// Calls `step` for a node: nothing for null, each of a Sequence's members (at `members`), or the node itself.
-static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, const char *where, const char *members,
-                             step_t step, tr_error_t *err)
+static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, const char *where,
+                             const char *members, step_t step, tr_error_t *err)
 {
     if (node == NULL || json_is_null(node)) {
         return TR_OK;
@@ -55,7 +56,8 @@ static void add_rule(tr_text_rule_t **rules, size_t *count, const json_t *from, 
     }
 }
 
-static tr_status parse_replace(tr_text_rule_t **rules, size_t *count, const json_t *node, tr_error_t *err)
+static tr_status parse_replace(tr_text_rule_t **rules, size_t *count, const json_t *node,
+                               tr_error_t *err)
 {
     const json_t *from = json_object_get(json_object_get(node, "pattern"), "String");
     const json_t *to = json_object_get(node, "content");
@@ -69,7 +71,8 @@ static tr_status parse_replace(tr_text_rule_t **rules, size_t *count, const json
     return TR_OK;
 }
 
-static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type, tr_error_t *err)
+static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
+                                 tr_error_t *err)
 {
     if (strcmp(type, "Replace") == 0) {
         return parse_replace(&tokenizer->rules, &tokenizer->rule_count, node, err);
@@ -85,7 +88,8 @@ static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, 
     return TR_OK;
 }
 
-tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node,
+                                        tr_error_t *err)
 {
     return parse_chain(tokenizer, node, "normalizer", "normalizers", normalizer_step, err);
 }
@@ -105,7 +109,8 @@ static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_e
 {
     const char *behavior = tr_json_string(node, "behavior", "");
     if (strcmp(behavior, "Isolated") != 0) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "Split behavior '%s' is not supported; Isolated is", behavior);
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "Split behavior '%s' is not supported; Isolated is",
+                       behavior);
     }
     const json_t *pattern = json_object_get(node, "pattern");
     const json_t *literal = json_object_get(pattern, "String");
@@ -115,14 +120,16 @@ static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_e
     }
     // "invert" exchanges matches with what lies between; Isolated makes both pieces, so it changes nothing.
     tr_text_stage_t *stage = add_stage(tokenizer);
-    return tr_split_new(&stage->split, json_string_value(text), json_string_length(text), literal != NULL, err);
+    return tr_split_new(&stage->split, json_string_value(text), json_string_length(text),
+                        literal != NULL, err);
 }
 
 static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
                                     tr_error_t *err)
 {
     if (tokenizer->stage_count == STAGE_LIMIT) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "more than %d steps are not supported", STAGE_LIMIT);
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "more than %d steps are not supported",
+                       STAGE_LIMIT);
     }
     if (strcmp(type, "Split") == 0) {
         return parse_split(tokenizer, node, err);
@@ -139,13 +146,15 @@ static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *nod
     return tr_split_new(&stage->split, TR_SPLIT_GPT2, strlen(TR_SPLIT_GPT2), 0, err);
 }
 
-tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node,
+                                           tr_error_t *err)
 {
     return parse_chain(tokenizer, node, "pre_tokenizer", "pretokenizers", pre_tokenizer_step, err);
 }
 
 /// Appends the ids of a special token of the template.
-static tr_status append_template_ids(tr_ids_t *ids, const json_t *template, const char *name, tr_error_t *err)
+static tr_status append_template_ids(tr_ids_t *ids, const json_t *template, const char *name,
+                                     tr_error_t *err)
 {
     const json_t *special = json_object_get(json_object_get(template, "special_tokens"), name);
     const json_t *list = json_object_get(special, "ids");
@@ -179,11 +188,13 @@ static tr_status parse_template(tr_tokenizer_t *tokenizer, const json_t *node, t
         tr_ids_t *ids = texts == 0 ? &tokenizer->template_before : &tokenizer->template_after;
         TR_TRY(append_template_ids(ids, node, tr_json_string(special, "id", ""), err));
     }
-    return texts == 1 ? TR_OK : tr_fail(err, TR_ERR_FORMAT, "expected one Sequence in 'single', found %zu", texts);
+    return texts == 1
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "expected one Sequence in 'single', found %zu", texts);
 }
 
-static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
-                                     tr_error_t *err)
+static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *node,
+                                     const char *type, tr_error_t *err)
 {
     if (strcmp(type, "ByteLevel") == 0) {
         return TR_OK; // trims offsets, which we do not have
@@ -198,13 +209,19 @@ static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *no
     return status == TR_OK ? TR_OK : tr_error_prefix(err, "TemplateProcessing");
 }
 
-tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node,
+                                            tr_error_t *err)
 {
     return parse_chain(tokenizer, node, "post_processor", "processors", post_processor_step, err);
 }
 
 /// How far a decoder of pieces got: its steps come in this order.
-typedef enum decoder_step { STEP_REPLACE = 1, STEP_BYTE_FALLBACK, STEP_FUSE, STEP_STRIP } decoder_step_t;
+typedef enum decoder_step {
+    STEP_REPLACE = 1,
+    STEP_BYTE_FALLBACK,
+    STEP_FUSE,
+    STEP_STRIP
+} decoder_step_t;
 
 static decoder_step_t decoder_step_of(const char *type)
 {
@@ -227,25 +244,22 @@ static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_e
     size_t length = json_string_length(content);
     if (!json_is_string(content) || length == 0 || start < 0 || start > 1024 ||
         tr_utf8_next(&tokenizer->strip, json_string_value(content), length) != length) {
-        return tr_fail(err, TR_ERR_FORMAT, "Strip needs one character 'content' and a count 'start'");
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "Strip needs one character 'content' and a count 'start'");
     }
     tokenizer->strip_count = (size_t)start;
     return TR_OK;
 }
 
-static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node, decoder_step_t step,
-                                   tr_error_t *err)
+static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node,
+                                   decoder_step_t step, tr_error_t *err)
 {
     switch (step) {
     case STEP_REPLACE:
         return parse_replace(&tokenizer->decoder_rules, &tokenizer->decoder_rule_count, node, err);
-    case STEP_BYTE_FALLBACK:
-        tokenizer->decoder_byte_fallback = 1;
-        return TR_OK;
-    case STEP_FUSE:
-        return TR_OK;
-    case STEP_STRIP:
-        return parse_strip(tokenizer, node, err);
+    case STEP_BYTE_FALLBACK: tokenizer->decoder_byte_fallback = 1; return TR_OK;
+    case STEP_FUSE: return TR_OK;
+    case STEP_STRIP: return parse_strip(tokenizer, node, err);
     }
     return TR_OK;
 }
@@ -254,7 +268,8 @@ tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *no
 {
     const char *type = tr_json_string(node, "type", NULL);
     if (type == NULL) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "decoder: a tokenizer without one is not supported");
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "decoder: a tokenizer without one is not supported");
     }
     if (strcmp(type, "ByteLevel") == 0) {
         tokenizer->decoder = TR_DECODER_BYTE_LEVEL;
@@ -272,7 +287,8 @@ tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *no
         decoder_step_t step = decoder_step_of(name);
         if (step == 0 || step < last || (step == STEP_STRIP && last != STEP_FUSE)) {
             return tr_fail(err, TR_ERR_UNSUPPORTED,
-                           "decoder: '%s' is not supported here; Replace, ByteFallback, Fuse, Strip in this order are",
+                           "decoder: '%s' is not supported here; Replace, ByteFallback, Fuse, "
+                           "Strip in this order are",
                            name);
         }
         tr_status status = parse_pieces_step(tokenizer, json_array_get(list, i), step, err);

@@ -129,9 +129,9 @@ size_t tr_utf8_encode(char out[4], uint32_t point)
 
 _Bool tr_utf8_is_space(uint32_t point)
 {
-    return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 || point == 0x1680 ||
-           (point >= 0x2000 && point <= 0x200A) || point == 0x2028 || point == 0x2029 || point == 0x202F ||
-           point == 0x205F || point == 0x3000;
+    return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 ||
+           point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 ||
+           point == 0x2029 || point == 0x202F || point == 0x205F || point == 0x3000;
 }
 
 void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, _Bool end)

@@ -8,7 +8,7 @@
 /// A string that grows. {0} is empty; release frees it. data is NUL terminated once anything was appended.
 typedef struct tr_bytes {
     char *data;
-    size_t length;   ///< without the NUL
+    size_t length; ///< without the NUL
     size_t capacity;
 } tr_bytes_t;
 

@@ -13,12 +13,12 @@ typedef struct entry {
 } entry_t;
 
 struct tr_vocab {
-    entry_t *entries;   // [count], in the order of adding
+    entry_t *entries; // [count], in the order of adding
     size_t count;
     size_t capacity;
-    uint32_t *slots;    // [slot_count], an entry's index plus one; 0 is free; open addressing
-    size_t slot_count;  // a power of two
-    uint32_t *by_id;    // [size], an entry's index plus one
+    uint32_t *slots;   // [slot_count], an entry's index plus one; 0 is free; open addressing
+    size_t slot_count; // a power of two
+    uint32_t *by_id;   // [size], an entry's index plus one
     size_t size;
     size_t by_id_capacity;
 };

@@ -36,11 +36,12 @@ static void expect_bad(const char *text, size_t length, const char *expected)
     char *path = file_with(text, length);
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, "prompt", &err), TR_ERR_FORMAT);
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, "prompt", &err),
+                 TR_ERR_FORMAT);
     cr_assert_null(dataset);
     cr_assert_eq(strncmp(err.text, path, strlen(path)), 0, "%s", err.text);
-    cr_assert_eq(strncmp(err.text + strlen(path), expected, strlen(expected)), 0, "'%s' lacks '%s'", err.text,
-                 expected);
+    cr_assert_eq(strncmp(err.text + strlen(path), expected, strlen(expected)), 0, "'%s' lacks '%s'",
+                 err.text, expected);
     unlink(path);
     free(path);
 }
@@ -52,11 +53,13 @@ Test(dataset, rows_of_all_files_come_in_order)
     char *paths[2] = {file_with(first, strlen(first)), file_with(second, strlen(second))};
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_new(&dataset, (const char *const *)paths, 2, "prompt", &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const *)paths, 2, "prompt", &err), TR_OK,
+                 "%s", err.text);
     cr_assert_eq(tr_dataset_size(dataset), 3U);
     cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"), "one");
     cr_assert_str_eq(tr_dataset_string(dataset, 1, "prompt"), "two");
-    cr_assert_str_eq(tr_dataset_string(dataset, 2, "prompt"), "thr\xC3\xA9" "e");
+    cr_assert_str_eq(tr_dataset_string(dataset, 2, "prompt"), "thr\xC3\xA9"
+                                                              "e");
     char *place = tr_dataset_place(dataset, 1);
     char *wanted = tr_format("%s:3", paths[0]);
     cr_assert_str_eq(place, wanted);
@@ -72,16 +75,18 @@ Test(dataset, rows_of_all_files_come_in_order)
 
 Test(dataset, other_columns_are_kept_as_compact_json)
 {
-    tr_dataset_t *dataset = open_text("{\"z\": [1, 2.5, null], \"prompt\": \"p\", \"a\": {\"k\": \"\xC3\xA9\"}}\n"
-                                      "{\"prompt\": \"q\"}\n",
-                                      "prompt");
+    tr_dataset_t *dataset =
+        open_text("{\"z\": [1, 2.5, null], \"prompt\": \"p\", \"a\": {\"k\": \"\xC3\xA9\"}}\n"
+                  "{\"prompt\": \"q\"}\n",
+                  "prompt");
     char *extras = tr_dataset_extras(dataset, 0, "prompt");
     char *none = tr_dataset_extras(dataset, 1, "prompt");
     char *all = tr_dataset_extras(dataset, 1, NULL);
     cr_assert_str_eq(extras, "{\"z\":[1,2.5,null],\"a\":{\"k\":\"\xC3\xA9\"}}");
     cr_assert_str_eq(none, "{}");
     cr_assert_str_eq(all, "{\"prompt\":\"q\"}");
-    cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"), "p"); // leaving it out did not remove it
+    cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"),
+                     "p"); // leaving it out did not remove it
     cr_assert_null(tr_dataset_string(dataset, 0, "z"));
     cr_assert_null(tr_dataset_string(dataset, 1, "a"));
     free(extras);
@@ -123,14 +128,16 @@ Test(dataset, a_missing_file_is_named)
 {
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){"/no/such.jsonl"}, 1, NULL, &err), TR_ERR_IO);
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){"/no/such.jsonl"}, 1, NULL, &err),
+                 TR_ERR_IO);
     cr_assert_not_null(strstr(err.text, "/no/such.jsonl"), "%s", err.text);
     cr_assert_eq(tr_dataset_new(&dataset, NULL, 0, NULL, &err), TR_ERR_ARGUMENT);
 }
 
 Test(dataset, columns_may_be_demanded_later)
 {
-    tr_dataset_t *dataset = open_text("{\"prompt\": \"p\", \"completion\": \"c\"}\n{\"prompt\": \"q\"}\n", NULL);
+    tr_dataset_t *dataset =
+        open_text("{\"prompt\": \"p\", \"completion\": \"c\"}\n{\"prompt\": \"q\"}\n", NULL);
     tr_error_t err = {0};
     cr_assert(tr_dataset_has(dataset, "completion"));
     cr_assert_not(tr_dataset_has(dataset, "text"));
@@ -142,14 +149,16 @@ Test(dataset, columns_may_be_demanded_later)
 
 static tr_dataset_t *seven_rows(void)
 {
-    return open_text("{\"i\":0}\n{\"i\":1}\n{\"i\":2}\n{\"i\":3}\n{\"i\":4}\n{\"i\":5}\n{\"i\":6}\n", NULL);
+    return open_text(
+        "{\"i\":0}\n{\"i\":1}\n{\"i\":2}\n{\"i\":3}\n{\"i\":4}\n{\"i\":5}\n{\"i\":6}\n", NULL);
 }
 
-static void batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step, size_t size,
-                  _Bool shuffle)
+static void batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step,
+                  size_t size, _Bool shuffle)
 {
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_batch(rows, dataset, seed, step, size, shuffle, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_dataset_batch(rows, dataset, seed, step, size, shuffle, &err), TR_OK, "%s",
+                 err.text);
 }
 
 Test(dataset, an_epoch_shows_no_row_twice_and_drops_the_rest)
@@ -162,7 +171,8 @@ Test(dataset, an_epoch_shows_no_row_twice_and_drops_the_rest)
             batch(rows, dataset, 5, epoch * 3 + step, 2, 1);
             for (size_t i = 0; i < 2; i++) {
                 cr_assert_lt(rows[i], 7U);
-                cr_assert_eq(seen & (1U << rows[i]), 0U, "row %u twice in epoch %zu", rows[i], (size_t)epoch);
+                cr_assert_eq(seen & (1U << rows[i]), 0U, "row %u twice in epoch %zu", rows[i],
+                             (size_t)epoch);
                 seen |= 1U << rows[i];
             }
         }

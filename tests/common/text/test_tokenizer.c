@@ -24,7 +24,8 @@ static tr_tokenizer_t *open_tokenizer(const char *directory)
 static char *shared_model(void)
 {
     const char *shared = getenv("TROUPE_SHARED");
-    char *path = tr_format("%s/data/stories260K", shared != NULL ? shared : TEST_SOURCE_DIR "/../shared");
+    char *path =
+        tr_format("%s/data/stories260K", shared != NULL ? shared : TEST_SOURCE_DIR "/../shared");
     struct stat info;
     if (stat(path, &info) != 0) {
         free(path);
@@ -34,18 +35,19 @@ static char *shared_model(void)
     return path;
 }
 
-static void expect_ids(const tr_tokenizer_t *tokenizer, const json_t *golden, const char *key, unsigned flags)
+static void expect_ids(const tr_tokenizer_t *tokenizer, const json_t *golden, const char *key,
+                       unsigned flags)
 {
     const json_t *text = json_object_get(golden, "text");
     const json_t *wanted = json_object_get(golden, key);
     tr_error_t err = {0};
     int32_t *ids = NULL;
     size_t count = 0;
-    cr_assert_eq(tr_tokenizer_encode(&ids, &count, tokenizer, json_string_value(text), json_string_length(text),
-                                     flags, &err),
+    cr_assert_eq(tr_tokenizer_encode(&ids, &count, tokenizer, json_string_value(text),
+                                     json_string_length(text), flags, &err),
                  TR_OK, "%s", err.text);
-    cr_assert_eq(count, json_array_size(wanted), "'%s': %zu ids, not %zu", json_string_value(text), count,
-                 json_array_size(wanted));
+    cr_assert_eq(count, json_array_size(wanted), "'%s': %zu ids, not %zu", json_string_value(text),
+                 count, json_array_size(wanted));
     for (size_t i = 0; i < count; i++) {
         cr_assert_eq(ids[i], json_integer_value(json_array_get(wanted, i)), "'%s': id %zu is %d",
                      json_string_value(text), i, ids[i]);
@@ -63,13 +65,14 @@ static _Bool doubled(const tr_tokenizer_t *tokenizer, const json_t *golden)
 
 static void expect_text(const char *text, size_t length, const json_t *wanted, const char *what)
 {
-    cr_assert_eq(length, json_string_length(wanted), "%s: '%s', not '%s'", what, text, json_string_value(wanted));
-    cr_assert_eq(memcmp(text, json_string_value(wanted), length), 0, "%s: '%s', not '%s'", what, text,
+    cr_assert_eq(length, json_string_length(wanted), "%s: '%s', not '%s'", what, text,
                  json_string_value(wanted));
+    cr_assert_eq(memcmp(text, json_string_value(wanted), length), 0, "%s: '%s', not '%s'", what,
+                 text, json_string_value(wanted));
 }
 
-static void expect_decoded(const tr_tokenizer_t *tokenizer, const json_t *golden, const char *from, const char *key,
-                           unsigned flags)
+static void expect_decoded(const tr_tokenizer_t *tokenizer, const json_t *golden, const char *from,
+                           const char *key, unsigned flags)
 {
     const json_t *list = json_object_get(golden, from);
     tr_ids_t ids = {0};
@@ -142,11 +145,13 @@ Test(tokenizer, byte_fallback_agrees_with_the_tokenizers_library)
 }
 
 /// The ids of a text, and how many.
-static int32_t *encode(size_t *count, const tr_tokenizer_t *tokenizer, const char *text, unsigned flags)
+static int32_t *encode(size_t *count, const tr_tokenizer_t *tokenizer, const char *text,
+                       unsigned flags)
 {
     int32_t *ids = NULL;
     tr_error_t err = {0};
-    cr_assert_eq(tr_tokenizer_encode(&ids, count, tokenizer, text, strlen(text), flags, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_tokenizer_encode(&ids, count, tokenizer, text, strlen(text), flags, &err),
+                 TR_OK, "%s", err.text);
     return ids;
 }
 
@@ -172,7 +177,8 @@ Test(tokenizer, begin_token_is_never_doubled_with_byte_fallback)
     tr_tokenizer_t *tokenizer = directory == NULL ? NULL : open_tokenizer(directory);
     for (int round = 0; tokenizer != NULL && round < 2; round++) {
         size_t count = 0;
-        int32_t *ids = encode(&count, tokenizer, round == 0 ? "Once" : "<s>Once", TR_ENCODE_SPECIAL);
+        int32_t *ids =
+            encode(&count, tokenizer, round == 0 ? "Once" : "<s>Once", TR_ENCODE_SPECIAL);
         cr_assert_eq(ids[0], 1);
         cr_assert_neq(ids[1], 1);
         free(ids);
@@ -259,7 +265,8 @@ Test(tokenizer, invalid_utf8_is_refused_with_its_byte)
     tr_error_t err = {0};
     int32_t *ids = NULL;
     size_t count = 0;
-    cr_assert_eq(tr_tokenizer_encode(&ids, &count, tokenizer, "ab\xFF", 3, 0, &err), TR_ERR_ARGUMENT);
+    cr_assert_eq(tr_tokenizer_encode(&ids, &count, tokenizer, "ab\xFF", 3, 0, &err),
+                 TR_ERR_ARGUMENT);
     cr_assert_not_null(strstr(err.text, "byte 2 (0xFF)"), "%s", err.text);
     cr_assert_null(ids);
     tr_tokenizer_destroy(&tokenizer);

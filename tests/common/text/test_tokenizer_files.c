@@ -1,8 +1,8 @@
 /// Which tokenizer.json files are understood, and by what name the others are refused.
 #include <criterion/criterion.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <stddef.h>
 
 #include "common/base/file.h"
 #include "common/text/tokenizer.h"
@@ -19,19 +19,26 @@ typedef struct parts {
     const char *added;
 } parts_t;
 
-static const parts_t VALID = {"", "null", "null", "null", "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"}]}",
-                              "\"type\":\"BPE\",", "[\"a b\",[\"ab\",\"c\"]]", "[]"};
+static const parts_t VALID = {"",
+                              "null",
+                              "null",
+                              "null",
+                              "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"}]}",
+                              "\"type\":\"BPE\",",
+                              "[\"a b\",[\"ab\",\"c\"]]",
+                              "[]"};
 
 static char *directory_with(const parts_t *parts)
 {
     char *directory = tr_strdup("/tmp/troupe-test-tokenizer-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
     char *path = tr_format("%s/tokenizer.json", directory);
-    char *text = tr_format("{%s\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":%s,"
-                           "\"added_tokens\":%s,\"model\":{%s\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4,"
-                           "\"_\":5,\"?\":6},\"merges\":%s}}",
-                           parts->extra, parts->normalizer, parts->pre_tokenizer, parts->post_processor,
-                           parts->decoder, parts->added, parts->model, parts->merges);
+    char *text = tr_format(
+        "{%s\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":%s,"
+        "\"added_tokens\":%s,\"model\":{%s\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4,"
+        "\"_\":5,\"?\":6},\"merges\":%s}}",
+        parts->extra, parts->normalizer, parts->pre_tokenizer, parts->post_processor,
+        parts->decoder, parts->added, parts->model, parts->merges);
     tr_error_t err = {0};
     cr_assert_eq(tr_file_write_atomic(path, text, strlen(text), &err), TR_OK, "%s", err.text);
     free(text);
@@ -60,14 +67,16 @@ static void expect_refused(const parts_t *parts, tr_status wanted, const char *n
 }
 
 /// Encodes with the valid file changed to `parts`, and compares.
-static void expect_ids(const parts_t *parts, const char *text, unsigned flags, const int32_t *wanted, size_t count)
+static void expect_ids(const parts_t *parts, const char *text, unsigned flags,
+                       const int32_t *wanted, size_t count)
 {
     tr_tokenizer_t *tokenizer = NULL;
     tr_error_t err = {0};
     cr_assert_eq(load(&tokenizer, parts, &err), TR_OK, "%s", err.text);
     int32_t *ids = NULL;
     size_t found = 0;
-    cr_assert_eq(tr_tokenizer_encode(&ids, &found, tokenizer, text, strlen(text), flags, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_tokenizer_encode(&ids, &found, tokenizer, text, strlen(text), flags, &err),
+                 TR_OK, "%s", err.text);
     cr_assert_eq(found, count, "'%s': %zu ids, not %zu", text, found, count);
     for (size_t i = 0; i < count; i++) {
         cr_assert_eq(ids[i], wanted[i], "'%s': id %zu is %d, not %d", text, i, ids[i], wanted[i]);
@@ -94,9 +103,10 @@ Test(tokenizer_files, unknown_characters_vanish_without_unk_and_fuse_with_fuse_u
 Test(tokenizer_files, added_tokens_take_the_longest_and_the_space_beside)
 {
     parts_t parts = VALID;
-    parts.added = "[{\"id\":10,\"content\":\"<x>\",\"special\":true},"
-                  "{\"id\":11,\"content\":\"<x>y\",\"special\":true},"
-                  "{\"id\":12,\"content\":\"<l>\",\"special\":true,\"lstrip\":true,\"rstrip\":true}]";
+    parts.added =
+        "[{\"id\":10,\"content\":\"<x>\",\"special\":true},"
+        "{\"id\":11,\"content\":\"<x>y\",\"special\":true},"
+        "{\"id\":12,\"content\":\"<l>\",\"special\":true,\"lstrip\":true,\"rstrip\":true}]";
     parts.model = "\"type\":\"BPE\",\"unk_token\":\"?\",";
     expect_ids(&parts, "a<x>y<x>b", 0, (const int32_t[]){0, 11, 10, 1}, 4);
     expect_ids(&parts, "a  <l> \n b", 0, (const int32_t[]){0, 12, 1}, 3);
@@ -106,10 +116,12 @@ Test(tokenizer_files, added_tokens_take_the_longest_and_the_space_beside)
 Test(tokenizer_files, template_goes_around_the_text_once)
 {
     parts_t parts = VALID;
-    parts.added = "[{\"id\":10,\"content\":\"<s>\",\"special\":true},{\"id\":11,\"content\":\"</s>\",\"special\":true}]";
-    parts.post_processor = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
-                           "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"</s>\"}}],\"special_tokens\":"
-                           "{\"<s>\":{\"ids\":[10]},\"</s>\":{\"ids\":[11]}}}";
+    parts.added = "[{\"id\":10,\"content\":\"<s>\",\"special\":true},{\"id\":11,\"content\":\"</"
+                  "s>\",\"special\":true}]";
+    parts.post_processor =
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
+        "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"</s>\"}}],\"special_tokens\":"
+        "{\"<s>\":{\"ids\":[10]},\"</s>\":{\"ids\":[11]}}}";
     const int32_t wanted[] = {10, 0, 11};
     expect_ids(&parts, "a", TR_ENCODE_SPECIAL, wanted, 3);
     expect_ids(&parts, "<s>a", TR_ENCODE_SPECIAL, wanted, 3);
@@ -123,9 +135,11 @@ Test(tokenizer_files, template_goes_around_the_text_once)
 Test(tokenizer_files, regular_expressions_split_before_merging)
 {
     parts_t parts = VALID;
-    parts.pre_tokenizer = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"b+\"},\"behavior\":\"Isolated\",\"invert\":false}";
+    parts.pre_tokenizer = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"b+\"},\"behavior\":"
+                          "\"Isolated\",\"invert\":false}";
     expect_ids(&parts, "abbc", 0, (const int32_t[]){0, 1, 1, 2}, 4);
-    parts.pre_tokenizer = "{\"type\":\"Split\",\"pattern\":{\"String\":\"bc\"},\"behavior\":\"Isolated\"}";
+    parts.pre_tokenizer =
+        "{\"type\":\"Split\",\"pattern\":{\"String\":\"bc\"},\"behavior\":\"Isolated\"}";
     expect_ids(&parts, "abcab", 0, (const int32_t[]){0, 1, 2, 3}, 4);
 }
 
@@ -136,11 +150,13 @@ Test(tokenizer_files, special_ids_come_from_the_first_file_that_names_them)
     char *generation = tr_format("%s/generation_config.json", directory);
     char *names = tr_format("%s/tokenizer_config.json", directory);
     const char *texts[] = {"{\"bos_token_id\":4,\"eos_token_id\":0,\"pad_token_id\":2}",
-                           "{\"bos_token_id\":3,\"eos_token_id\":[1,2]}", "{\"bos_token\":{\"content\":\"_\"}}"};
+                           "{\"bos_token_id\":3,\"eos_token_id\":[1,2]}",
+                           "{\"bos_token\":{\"content\":\"_\"}}"};
     const char *paths[] = {config, generation, names};
     tr_error_t err = {0};
     for (size_t i = 0; i < 3; i++) {
-        cr_assert_eq(tr_file_write_atomic(paths[i], texts[i], strlen(texts[i]), &err), TR_OK, "%s", err.text);
+        cr_assert_eq(tr_file_write_atomic(paths[i], texts[i], strlen(texts[i]), &err), TR_OK, "%s",
+                     err.text);
     }
     tr_tokenizer_t *tokenizer = NULL;
     cr_assert_eq(tr_tokenizer_new(&tokenizer, directory, &err), TR_OK, "%s", err.text);
@@ -169,11 +185,14 @@ Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
     } cases[] = {
         {offsetof(parts_t, model), "\"type\":\"Unigram\",", "Unigram"},
         {offsetof(parts_t, model), "\"dropout\":0.1,", "dropout"},
-        {offsetof(parts_t, model), "\"continuing_subword_prefix\":\"##\",", "continuing_subword_prefix"},
+        {offsetof(parts_t, model), "\"continuing_subword_prefix\":\"##\",",
+         "continuing_subword_prefix"},
         {offsetof(parts_t, model), "\"end_of_word_suffix\":\"</w>\",", "end_of_word_suffix"},
         {offsetof(parts_t, normalizer), "{\"type\":\"NFC\"}", "NFC"},
-        {offsetof(parts_t, normalizer), "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}", "Lowercase"},
-        {offsetof(parts_t, normalizer), "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}",
+        {offsetof(parts_t, normalizer),
+         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}", "Lowercase"},
+        {offsetof(parts_t, normalizer),
+         "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}",
          "regular expression"},
         {offsetof(parts_t, pre_tokenizer), "{\"type\":\"Metaspace\"}", "Metaspace"},
         {offsetof(parts_t, pre_tokenizer),
@@ -183,9 +202,11 @@ Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
         {offsetof(parts_t, post_processor), "{\"type\":\"BertProcessing\"}", "BertProcessing"},
         {offsetof(parts_t, decoder), "{\"type\":\"WordPiece\"}", "WordPiece"},
         {offsetof(parts_t, decoder), "null", "decoder"},
-        {offsetof(parts_t, decoder), "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"CTC\"}]}", "CTC"},
+        {offsetof(parts_t, decoder), "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"CTC\"}]}",
+         "CTC"},
         {offsetof(parts_t, extra), "\"truncation\":{\"max_length\":8},", "truncation"},
-        {offsetof(parts_t, added), "[{\"id\":9,\"content\":\"x\",\"single_word\":true}]", "single_word"},
+        {offsetof(parts_t, added), "[{\"id\":9,\"content\":\"x\",\"single_word\":true}]",
+         "single_word"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         parts_t parts = VALID;
