@@ -15,9 +15,9 @@ static char *make(const char *folder, const char *name, const char *header, size
 {
     size_t length = strlen(header);
     uint64_t prefix = claimed;
-    char *bytes = tr_calloc(8 + length + data, 1);
+    char *bytes = tr_calloc(8 + length + data + 1, 1);
     memcpy(bytes, &prefix, 8);
-    memcpy(bytes + 8, header, length);
+    snprintf(bytes + 8, length + 1, "%s", header);
     for (size_t i = 0; i < data; i++) {
         bytes[8 + length + i] = (char)i;
     }
@@ -67,6 +67,7 @@ Test(safetensors_read, a_header_that_does_not_fit_its_file_is_refused)
         {A("F32", "[2,2]", 0, 16), 15, TR_ERR_FORMAT, "tensor 'a'"},
         {A("F32", "[2,2]", 0, 16), 17, TR_ERR_FORMAT, "last 1 bytes"},
         {A("F32", "[2,2]", 0, 12), 16, TR_ERR_FORMAT, "tensor 'a': data_offsets"},
+        {A("F32", "[3]", 0, 16), 16, TR_ERR_FORMAT, "tensor 'a': data_offsets"},
         {A("F32", "[2,2]", 4, 20), 20, TR_ERR_FORMAT, "follows bytes"},
         {A("F32", "[2,2]", 16, 0), 16, TR_ERR_FORMAT, "data_offsets"},
         {A("F32", "[2,2]", -16, 0), 16, TR_ERR_FORMAT, "data_offsets"},
@@ -107,7 +108,7 @@ Test(safetensors_read, a_length_that_lies_is_refused_before_it_is_believed)
 {
     const size_t claims[] = {3, 100, (size_t)1 << 40, SIZE_MAX, SIZE_MAX - 7, SIZE_MAX / 2};
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
-        expect_refused("{}", claims[i], 0, TR_ERR_FORMAT, "x.safetensors");
+        expect_refused("{}", claims[i], 0, TR_ERR_FORMAT, "claims");
     }
     expect_refused("{}", 0, 0, TR_ERR_FORMAT, "JSON");
 }
@@ -162,9 +163,9 @@ static char *make_halves(const char *folder)
         "{\"b\":{\"dtype\":\"BF16\",\"shape\":[65536],\"data_offsets\":[0,131072]},"
         "\"h\":{\"dtype\":\"F16\",\"shape\":[1,65536],\"data_offsets\":[131072,262144]}}";
     const uint64_t length = strlen(header);
-    char *bytes = tr_calloc(8 + length + 262144, 1);
+    char *bytes = tr_calloc(8 + length + 262144 + 1, 1);
     memcpy(bytes, &length, 8);
-    memcpy(bytes + 8, header, length);
+    snprintf(bytes + 8, length + 1, "%s", header);
     for (uint32_t i = 0; i < 131072; i++) {
         uint16_t half = (uint16_t)i;
         memcpy(bytes + 8 + length + 2 * i, &half, 2);
