@@ -1,0 +1,102 @@
+#include "common/tensor/arena.h"
+
+#include <stdlib.h>
+
+enum { ARENA_BUFFERS = 32, ARENA_ALIGNMENT = 64, ARENA_FIRST = 1 << 20 };
+
+struct tr_arena {
+    tr_backend_t *backend;
+    tr_buffer_t *buffers[ARENA_BUFFERS]; // the last one is being filled
+    size_t count;
+    size_t used;  // bytes of the last buffer
+    size_t total; // bytes handed out since the last reset
+    size_t peak;
+};
+
+tr_arena_t *tr_arena_new(tr_backend_t *backend)
+{
+    tr_arena_t *arena = tr_calloc(1, sizeof *arena);
+    arena->backend = backend;
+    return arena;
+}
+
+static void release_buffers(tr_arena_t *arena)
+{
+    for (size_t i = 0; i < arena->count; i++) {
+        arena->backend->ops->buffer_destroy(&arena->buffers[i]);
+    }
+    arena->count = 0;
+    arena->used = 0;
+}
+
+void tr_arena_destroy(tr_arena_t **self)
+{
+    if (*self != NULL) {
+        release_buffers(*self);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+static void add_buffer(tr_arena_t *arena, size_t bytes)
+{
+    tr_error_t err = {0};
+    TR_ASSERT(arena->count < ARENA_BUFFERS, "an arena grew %zu times without a reset", arena->count);
+    tr_status status = arena->backend->ops->buffer_new(arena->backend, &arena->buffers[arena->count], bytes, &err);
+    TR_ASSERT(status == TR_OK, "%s", err.text);
+    arena->count++;
+    arena->used = 0;
+}
+
+void tr_arena_reset(tr_arena_t *arena)
+{
+    if (arena->count > 1) { // merge: the next step finds one buffer that holds it all
+        release_buffers(arena);
+        add_buffer(arena, arena->peak + arena->peak / 8);
+    }
+    arena->used = 0;
+    arena->total = 0;
+}
+
+tr_tensor_t tr_arena_tensor(tr_arena_t *arena, tr_dtype_t dtype, size_t rows, size_t columns)
+{
+    const tr_ops_t *ops = arena->backend->ops;
+    tr_tensor_t tensor = {.dtype = dtype, .rows = rows, .columns = columns};
+    size_t bytes = (tr_tensor_bytes(tensor) + ARENA_ALIGNMENT - 1) & ~(size_t)(ARENA_ALIGNMENT - 1);
+    if (arena->count == 0 || arena->used + bytes > ops->buffer_bytes(arena->buffers[arena->count - 1])) {
+        size_t doubled = 2 * arena->total > ARENA_FIRST ? 2 * arena->total : ARENA_FIRST;
+        add_buffer(arena, bytes > doubled ? bytes : doubled);
+    }
+    tensor.buffer = arena->buffers[arena->count - 1];
+    tensor.offset = arena->used;
+    arena->used += bytes;
+    arena->total += bytes;
+    if (arena->total > arena->peak) {
+        arena->peak = arena->total;
+    }
+    return tensor;
+}
+
+static tr_tensor_t written(tr_arena_t *arena, tr_queue_t *queue, tr_dtype_t dtype, const void *values, size_t n)
+{
+    tr_tensor_t tensor = tr_arena_tensor(arena, dtype, 1, n);
+    if (n > 0) {
+        arena->backend->ops->write(queue, tensor, values);
+    }
+    return tensor;
+}
+
+tr_tensor_t tr_arena_indices(tr_arena_t *arena, tr_queue_t *queue, const int32_t *values, size_t n)
+{
+    return written(arena, queue, TR_I32, values, n);
+}
+
+tr_tensor_t tr_arena_reals(tr_arena_t *arena, tr_queue_t *queue, const float *values, size_t n)
+{
+    return written(arena, queue, TR_F32, values, n);
+}
+
+size_t tr_arena_peak(const tr_arena_t *arena)
+{
+    return arena->peak;
+}
