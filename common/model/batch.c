@@ -1,0 +1,60 @@
+#include "common/model/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/status.h"
+
+static size_t pages_of(const tr_span_t *span)
+{
+    return (span->position + span->length + TR_PAGE - 1) / TR_PAGE;
+}
+
+static void measure(tr_ragged_t *ragged, const tr_span_t *spans, size_t count)
+{
+    for (size_t s = 0; s < count; s++) {
+        size_t end = spans[s].position + spans[s].length;
+        ragged->tokens += spans[s].length;
+        ragged->longest = end > ragged->longest ? end : ragged->longest;
+        size_t pages = pages_of(&spans[s]);
+        ragged->max_pages = pages > ragged->max_pages ? pages : ragged->max_pages;
+    }
+    ragged->sequences = count;
+}
+
+/// Writes the pages of one span to row; fresh ones are numbered from *next.
+static void fill_pages(int32_t *row, size_t max_pages, const tr_span_t *span, size_t *next)
+{
+    size_t pages = pages_of(span);
+    for (size_t j = 0; j < max_pages; j++) {
+        row[j] = j >= pages ? -1 : span->pages != NULL ? span->pages[j] : (int32_t)(*next)++;
+    }
+}
+
+void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans, size_t count)
+{
+    *batch = (tr_batch_t){0};
+    tr_ragged_t *ragged = &batch->ragged;
+    measure(ragged, spans, count);
+    int32_t *ids = tr_calloc(2 * ragged->tokens + count + 1 + count * ragged->max_pages, sizeof *ids);
+    int32_t *positions = ids + ragged->tokens;
+    int32_t *starts = positions + ragged->tokens;
+    int32_t *pages = starts + count + 1;
+    size_t row = 0;
+    for (size_t s = 0; s < count; s++) {
+        starts[s] = (int32_t)row;
+        fill_pages(pages + s * ragged->max_pages, ragged->max_pages, &spans[s], &batch->fresh_pages);
+        memcpy(ids + row, spans[s].ids, spans[s].length * sizeof *ids);
+        for (size_t i = 0; i < spans[s].length; i++) {
+            positions[row++] = (int32_t)(spans[s].position + i);
+        }
+    }
+    starts[count] = (int32_t)row;
+    batch->ids = tr_arena_indices(arena, queue, ids, ragged->tokens);
+    ragged->positions = tr_arena_indices(arena, queue, positions, ragged->tokens);
+    ragged->starts = tr_arena_indices(arena, queue, starts, count + 1);
+    ragged->pages = tr_arena_indices(arena, queue, pages, count * ragged->max_pages);
+    ragged->pages.rows = count;
+    ragged->pages.columns = ragged->max_pages;
+    free(ids);
+}

@@ -1,0 +1,28 @@
+/// Ragged batches on the host: which tokens go through the model together, and where they stand.
+#ifndef TR_MODEL_BATCH_H
+#define TR_MODEL_BATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/tensor/arena.h"
+
+/// Some consecutive tokens of one sequence.
+typedef struct tr_span {
+    const int32_t *ids;    ///< [length], borrowed
+    size_t length;
+    size_t position;       ///< of ids[0] in its sequence; what stands before is in the pages already
+    const int32_t *pages;  ///< pages of the sequence from position 0, borrowed; NULL: fresh pages, numbered by the batch
+} tr_span_t;
+
+/// A batch on the device.
+typedef struct tr_batch {
+    tr_tensor_t ids; ///< i32 [tokens]
+    tr_ragged_t ragged;
+    size_t fresh_pages; ///< pages that the batch numbered itself: 0..fresh_pages-1
+} tr_batch_t;
+
+/// Uploads spans in order. All spans either have pages or none has. The batch lives until the arena's reset.
+void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans, size_t count);
+
+#endif

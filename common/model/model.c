@@ -1,0 +1,322 @@
+#include "common/model/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/real.h"
+#include "common/base/rng.h"
+#include "common/hub/safetensors.h"
+#include "common/model/model_private.h"
+
+tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns)
+{
+    flat.offset += offset * sizeof(float);
+    flat.rows = rows;
+    flat.columns = columns;
+    return flat;
+}
+
+tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns)
+{
+    return tr_flat_matrix(model->parameters, offset, rows, columns);
+}
+
+static const tr_ops_t *ops_of(const tr_model_t *model)
+{
+    return model->backend->ops;
+}
+
+tr_heads_t model_heads(const tr_model_t *model)
+{
+    return (tr_heads_t){model->config.heads, model->config.key_value_heads, model->config.head_dim};
+}
+
+size_t model_qkv_width(const tr_model_t *model)
+{
+    return (model->config.heads + 2 * model->config.key_value_heads) * model->config.head_dim;
+}
+
+/// cos and sin of position * theta^(-2i/D), rounded as transformers rounds them: frequency and angle in float.
+static void write_rope_table(tr_model_t *model)
+{
+    const tr_model_config_t *config = &model->config;
+    size_t half = config->head_dim / 2;
+    float *table = tr_calloc(config->max_positions * config->head_dim, sizeof *table);
+    for (size_t i = 0; i < half; i++) {
+        float exponent = (float)(2 * i) / (float)config->head_dim;
+        float frequency = 1.0f / (float)tr_real_pow(config->rope_theta, (double)exponent);
+        for (size_t position = 0; position < config->max_positions; position++) {
+            double sine, cosine;
+            float angle = (float)position * frequency;
+            tr_real_sincos(&sine, &cosine, (double)angle);
+            table[position * config->head_dim + i] = (float)cosine;
+            table[position * config->head_dim + half + i] = (float)sine;
+        }
+    }
+    ops_of(model)->write(model->queue, model->rope, table);
+    free(table);
+}
+
+/// Where the packings of one weight matrix go; `place` advances the buffer's fill.
+static packed_t place_packed(const tr_model_t *model, size_t n, size_t k, size_t *floats)
+{
+    packed_t packed = {0};
+    size_t forward = ops_of(model)->packed_count(n, k, false);
+    packed.n = n;
+    packed.k = k;
+    packed.forward = (tr_tensor_t){.offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = forward};
+    *floats += (forward + 15) & ~(size_t)15;
+    if (model->learns) {
+        size_t transposed = ops_of(model)->packed_count(n, k, true);
+        packed.transposed =
+            (tr_tensor_t){.offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = transposed};
+        *floats += (transposed + 15) & ~(size_t)15;
+    }
+    return packed;
+}
+
+static size_t place_all(tr_model_t *model)
+{
+    const tr_model_config_t *config = &model->config;
+    size_t floats = 0;
+    size_t queries = config->heads * config->head_dim;
+    for (size_t i = 0; i < config->layers; i++) {
+        layer_t *layer = &model->layers[i];
+        layer->qkv = place_packed(model, model_qkv_width(model), config->hidden, &floats);
+        layer->output = place_packed(model, config->hidden, queries, &floats);
+        layer->gate_up = place_packed(model, 2 * config->intermediate, config->hidden, &floats);
+        layer->down = place_packed(model, config->hidden, config->intermediate, &floats);
+    }
+    if (!config->scalar_head) {
+        model->head = place_packed(model, config->vocabulary, config->hidden, &floats);
+    }
+    return floats;
+}
+
+static void point_packed(packed_t *packed, tr_buffer_t *buffer)
+{
+    packed->forward.buffer = buffer;
+    packed->transposed.buffer = buffer;
+}
+
+static tr_status allocate(tr_model_t *model, tr_error_t *err)
+{
+    const tr_ops_t *ops = ops_of(model);
+    const tr_model_config_t *config = &model->config;
+    size_t packed_floats = place_all(model);
+    TR_TRY(ops->queue_new(model->backend, &model->queue, err));
+    TR_TRY(ops->buffer_new(model->backend, &model->weights, model->layout.total * sizeof(float), err));
+    TR_TRY(ops->buffer_new(model->backend, &model->packings, packed_floats * sizeof(float), err));
+    size_t rope = config->max_positions * config->head_dim;
+    TR_TRY(ops->buffer_new(model->backend, &model->tables, rope * sizeof(float), err));
+    model->parameters = (tr_tensor_t){model->weights, 0, TR_F32, 1, model->layout.total};
+    model->rope = (tr_tensor_t){model->tables, 0, TR_F32, config->max_positions, config->head_dim};
+    for (size_t i = 0; i < config->layers; i++) {
+        layer_t *layer = &model->layers[i];
+        point_packed(&layer->qkv, model->packings);
+        point_packed(&layer->output, model->packings);
+        point_packed(&layer->gate_up, model->packings);
+        point_packed(&layer->down, model->packings);
+    }
+    point_packed(&model->head, model->packings);
+    return TR_OK;
+}
+
+tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend, bool learns,
+                       tr_error_t *err)
+{
+    tr_model_t *model = tr_calloc(1, sizeof *model);
+    model->config = *config;
+    model->backend = backend;
+    model->learns = learns;
+    tr_layout_init(&model->layout, config);
+    model->layers = tr_calloc(config->layers, sizeof *model->layers);
+    tr_status status = allocate(model, err);
+    if (status != TR_OK) {
+        tr_model_destroy(&model);
+        return status;
+    }
+    write_rope_table(model);
+    *self = model;
+    return TR_OK;
+}
+
+void tr_model_destroy(tr_model_t **self)
+{
+    tr_model_t *model = *self;
+    if (model == NULL) {
+        return;
+    }
+    ops_of(model)->buffer_destroy(&model->tables);
+    ops_of(model)->buffer_destroy(&model->packings);
+    ops_of(model)->buffer_destroy(&model->weights);
+    ops_of(model)->queue_destroy(&model->queue);
+    tr_layout_release(&model->layout);
+    free(model->layers);
+    free(model);
+    *self = NULL;
+}
+
+static void pack(tr_model_t *model, const packed_t *packed, size_t offset)
+{
+    tr_tensor_t weight = model_parameter(model, offset, packed->n, packed->k);
+    ops_of(model)->pack(model->queue, packed->forward, weight, false);
+    if (model->learns) {
+        ops_of(model)->pack(model->queue, packed->transposed, weight, true);
+    }
+}
+
+void tr_model_repack(tr_model_t *model)
+{
+    for (size_t i = 0; i < model->config.layers; i++) {
+        const tr_layer_layout_t *at = &model->layout.layers[i];
+        pack(model, &model->layers[i].qkv, at->qkv);
+        pack(model, &model->layers[i].output, at->output);
+        pack(model, &model->layers[i].gate_up, at->gate_up);
+        pack(model, &model->layers[i].down, at->down);
+    }
+    if (!model->config.scalar_head) {
+        pack(model, &model->head, model->layout.head);
+    }
+}
+
+void tr_model_write_parameters(tr_model_t *model, const float *values)
+{
+    ops_of(model)->write(model->queue, model->parameters, values);
+    tr_model_repack(model);
+}
+
+tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err)
+{
+    ops_of(model)->read(model->queue, values, model->parameters);
+    return ops_of(model)->queue_wait(model->queue, err);
+}
+
+/// Standard deviation of a fresh weight matrix.
+static float fresh_deviation(const tr_model_t *model, const tr_parameter_t *parameter)
+{
+    if (strcmp(parameter->name, "score.weight") == 0) {
+        return 1.0f / sqrtf((float)model->config.hidden + 1.0f);
+    }
+    bool residual = strstr(parameter->name, "o_proj") != NULL || strstr(parameter->name, "down_proj") != NULL;
+    return residual ? 0.02f / sqrtf(2.0f * (float)model->config.layers) : 0.02f;
+}
+
+static void randomize_parameter(const tr_model_t *model, float *flat, size_t index, uint64_t seed)
+{
+    const tr_parameter_t *parameter = &model->layout.parameters[index];
+    size_t count = parameter->rows * parameter->columns;
+    float deviation = fresh_deviation(model, parameter);
+    for (size_t i = 0; i < count; i++) {
+        flat[parameter->offset + i] =
+            parameter->vector ? 1.0f
+                              : deviation * tr_rng_normal(seed, TR_RNG_INIT, (uint32_t)index, 0, (uint32_t)i);
+    }
+}
+
+void tr_model_randomize(tr_model_t *model, uint64_t seed)
+{
+    float *flat = tr_calloc(model->layout.total, sizeof *flat);
+    for (size_t i = 0; i < model->layout.count; i++) {
+        randomize_parameter(model, flat, i, seed);
+    }
+    tr_model_write_parameters(model, flat);
+    free(flat);
+}
+
+/// Reads every parameter of the layout from the directory's safetensors; a missing score head is drawn from seed
+/// when fresh_head allows.
+static tr_status read_weights(tr_model_t *model, const char *directory, bool fresh_head, uint64_t seed, tr_error_t *err)
+{
+    tr_safetensors_t *file = NULL;
+    TR_TRY(tr_safetensors_open(&file, directory, err));
+    float *flat = tr_calloc(model->layout.total, sizeof *flat);
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < model->layout.count && status == TR_OK; i++) {
+        const tr_parameter_t *parameter = &model->layout.parameters[i];
+        if (fresh_head && strcmp(parameter->name, "score.weight") == 0) {
+            randomize_parameter(model, flat, i, seed);
+            continue;
+        }
+        status = tr_safetensors_read(file, parameter->name, flat + parameter->offset,
+                                     parameter->vector ? 0 : parameter->rows, parameter->columns, err);
+    }
+    if (status == TR_OK) {
+        tr_model_write_parameters(model, flat);
+    }
+    free(flat);
+    tr_safetensors_close(&file);
+    return status;
+}
+
+static tr_status open_with(tr_model_t **self, const tr_model_config_t *config, const char *directory, bool fresh_head,
+                           uint64_t seed, tr_backend_t *backend, bool learns, tr_error_t *err)
+{
+    tr_model_t *model = NULL;
+    TR_TRY(tr_model_new(&model, config, backend, learns, err));
+    tr_status status = read_weights(model, directory, fresh_head, seed, err);
+    if (status != TR_OK) {
+        tr_model_destroy(&model);
+        return status;
+    }
+    *self = model;
+    return TR_OK;
+}
+
+tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend, bool learns, tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    return open_with(self, &config, directory, false, 0, backend, learns, err);
+}
+
+tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_t seed, tr_backend_t *backend,
+                               bool learns, tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    bool fresh_head = !config.scalar_head;
+    config.scalar_head = true;
+    return open_with(self, &config, directory, fresh_head, seed, backend, learns, err);
+}
+
+const tr_model_config_t *tr_model_config(const tr_model_t *model)
+{
+    return &model->config;
+}
+
+const tr_layout_t *tr_model_layout(const tr_model_t *model)
+{
+    return &model->layout;
+}
+
+tr_backend_t *tr_model_backend(const tr_model_t *model)
+{
+    return model->backend;
+}
+
+tr_queue_t *tr_model_queue(const tr_model_t *model)
+{
+    return model->queue;
+}
+
+tr_tensor_t tr_model_parameters(const tr_model_t *model)
+{
+    return model->parameters;
+}
+
+tr_tensor_t tr_model_head(const tr_model_t *model)
+{
+    return model->head.forward;
+}
+
+tr_tensor_t tr_model_head_transposed(const tr_model_t *model)
+{
+    return model->head.transposed;
+}
+
+tr_tensor_t tr_model_score(const tr_model_t *model)
+{
+    return model_parameter(model, model->layout.head, 1, model->config.hidden);
+}

@@ -1,0 +1,238 @@
+#include "common/model/response.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct tr_response_pass {
+    tr_model_t *model;
+    tr_arena_t *arena;
+    tr_activations_t *saved;
+    // Of the last forward pass, all in the arena:
+    size_t tokens;
+    size_t n;             // rows that a head reads
+    float temperature;
+    tr_tensor_t rows;     // i32 [n]
+    tr_tensor_t gathered; // [n, H]
+    tr_tensor_t targets;  // i32 [n]
+    tr_kept_t kept;
+};
+
+tr_response_pass_t *tr_response_pass_new(tr_model_t *model)
+{
+    tr_response_pass_t *pass = tr_calloc(1, sizeof *pass);
+    pass->model = model;
+    pass->arena = tr_arena_new(tr_model_backend(model));
+    return pass;
+}
+
+void tr_response_pass_destroy(tr_response_pass_t **self)
+{
+    if (*self != NULL) {
+        tr_activations_destroy(&(*self)->saved);
+        tr_arena_destroy(&(*self)->arena);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+static size_t response_length(const tr_sequences_t *sequences, uint32_t s)
+{
+    return (size_t)(sequences->response_starts[s + 1] - sequences->response_starts[s]);
+}
+
+size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences, const uint32_t *chosen,
+                          size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t length = response_length(sequences, chosen[i]);
+        memcpy(out + n, values + sequences->response_starts[chosen[i]], length * sizeof *out);
+        n += length;
+    }
+    return n;
+}
+
+/// Uploads the chosen sequences and runs the trunk: hidden [tokens, H].
+static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
+                       bool learn, tr_tensor_t *hidden, tr_error_t *err)
+{
+    size_t limit = tr_model_config(pass->model)->max_positions;
+    tr_span_t *spans = tr_calloc(count, sizeof *spans);
+    for (size_t i = 0; i < count; i++) {
+        size_t start = (size_t)sequences->starts[chosen[i]];
+        size_t length = (size_t)sequences->starts[chosen[i] + 1] - start;
+        if (length > limit) {
+            free(spans);
+            return tr_fail(err, TR_ERR_ARGUMENT, "sequence %u has %zu tokens; the model takes %zu", chosen[i], length,
+                           limit);
+        }
+        spans[i] = (tr_span_t){.ids = sequences->ids + start, .length = length};
+    }
+    tr_batch_t batch;
+    tr_arena_reset(pass->arena);
+    tr_batch_init(&batch, pass->arena, tr_model_queue(pass->model), spans, count);
+    free(spans);
+    pass->tokens = batch.ragged.tokens;
+    *hidden = tr_model_forward(pass->model, &batch, pass->arena, learn ? &pass->saved : NULL);
+    return TR_OK;
+}
+
+/// The rows before each response token, and the tokens.
+static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += response_length(sequences, chosen[i]);
+    }
+    int32_t *rows = tr_calloc(2 * n + 1, sizeof *rows);
+    int32_t *targets = rows + n;
+    size_t at = 0;
+    int32_t base = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t s = chosen[i];
+        int32_t prompt = sequences->prompt_lengths[s];
+        for (size_t t = 0; t < response_length(sequences, s); t++, at++) {
+            rows[at] = base + prompt - 1 + (int32_t)t;
+            targets[at] = sequences->ids[sequences->starts[s] + prompt + (int32_t)t];
+        }
+        base += sequences->starts[s + 1] - sequences->starts[s];
+    }
+    pass->n = n;
+    pass->rows = tr_arena_indices(pass->arena, tr_model_queue(pass->model), rows, n);
+    pass->targets = tr_arena_indices(pass->arena, tr_model_queue(pass->model), targets, n);
+    free(rows);
+}
+
+/// The kept sets of the chosen sequences, one list a response token.
+static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
+{
+    pass->kept = (tr_kept_t){0};
+    if (sequences->kept_offsets == NULL) {
+        return;
+    }
+    int32_t *offsets = tr_calloc(pass->n + 1, sizeof *offsets);
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        const int32_t *first = sequences->kept_offsets + sequences->response_starts[chosen[i]];
+        total += (size_t)(first[response_length(sequences, chosen[i])] - first[0]);
+    }
+    int32_t *ids = tr_calloc(total + 1, sizeof *ids);
+    size_t at = 0;
+    size_t filled = 0;
+    for (size_t i = 0; i < count; i++) {
+        const int32_t *list = sequences->kept_offsets + sequences->response_starts[chosen[i]];
+        for (size_t t = 0; t < response_length(sequences, chosen[i]); t++, at++) {
+            size_t length = (size_t)(list[t + 1] - list[t]);
+            memcpy(ids + filled, sequences->kept_ids + list[t], length * sizeof *ids);
+            filled += length;
+            offsets[at + 1] = (int32_t)filled;
+        }
+    }
+    tr_queue_t *queue = tr_model_queue(pass->model);
+    pass->kept.offsets = tr_arena_indices(pass->arena, queue, offsets, pass->n + 1);
+    pass->kept.ids = tr_arena_indices(pass->arena, queue, ids, total > 0 ? total : 1);
+    free(offsets);
+    free(ids);
+}
+
+static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t entropy)
+{
+    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
+    ops->logprob(tr_model_queue(pass->model), out, entropy, pass->gathered, tr_model_head(pass->model),
+                 tr_model_config(pass->model)->vocabulary, pass->targets, pass->temperature, pass->kept);
+}
+
+tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen,
+                              size_t count, float temperature, bool learn, float *out, float *entropy, tr_error_t *err)
+{
+    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
+    const tr_model_config_t *config = tr_model_config(pass->model);
+    tr_queue_t *queue = tr_model_queue(pass->model);
+    tr_tensor_t hidden;
+    TR_TRY(trunk(pass, sequences, chosen, count, learn, &hidden, err));
+    upload_rows(pass, sequences, chosen, count);
+    pass->temperature = temperature;
+    if (pass->n == 0) {
+        return TR_OK;
+    }
+    pass->gathered = tr_arena_tensor(pass->arena, TR_F32, pass->n, config->hidden);
+    ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
+    tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, pass->n);
+    if (config->scalar_head) {
+        ops->scalar_head(queue, result, pass->gathered, tr_model_score(pass->model));
+    } else {
+        upload_kept(pass, sequences, chosen, count);
+        tr_tensor_t entropies = tr_arena_tensor(pass->arena, TR_F32, 1, pass->n);
+        policy_head(pass, result, entropies);
+        if (entropy != NULL) {
+            ops->read(queue, entropy, entropies);
+        }
+    }
+    ops->read(queue, out, result);
+    return ops->queue_wait(queue, err);
+}
+
+void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor_t gradient)
+{
+    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
+    const tr_model_config_t *config = tr_model_config(pass->model);
+    const tr_layout_t *layout = tr_model_layout(pass->model);
+    tr_queue_t *queue = tr_model_queue(pass->model);
+    if (pass->n == 0) {
+        return;
+    }
+    tr_tensor_t d = tr_arena_reals(pass->arena, queue, dout, pass->n);
+    tr_tensor_t dgathered = tr_arena_tensor(pass->arena, TR_F32, pass->n, config->hidden);
+    if (config->scalar_head) {
+        ops->scalar_head_gradient(queue, dgathered, tr_flat_matrix(gradient, layout->head, 1, config->hidden), d,
+                                  pass->gathered, tr_model_score(pass->model));
+    } else {
+        tr_tensor_t dhead = tr_flat_matrix(gradient, layout->head, config->vocabulary, config->hidden);
+        ops->logprob_gradient(queue, dgathered, dhead, d, pass->gathered, tr_model_head(pass->model),
+                              tr_model_head_transposed(pass->model), pass->targets, pass->temperature, pass->kept);
+    }
+    tr_tensor_t dhidden = tr_arena_tensor(pass->arena, TR_F32, pass->tokens, config->hidden);
+    ops->zero(queue, dhidden);
+    ops->scatter_rows_add(queue, dhidden, dgathered, pass->rows);
+    tr_model_backward(pass->model, pass->saved, dhidden, gradient, pass->arena);
+}
+
+tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen,
+                             size_t count, float *scores, tr_error_t *err)
+{
+    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
+    tr_queue_t *queue = tr_model_queue(pass->model);
+    tr_tensor_t hidden;
+    TR_TRY(trunk(pass, sequences, chosen, count, false, &hidden, err));
+    int32_t *rows = tr_calloc(count, sizeof *rows);
+    int32_t end = 0;
+    for (size_t i = 0; i < count; i++) {
+        end += sequences->starts[chosen[i] + 1] - sequences->starts[chosen[i]];
+        rows[i] = end - 1;
+    }
+    tr_tensor_t gathered = tr_arena_tensor(pass->arena, TR_F32, count, tr_model_config(pass->model)->hidden);
+    tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, count);
+    ops->gather_rows(queue, gathered, hidden, tr_arena_indices(pass->arena, queue, rows, count));
+    ops->scalar_head(queue, result, gathered, tr_model_score(pass->model));
+    ops->read(queue, scores, result);
+    free(rows);
+    return ops->queue_wait(queue, err);
+}
+
+tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences, size_t chunk,
+                                  float temperature, float *out, float *entropy, tr_error_t *err)
+{
+    uint32_t *chosen = tr_calloc(sequences->count + 1, sizeof *chosen);
+    for (size_t s = 0; s < sequences->count; s++) {
+        chosen[s] = (uint32_t)s;
+    }
+    tr_status status = TR_OK;
+    for (size_t s = 0; s < sequences->count && status == TR_OK; s += chunk) {
+        size_t count = sequences->count - s < chunk ? sequences->count - s : chunk;
+        size_t at = (size_t)sequences->response_starts[s];
+        status = tr_response_forward(pass, sequences, chosen + s, count, temperature, false, out + at,
+                                     entropy == NULL ? NULL : entropy + at, err);
+    }
+    free(chosen);
+    return status;
+}

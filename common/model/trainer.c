@@ -1,0 +1,123 @@
+#include "common/model/trainer.h"
+
+#include <stdlib.h>
+
+#include "common/base/rng.h"
+#include "common/hub/directory.h"
+#include "common/hub/safetensors.h"
+
+struct tr_trainer {
+    tr_model_t *model;
+    tr_optimizer_t *optimizer;
+    tr_response_pass_t *pass;
+};
+
+tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model, const tr_optimizer_options_t *options,
+                         tr_error_t *err)
+{
+    tr_trainer_t *trainer = tr_calloc(1, sizeof *trainer);
+    trainer->model = *model;
+    *model = NULL;
+    tr_status status = tr_optimizer_new(&trainer->optimizer, tr_model_backend(trainer->model),
+                                        tr_model_queue(trainer->model), tr_model_parameters(trainer->model), options, err);
+    if (status != TR_OK) {
+        tr_trainer_destroy(&trainer);
+        return status;
+    }
+    trainer->pass = tr_response_pass_new(trainer->model);
+    *self = trainer;
+    return TR_OK;
+}
+
+void tr_trainer_destroy(tr_trainer_t **self)
+{
+    if (*self != NULL) {
+        tr_response_pass_destroy(&(*self)->pass);
+        tr_optimizer_destroy(&(*self)->optimizer);
+        tr_model_destroy(&(*self)->model);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+tr_model_t *tr_trainer_model(const tr_trainer_t *trainer)
+{
+    return trainer->model;
+}
+
+tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer)
+{
+    return trainer->pass;
+}
+
+static size_t tokens_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += (size_t)(sequences->response_starts[chosen[i] + 1] - sequences->response_starts[chosen[i]]);
+    }
+    return n;
+}
+
+/// Forward, loss and backward of one chunk.
+static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, float temperature, tr_loss_fn loss, void *context,
+                             tr_error_t *err)
+{
+    tr_tensor_t gradient;
+    chunk->n = tokens_of(chunk->sequences, chunk->chosen, chunk->count);
+    float *out = tr_calloc(3 * chunk->n + 1, sizeof *out);
+    float *entropy = out + chunk->n;
+    float *dout = entropy + chunk->n;
+    chunk->out = out;
+    chunk->entropy = entropy;
+    tr_status status;
+    TR_TRY_GOTO(tr_optimizer_chunk(trainer->optimizer, &gradient, err), done);
+    TR_TRY_GOTO(tr_response_forward(trainer->pass, chunk->sequences, chunk->chosen, chunk->count, temperature, true, out,
+                                    entropy, err),
+                done);
+    TR_TRY_GOTO(loss(context, chunk, dout, err), done);
+    tr_response_backward(trainer->pass, dout, gradient);
+done:
+    free(out);
+    return status;
+}
+
+static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
+                        const tr_walk_t *walk, tr_loss_fn loss, void *context, tr_walk_result_t *result, tr_error_t *err)
+{
+    size_t normalizer = tokens_of(sequences, chosen, count);
+    double norm = 0.0;
+    for (size_t i = 0; i < count; i += walk->chunk) {
+        tr_chunk_t chunk = {
+            .sequences = sequences,
+            .chosen = chosen + i,
+            .count = count - i < walk->chunk ? count - i : walk->chunk,
+            .normalizer = normalizer,
+            .first = result->updates == 0,
+        };
+        TR_TRY(learn_chunk(trainer, &chunk, walk->temperature, loss, context, err));
+    }
+    TR_TRY(tr_optimizer_step(trainer->optimizer, walk->learning_rate, &norm, err));
+    tr_model_repack(trainer->model);
+    result->updates++;
+    result->norm_sum += norm;
+    return TR_OK;
+}
+
+tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences, const tr_walk_t *walk, tr_loss_fn loss,
+                          void *context, tr_walk_result_t *result, tr_error_t *err)
+{
+    *result = (tr_walk_result_t){0};
+    uint32_t *order = tr_calloc(sequences->count, sizeof *order);
+    size_t share = sequences->count / walk->minibatches;
+    tr_status status = TR_OK;
+    for (size_t epoch = 0; epoch < walk->epochs && status == TR_OK; epoch++) {
+        tr_rng_permutation(order, sequences->count, walk->seed, walk->step, (uint32_t)epoch);
+        for (size_t m = 0; m < walk->minibatches && status == TR_OK; m++) {
+            size_t end = m + 1 == walk->minibatches ? sequences->count : (m + 1) * share;
+            status = update(trainer, sequences, order + m * share, end - m * share, walk, loss, context, result, err);
+        }
+    }
+    free(order);
+    return status;
+}

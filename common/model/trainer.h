@@ -1,0 +1,61 @@
+/// Learning: a model, its optimizer, and the walk over epochs, minibatches and chunks.
+///
+/// One update takes a minibatch of sequences. It runs through the model a chunk at a time; what the loss says about each
+/// chunk goes back, and the chunks' gradients add up in the optimizer's tree. The size of a chunk is the recipe's, so
+/// the result is a function of recipe, data and seed.
+#ifndef TR_MODEL_TRAINER_H
+#define TR_MODEL_TRAINER_H
+
+#include "common/model/response.h"
+#include "common/optim/optimizer.h"
+
+typedef struct tr_trainer tr_trainer_t;
+
+/// What the loss sees of one chunk.
+typedef struct tr_chunk {
+    const tr_sequences_t *sequences;
+    const uint32_t *chosen; ///< [count] sequences of this chunk
+    size_t count;
+    size_t n;               ///< their response tokens
+    size_t normalizer;      ///< response tokens of the whole minibatch: means divide by it, not by n
+    const float *out;       ///< [n] log-probs or values
+    const float *entropy;   ///< [n]; undefined for a scalar model
+    bool first;             ///< no update of this walk came before
+} tr_chunk_t;
+
+/// Writes dloss/dout to dout: [n].
+typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *dout, tr_error_t *err);
+
+typedef struct tr_walk {
+    size_t epochs;
+    size_t minibatches;  ///< an epoch; sequences are dealt out in equal parts, the last takes the rest
+    size_t chunk;        ///< sequences
+    uint64_t seed;       ///< of the order in which sequences are visited
+    uint32_t step;       ///< likewise; every epoch has its own order
+    float temperature;   ///< of the distribution whose log-probs are taken; ignored by scalar models
+    double learning_rate;
+} tr_walk_t;
+
+typedef struct tr_walk_result {
+    size_t updates;
+    double norm_sum; ///< of global gradient norms before clipping
+} tr_walk_result_t;
+
+/// Takes the model (and nulls it). options as in optimizer.h.
+tr_status tr_trainer_new(tr_trainer_t **trainer, tr_model_t **model, const tr_optimizer_options_t *options,
+                         tr_error_t *err);
+void tr_trainer_destroy(tr_trainer_t **trainer);
+
+tr_model_t *tr_trainer_model(const tr_trainer_t *trainer);
+tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer);
+
+/// epochs x minibatches updates on the sequences.
+tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences, const tr_walk_t *walk, tr_loss_fn loss,
+                          void *context, tr_walk_result_t *result, tr_error_t *err);
+
+/// Saves to, and restores from, a directory: the model as a Hugging Face directory (tokenizer files copied from
+/// `source`), and optimizer.safetensors with exp_avg, exp_avg_sq and the number of updates.
+tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source, tr_error_t *err);
+tr_status tr_trainer_restore_optimizer(tr_trainer_t *trainer, const char *directory, tr_error_t *err);
+
+#endif
