@@ -1,0 +1,117 @@
+#include "proto/learner.h"
+
+#include <stdlib.h>
+
+#include "proto/body.h"
+
+static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *config, tr_error_t *err)
+{
+    json_t *object;
+    double beta1, beta2, epsilon, weight_decay, clip;
+    TR_TRY(tr_body_object(&object, config, "optimizer", "welcome", err));
+    TR_TRY(tr_body_real(&beta1, object, "beta1", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&beta2, object, "beta2", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&epsilon, object, "epsilon", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&weight_decay, object, "weight_decay", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&clip, object, "clip", "welcome optimizer", err));
+    *options = (tr_optimizer_options_t){beta1, beta2, epsilon, weight_decay, clip};
+    return TR_OK;
+}
+
+static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config, const char *directory,
+                            bool scalar, tr_error_t *err)
+{
+    int64_t seed;
+    TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
+    return scalar ? tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, true, err)
+                  : tr_model_open(model, directory, learner->backend, true, err);
+}
+
+tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads, tr_error_t *err)
+{
+    const char *source;
+    int64_t step, asked;
+    tr_optimizer_options_t options;
+    tr_model_t *model = NULL;
+    const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
+    TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
+    TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
+    TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "welcome", err));
+    TR_TRY(read_optimizer(&options, config, err));
+    TR_TRY(tr_backend_open_cpu(&learner->backend, threads > 0 ? threads : (size_t)asked, err));
+    TR_TRY(open_model(&model, learner, config, checkpoint != NULL ? checkpoint : source, scalar, err));
+    tr_status status = tr_trainer_new(&learner->trainer, &model, &options, err);
+    tr_model_destroy(&model);
+    TR_TRY(status);
+    if (checkpoint != NULL) {
+        TR_TRY(tr_trainer_restore_optimizer(learner->trainer, checkpoint, err));
+    }
+    learner->step = (uint64_t)step;
+    learner->source = tr_strdup(source);
+    tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld isa=%s \"ready\"", checkpoint != NULL ? checkpoint : source,
+           (long long)step, tr_backend_isa(learner->backend));
+    return TR_OK;
+}
+
+void tr_learner_close(tr_learner_t *learner)
+{
+    tr_trainer_destroy(&learner->trainer);
+    tr_backend_close(&learner->backend);
+    free(learner->source);
+    *learner = (tr_learner_t){0};
+}
+
+tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err)
+{
+    if (step < 0 || (uint64_t)step != learner->step) {
+        return tr_fail(err, TR_ERR_VERSION, "asked at step %lld; this learner has finished %llu", (long long)step,
+                       (unsigned long long)learner->step);
+    }
+    return TR_OK;
+}
+
+tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, const json_t *body, tr_error_t *err)
+{
+    int64_t step, chunk, seed, epochs, minibatches;
+    double rate, temperature;
+    TR_TRY(tr_body_integer(&step, body, "step", 1, UINT32_MAX, "train", err));
+    TR_TRY(tr_learner_expect(learner, step - 1, err));
+    TR_TRY(tr_body_integer(&chunk, body, "chunk", 1, INT32_MAX, "train", err));
+    TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "train", err));
+    TR_TRY(tr_body_integer(&epochs, body, "epochs", 1, INT32_MAX, "train", err));
+    TR_TRY(tr_body_integer(&minibatches, body, "minibatches", 1, INT32_MAX, "train", err));
+    TR_TRY(tr_body_real(&rate, body, "learning_rate", "train", err));
+    TR_TRY(tr_body_real(&temperature, body, "temperature", "train", err));
+    *walk = (tr_walk_t){
+        .epochs = (size_t)epochs,
+        .minibatches = (size_t)minibatches,
+        .chunk = (size_t)chunk,
+        .seed = (uint64_t)seed,
+        .step = (uint32_t)step,
+        .temperature = (float)temperature,
+        .learning_rate = rate,
+    };
+    return TR_OK;
+}
+
+tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err)
+{
+    tr_ppo_options_init(options);
+    TR_TRY(tr_body_real(&options->cliprange, body, "cliprange", "train", err));
+    TR_TRY(tr_body_real(&options->vf_coef, body, "vf_coef", "train", err));
+    TR_TRY(tr_body_real(&options->cliprange_value, body, "cliprange_value", "train", err));
+    return TR_OK;
+}
+
+tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request, tr_error_t *err)
+{
+    const json_t *body = tr_message_body(request);
+    const char *directory;
+    int64_t step;
+    TR_TRY(tr_body_integer(&step, body, "step", 0, INT64_MAX, "save", err));
+    TR_TRY(tr_learner_expect(learner, step, err));
+    TR_TRY(tr_body_string(&directory, body, "directory", "save", err));
+    TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, err));
+    tr_log(TR_LOG_INFO, "learner", "step=%lld directory=%s \"saved\"", (long long)step, directory);
+    return TR_OK;
+}
