@@ -1,0 +1,375 @@
+#include "rollout/decoder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/rng.h"
+
+enum { PASS_TOKENS = 512 }; // prompt tokens a pass takes besides the running sequences'
+
+/// A running sequence.
+typedef struct slot {
+    bool busy;
+    size_t index;   // of the request
+    size_t done;    // tokens in the cache
+    size_t limit;   // greatest response length
+    size_t pages;
+    int32_t *table; // [pages]
+    int32_t *ids;   // prompt, then response
+    size_t length;  // of ids
+} slot_t;
+
+struct rollout_decoder {
+    tr_model_t *model;
+    tr_arena_t *arena;
+    tr_cache_t *cache;
+    size_t max_batch;
+    slot_t *slots;       // [max_batch]
+    int32_t *free_pages; // stack
+    size_t free_count;
+};
+
+/// One call of rollout_decode.
+typedef struct job {
+    rollout_decoder_t *decoder;
+    const rollout_options_t *options;
+    const rollout_request_t *requests;
+    rollout_response_t *responses;
+    size_t count;
+    size_t next; // the first request that has not begun
+    size_t finished;
+    rollout_token_fn on_token;
+    void *context;
+} job_t;
+
+const char *rollout_finish_name(rollout_finish_t finish)
+{
+    static const char *const names[] = {"eos", "stop", "length"};
+    return names[finish];
+}
+
+void rollout_response_release(rollout_response_t *response)
+{
+    free(response->ids);
+    free(response->logprobs);
+    free(response->raw);
+    free(response->kept_ends);
+    free(response->kept_ids);
+    *response = (rollout_response_t){0};
+}
+
+static size_t pages_for(size_t tokens)
+{
+    return (tokens + TR_PAGE - 1) / TR_PAGE;
+}
+
+rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch)
+{
+    rollout_decoder_t *decoder = tr_calloc(1, sizeof *decoder);
+    decoder->model = model;
+    decoder->max_batch = max_batch;
+    decoder->arena = tr_arena_new(tr_model_backend(model));
+    decoder->slots = tr_calloc(max_batch, sizeof *decoder->slots);
+    return decoder;
+}
+
+static void release_slot(rollout_decoder_t *decoder, slot_t *slot)
+{
+    for (size_t j = slot->pages; j-- > 0;) {
+        decoder->free_pages[decoder->free_count++] = slot->table[j];
+    }
+    free(slot->table);
+    free(slot->ids);
+    *slot = (slot_t){0};
+}
+
+void rollout_decoder_destroy(rollout_decoder_t **self)
+{
+    rollout_decoder_t *decoder = *self;
+    if (decoder == NULL) {
+        return;
+    }
+    tr_cache_destroy(&decoder->cache);
+    tr_arena_destroy(&decoder->arena);
+    free(decoder->free_pages);
+    free(decoder->slots);
+    free(decoder);
+    *self = NULL;
+}
+
+static size_t response_limit(const job_t *job, const rollout_request_t *request)
+{
+    size_t room = tr_model_config(job->decoder->model)->max_positions - request->length;
+    return job->options->max_new_tokens < room ? job->options->max_new_tokens : room;
+}
+
+/// Checks the requests and makes a cache that holds max_batch of the longest at once.
+static tr_status prepare(job_t *job, tr_error_t *err)
+{
+    rollout_decoder_t *decoder = job->decoder;
+    const tr_model_config_t *config = tr_model_config(decoder->model);
+    size_t longest = 1;
+    for (size_t i = 0; i < job->count; i++) {
+        const rollout_request_t *request = &job->requests[i];
+        if (request->length == 0 || request->length >= config->max_positions) {
+            return tr_fail(err, TR_ERR_ARGUMENT, "prompt %u has %zu tokens; the model takes 1 to %zu",
+                           request->prompt_number, request->length, config->max_positions - 1);
+        }
+        for (size_t t = 0; t < request->length; t++) {
+            if (request->prompt[t] < 0 || (size_t)request->prompt[t] >= config->vocabulary) {
+                return tr_fail(err, TR_ERR_ARGUMENT, "prompt %u has token %d; the vocabulary has %zu",
+                               request->prompt_number, request->prompt[t], config->vocabulary);
+            }
+        }
+        size_t total = request->length + response_limit(job, request);
+        longest = total > longest ? total : longest;
+    }
+    size_t running = job->count < decoder->max_batch ? job->count : decoder->max_batch;
+    size_t pages = running * pages_for(longest);
+    if (pages > decoder->free_count) { // no sequence is running: all pages are free
+        tr_cache_destroy(&decoder->cache);
+        TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages, err));
+        decoder->free_pages = tr_realloc(decoder->free_pages, pages * sizeof *decoder->free_pages);
+        for (size_t i = 0; i < pages; i++) {
+            decoder->free_pages[i] = (int32_t)(pages - 1 - i);
+        }
+        decoder->free_count = pages;
+    }
+    return TR_OK;
+}
+
+static void begin(job_t *job, slot_t *slot)
+{
+    rollout_decoder_t *decoder = job->decoder;
+    const rollout_request_t *request = &job->requests[job->next];
+    size_t limit = response_limit(job, request);
+    *slot = (slot_t){.busy = true, .index = job->next, .limit = limit, .length = request->length};
+    slot->ids = tr_calloc(request->length + limit, sizeof *slot->ids);
+    memcpy(slot->ids, request->prompt, request->length * sizeof *slot->ids);
+    slot->pages = pages_for(request->length + limit);
+    slot->table = tr_calloc(slot->pages, sizeof *slot->table);
+    for (size_t j = 0; j < slot->pages; j++) {
+        slot->table[j] = decoder->free_pages[--decoder->free_count];
+    }
+    rollout_response_t *response = &job->responses[job->next];
+    response->ids = tr_calloc(limit, sizeof *response->ids);
+    response->logprobs = tr_calloc(limit, sizeof *response->logprobs);
+    response->raw = tr_calloc(limit, sizeof *response->raw);
+    response->kept_ends = tr_calloc(limit, sizeof *response->kept_ends);
+    job->next++;
+}
+
+/// Begins requests while there are free slots and pages for their whole length.
+static void admit(job_t *job)
+{
+    rollout_decoder_t *decoder = job->decoder;
+    for (size_t i = 0; i < decoder->max_batch && job->next < job->count; i++) {
+        const rollout_request_t *request = &job->requests[job->next];
+        if (decoder->slots[i].busy) {
+            continue;
+        }
+        if (pages_for(request->length + response_limit(job, request)) > decoder->free_count) {
+            return;
+        }
+        begin(job, &decoder->slots[i]);
+    }
+}
+
+/// What goes through the model in one pass.
+typedef struct pass {
+    tr_span_t *spans;      // [max_batch]
+    size_t count;
+    int32_t *sampled_rows; // [max_batch] last rows of spans that end their sequence
+    slot_t **sampled;      // [max_batch]
+    float *uniforms;       // [max_batch]
+    size_t samples;
+} pass_t;
+
+/// The next token of every running sequence, and prompt pieces within the budget.
+static void gather(const job_t *job, pass_t *pass)
+{
+    rollout_decoder_t *decoder = job->decoder;
+    size_t budget = PASS_TOKENS;
+    int32_t rows = 0;
+    pass->count = 0;
+    pass->samples = 0;
+    for (size_t i = 0; i < decoder->max_batch; i++) {
+        slot_t *slot = &decoder->slots[i];
+        if (!slot->busy) {
+            continue;
+        }
+        size_t waiting = slot->length - slot->done;
+        size_t take = waiting == 1 ? 1 : waiting < budget ? waiting : budget;
+        if (take == 0) {
+            continue;
+        }
+        budget -= waiting == 1 ? 0 : take;
+        pass->spans[pass->count++] = (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
+        rows += (int32_t)take;
+        slot->done += take;
+        if (slot->done == slot->length) {
+            const rollout_request_t *request = &job->requests[slot->index];
+            pass->uniforms[pass->samples] = tr_rng_uniform(job->options->seed, TR_RNG_SAMPLE, request->prompt_number,
+                                                           request->sample, (uint32_t)slot->length);
+            pass->sampled_rows[pass->samples] = rows - 1;
+            pass->sampled[pass->samples++] = slot;
+        }
+    }
+}
+
+/// Host copies of what the sample operator wrote. [samples], kept_ids [samples, vocabulary].
+typedef struct drawn {
+    int32_t *tokens;
+    float *logprobs, *raw;
+    int32_t *kept_counts;
+    int32_t *kept_ids;
+} drawn_t;
+
+static tr_status draw(const job_t *job, const pass_t *pass, tr_tensor_t hidden, drawn_t *drawn, tr_error_t *err)
+{
+    tr_model_t *model = job->decoder->model;
+    tr_arena_t *arena = job->decoder->arena;
+    const tr_ops_t *ops = tr_model_backend(model)->ops;
+    tr_queue_t *queue = tr_model_queue(model);
+    const tr_sampling_t *sampling = &job->options->sampling;
+    size_t n = pass->samples;
+    size_t vocabulary = tr_model_config(model)->vocabulary;
+    bool truncates = sampling->temperature > 0.0f && (sampling->top_k > 0 || sampling->top_p < 1.0f);
+    tr_tensor_t gathered = tr_arena_tensor(arena, TR_F32, n, tr_model_config(model)->hidden);
+    tr_tensor_t tokens = tr_arena_tensor(arena, TR_I32, 1, n);
+    tr_tensor_t logprobs = tr_arena_tensor(arena, TR_F32, 1, n);
+    tr_tensor_t raw = tr_arena_tensor(arena, TR_F32, 1, n);
+    tr_tensor_t counts = tr_arena_tensor(arena, TR_I32, 1, n);
+    tr_tensor_t ids = tr_arena_tensor(arena, TR_I32, n, vocabulary);
+    ops->gather_rows(queue, gathered, hidden, tr_arena_indices(arena, queue, pass->sampled_rows, n));
+    ops->sample(queue, tokens, logprobs, raw, counts, ids, gathered, tr_model_head(model), vocabulary,
+                tr_arena_reals(arena, queue, pass->uniforms, n), *sampling);
+    ops->read(queue, drawn->tokens, tokens);
+    ops->read(queue, drawn->logprobs, logprobs);
+    ops->read(queue, drawn->raw, raw);
+    ops->read(queue, drawn->kept_counts, counts);
+    if (truncates) {
+        ops->read(queue, drawn->kept_ids, ids);
+    }
+    return ops->queue_wait(queue, err);
+}
+
+static bool contains(const int32_t *ids, size_t count, int32_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void append_kept(rollout_response_t *response, const int32_t *ids, size_t count)
+{
+    if (count > 0) {
+        response->kept_ids = tr_realloc(response->kept_ids, (response->kept + count) * sizeof *ids);
+        memcpy(response->kept_ids + response->kept, ids, count * sizeof *ids);
+        response->kept += count;
+    }
+    response->kept_ends[response->length] = (int32_t)response->kept;
+}
+
+/// Appends a token to its response; true when the response is complete.
+static bool append(const job_t *job, slot_t *slot, const drawn_t *drawn, size_t i, size_t vocabulary)
+{
+    const tr_model_config_t *config = tr_model_config(job->decoder->model);
+    rollout_response_t *response = &job->responses[slot->index];
+    int32_t id = drawn->tokens[i];
+    size_t kept = (size_t)drawn->kept_counts[i];
+    append_kept(response, kept > 0 ? drawn->kept_ids + i * vocabulary : NULL, kept);
+    response->ids[response->length] = id;
+    response->logprobs[response->length] = drawn->logprobs[i];
+    response->raw[response->length] = drawn->raw[i];
+    response->length++;
+    slot->ids[slot->length++] = id;
+    if (contains(config->eos, config->eos_count, id)) {
+        response->finish = ROLLOUT_FINISH_EOS;
+        return true;
+    }
+    if (contains(job->options->stop_ids, job->options->stop_count, id)) {
+        response->finish = ROLLOUT_FINISH_STOP;
+        return true;
+    }
+    response->finish = ROLLOUT_FINISH_LENGTH;
+    return response->length == slot->limit;
+}
+
+static tr_status step(job_t *job, pass_t *pass, drawn_t *drawn, tr_error_t *err)
+{
+    rollout_decoder_t *decoder = job->decoder;
+    tr_batch_t batch;
+    admit(job);
+    gather(job, pass);
+    tr_arena_reset(decoder->arena);
+    tr_batch_init(&batch, decoder->arena, tr_model_queue(decoder->model), pass->spans, pass->count);
+    tr_tensor_t hidden = tr_model_decode(decoder->model, decoder->cache, &batch, decoder->arena);
+    if (pass->samples == 0) {
+        return TR_OK;
+    }
+    TR_TRY(draw(job, pass, hidden, drawn, err));
+    for (size_t i = 0; i < pass->samples; i++) {
+        slot_t *slot = pass->sampled[i];
+        size_t index = slot->index;
+        if (append(job, slot, drawn, i, tr_model_config(decoder->model)->vocabulary)) {
+            release_slot(decoder, slot);
+            job->finished++;
+        }
+        if (job->on_token != NULL && !job->on_token(job->context, index, drawn->tokens[i])) {
+            return tr_fail(err, TR_ERR_INTERRUPTED, "generation was stopped");
+        }
+    }
+    return TR_OK;
+}
+
+static void release_all(job_t *job)
+{
+    for (size_t i = 0; i < job->decoder->max_batch; i++) {
+        if (job->decoder->slots[i].busy) {
+            release_slot(job->decoder, &job->decoder->slots[i]);
+        }
+    }
+    for (size_t i = 0; i < job->count; i++) {
+        rollout_response_release(&job->responses[i]);
+    }
+}
+
+tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *responses, const rollout_request_t *requests,
+                         size_t count, const rollout_options_t *options, rollout_token_fn on_token, void *context,
+                         tr_error_t *err)
+{
+    job_t job = {.decoder = decoder,
+                 .options = options,
+                 .requests = requests,
+                 .responses = responses,
+                 .count = count,
+                 .on_token = on_token,
+                 .context = context};
+    memset(responses, 0, count * sizeof *responses);
+    TR_TRY(prepare(&job, err));
+    size_t n = decoder->max_batch;
+    size_t vocabulary = tr_model_config(decoder->model)->vocabulary;
+    pass_t pass = {.spans = tr_calloc(n, sizeof(tr_span_t)),
+                   .sampled_rows = tr_calloc(n, sizeof(int32_t)),
+                   .sampled = tr_calloc(n, sizeof(slot_t *)),
+                   .uniforms = tr_calloc(n, sizeof(float))};
+    drawn_t drawn = {.tokens = tr_calloc(n, sizeof(int32_t)),
+                     .logprobs = tr_calloc(n, sizeof(float)),
+                     .raw = tr_calloc(n, sizeof(float)),
+                     .kept_counts = tr_calloc(n, sizeof(int32_t)),
+                     .kept_ids = tr_calloc(n * vocabulary, sizeof(int32_t))};
+    tr_status status = TR_OK;
+    while (job.finished < count && status == TR_OK) {
+        status = step(&job, &pass, &drawn, err);
+    }
+    if (status != TR_OK) {
+        release_all(&job);
+    }
+    free(pass.spans), free(pass.sampled_rows), free(pass.sampled), free(pass.uniforms);
+    free(drawn.tokens), free(drawn.logprobs), free(drawn.raw), free(drawn.kept_counts), free(drawn.kept_ids);
+    return status;
+}

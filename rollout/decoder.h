@@ -1,0 +1,62 @@
+/// Generation with continuous batching over the paged key-value cache.
+///
+/// Sequences come and go independently: each pass of the model takes the next token of every running sequence and
+/// pieces of the prompts of those that just began. What a sequence says depends on (seed, prompt, sample, position) and the
+/// weights alone, never on its neighbours.
+#ifndef TR_ROLLOUT_DECODER_H
+#define TR_ROLLOUT_DECODER_H
+
+#include "common/model/model.h"
+
+typedef enum rollout_finish { ROLLOUT_FINISH_EOS = 0, ROLLOUT_FINISH_STOP = 1, ROLLOUT_FINISH_LENGTH = 2 } rollout_finish_t;
+
+/// "eos", "stop" or "length".
+const char *rollout_finish_name(rollout_finish_t finish);
+
+typedef struct rollout_options {
+    tr_sampling_t sampling;
+    size_t max_new_tokens;
+    uint64_t seed;
+    const int32_t *stop_ids; ///< [stop_count] end a response as the model's own EOS ids do; borrowed
+    size_t stop_count;
+} rollout_options_t;
+
+/// One response to make.
+typedef struct rollout_request {
+    const int32_t *prompt; ///< [length], length >= 1, borrowed
+    size_t length;
+    uint32_t prompt_number; ///< of the run: part of the random address
+    uint32_t sample;        ///< which of the prompt's samples
+} rollout_request_t;
+
+/// One response. Arrays are owned by the result; the stop token is part of the response.
+typedef struct rollout_response {
+    int32_t *ids;       ///< [length]
+    float *logprobs;    ///< [length] under the distribution sampled from
+    float *raw;         ///< [length] under the untempered model
+    int32_t *kept_ends; ///< [length] end of each token's list in kept_ids; an empty list keeps the whole vocabulary
+    int32_t *kept_ids;
+    size_t length;
+    size_t kept;
+    rollout_finish_t finish;
+} rollout_response_t;
+
+void rollout_response_release(rollout_response_t *response);
+
+/// Called for each token as it is made; index is the request's. A false return stops generation.
+typedef bool (*rollout_token_fn)(void *context, size_t index, int32_t id);
+
+typedef struct rollout_decoder rollout_decoder_t;
+
+/// At most max_batch sequences run at once. model is borrowed.
+rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch);
+void rollout_decoder_destroy(rollout_decoder_t **decoder);
+
+/// Makes `count` responses. responses: [count], written; release each. on_token may be NULL. A prompt with no room for
+/// a token within the model's positions fails by its number; max_new_tokens is cut to that room, and the
+/// response then ends by length. Stopped by on_token: TR_ERR_INTERRUPTED.
+tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *responses, const rollout_request_t *requests,
+                         size_t count, const rollout_options_t *options, rollout_token_fn on_token, void *context,
+                         tr_error_t *err);
+
+#endif

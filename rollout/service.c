@@ -1,0 +1,225 @@
+#include "rollout/service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "proto/body.h"
+#include "proto/weights.h"
+#include "rollout/decoder.h"
+
+struct rollout_service {
+    const tr_service_options_t *options;
+    tr_backend_t *backend;
+    tr_model_t *model;
+    rollout_decoder_t *decoder;
+    tr_weights_reader_t *reader;
+    char checksum[24]; ///< of the weights in use; empty: none yet
+};
+
+rollout_service_t *rollout_service_new(const tr_service_options_t *options)
+{
+    rollout_service_t *service = tr_calloc(1, sizeof *service);
+    service->options = options;
+    return service;
+}
+
+static void unload(rollout_service_t *service)
+{
+    rollout_decoder_destroy(&service->decoder);
+    tr_model_destroy(&service->model);
+    tr_backend_close(&service->backend);
+    tr_weights_reader_destroy(&service->reader);
+    service->checksum[0] = '\0';
+}
+
+void rollout_service_destroy(rollout_service_t **self)
+{
+    if (*self != NULL) {
+        unload(*self);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err)
+{
+    rollout_service_t *service = context;
+    const char *directory;
+    int64_t threads, max_batch;
+    tr_model_config_t shape;
+    unload(service);
+    TR_TRY(tr_body_string(&directory, config, "model", "welcome", err));
+    TR_TRY(tr_body_integer(&threads, config, "threads", 0, 4096, "welcome", err));
+    TR_TRY(tr_body_integer(&max_batch, config, "max_batch", 1, 65536, "welcome", err));
+    TR_TRY(tr_model_config_load(&shape, directory, err));
+    size_t chosen = service->options->threads > 0 ? service->options->threads : (size_t)threads;
+    TR_TRY(tr_backend_open_cpu(&service->backend, chosen, err));
+    TR_TRY(tr_model_new(&service->model, &shape, service->backend, false, err));
+    service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
+    service->reader = tr_weights_reader_new();
+    tr_log(TR_LOG_INFO, "rollout", "model=%s isa=%s threads=%zu \"ready\"", directory, tr_backend_isa(service->backend),
+           chosen);
+    return TR_OK;
+}
+
+/// Takes the weights that the description names, unless they are in use already.
+static tr_status take_weights(rollout_service_t *service, const json_t *body, tr_message_t *reply, tr_error_t *err)
+{
+    json_t *description;
+    const void *data;
+    size_t bytes;
+    int64_t version;
+    const char *checksum;
+    TR_TRY(tr_body_object(&description, body, "weights", "generate", err));
+    TR_TRY(tr_body_integer(&version, description, "version", 0, INT64_MAX, "generate weights", err));
+    TR_TRY(tr_body_string(&checksum, description, "checksum", "generate weights", err));
+    json_object_set_new(tr_message_body(reply), "version", json_integer(version));
+    json_object_set_new(tr_message_body(reply), "checksum", json_string(checksum));
+    if (strcmp(service->checksum, checksum) == 0) {
+        return TR_OK;
+    }
+    uint64_t mapped, sum;
+    TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
+    size_t expected = tr_model_layout(service->model)->total * sizeof(float);
+    if (bytes != expected) {
+        return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes, expected);
+    }
+    tr_model_write_parameters(service->model, data);
+    TR_TRY(tr_weights_check(service->reader, err));
+    snprintf(service->checksum, sizeof service->checksum, "%s", checksum);
+    tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%s \"taken\"", (long long)version, checksum);
+    return TR_OK;
+}
+
+static tr_status read_options(rollout_options_t *options, int32_t **stops, const json_t *body, tr_error_t *err)
+{
+    double temperature, top_p;
+    int64_t top_k, seed, limit;
+    json_t *list;
+    TR_TRY(tr_body_real(&temperature, body, "temperature", "generate", err));
+    TR_TRY(tr_body_real(&top_p, body, "top_p", "generate", err));
+    TR_TRY(tr_body_integer(&top_k, body, "top_k", 0, INT32_MAX, "generate", err));
+    TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "generate", err));
+    TR_TRY(tr_body_integer(&limit, body, "max_new_tokens", 1, INT32_MAX, "generate", err));
+    TR_TRY(tr_body_array(&list, body, "stop_ids", 1024, "generate", err));
+    if (temperature < 0.0 || top_p <= 0.0 || top_p > 1.0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "temperature %g and top_p %g: expected >= 0 and in (0, 1]", temperature,
+                       top_p);
+    }
+    size_t count = json_array_size(list);
+    *stops = tr_calloc(count + 1, sizeof **stops);
+    tr_status status = tr_body_ids(*stops, count, body, "stop_ids", "generate", err);
+    *options = (rollout_options_t){
+        .sampling = {.temperature = (float)temperature, .top_k = (int32_t)top_k, .top_p = (float)top_p},
+        .max_new_tokens = (size_t)limit,
+        .seed = (uint64_t)seed,
+        .stop_ids = *stops,
+        .stop_count = count,
+    };
+    return status;
+}
+
+/// One request a row of the message. *requests: owned by the caller; the prompts stay in the message.
+static tr_status read_requests(rollout_request_t **requests, size_t *count, const tr_message_t *message, tr_error_t *err)
+{
+    tr_view_t ids, starts, numbers, samples;
+    TR_TRY(tr_message_expect_tensor(&numbers, message, "prompt_numbers", TR_I32, SIZE_MAX, err));
+    *count = numbers.bytes / sizeof(int32_t);
+    TR_TRY(tr_message_expect_tensor(&samples, message, "samples", TR_I32, *count, err));
+    TR_TRY(tr_message_expect_tensor(&starts, message, "starts", TR_I32, *count + 1, err));
+    TR_TRY(tr_message_expect_tensor(&ids, message, "ids", TR_I32, SIZE_MAX, err));
+    const int32_t *start = starts.data;
+    size_t total = ids.bytes / sizeof(int32_t);
+    *requests = tr_calloc(*count + 1, sizeof **requests);
+    for (size_t i = 0; i < *count; i++) {
+        if (start[i] < 0 || start[i + 1] < start[i] || (size_t)start[i + 1] > total) {
+            return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'starts' is out of order at %zu", i);
+        }
+        (*requests)[i] = (rollout_request_t){
+            .prompt = (const int32_t *)ids.data + start[i],
+            .length = (size_t)(start[i + 1] - start[i]),
+            .prompt_number = (uint32_t)((const int32_t *)numbers.data)[i],
+            .sample = (uint32_t)((const int32_t *)samples.data)[i],
+        };
+    }
+    return TR_OK;
+}
+
+/// Concatenates the responses into the reply's tensors.
+static void put_responses(tr_message_t *reply, const rollout_response_t *responses, size_t count, bool truncates)
+{
+    size_t tokens = 0, kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        tokens += responses[i].length;
+        kept += responses[i].kept;
+    }
+    int32_t *integers = tr_calloc(2 * tokens + 2 * count + kept + 3, sizeof *integers);
+    int32_t *starts = integers + tokens, *finish = starts + count + 1, *offsets = finish + count;
+    int32_t *kept_ids = offsets + tokens + 1;
+    float *logprobs = tr_calloc(2 * tokens + 1, sizeof *logprobs), *raw = logprobs + tokens;
+    size_t at = 0, filled = 0;
+    for (size_t i = 0; i < count; i++) {
+        const rollout_response_t *r = &responses[i];
+        memcpy(integers + at, r->ids, r->length * sizeof *integers);
+        memcpy(logprobs + at, r->logprobs, r->length * sizeof *logprobs);
+        memcpy(raw + at, r->raw, r->length * sizeof *raw);
+        for (size_t t = 0; t < r->length; t++) {
+            offsets[at + t + 1] = (int32_t)filled + r->kept_ends[t];
+        }
+        if (r->kept > 0) {
+            memcpy(kept_ids + filled, r->kept_ids, r->kept * sizeof *kept_ids);
+        }
+        filled += r->kept;
+        at += r->length;
+        starts[i + 1] = (int32_t)at;
+        finish[i] = (int32_t)r->finish;
+    }
+    tr_message_add_vector(reply, "responses", TR_I32, tokens, integers);
+    tr_message_add_vector(reply, "response_starts", TR_I32, count + 1, starts);
+    tr_message_add_vector(reply, "finish", TR_I32, count, finish);
+    tr_message_add_vector(reply, "logprobs", TR_F32, tokens, logprobs);
+    tr_message_add_vector(reply, "raw", TR_F32, tokens, raw);
+    if (truncates) {
+        tr_message_add_vector(reply, "kept_offsets", TR_I32, tokens + 1, offsets);
+        tr_message_add_vector(reply, "kept_ids", TR_I32, kept, kept_ids);
+    }
+    json_object_set_new(tr_message_body(reply), "tokens", json_integer((json_int_t)tokens));
+    free(integers);
+    free(logprobs);
+}
+
+/// A response is worth nothing to a controller that left: stop early.
+static bool keep_going(void *context, size_t index, int32_t id)
+{
+    (void)context, (void)index, (void)id;
+    return !tr_service_stopping();
+}
+
+tr_status rollout_service_generate(void *context, const tr_message_t *request, tr_message_t *reply, tr_error_t *err)
+{
+    rollout_service_t *service = context;
+    rollout_options_t options;
+    rollout_request_t *requests = NULL;
+    rollout_response_t *responses = NULL;
+    int32_t *stops = NULL;
+    size_t count = 0;
+    double begin = tr_clock_seconds();
+    tr_status status;
+    TR_TRY(take_weights(service, tr_message_body(request), reply, err));
+    TR_TRY_GOTO(read_options(&options, &stops, tr_message_body(request), err), done);
+    TR_TRY_GOTO(read_requests(&requests, &count, request, err), done);
+    responses = tr_calloc(count + 1, sizeof *responses);
+    TR_TRY_GOTO(rollout_decode(service->decoder, responses, requests, count, &options, keep_going, NULL, err), done);
+    bool truncates = options.sampling.top_k > 0 || options.sampling.top_p < 1.0f;
+    put_responses(reply, responses, count, truncates);
+    json_object_set_new(tr_message_body(reply), "seconds", json_real(tr_clock_seconds() - begin));
+    for (size_t i = 0; i < count; i++) {
+        rollout_response_release(&responses[i]);
+    }
+done:
+    free(responses);
+    free(requests);
+    free(stops);
+    return status;
+}
