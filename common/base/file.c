@@ -71,6 +71,15 @@ tr_status tr_directory_sync(const char *path, tr_error_t *err)
     return TR_OK;
 }
 
+tr_status tr_directory_sync_parent(const char *path, tr_error_t *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent = slash == NULL ? tr_strdup(".") : tr_format("%.*s/", (int)(slash - path), path);
+    tr_status status = tr_directory_sync(parent, err);
+    free(parent);
+    return status;
+}
+
 tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err)
 {
     char *temporary = tr_format("%s.tmp", path);
@@ -93,7 +102,7 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
         unlink(temporary);
     }
     free(temporary);
-    return status;
+    return status == TR_OK ? tr_directory_sync_parent(path, err) : status;
 }
 
 tr_status tr_directory_make(const char *path, tr_error_t *err)

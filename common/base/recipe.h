@@ -225,6 +225,7 @@ typedef struct tr_recipe {
     uint64_t seed;   ///< below 2^63; default 1
     uint64_t steps;  ///< at least 1
     char *model;     ///< Hugging Face directory
+    bool from_scratch; ///< sft: fresh weights of the model directory's shape; default false
     char *reference; ///< Hugging Face directory; NULL: model
     char *output;    ///< default "runs"
     tr_recipe_data_t data;

@@ -1,0 +1,144 @@
+// What must agree among the keys of a recipe.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/recipe_parts.h"
+
+typedef struct whole {
+    recipe_reader_t *reader;
+    const tr_recipe_t *recipe;
+    const recipe_found_t *found; // [recipe_keys.count]
+    const recipe_node_t *root;
+} whole_t;
+
+static const recipe_found_t *found_of(const whole_t *whole, const char *name)
+{
+    const recipe_key_t *key = recipe_key_find(&recipe_keys, name);
+    TR_ASSERT(key != NULL, "no key '%s'", name);
+    return &whole->found[key - recipe_keys.keys];
+}
+
+/// Whether its value can be judged: it was not refused already.
+static bool is_sound(const whole_t *whole, const char *name)
+{
+    return !found_of(whole, name)->failed;
+}
+
+/// Where the key is given, else where `otherwise` is, else the top.
+static size_t line_of(const whole_t *whole, const char *name, const char *otherwise)
+{
+    const recipe_node_t *node = found_of(whole, name)->node;
+    if (node == NULL) {
+        node = found_of(whole, otherwise)->node;
+    }
+    return node != NULL ? node->line : whole->root->line;
+}
+
+static void check_required(const whole_t *whole)
+{
+    for (size_t i = 0; i < recipe_keys.count; i++) {
+        const recipe_key_t *key = &recipe_keys.keys[i];
+        if (key->initial == NULL && whole->found[i].node == NULL) {
+            char *expected = recipe_expected(key);
+            recipe_problem(whole->reader, whole->root->line, key->name, "missing; expected %s",
+                           expected);
+            free(expected);
+        }
+    }
+}
+
+/// The name becomes a directory.
+static void check_name(const whole_t *whole)
+{
+    enum { NAME_LIMIT = 200 };
+    const char *name = whole->recipe->name;
+    if (name == NULL) {
+        return;
+    }
+    bool usable = strlen(name) <= NAME_LIMIT && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    for (const char *byte = name; *byte != '\0'; byte++) {
+        usable = usable && *byte != '/' && (unsigned char)*byte >= 0x20 && *byte != 0x7F;
+    }
+    if (!usable) {
+        char *found = recipe_quote(name);
+        recipe_problem(whole->reader, line_of(whole, "name", "name"), "name",
+                       "expected a plain file name, without '/', found %s", found);
+        free(found);
+    }
+}
+
+static void check_mini_batches(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    uint64_t responses = recipe->data.batch * recipe->generation.samples;
+    bool sound = is_sound(whole, "data.batch") && is_sound(whole, "generation.samples") &&
+                 is_sound(whole, "ppo.num_mini_batches");
+    if (sound && responses % recipe->ppo.num_mini_batches != 0) {
+        recipe_problem(whole->reader, line_of(whole, "ppo.num_mini_batches", "data.batch"),
+                       "ppo.num_mini_batches",
+                       "expected a divisor of the %llu responses of a step (data.batch x "
+                       "generation.samples), found %llu",
+                       (unsigned long long)responses,
+                       (unsigned long long)recipe->ppo.num_mini_batches);
+    }
+}
+
+static void check_ppo(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    if (recipe->from_scratch) {
+        recipe_problem(whole->reader, line_of(whole, "from_scratch", "algorithm"), "from_scratch",
+                       "expected false for algorithm 'ppo', found true: train with 'sft' first");
+    }
+    if (recipe->data.prompts.count == 0 && is_sound(whole, "data.prompts")) {
+        recipe_problem(whole->reader, line_of(whole, "data.prompts", "algorithm"), "data.prompts",
+                       "expected at least one file for algorithm 'ppo', found none");
+    }
+    if (recipe->roles.reward.count == 0 && is_sound(whole, "roles.reward")) {
+        recipe_problem(whole->reader, line_of(whole, "roles.reward", "algorithm"), "roles.reward",
+                       "expected at least one judge for algorithm 'ppo', found none");
+    }
+    if (recipe->generation.temperature <= 0 && is_sound(whole, "generation.temperature")) {
+        recipe_problem(whole->reader, line_of(whole, "generation.temperature", "algorithm"),
+                       "generation.temperature",
+                       "expected a positive number for algorithm 'ppo', found 0");
+    }
+    check_mini_batches(whole);
+}
+
+static void check_sft(const whole_t *whole)
+{
+    if (whole->recipe->data.train.count == 0 && is_sound(whole, "data.train")) {
+        recipe_problem(whole->reader, line_of(whole, "data.train", "algorithm"), "data.train",
+                       "expected at least one file for algorithm 'sft', found none");
+    }
+}
+
+static void check_warmup(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    bool sound = found_of(whole, "steps")->node != NULL && is_sound(whole, "steps") &&
+                 is_sound(whole, "optimizer.warmup");
+    if (sound && recipe->optimizer.warmup > recipe->steps) {
+        recipe_problem(whole->reader, line_of(whole, "optimizer.warmup", "steps"),
+                       "optimizer.warmup", "expected at most the %llu steps, found %llu",
+                       (unsigned long long)recipe->steps,
+                       (unsigned long long)recipe->optimizer.warmup);
+    }
+}
+
+void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const recipe_found_t *found,
+                  const recipe_node_t *root)
+{
+    whole_t whole = {reader, recipe, found, root};
+    check_required(&whole);
+    check_name(&whole);
+    check_warmup(&whole);
+    if (found_of(&whole, "algorithm")->node == NULL || !is_sound(&whole, "algorithm")) {
+        return;
+    }
+    switch (recipe->algorithm) {
+    case TR_ALGORITHM_PPO: check_ppo(&whole); break;
+    case TR_ALGORITHM_SFT: check_sft(&whole); break;
+    }
+}

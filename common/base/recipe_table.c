@@ -1,0 +1,248 @@
+// Every key of a recipe: its kind, range, default and meaning. Reading, writing and docs/recipe.md follow these tables.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/recipe_parts.h"
+
+// Ranges
+
+#define RANGE(name, words, ...) static const recipe_range_t name = {words, __VA_ARGS__}
+
+RANGE(any_real, "a number", -1e300, 1e300, false, false);
+RANGE(positive, "a positive number", 0, 1e300, true, false);
+RANGE(not_negative, "a number of at least 0", 0, 1e300, false, false);
+RANGE(fraction, "a number from 0 to 1", 0, 1, false, false);
+RANGE(above_0_to_1, "a number above 0 and at most 1", 0, 1, true, false);
+RANGE(below_1, "a number of at least 0 and below 1", 0, 1, false, true);
+RANGE(any_whole, "a whole number from 0 to 2^63 - 1", 0, 0x1p63, false, false);
+RANGE(whole, "a whole number of at least 0", 0, 1e9, false, false);
+RANGE(positive_whole, "a whole number of at least 1", 1, 1e9, false, false);
+RANGE(to_million, "a whole number from 1 to 1000000", 1, 1e6, false, false);
+RANGE(to_thousand, "a whole number from 1 to 1000", 1, 1e3, false, false);
+RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
+
+// Choices: the index is the value of the enum.
+
+static const char *const algorithms[] = {"ppo", "sft", NULL};
+static const char *const devices[] = {"cpu", NULL};
+static const char *const stop_tokens[] = {"null", "eos", NULL};
+static const char *const kl_estimators[] = {"k1", "k3", NULL};
+static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const length_units[] = {"tokens", "words", "characters", NULL};
+static const char *const failures[] = {"wait", "fail", NULL};
+static const char *const judge_kinds[] = {"exec",   "model",    "words", "regex",
+                                          "length", "external", NULL};
+
+// A line a key. Each macro names the key as the record's field is named.
+
+#define KEY(record, field, its_kind, default_text, ...)                \
+    {                                                                  \
+        .name = #field, .kind = (its_kind), .initial = (default_text), \
+        .offset = offsetof(record, field), __VA_ARGS__                 \
+    }
+#define TOP(...) KEY(tr_recipe_t, __VA_ARGS__)
+
+static const recipe_key_t top_keys[] = {
+    TOP(name, RECIPE_TEXT, NULL,
+        .help = "The run's name, a plain file name: its directory is `output/name`."),
+    TOP(algorithm, RECIPE_CHOICE, NULL, .choices = algorithms, .help = "How the policy learns."),
+    TOP(seed, RECIPE_WHOLE, "1", .range = &any_whole,
+        .help = "Of all random numbers. The same recipe, data and seed give the same weights."),
+    TOP(steps, RECIPE_WHOLE, NULL, .range = &positive_whole,
+        .help = "Update rounds (`ppo`) or optimizer steps (`sft`)."),
+    TOP(model, RECIPE_TEXT, NULL, .names = RECIPE_NAMES_MODEL, .help = "The policy to start from."),
+    TOP(reference, RECIPE_TEXT, "null", .nullable = true, .names = RECIPE_NAMES_MODEL,
+        .help = "The policy that the KL penalty holds on to; null: `model` as it starts."),
+    TOP(from_scratch, RECIPE_TRUTH, "false",
+        .help = "`sft`: whether to begin with fresh weights of the shape of `model`."),
+    TOP(output, RECIPE_TEXT, "runs", .help = "The directory of all runs."),
+    TOP(log_level, RECIPE_CHOICE, "info", .choices = log_levels,
+        .help = "The lowest level that is logged."),
+
+    TOP(data.prompts, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
+        .help = "JSONL files of prompts; `ppo` needs them."),
+    TOP(data.train, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
+        .help = "JSONL files of texts; `sft` needs them."),
+    TOP(data.eval, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
+        .help = "JSONL files to evaluate on."),
+    TOP(data.batch, RECIPE_WHOLE, "64", .range = &to_million,
+        .help = "Prompts (`ppo`) or rows (`sft`) a step."),
+    TOP(data.prompt_column, RECIPE_TEXT, "prompt", .help = "The column that holds prompts."),
+    TOP(data.text_column, RECIPE_TEXT, "text", .help = "The column that holds texts."),
+    TOP(data.shuffle, RECIPE_TRUTH, "true", .help = "Whether each epoch has an order of its own."),
+    TOP(data.max_prompt_length, RECIPE_WHOLE, "null", .nullable = true, .range = &whole,
+        .help = "Tokens of the longest prompt taken; null or 0: only the model bounds it."),
+
+    TOP(generation.temperature, RECIPE_REAL, "0.7", .range = &not_negative,
+        .help = "0 is greedy; `ppo` needs more."),
+    TOP(generation.top_k, RECIPE_WHOLE, "0", .range = &whole,
+        .help = "Sample among the so many likeliest tokens; 0: among all."),
+    TOP(generation.top_p, RECIPE_REAL, "1.0", .range = &above_0_to_1,
+        .help = "Sample among the fewest tokens whose probabilities sum to at least this."),
+    TOP(generation.max_new_tokens, RECIPE_WHOLE, "53", .range = &to_million,
+        .also = "generation.response_length", .help = "Tokens of the longest response."),
+    TOP(generation.samples, RECIPE_WHOLE, "1", .range = &to_thousand,
+        .help = "Responses to each prompt."),
+    TOP(generation.stop_ids, RECIPE_IDS, "[]", .help = "Token ids that end a response."),
+    TOP(generation.stop_token, RECIPE_CHOICE, "null", .choices = stop_tokens,
+        .help = "`eos`: the end-of-sequence token ends a response; null: it does not, as in TRL."),
+
+    TOP(ppo.num_ppo_epochs, RECIPE_WHOLE, "4", .range = &to_thousand,
+        .help = "Passes over the experience of a step."),
+    TOP(ppo.num_mini_batches, RECIPE_WHOLE, "1", .range = &positive_whole,
+        .help = "Updates a pass; divides `data.batch` × `generation.samples`."),
+    TOP(ppo.kl_coef, RECIPE_REAL, "0.05", .range = &not_negative,
+        .help = "Weight of the KL penalty in the rewards."),
+    TOP(ppo.kl_estimator, RECIPE_CHOICE, "k1", .choices = kl_estimators,
+        .help = "How the KL divergence is estimated."),
+    TOP(ppo.cliprange, RECIPE_REAL, "0.2", .range = &positive,
+        .help = "The policy's ratio is clipped to 1 ± this."),
+    TOP(ppo.vf_coef, RECIPE_REAL, "0.1", .range = &not_negative,
+        .help = "Weight of the value loss."),
+    TOP(ppo.cliprange_value, RECIPE_REAL, "0.2", .range = &positive,
+        .help = "A value moves at most this far from the old one."),
+    TOP(ppo.gamma, RECIPE_REAL, "1.0", .range = &fraction, .help = "Discount of later rewards."),
+    TOP(ppo.lam, RECIPE_REAL, "0.95", .range = &fraction, .help = "λ of the advantage estimate."),
+    TOP(ppo.whiten_rewards, RECIPE_TRUTH, "false",
+        .help = "Whether rewards are scaled to variance 1."),
+    TOP(ppo.missing_eos_penalty, RECIPE_OPTIONAL, "null", .nullable = true, .range = &any_real,
+        .help = "Taken from the score of a response without an end-of-sequence token."),
+
+    TOP(sft.max_length, RECIPE_WHOLE, "1024", .range = &to_million,
+        .help = "Tokens of a row that are learnt from; the rest is cut."),
+
+    TOP(optimizer.learning_rate, RECIPE_REAL, "3.0e-6", .range = &positive,
+        .help = "The peak of the schedule."),
+    TOP(optimizer.schedule, RECIPE_CHOICE, "linear", .choices = schedules,
+        .help = "The learning rate after the warm-up; linear and cosine go to 0 at `steps`."),
+    TOP(optimizer.warmup, RECIPE_WHOLE, "0", .range = &whole,
+        .help = "Steps in which the learning rate rises from 0; at most `steps`."),
+    TOP(optimizer.clip, RECIPE_REAL, "1.0", .nullable = true, .range = &not_negative,
+        .help = "Largest norm of a gradient; null or 0: no bound."),
+    TOP(optimizer.beta1, RECIPE_REAL, "0.9", .range = &below_1, .help = "Of AdamW."),
+    TOP(optimizer.beta2, RECIPE_REAL, "0.999", .range = &below_1, .help = "Of AdamW."),
+    TOP(optimizer.epsilon, RECIPE_REAL, "1.0e-8", .range = &positive, .help = "Of AdamW."),
+    TOP(optimizer.weight_decay, RECIPE_REAL, "0.0", .range = &not_negative, .help = "Of AdamW."),
+    TOP(optimizer.chunk, RECIPE_WHOLE, "8", .range = &to_million,
+        .help = "Sequences whose gradients are summed in one chain. It bounds memory; another "
+                "value rounds otherwise, so it is part of the run."),
+
+    TOP(roles.rollout.workers, RECIPE_WHOLE, "1", .range = &to_thousand,
+        .help = "Processes that generate; the result does not depend on it."),
+    TOP(roles.rollout.device, RECIPE_CHOICE, "cpu", .choices = devices,
+        .help = "Where the weights live."),
+    TOP(roles.rollout.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
+        .help = "Of each worker; 0: one a processor."),
+    TOP(roles.rollout.max_batch, RECIPE_WHOLE, "64", .range = &to_million,
+        .help = "Sequences decoded at once."),
+    TOP(roles.actor.device, RECIPE_CHOICE, "cpu", .choices = devices,
+        .help = "Where the weights live."),
+    TOP(roles.actor.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
+        .help = "0: one a processor."),
+    TOP(roles.reference.separate, RECIPE_TRUTH, "false",
+        .help = "Whether the reference has a process of its own instead of the actor's."),
+    TOP(roles.reference.device, RECIPE_CHOICE, "cpu", .choices = devices,
+        .help = "Where the weights live."),
+    TOP(roles.reference.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
+        .help = "0: one a processor."),
+    TOP(roles.critic.model, RECIPE_TEXT, "null", .nullable = true, .names = RECIPE_NAMES_MODEL,
+        .help = "null: the trunk of the policy with a fresh scalar head."),
+    TOP(roles.critic.device, RECIPE_CHOICE, "cpu", .choices = devices,
+        .help = "Where the weights live."),
+    TOP(roles.critic.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
+        .help = "0: one a processor."),
+    TOP(roles.critic.learning_rate, RECIPE_OPTIONAL, "null", .nullable = true, .range = &positive,
+        .help = "null: `optimizer.learning_rate`."),
+    TOP(roles.reward, RECIPE_JUDGES, "[]",
+        .help = "The judges, whose weighted scores add up; `ppo` needs one."),
+
+    TOP(checkpoint.every, RECIPE_WHOLE, "20", .range = &whole,
+        .help = "Steps between checkpoints; 0: only at the end."),
+    TOP(checkpoint.keep, RECIPE_WHOLE, "2", .range = &positive_whole,
+        .help = "The latest so many stay."),
+    TOP(samples.every, RECIPE_WHOLE, "10", .range = &whole,
+        .help = "Steps between entries of `samples.jsonl`; 0: none."),
+    TOP(samples.count, RECIPE_WHOLE, "5", .range = &to_thousand, .help = "Responses each time."),
+    TOP(network.bind, RECIPE_TEXT, "null", .nullable = true,
+        .help = "Endpoint of the controller, such as `tcp://10.0.0.1:5555`; null: a Unix socket."),
+    TOP(network.keys, RECIPE_TEXT, "null", .nullable = true, .names = RECIPE_NAMES_DIRECTORY,
+        .help = "Directory of CURVE keys, from `troupe keys`."),
+};
+
+#define ONLY(kind) (1u << (kind))
+#define STARTED (ONLY(TR_JUDGE_EXEC) | ONLY(TR_JUDGE_MODEL))
+#define JUDGE(...) KEY(tr_judge_t, __VA_ARGS__)
+
+static const recipe_key_t judge_keys[] = {
+    JUDGE(name, RECIPE_TEXT, "null", .nullable = true,
+          .help = "Its name in metrics and as a group of workers; null: its kind (`exec`, then "
+                  "`exec-2`), or what `external` says."),
+    JUDGE(weight, RECIPE_REAL, "1.0", .range = &any_real, .help = "Its score counts so much."),
+    JUDGE(timeout_s, RECIPE_REAL, "60.0", .range = &positive, .help = "Seconds for a request."),
+    JUDGE(retries, RECIPE_WHOLE, "3", .range = &none_to_thousand,
+          .help = "After a failure or a timeout."),
+    JUDGE(on_failure, RECIPE_CHOICE, "wait", .choices = failures,
+          .help = "When the retries are used up: `wait` for a judge that answers, or `fail`."),
+    JUDGE(workers, RECIPE_WHOLE, "1", .range = &to_thousand, .judges = STARTED,
+          .help = "Processes."),
+    JUDGE(device, RECIPE_CHOICE, "cpu", .choices = devices, .judges = ONLY(TR_JUDGE_MODEL),
+          .help = "Where the weights live."),
+    JUDGE(threads, RECIPE_WHOLE, "0", .range = &none_to_thousand, .judges = ONLY(TR_JUDGE_MODEL),
+          .help = "0: one a processor."),
+    JUDGE(exec, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_PROGRAM, .judges = ONLY(TR_JUDGE_EXEC),
+          .help = "A program and its arguments; it answers Troupe's protocol."),
+    JUDGE(model, RECIPE_TEXT, "null", .nullable = true, .names = RECIPE_NAMES_MODEL,
+          .judges = ONLY(TR_JUDGE_MODEL), .help = "A model with a scalar head."),
+    JUDGE(words, RECIPE_WORDS, "{}", .judges = ONLY(TR_JUDGE_WORDS),
+          .help = "Words and what each is worth."),
+    JUDGE(regex.pattern, RECIPE_TEXT, "null", .nullable = true, .brief = true,
+          .judges = ONLY(TR_JUDGE_REGEX),
+          .help = "A regular expression (PCRE2, UTF-8). `regex: PATTERN` is short for it."),
+    JUDGE(regex.score, RECIPE_REAL, "1.0", .range = &any_real, .judges = ONLY(TR_JUDGE_REGEX),
+          .help = "Of a response in which the pattern matches; any other has 0."),
+    JUDGE(length.target, RECIPE_WHOLE, "null", .nullable = true, .range = &whole,
+          .judges = ONLY(TR_JUDGE_LENGTH),
+          .help = "A response of n units has the score 1 − |n − target| / target, not below 0."),
+    JUDGE(length.min, RECIPE_WHOLE, "0", .range = &whole, .judges = ONLY(TR_JUDGE_LENGTH),
+          .help = "With `max`, instead of `target`: the score is 1 within, 0 outside."),
+    JUDGE(length.max, RECIPE_WHOLE, "null", .nullable = true, .range = &whole,
+          .judges = ONLY(TR_JUDGE_LENGTH), .help = "null: no upper bound."),
+    JUDGE(length.unit, RECIPE_CHOICE, "tokens", .choices = length_units,
+          .judges = ONLY(TR_JUDGE_LENGTH), .help = "What is counted."),
+    JUDGE(external, RECIPE_TEXT, "null", .nullable = true, .judges = ONLY(TR_JUDGE_EXTERNAL),
+          .help = "The group under which a worker registers that somebody starts by hand."),
+};
+
+const recipe_table_t recipe_keys = {top_keys, sizeof top_keys / sizeof top_keys[0]};
+const recipe_table_t recipe_judge_keys = {judge_keys, sizeof judge_keys / sizeof judge_keys[0]};
+
+static const char *choice_name(const char *const *choices, int index)
+{
+    for (int i = 0; choices[i] != NULL; i++) {
+        if (i == index) {
+            return choices[i];
+        }
+    }
+    return "unknown";
+}
+
+const char *tr_algorithm_name(tr_algorithm_t algorithm)
+{
+    return choice_name(algorithms, (int)algorithm);
+}
+
+const char *tr_device_name(tr_device_t device)
+{
+    return choice_name(devices, (int)device);
+}
+
+const char *tr_judge_kind_name(tr_judge_kind_t kind)
+{
+    return choice_name(judge_kinds, (int)kind);
+}
+
+const char *tr_length_unit_name(tr_length_unit_t unit)
+{
+    return choice_name(length_units, (int)unit);
+}
