@@ -5,16 +5,20 @@
 
 static const char *type_name(const json_t *value)
 {
-    static const char *const names[] = {"a map", "an array", "a string", "an integer", "a number", "true", "false", "null"};
+    static const char *const names[] = {"a map",    "an array", "a string", "an integer",
+                                        "a number", "true",     "false",    "null"};
     return value == NULL ? "nothing" : names[json_typeof(value)];
 }
 
-static tr_status unexpected(const json_t *value, const char *key, const char *where, const char *wanted, tr_error_t *err)
+static tr_status unexpected(const json_t *value, const char *key, const char *where,
+                            const char *wanted, tr_error_t *err)
 {
-    return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected %s, found %s", where, key, wanted, type_name(value));
+    return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected %s, found %s", where, key, wanted,
+                   type_name(value));
 }
 
-tr_status tr_body_string(const char **value, const json_t *object, const char *key, const char *where, tr_error_t *err)
+tr_status tr_body_string(const char **value, const json_t *object, const char *key,
+                         const char *where, tr_error_t *err)
 {
     const json_t *found = json_object_get(object, key);
     if (!json_is_string(found)) {
@@ -24,8 +28,8 @@ tr_status tr_body_string(const char **value, const json_t *object, const char *k
     return TR_OK;
 }
 
-tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key, int64_t lowest, int64_t highest,
-                          const char *where, tr_error_t *err)
+tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key, int64_t lowest,
+                          int64_t highest, const char *where, tr_error_t *err)
 {
     const json_t *found = json_object_get(object, key);
     if (!json_is_integer(found)) {
@@ -33,13 +37,15 @@ tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key,
     }
     *value = json_integer_value(found);
     if (*value < lowest || *value > highest) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected an integer from %lld to %lld, found %lld", where, key,
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "%s: %s: expected an integer from %lld to %lld, found %lld", where, key,
                        (long long)lowest, (long long)highest, (long long)*value);
     }
     return TR_OK;
 }
 
-tr_status tr_body_real(double *value, const json_t *object, const char *key, const char *where, tr_error_t *err)
+tr_status tr_body_real(double *value, const json_t *object, const char *key, const char *where,
+                       tr_error_t *err)
 {
     const json_t *found = json_object_get(object, key);
     if (!json_is_number(found)) {
@@ -49,7 +55,8 @@ tr_status tr_body_real(double *value, const json_t *object, const char *key, con
     return TR_OK;
 }
 
-tr_status tr_body_bool(bool *value, const json_t *object, const char *key, const char *where, tr_error_t *err)
+tr_status tr_body_bool(bool *value, const json_t *object, const char *key, const char *where,
+                       tr_error_t *err)
 {
     const json_t *found = json_object_get(object, key);
     if (!json_is_boolean(found)) {
@@ -59,39 +66,40 @@ tr_status tr_body_bool(bool *value, const json_t *object, const char *key, const
     return TR_OK;
 }
 
-tr_status tr_body_object(json_t **value, const json_t *object, const char *key, const char *where, tr_error_t *err)
+tr_status tr_body_object(json_t **value, const json_t *object, const char *key, const char *where,
+                         tr_error_t *err)
 {
     *value = json_object_get(object, key);
     return json_is_object(*value) ? TR_OK : unexpected(*value, key, where, "a map", err);
 }
 
-tr_status tr_body_array(json_t **value, const json_t *object, const char *key, size_t most, const char *where,
-                        tr_error_t *err)
+tr_status tr_body_array(json_t **value, const json_t *object, const char *key, size_t most,
+                        const char *where, tr_error_t *err)
 {
     *value = json_object_get(object, key);
     if (!json_is_array(*value)) {
         return unexpected(*value, key, where, "an array", err);
     }
     if (json_array_size(*value) > most) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected at most %zu elements, found %zu", where, key, most,
-                       json_array_size(*value));
+        return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected at most %zu elements, found %zu",
+                       where, key, most, json_array_size(*value));
     }
     return TR_OK;
 }
 
-static tr_status exact_array(json_t **array, size_t count, const json_t *object, const char *key, const char *where,
-                             tr_error_t *err)
+static tr_status exact_array(json_t **array, size_t count, const json_t *object, const char *key,
+                             const char *where, tr_error_t *err)
 {
     TR_TRY(tr_body_array(array, object, key, SIZE_MAX, where, err));
     if (json_array_size(*array) != count) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected %zu elements, found %zu", where, key, count,
-                       json_array_size(*array));
+        return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected %zu elements, found %zu", where, key,
+                       count, json_array_size(*array));
     }
     return TR_OK;
 }
 
-tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key, const char *where,
-                         tr_error_t *err)
+tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key,
+                         const char *where, tr_error_t *err)
 {
     json_t *array;
     TR_TRY(exact_array(&array, count, object, key, where, err));
@@ -99,16 +107,17 @@ tr_status tr_body_floats(float *values, size_t count, const json_t *object, cons
         const json_t *element = json_array_get(array, i);
         double value = json_number_value(element);
         if (!json_is_number(element) || !(fabs(value) <= (double)FLT_MAX)) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s[%zu]: expected a finite number, found %s", where, key, i,
-                           json_is_number(element) ? "one that no float holds" : type_name(element));
+            return tr_fail(
+                err, TR_ERR_PROTOCOL, "%s: %s[%zu]: expected a finite number, found %s", where, key,
+                i, json_is_number(element) ? "one that no float holds" : type_name(element));
         }
         values[i] = (float)value;
     }
     return TR_OK;
 }
 
-tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const char *key, const char *where,
-                      tr_error_t *err)
+tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const char *key,
+                      const char *where, tr_error_t *err)
 {
     json_t *array;
     TR_TRY(exact_array(&array, count, object, key, where, err));
@@ -116,7 +125,8 @@ tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const
         const json_t *element = json_array_get(array, i);
         json_int_t value = json_integer_value(element);
         if (!json_is_integer(element) || value < 0 || value > INT32_MAX) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s[%zu]: expected an integer from 0 to 2^31 - 1", where, key, i);
+            return tr_fail(err, TR_ERR_PROTOCOL,
+                           "%s: %s[%zu]: expected an integer from 0 to 2^31 - 1", where, key, i);
         }
         values[i] = (int32_t)value;
     }
@@ -127,7 +137,8 @@ json_t *tr_body_from_floats(const float *values, size_t count)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++) {
-        if (json_array_append_new(array, json_real((double)values[i])) != 0) { // json_real refuses NaN and infinity
+        if (json_array_append_new(array, json_real((double)values[i])) !=
+            0) { // json_real refuses NaN and infinity
             json_decref(array);
             return NULL;
         }

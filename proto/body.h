@@ -12,23 +12,27 @@
 
 #include "common/base/status.h"
 
-tr_status tr_body_string(const char **value, const json_t *object, const char *key, const char *where, tr_error_t *err);
-tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key, int64_t lowest, int64_t highest,
-                          const char *where, tr_error_t *err);
+tr_status tr_body_string(const char **value, const json_t *object, const char *key,
+                         const char *where, tr_error_t *err);
+tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key, int64_t lowest,
+                          int64_t highest, const char *where, tr_error_t *err);
 /// Integers are taken too; the value is finite.
-tr_status tr_body_real(double *value, const json_t *object, const char *key, const char *where, tr_error_t *err);
-tr_status tr_body_bool(bool *value, const json_t *object, const char *key, const char *where, tr_error_t *err);
-tr_status tr_body_object(json_t **value, const json_t *object, const char *key, const char *where, tr_error_t *err);
+tr_status tr_body_real(double *value, const json_t *object, const char *key, const char *where,
+                       tr_error_t *err);
+tr_status tr_body_bool(bool *value, const json_t *object, const char *key, const char *where,
+                       tr_error_t *err);
+tr_status tr_body_object(json_t **value, const json_t *object, const char *key, const char *where,
+                         tr_error_t *err);
 /// An array of at most `most` elements.
-tr_status tr_body_array(json_t **value, const json_t *object, const char *key, size_t most, const char *where,
-                        tr_error_t *err);
+tr_status tr_body_array(json_t **value, const json_t *object, const char *key, size_t most,
+                        const char *where, tr_error_t *err);
 
 /// values: [count], written: an array of exactly count numbers that are finite as float.
-tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key, const char *where,
-                         tr_error_t *err);
+tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key,
+                         const char *where, tr_error_t *err);
 /// values: [count], written: an array of exactly count integers in 0..INT32_MAX, such as token ids.
-tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const char *key, const char *where,
-                      tr_error_t *err);
+tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const char *key,
+                      const char *where, tr_error_t *err);
 /// values: [count], as an array of numbers; a new reference. NULL when one of them is not finite.
 json_t *tr_body_from_floats(const float *values, size_t count);
 /// values: [count], as an array of integers; a new reference.

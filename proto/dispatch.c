@@ -6,7 +6,13 @@
 #include "proto/body.h"
 #include "proto/dispatch_state.h"
 
-enum { NAME_MAX_BYTES = 128, CREDIT_MAX = 1024, WORKERS_MAX = 4096, PAUSE_MAX_MS = 60000, SILENCE_MAX_MS = 600000 };
+enum {
+    NAME_MAX_BYTES = 128,
+    CREDIT_MAX = 1024,
+    WORKERS_MAX = 4096,
+    PAUSE_MAX_MS = 60000,
+    SILENCE_MAX_MS = 600000
+};
 
 // Requests go to workers
 
@@ -66,8 +72,8 @@ static bool sendable(tr_dispatch_t *d, dispatch_request_t *r)
     return false;
 }
 
-int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const char *group, const char *worker,
-                           const char *method, tr_message_t **message)
+int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const char *group,
+                           const char *worker, const char *method, tr_message_t **message)
 {
     dispatch_request_t *r = tr_calloc(1, sizeof *r);
     int64_t id = d->options.session << 32 | ++d->issued;
@@ -100,8 +106,8 @@ void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
 // Workers go
 
 /// What becomes of a request whose worker is gone; `counts`: the worker did not leave of its own accord.
-static bool survives(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_worker_t *worker, const char *why,
-                     bool counts)
+static bool survives(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_worker_t *worker,
+                     const char *why, bool counts)
 {
     r->losses += counts;
     if (r->wanted == NULL && r->losses < d->options.attempts) {
@@ -140,11 +146,12 @@ static void welcome(tr_dispatch_t *d, const dispatch_worker_t *worker)
 {
     tr_message_t *message = tr_message_new("welcome");
     json_t *config = d->config[worker->role];
-    tr_message_set_body(message,
-                        json_pack("{s:I, s:[i, i], s:I, s:I, s:o}", "session", (json_int_t)d->options.session,
-                                  "protocol", TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "heartbeat_ms",
-                                  (json_int_t)d->options.heartbeat_ms, "silence_ms", (json_int_t)worker->silence_ms,
-                                  "config", config != NULL ? json_deep_copy(config) : json_object()));
+    tr_message_set_body(
+        message,
+        json_pack("{s:I, s:[i, i], s:I, s:I, s:o}", "session", (json_int_t)d->options.session,
+                  "protocol", TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "heartbeat_ms",
+                  (json_int_t)d->options.heartbeat_ms, "silence_ms", (json_int_t)worker->silence_ms,
+                  "config", config != NULL ? json_deep_copy(config) : json_object()));
     dispatch_post(d, &worker->peer, message);
 }
 
@@ -156,21 +163,23 @@ static tr_status check_version(const json_t *body, tr_error_t *err)
         return tr_fail(err, TR_ERR_PROTOCOL, "register: protocol: expected [major, minor]");
     }
     if (json_integer_value(major) != TR_PROTOCOL_MAJOR) {
-        return tr_fail(err, TR_ERR_VERSION, "protocol version %lld is not spoken here (this controller speaks %d.%d)",
+        return tr_fail(err, TR_ERR_VERSION,
+                       "protocol version %lld is not spoken here (this controller speaks %d.%d)",
                        (long long)json_integer_value(major), TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR);
     }
     return TR_OK;
 }
 
-static tr_status short_text(const char **text, const json_t *body, const char *key, const char *otherwise,
-                            tr_error_t *err)
+static tr_status short_text(const char **text, const json_t *body, const char *key,
+                            const char *otherwise, tr_error_t *err)
 {
     *text = otherwise;
     if (otherwise == NULL || json_object_get(body, key) != NULL) {
         TR_TRY(tr_body_string(text, body, key, "register", err));
     }
     if (strlen(*text) > NAME_MAX_BYTES) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s: longer than %d bytes", key, NAME_MAX_BYTES);
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s: longer than %d bytes", key,
+                       NAME_MAX_BYTES);
     }
     return TR_OK;
 }
@@ -185,8 +194,8 @@ typedef struct registration {
     int64_t silence_ms;
 } registration_t;
 
-static tr_status read_registration(registration_t *reg, const tr_message_t *message, int64_t silence_ms,
-                                   tr_error_t *err)
+static tr_status read_registration(registration_t *reg, const tr_message_t *message,
+                                   int64_t silence_ms, tr_error_t *err)
 {
     const json_t *body = tr_message_body(message);
     const char *role;
@@ -207,7 +216,8 @@ static tr_status read_registration(registration_t *reg, const tr_message_t *mess
         TR_TRY(tr_body_integer(&reg->credit, body, "credit", 1, CREDIT_MAX, "register", err));
     }
     if (json_object_get(body, "silence_ms") != NULL) {
-        TR_TRY(tr_body_integer(&reg->silence_ms, body, "silence_ms", 1, SILENCE_MAX_MS, "register", err));
+        TR_TRY(tr_body_integer(&reg->silence_ms, body, "silence_ms", 1, SILENCE_MAX_MS, "register",
+                               err));
         reg->silence_ms = reg->silence_ms < silence_ms ? silence_ms : reg->silence_ms;
     }
     return TR_OK;
@@ -247,7 +257,8 @@ static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const reg
     schedule(d, now);
 }
 
-static void take_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t *message)
+static void take_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
+                          tr_message_t *message)
 {
     tr_error_t err = {0};
     registration_t reg;
@@ -293,13 +304,15 @@ static void post_done(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t
     dispatch_post(d, &worker->peer, done);
 }
 
-static void take_heartbeat(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+static void take_heartbeat(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
+                           tr_message_t **message)
 {
     (void)now, (void)message;
     dispatch_post(d, &worker->peer, tr_message_new("heartbeat"));
 }
 
-static void take_ack(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+static void take_ack(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
+                     tr_message_t **message)
 {
     dispatch_request_t *r = dispatch_request_of(d, tr_message_id(*message));
     if (r != NULL && r->at == worker && !r->acknowledged) {
@@ -322,7 +335,8 @@ static dispatch_request_t *answered(tr_dispatch_t *d, const dispatch_worker_t *w
     return NULL;
 }
 
-static void take_reply(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+static void take_reply(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
+                       tr_message_t **message)
 {
     int64_t id = tr_message_id(*message);
     dispatch_request_t *r = answered(d, worker, id);
@@ -351,7 +365,8 @@ static tr_status status_of_code(const char *code)
     return TR_ERR_PEER;
 }
 
-static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
+                       tr_message_t **message)
 {
     int64_t id = tr_message_id(*message);
     if (id == 0) {
@@ -370,21 +385,28 @@ static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
     schedule(d, now);
 }
 
-static void take_bye(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, tr_message_t **message)
+static void take_bye(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
+                     tr_message_t **message)
 {
-    (void)message;
-    lose(d, worker, "left", false);
+    const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
+    char *why = text != NULL ? tr_format("left: %s", text) : tr_strdup("left");
+    lose(d, worker, why, text != NULL);
+    free(why);
     schedule(d, now);
 }
 
 static const struct {
     const char *type;
     void (*take)(tr_dispatch_t *, int64_t, dispatch_worker_t *, tr_message_t **);
-} takers[] = {{"heartbeat", take_heartbeat}, {"ack", take_ack}, {"reply", take_reply}, {"error", take_error},
+} takers[] = {{"heartbeat", take_heartbeat},
+              {"ack", take_ack},
+              {"reply", take_reply},
+              {"error", take_error},
               {"bye", take_bye}};
 
 /// Messages of registered workers. False for a type that is not theirs.
-static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t **message)
+static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
+                             tr_message_t **message)
 {
     dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
     for (size_t i = 0; i < sizeof takers / sizeof takers[0]; i++) {
@@ -423,7 +445,8 @@ static void take_stop(tr_dispatch_t *d, const tr_peer_t *peer, const tr_message_
     dispatch_post(d, peer, tr_message_new("stopping"));
 }
 
-void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t **message)
+void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
+                         tr_message_t **message)
 {
     const char *type = tr_message_type(*message);
     dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
@@ -438,7 +461,8 @@ void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, t
         take_stop(d, peer, *message);
     } else if (!take_from_worker(d, now, peer, message)) {
         d->counters.garbage++;
-        dispatch_post_error(d, peer, tr_message_id(*message), "unsupported", "this type of message is not known");
+        dispatch_post_error(d, peer, tr_message_id(*message), "unsupported",
+                            "this type of message is not known");
     }
     tr_message_destroy(message);
 }

@@ -17,12 +17,16 @@
 typedef struct tr_dispatch tr_dispatch_t;
 
 typedef struct tr_dispatch_options {
-    int64_t session;        ///< 1..2^31-1, another for each start of a controller: the upper half of request ids
-    int64_t heartbeat_ms;   ///< how often workers say that they live; default 1000
-    int64_t silence_ms;     ///< a worker not heard for so long is lost; default 10000; a worker may ask for more
-    int64_t resend_ms;      ///< an unacknowledged request is sent again after this; doubles; default 1000
-    int64_t unanswered_ms;  ///< an acknowledged, unanswered request is sent again after this; doubles; default 15000
-    size_t attempts;        ///< workers that may be lost over one request before it is an error; default 3
+    int64_t
+        session; ///< 1..2^31-1, another for each start of a controller: the upper half of request ids
+    int64_t heartbeat_ms; ///< how often workers say that they live; default 1000
+    int64_t
+        silence_ms; ///< a worker not heard for so long is lost; default 10000; a worker may ask for more
+    int64_t
+        resend_ms; ///< an unacknowledged request is sent again after this; doubles; default 1000
+    int64_t
+        unanswered_ms; ///< an acknowledged, unanswered request is sent again after this; doubles; default 15000
+    size_t attempts; ///< workers that may be lost over one request before it is an error; default 3
     const char *stop_token; ///< what `stop` must carry; NULL: nobody may stop the run by message
 } tr_dispatch_options_t;
 
@@ -31,16 +35,16 @@ void tr_dispatch_options_init(tr_dispatch_options_t *options);
 
 typedef enum tr_event_type {
     TR_EVENT_JOINED, ///< a worker registered; its earlier process, if any, was LOST before
-    TR_EVENT_LOST,   ///< a worker left, fell silent, or was replaced by a new process; text says which
-    TR_EVENT_REPLY,  ///< message holds body and tensors
-    TR_EVENT_ERROR,  ///< the request failed: status and text, which names the worker and the method
-    TR_EVENT_STOP    ///< the supervisor asks the run to end
+    TR_EVENT_LOST, ///< a worker left, fell silent, or was replaced by a new process; text says which
+    TR_EVENT_REPLY, ///< message holds body and tensors
+    TR_EVENT_ERROR, ///< the request failed: status and text, which names the worker and the method
+    TR_EVENT_STOP   ///< the supervisor asks the run to end
 } tr_event_type_t;
 
 typedef struct tr_event {
     tr_event_type_t type;
     tr_role_t role;
-    char *worker;          ///< its name; "" for an error without a worker and for STOP
+    char *worker; ///< its name; "" for an error without a worker and for STOP
     char *group;
     int64_t id;            ///< of the request; 0 for JOINED, LOST, STOP
     tr_message_t *message; ///< REPLY: the reply; JOINED: the registration (capabilities); else NULL
@@ -61,10 +65,12 @@ int64_t tr_dispatch_submit(tr_dispatch_t *dispatch, int64_t now, tr_role_t role,
 void tr_dispatch_cancel(tr_dispatch_t *dispatch, int64_t now, int64_t id);
 
 /// Takes *message.
-void tr_dispatch_receive(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *peer, tr_message_t **message);
+void tr_dispatch_receive(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *peer,
+                         tr_message_t **message);
 
 /// A malformed message came from peer: counted, and answered with an error.
-void tr_dispatch_garbage(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *peer, const char *text);
+void tr_dispatch_garbage(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *peer,
+                         const char *text);
 
 /// Lets time pass: resends, losses.
 void tr_dispatch_tick(tr_dispatch_t *dispatch, int64_t now);

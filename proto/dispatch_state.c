@@ -9,7 +9,8 @@ void tr_dispatch_options_init(tr_dispatch_options_t *options)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t mixed = ((uint64_t)now.tv_sec * 1000000007u) ^ (uint64_t)now.tv_nsec ^ ((uint64_t)getpid() << 15);
+    uint64_t mixed =
+        ((uint64_t)now.tv_sec * 1000000007u) ^ (uint64_t)now.tv_nsec ^ ((uint64_t)getpid() << 15);
     *options = (tr_dispatch_options_t){
         .session = (int64_t)((mixed * 0x9e3779b97f4a7c15u) >> 34) + 1,
         .heartbeat_ms = 1000,
@@ -90,7 +91,8 @@ dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer
 {
     for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
         dispatch_worker_t *worker = dispatch_worker_at(d, i);
-        if (worker->peer.size == peer->size && memcmp(worker->peer.bytes, peer->bytes, peer->size) == 0) {
+        if (worker->peer.size == peer->size &&
+            memcmp(worker->peer.bytes, peer->bytes, peer->size) == 0) {
             return worker;
         }
     }
@@ -180,7 +182,8 @@ void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *messag
     dispatch_list_push(&d->sends, &send);
 }
 
-void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code, const char *text)
+void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code,
+                         const char *text)
 {
     tr_message_t *message = tr_message_new("error");
     if (id > 0) {
@@ -203,15 +206,19 @@ void dispatch_tell_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch
 {
     tr_event_t event = event_about(type, worker->role, worker);
     event.message = message;
-    event.text = text != NULL ? tr_format("%s worker '%s' %s", tr_role_name(worker->role), worker->name, text) : NULL;
+    event.text = text != NULL ? tr_format("%s worker '%s' %s", tr_role_name(worker->role),
+                                          worker->name, text)
+                              : NULL;
     dispatch_list_push(&d->events, &event);
 }
 
-void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request, const dispatch_worker_t *worker,
-                         tr_status status, const char *text)
+void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request,
+                         const dispatch_worker_t *worker, tr_status status, const char *text)
 {
     tr_event_t event = event_about(TR_EVENT_ERROR, request->role, worker);
-    const char *name = worker != NULL ? worker->name : request->wanted != NULL ? request->wanted : "any";
+    const char *name = worker != NULL            ? worker->name
+                       : request->wanted != NULL ? request->wanted
+                                                 : "any";
     event.id = request->id;
     event.status = status;
     event.text = tr_format("%s worker '%s': %s: %s", tr_role_name(request->role), name,
@@ -220,8 +227,8 @@ void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request, co
     dispatch_list_push(&d->events, &event);
 }
 
-void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request, const dispatch_worker_t *worker,
-                         tr_message_t *message)
+void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request,
+                         const dispatch_worker_t *worker, tr_message_t *message)
 {
     tr_event_t event = event_about(TR_EVENT_REPLY, request->role, worker);
     event.id = request->id;
@@ -250,7 +257,8 @@ bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *d)
 
 tr_dispatch_t *tr_dispatch_new(const tr_dispatch_options_t *options)
 {
-    TR_ASSERT(options->session > 0 && options->session <= INT32_MAX, "session %lld", (long long)options->session);
+    TR_ASSERT(options->session > 0 && options->session <= INT32_MAX, "session %lld",
+              (long long)options->session);
     tr_dispatch_t *d = tr_calloc(1, sizeof *d);
     d->options = *options;
     d->stop_token = options->stop_token != NULL ? tr_strdup(options->stop_token) : NULL;

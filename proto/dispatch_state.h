@@ -82,16 +82,17 @@ void dispatch_request_place(dispatch_request_t *request, dispatch_worker_t *work
 /// Queues a message for peer; takes *message.
 void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *message);
 /// Queues an error message; id 0: none.
-void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code, const char *text);
+void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code,
+                         const char *text);
 
 /// Queues an event about a worker, copying its names; text may be NULL. Takes message.
 void dispatch_tell_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
                           tr_message_t *message, const char *text);
 /// Queues the ERROR of a request, text prefixed with who and what; worker may be NULL.
-void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request, const dispatch_worker_t *worker,
-                         tr_status status, const char *text);
+void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request,
+                         const dispatch_worker_t *worker, tr_status status, const char *text);
 /// Queues the REPLY of a request; takes message.
-void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request, const dispatch_worker_t *worker,
-                         tr_message_t *message);
+void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request,
+                         const dispatch_worker_t *worker, tr_message_t *message);
 
 #endif

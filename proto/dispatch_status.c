@@ -9,10 +9,11 @@ static json_t *outstanding_of(const tr_dispatch_t *d, const dispatch_worker_t *w
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
         const dispatch_request_t *r = dispatch_request_at(d, i);
         if (r->at == worker) {
-            json_array_append_new(list, json_pack("{s:I, s:s, s:I, s:b, s:I}", "id", (json_int_t)r->id, "method",
-                                                  tr_message_method(r->message), "age_ms",
-                                                  (json_int_t)(now - r->submitted), "acknowledged",
-                                                  (int)r->acknowledged, "sent", (json_int_t)r->sent));
+            json_array_append_new(list,
+                                  json_pack("{s:I, s:s, s:I, s:b, s:I}", "id", (json_int_t)r->id,
+                                            "method", tr_message_method(r->message), "age_ms",
+                                            (json_int_t)(now - r->submitted), "acknowledged",
+                                            (int)r->acknowledged, "sent", (json_int_t)r->sent));
         }
     }
     return list;
@@ -24,10 +25,11 @@ static json_t *workers_of(const tr_dispatch_t *d, int64_t now)
     for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
         const dispatch_worker_t *w = dispatch_worker_at(d, i);
         json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "name", w->name, "role", tr_role_name(w->role),
-                            "group", w->group, "state", w->outstanding > 0 ? "busy" : "idle", "silent_ms",
-                            (json_int_t)(now - w->heard), "credit", (json_int_t)w->credit, "outstanding",
-                            outstanding_of(d, w, now)));
+            list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "name", w->name, "role",
+                            tr_role_name(w->role), "group", w->group, "state",
+                            w->outstanding > 0 ? "busy" : "idle", "silent_ms",
+                            (json_int_t)(now - w->heard), "credit", (json_int_t)w->credit,
+                            "outstanding", outstanding_of(d, w, now)));
     }
     return list;
 }
@@ -44,14 +46,15 @@ static json_t *queue_of(json_t *queues, const dispatch_request_t *r, int64_t now
     const char *wanted = r->wanted != NULL ? r->wanted : "";
     size_t index;
     json_t *entry;
-    json_array_foreach(queues, index, entry) {
+    json_array_foreach(queues, index, entry)
+    {
         if (same_text(entry, "role", tr_role_name(r->role)) && same_text(entry, "group", group) &&
             same_text(entry, "worker", wanted)) {
             return entry;
         }
     }
-    entry = json_pack("{s:s, s:s, s:s, s:i, s:I}", "role", tr_role_name(r->role), "group", group, "worker", wanted,
-                      "depth", 0, "oldest_ms", (json_int_t)(now - r->submitted));
+    entry = json_pack("{s:s, s:s, s:s, s:i, s:I}", "role", tr_role_name(r->role), "group", group,
+                      "worker", wanted, "depth", 0, "oldest_ms", (json_int_t)(now - r->submitted));
     json_array_append_new(queues, entry);
     return entry;
 }
@@ -72,12 +75,12 @@ static json_t *queues_of(const tr_dispatch_t *d, int64_t now)
 json_t *tr_dispatch_status(const tr_dispatch_t *d, int64_t now)
 {
     const dispatch_counters_t *c = &d->counters;
-    json_t *counters =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "replies", (json_int_t)c->replies, "errors",
-                  (json_int_t)c->errors, "resent", (json_int_t)c->resent, "reassigned", (json_int_t)c->reassigned,
-                  "late", (json_int_t)c->late, "garbage", (json_int_t)c->garbage, "refused", (json_int_t)c->refused,
-                  "unregistered", (json_int_t)c->unregistered);
+    json_t *counters = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "replies", (json_int_t)c->replies, "errors",
+        (json_int_t)c->errors, "resent", (json_int_t)c->resent, "reassigned",
+        (json_int_t)c->reassigned, "late", (json_int_t)c->late, "garbage", (json_int_t)c->garbage,
+        "refused", (json_int_t)c->refused, "unregistered", (json_int_t)c->unregistered);
     return json_pack("{s:I, s:o, s:o, s:o, s:o}", "session", (json_int_t)d->options.session, "run",
-                     d->note != NULL ? json_deep_copy(d->note) : json_object(), "workers", workers_of(d, now), "queues",
-                     queues_of(d, now), "counters", counters);
+                     d->note != NULL ? json_deep_copy(d->note) : json_object(), "workers",
+                     workers_of(d, now), "queues", queues_of(d, now), "counters", counters);
 }

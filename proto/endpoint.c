@@ -60,19 +60,23 @@ bool tr_endpoint_local(const char *endpoint)
 
 // Keys
 
-static tr_status save_certificate(zcert_t *certificate, const char *directory, const char *name, tr_error_t *err)
+static tr_status save_certificate(zcert_t *certificate, const char *directory, const char *name,
+                                  tr_error_t *err)
 {
     char *both = tr_format("%s/%s.cert", directory, name);
     int failed = zcert_save(certificate, both);
     char *secret = tr_format("%s_secret", both);
     failed |= chmod(secret, 0600);
-    tr_status status = failed ? tr_fail(err, TR_ERR_IO, "'%s' could not be written: %s", both, strerror(errno)) : TR_OK;
+    tr_status status =
+        failed ? tr_fail(err, TR_ERR_IO, "'%s' could not be written: %s", both, strerror(errno))
+               : TR_OK;
     free(secret);
     free(both);
     return status;
 }
 
-static tr_status authorise(zcert_t *certificate, const char *directory, const char *name, tr_error_t *err)
+static tr_status authorise(zcert_t *certificate, const char *directory, const char *name,
+                           tr_error_t *err)
 {
     char *path = tr_format("%s/authorised/%s.cert", directory, name);
     tr_status status = TR_OK;
@@ -85,9 +89,11 @@ static tr_status authorise(zcert_t *certificate, const char *directory, const ch
 
 tr_status tr_keys_add(const char *directory, const char *name, tr_error_t *err)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
     if (name[0] == '\0' || name[strspn(name, letters)] != '\0') {
-        return tr_fail(err, TR_ERR_ARGUMENT, "'%s' cannot name a certificate (letters, digits, '-' and '_')", name);
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' cannot name a certificate (letters, digits, '-' and '_')", name);
     }
     zcert_t *certificate = zcert_new();
     zcert_set_meta(certificate, "name", "%s", name);
@@ -106,12 +112,14 @@ tr_status tr_keys_make(const char *directory, tr_error_t *err)
     zcert_t *controller = NULL;
     tr_status status = TR_OK;
     if (access(secret, F_OK) == 0) {
-        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' holds keys already (name another directory)", directory);
+        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' holds keys already (name another directory)",
+                         directory);
         goto done;
     }
     TR_TRY_GOTO(tr_directory_make(authorised, err), done);
     if (chmod(directory, 0700) != 0) {
-        status = tr_fail(err, TR_ERR_IO, "'%s' could not be made private: %s", directory, strerror(errno));
+        status = tr_fail(err, TR_ERR_IO, "'%s' could not be made private: %s", directory,
+                         strerror(errno));
         goto done;
     }
     controller = zcert_new();
@@ -126,14 +134,15 @@ done:
 }
 
 /// directory/NAME.cert, with its secret half where `secret` is asked for.
-static tr_status load_certificate(zcert_t **certificate, const char *directory, const char *name, bool secret,
-                                  tr_error_t *err)
+static tr_status load_certificate(zcert_t **certificate, const char *directory, const char *name,
+                                  bool secret, tr_error_t *err)
 {
     char *path = tr_format("%s/%s.cert%s", directory, name, secret ? "_secret" : "");
     *certificate = access(path, R_OK) == 0 ? zcert_load(path) : NULL;
     tr_status status = TR_OK;
     if (*certificate == NULL) {
-        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' holds no readable certificate (make keys with 'troupe keys')", path);
+        status = tr_fail(err, TR_ERR_ARGUMENT,
+                         "'%s' holds no readable certificate (make keys with 'troupe keys')", path);
     }
     free(path);
     return status;
@@ -145,7 +154,8 @@ static tr_status check_reach(const char *endpoint, const char *keys, tr_error_t 
 {
     if (keys == NULL && !tr_endpoint_local(endpoint)) {
         return tr_fail(err, TR_ERR_ARGUMENT,
-                       "'%s' reaches beyond this machine, which needs keys (make them with 'troupe keys DIRECTORY' and "
+                       "'%s' reaches beyond this machine, which needs keys (make them with 'troupe "
+                       "keys DIRECTORY' and "
                        "give both sides --keys DIRECTORY)",
                        endpoint);
     }
@@ -186,7 +196,8 @@ static void protect_ipc(const char *endpoint)
     }
 }
 
-tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoint, const char *keys, tr_error_t *err)
+tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoint,
+                           const char *keys, tr_error_t *err)
 {
     *socket = NULL;
     *auth = NULL;
@@ -195,7 +206,8 @@ tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoi
     zsock_set_router_mandatory(*socket, 1);
     tr_status status = keys != NULL ? secure_server(*socket, auth, keys, err) : TR_OK;
     if (status == TR_OK && zsock_bind(*socket, "%s", endpoint) < 0) {
-        status = tr_fail(err, TR_ERR_IO, "'%s' could not be bound: %s", endpoint, zmq_strerror(zmq_errno()));
+        status = tr_fail(err, TR_ERR_IO, "'%s' could not be bound: %s", endpoint,
+                         zmq_strerror(zmq_errno()));
     }
     if (status != TR_OK) {
         zsock_destroy(socket);
@@ -221,18 +233,17 @@ static tr_status secure_client(zsock_t *socket, const char *keys, const char *na
     return status;
 }
 
-tr_status tr_endpoint_connect(zsock_t **socket, const char *endpoint, const char *keys, const char *certificate,
-                              tr_error_t *err)
+tr_status tr_endpoint_connect(zsock_t **socket, const char *endpoint, const char *keys,
+                              const char *certificate, tr_error_t *err)
 {
-    int immediate = 1; // nothing is queued for a controller that is not there
+    // No ZMQ_IMMEDIATE: with it, what came and is not yet read is dropped when the other side hangs up, `bye` for one.
     *socket = NULL;
     TR_TRY(check_reach(endpoint, keys, err));
     *socket = socket_new(ZMQ_DEALER);
-    zmq_setsockopt(zsock_resolve(*socket), ZMQ_IMMEDIATE, &immediate, sizeof immediate);
     tr_status status = keys != NULL ? secure_client(*socket, keys, certificate, err) : TR_OK;
     if (status == TR_OK && zsock_connect(*socket, "%s", endpoint) != 0) {
-        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' is no address that can be connected to: %s", endpoint,
-                         zmq_strerror(zmq_errno()));
+        status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' is no address that can be connected to: %s",
+                         endpoint, zmq_strerror(zmq_errno()));
     }
     if (status != TR_OK) {
         zsock_destroy(socket);

@@ -40,11 +40,12 @@ tr_status tr_keys_add(const char *directory, const char *name, tr_error_t *err);
 /// A bound ROUTER. keys NULL: no CURVE, and then an address that is not local is TR_ERR_ARGUMENT with the remedy.
 /// *auth: the ZAP actor that checks client keys, NULL without keys; it must outlive the socket, and a process
 /// can have one. Destroy the socket first (zsock_destroy), then the actor (zactor_destroy).
-tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoint, const char *keys, tr_error_t *err);
+tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoint,
+                           const char *keys, tr_error_t *err);
 
 /// A connected DEALER. keys: directory with `certificate`.cert_secret ("worker" when NULL) and controller.cert, or
 /// NULL; an address that is not local needs keys.
-tr_status tr_endpoint_connect(zsock_t **socket, const char *endpoint, const char *keys, const char *certificate,
-                              tr_error_t *err);
+tr_status tr_endpoint_connect(zsock_t **socket, const char *endpoint, const char *keys,
+                              const char *certificate, tr_error_t *err);
 
 #endif

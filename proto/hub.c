@@ -18,8 +18,8 @@ struct tr_hub {
     tr_dispatch_t *dispatch;
 };
 
-tr_status tr_hub_new(tr_hub_t **hub, const char *endpoint, const char *keys, const tr_dispatch_options_t *options,
-                     tr_error_t *err)
+tr_status tr_hub_new(tr_hub_t **hub, const char *endpoint, const char *keys,
+                     const tr_dispatch_options_t *options, tr_error_t *err)
 {
     tr_hub_t *h = tr_calloc(1, sizeof *h);
     *hub = NULL;
@@ -80,10 +80,11 @@ void tr_hub_set_note(tr_hub_t *hub, json_t *note)
     tr_dispatch_set_note(hub->dispatch, note);
 }
 
-int64_t tr_hub_submit(tr_hub_t *hub, tr_role_t role, const char *group, const char *worker, const char *method,
-                      tr_message_t **message)
+int64_t tr_hub_submit(tr_hub_t *hub, tr_role_t role, const char *group, const char *worker,
+                      const char *method, tr_message_t **message)
 {
-    int64_t id = tr_dispatch_submit(hub->dispatch, tr_clock_ms(), role, group, worker, method, message);
+    int64_t id =
+        tr_dispatch_submit(hub->dispatch, tr_clock_ms(), role, group, worker, method, message);
     flush(hub);
     return id;
 }
@@ -154,7 +155,8 @@ tr_status tr_hub_poll(tr_event_t *event, tr_hub_t *hub, int timeout_ms, tr_error
         zmq_pollitem_t item = {.socket = zsock_resolve(hub->socket), .events = ZMQ_POLLIN};
         if (zmq_poll(&item, 1, wait_ms(hub, end)) < 0) {
             return errno == EINTR ? TR_ERR_TIMEOUT
-                                  : tr_fail(err, TR_ERR_IO, "waiting for messages: %s", zmq_strerror(zmq_errno()));
+                                  : tr_fail(err, TR_ERR_IO, "waiting for messages: %s",
+                                            zmq_strerror(zmq_errno()));
         }
     }
 }
@@ -162,7 +164,8 @@ tr_status tr_hub_poll(tr_event_t *event, tr_hub_t *hub, int timeout_ms, tr_error
 // Asking a hub
 
 /// Waits until the socket is ready for events (ZMQ_POLLIN, ZMQ_POLLOUT), at most until end.
-static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char *endpoint, tr_error_t *err)
+static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char *endpoint,
+                          tr_error_t *err)
 {
     zmq_pollitem_t item = {.socket = zsock_resolve(socket), .events = events};
     while ((item.revents & events) == 0) {
@@ -177,8 +180,8 @@ static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char
     return TR_OK;
 }
 
-static tr_status ask(tr_message_t **answer, const tr_message_t *question, const char *endpoint, const char *keys,
-                     int timeout_ms, tr_error_t *err)
+static tr_status ask(tr_message_t **answer, const tr_message_t *question, const char *endpoint,
+                     const char *keys, int timeout_ms, tr_error_t *err)
 {
     zsock_t *socket;
     int64_t end = tr_clock_ms() + timeout_ms;
@@ -205,10 +208,12 @@ static tr_status expect(const tr_message_t *answer, const char *wanted, tr_error
         return TR_OK;
     }
     const char *text = json_string_value(json_object_get(tr_message_body(answer), "text"));
-    return tr_fail(err, TR_ERR_PEER, "the controller answered: %s", text != NULL ? text : tr_message_type(answer));
+    return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
+                   text != NULL ? text : tr_message_type(answer));
 }
 
-tr_status tr_hub_ask_status(json_t **status, const char *endpoint, const char *keys, int timeout_ms, tr_error_t *err)
+tr_status tr_hub_ask_status(json_t **status, const char *endpoint, const char *keys, int timeout_ms,
+                            tr_error_t *err)
 {
     tr_message_t *question = tr_message_new("status");
     tr_message_t *answer = NULL;
@@ -225,7 +230,8 @@ tr_status tr_hub_ask_status(json_t **status, const char *endpoint, const char *k
     return result;
 }
 
-tr_status tr_hub_ask_stop(const char *endpoint, const char *keys, const char *token, int timeout_ms, tr_error_t *err)
+tr_status tr_hub_ask_stop(const char *endpoint, const char *keys, const char *token, int timeout_ms,
+                          tr_error_t *err)
 {
     tr_message_t *question = tr_message_new("stop");
     tr_message_t *answer = NULL;

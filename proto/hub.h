@@ -24,8 +24,8 @@
 typedef struct tr_hub tr_hub_t;
 
 /// Binds endpoint; keys as in tr_endpoint_bind. options: see dispatch.h, borrowed for the call.
-tr_status tr_hub_new(tr_hub_t **hub, const char *endpoint, const char *keys, const tr_dispatch_options_t *options,
-                     tr_error_t *err);
+tr_status tr_hub_new(tr_hub_t **hub, const char *endpoint, const char *keys,
+                     const tr_dispatch_options_t *options, tr_error_t *err);
 
 /// Tells every worker `bye` and closes. Queued requests are dropped.
 void tr_hub_destroy(tr_hub_t **hub);
@@ -38,8 +38,8 @@ void tr_hub_set_config(tr_hub_t *hub, tr_role_t role, json_t *config);
 
 /// Queues a request and returns its id (> 0), unique over the sessions of a run. group NULL: any of the role.
 /// worker NULL: any worker. Takes *message (type "request", no id yet): body and tensors as the caller filled them.
-int64_t tr_hub_submit(tr_hub_t *hub, tr_role_t role, const char *group, const char *worker, const char *method,
-                      tr_message_t **message);
+int64_t tr_hub_submit(tr_hub_t *hub, tr_role_t role, const char *group, const char *worker,
+                      const char *method, tr_message_t **message);
 
 /// Forgets a request: its reply will be dropped. Nothing happens when it is answered already.
 void tr_hub_cancel(tr_hub_t *hub, int64_t id);
@@ -65,9 +65,11 @@ void tr_hub_set_note(tr_hub_t *hub, json_t *note);
 // A client of the hub that is no worker: `troupe status`, the supervisor's stop.
 
 /// *status: a new reference. Waits at most timeout_ms.
-tr_status tr_hub_ask_status(json_t **status, const char *endpoint, const char *keys, int timeout_ms, tr_error_t *err);
+tr_status tr_hub_ask_status(json_t **status, const char *endpoint, const char *keys, int timeout_ms,
+                            tr_error_t *err);
 
 /// Asks the run to end cleanly; token: the hub's stop_token. Returns when the hub confirmed.
-tr_status tr_hub_ask_stop(const char *endpoint, const char *keys, const char *token, int timeout_ms, tr_error_t *err);
+tr_status tr_hub_ask_stop(const char *endpoint, const char *keys, const char *token, int timeout_ms,
+                          tr_error_t *err);
 
 #endif

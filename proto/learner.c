@@ -4,7 +4,8 @@
 
 #include "proto/body.h"
 
-static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *config, tr_error_t *err)
+static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *config,
+                                tr_error_t *err)
 {
     json_t *object;
     double beta1, beta2, epsilon, weight_decay, clip;
@@ -18,16 +19,36 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
     return TR_OK;
 }
 
-static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config, const char *directory,
-                            bool scalar, tr_error_t *err)
+/// Fresh weights in the shape of a directory that need not hold any.
+static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const char *directory,
+                            uint64_t seed, tr_error_t *err)
 {
-    int64_t seed;
-    TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
-    return scalar ? tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, true, err)
-                  : tr_model_open(model, directory, learner->backend, true, err);
+    tr_model_config_t shape;
+    TR_TRY(tr_model_config_load(&shape, directory, err));
+    TR_TRY(tr_model_new(model, &shape, learner->backend, true, err));
+    tr_model_randomize(*model, seed);
+    return TR_OK;
 }
 
-tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads, tr_error_t *err)
+static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
+                            const char *checkpoint, bool scalar, tr_error_t *err)
+{
+    const char *source;
+    int64_t seed;
+    TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
+    TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
+    const char *directory = checkpoint != NULL ? checkpoint : source;
+    if (scalar) {
+        return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, true, err);
+    }
+    if (checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"))) {
+        return open_fresh(model, learner, source, (uint64_t)seed, err);
+    }
+    return tr_model_open(model, directory, learner->backend, true, err);
+}
+
+tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads,
+                          tr_error_t *err)
 {
     const char *source;
     int64_t step, asked;
@@ -39,17 +60,18 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "welcome", err));
     TR_TRY(read_optimizer(&options, config, err));
     TR_TRY(tr_backend_open_cpu(&learner->backend, threads > 0 ? threads : (size_t)asked, err));
-    TR_TRY(open_model(&model, learner, config, checkpoint != NULL ? checkpoint : source, scalar, err));
+    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, err));
     tr_status status = tr_trainer_new(&learner->trainer, &model, &options, err);
     tr_model_destroy(&model);
     TR_TRY(status);
     if (checkpoint != NULL) {
-        TR_TRY(tr_trainer_restore_optimizer(learner->trainer, checkpoint, err));
+        TR_TRY(tr_trainer_restore(learner->trainer, checkpoint, err));
     }
     learner->step = (uint64_t)step;
     learner->source = tr_strdup(source);
-    tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld isa=%s \"ready\"", checkpoint != NULL ? checkpoint : source,
-           (long long)step, tr_backend_isa(learner->backend));
+    tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld isa=%s \"ready\"",
+           checkpoint != NULL ? checkpoint : source, (long long)step,
+           tr_backend_isa(learner->backend));
     return TR_OK;
 }
 
@@ -61,16 +83,27 @@ void tr_learner_close(tr_learner_t *learner)
     *learner = (tr_learner_t){0};
 }
 
-tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err)
+tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err)
 {
-    if (step < 0 || (uint64_t)step != learner->step) {
-        return tr_fail(err, TR_ERR_VERSION, "asked at step %lld; this learner has finished %llu", (long long)step,
-                       (unsigned long long)learner->step);
+    if (learner->trainer == NULL) {
+        return tr_fail(err, TR_ERR_VERSION,
+                       "this learner holds no model; it must be restored first");
     }
     return TR_OK;
 }
 
-tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, const json_t *body, tr_error_t *err)
+tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err)
+{
+    TR_TRY(tr_learner_holds(learner, err));
+    if (step < 0 || (uint64_t)step != learner->step) {
+        return tr_fail(err, TR_ERR_VERSION, "asked at step %lld; this learner has finished %llu",
+                       (long long)step, (unsigned long long)learner->step);
+    }
+    return TR_OK;
+}
+
+tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, const json_t *body,
+                               tr_error_t *err)
 {
     int64_t step, chunk, seed, epochs, minibatches;
     double rate, temperature;
@@ -107,11 +140,56 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
 {
     const json_t *body = tr_message_body(request);
     const char *directory;
+    bool optimizer;
     int64_t step;
     TR_TRY(tr_body_integer(&step, body, "step", 0, INT64_MAX, "save", err));
     TR_TRY(tr_learner_expect(learner, step, err));
     TR_TRY(tr_body_string(&directory, body, "directory", "save", err));
-    TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, err));
+    TR_TRY(tr_body_bool(&optimizer, body, "optimizer", "save", err));
+    TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, optimizer, err));
     tr_log(TR_LOG_INFO, "learner", "step=%lld directory=%s \"saved\"", (long long)step, directory);
     return TR_OK;
+}
+
+tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
+                             size_t threads, tr_error_t *err)
+{
+    tr_learner_close(learner);
+    tr_status status = tr_learner_open(learner, config, scalar, threads, err);
+    if (status != TR_OK) {
+        tr_learner_close(learner);
+    }
+    return status;
+}
+
+tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_model_t *model,
+                          const tr_message_t *request, tr_error_t *err)
+{
+    const tr_model_config_t *config = tr_model_config(model);
+    TR_TRY(tr_sequences_take(sequences, owned, request, err));
+    return tr_sequences_check(sequences, config->vocabulary, config->max_positions, err);
+}
+
+tr_status tr_learner_infer(tr_response_pass_t *pass, const tr_model_t *model, const char *name,
+                           const tr_message_t *request, tr_message_t *reply, tr_error_t *err)
+{
+    tr_sequences_t sequences;
+    double temperature;
+    int64_t chunk;
+    int32_t *owned = NULL;
+    float *out = NULL;
+    tr_status status;
+    TR_TRY(tr_body_real(&temperature, tr_message_body(request), "temperature", name, err));
+    TR_TRY(tr_body_integer(&chunk, tr_message_body(request), "chunk", 1, INT32_MAX, name, err));
+    TR_TRY_GOTO(tr_learner_take(&sequences, &owned, model, request, err), done);
+    size_t tokens = (size_t)sequences.response_starts[sequences.count];
+    out = tr_calloc(tokens + 1, sizeof *out);
+    TR_TRY_GOTO(tr_response_forward_all(pass, &sequences, (size_t)chunk, (float)temperature, out,
+                                        NULL, err),
+                done);
+    tr_message_add_vector(reply, name, TR_F32, tokens, out);
+done:
+    free(out);
+    free(owned);
+    return status;
 }

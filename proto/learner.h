@@ -6,34 +6,57 @@
 #ifndef TR_PROTO_LEARNER_H
 #define TR_PROTO_LEARNER_H
 
+#include <stdint.h>
+
 #include "common/algo/options.h"
 #include "common/model/trainer.h"
 #include "proto/message.h"
+#include "proto/sequences.h"
 #include "proto/service.h"
+
+#define TR_LEARNER_SPOILED UINT64_MAX ///< no request names this step: only a restore helps
 
 typedef struct tr_learner {
     tr_backend_t *backend;
     tr_trainer_t *trainer;
-    uint64_t step;  ///< steps finished
-    char *source;   ///< directory whose tokenizer files are saved with the model
+    uint64_t step; ///< steps finished; TR_LEARNER_SPOILED after a step that failed half way
+    char *source;  ///< directory whose tokenizer files are saved with the model
 } tr_learner_t;
 
 /// Reads a welcome {model, checkpoint: directory or null, step: of the checkpoint, seed, threads, optimizer: {beta1, beta2,
-/// epsilon, weight_decay, clip}} and opens the model (scalar: with a value head) and its optimizer.
-tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads, tr_error_t *err);
+/// epsilon, weight_decay, clip}, from_scratch: bool (absent: false)} and opens the model (scalar: with a value head) and its optimizer.
+tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads,
+                          tr_error_t *err);
 void tr_learner_close(tr_learner_t *learner);
+
+/// TR_ERR_VERSION unless there is a model: a restore that failed leaves none.
+tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err);
 
 /// TR_ERR_VERSION unless the learner has finished exactly `step` steps.
 tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err);
 
 /// A training request's {step (to be finished), learning_rate, temperature, chunk, seed, epochs, minibatches}; fails as
 /// tr_learner_expect does.
-tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, const json_t *body, tr_error_t *err);
+tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, const json_t *body,
+                               tr_error_t *err);
 
 /// A training request's {kl_coef, cliprange, ...}: what the losses read.
 tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err);
 
-/// `save` of both roles: body {step, directory}: writes model and optimizer there.
-tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request, tr_error_t *err);
+/// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the optimizer's state if asked.
+tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request,
+                          tr_error_t *err);
+
+/// `restore` of both roles: body as the welcome; closes the learner and opens it again from the checkpoint named there.
+tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
+                             size_t threads, tr_error_t *err);
+
+/// The request's sequences (proto/sequences.h), checked against the model. *owned: to be freed by the caller.
+tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_model_t *model,
+                          const tr_message_t *request, tr_error_t *err);
+
+/// One pass over the request's sequences, body {temperature, chunk}; the reply gets tensor `name` f32 [response tokens].
+tr_status tr_learner_infer(tr_response_pass_t *pass, const tr_model_t *model, const char *name,
+                           const tr_message_t *request, tr_message_t *reply, tr_error_t *err);
 
 #endif

@@ -81,7 +81,8 @@ static blob_t *blob_keep(blob_t *blob)
 static void *aligned_copy(const void *data, size_t bytes)
 {
     void *copy = NULL;
-    TR_ASSERT(posix_memalign(&copy, 64, bytes > 0 ? bytes : 1) == 0, "%zu bytes could not be had", bytes);
+    TR_ASSERT(posix_memalign(&copy, 64, bytes > 0 ? bytes : 1) == 0, "%zu bytes could not be had",
+              bytes);
     if (bytes > 0) {
         memcpy(copy, data, bytes);
     }
@@ -214,7 +215,8 @@ json_t *tr_message_field(const tr_message_t *message, const char *key)
 
 void tr_message_set_field(tr_message_t *message, const char *key, json_t *value)
 {
-    TR_ASSERT(strcmp(key, "body") != 0 && strcmp(key, "tensors") != 0, "field '%s' is set by its own function", key);
+    TR_ASSERT(strcmp(key, "body") != 0 && strcmp(key, "tensors") != 0,
+              "field '%s' is set by its own function", key);
     json_object_set_new(message->fields, key, value);
 }
 
@@ -246,18 +248,19 @@ bool tr_message_tensor(tr_view_t *view, const tr_message_t *message, const char 
     return false;
 }
 
-tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message, const char *name, tr_dtype_t dtype,
-                                   size_t count, tr_error_t *err)
+tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message, const char *name,
+                                   tr_dtype_t dtype, size_t count, tr_error_t *err)
 {
     if (!tr_message_tensor(view, message, name)) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "%s '%s': tensor '%s' is missing", tr_message_type(message),
-                       tr_message_method(message), name);
+        return tr_fail(err, TR_ERR_PROTOCOL, "%s '%s': tensor '%s' is missing",
+                       tr_message_type(message), tr_message_method(message), name);
     }
     size_t found = view->bytes / tr_dtype_size(view->dtype);
     if (view->dtype != dtype || (count != SIZE_MAX && found != count)) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "%s '%s': tensor '%s': expected %s[%zd], found %s[%zu]",
-                       tr_message_type(message), tr_message_method(message), name, tr_dtype_name(dtype), (ssize_t)count,
-                       tr_dtype_name(view->dtype), found);
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "%s '%s': tensor '%s': expected %s[%zd], found %s[%zu]",
+                       tr_message_type(message), tr_message_method(message), name,
+                       tr_dtype_name(dtype), (ssize_t)count, tr_dtype_name(view->dtype), found);
     }
     return TR_OK;
 }
@@ -273,12 +276,13 @@ static bool view_bytes(size_t *bytes, const tr_view_t *view)
     return fits;
 }
 
-void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t dims, const size_t *shape,
-                           const void *data, tr_release_fn release, void *hint)
+void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t dims,
+                           const size_t *shape, const void *data, tr_release_fn release, void *hint)
 {
     tr_view_t view = {.dtype = dtype, .dims = dims, .shape = {1, 1, 1, 1}};
     TR_ASSERT(dims >= 1 && dims <= TR_MESSAGE_DIMS, "tensor '%s' has %zu dimensions", name, dims);
-    TR_ASSERT(message->count < TR_MESSAGE_TENSORS && strlen(name) <= TR_MESSAGE_NAME, "tensor '%s'", name);
+    TR_ASSERT(message->count < TR_MESSAGE_TENSORS && strlen(name) <= TR_MESSAGE_NAME, "tensor '%s'",
+              name);
     tr_view_t other;
     TR_ASSERT(!tr_message_tensor(&other, message, name), "tensor '%s' comes twice", name);
     memcpy(view.shape, shape, dims * sizeof *shape);
@@ -287,11 +291,12 @@ void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t d
     message->parts = tr_realloc(message->parts, (message->count + 1) * sizeof *message->parts);
     view.name = tr_strdup(name);
     view.data = bytes;
-    message->parts[message->count++] =
-        (part_t){.view = view, .blob = blob_new(bytes, release != NULL ? release : free_data, hint)};
+    message->parts[message->count++] = (part_t){
+        .view = view, .blob = blob_new(bytes, release != NULL ? release : free_data, hint)};
 }
 
-void tr_message_add_vector(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t count, const void *data)
+void tr_message_add_vector(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t count,
+                           const void *data)
 {
     tr_message_add_tensor(message, name, dtype, 1, &count, data, NULL, NULL);
 }
@@ -311,10 +316,12 @@ static json_t *tensor_entries(const tr_message_t *message)
     return tensors;
 }
 
-tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *message, tr_error_t *err)
+tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *message,
+                          tr_error_t *err)
 {
     if (message->broken) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "body could not be built: a number is not finite or a string not UTF-8");
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "body could not be built: a number is not finite or a string not UTF-8");
     }
     json_t *envelope = json_copy(message->fields);
     if (json_object_size(message->body) > 0) {
@@ -335,23 +342,27 @@ static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index,
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     const json_t *shape = json_object_get(entry, "shape");
     *view = (tr_view_t){.name = name, .dims = json_array_size(shape), .shape = {1, 1, 1, 1}};
-    if (name == NULL || strlen(name) > TR_MESSAGE_NAME || dtype == NULL || !dtype_parse(&view->dtype, dtype)) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: expected name (at most %d bytes) and a known dtype", index,
+    if (name == NULL || strlen(name) > TR_MESSAGE_NAME || dtype == NULL ||
+        !dtype_parse(&view->dtype, dtype)) {
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "tensors[%zu]: expected name (at most %d bytes) and a known dtype", index,
                        (int)TR_MESSAGE_NAME);
     }
     if (view->dims < 1 || view->dims > TR_MESSAGE_DIMS) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: shape: expected 1 to %d integers", index,
-                       (int)TR_MESSAGE_DIMS);
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: shape: expected 1 to %d integers",
+                       index, (int)TR_MESSAGE_DIMS);
     }
     for (size_t d = 0; d < view->dims; d++) {
         const json_t *extent = json_array_get(shape, d);
         if (!json_is_integer(extent) || json_integer_value(extent) < 0) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: shape[%zu]: expected an integer from 0", index, d);
+            return tr_fail(err, TR_ERR_PROTOCOL,
+                           "tensors[%zu]: shape[%zu]: expected an integer from 0", index, d);
         }
         view->shape[d] = (size_t)json_integer_value(extent);
     }
     if (!view_bytes(&view->bytes, view)) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: the shape is larger than memory", index);
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: the shape is larger than memory",
+                       index);
     }
     return TR_OK;
 }
@@ -362,14 +373,16 @@ static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_e
         return TR_OK;
     }
     if (!json_is_array(tensors) || json_array_size(tensors) > TR_MESSAGE_TENSORS) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensors: expected an array of at most %d", (int)TR_MESSAGE_TENSORS);
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensors: expected an array of at most %d",
+                       (int)TR_MESSAGE_TENSORS);
     }
     message->parts = tr_calloc(json_array_size(tensors) + 1, sizeof *message->parts);
     for (size_t i = 0; i < json_array_size(tensors); i++) {
         tr_view_t view, other;
         TR_TRY(read_tensor(&view, json_array_get(tensors, i), i, err));
         if (tr_message_tensor(&other, message, view.name)) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: name '%s' comes twice", i, view.name);
+            return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: name '%s' comes twice", i,
+                           view.name);
         }
         view.name = tr_strdup(view.name);
         message->parts[message->count++].view = view;
@@ -389,13 +402,15 @@ static tr_status check_fields(const json_t *fields, tr_error_t *err)
     return TR_OK;
 }
 
-tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t length, tr_error_t *err)
+tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t length,
+                            tr_error_t *err)
 {
     json_t *fields;
     char fault[256];
     *message = NULL;
     if (length > TR_ENVELOPE_MAX) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes, more than %d", length, (int)TR_ENVELOPE_MAX);
+        return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes, more than %d", length,
+                       (int)TR_ENVELOPE_MAX);
     }
     TR_TRY(tr_msgpack_to_json(&fields, bytes, length, "body", fault, sizeof fault, err));
     if (!json_is_object(fields)) {
@@ -424,20 +439,23 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
     return TR_OK;
 }
 
-static tr_status check_frame(const tr_message_t *message, size_t index, size_t bytes, tr_error_t *err)
+static tr_status check_frame(const tr_message_t *message, size_t index, size_t bytes,
+                             tr_error_t *err)
 {
     if (index >= message->count) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "more frames than the %zu tensors of the envelope", message->count);
+        return tr_fail(err, TR_ERR_PROTOCOL, "more frames than the %zu tensors of the envelope",
+                       message->count);
     }
     const tr_view_t *view = &message->parts[index].view;
     if (view->bytes != bytes) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': frame of %zu bytes, the shape says %zu", view->name, bytes,
-                       view->bytes);
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': frame of %zu bytes, the shape says %zu",
+                       view->name, bytes, view->bytes);
     }
     return TR_OK;
 }
 
-tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const void *data, size_t bytes, tr_error_t *err)
+tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const void *data,
+                                  size_t bytes, tr_error_t *err)
 {
     TR_TRY(check_frame(message, index, bytes, err));
     part_t *part = &message->parts[index];
@@ -481,12 +499,14 @@ static tr_status send_tensor(void *socket, const part_t *part, bool more, tr_err
     if (part->view.bytes == 0) {
         zmq_msg_init(&frame);
     } else {
-        zmq_msg_init_data(&frame, part->blob->data, part->view.bytes, release_sent, blob_keep(part->blob));
+        zmq_msg_init_data(&frame, part->blob->data, part->view.bytes, release_sent,
+                          blob_keep(part->blob));
     }
     return send_frame(socket, &frame, more, err);
 }
 
-tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_t *message, tr_error_t *err)
+tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_t *message,
+                          tr_error_t *err)
 {
     char *bytes;
     size_t length;
@@ -511,7 +531,8 @@ static tr_status receive_frame(zmq_msg_t *frame, void *socket, tr_error_t *err)
         int code = zmq_errno();
         if (code != EINTR) {
             zmq_msg_close(frame);
-            return tr_fail(err, code == EAGAIN ? TR_ERR_TIMEOUT : TR_ERR_IO, "receiving: %s", zmq_strerror(code));
+            return tr_fail(err, code == EAGAIN ? TR_ERR_TIMEOUT : TR_ERR_IO, "receiving: %s",
+                           zmq_strerror(code));
         }
     }
     return TR_OK;
@@ -544,7 +565,8 @@ static tr_status receive_tensors(tr_message_t *message, void *socket, bool *more
         TR_TRY(status);
     }
     if (index < message->count) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': its frame is missing", message->parts[index].view.name);
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': its frame is missing",
+                       message->parts[index].view.name);
     }
     return TR_OK;
 }
@@ -573,7 +595,8 @@ tr_status tr_message_receive(tr_message_t **message, tr_peer_t *peer, void *sock
     }
     TR_TRY(receive_frame(&envelope, handle, err));
     more = zmq_msg_more(&envelope) != 0;
-    tr_status status = tr_message_unpack(message, zmq_msg_data(&envelope), zmq_msg_size(&envelope), err);
+    tr_status status =
+        tr_message_unpack(message, zmq_msg_data(&envelope), zmq_msg_size(&envelope), err);
     zmq_msg_close(&envelope);
     if (status == TR_OK) {
         status = receive_tensors(*message, handle, &more, err);

@@ -112,7 +112,8 @@ tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message,
 /// change, and release(data, hint) is called when the last copy is sent, on a ZeroMQ thread perhaps.
 /// Our own mistakes (a name twice, too many, dims out of range) are assertions.
 void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t dims,
-                           const size_t *shape, const void *data, tr_release_fn release, void *hint);
+                           const size_t *shape, const void *data, tr_release_fn release,
+                           void *hint);
 /// A vector of count elements, copied.
 void tr_message_add_vector(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t count,
                            const void *data);
@@ -121,21 +122,25 @@ void tr_message_add_vector(tr_message_t *message, const char *name, tr_dtype_t d
 
 /// The envelope as msgpack. *bytes: owned by the caller (free). Fails with TR_ERR_ARGUMENT when it would be
 /// longer than TR_ENVELOPE_MAX or holds a NaN.
-tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *message, tr_error_t *err);
+tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *message,
+                          tr_error_t *err);
 
 /// Reads an envelope; frames still to be given are tr_message_tensors(*message) many, by tr_message_unpack_frame.
 /// TR_ERR_PROTOCOL with a sentence for anything that PROTOCOL.md forbids; *message is then NULL.
-tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t length, tr_error_t *err);
+tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t length,
+                            tr_error_t *err);
 /// Copies frame `index`'s bytes; for messages that did not come from a socket. Fails when the size is wrong.
-tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const void *data, size_t bytes,
-                                  tr_error_t *err);
+tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const void *data,
+                                  size_t bytes, tr_error_t *err);
 
 /// Sends through a ZeroMQ socket (zsock_t * or void *), to `peer` through a ROUTER, NULL through a DEALER. Never
 /// waits: TR_ERR_PEER when the peer is gone or its queue is full. The message stays the caller's.
-tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_t *message, tr_error_t *err);
+tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_t *message,
+                          tr_error_t *err);
 
 /// Receives one message that poll announced. peer (NULL for a DEALER) is written even when the rest is garbage.
 /// TR_ERR_TIMEOUT when none is there; TR_ERR_PROTOCOL, with the frames consumed, for a malformed one.
-tr_status tr_message_receive(tr_message_t **message, tr_peer_t *peer, void *socket, tr_error_t *err);
+tr_status tr_message_receive(tr_message_t **message, tr_peer_t *peer, void *socket,
+                             tr_error_t *err);
 
 #endif

@@ -290,17 +290,34 @@ static tr_status read_headed(json_t **value, cursor_t *c, uint8_t head)
     case 0xc0: *value = json_null(); return TR_OK;
     case 0xc2: *value = json_false(); return TR_OK;
     case 0xc3: *value = json_true(); return TR_OK;
-    case 0xc4: case 0xc5: case 0xc6: return read_sized(value, c, (size_t)1 << (head - 0xc4), skip_binary, 0);
-    case 0xc7: case 0xc8: case 0xc9: return read_sized(value, c, (size_t)1 << (head - 0xc7), skip_binary, 1);
+    case 0xc4:
+    case 0xc5:
+    case 0xc6: return read_sized(value, c, (size_t)1 << (head - 0xc4), skip_binary, 0);
+    case 0xc7:
+    case 0xc8:
+    case 0xc9: return read_sized(value, c, (size_t)1 << (head - 0xc7), skip_binary, 1);
     case 0xca: return read_real(value, c, 4);
     case 0xcb: return read_real(value, c, 8);
-    case 0xcc: case 0xcd: case 0xce: case 0xcf: return read_unsigned(value, c, (size_t)1 << (head - 0xcc));
-    case 0xd0: case 0xd1: case 0xd2: case 0xd3: return read_signed(value, c, (size_t)1 << (head - 0xd0));
-    case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8:
-        return skip_binary(value, c, ((uint64_t)1 << (head - 0xd4)) + 1);
-    case 0xd9: case 0xda: case 0xdb: return read_sized(value, c, (size_t)1 << (head - 0xd9), read_string, 0);
-    case 0xdc: case 0xdd: return read_sized(value, c, (size_t)2 << (head - 0xdc), read_array, 0);
-    case 0xde: case 0xdf: return read_sized(value, c, (size_t)2 << (head - 0xde), read_map, 0);
+    case 0xcc:
+    case 0xcd:
+    case 0xce:
+    case 0xcf: return read_unsigned(value, c, (size_t)1 << (head - 0xcc));
+    case 0xd0:
+    case 0xd1:
+    case 0xd2:
+    case 0xd3: return read_signed(value, c, (size_t)1 << (head - 0xd0));
+    case 0xd4:
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8: return skip_binary(value, c, ((uint64_t)1 << (head - 0xd4)) + 1);
+    case 0xd9:
+    case 0xda:
+    case 0xdb: return read_sized(value, c, (size_t)1 << (head - 0xd9), read_string, 0);
+    case 0xdc:
+    case 0xdd: return read_sized(value, c, (size_t)2 << (head - 0xdc), read_array, 0);
+    case 0xde:
+    case 0xdf: return read_sized(value, c, (size_t)2 << (head - 0xde), read_map, 0);
     default: return bad_form(c, "byte 0xc1 begins no msgpack value");
     }
 }
@@ -331,8 +348,8 @@ static tr_status read_value(json_t **value, cursor_t *c)
     return read_headed(value, c, head);
 }
 
-tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant, char *fault,
-                             size_t fault_size, tr_error_t *err)
+tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant,
+                             char *fault, size_t fault_size, tr_error_t *err)
 {
     cursor_t c = {.at = bytes,
                   .end = (const uint8_t *)bytes + length,
@@ -348,7 +365,8 @@ tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, c
     if (remaining(&c) > 0) {
         json_decref(*value);
         *value = NULL;
-        return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes follow the end of the value", remaining(&c));
+        return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes follow the end of the value",
+                       remaining(&c));
     }
     return TR_OK;
 }
@@ -385,7 +403,8 @@ static tr_status pack_array(msgpack_packer *pk, const json_t *array, size_t dept
 static tr_status pack_value(msgpack_packer *pk, const json_t *value, size_t depth, tr_error_t *err)
 {
     if ((json_is_object(value) || json_is_array(value)) && depth >= TR_ENVELOPE_DEPTH) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "message nests deeper than %d", (int)TR_ENVELOPE_DEPTH);
+        return tr_fail(err, TR_ERR_ARGUMENT, "message nests deeper than %d",
+                       (int)TR_ENVELOPE_DEPTH);
     }
     switch (json_typeof(value)) {
     case JSON_OBJECT: return pack_map(pk, value, depth, err);
@@ -399,7 +418,8 @@ static tr_status pack_value(msgpack_packer *pk, const json_t *value, size_t dept
     }
 }
 
-tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value, size_t most, tr_error_t *err)
+tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value, size_t most,
+                               tr_error_t *err)
 {
     msgpack_sbuffer buffer;
     msgpack_packer packer;
@@ -408,7 +428,8 @@ tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value
     tr_status status = pack_value(&packer, value, 0, err);
     if (status == TR_OK && buffer.size > most) {
         status = tr_fail(err, TR_ERR_ARGUMENT,
-                         "message of %zu bytes is longer than the %zu that an envelope may have (move arrays into "
+                         "message of %zu bytes is longer than the %zu that an envelope may have "
+                         "(move arrays into "
                          "tensors, or split the request)",
                          buffer.size, most);
     }

@@ -15,10 +15,11 @@
 /// Reads one value that fills `length` bytes exactly. *value: a new reference. Failures: TR_ERR_PROTOCOL.
 /// When tolerant is not NULL, a failure inside the root map's entry of that key (what it holds, not its form)
 /// leaves the entry out, and *fault, [fault_size] bytes, gets the sentence instead; otherwise *fault is "".
-tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant, char *fault,
-                             size_t fault_size, tr_error_t *err);
+tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant,
+                             char *fault, size_t fault_size, tr_error_t *err);
 
 /// *bytes: owned by the caller (free). Failures: TR_ERR_ARGUMENT for a NaN, for depth, for more than `most` bytes.
-tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value, size_t most, tr_error_t *err);
+tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value, size_t most,
+                               tr_error_t *err);
 
 #endif

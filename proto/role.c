@@ -5,7 +5,8 @@
 
 #include "common/base/status.h"
 
-static const char *const names[TR_ROLE_COUNT] = {"actor", "critic", "reference", "reward", "rollout"};
+static const char *const names[TR_ROLE_COUNT] = {"actor", "critic", "reference", "reward",
+                                                 "rollout"};
 
 const char *tr_role_name(tr_role_t role)
 {

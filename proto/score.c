@@ -7,19 +7,21 @@
 json_t *tr_score_sample(const tr_sample_t *sample)
 {
     json_t *columns = sample->columns != NULL ? json_deep_copy(sample->columns) : json_object();
-    return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:s}", "id", (json_int_t)sample->id, "prompt", sample->prompt,
-                     "response", sample->response, "prompt_ids",
+    return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:s}", "id", (json_int_t)sample->id, "prompt",
+                     sample->prompt, "response", sample->response, "prompt_ids",
                      tr_body_from_ids(sample->prompt_ids, sample->prompt_count), "response_ids",
-                     tr_body_from_ids(sample->response_ids, sample->response_count), "columns", columns, "finish",
-                     sample->finish);
+                     tr_body_from_ids(sample->response_ids, sample->response_count), "columns",
+                     columns, "finish", sample->finish);
 }
 
 /// Checks that each extra is an array of count finite numbers; values: scratch, [count].
-static tr_status check_extras(float *values, size_t count, json_t *extras, const char *judge, tr_error_t *err)
+static tr_status check_extras(float *values, size_t count, json_t *extras, const char *judge,
+                              tr_error_t *err)
 {
     const char *name;
     json_t *array;
-    json_object_foreach(extras, name, array) {
+    json_object_foreach(extras, name, array)
+    {
         if (tr_body_floats(values, count, extras, name, "extras", err) != TR_OK) {
             return tr_error_prefix(err, "judge '%s'", judge);
         }
@@ -27,8 +29,8 @@ static tr_status check_extras(float *values, size_t count, json_t *extras, const
     return TR_OK;
 }
 
-tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, const json_t *body, const char *judge,
-                              tr_error_t *err)
+tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, const json_t *body,
+                              const char *judge, tr_error_t *err)
 {
     *extras = NULL;
     if (tr_body_floats(scores, count, body, "scores", "reply", err) != TR_OK) {
@@ -40,7 +42,8 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
         return TR_OK;
     }
     if (!json_is_object(given)) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "judge '%s': reply: extras: expected a map of arrays", judge);
+        return tr_fail(err, TR_ERR_PROTOCOL, "judge '%s': reply: extras: expected a map of arrays",
+                       judge);
     }
     float *scratch = tr_alloc((count + 1) * sizeof *scratch);
     tr_status status = check_extras(scratch, count, given, judge, err);
@@ -58,5 +61,6 @@ json_t *tr_score_reply_body(const float *scores, size_t count, json_t *extras)
         json_decref(extras);
         return NULL;
     }
-    return json_pack("{s:o, s:o}", "scores", numbers, "extras", extras != NULL ? extras : json_object());
+    return json_pack("{s:o, s:o}", "scores", numbers, "extras",
+                     extras != NULL ? extras : json_object());
 }

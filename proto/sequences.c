@@ -11,16 +11,18 @@ void tr_sequences_put(tr_message_t *message, const tr_sequences_t *sequences)
     if (sequences->kept_offsets != NULL) {
         size_t tokens = (size_t)sequences->response_starts[count];
         tr_message_add_vector(message, "kept_offsets", TR_I32, tokens + 1, sequences->kept_offsets);
-        tr_message_add_vector(message, "kept_ids", TR_I32, (size_t)sequences->kept_offsets[tokens], sequences->kept_ids);
+        tr_message_add_vector(message, "kept_ids", TR_I32, (size_t)sequences->kept_offsets[tokens],
+                              sequences->kept_ids);
     }
 }
 
 /// offsets: [count + 1] must begin at 0, never fall, and end at `end`.
-static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end, const char *name, tr_error_t *err)
+static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end, const char *name,
+                               tr_error_t *err)
 {
     if (offsets[0] != 0 || (size_t)offsets[count] != end) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d..%d; expected 0..%zu", name, offsets[0],
-                       offsets[count], end);
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d..%d; expected 0..%zu", name,
+                       offsets[0], offsets[count], end);
     }
     for (size_t i = 0; i < count; i++) {
         if (offsets[i + 1] < offsets[i]) {
@@ -52,7 +54,8 @@ static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr
         int32_t length = sequences->starts[s + 1] - sequences->starts[s];
         int32_t prompt = sequences->prompt_lengths[s];
         if (prompt < 1 || prompt > length) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "sequence %zu of %d tokens has a prompt of %d", s, length, prompt);
+            return tr_fail(err, TR_ERR_PROTOCOL, "sequence %zu of %d tokens has a prompt of %d", s,
+                           length, prompt);
         }
         response_starts[s + 1] = response_starts[s] + length - prompt;
     }
@@ -60,7 +63,8 @@ static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr
     return TR_OK;
 }
 
-tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr_message_t *message, tr_error_t *err)
+tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr_message_t *message,
+                            tr_error_t *err)
 {
     tr_view_t ids, starts, prompts;
     *owned = NULL;
@@ -93,19 +97,21 @@ static tr_status check_ids(const int32_t *ids, size_t count, size_t vocabulary, 
 {
     for (size_t i = 0; i < count; i++) {
         if (ids[i] < 0 || (size_t)ids[i] >= vocabulary) {
-            return tr_fail(err, TR_ERR_ARGUMENT, "token %d is outside the vocabulary of %zu", ids[i], vocabulary);
+            return tr_fail(err, TR_ERR_ARGUMENT, "token %d is outside the vocabulary of %zu",
+                           ids[i], vocabulary);
         }
     }
     return TR_OK;
 }
 
-tr_status tr_sequences_check(const tr_sequences_t *sequences, size_t vocabulary, size_t max_positions, tr_error_t *err)
+tr_status tr_sequences_check(const tr_sequences_t *sequences, size_t vocabulary,
+                             size_t max_positions, tr_error_t *err)
 {
     for (size_t s = 0; s < sequences->count; s++) {
         size_t length = (size_t)(sequences->starts[s + 1] - sequences->starts[s]);
         if (length > max_positions) {
-            return tr_fail(err, TR_ERR_ARGUMENT, "sequence %zu has %zu tokens; the model takes %zu", s, length,
-                           max_positions);
+            return tr_fail(err, TR_ERR_ARGUMENT, "sequence %zu has %zu tokens; the model takes %zu",
+                           s, length, max_positions);
         }
     }
     TR_TRY(check_ids(sequences->ids, (size_t)sequences->starts[sequences->count], vocabulary, err));

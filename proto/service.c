@@ -72,15 +72,28 @@ static void post_error(service_t *s, int64_t id, tr_status code, const char *tex
     tr_message_destroy(&message);
 }
 
+/// why: NULL, or the failure for which we leave.
+static void post_bye(service_t *s, const char *why)
+{
+    tr_message_t *message = tr_message_new("bye");
+    if (why != NULL) {
+        tr_message_set_body(message, json_pack("{s:s}", "text", why));
+    }
+    post(s, message);
+    tr_message_destroy(&message);
+}
+
 static void post_register(service_t *s)
 {
     const tr_service_options_t *o = s->options;
     tr_message_t *message = tr_message_new("register");
-    json_t *capabilities = o->capabilities != NULL ? json_deep_copy(o->capabilities) : json_object();
+    json_t *capabilities =
+        o->capabilities != NULL ? json_deep_copy(o->capabilities) : json_object();
     const char *group = o->group != NULL ? o->group : tr_role_name(o->role);
-    tr_message_set_body(message, json_pack("{s:s, s:s, s:s, s:s, s:[i, i], s:I, s:o}", "role", tr_role_name(o->role),
-                                           "name", s->name, "group", group, "instance", s->instance, "protocol",
-                                           TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "credit", (json_int_t)o->credit,
+    tr_message_set_body(message, json_pack("{s:s, s:s, s:s, s:s, s:[i, i], s:I, s:o}", "role",
+                                           tr_role_name(o->role), "name", s->name, "group", group,
+                                           "instance", s->instance, "protocol", TR_PROTOCOL_MAJOR,
+                                           TR_PROTOCOL_MINOR, "credit", (json_int_t)o->credit,
                                            "capabilities", capabilities));
     post(s, message);
     tr_message_destroy(&message);
@@ -128,15 +141,17 @@ static void take_refused(service_t *s, tr_message_t **message)
     const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
     const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
     bool version = code != NULL && strcmp(code, "version") == 0;
-    end(s, tr_fail(s->err, version ? TR_ERR_VERSION : TR_ERR_PEER, "the controller at '%s' refused '%s': %s",
-                   s->options->endpoint, s->name, text != NULL ? text : "no reason given"));
+    end(s, tr_fail(s->err, version ? TR_ERR_VERSION : TR_ERR_PEER,
+                   "the controller at '%s' refused '%s': %s", s->options->endpoint, s->name,
+                   text != NULL ? text : "no reason given"));
 }
 
 static void take_request(service_t *s, tr_message_t **message)
 {
     int64_t id = tr_message_id(*message);
     if (id == 0 || tr_message_fault(*message) != NULL) {
-        post_error(s, id, TR_ERR_PROTOCOL, id == 0 ? "id: expected an integer from 1" : tr_message_fault(*message));
+        post_error(s, id, TR_ERR_PROTOCOL,
+                   id == 0 ? "id: expected an integer from 1" : tr_message_fault(*message));
         return;
     }
     service_job_t *job = service_jobs_find(&s->jobs, id);
@@ -174,7 +189,8 @@ static void take_error(service_t *s, tr_message_t **message)
         s->registered = false;
         return;
     }
-    tr_log(TR_LOG_WARN, "service", "\"the controller reports: %s\"", text != NULL ? text : "an error");
+    tr_log(TR_LOG_WARN, "service", "\"the controller reports: %s\"",
+           text != NULL ? text : "an error");
 }
 
 static void take_bye(service_t *s, tr_message_t **message)
@@ -236,6 +252,7 @@ static void take_finished(service_t *s)
     if (job->id == 0) {
         if (job->status != TR_OK) {
             *s->err = job->err;
+            post_bye(s, job->err.text);
             end(s, job->status);
         }
         service_jobs_remove(&s->jobs, 0);
@@ -251,8 +268,8 @@ static void take_finished(service_t *s)
 static void keep_in_touch(service_t *s, int64_t now)
 {
     if (now - s->heard > (int64_t)(s->options->patience * 1000.0)) {
-        end(s, tr_fail(s->err, TR_ERR_TIMEOUT, "no controller was heard at '%s' for %.0f seconds", s->options->endpoint,
-                       s->options->patience));
+        end(s, tr_fail(s->err, TR_ERR_TIMEOUT, "no controller was heard at '%s' for %g seconds",
+                       s->options->endpoint, s->options->patience));
         return;
     }
     if (s->registered && now - s->heard > s->silence_ms) {
@@ -295,7 +312,9 @@ static void leave(service_t *s, int64_t now)
         s->confirm_until = now + CONFIRM_MS;
     }
     if (s->dismissed || !s->registered || !unconfirmed(s) || now >= s->confirm_until) {
-        post_simple(s, "bye", 0);
+        if (!s->dismissed) {
+            post_bye(s, NULL);
+        }
         end(s, TR_OK);
     }
 }
@@ -338,25 +357,30 @@ static void turn(service_t *s)
 static tr_status check_options(const tr_service_options_t *options, tr_error_t *err)
 {
     if (options->endpoint == NULL) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "no controller to connect to (give --connect ADDRESS or set TROUPE_ENDPOINT)");
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "no controller to connect to (give --connect ADDRESS or set TROUPE_ENDPOINT)");
     }
     return TR_OK;
 }
 
-tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods, size_t count, void *context,
-                         tr_error_t *err)
+tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
+                         size_t count, void *context, tr_error_t *err)
 {
     TR_TRY(check_options(options, err));
     tr_wire_init();
     service_t s = {.options = options,
-                   .jobs = {.methods = methods, .method_count = count, .welcome = options->welcome, .context = context},
+                   .jobs = {.methods = methods,
+                            .method_count = count,
+                            .welcome = options->welcome,
+                            .context = context},
                    .heard = tr_clock_ms(),
                    .silence_ms = INT64_MAX / 2,
                    .err = err};
     TR_TRY(service_signals_catch(&s.wake, err));
-    s.name = options->name != NULL ? tr_strdup(options->name)
-                                   : tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
+    s.name = options->name != NULL
+                 ? tr_strdup(options->name)
+                 : tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
     s.instance = tr_format("%ld-%.6f", (long)getpid(), tr_clock_wall());
     tr_status status = reconnect(&s, err);
     if (status == TR_OK) {
@@ -366,6 +390,9 @@ tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t 
         }
         service_jobs_end(&s.jobs);
         status = s.status;
+    }
+    if (s.socket != NULL && (s.dismissed || !s.registered)) {
+        zsock_set_linger(s.socket, 0); // nobody is there to read what is unsent
     }
     zsock_destroy(&s.socket);
     service_signals_release();

@@ -37,7 +37,8 @@
 
 /// Answers one request: reads its body and tensors, fills reply's body and tensors. A status other than TR_OK
 /// becomes an error reply with err's text; the daemon goes on. reply is then discarded.
-typedef tr_status (*tr_handler_fn)(void *context, const tr_message_t *request, tr_message_t *reply, tr_error_t *err);
+typedef tr_status (*tr_handler_fn)(void *context, const tr_message_t *request, tr_message_t *reply,
+                                   tr_error_t *err);
 
 typedef struct tr_method {
     const char *name;
@@ -50,14 +51,14 @@ typedef tr_status (*tr_welcome_fn)(void *context, const json_t *config, tr_error
 
 typedef struct tr_service_options {
     tr_role_t role;
-    char *name;            ///< unique in the run; default "ROLE-PID"
-    char *group;           ///< which of several pools in a role, such as which judge; default the role's name
-    char *endpoint;        ///< where the controller is; --connect, else $TROUPE_ENDPOINT
-    char *keys;            ///< directory of CURVE keys or NULL; --keys, else $TROUPE_KEYS
-    char *config;          ///< --config FILE or NULL; the daemon reads it
-    size_t threads;        ///< --threads; 0: one per processor
-    size_t credit;         ///< requests taken at once, one computing and the rest queued; default 2
-    double patience;       ///< seconds without a controller after which the service gives up; default 60
+    char *name;  ///< unique in the run; default "ROLE-PID"
+    char *group; ///< which of several pools in a role, such as which judge; default the role's name
+    char *endpoint;  ///< where the controller is; --connect, else $TROUPE_ENDPOINT
+    char *keys;      ///< directory of CURVE keys or NULL; --keys, else $TROUPE_KEYS
+    char *config;    ///< --config FILE or NULL; the daemon reads it
+    size_t threads;  ///< --threads; 0: one per processor
+    size_t credit;   ///< requests taken at once, one computing and the rest queued; default 2
+    double patience; ///< seconds without a controller after which the service gives up; default 60
     tr_log_level_t level;  ///< --log-level
     json_t *capabilities;  ///< sent when registering, or NULL; owned
     tr_welcome_fn welcome; ///< or NULL
@@ -76,8 +77,8 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
 /// computed is finished and answered first; a second SIGINT ends the process at once with code 130),
 /// TR_ERR_TIMEOUT when no controller was heard for `patience` seconds, TR_ERR_VERSION or TR_ERR_PEER when it
 /// refused us. "request" types of unknown methods get an error reply.
-tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods, size_t count, void *context,
-                         tr_error_t *err);
+tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
+                         size_t count, void *context, tr_error_t *err);
 
 /// True once a signal or the controller asked to leave: a handler that computes for long may fail early with
 /// TR_ERR_INTERRUPTED; its request is then given to another worker.

@@ -51,7 +51,8 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
     const tr_method_t *method = find_method(jobs, tr_message_method(job->request));
     tr_error_t err = {0};
     if (method == NULL) {
-        tr_fail(&err, TR_ERR_UNSUPPORTED, "method '%.100s' is not served here", tr_message_method(job->request));
+        tr_fail(&err, TR_ERR_UNSUPPORTED, "method '%.100s' is not served here",
+                tr_message_method(job->request));
         answer_error(job, err.status, err.text);
         return;
     }
@@ -124,7 +125,8 @@ service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id)
     return job;
 }
 
-static size_t count_state(const service_jobs_t *jobs, service_job_state_t state, service_job_t **oldest)
+static size_t count_state(const service_jobs_t *jobs, service_job_state_t state,
+                          service_job_t **oldest)
 {
     size_t count = 0;
     *oldest = NULL;

@@ -7,7 +7,11 @@
 
 #include "proto/service.h"
 
-typedef enum service_job_state { SERVICE_WAITING, SERVICE_COMPUTING, SERVICE_ANSWERED } service_job_state_t;
+typedef enum service_job_state {
+    SERVICE_WAITING,
+    SERVICE_COMPUTING,
+    SERVICE_ANSWERED
+} service_job_state_t;
 
 /// A request, or a welcome (id 0) whose config goes to the daemon before any request.
 typedef struct service_job {

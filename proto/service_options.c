@@ -68,12 +68,15 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case 't': parse_threads(&options->threads, value, state); return 0;
     case 'r':
         if (!tr_role_parse(&options->role, value)) {
-            argp_error(state, "--role: expected actor, critic, reference, reward or rollout, found '%s'", value);
+            argp_error(state,
+                       "--role: expected actor, critic, reference, reward or rollout, found '%s'",
+                       value);
         }
         return 0;
     case 'l':
         if (!tr_log_level_parse(&options->level, value)) {
-            argp_error(state, "--log-level: expected debug, info, warn or error, found '%s'", value);
+            argp_error(state, "--log-level: expected debug, info, warn or error, found '%s'",
+                       value);
         }
         return 0;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not understood (options only)", value); return 0;
@@ -85,9 +88,12 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
 {
     static const struct argp_option table[] = {
         {"connect", 'c', "ADDRESS", 0, "Where the controller is (default: $TROUPE_ENDPOINT)", 0},
-        {"name", 'n', "NAME", 0, "This worker's name, unique in the run (default: $TROUPE_NAME)", 0},
-        {"group", 'g', "GROUP", 0, "The pool of workers that it belongs to (default: $TROUPE_GROUP)", 0},
-        {"keys", 'k', "DIRECTORY", 0, "CURVE keys made by 'troupe keys' (default: $TROUPE_KEYS)", 0},
+        {"name", 'n', "NAME", 0, "This worker's name, unique in the run (default: $TROUPE_NAME)",
+         0},
+        {"group", 'g', "GROUP", 0,
+         "The pool of workers that it belongs to (default: $TROUPE_GROUP)", 0},
+        {"keys", 'k', "DIRECTORY", 0, "CURVE keys made by 'troupe keys' (default: $TROUPE_KEYS)",
+         0},
         {"config", 'f', "FILE", 0, "Settings of this daemon", 0},
         {"threads", 't', "N", 0, "Threads that compute; 0: one per processor", 0},
         {"role", 'r', "ROLE", 0, "Serve as this role, where the daemon can", 0},

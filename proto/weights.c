@@ -99,25 +99,32 @@ static void remove_stale(const char *prefix)
     closedir(directory);
 }
 
-static tr_status make_segment(segment_t *segment, size_t bytes, const char *prefix, size_t slot, tr_error_t *err)
+static tr_status make_segment(segment_t *segment, size_t bytes, const char *prefix, size_t slot,
+                              tr_error_t *err)
 {
     size_t total = HEADER_BYTES + bytes;
-    snprintf(segment->name, sizeof segment->name, "/troupe.%s.%ld.%zu", prefix, (long)getpid(), slot);
+    snprintf(segment->name, sizeof segment->name, "/troupe.%s.%ld.%zu", prefix, (long)getpid(),
+             slot);
     segment->fd = shm_open(segment->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (segment->fd < 0) {
-        return tr_fail(err, TR_ERR_IO, "shared memory '%s' could not be made: %s", segment->name, strerror(errno));
+        return tr_fail(err, TR_ERR_IO, "shared memory '%s' could not be made: %s", segment->name,
+                       strerror(errno));
     }
     flock(segment->fd, LOCK_EX | LOCK_NB);
-    int code = posix_fallocate(segment->fd, 0, (off_t)total); // now, so that no later write finds /dev/shm full
+    int code = posix_fallocate(segment->fd, 0,
+                               (off_t)total); // now, so that no later write finds /dev/shm full
     if (code != 0) {
         struct statvfs space = {0};
         statvfs("/dev/shm", &space);
-        return tr_fail(err, TR_ERR_MEMORY, "shared memory of %zu bytes could not be had (%s; /dev/shm has %llu free)",
+        return tr_fail(err, TR_ERR_MEMORY,
+                       "shared memory of %zu bytes could not be had (%s; /dev/shm has %llu free)",
                        total, strerror(code), (unsigned long long)space.f_bavail * space.f_frsize);
     }
-    void *memory = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, segment->fd, 0);
+    void *memory =
+        mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, segment->fd, 0);
     if (memory == MAP_FAILED) {
-        return tr_fail(err, TR_ERR_MEMORY, "shared memory '%s' could not be mapped: %s", segment->name, strerror(errno));
+        return tr_fail(err, TR_ERR_MEMORY, "shared memory '%s' could not be mapped: %s",
+                       segment->name, strerror(errno));
     }
     segment->header = memory;
     segment->header->magic = MAGIC;
@@ -132,11 +139,13 @@ static bool good_prefix(const char *prefix)
     return length > 0 && length <= 64 && strspn(prefix, letters) == length;
 }
 
-tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t bytes, const char *prefix, tr_error_t *err)
+tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t bytes,
+                                   const char *prefix, tr_error_t *err)
 {
     *publisher = NULL;
     if (bytes == 0 || bytes > INT64_MAX - HEADER_BYTES || !good_prefix(prefix)) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "weights of %zu bytes under '%s': expected letters, digits and '-'", bytes,
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "weights of %zu bytes under '%s': expected letters, digits and '-'", bytes,
                        prefix);
     }
     remove_stale(prefix);
@@ -180,24 +189,28 @@ static tr_status copy_in(void *context, void *data, size_t bytes, tr_error_t *er
     return TR_OK;
 }
 
-tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher, uint64_t version, const void *data,
-                             tr_error_t *err)
+tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher,
+                             uint64_t version, const void *data, tr_error_t *err)
 {
-    return tr_weights_publish_with(checksum, publisher, version, copy_in, (void *)(uintptr_t)data, err);
+    return tr_weights_publish_with(checksum, publisher, version, copy_in, (void *)(uintptr_t)data,
+                                   err);
 }
 
-tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *publisher, uint64_t version,
-                                  tr_weights_fill_fn fill, void *context, tr_error_t *err)
+tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *publisher,
+                                  uint64_t version, tr_weights_fill_fn fill, void *context,
+                                  tr_error_t *err)
 {
     size_t slot = (publisher->slot + 1) % SLOTS;
     segment_t *segment = &publisher->segments[slot];
     header_t *header = segment->header;
-    uint64_t filling = (atomic_load(&header->sequence) + 1) | 1; // odd, also after a fill that failed
+    uint64_t filling =
+        (atomic_load(&header->sequence) + 1) | 1; // odd, also after a fill that failed
     atomic_store(&header->sequence, filling);
     atomic_thread_fence(memory_order_seq_cst);
     header->checksum = 0;
     header->version = version;
-    TR_TRY(fill(context, data_of(segment), publisher->bytes, err)); // a failure leaves it odd: nobody reads half
+    TR_TRY(fill(context, data_of(segment), publisher->bytes,
+                err)); // a failure leaves it odd: nobody reads half
     header->checksum = XXH3_64bits(data_of(segment), publisher->bytes);
     *checksum = header->checksum;
     atomic_store(&header->sequence, filling + 1);
@@ -212,9 +225,10 @@ json_t *tr_weights_describe(const tr_weights_publisher_t *publisher)
     TR_ASSERT(publisher->published, "no version was published");
     const header_t *header = publisher->segments[publisher->slot].header;
     snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)header->checksum);
-    return json_pack("{s:s, s:I, s:I, s:s, s:[s, s], s:i}", "transport", "shm", "version", (json_int_t)header->version,
-                     "bytes", (json_int_t)publisher->bytes, "checksum", checksum, "segments",
-                     publisher->segments[0].name, publisher->segments[1].name, "slot", (int)publisher->slot);
+    return json_pack("{s:s, s:I, s:I, s:s, s:[s, s], s:i}", "transport", "shm", "version",
+                     (json_int_t)header->version, "bytes", (json_int_t)publisher->bytes, "checksum",
+                     checksum, "segments", publisher->segments[0].name, publisher->segments[1].name,
+                     "slot", (int)publisher->slot);
 }
 
 // The reader
@@ -235,7 +249,8 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
     char *end;
     TR_TRY(tr_body_string(&text, object, "transport", where, err));
     if (strcmp(text, "shm") != 0) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "weights: transport '%.40s' is not known here", text);
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "weights: transport '%.40s' is not known here",
+                       text);
     }
     TR_TRY(tr_body_integer(&d->version, object, "version", 0, INT64_MAX, where, err));
     TR_TRY(tr_body_integer(&d->bytes, object, "bytes", 1, INT64_MAX - HEADER_BYTES, where, err));
@@ -245,10 +260,12 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
     if (strlen(text) != 16 || *end != '\0') {
         return tr_fail(err, TR_ERR_PROTOCOL, "weights: checksum: expected 16 hexadecimal digits");
     }
-    d->name = json_string_value(json_array_get(json_object_get(object, "segments"), (size_t)d->slot));
-    if (d->name == NULL || strncmp(d->name, "/troupe.", 8) != 0 || strchr(d->name + 1, '/') != NULL ||
-        strlen(d->name) >= NAME_BYTES) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "weights: segments: expected two names of shared memory");
+    d->name =
+        json_string_value(json_array_get(json_object_get(object, "segments"), (size_t)d->slot));
+    if (d->name == NULL || strncmp(d->name, "/troupe.", 8) != 0 ||
+        strchr(d->name + 1, '/') != NULL || strlen(d->name) >= NAME_BYTES) {
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "weights: segments: expected two names of shared memory");
     }
     return TR_OK;
 }
@@ -285,7 +302,8 @@ static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d
     size_t slot = (size_t)d->slot;
     size_t total = HEADER_BYTES + (size_t)d->bytes;
     segment_t *segment = &reader->segments[slot];
-    if (segment->header != NULL && strcmp(segment->name, d->name) == 0 && reader->mapped[slot] == total) {
+    if (segment->header != NULL && strcmp(segment->name, d->name) == 0 &&
+        reader->mapped[slot] == total) {
         return TR_OK;
     }
     unmap(reader, slot);
@@ -297,36 +315,41 @@ static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d
     struct stat info;
     if (fstat(segment->fd, &info) != 0 || (uint64_t)info.st_size != total) {
         unmap(reader, slot);
-        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': the segment has another size than %zu bytes", d->name, total);
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "weights '%s': the segment has another size than %zu bytes", d->name, total);
     }
     void *memory = mmap(NULL, total, PROT_READ, MAP_SHARED | MAP_POPULATE, segment->fd, 0);
     if (memory == MAP_FAILED) {
         unmap(reader, slot);
-        return tr_fail(err, TR_ERR_MEMORY, "weights '%s' could not be mapped: %s", d->name, strerror(errno));
+        return tr_fail(err, TR_ERR_MEMORY, "weights '%s' could not be mapped: %s", d->name,
+                       strerror(errno));
     }
     segment->header = memory;
     reader->mapped[slot] = total;
     return TR_OK;
 }
 
-static tr_status verify(const segment_t *segment, const description_t *d, uint64_t sequence, tr_error_t *err)
+static tr_status verify(const segment_t *segment, const description_t *d, uint64_t sequence,
+                        tr_error_t *err)
 {
     const header_t *header = segment->header;
     if (header->magic != MAGIC || header->bytes != (uint64_t)d->bytes) {
-        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': not a weights segment of %lld bytes", d->name,
-                       (long long)d->bytes);
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': not a weights segment of %lld bytes",
+                       d->name, (long long)d->bytes);
     }
     if (sequence % 2 == 1) {
-        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': the segment is being overwritten", d->name);
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': the segment is being overwritten",
+                       d->name);
     }
     if (header->version != (uint64_t)d->version) {
-        return tr_fail(err, TR_ERR_VERSION, "weights '%s': version %lld was asked for, the segment holds %llu", d->name,
+        return tr_fail(err, TR_ERR_VERSION,
+                       "weights '%s': version %lld was asked for, the segment holds %llu", d->name,
                        (long long)d->version, (unsigned long long)header->version);
     }
     uint64_t found = XXH3_64bits(data_of(segment), (size_t)d->bytes);
     if (found != d->checksum || found != header->checksum) {
-        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': checksum %016llx, expected %016llx", d->name,
-                       (unsigned long long)found, (unsigned long long)d->checksum);
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': checksum %016llx, expected %016llx",
+                       d->name, (unsigned long long)found, (unsigned long long)d->checksum);
     }
     return TR_OK;
 }
@@ -357,7 +380,8 @@ tr_status tr_weights_check(const tr_weights_reader_t *reader, tr_error_t *err)
     const segment_t *segment = &reader->segments[reader->slot];
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load(&segment->header->sequence) != reader->sequence) {
-        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': overwritten while they were read", segment->name);
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': overwritten while they were read",
+                       segment->name);
     }
     return TR_OK;
 }

@@ -26,16 +26,18 @@ typedef tr_status (*tr_weights_fill_fn)(void *context, void *data, size_t bytes,
 /// Allocates two segments of `bytes` bytes named after prefix (letters, digits, '-') and this process, readable by
 /// this user alone. Segments of the same prefix whose publisher died are removed first. TR_ERR_MEMORY when
 /// /dev/shm is too small, with its free space.
-tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t bytes, const char *prefix, tr_error_t *err);
+tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t bytes,
+                                   const char *prefix, tr_error_t *err);
 /// Unlinks the segments; readers that have them mapped keep them.
 void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher);
 
 /// Publishes data: [bytes] as `version`. *checksum: XXH3-64, for the log.
-tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher, uint64_t version, const void *data,
-                             tr_error_t *err);
+tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher,
+                             uint64_t version, const void *data, tr_error_t *err);
 /// As tr_weights_publish, but fill writes straight into the segment.
-tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *publisher, uint64_t version,
-                                  tr_weights_fill_fn fill, void *context, tr_error_t *err);
+tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *publisher,
+                                  uint64_t version, tr_weights_fill_fn fill, void *context,
+                                  tr_error_t *err);
 
 /// What a reader needs, for a message: {"transport": "shm", "version", "bytes", "checksum": 16 hex digits,
 /// "segments": [name, name], "slot": 0|1} of the version published last; a new reference.

@@ -10,9 +10,9 @@ enum { PASS_TOKENS = 512 }; // prompt tokens a pass takes besides the running se
 /// A running sequence.
 typedef struct slot {
     bool busy;
-    size_t index;   // of the request
-    size_t done;    // tokens in the cache
-    size_t limit;   // greatest response length
+    size_t index; // of the request
+    size_t done;  // tokens in the cache
+    size_t limit; // greatest response length
     size_t pages;
     int32_t *table; // [pages]
     int32_t *ids;   // prompt, then response
@@ -97,45 +97,65 @@ void rollout_decoder_destroy(rollout_decoder_t **self)
     *self = NULL;
 }
 
+/// How many sequences run at once at most.
+static size_t running_limit(const job_t *job)
+{
+    return job->count < job->decoder->max_batch ? job->count : job->decoder->max_batch;
+}
+
 static size_t response_limit(const job_t *job, const rollout_request_t *request)
 {
     size_t room = tr_model_config(job->decoder->model)->max_positions - request->length;
     return job->options->max_new_tokens < room ? job->options->max_new_tokens : room;
 }
 
-/// Checks the requests and makes a cache that holds max_batch of the longest at once.
+static tr_status check_request(const rollout_request_t *request, const tr_model_config_t *config,
+                               tr_error_t *err)
+{
+    if (request->length == 0 || request->length >= config->max_positions) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "prompt %u has %zu tokens; the model takes 1 to %zu",
+                       request->prompt_number, request->length, config->max_positions - 1);
+    }
+    for (size_t t = 0; t < request->length; t++) {
+        if (request->prompt[t] < 0 || (size_t)request->prompt[t] >= config->vocabulary) {
+            return tr_fail(err, TR_ERR_ARGUMENT, "prompt %u has token %d; the vocabulary has %zu",
+                           request->prompt_number, request->prompt[t], config->vocabulary);
+        }
+    }
+    return TR_OK;
+}
+
+/// Makes the cache hold `pages` at least. No sequence is running: all pages are free.
+static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_error_t *err)
+{
+    if (pages <= decoder->free_count) {
+        return TR_OK;
+    }
+    decoder->free_count = 0;
+    tr_cache_destroy(&decoder->cache);
+    TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages, err));
+    decoder->free_pages = tr_realloc(decoder->free_pages, pages * sizeof *decoder->free_pages);
+    for (size_t i = 0; i < pages; i++) {
+        decoder->free_pages[i] = (int32_t)(pages - 1 - i);
+    }
+    decoder->free_count = pages;
+    return TR_OK;
+}
+
+/// Checks the requests and makes a cache that holds all that run at once, were they the longest.
 static tr_status prepare(job_t *job, tr_error_t *err)
 {
-    rollout_decoder_t *decoder = job->decoder;
-    const tr_model_config_t *config = tr_model_config(decoder->model);
     size_t longest = 1;
+    if (job->options->max_new_tokens == 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "max_new_tokens is 0: expected at least 1");
+    }
     for (size_t i = 0; i < job->count; i++) {
         const rollout_request_t *request = &job->requests[i];
-        if (request->length == 0 || request->length >= config->max_positions) {
-            return tr_fail(err, TR_ERR_ARGUMENT, "prompt %u has %zu tokens; the model takes 1 to %zu",
-                           request->prompt_number, request->length, config->max_positions - 1);
-        }
-        for (size_t t = 0; t < request->length; t++) {
-            if (request->prompt[t] < 0 || (size_t)request->prompt[t] >= config->vocabulary) {
-                return tr_fail(err, TR_ERR_ARGUMENT, "prompt %u has token %d; the vocabulary has %zu",
-                               request->prompt_number, request->prompt[t], config->vocabulary);
-            }
-        }
+        TR_TRY(check_request(request, tr_model_config(job->decoder->model), err));
         size_t total = request->length + response_limit(job, request);
         longest = total > longest ? total : longest;
     }
-    size_t running = job->count < decoder->max_batch ? job->count : decoder->max_batch;
-    size_t pages = running * pages_for(longest);
-    if (pages > decoder->free_count) { // no sequence is running: all pages are free
-        tr_cache_destroy(&decoder->cache);
-        TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages, err));
-        decoder->free_pages = tr_realloc(decoder->free_pages, pages * sizeof *decoder->free_pages);
-        for (size_t i = 0; i < pages; i++) {
-            decoder->free_pages[i] = (int32_t)(pages - 1 - i);
-        }
-        decoder->free_count = pages;
-    }
-    return TR_OK;
+    return reserve_pages(job->decoder, running_limit(job) * pages_for(longest), err);
 }
 
 static void begin(job_t *job, slot_t *slot)
@@ -177,7 +197,7 @@ static void admit(job_t *job)
 
 /// What goes through the model in one pass.
 typedef struct pass {
-    tr_span_t *spans;      // [max_batch]
+    tr_span_t *spans; // [max_batch]
     size_t count;
     int32_t *sampled_rows; // [max_batch] last rows of spans that end their sequence
     slot_t **sampled;      // [max_batch]
@@ -204,53 +224,66 @@ static void gather(const job_t *job, pass_t *pass)
             continue;
         }
         budget -= waiting == 1 ? 0 : take;
-        pass->spans[pass->count++] = (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
+        pass->spans[pass->count++] =
+            (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
         rows += (int32_t)take;
         slot->done += take;
         if (slot->done == slot->length) {
             const rollout_request_t *request = &job->requests[slot->index];
-            pass->uniforms[pass->samples] = tr_rng_uniform(job->options->seed, TR_RNG_SAMPLE, request->prompt_number,
-                                                           request->sample, (uint32_t)slot->length);
+            pass->uniforms[pass->samples] =
+                tr_rng_uniform(job->options->seed, TR_RNG_SAMPLE, request->prompt_number,
+                               request->sample, (uint32_t)slot->length);
             pass->sampled_rows[pass->samples] = rows - 1;
             pass->sampled[pass->samples++] = slot;
         }
     }
 }
 
-/// Host copies of what the sample operator wrote. [samples], kept_ids [samples, vocabulary].
+/// Host copies of what the sample operator wrote. [samples]; kept_ids: [samples, kept_columns].
 typedef struct drawn {
     int32_t *tokens;
     float *logprobs, *raw;
     int32_t *kept_counts;
     int32_t *kept_ids;
+    size_t kept_columns; // 0: nothing is ever cut
 } drawn_t;
 
-static tr_status draw(const job_t *job, const pass_t *pass, tr_tensor_t hidden, drawn_t *drawn, tr_error_t *err)
+/// The longest list of kept ids that a row can have.
+static size_t longest_kept(const tr_sampling_t *sampling, size_t vocabulary)
+{
+    if (sampling->temperature <= 0.0f) {
+        return 0;
+    }
+    if (sampling->top_k > 0) {
+        return (size_t)sampling->top_k < vocabulary ? (size_t)sampling->top_k : vocabulary;
+    }
+    return sampling->top_p < 1.0f ? vocabulary : 0;
+}
+
+static tr_status draw(const job_t *job, const pass_t *pass, tr_tensor_t hidden, drawn_t *drawn,
+                      tr_error_t *err)
 {
     tr_model_t *model = job->decoder->model;
     tr_arena_t *arena = job->decoder->arena;
     const tr_ops_t *ops = tr_model_backend(model)->ops;
     tr_queue_t *queue = tr_model_queue(model);
-    const tr_sampling_t *sampling = &job->options->sampling;
     size_t n = pass->samples;
-    size_t vocabulary = tr_model_config(model)->vocabulary;
-    bool truncates = sampling->temperature > 0.0f && (sampling->top_k > 0 || sampling->top_p < 1.0f);
     tr_tensor_t gathered = tr_arena_tensor(arena, TR_F32, n, tr_model_config(model)->hidden);
     tr_tensor_t tokens = tr_arena_tensor(arena, TR_I32, 1, n);
     tr_tensor_t logprobs = tr_arena_tensor(arena, TR_F32, 1, n);
     tr_tensor_t raw = tr_arena_tensor(arena, TR_F32, 1, n);
     tr_tensor_t counts = tr_arena_tensor(arena, TR_I32, 1, n);
-    tr_tensor_t ids = tr_arena_tensor(arena, TR_I32, n, vocabulary);
-    ops->gather_rows(queue, gathered, hidden, tr_arena_indices(arena, queue, pass->sampled_rows, n));
-    ops->sample(queue, tokens, logprobs, raw, counts, ids, gathered, tr_model_head(model), vocabulary,
-                tr_arena_reals(arena, queue, pass->uniforms, n), *sampling);
+    tr_tensor_t ids = tr_arena_tensor(arena, TR_I32, n, drawn->kept_columns);
+    ops->gather_rows(queue, gathered, hidden,
+                     tr_arena_indices(arena, queue, pass->sampled_rows, n));
+    ops->sample(queue, tokens, logprobs, raw, counts, ids, gathered, tr_model_head(model),
+                tr_model_config(model)->vocabulary, tr_arena_reals(arena, queue, pass->uniforms, n),
+                job->options->sampling);
     ops->read(queue, drawn->tokens, tokens);
     ops->read(queue, drawn->logprobs, logprobs);
     ops->read(queue, drawn->raw, raw);
     ops->read(queue, drawn->kept_counts, counts);
-    if (truncates) {
-        ops->read(queue, drawn->kept_ids, ids);
-    }
+    ops->read(queue, drawn->kept_ids, ids);
     return ops->queue_wait(queue, err);
 }
 
@@ -274,24 +307,17 @@ static void append_kept(rollout_response_t *response, const int32_t *ids, size_t
     response->kept_ends[response->length] = (int32_t)response->kept;
 }
 
-/// Appends a token to its response; true when the response is complete.
-static bool append(const job_t *job, slot_t *slot, const drawn_t *drawn, size_t i, size_t vocabulary)
+/// Whether the response is complete; sets why.
+static bool complete(const job_t *job, const slot_t *slot, rollout_response_t *response)
 {
     const tr_model_config_t *config = tr_model_config(job->decoder->model);
-    rollout_response_t *response = &job->responses[slot->index];
-    int32_t id = drawn->tokens[i];
-    size_t kept = (size_t)drawn->kept_counts[i];
-    append_kept(response, kept > 0 ? drawn->kept_ids + i * vocabulary : NULL, kept);
-    response->ids[response->length] = id;
-    response->logprobs[response->length] = drawn->logprobs[i];
-    response->raw[response->length] = drawn->raw[i];
-    response->length++;
-    slot->ids[slot->length++] = id;
-    if (contains(config->eos, config->eos_count, id)) {
+    const rollout_options_t *options = job->options;
+    int32_t id = response->ids[response->length - 1];
+    if (!options->ignore_eos && contains(config->eos, config->eos_count, id)) {
         response->finish = ROLLOUT_FINISH_EOS;
         return true;
     }
-    if (contains(job->options->stop_ids, job->options->stop_count, id)) {
+    if (contains(options->stop_ids, options->stop_count, id)) {
         response->finish = ROLLOUT_FINISH_STOP;
         return true;
     }
@@ -299,6 +325,20 @@ static bool append(const job_t *job, slot_t *slot, const drawn_t *drawn, size_t 
     return response->length == slot->limit;
 }
 
+/// Appends draw i to its response; true when the response is complete.
+static bool append(const job_t *job, slot_t *slot, const drawn_t *drawn, size_t i)
+{
+    rollout_response_t *response = &job->responses[slot->index];
+    append_kept(response, drawn->kept_ids + i * drawn->kept_columns, (size_t)drawn->kept_counts[i]);
+    response->ids[response->length] = drawn->tokens[i];
+    response->logprobs[response->length] = drawn->logprobs[i];
+    response->raw[response->length] = drawn->raw[i];
+    response->length++;
+    slot->ids[slot->length++] = drawn->tokens[i];
+    return complete(job, slot, response);
+}
+
+/// One pass of the model over what is waiting, and what it says.
 static tr_status step(job_t *job, pass_t *pass, drawn_t *drawn, tr_error_t *err)
 {
     rollout_decoder_t *decoder = job->decoder;
@@ -315,7 +355,7 @@ static tr_status step(job_t *job, pass_t *pass, drawn_t *drawn, tr_error_t *err)
     for (size_t i = 0; i < pass->samples; i++) {
         slot_t *slot = pass->sampled[i];
         size_t index = slot->index;
-        if (append(job, slot, drawn, i, tr_model_config(decoder->model)->vocabulary)) {
+        if (append(job, slot, drawn, i)) {
             release_slot(decoder, slot);
             job->finished++;
         }
@@ -324,6 +364,34 @@ static tr_status step(job_t *job, pass_t *pass, drawn_t *drawn, tr_error_t *err)
         }
     }
     return TR_OK;
+}
+
+/// Host memory for passes of n sequences at most.
+static void work_init(pass_t *pass, drawn_t *drawn, size_t n, size_t kept_columns)
+{
+    *pass = (pass_t){.spans = tr_calloc(n, sizeof *pass->spans),
+                     .sampled_rows = tr_calloc(n, sizeof *pass->sampled_rows),
+                     .sampled = tr_calloc(n, sizeof *pass->sampled),
+                     .uniforms = tr_calloc(n, sizeof *pass->uniforms)};
+    *drawn = (drawn_t){.tokens = tr_calloc(n, sizeof *drawn->tokens),
+                       .logprobs = tr_calloc(n, sizeof *drawn->logprobs),
+                       .raw = tr_calloc(n, sizeof *drawn->raw),
+                       .kept_counts = tr_calloc(n, sizeof *drawn->kept_counts),
+                       .kept_ids = tr_calloc(n * kept_columns + 1, sizeof *drawn->kept_ids),
+                       .kept_columns = kept_columns};
+}
+
+static void work_release(pass_t *pass, drawn_t *drawn)
+{
+    free(drawn->kept_ids);
+    free(drawn->kept_counts);
+    free(drawn->raw);
+    free(drawn->logprobs);
+    free(drawn->tokens);
+    free(pass->uniforms);
+    free(pass->sampled);
+    free(pass->sampled_rows);
+    free(pass->spans);
 }
 
 static void release_all(job_t *job)
@@ -338,8 +406,9 @@ static void release_all(job_t *job)
     }
 }
 
-tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *responses, const rollout_request_t *requests,
-                         size_t count, const rollout_options_t *options, rollout_token_fn on_token, void *context,
+tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *responses,
+                         const rollout_request_t *requests, size_t count,
+                         const rollout_options_t *options, rollout_token_fn on_token, void *context,
                          tr_error_t *err)
 {
     job_t job = {.decoder = decoder,
@@ -351,17 +420,10 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
                  .context = context};
     memset(responses, 0, count * sizeof *responses);
     TR_TRY(prepare(&job, err));
-    size_t n = decoder->max_batch;
-    size_t vocabulary = tr_model_config(decoder->model)->vocabulary;
-    pass_t pass = {.spans = tr_calloc(n, sizeof(tr_span_t)),
-                   .sampled_rows = tr_calloc(n, sizeof(int32_t)),
-                   .sampled = tr_calloc(n, sizeof(slot_t *)),
-                   .uniforms = tr_calloc(n, sizeof(float))};
-    drawn_t drawn = {.tokens = tr_calloc(n, sizeof(int32_t)),
-                     .logprobs = tr_calloc(n, sizeof(float)),
-                     .raw = tr_calloc(n, sizeof(float)),
-                     .kept_counts = tr_calloc(n, sizeof(int32_t)),
-                     .kept_ids = tr_calloc(n * vocabulary, sizeof(int32_t))};
+    pass_t pass;
+    drawn_t drawn;
+    size_t columns = longest_kept(&options->sampling, tr_model_config(decoder->model)->vocabulary);
+    work_init(&pass, &drawn, running_limit(&job), columns);
     tr_status status = TR_OK;
     while (job.finished < count && status == TR_OK) {
         status = step(&job, &pass, &drawn, err);
@@ -369,7 +431,6 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
     if (status != TR_OK) {
         release_all(&job);
     }
-    free(pass.spans), free(pass.sampled_rows), free(pass.sampled), free(pass.uniforms);
-    free(drawn.tokens), free(drawn.logprobs), free(drawn.raw), free(drawn.kept_counts), free(drawn.kept_ids);
+    work_release(&pass, &drawn);
     return status;
 }

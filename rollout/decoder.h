@@ -1,14 +1,18 @@
 /// Generation with continuous batching over the paged key-value cache.
 ///
-/// Sequences come and go independently: each pass of the model takes the next token of every running sequence and
-/// pieces of the prompts of those that just began. What a sequence says depends on (seed, prompt, sample, position) and the
-/// weights alone, never on its neighbours.
+/// Sequences come and go independently: each pass of the model takes the next token of every
+/// running sequence and pieces of the prompts of those that just began. What a sequence says
+/// depends on (seed, prompt, sample, position) and the weights alone, never on its neighbours.
 #ifndef TR_ROLLOUT_DECODER_H
 #define TR_ROLLOUT_DECODER_H
 
 #include "common/model/model.h"
 
-typedef enum rollout_finish { ROLLOUT_FINISH_EOS = 0, ROLLOUT_FINISH_STOP = 1, ROLLOUT_FINISH_LENGTH = 2 } rollout_finish_t;
+typedef enum rollout_finish {
+    ROLLOUT_FINISH_EOS = 0,
+    ROLLOUT_FINISH_STOP = 1,
+    ROLLOUT_FINISH_LENGTH = 2
+} rollout_finish_t;
 
 /// "eos", "stop" or "length".
 const char *rollout_finish_name(rollout_finish_t finish);
@@ -17,8 +21,10 @@ typedef struct rollout_options {
     tr_sampling_t sampling;
     size_t max_new_tokens;
     uint64_t seed;
-    const int32_t *stop_ids; ///< [stop_count] end a response as the model's own EOS ids do; borrowed
+    const int32_t
+        *stop_ids; ///< [stop_count] end a response as the model's own EOS ids do; borrowed
     size_t stop_count;
+    bool ignore_eos; ///< go on past the model's own EOS ids
 } rollout_options_t;
 
 /// One response to make.
@@ -34,8 +40,8 @@ typedef struct rollout_response {
     int32_t *ids;       ///< [length]
     float *logprobs;    ///< [length] under the distribution sampled from
     float *raw;         ///< [length] under the untempered model
-    int32_t *kept_ends; ///< [length] end of each token's list in kept_ids; an empty list keeps the whole vocabulary
-    int32_t *kept_ids;
+    int32_t *kept_ends; ///< [length] end of each token's list in kept_ids; empty: nothing was cut
+    int32_t *kept_ids;  ///< [kept]
     size_t length;
     size_t kept;
     rollout_finish_t finish;
@@ -52,11 +58,13 @@ typedef struct rollout_decoder rollout_decoder_t;
 rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch);
 void rollout_decoder_destroy(rollout_decoder_t **decoder);
 
-/// Makes `count` responses. responses: [count], written; release each. on_token may be NULL. A prompt with no room for
-/// a token within the model's positions fails by its number; max_new_tokens is cut to that room, and the
-/// response then ends by length. Stopped by on_token: TR_ERR_INTERRUPTED.
-tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *responses, const rollout_request_t *requests,
-                         size_t count, const rollout_options_t *options, rollout_token_fn on_token, void *context,
+/// Makes `count` responses. responses: [count], written; release each. on_token may be NULL. A
+/// prompt with no room for a token within the model's positions fails by its number; max_new_tokens
+/// (at least 1) is cut to that room, and the response then ends by length. Stopped by on_token:
+/// TR_ERR_INTERRUPTED. After a failure there is nothing to release.
+tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *responses,
+                         const rollout_request_t *requests, size_t count,
+                         const rollout_options_t *options, rollout_token_fn on_token, void *context,
                          tr_error_t *err);
 
 #endif

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/clock.h"
 #include "proto/body.h"
+#include "proto/responses.h"
 #include "proto/weights.h"
 #include "rollout/decoder.h"
 
@@ -58,13 +58,14 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     TR_TRY(tr_model_new(&service->model, &shape, service->backend, false, err));
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();
-    tr_log(TR_LOG_INFO, "rollout", "model=%s isa=%s threads=%zu \"ready\"", directory, tr_backend_isa(service->backend),
-           chosen);
+    tr_log(TR_LOG_INFO, "rollout", "model=%s isa=%s threads=%zu \"ready\"", directory,
+           tr_backend_isa(service->backend), chosen);
     return TR_OK;
 }
 
 /// Takes the weights that the description names, unless they are in use already.
-static tr_status take_weights(rollout_service_t *service, const json_t *body, tr_message_t *reply, tr_error_t *err)
+static tr_status take_weights(rollout_service_t *service, const json_t *body, tr_message_t *reply,
+                              tr_error_t *err)
 {
     json_t *description;
     const void *data;
@@ -72,7 +73,8 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     int64_t version;
     const char *checksum;
     TR_TRY(tr_body_object(&description, body, "weights", "generate", err));
-    TR_TRY(tr_body_integer(&version, description, "version", 0, INT64_MAX, "generate weights", err));
+    TR_TRY(
+        tr_body_integer(&version, description, "version", 0, INT64_MAX, "generate weights", err));
     TR_TRY(tr_body_string(&checksum, description, "checksum", "generate weights", err));
     json_object_set_new(tr_message_body(reply), "version", json_integer(version));
     json_object_set_new(tr_message_body(reply), "checksum", json_string(checksum));
@@ -83,37 +85,46 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
     size_t expected = tr_model_layout(service->model)->total * sizeof(float);
     if (bytes != expected) {
-        return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes, expected);
+        return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes,
+                       expected);
     }
     tr_model_write_parameters(service->model, data);
     TR_TRY(tr_weights_check(service->reader, err));
     snprintf(service->checksum, sizeof service->checksum, "%s", checksum);
-    tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%s \"taken\"", (long long)version, checksum);
+    tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%s \"taken\"", (long long)version,
+           checksum);
     return TR_OK;
 }
 
-static tr_status read_options(rollout_options_t *options, int32_t **stops, const json_t *body, tr_error_t *err)
+static tr_status read_options(rollout_options_t *options, int32_t **stops, const json_t *body,
+                              tr_error_t *err)
 {
     double temperature, top_p;
     int64_t top_k, seed, limit;
     json_t *list;
+    bool ignore_eos;
     TR_TRY(tr_body_real(&temperature, body, "temperature", "generate", err));
     TR_TRY(tr_body_real(&top_p, body, "top_p", "generate", err));
     TR_TRY(tr_body_integer(&top_k, body, "top_k", 0, INT32_MAX, "generate", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "generate", err));
     TR_TRY(tr_body_integer(&limit, body, "max_new_tokens", 1, INT32_MAX, "generate", err));
     TR_TRY(tr_body_array(&list, body, "stop_ids", 1024, "generate", err));
+    TR_TRY(tr_body_bool(&ignore_eos, body, "ignore_eos", "generate", err));
     if (temperature < 0.0 || top_p <= 0.0 || top_p > 1.0) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "temperature %g and top_p %g: expected >= 0 and in (0, 1]", temperature,
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "temperature %g and top_p %g: expected >= 0 and in (0, 1]", temperature,
                        top_p);
     }
     size_t count = json_array_size(list);
     *stops = tr_calloc(count + 1, sizeof **stops);
     tr_status status = tr_body_ids(*stops, count, body, "stop_ids", "generate", err);
     *options = (rollout_options_t){
-        .sampling = {.temperature = (float)temperature, .top_k = (int32_t)top_k, .top_p = (float)top_p},
+        .sampling = {.temperature = (float)temperature,
+                     .top_k = (int32_t)top_k,
+                     .top_p = (float)top_p},
         .max_new_tokens = (size_t)limit,
         .seed = (uint64_t)seed,
+        .ignore_eos = ignore_eos,
         .stop_ids = *stops,
         .stop_count = count,
     };
@@ -121,7 +132,8 @@ static tr_status read_options(rollout_options_t *options, int32_t **stops, const
 }
 
 /// One request a row of the message. *requests: owned by the caller; the prompts stay in the message.
-static tr_status read_requests(rollout_request_t **requests, size_t *count, const tr_message_t *message, tr_error_t *err)
+static tr_status read_requests(rollout_request_t **requests, size_t *count,
+                               const tr_message_t *message, tr_error_t *err)
 {
     tr_view_t ids, starts, numbers, samples;
     TR_TRY(tr_message_expect_tensor(&numbers, message, "prompt_numbers", TR_I32, SIZE_MAX, err));
@@ -146,22 +158,23 @@ static tr_status read_requests(rollout_request_t **requests, size_t *count, cons
     return TR_OK;
 }
 
-/// Concatenates the responses into the reply's tensors.
-static void put_responses(tr_message_t *reply, const rollout_response_t *responses, size_t count, bool truncates)
+/// The responses as the reply's tensors.
+static void put_responses(tr_message_t *reply, const rollout_response_t *responses, size_t count,
+                          bool truncates)
 {
     size_t tokens = 0, kept = 0;
     for (size_t i = 0; i < count; i++) {
         tokens += responses[i].length;
         kept += responses[i].kept;
     }
-    int32_t *integers = tr_calloc(2 * tokens + 2 * count + kept + 3, sizeof *integers);
-    int32_t *starts = integers + tokens, *finish = starts + count + 1, *offsets = finish + count;
+    int32_t *ids = tr_calloc(2 * tokens + 2 * count + kept + 2, sizeof *ids);
+    int32_t *starts = ids + tokens, *finish = starts + count + 1, *offsets = finish + count;
     int32_t *kept_ids = offsets + tokens + 1;
     float *logprobs = tr_calloc(2 * tokens + 1, sizeof *logprobs), *raw = logprobs + tokens;
     size_t at = 0, filled = 0;
     for (size_t i = 0; i < count; i++) {
         const rollout_response_t *r = &responses[i];
-        memcpy(integers + at, r->ids, r->length * sizeof *integers);
+        memcpy(ids + at, r->ids, r->length * sizeof *ids);
         memcpy(logprobs + at, r->logprobs, r->length * sizeof *logprobs);
         memcpy(raw + at, r->raw, r->length * sizeof *raw);
         for (size_t t = 0; t < r->length; t++) {
@@ -175,17 +188,18 @@ static void put_responses(tr_message_t *reply, const rollout_response_t *respons
         starts[i + 1] = (int32_t)at;
         finish[i] = (int32_t)r->finish;
     }
-    tr_message_add_vector(reply, "responses", TR_I32, tokens, integers);
-    tr_message_add_vector(reply, "response_starts", TR_I32, count + 1, starts);
-    tr_message_add_vector(reply, "finish", TR_I32, count, finish);
-    tr_message_add_vector(reply, "logprobs", TR_F32, tokens, logprobs);
-    tr_message_add_vector(reply, "raw", TR_F32, tokens, raw);
-    if (truncates) {
-        tr_message_add_vector(reply, "kept_offsets", TR_I32, tokens + 1, offsets);
-        tr_message_add_vector(reply, "kept_ids", TR_I32, kept, kept_ids);
-    }
-    json_object_set_new(tr_message_body(reply), "tokens", json_integer((json_int_t)tokens));
-    free(integers);
+    const tr_responses_t all = {
+        .count = count,
+        .ids = ids,
+        .starts = starts,
+        .finish = finish,
+        .logprobs = logprobs,
+        .raw = raw,
+        .kept_offsets = truncates ? offsets : NULL,
+        .kept_ids = kept_ids,
+    };
+    tr_responses_put(reply, &all);
+    free(ids);
     free(logprobs);
 }
 
@@ -196,7 +210,8 @@ static bool keep_going(void *context, size_t index, int32_t id)
     return !tr_service_stopping();
 }
 
-tr_status rollout_service_generate(void *context, const tr_message_t *request, tr_message_t *reply, tr_error_t *err)
+tr_status rollout_service_generate(void *context, const tr_message_t *request, tr_message_t *reply,
+                                   tr_error_t *err)
 {
     rollout_service_t *service = context;
     rollout_options_t options;
@@ -204,16 +219,16 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
     rollout_response_t *responses = NULL;
     int32_t *stops = NULL;
     size_t count = 0;
-    double begin = tr_clock_seconds();
     tr_status status;
     TR_TRY(take_weights(service, tr_message_body(request), reply, err));
     TR_TRY_GOTO(read_options(&options, &stops, tr_message_body(request), err), done);
     TR_TRY_GOTO(read_requests(&requests, &count, request, err), done);
     responses = tr_calloc(count + 1, sizeof *responses);
-    TR_TRY_GOTO(rollout_decode(service->decoder, responses, requests, count, &options, keep_going, NULL, err), done);
+    TR_TRY_GOTO(rollout_decode(service->decoder, responses, requests, count, &options, keep_going,
+                               NULL, err),
+                done);
     bool truncates = options.sampling.top_k > 0 || options.sampling.top_p < 1.0f;
     put_responses(reply, responses, count, truncates);
-    json_object_set_new(tr_message_body(reply), "seconds", json_real(tr_clock_seconds() - begin));
     for (size_t i = 0; i < count; i++) {
         rollout_response_release(&responses[i]);
     }

@@ -13,11 +13,10 @@ void rollout_service_destroy(rollout_service_t **service);
 /// The controller's welcome: {model: directory (its config.json says the shape), threads, max_batch}.
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err);
 
-/// `generate`: body {weights: a description (weights.h), seed, temperature, top_k, top_p, max_new_tokens, stop_ids: [..],
-/// prompts: first number of the run's prompts, samples}; tensors ids, starts: prompts. The prompt of row i is number
-/// prompt_numbers[i] (i32), its sample samples[i] (i32).
-/// Reply: body {version, checksum, tokens, seconds}; tensors responses i32, response_starts i32, logprobs f32, raw f32,
-/// finish i32, and kept_offsets, kept_ids where sampling truncates.
-tr_status rollout_service_generate(void *context, const tr_message_t *request, tr_message_t *reply, tr_error_t *err);
+/// `generate`: body {weights: a description (proto/weights.h), seed, temperature, top_k, top_p, max_new_tokens, ignore_eos,
+/// stop_ids: [..]}; i32 tensors ids and starts: the prompts, one a response; prompt_numbers and samples: the random
+/// address of each. Reply: body {version, checksum} of the weights used; tensors as in proto/responses.h.
+tr_status rollout_service_generate(void *context, const tr_message_t *request, tr_message_t *reply,
+                                   tr_error_t *err);
 
 #endif

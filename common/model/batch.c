@@ -31,19 +31,22 @@ static void fill_pages(int32_t *row, size_t max_pages, const tr_span_t *span, si
     }
 }
 
-void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans, size_t count)
+void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans,
+                   size_t count)
 {
     *batch = (tr_batch_t){0};
     tr_ragged_t *ragged = &batch->ragged;
     measure(ragged, spans, count);
-    int32_t *ids = tr_calloc(2 * ragged->tokens + count + 1 + count * ragged->max_pages, sizeof *ids);
+    int32_t *ids =
+        tr_calloc(2 * ragged->tokens + count + 1 + count * ragged->max_pages, sizeof *ids);
     int32_t *positions = ids + ragged->tokens;
     int32_t *starts = positions + ragged->tokens;
     int32_t *pages = starts + count + 1;
     size_t row = 0;
     for (size_t s = 0; s < count; s++) {
         starts[s] = (int32_t)row;
-        fill_pages(pages + s * ragged->max_pages, ragged->max_pages, &spans[s], &batch->fresh_pages);
+        fill_pages(pages + s * ragged->max_pages, ragged->max_pages, &spans[s],
+                   &batch->fresh_pages);
         memcpy(ids + row, spans[s].ids, spans[s].length * sizeof *ids);
         for (size_t i = 0; i < spans[s].length; i++) {
             positions[row++] = (int32_t)(spans[s].position + i);

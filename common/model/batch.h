@@ -9,10 +9,10 @@
 
 /// Some consecutive tokens of one sequence.
 typedef struct tr_span {
-    const int32_t *ids;    ///< [length], borrowed
+    const int32_t *ids; ///< [length], borrowed
     size_t length;
-    size_t position;       ///< of ids[0] in its sequence; what stands before is in the pages already
-    const int32_t *pages;  ///< pages of the sequence from position 0, borrowed; NULL: fresh pages, numbered by the batch
+    size_t position;      ///< of ids[0] in its sequence; what stands before is in the pages already
+    const int32_t *pages; ///< of the sequence, from position 0, borrowed; NULL: fresh ones
 } tr_span_t;
 
 /// A batch on the device.
@@ -22,7 +22,9 @@ typedef struct tr_batch {
     size_t fresh_pages; ///< pages that the batch numbered itself: 0..fresh_pages-1
 } tr_batch_t;
 
-/// Uploads spans in order. All spans either have pages or none has. The batch lives until the arena's reset.
-void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans, size_t count);
+/// Uploads spans in order. All spans either have pages or none has. The batch lives until the
+/// arena's reset.
+void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans,
+                   size_t count);
 
 #endif

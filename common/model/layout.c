@@ -7,8 +7,8 @@
 #include "common/base/status.h"
 
 /// Appends a parameter and returns its offset.
-__attribute__((format(printf, 4, 5))) static size_t append(tr_layout_t *layout, size_t rows, size_t columns,
-                                                           const char *format, ...)
+__attribute__((format(printf, 4, 5))) static size_t append(tr_layout_t *layout, size_t rows,
+                                                           size_t columns, const char *format, ...)
 {
     tr_parameter_t *parameter = &layout->parameters[layout->count++];
     va_list arguments;
@@ -34,10 +34,13 @@ static void append_layer(tr_layout_t *layout, const tr_model_config_t *config, s
     append(layout, keys, hidden, "model.layers.%zu.self_attn.k_proj.weight", i);
     append(layout, keys, hidden, "model.layers.%zu.self_attn.v_proj.weight", i);
     layer->output = append(layout, hidden, queries, "model.layers.%zu.self_attn.o_proj.weight", i);
-    layer->post_norm = append(layout, 0, hidden, "model.layers.%zu.post_attention_layernorm.weight", i);
-    layer->gate_up = append(layout, config->intermediate, hidden, "model.layers.%zu.mlp.gate_proj.weight", i);
+    layer->post_norm =
+        append(layout, 0, hidden, "model.layers.%zu.post_attention_layernorm.weight", i);
+    layer->gate_up =
+        append(layout, config->intermediate, hidden, "model.layers.%zu.mlp.gate_proj.weight", i);
     append(layout, config->intermediate, hidden, "model.layers.%zu.mlp.up_proj.weight", i);
-    layer->down = append(layout, hidden, config->intermediate, "model.layers.%zu.mlp.down_proj.weight", i);
+    layer->down =
+        append(layout, hidden, config->intermediate, "model.layers.%zu.mlp.down_proj.weight", i);
 }
 
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
@@ -45,7 +48,8 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
     *layout = (tr_layout_t){0};
     layout->parameters = tr_calloc(config->layers * 9 + 3, sizeof *layout->parameters);
     layout->layers = tr_calloc(config->layers, sizeof *layout->layers);
-    layout->embedding = append(layout, config->vocabulary, config->hidden, "model.embed_tokens.weight");
+    layout->embedding =
+        append(layout, config->vocabulary, config->hidden, "model.embed_tokens.weight");
     for (size_t i = 0; i < config->layers; i++) {
         append_layer(layout, config, i);
     }

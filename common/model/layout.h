@@ -1,8 +1,9 @@
 /// Where each parameter of a model stands in one flat vector of floats.
 ///
-/// Weights, gradients and optimizer moments share this layout, so publishing weights, AdamW and a checkpoint are
-/// operations on one contiguous vector. Names and shapes are Hugging Face's. Query, key and value projections stand
-/// next to each other and so are one matrix of (Hq+2Hk)*D rows; gate and up likewise.
+/// Weights, gradients and optimizer moments share this layout, so publishing weights, AdamW and a
+/// checkpoint are operations on one contiguous vector. Names and shapes are Hugging Face's. Query,
+/// key and value projections stand next to each other and so are one matrix of (Hq+2Hk)*D rows;
+/// gate and up likewise.
 #ifndef TR_MODEL_LAYOUT_H
 #define TR_MODEL_LAYOUT_H
 
@@ -26,7 +27,7 @@ typedef struct tr_layout {
     size_t count;
     size_t total; ///< floats in all
     size_t embedding, final_norm;
-    size_t head; ///< lm_head (embedding when tied) or score
+    size_t head;               ///< lm_head (embedding when tied) or score
     tr_layer_layout_t *layers; // [config.layers]
 } tr_layout_t;
 

@@ -37,7 +37,8 @@ size_t model_qkv_width(const tr_model_t *model)
     return (model->config.heads + 2 * model->config.key_value_heads) * model->config.head_dim;
 }
 
-/// cos and sin of position * theta^(-2i/D), rounded as transformers rounds them: frequency and angle in float.
+/// cos and sin of position * theta^(-2i/D), rounded as transformers rounds them: frequency and
+/// angle in float.
 static void write_rope_table(tr_model_t *model)
 {
     const tr_model_config_t *config = &model->config;
@@ -65,12 +66,13 @@ static packed_t place_packed(const tr_model_t *model, size_t n, size_t k, size_t
     size_t forward = ops_of(model)->packed_count(n, k, false);
     packed.n = n;
     packed.k = k;
-    packed.forward = (tr_tensor_t){.offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = forward};
+    packed.forward = (tr_tensor_t){
+        .offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = forward};
     *floats += (forward + 15) & ~(size_t)15;
     if (model->learns) {
         size_t transposed = ops_of(model)->packed_count(n, k, true);
-        packed.transposed =
-            (tr_tensor_t){.offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = transposed};
+        packed.transposed = (tr_tensor_t){
+            .offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = transposed};
         *floats += (transposed + 15) & ~(size_t)15;
     }
     return packed;
@@ -106,7 +108,8 @@ static tr_status allocate(tr_model_t *model, tr_error_t *err)
     const tr_model_config_t *config = &model->config;
     size_t packed_floats = place_all(model);
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
-    TR_TRY(ops->buffer_new(model->backend, &model->weights, model->layout.total * sizeof(float), err));
+    TR_TRY(
+        ops->buffer_new(model->backend, &model->weights, model->layout.total * sizeof(float), err));
     TR_TRY(ops->buffer_new(model->backend, &model->packings, packed_floats * sizeof(float), err));
     size_t rope = config->max_positions * config->head_dim;
     TR_TRY(ops->buffer_new(model->backend, &model->tables, rope * sizeof(float), err));
@@ -123,8 +126,8 @@ static tr_status allocate(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
-tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend, bool learns,
-                       tr_error_t *err)
+tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
+                       bool learns, tr_error_t *err)
 {
     tr_model_t *model = tr_calloc(1, sizeof *model);
     model->config = *config;
@@ -199,7 +202,8 @@ static float fresh_deviation(const tr_model_t *model, const tr_parameter_t *para
     if (strcmp(parameter->name, "score.weight") == 0) {
         return 1.0f / sqrtf((float)model->config.hidden + 1.0f);
     }
-    bool residual = strstr(parameter->name, "o_proj") != NULL || strstr(parameter->name, "down_proj") != NULL;
+    bool residual =
+        strstr(parameter->name, "o_proj") != NULL || strstr(parameter->name, "down_proj") != NULL;
     return residual ? 0.02f / sqrtf(2.0f * (float)model->config.layers) : 0.02f;
 }
 
@@ -210,8 +214,9 @@ static void randomize_parameter(const tr_model_t *model, float *flat, size_t ind
     float deviation = fresh_deviation(model, parameter);
     for (size_t i = 0; i < count; i++) {
         flat[parameter->offset + i] =
-            parameter->vector ? 1.0f
-                              : deviation * tr_rng_normal(seed, TR_RNG_INIT, (uint32_t)index, 0, (uint32_t)i);
+            parameter->vector
+                ? 1.0f
+                : deviation * tr_rng_normal(seed, TR_RNG_INIT, (uint32_t)index, 0, (uint32_t)i);
     }
 }
 
@@ -225,33 +230,62 @@ void tr_model_randomize(tr_model_t *model, uint64_t seed)
     free(flat);
 }
 
-/// Reads every parameter of the layout from the directory's safetensors; a missing score head is drawn from seed
-/// when fresh_head allows.
-static tr_status read_weights(tr_model_t *model, const char *directory, bool fresh_head, uint64_t seed, tr_error_t *err)
+/// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the
+/// language model's head where embeddings are tied or a scalar head stands, old rotary tables).
+static bool is_known(void *context, const char *name)
 {
-    tr_safetensors_t *file = NULL;
-    TR_TRY(tr_safetensors_open(&file, directory, err));
-    float *flat = tr_calloc(model->layout.total, sizeof *flat);
-    tr_status status = TR_OK;
-    for (size_t i = 0; i < model->layout.count && status == TR_OK; i++) {
+    static const char *const rotary = ".rotary_emb.inv_freq";
+    const tr_layout_t *layout = context;
+    size_t length = strlen(name);
+    if (strcmp(name, "lm_head.weight") == 0 ||
+        (length > strlen(rotary) && strcmp(name + length - strlen(rotary), rotary) == 0)) {
+        return true;
+    }
+    for (size_t i = 0; i < layout->count; i++) {
+        if (strcmp(name, layout->parameters[i].name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Every parameter of the layout; a score head is drawn from seed when fresh_head says so.
+static tr_status read_parameters(const tr_model_t *model, float *flat, const tr_safetensors_t *file,
+                                 bool fresh_head, uint64_t seed, tr_error_t *err)
+{
+    for (size_t i = 0; i < model->layout.count; i++) {
         const tr_parameter_t *parameter = &model->layout.parameters[i];
         if (fresh_head && strcmp(parameter->name, "score.weight") == 0) {
             randomize_parameter(model, flat, i, seed);
             continue;
         }
-        status = tr_safetensors_read(file, parameter->name, flat + parameter->offset,
-                                     parameter->vector ? 0 : parameter->rows, parameter->columns, err);
+        TR_TRY(tr_safetensors_read(file, parameter->name, flat + parameter->offset,
+                                   parameter->vector ? 0 : parameter->rows, parameter->columns,
+                                   err));
     }
-    if (status == TR_OK) {
-        tr_model_write_parameters(model, flat);
-    }
+    return TR_OK;
+}
+
+static tr_status read_weights(tr_model_t *model, const char *directory, bool fresh_head,
+                              uint64_t seed, tr_error_t *err)
+{
+    tr_safetensors_t *file = NULL;
+    float *flat = NULL;
+    tr_status status;
+    TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
+    TR_TRY_GOTO(tr_safetensors_refuse_unknown(file, is_known, &model->layout, err), done);
+    flat = tr_calloc(model->layout.total, sizeof *flat);
+    TR_TRY_GOTO(read_parameters(model, flat, file, fresh_head, seed, err), done);
+    tr_model_write_parameters(model, flat);
+done:
     free(flat);
     tr_safetensors_close(&file);
     return status;
 }
 
-static tr_status open_with(tr_model_t **self, const tr_model_config_t *config, const char *directory, bool fresh_head,
-                           uint64_t seed, tr_backend_t *backend, bool learns, tr_error_t *err)
+static tr_status open_with(tr_model_t **self, const tr_model_config_t *config,
+                           const char *directory, bool fresh_head, uint64_t seed,
+                           tr_backend_t *backend, bool learns, tr_error_t *err)
 {
     tr_model_t *model = NULL;
     TR_TRY(tr_model_new(&model, config, backend, learns, err));
@@ -264,20 +298,22 @@ static tr_status open_with(tr_model_t **self, const tr_model_config_t *config, c
     return TR_OK;
 }
 
-tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend, bool learns, tr_error_t *err)
+tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend,
+                        bool learns, tr_error_t *err)
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
     return open_with(self, &config, directory, false, 0, backend, learns, err);
 }
 
-tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_t seed, tr_backend_t *backend,
-                               bool learns, tr_error_t *err)
+tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_t seed,
+                               tr_backend_t *backend, bool learns, tr_error_t *err)
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
     bool fresh_head = !config.scalar_head;
     config.scalar_head = true;
+    config.tied_embeddings = false;
     return open_with(self, &config, directory, fresh_head, seed, backend, learns, err);
 }
 

@@ -1,7 +1,8 @@
-/// A Llama: parameters, forward pass, backward pass. One forward pass serves rollouts, trainers and references.
+/// A Llama: parameters, forward pass, backward pass. One forward pass serves rollouts, trainers and
+/// references.
 ///
-/// Knows the operator table, never a backend. A model belongs to one thread. `hidden` below means the rows after the
-/// final norm, [tokens, hidden]; what heads make of them is in head.h.
+/// Knows the operator table, never a backend. A model belongs to one thread. `hidden` below means
+/// the rows after the final norm, [tokens, hidden]; what heads make of them is in response.h.
 #ifndef TR_MODEL_MODEL_H
 #define TR_MODEL_MODEL_H
 
@@ -10,23 +11,28 @@
 
 typedef struct tr_model tr_model_t;
 
-/// What the forward pass keeps for the backward pass. Its tensors live until the arena's reset; the object itself is
-/// made by the first forward pass, serves again in later ones, and is freed by tr_activations_destroy.
+/// What the forward pass keeps for the backward pass. Its tensors live until the arena's reset; the
+/// object itself is made by the first forward pass, serves again in later ones, and is freed by
+/// tr_activations_destroy.
 typedef struct tr_activations tr_activations_t;
 void tr_activations_destroy(tr_activations_t **activations);
 
 /// A model with zero weights. learns: also pack what the backward pass reads. config is copied.
-tr_status tr_model_new(tr_model_t **model, const tr_model_config_t *config, tr_backend_t *backend, bool learns,
-                       tr_error_t *err);
-/// A model from a Hugging Face directory.
-tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend, bool learns, tr_error_t *err);
-/// A model with a scalar head from any Hugging Face directory: the head that the directory stores, or a fresh one
-/// (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed) on the trunk of a causal language model.
-tr_status tr_model_open_scalar(tr_model_t **model, const char *directory, uint64_t seed, tr_backend_t *backend,
-                               bool learns, tr_error_t *err);
+tr_status tr_model_new(tr_model_t **model, const tr_model_config_t *config, tr_backend_t *backend,
+                       bool learns, tr_error_t *err);
+/// A model from a Hugging Face directory. Fails for a tensor that this model has no place for: a
+/// part that would be left out in silence.
+tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend,
+                        bool learns, tr_error_t *err);
+/// A model with a scalar head from any Hugging Face directory: the head that the directory stores,
+/// or a fresh one (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed) on the trunk
+/// of a causal language model.
+tr_status tr_model_open_scalar(tr_model_t **model, const char *directory, uint64_t seed,
+                               tr_backend_t *backend, bool learns, tr_error_t *err);
 void tr_model_destroy(tr_model_t **model);
 
-/// Fresh weights: normal with standard deviation 0.02 (projections into the residual stream 0.02/sqrt(2 layers)), norms 1.
+/// Fresh weights: normal with standard deviation 0.02 (projections into the residual stream
+/// 0.02/sqrt(2 layers)), norms 1.
 void tr_model_randomize(tr_model_t *model, uint64_t seed);
 
 const tr_model_config_t *tr_model_config(const tr_model_t *model);
@@ -42,7 +48,8 @@ void tr_model_repack(tr_model_t *model);
 void tr_model_write_parameters(tr_model_t *model, const float *values);
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err);
 
-/// The packed head [V, H] (policy models), its transposed packing (learning models), the score weights (scalar models).
+/// The packed head [V, H] (policy models), its transposed packing (learning models), the score
+/// weights (scalar models).
 tr_tensor_t tr_model_head(const tr_model_t *model);
 tr_tensor_t tr_model_head_transposed(const tr_model_t *model);
 tr_tensor_t tr_model_score(const tr_model_t *model);
@@ -52,16 +59,21 @@ typedef struct tr_cache tr_cache_t;
 tr_status tr_cache_new(tr_cache_t **cache, const tr_model_t *model, size_t pages, tr_error_t *err);
 void tr_cache_destroy(tr_cache_t **cache);
 
-/// hidden = the model on the batch, whose spans name pages of the cache. Temporary tensors come from the arena.
-tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch, tr_arena_t *arena);
+/// hidden = the model on the batch, whose spans name pages of the cache. Temporary tensors come
+/// from the arena.
+tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch,
+                            tr_arena_t *arena);
 
-/// hidden = the model on a batch of whole sequences (fresh pages). saved: NULL, or where what backward needs is kept.
-tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena, tr_activations_t **saved);
+/// hidden = the model on a batch of whole sequences (fresh pages). saved: NULL, or where what
+/// backward needs is kept.
+tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena,
+                             tr_activations_t **saved);
 
-/// Adds the gradient with respect to every parameter below the head, given dhidden: [tokens, hidden] (overwritten), to
-/// gradient: f32 [layout.total]. Chains over tokens continue from the gradient's content.
-void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden, tr_tensor_t gradient,
-                       tr_arena_t *arena);
+/// Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
+/// hidden], to gradient: f32 [layout.total]. Chains over tokens continue from the gradient's
+/// content.
+void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
+                       tr_tensor_t gradient, tr_arena_t *arena);
 
 /// The part of a flat vector (parameters, gradient) that starts at an offset of the layout.
 tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns);

@@ -9,7 +9,8 @@ struct tr_response_pass {
     tr_activations_t *saved;
     // Of the last forward pass, all in the arena:
     size_t tokens;
-    size_t n;             // rows that a head reads
+    size_t n;   // rows that a head reads
+    bool learn; // saved is of this pass
     float temperature;
     tr_tensor_t rows;     // i32 [n]
     tr_tensor_t gathered; // [n, H]
@@ -40,8 +41,8 @@ static size_t response_length(const tr_sequences_t *sequences, uint32_t s)
     return (size_t)(sequences->response_starts[s + 1] - sequences->response_starts[s]);
 }
 
-size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences, const uint32_t *chosen,
-                          size_t count)
+size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences,
+                          const uint32_t *chosen, size_t count)
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
@@ -53,8 +54,9 @@ size_t tr_response_select(float *out, const float *values, const tr_sequences_t 
 }
 
 /// Uploads the chosen sequences and runs the trunk: hidden [tokens, H].
-static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
-                       bool learn, tr_tensor_t *hidden, tr_error_t *err)
+static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                       const uint32_t *chosen, size_t count, bool learn, tr_tensor_t *hidden,
+                       tr_error_t *err)
 {
     size_t limit = tr_model_config(pass->model)->max_positions;
     tr_span_t *spans = tr_calloc(count, sizeof *spans);
@@ -63,8 +65,8 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
         size_t length = (size_t)sequences->starts[chosen[i] + 1] - start;
         if (length > limit) {
             free(spans);
-            return tr_fail(err, TR_ERR_ARGUMENT, "sequence %u has %zu tokens; the model takes %zu", chosen[i], length,
-                           limit);
+            return tr_fail(err, TR_ERR_ARGUMENT, "sequence %u has %zu tokens; the model takes %zu",
+                           chosen[i], length, limit);
         }
         spans[i] = (tr_span_t){.ids = sequences->ids + start, .length = length};
     }
@@ -73,12 +75,14 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
     tr_batch_init(&batch, pass->arena, tr_model_queue(pass->model), spans, count);
     free(spans);
     pass->tokens = batch.ragged.tokens;
+    pass->learn = learn;
     *hidden = tr_model_forward(pass->model, &batch, pass->arena, learn ? &pass->saved : NULL);
     return TR_OK;
 }
 
 /// The rows before each response token, and the tokens.
-static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
+static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                        const uint32_t *chosen, size_t count)
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
@@ -104,7 +108,8 @@ static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequence
 }
 
 /// The kept sets of the chosen sequences, one list a response token.
-static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
+static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                        const uint32_t *chosen, size_t count)
 {
     pass->kept = (tr_kept_t){0};
     if (sequences->kept_offsets == NULL) {
@@ -138,17 +143,23 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
 static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t entropy)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
-    ops->logprob(tr_model_queue(pass->model), out, entropy, pass->gathered, tr_model_head(pass->model),
-                 tr_model_config(pass->model)->vocabulary, pass->targets, pass->temperature, pass->kept);
+    ops->logprob(tr_model_queue(pass->model), out, entropy, pass->gathered,
+                 tr_model_head(pass->model), tr_model_config(pass->model)->vocabulary,
+                 pass->targets, pass->temperature, pass->kept);
 }
 
-tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen,
-                              size_t count, float temperature, bool learn, float *out, float *entropy, tr_error_t *err)
+tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                              const uint32_t *chosen, size_t count, float temperature, bool learn,
+                              float *out, float *entropy, tr_error_t *err)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
     const tr_model_config_t *config = tr_model_config(pass->model);
     tr_queue_t *queue = tr_model_queue(pass->model);
     tr_tensor_t hidden;
+    if (!config->scalar_head && !(temperature > 0.0f)) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "temperature %g: log-probs need one above 0",
+                       (double)temperature);
+    }
     TR_TRY(trunk(pass, sequences, chosen, count, learn, &hidden, err));
     upload_rows(pass, sequences, chosen, count);
     pass->temperature = temperature;
@@ -178,18 +189,22 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor
     const tr_model_config_t *config = tr_model_config(pass->model);
     const tr_layout_t *layout = tr_model_layout(pass->model);
     tr_queue_t *queue = tr_model_queue(pass->model);
+    TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
     if (pass->n == 0) {
         return;
     }
     tr_tensor_t d = tr_arena_reals(pass->arena, queue, dout, pass->n);
     tr_tensor_t dgathered = tr_arena_tensor(pass->arena, TR_F32, pass->n, config->hidden);
     if (config->scalar_head) {
-        ops->scalar_head_gradient(queue, dgathered, tr_flat_matrix(gradient, layout->head, 1, config->hidden), d,
+        ops->scalar_head_gradient(queue, dgathered,
+                                  tr_flat_matrix(gradient, layout->head, 1, config->hidden), d,
                                   pass->gathered, tr_model_score(pass->model));
     } else {
-        tr_tensor_t dhead = tr_flat_matrix(gradient, layout->head, config->vocabulary, config->hidden);
-        ops->logprob_gradient(queue, dgathered, dhead, d, pass->gathered, tr_model_head(pass->model),
-                              tr_model_head_transposed(pass->model), pass->targets, pass->temperature, pass->kept);
+        tr_tensor_t dhead =
+            tr_flat_matrix(gradient, layout->head, config->vocabulary, config->hidden);
+        ops->logprob_gradient(queue, dgathered, dhead, d, pass->gathered,
+                              tr_model_head(pass->model), tr_model_head_transposed(pass->model),
+                              pass->targets, pass->temperature, pass->kept);
     }
     tr_tensor_t dhidden = tr_arena_tensor(pass->arena, TR_F32, pass->tokens, config->hidden);
     ops->zero(queue, dhidden);
@@ -197,8 +212,8 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor
     tr_model_backward(pass->model, pass->saved, dhidden, gradient, pass->arena);
 }
 
-tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen,
-                             size_t count, float *scores, tr_error_t *err)
+tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                             const uint32_t *chosen, size_t count, float *scores, tr_error_t *err)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
     tr_queue_t *queue = tr_model_queue(pass->model);
@@ -210,7 +225,8 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
         end += sequences->starts[chosen[i] + 1] - sequences->starts[chosen[i]];
         rows[i] = end - 1;
     }
-    tr_tensor_t gathered = tr_arena_tensor(pass->arena, TR_F32, count, tr_model_config(pass->model)->hidden);
+    tr_tensor_t gathered =
+        tr_arena_tensor(pass->arena, TR_F32, count, tr_model_config(pass->model)->hidden);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, count);
     ops->gather_rows(queue, gathered, hidden, tr_arena_indices(pass->arena, queue, rows, count));
     ops->scalar_head(queue, result, gathered, tr_model_score(pass->model));
@@ -219,8 +235,9 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
     return ops->queue_wait(queue, err);
 }
 
-tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences, size_t chunk,
-                                  float temperature, float *out, float *entropy, tr_error_t *err)
+tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                                  size_t chunk, float temperature, float *out, float *entropy,
+                                  tr_error_t *err)
 {
     uint32_t *chosen = tr_calloc(sequences->count + 1, sizeof *chosen);
     for (size_t s = 0; s < sequences->count; s++) {
@@ -230,8 +247,8 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
     for (size_t s = 0; s < sequences->count && status == TR_OK; s += chunk) {
         size_t count = sequences->count - s < chunk ? sequences->count - s : chunk;
         size_t at = (size_t)sequences->response_starts[s];
-        status = tr_response_forward(pass, sequences, chosen + s, count, temperature, false, out + at,
-                                     entropy == NULL ? NULL : entropy + at, err);
+        status = tr_response_forward(pass, sequences, chosen + s, count, temperature, false,
+                                     out + at, entropy == NULL ? NULL : entropy + at, err);
     }
     free(chosen);
     return status;

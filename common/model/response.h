@@ -1,7 +1,9 @@
-/// Prompts with responses, and one pass of a model over them: a log-probability or a value for every response token.
+/// Prompts with responses, and one pass of a model over them: a log-probability or a value for
+/// every response token.
 ///
-/// Row prompt + t - 1 of a sequence (the state before token t of the response is emitted) gives both the log-prob of
-/// that token and the value there. The same code serves the reference, the proof of exactness, and learning.
+/// Row prompt + t - 1 of a sequence (the state before token t of the response is emitted) gives
+/// both the log-prob of that token and the value there. The same code serves the reference, the
+/// proof of exactness, and learning.
 #ifndef TR_MODEL_RESPONSE_H
 #define TR_MODEL_RESPONSE_H
 
@@ -10,11 +12,11 @@
 /// Ragged host arrays, borrowed.
 typedef struct tr_sequences {
     size_t count;
-    const int32_t *ids;             ///< [starts[count]] prompts and responses, one sequence after another
-    const int32_t *starts;          ///< [count + 1]
+    const int32_t *ids;    ///< [starts[count]] prompts and responses, one sequence after another
+    const int32_t *starts; ///< [count + 1]
     const int32_t *prompt_lengths;  ///< [count], each >= 1
     const int32_t *response_starts; ///< [count + 1] offsets into arrays over response tokens
-    const int32_t *kept_offsets;    ///< [response_starts[count] + 1], or NULL: no truncation when these were sampled
+    const int32_t *kept_offsets;    ///< [response_starts[count] + 1], or NULL: sampled untruncated
     const int32_t *kept_ids;        ///< [kept_offsets[last]]
 } tr_sequences_t;
 
@@ -24,25 +26,32 @@ typedef struct tr_response_pass tr_response_pass_t;
 tr_response_pass_t *tr_response_pass_new(tr_model_t *model);
 void tr_response_pass_destroy(tr_response_pass_t **pass);
 
-/// Runs sequences chosen[0..count-1] through the model in one ragged batch. out: [response tokens of the chosen, in their
-/// order]: log-probs under softmax(logits / temperature) within the kept sets, or values for a scalar model.
-/// entropy: likewise, or NULL. learn: keep what tr_response_backward needs. Fails for a sequence longer than the model's positions.
-tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen,
-                              size_t count, float temperature, bool learn, float *out, float *entropy, tr_error_t *err);
+/// Runs sequences chosen[0..count-1] through the model in one ragged batch. out: [response tokens
+/// of the chosen, in their order]: log-probs under softmax(logits / temperature) within the kept
+/// sets, or values for a scalar model. entropy: likewise, or NULL. learn: keep what
+/// tr_response_backward needs. Fails for a sequence longer than the model's positions, and for a
+/// policy's temperature of 0 or below.
+tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                              const uint32_t *chosen, size_t count, float temperature, bool learn,
+                              float *out, float *entropy, tr_error_t *err);
 
-/// Adds the gradient of sum(dout * out) of the last forward pass to gradient: f32 [layout.total].
+/// Adds the gradient of sum(dout * out) of the last forward pass (with learn) to gradient: f32
+/// [layout.total].
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor_t gradient);
 
-/// scores: [count], the scalar head at the last token of each chosen sequence (as AutoModelForSequenceClassification).
-tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences, const uint32_t *chosen,
-                             size_t count, float *scores, tr_error_t *err);
+/// scores: [count], the scalar head at the last token of each chosen sequence (as
+/// AutoModelForSequenceClassification).
+tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                             const uint32_t *chosen, size_t count, float *scores, tr_error_t *err);
 
 /// All of them, `chunk` sequences a pass; out and entropy as above, for all response tokens.
-tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences, size_t chunk,
-                                  float temperature, float *out, float *entropy, tr_error_t *err);
+tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                                  size_t chunk, float temperature, float *out, float *entropy,
+                                  tr_error_t *err);
 
-/// Copies values over response tokens of the chosen sequences, in their order, to out; returns how many.
-size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences, const uint32_t *chosen,
-                          size_t count);
+/// Copies values over response tokens of the chosen sequences, in their order, to out; returns how
+/// many.
+size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences,
+                          const uint32_t *chosen, size_t count);
 
 #endif

@@ -12,14 +12,15 @@ struct tr_trainer {
     tr_response_pass_t *pass;
 };
 
-tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model, const tr_optimizer_options_t *options,
-                         tr_error_t *err)
+tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model,
+                         const tr_optimizer_options_t *options, tr_error_t *err)
 {
     tr_trainer_t *trainer = tr_calloc(1, sizeof *trainer);
     trainer->model = *model;
     *model = NULL;
     tr_status status = tr_optimizer_new(&trainer->optimizer, tr_model_backend(trainer->model),
-                                        tr_model_queue(trainer->model), tr_model_parameters(trainer->model), options, err);
+                                        tr_model_queue(trainer->model),
+                                        tr_model_parameters(trainer->model), options, err);
     if (status != TR_OK) {
         tr_trainer_destroy(&trainer);
         return status;
@@ -54,14 +55,15 @@ static size_t tokens_of(const tr_sequences_t *sequences, const uint32_t *chosen,
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
-        n += (size_t)(sequences->response_starts[chosen[i] + 1] - sequences->response_starts[chosen[i]]);
+        n += (size_t)(sequences->response_starts[chosen[i] + 1] -
+                      sequences->response_starts[chosen[i]]);
     }
     return n;
 }
 
 /// Forward, loss and backward of one chunk.
-static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, float temperature, tr_loss_fn loss, void *context,
-                             tr_error_t *err)
+static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, float temperature,
+                             tr_loss_fn loss, void *context, tr_error_t *err)
 {
     tr_tensor_t gradient;
     chunk->n = tokens_of(chunk->sequences, chunk->chosen, chunk->count);
@@ -72,8 +74,8 @@ static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, float tem
     chunk->entropy = entropy;
     tr_status status;
     TR_TRY_GOTO(tr_optimizer_chunk(trainer->optimizer, &gradient, err), done);
-    TR_TRY_GOTO(tr_response_forward(trainer->pass, chunk->sequences, chunk->chosen, chunk->count, temperature, true, out,
-                                    entropy, err),
+    TR_TRY_GOTO(tr_response_forward(trainer->pass, chunk->sequences, chunk->chosen, chunk->count,
+                                    temperature, true, out, entropy, err),
                 done);
     TR_TRY_GOTO(loss(context, chunk, dout, err), done);
     tr_response_backward(trainer->pass, dout, gradient);
@@ -82,8 +84,9 @@ done:
     return status;
 }
 
-static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
-                        const tr_walk_t *walk, tr_loss_fn loss, void *context, tr_walk_result_t *result, tr_error_t *err)
+static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
+                        const uint32_t *chosen, size_t count, const tr_walk_t *walk,
+                        tr_loss_fn loss, void *context, tr_walk_result_t *result, tr_error_t *err)
 {
     size_t normalizer = tokens_of(sequences, chosen, count);
     double norm = 0.0;
@@ -104,8 +107,9 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences, 
     return TR_OK;
 }
 
-tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences, const tr_walk_t *walk, tr_loss_fn loss,
-                          void *context, tr_walk_result_t *result, tr_error_t *err)
+tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences,
+                          const tr_walk_t *walk, tr_loss_fn loss, void *context,
+                          tr_walk_result_t *result, tr_error_t *err)
 {
     *result = (tr_walk_result_t){0};
     uint32_t *order = tr_calloc(sequences->count, sizeof *order);
@@ -115,9 +119,113 @@ tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences
         tr_rng_permutation(order, sequences->count, walk->seed, walk->step, (uint32_t)epoch);
         for (size_t m = 0; m < walk->minibatches && status == TR_OK; m++) {
             size_t end = m + 1 == walk->minibatches ? sequences->count : (m + 1) * share;
-            status = update(trainer, sequences, order + m * share, end - m * share, walk, loss, context, result, err);
+            status = update(trainer, sequences, order + m * share, end - m * share, walk, loss,
+                            context, result, err);
         }
     }
     free(order);
+    return status;
+}
+
+/// entries: [layout.count], the model's parameters, whose values stand in flat: [layout.total].
+static void list_parameters(tr_safetensors_entry_t *entries, const tr_layout_t *layout,
+                            const float *flat)
+{
+    for (size_t i = 0; i < layout->count; i++) {
+        const tr_parameter_t *parameter = &layout->parameters[i];
+        entries[i] = (tr_safetensors_entry_t){
+            .name = parameter->name,
+            .dtype = TR_F32,
+            .rank = parameter->vector ? 1 : 2,
+            .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
+            .data = flat + parameter->offset,
+        };
+    }
+}
+
+static tr_status write_model(const tr_trainer_t *trainer, const char *staging, const char *source,
+                             tr_error_t *err)
+{
+    const tr_layout_t *layout = tr_model_layout(trainer->model);
+    float *flat = tr_calloc(layout->total, sizeof *flat);
+    tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
+    tr_status status;
+    TR_TRY_GOTO(tr_model_read_parameters(trainer->model, flat, err), done);
+    list_parameters(entries, layout, flat);
+    status =
+        tr_hub_write(staging, tr_model_config(trainer->model), entries, layout->count, source, err);
+done:
+    free(entries);
+    free(flat);
+    return status;
+}
+
+static tr_status write_optimizer(const tr_trainer_t *trainer, const char *staging, tr_error_t *err)
+{
+    size_t n = tr_model_layout(trainer->model)->total;
+    int64_t steps = (int64_t)tr_optimizer_steps(trainer->optimizer);
+    char *path = tr_format("%s/optimizer.safetensors", staging);
+    float *m = tr_calloc(2 * n, sizeof *m);
+    float *v = m + n;
+    tr_status status;
+    TR_TRY_GOTO(tr_optimizer_read(trainer->optimizer, m, v, err), done);
+    const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, m},
+                                              {"exp_avg_sq", TR_F32, 1, {n}, v},
+                                              {"step", TR_I64, 1, {1}, &steps}};
+    status = tr_safetensors_write(path, entries, 3, NULL, 0, err);
+done:
+    free(m);
+    free(path);
+    return status;
+}
+
+tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
+                          bool optimizer, tr_error_t *err)
+{
+    char *staging = NULL;
+    TR_TRY(tr_hub_stage(&staging, directory, err));
+    tr_status status = write_model(trainer, staging, source, err);
+    if (status == TR_OK && optimizer) {
+        status = write_optimizer(trainer, staging, err);
+    }
+    if (status != TR_OK) {
+        tr_hub_discard(&staging);
+        return status;
+    }
+    return tr_hub_commit(&staging, directory, err);
+}
+
+static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *file,
+                                tr_error_t *err)
+{
+    size_t n = tr_model_layout(trainer->model)->total;
+    int64_t steps;
+    float *m = tr_calloc(2 * n, sizeof *m);
+    float *v = m + n;
+    tr_status status;
+    TR_TRY_GOTO(tr_safetensors_copy(file, "step", TR_I64, &steps, 1, err), done);
+    TR_TRY_GOTO(tr_safetensors_copy(file, "exp_avg", TR_F32, m, n, err), done);
+    TR_TRY_GOTO(tr_safetensors_copy(file, "exp_avg_sq", TR_F32, v, n, err), done);
+    if (steps < 0) {
+        status = tr_fail(err, TR_ERR_FORMAT, "'%s': tensor 'step' is negative",
+                         tr_safetensors_path(file));
+        goto done;
+    }
+    tr_optimizer_write(trainer->optimizer, m, v, (uint64_t)steps);
+done:
+    free(m);
+    return status;
+}
+
+tr_status tr_trainer_restore(tr_trainer_t *trainer, const char *directory, tr_error_t *err)
+{
+    tr_safetensors_t *file = NULL;
+    char *path = tr_format("%s/optimizer.safetensors", directory);
+    tr_status status = tr_safetensors_open(&file, path, err);
+    if (status == TR_OK) {
+        status = read_optimizer(trainer, file, err);
+        tr_safetensors_close(&file);
+    }
+    free(path);
     return status;
 }

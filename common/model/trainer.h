@@ -16,23 +16,25 @@ typedef struct tr_chunk {
     const tr_sequences_t *sequences;
     const uint32_t *chosen; ///< [count] sequences of this chunk
     size_t count;
-    size_t n;               ///< their response tokens
-    size_t normalizer;      ///< response tokens of the whole minibatch: means divide by it, not by n
-    const float *out;       ///< [n] log-probs or values
-    const float *entropy;   ///< [n]; undefined for a scalar model
-    bool first;             ///< no update of this walk came before
+    size_t n;             ///< their response tokens
+    size_t normalizer;    ///< response tokens of the whole minibatch: means divide by it, not by n
+    const float *out;     ///< [n] log-probs or values
+    const float *entropy; ///< [n]; undefined for a scalar model
+    bool first;           ///< no update of this walk came before
 } tr_chunk_t;
 
 /// Writes dloss/dout to dout: [n].
-typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *dout, tr_error_t *err);
+typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *dout,
+                                tr_error_t *err);
 
 typedef struct tr_walk {
     size_t epochs;
-    size_t minibatches;  ///< an epoch; sequences are dealt out in equal parts, the last takes the rest
-    size_t chunk;        ///< sequences
-    uint64_t seed;       ///< of the order in which sequences are visited
-    uint32_t step;       ///< likewise; every epoch has its own order
-    float temperature;   ///< of the distribution whose log-probs are taken; ignored by scalar models
+    size_t
+        minibatches; ///< an epoch; sequences are dealt out in equal parts, the last takes the rest
+    size_t chunk;    ///< sequences
+    uint64_t seed;   ///< of the order in which sequences are visited
+    uint32_t step;   ///< likewise; every epoch has its own order
+    float temperature; ///< of the distribution whose log-probs are taken; ignored by scalar models
     double learning_rate;
 } tr_walk_t;
 
@@ -42,20 +44,25 @@ typedef struct tr_walk_result {
 } tr_walk_result_t;
 
 /// Takes the model (and nulls it). options as in optimizer.h.
-tr_status tr_trainer_new(tr_trainer_t **trainer, tr_model_t **model, const tr_optimizer_options_t *options,
-                         tr_error_t *err);
+tr_status tr_trainer_new(tr_trainer_t **trainer, tr_model_t **model,
+                         const tr_optimizer_options_t *options, tr_error_t *err);
 void tr_trainer_destroy(tr_trainer_t **trainer);
 
 tr_model_t *tr_trainer_model(const tr_trainer_t *trainer);
 tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer);
 
 /// epochs x minibatches updates on the sequences.
-tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences, const tr_walk_t *walk, tr_loss_fn loss,
-                          void *context, tr_walk_result_t *result, tr_error_t *err);
+tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences,
+                          const tr_walk_t *walk, tr_loss_fn loss, void *context,
+                          tr_walk_result_t *result, tr_error_t *err);
 
-/// Saves to, and restores from, a directory: the model as a Hugging Face directory (tokenizer files copied from
-/// `source`), and optimizer.safetensors with exp_avg, exp_avg_sq and the number of updates.
-tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source, tr_error_t *err);
-tr_status tr_trainer_restore_optimizer(tr_trainer_t *trainer, const char *directory, tr_error_t *err);
+/// Writes the model as a Hugging Face directory that must not be there yet (or be empty), all or nothing. Tokenizer files
+/// are copied from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [parameters] in layout order, and
+/// step: the updates so far), which makes it a checkpoint.
+tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
+                          bool optimizer, tr_error_t *err);
+
+/// Restores the optimizer's state that tr_trainer_save wrote; the model was opened from the same directory.
+tr_status tr_trainer_restore(tr_trainer_t *trainer, const char *directory, tr_error_t *err);
 
 #endif

@@ -1,18 +1,19 @@
-/// The Llama forward and backward pass (Touvron et al. 2023), layer by layer, on a ragged batch of T tokens.
+/// The Llama forward and backward pass (Touvron et al. 2023), layer by layer, on a ragged batch of
+/// T tokens.
 #include <stdlib.h>
 
 #include "common/model/model_private.h"
 
 /// What one layer keeps for its backward pass.
 typedef struct layer_activations {
-    tr_tensor_t input;     // [T, H] residual stream before attention
-    tr_tensor_t rstd;      // [T]
-    tr_tensor_t qkv;       // [T, (Hq+2Hk)*D] after rotation
-    tr_tensor_t attention; // [T, Hq*D]
-    tr_tensor_t lse;       // [T, Hq]
-    tr_tensor_t middle;    // [T, H] residual stream before the MLP
+    tr_tensor_t input;       // [T, H] residual stream before attention
+    tr_tensor_t rstd;        // [T]
+    tr_tensor_t qkv;         // [T, (Hq+2Hk)*D] after rotation
+    tr_tensor_t attention;   // [T, Hq*D]
+    tr_tensor_t lse;         // [T, Hq]
+    tr_tensor_t middle;      // [T, H] residual stream before the MLP
     tr_tensor_t middle_rstd; // [T]
-    tr_tensor_t gate_up;   // [T, 2F]
+    tr_tensor_t gate_up;     // [T, 2F]
     tr_kv_t kv;
 } layer_activations_t;
 
@@ -86,12 +87,13 @@ static layer_activations_t layer_tensors(const pass_t *p)
 static tr_kv_t fresh_kv(const pass_t *p)
 {
     size_t floats = p->heads.key_value * p->heads.dim * TR_PAGE;
-    return (tr_kv_t){reals(p, p->batch->fresh_pages, floats), reals(p, p->batch->fresh_pages, floats)};
+    return (tr_kv_t){reals(p, p->batch->fresh_pages, floats),
+                     reals(p, p->batch->fresh_pages, floats)};
 }
 
 /// output = input + attention + MLP; a holds input and receives what the backward pass needs.
-static void layer_forward(const pass_t *p, size_t index, layer_activations_t *a, tr_tensor_t norm, tr_tensor_t mlp,
-                          tr_tensor_t output)
+static void layer_forward(const pass_t *p, size_t index, layer_activations_t *a, tr_tensor_t norm,
+                          tr_tensor_t mlp, tr_tensor_t output)
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
@@ -116,8 +118,8 @@ static void layer_forward(const pass_t *p, size_t index, layer_activations_t *a,
 }
 
 /// All layers over the caches in kv (or fresh ones when NULL); saved as in tr_model_forward.
-static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *batch, tr_arena_t *arena,
-                       tr_activations_t *saved)
+static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *batch,
+                       tr_arena_t *arena, tr_activations_t *saved)
 {
     pass_t p = pass_of(model, batch, arena);
     tr_tensor_t norm = reals(&p, p.T, p.H);
@@ -127,7 +129,8 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     layer_activations_t a = saved == NULL ? layer_tensors(&p) : (layer_activations_t){0};
     tr_kv_t own = kv == NULL && saved == NULL ? fresh_kv(&p) : (tr_kv_t){0};
 
-    p.ops->embedding(p.queue, stream, model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
+    p.ops->embedding(p.queue, stream,
+                     model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
                      batch->ids);
     for (size_t i = 0; i < model->config.layers; i++) {
         if (saved != NULL) {
@@ -146,7 +149,8 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         other = swap;
     }
     tr_tensor_t rstd = reals(&p, 1, p.T);
-    p.ops->rmsnorm(p.queue, norm, rstd, stream, vector(&p, model->layout.final_norm), model->config.rms_epsilon);
+    p.ops->rmsnorm(p.queue, norm, rstd, stream, vector(&p, model->layout.final_norm),
+                   model->config.rms_epsilon);
     if (saved != NULL) {
         saved->output = stream;
         saved->output_rstd = rstd;
@@ -154,7 +158,8 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     return norm;
 }
 
-tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena, tr_activations_t **saved)
+tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena,
+                             tr_activations_t **saved)
 {
     if (saved == NULL) {
         return run(model, NULL, batch, arena, NULL);
@@ -175,7 +180,8 @@ void tr_activations_destroy(tr_activations_t **activations)
     *activations = NULL;
 }
 
-tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch, tr_arena_t *arena)
+tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch,
+                            tr_arena_t *arena)
 {
     return run(model, cache->kv, batch, arena, NULL);
 }
@@ -196,8 +202,8 @@ static tr_tensor_t part(tr_tensor_t gradient, size_t offset, const packed_t *pac
 }
 
 /// dstream: gradient of the layer's output on entry, of its input on return.
-static void layer_backward(const pass_t *p, size_t index, const layer_activations_t *a, tr_tensor_t dstream,
-                           tr_tensor_t gradient, const scratch_t *s)
+static void layer_backward(const pass_t *p, size_t index, const layer_activations_t *a,
+                           tr_tensor_t dstream, tr_tensor_t gradient, const scratch_t *s)
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
@@ -213,24 +219,27 @@ static void layer_backward(const pass_t *p, size_t index, const layer_activation
     ops->matmul(queue, s->dmlp, dstream, layer->down.transposed, false);
     ops->swiglu_gradient(queue, s->dgate_up, s->dmlp, a->gate_up);
     ops->rmsnorm(queue, s->norm, s->unused, a->middle, post_norm, epsilon);
-    ops->matmul_weight_gradient(queue, part(gradient, at->gate_up, &layer->gate_up), s->dgate_up, s->norm);
+    ops->matmul_weight_gradient(queue, part(gradient, at->gate_up, &layer->gate_up), s->dgate_up,
+                                s->norm);
     ops->matmul(queue, s->dnorm, s->dgate_up, layer->gate_up.transposed, false);
-    ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->post_norm, 1, p->H), s->dnorm, a->middle,
-                          a->middle_rstd, post_norm);
+    ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->post_norm, 1, p->H),
+                          s->dnorm, a->middle, a->middle_rstd, post_norm);
 
-    ops->matmul_weight_gradient(queue, part(gradient, at->output, &layer->output), dstream, a->attention);
+    ops->matmul_weight_gradient(queue, part(gradient, at->output, &layer->output), dstream,
+                                a->attention);
     ops->matmul(queue, s->dattention, dstream, layer->output.transposed, false);
-    ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, a->kv, ragged, p->heads);
+    ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, a->kv,
+                            ragged, p->heads);
     ops->rope(queue, s->dqkv, ragged->positions, p->model->rope, p->heads, true);
     ops->rmsnorm(queue, s->norm, s->unused, a->input, input_norm, epsilon);
     ops->matmul_weight_gradient(queue, part(gradient, at->qkv, &layer->qkv), s->dqkv, s->norm);
     ops->matmul(queue, s->dnorm, s->dqkv, layer->qkv.transposed, false);
-    ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->input_norm, 1, p->H), s->dnorm, a->input,
-                          a->rstd, input_norm);
+    ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->input_norm, 1, p->H),
+                          s->dnorm, a->input, a->rstd, input_norm);
 }
 
-void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden, tr_tensor_t gradient,
-                       tr_arena_t *arena)
+void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
+                       tr_tensor_t gradient, tr_arena_t *arena)
 {
     TR_ASSERT(model->learns, "backward through a model that was opened to infer");
     pass_t p = pass_of(model, &saved->batch, arena);
@@ -246,14 +255,15 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
     };
     tr_tensor_t dstream = reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
-    p.ops->rmsnorm_gradient(p.queue, dstream, tr_flat_matrix(gradient, model->layout.final_norm, 1, p.H), dhidden,
-                            saved->output, saved->output_rstd, vector(&p, model->layout.final_norm));
+    p.ops->rmsnorm_gradient(
+        p.queue, dstream, tr_flat_matrix(gradient, model->layout.final_norm, 1, p.H), dhidden,
+        saved->output, saved->output_rstd, vector(&p, model->layout.final_norm));
     for (size_t i = saved->layers; i-- > 0;) {
         layer_backward(&p, i, &saved->layer[i], dstream, gradient, &s);
     }
-    p.ops->embedding_gradient(p.queue,
-                              tr_flat_matrix(gradient, model->layout.embedding, model->config.vocabulary, p.H), dstream,
-                              saved->batch.ids);
+    p.ops->embedding_gradient(
+        p.queue, tr_flat_matrix(gradient, model->layout.embedding, model->config.vocabulary, p.H),
+        dstream, saved->batch.ids);
 }
 
 tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages, tr_error_t *err)
@@ -264,7 +274,8 @@ tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages,
     cache->backend = model->backend;
     cache->layers = layers;
     size_t bytes = pages * row * sizeof(float);
-    tr_status status = model->backend->ops->buffer_new(model->backend, &cache->buffer, 2 * layers * bytes, err);
+    tr_status status =
+        model->backend->ops->buffer_new(model->backend, &cache->buffer, 2 * layers * bytes, err);
     if (status != TR_OK) {
         free(cache);
         return status;

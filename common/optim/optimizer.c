@@ -25,8 +25,9 @@ struct tr_optimizer {
     uint64_t steps;
 };
 
-tr_status tr_optimizer_new(tr_optimizer_t **self, tr_backend_t *backend, tr_queue_t *queue, tr_tensor_t parameters,
-                           const tr_optimizer_options_t *options, tr_error_t *err)
+tr_status tr_optimizer_new(tr_optimizer_t **self, tr_backend_t *backend, tr_queue_t *queue,
+                           tr_tensor_t parameters, const tr_optimizer_options_t *options,
+                           tr_error_t *err)
 {
     tr_optimizer_t *optimizer = tr_calloc(1, sizeof *optimizer);
     optimizer->backend = backend;
@@ -34,7 +35,8 @@ tr_status tr_optimizer_new(tr_optimizer_t **self, tr_backend_t *backend, tr_queu
     optimizer->parameters = parameters;
     optimizer->options = *options;
     size_t n = tr_tensor_count(parameters);
-    tr_status status = backend->ops->buffer_new(backend, &optimizer->moments, 2 * n * sizeof(float), err);
+    tr_status status =
+        backend->ops->buffer_new(backend, &optimizer->moments, 2 * n * sizeof(float), err);
     if (status == TR_OK) {
         status = backend->ops->buffer_new(backend, &optimizer->norm, sizeof(float), err);
     }
@@ -72,7 +74,8 @@ void tr_optimizer_destroy(tr_optimizer_t **self)
 
 static tr_tensor_t node_tensor(const tr_optimizer_t *optimizer, size_t index)
 {
-    return (tr_tensor_t){optimizer->nodes[index].buffer, 0, TR_F32, 1, tr_tensor_count(optimizer->parameters)};
+    return (tr_tensor_t){optimizer->nodes[index].buffer, 0, TR_F32, 1,
+                         tr_tensor_count(optimizer->parameters)};
 }
 
 /// The last two nodes become one.
@@ -87,8 +90,8 @@ static void merge(tr_optimizer_t *optimizer)
 
 tr_status tr_optimizer_chunk(tr_optimizer_t *optimizer, tr_tensor_t *gradient, tr_error_t *err)
 {
-    while (optimizer->count >= 2 &&
-           optimizer->nodes[optimizer->count - 2].level == optimizer->nodes[optimizer->count - 1].level) {
+    while (optimizer->count >= 2 && optimizer->nodes[optimizer->count - 2].level ==
+                                        optimizer->nodes[optimizer->count - 1].level) {
         merge(optimizer);
     }
     TR_ASSERT(optimizer->count < LEVELS, "a gradient tree of %zu levels", optimizer->count);
@@ -103,7 +106,13 @@ tr_status tr_optimizer_chunk(tr_optimizer_t *optimizer, tr_tensor_t *gradient, t
     return TR_OK;
 }
 
-tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, double *norm, tr_error_t *err)
+void tr_optimizer_discard(tr_optimizer_t *optimizer)
+{
+    optimizer->count = 0;
+}
+
+tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, double *norm,
+                            tr_error_t *err)
 {
     const tr_ops_t *ops = optimizer->backend->ops;
     const tr_optimizer_options_t *options = &optimizer->options;
@@ -116,11 +125,12 @@ tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, dou
     float squares = 0.0f;
     ops->sum_squares(optimizer->queue, sum, gradient);
     ops->read(optimizer->queue, &squares, sum);
-    TR_TRY(ops->queue_wait(optimizer->queue, err));
     optimizer->count = 0;
+    TR_TRY(ops->queue_wait(optimizer->queue, err));
     float scale;
     if (tr_clip(&scale, norm, &squares, 1, options->clip, err) != TR_OK) {
-        return tr_error_prefix(err, "update %llu (lower the learning rate?)", (unsigned long long)optimizer->steps + 1);
+        return tr_error_prefix(err, "update %llu (lower the learning rate?)",
+                               (unsigned long long)optimizer->steps + 1);
     }
     optimizer->steps++;
     ops->adamw(optimizer->queue, optimizer->parameters, optimizer->m, optimizer->v, gradient,

@@ -1,8 +1,9 @@
 /// AdamW over a model's flat parameter vector, and the fixed shape in which gradients add up.
 ///
-/// A minibatch is cut into chunks of sequences. Each chunk's gradient is one vector; the vectors are added as a
-/// binary tree over the chunks in order (chunk 0 with 1, 2 with 3, their sums, ...), so neither threads nor, later, ranks
-/// change a bit. Memory: one vector a level of the tree, two moments.
+/// A minibatch is cut into chunks of sequences. Each chunk's gradient is one vector; the vectors
+/// are added as a binary tree over the chunks in order (chunk 0 with 1, 2 with 3, their sums, ...,
+/// and at the end what is left from the right: five chunks are ((0+1)+(2+3))+4), so neither threads
+/// nor, later, ranks change a bit. Memory: one vector a level of the tree, two moments.
 #ifndef TR_OPTIM_OPTIMIZER_H
 #define TR_OPTIM_OPTIMIZER_H
 
@@ -19,16 +20,22 @@ typedef struct tr_optimizer_options {
 typedef struct tr_optimizer tr_optimizer_t;
 
 /// parameters: f32 vector, updated in place by tr_optimizer_step; it must outlive the optimizer.
-tr_status tr_optimizer_new(tr_optimizer_t **optimizer, tr_backend_t *backend, tr_queue_t *queue, tr_tensor_t parameters,
-                           const tr_optimizer_options_t *options, tr_error_t *err);
+tr_status tr_optimizer_new(tr_optimizer_t **optimizer, tr_backend_t *backend, tr_queue_t *queue,
+                           tr_tensor_t parameters, const tr_optimizer_options_t *options,
+                           tr_error_t *err);
 void tr_optimizer_destroy(tr_optimizer_t **optimizer);
 
 /// A zeroed vector for the next chunk's gradient; the next call adds the one before to the tree.
 tr_status tr_optimizer_chunk(tr_optimizer_t *optimizer, tr_tensor_t *gradient, tr_error_t *err);
 
-/// Adds up what is left of the tree, clips, updates the parameters, forgets the gradient. *norm: the global norm before
-/// clipping. A norm that is not finite fails with TR_ERR_NUMERIC and changes nothing.
-tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, double *norm, tr_error_t *err);
+/// Forgets the chunks since the last step: for a caller that fails between two of them.
+void tr_optimizer_discard(tr_optimizer_t *optimizer);
+
+/// Adds up what is left of the tree, clips, updates the parameters, forgets the gradient. *norm:
+/// the global norm before clipping. A norm that is not finite fails with TR_ERR_NUMERIC and changes
+/// neither parameters nor moments nor the number of updates; the gradient is forgotten too.
+tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, double *norm,
+                            tr_error_t *err);
 
 /// Updates so far.
 uint64_t tr_optimizer_steps(const tr_optimizer_t *optimizer);

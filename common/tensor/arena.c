@@ -41,8 +41,10 @@ void tr_arena_destroy(tr_arena_t **self)
 static void add_buffer(tr_arena_t *arena, size_t bytes)
 {
     tr_error_t err = {0};
-    TR_ASSERT(arena->count < ARENA_BUFFERS, "an arena grew %zu times without a reset", arena->count);
-    tr_status status = arena->backend->ops->buffer_new(arena->backend, &arena->buffers[arena->count], bytes, &err);
+    TR_ASSERT(arena->count < ARENA_BUFFERS, "an arena grew %zu times without a reset",
+              arena->count);
+    tr_status status =
+        arena->backend->ops->buffer_new(arena->backend, &arena->buffers[arena->count], bytes, &err);
     TR_ASSERT(status == TR_OK, "%s", err.text);
     arena->count++;
     arena->used = 0;
@@ -63,7 +65,8 @@ tr_tensor_t tr_arena_tensor(tr_arena_t *arena, tr_dtype_t dtype, size_t rows, si
     const tr_ops_t *ops = arena->backend->ops;
     tr_tensor_t tensor = {.dtype = dtype, .rows = rows, .columns = columns};
     size_t bytes = (tr_tensor_bytes(tensor) + ARENA_ALIGNMENT - 1) & ~(size_t)(ARENA_ALIGNMENT - 1);
-    if (arena->count == 0 || arena->used + bytes > ops->buffer_bytes(arena->buffers[arena->count - 1])) {
+    if (arena->count == 0 ||
+        arena->used + bytes > ops->buffer_bytes(arena->buffers[arena->count - 1])) {
         size_t doubled = 2 * arena->total > ARENA_FIRST ? 2 * arena->total : ARENA_FIRST;
         add_buffer(arena, bytes > doubled ? bytes : doubled);
     }
@@ -77,7 +80,8 @@ tr_tensor_t tr_arena_tensor(tr_arena_t *arena, tr_dtype_t dtype, size_t rows, si
     return tensor;
 }
 
-static tr_tensor_t written(tr_arena_t *arena, tr_queue_t *queue, tr_dtype_t dtype, const void *values, size_t n)
+static tr_tensor_t written(tr_arena_t *arena, tr_queue_t *queue, tr_dtype_t dtype,
+                           const void *values, size_t n)
 {
     tr_tensor_t tensor = tr_arena_tensor(arena, dtype, 1, n);
     if (n > 0) {

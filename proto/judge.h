@@ -1,0 +1,23 @@
+/// What the controller's welcome tells the workers of the role reward: how each group judges.
+///
+/// The welcome's config is one map for all of them; each picks the entry of its own group:
+///
+///     {"judges": {"words":  {"kind": "words", "words": [["happy", 1.0], ["sad", -1.0]]},
+///                 "regex":  {"kind": "regex", "pattern": "\\bthe end\\b", "score": 1.0},
+///                 "length": {"kind": "length", "target": 40, "min": 0, "max": 0, "unit": "tokens"},
+///                 "model":  {"kind": "model", "model": "path/to/directory", "threads": 2},
+///                 "exec":   {"kind": "exec"}}}
+///
+/// The fields mean what recipe.h says of them. Programs of others (kinds exec and external) know how they judge and
+/// may ignore all this.
+#ifndef TR_PROTO_JUDGE_H
+#define TR_PROTO_JUDGE_H
+
+#include <jansson.h>
+
+#include "common/base/recipe.h"
+
+/// The config for tr_hub_set_config(hub, TR_ROLE_REWARD, ...); a new reference.
+json_t *tr_judges_config(const tr_judges_t *judges);
+
+#endif

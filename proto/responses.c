@@ -1,0 +1,110 @@
+#include "proto/responses.h"
+
+#include <math.h>
+
+const char *tr_finish_name(tr_finish_t finish)
+{
+    static const char *const names[] = {"eos", "stop", "length"};
+    return names[finish];
+}
+
+void tr_responses_put(tr_message_t *message, const tr_responses_t *r)
+{
+    size_t tokens = (size_t)r->starts[r->count];
+    tr_message_add_vector(message, "responses", TR_I32, tokens, r->ids);
+    tr_message_add_vector(message, "response_starts", TR_I32, r->count + 1, r->starts);
+    tr_message_add_vector(message, "finish", TR_I32, r->count, r->finish);
+    tr_message_add_vector(message, "logprobs", TR_F32, tokens, r->logprobs);
+    tr_message_add_vector(message, "raw", TR_F32, tokens, r->raw);
+    if (r->kept_offsets != NULL) {
+        size_t kept = (size_t)r->kept_offsets[tokens];
+        tr_message_add_vector(message, "kept_offsets", TR_I32, tokens + 1, r->kept_offsets);
+        tr_message_add_vector(message, "kept_ids", TR_I32, kept, r->kept_ids);
+    }
+}
+
+static tr_status check_ids(const int32_t *ids, size_t count, size_t limit, const char *name,
+                           tr_error_t *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= limit) {
+            return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' holds %d at %zu; expected 0 to %zu",
+                           name, ids[i], i, limit - 1);
+        }
+    }
+    return TR_OK;
+}
+
+/// offsets: [count + 1] from 0 to end; each step is at least `least`.
+static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end, int32_t least,
+                               const char *name, tr_error_t *err)
+{
+    if (offsets[0] != 0 || offsets[count] < 0 || (size_t)offsets[count] != end) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d to %d; expected 0 to %zu", name,
+                       offsets[0], offsets[count], end);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (offsets[i + 1] < offsets[i] || offsets[i + 1] - offsets[i] < least) {
+            return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' rises by less than %d at %zu", name,
+                           least, i + 1);
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status check_logprobs(const float *logprobs, size_t tokens, tr_error_t *err)
+{
+    for (size_t i = 0; i < tokens; i++) {
+        if (!isfinite(logprobs[i])) {
+            return tr_fail(err, TR_ERR_NUMERIC, "the log-probability of token %zu is not finite",
+                           i);
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, bool truncated,
+                           const tr_message_t *message, tr_error_t *err)
+{
+    tr_view_t offsets, ids;
+    if (tr_message_tensor(&offsets, message, "kept_offsets") != truncated) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'kept_offsets' is %s",
+                       truncated ? "missing, though sampling truncates"
+                                 : "given, though sampling does not truncate");
+    }
+    if (!truncated) {
+        return TR_OK;
+    }
+    TR_TRY(tr_message_expect_tensor(&offsets, message, "kept_offsets", TR_I32, tokens + 1, err));
+    TR_TRY(tr_message_expect_tensor(&ids, message, "kept_ids", TR_I32, SIZE_MAX, err));
+    size_t kept = ids.bytes / sizeof(int32_t);
+    TR_TRY(check_offsets(offsets.data, tokens, kept, 0, "kept_offsets", err));
+    r->kept_offsets = offsets.data;
+    r->kept_ids = ids.data;
+    return check_ids(ids.data, kept, vocabulary, "kept_ids", err);
+}
+
+tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, bool truncated,
+                            const tr_message_t *message, tr_error_t *err)
+{
+    tr_view_t ids, starts, finish, logprobs, raw;
+    TR_TRY(tr_message_expect_tensor(&ids, message, "responses", TR_I32, SIZE_MAX, err));
+    TR_TRY(tr_message_expect_tensor(&starts, message, "response_starts", TR_I32, count + 1, err));
+    size_t tokens = ids.bytes / sizeof(int32_t);
+    TR_TRY(check_offsets(starts.data, count, tokens, 1, "response_starts", err));
+    TR_TRY(tr_message_expect_tensor(&finish, message, "finish", TR_I32, count, err));
+    TR_TRY(tr_message_expect_tensor(&logprobs, message, "logprobs", TR_F32, tokens, err));
+    TR_TRY(tr_message_expect_tensor(&raw, message, "raw", TR_F32, tokens, err));
+    TR_TRY(check_ids(ids.data, tokens, vocabulary, "responses", err));
+    TR_TRY(check_ids(finish.data, count, TR_FINISH_LENGTH + 1, "finish", err));
+    TR_TRY(check_logprobs(logprobs.data, tokens, err));
+    *r = (tr_responses_t){
+        .count = count,
+        .ids = ids.data,
+        .starts = starts.data,
+        .finish = finish.data,
+        .logprobs = logprobs.data,
+        .raw = raw.data,
+    };
+    return take_kept(r, tokens, vocabulary, truncated, message, err);
+}
