@@ -7,8 +7,8 @@ typedef struct ppo_context {
     const actor_experience_t *experience;
     const tr_ppo_options_t *options;
     actor_report_t *report;
-    size_t minibatch_tokens; // seen of the minibatch at hand
-    double minibatch_ratio;  // their sum of ratios
+    size_t minibatch_tokens;       // seen of the minibatch at hand
+    double minibatch_ratio;        // their sum of ratios
     double mean_sum, mean_squares; // of the minibatches' mean ratios
     size_t minibatches;
 } ppo_context_t;
@@ -48,13 +48,16 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     (void)err;
     float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
     float *advantages = old + chunk->n;
-    tr_response_select(old, context->experience->logprobs, chunk->sequences, chunk->chosen, chunk->count);
-    tr_response_select(advantages, context->experience->advantages, chunk->sequences, chunk->chosen, chunk->count);
+    tr_response_select(old, context->experience->logprobs, chunk->sequences, chunk->chosen,
+                       chunk->count);
+    tr_response_select(advantages, context->experience->advantages, chunk->sequences, chunk->chosen,
+                       chunk->count);
     if (chunk->first) {
         report->mismatch = fmaxf(report->mismatch, largest_difference(old, chunk->out, chunk->n));
     }
     double before = report->sums.ratio;
-    tr_ppo_policy_loss(dout, &report->sums, chunk->out, old, advantages, chunk->n, chunk->normalizer, context->options);
+    tr_ppo_policy_loss(dout, &report->sums, chunk->out, old, advantages, chunk->n,
+                       chunk->normalizer, context->options);
     count_ratio(context, chunk->n, report->sums.ratio - before, chunk->normalizer);
     for (size_t i = 0; i < chunk->n; i++) {
         report->entropy_sum += (double)chunk->entropy[i];
@@ -63,15 +66,18 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
-tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer, const actor_experience_t *experience,
-                          const tr_ppo_options_t *options, const tr_walk_t *walk, tr_error_t *err)
+tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
+                          const actor_experience_t *experience, const tr_ppo_options_t *options,
+                          const tr_walk_t *walk, tr_error_t *err)
 {
     *report = (actor_report_t){0};
     ppo_context_t context = {.experience = experience, .options = options, .report = report};
-    TR_TRY(tr_trainer_walk(trainer, &experience->sequences, walk, ppo_loss, &context, &report->walk, err));
+    TR_TRY(tr_trainer_walk(trainer, &experience->sequences, walk, ppo_loss, &context, &report->walk,
+                           err));
     if (context.minibatches > 1) {
         double n = (double)context.minibatches;
-        double variance = (context.mean_squares - context.mean_sum * context.mean_sum / n) / (n - 1.0);
+        double variance =
+            (context.mean_squares - context.mean_sum * context.mean_sum / n) / (n - 1.0);
         report->ratio_variance = variance > 0.0 ? variance : 0.0;
     }
     return TR_OK;
@@ -88,8 +94,8 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
-tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                          const tr_walk_t *walk, tr_error_t *err)
+tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
+                          const tr_sequences_t *sequences, const tr_walk_t *walk, tr_error_t *err)
 {
     *report = (actor_sft_report_t){0};
     return tr_trainer_walk(trainer, sequences, walk, sft_loss, report, &report->walk, err);

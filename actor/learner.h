@@ -12,7 +12,7 @@
 /// What a PPO step learns from; arrays are over response tokens.
 typedef struct actor_experience {
     tr_sequences_t sequences;
-    const float *logprobs;   ///< the rollouts'
+    const float *logprobs; ///< the rollouts'
     const float *advantages;
 } actor_experience_t;
 
@@ -22,11 +22,12 @@ typedef struct actor_report {
     tr_ppo_policy_sums_t sums; ///< over all epochs
     double ratio_variance;     ///< of the minibatches' mean ratios (val/ratio_var)
     double entropy_sum;        ///< over the same tokens as sums
-    float mismatch;            ///< largest |rollout - actor| log-prob before the first update; must be 0
+    float mismatch; ///< largest |rollout - actor| log-prob before the first update; must be 0
 } actor_report_t;
 
-tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer, const actor_experience_t *experience,
-                          const tr_ppo_options_t *options, const tr_walk_t *walk, tr_error_t *err);
+tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
+                          const actor_experience_t *experience, const tr_ppo_options_t *options,
+                          const tr_walk_t *walk, tr_error_t *err);
 
 typedef struct actor_sft_report {
     tr_walk_result_t walk;
@@ -35,7 +36,7 @@ typedef struct actor_sft_report {
 } actor_sft_report_t;
 
 /// One update on the mean negative log-likelihood of the response tokens.
-tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                          const tr_walk_t *walk, tr_error_t *err);
+tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
+                          const tr_sequences_t *sequences, const tr_walk_t *walk, tr_error_t *err);
 
 #endif

@@ -14,18 +14,22 @@ static tr_status value_loss(void *argument, const tr_chunk_t *chunk, float *dout
     (void)err;
     float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
     float *returns = old + chunk->n;
-    tr_response_select(old, context->experience->values, chunk->sequences, chunk->chosen, chunk->count);
-    tr_response_select(returns, context->experience->returns, chunk->sequences, chunk->chosen, chunk->count);
-    tr_ppo_value_loss(dout, &context->report->sums, chunk->out, old, returns, chunk->n, chunk->normalizer,
-                      context->options);
+    tr_response_select(old, context->experience->values, chunk->sequences, chunk->chosen,
+                       chunk->count);
+    tr_response_select(returns, context->experience->returns, chunk->sequences, chunk->chosen,
+                       chunk->count);
+    tr_ppo_value_loss(dout, &context->report->sums, chunk->out, old, returns, chunk->n,
+                      chunk->normalizer, context->options);
     free(old);
     return TR_OK;
 }
 
-tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer, const critic_experience_t *experience,
-                           const tr_ppo_options_t *options, const tr_walk_t *walk, tr_error_t *err)
+tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer,
+                           const critic_experience_t *experience, const tr_ppo_options_t *options,
+                           const tr_walk_t *walk, tr_error_t *err)
 {
     *report = (critic_report_t){0};
     value_context_t context = {.experience = experience, .options = options, .report = report};
-    return tr_trainer_walk(trainer, &experience->sequences, walk, value_loss, &context, &report->walk, err);
+    return tr_trainer_walk(trainer, &experience->sequences, walk, value_loss, &context,
+                           &report->walk, err);
 }

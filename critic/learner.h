@@ -8,7 +8,7 @@
 /// What a step learns from; arrays are over response tokens.
 typedef struct critic_experience {
     tr_sequences_t sequences;
-    const float *values;  ///< predicted when the responses were made
+    const float *values; ///< predicted when the responses were made
     const float *returns;
 } critic_experience_t;
 
@@ -17,7 +17,8 @@ typedef struct critic_report {
     tr_ppo_value_sums_t sums; ///< over all epochs
 } critic_report_t;
 
-tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer, const critic_experience_t *experience,
-                           const tr_ppo_options_t *options, const tr_walk_t *walk, tr_error_t *err);
+tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer,
+                           const critic_experience_t *experience, const tr_ppo_options_t *options,
+                           const tr_walk_t *walk, tr_error_t *err);
 
 #endif

@@ -1,0 +1,235 @@
+#include "actor/service.h"
+
+#include <stdlib.h>
+
+#include "actor/learner.h"
+#include "proto/body.h"
+#include "proto/learner.h"
+#include "proto/sequences.h"
+#include "proto/weights.h"
+
+struct actor_service {
+    const tr_service_options_t *options;
+    tr_learner_t learner;            // role actor
+    tr_weights_publisher_t *weights; // role actor
+    char *segment;
+    tr_backend_t *backend; // of the reference
+    tr_model_t *reference; // opened when first asked
+    tr_response_pass_t *reference_pass;
+    char *reference_source; // NULL: never asked
+    size_t threads;
+};
+
+actor_service_t *actor_service_new(const tr_service_options_t *options)
+{
+    actor_service_t *service = tr_calloc(1, sizeof *service);
+    service->options = options;
+    return service;
+}
+
+static void unload(actor_service_t *service)
+{
+    tr_weights_publisher_destroy(&service->weights);
+    tr_learner_close(&service->learner);
+    tr_response_pass_destroy(&service->reference_pass);
+    tr_model_destroy(&service->reference);
+    tr_backend_close(&service->backend);
+    free(service->reference_source);
+    free(service->segment);
+    service->reference_source = NULL;
+    service->segment = NULL;
+}
+
+void actor_service_destroy(actor_service_t **service)
+{
+    if (*service != NULL) {
+        unload(*service);
+        free(*service);
+        *service = NULL;
+    }
+}
+
+static tr_status open_learner(actor_service_t *service, const json_t *config, tr_error_t *err)
+{
+    const char *segment;
+    TR_TRY(tr_body_string(&segment, config, "segment", "welcome", err));
+    service->segment = tr_strdup(segment);
+    return tr_learner_open(&service->learner, config, false, service->threads, err);
+}
+
+tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t *err)
+{
+    actor_service_t *service = context;
+    const char *reference = json_string_value(json_object_get(config, "reference"));
+    int64_t threads;
+    unload(service);
+    TR_TRY(tr_body_integer(&threads, config, "threads", 0, 4096, "welcome", err));
+    service->threads = service->options->threads > 0 ? service->options->threads : (size_t)threads;
+    service->reference_source = reference != NULL ? tr_strdup(reference) : NULL;
+    return service->options->role == TR_ROLE_ACTOR ? open_learner(service, config, err) : TR_OK;
+}
+
+/// The answer to what only a learning actor does.
+static tr_status expect_learner(const actor_service_t *service, tr_error_t *err)
+{
+    if (service->options->role != TR_ROLE_ACTOR) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "this process serves the reference only");
+    }
+    return tr_learner_holds(&service->learner, err);
+}
+
+static tr_status open_reference(actor_service_t *service, tr_error_t *err)
+{
+    if (service->reference != NULL) {
+        return TR_OK;
+    }
+    if (service->reference_source == NULL) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "this process was given no reference model");
+    }
+    if (service->backend == NULL) {
+        TR_TRY(tr_backend_open_cpu(&service->backend, service->threads, err));
+    }
+    TR_TRY(tr_model_open(&service->reference, service->reference_source, service->backend, false,
+                         err));
+    service->reference_pass = tr_response_pass_new(service->reference);
+    tr_log(TR_LOG_INFO, "reference", "model=%s \"ready\"", service->reference_source);
+    return TR_OK;
+}
+
+tr_status actor_service_logprobs(void *context, const tr_message_t *request, tr_message_t *reply,
+                                 tr_error_t *err)
+{
+    actor_service_t *service = context;
+    TR_TRY(open_reference(service, err));
+    return tr_learner_infer(service->reference_pass, service->reference, "logprobs", request, reply,
+                            err);
+}
+
+/// The vectors over response tokens that come with the sequences.
+static tr_status take_experience(actor_experience_t *experience, int32_t **owned,
+                                 const actor_service_t *service, const tr_message_t *request,
+                                 tr_error_t *err)
+{
+    tr_view_t logprobs, advantages;
+    TR_TRY(tr_learner_take(&experience->sequences, owned,
+                           tr_trainer_model(service->learner.trainer), request, err));
+    const tr_sequences_t *sequences = &experience->sequences;
+    size_t tokens = (size_t)sequences->response_starts[sequences->count];
+    TR_TRY(tr_message_expect_tensor(&logprobs, request, "logprobs", TR_F32, tokens, err));
+    TR_TRY(tr_message_expect_tensor(&advantages, request, "advantages", TR_F32, tokens, err));
+    experience->logprobs = logprobs.data;
+    experience->advantages = advantages.data;
+    return TR_OK;
+}
+
+static json_t *report_body(const actor_report_t *report)
+{
+    double n = (double)report->sums.tokens;
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "loss", report->sums.loss / n,
+                     "clipfrac", report->sums.clipped / n, "approxkl", report->sums.approxkl / n,
+                     "ratio", report->sums.ratio / n, "ratio_var", report->ratio_variance,
+                     "entropy", report->entropy_sum / n, "mismatch", (double)report->mismatch,
+                     "grad_norm", report->walk.norm_sum / (double)report->walk.updates);
+}
+
+tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
+                              tr_error_t *err)
+{
+    actor_service_t *service = context;
+    const json_t *body = tr_message_body(request);
+    actor_experience_t experience;
+    actor_report_t report;
+    tr_ppo_options_t options;
+    tr_walk_t walk;
+    int32_t *owned = NULL;
+    tr_status status;
+    TR_TRY(expect_learner(service, err));
+    TR_TRY(tr_learner_read_walk(&walk, &service->learner, body, err));
+    TR_TRY(tr_learner_read_ppo(&options, body, err));
+    TR_TRY_GOTO(take_experience(&experience, &owned, service, request, err), done);
+    service->learner.step = TR_LEARNER_SPOILED;
+    TR_TRY_GOTO(
+        actor_learn_ppo(&report, service->learner.trainer, &experience, &options, &walk, err),
+        done);
+    service->learner.step = walk.step;
+    tr_message_set_body(reply, report_body(&report));
+done:
+    free(owned);
+    return status;
+}
+
+tr_status actor_service_train_sft(void *context, const tr_message_t *request, tr_message_t *reply,
+                                  tr_error_t *err)
+{
+    actor_service_t *service = context;
+    tr_sequences_t sequences;
+    actor_sft_report_t report;
+    tr_walk_t walk;
+    int32_t *owned = NULL;
+    tr_status status;
+    TR_TRY(expect_learner(service, err));
+    TR_TRY(tr_learner_read_walk(&walk, &service->learner, tr_message_body(request), err));
+    TR_TRY_GOTO(tr_learner_take(&sequences, &owned, tr_trainer_model(service->learner.trainer),
+                                request, err),
+                done);
+    service->learner.step = TR_LEARNER_SPOILED;
+    TR_TRY_GOTO(actor_learn_sft(&report, service->learner.trainer, &sequences, &walk, err), done);
+    service->learner.step = walk.step;
+    double n = (double)report.sums.tokens;
+    tr_message_set_body(reply,
+                        json_pack("{s:f, s:I, s:f, s:f}", "loss", report.sums.loss / n, "tokens",
+                                  (json_int_t)report.sums.tokens, "entropy", report.entropy_sum / n,
+                                  "grad_norm", report.walk.norm_sum / (double)report.walk.updates));
+done:
+    free(owned);
+    return status;
+}
+
+static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
+{
+    (void)bytes;
+    return tr_model_read_parameters(context, data, err);
+}
+
+tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
+                                tr_error_t *err)
+{
+    actor_service_t *service = context;
+    int64_t step;
+    uint64_t checksum;
+    TR_TRY(expect_learner(service, err));
+    TR_TRY(tr_body_integer(&step, tr_message_body(request), "step", 0, INT64_MAX, "publish", err));
+    TR_TRY(tr_learner_expect(&service->learner, step, err));
+    tr_model_t *model = tr_trainer_model(service->learner.trainer);
+    if (service->weights == NULL) {
+        size_t bytes = tr_model_layout(model)->total * sizeof(float);
+        TR_TRY(tr_weights_publisher_new(&service->weights, bytes, service->segment, err));
+    }
+    TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment, model,
+                                   err));
+    tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%016llx \"published\"", (long long)step,
+           (unsigned long long)checksum);
+    json_object_set_new(tr_message_body(reply), "weights", tr_weights_describe(service->weights));
+    return TR_OK;
+}
+
+tr_status actor_service_save(void *context, const tr_message_t *request, tr_message_t *reply,
+                             tr_error_t *err)
+{
+    actor_service_t *service = context;
+    (void)reply;
+    TR_TRY(expect_learner(service, err));
+    return tr_learner_save(&service->learner, request, err);
+}
+
+tr_status actor_service_restore(void *context, const tr_message_t *request, tr_message_t *reply,
+                                tr_error_t *err)
+{
+    actor_service_t *service = context;
+    (void)reply;
+    if (service->options->role != TR_ROLE_ACTOR) {
+        return expect_learner(service, err);
+    }
+    return tr_learner_restore(&service->learner, tr_message_body(request), false, service->threads,
+                              err);
+}
