@@ -1,0 +1,91 @@
+#include "controller/appender.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+
+struct controller_appender {
+    char *path;
+    int descriptor;
+    off_t size;
+};
+
+static tr_status failed(const controller_appender_t *appender, const char *what, tr_error_t *err)
+{
+    return tr_fail(err, TR_ERR_IO, "cannot %s '%s': %s", what, appender->path, strerror(errno));
+}
+
+tr_status controller_appender_open(controller_appender_t **appender, const char *path,
+                                   uint64_t keep, tr_error_t *err)
+{
+    *appender = NULL;
+    controller_appender_t *made = tr_calloc(1, sizeof *made);
+    made->path = tr_strdup(path);
+    made->size = (off_t)keep;
+    made->descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    tr_status status = TR_OK;
+    if (made->descriptor < 0) {
+        status = failed(made, "open", err);
+    } else if (ftruncate(made->descriptor, made->size) != 0) {
+        status = failed(made, "cut", err);
+    } else {
+        status = tr_directory_sync_parent(path, err);
+    }
+    if (status != TR_OK) {
+        controller_appender_destroy(&made);
+    }
+    *appender = made;
+    return status;
+}
+
+/// Takes back what a failed write left; errno is the reason of the failure.
+static tr_status take_back(const controller_appender_t *appender, tr_error_t *err)
+{
+    int code = errno;
+    bool whole = ftruncate(appender->descriptor, appender->size) == 0;
+    return tr_fail(err, TR_ERR_IO, "cannot write to '%s'%s: %s", appender->path,
+                   whole ? "" : ", whose end is torn now", strerror(code));
+}
+
+tr_status controller_appender_write(controller_appender_t *appender, const void *data,
+                                    size_t length, tr_error_t *err)
+{
+    const char *next = data;
+    size_t left = length;
+    while (left > 0) {
+        ssize_t written = write(appender->descriptor, next, left);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written < 0) {
+            return take_back(appender, err);
+        }
+        next += written;
+        left -= (size_t)written;
+    }
+    appender->size += (off_t)length;
+    return TR_OK;
+}
+
+tr_status controller_appender_sync(controller_appender_t *appender, tr_error_t *err)
+{
+    return fsync(appender->descriptor) == 0 ? TR_OK : failed(appender, "sync", err);
+}
+
+void controller_appender_destroy(controller_appender_t **appender)
+{
+    if (*appender == NULL) {
+        return;
+    }
+    if ((*appender)->descriptor >= 0) {
+        close((*appender)->descriptor);
+    }
+    free((*appender)->path);
+    free(*appender);
+    *appender = NULL;
+}

@@ -1,0 +1,295 @@
+#include "controller/calls.h"
+
+#include <stdlib.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+enum { TICK_MS = 250, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000 };
+
+/// A call that is not answered yet.
+typedef struct pending {
+    controller_call_t call;
+    tr_message_t *message;
+    int64_t id;       // of the request; 0 while it pauses
+    int64_t deadline; // INT64_MAX: none
+    int64_t ask_at;   // while it pauses
+    int64_t pause;
+    uint64_t failures;
+} pending_t;
+
+/// When a role works.
+typedef struct busy {
+    size_t calls;
+    double since;
+    double seconds;
+} busy_t;
+
+struct controller_calls {
+    tr_hub_t *hub;
+    const volatile sig_atomic_t *stop;
+    pending_t **items; // [count]
+    size_t count;
+    size_t room;
+    busy_t busy[TR_ROLE_COUNT];
+    bool state_lost; // a learner's process is gone
+    char *lost;      // which
+};
+
+controller_calls_t *controller_calls_new(tr_hub_t *hub, const volatile sig_atomic_t *stop)
+{
+    controller_calls_t *calls = tr_calloc(1, sizeof *calls);
+    calls->hub = hub;
+    calls->stop = stop;
+    return calls;
+}
+
+static void begin_busy(busy_t *busy)
+{
+    if (busy->calls++ == 0) {
+        busy->since = tr_clock_seconds();
+    }
+}
+
+static void end_busy(busy_t *busy)
+{
+    if (--busy->calls == 0) {
+        busy->seconds += tr_clock_seconds() - busy->since;
+    }
+}
+
+static void release(controller_calls_t *calls, pending_t *pending)
+{
+    end_busy(&calls->busy[pending->call.role]);
+    tr_message_destroy(&pending->message);
+    free(pending);
+}
+
+static void cancel_all(controller_calls_t *calls)
+{
+    for (size_t i = 0; i < calls->count; i++) {
+        if (calls->items[i]->id != 0) {
+            tr_hub_cancel(calls->hub, calls->items[i]->id);
+        }
+        release(calls, calls->items[i]);
+    }
+    calls->count = 0;
+}
+
+void controller_calls_destroy(controller_calls_t **self)
+{
+    if (*self != NULL) {
+        cancel_all(*self);
+        free((*self)->items);
+        free((*self)->lost);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+static void submit(controller_calls_t *calls, pending_t *pending)
+{
+    const controller_call_t *call = &pending->call;
+    tr_message_t *message = tr_message_copy(pending->message);
+    pending->id =
+        tr_hub_submit(calls->hub, call->role, call->group, call->worker, call->method, &message);
+    pending->deadline =
+        call->timeout_s > 0.0 ? tr_clock_ms() + (int64_t)(call->timeout_s * 1000.0) : INT64_MAX;
+}
+
+void controller_calls_ask(controller_calls_t *calls, const controller_call_t *call,
+                          tr_message_t **message)
+{
+    pending_t *pending = tr_calloc(1, sizeof *pending);
+    pending->call = *call;
+    pending->message = *message;
+    pending->pause = PAUSE_FIRST_MS;
+    *message = NULL;
+    if (calls->count == calls->room) {
+        calls->room = calls->room == 0 ? 16 : 2 * calls->room;
+        calls->items = tr_realloc(calls->items, calls->room * sizeof *calls->items);
+    }
+    calls->items[calls->count++] = pending;
+    begin_busy(&calls->busy[call->role]);
+    submit(calls, pending);
+}
+
+static void forget(controller_calls_t *calls, size_t index)
+{
+    release(calls, calls->items[index]);
+    calls->items[index] = calls->items[--calls->count];
+}
+
+static size_t find(const controller_calls_t *calls, int64_t id)
+{
+    size_t i = 0;
+    while (i < calls->count && calls->items[i]->id != id) {
+        i++;
+    }
+    return i;
+}
+
+/// A judge is asked again; for anybody else a lost process or another version means that state is lost.
+static bool loses_state(const controller_call_t *call, tr_status status)
+{
+    return call->role != TR_ROLE_REWARD && call->role != TR_ROLE_REFERENCE &&
+           (status == TR_ERR_PEER || status == TR_ERR_VERSION);
+}
+
+/// The call failed with err: asks again after a pause, or fails.
+static tr_status take_failure(pending_t *pending, tr_error_t *err)
+{
+    const controller_call_t *call = &pending->call;
+    pending->id = 0;
+    pending->failures++;
+    if (loses_state(call, err->status)) {
+        err->status = TR_ERR_VERSION;
+        return err->status;
+    }
+    if (pending->failures > call->retries && !call->persists) {
+        return err->status;
+    }
+    tr_log(TR_LOG_WARN, "calls", "role=%s method=%s failures=%llu retries=%llu \"%s\"",
+           tr_role_name(call->role), call->method, (unsigned long long)pending->failures,
+           (unsigned long long)call->retries, err->text);
+    pending->ask_at = tr_clock_ms() + pending->pause;
+    pending->pause = 2 * pending->pause < PAUSE_MAX_MS ? 2 * pending->pause : PAUSE_MAX_MS;
+    *err = (tr_error_t){0};
+    return TR_OK;
+}
+
+static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_event_t *event,
+                            tr_error_t *err)
+{
+    pending_t *pending = calls->items[index];
+    const controller_call_t call = pending->call;
+    pending->id = 0; // answered; the handler may ask more, which moves the list
+    tr_status status =
+        call.take == NULL ? TR_OK : call.take(call.context, call.index, event->message, err);
+    if (status != TR_OK) {
+        tr_error_prefix(err, "'%s' answered '%s'", event->worker, call.method);
+        return take_failure(pending, err);
+    }
+    for (size_t i = 0; i < calls->count; i++) {
+        if (calls->items[i] == pending) {
+            forget(calls, i);
+            break;
+        }
+    }
+    return TR_OK;
+}
+
+static void note_lost(controller_calls_t *calls, const tr_event_t *event)
+{
+    tr_log(TR_LOG_WARN, "workers", "role=%s worker=%s \"lost: %s\"", tr_role_name(event->role),
+           event->worker, event->text);
+    if (event->role == TR_ROLE_ACTOR || event->role == TR_ROLE_CRITIC) {
+        calls->state_lost = true;
+        free(calls->lost);
+        calls->lost = tr_format("'%s' %s", event->worker, event->text);
+    }
+}
+
+static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, tr_error_t *err)
+{
+    size_t index = find(calls, event->id);
+    switch (event->type) {
+    case TR_EVENT_JOINED:
+        tr_log(TR_LOG_INFO, "workers", "role=%s worker=%s group=%s \"joined\"",
+               tr_role_name(event->role), event->worker, event->group);
+        return TR_OK;
+    case TR_EVENT_LOST: note_lost(calls, event); return TR_OK;
+    case TR_EVENT_STOP: return tr_fail(err, TR_ERR_INTERRUPTED, "the run was asked to stop");
+    case TR_EVENT_REPLY: return index < calls->count ? take_reply(calls, index, event, err) : TR_OK;
+    case TR_EVENT_ERROR:
+        if (index == calls->count) {
+            return TR_OK;
+        }
+        tr_fail(err, event->status, "%s", event->text);
+        return take_failure(calls->items[index], err);
+    }
+    return TR_OK;
+}
+
+/// Late calls fail; paused ones are asked again.
+static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
+{
+    int64_t now = tr_clock_ms();
+    for (size_t i = 0; i < calls->count; i++) {
+        pending_t *pending = calls->items[i];
+        const controller_call_t *call = &pending->call;
+        if (pending->id == 0 && now >= pending->ask_at) {
+            submit(calls, pending);
+        } else if (pending->id != 0 && now >= pending->deadline) {
+            tr_hub_cancel(calls->hub, pending->id);
+            tr_fail(
+                err, TR_ERR_TIMEOUT, "%s '%s' did not answer '%s' in %g seconds (%zu registered)",
+                tr_role_name(call->role), call->group != NULL ? call->group : "any", call->method,
+                call->timeout_s, tr_hub_workers(calls->hub, call->role, call->group));
+            TR_TRY(take_failure(pending, err));
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status turn(controller_calls_t *calls, tr_error_t *err)
+{
+    tr_event_t event;
+    tr_status status = tr_hub_poll(&event, calls->hub, TICK_MS, err);
+    if (*calls->stop) {
+        if (status == TR_OK) {
+            tr_event_release(&event);
+        }
+        return tr_fail(err, TR_ERR_INTERRUPTED, "the run was asked to stop");
+    }
+    if (status == TR_OK) {
+        status = take_event(calls, &event, err);
+        tr_event_release(&event);
+    } else if (status == TR_ERR_TIMEOUT) {
+        status = TR_OK;
+    }
+    TR_TRY(status);
+    if (calls->state_lost) {
+        calls->state_lost = false;
+        return tr_fail(err, TR_ERR_VERSION, "%s", calls->lost);
+    }
+    return pass_time(calls, err);
+}
+
+tr_status controller_calls_until(controller_calls_t *calls, bool (*done)(const void *context),
+                                 const void *context, tr_error_t *err)
+{
+    tr_status status = TR_OK;
+    while (!done(context) && status == TR_OK) {
+        status = turn(calls, err);
+    }
+    if (status != TR_OK) {
+        cancel_all(calls);
+    }
+    return status;
+}
+
+static bool all_answered(const void *context)
+{
+    const controller_calls_t *calls = context;
+    return calls->count == 0;
+}
+
+tr_status controller_calls_finish(controller_calls_t *calls, tr_error_t *err)
+{
+    return controller_calls_until(calls, all_answered, calls, err);
+}
+
+double controller_calls_busy(const controller_calls_t *calls, tr_role_t role)
+{
+    const busy_t *busy = &calls->busy[role];
+    return busy->seconds + (busy->calls > 0 ? tr_clock_seconds() - busy->since : 0.0);
+}
+
+void controller_calls_reset(controller_calls_t *calls)
+{
+    for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
+        calls->busy[role].seconds = 0.0;
+        calls->busy[role].since = tr_clock_seconds();
+    }
+}

@@ -1,0 +1,41 @@
+/// What a step of PPO knows: the responses of a batch, ragged, in the order of the data, and what was said of each token.
+///
+/// Plain arrays on the host, filled phase by phase. Response i answers prompt i / samples of the step's batch.
+#ifndef CONTROLLER_EXPERIENCE_H
+#define CONTROLLER_EXPERIENCE_H
+
+#include "controller/rows.h"
+#include "proto/responses.h"
+#include "proto/sequences.h"
+
+typedef struct controller_experience {
+    size_t count;   ///< responses
+    size_t samples; ///< responses to a prompt
+    size_t tokens;  ///< response tokens
+    uint32_t *rows; ///< [count / samples] the step's prompts
+
+    // Prompts with responses; sequences points into these.
+    tr_sequences_t sequences;
+    int32_t *ids;
+    int32_t *starts;          ///< [count + 1]
+    int32_t *prompt_lengths;  ///< [count]
+    int32_t *response_starts; ///< [count + 1]
+    int32_t *kept_offsets;    ///< [tokens + 1] or NULL
+    int32_t *kept_ids;
+    int32_t *responses; ///< [tokens], the responses alone
+    int32_t *finish;    ///< [count] tr_finish_t
+    size_t *offsets;    ///< [count + 1], response_starts as common/algo takes it
+
+    float *scores; ///< [count]
+    // Over response tokens, [tokens] each:
+    float *logprobs, *reference, *values, *kl, *rewards, *advantages, *returns;
+} controller_experience_t;
+
+/// Joins the parts, which cover the responses in order, to one experience, and makes room for the rest. rows:
+/// [count / samples], copied. The parts' messages are not needed any more.
+void controller_experience_init(controller_experience_t *experience, const controller_rows_t *data,
+                                const uint32_t *rows, size_t samples, const tr_responses_t *parts,
+                                size_t part_count);
+void controller_experience_release(controller_experience_t *experience);
+
+#endif

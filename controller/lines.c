@@ -1,0 +1,165 @@
+#include "controller/lines.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/utf8.h"
+
+// Reading: where to cut
+
+static tr_status parse_step(uint64_t *step, const char *text, size_t length, const char *path,
+                            size_t line, tr_error_t *err)
+{
+    json_error_t cause;
+    json_t *object = json_loadb(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &cause);
+    if (object == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: malformed JSON at byte %d of the line: %s",
+                       path, line, cause.position, cause.text);
+    }
+    const json_t *value = json_object_get(object, "step");
+    json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+    json_decref(object);
+    if (number < 0) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s:%zu: step: expected an object in which it is a whole number from 0",
+                       path, line);
+    }
+    *step = (uint64_t)number;
+    return TR_OK;
+}
+
+/// *keep: the bytes before the first line that is torn or of a step after `last`.
+static tr_status measure(uint64_t *keep, FILE *stream, const char *path, uint64_t last,
+                         tr_error_t *err)
+{
+    char *text = NULL;
+    size_t capacity = 0;
+    tr_status status = TR_OK;
+    ssize_t length = 0;
+    *keep = 0;
+    for (size_t line = 1; (length = getline(&text, &capacity, stream)) > 0; line++) {
+        uint64_t step = 0;
+        if (text[length - 1] != '\n') {
+            break;
+        }
+        TR_TRY_GOTO(parse_step(&step, text, (size_t)length, path, line, err), done);
+        if (step > last) {
+            break;
+        }
+        *keep += (uint64_t)length;
+    }
+    if (ferror(stream)) {
+        status = tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path, strerror(errno));
+    }
+done:
+    free(text);
+    return status;
+}
+
+tr_status controller_lines_open(controller_appender_t **file, const char *path, uint64_t last,
+                                tr_error_t *err)
+{
+    *file = NULL;
+    uint64_t keep = 0;
+    FILE *stream = fopen(path, "rb");
+    if (stream == NULL && errno != ENOENT) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
+    }
+    if (stream != NULL) {
+        tr_status status = measure(&keep, stream, path, last, err);
+        fclose(stream);
+        TR_TRY(status);
+    }
+    return controller_appender_open(file, path, keep, err);
+}
+
+// Writing
+
+static void append_text(tr_bytes_t *out, const char *text)
+{
+    tr_bytes_append(out, text, strlen(text));
+}
+
+static void append_real(tr_bytes_t *out, double value)
+{
+    char text[32];
+    if (value == trunc(value) && fabs(value) < 1e15) {
+        snprintf(text, sizeof text, "%.0f", value);
+    } else {
+        int digits = 1;
+        do {
+            snprintf(text, sizeof text, "%.*g", digits, value);
+        } while (strtod(text, NULL) != value && digits++ < 17);
+    }
+    append_text(out, text);
+}
+
+/// A text, a whole number, a truth value or null.
+static void append_plain(tr_bytes_t *out, const json_t *value)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY);
+    TR_ASSERT(text != NULL, "out of memory");
+    append_text(out, text);
+    free(text);
+}
+
+static void append_key(tr_bytes_t *out, const char *key)
+{
+    json_t *name = json_string(key);
+    append_plain(out, name);
+    json_decref(name);
+    append_text(out, ": ");
+}
+
+static void append_value(tr_bytes_t *out, const json_t *value)
+{
+    const char *key;
+    json_t *item;
+    size_t index;
+    const char *between = "";
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        append_text(out, "{");
+        json_object_foreach((json_t *)value, key, item)
+        {
+            append_text(out, between);
+            append_key(out, key);
+            append_value(out, item);
+            between = ", ";
+        }
+        append_text(out, "}");
+        break;
+    case JSON_ARRAY:
+        append_text(out, "[");
+        json_array_foreach(value, index, item)
+        {
+            append_text(out, between);
+            append_value(out, item);
+            between = ", ";
+        }
+        append_text(out, "]");
+        break;
+    case JSON_REAL: append_real(out, json_real_value(value)); break;
+    default: append_plain(out, value); break;
+    }
+}
+
+char *controller_lines_print(const json_t *value)
+{
+    tr_bytes_t out = {0};
+    append_value(&out, value);
+    return out.data;
+}
+
+tr_status controller_lines_append(controller_appender_t *file, const json_t *object,
+                                  tr_error_t *err)
+{
+    tr_bytes_t line = {0};
+    append_value(&line, object);
+    append_text(&line, "\n");
+    tr_status status = controller_appender_write(file, line.data, line.length, err);
+    tr_bytes_release(&line);
+    return status;
+}

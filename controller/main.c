@@ -1,0 +1,79 @@
+/// troupe-controller: directs a run, step by step, and keeps its directory.
+#include <argp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "controller/run.h"
+#include "proto/endpoint.h"
+
+static volatile sig_atomic_t stop;
+
+typedef struct options {
+    const char *directory;
+    bool resume;
+    tr_log_level_t level;
+} options_t;
+
+/// The second signal of the keyboard ends the process at once.
+static void take_signal(int number)
+{
+    if (stop && number == SIGINT) {
+        _Exit(130);
+    }
+    stop = 1;
+}
+
+static error_t take_option(int key, char *value, struct argp_state *state)
+{
+    options_t *options = state->input;
+    switch (key) {
+    case 'r': options->resume = true; return 0;
+    case 'l':
+        if (!tr_log_level_parse(&options->level, value)) {
+            argp_error(state, "--log-level: expected debug, info, warn or error, found '%s'",
+                       value);
+        }
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->directory != NULL) {
+            argp_error(state, "expected one run directory, found '%s' too", value);
+        }
+        options->directory = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (options->directory == NULL) {
+            argp_error(state, "no run directory was given");
+        }
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp_option table[] = {
+        {"resume", 'r', 0, 0, "Go on from the last checkpoint", 0},
+        {"log-level", 'l', "LEVEL", 0, "debug, info, warn or error", 0},
+        {0},
+    };
+    const struct argp parser = {.options = table,
+                                .parser = take_option,
+                                .args_doc = "RUN_DIRECTORY",
+                                .doc = "directs a Troupe run; `troupe run` starts it"};
+    options_t options = {.level = TR_LOG_INFO};
+    tr_error_t err = {0};
+    argp_program_version = "troupe " TROUPE_VERSION;
+    argp_err_exit_status = 64;
+    argp_parse(&parser, argc, argv, 0, NULL, &options);
+    tr_log_init("controller", options.level);
+    tr_wire_init();
+    const struct sigaction action = {.sa_handler = take_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    tr_status status = controller_run(options.directory, options.resume, &stop, &err);
+    if (status != TR_OK) {
+        fprintf(stderr, "troupe-controller: %s\n", err.text);
+    }
+    return tr_status_exit_code(status);
+}

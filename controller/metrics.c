@@ -1,0 +1,133 @@
+#include "controller/metrics.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/utf8.h"
+#include "controller/lines.h"
+
+struct controller_metrics {
+    controller_appender_t *file;
+};
+
+// The record of a step
+
+void controller_record_init(controller_record_t *record, uint64_t step)
+{
+    *record = (controller_record_t){.step = step};
+}
+
+void controller_record_release(controller_record_t *record)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        free(record->items[i].name);
+    }
+    free(record->items);
+    *record = (controller_record_t){0};
+}
+
+static controller_metric_t *find(const controller_record_t *record, const char *name)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        if (strcmp(record->items[i].name, name) == 0) {
+            return &record->items[i];
+        }
+    }
+    return NULL;
+}
+
+static void add(controller_record_t *record, const char *name, double value)
+{
+    if (record->count == record->capacity) {
+        record->capacity = record->capacity == 0 ? 32 : record->capacity * 2;
+        record->items = tr_realloc(record->items, record->capacity * sizeof *record->items);
+    }
+    record->items[record->count++] = (controller_metric_t){tr_strdup(name), value};
+}
+
+tr_status controller_record_set(controller_record_t *record, const char *name, double value,
+                                tr_error_t *err)
+{
+    size_t length = strlen(name);
+    if (length == 0 || strcmp(name, "step") == 0 || tr_utf8_valid(name, length) < length) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "metric '%s': expected a name in UTF-8 that is not empty and not 'step'",
+                       name);
+    }
+    if (!isfinite(value)) {
+        return tr_fail(err, TR_ERR_NUMERIC, "metric '%s' of step %llu is %g", name,
+                       (unsigned long long)record->step, value);
+    }
+    controller_metric_t *metric = find(record, name);
+    if (metric != NULL) {
+        metric->value = value;
+    } else {
+        add(record, name, value);
+    }
+    return TR_OK;
+}
+
+const double *controller_record_find(const controller_record_t *record, const char *name)
+{
+    const controller_metric_t *metric = find(record, name);
+    return metric == NULL ? NULL : &metric->value;
+}
+
+/// A new reference.
+static json_t *to_json(const controller_record_t *record)
+{
+    json_t *object = json_object();
+    int failed = json_object_set_new(object, "step", json_integer((json_int_t)record->step));
+    for (size_t i = 0; i < record->count; i++) {
+        const controller_metric_t *metric = &record->items[i];
+        failed |= json_object_set_new(object, metric->name, json_real(metric->value));
+    }
+    TR_ASSERT(failed == 0, "out of memory, or a metric that is not finite");
+    return object;
+}
+
+char *controller_record_print(const controller_record_t *record)
+{
+    json_t *object = to_json(record);
+    char *text = controller_lines_print(object);
+    json_decref(object);
+    return text;
+}
+
+// The file
+
+tr_status controller_metrics_open(controller_metrics_t **metrics, const char *path, uint64_t last,
+                                  tr_error_t *err)
+{
+    *metrics = NULL;
+    controller_appender_t *file;
+    TR_TRY(controller_lines_open(&file, path, last, err));
+    *metrics = tr_alloc(sizeof **metrics);
+    (*metrics)->file = file;
+    return TR_OK;
+}
+
+tr_status controller_metrics_append(controller_metrics_t *metrics,
+                                    const controller_record_t *record, tr_error_t *err)
+{
+    json_t *object = to_json(record);
+    tr_status status = controller_lines_append(metrics->file, object, err);
+    json_decref(object);
+    return status;
+}
+
+tr_status controller_metrics_sync(controller_metrics_t *metrics, tr_error_t *err)
+{
+    return controller_appender_sync(metrics->file, err);
+}
+
+void controller_metrics_destroy(controller_metrics_t **metrics)
+{
+    if (*metrics == NULL) {
+        return;
+    }
+    controller_appender_destroy(&(*metrics)->file);
+    free(*metrics);
+    *metrics = NULL;
+}

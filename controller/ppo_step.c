@@ -1,0 +1,452 @@
+#include "controller/ppo_step.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/algo/ppo.h"
+#include "common/algo/reward.h"
+#include "common/algo/statistics.h"
+#include "common/base/clock.h"
+#include "controller/experience.h"
+#include "proto/body.h"
+
+enum { INFER_CHUNK = 16 }; // sequences a pass without gradients
+
+/// A step in progress.
+typedef struct ppo_step {
+    controller_run_t *run;
+    uint64_t step;
+    tr_ppo_options_t options;
+    uint32_t *rows; // [prompts]
+    size_t prompts;
+    size_t responses;
+    tr_message_t **answers; // [part_count] of the rollouts, kept while parts point into them
+    tr_responses_t *parts;  // [part_count]
+    size_t part_size;       // responses of each part but the last
+    size_t part_count;
+    controller_experience_t experience;
+    json_t *actor; // the learners' reports
+    json_t *critic;
+    double generated, assessed, learnt; // seconds
+} ppo_step_t;
+
+static void read_options(tr_ppo_options_t *options, const tr_recipe_ppo_t *ppo)
+{
+    *options = (tr_ppo_options_t){
+        .num_ppo_epochs = (uint32_t)ppo->num_ppo_epochs,
+        .num_mini_batches = (uint32_t)ppo->num_mini_batches,
+        .kl_coef = ppo->kl_coef,
+        .kl_estimator = (tr_kl_estimator_t)ppo->kl_estimator,
+        .cliprange = ppo->cliprange,
+        .vf_coef = ppo->vf_coef,
+        .cliprange_value = ppo->cliprange_value,
+        .gamma = ppo->gamma,
+        .lam = ppo->lam,
+        .whiten_rewards = ppo->whiten_rewards,
+        .has_missing_eos_penalty = ppo->missing_eos_penalty.given,
+        .missing_eos_penalty = ppo->missing_eos_penalty.value,
+    };
+}
+
+static void release(ppo_step_t *s)
+{
+    for (size_t p = 0; p < s->part_count; p++) {
+        tr_message_destroy(&s->answers[p]);
+    }
+    free(s->answers);
+    free(s->parts);
+    free(s->rows);
+    controller_experience_release(&s->experience);
+    json_decref(s->actor);
+    json_decref(s->critic);
+}
+
+// Responses
+
+static bool truncates(const tr_recipe_generation_t *generation)
+{
+    return generation->top_k > 0 || generation->top_p < 1.0;
+}
+
+/// Which prompt response i answers.
+static uint32_t row_of(const ppo_step_t *s, size_t i)
+{
+    return s->rows[i / s->run->recipe->generation.samples];
+}
+
+/// Refuses what was made with other weights than the ones asked for.
+static tr_status check_weights(const ppo_step_t *s, const tr_message_t *reply, tr_error_t *err)
+{
+    const json_t *wanted = s->run->weights;
+    const json_t *body = tr_message_body(reply);
+    if (json_equal(json_object_get(wanted, "version"), json_object_get(body, "version")) &&
+        json_equal(json_object_get(wanted, "checksum"), json_object_get(body, "checksum"))) {
+        return TR_OK;
+    }
+    return tr_fail(err, TR_ERR_VERSION,
+                   "responses were made with other weights than version %" PRId64,
+                   (int64_t)json_integer_value(json_object_get(wanted, "version")));
+}
+
+/// A part of the responses is there: judges begin with it at once.
+static tr_status take_part(void *context, size_t index, const tr_message_t *reply, tr_error_t *err)
+{
+    ppo_step_t *s = context;
+    size_t first = index * s->part_size;
+    size_t count = s->responses - first < s->part_size ? s->responses - first : s->part_size;
+    tr_message_t *answer = tr_message_copy(reply);
+    tr_status status = check_weights(s, reply, err);
+    if (status == TR_OK) {
+        status = tr_responses_take(&s->parts[index], count, s->run->model.vocabulary,
+                                   truncates(&s->run->recipe->generation), answer, err);
+    }
+    if (status != TR_OK) {
+        tr_message_destroy(&answer);
+        return status;
+    }
+    s->answers[index] = answer;
+    uint32_t *rows = tr_calloc(count, sizeof *rows);
+    for (size_t i = 0; i < count; i++) {
+        rows[i] = row_of(s, first + i);
+    }
+    controller_panel_ask(s->run->panel, first, &s->parts[index], rows);
+    free(rows);
+    return TR_OK;
+}
+
+static json_t *generate_body(const ppo_step_t *s)
+{
+    const tr_recipe_generation_t *g = &s->run->recipe->generation;
+    json_t *stops = tr_body_from_ids(g->stop_ids.items, g->stop_ids.count);
+    return json_pack("{s:O, s:I, s:f, s:I, s:f, s:I, s:b, s:o}", "weights", s->run->weights, "seed",
+                     (json_int_t)s->run->recipe->seed, "temperature", g->temperature, "top_k",
+                     (json_int_t)g->top_k, "top_p", g->top_p, "max_new_tokens",
+                     (json_int_t)g->max_new_tokens, "ignore_eos",
+                     (int)(g->stop_token == TR_STOP_TOKEN_NONE), "stop_ids", stops);
+}
+
+/// The prompts of responses first..first + count - 1, and the random address of each.
+static void put_prompts(const ppo_step_t *s, size_t first, size_t count, tr_message_t *message)
+{
+    size_t samples = s->run->recipe->generation.samples;
+    size_t tokens = 0, at = 0;
+    for (size_t i = 0; i < count; i++) {
+        tokens += s->run->rows.items[row_of(s, first + i)].prompt;
+    }
+    int32_t *ids = tr_calloc(tokens + 3 * count + 1, sizeof *ids);
+    int32_t *starts = ids + tokens, *numbers = starts + count + 1, *sample = numbers + count;
+    for (size_t i = 0; i < count; i++) {
+        const controller_row_t *row = &s->run->rows.items[row_of(s, first + i)];
+        memcpy(ids + at, row->ids, row->prompt * sizeof *ids);
+        at += row->prompt;
+        starts[i + 1] = (int32_t)at;
+        numbers[i] = (int32_t)((s->step - 1) * s->prompts + (first + i) / samples);
+        sample[i] = (int32_t)((first + i) % samples);
+    }
+    tr_message_add_vector(message, "ids", TR_I32, tokens, ids);
+    tr_message_add_vector(message, "starts", TR_I32, count + 1, starts);
+    tr_message_add_vector(message, "prompt_numbers", TR_I32, count, numbers);
+    tr_message_add_vector(message, "samples", TR_I32, count, sample);
+    free(ids);
+}
+
+/// Deals the responses out to the rollouts in equal parts. How many there are changes no response.
+static void ask_rollouts(ppo_step_t *s)
+{
+    size_t workers = s->run->recipe->roles.rollout.workers;
+    s->part_count = workers < s->responses ? workers : s->responses;
+    s->part_size = (s->responses + s->part_count - 1) / s->part_count;
+    s->part_count = (s->responses + s->part_size - 1) / s->part_size;
+    s->answers = tr_calloc(s->part_count, sizeof(tr_message_t *));
+    s->parts = tr_calloc(s->part_count, sizeof *s->parts);
+    json_t *body = generate_body(s);
+    for (size_t p = 0; p < s->part_count; p++) {
+        size_t first = p * s->part_size;
+        size_t left = s->responses - first;
+        tr_message_t *message = tr_message_new("request");
+        tr_message_set_body(message, json_incref(body));
+        put_prompts(s, first, left < s->part_size ? left : s->part_size, message);
+        const controller_call_t call = {
+            .role = TR_ROLE_ROLLOUT,
+            .method = "generate",
+            .take = take_part,
+            .context = s,
+            .index = p,
+        };
+        controller_calls_ask(s->run->calls, &call, &message);
+    }
+    json_decref(body);
+}
+
+static bool all_parts(const void *context)
+{
+    const ppo_step_t *s = context;
+    for (size_t p = 0; p < s->part_count; p++) {
+        if (s->answers[p] == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static tr_status generate(ppo_step_t *s, tr_error_t *err)
+{
+    controller_run_t *run = s->run;
+    double began = controller_run_phase(run, "rollout");
+    controller_panel_begin(run->panel, s->responses, (int64_t)((s->step - 1) * s->responses));
+    ask_rollouts(s);
+    TR_TRY(controller_calls_until(run->calls, all_parts, s, err));
+    controller_experience_init(&s->experience, &run->rows, s->rows, run->recipe->generation.samples,
+                               s->parts, s->part_count);
+    s->generated = tr_clock_seconds() - began;
+    return TR_OK;
+}
+
+// Scores, values, reference log-probs
+
+static tr_status take_vector(float *out, const char *name, const ppo_step_t *s,
+                             const tr_message_t *reply, tr_error_t *err)
+{
+    tr_view_t view;
+    size_t tokens = s->experience.tokens;
+    TR_TRY(tr_message_expect_tensor(&view, reply, name, TR_F32, tokens, err));
+    memcpy(out, view.data, tokens * sizeof *out);
+    return TR_OK;
+}
+
+static tr_status take_values(void *context, size_t index, const tr_message_t *reply,
+                             tr_error_t *err)
+{
+    ppo_step_t *s = context;
+    (void)index;
+    return take_vector(s->experience.values, "values", s, reply, err);
+}
+
+static tr_status take_reference(void *context, size_t index, const tr_message_t *reply,
+                                tr_error_t *err)
+{
+    ppo_step_t *s = context;
+    (void)index;
+    return take_vector(s->experience.reference, "logprobs", s, reply, err);
+}
+
+static void ask_about_sequences(ppo_step_t *s, controller_call_t call, controller_take_fn take)
+{
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message,
+                        json_pack("{s:f, s:i}", "temperature",
+                                  s->run->recipe->generation.temperature, "chunk", INFER_CHUNK));
+    tr_sequences_put(message, &s->experience.sequences);
+    call.take = take;
+    call.context = s;
+    controller_calls_ask(s->run->calls, &call, &message);
+}
+
+/// Values and reference log-probs, while the judges finish.
+static tr_status assess(ppo_step_t *s, tr_error_t *err)
+{
+    double began = controller_run_phase(s->run, "assess");
+    bool separate = s->run->recipe->roles.reference.separate;
+    const controller_call_t frozen = {.role = TR_ROLE_REFERENCE, .method = "logprobs"};
+    ask_about_sequences(s, controller_run_learner_call(TR_ROLE_CRITIC, "values"), take_values);
+    ask_about_sequences(s,
+                        separate ? frozen : controller_run_learner_call(TR_ROLE_ACTOR, "logprobs"),
+                        take_reference);
+    TR_TRY(controller_calls_finish(s->run->calls, err));
+    controller_panel_scores(s->run->panel, s->experience.scores);
+    s->assessed = tr_clock_seconds() - began;
+    return TR_OK;
+}
+
+/// The record's objective/ metrics, and what the updates learn from.
+static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
+{
+    controller_experience_t *e = &s->experience;
+    const tr_model_config_t *model = &s->run->model;
+    tr_objective_t objective;
+    tr_statistics_t scores;
+    if (s->options.has_missing_eos_penalty) {
+        tr_missing_eos_penalty(e->scores, e->responses, e->offsets, e->count, model->eos,
+                               model->eos_count, s->options.missing_eos_penalty);
+    }
+    tr_ppo_advantages(e->kl, e->rewards, e->advantages, e->returns, e->logprobs, e->reference,
+                      e->values, e->scores, e->offsets, e->count, &s->options);
+    tr_objective(&objective, e->kl, e->logprobs, e->scores, e->offsets, e->count,
+                 s->options.kl_coef);
+    tr_statistics(&scores, e->scores, e->count);
+    const struct {
+        const char *name;
+        double value;
+    } metrics[] = {
+        {"episode", (double)s->step * (double)s->responses},
+        {"objective/kl", objective.kl},
+        {"objective/entropy", objective.entropy},
+        {"objective/non_score_reward", objective.non_score_reward},
+        {"objective/rlhf_reward", objective.rlhf_reward},
+        {"objective/scores", objective.scores},
+        {"objective/scores_std", scores.deviation},
+        {"val/num_eos_tokens",
+         (double)tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count)},
+        {"val/explained_var", tr_explained_variance(e->values, e->returns, e->tokens)},
+        {"response_length", (double)e->tokens / (double)e->count},
+    };
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
+    }
+    return controller_panel_report(s->run->panel, record, err);
+}
+
+// Updates
+
+static tr_status take_report(void *context, size_t index, const tr_message_t *reply,
+                             tr_error_t *err)
+{
+    json_t **report = context;
+    (void)index, (void)err;
+    *report = json_incref(tr_message_body(reply));
+    return TR_OK;
+}
+
+static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
+                        const float *first, const char *second_name, const float *second,
+                        json_t **report)
+{
+    const tr_ppo_options_t *o = &s->options;
+    json_t *body =
+        controller_run_walk(s->run, s->step, o->num_ppo_epochs, o->num_mini_batches, rate);
+    json_object_set_new(body, "cliprange", json_real(o->cliprange));
+    json_object_set_new(body, "vf_coef", json_real(o->vf_coef));
+    json_object_set_new(body, "cliprange_value", json_real(o->cliprange_value));
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message, body);
+    tr_sequences_put(message, &s->experience.sequences);
+    tr_message_add_vector(message, first_name, TR_F32, s->experience.tokens, first);
+    tr_message_add_vector(message, second_name, TR_F32, s->experience.tokens, second);
+    controller_call_t call = controller_run_learner_call(role, "train");
+    call.take = take_report;
+    call.context = report;
+    controller_calls_ask(s->run->calls, &call, &message);
+}
+
+/// Actor and critic take their epochs at the same time.
+static tr_status learn(ppo_step_t *s, double rate, tr_error_t *err)
+{
+    const controller_experience_t *e = &s->experience;
+    const tr_recipe_t *recipe = s->run->recipe;
+    const tr_optional_t *own = &recipe->roles.critic.learning_rate;
+    double critic_rate = own->given ? controller_run_rate(s->run, own->value, s->step) : rate;
+    double began = controller_run_phase(s->run, "train");
+    ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages,
+                &s->actor);
+    ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns,
+                &s->critic);
+    TR_TRY(controller_calls_finish(s->run->calls, err));
+    s->learnt = tr_clock_seconds() - began;
+    return TR_OK;
+}
+
+static tr_status report(const ppo_step_t *s, double rate, controller_record_t *record,
+                        tr_error_t *err)
+{
+    const struct {
+        const char *name;
+        const json_t *body;
+        const char *key;
+    } copied[] = {
+        {"policy/approxkl_avg", s->actor, "approxkl"},
+        {"policy/clipfrac_avg", s->actor, "clipfrac"},
+        {"policy/entropy_avg", s->actor, "entropy"},
+        {"loss/policy_avg", s->actor, "loss"},
+        {"loss/value_avg", s->critic, "loss"},
+        {"val/clipfrac_avg", s->critic, "clipfrac"},
+        {"val/ratio", s->actor, "ratio"},
+        {"val/ratio_var", s->actor, "ratio_var"},
+        {"grad_norm/actor", s->actor, "grad_norm"},
+        {"grad_norm/critic", s->critic, "grad_norm"},
+        {"exact/logprob_mismatch", s->actor, "mismatch"},
+    };
+    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {
+        TR_TRY(
+            controller_run_copy_metric(record, copied[i].name, copied[i].body, copied[i].key, err));
+    }
+    const double tokens = (double)s->experience.tokens;
+    const double learnt = tokens * (double)s->options.num_ppo_epochs;
+    TR_TRY(controller_record_set(record, "lr", rate, err));
+    TR_TRY(controller_record_set(record, "time/rollout", s->generated, err));
+    TR_TRY(controller_record_set(record, "time/assess", s->assessed, err));
+    TR_TRY(controller_record_set(record, "time/train", s->learnt, err));
+    TR_TRY(controller_record_set(record, "tokens_per_second/rollout", tokens / s->generated, err));
+    return controller_record_set(record, "tokens_per_second/train", learnt / s->learnt, err);
+}
+
+/// The promise: not one bit between what the rollouts reported and what the actor computed.
+static tr_status check_promise(const controller_record_t *record, tr_error_t *err)
+{
+    double mismatch = *controller_record_find(record, "exact/logprob_mismatch");
+    if (mismatch != 0.0) {
+        return tr_fail(err, TR_ERR_NUMERIC,
+                       "step %" PRIu64 ": rollouts and actor differ by %g in a log-probability; it "
+                       "must be 0: do all processes come from one build?",
+                       record->step, mismatch);
+    }
+    return TR_OK;
+}
+
+/// What the policy says, for people: the first responses of the batch.
+static tr_status write_samples(const ppo_step_t *s, tr_error_t *err)
+{
+    const controller_run_t *run = s->run;
+    const tr_recipe_samples_t *options = &run->recipe->samples;
+    const controller_experience_t *e = &s->experience;
+    bool due = options->every > 0 &&
+               (s->step == 1 || s->step == run->recipe->steps || s->step % options->every == 0);
+    tr_status status = TR_OK;
+    for (size_t i = 0; due && i < e->count && i < options->count && status == TR_OK; i++) {
+        size_t length;
+        char *text = tr_tokenizer_decode(&length, run->tokenizer, e->responses + e->offsets[i],
+                                         e->offsets[i + 1] - e->offsets[i],
+                                         TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
+        const char *prompt =
+            tr_dataset_string(run->rows.dataset, row_of(s, i), run->rows.prompt_column);
+        json_t *more = json_pack("{s:s}", "finish", tr_finish_name((tr_finish_t)e->finish[i]));
+        status = controller_samples_append(run->samples, s->step, prompt, strlen(prompt), text,
+                                           length, (double)e->scores[i], more, err);
+        json_decref(more);
+        free(text);
+    }
+    return status;
+}
+
+static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
+{
+    const tr_recipe_t *recipe = s->run->recipe;
+    double rate = controller_run_rate(s->run, recipe->optimizer.learning_rate, s->step);
+    TR_TRY(tr_dataset_batch(s->rows, s->run->rows.dataset, recipe->seed, s->step - 1, s->prompts,
+                            recipe->data.shuffle, err));
+    TR_TRY(generate(s, err));
+    TR_TRY(assess(s, err));
+    TR_TRY(judge(s, record, err));
+    TR_TRY(learn(s, rate, err));
+    TR_TRY(report(s, rate, record, err));
+    TR_TRY(check_promise(record, err));
+    TR_TRY(write_samples(s, err));
+    return controller_run_publish(s->run, s->step, err);
+}
+
+tr_status controller_ppo_step(controller_run_t *run, uint64_t step, controller_record_t *record,
+                              tr_error_t *err)
+{
+    const tr_recipe_t *recipe = run->recipe;
+    ppo_step_t s = {
+        .run = run,
+        .step = step,
+        .prompts = recipe->data.batch,
+        .responses = recipe->data.batch * recipe->generation.samples,
+    };
+    s.rows = tr_calloc(s.prompts, sizeof *s.rows);
+    read_options(&s.options, &recipe->ppo);
+    tr_status status = take_step(&s, record, err);
+    release(&s);
+    return status;
+}

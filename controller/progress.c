@@ -1,0 +1,295 @@
+#include "controller/progress.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "common/text/utf8.h"
+
+// Formatting
+
+static void put(tr_bytes_t *out, const char *text)
+{
+    tr_bytes_append(out, text, strlen(text));
+}
+
+/// Appends text, owned here, behind two spaces and a label.
+static void put_item(tr_bytes_t *out, const char *label, char *text)
+{
+    put(out, "  ");
+    put(out, label);
+    put(out, " ");
+    put(out, text);
+    free(text);
+}
+
+char *controller_progress_duration(double seconds)
+{
+    if (!isfinite(seconds) || seconds < 0) {
+        return tr_strdup("?");
+    }
+    unsigned long long whole = (unsigned long long)llround(fmin(seconds, 1e15));
+    unsigned long long minutes = whole / 60;
+    unsigned long long hours = minutes / 60;
+    if (whole < 60) {
+        return tr_format("%llus", whole);
+    }
+    if (minutes < 60) {
+        return tr_format("%llum%02llus", minutes, whole % 60);
+    }
+    if (hours < 24) {
+        return tr_format("%lluh%02llum", hours, minutes % 60);
+    }
+    return tr_format("%llud%02lluh", hours / 24, hours % 24);
+}
+
+char *controller_progress_rate(double per_second)
+{
+    static const char *const UNITS[] = {"", "k", "M", "G", "T"};
+    size_t unit = 0;
+    while (unit + 1 < sizeof UNITS / sizeof *UNITS && per_second >= 999.5) {
+        per_second /= 1000;
+        unit++;
+    }
+    int digits = per_second < 9.95 ? 1 : 0; // 9.95 would be rounded to 10.0
+    return tr_format("%.*f%s", digits, per_second, UNITS[unit]);
+}
+
+/// Three digits, or all that stand before the point.
+static char *number(double value)
+{
+    return fabs(value) >= 999.5 && fabs(value) < 1e9 ? tr_format("%.0f", value)
+                                                     : tr_format("%.3g", value);
+}
+
+static void put_metric(tr_bytes_t *out, const controller_record_t *record, const char *name,
+                       const char *label)
+{
+    const double *value = controller_record_find(record, name);
+    if (value != NULL) {
+        put_item(out, label, number(*value));
+    }
+}
+
+static void put_rates(tr_bytes_t *out, const controller_record_t *record)
+{
+    static const char START[] = "tokens_per_second/";
+    for (size_t i = 0; i < record->count; i++) {
+        const char *name = record->items[i].name;
+        if (strncmp(name, START, strlen(START)) == 0) {
+            put_item(out, name + strlen(START), controller_progress_rate(record->items[i].value));
+            put(out, " tok/s");
+        }
+    }
+}
+
+/// The log-probabilities of rollout and actor differ: the promise on which the rest stands is broken.
+static bool is_inexact(const controller_record_t *record)
+{
+    const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
+    return mismatch != NULL && *mismatch != 0;
+}
+
+char *controller_progress_line(const controller_record_t *record, uint64_t steps, double left)
+{
+    tr_bytes_t out = {0};
+    int width = snprintf(NULL, 0, "%llu", (unsigned long long)steps);
+    char *step = tr_format("step  %*llu/%llu", width, (unsigned long long)record->step,
+                           (unsigned long long)steps);
+    put(&out, step);
+    free(step);
+    if (is_inexact(record)) {
+        put_metric(&out, record, "exact/logprob_mismatch", "NOT EXACT! logprob mismatch");
+    }
+    put_metric(&out, record, "objective/scores", "score");
+    put_metric(&out, record, "objective/kl", "kl");
+    put_metric(&out, record, "objective/entropy", "entropy");
+    put_metric(&out, record, "loss", "loss");
+    const double *clipped = controller_record_find(record, "policy/clipfrac_avg");
+    if (clipped != NULL) {
+        put_item(&out, "clip", tr_format("%.1f%%", 100 * *clipped));
+    }
+    put_rates(&out, record);
+    put_item(&out, "left", controller_progress_duration(left));
+    return out.data;
+}
+
+static void put_bar(tr_bytes_t *out, uint64_t done, uint64_t steps)
+{
+    enum { WIDTH = 20 };
+    double part = steps == 0 ? 0 : fmin((double)done / (double)steps, 1);
+    int full = (int)(part * WIDTH);
+    put(out, "[");
+    for (int i = 0; i < WIDTH; i++) {
+        put(out, i < full ? "#" : ".");
+    }
+    put(out, "]");
+}
+
+/// Ends text after `columns` characters.
+static void cut(char *text, size_t columns)
+{
+    size_t at = 0;
+    size_t length = strlen(text);
+    for (size_t i = 0; i < columns && at < length; i++) {
+        size_t bytes = tr_utf8_next(NULL, text + at, length - at);
+        at += bytes == 0 ? 1 : bytes;
+    }
+    text[at] = '\0';
+}
+
+char *controller_progress_live(const controller_record_t *record, uint64_t done, uint64_t steps,
+                               const char *phase, double left, size_t columns)
+{
+    const controller_record_t none = {.step = done};
+    char *line = controller_progress_line(record == NULL ? &none : record, steps, left);
+    tr_bytes_t out = {0};
+    put_bar(&out, done, steps);
+    if (phase != NULL) {
+        put(&out, " ");
+        put(&out, phase);
+    }
+    put(&out, "  ");
+    put(&out, line);
+    free(line);
+    cut(out.data, columns);
+    return out.data;
+}
+
+// The terminal
+
+/// How many steps the mean of a step's time looks back.
+enum { WINDOW = 20 };
+
+struct controller_progress {
+    FILE *out;
+    bool live;
+    bool drawn; ///< a live line stands on the terminal
+    uint64_t done;
+    uint64_t steps;
+    controller_record_t record; ///< the last step's; read when `finished`
+    bool finished;              ///< a step is finished
+    char *phase;                ///< NULL between phases
+    double ends[WINDOW + 1]; ///< [count], oldest first: when the first phase began, and steps ended
+    size_t count;
+};
+
+controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_t steps)
+{
+    controller_progress_t *progress = tr_calloc(1, sizeof *progress);
+    progress->out = out;
+    progress->live = isatty(fileno(out));
+    progress->done = done;
+    progress->steps = steps;
+    return progress;
+}
+
+static size_t terminal_columns(FILE *out)
+{
+    struct winsize size = {0};
+    bool known = ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+    return (known ? size.ws_col : 80U) - 1; // a full line would wrap on some terminals
+}
+
+/// Seconds to go; negative while no step was timed.
+static double time_left(const controller_progress_t *progress)
+{
+    if (progress->count < 2) {
+        return -1;
+    }
+    double mean =
+        (progress->ends[progress->count - 1] - progress->ends[0]) / (double)(progress->count - 1);
+    uint64_t done = progress->done < progress->steps ? progress->done : progress->steps;
+    return mean * (double)(progress->steps - done);
+}
+
+static void draw(controller_progress_t *progress)
+{
+    char *line = controller_progress_live(progress->finished ? &progress->record : NULL,
+                                          progress->done, progress->steps, progress->phase,
+                                          time_left(progress), terminal_columns(progress->out));
+    fprintf(progress->out, "\r%s\x1b[K", line);
+    fflush(progress->out);
+    free(line);
+    progress->drawn = true;
+}
+
+static void set_phase(controller_progress_t *progress, const char *phase)
+{
+    free(progress->phase);
+    progress->phase = phase == NULL ? NULL : tr_strdup(phase);
+}
+
+void controller_progress_destroy(controller_progress_t **progress)
+{
+    if (*progress == NULL) {
+        return;
+    }
+    set_phase(*progress, NULL);
+    if ((*progress)->drawn) {
+        draw(*progress);
+        fputs("\n", (*progress)->out);
+        fflush((*progress)->out);
+    }
+    controller_record_release(&(*progress)->record);
+    free(*progress);
+    *progress = NULL;
+}
+
+static void note_time(controller_progress_t *progress, double now)
+{
+    if (progress->count == WINDOW + 1) {
+        memmove(progress->ends, progress->ends + 1, WINDOW * sizeof *progress->ends);
+        progress->count--;
+    }
+    progress->ends[progress->count++] = now;
+}
+
+void controller_progress_phase(controller_progress_t *progress, const char *phase, double now)
+{
+    if (progress->count == 0) {
+        note_time(progress, now);
+    }
+    if (progress->live) {
+        set_phase(progress, phase);
+        draw(progress);
+    }
+}
+
+static void keep(controller_progress_t *progress, const controller_record_t *record)
+{
+    controller_record_release(&progress->record);
+    controller_record_init(&progress->record, record->step);
+    for (size_t i = 0; i < record->count; i++) {
+        tr_status status = controller_record_set(&progress->record, record->items[i].name,
+                                                 record->items[i].value, NULL);
+        TR_ASSERT(status == TR_OK, "metric '%s' was taken before", record->items[i].name);
+    }
+    progress->done = record->step;
+    progress->finished = true;
+}
+
+/// The step's line, which stays; on a terminal it takes the live line's place.
+static void print_line(controller_progress_t *progress, const controller_record_t *record)
+{
+    char *line = controller_progress_line(record, progress->steps, time_left(progress));
+    fprintf(progress->out, progress->live ? "\r%s\x1b[K\n" : "%s\n", line);
+    fflush(progress->out);
+    free(line);
+}
+
+void controller_progress_step(controller_progress_t *progress, const controller_record_t *record,
+                              double now)
+{
+    note_time(progress, now);
+    keep(progress, record);
+    set_phase(progress, NULL);
+    if (!progress->live || is_inexact(record)) {
+        print_line(progress, record);
+    }
+    if (progress->live) {
+        draw(progress);
+    }
+}

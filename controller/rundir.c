@@ -1,0 +1,322 @@
+#include "controller/rundir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+
+struct controller_rundir {
+    char *path;
+    int lock; ///< descriptor of the file `lock`; -1 while not locked
+    bool endpoint_written;
+};
+
+/// Longer than any address that can be bound.
+enum { ENDPOINT_LIMIT = 4096 };
+
+// Paths
+
+static char *joined(const char *path, const char *name)
+{
+    return tr_format("%s/%s", path, name);
+}
+
+static bool is_there(const char *path, const char *name)
+{
+    char *file = joined(path, name);
+    bool there = access(file, F_OK) == 0;
+    free(file);
+    return there;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text);
+    return length >= strlen(end) && strcmp(text + length - strlen(end), end) == 0;
+}
+
+const char *controller_rundir_path(const controller_rundir_t *rundir)
+{
+    return rundir->path;
+}
+
+char *controller_rundir_file(const controller_rundir_t *rundir, const char *name)
+{
+    return joined(rundir->path, name);
+}
+
+char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t step)
+{
+    return tr_format("%s/checkpoints/step-%06" PRIu64, rundir->path, step);
+}
+
+// The lock
+
+static tr_status open_lock(int *descriptor, const char *path, int flags, tr_error_t *err)
+{
+    char *file = joined(path, "lock");
+    *descriptor = open(file, flags | O_CLOEXEC, 0644);
+    tr_status status = TR_OK;
+    if (*descriptor < 0) {
+        status = tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", file, strerror(errno));
+    }
+    free(file);
+    return status;
+}
+
+/// flock that waits a moment, because somebody who looks whether the run is active holds it so long.
+static int lock_soon(int descriptor)
+{
+    int result = flock(descriptor, LOCK_EX | LOCK_NB);
+    for (int i = 0; i < 20 && result != 0 && errno == EWOULDBLOCK; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        result = flock(descriptor, LOCK_EX | LOCK_NB);
+    }
+    return result;
+}
+
+static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
+{
+    TR_TRY(open_lock(&rundir->lock, rundir->path, O_RDWR | O_CREAT, err));
+    if (lock_soon(rundir->lock) == 0) {
+        return TR_OK;
+    }
+    if (errno == EWOULDBLOCK) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "the run in '%s' is active in another process; let it end or stop it first",
+                       rundir->path);
+    }
+    return tr_fail(err, TR_ERR_IO, "cannot lock '%s/lock': %s", rundir->path, strerror(errno));
+}
+
+/// *active: whether a process has the run at path open.
+static tr_status probe_lock(bool *active, const char *path, tr_error_t *err)
+{
+    int descriptor;
+    *active = false;
+    if (!is_there(path, "lock")) {
+        return TR_OK;
+    }
+    TR_TRY(open_lock(&descriptor, path, O_RDONLY, err));
+    *active = flock(descriptor, LOCK_SH | LOCK_NB) != 0;
+    close(descriptor);
+    return TR_OK;
+}
+
+// Life cycle
+
+static controller_rundir_t *new_rundir(char *path)
+{
+    controller_rundir_t *rundir = tr_calloc(1, sizeof *rundir);
+    rundir->path = path;
+    rundir->lock = -1;
+    return rundir;
+}
+
+void controller_rundir_destroy(controller_rundir_t **rundir)
+{
+    if (*rundir == NULL) {
+        return;
+    }
+    if ((*rundir)->endpoint_written) {
+        char *file = joined((*rundir)->path, "endpoint");
+        unlink(file);
+        free(file);
+    }
+    if ((*rundir)->lock >= 0) {
+        close((*rundir)->lock);
+    }
+    free((*rundir)->path);
+    free(*rundir);
+    *rundir = NULL;
+}
+
+/// What a process that was killed while it made a run may have left.
+static bool is_beginning(const char *name)
+{
+    static const char *const NAMES[] = {".",           "..",   "lock",
+                                        "checkpoints", "logs", "recipe.yaml.tmp"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        if (strcmp(name, NAMES[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// The directory holds neither a run nor anything else.
+static tr_status check_vacant(const char *path, tr_error_t *err)
+{
+    if (is_there(path, "recipe.yaml")) {
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "there is a run in '%s' already; go on with it by `troupe resume %s`, or give "
+            "the new one another name",
+            path, path);
+    }
+    DIR *listing = opendir(path);
+    if (listing == NULL) {
+        return tr_fail(err, TR_ERR_IO, "cannot list '%s': %s", path, strerror(errno));
+    }
+    bool vacant = true;
+    const struct dirent *entry;
+    while ((entry = readdir(listing)) != NULL) {
+        vacant = vacant && is_beginning(entry->d_name);
+    }
+    closedir(listing);
+    return vacant ? TR_OK
+                  : tr_fail(err, TR_ERR_ARGUMENT,
+                            "'%s' is not empty and holds no run; give the run another name", path);
+}
+
+static tr_status make_folders(const controller_rundir_t *rundir, tr_error_t *err)
+{
+    static const char *const NAMES[] = {"checkpoints", "logs"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        char *folder = joined(rundir->path, NAMES[i]);
+        tr_status status = tr_directory_make(folder, err);
+        free(folder);
+        TR_TRY(status);
+    }
+    return TR_OK;
+}
+
+/// recipe.yaml, by which the directory becomes a run, and all of it to the disk.
+static tr_status write_recipe(const controller_rundir_t *rundir, const tr_recipe_t *recipe,
+                              tr_error_t *err)
+{
+    char *file = joined(rundir->path, "recipe.yaml");
+    tr_status status = tr_recipe_write(recipe, file, err);
+    free(file);
+    TR_TRY(status);
+    TR_TRY(tr_directory_sync(rundir->path, err));
+    return tr_directory_sync_parent(rundir->path, err);
+}
+
+tr_status controller_rundir_create(controller_rundir_t **rundir, const tr_recipe_t *recipe,
+                                   tr_error_t *err)
+{
+    *rundir = NULL;
+    controller_rundir_t *made = new_rundir(joined(recipe->output, recipe->name));
+    tr_status status;
+    TR_TRY_GOTO(tr_directory_make(made->path, err), done);
+    TR_TRY_GOTO(check_vacant(made->path, err), done);
+    TR_TRY_GOTO(take_lock(made, err), done);
+    TR_TRY_GOTO(check_vacant(made->path, err), done); // nobody else was quicker
+    TR_TRY_GOTO(make_folders(made, err), done);
+    TR_TRY_GOTO(write_recipe(made, recipe, err), done);
+    *rundir = made;
+    made = NULL;
+done:
+    controller_rundir_destroy(&made);
+    return status;
+}
+
+/// Removes each checkpoint that was never finished, or was on its way out.
+static tr_status clear_parts(const controller_rundir_t *rundir, tr_error_t *err)
+{
+    char *folder = joined(rundir->path, "checkpoints");
+    DIR *listing = opendir(folder);
+    tr_status status = TR_OK;
+    if (listing == NULL) {
+        status = tr_fail(err, TR_ERR_IO, "cannot list '%s': %s", folder, strerror(errno));
+    }
+    const struct dirent *entry;
+    while (status == TR_OK && (entry = readdir(listing)) != NULL) {
+        if (ends_with(entry->d_name, ".part")) {
+            char *part = joined(folder, entry->d_name);
+            status = tr_directory_remove(part, err);
+            free(part);
+        }
+    }
+    if (listing != NULL) {
+        closedir(listing);
+    }
+    free(folder);
+    return status;
+}
+
+static tr_status clear_endpoint(const controller_rundir_t *rundir, tr_error_t *err)
+{
+    char *file = joined(rundir->path, "endpoint");
+    tr_status status = TR_OK;
+    if (unlink(file) != 0 && errno != ENOENT) {
+        status = tr_fail(err, TR_ERR_IO, "cannot remove '%s': %s", file, strerror(errno));
+    }
+    free(file);
+    return status;
+}
+
+static tr_status check_run(const char *path, tr_error_t *err)
+{
+    return is_there(path, "recipe.yaml")
+               ? TR_OK
+               : tr_fail(
+                     err, TR_ERR_ARGUMENT,
+                     "there is no run in '%s': it has no recipe.yaml; name a run directory, such "
+                     "as runs/NAME",
+                     path);
+}
+
+tr_status controller_rundir_open(controller_rundir_t **rundir, const char *path, tr_error_t *err)
+{
+    *rundir = NULL;
+    TR_TRY(check_run(path, err));
+    controller_rundir_t *made = new_rundir(tr_strdup(path));
+    tr_status status;
+    TR_TRY_GOTO(take_lock(made, err), done);
+    TR_TRY_GOTO(make_folders(made, err), done);
+    TR_TRY_GOTO(clear_parts(made, err), done);
+    TR_TRY_GOTO(clear_endpoint(made, err), done);
+    *rundir = made;
+    made = NULL;
+done:
+    controller_rundir_destroy(&made);
+    return status;
+}
+
+// The controller's address
+
+tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const char *endpoint,
+                                           tr_error_t *err)
+{
+    char *file = joined(rundir->path, "endpoint");
+    char *line = tr_format("%s\n", endpoint);
+    tr_status status = tr_file_write_atomic(file, line, strlen(line), err);
+    rundir->endpoint_written |= status == TR_OK;
+    free(line);
+    free(file);
+    return status;
+}
+
+tr_status controller_rundir_read_endpoint(char **endpoint, const char *path, tr_error_t *err)
+{
+    bool active;
+    size_t length;
+    *endpoint = NULL;
+    TR_TRY(check_run(path, err));
+    TR_TRY(probe_lock(&active, path, err));
+    if (!active) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "no run is active in '%s'; go on with it by `troupe resume %s`", path, path);
+    }
+    if (!is_there(path, "endpoint")) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "the run in '%s' is starting or ending and has no address; try again", path);
+    }
+    char *file = joined(path, "endpoint");
+    tr_status status = tr_file_read(endpoint, &length, file, ENDPOINT_LIMIT, err);
+    free(file);
+    if (status == TR_OK && length > 0 && (*endpoint)[length - 1] == '\n') {
+        (*endpoint)[length - 1] = '\0';
+    }
+    return status;
+}

@@ -1,0 +1,198 @@
+// The checkpoints of a run directory: begun beside their names, committed, listed, pruned.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "controller/rundir.h"
+
+static char *part_of(const controller_rundir_t *rundir, uint64_t step)
+{
+    char *path = controller_rundir_checkpoint(rundir, step);
+    char *part = tr_format("%s.part", path);
+    free(path);
+    return part;
+}
+
+static tr_status move(const char *from, const char *to, tr_error_t *err)
+{
+    return rename(from, to) == 0 ? TR_OK
+                                 : tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", from,
+                                           to, strerror(errno));
+}
+
+/// The name to which a whole checkpoint goes before it is removed: what is half gone bears no whole one's.
+static char *away_of(const char *path)
+{
+    return tr_format("%s.old.part", path);
+}
+
+static tr_status discard(const char *path, tr_error_t *err)
+{
+    char *away = away_of(path);
+    tr_status status;
+    TR_TRY_GOTO(tr_directory_remove(away, err), done);
+    TR_TRY_GOTO(move(path, away, err), done);
+    TR_TRY_GOTO(tr_directory_remove(away, err), done);
+done:
+    free(away);
+    return status;
+}
+
+tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundir_t *rundir,
+                                             uint64_t step, tr_error_t *err)
+{
+    *path = NULL;
+    char *part = part_of(rundir, step);
+    tr_status status = tr_directory_remove(part, err);
+    if (status == TR_OK) {
+        status = tr_directory_make(part, err);
+    }
+    if (status == TR_OK) {
+        *path = part;
+        return TR_OK;
+    }
+    free(part);
+    return status;
+}
+
+/// For nftw: fsync of one file or directory; errno is the reason of a failure.
+static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)where;
+    if (kind == FTW_SL) { // the directory holds all of a link
+        return 0;
+    }
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return -1;
+    }
+    int result = fsync(descriptor);
+    int code = errno;
+    close(descriptor);
+    errno = code;
+    return result;
+}
+
+static tr_status sync_tree(const char *path, tr_error_t *err)
+{
+    return nftw(path, sync_entry, 16, FTW_DEPTH | FTW_PHYS) == 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_IO, "cannot sync '%s': %s", path, strerror(errno));
+}
+
+tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir, uint64_t step,
+                                              tr_error_t *err)
+{
+    char *path = controller_rundir_checkpoint(rundir, step);
+    char *part = part_of(rundir, step);
+    char *away = away_of(path);
+    tr_status status;
+    TR_TRY_GOTO(sync_tree(part, err), done);
+    if (access(path, F_OK) == 0) {
+        TR_TRY_GOTO(tr_directory_remove(away, err), done);
+        TR_TRY_GOTO(move(path, away, err), done);
+    }
+    TR_TRY_GOTO(move(part, path, err), done);
+    TR_TRY_GOTO(tr_directory_sync_parent(path, err), done);
+    TR_TRY_GOTO(tr_directory_remove(away, err), done);
+done:
+    free(away);
+    free(part);
+    free(path);
+    return status;
+}
+
+// Listing
+
+typedef struct steps {
+    uint64_t *items; ///< [count], ascending
+    size_t count;
+} steps_t;
+
+static int compare(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left;
+    uint64_t b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+/// Whether name is what controller_rundir_checkpoint calls a step, and a directory has it.
+static bool is_checkpoint(uint64_t *step, const controller_rundir_t *rundir, const char *name)
+{
+    static const char START[] = "step-";
+    struct stat info;
+    if (strncmp(name, START, strlen(START)) != 0) {
+        return false;
+    }
+    *step = strtoull(name + strlen(START), NULL, 10); // its name tells whether that was all
+    char *path = controller_rundir_checkpoint(rundir, *step);
+    bool whole = strcmp(strrchr(path, '/') + 1, name) == 0 && stat(path, &info) == 0 &&
+                 S_ISDIR(info.st_mode);
+    free(path);
+    return whole;
+}
+
+/// steps: released by free(items), also on failure.
+static tr_status list(steps_t *steps, const controller_rundir_t *rundir, tr_error_t *err)
+{
+    *steps = (steps_t){0};
+    char *folder = controller_rundir_file(rundir, "checkpoints");
+    DIR *listing = opendir(folder);
+    if (listing == NULL) {
+        tr_status status = tr_fail(err, TR_ERR_IO, "cannot list '%s': %s", folder, strerror(errno));
+        free(folder);
+        return status;
+    }
+    const struct dirent *entry;
+    uint64_t step;
+    while ((entry = readdir(listing)) != NULL) {
+        if (is_checkpoint(&step, rundir, entry->d_name)) {
+            steps->items = tr_realloc(steps->items, (steps->count + 1) * sizeof *steps->items);
+            steps->items[steps->count++] = step;
+        }
+    }
+    closedir(listing);
+    free(folder);
+    if (steps->count > 0) {
+        qsort(steps->items, steps->count, sizeof *steps->items, compare);
+    }
+    return TR_OK;
+}
+
+tr_status controller_rundir_checkpoint_latest(uint64_t *step, bool *found,
+                                              const controller_rundir_t *rundir, tr_error_t *err)
+{
+    steps_t steps;
+    *found = false;
+    *step = 0;
+    TR_TRY(list(&steps, rundir, err));
+    if (steps.count > 0) {
+        *found = true;
+        *step = steps.items[steps.count - 1];
+    }
+    free(steps.items);
+    return TR_OK;
+}
+
+tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, uint64_t keep,
+                                             tr_error_t *err)
+{
+    TR_ASSERT(keep >= 1, "keep %" PRIu64, keep);
+    steps_t steps;
+    TR_TRY(list(&steps, rundir, err));
+    tr_status status = TR_OK;
+    for (size_t i = 0; i + keep < steps.count && status == TR_OK; i++) {
+        char *path = controller_rundir_checkpoint(rundir, steps.items[i]);
+        status = discard(path, err);
+        free(path);
+    }
+    free(steps.items);
+    return status;
+}

@@ -1,0 +1,11 @@
+/// One step of next-token training: a batch of rows, one update of the actor.
+#ifndef CONTROLLER_SFT_STEP_H
+#define CONTROLLER_SFT_STEP_H
+
+#include "controller/run.h"
+
+/// Step `step` (from 1). The record gets TRL's metrics of SFT. Failures as controller_calls_finish.
+tr_status controller_sft_step(controller_run_t *run, uint64_t step, controller_record_t *record,
+                              tr_error_t *err);
+
+#endif

@@ -1,0 +1,79 @@
+#include "controller/welcome.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#include "proto/judge.h"
+
+/// The path as other processes can use it, whatever directory they run in; a new reference.
+static json_t *absolute(const char *path)
+{
+    char *resolved = realpath(path, NULL);
+    json_t *text = json_string(resolved != NULL ? resolved : path);
+    free(resolved);
+    return text;
+}
+
+static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *start,
+                       const char *model, const char *folder, uint64_t threads)
+{
+    const tr_recipe_optimizer_t *o = &recipe->optimizer;
+    json_t *optimizer =
+        json_pack("{s:f, s:f, s:f, s:f, s:f}", "beta1", o->beta1, "beta2", o->beta2, "epsilon",
+                  o->epsilon, "weight_decay", o->weight_decay, "clip", o->clip);
+    char *checkpoint =
+        start->checkpoint == NULL ? NULL : tr_format("%s%s", start->checkpoint, folder);
+    json_t *welcome = json_pack(
+        "{s:o, s:o, s:I, s:I, s:I, s:o}", "model", absolute(model), "checkpoint",
+        checkpoint == NULL ? json_null() : absolute(checkpoint), "step", (json_int_t)start->step,
+        "seed", (json_int_t)recipe->seed, "threads", (json_int_t)threads, "optimizer", optimizer);
+    free(checkpoint);
+    return welcome;
+}
+
+/// The directory of the frozen model.
+static json_t *reference_of(const tr_recipe_t *recipe)
+{
+    return absolute(recipe->reference != NULL ? recipe->reference : recipe->model);
+}
+
+json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_start_t *start)
+{
+    json_t *welcome = learner(recipe, start, recipe->model, "", recipe->roles.actor.threads);
+    bool asked = recipe->algorithm == TR_ALGORITHM_PPO && !recipe->roles.reference.separate;
+    char segment[24];
+    snprintf(segment, sizeof segment, "%016llx",
+             (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
+    json_object_set_new(welcome, "segment", json_string(segment));
+    json_object_set_new(welcome, "reference", asked ? reference_of(recipe) : json_null());
+    json_object_set_new(welcome, "from_scratch", json_boolean(recipe->from_scratch));
+    return welcome;
+}
+
+json_t *controller_welcome_critic(const tr_recipe_t *recipe, const controller_start_t *start)
+{
+    const tr_recipe_critic_t *critic = &recipe->roles.critic;
+    return learner(recipe, start, critic->model != NULL ? critic->model : recipe->model, "/critic",
+                   critic->threads);
+}
+
+void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
+                            const controller_start_t *start)
+{
+    const tr_recipe_roles_t *roles = &recipe->roles;
+    tr_hub_set_config(hub, TR_ROLE_ACTOR, controller_welcome_actor(recipe, start));
+    if (recipe->algorithm != TR_ALGORITHM_PPO) {
+        return;
+    }
+    tr_hub_set_config(hub, TR_ROLE_CRITIC, controller_welcome_critic(recipe, start));
+    tr_hub_set_config(hub, TR_ROLE_REFERENCE,
+                      json_pack("{s:o, s:I}", "reference", reference_of(recipe), "threads",
+                                (json_int_t)roles->reference.threads));
+    tr_hub_set_config(hub, TR_ROLE_ROLLOUT,
+                      json_pack("{s:o, s:I, s:I}", "model", absolute(recipe->model), "threads",
+                                (json_int_t)roles->rollout.threads, "max_batch",
+                                (json_int_t)roles->rollout.max_batch));
+    tr_hub_set_config(hub, TR_ROLE_REWARD, tr_judges_config(&roles->reward));
+}
