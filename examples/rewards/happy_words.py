@@ -13,8 +13,14 @@ import signal
 import sys
 import time
 
-import msgpack
-import zmq
+try:
+    import msgpack
+    import zmq
+except ModuleNotFoundError as missing:  # another Python may stand first in PATH: the distribution's has its packages
+    SYSTEM = "/usr/bin/python3"
+    if sys.executable == SYSTEM or not os.path.exists(SYSTEM):
+        sys.exit(f"happy_words: {missing}: install python3-zmq and python3-msgpack")
+    os.execv(SYSTEM, [SYSTEM, *sys.argv])
 
 HAPPY = set("""happy happily happiness joy joyful glad fun laugh laughed laughing smile smiled smiling love loved
     lovely hug hugged friend friends play played playing kind nice excited proud thank thanked wonderful great good

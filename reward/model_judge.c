@@ -1,0 +1,178 @@
+// The judge that is a model: a trunk with a scalar head, read at the last token.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/model/response.h"
+#include "common/text/tokenizer.h"
+#include "common/text/utf8.h"
+#include "proto/body.h"
+#include "proto/service.h"
+#include "reward/judge.h"
+
+/// Tokens that go through the model at once; more where a single sample is longer. Bounds its memory, changes no bit.
+enum { PASS_TOKENS = 4096 };
+
+typedef struct model_judge {
+    tr_backend_t *backend;
+    tr_tokenizer_t *tokenizer;
+    tr_model_t *model;
+    tr_response_pass_t *pass;
+} model_judge_t;
+
+/// Every sample's tokens, one sample after another.
+typedef struct encoded {
+    tr_ids_t ids;
+    int32_t *starts; // [count + 1]
+} encoded_t;
+
+static void model_close(void *state)
+{
+    model_judge_t *judge = state;
+    tr_response_pass_destroy(&judge->pass);
+    tr_model_destroy(&judge->model);
+    tr_tokenizer_destroy(&judge->tokenizer);
+    tr_backend_close(&judge->backend);
+    free(judge);
+}
+
+static tr_status require_scalar_head(const char *directory, tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    if (!config.scalar_head) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "'%s' has no scalar head (a reward model's config.json has the architecture "
+                       "LlamaForSequenceClassification with one label)",
+                       directory);
+    }
+    return TR_OK;
+}
+
+static tr_status load(model_judge_t *judge, const char *directory, size_t threads, tr_error_t *err)
+{
+    TR_TRY(require_scalar_head(directory, err));
+    TR_TRY(tr_tokenizer_new(&judge->tokenizer, directory, err));
+    TR_TRY(tr_backend_open_cpu(&judge->backend, threads, err));
+    TR_TRY(tr_model_open(&judge->model, directory, judge->backend, false, err));
+    judge->pass = tr_response_pass_new(judge->model);
+    return TR_OK;
+}
+
+static tr_status model_open(void **state, const json_t *config, size_t threads, tr_error_t *err)
+{
+    const char *directory;
+    int64_t asked;
+    TR_TRY(tr_body_string(&directory, config, "model", "config", err));
+    TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "config", err));
+    model_judge_t *judge = tr_calloc(1, sizeof *judge);
+    tr_status status = load(judge, directory, threads > 0 ? threads : (size_t)asked, err);
+    if (status != TR_OK) {
+        model_close(judge);
+        return status;
+    }
+    tr_log(TR_LOG_INFO, "judge", "model=%s isa=%s \"ready\"", directory,
+           tr_backend_isa(judge->backend));
+    *state = judge;
+    return TR_OK;
+}
+
+/// A last token there is, all have a row in the embedding, and each a position.
+static tr_status check_ids(const model_judge_t *judge, const int32_t *ids, size_t count,
+                           tr_error_t *err)
+{
+    const tr_model_config_t *config = tr_model_config(judge->model);
+    if (count == 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "prompt and response together have no tokens");
+    }
+    if (count > config->max_positions) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "prompt and response have %zu tokens, the model takes %zu; "
+                       "shorten data.max_prompt_length or generation.max_new_tokens",
+                       count, config->max_positions);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= config->vocabulary) {
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "the tokenizer gives token %d, the model's vocabulary has %zu", ids[i],
+                           config->vocabulary);
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status encode_sample(tr_ids_t *all, const model_judge_t *judge, const tr_sample_t *sample,
+                               tr_error_t *err)
+{
+    int32_t *ids;
+    size_t count;
+    char *text = tr_format("%s%s", sample->prompt, sample->response);
+    tr_status status = tr_tokenizer_encode(&ids, &count, judge->tokenizer, text, strlen(text),
+                                           TR_ENCODE_SPECIAL, err);
+    free(text);
+    TR_TRY(status);
+    status = check_ids(judge, ids, count, err);
+    for (size_t i = 0; i < count && status == TR_OK; i++) {
+        tr_ids_append(all, ids[i]);
+    }
+    free(ids);
+    return status;
+}
+
+static tr_status encode_all(encoded_t *encoded, const model_judge_t *judge,
+                            const tr_sample_t *samples, size_t count, tr_error_t *err)
+{
+    encoded->starts = tr_calloc(count + 1, sizeof *encoded->starts);
+    for (size_t i = 0; i < count; i++) {
+        if (encode_sample(&encoded->ids, judge, &samples[i], err) != TR_OK) {
+            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
+        }
+        encoded->starts[i + 1] = (int32_t)encoded->ids.count;
+    }
+    return TR_OK;
+}
+
+/// How many samples from `first` on go through the model at once; at least 1.
+static size_t pass_size(const encoded_t *encoded, size_t first, size_t count)
+{
+    size_t n = 1;
+    while (first + n < count &&
+           encoded->starts[first + n + 1] - encoded->starts[first] <= PASS_TOKENS) {
+        n++;
+    }
+    return n;
+}
+
+static tr_status score_all(model_judge_t *judge, float *scores, const encoded_t *encoded,
+                           size_t count, tr_error_t *err)
+{
+    const tr_sequences_t sequences = {
+        .count = count, .ids = encoded->ids.data, .starts = encoded->starts};
+    uint32_t *chosen = tr_calloc(count + 1, sizeof *chosen);
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < count; i++) {
+        chosen[i] = (uint32_t)i;
+    }
+    for (size_t i = 0, n = 0; i < count && status == TR_OK; i += n) {
+        n = pass_size(encoded, i, count);
+        status = tr_service_stopping()
+                     ? tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave")
+                     : tr_response_scores(judge->pass, &sequences, chosen + i, n, scores + i, err);
+    }
+    free(chosen);
+    return status;
+}
+
+static tr_status model_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
+                             tr_error_t *err)
+{
+    encoded_t encoded = {0};
+    tr_status status = encode_all(&encoded, state, samples, count, err);
+    if (status == TR_OK) {
+        status = score_all(state, scores, &encoded, count, err);
+    }
+    tr_ids_release(&encoded.ids);
+    free(encoded.starts);
+    return status;
+}
+
+const reward_kind_t reward_kind_model = {"model", model_open, model_score, model_close};

@@ -1,0 +1,83 @@
+#include "reward/service.h"
+
+#include <stdlib.h>
+
+#include "common/text/utf8.h"
+#include "proto/body.h"
+#include "reward/judge.h"
+#include "reward/samples.h"
+
+struct reward_service {
+    const tr_service_options_t *options;
+    reward_judge_t *judge; // NULL before the first welcome
+};
+
+reward_service_t *reward_service_new(const tr_service_options_t *options)
+{
+    reward_service_t *service = tr_calloc(1, sizeof *service);
+    service->options = options;
+    return service;
+}
+
+void reward_service_destroy(reward_service_t **service)
+{
+    if (*service != NULL) {
+        reward_judge_destroy(&(*service)->judge);
+        free(*service);
+        *service = NULL;
+    }
+}
+
+static tr_status no_group(const char *group, json_t *judges, tr_error_t *err)
+{
+    tr_bytes_t names = {0};
+    const char *name;
+    json_t *judge;
+    json_object_foreach(judges, name, judge)
+    {
+        char *quoted = tr_format("%s'%s'", names.length > 0 ? ", " : "", name);
+        tr_bytes_append(&names, quoted, strlen(quoted));
+        free(quoted);
+    }
+    tr_fail(err, TR_ERR_ARGUMENT,
+            "the recipe has no judge '%s' (give --group or TROUPE_GROUP one of: %s)", group,
+            names.length > 0 ? names.data : "it has none");
+    tr_bytes_release(&names);
+    return TR_ERR_ARGUMENT;
+}
+
+tr_status reward_service_welcome(void *context, const json_t *config, tr_error_t *err)
+{
+    reward_service_t *service = context;
+    const tr_service_options_t *options = service->options;
+    const char *group = options->group != NULL ? options->group : tr_role_name(options->role);
+    json_t *judges;
+    reward_judge_destroy(&service->judge);
+    TR_TRY(tr_body_object(&judges, config, "judges", "welcome", err));
+    const json_t *own = json_object_get(judges, group);
+    if (own == NULL) {
+        return no_group(group, judges, err);
+    }
+    TR_TRY(reward_judge_new(&service->judge, group, own, options->threads, err));
+    tr_log(TR_LOG_INFO, "reward", "group=%s kind=%s \"ready\"", group,
+           json_string_value(json_object_get(own, "kind")));
+    return TR_OK;
+}
+
+tr_status reward_service_score(void *context, const tr_message_t *request, tr_message_t *reply,
+                               tr_error_t *err)
+{
+    reward_service_t *service = context;
+    reward_samples_t samples = {0};
+    float *scores = NULL;
+    tr_status status;
+    TR_TRY_GOTO(reward_samples_read(&samples, tr_message_body(request), err), done);
+    scores = tr_calloc(samples.count + 1, sizeof *scores);
+    TR_TRY_GOTO(reward_judge_score(service->judge, scores, samples.items, samples.count, err),
+                done);
+    tr_message_set_body(reply, tr_score_reply_body(scores, samples.count, NULL));
+done:
+    free(scores);
+    reward_samples_release(&samples);
+    return status;
+}

@@ -1,0 +1,407 @@
+/// The promise that Troupe is built on: a token's log-probability is the same bits however it is
+/// computed. Each law is held on a small random model and, where the data is there, on stories260K.
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/rng.h"
+#include "rollout/decoder.h"
+#include "tests/support/data.h"
+#include "tests/support/small.h"
+
+enum { SEQUENCES = 7 };
+static const size_t LENGTHS[SEQUENCES] = {40, 2, 17, 97, 16, 33, 5};
+static const size_t PROMPTS[SEQUENCES] = {7, 1, 16, 30, 1, 32, 5}; // the last has no response
+
+/// What the laws are held on: stories260K's directory, or NULL for the random model.
+typedef struct subject {
+    char *directory;
+} subject_t;
+
+/// A law for both subjects.
+#define LAW(name)                                          \
+    static void name(const subject_t *subject);            \
+    Test(exact, name)                                      \
+    {                                                      \
+        name(&(subject_t){NULL});                          \
+    }                                                      \
+    Test(exact_stories, name)                              \
+    {                                                      \
+        subject_t stories = {data_require("stories260K")}; \
+        name(&stories);                                    \
+        free(stories.directory);                           \
+    }                                                      \
+    static void name(const subject_t *subject)
+
+static bool subject_open(small_t *small, const subject_t *subject, const char *isa, size_t threads,
+                         bool learns)
+{
+    tr_model_config_t config = small_config();
+    return subject->directory == NULL
+               ? small_open(small, &config, isa, threads, learns)
+               : small_open_directory(small, subject->directory, isa, threads, learns);
+}
+
+static tr_sequences_t the_sequences(small_t *small)
+{
+    return small_sequences(small, LENGTHS, PROMPTS, SEQUENCES, 3);
+}
+
+static size_t tokens_of(const tr_sequences_t *sequences)
+{
+    return (size_t)sequences->response_starts[sequences->count];
+}
+
+LAW(the_size_of_a_chunk_does_not_change_a_logprob)
+{
+    small_t small;
+    subject_open(&small, subject, NULL, 2, false);
+    tr_sequences_t sequences = the_sequences(&small);
+    float *alone = small_response(&small, &sequences, 1, 0.8f);
+    for (size_t chunk = 2; chunk <= SEQUENCES; chunk++) {
+        check_same(small_response(&small, &sequences, chunk, 0.8f), alone, tokens_of(&sequences),
+                   "in a larger chunk");
+    }
+    small_close(&small);
+}
+
+LAW(neighbours_and_order_do_not_change_a_logprob)
+{
+    small_t small;
+    tr_error_t err = {0};
+    subject_open(&small, subject, NULL, 2, false);
+    tr_sequences_t sequences = the_sequences(&small);
+    float *alone = small_response(&small, &sequences, 1, 1.0f);
+    tr_response_pass_t *pass = tr_response_pass_new(small.model);
+    for (uint32_t shuffle = 0; shuffle < 8; shuffle++) {
+        uint32_t chosen[SEQUENCES];
+        float out[256], expected[256];
+        size_t count = 1 + shuffle % SEQUENCES;
+        tr_rng_permutation(chosen, SEQUENCES, 5, shuffle, 0);
+        size_t n = tr_response_select(expected, alone, &sequences, chosen, count);
+        tr_status status = tr_response_forward(pass, &sequences, chosen, count, 1.0f,
+                                               shuffle % 2 == 0, out, NULL, &err);
+        cr_assert_eq(status, TR_OK, "%s", err.text);
+        check_same(out, expected, n, "among others");
+    }
+    tr_response_pass_destroy(&pass);
+    small_close(&small);
+}
+
+/// Log-probs of all response tokens, of a policy opened so.
+static float *logprobs_with(small_t *small, bool learn)
+{
+    tr_sequences_t sequences = the_sequences(small);
+    tr_error_t err = {0};
+    if (!learn) {
+        return small_response(small, &sequences, 3, 0.7f);
+    }
+    uint32_t all[SEQUENCES] = {0, 1, 2, 3, 4, 5, 6};
+    float *out = rig_memory(&small->rig, tokens_of(&sequences) * sizeof *out);
+    tr_response_pass_t *pass = tr_response_pass_new(small->model);
+    tr_status status =
+        tr_response_forward(pass, &sequences, all, SEQUENCES, 0.7f, true, out, NULL, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    tr_response_pass_destroy(&pass);
+    return out;
+}
+
+LAW(threads_instruction_sets_and_learning_do_not_change_a_logprob)
+{
+    small_t plain;
+    subject_open(&plain, subject, "generic", 1, false);
+    float *expected = logprobs_with(&plain, false);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t threads = 1; threads <= 3; threads++) {
+            small_t small;
+            if (!subject_open(&small, subject, rig_isas[i], threads, true)) {
+                continue;
+            }
+            size_t n = 0;
+            for (size_t s = 0; s < SEQUENCES; s++) {
+                n += LENGTHS[s] - PROMPTS[s];
+            }
+            check_same(logprobs_with(&small, false), expected, n, rig_isas[i]);
+            check_same(logprobs_with(&small, true), expected, n, rig_isas[i]);
+            small_close(&small);
+        }
+    }
+    small_close(&plain);
+}
+
+static float *gradient_with(small_t *small)
+{
+    tr_sequences_t sequences = the_sequences(small);
+    return small_gradient(small, &sequences, small_factors(small, &sequences), 0.7f);
+}
+
+LAW(threads_and_instruction_sets_do_not_change_a_gradient)
+{
+    small_t plain;
+    subject_open(&plain, subject, "generic", 1, true);
+    float *expected = gradient_with(&plain);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t threads = 1; threads <= 3; threads++) {
+            small_t small;
+            if (subject_open(&small, subject, rig_isas[i], threads, true)) {
+                check_same(gradient_with(&small), expected, small.total, rig_isas[i]);
+                small_close(&small);
+            }
+        }
+    }
+    small_close(&plain);
+}
+
+Test(exact, a_critics_values_and_gradients_are_the_same_bits_everywhere)
+{
+    tr_model_config_t config = small_config();
+    config.scalar_head = true;
+    small_t plain;
+    small_open(&plain, &config, "generic", 1, true);
+    tr_sequences_t sequences = the_sequences(&plain);
+    float *values = small_response(&plain, &sequences, 1, 1.0f);
+    float *gradient = gradient_with(&plain);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t threads = 1; threads <= 3; threads++) {
+            small_t small;
+            if (small_open(&small, &config, rig_isas[i], threads, true)) {
+                tr_sequences_t again = the_sequences(&small);
+                check_same(small_response(&small, &again, SEQUENCES, 1.0f), values,
+                           tokens_of(&again), rig_isas[i]);
+                check_same(gradient_with(&small), gradient, small.total, rig_isas[i]);
+                small_close(&small);
+            }
+        }
+    }
+    small_close(&plain);
+}
+
+/// The sequences again through the paged cache, `piece` tokens of each a pass (0: 1 to 24 by chance),
+/// pages scattered. hidden: [tokens, H], in the rig's memory.
+static float *hidden_in_pieces(small_t *small, const tr_sequences_t *sequences, size_t piece)
+{
+    enum { ROW = 8 }; // pages of a sequence
+    tr_error_t err = {0};
+    tr_cache_t *cache = NULL;
+    tr_arena_t *arena = tr_arena_new(small->rig.backend);
+    tr_queue_t *queue = tr_model_queue(small->model);
+    size_t H = small->config->hidden;
+    uint32_t scattered[SEQUENCES * ROW];
+    int32_t pages[SEQUENCES * ROW];
+    size_t done[SEQUENCES] = {0};
+    float *out = rig_memory(&small->rig, (size_t)sequences->starts[SEQUENCES] * H * sizeof *out);
+    tr_rng_permutation(scattered, SEQUENCES * ROW, 8, 0, 0);
+    for (size_t i = 0; i < SEQUENCES * ROW; i++) {
+        pages[i] = (int32_t)scattered[i];
+    }
+    cr_assert_eq(tr_cache_new(&cache, small->model, SEQUENCES * ROW, &err), TR_OK, "%s", err.text);
+    for (uint32_t turn = 0;; turn++) {
+        tr_span_t spans[SEQUENCES];
+        float *place[SEQUENCES];
+        size_t count = 0;
+        for (size_t s = 0; s < SEQUENCES; s++) {
+            float chance = tr_rng_uniform(8, TR_RNG_SHUFFLE, turn, (uint32_t)s, 0);
+            size_t take = piece > 0 ? piece : 1 + (size_t)(chance * 24.0f);
+            size_t left = LENGTHS[s] - done[s];
+            if (left > 0) {
+                size_t start = (size_t)sequences->starts[s] + done[s];
+                take = take < left ? take : left;
+                spans[count] = (tr_span_t){sequences->ids + start, take, done[s], pages + s * ROW};
+                place[count++] = out + start * H;
+                done[s] += take;
+            }
+        }
+        if (count == 0) {
+            break;
+        }
+        tr_batch_t batch;
+        tr_arena_reset(arena);
+        tr_batch_init(&batch, arena, queue, spans, count);
+        tr_tensor_t hidden = tr_model_decode(small->model, cache, &batch, arena);
+        size_t row = 0;
+        for (size_t i = 0; i < count; row += spans[i++].length) {
+            small->rig.ops->read(queue, place[i], tr_tensor_rows(hidden, row, spans[i].length));
+        }
+        cr_assert_eq(small->rig.ops->queue_wait(queue, &err), TR_OK, "%s", err.text);
+    }
+    tr_cache_destroy(&cache);
+    tr_arena_destroy(&arena);
+    return out;
+}
+
+LAW(the_paged_cache_in_any_pieces_gives_the_bits_of_one_full_pass)
+{
+    static const size_t pieces[] = {1, 2, 5, 15, 16, 17, 64, 0};
+    for (size_t i = 0; i < 3; i++) {
+        small_t small;
+        if (!subject_open(&small, subject, rig_isas[i], 1 + i, false)) {
+            continue;
+        }
+        tr_sequences_t sequences = the_sequences(&small);
+        for (size_t j = 0; j < sizeof pieces / sizeof pieces[0]; j++) {
+            float *got = hidden_in_pieces(&small, &sequences, pieces[j]);
+            for (size_t s = 0; s < SEQUENCES; s++) {
+                size_t start = (size_t)sequences.starts[s], H = small.config->hidden;
+                float *whole = small_hidden(&small, sequences.ids + start, LENGTHS[s]);
+                check_same(got + start * H, whole, LENGTHS[s] * H, "hidden rows");
+            }
+        }
+        small_close(&small);
+    }
+}
+
+enum { REQUESTS = 12, NEW_TOKENS = 30, LONG = 450 };
+
+/// Prompts of many lengths, one of them longer than a pass takes at once together with the others.
+static void make_requests(small_t *small, rollout_request_t *requests)
+{
+    static const size_t lengths[REQUESTS] = {3, 1, 16, 17, LONG, 40, 2, 5, 31, 100, 15, 8};
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        uint32_t prompt = i / 2 * 2 == i ? i : i - 1; // two samples of each prompt
+        requests[i] = (rollout_request_t){.prompt = small_ids(small, lengths[prompt], prompt),
+                                          .length = lengths[prompt],
+                                          .prompt_number = prompt,
+                                          .sample = i % 2};
+    }
+}
+
+static void decode(small_t *small, rollout_response_t *responses, const rollout_request_t *requests,
+                   size_t max_batch, tr_sampling_t sampling)
+{
+    tr_error_t err = {0};
+    rollout_decoder_t *decoder = rollout_decoder_new(small->model, max_batch);
+    rollout_options_t options = {
+        .sampling = sampling, .max_new_tokens = NEW_TOKENS, .seed = 4, .ignore_eos = true};
+    tr_status status =
+        rollout_decode(decoder, responses, requests, REQUESTS, &options, NULL, NULL, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    rollout_decoder_destroy(&decoder);
+}
+
+static void release(rollout_response_t *responses)
+{
+    for (size_t i = 0; i < REQUESTS; i++) {
+        rollout_response_release(&responses[i]);
+    }
+}
+
+static void check_same_response(const rollout_response_t *got, const rollout_response_t *want)
+{
+    cr_assert_eq(got->length, want->length);
+    cr_assert_eq(got->kept, want->kept);
+    cr_assert_eq(got->finish, want->finish);
+    size_t bytes = want->length * sizeof(int32_t);
+    cr_assert_eq(memcmp(got->ids, want->ids, bytes), 0, "ids");
+    cr_assert_eq(memcmp(got->kept_ends, want->kept_ends, bytes), 0, "kept_ends");
+    cr_assert(want->kept == 0 ||
+                  memcmp(got->kept_ids, want->kept_ids, want->kept * sizeof(int32_t)) == 0,
+              "kept_ids");
+    check_same(got->logprobs, want->logprobs, want->length, "logprobs");
+    check_same(got->raw, want->raw, want->length, "raw");
+}
+
+static const tr_sampling_t samplings[] = {
+    {1.0f, 0, 1.0f}, {0.7f, 0, 1.0f},  {0.7f, 20, 1.0f},
+    {1.3f, 0, 0.8f}, {0.9f, 40, 0.9f}, {0.0f, 0, 1.0f},
+};
+
+LAW(what_is_said_does_not_depend_on_the_batch_or_the_order_of_requests)
+{
+    static const size_t batches[] = {1, 3, 64};
+    small_t small;
+    subject_open(&small, subject, NULL, 2, false);
+    rollout_request_t requests[REQUESTS], shuffled[REQUESTS];
+    make_requests(&small, requests);
+    for (size_t k = 0; k < sizeof samplings / sizeof samplings[0]; k++) {
+        rollout_response_t expected[REQUESTS], got[REQUESTS];
+        decode(&small, expected, requests, 5, samplings[k]);
+        for (uint32_t j = 0; j < 3; j++) {
+            uint32_t order[REQUESTS];
+            tr_rng_permutation(order, REQUESTS, 6, j, 0);
+            for (size_t i = 0; i < REQUESTS; i++) {
+                shuffled[i] = requests[order[i]];
+            }
+            decode(&small, got, shuffled, batches[j], samplings[k]);
+            for (size_t i = 0; i < REQUESTS; i++) {
+                check_same_response(&got[i], &expected[order[i]]);
+            }
+            release(got);
+        }
+        release(expected);
+    }
+    small_close(&small);
+}
+
+/// Prompts and responses as the trainer takes them; logprobs and raw: concatenated.
+static tr_sequences_t join(small_t *small, const rollout_request_t *requests,
+                           const rollout_response_t *responses, float **logprobs, float **raw)
+{
+    size_t lengths[REQUESTS], prompts[REQUESTS], kept = 0;
+    for (size_t i = 0; i < REQUESTS; i++) {
+        prompts[i] = requests[i].length;
+        lengths[i] = prompts[i] + responses[i].length;
+        kept += responses[i].kept;
+    }
+    tr_sequences_t sequences = small_sequences(small, lengths, prompts, REQUESTS, 0);
+    size_t tokens = tokens_of(&sequences);
+    int32_t *ids = rig_memory(&small->rig, (size_t)sequences.starts[REQUESTS] * sizeof *ids);
+    int32_t *kept_offsets = rig_memory(&small->rig, (tokens + 1) * sizeof *kept_offsets);
+    int32_t *kept_ids = rig_memory(&small->rig, kept * sizeof *kept_ids);
+    *logprobs = rig_memory(&small->rig, tokens * sizeof **logprobs);
+    *raw = rig_memory(&small->rig, tokens * sizeof **raw);
+    int32_t filled = 0;
+    for (size_t i = 0; i < REQUESTS; i++) {
+        const rollout_response_t *r = &responses[i];
+        size_t at = (size_t)sequences.response_starts[i];
+        int32_t *sequence = ids + sequences.starts[i];
+        memcpy(sequence, requests[i].prompt, prompts[i] * sizeof *ids);
+        memcpy(sequence + prompts[i], r->ids, r->length * sizeof *ids);
+        memcpy(*logprobs + at, r->logprobs, r->length * sizeof **logprobs);
+        memcpy(*raw + at, r->raw, r->length * sizeof **raw);
+        for (size_t t = 0; t < r->length; t++) {
+            kept_offsets[at + t + 1] = filled + r->kept_ends[t];
+        }
+        if (r->kept > 0) {
+            memcpy(kept_ids + filled, r->kept_ids, r->kept * sizeof *kept_ids);
+        }
+        filled += (int32_t)r->kept;
+    }
+    sequences.ids = ids;
+    sequences.kept_offsets = kept_offsets;
+    sequences.kept_ids = kept_ids;
+    return sequences;
+}
+
+/// Decodes with one instruction set and number of threads, learns with others, and compares.
+static void check_on_policy(const subject_t *subject, tr_sampling_t sampling)
+{
+    small_t rollout, actor;
+    rollout_request_t requests[REQUESTS];
+    rollout_response_t responses[REQUESTS];
+    float *logprobs, *raw;
+    subject_open(&rollout, subject, NULL, 1, false);
+    subject_open(&actor, subject, "generic", 2, true);
+    make_requests(&rollout, requests);
+    decode(&rollout, responses, requests, 5, sampling);
+    tr_sequences_t sequences = join(&rollout, requests, responses, &logprobs, &raw);
+    size_t tokens = tokens_of(&sequences);
+    cr_assert_eq(tokens, REQUESTS * NEW_TOKENS);
+    bool truncates = sampling.top_k > 0 || sampling.top_p < 1.0f;
+    cr_assert_eq(sequences.kept_offsets[tokens] > 0, truncates);
+    if (sampling.temperature > 0.0f) {
+        check_same(small_response(&actor, &sequences, 4, sampling.temperature), logprobs, tokens,
+                   "log-probs of the distribution sampled from");
+    }
+    sequences.kept_offsets = NULL;
+    check_same(small_response(&actor, &sequences, 5, 1.0f), raw, tokens, "raw log-probs");
+    release(responses);
+    small_close(&actor);
+    small_close(&rollout);
+}
+
+LAW(the_actor_computes_the_bits_that_the_rollout_reported)
+{
+    for (size_t k = 0; k < sizeof samplings / sizeof samplings[0]; k++) {
+        check_on_policy(subject, samplings[k]);
+    }
+}

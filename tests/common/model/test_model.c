@@ -1,0 +1,420 @@
+/// A model against transformers and PyTorch: tests/golden/models, made by tests/golden/make_llama.py.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/hub/directory.h"
+#include "tests/support/golden.h"
+#include "tests/support/scratch.h"
+#include "tests/support/small.h"
+
+#define MODELS TEST_SOURCE_DIR "/tests/golden/models/"
+
+static const char *const CAUSAL[] = {MODELS "tied", MODELS "untied_bf16", MODELS "sharded_f16"};
+static const char *const ALL[] = {MODELS "tied", MODELS "untied_bf16", MODELS "sharded_f16",
+                                  MODELS "scalar"};
+enum { CAUSALS = 3, MODELS_COUNT = 4 };
+
+/// A model with what transformers makes of its golden sequences.
+typedef struct subject {
+    small_t small;
+    tr_safetensors_t *golden;
+    tr_sequences_t sequences; // the whole text after the first token is response
+    size_t tokens;
+} subject_t;
+
+/// A golden tensor, of either dtype, in the rig's memory.
+static void *golden_tensor(subject_t *subject, const char *name, tr_dtype_t dtype, size_t *count)
+{
+    tr_error_t err = {0};
+    const tr_safetensors_info_t *info = tr_safetensors_find(subject->golden, name);
+    cr_assert_not_null(info, "no golden '%s'", name);
+    void *data = rig_memory(&subject->small.rig, info->count * tr_dtype_size(dtype));
+    tr_status status = tr_safetensors_copy(subject->golden, name, dtype, data, info->count, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    *count = info->count;
+    return data;
+}
+
+static float *golden_reals(subject_t *subject, const char *name, size_t *count)
+{
+    return golden_tensor(subject, name, TR_F32, count);
+}
+
+static void subject_open(subject_t *subject, const char *directory)
+{
+    tr_error_t err = {0};
+    size_t starts;
+    char *path = tr_format("%s/golden.safetensors", directory);
+    small_open_directory(&subject->small, directory, NULL, 2, true);
+    cr_assert_eq(tr_safetensors_open(&subject->golden, path, &err), TR_OK, "%s", err.text);
+    free(path);
+    tr_sequences_t *sequences = &subject->sequences;
+    *sequences = (tr_sequences_t){0};
+    sequences->ids = golden_tensor(subject, "ids", TR_I32, &subject->tokens);
+    sequences->starts = golden_tensor(subject, "starts", TR_I32, &starts);
+    sequences->count = starts - 1;
+    int32_t *prompts = rig_memory(&subject->small.rig, sequences->count * sizeof *prompts);
+    int32_t *responses = rig_memory(&subject->small.rig, starts * sizeof *responses);
+    for (size_t s = 0; s < sequences->count; s++) {
+        prompts[s] = 1;
+        responses[s + 1] = sequences->starts[s + 1] - (int32_t)(s + 1);
+    }
+    sequences->prompt_lengths = prompts;
+    sequences->response_starts = responses;
+}
+
+static void subject_close(subject_t *subject)
+{
+    tr_safetensors_close(&subject->golden);
+    small_close(&subject->small);
+}
+
+/// Of a golden array over all tokens, what stands before each response token: all but each sequence's last.
+static float *before_response(subject_t *subject, const float *values)
+{
+    const tr_sequences_t *sequences = &subject->sequences;
+    float *out = rig_memory(&subject->small.rig, subject->tokens * sizeof *out);
+    size_t n = 0;
+    for (size_t s = 0; s < sequences->count; s++) {
+        size_t length = (size_t)(sequences->starts[s + 1] - sequences->starts[s]) - 1;
+        memcpy(out + n, values + sequences->starts[s], length * sizeof *out);
+        n += length;
+    }
+    return out;
+}
+
+/// Within `relative` of the largest of the expected numbers.
+static void expect_relative(const char *what, const float *actual, const float *expected,
+                            size_t count, double relative)
+{
+    double largest = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs((double)expected[i]));
+    }
+    expect_near(what, actual, expected, count, 0.0, relative * largest);
+}
+
+/// hidden: [tokens, H] of all golden sequences in one ragged batch, in an arena of the caller.
+static tr_tensor_t hidden_of(subject_t *subject, tr_arena_t *arena)
+{
+    const tr_sequences_t *sequences = &subject->sequences;
+    tr_span_t *spans = rig_memory(&subject->small.rig, sequences->count * sizeof *spans);
+    for (size_t s = 0; s < sequences->count; s++) {
+        spans[s].ids = sequences->ids + sequences->starts[s];
+        spans[s].length = (size_t)(sequences->starts[s + 1] - sequences->starts[s]);
+    }
+    tr_batch_t batch;
+    tr_batch_init(&batch, arena, subject->small.rig.queue, spans, sequences->count);
+    return tr_model_forward(subject->small.model, &batch, arena, NULL);
+}
+
+Test(model, logits_are_those_of_transformers)
+{
+    for (size_t i = 0; i < CAUSALS; i++) {
+        subject_t subject;
+        size_t count;
+        subject_open(&subject, CAUSAL[i]);
+        rig_t *rig = &subject.small.rig;
+        float *expected = golden_reals(&subject, "logits", &count);
+        tr_arena_t *arena = tr_arena_new(rig->backend);
+        tr_tensor_t logits = rig_zeros(rig, subject.tokens, subject.small.config->vocabulary);
+        rig->ops->logits(rig->queue, logits, hidden_of(&subject, arena),
+                         tr_model_head(subject.small.model));
+        cr_assert_eq(count, tr_tensor_count(logits));
+        expect_relative(CAUSAL[i], rig_read(rig, logits), expected, count, 1e-5);
+        tr_arena_destroy(&arena);
+        subject_close(&subject);
+    }
+}
+
+Test(model, logprobs_are_those_of_transformers)
+{
+    for (size_t i = 0; i < CAUSALS; i++) {
+        subject_t subject;
+        size_t count;
+        subject_open(&subject, CAUSAL[i]);
+        float *expected = before_response(&subject, golden_reals(&subject, "logprobs", &count));
+        float *logprobs = small_response(&subject.small, &subject.sequences, 2, 1.0f);
+        expect_relative(CAUSAL[i], logprobs, expected, count - subject.sequences.count, 1e-5);
+        subject_close(&subject);
+    }
+}
+
+Test(model, values_of_a_scalar_head_are_those_of_transformers)
+{
+    subject_t subject;
+    size_t count;
+    subject_open(&subject, MODELS "scalar");
+    rig_t *rig = &subject.small.rig;
+    float *expected = golden_reals(&subject, "values", &count);
+    tr_arena_t *arena = tr_arena_new(rig->backend);
+    tr_tensor_t values = rig_zeros(rig, 1, subject.tokens);
+    rig->ops->scalar_head(rig->queue, values, hidden_of(&subject, arena),
+                          tr_model_score(subject.small.model));
+    expect_relative("at every position", rig_read(rig, values), expected, count, 1e-5);
+    expect_relative("before response tokens",
+                    small_response(&subject.small, &subject.sequences, 3, 1.0f),
+                    before_response(&subject, expected), count - subject.sequences.count, 1e-5);
+    tr_arena_destroy(&arena);
+    subject_close(&subject);
+}
+
+Test(model, a_score_is_the_value_at_the_last_token)
+{
+    subject_t subject;
+    tr_error_t err = {0};
+    size_t count;
+    subject_open(&subject, MODELS "scalar");
+    const float *values = golden_reals(&subject, "values", &count);
+    const uint32_t chosen[] = {4, 0, 2};
+    float scores[3], expected[3];
+    for (size_t i = 0; i < 3; i++) {
+        expected[i] = values[subject.sequences.starts[chosen[i] + 1] - 1];
+    }
+    tr_response_pass_t *pass = tr_response_pass_new(subject.small.model);
+    tr_status status = tr_response_scores(pass, &subject.sequences, chosen, 3, scores, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    expect_relative("scores", scores, expected, 3, 1e-5);
+    tr_response_pass_destroy(&pass);
+    subject_close(&subject);
+}
+
+/// PyTorch's embedding gives the padding id no gradient; batches here have no padding, so that the id
+/// is a token like any other.
+static void forget_padding(float *gradient, const tr_model_config_t *config)
+{
+    if (config->pad >= 0) {
+        memset(gradient + (size_t)config->pad * config->hidden, 0,
+               config->hidden * sizeof *gradient);
+    }
+}
+
+Test(model, every_gradient_is_pytorchs)
+{
+    for (size_t i = 0; i < MODELS_COUNT; i++) {
+        subject_t subject;
+        size_t count;
+        subject_open(&subject, ALL[i]);
+        float *weights = before_response(&subject, golden_reals(&subject, "weights", &count));
+        float *gradient = small_gradient(&subject.small, &subject.sequences, weights, 1.0f);
+        const tr_layout_t *layout = tr_model_layout(subject.small.model);
+        if (subject.small.config->scalar_head) { // the one whose config.json names a padding id
+            forget_padding(gradient, subject.small.config);
+        }
+        for (size_t p = 0; p < layout->count; p++) {
+            const tr_parameter_t *parameter = &layout->parameters[p];
+            char *name = tr_format("grad.%s", parameter->name);
+            float *expected = golden_reals(&subject, name, &count);
+            cr_assert_eq(count, parameter->rows * parameter->columns, "%s", name);
+            char *what = tr_format("%s %s", ALL[i], name);
+            expect_relative(what, gradient + parameter->offset, expected, count, 1e-4);
+            free(what);
+            free(name);
+        }
+        subject_close(&subject);
+    }
+}
+
+Test(model, parameters_come_back_as_they_were_written)
+{
+    tr_error_t err = {0};
+    small_t small;
+    tr_model_config_t config = small_config();
+    small_open(&small, &config, NULL, 1, false);
+    float *values = rig_random(&small.rig, small.total, 3);
+    float *got = rig_memory(&small.rig, small.total * sizeof *got);
+    tr_model_write_parameters(small.model, values);
+    cr_assert_eq(tr_model_read_parameters(small.model, got, &err), TR_OK, "%s", err.text);
+    check_same(got, values, small.total, "parameters");
+    small_close(&small);
+}
+
+Test(model, parameters_changed_in_place_count_after_repacking)
+{
+    small_t small;
+    tr_model_config_t config = small_config();
+    small_open(&small, &config, NULL, 1, false);
+    const int32_t *ids = small_ids(&small, 20, 1);
+    size_t count = 20 * config.hidden;
+    float *values = rig_random(&small.rig, small.total, 3);
+    float *before = small_hidden(&small, ids, 20);
+    small.rig.ops->write(small.rig.queue, tr_model_parameters(small.model), values);
+    tr_model_repack(small.model);
+    float *after = small_hidden(&small, ids, 20);
+    tr_model_write_parameters(small.model, values);
+    check_same(after, small_hidden(&small, ids, 20), count, "repacked");
+    cr_assert_neq(memcmp(before, after, count * sizeof *after), 0);
+    small_close(&small);
+}
+
+/// Mean and standard deviation of a parameter of the layout.
+static void moments(const float *flat, const tr_parameter_t *parameter, double *mean,
+                    double *deviation)
+{
+    size_t n = parameter->rows * parameter->columns;
+    double sum = 0.0, squares = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        double x = (double)flat[parameter->offset + i];
+        sum += x;
+        squares += x * x;
+    }
+    *mean = sum / (double)n;
+    *deviation = sqrt(squares / (double)n - *mean * *mean);
+}
+
+Test(model, fresh_weights_are_normal_and_those_of_their_seed)
+{
+    tr_error_t err = {0};
+    small_t small;
+    tr_model_config_t config = small_config();
+    small_open(&small, &config, NULL, 1, false);
+    float *flat[3];
+    for (size_t i = 0; i < 3; i++) {
+        flat[i] = rig_memory(&small.rig, small.total * sizeof **flat);
+        tr_model_randomize(small.model, i == 1 ? 6 : 5);
+        cr_assert_eq(tr_model_read_parameters(small.model, flat[i], &err), TR_OK);
+    }
+    check_same(flat[2], flat[0], small.total, "the same seed");
+    const tr_layout_t *layout = tr_model_layout(small.model);
+    for (size_t p = 0; p < layout->count; p++) {
+        const tr_parameter_t *parameter = &layout->parameters[p];
+        bool residual = strstr(parameter->name, "o_proj") || strstr(parameter->name, "down_proj");
+        double mean, deviation, expected = residual ? 0.01 : 0.02; // 0.02 / sqrt(2 * 2 layers)
+        moments(flat[0], parameter, &mean, &deviation);
+        if (parameter->vector) {
+            cr_expect(mean == 1.0 && deviation == 0.0, "%s", parameter->name);
+            continue;
+        }
+        cr_expect(fabs(mean) < 0.1 * expected && fabs(deviation / expected - 1.0) < 0.1,
+                  "%s: mean %g, deviation %g", parameter->name, mean, deviation);
+        cr_expect_neq(flat[0][parameter->offset], flat[1][parameter->offset], "another seed");
+    }
+    small_close(&small);
+}
+
+/// The parameters of a directory opened with a scalar head, in the rig's memory.
+static float *scalar_parameters(rig_t *rig, const char *directory, uint64_t seed,
+                                tr_layout_t *layout)
+{
+    tr_error_t err = {0};
+    tr_model_t *model = NULL;
+    tr_status status = tr_model_open_scalar(&model, directory, seed, rig->backend, false, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    cr_assert(tr_model_config(model)->scalar_head && !tr_model_config(model)->tied_embeddings);
+    tr_layout_init(layout, tr_model_config(model));
+    float *flat = rig_memory(rig, layout->total * sizeof *flat);
+    cr_assert_eq(tr_model_read_parameters(model, flat, &err), TR_OK);
+    tr_model_destroy(&model);
+    return flat;
+}
+
+Test(model, a_critic_is_the_trunk_of_its_policy_with_a_head_of_its_seed)
+{
+    for (size_t i = 0; i < CAUSALS; i++) {
+        subject_t subject;
+        tr_error_t err = {0};
+        tr_layout_t layout, again;
+        subject_open(&subject, CAUSAL[i]);
+        rig_t *rig = &subject.small.rig;
+        float *policy = rig_memory(rig, subject.small.total * sizeof *policy);
+        cr_assert_eq(tr_model_read_parameters(subject.small.model, policy, &err), TR_OK);
+        float *one = scalar_parameters(rig, CAUSAL[i], 1, &layout);
+        float *two = scalar_parameters(rig, CAUSAL[i], 2, &again);
+        tr_layout_release(&again);
+        float *same = scalar_parameters(rig, CAUSAL[i], 1, &again);
+        cr_assert_eq(layout.total, layout.head + subject.small.config->hidden);
+        check_same(one, policy, layout.head, "trunk");
+        check_same(two, policy, layout.head, "trunk");
+        check_same(same, one, layout.total, "the same seed");
+        cr_assert_neq(one[layout.head], two[layout.head]);
+        tr_layout_release(&again);
+        tr_layout_release(&layout);
+        subject_close(&subject);
+    }
+}
+
+Test(model, a_stored_scalar_head_is_not_drawn_anew)
+{
+    subject_t subject;
+    tr_error_t err = {0};
+    tr_layout_t layout;
+    subject_open(&subject, MODELS "scalar");
+    rig_t *rig = &subject.small.rig;
+    float *stored = rig_memory(rig, subject.small.total * sizeof *stored);
+    cr_assert_eq(tr_model_read_parameters(subject.small.model, stored, &err), TR_OK);
+    float *opened = scalar_parameters(rig, MODELS "scalar", 1, &layout);
+    check_same(opened, stored, subject.small.total, "parameters");
+    tr_layout_release(&layout);
+    subject_close(&subject);
+}
+
+/// Saves the tied model's tensors but `without`, and `added` if not NULL, and opens what was written.
+static tr_status open_altered(const char *without, const char *added, tr_error_t *err)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 1);
+    char *folder = scratch_open();
+    tr_model_config_t config;
+    tr_safetensors_t *file = NULL;
+    tr_safetensors_entry_t entries[32];
+    size_t count = 0;
+    const float extra = 0.0f;
+    cr_assert_eq(tr_model_config_load(&config, CAUSAL[0], err), TR_OK);
+    cr_assert_eq(tr_safetensors_open(&file, CAUSAL[0], err), TR_OK);
+    for (size_t i = 0; i < tr_safetensors_count(file); i++) {
+        const tr_safetensors_info_t *info = tr_safetensors_at(file, i);
+        if (without == NULL || strcmp(info->name, without) != 0) {
+            void *data = rig_memory(&rig, info->count * sizeof(float));
+            memcpy(data, info->data, info->count * sizeof(float));
+            tr_safetensors_entry_t *entry = &entries[count++];
+            *entry = (tr_safetensors_entry_t){.name = info->name, .rank = info->rank, .data = data};
+            memcpy(entry->shape, info->shape, sizeof entry->shape);
+        }
+    }
+    if (added != NULL) {
+        entries[count++] =
+            (tr_safetensors_entry_t){.name = added, .rank = 1, .shape = {1}, .data = &extra};
+    }
+    char *text = tr_model_config_json(&config, TR_F32);
+    free(scratch_write(folder, "config.json", text, strlen(text)));
+    free(text);
+    char *path = tr_format("%s/model.safetensors", folder);
+    cr_assert_eq(tr_safetensors_write(path, entries, count, NULL, 0, err), TR_OK, "%s", err->text);
+    free(path);
+    tr_model_t *model = NULL;
+    tr_status status = tr_model_open(&model, folder, rig.backend, false, err);
+    cr_assert_eq(model == NULL, status != TR_OK);
+    tr_model_destroy(&model);
+    tr_safetensors_close(&file);
+    scratch_close(&folder);
+    rig_close(&rig);
+    return status;
+}
+
+Test(model, a_tensor_without_a_place_is_refused_by_name)
+{
+    tr_error_t err = {0};
+    const char *name = "model.layers.0.self_attn.q_proj.bias";
+    cr_assert_eq(open_altered(NULL, name, &err), TR_ERR_UNSUPPORTED);
+    cr_assert_not_null(strstr(err.text, name), "%s", err.text);
+}
+
+Test(model, what_transformers_leaves_unread_is_allowed)
+{
+    tr_error_t err = {0};
+    cr_assert_eq(open_altered(NULL, NULL, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(open_altered(NULL, "lm_head.weight", &err), TR_OK, "%s", err.text);
+    const char *table = "model.layers.0.self_attn.rotary_emb.inv_freq";
+    cr_assert_eq(open_altered(NULL, table, &err), TR_OK, "%s", err.text);
+}
+
+Test(model, a_missing_tensor_is_named)
+{
+    tr_error_t err = {0};
+    const char *name = "model.layers.1.mlp.down_proj.weight";
+    cr_assert_eq(open_altered(name, NULL, &err), TR_ERR_FORMAT);
+    cr_assert_not_null(strstr(err.text, name), "%s", err.text);
+}
