@@ -1,0 +1,195 @@
+#include "deploy/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+
+enum { TAIL = 16384 }; ///< bytes of a log's end among which its last line is looked for
+
+void child_init(child_t *child, const supervisor_process_t *process, const char *logs)
+{
+    *child = (child_t){.process = process, .pidfd = -1};
+    child->log = tr_format("%s/%s.log", logs, process->name);
+}
+
+void child_release(child_t *child)
+{
+    TR_ASSERT(child->pid == 0, "'%s' still runs", child->process->name);
+    free(child->log);
+    child->log = NULL;
+}
+
+// Starting
+
+/// In the child, between fork and exec: the supervisor has one thread, so everything is allowed here.
+__attribute__((noreturn)) static void become(const child_t *child, pid_t parent, int input,
+                                             int output, const char *endpoint, bool shows_output)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) {
+        _exit(127); // the supervisor died before the request above
+    }
+    dup2(input, STDIN_FILENO);
+    if (!shows_output) {
+        dup2(output, STDOUT_FILENO);
+    }
+    dup2(output, STDERR_FILENO);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (char **entry = child->process->environment; *entry != NULL; entry++) {
+        putenv(*entry);
+    }
+    if (endpoint != NULL) {
+        setenv("TROUPE_ENDPOINT", endpoint, 1);
+    }
+    execvp(child->process->argv[0], child->process->argv);
+    dprintf(STDERR_FILENO, "cannot start '%s': %s\n", child->process->argv[0], strerror(errno));
+    _exit(127);
+}
+
+static tr_status take_in(child_t *child, pid_t pid, tr_error_t *err)
+{
+    setpgid(pid, pid); // the child does it as well: whoever comes first
+    child->pidfd = pidfd_open(pid, 0);
+    if (child->pidfd < 0) {
+        int code = errno;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return tr_fail(err, TR_ERR_IO, "cannot watch '%s': %s", child->process->name,
+                       strerror(code));
+    }
+    child->pid = pid;
+    child->started = tr_clock_seconds();
+    return TR_OK;
+}
+
+tr_status child_start(child_t *child, const char *endpoint, bool shows_output, tr_error_t *err)
+{
+    struct stat info;
+    tr_status status = TR_OK;
+    pid_t parent = getpid();
+    int output = open(child->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (output < 0 || input < 0 || fstat(output, &info) != 0) {
+        status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", child->log, strerror(errno));
+        goto done;
+    }
+    child->log_start = info.st_size;
+    pid_t pid = fork();
+    if (pid == 0) {
+        become(child, parent, input, output, endpoint, shows_output);
+    }
+    status = pid > 0 ? take_in(child, pid, err)
+                     : tr_fail(err, TR_ERR_IO, "cannot start '%s': %s", child->process->name,
+                               strerror(errno));
+done:
+    if (output >= 0) {
+        close(output);
+    }
+    if (input >= 0) {
+        close(input);
+    }
+    return status;
+}
+
+// Ending
+
+void child_note(int log, const char *who, const char *format, ...)
+{
+    struct timespec now;
+    struct tm utc;
+    char stamp[32], text[512];
+    va_list arguments;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    dprintf(log, "%s.%03ldZ info troupe supervisor process=%s \"%s\"\n", stamp,
+            now.tv_nsec / 1000000, who, text);
+}
+
+void child_signal(const child_t *child, int signal)
+{
+    if (child->pid > 0) {
+        kill(-child->pid, signal);
+    }
+}
+
+bool child_reap(int *how, child_t *child)
+{
+    siginfo_t info = {0};
+    if (child->pid == 0 ||
+        waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+        info.si_pid == 0) {
+        return false;
+    }
+    kill(-child->pid, SIGKILL); // before the reaping, while nobody else can bear the number
+    waitpid(child->pid, how, 0);
+    close(child->pidfd);
+    child->pid = 0;
+    child->pidfd = -1;
+    return true;
+}
+
+char *child_ending(int how)
+{
+    if (WIFEXITED(how)) {
+        return tr_format("exited with code %d", WEXITSTATUS(how));
+    }
+    const char *name = sigabbrev_np(WTERMSIG(how));
+    return tr_format("was killed by SIG%s", name != NULL ? name : "NAL of an unknown number");
+}
+
+/// The log's end, at most TAIL bytes and nothing from before the start; NUL terminated.
+static char *read_tail(const child_t *child)
+{
+    char *text = tr_calloc(1, TAIL + 1);
+    int log = open(child->log, O_RDONLY | O_CLOEXEC);
+    struct stat info;
+    if (log >= 0 && fstat(log, &info) == 0) {
+        off_t from =
+            info.st_size - TAIL > child->log_start ? info.st_size - TAIL : child->log_start;
+        ssize_t length = pread(log, text, TAIL, from);
+        text[length > 0 ? length : 0] = '\0';
+    }
+    if (log >= 0) {
+        close(log);
+    }
+    return text;
+}
+
+char *child_last_line(const child_t *child, const char *prefix)
+{
+    char *text = read_tail(child);
+    const char *last = NULL;
+    bool prefixed = false;
+    char *state = NULL;
+    for (char *line = strtok_r(text, "\r\n", &state); line != NULL;
+         line = strtok_r(NULL, "\r\n", &state)) {
+        if (strncmp(line, prefix, strlen(prefix)) == 0) {
+            last = line + strlen(prefix);
+            prefixed = prefix[0] != '\0';
+        } else if (!prefixed && line[strspn(line, " \t")] != '\0') {
+            last = line;
+        }
+    }
+    char *copy = last != NULL && last[0] != '\0' ? tr_strdup(last) : NULL;
+    free(text);
+    return copy;
+}

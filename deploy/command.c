@@ -1,0 +1,56 @@
+#include "deploy/command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int command_exit(tr_status status, const tr_error_t *err)
+{
+    if (status != TR_OK) {
+        fprintf(stderr, "%s\n", err->text);
+    }
+    return tr_status_exit_code(status);
+}
+
+tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count)
+{
+    tr_recipe_problems_t problems = {0};
+    tr_status status = tr_recipe_load(recipe, arguments[0], (const char *const *)arguments + 1,
+                                      count - 1, &problems);
+    for (size_t i = 0; i < problems.count; i++) {
+        fprintf(stderr, "%s\n", problems.texts[i]);
+    }
+    if (problems.count > 1) {
+        fprintf(stderr, "'%s' cannot be run: mend the %zu mistakes above\n", arguments[0],
+                problems.count);
+    }
+    tr_recipe_problems_release(&problems);
+    return status;
+}
+
+uint64_t command_parse_whole(const char *name, const char *text, uint64_t least, uint64_t most,
+                             const struct argp_state *state)
+{
+    char *end;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value < least ||
+        value > most) {
+        argp_error(state, "%s: expected a whole number from %llu to %llu, found '%s'", name,
+                   (unsigned long long)least, (unsigned long long)most, text);
+    }
+    return value;
+}
+
+double command_parse_real(const char *name, const char *text, double least, double most,
+                          const struct argp_state *state)
+{
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (errno != 0 || end == text || *end != '\0' || !(value >= least && value <= most)) {
+        argp_error(state, "%s: expected a number from %g to %g, found '%s'", name, least, most,
+                   text);
+    }
+    return value;
+}

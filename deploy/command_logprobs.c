@@ -1,0 +1,143 @@
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/model/response.h"
+#include "deploy/command.h"
+#include "deploy/speaker.h"
+
+typedef struct arguments {
+    const char *model, *prompt, *response;
+    float temperature;
+    size_t threads;
+} arguments_t;
+
+static error_t take_option(int key, char *value, struct argp_state *state)
+{
+    arguments_t *arguments = state->input;
+    switch (key) {
+    case 'm': arguments->model = value; return 0;
+    case 'p': arguments->prompt = value; return 0;
+    case 'r': arguments->response = value; return 0;
+    case 't':
+        arguments->temperature =
+            (float)command_parse_real("--temperature", value, 1e-6, 1e6, state);
+        return 0;
+    case 'j':
+        arguments->threads = command_parse_whole("--threads", value, 0, 4096, state);
+        return 0;
+    case ARGP_KEY_ARG: argp_error(state, "'%s' is not understood (options only)", value); return 0;
+    case ARGP_KEY_END:
+        if (arguments->model == NULL || arguments->prompt == NULL || arguments->response == NULL) {
+            argp_error(state, "--model, --prompt and --response are needed");
+        }
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/// Prompt and response as one sequence.
+typedef struct pair {
+    int32_t *ids; ///< [prompt + response]
+    size_t prompt, response;
+} pair_t;
+
+static tr_status encode(pair_t *pair, const speaker_t *speaker, const arguments_t *arguments,
+                        tr_error_t *err)
+{
+    int32_t *response;
+    TR_TRY(speaker_encode(&pair->ids, &pair->prompt, speaker, arguments->prompt, "the prompt",
+                          TR_ENCODE_SPECIAL, err));
+    TR_TRY(speaker_encode(&response, &pair->response, speaker, arguments->response, "the response",
+                          TR_ENCODE_CONTINUES, err));
+    pair->ids = tr_realloc(pair->ids, (pair->prompt + pair->response) * sizeof *pair->ids);
+    memcpy(pair->ids + pair->prompt, response, pair->response * sizeof *response);
+    free(response);
+    return TR_OK;
+}
+
+/// logprobs: [pair->response], written.
+static tr_status measure(float *logprobs, const speaker_t *speaker, const pair_t *pair,
+                         float temperature, tr_error_t *err)
+{
+    const int32_t starts[] = {0, (int32_t)(pair->prompt + pair->response)};
+    const int32_t prompt_lengths[] = {(int32_t)pair->prompt};
+    const int32_t response_starts[] = {0, (int32_t)pair->response};
+    const tr_sequences_t sequences = {.count = 1,
+                                      .ids = pair->ids,
+                                      .starts = starts,
+                                      .prompt_lengths = prompt_lengths,
+                                      .response_starts = response_starts};
+    const uint32_t chosen[] = {0};
+    tr_response_pass_t *pass = tr_response_pass_new(speaker->model);
+    tr_status status =
+        tr_response_forward(pass, &sequences, chosen, 1, temperature, false, logprobs, NULL, err);
+    tr_response_pass_destroy(&pass);
+    return status;
+}
+
+static tr_status print(const speaker_t *speaker, const pair_t *pair, const float *logprobs,
+                       tr_error_t *err)
+{
+    json_t *ids = json_array(), *tokens = json_array(), *numbers = json_array();
+    for (size_t i = 0; i < pair->response; i++) {
+        int32_t id = pair->ids[pair->prompt + i];
+        const char *token = tr_tokenizer_token(speaker->tokenizer, id);
+        json_array_append_new(ids, json_integer(id));
+        json_array_append_new(tokens, json_string(token != NULL ? token : ""));
+        json_array_append_new(numbers, json_real((double)logprobs[i]));
+    }
+    json_t *object =
+        json_pack("{s:o, s:o, s:o}", "ids", ids, "tokens", tokens, "logprobs", numbers);
+    tr_status status = TR_OK;
+    if (json_array_size(numbers) == pair->response) {
+        json_dumpf(object, stdout, JSON_REAL_PRECISION(9)); // enough for the bits of a float
+        putchar('\n');
+    } else { // jansson takes no infinities and no NaN
+        status = tr_fail(err, TR_ERR_NUMERIC,
+                         "a log-probability is not finite: the model's weights are broken");
+    }
+    json_decref(object);
+    return status;
+}
+
+static tr_status logprobs_of(const arguments_t *arguments, tr_error_t *err)
+{
+    speaker_t speaker = {0};
+    pair_t pair = {0};
+    float *logprobs = NULL;
+    tr_status status;
+    TR_TRY_GOTO(speaker_open(&speaker, arguments->model, arguments->threads, err), done);
+    TR_TRY_GOTO(encode(&pair, &speaker, arguments, err), done);
+    logprobs = tr_calloc(pair.response, sizeof *logprobs);
+    TR_TRY_GOTO(measure(logprobs, &speaker, &pair, arguments->temperature, err), done);
+    status = print(&speaker, &pair, logprobs, err);
+done:
+    free(logprobs);
+    free(pair.ids);
+    speaker_release(&speaker);
+    return status;
+}
+
+int command_logprobs(int argc, char **argv)
+{
+    static const struct argp_option table[] = {
+        {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
+        {"prompt", 'p', "TEXT", 0, "What stands before the response", 0},
+        {"response", 'r', "TEXT", 0, "What is measured", 0},
+        {"temperature", 't', "NUMBER", 0, "Divides the logits (default 1)", 0},
+        {"threads", 'j', "N", 0, "Threads that compute; 0: one per processor (default 0)", 0},
+        {0},
+    };
+    const struct argp parser = {
+        .options = table,
+        .parser = take_option,
+        .doc = "Print the log-probability of each token of a response as one JSON object: "
+               "{\"ids\", \"tokens\", \"logprobs\"}."};
+    arguments_t arguments = {.temperature = 1.0f};
+    tr_error_t err = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    return command_exit(logprobs_of(&arguments, &err), &err);
+}

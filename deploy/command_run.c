@@ -1,0 +1,215 @@
+/// `troupe run` and `troupe resume`: the company of a recipe on this machine, from start to the aligned model.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/recipe.h"
+#include "controller/rundir.h"
+#include "deploy/command.h"
+#include "deploy/company.h"
+#include "deploy/samples.h"
+#include "deploy/supervisor.h"
+
+/// The words after `run` or `resume`.
+typedef struct words {
+    char **items; // [count]
+    size_t count;
+    const char *missing; ///< what to say when there are none
+    size_t most;
+} words_t;
+
+static error_t take_word(int key, char *value, struct argp_state *state)
+{
+    words_t *words = state->input;
+    if (key == ARGP_KEY_NO_ARGS) {
+        argp_error(state, "%s", words->missing);
+    }
+    if (key != ARGP_KEY_ARG) {
+        return ARGP_ERR_UNKNOWN;
+    }
+    if (words->count == words->most) {
+        argp_error(state, "'%s' is one argument too many", value);
+    }
+    words->items[words->count++] = value;
+    return 0;
+}
+
+/// The directory where this program lies; the daemons lie beside it. Owned by the caller (free).
+static tr_status find_programs(char **programs, tr_error_t *err)
+{
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot tell where the troupe command lies: %s",
+                       strerror(errno));
+    }
+    path[length] = '\0';
+    *strrchr(path, '/') = '\0';
+    *programs = tr_strdup(path);
+    return TR_OK;
+}
+
+static bool exists(const char *directory, const char *name)
+{
+    char *path = tr_format("%s/%s", directory, name);
+    bool there = access(path, F_OK) == 0;
+    free(path);
+    return there;
+}
+
+static void forget_endpoint(const char *directory)
+{
+    char *path = tr_format("%s/endpoint", directory);
+    unlink(path);
+    free(path);
+}
+
+// The run
+
+static void announce_external(void *context, const char *endpoint)
+{
+    company_print_external(stdout, context, endpoint);
+}
+
+static tr_status supervise(int *exit_code, const company_t *company, tr_recipe_t *recipe,
+                           const char *directory, tr_error_t *err)
+{
+    char *logs = tr_format("%s/logs", directory);
+    char *ready = tr_format("%s/endpoint", directory);
+    supervisor_plan_t plan;
+    supervisor_plan_init(&plan);
+    plan.leader = company->leader;
+    plan.workers = company->workers;
+    plan.worker_count = company->count;
+    plan.logs = logs;
+    plan.ready = ready;
+    plan.on_ready = announce_external;
+    plan.context = recipe;
+    tr_status status = supervisor_run(exit_code, &plan, err);
+    forget_endpoint(directory); // of a controller that was killed
+    free(ready);
+    free(logs);
+    return status;
+}
+
+static void say_success(const char *directory)
+{
+    printf("\n");
+    samples_print(stdout, directory);
+    printf("the aligned model is in %s/final, its checkpoints in %s/checkpoints\n", directory,
+           directory);
+}
+
+static tr_status run_company(int *exit_code, tr_recipe_t *recipe, const char *directory,
+                             bool resume, tr_error_t *err)
+{
+    company_t company = {0};
+    char *programs = NULL;
+    tr_status status;
+    TR_TRY_GOTO(find_programs(&programs, err), done);
+    TR_TRY_GOTO(company_init(&company, recipe, programs, directory, resume, err), done);
+    printf("%s %s: %zu workers, logs in %s/logs\n", resume ? "resuming" : "running", directory,
+           company.count, directory);
+    fflush(stdout);
+    status = supervise(exit_code, &company, recipe, directory, err);
+done:
+    company_release(&company);
+    free(programs);
+    return status;
+}
+
+/// Runs in a run directory that nobody has open; returns the process's exit code.
+static int run_to_end(tr_recipe_t *recipe, const char *directory, bool resume)
+{
+    tr_error_t err = {0};
+    int exit_code = 0;
+    tr_status status = run_company(&exit_code, recipe, directory, resume, &err);
+    if (status == TR_ERR_INTERRUPTED && !exists(directory, "final")) {
+        fprintf(stderr, "%s: `troupe resume %s` goes on from the last checkpoint\n", err.text,
+                directory);
+        return exit_code;
+    }
+    if (status != TR_OK && status != TR_ERR_INTERRUPTED) {
+        int code = command_exit(status, &err);
+        return exit_code != 0 ? exit_code : code;
+    }
+    say_success(directory);
+    return 0;
+}
+
+int command_run(int argc, char **argv)
+{
+    const struct argp parser = {
+        .parser = take_word,
+        .args_doc = "RECIPE [KEY=VALUE ...]",
+        .doc = "Start the run that a recipe describes. KEY=VALUE overrides a key by its dotted "
+               "path, such as steps=10 or roles.rollout.workers=2."};
+    words_t words = {tr_calloc((size_t)argc, sizeof(char *)), 0, "the recipe is missing",
+                     (size_t)argc};
+    tr_recipe_t *recipe = NULL;
+    controller_rundir_t *rundir = NULL;
+    tr_error_t err = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &words);
+    tr_status status = command_load_recipe(&recipe, words.items, words.count);
+    int exit_code = tr_status_exit_code(status);
+    if (status == TR_OK) {
+        status = controller_rundir_create(&rundir, recipe, &err);
+        exit_code = command_exit(status, &err);
+    }
+    if (status == TR_OK) {
+        char *directory = tr_strdup(controller_rundir_path(rundir));
+        controller_rundir_destroy(&rundir); // the controller locks it itself
+        exit_code = run_to_end(recipe, directory, false);
+        free(directory);
+    }
+    tr_recipe_destroy(&recipe);
+    free(words.items);
+    return exit_code;
+}
+
+/// Fails when there is no run, or it is going on.
+static tr_status prepare_resume(const char *directory, tr_error_t *err)
+{
+    controller_rundir_t *rundir;
+    TR_TRY(controller_rundir_open(&rundir, directory, err));
+    forget_endpoint(directory);
+    controller_rundir_destroy(&rundir);
+    return TR_OK;
+}
+
+static int resume(char *directory)
+{
+    tr_error_t err = {0};
+    tr_recipe_t *recipe = NULL;
+    tr_status status = prepare_resume(directory, &err);
+    if (status != TR_OK) {
+        return command_exit(status, &err);
+    }
+    if (exists(directory, "final")) {
+        printf("the run is finished: the aligned model is in %s/final\n", directory);
+        return 0;
+    }
+    char *path = tr_format("%s/recipe.yaml", directory);
+    status = command_load_recipe(&recipe, &path, 1);
+    int exit_code =
+        status == TR_OK ? run_to_end(recipe, directory, true) : tr_status_exit_code(status);
+    tr_recipe_destroy(&recipe);
+    free(path);
+    return exit_code;
+}
+
+int command_resume(int argc, char **argv)
+{
+    const struct argp parser = {
+        .parser = take_word,
+        .args_doc = "RUN_DIR",
+        .doc = "Go on with a run from its last checkpoint, to the same end as if it had never "
+               "been stopped."};
+    char *directory = NULL;
+    words_t words = {&directory, 0, "the run directory is missing", 1};
+    argp_parse(&parser, argc, argv, 0, NULL, &words);
+    return resume(directory);
+}

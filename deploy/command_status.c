@@ -1,0 +1,229 @@
+/// `troupe status`: what a run is doing now, as its controller sees it.
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "deploy/command.h"
+#include "proto/endpoint.h"
+#include "proto/hub.h"
+
+enum { ANSWER_MS = 5000, RECIPE_LIMIT = 1 << 20, ENDPOINT_LIMIT = 4096 };
+
+typedef struct arguments {
+    const char *directory;
+    bool json;
+} arguments_t;
+
+static error_t take_option(int key, char *value, struct argp_state *state)
+{
+    arguments_t *arguments = state->input;
+    switch (key) {
+    case 'j': arguments->json = true; return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->directory != NULL) {
+            argp_error(state, "'%s' is one argument too many", value);
+        }
+        arguments->directory = value;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "the run directory is missing"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+// Asking
+
+static tr_status read_endpoint(char **endpoint, const char *directory, tr_error_t *err)
+{
+    char *path = tr_format("%s/endpoint", directory);
+    char *final = tr_format("%s/final", directory);
+    size_t length;
+    tr_status status = TR_OK;
+    if (tr_file_read(endpoint, &length, path, ENDPOINT_LIMIT, NULL) == TR_OK) {
+        (*endpoint)[strcspn(*endpoint, "\r\n")] = '\0';
+    } else if (access(final, F_OK) == 0) {
+        status = tr_fail(err, TR_ERR_PEER, "the run in '%s' is finished: its model is in '%s'",
+                         directory, final);
+    } else {
+        status = tr_fail(
+            err, TR_ERR_PEER,
+            "no run is going on in '%s': there is no file '%s' (`troupe resume %s` goes on)",
+            directory, path, directory);
+    }
+    free(final);
+    free(path);
+    return status;
+}
+
+/// network.keys of the run's recipe; NULL when it names none or cannot be read. Owned by the caller (free).
+static char *keys_of_run(const char *directory)
+{
+    char *path = tr_format("%s/recipe.yaml", directory);
+    char *text = NULL, *keys = NULL;
+    size_t length;
+    tr_recipe_t *recipe = NULL;
+    tr_recipe_problems_t problems = {0};
+    if (tr_file_read(&text, &length, path, RECIPE_LIMIT, NULL) == TR_OK &&
+        tr_recipe_parse(&recipe, text, length, path, NULL, 0, &problems) == TR_OK &&
+        recipe->network.keys != NULL) {
+        keys = tr_strdup(recipe->network.keys);
+    }
+    tr_recipe_problems_release(&problems);
+    tr_recipe_destroy(&recipe);
+    free(text);
+    free(path);
+    return keys;
+}
+
+static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
+{
+    char *endpoint;
+    *answer = NULL;
+    TR_TRY(read_endpoint(&endpoint, directory, err));
+    char *keys = keys_of_run(directory);
+    tr_wire_init();
+    tr_status status = tr_hub_ask_status(answer, endpoint, keys, ANSWER_MS, err);
+    free(keys);
+    free(endpoint);
+    return status;
+}
+
+// Showing. Another version's controller may leave out what we look for: it then shows as empty or 0.
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static double seconds_of(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key)) / 1000.0;
+}
+
+/// "key value"; `phase_since`, in seconds since 1970, as how long ago.
+static void print_pair(const char *key, const json_t *value)
+{
+    if (strcmp(key, "phase_since") == 0 && json_is_number(value)) {
+        printf("  for %.1f s", tr_clock_wall() - json_number_value(value));
+    } else if (json_is_string(value)) {
+        printf("  %s %s", key, json_string_value(value));
+    } else {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+        printf("  %s %s", key, text != NULL ? text : "?");
+        free(text);
+    }
+}
+
+static void print_map(const char *title, json_t *map)
+{
+    const char *key;
+    json_t *value;
+    printf("%-9s", title);
+    json_object_foreach(map, key, value)
+    {
+        print_pair(key, value);
+    }
+    printf("\n");
+}
+
+static void print_worker(const json_t *worker)
+{
+    size_t index;
+    json_t *request;
+    printf("  %-20s %-10s %-12s %-6s %7.1f s ", text_of(worker, "name"), text_of(worker, "role"),
+           text_of(worker, "group"), text_of(worker, "state"), seconds_of(worker, "silent_ms"));
+    json_array_foreach(json_object_get(worker, "outstanding"), index, request)
+    {
+        printf("%s %s for %.1f s", index > 0 ? "," : "", text_of(request, "method"),
+               seconds_of(request, "age_ms"));
+    }
+    printf("\n");
+}
+
+static void print_workers(const json_t *workers)
+{
+    size_t index;
+    json_t *worker;
+    printf("workers (%zu)\n  %-20s %-10s %-12s %-6s %9s  works on\n", json_array_size(workers),
+           "name", "role", "group", "state", "silent");
+    json_array_foreach(workers, index, worker)
+    {
+        print_worker(worker);
+    }
+}
+
+/// Whether a registered worker could take what waits in the queue.
+static bool anyone_serves(const json_t *workers, const json_t *queue)
+{
+    size_t index;
+    json_t *worker;
+    const char *group = text_of(queue, "group"), *wanted = text_of(queue, "worker");
+    json_array_foreach(workers, index, worker)
+    {
+        if (strcmp(text_of(worker, "role"), text_of(queue, "role")) == 0 &&
+            (group[0] == '\0' || strcmp(text_of(worker, "group"), group) == 0) &&
+            (wanted[0] == '\0' || strcmp(text_of(worker, "name"), wanted) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_queues(const json_t *queues, const json_t *workers)
+{
+    size_t index;
+    json_t *queue;
+    if (json_array_size(queues) == 0) {
+        printf("queues     empty\n");
+        return;
+    }
+    printf("queues\n");
+    json_array_foreach(queues, index, queue)
+    {
+        const char *group = text_of(queue, "group"), *wanted = text_of(queue, "worker");
+        printf("  %lld requests wait for %s%s%s%s%s, the oldest for %.1f s%s\n",
+               (long long)json_integer_value(json_object_get(queue, "depth")),
+               text_of(queue, "role"), group[0] != '\0' ? " of group " : "", group,
+               wanted[0] != '\0' ? " worker " : "", wanted, seconds_of(queue, "oldest_ms"),
+               anyone_serves(workers, queue) ? "" : ": no such worker is registered");
+    }
+}
+
+static void print_status(json_t *status)
+{
+    json_t *workers = json_object_get(status, "workers");
+    print_map("run", json_object_get(status, "run"));
+    print_workers(workers);
+    print_queues(json_object_get(status, "queues"), workers);
+    print_map("counters", json_object_get(status, "counters"));
+}
+
+int command_status(int argc, char **argv)
+{
+    static const struct argp_option table[] = {
+        {"json", 'j', NULL, 0, "Print the controller's answer as it is", 0},
+        {0},
+    };
+    const struct argp parser = {
+        .options = table,
+        .parser = take_option,
+        .args_doc = "RUN_DIR",
+        .doc = "Show what a run is doing: its step, its workers, and who waits for whom."};
+    arguments_t arguments = {0};
+    tr_error_t err = {0};
+    json_t *answer = NULL;
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    tr_status status = ask(&answer, arguments.directory, &err);
+    if (status == TR_OK && arguments.json) {
+        json_dumpf(answer, stdout, JSON_INDENT(2));
+        printf("\n");
+    } else if (status == TR_OK) {
+        print_status(answer);
+    }
+    json_decref(answer);
+    return command_exit(status, &err);
+}

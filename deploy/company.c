@@ -1,0 +1,197 @@
+#include "deploy/company.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WORDS_LIMIT = 8 }; ///< of a command line of our own programs, with the NULL
+
+/// What all processes of the company have in common.
+typedef struct setting {
+    company_t *company;
+    const char *programs;
+    const char *keys; ///< NULL: none
+} setting_t;
+
+// One process
+
+static char **copy_words(const char *const *words, size_t count)
+{
+    char **copy = tr_calloc(count + 1, sizeof *copy);
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = tr_strdup(words[i]);
+    }
+    return copy;
+}
+
+/// What a worker reads (proto/service.h); what does not hold for it is removed, lest it leak in from outside.
+static char **environment_of(const setting_t *setting, const char *name, const char *group)
+{
+    char **environment = tr_calloc(6, sizeof *environment);
+    environment[0] = tr_format("TROUPE_NAME=%s", name);
+    environment[1] = tr_format("TROUPE_GROUP=%s", group);
+    environment[2] = setting->keys != NULL ? tr_format("TROUPE_KEYS=%s", setting->keys)
+                                           : tr_strdup("TROUPE_KEYS");
+    environment[3] = tr_strdup("OMP_WAIT_POLICY=passive");
+    environment[4] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
+    return environment;
+}
+
+/// Takes name and argv.
+static void add(const setting_t *setting, char *name, const char *group, char **argv)
+{
+    company_t *company = setting->company;
+    company->workers =
+        tr_realloc(company->workers, (company->count + 1) * sizeof *company->workers);
+    company->workers[company->count++] = (supervisor_process_t){
+        .name = name,
+        .argv = argv,
+        .environment = environment_of(setting, name, group),
+    };
+}
+
+/// argv of one of our programs: program and options, a list that ends with NULL.
+static char **our_program(const setting_t *setting, const char *program, const char *const *options)
+{
+    char *path = tr_format("%s/%s", setting->programs, program);
+    const char *words[WORDS_LIMIT] = {path};
+    size_t count = 1;
+    while (options != NULL && options[count - 1] != NULL) {
+        TR_ASSERT(count < WORDS_LIMIT, "more than %d options", WORDS_LIMIT);
+        words[count] = options[count - 1];
+        count++;
+    }
+    char **argv = copy_words(words, count);
+    free(path);
+    return argv;
+}
+
+static void add_ours(const setting_t *setting, const char *name, const char *group,
+                     const char *program)
+{
+    add(setting, tr_strdup(name), group, our_program(setting, program, NULL));
+}
+
+// The company
+
+static void add_judge(const setting_t *setting, const tr_judge_t *judge)
+{
+    uint64_t workers =
+        judge->kind == TR_JUDGE_EXEC || judge->kind == TR_JUDGE_MODEL ? judge->workers : 1;
+    for (uint64_t i = 0; i < workers && judge->kind != TR_JUDGE_EXTERNAL; i++) {
+        char **argv = judge->kind == TR_JUDGE_EXEC
+                          ? copy_words((const char *const *)judge->exec.items, judge->exec.count)
+                          : our_program(setting, "troupe-reward", NULL);
+        add(setting, tr_format("%s-%llu", judge->name, (unsigned long long)i), judge->name, argv);
+    }
+}
+
+static void add_ppo_workers(const setting_t *setting, const tr_recipe_t *recipe)
+{
+    static const char *const as_reference[] = {"--role", "reference", NULL};
+    add_ours(setting, "critic", "critic", "troupe-critic");
+    for (uint64_t i = 0; i < recipe->roles.rollout.workers; i++) {
+        char *name = tr_format("rollout-%llu", (unsigned long long)i);
+        add_ours(setting, name, "rollout", "troupe-rollout");
+        free(name);
+    }
+    if (recipe->roles.reference.separate) {
+        add(setting, tr_strdup("reference"), "reference",
+            our_program(setting, "troupe-actor", as_reference));
+    }
+    for (size_t i = 0; i < recipe->roles.reward.count; i++) {
+        add_judge(setting, &recipe->roles.reward.items[i]);
+    }
+}
+
+static tr_status check_names(const company_t *company, tr_error_t *err)
+{
+    for (size_t i = 0; i < company->count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(company->workers[i].name, company->workers[j].name) == 0) {
+                return tr_fail(err, TR_ERR_ARGUMENT,
+                               "two workers would be called '%s': give the judge another name",
+                               company->workers[i].name);
+            }
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status check_program(const supervisor_process_t *process, const char *programs,
+                               tr_error_t *err)
+{
+    const char *path = process->argv[0];
+    if (strncmp(path, programs, strlen(programs)) == 0 && access(path, X_OK) != 0) {
+        return tr_fail(err, TR_ERR_IO,
+                       "cannot run '%s': %s (build it: cmake --build build --target programs)",
+                       path, strerror(errno));
+    }
+    return TR_OK;
+}
+
+tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *programs,
+                       const char *run_directory, bool resume, tr_error_t *err)
+{
+    *company = (company_t){0};
+    const setting_t setting = {company, programs, recipe->network.keys};
+    const char *const options[] = {resume ? "--resume" : run_directory,
+                                   resume ? run_directory : NULL, NULL};
+    company->leader.name = tr_strdup("controller");
+    company->leader.argv = our_program(&setting, "troupe-controller", options);
+    company->leader.environment = environment_of(&setting, "controller", "controller");
+    add_ours(&setting, "actor", "actor", "troupe-actor");
+    if (recipe->algorithm == TR_ALGORITHM_PPO) {
+        add_ppo_workers(&setting, recipe);
+    }
+    TR_TRY(check_names(company, err));
+    TR_TRY(check_program(&company->leader, programs, err));
+    for (size_t i = 0; i < company->count; i++) {
+        TR_TRY(check_program(&company->workers[i], programs, err));
+    }
+    return TR_OK;
+}
+
+static void release_words(char ***words)
+{
+    for (char **word = *words; word != NULL && *word != NULL; word++) {
+        free(*word);
+    }
+    free(*words);
+    *words = NULL;
+}
+
+static void release_process(supervisor_process_t *process)
+{
+    free(process->name);
+    release_words(&process->argv);
+    release_words(&process->environment);
+}
+
+void company_release(company_t *company)
+{
+    release_process(&company->leader);
+    for (size_t i = 0; i < company->count; i++) {
+        release_process(&company->workers[i]);
+    }
+    free(company->workers);
+    *company = (company_t){0};
+}
+
+void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
+{
+    for (size_t i = 0; recipe->algorithm == TR_ALGORITHM_PPO && i < recipe->roles.reward.count;
+         i++) {
+        const tr_judge_t *judge = &recipe->roles.reward.items[i];
+        if (judge->kind == TR_JUDGE_EXTERNAL) {
+            bool keys = recipe->network.keys != NULL;
+            fprintf(out,
+                    "judge '%s' is yours to start: TROUPE_ENDPOINT=%s TROUPE_GROUP=%s%s%s "
+                    "YOUR_PROGRAM\n",
+                    judge->name, endpoint, judge->external, keys ? " TROUPE_KEYS=" : "",
+                    keys ? recipe->network.keys : "");
+        }
+    }
+    fflush(out);
+}

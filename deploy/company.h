@@ -1,0 +1,32 @@
+/// Who is to run: from a recipe to the supervisor's plan.
+#ifndef DEPLOY_COMPANY_H
+#define DEPLOY_COMPANY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "common/base/recipe.h"
+#include "common/base/status.h"
+#include "deploy/supervisor.h"
+
+typedef struct company {
+    supervisor_process_t leader;   ///< the controller
+    supervisor_process_t *workers; ///< [count]
+    size_t count;
+} company_t;
+
+/// programs: the directory of troupe-controller, troupe-actor, ... *company is to be released after a failure too.
+///
+///     actor; for ppo also critic, rollout-0.., reference when it is separate, and for each judge NAME-0.. in
+///     the group NAME; an external judge starts nothing
+///
+/// TR_ERR_IO when a program is missing, TR_ERR_ARGUMENT when two workers would bear one name.
+tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *programs,
+                       const char *run_directory, bool resume, tr_error_t *err);
+void company_release(company_t *company);
+
+/// How somebody starts the external judges by hand; nothing when the recipe has none.
+void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint);
+
+#endif

@@ -1,0 +1,455 @@
+#include "deploy/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "deploy/child.h"
+
+enum { ENDPOINT_LIMIT = 4096 };
+
+typedef enum phase {
+    STARTING, ///< the leader runs, its file is not there yet
+    WATCHING, ///< all run
+    STOPPING, ///< a signal came; the leader was asked to end
+    ENDING    ///< all were asked to end
+} phase_t;
+
+typedef struct worker {
+    child_t child;
+    double due; ///< when to start again; INFINITY while it runs
+    double pause;
+    size_t quick; ///< quick failures in a row
+} worker_t;
+
+typedef struct supervisor {
+    const supervisor_plan_t *plan;
+    phase_t phase;
+    double deadline; ///< of the phase, tr_clock_seconds; INFINITY: none
+    child_t leader;
+    worker_t *workers;    // [plan->worker_count]
+    struct pollfd *polls; // [3 + plan->worker_count]: signals, changes, leader, workers
+    int signals;          ///< signalfd
+    int changes;          ///< inotify on the directory of the ready file
+    int log;              ///< supervisor.log
+    sigset_t former;
+    char *endpoint;
+    int stopped_by; ///< the signal that began STOPPING
+    bool settled;   ///< status, exit_code and err are final: the first cause counts
+    tr_status status;
+    int exit_code;
+    tr_error_t *err;
+} supervisor_t;
+
+void supervisor_plan_init(supervisor_plan_t *plan)
+{
+    *plan = (supervisor_plan_t){
+        .ready_s = 20.0,
+        .stop_s = 10.0,
+        .end_s = 5.0,
+        .quick_s = 5.0,
+        .first_pause = 0.1,
+        .longest_pause = 5.0,
+        .quick_limit = 5,
+    };
+}
+
+// Phases
+
+static void enter(supervisor_t *s, phase_t phase, double seconds)
+{
+    s->phase = phase;
+    s->deadline = tr_clock_seconds() + seconds;
+}
+
+static void signal_all(const supervisor_t *s, int signal)
+{
+    child_signal(&s->leader, signal);
+    for (size_t i = 0; i < s->plan->worker_count; i++) {
+        child_signal(&s->workers[i].child, signal);
+    }
+}
+
+static void end(supervisor_t *s)
+{
+    if (s->phase != ENDING) {
+        enter(s, ENDING, s->plan->end_s);
+        signal_all(s, SIGTERM);
+    }
+}
+
+static void kill_all(supervisor_t *s)
+{
+    enter(s, ENDING, INFINITY);
+    signal_all(s, SIGKILL);
+}
+
+/// Says where *err* is to be written, if no cause was settled before: NULL otherwise.
+static tr_error_t *cause(const supervisor_t *s)
+{
+    return s->settled ? NULL : s->err;
+}
+
+static void settle(supervisor_t *s, tr_status status, int exit_code)
+{
+    if (!s->settled) {
+        s->settled = true;
+        s->status = status;
+        s->exit_code = exit_code;
+    }
+    end(s);
+}
+
+static void settle_failure(supervisor_t *s, tr_status status)
+{
+    settle(s, status, tr_status_exit_code(status));
+}
+
+/// Nothing when no signal came before.
+static void settle_stopped(supervisor_t *s)
+{
+    if (s->stopped_by != 0) {
+        tr_fail(cause(s), TR_ERR_INTERRUPTED, "stopped by SIG%s", sigabbrev_np(s->stopped_by));
+        settle_failure(s, TR_ERR_INTERRUPTED);
+    }
+}
+
+// The leader
+
+static bool stopped_as_asked(const supervisor_t *s, int how)
+{
+    int interrupted = tr_status_exit_code(TR_ERR_INTERRUPTED);
+    return s->phase == STOPPING &&
+           (WIFSIGNALED(how) || WEXITSTATUS(how) == 0 || WEXITSTATUS(how) == interrupted);
+}
+
+static void settle_leader_failure(supervisor_t *s, int how)
+{
+    const char *program = strrchr(s->plan->leader.argv[0], '/');
+    char *prefix = tr_format("%s: ", program != NULL ? program + 1 : s->plan->leader.argv[0]);
+    char *sentence = child_last_line(&s->leader, prefix);
+    char *ending = child_ending(how);
+    if (WIFSIGNALED(how) || sentence == NULL) {
+        tr_fail(cause(s), TR_ERR_PEER, "the %s %s (see '%s')", s->plan->leader.name, ending,
+                s->leader.log);
+    } else {
+        tr_fail(cause(s), TR_ERR_PEER, "%s", sentence);
+    }
+    settle(s, TR_ERR_PEER, WIFEXITED(how) ? WEXITSTATUS(how) : tr_status_exit_code(TR_ERR_PEER));
+    free(ending);
+    free(sentence);
+    free(prefix);
+}
+
+static void take_leader_end(supervisor_t *s)
+{
+    int how;
+    if (!child_reap(&how, &s->leader)) {
+        return;
+    }
+    char *ending = child_ending(how);
+    child_note(s->log, s->plan->leader.name, "%s", ending);
+    free(ending);
+    if (stopped_as_asked(s, how)) {
+        settle_stopped(s);
+    } else if (WIFEXITED(how) && WEXITSTATUS(how) == 0) {
+        settle(s, TR_OK, 0);
+    } else {
+        settle_leader_failure(s, how);
+    }
+}
+
+// Workers
+
+static void start_worker(supervisor_t *s, worker_t *worker)
+{
+    worker->due = INFINITY;
+    if (child_start(&worker->child, s->endpoint, false, cause(s)) != TR_OK) {
+        settle_failure(s, TR_ERR_IO);
+    }
+}
+
+static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
+{
+    char *line = child_last_line(&worker->child, "");
+    tr_fail(cause(s), TR_ERR_PEER,
+            "worker '%s' failed %zu times in a row: it %s; the end of '%s': %s",
+            worker->child.process->name, worker->quick, ending, worker->child.log,
+            line != NULL ? line : "(nothing)");
+    free(line);
+    child_note(s->log, worker->child.process->name, "%s; given up after %zu quick failures", ending,
+               worker->quick);
+    settle_failure(s, TR_ERR_PEER);
+}
+
+static void start_again_later(const supervisor_t *s, worker_t *worker, const char *ending,
+                              bool quick)
+{
+    worker->pause = !quick || worker->quick == 1
+                        ? s->plan->first_pause
+                        : fmin(2.0 * worker->pause, s->plan->longest_pause);
+    worker->due = tr_clock_seconds() + worker->pause;
+    child_note(s->log, worker->child.process->name, "%s; starts again in %.1f s", ending,
+               worker->pause);
+}
+
+static void take_worker_end(supervisor_t *s, worker_t *worker)
+{
+    int how;
+    if (!child_reap(&how, &worker->child)) {
+        return;
+    }
+    char *ending = child_ending(how);
+    bool quick = tr_clock_seconds() - worker->child.started < s->plan->quick_s;
+    worker->quick = quick ? worker->quick + 1 : 0;
+    if (s->phase != WATCHING) {
+        child_note(s->log, worker->child.process->name, "%s", ending);
+    } else if (worker->quick >= s->plan->quick_limit) {
+        give_up(s, worker, ending);
+    } else {
+        start_again_later(s, worker, ending, quick);
+    }
+    free(ending);
+}
+
+// What happens
+
+/// The workers start once the leader's file is there.
+static void take_ready_file(supervisor_t *s)
+{
+    char *text;
+    size_t length;
+    if (s->phase != STARTING ||
+        tr_file_read(&text, &length, s->plan->ready, ENDPOINT_LIMIT, NULL) != TR_OK) {
+        return;
+    }
+    text[strcspn(text, "\r\n")] = '\0';
+    if (text[0] == '\0') {
+        free(text);
+        return;
+    }
+    s->endpoint = text;
+    enter(s, WATCHING, INFINITY);
+    for (size_t i = 0; i < s->plan->worker_count && s->phase == WATCHING; i++) {
+        start_worker(s, &s->workers[i]);
+    }
+    if (s->phase == WATCHING && s->plan->on_ready != NULL) {
+        s->plan->on_ready(s->plan->context, s->endpoint);
+    }
+}
+
+static void take_signal(supervisor_t *s, int number)
+{
+    child_note(s->log, "troupe", "got SIG%s", sigabbrev_np(number));
+    if (s->phase == STARTING || s->phase == WATCHING) {
+        s->stopped_by = number;
+        enter(s, STOPPING, s->plan->stop_s);
+        child_signal(&s->leader, SIGTERM);
+    } else if (number == SIGINT) {
+        settle_stopped(s);
+        kill_all(s);
+    }
+}
+
+static void take_signals(supervisor_t *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        take_signal(s, (int)info.ssi_signo);
+    }
+}
+
+static void drain_changes(const supervisor_t *s)
+{
+    char events[4096];
+    while (read(s->changes, events, sizeof events) > 0) {
+    }
+}
+
+static void take_deadline(supervisor_t *s)
+{
+    if (tr_clock_seconds() < s->deadline) {
+        return;
+    }
+    switch (s->phase) {
+    case STARTING:
+        tr_fail(cause(s), TR_ERR_TIMEOUT, "the %s was not ready within %g s (see '%s')",
+                s->plan->leader.name, s->plan->ready_s, s->leader.log);
+        settle_failure(s, TR_ERR_TIMEOUT);
+        break;
+    case STOPPING:
+        s->deadline = INFINITY;
+        child_signal(&s->leader, SIGKILL);
+        break;
+    case ENDING: kill_all(s); break;
+    case WATCHING: break;
+    }
+}
+
+static void start_due_workers(supervisor_t *s)
+{
+    for (size_t i = 0; i < s->plan->worker_count && s->phase == WATCHING; i++) {
+        if (tr_clock_seconds() >= s->workers[i].due) {
+            start_worker(s, &s->workers[i]);
+        }
+    }
+}
+
+// The loop
+
+static int wait_ms(const supervisor_t *s)
+{
+    double next = s->deadline;
+    for (size_t i = 0; i < s->plan->worker_count && s->phase == WATCHING; i++) {
+        next = fmin(next, s->workers[i].due);
+    }
+    double left = fmax(0.0, ceil((next - tr_clock_seconds()) * 1000.0));
+    return isinf(next) ? -1 : (int)fmin(left, INT_MAX);
+}
+
+static void wait_for_news(supervisor_t *s)
+{
+    s->polls[0].fd = s->signals;
+    s->polls[1].fd = s->changes;
+    s->polls[2].fd = s->leader.pidfd;
+    for (size_t i = 0; i < s->plan->worker_count; i++) {
+        s->polls[3 + i].fd = s->workers[i].child.pidfd;
+    }
+    for (size_t i = 0; i < 3 + s->plan->worker_count; i++) {
+        s->polls[i].events = POLLIN; // a negative descriptor is passed over
+    }
+    if (poll(s->polls, 3 + s->plan->worker_count, wait_ms(s)) < 0 && errno != EINTR) {
+        tr_fail(cause(s), TR_ERR_IO, "cannot wait for processes: %s", strerror(errno));
+        settle_failure(s, TR_ERR_IO);
+        kill_all(s);
+    }
+}
+
+static bool anyone_runs(const supervisor_t *s)
+{
+    bool runs = s->leader.pid > 0;
+    for (size_t i = 0; i < s->plan->worker_count; i++) {
+        runs = runs || s->workers[i].child.pid > 0;
+    }
+    return runs;
+}
+
+static void watch(supervisor_t *s)
+{
+    while (s->phase != ENDING || anyone_runs(s)) {
+        wait_for_news(s);
+        take_signals(s);
+        drain_changes(s);
+        take_leader_end(s);
+        take_ready_file(s);
+        for (size_t i = 0; i < s->plan->worker_count; i++) {
+            take_worker_end(s, &s->workers[i]);
+        }
+        take_deadline(s);
+        start_due_workers(s);
+    }
+}
+
+// Life cycle
+
+static tr_status open_signals(supervisor_t *s, tr_error_t *err)
+{
+    sigset_t caught;
+    struct sigaction hangup;
+    sigemptyset(&caught);
+    sigaddset(&caught, SIGINT);
+    sigaddset(&caught, SIGTERM);
+    sigaction(SIGHUP, NULL, &hangup);
+    if (hangup.sa_handler != SIG_IGN) { // nohup
+        sigaddset(&caught, SIGHUP);
+    }
+    signal(SIGCHLD, SIG_DFL); // ignored, it would take the exit codes away
+    sigprocmask(SIG_BLOCK, &caught, &s->former);
+    s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
+    return s->signals >= 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_IO, "cannot wait for signals: %s", strerror(errno));
+}
+
+static tr_status open_files(supervisor_t *s, tr_error_t *err)
+{
+    tr_status status = TR_OK;
+    const char *slash = strrchr(s->plan->ready, '/');
+    char *directory = slash != NULL ? strndup(s->plan->ready, (size_t)(slash - s->plan->ready) + 1)
+                                    : tr_strdup(".");
+    char *log = tr_format("%s/supervisor.log", s->plan->logs);
+    s->log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    s->changes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (s->log < 0) {
+        status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", log, strerror(errno));
+    } else if (s->changes < 0 ||
+               inotify_add_watch(s->changes, directory, IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
+        status = tr_fail(err, TR_ERR_IO, "cannot watch '%s': %s", directory, strerror(errno));
+    }
+    free(log);
+    free(directory);
+    return status;
+}
+
+static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err)
+{
+    *s = (supervisor_t){.plan = plan, .signals = -1, .changes = -1, .log = -1, .err = err};
+    s->workers = tr_calloc(plan->worker_count + 1, sizeof *s->workers);
+    s->polls = tr_calloc(3 + plan->worker_count, sizeof *s->polls);
+    child_init(&s->leader, &plan->leader, plan->logs);
+    for (size_t i = 0; i < plan->worker_count; i++) {
+        child_init(&s->workers[i].child, &plan->workers[i], plan->logs);
+        s->workers[i].due = INFINITY;
+    }
+}
+
+static void release(supervisor_t *s)
+{
+    child_release(&s->leader);
+    for (size_t i = 0; i < s->plan->worker_count; i++) {
+        child_release(&s->workers[i].child);
+    }
+    const int files[] = {s->signals, s->changes, s->log};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (files[i] >= 0) {
+            close(files[i]);
+        }
+    }
+    free(s->workers);
+    free(s->polls);
+    free(s->endpoint);
+    sigprocmask(SIG_SETMASK, &s->former, NULL);
+}
+
+tr_status supervisor_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err)
+{
+    supervisor_t s;
+    init(&s, plan, err);
+    s.status = open_signals(&s, err);
+    if (s.status == TR_OK) {
+        s.status = open_files(&s, err);
+    }
+    if (s.status == TR_OK) {
+        s.status = child_start(&s.leader, NULL, true, err);
+    }
+    s.exit_code = tr_status_exit_code(s.status);
+    if (s.status == TR_OK) {
+        enter(&s, STARTING, plan->ready_s);
+        watch(&s);
+    }
+    *exit_code = s.exit_code;
+    tr_status status = s.status;
+    release(&s);
+    return status;
+}

@@ -1,0 +1,81 @@
+/// The `troupe` command: everything that a person does with Troupe from a terminal.
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "deploy/command.h"
+
+typedef struct subcommand {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} subcommand_t;
+
+static const subcommand_t subcommands[] = {
+    {"run", command_run},       {"resume", command_resume},     {"check", command_check},
+    {"status", command_status}, {"generate", command_generate}, {"logprobs", command_logprobs},
+    {"keys", command_keys},
+};
+
+static const char purpose[] =
+    "Align a language model with reinforcement learning from human feedback.\n"
+    "\n"
+    "Commands:\n"
+    "  run RECIPE [KEY=VALUE ...]    start the run that a recipe describes\n"
+    "  resume RUN_DIR                go on with a run that was stopped\n"
+    "  check RECIPE [KEY=VALUE ...]  what is wrong with a recipe; what it would run\n"
+    "  status RUN_DIR                what a run is doing: who waits for whom\n"
+    "  generate --model DIR ...      let a model speak\n"
+    "  logprobs --model DIR ...      how likely a response is, token by token\n"
+    "  keys DIR                      make keys for runs across machines\n"
+    "\n"
+    "Options:\v"
+    "`troupe COMMAND --help' says what a command takes. A failure exits with another code than 0 "
+    "and one sentence last "
+    "on standard error.";
+
+typedef struct choice {
+    const subcommand_t *subcommand;
+    int at; ///< its index in argv
+} choice_t;
+
+/// The first word chooses; what follows is the subcommand's to parse.
+static error_t take_option(int key, char *value, struct argp_state *state)
+{
+    choice_t *choice = state->input;
+    if (key == ARGP_KEY_NO_ARGS) {
+        argp_error(state, "a command is missing");
+    }
+    if (key != ARGP_KEY_ARG) {
+        return ARGP_ERR_UNKNOWN;
+    }
+    for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++) {
+        if (strcmp(value, subcommands[i].name) == 0) {
+            *choice = (choice_t){&subcommands[i], state->next - 1};
+            state->next = state->argc;
+            return 0;
+        }
+    }
+    argp_error(state, "unknown command '%s'", value);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct argp parser = {
+        .parser = take_option, .args_doc = "COMMAND [ARGUMENT ...]", .doc = purpose};
+    choice_t choice = {0};
+    argp_program_version = "troupe " TROUPE_VERSION;
+    argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &choice);
+    char *name = tr_format("troupe %s", choice.subcommand->name);
+    char **rest = argv + choice.at;
+    rest[0] = name;
+    int code = choice.subcommand->run(argc - choice.at, rest);
+    free(name);
+    if (fclose(stdout) != 0 && code == 0) {
+        fprintf(stderr, "standard output did not take all: %s\n", strerror(errno));
+        code = tr_status_exit_code(TR_ERR_IO);
+    }
+    return code;
+}
