@@ -103,7 +103,7 @@ typedef struct tr_judge {
     tr_device_t device;         ///< model only
     uint64_t threads;           ///< model only; 0: one per processor
 
-    // Only the one that kind names is set; the others are empty.
+    // Only the one that kind names is set; the others are empty. A key of another kind in an entry is a mistake.
     tr_recipe_strings_t exec; ///< argv; found by PATH when without a slash
     char *model;
     tr_words_t words;
@@ -134,7 +134,7 @@ typedef struct tr_recipe_generation {
     double temperature;         ///< default 0.7; above 0 for ppo
     uint64_t top_k;             ///< 0: off; default
     double top_p;               ///< in (0, 1]; default 1
-    uint64_t max_new_tokens;    ///< default 53, TRL's response_length
+    uint64_t max_new_tokens;    ///< default 53; response_length, TRL's name, is taken too
     uint64_t samples;           ///< responses to a prompt; default 1
     tr_recipe_ids_t stop_ids;   ///< token ids that end a response; default none
     tr_stop_token_t stop_token; ///< default none
@@ -222,12 +222,12 @@ typedef struct tr_recipe_network {
 typedef struct tr_recipe {
     char *name; ///< the run directory is output/name; a plain file name
     tr_algorithm_t algorithm;
-    uint64_t seed;   ///< below 2^63; default 1
-    uint64_t steps;  ///< at least 1
-    char *model;     ///< Hugging Face directory
+    uint64_t seed;     ///< below 2^63; default 1
+    uint64_t steps;    ///< at least 1
+    char *model;       ///< Hugging Face directory
     bool from_scratch; ///< sft: fresh weights of the model directory's shape; default false
-    char *reference; ///< Hugging Face directory; NULL: model
-    char *output;    ///< default "runs"
+    char *reference;   ///< Hugging Face directory; NULL: model
+    char *output;      ///< default "runs"
     tr_recipe_data_t data;
     tr_recipe_generation_t generation;
     tr_recipe_ppo_t ppo;
@@ -255,7 +255,8 @@ void tr_recipe_problems_release(tr_recipe_problems_t *problems);
 /// Reads the file, puts overrides ("dotted.key=value", the value in YAML; [count], applied in order) over it, and
 /// checks everything: keys, kinds, ranges, what must agree, and that the files and directories named are there.
 /// *recipe: owned by the caller; NULL on failure. problems is emptied first; on failure it has at least one.
-/// TR_ERR_ARGUMENT; TR_ERR_IO when the file itself cannot be read, TR_ERR_FORMAT when it is no YAML.
+/// A dotted key may hold the index of a list's entry: "roles.reward.0.weight=2".
+/// TR_ERR_ARGUMENT; TR_ERR_IO when the file itself cannot be read, TR_ERR_FORMAT when it is no YAML or above 1 MiB.
 tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *const *overrides,
                          size_t count, tr_recipe_problems_t *problems);
 
@@ -270,7 +271,7 @@ void tr_recipe_destroy(tr_recipe_t **recipe);
 // Output
 
 /// The resolved recipe as YAML with every default spelled out: the same bytes for the same values, and they load
-/// back to them. Owned by the caller (free).
+/// back to them. Real numbers have the fewest digits that read back, and a point ("3.0e-6"). Owned by the caller (free).
 char *tr_recipe_print(const tr_recipe_t *recipe);
 
 /// tr_recipe_print into a file, atomically.

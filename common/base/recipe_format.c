@@ -33,11 +33,11 @@ char *recipe_real_format(double value)
     return tr_format("%.*s%se%+d", mantissa, text, point, power);
 }
 
-/// A letter, then letters, digits and what has no meaning in YAML.
+/// A letter or slash, then letters, digits and what has no meaning in YAML.
 static bool has_plain_form(const char *text)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    size_t head = strspn(text, letters);
+    static const char starts[] = "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    size_t head = strspn(text, starts);
     size_t good = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                "0123456789_./-");
     return head > 0 && text[good] == '\0';

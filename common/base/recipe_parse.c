@@ -230,15 +230,17 @@ static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *pat
     return node;
 }
 
-/// Skips one event that libyaml's grammar puts here. *type: what it was.
-static bool skip(yaml_event_type_t *type, parse_t *parse)
+/// Skips events that libyaml's grammar puts here. *type: what the last was.
+static bool skip(yaml_event_type_t *type, parse_t *parse, size_t count)
 {
-    yaml_event_t event;
-    if (!next_event(&event, parse)) {
-        return false;
+    for (; count > 0; count--) {
+        yaml_event_t event;
+        if (!next_event(&event, parse)) {
+            return false;
+        }
+        *type = event.type;
+        yaml_event_delete(&event);
     }
-    *type = event.type;
-    yaml_event_delete(&event);
     return true;
 }
 
@@ -254,7 +256,7 @@ static void build_document(recipe_node_t **node, parse_t *parse)
 {
     yaml_event_type_t type;
     yaml_event_t event;
-    if (!skip(&type, parse) || !skip(&type, parse)) {
+    if (!skip(&type, parse, 2)) {
         return;
     }
     if (type == YAML_STREAM_END_EVENT) {
@@ -265,7 +267,7 @@ static void build_document(recipe_node_t **node, parse_t *parse)
         return;
     }
     *node = build(parse, &event, parse->path, 0);
-    if (*node == NULL || !skip(&type, parse) || !skip(&type, parse)) {
+    if (*node == NULL || !skip(&type, parse, 2)) {
         return;
     }
     if (type != YAML_STREAM_END_EVENT) {

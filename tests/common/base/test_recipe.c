@@ -1,10 +1,8 @@
-/// What a recipe that loads means, how it is written again, and that no bytes break the reader.
+/// What a recipe that loads means, and how it is written again.
 #include <criterion/criterion.h>
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/algo/options.h"
 #include "common/base/file.h"
@@ -375,96 +373,4 @@ Test(recipe, page_has_a_row_for_every_key_that_is_printed)
     free(text);
     tr_recipe_destroy(&r);
     free(page);
-}
-
-// Any bytes
-
-/// Parses, and expects either a recipe or at least one problem, each one line that tells a place.
-static void expect_either(const char *text, size_t length)
-{
-    tr_recipe_t *recipe = NULL;
-    tr_recipe_problems_t problems = {0};
-    tr_status status = tr_recipe_parse(&recipe, text, length, "r.yaml", NULL, 0, &problems);
-    cr_assert_eq(status == TR_OK, recipe != NULL);
-    cr_assert_eq(status == TR_OK, problems.count == 0);
-    for (size_t i = 0; i < problems.count; i++) {
-        cr_assert_eq(strncmp(problems.texts[i], "r.yaml:", 7), 0, "%s", problems.texts[i]);
-        cr_assert_null(strchr(problems.texts[i], '\n'));
-    }
-    tr_recipe_problems_release(&problems);
-    tr_recipe_destroy(&recipe);
-}
-
-Test(recipe, any_beginning_of_a_recipe_is_read_or_refused)
-{
-    char *text = example();
-    for (size_t length = 0; length <= strlen(text); length++) {
-        char *copy = tr_alloc(length + 1); // so that a sanitizer sees a read past the end
-        memcpy(copy, text, length);
-        copy = tr_realloc(copy, length > 0 ? length : 1);
-        expect_either(copy, length);
-        free(copy);
-    }
-    free(text);
-}
-
-Test(recipe, any_changed_byte_is_read_or_refused)
-{
-    static const char bytes[] = "\0\n\t \x7F\x80\xFF:-[]{}&*!#'\"|,0a";
-    char *text = example();
-    for (size_t i = 0; text[i] != '\0'; i++) {
-        char kept = text[i];
-        text[i] = bytes[i % (sizeof bytes - 1)];
-        expect_either(text, strlen(text + i) + i);
-        text[i] = kept;
-    }
-    free(text);
-}
-
-/// `piece` again and again, up to a recipe's size.
-static void expect_refused(const char *start, const char *piece)
-{
-    size_t length = strlen(start);
-    char *text = tr_alloc((1 << 20) + 1);
-    memcpy(text, start, length);
-    for (; length + strlen(piece) <= 1 << 20; length += strlen(piece)) {
-        memcpy(text + length, piece, strlen(piece));
-    }
-    expect_either(text, length);
-    tr_recipe_t *recipe = NULL;
-    tr_recipe_problems_t problems = {0};
-    cr_assert_neq(tr_recipe_parse(&recipe, text, length, "r.yaml", NULL, 0, &problems), TR_OK);
-    tr_recipe_problems_release(&problems);
-    free(text);
-}
-
-Test(recipe, mountains_are_refused, .timeout = 60)
-{
-    expect_refused("", "[");
-    expect_refused("", "{a: ");
-    expect_refused("", "- ");
-    expect_refused("a: [", "1,");
-    expect_refused("", "a: 1\n");
-    expect_refused("", "x");
-    expect_refused("? ", "x");
-    expect_refused("a: &a ", "[*a,");
-}
-
-Test(recipe, more_than_a_mebibyte_is_not_read)
-{
-    size_t length = (1 << 20) + 1;
-    char *text = tr_alloc(length);
-    memset(text, '#', length);
-    memcpy(text, least, strlen(least));
-    text[strlen(least)] = '#';
-    expect_either(text, length);
-    tr_recipe_t *recipe = NULL;
-    tr_recipe_problems_t problems = {0};
-    cr_assert_eq(tr_recipe_parse(&recipe, text, length, "r.yaml", NULL, 0, &problems),
-                 TR_ERR_FORMAT);
-    tr_recipe_problems_release(&problems);
-    recipe = NULL;
-    cr_assert_eq(tr_recipe_parse(&recipe, text, length - 1, "r.yaml", NULL, 0, &problems), TR_OK);
-    tr_recipe_destroy(&recipe);
-    free(text);
 }

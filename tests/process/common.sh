@@ -1,0 +1,93 @@
+# What the scripts of tests/process share: runs of the real programs in a scratch directory. Sourced by bash.
+# A script exits 0 when all held, 77 with a sentence when it cannot be tried here.
+set -u -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+BUILD=${TROUPE_BUILD:-build}
+TROUPE=$BUILD/bin/troupe
+MODEL=examples/models/stories
+DEADLINE=${TROUPE_WAIT:-120} # seconds that anything may take
+SCRATCH=$(mktemp -d)
+export OMP_WAIT_POLICY=passive
+
+clean_up()
+{
+    local pid
+    for pid in $(jobs -p); do
+        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    done
+    rm -rf "$SCRATCH"
+}
+trap clean_up EXIT
+
+say()
+{
+    printf -- '-- %s\n' "$*"
+}
+
+fail()
+{
+    printf 'FAILED: %s\n' "$*"
+    exit 1
+}
+
+skip()
+{
+    echo "skipped: $*"
+    exit 77
+}
+
+# wait_for SENTENCE COMMAND...: until the command succeeds; fails with the sentence after the deadline.
+wait_for()
+{
+    local sentence=$1 end=$((SECONDS + DEADLINE))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || fail "$sentence within $DEADLINE s"
+        read -rt 0.05 <> <(:) || true
+    done
+}
+
+# has_steps RUN N: N lines of metrics are there.
+has_steps()
+{
+    [ -f "$1/metrics.jsonl" ] && [ "$(wc -l <"$1/metrics.jsonl")" -ge "$2" ]
+}
+
+# pid_of RUN WORKER: the process that serves the run under this name.
+pid_of()
+{
+    local file
+    for file in /proc/[0-9]*/environ; do
+        if tr '\0' '\n' <"$file" 2>/dev/null | grep -qx "TROUPE_NAME=$2" &&
+            tr '\0' '\n' <"$file" 2>/dev/null | grep -q "^TROUPE_ENDPOINT=ipc://$1/"; then
+            basename "$(dirname "$file")"
+            return
+        fi
+    done
+    return 1
+}
+
+# started RUN WORKER: it has its process.
+started()
+{
+    pid_of "$1" "$2" >/dev/null
+}
+
+# hashes RUN: the checksums of all that a run learnt.
+hashes()
+{
+    (cd "$1" && find final checkpoints -name '*.safetensors' | sort | xargs sha256sum)
+}
+
+# same A B SENTENCE: two runs ended with the same bytes.
+same()
+{
+    local a b
+    a=$(hashes "$1")
+    b=$(hashes "$2")
+    [ -n "$a" ] || fail "$1 saved nothing"
+    [ "$a" = "$b" ] || fail "$3: other bytes than the first run
+$a
+$b"
+    say "$3: the same bytes"
+}

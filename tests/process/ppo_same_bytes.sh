@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# A run is a function of recipe, data and seed: PPO ends with the same bytes with one rollout worker or two, with every
+# instruction set, after a rollout, the actor or the critic was killed, and after the whole run was stopped or killed and resumed.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+cat >"$SCRATCH/recipe.yaml" <<RECIPE
+name: base
+algorithm: ppo
+seed: 7
+steps: 6
+model: $MODEL
+output: $SCRATCH
+data: {prompts: [examples/data/openings.jsonl], batch: 8}
+generation: {temperature: 0.9, max_new_tokens: 24, samples: 2, stop_token: eos, top_k: 200, top_p: 0.98}
+ppo: {num_ppo_epochs: 2, num_mini_batches: 2, missing_eos_penalty: 0.5}
+optimizer: {learning_rate: 1.0e-3, chunk: 4}
+roles:
+  reward:
+    - {words: {happy: 1.0, sad: -1.0, friend: 0.5}}
+    - {length: {target: 20}, weight: 0.1}
+checkpoint: {every: 2, keep: 2}
+samples: {every: 1, count: 2}
+log_level: debug
+RECIPE
+
+# run NAME [KEY=VALUE...]: to the end.
+run()
+{
+    local name=$1
+    shift
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$name" "$@" >"$SCRATCH/$name.out" 2>&1 && return
+    tail -n 5 "$SCRATCH/$name.out" "$SCRATCH/$name"/logs/*.log
+    fail "the run '$name' failed"
+}
+
+# start NAME [KEY=VALUE...]: in the background, sets RUN; sed slows nothing: kills come between steps wherever they may.
+start()
+{
+    RUN=$SCRATCH/$1
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$1" "${@:2}" >"$RUN.out" 2>&1 &
+    JOB=$!
+}
+
+# finish: the run in the background must end well.
+finish()
+{
+    wait "$JOB" && return
+    tail -n 5 "$RUN.out" "$RUN"/logs/*.log
+    fail "the run in $RUN failed"
+}
+
+# kill_worker NAME: kill -9 in the middle of the run.
+kill_worker()
+{
+    wait_for "no second step" has_steps "$RUN" 2
+    kill -9 "$(pid_of "$RUN" "$1")" || fail "$1 could not be killed"
+}
+
+# timeless RUN: its metrics without what measures time.
+timeless()
+{
+    sed -E 's/, "(time|idle|tokens_per_second)\/[^,}]*//g' "$1/metrics.jsonl"
+}
+
+run base
+grep -q '"exact/logprob_mismatch": 0,' "$SCRATCH/base/metrics.jsonl" || fail "no exact/logprob_mismatch of 0"
+! grep -v '"exact/logprob_mismatch": 0,' "$SCRATCH/base/metrics.jsonl" || fail "a logprob_mismatch is not 0"
+
+run again
+same "$SCRATCH/base" "$SCRATCH/again" "once more"
+[ "$(timeless "$SCRATCH/base")" = "$(timeless "$SCRATCH/again")" ] || fail "other metrics the second time"
+
+run two roles.rollout.workers=2
+same "$SCRATCH/base" "$SCRATCH/two" "two rollout workers"
+
+run threads roles.rollout.threads=1 roles.actor.threads=1 roles.critic.threads=1 roles.rollout.max_batch=3
+same "$SCRATCH/base" "$SCRATCH/threads" "one thread, three sequences at once"
+
+run separate roles.reference.separate=true
+same "$SCRATCH/base" "$SCRATCH/separate" "a reference process of its own"
+
+for isa in avx512 avx2 generic; do
+    [ "$isa" = generic ] || grep -qw "$(sed 's/avx512/avx512f/' <<<"$isa")" /proc/cpuinfo || {
+        say "$isa: this CPU lacks it"
+        continue
+    }
+    TROUPE_CPU=$isa run "$isa"
+    same "$SCRATCH/base" "$SCRATCH/$isa" "$isa"
+done
+
+start rollout_killed roles.rollout.workers=2
+kill_worker rollout-1
+finish
+same "$SCRATCH/base" "$RUN" "a rollout killed"
+
+for role in actor critic; do
+    start "${role}_killed"
+    kill_worker $role
+    finish
+    same "$SCRATCH/base" "$RUN" "the $role killed"
+    [ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after the $role was killed"
+done
+
+start stopped
+wait_for "no third step" has_steps "$RUN" 3
+kill -TERM "$JOB"
+wait "$JOB" && fail "a stopped run exits 0"
+"$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"
+same "$SCRATCH/base" "$RUN" "stopped and resumed"
+[ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after resuming"
+cmp -s "$SCRATCH/base/samples.jsonl" "$RUN/samples.jsonl" || fail "other samples after resuming"
+
+start killed
+wait_for "no third step" has_steps "$RUN" 3
+kill -9 "$(pgrep -f "troupe-controller $RUN\$")" || fail "the controller could not be killed"
+wait "$JOB" && fail "a run whose controller was killed exits 0"
+"$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"
+same "$SCRATCH/base" "$RUN" "the controller killed, and resumed"

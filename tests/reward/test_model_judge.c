@@ -1,0 +1,243 @@
+/// A reward model's scores against PyTorch's (tests/golden/make_llama.py), through text: the tokenizer made here has one
+/// printable character for each id, so a golden sequence can be written down.
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/hub/safetensors.h"
+#include "reward/judge.h"
+#include "tests/support/golden.h"
+#include "tests/support/scratch.h"
+
+#define MODELS TEST_SOURCE_DIR "/tests/golden/models"
+
+enum { VOCABULARY = 61, TOKENS = 96, SEQUENCES = 5, POSITIONS = 64 };
+
+static const char FIRST = 'A'; // the character of id 0; one more than the model knows: id 61, '~'
+
+static char *directory;
+static int32_t ids[TOKENS], starts[SEQUENCES + 1];
+static float values[TOKENS];
+
+static void copy_file(const char *name)
+{
+    char *source = tr_format(MODELS "/scalar/%s", name);
+    size_t length;
+    char *data = scratch_read(source, &length);
+    char *path = scratch_write(directory, name, data, length);
+    free(path);
+    free(data);
+    free(source);
+}
+
+/// template_id: what the tokenizer puts before every text; -1: nothing.
+static void write_tokenizer(int template_id)
+{
+    json_t *vocabulary = json_object();
+    for (int i = 0; i <= VOCABULARY; i++) {
+        const char character[2] = {(char)(FIRST + i), '\0'};
+        json_object_set_new(vocabulary, character, json_integer(i));
+    }
+    json_t *template =
+        template_id < 0
+            ? json_null()
+            : json_pack("{s:s, s:[{s:{s:s}}, {s:{s:s}}], s:{s:{s:[i]}}}", "type",
+                        "TemplateProcessing", "single", "SpecialToken", "id", "<s>", "Sequence",
+                        "id", "A", "special_tokens", "<s>", "ids", template_id);
+    json_t *decoder = json_pack("{s:s, s:[{s:s}]}", "type", "Sequence", "decoders", "type", "Fuse");
+    json_t *model = json_pack("{s:s, s:o, s:[]}", "type", "BPE", "vocab", vocabulary, "merges");
+    json_t *root =
+        json_pack("{s:n, s:n, s:o, s:o, s:[], s:o}", "normalizer", "pre_tokenizer",
+                  "post_processor", template, "decoder", decoder, "added_tokens", "model", model);
+    char *text = json_dumps(root, 0);
+    free(scratch_write(directory, "tokenizer.json", text, strlen(text)));
+    free(text);
+    json_decref(root);
+}
+
+static void open_directory(int template_id)
+{
+    tr_error_t err = {0};
+    tr_safetensors_t *golden;
+    directory = scratch_open();
+    copy_file("config.json");
+    copy_file("model.safetensors");
+    write_tokenizer(template_id);
+    cr_assert_eq(tr_safetensors_open(&golden, MODELS "/scalar/golden.safetensors", &err), TR_OK,
+                 "%s", err.text);
+    cr_assert_eq(tr_safetensors_copy(golden, "ids", TR_I32, ids, TOKENS, &err), TR_OK, "%s",
+                 err.text);
+    cr_assert_eq(tr_safetensors_copy(golden, "starts", TR_I32, starts, SEQUENCES + 1, &err), TR_OK,
+                 "%s", err.text);
+    cr_assert_eq(tr_safetensors_copy(golden, "values", TR_F32, values, TOKENS, &err), TR_OK, "%s",
+                 err.text);
+    tr_safetensors_close(&golden);
+}
+
+static tr_status open_judge(reward_judge_t **judge, const char *model, int threads, tr_error_t *err)
+{
+    json_t *config =
+        json_pack("{s:s, s:s, s:i}", "kind", "model", "model", model, "threads", threads);
+    tr_status status = reward_judge_new(judge, "mine", config, 0, err);
+    json_decref(config);
+    return status;
+}
+
+static reward_judge_t *judge_with(int threads)
+{
+    tr_error_t err = {0};
+    reward_judge_t *judge = NULL;
+    cr_assert_eq(open_judge(&judge, directory, threads, &err), TR_OK, "%s", err.text);
+    return judge;
+}
+
+/// The characters of count golden tokens from `first` on; owned by the caller.
+static char *text_of(int32_t first, int32_t count)
+{
+    char *text = tr_calloc((size_t)count + 1, 1);
+    for (int32_t i = 0; i < count; i++) {
+        text[i] = (char)(FIRST + ids[first + i]);
+    }
+    return text;
+}
+
+/// Every beginning of every golden sequence, cut into prompt and response after `part` of it: sample t ends at token t.
+static void every_prefix(tr_sample_t *samples, double part)
+{
+    for (int32_t s = 0; s < SEQUENCES; s++) {
+        for (int32_t t = starts[s]; t < starts[s + 1]; t++) {
+            int32_t length = t + 1 - starts[s];
+            int32_t prompt = (int32_t)(part * length);
+            samples[t] = (tr_sample_t){.id = t,
+                                       .prompt = text_of(starts[s], prompt),
+                                       .response = text_of(starts[s] + prompt, length - prompt)};
+        }
+    }
+}
+
+static void free_texts(tr_sample_t *samples, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free((char *)samples[i].prompt);
+        free((char *)samples[i].response);
+    }
+}
+
+static void score(reward_judge_t *judge, float *scores, const tr_sample_t *samples, size_t count)
+{
+    tr_error_t err = {0};
+    cr_assert_eq(reward_judge_score(judge, scores, samples, count, &err), TR_OK, "%s", err.text);
+}
+
+static float score_text(reward_judge_t *judge, const char *prompt, const char *response)
+{
+    const tr_sample_t sample = {.id = 7, .prompt = prompt, .response = response};
+    float value;
+    score(judge, &value, &sample, 1);
+    return value;
+}
+
+static void expect_blamed(reward_judge_t *judge, const char *response, const char *part)
+{
+    const tr_sample_t sample = {.id = 7, .prompt = "", .response = response};
+    tr_error_t err = {0};
+    float value;
+    cr_assert_eq(reward_judge_score(judge, &value, &sample, 1, &err), TR_ERR_ARGUMENT, "%s",
+                 err.text);
+    cr_assert_not_null(strstr(err.text, "judge 'mine': sample 7: "), "%s", err.text);
+    cr_assert_not_null(strstr(err.text, part), "%s", err.text);
+}
+
+Test(model, the_score_is_the_heads_value_at_the_last_token)
+{
+    open_directory(-1);
+    reward_judge_t *judge = judge_with(2);
+    tr_sample_t samples[TOKENS];
+    float scores[TOKENS];
+    every_prefix(samples, 0.5);
+    score(judge, scores, samples, TOKENS);
+    expect_near("scores", scores, values, TOKENS, 2e-5, 2e-5);
+    free_texts(samples, TOKENS);
+    reward_judge_destroy(&judge);
+    scratch_close(&directory);
+}
+
+Test(model, neither_neighbours_nor_threads_nor_where_the_response_begins_change_a_bit)
+{
+    enum { COPIES = 3 }; // more tokens than go through the model at once
+    open_directory(-1);
+    reward_judge_t *one = judge_with(1), *three = judge_with(3);
+    tr_sample_t samples[COPIES * TOKENS], others[TOKENS];
+    float together[COPIES * TOKENS], alone;
+    every_prefix(samples, 0.3);
+    every_prefix(others, 0.9);
+    for (size_t copy = 1; copy < COPIES; copy++) {
+        memcpy(samples + copy * TOKENS, samples, TOKENS * sizeof *samples);
+    }
+    score(three, together, samples, (size_t)COPIES * TOKENS);
+    for (size_t i = 0; i < (size_t)COPIES * TOKENS; i++) {
+        score(one, &alone, &others[i % TOKENS], 1);
+        cr_assert_eq(memcmp(&alone, &together[i], sizeof alone), 0, "sample %zu: %a, not %a", i,
+                     (double)alone, (double)together[i]);
+    }
+    free_texts(samples, TOKENS);
+    free_texts(others, TOKENS);
+    reward_judge_destroy(&one);
+    reward_judge_destroy(&three);
+    scratch_close(&directory);
+}
+
+Test(model, special_tokens_are_added_once)
+{
+    enum { WHICH = 4 };
+    open_directory(-1);
+    int32_t first = starts[WHICH], length = starts[WHICH + 1] - first;
+    cr_assert_neq(ids[first], ids[first + 1]);
+    write_tokenizer(ids[first]);
+    reward_judge_t *judge = judge_with(1);
+    char *whole = text_of(first, length), *rest = text_of(first + 1, length - 1);
+    float expected = values[first + length - 1];
+    float added = score_text(judge, rest, "");
+    expect_near("added", &added, &expected, 1, 2e-5, 2e-5);
+    cr_assert_eq(score_text(judge, "", rest), added);
+    cr_assert_eq(score_text(judge, whole, ""), added);
+    free(whole);
+    free(rest);
+    reward_judge_destroy(&judge);
+    scratch_close(&directory);
+}
+
+Test(model, a_directory_without_a_scalar_head_is_refused)
+{
+    tr_error_t err = {0};
+    reward_judge_t *judge = NULL;
+    cr_assert_eq(open_judge(&judge, MODELS "/tied", 1, &err), TR_ERR_UNSUPPORTED);
+    cr_assert_null(judge);
+    cr_assert_not_null(strstr(err.text, "judge 'mine': '" MODELS "/tied' has no scalar head"), "%s",
+                       err.text);
+}
+
+Test(model, a_directory_without_a_tokenizer_is_refused)
+{
+    tr_error_t err = {0};
+    reward_judge_t *judge = NULL;
+    cr_assert_eq(open_judge(&judge, MODELS "/scalar", 1, &err), TR_ERR_IO);
+    cr_assert_null(judge);
+    cr_assert_not_null(strstr(err.text, "tokenizer.json"), "%s", err.text);
+}
+
+Test(model, a_sample_that_the_model_cannot_read_is_named)
+{
+    open_directory(-1);
+    reward_judge_t *judge = judge_with(1);
+    char text[POSITIONS + 2] = {0};
+    memset(text, 'B', POSITIONS);
+    score_text(judge, "", text); // as long as the model's positions
+    text[POSITIONS] = 'B';
+    expect_blamed(judge, text, "65 tokens, the model takes 64");
+    expect_blamed(judge, "", "no tokens");
+    expect_blamed(judge, "A~", "token 61, the model's vocabulary has 61");
+    reward_judge_destroy(&judge);
+    scratch_close(&directory);
+}

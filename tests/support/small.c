@@ -1,0 +1,184 @@
+#include "tests/support/small.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/rng.h"
+
+tr_model_config_t small_config(void)
+{
+    return (tr_model_config_t){.vocabulary = 97,
+                               .hidden = 38,
+                               .intermediate = 51,
+                               .layers = 2,
+                               .heads = 9,
+                               .key_value_heads = 3,
+                               .head_dim = 10,
+                               .max_positions = 700,
+                               .rms_epsilon = 1e-6f,
+                               .rope_theta = 10000.0,
+                               .bos = 1,
+                               .pad = -1};
+}
+
+float *small_weights(rig_t *rig, const tr_layout_t *layout)
+{
+    float *weights = rig_memory(rig, layout->total * sizeof *weights);
+    for (size_t i = 0; i < layout->count; i++) {
+        const tr_parameter_t *parameter = &layout->parameters[i];
+        float deviation = parameter->vector        ? 0.2f
+                          : parameter->offset == 0 ? 0.7f
+                                                   : 1.5f / sqrtf((float)parameter->columns);
+        float mean = parameter->vector ? 1.0f : 0.0f;
+        for (size_t j = 0; j < parameter->rows * parameter->columns; j++) {
+            float noise = tr_rng_normal(7, TR_RNG_INIT, (uint32_t)i, 1, (uint32_t)j);
+            weights[parameter->offset + j] = mean + deviation * noise;
+        }
+    }
+    return weights;
+}
+
+static void take_model(small_t *small)
+{
+    small->config = tr_model_config(small->model);
+    small->total = tr_model_layout(small->model)->total;
+}
+
+bool small_open(small_t *small, const tr_model_config_t *config, const char *isa, size_t threads,
+                bool learns)
+{
+    tr_error_t err = {0};
+    if (!rig_open(&small->rig, isa, threads)) {
+        return false;
+    }
+    tr_status status = tr_model_new(&small->model, config, small->rig.backend, learns, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    take_model(small);
+    tr_model_write_parameters(small->model,
+                              small_weights(&small->rig, tr_model_layout(small->model)));
+    return true;
+}
+
+bool small_open_directory(small_t *small, const char *directory, const char *isa, size_t threads,
+                          bool learns)
+{
+    tr_error_t err = {0};
+    if (!rig_open(&small->rig, isa, threads)) {
+        return false;
+    }
+    tr_status status = tr_model_open(&small->model, directory, small->rig.backend, learns, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    take_model(small);
+    return true;
+}
+
+void small_close(small_t *small)
+{
+    tr_model_destroy(&small->model);
+    rig_close(&small->rig);
+}
+
+int32_t *small_ids(small_t *small, size_t count, uint64_t seed)
+{
+    int32_t *ids = rig_memory(&small->rig, count * sizeof *ids);
+    for (size_t i = 0; i < count; i++) {
+        float uniform = tr_rng_uniform(seed, TR_RNG_INIT, 2, 0, (uint32_t)i);
+        ids[i] = (int32_t)(uniform * (float)small->config->vocabulary);
+    }
+    return ids;
+}
+
+tr_sequences_t small_sequences(small_t *small, const size_t *lengths, const size_t *prompts,
+                               size_t count, uint64_t seed)
+{
+    int32_t *starts = rig_memory(&small->rig, (count + 1) * sizeof *starts);
+    int32_t *prompt_lengths = rig_memory(&small->rig, count * sizeof *prompt_lengths);
+    int32_t *response_starts = rig_memory(&small->rig, (count + 1) * sizeof *response_starts);
+    for (size_t s = 0; s < count; s++) {
+        starts[s + 1] = starts[s] + (int32_t)lengths[s];
+        prompt_lengths[s] = (int32_t)prompts[s];
+        response_starts[s + 1] = response_starts[s] + (int32_t)(lengths[s] - prompts[s]);
+    }
+    return (tr_sequences_t){.count = count,
+                            .ids = small_ids(small, (size_t)starts[count], seed),
+                            .starts = starts,
+                            .prompt_lengths = prompt_lengths,
+                            .response_starts = response_starts};
+}
+
+/// The hidden rows, or the logits, of a sequence.
+static float *forward(small_t *small, const int32_t *ids, size_t length, bool logits)
+{
+    tr_queue_t *queue = tr_model_queue(small->model);
+    tr_arena_t *arena = tr_arena_new(small->rig.backend);
+    tr_span_t span = {.ids = ids, .length = length};
+    tr_batch_t batch;
+    tr_error_t err = {0};
+    tr_batch_init(&batch, arena, queue, &span, 1);
+    tr_tensor_t out = tr_model_forward(small->model, &batch, arena, NULL);
+    if (logits) {
+        tr_tensor_t wide = tr_arena_tensor(arena, TR_F32, length, small->config->vocabulary);
+        small->rig.ops->logits(queue, wide, out, tr_model_head(small->model));
+        out = wide;
+    }
+    float *values = rig_memory(&small->rig, tr_tensor_bytes(out));
+    small->rig.ops->read(queue, values, out);
+    cr_assert_eq(small->rig.ops->queue_wait(queue, &err), TR_OK, "%s", err.text);
+    tr_arena_destroy(&arena);
+    return values;
+}
+
+float *small_hidden(small_t *small, const int32_t *ids, size_t length)
+{
+    return forward(small, ids, length, false);
+}
+
+float *small_logits(small_t *small, const int32_t *ids, size_t length)
+{
+    return forward(small, ids, length, true);
+}
+
+static size_t response_tokens(const tr_sequences_t *sequences)
+{
+    return (size_t)sequences->response_starts[sequences->count];
+}
+
+float *small_response(small_t *small, const tr_sequences_t *sequences, size_t chunk,
+                      float temperature)
+{
+    tr_error_t err = {0};
+    tr_response_pass_t *pass = tr_response_pass_new(small->model);
+    float *out = rig_memory(&small->rig, response_tokens(sequences) * sizeof *out);
+    tr_status status =
+        tr_response_forward_all(pass, sequences, chunk, temperature, out, NULL, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    tr_response_pass_destroy(&pass);
+    return out;
+}
+
+float *small_factors(small_t *small, const tr_sequences_t *sequences)
+{
+    return rig_random(&small->rig, response_tokens(sequences), 99);
+}
+
+float *small_gradient(small_t *small, const tr_sequences_t *sequences, const float *factors,
+                      float temperature)
+{
+    tr_error_t err = {0};
+    tr_response_pass_t *pass = tr_response_pass_new(small->model);
+    float *out = rig_memory(&small->rig, response_tokens(sequences) * sizeof *out);
+    uint32_t *all = rig_memory(&small->rig, sequences->count * sizeof *all);
+    for (size_t s = 0; s < sequences->count; s++) {
+        all[s] = (uint32_t)s;
+    }
+    tr_tensor_t gradient = rig_zeros(&small->rig, 1, small->total);
+    tr_status status = tr_response_forward(pass, sequences, all, sequences->count, temperature,
+                                           true, out, NULL, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    tr_response_backward(pass, factors, gradient);
+    float *values = rig_read(&small->rig, gradient);
+    tr_response_pass_destroy(&pass);
+    return values;
+}
