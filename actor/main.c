@@ -7,6 +7,7 @@ int main(int argc, char **argv)
         {"logprobs", actor_service_logprobs},   {"train", actor_service_train},
         {"train_sft", actor_service_train_sft}, {"publish", actor_service_publish},
         {"save", actor_service_save},           {"restore", actor_service_restore},
+        {"evaluate", actor_service_evaluate},
     };
     tr_service_options_t options;
     tr_error_t err = {0};

@@ -8,6 +8,8 @@
 #include "proto/sequences.h"
 #include "proto/weights.h"
 
+enum { EVALUATE_CHUNK = 16 }; // sequences a pass
+
 struct actor_service {
     const tr_service_options_t *options;
     tr_learner_t learner;            // role actor
@@ -181,6 +183,43 @@ tr_status actor_service_train_sft(void *context, const tr_message_t *request, tr
                                   (json_int_t)report.sums.tokens, "entropy", report.entropy_sum / n,
                                   "grad_norm", report.walk.norm_sum / (double)report.walk.updates));
 done:
+    free(owned);
+    return status;
+}
+
+/// Minus the sum of log-probs: [n].
+static double sum_losses(const float *logprobs, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        sum -= (double)logprobs[i];
+    }
+    return sum;
+}
+
+tr_status actor_service_evaluate(void *context, const tr_message_t *request, tr_message_t *reply,
+                                 tr_error_t *err)
+{
+    actor_service_t *service = context;
+    tr_sequences_t sequences;
+    int64_t step;
+    int32_t *owned = NULL;
+    float *logprobs = NULL;
+    tr_status status;
+    TR_TRY(expect_learner(service, err));
+    TR_TRY(tr_body_integer(&step, tr_message_body(request), "step", 0, INT64_MAX, "evaluate", err));
+    TR_TRY(tr_learner_expect(&service->learner, step, err));
+    tr_trainer_t *trainer = service->learner.trainer;
+    TR_TRY_GOTO(tr_learner_take(&sequences, &owned, tr_trainer_model(trainer), request, err), done);
+    size_t tokens = (size_t)sequences.response_starts[sequences.count];
+    logprobs = tr_calloc(tokens + 1, sizeof *logprobs);
+    TR_TRY_GOTO(tr_response_forward_all(tr_trainer_pass(trainer), &sequences, EVALUATE_CHUNK, 1.0f,
+                                        logprobs, NULL, err),
+                done);
+    tr_message_set_body(reply, json_pack("{s:f, s:I}", "loss_sum", sum_losses(logprobs, tokens),
+                                         "tokens", (json_int_t)tokens));
+done:
+    free(logprobs);
     free(owned);
     return status;
 }

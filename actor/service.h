@@ -27,6 +27,9 @@ tr_status actor_service_train(void *context, const tr_message_t *request, tr_mes
 /// `train_sft`: body: learner.h's walk -> {loss, tokens, entropy, grad_norm}, means over the batch's response tokens.
 tr_status actor_service_train_sft(void *context, const tr_message_t *request, tr_message_t *reply,
                                   tr_error_t *err);
+/// `evaluate`: {step} -> {loss_sum, tokens}: the negative log-likelihood of the response tokens under the weights of the step.
+tr_status actor_service_evaluate(void *context, const tr_message_t *request, tr_message_t *reply,
+                                 tr_error_t *err);
 /// `publish`: {step}, no tensors -> {weights: a description (proto/weights.h)}; the version is the step.
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);

@@ -212,7 +212,7 @@ static void send_errand(controller_panel_t *panel, size_t first, json_t *samples
         tr_message_set_body(message, json_pack("{s:O}", "samples", samples));
         const controller_call_t call = {
             .role = TR_ROLE_REWARD,
-            .group = judge->name,
+            .group = judge->kind == TR_JUDGE_EXTERNAL ? judge->external : judge->name,
             .method = "score",
             .timeout_s = judge->timeout_s,
             .retries = judge->retries,

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/sequences.h"
+
 /// Prefixes err with the row's file and line.
 static tr_status blame(const controller_rows_t *rows, size_t row, tr_error_t *err)
 {
@@ -109,11 +111,12 @@ static tr_status load_text(controller_rows_t *rows, size_t index, const tr_recip
     return encode(rows, index, "completion", tokenizer, TR_ENCODE_CONTINUES, err);
 }
 
-tr_status controller_rows_load_texts(controller_rows_t *rows, const tr_recipe_t *recipe,
-                                     const tr_tokenizer_t *tokenizer, size_t limit, tr_error_t *err)
+tr_status controller_rows_load_texts(controller_rows_t *rows, const tr_recipe_strings_t *files,
+                                     const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
+                                     size_t limit, tr_error_t *err)
 {
     const tr_recipe_data_t *data = &recipe->data;
-    TR_TRY(open_rows(rows, &data->train, NULL, data->prompt_column, err));
+    TR_TRY(open_rows(rows, files, NULL, data->prompt_column, err));
     bool pairs = tr_dataset_has(rows->dataset, "completion");
     TR_TRY(tr_dataset_require(rows->dataset, pairs ? data->prompt_column : data->text_column, err));
     if (pairs) {
@@ -125,6 +128,35 @@ tr_status controller_rows_load_texts(controller_rows_t *rows, const tr_recipe_t 
         TR_TRY(finish_text(rows, i, tr_tokenizer_eos(tokenizer), limit, err));
     }
     return TR_OK;
+}
+
+size_t controller_rows_put(const controller_rows_t *rows, const uint32_t *chosen, size_t count,
+                           tr_message_t *message)
+{
+    size_t tokens = 0;
+    for (size_t i = 0; i < count; i++) {
+        tokens += rows->items[chosen[i]].length;
+    }
+    int32_t *ids = tr_calloc(tokens + 3 * count + 2, sizeof *ids);
+    int32_t *starts = ids + tokens, *prompts = starts + count + 1, *responses = prompts + count;
+    for (size_t i = 0; i < count; i++) {
+        const controller_row_t *row = &rows->items[chosen[i]];
+        memcpy(ids + starts[i], row->ids, row->length * sizeof *ids);
+        starts[i + 1] = starts[i] + (int32_t)row->length;
+        prompts[i] = (int32_t)row->prompt;
+        responses[i + 1] = responses[i] + (int32_t)(row->length - row->prompt);
+    }
+    const tr_sequences_t sequences = {
+        .count = count,
+        .ids = ids,
+        .starts = starts,
+        .prompt_lengths = prompts,
+        .response_starts = responses,
+    };
+    tr_sequences_put(message, &sequences);
+    size_t learnt = (size_t)responses[count];
+    free(ids);
+    return learnt;
 }
 
 void controller_rows_release(controller_rows_t *rows)

@@ -7,6 +7,7 @@
 #include "common/base/recipe.h"
 #include "common/text/dataset.h"
 #include "common/text/tokenizer.h"
+#include "proto/message.h"
 
 /// Token ids of a row: a prompt (never empty), then what is learnt from (PPO: nothing).
 typedef struct controller_row {
@@ -28,12 +29,16 @@ tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_
                                        const tr_tokenizer_t *tokenizer, size_t limit,
                                        tr_error_t *err);
 
-/// Reads recipe->data.train: `text_column`, all of which is learnt, or prompt_column and `completion`, of which the
+/// Reads files (recipe->data.train or .eval): `text_column`, all of which is learnt, or prompt_column and `completion`, of which the
 /// completion is. An end-of-sequence token is appended; a row is cut after `limit` tokens. TR_ERR_ARGUMENT for a row of which
 /// nothing would be learnt.
-tr_status controller_rows_load_texts(controller_rows_t *rows, const tr_recipe_t *recipe,
-                                     const tr_tokenizer_t *tokenizer, size_t limit,
-                                     tr_error_t *err);
+tr_status controller_rows_load_texts(controller_rows_t *rows, const tr_recipe_strings_t *files,
+                                     const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
+                                     size_t limit, tr_error_t *err);
+
+/// Adds chosen rows: [count] to a message as sequences whose responses are what is learnt. Returns the tokens that are.
+size_t controller_rows_put(const controller_rows_t *rows, const uint32_t *chosen, size_t count,
+                           tr_message_t *message);
 
 void controller_rows_release(controller_rows_t *rows);
 

@@ -274,31 +274,39 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     return TR_OK;
 }
 
+/// After the step that is finished, and always after the last.
+static bool checkpoint_due(const controller_run_t *run)
+{
+    uint64_t every = run->recipe->checkpoint.every;
+    return run->step == run->recipe->steps || (every > 0 && run->step % every == 0);
+}
+
 static tr_status take_step(controller_run_t *run, controller_record_t *record, tr_error_t *err)
 {
     double began = tr_clock_seconds();
     controller_calls_reset(run->calls);
     TR_TRY(is_ppo(run) ? controller_ppo_step(run, record->step, record, err)
                        : controller_sft_step(run, record->step, record, err));
+    run->step = record->step;
+    if (run->eval_rows.count > 0 && checkpoint_due(run)) {
+        TR_TRY(controller_sft_evaluate(run, record, err));
+    }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
     TR_TRY(controller_metrics_append(run->metrics, record, err));
     TR_TRY(controller_events_append(run->events, record, tr_clock_wall(), err));
     controller_progress_step(run->progress, record, tr_clock_seconds());
-    run->step = record->step;
     return TR_OK;
 }
 
 /// The next step, and its checkpoint when one is due.
 static tr_status advance(controller_run_t *run, tr_error_t *err)
 {
-    const tr_recipe_t *recipe = run->recipe;
     controller_record_t record;
     controller_record_init(&record, run->step + 1);
     tr_status status = take_step(run, &record, err);
     controller_record_release(&record);
     TR_TRY(status);
-    bool due = recipe->checkpoint.every > 0 && run->step % recipe->checkpoint.every == 0;
-    return due || run->step == recipe->steps ? save_checkpoint(run, run->step, err) : TR_OK;
+    return checkpoint_due(run) ? save_checkpoint(run, run->step, err) : TR_OK;
 }
 
 /// All steps. A lost learner sends the run back, but not for ever over the same step.
@@ -352,10 +360,14 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
             recipe->model, ids, run->model.vocabulary);
     }
     size_t positions = run->model.max_positions;
-    TR_TRY(
-        is_ppo(run)
-            ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer, positions - 1, err)
-            : controller_rows_load_texts(&run->rows, recipe, run->tokenizer, positions, err));
+    TR_TRY(is_ppo(run) ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer,
+                                                      positions - 1, err)
+                       : controller_rows_load_texts(&run->rows, &recipe->data.train, recipe,
+                                                    run->tokenizer, positions, err));
+    if (!is_ppo(run) && recipe->data.eval.count > 0) {
+        TR_TRY(controller_rows_load_texts(&run->eval_rows, &recipe->data.eval, recipe,
+                                          run->tokenizer, positions, err));
+    }
     if (recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",
@@ -405,6 +417,7 @@ static void close_run(controller_run_t *run)
     tr_hub_destroy(&run->hub);
     close_outputs(run);
     controller_rows_release(&run->rows);
+    controller_rows_release(&run->eval_rows);
     tr_tokenizer_destroy(&run->tokenizer);
     json_decref(run->weights);
 }

@@ -23,7 +23,8 @@ typedef struct controller_run {
     tr_tokenizer_t *tokenizer; ///< the policy's
     tr_model_config_t model;   ///< the policy's
     controller_rows_t rows;
-    controller_panel_t *panel; ///< NULL for sft
+    controller_rows_t eval_rows; ///< sft: empty without data.eval
+    controller_panel_t *panel;   ///< NULL for sft
     controller_progress_t *progress;
     controller_metrics_t *metrics;
     controller_samples_t *samples;
@@ -31,7 +32,6 @@ typedef struct controller_run {
     json_t *weights; ///< description of the published weights (ppo), NULL: none yet
     uint64_t step;   ///< steps finished
     uint64_t tokens; ///< learnt from so far (num_tokens)
-    char *phase;     ///< what the step is at, for `troupe status`
 } controller_run_t;
 
 /// Runs the recipe of a run directory to its end: from its last checkpoint when resume, else from the beginning. stop: set

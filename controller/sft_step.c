@@ -1,10 +1,9 @@
 #include "controller/sft_step.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/base/clock.h"
-#include "proto/sequences.h"
+#include "proto/body.h"
 
 static tr_status take_report(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
@@ -13,36 +12,6 @@ static tr_status take_report(void *context, size_t index, const tr_message_t *re
     (void)index, (void)err;
     *report = json_incref(tr_message_body(reply));
     return TR_OK;
-}
-
-/// The rows as sequences whose responses are what is learnt. Returns the tokens that are.
-static size_t put_rows(const controller_run_t *run, const uint32_t *rows, size_t count,
-                       tr_message_t *message)
-{
-    size_t tokens = 0, learnt = 0;
-    for (size_t i = 0; i < count; i++) {
-        tokens += run->rows.items[rows[i]].length;
-        learnt += run->rows.items[rows[i]].length - run->rows.items[rows[i]].prompt;
-    }
-    int32_t *ids = tr_calloc(tokens + 3 * count + 2, sizeof *ids);
-    int32_t *starts = ids + tokens, *prompts = starts + count + 1, *responses = prompts + count;
-    for (size_t i = 0; i < count; i++) {
-        const controller_row_t *row = &run->rows.items[rows[i]];
-        memcpy(ids + starts[i], row->ids, row->length * sizeof *ids);
-        starts[i + 1] = starts[i] + (int32_t)row->length;
-        prompts[i] = (int32_t)row->prompt;
-        responses[i + 1] = responses[i] + (int32_t)(row->length - row->prompt);
-    }
-    const tr_sequences_t sequences = {
-        .count = count,
-        .ids = ids,
-        .starts = starts,
-        .prompt_lengths = prompts,
-        .response_starts = responses,
-    };
-    tr_sequences_put(message, &sequences);
-    free(ids);
-    return learnt;
 }
 
 static tr_status report(controller_run_t *run, uint64_t step, const json_t *body, double rate,
@@ -74,7 +43,7 @@ tr_status controller_sft_step(controller_run_t *run, uint64_t step, controller_r
     double began = controller_run_phase(run, "train");
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, controller_run_walk(run, step, 1, 1, rate));
-    size_t tokens = put_rows(run, rows, count, message);
+    size_t tokens = controller_rows_put(&run->rows, rows, count, message);
     controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "train_sft");
     call.take = take_report;
     call.context = &body;
@@ -86,4 +55,58 @@ done:
     json_decref(body);
     free(rows);
     return status;
+}
+
+// Evaluation
+
+typedef struct evaluation {
+    double *losses; // [batches] sums over tokens
+    size_t tokens;
+} evaluation_t;
+
+static tr_status take_loss(void *context, size_t index, const tr_message_t *reply, tr_error_t *err)
+{
+    evaluation_t *evaluation = context;
+    return tr_body_real(&evaluation->losses[index], tr_message_body(reply), "loss_sum", "evaluate",
+                        err);
+}
+
+/// Asks about rows first..first + count - 1.
+static void ask_evaluation(controller_run_t *run, evaluation_t *evaluation, size_t index,
+                           size_t first, size_t count)
+{
+    uint32_t *chosen = tr_calloc(count, sizeof *chosen);
+    for (size_t i = 0; i < count; i++) {
+        chosen[i] = (uint32_t)(first + i);
+    }
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message, json_pack("{s:I}", "step", (json_int_t)run->step));
+    evaluation->tokens += controller_rows_put(&run->eval_rows, chosen, count, message);
+    controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "evaluate");
+    call.take = take_loss;
+    call.context = evaluation;
+    call.index = index;
+    controller_calls_ask(run->calls, &call, &message);
+    free(chosen);
+}
+
+tr_status controller_sft_evaluate(controller_run_t *run, controller_record_t *record,
+                                  tr_error_t *err)
+{
+    size_t rows = run->eval_rows.count, batch = run->recipe->data.batch;
+    size_t batches = (rows + batch - 1) / batch;
+    evaluation_t evaluation = {.losses = tr_calloc(batches, sizeof(double))};
+    controller_run_phase(run, "evaluate");
+    for (size_t b = 0; b < batches; b++) {
+        size_t left = rows - b * batch;
+        ask_evaluation(run, &evaluation, b, b * batch, left < batch ? left : batch);
+    }
+    tr_status status = controller_calls_finish(run->calls, err);
+    double sum = 0.0;
+    for (size_t b = 0; b < batches; b++) {
+        sum += evaluation.losses[b];
+    }
+    free(evaluation.losses);
+    TR_TRY(status);
+    return controller_record_set(record, "eval_loss", sum / (double)evaluation.tokens, err);
 }

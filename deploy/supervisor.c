@@ -55,7 +55,7 @@ typedef struct supervisor {
 void supervisor_plan_init(supervisor_plan_t *plan)
 {
     *plan = (supervisor_plan_t){
-        .ready_s = 20.0,
+        .ready_s = 120.0,
         .stop_s = 10.0,
         .end_s = 5.0,
         .quick_s = 5.0,

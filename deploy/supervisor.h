@@ -32,7 +32,7 @@ typedef struct supervisor_plan {
     void *context;
 
     // Seconds, and their defaults.
-    double ready_s;     ///< until the file is there; 20
+    double ready_s;     ///< until the file is there; 120 (large data sets take a while to tokenize)
     double stop_s;      ///< from a signal until the leader is killed; 10
     double end_s;       ///< from SIGTERM to SIGKILL at the end; 5
     double quick_s;     ///< a worker that ends earlier than this after its start failed quickly; 5
