@@ -34,8 +34,9 @@ static rollout_response_t respond(const int32_t *eos, size_t eos_count,
     tr_model_config_t config = small_config();
     rollout_response_t response;
     rollout_request_t one = request();
-    memcpy(config.eos, eos, eos_count * sizeof *eos);
-    config.eos_count = eos_count;
+    for (config.eos_count = 0; config.eos_count < eos_count; config.eos_count++) {
+        config.eos[config.eos_count] = eos[config.eos_count];
+    }
     small_open(&small, &config, NULL, 1, false);
     rollout_decoder_t *decoder = rollout_decoder_new(small.model, 4);
     tr_status status = rollout_decode(decoder, &response, &one, 1, options, NULL, NULL, &err);

@@ -1,0 +1,42 @@
+#!/usr/bin/python3
+"""examples/rewards/happy_words.py with bad manners, for tests: naughty_judge.py MANNER MARKER [OPTIONS].
+
+MANNER: nan, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds. It does so for the
+first request only, which the file MARKER remembers, or for every one when MARKER is `always`.
+"""
+import os
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "examples" / "rewards"))
+import happy_words
+
+manner, marker = sys.argv.pop(1), sys.argv.pop(1)
+good = happy_words.judge
+
+
+def judge(body):
+    if marker != "always":
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return good(body)
+    answer = good(body)
+    if manner == "nan":
+        answer["scores"][0] = float("nan")
+    elif manner == "short":
+        answer["scores"].pop()
+    elif manner == "text":
+        answer["scores"] = "very good"
+    elif manner == "raise":
+        raise RuntimeError("bad mood")
+    elif manner == "die":
+        os._exit(3)
+    elif manner == "slow":
+        time.sleep(5)
+    return answer
+
+
+happy_words.judge = judge
+happy_words.main()
