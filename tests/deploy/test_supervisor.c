@@ -13,8 +13,8 @@
 #include "tests/support/scratch.h"
 
 // `troupe` is a program, not a library: its parts are compiled in here.
-#include "deploy/child.c"
-#include "deploy/supervisor.c"
+#include "deploy/child.c"      // NOLINT(bugprone-suspicious-include)
+#include "deploy/supervisor.c" // NOLINT(bugprone-suspicious-include)
 
 enum { DEADLINE_MS = 20000, WORKERS = 2 };
 
@@ -23,7 +23,6 @@ static char *no_environment[] = {NULL};
 /// What a test prepares, and what came of it.
 typedef struct scene {
     char *folder;
-    char *ready;
     supervisor_process_t workers[WORKERS];
     supervisor_plan_t plan;
     char *news_path; ///< a FIFO into which scripts write lines
@@ -49,7 +48,9 @@ static void open_scene(scene_t *scene, const char *leader, const char *worker)
 {
     static char *names[WORKERS] = {"first", "second"};
     *scene = (scene_t){.folder = scratch_open()};
-    scene->ready = tr_format("%s/ready", scene->folder);
+    char *logs = tr_format("%s/logs", scene->folder);
+    cr_assert_eq(mkdir(logs, 0700), 0);
+    free(logs);
     scene->news_path = tr_format("%s/news", scene->folder);
     cr_assert_eq(mkfifo(scene->news_path, 0600), 0);
     scene->news = open(scene->news_path, O_RDWR | O_CLOEXEC);
@@ -64,8 +65,7 @@ static void open_scene(scene_t *scene, const char *leader, const char *worker)
             names[i], program(scene->folder, names[i], worker), no_environment};
     }
     scene->plan.workers = scene->workers;
-    scene->plan.logs = scene->folder;
-    scene->plan.ready = scene->ready;
+    scene->plan.directory = scene->folder;
     scene->plan.first_pause = 0.01;
     scene->plan.ready_s = DEADLINE_MS / 1000.0;
 }
@@ -81,7 +81,6 @@ static void close_scene(scene_t *scene)
     close(scene->news);
     close(scene->alive[0]);
     free(scene->news_path);
-    free(scene->ready);
     scratch_close(&scene->folder);
 }
 
@@ -154,7 +153,7 @@ static size_t occurrences(const scene_t *scene, const char *file, const char *te
     return count;
 }
 
-#define READY "echo tcp://here > tmp; mv tmp ready; "
+#define READY "echo tcp://here > tmp; mv tmp endpoint; "
 #define FOR_EVER "while :; do sleep 60 & wait $!; done"
 
 // The leader
@@ -186,7 +185,7 @@ Test(supervisor, what_an_earlier_run_logged_is_not_this_ones_cause)
 {
     scene_t scene;
     open_scene(&scene, "exit 5", NULL);
-    free(scratch_write(scene.folder, "leader.log", "leader: old\n", 12));
+    free(scratch_write(scene.folder, "logs/leader.log", "leader: old\n", 12));
     run(&scene);
     cr_assert_eq(scene.exit_code, 5);
     cr_assert_null(strstr(scene.err.text, "old"), "%s", scene.err.text);
@@ -209,7 +208,7 @@ Test(supervisor, a_killed_leader_is_a_failure_that_names_the_signal)
 Test(supervisor, a_leader_that_is_never_ready_is_given_up)
 {
     scene_t scene;
-    open_scene(&scene, ": > ready; " FOR_EVER, FOR_EVER);
+    open_scene(&scene, ": > endpoint; " FOR_EVER, FOR_EVER);
     scene.plan.worker_count = 1;
     scene.plan.ready_s = 0.2;
     run(&scene);
@@ -239,7 +238,8 @@ Test(supervisor, a_worker_that_dies_starts_again)
     scene.plan.worker_count = 1;
     run(&scene);
     cr_assert_eq(scene.status, TR_OK, "%s", scene.err.text);
-    cr_assert_geq(occurrences(&scene, "supervisor.log", "was killed by SIGSEGV; starts again"), 2);
+    cr_assert_geq(occurrences(&scene, "logs/supervisor.log", "was killed by SIGSEGV; starts again"),
+                  2);
     close_scene(&scene);
 }
 
@@ -254,7 +254,7 @@ Test(supervisor, five_quick_failures_end_the_run_and_the_log_says_why)
     cr_assert_not_null(strstr(scene.err.text, "'first'"), "%s", scene.err.text);
     cr_assert_not_null(strstr(scene.err.text, "exited with code 3"), "%s", scene.err.text);
     cr_assert_not_null(strstr(scene.err.text, "no luck today"), "%s", scene.err.text);
-    cr_assert_eq(occurrences(&scene, "first.log", "no luck today"), 5);
+    cr_assert_eq(occurrences(&scene, "logs/first.log", "no luck today"), 5);
     close_scene(&scene);
 }
 
@@ -266,6 +266,17 @@ Test(supervisor, slow_failures_never_end_the_run)
                "echo started > news; exit 3");
     scene.plan.worker_count = 1;
     scene.plan.quick_s = 0.0;
+    run(&scene);
+    cr_assert_eq(scene.status, TR_OK, "%s", scene.err.text);
+    close_scene(&scene);
+}
+
+Test(supervisor, what_a_worker_leaves_behind_ends_with_it)
+{
+    scene_t scene;
+    open_scene(&scene, READY "exec 3<> news; read a <&3; read b <&3; exit 0",
+               "sleep 600 & echo started > news; exit 3");
+    scene.plan.worker_count = 1;
     run(&scene);
     cr_assert_eq(scene.status, TR_OK, "%s", scene.err.text);
     close_scene(&scene);
@@ -294,7 +305,7 @@ Test(supervisor, neither_deaf_workers_nor_what_they_started_survive)
     scene.plan.end_s = 0.2;
     run(&scene);
     cr_assert_eq(scene.status, TR_OK, "%s", scene.err.text);
-    cr_assert_eq(occurrences(&scene, "supervisor.log", "was killed by SIGKILL"), WORKERS);
+    cr_assert_eq(occurrences(&scene, "logs/supervisor.log", "was killed by SIGKILL"), WORKERS);
     close_scene(&scene);
 }
 

@@ -56,21 +56,15 @@ has_steps()
 # pid_of RUN WORKER: the process that serves the run under this name.
 pid_of()
 {
-    local file
+    local file environment
     for file in /proc/[0-9]*/environ; do
-        if tr '\0' '\n' <"$file" 2>/dev/null | grep -qx "TROUPE_NAME=$2" &&
-            tr '\0' '\n' <"$file" 2>/dev/null | grep -q "^TROUPE_ENDPOINT=ipc://$1/"; then
+        environment=$(tr '\0' '\n' 2>/dev/null <"$file") 2>/dev/null
+        if grep -qx "TROUPE_NAME=$2" <<<"$environment" && grep -q "^TROUPE_ENDPOINT=ipc://$1/" <<<"$environment"; then
             basename "$(dirname "$file")"
             return
         fi
-    done
+    done 2>/dev/null
     return 1
-}
-
-# started RUN WORKER: it has its process.
-started()
-{
-    pid_of "$1" "$2" >/dev/null
 }
 
 # hashes RUN: the checksums of all that a run learnt.

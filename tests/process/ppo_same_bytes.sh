@@ -33,7 +33,7 @@ run()
     fail "the run '$name' failed"
 }
 
-# start NAME [KEY=VALUE...]: in the background, sets RUN; sed slows nothing: kills come between steps wherever they may.
+# start NAME [KEY=VALUE...]: in the background; sets RUN and JOB.
 start()
 {
     RUN=$SCRATCH/$1
@@ -63,6 +63,8 @@ timeless()
 }
 
 run base
+head -n 1 "$SCRATCH/base/metrics.jsonl" | grep -q '"objective/kl": 0,' ||
+    fail "before the first update the KL to the reference is not 0: log-probs of two distributions were mixed"
 grep -q '"exact/logprob_mismatch": 0,' "$SCRATCH/base/metrics.jsonl" || fail "no exact/logprob_mismatch of 0"
 ! grep -v '"exact/logprob_mismatch": 0,' "$SCRATCH/base/metrics.jsonl" || fail "a logprob_mismatch is not 0"
 
@@ -91,12 +93,14 @@ done
 start rollout_killed roles.rollout.workers=2
 kill_worker rollout-1
 finish
+grep -q 'worker=rollout-1 "lost' "$RUN/logs/controller.log" || fail "no rollout was lost: the kill came too late"
 same "$SCRATCH/base" "$RUN" "a rollout killed"
 
 for role in actor critic; do
     start "${role}_killed"
     kill_worker $role
     finish
+    grep -q 'back to the last checkpoint' "$RUN/logs/controller.log" || fail "the $role was killed, and the run did not go back"
     same "$SCRATCH/base" "$RUN" "the $role killed"
     [ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after the $role was killed"
 done
