@@ -18,10 +18,10 @@
 
 enum { TAIL = 16384 }; ///< bytes of a log's end among which its last line is looked for
 
-void child_init(child_t *child, const supervisor_process_t *process, const char *logs)
+void child_init(child_t *child, const supervisor_process_t *process, const char *directory)
 {
     *child = (child_t){.process = process, .pidfd = -1};
-    child->log = tr_format("%s/%s.log", logs, process->name);
+    child->log = tr_format("%s/logs/%s.log", directory, process->name);
 }
 
 void child_release(child_t *child)
@@ -33,7 +33,7 @@ void child_release(child_t *child)
 
 // Starting
 
-/// In the child, between fork and exec: the supervisor has one thread, so everything is allowed here.
+/// In the child, between fork and exec. The supervisor has one thread: everything is allowed here.
 __attribute__((noreturn)) static void become(const child_t *child, pid_t parent, int input,
                                              int output, const char *endpoint, bool shows_output)
 {
@@ -108,7 +108,7 @@ done:
 
 // Ending
 
-void child_note(int log, const char *who, const char *format, ...)
+void child_note(int log, const child_t *child, const char *format, ...)
 {
     struct timespec now;
     struct tm utc;
@@ -121,7 +121,7 @@ void child_note(int log, const char *who, const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     dprintf(log, "%s.%03ldZ info troupe supervisor process=%s \"%s\"\n", stamp,
-            now.tv_nsec / 1000000, who, text);
+            now.tv_nsec / 1000000, child->process->name, text);
 }
 
 void child_signal(const child_t *child, int signal)
@@ -147,13 +147,17 @@ bool child_reap(int *how, child_t *child)
     return true;
 }
 
-char *child_ending(int how)
+const char *child_ending(char out[CHILD_ENDING], int how)
 {
+    const char *name = WIFSIGNALED(how) ? sigabbrev_np(WTERMSIG(how)) : NULL;
     if (WIFEXITED(how)) {
-        return tr_format("exited with code %d", WEXITSTATUS(how));
+        snprintf(out, CHILD_ENDING, "exited with code %d", WEXITSTATUS(how));
+    } else if (name != NULL) {
+        snprintf(out, CHILD_ENDING, "was killed by SIG%s", name);
+    } else {
+        snprintf(out, CHILD_ENDING, "was killed by signal %d", WTERMSIG(how));
     }
-    const char *name = sigabbrev_np(WTERMSIG(how));
-    return tr_format("was killed by SIG%s", name != NULL ? name : "NAL of an unknown number");
+    return out;
 }
 
 /// The log's end, at most TAIL bytes and nothing from before the start; NUL terminated.

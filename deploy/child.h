@@ -1,7 +1,8 @@
-/// One child process of the supervisor: a group of its own, its output in a log, its end put into words.
+/// One child process of the supervisor: a group of its own, its output in a log, its end put into
+/// words.
 ///
-/// Only the supervisor calls this. A child dies with its parent (SIGTERM by PR_SET_PDEATHSIG), and what it started
-/// dies with it: signals go to its whole group.
+/// Only the supervisor calls this. A child dies with its parent (SIGTERM by PR_SET_PDEATHSIG), and
+/// what it started dies with it: signals go to its whole group.
 #ifndef DEPLOY_CHILD_H
 #define DEPLOY_CHILD_H
 
@@ -11,22 +12,25 @@
 #include "common/base/status.h"
 #include "deploy/supervisor.h"
 
+enum { CHILD_ENDING = 40 }; ///< bytes of an end in words
+
 typedef struct child {
     const supervisor_process_t *process; ///< what it runs; borrowed
-    char *log;                           ///< logs/NAME.log
+    char *log;                           ///< directory/logs/NAME.log
     pid_t pid;                           ///< 0 while it does not run
     int pidfd;                           ///< readable once it has ended; -1 while it does not run
     double started;                      ///< tr_clock_seconds
     off_t log_start;                     ///< where the output of this start begins in its log
 } child_t;
 
-void child_init(child_t *child, const supervisor_process_t *process, const char *logs);
+void child_init(child_t *child, const supervisor_process_t *process, const char *directory);
 
 /// The child must not run.
 void child_release(child_t *child);
 
-/// Starts it. endpoint: its TROUPE_ENDPOINT, or NULL. shows_output: its standard output is ours, not the log.
-/// A program that cannot be executed is no failure here: the child says so in its log and exits with 127.
+/// Starts it. endpoint: its TROUPE_ENDPOINT, or NULL. shows_output: its standard output is ours,
+/// not the log. A program that cannot be executed is no failure here: the child says so in its log
+/// and exits with 127.
 tr_status child_start(child_t *child, const char *endpoint, bool shows_output, tr_error_t *err);
 
 /// To its group; nothing happens when it does not run.
@@ -36,14 +40,15 @@ void child_signal(const child_t *child, int signal);
 bool child_reap(int *how, child_t *child);
 
 /// One line in supervisor.log about a process.
-void child_note(int log, const char *who, const char *format, ...)
+void child_note(int log, const child_t *child, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/// "exited with code 3", "was killed by SIGKILL". Owned by the caller (free).
-char *child_ending(int how);
+/// "exited with code 3", "was killed by SIGKILL" in out, which is returned.
+const char *child_ending(char out[CHILD_ENDING], int how);
 
-/// The last line that it wrote to its log since its start and that begins with prefix, without the prefix; else the last
-/// line that is not blank; NULL when there is none. Owned by the caller (free).
+/// The last line that it wrote to its log since its start and that begins with prefix, without the
+/// prefix; else the last line that is not blank; NULL when there is none. Owned by the caller
+/// (free).
 char *child_last_line(const child_t *child, const char *prefix);
 
 #endif

@@ -1,7 +1,8 @@
 /// What the subcommands of `troupe` share. Each is one file, command_NAME.c, with one entry.
 ///
-/// An entry gets its own command line (argv[0] is "troupe NAME"), parses it with argp (which exits with 64 and a sentence
-/// on a mistake), and returns the process's exit code: tr_status_exit_code of what happened.
+/// An entry gets its own command line (argv[0] is "troupe NAME"), parses it with argp (which exits
+/// with 64 and a sentence on a mistake), and returns the process's exit code: tr_status_exit_code
+/// of what happened.
 #ifndef DEPLOY_COMMAND_H
 #define DEPLOY_COMMAND_H
 
@@ -22,8 +23,8 @@ int command_keys(int argc, char **argv);
 /// Prints the failure's sentence to standard error; returns the exit code for main.
 int command_exit(tr_status status, const tr_error_t *err);
 
-/// tr_recipe_load of arguments[0] with the rest as overrides. Prints every problem to standard error, one a line, the
-/// last of which is the sentence of the failure.
+/// tr_recipe_load of arguments[0] with the rest as overrides. Prints every problem to standard
+/// error, one a line, the last of which is the sentence of the failure.
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count);
 
 /// A value of an option; a mistake ends the process as argp does. name: "--seed".

@@ -1,7 +1,7 @@
-/// `troupe check`: what is wrong with a recipe, or what it would run and how much memory that takes.
+/// `troupe check`: what is wrong with a recipe, or what it would run and how much memory that
+/// takes.
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/model/layout.h"
 #include "common/tensor/backend.h"
@@ -28,9 +28,10 @@ typedef struct memory {
     double weights, gradients, moments, cache; ///< bytes
 } memory_t;
 
-/// What a process needs at least. The weights count twice, for the kernels read a packed copy, and a learner three times,
-/// for the backward pass reads a transposed one; gradients are one vector (a tree over more than one chunk takes some
-/// more); AdamW keeps two moments; cached_tokens keys and values stand in the cache. Activations come on top.
+/// What a process needs at least. The weights count twice, for the kernels read a packed copy, and
+/// a learner three times, for the backward pass reads a transposed one; gradients are one vector (a
+/// tree over more than one chunk takes some more); AdamW keeps two moments; cached_tokens keys and
+/// values stand in the cache. Activations come on top.
 static memory_t memory_of(const tr_model_config_t *config, size_t parameters, bool learns,
                           size_t cached_tokens)
 {
@@ -80,7 +81,8 @@ static void print_role(const char *name, uint64_t processes, memory_t memory)
     printf("\n");
 }
 
-/// A line for a role that has the model of `directory`. scalar: with a scalar head, whatever is stored there.
+/// A line for a role that has the model of `directory`. scalar: with a scalar head, whatever is
+/// stored there.
 static tr_status print_model_role(const char *name, uint64_t processes, const char *directory,
                                   bool scalar, bool learns, const tr_recipe_t *caches,
                                   tr_error_t *err)
@@ -145,11 +147,11 @@ static void print_work(const tr_recipe_t *recipe)
 {
     printf("run        %s/%s, seed %llu\n", recipe->output, recipe->name,
            (unsigned long long)recipe->seed);
-    printf("algorithm  %s, %llu steps of %llu %s", tr_algorithm_name(recipe->algorithm),
+    printf("algorithm  %s, %llu steps, each of %llu %s", tr_algorithm_name(recipe->algorithm),
            (unsigned long long)recipe->steps, (unsigned long long)recipe->data.batch,
            recipe->algorithm == TR_ALGORITHM_PPO ? "prompts" : "rows");
     if (recipe->algorithm == TR_ALGORITHM_PPO) {
-        printf(", %llu responses each of at most %llu tokens",
+        printf(" x %llu samples of at most %llu tokens",
                (unsigned long long)recipe->generation.samples,
                (unsigned long long)recipe->generation.max_new_tokens);
     }

@@ -1,9 +1,9 @@
-/// `troupe run` and `troupe resume`: the company of a recipe on this machine, from start to the aligned model.
+/// `troupe run` and `troupe resume`: the company of a recipe on this machine, from start to the
+/// aligned model.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/recipe.h"
@@ -77,21 +77,16 @@ static void announce_external(void *context, const char *endpoint)
 static tr_status supervise(int *exit_code, const company_t *company, tr_recipe_t *recipe,
                            const char *directory, tr_error_t *err)
 {
-    char *logs = tr_format("%s/logs", directory);
-    char *ready = tr_format("%s/endpoint", directory);
     supervisor_plan_t plan;
     supervisor_plan_init(&plan);
     plan.leader = company->leader;
     plan.workers = company->workers;
     plan.worker_count = company->count;
-    plan.logs = logs;
-    plan.ready = ready;
+    plan.directory = directory;
     plan.on_ready = announce_external;
     plan.context = recipe;
     tr_status status = supervisor_run(exit_code, &plan, err);
     forget_endpoint(directory); // of a controller that was killed
-    free(ready);
-    free(logs);
     return status;
 }
 
@@ -103,41 +98,61 @@ static void say_success(const char *directory)
            directory);
 }
 
-static tr_status run_company(int *exit_code, tr_recipe_t *recipe, const char *directory,
-                             bool resume, tr_error_t *err)
+/// Who is to run in the directory. *company is to be released after a failure too.
+static tr_status gather(company_t *company, const tr_recipe_t *recipe, const char *directory,
+                        bool resume, tr_error_t *err)
 {
-    company_t company = {0};
     char *programs = NULL;
-    tr_status status;
-    TR_TRY_GOTO(find_programs(&programs, err), done);
-    TR_TRY_GOTO(company_init(&company, recipe, programs, directory, resume, err), done);
-    printf("%s %s: %zu workers, logs in %s/logs\n", resume ? "resuming" : "running", directory,
-           company.count, directory);
-    fflush(stdout);
-    status = supervise(exit_code, &company, recipe, directory, err);
-done:
-    company_release(&company);
+    TR_TRY(find_programs(&programs, err));
+    tr_status status = company_init(company, recipe, programs, directory, resume, err);
     free(programs);
     return status;
 }
 
-/// Runs in a run directory that nobody has open; returns the process's exit code.
-static int run_to_end(tr_recipe_t *recipe, const char *directory, bool resume)
+/// Runs the company in a run directory that nobody has open; returns the process's exit code.
+static int run_to_end(const company_t *company, tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
-    int exit_code = 0;
-    tr_status status = run_company(&exit_code, recipe, directory, resume, &err);
-    if (status == TR_ERR_INTERRUPTED && !exists(directory, "final")) {
+    int exit_code;
+    printf("running %s: %zu workers, logs in %s/logs\n", directory, company->count, directory);
+    fflush(stdout);
+    tr_status status = supervise(&exit_code, company, recipe, directory, &err);
+    if (status == TR_OK || (status == TR_ERR_INTERRUPTED && exists(directory, "final"))) {
+        say_success(directory);
+        return 0;
+    }
+    if (status == TR_ERR_INTERRUPTED) {
         fprintf(stderr, "%s: `troupe resume %s` goes on from the last checkpoint\n", err.text,
                 directory);
-        return exit_code;
+    } else {
+        fprintf(stderr, "%s\n", err.text);
     }
-    if (status != TR_OK && status != TR_ERR_INTERRUPTED) {
-        int code = command_exit(status, &err);
-        return exit_code != 0 ? exit_code : code;
+    return exit_code;
+}
+
+/// Makes output/name. The controller locks it itself.
+static tr_status make_directory(const tr_recipe_t *recipe, tr_error_t *err)
+{
+    controller_rundir_t *rundir;
+    TR_TRY(controller_rundir_create(&rundir, recipe, err));
+    controller_rundir_destroy(&rundir);
+    return TR_OK;
+}
+
+static int run(tr_recipe_t *recipe)
+{
+    tr_error_t err = {0};
+    company_t company = {0};
+    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+    tr_status status = gather(&company, recipe, directory, false, &err);
+    if (status == TR_OK) {
+        status = make_directory(recipe, &err);
     }
-    say_success(directory);
-    return 0;
+    int exit_code =
+        status == TR_OK ? run_to_end(&company, recipe, directory) : command_exit(status, &err);
+    company_release(&company);
+    free(directory);
+    return exit_code;
 }
 
 int command_run(int argc, char **argv)
@@ -150,21 +165,9 @@ int command_run(int argc, char **argv)
     words_t words = {tr_calloc((size_t)argc, sizeof(char *)), 0, "the recipe is missing",
                      (size_t)argc};
     tr_recipe_t *recipe = NULL;
-    controller_rundir_t *rundir = NULL;
-    tr_error_t err = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &words);
     tr_status status = command_load_recipe(&recipe, words.items, words.count);
-    int exit_code = tr_status_exit_code(status);
-    if (status == TR_OK) {
-        status = controller_rundir_create(&rundir, recipe, &err);
-        exit_code = command_exit(status, &err);
-    }
-    if (status == TR_OK) {
-        char *directory = tr_strdup(controller_rundir_path(rundir));
-        controller_rundir_destroy(&rundir); // the controller locks it itself
-        exit_code = run_to_end(recipe, directory, false);
-        free(directory);
-    }
+    int exit_code = status == TR_OK ? run(recipe) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);
     free(words.items);
     return exit_code;
@@ -180,7 +183,18 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
     return TR_OK;
 }
 
-static int resume(char *directory)
+static int resume_with(tr_recipe_t *recipe, const char *directory)
+{
+    tr_error_t err = {0};
+    company_t company = {0};
+    tr_status status = gather(&company, recipe, directory, true, &err);
+    int exit_code =
+        status == TR_OK ? run_to_end(&company, recipe, directory) : command_exit(status, &err);
+    company_release(&company);
+    return exit_code;
+}
+
+static int resume(const char *directory)
 {
     tr_error_t err = {0};
     tr_recipe_t *recipe = NULL;
@@ -194,8 +208,7 @@ static int resume(char *directory)
     }
     char *path = tr_format("%s/recipe.yaml", directory);
     status = command_load_recipe(&recipe, &path, 1);
-    int exit_code =
-        status == TR_OK ? run_to_end(recipe, directory, true) : tr_status_exit_code(status);
+    int exit_code = status == TR_OK ? resume_with(recipe, directory) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);
     free(path);
     return exit_code;

@@ -58,7 +58,8 @@ static tr_status read_endpoint(char **endpoint, const char *directory, tr_error_
     return status;
 }
 
-/// network.keys of the run's recipe; NULL when it names none or cannot be read. Owned by the caller (free).
+/// network.keys of the run's recipe; NULL when it names none or cannot be read. Owned by the caller
+/// (free).
 static char *keys_of_run(const char *directory)
 {
     char *path = tr_format("%s/recipe.yaml", directory);
@@ -91,7 +92,7 @@ static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
     return status;
 }
 
-// Showing. Another version's controller may leave out what we look for: it then shows as empty or 0.
+// Showing. What a controller of another version leaves out shows as empty or 0.
 
 static const char *text_of(const json_t *object, const char *key)
 {

@@ -25,7 +25,8 @@ static char **copy_words(const char *const *words, size_t count)
     return copy;
 }
 
-/// What a worker reads (proto/service.h); what does not hold for it is removed, lest it leak in from outside.
+/// What a worker reads (proto/service.h); what does not hold for it is removed, lest it leak in
+/// from outside.
 static char **environment_of(const setting_t *setting, const char *name, const char *group)
 {
     char **environment = tr_calloc(6, sizeof *environment);

@@ -4,8 +4,9 @@
 
 #include <stdio.h>
 
-/// Up to three samples of the first step in run_directory/samples.jsonl and as many of the last; nothing when there are
-/// none. Lines that are no samples are passed over: the run succeeded without them.
+/// Up to three samples of the first step in run_directory/samples.jsonl and as many of the last;
+/// nothing when there are none. Lines that are no samples are passed over: the run succeeded
+/// without them.
 void samples_print(FILE *out, const char *run_directory);
 
 #endif

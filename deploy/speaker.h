@@ -16,8 +16,8 @@ typedef struct speaker {
 tr_status speaker_open(speaker_t *speaker, const char *directory, size_t threads, tr_error_t *err);
 void speaker_release(speaker_t *speaker);
 
-/// The ids of a text: [*count], at least one, all known to the model; owned by the caller (free), NULL on failure.
-/// flags as tr_tokenizer_encode. what: "the prompt", for errors.
+/// The ids of a text: [*count], at least one, all known to the model; owned by the caller (free),
+/// NULL on failure. flags as tr_tokenizer_encode. what: "the prompt", for errors.
 tr_status speaker_encode(int32_t **ids, size_t *count, const speaker_t *speaker, const char *text,
                          const char *what, unsigned flags, tr_error_t *err);
 

@@ -44,6 +44,7 @@ typedef struct supervisor {
     int changes;          ///< inotify on the directory of the ready file
     int log;              ///< supervisor.log
     sigset_t former;
+    char *ready; ///< the file that the leader writes
     char *endpoint;
     int stopped_by; ///< the signal that began STOPPING
     bool settled;   ///< status, exit_code and err are final: the first cause counts
@@ -95,7 +96,7 @@ static void kill_all(supervisor_t *s)
     signal_all(s, SIGKILL);
 }
 
-/// Says where *err* is to be written, if no cause was settled before: NULL otherwise.
+/// Where the sentence of a failure goes; NULL once the first one was settled.
 static tr_error_t *cause(const supervisor_t *s)
 {
     return s->settled ? NULL : s->err;
@@ -134,12 +135,11 @@ static bool stopped_as_asked(const supervisor_t *s, int how)
            (WIFSIGNALED(how) || WEXITSTATUS(how) == 0 || WEXITSTATUS(how) == interrupted);
 }
 
-static void settle_leader_failure(supervisor_t *s, int how)
+static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
 {
     const char *program = strrchr(s->plan->leader.argv[0], '/');
     char *prefix = tr_format("%s: ", program != NULL ? program + 1 : s->plan->leader.argv[0]);
     char *sentence = child_last_line(&s->leader, prefix);
-    char *ending = child_ending(how);
     if (WIFSIGNALED(how) || sentence == NULL) {
         tr_fail(cause(s), TR_ERR_PEER, "the %s %s (see '%s')", s->plan->leader.name, ending,
                 s->leader.log);
@@ -147,7 +147,6 @@ static void settle_leader_failure(supervisor_t *s, int how)
         tr_fail(cause(s), TR_ERR_PEER, "%s", sentence);
     }
     settle(s, TR_ERR_PEER, WIFEXITED(how) ? WEXITSTATUS(how) : tr_status_exit_code(TR_ERR_PEER));
-    free(ending);
     free(sentence);
     free(prefix);
 }
@@ -155,18 +154,17 @@ static void settle_leader_failure(supervisor_t *s, int how)
 static void take_leader_end(supervisor_t *s)
 {
     int how;
+    char ending[CHILD_ENDING];
     if (!child_reap(&how, &s->leader)) {
         return;
     }
-    char *ending = child_ending(how);
-    child_note(s->log, s->plan->leader.name, "%s", ending);
-    free(ending);
+    child_note(s->log, &s->leader, "%s", child_ending(ending, how));
     if (stopped_as_asked(s, how)) {
         settle_stopped(s);
     } else if (WIFEXITED(how) && WEXITSTATUS(how) == 0) {
         settle(s, TR_OK, 0);
     } else {
-        settle_leader_failure(s, how);
+        settle_leader_failure(s, how, ending);
     }
 }
 
@@ -188,7 +186,7 @@ static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
             worker->child.process->name, worker->quick, ending, worker->child.log,
             line != NULL ? line : "(nothing)");
     free(line);
-    child_note(s->log, worker->child.process->name, "%s; given up after %zu quick failures", ending,
+    child_note(s->log, &worker->child, "%s; given up after %zu quick failures", ending,
                worker->quick);
     settle_failure(s, TR_ERR_PEER);
 }
@@ -200,27 +198,26 @@ static void start_again_later(const supervisor_t *s, worker_t *worker, const cha
                         ? s->plan->first_pause
                         : fmin(2.0 * worker->pause, s->plan->longest_pause);
     worker->due = tr_clock_seconds() + worker->pause;
-    child_note(s->log, worker->child.process->name, "%s; starts again in %.1f s", ending,
-               worker->pause);
+    child_note(s->log, &worker->child, "%s; starts again in %.1f s", ending, worker->pause);
 }
 
 static void take_worker_end(supervisor_t *s, worker_t *worker)
 {
     int how;
+    char ending[CHILD_ENDING];
     if (!child_reap(&how, &worker->child)) {
         return;
     }
-    char *ending = child_ending(how);
+    child_ending(ending, how);
     bool quick = tr_clock_seconds() - worker->child.started < s->plan->quick_s;
     worker->quick = quick ? worker->quick + 1 : 0;
     if (s->phase != WATCHING) {
-        child_note(s->log, worker->child.process->name, "%s", ending);
+        child_note(s->log, &worker->child, "%s", ending);
     } else if (worker->quick >= s->plan->quick_limit) {
         give_up(s, worker, ending);
     } else {
         start_again_later(s, worker, ending, quick);
     }
-    free(ending);
 }
 
 // What happens
@@ -231,7 +228,7 @@ static void take_ready_file(supervisor_t *s)
     char *text;
     size_t length;
     if (s->phase != STARTING ||
-        tr_file_read(&text, &length, s->plan->ready, ENDPOINT_LIMIT, NULL) != TR_OK) {
+        tr_file_read(&text, &length, s->ready, ENDPOINT_LIMIT, NULL) != TR_OK) {
         return;
     }
     text[strcspn(text, "\r\n")] = '\0';
@@ -251,7 +248,7 @@ static void take_ready_file(supervisor_t *s)
 
 static void take_signal(supervisor_t *s, int number)
 {
-    child_note(s->log, "troupe", "got SIG%s", sigabbrev_np(number));
+    child_note(s->log, &s->leader, "is to end: SIG%s came", sigabbrev_np(number));
     if (s->phase == STARTING || s->phase == WATCHING) {
         s->stopped_by = number;
         enter(s, STOPPING, s->plan->stop_s);
@@ -384,22 +381,17 @@ static tr_status open_signals(supervisor_t *s, tr_error_t *err)
 
 static tr_status open_files(supervisor_t *s, tr_error_t *err)
 {
-    tr_status status = TR_OK;
-    const char *slash = strrchr(s->plan->ready, '/');
-    char *directory = slash != NULL ? strndup(s->plan->ready, (size_t)(slash - s->plan->ready) + 1)
-                                    : tr_strdup(".");
-    char *log = tr_format("%s/supervisor.log", s->plan->logs);
+    const char *directory = s->plan->directory;
+    char *log = tr_format("%s/logs/supervisor.log", directory);
     s->log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     s->changes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (s->log < 0) {
-        status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", log, strerror(errno));
-    } else if (s->changes < 0 ||
-               inotify_add_watch(s->changes, directory, IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
-        status = tr_fail(err, TR_ERR_IO, "cannot watch '%s': %s", directory, strerror(errno));
-    }
     free(log);
-    free(directory);
-    return status;
+    if (s->log < 0 || s->changes < 0 ||
+        inotify_add_watch(s->changes, directory, IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot log to or watch '%s': %s", directory,
+                       strerror(errno));
+    }
+    return TR_OK;
 }
 
 static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err)
@@ -407,9 +399,10 @@ static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err
     *s = (supervisor_t){.plan = plan, .signals = -1, .changes = -1, .log = -1, .err = err};
     s->workers = tr_calloc(plan->worker_count + 1, sizeof *s->workers);
     s->polls = tr_calloc(3 + plan->worker_count, sizeof *s->polls);
-    child_init(&s->leader, &plan->leader, plan->logs);
+    s->ready = tr_format("%s/endpoint", plan->directory);
+    child_init(&s->leader, &plan->leader, plan->directory);
     for (size_t i = 0; i < plan->worker_count; i++) {
-        child_init(&s->workers[i].child, &plan->workers[i], plan->logs);
+        child_init(&s->workers[i].child, &plan->workers[i], plan->directory);
         s->workers[i].due = INFINITY;
     }
 }
@@ -428,6 +421,7 @@ static void release(supervisor_t *s)
     }
     free(s->workers);
     free(s->polls);
+    free(s->ready);
     free(s->endpoint);
     sigprocmask(SIG_SETMASK, &s->former, NULL);
 }

@@ -1,8 +1,10 @@
-/// A group of processes on this machine: one leader that decides, and workers that must live as long as it does.
+/// A group of processes on this machine: one leader that decides, and workers that must live as
+/// long as it does.
 ///
-/// The leader (the controller) starts first and writes its endpoint to a file; then the workers start. A worker that ends
-/// starts again; the leader does not. When the leader ends, all end. The supervisor knows no recipe and no protocol: who
-/// is to run, with which arguments, stands in the plan (deploy/company.h makes it).
+/// The leader (the controller) starts first and writes its endpoint to a file `endpoint`; then the
+/// workers start, with its content as TROUPE_ENDPOINT. A worker that ends starts again; the leader
+/// does not. When the leader ends, all end. The supervisor knows no recipe and no protocol: who is
+/// to run, with which arguments, stands in the plan (deploy/company.h makes it).
 #ifndef DEPLOY_SUPERVISOR_H
 #define DEPLOY_SUPERVISOR_H
 
@@ -12,7 +14,7 @@
 
 /// A program to run. Lists end with NULL.
 typedef struct supervisor_process {
-    char *name;         ///< unique in the plan; its output goes to logs/NAME.log
+    char *name;         ///< unique in the plan; its output is added to logs/NAME.log
     char **argv;        ///< found by PATH when argv[0] has no slash
     char **environment; ///< over ours: "NAME=VALUE" sets, "NAME" removes
 } supervisor_process_t;
@@ -25,14 +27,13 @@ typedef struct supervisor_plan {
     supervisor_process_t leader;   ///< its standard output is ours
     supervisor_process_t *workers; ///< [worker_count]
     size_t worker_count;
-    const char *logs; ///< an existing directory; supervisor.log there says who ended how
     const char
-        *ready; ///< file in an existing directory; its content is the workers' TROUPE_ENDPOINT
+        *directory; ///< an existing one with logs/ in it; logs/supervisor.log says who ended how
     supervisor_ready_fn on_ready; ///< or NULL
     void *context;
 
     // Seconds, and their defaults.
-    double ready_s;     ///< until the file is there; 120 (large data sets take a while to tokenize)
+    double ready_s;     ///< until the file is there; 120 (a large data set takes a while to tokenize)
     double stop_s;      ///< from a signal until the leader is killed; 10
     double end_s;       ///< from SIGTERM to SIGKILL at the end; 5
     double quick_s;     ///< a worker that ends earlier than this after its start failed quickly; 5
@@ -44,12 +45,14 @@ typedef struct supervisor_plan {
 /// The defaults; nobody to run.
 void supervisor_plan_init(supervisor_plan_t *plan);
 
-/// Runs the plan to its end; no process of it is alive afterwards. *exit_code: what this process should exit with.
+/// Runs the plan to its end; no process of it is alive afterwards. *exit_code: what this process
+/// should exit with.
 ///
-/// TR_OK when the leader exited with 0. TR_ERR_INTERRUPTED when SIGINT, SIGTERM or SIGHUP stopped the run: the leader got
-/// SIGTERM and time to finish; a SIGINT after that kills all at once. Otherwise a failure: the leader's own exit code with
-/// the last sentence of its log, or a worker that kept failing, or a leader that was not ready in time. For a process
-/// with one thread: it blocks signals for the call.
+/// TR_OK when the leader exited with 0. TR_ERR_INTERRUPTED when SIGINT, SIGTERM or SIGHUP stopped
+/// the run: the leader got SIGTERM and time to finish; a SIGINT after that kills all at once.
+/// Otherwise a failure: the leader's own exit code with the last sentence of its log, or a worker
+/// that kept failing, or a leader that was not ready in time. For a process with one thread: it
+/// blocks signals for the call.
 tr_status supervisor_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err);
 
 #endif

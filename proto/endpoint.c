@@ -188,11 +188,12 @@ static tr_status secure_server(zsock_t *socket, zactor_t **auth, const char *key
     return TR_OK;
 }
 
-/// A Unix socket is for its owner.
+/// A Unix socket is for its owner. Names with '@' (abstract) and '*' (chosen by ZeroMQ) are no paths.
 static void protect_ipc(const char *endpoint)
 {
-    if (starts(endpoint, "ipc:///")) {
-        chmod(endpoint + strlen("ipc://"), 0600);
+    const char *path = endpoint + strlen("ipc://");
+    if (starts(endpoint, "ipc://") && path[0] != '@' && path[0] != '*') {
+        chmod(path, 0600);
     }
 }
 

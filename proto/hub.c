@@ -197,6 +197,7 @@ static tr_status ask(tr_message_t **answer, const tr_message_t *question, const 
     if (status == TR_OK) {
         status = tr_message_receive(answer, NULL, socket, err);
     }
+    zsock_set_linger(socket, 0); // a question that nobody answered is not kept for later
     zsock_destroy(&socket);
     return status;
 }

@@ -28,6 +28,7 @@
 enum {
     TR_ENVELOPE_MAX = 1 << 20, ///< bytes
     TR_ENVELOPE_DEPTH = 16,    ///< maps and arrays inside one another, the envelope counted
+    TR_ENVELOPE_NODES = 65536, ///< most maps and arrays: a byte each, and a hundred in memory
     TR_MESSAGE_TENSORS = 1024, ///< most tensors in a message
     TR_MESSAGE_NAME = 128,     ///< most bytes in a tensor's name
     TR_MESSAGE_DIMS = 4,       ///< most dimensions of a tensor

@@ -23,6 +23,7 @@ typedef struct cursor {
     const uint8_t *end;
     step_t path[TR_ENVELOPE_DEPTH];
     size_t depth;         ///< steps in path
+    size_t nodes;         ///< maps and arrays so far
     const char *tolerant; ///< key of the root map whose contents may be bad
     bool inside;          ///< reading that key's value now
     char *fault;
@@ -160,14 +161,24 @@ static tr_status read_signed(json_t **value, cursor_t *c, size_t bytes)
     return TR_OK;
 }
 
+/// Before a map or an array is made.
+static tr_status check_bounds(cursor_t *c)
+{
+    if (c->depth == TR_ENVELOPE_DEPTH) {
+        return bad_form(c, "values nest too deep");
+    }
+    if (++c->nodes > TR_ENVELOPE_NODES) {
+        return bad_form(c, "too many maps and arrays");
+    }
+    return TR_OK;
+}
+
 static tr_status read_array(json_t **value, cursor_t *c, uint64_t count)
 {
     if (count > remaining(c)) {
         return bad_form(c, "an array claims more elements than the message has bytes");
     }
-    if (c->depth == TR_ENVELOPE_DEPTH) {
-        return bad_form(c, "values nest too deep");
-    }
+    TR_TRY(check_bounds(c));
     json_t *array = json_array();
     step_t *step = &c->path[c->depth++];
     for (uint64_t i = 0; i < count; i++) {
@@ -257,9 +268,7 @@ static tr_status read_map(json_t **value, cursor_t *c, uint64_t count)
     if (count > remaining(c) / 2) {
         return bad_form(c, "a map claims more entries than the message has bytes");
     }
-    if (c->depth == TR_ENVELOPE_DEPTH) {
-        return bad_form(c, "values nest too deep");
-    }
+    TR_TRY(check_bounds(c));
     json_t *map = json_object();
     step_t *step = &c->path[c->depth++];
     for (uint64_t i = 0; i < count; i++) {
@@ -371,45 +380,68 @@ tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, c
     return TR_OK;
 }
 
-static tr_status pack_value(msgpack_packer *pk, const json_t *value, size_t depth, tr_error_t *err);
+typedef struct writer {
+    msgpack_packer packer;
+    size_t depth; ///< maps and arrays around the value
+    size_t nodes; ///< maps and arrays so far
+    tr_error_t *err;
+} writer_t;
 
-static tr_status pack_string(msgpack_packer *pk, const char *text, size_t length)
+static tr_status write_value(writer_t *w, const json_t *value);
+
+static void write_string(writer_t *w, const char *text, size_t length)
 {
-    msgpack_pack_str(pk, length);
-    msgpack_pack_str_body(pk, text, length);
-    return TR_OK;
+    msgpack_pack_str(&w->packer, length);
+    msgpack_pack_str_body(&w->packer, text, length);
 }
 
-static tr_status pack_map(msgpack_packer *pk, const json_t *map, size_t depth, tr_error_t *err)
+static tr_status enter(writer_t *w)
 {
-    json_t *object = (json_t *)(uintptr_t)map; // jansson iterates over non-const objects only
-    msgpack_pack_map(pk, json_object_size(map));
-    for (void *i = json_object_iter(object); i != NULL; i = json_object_iter_next(object, i)) {
-        pack_string(pk, json_object_iter_key(i), json_object_iter_key_len(i));
-        TR_TRY(pack_value(pk, json_object_iter_value(i), depth + 1, err));
-    }
-    return TR_OK;
-}
-
-static tr_status pack_array(msgpack_packer *pk, const json_t *array, size_t depth, tr_error_t *err)
-{
-    msgpack_pack_array(pk, json_array_size(array));
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        TR_TRY(pack_value(pk, json_array_get(array, i), depth + 1, err));
-    }
-    return TR_OK;
-}
-
-static tr_status pack_value(msgpack_packer *pk, const json_t *value, size_t depth, tr_error_t *err)
-{
-    if ((json_is_object(value) || json_is_array(value)) && depth >= TR_ENVELOPE_DEPTH) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "message nests deeper than %d",
+    if (w->depth++ == TR_ENVELOPE_DEPTH) {
+        return tr_fail(w->err, TR_ERR_ARGUMENT, "message nests deeper than %d",
                        (int)TR_ENVELOPE_DEPTH);
     }
+    if (++w->nodes > TR_ENVELOPE_NODES) {
+        return tr_fail(w->err, TR_ERR_ARGUMENT,
+                       "message holds more than %d maps and arrays (split the request)",
+                       (int)TR_ENVELOPE_NODES);
+    }
+    return TR_OK;
+}
+
+static tr_status write_map(writer_t *w, const json_t *map)
+{
+    json_t *object = (json_t *)(uintptr_t)map; // jansson iterates over non-const objects only
+    TR_TRY(enter(w));
+    msgpack_pack_map(&w->packer, json_object_size(map));
+    for (void *i = json_object_iter(object); i != NULL; i = json_object_iter_next(object, i)) {
+        write_string(w, json_object_iter_key(i), json_object_iter_key_len(i));
+        TR_TRY(write_value(w, json_object_iter_value(i)));
+    }
+    w->depth--;
+    return TR_OK;
+}
+
+static tr_status write_array(writer_t *w, const json_t *array)
+{
+    TR_TRY(enter(w));
+    msgpack_pack_array(&w->packer, json_array_size(array));
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        TR_TRY(write_value(w, json_array_get(array, i)));
+    }
+    w->depth--;
+    return TR_OK;
+}
+
+static tr_status write_value(writer_t *w, const json_t *value)
+{
+    msgpack_packer *pk = &w->packer;
     switch (json_typeof(value)) {
-    case JSON_OBJECT: return pack_map(pk, value, depth, err);
-    case JSON_ARRAY: return pack_array(pk, value, depth, err);
-    case JSON_STRING: return pack_string(pk, json_string_value(value), json_string_length(value));
+    case JSON_OBJECT: return write_map(w, value);
+    case JSON_ARRAY: return write_array(w, value);
+    case JSON_STRING:
+        write_string(w, json_string_value(value), json_string_length(value));
+        return TR_OK;
     case JSON_INTEGER: msgpack_pack_int64(pk, json_integer_value(value)); return TR_OK;
     case JSON_REAL: msgpack_pack_double(pk, json_real_value(value)); return TR_OK;
     case JSON_TRUE: msgpack_pack_true(pk); return TR_OK;
@@ -422,10 +454,10 @@ tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value
                                tr_error_t *err)
 {
     msgpack_sbuffer buffer;
-    msgpack_packer packer;
+    writer_t writer = {.err = err};
     msgpack_sbuffer_init(&buffer);
-    msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
-    tr_status status = pack_value(&packer, value, 0, err);
+    msgpack_packer_init(&writer.packer, &buffer, msgpack_sbuffer_write);
+    tr_status status = write_value(&writer, value);
     if (status == TR_OK && buffer.size > most) {
         status = tr_fail(err, TR_ERR_ARGUMENT,
                          "message of %zu bytes is longer than the %zu that an envelope may have "

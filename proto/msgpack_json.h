@@ -1,8 +1,8 @@
 /// Between msgpack bytes and jansson values: the only place that reads msgpack from the network.
 ///
-/// Reading checks each count against the bytes that remain (an element takes at least one) and the depth against
-/// TR_ENVELOPE_DEPTH before memory is taken, so a frame of n bytes never makes more than n values. Refused with
-/// a path ("body.scores[3]: NaN is not allowed"): NaN and infinities, binary and extension types, strings that
+/// Reading checks each count against the bytes that remain (an element takes at least one), the depth against
+/// TR_ENVELOPE_DEPTH and the number of maps and arrays against TR_ENVELOPE_NODES before memory is taken, so a frame of n
+/// bytes never makes more than n values. Refused with a path ("body.scores[3]: NaN is not allowed"): NaN and infinities, binary and extension types, strings that
 /// are not UTF-8, map keys that are not strings or come twice, integers outside int64.
 #ifndef TR_PROTO_MSGPACK_JSON_H
 #define TR_PROTO_MSGPACK_JSON_H
@@ -18,7 +18,8 @@
 tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant,
                              char *fault, size_t fault_size, tr_error_t *err);
 
-/// *bytes: owned by the caller (free). Failures: TR_ERR_ARGUMENT for a NaN, for depth, for more than `most` bytes.
+/// *bytes: owned by the caller (free). Failures: TR_ERR_ARGUMENT for what the reader would refuse (depth, number of
+/// maps and arrays) and for more than `most` bytes.
 tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value, size_t most,
                                tr_error_t *err);
 

@@ -333,7 +333,7 @@ static void turn(service_t *s)
 {
     zmq_pollitem_t items[] = {
         {.socket = zsock_resolve(s->socket), .events = ZMQ_POLLIN},
-        {.socket = zsock_resolve(s->jobs.thread), .events = ZMQ_POLLIN},
+        {.fd = s->jobs.socket, .events = ZMQ_POLLIN},
         {.fd = s->wake, .events = tr_service_stopping() ? 0 : ZMQ_POLLIN},
     };
     if (zmq_poll(items, 3, next_timeout(s, tr_clock_ms())) < 0 && errno != EINTR) {
@@ -384,7 +384,9 @@ tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t 
     s.instance = tr_format("%ld-%.6f", (long)getpid(), tr_clock_wall());
     tr_status status = reconnect(&s, err);
     if (status == TR_OK) {
-        service_jobs_start(&s.jobs);
+        status = service_jobs_start(&s.jobs, err);
+    }
+    if (status == TR_OK) {
         while (!s.ended) {
             turn(&s);
         }

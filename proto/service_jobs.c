@@ -1,9 +1,33 @@
 #include "proto/service_jobs.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { WAITING_MAX = 2048, ANSWERED_MAX = 256 };
+
+/// A pointer goes over to the other thread, and with it all that it points at.
+static void hand_over(int socket, const service_job_t *job)
+{
+    ssize_t written;
+    do {
+        written = write(socket, &job, sizeof job);
+    } while (written < 0 && errno == EINTR);
+    TR_ASSERT(written == (ssize_t)sizeof job, "a job was not handed over: %s", strerror(errno));
+}
+
+static service_job_t *take_over(int socket)
+{
+    service_job_t *job = NULL;
+    ssize_t got;
+    do {
+        got = read(socket, &job, sizeof job);
+    } while (got < 0 && errno == EINTR);
+    TR_ASSERT(got == (ssize_t)sizeof job, "a job was not taken over: %s", strerror(errno));
+    return job;
+}
 
 static void job_destroy(service_job_t *job)
 {
@@ -78,37 +102,49 @@ static void compute(const service_jobs_t *jobs, service_job_t *job)
     json_decref(empty);
 }
 
-static void compute_jobs(zsock_t *pipe, void *argument)
+static void *compute_jobs(void *argument)
 {
     const service_jobs_t *jobs = argument;
-    service_job_t *job = NULL;
-    zsock_signal(pipe, 0);
-    while (zsock_recv(pipe, "p", &job) == 0 && job != NULL) {
+    int socket = jobs->other_socket;
+    for (service_job_t *job = take_over(socket); job != NULL; job = take_over(socket)) {
         compute(jobs, job);
-        zsock_send(pipe, "p", job);
+        hand_over(socket, job);
     }
+    return NULL;
 }
 
 // On the service's thread
 
-void service_jobs_start(service_jobs_t *jobs)
+tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
 {
-    jobs->thread = zactor_new(compute_jobs, jobs);
-    TR_ASSERT(jobs->thread != NULL, "no thread for the handlers");
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+        return tr_fail(err, TR_ERR_IO, "no sockets for the handlers: %s", strerror(errno));
+    }
+    jobs->socket = pair[0];
+    jobs->other_socket = pair[1];
+    int code = pthread_create(&jobs->thread, NULL, compute_jobs, jobs);
+    if (code != 0) {
+        close(pair[0]);
+        close(pair[1]);
+        return tr_fail(err, TR_ERR_MEMORY, "no thread for the handlers: %s", strerror(code));
+    }
+    return TR_OK;
 }
 
 void service_jobs_end(service_jobs_t *jobs)
 {
-    service_job_t *nothing = NULL;
     if (jobs->computing != NULL) {
-        zsock_recv(jobs->thread, "p", &jobs->computing);
+        take_over(jobs->socket);
         if (jobs->computing->forgotten) {
             job_destroy(jobs->computing);
         }
         jobs->computing = NULL;
     }
-    zsock_send(jobs->thread, "p", nothing);
-    zactor_destroy(&jobs->thread);
+    hand_over(jobs->socket, NULL);
+    pthread_join(jobs->thread, NULL);
+    close(jobs->socket);
+    close(jobs->other_socket);
     while (jobs->first != NULL) {
         service_job_t *job = jobs->first;
         jobs->first = job->next;
@@ -197,14 +233,13 @@ void service_jobs_advance(service_jobs_t *jobs)
     if (jobs->computing == NULL && count_state(jobs, SERVICE_WAITING, &next) > 0) {
         next->state = SERVICE_COMPUTING;
         jobs->computing = next;
-        zsock_send(jobs->thread, "p", next);
+        hand_over(jobs->socket, next);
     }
 }
 
 service_job_t *service_jobs_finished(service_jobs_t *jobs)
 {
-    service_job_t *job = NULL;
-    zsock_recv(jobs->thread, "p", &job);
+    service_job_t *job = take_over(jobs->socket);
     TR_ASSERT(job != NULL && job == jobs->computing, "another job came back than was given");
     jobs->computing = NULL;
     if (job->forgotten) {

@@ -3,7 +3,7 @@
 #ifndef TR_PROTO_SERVICE_JOBS_H
 #define TR_PROTO_SERVICE_JOBS_H
 
-#include <czmq.h>
+#include <pthread.h>
 
 #include "proto/service.h"
 
@@ -30,13 +30,15 @@ typedef struct service_jobs {
     size_t method_count;
     tr_welcome_fn welcome;
     void *context;
-    zactor_t *thread;
+    pthread_t thread;
+    int socket;           ///< jobs go out and come back; readable when one is finished
+    int other_socket;     ///< the thread's end
     service_job_t *first; ///< in order of arrival
     service_job_t *computing;
 } service_jobs_t;
 
 /// Starts the handlers' thread. jobs: filled with methods, welcome and context, the rest zero; stays where it is.
-void service_jobs_start(service_jobs_t *jobs);
+tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err);
 /// Waits for the handler that runs, then ends the thread and forgets everything.
 void service_jobs_end(service_jobs_t *jobs);
 
