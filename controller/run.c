@@ -257,8 +257,13 @@ static tr_status go_to_checkpoint(controller_run_t *run, bool restore, tr_error_
 static tr_status report_time(controller_run_t *run, controller_record_t *record, double seconds,
                              tr_error_t *err)
 {
-    bool separate = run->recipe->roles.reference.separate;
+    const tr_recipe_t *recipe = run->recipe;
+    bool separate = recipe->roles.reference.separate;
+    double episodes = (double)(recipe->data.batch * recipe->generation.samples);
     TR_TRY(controller_record_set(record, "time/step", seconds, err));
+    if (is_ppo(run)) {
+        TR_TRY(controller_record_set(record, "eps", episodes / seconds, err));
+    }
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
         bool used =
             role == TR_ROLE_ACTOR || (is_ppo(run) && (role != TR_ROLE_REFERENCE || separate));

@@ -59,7 +59,7 @@ kill_worker()
 # timeless RUN: its metrics without what measures time.
 timeless()
 {
-    sed -E 's/, "(time|idle|tokens_per_second)\/[^,}]*//g' "$1/metrics.jsonl"
+    sed -E 's/, "(eps|(time|idle|tokens_per_second)\/[a-z]*)": [^,}]*//g' "$1/metrics.jsonl"
 }
 
 run base
