@@ -6,6 +6,7 @@
 #include "common/model/layout.h"
 #include "common/tensor/backend.h"
 #include "deploy/command.h"
+#include "deploy/company.h"
 
 typedef struct words {
     char **items; // [count]
@@ -168,6 +169,15 @@ static tr_status print_summary(const tr_recipe_t *recipe, tr_error_t *err)
     return recipe->algorithm == TR_ALGORITHM_PPO ? print_ppo_roles(recipe, err) : TR_OK;
 }
 
+/// What `run` would refuse, though the recipe alone is right.
+static tr_status check_company(const tr_recipe_t *recipe, tr_error_t *err)
+{
+    company_t company;
+    tr_status status = company_init(&company, recipe, recipe->output, false, err);
+    company_release(&company);
+    return status;
+}
+
 int command_check(int argc, char **argv)
 {
     const struct argp parser = {
@@ -182,7 +192,9 @@ int command_check(int argc, char **argv)
     tr_status status = command_load_recipe(&recipe, words.items, words.count);
     int exit_code = tr_status_exit_code(status);
     if (status == TR_OK) {
-        exit_code = command_exit(print_summary(recipe, &err), &err);
+        status = check_company(recipe, &err);
+        status = status == TR_OK ? print_summary(recipe, &err) : status;
+        exit_code = command_exit(status, &err);
     }
     tr_recipe_destroy(&recipe);
     free(words.items);

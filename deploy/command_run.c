@@ -1,9 +1,7 @@
 /// `troupe run` and `troupe resume`: the company of a recipe on this machine, from start to the
 /// aligned model.
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "common/base/recipe.h"
@@ -35,21 +33,6 @@ static error_t take_word(int key, char *value, struct argp_state *state)
     }
     words->items[words->count++] = value;
     return 0;
-}
-
-/// The directory where this program lies; the daemons lie beside it. Owned by the caller (free).
-static tr_status find_programs(char **programs, tr_error_t *err)
-{
-    char path[4096];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0) {
-        return tr_fail(err, TR_ERR_IO, "cannot tell where the troupe command lies: %s",
-                       strerror(errno));
-    }
-    path[length] = '\0';
-    *strrchr(path, '/') = '\0';
-    *programs = tr_strdup(path);
-    return TR_OK;
 }
 
 static bool exists(const char *directory, const char *name)
@@ -98,17 +81,6 @@ static void say_success(const char *directory)
            directory);
 }
 
-/// Who is to run in the directory. *company is to be released after a failure too.
-static tr_status gather(company_t *company, const tr_recipe_t *recipe, const char *directory,
-                        bool resume, tr_error_t *err)
-{
-    char *programs = NULL;
-    TR_TRY(find_programs(&programs, err));
-    tr_status status = company_init(company, recipe, programs, directory, resume, err);
-    free(programs);
-    return status;
-}
-
 /// Runs the company in a run directory that nobody has open; returns the process's exit code.
 static int run_to_end(const company_t *company, tr_recipe_t *recipe, const char *directory)
 {
@@ -144,7 +116,7 @@ static int run(tr_recipe_t *recipe)
     tr_error_t err = {0};
     company_t company = {0};
     char *directory = tr_format("%s/%s", recipe->output, recipe->name);
-    tr_status status = gather(&company, recipe, directory, false, &err);
+    tr_status status = company_init(&company, recipe, directory, false, &err);
     if (status == TR_OK) {
         status = make_directory(recipe, &err);
     }
@@ -187,7 +159,7 @@ static int resume_with(tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
     company_t company = {0};
-    tr_status status = gather(&company, recipe, directory, true, &err);
+    tr_status status = company_init(&company, recipe, directory, true, &err);
     int exit_code =
         status == TR_OK ? run_to_end(&company, recipe, directory) : command_exit(status, &err);
     company_release(&company);

@@ -14,6 +14,21 @@ typedef struct setting {
     const char *keys; ///< NULL: none
 } setting_t;
 
+/// The directory where this program lies; the daemons lie beside it. Owned by the caller (free).
+static tr_status find_programs(char **programs, tr_error_t *err)
+{
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot tell where the troupe command lies: %s",
+                       strerror(errno));
+    }
+    path[length] = '\0';
+    *strrchr(path, '/') = '\0';
+    *programs = tr_strdup(path);
+    return TR_OK;
+}
+
 // One process
 
 static char **copy_words(const char *const *words, size_t count)
@@ -132,26 +147,44 @@ static tr_status check_program(const supervisor_process_t *process, const char *
     return TR_OK;
 }
 
-tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *programs,
-                       const char *run_directory, bool resume, tr_error_t *err)
+static void fill(const setting_t *setting, const tr_recipe_t *recipe,
+                 const char *const *controller_options)
 {
-    *company = (company_t){0};
-    const setting_t setting = {company, programs, recipe->network.keys};
-    const char *const options[] = {resume ? "--resume" : run_directory,
-                                   resume ? run_directory : NULL, NULL};
+    company_t *company = setting->company;
     company->leader.name = tr_strdup("controller");
-    company->leader.argv = our_program(&setting, "troupe-controller", options);
-    company->leader.environment = environment_of(&setting, "controller", "controller");
-    add_ours(&setting, "actor", "actor", "troupe-actor");
+    company->leader.argv = our_program(setting, "troupe-controller", controller_options);
+    company->leader.environment = environment_of(setting, "controller", "controller");
+    add_ours(setting, "actor", "actor", "troupe-actor");
     if (recipe->algorithm == TR_ALGORITHM_PPO) {
-        add_ppo_workers(&setting, recipe);
+        add_ppo_workers(setting, recipe);
     }
-    TR_TRY(check_names(company, err));
+}
+
+static tr_status check_programs(const company_t *company, const char *programs, tr_error_t *err)
+{
     TR_TRY(check_program(&company->leader, programs, err));
     for (size_t i = 0; i < company->count; i++) {
         TR_TRY(check_program(&company->workers[i], programs, err));
     }
     return TR_OK;
+}
+
+tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *run_directory,
+                       bool resume, tr_error_t *err)
+{
+    char *programs = NULL;
+    const char *const first[] = {run_directory, NULL};
+    const char *const again[] = {"--resume", run_directory, NULL};
+    *company = (company_t){0};
+    TR_TRY(find_programs(&programs, err));
+    const setting_t setting = {company, programs, recipe->network.keys};
+    fill(&setting, recipe, resume ? again : first);
+    tr_status status = check_names(company, err);
+    if (status == TR_OK) {
+        status = check_programs(company, programs, err);
+    }
+    free(programs);
+    return status;
 }
 
 static void release_words(char ***words)

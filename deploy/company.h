@@ -16,15 +16,15 @@ typedef struct company {
     size_t count;
 } company_t;
 
-/// programs: the directory of troupe-controller, troupe-actor, ... *company is to be released after
+/// The company of a run; our own programs lie where this one does. *company is to be released after
 /// a failure too.
 ///
 ///     actor; for ppo also critic, rollout-0.., reference when it is separate, and for each judge
 ///     NAME-0.. in the group NAME; an external judge starts nothing
 ///
 /// TR_ERR_IO when a program is missing, TR_ERR_ARGUMENT when two workers would bear one name.
-tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *programs,
-                       const char *run_directory, bool resume, tr_error_t *err);
+tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *run_directory,
+                       bool resume, tr_error_t *err);
 void company_release(company_t *company);
 
 /// How somebody starts the external judges by hand; nothing when the recipe has none.

@@ -33,11 +33,11 @@ typedef struct supervisor_plan {
     void *context;
 
     // Seconds, and their defaults.
-    double ready_s;     ///< until the file is there; 120 (a large data set takes a while to tokenize)
-    double stop_s;      ///< from a signal until the leader is killed; 10
-    double end_s;       ///< from SIGTERM to SIGKILL at the end; 5
-    double quick_s;     ///< a worker that ends earlier than this after its start failed quickly; 5
-    double first_pause; ///< before a worker starts again; doubles at each quick failure; 0.1
+    double ready_s; ///< until the file is there; 120 (a large data set takes a while to tokenize)
+    double stop_s;  ///< from a signal until the leader is killed; 10
+    double end_s;   ///< from SIGTERM to SIGKILL at the end; 5
+    double quick_s; ///< a worker that ends earlier than this after its start failed quickly; 5
+    double first_pause;   ///< before a worker starts again; doubles at each quick failure; 0.1
     double longest_pause; ///< 5
     size_t quick_limit;   ///< quick failures in a row that end the run; 5
 } supervisor_plan_t;

@@ -16,6 +16,7 @@ struct tr_hub {
     zactor_t *auth;
     char *endpoint;
     tr_dispatch_t *dispatch;
+    uint64_t malformed; ///< messages so far
 };
 
 tr_status tr_hub_new(tr_hub_t **hub, const char *endpoint, const char *keys,
@@ -110,6 +111,16 @@ json_t *tr_hub_status(const tr_hub_t *hub)
     return tr_dispatch_status(hub->dispatch, tr_clock_ms());
 }
 
+/// Logs the first, the second, the fourth ...: a peer must not be able to fill a disk.
+static void log_malformed(tr_hub_t *hub, const char *text)
+{
+    uint64_t count = ++hub->malformed;
+    if ((count & (count - 1)) == 0) {
+        tr_log(TR_LOG_WARN, "hub", "count=%llu \"malformed message: %s\"",
+               (unsigned long long)count, text);
+    }
+}
+
 /// Reads what has arrived, at most RECEIVES_A_TURN messages, so that a flood cannot hold up the timers.
 static void drain(tr_hub_t *hub)
 {
@@ -121,7 +132,7 @@ static void drain(tr_hub_t *hub)
         if (status == TR_OK) {
             tr_dispatch_receive(hub->dispatch, tr_clock_ms(), &peer, &message);
         } else if (status == TR_ERR_PROTOCOL && peer.size > 0) {
-            tr_log(TR_LOG_WARN, "hub", "\"malformed message: %s\"", err.text);
+            log_malformed(hub, err.text);
             tr_dispatch_garbage(hub->dispatch, tr_clock_ms(), &peer, err.text);
         } else {
             return;

@@ -30,6 +30,12 @@ static json_t *settings(const tr_judge_t *judge)
     }
 }
 
+/// The group under which the judge's workers register.
+static const char *group_of(const tr_judge_t *judge)
+{
+    return judge->kind == TR_JUDGE_EXTERNAL ? judge->external : judge->name;
+}
+
 json_t *tr_judges_config(const tr_judges_t *judges)
 {
     json_t *groups = json_object();
@@ -37,7 +43,7 @@ json_t *tr_judges_config(const tr_judges_t *judges)
         const tr_judge_t *judge = &judges->items[i];
         json_t *entry = settings(judge);
         json_object_set_new(entry, "kind", json_string(tr_judge_kind_name(judge->kind)));
-        json_object_set_new(groups, judge->name, entry);
+        json_object_set_new(groups, group_of(judge), entry);
     }
     return json_pack("{s:o}", "judges", groups);
 }

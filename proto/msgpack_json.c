@@ -38,23 +38,32 @@ static size_t remaining(const cursor_t *c)
     return (size_t)(c->end - c->at);
 }
 
+/// key as text that is safe to log and to send: printable ASCII, others as '?', 40 bytes at most.
+static int write_key(char *text, size_t size, const char *key, size_t length)
+{
+    char safe[41];
+    size_t n = length < sizeof safe - 1 ? length : sizeof safe - 1;
+    for (size_t i = 0; i < n; i++) {
+        safe[i] = key[i] >= ' ' && key[i] <= '~' ? key[i] : '?';
+    }
+    safe[n] = '\0';
+    return snprintf(text, size, "%s", safe);
+}
+
 static void write_path(char *text, size_t size, const cursor_t *c)
 {
     size_t used = 0;
-    text[0] = '\0';
-    for (size_t i = 0; i < c->depth && used < size; i++) {
+    snprintf(text, size, "%s", c->depth == 0 ? "envelope" : "");
+    for (size_t i = 0; i < c->depth && used + 1 < size; i++) {
         const step_t *s = &c->path[i];
-        int n;
-        if (s->key != NULL) {
-            int length = s->key_length < 40 ? (int)s->key_length : 40;
-            n = snprintf(text + used, size - used, "%s%.*s", i > 0 ? "." : "", length, s->key);
-        } else {
-            n = snprintf(text + used, size - used, "[%zu]", s->index);
+        if (s->key == NULL) {
+            used += (size_t)snprintf(text + used, size - used, "[%zu]", s->index);
+            continue;
         }
-        used += n > 0 ? (size_t)n : 0;
-    }
-    if (c->depth == 0) {
-        snprintf(text, size, "envelope");
+        if (i > 0) {
+            text[used++] = '.';
+        }
+        used += (size_t)write_key(text + used, size - used, s->key, s->key_length);
     }
 }
 

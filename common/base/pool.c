@@ -3,11 +3,20 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "common/base/status.h"
 
 enum { SPINS = 2000 }; // microseconds: a kernel follows the last one sooner than a sleeper wakes
+
+/// A pool's gate: how many workers are in the round (low half), whether more may join, and the number
+/// of the round. The caller waits for those who joined, not for those whom the system has not run yet:
+/// on a busy machine that would cost a time slice a round.
+#define GATE_OPEN ((uint64_t)1 << 16)
+#define GATE_INSIDE (GATE_OPEN - 1)
+#define GATE_ROUND ((uint64_t)1 << 17)
 
 typedef struct worker {
     tr_pool_t *pool;
@@ -21,9 +30,8 @@ struct tr_pool {
     void (*fn)(void *, size_t, size_t);
     void *context;
     size_t n;
-    atomic_size_t next;       // the first index that nobody took
-    atomic_size_t running;    // workers that have not finished this round
-    atomic_size_t generation; // counts rounds; workers wait for it to move
+    atomic_size_t next; // the first index that nobody took
+    _Atomic uint64_t gate;
     atomic_bool stop;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -48,36 +56,56 @@ static void take_indices(tr_pool_t *pool, size_t thread)
     }
 }
 
-static void wait_for_round(tr_pool_t *pool, size_t seen)
+static uint64_t round_of(tr_pool_t *pool)
+{
+    return atomic_load(&pool->gate) / GATE_ROUND;
+}
+
+/// Returns the number of the round that followed round `seen`, or of a later one.
+static uint64_t wait_for_round(tr_pool_t *pool, uint64_t seen)
 {
     for (int spin = 0; spin < SPINS; spin++) {
-        if (atomic_load(&pool->generation) != seen) {
-            return;
+        if (round_of(pool) != seen) {
+            return round_of(pool);
         }
         relax();
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (atomic_load(&pool->generation) == seen) {
+    while (round_of(pool) == seen) {
         pthread_cond_wait(&pool->wake, &pool->mutex);
     }
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
+    return round_of(pool);
+}
+
+/// False when round `number` is over.
+static bool join_round(tr_pool_t *pool, uint64_t number)
+{
+    uint64_t gate = atomic_load(&pool->gate);
+    while ((gate & GATE_OPEN) != 0 && gate / GATE_ROUND == number) {
+        if (atomic_compare_exchange_weak(&pool->gate, &gate, gate + 1)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void *work(void *argument)
 {
     worker_t *worker = argument;
     tr_pool_t *pool = worker->pool;
-    size_t seen = 0;
+    uint64_t seen = 0;
     for (;;) {
-        wait_for_round(pool, seen);
-        seen++;
+        seen = wait_for_round(pool, seen);
         if (atomic_load(&pool->stop)) {
             return NULL;
         }
-        take_indices(pool, worker->number);
-        atomic_fetch_sub(&pool->running, 1);
+        if (join_round(pool, seen)) {
+            take_indices(pool, worker->number);
+            atomic_fetch_sub(&pool->gate, 1);
+        }
     }
 }
 
@@ -108,13 +136,27 @@ tr_pool_t *tr_pool_new(size_t threads)
     return pool;
 }
 
+/// Nobody is inside.
 static void start_round(tr_pool_t *pool)
 {
-    atomic_fetch_add(&pool->generation, 1);
+    atomic_store(&pool->gate, (round_of(pool) + 1) * GATE_ROUND + GATE_OPEN);
     if (atomic_load(&pool->sleepers) > 0) {
         pthread_mutex_lock(&pool->mutex);
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->mutex);
+    }
+}
+
+/// Lets nobody in any more and waits for those inside.
+static void end_round(tr_pool_t *pool)
+{
+    atomic_fetch_and(&pool->gate, ~GATE_OPEN);
+    for (int spin = 0; (atomic_load(&pool->gate) & GATE_INSIDE) > 0; spin++) {
+        if (spin < SPINS) {
+            relax();
+        } else {
+            sched_yield();
+        }
     }
 }
 
@@ -154,14 +196,7 @@ void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, 
     pool->context = context;
     pool->n = n;
     atomic_store(&pool->next, 0);
-    atomic_store(&pool->running, pool->threads - 1);
     start_round(pool);
     take_indices(pool, 0);
-    for (int spin = 0; atomic_load(&pool->running) > 0; spin++) {
-        if (spin < SPINS) {
-            relax();
-        } else {
-            sched_yield();
-        }
-    }
+    end_round(pool);
 }

@@ -31,7 +31,7 @@ PATIENCE = 60.0  # seconds without a controller before we give up
 
 
 def score(text):
-    """Happy minus sad words per ten words, in [-1, 1]; short texts count as ten words, so that one word is no prize."""
+    """Happy minus sad words per ten words, in [-1, 1]; a text of fewer than ten words counts as ten."""
     words = re.findall(r"[a-z']+", text.lower())
     happy = sum(word in HAPPY for word in words)
     sad = sum(word in SAD for word in words)
@@ -47,26 +47,26 @@ def judge(body):
 
 
 class Worker:
-    def __init__(self, endpoint, name, group):
+    def __init__(self, endpoint, name, group, keys):
         self.me = {"role": "reward", "name": name, "group": group, "instance": f"{os.getpid()}-{time.time()}",
                    "protocol": [1, 0], "credit": 4, "capabilities": {"methods": ["score"]}}
-        self.session = None
+        self.session, self.registered = None, False
         self.heartbeat = 1.0
         self.answers = {}  # id -> reply, kept until `done`: a repeated request gets the same answer
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.linger = 200
-        self.socket.immediate = True
-        if "TROUPE_CURVE_SERVER_KEY" in os.environ:
-            self.socket.curve_serverkey = os.environ["TROUPE_CURVE_SERVER_KEY"].encode()
-            self.socket.curve_publickey = os.environ["TROUPE_CURVE_PUBLIC_KEY"].encode()
-            self.socket.curve_secretkey = os.environ["TROUPE_CURVE_SECRET_KEY"].encode()
+        if keys:  # a directory made by `troupe keys`
+            from zmq.auth import load_certificate
+            self.socket.curve_publickey, self.socket.curve_secretkey = load_certificate(
+                os.path.join(keys, "worker.cert_secret"))
+            self.socket.curve_serverkey, _ = load_certificate(os.path.join(keys, "controller.cert"))
         self.socket.connect(endpoint)
 
     def send(self, kind, **fields):
         try:
             self.socket.send(msgpack.packb({"type": kind, **fields}), zmq.DONTWAIT)
         except zmq.Again:
-            pass  # no controller just now; whatever is lost is asked for again
+            pass  # the queue is full: whatever is lost is asked for again
 
     def answer(self, message):
         number = message["id"]
@@ -90,9 +90,9 @@ class Worker:
         elif kind == "welcome":
             if body["session"] != self.session:
                 self.answers.clear()
-            self.session, self.heartbeat = body["session"], body["heartbeat_ms"] / 1000
+            self.session, self.registered, self.heartbeat = body["session"], True, body["heartbeat_ms"] / 1000
         elif kind == "error" and body.get("code") == "unregistered":
-            self.session = None
+            self.registered = False
         elif kind == "refused":
             sys.exit(f"happy_words: the controller refused us: {body.get('text')}")
         return kind != "bye"
@@ -101,7 +101,7 @@ class Worker:
         heard, due = time.monotonic(), 0.0
         while time.monotonic() - heard < PATIENCE:
             if time.monotonic() >= due:
-                if self.session is None:
+                if not self.registered:
                     self.send("register", body=self.me)
                     due = time.monotonic() + 0.2
                 else:
@@ -124,12 +124,13 @@ def main():
     parser.add_argument("--connect", default=os.environ.get("TROUPE_ENDPOINT"), help="address of the controller")
     parser.add_argument("--name", default=os.environ.get("TROUPE_NAME", f"happy-words-{os.getpid()}"))
     parser.add_argument("--group", default=os.environ.get("TROUPE_GROUP", "reward"), help="which judge of the recipe")
+    parser.add_argument("--keys", default=os.environ.get("TROUPE_KEYS"), help="directory of CURVE keys")
     options = parser.parse_args()
     if not options.connect:
         parser.error("no controller: give --connect or set TROUPE_ENDPOINT")
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    worker = Worker(options.connect, options.name, options.group)
+    worker = Worker(options.connect, options.name, options.group, options.keys)
     try:
         worker.run()
     finally:

@@ -138,6 +138,10 @@ printed "the run is finished"
 run succeed 8 run "$scratch/recipe.yaml"
 expect 11 "a second run of the same name"
 
+run succeed 0 check "$scratch/recipe.yaml" name=twins "roles.reward=[{words: {happy: 1}, name: rollout}]"
+expect 11 "a judge whose worker bears the name of another"
+said_last "'rollout-0'"
+
 # A run that fails, and goes on; sft needs the actor alone.
 sft=("$scratch/recipe.yaml" name=sft algorithm=sft data.train=[examples/data/openings.jsonl] data.text_column=prompt
     data.prompts=[] roles={})

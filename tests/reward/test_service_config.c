@@ -19,7 +19,7 @@ static json_t *every_kind(void)
         {.kind = TR_JUDGE_LENGTH, .name = "length", .length = {4, 0, 0, TR_LENGTH_TOKENS}},
         {.kind = TR_JUDGE_LENGTH, .name = "length-2", .length = {0, 2, 3, TR_LENGTH_WORDS}},
         {.kind = TR_JUDGE_MODEL, .name = "model", .model = "some/where", .threads = 3},
-        {.kind = TR_JUDGE_EXTERNAL, .name = "hers", .external = "hers"},
+        {.kind = TR_JUDGE_EXTERNAL, .name = "her judge", .external = "hers"},
     };
     const tr_judges_t judges = {items, sizeof items / sizeof items[0]};
     return tr_judges_config(&judges);
