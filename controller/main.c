@@ -62,6 +62,10 @@ int main(int argc, char **argv)
                                 .args_doc = "RUN_DIRECTORY",
                                 .doc = "directs a Troupe run; `troupe run` starts it"};
     options_t options = {.level = TR_LOG_INFO};
+    const char *level = getenv("TROUPE_LOG_LEVEL");
+    if (level != NULL) {
+        tr_log_level_parse(&options.level, level); // another word leaves the default
+    }
     tr_error_t err = {0};
     argp_program_version = "troupe " TROUPE_VERSION;
     argp_err_exit_status = 64;

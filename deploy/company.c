@@ -12,6 +12,7 @@ typedef struct setting {
     company_t *company;
     const char *programs;
     const char *keys; ///< NULL: none
+    tr_log_level_t level;
 } setting_t;
 
 /// The directory where this program lies; the daemons lie beside it. Owned by the caller (free).
@@ -44,13 +45,14 @@ static char **copy_words(const char *const *words, size_t count)
 /// from outside.
 static char **environment_of(const setting_t *setting, const char *name, const char *group)
 {
-    char **environment = tr_calloc(6, sizeof *environment);
+    char **environment = tr_calloc(7, sizeof *environment);
     environment[0] = tr_format("TROUPE_NAME=%s", name);
     environment[1] = tr_format("TROUPE_GROUP=%s", group);
     environment[2] = setting->keys != NULL ? tr_format("TROUPE_KEYS=%s", setting->keys)
                                            : tr_strdup("TROUPE_KEYS");
     environment[3] = tr_strdup("OMP_WAIT_POLICY=passive");
-    environment[4] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
+    environment[4] = tr_format("TROUPE_LOG_LEVEL=%s", tr_log_level_name(setting->level));
+    environment[5] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
     return environment;
 }
 
@@ -177,7 +179,7 @@ tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char
     const char *const again[] = {"--resume", run_directory, NULL};
     *company = (company_t){0};
     TR_TRY(find_programs(&programs, err));
-    const setting_t setting = {company, programs, recipe->network.keys};
+    const setting_t setting = {company, programs, recipe->network.keys, recipe->log_level};
     fill(&setting, recipe, resume ? again : first);
     tr_status status = check_names(company, err);
     if (status == TR_OK) {

@@ -7,15 +7,23 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/hub/json_file.h"
 #include "proto/body.h"
 #include "proto/endpoint.h"
 #include "proto/service_jobs.h"
 #include "proto/service_signals.h"
 
-enum { PAUSE_MIN_MS = 50, PAUSE_MAX_MS = 2000, CONFIRM_MS = 1000, TICK_MAX_MS = 1000 };
+enum {
+    PAUSE_MIN_MS = 50,
+    PAUSE_MAX_MS = 2000,
+    CONFIRM_MS = 1000,
+    TICK_MAX_MS = 1000,
+    SETTINGS_LIMIT = 1 << 20
+};
 
 typedef struct service {
     const tr_service_options_t *options;
+    json_t *settings; ///< of --config, laid over each welcome's config; NULL: none
     char *name;
     char *instance; ///< tells this process from another of the same name
     zsock_t *socket;
@@ -131,6 +139,9 @@ static void take_welcome(service_t *s, tr_message_t **message)
     s->session = session;
     tr_log(TR_LOG_INFO, "service", "session=%lld \"welcomed\"", (long long)session);
     service_jobs_forget(&s->jobs);
+    if (s->settings != NULL) {
+        json_object_update(json_object_get(body, "config"), s->settings);
+    }
     if (s->options->welcome != NULL) {
         service_jobs_add(&s->jobs, message);
     }
@@ -354,22 +365,27 @@ static void turn(service_t *s)
     }
 }
 
-static tr_status check_options(const tr_service_options_t *options, tr_error_t *err)
+static tr_status read_options(json_t **settings, const tr_service_options_t *options,
+                              tr_error_t *err)
 {
     if (options->endpoint == NULL) {
         return tr_fail(
             err, TR_ERR_ARGUMENT,
             "no controller to connect to (give --connect ADDRESS or set TROUPE_ENDPOINT)");
     }
-    return TR_OK;
+    return options->config == NULL
+               ? TR_OK
+               : tr_json_file_read(settings, options->config, SETTINGS_LIMIT, err);
 }
 
 tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
                          size_t count, void *context, tr_error_t *err)
 {
-    TR_TRY(check_options(options, err));
+    json_t *settings = NULL;
+    TR_TRY(read_options(&settings, options, err));
     tr_wire_init();
     service_t s = {.options = options,
+                   .settings = settings,
                    .jobs = {.methods = methods,
                             .method_count = count,
                             .welcome = options->welcome,
@@ -398,6 +414,7 @@ tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t 
     }
     zsock_destroy(&s.socket);
     service_signals_release();
+    json_decref(settings);
     free(s.instance);
     free(s.name);
     return status;

@@ -64,7 +64,8 @@ typedef struct tr_service_options {
     tr_welcome_fn welcome; ///< or NULL
 } tr_service_options_t;
 
-/// Defaults, and name, group, endpoint, keys from $TROUPE_NAME, $TROUPE_GROUP, $TROUPE_ENDPOINT, $TROUPE_KEYS.
+/// Defaults, and name, group, endpoint, keys, level from $TROUPE_NAME, $TROUPE_GROUP, $TROUPE_ENDPOINT, $TROUPE_KEYS,
+/// $TROUPE_LOG_LEVEL.
 void tr_service_options_init(tr_service_options_t *options, tr_role_t role);
 void tr_service_options_release(tr_service_options_t *options);
 

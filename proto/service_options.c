@@ -26,6 +26,10 @@ void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
         .patience = 60.0,
         .level = TR_LOG_INFO,
     };
+    const char *level = getenv("TROUPE_LOG_LEVEL");
+    if (level != NULL) {
+        tr_log_level_parse(&options->level, level); // another word leaves the default
+    }
 }
 
 void tr_service_options_release(tr_service_options_t *options)
@@ -94,7 +98,8 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
          "The pool of workers that it belongs to (default: $TROUPE_GROUP)", 0},
         {"keys", 'k', "DIRECTORY", 0, "CURVE keys made by 'troupe keys' (default: $TROUPE_KEYS)",
          0},
-        {"config", 'f', "FILE", 0, "Settings of this daemon", 0},
+        {"config", 'f', "FILE", 0,
+         "Settings of this daemon, a JSON object that is laid over what the controller says", 0},
         {"threads", 't', "N", 0, "Threads that compute; 0: one per processor", 0},
         {"role", 'r', "ROLE", 0, "Serve as this role, where the daemon can", 0},
         {"log-level", 'l', "LEVEL", 0, "debug, info, warn or error", 0},

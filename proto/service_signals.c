@@ -13,7 +13,7 @@
 static atomic_bool stopping;
 static atomic_int interrupts;
 static int wake[2] = {-1, -1};
-static struct sigaction former[2];
+static struct sigaction former[2]; // of caught
 static const int caught[2] = {SIGTERM, SIGINT};
 
 static void on_signal(int number)
@@ -45,9 +45,9 @@ tr_status service_signals_catch(int *readable, tr_error_t *err)
 
 void service_signals_release(void)
 {
-    for (size_t i = 0; i < 2; i++) {
-        sigaction(caught[i], &former[i], NULL);
-    }
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGTERM, &ignore, NULL);
+    sigaction(SIGINT, &former[1], NULL);
     close(wake[0]);
     close(wake[1]);
 }

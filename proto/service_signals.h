@@ -8,7 +8,8 @@
 /// descriptor that polls readable once a signal came. One service a process.
 tr_status service_signals_catch(int *readable, tr_error_t *err);
 
-/// Gives the signals back to their former handlers.
+/// Gives SIGINT back to its former handler. SIGTERM stays ignored: who calls this is leaving, and a supervisor in a hurry must
+/// not cut the clean-up short.
 void service_signals_release(void);
 
 /// Makes tr_service_stopping true without a signal: the controller said `bye`.

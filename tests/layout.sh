@@ -49,7 +49,7 @@ for file in $(files_in common proto actor critic reward rollout controller deplo
     done
 done >>"$breaches"
 
-flags=$(pkg-config --cflags libczmq libzmq jansson yaml-0.1 libpcre2-8 sqlite3 libxxhash criterion 2>/dev/null)
+flags=$(pkg-config --cflags libczmq libzmq jansson yaml-0.1 libpcre2-8 libxxhash criterion 2>/dev/null)
 alone()
 {
     printf '#include "%s"\n#include "%s"\n' "$1" "$1" |

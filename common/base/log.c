@@ -27,6 +27,11 @@ _Bool tr_log_level_parse(tr_log_level_t *level, const char *name)
     return 0;
 }
 
+const char *tr_log_level_name(tr_log_level_t level)
+{
+    return level_names[level];
+}
+
 void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...)
 {
     if (level < log_lowest) {

@@ -15,6 +15,9 @@ void tr_log_init(const char *who, tr_log_level_t lowest);
 /// "debug", "info", "warn" or "error" into *level; false for anything else.
 _Bool tr_log_level_parse(tr_log_level_t *level, const char *name);
 
+/// The reverse.
+const char *tr_log_level_name(tr_log_level_t level);
+
 /// subsystem: one word. sentence: printf style; `key=value` pairs go first, then the sentence in quotes:
 ///     tr_log(TR_LOG_INFO, "weights", "version=%lu \"published\"", version);
 void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...)

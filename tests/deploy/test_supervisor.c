@@ -10,11 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "deploy/child.h"
+#include "deploy/supervisor.h"
 #include "tests/support/scratch.h"
-
-// `troupe` is a program, not a library: its parts are compiled in here.
-#include "deploy/child.c"      // NOLINT(bugprone-suspicious-include)
-#include "deploy/supervisor.c" // NOLINT(bugprone-suspicious-include)
 
 enum { DEADLINE_MS = 20000, WORKERS = 2 };
 

@@ -114,6 +114,7 @@ Test(msgpack_json, refuses_what_the_protocol_forbids_and_says_where)
         {BYTES("\x81\x01\x01"), "a key is not a string"},
         {BYTES("\x81\xa1\x00\x01"), "a key holds a zero byte"},
         {BYTES("\x82\xa1s\x01\xa1s\x02"), "s: the key comes twice"},
+        {BYTES("\x81\xa3\n\xff\"\x01"), "??\": the key is not UTF-8"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         json_t *value;
