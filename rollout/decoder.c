@@ -200,7 +200,7 @@ typedef struct pass {
     tr_span_t *spans; // [max_batch]
     size_t count;
     int32_t *sampled_rows; // [max_batch] last rows of spans that end their sequence
-    slot_t **sampled;      // [max_batch]
+    size_t *sampled;       // [max_batch]
     float *uniforms;       // [max_batch]
     size_t samples;
 } pass_t;
@@ -234,7 +234,7 @@ static void gather(const job_t *job, pass_t *pass)
                 tr_rng_uniform(job->options->seed, TR_RNG_SAMPLE, request->prompt_number,
                                request->sample, (uint32_t)slot->length);
             pass->sampled_rows[pass->samples] = rows - 1;
-            pass->sampled[pass->samples++] = slot;
+            pass->sampled[pass->samples++] = i;
         }
     }
 }
@@ -353,7 +353,7 @@ static tr_status step(job_t *job, pass_t *pass, drawn_t *drawn, tr_error_t *err)
     }
     TR_TRY(draw(job, pass, hidden, drawn, err));
     for (size_t i = 0; i < pass->samples; i++) {
-        slot_t *slot = pass->sampled[i];
+        slot_t *slot = &decoder->slots[pass->sampled[i]];
         size_t index = slot->index;
         if (append(job, slot, drawn, i)) {
             release_slot(decoder, slot);

@@ -74,7 +74,8 @@ tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
     } while (0)
 
 __attribute__((noreturn)) void tr_assert_failed(const char *condition, const char *file, int line,
-                                const char *format, ...) __attribute__((format(printf, 4, 5)));
+                                                const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /// malloc, calloc, realloc, strdup that abort with a sentence when the machine has no memory left: for metadata.
 /// Sizes that a peer or a file chose must be bounded before they come here.

@@ -1,20 +1,15 @@
 #include "common/model/layout.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/status.h"
 
-/// Appends a parameter and returns its offset.
-__attribute__((format(printf, 4, 5))) static size_t append(tr_layout_t *layout, size_t rows,
-                                                           size_t columns, const char *format, ...)
+/// Appends a parameter and returns its offset. rows 0: a vector.
+static size_t append(tr_layout_t *layout, size_t rows, size_t columns, const char *name)
 {
     tr_parameter_t *parameter = &layout->parameters[layout->count++];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(parameter->name, sizeof parameter->name, format, arguments);
-    va_end(arguments);
+    snprintf(parameter->name, sizeof parameter->name, "%s", name);
     parameter->rows = rows == 0 ? 1 : rows;
     parameter->columns = columns;
     parameter->vector = rows == 0;
@@ -23,24 +18,31 @@ __attribute__((format(printf, 4, 5))) static size_t append(tr_layout_t *layout, 
     return parameter->offset;
 }
 
+/// Of layer i.
+static size_t append_part(tr_layout_t *layout, size_t i, size_t rows, size_t columns,
+                          const char *part)
+{
+    char name[sizeof layout->parameters->name];
+    snprintf(name, sizeof name, "model.layers.%zu.%s.weight", i, part);
+    return append(layout, rows, columns, name);
+}
+
 static void append_layer(tr_layout_t *layout, const tr_model_config_t *config, size_t i)
 {
     size_t hidden = config->hidden;
+    size_t inner = config->intermediate;
     size_t queries = config->heads * config->head_dim;
     size_t keys = config->key_value_heads * config->head_dim;
     tr_layer_layout_t *layer = &layout->layers[i];
-    layer->input_norm = append(layout, 0, hidden, "model.layers.%zu.input_layernorm.weight", i);
-    layer->qkv = append(layout, queries, hidden, "model.layers.%zu.self_attn.q_proj.weight", i);
-    append(layout, keys, hidden, "model.layers.%zu.self_attn.k_proj.weight", i);
-    append(layout, keys, hidden, "model.layers.%zu.self_attn.v_proj.weight", i);
-    layer->output = append(layout, hidden, queries, "model.layers.%zu.self_attn.o_proj.weight", i);
-    layer->post_norm =
-        append(layout, 0, hidden, "model.layers.%zu.post_attention_layernorm.weight", i);
-    layer->gate_up =
-        append(layout, config->intermediate, hidden, "model.layers.%zu.mlp.gate_proj.weight", i);
-    append(layout, config->intermediate, hidden, "model.layers.%zu.mlp.up_proj.weight", i);
-    layer->down =
-        append(layout, hidden, config->intermediate, "model.layers.%zu.mlp.down_proj.weight", i);
+    layer->input_norm = append_part(layout, i, 0, hidden, "input_layernorm");
+    layer->qkv = append_part(layout, i, queries, hidden, "self_attn.q_proj");
+    append_part(layout, i, keys, hidden, "self_attn.k_proj");
+    append_part(layout, i, keys, hidden, "self_attn.v_proj");
+    layer->output = append_part(layout, i, hidden, queries, "self_attn.o_proj");
+    layer->post_norm = append_part(layout, i, 0, hidden, "post_attention_layernorm");
+    layer->gate_up = append_part(layout, i, inner, hidden, "mlp.gate_proj");
+    append_part(layout, i, inner, hidden, "mlp.up_proj");
+    layer->down = append_part(layout, i, hidden, inner, "mlp.down_proj");
 }
 
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)

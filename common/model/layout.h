@@ -10,7 +10,7 @@
 #include "common/model/config.h"
 
 typedef struct tr_parameter {
-    char name[64]; ///< "model.layers.0.self_attn.q_proj.weight"
+    char name[80]; ///< "model.layers.0.self_attn.q_proj.weight"
     size_t rows;   ///< outputs; 1 for a norm's weight
     size_t columns;
     size_t offset; ///< floats from the start

@@ -66,7 +66,7 @@ typedef struct tr_sampling {
 /// vocabulary. ids ascend within a row.
 typedef struct tr_kept {
     tr_tensor_t offsets; ///< i32 [rows + 1]; buffer NULL: nothing was truncated in any row
-    tr_tensor_t ids;     ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
+    tr_tensor_t ids; ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
 } tr_kept_t;
 
 /// Doubles, because PyTorch forms 1 - beta2, the bias corrections and the step size in double and rounds last.

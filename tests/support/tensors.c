@@ -52,7 +52,8 @@ static tr_tensor_t make(rig_t *rig, tr_dtype_t dtype, size_t rows, size_t column
     tr_error_t err = {0};
     tr_tensor_t tensor = {.dtype = dtype, .rows = rows, .columns = columns};
     cr_assert_lt(rig->buffer_count, (size_t)RIG_LIMIT);
-    tr_status status = rig->ops->buffer_new(rig->backend, &tensor.buffer, tr_tensor_bytes(tensor), &err);
+    tr_status status =
+        rig->ops->buffer_new(rig->backend, &tensor.buffer, tr_tensor_bytes(tensor), &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     rig->buffers[rig->buffer_count++] = tensor.buffer;
     if (data != NULL) {
@@ -106,12 +107,14 @@ float *rig_random(rig_t *rig, size_t count, uint64_t seed)
 
 tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight, bool transposed)
 {
-    tr_tensor_t packed = rig_zeros(rig, 1, rig->ops->packed_count(weight.rows, weight.columns, transposed));
+    tr_tensor_t packed =
+        rig_zeros(rig, 1, rig->ops->packed_count(weight.rows, weight.columns, transposed));
     rig->ops->pack(rig->queue, packed, weight, transposed);
     return packed;
 }
 
-void check_close(const float *got, const double *want, size_t count, double tolerance, const char *what)
+void check_close(const float *got, const double *want, size_t count, double tolerance,
+                 const char *what)
 {
     size_t worst = 0;
     double distance = -1.0;
@@ -125,14 +128,15 @@ void check_close(const float *got, const double *want, size_t count, double tole
             break;
         }
     }
-    cr_assert(count == 0 || distance <= tolerance, "%s: [%zu of %zu] is %.9g, expected %.9g", what, worst, count,
-              count == 0 ? 0.0 : (double)got[worst], count == 0 ? 0.0 : want[worst]);
+    cr_assert(count == 0 || distance <= tolerance, "%s: [%zu of %zu] is %.9g, expected %.9g", what,
+              worst, count, count == 0 ? 0.0 : (double)got[worst], count == 0 ? 0.0 : want[worst]);
 }
 
 void check_same(const float *got, const float *want, size_t count, const char *what)
 {
     for (size_t i = 0; i < count; i++) {
-        cr_assert(memcmp(&got[i], &want[i], sizeof *got) == 0, "%s: [%zu of %zu] is %.9g, expected the bits of %.9g",
-                  what, i, count, (double)got[i], (double)want[i]);
+        cr_assert(memcmp(&got[i], &want[i], sizeof *got) == 0,
+                  "%s: [%zu of %zu] is %.9g, expected the bits of %.9g", what, i, count,
+                  (double)got[i], (double)want[i]);
     }
 }

@@ -41,7 +41,8 @@ float *rig_random(rig_t *rig, size_t count, uint64_t seed);
 tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight, bool transposed);
 
 /// |got - want| <= tolerance * (1 + |want|) everywhere; names the worst index.
-void check_close(const float *got, const double *want, size_t count, double tolerance, const char *what);
+void check_close(const float *got, const double *want, size_t count, double tolerance,
+                 const char *what);
 
 /// Every bit; names the first difference.
 void check_same(const float *got, const float *want, size_t count, const char *what);

@@ -24,7 +24,7 @@ typedef struct tile {
     float *query;  // [TILE_ROWS, D]
     float *scores; // [TILE_ROWS, stride]: first scores, then exponentials
     size_t stride;
-    float *sum;    // [TILE_ROWS, D]: outputs before the division
+    float *sum; // [TILE_ROWS, D]: outputs before the division
     size_t position[TILE_ROWS];
     float *out[TILE_ROWS];
     float *lse[TILE_ROWS];
@@ -75,8 +75,8 @@ SIMD void scores_run(const tile_t *t, size_t page, float scale, const size_t R, 
 
 /// Continues the sums of R rows (from row `row`) over keys first..end-1, vectors column..column+C-1 of the head; a
 /// partial vector (C is 1) has `lanes` lanes.
-SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size_t column, size_t lanes,
-                     const size_t R, const size_t C)
+SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size_t column,
+                     size_t lanes, const size_t R, const size_t C)
 {
     const cpu_attention_t *job = t->job;
     const size_t dim = job->dim, stride = t->stride;
@@ -93,7 +93,8 @@ SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size
     for (size_t key = first; key < end;) {
         size_t stop = (key / PAGE + 1) * PAGE;
         stop = stop < end ? stop : end;
-        const float *value = job->values + (size_t)job->pages[key / PAGE] * job->page_stride + column * LANES;
+        const float *value =
+            job->values + (size_t)job->pages[key / PAGE] * job->page_stride + column * LANES;
         const float *weight = t->scores + row * stride;
         for (; key < stop; key++) {
             const float *v = value + (key % PAGE) * dim;
@@ -128,22 +129,25 @@ SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size
 
 typedef void scores_fn(const tile_t *t, size_t page, float scale);
 typedef void values_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column);
-typedef void partial_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column, size_t lanes);
+typedef void partial_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column,
+                        size_t lanes);
 
-#define SCORES(R, C)                                                                                         \
-    static void scores_##R##x##C(const tile_t *t, size_t page, float scale)                                  \
-    {                                                                                                        \
-        scores_run(t, page, scale, R, C);                                                                    \
+#define SCORES(R, C)                                                        \
+    static void scores_##R##x##C(const tile_t *t, size_t page, float scale) \
+    {                                                                       \
+        scores_run(t, page, scale, R, C);                                   \
     }
-#define VALUES(R, C)                                                                                         \
-    static void values_##R##x##C(const tile_t *t, size_t row, size_t first, size_t end, size_t column)       \
-    {                                                                                                        \
-        values_run(t, row, first, end, column, LANES, R, C);                                                 \
+#define VALUES(R, C)                                                                    \
+    static void values_##R##x##C(const tile_t *t, size_t row, size_t first, size_t end, \
+                                 size_t column)                                         \
+    {                                                                                   \
+        values_run(t, row, first, end, column, LANES, R, C);                            \
     }
-#define PARTIAL(R)                                                                                           \
-    static void partial_##R(const tile_t *t, size_t row, size_t first, size_t end, size_t column, size_t n)  \
-    {                                                                                                        \
-        values_run(t, row, first, end, column, n, R, 1);                                                     \
+#define PARTIAL(R)                                                                                \
+    static void partial_##R(const tile_t *t, size_t row, size_t first, size_t end, size_t column, \
+                            size_t n)                                                             \
+    {                                                                                             \
+        values_run(t, row, first, end, column, n, R, 1);                                          \
     }
 #define ROWS(R, C) SCORES(R, 1) SCORES(R, C) VALUES(R, 1) VALUES(R, C) PARTIAL(R)
 
@@ -161,18 +165,19 @@ ROWS(10, 2)
 ROWS(11, 2)
 ROWS(12, 2)
 static const size_t wide_columns[] = {0, 4, 4, 4, 4, 4, 4, 2, 2, 2, 2, 2, 2};
-#define EACH_WIDE(f)                                                                                         \
-    {                                                                                                        \
-        NULL, f##_1x4, f##_2x4, f##_3x4, f##_4x4, f##_5x4, f##_6x4, f##_7x2, f##_8x2, f##_9x2, f##_10x2,     \
-            f##_11x2, f##_12x2                                                                               \
+#define EACH_WIDE(f)                                                                           \
+    {                                                                                          \
+        NULL, f##_1x4, f##_2x4, f##_3x4, f##_4x4, f##_5x4, f##_6x4, f##_7x2, f##_8x2, f##_9x2, \
+            f##_10x2, f##_11x2, f##_12x2                                                       \
     }
-#define EACH_ONE(f)                                                                                          \
-    {                                                                                                        \
-        NULL, f##_1x1, f##_2x1, f##_3x1, f##_4x1, f##_5x1, f##_6x1, f##_7x1, f##_8x1, f##_9x1, f##_10x1,     \
-            f##_11x1, f##_12x1                                                                               \
+#define EACH_ONE(f)                                                                            \
+    {                                                                                          \
+        NULL, f##_1x1, f##_2x1, f##_3x1, f##_4x1, f##_5x1, f##_6x1, f##_7x1, f##_8x1, f##_9x1, \
+            f##_10x1, f##_11x1, f##_12x1                                                       \
     }
-static partial_fn *const partial[] = {NULL,      partial_1, partial_2, partial_3,  partial_4,  partial_5, partial_6,
-                                      partial_7, partial_8, partial_9, partial_10, partial_11, partial_12};
+static partial_fn *const partial[] = {NULL,       partial_1,  partial_2, partial_3, partial_4,
+                                      partial_5,  partial_6,  partial_7, partial_8, partial_9,
+                                      partial_10, partial_11, partial_12};
 #else
 ROWS(1, 4)
 ROWS(2, 2)
@@ -187,9 +192,16 @@ PARTIAL(4)
 PARTIAL(5)
 PARTIAL(6)
 static const size_t wide_columns[] = {0, 4, 2, 2, 1, 1, 1};
-#define EACH_WIDE(f) {NULL, f##_1x4, f##_2x2, f##_3x2, f##_4x1, f##_5x1, f##_6x1}
-#define EACH_ONE(f) {NULL, f##_1x1, f##_2x1, f##_3x1, f##_4x1, f##_5x1, f##_6x1}
-static partial_fn *const partial[] = {NULL, partial_1, partial_2, partial_3, partial_4, partial_5, partial_6};
+#define EACH_WIDE(f)                                               \
+    {                                                              \
+        NULL, f##_1x4, f##_2x2, f##_3x2, f##_4x1, f##_5x1, f##_6x1 \
+    }
+#define EACH_ONE(f)                                                \
+    {                                                              \
+        NULL, f##_1x1, f##_2x1, f##_3x1, f##_4x1, f##_5x1, f##_6x1 \
+    }
+static partial_fn *const partial[] = {NULL,      partial_1, partial_2, partial_3,
+                                      partial_4, partial_5, partial_6};
 #endif
 static scores_fn *const scores_wide[] = EACH_WIDE(scores);
 static scores_fn *const scores_one[] = EACH_ONE(scores);
@@ -278,7 +290,8 @@ static void attend(tile_t *t)
     memset(t->sum, 0, t->rows * dim * sizeof *t->sum);
     weigh_all(t);
     for (size_t r = 0; r < t->rows; r++) {
-        float factor = 1.0f / sums[r]; // NOLINT(*UndefinedBinaryOperatorResult): rows stays as it was
+        float factor =
+            1.0f / sums[r]; // NOLINT(*UndefinedBinaryOperatorResult): rows stays as it was
         for (size_t d = 0; d < dim; d++) {
             t->out[r][d] = t->sum[r * dim + d] * factor;
         }

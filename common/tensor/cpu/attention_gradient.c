@@ -13,8 +13,8 @@ enum { BLOCK_ROWS = 32 }; // (position, head) rows in a block, about; the same i
 
 typedef struct work {
     const cpu_attention_gradient_t *job;
-    size_t block;       // positions in a block
-    size_t score_width; // floats from one row of scores to the next
+    size_t block;         // positions in a block
+    size_t score_width;   // floats from one row of scores to the next
     float *key_columns;   // panels over keys of [D]: for scores
     float *value_columns; // likewise: for dp
     float *key_rows;      // panels over D of [rows]: for dq
@@ -89,7 +89,8 @@ static size_t lay_out(work_t *w, float *base, size_t rows, size_t group, size_t 
 }
 
 /// p and ds of one row, in place of s and dp; zero past key t up to `width`.
-static void row_gradient(float *score, float *dscore, size_t t, size_t width, float scale, float lse, float delta)
+static void row_gradient(float *score, float *dscore, size_t t, size_t width, float scale,
+                         float lse, float delta)
 {
     const v16 zero = v_zero();
     for (size_t i = 0; i < width; i += LANES) {
@@ -105,12 +106,22 @@ static void row_gradient(float *score, float *dscore, size_t t, size_t width, fl
     }
 }
 
-static void product(cpu_gemm_mode_t mode, float *y, size_t y_stride, const float *a, size_t a_row, size_t a_k,
-                    const float *panels, size_t rows, size_t columns, size_t k, size_t panel_rows)
+static void product(cpu_gemm_mode_t mode, float *y, size_t y_stride, const float *a, size_t a_row,
+                    size_t a_k, const float *panels, size_t rows, size_t columns, size_t k,
+                    size_t panel_rows)
 {
     const cpu_gemm_t gemm = {
-        .y = y, .y_stride = y_stride, .a = a, .a_row = a_row, .a_k = a_k, .b = panels,
-        .b_panel = panel_rows * CPU_PANEL, .rows = rows, .columns = columns, .k = k, .mode = mode,
+        .y = y,
+        .y_stride = y_stride,
+        .a = a,
+        .a_row = a_row,
+        .a_k = a_k,
+        .b = panels,
+        .b_panel = panel_rows * CPU_PANEL,
+        .rows = rows,
+        .columns = columns,
+        .k = k,
+        .mode = mode,
     };
     CPU_NAME(cpu_gemm)(&gemm);
 }
@@ -122,7 +133,8 @@ static void gather(const work_t *w, size_t first, size_t positions)
     size_t bytes = job->group * job->dim * sizeof(float); // the heads of a group are neighbours
     for (size_t i = 0; i < positions; i++) {
         memcpy(w->query + i * job->group * job->dim, job->query + (first + i) * job->stride, bytes);
-        memcpy(w->dout + i * job->group * job->dim, job->dout + (first + i) * job->out_stride, bytes);
+        memcpy(w->dout + i * job->group * job->dim, job->dout + (first + i) * job->out_stride,
+               bytes);
     }
     pack_rows(w->query_panels, w->query, job->dim, positions * job->group, job->dim);
     pack_rows(w->dout_panels, w->dout, job->dim, positions * job->group, job->dim);
@@ -131,7 +143,8 @@ static void gather(const work_t *w, size_t first, size_t positions)
 static void block_gradient(const work_t *w, size_t first, size_t positions)
 {
     const cpu_attention_gradient_t *job = w->job;
-    const size_t dim = job->dim, group = job->group, n = positions * group, keys = first + positions;
+    const size_t dim = job->dim, group = job->group, n = positions * group,
+                 keys = first + positions;
     const size_t width = w->score_width;
     const float scale = 1.0f / sqrtf((float)dim);
     gather(w, first, positions);
@@ -139,15 +152,19 @@ static void block_gradient(const work_t *w, size_t first, size_t positions)
     product(CPU_WRITE, w->dscore, width, w->dout, dim, 1, w->value_columns, n, keys, dim, dim);
     for (size_t r = 0; r < n; r++) {
         size_t row = first + r / group, head = r % group;
-        float delta = CPU_NAME(cpu_dot)(w->dout + r * dim, job->out + row * job->out_stride + head * dim, dim);
-        row_gradient(w->probability + r * width, w->dscore + r * width, row, cpu_round_up(keys, LANES), scale,
-                     job->lse[row * job->lse_stride + head], delta);
+        float delta = CPU_NAME(cpu_dot)(w->dout + r * dim,
+                                        job->out + row * job->out_stride + head * dim, dim);
+        row_gradient(w->probability + r * width, w->dscore + r * width, row,
+                     cpu_round_up(keys, LANES), scale, job->lse[row * job->lse_stride + head],
+                     delta);
     }
     product(CPU_WRITE, w->dquery, dim, w->dscore, width, 1, w->key_rows, n, dim, keys, job->rows);
-    product(CPU_CONTINUE, w->dvalue, dim, w->probability, 1, width, w->dout_panels, keys, dim, n, n);
+    product(CPU_CONTINUE, w->dvalue, dim, w->probability, 1, width, w->dout_panels, keys, dim, n,
+            n);
     product(CPU_CONTINUE, w->dkey, dim, w->dscore, 1, width, w->query_panels, keys, dim, n, n);
     for (size_t i = 0; i < positions; i++) {
-        memcpy(job->dquery + (first + i) * job->stride, w->dquery + i * group * dim, group * dim * sizeof(float));
+        memcpy(job->dquery + (first + i) * job->stride, w->dquery + i * group * dim,
+               group * dim * sizeof(float));
     }
 }
 

@@ -12,7 +12,7 @@ typedef struct attending {
     const int32_t *starts, *positions, *pages;
     float *keys, *values; // of the cache
     const float *qkv;
-    size_t width;         // of a qkv row
+    size_t width; // of a qkv row
     float *out, *lse;
     const float *const_out, *const_lse, *dout;
     float *dqkv;
@@ -24,32 +24,37 @@ typedef struct attending {
 static void check_batch(const attending_t *a, tr_tensor_t qkv, size_t pages)
 {
     const tr_ragged_t *b = a->batch;
-    TR_ASSERT(a->heads.key_value > 0 && a->heads.query % a->heads.key_value == 0, "%zu query heads over %zu",
-              a->heads.query, a->heads.key_value);
-    TR_ASSERT(qkv.rows == b->tokens && qkv.columns == a->width, "qkv [%zu, %zu] for %zu tokens of %zu", qkv.rows,
-              qkv.columns, b->tokens, a->width);
-    TR_ASSERT(tr_tensor_count(b->starts) >= b->sequences + 1 && tr_tensor_count(b->positions) >= b->tokens &&
+    TR_ASSERT(a->heads.key_value > 0 && a->heads.query % a->heads.key_value == 0,
+              "%zu query heads over %zu", a->heads.query, a->heads.key_value);
+    TR_ASSERT(qkv.rows == b->tokens && qkv.columns == a->width,
+              "qkv [%zu, %zu] for %zu tokens of %zu", qkv.rows, qkv.columns, b->tokens, a->width);
+    TR_ASSERT(tr_tensor_count(b->starts) >= b->sequences + 1 &&
+                  tr_tensor_count(b->positions) >= b->tokens &&
                   tr_tensor_count(b->pages) >= b->sequences * b->max_pages,
-              "tables too short for %zu sequences, %zu tokens, %zu pages", b->sequences, b->tokens, b->max_pages);
-    TR_ASSERT(a->starts[0] == 0 && (size_t)a->starts[b->sequences] == b->tokens, "starts run %d..%d for %zu tokens",
-              a->starts[0], a->starts[b->sequences], b->tokens);
+              "tables too short for %zu sequences, %zu tokens, %zu pages", b->sequences, b->tokens,
+              b->max_pages);
+    TR_ASSERT(a->starts[0] == 0 && (size_t)a->starts[b->sequences] == b->tokens,
+              "starts run %d..%d for %zu tokens", a->starts[0], a->starts[b->sequences], b->tokens);
     for (size_t s = 0; s < b->sequences; s++) {
-        TR_ASSERT(a->starts[s] <= a->starts[s + 1], "sequence %zu starts at %d, ends at %d", s, a->starts[s],
-                  a->starts[s + 1]);
+        TR_ASSERT(a->starts[s] <= a->starts[s + 1], "sequence %zu starts at %d, ends at %d", s,
+                  a->starts[s], a->starts[s + 1]);
         if (a->starts[s] == a->starts[s + 1]) {
             continue;
         }
         size_t last = (size_t)a->positions[a->starts[s + 1] - 1];
-        TR_ASSERT(last < b->longest && last / TR_PAGE < b->max_pages, "position %zu of sequence %zu: longest %zu, %zu pages",
-                  last, s, b->longest, b->max_pages);
+        TR_ASSERT(last < b->longest && last / TR_PAGE < b->max_pages,
+                  "position %zu of sequence %zu: longest %zu, %zu pages", last, s, b->longest,
+                  b->max_pages);
         for (size_t j = 0; j <= last / TR_PAGE; j++) {
             int32_t page = a->pages[s * b->max_pages + j];
-            TR_ASSERT(page >= 0 && (size_t)page < pages, "page %d of sequence %zu is outside 0..%zu", page, s, pages);
+            TR_ASSERT(page >= 0 && (size_t)page < pages,
+                      "page %d of sequence %zu is outside 0..%zu", page, s, pages);
         }
     }
 }
 
-static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads)
+static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch,
+                           tr_heads_t heads)
 {
     attending_t a = {.backend = queue->backend, .batch = batch, .heads = heads};
     a.starts = cpu_i32(batch->starts);
@@ -60,8 +65,8 @@ static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv, const
     a.qkv = cpu_f32(qkv);
     a.width = (heads.query + 2 * heads.key_value) * heads.dim;
     size_t page = heads.key_value * heads.dim * TR_PAGE;
-    TR_ASSERT(kv.keys.columns == page && kv.values.columns == page, "cache pages of %zu and %zu, expected %zu",
-              kv.keys.columns, kv.values.columns, page);
+    TR_ASSERT(kv.keys.columns == page && kv.values.columns == page,
+              "cache pages of %zu and %zu, expected %zu", kv.keys.columns, kv.values.columns, page);
     check_batch(&a, qkv, kv.keys.rows < kv.values.rows ? kv.keys.rows : kv.values.rows);
     return a;
 }
@@ -83,14 +88,15 @@ static void store_heads(void *context, size_t first, size_t count, size_t thread
                 for (size_t d = 0; d < dim; d++) {
                     keys[d * TR_PAGE] = key[d];
                 }
-                memcpy(a->values + page + (h * TR_PAGE + slot) * dim, key + a->heads.key_value * dim,
-                       dim * sizeof(float));
+                memcpy(a->values + page + (h * TR_PAGE + slot) * dim,
+                       key + a->heads.key_value * dim, dim * sizeof(float));
             }
         }
     }
 }
 
-void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch, tr_heads_t heads)
+void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
+                  tr_heads_t heads)
 {
     attending_t a = prepare(queue, qkv, kv, batch, heads);
     size_t grain = 1 + 16384 / (1 + batch->tokens * heads.dim);
@@ -148,7 +154,8 @@ static void attend(void *context, size_t first, size_t count, size_t thread)
 static void share_scratch(attending_t *a, size_t floats)
 {
     a->scratch_share = cpu_round_up(floats, 16);
-    a->scratch = cpu_scratch(a->backend, CPU_SLOT_THREAD, a->backend->threads * a->scratch_share * sizeof(float));
+    a->scratch = cpu_scratch(a->backend, CPU_SLOT_THREAD,
+                             a->backend->threads * a->scratch_share * sizeof(float));
 }
 
 void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
@@ -162,7 +169,8 @@ void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tenso
               "out has %zu elements, lse %zu", tr_tensor_count(out), tr_tensor_count(lse));
     share_scratch(&a, queue->backend->kernels->attention_scratch(batch->longest, heads.dim));
     size_t group = heads.query / heads.key_value;
-    size_t tasks = list_tasks(&a, group < SLICE ? cpu_round_up(SLICE / group, 12) : 1) * heads.key_value;
+    size_t tasks =
+        list_tasks(&a, group < SLICE ? cpu_round_up(SLICE / group, 12) : 1) * heads.key_value;
     size_t work = 1 + batch->longest * group * heads.dim;
     cpu_for(queue->backend, tasks, 1 + 65536 / work, attend, &a);
 }
@@ -199,8 +207,9 @@ static void attend_gradient(void *context, size_t i, size_t thread)
     }
 }
 
-void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out, tr_tensor_t lse,
-                            tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads)
+void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out,
+                            tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch,
+                            tr_heads_t heads)
 {
     attending_t a = prepare(queue, qkv, kv, batch, heads);
     a.dqkv = cpu_f32(dqkv);
@@ -209,16 +218,19 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
     a.const_lse = cpu_f32(lse);
     TR_ASSERT(tr_tensor_count(dqkv) == batch->tokens * a.width &&
                   tr_tensor_count(dout) == batch->tokens * heads.query * heads.dim &&
-                  tr_tensor_count(out) == tr_tensor_count(dout) && tr_tensor_count(lse) == batch->tokens * heads.query,
-              "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout), tr_tensor_count(out),
-              tr_tensor_count(lse));
+                  tr_tensor_count(out) == tr_tensor_count(dout) &&
+                  tr_tensor_count(lse) == batch->tokens * heads.query,
+              "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout),
+              tr_tensor_count(out), tr_tensor_count(lse));
     for (size_t s = 0; s < batch->sequences; s++) {
         for (int32_t row = a.starts[s]; row < a.starts[s + 1]; row++) {
-            TR_ASSERT(a.positions[row] == row - a.starts[s], "sequence %zu is not whole: row %d has position %d", s, row,
+            TR_ASSERT(a.positions[row] == row - a.starts[s],
+                      "sequence %zu is not whole: row %d has position %d", s, row,
                       a.positions[row]);
         }
     }
     size_t group = heads.query / heads.key_value;
-    share_scratch(&a, queue->backend->kernels->attention_gradient_scratch(batch->longest, group, heads.dim));
+    share_scratch(
+        &a, queue->backend->kernels->attention_gradient_scratch(batch->longest, group, heads.dim));
     tr_pool_run(queue->backend->pool, batch->sequences * heads.key_value, attend_gradient, &a);
 }

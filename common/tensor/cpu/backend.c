@@ -86,14 +86,17 @@ static tr_status choose(const cpu_kernels_t **kernels, tr_error_t *err)
             }
         } else if (strcmp(wanted, forms[i].kernels->name) == 0) {
             if (!forms[i].supported()) {
-                return tr_fail(err, TR_ERR_UNSUPPORTED,
-                               "TROUPE_CPU is '%s', which this CPU does not have; unset it or say 'generic'", wanted);
+                return tr_fail(
+                    err, TR_ERR_UNSUPPORTED,
+                    "TROUPE_CPU is '%s', which this CPU does not have; unset it or say 'generic'",
+                    wanted);
             }
             *kernels = forms[i].kernels;
             return TR_OK;
         }
     }
-    return tr_fail(err, TR_ERR_ARGUMENT, "TROUPE_CPU is '%s'; expected 'generic', 'avx2' or 'avx512'", wanted);
+    return tr_fail(err, TR_ERR_ARGUMENT,
+                   "TROUPE_CPU is '%s'; expected 'generic', 'avx2' or 'avx512'", wanted);
 }
 
 tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t *err)
@@ -135,7 +138,8 @@ void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)
         size_t size = cpu_round_up(bytes + bytes / 4, 4096);
         free(backend->scratch[slot]);
         void *memory = NULL;
-        TR_ASSERT(posix_memalign(&memory, 4096, size) == 0, "no memory for %zu bytes of scratch", size);
+        TR_ASSERT(posix_memalign(&memory, 4096, size) == 0, "no memory for %zu bytes of scratch",
+                  size);
         memset(memory, 0, size);
         backend->scratch[slot] = memory;
         backend->scratch_bytes[slot] = size;

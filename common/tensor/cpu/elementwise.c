@@ -7,15 +7,18 @@
 
 void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
 void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
-void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n);
+void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up,
+                                   size_t rows, size_t n);
 void CPU_NAME(cpu_add)(float *y, const float *a, const float *b, size_t n);
 void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n);
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
                          const cpu_adamw_t *options);
 
-SIMD void turn(float *first, float *second, const float *cosine, const float *sine, size_t n, bool inverse)
+SIMD void turn(float *first, float *second, const float *cosine, const float *sine, size_t n,
+               bool inverse)
 {
-    v16 a = v_load_n(first, n), b = v_load_n(second, n), c = v_load_n(cosine, n), s = v_load_n(sine, n);
+    v16 a = v_load_n(first, n), b = v_load_n(second, n), c = v_load_n(cosine, n),
+        s = v_load_n(sine, n);
     if (inverse) {
         s = v_sub(v_zero(), s);
     }
@@ -51,7 +54,8 @@ void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n)
     }
 }
 
-void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n)
+void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up,
+                                   size_t rows, size_t n)
 {
     const v16 one = v_set1(1.0f);
     for (size_t r = 0; r < rows; r++, dy += n, gate_up += 2 * n, dgate_up += 2 * n) {
@@ -84,8 +88,10 @@ void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n)
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
                          const cpu_adamw_t *options)
 {
-    const v16 decay = v_set1(options->decay), lerp = v_set1(options->lerp), beta2 = v_set1(options->beta2);
-    const v16 square = v_set1(options->square), root = v_set1(options->root), scale = v_set1(options->scale);
+    const v16 decay = v_set1(options->decay), lerp = v_set1(options->lerp),
+              beta2 = v_set1(options->beta2);
+    const v16 square = v_set1(options->square), root = v_set1(options->root),
+              scale = v_set1(options->scale);
     const v16 epsilon = v_set1(options->epsilon), step = v_set1(options->step_size);
     for (size_t i = 0; i < n; i += LANES) {
         size_t lanes = n - i < LANES ? n - i : LANES;

@@ -96,10 +96,10 @@ SIMD void tile_run(const tile_t *t, const size_t R, const size_t C)
     }
 }
 
-#define TILE(R, C)                                                                                           \
-    static void tile_##R##x##C(const tile_t *t)                                                              \
-    {                                                                                                        \
-        tile_run(t, R, C);                                                                                   \
+#define TILE(R, C)                              \
+    static void tile_##R##x##C(const tile_t *t) \
+    {                                           \
+        tile_run(t, R, C);                      \
     }
 
 typedef void tile_fn(const tile_t *t);
@@ -137,12 +137,15 @@ TILE(10, 1)
 TILE(11, 1)
 TILE(12, 1)
 static const size_t wide_vectors[] = {0, 8, 8, 8, 4, 4, 4, 2, 2, 2, 2, 2, 2};
-static tile_fn *const wide[] = {NULL,     tile_1x8, tile_2x8, tile_3x8, tile_4x4,  tile_5x4,  tile_6x4,
-                                tile_7x2, tile_8x2, tile_9x2, tile_10x2, tile_11x2, tile_12x2};
-static tile_fn *const two[] = {NULL,     tile_1x2, tile_2x2, tile_3x2,  tile_4x2,  tile_5x2, tile_6x2,
-                               tile_7x2, tile_8x2, tile_9x2, tile_10x2, tile_11x2, tile_12x2};
-static tile_fn *const one[] = {NULL,     tile_1x1, tile_2x1, tile_3x1,  tile_4x1,  tile_5x1, tile_6x1,
-                               tile_7x1, tile_8x1, tile_9x1, tile_10x1, tile_11x1, tile_12x1};
+static tile_fn *const wide[] = {NULL,      tile_1x8,  tile_2x8, tile_3x8, tile_4x4,
+                                tile_5x4,  tile_6x4,  tile_7x2, tile_8x2, tile_9x2,
+                                tile_10x2, tile_11x2, tile_12x2};
+static tile_fn *const two[] = {NULL,      tile_1x2,  tile_2x2, tile_3x2, tile_4x2,
+                               tile_5x2,  tile_6x2,  tile_7x2, tile_8x2, tile_9x2,
+                               tile_10x2, tile_11x2, tile_12x2};
+static tile_fn *const one[] = {NULL,      tile_1x1,  tile_2x1, tile_3x1, tile_4x1,
+                               tile_5x1,  tile_6x1,  tile_7x1, tile_8x1, tile_9x1,
+                               tile_10x1, tile_11x1, tile_12x1};
 #else
 TILE(1, 4)
 TILE(1, 2)
@@ -161,8 +164,8 @@ static tile_fn *const one[] = {NULL, tile_1x1, tile_2x1, tile_3x1, tile_4x1, til
 #endif
 
 /// Rows first..first+rows-1 (at most a block) by `vectors` vectors of columns that start at vector `column`.
-static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t rows, size_t column, size_t vectors,
-                tile_fn *fn)
+static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t rows, size_t column,
+                size_t vectors, tile_fn *fn)
 {
     size_t left = g->columns - column * LANES;
     tile_t tile = {
@@ -187,8 +190,9 @@ static void column_group(const cpu_gemm_t *g, size_t column, size_t width)
     size_t blocks = (g->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     size_t first = 0;
     for (size_t i = 0; i < blocks; i++) {
-        size_t rows = g->a_block != 0 ? (g->rows - first < BLOCK_ROWS ? g->rows - first : BLOCK_ROWS)
-                                      : g->rows / blocks + (i < g->rows % blocks);
+        size_t rows = g->a_block != 0
+                          ? (g->rows - first < BLOCK_ROWS ? g->rows - first : BLOCK_ROWS)
+                          : g->rows / blocks + (i < g->rows % blocks);
         const float *a = g->a_block != 0 ? g->a + i * g->a_block : g->a + first * g->a_row;
         size_t step;
         for (size_t c = column; c < column + width; c += step) {
@@ -213,7 +217,9 @@ void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm);
 void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm)
 {
     size_t vectors = (gemm->columns + LANES - 1) / LANES;
-    size_t group = gemm->rows > BLOCK_ROWS ? 2 : vectors; // many rows: stay on one panel; one block: all columns
+    size_t group = gemm->rows > BLOCK_ROWS
+                       ? 2
+                       : vectors; // many rows: stay on one panel; one block: all columns
     for (size_t c = 0; c < vectors; c += group) {
         column_group(gemm, c, vectors - c < group ? vectors - c : group);
     }

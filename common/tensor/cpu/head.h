@@ -6,8 +6,8 @@
 
 /// z: [vocabulary] logits. Gathers the kept ids (count 0: all) to z's front, divides by temperature there, and gives
 /// the statistics; e: [kept or vocabulary] is written unless NULL, and may be z.
-cpu_softmax_t cpu_row_softmax(const cpu_kernels_t *kernels, float *z, float *e, size_t vocabulary, const int32_t *ids,
-                              size_t count, float temperature);
+cpu_softmax_t cpu_row_softmax(const cpu_kernels_t *kernels, float *z, float *e, size_t vocabulary,
+                              const int32_t *ids, size_t count, float temperature);
 
 /// Log-probability of z[index] after cpu_row_softmax.
 float cpu_row_logprob(const float *z, size_t index, const cpu_softmax_t *softmax);

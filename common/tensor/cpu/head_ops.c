@@ -20,8 +20,8 @@ size_t cpu_row_grain(size_t vocabulary)
     return 1 + ROW_GRAIN / vocabulary;
 }
 
-cpu_softmax_t cpu_row_softmax(const cpu_kernels_t *kernels, float *z, float *e, size_t vocabulary, const int32_t *ids,
-                              size_t count, float temperature)
+cpu_softmax_t cpu_row_softmax(const cpu_kernels_t *kernels, float *z, float *e, size_t vocabulary,
+                              const int32_t *ids, size_t count, float temperature)
 {
     for (size_t i = 0; i < count; i++) {
         z[i] = z[ids[i]]; // ids ascend, so ids[i] >= i
@@ -56,14 +56,14 @@ static size_t find(const int32_t *ids, size_t count, int32_t target)
 typedef struct heading {
     const cpu_kernels_t *kernels;
     size_t vocabulary;
-    size_t first;                  // row of the tile's first
-    float *logits;                 // [tile, vocabulary]
+    size_t first;  // row of the tile's first
+    float *logits; // [tile, vocabulary]
     const int32_t *targets;
     const int32_t *offsets, *kept; // NULL: nothing was truncated
     float temperature;
     float *logprob, *entropy;
     const float *dlogprob;
-    float *scratch;                // [threads, vocabulary]
+    float *scratch; // [threads, vocabulary]
 } heading_t;
 
 static const int32_t *row_kept(const heading_t *h, size_t row, size_t *count)
@@ -85,8 +85,10 @@ static void logprob_rows(void *context, size_t first, size_t count, size_t threa
         const int32_t *ids = row_kept(h, row, &kept);
         float *z = h->logits + i * h->vocabulary;
         size_t target = kept == 0 ? (size_t)h->targets[row] : find(ids, kept, h->targets[row]);
-        cpu_softmax_t softmax = cpu_row_softmax(h->kernels, z, NULL, h->vocabulary, ids, kept, h->temperature);
-        h->logprob[row] = kept > 0 && target == kept ? -INFINITY : cpu_row_logprob(z, target, &softmax);
+        cpu_softmax_t softmax =
+            cpu_row_softmax(h->kernels, z, NULL, h->vocabulary, ids, kept, h->temperature);
+        h->logprob[row] =
+            kept > 0 && target == kept ? -INFINITY : cpu_row_logprob(z, target, &softmax);
         h->entropy[row] = softmax.entropy;
     }
 }
@@ -102,12 +104,14 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
         float *z = h->logits + i * h->vocabulary;
         float factor = h->dlogprob[row] / h->temperature;
         if (kept == 0) {
-            cpu_softmax_t softmax = cpu_row_softmax(h->kernels, z, z, h->vocabulary, NULL, 0, h->temperature);
+            cpu_softmax_t softmax =
+                cpu_row_softmax(h->kernels, z, z, h->vocabulary, NULL, 0, h->temperature);
             h->kernels->scale(z, z, -factor / softmax.sum, h->vocabulary);
             z[h->targets[row]] += factor;
             continue;
         }
-        cpu_softmax_t softmax = cpu_row_softmax(h->kernels, z, e, h->vocabulary, ids, kept, h->temperature);
+        cpu_softmax_t softmax =
+            cpu_row_softmax(h->kernels, z, e, h->vocabulary, ids, kept, h->temperature);
         h->kernels->scale(e, e, -factor / softmax.sum, kept);
         size_t target = find(ids, kept, h->targets[row]);
         if (target < kept) {
@@ -123,14 +127,18 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
 static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary,
                          tr_tensor_t targets, float temperature, tr_kept_t kept)
 {
-    heading_t h = {.kernels = queue->backend->kernels, .vocabulary = vocabulary, .temperature = temperature};
+    heading_t h = {
+        .kernels = queue->backend->kernels, .vocabulary = vocabulary, .temperature = temperature};
     TR_ASSERT(temperature > 0.0f, "temperature %g", (double)temperature);
-    TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows", tr_tensor_count(targets), hidden.rows);
+    TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
+              tr_tensor_count(targets), hidden.rows);
     TR_ASSERT(tr_tensor_count(head) == cpu_packed_count(vocabulary, hidden.columns, false),
-              "head of %zu elements for %zu x %zu", tr_tensor_count(head), vocabulary, hidden.columns);
+              "head of %zu elements for %zu x %zu", tr_tensor_count(head), vocabulary,
+              hidden.columns);
     h.targets = cpu_i32(targets);
     for (size_t i = 0; i < hidden.rows; i++) {
-        TR_ASSERT(h.targets[i] >= 0 && (size_t)h.targets[i] < vocabulary, "target %d of row %zu", h.targets[i], i);
+        TR_ASSERT(h.targets[i] >= 0 && (size_t)h.targets[i] < vocabulary, "target %d of row %zu",
+                  h.targets[i], i);
     }
     if (kept.offsets.buffer != NULL) {
         TR_ASSERT(tr_tensor_count(kept.offsets) >= hidden.rows + 1, "%zu offsets for %zu rows",
@@ -147,15 +155,16 @@ static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head
 }
 
 /// Logits of rows first..first+rows-1 into the shared tile.
-static void tile_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, tr_tensor_t head, size_t first,
-                        size_t rows, size_t vocabulary)
+static void tile_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, tr_tensor_t head,
+                        size_t first, size_t rows, size_t vocabulary)
 {
-    cpu_matmul_run(backend, logits, vocabulary, cpu_f32(hidden) + first * hidden.columns, hidden.columns, cpu_f32(head),
-                   rows, vocabulary, hidden.columns, CPU_WRITE);
+    cpu_matmul_run(backend, logits, vocabulary, cpu_f32(hidden) + first * hidden.columns,
+                   hidden.columns, cpu_f32(head), rows, vocabulary, hidden.columns, CPU_WRITE);
 }
 
-void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden, tr_tensor_t head,
-                 size_t vocabulary, tr_tensor_t targets, float temperature, tr_kept_t kept)
+void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden,
+                 tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
+                 tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
     if (hidden.rows == 0) {
@@ -163,7 +172,8 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr
     }
     heading_t h = prepare(queue, hidden, head, vocabulary, targets, temperature, kept);
     TR_ASSERT(tr_tensor_count(logprob) == hidden.rows && tr_tensor_count(entropy) == hidden.rows,
-              "logprob %zu, entropy %zu for %zu rows", tr_tensor_count(logprob), tr_tensor_count(entropy), hidden.rows);
+              "logprob %zu, entropy %zu for %zu rows", tr_tensor_count(logprob),
+              tr_tensor_count(entropy), hidden.rows);
     h.logprob = cpu_f32(logprob);
     h.entropy = cpu_f32(entropy);
     size_t tile = cpu_logits_tile(hidden.rows, vocabulary);
@@ -175,9 +185,10 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr
     }
 }
 
-void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead, tr_tensor_t dlogprob,
-                          tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t head_transposed, tr_tensor_t targets,
-                          float temperature, tr_kept_t kept)
+void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
+                          tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
+                          tr_tensor_t head_transposed, tr_tensor_t targets, float temperature,
+                          tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
     const size_t vocabulary = dhead.rows, width = hidden.columns;
@@ -188,10 +199,12 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
     TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
                   tr_tensor_count(dlogprob) == hidden.rows &&
                   tr_tensor_count(head_transposed) == cpu_packed_count(vocabulary, width, true),
-              "dhead [%zu, %zu], dhidden [%zu, %zu], dlogprob %zu, hidden [%zu, %zu]", dhead.rows, dhead.columns,
-              dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob), hidden.rows, width);
+              "dhead [%zu, %zu], dhidden [%zu, %zu], dlogprob %zu, hidden [%zu, %zu]", dhead.rows,
+              dhead.columns, dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob), hidden.rows,
+              width);
     h.dlogprob = cpu_f32(dlogprob);
-    h.scratch = cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * vocabulary * sizeof(float));
+    h.scratch =
+        cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * vocabulary * sizeof(float));
     size_t tile = cpu_logits_tile(hidden.rows, vocabulary);
     h.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
     for (h.first = 0; h.first < hidden.rows; h.first += tile) {
@@ -200,8 +213,8 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
         cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);
         cpu_matmul_run(backend, cpu_f32(dhidden) + h.first * width, width, h.logits, vocabulary,
                        cpu_f32(head_transposed), rows, width, vocabulary, CPU_WRITE);
-        cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary, cpu_f32(hidden) + h.first * width, rows,
-                                vocabulary, width);
+        cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary,
+                                cpu_f32(hidden) + h.first * width, rows, vocabulary, width);
     }
 }
 
@@ -215,24 +228,26 @@ void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, 
     const float *x = cpu_f32(hidden), *w = cpu_f32(weight);
     float *y = cpu_f32(values);
     TR_ASSERT(tr_tensor_count(weight) == hidden.columns && tr_tensor_count(values) == hidden.rows,
-              "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight), tr_tensor_count(values), hidden.rows,
-              hidden.columns);
+              "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight),
+              tr_tensor_count(values), hidden.rows, hidden.columns);
     for (size_t r = 0; r < hidden.rows; r++) {
         y[r] = queue->backend->kernels->dot(x + r * hidden.columns, w, hidden.columns);
     }
 }
 
-void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight, tr_tensor_t dvalues,
-                              tr_tensor_t hidden, tr_tensor_t weight)
+void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight,
+                              tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight)
 {
     const cpu_kernels_t *kernels = queue->backend->kernels;
     const size_t width = hidden.columns;
     const float *dy = cpu_f32(dvalues), *x = cpu_f32(hidden), *w = cpu_f32(weight);
     float *dx = cpu_f32(dhidden);
     TR_ASSERT(tr_tensor_count(weight) == width && tr_tensor_count(dweight) == width &&
-                  tr_tensor_count(dvalues) == hidden.rows && dhidden.rows == hidden.rows && dhidden.columns == width,
-              "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]", tr_tensor_count(weight),
-              tr_tensor_count(dweight), tr_tensor_count(dvalues), dhidden.rows, dhidden.columns, hidden.rows, width);
+                  tr_tensor_count(dvalues) == hidden.rows && dhidden.rows == hidden.rows &&
+                  dhidden.columns == width,
+              "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]",
+              tr_tensor_count(weight), tr_tensor_count(dweight), tr_tensor_count(dvalues),
+              dhidden.rows, dhidden.columns, hidden.rows, width);
     for (size_t r = 0; r < hidden.rows; r++) {
         kernels->scale(dx + r * width, w, dy[r], width);
     }

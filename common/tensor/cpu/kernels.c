@@ -6,19 +6,22 @@ void CPU_NAME(cpu_attention)(const cpu_attention_t *attention);
 void CPU_NAME(cpu_attention_gradient)(const cpu_attention_gradient_t *gradient);
 size_t CPU_NAME(cpu_attention_scratch)(size_t longest, size_t dim);
 size_t CPU_NAME(cpu_attention_gradient_scratch)(size_t rows, size_t group, size_t dim);
-void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows, size_t n,
-                           float epsilon);
-void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd, const float *weight,
-                              size_t rows, size_t n);
-void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd, size_t rows,
-                                   size_t n, size_t first, size_t count);
+void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
+                           size_t n, float epsilon);
+void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
+                              const float *weight, size_t rows, size_t n);
+void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x,
+                                   const float *rstd, size_t rows, size_t n, size_t first,
+                                   size_t count);
 void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
 void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
-void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n);
+void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up,
+                                   size_t rows, size_t n);
 void CPU_NAME(cpu_add)(float *y, const float *a, const float *b, size_t n);
 void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n);
 float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n);
-void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows, size_t n);
+void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride,
+                                 size_t rows, size_t n);
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
                          const cpu_adamw_t *options);
 void CPU_NAME(cpu_divide)(float *z, float divisor, size_t n);

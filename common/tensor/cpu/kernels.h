@@ -39,14 +39,14 @@ typedef struct cpu_attention {
     size_t query_stride;      ///< (Hq + 2 Hk) * D
     const int32_t *positions; ///< [rows], ascending
     size_t rows;
-    size_t group;             ///< query heads of this key-value head
-    size_t dim;               ///< D
-    const int32_t *pages;     ///< of this sequence
-    const float *keys;        ///< this head's [D][16] of page 0
-    const float *values;      ///< this head's [16][D] of page 0
-    size_t page_stride;       ///< Hk * D * 16
-    size_t longest;           ///< greatest position + 1
-    float *scratch;           ///< attention_scratch floats
+    size_t group;         ///< query heads of this key-value head
+    size_t dim;           ///< D
+    const int32_t *pages; ///< of this sequence
+    const float *keys;    ///< this head's [D][16] of page 0
+    const float *values;  ///< this head's [16][D] of page 0
+    size_t page_stride;   ///< Hk * D * 16
+    size_t longest;       ///< greatest position + 1
+    float *scratch;       ///< attention_scratch floats
 } cpu_attention_t;
 
 /// One whole sequence and one key-value head; pointers are to the first row's first head of the group.
@@ -74,13 +74,13 @@ typedef struct cpu_softmax {
 
 /// Scalars of AdamW, rounded once from double.
 typedef struct cpu_adamw {
-    float decay;       ///< 1 - lr * weight_decay
-    float lerp;        ///< 1 - beta1
+    float decay; ///< 1 - lr * weight_decay
+    float lerp;  ///< 1 - beta1
     float beta2;
-    float square;      ///< 1 - beta2
-    float root;        ///< sqrt(1 - beta2^step)
+    float square; ///< 1 - beta2
+    float root;   ///< sqrt(1 - beta2^step)
     float epsilon;
-    float step_size;   ///< lr / (1 - beta1^step)
+    float step_size; ///< lr / (1 - beta1^step)
     float scale;
 } cpu_adamw_t;
 
@@ -94,22 +94,26 @@ typedef struct cpu_kernels {
     size_t (*attention_scratch)(size_t longest, size_t dim); ///< floats
     size_t (*attention_gradient_scratch)(size_t rows, size_t group, size_t dim);
 
-    void (*rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows, size_t n, float epsilon);
-    void (*rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd, const float *weight, size_t rows,
-                       size_t n);
+    void (*rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
+                    size_t n, float epsilon);
+    void (*rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
+                       const float *weight, size_t rows, size_t n);
     /// Columns first..first+count-1 of dweight: a chain over all rows.
-    void (*rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd, size_t rows, size_t n,
-                            size_t first, size_t count);
+    void (*rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd,
+                            size_t rows, size_t n, size_t first, size_t count);
     /// heads: how many at row's start turn.
     void (*rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
     void (*swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
-    void (*swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n);
+    void (*swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,
+                            size_t n);
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *x, float factor, size_t n);
     float (*dot)(const float *a, const float *b, size_t n);
     /// y[i] = chain over rows of factor[r] * x[r][i], starting at y[i].
-    void (*weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows, size_t n);
-    void (*adamw)(float *weight, float *m, float *v, const float *gradient, size_t n, const cpu_adamw_t *options);
+    void (*weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows,
+                          size_t n);
+    void (*adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
+                  const cpu_adamw_t *options);
 
     /// z: [n] divided in place.
     void (*divide)(float *z, float divisor, size_t n);

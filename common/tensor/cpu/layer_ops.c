@@ -6,9 +6,9 @@
 #include "common/tensor/cpu/cpu.h"
 
 enum {
-    GRAIN = 16384,         // elements that one thread does alone rather than wake another
-    SUM_BLOCK = 4096,      // elements of a block of sum_squares
-    COLUMN_GRAIN = 64      // columns of a chain over tokens
+    GRAIN = 16384,    // elements that one thread does alone rather than wake another
+    SUM_BLOCK = 4096, // elements of a block of sum_squares
+    COLUMN_GRAIN = 64 // columns of a chain over tokens
 };
 
 /// Pointers and sizes for any of these operators; each uses what it needs.
@@ -32,14 +32,15 @@ static size_t row_grain(size_t columns)
 static void check_ids(const int32_t *ids, size_t count, size_t limit, const char *what)
 {
     for (size_t i = 0; i < count; i++) {
-        TR_ASSERT(ids[i] >= 0 && (size_t)ids[i] < limit, "%s %d of row %zu is outside 0..%zu", what, ids[i], i, limit);
+        TR_ASSERT(ids[i] >= 0 && (size_t)ids[i] < limit, "%s %d of row %zu is outside 0..%zu", what,
+                  ids[i], i, limit);
     }
 }
 
 static void same_shape(tr_tensor_t a, tr_tensor_t b)
 {
-    TR_ASSERT(a.rows == b.rows && a.columns == b.columns, "[%zu, %zu] and [%zu, %zu]", a.rows, a.columns, b.rows,
-              b.columns);
+    TR_ASSERT(a.rows == b.rows && a.columns == b.columns, "[%zu, %zu] and [%zu, %zu]", a.rows,
+              a.columns, b.rows, b.columns);
 }
 
 static void take_rows(void *context, size_t first, size_t count, size_t thread)
@@ -54,8 +55,9 @@ static void take_rows(void *context, size_t first, size_t count, size_t thread)
 void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
 {
     layer_t l = {.y = cpu_f32(y), .a = cpu_f32(x), .ids = cpu_i32(rows), .n = y.columns};
-    TR_ASSERT(y.columns == x.columns && y.rows == tr_tensor_count(rows), "y [%zu, %zu], x [%zu, %zu], %zu rows", y.rows,
-              y.columns, x.rows, x.columns, tr_tensor_count(rows));
+    TR_ASSERT(y.columns == x.columns && y.rows == tr_tensor_count(rows),
+              "y [%zu, %zu], x [%zu, %zu], %zu rows", y.rows, y.columns, x.rows, x.columns,
+              tr_tensor_count(rows));
     check_ids(l.ids, y.rows, x.rows, "row");
     cpu_for(queue->backend, y.rows, row_grain(y.columns), take_rows, &l);
 }
@@ -78,11 +80,15 @@ static void add_rows(void *context, size_t first, size_t count, size_t thread)
 
 void cpu_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(dx), .a = cpu_f32(dy), .ids = cpu_i32(rows)};
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(dx),
+                 .a = cpu_f32(dy),
+                 .ids = cpu_i32(rows)};
     l.rows = dy.rows;
     l.n = dy.columns;
-    TR_ASSERT(dx.columns == dy.columns && dy.rows == tr_tensor_count(rows), "dx [%zu, %zu], dy [%zu, %zu], %zu rows",
-              dx.rows, dx.columns, dy.rows, dy.columns, tr_tensor_count(rows));
+    TR_ASSERT(dx.columns == dy.columns && dy.rows == tr_tensor_count(rows),
+              "dx [%zu, %zu], dy [%zu, %zu], %zu rows", dx.rows, dx.columns, dy.rows, dy.columns,
+              tr_tensor_count(rows));
     check_ids(l.ids, l.rows, dx.rows, "row");
     size_t grain = l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN;
     cpu_for(queue->backend, l.n, grain, add_rows, &l);
@@ -97,18 +103,22 @@ static void norm_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
     (void)thread;
-    l->kernels->rmsnorm(l->y + first * l->n, l->y2 + first, l->a + first * l->n, l->b, count, l->n, l->scalar);
+    l->kernels->rmsnorm(l->y + first * l->n, l->y2 + first, l->a + first * l->n, l->b, count, l->n,
+                        l->scalar);
 }
 
-void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x, tr_tensor_t weight, float epsilon)
+void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
+                 tr_tensor_t weight, float epsilon)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(y), .y2 = cpu_f32(rstd), .a = cpu_f32(x)};
+    layer_t l = {
+        .kernels = queue->backend->kernels, .y = cpu_f32(y), .y2 = cpu_f32(rstd), .a = cpu_f32(x)};
     l.b = cpu_f32(weight);
     l.n = x.columns;
     l.scalar = epsilon;
     same_shape(y, x);
-    TR_ASSERT(tr_tensor_count(weight) == x.columns && tr_tensor_count(rstd) >= x.rows, "weight %zu, rstd %zu, x [%zu, %zu]",
-              tr_tensor_count(weight), tr_tensor_count(rstd), x.rows, x.columns);
+    TR_ASSERT(tr_tensor_count(weight) == x.columns && tr_tensor_count(rstd) >= x.rows,
+              "weight %zu, rstd %zu, x [%zu, %zu]", tr_tensor_count(weight), tr_tensor_count(rstd),
+              x.rows, x.columns);
     cpu_for(queue->backend, x.rows, row_grain(l.n), norm_rows, &l);
 }
 
@@ -127,10 +137,13 @@ static void norm_dweight(void *context, size_t first, size_t count, size_t threa
     l->kernels->rmsnorm_dweight(l->y2, l->a, l->b, l->c, l->rows, l->n, first, count);
 }
 
-void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy, tr_tensor_t x,
-                          tr_tensor_t rstd, tr_tensor_t weight)
+void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
+                          tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(dx), .y2 = cpu_f32(dweight), .a = cpu_f32(dy)};
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(dx),
+                 .y2 = cpu_f32(dweight),
+                 .a = cpu_f32(dy)};
     l.b = cpu_f32(x);
     l.c = cpu_f32(rstd);
     l.d = cpu_f32(weight);
@@ -138,9 +151,10 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
     l.n = x.columns;
     same_shape(dx, x);
     same_shape(dy, x);
-    TR_ASSERT(tr_tensor_count(weight) == l.n && tr_tensor_count(dweight) == l.n && tr_tensor_count(rstd) >= l.rows,
-              "weight %zu, dweight %zu, rstd %zu, x [%zu, %zu]", tr_tensor_count(weight), tr_tensor_count(dweight),
-              tr_tensor_count(rstd), x.rows, x.columns);
+    TR_ASSERT(tr_tensor_count(weight) == l.n && tr_tensor_count(dweight) == l.n &&
+                  tr_tensor_count(rstd) >= l.rows,
+              "weight %zu, dweight %zu, rstd %zu, x [%zu, %zu]", tr_tensor_count(weight),
+              tr_tensor_count(dweight), tr_tensor_count(rstd), x.rows, x.columns);
     cpu_for(queue->backend, l.rows, row_grain(l.n), norm_dx, &l);
     cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, norm_dweight, &l);
 }
@@ -155,17 +169,22 @@ static void rope_rows(void *context, size_t first, size_t count, size_t thread)
     }
 }
 
-void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table, tr_heads_t heads,
-              bool inverse)
+void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
+              tr_heads_t heads, bool inverse)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(qkv), .a = cpu_f32(table), .ids = cpu_i32(positions)};
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(qkv),
+                 .a = cpu_f32(table),
+                 .ids = cpu_i32(positions)};
     l.n = qkv.columns;
     l.heads = heads;
     l.flag = inverse;
-    TR_ASSERT(qkv.columns == (heads.query + 2 * heads.key_value) * heads.dim && heads.dim % 2 == 0 &&
-                  table.columns == heads.dim && tr_tensor_count(positions) == qkv.rows,
-              "qkv [%zu, %zu], heads %zu + 2 * %zu of %zu, table of %zu columns, %zu positions", qkv.rows, qkv.columns,
-              heads.query, heads.key_value, heads.dim, table.columns, tr_tensor_count(positions));
+    TR_ASSERT(qkv.columns == (heads.query + 2 * heads.key_value) * heads.dim &&
+                  heads.dim % 2 == 0 && table.columns == heads.dim &&
+                  tr_tensor_count(positions) == qkv.rows,
+              "qkv [%zu, %zu], heads %zu + 2 * %zu of %zu, table of %zu columns, %zu positions",
+              qkv.rows, qkv.columns, heads.query, heads.key_value, heads.dim, table.columns,
+              tr_tensor_count(positions));
     check_ids(l.ids, qkv.rows, table.rows, "position");
     cpu_for(queue->backend, qkv.rows, row_grain(l.n), rope_rows, &l);
 }
@@ -179,9 +198,10 @@ static void swiglu_rows(void *context, size_t first, size_t count, size_t thread
 
 void cpu_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(gate_up), .n = y.columns};
-    TR_ASSERT(gate_up.columns == 2 * y.columns && gate_up.rows == y.rows, "y [%zu, %zu], gate_up [%zu, %zu]", y.rows,
-              y.columns, gate_up.rows, gate_up.columns);
+    layer_t l = {
+        .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(gate_up), .n = y.columns};
+    TR_ASSERT(gate_up.columns == 2 * y.columns && gate_up.rows == y.rows,
+              "y [%zu, %zu], gate_up [%zu, %zu]", y.rows, y.columns, gate_up.rows, gate_up.columns);
     cpu_for(queue->backend, y.rows, row_grain(4 * l.n), swiglu_rows, &l);
 }
 
@@ -189,16 +209,22 @@ static void swiglu_gradient_rows(void *context, size_t first, size_t count, size
 {
     const layer_t *l = context;
     (void)thread;
-    l->kernels->swiglu_gradient(l->y + first * 2 * l->n, l->a + first * l->n, l->b + first * 2 * l->n, count, l->n);
+    l->kernels->swiglu_gradient(l->y + first * 2 * l->n, l->a + first * l->n,
+                                l->b + first * 2 * l->n, count, l->n);
 }
 
-void cpu_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy, tr_tensor_t gate_up)
+void cpu_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                         tr_tensor_t gate_up)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(dgate_up), .a = cpu_f32(dy), .b = cpu_f32(gate_up)};
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(dgate_up),
+                 .a = cpu_f32(dy),
+                 .b = cpu_f32(gate_up)};
     l.n = dy.columns;
     same_shape(dgate_up, gate_up);
-    TR_ASSERT(gate_up.columns == 2 * dy.columns && gate_up.rows == dy.rows, "dy [%zu, %zu], gate_up [%zu, %zu]", dy.rows,
-              dy.columns, gate_up.rows, gate_up.columns);
+    TR_ASSERT(gate_up.columns == 2 * dy.columns && gate_up.rows == dy.rows,
+              "dy [%zu, %zu], gate_up [%zu, %zu]", dy.rows, dy.columns, gate_up.rows,
+              gate_up.columns);
     cpu_for(queue->backend, dy.rows, row_grain(4 * l.n), swiglu_gradient_rows, &l);
 }
 
@@ -211,9 +237,10 @@ static void add_range(void *context, size_t first, size_t count, size_t thread)
 
 void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(a), .b = cpu_f32(b)};
-    TR_ASSERT(tr_tensor_count(y) == tr_tensor_count(a) && tr_tensor_count(y) == tr_tensor_count(b), "%zu = %zu + %zu",
-              tr_tensor_count(y), tr_tensor_count(a), tr_tensor_count(b));
+    layer_t l = {
+        .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(a), .b = cpu_f32(b)};
+    TR_ASSERT(tr_tensor_count(y) == tr_tensor_count(a) && tr_tensor_count(y) == tr_tensor_count(b),
+              "%zu = %zu + %zu", tr_tensor_count(y), tr_tensor_count(a), tr_tensor_count(b));
     cpu_for(queue->backend, tr_tensor_count(y), 4 * GRAIN, add_range, &l);
 }
 
@@ -261,8 +288,8 @@ static double power(double x, uint64_t step)
     return result;
 }
 
-void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v, tr_tensor_t gradient,
-               tr_adamw_t options)
+void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
+               tr_tensor_t gradient, tr_adamw_t options)
 {
     const cpu_adamw_t scalars = {
         .decay = (float)(1.0 - options.learning_rate * options.weight_decay),
@@ -274,12 +301,16 @@ void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t
         .step_size = (float)(options.learning_rate / (1.0 - power(options.beta1, options.step))),
         .scale = options.scale,
     };
-    layer_t l = {.kernels = queue->backend->kernels, .y = cpu_f32(weight), .y2 = cpu_f32(m), .y3 = cpu_f32(v)};
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(weight),
+                 .y2 = cpu_f32(m),
+                 .y3 = cpu_f32(v)};
     l.a = cpu_f32(gradient);
     l.n = tr_tensor_count(weight);
     l.adamw = &scalars;
     TR_ASSERT(options.step >= 1, "the first step is 1, found 0");
-    TR_ASSERT(tr_tensor_count(m) == l.n && tr_tensor_count(v) == l.n && tr_tensor_count(gradient) == l.n,
+    TR_ASSERT(tr_tensor_count(m) == l.n && tr_tensor_count(v) == l.n &&
+                  tr_tensor_count(gradient) == l.n,
               "weight %zu, m %zu, v %zu, gradient %zu", l.n, tr_tensor_count(m), tr_tensor_count(v),
               tr_tensor_count(gradient));
     cpu_for(queue->backend, l.n, GRAIN, adamw_range, &l);

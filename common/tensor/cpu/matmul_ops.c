@@ -4,10 +4,10 @@
 #include "common/tensor/cpu/cpu.h"
 
 enum {
-    SMALL_WORK = 1 << 18,    // multiply-adds below which waking the team costs more than it saves
-    ROWS_BYTES = 384 << 10,  // of x that stay in the second-level cache beside a panel
-    WIDE_PANELS = 4,         // panels that few rows take at once
-    GRADIENT_TOKENS = 512    // tokens of a weight gradient that are packed at a time
+    SMALL_WORK = 1 << 18,   // multiply-adds below which waking the team costs more than it saves
+    ROWS_BYTES = 384 << 10, // of x that stay in the second-level cache beside a panel
+    WIDE_PANELS = 4,        // panels that few rows take at once
+    GRADIENT_TOKENS = 512   // tokens of a weight gradient that are packed at a time
 };
 
 size_t cpu_packed_count(size_t n, size_t k, bool transposed)
@@ -57,10 +57,11 @@ void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight, bool tr
 {
     packing_t p = {cpu_f32(packed), cpu_f32(weight), weight.rows, weight.columns};
     size_t expected = cpu_packed_count(p.n, p.k, transposed);
-    TR_ASSERT(tr_tensor_count(packed) == expected, "packed has %zu elements, needs %zu", tr_tensor_count(packed),
-              expected);
+    TR_ASSERT(tr_tensor_count(packed) == expected, "packed has %zu elements, needs %zu",
+              tr_tensor_count(packed), expected);
     size_t panels = ((transposed ? p.k : p.n) + CPU_PANEL - 1) / CPU_PANEL;
-    cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels), transposed ? pack_columns : pack_rows, &p);
+    cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels),
+            transposed ? pack_columns : pack_rows, &p);
 }
 
 typedef struct product {
@@ -115,8 +116,9 @@ static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm)
     tr_pool_run(backend->pool, chunks * p.groups, run_product, &p);
 }
 
-void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x, size_t x_stride,
-                    const float *packed, size_t rows, size_t columns, size_t k, cpu_gemm_mode_t mode)
+void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
+                    size_t x_stride, const float *packed, size_t rows, size_t columns, size_t k,
+                    cpu_gemm_mode_t mode)
 {
     const cpu_gemm_t gemm = {
         .y = y,
@@ -134,23 +136,25 @@ void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const flo
     run_split(backend, &gemm);
 }
 
-void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed, bool accumulate)
+void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed,
+                bool accumulate)
 {
     size_t expected = cpu_round_up(y.columns, CPU_PANEL) * x.columns;
     TR_ASSERT(y.rows == x.rows, "y has %zu rows, x %zu", y.rows, x.rows);
-    TR_ASSERT(tr_tensor_count(packed) == expected, "packed has %zu elements; %zu outputs of %zu need %zu",
-              tr_tensor_count(packed), y.columns, x.columns, expected);
-    cpu_matmul_run(queue->backend, cpu_f32(y), y.columns, cpu_f32(x), x.columns, cpu_f32(packed), y.rows, y.columns,
-                   x.columns, accumulate ? CPU_ADD : CPU_WRITE);
+    TR_ASSERT(tr_tensor_count(packed) == expected,
+              "packed has %zu elements; %zu outputs of %zu need %zu", tr_tensor_count(packed),
+              y.columns, x.columns, expected);
+    cpu_matmul_run(queue->backend, cpu_f32(y), y.columns, cpu_f32(x), x.columns, cpu_f32(packed),
+                   y.rows, y.columns, x.columns, accumulate ? CPU_ADD : CPU_WRITE);
 }
 
 typedef struct gathering {
     float *to;
     const float *from;
-    size_t stride;  // of from's rows
+    size_t stride; // of from's rows
     size_t rows;
     size_t columns;
-    size_t width;   // columns of a block
+    size_t width; // columns of a block
 } gathering_t;
 
 /// Blocks of `width` columns, one after another: [block][row][width]; the last is filled up with zeros.
@@ -170,11 +174,12 @@ static void gather_blocks(void *context, size_t first, size_t count, size_t thre
     }
 }
 
-static const float *gather(cpu_backend_t *backend, cpu_slot_t slot, const float *from, size_t stride, size_t rows,
-                           size_t columns, size_t width)
+static const float *gather(cpu_backend_t *backend, cpu_slot_t slot, const float *from,
+                           size_t stride, size_t rows, size_t columns, size_t width)
 {
     size_t blocks = (columns + width - 1) / width;
-    gathering_t g = {.from = from, .stride = stride, .rows = rows, .columns = columns, .width = width};
+    gathering_t g = {
+        .from = from, .stride = stride, .rows = rows, .columns = columns, .width = width};
     g.to = cpu_scratch(backend, slot, blocks * rows * width * sizeof(float));
     cpu_for(backend, blocks, 1 + 32768 / (rows * width), gather_blocks, &g);
     return g.to;
@@ -182,8 +187,8 @@ static const float *gather(cpu_backend_t *backend, cpu_slot_t slot, const float 
 
 /// The roles turn: dw's rows are columns of dy, the chain runs over tokens. Both operands are packed, some tokens at a
 /// time; the chain goes on from what the tokens before left in dw.
-void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride, const float *x,
-                             size_t rows, size_t n, size_t k)
+void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
+                             const float *x, size_t rows, size_t n, size_t k)
 {
     const size_t block = backend->kernels->block_rows;
     for (size_t first = 0; first < rows; first += GRADIENT_TOKENS) {
@@ -191,7 +196,8 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
         const cpu_gemm_t gemm = {
             .y = dw,
             .y_stride = k,
-            .a = gather(backend, CPU_SLOT_LEFT, dy + first * dy_stride, dy_stride, tokens, n, block),
+            .a =
+                gather(backend, CPU_SLOT_LEFT, dy + first * dy_stride, dy_stride, tokens, n, block),
             .a_row = 1,
             .a_k = block,
             .a_block = tokens * block,
@@ -209,7 +215,8 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
 void cpu_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x)
 {
     TR_ASSERT(dw.rows == dy.columns && dw.columns == x.columns && dy.rows == x.rows,
-              "dw [%zu, %zu], dy [%zu, %zu], x [%zu, %zu]", dw.rows, dw.columns, dy.rows, dy.columns, x.rows, x.columns);
-    cpu_weight_gradient_run(queue->backend, cpu_f32(dw), cpu_f32(dy), dy.columns, cpu_f32(x), x.rows, dw.rows,
-                            dw.columns);
+              "dw [%zu, %zu], dy [%zu, %zu], x [%zu, %zu]", dw.rows, dw.columns, dy.rows,
+              dy.columns, x.rows, x.columns);
+    cpu_weight_gradient_run(queue->backend, cpu_f32(dw), cpu_f32(dy), dy.columns, cpu_f32(x),
+                            x.rows, dw.rows, dw.columns);
 }

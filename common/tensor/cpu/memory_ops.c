@@ -18,7 +18,8 @@ tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t byt
     }
     if (bytes >= HUGE_PAGE) {
         self.mapped = cpu_round_up(bytes, HUGE_PAGE);
-        self.data = mmap(NULL, self.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        self.data =
+            mmap(NULL, self.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (self.data == MAP_FAILED) {
             return tr_fail(err, TR_ERR_MEMORY, "a buffer of %zu bytes cannot be had", bytes);
         }
@@ -76,11 +77,12 @@ tr_status cpu_queue_wait(tr_queue_t *queue, tr_error_t *err)
 
 static void *data(tr_tensor_t tensor)
 {
-    TR_ASSERT(tensor.buffer != NULL, "a %s tensor [%zu, %zu] has no buffer", tr_dtype_name(tensor.dtype), tensor.rows,
-              tensor.columns);
+    TR_ASSERT(tensor.buffer != NULL, "a %s tensor [%zu, %zu] has no buffer",
+              tr_dtype_name(tensor.dtype), tensor.rows, tensor.columns);
     TR_ASSERT(tensor.offset + tr_tensor_bytes(tensor) <= tensor.buffer->bytes,
-              "a %s tensor [%zu, %zu] at byte %zu leaves its buffer of %zu", tr_dtype_name(tensor.dtype), tensor.rows,
-              tensor.columns, tensor.offset, tensor.buffer->bytes);
+              "a %s tensor [%zu, %zu] at byte %zu leaves its buffer of %zu",
+              tr_dtype_name(tensor.dtype), tensor.rows, tensor.columns, tensor.offset,
+              tensor.buffer->bytes);
     return (char *)tensor.buffer->data + tensor.offset;
 }
 
@@ -111,8 +113,8 @@ void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
     (void)queue;
-    TR_ASSERT(tr_tensor_bytes(destination) == tr_tensor_bytes(source), "%zu bytes into %zu", tr_tensor_bytes(source),
-              tr_tensor_bytes(destination));
+    TR_ASSERT(tr_tensor_bytes(destination) == tr_tensor_bytes(source), "%zu bytes into %zu",
+              tr_tensor_bytes(source), tr_tensor_bytes(destination));
     memmove(data(destination), data(source), tr_tensor_bytes(source));
 }
 

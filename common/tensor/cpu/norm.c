@@ -5,13 +5,15 @@
 #include <math.h>
 
 float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n);
-void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows, size_t n,
-                           float epsilon);
-void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd, const float *weight,
-                              size_t rows, size_t n);
-void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd, size_t rows,
-                                   size_t n, size_t first, size_t count);
-void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows, size_t n);
+void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
+                           size_t n, float epsilon);
+void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
+                              const float *weight, size_t rows, size_t n);
+void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x,
+                                   const float *rstd, size_t rows, size_t n, size_t first,
+                                   size_t count);
+void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride,
+                                 size_t rows, size_t n);
 
 float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n)
 {
@@ -26,8 +28,8 @@ float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n)
     return v_sum(sum);
 }
 
-void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows, size_t n,
-                           float epsilon)
+void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
+                           size_t n, float epsilon)
 {
     for (size_t r = 0; r < rows; r++, x += n, y += n) {
         float factor = 1.0f / sqrtf(CPU_NAME(cpu_dot)(x, x, n) / (float)n + epsilon);
@@ -39,8 +41,8 @@ void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *w
 }
 
 /// dx += rstd (dy w - x rstd^2 mean(dy w x))
-void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd, const float *weight,
-                              size_t rows, size_t n)
+void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
+                              const float *weight, size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, x += n, dx += n, dy += n) {
         v16 sum = v_zero();
@@ -49,7 +51,8 @@ void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const 
             sum = v_fma(v_mul(v_load(dy + i), v_load(weight + i)), v_load(x + i), sum);
         }
         if (i < n) {
-            sum = v_fma(v_mul(v_load_n(dy + i, n - i), v_load_n(weight + i, n - i)), v_load_n(x + i, n - i), sum);
+            sum = v_fma(v_mul(v_load_n(dy + i, n - i), v_load_n(weight + i, n - i)),
+                        v_load_n(x + i, n - i), sum);
         }
         float mean = v_sum(sum) / (float)n;
         float pull = mean * rstd[r] * rstd[r];
@@ -59,8 +62,9 @@ void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const 
     }
 }
 
-void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd, size_t rows,
-                                   size_t n, size_t first, size_t count)
+void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x,
+                                   const float *rstd, size_t rows, size_t n, size_t first,
+                                   size_t count)
 {
     for (size_t i = 0; i < count; i += LANES) {
         size_t lanes = count - i < LANES ? count - i : LANES;
@@ -74,7 +78,8 @@ void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float 
     }
 }
 
-void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows, size_t n)
+void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride,
+                                 size_t rows, size_t n)
 {
     for (size_t i = 0; i < n; i += LANES) {
         size_t lanes = n - i < LANES ? n - i : LANES;

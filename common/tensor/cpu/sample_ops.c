@@ -25,11 +25,12 @@ typedef struct drawing {
 
 /// One thread's working memory.
 typedef struct bench {
-    float *z;                    // [vocabulary]: tempered logits
-    float *e;                    // [vocabulary]
-    uint64_t *keys, *keys_other; // [vocabulary]: order of the logit, then id; ascending is most likely first
-    int32_t *ids;                // [vocabulary]: the kept set
-    uint8_t *mark;               // [vocabulary]
+    float *z; // [vocabulary]: tempered logits
+    float *e; // [vocabulary]
+    uint64_t *keys,
+        *keys_other; // [vocabulary]: order of the logit, then id; ascending is most likely first
+    int32_t *ids;    // [vocabulary]: the kept set
+    uint8_t *mark;   // [vocabulary]
 } bench_t;
 
 static bench_t lay_out(char *scratch, size_t vocabulary)
@@ -237,7 +238,8 @@ static void draw(const drawing_t *d, size_t row, const float *logits, bench_t b)
             d->kernels->divide(b.z, d->sampling.temperature, vocabulary);
         }
         kept = truncate_row(d, &b);
-        cpu_softmax_t softmax = cpu_row_softmax(d->kernels, b.z, b.e, vocabulary, b.ids, kept, 1.0f);
+        cpu_softmax_t softmax =
+            cpu_row_softmax(d->kernels, b.z, b.e, vocabulary, b.ids, kept, 1.0f);
         size_t index = invert(b.e, kept == 0 ? vocabulary : kept, d->uniform[row]);
         token = kept == 0 ? index : (size_t)b.ids[index];
         d->logprob[row] = cpu_row_logprob(b.z, index, &softmax);
@@ -246,7 +248,8 @@ static void draw(const drawing_t *d, size_t row, const float *logits, bench_t b)
     d->raw[row] = cpu_row_logprob(logits, token, &plain);
     d->kept_count[row] = (int32_t)kept;
     if (kept > 0) {
-        TR_ASSERT(d->kept_ids != NULL && kept <= d->kept_columns, "%zu kept ids for %zu columns", kept, d->kept_columns);
+        TR_ASSERT(d->kept_ids != NULL && kept <= d->kept_columns, "%zu kept ids for %zu columns",
+                  kept, d->kept_columns);
         memcpy(d->kept_ids + row * d->kept_columns, b.ids, kept * sizeof(int32_t));
     }
 }
@@ -266,21 +269,22 @@ static void draw_rows(void *context, size_t first, size_t count, size_t thread)
     }
 }
 
-static void check(const drawing_t *d, size_t rows, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
-                  tr_tensor_t kept_count, tr_tensor_t uniform)
+static void check(const drawing_t *d, size_t rows, tr_tensor_t tokens, tr_tensor_t logprob,
+                  tr_tensor_t raw, tr_tensor_t kept_count, tr_tensor_t uniform)
 {
-    TR_ASSERT(tr_tensor_count(tokens) == rows && tr_tensor_count(logprob) == rows && tr_tensor_count(raw) == rows &&
-                  tr_tensor_count(kept_count) == rows && tr_tensor_count(uniform) == rows,
-              "tokens %zu, logprob %zu, raw %zu, kept_count %zu, uniform %zu for %zu rows", tr_tensor_count(tokens),
-              tr_tensor_count(logprob), tr_tensor_count(raw), tr_tensor_count(kept_count), tr_tensor_count(uniform),
-              rows);
-    TR_ASSERT(d->sampling.top_p > 0.0f && d->sampling.top_k >= 0, "top_p %g, top_k %d", (double)d->sampling.top_p,
-              d->sampling.top_k);
+    TR_ASSERT(tr_tensor_count(tokens) == rows && tr_tensor_count(logprob) == rows &&
+                  tr_tensor_count(raw) == rows && tr_tensor_count(kept_count) == rows &&
+                  tr_tensor_count(uniform) == rows,
+              "tokens %zu, logprob %zu, raw %zu, kept_count %zu, uniform %zu for %zu rows",
+              tr_tensor_count(tokens), tr_tensor_count(logprob), tr_tensor_count(raw),
+              tr_tensor_count(kept_count), tr_tensor_count(uniform), rows);
+    TR_ASSERT(d->sampling.top_p > 0.0f && d->sampling.top_k >= 0, "top_p %g, top_k %d",
+              (double)d->sampling.top_p, d->sampling.top_k);
 }
 
-void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw, tr_tensor_t kept_count,
-                tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
-                tr_sampling_t sampling)
+void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
+                tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
+                size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
     cpu_backend_t *backend = queue->backend;
     const size_t rows = hidden.rows;
@@ -293,7 +297,8 @@ void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_t
     d.kept_count = cpu_i32(kept_count);
     d.kept_ids = kept_ids.buffer == NULL ? NULL : cpu_i32(kept_ids);
     d.kept_columns = kept_ids.columns;
-    TR_ASSERT(d.kept_ids == NULL || kept_ids.rows >= rows, "%zu rows of kept ids for %zu", kept_ids.rows, rows);
+    TR_ASSERT(d.kept_ids == NULL || kept_ids.rows >= rows, "%zu rows of kept ids for %zu",
+              kept_ids.rows, rows);
     d.logprob = cpu_f32(logprob);
     d.raw = cpu_f32(raw);
     d.uniform = cpu_f32(uniform);
@@ -303,8 +308,8 @@ void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_t
     d.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
     for (size_t first = 0; first < rows; first += tile) {
         size_t count = rows - first < tile ? rows - first : tile;
-        cpu_matmul_run(backend, d.logits, vocabulary, cpu_f32(hidden) + first * hidden.columns, hidden.columns,
-                       cpu_f32(head), count, vocabulary, hidden.columns, CPU_WRITE);
+        cpu_matmul_run(backend, d.logits, vocabulary, cpu_f32(hidden) + first * hidden.columns,
+                       hidden.columns, cpu_f32(head), count, vocabulary, hidden.columns, CPU_WRITE);
         tile_t t = {.drawing = &d, .first = first};
         cpu_for(backend, count, cpu_row_grain(vocabulary), draw_rows, &t);
     }

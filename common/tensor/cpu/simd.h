@@ -108,12 +108,14 @@ typedef struct v16 {
 
 SIMD __m256i simd_first(size_t n)
 {
-    static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                     -1, -1, -1, -1, -1, -1, -1, -1};
     return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 16 - n));
 }
 SIMD __m256i simd_second(size_t n)
 {
-    static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                     -1, -1, -1, -1, -1, -1, -1, -1};
     return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 24 - n));
 }
 #define SIMD_BOTH(f) ((v16){f(x.a, y.a), f(x.b, y.b)})
@@ -198,11 +200,11 @@ typedef struct v16 {
     float v[LANES];
 } v16;
 
-#define SIMD_EACH(expression)                                                                                \
-    v16 result_;                                                                                             \
-    for (size_t i = 0; i < LANES; i++) {                                                                     \
-        result_.v[i] = (expression);                                                                         \
-    }                                                                                                        \
+#define SIMD_EACH(expression)            \
+    v16 result_;                         \
+    for (size_t i = 0; i < LANES; i++) { \
+        result_.v[i] = (expression);     \
+    }                                    \
     return result_
 SIMD v16 v_set1(float x)
 {

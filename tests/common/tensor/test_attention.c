@@ -15,8 +15,9 @@ typedef struct geometry {
 } geometry_t;
 
 static const geometry_t geometries[] = {
-    {{8, 4, 8}, 3, {1, 17, 40}},      {{6, 6, 48}, 2, {33, 5}},     {{2, 1, 16}, 2, {64, 65}}, {{12, 4, 64}, 2, {30, 50}},
-    {{4, 2, 128}, 2, {20, 3}},        {{16, 1, 10}, 2, {18, 2}},    {{3, 3, 32}, 1, {100}},    {{2, 2, 2}, 3, {16, 15, 1}},
+    {{8, 4, 8}, 3, {1, 17, 40}}, {{6, 6, 48}, 2, {33, 5}},    {{2, 1, 16}, 2, {64, 65}},
+    {{12, 4, 64}, 2, {30, 50}},  {{4, 2, 128}, 2, {20, 3}},   {{16, 1, 10}, 2, {18, 2}},
+    {{3, 3, 32}, 1, {100}},      {{2, 2, 2}, 3, {16, 15, 1}},
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
@@ -58,9 +59,11 @@ static cache_t cache_new(rig_t *rig, const geometry_t *g, bool shuffled)
 }
 
 /// A batch of positions first[s]..first[s]+counts[s]-1 of each sequence.
-static tr_ragged_t batch_of(rig_t *rig, const cache_t *c, size_t sequences, const size_t *first, const size_t *counts)
+static tr_ragged_t batch_of(rig_t *rig, const cache_t *c, size_t sequences, const size_t *first,
+                            const size_t *counts)
 {
-    int32_t starts[MOST_SEQUENCES + 1] = {0}, *positions = rig_memory(rig, 4096 * sizeof *positions);
+    int32_t starts[MOST_SEQUENCES + 1] = {0},
+                                    *positions = rig_memory(rig, 4096 * sizeof *positions);
     tr_ragged_t b = {.sequences = sequences, .max_pages = c->max_pages};
     for (size_t s = 0; s < sequences; s++) {
         for (size_t i = 0; i < counts[s]; i++) {
@@ -80,10 +83,12 @@ typedef struct result {
 } result_t;
 
 /// Stores and attends to the given rows of qkv.
-static result_t attend(rig_t *rig, const cache_t *c, const tr_ragged_t *b, const float *qkv, tr_heads_t heads)
+static result_t attend(rig_t *rig, const cache_t *c, const tr_ragged_t *b, const float *qkv,
+                       tr_heads_t heads)
 {
     tr_tensor_t rows = rig_tensor(rig, b->tokens, width_of(heads), qkv);
-    tr_tensor_t out = rig_zeros(rig, b->tokens, heads.query * heads.dim), lse = rig_zeros(rig, b->tokens, heads.query);
+    tr_tensor_t out = rig_zeros(rig, b->tokens, heads.query * heads.dim),
+                lse = rig_zeros(rig, b->tokens, heads.query);
     rig->ops->kv_store(rig->queue, c->kv, rows, b, heads);
     rig->ops->attention(rig->queue, out, lse, rows, c->kv, b, heads);
     return (result_t){rig_read(rig, out), rig_read(rig, lse)};
@@ -98,7 +103,8 @@ static result_t attend_whole(rig_t *rig, const geometry_t *g, const float *qkv, 
 }
 
 /// One (row, head) in double; p: [t + 1] is written with the probabilities. Returns the log-sum-exp.
-static double reference_row(double *out, double *p, const float *sequence, size_t t, size_t head, tr_heads_t h)
+static double reference_row(double *out, double *p, const float *sequence, size_t t, size_t head,
+                            tr_heads_t h)
 {
     size_t width = width_of(h), kv = head / (h.query / h.key_value);
     const float *q = sequence + t * width + head * h.dim;
@@ -193,7 +199,8 @@ static void check_pieces(const geometry_t *g, size_t piece, const char *isa)
             size_t count = g->lengths[s] - first < piece ? g->lengths[s] - first : piece;
             tr_ragged_t b = batch_of(&rig, &c, 1, &first, &count);
             result_t got = attend(&rig, &c, &b, qkv + (row + first) * width_of(h), h);
-            check_same(got.out, whole.out + (row + first) * h.query * h.dim, count * h.query * h.dim, "out");
+            check_same(got.out, whole.out + (row + first) * h.query * h.dim,
+                       count * h.query * h.dim, "out");
             check_same(got.lse, whole.lse + (row + first) * h.query, count * h.query, "lse");
         }
     }
@@ -222,8 +229,10 @@ static float *gradient(rig_t *rig, const geometry_t *g, const float *qkv, const 
     tr_heads_t h = g->heads;
     cache_t c = cache_new(rig, g, false);
     tr_ragged_t b = batch_of(rig, &c, g->sequences, none, g->lengths);
-    tr_tensor_t rows = rig_tensor(rig, b.tokens, width_of(h), qkv), dqkv = rig_zeros(rig, b.tokens, width_of(h));
-    tr_tensor_t out = rig_zeros(rig, b.tokens, h.query * h.dim), lse = rig_zeros(rig, b.tokens, h.query);
+    tr_tensor_t rows = rig_tensor(rig, b.tokens, width_of(h), qkv),
+                dqkv = rig_zeros(rig, b.tokens, width_of(h));
+    tr_tensor_t out = rig_zeros(rig, b.tokens, h.query * h.dim),
+                lse = rig_zeros(rig, b.tokens, h.query);
     rig->ops->kv_store(rig->queue, c.kv, rows, &b, h);
     rig->ops->attention(rig->queue, out, lse, rows, c.kv, &b, h);
     tr_tensor_t d = rig_tensor(rig, b.tokens, h.query * h.dim, dout);
@@ -232,12 +241,13 @@ static float *gradient(rig_t *rig, const geometry_t *g, const float *qkv, const 
 }
 
 /// Adds one (row, head)'s part of the gradient: ds = p (dp - delta) / sqrt(D).
-static void reference_gradient(double *dsequence, const float *sequence, const float *dout, size_t t, size_t head,
-                               tr_heads_t h)
+static void reference_gradient(double *dsequence, const float *sequence, const float *dout,
+                               size_t t, size_t head, tr_heads_t h)
 {
     double out[128], p[256], delta = 0.0, scale = 1.0 / sqrt((double)h.dim);
     size_t width = width_of(h), kv = head / (h.query / h.key_value);
-    size_t key = (h.query + kv) * h.dim, value = key + h.key_value * h.dim, query = t * width + head * h.dim;
+    size_t key = (h.query + kv) * h.dim, value = key + h.key_value * h.dim,
+           query = t * width + head * h.dim;
     reference_row(out, p, sequence, t, head, h);
     for (size_t d = 0; d < h.dim; d++) {
         delta += (double)dout[d] * out[d];
@@ -264,7 +274,8 @@ Test(attention, gradient_equals_the_formula)
         const geometry_t *g = &geometries[i];
         tr_heads_t h = g->heads;
         size_t tokens = tokens_of(g), width = width_of(h);
-        float *qkv = rig_random(&rig, tokens * width, 1), *dout = rig_random(&rig, tokens * h.query * h.dim, 2);
+        float *qkv = rig_random(&rig, tokens * width, 1),
+              *dout = rig_random(&rig, tokens * h.query * h.dim, 2);
         double *want = rig_memory(&rig, tokens * width * sizeof *want);
         for (size_t s = 0, row = 0; s < g->sequences; row += g->lengths[s], s++) {
             for (size_t t = 0; t < g->lengths[s]; t++) {
@@ -307,11 +318,13 @@ Test(attention, a_sequence_does_not_depend_on_the_batch)
     const geometry_t alone = {g->heads, 1, {g->lengths[2]}};
     rig_t rig;
     rig_open(&rig, NULL, 2);
-    size_t row = g->lengths[0] + g->lengths[1], width = width_of(g->heads), out = g->heads.query * g->heads.dim;
-    float *qkv = rig_random(&rig, tokens_of(g) * width, 1), *dout = rig_random(&rig, tokens_of(g) * out, 2);
-    check_same(attend_whole(&rig, &alone, qkv + row * width, false).out, attend_whole(&rig, g, qkv, false).out + row * out,
-               g->lengths[2] * out, "out");
-    check_same(gradient(&rig, &alone, qkv + row * width, dout + row * out), gradient(&rig, g, qkv, dout) + row * width,
-               g->lengths[2] * width, "dqkv");
+    size_t row = g->lengths[0] + g->lengths[1], width = width_of(g->heads),
+           out = g->heads.query * g->heads.dim;
+    float *qkv = rig_random(&rig, tokens_of(g) * width, 1),
+          *dout = rig_random(&rig, tokens_of(g) * out, 2);
+    check_same(attend_whole(&rig, &alone, qkv + row * width, false).out,
+               attend_whole(&rig, g, qkv, false).out + row * out, g->lengths[2] * out, "out");
+    check_same(gradient(&rig, &alone, qkv + row * width, dout + row * out),
+               gradient(&rig, g, qkv, dout) + row * width, g->lengths[2] * width, "dqkv");
     rig_close(&rig);
 }

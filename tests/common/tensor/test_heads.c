@@ -27,7 +27,8 @@ static inputs_t inputs_new(rig_t *rig, size_t rows, size_t vocabulary, bool trun
     in.kept = rig_memory(rig, rows * vocabulary * sizeof(int32_t));
     for (size_t r = 0, n = 0; r < rows; r++) {
         in.targets[r] = (int32_t)(r * 31 % vocabulary);
-        for (size_t v = 0; truncated && r % 4 != 3 && v < vocabulary; v++) { // every fourth row is whole
+        for (size_t v = 0; truncated && r % 4 != 3 && v < vocabulary;
+             v++) { // every fourth row is whole
             if (v == (size_t)in.targets[r] || (v * 7 + r) % 5 < 2) {
                 in.kept[n++] = (int32_t)v;
             }
@@ -68,8 +69,9 @@ static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
     tr_tensor_t both = rig_zeros(rig, 2, in->rows);
     rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, 1),
                       rig_tensor(rig, in->rows, H, in->hidden),
-                      rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head), false), in->vocabulary,
-                      rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
+                      rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head), false),
+                      in->vocabulary, rig_indices(rig, 1, in->rows, in->targets), temperature,
+                      kept_of(rig, in));
     return rig_read(rig, both);
 }
 
@@ -103,7 +105,8 @@ static void check_logprob(bool truncated)
         rig_open(&rig, NULL, 2);
         inputs_t in = inputs_new(&rig, R, vocabularies[i], truncated);
         float *got = logprob(&rig, &in, 0.7f);
-        double *want = rig_memory(&rig, 2 * R * sizeof *want), *p = rig_memory(&rig, in.vocabulary * sizeof *p);
+        double *want = rig_memory(&rig, 2 * R * sizeof *want),
+               *p = rig_memory(&rig, in.vocabulary * sizeof *p);
         for (size_t r = 0; r < R; r++) {
             want[R + r] = reference(p, &in, r, (double)0.7f);
             want[r] = log(p[in.targets[r]]);
@@ -149,14 +152,17 @@ typedef struct gradients {
     float *dhidden, *dhead;
 } gradients_t;
 
-static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogprob, float temperature)
+static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogprob,
+                            float temperature)
 {
-    tr_tensor_t head = rig_tensor(rig, in->vocabulary, H, in->head), hidden = rig_tensor(rig, in->rows, H, in->hidden);
+    tr_tensor_t head = rig_tensor(rig, in->vocabulary, H, in->head),
+                hidden = rig_tensor(rig, in->rows, H, in->hidden);
     tr_tensor_t dhidden = rig_zeros(rig, in->rows, H);
     tr_tensor_t dhead = rig_tensor(rig, in->vocabulary, H, rig_random(rig, in->vocabulary * H, 9));
-    rig->ops->logprob_gradient(rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob), hidden,
-                               rig_pack(rig, head, false), rig_pack(rig, head, true),
-                               rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
+    rig->ops->logprob_gradient(rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob),
+                               hidden, rig_pack(rig, head, false), rig_pack(rig, head, true),
+                               rig_indices(rig, 1, in->rows, in->targets), temperature,
+                               kept_of(rig, in));
     return (gradients_t){rig_read(rig, dhidden), rig_read(rig, dhead)};
 }
 
@@ -166,7 +172,8 @@ static void check_gradient(bool truncated)
     rig_open(&rig, NULL, 2);
     inputs_t in = inputs_new(&rig, R, 512, truncated);
     float *d = rig_random(&rig, R, 8), *start = rig_random(&rig, in.vocabulary * H, 9);
-    double *dhidden = rig_memory(&rig, R * H * sizeof *dhidden), *p = rig_memory(&rig, in.vocabulary * sizeof *p);
+    double *dhidden = rig_memory(&rig, R * H * sizeof *dhidden),
+           *p = rig_memory(&rig, in.vocabulary * sizeof *p);
     double *dhead = rig_memory(&rig, in.vocabulary * H * sizeof *dhead);
     for (size_t i = 0; i < in.vocabulary * H; i++) {
         dhead[i] = (double)start[i];
@@ -228,11 +235,12 @@ static drawn_t sample(rig_t *rig, const inputs_t *in, const float *uniform, tr_s
     tr_tensor_t tokens = rig_indices(rig, 1, rows, zeros), count = rig_indices(rig, 1, rows, zeros);
     tr_tensor_t ids = rig_indices(rig, rows, in->vocabulary, zeros);
     tr_tensor_t logprobs = rig_zeros(rig, 1, rows), raw = rig_zeros(rig, 1, rows);
-    rig->ops->sample(rig->queue, tokens, logprobs, raw, count, ids, rig_tensor(rig, rows, H, in->hidden),
-                     rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head), false), in->vocabulary,
-                     rig_tensor(rig, 1, rows, uniform), sampling);
-    return (drawn_t){rig_read_indices(rig, tokens), rig_read_indices(rig, count), rig_read_indices(rig, ids),
-                     rig_read(rig, logprobs), rig_read(rig, raw)};
+    rig->ops->sample(rig->queue, tokens, logprobs, raw, count, ids,
+                     rig_tensor(rig, rows, H, in->hidden),
+                     rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head), false),
+                     in->vocabulary, rig_tensor(rig, 1, rows, uniform), sampling);
+    return (drawn_t){rig_read_indices(rig, tokens), rig_read_indices(rig, count),
+                     rig_read_indices(rig, ids), rig_read(rig, logprobs), rig_read(rig, raw)};
 }
 
 static float *uniforms(rig_t *rig, size_t rows)
@@ -282,7 +290,9 @@ static size_t reference_kept(bool *kept, const float *logits, size_t n, tr_sampl
     }
     for (int pass = 0; pass < 2; pass++) { // the first finds the mass of top_k, the second cuts
         memset(kept, 0, n);
-        for (taken = 0; taken < count && (pass == 0 || mass < (double)s.top_p * total || taken == 0); taken++) {
+        for (taken = 0;
+             taken < count && (pass == 0 || mass < (double)s.top_p * total || taken == 0);
+             taken++) {
             size_t best = n;
             for (size_t v = 0; v < n; v++) {
                 if (!kept[v] && (best == n || logits[v] > logits[best])) {
@@ -315,11 +325,12 @@ Test(sample, keeps_what_top_k_and_then_top_p_define)
             if (samplings[k].top_p > 0.9999f && samplings[k].top_p < 1.0f) {
                 continue; // the cut lies within the rounding of the sums
             }
-            cr_assert_eq((size_t)drawn.count[r], count == 512 ? 0 : count, "setting %zu row %zu: %d, expected %zu", k, r,
-                         drawn.count[r], count);
+            cr_assert_eq((size_t)drawn.count[r], count == 512 ? 0 : count,
+                         "setting %zu row %zu: %d, expected %zu", k, r, drawn.count[r], count);
             for (int32_t i = 0; i < drawn.count[r]; i++) {
                 cr_assert(kept[drawn.ids[r * 512 + (size_t)i]]);
-                cr_assert(i == 0 || drawn.ids[r * 512 + (size_t)i - 1] < drawn.ids[r * 512 + (size_t)i]);
+                cr_assert(i == 0 ||
+                          drawn.ids[r * 512 + (size_t)i - 1] < drawn.ids[r * 512 + (size_t)i]);
             }
         }
         rig_close(&rig);

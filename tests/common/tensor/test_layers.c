@@ -74,7 +74,8 @@ Test(rmsnorm, equals_the_formula)
 
 static float *norm_gradient(rig_t *rig, size_t *count)
 {
-    tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)), w = rig_tensor(rig, 1, H, rig_random(rig, H, 2));
+    tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
+                w = rig_tensor(rig, 1, H, rig_random(rig, H, 2));
     tr_tensor_t y = rig_zeros(rig, T, H), rstd = rig_zeros(rig, 1, T);
     rig->ops->rmsnorm(rig->queue, y, rstd, x, w, 1e-5f);
     tr_tensor_t dx = rig_tensor(rig, T, H, rig_random(rig, T * H, 4));
@@ -106,7 +107,8 @@ Test(rmsnorm, gradient_equals_finite_differences_and_adds_to_what_is_there)
     rig_t rig;
     size_t count;
     rig_open(&rig, NULL, 2);
-    float *x = rig_random(&rig, T * H, 1), *w = rig_random(&rig, H, 2), *dy = rig_random(&rig, T * H, 3);
+    float *x = rig_random(&rig, T * H, 1), *w = rig_random(&rig, H, 2),
+          *dy = rig_random(&rig, T * H, 3);
     float *start = rig_random(&rig, T * H, 4), *start_w = rig_random(&rig, H, 5);
     double point[T * H + H], want[1];
     for (size_t i = 0; i < T * H + H; i++) {
@@ -148,7 +150,8 @@ Test(rope, turns_queries_and_keys_and_leaves_values)
     rig_t rig;
     size_t count, width = 7 * 24;
     rig_open(&rig, NULL, 2);
-    float *x = rig_random(&rig, T * width, 1), *table = rig_random(&rig, 31 * 24, 2), *got = rope(&rig, &count);
+    float *x = rig_random(&rig, T * width, 1), *table = rig_random(&rig, 31 * 24, 2),
+          *got = rope(&rig, &count);
     for (size_t t = 0; t < T; t++) {
         const float *row = table + (t * 5) % 31 * 24;
         for (size_t i = 0; i < width; i++) {
@@ -170,8 +173,10 @@ Test(rope, inverse_is_the_transpose)
     rig_open(&rig, NULL, 1);
     tr_heads_t heads = {2, 1, 8};
     int32_t position[1] = {0};
-    float *a = rig_random(&rig, 32, 1), *b = rig_random(&rig, 32, 2), *table = rig_random(&rig, 8, 3);
-    tr_tensor_t ta = rig_tensor(&rig, 1, 32, a), tb = rig_tensor(&rig, 1, 32, b), rows = rig_indices(&rig, 1, 1, position);
+    float *a = rig_random(&rig, 32, 1), *b = rig_random(&rig, 32, 2),
+          *table = rig_random(&rig, 8, 3);
+    tr_tensor_t ta = rig_tensor(&rig, 1, 32, a), tb = rig_tensor(&rig, 1, 32, b),
+                rows = rig_indices(&rig, 1, 1, position);
     rig.ops->rope(rig.queue, ta, rows, rig_tensor(&rig, 1, 8, table), heads, false);
     rig.ops->rope(rig.queue, tb, rows, rig_tensor(&rig, 1, 8, table), heads, true);
     float *turned_a = rig_read(&rig, ta), *turned_b = rig_read(&rig, tb);
@@ -190,9 +195,11 @@ static float *swiglu(rig_t *rig, size_t *count)
     for (size_t i = 0; i < T * 2 * H; i++) {
         x[i] *= i % 3 == 0 ? 100.0f : 5.0f; // both tails of the sigmoid
     }
-    tr_tensor_t gate_up = rig_tensor(rig, T, 2 * H, x), y = rig_zeros(rig, T, H), d = rig_zeros(rig, T, 2 * H);
+    tr_tensor_t gate_up = rig_tensor(rig, T, 2 * H, x), y = rig_zeros(rig, T, H),
+                d = rig_zeros(rig, T, 2 * H);
     rig->ops->swiglu(rig->queue, y, gate_up);
-    rig->ops->swiglu_gradient(rig->queue, d, rig_tensor(rig, T, H, rig_random(rig, T * H, 2)), gate_up);
+    rig->ops->swiglu_gradient(rig->queue, d, rig_tensor(rig, T, H, rig_random(rig, T * H, 2)),
+                              gate_up);
     return join(rig, count, y, d);
 }
 
@@ -201,7 +208,8 @@ Test(swiglu, and_its_gradient_equal_the_formula)
     rig_t rig;
     size_t count;
     rig_open(&rig, NULL, 2);
-    float *x = rig_random(&rig, T * 2 * H, 1), *dy = rig_random(&rig, T * H, 2), *got = swiglu(&rig, &count);
+    float *x = rig_random(&rig, T * 2 * H, 1), *dy = rig_random(&rig, T * H, 2),
+          *got = swiglu(&rig, &count);
     double *want = rig_memory(&rig, count * sizeof *want);
     for (size_t t = 0; t < T; t++) {
         for (size_t i = 0; i < H; i++) {
@@ -228,7 +236,8 @@ static float *embedding(rig_t *rig, size_t *count)
     tr_tensor_t rows = rig_indices(rig, 1, T, ids), y = rig_zeros(rig, T, H);
     tr_tensor_t table = rig_tensor(rig, V, H, rig_random(rig, V * H, 1));
     rig->ops->embedding(rig->queue, y, table, rows);
-    rig->ops->embedding_gradient(rig->queue, table, rig_tensor(rig, T, H, rig_random(rig, T * H, 2)), rows);
+    rig->ops->embedding_gradient(rig->queue, table,
+                                 rig_tensor(rig, T, H, rig_random(rig, T * H, 2)), rows);
     return join(rig, count, y, table);
 }
 
@@ -237,7 +246,8 @@ Test(embedding, takes_rows_and_adds_gradients_in_token_order)
     rig_t rig;
     size_t count;
     rig_open(&rig, NULL, 2);
-    float *table = rig_random(&rig, V * H, 1), *dy = rig_random(&rig, T * H, 2), *got = embedding(&rig, &count);
+    float *table = rig_random(&rig, V * H, 1), *dy = rig_random(&rig, T * H, 2),
+          *got = embedding(&rig, &count);
     for (size_t t = 0; t < T; t++) {
         check_same(got + t * H, table + t * t % 7 * H, H, "y");
     }
@@ -257,7 +267,8 @@ Test(rows, scatter_add_is_the_transpose_of_gather)
     rig_open(&rig, NULL, 2);
     const int32_t rows[3] = {4, 0, 2};
     float *x = rig_random(&rig, 5 * H, 1), *dy = rig_random(&rig, 3 * H, 2);
-    tr_tensor_t tx = rig_tensor(&rig, 5, H, x), y = rig_zeros(&rig, 3, H), index = rig_indices(&rig, 1, 3, rows);
+    tr_tensor_t tx = rig_tensor(&rig, 5, H, x), y = rig_zeros(&rig, 3, H),
+                index = rig_indices(&rig, 1, 3, rows);
     rig.ops->gather_rows(rig.queue, y, tx, index);
     rig.ops->scatter_rows_add(rig.queue, tx, rig_tensor(&rig, 3, H, dy), index);
     float *taken = rig_read(&rig, y), *added = rig_read(&rig, tx);
@@ -289,7 +300,8 @@ Test(add, is_element_by_element_also_in_place)
 
 static float *scalar_head(rig_t *rig, size_t *count)
 {
-    tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)), w = rig_tensor(rig, 1, H, rig_random(rig, H, 2));
+    tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
+                w = rig_tensor(rig, 1, H, rig_random(rig, H, 2));
     tr_tensor_t values = rig_zeros(rig, 1, T), dx = rig_zeros(rig, T, H);
     tr_tensor_t dw = rig_tensor(rig, 1, H, rig_random(rig, H, 3));
     rig->ops->scalar_head(rig->queue, values, x, w);
@@ -307,7 +319,8 @@ Test(scalar_head, and_its_gradient_equal_the_formula)
     rig_t rig;
     size_t count;
     rig_open(&rig, NULL, 2);
-    float *x = rig_random(&rig, T * H, 1), *w = rig_random(&rig, H, 2), *dw = rig_random(&rig, H, 3);
+    float *x = rig_random(&rig, T * H, 1), *w = rig_random(&rig, H, 2),
+          *dw = rig_random(&rig, H, 3);
     double *want = rig_memory(&rig, (T + T * H + H) * sizeof *want);
     for (size_t i = 0; i < H; i++) {
         want[T + T * H + i] = (double)dw[i];

@@ -10,8 +10,9 @@ typedef struct shape {
     size_t t, n, k;
 } shape_t;
 
-static const shape_t shapes[] = {{1, 1, 1},    {3, 33, 7},    {12, 32, 64},   {13, 172, 64}, {40, 64, 172},
-                                 {25, 512, 64}, {7, 100, 129}, {100, 96, 100}, {17, 20, 4},   {5, 300, 31}};
+static const shape_t shapes[] = {{1, 1, 1},     {3, 33, 7},    {12, 32, 64},  {13, 172, 64},
+                                 {40, 64, 172}, {25, 512, 64}, {7, 100, 129}, {100, 96, 100},
+                                 {17, 20, 4},   {5, 300, 31}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 /// y = x W^T, in double.
@@ -44,13 +45,15 @@ static float *input_gradient(rig_t *rig, const float *dy, const float *w, shape_
     return rig_read(rig, dx);
 }
 
-static float *weight_gradient(rig_t *rig, const float *start, const float *dy, const float *x, shape_t s, size_t piece)
+static float *weight_gradient(rig_t *rig, const float *start, const float *dy, const float *x,
+                              shape_t s, size_t piece)
 {
     tr_tensor_t dw = rig_tensor(rig, s.n, s.k, start);
     tr_tensor_t left = rig_tensor(rig, s.t, s.n, dy), right = rig_tensor(rig, s.t, s.k, x);
     for (size_t t = 0; t < s.t; t += piece) {
         size_t rows = s.t - t < piece ? s.t - t : piece;
-        rig->ops->matmul_weight_gradient(rig->queue, dw, tr_tensor_rows(left, t, rows), tr_tensor_rows(right, t, rows));
+        rig->ops->matmul_weight_gradient(rig->queue, dw, tr_tensor_rows(left, t, rows),
+                                         tr_tensor_rows(right, t, rows));
     }
     return rig_read(rig, dw);
 }
@@ -72,7 +75,8 @@ Test(matmul, accumulates_with_one_addition)
     rig_t rig;
     rig_open(&rig, NULL, 1);
     shape_t s = {9, 45, 33};
-    float *x = rig_random(&rig, s.t * s.k, 1), *w = rig_random(&rig, s.n * s.k, 2), *start = rig_random(&rig, s.t * s.n, 3);
+    float *x = rig_random(&rig, s.t * s.k, 1), *w = rig_random(&rig, s.n * s.k, 2),
+          *start = rig_random(&rig, s.t * s.n, 3);
     float *plain = forward(&rig, x, w, s);
     tr_tensor_t y = rig_tensor(&rig, s.t, s.n, start);
     tr_tensor_t packed = rig_pack(&rig, rig_tensor(&rig, s.n, s.k, w), false);
@@ -151,7 +155,8 @@ Test(matmul, weight_gradient_in_pieces_equals_the_whole)
     rig_t rig;
     rig_open(&rig, NULL, 2);
     shape_t s = {1100, 50, 40};
-    float *dy = rig_random(&rig, s.t * s.n, 1), *x = rig_random(&rig, s.t * s.k, 2), *start = rig_random(&rig, s.n * s.k, 3);
+    float *dy = rig_random(&rig, s.t * s.n, 1), *x = rig_random(&rig, s.t * s.k, 2),
+          *start = rig_random(&rig, s.n * s.k, 3);
     float *whole = weight_gradient(&rig, start, dy, x, s, s.t);
     check_same(weight_gradient(&rig, start, dy, x, s, 1), whole, s.n * s.k, "one by one");
     check_same(weight_gradient(&rig, start, dy, x, s, 371), whole, s.n * s.k, "371 at a time");
@@ -183,7 +188,8 @@ Test(matmul, a_row_does_not_depend_on_the_rows_beside_it)
 Test(matmul, threads_and_instruction_sets_give_the_same_bits)
 {
     for (size_t j = 0; j < SHAPES + 1; j++) {
-        shape_t s = j < SHAPES ? shapes[j] : (shape_t){70, 512, 200}; // the last is big enough for the team
+        shape_t s =
+            j < SHAPES ? shapes[j] : (shape_t){70, 512, 200}; // the last is big enough for the team
         rig_t plain;
         rig_open(&plain, "generic", 1);
         float *x = rig_random(&plain, s.t * s.k, 1), *w = rig_random(&plain, s.n * s.k, 2);

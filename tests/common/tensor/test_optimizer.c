@@ -10,8 +10,12 @@ typedef struct state {
     float *weight, *m, *v;
 } state_t;
 
-static const tr_adamw_t options = {
-    .learning_rate = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.1, .scale = 0.5f};
+static const tr_adamw_t options = {.learning_rate = 1e-2,
+                                   .beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .epsilon = 1e-8,
+                                   .weight_decay = 0.1,
+                                   .scale = 0.5f};
 
 static state_t train(rig_t *rig)
 {
@@ -19,7 +23,8 @@ static state_t train(rig_t *rig)
     tr_tensor_t m = rig_zeros(rig, 1, N), v = rig_zeros(rig, 1, N);
     tr_adamw_t step = options;
     for (step.step = 1; step.step <= STEPS; step.step++) {
-        rig->ops->adamw(rig->queue, weight, m, v, rig_tensor(rig, 1, N, rig_random(rig, N, 10 + step.step)), step);
+        rig->ops->adamw(rig->queue, weight, m, v,
+                        rig_tensor(rig, 1, N, rig_random(rig, N, 10 + step.step)), step);
     }
     return (state_t){rig_read(rig, weight), rig_read(rig, m), rig_read(rig, v)};
 }
@@ -29,7 +34,8 @@ Test(adamw, equals_the_paper)
     rig_t rig;
     rig_open(&rig, NULL, 2);
     state_t got = train(&rig);
-    double *w = rig_memory(&rig, N * sizeof *w), *m = rig_memory(&rig, N * sizeof *m), *v = rig_memory(&rig, N * sizeof *v);
+    double *w = rig_memory(&rig, N * sizeof *w), *m = rig_memory(&rig, N * sizeof *m),
+           *v = rig_memory(&rig, N * sizeof *v);
     float *start = rig_random(&rig, N, 1);
     for (size_t i = 0; i < N; i++) {
         w[i] = (double)start[i];
@@ -40,7 +46,8 @@ Test(adamw, equals_the_paper)
             double g = 0.5 * (double)gradient[i];
             m[i] = 0.9 * m[i] + 0.1 * g;
             v[i] = 0.999 * v[i] + 0.001 * g * g;
-            double mean = m[i] / (1.0 - pow(0.9, (double)step)), square = v[i] / (1.0 - pow(0.999, (double)step));
+            double mean = m[i] / (1.0 - pow(0.9, (double)step)),
+                   square = v[i] / (1.0 - pow(0.999, (double)step));
             w[i] = w[i] - 1e-2 * 0.1 * w[i] - 1e-2 * mean / (sqrt(square) + 1e-8);
         }
     }

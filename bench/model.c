@@ -1,0 +1,224 @@
+/// bench-model: models with random weights, and how many tokens a second they learn and speak.
+///
+///     bench-model make SHAPE HEAD SOURCE DIRECTORY    writes a Hugging Face directory; HEAD is lm or score
+///     bench-model train DIRECTORY THREADS BATCH LENGTH
+///     bench-model rollout DIRECTORY THREADS BATCH PROMPT NEW
+///
+/// train and rollout measure once for each line on standard input and answer with a line: tokens a second. train is
+/// forward, backward and AdamW of the next-token loss on BATCH sequences; rollout draws NEW tokens for BATCH prompts.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "actor/learner.h"
+#include "common/base/clock.h"
+#include "common/base/rng.h"
+#include "rollout/decoder.h"
+
+enum { CHUNK = 8, MAX_BATCH = 64 }; // the recipe's defaults
+
+static const tr_optimizer_options_t optimizer = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+
+static const struct {
+    const char *name;
+    tr_model_config_t config;
+} shapes[] = {
+    {"260K",
+     {.vocabulary = 512,
+      .hidden = 64,
+      .intermediate = 172,
+      .layers = 5,
+      .heads = 8,
+      .key_value_heads = 4,
+      .head_dim = 8}},
+    {"15M",
+     {.vocabulary = 32000,
+      .hidden = 288,
+      .intermediate = 768,
+      .layers = 6,
+      .heads = 6,
+      .key_value_heads = 6,
+      .head_dim = 48}},
+    {"110M",
+     {.vocabulary = 32000,
+      .hidden = 768,
+      .intermediate = 2048,
+      .layers = 12,
+      .heads = 12,
+      .key_value_heads = 12,
+      .head_dim = 64}},
+    // the policy of examples/models/stories, whose tokenizer has 1024 tokens
+    {"stories",
+     {.vocabulary = 1024,
+      .hidden = 64,
+      .intermediate = 172,
+      .layers = 5,
+      .heads = 8,
+      .key_value_heads = 4,
+      .head_dim = 8}},
+};
+
+static tr_status find_shape(tr_model_config_t *config, const char *name, tr_error_t *err)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        if (strcmp(shapes[i].name, name) == 0) {
+            *config = shapes[i].config;
+            config->max_positions = 1024;
+            config->rms_epsilon = 1e-5f;
+            config->rope_theta = 10000.0;
+            config->bos = 1;
+            config->eos[0] = 2;
+            config->eos_count = 1;
+            config->pad = -1;
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_ARGUMENT, "no shape '%s'", name);
+}
+
+static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
+{
+    tr_model_config_t config;
+    tr_model_t *model = NULL;
+    tr_trainer_t *trainer = NULL;
+    TR_TRY(find_shape(&config, argv[0], err));
+    config.scalar_head = strcmp(argv[1], "score") == 0;
+    config.tied_embeddings = !config.scalar_head;
+    TR_TRY(tr_model_new(&model, &config, backend, true, err));
+    tr_model_randomize(model, 1);
+    tr_status status = tr_trainer_new(&trainer, &model, &optimizer, err);
+    if (status == TR_OK) {
+        status = tr_trainer_save(trainer, argv[3], argv[2], false, err);
+    }
+    tr_trainer_destroy(&trainer);
+    return status;
+}
+
+static int32_t *random_ids(size_t count, size_t vocabulary)
+{
+    int32_t *ids = tr_calloc(count, sizeof *ids);
+    for (size_t i = 0; i < count; i++) {
+        float uniform = tr_rng_uniform(1, TR_RNG_INIT, 0, 0, (uint32_t)i);
+        ids[i] = 3 + (int32_t)(uniform * (float)(vocabulary - 3));
+    }
+    return ids;
+}
+
+/// The next measurement is asked for.
+static bool asked(void)
+{
+    char line[16];
+    return fgets(line, sizeof line, stdin) != NULL;
+}
+
+static void answer(size_t tokens, double start)
+{
+    printf("%.1f\n", (double)tokens / (tr_clock_seconds() - start));
+    fflush(stdout);
+}
+
+static tr_status train(tr_backend_t *backend, const char *directory, const size_t *sizes,
+                       tr_error_t *err)
+{
+    const size_t batch = sizes[0], length = sizes[1];
+    tr_model_t *model;
+    tr_trainer_t *trainer;
+    TR_TRY(tr_model_open(&model, directory, backend, true, err));
+    int32_t *ids = random_ids(batch * length, tr_model_config(model)->vocabulary);
+    int32_t *starts = tr_calloc(3 * batch + 2, sizeof *starts);
+    int32_t *response_starts = starts + batch + 1, *prompts = response_starts + batch + 1;
+    for (size_t s = 0; s < batch; s++) {
+        prompts[s] = 1;
+        starts[s + 1] = (int32_t)((s + 1) * length);
+        response_starts[s + 1] = (int32_t)((s + 1) * (length - 1));
+    }
+    const tr_sequences_t sequences = {.count = batch,
+                                      .ids = ids,
+                                      .starts = starts,
+                                      .prompt_lengths = prompts,
+                                      .response_starts = response_starts};
+    const tr_walk_t walk = {.epochs = 1,
+                            .minibatches = 1,
+                            .chunk = CHUNK,
+                            .seed = 1,
+                            .step = 1,
+                            .temperature = 1.0f,
+                            .learning_rate = 1e-4};
+    actor_sft_report_t report;
+    tr_status status = tr_trainer_new(&trainer, &model, &optimizer, err);
+    while (status == TR_OK && asked()) {
+        double start = tr_clock_seconds();
+        status = actor_learn_sft(&report, trainer, &sequences, &walk, err);
+        answer(batch * length, start);
+    }
+    tr_trainer_destroy(&trainer);
+    tr_model_destroy(&model);
+    free(starts);
+    free(ids);
+    return status;
+}
+
+static tr_status rollout(tr_backend_t *backend, const char *directory, const size_t *sizes,
+                         tr_error_t *err)
+{
+    const size_t batch = sizes[0], length = sizes[1], new_tokens = sizes[2];
+    tr_model_t *model;
+    TR_TRY(tr_model_open(&model, directory, backend, false, err));
+    int32_t *ids = random_ids(batch * length, tr_model_config(model)->vocabulary);
+    rollout_request_t *requests = tr_calloc(batch, sizeof *requests);
+    rollout_response_t *responses = tr_calloc(batch, sizeof *responses);
+    for (size_t i = 0; i < batch; i++) {
+        requests[i] = (rollout_request_t){ids + i * length, length, (uint32_t)i, 0};
+    }
+    rollout_options_t options = {.sampling = {.temperature = 0.7f, .top_p = 1.0f},
+                                 .max_new_tokens = new_tokens,
+                                 .seed = 1,
+                                 .ignore_eos = true};
+    rollout_decoder_t *decoder = rollout_decoder_new(model, MAX_BATCH);
+    tr_status status = TR_OK;
+    while (status == TR_OK && asked()) {
+        double start = tr_clock_seconds();
+        status = rollout_decode(decoder, responses, requests, batch, &options, NULL, NULL, err);
+        answer(batch * new_tokens, start);
+        for (size_t i = 0; status == TR_OK && i < batch; i++) {
+            rollout_response_release(&responses[i]);
+        }
+    }
+    rollout_decoder_destroy(&decoder);
+    tr_model_destroy(&model);
+    free(responses);
+    free(requests);
+    free(ids);
+    return status;
+}
+
+static tr_status run(int argc, char **argv, tr_error_t *err)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    bool makes = strcmp(what, "make") == 0, trains = strcmp(what, "train") == 0;
+    bool speaks = strcmp(what, "rollout") == 0;
+    size_t numbers[4] = {0}; // threads, then sizes
+    tr_backend_t *backend;
+    if (!(makes && argc == 6) && !(trains && argc == 6) && !(speaks && argc == 7)) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "usage: see the head of bench/model.c");
+    }
+    for (int i = 3; !makes && i < argc; i++) {
+        numbers[i - 3] = strtoul(argv[i], NULL, 10);
+    }
+    TR_TRY(tr_backend_open_cpu(&backend, numbers[0], err));
+    tr_status status = makes    ? make(backend, argv + 2, err)
+                       : trains ? train(backend, argv[2], numbers + 1, err)
+                                : rollout(backend, argv[2], numbers + 1, err);
+    tr_backend_close(&backend);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    tr_error_t err = {0};
+    tr_status status = run(argc, argv, &err);
+    if (status != TR_OK) {
+        fprintf(stderr, "bench-model: %s\n", err.text);
+    }
+    return tr_status_exit_code(status);
+}
