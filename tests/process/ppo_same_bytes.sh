@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # A run is a function of recipe, data and seed: PPO ends with the same bytes with one rollout worker or two, with every
 # instruction set, after a rollout, the actor or the critic was killed, and after the whole run was stopped or killed and resumed.
+# With TROUPE_TEST_BRIEF (slow builds) only what sets processes and threads against each other is tried.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 cat >"$SCRATCH/recipe.yaml" <<RECIPE
 name: base
 algorithm: ppo
 seed: 7
-steps: 6
+steps: 8
 model: $MODEL
 output: $SCRATCH
 data: {prompts: [examples/data/openings.jsonl], batch: 8}
@@ -68,27 +69,31 @@ head -n 1 "$SCRATCH/base/metrics.jsonl" | grep -q '"objective/kl": 0,' ||
 grep -q '"exact/logprob_mismatch": 0,' "$SCRATCH/base/metrics.jsonl" || fail "no exact/logprob_mismatch of 0"
 ! grep -v '"exact/logprob_mismatch": 0,' "$SCRATCH/base/metrics.jsonl" || fail "a logprob_mismatch is not 0"
 
-run again
-same "$SCRATCH/base" "$SCRATCH/again" "once more"
-[ "$(timeless "$SCRATCH/base")" = "$(timeless "$SCRATCH/again")" ] || fail "other metrics the second time"
-
 run two roles.rollout.workers=2
 same "$SCRATCH/base" "$SCRATCH/two" "two rollout workers"
 
-run threads roles.rollout.threads=1 roles.actor.threads=1 roles.critic.threads=1 roles.rollout.max_batch=3
-same "$SCRATCH/base" "$SCRATCH/threads" "one thread, three sequences at once"
+configurations()
+{
+    run again
+    same "$SCRATCH/base" "$SCRATCH/again" "once more"
+    [ "$(timeless "$SCRATCH/base")" = "$(timeless "$SCRATCH/again")" ] || fail "other metrics the second time"
 
-run separate roles.reference.separate=true
-same "$SCRATCH/base" "$SCRATCH/separate" "a reference process of its own"
+    run threads roles.rollout.threads=1 roles.actor.threads=1 roles.critic.threads=1 roles.rollout.max_batch=3
+    same "$SCRATCH/base" "$SCRATCH/threads" "one thread, three sequences at once"
 
-for isa in avx512 avx2 generic; do
-    [ "$isa" = generic ] || grep -qw "$(sed 's/avx512/avx512f/' <<<"$isa")" /proc/cpuinfo || {
-        say "$isa: this CPU lacks it"
-        continue
-    }
-    TROUPE_CPU=$isa run "$isa"
-    same "$SCRATCH/base" "$SCRATCH/$isa" "$isa"
-done
+    run separate roles.reference.separate=true
+    same "$SCRATCH/base" "$SCRATCH/separate" "a reference process of its own"
+
+    for isa in avx512 avx2 generic; do
+        [ "$isa" = generic ] || grep -qw "$(sed 's/avx512/avx512f/' <<<"$isa")" /proc/cpuinfo || {
+            say "$isa: this CPU lacks it"
+            continue
+        }
+        TROUPE_CPU=$isa run "$isa"
+        same "$SCRATCH/base" "$SCRATCH/$isa" "$isa"
+    done
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || configurations
 
 start rollout_killed roles.rollout.workers=2
 kill_worker rollout-1
