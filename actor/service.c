@@ -226,7 +226,11 @@ done:
 
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
 {
-    (void)bytes;
+    size_t expected = tr_model_layout(context)->total * sizeof(float);
+    if (bytes != expected) {
+        return tr_fail(err, TR_ERR_VERSION, "a model of %zu bytes for segments of %zu", expected,
+                       bytes);
+    }
     return tr_model_read_parameters(context, data, err);
 }
 

@@ -32,8 +32,9 @@ struct controller_calls {
     size_t count;
     size_t room;
     busy_t busy[TR_ROLE_COUNT];
-    bool state_lost; // a learner's process is gone
-    char *lost;      // which
+    bool asked_to_stop; // by the supervisor
+    bool state_lost;    // a learner's process is gone
+    char *lost;         // which
 };
 
 controller_calls_t *controller_calls_new(tr_hub_t *hub, const volatile sig_atomic_t *stop)
@@ -190,14 +191,23 @@ static void note_lost(controller_calls_t *calls, const tr_event_t *event)
     }
 }
 
+static void note_joined(const tr_event_t *event)
+{
+    tr_log(TR_LOG_INFO, "workers", "role=%s worker=%s group=%s \"joined\"",
+           tr_role_name(event->role), event->worker, event->group);
+}
+
+/// A request that cannot be packed reaches no worker, however often it is asked again.
+static bool hopeless(const tr_event_t *event)
+{
+    return event->worker[0] == '\0' && event->status == TR_ERR_ARGUMENT;
+}
+
 static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, tr_error_t *err)
 {
     size_t index = find(calls, event->id);
     switch (event->type) {
-    case TR_EVENT_JOINED:
-        tr_log(TR_LOG_INFO, "workers", "role=%s worker=%s group=%s \"joined\"",
-               tr_role_name(event->role), event->worker, event->group);
-        return TR_OK;
+    case TR_EVENT_JOINED: note_joined(event); return TR_OK;
     case TR_EVENT_LOST: note_lost(calls, event); return TR_OK;
     case TR_EVENT_STOP: return tr_fail(err, TR_ERR_INTERRUPTED, "the run was asked to stop");
     case TR_EVENT_REPLY: return index < calls->count ? take_reply(calls, index, event, err) : TR_OK;
@@ -206,7 +216,7 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
             return TR_OK;
         }
         tr_fail(err, event->status, "%s", event->text);
-        return take_failure(calls->items[index], err);
+        return hopeless(event) ? err->status : take_failure(calls->items[index], err);
     }
     return TR_OK;
 }
@@ -236,7 +246,7 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
 {
     tr_event_t event;
     tr_status status = tr_hub_poll(&event, calls->hub, TICK_MS, err);
-    if (*calls->stop) {
+    if (*calls->stop || calls->asked_to_stop) {
         if (status == TR_OK) {
             tr_event_release(&event);
         }
@@ -256,6 +266,23 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
     return pass_time(calls, err);
 }
 
+/// Takes what the hub has heard already, after a failure: a loss that ended this wait must not end the next one too.
+static void settle(controller_calls_t *calls)
+{
+    tr_event_t event;
+    tr_error_t ignored = {0};
+    while (!calls->asked_to_stop && tr_hub_poll(&event, calls->hub, 0, &ignored) == TR_OK) {
+        calls->asked_to_stop = event.type == TR_EVENT_STOP;
+        if (event.type == TR_EVENT_JOINED) {
+            note_joined(&event);
+        } else if (event.type == TR_EVENT_LOST) {
+            note_lost(calls, &event);
+        }
+        tr_event_release(&event);
+    }
+    calls->state_lost = false;
+}
+
 tr_status controller_calls_until(controller_calls_t *calls, bool (*done)(const void *context),
                                  const void *context, tr_error_t *err)
 {
@@ -265,6 +292,7 @@ tr_status controller_calls_until(controller_calls_t *calls, bool (*done)(const v
     }
     if (status != TR_OK) {
         cancel_all(calls);
+        settle(calls);
     }
     return status;
 }

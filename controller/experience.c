@@ -64,9 +64,10 @@ static void join_response(controller_experience_t *e, size_t i, const controller
     e->finish[i] = part->finish[r];
 }
 
-void controller_experience_init(controller_experience_t *e, const controller_rows_t *data,
-                                const uint32_t *rows, size_t samples, const tr_responses_t *parts,
-                                size_t part_count)
+tr_status controller_experience_init(controller_experience_t *e, const controller_rows_t *data,
+                                     const uint32_t *rows, size_t samples,
+                                     const tr_responses_t *parts, size_t part_count,
+                                     tr_error_t *err)
 {
     size_t kept = 0, prompt_tokens = 0, i = 0;
     bool truncated = parts[0].kept_offsets != NULL;
@@ -74,6 +75,14 @@ void controller_experience_init(controller_experience_t *e, const controller_row
     measure(e, parts, part_count, &kept);
     for (size_t r = 0; r < e->count; r++) {
         prompt_tokens += data->items[rows[r / samples]].prompt;
+    }
+    if (prompt_tokens + e->tokens > INT32_MAX || kept > INT32_MAX) {
+        tr_fail(err, TR_ERR_ARGUMENT,
+                "%zu tokens with %zu kept ids are too many for a step: lower data.batch or "
+                "generation.top_p, or set top_k",
+                prompt_tokens + e->tokens, kept);
+        *e = (controller_experience_t){0};
+        return err->status;
     }
     allocate(e, prompt_tokens, truncated, kept);
     e->rows = tr_calloc(e->count / samples, sizeof *e->rows);
@@ -95,6 +104,7 @@ void controller_experience_init(controller_experience_t *e, const controller_row
         .kept_offsets = e->kept_offsets,
         .kept_ids = e->kept_ids,
     };
+    return TR_OK;
 }
 
 void controller_experience_release(controller_experience_t *e)

@@ -64,9 +64,10 @@ static void release(ppo_step_t *s)
 
 // Responses
 
+/// As the rollouts decide it, who take top_p as a float.
 static bool truncates(const tr_recipe_generation_t *generation)
 {
-    return generation->top_k > 0 || generation->top_p < 1.0;
+    return generation->top_k > 0 || (float)generation->top_p < 1.0f;
 }
 
 /// Which prompt response i answers.
@@ -197,8 +198,9 @@ static tr_status generate(ppo_step_t *s, tr_error_t *err)
     controller_panel_begin(run->panel, s->responses, (int64_t)((s->step - 1) * s->responses));
     ask_rollouts(s);
     TR_TRY(controller_calls_until(run->calls, all_parts, s, err));
-    controller_experience_init(&s->experience, &run->rows, s->rows, run->recipe->generation.samples,
-                               s->parts, s->part_count);
+    TR_TRY(controller_experience_init(&s->experience, &run->rows, s->rows,
+                                      run->recipe->generation.samples, s->parts, s->part_count,
+                                      err));
     s->generated = tr_clock_seconds() - began;
     return TR_OK;
 }

@@ -87,7 +87,11 @@ static tr_status finish_text(controller_rows_t *rows, size_t index, int32_t eos,
         row->ids[row->length++] = eos;
     }
     row->length = row->length > limit ? limit : row->length;
-    if (row->prompt == 0 || row->length <= row->prompt) {
+    if (row->prompt == 0) {
+        tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token", rows->prompt_column);
+        return blame(rows, index, err);
+    }
+    if (row->length <= row->prompt) {
         tr_fail(err, TR_ERR_ARGUMENT,
                 "nothing is left to learn within %zu tokens (sft.max_length): shorten the prompt "
                 "or take the row out",

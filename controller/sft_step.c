@@ -28,6 +28,16 @@ static tr_status report(controller_run_t *run, uint64_t step, const json_t *body
     return controller_record_set(record, "tokens_per_second/train", (double)tokens / seconds, err);
 }
 
+/// All tokens of the chosen rows, prompts too, as TRL counts num_tokens.
+static size_t tokens_of(const controller_rows_t *rows, const uint32_t *chosen, size_t count)
+{
+    size_t tokens = 0;
+    for (size_t i = 0; i < count; i++) {
+        tokens += rows->items[chosen[i]].length;
+    }
+    return tokens;
+}
+
 tr_status controller_sft_step(controller_run_t *run, uint64_t step, controller_record_t *record,
                               tr_error_t *err)
 {
@@ -49,7 +59,7 @@ tr_status controller_sft_step(controller_run_t *run, uint64_t step, controller_r
     call.context = &body;
     controller_calls_ask(run->calls, &call, &message);
     TR_TRY_GOTO(controller_calls_finish(run->calls, err), done);
-    run->tokens += tokens;
+    run->tokens += tokens_of(&run->rows, rows, count);
     status = report(run, step, body, rate, tr_clock_seconds() - began, tokens, record, err);
 done:
     json_decref(body);

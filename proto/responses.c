@@ -52,12 +52,33 @@ static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end,
     return TR_OK;
 }
 
-static tr_status check_logprobs(const float *logprobs, size_t tokens, tr_error_t *err)
+static tr_status check_logprobs(const float *logprobs, size_t tokens, const char *name,
+                                tr_error_t *err)
 {
     for (size_t i = 0; i < tokens; i++) {
         if (!isfinite(logprobs[i])) {
-            return tr_fail(err, TR_ERR_NUMERIC, "the log-probability of token %zu is not finite",
-                           i);
+            return tr_fail(err, TR_ERR_NUMERIC,
+                           "tensor '%s': the number of token %zu is not finite", name, i);
+        }
+    }
+    return TR_OK;
+}
+
+/// Each list ascends and holds the token that was drawn from it.
+static tr_status check_kept(const tr_responses_t *r, size_t tokens, tr_error_t *err)
+{
+    for (size_t t = 0; t < tokens; t++) {
+        int32_t begin = r->kept_offsets[t], end = r->kept_offsets[t + 1];
+        bool held = begin == end;
+        for (int32_t i = begin; i < end; i++) {
+            held = held || r->kept_ids[i] == r->ids[t];
+            if (i > begin && r->kept_ids[i] <= r->kept_ids[i - 1]) {
+                return tr_fail(err, TR_ERR_PROTOCOL, "the kept ids of token %zu do not ascend", t);
+            }
+        }
+        if (!held) {
+            return tr_fail(err, TR_ERR_PROTOCOL, "the kept ids of token %zu lack the token itself",
+                           t);
         }
     }
     return TR_OK;
@@ -81,7 +102,8 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
     TR_TRY(check_offsets(offsets.data, tokens, kept, 0, "kept_offsets", err));
     r->kept_offsets = offsets.data;
     r->kept_ids = ids.data;
-    return check_ids(ids.data, kept, vocabulary, "kept_ids", err);
+    TR_TRY(check_ids(ids.data, kept, vocabulary, "kept_ids", err));
+    return check_kept(r, tokens, err);
 }
 
 tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, bool truncated,
@@ -97,7 +119,8 @@ tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, 
     TR_TRY(tr_message_expect_tensor(&raw, message, "raw", TR_F32, tokens, err));
     TR_TRY(check_ids(ids.data, tokens, vocabulary, "responses", err));
     TR_TRY(check_ids(finish.data, count, TR_FINISH_LENGTH + 1, "finish", err));
-    TR_TRY(check_logprobs(logprobs.data, tokens, err));
+    TR_TRY(check_logprobs(logprobs.data, tokens, "logprobs", err));
+    TR_TRY(check_logprobs(raw.data, tokens, "raw", err));
     *r = (tr_responses_t){
         .count = count,
         .ids = ids.data,

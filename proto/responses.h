@@ -29,7 +29,8 @@ typedef struct tr_responses {
 void tr_responses_put(tr_message_t *message, const tr_responses_t *responses);
 
 /// Reads exactly `count` responses, each of at least one token, with ids below vocabulary, from a message that must
-/// outlive *responses. truncated: kept sets must come along; otherwise they must not. TR_ERR_PROTOCOL.
+/// outlive *responses. truncated: kept sets must come along, each ascending and, unless empty, with its token; otherwise they must
+/// not. TR_ERR_PROTOCOL; TR_ERR_NUMERIC for a log-prob that is not finite.
 tr_status tr_responses_take(tr_responses_t *responses, size_t count, size_t vocabulary,
                             bool truncated, const tr_message_t *message, tr_error_t *err);
 

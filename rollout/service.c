@@ -68,6 +68,9 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
                               tr_error_t *err)
 {
     json_t *description;
+    if (service->decoder == NULL) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "a request came before the welcome");
+    }
     const void *data;
     size_t bytes;
     int64_t version;
@@ -78,9 +81,10 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     TR_TRY(tr_body_string(&checksum, description, "checksum", "generate weights", err));
     json_object_set_new(tr_message_body(reply), "version", json_integer(version));
     json_object_set_new(tr_message_body(reply), "checksum", json_string(checksum));
-    if (strcmp(service->checksum, checksum) == 0) {
+    if (service->checksum[0] != '\0' && strcmp(service->checksum, checksum) == 0) {
         return TR_OK;
     }
+    service->checksum[0] = '\0'; // a copy that fails half way leaves weights of no version
     uint64_t mapped, sum;
     TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
     size_t expected = tr_model_layout(service->model)->total * sizeof(float);
@@ -159,13 +163,19 @@ static tr_status read_requests(rollout_request_t **requests, size_t *count,
 }
 
 /// The responses as the reply's tensors.
-static void put_responses(tr_message_t *reply, const rollout_response_t *responses, size_t count,
-                          bool truncates)
+static tr_status put_responses(tr_message_t *reply, const rollout_response_t *responses,
+                               size_t count, bool truncates, tr_error_t *err)
 {
     size_t tokens = 0, kept = 0;
     for (size_t i = 0; i < count; i++) {
         tokens += responses[i].length;
         kept += responses[i].kept;
+    }
+    if (tokens > INT32_MAX || kept > INT32_MAX) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "%zu tokens with %zu kept ids are too many for one answer: lower data.batch "
+                       "or generation.top_p, or set top_k",
+                       tokens, kept);
     }
     int32_t *ids = tr_calloc(2 * tokens + 2 * count + kept + 2, sizeof *ids);
     int32_t *starts = ids + tokens, *finish = starts + count + 1, *offsets = finish + count;
@@ -201,6 +211,7 @@ static void put_responses(tr_message_t *reply, const rollout_response_t *respons
     tr_responses_put(reply, &all);
     free(ids);
     free(logprobs);
+    return TR_OK;
 }
 
 /// A response is worth nothing to a controller that left: stop early.
@@ -228,7 +239,7 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
                                NULL, err),
                 done);
     bool truncates = options.sampling.top_k > 0 || options.sampling.top_p < 1.0f;
-    put_responses(reply, responses, count, truncates);
+    status = put_responses(reply, responses, count, truncates, err);
     for (size_t i = 0; i < count; i++) {
         rollout_response_release(&responses[i]);
     }

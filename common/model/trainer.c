@@ -90,6 +90,10 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
 {
     size_t normalizer = tokens_of(sequences, chosen, count);
     double norm = 0.0;
+    if (normalizer == 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "a minibatch of %zu sequences has no response token",
+                       count);
+    }
     for (size_t i = 0; i < count; i += walk->chunk) {
         tr_chunk_t chunk = {
             .sequences = sequences,
@@ -98,7 +102,11 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
             .normalizer = normalizer,
             .first = result->updates == 0,
         };
-        TR_TRY(learn_chunk(trainer, &chunk, walk->temperature, loss, context, err));
+        tr_status status = learn_chunk(trainer, &chunk, walk->temperature, loss, context, err);
+        if (status != TR_OK) {
+            tr_optimizer_discard(trainer->optimizer);
+            return status;
+        }
     }
     TR_TRY(tr_optimizer_step(trainer->optimizer, walk->learning_rate, &norm, err));
     tr_model_repack(trainer->model);

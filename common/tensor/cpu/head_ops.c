@@ -6,7 +6,7 @@
 #include "common/tensor/cpu/cpu.h"
 #include "common/tensor/cpu/head.h"
 
-enum { TILE_FLOATS = 2 << 20, ROW_GRAIN = 8192 };
+enum { TILE_FLOATS = 8 << 20, ROW_GRAIN = 8192 };
 
 size_t cpu_logits_tile(size_t rows, size_t vocabulary)
 {

@@ -6,8 +6,9 @@
 #include "common/tensor/cpu/head.h"
 
 enum {
-    BUCKETS = 2048, // of 11 bits of a key
-    CDF_BLOCK = 256 // probabilities that are summed before their sum is compared
+    BUCKETS = 2048,  // of 11 bits of a key
+    CDF_BLOCK = 256, // probabilities that are summed before their sum is compared
+    CDF_CHAINS = 8   // blocks that are summed at a time: a chain of additions waits for itself
 };
 
 typedef struct drawing {
@@ -25,8 +26,9 @@ typedef struct drawing {
 
 /// One thread's working memory.
 typedef struct bench {
-    float *z; // [vocabulary]: tempered logits
-    float *e; // [vocabulary]
+    float *z;     // [vocabulary]: tempered logits
+    float *e;     // [vocabulary]
+    double *sums; // [vocabulary / CDF_BLOCK + 1]
     uint64_t *keys,
         *keys_other; // [vocabulary]: order of the logit, then id; ascending is most likely first
     int32_t *ids;    // [vocabulary]: the kept set
@@ -39,7 +41,8 @@ static bench_t lay_out(char *scratch, size_t vocabulary)
     bench_t b;
     b.keys = (uint64_t *)(void *)scratch;
     b.keys_other = b.keys + n;
-    b.z = (float *)(void *)(b.keys_other + n);
+    b.sums = (double *)(void *)(b.keys_other + n);
+    b.z = (float *)(void *)(b.sums + n / CDF_BLOCK + 1);
     b.e = b.z + n;
     b.ids = (int32_t *)(void *)(b.e + n);
     b.mark = (uint8_t *)(void *)(b.ids + n);
@@ -49,7 +52,8 @@ static bench_t lay_out(char *scratch, size_t vocabulary)
 static size_t share_bytes(size_t vocabulary)
 {
     size_t n = cpu_round_up(vocabulary, 16);
-    return cpu_round_up(n * (2 * sizeof(uint64_t) + 2 * sizeof(float) + sizeof(int32_t) + 1), 64);
+    size_t each = 2 * sizeof(uint64_t) + 2 * sizeof(float) + sizeof(int32_t) + 1;
+    return cpu_round_up(n * each + (n / CDF_BLOCK + 1) * sizeof(double), 64);
 }
 
 /// Ascending keys are descending logits (-0 counts as 0), then ascending ids.
@@ -186,18 +190,38 @@ static double block_sum(const float *e, size_t n)
     return sum;
 }
 
-/// The first index at which the running sum of e passes uniform times the whole.
-static size_t invert(const float *e, size_t n, float uniform)
+/// sums: [ceil(n / CDF_BLOCK)], each one chain over its block; returns their sum.
+static double block_sums(double *sums, const float *e, size_t n)
 {
-    double total = 0.0, before = 0.0;
-    for (size_t i = 0; i < n; i += CDF_BLOCK) {
-        total += block_sum(e + i, n - i < CDF_BLOCK ? n - i : CDF_BLOCK);
+    size_t block = 0;
+    for (; (block + CDF_CHAINS) * CDF_BLOCK <= n; block += CDF_CHAINS) {
+        double chain[CDF_CHAINS] = {0.0};
+        for (size_t i = 0; i < CDF_BLOCK; i++) {
+            for (size_t j = 0; j < CDF_CHAINS; j++) {
+                chain[j] += (double)e[(block + j) * CDF_BLOCK + i];
+            }
+        }
+        memcpy(sums + block, chain, sizeof chain);
     }
-    double wanted = (double)uniform * total;
+    for (; block * CDF_BLOCK < n; block++) {
+        size_t left = n - block * CDF_BLOCK;
+        sums[block] = block_sum(e + block * CDF_BLOCK, left < CDF_BLOCK ? left : CDF_BLOCK);
+    }
+    double total = 0.0;
+    for (size_t i = 0; i < block; i++) {
+        total += sums[i];
+    }
+    return total;
+}
+
+/// The first index at which the running sum of e passes uniform times the whole. sums: scratch.
+static size_t invert(const float *e, size_t n, float uniform, double *sums)
+{
+    double wanted = (double)uniform * block_sums(sums, e, n), before = 0.0;
     size_t chosen = 0;
     for (size_t i = 0; i < n; i += CDF_BLOCK) {
         size_t count = n - i < CDF_BLOCK ? n - i : CDF_BLOCK;
-        double after = before + block_sum(e + i, count);
+        double after = before + sums[i / CDF_BLOCK];
         for (size_t j = i; after > wanted && j < i + count; j++) {
             before += (double)e[j];
             chosen = e[j] > 0.0f ? j : chosen;
@@ -227,25 +251,28 @@ static size_t argmax(const float *z, size_t n)
 static void draw(const drawing_t *d, size_t row, const float *logits, bench_t b)
 {
     const size_t vocabulary = d->vocabulary;
-    cpu_softmax_t plain = d->kernels->softmax(NULL, logits, vocabulary);
+    const float temperature = d->sampling.temperature;
+    cpu_softmax_t softmax;
     size_t token, kept = 0;
     d->logprob[row] = 0.0f;
-    if (d->sampling.temperature <= 0.0f) {
+    if (temperature <= 0.0f) {
         token = argmax(logits, vocabulary);
     } else {
         memcpy(b.z, logits, vocabulary * sizeof *logits);
-        if (d->sampling.temperature != 1.0f) {
-            d->kernels->divide(b.z, d->sampling.temperature, vocabulary);
+        if (temperature != 1.0f) {
+            d->kernels->divide(b.z, temperature, vocabulary);
         }
         kept = truncate_row(d, &b);
-        cpu_softmax_t softmax =
-            cpu_row_softmax(d->kernels, b.z, b.e, vocabulary, b.ids, kept, 1.0f);
-        size_t index = invert(b.e, kept == 0 ? vocabulary : kept, d->uniform[row]);
+        softmax = cpu_row_softmax(d->kernels, b.z, b.e, vocabulary, b.ids, kept, 1.0f);
+        size_t index = invert(b.e, kept == 0 ? vocabulary : kept, d->uniform[row], b.sums);
         token = kept == 0 ? index : (size_t)b.ids[index];
         d->logprob[row] = cpu_row_logprob(b.z, index, &softmax);
     }
+    if (temperature != 1.0f || kept > 0) {
+        softmax = d->kernels->softmax(NULL, logits, vocabulary);
+    }
     d->tokens[row] = (int32_t)token;
-    d->raw[row] = cpu_row_logprob(logits, token, &plain);
+    d->raw[row] = cpu_row_logprob(logits, token, &softmax);
     d->kept_count[row] = (int32_t)kept;
     if (kept > 0) {
         TR_ASSERT(d->kept_ids != NULL && kept <= d->kept_columns, "%zu kept ids for %zu columns",

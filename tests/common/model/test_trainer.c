@@ -1,0 +1,358 @@
+/// The walk over epochs, minibatches and chunks; checkpoints that lose nothing; what is refused.
+#include "common/model/trainer.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/algo/sft.h"
+#include "tests/support/golden.h"
+#include "tests/support/learning.h"
+#include "tests/support/scratch.h"
+
+static const char SOURCE[] = TEST_SOURCE_DIR "/examples/models/stories";
+
+static tr_status sft(void *context, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
+{
+    tr_sft_sums_t *sums = context;
+    (void)err;
+    tr_sft_loss(dout, sums, chunk->out, chunk->n, chunk->normalizer);
+    return TR_OK;
+}
+
+static double walk(learning_t *learning, const tr_sequences_t *sequences, const tr_walk_t *w)
+{
+    tr_sft_sums_t sums = {0};
+    tr_walk_result_t result;
+    tr_error_t err = {0};
+    tr_status status = tr_trainer_walk(learning->trainer, sequences, w, sft, &sums, &result, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    cr_assert_eq(result.updates, w->epochs * w->minibatches);
+    cr_expect_eq(sums.tokens, w->epochs * (size_t)sequences->response_starts[sequences->count]);
+    return result.norm_sum;
+}
+
+/// Three epochs of two minibatches with AdamW's own step size in effect.
+static tr_walk_t lively(size_t chunk, uint32_t step)
+{
+    tr_walk_t w = learning_walk(chunk, 0.3 * LEARNING_PLAIN);
+    w.epochs = 3;
+    w.minibatches = 2;
+    w.step = step;
+    return w;
+}
+
+// Gradients
+
+Test(trainer, the_gradient_is_that_of_the_mean_over_tokens_whatever_the_chunk)
+{
+    static const size_t chunks[] = {1, 2, 3, LEARNING_SEQUENCES, 100};
+    const tr_model_config_t config = learning_config(false);
+    for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
+        learning_t learning;
+        small_t whole;
+        learning_open(&learning, &config, 1);
+        cr_assert(small_open(&whole, &config, NULL, 1, true));
+        tr_sequences_t sequences = learning_sequences(&whole);
+        size_t tokens = (size_t)sequences.response_starts[LEARNING_SEQUENCES];
+        float *factors = rig_memory(&whole.rig, tokens * sizeof *factors);
+        for (size_t i = 0; i < tokens; i++) {
+            factors[i] = -1.0f / (float)tokens;
+        }
+        const float *gradient = small_gradient(&whole, &sequences, factors, 1.0f);
+        float *expected = learning_parameters(&learning);
+        double squares = 0.0;
+        for (size_t i = 0; i < learning.total; i++) {
+            expected[i] -= gradient[i];
+            squares += (double)gradient[i] * (double)gradient[i];
+        }
+        const tr_walk_t w = learning_walk(chunks[c], LEARNING_PLAIN);
+        double norm = walk(&learning, &sequences, &w);
+        cr_expect_float_eq(norm, sqrt(squares), 1e-5 * norm, "chunk %zu", chunks[c]);
+        expect_near("parameters", learning_parameters(&learning), expected, learning.total, 1e-6,
+                    1e-6 * norm);
+        small_close(&whole);
+        learning_close(&learning);
+    }
+}
+
+Test(trainer, threads_change_no_bit)
+{
+    const tr_model_config_t config = small_config();
+    float *first = NULL;
+    for (size_t threads = 1; threads <= 3; threads++) {
+        learning_t learning;
+        learning_open(&learning, &config, threads);
+        tr_sequences_t sequences = learning_sequences(&learning.small);
+        const tr_walk_t w = lively(2, 1);
+        walk(&learning, &sequences, &w);
+        float *parameters = learning_parameters(&learning);
+        if (first == NULL) {
+            first = tr_calloc(learning.total, sizeof *first);
+            memcpy(first, parameters, learning.total * sizeof *first);
+        }
+        check_same(parameters, first, learning.total, "parameters");
+        learning_close(&learning);
+    }
+    free(first);
+}
+
+Test(trainer, a_learning_rate_of_zero_changes_no_bit)
+{
+    const tr_model_config_t config = learning_config(false);
+    learning_t learning;
+    learning_open(&learning, &config, 1);
+    tr_sequences_t sequences = learning_sequences(&learning.small);
+    const float *before = learning_parameters(&learning);
+    tr_walk_t w = lively(2, 1);
+    w.learning_rate = 0.0;
+    walk(&learning, &sequences, &w);
+    check_same(learning_parameters(&learning), before, learning.total, "parameters");
+    learning_close(&learning);
+}
+
+// The walk
+
+enum { EPOCHS = 4, VISITS = EPOCHS * LEARNING_SEQUENCES };
+
+/// What a loss saw.
+typedef struct diary {
+    uint32_t order[VISITS];
+    size_t normalizers[VISITS]; // of the sequence's minibatch
+    bool first[VISITS];
+    size_t count;
+    size_t fail_at; // 0: never; the loss of the chunk with this visit fails
+} diary_t;
+
+static tr_status note(void *context, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
+{
+    diary_t *diary = context;
+    size_t n = 0;
+    for (size_t i = 0; i < chunk->count; i++, diary->count++) {
+        diary->order[diary->count] = chunk->chosen[i];
+        diary->normalizers[diary->count] = chunk->normalizer;
+        diary->first[diary->count] = chunk->first;
+        n += (size_t)(chunk->sequences->response_starts[chunk->chosen[i] + 1] -
+                      chunk->sequences->response_starts[chunk->chosen[i]]);
+    }
+    cr_expect_eq(chunk->n, n);
+    for (size_t i = 0; i < chunk->n; i++) {
+        dout[i] = -1.0f / (float)chunk->normalizer;
+    }
+    return diary->fail_at > 0 && diary->count >= diary->fail_at
+               ? tr_fail(err, TR_ERR_NUMERIC, "the loss fails")
+               : TR_OK;
+}
+
+static void keep_diary(diary_t *diary, size_t chunk, uint64_t seed)
+{
+    const tr_model_config_t config = learning_config(false);
+    tr_walk_t w = learning_walk(chunk, 0.0);
+    tr_walk_result_t result;
+    tr_error_t err = {0};
+    learning_t learning;
+    learning_open(&learning, &config, 1);
+    tr_sequences_t sequences = learning_sequences(&learning.small);
+    w.epochs = EPOCHS;
+    w.minibatches = 2;
+    w.seed = seed;
+    *diary = (diary_t){0};
+    cr_assert_eq(tr_trainer_walk(learning.trainer, &sequences, &w, note, diary, &result, &err),
+                 TR_OK);
+    cr_assert_eq(diary->count, VISITS);
+    learning_close(&learning);
+}
+
+Test(trainer, every_epoch_visits_every_sequence_once_in_an_order_of_its_own)
+{
+    diary_t diary;
+    bool differs = false;
+    keep_diary(&diary, 2, 3);
+    for (size_t e = 0; e < EPOCHS; e++) {
+        unsigned seen = 0;
+        for (size_t i = 0; i < LEARNING_SEQUENCES; i++) {
+            seen |= 1u << diary.order[e * LEARNING_SEQUENCES + i];
+        }
+        cr_expect_eq(seen, (1u << LEARNING_SEQUENCES) - 1, "epoch %zu", e);
+        differs |= memcmp(diary.order, diary.order + e * LEARNING_SEQUENCES,
+                          LEARNING_SEQUENCES * sizeof *diary.order) != 0;
+    }
+    cr_expect(differs);
+}
+
+Test(trainer, the_order_depends_on_the_seed_and_not_on_the_chunk)
+{
+    diary_t diary, same, other;
+    keep_diary(&diary, 2, 3);
+    keep_diary(&same, 1, 3);
+    keep_diary(&other, 2, 4);
+    cr_expect_arr_eq(diary.order, same.order, sizeof diary.order);
+    cr_expect_arr_eq(diary.normalizers, same.normalizers, sizeof diary.normalizers);
+    cr_expect_neq(memcmp(diary.order, other.order, sizeof diary.order), 0);
+}
+
+Test(trainer, means_are_over_the_minibatch_and_the_last_minibatch_takes_the_rest)
+{
+    static const size_t tokens[LEARNING_SEQUENCES] = {5, 2, 14, 1, 10};
+    diary_t diary;
+    keep_diary(&diary, 1, 3);
+    for (size_t e = 0; e < EPOCHS; e++) {
+        const uint32_t *order = diary.order + e * LEARNING_SEQUENCES;
+        const size_t *normalizers = diary.normalizers + e * LEARNING_SEQUENCES;
+        size_t two = tokens[order[0]] + tokens[order[1]];
+        for (size_t i = 0; i < LEARNING_SEQUENCES; i++) {
+            cr_expect_eq(normalizers[i], i < 2 ? two : 32 - two);
+            cr_expect_eq(diary.first[e * LEARNING_SEQUENCES + i], e == 0 && i < 2);
+        }
+    }
+}
+
+Test(trainer, a_loss_that_fails_leaves_nothing_for_the_next_walk)
+{
+    const tr_model_config_t config = learning_config(false);
+    const tr_walk_t w = learning_walk(1, LEARNING_PLAIN);
+    learning_t clean, failed;
+    diary_t diary = {.fail_at = 3};
+    tr_walk_result_t result;
+    tr_error_t err = {0};
+    learning_open(&clean, &config, 1);
+    learning_open(&failed, &config, 1);
+    tr_sequences_t sequences = learning_sequences(&clean.small);
+    cr_expect_eq(tr_trainer_walk(failed.trainer, &sequences, &w, note, &diary, &result, &err),
+                 TR_ERR_NUMERIC);
+    walk(&failed, &sequences, &w);
+    walk(&clean, &sequences, &w);
+    check_same(learning_parameters(&failed), learning_parameters(&clean), clean.total,
+               "parameters");
+    learning_close(&failed);
+    learning_close(&clean);
+}
+
+Test(trainer, a_minibatch_without_response_tokens_is_refused)
+{
+    static const size_t lengths[] = {3, 4}, prompts[] = {3, 4};
+    const tr_model_config_t config = learning_config(false);
+    tr_walk_t w = learning_walk(1, 1.0);
+    tr_walk_result_t result;
+    tr_error_t err = {0};
+    diary_t diary = {0};
+    learning_t learning;
+    learning_open(&learning, &config, 1);
+    tr_sequences_t silent = small_sequences(&learning.small, lengths, prompts, 2, 1);
+    cr_expect_eq(tr_trainer_walk(learning.trainer, &silent, &w, note, &diary, &result, &err),
+                 TR_ERR_ARGUMENT);
+    tr_sequences_t sequences = learning_sequences(&learning.small);
+    w.minibatches = LEARNING_SEQUENCES + 1; // some get no sequence
+    cr_expect_eq(tr_trainer_walk(learning.trainer, &sequences, &w, note, &diary, &result, &err),
+                 TR_ERR_ARGUMENT);
+    cr_expect_eq(diary.count, 0);
+    learning_close(&learning);
+}
+
+// Checkpoints
+
+static void save(const learning_t *learning, const char *directory, bool optimizer)
+{
+    tr_error_t err = {0};
+    tr_status status = tr_trainer_save(learning->trainer, directory, SOURCE, optimizer, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+}
+
+static void expect_same_files(const char *a, const char *b, const char *name)
+{
+    size_t sizes[2];
+    char *paths[2] = {tr_format("%s/%s", a, name), tr_format("%s/%s", b, name)};
+    char *bytes[2] = {scratch_read(paths[0], &sizes[0]), scratch_read(paths[1], &sizes[1])};
+    cr_assert_eq(sizes[0], sizes[1], "%s", name);
+    cr_expect_eq(memcmp(bytes[0], bytes[1], sizes[0]), 0, "%s differs", name);
+    for (size_t i = 0; i < 2; i++) {
+        free(paths[i]);
+        free(bytes[i]);
+    }
+}
+
+static void check_resuming(bool scalar)
+{
+    const tr_model_config_t config = learning_config(scalar);
+    const tr_walk_t w1 = lively(2, 1), w2 = lively(2, 2);
+    char *folder = scratch_open();
+    char *begin = tr_format("%s/begin", folder), *middle = tr_format("%s/middle", folder);
+    char *end = tr_format("%s/end", folder), *resumed = tr_format("%s/resumed", folder);
+    tr_error_t err = {0};
+    learning_t fresh, on, back;
+    learning_open(&fresh, &config, 1);
+    save(&fresh, begin, false);
+    learning_close(&fresh);
+    learning_open_directory(&on, begin, 1);
+    tr_sequences_t sequences = learning_sequences(&on.small);
+    walk(&on, &sequences, &w1);
+    save(&on, middle, true);
+    walk(&on, &sequences, &w2);
+    save(&on, end, true);
+
+    learning_open_directory(&back, middle, 2);
+    cr_assert_eq(tr_trainer_restore(back.trainer, middle, &err), TR_OK, "%s", err.text);
+    walk(&back, &sequences, &w2);
+    save(&back, resumed, true);
+    expect_same_files(end, resumed, "model.safetensors");
+    expect_same_files(end, resumed, "optimizer.safetensors");
+    expect_same_files(end, resumed, "config.json");
+    learning_close(&back);
+    learning_close(&on);
+    free(resumed);
+    free(end);
+    free(middle);
+    free(begin);
+    scratch_close(&folder);
+}
+
+Test(trainer, a_restored_policy_ends_with_the_bytes_of_one_that_went_on)
+{
+    check_resuming(false);
+}
+
+Test(trainer, a_restored_value_model_ends_with_the_bytes_of_one_that_went_on)
+{
+    check_resuming(true);
+}
+
+Test(trainer, what_is_no_checkpoint_is_not_restored)
+{
+    tr_model_config_t config = learning_config(false);
+    char *folder = scratch_open();
+    char *model = tr_format("%s/model", folder), *other = tr_format("%s/other", folder);
+    tr_error_t err = {0};
+    learning_t learning, larger;
+    learning_open(&learning, &config, 1);
+    save(&learning, model, false);
+    cr_expect_neq(tr_trainer_restore(learning.trainer, model, &err), TR_OK);
+    cr_expect_not_null(strstr(err.text, "optimizer.safetensors"), "%s", err.text);
+
+    config.intermediate++;
+    learning_open(&larger, &config, 1);
+    save(&larger, other, true);
+    err = (tr_error_t){0};
+    cr_expect_neq(tr_trainer_restore(learning.trainer, other, &err), TR_OK);
+    cr_expect_not_null(strstr(err.text, "exp_avg"), "%s", err.text);
+    learning_close(&larger);
+    learning_close(&learning);
+    free(other);
+    free(model);
+    scratch_close(&folder);
+}
+
+Test(trainer, a_folder_with_files_is_not_overwritten)
+{
+    const tr_model_config_t config = learning_config(false);
+    char *folder = scratch_open();
+    char *path = scratch_write(folder, "mine.txt", "x", 1);
+    tr_error_t err = {0};
+    learning_t learning;
+    learning_open(&learning, &config, 1);
+    cr_expect_neq(tr_trainer_save(learning.trainer, folder, SOURCE, true, &err), TR_OK);
+    cr_expect_eq(scratch_count(folder), 1);
+    learning_close(&learning);
+    free(path);
+    scratch_close(&folder);
+}

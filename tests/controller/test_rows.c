@@ -1,0 +1,255 @@
+/// Rows as token ids: one begin token, one end token, what is learnt, what is cut, and bad rows by file and line.
+#include "controller/rows.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/sequences.h"
+#include "tests/support/scratch.h"
+
+static char *folder;
+static tr_tokenizer_t *tokenizer;
+static int32_t bos, eos;
+static char *path;
+static tr_recipe_t recipe;
+
+static void setup(void)
+{
+    tr_error_t err = {0};
+    folder = scratch_open();
+    cr_assert_eq(tr_tokenizer_new(&tokenizer, TEST_SOURCE_DIR "/examples/models/stories", &err),
+                 TR_OK, "%s", err.text);
+    bos = tr_tokenizer_bos(tokenizer);
+    eos = tr_tokenizer_eos(tokenizer);
+    recipe = (tr_recipe_t){
+        .data = {.prompts = {&path, 1}, .train = {&path, 1}},
+        .sft = {.max_length = 1024},
+    };
+    recipe.data.prompt_column = tr_strdup("prompt");
+    recipe.data.text_column = tr_strdup("text");
+}
+
+static void teardown(void)
+{
+    free(recipe.data.prompt_column);
+    free(recipe.data.text_column);
+    free(path);
+    tr_tokenizer_destroy(&tokenizer);
+    scratch_close(&folder);
+}
+
+TestSuite(rows, .init = setup, .fini = teardown);
+
+static void write_rows(const char *text)
+{
+    free(path);
+    path = scratch_write(folder, "rows.jsonl", text, strlen(text));
+}
+
+static void load_prompts(controller_rows_t *rows, size_t limit)
+{
+    tr_error_t err = {0};
+    cr_assert_eq(controller_rows_load_prompts(rows, &recipe, tokenizer, limit, &err), TR_OK, "%s",
+                 err.text);
+}
+
+static void load_texts(controller_rows_t *rows, size_t limit)
+{
+    tr_error_t err = {0};
+    tr_status status =
+        controller_rows_load_texts(rows, &recipe.data.train, &recipe, tokenizer, limit, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+}
+
+/// The text of ids from..to-1 of a row is `expected`.
+static void expect_text(const controller_row_t *row, size_t from, size_t to, const char *expected)
+{
+    char *text = tr_tokenizer_decode(NULL, tokenizer, row->ids + from, to - from,
+                                     TR_DECODE_SKIP_SPECIAL |
+                                         (from > 0 ? (unsigned)TR_DECODE_CONTINUES : 0u));
+    cr_expect_str_eq(text, expected);
+    free(text);
+}
+
+static void expect_same_row(const controller_row_t *a, const controller_row_t *b)
+{
+    cr_assert_eq(a->length, b->length);
+    cr_expect_eq(a->prompt, b->prompt);
+    cr_expect_arr_eq(a->ids, b->ids, a->length * sizeof *a->ids);
+}
+
+static size_t occurrences(const controller_row_t *row, int32_t id)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < row->length; i++) {
+        n += row->ids[i] == id;
+    }
+    return n;
+}
+
+/// The failure names the line, and says `part`.
+static void expect_bad(tr_status status, const tr_error_t *err, int line, const char *part)
+{
+    char *place = tr_format("%s:%d: ", path, line);
+    cr_expect_neq(status, TR_OK);
+    cr_expect_eq(strncmp(err->text, place, strlen(place)), 0, "'%s' does not begin with '%s'",
+                 err->text, place);
+    cr_expect_not_null(strstr(err->text, part), "'%s' lacks '%s'", err->text, part);
+    free(place);
+}
+
+Test(rows, a_prompt_gets_one_begin_token_whether_its_text_has_one_or_not)
+{
+    controller_rows_t rows;
+    write_rows("{\"prompt\": \"One day a cat\"}\n{\"prompt\": \"<|endoftext|>One day a cat\"}\n");
+    load_prompts(&rows, 100);
+    cr_assert_eq(rows.count, 2);
+    cr_expect_eq(rows.items[0].ids[0], bos);
+    cr_expect_eq(occurrences(&rows.items[0], bos), 1);
+    cr_expect_eq(rows.items[0].prompt, rows.items[0].length);
+    expect_text(&rows.items[0], 0, rows.items[0].length, "One day a cat");
+    expect_same_row(&rows.items[0], &rows.items[1]);
+    controller_rows_release(&rows);
+}
+
+Test(rows, a_text_gets_one_end_token_whether_it_has_one_or_not)
+{
+    controller_rows_t rows;
+    write_rows("{\"text\": \"The cat slept.\"}\n{\"text\": \"The cat slept.<|endoftext|>\"}\n");
+    load_texts(&rows, 100);
+    const controller_row_t *row = &rows.items[0];
+    cr_expect_eq(row->ids[row->length - 1], eos);
+    cr_expect_neq(row->ids[row->length - 2], eos);
+    cr_expect_eq(row->ids[0], bos);
+    cr_expect_eq(row->prompt, 1, "all but the first token of a text is learnt");
+    expect_text(row, 0, row->length, "The cat slept.");
+    expect_same_row(row, &rows.items[1]);
+    controller_rows_release(&rows);
+}
+
+Test(rows, of_prompt_and_completion_the_completion_with_its_end_token_is_learnt)
+{
+    controller_rows_t prompts, pairs;
+    write_rows("{\"prompt\": \"The cat\", \"completion\": \" slept well.\"}\n");
+    load_prompts(&prompts, 100);
+    load_texts(&pairs, 100);
+    const controller_row_t *row = &pairs.items[0];
+    cr_assert_eq(row->prompt, prompts.items[0].length);
+    cr_expect_arr_eq(row->ids, prompts.items[0].ids, row->prompt * sizeof *row->ids);
+    expect_text(row, row->prompt, row->length, " slept well.");
+    cr_expect_eq(row->ids[row->length - 1], eos);
+    cr_expect_eq(occurrences(row, eos), bos == eos ? 2 : 1);
+    controller_rows_release(&prompts);
+    controller_rows_release(&pairs);
+}
+
+Test(rows, a_long_text_is_cut_to_the_smaller_of_both_limits)
+{
+    controller_rows_t whole, cut;
+    write_rows("{\"text\": \"The cat and the dog went to the sea and slept there.\"}\n");
+    load_texts(&whole, 100);
+    const size_t limits[][2] = {{5, 100}, {100, 5}};
+    for (size_t i = 0; i < 2; i++) {
+        recipe.sft.max_length = limits[i][0];
+        load_texts(&cut, limits[i][1]);
+        cr_expect_eq(cut.items[0].length, 5);
+        cr_expect_arr_eq(cut.items[0].ids, whole.items[0].ids, 5 * sizeof(int32_t));
+        controller_rows_release(&cut);
+    }
+    recipe.sft.max_length = whole.items[0].length; // just fits, with its end
+    load_texts(&cut, 100);
+    expect_same_row(&cut.items[0], &whole.items[0]);
+    controller_rows_release(&cut);
+    controller_rows_release(&whole);
+}
+
+Test(rows, a_prompt_that_just_fits_is_taken_and_one_token_more_refused_by_its_line)
+{
+    controller_rows_t rows;
+    tr_error_t err = {0};
+    write_rows("{\"prompt\": \"One\"}\n\n{\"prompt\": \"One day a cat went to the sea\"}\n");
+    load_prompts(&rows, 100);
+    size_t length = rows.items[1].length;
+    cr_assert_gt(length, rows.items[0].length);
+    controller_rows_release(&rows);
+    load_prompts(&rows, length);
+    controller_rows_release(&rows);
+
+    tr_status status = controller_rows_load_prompts(&rows, &recipe, tokenizer, length - 1, &err);
+    expect_bad(status, &err, 3, "tokens");
+    controller_rows_release(&rows);
+
+    recipe.data.max_prompt_length = length - 1;
+    err = (tr_error_t){0};
+    status = controller_rows_load_prompts(&rows, &recipe, tokenizer, 100, &err);
+    expect_bad(status, &err, 3, "data.max_prompt_length");
+    controller_rows_release(&rows);
+    recipe.data.max_prompt_length = length;
+    load_prompts(&rows, 100);
+    controller_rows_release(&rows);
+}
+
+Test(rows, a_row_of_which_nothing_is_left_to_learn_is_refused_by_its_line)
+{
+    controller_rows_t rows;
+    tr_error_t err = {0};
+    write_rows("{\"prompt\": \"A\", \"completion\": \"b\"}\n"
+               "{\"prompt\": \"The cat and the dog went to the sea\", \"completion\": \"b\"}\n");
+    tr_status status =
+        controller_rows_load_texts(&rows, &recipe.data.train, &recipe, tokenizer, 6, &err);
+    cr_expect_eq(status, TR_ERR_ARGUMENT);
+    expect_bad(status, &err, 2, "nothing is left to learn within 6 tokens");
+    controller_rows_release(&rows);
+}
+
+Test(rows, rows_without_their_column_are_refused_by_their_line)
+{
+    static const struct {
+        const char *rows;
+        int line;
+        const char *part;
+    } bad[] = {
+        {"{\"text\": \"a\"}\n{\"txt\": \"b\"}\n", 2, "text"},
+        {"{\"text\": \"a\"}\n{\"text\": 7}\n", 2, "text"},
+        {"{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\"}\n", 2, "completion"},
+        {"{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"completion\": \"a\"}\n", 2, "prompt"},
+        {"{\"text\": \"a\"}\n{\"text\": \n", 2, ""},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        controller_rows_t rows;
+        tr_error_t err = {0};
+        write_rows(bad[i].rows);
+        tr_status status =
+            controller_rows_load_texts(&rows, &recipe.data.train, &recipe, tokenizer, 100, &err);
+        expect_bad(status, &err, bad[i].line, bad[i].part);
+        controller_rows_release(&rows);
+    }
+}
+
+Test(rows, chosen_rows_travel_as_sequences_in_their_order)
+{
+    static const uint32_t chosen[] = {2, 0};
+    controller_rows_t rows;
+    tr_sequences_t sequences;
+    int32_t *owned;
+    tr_error_t err = {0};
+    write_rows(
+        "{\"text\": \"The cat.\"}\n{\"text\": \"A dog ran.\"}\n{\"text\": \"They slept.\"}\n");
+    load_texts(&rows, 100);
+    tr_message_t *message = tr_message_new("request");
+    size_t learnt = controller_rows_put(&rows, chosen, 2, message);
+    cr_assert_eq(tr_sequences_take(&sequences, &owned, message, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(sequences.count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        const controller_row_t *row = &rows.items[chosen[i]];
+        cr_assert_eq((size_t)(sequences.starts[i + 1] - sequences.starts[i]), row->length);
+        cr_expect_arr_eq(sequences.ids + sequences.starts[i], row->ids,
+                         row->length * sizeof *row->ids);
+        cr_expect_eq((size_t)sequences.prompt_lengths[i], row->prompt);
+    }
+    cr_expect_eq(learnt, rows.items[2].length + rows.items[0].length - 2);
+    free(owned);
+    tr_message_destroy(&message);
+    controller_rows_release(&rows);
+}

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Next-token training from fresh weights: the loss falls, eval_loss is there, and a run is a function of recipe, data and seed,
+# whatever is killed or stopped; prompts with completions are learnt too; a bad row ends the run by its file and line.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+command -v python3 >/dev/null || skip "there is no python3"
+
+python3 examples/models/make_corpus.py "$SCRATCH/stories.jsonl" --count 200 || fail "no corpus"
+head -n 24 "$SCRATCH/stories.jsonl" >"$SCRATCH/eval.jsonl"
+python3 - "$SCRATCH" <<'PYTHON'
+import json, sys
+with open(sys.argv[1] + "/stories.jsonl", encoding="utf-8") as rows, open(sys.argv[1] + "/pairs.jsonl", "w") as pairs:
+    for row in rows:
+        head, _, tail = json.loads(row)["text"].partition(". ")
+        json.dump({"prompt": head + ".", "completion": " " + tail}, pairs)
+        pairs.write("\n")
+PYTHON
+
+cat >"$SCRATCH/recipe.yaml" <<RECIPE
+name: base
+algorithm: sft
+seed: 5
+steps: 12
+model: $MODEL
+from_scratch: true
+output: $SCRATCH
+data: {train: [$SCRATCH/stories.jsonl], eval: [$SCRATCH/eval.jsonl], batch: 8}
+sft: {max_length: 64}
+optimizer: {learning_rate: 4.0e-3, schedule: cosine, warmup: 2, weight_decay: 0.1, chunk: 3}
+checkpoint: {every: 4, keep: 5}
+RECIPE
+
+# run NAME [KEY=VALUE...]: to the end.
+run()
+{
+    local name=$1
+    shift
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$name" "$@" >"$SCRATCH/$name.out" 2>&1 && return
+    tail -n 5 "$SCRATCH/$name.out" "$SCRATCH/$name"/logs/*.log
+    fail "the run '$name' failed"
+}
+
+# start NAME [KEY=VALUE...]: in the background; sets RUN and JOB.
+start()
+{
+    RUN=$SCRATCH/$1
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$1" "${@:2}" >"$RUN.out" 2>&1 &
+    JOB=$!
+}
+
+# timeless RUN: its metrics without what measures time.
+timeless()
+{
+    sed -E 's/, "(time|idle|tokens_per_second)\/[^,}]*//g' "$1/metrics.jsonl"
+}
+
+# refused NAME PLACE [KEY=VALUE...]: the run ends badly, and its last sentence names the place.
+refused()
+{
+    local name=$1 place=$2
+    shift 2
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$name" "$@" >"$SCRATCH/$name.out" 2>&1 && fail "'$name' passes"
+    tail -n 1 "$SCRATCH/$name.out" | grep -qF "$place" ||
+        fail "'$name': the last sentence does not name $place: $(tail -n 1 "$SCRATCH/$name.out")"
+    [ ! -e "$SCRATCH/$name/final" ] || fail "'$name' left a final model"
+    say "$name: $(tail -n 1 "$SCRATCH/$name.out")"
+}
+
+run base
+[ "$(wc -l <"$SCRATCH/base/metrics.jsonl")" -eq 12 ] || fail "not 12 lines of metrics"
+python3 - "$SCRATCH/base/metrics.jsonl" <<'PYTHON' || fail "the metrics are not those of a model that learns"
+import json, math, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+losses = [row["loss"] for row in rows]
+assert abs(losses[0] - math.log(1024)) < 0.3, "fresh weights know nothing: %g" % losses[0]
+assert losses[-1] < losses[0] - 0.5, losses
+evaluated = {row["step"]: row["eval_loss"] for row in rows if "eval_loss" in row}
+assert sorted(evaluated) == [4, 8, 12], evaluated
+assert evaluated[12] < evaluated[4] < math.log(1024), evaluated
+for row in rows:
+    assert 0 < row["num_tokens"] <= 64 * 8 * row["step"] and row["grad_norm"] > 0 and row["entropy"] > 0, row
+    assert math.isclose(row["epoch"], row["step"] / 25), row
+assert all(a["num_tokens"] < b["num_tokens"] for a, b in zip(rows, rows[1:]))
+assert [row["learning_rate"] for row in rows][1:3] == [2.0e-3, 4.0e-3], "warmup"
+PYTHON
+say "the loss falls, eval_loss is there"
+
+run again roles.actor.threads=1
+same "$SCRATCH/base" "$SCRATCH/again" "once more, one thread"
+[ "$(timeless "$SCRATCH/base")" = "$(timeless "$SCRATCH/again")" ] || fail "other metrics the second time"
+run seed seed=6 steps=4
+! cmp -s "$SCRATCH/base/checkpoints/step-000004/model.safetensors" "$SCRATCH/seed/final/model.safetensors" ||
+    fail "another seed gives the same bytes"
+
+start killed
+wait_for "no fifth step" has_steps "$RUN" 5
+kill -9 "$(pid_of "$RUN" actor)" || fail "the actor could not be killed"
+wait "$JOB" || {
+    tail -n 5 "$RUN.out" "$RUN"/logs/*.log
+    fail "the run whose actor was killed failed"
+}
+same "$SCRATCH/base" "$RUN" "the actor killed"
+[ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after the actor was killed"
+
+start stopped
+wait_for "no sixth step" has_steps "$RUN" 6
+kill -TERM "$JOB"
+wait "$JOB" && fail "a stopped run exits 0"
+"$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"
+same "$SCRATCH/base" "$RUN" "stopped and resumed"
+[ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after resuming"
+
+run pairs steps=6 "data.train=[$SCRATCH/pairs.jsonl]" "data.eval=[]"
+python3 - "$SCRATCH/pairs/metrics.jsonl" <<'PYTHON' || fail "prompts with completions are not learnt"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+assert rows[-1]["loss"] < rows[0]["loss"] and not any("eval_loss" in row for row in rows), rows
+PYTHON
+say "prompts with completions"
+
+{
+    head -n 10 "$SCRATCH/stories.jsonl"
+    echo '{"txt": "no text"}'
+} >"$SCRATCH/bad.jsonl"
+refused no_column "$SCRATCH/bad.jsonl:11" "data.train=[$SCRATCH/bad.jsonl]"
+sed -i '11s/.*/{"text": "cut off/' "$SCRATCH/bad.jsonl"
+refused no_json "$SCRATCH/bad.jsonl:11" "data.train=[$SCRATCH/bad.jsonl]"
+refused long_prompt "$SCRATCH/pairs.jsonl:1:" "data.train=[$SCRATCH/pairs.jsonl]" sft.max_length=3
+refused small_file "data.batch" "data.train=[$SCRATCH/stories.jsonl]" data.batch=201
