@@ -6,17 +6,11 @@
 #include "proto/body.h"
 #include "proto/dispatch_state.h"
 
-enum {
-    NAME_MAX_BYTES = 128,
-    CREDIT_MAX = 1024,
-    WORKERS_MAX = 4096,
-    PAUSE_MAX_MS = 60000,
-    SILENCE_MAX_MS = 600000
-};
+enum { PAUSE_MAX_MS = 60000 };
 
 // Requests go to workers
 
-static void send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *r)
+void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *r)
 {
     d->counters.resent += r->sent > 0;
     r->sent++;
@@ -43,8 +37,7 @@ static dispatch_worker_t *least_busy(const tr_dispatch_t *d, const dispatch_requ
     return best;
 }
 
-/// Gives queued requests, oldest first, to workers that have credit.
-static void schedule(tr_dispatch_t *d, int64_t now)
+void dispatch_schedule(tr_dispatch_t *d, int64_t now)
 {
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
         dispatch_request_t *r = dispatch_request_at(d, i);
@@ -52,7 +45,7 @@ static void schedule(tr_dispatch_t *d, int64_t now)
         if (worker != NULL) {
             dispatch_request_place(r, worker);
             r->pause = d->options.resend_ms;
-            send_request(d, now, r);
+            dispatch_send_request(d, now, r);
         }
     }
 }
@@ -89,7 +82,7 @@ int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const 
     tr_message_set_id(r->message, id);
     dispatch_list_push(&d->requests, &r);
     if (sendable(d, r)) {
-        schedule(d, now);
+        dispatch_schedule(d, now);
     }
     return id;
 }
@@ -99,7 +92,7 @@ void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
     dispatch_request_t *r = dispatch_request_of(d, id);
     if (r != NULL) {
         dispatch_request_remove(d, r);
-        schedule(d, now);
+        dispatch_schedule(d, now);
     }
 }
 
@@ -120,7 +113,7 @@ static bool survives(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_wor
     return false;
 }
 
-static void lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
+void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
 {
     for (size_t i = 0; i < dispatch_list_count(&d->requests);) {
         dispatch_request_t *r = dispatch_request_at(d, i);
@@ -130,169 +123,6 @@ static void lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, b
     }
     dispatch_tell_worker(d, TR_EVENT_LOST, worker, NULL, why);
     dispatch_worker_remove(d, worker);
-}
-
-// Workers come
-
-static void refuse(tr_dispatch_t *d, const tr_peer_t *peer, tr_status code, const char *text)
-{
-    tr_message_t *message = tr_message_new("refused");
-    tr_message_set_error(message, tr_status_name(code), text);
-    d->counters.refused++;
-    dispatch_post(d, peer, message);
-}
-
-static void welcome(tr_dispatch_t *d, const dispatch_worker_t *worker)
-{
-    tr_message_t *message = tr_message_new("welcome");
-    json_t *config = d->config[worker->role];
-    tr_message_set_body(
-        message,
-        json_pack("{s:I, s:[i, i], s:I, s:I, s:o}", "session", (json_int_t)d->options.session,
-                  "protocol", TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "heartbeat_ms",
-                  (json_int_t)d->options.heartbeat_ms, "silence_ms", (json_int_t)worker->silence_ms,
-                  "config", config != NULL ? json_deep_copy(config) : json_object()));
-    dispatch_post(d, &worker->peer, message);
-}
-
-static tr_status check_version(const json_t *body, tr_error_t *err)
-{
-    const json_t *protocol = json_object_get(body, "protocol");
-    const json_t *major = json_array_get(protocol, 0);
-    if (!json_is_integer(major)) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "register: protocol: expected [major, minor]");
-    }
-    if (json_integer_value(major) != TR_PROTOCOL_MAJOR) {
-        return tr_fail(err, TR_ERR_VERSION,
-                       "protocol version %lld is not spoken here (this controller speaks %d.%d)",
-                       (long long)json_integer_value(major), TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR);
-    }
-    return TR_OK;
-}
-
-static tr_status short_text(const char **text, const json_t *body, const char *key,
-                            const char *otherwise, tr_error_t *err)
-{
-    *text = otherwise;
-    if (otherwise == NULL || json_object_get(body, key) != NULL) {
-        TR_TRY(tr_body_string(text, body, key, "register", err));
-    }
-    if (strlen(*text) > NAME_MAX_BYTES) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s: longer than %d bytes", key,
-                       NAME_MAX_BYTES);
-    }
-    return TR_OK;
-}
-
-/// What a registration says; the texts are borrowed from it.
-typedef struct registration {
-    tr_role_t role;
-    const char *name;
-    const char *group;
-    const char *instance;
-    int64_t credit;
-    int64_t silence_ms;
-} registration_t;
-
-static tr_status read_registration(registration_t *reg, const tr_message_t *message,
-                                   int64_t silence_ms, tr_error_t *err)
-{
-    const json_t *body = tr_message_body(message);
-    const char *role;
-    if (tr_message_fault(message) != NULL) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s", tr_message_fault(message));
-    }
-    TR_TRY(check_version(body, err));
-    TR_TRY(tr_body_string(&role, body, "role", "register", err));
-    if (!tr_role_parse(&reg->role, role)) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "register: role: '%.40s' is not known", role);
-    }
-    TR_TRY(short_text(&reg->name, body, "name", NULL, err));
-    TR_TRY(short_text(&reg->group, body, "group", tr_role_name(reg->role), err));
-    TR_TRY(short_text(&reg->instance, body, "instance", "", err));
-    reg->credit = 1;
-    reg->silence_ms = silence_ms;
-    if (json_object_get(body, "credit") != NULL) {
-        TR_TRY(tr_body_integer(&reg->credit, body, "credit", 1, CREDIT_MAX, "register", err));
-    }
-    if (json_object_get(body, "silence_ms") != NULL) {
-        TR_TRY(tr_body_integer(&reg->silence_ms, body, "silence_ms", 1, SILENCE_MAX_MS, "register",
-                               err));
-        reg->silence_ms = reg->silence_ms < silence_ms ? silence_ms : reg->silence_ms;
-    }
-    return TR_OK;
-}
-
-/// The same process found us again over a new connection: what it may have missed is sent at once.
-static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, const tr_peer_t *peer)
-{
-    worker->peer = *peer;
-    worker->heard = now;
-    welcome(d, worker);
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        dispatch_request_t *r = dispatch_request_at(d, i);
-        if (r->at == worker) {
-            r->acknowledged = false;
-            r->pause = d->options.resend_ms;
-            send_request(d, now, r);
-        }
-    }
-}
-
-static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const registration_t *reg,
-                 const tr_message_t *message)
-{
-    dispatch_worker_t *worker = tr_calloc(1, sizeof *worker);
-    worker->peer = *peer;
-    worker->role = reg->role;
-    worker->name = tr_strdup(reg->name);
-    worker->group = tr_strdup(reg->group);
-    worker->instance = tr_strdup(reg->instance);
-    worker->silence_ms = reg->silence_ms;
-    worker->credit = (size_t)reg->credit;
-    worker->heard = now;
-    dispatch_list_push(&d->workers, &worker);
-    welcome(d, worker);
-    dispatch_tell_worker(d, TR_EVENT_JOINED, worker, tr_message_copy(message), NULL);
-    schedule(d, now);
-}
-
-static void take_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
-                          tr_message_t *message)
-{
-    tr_error_t err = {0};
-    registration_t reg;
-    if (read_registration(&reg, message, d->options.silence_ms, &err) != TR_OK) {
-        refuse(d, peer, err.status, err.text);
-        return;
-    }
-    dispatch_worker_t *here = dispatch_worker_of_peer(d, peer);
-    dispatch_worker_t *named = dispatch_worker_named(d, reg.name);
-    if (here != NULL && here == named && strcmp(here->instance, reg.instance) == 0) {
-        here->heard = now;
-        welcome(d, here);
-        return;
-    }
-    if (named != NULL && named->role == reg.role && reg.instance[0] != '\0' &&
-        strcmp(named->instance, reg.instance) == 0) {
-        rejoin(d, now, named, peer);
-        return;
-    }
-    if (named != NULL) {
-        if (named != here) {
-            refuse(d, &named->peer, TR_ERR_PEER, "another process registered under this name");
-        }
-        lose(d, named, "was replaced by a new process of the same name", true);
-        here = here == named ? NULL : here;
-    }
-    if (here != NULL) {
-        lose(d, here, "took another name", true);
-    }
-    if (dispatch_list_count(&d->workers) >= WORKERS_MAX) {
-        refuse(d, peer, TR_ERR_MEMORY, "too many workers");
-        return;
-    }
-    join(d, now, peer, &reg, message);
 }
 
 // Workers speak
@@ -352,7 +182,7 @@ static void take_reply(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
         *message = NULL;
     }
     dispatch_request_remove(d, r);
-    schedule(d, now);
+    dispatch_schedule(d, now);
 }
 
 static tr_status status_of_code(const char *code)
@@ -382,7 +212,7 @@ static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
     dispatch_tell_error(d, r, worker, status_of_code(code != NULL ? code : ""),
                         text != NULL ? text : "failed without saying why");
     dispatch_request_remove(d, r);
-    schedule(d, now);
+    dispatch_schedule(d, now);
 }
 
 static void take_bye(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
@@ -390,9 +220,9 @@ static void take_bye(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
 {
     const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
     char *why = text != NULL ? tr_format("left: %s", text) : tr_strdup("left");
-    lose(d, worker, why, text != NULL);
+    dispatch_lose(d, worker, why, text != NULL);
     free(why);
-    schedule(d, now);
+    dispatch_schedule(d, now);
 }
 
 static const struct {
@@ -454,7 +284,7 @@ void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
         worker->heard = now;
     }
     if (strcmp(type, "register") == 0) {
-        take_register(d, now, peer, *message);
+        dispatch_register(d, now, peer, *message);
     } else if (strcmp(type, "status") == 0) {
         take_status(d, now, peer);
     } else if (strcmp(type, "stop") == 0) {
@@ -488,7 +318,7 @@ static void lose_silent(tr_dispatch_t *d, int64_t now)
             continue;
         }
         char *why = tr_format("was silent for %lld ms", (long long)(now - worker->heard));
-        lose(d, worker, why, true);
+        dispatch_lose(d, worker, why, true);
         free(why);
     }
 }
@@ -500,10 +330,10 @@ void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
         dispatch_request_t *r = dispatch_request_at(d, i);
         if (r->at != NULL && now >= r->resend_at) {
             r->pause = r->pause * 2 < PAUSE_MAX_MS ? r->pause * 2 : PAUSE_MAX_MS;
-            send_request(d, now, r);
+            dispatch_send_request(d, now, r);
         }
     }
-    schedule(d, now);
+    dispatch_schedule(d, now);
 }
 
 int64_t tr_dispatch_deadline(const tr_dispatch_t *d)

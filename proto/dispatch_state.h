@@ -79,6 +79,16 @@ void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request);
 /// Where it is computed now (NULL: nowhere), with the workers' counts kept right.
 void dispatch_request_place(dispatch_request_t *request, dispatch_worker_t *worker);
 
+/// Sends the request to the worker where it is placed; when to send it again follows from its pause.
+void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *request);
+/// Gives queued requests, oldest first, to workers that have credit.
+void dispatch_schedule(tr_dispatch_t *d, int64_t now);
+/// The worker is gone, and is freed: its requests are queued again or become errors. why: what follows its name in a
+/// sentence; counts: it did not leave of its own accord.
+void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts);
+/// A `register` message came from peer.
+void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t *message);
+
 /// Queues a message for peer; takes *message.
 void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *message);
 /// Queues an error message; id 0: none.

@@ -1,6 +1,7 @@
 #include "proto/service_jobs.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,22 +12,23 @@ enum { WAITING_MAX = 2048, ANSWERED_MAX = 256 };
 /// A pointer goes over to the other thread, and with it all that it points at.
 static void hand_over(int socket, const service_job_t *job)
 {
+    const uintptr_t address = (uintptr_t)job;
     ssize_t written;
     do {
-        written = write(socket, &job, sizeof job);
+        written = write(socket, &address, sizeof address);
     } while (written < 0 && errno == EINTR);
-    TR_ASSERT(written == (ssize_t)sizeof job, "a job was not handed over: %s", strerror(errno));
+    TR_ASSERT(written == (ssize_t)sizeof address, "a job was not handed over: %s", strerror(errno));
 }
 
 static service_job_t *take_over(int socket)
 {
-    service_job_t *job = NULL;
+    uintptr_t address = 0;
     ssize_t got;
     do {
-        got = read(socket, &job, sizeof job);
+        got = read(socket, &address, sizeof address);
     } while (got < 0 && errno == EINTR);
-    TR_ASSERT(got == (ssize_t)sizeof job, "a job was not taken over: %s", strerror(errno));
-    return job;
+    TR_ASSERT(got == (ssize_t)sizeof address, "a job was not taken over: %s", strerror(errno));
+    return (service_job_t *)address;
 }
 
 static void job_destroy(service_job_t *job)

@@ -183,7 +183,8 @@ Test(msgpack_json, the_number_of_maps_and_arrays_is_bounded_both_ways)
 {
     size_t length = 5 + TR_ENVELOPE_NODES;
     unsigned char *bytes = malloc(length);
-    memcpy(bytes, "\xdd\x00\x01\x00\x00", 5);   // an array of 65536
+    const unsigned char head[5] = {0xdd, 0x00, 0x01, 0x00, 0x00}; // an array of 65536
+    memcpy(bytes, head, sizeof head);
     memset(bytes + 5, 0x90, TR_ENVELOPE_NODES); // empty arrays
     json_t *value;
     cr_assert_eq(decode(&value, bytes, length, NULL), TR_ERR_PROTOCOL);

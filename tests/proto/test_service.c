@@ -132,7 +132,6 @@ int main(int argc, char **argv)
 
 // What runs in the test's process
 
-extern char **environ;
 static char directory[] = "/tmp/troupe-test-XXXXXX";
 static char endpoint[128];
 static char fifo[128];

@@ -64,7 +64,8 @@ static tr_status map(const void **bytes, const json_t *description)
     tr_status status = tr_weights_map(bytes, &length, &version, &found, reader, description, &err);
     if (status == TR_OK) {
         cr_expect_eq(length, BYTES);
-        cr_expect_eq(version, json_integer_value(json_object_get(description, "version")));
+        cr_expect_eq((json_int_t)version,
+                     json_integer_value(json_object_get(description, "version")));
         cr_expect_eq(found, XXH3_64bits(*bytes, length), "the checksum is XXH3-64 of the bytes");
     }
     return status;

@@ -1,0 +1,167 @@
+// Workers come: registrations are read, and known names are told from new ones.
+#include <string.h>
+
+#include "proto/body.h"
+#include "proto/dispatch_state.h"
+
+enum { NAME_MAX_BYTES = 128, CREDIT_MAX = 1024, WORKERS_MAX = 4096, SILENCE_MAX_MS = 600000 };
+
+static void refuse(tr_dispatch_t *d, const tr_peer_t *peer, tr_status code, const char *text)
+{
+    tr_message_t *message = tr_message_new("refused");
+    tr_message_set_error(message, tr_status_name(code), text);
+    d->counters.refused++;
+    dispatch_post(d, peer, message);
+}
+
+static void welcome(tr_dispatch_t *d, const dispatch_worker_t *worker)
+{
+    tr_message_t *message = tr_message_new("welcome");
+    json_t *config = d->config[worker->role];
+    tr_message_set_body(
+        message,
+        json_pack("{s:I, s:[i, i], s:I, s:I, s:o}", "session", (json_int_t)d->options.session,
+                  "protocol", TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "heartbeat_ms",
+                  (json_int_t)d->options.heartbeat_ms, "silence_ms", (json_int_t)worker->silence_ms,
+                  "config", config != NULL ? json_deep_copy(config) : json_object()));
+    dispatch_post(d, &worker->peer, message);
+}
+
+static tr_status check_version(const json_t *body, tr_error_t *err)
+{
+    const json_t *protocol = json_object_get(body, "protocol");
+    const json_t *major = json_array_get(protocol, 0);
+    if (!json_is_integer(major)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: protocol: expected [major, minor]");
+    }
+    if (json_integer_value(major) != TR_PROTOCOL_MAJOR) {
+        return tr_fail(err, TR_ERR_VERSION,
+                       "protocol version %lld is not spoken here (this controller speaks %d.%d)",
+                       (long long)json_integer_value(major), TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR);
+    }
+    return TR_OK;
+}
+
+static tr_status short_text(const char **text, const json_t *body, const char *key,
+                            const char *otherwise, tr_error_t *err)
+{
+    *text = otherwise;
+    if (otherwise == NULL || json_object_get(body, key) != NULL) {
+        TR_TRY(tr_body_string(text, body, key, "register", err));
+    }
+    if (strlen(*text) > NAME_MAX_BYTES) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s: longer than %d bytes", key,
+                       NAME_MAX_BYTES);
+    }
+    return TR_OK;
+}
+
+/// What a registration says; the texts are borrowed from it.
+typedef struct registration {
+    tr_role_t role;
+    const char *name;
+    const char *group;
+    const char *instance;
+    int64_t credit;
+    int64_t silence_ms;
+} registration_t;
+
+static tr_status read_registration(registration_t *reg, const tr_message_t *message,
+                                   int64_t silence_ms, tr_error_t *err)
+{
+    const json_t *body = tr_message_body(message);
+    const char *role;
+    if (tr_message_fault(message) != NULL) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: %s", tr_message_fault(message));
+    }
+    TR_TRY(check_version(body, err));
+    TR_TRY(tr_body_string(&role, body, "role", "register", err));
+    if (!tr_role_parse(&reg->role, role)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "register: role: '%.40s' is not known", role);
+    }
+    TR_TRY(short_text(&reg->name, body, "name", NULL, err));
+    TR_TRY(short_text(&reg->group, body, "group", tr_role_name(reg->role), err));
+    TR_TRY(short_text(&reg->instance, body, "instance", "", err));
+    reg->credit = 1;
+    reg->silence_ms = silence_ms;
+    if (json_object_get(body, "credit") != NULL) {
+        TR_TRY(tr_body_integer(&reg->credit, body, "credit", 1, CREDIT_MAX, "register", err));
+    }
+    if (json_object_get(body, "silence_ms") != NULL) {
+        TR_TRY(tr_body_integer(&reg->silence_ms, body, "silence_ms", 1, SILENCE_MAX_MS, "register",
+                               err));
+        reg->silence_ms = reg->silence_ms < silence_ms ? silence_ms : reg->silence_ms;
+    }
+    return TR_OK;
+}
+
+/// The same process found us again over a new connection: what it may have missed is sent at once.
+static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, const tr_peer_t *peer)
+{
+    worker->peer = *peer;
+    worker->heard = now;
+    welcome(d, worker);
+    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
+        dispatch_request_t *r = dispatch_request_at(d, i);
+        if (r->at == worker) {
+            r->acknowledged = false;
+            r->pause = d->options.resend_ms;
+            dispatch_send_request(d, now, r);
+        }
+    }
+}
+
+static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const registration_t *reg,
+                 const tr_message_t *message)
+{
+    dispatch_worker_t *worker = tr_calloc(1, sizeof *worker);
+    worker->peer = *peer;
+    worker->role = reg->role;
+    worker->name = tr_strdup(reg->name);
+    worker->group = tr_strdup(reg->group);
+    worker->instance = tr_strdup(reg->instance);
+    worker->silence_ms = reg->silence_ms;
+    worker->credit = (size_t)reg->credit;
+    worker->heard = now;
+    dispatch_list_push(&d->workers, &worker);
+    welcome(d, worker);
+    dispatch_tell_worker(d, TR_EVENT_JOINED, worker, tr_message_copy(message), NULL);
+    dispatch_schedule(d, now);
+}
+
+void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t *message)
+{
+    tr_error_t err = {0};
+    registration_t reg;
+    if (read_registration(&reg, message, d->options.silence_ms, &err) != TR_OK) {
+        refuse(d, peer, err.status, err.text);
+        return;
+    }
+    dispatch_worker_t *here = dispatch_worker_of_peer(d, peer);
+    dispatch_worker_t *named = dispatch_worker_named(d, reg.name);
+    if (here != NULL && here == named && strcmp(here->instance, reg.instance) == 0) {
+        here->heard = now;
+        welcome(d, here);
+        return;
+    }
+    if (named != NULL && named->role == reg.role && reg.instance[0] != '\0' &&
+        strcmp(named->instance, reg.instance) == 0) {
+        rejoin(d, now, named, peer);
+        return;
+    }
+    if (named != NULL) {
+        if (named != here) {
+            refuse(d, &named->peer, TR_ERR_PEER, "another process registered under this name");
+        }
+        dispatch_lose(d, named, "was replaced by a new process of the same name", true);
+        here = here == named ? NULL : here;
+    }
+    if (here != NULL) {
+        dispatch_lose(d, here, "took another name", true);
+    }
+    if (dispatch_list_count(&d->workers) >= WORKERS_MAX) {
+        refuse(d, peer, TR_ERR_MEMORY, "too many workers");
+        return;
+    }
+    join(d, now, peer, &reg, message);
+}

@@ -1,0 +1,182 @@
+// Envelopes: a message as msgpack, and back.
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/message_parts.h"
+#include "proto/msgpack_json.h"
+
+static bool dtype_parse(tr_dtype_t *dtype, const char *name)
+{
+    static const tr_dtype_t known[] = {TR_F32, TR_I32, TR_BF16, TR_F16, TR_F64, TR_I64, TR_U8};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(tr_dtype_name(known[i]), name) == 0) {
+            *dtype = known[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+static json_t *tensor_entries(const tr_message_t *message)
+{
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < message->count; i++) {
+        const tr_view_t *view = &message->parts[i].view;
+        json_t *shape = json_array();
+        for (size_t d = 0; d < view->dims; d++) {
+            json_array_append_new(shape, json_integer((json_int_t)view->shape[d]));
+        }
+        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", view->name, "dtype",
+                                                 tr_dtype_name(view->dtype), "shape", shape));
+    }
+    return tensors;
+}
+
+tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *message,
+                          tr_error_t *err)
+{
+    if (message->broken) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "body could not be built: a number is not finite or a string not UTF-8");
+    }
+    json_t *envelope = json_copy(message->fields);
+    if (json_object_size(message->body) > 0) {
+        json_object_set(envelope, "body", message->body);
+    }
+    if (message->count > 0) {
+        json_object_set_new(envelope, "tensors", tensor_entries(message));
+    }
+    tr_status status = tr_msgpack_from_json(bytes, length, envelope, TR_ENVELOPE_MAX, err);
+    json_decref(envelope);
+    return status;
+}
+
+/// Reads shape and dtype of tensors[index] into view; name is borrowed from the entry.
+static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index, tr_error_t *err)
+{
+    const char *name = json_string_value(json_object_get(entry, "name"));
+    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
+    const json_t *shape = json_object_get(entry, "shape");
+    *view = (tr_view_t){.name = name, .dims = json_array_size(shape), .shape = {1, 1, 1, 1}};
+    if (name == NULL || strlen(name) > TR_MESSAGE_NAME || dtype == NULL ||
+        !dtype_parse(&view->dtype, dtype)) {
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "tensors[%zu]: expected name (at most %d bytes) and a known dtype", index,
+                       (int)TR_MESSAGE_NAME);
+    }
+    if (view->dims < 1 || view->dims > TR_MESSAGE_DIMS) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: shape: expected 1 to %d integers",
+                       index, (int)TR_MESSAGE_DIMS);
+    }
+    for (size_t d = 0; d < view->dims; d++) {
+        const json_t *extent = json_array_get(shape, d);
+        if (!json_is_integer(extent) || json_integer_value(extent) < 0) {
+            return tr_fail(err, TR_ERR_PROTOCOL,
+                           "tensors[%zu]: shape[%zu]: expected an integer from 0", index, d);
+        }
+        view->shape[d] = (size_t)json_integer_value(extent);
+    }
+    if (!message_view_bytes(&view->bytes, view)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: the shape is larger than memory",
+                       index);
+    }
+    return TR_OK;
+}
+
+static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_error_t *err)
+{
+    if (tensors == NULL) {
+        return TR_OK;
+    }
+    if (!json_is_array(tensors) || json_array_size(tensors) > TR_MESSAGE_TENSORS) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensors: expected an array of at most %d",
+                       (int)TR_MESSAGE_TENSORS);
+    }
+    message->parts = tr_calloc(json_array_size(tensors) + 1, sizeof *message->parts);
+    for (size_t i = 0; i < json_array_size(tensors); i++) {
+        tr_view_t view, other;
+        TR_TRY(read_tensor(&view, json_array_get(tensors, i), i, err));
+        if (tr_message_tensor(&other, message, view.name)) {
+            return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: name '%s' comes twice", i,
+                           view.name);
+        }
+        view.name = tr_strdup(view.name);
+        message->parts[message->count++].view = view;
+    }
+    return TR_OK;
+}
+
+static tr_status check_fields(const json_t *fields, tr_error_t *err)
+{
+    const json_t *id = json_object_get(fields, "id");
+    if (!json_is_string(json_object_get(fields, "type"))) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "type: expected a string");
+    }
+    if (id != NULL && (!json_is_integer(id) || json_integer_value(id) <= 0)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "id: expected an integer from 1 to 2^63 - 1");
+    }
+    return TR_OK;
+}
+
+tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t length,
+                            tr_error_t *err)
+{
+    json_t *fields;
+    char fault[256];
+    *message = NULL;
+    if (length > TR_ENVELOPE_MAX) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes, more than %d", length,
+                       (int)TR_ENVELOPE_MAX);
+    }
+    TR_TRY(tr_msgpack_to_json(&fields, bytes, length, "body", fault, sizeof fault, err));
+    if (!json_is_object(fields)) {
+        json_decref(fields);
+        return tr_fail(err, TR_ERR_PROTOCOL, "envelope: expected a map");
+    }
+    json_t *body = json_incref(json_object_get(fields, "body"));
+    if (body != NULL && !json_is_object(body)) {
+        snprintf(fault, sizeof fault, "body: expected a map");
+        json_decref(body);
+        body = NULL;
+    }
+    json_object_del(fields, "body");
+    tr_message_t *m = message_new(fields, body != NULL ? body : json_object());
+    m->fault = fault[0] != '\0' ? tr_strdup(fault) : NULL;
+    tr_status status = check_fields(fields, err);
+    if (status == TR_OK) {
+        status = read_tensors(m, json_object_get(fields, "tensors"), err);
+    }
+    if (status != TR_OK) {
+        tr_message_destroy(&m);
+        return status;
+    }
+    json_object_del(fields, "tensors");
+    *message = m;
+    return TR_OK;
+}
+
+tr_status message_check_frame(const tr_message_t *message, size_t index, size_t bytes,
+                              tr_error_t *err)
+{
+    if (index >= message->count) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "more frames than the %zu tensors of the envelope",
+                       message->count);
+    }
+    const tr_view_t *view = &message->parts[index].view;
+    if (view->bytes != bytes) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': frame of %zu bytes, the shape says %zu",
+                       view->name, bytes, view->bytes);
+    }
+    return TR_OK;
+}
+
+tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const void *data,
+                                  size_t bytes, tr_error_t *err)
+{
+    TR_TRY(message_check_frame(message, index, bytes, err));
+    message_part_t *part = &message->parts[index];
+    TR_ASSERT(part->blob == NULL, "frame %zu given twice", index);
+    part->blob = message_blob_copy(data, bytes);
+    part->view.data = part->blob->data;
+    return TR_OK;
+}

@@ -1,0 +1,164 @@
+// Messages through ZeroMQ sockets, tensors without a copy where that can be.
+#include <czmq.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/message_parts.h"
+
+/// Takes the frame's bytes where they lie when they are aligned, else copies them.
+static message_blob_t *blob_from_frame(zmq_msg_t *frame)
+{
+    void *data = zmq_msg_data(frame);
+    size_t bytes = zmq_msg_size(frame);
+    if (bytes < 64 || (uintptr_t)data % 16 != 0) { // short ones live inside the zmq_msg_t itself
+        return message_blob_copy(data, bytes);
+    }
+    message_blob_t *blob = message_blob_new(NULL, NULL, NULL);
+    zmq_msg_init(&blob->frame);
+    zmq_msg_move(&blob->frame, frame);
+    blob->received = true;
+    blob->data = zmq_msg_data(&blob->frame);
+    return blob;
+}
+
+static void release_sent(void *data, void *blob)
+{
+    (void)data;
+    message_blob_drop(blob);
+}
+
+static tr_status send_frame(void *socket, zmq_msg_t *frame, bool more, tr_error_t *err)
+{
+    while (zmq_msg_send(frame, socket, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) < 0) {
+        if (zmq_errno() != EINTR) {
+            int code = zmq_errno();
+            zmq_msg_close(frame);
+            return tr_fail(err, TR_ERR_PEER, "message was not sent: %s", zmq_strerror(code));
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status send_copy(void *socket, const void *data, size_t bytes, bool more, tr_error_t *err)
+{
+    zmq_msg_t frame;
+    zmq_msg_init_size(&frame, bytes);
+    memcpy(zmq_msg_data(&frame), data, bytes);
+    return send_frame(socket, &frame, more, err);
+}
+
+static tr_status send_tensor(void *socket, const message_part_t *part, bool more, tr_error_t *err)
+{
+    zmq_msg_t frame;
+    if (part->view.bytes == 0) {
+        zmq_msg_init(&frame);
+    } else {
+        zmq_msg_init_data(&frame, part->blob->data, part->view.bytes, release_sent,
+                          message_blob_keep(part->blob));
+    }
+    return send_frame(socket, &frame, more, err);
+}
+
+tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_t *message,
+                          tr_error_t *err)
+{
+    char *bytes;
+    size_t length;
+    void *handle = zsock_resolve(socket);
+    TR_TRY(tr_message_pack(&bytes, &length, message, err));
+    tr_status status = peer != NULL ? send_copy(handle, peer->bytes, peer->size, true, err) : TR_OK;
+    if (status == TR_OK) {
+        status = send_copy(handle, bytes, length, message->count > 0, err);
+    }
+    for (size_t i = 0; status == TR_OK && i < message->count; i++) {
+        status = send_tensor(handle, &message->parts[i], i + 1 < message->count, err);
+    }
+    free(bytes);
+    return status;
+}
+
+/// The next frame of a message whose earlier frames have been read.
+static tr_status receive_frame(zmq_msg_t *frame, void *socket, tr_error_t *err)
+{
+    zmq_msg_init(frame);
+    while (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0) {
+        int code = zmq_errno();
+        if (code != EINTR) {
+            zmq_msg_close(frame);
+            return tr_fail(err, code == EAGAIN ? TR_ERR_TIMEOUT : TR_ERR_IO, "receiving: %s",
+                           zmq_strerror(code));
+        }
+    }
+    return TR_OK;
+}
+
+static void skip_rest(void *socket, bool more)
+{
+    zmq_msg_t frame;
+    while (more && receive_frame(&frame, socket, NULL) == TR_OK) {
+        more = zmq_msg_more(&frame) != 0;
+        zmq_msg_close(&frame);
+    }
+}
+
+/// Reads the tensors' frames; *more says whether frames of this message are still unread afterwards.
+static tr_status receive_tensors(tr_message_t *message, void *socket, bool *more, tr_error_t *err)
+{
+    size_t index = 0;
+    while (*more) {
+        zmq_msg_t frame;
+        TR_TRY(receive_frame(&frame, socket, err));
+        *more = zmq_msg_more(&frame) != 0;
+        tr_status status = message_check_frame(message, index, zmq_msg_size(&frame), err);
+        if (status == TR_OK) {
+            message_part_t *part = &message->parts[index++];
+            part->blob = blob_from_frame(&frame);
+            part->view.data = part->blob->data;
+        }
+        zmq_msg_close(&frame);
+        TR_TRY(status);
+    }
+    if (index < message->count) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': its frame is missing",
+                       message->parts[index].view.name);
+    }
+    return TR_OK;
+}
+
+static tr_status receive_peer(tr_peer_t *peer, void *socket, bool *more, tr_error_t *err)
+{
+    zmq_msg_t frame;
+    TR_TRY(receive_frame(&frame, socket, err));
+    size_t size = zmq_msg_size(&frame);
+    TR_ASSERT(size <= TR_PEER_MAX, "a routing id of %zu bytes", size);
+    peer->size = (uint8_t)size;
+    memcpy(peer->bytes, zmq_msg_data(&frame), size);
+    *more = zmq_msg_more(&frame) != 0;
+    zmq_msg_close(&frame);
+    return *more ? TR_OK : tr_fail(err, TR_ERR_PROTOCOL, "envelope: the message is empty");
+}
+
+tr_status tr_message_receive(tr_message_t **message, tr_peer_t *peer, void *socket, tr_error_t *err)
+{
+    void *handle = zsock_resolve(socket);
+    zmq_msg_t envelope;
+    bool more = false;
+    *message = NULL;
+    if (peer != NULL) {
+        TR_TRY(receive_peer(peer, handle, &more, err));
+    }
+    TR_TRY(receive_frame(&envelope, handle, err));
+    more = zmq_msg_more(&envelope) != 0;
+    tr_status status =
+        tr_message_unpack(message, zmq_msg_data(&envelope), zmq_msg_size(&envelope), err);
+    zmq_msg_close(&envelope);
+    if (status == TR_OK) {
+        status = receive_tensors(*message, handle, &more, err);
+    }
+    skip_rest(handle, more);
+    if (status != TR_OK) {
+        tr_message_destroy(message);
+        status = status == TR_ERR_TIMEOUT ? TR_ERR_PROTOCOL : status;
+    }
+    return status;
+}
