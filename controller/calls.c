@@ -88,14 +88,18 @@ void controller_calls_destroy(controller_calls_t **self)
     }
 }
 
+static int64_t deadline_of(const controller_call_t *call)
+{
+    return call->timeout_s > 0.0 ? tr_clock_ms() + (int64_t)(call->timeout_s * 1000.0) : INT64_MAX;
+}
+
 static void submit(controller_calls_t *calls, pending_t *pending)
 {
     const controller_call_t *call = &pending->call;
     tr_message_t *message = tr_message_copy(pending->message);
     pending->id =
         tr_hub_submit(calls->hub, call->role, call->group, call->worker, call->method, &message);
-    pending->deadline =
-        call->timeout_s > 0.0 ? tr_clock_ms() + (int64_t)(call->timeout_s * 1000.0) : INT64_MAX;
+    pending->deadline = deadline_of(call);
 }
 
 void controller_calls_ask(controller_calls_t *calls, const controller_call_t *call,
@@ -230,6 +234,8 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
         const controller_call_t *call = &pending->call;
         if (pending->id == 0 && now >= pending->ask_at) {
             submit(calls, pending);
+        } else if (tr_hub_queued(calls->hub, pending->id)) {
+            pending->deadline = deadline_of(call);
         } else if (pending->id != 0 && now >= pending->deadline) {
             tr_hub_cancel(calls->hub, pending->id);
             tr_fail(

@@ -23,7 +23,7 @@ typedef struct controller_call {
     const char *group;  ///< NULL: any of the role
     const char *worker; ///< NULL: any; a name: a learner, whose loss loses its state
     const char *method;
-    double timeout_s; ///< from asking to the answer; 0: none
+    double timeout_s; ///< to the answer, not counting the queue before busy workers; 0: none
     uint64_t retries; ///< failures after which it is asked again
     bool persists; ///< when the retries are used up, go on asking (with a warning) rather than fail
     controller_take_fn take; ///< NULL: the answer says nothing

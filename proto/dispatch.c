@@ -18,10 +18,9 @@ void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *r)
     dispatch_post(d, &r->at->peer, tr_message_copy(r->message));
 }
 
-static bool suits(const dispatch_worker_t *worker, const dispatch_request_t *r)
+static bool may_answer(const dispatch_worker_t *worker, const dispatch_request_t *r)
 {
-    return worker->role == r->role && worker->outstanding < worker->credit &&
-           (r->group == NULL || strcmp(r->group, worker->group) == 0) &&
+    return worker->role == r->role && (r->group == NULL || strcmp(r->group, worker->group) == 0) &&
            (r->wanted == NULL || strcmp(r->wanted, worker->name) == 0);
 }
 
@@ -30,7 +29,8 @@ static dispatch_worker_t *least_busy(const tr_dispatch_t *d, const dispatch_requ
     dispatch_worker_t *best = NULL;
     for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
         dispatch_worker_t *worker = dispatch_worker_at(d, i);
-        if (suits(worker, r) && (best == NULL || worker->outstanding < best->outstanding)) {
+        bool free = may_answer(worker, r) && worker->outstanding < worker->credit;
+        if (free && (best == NULL || worker->outstanding < best->outstanding)) {
             best = worker;
         }
     }
@@ -48,6 +48,16 @@ void dispatch_schedule(tr_dispatch_t *d, int64_t now)
             dispatch_send_request(d, now, r);
         }
     }
+}
+
+bool tr_dispatch_queued(const tr_dispatch_t *d, int64_t id)
+{
+    const dispatch_request_t *r = dispatch_request_of(d, id);
+    bool queued = false;
+    for (size_t i = 0; r != NULL && r->at == NULL && i < dispatch_list_count(&d->workers); i++) {
+        queued = queued || may_answer(dispatch_worker_at(d, i), r);
+    }
+    return queued;
 }
 
 /// Whether the envelope can be packed; otherwise the request ends here, with an ERROR.
@@ -156,9 +166,7 @@ static void take_ack(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
 static dispatch_request_t *answered(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t id)
 {
     dispatch_request_t *r = dispatch_request_of(d, id);
-    if (r != NULL && r->sent > 0 && r->role == worker->role &&
-        (r->group == NULL || strcmp(r->group, worker->group) == 0) &&
-        (r->wanted == NULL || strcmp(r->wanted, worker->name) == 0)) {
+    if (r != NULL && r->sent > 0 && may_answer(worker, r)) {
         return r;
     }
     d->counters.late++;

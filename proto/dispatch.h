@@ -93,6 +93,8 @@ void tr_dispatch_set_config(tr_dispatch_t *dispatch, tr_role_t role, json_t *con
 void tr_dispatch_set_note(tr_dispatch_t *dispatch, json_t *note);
 size_t tr_dispatch_workers(const tr_dispatch_t *dispatch, tr_role_t role, const char *group);
 size_t tr_dispatch_pending(const tr_dispatch_t *dispatch);
+/// As tr_hub_queued.
+bool tr_dispatch_queued(const tr_dispatch_t *dispatch, int64_t id);
 
 /// {"session", "run", "workers": [{"name", "role", "group", "state": "idle" | "busy", "silent_ms", "credit",
 /// "outstanding": [{"id", "method", "age_ms", "acknowledged", "sent"}]}], "queues": [{"role", "group", "worker", "depth",

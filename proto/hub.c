@@ -106,6 +106,11 @@ size_t tr_hub_pending(const tr_hub_t *hub)
     return tr_dispatch_pending(hub->dispatch);
 }
 
+bool tr_hub_queued(const tr_hub_t *hub, int64_t id)
+{
+    return tr_dispatch_queued(hub->dispatch, id);
+}
+
 json_t *tr_hub_status(const tr_hub_t *hub)
 {
     return tr_dispatch_status(hub->dispatch, tr_clock_ms());

@@ -56,6 +56,9 @@ size_t tr_hub_workers(const tr_hub_t *hub, tr_role_t role, const char *group);
 /// Queued and outstanding requests together.
 size_t tr_hub_pending(const tr_hub_t *hub);
 
+/// Whether a request waits for workers that are busy with others: no worker has it, and some could.
+bool tr_hub_queued(const tr_hub_t *hub, int64_t id);
+
 /// Workers, queues, outstanding requests with ages, counters; a new reference. `troupe status` shows it.
 json_t *tr_hub_status(const tr_hub_t *hub);
 

@@ -179,7 +179,8 @@ static const recipe_key_t judge_keys[] = {
           .help = "Its name in metrics and as a group of workers; null: its kind (`exec`, then "
                   "`exec-2`), or what `external` says."),
     JUDGE(weight, RECIPE_REAL, "1.0", .range = &any_real, .help = "Its score counts so much."),
-    JUDGE(timeout_s, RECIPE_REAL, "60.0", .range = &positive, .help = "Seconds for a request."),
+    JUDGE(timeout_s, RECIPE_REAL, "60.0", .range = &positive,
+          .help = "Seconds for a request, from when a judge has it or none is there."),
     JUDGE(retries, RECIPE_WHOLE, "3", .range = &none_to_thousand,
           .help = "After a failure or a timeout."),
     JUDGE(on_failure, RECIPE_CHOICE, "wait", .choices = failures,

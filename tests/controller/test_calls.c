@@ -293,6 +293,27 @@ Test(calls, a_call_that_is_late_is_asked_again_and_then_fails)
     fake_stop(&worker);
 }
 
+Test(calls, the_queue_before_a_busy_judge_is_not_lateness)
+{
+    long milliseconds = 600;
+    fake_worker_t worker = {.role = TR_ROLE_REWARD,
+                            .name = "one",
+                            .group = "words",
+                            .answer = answer_late,
+                            .context = &milliseconds,
+                            .credit = 1};
+    book_t book = {.taken = 0};
+    controller_call_t call = call_to(TR_ROLE_REWARD, &book);
+    call.timeout_s = 2.0;
+    fake_start(&worker, ENDPOINT);
+    for (size_t i = 0; i < CALLS; i++) { // 3.6 seconds in all
+        ask(call, i);
+    }
+    expect_finish(TR_OK, "");
+    cr_expect_eq(book.taken, CALLS);
+    fake_stop(&worker);
+}
+
 Test(calls, a_request_that_cannot_be_sent_is_not_asked_again)
 {
     enum { LENGTH = 2 << 20 };

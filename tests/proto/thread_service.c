@@ -10,15 +10,6 @@
 #include "proto/hub.h"
 #include "proto/service.h"
 
-#ifdef __SANITIZE_THREAD__
-/// libzmq hands messages from thread to thread through queues without locks, built without tsan: it cannot see them.
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-    return "called_from_lib:libzmq.so\nrace:libzmq.so\n";
-}
-#endif
-
 enum { REQUESTS = 300, ELEMENTS = 1000, PATIENCE_MS = 120000 };
 
 static tr_status check_config(void *context, const json_t *config, tr_error_t *err)

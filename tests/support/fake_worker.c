@@ -28,11 +28,11 @@ static void enlist(const life_t *life, size_t number)
     const fake_worker_t *w = life->worker;
     tr_message_t *message = tr_message_new("register");
     char *instance = tr_format("%zu", number);
-    tr_message_set_body(message,
-                        json_pack("{s:s, s:s, s:s, s:s, s:[i, i], s:i, s:{}}", "role",
-                                  tr_role_name(w->role), "name", w->name, "group", w->group,
-                                  "instance", instance, "protocol", TR_PROTOCOL_MAJOR,
-                                  TR_PROTOCOL_MINOR, "credit", HELD_MAX, "capabilities"));
+    tr_message_set_body(
+        message, json_pack("{s:s, s:s, s:s, s:s, s:[i, i], s:i, s:{}}", "role",
+                           tr_role_name(w->role), "name", w->name, "group", w->group, "instance",
+                           instance, "protocol", TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "credit",
+                           w->credit > 0 ? (int)w->credit : HELD_MAX, "capabilities"));
     free(instance);
     post(life, &message);
 }

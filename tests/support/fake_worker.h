@@ -29,6 +29,7 @@ typedef struct fake_worker {
     void *context;
     size_t
         hold; ///< gathers so many requests, then answers them in reverse; 0: answers each at once
+    size_t credit; ///< requests at a time; 0: more than it holds
 
     // The thread's:
     const char *endpoint;
@@ -37,7 +38,7 @@ typedef struct fake_worker {
     atomic_size_t requests; ///< so far
 } fake_worker_t;
 
-/// worker: filled down to `hold`; stays where it is until fake_stop.
+/// worker: filled down to `credit`; stays where it is until fake_stop.
 void fake_start(fake_worker_t *worker, const char *endpoint);
 void fake_stop(fake_worker_t *worker);
 
