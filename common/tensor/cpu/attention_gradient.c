@@ -117,6 +117,7 @@ static void product(cpu_gemm_mode_t mode, float *y, size_t y_stride, const float
         .a_row = a_row,
         .a_k = a_k,
         .b = panels,
+        .b_k = CPU_PANEL,
         .b_panel = panel_rows * CPU_PANEL,
         .rows = rows,
         .columns = columns,

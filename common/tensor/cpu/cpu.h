@@ -14,7 +14,7 @@ struct tr_buffer {
 
 /// Scratch memory by use, so that an operator may call another that has its own.
 typedef enum cpu_slot {
-    CPU_SLOT_LEFT,   ///< packed dy
+    CPU_SLOT_LEFT,   ///< packed dy, spread x
     CPU_SLOT_RIGHT,  ///< packed x
     CPU_SLOT_LOGITS, ///< a tile of logits
     CPU_SLOT_THREAD, ///< a share a thread

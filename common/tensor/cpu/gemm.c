@@ -17,7 +17,7 @@ typedef struct tile {
     const float *a;
     size_t a_row, a_k;
     const float *b;
-    size_t b_panel;
+    size_t b_k, b_panel;
     size_t columns; ///< valid columns of the tile, at most 16 * C
     size_t k;
     cpu_gemm_mode_t mode;
@@ -63,7 +63,7 @@ SIMD void tile_run(const tile_t *t, const size_t R, const size_t C)
         }
     }
     const float *b = t->b;
-    const size_t a_k = t->a_k, b_panel = t->b_panel;
+    const size_t a_k = t->a_k, b_k = t->b_k, b_panel = t->b_panel;
     for (size_t k = t->k; k > 0; k--) {
         v16 right[8];
         if (R >= C) {
@@ -81,7 +81,7 @@ SIMD void tile_run(const tile_t *t, const size_t R, const size_t C)
                 sum[r][c] = v_fma(left, column, sum[r][c]);
             }
         }
-        b += CPU_PANEL;
+        b += b_k;
 #pragma GCC unroll 4
         for (size_t i = 0; i < (R + 2) / 3; i++) {
             a[i] += a_k;
@@ -175,6 +175,7 @@ static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t rows, 
         .a_row = g->a_row,
         .a_k = g->a_k,
         .b = g->b + (column / 2) * g->b_panel + (column % 2) * LANES,
+        .b_k = g->b_k,
         .b_panel = g->b_panel,
         .columns = left < vectors * LANES ? left : vectors * LANES,
         .k = g->k,

@@ -12,7 +12,7 @@ enum { CPU_PANEL = 32 }; ///< columns of a packed panel
 /// What becomes of the destination: y = product, y = y + product, or the chain starts at y.
 typedef enum cpu_gemm_mode { CPU_WRITE, CPU_ADD, CPU_CONTINUE } cpu_gemm_mode_t;
 
-/// y: [rows, columns] from a: (row, k) and b: panels [ceil(columns / 32)][k][32], zero padded. Each element is one
+/// y: [rows, columns] from a: (row, k) and b: panels [ceil(columns / 32)][k][32], each with 32 columns to read. Each element is one
 /// chain of fused multiply-adds over k ascending.
 typedef struct cpu_gemm {
     float *y;
@@ -22,7 +22,8 @@ typedef struct cpu_gemm {
     size_t a_k;     ///< distance of two k
     size_t a_block; ///< 0, or: rows come in blocks of the table's block_rows, this far apart
     const float *b;
-    size_t b_panel; ///< distance of two panels, k * 32 or more
+    size_t b_k;     ///< distance of two k of b, 32 or more
+    size_t b_panel; ///< distance of two panels
     size_t rows;
     size_t columns;
     size_t k;

@@ -7,7 +7,10 @@ enum {
     SMALL_WORK = 1 << 18,   // multiply-adds below which waking the team costs more than it saves
     ROWS_BYTES = 384 << 10, // of x that stay in the second-level cache beside a panel
     WIDE_PANELS = 4,        // panels that few rows take at once
-    GRADIENT_TOKENS = 512   // tokens of a weight gradient that are packed at a time
+    CHAIN = 2048,     // k that many rows do at a time: a panel then stays in the second-level cache
+    WAY_BYTES = 4096, // rows of a that are a multiple of this apart evict one another
+    GRADIENT_TOKENS = 512, // tokens of a weight gradient that are worked on at a time
+    SHORT_ROW = 512,       // floats of a row up to which packing costs more than it saves
 };
 
 size_t cpu_packed_count(size_t n, size_t k, bool transposed)
@@ -99,7 +102,10 @@ static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm)
     bool small = backend->threads == 1 || gemm->rows * gemm->columns * (gemm->k + 1) < SMALL_WORK;
     size_t fit = cpu_round_up(ROWS_BYTES / (sizeof(float) * (gemm->k + 1)) + 1, block);
     size_t chunks = (gemm->rows + fit - 1) / fit;
-    p.chunk_rows = cpu_round_up((gemm->rows + chunks - 1) / chunks, block);
+    if (!small && gemm->rows >= 2 * block * backend->threads) {
+        chunks = cpu_round_up(chunks, backend->threads); // equal shares
+    }
+    p.chunk_rows = cpu_round_up((gemm->rows + chunks - 1) / chunks, gemm->a_block != 0 ? block : 1);
     chunks = (gemm->rows + p.chunk_rows - 1) / p.chunk_rows;
     size_t groups = small ? 1 : (4 * backend->threads + chunks - 1) / chunks;
     p.group_panels = (panels + groups - 1) / groups;
@@ -116,6 +122,51 @@ static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm)
     tr_pool_run(backend->pool, chunks * p.groups, run_product, &p);
 }
 
+typedef struct spreading {
+    float *to;
+    size_t to_stride;
+    const float *from;
+    size_t from_stride;
+    size_t columns;
+} spreading_t;
+
+static void spread_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const spreading_t *s = context;
+    (void)thread;
+    for (size_t r = first; r < first + count; r++) {
+        memcpy(s->to + r * s->to_stride, s->from + r * s->from_stride, s->columns * sizeof(float));
+    }
+}
+
+/// Copies a's rows to where they do not evict one another.
+static void spread(cpu_backend_t *backend, cpu_gemm_t *g)
+{
+    spreading_t s = {NULL, g->k + 16, g->a, g->a_row, g->k};
+    s.to = cpu_scratch(backend, CPU_SLOT_LEFT, g->rows * s.to_stride * sizeof(float));
+    cpu_for(backend, g->rows, 1 + 32768 / g->k, spread_rows, &s);
+    g->a = s.to;
+    g->a_row = s.to_stride;
+}
+
+/// Many rows: k in pieces, each of which goes on with the chains that the one before left in y.
+static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm)
+{
+    size_t pieces = gemm.mode == CPU_ADD ? 1 : (gemm.k + CHAIN - 1) / CHAIN;
+    size_t length = (gemm.k + pieces - 1) / pieces;
+    for (size_t first = 0; first < gemm.k; first += length) {
+        cpu_gemm_t piece = gemm;
+        piece.a += first;
+        piece.b += first * CPU_PANEL;
+        piece.k = gemm.k - first < length ? gemm.k - first : length;
+        piece.mode = first == 0 ? gemm.mode : CPU_CONTINUE;
+        if (gemm.a_row * sizeof(float) % WAY_BYTES == 0) {
+            spread(backend, &piece);
+        }
+        run_split(backend, &piece);
+    }
+}
+
 void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
                     size_t x_stride, const float *packed, size_t rows, size_t columns, size_t k,
                     cpu_gemm_mode_t mode)
@@ -127,13 +178,18 @@ void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const flo
         .a_row = x_stride,
         .a_k = 1,
         .b = packed,
+        .b_k = CPU_PANEL,
         .b_panel = k * CPU_PANEL,
         .rows = rows,
         .columns = columns,
         .k = k,
         .mode = mode,
     };
-    run_split(backend, &gemm);
+    if (rows > 2 * backend->kernels->block_rows) {
+        run_pieces(backend, gemm);
+    } else {
+        run_split(backend, &gemm);
+    }
 }
 
 void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed,
@@ -185,29 +241,51 @@ static const float *gather(cpu_backend_t *backend, cpu_slot_t slot, const float 
     return g.to;
 }
 
-/// The roles turn: dw's rows are columns of dy, the chain runs over tokens. Both operands are packed, some tokens at a
-/// time; the chain goes on from what the tokens before left in dw.
+/// What dw's rows are made of: dy as it is where its rows are short, else packed.
+static void take_left(cpu_backend_t *backend, cpu_gemm_t *g, const float *dy, size_t stride)
+{
+    const size_t block = backend->kernels->block_rows;
+    g->a_row = 1;
+    if (stride <= SHORT_ROW) {
+        g->a = dy;
+        g->a_k = stride;
+    } else {
+        g->a = gather(backend, CPU_SLOT_LEFT, dy, stride, g->k, g->rows, block);
+        g->a_k = block;
+        g->a_block = g->k * block;
+    }
+}
+
+/// What dw's columns are made of: likewise x, whose rows must be whole panels.
+static void take_right(cpu_backend_t *backend, cpu_gemm_t *g, const float *x)
+{
+    if (g->columns <= SHORT_ROW && g->columns % CPU_PANEL == 0) {
+        g->b = x;
+        g->b_k = g->columns;
+        g->b_panel = CPU_PANEL;
+    } else {
+        g->b = gather(backend, CPU_SLOT_RIGHT, x, g->columns, g->k, g->columns, CPU_PANEL);
+        g->b_k = CPU_PANEL;
+        g->b_panel = g->k * CPU_PANEL;
+    }
+}
+
+/// The roles turn: dw's rows are columns of dy, the chain runs over tokens, some at a time; it goes on from what the
+/// tokens before left in dw.
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
                              const float *x, size_t rows, size_t n, size_t k)
 {
-    const size_t block = backend->kernels->block_rows;
     for (size_t first = 0; first < rows; first += GRADIENT_TOKENS) {
-        size_t tokens = rows - first < GRADIENT_TOKENS ? rows - first : GRADIENT_TOKENS;
-        const cpu_gemm_t gemm = {
+        cpu_gemm_t gemm = {
             .y = dw,
             .y_stride = k,
-            .a =
-                gather(backend, CPU_SLOT_LEFT, dy + first * dy_stride, dy_stride, tokens, n, block),
-            .a_row = 1,
-            .a_k = block,
-            .a_block = tokens * block,
-            .b = gather(backend, CPU_SLOT_RIGHT, x + first * k, k, tokens, k, CPU_PANEL),
-            .b_panel = tokens * CPU_PANEL,
             .rows = n,
             .columns = k,
-            .k = tokens,
+            .k = rows - first < GRADIENT_TOKENS ? rows - first : GRADIENT_TOKENS,
             .mode = CPU_CONTINUE,
         };
+        take_left(backend, &gemm, dy + first * dy_stride, dy_stride);
+        take_right(backend, &gemm, x + first * k);
         run_split(backend, &gemm);
     }
 }

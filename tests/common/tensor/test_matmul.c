@@ -92,7 +92,7 @@ Test(matmul, each_element_is_one_ascending_chain)
 {
     rig_t rig;
     rig_open(&rig, NULL, 2);
-    shape_t s = {14, 70, 83};
+    shape_t s = {31, 70, 4099};
     float *x = rig_random(&rig, s.t * s.k, 1), *w = rig_random(&rig, s.n * s.k, 2);
     float *want = rig_memory(&rig, s.t * s.n * sizeof *want);
     for (size_t t = 0; t < s.t; t++) {
@@ -170,7 +170,7 @@ Test(matmul, a_row_does_not_depend_on_the_rows_beside_it)
         if (!rig_open(&rig, rig_isas[i], 2)) {
             continue;
         }
-        shape_t s = {40, 172, 64};
+        shape_t s = {40, 45, 5120}; // few rows take k at once, many in pieces
         float *x = rig_random(&rig, s.t * s.k, 1), *w = rig_random(&rig, s.n * s.k, 2);
         float *all = forward(&rig, x, w, s);
         for (size_t rows = 1; rows <= 40; rows++) {
@@ -187,9 +187,10 @@ Test(matmul, a_row_does_not_depend_on_the_rows_beside_it)
 
 Test(matmul, threads_and_instruction_sets_give_the_same_bits)
 {
-    for (size_t j = 0; j < SHAPES + 1; j++) {
-        shape_t s =
-            j < SHAPES ? shapes[j] : (shape_t){70, 512, 200}; // the last is big enough for the team
+    // big enough for the team; k in pieces and rows that would evict one another; a gradient of long rows
+    static const shape_t large[] = {{70, 512, 200}, {30, 40, 4096}, {60, 1024, 96}};
+    for (size_t j = 0; j < SHAPES + 3; j++) {
+        shape_t s = j < SHAPES ? shapes[j] : large[j - SHAPES];
         rig_t plain;
         rig_open(&plain, "generic", 1);
         float *x = rig_random(&plain, s.t * s.k, 1), *w = rig_random(&plain, s.n * s.k, 2);
