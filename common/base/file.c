@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,17 +106,31 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
     return status == TR_OK ? tr_directory_sync_parent(path, err) : status;
 }
 
+/// Whether path is a directory now; errno says why not.
+static bool directory_there(const char *path)
+{
+    struct stat info;
+    if (mkdir(path, 0777) == 0) {
+        return true;
+    }
+    if (errno != EEXIST || stat(path, &info) != 0) {
+        return false;
+    }
+    errno = ENOTDIR;
+    return S_ISDIR(info.st_mode);
+}
+
 tr_status tr_directory_make(const char *path, tr_error_t *err)
 {
     char *copy = tr_strdup(path);
     tr_status status = TR_OK;
-    for (char *p = copy + 1;; p++) {
+    for (char *p = copy + (copy[0] == '/');; p++) {
         if (*p != '/' && *p != '\0') {
             continue;
         }
         char end = *p;
         *p = '\0';
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
+        if (!directory_there(copy)) {
             status =
                 tr_fail(err, TR_ERR_IO, "cannot make directory '%s': %s", copy, strerror(errno));
             break;

@@ -13,7 +13,7 @@ tr_status tr_file_read(char **text, size_t *length, const char *path, size_t lim
 /// Writes path.tmp beside path, syncs it, renames it, syncs the directory: a reader sees the old file or the new.
 tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err);
 
-/// mkdir -p.
+/// mkdir -p: every part that is missing. TR_ERR_IO also where a part is no directory.
 tr_status tr_directory_make(const char *path, tr_error_t *err);
 
 /// rm -r; a path that does not exist is no error. Follows no links.
