@@ -5,6 +5,7 @@
 
 #include <xxhash.h>
 
+#include "common/base/pool.h"
 #include "proto/judge.h"
 
 /// The path as other processes can use it, whatever directory they run in; a new reference.
@@ -16,8 +17,15 @@ static json_t *absolute(const char *path)
     return text;
 }
 
+/// Threads of a process: what the recipe says, else its share of the processors; `sharers` work at the same time.
+static json_t *threads_of(uint64_t wanted, uint64_t sharers)
+{
+    uint64_t share = tr_pool_processors() / sharers;
+    return json_integer((json_int_t)(wanted > 0 ? wanted : share > 0 ? share : 1));
+}
+
 static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *start,
-                       const char *model, const char *folder, uint64_t threads)
+                       const char *model, const char *folder, json_t *threads)
 {
     const tr_recipe_optimizer_t *o = &recipe->optimizer;
     json_t *optimizer =
@@ -26,9 +34,9 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
     char *checkpoint =
         start->checkpoint == NULL ? NULL : tr_format("%s%s", start->checkpoint, folder);
     json_t *welcome = json_pack(
-        "{s:o, s:o, s:I, s:I, s:I, s:o}", "model", absolute(model), "checkpoint",
+        "{s:o, s:o, s:I, s:I, s:o, s:o}", "model", absolute(model), "checkpoint",
         checkpoint == NULL ? json_null() : absolute(checkpoint), "step", (json_int_t)start->step,
-        "seed", (json_int_t)recipe->seed, "threads", (json_int_t)threads, "optimizer", optimizer);
+        "seed", (json_int_t)recipe->seed, "threads", threads, "optimizer", optimizer);
     free(checkpoint);
     return welcome;
 }
@@ -41,8 +49,10 @@ static json_t *reference_of(const tr_recipe_t *recipe)
 
 json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_start_t *start)
 {
-    json_t *welcome = learner(recipe, start, recipe->model, "", recipe->roles.actor.threads);
-    bool asked = recipe->algorithm == TR_ALGORITHM_PPO && !recipe->roles.reference.separate;
+    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
+    json_t *threads = threads_of(recipe->roles.actor.threads, ppo ? 2 : 1); // beside the critic
+    json_t *welcome = learner(recipe, start, recipe->model, "", threads);
+    bool asked = ppo && !recipe->roles.reference.separate;
     char segment[24];
     snprintf(segment, sizeof segment, "%016llx",
              (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
@@ -56,7 +66,7 @@ json_t *controller_welcome_critic(const tr_recipe_t *recipe, const controller_st
 {
     const tr_recipe_critic_t *critic = &recipe->roles.critic;
     return learner(recipe, start, critic->model != NULL ? critic->model : recipe->model, "/critic",
-                   critic->threads);
+                   threads_of(critic->threads, 2)); // beside the actor
 }
 
 void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
@@ -69,11 +79,11 @@ void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
     }
     tr_hub_set_config(hub, TR_ROLE_CRITIC, controller_welcome_critic(recipe, start));
     tr_hub_set_config(hub, TR_ROLE_REFERENCE,
-                      json_pack("{s:o, s:I}", "reference", reference_of(recipe), "threads",
-                                (json_int_t)roles->reference.threads));
+                      json_pack("{s:o, s:o}", "reference", reference_of(recipe), "threads",
+                                threads_of(roles->reference.threads, 2))); // beside the critic
     tr_hub_set_config(hub, TR_ROLE_ROLLOUT,
-                      json_pack("{s:o, s:I, s:I}", "model", absolute(recipe->model), "threads",
-                                (json_int_t)roles->rollout.threads, "max_batch",
-                                (json_int_t)roles->rollout.max_batch));
+                      json_pack("{s:o, s:o, s:I}", "model", absolute(recipe->model), "threads",
+                                threads_of(roles->rollout.threads, roles->rollout.workers),
+                                "max_batch", (json_int_t)roles->rollout.max_batch));
     tr_hub_set_config(hub, TR_ROLE_REWARD, tr_judges_config(&roles->reward));
 }

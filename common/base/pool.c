@@ -109,7 +109,7 @@ static void *work(void *argument)
     }
 }
 
-static size_t processors(void)
+size_t tr_pool_processors(void)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -123,7 +123,7 @@ static size_t processors(void)
 tr_pool_t *tr_pool_new(size_t threads)
 {
     tr_pool_t *pool = tr_calloc(1, sizeof *pool);
-    pool->threads = threads == 0 ? processors() : threads;
+    pool->threads = threads == 0 ? tr_pool_processors() : threads;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->workers = tr_calloc(pool->threads, sizeof *pool->workers);

@@ -16,6 +16,9 @@ void tr_pool_destroy(tr_pool_t **pool);
 
 size_t tr_pool_threads(const tr_pool_t *pool);
 
+/// How many processors this process may use; at least 1.
+size_t tr_pool_processors(void);
+
 /// fn's second argument is the index i; its third is the number of the thread (0..threads-1) for scratch memory.
 void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, size_t thread),
                  void *context);

@@ -174,25 +174,25 @@ typedef struct tr_recipe_optimizer {
 typedef struct tr_recipe_rollout {
     uint64_t workers;   ///< default 1
     tr_device_t device; ///< default cpu
-    uint64_t threads;   ///< of each worker; 0: one per processor
+    uint64_t threads;   ///< of each worker; 0: its share of the processors
     uint64_t max_batch; ///< sequences decoded at once; default 64
 } tr_recipe_rollout_t;
 
 typedef struct tr_recipe_actor {
     tr_device_t device;
-    uint64_t threads;
+    uint64_t threads; ///< 0: a share of the processors, as controller/welcome.c deals them
 } tr_recipe_actor_t;
 
 typedef struct tr_recipe_reference {
     bool separate; ///< a process of its own; default false: the actor's
     tr_device_t device;
-    uint64_t threads;
+    uint64_t threads; ///< 0: a share of the processors, as controller/welcome.c deals them
 } tr_recipe_reference_t;
 
 typedef struct tr_recipe_critic {
     char *model; ///< directory; NULL: the policy's trunk with a fresh scalar head
     tr_device_t device;
-    uint64_t threads;
+    uint64_t threads; ///< 0: a share of the processors, as controller/welcome.c deals them
     tr_optional_t learning_rate; ///< not given: optimizer.learning_rate
 } tr_recipe_critic_t;
 

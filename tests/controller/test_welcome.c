@@ -1,0 +1,62 @@
+/// What the roles are told: threads are dealt out so that processes that work at the same time share the processors.
+#include "controller/welcome.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "common/base/pool.h"
+
+static const controller_start_t start = {.run = "/tmp/run"};
+
+static tr_recipe_t *recipe_of(const char *text)
+{
+    tr_recipe_t *recipe;
+    tr_recipe_problems_t problems = {0};
+    cr_assert_eq(tr_recipe_parse(&recipe, text, strlen(text), "text", NULL, 0, &problems), TR_OK,
+                 "%s", problems.count == 0 ? "" : problems.texts[0]);
+    tr_recipe_problems_release(&problems);
+    return recipe;
+}
+
+static void expect_threads(json_t *welcome, size_t expected)
+{
+    cr_expect_eq(json_integer_value(json_object_get(welcome, "threads")), expected);
+    json_decref(welcome);
+}
+
+static size_t half(void)
+{
+    return tr_pool_processors() > 1 ? tr_pool_processors() / 2 : 1;
+}
+
+static const char PPO[] =
+    "name: a\nalgorithm: ppo\nsteps: 1\nmodel: /m\ndata: {prompts: [p.jsonl]}\n"
+    "roles: {actor: {threads: 0}, reward: [{words: {a: 1}}]}\n";
+static const char SFT[] =
+    "name: a\nalgorithm: sft\nsteps: 1\nmodel: /m\ndata: {train: [p.jsonl]}\n";
+static const char ASKED[] =
+    "name: a\nalgorithm: ppo\nsteps: 1\nmodel: /m\ndata: {prompts: [p.jsonl]}\n"
+    "roles: {actor: {threads: 7}, critic: {threads: 5}, reward: [{words: {a: 1}}]}\n";
+
+Test(welcome, actor_and_critic_share_the_processors)
+{
+    tr_recipe_t *recipe = recipe_of(PPO);
+    expect_threads(controller_welcome_actor(recipe, &start), half());
+    expect_threads(controller_welcome_critic(recipe, &start), half());
+    tr_recipe_destroy(&recipe);
+}
+
+Test(welcome, an_actor_that_learns_alone_has_all_processors)
+{
+    tr_recipe_t *recipe = recipe_of(SFT);
+    expect_threads(controller_welcome_actor(recipe, &start), tr_pool_processors());
+    tr_recipe_destroy(&recipe);
+}
+
+Test(welcome, the_recipe_has_the_last_word)
+{
+    tr_recipe_t *recipe = recipe_of(ASKED);
+    expect_threads(controller_welcome_actor(recipe, &start), 7);
+    expect_threads(controller_welcome_critic(recipe, &start), 5);
+    tr_recipe_destroy(&recipe);
+}
