@@ -20,7 +20,7 @@ static tr_recipe_t *recipe_of(const char *text)
 
 static void expect_threads(json_t *welcome, size_t expected)
 {
-    cr_expect_eq(json_integer_value(json_object_get(welcome, "threads")), expected);
+    cr_expect_eq((size_t)json_integer_value(json_object_get(welcome, "threads")), expected);
     json_decref(welcome);
 }
 
