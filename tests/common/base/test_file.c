@@ -7,19 +7,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/test-file-XXXXXX";
+#include "tests/support/scratch.h"
+
+static char *folder; // where the tests run
 static tr_error_t err;
 
 static void setup(void)
 {
-    cr_assert_not_null(mkdtemp(folder));
+    folder = scratch_open();
     cr_assert_eq(chdir(folder), 0);
 }
 
 static void teardown(void)
 {
-    cr_expect_eq(tr_directory_remove(folder, &err), TR_OK, "%s", err.text);
-    cr_expect_neq(access(folder, F_OK), 0);
+    scratch_close(&folder);
 }
 
 TestSuite(file, .init = setup, .fini = teardown, .timeout = 30);
@@ -77,6 +78,17 @@ Test(file, directories_are_made_with_their_parents_and_again)
     cr_expect_eq(tr_directory_make(absolute, &err), TR_OK, "%s", err.text);
     cr_expect_eq(access("six/seven", W_OK), 0);
     free(absolute);
+}
+
+Test(file, a_directory_goes_with_all_that_is_in_it)
+{
+    cr_assert_eq(tr_directory_make("one/two", &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_file_write_atomic("kept", "x", 1, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(symlink("../../kept", "one/two/link"), 0);
+    cr_expect_eq(tr_directory_remove("one", &err), TR_OK, "%s", err.text);
+    cr_expect_eq(tr_directory_remove("one", &err), TR_OK, "none is no error: %s", err.text);
+    cr_expect_neq(access("one", F_OK), 0);
+    expect_content("kept", "x", 1);
 }
 
 Test(file, a_file_is_no_directory_and_nothing_is_no_path)
