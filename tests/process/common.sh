@@ -53,18 +53,15 @@ has_steps()
     [ -f "$1/metrics.jsonl" ] && [ "$(wc -l <"$1/metrics.jsonl")" -ge "$2" ]
 }
 
-# pid_of RUN WORKER: the process that serves the run under this name.
+# pid_of RUN WORKER: the process that serves the run under this name. Quick: what it is asked for may soon be over.
 pid_of()
 {
-    local file environment
-    for file in /proc/[0-9]*/environ; do
-        environment=$(tr '\0' '\n' 2>/dev/null <"$file") 2>/dev/null
-        if grep -qx "TROUPE_NAME=$2" <<<"$environment" && grep -q "^TROUPE_ENDPOINT=ipc://$1/" <<<"$environment"; then
-            basename "$(dirname "$file")"
-            return
-        fi
-    done 2>/dev/null
-    return 1
+    local files file
+    files=$(grep -lszx "TROUPE_NAME=$2" /proc/[0-9]*/environ)
+    [ -n "$files" ] || return 1
+    # shellcheck disable=SC2086 # one word a file
+    file=$(grep -lsz "^TROUPE_ENDPOINT=ipc://$1/" $files | head -n 1)
+    [ -n "$file" ] && basename "$(dirname "$file")"
 }
 
 # hashes RUN: the checksums of all that a run learnt.

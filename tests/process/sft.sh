@@ -15,18 +15,23 @@ with open(sys.argv[1] + "/stories.jsonl", encoding="utf-8") as rows, open(sys.ar
         pairs.write("\n")
 PYTHON
 
+# A step of a quick build takes 20 ms: there must be many of them for a kill to come before the end.
+steps=120
+[ -z "${TROUPE_TEST_BRIEF:-}" ] || steps=12
+every=$((steps / 3))
+
 cat >"$SCRATCH/recipe.yaml" <<RECIPE
 name: base
 algorithm: sft
 seed: 5
-steps: 12
+steps: $steps
 model: $MODEL
 from_scratch: true
 output: $SCRATCH
 data: {train: [$SCRATCH/stories.jsonl], eval: [$SCRATCH/eval.jsonl], batch: 8}
 sft: {max_length: 64}
 optimizer: {learning_rate: 4.0e-3, schedule: cosine, warmup: 2, weight_decay: 0.1, chunk: 3}
-checkpoint: {every: 4, keep: 5}
+checkpoint: {every: $every, keep: 5}
 RECIPE
 
 # run NAME [KEY=VALUE...]: to the end.
@@ -66,16 +71,17 @@ refused()
 }
 
 run base
-[ "$(wc -l <"$SCRATCH/base/metrics.jsonl")" -eq 12 ] || fail "not 12 lines of metrics"
-python3 - "$SCRATCH/base/metrics.jsonl" <<'PYTHON' || fail "the metrics are not those of a model that learns"
+[ "$(wc -l <"$SCRATCH/base/metrics.jsonl")" -eq $steps ] || fail "not $steps lines of metrics"
+python3 - "$SCRATCH/base/metrics.jsonl" $every <<'PYTHON' || fail "the metrics are not those of a model that learns"
 import json, math, sys
+every = int(sys.argv[2])
 rows = [json.loads(line) for line in open(sys.argv[1])]
 losses = [row["loss"] for row in rows]
 assert abs(losses[0] - math.log(1024)) < 0.3, "fresh weights know nothing: %g" % losses[0]
 assert losses[-1] < losses[0] - 0.5, losses
 evaluated = {row["step"]: row["eval_loss"] for row in rows if "eval_loss" in row}
-assert sorted(evaluated) == [4, 8, 12], evaluated
-assert evaluated[12] < evaluated[4] < math.log(1024), evaluated
+assert sorted(evaluated) == [every, 2 * every, 3 * every], evaluated
+assert evaluated[3 * every] < evaluated[every] < math.log(1024), evaluated
 for row in rows:
     assert 0 < row["num_tokens"] <= 64 * 8 * row["step"] and row["grad_norm"] > 0 and row["entropy"] > 0, row
     assert math.isclose(row["epoch"], row["step"] / 25), row
@@ -87,9 +93,8 @@ say "the loss falls, eval_loss is there"
 run again roles.actor.threads=1
 same "$SCRATCH/base" "$SCRATCH/again" "once more, one thread"
 [ "$(timeless "$SCRATCH/base")" = "$(timeless "$SCRATCH/again")" ] || fail "other metrics the second time"
-run seed seed=6 steps=4
-! cmp -s "$SCRATCH/base/checkpoints/step-000004/model.safetensors" "$SCRATCH/seed/final/model.safetensors" ||
-    fail "another seed gives the same bytes"
+run seed seed=6
+[ "$(hashes "$SCRATCH/base")" != "$(hashes "$SCRATCH/seed")" ] || fail "another seed gives the same bytes"
 
 start killed
 wait_for "no fifth step" has_steps "$RUN" 5
