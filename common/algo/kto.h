@@ -1,0 +1,60 @@
+/// Learning from single completions that are good or bad: Kahneman-Tversky optimization (Ethayarajh et al. 2024), as
+/// TRL's KTOTrainer computes it. Pure.
+#ifndef TR_ALGO_KTO_H
+#define TR_ALGO_KTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum tr_kto_loss_type {
+    TR_KTO_KTO,               ///< eq. 8, with the KL estimate as the reference point
+    TR_KTO_APO_ZERO_UNPAIRED, ///< the reference point is 0 (D'Oosterlinck et al. 2024, eq. 7)
+    TR_KTO_LOSS_COUNT
+} tr_kto_loss_type_t;
+
+typedef struct tr_kto_options {
+    tr_kto_loss_type_t loss_type; ///< default kto
+    double beta;                  ///< default 0.1
+    double desirable_weight;      ///< default 1
+    double undesirable_weight;    ///< default 1
+} tr_kto_options_t;
+
+void tr_kto_options_init(tr_kto_options_t *options);
+
+/// "kto", "apo_zero_unpaired".
+const char *tr_kto_loss_name(tr_kto_loss_type_t type);
+/// False, and type untouched, for another word.
+bool tr_kto_loss_from_name(tr_kto_loss_type_t *type, const char *name);
+
+/// The estimate of the KL divergence: the mean over the batch of policy - reference, log-probs of completions under the
+/// prompt of another row, summed; not below 0. policy, reference: [n], n >= 1.
+double tr_kto_kl(const double *policy, const double *reference, size_t n);
+
+/// Sums over completions, for TRL's metrics. Start from all zeros ({0}).
+typedef struct tr_kto_sums {
+    size_t chosen, rejected;                 ///< how many are desirable, and are not
+    double loss;                             ///< divide by both
+    double chosen_rewards, rejected_rewards; ///< beta u
+    double chosen_logps, rejected_logps;
+} tr_kto_sums_t;
+
+/// With u = logps - reference, z = kl: desirable_weight (1 - s(beta (u - z))) for a desirable completion,
+/// undesirable_weight (1 - s(beta (z - u))) for another. dlogps: [n], written: d (sum of losses / normalizer) / d logps (kl
+/// is a constant). logps, reference: [n] log-probs summed over a completion. desirable: [n]. normalizer: completions of
+/// the whole batch. sums: continued.
+void tr_kto_loss(double *dlogps, tr_kto_sums_t *sums, const double *logps, const double *reference,
+                 const bool *desirable, size_t n, double kl, size_t normalizer,
+                 const tr_kto_options_t *options);
+
+/// The ranges of weights, one of which should hold, that balance `desirable` against `undesirable` rows (eq. 9): in
+/// hundredths, as TRL advises. balanced: whether one does hold.
+typedef struct tr_kto_advice {
+    double desirable_low, desirable_high;
+    double undesirable_low, undesirable_high;
+    bool balanced;
+} tr_kto_advice_t;
+
+void tr_kto_advise(tr_kto_advice_t *advice, size_t desirable, size_t undesirable,
+                   const tr_kto_options_t *options);
+
+#endif

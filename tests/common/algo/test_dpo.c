@@ -1,0 +1,290 @@
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/algo/dpo.h"
+#include "tests/support/golden.h"
+
+enum { PAIRS = 6, MOST = 128 };
+
+static const char *const CASES[] = {
+    "sigmoid",
+    "hinge",
+    "hinge_beyond",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+    "sigmoid_norm",
+    "mpo",
+    "ld",
+    "ld_ipo",
+    "wpo",
+    "wpo_aot",
+    "forward_kl",
+    "forward_kl_ipo",
+    "js",
+    "js_bco",
+    "alpha",
+    "alpha_limit",
+    "cpo",
+    "cpo_smoothed",
+    "simpo",
+    "orpo",
+};
+enum { CASE_COUNT = sizeof CASES / sizeof *CASES };
+
+/// The golden batch: completions 0..PAIRS-1 are the chosen ones, PAIRS.. the rejected; ragged tokens.
+typedef struct batch {
+    golden_t *golden;
+    const size_t *lengths;
+    size_t starts[2 * PAIRS + 1];
+    const float *policy, *reference, *collisions;
+} batch_t;
+
+static batch_t open_batch(void)
+{
+    batch_t b = {.golden = golden_open(TEST_SOURCE_DIR "/tests/golden/preference.json")};
+    size_t n;
+    b.lengths = golden_sizes(b.golden, "lengths", &n);
+    cr_assert_eq(n, 2 * PAIRS);
+    for (size_t i = 0; i < n; i++) {
+        b.starts[i + 1] = b.starts[i] + b.lengths[i];
+    }
+    cr_assert(b.starts[n] <= MOST);
+    b.policy = golden_floats(b.golden, "policy", NULL);
+    b.reference = golden_floats(b.golden, "reference", NULL);
+    b.collisions = golden_floats(b.golden, "collisions", NULL);
+    return b;
+}
+
+static const char *path_of(const char *name, const char *key)
+{
+    static char path[96];
+    snprintf(path, sizeof path, "dpo/%s/%s", name, key);
+    return path;
+}
+
+static double option(const batch_t *b, const char *name, const char *key, double otherwise)
+{
+    char path[160];
+    snprintf(path, sizeof path, "dpo/%s/options/%s", name, key);
+    return golden_has(b->golden, path) ? golden_number(b->golden, path) : otherwise;
+}
+
+static tr_dpo_options_t options_of(const batch_t *b, const char *name)
+{
+    tr_dpo_options_t o;
+    tr_dpo_options_init(&o);
+    for (size_t type = 0; type < TR_DPO_LOSS_COUNT; type++) {
+        char key[64];
+        snprintf(key, sizeof key, "weights/%s", tr_dpo_loss_name((tr_dpo_loss_type_t)type));
+        o.weights[type] = option(b, name, key, 0.0);
+        o.used[type] = o.weights[type] != 0.0;
+    }
+    o.beta = option(b, name, "beta", o.beta);
+    o.label_smoothing = option(b, name, "label_smoothing", 0.0);
+    o.f_alpha_divergence_coef = option(b, name, "f_alpha_divergence_coef", 0.5);
+    o.ld_alpha = option(b, name, "ld_alpha", 1.0);
+    o.discopop_tau = option(b, name, "discopop_tau", 0.05);
+    o.simpo_gamma = option(b, name, "simpo_gamma", 0.5);
+    o.use_weighting = option(b, name, "use_weighting", 0.0) != 0.0;
+    const char *divergence = path_of(name, "options/f_divergence_type");
+    if (golden_has(b->golden, divergence)) {
+        cr_assert(
+            tr_f_divergence_from_name(&o.f_divergence_type, golden_string(b->golden, divergence)));
+    }
+    return o;
+}
+
+/// Pairs first..first + count - 1 of the batch through the loss; gradient: of all tokens, theirs written.
+static double run(const batch_t *b, const tr_dpo_options_t *o, size_t first, size_t count,
+                  float *gradient, tr_dpo_sums_t *sums)
+{
+    double logps[2][PAIRS], reference[2][PAIRS], weights[PAIRS], slopes[2][PAIRS], nll = 0.0;
+    size_t tokens[2][PAIRS], shared[PAIRS], order[2 * PAIRS], chosen_tokens = b->starts[PAIRS];
+    for (size_t i = 0; i < count; i++) {
+        size_t w = first + i, l = PAIRS + first + i;
+        shared[i] = b->lengths[w] < b->lengths[l] ? b->lengths[w] : b->lengths[l];
+        weights[i] = 1.0;
+        for (int side = 0; side < 2; side++) {
+            size_t s = side == 0 ? w : l, at = b->starts[s], n = b->lengths[s];
+            tokens[side][i] = n;
+            logps[side][i] = tr_dpo_sum(b->policy + at, n, shared[i], o->ld_alpha);
+            reference[side][i] = tr_dpo_sum(b->reference + at, n, shared[i], o->ld_alpha);
+            weights[i] *= tr_dpo_weight(b->policy + at, b->collisions + at, n);
+        }
+        nll -= tr_dpo_sum(b->policy + b->starts[w], tokens[0][i], tokens[0][i], 1.0);
+    }
+    bool needs = tr_dpo_needs_reference(o);
+    const tr_dpo_pairs_t pairs = {
+        .pairs = count,
+        .chosen = logps[0],
+        .rejected = logps[1],
+        .reference_chosen = needs ? reference[0] : NULL,
+        .reference_rejected = needs ? reference[1] : NULL,
+        .chosen_tokens = tokens[0],
+        .rejected_tokens = tokens[1],
+        .weights = o->use_weighting ? weights : NULL,
+        .order = order,
+    };
+    tr_dpo_loss(slopes[0], slopes[1], sums, &pairs, PAIRS, o);
+    double share = o->used[TR_DPO_SFT] ? o->weights[TR_DPO_SFT] / (double)chosen_tokens : 0.0;
+    for (size_t i = 0; i < count; i++) {
+        for (int side = 0; side < 2; side++) {
+            tr_dpo_spread(gradient + b->starts[(side == 0 ? 0 : PAIRS) + first + i],
+                          slopes[side][i], tokens[side][i], shared[i], o->ld_alpha,
+                          side == 0 ? share : 0.0);
+        }
+    }
+    return share * nll;
+}
+
+static void expect_metric(const batch_t *b, const char *name, const char *metric, double sum)
+{
+    char key[64];
+    snprintf(key, sizeof key, "metrics/%s", metric);
+    const char *path = path_of(name, key);
+    if (golden_has(b->golden, path)) {
+        golden_expect_number(b->golden, path, sum / PAIRS, 1e-6, 1e-7);
+    }
+}
+
+Test(dpo, every_loss_and_its_gradient_equal_trl)
+{
+    batch_t b = open_batch();
+    for (size_t c = 0; c < CASE_COUNT; c++) {
+        tr_dpo_options_t options = options_of(&b, CASES[c]);
+        tr_dpo_sums_t sums = {0};
+        float gradient[MOST];
+        double nll = run(&b, &options, 0, PAIRS, gradient, &sums);
+        cr_assert_eq(sums.pairs, PAIRS);
+        golden_expect_number(b.golden, path_of(CASES[c], "loss"), sums.loss / PAIRS + nll, 1e-6,
+                             1e-9);
+        golden_expect(b.golden, path_of(CASES[c], "gradient"), gradient, b.starts[2 * PAIRS], 1e-6,
+                      1e-9);
+        expect_metric(&b, CASES[c], "rewards_chosen", sums.chosen_rewards);
+        expect_metric(&b, CASES[c], "rewards_rejected", sums.rejected_rewards);
+        expect_metric(&b, CASES[c], "rewards_accuracies", sums.accuracies);
+        expect_metric(&b, CASES[c], "rewards_margins", sums.chosen_rewards - sums.rejected_rewards);
+        expect_metric(&b, CASES[c], "logps_chosen", sums.chosen_logps);
+        expect_metric(&b, CASES[c], "logps_rejected", sums.rejected_logps);
+    }
+    golden_close(&b.golden);
+}
+
+Test(dpo, chunks_of_a_batch_give_the_bits_of_the_whole)
+{
+    batch_t b = open_batch();
+    for (size_t c = 0; c < CASE_COUNT; c++) {
+        tr_dpo_options_t options = options_of(&b, CASES[c]);
+        if (tr_dpo_couples_pairs(&options)) {
+            continue;
+        }
+        tr_dpo_sums_t whole = {0}, parts = {0};
+        float one[MOST] = {0}, many[MOST] = {0};
+        run(&b, &options, 0, PAIRS, one, &whole);
+        run(&b, &options, 0, 1, many, &parts);
+        run(&b, &options, 1, 3, many, &parts);
+        run(&b, &options, 4, PAIRS - 4, many, &parts);
+        cr_assert_arr_eq(one, many, sizeof one, "%s", CASES[c]);
+        cr_assert(whole.loss == parts.loss && whole.pairs == parts.pairs, "%s", CASES[c]);
+    }
+    golden_close(&b.golden);
+}
+
+Test(dpo, conservative_dpo_is_a_mixture_of_both_labels)
+{
+    const double chosen = -3.0, rejected = -5.0, zero = 0.0;
+    const size_t one = 1;
+    tr_dpo_options_t options;
+    tr_dpo_options_init(&options);
+    double losses[3], dw, dl;
+    for (int i = 0; i < 3; i++) {
+        tr_dpo_pairs_t pairs = {.pairs = 1,
+                                .chosen = i == 1 ? &rejected : &chosen,
+                                .rejected = i == 1 ? &chosen : &rejected,
+                                .reference_chosen = &zero,
+                                .reference_rejected = &zero,
+                                .chosen_tokens = &one,
+                                .rejected_tokens = &one};
+        tr_dpo_sums_t sums = {0};
+        options.label_smoothing = i == 2 ? 0.3 : 0.0;
+        tr_dpo_loss(&dw, &dl, &sums, &pairs, 1, &options);
+        losses[i] = sums.loss;
+    }
+    cr_assert(fabs(losses[2] - (0.7 * losses[0] + 0.3 * losses[1])) < 1e-15);
+    cr_assert(fabs(losses[0] - log1p(exp(-0.2))) < 1e-15);
+}
+
+Test(dpo, a_reference_is_needed_unless_every_loss_does_without)
+{
+    tr_dpo_options_t options;
+    tr_dpo_options_init(&options);
+    cr_assert(tr_dpo_needs_reference(&options));
+    options.reference_free = true;
+    cr_assert(!tr_dpo_needs_reference(&options));
+    options.reference_free = false;
+    options.used[TR_DPO_SIGMOID] = false;
+    options.used[TR_DPO_SIMPO] = options.used[TR_DPO_SFT] = true;
+    cr_assert(!tr_dpo_needs_reference(&options));
+}
+
+Test(dpo, names_are_trls_and_read_back)
+{
+    tr_dpo_loss_type_t type = TR_DPO_HINGE;
+    tr_f_divergence_t divergence = TR_F_REVERSE_KL;
+    for (size_t i = 0; i < TR_DPO_LOSS_COUNT; i++) {
+        cr_assert(tr_dpo_loss_from_name(&type, tr_dpo_loss_name((tr_dpo_loss_type_t)i)));
+        cr_assert_eq(type, i);
+    }
+    for (size_t i = 0; i < TR_F_COUNT; i++) {
+        cr_assert(
+            tr_f_divergence_from_name(&divergence, tr_f_divergence_name((tr_f_divergence_t)i)));
+        cr_assert_eq(divergence, i);
+    }
+    cr_assert(!tr_dpo_loss_from_name(&type, "kto_pair"));
+    cr_assert(!tr_f_divergence_from_name(&divergence, "kl"));
+    cr_assert_str_eq(tr_dpo_loss_name(TR_DPO_LOSS_COUNT), "unknown");
+}
+
+Test(dpo, far_apart_log_probs_give_finite_numbers_and_a_nan_stays_one)
+{
+    const double far[2] = {-1e5, NAN}, near = -1.0, zero = 0.0;
+    const size_t one = 1;
+    for (size_t type = 0; type < TR_DPO_LOSS_COUNT; type++) {
+        tr_dpo_options_t options;
+        size_t order[2];
+        tr_dpo_options_init(&options);
+        memset(options.used, 0, sizeof options.used);
+        options.used[type] = true;
+        options.weights[type] = 1.0;
+        options.label_smoothing = type == TR_DPO_EXO_PAIR ? 0.1 : 0.0;
+        for (int i = 0; i < 2 && type != TR_DPO_SFT; i++) {
+            double dw, dl;
+            tr_dpo_sums_t sums = {0};
+            const tr_dpo_pairs_t pairs = {.pairs = 1,
+                                          .chosen = &far[i],
+                                          .rejected = &near,
+                                          .reference_chosen = &zero,
+                                          .reference_rejected = &zero,
+                                          .chosen_tokens = &one,
+                                          .rejected_tokens = &one,
+                                          .order = order};
+            tr_dpo_loss(&dw, &dl, &sums, &pairs, 1, &options);
+            cr_assert(i == 0 ? isfinite(sums.loss) && isfinite(dw) && isfinite(dl)
+                             : isnan(sums.loss) || isnan(dw),
+                      "%s: %g %g %g", tr_dpo_loss_name((tr_dpo_loss_type_t)type), sums.loss, dw,
+                      dl);
+        }
+    }
+}
