@@ -60,7 +60,7 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
                        chunk->normalizer, context->options);
     count_ratio(context, chunk->n, report->sums.ratio - before, chunk->normalizer);
     for (size_t i = 0; i < chunk->n; i++) {
-        report->entropy_sum += (double)chunk->entropy[i];
+        report->entropy_sum += (double)chunk->facts[i].entropy;
     }
     free(old);
     return TR_OK;
@@ -89,7 +89,7 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     (void)err;
     tr_sft_loss(dout, &report->sums, chunk->out, chunk->n, chunk->normalizer);
     for (size_t i = 0; i < chunk->n; i++) {
-        report->entropy_sum += (double)chunk->entropy[i];
+        report->entropy_sum += (double)chunk->facts[i].entropy;
     }
     return TR_OK;
 }

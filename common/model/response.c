@@ -140,17 +140,17 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
     free(ids);
 }
 
-static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t entropy)
+static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t facts)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
-    ops->logprob(tr_model_queue(pass->model), out, entropy, pass->gathered,
+    ops->logprob(tr_model_queue(pass->model), out, facts, pass->gathered,
                  tr_model_head(pass->model), tr_model_config(pass->model)->vocabulary,
                  pass->targets, pass->temperature, pass->kept);
 }
 
 tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                               const uint32_t *chosen, size_t count, float temperature, bool learn,
-                              float *out, float *entropy, tr_error_t *err)
+                              float *out, tr_token_facts_t *facts, tr_error_t *err)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
     const tr_model_config_t *config = tr_model_config(pass->model);
@@ -173,10 +173,10 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
         ops->scalar_head(queue, result, pass->gathered, tr_model_score(pass->model));
     } else {
         upload_kept(pass, sequences, chosen, count);
-        tr_tensor_t entropies = tr_arena_tensor(pass->arena, TR_F32, 1, pass->n);
-        policy_head(pass, result, entropies);
-        if (entropy != NULL) {
-            ops->read(queue, entropy, entropies);
+        tr_tensor_t said = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
+        policy_head(pass, result, said);
+        if (facts != NULL) {
+            ops->read(queue, facts, said);
         }
     }
     ops->read(queue, out, result);
@@ -236,8 +236,8 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
 }
 
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                                  size_t chunk, float temperature, float *out, float *entropy,
-                                  tr_error_t *err)
+                                  size_t chunk, float temperature, float *out,
+                                  tr_token_facts_t *facts, tr_error_t *err)
 {
     uint32_t *chosen = tr_calloc(sequences->count + 1, sizeof *chosen);
     for (size_t s = 0; s < sequences->count; s++) {
@@ -248,7 +248,7 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
         size_t count = sequences->count - s < chunk ? sequences->count - s : chunk;
         size_t at = (size_t)sequences->response_starts[s];
         status = tr_response_forward(pass, sequences, chosen + s, count, temperature, false,
-                                     out + at, entropy == NULL ? NULL : entropy + at, err);
+                                     out + at, facts == NULL ? NULL : facts + at, err);
     }
     free(chosen);
     return status;

@@ -28,12 +28,12 @@ void tr_response_pass_destroy(tr_response_pass_t **pass);
 
 /// Runs sequences chosen[0..count-1] through the model in one ragged batch. out: [response tokens
 /// of the chosen, in their order]: log-probs under softmax(logits / temperature) within the kept
-/// sets, or values for a scalar model. entropy: likewise, or NULL. learn: keep what
+/// sets, or values for a scalar model. facts: likewise, of a policy, or NULL. learn: keep what
 /// tr_response_backward needs. Fails for a sequence longer than the model's positions, and for a
 /// policy's temperature of 0 or below.
 tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                               const uint32_t *chosen, size_t count, float temperature, bool learn,
-                              float *out, float *entropy, tr_error_t *err);
+                              float *out, tr_token_facts_t *facts, tr_error_t *err);
 
 /// Adds the gradient of sum(dout * out) of the last forward pass (with learn) to gradient: f32
 /// [layout.total].
@@ -44,10 +44,10 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor
 tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                              const uint32_t *chosen, size_t count, float *scores, tr_error_t *err);
 
-/// All of them, `chunk` sequences a pass; out and entropy as above, for all response tokens.
+/// All of them, `chunk` sequences a pass; out and facts as above, for all response tokens.
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                                  size_t chunk, float temperature, float *out, float *entropy,
-                                  tr_error_t *err);
+                                  size_t chunk, float temperature, float *out,
+                                  tr_token_facts_t *facts, tr_error_t *err);
 
 /// Copies values over response tokens of the chosen sequences, in their order, to out; returns how
 /// many.

@@ -67,19 +67,20 @@ static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, float tem
 {
     tr_tensor_t gradient;
     chunk->n = tokens_of(chunk->sequences, chunk->chosen, chunk->count);
-    float *out = tr_calloc(3 * chunk->n + 1, sizeof *out);
-    float *entropy = out + chunk->n;
-    float *dout = entropy + chunk->n;
+    float *out = tr_calloc(2 * chunk->n + 1, sizeof *out);
+    float *dout = out + chunk->n;
+    tr_token_facts_t *facts = tr_calloc(chunk->n + 1, sizeof *facts);
     chunk->out = out;
-    chunk->entropy = entropy;
+    chunk->facts = facts;
     tr_status status;
     TR_TRY_GOTO(tr_optimizer_chunk(trainer->optimizer, &gradient, err), done);
     TR_TRY_GOTO(tr_response_forward(trainer->pass, chunk->sequences, chunk->chosen, chunk->count,
-                                    temperature, true, out, entropy, err),
+                                    temperature, true, out, facts, err),
                 done);
     TR_TRY_GOTO(loss(context, chunk, dout, err), done);
     tr_response_backward(trainer->pass, dout, gradient);
 done:
+    free(facts);
     free(out);
     return status;
 }

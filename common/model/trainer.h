@@ -16,11 +16,11 @@ typedef struct tr_chunk {
     const tr_sequences_t *sequences;
     const uint32_t *chosen; ///< [count] sequences of this chunk
     size_t count;
-    size_t n;             ///< their response tokens
-    size_t normalizer;    ///< response tokens of the whole minibatch: means divide by it, not by n
-    const float *out;     ///< [n] log-probs or values
-    const float *entropy; ///< [n]; undefined for a scalar model
-    bool first;           ///< no update of this walk came before
+    size_t n;          ///< their response tokens
+    size_t normalizer; ///< response tokens of the whole minibatch: means divide by it, not by n
+    const float *out;  ///< [n] log-probs or values
+    const tr_token_facts_t *facts; ///< [n]; undefined for a scalar model
+    bool first;                    ///< no update of this walk came before
 } tr_chunk_t;
 
 /// Writes dloss/dout to dout: [n].

@@ -54,6 +54,16 @@ typedef struct tr_kv {
     tr_tensor_t values; ///< f32 [pages, Hk * TR_PAGE * D]
 } tr_kv_t;
 
+/// What a row's distribution, softmax(logits / temperature) within the kept set, says besides the target's log-prob.
+typedef struct tr_token_facts {
+    float entropy;
+    float collision; ///< log of the sum of squared probabilities
+    float logit;     ///< mean of logits / temperature
+    float greedy;    ///< 1 where no token is likelier than the target, else 0
+} tr_token_facts_t;
+
+enum { TR_FACTS = sizeof(tr_token_facts_t) / sizeof(float) }; ///< columns of facts
+
 /// Which distribution tokens are drawn from. Temperature 0 means greedy.
 typedef struct tr_sampling {
     float temperature; ///< logits are divided by it before anything else
@@ -148,8 +158,8 @@ typedef struct tr_ops {
     // Heads. hidden: [R, H] rows after the final norm; head: packed [V, H] (and its transposed packing).
     // Logits exist only for a tile of rows at a time.
     /// logprob: [R] of targets: i32 [R] under softmax(logits / temperature) restricted to kept (temperature > 0);
-    /// entropy: [R] of that distribution.
-    void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden,
+    /// facts: [R, TR_FACTS], a tr_token_facts_t a row.
+    void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                     tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                     tr_kept_t kept);
     /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R]; recomputes the logits.

@@ -104,7 +104,7 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
                             tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch,
                             tr_heads_t heads);
 
-void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden,
+void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                  tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                  tr_kept_t kept);
 void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/base/real.h"
 #include "common/tensor/cpu/cpu.h"
 #include "common/tensor/cpu/head.h"
 
@@ -61,7 +62,8 @@ typedef struct heading {
     const int32_t *targets;
     const int32_t *offsets, *kept; // NULL: nothing was truncated
     float temperature;
-    float *logprob, *entropy;
+    float *logprob;
+    tr_token_facts_t *facts;
     const float *dlogprob;
     float *scratch; // [threads, vocabulary]
 } heading_t;
@@ -85,11 +87,17 @@ static void logprob_rows(void *context, size_t first, size_t count, size_t threa
         const int32_t *ids = row_kept(h, row, &kept);
         float *z = h->logits + i * h->vocabulary;
         size_t target = kept == 0 ? (size_t)h->targets[row] : find(ids, kept, h->targets[row]);
+        size_t n = kept == 0 ? h->vocabulary : kept;
         cpu_softmax_t softmax =
             cpu_row_softmax(h->kernels, z, NULL, h->vocabulary, ids, kept, h->temperature);
         h->logprob[row] =
             kept > 0 && target == kept ? -INFINITY : cpu_row_logprob(z, target, &softmax);
-        h->entropy[row] = softmax.entropy;
+        h->facts[row] = (tr_token_facts_t){
+            .entropy = softmax.entropy,
+            .collision = (float)tr_real_log((double)softmax.squares) - 2.0f * softmax.log_sum,
+            .logit = softmax.mean,
+            .greedy = target < n && z[target] == softmax.max ? 1.0f : 0.0f,
+        };
     }
 }
 
@@ -162,7 +170,7 @@ static void tile_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidde
                    hidden.columns, cpu_f32(head), rows, vocabulary, hidden.columns, CPU_WRITE);
 }
 
-void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr_tensor_t hidden,
+void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                  tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                  tr_kept_t kept)
 {
@@ -171,11 +179,12 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t entropy, tr
         return;
     }
     heading_t h = prepare(queue, hidden, head, vocabulary, targets, temperature, kept);
-    TR_ASSERT(tr_tensor_count(logprob) == hidden.rows && tr_tensor_count(entropy) == hidden.rows,
-              "logprob %zu, entropy %zu for %zu rows", tr_tensor_count(logprob),
-              tr_tensor_count(entropy), hidden.rows);
+    TR_ASSERT(tr_tensor_count(logprob) == hidden.rows &&
+                  tr_tensor_count(facts) == hidden.rows * TR_FACTS,
+              "logprob %zu, facts %zu for %zu rows", tr_tensor_count(logprob),
+              tr_tensor_count(facts), hidden.rows);
     h.logprob = cpu_f32(logprob);
-    h.entropy = cpu_f32(entropy);
+    h.facts = (tr_token_facts_t *)cpu_f32(facts);
     size_t tile = cpu_logits_tile(hidden.rows, vocabulary);
     h.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
     for (h.first = 0; h.first < hidden.rows; h.first += tile) {

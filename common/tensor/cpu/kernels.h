@@ -71,6 +71,8 @@ typedef struct cpu_softmax {
     float sum;     ///< of e^(z - max)
     float log_sum; ///< its logarithm
     float entropy; ///< log_sum - sum(e * (z - max)) / sum
+    float mean;    ///< of z
+    float squares; ///< sum of e^2(z - max)
 } cpu_softmax_t;
 
 /// Scalars of AdamW, rounded once from double.

@@ -31,13 +31,15 @@ cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n)
 {
     cpu_softmax_t result = {.max = greatest(z, n)};
     const v16 max = v_set1(result.max);
-    v16 sum = v_zero(), weighted = v_zero();
+    v16 sum = v_zero(), weighted = v_zero(), squares = v_zero(), total = v_zero();
     for (size_t i = 0; i < n; i += LANES) {
         size_t lanes = n - i < LANES ? n - i : LANES;
         v16 distance = v_sub(v_load_n(z + i, lanes), max);
         v16 x = v_keep_n(v_exp(distance), lanes, v_zero());
         sum = v_add(sum, x);
         weighted = v_fma(x, distance, weighted);
+        squares = v_fma(x, x, squares);
+        total = v_add(total, v_keep_n(distance, lanes, v_zero()));
         if (e != NULL) {
             v_store_n(e + i, x, lanes);
         }
@@ -45,5 +47,7 @@ cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n)
     result.sum = v_sum(sum);
     result.log_sum = (float)tr_real_log((double)result.sum);
     result.entropy = result.log_sum - v_sum(weighted) / result.sum;
+    result.squares = v_sum(squares);
+    result.mean = result.max + v_sum(total) / (float)n;
     return result;
 }

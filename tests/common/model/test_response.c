@@ -170,9 +170,13 @@ Test(response, logprobs_and_entropies_are_those_of_the_kept_and_tempered_softmax
     add_kept(&small, &sequences);
     size_t n = tokens_of(&sequences), at = 0, V = config.vocabulary;
     float *out = rig_memory(&small.rig, 2 * n * sizeof *out), *entropy = out + n;
+    tr_token_facts_t *facts = rig_memory(&small.rig, n * sizeof *facts);
     double *logprobs = rig_memory(&small.rig, 2 * n * sizeof *logprobs), *entropies = logprobs + n;
     tr_response_pass_t *pass = tr_response_pass_new(small.model);
-    cr_assert_eq(tr_response_forward_all(pass, &sequences, 3, 0.6f, out, entropy, &err), TR_OK);
+    cr_assert_eq(tr_response_forward_all(pass, &sequences, 3, 0.6f, out, facts, &err), TR_OK);
+    for (size_t i = 0; i < n; i++) {
+        entropy[i] = facts[i].entropy;
+    }
     int32_t all[64];
     for (int32_t id = 0; id < 64; id++) {
         all[id] = id;

@@ -63,11 +63,11 @@ static tr_kept_t kept_of(rig_t *rig, const inputs_t *in)
     return kept;
 }
 
-/// [rows] log-probabilities, [rows] entropies.
+/// [rows] log-probabilities, [rows, TR_FACTS] facts.
 static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
 {
-    tr_tensor_t both = rig_zeros(rig, 2, in->rows);
-    rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, 1),
+    tr_tensor_t both = rig_zeros(rig, 1 + TR_FACTS, in->rows);
+    rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, TR_FACTS),
                       rig_tensor(rig, in->rows, H, in->hidden),
                       rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head), false),
                       in->vocabulary, rig_indices(rig, 1, in->rows, in->targets), temperature,
@@ -75,15 +75,17 @@ static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
     return rig_read(rig, both);
 }
 
-/// p: [vocabulary] of row r in double, zero where cut. Returns the entropy.
-static double reference(double *p, const inputs_t *in, size_t r, double temperature)
+/// p: [vocabulary] of row r in double, zero where cut. facts: [TR_FACTS], written.
+static void reference(double *p, double *facts, const inputs_t *in, size_t r, double temperature)
 {
-    double max = -INFINITY, sum = 0.0, entropy = 0.0;
+    double max = -INFINITY, sum = 0.0, total = 0.0, count = 0.0, squares = 0.0, entropy = 0.0;
     for (size_t v = 0; v < in->vocabulary; v++) {
         p[v] = 0.0;
         for (size_t i = 0; i < H; i++) {
             p[v] += (double)in->hidden[r * H + i] * (double)in->head[v * H + i] / temperature;
         }
+        total += is_kept(in, r, v) ? p[v] : 0.0;
+        count += is_kept(in, r, v);
         p[v] = is_kept(in, r, v) ? p[v] : -INFINITY;
         max = p[v] > max ? p[v] : max;
     }
@@ -93,9 +95,13 @@ static double reference(double *p, const inputs_t *in, size_t r, double temperat
     }
     for (size_t v = 0; v < in->vocabulary; v++) {
         p[v] /= sum;
+        squares += p[v] * p[v];
         entropy -= p[v] > 0.0 ? p[v] * log(p[v]) : 0.0;
     }
-    return entropy;
+    facts[0] = entropy;
+    facts[1] = log(squares);
+    facts[2] = total / count;
+    facts[3] = p[in->targets[r]] == 1.0 / sum;
 }
 
 static void check_logprob(bool truncated)
@@ -105,13 +111,13 @@ static void check_logprob(bool truncated)
         rig_open(&rig, NULL, 2);
         inputs_t in = inputs_new(&rig, R, vocabularies[i], truncated);
         float *got = logprob(&rig, &in, 0.7f);
-        double *want = rig_memory(&rig, 2 * R * sizeof *want),
+        double *want = rig_memory(&rig, (1 + TR_FACTS) * R * sizeof *want),
                *p = rig_memory(&rig, in.vocabulary * sizeof *p);
         for (size_t r = 0; r < R; r++) {
-            want[R + r] = reference(p, &in, r, (double)0.7f);
+            reference(p, want + R + r * TR_FACTS, &in, r, (double)0.7f);
             want[r] = log(p[in.targets[r]]);
         }
-        check_close(got, want, 2 * R, 2e-6, "logprob, entropy");
+        check_close(got, want, (1 + TR_FACTS) * R, 2e-6, "logprob, facts");
         rig_close(&rig);
     }
 }
@@ -137,7 +143,7 @@ Test(logprob, of_a_row_does_not_depend_on_the_others_nor_on_threads_nor_on_the_i
         for (size_t i = 0; i < 3; i++) {
             rig_t rig;
             if (rig_open(&rig, rig_isas[i], 2)) {
-                check_same(logprob(&rig, &in, 0.7f), want, 2 * rows, rig_isas[i]);
+                check_same(logprob(&rig, &in, 0.7f), want, (1 + TR_FACTS) * rows, rig_isas[i]);
                 inputs_t one = in;
                 one.rows = 1;
                 check_same(logprob(&rig, &one, 0.7f), want, 1, "one row");
@@ -179,7 +185,8 @@ static void check_gradient(bool truncated)
         dhead[i] = (double)start[i];
     }
     for (size_t r = 0; r < R; r++) {
-        reference(p, &in, r, (double)0.7f);
+        double facts[TR_FACTS];
+        reference(p, facts, &in, r, (double)0.7f);
         for (size_t v = 0; v < in.vocabulary; v++) {
             double dz = (double)d[r] * ((v == (size_t)in.targets[r]) - p[v]) / (double)0.7f;
             for (size_t i = 0; i < H; i++) {
@@ -349,7 +356,8 @@ Test(sample, inverts_the_cumulative_distribution_in_order_of_ids)
     drawn_t drawn = sample(&rig, &in, uniform, samplings[1]);
     for (size_t r = 0; r < R; r++) {
         double before = 0.0;
-        reference(p, &in, r, (double)0.7f);
+        double facts[TR_FACTS];
+        reference(p, facts, &in, r, (double)0.7f);
         for (int32_t v = 0; v < drawn.tokens[r]; v++) {
             before += p[v];
         }
