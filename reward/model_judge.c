@@ -156,7 +156,7 @@ static tr_status score_all(model_judge_t *judge, float *scores, const encoded_t 
         n = pass_size(encoded, i, count);
         status = tr_service_stopping()
                      ? tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave")
-                     : tr_response_scores(judge->pass, &sequences, chosen + i, n, scores + i, err);
+                     : tr_response_scores(judge->pass, &sequences, chosen + i, n, false, scores + i, err);
     }
     free(chosen);
     return status;

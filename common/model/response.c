@@ -213,25 +213,32 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor
 }
 
 tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                             const uint32_t *chosen, size_t count, float *scores, tr_error_t *err)
+                             const uint32_t *chosen, size_t count, bool learn, float *scores,
+                             tr_error_t *err)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
     tr_queue_t *queue = tr_model_queue(pass->model);
     tr_tensor_t hidden;
-    TR_TRY(trunk(pass, sequences, chosen, count, false, &hidden, err));
+    TR_ASSERT(tr_model_config(pass->model)->scalar_head, "scores of a policy");
+    TR_TRY(trunk(pass, sequences, chosen, count, learn, &hidden, err));
+    pass->n = count;
+    if (count == 0) {
+        return TR_OK;
+    }
     int32_t *rows = tr_calloc(count, sizeof *rows);
     int32_t end = 0;
     for (size_t i = 0; i < count; i++) {
         end += sequences->starts[chosen[i] + 1] - sequences->starts[chosen[i]];
         rows[i] = end - 1;
     }
-    tr_tensor_t gathered =
+    pass->rows = tr_arena_indices(pass->arena, queue, rows, count);
+    free(rows);
+    pass->gathered =
         tr_arena_tensor(pass->arena, TR_F32, count, tr_model_config(pass->model)->hidden);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, count);
-    ops->gather_rows(queue, gathered, hidden, tr_arena_indices(pass->arena, queue, rows, count));
-    ops->scalar_head(queue, result, gathered, tr_model_score(pass->model));
+    ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
+    ops->scalar_head(queue, result, pass->gathered, tr_model_score(pass->model));
     ops->read(queue, scores, result);
-    free(rows);
     return ops->queue_wait(queue, err);
 }
 

@@ -40,9 +40,11 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor_t gradient);
 
 /// scores: [count], the scalar head at the last token of each chosen sequence (as
-/// AutoModelForSequenceClassification).
+/// AutoModelForSequenceClassification). learn: keep what tr_response_backward needs, whose dout is
+/// then of the scores.
 tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                             const uint32_t *chosen, size_t count, float *scores, tr_error_t *err);
+                             const uint32_t *chosen, size_t count, bool learn, float *scores,
+                             tr_error_t *err);
 
 /// All of them, `chunk` sequences a pass; out and facts as above, for all response tokens.
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,

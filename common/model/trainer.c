@@ -61,53 +61,83 @@ static size_t tokens_of(const tr_sequences_t *sequences, const uint32_t *chosen,
     return n;
 }
 
+static size_t group_of(const tr_walk_t *walk)
+{
+    return walk->group > 1 ? walk->group : 1;
+}
+
+static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk, const tr_walk_t *walk,
+                         float *out, tr_token_facts_t *facts, tr_error_t *err)
+{
+    bool learn = !walk->evaluate;
+    return walk->scores
+               ? tr_response_scores(trainer->pass, chunk->sequences, chunk->chosen, chunk->count,
+                                    learn, out, err)
+               : tr_response_forward(trainer->pass, chunk->sequences, chunk->chosen, chunk->count,
+                                     walk->temperature, learn, out, facts, err);
+}
+
 /// Forward, loss and backward of one chunk.
-static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, float temperature,
+static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, const tr_walk_t *walk,
                              tr_loss_fn loss, void *context, tr_error_t *err)
 {
     tr_tensor_t gradient;
-    chunk->n = tokens_of(chunk->sequences, chunk->chosen, chunk->count);
     float *out = tr_calloc(2 * chunk->n + 1, sizeof *out);
     float *dout = out + chunk->n;
     tr_token_facts_t *facts = tr_calloc(chunk->n + 1, sizeof *facts);
     chunk->out = out;
     chunk->facts = facts;
-    tr_status status;
-    TR_TRY_GOTO(tr_optimizer_chunk(trainer->optimizer, &gradient, err), done);
-    TR_TRY_GOTO(tr_response_forward(trainer->pass, chunk->sequences, chunk->chosen, chunk->count,
-                                    temperature, true, out, facts, err),
-                done);
+    tr_status status = TR_OK;
+    if (!walk->evaluate) {
+        TR_TRY_GOTO(tr_optimizer_chunk(trainer->optimizer, &gradient, err), done);
+    }
+    TR_TRY_GOTO(forward(trainer, chunk, walk, out, facts, err), done);
     TR_TRY_GOTO(loss(context, chunk, dout, err), done);
-    tr_response_backward(trainer->pass, dout, gradient);
+    if (!walk->evaluate) {
+        tr_response_backward(trainer->pass, dout, gradient);
+    }
 done:
     free(facts);
     free(out);
     return status;
 }
 
+/// What the loss is given of so many sequences.
+static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
+                         const tr_walk_t *walk)
+{
+    return walk->scores ? count : tokens_of(sequences, chosen, count);
+}
+
 static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count, const tr_walk_t *walk,
                         tr_loss_fn loss, void *context, tr_walk_result_t *result, tr_error_t *err)
 {
-    size_t normalizer = tokens_of(sequences, chosen, count);
+    size_t normalizer = outputs_of(sequences, chosen, count, walk);
+    size_t most = walk->chunk * group_of(walk);
     double norm = 0.0;
     if (normalizer == 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "a minibatch of %zu sequences has no response token",
                        count);
     }
-    for (size_t i = 0; i < count; i += walk->chunk) {
+    for (size_t i = 0; i < count; i += most) {
         tr_chunk_t chunk = {
             .sequences = sequences,
             .chosen = chosen + i,
-            .count = count - i < walk->chunk ? count - i : walk->chunk,
+            .count = count - i < most ? count - i : most,
             .normalizer = normalizer,
+            .total = count,
             .first = result->updates == 0,
         };
-        tr_status status = learn_chunk(trainer, &chunk, walk->temperature, loss, context, err);
+        chunk.n = outputs_of(sequences, chunk.chosen, chunk.count, walk);
+        tr_status status = learn_chunk(trainer, &chunk, walk, loss, context, err);
         if (status != TR_OK) {
             tr_optimizer_discard(trainer->optimizer);
             return status;
         }
+    }
+    if (walk->evaluate) {
+        return TR_OK;
     }
     TR_TRY(tr_optimizer_step(trainer->optimizer, walk->learning_rate, &norm, err));
     tr_model_repack(trainer->model);
@@ -116,16 +146,39 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
     return TR_OK;
 }
 
+/// order: [count], written: the sequences in the order of an epoch, groups kept together.
+static void visit(uint32_t *order, size_t count, const tr_walk_t *walk, size_t epoch)
+{
+    size_t group = group_of(walk), groups = count / group;
+    for (size_t i = 0; i < groups; i++) {
+        order[i] = (uint32_t)i;
+    }
+    if (!walk->evaluate) {
+        tr_rng_permutation(order, groups, walk->seed, walk->step, (uint32_t)epoch);
+    }
+    for (size_t i = groups; i-- > 0;) { // from the end: order[i] is read before its place is taken
+        uint32_t first = order[i] * (uint32_t)group;
+        for (size_t k = 0; k < group; k++) {
+            order[i * group + k] = first + (uint32_t)k;
+        }
+    }
+}
+
 tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences,
                           const tr_walk_t *walk, tr_loss_fn loss, void *context,
                           tr_walk_result_t *result, tr_error_t *err)
 {
-    *result = (tr_walk_result_t){0};
-    uint32_t *order = tr_calloc(sequences->count, sizeof *order);
-    size_t share = sequences->count / walk->minibatches;
+    size_t group = group_of(walk);
+    size_t share = sequences->count / group / walk->minibatches * group;
     tr_status status = TR_OK;
+    *result = (tr_walk_result_t){0};
+    if (sequences->count % group != 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
+                       sequences->count, group);
+    }
+    uint32_t *order = tr_calloc(sequences->count, sizeof *order);
     for (size_t epoch = 0; epoch < walk->epochs && status == TR_OK; epoch++) {
-        tr_rng_permutation(order, sequences->count, walk->seed, walk->step, (uint32_t)epoch);
+        visit(order, sequences->count, walk, epoch);
         for (size_t m = 0; m < walk->minibatches && status == TR_OK; m++) {
             size_t end = m + 1 == walk->minibatches ? sequences->count : (m + 1) * share;
             status = update(trainer, sequences, order + m * share, end - m * share, walk, loss,

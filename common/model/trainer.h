@@ -16,14 +16,15 @@ typedef struct tr_chunk {
     const tr_sequences_t *sequences;
     const uint32_t *chosen; ///< [count] sequences of this chunk
     size_t count;
-    size_t n;          ///< their response tokens
-    size_t normalizer; ///< response tokens of the whole minibatch: means divide by it, not by n
-    const float *out;  ///< [n] log-probs or values
+    size_t n;                      ///< their response tokens; for scores, count
+    size_t normalizer;             ///< n of the whole minibatch: means divide by it
+    size_t total;                  ///< count of the whole minibatch
+    const float *out;              ///< [n] log-probs, values or scores
     const tr_token_facts_t *facts; ///< [n]; undefined for a scalar model
     bool first;                    ///< no update of this walk came before
 } tr_chunk_t;
 
-/// Writes dloss/dout to dout: [n].
+/// Writes dloss/dout to dout: [n]. In a walk that evaluates nobody reads it.
 typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *dout,
                                 tr_error_t *err);
 
@@ -31,7 +32,10 @@ typedef struct tr_walk {
     size_t epochs;
     size_t
         minibatches; ///< an epoch; sequences are dealt out in equal parts, the last takes the rest
-    size_t chunk;    ///< sequences
+    size_t chunk;    ///< groups
+    size_t group;    ///< sequences that follow each other and stay together: 2 for pairs; 0 is 1
+    bool scores;     ///< out is a scalar model's score of each whole sequence (a reward model)
+    bool evaluate;   ///< forward passes alone, in the order given: no update
     uint64_t seed;   ///< of the order in which sequences are visited
     uint32_t step;   ///< likewise; every epoch has its own order
     float temperature; ///< of the distribution whose log-probs are taken; ignored by scalar models

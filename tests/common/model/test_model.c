@@ -175,7 +175,7 @@ Test(model, a_score_is_the_value_at_the_last_token)
         expected[i] = values[subject.sequences.starts[chosen[i] + 1] - 1];
     }
     tr_response_pass_t *pass = tr_response_pass_new(subject.small.model);
-    tr_status status = tr_response_scores(pass, &subject.sequences, chosen, 3, scores, &err);
+    tr_status status = tr_response_scores(pass, &subject.sequences, chosen, 3, false, scores, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     expect_relative("scores", scores, expected, 3, 1e-5);
     tr_response_pass_destroy(&pass);

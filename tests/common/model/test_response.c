@@ -275,7 +275,7 @@ Test(response, a_sequence_longer_than_the_positions_is_refused_by_number)
     cr_assert_eq(tr_response_forward(pass, &sequences, all, 2, 1.0f, false, out, NULL, &err),
                  TR_ERR_ARGUMENT);
     cr_assert_not_null(strstr(err.text, "sequence 1 has 25 tokens"), "%s", err.text);
-    cr_assert_eq(tr_response_scores(pass, &sequences, all, 2, out, &err), TR_ERR_ARGUMENT);
+    cr_assert_eq(tr_response_scores(pass, &sequences, all, 2, false, out, &err), TR_ERR_ARGUMENT);
     tr_response_pass_destroy(&pass);
     small_close(&small);
 }
