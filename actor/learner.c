@@ -90,6 +90,7 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     tr_sft_loss(dout, &report->sums, chunk->out, chunk->n, chunk->normalizer);
     for (size_t i = 0; i < chunk->n; i++) {
         report->entropy_sum += (double)chunk->facts[i].entropy;
+        report->greedy_sum += (double)chunk->facts[i].greedy;
     }
     return TR_OK;
 }

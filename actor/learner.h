@@ -33,6 +33,7 @@ typedef struct actor_sft_report {
     tr_walk_result_t walk;
     tr_sft_sums_t sums;
     double entropy_sum;
+    double greedy_sum; ///< tokens that were the likeliest
 } actor_sft_report_t;
 
 /// One update on the mean negative log-likelihood of the response tokens.

@@ -2,13 +2,9 @@
 
 #include <stdlib.h>
 
-#include "actor/learner.h"
+#include "actor/training.h"
 #include "proto/body.h"
-#include "proto/learner.h"
-#include "proto/sequences.h"
 #include "proto/weights.h"
-
-enum { EVALUATE_CHUNK = 16 }; // sequences a pass
 
 struct actor_service {
     const tr_service_options_t *options;
@@ -51,12 +47,18 @@ void actor_service_destroy(actor_service_t **service)
     }
 }
 
+/// Whether the welcome asks for a reward model.
+static bool is_scalar(const json_t *config)
+{
+    return json_is_true(json_object_get(config, "scalar"));
+}
+
 static tr_status open_learner(actor_service_t *service, const json_t *config, tr_error_t *err)
 {
     const char *segment;
     TR_TRY(tr_body_string(&segment, config, "segment", "welcome", err));
     service->segment = tr_strdup(segment);
-    return tr_learner_open(&service->learner, config, false, service->threads, err);
+    return tr_learner_open(&service->learner, config, is_scalar(config), service->threads, err);
 }
 
 tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t *err)
@@ -107,121 +109,44 @@ tr_status actor_service_logprobs(void *context, const tr_message_t *request, tr_
                             err);
 }
 
-/// The vectors over response tokens that come with the sequences.
-static tr_status take_experience(actor_experience_t *experience, int32_t **owned,
-                                 const actor_service_t *service, const tr_message_t *request,
-                                 tr_error_t *err)
-{
-    tr_view_t logprobs, advantages;
-    TR_TRY(tr_learner_take(&experience->sequences, owned,
-                           tr_trainer_model(service->learner.trainer), request, err));
-    const tr_sequences_t *sequences = &experience->sequences;
-    size_t tokens = (size_t)sequences->response_starts[sequences->count];
-    TR_TRY(tr_message_expect_tensor(&logprobs, request, "logprobs", TR_F32, tokens, err));
-    TR_TRY(tr_message_expect_tensor(&advantages, request, "advantages", TR_F32, tokens, err));
-    experience->logprobs = logprobs.data;
-    experience->advantages = advantages.data;
-    return TR_OK;
-}
-
-static json_t *report_body(const actor_report_t *report)
-{
-    double n = (double)report->sums.tokens;
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "loss", report->sums.loss / n,
-                     "clipfrac", report->sums.clipped / n, "approxkl", report->sums.approxkl / n,
-                     "ratio", report->sums.ratio / n, "ratio_var", report->ratio_variance,
-                     "entropy", report->entropy_sum / n, "mismatch", (double)report->mismatch,
-                     "grad_norm", report->walk.norm_sum / (double)report->walk.updates);
-}
-
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
                               tr_error_t *err)
 {
     actor_service_t *service = context;
-    const json_t *body = tr_message_body(request);
-    actor_experience_t experience;
-    actor_report_t report;
-    tr_ppo_options_t options;
-    tr_walk_t walk;
-    int32_t *owned = NULL;
-    tr_status status;
     TR_TRY(expect_learner(service, err));
-    TR_TRY(tr_learner_read_walk(&walk, &service->learner, body, err));
-    TR_TRY(tr_learner_read_ppo(&options, body, err));
-    TR_TRY_GOTO(take_experience(&experience, &owned, service, request, err), done);
-    service->learner.step = TR_LEARNER_SPOILED;
-    TR_TRY_GOTO(
-        actor_learn_ppo(&report, service->learner.trainer, &experience, &options, &walk, err),
-        done);
-    service->learner.step = walk.step;
-    tr_message_set_body(reply, report_body(&report));
-done:
-    free(owned);
-    return status;
+    return actor_train_ppo(&service->learner, request, reply, err);
 }
 
 tr_status actor_service_train_sft(void *context, const tr_message_t *request, tr_message_t *reply,
                                   tr_error_t *err)
 {
     actor_service_t *service = context;
-    tr_sequences_t sequences;
-    actor_sft_report_t report;
-    tr_walk_t walk;
-    int32_t *owned = NULL;
-    tr_status status;
     TR_TRY(expect_learner(service, err));
-    TR_TRY(tr_learner_read_walk(&walk, &service->learner, tr_message_body(request), err));
-    TR_TRY_GOTO(tr_learner_take(&sequences, &owned, tr_trainer_model(service->learner.trainer),
-                                request, err),
-                done);
-    service->learner.step = TR_LEARNER_SPOILED;
-    TR_TRY_GOTO(actor_learn_sft(&report, service->learner.trainer, &sequences, &walk, err), done);
-    service->learner.step = walk.step;
-    double n = (double)report.sums.tokens;
-    tr_message_set_body(reply,
-                        json_pack("{s:f, s:I, s:f, s:f}", "loss", report.sums.loss / n, "tokens",
-                                  (json_int_t)report.sums.tokens, "entropy", report.entropy_sum / n,
-                                  "grad_norm", report.walk.norm_sum / (double)report.walk.updates));
-done:
-    free(owned);
-    return status;
+    return actor_train_sft(&service->learner, request, reply, err);
 }
 
-/// Minus the sum of log-probs: [n].
-static double sum_losses(const float *logprobs, size_t n)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        sum -= (double)logprobs[i];
-    }
-    return sum;
-}
-
-tr_status actor_service_evaluate(void *context, const tr_message_t *request, tr_message_t *reply,
-                                 tr_error_t *err)
+tr_status actor_service_train_dpo(void *context, const tr_message_t *request, tr_message_t *reply,
+                                  tr_error_t *err)
 {
     actor_service_t *service = context;
-    tr_sequences_t sequences;
-    int64_t step;
-    int32_t *owned = NULL;
-    float *logprobs = NULL;
-    tr_status status;
     TR_TRY(expect_learner(service, err));
-    TR_TRY(tr_body_integer(&step, tr_message_body(request), "step", 0, INT64_MAX, "evaluate", err));
-    TR_TRY(tr_learner_expect(&service->learner, step, err));
-    tr_trainer_t *trainer = service->learner.trainer;
-    TR_TRY_GOTO(tr_learner_take(&sequences, &owned, tr_trainer_model(trainer), request, err), done);
-    size_t tokens = (size_t)sequences.response_starts[sequences.count];
-    logprobs = tr_calloc(tokens + 1, sizeof *logprobs);
-    TR_TRY_GOTO(tr_response_forward_all(tr_trainer_pass(trainer), &sequences, EVALUATE_CHUNK, 1.0f,
-                                        logprobs, NULL, err),
-                done);
-    tr_message_set_body(reply, json_pack("{s:f, s:I}", "loss_sum", sum_losses(logprobs, tokens),
-                                         "tokens", (json_int_t)tokens));
-done:
-    free(logprobs);
-    free(owned);
-    return status;
+    return actor_train_dpo(&service->learner, request, reply, err);
+}
+
+tr_status actor_service_train_kto(void *context, const tr_message_t *request, tr_message_t *reply,
+                                  tr_error_t *err)
+{
+    actor_service_t *service = context;
+    TR_TRY(expect_learner(service, err));
+    return actor_train_kto(&service->learner, request, reply, err);
+}
+
+tr_status actor_service_train_reward(void *context, const tr_message_t *request,
+                                     tr_message_t *reply, tr_error_t *err)
+{
+    actor_service_t *service = context;
+    TR_TRY(expect_learner(service, err));
+    return actor_train_reward(&service->learner, request, reply, err);
 }
 
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
@@ -273,6 +198,6 @@ tr_status actor_service_restore(void *context, const tr_message_t *request, tr_m
     if (service->options->role != TR_ROLE_ACTOR) {
         return expect_learner(service, err);
     }
-    return tr_learner_restore(&service->learner, tr_message_body(request), false, service->threads,
-                              err);
+    const json_t *config = tr_message_body(request);
+    return tr_learner_restore(&service->learner, config, is_scalar(config), service->threads, err);
 }

@@ -12,7 +12,8 @@ typedef struct actor_service actor_service_t;
 actor_service_t *actor_service_new(const tr_service_options_t *options);
 void actor_service_destroy(actor_service_t **service);
 
-/// The controller's welcome. Role actor: what tr_learner_open reads, and segment: prefix of the shared memory's names.
+/// The controller's welcome. Role actor: what tr_learner_open reads, scalar: true for a reward model, and segment: prefix of
+/// the shared memory's names.
 /// Both roles: reference: directory of the frozen model, or null for an actor that is never asked; threads.
 tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t *err);
 
@@ -20,16 +21,17 @@ tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t 
 /// `logprobs`: {temperature, chunk} -> tensor logprobs f32 [response tokens] of the reference.
 tr_status actor_service_logprobs(void *context, const tr_message_t *request, tr_message_t *reply,
                                  tr_error_t *err);
-/// `train`: tensors logprobs, advantages f32 [response tokens]; body: learner.h's walk and PPO options
-/// -> sums and means of the step (see actor_report_t).
+/// Updates of the policy, or of the reward model, by actor/training.h: a function an algorithm; `train` is PPO's.
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
                               tr_error_t *err);
-/// `train_sft`: body: learner.h's walk -> {loss, tokens, entropy, grad_norm}, means over the batch's response tokens.
 tr_status actor_service_train_sft(void *context, const tr_message_t *request, tr_message_t *reply,
                                   tr_error_t *err);
-/// `evaluate`: {step} -> {loss_sum, tokens}: the negative log-likelihood of the response tokens under the weights of the step.
-tr_status actor_service_evaluate(void *context, const tr_message_t *request, tr_message_t *reply,
-                                 tr_error_t *err);
+tr_status actor_service_train_dpo(void *context, const tr_message_t *request, tr_message_t *reply,
+                                  tr_error_t *err);
+tr_status actor_service_train_kto(void *context, const tr_message_t *request, tr_message_t *reply,
+                                  tr_error_t *err);
+tr_status actor_service_train_reward(void *context, const tr_message_t *request,
+                                     tr_message_t *reply, tr_error_t *err);
 /// `publish`: {step}, no tensors -> {weights: a description (proto/weights.h)}; the version is the step.
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);

@@ -424,7 +424,7 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
 {
     const tr_recipe_t *recipe = s->run->recipe;
     double rate = controller_run_rate(s->run, recipe->optimizer.learning_rate, s->step);
-    TR_TRY(tr_dataset_batch(s->rows, s->run->rows.dataset, recipe->seed, s->step - 1, s->prompts,
+    TR_TRY(tr_dataset_batch(s->rows, s->run->rows.count, recipe->seed, s->step - 1, s->prompts,
                             recipe->data.shuffle, err));
     TR_TRY(generate(s, err));
     TR_TRY(assess(s, err));

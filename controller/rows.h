@@ -1,4 +1,5 @@
-/// The rows of a run, tokenized once at the start: prompts for PPO, texts or prompts with completions for SFT.
+/// The rows of a run, tokenized once at the start: prompts for PPO, texts or prompts with completions for SFT, pairs for DPO and
+/// reward models, labelled completions for KTO.
 ///
 /// Every row is checked before the first step, so that a bad one is named then and not in the middle of a run.
 #ifndef CONTROLLER_ROWS_H
@@ -8,38 +9,61 @@
 #include "common/text/dataset.h"
 #include "common/text/tokenizer.h"
 #include "proto/message.h"
+#include "proto/sequences.h"
 
-/// Token ids of a row: a prompt (never empty), then what is learnt from (PPO: nothing).
+/// Token ids: a prompt (never empty), then what is learnt from (PPO: nothing).
 typedef struct controller_row {
     int32_t *ids; ///< [length]
     size_t prompt;
     size_t length;
+    bool desirable; ///< kto: the label
+    float margin;   ///< reward: of the pair, at its chosen side
 } controller_row_t;
 
 typedef struct controller_rows {
     tr_dataset_t *dataset;
-    controller_row_t *items; ///< [count]
-    size_t count;
+    controller_row_t *items; ///< [group * count]
+    size_t group; ///< items that belong together: 2 for pairs, chosen and rejected; else 1
+    size_t count; ///< what a batch counts: rows, or pairs
+    size_t limit; ///< tokens of the longest sequence
+    bool margins; ///< the rows have a `margin`
     const char *prompt_column; ///< the recipe's
 } controller_rows_t;
 
 /// Reads recipe->data.prompts. limit: tokens of the longest prompt that the model takes. TR_ERR_IO, TR_ERR_FORMAT, or
-/// TR_ERR_ARGUMENT for a prompt without a token or a too long one, as "file:line: ...".
+/// TR_ERR_ARGUMENT for a prompt without a token or a too long one, as "file:line: ...". Item i is row i of the data set.
 tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_t *recipe,
                                        const tr_tokenizer_t *tokenizer, size_t limit,
                                        tr_error_t *err);
 
-/// Reads files (recipe->data.train or .eval): `text_column`, all of which is learnt, or prompt_column and `completion`, of which the
-/// completion is. An end-of-sequence token is appended; a row is cut after `limit` tokens. TR_ERR_ARGUMENT for a row of which
-/// nothing would be learnt.
-tr_status controller_rows_load_texts(controller_rows_t *rows, const tr_recipe_strings_t *files,
-                                     const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
-                                     size_t limit, tr_error_t *err);
-
-/// Adds chosen rows: [count] to a message as sequences whose responses are what is learnt. Returns the tokens that are.
-size_t controller_rows_put(const controller_rows_t *rows, const uint32_t *chosen, size_t count,
-                           tr_message_t *message);
+/// Reads files (recipe->data.train or .eval) as the recipe's algorithm wants them; limit: as above. An end-of-sequence token is
+/// appended to what is learnt. Errors as above.
+///
+///     sft     `text`, all of which is learnt, or `prompt` and `completion`
+///     reward  `chosen` and `rejected`, after `prompt` if there is one, and `margin` if there is one
+///     dpo     `prompt`, `chosen` and `rejected`; without `prompt` it is what both sides begin with (TRL's extract_prompt)
+///     kto     `prompt`, `completion` and `label`; or pairs, each side of which becomes a row
+tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_t *files,
+                               const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
+                               size_t limit, tr_error_t *err);
 
 void controller_rows_release(controller_rows_t *rows);
+
+// Batches
+
+/// Sequences of a batch, on their way to workers.
+typedef struct controller_batch {
+    tr_sequences_t sequences; ///< points into ids
+    int32_t *ids;
+    size_t tokens;  ///< of all sequences, prompts too
+    size_t learnt;  ///< of the responses
+    size_t longest; ///< tokens of the longest sequence
+} controller_batch_t;
+
+/// The items of chosen: [count] rows or pairs, in order. mismatched: then, for each row, its prompt with the response of the row
+/// before it (the first gets the last one's): what KTO estimates the KL divergence from. group is then 1.
+void controller_batch_init(controller_batch_t *batch, const controller_rows_t *rows,
+                           const uint32_t *chosen, size_t count, bool mismatched);
+void controller_batch_release(controller_batch_t *batch);
 
 #endif

@@ -10,8 +10,9 @@
 #include "common/base/file.h"
 #include "common/hub/json_file.h"
 #include "common/optim/schedule.h"
+#include "controller/losses.h"
 #include "controller/ppo_step.h"
-#include "controller/sft_step.h"
+#include "controller/preference_step.h"
 #include "controller/welcome.h"
 #include "proto/body.h"
 #include "proto/endpoint.h"
@@ -258,15 +259,14 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
                              tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
-    bool separate = recipe->roles.reference.separate;
+    bool separate = recipe->roles.reference.separate && controller_losses_read_reference(recipe);
     double episodes = (double)(recipe->data.batch * recipe->generation.samples);
     TR_TRY(controller_record_set(record, "time/step", seconds, err));
     if (is_ppo(run)) {
         TR_TRY(controller_record_set(record, "eps", episodes / seconds, err));
     }
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
-        bool used =
-            role == TR_ROLE_ACTOR || (is_ppo(run) && (role != TR_ROLE_REFERENCE || separate));
+        bool used = role == TR_ROLE_REFERENCE ? separate : is_ppo(run) || role == TR_ROLE_ACTOR;
         if (used) {
             double busy = controller_calls_busy(run->calls, (tr_role_t)role) / seconds;
             char *name = tr_format("idle/%s", tr_role_name((tr_role_t)role));
@@ -291,10 +291,10 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
     double began = tr_clock_seconds();
     controller_calls_reset(run->calls);
     TR_TRY(is_ppo(run) ? controller_ppo_step(run, record->step, record, err)
-                       : controller_sft_step(run, record->step, record, err));
+                       : controller_preference_step(run, record->step, record, err));
     run->step = record->step;
     if (run->eval_rows.count > 0 && checkpoint_due(run)) {
-        TR_TRY(controller_sft_evaluate(run, record, err));
+        TR_TRY(controller_preference_evaluate(run, record, err));
     }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
     TR_TRY(controller_metrics_append(run->metrics, record, err));
@@ -367,11 +367,11 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     size_t positions = run->model.max_positions;
     TR_TRY(is_ppo(run) ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer,
                                                       positions - 1, err)
-                       : controller_rows_load_texts(&run->rows, &recipe->data.train, recipe,
-                                                    run->tokenizer, positions, err));
+                       : controller_rows_load(&run->rows, &recipe->data.train, recipe,
+                                              run->tokenizer, positions, err));
     if (!is_ppo(run) && recipe->data.eval.count > 0) {
-        TR_TRY(controller_rows_load_texts(&run->eval_rows, &recipe->data.eval, recipe,
-                                          run->tokenizer, positions, err));
+        TR_TRY(controller_rows_load(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
+                                    positions, err));
     }
     if (recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "common/base/pool.h"
+#include "controller/losses.h"
 #include "proto/judge.h"
 
 /// The path as other processes can use it, whatever directory they run in; a new reference.
@@ -52,12 +53,13 @@ json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_sta
     bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
     json_t *threads = threads_of(recipe->roles.actor.threads, ppo ? 2 : 1); // beside the critic
     json_t *welcome = learner(recipe, start, recipe->model, "", threads);
-    bool asked = ppo && !recipe->roles.reference.separate;
+    bool asked = controller_losses_read_reference(recipe) && !recipe->roles.reference.separate;
     char segment[24];
     snprintf(segment, sizeof segment, "%016llx",
              (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
     json_object_set_new(welcome, "segment", json_string(segment));
     json_object_set_new(welcome, "reference", asked ? reference_of(recipe) : json_null());
+    json_object_set_new(welcome, "scalar", json_boolean(recipe->algorithm == TR_ALGORITHM_REWARD));
     json_object_set_new(welcome, "from_scratch", json_boolean(recipe->from_scratch));
     return welcome;
 }
@@ -73,14 +75,16 @@ void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
                             const controller_start_t *start)
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
+    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
     tr_hub_set_config(hub, TR_ROLE_ACTOR, controller_welcome_actor(recipe, start));
-    if (recipe->algorithm != TR_ALGORITHM_PPO) {
+    uint64_t sharers = ppo ? 2 : 1; // PPO's reference works beside the critic
+    tr_hub_set_config(hub, TR_ROLE_REFERENCE,
+                      json_pack("{s:o, s:o}", "reference", reference_of(recipe), "threads",
+                                threads_of(roles->reference.threads, sharers)));
+    if (!ppo) {
         return;
     }
     tr_hub_set_config(hub, TR_ROLE_CRITIC, controller_welcome_critic(recipe, start));
-    tr_hub_set_config(hub, TR_ROLE_REFERENCE,
-                      json_pack("{s:o, s:o}", "reference", reference_of(recipe), "threads",
-                                threads_of(roles->reference.threads, 2))); // beside the critic
     tr_hub_set_config(hub, TR_ROLE_ROLLOUT,
                       json_pack("{s:o, s:o, s:I}", "model", absolute(recipe->model), "threads",
                                 threads_of(roles->rollout.threads, roles->rollout.workers),

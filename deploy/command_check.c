@@ -5,6 +5,7 @@
 
 #include "common/model/layout.h"
 #include "common/tensor/backend.h"
+#include "controller/losses.h"
 #include "deploy/command.h"
 #include "deploy/company.h"
 
@@ -114,13 +115,20 @@ static tr_status print_judge(const tr_judge_t *judge, tr_error_t *err)
     return TR_OK;
 }
 
+static tr_status print_reference(const tr_recipe_t *recipe, tr_error_t *err)
+{
+    const char *reference = recipe->reference != NULL ? recipe->reference : recipe->model;
+    bool separate = recipe->roles.reference.separate;
+    return !controller_losses_read_reference(recipe)
+               ? TR_OK
+               : print_model_role(separate ? "reference" : "reference (in actor)", separate ? 1 : 0,
+                                  reference, false, false, NULL, err);
+}
+
 static tr_status print_ppo_roles(const tr_recipe_t *recipe, tr_error_t *err)
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
-    const char *reference = recipe->reference != NULL ? recipe->reference : recipe->model;
     const char *critic = roles->critic.model != NULL ? roles->critic.model : recipe->model;
-    TR_TRY(print_model_role(roles->reference.separate ? "reference" : "reference (in actor)",
-                            roles->reference.separate ? 1 : 0, reference, false, false, NULL, err));
     TR_TRY(print_model_role("critic", 1, critic, true, true, NULL, err));
     TR_TRY(print_model_role("rollout", roles->rollout.workers, recipe->model, false, false, recipe,
                             err));
@@ -165,7 +173,9 @@ static tr_status print_summary(const tr_recipe_t *recipe, tr_error_t *err)
     TR_TRY(print_model(recipe->model, err));
     printf("\n  %-20s %3s  %10s  %10s  %10s  %10s  %10s\n", "role", "no.", "weights", "gradients",
            "moments", "KV cache", "each");
-    TR_TRY(print_model_role("actor", 1, recipe->model, false, true, NULL, err));
+    TR_TRY(print_model_role("actor", 1, recipe->model, recipe->algorithm == TR_ALGORITHM_REWARD,
+                            true, NULL, err));
+    TR_TRY(print_reference(recipe, err));
     return recipe->algorithm == TR_ALGORITHM_PPO ? print_ppo_roles(recipe, err) : TR_OK;
 }
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "controller/losses.h"
+
 enum { WORDS_LIMIT = 8 }; ///< of a command line of our own programs, with the NULL
 
 /// What all processes of the company have in common.
@@ -107,16 +109,11 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 
 static void add_ppo_workers(const setting_t *setting, const tr_recipe_t *recipe)
 {
-    static const char *const as_reference[] = {"--role", "reference", NULL};
     add_ours(setting, "critic", "critic", "troupe-critic");
     for (uint64_t i = 0; i < recipe->roles.rollout.workers; i++) {
         char *name = tr_format("rollout-%llu", (unsigned long long)i);
         add_ours(setting, name, "rollout", "troupe-rollout");
         free(name);
-    }
-    if (recipe->roles.reference.separate) {
-        add(setting, tr_strdup("reference"), "reference",
-            our_program(setting, "troupe-actor", as_reference));
     }
     for (size_t i = 0; i < recipe->roles.reward.count; i++) {
         add_judge(setting, &recipe->roles.reward.items[i]);
@@ -156,7 +153,12 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     company->leader.name = tr_strdup("controller");
     company->leader.argv = our_program(setting, "troupe-controller", controller_options);
     company->leader.environment = environment_of(setting, "controller", "controller");
+    static const char *const as_reference[] = {"--role", "reference", NULL};
     add_ours(setting, "actor", "actor", "troupe-actor");
+    if (recipe->roles.reference.separate && controller_losses_read_reference(recipe)) {
+        add(setting, tr_strdup("reference"), "reference",
+            our_program(setting, "troupe-actor", as_reference));
+    }
     if (recipe->algorithm == TR_ALGORITHM_PPO) {
         add_ppo_workers(setting, recipe);
     }

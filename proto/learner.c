@@ -107,8 +107,9 @@ tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, con
 {
     int64_t step, chunk, seed, epochs, minibatches;
     double rate, temperature;
-    TR_TRY(tr_body_integer(&step, body, "step", 1, UINT32_MAX, "train", err));
-    TR_TRY(tr_learner_expect(learner, step - 1, err));
+    bool evaluate = json_is_true(json_object_get(body, "evaluate"));
+    TR_TRY(tr_body_integer(&step, body, "step", evaluate ? 0 : 1, UINT32_MAX, "train", err));
+    TR_TRY(tr_learner_expect(learner, evaluate ? step : step - 1, err));
     TR_TRY(tr_body_integer(&chunk, body, "chunk", 1, INT32_MAX, "train", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "train", err));
     TR_TRY(tr_body_integer(&epochs, body, "epochs", 1, INT32_MAX, "train", err));
@@ -122,6 +123,7 @@ tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, con
         .seed = (uint64_t)seed,
         .step = (uint32_t)step,
         .temperature = (float)temperature,
+        .evaluate = evaluate,
         .learning_rate = rate,
     };
     return TR_OK;

@@ -35,8 +35,8 @@ tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err);
 /// TR_ERR_VERSION unless the learner has finished exactly `step` steps.
 tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err);
 
-/// A training request's {step (to be finished), learning_rate, temperature, chunk, seed, epochs, minibatches}; fails as
-/// tr_learner_expect does.
+/// A training request's {step (to be finished), learning_rate, temperature, chunk, seed, epochs, minibatches}; with evaluate:
+/// true nothing is learnt, and step is the one finished. Fails as tr_learner_expect does.
 tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, const json_t *body,
                                tr_error_t *err);
 

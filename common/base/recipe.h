@@ -20,7 +20,13 @@
 #include "common/base/log.h"
 #include "common/base/status.h"
 
-typedef enum tr_algorithm { TR_ALGORITHM_PPO, TR_ALGORITHM_SFT } tr_algorithm_t;
+typedef enum tr_algorithm {
+    TR_ALGORITHM_PPO,
+    TR_ALGORITHM_SFT,
+    TR_ALGORITHM_REWARD, ///< a reward model from pairs
+    TR_ALGORITHM_DPO,
+    TR_ALGORITHM_KTO
+} tr_algorithm_t;
 
 typedef enum tr_device { TR_DEVICE_CPU } tr_device_t;
 
@@ -28,6 +34,11 @@ typedef enum tr_stop_token {
     TR_STOP_TOKEN_NONE, ///< null: responses go on past an end-of-sequence token, as in TRL
     TR_STOP_TOKEN_EOS   ///< a response ends with the tokenizer's end-of-sequence token
 } tr_stop_token_t;
+
+typedef enum tr_on_bad_row {
+    TR_ON_BAD_ROW_FAIL, ///< the run ends with an error
+    TR_ON_BAD_ROW_DROP  ///< the row is left out, with a warning, and counted
+} tr_on_bad_row_t;
 
 typedef struct tr_recipe_strings {
     char **items; ///< [count]
@@ -38,6 +49,11 @@ typedef struct tr_recipe_ids {
     int32_t *items; ///< [count]; token ids
     size_t count;
 } tr_recipe_ids_t;
+
+typedef struct tr_recipe_reals {
+    double *items; ///< [count]
+    size_t count;
+} tr_recipe_reals_t;
 
 /// A real number that may be absent (null).
 typedef struct tr_optional {
@@ -121,12 +137,13 @@ typedef struct tr_judges {
 
 typedef struct tr_recipe_data {
     tr_recipe_strings_t prompts; ///< JSONL files; ppo
-    tr_recipe_strings_t train;   ///< JSONL files; sft
+    tr_recipe_strings_t train;   ///< JSONL files; all but ppo
     tr_recipe_strings_t eval;    ///< JSONL files or none
-    uint64_t batch;              ///< prompts (ppo) or rows (sft) a step; default 64
+    uint64_t batch;              ///< prompts (ppo) or rows (the others) a step; default 64
     char *prompt_column;         ///< default "prompt"
     char *text_column;           ///< default "text"
     bool shuffle;                ///< default true
+    tr_on_bad_row_t on_bad_row;  ///< default fail
     uint64_t max_prompt_length;  ///< tokens; 0 (null): no bound but the model's
 } tr_recipe_data_t;
 
@@ -158,6 +175,36 @@ typedef struct tr_recipe_ppo {
 typedef struct tr_recipe_sft {
     uint64_t max_length; ///< tokens of a row that are learnt from, the rest is cut; default 1024
 } tr_recipe_sft_t;
+
+/// As tr_dpo_options_t of common/algo/dpo.h, which explains them.
+typedef struct tr_recipe_dpo {
+    double beta;                    ///< default 0.1
+    tr_recipe_strings_t loss_type;  ///< default [sigmoid]
+    tr_recipe_reals_t loss_weights; ///< one a loss, or none: all 1
+    double label_smoothing;         ///< default 0; below 0.5
+    int f_divergence_type;          ///< a tr_f_divergence_t; default reverse_kl
+    double f_alpha_divergence_coef; ///< default 0.5
+    tr_optional_t ld_alpha;         ///< in [0, 1]; not given: 1
+    double discopop_tau;            ///< default 0.05
+    double simpo_gamma;             ///< default 0.5
+    bool use_weighting;             ///< default false
+    bool reference_free;            ///< default false
+    uint64_t max_length;            ///< tokens of prompt and completion; default 1024
+} tr_recipe_dpo_t;
+
+/// As tr_kto_options_t of common/algo/kto.h.
+typedef struct tr_recipe_kto {
+    int loss_type;             ///< a tr_kto_loss_type_t; default kto
+    double beta;               ///< default 0.1
+    double desirable_weight;   ///< default 1
+    double undesirable_weight; ///< default 1
+    uint64_t max_length;       ///< default 1024
+} tr_recipe_kto_t;
+
+typedef struct tr_recipe_reward {
+    tr_optional_t center_rewards_coefficient; ///< not given: 0
+    uint64_t max_length;                      ///< longer pairs are bad rows; default 1024
+} tr_recipe_reward_t;
 
 typedef struct tr_recipe_optimizer {
     double learning_rate; ///< the peak; default 3e-6
@@ -232,6 +279,9 @@ typedef struct tr_recipe {
     tr_recipe_generation_t generation;
     tr_recipe_ppo_t ppo;
     tr_recipe_sft_t sft;
+    tr_recipe_reward_t reward;
+    tr_recipe_dpo_t dpo;
+    tr_recipe_kto_t kto;
     tr_recipe_optimizer_t optimizer;
     tr_recipe_roles_t roles;
     tr_recipe_checkpoint_t checkpoint;
@@ -282,7 +332,7 @@ char *tr_recipe_markdown(void);
 
 // Names as recipes write them
 
-const char *tr_algorithm_name(tr_algorithm_t algorithm); ///< "ppo", "sft"
+const char *tr_algorithm_name(tr_algorithm_t algorithm); ///< "ppo", "sft", ...
 const char *tr_device_name(tr_device_t device);          ///< "cpu"
 const char *tr_judge_kind_name(tr_judge_kind_t kind);    ///< "exec", "model", "words", ...
 const char *tr_length_unit_name(tr_length_unit_t unit);  ///< "tokens", "words", "characters"

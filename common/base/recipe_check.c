@@ -67,6 +67,25 @@ static void check_name(const whole_t *whole)
     }
 }
 
+static void check_train(const whole_t *whole)
+{
+    if (whole->recipe->data.train.count == 0 && is_sound(whole, "data.train")) {
+        recipe_problem(whole->reader, line_of(whole, "data.train", "algorithm"), "data.train",
+                       "expected at least one file for algorithm '%s', found none",
+                       tr_algorithm_name(whole->recipe->algorithm));
+    }
+}
+
+/// Fresh weights learn texts; preferences are learnt by a model that speaks.
+static void check_not_from_scratch(const whole_t *whole)
+{
+    if (whole->recipe->from_scratch) {
+        recipe_problem(whole->reader, line_of(whole, "from_scratch", "algorithm"), "from_scratch",
+                       "expected false for algorithm '%s', found true: train with 'sft' first",
+                       tr_algorithm_name(whole->recipe->algorithm));
+    }
+}
+
 static void check_mini_batches(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
@@ -86,10 +105,7 @@ static void check_mini_batches(const whole_t *whole)
 static void check_ppo(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
-    if (recipe->from_scratch) {
-        recipe_problem(whole->reader, line_of(whole, "from_scratch", "algorithm"), "from_scratch",
-                       "expected false for algorithm 'ppo', found true: train with 'sft' first");
-    }
+    check_not_from_scratch(whole);
     if (recipe->data.prompts.count == 0 && is_sound(whole, "data.prompts")) {
         recipe_problem(whole->reader, line_of(whole, "data.prompts", "algorithm"), "data.prompts",
                        "expected at least one file for algorithm 'ppo', found none");
@@ -106,11 +122,53 @@ static void check_ppo(const whole_t *whole)
     check_mini_batches(whole);
 }
 
-static void check_sft(const whole_t *whole)
+static void check_preferences(const whole_t *whole)
 {
-    if (whole->recipe->data.train.count == 0 && is_sound(whole, "data.train")) {
-        recipe_problem(whole->reader, line_of(whole, "data.train", "algorithm"), "data.train",
-                       "expected at least one file for algorithm 'sft', found none");
+    check_train(whole);
+    check_not_from_scratch(whole);
+}
+
+static bool has_loss(const tr_recipe_dpo_t *dpo, const char *name)
+{
+    for (size_t i = 0; i < dpo->loss_type.count; i++) {
+        if (strcmp(dpo->loss_type.items[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_dpo(const whole_t *whole)
+{
+    const tr_recipe_dpo_t *dpo = &whole->recipe->dpo;
+    size_t line = line_of(whole, "dpo.loss_type", "algorithm");
+    if (dpo->loss_type.count == 0 && is_sound(whole, "dpo.loss_type")) {
+        recipe_problem(whole->reader, line, "dpo.loss_type",
+                       "expected at least one loss, found none");
+    }
+    for (size_t i = 1; i < dpo->loss_type.count; i++) {
+        const tr_recipe_dpo_t before = {.loss_type = {dpo->loss_type.items, i}};
+        if (has_loss(&before, dpo->loss_type.items[i])) {
+            recipe_problem(whole->reader, line, "dpo.loss_type",
+                           "expected each loss once, found '%s' twice", dpo->loss_type.items[i]);
+        }
+    }
+    if (dpo->loss_weights.count > 0 && dpo->loss_weights.count != dpo->loss_type.count &&
+        is_sound(whole, "dpo.loss_type")) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.loss_weights", "dpo.loss_type"),
+                       "dpo.loss_weights",
+                       "expected a weight for each of the %zu losses, found %zu",
+                       dpo->loss_type.count, dpo->loss_weights.count);
+    }
+    if (has_loss(dpo, "exo_pair") && dpo->label_smoothing == 0) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.label_smoothing", "dpo.loss_type"),
+                       "dpo.label_smoothing",
+                       "expected a number above 0 for exo_pair, such as 0.001, found 0");
+    }
+    if (has_loss(dpo, "sft") && dpo->use_weighting) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.use_weighting", "dpo.loss_type"),
+                       "dpo.use_weighting",
+                       "expected false with loss_type sft, which is no loss of pairs, found true");
     }
 }
 
@@ -139,6 +197,12 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
     }
     switch (recipe->algorithm) {
     case TR_ALGORITHM_PPO: check_ppo(&whole); break;
-    case TR_ALGORITHM_SFT: check_sft(&whole); break;
+    case TR_ALGORITHM_SFT: check_train(&whole); break;
+    case TR_ALGORITHM_DPO:
+        check_dpo(&whole);
+        check_preferences(&whole);
+        break;
+    case TR_ALGORITHM_REWARD:
+    case TR_ALGORITHM_KTO: check_preferences(&whole); break;
     }
 }

@@ -72,6 +72,7 @@ static const char *expected(const recipe_key_t *key)
     case RECIPE_TEXTS:
         return key->names == RECIPE_NAMES_PROGRAM ? "a list of a program and its arguments"
                                                   : "a list of files";
+    case RECIPE_REALS: return "a list of numbers";
     case RECIPE_IDS: return "a list of token ids";
     case RECIPE_WORDS: return "words, each with a number";
     case RECIPE_JUDGES: return "a list of judges";
@@ -81,7 +82,7 @@ static const char *expected(const recipe_key_t *key)
 
 char *recipe_expected(const recipe_key_t *key)
 {
-    if (key->kind == RECIPE_CHOICE) {
+    if (key->choices != NULL) {
         return alternatives(key->choices);
     }
     return tr_format("%s%s", expected(key), key->nullable ? ", or null" : "");

@@ -97,7 +97,8 @@ typedef enum recipe_kind {
     RECIPE_OPTIONAL, ///< tr_optional_t
     RECIPE_TRUTH,    ///< bool
     RECIPE_CHOICE,   ///< an enum or int: the index into choices
-    RECIPE_TEXTS,    ///< tr_recipe_strings_t
+    RECIPE_TEXTS,    ///< tr_recipe_strings_t, of the choices if there are some
+    RECIPE_REALS,    ///< tr_recipe_reals_t
     RECIPE_IDS,      ///< tr_recipe_ids_t
     RECIPE_WORDS,    ///< tr_words_t
     RECIPE_JUDGES    ///< tr_judges_t
@@ -138,7 +139,7 @@ typedef struct recipe_table {
     size_t count;
 } recipe_table_t;
 
-enum { RECIPE_KEY_LIMIT = 80, RECIPE_JUDGE_KEY_LIMIT = 24 }; // bounds of count, for arrays
+enum { RECIPE_KEY_LIMIT = 160, RECIPE_JUDGE_KEY_LIMIT = 24 }; // bounds of count, for arrays
 
 extern const recipe_table_t recipe_keys;       ///< of a tr_recipe_t
 extern const recipe_table_t recipe_judge_keys; ///< of a tr_judge_t; the first is "name"

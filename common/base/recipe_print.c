@@ -48,6 +48,16 @@ static void print_texts(FILE *out, const tr_recipe_strings_t *texts)
     fputc(']', out);
 }
 
+static void print_reals(FILE *out, const tr_recipe_reals_t *reals)
+{
+    fputc('[', out);
+    for (size_t i = 0; i < reals->count; i++) {
+        fputs(i == 0 ? "" : ", ", out);
+        print_real(out, reals->items[i]);
+    }
+    fputc(']', out);
+}
+
 static void print_ids(FILE *out, const tr_recipe_ids_t *ids)
 {
     fputc('[', out);
@@ -77,6 +87,7 @@ static void print_scalar(FILE *out, const recipe_key_t *key, const void *field)
     case RECIPE_TRUTH: fputs(*(const bool *)field ? "true" : "false", out); break;
     case RECIPE_CHOICE: fputs(key->choices[*(const int *)field], out); break;
     case RECIPE_TEXTS: print_texts(out, field); break;
+    case RECIPE_REALS: print_reals(out, field); break;
     case RECIPE_IDS: print_ids(out, field); break;
     case RECIPE_WHOLE: print_whole(out, key, *(const uint64_t *)field); break;
     case RECIPE_REAL: print_real(out, *(const double *)field); break;

@@ -13,6 +13,7 @@ RANGE(positive, "a positive number", 0, 1e300, true, false);
 RANGE(not_negative, "a number of at least 0", 0, 1e300, false, false);
 RANGE(fraction, "a number from 0 to 1", 0, 1, false, false);
 RANGE(above_0_to_1, "a number above 0 and at most 1", 0, 1, true, false);
+RANGE(below_half, "a number of at least 0 and below 0.5", 0, 0.5, false, true);
 RANGE(below_1, "a number of at least 0 and below 1", 0, 1, false, true);
 RANGE(any_whole, "a whole number from 0 to 2^63 - 1", 0, 0x1p63, false, false);
 RANGE(whole, "a whole number of at least 0", 0, 1e9, false, false);
@@ -23,10 +24,19 @@ RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
 
 // Choices: the index is the value of the enum.
 
-static const char *const algorithms[] = {"ppo", "sft", NULL};
+static const char *const algorithms[] = {"ppo", "sft", "reward", "dpo", "kto", NULL};
 static const char *const devices[] = {"cpu", NULL};
 static const char *const stop_tokens[] = {"null", "eos", NULL};
 static const char *const kl_estimators[] = {"k1", "k3", NULL};
+static const char *const bad_rows[] = {"fail", "drop", NULL};
+static const char *const dpo_losses[] = {
+    "sigmoid",      "hinge", "ipo",          "exo_pair", "nca_pair", "robust",   "bco_pair",
+    "sppo_hard",    "aot",   "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
+    "sigmoid_norm", "cpo",   "simpo",        "orpo",     NULL,
+};
+static const char *const divergences[] = {"reverse_kl", "forward_kl", "js_divergence",
+                                          "alpha_divergence", NULL};
+static const char *const kto_losses[] = {"kto", "apo_zero_unpaired", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const length_units[] = {"tokens", "words", "characters", NULL};
@@ -63,14 +73,21 @@ static const recipe_key_t top_keys[] = {
     TOP(data.prompts, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
         .help = "JSONL files of prompts; `ppo` needs them."),
     TOP(data.train, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
-        .help = "JSONL files of texts; `sft` needs them."),
+        .help =
+            "JSONL files, plain or gzipped: texts (`sft`), pairs (`reward`, `dpo`), or labelled "
+            "completions (`kto`)."),
     TOP(data.eval, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
-        .help = "JSONL files whose loss `sft` measures at each checkpoint (`eval_loss`)."),
+        .help =
+            "JSONL files that are measured at each checkpoint, never learnt (`eval_loss` and the "
+            "other metrics)."),
     TOP(data.batch, RECIPE_WHOLE, "64", .range = &to_million,
-        .help = "Prompts (`ppo`) or rows (`sft`) a step."),
+        .help = "Prompts (`ppo`), rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
     TOP(data.prompt_column, RECIPE_TEXT, "prompt", .help = "The column that holds prompts."),
     TOP(data.text_column, RECIPE_TEXT, "text", .help = "The column that holds texts."),
     TOP(data.shuffle, RECIPE_TRUTH, "true", .help = "Whether each epoch has an order of its own."),
+    TOP(data.on_bad_row, RECIPE_CHOICE, "fail", .choices = bad_rows,
+        .help = "A row that is malformed, empty or too long ends the run (`fail`) or is left out "
+                "with a warning and counted (`drop`)."),
     TOP(data.max_prompt_length, RECIPE_WHOLE, "null", .nullable = true, .range = &whole,
         .help = "Tokens of the longest prompt taken; null or 0: only the model bounds it."),
 
@@ -111,6 +128,53 @@ static const recipe_key_t top_keys[] = {
 
     TOP(sft.max_length, RECIPE_WHOLE, "1024", .range = &to_million,
         .help = "Tokens of a row that are learnt from; the rest is cut."),
+
+    TOP(reward.center_rewards_coefficient, RECIPE_OPTIONAL, "null", .nullable = true,
+        .range = &not_negative,
+        .help = "Weight of the squared sum of a pair's scores, which pulls scores to a mean of 0."),
+    TOP(reward.max_length, RECIPE_WHOLE, "1024", .range = &to_million,
+        .help = "A pair with a longer side, in tokens, is a bad row."),
+
+    TOP(dpo.beta, RECIPE_REAL, "0.1", .range = &positive,
+        .help = "How strongly the policy is held to the reference."),
+    TOP(dpo.loss_type, RECIPE_TEXTS, "sigmoid", .choices = dpo_losses,
+        .help = "The loss, or a list whose weighted sum is learnt."),
+    TOP(dpo.loss_weights, RECIPE_REALS, "[]", .range = &any_real,
+        .help = "The weight of each loss; none: 1."),
+    TOP(dpo.label_smoothing, RECIPE_REAL, "0.0", .range = &below_half,
+        .help =
+            "How often a label is taken to be wrong (cDPO, robust, exo_pair, aot, cpo, simpo)."),
+    TOP(dpo.f_divergence_type, RECIPE_CHOICE, "reverse_kl", .choices = divergences,
+        .help = "The divergence that holds the policy to the reference (f-DPO)."),
+    TOP(dpo.f_alpha_divergence_coef, RECIPE_REAL, "0.5", .range = &any_real,
+        .help = "α of alpha_divergence."),
+    TOP(dpo.ld_alpha, RECIPE_OPTIONAL, "null", .nullable = true, .range = &fraction,
+        .help =
+            "Weight of the tokens past the length of the shorter completion (LD-DPO); null: 1."),
+    TOP(dpo.discopop_tau, RECIPE_REAL, "0.05", .range = &positive,
+        .help = "Temperature of discopop."),
+    TOP(dpo.simpo_gamma, RECIPE_REAL, "0.5", .range = &any_real, .help = "Target margin of simpo."),
+    TOP(dpo.use_weighting, RECIPE_TRUTH, "false",
+        .help = "Whether pairs are weighted by how likely the policy makes them (WPO)."),
+    TOP(dpo.reference_free, RECIPE_TRUTH, "false",
+        .help = "Whether the reference is taken to be uniform."),
+    TOP(dpo.max_length, RECIPE_WHOLE, "1024", .range = &to_million,
+        .help =
+            "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it is a "
+            "bad row."),
+
+    TOP(kto.loss_type, RECIPE_CHOICE, "kto", .choices = kto_losses,
+        .help = "`apo_zero_unpaired` needs no KL estimate."),
+    TOP(kto.beta, RECIPE_REAL, "0.1", .range = &positive,
+        .help = "How strongly the policy is held to the reference."),
+    TOP(kto.desirable_weight, RECIPE_REAL, "1.0", .range = &not_negative,
+        .help = "Weight of the losses of completions labelled true."),
+    TOP(kto.undesirable_weight, RECIPE_REAL, "1.0", .range = &not_negative,
+        .help = "Weight of the losses of completions labelled false."),
+    TOP(kto.max_length, RECIPE_WHOLE, "1024", .range = &to_million,
+        .help =
+            "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it is a "
+            "bad row."),
 
     TOP(optimizer.learning_rate, RECIPE_REAL, "3.0e-6", .range = &positive,
         .help = "The peak of the schedule."),

@@ -206,6 +206,10 @@ static bool check_item(const place_t *place, const recipe_node_t *node, size_t i
         (node->text[0] == '\0' && !is_argument)) {
         return unexpected(place, node, "a text");
     }
+    if (place->key->choices != NULL) {
+        int index;
+        return read_choice(&index, place, node);
+    }
     return is_argument ||
            recipe_disk_check(place->reader, place->key->names, node->text, node->line, place->path);
 }
@@ -222,10 +226,20 @@ static bool check_items(const place_t *place, const recipe_node_t *list)
     return usable;
 }
 
-/// A file alone is a list of one.
+static void release_texts(tr_recipe_strings_t *texts)
+{
+    for (size_t i = 0; i < texts->count; i++) {
+        free(texts->items[i]);
+    }
+    free(texts->items);
+    *texts = (tr_recipe_strings_t){0};
+}
+
+/// A text alone is a list of one.
 static bool read_texts(tr_recipe_strings_t *field, const place_t *place, const recipe_node_t *node)
 {
     if (is_empty(node, RECIPE_LIST)) {
+        release_texts(field);
         return true;
     }
     bool single = node->kind == RECIPE_SCALAR && place->key->names != RECIPE_NAMES_PROGRAM;
@@ -235,11 +249,38 @@ static bool read_texts(tr_recipe_strings_t *field, const place_t *place, const r
     if (single ? !check_item(place, node, 0) : !check_items(place, node)) {
         return false;
     }
+    release_texts(field);
     field->count = single ? 1 : node->count;
     field->items = tr_calloc(field->count, sizeof *field->items);
     for (size_t i = 0; i < field->count; i++) {
         field->items[i] = tr_strdup(single ? node->text : node->children[i]->text);
     }
+    return true;
+}
+
+static bool read_reals(tr_recipe_reals_t *field, const place_t *place, const recipe_node_t *node)
+{
+    if (is_empty(node, RECIPE_LIST)) {
+        return true;
+    }
+    if (node->kind != RECIPE_LIST) {
+        return unexpected_value(place, node);
+    }
+    double *reals = tr_calloc(node->count, sizeof *reals);
+    bool usable = true;
+    for (size_t i = 0; i < node->count; i++) {
+        char *path;
+        place_t at = item_place(&path, place, i);
+        bool read =
+            is_plain(node->children[i]) && recipe_real_parse(&reals[i], node->children[i]->text);
+        usable = (read || unexpected(&at, node->children[i], "a number")) && usable;
+        free(path);
+    }
+    if (!usable) {
+        free(reals);
+        return false;
+    }
+    *field = (tr_recipe_reals_t){reals, node->count};
     return true;
 }
 
@@ -338,6 +379,7 @@ bool recipe_value_read(void *field, recipe_reader_t *reader, const recipe_key_t 
     case RECIPE_TRUTH: return read_truth(field, &place, node);
     case RECIPE_CHOICE: return read_choice(field, &place, node);
     case RECIPE_TEXTS: return read_texts(field, &place, node);
+    case RECIPE_REALS: return read_reals(field, &place, node);
     case RECIPE_IDS: return read_ids(field, &place, node);
     case RECIPE_WORDS: return read_words(field, &place, node);
     case RECIPE_JUDGES: return recipe_judges_read(field, reader, node, path);
@@ -345,19 +387,12 @@ bool recipe_value_read(void *field, recipe_reader_t *reader, const recipe_key_t 
     return false;
 }
 
-static void release_texts(tr_recipe_strings_t *texts)
-{
-    for (size_t i = 0; i < texts->count; i++) {
-        free(texts->items[i]);
-    }
-    free(texts->items);
-}
-
 void recipe_value_release(void *field, recipe_kind_t kind)
 {
     switch (kind) {
     case RECIPE_TEXT: free(*(char **)field); break;
     case RECIPE_TEXTS: release_texts(field); break;
+    case RECIPE_REALS: free(((tr_recipe_reals_t *)field)->items); break;
     case RECIPE_IDS: free(((tr_recipe_ids_t *)field)->items); break;
     case RECIPE_WORDS: release_words(field); break;
     case RECIPE_JUDGES: recipe_judges_release(field); break;

@@ -1,11 +1,12 @@
 #include "common/text/dataset.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
+#include "common/base/log.h"
 #include "common/base/rng.h"
 #include "common/text/utf8.h"
 
@@ -13,6 +14,7 @@ typedef struct row {
     json_t *columns; // an object
     uint32_t file;   // index into paths
     uint32_t line;   // from 1
+    bool refused;    // to be taken out
 } row_t;
 
 struct tr_dataset {
@@ -21,6 +23,8 @@ struct tr_dataset {
     row_t *rows; // [size]
     size_t size;
     size_t capacity;
+    bool drop; // bad rows
+    size_t dropped;
 };
 
 static void add_row(tr_dataset_t *dataset, json_t **columns, size_t file, size_t line)
@@ -29,11 +33,11 @@ static void add_row(tr_dataset_t *dataset, json_t **columns, size_t file, size_t
         dataset->capacity = dataset->capacity == 0 ? 256 : dataset->capacity * 2;
         dataset->rows = tr_realloc(dataset->rows, dataset->capacity * sizeof *dataset->rows);
     }
-    dataset->rows[dataset->size++] = (row_t){*columns, (uint32_t)file, (uint32_t)line};
+    dataset->rows[dataset->size++] = (row_t){*columns, (uint32_t)file, (uint32_t)line, false};
     *columns = NULL;
 }
 
-static _Bool is_blank(const char *line, size_t length)
+static bool is_blank(const char *line, size_t length)
 {
     return strspn(line, " \t\r\n") == length;
 }
@@ -63,24 +67,61 @@ static tr_status parse_row(tr_dataset_t *dataset, const char *text, size_t lengt
     return TR_OK;
 }
 
-static tr_status read_rows(tr_dataset_t *dataset, FILE *stream, size_t file, tr_error_t *err)
+/// A bad line or row, whose failure in err has its place already: dropped with a warning, or fatal.
+static tr_status take_bad(tr_dataset_t *dataset, tr_error_t *err)
+{
+    if (!dataset->drop) {
+        return err->status;
+    }
+    tr_log(TR_LOG_WARN, "data", "\"dropped: %s\"", err->text);
+    *err = (tr_error_t){0};
+    dataset->dropped++;
+    return TR_OK;
+}
+
+/// The next line with its end into *text, which grows and is closed by a NUL. *length: -1 at the end of the file.
+static tr_status read_line(char **text, size_t *capacity, ssize_t *length, gzFile stream,
+                           const char *path, tr_error_t *err)
+{
+    size_t filled = 0;
+    int byte = 0;
+    while (byte != '\n' && (byte = gzgetc(stream)) != -1) {
+        if (filled + 2 > *capacity) {
+            *capacity = *capacity == 0 ? 4096 : 2 * *capacity;
+            *text = tr_realloc(*text, *capacity);
+        }
+        (*text)[filled++] = (char)byte;
+        (*text)[filled] = '\0';
+    }
+    int code = Z_OK;
+    const char *cause = byte == -1 ? gzerror(stream, &code) : NULL;
+    if (code != Z_OK && code != Z_STREAM_END) {
+        return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path,
+                       code == Z_ERRNO ? strerror(errno) : cause);
+    }
+    *length = filled == 0 ? -1 : (ssize_t)filled;
+    return TR_OK;
+}
+
+static tr_status read_rows(tr_dataset_t *dataset, gzFile stream, size_t file, tr_error_t *err)
 {
     char *text = NULL;
     size_t capacity = 0;
     size_t before = dataset->size;
-    tr_status status = TR_OK;
     ssize_t length = 0;
-    for (size_t line = 1; (length = getline(&text, &capacity, stream)) >= 0; line++) {
+    tr_status status = TR_OK;
+    for (size_t line = 1;; line++) {
+        TR_TRY_GOTO(read_line(&text, &capacity, &length, stream, dataset->paths[file], err), done);
+        if (length < 0) {
+            break;
+        }
         size_t start = line == 1 && length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-        if (!is_blank(text + start, (size_t)length - start)) {
-            TR_TRY_GOTO(parse_row(dataset, text + start, (size_t)length - start, file, line, err),
-                        done);
+        if (!is_blank(text + start, (size_t)length - start) &&
+            parse_row(dataset, text + start, (size_t)length - start, file, line, err) != TR_OK) {
+            TR_TRY_GOTO(take_bad(dataset, err), done);
         }
     }
-    if (ferror(stream)) {
-        status = tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", dataset->paths[file],
-                         strerror(errno));
-    } else if (dataset->size == before) {
+    if (dataset->size == before) {
         status = tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", dataset->paths[file]);
     }
 done:
@@ -88,20 +129,22 @@ done:
     return status;
 }
 
+/// zlib reads plain files as they are.
 static tr_status read_file(tr_dataset_t *dataset, size_t file, tr_error_t *err)
 {
-    FILE *stream = fopen(dataset->paths[file], "rb");
+    errno = 0;
+    gzFile stream = gzopen(dataset->paths[file], "rb");
     if (stream == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", dataset->paths[file],
-                       strerror(errno));
+                       errno != 0 ? strerror(errno) : "out of memory");
     }
     tr_status status = read_rows(dataset, stream, file, err);
-    fclose(stream);
+    gzclose_r(stream);
     return status;
 }
 
-tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
-                         const char *required, tr_error_t *err)
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, bool drop,
+                         tr_error_t *err)
 {
     *dataset = NULL;
     if (count == 0) {
@@ -110,15 +153,13 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_
     tr_dataset_t *made = tr_calloc(1, sizeof *made);
     made->paths = tr_calloc(count, sizeof *made->paths);
     made->path_count = count;
+    made->drop = drop;
     tr_status status = TR_OK;
     for (size_t i = 0; i < count; i++) {
         made->paths[i] = tr_strdup(paths[i]);
     }
     for (size_t i = 0; i < count; i++) {
         TR_TRY_GOTO(read_file(made, i, err), done);
-    }
-    if (required != NULL) {
-        TR_TRY_GOTO(tr_dataset_require(made, required, err), done);
     }
     *dataset = made;
     made = NULL;
@@ -178,12 +219,46 @@ static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, cons
     return TR_OK;
 }
 
-tr_status tr_dataset_require(const tr_dataset_t *dataset, const char *column, tr_error_t *err)
+tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err)
 {
     for (size_t i = 0; i < dataset->size; i++) {
-        TR_TRY(require_row(dataset, &dataset->rows[i], column, err));
+        if (require_row(dataset, &dataset->rows[i], column, err) != TR_OK) {
+            TR_TRY(take_bad(dataset, err));
+            dataset->rows[i].refused = true;
+        }
     }
+    return tr_dataset_compact(dataset, err);
+}
+
+tr_status tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err)
+{
+    char *place = tr_dataset_place(dataset, row);
+    tr_error_prefix(err, "%s", place);
+    free(place);
+    TR_TRY(take_bad(dataset, err));
+    dataset->rows[row].refused = true;
     return TR_OK;
+}
+
+tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < dataset->size; i++) {
+        if (dataset->rows[i].refused) {
+            json_decref(dataset->rows[i].columns);
+        } else {
+            dataset->rows[kept++] = dataset->rows[i];
+        }
+    }
+    dataset->size = kept;
+    return kept > 0 ? TR_OK
+                    : tr_fail(err, TR_ERR_FORMAT, "%s: all %zu rows are bad and were dropped",
+                              dataset->paths[0], dataset->dropped);
+}
+
+size_t tr_dataset_dropped(const tr_dataset_t *dataset)
+{
+    return dataset->dropped;
 }
 
 size_t tr_dataset_size(const tr_dataset_t *dataset)
@@ -197,7 +272,7 @@ static const row_t *row_at(const tr_dataset_t *dataset, size_t row)
     return &dataset->rows[row];
 }
 
-_Bool tr_dataset_has(const tr_dataset_t *dataset, const char *column)
+bool tr_dataset_has(const tr_dataset_t *dataset, const char *column)
 {
     return dataset->size > 0 && json_object_get(dataset->rows[0].columns, column) != NULL;
 }
@@ -205,6 +280,11 @@ _Bool tr_dataset_has(const tr_dataset_t *dataset, const char *column)
 const char *tr_dataset_string(const tr_dataset_t *dataset, size_t row, const char *column)
 {
     return json_string_value(json_object_get(row_at(dataset, row)->columns, column));
+}
+
+const json_t *tr_dataset_value(const tr_dataset_t *dataset, size_t row, const char *column)
+{
+    return json_object_get(row_at(dataset, row)->columns, column);
 }
 
 char *tr_dataset_extras(const tr_dataset_t *dataset, size_t row, const char *except)
@@ -229,20 +309,20 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)
 /// Marks the permutations of epochs apart from those of minibatches, whose second number counts passes.
 static const uint32_t EPOCH_PASS = UINT32_MAX;
 
-tr_status tr_dataset_batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed,
-                           uint64_t step, size_t batch, _Bool shuffle, tr_error_t *err)
+tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t step, size_t batch,
+                           bool shuffle, tr_error_t *err)
 {
-    if (batch == 0 || batch > dataset->size) {
+    if (batch == 0 || batch > size) {
         return tr_fail(err, TR_ERR_ARGUMENT, "a batch of %zu rows cannot be taken from %zu rows",
-                       batch, dataset->size);
+                       batch, size);
     }
-    uint64_t steps = dataset->size / batch; // in an epoch
+    uint64_t steps = size / batch; // in an epoch
     uint32_t epoch = (uint32_t)(step / steps);
     size_t first = (size_t)(step % steps) * batch;
     uint32_t *order = NULL;
     if (shuffle) {
-        order = tr_alloc(dataset->size * sizeof *order);
-        tr_rng_permutation(order, dataset->size, seed, epoch, EPOCH_PASS);
+        order = tr_alloc(size * sizeof *order);
+        tr_rng_permutation(order, size, seed, epoch, EPOCH_PASS);
     }
     for (size_t i = 0; i < batch; i++) {
         rows[i] = order != NULL ? order[first + i] : (uint32_t)(first + i);

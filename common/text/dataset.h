@@ -1,11 +1,14 @@
-/// Rows of JSONL files in memory, and the order in which training sees them.
+/// Rows of JSONL files, plain or gzipped, in memory, and the order in which training sees them.
 ///
 /// A row is a JSON object on a line of its own. A prompt file has a `prompt` column (a string); every other column
 /// travels with the row to the judges. Files are read in the order given; blank lines are passed over. A bad
-/// row is an error that names file, line and column, never a row left out in silence.
+/// row is an error that names file, line and column, or, where the recipe says so, dropped with a warning that names them,
+/// and counted; never a row left out in silence.
 #ifndef TR_TEXT_DATASET_H
 #define TR_TEXT_DATASET_H
 
+#include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,27 +18,39 @@ typedef struct tr_dataset tr_dataset_t;
 
 // Life cycle
 
-/// Reads paths: [count], count >= 1. required: a column that must be a non-empty string in every row ("prompt",
-/// "text"); NULL asks for none yet. *dataset: owned by the caller; NULL on failure.
-/// TR_ERR_IO; TR_ERR_FORMAT as "file:line: column: what is wrong" (malformed JSON, not an object, invalid UTF-8,
-/// a missing, empty or non-string column) or for a file without rows.
-tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
-                         const char *required, tr_error_t *err);
+/// Reads paths: [count], count >= 1. drop: what becomes of a bad row. *dataset: owned by the caller; NULL on failure.
+/// TR_ERR_IO; TR_ERR_FORMAT as "file:line: column: what is wrong" (malformed JSON, not an object, invalid UTF-8) or for a
+/// file without rows.
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, bool drop,
+                         tr_error_t *err);
 void tr_dataset_destroy(tr_dataset_t **dataset);
 
-/// Demands one more column of every row, with the same errors: for SFT, `text`, or `prompt` and `completion`.
-tr_status tr_dataset_require(const tr_dataset_t *dataset, const char *column, tr_error_t *err);
+/// Demands a column of every row that is a text and not empty: `prompt`, say. TR_ERR_FORMAT as above.
+tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err);
+
+/// The row is bad for the reason in err, which gets its file and line. Where bad rows are dropped, warns and returns TR_OK:
+/// the row stays until tr_dataset_compact. Otherwise returns the failure.
+tr_status tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err);
+
+/// Takes the refused rows out; later rows move up. TR_ERR_FORMAT when none is left.
+tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err);
+
+/// How many rows were dropped.
+size_t tr_dataset_dropped(const tr_dataset_t *dataset);
 
 // Rows
 
 size_t tr_dataset_size(const tr_dataset_t *dataset);
 
 /// Does the first row have the column? (Which of the SFT formats is this?)
-_Bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
+bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
 
 /// The text of a string column, the data set's, valid UTF-8 without NUL; NULL where the row has none or it is not
 /// a string. row < size.
 const char *tr_dataset_string(const tr_dataset_t *dataset, size_t row, const char *column);
+
+/// The column's value, whatever it is; NULL where the row has none. Borrowed.
+const json_t *tr_dataset_value(const tr_dataset_t *dataset, size_t row, const char *column);
 
 /// All columns but `except` (NULL: all) as one compact JSON object, in the file's order; "{}" when there are no
 /// others. Owned by the caller (free). row < size.
@@ -46,10 +61,10 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row);
 
 // Order
 
-/// rows: [batch], written with the rows of step `step` (from 0): a pure function of its arguments. Epochs follow
-/// each other, each a permutation of its own (file order if not shuffle); size / batch steps an epoch, the rest
-/// of the epoch is dropped. TR_ERR_ARGUMENT when batch is 0 or larger than the data set.
-tr_status tr_dataset_batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed,
-                           uint64_t step, size_t batch, _Bool shuffle, tr_error_t *err);
+/// rows: [batch], written with those of 0..size-1 that step `step` (from 0) takes: a pure function of its arguments. Epochs
+/// follow each other, each a permutation of its own (ascending if not shuffle); size / batch steps an epoch, the rest
+/// of the epoch is left out. TR_ERR_ARGUMENT when batch is 0 or larger than size.
+tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t step, size_t batch,
+                           bool shuffle, tr_error_t *err);
 
 #endif

@@ -24,7 +24,11 @@ static void setup(void)
     eos = tr_tokenizer_eos(tokenizer);
     recipe = (tr_recipe_t){
         .data = {.prompts = {&path, 1}, .train = {&path, 1}},
+        .algorithm = TR_ALGORITHM_SFT,
         .sft = {.max_length = 1024},
+        .reward = {.max_length = 1024},
+        .dpo = {.max_length = 1024},
+        .kto = {.max_length = 1024},
     };
     recipe.data.prompt_column = tr_strdup("prompt");
     recipe.data.text_column = tr_strdup("text");
@@ -58,7 +62,7 @@ static void load_texts(controller_rows_t *rows, size_t limit)
 {
     tr_error_t err = {0};
     tr_status status =
-        controller_rows_load_texts(rows, &recipe.data.train, &recipe, tokenizer, limit, &err);
+        controller_rows_load(rows, &recipe.data.train, &recipe, tokenizer, limit, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
 }
 
@@ -196,8 +200,7 @@ Test(rows, a_row_of_which_nothing_is_left_to_learn_is_refused_by_its_line)
     tr_error_t err = {0};
     write_rows("{\"prompt\": \"A\", \"completion\": \"b\"}\n"
                "{\"prompt\": \"The cat and the dog went to the sea\", \"completion\": \"b\"}\n");
-    tr_status status =
-        controller_rows_load_texts(&rows, &recipe.data.train, &recipe, tokenizer, 6, &err);
+    tr_status status = controller_rows_load(&rows, &recipe.data.train, &recipe, tokenizer, 6, &err);
     cr_expect_eq(status, TR_ERR_ARGUMENT);
     expect_bad(status, &err, 2, "nothing is left to learn within 6 tokens");
     controller_rows_release(&rows);
@@ -221,7 +224,7 @@ Test(rows, rows_without_their_column_are_refused_by_their_line)
         tr_error_t err = {0};
         write_rows(bad[i].rows);
         tr_status status =
-            controller_rows_load_texts(&rows, &recipe.data.train, &recipe, tokenizer, 100, &err);
+            controller_rows_load(&rows, &recipe.data.train, &recipe, tokenizer, 100, &err);
         expect_bad(status, &err, bad[i].line, bad[i].part);
         controller_rows_release(&rows);
     }
@@ -231,6 +234,7 @@ Test(rows, chosen_rows_travel_as_sequences_in_their_order)
 {
     static const uint32_t chosen[] = {2, 0};
     controller_rows_t rows;
+    controller_batch_t batch;
     tr_sequences_t sequences;
     int32_t *owned;
     tr_error_t err = {0};
@@ -238,7 +242,8 @@ Test(rows, chosen_rows_travel_as_sequences_in_their_order)
         "{\"text\": \"The cat.\"}\n{\"text\": \"A dog ran.\"}\n{\"text\": \"They slept.\"}\n");
     load_texts(&rows, 100);
     tr_message_t *message = tr_message_new("request");
-    size_t learnt = controller_rows_put(&rows, chosen, 2, message);
+    controller_batch_init(&batch, &rows, chosen, 2, false);
+    tr_sequences_put(message, &batch.sequences);
     cr_assert_eq(tr_sequences_take(&sequences, &owned, message, &err), TR_OK, "%s", err.text);
     cr_assert_eq(sequences.count, 2);
     for (size_t i = 0; i < 2; i++) {
@@ -248,8 +253,149 @@ Test(rows, chosen_rows_travel_as_sequences_in_their_order)
                          row->length * sizeof *row->ids);
         cr_expect_eq((size_t)sequences.prompt_lengths[i], row->prompt);
     }
-    cr_expect_eq(learnt, rows.items[2].length + rows.items[0].length - 2);
+    cr_expect_eq(batch.learnt, rows.items[2].length + rows.items[0].length - 2);
+    cr_expect_eq(batch.tokens, rows.items[2].length + rows.items[0].length);
     free(owned);
+    controller_batch_release(&batch);
     tr_message_destroy(&message);
+    controller_rows_release(&rows);
+}
+
+// Preferences
+
+static void load(controller_rows_t *rows, tr_algorithm_t algorithm, size_t limit)
+{
+    recipe.algorithm = algorithm;
+    load_texts(rows, limit);
+}
+
+static void expect_failure(tr_algorithm_t algorithm, size_t limit, int line, const char *part)
+{
+    controller_rows_t rows;
+    tr_error_t err = {0};
+    recipe.algorithm = algorithm;
+    tr_status status =
+        controller_rows_load(&rows, &recipe.data.train, &recipe, tokenizer, limit, &err);
+    expect_bad(status, &err, line, part);
+    controller_rows_release(&rows);
+}
+
+Test(rows, a_pair_shares_its_prompt_and_ends_each_side)
+{
+    controller_rows_t rows;
+    write_rows("{\"prompt\": \"One day\", \"chosen\": \" a cat slept.\", \"rejected\": \" no\"}\n");
+    load(&rows, TR_ALGORITHM_DPO, 100);
+    cr_assert(rows.count == 1 && rows.group == 2);
+    for (int side = 0; side < 2; side++) {
+        const controller_row_t *item = &rows.items[side];
+        expect_text(item, 0, item->prompt, "One day");
+        expect_text(item, item->prompt, item->length, side == 0 ? " a cat slept." : " no");
+        cr_expect_eq(item->ids[item->length - 1], eos);
+        cr_expect_eq(occurrences(item, bos), bos == eos ? 2 : 1);
+    }
+    controller_rows_release(&rows);
+}
+
+// As TRL's extract_prompt: the space before the difference belongs to the completions, and where one side begins with the whole
+// other, its last character does.
+Test(rows, without_a_prompt_it_is_what_both_sides_begin_with)
+{
+    controller_rows_t rows;
+    write_rows("{\"chosen\": \"One day a cat.\", \"rejected\": \"One day a dog.\"}\n"
+               "{\"chosen\": \"One day a cat.\", \"rejected\": \"One day a cat. A dog.\"}\n"
+               "{\"chosen\": \"abc\\u00e9\", \"rejected\": \"abc\\u00e8\"}\n");
+    load(&rows, TR_ALGORITHM_DPO, 100);
+    cr_assert_eq(rows.count, 3);
+    expect_text(&rows.items[0], 0, rows.items[0].prompt, "One day a");
+    expect_text(&rows.items[0], rows.items[0].prompt, rows.items[0].length, " cat.");
+    expect_text(&rows.items[2], 0, rows.items[2].prompt, "One day a cat");
+    expect_text(&rows.items[4], 0, rows.items[4].prompt, "abc");
+    controller_rows_release(&rows);
+}
+
+Test(rows, the_sides_of_a_reward_pair_are_whole_and_have_its_margin)
+{
+    controller_rows_t rows;
+    write_rows(
+        "{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\", \"margin\": 0.5}\n");
+    load(&rows, TR_ALGORITHM_REWARD, 100);
+    cr_assert(rows.count == 1 && rows.group == 2 && rows.margins);
+    expect_text(&rows.items[0], 0, rows.items[0].length, "One day");
+    expect_text(&rows.items[1], 0, rows.items[1].length, "One way");
+    cr_expect_eq(rows.items[0].margin, 0.5f);
+    controller_rows_release(&rows);
+}
+
+Test(rows, mismatched_completions_come_from_the_row_before)
+{
+    controller_rows_t rows;
+    controller_batch_t batch;
+    const uint32_t chosen[3] = {2, 0, 1};
+    write_rows("{\"prompt\": \"One\", \"completion\": \" day\", \"label\": true}\n"
+               "{\"prompt\": \"The\", \"completion\": \" cat slept\", \"label\": false}\n"
+               "{\"prompt\": \"A dog\", \"completion\": \" ran\", \"label\": true}\n");
+    load(&rows, TR_ALGORITHM_KTO, 100);
+    cr_assert(rows.items[0].desirable && !rows.items[1].desirable && rows.items[2].desirable);
+    controller_batch_init(&batch, &rows, chosen, 3, true);
+    cr_assert_eq(batch.sequences.count, 6);
+    static const char *const expected[6] = {"A dog ran",       "One day", "The cat slept",
+                                            "A dog cat slept", "One ran", "The day"};
+    for (size_t i = 0; i < 6; i++) {
+        const tr_sequences_t *s = &batch.sequences;
+        size_t length = (size_t)(s->starts[i + 1] - s->starts[i]);
+        char *text = tr_tokenizer_decode(NULL, tokenizer, s->ids + s->starts[i], length,
+                                         TR_DECODE_SKIP_SPECIAL);
+        cr_expect_str_eq(text, expected[i]);
+        cr_expect_eq((size_t)s->prompt_lengths[i], rows.items[chosen[i % 3]].prompt);
+        free(text);
+    }
+    controller_batch_release(&batch);
+    controller_rows_release(&rows);
+}
+
+Test(rows, pairs_become_labelled_rows_first_the_chosen_ones)
+{
+    controller_rows_t rows;
+    write_rows("{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\"}\n"
+               "{\"prompt\": \"The\", \"chosen\": \" cat\", \"rejected\": \" dog\"}\n");
+    load(&rows, TR_ALGORITHM_KTO, 100);
+    cr_assert(rows.count == 4 && rows.group == 1);
+    static const char *const expected[4] = {"One day", "The cat", "One way", "The dog"};
+    for (size_t i = 0; i < 4; i++) {
+        expect_text(&rows.items[i], 0, rows.items[i].length, expected[i]);
+        cr_expect_eq(rows.items[i].desirable, i < 2);
+    }
+    controller_rows_release(&rows);
+}
+
+Test(rows, bad_preferences_are_named)
+{
+    write_rows("{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\"}\n"
+               "{\"prompt\": \"One\", \"chosen\": \" day\"}\n");
+    expect_failure(TR_ALGORITHM_DPO, 100, 2, "rejected: the column is missing");
+    expect_failure(TR_ALGORITHM_REWARD, 100, 2, "rejected: the column is missing");
+    write_rows("{\"prompt\": \"One\", \"completion\": \" day\", \"label\": 1}\n");
+    expect_failure(TR_ALGORITHM_KTO, 100, 1, "label: expected true or false");
+    write_rows("{\"chosen\": \" day\", \"rejected\": \" way\", \"margin\": \"big\"}\n");
+    expect_failure(TR_ALGORITHM_REWARD, 100, 1, "margin: expected a number");
+    write_rows("{\"chosen\": \"a cat and a dog slept\", \"rejected\": \"a cat\"}\n");
+    expect_failure(TR_ALGORITHM_REWARD, 3, 1, "reward.max_length");
+    write_rows(
+        "{\"prompt\": \"a cat and a dog\", \"chosen\": \" slept\", \"rejected\": \" ran\"}\n");
+    expect_failure(TR_ALGORITHM_DPO, 3, 1, "dpo.max_length");
+}
+
+Test(rows, bad_preferences_are_dropped_where_asked)
+{
+    controller_rows_t rows;
+    recipe.data.on_bad_row = TR_ON_BAD_ROW_DROP;
+    write_rows("{\"prompt\": \"a cat and a dog and a cat\", \"chosen\": \" slept\", \"rejected\": "
+               "\" ran\"}\n"
+               "{\"prompt\": \"The cat\", \"chosen\": \" slept\", \"rejected\": \" ran\"}\n"
+               "{\"prompt\": \"The cat\", \"chosen\": \" slept\"}\n");
+    load(&rows, TR_ALGORITHM_DPO, 6);
+    cr_assert_eq(rows.count, 1);
+    cr_expect_eq(tr_dataset_dropped(rows.dataset), 2);
+    expect_text(&rows.items[0], 0, rows.items[0].prompt, "The cat");
     controller_rows_release(&rows);
 }

@@ -351,7 +351,7 @@ Test(recipe, page_has_a_row_for_every_key_that_is_printed)
     for (char *line; (line = strsep(&rest, "\n")) != NULL && line[0] != '\0';) {
         size_t depth = strspn(line, " ") / 2;
         char *word = line + 2 * depth;
-        if (word[0] == '-' || depth > 2 || strncmp(word, "reward", 6) == 0) {
+        if (word[0] == '-' || depth > 2 || (depth == 1 && strncmp(word, "reward", 6) == 0)) {
             section[0][0] = '\0'; // judges have a table of their own
             continue;
         }

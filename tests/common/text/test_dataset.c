@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "common/base/file.h"
 #include "common/text/dataset.h"
@@ -23,10 +24,13 @@ static tr_dataset_t *open_text(const char *text, const char *required)
     char *path = file_with(text, strlen(text));
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
-    tr_status status = tr_dataset_new(&dataset, (const char *const[]){path}, 1, required, &err);
+    tr_status status = tr_dataset_new(&dataset, (const char *const[]){path}, 1, false, &err);
     unlink(path);
     free(path);
     cr_assert_eq(status, TR_OK, "%s", err.text);
+    if (required != NULL) {
+        cr_assert_eq(tr_dataset_require(dataset, required, &err), TR_OK, "%s", err.text);
+    }
     return dataset;
 }
 
@@ -36,9 +40,14 @@ static void expect_bad(const char *text, size_t length, const char *expected)
     char *path = file_with(text, length);
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, "prompt", &err),
-                 TR_ERR_FORMAT);
-    cr_assert_null(dataset);
+    tr_status status = tr_dataset_new(&dataset, (const char *const[]){path}, 1, false, &err);
+    if (status == TR_OK) {
+        status = tr_dataset_require(dataset, "prompt", &err);
+    } else {
+        cr_assert_null(dataset);
+    }
+    cr_assert_eq(status, TR_ERR_FORMAT);
+    tr_dataset_destroy(&dataset);
     cr_assert_eq(strncmp(err.text, path, strlen(path)), 0, "%s", err.text);
     cr_assert_eq(strncmp(err.text + strlen(path), expected, strlen(expected)), 0, "'%s' lacks '%s'",
                  err.text, expected);
@@ -53,8 +62,8 @@ Test(dataset, rows_of_all_files_come_in_order)
     char *paths[2] = {file_with(first, strlen(first)), file_with(second, strlen(second))};
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_new(&dataset, (const char *const *)paths, 2, "prompt", &err), TR_OK,
-                 "%s", err.text);
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const *)paths, 2, false, &err), TR_OK, "%s",
+                 err.text);
     cr_assert_eq(tr_dataset_size(dataset), 3U);
     cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"), "one");
     cr_assert_str_eq(tr_dataset_string(dataset, 1, "prompt"), "two");
@@ -128,10 +137,10 @@ Test(dataset, a_missing_file_is_named)
 {
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){"/no/such.jsonl"}, 1, NULL, &err),
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){"/no/such.jsonl"}, 1, false, &err),
                  TR_ERR_IO);
     cr_assert_not_null(strstr(err.text, "/no/such.jsonl"), "%s", err.text);
-    cr_assert_eq(tr_dataset_new(&dataset, NULL, 0, NULL, &err), TR_ERR_ARGUMENT);
+    cr_assert_eq(tr_dataset_new(&dataset, NULL, 0, false, &err), TR_ERR_ARGUMENT);
 }
 
 Test(dataset, columns_may_be_demanded_later)
@@ -147,6 +156,57 @@ Test(dataset, columns_may_be_demanded_later)
     tr_dataset_destroy(&dataset);
 }
 
+Test(dataset, gzipped_files_are_read_as_they_are)
+{
+    char *path = tr_strdup("/tmp/troupe-test-dataset-XXXXXX");
+    close(mkstemp(path));
+    gzFile stream = gzopen(path, "wb");
+    for (int i = 0; i < 1000; i++) {
+        gzprintf(stream, "{\"text\": \"row %d\"}\n", i);
+    }
+    gzclose_w(stream);
+    tr_dataset_t *dataset = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, false, &err), TR_OK, "%s",
+                 err.text);
+    cr_assert_eq(tr_dataset_size(dataset), 1000);
+    cr_assert_str_eq(tr_dataset_string(dataset, 999, "text"), "row 999");
+    tr_dataset_destroy(&dataset);
+    cr_assert_eq(truncate(path, 500), 0);
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, true, &err), TR_ERR_IO);
+    cr_assert_not_null(strstr(err.text, path), "%s", err.text);
+    unlink(path);
+    free(path);
+}
+
+Test(dataset, bad_rows_are_dropped_and_counted_where_asked)
+{
+    const char *text = "{\"text\": \"a\"}\n{\"text\": \n{\"txt\": 1}\n{\"text\": \"b\"}\n[]\n"
+                       "{\"text\": \"c\"}\n";
+    char *path = file_with(text, strlen(text));
+    tr_dataset_t *dataset = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, true, &err), TR_OK, "%s",
+                 err.text);
+    cr_assert_eq(tr_dataset_require(dataset, "text", &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_dataset_size(dataset), 3);
+    cr_assert_eq(tr_dataset_dropped(dataset), 3);
+    tr_fail(&err, TR_ERR_ARGUMENT, "text: I do not like it");
+    cr_assert_eq(tr_dataset_refuse(dataset, 1, &err), TR_OK);
+    cr_assert_eq(err.status, TR_OK);
+    cr_assert_eq(tr_dataset_compact(dataset, &err), TR_OK);
+    cr_assert_eq(tr_dataset_size(dataset), 2);
+    cr_assert_str_eq(tr_dataset_string(dataset, 1, "text"), "c");
+    char *place = tr_dataset_place(dataset, 1);
+    cr_assert_not_null(strstr(place, ":6"), "%s", place);
+    free(place);
+    cr_assert_eq(tr_dataset_require(dataset, "prompt", &err), TR_ERR_FORMAT);
+    cr_assert_not_null(strstr(err.text, "all 6 rows"), "%s", err.text);
+    tr_dataset_destroy(&dataset);
+    unlink(path);
+    free(path);
+}
+
 static tr_dataset_t *seven_rows(void)
 {
     return open_text(
@@ -154,11 +214,11 @@ static tr_dataset_t *seven_rows(void)
 }
 
 static void batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step,
-                  size_t size, _Bool shuffle)
+                  size_t size, bool shuffle)
 {
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_batch(rows, dataset, seed, step, size, shuffle, &err), TR_OK, "%s",
-                 err.text);
+    cr_assert_eq(tr_dataset_batch(rows, tr_dataset_size(dataset), seed, step, size, shuffle, &err),
+                 TR_OK, "%s", err.text);
 }
 
 Test(dataset, an_epoch_shows_no_row_twice_and_drops_the_rest)
@@ -206,8 +266,10 @@ Test(dataset, without_shuffling_rows_come_as_in_the_files)
     batch(rows, dataset, 9, 2, 3, 0);
     cr_assert(rows[0] == 0 && rows[1] == 1 && rows[2] == 2);
     tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_batch(rows, dataset, 1, 0, 8, 0, &err), TR_ERR_ARGUMENT);
-    cr_assert_eq(tr_dataset_batch(rows, dataset, 1, 0, 0, 0, &err), TR_ERR_ARGUMENT);
+    cr_assert_eq(tr_dataset_batch(rows, tr_dataset_size(dataset), 1, 0, 8, 0, &err),
+                 TR_ERR_ARGUMENT);
+    cr_assert_eq(tr_dataset_batch(rows, tr_dataset_size(dataset), 1, 0, 0, 0, &err),
+                 TR_ERR_ARGUMENT);
     tr_dataset_destroy(&dataset);
 }
 
@@ -216,7 +278,7 @@ Test(dataset, the_openings_of_the_examples_are_prompts)
     tr_dataset_t *dataset = NULL;
     tr_error_t err = {0};
     const char *path = TEST_SOURCE_DIR "/examples/data/openings.jsonl";
-    cr_assert_eq(tr_dataset_new(&dataset, &path, 1, "prompt", &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_dataset_new(&dataset, &path, 1, false, &err), TR_OK, "%s", err.text);
     cr_assert_geq(tr_dataset_size(dataset), 300U);
     cr_assert_not_null(tr_dataset_string(dataset, 0, "hero"));
     tr_dataset_destroy(&dataset);

@@ -1,0 +1,16 @@
+/// One step of what learns from rows (SFT, reward models, DPO, KTO): a batch, the reference's log-probs of it where the loss reads
+/// them, one update of the actor. And the measurement of held-out rows, which is the same without the update.
+#ifndef CONTROLLER_PREFERENCE_STEP_H
+#define CONTROLLER_PREFERENCE_STEP_H
+
+#include "controller/run.h"
+
+/// Step `step` (from 1). The record gets TRL's metrics of the algorithm. Failures as controller_calls_finish.
+tr_status controller_preference_step(controller_run_t *run, uint64_t step,
+                                     controller_record_t *record, tr_error_t *err);
+
+/// Adds eval_loss and the other metrics, each after `eval_`, to the record: of run->eval_rows under the weights of run->step.
+tr_status controller_preference_evaluate(controller_run_t *run, controller_record_t *record,
+                                         tr_error_t *err);
+
+#endif

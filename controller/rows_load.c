@@ -1,0 +1,373 @@
+// Rows from files: which columns an algorithm reads, how texts become ids, and which rows are bad.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/rows.h"
+
+/// What goes along while rows are read.
+typedef struct loading {
+    controller_rows_t *rows;
+    const tr_recipe_t *recipe;
+    const tr_tokenizer_t *tokenizer;
+    const char *limit_key; // of the recipe, for messages
+    size_t mismatches; // prompts whose ids are not the first ones of prompt and completion together
+} loading_t;
+
+static tr_status open_rows(loading_t *loading, const tr_recipe_strings_t *files, size_t group,
+                           tr_error_t *err)
+{
+    controller_rows_t *rows = loading->rows;
+    bool drop = loading->recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP;
+    *rows = (controller_rows_t){
+        .group = group,
+        .prompt_column = loading->recipe->data.prompt_column,
+    };
+    return tr_dataset_new(&rows->dataset, (const char *const *)files->items, files->count, drop,
+                          err);
+}
+
+/// Room for the items of every row of the data set, twice `group` for pairs that become two rows.
+static void make_room(controller_rows_t *rows)
+{
+    rows->items = tr_calloc(2 * tr_dataset_size(rows->dataset), sizeof *rows->items);
+}
+
+static tr_status encode(int32_t **ids, size_t *count, const loading_t *loading, const char *text,
+                        size_t length, tr_error_t *err)
+{
+    return tr_tokenizer_encode(ids, count, loading->tokenizer, text, length, TR_ENCODE_SPECIAL,
+                               err);
+}
+
+/// The end token, unless the text brought one.
+static void append_end(controller_row_t *item, const tr_tokenizer_t *tokenizer)
+{
+    int32_t eos = tr_tokenizer_eos(tokenizer);
+    if (eos >= 0 && (item->length == 0 || item->ids[item->length - 1] != eos)) {
+        item->ids = tr_realloc(item->ids, (item->length + 1) * sizeof *item->ids);
+        item->ids[item->length++] = eos;
+    }
+}
+
+static bool begins_with(const int32_t *ids, size_t length, const int32_t *start, size_t count)
+{
+    return count <= length && memcmp(ids, start, count * sizeof *ids) == 0;
+}
+
+/// A prompt, then what is left of both tokenized together past as many tokens, as TRL has it.
+static tr_status encode_joint(controller_row_t *item, loading_t *loading, const char *prompt,
+                              size_t prompt_length, const char *completion, tr_error_t *err)
+{
+    char *text = tr_format("%.*s%s", (int)prompt_length, prompt, completion);
+    int32_t *start = NULL;
+    size_t count = 0;
+    tr_status status;
+    TR_TRY_GOTO(encode(&start, &count, loading, prompt, prompt_length, err), done);
+    TR_TRY_GOTO(encode(&item->ids, &item->length, loading, text, strlen(text), err), done);
+    append_end(item, loading->tokenizer);
+    loading->mismatches += !begins_with(item->ids, item->length, start, count);
+    item->prompt = count < item->length ? count : item->length;
+    memcpy(item->ids, start, item->prompt * sizeof *start);
+    if (item->prompt == 0) {
+        status = tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token",
+                         loading->rows->prompt_column);
+    }
+done:
+    free(start);
+    free(text);
+    return status;
+}
+
+/// Cuts the item to the limit; something must be left to learn.
+static tr_status cut(controller_row_t *item, const loading_t *loading, tr_error_t *err)
+{
+    size_t limit = loading->rows->limit;
+    item->length = item->length > limit ? limit : item->length;
+    if (item->length <= item->prompt) {
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "nothing is left to learn within %zu tokens (%s): shorten the prompt or take "
+            "the row out",
+            limit, loading->limit_key);
+    }
+    return TR_OK;
+}
+
+static const char *text_of(const loading_t *loading, size_t row, const char *column)
+{
+    return tr_dataset_string(loading->rows->dataset, row, column);
+}
+
+// One row into its items: [group], which start empty.
+
+typedef tr_status (*read_fn)(controller_row_t *items, loading_t *loading, size_t row,
+                             tr_error_t *err);
+
+static tr_status read_prompt(controller_row_t *item, loading_t *loading, size_t row,
+                             tr_error_t *err)
+{
+    const controller_rows_t *rows = loading->rows;
+    const char *text = text_of(loading, row, rows->prompt_column);
+    TR_TRY(encode(&item->ids, &item->length, loading, text, strlen(text), err));
+    item->prompt = item->length;
+    if (item->length == 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token", rows->prompt_column);
+    }
+    if (item->length > rows->limit) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "%s: the prompt has %zu tokens; at most %zu fit (data.max_prompt_length, or "
+                       "the model's positions): shorten it or take the row out",
+                       rows->prompt_column, item->length, rows->limit);
+    }
+    return TR_OK;
+}
+
+/// All but the first token, which nothing precedes.
+static tr_status read_text(controller_row_t *item, loading_t *loading, size_t row, tr_error_t *err)
+{
+    const char *text = text_of(loading, row, loading->recipe->data.text_column);
+    TR_TRY(encode(&item->ids, &item->length, loading, text, strlen(text), err));
+    append_end(item, loading->tokenizer);
+    item->prompt = 1;
+    return cut(item, loading, err);
+}
+
+static tr_status read_completion(controller_row_t *item, loading_t *loading, size_t row,
+                                 tr_error_t *err)
+{
+    const char *prompt = text_of(loading, row, loading->rows->prompt_column);
+    TR_TRY(encode_joint(item, loading, prompt, strlen(prompt), text_of(loading, row, "completion"),
+                        err));
+    return cut(item, loading, err);
+}
+
+/// Bytes of what both texts begin with, as TRL's extract_prompt has it: without a space at its end, and, where one text begins
+/// with the whole other, without the shorter one's last character.
+static size_t common_start(const char *a, const char *b)
+{
+    size_t n = 0, previous = 0;
+    while (a[n] != '\0' && a[n] == b[n]) {
+        if (((unsigned char)a[n] & 0xC0) != 0x80) {
+            previous = n; // the last character begins here
+        }
+        n++;
+    }
+    if (a[n] == '\0' || b[n] == '\0') {
+        return previous;
+    }
+    while (n > 0 && ((unsigned char)a[n] & 0xC0) == 0x80) {
+        n--; // the texts part within a character
+    }
+    return n > 0 && a[n - 1] == ' ' ? n - 1 : n;
+}
+
+static tr_status read_pair(controller_row_t *items, loading_t *loading, size_t row, tr_error_t *err)
+{
+    static const char *const columns[2] = {"chosen", "rejected"};
+    const char *sides[2] = {text_of(loading, row, columns[0]), text_of(loading, row, columns[1])};
+    const char *prompt = text_of(loading, row, loading->rows->prompt_column);
+    size_t length = prompt != NULL ? strlen(prompt) : common_start(sides[0], sides[1]);
+    for (int side = 0; side < 2; side++) {
+        const char *completion = prompt != NULL ? sides[side] : sides[side] + length;
+        TR_TRY(encode_joint(&items[side], loading, prompt != NULL ? prompt : sides[side], length,
+                            completion, err));
+        if (cut(&items[side], loading, err) != TR_OK) {
+            return tr_error_prefix(err, "%s", columns[side]);
+        }
+        items[side].desirable = side == 0;
+    }
+    return TR_OK;
+}
+
+static tr_status read_margin(controller_row_t *item, const loading_t *loading, size_t row,
+                             tr_error_t *err)
+{
+    const json_t *margin = tr_dataset_value(loading->rows->dataset, row, "margin");
+    if (!json_is_number(margin) || !isfinite((float)json_number_value(margin))) {
+        return tr_fail(err, TR_ERR_FORMAT, "margin: expected a number");
+    }
+    item->margin = (float)json_number_value(margin);
+    return TR_OK;
+}
+
+/// Both sides whole: their last tokens are scored.
+static tr_status read_sides(controller_row_t *items, loading_t *loading, size_t row,
+                            tr_error_t *err)
+{
+    static const char *const columns[2] = {"chosen", "rejected"};
+    const controller_rows_t *rows = loading->rows;
+    const char *prompt = text_of(loading, row, rows->prompt_column);
+    for (int side = 0; side < 2; side++) {
+        controller_row_t *item = &items[side];
+        char *text =
+            tr_format("%s%s", prompt != NULL ? prompt : "", text_of(loading, row, columns[side]));
+        tr_status status = encode(&item->ids, &item->length, loading, text, strlen(text), err);
+        free(text);
+        TR_TRY(status);
+        append_end(item, loading->tokenizer);
+        item->prompt = item->length > 0 ? 1 : 0;
+        if (item->length > rows->limit || item->length == 0) {
+            return tr_fail(
+                err, TR_ERR_ARGUMENT,
+                "%s: %zu tokens, where 1 to %zu fit (%s): shorten it or take the row out",
+                columns[side], item->length, rows->limit, loading->limit_key);
+        }
+    }
+    return rows->margins ? read_margin(&items[0], loading, row, err) : TR_OK;
+}
+
+static tr_status read_labelled(controller_row_t *item, loading_t *loading, size_t row,
+                               tr_error_t *err)
+{
+    const json_t *label = tr_dataset_value(loading->rows->dataset, row, "label");
+    if (!json_is_boolean(label)) {
+        return tr_fail(err, TR_ERR_FORMAT, "label: expected true or false");
+    }
+    item->desirable = json_is_true(label);
+    return read_completion(item, loading, row, err);
+}
+
+/// Reads every row; the bad ones go as the recipe says.
+static tr_status read_all(loading_t *loading, read_fn read, tr_error_t *err)
+{
+    controller_rows_t *rows = loading->rows;
+    make_room(rows);
+    for (size_t row = 0; row < tr_dataset_size(rows->dataset); row++) {
+        controller_row_t *items = rows->items + rows->group * rows->count;
+        if (read(items, loading, row, err) == TR_OK) {
+            rows->count++;
+            continue;
+        }
+        for (size_t i = 0; i < rows->group; i++) {
+            free(items[i].ids);
+            items[i] = (controller_row_t){0};
+        }
+        TR_TRY(tr_dataset_refuse(rows->dataset, row, err));
+    }
+    TR_TRY(tr_dataset_compact(rows->dataset, err));
+    if (loading->mismatches > 0) {
+        tr_log(TR_LOG_WARN, "data",
+               "rows=%zu \"the tokens of these prompts change when a completion follows: begin "
+               "completions where a token begins\"",
+               loading->mismatches);
+    }
+    return TR_OK;
+}
+
+static size_t smaller(size_t a, uint64_t b)
+{
+    return b < a ? (size_t)b : a;
+}
+
+tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_t *recipe,
+                                       const tr_tokenizer_t *tokenizer, size_t limit,
+                                       tr_error_t *err)
+{
+    loading_t loading = {.rows = rows, .recipe = recipe, .tokenizer = tokenizer};
+    uint64_t most = recipe->data.max_prompt_length;
+    TR_TRY(open_rows(&loading, &recipe->data.prompts, 1, err));
+    TR_TRY(tr_dataset_require(rows->dataset, recipe->data.prompt_column, err));
+    rows->limit = most > 0 ? smaller(limit, most) : limit;
+    return read_all(&loading, read_prompt, err);
+}
+
+/// The columns must be texts in every row.
+static tr_status require(loading_t *loading, const char *a, const char *b, tr_error_t *err)
+{
+    TR_TRY(tr_dataset_require(loading->rows->dataset, a, err));
+    return b == NULL ? TR_OK : tr_dataset_require(loading->rows->dataset, b, err);
+}
+
+static tr_status load_texts(loading_t *loading, tr_error_t *err)
+{
+    const char *prompt = loading->recipe->data.prompt_column;
+    bool pairs = tr_dataset_has(loading->rows->dataset, "completion");
+    TR_TRY(require(loading, pairs ? prompt : loading->recipe->data.text_column,
+                   pairs ? "completion" : NULL, err));
+    return read_all(loading, pairs ? read_completion : read_text, err);
+}
+
+static tr_status require_pairs(loading_t *loading, tr_error_t *err)
+{
+    const char *prompt = loading->recipe->data.prompt_column;
+    if (tr_dataset_has(loading->rows->dataset, prompt)) {
+        TR_TRY(require(loading, prompt, NULL, err));
+    }
+    return require(loading, "chosen", "rejected", err);
+}
+
+/// Pairs into rows of their own, in blocks of a thousand, first the chosen ones: TRL's order, which keeps the two sides of a pair
+/// apart, so that no completion is mismatched with its own prompt.
+static void unpair(controller_rows_t *rows)
+{
+    enum { BLOCK = 1000 };
+    size_t pairs = rows->count;
+    controller_row_t *items = tr_calloc(2 * pairs + 1, sizeof *items);
+    for (size_t first = 0; first < pairs; first += BLOCK) {
+        size_t block = pairs - first < BLOCK ? pairs - first : BLOCK;
+        for (size_t i = 0; i < block; i++) {
+            items[2 * first + i] = rows->items[2 * (first + i)];
+            items[2 * first + block + i] = rows->items[2 * (first + i) + 1];
+        }
+    }
+    free(rows->items);
+    rows->items = items;
+    rows->group = 1;
+    rows->count = 2 * pairs;
+}
+
+static tr_status load_labelled(loading_t *loading, tr_error_t *err)
+{
+    controller_rows_t *rows = loading->rows;
+    if (tr_dataset_has(rows->dataset, "chosen")) {
+        rows->group = 2;
+        TR_TRY(require_pairs(loading, err));
+        TR_TRY(read_all(loading, read_pair, err));
+        unpair(rows);
+        return TR_OK;
+    }
+    TR_TRY(require(loading, loading->recipe->data.prompt_column, "completion", err));
+    return read_all(loading, read_labelled, err);
+}
+
+static tr_status load_sides(loading_t *loading, tr_error_t *err)
+{
+    TR_TRY(require_pairs(loading, err));
+    loading->rows->margins = tr_dataset_has(loading->rows->dataset, "margin");
+    return read_all(loading, read_sides, err);
+}
+
+static tr_status load_pairs(loading_t *loading, tr_error_t *err)
+{
+    TR_TRY(require_pairs(loading, err));
+    return read_all(loading, read_pair, err);
+}
+
+tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_t *files,
+                               const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
+                               size_t limit, tr_error_t *err)
+{
+    static const struct {
+        const char *limit_key;
+        size_t group;
+        tr_status (*load)(loading_t *loading, tr_error_t *err);
+    } ways[] = {
+        [TR_ALGORITHM_SFT] = {"sft.max_length", 1, load_texts},
+        [TR_ALGORITHM_REWARD] = {"reward.max_length", 2, load_sides},
+        [TR_ALGORITHM_DPO] = {"dpo.max_length", 2, load_pairs},
+        [TR_ALGORITHM_KTO] = {"kto.max_length", 1, load_labelled},
+    };
+    const uint64_t lengths[] = {
+        [TR_ALGORITHM_SFT] = recipe->sft.max_length,
+        [TR_ALGORITHM_REWARD] = recipe->reward.max_length,
+        [TR_ALGORITHM_DPO] = recipe->dpo.max_length,
+        [TR_ALGORITHM_KTO] = recipe->kto.max_length,
+    };
+    loading_t loading = {.rows = rows, .recipe = recipe, .tokenizer = tokenizer};
+    TR_ASSERT(recipe->algorithm != TR_ALGORITHM_PPO, "PPO reads prompts");
+    loading.limit_key = ways[recipe->algorithm].limit_key;
+    TR_TRY(open_rows(&loading, files, ways[recipe->algorithm].group, err));
+    rows->limit = smaller(limit, lengths[recipe->algorithm]);
+    return ways[recipe->algorithm].load(&loading, err);
+}
