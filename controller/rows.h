@@ -11,7 +11,7 @@
 #include "proto/message.h"
 #include "proto/sequences.h"
 
-/// Token ids: a prompt (never empty), then what is learnt from (PPO: nothing).
+/// Token ids: a prompt (never empty), then what is learnt from (PPO: nothing), as long as the file has it.
 typedef struct controller_row {
     int32_t *ids; ///< [length]
     size_t prompt;
@@ -60,7 +60,7 @@ typedef struct controller_batch {
     size_t longest; ///< tokens of the longest sequence
 } controller_batch_t;
 
-/// The items of chosen: [count] rows or pairs, in order. mismatched: then, for each row, its prompt with the response of the row
+/// The items of chosen: [count] rows or pairs, in order, each cut to the limit. mismatched: then, for each row, its prompt with the response of the row
 /// before it (the first gets the last one's): what KTO estimates the KL divergence from. group is then 1.
 void controller_batch_init(controller_batch_t *batch, const controller_rows_t *rows,
                            const uint32_t *chosen, size_t count, bool mismatched);

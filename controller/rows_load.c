@@ -79,12 +79,12 @@ done:
     return status;
 }
 
-/// Cuts the item to the limit; something must be left to learn.
-static tr_status cut(controller_row_t *item, const loading_t *loading, tr_error_t *err)
+/// Batches cut items to the limit; something must be left to learn.
+static tr_status expect_room(const controller_row_t *item, const loading_t *loading,
+                             tr_error_t *err)
 {
     size_t limit = loading->rows->limit;
-    item->length = item->length > limit ? limit : item->length;
-    if (item->length <= item->prompt) {
+    if (item->length <= item->prompt || item->prompt >= limit) {
         return tr_fail(
             err, TR_ERR_ARGUMENT,
             "nothing is left to learn within %zu tokens (%s): shorten the prompt or take "
@@ -130,7 +130,7 @@ static tr_status read_text(controller_row_t *item, loading_t *loading, size_t ro
     TR_TRY(encode(&item->ids, &item->length, loading, text, strlen(text), err));
     append_end(item, loading->tokenizer);
     item->prompt = 1;
-    return cut(item, loading, err);
+    return expect_room(item, loading, err);
 }
 
 static tr_status read_completion(controller_row_t *item, loading_t *loading, size_t row,
@@ -139,7 +139,7 @@ static tr_status read_completion(controller_row_t *item, loading_t *loading, siz
     const char *prompt = text_of(loading, row, loading->rows->prompt_column);
     TR_TRY(encode_joint(item, loading, prompt, strlen(prompt), text_of(loading, row, "completion"),
                         err));
-    return cut(item, loading, err);
+    return expect_room(item, loading, err);
 }
 
 /// Bytes of what both texts begin with, as TRL's extract_prompt has it: without a space at its end, and, where one text begins
@@ -172,7 +172,7 @@ static tr_status read_pair(controller_row_t *items, loading_t *loading, size_t r
         const char *completion = prompt != NULL ? sides[side] : sides[side] + length;
         TR_TRY(encode_joint(&items[side], loading, prompt != NULL ? prompt : sides[side], length,
                             completion, err));
-        if (cut(&items[side], loading, err) != TR_OK) {
+        if (expect_room(&items[side], loading, err) != TR_OK) {
             return tr_error_prefix(err, "%s", columns[side]);
         }
         items[side].desirable = side == 0;

@@ -151,14 +151,19 @@ Test(rows, of_prompt_and_completion_the_completion_with_its_end_token_is_learnt)
 Test(rows, a_long_text_is_cut_to_the_smaller_of_both_limits)
 {
     controller_rows_t whole, cut;
+    controller_batch_t batch;
+    const uint32_t first = 0;
     write_rows("{\"text\": \"The cat and the dog went to the sea and slept there.\"}\n");
     load_texts(&whole, 100);
     const size_t limits[][2] = {{5, 100}, {100, 5}};
     for (size_t i = 0; i < 2; i++) {
         recipe.sft.max_length = limits[i][0];
         load_texts(&cut, limits[i][1]);
-        cr_expect_eq(cut.items[0].length, 5);
-        cr_expect_arr_eq(cut.items[0].ids, whole.items[0].ids, 5 * sizeof(int32_t));
+        controller_batch_init(&batch, &cut, &first, 1, false);
+        cr_expect_eq(batch.tokens, 5);
+        cr_expect_eq(batch.learnt, 4);
+        cr_expect_arr_eq(batch.ids, whole.items[0].ids, 5 * sizeof(int32_t));
+        controller_batch_release(&batch);
         controller_rows_release(&cut);
     }
     recipe.sft.max_length = whole.items[0].length; // just fits, with its end

@@ -1,0 +1,72 @@
+"""A training run of TRL on the CPU, in fp32, step by step, for comparison with Troupe's:
+
+    trl_curve.py ALGORITHM MODEL ROWS.jsonl OUT.jsonl SETTINGS     # sft, reward, dpo or kto; curves.py has the settings
+
+The rows are taken in the file's order. OUT gets one line of metrics a step, under TRL's names.
+"""
+
+import json
+import sys
+import tempfile
+
+import torch
+import trl
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+
+assert trl.__version__ == "1.9.0", trl.__version__
+
+
+class Notes(TrainerCallback):
+    def __init__(self, path):
+        self.file = open(path, "w")
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if "loss" in logs:
+            json.dump({"step": state.global_step, **logs}, self.file)
+            self.file.write("\n")
+            self.file.flush()
+
+
+def main(algorithm, model, rows, out, settings):
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    config_class, trainer_class = {
+        "sft": (trl.SFTConfig, trl.SFTTrainer),
+        "reward": (trl.RewardConfig, trl.RewardTrainer),
+        "dpo": (trl.DPOConfig, trl.DPOTrainer),
+        "kto": (trl.KTOConfig, trl.KTOTrainer),
+    }[algorithm]
+    s = json.loads(settings)
+    args = config_class(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=s["batch"],
+        max_steps=s["steps"],
+        learning_rate=s["learning_rate"],
+        max_length=s["max_length"],
+        lr_scheduler_type="linear",
+        train_sampling_strategy="sequential",
+        logging_steps=1,
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.pad_token = tokenizer.unk_token
+    if algorithm == "reward":
+        learner = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
+        learner.config.pad_token_id = tokenizer.pad_token_id
+    else:
+        learner = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    dataset = Dataset.from_list([json.loads(line) for line in open(rows, encoding="utf-8")])
+    trainer = trainer_class(
+        model=learner, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[Notes(out)]
+    )
+    trainer.train()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
