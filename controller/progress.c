@@ -107,6 +107,9 @@ char *controller_progress_line(const controller_record_t *record, uint64_t steps
     put_metric(&out, record, "objective/kl", "kl");
     put_metric(&out, record, "objective/entropy", "entropy");
     put_metric(&out, record, "loss", "loss");
+    put_metric(&out, record, "accuracy", "accuracy");
+    put_metric(&out, record, "rewards/accuracies", "accuracy");
+    put_metric(&out, record, "rewards/margins", "margin");
     const double *clipped = controller_record_find(record, "policy/clipfrac_avg");
     if (clipped != NULL) {
         put_item(&out, "clip", tr_format("%.1f%%", 100 * *clipped));
@@ -278,6 +281,12 @@ static void print_line(controller_progress_t *progress, const controller_record_
     fprintf(progress->out, progress->live ? "\r%s\x1b[K\n" : "%s\n", line);
     fflush(progress->out);
     free(line);
+}
+
+void controller_progress_note(controller_progress_t *progress, const char *sentence)
+{
+    fprintf(progress->out, "%s\n", sentence);
+    fflush(progress->out);
 }
 
 void controller_progress_step(controller_progress_t *progress, const controller_record_t *record,

@@ -18,7 +18,8 @@
 // Formatting
 
 /// One line without a newline. left: seconds to go, negative when unknown. Shown, where the record has
-/// them: objective/scores, objective/kl, objective/entropy, policy/clipfrac_avg, loss, and each
+/// them: objective/scores, objective/kl, objective/entropy, loss, accuracy or rewards/accuracies,
+/// rewards/margins, policy/clipfrac_avg, and each
 /// tokens_per_second/PHASE; and before them exact/logprob_mismatch, loudly, when it is not 0. Owned by
 /// the caller (free).
 char *controller_progress_line(const controller_record_t *record, uint64_t steps, double left);
@@ -43,6 +44,9 @@ controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_
 
 /// Ends the live line; the last step's line stays.
 void controller_progress_destroy(controller_progress_t **progress);
+
+/// A sentence that stays, before the first phase.
+void controller_progress_note(controller_progress_t *progress, const char *sentence);
 
 /// A phase of the step begins; shown on a live line only. now: tr_clock_seconds.
 void controller_progress_phase(controller_progress_t *progress, const char *phase, double now);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/algo/kto.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/hub/json_file.h"
@@ -381,6 +382,46 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     return TR_OK;
 }
 
+/// Says it to the user and to the log.
+static void note(controller_run_t *run, char *sentence)
+{
+    tr_log(TR_LOG_WARN, "data", "\"%s\"", sentence);
+    controller_progress_note(run->progress, sentence);
+    free(sentence);
+}
+
+static void note_dropped(controller_run_t *run, const controller_rows_t *rows, const char *key)
+{
+    size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
+    if (dropped > 0) {
+        note(run, tr_format("%s: %zu of %zu rows are bad and were dropped; "
+                            "logs/controller.log names them",
+                            key, dropped, dropped + tr_dataset_size(rows->dataset)));
+    }
+}
+
+/// TRL's advice on KTO's weights, where the two classes are out of balance.
+static void note_balance(controller_run_t *run)
+{
+    const tr_recipe_kto_t *kto = &run->recipe->kto;
+    const tr_kto_options_t options = {.desirable_weight = kto->desirable_weight,
+                                      .undesirable_weight = kto->undesirable_weight};
+    tr_kto_advice_t advice;
+    size_t desirable = 0;
+    for (size_t i = 0; i < run->rows.count; i++) {
+        desirable += run->rows.items[i].desirable;
+    }
+    tr_kto_advise(&advice, desirable, run->rows.count - desirable, &options);
+    if (!advice.balanced) {
+        note(run,
+             tr_format("kto: %zu desirable and %zu undesirable rows: either "
+                       "desirable_weight in [%g, %g] or undesirable_weight in [%g, %g] would "
+                       "balance them",
+                       desirable, run->rows.count - desirable, advice.desirable_low,
+                       advice.desirable_high, advice.undesirable_low, advice.undesirable_high));
+    }
+}
+
 static tr_status open_hub(controller_run_t *run, tr_error_t *err)
 {
     const tr_recipe_network_t *network = &run->recipe->network;
@@ -410,6 +451,11 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     bool found;
     TR_TRY(controller_rundir_checkpoint_latest(&done, &found, run->rundir, err));
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
+    note_dropped(run, &run->rows, is_ppo(run) ? "data.prompts" : "data.train");
+    note_dropped(run, &run->eval_rows, "data.eval");
+    if (run->recipe->algorithm == TR_ALGORITHM_KTO) {
+        note_balance(run);
+    }
     welcome_from(run, done); // before workers can come
     return controller_rundir_write_endpoint(run->rundir, tr_hub_endpoint(run->hub), err);
 }

@@ -88,6 +88,15 @@ Test(line, shows_the_metrics_by_trls_names)
                 "left 1m40s");
 }
 
+Test(line, shows_what_is_learnt_of_preferences)
+{
+    static const metric_t METRICS[] = {{"rewards/margins", 0.21},
+                                       {"rewards/accuracies", 0.875},
+                                       {"loss", 0.61},
+                                       {"logps/chosen", -200}};
+    expect_line(3, METRICS, 4, 2, "step   3/60  loss 0.61  accuracy 0.875  margin 0.21  left 2s");
+}
+
 Test(line, leaves_out_what_the_record_lacks)
 {
     static const metric_t METRICS[] = {{"loss", 2.3456}};

@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# Reward models, DPO and KTO through the real programs: what is learnt, and that a run is a function of recipe, data and seed,
+# whatever is killed, stopped, or set apart.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+command -v python3 >/dev/null || skip "there is no python3"
+
+# Pairs that any model can tell apart: stories whose end is whole are chosen, those whose words stand backwards rejected.
+python3 examples/models/make_corpus.py "$SCRATCH/stories.jsonl" --count 240 || fail "no corpus"
+python3 - "$SCRATCH" <<'PYTHON'
+import json, sys
+folder = sys.argv[1]
+pairs, rows = [], []
+for i, line in enumerate(open(folder + "/stories.jsonl", encoding="utf-8")):
+    head, _, tail = json.loads(line)["text"].partition(". ")
+    words = tail.split()[:24]
+    pair = {"prompt": head + ".", "chosen": " " + " ".join(words), "rejected": " " + " ".join(reversed(words)), "margin": 0.25}
+    pairs.append(pair)
+    side = "chosen" if i % 3 else "rejected"
+    rows.append({"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"})
+for name, items in (("pairs", pairs[:200]), ("held_out", pairs[200:]), ("rows", rows[:200])):
+    with open(f"{folder}/{name}.jsonl", "w") as out:
+        out.writelines(json.dumps(item) + "\n" for item in items)
+PYTHON
+gzip -k "$SCRATCH/pairs.jsonl"
+
+# There must be many steps for a kill to come before the end.
+steps=60
+[ -z "${TROUPE_TEST_BRIEF:-}" ] || steps=12
+every=$((steps / 3))
+
+# recipe ALGORITHM FILE: how the algorithm learns from the file.
+recipe()
+{
+    cat >"$SCRATCH/$1.yaml" <<RECIPE
+name: $1
+algorithm: $1
+seed: 5
+steps: $steps
+model: $MODEL
+output: $SCRATCH
+data: {train: [$SCRATCH/$2], batch: 8}
+optimizer: {learning_rate: 3.0e-4, chunk: 3}
+checkpoint: {every: $every, keep: 5}
+RECIPE
+}
+recipe reward pairs.jsonl.gz
+recipe dpo pairs.jsonl.gz
+recipe kto rows.jsonl
+
+# run RECIPE NAME [KEY=VALUE...]: to the end.
+run()
+{
+    local recipe=$1 name=$2
+    shift 2
+    "$TROUPE" run "$SCRATCH/$recipe.yaml" "name=$name" "$@" >"$SCRATCH/$name.out" 2>&1 && return
+    tail -n 5 "$SCRATCH/$name.out" "$SCRATCH/$name"/logs/*.log
+    fail "the run '$name' failed"
+}
+
+# timeless RUN: its metrics without what measures time.
+timeless()
+{
+    sed -E 's/, "(time|idle|tokens_per_second)\/[^,}]*//g' "$1/metrics.jsonl"
+}
+
+# repeats RUN NAME SENTENCE: the same bytes and metrics.
+repeats()
+{
+    same "$SCRATCH/$1" "$SCRATCH/$2" "$3"
+    [ "$(timeless "$SCRATCH/$1")" = "$(timeless "$SCRATCH/$2")" ] || fail "$3: other metrics"
+}
+
+run reward reward "data.eval=[$SCRATCH/held_out.jsonl]"
+run dpo dpo "data.eval=[$SCRATCH/held_out.jsonl]"
+run kto kto "data.eval=[$SCRATCH/held_out.jsonl]"
+python3 - "$SCRATCH" <<'PYTHON' || fail "the metrics are not those of models that learn"
+import json, math, sys
+read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}/metrics.jsonl")]
+reward, dpo, kto = read("reward"), read("dpo"), read("kto")
+# Before the first update policy and reference are the same bits: no reward, and the losses' values at 0.
+assert dpo[0]["rewards/chosen"] == dpo[0]["rewards/rejected"] == 0 and abs(dpo[0]["loss"] - math.log(2)) < 1e-12, dpo[0]
+assert kto[0]["kl"] == 0 and abs(kto[0]["loss"] - 0.5) < 1e-12, kto[0]
+for rows, name in ((reward, "accuracy"), (dpo, "rewards/accuracies")):
+    assert rows[-1][name] > 0.9 and rows[-1]["eval_" + name] > 0.9, rows[-1]
+    assert rows[-1]["loss"] < rows[0]["loss"] and rows[-1]["eval_loss"] < rows[0]["loss"], rows[-1]
+assert dpo[-1]["rewards/margins"] > 0.5 and kto[-1]["rewards/margins"] > 0.5 and kto[-1]["eval_rewards/margins"] > 0.5
+assert kto[-1]["loss"] < 0.45, kto[-1]
+PYTHON
+say "a reward model, DPO and KTO learn, on held-out rows too"
+
+run dpo apart roles.reference.separate=true roles.actor.threads=1
+cmp -s "$SCRATCH/dpo/final/model.safetensors" "$SCRATCH/apart/final/model.safetensors" || fail "other bytes with a separate reference"
+say "a reference of its own, one thread: the same bytes"
+
+variations()
+{
+    run kto again roles.actor.threads=1 "data.eval=[$SCRATCH/held_out.jsonl]"
+    repeats kto again "KTO once more, one thread"
+    run reward short steps=5
+    TROUPE_CPU=generic run reward generic steps=5
+    repeats short generic "a reward model in plain C"
+    for loss in hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft \
+        sigmoid_norm cpo simpo orpo; do
+        run dpo "$loss" "dpo.loss_type=$loss" dpo.label_smoothing=0.1 steps=4
+        tail -n 1 "$SCRATCH/$loss/metrics.jsonl" | grep -q '"loss": ' || fail "$loss has no loss"
+    done
+    run dpo mpo "dpo.loss_type=[sigmoid, bco_pair, sft]" "dpo.loss_weights=[0.8, 0.2, 1.0]" steps=4
+    run dpo weighted dpo.use_weighting=true dpo.ld_alpha=0.5 dpo.f_divergence_type=js_divergence steps=4
+    run kto apo kto.loss_type=apo_zero_unpaired steps=4
+    say "every loss runs"
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || variations
+
+for algorithm in dpo kto; do
+    name=${algorithm}_killed
+    "$TROUPE" run "$SCRATCH/$algorithm.yaml" "name=$name" >"$SCRATCH/$name.out" 2>&1 &
+    JOB=$!
+    wait_for "no fifth step" has_steps "$SCRATCH/$name" 5
+    kill -9 "$(pid_of "$SCRATCH/$name" actor)" || fail "the actor could not be killed"
+    wait "$JOB" || fail "the run whose actor was killed failed: $(tail -n 1 "$SCRATCH/$name.out")"
+    cmp -s "$SCRATCH/$algorithm/final/model.safetensors" "$SCRATCH/$name/final/model.safetensors" ||
+        fail "$algorithm: other bytes after the actor was killed"
+    say "$algorithm: the actor killed: the same bytes"
+done
+
+"$TROUPE" run "$SCRATCH/reward.yaml" name=stopped >"$SCRATCH/stopped.out" 2>&1 &
+JOB=$!
+wait_for "no sixth step" has_steps "$SCRATCH/stopped" 6
+kill -TERM "$JOB"
+wait "$JOB" && fail "a stopped run exits 0"
+"$TROUPE" resume "$SCRATCH/stopped" >"$SCRATCH/stopped.out" 2>&1 || fail "resume failed: $(tail -n 1 "$SCRATCH/stopped.out")"
+cmp -s "$SCRATCH/reward/final/model.safetensors" "$SCRATCH/stopped/final/model.safetensors" || fail "reward: other bytes after resuming"
+say "a reward model stopped and resumed: the same bytes"
+
+# The reward model judges at once.
+cat >"$SCRATCH/ppo.yaml" <<RECIPE
+name: ppo
+algorithm: ppo
+steps: 1
+model: $MODEL
+output: $SCRATCH
+data: {prompts: [examples/data/openings.jsonl], batch: 8}
+generation: {max_new_tokens: 16}
+roles: {reward: [{model: $SCRATCH/reward/final}]}
+RECIPE
+run ppo ppo
+grep -q '"objective/scores": ' "$SCRATCH/ppo/metrics.jsonl" || fail "no scores of the reward model"
+say "PPO with the reward model"
+
+{
+    head -n 40 "$SCRATCH/pairs.jsonl"
+    echo '{"prompt": "One day.", "chosen": " yes"}'
+    echo 'nonsense'
+} >"$SCRATCH/bad.jsonl"
+"$TROUPE" run "$SCRATCH/dpo.yaml" name=bad "data.train=[$SCRATCH/bad.jsonl]" >"$SCRATCH/bad.out" 2>&1 && fail "bad rows pass"
+tail -n 1 "$SCRATCH/bad.out" | grep -qF "$SCRATCH/bad.jsonl:42: malformed JSON" || fail "the bad row is not named: $(tail -n 1 "$SCRATCH/bad.out")"
+run dpo dropped "data.train=[$SCRATCH/bad.jsonl]" data.on_bad_row=drop steps=2
+grep -qF 'data.train: 2 of 42 rows are bad and were dropped' "$SCRATCH/dropped.out" || fail "dropped rows are not counted"
+grep -qF "$SCRATCH/bad.jsonl:41: rejected: the column is missing" "$SCRATCH/dropped/logs/controller.log" || fail "a dropped row is not named"
+grep -qF "desirable_weight in [" "$SCRATCH/kto.out" || fail "no advice on the weights of unbalanced rows"
+say "bad rows end the run or are dropped, and counted"
