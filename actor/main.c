@@ -4,10 +4,15 @@
 int main(int argc, char **argv)
 {
     static const tr_method_t methods[] = {
-        {"logprobs", actor_service_logprobs},   {"train", actor_service_train},
-        {"train_sft", actor_service_train_sft}, {"train_dpo", actor_service_train_dpo},
-        {"train_kto", actor_service_train_kto}, {"train_reward", actor_service_train_reward},
-        {"publish", actor_service_publish},     {"save", actor_service_save},
+        {"logprobs", actor_service_logprobs},
+        {"forget", actor_service_forget},
+        {"train", actor_service_train},
+        {"train_sft", actor_service_train_sft},
+        {"train_dpo", actor_service_train_dpo},
+        {"train_kto", actor_service_train_kto},
+        {"train_reward", actor_service_train_reward},
+        {"publish", actor_service_publish},
+        {"save", actor_service_save},
         {"restore", actor_service_restore},
     };
     tr_service_options_t options;

@@ -25,13 +25,18 @@ actor_service_t *actor_service_new(const tr_service_options_t *options)
     return service;
 }
 
+static void close_reference(actor_service_t *service)
+{
+    tr_response_pass_destroy(&service->reference_pass);
+    tr_model_destroy(&service->reference);
+    tr_backend_close(&service->backend);
+}
+
 static void unload(actor_service_t *service)
 {
     tr_weights_publisher_destroy(&service->weights);
     tr_learner_close(&service->learner);
-    tr_response_pass_destroy(&service->reference_pass);
-    tr_model_destroy(&service->reference);
-    tr_backend_close(&service->backend);
+    close_reference(service);
     free(service->reference_source);
     free(service->segment);
     service->reference_source = NULL;
@@ -107,6 +112,14 @@ tr_status actor_service_logprobs(void *context, const tr_message_t *request, tr_
     TR_TRY(open_reference(service, err));
     return tr_learner_infer(service->reference_pass, service->reference, "logprobs", request, reply,
                             err);
+}
+
+tr_status actor_service_forget(void *context, const tr_message_t *request, tr_message_t *reply,
+                               tr_error_t *err)
+{
+    (void)request, (void)reply, (void)err;
+    close_reference(context);
+    return TR_OK;
 }
 
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,

@@ -21,6 +21,9 @@ tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t 
 /// `logprobs`: {temperature, chunk} -> tensor logprobs f32 [response tokens] of the reference.
 tr_status actor_service_logprobs(void *context, const tr_message_t *request, tr_message_t *reply,
                                  tr_error_t *err);
+/// `forget`: {}, no tensors: lets go of the reference; the next `logprobs` opens it again.
+tr_status actor_service_forget(void *context, const tr_message_t *request, tr_message_t *reply,
+                               tr_error_t *err);
 /// Updates of the policy, or of the reward model, by actor/training.h: a function an algorithm; `train` is PPO's.
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
                               tr_error_t *err);

@@ -5,6 +5,7 @@
 
 #include "common/base/clock.h"
 #include "controller/losses.h"
+#include "controller/reference.h"
 #include "proto/body.h"
 #include "proto/tally.h"
 
@@ -58,37 +59,22 @@ static void put_columns(tr_message_t *message, const piece_t *piece)
     free(labels);
 }
 
-static tr_status take_reference(void *context, size_t index, const tr_message_t *reply,
-                                tr_error_t *err)
+/// From what was asked once for all rows, or by asking now.
+static tr_status find_reference(piece_t *piece, tr_error_t *err)
 {
-    piece_t *piece = context;
-    tr_view_t view;
-    size_t n = piece->batch.learnt;
-    (void)index;
-    TR_TRY(tr_message_expect_tensor(&view, reply, "logprobs", TR_F32, n, err));
-    piece->reference = tr_realloc(piece->reference, (n + 1) * sizeof *piece->reference);
-    memcpy(piece->reference, view.data, n * sizeof *piece->reference);
-    return TR_OK;
-}
-
-static tr_status ask_reference(piece_t *piece, tr_error_t *err)
-{
-    controller_run_t *run = piece->run;
-    const tr_recipe_t *recipe = run->recipe;
-    bool separate = recipe->roles.reference.separate;
-    controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "logprobs");
-    if (separate) {
-        call.role = TR_ROLE_REFERENCE;
-        call.worker = NULL;
+    const controller_rows_t *rows = piece->rows;
+    piece->reference = tr_calloc(piece->batch.learnt + 1, sizeof *piece->reference);
+    if (rows->items[0].reference == NULL) {
+        return controller_reference_ask(piece->reference, piece->run, &piece->batch, err);
     }
-    call.take = take_reference;
-    call.context = piece;
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_pack("{s:f, s:I}", "temperature", 1.0, "chunk",
-                                           (json_int_t)recipe->optimizer.chunk));
-    tr_sequences_put(message, &piece->batch.sequences);
-    controller_calls_ask(run->calls, &call, &message);
-    return controller_calls_finish(run->calls, err);
+    for (size_t i = 0, at = 0; i < rows->group * piece->count; i++) {
+        const controller_row_t *item =
+            &rows->items[rows->group * piece->chosen[i / rows->group] + i % rows->group];
+        size_t n = controller_row_learnt(rows, item);
+        memcpy(piece->reference + at, item->reference, n * sizeof *piece->reference);
+        at += n;
+    }
+    return TR_OK;
 }
 
 static tr_status take_metrics(void *context, size_t index, const tr_message_t *reply,
@@ -132,7 +118,7 @@ static tr_status piece_run(piece_t *piece, json_t *body, tr_error_t *err)
     controller_batch_init(&piece->batch, piece->rows, piece->chosen, piece->count,
                           controller_losses_mismatch(recipe));
     if (controller_losses_read_reference(recipe)) {
-        tr_status status = ask_reference(piece, err);
+        tr_status status = find_reference(piece, err);
         if (status != TR_OK) {
             json_decref(body);
             return status;

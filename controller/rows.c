@@ -7,10 +7,16 @@ void controller_rows_release(controller_rows_t *rows)
 {
     for (size_t i = 0; rows->items != NULL && i < rows->group * rows->count; i++) {
         free(rows->items[i].ids);
+        free(rows->items[i].reference);
     }
     free(rows->items);
     tr_dataset_destroy(&rows->dataset);
     *rows = (controller_rows_t){0};
+}
+
+size_t controller_row_learnt(const controller_rows_t *rows, const controller_row_t *item)
+{
+    return (item->length < rows->limit ? item->length : rows->limit) - item->prompt;
 }
 
 /// A sequence in the making: the prompt of one item and the response of another, or of the same.

@@ -16,8 +16,9 @@ typedef struct controller_row {
     int32_t *ids; ///< [length]
     size_t prompt;
     size_t length;
-    bool desirable; ///< kto: the label
-    float margin;   ///< reward: of the pair, at its chosen side
+    bool desirable;   ///< kto: the label
+    float margin;     ///< reward: of the pair, at its chosen side
+    float *reference; ///< log-probs of what is learnt under the reference, or NULL: not asked yet
 } controller_row_t;
 
 typedef struct controller_rows {
@@ -46,6 +47,9 @@ tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_
 tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_t *files,
                                const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
                                size_t limit, tr_error_t *err);
+
+/// Tokens of the item that are learnt, cut to the limit.
+size_t controller_row_learnt(const controller_rows_t *rows, const controller_row_t *item);
 
 void controller_rows_release(controller_rows_t *rows);
 

@@ -344,30 +344,40 @@ static tr_status load_pairs(loading_t *loading, tr_error_t *err)
     return read_all(loading, read_pair, err);
 }
 
+/// What the recipe's algorithm says of its rows. group: 2 for pairs.
+static uint64_t limit_of(loading_t *loading, size_t *group)
+{
+    const tr_recipe_t *recipe = loading->recipe;
+    *group =
+        recipe->algorithm == TR_ALGORITHM_REWARD || recipe->algorithm == TR_ALGORITHM_DPO ? 2 : 1;
+    switch (recipe->algorithm) {
+    case TR_ALGORITHM_REWARD:
+        loading->limit_key = "reward.max_length";
+        return recipe->reward.max_length;
+    case TR_ALGORITHM_DPO: loading->limit_key = "dpo.max_length"; return recipe->dpo.max_length;
+    case TR_ALGORITHM_KTO: loading->limit_key = "kto.max_length"; return recipe->kto.max_length;
+    case TR_ALGORITHM_SFT:
+    case TR_ALGORITHM_PPO: break;
+    }
+    loading->limit_key = "sft.max_length";
+    return recipe->sft.max_length;
+}
+
 tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_t *files,
                                const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
                                size_t limit, tr_error_t *err)
 {
-    static const struct {
-        const char *limit_key;
-        size_t group;
-        tr_status (*load)(loading_t *loading, tr_error_t *err);
-    } ways[] = {
-        [TR_ALGORITHM_SFT] = {"sft.max_length", 1, load_texts},
-        [TR_ALGORITHM_REWARD] = {"reward.max_length", 2, load_sides},
-        [TR_ALGORITHM_DPO] = {"dpo.max_length", 2, load_pairs},
-        [TR_ALGORITHM_KTO] = {"kto.max_length", 1, load_labelled},
-    };
-    const uint64_t lengths[] = {
-        [TR_ALGORITHM_SFT] = recipe->sft.max_length,
-        [TR_ALGORITHM_REWARD] = recipe->reward.max_length,
-        [TR_ALGORITHM_DPO] = recipe->dpo.max_length,
-        [TR_ALGORITHM_KTO] = recipe->kto.max_length,
-    };
     loading_t loading = {.rows = rows, .recipe = recipe, .tokenizer = tokenizer};
-    TR_ASSERT(recipe->algorithm != TR_ALGORITHM_PPO, "PPO reads prompts");
-    loading.limit_key = ways[recipe->algorithm].limit_key;
-    TR_TRY(open_rows(&loading, files, ways[recipe->algorithm].group, err));
-    rows->limit = smaller(limit, lengths[recipe->algorithm]);
-    return ways[recipe->algorithm].load(&loading, err);
+    size_t group;
+    uint64_t most = limit_of(&loading, &group);
+    TR_TRY(open_rows(&loading, files, group, err));
+    rows->limit = smaller(limit, most);
+    switch (recipe->algorithm) {
+    case TR_ALGORITHM_REWARD: return load_sides(&loading, err);
+    case TR_ALGORITHM_DPO: return load_pairs(&loading, err);
+    case TR_ALGORITHM_KTO: return load_labelled(&loading, err);
+    case TR_ALGORITHM_SFT:
+    case TR_ALGORITHM_PPO: break;
+    }
+    return load_texts(&loading, err);
 }

@@ -14,6 +14,7 @@
 #include "controller/losses.h"
 #include "controller/ppo_step.h"
 #include "controller/preference_step.h"
+#include "controller/reference.h"
 #include "controller/welcome.h"
 #include "proto/body.h"
 #include "proto/endpoint.h"
@@ -315,10 +316,33 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
     return checkpoint_due(run) ? save_checkpoint(run, run->step, err) : TR_OK;
 }
 
+/// What is asked once, before the first step.
+static tr_status prepare(controller_run_t *run, tr_error_t *err)
+{
+    const tr_recipe_t *recipe = run->recipe;
+    if (recipe->algorithm != TR_ALGORITHM_DPO || !recipe->dpo.precompute_ref_log_probs ||
+        !controller_losses_read_reference(recipe) || run->reference_known) {
+        return TR_OK;
+    }
+    TR_TRY(controller_reference_precompute(run, &run->rows, "train", err));
+    if (run->eval_rows.count > 0) {
+        TR_TRY(controller_reference_precompute(run, &run->eval_rows, "eval", err));
+    }
+    run->reference_known = true;
+    return controller_reference_forget(run, err);
+}
+
+/// Back to the last checkpoint, or to the beginning; restore: learners are there already.
+static tr_status begin(controller_run_t *run, bool restore, tr_error_t *err)
+{
+    TR_TRY(go_to_checkpoint(run, restore, err));
+    return prepare(run, err);
+}
+
 /// All steps. A lost learner sends the run back, but not for ever over the same step.
 static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 {
-    tr_status status = go_to_checkpoint(run, false, err);
+    tr_status status = begin(run, false, err);
     uint64_t furthest = run->step;
     unsigned returns = 0;
     while (status == TR_ERR_VERSION || (status == TR_OK && run->step < run->recipe->steps)) {
@@ -330,7 +354,7 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
             tr_log(TR_LOG_WARN, "run", "step=%" PRIu64 " \"back to the last checkpoint: %s\"",
                    run->step + 1, err->text);
             *err = (tr_error_t){0};
-            status = go_to_checkpoint(run, true, err);
+            status = begin(run, true, err);
             continue;
         }
         status = advance(run, err);

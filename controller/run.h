@@ -29,9 +29,10 @@ typedef struct controller_run {
     controller_metrics_t *metrics;
     controller_samples_t *samples;
     controller_events_t *events;
-    json_t *weights; ///< description of the published weights (ppo), NULL: none yet
-    uint64_t step;   ///< steps finished
-    uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
+    bool reference_known; ///< the rows' log-probs under the reference were precomputed
+    json_t *weights;      ///< description of the published weights (ppo), NULL: none yet
+    uint64_t step;        ///< steps finished
+    uint64_t tokens;      ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
 
 /// Runs the recipe of a run directory to its end: from its last checkpoint when resume, else from the beginning. stop: set

@@ -154,9 +154,9 @@ static tr_status score_all(model_judge_t *judge, float *scores, const encoded_t 
     }
     for (size_t i = 0, n = 0; i < count && status == TR_OK; i += n) {
         n = pass_size(encoded, i, count);
-        status = tr_service_stopping()
-                     ? tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave")
-                     : tr_response_scores(judge->pass, &sequences, chosen + i, n, false, scores + i, err);
+        status = tr_service_stopping() ? tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave")
+                                       : tr_response_scores(judge->pass, &sequences, chosen + i, n,
+                                                            false, scores + i, err);
     }
     free(chosen);
     return status;

@@ -2,12 +2,15 @@
 
     trl_curve.py ALGORITHM MODEL ROWS.jsonl OUT.jsonl SETTINGS     # sft, reward, dpo or kto; curves.py has the settings
 
-The rows are taken in the file's order. OUT gets one line of metrics a step, under TRL's names.
+The rows are taken in the file's order. OUT gets one line of metrics a step, under TRL's names. The last line printed is JSON: the
+seconds of each step, and the process's peak memory.
 """
 
 import json
+import resource
 import sys
 import tempfile
+import time
 
 import torch
 import trl
@@ -20,6 +23,10 @@ assert trl.__version__ == "1.9.0", trl.__version__
 class Notes(TrainerCallback):
     def __init__(self, path):
         self.file = open(path, "w")
+        self.ends = []
+
+    def on_step_end(self, *_, **__):
+        self.ends.append(time.perf_counter())
 
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" in logs:
@@ -61,11 +68,15 @@ def main(algorithm, model, rows, out, settings):
         learner.config.pad_token_id = tokenizer.pad_token_id
     else:
         learner = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    notes = Notes(out)
     dataset = Dataset.from_list([json.loads(line) for line in open(rows, encoding="utf-8")])
     trainer = trainer_class(
-        model=learner, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[Notes(out)]
+        model=learner, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[notes]
     )
     trainer.train()
+    seconds = [b - a for a, b in zip(notes.ends, notes.ends[1:])]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mib": peak}))
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ typedef struct tr_recipe_dpo {
     bool use_weighting;             ///< default false
     bool reference_free;            ///< default false
     uint64_t max_length;            ///< tokens of prompt and completion; default 1024
+    bool precompute_ref_log_probs;  ///< default false
 } tr_recipe_dpo_t;
 
 /// As tr_kto_options_t of common/algo/kto.h.

@@ -162,6 +162,9 @@ static const recipe_key_t top_keys[] = {
         .help =
             "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it is a "
             "bad row."),
+    TOP(dpo.precompute_ref_log_probs, RECIPE_TRUTH, "false",
+        .help = "Whether the reference is asked once, for all rows, before the first step; the run "
+                "directory keeps its answers, and the reference's memory is free after that."),
 
     TOP(kto.loss_type, RECIPE_CHOICE, "kto", .choices = kto_losses,
         .help = "`apo_zero_unpaired` needs no KL estimate."),

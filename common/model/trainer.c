@@ -81,7 +81,7 @@ static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk, const t
 static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, const tr_walk_t *walk,
                              tr_loss_fn loss, void *context, tr_error_t *err)
 {
-    tr_tensor_t gradient;
+    tr_tensor_t gradient = {0};
     float *out = tr_calloc(2 * chunk->n + 1, sizeof *out);
     float *dout = out + chunk->n;
     tr_token_facts_t *facts = tr_calloc(chunk->n + 1, sizeof *facts);

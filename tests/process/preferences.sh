@@ -92,6 +92,11 @@ run dpo apart roles.reference.separate=true roles.actor.threads=1
 cmp -s "$SCRATCH/dpo/final/model.safetensors" "$SCRATCH/apart/final/model.safetensors" || fail "other bytes with a separate reference"
 say "a reference of its own, one thread: the same bytes"
 
+run dpo precomputed dpo.precompute_ref_log_probs=true "data.eval=[$SCRATCH/held_out.jsonl]"
+repeats dpo precomputed "the reference asked once"
+[ -s "$SCRATCH/precomputed/reference-train.safetensors" ] && [ -s "$SCRATCH/precomputed/reference-eval.safetensors" ] ||
+    fail "the reference's log-probs were not kept"
+
 variations()
 {
     run kto again roles.actor.threads=1 "data.eval=[$SCRATCH/held_out.jsonl]"
@@ -123,14 +128,36 @@ for algorithm in dpo kto; do
     say "$algorithm: the actor killed: the same bytes"
 done
 
-"$TROUPE" run "$SCRATCH/reward.yaml" name=stopped >"$SCRATCH/stopped.out" 2>&1 &
-JOB=$!
-wait_for "no sixth step" has_steps "$SCRATCH/stopped" 6
-kill -TERM "$JOB"
-wait "$JOB" && fail "a stopped run exits 0"
-"$TROUPE" resume "$SCRATCH/stopped" >"$SCRATCH/stopped.out" 2>&1 || fail "resume failed: $(tail -n 1 "$SCRATCH/stopped.out")"
-cmp -s "$SCRATCH/reward/final/model.safetensors" "$SCRATCH/stopped/final/model.safetensors" || fail "reward: other bytes after resuming"
-say "a reward model stopped and resumed: the same bytes"
+# stop RECIPE NAME [KEY=VALUE...]: after some steps.
+stop()
+{
+    local recipe=$1 name=$2
+    shift 2
+    "$TROUPE" run "$SCRATCH/$recipe.yaml" "name=$name" "$@" >"$SCRATCH/$name.out" 2>&1 &
+    JOB=$!
+    wait_for "no sixth step" has_steps "$SCRATCH/$name" 6
+    kill -TERM "$JOB"
+    wait "$JOB" && fail "a stopped run exits 0"
+}
+
+# resume RECIPE NAME: to the bytes of the run that was never stopped.
+resume()
+{
+    "$TROUPE" resume "$SCRATCH/$2" >"$SCRATCH/$2.out" 2>&1 || fail "resume failed: $(tail -n 1 "$SCRATCH/$2.out")"
+    cmp -s "$SCRATCH/$1/final/model.safetensors" "$SCRATCH/$2/final/model.safetensors" || fail "$2: other bytes after resuming"
+}
+
+stop reward stopped
+resume reward stopped
+stop dpo kept dpo.precompute_ref_log_probs=true
+inode=$(stat -c %i "$SCRATCH/kept/reference-train.safetensors")
+resume dpo kept
+[ "$(stat -c %i "$SCRATCH/kept/reference-train.safetensors")" = "$inode" ] || fail "the reference was asked again"
+stop dpo torn dpo.precompute_ref_log_probs=true
+truncate -s 100 "$SCRATCH/torn/reference-train.safetensors"
+resume dpo torn
+grep -q 'asked anew' "$SCRATCH/torn/logs/controller.log" || fail "a torn file was not noticed"
+say "stopped and resumed: the same bytes"
 
 # The reward model judges at once.
 cat >"$SCRATCH/ppo.yaml" <<RECIPE

@@ -99,7 +99,7 @@ static void reference(double *p, double *facts, const inputs_t *in, size_t r, do
         entropy -= p[v] > 0.0 ? p[v] * log(p[v]) : 0.0;
     }
     facts[0] = entropy;
-    facts[1] = log(squares);
+    facts[1] = squares > 0.0 ? log(squares) : -INFINITY;
     facts[2] = total / count;
     facts[3] = p[in->targets[r]] == 1.0 / sum;
 }

@@ -1,0 +1,20 @@
+/// Log-probs of the frozen reference: asked of the worker that holds it, for each batch or (precompute_ref_log_probs) once for all
+/// rows, and then kept in the run directory, so that the reference's memory is free while the policy learns.
+#ifndef CONTROLLER_REFERENCE_H
+#define CONTROLLER_REFERENCE_H
+
+#include "controller/run.h"
+
+/// logprobs: [batch->learnt], written: the answer for the batch's sequences.
+tr_status controller_reference_ask(float *logprobs, controller_run_t *run,
+                                   const controller_batch_t *batch, tr_error_t *err);
+
+/// Fills the `reference` of every row: from the file reference-NAME.safetensors of the run directory if it is of these very tokens
+/// and this reference, else by asking, and writes the file. A file that cannot be read is asked anew, with a warning.
+tr_status controller_reference_precompute(controller_run_t *run, controller_rows_t *rows,
+                                          const char *name, tr_error_t *err);
+
+/// Has the worker let go of the reference model; it opens it again when it is asked again.
+tr_status controller_reference_forget(controller_run_t *run, tr_error_t *err);
+
+#endif
