@@ -83,11 +83,17 @@ tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
     return TR_OK;
 }
 
+typedef struct sft_context {
+    tr_sft_loss_type_t type;
+    actor_sft_report_t *report;
+} sft_context_t;
+
 static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
-    actor_sft_report_t *report = argument;
+    const sft_context_t *context = argument;
+    actor_sft_report_t *report = context->report;
     (void)err;
-    tr_sft_loss(dout, &report->sums, chunk->out, chunk->n, chunk->normalizer);
+    tr_sft_loss(dout, &report->sums, chunk->out, chunk->n, chunk->normalizer, context->type);
     for (size_t i = 0; i < chunk->n; i++) {
         report->entropy_sum += (double)chunk->facts[i].entropy;
         report->greedy_sum += (double)chunk->facts[i].greedy;
@@ -96,8 +102,10 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
 }
 
 tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
-                          const tr_sequences_t *sequences, const tr_walk_t *walk, tr_error_t *err)
+                          const tr_sequences_t *sequences, tr_sft_loss_type_t type,
+                          const tr_walk_t *walk, tr_error_t *err)
 {
     *report = (actor_sft_report_t){0};
-    return tr_trainer_walk(trainer, sequences, walk, sft_loss, report, &report->walk, err);
+    sft_context_t context = {type, report};
+    return tr_trainer_walk(trainer, sequences, walk, sft_loss, &context, &report->walk, err);
 }

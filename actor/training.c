@@ -122,15 +122,27 @@ done:
 
 // Next-token training
 
+static tr_status read_sft(tr_sft_loss_type_t *type, const json_t *body, tr_error_t *err)
+{
+    const char *name;
+    TR_TRY(tr_body_string(&name, body, "loss_type", "train_sft", err));
+    if (!tr_sft_loss_from_name(type, name)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "train_sft: loss_type: unknown loss '%s'", name);
+    }
+    return TR_OK;
+}
+
 tr_status actor_train_sft(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
                           tr_error_t *err)
 {
     training_t t;
     actor_sft_report_t report;
+    tr_sft_loss_type_t type;
     tr_status status;
     TR_TRY(training_begin(&t, learner, request, false, err));
+    TR_TRY_GOTO(read_sft(&type, t.body, err), done);
     spoil(&t);
-    TR_TRY_GOTO(actor_learn_sft(&report, learner->trainer, &t.sequences, &t.walk, err), done);
+    TR_TRY_GOTO(actor_learn_sft(&report, learner->trainer, &t.sequences, type, &t.walk, err), done);
     double n = (double)report.sums.tokens;
     TR_TRY_GOTO(put(&t, "loss", report.sums.loss, n, err), done);
     TR_TRY_GOTO(put_norm(&t, &report.walk, err), done);

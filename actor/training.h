@@ -11,7 +11,7 @@
 tr_status actor_train_ppo(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
                           tr_error_t *err);
 
-/// The mean negative log-likelihood of the response tokens.
+/// The mean over response tokens of {loss_type}.
 tr_status actor_train_sft(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
                           tr_error_t *err);
 

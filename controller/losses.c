@@ -2,6 +2,7 @@
 
 #include "common/algo/dpo.h"
 #include "common/algo/kto.h"
+#include "common/algo/sft.h"
 
 static size_t loss_of(const tr_recipe_dpo_t *dpo, size_t i)
 {
@@ -64,6 +65,8 @@ json_t *controller_losses_options(const tr_recipe_t *recipe)
         return json_pack("{s:f}", "center_rewards_coefficient",
                          recipe->reward.center_rewards_coefficient.value);
     case TR_ALGORITHM_SFT:
+        return json_pack("{s:s}", "loss_type",
+                         tr_sft_loss_name((tr_sft_loss_type_t)recipe->sft.loss_type));
     case TR_ALGORITHM_PPO: break;
     }
     return json_object();

@@ -16,7 +16,7 @@ bool controller_losses_mismatch(const tr_recipe_t *recipe);
 /// The actor's method that trains (actor/service.h).
 const char *controller_losses_method(const tr_recipe_t *recipe);
 
-/// What that method reads beside the walk (actor/training.h); for PPO and SFT nothing. A new reference.
+/// What that method reads beside the walk (actor/training.h); for PPO nothing. A new reference.
 json_t *controller_losses_options(const tr_recipe_t *recipe);
 
 #endif

@@ -45,7 +45,7 @@ static void put_columns(tr_message_t *message, const piece_t *piece)
     int32_t *labels = tr_calloc(piece->count, sizeof *labels);
     float *margins = tr_calloc(piece->count, sizeof *margins);
     for (size_t i = 0; i < piece->count; i++) {
-        const controller_row_t *item = &rows->items[rows->group * piece->chosen[i]];
+        const controller_row_t *item = &rows->items[rows->starts[piece->chosen[i]]];
         labels[i] = item->desirable;
         margins[i] = item->margin;
     }
@@ -67,12 +67,14 @@ static tr_status find_reference(piece_t *piece, tr_error_t *err)
     if (rows->items[0].reference == NULL) {
         return controller_reference_ask(piece->reference, piece->run, &piece->batch, err);
     }
-    for (size_t i = 0, at = 0; i < rows->group * piece->count; i++) {
-        const controller_row_t *item =
-            &rows->items[rows->group * piece->chosen[i / rows->group] + i % rows->group];
-        size_t n = controller_row_learnt(rows, item);
-        memcpy(piece->reference + at, item->reference, n * sizeof *piece->reference);
-        at += n;
+    size_t at = 0;
+    for (size_t i = 0; i < piece->count; i++) {
+        size_t row = piece->chosen[i];
+        for (size_t k = rows->starts[row]; k < rows->starts[row + 1]; k++) {
+            size_t n = controller_row_learnt(rows, &rows->items[k]);
+            memcpy(piece->reference + at, rows->items[k].reference, n * sizeof(float));
+            at += n;
+        }
     }
     return TR_OK;
 }
@@ -180,9 +182,7 @@ static tr_status report(const piece_t *piece, uint64_t step, double rate, double
 /// All tokens of the rows that are learnt, prompts too, as TRL counts num_tokens.
 static uint64_t tokens_of(const piece_t *piece)
 {
-    const tr_sequences_t *sequences = &piece->batch.sequences;
-    size_t learnt = piece->rows->group * piece->count; // mismatched ones stand after them
-    return (uint64_t)sequences->starts[learnt];
+    return (uint64_t)piece->batch.sequences.starts[piece->batch.matched];
 }
 
 tr_status controller_preference_step(controller_run_t *run, uint64_t step,

@@ -66,7 +66,7 @@ tr_status controller_reference_forget(controller_run_t *run, tr_error_t *err)
 /// Gives each item of rows first..first + count - 1 its part of logprobs.
 static void deal(controller_rows_t *rows, size_t first, size_t count, const float *logprobs)
 {
-    for (size_t i = rows->group * first; i < rows->group * (first + count); i++) {
+    for (size_t i = rows->starts[first]; i < rows->starts[first + count]; i++) {
         controller_row_t *item = &rows->items[i];
         size_t n = controller_row_learnt(rows, item);
         item->reference = tr_realloc(item->reference, n * sizeof *item->reference);
@@ -98,7 +98,7 @@ static tr_status ask_piece(controller_run_t *run, controller_rows_t *rows, size_
 static size_t learnt_tokens(const controller_rows_t *rows)
 {
     size_t n = 0;
-    for (size_t i = 0; i < rows->group * rows->count; i++) {
+    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
         n += controller_row_learnt(rows, &rows->items[i]);
     }
     return n;
@@ -110,7 +110,7 @@ static void key_of(char *key, const controller_run_t *run, const controller_rows
     const tr_recipe_t *recipe = run->recipe;
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
     XXH64_hash_t hash = XXH3_64bits(model, strlen(model));
-    for (size_t i = 0; i < rows->group * rows->count; i++) {
+    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
         const controller_row_t *item = &rows->items[i];
         size_t length = item->prompt + controller_row_learnt(rows, item);
         hash = XXH3_64bits_withSeed(item->ids, length * sizeof *item->ids, hash + item->prompt);
@@ -146,7 +146,7 @@ static tr_status write_all(const controller_rows_t *rows, const char *path, cons
 {
     size_t n = learnt_tokens(rows), at = 0;
     float *logprobs = tr_calloc(n + 1, sizeof *logprobs);
-    for (size_t i = 0; i < rows->group * rows->count; i++) {
+    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
         size_t length = controller_row_learnt(rows, &rows->items[i]);
         memcpy(logprobs + at, rows->items[i].reference, length * sizeof *logprobs);
         at += length;

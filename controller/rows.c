@@ -5,11 +5,12 @@
 
 void controller_rows_release(controller_rows_t *rows)
 {
-    for (size_t i = 0; rows->items != NULL && i < rows->group * rows->count; i++) {
+    for (size_t i = 0; rows->items != NULL && i < rows->starts[rows->count]; i++) {
         free(rows->items[i].ids);
         free(rows->items[i].reference);
     }
     free(rows->items);
+    free(rows->starts);
     tr_dataset_destroy(&rows->dataset);
     *rows = (controller_rows_t){0};
 }
@@ -33,18 +34,28 @@ static joint_t join(const controller_rows_t *rows, const controller_row_t *promp
     return (joint_t){prompt, response, length < room ? length : room};
 }
 
-static joint_t *join_all(const controller_rows_t *rows, const uint32_t *chosen, size_t count,
-                         bool mismatched)
+static size_t items_of(const controller_rows_t *rows, const uint32_t *chosen, size_t count)
 {
-    size_t group = rows->group, items = group * count;
+    size_t items = 0;
+    for (size_t i = 0; i < count; i++) {
+        items += rows->starts[chosen[i] + 1] - rows->starts[chosen[i]];
+    }
+    return items;
+}
+
+static joint_t *join_all(const controller_rows_t *rows, const uint32_t *chosen, size_t count,
+                         size_t items, bool mismatched)
+{
     joint_t *joints = tr_calloc((mismatched ? 2 : 1) * items + 1, sizeof *joints);
-    for (size_t i = 0; i < items; i++) {
-        const controller_row_t *item = &rows->items[group * chosen[i / group] + i % group];
-        joints[i] = join(rows, item, item);
+    for (size_t i = 0, at = 0; i < count; i++) {
+        for (size_t k = rows->starts[chosen[i]]; k < rows->starts[chosen[i] + 1]; k++, at++) {
+            joints[at] = join(rows, &rows->items[k], &rows->items[k]);
+        }
     }
     for (size_t i = 0; mismatched && i < count; i++) {
         size_t before = (i + count - 1) % count;
-        joints[items + i] = join(rows, &rows->items[chosen[i]], &rows->items[chosen[before]]);
+        joints[items + i] = join(rows, &rows->items[rows->starts[chosen[i]]],
+                                 &rows->items[rows->starts[chosen[before]]]);
     }
     return joints;
 }
@@ -52,9 +63,9 @@ static joint_t *join_all(const controller_rows_t *rows, const uint32_t *chosen, 
 void controller_batch_init(controller_batch_t *batch, const controller_rows_t *rows,
                            const uint32_t *chosen, size_t count, bool mismatched)
 {
-    size_t n = (mismatched ? 2 : 1) * rows->group * count;
-    joint_t *joints = join_all(rows, chosen, count, mismatched);
-    *batch = (controller_batch_t){0};
+    size_t items = items_of(rows, chosen, count), n = (mismatched ? 2 : 1) * items;
+    joint_t *joints = join_all(rows, chosen, count, items, mismatched);
+    *batch = (controller_batch_t){.matched = items};
     for (size_t i = 0; i < n; i++) {
         size_t length = joints[i].prompt->prompt + joints[i].length;
         batch->tokens += length;

@@ -23,11 +23,12 @@ typedef struct controller_row {
 
 typedef struct controller_rows {
     tr_dataset_t *dataset;
-    controller_row_t *items; ///< [group * count]
-    size_t group; ///< items that belong together: 2 for pairs, chosen and rejected; else 1
-    size_t count; ///< what a batch counts: rows, or pairs
-    size_t limit; ///< tokens of the longest sequence
-    bool margins; ///< the rows have a `margin`
+    controller_row_t *items; ///< [starts[count]]
+    size_t *starts;          ///< [count + 1]: row i owns items starts[i]..starts[i + 1] - 1
+    size_t
+        count; ///< what a batch counts: rows of one item, pairs (chosen, rejected), or packs of texts
+    size_t limit;              ///< tokens of the longest sequence
+    bool margins;              ///< the rows have a `margin`
     const char *prompt_column; ///< the recipe's
 } controller_rows_t;
 
@@ -58,14 +59,15 @@ void controller_rows_release(controller_rows_t *rows);
 /// Sequences of a batch, on their way to workers.
 typedef struct controller_batch {
     tr_sequences_t sequences; ///< points into ids
+    size_t matched;           ///< those that are learnt; the mismatched ones follow
     int32_t *ids;
     size_t tokens;  ///< of all sequences, prompts too
     size_t learnt;  ///< of the responses
     size_t longest; ///< tokens of the longest sequence
 } controller_batch_t;
 
-/// The items of chosen: [count] rows or pairs, in order, each cut to the limit. mismatched: then, for each row, its prompt with the response of the row
-/// before it (the first gets the last one's): what KTO estimates the KL divergence from. group is then 1.
+/// The items of chosen: [count] rows, pairs or packs, in order, each cut to the limit. mismatched: then, for each row, its prompt with the response of the row
+/// before it (the first gets the last one's): what KTO estimates the KL divergence from. Rows then have one item.
 void controller_batch_init(controller_batch_t *batch, const controller_rows_t *rows,
                            const uint32_t *chosen, size_t count, bool mismatched);
 void controller_batch_release(controller_batch_t *batch);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text/pack.h"
 #include "controller/rows.h"
 
 /// What goes along while rows are read.
@@ -11,26 +12,25 @@ typedef struct loading {
     const tr_recipe_t *recipe;
     const tr_tokenizer_t *tokenizer;
     const char *limit_key; // of the recipe, for messages
+    size_t group;          // items of a row: 2 for pairs
     size_t mismatches; // prompts whose ids are not the first ones of prompt and completion together
 } loading_t;
 
-static tr_status open_rows(loading_t *loading, const tr_recipe_strings_t *files, size_t group,
-                           tr_error_t *err)
+static tr_status open_rows(loading_t *loading, const tr_recipe_strings_t *files, tr_error_t *err)
 {
     controller_rows_t *rows = loading->rows;
     bool drop = loading->recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP;
-    *rows = (controller_rows_t){
-        .group = group,
-        .prompt_column = loading->recipe->data.prompt_column,
-    };
+    *rows = (controller_rows_t){.prompt_column = loading->recipe->data.prompt_column};
     return tr_dataset_new(&rows->dataset, (const char *const *)files->items, files->count, drop,
                           err);
 }
 
-/// Room for the items of every row of the data set, twice `group` for pairs that become two rows.
-static void make_room(controller_rows_t *rows)
+/// Room for `group` items of every row of the data set.
+static void make_room(controller_rows_t *rows, size_t group)
 {
-    rows->items = tr_calloc(2 * tr_dataset_size(rows->dataset), sizeof *rows->items);
+    size_t count = tr_dataset_size(rows->dataset);
+    rows->items = tr_calloc(group * count, sizeof *rows->items);
+    rows->starts = tr_calloc(count + 1, sizeof *rows->starts);
 }
 
 static tr_status encode(int32_t **ids, size_t *count, const loading_t *loading, const char *text,
@@ -232,14 +232,16 @@ static tr_status read_labelled(controller_row_t *item, loading_t *loading, size_
 static tr_status read_all(loading_t *loading, read_fn read, tr_error_t *err)
 {
     controller_rows_t *rows = loading->rows;
-    make_room(rows);
+    size_t group = loading->group;
+    make_room(rows, group);
     for (size_t row = 0; row < tr_dataset_size(rows->dataset); row++) {
-        controller_row_t *items = rows->items + rows->group * rows->count;
+        controller_row_t *items = rows->items + group * rows->count;
         if (read(items, loading, row, err) == TR_OK) {
             rows->count++;
+            rows->starts[rows->count] = group * rows->count;
             continue;
         }
-        for (size_t i = 0; i < rows->group; i++) {
+        for (size_t i = 0; i < group; i++) {
             free(items[i].ids);
             items[i] = (controller_row_t){0};
         }
@@ -264,9 +266,9 @@ tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_
                                        const tr_tokenizer_t *tokenizer, size_t limit,
                                        tr_error_t *err)
 {
-    loading_t loading = {.rows = rows, .recipe = recipe, .tokenizer = tokenizer};
+    loading_t loading = {.rows = rows, .recipe = recipe, .tokenizer = tokenizer, .group = 1};
     uint64_t most = recipe->data.max_prompt_length;
-    TR_TRY(open_rows(&loading, &recipe->data.prompts, 1, err));
+    TR_TRY(open_rows(&loading, &recipe->data.prompts, err));
     TR_TRY(tr_dataset_require(rows->dataset, recipe->data.prompt_column, err));
     rows->limit = most > 0 ? smaller(limit, most) : limit;
     return read_all(&loading, read_prompt, err);
@@ -279,13 +281,48 @@ static tr_status require(loading_t *loading, const char *a, const char *b, tr_er
     return b == NULL ? TR_OK : tr_dataset_require(loading->rows->dataset, b, err);
 }
 
+/// Puts items, which take over the old ones' ids, in their place; rows: how many they make.
+static void give_items(controller_rows_t *rows, controller_row_t *items, size_t count)
+{
+    free(rows->items);
+    rows->items = items;
+    rows->count = count;
+    rows->starts = tr_realloc(rows->starts, (count + 1) * sizeof *rows->starts);
+}
+
+/// Texts into packs of at most `limit` tokens.
+static void pack(controller_rows_t *rows)
+{
+    size_t count = rows->count;
+    size_t *lengths = tr_calloc(count, sizeof *lengths);
+    size_t *starts = tr_calloc(count + 1, sizeof *starts);
+    uint32_t *order = tr_calloc(count, sizeof *order);
+    controller_row_t *items = tr_calloc(count, sizeof *items);
+    for (size_t i = 0; i < count; i++) {
+        lengths[i] = rows->items[i].length < rows->limit ? rows->items[i].length : rows->limit;
+    }
+    size_t packs = tr_pack(order, starts, lengths, count, rows->limit);
+    for (size_t i = 0; i < count; i++) {
+        items[i] = rows->items[order[i]];
+    }
+    give_items(rows, items, packs);
+    memcpy(rows->starts, starts, (packs + 1) * sizeof *starts);
+    free(order);
+    free(starts);
+    free(lengths);
+}
+
 static tr_status load_texts(loading_t *loading, tr_error_t *err)
 {
     const char *prompt = loading->recipe->data.prompt_column;
     bool pairs = tr_dataset_has(loading->rows->dataset, "completion");
     TR_TRY(require(loading, pairs ? prompt : loading->recipe->data.text_column,
                    pairs ? "completion" : NULL, err));
-    return read_all(loading, pairs ? read_completion : read_text, err);
+    TR_TRY(read_all(loading, pairs ? read_completion : read_text, err));
+    if (loading->recipe->sft.packing) {
+        pack(loading->rows);
+    }
+    return TR_OK;
 }
 
 static tr_status require_pairs(loading_t *loading, tr_error_t *err)
@@ -311,17 +348,17 @@ static void unpair(controller_rows_t *rows)
             items[2 * first + block + i] = rows->items[2 * (first + i) + 1];
         }
     }
-    free(rows->items);
-    rows->items = items;
-    rows->group = 1;
-    rows->count = 2 * pairs;
+    give_items(rows, items, 2 * pairs);
+    for (size_t i = 0; i <= 2 * pairs; i++) {
+        rows->starts[i] = i;
+    }
 }
 
 static tr_status load_labelled(loading_t *loading, tr_error_t *err)
 {
     controller_rows_t *rows = loading->rows;
     if (tr_dataset_has(rows->dataset, "chosen")) {
-        rows->group = 2;
+        loading->group = 2;
         TR_TRY(require_pairs(loading, err));
         TR_TRY(read_all(loading, read_pair, err));
         unpair(rows);
@@ -344,11 +381,11 @@ static tr_status load_pairs(loading_t *loading, tr_error_t *err)
     return read_all(loading, read_pair, err);
 }
 
-/// What the recipe's algorithm says of its rows. group: 2 for pairs.
-static uint64_t limit_of(loading_t *loading, size_t *group)
+/// What the recipe's algorithm says of its rows: their longest, and how many items each has.
+static uint64_t limit_of(loading_t *loading)
 {
     const tr_recipe_t *recipe = loading->recipe;
-    *group =
+    loading->group =
         recipe->algorithm == TR_ALGORITHM_REWARD || recipe->algorithm == TR_ALGORITHM_DPO ? 2 : 1;
     switch (recipe->algorithm) {
     case TR_ALGORITHM_REWARD:
@@ -368,9 +405,8 @@ tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_
                                size_t limit, tr_error_t *err)
 {
     loading_t loading = {.rows = rows, .recipe = recipe, .tokenizer = tokenizer};
-    size_t group;
-    uint64_t most = limit_of(&loading, &group);
-    TR_TRY(open_rows(&loading, files, group, err));
+    uint64_t most = limit_of(&loading);
+    TR_TRY(open_rows(&loading, files, err));
     rows->limit = smaller(limit, most);
     switch (recipe->algorithm) {
     case TR_ALGORITHM_REWARD: return load_sides(&loading, err);

@@ -1,19 +1,31 @@
-/// Next-token training: the mean negative log-likelihood. Pure.
+/// Next-token training: the mean negative log-likelihood, or dynamic fine-tuning. Pure.
 #ifndef TR_ALGO_SFT_H
 #define TR_ALGO_SFT_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+typedef enum tr_sft_loss_type {
+    TR_SFT_NLL, ///< -log p
+    TR_SFT_DFT, ///< -p log p, where the factor p is a constant to the gradient (Wu et al. 2025)
+    TR_SFT_LOSS_COUNT
+} tr_sft_loss_type_t;
+
+/// "nll", "dft".
+const char *tr_sft_loss_name(tr_sft_loss_type_t type);
+/// False, and type untouched, for another word.
+bool tr_sft_loss_from_name(tr_sft_loss_type_t *type, const char *name);
 
 /// Sums over the tokens of a batch. Start from all zeros ({0}).
 typedef struct tr_sft_sums {
     size_t tokens;
-    double loss; ///< negative log-likelihood; divide by tokens for the mean
+    double loss; ///< divide by tokens for the mean
 } tr_sft_sums_t;
 
-/// dlogprobs: [n], written: -1 / normalizer. sums: continued. logprobs: [n] of the tokens that are
-/// learnt (none of the prompt's, if only completions are). normalizer: such tokens in the WHOLE
-/// batch, so that chunks add up to its mean.
+/// dlogprobs: [n], written: -1 / normalizer, for dft times p. sums: continued. logprobs: [n] of the
+/// tokens that are learnt (none of the prompt's, if only completions are). normalizer: such tokens in
+/// the WHOLE batch, so that chunks add up to its mean.
 void tr_sft_loss(float *dlogprobs, tr_sft_sums_t *sums, const float *logprobs, size_t n,
-                 size_t normalizer);
+                 size_t normalizer, tr_sft_loss_type_t type);
 
 #endif

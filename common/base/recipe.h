@@ -174,6 +174,8 @@ typedef struct tr_recipe_ppo {
 
 typedef struct tr_recipe_sft {
     uint64_t max_length; ///< tokens of a row that are learnt from, the rest is cut; default 1024
+    bool packing;        ///< a batch counts packs of up to max_length tokens; default false
+    int loss_type;       ///< a tr_sft_loss_type_t; default nll
 } tr_recipe_sft_t;
 
 /// As tr_dpo_options_t of common/algo/dpo.h, which explains them.

@@ -36,6 +36,7 @@ static const char *const dpo_losses[] = {
 };
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js_divergence",
                                           "alpha_divergence", NULL};
+static const char *const sft_losses[] = {"nll", "dft", NULL};
 static const char *const kto_losses[] = {"kto", "apo_zero_unpaired", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
@@ -128,6 +129,14 @@ static const recipe_key_t top_keys[] = {
 
     TOP(sft.max_length, RECIPE_WHOLE, "1024", .range = &to_million,
         .help = "Tokens of a row that are learnt from; the rest is cut."),
+    TOP(sft.packing, RECIPE_TRUTH, "false",
+        .help =
+            "Whether `data.batch` counts packs of rows, each of up to `max_length` tokens in all, "
+            "instead of rows; the rows of a pack do not see each other."),
+    TOP(sft.loss_type, RECIPE_CHOICE, "nll", .choices = sft_losses,
+        .help =
+            "`nll`: negative log-likelihood; `dft`: each token's weighted by its probability (Wu "
+            "et al. 2025)."),
 
     TOP(reward.center_rewards_coefficient, RECIPE_OPTIONAL, "null", .nullable = true,
         .range = &not_negative,

@@ -234,7 +234,8 @@ Test(actor_learner, sft_follows_the_slope_of_the_mean_negative_log_likelihood)
     learning_open(&learning, &config, 1);
     tr_sequences_t sequences = learning_sequences(&learning.small);
     float *before = learning_parameters(&learning);
-    tr_status status = actor_learn_sft(&report, learning.trainer, &sequences, &walk, &err);
+    tr_status status =
+        actor_learn_sft(&report, learning.trainer, &sequences, TR_SFT_NLL, &walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     float *gradient = learning_parameters(&learning);
     for (size_t i = 0; i < learning.total; i++) {

@@ -290,7 +290,7 @@ Test(rows, a_pair_shares_its_prompt_and_ends_each_side)
     controller_rows_t rows;
     write_rows("{\"prompt\": \"One day\", \"chosen\": \" a cat slept.\", \"rejected\": \" no\"}\n");
     load(&rows, TR_ALGORITHM_DPO, 100);
-    cr_assert(rows.count == 1 && rows.group == 2);
+    cr_assert(rows.count == 1);
     for (int side = 0; side < 2; side++) {
         const controller_row_t *item = &rows.items[side];
         expect_text(item, 0, item->prompt, "One day");
@@ -324,7 +324,7 @@ Test(rows, the_sides_of_a_reward_pair_are_whole_and_have_its_margin)
     write_rows(
         "{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\", \"margin\": 0.5}\n");
     load(&rows, TR_ALGORITHM_REWARD, 100);
-    cr_assert(rows.count == 1 && rows.group == 2 && rows.margins);
+    cr_assert(rows.count == 1 && rows.margins);
     expect_text(&rows.items[0], 0, rows.items[0].length, "One day");
     expect_text(&rows.items[1], 0, rows.items[1].length, "One way");
     cr_expect_eq(rows.items[0].margin, 0.5f);
@@ -364,7 +364,7 @@ Test(rows, pairs_become_labelled_rows_first_the_chosen_ones)
     write_rows("{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\"}\n"
                "{\"prompt\": \"The\", \"chosen\": \" cat\", \"rejected\": \" dog\"}\n");
     load(&rows, TR_ALGORITHM_KTO, 100);
-    cr_assert(rows.count == 4 && rows.group == 1);
+    cr_assert(rows.count == 4);
     static const char *const expected[4] = {"One day", "The cat", "One way", "The dog"};
     for (size_t i = 0; i < 4; i++) {
         expect_text(&rows.items[i], 0, rows.items[i].length, expected[i]);
@@ -402,5 +402,26 @@ Test(rows, bad_preferences_are_dropped_where_asked)
     cr_assert_eq(rows.count, 1);
     cr_expect_eq(tr_dataset_dropped(rows.dataset), 2);
     expect_text(&rows.items[0], 0, rows.items[0].prompt, "The cat");
+    controller_rows_release(&rows);
+}
+
+Test(rows, packs_hold_texts_up_to_the_limit)
+{
+    controller_rows_t rows;
+    controller_batch_t batch;
+    recipe.sft.packing = true;
+    write_rows("{\"text\": \"The cat slept. The dog ran. They slept.\"}\n{\"text\": \"A dog.\"}\n"
+               "{\"text\": \"The cat slept and the dog ran.\"}\n{\"text\": \"A cat.\"}\n");
+    load(&rows, TR_ALGORITHM_SFT, 16);
+    cr_assert_lt(rows.count, 4);
+    cr_assert_eq(rows.starts[rows.count], 4);
+    for (uint32_t i = 0; i < rows.count; i++) {
+        controller_batch_init(&batch, &rows, &i, 1, false);
+        cr_expect_leq(batch.tokens, 16);
+        cr_expect_eq(batch.sequences.count, rows.starts[i + 1] - rows.starts[i]);
+        cr_expect_eq(batch.learnt,
+                     batch.tokens - batch.sequences.count); // none learns its first token
+        controller_batch_release(&batch);
+    }
     controller_rows_release(&rows);
 }

@@ -1,4 +1,4 @@
-"""Golden numbers of next-token training: transformers' own loss with `num_items_in_batch`, on random logits.
+"""Golden numbers of next-token training: transformers' own loss with `num_items_in_batch`, and TRL's dft_loss, on random logits.
 
     python tests/golden/sft.py          # writes tests/golden/sft.json
 
@@ -8,8 +8,10 @@ as transformers' Trainer passes it when it accumulates gradients.
 
 import json
 import pathlib
+from types import SimpleNamespace
 
 import torch
+from trl.trainer.sft_trainer import dft_loss
 from transformers.loss.loss_utils import fixed_cross_entropy
 
 torch.manual_seed(11)
@@ -33,5 +35,11 @@ for i, (x, y) in enumerate(zip(logits, labels)):
         "probabilities": torch.softmax(x, -1)[learnt].tolist(),
         "dlogits": dlogits[learnt].tolist(),
     }
+    # dft_loss shifts labels to the left: one more row in front, whose label nothing predicts
+    whole = torch.cat([x, x[:1]]).unsqueeze(0)
+    shifted = torch.cat([torch.tensor([-100]), y]).unsqueeze(0)
+    dft = dft_loss(SimpleNamespace(logits=whole), shifted, num_items_in_batch=items)
+    (dlogits,) = torch.autograd.grad(dft, x)
+    golden["chunks"][str(i)] |= {"dft": dft.item(), "dft_dlogits": dlogits[learnt].tolist()}
 golden["vocabulary"] = VOCABULARY
 pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")

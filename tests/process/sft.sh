@@ -122,6 +122,16 @@ assert rows[-1]["loss"] < rows[0]["loss"] and not any("eval_loss" in row for row
 PYTHON
 say "prompts with completions"
 
+run packed steps=6 sft.packing=true sft.max_length=256 data.batch=2 sft.loss_type=dft
+python3 - "$SCRATCH/packed/metrics.jsonl" <<'PYTHON' || fail "packs are not learnt"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+# Best fit leaves little room: two packs of 256 tokens a step, nearly full.
+assert all(0.75 * 512 * row["step"] < row["num_tokens"] <= 512 * row["step"] for row in rows), rows
+assert all(0 < row["loss"] < row["entropy"] + 8 for row in rows), rows
+PYTHON
+say "packs of rows"
+
 {
     head -n 10 "$SCRATCH/stories.jsonl"
     echo '{"txt": "no text"}'

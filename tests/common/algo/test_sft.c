@@ -5,7 +5,8 @@
 #include "tests/support/golden.h"
 
 // The golden gradient is of the logits; d logprob / d logit[v] = 1[v = label] - p[v] carries ours there.
-static void expect_logit_gradient(golden_t *golden, const char *chunk, const float *dlogprobs)
+static void expect_logit_gradient(golden_t *golden, const char *chunk, const float *dlogprobs,
+                                  const char *expected)
 {
     char path[64];
     size_t n;
@@ -20,11 +21,11 @@ static void expect_logit_gradient(golden_t *golden, const char *chunk, const flo
         float own = i % vocabulary == labels[i / vocabulary] ? 1.0f : 0.0f;
         dlogits[i] = dlogprobs[i / vocabulary] * (own - p[i]);
     }
-    snprintf(path, sizeof path, "chunks/%s/dlogits", chunk);
+    snprintf(path, sizeof path, "chunks/%s/%s", chunk, expected);
     golden_expect(golden, path, dlogits, n * vocabulary, 1e-5, 1e-7);
 }
 
-Test(sft, loss_and_gradient_of_chunks_equal_transformers_with_num_items_in_batch)
+Test(sft, losses_and_gradients_of_chunks_equal_transformers_and_trl_with_num_items_in_batch)
 {
     golden_t *golden = golden_open(TEST_SOURCE_DIR "/tests/golden/sft.json");
     size_t normalizer = (size_t)golden_number(golden, "normalizer");
@@ -37,10 +38,15 @@ Test(sft, loss_and_gradient_of_chunks_equal_transformers_with_num_items_in_batch
         snprintf(path, sizeof path, "chunks/%s/logprobs", chunk);
         const float *logprobs = golden_floats(golden, path, &n);
         double before = sums.loss;
-        tr_sft_loss(dlogprobs, &sums, logprobs, n, normalizer);
+        tr_sft_loss(dlogprobs, &sums, logprobs, n, normalizer, TR_SFT_NLL);
         snprintf(path, sizeof path, "chunks/%s/loss", chunk);
         golden_expect_number(golden, path, (sums.loss - before) / (double)normalizer, 1e-6, 0);
-        expect_logit_gradient(golden, chunk, dlogprobs);
+        expect_logit_gradient(golden, chunk, dlogprobs, "dlogits");
+        tr_sft_sums_t dft = {0};
+        tr_sft_loss(dlogprobs, &dft, logprobs, n, normalizer, TR_SFT_DFT);
+        snprintf(path, sizeof path, "chunks/%s/dft", chunk);
+        golden_expect_number(golden, path, dft.loss / (double)normalizer, 1e-6, 0);
+        expect_logit_gradient(golden, chunk, dlogprobs, "dft_dlogits");
     }
     cr_assert_eq(sums.tokens, normalizer);
     golden_close(&golden);
@@ -53,11 +59,21 @@ Test(sft, chunks_of_unequal_length_give_the_mean_over_all_tokens)
     float parts[5];
     tr_sft_sums_t one = {0};
     tr_sft_sums_t two = {0};
-    tr_sft_loss(whole, &one, logprobs, 5, 5);
-    tr_sft_loss(parts, &two, logprobs, 4, 5);
-    tr_sft_loss(parts + 4, &two, logprobs + 4, 1, 5);
+    tr_sft_loss(whole, &one, logprobs, 5, 5, TR_SFT_NLL);
+    tr_sft_loss(parts, &two, logprobs, 4, 5, TR_SFT_NLL);
+    tr_sft_loss(parts + 4, &two, logprobs + 4, 1, 5, TR_SFT_NLL);
     cr_assert_arr_eq(whole, parts, sizeof whole);
     cr_assert(one.loss == 20.0 && two.loss == 20.0 &&
               two.tokens == 5); // not the mean of means, 6.25
     cr_assert(whole[0] == -0.2f);
+}
+
+Test(sft, names_read_back)
+{
+    tr_sft_loss_type_t type;
+    for (size_t i = 0; i < TR_SFT_LOSS_COUNT; i++) {
+        cr_assert(tr_sft_loss_from_name(&type, tr_sft_loss_name((tr_sft_loss_type_t)i)));
+        cr_assert_eq(type, i);
+    }
+    cr_assert(!tr_sft_loss_from_name(&type, "ce"));
 }

@@ -17,7 +17,7 @@ static tr_status sft(void *context, const tr_chunk_t *chunk, float *dout, tr_err
 {
     tr_sft_sums_t *sums = context;
     (void)err;
-    tr_sft_loss(dout, sums, chunk->out, chunk->n, chunk->normalizer);
+    tr_sft_loss(dout, sums, chunk->out, chunk->n, chunk->normalizer, TR_SFT_NLL);
     return TR_OK;
 }
 
