@@ -132,6 +132,9 @@ tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, con
 tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err)
 {
     tr_ppo_options_init(options);
+    if (json_is_true(json_object_get(body, "evaluate"))) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "train: PPO has nothing to evaluate");
+    }
     TR_TRY(tr_body_real(&options->cliprange, body, "cliprange", "train", err));
     TR_TRY(tr_body_real(&options->vf_coef, body, "vf_coef", "train", err));
     TR_TRY(tr_body_real(&options->cliprange_value, body, "cliprange_value", "train", err));

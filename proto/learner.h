@@ -40,7 +40,7 @@ tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_
 tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, const json_t *body,
                                tr_error_t *err);
 
-/// A training request's {kl_coef, cliprange, ...}: what the losses read.
+/// A training request's {kl_coef, cliprange, ...}: what PPO's losses read. TR_ERR_UNSUPPORTED for one that evaluates.
 tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err);
 
 /// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the optimizer's state if asked.
