@@ -4,11 +4,14 @@
 # With TROUPE_TEST_BRIEF (slow builds) only what sets processes and threads against each other is tried.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+steps=8
+[ -z "${TROUPE_TEST_BRIEF:-}" ] || steps=6
+
 cat >"$SCRATCH/recipe.yaml" <<RECIPE
 name: base
 algorithm: ppo
 seed: 7
-steps: 8
+steps: $steps
 model: $MODEL
 output: $SCRATCH
 data: {prompts: [examples/data/openings.jsonl], batch: 8}
