@@ -8,7 +8,7 @@
 #include "common/algo/reward.h"
 #include "common/algo/statistics.h"
 #include "common/base/clock.h"
-#include "controller/experience.h"
+#include "controller/generation.h"
 #include "proto/body.h"
 
 enum { INFER_CHUNK = 16 }; // sequences a pass without gradients
@@ -21,10 +21,6 @@ typedef struct ppo_step {
     uint32_t *rows; // [prompts]
     size_t prompts;
     size_t responses;
-    tr_message_t **answers; // [part_count] of the rollouts, kept while parts point into them
-    tr_responses_t *parts;  // [part_count]
-    size_t part_size;       // responses of each part but the last
-    size_t part_count;
     controller_experience_t experience;
     json_t *actor; // the learners' reports
     json_t *critic;
@@ -51,158 +47,10 @@ static void read_options(tr_ppo_options_t *options, const tr_recipe_ppo_t *ppo)
 
 static void release(ppo_step_t *s)
 {
-    for (size_t p = 0; p < s->part_count; p++) {
-        tr_message_destroy(&s->answers[p]);
-    }
-    free(s->answers);
-    free(s->parts);
     free(s->rows);
     controller_experience_release(&s->experience);
     json_decref(s->actor);
     json_decref(s->critic);
-}
-
-// Responses
-
-/// As the rollouts decide it, who take top_p as a float.
-static bool truncates(const tr_recipe_generation_t *generation)
-{
-    return generation->top_k > 0 || (float)generation->top_p < 1.0f;
-}
-
-/// Which prompt response i answers.
-static uint32_t row_of(const ppo_step_t *s, size_t i)
-{
-    return s->rows[i / s->run->recipe->generation.samples];
-}
-
-/// Refuses what was made with other weights than the ones asked for.
-static tr_status check_weights(const ppo_step_t *s, const tr_message_t *reply, tr_error_t *err)
-{
-    const json_t *wanted = s->run->weights;
-    const json_t *body = tr_message_body(reply);
-    if (json_equal(json_object_get(wanted, "version"), json_object_get(body, "version")) &&
-        json_equal(json_object_get(wanted, "checksum"), json_object_get(body, "checksum"))) {
-        return TR_OK;
-    }
-    return tr_fail(err, TR_ERR_VERSION,
-                   "responses were made with other weights than version %" PRId64,
-                   (int64_t)json_integer_value(json_object_get(wanted, "version")));
-}
-
-/// A part of the responses is there: judges begin with it at once.
-static tr_status take_part(void *context, size_t index, const tr_message_t *reply, tr_error_t *err)
-{
-    ppo_step_t *s = context;
-    size_t first = index * s->part_size;
-    size_t count = s->responses - first < s->part_size ? s->responses - first : s->part_size;
-    tr_message_t *answer = tr_message_copy(reply);
-    tr_status status = check_weights(s, reply, err);
-    if (status == TR_OK) {
-        status = tr_responses_take(&s->parts[index], count, s->run->model.vocabulary,
-                                   truncates(&s->run->recipe->generation), answer, err);
-    }
-    if (status != TR_OK) {
-        tr_message_destroy(&answer);
-        return status;
-    }
-    s->answers[index] = answer;
-    uint32_t *rows = tr_calloc(count, sizeof *rows);
-    for (size_t i = 0; i < count; i++) {
-        rows[i] = row_of(s, first + i);
-    }
-    controller_panel_ask(s->run->panel, first, &s->parts[index], rows);
-    free(rows);
-    return TR_OK;
-}
-
-static json_t *generate_body(const ppo_step_t *s)
-{
-    const tr_recipe_generation_t *g = &s->run->recipe->generation;
-    json_t *stops = tr_body_from_ids(g->stop_ids.items, g->stop_ids.count);
-    return json_pack("{s:O, s:I, s:f, s:I, s:f, s:I, s:b, s:o}", "weights", s->run->weights, "seed",
-                     (json_int_t)s->run->recipe->seed, "temperature", g->temperature, "top_k",
-                     (json_int_t)g->top_k, "top_p", g->top_p, "max_new_tokens",
-                     (json_int_t)g->max_new_tokens, "ignore_eos",
-                     (int)(g->stop_token == TR_STOP_TOKEN_NONE), "stop_ids", stops);
-}
-
-/// The prompts of responses first..first + count - 1, and the random address of each.
-static void put_prompts(const ppo_step_t *s, size_t first, size_t count, tr_message_t *message)
-{
-    size_t samples = s->run->recipe->generation.samples;
-    size_t tokens = 0, at = 0;
-    for (size_t i = 0; i < count; i++) {
-        tokens += s->run->rows.items[row_of(s, first + i)].prompt;
-    }
-    int32_t *ids = tr_calloc(tokens + 3 * count + 1, sizeof *ids);
-    int32_t *starts = ids + tokens, *numbers = starts + count + 1, *sample = numbers + count;
-    for (size_t i = 0; i < count; i++) {
-        const controller_row_t *row = &s->run->rows.items[row_of(s, first + i)];
-        memcpy(ids + at, row->ids, row->prompt * sizeof *ids);
-        at += row->prompt;
-        starts[i + 1] = (int32_t)at;
-        numbers[i] = (int32_t)((s->step - 1) * s->prompts + (first + i) / samples);
-        sample[i] = (int32_t)((first + i) % samples);
-    }
-    tr_message_add_vector(message, "ids", TR_I32, tokens, ids);
-    tr_message_add_vector(message, "starts", TR_I32, count + 1, starts);
-    tr_message_add_vector(message, "prompt_numbers", TR_I32, count, numbers);
-    tr_message_add_vector(message, "samples", TR_I32, count, sample);
-    free(ids);
-}
-
-/// Deals the responses out to the rollouts in equal parts. How many there are changes no response.
-static void ask_rollouts(ppo_step_t *s)
-{
-    size_t workers = s->run->recipe->roles.rollout.workers;
-    s->part_count = workers < s->responses ? workers : s->responses;
-    s->part_size = (s->responses + s->part_count - 1) / s->part_count;
-    s->part_count = (s->responses + s->part_size - 1) / s->part_size;
-    s->answers = tr_calloc(s->part_count, sizeof(tr_message_t *));
-    s->parts = tr_calloc(s->part_count, sizeof *s->parts);
-    json_t *body = generate_body(s);
-    for (size_t p = 0; p < s->part_count; p++) {
-        size_t first = p * s->part_size;
-        size_t left = s->responses - first;
-        tr_message_t *message = tr_message_new("request");
-        tr_message_set_body(message, json_incref(body));
-        put_prompts(s, first, left < s->part_size ? left : s->part_size, message);
-        const controller_call_t call = {
-            .role = TR_ROLE_ROLLOUT,
-            .method = "generate",
-            .take = take_part,
-            .context = s,
-            .index = p,
-        };
-        controller_calls_ask(s->run->calls, &call, &message);
-    }
-    json_decref(body);
-}
-
-static bool all_parts(const void *context)
-{
-    const ppo_step_t *s = context;
-    for (size_t p = 0; p < s->part_count; p++) {
-        if (s->answers[p] == NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static tr_status generate(ppo_step_t *s, tr_error_t *err)
-{
-    controller_run_t *run = s->run;
-    double began = controller_run_phase(run, "rollout");
-    controller_panel_begin(run->panel, s->responses, (int64_t)((s->step - 1) * s->responses));
-    ask_rollouts(s);
-    TR_TRY(controller_calls_until(run->calls, all_parts, s, err));
-    TR_TRY(controller_experience_init(&s->experience, &run->rows, s->rows,
-                                      run->recipe->generation.samples, s->parts, s->part_count,
-                                      err));
-    s->generated = tr_clock_seconds() - began;
-    return TR_OK;
 }
 
 // Scores, values, reference log-probs
@@ -395,44 +243,21 @@ static tr_status check_promise(const controller_record_t *record, tr_error_t *er
     return TR_OK;
 }
 
-/// What the policy says, for people: the first responses of the batch.
-static tr_status write_samples(const ppo_step_t *s, tr_error_t *err)
-{
-    const controller_run_t *run = s->run;
-    const tr_recipe_samples_t *options = &run->recipe->samples;
-    const controller_experience_t *e = &s->experience;
-    bool due = options->every > 0 &&
-               (s->step == 1 || s->step == run->recipe->steps || s->step % options->every == 0);
-    tr_status status = TR_OK;
-    for (size_t i = 0; due && i < e->count && i < options->count && status == TR_OK; i++) {
-        size_t length;
-        char *text = tr_tokenizer_decode(&length, run->tokenizer, e->responses + e->offsets[i],
-                                         e->offsets[i + 1] - e->offsets[i],
-                                         TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
-        const char *prompt =
-            tr_dataset_string(run->rows.dataset, row_of(s, i), run->rows.prompt_column);
-        json_t *more = json_pack("{s:s}", "finish", tr_finish_name((tr_finish_t)e->finish[i]));
-        status = controller_samples_append(run->samples, s->step, prompt, strlen(prompt), text,
-                                           length, (double)e->scores[i], more, err);
-        json_decref(more);
-        free(text);
-    }
-    return status;
-}
-
 static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
 {
     const tr_recipe_t *recipe = s->run->recipe;
     double rate = controller_run_rate(s->run, recipe->optimizer.learning_rate, s->step);
     TR_TRY(tr_dataset_batch(s->rows, s->run->rows.count, recipe->seed, s->step - 1, s->prompts,
                             recipe->data.shuffle, err));
-    TR_TRY(generate(s, err));
+    double began = tr_clock_seconds();
+    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, err));
+    s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
     TR_TRY(judge(s, record, err));
     TR_TRY(learn(s, rate, err));
     TR_TRY(report(s, rate, record, err));
     TR_TRY(check_promise(record, err));
-    TR_TRY(write_samples(s, err));
+    TR_TRY(controller_generation_write_samples(s->run, s->step, &s->experience, err));
     return controller_run_publish(s->run, s->step, err);
 }
 
