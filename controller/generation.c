@@ -10,8 +10,7 @@
 typedef struct generation {
     controller_run_t *run;
     uint64_t step;
-    const uint32_t *rows; // [prompts]
-    size_t prompts;
+    const uint32_t *rows; // [responses / samples]
     size_t responses;
     tr_message_t **answers; // [part_count] of the rollouts; parts point into them
     tr_responses_t *parts;  // [part_count]
@@ -85,7 +84,7 @@ static json_t *generate_body(const generation_t *g)
 /// The prompts of responses first..first + count - 1, and the random address of each.
 static void put_prompts(const generation_t *g, size_t first, size_t count, tr_message_t *message)
 {
-    size_t samples = g->run->recipe->generation.samples;
+    size_t samples = g->run->recipe->generation.samples, batch = g->run->recipe->data.batch;
     size_t tokens = 0, at = 0;
     for (size_t i = 0; i < count; i++) {
         tokens += g->run->rows.items[row_of(g, first + i)].prompt;
@@ -97,7 +96,7 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
         memcpy(ids + at, row->ids, row->prompt * sizeof *ids);
         at += row->prompt;
         starts[i + 1] = (int32_t)at;
-        numbers[i] = (int32_t)((g->step - 1) * g->prompts + (first + i) / samples);
+        numbers[i] = (int32_t)((g->step - 1) * batch + (first + i) / samples);
         sample[i] = (int32_t)((first + i) % samples);
     }
     tr_message_add_vector(message, "ids", TR_I32, tokens, ids);
@@ -150,7 +149,8 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
 {
     controller_run_t *run = g->run;
     controller_run_phase(run, "rollout");
-    controller_panel_begin(run->panel, g->responses, (int64_t)((g->step - 1) * g->responses));
+    uint64_t before = (g->step - 1) * run->recipe->data.batch * run->recipe->generation.samples;
+    controller_panel_begin(run->panel, g->responses, (int64_t)before);
     ask_rollouts(g);
     TR_TRY(controller_calls_until(run->calls, all_parts, g, err));
     return controller_experience_init(experience, &run->rows, g->rows,
@@ -159,14 +159,12 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
 }
 
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
-                              uint64_t step, const uint32_t *rows, tr_error_t *err)
+                              uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err)
 {
-    size_t prompts = run->recipe->data.batch;
     generation_t g = {
         .run = run,
         .step = step,
         .rows = rows,
-        .prompts = prompts,
         .responses = prompts * run->recipe->generation.samples,
     };
     tr_status status = generate(experience, &g, err);
@@ -190,10 +188,12 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
                                               const controller_experience_t *e, tr_error_t *err)
 {
     const tr_recipe_samples_t *options = &run->recipe->samples;
-    bool due = options->every > 0 &&
-               (step == 1 || step == run->recipe->steps || step % options->every == 0);
+    bool all = !tr_algorithm_learns(run->recipe->algorithm);
+    bool due = all || (options->every > 0 &&
+                       (step == 1 || step == run->recipe->steps || step % options->every == 0));
+    size_t count = all || e->count < options->count ? e->count : options->count;
     tr_status status = TR_OK;
-    for (size_t i = 0; due && i < e->count && i < options->count && status == TR_OK; i++) {
+    for (size_t i = 0; due && i < count && status == TR_OK; i++) {
         size_t length;
         char *text = controller_generation_text(run, e, i, &length);
         const char *prompt =

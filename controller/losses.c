@@ -18,8 +18,17 @@ bool controller_losses_read_reference(const tr_recipe_t *recipe)
     for (size_t i = 0; i < recipe->dpo.loss_type.count; i++) {
         options.used[loss_of(&recipe->dpo, i)] = true;
     }
-    return recipe->algorithm == TR_ALGORITHM_PPO || recipe->algorithm == TR_ALGORITHM_KTO ||
-           (recipe->algorithm == TR_ALGORITHM_DPO && tr_dpo_needs_reference(&options));
+    switch (recipe->algorithm) {
+    case TR_ALGORITHM_PPO:
+    case TR_ALGORITHM_KTO: return true;
+    case TR_ALGORITHM_DPO:
+    case TR_ALGORITHM_ONLINE_DPO: return tr_dpo_needs_reference(&options);
+    case TR_ALGORITHM_SFT:
+    case TR_ALGORITHM_REWARD:
+    case TR_ALGORITHM_REJECTION_SAMPLING:
+    case TR_ALGORITHM_SAMPLE: break;
+    }
+    return false;
 }
 
 bool controller_losses_mismatch(const tr_recipe_t *recipe)
@@ -59,15 +68,18 @@ static json_t *kto_options(const tr_recipe_kto_t *kto)
 json_t *controller_losses_options(const tr_recipe_t *recipe)
 {
     switch (recipe->algorithm) {
-    case TR_ALGORITHM_DPO: return dpo_options(&recipe->dpo);
+    case TR_ALGORITHM_DPO:
+    case TR_ALGORITHM_ONLINE_DPO: return dpo_options(&recipe->dpo);
     case TR_ALGORITHM_KTO: return kto_options(&recipe->kto);
     case TR_ALGORITHM_REWARD:
         return json_pack("{s:f}", "center_rewards_coefficient",
                          recipe->reward.center_rewards_coefficient.value);
     case TR_ALGORITHM_SFT:
+    case TR_ALGORITHM_REJECTION_SAMPLING:
         return json_pack("{s:s}", "loss_type",
                          tr_sft_loss_name((tr_sft_loss_type_t)recipe->sft.loss_type));
-    case TR_ALGORITHM_PPO: break;
+    case TR_ALGORITHM_PPO:
+    case TR_ALGORITHM_SAMPLE: break;
     }
     return json_object();
 }
@@ -75,9 +87,14 @@ json_t *controller_losses_options(const tr_recipe_t *recipe)
 const char *controller_losses_method(const tr_recipe_t *recipe)
 {
     static const char *const methods[] = {
-        [TR_ALGORITHM_PPO] = "train",           [TR_ALGORITHM_SFT] = "train_sft",
-        [TR_ALGORITHM_REWARD] = "train_reward", [TR_ALGORITHM_DPO] = "train_dpo",
+        [TR_ALGORITHM_PPO] = "train",
+        [TR_ALGORITHM_SFT] = "train_sft",
+        [TR_ALGORITHM_REWARD] = "train_reward",
+        [TR_ALGORITHM_DPO] = "train_dpo",
         [TR_ALGORITHM_KTO] = "train_kto",
+        [TR_ALGORITHM_ONLINE_DPO] = "train_dpo",
+        [TR_ALGORITHM_REJECTION_SAMPLING] = "train_sft",
+        [TR_ALGORITHM_SAMPLE] = NULL,
     };
     return methods[recipe->algorithm];
 }

@@ -13,7 +13,7 @@ bool controller_losses_read_reference(const tr_recipe_t *recipe);
 /// Whether batches bring mismatched completions too, from which KTO estimates the KL divergence.
 bool controller_losses_mismatch(const tr_recipe_t *recipe);
 
-/// The actor's method that trains (actor/service.h).
+/// The actor's method that trains (actor/service.h); NULL where nothing learns.
 const char *controller_losses_method(const tr_recipe_t *recipe);
 
 /// What that method reads beside the walk (actor/training.h); for PPO nothing. A new reference.

@@ -250,7 +250,7 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
     TR_TRY(tr_dataset_batch(s->rows, s->run->rows.count, recipe->seed, s->step - 1, s->prompts,
                             recipe->data.shuffle, err));
     double began = tr_clock_seconds();
-    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, err));
+    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, s->prompts, err));
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
     TR_TRY(judge(s, record, err));

@@ -185,23 +185,36 @@ static uint64_t tokens_of(const piece_t *piece)
     return (uint64_t)piece->batch.sequences.starts[piece->batch.matched];
 }
 
+tr_status controller_preference_learn(controller_run_t *run, const controller_rows_t *rows,
+                                      const uint32_t *chosen, size_t count, uint64_t step,
+                                      controller_record_t *record, tr_error_t *err)
+{
+    double rate = controller_run_rate(run, run->recipe->optimizer.learning_rate, step);
+    piece_t piece;
+    piece_init(&piece, run, rows, count);
+    memcpy(piece.chosen, chosen, count * sizeof *chosen);
+    double began = controller_run_phase(run, "train");
+    tr_status status = piece_run(&piece, controller_run_walk(run, step, 1, 1, rate), err);
+    if (status == TR_OK) {
+        run->tokens += tokens_of(&piece);
+        status = report(&piece, step, rate, tr_clock_seconds() - began, record, err);
+    }
+    piece_release(&piece);
+    return status;
+}
+
 tr_status controller_preference_step(controller_run_t *run, uint64_t step,
                                      controller_record_t *record, tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
-    double rate = controller_run_rate(run, recipe->optimizer.learning_rate, step);
-    piece_t piece;
-    tr_status status;
-    piece_init(&piece, run, &run->rows, recipe->data.batch);
-    TR_TRY_GOTO(tr_dataset_batch(piece.chosen, run->rows.count, recipe->seed, step - 1, piece.count,
-                                 recipe->data.shuffle, err),
-                done);
-    double began = controller_run_phase(run, "train");
-    TR_TRY_GOTO(piece_run(&piece, controller_run_walk(run, step, 1, 1, rate), err), done);
-    run->tokens += tokens_of(&piece);
-    status = report(&piece, step, rate, tr_clock_seconds() - began, record, err);
-done:
-    piece_release(&piece);
+    size_t count = recipe->data.batch;
+    uint32_t *chosen = tr_calloc(count, sizeof *chosen);
+    tr_status status = tr_dataset_batch(chosen, run->rows.count, recipe->seed, step - 1, count,
+                                        recipe->data.shuffle, err);
+    if (status == TR_OK) {
+        status = controller_preference_learn(run, &run->rows, chosen, count, step, record, err);
+    }
+    free(chosen);
     return status;
 }
 

@@ -394,7 +394,10 @@ static uint64_t limit_of(loading_t *loading)
     case TR_ALGORITHM_DPO: loading->limit_key = "dpo.max_length"; return recipe->dpo.max_length;
     case TR_ALGORITHM_KTO: loading->limit_key = "kto.max_length"; return recipe->kto.max_length;
     case TR_ALGORITHM_SFT:
-    case TR_ALGORITHM_PPO: break;
+    case TR_ALGORITHM_PPO:
+    case TR_ALGORITHM_ONLINE_DPO:
+    case TR_ALGORITHM_REJECTION_SAMPLING:
+    case TR_ALGORITHM_SAMPLE: break;
     }
     loading->limit_key = "sft.max_length";
     return recipe->sft.max_length;
@@ -413,7 +416,10 @@ tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_
     case TR_ALGORITHM_DPO: return load_pairs(&loading, err);
     case TR_ALGORITHM_KTO: return load_labelled(&loading, err);
     case TR_ALGORITHM_SFT:
-    case TR_ALGORITHM_PPO: break;
+    case TR_ALGORITHM_PPO:
+    case TR_ALGORITHM_ONLINE_DPO:
+    case TR_ALGORITHM_REJECTION_SAMPLING:
+    case TR_ALGORITHM_SAMPLE: break;
     }
     return load_texts(&loading, err);
 }

@@ -12,12 +12,14 @@
 #include "common/hub/json_file.h"
 #include "common/optim/schedule.h"
 #include "controller/losses.h"
+#include "controller/online_step.h"
 #include "controller/ppo_step.h"
 #include "controller/preference_step.h"
 #include "controller/reference.h"
 #include "controller/welcome.h"
 #include "proto/body.h"
 #include "proto/endpoint.h"
+#include "proto/weights.h"
 
 enum { RETURNS_MAX = 3, STATE_LIMIT = 1 << 16 };
 
@@ -104,9 +106,20 @@ tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_
 
 // Checkpoints
 
+/// Whether there is a critic.
 static bool is_ppo(const controller_run_t *run)
 {
     return run->recipe->algorithm == TR_ALGORITHM_PPO;
+}
+
+static bool generates(const controller_run_t *run)
+{
+    return tr_algorithm_generates(run->recipe->algorithm);
+}
+
+static bool learns(const controller_run_t *run)
+{
+    return tr_algorithm_learns(run->recipe->algorithm);
 }
 
 static tr_status save_role(controller_run_t *run, tr_role_t role, const char *directory,
@@ -150,7 +163,9 @@ static tr_status save_checkpoint(controller_run_t *run, uint64_t step, tr_error_
     tr_status status;
     controller_run_phase(run, "checkpoint");
     TR_TRY_GOTO(controller_rundir_checkpoint_begin(&path, run->rundir, step, err), done);
-    TR_TRY_GOTO(save_role(run, TR_ROLE_ACTOR, path, true, step, err), done);
+    if (learns(run)) {
+        TR_TRY_GOTO(save_role(run, TR_ROLE_ACTOR, path, true, step, err), done);
+    }
     if (is_ppo(run)) {
         critic = tr_format("%s/critic", path);
         TR_TRY_GOTO(save_role(run, TR_ROLE_CRITIC, critic, true, step, err), done);
@@ -248,11 +263,16 @@ static tr_status go_to_checkpoint(controller_run_t *run, bool restore, tr_error_
     }
     TR_TRY(open_outputs(run, err));
     welcome_from(run, run->step);
-    if (restore) {
+    if (restore && learns(run)) {
         controller_run_phase(run, "restore");
         TR_TRY(restore_learners(run, err));
     }
-    return is_ppo(run) ? controller_run_publish(run, run->step, err) : TR_OK;
+    if (!learns(run)) {
+        json_decref(run->weights);
+        run->weights = json_pack("{s:i, s:s}", "version", 0, "checksum", TR_WEIGHTS_FROZEN);
+        return TR_OK;
+    }
+    return generates(run) ? controller_run_publish(run, run->step, err) : TR_OK;
 }
 
 // Steps
@@ -264,12 +284,16 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     bool separate = recipe->roles.reference.separate && controller_losses_read_reference(recipe);
     double episodes = (double)(recipe->data.batch * recipe->generation.samples);
     TR_TRY(controller_record_set(record, "time/step", seconds, err));
-    if (is_ppo(run)) {
+    if (generates(run)) {
         TR_TRY(controller_record_set(record, "eps", episodes / seconds, err));
     }
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
-        bool used = role == TR_ROLE_REFERENCE ? separate : is_ppo(run) || role == TR_ROLE_ACTOR;
-        if (used) {
+        const bool used[TR_ROLE_COUNT] = {
+            [TR_ROLE_ACTOR] = learns(run),      [TR_ROLE_CRITIC] = is_ppo(run),
+            [TR_ROLE_ROLLOUT] = generates(run), [TR_ROLE_REWARD] = generates(run),
+            [TR_ROLE_REFERENCE] = separate,
+        };
+        if (used[role]) {
             double busy = controller_calls_busy(run->calls, (tr_role_t)role) / seconds;
             char *name = tr_format("idle/%s", tr_role_name((tr_role_t)role));
             tr_status status =
@@ -288,12 +312,29 @@ static bool checkpoint_due(const controller_run_t *run)
     return run->step == run->recipe->steps || (every > 0 && run->step % every == 0);
 }
 
+typedef tr_status (*step_fn)(controller_run_t *run, uint64_t step, controller_record_t *record,
+                             tr_error_t *err);
+
+static step_fn step_of(tr_algorithm_t algorithm)
+{
+    switch (algorithm) {
+    case TR_ALGORITHM_PPO: return controller_ppo_step;
+    case TR_ALGORITHM_ONLINE_DPO:
+    case TR_ALGORITHM_REJECTION_SAMPLING:
+    case TR_ALGORITHM_SAMPLE: return controller_online_step;
+    case TR_ALGORITHM_SFT:
+    case TR_ALGORITHM_REWARD:
+    case TR_ALGORITHM_DPO:
+    case TR_ALGORITHM_KTO: break;
+    }
+    return controller_preference_step;
+}
+
 static tr_status take_step(controller_run_t *run, controller_record_t *record, tr_error_t *err)
 {
     double began = tr_clock_seconds();
     controller_calls_reset(run->calls);
-    TR_TRY(is_ppo(run) ? controller_ppo_step(run, record->step, record, err)
-                       : controller_preference_step(run, record->step, record, err));
+    TR_TRY(step_of(run->recipe->algorithm)(run, record->step, record, err));
     run->step = record->step;
     if (run->eval_rows.count > 0 && checkpoint_due(run)) {
         TR_TRY(controller_preference_evaluate(run, record, err));
@@ -369,7 +410,9 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 static tr_status save_final(controller_run_t *run, tr_error_t *err)
 {
     char *path = controller_rundir_file(run->rundir, "final");
-    tr_status status = save_role(run, TR_ROLE_ACTOR, path, false, run->recipe->steps, err);
+    tr_status status = !learns(run)
+                           ? tr_directory_make(path, err)
+                           : save_role(run, TR_ROLE_ACTOR, path, false, run->recipe->steps, err);
     free(path);
     return status;
 }
@@ -390,11 +433,11 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
             recipe->model, ids, run->model.vocabulary);
     }
     size_t positions = run->model.max_positions;
-    TR_TRY(is_ppo(run) ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer,
-                                                      positions - 1, err)
-                       : controller_rows_load(&run->rows, &recipe->data.train, recipe,
-                                              run->tokenizer, positions, err));
-    if (!is_ppo(run) && recipe->data.eval.count > 0) {
+    TR_TRY(generates(run) ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer,
+                                                         positions - 1, err)
+                          : controller_rows_load(&run->rows, &recipe->data.train, recipe,
+                                                 run->tokenizer, positions, err));
+    if (!generates(run) && recipe->data.eval.count > 0) {
         TR_TRY(controller_rows_load(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
                                     positions, err));
     }
@@ -467,7 +510,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     TR_TRY(load_rows(run, err));
     TR_TRY(open_hub(run, err));
     run->calls = controller_calls_new(run->hub, stop);
-    if (is_ppo(run)) {
+    if (generates(run)) {
         run->panel = controller_panel_new(&run->recipe->roles.reward, &run->rows, run->tokenizer,
                                           run->calls);
     }
@@ -475,7 +518,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     bool found;
     TR_TRY(controller_rundir_checkpoint_latest(&done, &found, run->rundir, err));
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
-    note_dropped(run, &run->rows, is_ppo(run) ? "data.prompts" : "data.train");
+    note_dropped(run, &run->rows, generates(run) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");
     if (run->recipe->algorithm == TR_ALGORITHM_KTO) {
         note_balance(run);

@@ -24,13 +24,13 @@ typedef struct controller_run {
     tr_model_config_t model;   ///< the policy's
     controller_rows_t rows;
     controller_rows_t eval_rows; ///< sft: empty without data.eval
-    controller_panel_t *panel;   ///< NULL for sft
+    controller_panel_t *panel;   ///< NULL for what learns from rows
     controller_progress_t *progress;
     controller_metrics_t *metrics;
     controller_samples_t *samples;
     controller_events_t *events;
     bool reference_known; ///< the rows' log-probs under the reference were precomputed
-    json_t *weights;      ///< description of the published weights (ppo), NULL: none yet
+    json_t *weights;      ///< description of the weights that rollouts speak with, NULL: none yet
     uint64_t step;        ///< steps finished
     uint64_t tokens;      ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;

@@ -76,18 +76,22 @@ void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
     bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
+    bool learns = tr_algorithm_learns(recipe->algorithm);
     tr_hub_set_config(hub, TR_ROLE_ACTOR, controller_welcome_actor(recipe, start));
     uint64_t sharers = ppo ? 2 : 1; // PPO's reference works beside the critic
     tr_hub_set_config(hub, TR_ROLE_REFERENCE,
                       json_pack("{s:o, s:o}", "reference", reference_of(recipe), "threads",
                                 threads_of(roles->reference.threads, sharers)));
-    if (!ppo) {
+    if (ppo) {
+        tr_hub_set_config(hub, TR_ROLE_CRITIC, controller_welcome_critic(recipe, start));
+    }
+    if (!tr_algorithm_generates(recipe->algorithm)) {
         return;
     }
-    tr_hub_set_config(hub, TR_ROLE_CRITIC, controller_welcome_critic(recipe, start));
     tr_hub_set_config(hub, TR_ROLE_ROLLOUT,
-                      json_pack("{s:o, s:o, s:I}", "model", absolute(recipe->model), "threads",
+                      json_pack("{s:o, s:o, s:I, s:b}", "model", absolute(recipe->model), "threads",
                                 threads_of(roles->rollout.threads, roles->rollout.workers),
-                                "max_batch", (json_int_t)roles->rollout.max_batch));
+                                "max_batch", (json_int_t)roles->rollout.max_batch, "frozen",
+                                (int)!learns));
     tr_hub_set_config(hub, TR_ROLE_REWARD, tr_judges_config(&roles->reward));
 }

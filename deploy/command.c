@@ -21,8 +21,8 @@ tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size
         fprintf(stderr, "%s\n", problems.texts[i]);
     }
     if (problems.count > 1) {
-        fprintf(stderr, "'%s' cannot be run: mend the %zu mistakes above\n", arguments[0],
-                problems.count);
+        fprintf(stderr, "%s cannot be run: mend the %zu mistakes above\n",
+                arguments[0] != NULL ? arguments[0] : "this", problems.count);
     }
     tr_recipe_problems_release(&problems);
     return status;

@@ -125,11 +125,14 @@ static tr_status print_reference(const tr_recipe_t *recipe, tr_error_t *err)
                                   reference, false, false, NULL, err);
 }
 
-static tr_status print_ppo_roles(const tr_recipe_t *recipe, tr_error_t *err)
+/// Whoever speaks, judges, and predicts the judges.
+static tr_status print_speaking_roles(const tr_recipe_t *recipe, tr_error_t *err)
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
     const char *critic = roles->critic.model != NULL ? roles->critic.model : recipe->model;
-    TR_TRY(print_model_role("critic", 1, critic, true, true, NULL, err));
+    if (recipe->algorithm == TR_ALGORITHM_PPO) {
+        TR_TRY(print_model_role("critic", 1, critic, true, true, NULL, err));
+    }
     TR_TRY(print_model_role("rollout", roles->rollout.workers, recipe->model, false, false, recipe,
                             err));
     for (size_t i = 0; i < roles->reward.count; i++) {
@@ -158,8 +161,8 @@ static void print_work(const tr_recipe_t *recipe)
            (unsigned long long)recipe->seed);
     printf("algorithm  %s, %llu steps, each of %llu %s", tr_algorithm_name(recipe->algorithm),
            (unsigned long long)recipe->steps, (unsigned long long)recipe->data.batch,
-           recipe->algorithm == TR_ALGORITHM_PPO ? "prompts" : "rows");
-    if (recipe->algorithm == TR_ALGORITHM_PPO) {
+           tr_algorithm_generates(recipe->algorithm) ? "prompts" : "rows");
+    if (tr_algorithm_generates(recipe->algorithm)) {
         printf(" x %llu samples of at most %llu tokens",
                (unsigned long long)recipe->generation.samples,
                (unsigned long long)recipe->generation.max_new_tokens);
@@ -173,10 +176,12 @@ static tr_status print_summary(const tr_recipe_t *recipe, tr_error_t *err)
     TR_TRY(print_model(recipe->model, err));
     printf("\n  %-20s %3s  %10s  %10s  %10s  %10s  %10s\n", "role", "no.", "weights", "gradients",
            "moments", "KV cache", "each");
-    TR_TRY(print_model_role("actor", 1, recipe->model, recipe->algorithm == TR_ALGORITHM_REWARD,
-                            true, NULL, err));
+    if (tr_algorithm_learns(recipe->algorithm)) {
+        TR_TRY(print_model_role("actor", 1, recipe->model, recipe->algorithm == TR_ALGORITHM_REWARD,
+                                true, NULL, err));
+    }
     TR_TRY(print_reference(recipe, err));
-    return recipe->algorithm == TR_ALGORITHM_PPO ? print_ppo_roles(recipe, err) : TR_OK;
+    return tr_algorithm_generates(recipe->algorithm) ? print_speaking_roles(recipe, err) : TR_OK;
 }
 
 /// What `run` would refuse, though the recipe alone is right.

@@ -43,35 +43,7 @@ static bool exists(const char *directory, const char *name)
     return there;
 }
 
-static void forget_endpoint(const char *directory)
-{
-    char *path = tr_format("%s/endpoint", directory);
-    unlink(path);
-    free(path);
-}
-
 // The run
-
-static void announce_external(void *context, const char *endpoint)
-{
-    company_print_external(stdout, context, endpoint);
-}
-
-static tr_status supervise(int *exit_code, const company_t *company, tr_recipe_t *recipe,
-                           const char *directory, tr_error_t *err)
-{
-    supervisor_plan_t plan;
-    supervisor_plan_init(&plan);
-    plan.leader = company->leader;
-    plan.workers = company->workers;
-    plan.worker_count = company->count;
-    plan.directory = directory;
-    plan.on_ready = announce_external;
-    plan.context = recipe;
-    tr_status status = supervisor_run(exit_code, &plan, err);
-    forget_endpoint(directory); // of a controller that was killed
-    return status;
-}
 
 static void say_success(const char *directory)
 {
@@ -88,7 +60,7 @@ static int run_to_end(const company_t *company, tr_recipe_t *recipe, const char 
     int exit_code;
     printf("running %s: %zu workers, logs in %s/logs\n", directory, company->count, directory);
     fflush(stdout);
-    tr_status status = supervise(&exit_code, company, recipe, directory, &err);
+    tr_status status = company_run(&exit_code, company, recipe, directory, &err);
     if (status == TR_OK || (status == TR_ERR_INTERRUPTED && exists(directory, "final"))) {
         say_success(directory);
         return 0;
@@ -150,7 +122,7 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
 {
     controller_rundir_t *rundir;
     TR_TRY(controller_rundir_open(&rundir, directory, err));
-    forget_endpoint(directory);
+    company_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }

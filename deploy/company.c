@@ -107,9 +107,8 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
     }
 }
 
-static void add_ppo_workers(const setting_t *setting, const tr_recipe_t *recipe)
+static void add_speakers(const setting_t *setting, const tr_recipe_t *recipe)
 {
-    add_ours(setting, "critic", "critic", "troupe-critic");
     for (uint64_t i = 0; i < recipe->roles.rollout.workers; i++) {
         char *name = tr_format("rollout-%llu", (unsigned long long)i);
         add_ours(setting, name, "rollout", "troupe-rollout");
@@ -154,13 +153,18 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     company->leader.argv = our_program(setting, "troupe-controller", controller_options);
     company->leader.environment = environment_of(setting, "controller", "controller");
     static const char *const as_reference[] = {"--role", "reference", NULL};
-    add_ours(setting, "actor", "actor", "troupe-actor");
+    if (tr_algorithm_learns(recipe->algorithm)) {
+        add_ours(setting, "actor", "actor", "troupe-actor");
+    }
     if (recipe->roles.reference.separate && controller_losses_read_reference(recipe)) {
         add(setting, tr_strdup("reference"), "reference",
             our_program(setting, "troupe-actor", as_reference));
     }
     if (recipe->algorithm == TR_ALGORITHM_PPO) {
-        add_ppo_workers(setting, recipe);
+        add_ours(setting, "critic", "critic", "troupe-critic");
+    }
+    if (tr_algorithm_generates(recipe->algorithm)) {
+        add_speakers(setting, recipe);
     }
 }
 
@@ -219,8 +223,8 @@ void company_release(company_t *company)
 
 void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
 {
-    for (size_t i = 0; recipe->algorithm == TR_ALGORITHM_PPO && i < recipe->roles.reward.count;
-         i++) {
+    bool judged = tr_algorithm_generates(recipe->algorithm);
+    for (size_t i = 0; judged && i < recipe->roles.reward.count; i++) {
         const tr_judge_t *judge = &recipe->roles.reward.items[i];
         if (judge->kind == TR_JUDGE_EXTERNAL) {
             bool keys = recipe->network.keys != NULL;
@@ -232,4 +236,34 @@ void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *en
         }
     }
     fflush(out);
+}
+
+// The run
+
+void company_forget_endpoint(const char *run_directory)
+{
+    char *path = tr_format("%s/endpoint", run_directory);
+    unlink(path);
+    free(path);
+}
+
+static void announce_external(void *context, const char *endpoint)
+{
+    company_print_external(stdout, context, endpoint);
+}
+
+tr_status company_run(int *exit_code, const company_t *company, tr_recipe_t *recipe,
+                      const char *run_directory, tr_error_t *err)
+{
+    supervisor_plan_t plan;
+    supervisor_plan_init(&plan);
+    plan.leader = company->leader;
+    plan.workers = company->workers;
+    plan.worker_count = company->count;
+    plan.directory = run_directory;
+    plan.on_ready = announce_external;
+    plan.context = recipe;
+    tr_status status = supervisor_run(exit_code, &plan, err);
+    company_forget_endpoint(run_directory); // of a controller that was killed
+    return status;
 }

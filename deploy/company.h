@@ -19,13 +19,20 @@ typedef struct company {
 /// The company of a run; our own programs lie where this one does. *company is to be released after
 /// a failure too.
 ///
-///     actor; for ppo also critic, rollout-0.., reference when it is separate, and for each judge
-///     NAME-0.. in the group NAME; an external judge starts nothing
+///     actor where something learns, reference when it is separate, critic for ppo; where prompts are answered
+///     rollout-0.. and for each judge NAME-0.. in the group NAME; an external judge starts nothing
 ///
 /// TR_ERR_IO when a program is missing, TR_ERR_ARGUMENT when two workers would bear one name.
 tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *run_directory,
                        bool resume, tr_error_t *err);
 void company_release(company_t *company);
+
+/// Starts all, and waits for the end; as supervisor_run. recipe: says how external judges are started, when they can come.
+tr_status company_run(int *exit_code, const company_t *company, tr_recipe_t *recipe,
+                      const char *run_directory, tr_error_t *err);
+
+/// Removes the file that says where the controller listens, of a run that is over.
+void company_forget_endpoint(const char *run_directory);
 
 /// How somebody starts the external judges by hand; nothing when the recipe has none.
 void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint);

@@ -13,9 +13,9 @@ typedef struct subcommand {
 } subcommand_t;
 
 static const subcommand_t subcommands[] = {
-    {"run", command_run},       {"resume", command_resume},     {"check", command_check},
-    {"status", command_status}, {"generate", command_generate}, {"logprobs", command_logprobs},
-    {"keys", command_keys},
+    {"run", command_run},           {"resume", command_resume},     {"check", command_check},
+    {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
+    {"logprobs", command_logprobs}, {"keys", command_keys},
 };
 
 static const char purpose[] =
@@ -27,6 +27,7 @@ static const char purpose[] =
     "  check RECIPE [KEY=VALUE ...]  what is wrong with a recipe; what it would run\n"
     "  status RUN_DIR                what a run is doing: who waits for whom\n"
     "  generate --model DIR ...      let a model speak\n"
+    "  sample --model DIR ...        responses to many prompts, judged: pairs to learn from\n"
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
     "  keys DIR                      make keys for runs across machines\n"
     "\n"

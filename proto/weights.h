@@ -17,6 +17,9 @@
 
 #include "common/base/status.h"
 
+/// The checksum that stands for weights that nobody publishes: those of a worker's own model directory, which never change.
+#define TR_WEIGHTS_FROZEN "frozen"
+
 typedef struct tr_weights_publisher tr_weights_publisher_t;
 typedef struct tr_weights_reader tr_weights_reader_t;
 

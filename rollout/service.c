@@ -42,20 +42,33 @@ void rollout_service_destroy(rollout_service_t **self)
     }
 }
 
+/// Either with the directory's weights, for good, or with none until the first request names some.
+static tr_status open_model(rollout_service_t *service, const char *directory, bool frozen,
+                            tr_error_t *err)
+{
+    tr_model_config_t shape;
+    if (frozen) {
+        snprintf(service->checksum, sizeof service->checksum, "%s", TR_WEIGHTS_FROZEN);
+        return tr_model_open(&service->model, directory, service->backend, false, err);
+    }
+    TR_TRY(tr_model_config_load(&shape, directory, err));
+    return tr_model_new(&service->model, &shape, service->backend, false, err);
+}
+
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err)
 {
     rollout_service_t *service = context;
     const char *directory;
     int64_t threads, max_batch;
-    tr_model_config_t shape;
+    bool frozen;
     unload(service);
     TR_TRY(tr_body_string(&directory, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&threads, config, "threads", 0, 4096, "welcome", err));
     TR_TRY(tr_body_integer(&max_batch, config, "max_batch", 1, 65536, "welcome", err));
-    TR_TRY(tr_model_config_load(&shape, directory, err));
+    TR_TRY(tr_body_bool(&frozen, config, "frozen", "welcome", err));
     size_t chosen = service->options->threads > 0 ? service->options->threads : (size_t)threads;
     TR_TRY(tr_backend_open_cpu(&service->backend, chosen, err));
-    TR_TRY(tr_model_new(&service->model, &shape, service->backend, false, err));
+    TR_TRY(open_model(service, directory, frozen, err));
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();
     tr_log(TR_LOG_INFO, "rollout", "model=%s isa=%s threads=%zu \"ready\"", directory,

@@ -93,17 +93,19 @@ tr_status tr_recipe_parse(tr_recipe_t **recipe, const char *text, size_t length,
 tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *const *overrides,
                          size_t count, tr_recipe_problems_t *problems)
 {
-    recipe_reader_t reader = {.source = path, .disk = true};
-    char *text;
-    size_t length;
+    recipe_reader_t reader = {.source = path != NULL ? path : "command line", .disk = true};
+    char *text = NULL;
+    size_t length = 0;
     tr_error_t err = {0};
     *recipe = NULL;
-    tr_status status = tr_file_read(&text, &length, path, SIZE_LIMIT, &err);
+    tr_status status =
+        path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
     if (status != TR_OK) {
         recipe_problem_plain(&reader, err.text);
         return finish(problems, &reader, status);
     }
-    status = read_recipe(recipe, &reader, text, length, overrides, count);
+    status = path != NULL ? read_recipe(recipe, &reader, text, length, overrides, count)
+                          : read_recipe(recipe, &reader, "{}", 2, overrides, count);
     free(text);
     return finish(problems, &reader, status);
 }

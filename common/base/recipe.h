@@ -25,7 +25,10 @@ typedef enum tr_algorithm {
     TR_ALGORITHM_SFT,
     TR_ALGORITHM_REWARD, ///< a reward model from pairs
     TR_ALGORITHM_DPO,
-    TR_ALGORITHM_KTO
+    TR_ALGORITHM_KTO,
+    TR_ALGORITHM_ONLINE_DPO,         ///< DPO on the best and the worst of a prompt's own responses
+    TR_ALGORITHM_REJECTION_SAMPLING, ///< SFT on the best of a prompt's own responses
+    TR_ALGORITHM_SAMPLE              ///< nothing is learnt: responses and their scores alone
 } tr_algorithm_t;
 
 typedef enum tr_device { TR_DEVICE_CPU } tr_device_t;
@@ -136,8 +139,8 @@ typedef struct tr_judges {
 // Sections
 
 typedef struct tr_recipe_data {
-    tr_recipe_strings_t prompts; ///< JSONL files; ppo
-    tr_recipe_strings_t train;   ///< JSONL files; all but ppo
+    tr_recipe_strings_t prompts; ///< JSONL files; of what generates
+    tr_recipe_strings_t train;   ///< JSONL files; of what learns from rows
     tr_recipe_strings_t eval;    ///< JSONL files or none
     uint64_t batch;              ///< prompts (ppo) or rows (the others) a step; default 64
     char *prompt_column;         ///< default "prompt"
@@ -305,7 +308,7 @@ void tr_recipe_problems_release(tr_recipe_problems_t *problems);
 
 // Life cycle
 
-/// Reads the file, puts overrides ("dotted.key=value", the value in YAML; [count], applied in order) over it, and
+/// Reads the file (path NULL: none), puts overrides ("dotted.key=value", the value in YAML; [count], applied in order) over it, and
 /// checks everything: keys, kinds, ranges, what must agree, and that the files and directories named are there.
 /// *recipe: owned by the caller; NULL on failure. problems is emptied first; on failure it has at least one.
 /// A dotted key may hold the index of a list's entry: "roles.reward.0.weight=2".
@@ -332,6 +335,14 @@ tr_status tr_recipe_write(const tr_recipe_t *recipe, const char *path, tr_error_
 
 /// The reference of all keys in Markdown (docs/recipe.md). Owned by the caller (free).
 char *tr_recipe_markdown(void);
+
+// Algorithms
+
+/// Whether rollouts answer prompts and judges score them; the others learn from rows.
+bool tr_algorithm_generates(tr_algorithm_t algorithm);
+
+/// Whether there is an actor that learns.
+bool tr_algorithm_learns(tr_algorithm_t algorithm);
 
 // Names as recipes write them
 

@@ -102,24 +102,39 @@ static void check_mini_batches(const whole_t *whole)
     }
 }
 
-static void check_ppo(const whole_t *whole)
+/// What generates: prompts for the rollouts, judges for their responses.
+static void check_generation(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
+    const char *algorithm = tr_algorithm_name(recipe->algorithm);
     check_not_from_scratch(whole);
     if (recipe->data.prompts.count == 0 && is_sound(whole, "data.prompts")) {
         recipe_problem(whole->reader, line_of(whole, "data.prompts", "algorithm"), "data.prompts",
-                       "expected at least one file for algorithm 'ppo', found none");
+                       "expected at least one file for algorithm '%s', found none", algorithm);
     }
     if (recipe->roles.reward.count == 0 && is_sound(whole, "roles.reward")) {
         recipe_problem(whole->reader, line_of(whole, "roles.reward", "algorithm"), "roles.reward",
-                       "expected at least one judge for algorithm 'ppo', found none");
+                       "expected at least one judge for algorithm '%s', found none", algorithm);
     }
-    if (recipe->generation.temperature <= 0 && is_sound(whole, "generation.temperature")) {
+    if (recipe->generation.temperature <= 0 && tr_algorithm_learns(recipe->algorithm) &&
+        is_sound(whole, "generation.temperature")) {
         recipe_problem(whole->reader, line_of(whole, "generation.temperature", "algorithm"),
                        "generation.temperature",
-                       "expected a positive number for algorithm 'ppo', found 0");
+                       "expected a positive number for algorithm '%s', found 0", algorithm);
     }
-    check_mini_batches(whole);
+}
+
+/// Who chooses among a prompt's responses needs some to choose from.
+static void check_choice(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    if (recipe->generation.samples < 2 && is_sound(whole, "generation.samples")) {
+        recipe_problem(
+            whole->reader, line_of(whole, "generation.samples", "algorithm"), "generation.samples",
+            "expected at least 2 for algorithm '%s', which chooses among a prompt's "
+            "responses, found %llu",
+            tr_algorithm_name(recipe->algorithm), (unsigned long long)recipe->generation.samples);
+    }
 }
 
 static void check_preferences(const whole_t *whole)
@@ -172,6 +187,16 @@ static void check_dpo(const whole_t *whole)
     }
 }
 
+static void check_online_dpo(const whole_t *whole)
+{
+    if (whole->recipe->dpo.precompute_ref_log_probs) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.precompute_ref_log_probs", "algorithm"),
+                       "dpo.precompute_ref_log_probs",
+                       "expected false for algorithm 'online_dpo', whose responses are not known "
+                       "beforehand, found true");
+    }
+}
+
 static void check_warmup(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
@@ -196,7 +221,10 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         return;
     }
     switch (recipe->algorithm) {
-    case TR_ALGORITHM_PPO: check_ppo(&whole); break;
+    case TR_ALGORITHM_PPO:
+        check_generation(&whole);
+        check_mini_batches(&whole);
+        break;
     case TR_ALGORITHM_SFT: check_train(&whole); break;
     case TR_ALGORITHM_DPO:
         check_dpo(&whole);
@@ -204,5 +232,16 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         break;
     case TR_ALGORITHM_REWARD:
     case TR_ALGORITHM_KTO: check_preferences(&whole); break;
+    case TR_ALGORITHM_ONLINE_DPO:
+        check_dpo(&whole);
+        check_online_dpo(&whole);
+        check_generation(&whole);
+        check_choice(&whole);
+        break;
+    case TR_ALGORITHM_REJECTION_SAMPLING:
+        check_generation(&whole);
+        check_choice(&whole);
+        break;
+    case TR_ALGORITHM_SAMPLE: check_generation(&whole); break;
     }
 }

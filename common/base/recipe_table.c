@@ -24,7 +24,8 @@ RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
 
 // Choices: the index is the value of the enum.
 
-static const char *const algorithms[] = {"ppo", "sft", "reward", "dpo", "kto", NULL};
+static const char *const algorithms[] = {
+    "ppo", "sft", "reward", "dpo", "kto", "online_dpo", "rejection_sampling", "sample", NULL};
 static const char *const devices[] = {"cpu", NULL};
 static const char *const stop_tokens[] = {"null", "eos", NULL};
 static const char *const kl_estimators[] = {"k1", "k3", NULL};
@@ -57,7 +58,10 @@ static const char *const judge_kinds[] = {"exec",   "model",    "words", "regex"
 static const recipe_key_t top_keys[] = {
     TOP(name, RECIPE_TEXT, NULL,
         .help = "The run's name, a plain file name: its directory is `output/name`."),
-    TOP(algorithm, RECIPE_CHOICE, NULL, .choices = algorithms, .help = "How the policy learns."),
+    TOP(algorithm, RECIPE_CHOICE, NULL, .choices = algorithms,
+        .help = "How the policy learns. `online_dpo`: by DPO from the best and the worst of a "
+                "prompt's own responses; `rejection_sampling`: by SFT from the best of them; "
+                "`sample` learns nothing: it is what `troupe sample` runs."),
     TOP(seed, RECIPE_WHOLE, "1", .range = &any_whole,
         .help = "Of all random numbers. The same recipe, data and seed give the same weights."),
     TOP(steps, RECIPE_WHOLE, NULL, .range = &positive_whole,
@@ -72,7 +76,8 @@ static const recipe_key_t top_keys[] = {
         .help = "The lowest level that is logged."),
 
     TOP(data.prompts, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
-        .help = "JSONL files of prompts; `ppo` needs them."),
+        .help = "JSONL files of prompts, for what generates: `ppo`, `online_dpo`, "
+                "`rejection_sampling`, `sample`."),
     TOP(data.train, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_FILE,
         .help =
             "JSONL files, plain or gzipped: texts (`sft`), pairs (`reward`, `dpo`), or labelled "
@@ -82,7 +87,7 @@ static const recipe_key_t top_keys[] = {
             "JSONL files that are measured at each checkpoint, never learnt (`eval_loss` and the "
             "other metrics)."),
     TOP(data.batch, RECIPE_WHOLE, "64", .range = &to_million,
-        .help = "Prompts (`ppo`), rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
+        .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
     TOP(data.prompt_column, RECIPE_TEXT, "prompt", .help = "The column that holds prompts."),
     TOP(data.text_column, RECIPE_TEXT, "text", .help = "The column that holds texts."),
     TOP(data.shuffle, RECIPE_TRUTH, "true", .help = "Whether each epoch has an order of its own."),
@@ -93,7 +98,7 @@ static const recipe_key_t top_keys[] = {
         .help = "Tokens of the longest prompt taken; null or 0: only the model bounds it."),
 
     TOP(generation.temperature, RECIPE_REAL, "0.7", .range = &not_negative,
-        .help = "0 is greedy; `ppo` needs more."),
+        .help = "0 is greedy; what learns from responses needs more."),
     TOP(generation.top_k, RECIPE_WHOLE, "0", .range = &whole,
         .help = "Sample among the so many likeliest tokens; 0: among all."),
     TOP(generation.top_p, RECIPE_REAL, "1.0", .range = &above_0_to_1,
@@ -101,7 +106,8 @@ static const recipe_key_t top_keys[] = {
     TOP(generation.max_new_tokens, RECIPE_WHOLE, "53", .range = &to_million,
         .also = "generation.response_length", .help = "Tokens of the longest response."),
     TOP(generation.samples, RECIPE_WHOLE, "1", .range = &to_thousand,
-        .help = "Responses to each prompt."),
+        .help =
+            "Responses to each prompt; `online_dpo` and `rejection_sampling` choose among them."),
     TOP(generation.stop_ids, RECIPE_IDS, "[]", .help = "Token ids that end a response."),
     TOP(generation.stop_token, RECIPE_CHOICE, "null", .choices = stop_tokens,
         .help = "`eos`: the end-of-sequence token ends a response; null: it does not, as in TRL."),
@@ -231,7 +237,7 @@ static const recipe_key_t top_keys[] = {
     TOP(roles.critic.learning_rate, RECIPE_OPTIONAL, "null", .nullable = true, .range = &positive,
         .help = "null: `optimizer.learning_rate`."),
     TOP(roles.reward, RECIPE_JUDGES, "[]",
-        .help = "The judges, whose weighted scores add up; `ppo` needs one."),
+        .help = "The judges, whose weighted scores add up; what generates needs one."),
 
     TOP(checkpoint.every, RECIPE_WHOLE, "20", .range = &whole,
         .help = "Steps between checkpoints; 0: only at the end."),
@@ -302,6 +308,17 @@ static const char *choice_name(const char *const *choices, int index)
         }
     }
     return "unknown";
+}
+
+bool tr_algorithm_generates(tr_algorithm_t algorithm)
+{
+    return algorithm == TR_ALGORITHM_PPO || algorithm == TR_ALGORITHM_ONLINE_DPO ||
+           algorithm == TR_ALGORITHM_REJECTION_SAMPLING || algorithm == TR_ALGORITHM_SAMPLE;
+}
+
+bool tr_algorithm_learns(tr_algorithm_t algorithm)
+{
+    return algorithm != TR_ALGORITHM_SAMPLE;
 }
 
 const char *tr_algorithm_name(tr_algorithm_t algorithm)

@@ -1,0 +1,288 @@
+/// `troupe sample`: a model's responses to many prompts, and what judges say of them, as rows to learn from.
+///
+/// It is a run of its own, algorithm `sample`, in the directory OUT.run beside what it writes: any judge serves, any number of
+/// rollouts, and the same command goes on where an earlier one was stopped.
+#include <jansson.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/model/config.h"
+#include "controller/rows.h"
+#include "controller/rundir.h"
+#include "deploy/command.h"
+#include "deploy/company.h"
+#include "deploy/sample_rows.h"
+
+typedef struct arguments {
+    json_t *prompts; // array of paths
+    char *judges;    // YAML entries, with commas between them
+    char **
+        words; // [count] KEY=VALUE, as troupe run takes them; the first is NULL: there is no file
+    size_t count;
+    sample_rows_t rows;
+} arguments_t;
+
+/// Takes word.
+static void add_word(arguments_t *arguments, char *word)
+{
+    size_t n = arguments->count;
+    arguments->words = tr_realloc(arguments->words, (n + 1) * sizeof *arguments->words);
+    arguments->words[arguments->count++] = word;
+}
+
+/// KEY="TEXT", whatever the text holds.
+static void add_text(arguments_t *arguments, const char *key, const char *text)
+{
+    json_t *string = json_string(text);
+    char *quoted = json_dumps(string, JSON_ENCODE_ANY);
+    add_word(arguments, tr_format("%s=%s", key, quoted != NULL ? quoted : "\"\""));
+    free(quoted);
+    json_decref(string);
+}
+
+/// `words: {happy: 1}` or `{words: {happy: 1}}`: an entry of roles.reward.
+static void add_judge(arguments_t *arguments, const char *entry)
+{
+    bool braced = entry[strspn(entry, " \n")] == '{';
+    char *judges = tr_format("%s%s%s%s%s", arguments->judges != NULL ? arguments->judges : "",
+                             arguments->judges != NULL ? ", " : "", braced ? "" : "{", entry,
+                             braced ? "" : "}");
+    free(arguments->judges);
+    arguments->judges = judges;
+}
+
+static void finish_words(arguments_t *arguments, const struct argp_state *state)
+{
+    const sample_rows_t *rows = &arguments->rows;
+    const char *out = rows->pairs != NULL  ? rows->pairs
+                      : rows->best != NULL ? rows->best
+                                           : rows->all;
+    if (json_array_size(arguments->prompts) == 0 || arguments->judges == NULL || out == NULL) {
+        argp_error(state,
+                   "--model, --prompts, --judge, and one of --pairs, --best and --out are needed");
+        return;
+    }
+    char *path = tr_strdup(out), *folder = tr_strdup(out);
+    char *name = tr_format("%s.run", basename(path));
+    char *prompts = json_dumps(arguments->prompts, JSON_COMPACT);
+    add_text(arguments, "name", name);
+    add_text(arguments, "output", dirname(folder));
+    add_word(arguments, tr_format("data.prompts=%s", prompts));
+    add_word(arguments, tr_format("roles.reward=[%s]", arguments->judges));
+    free(prompts);
+    free(name);
+    free(folder);
+    free(path);
+}
+
+static error_t take_option(int key, char *value, struct argp_state *state)
+{
+    arguments_t *arguments = state->input;
+    switch (key) {
+    case 'm': add_text(arguments, "model", value); return 0;
+    case 'p': json_array_append_new(arguments->prompts, json_string(value)); return 0;
+    case 'J': add_judge(arguments, value); return 0;
+    case 'c': add_word(arguments, tr_format("generation.samples=%s", value)); return 0;
+    case 't': add_word(arguments, tr_format("generation.temperature=%s", value)); return 0;
+    case 'k': add_word(arguments, tr_format("generation.top_k=%s", value)); return 0;
+    case 'P': add_word(arguments, tr_format("generation.top_p=%s", value)); return 0;
+    case 'n': add_word(arguments, tr_format("generation.max_new_tokens=%s", value)); return 0;
+    case 's': add_word(arguments, tr_format("seed=%s", value)); return 0;
+    case 'o': arguments->rows.all = value; return 0;
+    case 'b': arguments->rows.best = value; return 0;
+    case 'w': arguments->rows.pairs = value; return 0;
+    case ARGP_KEY_ARG:
+        if (strchr(value, '=') == NULL) {
+            argp_error(state, "'%s' is not understood (KEY=VALUE sets a key of the recipe)", value);
+        }
+        add_word(arguments, tr_strdup(value));
+        return 0;
+    case ARGP_KEY_END: finish_words(arguments, state); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+// The recipe
+
+/// Steps that answer every prompt once.
+static tr_status count_steps(uint64_t *steps, const tr_recipe_t *recipe, tr_error_t *err)
+{
+    controller_rows_t rows = {0};
+    tr_tokenizer_t *tokenizer = NULL;
+    tr_model_config_t config;
+    tr_status status;
+    TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
+    TR_TRY_GOTO(tr_model_config_load(&config, recipe->model, err), done);
+    TR_TRY_GOTO(
+        controller_rows_load_prompts(&rows, recipe, tokenizer, config.max_positions - 1, err),
+        done);
+    *steps = (rows.count + recipe->data.batch - 1) / recipe->data.batch;
+done:
+    controller_rows_release(&rows);
+    tr_tokenizer_destroy(&tokenizer);
+    return status;
+}
+
+/// Twice: how many steps there are follows from what the recipe says of prompts. Prints what is wrong.
+static tr_status load_recipe(tr_recipe_t **recipe, arguments_t *arguments)
+{
+    tr_error_t err = {0};
+    uint64_t steps = 0;
+    TR_TRY(command_load_recipe(recipe, arguments->words, arguments->count));
+    tr_status status = count_steps(&steps, *recipe, &err);
+    tr_recipe_destroy(recipe);
+    if (status != TR_OK) {
+        command_exit(status, &err);
+        return status;
+    }
+    add_word(arguments, tr_format("steps=%llu", (unsigned long long)steps));
+    return command_load_recipe(recipe, arguments->words, arguments->count);
+}
+
+// The run
+
+/// Whether the directory is of this very recipe; fails when it is of another.
+static tr_status find_earlier(bool *found, const tr_recipe_t *recipe, const char *directory,
+                              tr_error_t *err)
+{
+    char *path = tr_format("%s/recipe.yaml", directory);
+    char *text = NULL, *wanted = tr_recipe_print(recipe);
+    size_t length = 0;
+    tr_status status = TR_OK;
+    *found = access(path, F_OK) == 0;
+    if (*found) {
+        status = tr_file_read(&text, &length, path, SIZE_MAX, err);
+    }
+    if (status == TR_OK && *found && strcmp(text, wanted) != 0) {
+        status =
+            tr_fail(err, TR_ERR_ARGUMENT,
+                    "'%s' was begun with other options: give them again, or remove the directory",
+                    directory);
+    }
+    free(wanted);
+    free(text);
+    free(path);
+    return status;
+}
+
+static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const char *directory,
+                                tr_error_t *err)
+{
+    controller_rundir_t *rundir;
+    TR_TRY(find_earlier(resume, recipe, directory, err));
+    TR_TRY(*resume ? controller_rundir_open(&rundir, directory, err)
+                   : controller_rundir_create(&rundir, recipe, err));
+    company_forget_endpoint(directory);
+    controller_rundir_destroy(&rundir);
+    return TR_OK;
+}
+
+static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory, tr_error_t *err)
+{
+    company_t company = {0};
+    bool resume;
+    tr_status status;
+    TR_TRY(make_directory(&resume, recipe, directory, err));
+    TR_TRY_GOTO(company_init(&company, recipe, directory, resume, err), done);
+    status = company_run(exit_code, &company, recipe, directory, err);
+done:
+    company_release(&company);
+    return status;
+}
+
+/// From the run's samples to the files that were asked for; the run directory goes.
+static tr_status deliver(const arguments_t *arguments, const tr_recipe_t *recipe,
+                         const char *directory, tr_error_t *err)
+{
+    sample_rows_count_t count;
+    char *path = tr_format("%s/samples.jsonl", directory);
+    tr_status status =
+        sample_rows_write(&count, &arguments->rows, path, recipe->generation.samples, err);
+    free(path);
+    TR_TRY(status);
+    printf("%zu responses to %zu prompts", count.responses, count.prompts);
+    if (arguments->rows.pairs != NULL) {
+        printf(", %zu pairs: the responses to %zu prompts have one score", count.pairs,
+               count.prompts - count.pairs);
+    }
+    printf("\n");
+    return tr_directory_remove(directory, err);
+}
+
+static int sample(const arguments_t *arguments, tr_recipe_t *recipe)
+{
+    tr_error_t err = {0};
+    int exit_code = 0;
+    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+    tr_status status = run(&exit_code, recipe, directory, &err);
+    if (status == TR_OK) {
+        status = deliver(arguments, recipe, directory, &err);
+        exit_code = tr_status_exit_code(status);
+    } else if (exit_code == 0) {
+        exit_code = tr_status_exit_code(status);
+    }
+    if (status != TR_OK) {
+        fprintf(stderr, "%s\n", err.text);
+    }
+    free(directory);
+    return exit_code;
+}
+
+int command_sample(int argc, char **argv)
+{
+    static const struct argp_option table[] = {
+        {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
+        {"prompts", 'p', "FILE", 0, "JSONL file with a column `prompt`; may be given again", 0},
+        {"judge", 'J', "ENTRY", 0,
+         "Who scores, as an entry of roles.reward in a recipe, such as 'model: runs/rm/final' or "
+         "'exec: [python3, judge.py]'; may be given again: scores add up",
+         0},
+        {"samples", 'c', "N", 0, "Responses to each prompt (default 4)", 0},
+        {"pairs", 'w', "FILE", 0,
+         "The best and the worst response to each prompt, as chosen and rejected", 0},
+        {"best", 'b', "FILE", 0, "The best response to each prompt, as completion", 0},
+        {"out", 'o', "FILE", 0, "Every response, with its score", 0},
+        {"temperature", 't', "NUMBER", 0, "Divides the logits (default 1)", 0},
+        {"top-k", 'k', "N", 0, "Draw among the N likeliest tokens; 0: among all (default 0)", 0},
+        {"top-p", 'P', "NUMBER", 0, "Draw among the likeliest tokens of this mass (default 1)", 0},
+        {"max-new-tokens", 'n', "N", 0, "At most so many tokens (default 64)", 0},
+        {"seed", 's', "N", 0, "The same seed gives the same responses (default 1)", 0},
+        {0},
+    };
+    const struct argp parser = {
+        .options = table,
+        .parser = take_option,
+        .args_doc = "[KEY=VALUE ...]",
+        .doc =
+            "Let a model answer prompts, let judges score the responses, and write them as rows to "
+            "learn from. "
+            "A response ends where the model ends it. KEY=VALUE sets any key of a recipe, such as "
+            "roles.rollout.workers=2. A command that was stopped goes on when it is given again."};
+    arguments_t arguments = {.prompts = json_array()};
+    tr_recipe_t *recipe = NULL;
+    static const char *const defaults[] = {NULL,
+                                           "algorithm=sample",
+                                           "steps=1",
+                                           "generation.samples=4",
+                                           "generation.temperature=1.0",
+                                           "generation.max_new_tokens=64",
+                                           "generation.stop_token=eos"};
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
+        add_word(&arguments, defaults[i] != NULL ? tr_strdup(defaults[i]) : NULL);
+    }
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    tr_status status = load_recipe(&recipe, &arguments);
+    int exit_code = status == TR_OK ? sample(&arguments, recipe) : tr_status_exit_code(status);
+    tr_recipe_destroy(&recipe);
+    for (size_t i = 0; i < arguments.count; i++) {
+        free(arguments.words[i]);
+    }
+    free(arguments.words);
+    free(arguments.judges);
+    json_decref(arguments.prompts);
+    return exit_code;
+}

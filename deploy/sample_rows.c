@@ -1,0 +1,159 @@
+#include "deploy/sample_rows.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+
+/// A file in the making.
+typedef struct sheet {
+    const char *path; // NULL: nobody wants it
+    FILE *file;
+    char *text;
+    size_t length;
+} sheet_t;
+
+typedef struct writing {
+    sheet_t all, best, pairs;
+    sample_rows_count_t count;
+} writing_t;
+
+static void sheet_open(sheet_t *sheet, const char *path)
+{
+    *sheet = (sheet_t){.path = path};
+    sheet->file = open_memstream(&sheet->text, &sheet->length);
+    TR_ASSERT(sheet->file != NULL, "no memory for %s", path != NULL ? path : "rows");
+}
+
+/// Takes row.
+static void sheet_add(sheet_t *sheet, json_t *row)
+{
+    json_dumpf(row, sheet->file, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    fputc('\n', sheet->file);
+    json_decref(row);
+}
+
+/// write: else what was gathered is dropped.
+static tr_status sheet_close(sheet_t *sheet, bool write, tr_error_t *err)
+{
+    fclose(sheet->file);
+    tr_status status = write && sheet->path != NULL
+                           ? tr_file_write_atomic(sheet->path, sheet->text, sheet->length, err)
+                           : TR_OK;
+    free(sheet->text);
+    return status;
+}
+
+static double score_of(const json_t *sample)
+{
+    return json_number_value(json_object_get(sample, "score"));
+}
+
+/// A row that begins with the sample's prompt.
+static json_t *row_of(const json_t *sample)
+{
+    return json_pack("{s:O}", "prompt", json_object_get(sample, "prompt"));
+}
+
+static void put_response(json_t *row, const char *column, const json_t *sample, const char *score)
+{
+    json_object_set(row, column, json_object_get(sample, "response"));
+    json_object_set(row, score, json_object_get(sample, "score"));
+}
+
+/// group: [n] samples of one prompt. Of responses with one score, the first is the best and the last the worst.
+static void add_group(writing_t *w, json_t *const *group, size_t n)
+{
+    const json_t *best = group[0], *worst = group[0];
+    for (size_t i = 0; i < n; i++) {
+        json_t *row = row_of(group[i]);
+        put_response(row, "completion", group[i], "score");
+        json_object_set(row, "finish", json_object_get(group[i], "finish"));
+        sheet_add(&w->all, row);
+        best = score_of(group[i]) > score_of(best) ? group[i] : best;
+        worst = score_of(group[i]) <= score_of(worst) ? group[i] : worst;
+    }
+    json_t *row = row_of(best);
+    put_response(row, "completion", best, "score");
+    sheet_add(&w->best, row);
+    if (score_of(best) > score_of(worst)) {
+        row = row_of(best);
+        put_response(row, "chosen", best, "score_chosen");
+        put_response(row, "rejected", worst, "score_rejected");
+        sheet_add(&w->pairs, row);
+        w->count.pairs++;
+    }
+    w->count.prompts++;
+    w->count.responses += n;
+}
+
+static tr_status parse_line(json_t **sample, const char *line, size_t length, size_t number,
+                            const char *path, tr_error_t *err)
+{
+    const char *prompt, *response, *finish;
+    double score;
+    *sample = json_loadb(line, length, JSON_ALLOW_NUL, NULL);
+    if (json_unpack(*sample, "{s:s, s:s, s:F, s:s}", "prompt", &prompt, "response", &response,
+                    "score", &score, "finish", &finish) != 0) {
+        json_decref(*sample);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: this is no sample", path, number);
+    }
+    return TR_OK;
+}
+
+/// group: [samples], filled again and again.
+static tr_status read_lines(writing_t *w, FILE *file, json_t **group, size_t samples,
+                            const char *path, tr_error_t *err)
+{
+    char *line = NULL;
+    size_t capacity = 0, number = 0, filled = 0;
+    tr_status status = TR_OK;
+    for (ssize_t n; status == TR_OK && (n = getline(&line, &capacity, file)) > 0;) {
+        status = parse_line(&group[filled], line, (size_t)n, ++number, path, err);
+        filled += status == TR_OK;
+        if (filled == samples || status != TR_OK) {
+            if (status == TR_OK) {
+                add_group(w, group, samples);
+            }
+            while (filled > 0) {
+                json_decref(group[--filled]);
+            }
+        }
+    }
+    free(line);
+    if (status == TR_OK && filled > 0) {
+        status = tr_fail(err, TR_ERR_FORMAT, "'%s' ends within the responses to a prompt", path);
+    }
+    while (filled > 0) {
+        json_decref(group[--filled]);
+    }
+    return status;
+}
+
+tr_status sample_rows_write(sample_rows_count_t *count, const sample_rows_t *rows,
+                            const char *samples_path, size_t samples, tr_error_t *err)
+{
+    writing_t w = {0};
+    FILE *file = fopen(samples_path, "re");
+    if (file == NULL) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", samples_path, strerror(errno));
+    }
+    sheet_open(&w.all, rows->all);
+    sheet_open(&w.best, rows->best);
+    sheet_open(&w.pairs, rows->pairs);
+    json_t **group = tr_calloc(samples, sizeof(json_t *));
+    tr_status status = read_lines(&w, file, group, samples, samples_path, err);
+    free(group);
+    fclose(file);
+    sheet_t *const sheets[] = {&w.all, &w.best, &w.pairs};
+    for (size_t i = 0; i < sizeof sheets / sizeof(sheet_t *); i++) {
+        tr_status closed = sheet_close(sheets[i], status == TR_OK, err);
+        status = status == TR_OK ? closed : status;
+    }
+    *count = w.count;
+    return status;
+}

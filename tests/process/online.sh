@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# What learns from a choice among its own responses, and `troupe sample`, through the real programs.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+command -v python3 >/dev/null || skip "there is no python3"
+
+steps=40
+prompts=90
+if [ -n "${TROUPE_TEST_BRIEF:-}" ]; then # slow builds
+    steps=3
+    prompts=10
+fi
+head -n $prompts examples/data/openings.jsonl >"$SCRATCH/prompts.jsonl"
+
+# recipe ALGORITHM
+recipe()
+{
+    cat >"$SCRATCH/$1.yaml" <<RECIPE
+name: $1
+algorithm: $1
+seed: 3
+steps: $steps
+model: $MODEL
+output: $SCRATCH
+data: {prompts: [$SCRATCH/prompts.jsonl], batch: 6}
+generation: {samples: 4, temperature: 1.0, max_new_tokens: 24, stop_token: eos}
+optimizer: {learning_rate: 1.0e-3, chunk: 4}
+roles: {reward: [{words: {was: 1, very: 1}}]}
+checkpoint: {every: 10, keep: 9}
+RECIPE
+}
+
+# run RECIPE NAME [KEY=VALUE...]: to the end.
+run()
+{
+    local recipe=$1 name=$2
+    shift 2
+    "$TROUPE" run "$SCRATCH/$recipe.yaml" "name=$name" "$@" >"$SCRATCH/$name.out" 2>&1 ||
+        fail "the run '$name' failed: $(tail -n 3 "$SCRATCH/$name.out")"
+}
+
+recipe online_dpo
+recipe rejection_sampling
+run online_dpo online_dpo
+run rejection_sampling rejection_sampling
+python3 - "$SCRATCH" "$steps" <<'PYTHON' || fail "the metrics are not those of policies that learn what the judge likes"
+import json, math, sys
+read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}/metrics.jsonl")]
+mean = lambda rows: sum(row["objective/scores"] for row in rows) / len(rows)
+for name in ("online_dpo", "rejection_sampling"):
+    rows = read(name)
+    assert len(rows) == int(sys.argv[2]), len(rows)
+    assert all(row["objective/scores_margin"] >= 0 for row in rows)
+    if len(rows) >= 40:
+        assert mean(rows[-10:]) > mean(rows[:10]) + 0.1, (name, mean(rows[:10]), mean(rows[-10:]))
+first = read("online_dpo")[0]  # policy and reference are the same bits
+assert first["rewards/chosen"] == first["rewards/rejected"] == 0 and abs(first["loss"] - math.log(2)) < 1e-12, first
+PYTHON
+say "online DPO and rejection sampling raise the score"
+
+run online_dpo two roles.rollout.workers=2 roles.actor.threads=1 roles.reference.separate=true
+cmp -s "$SCRATCH/online_dpo/final/model.safetensors" "$SCRATCH/two/final/model.safetensors" ||
+    fail "other bytes with two rollouts, one thread and a reference of its own"
+say "two rollouts, one thread, a reference of its own: the same bytes"
+
+killed()
+{
+    "$TROUPE" run "$SCRATCH/online_dpo.yaml" name=killed >"$SCRATCH/killed.out" 2>&1 &
+    JOB=$!
+    wait_for "no fifth step" has_steps "$SCRATCH/killed" 5
+    kill -9 "$(pid_of "$SCRATCH/killed" actor)" || fail "the actor could not be killed"
+    wait "$JOB" || fail "the run whose actor was killed failed: $(tail -n 1 "$SCRATCH/killed.out")"
+    same "$SCRATCH/online_dpo" "$SCRATCH/killed" "the actor killed"
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || killed
+
+# sample OUT [ARGUMENT...]
+sample()
+{
+    local out=$1
+    shift
+    "$TROUPE" sample --model "$MODEL" --prompts "$SCRATCH/prompts.jsonl" --judge 'words: {happy: 1, sad: -1}' \
+        --judge '{length: {target: 20}, weight: 0.01}' --samples 3 --max-new-tokens 24 --pairs "$SCRATCH/$out.jsonl" \
+        --out "$SCRATCH/$out-all.jsonl" --best "$SCRATCH/$out-best.jsonl" data.batch=4 "$@" >"$SCRATCH/$out.out" 2>&1
+}
+sample pairs || fail "troupe sample failed: $(tail -n 3 "$SCRATCH/pairs.out")"
+[ ! -e "$SCRATCH/pairs.jsonl.run" ] || fail "the run directory stays after the rows are written"
+python3 - "$SCRATCH" "$prompts" <<'PYTHON' || fail "the rows are not what was asked for"
+import json, sys
+read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}.jsonl")]
+prompts, pairs, every, best = read("prompts"), read("pairs"), read("pairs-all"), read("pairs-best")
+assert len(prompts) == int(sys.argv[2]) and len(every) == 3 * len(prompts) and len(best) == len(prompts)
+groups = [every[i:i + 3] for i in range(0, len(every), 3)]
+assert [group[0]["prompt"] for group in groups] == [row["prompt"] for row in prompts]
+found = iter(pairs)
+for group, row in zip(groups, best):
+    scores = [one["score"] for one in group]
+    assert row["score"] == max(scores) and row["completion"] == group[scores.index(max(scores))]["completion"]
+    if max(scores) > min(scores):
+        pair = next(found)
+        assert pair["prompt"] == row["prompt"] and pair["chosen"] == row["completion"]
+        assert pair["score_chosen"] == max(scores) and pair["score_rejected"] == min(scores)
+assert next(found, None) is None
+happy = lambda text: text.lower().count("happy")
+assert sum(happy(p["chosen"]) for p in pairs) > sum(happy(p["rejected"]) for p in pairs)
+PYTHON
+say "troupe sample: pairs, the best, and all responses"
+
+# A command that was stopped goes on when it is given again; another one is refused.
+mkdir "$SCRATCH/again.jsonl.run" && touch "$SCRATCH/again.jsonl.run/recipe.yaml"
+sample again && fail "a run directory of other options was taken"
+grep -q "begun with other options" "$SCRATCH/again.out" || fail "unclear: $(tail -n 1 "$SCRATCH/again.out")"
+rm -r "$SCRATCH/again.jsonl.run"
+stopped()
+{
+    sample again &
+    JOB=$!
+    wait_for "no third step" has_steps "$SCRATCH/again.jsonl.run" 3
+    kill -INT "$(pgrep -f -n -- "sample --model $MODEL --prompts $SCRATCH")" || fail "the command could not be stopped"
+    wait "$JOB" && fail "the command ended before it was stopped"
+    [ -e "$SCRATCH/again.jsonl.run" ] || fail "what was done is gone"
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || stopped
+sample again roles.rollout.workers=1 || fail "troupe sample did not go on: $(tail -n 3 "$SCRATCH/again.out")"
+for rows in "" -all -best; do
+    cmp -s "$SCRATCH/pairs$rows.jsonl" "$SCRATCH/again$rows.jsonl" || fail "other rows the second time"
+done
+say "stopped and given again: the same rows"
