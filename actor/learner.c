@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct ppo_context {
     const actor_experience_t *experience;
@@ -85,27 +86,67 @@ tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
 
 typedef struct sft_context {
     tr_sft_loss_type_t type;
+    const float *mask; // NULL: every token counts
+    size_t counted;    // tokens that count, of all sequences
     actor_sft_report_t *report;
 } sft_context_t;
+
+/// The places in a chunk of the tokens that count: [*n], owned by the caller.
+static size_t *places_of(size_t *n, const tr_chunk_t *chunk, const float *mask)
+{
+    size_t *places = tr_calloc(chunk->n + 1, sizeof *places);
+    float *counts = tr_calloc(chunk->n + 1, sizeof *counts);
+    if (mask != NULL) {
+        tr_response_select(counts, mask, chunk->sequences, chunk->chosen, chunk->count);
+    }
+    *n = 0;
+    for (size_t i = 0; i < chunk->n; i++) {
+        if (mask == NULL || counts[i] != 0.0f) {
+            places[(*n)++] = i;
+        }
+    }
+    free(counts);
+    return places;
+}
 
 static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     const sft_context_t *context = argument;
     actor_sft_report_t *report = context->report;
+    size_t n, *places = places_of(&n, chunk, context->mask);
+    float *logprobs = tr_calloc(2 * n + 1, sizeof *logprobs), *gradients = logprobs + n;
     (void)err;
-    tr_sft_loss(dout, &report->sums, chunk->out, chunk->n, chunk->normalizer, context->type);
-    for (size_t i = 0; i < chunk->n; i++) {
-        report->entropy_sum += (double)chunk->facts[i].entropy;
-        report->greedy_sum += (double)chunk->facts[i].greedy;
+    for (size_t i = 0; i < n; i++) {
+        logprobs[i] = chunk->out[places[i]];
+        report->entropy_sum += (double)chunk->facts[places[i]].entropy;
+        report->greedy_sum += (double)chunk->facts[places[i]].greedy;
     }
+    tr_sft_loss(gradients, &report->sums, logprobs, n,
+                context->mask != NULL ? context->counted : chunk->normalizer, context->type);
+    memset(dout, 0, chunk->n * sizeof *dout);
+    for (size_t i = 0; i < n; i++) {
+        dout[places[i]] = gradients[i];
+    }
+    free(logprobs);
+    free(places);
     return TR_OK;
 }
 
 tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
-                          const tr_sequences_t *sequences, tr_sft_loss_type_t type,
-                          const tr_walk_t *walk, tr_error_t *err)
+                          const tr_sequences_t *sequences, const float *mask,
+                          tr_sft_loss_type_t type, const tr_walk_t *walk, tr_error_t *err)
 {
     *report = (actor_sft_report_t){0};
-    sft_context_t context = {type, report};
+    sft_context_t context = {.type = type, .mask = mask, .report = report};
+    size_t tokens = (size_t)sequences->response_starts[sequences->count];
+    for (size_t t = 0; mask != NULL && t < tokens; t++) {
+        context.counted += mask[t] != 0.0f;
+    }
+    if (mask != NULL && (context.counted == 0 || walk->minibatches != 1)) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "a mask of %zu tokens, in %zu minibatches: expected "
+                       "some tokens, in one",
+                       context.counted, walk->minibatches);
+    }
     return tr_trainer_walk(trainer, sequences, walk, sft_loss, &context, &report->walk, err);
 }

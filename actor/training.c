@@ -138,11 +138,17 @@ tr_status actor_train_sft(tr_learner_t *learner, const tr_message_t *request, tr
     training_t t;
     actor_sft_report_t report;
     tr_sft_loss_type_t type;
+    tr_view_t mask = {0};
     tr_status status;
     TR_TRY(training_begin(&t, learner, request, false, err));
     TR_TRY_GOTO(read_sft(&type, t.body, err), done);
+    if (tr_message_tensor(&mask, request, "mask")) {
+        TR_TRY_GOTO(tr_message_expect_tensor(&mask, request, "mask", TR_F32, t.tokens, err), done);
+    }
     spoil(&t);
-    TR_TRY_GOTO(actor_learn_sft(&report, learner->trainer, &t.sequences, type, &t.walk, err), done);
+    TR_TRY_GOTO(
+        actor_learn_sft(&report, learner->trainer, &t.sequences, mask.data, type, &t.walk, err),
+        done);
     double n = (double)report.sums.tokens;
     TR_TRY_GOTO(put(&t, "loss", report.sums.loss, n, err), done);
     TR_TRY_GOTO(put_norm(&t, &report.walk, err), done);

@@ -148,7 +148,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, err);
     while (status == TR_OK && asked()) {
         double start = tr_clock_seconds();
-        status = actor_learn_sft(&report, trainer, &sequences, TR_SFT_NLL, &walk, err);
+        status = actor_learn_sft(&report, trainer, &sequences, NULL, TR_SFT_NLL, &walk, err);
         answer(batch * length, start);
     }
     tr_trainer_destroy(&trainer);

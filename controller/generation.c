@@ -196,8 +196,7 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
     for (size_t i = 0; due && i < count && status == TR_OK; i++) {
         size_t length;
         char *text = controller_generation_text(run, e, i, &length);
-        const char *prompt =
-            tr_dataset_string(run->rows.dataset, e->rows[i / e->samples], run->rows.prompt_column);
+        const char *prompt = controller_rows_prompt(&run->rows, e->rows[i / e->samples]);
         json_t *more = json_pack("{s:s}", "finish", tr_finish_name((tr_finish_t)e->finish[i]));
         status = controller_samples_append(run->samples, step, prompt, strlen(prompt), text, length,
                                            (double)e->scores[i], more, err);

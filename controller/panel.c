@@ -178,7 +178,7 @@ static json_t *sample_of(const controller_panel_t *panel, size_t index, const tr
     json_t *columns = columns_of(panel, row);
     const tr_sample_t sample = {
         .id = panel->first_id + (int64_t)index,
-        .prompt = tr_dataset_string(panel->rows->dataset, row, panel->rows->prompt_column),
+        .prompt = controller_rows_prompt(panel->rows, row),
         .response = response,
         .prompt_ids = prompt->ids,
         .response_ids = ids,

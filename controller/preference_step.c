@@ -52,6 +52,9 @@ static void put_columns(tr_message_t *message, const piece_t *piece)
     if (algorithm == TR_ALGORITHM_KTO) {
         tr_message_add_vector(message, "desirable", TR_I32, piece->count, labels);
     }
+    if (piece->batch.mask != NULL) {
+        tr_message_add_vector(message, "mask", TR_F32, piece->batch.learnt, piece->batch.mask);
+    }
     if (rows->margins) {
         tr_message_add_vector(message, "margins", TR_F32, piece->count, margins);
     }

@@ -7,12 +7,20 @@ void controller_rows_release(controller_rows_t *rows)
 {
     for (size_t i = 0; rows->items != NULL && i < rows->starts[rows->count]; i++) {
         free(rows->items[i].ids);
+        free(rows->items[i].mask);
+        free(rows->items[i].text);
         free(rows->items[i].reference);
     }
     free(rows->items);
     free(rows->starts);
     tr_dataset_destroy(&rows->dataset);
     *rows = (controller_rows_t){0};
+}
+
+const char *controller_rows_prompt(const controller_rows_t *rows, size_t row)
+{
+    const char *text = rows->items[rows->starts[row]].text;
+    return text != NULL ? text : tr_dataset_string(rows->dataset, row, rows->prompt_column);
 }
 
 size_t controller_row_learnt(const controller_rows_t *rows, const controller_row_t *item)
@@ -60,6 +68,19 @@ static joint_t *join_all(const controller_rows_t *rows, const uint32_t *chosen, 
     return joints;
 }
 
+/// The masks of the responses, in the batch's order. joints: [n]
+static float *join_masks(const joint_t *joints, size_t n, size_t learnt)
+{
+    float *mask = tr_calloc(learnt + 1, sizeof *mask), *at = mask;
+    for (size_t i = 0; i < n; i++) {
+        const controller_row_t *item = joints[i].response;
+        for (size_t t = 0; t < joints[i].length; t++) {
+            *at++ = item->mask[item->prompt + t];
+        }
+    }
+    return mask;
+}
+
 void controller_batch_init(controller_batch_t *batch, const controller_rows_t *rows,
                            const uint32_t *chosen, size_t count, bool mismatched)
 {
@@ -86,6 +107,7 @@ void controller_batch_init(controller_batch_t *batch, const controller_rows_t *r
         responses[i + 1] = responses[i] + (int32_t)joint->length;
     }
     batch->learnt = (size_t)responses[n];
+    batch->mask = rows->masked ? join_masks(joints, n, batch->learnt) : NULL;
     batch->sequences = (tr_sequences_t){
         .count = n,
         .ids = batch->ids,
@@ -99,5 +121,6 @@ void controller_batch_init(controller_batch_t *batch, const controller_rows_t *r
 void controller_batch_release(controller_batch_t *batch)
 {
     free(batch->ids);
+    free(batch->mask);
     *batch = (controller_batch_t){0};
 }

@@ -16,6 +16,10 @@ typedef struct controller_row {
     int32_t *ids; ///< [length]
     size_t prompt;
     size_t length;
+    uint8_t *
+        mask; ///< [length] which tokens are learnt (assistant_only_loss), or NULL: all after the prompt
+    char *
+        text; ///< the prompt of a conversation as its template writes it, or NULL: it is the row's own text
     bool desirable;   ///< kto: the label
     float margin;     ///< reward: of the pair, at its chosen side
     float *reference; ///< log-probs of what is learnt under the reference, or NULL: not asked yet
@@ -29,6 +33,7 @@ typedef struct controller_rows {
         count; ///< what a batch counts: rows of one item, pairs (chosen, rejected), or packs of texts
     size_t limit;              ///< tokens of the longest sequence
     bool margins;              ///< the rows have a `margin`
+    bool masked;               ///< items have masks
     const char *prompt_column; ///< the recipe's
 } controller_rows_t;
 
@@ -41,13 +46,18 @@ tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_
 /// Reads files (recipe->data.train or .eval) as the recipe's algorithm wants them; limit: as above. An end-of-sequence token is
 /// appended to what is learnt. Errors as above.
 ///
-///     sft     `text`, all of which is learnt, or `prompt` and `completion`
+///     sft     `text` or `messages`, all of which is learnt, or `prompt` and `completion`
 ///     reward  `chosen` and `rejected`, after `prompt` if there is one, and `margin` if there is one
 ///     dpo     `prompt`, `chosen` and `rejected`; without `prompt` it is what both sides begin with (TRL's extract_prompt)
 ///     kto     `prompt`, `completion` and `label`; or pairs, each side of which becomes a row
+///
+/// Columns hold texts or conversations, which a chat template writes (common/text/chat.h); it ends the turns itself.
 tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_t *files,
                                const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
                                size_t limit, tr_error_t *err);
+
+/// What a prompt says: the row's text, or a conversation as its template writes it.
+const char *controller_rows_prompt(const controller_rows_t *rows, size_t row);
 
 /// Tokens of the item that are learnt, cut to the limit.
 size_t controller_row_learnt(const controller_rows_t *rows, const controller_row_t *item);
@@ -61,6 +71,7 @@ typedef struct controller_batch {
     tr_sequences_t sequences; ///< points into ids
     size_t matched;           ///< those that are learnt; the mismatched ones follow
     int32_t *ids;
+    float *mask;    ///< [learnt] 1 where a token counts, or NULL: all do
     size_t tokens;  ///< of all sequences, prompts too
     size_t learnt;  ///< of the responses
     size_t longest; ///< tokens of the longest sequence

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text/chat.h"
 #include "common/text/pack.h"
 #include "controller/rows.h"
 
@@ -12,6 +13,7 @@ typedef struct loading {
     const tr_recipe_t *recipe;
     const tr_tokenizer_t *tokenizer;
     const char *limit_key; // of the recipe, for messages
+    tr_chat_format_t chat; // TR_CHAT_NONE until a conversation comes
     size_t group;          // items of a row: 2 for pairs
     size_t mismatches; // prompts whose ids are not the first ones of prompt and completion together
 } loading_t;
@@ -55,28 +57,110 @@ static bool begins_with(const int32_t *ids, size_t length, const int32_t *start,
     return count <= length && memcmp(ids, start, count * sizeof *ids) == 0;
 }
 
-/// A prompt, then what is left of both tokenized together past as many tokens, as TRL has it.
-static tr_status encode_joint(controller_row_t *item, loading_t *loading, const char *prompt,
-                              size_t prompt_length, const char *completion, tr_error_t *err)
+// Conversations
+
+/// Which template writes them: the recipe's, else the model's own.
+static tr_status find_template(loading_t *loading, tr_error_t *err)
+{
+    if (loading->chat == TR_CHAT_NONE) {
+        loading->chat = (tr_chat_format_t)loading->recipe->data.chat_template;
+    }
+    return loading->chat != TR_CHAT_NONE
+               ? TR_OK
+               : tr_chat_detect(&loading->chat, loading->recipe->model, err);
+}
+
+/// Whether SFT learns what assistants say, and nothing else.
+static bool assistants_alone(const loading_t *loading)
+{
+    return loading->recipe->algorithm == TR_ALGORITHM_SFT &&
+           loading->recipe->sft.assistant_only_loss;
+}
+
+/// A whole conversation into an item, with its mask where that is wanted.
+static tr_status encode_messages(controller_row_t *item, loading_t *loading, const json_t *messages,
+                                 tr_error_t *err)
+{
+    bool masked = assistants_alone(loading);
+    TR_TRY(find_template(loading, err));
+    return tr_chat_encode(&item->ids, masked ? &item->mask : NULL, &item->length, loading->chat,
+                          loading->tokenizer, messages, false, err);
+}
+
+static tr_status encode_opening(int32_t **ids, size_t *count, loading_t *loading,
+                                const json_t *messages, tr_error_t *err)
+{
+    TR_TRY(find_template(loading, err));
+    return tr_chat_encode(ids, NULL, count, loading->chat, loading->tokenizer, messages, true, err);
+}
+
+/// Both lists as one; a new reference.
+static json_t *join_messages(const json_t *prompt, const json_t *completion)
+{
+    json_t *all = json_array();
+    json_array_extend(all, (json_t *)prompt);
+    json_array_extend(all, (json_t *)completion);
+    return all;
+}
+
+// Prompts with completions
+
+static tr_status encode_text_pair(int32_t **start, size_t *count, controller_row_t *item,
+                                  loading_t *loading, const char *prompt, size_t prompt_length,
+                                  const char *completion, tr_error_t *err)
 {
     char *text = tr_format("%.*s%s", (int)prompt_length, prompt, completion);
-    int32_t *start = NULL;
-    size_t count = 0;
     tr_status status;
-    TR_TRY_GOTO(encode(&start, &count, loading, prompt, prompt_length, err), done);
+    TR_TRY_GOTO(encode(start, count, loading, prompt, prompt_length, err), done);
     TR_TRY_GOTO(encode(&item->ids, &item->length, loading, text, strlen(text), err), done);
     append_end(item, loading->tokenizer);
+done:
+    free(text);
+    return status;
+}
+
+/// The prompt's tokens, then what is left of both tokenized together past as many tokens, as TRL has it. Takes start.
+static tr_status put_prompt(controller_row_t *item, loading_t *loading, int32_t *start,
+                            size_t count, tr_error_t *err)
+{
     loading->mismatches += !begins_with(item->ids, item->length, start, count);
     item->prompt = count < item->length ? count : item->length;
     memcpy(item->ids, start, item->prompt * sizeof *start);
-    if (item->prompt == 0) {
-        status = tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token",
-                         loading->rows->prompt_column);
-    }
-done:
     free(start);
-    free(text);
-    return status;
+    return item->prompt > 0 ? TR_OK
+                            : tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token",
+                                      loading->rows->prompt_column);
+}
+
+static tr_status encode_joint(controller_row_t *item, loading_t *loading, const char *prompt,
+                              size_t prompt_length, const char *completion, tr_error_t *err)
+{
+    int32_t *start = NULL;
+    size_t count = 0;
+    tr_status status =
+        encode_text_pair(&start, &count, item, loading, prompt, prompt_length, completion, err);
+    if (status != TR_OK) {
+        free(start);
+        return status;
+    }
+    return put_prompt(item, loading, start, count, err);
+}
+
+static tr_status encode_joint_messages(controller_row_t *item, loading_t *loading,
+                                       const json_t *prompt, const json_t *completion,
+                                       tr_error_t *err)
+{
+    int32_t *start = NULL;
+    size_t count = 0;
+    TR_TRY(encode_opening(&start, &count, loading, prompt, err));
+    json_t *all = join_messages(prompt, completion);
+    tr_status status = encode_messages(item, loading, all, err);
+    json_decref(all);
+    if (status != TR_OK) {
+        free(start);
+        return status;
+    }
+    return put_prompt(item, loading, start, count, err);
 }
 
 /// Batches cut items to the limit; something must be left to learn.
@@ -99,6 +183,25 @@ static const char *text_of(const loading_t *loading, size_t row, const char *col
     return tr_dataset_string(loading->rows->dataset, row, column);
 }
 
+static const json_t *value_of(const loading_t *loading, size_t row, const char *column)
+{
+    return tr_dataset_value(loading->rows->dataset, row, column);
+}
+
+/// Columns of one row are of one kind: texts, or conversations.
+static tr_status expect_one_kind(bool *messages, const loading_t *loading, size_t row,
+                                 const char *a, const char *b, tr_error_t *err)
+{
+    *messages = tr_chat_is_conversation(value_of(loading, row, b));
+    if (value_of(loading, row, a) != NULL &&
+        *messages != tr_chat_is_conversation(value_of(loading, row, a))) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s is a %s and %s a %s: make them one kind", a,
+                       *messages ? "text" : "list of messages", b,
+                       *messages ? "list of messages" : "text");
+    }
+    return TR_OK;
+}
+
 // One row into its items: [group], which start empty.
 
 typedef tr_status (*read_fn)(controller_row_t *items, loading_t *loading, size_t row,
@@ -108,8 +211,17 @@ static tr_status read_prompt(controller_row_t *item, loading_t *loading, size_t 
                              tr_error_t *err)
 {
     const controller_rows_t *rows = loading->rows;
-    const char *text = text_of(loading, row, rows->prompt_column);
-    TR_TRY(encode(&item->ids, &item->length, loading, text, strlen(text), err));
+    const json_t *value = value_of(loading, row, rows->prompt_column);
+    if (tr_chat_is_conversation(value)) {
+        tr_chat_text_t text;
+        TR_TRY(encode_opening(&item->ids, &item->length, loading, value, err));
+        TR_TRY(tr_chat_render(&text, loading->chat, loading->tokenizer, value, true, err));
+        item->text = tr_strdup(text.text);
+        tr_chat_text_release(&text);
+    } else {
+        const char *text = json_string_value(value);
+        TR_TRY(encode(&item->ids, &item->length, loading, text, strlen(text), err));
+    }
     item->prompt = item->length;
     if (item->length == 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token", rows->prompt_column);
@@ -123,23 +235,75 @@ static tr_status read_prompt(controller_row_t *item, loading_t *loading, size_t 
     return TR_OK;
 }
 
+/// Where an assistant's words are to be learnt, some must be there.
+static tr_status expect_assistant(const controller_row_t *item, const loading_t *loading,
+                                  tr_error_t *err)
+{
+    if (!assistants_alone(loading)) {
+        return TR_OK;
+    }
+    if (item->mask == NULL) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "sft.assistant_only_loss needs messages, found a text");
+    }
+    for (size_t t = item->prompt; t < item->length && t < loading->rows->limit; t++) {
+        if (item->mask[t]) {
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_ARGUMENT,
+                   "no assistant speaks within %zu tokens (%s), and sft.assistant_only_loss learns "
+                   "nothing else",
+                   loading->rows->limit, loading->limit_key);
+}
+
 /// All but the first token, which nothing precedes.
 static tr_status read_text(controller_row_t *item, loading_t *loading, size_t row, tr_error_t *err)
 {
     const char *text = text_of(loading, row, loading->recipe->data.text_column);
+    if (text == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s: expected a text, found a list (of messages? they "
+                       "stand in the column `messages`)",
+                       loading->recipe->data.text_column);
+    }
     TR_TRY(encode(&item->ids, &item->length, loading, text, strlen(text), err));
     append_end(item, loading->tokenizer);
     item->prompt = 1;
-    return expect_room(item, loading, err);
+    TR_TRY(expect_room(item, loading, err));
+    return expect_assistant(item, loading, err);
+}
+
+/// A conversation, all but its first token.
+static tr_status read_messages(controller_row_t *item, loading_t *loading, size_t row,
+                               tr_error_t *err)
+{
+    const json_t *messages = value_of(loading, row, "messages");
+    if (!tr_chat_is_conversation(messages)) {
+        return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
+    }
+    TR_TRY(encode_messages(item, loading, messages, err));
+    item->prompt = 1;
+    TR_TRY(expect_room(item, loading, err));
+    return expect_assistant(item, loading, err);
 }
 
 static tr_status read_completion(controller_row_t *item, loading_t *loading, size_t row,
                                  tr_error_t *err)
 {
-    const char *prompt = text_of(loading, row, loading->rows->prompt_column);
-    TR_TRY(encode_joint(item, loading, prompt, strlen(prompt), text_of(loading, row, "completion"),
-                        err));
-    return expect_room(item, loading, err);
+    const char *column = loading->rows->prompt_column, *prompt = text_of(loading, row, column);
+    bool messages;
+    TR_TRY(expect_one_kind(&messages, loading, row, column, "completion", err));
+    TR_TRY(messages ? encode_joint_messages(item, loading, value_of(loading, row, column),
+                                            value_of(loading, row, "completion"), err)
+                    : encode_joint(item, loading, prompt, strlen(prompt),
+                                   text_of(loading, row, "completion"), err));
+    if (loading->recipe->algorithm == TR_ALGORITHM_SFT &&
+        !loading->recipe->sft.completion_only_loss) {
+        item->prompt = 1;
+    }
+    TR_TRY(expect_room(item, loading, err));
+    return expect_assistant(item, loading, err);
 }
 
 /// Bytes of what both texts begin with, as TRL's extract_prompt has it: without a space at its end, and, where one text begins
@@ -162,16 +326,62 @@ static size_t common_start(const char *a, const char *b)
     return n > 0 && a[n - 1] == ' ' ? n - 1 : n;
 }
 
+/// Messages that both sides begin with, as TRL's extract_prompt has it: where one begins with the whole other, all but its last.
+static size_t common_messages(const json_t *a, const json_t *b)
+{
+    size_t n = 0, shorter = json_array_size(a) < json_array_size(b) ? json_array_size(a)
+                                                                    : json_array_size(b);
+    while (n < shorter && json_equal(json_array_get(a, n), json_array_get(b, n))) {
+        n++;
+    }
+    return n == shorter && n > 0 ? n - 1 : n;
+}
+
+/// Messages first..end - 1; a new reference.
+static json_t *slice(const json_t *messages, size_t first, size_t end)
+{
+    json_t *part = json_array();
+    for (size_t i = first; i < end; i++) {
+        json_array_append(part, json_array_get(messages, i));
+    }
+    return part;
+}
+
+/// One side of a pair; start: bytes or messages of the prompt, where it has no column of its own.
+static tr_status read_side(controller_row_t *item, loading_t *loading, size_t row,
+                           const char *column, bool messages, size_t start, tr_error_t *err)
+{
+    const json_t *prompt = value_of(loading, row, loading->rows->prompt_column);
+    const json_t *side = value_of(loading, row, column);
+    if (!messages) {
+        const char *text = json_string_value(side);
+        return prompt != NULL ? encode_joint(item, loading, json_string_value(prompt),
+                                             json_string_length(prompt), text, err)
+                              : encode_joint(item, loading, text, start, text + start, err);
+    }
+    if (prompt != NULL) {
+        return encode_joint_messages(item, loading, prompt, side, err);
+    }
+    json_t *opening = slice(side, 0, start), *rest = slice(side, start, json_array_size(side));
+    tr_status status = encode_joint_messages(item, loading, opening, rest, err);
+    json_decref(rest);
+    json_decref(opening);
+    return status;
+}
+
 static tr_status read_pair(controller_row_t *items, loading_t *loading, size_t row, tr_error_t *err)
 {
     static const char *const columns[2] = {"chosen", "rejected"};
-    const char *sides[2] = {text_of(loading, row, columns[0]), text_of(loading, row, columns[1])};
-    const char *prompt = text_of(loading, row, loading->rows->prompt_column);
-    size_t length = prompt != NULL ? strlen(prompt) : common_start(sides[0], sides[1]);
+    const json_t *sides[2] = {value_of(loading, row, columns[0]),
+                              value_of(loading, row, columns[1])};
+    bool messages;
+    TR_TRY(expect_one_kind(&messages, loading, row, columns[0], columns[1], err));
+    TR_TRY(expect_one_kind(&messages, loading, row, loading->rows->prompt_column, columns[0], err));
+    size_t start = messages
+                       ? common_messages(sides[0], sides[1])
+                       : common_start(json_string_value(sides[0]), json_string_value(sides[1]));
     for (int side = 0; side < 2; side++) {
-        const char *completion = prompt != NULL ? sides[side] : sides[side] + length;
-        TR_TRY(encode_joint(&items[side], loading, prompt != NULL ? prompt : sides[side], length,
-                            completion, err));
+        TR_TRY(read_side(&items[side], loading, row, columns[side], messages, start, err));
         if (expect_room(&items[side], loading, err) != TR_OK) {
             return tr_error_prefix(err, "%s", columns[side]);
         }
@@ -191,21 +401,39 @@ static tr_status read_margin(controller_row_t *item, const loading_t *loading, s
     return TR_OK;
 }
 
+/// A side after the prompt, if there is one.
+static tr_status read_whole(controller_row_t *item, loading_t *loading, size_t row,
+                            const char *column, tr_error_t *err)
+{
+    const json_t *prompt = value_of(loading, row, loading->rows->prompt_column);
+    const json_t *side = value_of(loading, row, column);
+    bool messages;
+    TR_TRY(expect_one_kind(&messages, loading, row, loading->rows->prompt_column, column, err));
+    if (messages) {
+        json_t *all = join_messages(prompt, side);
+        tr_status status = encode_messages(item, loading, all, err);
+        json_decref(all);
+        return status;
+    }
+    char *text =
+        tr_format("%s%s", prompt != NULL ? json_string_value(prompt) : "", json_string_value(side));
+    tr_status status = encode(&item->ids, &item->length, loading, text, strlen(text), err);
+    free(text);
+    if (status == TR_OK) {
+        append_end(item, loading->tokenizer);
+    }
+    return status;
+}
+
 /// Both sides whole: their last tokens are scored.
 static tr_status read_sides(controller_row_t *items, loading_t *loading, size_t row,
                             tr_error_t *err)
 {
     static const char *const columns[2] = {"chosen", "rejected"};
     const controller_rows_t *rows = loading->rows;
-    const char *prompt = text_of(loading, row, rows->prompt_column);
     for (int side = 0; side < 2; side++) {
         controller_row_t *item = &items[side];
-        char *text =
-            tr_format("%s%s", prompt != NULL ? prompt : "", text_of(loading, row, columns[side]));
-        tr_status status = encode(&item->ids, &item->length, loading, text, strlen(text), err);
-        free(text);
-        TR_TRY(status);
-        append_end(item, loading->tokenizer);
+        TR_TRY(read_whole(item, loading, row, columns[side], err));
         item->prompt = item->length > 0 ? 1 : 0;
         if (item->length > rows->limit || item->length == 0) {
             return tr_fail(
@@ -243,6 +471,8 @@ static tr_status read_all(loading_t *loading, read_fn read, tr_error_t *err)
         }
         for (size_t i = 0; i < group; i++) {
             free(items[i].ids);
+            free(items[i].mask);
+            free(items[i].text);
             items[i] = (controller_row_t){0};
         }
         TR_TRY(tr_dataset_refuse(rows->dataset, row, err));
@@ -314,11 +544,17 @@ static void pack(controller_rows_t *rows)
 
 static tr_status load_texts(loading_t *loading, tr_error_t *err)
 {
-    const char *prompt = loading->recipe->data.prompt_column;
-    bool pairs = tr_dataset_has(loading->rows->dataset, "completion");
-    TR_TRY(require(loading, pairs ? prompt : loading->recipe->data.text_column,
+    controller_rows_t *rows = loading->rows;
+    const tr_recipe_data_t *data = &loading->recipe->data;
+    bool pairs = tr_dataset_has(rows->dataset, "completion");
+    bool messages = !pairs && tr_dataset_has(rows->dataset, "messages");
+    rows->masked = assistants_alone(loading);
+    TR_TRY(require(loading,
+                   pairs      ? data->prompt_column
+                   : messages ? "messages"
+                              : data->text_column,
                    pairs ? "completion" : NULL, err));
-    TR_TRY(read_all(loading, pairs ? read_completion : read_text, err));
+    TR_TRY(read_all(loading, pairs ? read_completion : messages ? read_messages : read_text, err));
     if (loading->recipe->sft.packing) {
         pack(loading->rows);
     }

@@ -98,8 +98,7 @@ tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *con
     size_t length = 0;
     tr_error_t err = {0};
     *recipe = NULL;
-    tr_status status =
-        path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
+    tr_status status = path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
     if (status != TR_OK) {
         recipe_problem_plain(&reader, err.text);
         return finish(problems, &reader, status);

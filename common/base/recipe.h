@@ -145,9 +145,10 @@ typedef struct tr_recipe_data {
     uint64_t batch;              ///< prompts (ppo) or rows (the others) a step; default 64
     char *prompt_column;         ///< default "prompt"
     char *text_column;           ///< default "text"
-    bool shuffle;                ///< default true
-    tr_on_bad_row_t on_bad_row;  ///< default fail
-    uint64_t max_prompt_length;  ///< tokens; 0 (null): no bound but the model's
+    int chat_template;          ///< a tr_chat_format_t (common/text); default none: the model's own
+    bool shuffle;               ///< default true
+    tr_on_bad_row_t on_bad_row; ///< default fail
+    uint64_t max_prompt_length; ///< tokens; 0 (null): no bound but the model's
 } tr_recipe_data_t;
 
 typedef struct tr_recipe_generation {
@@ -179,6 +180,8 @@ typedef struct tr_recipe_sft {
     uint64_t max_length; ///< tokens of a row that are learnt from, the rest is cut; default 1024
     bool packing;        ///< a batch counts packs of up to max_length tokens; default false
     int loss_type;       ///< a tr_sft_loss_type_t; default nll
+    bool completion_only_loss; ///< of rows with a prompt; default true
+    bool assistant_only_loss;  ///< of conversations; default false
 } tr_recipe_sft_t;
 
 /// As tr_dpo_options_t of common/algo/dpo.h, which explains them.

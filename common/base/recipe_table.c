@@ -35,6 +35,8 @@ static const char *const dpo_losses[] = {
     "sppo_hard",    "aot",   "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
     "sigmoid_norm", "cpo",   "simpo",        "orpo",     NULL,
 };
+static const char *const chat_templates[] = {"null",    "chatml", "llama2", "llama3",
+                                             "mistral", "zephyr", "plain",  NULL};
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js_divergence",
                                           "alpha_divergence", NULL};
 static const char *const sft_losses[] = {"nll", "dft", NULL};
@@ -90,6 +92,9 @@ static const recipe_key_t top_keys[] = {
         .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
     TOP(data.prompt_column, RECIPE_TEXT, "prompt", .help = "The column that holds prompts."),
     TOP(data.text_column, RECIPE_TEXT, "text", .help = "The column that holds texts."),
+    TOP(data.chat_template, RECIPE_CHOICE, "null", .choices = chat_templates,
+        .help = "How conversations become text; null: by the model's own template, which must be "
+                "one of these."),
     TOP(data.shuffle, RECIPE_TRUTH, "true", .help = "Whether each epoch has an order of its own."),
     TOP(data.on_bad_row, RECIPE_CHOICE, "fail", .choices = bad_rows,
         .help = "A row that is malformed, empty or too long ends the run (`fail`) or is left out "
@@ -143,6 +148,11 @@ static const recipe_key_t top_keys[] = {
         .help =
             "`nll`: negative log-likelihood; `dft`: each token's weighted by its probability (Wu "
             "et al. 2025)."),
+
+    TOP(sft.completion_only_loss, RECIPE_TRUTH, "true",
+        .help = "Whether rows with a prompt are learnt from their completions alone."),
+    TOP(sft.assistant_only_loss, RECIPE_TRUTH, "false",
+        .help = "Whether conversations are learnt from what their assistants say alone."),
 
     TOP(reward.center_rewards_coefficient, RECIPE_OPTIONAL, "null", .nullable = true,
         .range = &not_negative,

@@ -189,7 +189,7 @@ static const char *kind_of(const json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "a list (conversations need a chat template, which is not supported)";
+    case JSON_ARRAY: return "a list";
     case JSON_STRING: return "a text";
     case JSON_INTEGER:
     case JSON_REAL: return "a number";
@@ -209,12 +209,14 @@ static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, cons
         return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the column is missing", path, row->line,
                        column);
     }
-    if (!json_is_string(value)) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: expected a text, found %s", path, row->line,
-                       column, kind_of(value));
+    if (!json_is_string(value) && !json_is_array(value)) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s:%u: %s: expected a text or a list of messages, found %s", path,
+                       row->line, column, kind_of(value));
     }
-    if (json_string_length(value) == 0) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the text is empty", path, row->line, column);
+    if (json_string_length(value) == 0 && json_array_size(value) == 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the %s is empty", path, row->line, column,
+                       json_is_string(value) ? "text" : "list");
     }
     return TR_OK;
 }

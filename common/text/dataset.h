@@ -1,6 +1,6 @@
 /// Rows of JSONL files, plain or gzipped, in memory, and the order in which training sees them.
 ///
-/// A row is a JSON object on a line of its own. A prompt file has a `prompt` column (a string); every other column
+/// A row is a JSON object on a line of its own. A prompt file has a `prompt` column (a text, or messages); every other column
 /// travels with the row to the judges. Files are read in the order given; blank lines are passed over. A bad
 /// row is an error that names file, line and column, or, where the recipe says so, dropped with a warning that names them,
 /// and counted; never a row left out in silence.
@@ -25,7 +25,7 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_
                          tr_error_t *err);
 void tr_dataset_destroy(tr_dataset_t **dataset);
 
-/// Demands a column of every row that is a text and not empty: `prompt`, say. TR_ERR_FORMAT as above.
+/// Demands a column of every row that is a text or a list (of messages), and not empty: `prompt`, say. TR_ERR_FORMAT as above.
 tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err);
 
 /// The row is bad for the reason in err, which gets its file and line. Where bad rows are dropped, warns and returns TR_OK:

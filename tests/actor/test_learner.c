@@ -235,7 +235,7 @@ Test(actor_learner, sft_follows_the_slope_of_the_mean_negative_log_likelihood)
     tr_sequences_t sequences = learning_sequences(&learning.small);
     float *before = learning_parameters(&learning);
     tr_status status =
-        actor_learn_sft(&report, learning.trainer, &sequences, TR_SFT_NLL, &walk, &err);
+        actor_learn_sft(&report, learning.trainer, &sequences, NULL, TR_SFT_NLL, &walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     float *gradient = learning_parameters(&learning);
     for (size_t i = 0; i < learning.total; i++) {
@@ -245,6 +245,60 @@ Test(actor_learner, sft_follows_the_slope_of_the_mean_negative_log_likelihood)
     cr_assert(small_open(&model, &config, NULL, 1, false));
     cr_expect_float_eq(report.sums.loss / TOKENS, mean_likelihood(&sequences, &model), 1e-6);
     cr_expect_eq(report.sums.tokens, TOKENS);
+    small_close(&model);
+    learning_close(&learning);
+}
+
+/// Every other response token counts.
+static void every_other(float *mask)
+{
+    for (size_t i = 0; i < TOKENS; i++) {
+        mask[i] = i % 2 == 0 ? 1.0f : 0.0f;
+    }
+}
+
+static double mean_likelihood_of_every_other(void *context, small_t *model)
+{
+    const tr_sequences_t *sequences = context;
+    const float *logprobs = small_response(model, sequences, 5, 1.0f);
+    double sum = 0.0;
+    size_t n = 0;
+    for (size_t i = 0; i < TOKENS; i += 2, n++) {
+        sum -= (double)logprobs[i];
+    }
+    return sum / (double)n;
+}
+
+Test(actor_learner, masked_tokens_are_not_learnt)
+{
+    const tr_model_config_t config = learning_config(false);
+    tr_walk_t walk = learning_walk(2, LEARNING_PLAIN);
+    float mask[TOKENS];
+    learning_t learning;
+    small_t model;
+    actor_sft_report_t report;
+    tr_error_t err = {0};
+    every_other(mask);
+    learning_open(&learning, &config, 1);
+    tr_sequences_t sequences = learning_sequences(&learning.small);
+    float *before = learning_parameters(&learning);
+    tr_status status =
+        actor_learn_sft(&report, learning.trainer, &sequences, mask, TR_SFT_NLL, &walk, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    float *gradient = learning_parameters(&learning);
+    for (size_t i = 0; i < learning.total; i++) {
+        gradient[i] = before[i] - gradient[i];
+    }
+    learning_check_slopes(&learning, &config, before, gradient, 24, mean_likelihood_of_every_other,
+                          &sequences);
+    cr_assert(small_open(&model, &config, NULL, 1, false));
+    cr_expect_eq(report.sums.tokens, (TOKENS + 1) / 2);
+    cr_expect_float_eq(report.sums.loss / (double)report.sums.tokens,
+                       mean_likelihood_of_every_other(&sequences, &model), 1e-6);
+    walk.minibatches = 2;
+    cr_expect_eq(
+        actor_learn_sft(&report, learning.trainer, &sequences, mask, TR_SFT_NLL, &walk, &err),
+        TR_ERR_ARGUMENT);
     small_close(&model);
     learning_close(&learning);
 }

@@ -25,7 +25,7 @@ static void setup(void)
     recipe = (tr_recipe_t){
         .data = {.prompts = {&path, 1}, .train = {&path, 1}},
         .algorithm = TR_ALGORITHM_SFT,
-        .sft = {.max_length = 1024},
+        .sft = {.max_length = 1024, .completion_only_loss = true},
         .reward = {.max_length = 1024},
         .dpo = {.max_length = 1024},
         .kto = {.max_length = 1024},
@@ -423,5 +423,121 @@ Test(rows, packs_hold_texts_up_to_the_limit)
                      batch.tokens - batch.sequences.count); // none learns its first token
         controller_batch_release(&batch);
     }
+    controller_rows_release(&rows);
+}
+
+// Conversations
+
+#define USER(text) "{\"role\": \"user\", \"content\": \"" text "\"}"
+#define ASSISTANT(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
+
+/// The item's tokens from `first` on, cut to what is learnt, as text.
+static char *said(const controller_row_t *item, size_t first, bool marked)
+{
+    int32_t *ids = tr_calloc(item->length, sizeof *ids);
+    size_t n = 0;
+    for (size_t t = first; t < item->length; t++) {
+        if (!marked || item->mask[t]) {
+            ids[n++] = item->ids[t];
+        }
+    }
+    char *text = tr_tokenizer_decode(NULL, tokenizer, ids, n, TR_DECODE_CONTINUES);
+    free(ids);
+    return text;
+}
+
+static void expect_said(const controller_row_t *item, size_t first, bool marked, const char *wanted)
+{
+    char *text = said(item, first, marked);
+    cr_expect_str_eq(text, wanted);
+    free(text);
+}
+
+Test(rows, a_conversation_is_learnt_whole_or_what_its_assistant_says)
+{
+    controller_rows_t rows;
+    controller_batch_t batch;
+    const uint32_t first[] = {0};
+    recipe.data.chat_template = 6; // plain
+    write_rows("{\"messages\": [" USER("Hi.") ", " ASSISTANT("Yes.") ", " USER(
+        "Go.") ", " ASSISTANT("No.") "]}\n");
+    load(&rows, TR_ALGORITHM_SFT, 100);
+    cr_expect_eq(rows.items[0].prompt, 1);
+    cr_expect_null(rows.items[0].mask);
+    expect_said(
+        &rows.items[0], 0, false,
+        "<|endoftext|>\n\nHuman: Hi.\n\nAssistant: Yes.<|endoftext|>\n\nHuman: Go.\n\nAssistant: "
+        "No.<|endoftext|>");
+    controller_rows_release(&rows);
+    recipe.sft.assistant_only_loss = true;
+    load(&rows, TR_ALGORITHM_SFT, 100);
+    expect_said(&rows.items[0], 0, true, " Yes.<|endoftext|> No.<|endoftext|>");
+    controller_batch_init(&batch, &rows, first, 1, false);
+    cr_assert_eq(batch.learnt, rows.items[0].length - 1);
+    for (size_t t = 0; t < batch.learnt; t++) {
+        cr_expect_eq(batch.mask[t] != 0.0f, rows.items[0].mask[t + 1] != 0);
+    }
+    controller_batch_release(&batch);
+    controller_rows_release(&rows);
+    expect_failure(TR_ALGORITHM_SFT, 5, 1, "no assistant speaks within 5 tokens");
+}
+
+Test(rows, conversations_have_prompts_and_completions_too)
+{
+    controller_rows_t rows;
+    recipe.data.chat_template = 6; // plain
+    recipe.sft.completion_only_loss = true;
+    write_rows("{\"prompt\": [" USER("Hi.") "], \"completion\": [" ASSISTANT("Yes.") "]}\n");
+    load(&rows, TR_ALGORITHM_SFT, 100);
+    expect_said(&rows.items[0], rows.items[0].prompt, false, " Yes.<|endoftext|>");
+    controller_rows_release(&rows);
+    recipe.sft.completion_only_loss = false;
+    load(&rows, TR_ALGORITHM_SFT, 100);
+    cr_expect_eq(rows.items[0].prompt, 1);
+    controller_rows_release(&rows);
+    write_rows("{\"prompt\": [" USER("Hi.") "], \"completion\": \" Yes.\"}\n");
+    expect_failure(TR_ALGORITHM_SFT, 100, 1, "make them one kind");
+}
+
+Test(rows, pairs_of_conversations_part_where_their_messages_do)
+{
+    controller_rows_t rows;
+    recipe.data.chat_template = 6; // plain
+    write_rows("{\"chosen\": [" USER("Hi.") ", " ASSISTANT("Yes.") "], \"rejected\": [" USER("Hi.") ", " ASSISTANT(
+        "No.") "]}\n{\"prompt\": [" USER("Hi.") "], \"chosen\": [" ASSISTANT("Yes.") "], "
+                                                                                     "\"rejected\":"
+                                                                                     " [" ASSISTANT(
+                                                                                         "No.") "]}"
+                                                                                                "\n");
+    recipe.algorithm = TR_ALGORITHM_DPO;
+    free(recipe.data.prompt_column);
+    recipe.data.prompt_column = tr_strdup("prompt");
+    load(&rows, TR_ALGORITHM_REWARD, 100);
+    expect_said(&rows.items[1], 0, false,
+                "<|endoftext|>\n\nHuman: Hi.\n\nAssistant: No.<|endoftext|>");
+    controller_rows_release(&rows);
+    write_rows("{\"chosen\": [" USER("Hi.") ", " ASSISTANT("Yes.") "], \"rejected\": [" USER(
+        "Hi.") ", " ASSISTANT("No.") "]}\n");
+    load(&rows, TR_ALGORITHM_DPO, 100);
+    expect_said(&rows.items[0], rows.items[0].prompt, false, " Yes.<|endoftext|>");
+    expect_said(&rows.items[1], rows.items[1].prompt, false, " No.<|endoftext|>");
+    controller_rows_release(&rows);
+}
+
+Test(rows, a_prompt_of_messages_ends_where_the_assistant_begins)
+{
+    controller_rows_t rows;
+    recipe.data.chat_template = 6; // plain
+    write_rows("{\"prompt\": [" USER("Hi.") "]}\n");
+    load_prompts(&rows, 100);
+    expect_said(&rows.items[0], 0, false, "<|endoftext|>\n\nHuman: Hi.\n\nAssistant:");
+    cr_expect_str_eq(controller_rows_prompt(&rows, 0), "\n\nHuman: Hi.\n\nAssistant:");
+    controller_rows_release(&rows);
+    recipe.data.chat_template = 0;
+    recipe.model = TEST_SOURCE_DIR "/examples/models/stories";
+    tr_error_t err = {0};
+    cr_expect_eq(controller_rows_load_prompts(&rows, &recipe, tokenizer, 100, &err),
+                 TR_ERR_UNSUPPORTED);
+    cr_expect(strstr(err.text, "has no chat template") != NULL, "%s", err.text);
     controller_rows_release(&rows);
 }
