@@ -120,8 +120,9 @@ Test(dataset, a_bad_row_is_named_by_file_line_and_column)
         {"{\"prompt\": \"\"}", ":2: prompt: the text is empty"},
         {"{\"prompt\": 7}", ":2: prompt: expected a text or a list of messages, found a number"},
         {"{\"prompt\": null}", ":2: prompt: expected a text or a list of messages, found null"},
-        {"{\"prompt\": [{\"role\": \"user\"}]}",
-         ":2: prompt: expected a text or a list of messages, found a list"},
+        {"{\"prompt\": {\"role\": \"user\"}}",
+         ":2: prompt: expected a text or a list of messages, found an object"},
+        {"{\"prompt\": []}", ":2: prompt: the list is empty"},
         {"{\"prompt\": \"a\xC3(\"}", ":2: invalid UTF-8 at byte 14 of the line (0xC3)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
