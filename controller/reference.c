@@ -151,7 +151,7 @@ static tr_status write_all(const controller_rows_t *rows, const char *path, cons
         memcpy(logprobs + at, rows->items[i].reference, length * sizeof *logprobs);
         at += length;
     }
-    const tr_safetensors_entry_t entry = {"logprobs", TR_F32, 1, {n}, logprobs};
+    const tr_safetensors_entry_t entry = {"logprobs", TR_F32, 1, {n}, logprobs, NULL};
     const tr_safetensors_pair_t pair = {"key", key};
     tr_status status = tr_safetensors_write(path, &entry, 1, &pair, 1, err);
     free(logprobs);

@@ -1,6 +1,8 @@
 // From a mapped tensor to aligned memory, converted where floats are asked for.
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/hub/safetensors_parts.h"
 
@@ -73,6 +75,20 @@ static void widen(float *out, const char *data, size_t count, float (*convert)(u
     }
 }
 
+/// The tensor as floats.
+static tr_status convert(float *out, const tr_safetensors_t *file,
+                         const tr_safetensors_info_t *info, tr_error_t *err)
+{
+    switch (info->dtype) {
+    case TR_F32: memcpy(out, info->data, info->count * sizeof *out); return TR_OK;
+    case TR_BF16: widen(out, info->data, info->count, from_bf16); return TR_OK;
+    case TR_F16: widen(out, info->data, info->count, from_f16); return TR_OK;
+    default:
+        return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
+                       file->path, info->name, safetensors_dtype_name(info->dtype));
+    }
+}
+
 tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, float *out,
                               size_t rows, size_t columns, tr_error_t *err)
 {
@@ -80,13 +96,33 @@ tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, fl
     const size_t shape[2] = {rows, columns};
     TR_TRY(find(&info, file, name, err));
     TR_TRY(check_shape(file, info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
-    switch (info->dtype) {
-    case TR_F32: memcpy(out, info->data, info->count * sizeof *out); return TR_OK;
-    case TR_BF16: widen(out, info->data, info->count, from_bf16); return TR_OK;
-    case TR_F16: widen(out, info->data, info->count, from_f16); return TR_OK;
-    default:
-        return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
-                       file->path, name, safetensors_dtype_name(info->dtype));
+    TR_TRY(convert(out, file, info, err));
+    tr_safetensors_forget(info, 0, info->count);
+    return TR_OK;
+}
+
+tr_status tr_safetensors_expect(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
+                                const char *name, tr_dtype_t dtype, size_t count, tr_error_t *err)
+{
+    TR_TRY(find(info, file, name, err));
+    if ((*info)->dtype != dtype || (*info)->count != count) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s: tensor '%s': expected %zu elements of %s, found %zu of %s", file->path,
+                       name, count, safetensors_dtype_name(dtype), (*info)->count,
+                       safetensors_dtype_name((*info)->dtype));
+    }
+    return TR_OK;
+}
+
+/// Whole pages only: those at the ends may hold neighbours.
+void tr_safetensors_forget(const tr_safetensors_info_t *info, size_t first, size_t count)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = tr_dtype_size(info->dtype);
+    char *begin = (char *)info->data + first * size, *end = begin + count * size;
+    begin += (page - (uintptr_t)begin % page) % page;
+    end -= (uintptr_t)end % page;
+    if (begin < end) {
+        (void)madvise(begin, (size_t)(end - begin), MADV_DONTNEED); // refusal costs memory only
     }
 }
 
@@ -94,15 +130,10 @@ tr_status tr_safetensors_copy(const tr_safetensors_t *file, const char *name, tr
                               void *out, size_t count, tr_error_t *err)
 {
     const tr_safetensors_info_t *info;
-    TR_TRY(find(&info, file, name, err));
-    if (info->dtype != dtype || info->count != count) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "%s: tensor '%s': expected %zu elements of %s, found %zu of %s", file->path,
-                       name, count, safetensors_dtype_name(dtype), info->count,
-                       safetensors_dtype_name(info->dtype));
-    }
+    TR_TRY(tr_safetensors_expect(&info, file, name, dtype, count, err));
     if (count > 0) {
         memcpy(out, info->data, count * tr_dtype_size(dtype));
     }
+    tr_safetensors_forget(info, 0, count);
     return TR_OK;
 }

@@ -9,7 +9,7 @@
 #include "common/base/file.h"
 #include "common/hub/safetensors_parts.h"
 
-enum { BLOCK = 1 << 16 }; // elements rounded at a time
+enum { BLOCK = 1 << 16 }; // elements of a piece
 
 /// The file under its temporary name.
 typedef struct output {
@@ -54,24 +54,22 @@ static bool became_infinite(float value, uint16_t half)
     return (half & 0x7fff) == 0x7f80 && (bits & 0x7fffffff) != 0x7f800000;
 }
 
-static tr_status put_rounded(const output_t *output, const char *name, const float *data,
-                             size_t count)
+/// Elements first..first+n-1 of a tensor, rounded.
+static tr_status put_rounded(const output_t *output, const char *name, const float *values,
+                             size_t first, size_t n)
 {
-    uint16_t *block = tr_alloc(BLOCK * sizeof *block);
+    uint16_t *block = tr_alloc(n * sizeof *block);
     tr_status status = TR_OK;
-    for (size_t start = 0; start < count && status == TR_OK; start += BLOCK) {
-        size_t n = count - start < BLOCK ? count - start : BLOCK;
-        for (size_t i = 0; i < n && status == TR_OK; i++) {
-            block[i] = to_bf16(data[start + i]);
-            if (became_infinite(data[start + i], block[i])) {
-                status = tr_fail(output->err, TR_ERR_NUMERIC,
-                                 "%s: tensor '%s': bfloat16 cannot hold %g (element %zu)",
-                                 output->path, name, (double)data[start + i], start + i);
-            }
+    for (size_t i = 0; i < n && status == TR_OK; i++) {
+        block[i] = to_bf16(values[i]);
+        if (became_infinite(values[i], block[i])) {
+            status = tr_fail(output->err, TR_ERR_NUMERIC,
+                             "%s: tensor '%s': bfloat16 cannot hold %g (element %zu)", output->path,
+                             name, (double)values[i], first + i);
         }
-        if (status == TR_OK) {
-            status = put(output, block, n * sizeof *block);
-        }
+    }
+    if (status == TR_OK) {
+        status = put(output, block, n * sizeof *block);
     }
     free(block);
     return status;
@@ -86,11 +84,32 @@ static size_t count_of(const tr_safetensors_entry_t *entry)
     return count;
 }
 
+/// Elements first..first+n-1, from memory or by way of block.
+static tr_status put_piece(const output_t *output, const tr_safetensors_entry_t *entry, void *block,
+                           size_t first, size_t n)
+{
+    size_t size = entry->dtype == TR_BF16 ? sizeof(float) : tr_dtype_size(entry->dtype);
+    const void *values = block;
+    if (entry->source == NULL) {
+        values = (const char *)entry->data + first * size;
+    } else {
+        TR_TRY(entry->source->read(entry->source->context, block, first, n, output->err));
+    }
+    return entry->dtype == TR_BF16 ? put_rounded(output, entry->name, values, first, n)
+                                   : put(output, values, n * size);
+}
+
 static tr_status put_tensor(const output_t *output, const tr_safetensors_entry_t *entry)
 {
     size_t count = count_of(entry);
-    return entry->dtype == TR_BF16 ? put_rounded(output, entry->name, entry->data, count)
-                                   : put(output, entry->data, count * tr_dtype_size(entry->dtype));
+    void *block = tr_alloc(BLOCK * sizeof(double)); // no element is larger
+    tr_status status = TR_OK;
+    for (size_t first = 0; first < count && status == TR_OK; first += BLOCK) {
+        size_t n = count - first < BLOCK ? count - first : BLOCK;
+        status = put_piece(output, entry, block, first, n);
+    }
+    free(block);
+    return status;
 }
 
 static int by_size_and_name(const void *a, const void *b)

@@ -207,27 +207,48 @@ static float fresh_deviation(const tr_model_t *model, const tr_parameter_t *para
     return residual ? 0.02f / sqrtf(2.0f * (float)model->config.layers) : 0.02f;
 }
 
-static void randomize_parameter(const tr_model_t *model, float *flat, size_t index, uint64_t seed)
+/// values: [rows, columns] of the parameter, written.
+static void randomize_parameter(const tr_model_t *model, float *values, size_t index, uint64_t seed)
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
     size_t count = parameter->rows * parameter->columns;
     float deviation = fresh_deviation(model, parameter);
     for (size_t i = 0; i < count; i++) {
-        flat[parameter->offset + i] =
-            parameter->vector
-                ? 1.0f
-                : deviation * tr_rng_normal(seed, TR_RNG_INIT, (uint32_t)index, 0, (uint32_t)i);
+        values[i] = parameter->vector ? 1.0f
+                                      : deviation * tr_rng_normal(seed, TR_RNG_INIT,
+                                                                  (uint32_t)index, 0, (uint32_t)i);
     }
+}
+
+/// Floats.
+static size_t largest_parameter(const tr_model_t *model)
+{
+    size_t largest = 0;
+    for (size_t i = 0; i < model->layout.count; i++) {
+        const tr_parameter_t *parameter = &model->layout.parameters[i];
+        size_t count = parameter->rows * parameter->columns;
+        largest = count > largest ? count : largest;
+    }
+    return largest;
+}
+
+static void write_parameter(tr_model_t *model, size_t index, const float *values)
+{
+    const tr_parameter_t *parameter = &model->layout.parameters[index];
+    ops_of(model)->write(
+        model->queue,
+        model_parameter(model, parameter->offset, parameter->rows, parameter->columns), values);
 }
 
 void tr_model_randomize(tr_model_t *model, uint64_t seed)
 {
-    float *flat = tr_calloc(model->layout.total, sizeof *flat);
+    float *values = tr_calloc(largest_parameter(model), sizeof *values);
     for (size_t i = 0; i < model->layout.count; i++) {
-        randomize_parameter(model, flat, i, seed);
+        randomize_parameter(model, values, i, seed);
+        write_parameter(model, i, values);
     }
-    tr_model_write_parameters(model, flat);
-    free(flat);
+    tr_model_repack(model);
+    free(values);
 }
 
 /// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the
@@ -249,36 +270,45 @@ static bool is_known(void *context, const char *name)
     return false;
 }
 
-/// Every parameter of the layout; a score head is drawn from seed when fresh_head says so.
-static tr_status read_parameters(const tr_model_t *model, float *flat, const tr_safetensors_t *file,
-                                 bool fresh_head, uint64_t seed, tr_error_t *err)
+/// values: [rows, columns] of the parameter, written; a score head is drawn from seed when fresh_head says so.
+static tr_status read_parameter(const tr_model_t *model, float *values,
+                                const tr_safetensors_t *file, size_t index, bool fresh_head,
+                                uint64_t seed, tr_error_t *err)
 {
-    for (size_t i = 0; i < model->layout.count; i++) {
-        const tr_parameter_t *parameter = &model->layout.parameters[i];
-        if (fresh_head && strcmp(parameter->name, "score.weight") == 0) {
-            randomize_parameter(model, flat, i, seed);
-            continue;
-        }
-        TR_TRY(tr_safetensors_read(file, parameter->name, flat + parameter->offset,
-                                   parameter->vector ? 0 : parameter->rows, parameter->columns,
-                                   err));
+    const tr_parameter_t *parameter = &model->layout.parameters[index];
+    if (fresh_head && strcmp(parameter->name, "score.weight") == 0) {
+        randomize_parameter(model, values, index, seed);
+        return TR_OK;
     }
-    return TR_OK;
+    return tr_safetensors_read(file, parameter->name, values,
+                               parameter->vector ? 0 : parameter->rows, parameter->columns, err);
+}
+
+static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file, bool fresh_head,
+                                 uint64_t seed, tr_error_t *err)
+{
+    float *values = tr_calloc(largest_parameter(model), sizeof *values);
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < model->layout.count && status == TR_OK; i++) {
+        status = read_parameter(model, values, file, i, fresh_head, seed, err);
+        if (status == TR_OK) {
+            write_parameter(model, i, values);
+        }
+    }
+    free(values);
+    return status;
 }
 
 static tr_status read_weights(tr_model_t *model, const char *directory, bool fresh_head,
                               uint64_t seed, tr_error_t *err)
 {
     tr_safetensors_t *file = NULL;
-    float *flat = NULL;
     tr_status status;
     TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
     TR_TRY_GOTO(tr_safetensors_refuse_unknown(file, is_known, &model->layout, err), done);
-    flat = tr_calloc(model->layout.total, sizeof *flat);
-    TR_TRY_GOTO(read_parameters(model, flat, file, fresh_head, seed, err), done);
-    tr_model_write_parameters(model, flat);
+    TR_TRY_GOTO(read_parameters(model, file, fresh_head, seed, err), done);
+    tr_model_repack(model);
 done:
-    free(flat);
     tr_safetensors_close(&file);
     return status;
 }

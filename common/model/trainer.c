@@ -6,6 +6,8 @@
 #include "common/hub/directory.h"
 #include "common/hub/safetensors.h"
 
+enum { PIECE = 1 << 20 }; // elements restored at a time
+
 struct tr_trainer {
     tr_model_t *model;
     tr_optimizer_t *optimizer;
@@ -189,18 +191,52 @@ tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences
     return status;
 }
 
-/// entries: [layout.count], the model's parameters, whose values stand in flat: [layout.total].
-static void list_parameters(tr_safetensors_entry_t *entries, const tr_layout_t *layout,
-                            const float *flat)
+/// What is written to a file from a device, a piece at a time.
+typedef struct stored {
+    const tr_model_t *model; // whose device it is
+    tr_tensor_t values;
+} stored_t;
+
+static tr_tensor_t piece_of(tr_tensor_t values, size_t first, size_t count)
 {
+    return tr_flat_matrix(values, first, 1, count);
+}
+
+static tr_status read_piece(const void *context, void *out, size_t first, size_t count,
+                            tr_error_t *err)
+{
+    const stored_t *stored = context;
+    const tr_ops_t *ops = tr_model_backend(stored->model)->ops;
+    tr_queue_t *queue = tr_model_queue(stored->model);
+    ops->read(queue, out, piece_of(stored->values, first, count));
+    return ops->queue_wait(queue, err);
+}
+
+/// What the file of a model's weights is made of, [layout.count] each.
+typedef struct listing {
+    stored_t *stored;
+    tr_safetensors_source_t *sources;
+    tr_safetensors_entry_t *entries;
+} listing_t;
+
+static void list_parameters(listing_t *listing, const tr_model_t *model)
+{
+    const tr_layout_t *layout = tr_model_layout(model);
+    listing->stored = tr_calloc(layout->count, sizeof *listing->stored);
+    listing->sources = tr_calloc(layout->count, sizeof *listing->sources);
+    listing->entries = tr_calloc(layout->count, sizeof *listing->entries);
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
-        entries[i] = (tr_safetensors_entry_t){
+        size_t count = parameter->rows * parameter->columns;
+        listing->stored[i] =
+            (stored_t){model, piece_of(tr_model_parameters(model), parameter->offset, count)};
+        listing->sources[i] = (tr_safetensors_source_t){read_piece, &listing->stored[i]};
+        listing->entries[i] = (tr_safetensors_entry_t){
             .name = parameter->name,
             .dtype = TR_F32,
             .rank = parameter->vector ? 1 : 2,
             .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
-            .data = flat + parameter->offset,
+            .source = &listing->sources[i],
         };
     }
 }
@@ -208,17 +244,13 @@ static void list_parameters(tr_safetensors_entry_t *entries, const tr_layout_t *
 static tr_status write_model(const tr_trainer_t *trainer, const char *staging, const char *source,
                              tr_error_t *err)
 {
-    const tr_layout_t *layout = tr_model_layout(trainer->model);
-    float *flat = tr_calloc(layout->total, sizeof *flat);
-    tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
-    tr_status status;
-    TR_TRY_GOTO(tr_model_read_parameters(trainer->model, flat, err), done);
-    list_parameters(entries, layout, flat);
-    status =
-        tr_hub_write(staging, tr_model_config(trainer->model), entries, layout->count, source, err);
-done:
-    free(entries);
-    free(flat);
+    listing_t listing;
+    list_parameters(&listing, trainer->model);
+    tr_status status = tr_hub_write(staging, tr_model_config(trainer->model), listing.entries,
+                                    tr_model_layout(trainer->model)->count, source, err);
+    free(listing.entries);
+    free(listing.sources);
+    free(listing.stored);
     return status;
 }
 
@@ -226,17 +258,14 @@ static tr_status write_optimizer(const tr_trainer_t *trainer, const char *stagin
 {
     size_t n = tr_model_layout(trainer->model)->total;
     int64_t steps = (int64_t)tr_optimizer_steps(trainer->optimizer);
+    const stored_t m = {trainer->model, tr_optimizer_first_moment(trainer->optimizer)};
+    const stored_t v = {trainer->model, tr_optimizer_second_moment(trainer->optimizer)};
+    const tr_safetensors_source_t first = {read_piece, &m}, second = {read_piece, &v};
+    const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &first},
+                                              {"exp_avg_sq", TR_F32, 1, {n}, NULL, &second},
+                                              {"step", TR_I64, 1, {1}, &steps, NULL}};
     char *path = tr_format("%s/optimizer.safetensors", staging);
-    float *m = tr_calloc(2 * n, sizeof *m);
-    float *v = m + n;
-    tr_status status;
-    TR_TRY_GOTO(tr_optimizer_read(trainer->optimizer, m, v, err), done);
-    const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, m},
-                                              {"exp_avg_sq", TR_F32, 1, {n}, v},
-                                              {"step", TR_I64, 1, {1}, &steps}};
-    status = tr_safetensors_write(path, entries, 3, NULL, 0, err);
-done:
-    free(m);
+    tr_status status = tr_safetensors_write(path, entries, 3, NULL, 0, err);
     free(path);
     return status;
 }
@@ -257,26 +286,37 @@ tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, co
     return tr_hub_commit(&staging, directory, err);
 }
 
+/// A moment from the file, a piece at a time.
+static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
+                           const tr_safetensors_info_t *info)
+{
+    const tr_ops_t *ops = tr_model_backend(trainer->model)->ops;
+    const char *values = info->data; // maybe not aligned
+    for (size_t first = 0; first < info->count; first += PIECE) {
+        size_t count = info->count - first < PIECE ? info->count - first : PIECE;
+        ops->write(tr_model_queue(trainer->model), piece_of(moment, first, count),
+                   values + first * sizeof(float));
+        tr_safetensors_forget(info, first, count);
+    }
+}
+
 static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *file,
                                 tr_error_t *err)
 {
     size_t n = tr_model_layout(trainer->model)->total;
     int64_t steps;
-    float *m = tr_calloc(2 * n, sizeof *m);
-    float *v = m + n;
-    tr_status status;
-    TR_TRY_GOTO(tr_safetensors_copy(file, "step", TR_I64, &steps, 1, err), done);
-    TR_TRY_GOTO(tr_safetensors_copy(file, "exp_avg", TR_F32, m, n, err), done);
-    TR_TRY_GOTO(tr_safetensors_copy(file, "exp_avg_sq", TR_F32, v, n, err), done);
+    const tr_safetensors_info_t *m, *v;
+    TR_TRY(tr_safetensors_copy(file, "step", TR_I64, &steps, 1, err));
+    TR_TRY(tr_safetensors_expect(&m, file, "exp_avg", TR_F32, n, err));
+    TR_TRY(tr_safetensors_expect(&v, file, "exp_avg_sq", TR_F32, n, err));
     if (steps < 0) {
-        status = tr_fail(err, TR_ERR_FORMAT, "'%s': tensor 'step' is negative",
-                         tr_safetensors_path(file));
-        goto done;
+        return tr_fail(err, TR_ERR_FORMAT, "'%s': tensor 'step' is negative",
+                       tr_safetensors_path(file));
     }
-    tr_optimizer_write(trainer->optimizer, m, v, (uint64_t)steps);
-done:
-    free(m);
-    return status;
+    restore_moment(trainer, tr_optimizer_first_moment(trainer->optimizer), m);
+    restore_moment(trainer, tr_optimizer_second_moment(trainer->optimizer), v);
+    tr_optimizer_resume(trainer->optimizer, (uint64_t)steps);
+    return TR_OK;
 }
 
 tr_status tr_trainer_restore(tr_trainer_t *trainer, const char *directory, tr_error_t *err)

@@ -149,17 +149,17 @@ uint64_t tr_optimizer_steps(const tr_optimizer_t *optimizer)
     return optimizer->steps;
 }
 
-tr_status tr_optimizer_read(const tr_optimizer_t *optimizer, float *m, float *v, tr_error_t *err)
+tr_tensor_t tr_optimizer_first_moment(const tr_optimizer_t *optimizer)
 {
-    const tr_ops_t *ops = optimizer->backend->ops;
-    ops->read(optimizer->queue, m, optimizer->m);
-    ops->read(optimizer->queue, v, optimizer->v);
-    return ops->queue_wait(optimizer->queue, err);
+    return optimizer->m;
 }
 
-void tr_optimizer_write(tr_optimizer_t *optimizer, const float *m, const float *v, uint64_t steps)
+tr_tensor_t tr_optimizer_second_moment(const tr_optimizer_t *optimizer)
 {
-    optimizer->backend->ops->write(optimizer->queue, optimizer->m, m);
-    optimizer->backend->ops->write(optimizer->queue, optimizer->v, v);
+    return optimizer->v;
+}
+
+void tr_optimizer_resume(tr_optimizer_t *optimizer, uint64_t steps)
+{
     optimizer->steps = steps;
 }

@@ -40,8 +40,10 @@ tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, dou
 /// Updates so far.
 uint64_t tr_optimizer_steps(const tr_optimizer_t *optimizer);
 
-/// Moments for a checkpoint: m and v: [parameters] floats of host memory, first and second moment.
-tr_status tr_optimizer_read(const tr_optimizer_t *optimizer, float *m, float *v, tr_error_t *err);
-void tr_optimizer_write(tr_optimizer_t *optimizer, const float *m, const float *v, uint64_t steps);
+/// First and second moment, for a checkpoint: [parameters] each, written by whoever restores one, who then says how many
+/// updates they have seen.
+tr_tensor_t tr_optimizer_first_moment(const tr_optimizer_t *optimizer);
+tr_tensor_t tr_optimizer_second_moment(const tr_optimizer_t *optimizer);
+void tr_optimizer_resume(tr_optimizer_t *optimizer, uint64_t steps);
 
 #endif

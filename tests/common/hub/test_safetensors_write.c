@@ -16,9 +16,9 @@ static const uint8_t BYTES[3] = {1, 2, 255};
 static const int32_t NUMBER = -7;
 
 static const tr_safetensors_entry_t ENTRIES[] = {
-    {"z.bytes", TR_U8, 1, {3}, BYTES},     {"matrix", TR_F32, 2, {2, 3}, FLOATS},
-    {"a.number", TR_I32, 0, {0}, &NUMBER}, {"rounded", TR_BF16, 1, {4}, FLOATS},
-    {"wide", TR_I64, 1, {2}, WIDE},        {"nothing", TR_F64, 2, {0, 5}, NULL},
+    {"z.bytes", TR_U8, 1, {3}, BYTES, NULL},     {"matrix", TR_F32, 2, {2, 3}, FLOATS, NULL},
+    {"a.number", TR_I32, 0, {0}, &NUMBER, NULL}, {"rounded", TR_BF16, 1, {4}, FLOATS, NULL},
+    {"wide", TR_I64, 1, {2}, WIDE, NULL},        {"nothing", TR_F64, 2, {0, 5}, NULL, NULL},
 };
 enum { COUNT = sizeof ENTRIES / sizeof *ENTRIES };
 
@@ -89,8 +89,8 @@ Test(safetensors_write, the_bytes_are_those_of_the_format)
     const char *header = "{\"__metadata__\":{\"format\":\"pt\"},"
                          "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
                          "\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[8,11]}}";
-    const tr_safetensors_entry_t entries[] = {{"a", TR_U8, 1, {3}, BYTES},
-                                              {"b", TR_F32, 1, {2}, FLOATS}};
+    const tr_safetensors_entry_t entries[] = {{"a", TR_U8, 1, {3}, BYTES, NULL},
+                                              {"b", TR_F32, 1, {2}, FLOATS, NULL}};
     char *folder = scratch_open();
     char *path = tr_format("%s/x.safetensors", folder);
     size_t length;
@@ -115,7 +115,7 @@ Test(safetensors_write, the_bytes_are_those_of_the_format)
 /// The bfloat16 that value becomes in a file.
 static uint16_t rounded(const char *path, float value)
 {
-    const tr_safetensors_entry_t entry = {"x", TR_BF16, 1, {1}, &value};
+    const tr_safetensors_entry_t entry = {"x", TR_BF16, 1, {1}, &value, NULL};
     tr_safetensors_t *file = NULL;
     uint16_t half;
     write_ok(path, &entry, 1, NULL, 0);
@@ -169,11 +169,11 @@ Test(safetensors_write, what_cannot_be_written_is_named_and_leaves_the_old_file)
 {
     const float big[2] = {1.0f, 0x1.ffp127f};
     const tr_safetensors_entry_t twice[] = {ENTRIES[1], ENTRIES[0], ENTRIES[1]};
-    const tr_safetensors_entry_t overflow = {"big", TR_BF16, 1, {2}, big};
-    const tr_safetensors_entry_t half = {"half", TR_F16, 1, {2}, big};
-    const tr_safetensors_entry_t broken = {"\xff", TR_F32, 1, {2}, big};
-    const tr_safetensors_entry_t reserved = {"__metadata__", TR_F32, 1, {2}, big};
-    const tr_safetensors_entry_t deep = {"deep", TR_F32, 9, {1, 1, 1, 1, 1, 1, 1, 1}, big};
+    const tr_safetensors_entry_t overflow = {"big", TR_BF16, 1, {2}, big, NULL};
+    const tr_safetensors_entry_t half = {"half", TR_F16, 1, {2}, big, NULL};
+    const tr_safetensors_entry_t broken = {"\xff", TR_F32, 1, {2}, big, NULL};
+    const tr_safetensors_entry_t reserved = {"__metadata__", TR_F32, 1, {2}, big, NULL};
+    const tr_safetensors_entry_t deep = {"deep", TR_F32, 9, {1, 1, 1, 1, 1, 1, 1, 1}, big, NULL};
     const tr_safetensors_pair_t pairs[] = {{"a", "1"}, {"a", "2"}};
     const tr_safetensors_pair_t wrong = {"a", "\xff"};
     expect_refused(twice, 3, NULL, 0, TR_ERR_ARGUMENT, "tensor 'matrix' comes twice");
@@ -191,8 +191,8 @@ Test(safetensors_write, a_disk_that_refuses_is_reported_and_leaves_the_old_file)
 {
     enum { LARGE = 300000 }; // past the limit in the middle of the data
     float *data = tr_calloc(LARGE, sizeof *data);
-    const tr_safetensors_entry_t plain = {"x", TR_F32, 1, {LARGE}, data};
-    const tr_safetensors_entry_t half = {"x", TR_BF16, 1, {LARGE}, data};
+    const tr_safetensors_entry_t plain = {"x", TR_F32, 1, {LARGE}, data, NULL};
+    const tr_safetensors_entry_t half = {"x", TR_BF16, 1, {LARGE}, data, NULL};
     const struct rlimit limit = {400000, 400000};
     signal(SIGXFSZ, SIG_IGN);
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -219,13 +219,84 @@ Test(safetensors_write, more_than_one_block_is_rounded_as_one)
     for (size_t i = 0; i < MANY; i++) {
         data[i] = (float)(i % 251); // bfloat16 holds these exactly
     }
-    const tr_safetensors_entry_t entry = {"x", TR_BF16, 2, {1, MANY}, data};
+    const tr_safetensors_entry_t entry = {"x", TR_BF16, 2, {1, MANY}, data, NULL};
     write_ok(path, &entry, 1, NULL, 0);
     cr_assert_eq(tr_safetensors_open(&file, path, NULL), TR_OK);
     cr_assert_eq(tr_safetensors_read(file, "x", back, 1, MANY, NULL), TR_OK);
     cr_expect_arr_eq(back, data, MANY * sizeof *data);
     tr_safetensors_close(&file);
     free(back);
+    free(data);
+    free(path);
+    scratch_close(&folder);
+}
+
+static tr_status read_floats(const void *context, void *out, size_t first, size_t count,
+                             tr_error_t *err)
+{
+    (void)err;
+    memcpy(out, (const float *)context + first, count * sizeof(float));
+    return TR_OK;
+}
+
+static tr_status read_none(const void *context, void *out, size_t first, size_t count,
+                           tr_error_t *err)
+{
+    (void)context, (void)out;
+    return first + count < 200001 ? TR_OK : tr_fail(err, TR_ERR_MEMORY, "the device is lost");
+}
+
+Test(safetensors_write, values_asked_for_by_pieces_give_the_bytes_of_those_in_memory)
+{
+    enum { MANY = 200001 };
+    char *folder = scratch_open();
+    char *path = tr_format("%s/x.safetensors", folder);
+    float *data = tr_calloc(MANY, sizeof *data);
+    for (size_t i = 0; i < MANY; i++) {
+        data[i] = (float)i * 0.37f;
+    }
+    const tr_safetensors_source_t source = {read_floats, data}, lost = {read_none, NULL};
+    const tr_safetensors_entry_t plain[] = {{"x", TR_F32, 1, {MANY}, data, NULL},
+                                            {"y", TR_BF16, 1, {MANY}, data, NULL}};
+    const tr_safetensors_entry_t asked[] = {{"x", TR_F32, 1, {MANY}, NULL, &source},
+                                            {"y", TR_BF16, 1, {MANY}, NULL, &source}};
+    const tr_safetensors_entry_t failing = {"x", TR_F32, 1, {MANY}, NULL, &lost};
+    size_t n, m;
+    write_ok(path, plain, 2, NULL, 0);
+    char *one = scratch_read(path, &n);
+    write_ok(path, asked, 2, NULL, 0);
+    char *two = scratch_read(path, &m);
+    cr_assert_eq(n, m);
+    cr_expect_arr_eq(one, two, n);
+    expect_refused(&failing, 1, NULL, 0, TR_ERR_MEMORY, "the device is lost");
+    free(two);
+    free(one);
+    free(data);
+    free(path);
+    scratch_close(&folder);
+}
+
+Test(safetensors_write, what_was_forgotten_is_read_again)
+{
+    enum { MANY = 20000 };
+    char *folder = scratch_open();
+    char *path = tr_format("%s/x.safetensors", folder);
+    float *data = tr_calloc(MANY, sizeof *data);
+    const tr_safetensors_info_t *info;
+    tr_safetensors_t *file = NULL;
+    for (size_t i = 0; i < MANY; i++) {
+        data[i] = (float)i;
+    }
+    const tr_safetensors_entry_t entry = {"x", TR_F32, 1, {MANY}, data, NULL};
+    write_ok(path, &entry, 1, NULL, 0);
+    cr_assert_eq(tr_safetensors_open(&file, path, NULL), TR_OK);
+    cr_assert_eq(tr_safetensors_expect(&info, file, "x", TR_F32, MANY, NULL), TR_OK);
+    cr_expect_neq(tr_safetensors_expect(&info, file, "x", TR_F32, MANY + 1, NULL), TR_OK);
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect_eq(memcmp(info->data, data, MANY * sizeof *data), 0);
+        tr_safetensors_forget(info, i, MANY - 2 * i);
+    }
+    tr_safetensors_close(&file);
     free(data);
     free(path);
     scratch_close(&folder);
