@@ -6,6 +6,8 @@ int main(int argc, char **argv)
     static const tr_method_t methods[] = {
         {"logprobs", actor_service_logprobs},
         {"forget", actor_service_forget},
+        {"mix_reference", actor_service_mix_reference},
+        {"save_reference", actor_service_save_reference},
         {"train", actor_service_train},
         {"train_sft", actor_service_train_sft},
         {"train_dpo", actor_service_train_dpo},

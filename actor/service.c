@@ -66,15 +66,23 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
     return tr_learner_open(&service->learner, config, is_scalar(config), service->threads, err);
 }
 
+/// The reference that a welcome names, to be opened when it is asked.
+static void name_reference(actor_service_t *service, const json_t *config)
+{
+    const char *reference = json_string_value(json_object_get(config, "reference"));
+    close_reference(service);
+    free(service->reference_source);
+    service->reference_source = reference != NULL ? tr_strdup(reference) : NULL;
+}
+
 tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t *err)
 {
     actor_service_t *service = context;
-    const char *reference = json_string_value(json_object_get(config, "reference"));
     int64_t threads;
     unload(service);
     TR_TRY(tr_body_integer(&threads, config, "threads", 0, 4096, "welcome", err));
     service->threads = service->options->threads > 0 ? service->options->threads : (size_t)threads;
-    service->reference_source = reference != NULL ? tr_strdup(reference) : NULL;
+    name_reference(service, config);
     return service->options->role == TR_ROLE_ACTOR ? open_learner(service, config, err) : TR_OK;
 }
 
@@ -120,6 +128,59 @@ tr_status actor_service_forget(void *context, const tr_message_t *request, tr_me
     (void)request, (void)reply, (void)err;
     close_reference(context);
     return TR_OK;
+}
+
+/// The learner of a request that belongs to the step it has finished, and the reference.
+static tr_status expect_both(actor_service_t *service, const tr_message_t *request,
+                             const char *method, tr_error_t *err)
+{
+    int64_t step;
+    TR_TRY(expect_learner(service, err));
+    TR_TRY(tr_body_integer(&step, tr_message_body(request), "step", 0, INT64_MAX, method, err));
+    TR_TRY(tr_learner_expect(&service->learner, step, err));
+    return open_reference(service, err);
+}
+
+tr_status actor_service_mix_reference(void *context, const tr_message_t *request,
+                                      tr_message_t *reply, tr_error_t *err)
+{
+    actor_service_t *service = context;
+    double alpha;
+    (void)reply;
+    TR_TRY(expect_both(service, request, "mix_reference", err));
+    TR_TRY(tr_body_real(&alpha, tr_message_body(request), "alpha", "mix_reference", err));
+    const tr_model_t *policy = tr_trainer_model(service->learner.trainer);
+    size_t n = tr_model_layout(policy)->total;
+    if (tr_model_layout(service->reference)->total != n) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' has another shape than the policy: only a "
+                       "reference of its shape can follow it",
+                       service->reference_source);
+    }
+    float *mixed = tr_calloc(2 * n, sizeof *mixed), *learnt = mixed + n;
+    tr_status status;
+    TR_TRY_GOTO(tr_model_read_parameters(service->reference, mixed, err), done);
+    TR_TRY_GOTO(tr_model_read_parameters(policy, learnt, err), done);
+    for (size_t i = 0; i < n; i++) {
+        mixed[i] = (float)((1.0 - alpha) * (double)mixed[i] + alpha * (double)learnt[i]);
+    }
+    tr_model_write_parameters(service->reference, mixed);
+    tr_log(TR_LOG_INFO, "reference", "alpha=%g \"followed the policy\"", alpha);
+done:
+    free(mixed);
+    return status;
+}
+
+tr_status actor_service_save_reference(void *context, const tr_message_t *request,
+                                       tr_message_t *reply, tr_error_t *err)
+{
+    actor_service_t *service = context;
+    const char *directory;
+    (void)reply;
+    TR_TRY(expect_both(service, request, "save_reference", err));
+    TR_TRY(
+        tr_body_string(&directory, tr_message_body(request), "directory", "save_reference", err));
+    return tr_trainer_save_model(service->reference, directory, service->learner.source, err);
 }
 
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -212,5 +273,6 @@ tr_status actor_service_restore(void *context, const tr_message_t *request, tr_m
         return expect_learner(service, err);
     }
     const json_t *config = tr_message_body(request);
+    name_reference(service, config);
     return tr_learner_restore(&service->learner, config, is_scalar(config), service->threads, err);
 }

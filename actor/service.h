@@ -24,6 +24,13 @@ tr_status actor_service_logprobs(void *context, const tr_message_t *request, tr_
 /// `forget`: {}, no tensors: lets go of the reference; the next `logprobs` opens it again.
 tr_status actor_service_forget(void *context, const tr_message_t *request, tr_message_t *reply,
                                tr_error_t *err);
+/// `mix_reference`: {step, alpha}, no tensors: the reference becomes alpha of the policy and 1 - alpha of itself (TR-DPO,
+/// Gorbatovski et al. 2024).
+tr_status actor_service_mix_reference(void *context, const tr_message_t *request,
+                                      tr_message_t *reply, tr_error_t *err);
+/// `save_reference`: {step, directory}, no tensors: the reference as a Hugging Face directory.
+tr_status actor_service_save_reference(void *context, const tr_message_t *request,
+                                       tr_message_t *reply, tr_error_t *err);
 /// Updates of the policy, or of the reward model, by actor/training.h: a function an algorithm; `train` is PPO's.
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
                               tr_error_t *err);
@@ -38,7 +45,7 @@ tr_status actor_service_train_reward(void *context, const tr_message_t *request,
 /// `publish`: {step}, no tensors -> {weights: a description (proto/weights.h)}; the version is the step.
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);
-/// `save`, `restore`: see proto/learner.h; no tensors.
+/// `save`, `restore`: see proto/learner.h; no tensors. A restore's body is a welcome: it names the reference too.
 tr_status actor_service_save(void *context, const tr_message_t *request, tr_message_t *reply,
                              tr_error_t *err);
 tr_status actor_service_restore(void *context, const tr_message_t *request, tr_message_t *reply,

@@ -31,6 +31,13 @@ bool controller_losses_read_reference(const tr_recipe_t *recipe)
     return false;
 }
 
+bool controller_losses_sync_reference(const tr_recipe_t *recipe)
+{
+    bool dpo =
+        recipe->algorithm == TR_ALGORITHM_DPO || recipe->algorithm == TR_ALGORITHM_ONLINE_DPO;
+    return dpo && recipe->dpo.sync_ref_model;
+}
+
 bool controller_losses_mismatch(const tr_recipe_t *recipe)
 {
     return recipe->algorithm == TR_ALGORITHM_KTO && recipe->kto.loss_type == TR_KTO_KTO;

@@ -10,6 +10,9 @@
 /// Whether the run asks for log-probs of the frozen reference.
 bool controller_losses_read_reference(const tr_recipe_t *recipe);
 
+/// Whether the reference follows the policy (dpo.sync_ref_model).
+bool controller_losses_sync_reference(const tr_recipe_t *recipe);
+
 /// Whether batches bring mismatched completions too, from which KTO estimates the KL divergence.
 bool controller_losses_mismatch(const tr_recipe_t *recipe);
 

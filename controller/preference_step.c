@@ -202,6 +202,9 @@ tr_status controller_preference_learn(controller_run_t *run, const controller_ro
         run->tokens += tokens_of(&piece);
         status = report(&piece, step, rate, tr_clock_seconds() - began, record, err);
     }
+    if (status == TR_OK) {
+        status = controller_reference_sync(run, step, err);
+    }
     piece_release(&piece);
     return status;
 }

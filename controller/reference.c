@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "common/hub/safetensors.h"
+#include "controller/losses.h"
 
 // Asking
 
@@ -57,6 +58,20 @@ tr_status controller_reference_forget(controller_run_t *run, tr_error_t *err)
     const controller_call_t call = call_of(run, "forget");
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, json_object());
+    controller_calls_ask(run->calls, &call, &message);
+    return controller_calls_finish(run->calls, err);
+}
+
+tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_error_t *err)
+{
+    const tr_recipe_t *recipe = run->recipe;
+    if (!controller_losses_sync_reference(recipe) || step % recipe->dpo.ref_model_sync_steps != 0) {
+        return TR_OK;
+    }
+    const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "mix_reference");
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message, json_pack("{s:I, s:f}", "step", (json_int_t)step, "alpha",
+                                           recipe->dpo.ref_model_mixup_alpha));
     controller_calls_ask(run->calls, &call, &message);
     return controller_calls_finish(run->calls, err);
 }

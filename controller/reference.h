@@ -14,6 +14,9 @@ tr_status controller_reference_ask(float *logprobs, controller_run_t *run,
 tr_status controller_reference_precompute(controller_run_t *run, controller_rows_t *rows,
                                           const char *name, tr_error_t *err);
 
+/// After step `step`, where the recipe has the reference follow the policy and it is due: mixes the policy into it.
+tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_error_t *err);
+
 /// Has the worker let go of the reference model; it opens it again when it is asked again.
 tr_status controller_reference_forget(controller_run_t *run, tr_error_t *err);
 

@@ -133,6 +133,18 @@ static tr_status save_role(controller_run_t *run, tr_role_t role, const char *di
     return controller_calls_finish(run->calls, err);
 }
 
+/// Of a reference that follows the policy.
+static tr_status save_reference(controller_run_t *run, const char *directory, uint64_t step,
+                                tr_error_t *err)
+{
+    const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "save_reference");
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message,
+                        json_pack("{s:I, s:s}", "step", (json_int_t)step, "directory", directory));
+    controller_calls_ask(run->calls, &call, &message);
+    return controller_calls_finish(run->calls, err);
+}
+
 static tr_status write_state(const controller_run_t *run, const char *directory, uint64_t step,
                              tr_error_t *err)
 {
@@ -159,12 +171,16 @@ static void welcome_from(controller_run_t *run, uint64_t step)
 
 static tr_status save_checkpoint(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
-    char *path = NULL, *critic = NULL;
+    char *path = NULL, *critic = NULL, *reference = NULL;
     tr_status status;
     controller_run_phase(run, "checkpoint");
     TR_TRY_GOTO(controller_rundir_checkpoint_begin(&path, run->rundir, step, err), done);
     if (learns(run)) {
         TR_TRY_GOTO(save_role(run, TR_ROLE_ACTOR, path, true, step, err), done);
+    }
+    if (controller_losses_sync_reference(run->recipe)) {
+        reference = tr_format("%s/reference", path);
+        TR_TRY_GOTO(save_reference(run, reference, step, err), done);
     }
     if (is_ppo(run)) {
         critic = tr_format("%s/critic", path);
@@ -179,6 +195,7 @@ static tr_status save_checkpoint(controller_run_t *run, uint64_t step, tr_error_
                 done);
     welcome_from(run, step);
 done:
+    free(reference);
     free(critic);
     free(path);
     return status;

@@ -42,9 +42,15 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
     return welcome;
 }
 
-/// The directory of the frozen model.
-static json_t *reference_of(const tr_recipe_t *recipe)
+/// The directory of the reference: where it follows the policy, the checkpoint's.
+static json_t *reference_of(const tr_recipe_t *recipe, const controller_start_t *start)
 {
+    if (controller_losses_sync_reference(recipe) && start->checkpoint != NULL) {
+        char *path = tr_format("%s/reference", start->checkpoint);
+        json_t *reference = absolute(path);
+        free(path);
+        return reference;
+    }
     return absolute(recipe->reference != NULL ? recipe->reference : recipe->model);
 }
 
@@ -58,7 +64,7 @@ json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_sta
     snprintf(segment, sizeof segment, "%016llx",
              (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
     json_object_set_new(welcome, "segment", json_string(segment));
-    json_object_set_new(welcome, "reference", asked ? reference_of(recipe) : json_null());
+    json_object_set_new(welcome, "reference", asked ? reference_of(recipe, start) : json_null());
     json_object_set_new(welcome, "scalar", json_boolean(recipe->algorithm == TR_ALGORITHM_REWARD));
     json_object_set_new(welcome, "from_scratch", json_boolean(recipe->from_scratch));
     return welcome;
@@ -80,7 +86,7 @@ void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
     tr_hub_set_config(hub, TR_ROLE_ACTOR, controller_welcome_actor(recipe, start));
     uint64_t sharers = ppo ? 2 : 1; // PPO's reference works beside the critic
     tr_hub_set_config(hub, TR_ROLE_REFERENCE,
-                      json_pack("{s:o, s:o}", "reference", reference_of(recipe), "threads",
+                      json_pack("{s:o, s:o}", "reference", reference_of(recipe, start), "threads",
                                 threads_of(roles->reference.threads, sharers)));
     if (ppo) {
         tr_hub_set_config(hub, TR_ROLE_CRITIC, controller_welcome_critic(recipe, start));

@@ -199,6 +199,9 @@ typedef struct tr_recipe_dpo {
     bool reference_free;            ///< default false
     uint64_t max_length;            ///< tokens of prompt and completion; default 1024
     bool precompute_ref_log_probs;  ///< default false
+    bool sync_ref_model;            ///< the reference follows the policy; default false
+    double ref_model_mixup_alpha;   ///< in [0, 1]; default 0.6
+    uint64_t ref_model_sync_steps;  ///< default 512
 } tr_recipe_dpo_t;
 
 /// As tr_kto_options_t of common/algo/kto.h.

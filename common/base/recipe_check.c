@@ -187,6 +187,20 @@ static void check_dpo(const whole_t *whole)
     }
 }
 
+static void check_sync(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    if (recipe->dpo.sync_ref_model &&
+        (recipe->dpo.precompute_ref_log_probs || recipe->roles.reference.separate)) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.sync_ref_model", "algorithm"),
+                       "dpo.sync_ref_model",
+                       "expected false with %s, found true: only the actor's own copy can follow "
+                       "the policy",
+                       recipe->dpo.precompute_ref_log_probs ? "dpo.precompute_ref_log_probs"
+                                                            : "roles.reference.separate");
+    }
+}
+
 static void check_online_dpo(const whole_t *whole)
 {
     if (whole->recipe->dpo.precompute_ref_log_probs) {
@@ -228,12 +242,14 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
     case TR_ALGORITHM_SFT: check_train(&whole); break;
     case TR_ALGORITHM_DPO:
         check_dpo(&whole);
+        check_sync(&whole);
         check_preferences(&whole);
         break;
     case TR_ALGORITHM_REWARD:
     case TR_ALGORITHM_KTO: check_preferences(&whole); break;
     case TR_ALGORITHM_ONLINE_DPO:
         check_dpo(&whole);
+        check_sync(&whole);
         check_online_dpo(&whole);
         check_generation(&whole);
         check_choice(&whole);

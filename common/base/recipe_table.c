@@ -191,6 +191,14 @@ static const recipe_key_t top_keys[] = {
         .help = "Whether the reference is asked once, for all rows, before the first step; the run "
                 "directory keeps its answers, and the reference's memory is free after that."),
 
+    TOP(dpo.sync_ref_model, RECIPE_TRUTH, "false",
+        .help = "Whether the reference, the actor's own copy, follows the policy (TR-DPO)."),
+    TOP(dpo.ref_model_mixup_alpha, RECIPE_REAL, "0.6", .range = &fraction,
+        .help = "Every `ref_model_sync_steps` steps the reference becomes so much of the policy, "
+                "and the rest of itself."),
+    TOP(dpo.ref_model_sync_steps, RECIPE_WHOLE, "512", .range = &positive_whole,
+        .help = "Steps between."),
+
     TOP(kto.loss_type, RECIPE_CHOICE, "kto", .choices = kto_losses,
         .help = "`apo_zero_unpaired` needs no KL estimate."),
     TOP(kto.beta, RECIPE_REAL, "0.1", .range = &positive,

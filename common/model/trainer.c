@@ -241,13 +241,13 @@ static void list_parameters(listing_t *listing, const tr_model_t *model)
     }
 }
 
-static tr_status write_model(const tr_trainer_t *trainer, const char *staging, const char *source,
+static tr_status write_model(const tr_model_t *model, const char *staging, const char *source,
                              tr_error_t *err)
 {
     listing_t listing;
-    list_parameters(&listing, trainer->model);
-    tr_status status = tr_hub_write(staging, tr_model_config(trainer->model), listing.entries,
-                                    tr_model_layout(trainer->model)->count, source, err);
+    list_parameters(&listing, model);
+    tr_status status = tr_hub_write(staging, tr_model_config(model), listing.entries,
+                                    tr_model_layout(model)->count, source, err);
     free(listing.entries);
     free(listing.sources);
     free(listing.stored);
@@ -275,10 +275,23 @@ tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, co
 {
     char *staging = NULL;
     TR_TRY(tr_hub_stage(&staging, directory, err));
-    tr_status status = write_model(trainer, staging, source, err);
+    tr_status status = write_model(trainer->model, staging, source, err);
     if (status == TR_OK && optimizer) {
         status = write_optimizer(trainer, staging, err);
     }
+    if (status != TR_OK) {
+        tr_hub_discard(&staging);
+        return status;
+    }
+    return tr_hub_commit(&staging, directory, err);
+}
+
+tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, const char *source,
+                                tr_error_t *err)
+{
+    char *staging = NULL;
+    TR_TRY(tr_hub_stage(&staging, directory, err));
+    tr_status status = write_model(model, staging, source, err);
     if (status != TR_OK) {
         tr_hub_discard(&staging);
         return status;

@@ -66,6 +66,10 @@ tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
                           bool optimizer, tr_error_t *err);
 
+/// The same for a model that nobody trains.
+tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, const char *source,
+                                tr_error_t *err);
+
 /// Restores the optimizer's state that tr_trainer_save wrote; the model was opened from the same directory.
 tr_status tr_trainer_restore(tr_trainer_t *trainer, const char *directory, tr_error_t *err);
 

@@ -108,6 +108,36 @@ precomputed()
 }
 [ -n "${TROUPE_TEST_BRIEF:-}" ] || precomputed
 
+# A reference that follows the policy: what the formula says of the weights, and the same bytes after a kill.
+followed()
+{
+    local run=$SCRATCH/followed
+    local options=(dpo.sync_ref_model=true dpo.ref_model_sync_steps=15 dpo.ref_model_mixup_alpha=0.25 checkpoint.every=15 steps=45)
+    run dpo followed "${options[@]}"
+    python3 - "$MODEL" "$run/checkpoints/step-000015" <<'PYTHON' || fail "the reference is not the mixture that was asked for"
+import array, json, struct, sys
+def read(path):
+    data = open(path + "/model.safetensors", "rb").read()
+    size = struct.unpack("<Q", data[:8])[0]
+    entries = json.loads(data[8:8 + size])
+    entries.pop("__metadata__", None)
+    return {name: array.array("f", data[8 + size + e["data_offsets"][0]:8 + size + e["data_offsets"][1]]) for name, e in entries.items()}
+first, policy, mixed = read(sys.argv[1]), read(sys.argv[2]), read(sys.argv[2] + "/reference")
+assert mixed.keys() == policy.keys()
+worst = max(abs(m - (0.75 * a + 0.25 * b)) for name in mixed for a, b, m in zip(first[name], policy[name], mixed[name]))
+moved = max(abs(a - b) for name in policy for a, b in zip(first[name], policy[name]))
+assert worst < 1e-6 < 1e-4 < moved, (worst, moved)
+PYTHON
+    "$TROUPE" run "$SCRATCH/dpo.yaml" name=followed_killed "${options[@]}" >"$SCRATCH/followed_killed.out" 2>&1 &
+    JOB=$!
+    wait_for "no 20th step" has_steps "$SCRATCH/followed_killed" 20
+    kill -9 "$(pid_of "$SCRATCH/followed_killed" actor)" || fail "the actor could not be killed"
+    wait "$JOB" || fail "the run whose actor was killed failed: $(tail -n 1 "$SCRATCH/followed_killed.out")"
+    repeats followed followed_killed "a reference that follows the policy, the actor killed"
+    say "a reference that follows the policy"
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || followed
+
 variations()
 {
     run kto again roles.actor.threads=1 "data.eval=[$SCRATCH/measured.jsonl]"
