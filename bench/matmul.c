@@ -147,11 +147,11 @@ static void measure(tr_backend_t *backend, tr_queue_t *queue, shape_t s, size_t 
     float *x = random_floats(s.rows * s.k, 1), *weight = random_floats(s.n * s.k, 2);
     float *y = tr_calloc(s.rows * s.n, sizeof *y), *want = tr_calloc(s.rows * s.n, sizeof *want);
     ours_t ours = {ops, queue, tensor(backend, s.rows, s.n), tensor(backend, s.rows, s.k),
-                   tensor(backend, 1, ops->packed_count(s.n, s.k, false))};
+                   tensor(backend, 1, ops->packed_count(s.n, s.k))};
     tr_tensor_t plain = tensor(backend, s.n, s.k);
     ops->write(queue, ours.x, x);
     ops->write(queue, plain, weight);
-    ops->pack(queue, ours.packed, plain, false);
+    ops->pack(queue, ours.packed, plain);
     run_ours(&ours);
     ops->read(queue, want, ours.y);
     onednn_t *onednn = onednn_new(y, x, weight, s.rows, s.n, s.k);

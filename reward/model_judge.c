@@ -53,7 +53,7 @@ static tr_status load(model_judge_t *judge, const char *directory, size_t thread
     TR_TRY(require_scalar_head(directory, err));
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, directory, err));
     TR_TRY(tr_backend_open_cpu(&judge->backend, threads, err));
-    TR_TRY(tr_model_open(&judge->model, directory, judge->backend, false, err));
+    TR_TRY(tr_model_open(&judge->model, directory, judge->backend, true, err));
     judge->pass = tr_response_pass_new(judge->model);
     return TR_OK;
 }

@@ -49,10 +49,10 @@ static tr_status open_model(rollout_service_t *service, const char *directory, b
     tr_model_config_t shape;
     if (frozen) {
         snprintf(service->checksum, sizeof service->checksum, "%s", TR_WEIGHTS_FROZEN);
-        return tr_model_open(&service->model, directory, service->backend, false, err);
+        return tr_model_open(&service->model, directory, service->backend, true, err);
     }
     TR_TRY(tr_model_config_load(&shape, directory, err));
-    return tr_model_new(&service->model, &shape, service->backend, false, err);
+    return tr_model_new(&service->model, &shape, service->backend, true, err);
 }
 
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err)

@@ -59,80 +59,81 @@ static void write_rope_table(tr_model_t *model)
     free(table);
 }
 
-/// Where the packings of one weight matrix go; `place` advances the buffer's fill.
-static packed_t place_packed(const tr_model_t *model, size_t n, size_t k, size_t *floats)
-{
-    packed_t packed = {0};
-    size_t forward = ops_of(model)->packed_count(n, k, false);
-    packed.n = n;
-    packed.k = k;
-    packed.forward = (tr_tensor_t){
-        .offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = forward};
-    *floats += (forward + 15) & ~(size_t)15;
-    if (model->learns) {
-        size_t transposed = ops_of(model)->packed_count(n, k, true);
-        packed.transposed = (tr_tensor_t){
-            .offset = *floats * sizeof(float), .dtype = TR_F32, .rows = 1, .columns = transposed};
-        *floats += (transposed + 15) & ~(size_t)15;
-    }
-    return packed;
-}
+/// What products read, for each weight matrix: place(model, read, offset of the layout, n, k).
+typedef void (*place_fn)(tr_model_t *model, tr_tensor_t *read, size_t offset, size_t n, size_t k);
 
-static size_t place_all(tr_model_t *model)
+static void for_weights(tr_model_t *model, place_fn place)
 {
     const tr_model_config_t *config = &model->config;
-    size_t floats = 0;
     size_t queries = config->heads * config->head_dim;
     for (size_t i = 0; i < config->layers; i++) {
         layer_t *layer = &model->layers[i];
-        layer->qkv = place_packed(model, model_qkv_width(model), config->hidden, &floats);
-        layer->output = place_packed(model, config->hidden, queries, &floats);
-        layer->gate_up = place_packed(model, 2 * config->intermediate, config->hidden, &floats);
-        layer->down = place_packed(model, config->hidden, config->intermediate, &floats);
+        const tr_layer_layout_t *at = &model->layout.layers[i];
+        place(model, &layer->qkv, at->qkv, model_qkv_width(model), config->hidden);
+        place(model, &layer->output, at->output, config->hidden, queries);
+        place(model, &layer->gate_up, at->gate_up, 2 * config->intermediate, config->hidden);
+        place(model, &layer->down, at->down, config->hidden, config->intermediate);
     }
     if (!config->scalar_head) {
-        model->head = place_packed(model, config->vocabulary, config->hidden, &floats);
+        place(model, &model->head, model->layout.head, config->vocabulary, config->hidden);
     }
-    return floats;
 }
 
-static void point_packed(packed_t *packed, tr_buffer_t *buffer)
+static void place_plain(tr_model_t *model, tr_tensor_t *read, size_t offset, size_t n, size_t k)
 {
-    packed->forward.buffer = buffer;
-    packed->transposed.buffer = buffer;
+    *read = model_parameter(model, offset, n, k);
+}
+
+/// The packing's place behind those before; packed_floats is the buffer's fill.
+static void place_packed(tr_model_t *model, tr_tensor_t *read, size_t offset, size_t n, size_t k)
+{
+    size_t count = ops_of(model)->packed_count(n, k);
+    (void)offset;
+    *read = (tr_tensor_t){model->packings, model->packed_floats * sizeof(float), TR_F32, 1, count};
+    model->packed_floats += (count + 15) & ~(size_t)15;
+}
+
+static void pack(tr_model_t *model, tr_tensor_t *read, size_t offset, size_t n, size_t k)
+{
+    ops_of(model)->pack(model->queue, *read, model_parameter(model, offset, n, k));
+}
+
+/// The buffer's size is known when all have a place; then they get it once more, in the buffer.
+static tr_status allocate_packings(tr_model_t *model, tr_error_t *err)
+{
+    for_weights(model, place_packed);
+    TR_TRY(ops_of(model)->buffer_new(model->backend, &model->packings,
+                                     model->packed_floats * sizeof(float), err));
+    model->packed_floats = 0;
+    for_weights(model, place_packed);
+    return TR_OK;
 }
 
 static tr_status allocate(tr_model_t *model, tr_error_t *err)
 {
     const tr_ops_t *ops = ops_of(model);
     const tr_model_config_t *config = &model->config;
-    size_t packed_floats = place_all(model);
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
     TR_TRY(
         ops->buffer_new(model->backend, &model->weights, model->layout.total * sizeof(float), err));
-    TR_TRY(ops->buffer_new(model->backend, &model->packings, packed_floats * sizeof(float), err));
     size_t rope = config->max_positions * config->head_dim;
     TR_TRY(ops->buffer_new(model->backend, &model->tables, rope * sizeof(float), err));
     model->parameters = (tr_tensor_t){model->weights, 0, TR_F32, 1, model->layout.total};
     model->rope = (tr_tensor_t){model->tables, 0, TR_F32, config->max_positions, config->head_dim};
-    for (size_t i = 0; i < config->layers; i++) {
-        layer_t *layer = &model->layers[i];
-        point_packed(&layer->qkv, model->packings);
-        point_packed(&layer->output, model->packings);
-        point_packed(&layer->gate_up, model->packings);
-        point_packed(&layer->down, model->packings);
+    if (model->packed) {
+        return allocate_packings(model, err);
     }
-    point_packed(&model->head, model->packings);
+    for_weights(model, place_plain);
     return TR_OK;
 }
 
 tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
-                       bool learns, tr_error_t *err)
+                       bool packed, tr_error_t *err)
 {
     tr_model_t *model = tr_calloc(1, sizeof *model);
     model->config = *config;
     model->backend = backend;
-    model->learns = learns;
+    model->packed = packed;
     tr_layout_init(&model->layout, config);
     model->layers = tr_calloc(config->layers, sizeof *model->layers);
     tr_status status = allocate(model, err);
@@ -161,26 +162,10 @@ void tr_model_destroy(tr_model_t **self)
     *self = NULL;
 }
 
-static void pack(tr_model_t *model, const packed_t *packed, size_t offset)
-{
-    tr_tensor_t weight = model_parameter(model, offset, packed->n, packed->k);
-    ops_of(model)->pack(model->queue, packed->forward, weight, false);
-    if (model->learns) {
-        ops_of(model)->pack(model->queue, packed->transposed, weight, true);
-    }
-}
-
 void tr_model_repack(tr_model_t *model)
 {
-    for (size_t i = 0; i < model->config.layers; i++) {
-        const tr_layer_layout_t *at = &model->layout.layers[i];
-        pack(model, &model->layers[i].qkv, at->qkv);
-        pack(model, &model->layers[i].output, at->output);
-        pack(model, &model->layers[i].gate_up, at->gate_up);
-        pack(model, &model->layers[i].down, at->down);
-    }
-    if (!model->config.scalar_head) {
-        pack(model, &model->head, model->layout.head);
+    if (model->packed) {
+        for_weights(model, pack);
     }
 }
 
@@ -315,10 +300,10 @@ done:
 
 static tr_status open_with(tr_model_t **self, const tr_model_config_t *config,
                            const char *directory, bool fresh_head, uint64_t seed,
-                           tr_backend_t *backend, bool learns, tr_error_t *err)
+                           tr_backend_t *backend, bool packed, tr_error_t *err)
 {
     tr_model_t *model = NULL;
-    TR_TRY(tr_model_new(&model, config, backend, learns, err));
+    TR_TRY(tr_model_new(&model, config, backend, packed, err));
     tr_status status = read_weights(model, directory, fresh_head, seed, err);
     if (status != TR_OK) {
         tr_model_destroy(&model);
@@ -329,22 +314,22 @@ static tr_status open_with(tr_model_t **self, const tr_model_config_t *config,
 }
 
 tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend,
-                        bool learns, tr_error_t *err)
+                        bool packed, tr_error_t *err)
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
-    return open_with(self, &config, directory, false, 0, backend, learns, err);
+    return open_with(self, &config, directory, false, 0, backend, packed, err);
 }
 
 tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_t seed,
-                               tr_backend_t *backend, bool learns, tr_error_t *err)
+                               tr_backend_t *backend, bool packed, tr_error_t *err)
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
     bool fresh_head = !config.scalar_head;
     config.scalar_head = true;
     config.tied_embeddings = false;
-    return open_with(self, &config, directory, fresh_head, seed, backend, learns, err);
+    return open_with(self, &config, directory, fresh_head, seed, backend, packed, err);
 }
 
 const tr_model_config_t *tr_model_config(const tr_model_t *model)
@@ -374,12 +359,7 @@ tr_tensor_t tr_model_parameters(const tr_model_t *model)
 
 tr_tensor_t tr_model_head(const tr_model_t *model)
 {
-    return model->head.forward;
-}
-
-tr_tensor_t tr_model_head_transposed(const tr_model_t *model)
-{
-    return model->head.transposed;
+    return model->head;
 }
 
 tr_tensor_t tr_model_score(const tr_model_t *model)

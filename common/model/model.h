@@ -17,18 +17,20 @@ typedef struct tr_model tr_model_t;
 typedef struct tr_activations tr_activations_t;
 void tr_activations_destroy(tr_activations_t **activations);
 
-/// A model with zero weights. learns: also pack what the backward pass reads. config is copied.
+/// A model with zero weights. packed: keep a packed copy of the weights beside them, at twice the memory: for models that
+/// decode, whose batches are small and many. Whole sequences are nearly as quick without, and a model that learns needs none.
+/// config is copied.
 tr_status tr_model_new(tr_model_t **model, const tr_model_config_t *config, tr_backend_t *backend,
-                       bool learns, tr_error_t *err);
+                       bool packed, tr_error_t *err);
 /// A model from a Hugging Face directory. Fails for a tensor that this model has no place for: a
 /// part that would be left out in silence.
 tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend,
-                        bool learns, tr_error_t *err);
+                        bool packed, tr_error_t *err);
 /// A model with a scalar head from any Hugging Face directory: the head that the directory stores,
 /// or a fresh one (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed) on the trunk
 /// of a causal language model.
 tr_status tr_model_open_scalar(tr_model_t **model, const char *directory, uint64_t seed,
-                               tr_backend_t *backend, bool learns, tr_error_t *err);
+                               tr_backend_t *backend, bool packed, tr_error_t *err);
 void tr_model_destroy(tr_model_t **model);
 
 /// Fresh weights: normal with standard deviation 0.02 (projections into the residual stream
@@ -40,7 +42,7 @@ const tr_layout_t *tr_model_layout(const tr_model_t *model);
 tr_backend_t *tr_model_backend(const tr_model_t *model);
 tr_queue_t *tr_model_queue(const tr_model_t *model);
 
-/// All parameters as one f32 vector. After writing to it call tr_model_repack.
+/// All parameters as one f32 vector. After writing to it call tr_model_repack, which packs anew what is packed.
 tr_tensor_t tr_model_parameters(const tr_model_t *model);
 void tr_model_repack(tr_model_t *model);
 
@@ -48,10 +50,8 @@ void tr_model_repack(tr_model_t *model);
 void tr_model_write_parameters(tr_model_t *model, const float *values);
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err);
 
-/// The packed head [V, H] (policy models), its transposed packing (learning models), the score
-/// weights (scalar models).
+/// The head [V, H] as the operators read it (policy models), packed or not; the score weights (scalar models).
 tr_tensor_t tr_model_head(const tr_model_t *model);
-tr_tensor_t tr_model_head_transposed(const tr_model_t *model);
 tr_tensor_t tr_model_score(const tr_model_t *model);
 
 /// Key-value caches of every layer, [config.layers], `pages` pages each, in one buffer.
@@ -69,7 +69,7 @@ tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch
 tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena,
                              tr_activations_t **saved);
 
-/// Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
+/// Of a model that is not packed. Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
 /// hidden], to gradient: f32 [layout.total]. Chains over tokens continue from the gradient's
 /// content.
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,

@@ -4,15 +4,9 @@
 
 #include "common/model/model.h"
 
-/// A weight matrix [n, k] as the kernels read it.
-typedef struct packed {
-    size_t n, k;
-    tr_tensor_t forward;
-    tr_tensor_t transposed; ///< learning models only
-} packed_t;
-
+/// Weight matrices as products read them: as they stand among the parameters, or packed.
 typedef struct layer {
-    packed_t qkv, output, gate_up, down;
+    tr_tensor_t qkv, output, gate_up, down;
 } layer_t;
 
 struct tr_model {
@@ -20,14 +14,15 @@ struct tr_model {
     tr_layout_t layout;
     tr_backend_t *backend;
     tr_queue_t *queue;
-    bool learns;
+    bool packed;
     tr_buffer_t *weights;  ///< parameters
-    tr_buffer_t *packings; ///< all packed matrices
+    tr_buffer_t *packings; ///< all packed matrices; NULL unless packed
+    size_t packed_floats;  ///< of packings
     tr_buffer_t *tables;   ///< rope
     tr_tensor_t parameters;
     tr_tensor_t rope; ///< [max_positions, head_dim]
     layer_t *layers;
-    packed_t head;
+    tr_tensor_t head; ///< policy models
 };
 
 tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns);

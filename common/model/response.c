@@ -203,8 +203,8 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor
         tr_tensor_t dhead =
             tr_flat_matrix(gradient, layout->head, config->vocabulary, config->hidden);
         ops->logprob_gradient(queue, dgathered, dhead, d, pass->gathered,
-                              tr_model_head(pass->model), tr_model_head_transposed(pass->model),
-                              pass->targets, pass->temperature, pass->kept);
+                              tr_model_head(pass->model), pass->targets, pass->temperature,
+                              pass->kept);
     }
     tr_tensor_t dhidden = tr_arena_tensor(pass->arena, TR_F32, pass->tokens, config->hidden);
     ops->zero(queue, dhidden);

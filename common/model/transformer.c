@@ -103,18 +103,18 @@ static void layer_forward(const pass_t *p, size_t index, layer_activations_t *a,
     float epsilon = p->model->config.rms_epsilon;
 
     ops->rmsnorm(queue, norm, a->rstd, a->input, vector(p, at->input_norm), epsilon);
-    ops->matmul(queue, a->qkv, norm, layer->qkv.forward, false);
+    ops->matmul(queue, a->qkv, norm, layer->qkv, false);
     ops->rope(queue, a->qkv, ragged->positions, p->model->rope, p->heads, false);
     ops->kv_store(queue, a->kv, a->qkv, ragged, p->heads);
     ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, p->heads);
     ops->copy(queue, a->middle, a->input);
-    ops->matmul(queue, a->middle, a->attention, layer->output.forward, true);
+    ops->matmul(queue, a->middle, a->attention, layer->output, true);
 
     ops->rmsnorm(queue, norm, a->middle_rstd, a->middle, vector(p, at->post_norm), epsilon);
-    ops->matmul(queue, a->gate_up, norm, layer->gate_up.forward, false);
+    ops->matmul(queue, a->gate_up, norm, layer->gate_up, false);
     ops->swiglu(queue, mlp, a->gate_up);
     ops->copy(queue, output, a->middle);
-    ops->matmul(queue, output, mlp, layer->down.forward, true);
+    ops->matmul(queue, output, mlp, layer->down, true);
 }
 
 /// All layers over the caches in kv (or fresh ones when NULL); saved as in tr_model_forward.
@@ -127,7 +127,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     tr_tensor_t stream = reals(&p, p.T, p.H);
     tr_tensor_t other = saved == NULL ? reals(&p, p.T, p.H) : stream;
     layer_activations_t a = saved == NULL ? layer_tensors(&p) : (layer_activations_t){0};
-    tr_kv_t own = kv == NULL && saved == NULL ? fresh_kv(&p) : (tr_kv_t){0};
+    tr_kv_t own = kv == NULL ? fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
     p.ops->embedding(p.queue, stream,
                      model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
@@ -135,7 +135,6 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     for (size_t i = 0; i < model->config.layers; i++) {
         if (saved != NULL) {
             a = layer_tensors(&p);
-            own = fresh_kv(&p);
             other = reals(&p, p.T, p.H);
         }
         a.kv = kv == NULL ? own : kv[i];
@@ -196,9 +195,9 @@ typedef struct scratch {
     tr_tensor_t unused;      // [T] rstd again
 } scratch_t;
 
-static tr_tensor_t part(tr_tensor_t gradient, size_t offset, const packed_t *packed)
+static tr_tensor_t part(tr_tensor_t gradient, size_t offset, tr_tensor_t weight)
 {
-    return tr_flat_matrix(gradient, offset, packed->n, packed->k);
+    return tr_flat_matrix(gradient, offset, weight.rows, weight.columns);
 }
 
 /// dstream: gradient of the layer's output on entry, of its input on return.
@@ -215,25 +214,25 @@ static void layer_backward(const pass_t *p, size_t index, const layer_activation
     tr_tensor_t post_norm = vector(p, at->post_norm);
 
     ops->swiglu(queue, s->mlp, a->gate_up); // recomputed: cheaper than kept
-    ops->matmul_weight_gradient(queue, part(gradient, at->down, &layer->down), dstream, s->mlp);
-    ops->matmul(queue, s->dmlp, dstream, layer->down.transposed, false);
+    ops->matmul_weight_gradient(queue, part(gradient, at->down, layer->down), dstream, s->mlp);
+    ops->matmul_input_gradient(queue, s->dmlp, dstream, layer->down);
     ops->swiglu_gradient(queue, s->dgate_up, s->dmlp, a->gate_up);
     ops->rmsnorm(queue, s->norm, s->unused, a->middle, post_norm, epsilon);
-    ops->matmul_weight_gradient(queue, part(gradient, at->gate_up, &layer->gate_up), s->dgate_up,
+    ops->matmul_weight_gradient(queue, part(gradient, at->gate_up, layer->gate_up), s->dgate_up,
                                 s->norm);
-    ops->matmul(queue, s->dnorm, s->dgate_up, layer->gate_up.transposed, false);
+    ops->matmul_input_gradient(queue, s->dnorm, s->dgate_up, layer->gate_up);
     ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->post_norm, 1, p->H),
                           s->dnorm, a->middle, a->middle_rstd, post_norm);
 
-    ops->matmul_weight_gradient(queue, part(gradient, at->output, &layer->output), dstream,
+    ops->matmul_weight_gradient(queue, part(gradient, at->output, layer->output), dstream,
                                 a->attention);
-    ops->matmul(queue, s->dattention, dstream, layer->output.transposed, false);
-    ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, a->kv,
-                            ragged, p->heads);
+    ops->matmul_input_gradient(queue, s->dattention, dstream, layer->output);
+    ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, ragged,
+                            p->heads);
     ops->rope(queue, s->dqkv, ragged->positions, p->model->rope, p->heads, true);
     ops->rmsnorm(queue, s->norm, s->unused, a->input, input_norm, epsilon);
-    ops->matmul_weight_gradient(queue, part(gradient, at->qkv, &layer->qkv), s->dqkv, s->norm);
-    ops->matmul(queue, s->dnorm, s->dqkv, layer->qkv.transposed, false);
+    ops->matmul_weight_gradient(queue, part(gradient, at->qkv, layer->qkv), s->dqkv, s->norm);
+    ops->matmul_input_gradient(queue, s->dnorm, s->dqkv, layer->qkv);
     ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->input_norm, 1, p->H),
                           s->dnorm, a->input, a->rstd, input_norm);
 }
@@ -241,7 +240,7 @@ static void layer_backward(const pass_t *p, size_t index, const layer_activation
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
                        tr_tensor_t gradient, tr_arena_t *arena)
 {
-    TR_ASSERT(model->learns, "backward through a model that was opened to infer");
+    TR_ASSERT(!model->packed, "backward through a model that was packed to decode");
     pass_t p = pass_of(model, &saved->batch, arena);
     scratch_t s = {
         .norm = reals(&p, p.T, p.H),

@@ -108,13 +108,16 @@ typedef struct tr_ops {
     void (*copy)(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
     void (*zero)(tr_queue_t *queue, tr_tensor_t destination);
 
-    // Matrix products. weight: [N, K] as Hugging Face stores it. packed: an f32 tensor of packed_count elements.
-    // transposed = false serves y = x W^T (chain over K); true serves dx = dy W (chain over N).
-    size_t (*packed_count)(size_t n, size_t k, bool transposed);
-    void (*pack)(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight, bool transposed);
-    /// y: [T, n_out], x: [T, chain]. y = product, or y = y + product (one addition at the end) when accumulate.
-    void (*matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed,
+    // Matrix products. weight: f32 [N, K] as Hugging Face stores it, which is packed a part at a time within each product; or
+    // [1, packed_count(N, K)], what pack made of it: quicker where products are small and many. Both give the same bits.
+    size_t (*packed_count)(size_t n, size_t k);
+    void (*pack)(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
+    /// y: [T, N] = x W^T (chain over K), or y + x W^T (one addition at the end) when accumulate; x: [T, K].
+    void (*matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                    bool accumulate);
+    /// dx: [T, K] = dy W (chain over N), written; dy: [T, N]. weight: [N, K] as it is stored.
+    void (*matmul_input_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                                  tr_tensor_t weight);
     /// dw: [N, K] += dy^T x; dy: [T, N], x: [T, K]. One chain over tokens that starts at dw's content.
     void (*matmul_weight_gradient)(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy,
                                    tr_tensor_t x);
@@ -141,9 +144,10 @@ typedef struct tr_ops {
     /// out: [T, Hq*D], lse: [T, Hq] (log-sum-exp of the scaled scores), both written. Scale 1/sqrt(D).
     void (*attention)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                       tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
-    /// For batches of whole sequences (positions from 0). dqkv: [T, (Hq+2Hk)*D], written. Chains over queries ascend.
+    /// For batches of whole sequences (positions from 0), whose keys and values are in qkv: no cache is read. dqkv: [T,
+    /// (Hq+2Hk)*D], written. Chains over queries ascend.
     void (*attention_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout,
-                               tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
+                               tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                                const tr_ragged_t *batch, tr_heads_t heads);
     /// y: [T, F] = silu(gate) * up; gate_up: [T, 2F] = [gate | up] (Shazeer 2020).
     void (*swiglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
@@ -155,18 +159,17 @@ typedef struct tr_ops {
     void (*gather_rows)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
     void (*scatter_rows_add)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
 
-    // Heads. hidden: [R, H] rows after the final norm; head: packed [V, H] (and its transposed packing).
+    // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above.
     // Logits exist only for a tile of rows at a time.
     /// logprob: [R] of targets: i32 [R] under softmax(logits / temperature) restricted to kept (temperature > 0);
     /// facts: [R, TR_FACTS], a tr_token_facts_t a row.
     void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                     tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                     tr_kept_t kept);
-    /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R]; recomputes the logits.
+    /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R]; recomputes the logits. head: as it is stored.
     void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                              tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
-                             tr_tensor_t head_transposed, tr_tensor_t targets, float temperature,
-                             tr_kept_t kept);
+                             tr_tensor_t targets, float temperature, tr_kept_t kept);
     /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at uniform: f32 [R].
     /// Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits); logprob: [R], under the distribution drawn
     /// from, the same bits that the operator logprob gives for the same kept set (0 when greedy); kept_count: i32 [R] (0:

@@ -105,11 +105,10 @@ float *rig_random(rig_t *rig, size_t count, uint64_t seed)
     return data;
 }
 
-tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight, bool transposed)
+tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight)
 {
-    tr_tensor_t packed =
-        rig_zeros(rig, 1, rig->ops->packed_count(weight.rows, weight.columns, transposed));
-    rig->ops->pack(rig->queue, packed, weight, transposed);
+    tr_tensor_t packed = rig_zeros(rig, 1, rig->ops->packed_count(weight.rows, weight.columns));
+    rig->ops->pack(rig->queue, packed, weight);
     return packed;
 }
 

@@ -38,7 +38,7 @@ void *rig_memory(rig_t *rig, size_t bytes);
 float *rig_random(rig_t *rig, size_t count, uint64_t seed);
 
 /// Packs a weight: [n, k].
-tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight, bool transposed);
+tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight);
 
 /// |got - want| <= tolerance * (1 + |want|) everywhere; names the worst index.
 void check_close(const float *got, const double *want, size_t count, double tolerance,

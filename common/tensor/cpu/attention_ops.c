@@ -21,7 +21,7 @@ typedef struct attending {
     size_t scratch_share; // floats a thread
 } attending_t;
 
-static void check_batch(const attending_t *a, tr_tensor_t qkv, size_t pages)
+static void check_batch(const attending_t *a, tr_tensor_t qkv)
 {
     const tr_ragged_t *b = a->batch;
     TR_ASSERT(a->heads.key_value > 0 && a->heads.query % a->heads.key_value == 0,
@@ -29,21 +29,44 @@ static void check_batch(const attending_t *a, tr_tensor_t qkv, size_t pages)
     TR_ASSERT(qkv.rows == b->tokens && qkv.columns == a->width,
               "qkv [%zu, %zu] for %zu tokens of %zu", qkv.rows, qkv.columns, b->tokens, a->width);
     TR_ASSERT(tr_tensor_count(b->starts) >= b->sequences + 1 &&
-                  tr_tensor_count(b->positions) >= b->tokens &&
-                  tr_tensor_count(b->pages) >= b->sequences * b->max_pages,
-              "tables too short for %zu sequences, %zu tokens, %zu pages", b->sequences, b->tokens,
-              b->max_pages);
+                  tr_tensor_count(b->positions) >= b->tokens,
+              "tables too short for %zu sequences, %zu tokens", b->sequences, b->tokens);
     TR_ASSERT(a->starts[0] == 0 && (size_t)a->starts[b->sequences] == b->tokens,
               "starts run %d..%d for %zu tokens", a->starts[0], a->starts[b->sequences], b->tokens);
     for (size_t s = 0; s < b->sequences; s++) {
         TR_ASSERT(a->starts[s] <= a->starts[s + 1], "sequence %zu starts at %d, ends at %d", s,
                   a->starts[s], a->starts[s + 1]);
+        if (a->starts[s] < a->starts[s + 1]) {
+            size_t last = (size_t)a->positions[a->starts[s + 1] - 1];
+            TR_ASSERT(last < b->longest, "position %zu of sequence %zu: longest %zu", last, s,
+                      b->longest);
+        }
+    }
+}
+
+static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_ragged_t *batch,
+                           tr_heads_t heads)
+{
+    attending_t a = {.backend = queue->backend, .batch = batch, .heads = heads};
+    a.starts = cpu_i32(batch->starts);
+    a.positions = cpu_i32(batch->positions);
+    a.qkv = cpu_f32(qkv);
+    a.width = (heads.query + 2 * heads.key_value) * heads.dim;
+    check_batch(&a, qkv);
+    return a;
+}
+
+static void check_pages(const attending_t *a, size_t pages)
+{
+    const tr_ragged_t *b = a->batch;
+    TR_ASSERT(tr_tensor_count(b->pages) >= b->sequences * b->max_pages,
+              "a table too short for %zu sequences of %zu pages", b->sequences, b->max_pages);
+    for (size_t s = 0; s < b->sequences; s++) {
         if (a->starts[s] == a->starts[s + 1]) {
             continue;
         }
         size_t last = (size_t)a->positions[a->starts[s + 1] - 1];
-        TR_ASSERT(last < b->longest && last / TR_PAGE < b->max_pages,
-                  "position %zu of sequence %zu: longest %zu, %zu pages", last, s, b->longest,
+        TR_ASSERT(last / TR_PAGE < b->max_pages, "position %zu of sequence %zu: %zu pages", last, s,
                   b->max_pages);
         for (size_t j = 0; j <= last / TR_PAGE; j++) {
             int32_t page = a->pages[s * b->max_pages + j];
@@ -53,21 +76,17 @@ static void check_batch(const attending_t *a, tr_tensor_t qkv, size_t pages)
     }
 }
 
-static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch,
-                           tr_heads_t heads)
+static attending_t prepare_cached(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv,
+                                  const tr_ragged_t *batch, tr_heads_t heads)
 {
-    attending_t a = {.backend = queue->backend, .batch = batch, .heads = heads};
-    a.starts = cpu_i32(batch->starts);
-    a.positions = cpu_i32(batch->positions);
+    attending_t a = prepare(queue, qkv, batch, heads);
     a.pages = cpu_i32(batch->pages);
     a.keys = cpu_f32(kv.keys);
     a.values = cpu_f32(kv.values);
-    a.qkv = cpu_f32(qkv);
-    a.width = (heads.query + 2 * heads.key_value) * heads.dim;
     size_t page = heads.key_value * heads.dim * TR_PAGE;
     TR_ASSERT(kv.keys.columns == page && kv.values.columns == page,
               "cache pages of %zu and %zu, expected %zu", kv.keys.columns, kv.values.columns, page);
-    check_batch(&a, qkv, kv.keys.rows < kv.values.rows ? kv.keys.rows : kv.values.rows);
+    check_pages(&a, kv.keys.rows < kv.values.rows ? kv.keys.rows : kv.values.rows);
     return a;
 }
 
@@ -98,7 +117,7 @@ static void store_heads(void *context, size_t first, size_t count, size_t thread
 void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
                   tr_heads_t heads)
 {
-    attending_t a = prepare(queue, qkv, kv, batch, heads);
+    attending_t a = prepare_cached(queue, qkv, kv, batch, heads);
     size_t grain = 1 + 16384 / (1 + batch->tokens * heads.dim);
     cpu_for(queue->backend, heads.key_value, grain, store_heads, &a);
 }
@@ -161,7 +180,7 @@ static void share_scratch(attending_t *a, size_t floats)
 void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
                    const tr_ragged_t *batch, tr_heads_t heads)
 {
-    attending_t a = prepare(queue, qkv, kv, batch, heads);
+    attending_t a = prepare_cached(queue, qkv, kv, batch, heads);
     a.out = cpu_f32(out);
     a.lse = cpu_f32(lse);
     TR_ASSERT(tr_tensor_count(out) == batch->tokens * heads.query * heads.dim &&
@@ -208,10 +227,10 @@ static void attend_gradient(void *context, size_t i, size_t thread)
 }
 
 void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out,
-                            tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch,
+                            tr_tensor_t lse, tr_tensor_t qkv, const tr_ragged_t *batch,
                             tr_heads_t heads)
 {
-    attending_t a = prepare(queue, qkv, kv, batch, heads);
+    attending_t a = prepare(queue, qkv, batch, heads);
     a.dqkv = cpu_f32(dqkv);
     a.dout = cpu_f32(dout);
     a.const_out = cpu_f32(out);

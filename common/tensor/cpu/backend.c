@@ -21,6 +21,7 @@ static const tr_ops_t cpu_ops = {
     .packed_count = cpu_packed_count,
     .pack = cpu_pack,
     .matmul = cpu_matmul,
+    .matmul_input_gradient = cpu_matmul_input_gradient,
     .matmul_weight_gradient = cpu_matmul_weight_gradient,
     .embedding = cpu_embedding,
     .embedding_gradient = cpu_embedding_gradient,

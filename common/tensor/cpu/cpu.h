@@ -16,6 +16,7 @@ struct tr_buffer {
 typedef enum cpu_slot {
     CPU_SLOT_LEFT,   ///< packed dy, spread x
     CPU_SLOT_RIGHT,  ///< packed x
+    CPU_SLOT_WEIGHT, ///< packed weight
     CPU_SLOT_LOGITS, ///< a tile of logits
     CPU_SLOT_THREAD, ///< a share a thread
     CPU_SLOT_TASKS,  ///< lists of tasks
@@ -46,10 +47,14 @@ void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, v
 float *cpu_f32(tr_tensor_t tensor);
 int32_t *cpu_i32(tr_tensor_t tensor);
 
-/// y: [rows, columns] from x: [rows, k] and packed panels, by the whole team.
+/// y: [rows, columns] from x: [rows, k] and a weight of `columns` rows, packed or not, by the whole team.
 void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
-                    size_t x_stride, const float *packed, size_t rows, size_t columns, size_t k,
+                    size_t x_stride, tr_tensor_t weight, size_t rows, size_t columns, size_t k,
                     cpu_gemm_mode_t mode);
+
+/// dx: [rows, weight.columns] from dy: [rows, weight.rows].
+void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, size_t dy_stride,
+                            tr_tensor_t weight, size_t rows);
 
 /// dw: [n, k] continued with dy^T x over rows; dy's rows are dy_stride apart.
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
@@ -58,7 +63,7 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
 /// Rows of logits that are worked on at a time.
 size_t cpu_logits_tile(size_t rows, size_t vocabulary);
 
-size_t cpu_packed_count(size_t n, size_t k, bool transposed);
+size_t cpu_packed_count(size_t n, size_t k);
 
 // The operators, by file; contracts in backend.h.
 tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
@@ -73,9 +78,11 @@ void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
 void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 void cpu_zero(tr_queue_t *queue, tr_tensor_t destination);
 
-void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight, bool transposed);
-void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed,
+void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
+void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                 bool accumulate);
+void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                               tr_tensor_t weight);
 void cpu_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x);
 
 void cpu_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
@@ -101,7 +108,7 @@ void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragge
 void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
                    const tr_ragged_t *batch, tr_heads_t heads);
 void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out,
-                            tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch,
+                            tr_tensor_t lse, tr_tensor_t qkv, const tr_ragged_t *batch,
                             tr_heads_t heads);
 
 void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
@@ -109,8 +116,7 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
                  tr_kept_t kept);
 void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                           tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
-                          tr_tensor_t head_transposed, tr_tensor_t targets, float temperature,
-                          tr_kept_t kept);
+                          tr_tensor_t targets, float temperature, tr_kept_t kept);
 void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
                 tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
                 size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling);

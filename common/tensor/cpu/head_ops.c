@@ -7,12 +7,16 @@
 #include "common/tensor/cpu/cpu.h"
 #include "common/tensor/cpu/head.h"
 
-enum { TILE_FLOATS = 8 << 20, ROW_GRAIN = 8192 };
+enum {
+    TILE_FLOATS = 8 << 20,
+    LEAST_ROWS = 256, // of a tile: fewer would not repay the packing of the head
+    ROW_GRAIN = 8192
+};
 
 size_t cpu_logits_tile(size_t rows, size_t vocabulary)
 {
     size_t tile = TILE_FLOATS / vocabulary;
-    tile = tile < 64 ? 64 : tile / 16 * 16;
+    tile = tile < LEAST_ROWS ? LEAST_ROWS : tile / 16 * 16;
     return tile < rows ? tile : rows;
 }
 
@@ -132,7 +136,7 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
     }
 }
 
-static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary,
+static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabulary,
                          tr_tensor_t targets, float temperature, tr_kept_t kept)
 {
     heading_t h = {
@@ -140,9 +144,6 @@ static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head
     TR_ASSERT(temperature > 0.0f, "temperature %g", (double)temperature);
     TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
               tr_tensor_count(targets), hidden.rows);
-    TR_ASSERT(tr_tensor_count(head) == cpu_packed_count(vocabulary, hidden.columns, false),
-              "head of %zu elements for %zu x %zu", tr_tensor_count(head), vocabulary,
-              hidden.columns);
     h.targets = cpu_i32(targets);
     for (size_t i = 0; i < hidden.rows; i++) {
         TR_ASSERT(h.targets[i] >= 0 && (size_t)h.targets[i] < vocabulary, "target %d of row %zu",
@@ -167,7 +168,7 @@ static void tile_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidde
                         size_t first, size_t rows, size_t vocabulary)
 {
     cpu_matmul_run(backend, logits, vocabulary, cpu_f32(hidden) + first * hidden.columns,
-                   hidden.columns, cpu_f32(head), rows, vocabulary, hidden.columns, CPU_WRITE);
+                   hidden.columns, head, rows, vocabulary, hidden.columns, CPU_WRITE);
 }
 
 void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
@@ -178,7 +179,7 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
     if (hidden.rows == 0) {
         return;
     }
-    heading_t h = prepare(queue, hidden, head, vocabulary, targets, temperature, kept);
+    heading_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
     TR_ASSERT(tr_tensor_count(logprob) == hidden.rows &&
                   tr_tensor_count(facts) == hidden.rows * TR_FACTS,
               "logprob %zu, facts %zu for %zu rows", tr_tensor_count(logprob),
@@ -196,18 +197,17 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
 
 void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                           tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
-                          tr_tensor_t head_transposed, tr_tensor_t targets, float temperature,
-                          tr_kept_t kept)
+                          tr_tensor_t targets, float temperature, tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
     const size_t vocabulary = dhead.rows, width = hidden.columns;
     if (hidden.rows == 0) {
         return;
     }
-    heading_t h = prepare(queue, hidden, head, vocabulary, targets, temperature, kept);
+    heading_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
     TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
-                  tr_tensor_count(dlogprob) == hidden.rows &&
-                  tr_tensor_count(head_transposed) == cpu_packed_count(vocabulary, width, true),
+                  tr_tensor_count(dlogprob) == hidden.rows && head.rows == vocabulary &&
+                  head.columns == width,
               "dhead [%zu, %zu], dhidden [%zu, %zu], dlogprob %zu, hidden [%zu, %zu]", dhead.rows,
               dhead.columns, dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob), hidden.rows,
               width);
@@ -220,8 +220,8 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
         size_t rows = hidden.rows - h.first < tile ? hidden.rows - h.first : tile;
         tile_logits(backend, h.logits, hidden, head, h.first, rows, vocabulary);
         cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);
-        cpu_matmul_run(backend, cpu_f32(dhidden) + h.first * width, width, h.logits, vocabulary,
-                       cpu_f32(head_transposed), rows, width, vocabulary, CPU_WRITE);
+        cpu_input_gradient_run(backend, cpu_f32(dhidden) + h.first * width, h.logits, vocabulary,
+                               head, rows);
         cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary,
                                 cpu_f32(hidden) + h.first * width, rows, vocabulary, width);
     }

@@ -11,60 +11,90 @@ enum {
     WAY_BYTES = 4096, // rows of a that are a multiple of this apart evict one another
     GRADIENT_TOKENS = 512, // tokens of a weight gradient that are worked on at a time
     SHORT_ROW = 512,       // floats of a row up to which packing costs more than it saves
+    PACK_CHAIN =
+        16, // of a chain that are packed at a time: what they become stays in the first-level cache
+    PANELS_BYTES = 256 << 10, // of panels that a thread packs for a task
+    MANY_ROWS = 512,          // for which packing costs little
 };
 
-size_t cpu_packed_count(size_t n, size_t k, bool transposed)
+size_t cpu_packed_count(size_t n, size_t k)
 {
-    return transposed ? cpu_round_up(k, CPU_PANEL) * n : cpu_round_up(n, CPU_PANEL) * k;
+    return cpu_round_up(n, CPU_PANEL) * k;
+}
+
+/// A weight as it is stored; where the next output of a product stands, and the next of its chain.
+typedef struct stored {
+    const float *weight; // NULL: the product has its panels already
+    size_t output_step, chain_step;
+} stored_t;
+
+/// Rows of the weight become the 32 columns of a panel: [chain][32].
+static void pack_rows(float *to, const stored_t *from, size_t outputs, size_t chain)
+{
+    for (size_t i = 0; i < outputs; i++) {
+        const float *row = from->weight + i * from->output_step;
+        for (size_t k = 0; k < chain; k++) {
+            to[k * CPU_PANEL + i] = row[k];
+        }
+    }
+    for (size_t k = 0; outputs < CPU_PANEL && k < chain; k++) {
+        memset(to + k * CPU_PANEL + outputs, 0, (CPU_PANEL - outputs) * sizeof(float));
+    }
+}
+
+/// Columns of the weight do.
+static void pack_columns(float *to, const stored_t *from, size_t outputs, size_t chain)
+{
+    for (size_t k = 0; k < chain; k++, to += CPU_PANEL) {
+        memcpy(to, from->weight + k * from->chain_step, outputs * sizeof(float));
+        memset(to + outputs, 0, (CPU_PANEL - outputs) * sizeof(float));
+    }
+}
+
+/// Panels of 32 outputs: [panel][chain][32].
+static void pack_panels(float *to, stored_t from, size_t outputs, size_t chain)
+{
+    for (size_t first = 0; first < outputs; first += CPU_PANEL) {
+        size_t columns = outputs - first < CPU_PANEL ? outputs - first : CPU_PANEL;
+        if (from.output_step == 1) {
+            pack_columns(to, &from, columns, chain);
+        } else {
+            // some of the chain at a time: what it becomes stays in the first-level cache
+            for (size_t k = 0; k < chain; k += PACK_CHAIN) {
+                size_t length = chain - k < PACK_CHAIN ? chain - k : PACK_CHAIN;
+                const stored_t part = {from.weight + k, from.output_step, from.chain_step};
+                pack_rows(to + k * CPU_PANEL, &part, columns, length);
+            }
+        }
+        to += chain * CPU_PANEL;
+        from.weight += CPU_PANEL * from.output_step;
+    }
 }
 
 typedef struct packing {
     float *packed;
-    const float *weight;
-    size_t n, k;
+    tr_tensor_t weight;
 } packing_t;
 
-/// Panels of 32 rows of the weight: [panel][k][32].
-static void pack_rows(void *context, size_t first, size_t count, size_t thread)
+static void pack_share(void *context, size_t first, size_t count, size_t thread)
 {
     const packing_t *p = context;
+    const size_t n = p->weight.rows, k = p->weight.columns;
+    size_t left = n - first * CPU_PANEL;
     (void)thread;
-    for (size_t panel = first; panel < first + count; panel++) {
-        float *to = p->packed + panel * p->k * CPU_PANEL;
-        for (size_t i = 0; i < CPU_PANEL; i++) {
-            size_t row = panel * CPU_PANEL + i;
-            for (size_t k = 0; k < p->k; k++) {
-                to[k * CPU_PANEL + i] = row < p->n ? p->weight[row * p->k + k] : 0.0f;
-            }
-        }
-    }
+    pack_panels(p->packed + first * CPU_PANEL * k,
+                (stored_t){cpu_f32(p->weight) + first * CPU_PANEL * k, k, 1},
+                left < count * CPU_PANEL ? left : count * CPU_PANEL, k);
 }
 
-/// Panels of 32 columns of the weight: [panel][n][32].
-static void pack_columns(void *context, size_t first, size_t count, size_t thread)
+void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight)
 {
-    const packing_t *p = context;
-    (void)thread;
-    for (size_t panel = first; panel < first + count; panel++) {
-        size_t left = p->k - panel * CPU_PANEL;
-        size_t columns = left < CPU_PANEL ? left : CPU_PANEL;
-        for (size_t row = 0; row < p->n; row++) {
-            float *to = p->packed + (panel * p->n + row) * CPU_PANEL;
-            memcpy(to, p->weight + row * p->k + panel * CPU_PANEL, columns * sizeof(float));
-            memset(to + columns, 0, (CPU_PANEL - columns) * sizeof(float));
-        }
-    }
-}
-
-void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight, bool transposed)
-{
-    packing_t p = {cpu_f32(packed), cpu_f32(weight), weight.rows, weight.columns};
-    size_t expected = cpu_packed_count(p.n, p.k, transposed);
-    TR_ASSERT(tr_tensor_count(packed) == expected, "packed has %zu elements, needs %zu",
-              tr_tensor_count(packed), expected);
-    size_t panels = ((transposed ? p.k : p.n) + CPU_PANEL - 1) / CPU_PANEL;
-    cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels),
-            transposed ? pack_columns : pack_rows, &p);
+    packing_t p = {cpu_f32(packed), weight};
+    size_t panels = (weight.rows + CPU_PANEL - 1) / CPU_PANEL;
+    size_t expected = cpu_packed_count(weight.rows, weight.columns);
+    TR_ASSERT(packed.rows == 1 && packed.columns == expected,
+              "packed is [%zu, %zu], must be [1, %zu]", packed.rows, packed.columns, expected);
+    cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels), pack_share, &p);
 }
 
 typedef struct product {
@@ -72,54 +102,93 @@ typedef struct product {
     cpu_gemm_t gemm;
     size_t chunk_rows;   // of a task
     size_t group_panels; // of a task
-    size_t groups;
+    size_t chunks, groups;
+    stored_t from;  // what a task packs first; weight NULL: nothing, gemm has the panels
+    float *scratch; // [threads, share] a task's panels
+    size_t share;
 } product_t;
 
 static void run_product(void *context, size_t i, size_t thread)
 {
     const product_t *p = context;
     cpu_gemm_t g = p->gemm;
-    (void)thread;
     size_t row = i / p->groups * p->chunk_rows, panel = i % p->groups * p->group_panels;
     size_t rows = g.rows - row, columns = g.columns - panel * CPU_PANEL;
     g.rows = rows < p->chunk_rows ? rows : p->chunk_rows;
     g.columns = columns < p->group_panels * CPU_PANEL ? columns : p->group_panels * CPU_PANEL;
     g.y += row * g.y_stride + panel * CPU_PANEL;
     g.a += g.a_block != 0 ? row / p->kernels->block_rows * g.a_block : row * g.a_row;
-    g.b += panel * g.b_panel;
+    if (p->from.weight == NULL) {
+        g.b += panel * g.b_panel;
+    } else {
+        stored_t from = p->from;
+        float *panels = p->scratch + thread * p->share;
+        from.weight += panel * CPU_PANEL * from.output_step;
+        pack_panels(panels, from, g.columns, g.k);
+        g.b = panels;
+    }
     p->kernels->gemm(&g);
 }
 
-/// Splits one product: chunks of rows that fit the cache, then groups of panels until every thread has some tasks.
-static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm)
+/// Chunks of rows that fit the cache, then groups of panels until every thread has some tasks.
+static void split_packed(const cpu_backend_t *backend, product_t *p, size_t panels, bool small)
 {
-    product_t p = {.kernels = backend->kernels, .gemm = *gemm};
+    const cpu_gemm_t *gemm = &p->gemm;
     const size_t block = backend->kernels->block_rows;
-    size_t panels = (gemm->columns + CPU_PANEL - 1) / CPU_PANEL;
-    if (gemm->rows == 0 || panels == 0) {
-        return;
-    }
-    bool small = backend->threads == 1 || gemm->rows * gemm->columns * (gemm->k + 1) < SMALL_WORK;
     size_t fit = cpu_round_up(ROWS_BYTES / (sizeof(float) * (gemm->k + 1)) + 1, block);
     size_t chunks = (gemm->rows + fit - 1) / fit;
     if (!small && gemm->rows >= 2 * block * backend->threads) {
         chunks = cpu_round_up(chunks, backend->threads); // equal shares
     }
-    p.chunk_rows = cpu_round_up((gemm->rows + chunks - 1) / chunks, gemm->a_block != 0 ? block : 1);
-    chunks = (gemm->rows + p.chunk_rows - 1) / p.chunk_rows;
-    size_t groups = small ? 1 : (4 * backend->threads + chunks - 1) / chunks;
-    p.group_panels = (panels + groups - 1) / groups;
-    if (gemm->rows <= block / 2 && p.group_panels < panels) {
-        p.group_panels = cpu_round_up(p.group_panels, WIDE_PANELS);
+    p->chunk_rows =
+        cpu_round_up((gemm->rows + chunks - 1) / chunks, gemm->a_block != 0 ? block : 1);
+    p->chunks = (gemm->rows + p->chunk_rows - 1) / p->chunk_rows;
+    size_t groups = small ? 1 : (4 * backend->threads + p->chunks - 1) / p->chunks;
+    p->group_panels = (panels + groups - 1) / groups;
+    if (gemm->rows <= block / 2 && p->group_panels < panels) {
+        p->group_panels = cpu_round_up(p->group_panels, WIDE_PANELS);
     }
-    p.groups = (panels + p.group_panels - 1) / p.group_panels;
+    p->groups = (panels + p->group_panels - 1) / p->group_panels;
+}
+
+/// Groups of panels that fit the cache, whose packing all rows share; then chunks of rows likewise.
+static void split_stored(cpu_backend_t *backend, product_t *p, size_t panels)
+{
+    const cpu_gemm_t *gemm = &p->gemm;
+    size_t fit = 1 + PANELS_BYTES / (sizeof(float) * CPU_PANEL * (gemm->k + 1));
+    size_t groups = (panels + fit - 1) / fit;
+    p->group_panels = (panels + groups - 1) / groups;
+    p->groups = (panels + p->group_panels - 1) / p->group_panels;
+    size_t chunks = (4 * backend->threads + p->groups - 1) / p->groups;
+    size_t most = 1 + gemm->rows / MANY_ROWS;
+    chunks = chunks < most ? chunks : most;
+    p->chunk_rows = cpu_round_up((gemm->rows + chunks - 1) / chunks, backend->kernels->block_rows);
+    p->chunks = (gemm->rows + p->chunk_rows - 1) / p->chunk_rows;
+    p->share = p->group_panels * CPU_PANEL * gemm->k;
+    p->scratch = cpu_scratch(backend, CPU_SLOT_WEIGHT, backend->threads * p->share * sizeof(float));
+}
+
+/// Splits one product over the team.
+static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stored_t *from)
+{
+    product_t p = {.kernels = backend->kernels, .gemm = *gemm, .from = *from};
+    size_t panels = (gemm->columns + CPU_PANEL - 1) / CPU_PANEL;
+    if (gemm->rows == 0 || panels == 0) {
+        return;
+    }
+    bool small = backend->threads == 1 || gemm->rows * gemm->columns * (gemm->k + 1) < SMALL_WORK;
+    if (from->weight == NULL) {
+        split_packed(backend, &p, panels, small);
+    } else {
+        split_stored(backend, &p, panels);
+    }
     if (small) {
-        for (size_t i = 0; i < chunks; i++) {
+        for (size_t i = 0; i < p.chunks * p.groups; i++) {
             run_product(&p, i, 0);
         }
         return;
     }
-    tr_pool_run(backend->pool, chunks * p.groups, run_product, &p);
+    tr_pool_run(backend->pool, p.chunks * p.groups, run_product, &p);
 }
 
 typedef struct spreading {
@@ -150,58 +219,111 @@ static void spread(cpu_backend_t *backend, cpu_gemm_t *g)
 }
 
 /// Many rows: k in pieces, each of which goes on with the chains that the one before left in y.
-static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm)
+static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const stored_t *from)
 {
     size_t pieces = gemm.mode == CPU_ADD ? 1 : (gemm.k + CHAIN - 1) / CHAIN;
     size_t length = (gemm.k + pieces - 1) / pieces;
     for (size_t first = 0; first < gemm.k; first += length) {
         cpu_gemm_t piece = gemm;
+        stored_t stored = *from;
         piece.a += first;
-        piece.b += first * CPU_PANEL;
+        if (from->weight == NULL) {
+            piece.b += first * CPU_PANEL;
+        } else {
+            stored.weight += first * from->chain_step;
+        }
         piece.k = gemm.k - first < length ? gemm.k - first : length;
         piece.mode = first == 0 ? gemm.mode : CPU_CONTINUE;
         if (gemm.a_row * sizeof(float) % WAY_BYTES == 0) {
             spread(backend, &piece);
         }
-        run_split(backend, &piece);
+        run_split(backend, &piece, &stored);
     }
 }
 
-void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
-                    size_t x_stride, const float *packed, size_t rows, size_t columns, size_t k,
-                    cpu_gemm_mode_t mode)
+static void run_gemm(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stored_t *from)
 {
-    const cpu_gemm_t gemm = {
+    if (gemm->rows > 2 * backend->kernels->block_rows) {
+        run_pieces(backend, *gemm, from);
+    } else {
+        run_split(backend, gemm, from);
+    }
+}
+
+static const stored_t packed_already = {NULL, 0, 0};
+
+/// A weight that one thread's cache holds is packed once for all; of a larger one each task packs its part.
+static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t *from)
+{
+    size_t floats = cpu_packed_count(gemm->columns, gemm->k);
+    if (floats * sizeof(float) > PANELS_BYTES) {
+        run_gemm(backend, gemm, from);
+        return;
+    }
+    float *panels = cpu_scratch(backend, CPU_SLOT_WEIGHT, floats * sizeof(float));
+    pack_panels(panels, *from, gemm->columns, gemm->k);
+    gemm->b = panels;
+    run_gemm(backend, gemm, &packed_already);
+}
+
+/// All but what the weight says.
+static cpu_gemm_t gemm_of(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
+                          size_t columns, size_t k)
+{
+    return (cpu_gemm_t){
         .y = y,
         .y_stride = y_stride,
         .a = x,
         .a_row = x_stride,
         .a_k = 1,
-        .b = packed,
         .b_k = CPU_PANEL,
         .b_panel = k * CPU_PANEL,
         .rows = rows,
         .columns = columns,
         .k = k,
-        .mode = mode,
     };
-    if (rows > 2 * backend->kernels->block_rows) {
-        run_pieces(backend, gemm);
-    } else {
-        run_split(backend, &gemm);
-    }
 }
 
-void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t packed,
+void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
+                    size_t x_stride, tr_tensor_t weight, size_t rows, size_t columns, size_t k,
+                    cpu_gemm_mode_t mode)
+{
+    cpu_gemm_t gemm = gemm_of(y, y_stride, x, x_stride, rows, columns, k);
+    gemm.mode = mode;
+    if (weight.rows == 1 && weight.columns == cpu_packed_count(columns, k)) {
+        gemm.b = cpu_f32(weight);
+        run_gemm(backend, &gemm, &packed_already);
+        return;
+    }
+    TR_ASSERT(weight.rows == columns && weight.columns == k,
+              "weight [%zu, %zu]; %zu outputs of %zu need it so, or [1, %zu] packed", weight.rows,
+              weight.columns, columns, k, cpu_packed_count(columns, k));
+    run_stored(backend, &gemm, &(stored_t){cpu_f32(weight), k, 1});
+}
+
+void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                 bool accumulate)
 {
-    size_t expected = cpu_round_up(y.columns, CPU_PANEL) * x.columns;
     TR_ASSERT(y.rows == x.rows, "y has %zu rows, x %zu", y.rows, x.rows);
-    TR_ASSERT(tr_tensor_count(packed) == expected,
-              "packed has %zu elements; %zu outputs of %zu need %zu", tr_tensor_count(packed),
-              y.columns, x.columns, expected);
-    cpu_matmul_run(queue->backend, cpu_f32(y), y.columns, cpu_f32(x), x.columns, cpu_f32(packed),
-                   y.rows, y.columns, x.columns, accumulate ? CPU_ADD : CPU_WRITE);
+    cpu_matmul_run(queue->backend, cpu_f32(y), y.columns, cpu_f32(x), x.columns, weight, y.rows,
+                   y.columns, x.columns, accumulate ? CPU_ADD : CPU_WRITE);
+}
+
+void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, size_t dy_stride,
+                            tr_tensor_t weight, size_t rows)
+{
+    const size_t n = weight.rows, k = weight.columns;
+    cpu_gemm_t gemm = gemm_of(dx, k, dy, dy_stride, rows, k, n);
+    run_stored(backend, &gemm, &(stored_t){cpu_f32(weight), 1, k});
+}
+
+void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                               tr_tensor_t weight)
+{
+    TR_ASSERT(dx.rows == dy.rows && dx.columns == weight.columns && dy.columns == weight.rows,
+              "dx [%zu, %zu], dy [%zu, %zu], weight [%zu, %zu]", dx.rows, dx.columns, dy.rows,
+              dy.columns, weight.rows, weight.columns);
+    cpu_input_gradient_run(queue->backend, cpu_f32(dx), cpu_f32(dy), dy.columns, weight, dx.rows);
 }
 
 typedef struct gathering {
@@ -286,7 +408,7 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
         };
         take_left(backend, &gemm, dy + first * dy_stride, dy_stride);
         take_right(backend, &gemm, x + first * k);
-        run_split(backend, &gemm);
+        run_split(backend, &gemm, &packed_already);
     }
 }
 

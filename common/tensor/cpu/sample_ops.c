@@ -336,7 +336,7 @@ void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_t
     for (size_t first = 0; first < rows; first += tile) {
         size_t count = rows - first < tile ? rows - first : tile;
         cpu_matmul_run(backend, d.logits, vocabulary, cpu_f32(hidden) + first * hidden.columns,
-                       hidden.columns, cpu_f32(head), count, vocabulary, hidden.columns, CPU_WRITE);
+                       hidden.columns, head, count, vocabulary, hidden.columns, CPU_WRITE);
         tile_t t = {.drawing = &d, .first = first};
         cpu_for(backend, count, cpu_row_grain(vocabulary), draw_rows, &t);
     }

@@ -236,7 +236,7 @@ static float *gradient(rig_t *rig, const geometry_t *g, const float *qkv, const 
     rig->ops->kv_store(rig->queue, c.kv, rows, &b, h);
     rig->ops->attention(rig->queue, out, lse, rows, c.kv, &b, h);
     tr_tensor_t d = rig_tensor(rig, b.tokens, h.query * h.dim, dout);
-    rig->ops->attention_gradient(rig->queue, dqkv, d, out, lse, rows, c.kv, &b, h);
+    rig->ops->attention_gradient(rig->queue, dqkv, d, out, lse, rows, &b, h);
     return rig_read(rig, dqkv);
 }
 

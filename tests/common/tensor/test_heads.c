@@ -69,9 +69,8 @@ static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
     tr_tensor_t both = rig_zeros(rig, 1 + TR_FACTS, in->rows);
     rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, TR_FACTS),
                       rig_tensor(rig, in->rows, H, in->hidden),
-                      rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head), false),
-                      in->vocabulary, rig_indices(rig, 1, in->rows, in->targets), temperature,
-                      kept_of(rig, in));
+                      rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head)), in->vocabulary,
+                      rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
     return rig_read(rig, both);
 }
 
@@ -166,9 +165,8 @@ static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogpro
     tr_tensor_t dhidden = rig_zeros(rig, in->rows, H);
     tr_tensor_t dhead = rig_tensor(rig, in->vocabulary, H, rig_random(rig, in->vocabulary * H, 9));
     rig->ops->logprob_gradient(rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob),
-                               hidden, rig_pack(rig, head, false), rig_pack(rig, head, true),
-                               rig_indices(rig, 1, in->rows, in->targets), temperature,
-                               kept_of(rig, in));
+                               hidden, head, rig_indices(rig, 1, in->rows, in->targets),
+                               temperature, kept_of(rig, in));
     return (gradients_t){rig_read(rig, dhidden), rig_read(rig, dhead)};
 }
 
@@ -244,8 +242,8 @@ static drawn_t sample(rig_t *rig, const inputs_t *in, const float *uniform, tr_s
     tr_tensor_t logprobs = rig_zeros(rig, 1, rows), raw = rig_zeros(rig, 1, rows);
     rig->ops->sample(rig->queue, tokens, logprobs, raw, count, ids,
                      rig_tensor(rig, rows, H, in->hidden),
-                     rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head), false),
-                     in->vocabulary, rig_tensor(rig, 1, rows, uniform), sampling);
+                     rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head)), in->vocabulary,
+                     rig_tensor(rig, 1, rows, uniform), sampling);
     return (drawn_t){rig_read_indices(rig, tokens), rig_read_indices(rig, count),
                      rig_read_indices(rig, ids), rig_read(rig, logprobs), rig_read(rig, raw)};
 }
@@ -323,7 +321,7 @@ Test(sample, keeps_what_top_k_and_then_top_p_define)
         inputs_t in = inputs_new(&rig, 8, 512, false);
         tr_tensor_t logits = rig_zeros(&rig, 8, 512);
         rig.ops->logits(rig.queue, logits, rig_tensor(&rig, 8, H, in.hidden),
-                        rig_pack(&rig, rig_tensor(&rig, 512, H, in.head), false));
+                        rig_pack(&rig, rig_tensor(&rig, 512, H, in.head)));
         float *z = rig_read(&rig, logits);
         drawn_t drawn = sample(&rig, &in, uniforms(&rig, 8), samplings[k]);
         for (size_t r = 0; r < 8; r++) {
