@@ -19,6 +19,13 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
     return TR_OK;
 }
 
+/// Whether the welcome asks for backward passes that compute again what forward passes would keep.
+static bool recomputes(const json_t *config)
+{
+    const json_t *optimizer = json_object_get(config, "optimizer");
+    return json_is_true(json_object_get(optimizer, "gradient_checkpointing"));
+}
+
 /// Fresh weights in the shape of a directory that need not hold any.
 static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const char *directory,
                             uint64_t seed, tr_error_t *err)
@@ -61,6 +68,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     TR_TRY(read_optimizer(&options, config, err));
     TR_TRY(tr_backend_open_cpu(&learner->backend, threads > 0 ? threads : (size_t)asked, err));
     TR_TRY(open_model(&model, learner, config, checkpoint, scalar, err));
+    tr_model_recompute(model, recomputes(config));
     tr_status status = tr_trainer_new(&learner->trainer, &model, &options, err);
     tr_model_destroy(&model);
     TR_TRY(status);

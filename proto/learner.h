@@ -24,7 +24,8 @@ typedef struct tr_learner {
 } tr_learner_t;
 
 /// Reads a welcome {model, checkpoint: directory or null, step: of the checkpoint, seed, threads, optimizer: {beta1, beta2,
-/// epsilon, weight_decay, clip}, from_scratch: bool (absent: false)} and opens the model (scalar: with a value head) and its optimizer.
+/// epsilon, weight_decay, clip, gradient_checkpointing: bool (absent: false)}, from_scratch: bool (absent: false)} and opens
+/// the model (scalar: with a value head) and its optimizer.
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads,
                           tr_error_t *err);
 void tr_learner_close(tr_learner_t *learner);

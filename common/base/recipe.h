@@ -228,6 +228,7 @@ typedef struct tr_recipe_optimizer {
     double epsilon;       ///< default 1e-8
     double weight_decay;  ///< default 0
     uint64_t chunk;       ///< sequences a gradient chunk; default 8. Another value gives other bits
+    bool gradient_checkpointing; ///< default false; the same bits
 } tr_recipe_optimizer_t;
 
 typedef struct tr_recipe_rollout {

@@ -227,6 +227,10 @@ static const recipe_key_t top_keys[] = {
     TOP(optimizer.chunk, RECIPE_WHOLE, "8", .range = &to_million,
         .help = "Sequences whose gradients are summed in one chain. It bounds memory; another "
                 "value rounds otherwise, so it is part of the run."),
+    TOP(optimizer.gradient_checkpointing, RECIPE_TRUTH, "false",
+        .help =
+            "Whether backward passes compute again what the layers would else keep: less memory "
+            "and more time, for the same bytes."),
 
     TOP(roles.rollout.workers, RECIPE_WHOLE, "1", .range = &to_thousand,
         .help = "Processes that generate; the result does not depend on it."),

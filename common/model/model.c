@@ -332,6 +332,11 @@ tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_
     return open_with(self, &config, directory, fresh_head, seed, backend, packed, err);
 }
 
+void tr_model_recompute(tr_model_t *model, bool recompute)
+{
+    model->recompute = recompute;
+}
+
 const tr_model_config_t *tr_model_config(const tr_model_t *model)
 {
     return &model->config;

@@ -15,6 +15,7 @@ struct tr_model {
     tr_backend_t *backend;
     tr_queue_t *queue;
     bool packed;
+    bool recompute;        ///< as tr_model_recompute says
     tr_buffer_t *weights;  ///< parameters
     tr_buffer_t *packings; ///< all packed matrices; NULL unless packed
     size_t packed_floats;  ///< of packings

@@ -19,6 +19,7 @@ typedef struct layer_activations {
 
 struct tr_activations {
     tr_batch_t batch;
+    bool recompute;          // layers keep their inputs alone, and share the other tensors
     tr_tensor_t output;      // [T, H] residual stream after the last layer
     tr_tensor_t output_rstd; // [T]
     size_t layers;
@@ -91,9 +92,9 @@ static tr_kv_t fresh_kv(const pass_t *p)
                      reals(p, p->batch->fresh_pages, floats)};
 }
 
-/// output = input + attention + MLP; a holds input and receives what the backward pass needs.
-static void layer_forward(const pass_t *p, size_t index, layer_activations_t *a, tr_tensor_t norm,
-                          tr_tensor_t mlp, tr_tensor_t output)
+/// The part of a layer that the backward pass reads: a holds input and receives the rest.
+static void layer_activate(const pass_t *p, size_t index, const layer_activations_t *a,
+                           tr_tensor_t norm)
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
@@ -112,9 +113,16 @@ static void layer_forward(const pass_t *p, size_t index, layer_activations_t *a,
 
     ops->rmsnorm(queue, norm, a->middle_rstd, a->middle, vector(p, at->post_norm), epsilon);
     ops->matmul(queue, a->gate_up, norm, layer->gate_up, false);
-    ops->swiglu(queue, mlp, a->gate_up);
-    ops->copy(queue, output, a->middle);
-    ops->matmul(queue, output, mlp, layer->down, true);
+}
+
+/// output = input + attention + MLP.
+static void layer_forward(const pass_t *p, size_t index, const layer_activations_t *a,
+                          tr_tensor_t norm, tr_tensor_t mlp, tr_tensor_t output)
+{
+    layer_activate(p, index, a, norm);
+    p->ops->swiglu(p->queue, mlp, a->gate_up);
+    p->ops->copy(p->queue, output, a->middle);
+    p->ops->matmul(p->queue, output, mlp, p->model->layers[index].down, true);
 }
 
 /// All layers over the caches in kv (or fresh ones when NULL); saved as in tr_model_forward.
@@ -122,19 +130,22 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
                        tr_arena_t *arena, tr_activations_t *saved)
 {
     pass_t p = pass_of(model, batch, arena);
+    bool keep = saved != NULL && !saved->recompute; // each layer has tensors of its own
     tr_tensor_t norm = reals(&p, p.T, p.H);
     tr_tensor_t mlp = reals(&p, p.T, p.F);
     tr_tensor_t stream = reals(&p, p.T, p.H);
     tr_tensor_t other = saved == NULL ? reals(&p, p.T, p.H) : stream;
-    layer_activations_t a = saved == NULL ? layer_tensors(&p) : (layer_activations_t){0};
+    layer_activations_t a = keep ? (layer_activations_t){0} : layer_tensors(&p);
     tr_kv_t own = kv == NULL ? fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
     p.ops->embedding(p.queue, stream,
                      model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
                      batch->ids);
     for (size_t i = 0; i < model->config.layers; i++) {
-        if (saved != NULL) {
+        if (keep) {
             a = layer_tensors(&p);
+        }
+        if (saved != NULL) {
             other = reals(&p, p.T, p.H);
         }
         a.kv = kv == NULL ? own : kv[i];
@@ -170,6 +181,7 @@ tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_aren
     TR_ASSERT((*saved)->layers == 0 || (*saved)->layers == layers, "activations of another model");
     (*saved)->batch = *batch;
     (*saved)->layers = layers;
+    (*saved)->recompute = model->recompute;
     return run(model, NULL, batch, arena, *saved);
 }
 
@@ -258,6 +270,9 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
         p.queue, dstream, tr_flat_matrix(gradient, model->layout.final_norm, 1, p.H), dhidden,
         saved->output, saved->output_rstd, vector(&p, model->layout.final_norm));
     for (size_t i = saved->layers; i-- > 0;) {
+        if (saved->recompute && i + 1 < saved->layers) { // the last layer's are still there
+            layer_activate(&p, i, &saved->layer[i], s.norm);
+        }
         layer_backward(&p, i, &saved->layer[i], dstream, gradient, &s);
     }
     p.ops->embedding_gradient(

@@ -2,6 +2,7 @@
 #include "controller/welcome.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/pool.h"
@@ -59,4 +60,23 @@ Test(welcome, the_recipe_has_the_last_word)
     expect_threads(controller_welcome_actor(recipe, &start), 7);
     expect_threads(controller_welcome_critic(recipe, &start), 5);
     tr_recipe_destroy(&recipe);
+}
+
+Test(welcome, learners_are_told_to_compute_activations_again)
+{
+    char *text = tr_format("%soptimizer: {gradient_checkpointing: true}\n", ASKED);
+    const char *texts[] = {ASKED, text};
+    for (size_t i = 0; i < 2; i++) {
+        tr_recipe_t *recipe = recipe_of(texts[i]);
+        json_t *welcomes[] = {controller_welcome_actor(recipe, &start),
+                              controller_welcome_critic(recipe, &start)};
+        for (size_t k = 0; k < 2; k++) {
+            const json_t *optimizer = json_object_get(welcomes[k], "optimizer");
+            const json_t *told = json_object_get(optimizer, "gradient_checkpointing");
+            cr_expect(json_is_boolean(told) && json_is_true(told) == (i == 1));
+            json_decref(welcomes[k]);
+        }
+        tr_recipe_destroy(&recipe);
+    }
+    free(text);
 }

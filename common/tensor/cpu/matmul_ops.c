@@ -9,10 +9,9 @@ enum {
     WIDE_PANELS = 4,        // panels that few rows take at once
     CHAIN = 2048,     // k that many rows do at a time: a panel then stays in the second-level cache
     WAY_BYTES = 4096, // rows of a that are a multiple of this apart evict one another
-    GRADIENT_TOKENS = 512, // tokens of a weight gradient that are worked on at a time
-    SHORT_ROW = 512,       // floats of a row up to which packing costs more than it saves
-    PACK_CHAIN =
-        16, // of a chain that are packed at a time: what they become stays in the first-level cache
+    GRADIENT_TOKENS = 512,    // tokens of a weight gradient that are worked on at a time
+    SHORT_ROW = 512,          // floats of a row up to which packing costs more than it saves
+    PACK_CHAIN = 16,          // k packed at a time: what they become stays in the first-level cache
     PANELS_BYTES = 256 << 10, // of panels that a thread packs for a task
     MANY_ROWS = 512,          // for which packing costs little
 };
@@ -52,22 +51,20 @@ static void pack_columns(float *to, const stored_t *from, size_t outputs, size_t
 }
 
 /// Panels of 32 outputs: [panel][chain][32].
-static void pack_panels(float *to, stored_t from, size_t outputs, size_t chain)
+static void pack_panels(float *to, const stored_t *from, size_t outputs, size_t chain)
 {
-    for (size_t first = 0; first < outputs; first += CPU_PANEL) {
+    for (size_t first = 0; first < outputs; first += CPU_PANEL, to += chain * CPU_PANEL) {
         size_t columns = outputs - first < CPU_PANEL ? outputs - first : CPU_PANEL;
-        if (from.output_step == 1) {
-            pack_columns(to, &from, columns, chain);
-        } else {
-            // some of the chain at a time: what it becomes stays in the first-level cache
-            for (size_t k = 0; k < chain; k += PACK_CHAIN) {
-                size_t length = chain - k < PACK_CHAIN ? chain - k : PACK_CHAIN;
-                const stored_t part = {from.weight + k, from.output_step, from.chain_step};
+        for (size_t k = 0; k < chain; k += PACK_CHAIN) {
+            size_t length = chain - k < PACK_CHAIN ? chain - k : PACK_CHAIN;
+            stored_t part = *from;
+            part.weight += first * from->output_step + k * from->chain_step;
+            if (from->output_step == 1) {
+                pack_columns(to + k * CPU_PANEL, &part, columns, length);
+            } else {
                 pack_rows(to + k * CPU_PANEL, &part, columns, length);
             }
         }
-        to += chain * CPU_PANEL;
-        from.weight += CPU_PANEL * from.output_step;
     }
 }
 
@@ -83,7 +80,7 @@ static void pack_share(void *context, size_t first, size_t count, size_t thread)
     size_t left = n - first * CPU_PANEL;
     (void)thread;
     pack_panels(p->packed + first * CPU_PANEL * k,
-                (stored_t){cpu_f32(p->weight) + first * CPU_PANEL * k, k, 1},
+                &(stored_t){cpu_f32(p->weight) + first * CPU_PANEL * k, k, 1},
                 left < count * CPU_PANEL ? left : count * CPU_PANEL, k);
 }
 
@@ -124,7 +121,7 @@ static void run_product(void *context, size_t i, size_t thread)
         stored_t from = p->from;
         float *panels = p->scratch + thread * p->share;
         from.weight += panel * CPU_PANEL * from.output_step;
-        pack_panels(panels, from, g.columns, g.k);
+        pack_panels(panels, &from, g.columns, g.k);
         g.b = panels;
     }
     p->kernels->gemm(&g);
@@ -261,7 +258,7 @@ static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t 
         return;
     }
     float *panels = cpu_scratch(backend, CPU_SLOT_WEIGHT, floats * sizeof(float));
-    pack_panels(panels, *from, gemm->columns, gemm->k);
+    pack_panels(panels, from, gemm->columns, gemm->k);
     gemm->b = panels;
     run_gemm(backend, gemm, &packed_already);
 }

@@ -223,6 +223,50 @@ Test(response, gradients_add_to_what_is_there)
     small_close(&small);
 }
 
+/// The bytes that a pass over everything and back takes from the arena; gradient: written.
+static size_t peak_of_pass(small_t *small, const tr_sequences_t *sequences, tr_tensor_t gradient)
+{
+    tr_arena_t *arena = tr_arena_new(small->rig.backend);
+    tr_queue_t *queue = tr_model_queue(small->model);
+    tr_activations_t *saved = NULL;
+    tr_span_t spans[SEQUENCES];
+    tr_batch_t batch;
+    for (size_t i = 0; i < SEQUENCES; i++) {
+        spans[i] = (tr_span_t){.ids = sequences->ids + sequences->starts[i], .length = LENGTHS[i]};
+    }
+    tr_batch_init(&batch, arena, queue, spans, SEQUENCES);
+    tr_tensor_t hidden = tr_model_forward(small->model, &batch, arena, &saved);
+    tr_model_backward(small->model, saved, hidden, gradient, arena);
+    size_t peak = tr_arena_peak(arena);
+    tr_activations_destroy(&saved);
+    tr_arena_destroy(&arena);
+    return peak;
+}
+
+Test(response, layers_that_are_run_again_give_the_same_gradient_for_less_memory)
+{
+    for (size_t layers = 1; layers <= 5; layers += 2) {
+        small_t small;
+        size_t peaks[2];
+        const float *gradients[2];
+        tr_model_config_t config = tiny_config(layers == 3);
+        config.layers = layers;
+        small_open(&small, &config, NULL, 2, true);
+        tr_sequences_t sequences = small_sequences(&small, LENGTHS, PROMPTS, SEQUENCES, 1);
+        for (size_t again = 0; again < 2; again++) {
+            tr_tensor_t gradient = rig_zeros(&small.rig, 1, small.total);
+            tr_model_recompute(small.model, again == 1);
+            peaks[again] = peak_of_pass(&small, &sequences, gradient);
+            gradients[again] = rig_read(&small.rig, gradient);
+        }
+        check_same(gradients[1], gradients[0], small.total, "gradient");
+        // each layer but one keeps [T, H] of [T, 2H + (Hq+2Hk)D + HqD + Hq + 2F + 2]
+        cr_expect(layers == 1 ? peaks[1] == peaks[0] : peaks[1] < peaks[0], "%zu of %zu bytes",
+                  peaks[1], peaks[0]);
+        small_close(&small);
+    }
+}
+
 Test(response, sequences_without_a_response_are_nothing_to_learn_from)
 {
     static const size_t same[] = {5, 1};

@@ -98,6 +98,24 @@ Test(trainer, threads_change_no_bit)
     free(first);
 }
 
+Test(trainer, activations_kept_or_computed_again_end_with_the_same_bits)
+{
+    for (size_t scalar = 0; scalar < 2; scalar++) {
+        const tr_model_config_t config = learning_config(scalar == 1);
+        learning_t kept, again;
+        learning_open(&kept, &config, 2);
+        learning_open(&again, &config, 2);
+        tr_model_recompute(tr_trainer_model(again.trainer), true);
+        tr_sequences_t sequences = learning_sequences(&kept.small);
+        const tr_walk_t w = lively(2, 1);
+        cr_expect_eq(walk(&again, &sequences, &w), walk(&kept, &sequences, &w));
+        check_same(learning_parameters(&again), learning_parameters(&kept), kept.total,
+                   "parameters");
+        learning_close(&again);
+        learning_close(&kept);
+    }
+}
+
 Test(trainer, a_learning_rate_of_zero_changes_no_bit)
 {
     const tr_model_config_t config = learning_config(false);
