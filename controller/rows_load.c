@@ -13,7 +13,7 @@ typedef struct loading {
     const tr_recipe_t *recipe;
     const tr_tokenizer_t *tokenizer;
     const char *limit_key; // of the recipe, for messages
-    tr_chat_format_t chat; // TR_CHAT_NONE until a conversation comes
+    tr_chat_t chat;        // no format until a conversation comes
     size_t group;          // items of a row: 2 for pairs
     size_t mismatches; // prompts whose ids are not the first ones of prompt and completion together
 } loading_t;
@@ -62,12 +62,21 @@ static bool begins_with(const int32_t *ids, size_t length, const int32_t *start,
 /// Which template writes them: the recipe's, else the model's own.
 static tr_status find_template(loading_t *loading, tr_error_t *err)
 {
-    if (loading->chat == TR_CHAT_NONE) {
-        loading->chat = (tr_chat_format_t)loading->recipe->data.chat_template;
+    const char *model = loading->recipe->model;
+    tr_chat_t *chat = &loading->chat;
+    if (chat->format != TR_CHAT_NONE) {
+        return TR_OK;
     }
-    return loading->chat != TR_CHAT_NONE
+    chat->tokenizer = loading->tokenizer;
+    chat->format = (tr_chat_format_t)loading->recipe->data.chat_template;
+    if (chat->format == TR_CHAT_NONE) {
+        TR_TRY(tr_chat_detect(&chat->format, model, err));
+    }
+    return chat->format != TR_CHAT_NONE
                ? TR_OK
-               : tr_chat_detect(&loading->chat, loading->recipe->model, err);
+               : tr_fail(err, TR_ERR_UNSUPPORTED,
+                         "'%s' has no chat template: data.chat_template names one, such as plain",
+                         model);
 }
 
 /// Whether SFT learns what assistants say, and nothing else.
@@ -83,15 +92,15 @@ static tr_status encode_messages(controller_row_t *item, loading_t *loading, con
 {
     bool masked = assistants_alone(loading);
     TR_TRY(find_template(loading, err));
-    return tr_chat_encode(&item->ids, masked ? &item->mask : NULL, &item->length, loading->chat,
-                          loading->tokenizer, messages, false, err);
+    return tr_chat_encode(&item->ids, &item->length, masked ? &item->mask : NULL, &loading->chat,
+                          messages, false, err);
 }
 
 static tr_status encode_opening(int32_t **ids, size_t *count, loading_t *loading,
                                 const json_t *messages, tr_error_t *err)
 {
     TR_TRY(find_template(loading, err));
-    return tr_chat_encode(ids, NULL, count, loading->chat, loading->tokenizer, messages, true, err);
+    return tr_chat_encode(ids, count, NULL, &loading->chat, messages, true, err);
 }
 
 /// Both lists as one; a new reference.
@@ -213,10 +222,10 @@ static tr_status read_prompt(controller_row_t *item, loading_t *loading, size_t 
     const controller_rows_t *rows = loading->rows;
     const json_t *value = value_of(loading, row, rows->prompt_column);
     if (tr_chat_is_conversation(value)) {
-        tr_chat_text_t text;
+        tr_chat_text_t text = {0};
         TR_TRY(encode_opening(&item->ids, &item->length, loading, value, err));
-        TR_TRY(tr_chat_render(&text, loading->chat, loading->tokenizer, value, true, err));
-        item->text = tr_strdup(text.text);
+        TR_TRY(tr_chat_render(&text, &loading->chat, value, true, err));
+        item->text = tr_format("%.*s", (int)text.text.length, text.text.data);
         tr_chat_text_release(&text);
     } else {
         const char *text = json_string_value(value);

@@ -35,8 +35,9 @@ static const char *const dpo_losses[] = {
     "sppo_hard",    "aot",   "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
     "sigmoid_norm", "cpo",   "simpo",        "orpo",     NULL,
 };
-static const char *const chat_templates[] = {"null",    "chatml", "llama2", "llama3",
-                                             "mistral", "zephyr", "plain",  NULL};
+static const char *const chat_templates[] = {"null",    "chatml",     "llama2",     "llama3",
+                                             "mistral", "mistral-v1", "mistral-v3", "zephyr",
+                                             "plain",   NULL};
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js_divergence",
                                           "alpha_divergence", NULL};
 static const char *const sft_losses[] = {"nll", "dft", NULL};

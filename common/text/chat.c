@@ -1,370 +1,355 @@
 #include "common/text/chat.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/// A conversation on its way to text.
-typedef struct rendering {
-    tr_chat_format_t format;
-    const char *bos, *eos; // as the tokenizer spells them; "" where it has none
-    FILE *out;
-    tr_chat_text_t *text;
-    const char *system; // of llama2, for the first user's turn
-} rendering_t;
-
-typedef struct message {
-    const char *role, *content;
-    size_t index; // of its turn, a system message not counted
-    bool first;
-} message_t;
-
-static const char *const names[TR_CHAT_FORMAT_COUNT] = {"none",    "chatml", "llama2", "llama3",
-                                                        "mistral", "zephyr", "plain"};
+const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1] = {
+    "none",       "chatml",     "llama2", "llama3", "mistral",
+    "mistral-v1", "mistral-v3", "zephyr", "plain",  NULL,
+};
 
 const char *tr_chat_format_name(tr_chat_format_t format)
 {
-    return names[format];
+    return format < TR_CHAT_FORMAT_COUNT ? tr_chat_format_names[format] : "unknown";
+}
+
+bool tr_chat_format_from_name(tr_chat_format_t *format, const char *name)
+{
+    for (size_t i = 0; i < TR_CHAT_FORMAT_COUNT; i++) {
+        if (strcmp(tr_chat_format_names[i], name) == 0) {
+            *format = (tr_chat_format_t)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+// The formats. In their texts these stand for the tokenizer's begin and end tokens:
+
+#define BOS "\001"
+#define EOS "\002"
+
+typedef enum role { SYSTEM, USER, ASSISTANT, ROLE_COUNT } role_t;
+
+static const char *const ROLES[ROLE_COUNT] = {"system", "user", "assistant"};
+
+/// Messages of one role: before, content, after. before is NULL for a role that the format does not take.
+typedef struct turn {
+    const char *before, *after;
+} turn_t;
+
+typedef struct format {
+    const char *start;        // before all messages
+    turn_t turns[ROLE_COUNT]; // the assistant's: what it generates
+    const char *prompt;       // the generation prompt, before each of its turns
+    const char *gap;          // what follows each of them
+    bool trims[ROLE_COUNT];   // white space around the content goes
+    bool alternates;          // a system message, then user and assistant in turn
+} format_t;
+
+// Where user and assistant alternate, the system message's turn stands before the first question, inside the user's turn.
+static const format_t FORMATS[TR_CHAT_FORMAT_COUNT] = {
+    [TR_CHAT_CHATML] = {.start = "",
+                        .turns = {{"<|im_start|>system\n", "<|im_end|>\n"},
+                                  {"<|im_start|>user\n", "<|im_end|>\n"},
+                                  {"", "<|im_end|>\n"}},
+                        .prompt = "<|im_start|>assistant\n",
+                        .gap = ""},
+    [TR_CHAT_LLAMA2] = {.start = "",
+                        .turns = {{"<<SYS>>\n", "\n<</SYS>>\n\n"},
+                                  {BOS "[INST] ", " [/INST]"},
+                                  {" ", " " EOS}},
+                        .prompt = "",
+                        .gap = "",
+                        .trims = {[USER] = true, [ASSISTANT] = true},
+                        .alternates = true},
+    [TR_CHAT_LLAMA3] = {.start = BOS,
+                        .turns = {{"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
+                                  {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
+                                  {"", "<|eot_id|>"}},
+                        .prompt = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+                        .gap = "",
+                        .trims = {true, true, true}},
+    [TR_CHAT_MISTRAL] = {.start = BOS,
+                         .turns = {[USER] = {"[INST] ", " [/INST]"}, [ASSISTANT] = {"", EOS}},
+                         .prompt = "",
+                         .gap = "",
+                         .alternates = true},
+    [TR_CHAT_MISTRAL_V1] = {.start = BOS,
+                            .turns = {{"", "\n\n"}, {" [INST] ", " [/INST]"}, {" ", EOS}},
+                            .prompt = "",
+                            .gap = "",
+                            .alternates = true},
+    [TR_CHAT_MISTRAL_V3] = {.start = BOS,
+                            .turns = {[USER] = {"[INST] ", "[/INST]"}, [ASSISTANT] = {" ", EOS}},
+                            .prompt = "",
+                            .gap = "",
+                            .trims = {[ASSISTANT] = true},
+                            .alternates = true},
+    [TR_CHAT_ZEPHYR] = {.start = "",
+                        .turns = {{"<|system|>\n", EOS "\n"}, {"<|user|>\n", EOS "\n"}, {"", EOS}},
+                        .prompt = "<|assistant|>\n",
+                        .gap = "\n"},
+    [TR_CHAT_PLAIN] = {.start = "",
+                       .turns = {{"\n\nSystem: ", ""}, {"\n\nHuman: ", ""}, {" ", EOS}},
+                       .prompt = "\n\nAssistant:",
+                       .gap = ""},
+};
+
+// Reading messages
+
+typedef struct message {
+    role_t role;
+    const char *content; // [length]
+    size_t length;
+} message_t;
+
+/// One call of tr_chat_render.
+typedef struct rendering {
+    const format_t *format;
+    const char *name;         // the format's
+    const char *begin, *end;  // the tokens; NULL: the tokenizer has none
+    const message_t *message; // [count]
+    size_t count;
+    tr_chat_text_t text;
+} rendering_t;
+
+static const char *taken_by(const format_t *format)
+{
+    return format->turns[SYSTEM].before != NULL ? "system, user and assistant"
+                                                : "user and assistant";
+}
+
+static tr_status read_role(message_t *message, const json_t *node, size_t index,
+                           const rendering_t *rendering, tr_error_t *err)
+{
+    const json_t *value = json_object_get(node, "role");
+    const char *role = json_string_value(value);
+    if (role == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: role: %s", index,
+                       value == NULL ? "missing" : "expected a string");
+    }
+    for (size_t i = 0; i < ROLE_COUNT; i++) {
+        if (strcmp(role, ROLES[i]) == 0 && rendering->format->turns[i].before != NULL) {
+            message->role = (role_t)i;
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_UNSUPPORTED,
+                   "messages[%zu]: role: '%s' is not understood (%s takes %s)", index, role,
+                   rendering->name, taken_by(rendering->format));
+}
+
+static tr_status read_message(message_t *message, const json_t *node, size_t index,
+                              const rendering_t *rendering, tr_error_t *err)
+{
+    if (!json_is_object(node)) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "messages[%zu]: expected an object with role and content", index);
+    }
+    TR_TRY(read_role(message, node, index, rendering, err));
+    const json_t *content = json_object_get(node, "content");
+    const json_t *calls = json_object_get(node, "tool_calls");
+    if (calls != NULL && !json_is_null(calls) && json_array_size(calls) != 0) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "messages[%zu]: tool_calls: not understood; contents are", index);
+    }
+    if (!json_is_string(content)) {
+        return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: content: %s", index,
+                       content == NULL ? "missing" : "expected a string");
+    }
+    message->content = json_string_value(content);
+    message->length = json_string_length(content);
+    return TR_OK;
+}
+
+/// Where user and assistant alternate: is this order one?
+static tr_status check_order(const rendering_t *rendering, tr_error_t *err)
+{
+    size_t first = rendering->message[0].role == SYSTEM;
+    if (first == rendering->count) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "messages[0]: %s writes a system message into the user's first message, and "
+                       "there is none",
+                       rendering->name);
+    }
+    for (size_t i = first; i < rendering->count; i++) {
+        role_t expected = (i - first) % 2 == 0 ? USER : ASSISTANT;
+        if (rendering->message[i].role != expected) {
+            return tr_fail(err, TR_ERR_FORMAT,
+                           "messages[%zu]: role: expected '%s', found '%s': %s takes%s user and "
+                           "assistant in turn",
+                           i, ROLES[expected], ROLES[rendering->message[i].role], rendering->name,
+                           rendering->format->turns[SYSTEM].before == NULL
+                               ? ""
+                               : " a system message, if any, then");
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status read_messages(message_t *message, const json_t *messages,
+                               const rendering_t *rendering, tr_error_t *err)
+{
+    for (size_t i = 0; i < rendering->count; i++) {
+        TR_TRY(read_message(&message[i], json_array_get(messages, i), i, rendering, err));
+    }
+    return rendering->format->alternates ? check_order(rendering, err) : TR_OK;
+}
+
+static bool writes(const format_t *format, const char *token)
+{
+    bool found = strstr(format->start, token) != NULL;
+    for (size_t i = 0; i < ROLE_COUNT; i++) {
+        const turn_t *turn = &format->turns[i];
+        found = found || (turn->before != NULL && (strstr(turn->before, token) != NULL ||
+                                                   strstr(turn->after, token) != NULL));
+    }
+    return found;
+}
+
+static tr_status check_tokens(const rendering_t *rendering, tr_error_t *err)
+{
+    bool needs_begin = rendering->begin == NULL && writes(rendering->format, BOS);
+    if (needs_begin || (rendering->end == NULL && writes(rendering->format, EOS))) {
+        const char *key = needs_begin ? "bos_token" : "eos_token";
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "the chat format %s writes the tokenizer's %s, and it has none: name it in "
+                       "tokenizer_config.json",
+                       rendering->name, key);
+    }
+    return TR_OK;
+}
+
+// Writing
+
+/// Appends a format's text, its tokens in their places.
+static void write_text(rendering_t *rendering, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        const char *token = *text == *BOS   ? rendering->begin
+                            : *text == *EOS ? rendering->end
+                                            : NULL;
+        tr_bytes_append(&rendering->text.text, token != NULL ? token : text,
+                        token != NULL ? strlen(token) : 1);
+    }
+}
+
+/// What Python's str.strip() takes: Unicode's White_Space and four control characters.
+static bool is_space(uint32_t point)
+{
+    return tr_utf8_is_space(point) || (point >= 0x1C && point <= 0x1F);
+}
+
+/// The part of a text between the white space around it.
+static tr_chat_span_t inner(const char *text, size_t length)
+{
+    tr_chat_span_t span = {length, length};
+    for (size_t at = 0, n; at < length; at += n) {
+        uint32_t point = 0;
+        n = tr_utf8_next(&point, text + at, length - at);
+        TR_ASSERT(n > 0, "a JSON string that is not UTF-8");
+        if (!is_space(point)) {
+            span.from = span.from < at ? span.from : at;
+            span.to = at + n;
+        }
+    }
+    return span;
+}
+
+/// A message's content, after the system message where that stands in the first question.
+static void write_content(rendering_t *rendering, size_t index)
+{
+    const message_t *message = &rendering->message[index];
+    const format_t *format = rendering->format;
+    tr_bytes_t content = {0};
+    if (format->alternates && index == 1 && rendering->message[0].role == SYSTEM) {
+        const turn_t *turn = &format->turns[SYSTEM];
+        tr_bytes_append(&content, turn->before, strlen(turn->before));
+        tr_bytes_append(&content, rendering->message[0].content, rendering->message[0].length);
+        tr_bytes_append(&content, turn->after, strlen(turn->after));
+    }
+    tr_bytes_append(&content, message->content, message->length);
+    tr_chat_span_t kept = {0, content.length};
+    if (format->trims[message->role]) {
+        kept = inner(content.data, content.length);
+    }
+    tr_bytes_append(&rendering->text.text, content.data + kept.from, kept.to - kept.from);
+    tr_bytes_release(&content);
+}
+
+static void write_turn(rendering_t *rendering, size_t index)
+{
+    const turn_t *turn = &rendering->format->turns[rendering->message[index].role];
+    write_text(rendering, turn->before);
+    write_content(rendering, index);
+    write_text(rendering, turn->after);
+}
+
+static void write_answer(rendering_t *rendering, size_t index)
+{
+    tr_chat_text_t *text = &rendering->text;
+    write_text(rendering, rendering->format->prompt);
+    size_t from = text->text.length;
+    write_turn(rendering, index);
+    text->spans[text->span_count++] = (tr_chat_span_t){from, text->text.length};
+    write_text(rendering, rendering->format->gap);
+}
+
+static void write_messages(rendering_t *rendering, bool add_generation_prompt)
+{
+    const format_t *format = rendering->format;
+    rendering->text.spans = tr_calloc(rendering->count, sizeof *rendering->text.spans);
+    write_text(rendering, format->start);
+    for (size_t i = 0; i < rendering->count; i++) {
+        role_t role = rendering->message[i].role;
+        if (role == ASSISTANT) {
+            write_answer(rendering, i);
+        } else if (role == USER || !format->alternates) {
+            write_turn(rendering, i);
+        }
+    }
+    write_text(rendering, add_generation_prompt ? format->prompt : "");
 }
 
 bool tr_chat_is_conversation(const json_t *value)
 {
-    return json_is_array(value);
+    return json_object_get(json_array_get(value, 0), "role") != NULL;
 }
 
 void tr_chat_text_release(tr_chat_text_t *text)
 {
-    free(text->text);
+    tr_bytes_release(&text->text);
     free(text->spans);
     *text = (tr_chat_text_t){0};
 }
 
-static bool is(const message_t *message, const char *role)
+tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json_t *messages,
+                         bool add_generation_prompt, tr_error_t *err)
 {
-    return strcmp(message->role, role) == 0;
-}
-
-// Pieces of text
-
-static size_t at(const rendering_t *r)
-{
-    fflush(r->out);
-    return r->text->length;
-}
-
-/// The assistant's words, with what ends its turn.
-static void speak(rendering_t *r, const char *words, size_t length, const char *end)
-{
-    tr_chat_text_t *text = r->text;
-    size_t first = at(r);
-    fprintf(r->out, "%.*s%s", (int)length, words, end);
-    text->spans = tr_realloc(text->spans, (text->count + 1) * sizeof *text->spans);
-    text->spans[text->count++] = (tr_chat_span_t){first, at(r)};
-}
-
-/// Jinja's trim: white space at both ends. *length: what is left.
-static const char *trim(const char *content, size_t *length)
-{
-    static const char white[] = " \t\n\r\f\v";
-    content += strspn(content, white);
-    *length = strlen(content);
-    while (*length > 0 && strchr(white, content[*length - 1]) != NULL) {
-        (*length)--;
+    TR_ASSERT(chat->format > TR_CHAT_NONE && chat->format < TR_CHAT_FORMAT_COUNT, "format %d",
+              (int)chat->format);
+    size_t count = json_array_size(messages);
+    if (count == 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "messages: expected an array of at least one message");
     }
-    return content;
-}
-
-// The formats
-
-static void put_chatml(rendering_t *r, const message_t *m)
-{
-    fprintf(r->out, "<|im_start|>%s\n", m->role);
-    if (is(m, "assistant")) {
-        speak(r, m->content, strlen(m->content), "<|im_end|>\n");
-    } else {
-        fprintf(r->out, "%s<|im_end|>\n", m->content);
-    }
-}
-
-static void put_llama3(rendering_t *r, const message_t *m)
-{
-    size_t length;
-    const char *content = trim(m->content, &length);
-    fprintf(r->out, "%s<|start_header_id|>%s<|end_header_id|>\n\n", m->first ? r->bos : "",
-            m->role);
-    if (is(m, "assistant")) {
-        speak(r, content, length, "<|eot_id|>");
-    } else {
-        fprintf(r->out, "%.*s<|eot_id|>", (int)length, content);
-    }
-}
-
-static void put_llama2(rendering_t *r, const message_t *m)
-{
-    size_t length;
-    if (is(m, "system")) {
-        r->system = m->content;
-        return;
-    }
-    if (is(m, "assistant")) {
-        const char *content = trim(m->content, &length);
-        char *end = tr_format(" %s", r->eos);
-        char *words = tr_format(" %.*s", (int)length, content);
-        speak(r, words, strlen(words), end);
-        free(words);
-        free(end);
-        return;
-    }
-    bool system = r->system != NULL;
-    char *whole = tr_format("%s%s%s%s", system ? "<<SYS>>\n" : "", system ? r->system : "",
-                            system ? "\n<</SYS>>\n\n" : "", m->content);
-    const char *content = trim(whole, &length);
-    fprintf(r->out, "%s[INST] %.*s [/INST]", r->bos, (int)length, content);
-    r->system = NULL;
-    free(whole);
-}
-
-static void put_mistral(rendering_t *r, const message_t *m)
-{
-    fputs(m->first ? r->bos : "", r->out);
-    if (is(m, "assistant")) {
-        speak(r, m->content, strlen(m->content), r->eos);
-    } else {
-        fprintf(r->out, "[INST] %s [/INST]", m->content);
-    }
-}
-
-static void put_zephyr(rendering_t *r, const message_t *m)
-{
-    char *end = tr_format("%s\n", r->eos);
-    fprintf(r->out, "<|%s|>\n", m->role);
-    if (is(m, "assistant")) {
-        speak(r, m->content, strlen(m->content), end);
-    } else {
-        fprintf(r->out, "%s%s", m->content, end);
-    }
-    free(end);
-}
-
-static void put_plain(rendering_t *r, const message_t *m)
-{
-    if (is(m, "assistant")) {
-        char *words = tr_format(" %s", m->content);
-        fputs("\n\nAssistant:", r->out);
-        speak(r, words, strlen(words), r->eos);
-        free(words);
-    } else {
-        fprintf(r->out, "\n\n%s: %s", is(m, "user") ? "Human" : "System", m->content);
-    }
-}
-
-/// What a format writes, and what it asks of conversations and tokenizers.
-typedef struct form {
-    void (*put)(rendering_t *r, const message_t *message);
-    const char *generation; // opens the assistant's turn
-    const char *tokens[3];  // that the tokenizer must have
-    bool system;            // it knows system messages
-    bool alternates;        // user and assistant take turns, the user first
-    bool ends;              // it writes the tokenizer's end token
-} form_t;
-
-static const form_t forms[TR_CHAT_FORMAT_COUNT] = {
-    [TR_CHAT_CHATML] = {.put = put_chatml,
-                        .generation = "<|im_start|>assistant\n",
-                        .tokens = {"<|im_start|>", "<|im_end|>"},
-                        .system = true},
-    [TR_CHAT_LLAMA2] =
-        {.put = put_llama2, .generation = "", .system = true, .alternates = true, .ends = true},
-    [TR_CHAT_LLAMA3] = {.put = put_llama3,
-                        .generation = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-                        .tokens = {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
-                        .system = true},
-    [TR_CHAT_MISTRAL] = {.put = put_mistral, .generation = "", .alternates = true, .ends = true},
-    [TR_CHAT_ZEPHYR] = {.put = put_zephyr,
-                        .generation = "<|assistant|>\n",
-                        .system = true,
-                        .ends = true},
-    [TR_CHAT_PLAIN] =
-        {.put = put_plain, .generation = "\n\nAssistant:", .system = true, .ends = true},
-};
-
-// Checks
-
-static tr_status check_tokens(tr_chat_format_t format, const tr_tokenizer_t *tokenizer,
-                              tr_error_t *err)
-{
-    const form_t *form = &forms[format];
-    for (size_t i = 0; i < 3 && form->tokens[i] != NULL; i++) {
-        if (tr_tokenizer_id(tokenizer, form->tokens[i]) < 0) {
-            return tr_fail(err, TR_ERR_ARGUMENT,
-                           "the chat template %s writes the token '%s', which the tokenizer has "
-                           "not: choose another one (data.chat_template)",
-                           names[format], form->tokens[i]);
-        }
-    }
-    if (form->ends && tr_tokenizer_eos(tokenizer) < 0) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "the chat template %s ends a turn with the end-of-sequence token, which the "
-                       "tokenizer has not: choose another one (data.chat_template)",
-                       names[format]);
-    }
-    return TR_OK;
-}
-
-static tr_status check_role(const message_t *message, size_t number, const rendering_t *r,
-                            tr_error_t *err)
-{
-    const form_t *form = &forms[r->format];
-    bool system = is(message, "system");
-    if ((!system && !is(message, "user") && !is(message, "assistant")) ||
-        (system && (!form->system || (form->alternates && !message->first)))) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "message %zu: role: the chat template %s takes %suser and assistant, found "
-                       "'%s'",
-                       number, names[r->format],
-                       !form->system      ? ""
-                       : form->alternates ? "system (first), "
-                                          : "system, ",
-                       message->role);
-    }
-    if (form->alternates && !system && is(message, "user") != (message->index % 2 == 0)) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "message %zu: role: in the chat template %s user and assistant take turns, "
-                       "the user first, found '%s'",
-                       number, names[r->format], message->role);
-    }
-    return TR_OK;
-}
-
-static tr_status read_message(message_t *message, const json_t *value, size_t number,
-                              tr_error_t *err)
-{
-    message->role = json_string_value(json_object_get(value, "role"));
-    message->content = json_string_value(json_object_get(value, "content"));
-    if (message->role == NULL || message->content == NULL) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "message %zu: expected {\"role\": text, \"content\": text}", number);
-    }
-    return TR_OK;
-}
-
-static tr_status put_messages(rendering_t *r, const json_t *messages, tr_error_t *err)
-{
-    size_t number, turns = 0;
-    json_t *value;
-    if (json_array_size(messages) == 0) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "expected messages, found an empty list");
-    }
-    json_array_foreach((json_t *)messages, number, value)
-    {
-        message_t message = {.index = turns, .first = number == 0};
-        TR_TRY(read_message(&message, value, number + 1, err));
-        TR_TRY(check_role(&message, number + 1, r, err));
-        forms[r->format].put(r, &message);
-        turns += !is(&message, "system");
-    }
-    return TR_OK;
-}
-
-static const char *token_of(const tr_tokenizer_t *tokenizer, int32_t id)
-{
-    const char *token = id >= 0 ? tr_tokenizer_token(tokenizer, id) : NULL;
-    return token != NULL ? token : "";
-}
-
-tr_status tr_chat_render(tr_chat_text_t *text, tr_chat_format_t format,
-                         const tr_tokenizer_t *tokenizer, const json_t *messages, bool generation,
-                         tr_error_t *err)
-{
-    *text = (tr_chat_text_t){0};
-    TR_ASSERT(format > TR_CHAT_NONE && format < TR_CHAT_FORMAT_COUNT, "format %d", (int)format);
-    TR_TRY(check_tokens(format, tokenizer, err));
-    rendering_t r = {
-        .format = format,
-        .bos = token_of(tokenizer, tr_tokenizer_bos(tokenizer)),
-        .eos = token_of(tokenizer, tr_tokenizer_eos(tokenizer)),
-        .text = text,
+    message_t *message = tr_calloc(count, sizeof *message);
+    rendering_t rendering = {
+        .format = &FORMATS[chat->format],
+        .name = tr_chat_format_name(chat->format),
+        .begin = tr_tokenizer_token(chat->tokenizer, tr_tokenizer_bos(chat->tokenizer)),
+        .end = tr_tokenizer_token(chat->tokenizer, tr_tokenizer_eos(chat->tokenizer)),
+        .message = message,
+        .count = count,
     };
-    r.out = open_memstream(&text->text, &text->length);
-    TR_ASSERT(r.out != NULL, "no memory for %zu messages", json_array_size(messages));
-    tr_status status = put_messages(&r, messages, err);
-    if (status == TR_OK && generation) {
-        fputs(forms[format].generation, r.out);
+    tr_status status = check_tokens(&rendering, err);
+    if (status == TR_OK) {
+        status = read_messages(message, messages, &rendering, err);
     }
-    fclose(r.out);
-    return status;
-}
-
-// Ids
-
-/// The templates write their begin token themselves; plain text has the tokenizer's own.
-static unsigned flags_of(tr_chat_format_t format)
-{
-    return format == TR_CHAT_PLAIN ? TR_ENCODE_SPECIAL : 0;
-}
-
-/// Tokens of ids: [count] that are those of the text's first `length` bytes. part: whether a last token that reaches past them
-/// counts.
-static tr_status tokens_until(size_t *tokens, const int32_t *ids, size_t count,
-                              const tr_chat_text_t *text, size_t length, bool part,
-                              tr_chat_format_t format, const tr_tokenizer_t *tokenizer,
-                              tr_error_t *err)
-{
-    int32_t *start = NULL;
-    size_t n = 0, same = 0;
-    TR_TRY(tr_tokenizer_encode(&start, &n, tokenizer, text->text, length, flags_of(format), err));
-    while (same < n && same < count && start[same] == ids[same]) {
-        same++;
+    if (status == TR_OK) {
+        write_messages(&rendering, add_generation_prompt);
+        *text = rendering.text;
     }
-    *tokens = same < n && part && same < count ? same + 1 : same;
-    free(start);
-    return TR_OK;
-}
-
-static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_chat_text_t *text,
-                      tr_chat_format_t format, const tr_tokenizer_t *tokenizer, tr_error_t *err)
-{
-    for (size_t s = 0; s < text->count; s++) {
-        size_t first, end;
-        TR_TRY(tokens_until(&first, ids, count, text, text->spans[s].first, false, format,
-                            tokenizer, err));
-        TR_TRY(
-            tokens_until(&end, ids, count, text, text->spans[s].end, true, format, tokenizer, err));
-        for (size_t t = first; t < end; t++) {
-            mask[t] = 1;
-        }
-    }
-    return TR_OK;
-}
-
-tr_status tr_chat_encode(int32_t **ids, uint8_t **mask, size_t *count, tr_chat_format_t format,
-                         const tr_tokenizer_t *tokenizer, const json_t *messages, bool generation,
-                         tr_error_t *err)
-{
-    tr_chat_text_t text;
-    tr_status status;
-    *ids = NULL;
-    *count = 0;
-    if (mask != NULL) {
-        *mask = NULL;
-    }
-    TR_TRY_GOTO(tr_chat_render(&text, format, tokenizer, messages, generation, err), done);
-    TR_TRY_GOTO(
-        tr_tokenizer_encode(ids, count, tokenizer, text.text, text.length, flags_of(format), err),
-        done);
-    if (mask != NULL) {
-        *mask = tr_calloc(*count + 1, 1);
-        status = mark(*mask, *ids, *count, &text, format, tokenizer, err);
-    }
-done:
-    if (status != TR_OK) {
-        free(*ids);
-        *ids = NULL;
-        if (mask != NULL) {
-            free(*mask);
-            *mask = NULL;
-        }
-    }
-    tr_chat_text_release(&text);
+    free(message);
     return status;
 }

@@ -1,15 +1,12 @@
-/// Conversations: lists of messages, and the text that a chat template makes of them.
+/// Conversations to text and ids, as the chat templates of Hugging Face directories write them, without Jinja.
 ///
-/// A message is {"role": "system" | "user" | "assistant", "content": text}. The formats are those of the common templates,
-/// written in C: the ids are those of transformers' apply_chat_template (tests/golden/chat.py). A model's own template is
-/// recognised by its text; any other is refused, never guessed at.
+/// A conversation is a JSON array of messages, {"role": "system", "user" or "assistant", "content": a string}; other keys
+/// are passed over as templates pass over them. A format stands for the public templates that write what it writes, to
+/// the byte. What the assistant generates is marked as TRL's training templates mark it: from the end of the generation prompt to the
+/// end-of-turn token (chatml: and its line's end). So the text of the messages before an answer, with the generation
+/// prompt, is what stands before that answer, for every format.
 ///
-///     chatml   <|im_start|>role\ncontent<|im_end|>\n                                  Qwen, OpenHermes, SmolLM
-///     llama2   [INST] <<SYS>>\nsystem\n<</SYS>>\n\nuser [/INST] answer </s>           Llama-2-chat
-///     llama3   <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>          Meta-Llama-3-Instruct
-///     mistral  [INST] user [/INST]answer</s>                                          Mistral-7B-Instruct-v0.2
-///     zephyr   <|role|>\ncontent</s>\n                                                zephyr-7b-beta
-///     plain    \n\nHuman: user\n\nAssistant: answer</s>                               hh-rlhf's manner; for any tokenizer
+/// Golden files of transformers' apply_chat_template pin texts, ids and masks.
 #ifndef TR_TEXT_CHAT_H
 #define TR_TEXT_CHAT_H
 
@@ -17,56 +14,67 @@
 #include <stdbool.h>
 
 #include "common/text/tokenizer.h"
+#include "common/text/utf8.h"
 
-/// The order is that of the recipe's choices.
 typedef enum tr_chat_format {
-    TR_CHAT_NONE, ///< none, or not known yet
-    TR_CHAT_CHATML,
-    TR_CHAT_LLAMA2,
-    TR_CHAT_LLAMA3,
-    TR_CHAT_MISTRAL,
-    TR_CHAT_ZEPHYR,
-    TR_CHAT_PLAIN,
+    TR_CHAT_NONE,   ///< "none": texts only
+    TR_CHAT_CHATML, ///< "chatml": <|im_start|>role, content<|im_end|>; no system message of its own
+    TR_CHAT_LLAMA2, ///< "llama2": Llama-2-chat; the system message stands in the first question
+    TR_CHAT_LLAMA3, ///< "llama3": Meta-Llama-3-Instruct; contents without white space around them
+    TR_CHAT_MISTRAL, ///< "mistral": Mistral-7B-Instruct-v0.2 as first published, Mixtral-8x7B
+    TR_CHAT_MISTRAL_V1, ///< "mistral-v1": the same models' later template, which takes a system message
+    TR_CHAT_MISTRAL_V3, ///< "mistral-v3": Mistral-7B-Instruct-v0.3, no system message
+    TR_CHAT_ZEPHYR,     ///< "zephyr": zephyr-7b-beta
+    TR_CHAT_PLAIN, ///< "plain": "\n\nHuman: ", "\n\nAssistant: " as in hh-rlhf; answers end with eos
     TR_CHAT_FORMAT_COUNT
 } tr_chat_format_t;
 
-/// "chatml"; "none".
+/// The names above, by format, and NULL.
+extern const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1];
+
 const char *tr_chat_format_name(tr_chat_format_t format);
+/// False, and format untouched, for another word.
+bool tr_chat_format_from_name(tr_chat_format_t *format, const char *name);
 
-/// Whether a column's value is a conversation (a list) rather than a text.
-bool tr_chat_is_conversation(const json_t *value);
-
-/// The format of a model directory's own template: `chat_template` of tokenizer_config.json, or chat_template.jinja.
-/// TR_ERR_UNSUPPORTED when there is none, or one that is not known; TR_ERR_IO, TR_ERR_FORMAT.
+/// Which format is a model directory's own: chat_template.jinja, else chat_template of tokenizer_config.json (a string, or
+/// "default" of a list of {name, template}), compared with the known templates to the byte. TR_CHAT_NONE where there is none.
+/// TR_ERR_UNSUPPORTED for a template that is not known, TR_ERR_IO, TR_ERR_FORMAT.
 tr_status tr_chat_detect(tr_chat_format_t *format, const char *model_directory, tr_error_t *err);
 
-/// Bytes of a text: first..end - 1.
+/// How conversations are written. The caller fills it.
+typedef struct tr_chat {
+    tr_chat_format_t format;         ///< not TR_CHAT_NONE
+    const tr_tokenizer_t *tokenizer; ///< borrowed; its begin and end tokens are the template's
+} tr_chat_t;
+
+/// Is a row's value a conversation, rather than a text? (An array whose first item has a role, as TRL asks.)
+bool tr_chat_is_conversation(const json_t *value);
+
+/// Bytes from..to-1 of a text.
 typedef struct tr_chat_span {
-    size_t first, end;
+    size_t from, to;
 } tr_chat_span_t;
 
-/// A conversation as text. Starts as {0}.
+/// A conversation as text. {0} is empty; release frees it.
 typedef struct tr_chat_text {
-    char *text; ///< [length], and a NUL
-    size_t length;
-    tr_chat_span_t *
-        spans; ///< [count] what the assistant says: what follows a generation prompt, to the end of its turn
-    size_t count;
+    tr_bytes_t text;
+    tr_chat_span_t *spans; ///< [span_count], what the assistant generates, an answer each, in order
+    size_t span_count;
 } tr_chat_text_t;
 
 void tr_chat_text_release(tr_chat_text_t *text);
 
-/// messages: a conversation. generation: whether the text ends with what opens the assistant's next turn. TR_ERR_ARGUMENT for
-/// a message that is none, a role or an order that the format does not know ("message 2: role: ..."), and for a tokenizer
-/// without a token that the format needs. After a failure too, release it.
-tr_status tr_chat_render(tr_chat_text_t *text, tr_chat_format_t format,
-                         const tr_tokenizer_t *tokenizer, const json_t *messages, bool generation,
-                         tr_error_t *err);
+/// Writes the messages. add_generation_prompt: with what makes the assistant answer (empty for llama2 and mistral). text:
+/// an empty one, the caller's; untouched on failure. Fails, naming the message and what is wrong ("messages[2]: role:
+/// ..."), with TR_ERR_FORMAT for messages that are not as above or stand in an order that the format does not take, and
+/// with TR_ERR_UNSUPPORTED for roles and keys of tools, and for a tokenizer without a token that the format writes.
+tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json_t *messages,
+                         bool add_generation_prompt, tr_error_t *err);
 
-/// *ids: [*count], of tr_chat_render's text; owned by the caller (free), NULL after a failure. mask: NULL, or *mask: [*count],
-/// 1 where the assistant speaks (return_assistant_tokens_mask), likewise.
-tr_status tr_chat_encode(int32_t **ids, uint8_t **mask, size_t *count, tr_chat_format_t format,
-                         const tr_tokenizer_t *tokenizer, const json_t *messages, bool generation,
-                         tr_error_t *err);
+/// The ids of what tr_chat_render writes: special tokens in the text are understood, none is added. ids: [*count], mask:
+/// [*count], 1 for each token that reaches into what the assistant generates; both owned by the caller (free). mask may
+/// be NULL. Fails as tr_chat_render and tr_tokenizer_encode.
+tr_status tr_chat_encode(int32_t **ids, size_t *count, uint8_t **mask, const tr_chat_t *chat,
+                         const json_t *messages, bool add_generation_prompt, tr_error_t *err);
 
 #endif

@@ -1,4 +1,5 @@
-/// What a tokenizer is made of: shared by the files tokenizer*.c and text_stream.c, and by nobody else.
+/// What a tokenizer is made of: shared by the files tokenizer*.c and text_stream.c, and by nobody else (chat_detect.c reads
+/// JSON with it).
 ///
 /// Encoding: added tokens are cut out of the text; what lies between is rewritten by the rules, cut into pieces by
 /// the stages, and each piece is encoded by BPE. Decoding goes the other way, see text_stream.c.

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text/chat.h"
 #include "proto/sequences.h"
 #include "tests/support/scratch.h"
 
@@ -458,16 +459,15 @@ Test(rows, a_conversation_is_learnt_whole_or_what_its_assistant_says)
     controller_rows_t rows;
     controller_batch_t batch;
     const uint32_t first[] = {0};
-    recipe.data.chat_template = 6; // plain
+    recipe.data.chat_template = TR_CHAT_PLAIN;
     write_rows("{\"messages\": [" USER("Hi.") ", " ASSISTANT("Yes.") ", " USER(
         "Go.") ", " ASSISTANT("No.") "]}\n");
     load(&rows, TR_ALGORITHM_SFT, 100);
     cr_expect_eq(rows.items[0].prompt, 1);
     cr_expect_null(rows.items[0].mask);
-    expect_said(
-        &rows.items[0], 0, false,
-        "<|endoftext|>\n\nHuman: Hi.\n\nAssistant: Yes.<|endoftext|>\n\nHuman: Go.\n\nAssistant: "
-        "No.<|endoftext|>");
+    expect_said(&rows.items[0], 0, false,
+                "\n\nHuman: Hi.\n\nAssistant: Yes.<|endoftext|>\n\nHuman: Go.\n\nAssistant: "
+                "No.<|endoftext|>");
     controller_rows_release(&rows);
     recipe.sft.assistant_only_loss = true;
     load(&rows, TR_ALGORITHM_SFT, 100);
@@ -485,7 +485,7 @@ Test(rows, a_conversation_is_learnt_whole_or_what_its_assistant_says)
 Test(rows, conversations_have_prompts_and_completions_too)
 {
     controller_rows_t rows;
-    recipe.data.chat_template = 6; // plain
+    recipe.data.chat_template = TR_CHAT_PLAIN;
     recipe.sft.completion_only_loss = true;
     write_rows("{\"prompt\": [" USER("Hi.") "], \"completion\": [" ASSISTANT("Yes.") "]}\n");
     load(&rows, TR_ALGORITHM_SFT, 100);
@@ -502,7 +502,7 @@ Test(rows, conversations_have_prompts_and_completions_too)
 Test(rows, pairs_of_conversations_part_where_their_messages_do)
 {
     controller_rows_t rows;
-    recipe.data.chat_template = 6; // plain
+    recipe.data.chat_template = TR_CHAT_PLAIN;
     write_rows("{\"chosen\": [" USER("Hi.") ", " ASSISTANT("Yes.") "], \"rejected\": [" USER("Hi.") ", " ASSISTANT(
         "No.") "]}\n{\"prompt\": [" USER("Hi.") "], \"chosen\": [" ASSISTANT("Yes.") "], "
                                                                                      "\"rejected\":"
@@ -513,8 +513,7 @@ Test(rows, pairs_of_conversations_part_where_their_messages_do)
     free(recipe.data.prompt_column);
     recipe.data.prompt_column = tr_strdup("prompt");
     load(&rows, TR_ALGORITHM_REWARD, 100);
-    expect_said(&rows.items[1], 0, false,
-                "<|endoftext|>\n\nHuman: Hi.\n\nAssistant: No.<|endoftext|>");
+    expect_said(&rows.items[1], 0, false, "\n\nHuman: Hi.\n\nAssistant: No.<|endoftext|>");
     controller_rows_release(&rows);
     write_rows("{\"chosen\": [" USER("Hi.") ", " ASSISTANT("Yes.") "], \"rejected\": [" USER(
         "Hi.") ", " ASSISTANT("No.") "]}\n");
@@ -527,13 +526,13 @@ Test(rows, pairs_of_conversations_part_where_their_messages_do)
 Test(rows, a_prompt_of_messages_ends_where_the_assistant_begins)
 {
     controller_rows_t rows;
-    recipe.data.chat_template = 6; // plain
+    recipe.data.chat_template = TR_CHAT_PLAIN;
     write_rows("{\"prompt\": [" USER("Hi.") "]}\n");
     load_prompts(&rows, 100);
-    expect_said(&rows.items[0], 0, false, "<|endoftext|>\n\nHuman: Hi.\n\nAssistant:");
+    expect_said(&rows.items[0], 0, false, "\n\nHuman: Hi.\n\nAssistant:");
     cr_expect_str_eq(controller_rows_prompt(&rows, 0), "\n\nHuman: Hi.\n\nAssistant:");
     controller_rows_release(&rows);
-    recipe.data.chat_template = 0;
+    recipe.data.chat_template = TR_CHAT_NONE;
     recipe.model = TEST_SOURCE_DIR "/examples/models/stories";
     tr_error_t err = {0};
     cr_expect_eq(controller_rows_load_prompts(&rows, &recipe, tokenizer, 100, &err),

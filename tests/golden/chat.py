@@ -1,117 +1,270 @@
-"""Golden conversations: what transformers' apply_chat_template makes of them, as text, ids and assistant masks.
+"""Golden conversations: texts, ids and assistant masks of transformers' apply_chat_template.
 
-    python tests/golden/chat.py          # writes tests/golden/chat.json, prints the hashes of common/text/chat_detect.c
+    python tests/golden/chat.py             # writes tests/golden/chat.json
+    python tests/golden/chat.py FILE...     # a line of common/text/chat_detect.c for each template that renders as a format does
 
-The templates write what the public ones write, and mark what the assistant says as TRL's training templates do. The tokenizer is that of
-examples/models/stories with the special tokens that the templates need.
+The templates are ours. Each writes what the public one named above it writes, and marks what the assistant generates as
+TRL's training templates do: from the end of the generation prompt to the end of the turn. The two tokenizers are small ones of the
+kinds that Llama models have.
 """
 
 import json
 import pathlib
-import re
-import tempfile
+import sys
 
 import xxhash
-from transformers import AutoTokenizer
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
-HERE = pathlib.Path(__file__).resolve().parent
-STORIES = HERE.parents[1] / "examples/models/stories"
-SPECIAL = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+# Templates. Transformers' Jinja drops the white space that a tag's `-` faces, and the line's end after a tag.
 
-ALTERNATE = (
-    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-)
-# Each as it is published, and again with the marks: S and E stand for {% generation %} and {% endgeneration %}.
-PUBLISHED = {
-    "chatml": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-    "llama2": "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = messages[0]['content'] %}"
-    "{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}{% for message in loop_messages %}" + ALTERNATE +
-    "{% if loop.index0 == 0 and system_message != false %}"
-    "{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}"
-    "{% else %}{% set content = message['content'] %}{% endif %}"
-    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
-    "{% elif message['role'] == 'system' %}{{ '<<SYS>>\\n' + content.strip() + '\\n<</SYS>>\\n\\n' }}"
-    "{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}",
-    "llama3": "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + "
-    "'<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
-    "{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
-    "mistral": "{{ bos_token }}{% for message in messages %}" + ALTERNATE +
-    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
-    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}",
-    "zephyr": "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\\n' + message['content'] + eos_token }}\n"
-    "{% elif message['role'] == 'system' %}\n{{ '<|system|>\\n' + message['content'] + eos_token }}\n"
-    "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\\n'  + message['content'] + eos_token }}\n{% endif %}\n"
-    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}",
+ONLY_USER_AND_ASSISTANT = """
+    {%- if message['role'] != ['user', 'assistant'][loop.index0 % 2] %}{{- raise_exception('not by turns') }}{% endif %}"""
+
+TEMPLATES = {
+    # Qwen/Qwen3-4B-Instruct-2507 without tools; OpenHermes-2.5; TRL's setup_chat_format
+    "chatml": """
+{%- for message in messages %}
+    {{- '<|im_start|>' + message['role'] + '\n' }}
+    {%- if message['role'] == 'assistant' %}
+        {%- generation %}{{- message['content'] + '<|im_end|>\n' }}{% endgeneration %}
+    {%- else %}
+        {{- message['content'] + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{% endif %}""",
+    # meta-llama/Llama-2-7b-chat-hf
+    "llama2": """
+{%- set before = '' %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set before = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}
+    {%- set messages = messages[1:] %}
+{%- endif %}
+{%- for message in messages %}"""
+    + ONLY_USER_AND_ASSISTANT
+    + """
+    {%- if message['role'] == 'user' %}
+        {{- bos_token + '[INST] ' + ((before if loop.first else '') + message['content']).strip() + ' [/INST]' }}
+    {%- else %}
+        {%- generation %}{{- ' ' + message['content'].strip() + ' ' + eos_token }}{% endgeneration %}
+    {%- endif %}
+{%- endfor %}""",
+    # meta-llama/Meta-Llama-3-8B-Instruct
+    "llama3": """
+{{- bos_token }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}
+    {%- if message['role'] == 'assistant' %}
+        {%- generation %}{{- message['content'] | trim + '<|eot_id|>' }}{% endgeneration %}
+    {%- else %}
+        {{- message['content'] | trim + '<|eot_id|>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}""",
+    # mistralai/Mistral-7B-Instruct-v0.2 as first published; Mixtral-8x7B-Instruct-v0.1
+    "mistral": """
+{{- bos_token }}
+{%- for message in messages %}"""
+    + ONLY_USER_AND_ASSISTANT
+    + """
+    {%- if message['role'] == 'user' %}
+        {{- '[INST] ' + message['content'] + ' [/INST]' }}
+    {%- else %}
+        {%- generation %}{{- message['content'] + eos_token }}{% endgeneration %}
+    {%- endif %}
+{%- endfor %}""",
+    # mistralai/Mistral-7B-Instruct-v0.2 since 2024 (Mistral's tokenizer "v1")
+    "mistral-v1": """
+{{- bos_token }}
+{%- set before = '' %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set before = messages[0]['content'] + '\n\n' %}
+    {%- set messages = messages[1:] %}
+{%- endif %}
+{%- for message in messages %}"""
+    + ONLY_USER_AND_ASSISTANT
+    + """
+    {%- if message['role'] == 'user' %}
+        {{- ' [INST] ' + (before if loop.first else '') + message['content'] + ' [/INST]' }}
+    {%- else %}
+        {%- generation %}{{- ' ' + message['content'] + eos_token }}{% endgeneration %}
+    {%- endif %}
+{%- endfor %}""",
+    # mistralai/Mistral-7B-Instruct-v0.3 without tools and system message (Mistral's tokenizer "v3")
+    "mistral-v3": """
+{{- bos_token }}
+{%- for message in messages %}"""
+    + ONLY_USER_AND_ASSISTANT
+    + """
+    {%- if message['role'] == 'user' %}
+        {{- '[INST] ' + message['content'] + '[/INST]' }}
+    {%- else %}
+        {%- generation %}{{- ' ' + message['content'] | trim + eos_token }}{% endgeneration %}
+    {%- endif %}
+{%- endfor %}""",
+    # HuggingFaceH4/zephyr-7b-beta
+    "zephyr": """
+{%- for message in messages %}
+    {{- '<|' + message['role'] + '|>\n' }}
+    {%- if message['role'] == 'assistant' %}
+        {%- generation %}{{- message['content'] + eos_token }}{% endgeneration %}
+    {%- else %}
+        {{- message['content'] + eos_token }}
+    {%- endif %}
+    {{- '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|assistant|>\n' }}{% endif %}""",
+    # the texts of Anthropic/hh-rlhf
+    "plain": """
+{%- for message in messages %}
+    {%- if message['role'] == 'assistant' %}
+        {{- '\n\nAssistant:' }}
+        {%- generation %}{{- ' ' + message['content'] + eos_token }}{% endgeneration %}
+    {%- else %}
+        {{- '\n\n' + {'system': 'System', 'user': 'Human'}[message['role']] + ': ' + message['content'] }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '\n\nAssistant:' }}{% endif %}""",
 }
-MARKED = {
-    "chatml": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n'}}{% if message['role'] == 'assistant' %}"
-    "S{{ message['content'] + '<|im_end|>' + '\\n'}}E{% else %}{{ message['content'] + '<|im_end|>' + '\\n'}}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-    "llama2": PUBLISHED["llama2"].replace("{{ ' '  + content.strip() + ' ' + eos_token }}", "S{{ ' '  + content.strip() + ' ' + eos_token }}E"),
-    "llama3": "{% for message in messages %}{% if loop.index0 == 0 %}{{ bos_token }}{% endif %}"
-    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}{% if message['role'] == 'assistant' %}"
-    "S{{ message['content'] | trim + '<|eot_id|>' }}E{% else %}{{ message['content'] | trim + '<|eot_id|>' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
-    "mistral": PUBLISHED["mistral"].replace("{{ message['content'] + eos_token}}", "S{{ message['content'] + eos_token}}E"),
-    "zephyr": "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' }}{% if message['role'] == 'assistant' %}"
-    "S{{ message['content'] + eos_token + '\\n' }}E{% else %}{{ message['content'] + eos_token + '\\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}",
-    "plain": "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ '\\n\\nAssistant:' }}"
-    "S{{ ' ' + message['content'] + eos_token }}E{% elif message['role'] == 'user' %}{{ '\\n\\nHuman: ' + message['content'] }}"
-    "{% else %}{{ '\\n\\nSystem: ' + message['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}",
-}
-TURNS = [
-    ("user", "Once upon a time?"),
-    ("assistant", "There was a cat."),
-    ("user", "  And then,\nwhat happened? "),
-    ("assistant", " The cat\u00e9 was happy! \n"),
+NO_SYSTEM = ("mistral", "mistral-v3")
+BY_TURNS = ("llama2", "mistral", "mistral-v1", "mistral-v3")
+BYTES = ("chatml", "llama3", "plain")
+
+# Conversations, as letters of the roles and the contents.
+
+CONVERSATIONS = [
+    ("u", "What is two and two?"),
+    ("ua", "What is two and two?", "It is four."),
+    ("su", "You are a helpful assistant.", "Hello!"),
+    ("suaua", "You are a helpful assistant.", "Hello!", "Hello! How are you?", "I am fine, thank you.", "A girl."),
+    ("uauau", "Hello!", "", "", " ", "How are you?"),
+    ("suau", "  be brief\n", "\n\nHello!\t ", " \n Hello!\u00a0\u3000", " and? \x1f"),
+    ("uau", "\u4f60\u597d \u00e9\u00fc", "\U0001f600 caf\u00e9 \u2581x", "\U0001f468\u200d\U0001f469"),
+    ("sua", "", "<<SYS>>", "<think>\nHello!\n</think>\n\nIt is four."),
+    ("uaua", "\nHello\n\n\n", "\n\n\nonce\n", "[INST] <|im_end|> </s>", "<s> Human: <|eot_id|>"),
+]
+ANY_ORDER = [
+    ("aauu", "Hello!", " How are you?", "It is", "four."),
+    ("usa", "Hello!", "You are a helpful assistant.", "I am fine."),
 ]
 
 
-def conversation(turns, system=None):
-    messages = [{"role": role, "content": content} for role, content in turns]
-    return ([{"role": "system", "content": system}] if system else []) + messages
+def messages_of(letters, *contents):
+    roles = {"s": "system", "u": "user", "a": "assistant"}
+    return [{"role": roles[letter], "content": content} for letter, content in zip(letters, contents, strict=True)]
 
 
-def marked(text):
-    return re.sub(r"\bS(?=\{\{)", "{% generation %}", text).replace("}}E", "}}{% endgeneration %}")
+def conversations_for(name):
+    for letters, *contents in CONVERSATIONS + ([] if name in BY_TURNS else ANY_ORDER):
+        if not (letters[0] == "s" and name in NO_SYSTEM):
+            yield messages_of(letters, *contents)
 
 
-def tokenizer():
-    loaded = AutoTokenizer.from_pretrained(STORIES)
-    loaded.add_special_tokens({"additional_special_tokens": SPECIAL})
-    return loaded
+# Tokenizers
+
+CORPUS = [
+    "Once upon a time there was a little girl. What is two and two? It is four. You are a helpful assistant. Hello! How are you? "
+    "I am fine, thank you. [INST] [/INST] system user assistant Human: Assistant: \n\n"
+] * 2
 
 
-def main():
-    bare = tokenizer()
-    golden = {"special": [{"content": token, "id": bare.convert_tokens_to_ids(token)} for token in SPECIAL], "published": PUBLISHED, "cases": []}
-    for name, template in MARKED.items():
-        template = marked(template)
-        systems = [None] if name == "mistral" else [None, "Be kind."]
-        for system in systems:
-            for count, generation in ((1, True), (2, False), (3, True), (4, False)):
-                messages = conversation(TURNS[:count], system)
-                kwargs = {"chat_template": template, "add_generation_prompt": generation}
-                text = bare.apply_chat_template(messages, tokenize=False, **kwargs)
-                if name in PUBLISHED:
-                    public = bare.apply_chat_template(messages, tokenize=False, chat_template=PUBLISHED[name], add_generation_prompt=generation)
-                    assert public == text, (name, public, text)
-                made = bare.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True, **kwargs)
-                ids, mask = made["input_ids"], made["assistant_masks"]
-                if name == "plain":  # an ordinary text: the tokenizer's begin token comes before it
-                    assert bare(text)["input_ids"] == [bare.bos_token_id] + ids
-                    ids, mask = [bare.bos_token_id] + ids, [0] + mask
-                golden["cases"].append(
-                    {"format": name, "messages": messages, "generation": generation, "text": text, "ids": ids, "mask": mask}
-                )
-    (HERE / "chat.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
-    preface = "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
-    for name, template in (*PUBLISHED.items(), ("chatml, with a default", preface + PUBLISHED["chatml"])):
-        print(name, "0x" + xxhash.xxh3_64_hexdigest(re.sub(r"[ \t\n\r]", "", template).encode()))
+def bytes_tokenizer():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|begin_of_text|>", "<|end_of_text|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, special_tokens=specials))
+    turns = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in turns])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=specials[0], eos_token=specials[1])
 
 
-main()
+def pieces_tokenizer():
+    specials = ["<unk>", "<s>", "</s>"]
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    trained.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=90, special_tokens=specials))
+    model = json.loads(trained.to_str())["model"]
+    tokens = specials + [f"<0x{byte:02X}>" for byte in range(256)]
+    tokens += [token for token in model["vocab"] if token not in specials and "\n" not in token]
+    merges = [tuple(pair) for pair in model["merges"] if "\n" not in "".join(pair)]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = trained.normalizer
+    strip = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(strip)
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in specials])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+# Golden numbers
+
+
+def case_of(tokenizer, template, messages, prompt):
+    options = {"chat_template": template, "add_generation_prompt": prompt}
+    encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True, **options)
+    return {
+        "messages": messages,
+        "add_generation_prompt": prompt,
+        "text": tokenizer.apply_chat_template(messages, tokenize=False, **options),
+        "ids": encoded["input_ids"],
+        "mask": encoded["assistant_masks"],
+    }
+
+
+def write_golden():
+    tokenizers = {"bytes": bytes_tokenizer(), "pieces": pieces_tokenizer()}
+    golden = {"tokenizers": {}, "formats": {}}
+    for name, tokenizer in tokenizers.items():
+        tokens = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
+        golden["tokenizers"][name] = {"tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()), "config": tokens}
+    for name, template in TEMPLATES.items():
+        kind = "bytes" if name in BYTES else "pieces"
+        cases = [
+            case_of(tokenizers[kind], template, messages, prompt)
+            for i, messages in enumerate(conversations_for(name))
+            for prompt in ((False, True) if i < 3 else (messages[-1]["role"] != "assistant",))
+        ]
+        golden["formats"][name] = {"template": template, "tokenizer": kind, "cases": cases}
+    text = json.dumps(golden, separators=(",", ":"))
+    pathlib.Path(__file__).with_suffix(".json").write_text(text + "\n")
+
+
+# Public templates
+
+
+def rendered(tokenizer, template, messages, prompt):
+    """None where the template fails, in whatever way."""
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, add_generation_prompt=prompt)
+    except Exception:
+        return None
+
+
+def renders_as(tokenizer, name, template):
+    """Are the texts the same for every conversation that the format takes?"""
+    return all(
+        rendered(tokenizer, template, messages, prompt) == rendered(tokenizer, TEMPLATES[name], messages, prompt)
+        for messages in conversations_for(name)
+        for prompt in (False, True)
+    )
+
+
+def hash_of(template):
+    """As Jinja, without one line's end at the end."""
+    return xxhash.xxh3_64_intdigest(template.removesuffix("\n").encode())
+
+
+def print_lines(paths):
+    tokenizer = pieces_tokenizer()
+    for path in paths:
+        template = pathlib.Path(path).read_text()
+        for name in TEMPLATES:
+            if renders_as(tokenizer, name, template):
+                constant = "TR_CHAT_" + name.upper().replace("-", "_")
+                print(f"{{0x{hash_of(template):016X}, {constant}}}, // {path}")
+
+
+if __name__ == "__main__":
+    print_lines(sys.argv[1:]) if sys.argv[1:] else write_golden()

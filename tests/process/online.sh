@@ -6,8 +6,8 @@ command -v python3 >/dev/null || skip "there is no python3"
 steps=40
 prompts=90
 if [ -n "${TROUPE_TEST_BRIEF:-}" ]; then # slow builds
-    steps=3
-    prompts=10
+    steps=2
+    prompts=6
 fi
 head -n $prompts examples/data/openings.jsonl >"$SCRATCH/prompts.jsonl"
 

@@ -1,205 +1,351 @@
-/// Conversations against transformers' apply_chat_template (tests/golden/chat.py), and laws of our own.
-#include "common/text/chat.h"
-
+/// Conversations against transformers' apply_chat_template (a golden file), and laws of our own.
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text/chat.h"
 #include "tests/support/scratch.h"
 
-static const char *const STORIES = TEST_SOURCE_DIR "/examples/models/stories";
-static json_t *golden;
-static char *folder;
-static tr_tokenizer_t *tokenizer;
+/// What a test needs: the golden file, and a folder for a tokenizer's files.
+typedef struct chat_rig {
+    json_t *golden;
+    char *folder;
+    tr_tokenizer_t *tokenizer;
+    tr_chat_t chat;
+} chat_rig_t;
 
-static json_t *read_json(const char *directory, const char *name)
+static void write_json(const char *folder, const char *name, const json_t *value)
 {
-    char *path = tr_format("%s/%s", directory, name);
-    json_t *value = json_load_file(path, 0, NULL);
-    cr_assert_not_null(value, "%s", path);
-    free(path);
-    return value;
-}
-
-static void write_json(const json_t *value, const char *name)
-{
-    char *text = json_dumps(value, 0);
+    char *text = json_dumps(value, JSON_COMPACT);
     free(scratch_write(folder, name, text, strlen(text)));
     free(text);
 }
 
-/// The tokenizer of the stories with the templates' special tokens.
-static void setup(void)
+static const json_t *format_of(const chat_rig_t *rig, tr_chat_format_t format)
 {
+    return json_object_get(json_object_get(rig->golden, "formats"), tr_chat_format_name(format));
+}
+
+/// The format with the tokenizer of its golden cases.
+static chat_rig_t rig_for(tr_chat_format_t format)
+{
+    chat_rig_t rig = {.folder = scratch_open()};
     tr_error_t err = {0};
-    size_t i;
-    json_t *token;
-    golden = read_json(TEST_SOURCE_DIR "/tests/golden", "chat.json");
-    folder = scratch_open();
-    json_t *file = read_json(STORIES, "tokenizer.json");
-    json_t *config = read_json(STORIES, "tokenizer_config.json");
-    json_array_foreach(json_object_get(golden, "special"), i, token)
-    {
-        json_t *added =
-            json_pack("{s:O, s:O, s:b, s:b, s:b, s:b, s:b}", "id", json_object_get(token, "id"),
-                      "content", json_object_get(token, "content"), "single_word", 0, "lstrip", 0,
-                      "rstrip", 0, "normalized", 0, "special", 1);
-        json_array_append_new(json_object_get(file, "added_tokens"), added);
-    }
-    write_json(file, "tokenizer.json");
-    write_json(config, "tokenizer_config.json");
-    json_decref(config);
-    json_decref(file);
-    cr_assert_eq(tr_tokenizer_new(&tokenizer, folder, &err), TR_OK, "%s", err.text);
+    rig.golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/chat.json", 0, NULL);
+    cr_assert_not_null(rig.golden);
+    const char *kind = json_string_value(json_object_get(format_of(&rig, format), "tokenizer"));
+    const json_t *files = json_object_get(json_object_get(rig.golden, "tokenizers"), kind);
+    write_json(rig.folder, "tokenizer.json", json_object_get(files, "tokenizer"));
+    write_json(rig.folder, "tokenizer_config.json", json_object_get(files, "config"));
+    cr_assert_eq(tr_tokenizer_new(&rig.tokenizer, rig.folder, &err), TR_OK, "%s", err.text);
+    rig.chat = (tr_chat_t){.format = format, .tokenizer = rig.tokenizer};
+    return rig;
 }
 
-static void teardown(void)
+static void release(chat_rig_t *rig)
 {
-    tr_tokenizer_destroy(&tokenizer);
-    json_decref(golden);
-    scratch_close(&folder);
+    tr_tokenizer_destroy(&rig->tokenizer);
+    json_decref(rig->golden);
+    scratch_close(&rig->folder);
 }
 
-TestSuite(chat, .init = setup, .fini = teardown);
-
-static tr_chat_format_t format_named(const char *name)
+static tr_chat_text_t render(const chat_rig_t *rig, const json_t *messages, bool prompt)
 {
-    for (int i = 0; i < TR_CHAT_FORMAT_COUNT; i++) {
-        if (strcmp(tr_chat_format_name((tr_chat_format_t)i), name) == 0) {
-            return (tr_chat_format_t)i;
-        }
-    }
-    cr_assert_fail("no format %s", name);
-    return TR_CHAT_NONE;
-}
-
-static void expect_case(const json_t *wanted)
-{
+    tr_chat_text_t text = {0};
     tr_error_t err = {0};
-    const json_t *messages = json_object_get(wanted, "messages");
-    const json_t *ids = json_object_get(wanted, "ids"), *mask = json_object_get(wanted, "mask");
-    const char *name = json_string_value(json_object_get(wanted, "format"));
-    bool generation = json_is_true(json_object_get(wanted, "generation"));
-    tr_chat_text_t text;
-    int32_t *found;
-    uint8_t *marks;
-    size_t count;
-    cr_assert_eq(tr_chat_render(&text, format_named(name), tokenizer, messages, generation, &err),
-                 TR_OK, "%s", err.text);
-    cr_expect_str_eq(text.text, json_string_value(json_object_get(wanted, "text")), "%s", name);
-    cr_assert_eq(tr_chat_encode(&found, &marks, &count, format_named(name), tokenizer, messages,
-                                generation, &err),
-                 TR_OK, "%s", err.text);
-    cr_assert_eq(count, json_array_size(ids), "%s: %zu ids for '%s'", name, count, text.text);
+    cr_assert_eq(tr_chat_render(&text, &rig->chat, messages, prompt, &err), TR_OK, "%s", err.text);
+    return text;
+}
+
+static void expect_case(const chat_rig_t *rig, const json_t *golden)
+{
+    const json_t *messages = json_object_get(golden, "messages");
+    const json_t *wanted = json_object_get(golden, "text");
+    const json_t *wanted_ids = json_object_get(golden, "ids");
+    bool prompt = json_is_true(json_object_get(golden, "add_generation_prompt"));
+    tr_chat_text_t text = render(rig, messages, prompt);
+    cr_assert_str_eq(text.text.data, json_string_value(wanted));
+    cr_assert_eq(text.text.length, json_string_length(wanted));
+    int32_t *ids = NULL;
+    uint8_t *mask = NULL;
+    size_t count = 0;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_chat_encode(&ids, &count, &mask, &rig->chat, messages, prompt, &err), TR_OK,
+                 "%s", err.text);
+    cr_assert_eq(count, json_array_size(wanted_ids), "%s", text.text.data);
     for (size_t i = 0; i < count; i++) {
-        cr_expect_eq(found[i], json_integer_value(json_array_get(ids, i)), "%s: id %zu of '%s'",
-                     name, i, text.text);
-        cr_expect_eq(marks[i], json_integer_value(json_array_get(mask, i)), "%s: mask %zu of '%s'",
-                     name, i, text.text);
+        const json_t *marked = json_array_get(json_object_get(golden, "mask"), i);
+        cr_expect_eq(ids[i], json_integer_value(json_array_get(wanted_ids, i)), "'%s': id %zu",
+                     text.text.data, i);
+        cr_expect_eq(mask[i], json_integer_value(marked), "'%s': mask %zu is %d", text.text.data, i,
+                     mask[i]);
     }
-    free(found);
-    free(marks);
+    free(ids);
+    free(mask);
     tr_chat_text_release(&text);
 }
 
 Test(chat, texts_ids_and_masks_are_those_of_transformers)
 {
-    size_t i;
-    json_t *wanted;
-    const json_t *cases = json_object_get(golden, "cases");
-    cr_assert_gt(json_array_size(cases), 40);
-    json_array_foreach(cases, i, wanted)
-    {
-        expect_case(wanted);
-    }
-}
-
-Test(chat, published_templates_are_recognised_wherever_they_stand)
-{
-    const char *name;
-    json_t *template;
-    json_object_foreach(json_object_get(golden, "published"), name, template)
-    {
-        const char *text = json_string_value(template);
-        json_t *const configs[] = {
-            json_pack("{s:s}", "chat_template", text),
-            json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "chat_template", "name", "tool_use",
-                      "template", "?", "name", "default", "template", text),
-        };
-        for (size_t i = 0; i < 2; i++) {
-            tr_error_t err = {0};
-            tr_chat_format_t found;
-            write_json(configs[i], "tokenizer_config.json");
-            cr_assert_eq(tr_chat_detect(&found, folder, &err), TR_OK, "%s", err.text);
-            cr_expect_eq(found, format_named(name), "%s", name);
-            json_decref(configs[i]);
+    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
+        chat_rig_t rig = rig_for(format);
+        const json_t *cases = json_object_get(format_of(&rig, format), "cases");
+        cr_assert_geq(json_array_size(cases), 8);
+        for (size_t i = 0; i < json_array_size(cases); i++) {
+            expect_case(&rig, json_array_get(cases, i));
         }
-        tr_error_t err = {0};
-        tr_chat_format_t found;
-        char *path = scratch_write(folder, "chat_template.jinja", text, strlen(text));
-        cr_assert_eq(tr_chat_detect(&found, folder, &err), TR_OK, "%s", err.text);
-        cr_expect_eq(found, format_named(name), "%s", name);
-        remove(path);
-        free(path);
+        release(&rig);
     }
 }
 
-Test(chat, a_template_that_is_not_known_is_refused_by_its_text)
+/// The messages before the first `count`-th.
+static json_t *first_messages(const json_t *messages, size_t count)
 {
-    tr_error_t err = {0};
-    tr_chat_format_t found;
-    cr_assert_eq(tr_chat_detect(&found, folder, &err), TR_ERR_UNSUPPORTED);
-    cr_expect(strstr(err.text, "has no chat template") != NULL, "%s", err.text);
-    const char *strange = "{{ messages | strangely }}";
-    free(scratch_write(folder, "chat_template.jinja", strange, strlen(strange)));
-    cr_assert_eq(tr_chat_detect(&found, folder, &err), TR_ERR_UNSUPPORTED);
-    cr_expect(strstr(err.text, strange) != NULL, "%s", err.text);
-    cr_expect(strstr(err.text, "data.chat_template") != NULL, "%s", err.text);
+    json_t *first = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append(first, json_array_get(messages, i));
+    }
+    return first;
 }
 
-static void expect_refusal(tr_chat_format_t format, const char *messages, const char *sentence)
+/// Before each answer stands the text of the messages before it, with the generation prompt.
+static void expect_prompts(const chat_rig_t *rig, const json_t *messages)
 {
+    tr_chat_text_t whole = render(rig, messages, false);
+    size_t answer = 0;
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        const json_t *role = json_object_get(json_array_get(messages, i), "role");
+        if (strcmp(json_string_value(role), "assistant") != 0) {
+            continue;
+        }
+        size_t from = whole.spans[answer++].from;
+        json_t *before = first_messages(messages, i);
+        if (i > 0) {
+            tr_chat_text_t prompt = render(rig, before, true);
+            cr_expect_eq(prompt.text.length, from, "'%s'", prompt.text.data);
+            cr_expect_eq(memcmp(prompt.text.data, whole.text.data, from), 0, "'%s'",
+                         prompt.text.data);
+            tr_chat_text_release(&prompt);
+        }
+        json_decref(before);
+    }
+    cr_expect_eq(answer, whole.span_count);
+    tr_chat_text_release(&whole);
+}
+
+Test(chat, an_answer_follows_the_prompt_of_what_stands_before_it)
+{
+    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
+        chat_rig_t rig = rig_for(format);
+        const json_t *cases = json_object_get(format_of(&rig, format), "cases");
+        for (size_t i = 0; i < json_array_size(cases); i++) {
+            expect_prompts(&rig, json_object_get(json_array_get(cases, i), "messages"));
+        }
+        release(&rig);
+    }
+}
+
+Test(chat, formats_have_their_names)
+{
+    for (size_t i = 0; i < TR_CHAT_FORMAT_COUNT; i++) {
+        tr_chat_format_t format = TR_CHAT_FORMAT_COUNT;
+        cr_expect(tr_chat_format_from_name(&format, tr_chat_format_names[i]));
+        cr_expect_eq((size_t)format, i);
+        cr_expect_str_eq(tr_chat_format_name(format), tr_chat_format_names[i]);
+    }
+    tr_chat_format_t format = TR_CHAT_PLAIN;
+    cr_expect_not(tr_chat_format_from_name(&format, "ChatML"));
+    cr_expect_eq(format, TR_CHAT_PLAIN);
+    cr_expect_null(tr_chat_format_names[TR_CHAT_FORMAT_COUNT]);
+}
+
+Test(chat, a_conversation_is_an_array_of_messages)
+{
+    static const struct {
+        const char *json;
+        bool is;
+    } cases[] = {
+        {"[{\"role\":\"user\",\"content\":\"a\"}]", true},
+        {"[{\"role\":\"tool\"}]", true}, // and a bad one
+        {"\"Hello\"", false},
+        {"[]", false},
+        {"[\"Hello\"]", false},
+        {"{\"role\":\"user\"}", false},
+        {"[{\"text\":\"a\"}]", false},
+        {"null", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *value = json_loads(cases[i].json, JSON_DECODE_ANY, NULL);
+        cr_expect_eq(tr_chat_is_conversation(value), cases[i].is, "%s", cases[i].json);
+        json_decref(value);
+    }
+    cr_expect_not(tr_chat_is_conversation(NULL));
+}
+
+/// messages: JSON with ' for ".
+static void expect_refused(tr_chat_format_t format, const char *messages, tr_status status,
+                           const char *sentence)
+{
+    chat_rig_t rig = rig_for(format);
+    char *text = strdup(messages);
+    for (char *quote = strchr(text, '\''); quote != NULL; quote = strchr(quote, '\'')) {
+        *quote = '"';
+    }
+    json_t *value = json_loads(text, JSON_DECODE_ANY, NULL);
+    cr_assert_not_null(value, "%s", text);
+    tr_chat_text_t out = {0};
+    int32_t *ids = NULL;
+    size_t count = 0;
     tr_error_t err = {0};
-    json_t *value = json_loads(messages, 0, NULL);
-    int32_t *ids;
-    uint8_t *mask;
-    size_t count;
-    cr_assert_not_null(value);
-    cr_assert_eq(tr_chat_encode(&ids, &mask, &count, format, tokenizer, value, false, &err),
-                 TR_ERR_ARGUMENT);
-    cr_expect(strstr(err.text, sentence) != NULL, "'%s' lacks '%s'", err.text, sentence);
+    cr_expect_eq(tr_chat_render(&out, &rig.chat, value, true, &err), status, "%s", messages);
+    cr_expect_str_eq(err.text, sentence);
+    cr_expect_eq(tr_chat_encode(&ids, &count, NULL, &rig.chat, value, true, &err), status);
+    cr_expect_null(out.text.data);
     cr_expect_null(ids);
-    cr_expect_null(mask);
     json_decref(value);
+    free(text);
+    release(&rig);
 }
 
-Test(chat, what_a_template_does_not_know_is_refused_by_message)
+#define S "{'role':'system','content':'a'}"
+#define U "{'role':'user','content':'a'}"
+#define A "{'role':'assistant','content':'a'}"
+
+Test(chat, messages_that_are_not_as_they_should_be_are_named)
 {
-    expect_refusal(TR_CHAT_CHATML, "[]", "found an empty list");
-    expect_refusal(TR_CHAT_CHATML, "[{\"role\": \"user\"}]", "message 1: expected");
-    expect_refusal(TR_CHAT_CHATML, "[\"hi\"]", "message 1: expected");
-    expect_refusal(TR_CHAT_CHATML, "[{\"role\": \"tool\", \"content\": \"4\"}]", "found 'tool'");
-    expect_refusal(TR_CHAT_MISTRAL, "[{\"role\": \"system\", \"content\": \"4\"}]",
-                   "mistral takes user and assistant, found 'system'");
-    expect_refusal(TR_CHAT_LLAMA2, "[{\"role\": \"assistant\", \"content\": \"4\"}]",
-                   "message 1: role: in the chat template llama2");
-    expect_refusal(TR_CHAT_LLAMA2,
-                   "[{\"role\": \"user\", \"content\": \"4\"}, {\"role\": \"system\", "
-                   "\"content\": \"4\"}]",
-                   "message 2: role: the chat template llama2 takes system (first)");
+    expect_refused(TR_CHAT_CHATML, "[]", TR_ERR_FORMAT,
+                   "messages: expected an array of at least one message");
+    expect_refused(TR_CHAT_CHATML, "'Hello'", TR_ERR_FORMAT,
+                   "messages: expected an array of at least one message");
+    expect_refused(TR_CHAT_CHATML, "[" U ",3]", TR_ERR_FORMAT,
+                   "messages[1]: expected an object with role and content");
+    expect_refused(TR_CHAT_CHATML, "[{'content':'a'}]", TR_ERR_FORMAT,
+                   "messages[0]: role: missing");
+    expect_refused(TR_CHAT_CHATML, "[{'role':1,'content':'a'}]", TR_ERR_FORMAT,
+                   "messages[0]: role: expected a string");
+    expect_refused(TR_CHAT_CHATML, "[" U "," A ",{'role':'tool','content':'a'}]",
+                   TR_ERR_UNSUPPORTED,
+                   "messages[2]: role: 'tool' is not understood (chatml takes system, user and "
+                   "assistant)");
+    expect_refused(TR_CHAT_LLAMA3, "[" U ",{'role':'assistant'}]", TR_ERR_FORMAT,
+                   "messages[1]: content: missing");
+    expect_refused(TR_CHAT_LLAMA3, "[{'role':'user','content':[{'type':'text','text':'a'}]}]",
+                   TR_ERR_FORMAT, "messages[0]: content: expected a string");
+    expect_refused(TR_CHAT_ZEPHYR,
+                   "[{'role':'assistant','content':'','tool_calls':[{'name':'a'}]}]",
+                   TR_ERR_UNSUPPORTED, "messages[0]: tool_calls: not understood; contents are");
 }
 
-Test(chat, a_tokenizer_without_the_templates_tokens_is_refused)
+Test(chat, an_order_that_the_template_refuses_is_refused)
 {
+    expect_refused(TR_CHAT_LLAMA2, "[" S "," U "," U "]", TR_ERR_FORMAT,
+                   "messages[2]: role: expected 'assistant', found 'user': llama2 takes a system "
+                   "message, if any, then user and assistant in turn");
+    expect_refused(TR_CHAT_LLAMA2, "[" U "," A "," S "]", TR_ERR_FORMAT,
+                   "messages[2]: role: expected 'user', found 'system': llama2 takes a system "
+                   "message, if any, then user and assistant in turn");
+    expect_refused(TR_CHAT_MISTRAL, "[" A "]", TR_ERR_FORMAT,
+                   "messages[0]: role: expected 'user', found 'assistant': mistral takes user and "
+                   "assistant in turn");
+    expect_refused(TR_CHAT_MISTRAL_V3, "[" S "," U "]", TR_ERR_UNSUPPORTED,
+                   "messages[0]: role: 'system' is not understood (mistral-v3 takes user and "
+                   "assistant)");
+    expect_refused(TR_CHAT_MISTRAL_V1, "[" S "]", TR_ERR_FORMAT,
+                   "messages[0]: mistral-v1 writes a system message into the user's first message, "
+                   "and there is none");
+}
+
+Test(chat, a_token_that_the_format_writes_must_be_there)
+{
+    chat_rig_t rig = rig_for(TR_CHAT_LLAMA2);
     tr_error_t err = {0};
-    tr_tokenizer_t *bare = NULL;
-    json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "Hi");
-    int32_t *ids;
-    size_t count;
-    cr_assert_eq(tr_tokenizer_new(&bare, STORIES, &err), TR_OK, "%s", err.text);
-    cr_assert_eq(tr_chat_encode(&ids, NULL, &count, TR_CHAT_CHATML, bare, messages, false, &err),
-                 TR_ERR_ARGUMENT);
-    cr_expect(strstr(err.text, "'<|im_start|>'") != NULL, "%s", err.text);
+    tr_chat_text_t text = {0};
+    json_t *messages = json_pack("[{s:s,s:s}]", "role", "user", "content", "a");
+    free(scratch_write(rig.folder, "tokenizer_config.json", "{\"bos_token\":\"<s>\"}", 19));
+    tr_tokenizer_destroy(&rig.tokenizer);
+    cr_assert_eq(tr_tokenizer_new(&rig.tokenizer, rig.folder, &err), TR_OK, "%s", err.text);
+    rig.chat.tokenizer = rig.tokenizer;
+    cr_expect_eq(tr_chat_render(&text, &rig.chat, messages, true, &err), TR_ERR_UNSUPPORTED);
+    cr_expect_str_eq(err.text,
+                     "the chat format llama2 writes the tokenizer's eos_token, and it has "
+                     "none: name it in tokenizer_config.json");
+    rig.chat.format = TR_CHAT_CHATML; // writes neither
+    cr_expect_eq(tr_chat_render(&text, &rig.chat, messages, true, &err), TR_OK, "%s", err.text);
+    tr_chat_text_release(&text);
     json_decref(messages);
-    tr_tokenizer_destroy(&bare);
+    release(&rig);
+}
+
+// Which format is a directory's own?
+
+static tr_chat_format_t detect(const char *folder)
+{
+    tr_chat_format_t format = TR_CHAT_FORMAT_COUNT;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_chat_detect(&format, folder, &err), TR_OK, "%s", err.text);
+    return format;
+}
+
+Test(chat, a_known_template_is_recognised_wherever_it_stands)
+{
+    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
+        chat_rig_t rig = rig_for(format);
+        json_t *template = json_object_get(format_of(&rig, format), "template");
+        const char *text = json_string_value(template);
+        cr_expect_eq(detect(rig.folder), TR_CHAT_NONE);
+        json_t *config = json_pack("{s:O}", "chat_template", template);
+        write_json(rig.folder, "tokenizer_config.json", config);
+        cr_expect_eq(detect(rig.folder), format);
+        json_decref(config);
+        config = json_pack("{s:[{s:s,s:s},{s:s,s:O}]}", "chat_template", "name", "tool_use",
+                           "template", "{{ tools }}", "name", "default", "template", template);
+        write_json(rig.folder, "tokenizer_config.json", config);
+        cr_expect_eq(detect(rig.folder), format);
+        json_decref(config);
+        // the file decides, and its last line may end
+        free(scratch_write(rig.folder, "tokenizer_config.json", "{\"chat_template\":\"x\"}", 21));
+        char *line = tr_format("%s\n", text);
+        free(scratch_write(rig.folder, "chat_template.jinja", line, strlen(line)));
+        cr_expect_eq(detect(rig.folder), format);
+        free(line);
+        release(&rig);
+    }
+}
+
+Test(chat, without_a_template_there_is_no_format)
+{
+    char *folder = scratch_open();
+    cr_expect_eq(detect(folder), TR_CHAT_NONE);
+    free(scratch_write(folder, "tokenizer_config.json", "{\"chat_template\":null}", 22));
+    cr_expect_eq(detect(folder), TR_CHAT_NONE);
+    free(scratch_write(folder, "tokenizer_config.json", "{\"chat_template\":[]}", 20));
+    cr_expect_eq(detect(folder), TR_CHAT_NONE);
+    scratch_close(&folder);
+}
+
+static void expect_unknown(const char *config, tr_status status, const char *end)
+{
+    char *folder = scratch_open();
+    tr_chat_format_t format = TR_CHAT_NONE;
+    tr_error_t err = {0};
+    free(scratch_write(folder, "tokenizer_config.json", config, strlen(config)));
+    cr_expect_eq(tr_chat_detect(&format, folder, &err), status, "%s", config);
+    char *sentence = tr_format("%s%s", folder, end);
+    cr_expect_str_eq(err.text, sentence);
+    free(sentence);
+    scratch_close(&folder);
+}
+
+Test(chat, an_unknown_template_is_quoted_and_never_guessed)
+{
+    expect_unknown("{\"chat_template\":\"{% for m in messages %}\\n<|im_start|>{{ m.role }}\\n"
+                   "{{ m.content }} and more\"}",
+                   TR_ERR_UNSUPPORTED,
+                   ": the chat template '{% for m in messages %} <|im_start|>{{ m.role }} {{ "
+                   "m.conten...' is not a "
+                   "known one: if a format renders as it does, name it in data.chat_template");
+    expect_unknown("{\"chat_template\":3}", TR_ERR_FORMAT,
+                   "/tokenizer_config.json: chat_template: expected a string, or a list of names "
+                   "and templates");
 }

@@ -1,0 +1,82 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/chat.h"
+
+/// The length of a token's spelling. The spellings of a text's tokens joined are the text as the model's vocabulary
+/// spells it, wherever the borders between tokens fall: so lengths of spellings are places in a text.
+static size_t spelt_length(const tr_tokenizer_t *tokenizer, int32_t id)
+{
+    const char *token = tr_tokenizer_token(tokenizer, id);
+    return token == NULL ? 0 : strlen(token);
+}
+
+/// Where byte `at` of text stands in its spelling.
+static tr_status spelt_place(size_t *place, const tr_tokenizer_t *tokenizer, const char *text,
+                             size_t at, tr_error_t *err)
+{
+    int32_t *ids = NULL;
+    size_t count = 0;
+    TR_TRY(tr_tokenizer_encode(&ids, &count, tokenizer, text, at, 0, err));
+    *place = 0;
+    for (size_t i = 0; i < count; i++) {
+        *place += spelt_length(tokenizer, ids[i]);
+    }
+    free(ids);
+    return TR_OK;
+}
+
+/// Sets mask: [count] where a token of ids and the span overlap.
+static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_chat_span_t *span,
+                      const tr_tokenizer_t *tokenizer, const char *text, tr_error_t *err)
+{
+    size_t from = 0, to = 0, at = 0;
+    TR_TRY(spelt_place(&from, tokenizer, text, span->from, err));
+    TR_TRY(spelt_place(&to, tokenizer, text, span->to, err));
+    for (size_t i = 0; i < count && at < to; i++) {
+        size_t end = at + spelt_length(tokenizer, ids[i]);
+        mask[i] = mask[i] || end > from;
+        at = end;
+    }
+    return TR_OK;
+}
+
+static tr_status mark_all(uint8_t *mask, const int32_t *ids, size_t count,
+                          const tr_chat_text_t *text, const tr_tokenizer_t *tokenizer,
+                          tr_error_t *err)
+{
+    for (size_t i = 0; i < text->span_count; i++) {
+        TR_TRY(mark(mask, ids, count, &text->spans[i], tokenizer, text->text.data, err));
+    }
+    return TR_OK;
+}
+
+tr_status tr_chat_encode(int32_t **ids, size_t *count, uint8_t **mask, const tr_chat_t *chat,
+                         const json_t *messages, bool add_generation_prompt, tr_error_t *err)
+{
+    tr_chat_text_t text = {0};
+    int32_t *all = NULL;
+    uint8_t *marks = NULL;
+    size_t n = 0;
+    tr_status status = tr_chat_render(&text, chat, messages, add_generation_prompt, err);
+    if (status != TR_OK) {
+        return status;
+    }
+    TR_TRY_GOTO(
+        tr_tokenizer_encode(&all, &n, chat->tokenizer, text.text.data, text.text.length, 0, err),
+        done);
+    if (mask != NULL) {
+        marks = tr_calloc(n + 1, sizeof *marks);
+        TR_TRY_GOTO(mark_all(marks, all, n, &text, chat->tokenizer, err), done);
+        *mask = marks;
+    }
+    *ids = all;
+    *count = n;
+done:
+    if (status != TR_OK) {
+        free(marks);
+        free(all);
+    }
+    tr_chat_text_release(&text);
+    return status;
+}
