@@ -85,7 +85,7 @@ tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
 }
 
 typedef struct sft_context {
-    tr_sft_loss_type_t type;
+    const tr_sft_options_t *options;
     const float *mask; // NULL: every token counts
     size_t counted;    // tokens that count, of all sequences
     actor_sft_report_t *report;
@@ -114,18 +114,23 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     const sft_context_t *context = argument;
     actor_sft_report_t *report = context->report;
     size_t n, *places = places_of(&n, chunk, context->mask);
-    float *logprobs = tr_calloc(2 * n + 1, sizeof *logprobs), *gradients = logprobs + n;
+    float *logprobs = tr_calloc(4 * n + 1, sizeof *logprobs), *means = logprobs + n;
+    float *dlogprobs = means + n, *dmeans = dlogprobs + n;
     (void)err;
     for (size_t i = 0; i < n; i++) {
         logprobs[i] = chunk->out[places[i]];
+        means[i] = chunk->facts[places[i]].mean;
         report->entropy_sum += (double)chunk->facts[places[i]].entropy;
         report->greedy_sum += (double)chunk->facts[places[i]].greedy;
     }
-    tr_sft_loss(gradients, &report->sums, logprobs, n,
-                context->mask != NULL ? context->counted : chunk->normalizer, context->type);
+    tr_sft_loss(dlogprobs, dmeans, &report->sums, logprobs, means, n,
+                context->mask != NULL ? context->counted : chunk->normalizer, context->options);
     memset(dout, 0, chunk->n * sizeof *dout);
     for (size_t i = 0; i < n; i++) {
-        dout[places[i]] = gradients[i];
+        dout[places[i]] = dlogprobs[i];
+        if (chunk->dmean != NULL) {
+            chunk->dmean[places[i]] = dmeans[i];
+        }
     }
     free(logprobs);
     free(places);
@@ -134,19 +139,20 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
 
 tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *mask,
-                          tr_sft_loss_type_t type, const tr_walk_t *walk, tr_error_t *err)
+                          const tr_sft_options_t *options, const tr_walk_t *walk, tr_error_t *err)
 {
     *report = (actor_sft_report_t){0};
-    sft_context_t context = {.type = type, .mask = mask, .report = report};
+    sft_context_t context = {.options = options, .mask = mask, .report = report};
+    tr_walk_t smoothing = *walk;
+    smoothing.smooths = options->label_smoothing_factor > 0.0;
     size_t tokens = (size_t)sequences->response_starts[sequences->count];
     for (size_t t = 0; mask != NULL && t < tokens; t++) {
         context.counted += mask[t] != 0.0f;
     }
     if (mask != NULL && (context.counted == 0 || walk->minibatches != 1)) {
         return tr_fail(err, TR_ERR_ARGUMENT,
-                       "a mask of %zu tokens, in %zu minibatches: expected "
-                       "some tokens, in one",
+                       "a mask of %zu tokens, in %zu minibatches: expected some tokens, in one",
                        context.counted, walk->minibatches);
     }
-    return tr_trainer_walk(trainer, sequences, walk, sft_loss, &context, &report->walk, err);
+    return tr_trainer_walk(trainer, sequences, &smoothing, sft_loss, &context, &report->walk, err);
 }

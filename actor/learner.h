@@ -36,10 +36,10 @@ typedef struct actor_sft_report {
     double greedy_sum; ///< tokens that were the likeliest
 } actor_sft_report_t;
 
-/// One update on the mean loss of the response tokens. mask: [response tokens], 0 for those that do not count; NULL: all do. A mask
-/// goes with one minibatch, and lets some token count: else TR_ERR_ARGUMENT.
+/// One update on the mean loss of the response tokens (or, where the walk evaluates, none). mask: [response tokens], 0 for those
+/// that do not count; NULL: all do. A mask goes with one minibatch, and lets some token count: else TR_ERR_ARGUMENT.
 tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *mask,
-                          tr_sft_loss_type_t type, const tr_walk_t *walk, tr_error_t *err);
+                          const tr_sft_options_t *options, const tr_walk_t *walk, tr_error_t *err);
 
 #endif

@@ -122,12 +122,23 @@ done:
 
 // Next-token training
 
-static tr_status read_sft(tr_sft_loss_type_t *type, const json_t *body, tr_error_t *err)
+static tr_status read_sft(tr_sft_options_t *options, tr_walk_t *walk, const json_t *body,
+                          tr_error_t *err)
 {
-    const char *name;
-    TR_TRY(tr_body_string(&name, body, "loss_type", "train_sft", err));
-    if (!tr_sft_loss_from_name(type, name)) {
+    const char *where = "train_sft", *name;
+    tr_sft_options_init(options);
+    TR_TRY(tr_body_string(&name, body, "loss_type", where, err));
+    TR_TRY(
+        tr_body_real(&options->label_smoothing_factor, body, "label_smoothing_factor", where, err));
+    TR_TRY(tr_body_real(&walk->neftune_noise_alpha, body, "neftune_noise_alpha", where, err));
+    if (!tr_sft_loss_from_name(&options->loss_type, name)) {
         return tr_fail(err, TR_ERR_PROTOCOL, "train_sft: loss_type: unknown loss '%s'", name);
+    }
+    double factor = options->label_smoothing_factor;
+    double most = options->loss_type == TR_SFT_DFT ? 0.0 : 1.0;
+    if (factor != 0.0 && !(factor > 0.0 && factor < most)) {
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "train_sft: label_smoothing_factor: %g with loss_type '%s'", factor, name);
     }
     return TR_OK;
 }
@@ -137,17 +148,17 @@ tr_status actor_train_sft(tr_learner_t *learner, const tr_message_t *request, tr
 {
     training_t t;
     actor_sft_report_t report;
-    tr_sft_loss_type_t type;
+    tr_sft_options_t options;
     tr_view_t mask = {0};
     tr_status status;
     TR_TRY(training_begin(&t, learner, request, false, err));
-    TR_TRY_GOTO(read_sft(&type, t.body, err), done);
+    TR_TRY_GOTO(read_sft(&options, &t.walk, t.body, err), done);
     if (tr_message_tensor(&mask, request, "mask")) {
         TR_TRY_GOTO(tr_message_expect_tensor(&mask, request, "mask", TR_F32, t.tokens, err), done);
     }
     spoil(&t);
     TR_TRY_GOTO(
-        actor_learn_sft(&report, learner->trainer, &t.sequences, mask.data, type, &t.walk, err),
+        actor_learn_sft(&report, learner->trainer, &t.sequences, mask.data, &options, &t.walk, err),
         done);
     double n = (double)report.sums.tokens;
     TR_TRY_GOTO(put(&t, "loss", report.sums.loss, n, err), done);

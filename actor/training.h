@@ -11,7 +11,8 @@
 tr_status actor_train_ppo(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
                           tr_error_t *err);
 
-/// The mean over response tokens of {loss_type}; over those where the tensor mask f32 [response tokens], if it is there, is not 0.
+/// The mean over response tokens of {loss_type, label_smoothing_factor}, with noise on the embeddings while learning
+/// {neftune_noise_alpha: 0 for none}; over those where the tensor mask f32 [response tokens], if it is there, is not 0.
 tr_status actor_train_sft(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
                           tr_error_t *err);
 

@@ -145,10 +145,12 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
                             .temperature = 1.0f,
                             .learning_rate = 1e-4};
     actor_sft_report_t report;
+    tr_sft_options_t options;
+    tr_sft_options_init(&options);
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, err);
     while (status == TR_OK && asked()) {
         double start = tr_clock_seconds();
-        status = actor_learn_sft(&report, trainer, &sequences, NULL, TR_SFT_NLL, &walk, err);
+        status = actor_learn_sft(&report, trainer, &sequences, NULL, &options, &walk, err);
         answer(batch * length, start);
     }
     tr_trainer_destroy(&trainer);

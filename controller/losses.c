@@ -72,6 +72,14 @@ static json_t *kto_options(const tr_recipe_kto_t *kto)
                      kto->undesirable_weight);
 }
 
+static json_t *sft_options(const tr_recipe_sft_t *sft)
+{
+    return json_pack("{s:s, s:f, s:f}", "loss_type",
+                     tr_sft_loss_name((tr_sft_loss_type_t)sft->loss_type), "label_smoothing_factor",
+                     sft->label_smoothing_factor, "neftune_noise_alpha",
+                     sft->neftune_noise_alpha.value);
+}
+
 json_t *controller_losses_options(const tr_recipe_t *recipe)
 {
     switch (recipe->algorithm) {
@@ -82,9 +90,7 @@ json_t *controller_losses_options(const tr_recipe_t *recipe)
         return json_pack("{s:f}", "center_rewards_coefficient",
                          recipe->reward.center_rewards_coefficient.value);
     case TR_ALGORITHM_SFT:
-    case TR_ALGORITHM_REJECTION_SAMPLING:
-        return json_pack("{s:s}", "loss_type",
-                         tr_sft_loss_name((tr_sft_loss_type_t)recipe->sft.loss_type));
+    case TR_ALGORITHM_REJECTION_SAMPLING: return sft_options(&recipe->sft);
     case TR_ALGORITHM_PPO:
     case TR_ALGORITHM_SAMPLE: break;
     }

@@ -22,10 +22,20 @@ typedef struct tr_sft_sums {
     double loss; ///< divide by tokens for the mean
 } tr_sft_sums_t;
 
-/// dlogprobs: [n], written: -1 / normalizer, for dft times p. sums: continued. logprobs: [n] of the
-/// tokens that are learnt (none of the prompt's, if only completions are). normalizer: such tokens in
+typedef struct tr_sft_options {
+    tr_sft_loss_type_t loss_type; ///< nll
+    /// Of the loss, how much is the mean of -log p over the vocabulary (Szegedy et al. 2016; transformers' LabelSmoother):
+    /// (1 - e) (-log p) + e mean(-log p). 0, and for dft always; below 1.
+    double label_smoothing_factor;
+} tr_sft_options_t;
+
+void tr_sft_options_init(tr_sft_options_t *options);
+
+/// dlogprobs: [n], written: -(1 - e) / normalizer, for dft -p / normalizer. sums: continued. logprobs: [n] of the
+/// tokens that are learnt (none of the prompt's, if only completions are). means: [n], of the log-probs of the whole vocabulary, and
+/// dmeans: [n], written: -e / normalizer; both may be NULL where e is 0. normalizer: such tokens in
 /// the WHOLE batch, so that chunks add up to its mean.
-void tr_sft_loss(float *dlogprobs, tr_sft_sums_t *sums, const float *logprobs, size_t n,
-                 size_t normalizer, tr_sft_loss_type_t type);
+void tr_sft_loss(float *dlogprobs, float *dmeans, tr_sft_sums_t *sums, const float *logprobs,
+                 const float *means, size_t n, size_t normalizer, const tr_sft_options_t *options);
 
 #endif

@@ -180,8 +180,10 @@ typedef struct tr_recipe_sft {
     uint64_t max_length; ///< tokens of a row that are learnt from, the rest is cut; default 1024
     bool packing;        ///< a batch counts packs of up to max_length tokens; default false
     int loss_type;       ///< a tr_sft_loss_type_t; default nll
-    bool completion_only_loss; ///< of rows with a prompt; default true
-    bool assistant_only_loss;  ///< of conversations; default false
+    bool completion_only_loss;         ///< of rows with a prompt; default true
+    bool assistant_only_loss;          ///< of conversations; default false
+    double label_smoothing_factor;     ///< default 0; below 1; 0 for dft
+    tr_optional_t neftune_noise_alpha; ///< not given: no noise
 } tr_recipe_sft_t;
 
 /// As tr_dpo_options_t of common/algo/dpo.h, which explains them.

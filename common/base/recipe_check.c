@@ -143,6 +143,26 @@ static void check_preferences(const whole_t *whole)
     check_not_from_scratch(whole);
 }
 
+/// The word that a key with choices has.
+static const char *choice_of(const char *name, int index)
+{
+    const recipe_key_t *key = recipe_key_find(&recipe_keys, name);
+    TR_ASSERT(key != NULL && key->choices != NULL, "'%s' has no choices", name);
+    return key->choices[index];
+}
+
+static void check_smoothing(const whole_t *whole)
+{
+    const tr_recipe_sft_t *sft = &whole->recipe->sft;
+    bool sound = is_sound(whole, "sft.loss_type") && is_sound(whole, "sft.label_smoothing_factor");
+    if (sound && sft->label_smoothing_factor > 0 &&
+        strcmp(choice_of("sft.loss_type", sft->loss_type), "dft") == 0) {
+        recipe_problem(whole->reader, line_of(whole, "sft.label_smoothing_factor", "sft.loss_type"),
+                       "sft.label_smoothing_factor", "expected 0 for loss_type dft, found %g",
+                       sft->label_smoothing_factor);
+    }
+}
+
 static bool has_loss(const tr_recipe_dpo_t *dpo, const char *name)
 {
     for (size_t i = 0; i < dpo->loss_type.count; i++) {
@@ -239,7 +259,10 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         check_generation(&whole);
         check_mini_batches(&whole);
         break;
-    case TR_ALGORITHM_SFT: check_train(&whole); break;
+    case TR_ALGORITHM_SFT:
+        check_train(&whole);
+        check_smoothing(&whole);
+        break;
     case TR_ALGORITHM_DPO:
         check_dpo(&whole);
         check_sync(&whole);
@@ -255,6 +278,7 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         check_choice(&whole);
         break;
     case TR_ALGORITHM_REJECTION_SAMPLING:
+        check_smoothing(&whole);
         check_generation(&whole);
         check_choice(&whole);
         break;

@@ -149,6 +149,12 @@ static const recipe_key_t top_keys[] = {
         .help =
             "`nll`: negative log-likelihood; `dft`: each token's weighted by its probability (Wu "
             "et al. 2025)."),
+    TOP(sft.label_smoothing_factor, RECIPE_REAL, "0.0", .range = &below_1,
+        .help =
+            "How much of the loss of `nll` is its mean over the vocabulary, whatever the token."),
+    TOP(sft.neftune_noise_alpha, RECIPE_OPTIONAL, "null", .nullable = true, .range = &positive,
+        .help = "Noise on the embeddings while learning, uniform and of this size over the root of "
+                "a row's numbers (Jain et al. 2023); null: none."),
 
     TOP(sft.completion_only_loss, RECIPE_TRUTH, "true",
         .help = "Whether rows with a prompt are learnt from their completions alone."),

@@ -41,6 +41,18 @@ float tr_rng_uniform(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t
     return unit(out[0]);
 }
 
+void tr_rng_uniforms(float *out, size_t n, uint64_t seed, tr_rng_stream_t stream, uint32_t a,
+                     uint32_t b)
+{
+    uint32_t four[4] = {0};
+    for (size_t i = 0; i < n; i++) {
+        if (i % 4 == 0) {
+            words(four, seed, stream, a, b, (uint32_t)(i / 4));
+        }
+        out[i] = unit(four[i % 4]);
+    }
+}
+
 float tr_rng_normal(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c)
 {
     uint32_t out[4];

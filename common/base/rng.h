@@ -10,7 +10,8 @@
 typedef enum tr_rng_stream {
     TR_RNG_SAMPLE = 1,  ///< sampling a token: (prompt, sample, position)
     TR_RNG_SHUFFLE = 2, ///< order of rows or sequences: (epoch or step, pass, index)
-    TR_RNG_INIT = 3     ///< fresh weights: (tensor, 0, element)
+    TR_RNG_INIT = 3,    ///< fresh weights: (tensor, 0, element)
+    TR_RNG_NOISE = 4    ///< noise on embeddings: (step, sequence), element
 } tr_rng_stream_t;
 
 /// Four 32-bit words for one counter under one key.
@@ -18,6 +19,11 @@ void tr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]
 
 /// A number in [0, 1), 24 random bits, at the address (seed, stream, a, b, c).
 float tr_rng_uniform(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c);
+
+/// out: [n], written with numbers 0..n-1 of the address (seed, stream, a, b), each in [0, 1), 24 random bits; number i is the
+/// same whatever n is. n < 2^34.
+void tr_rng_uniforms(float *out, size_t n, uint64_t seed, tr_rng_stream_t stream, uint32_t a,
+                     uint32_t b);
 
 /// A standard normal number (Box-Muller, 24-bit uniforms, our own log and cosine) at that address.
 float tr_rng_normal(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c);

@@ -1,12 +1,16 @@
 #include "common/model/response.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/rng.h"
 
 struct tr_response_pass {
     tr_model_t *model;
     tr_arena_t *arena;
     tr_activations_t *saved;
+    tr_noise_t noise;
     // Of the last forward pass, all in the arena:
     size_t tokens;
     size_t n;   // rows that a head reads
@@ -36,6 +40,22 @@ void tr_response_pass_destroy(tr_response_pass_t **self)
     }
 }
 
+void tr_noise_draw(float *noise, const tr_noise_t *options, uint32_t sequence, size_t length,
+                   size_t hidden)
+{
+    size_t n = length * hidden;
+    float magnitude = (float)(options->alpha / sqrt((double)n));
+    tr_rng_uniforms(noise, n, options->seed, TR_RNG_NOISE, options->step, sequence);
+    for (size_t i = 0; i < n; i++) {
+        noise[i] = (2.0f * noise[i] - 1.0f) * magnitude;
+    }
+}
+
+void tr_response_noise(tr_response_pass_t *pass, const tr_noise_t *noise)
+{
+    pass->noise = *noise;
+}
+
 static size_t response_length(const tr_sequences_t *sequences, uint32_t s)
 {
     return (size_t)(sequences->response_starts[s + 1] - sequences->response_starts[s]);
@@ -51,6 +71,20 @@ size_t tr_response_select(float *out, const float *values, const tr_sequences_t 
         n += length;
     }
     return n;
+}
+
+/// spans: of the chosen sequences.
+static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span_t *spans,
+                      const uint32_t *chosen, size_t count)
+{
+    size_t hidden = tr_model_config(pass->model)->hidden, at = 0;
+    float *noise = tr_calloc(batch->ragged.tokens * hidden + 1, sizeof *noise);
+    for (size_t i = 0; i < count; i++) {
+        tr_noise_draw(noise + at, &pass->noise, chosen[i], spans[i].length, hidden);
+        at += spans[i].length * hidden;
+    }
+    batch->noise = tr_arena_reals(pass->arena, tr_model_queue(pass->model), noise, at);
+    free(noise);
 }
 
 /// Uploads the chosen sequences and runs the trunk: hidden [tokens, H].
@@ -73,6 +107,9 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
     tr_batch_t batch;
     tr_arena_reset(pass->arena);
     tr_batch_init(&batch, pass->arena, tr_model_queue(pass->model), spans, count);
+    if (learn && pass->noise.alpha != 0.0) {
+        add_noise(pass, &batch, spans, chosen, count);
+    }
     free(spans);
     pass->tokens = batch.ragged.tokens;
     pass->learn = learn;
@@ -183,7 +220,8 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
     return ops->queue_wait(queue, err);
 }
 
-void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor_t gradient)
+void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
+                          tr_tensor_t gradient)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
     const tr_model_config_t *config = tr_model_config(pass->model);
@@ -202,7 +240,9 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor
     } else {
         tr_tensor_t dhead =
             tr_flat_matrix(gradient, layout->head, config->vocabulary, config->hidden);
-        ops->logprob_gradient(queue, dgathered, dhead, d, pass->gathered,
+        tr_tensor_t even =
+            dmean == NULL ? (tr_tensor_t){0} : tr_arena_reals(pass->arena, queue, dmean, pass->n);
+        ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->gathered,
                               tr_model_head(pass->model), pass->targets, pass->temperature,
                               pass->kept);
     }

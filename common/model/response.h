@@ -26,6 +26,22 @@ typedef struct tr_response_pass tr_response_pass_t;
 tr_response_pass_t *tr_response_pass_new(tr_model_t *model);
 void tr_response_pass_destroy(tr_response_pass_t **pass);
 
+/// Noise on the embeddings of passes that learn (NEFTune, Jain et al. 2023, arXiv 2310.05914): each element gets a number of its own,
+/// uniform in [-1, 1) times alpha / sqrt(L H), L: tokens of the sequence, H: hidden. It is a function of seed, step,
+/// the sequence's number, token and column, and of nothing else.
+typedef struct tr_noise {
+    double alpha; ///< 0: none
+    uint64_t seed;
+    uint32_t step;
+} tr_noise_t;
+
+/// noise: [length, hidden], written: of the sequence with that number.
+void tr_noise_draw(float *noise, const tr_noise_t *options, uint32_t sequence, size_t length,
+                   size_t hidden);
+
+/// For the passes to come; a new pass has none.
+void tr_response_noise(tr_response_pass_t *pass, const tr_noise_t *noise);
+
 /// Runs sequences chosen[0..count-1] through the model in one ragged batch. out: [response tokens
 /// of the chosen, in their order]: log-probs under softmax(logits / temperature) within the kept
 /// sets, or values for a scalar model. facts: likewise, of a policy, or NULL. learn: keep what
@@ -35,9 +51,10 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
                               const uint32_t *chosen, size_t count, float temperature, bool learn,
                               float *out, tr_token_facts_t *facts, tr_error_t *err);
 
-/// Adds the gradient of sum(dout * out) of the last forward pass (with learn) to gradient: f32
-/// [layout.total].
-void tr_response_backward(tr_response_pass_t *pass, const float *dout, tr_tensor_t gradient);
+/// Adds the gradient of sum(dout * out) + sum(dmean * facts.mean) of the last forward pass (with learn) to gradient: f32
+/// [layout.total]. dmean: of a policy, or NULL: 0.
+void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
+                          tr_tensor_t gradient);
 
 /// scores: [count], the scalar head at the last token of each chosen sequence (as
 /// AutoModelForSequenceClassification). learn: keep what tr_response_backward needs, whose dout is

@@ -84,11 +84,12 @@ static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, const tr_
                              tr_loss_fn loss, void *context, tr_error_t *err)
 {
     tr_tensor_t gradient = {0};
-    float *out = tr_calloc(2 * chunk->n + 1, sizeof *out);
+    float *out = tr_calloc(3 * chunk->n + 1, sizeof *out);
     float *dout = out + chunk->n;
     tr_token_facts_t *facts = tr_calloc(chunk->n + 1, sizeof *facts);
     chunk->out = out;
     chunk->facts = facts;
+    chunk->dmean = walk->smooths ? dout + chunk->n : NULL;
     tr_status status = TR_OK;
     if (!walk->evaluate) {
         TR_TRY_GOTO(tr_optimizer_chunk(trainer->optimizer, &gradient, err), done);
@@ -96,7 +97,7 @@ static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, const tr_
     TR_TRY_GOTO(forward(trainer, chunk, walk, out, facts, err), done);
     TR_TRY_GOTO(loss(context, chunk, dout, err), done);
     if (!walk->evaluate) {
-        tr_response_backward(trainer->pass, dout, gradient);
+        tr_response_backward(trainer->pass, dout, chunk->dmean, gradient);
     }
 done:
     free(facts);
@@ -172,12 +173,14 @@ tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences
 {
     size_t group = group_of(walk);
     size_t share = sequences->count / group / walk->minibatches * group;
+    const tr_noise_t noise = {walk->neftune_noise_alpha, walk->seed, walk->step};
     tr_status status = TR_OK;
     *result = (tr_walk_result_t){0};
     if (sequences->count % group != 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
                        sequences->count, group);
     }
+    tr_response_noise(trainer->pass, &noise);
     uint32_t *order = tr_calloc(sequences->count, sizeof *order);
     for (size_t epoch = 0; epoch < walk->epochs && status == TR_OK; epoch++) {
         visit(order, sequences->count, walk, epoch);

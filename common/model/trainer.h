@@ -21,7 +21,8 @@ typedef struct tr_chunk {
     size_t total;                  ///< count of the whole minibatch
     const float *out;              ///< [n] log-probs, values or scores
     const tr_token_facts_t *facts; ///< [n]; undefined for a scalar model
-    bool first;                    ///< no update of this walk came before
+    float *dmean; ///< [n] zeros, for dloss/d facts.mean; NULL unless the walk smooths
+    bool first;   ///< no update of this walk came before
 } tr_chunk_t;
 
 /// Writes dloss/dout to dout: [n]. In a walk that evaluates nobody reads it.
@@ -35,11 +36,13 @@ typedef struct tr_walk {
     size_t chunk;    ///< groups
     size_t group;    ///< sequences that follow each other and stay together: 2 for pairs; 0 is 1
     bool scores;     ///< out is a scalar model's score of each whole sequence (a reward model)
+    bool smooths;    ///< the loss depends on the facts' means too
     bool evaluate;   ///< forward passes alone, in the order given: no update
     uint64_t seed;   ///< of the order in which sequences are visited
     uint32_t step;   ///< likewise; every epoch has its own order
     float temperature; ///< of the distribution whose log-probs are taken; ignored by scalar models
     double learning_rate;
+    double neftune_noise_alpha; ///< of noise on the embeddings while learning (response.h); 0: none
 } tr_walk_t;
 
 typedef struct tr_walk_result {

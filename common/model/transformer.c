@@ -141,6 +141,9 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     p.ops->embedding(p.queue, stream,
                      model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
                      batch->ids);
+    if (batch->noise.buffer != NULL) {
+        p.ops->add(p.queue, stream, stream, batch->noise);
+    }
     for (size_t i = 0; i < model->config.layers; i++) {
         if (keep) {
             a = layer_tensors(&p);

@@ -60,6 +60,7 @@ typedef struct tr_token_facts {
     float collision; ///< log of the sum of squared probabilities
     float logit;     ///< mean of logits / temperature
     float greedy;    ///< 1 where no token is likelier than the target, else 0
+    float mean;      ///< of the log-probs of all tokens
 } tr_token_facts_t;
 
 enum { TR_FACTS = sizeof(tr_token_facts_t) / sizeof(float) }; ///< columns of facts
@@ -166,10 +167,12 @@ typedef struct tr_ops {
     void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                     tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                     tr_kept_t kept);
-    /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R]; recomputes the logits. head: as it is stored.
+    /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R], and dmean: [R], of the facts' mean, or with a
+    /// NULL buffer 0; recomputes the logits. head: as it is stored.
     void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                             tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
-                             tr_tensor_t targets, float temperature, tr_kept_t kept);
+                             tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
+                             tr_tensor_t head, tr_tensor_t targets, float temperature,
+                             tr_kept_t kept);
     /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at uniform: f32 [R].
     /// Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits); logprob: [R], under the distribution drawn
     /// from, the same bits that the operator logprob gives for the same kept set (0 when greedy); kept_count: i32 [R] (0:

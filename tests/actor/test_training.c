@@ -102,6 +102,10 @@ static void expect_learnt(train_fn train, tr_message_t *request, const char *met
     "\"f_alpha_divergence_coef\": 0.5, \"ld_alpha\": 1.0, \"discopop_tau\": 0.05, "    \
     "\"simpo_gamma\": 0.5, \"use_weighting\": false, \"reference_free\": false}"
 #define DPO "{\"losses\": {\"sigmoid\": 1.0}, " DPO_REST
+#define SFT_REST(type, smoothing)                                               \
+    "{\"loss_type\": \"" type "\", \"label_smoothing_factor\": " smoothing ", " \
+    "\"neftune_noise_alpha\": 5.0"
+#define SFT(type, smoothing) SFT_REST(type, smoothing) "}"
 #define KTO                                                               \
     "{\"loss_type\": \"kto\", \"beta\": 0.1, \"desirable_weight\": 1.0, " \
     "\"undesirable_weight\": 1.0}"
@@ -143,7 +147,7 @@ Test(training, a_kto_request_is_learnt_or_refused_whole)
 Test(training, a_reward_request_is_learnt_or_refused_whole)
 {
     open(true);
-    expect_refused(actor_train_sft, request_of("{\"loss_type\": \"nll\"}"), "reward model");
+    expect_refused(actor_train_sft, request_of(SFT("nll", "0.1")), "reward model");
     expect_refused(actor_train_reward, request_of("{}"), "center_rewards_coefficient");
     tr_message_t *request = request_of("{\"center_rewards_coefficient\": 0.0}");
     add_reals(request, "margins", 3);
@@ -153,17 +157,27 @@ Test(training, a_reward_request_is_learnt_or_refused_whole)
     expect_learnt(actor_train_reward, request, "accuracy");
 }
 
+Test(training, an_sft_request_is_learnt_or_refused_whole)
+{
+    open(false);
+    expect_refused(actor_train_sft, request_of("{\"loss_type\": \"nll\"}"),
+                   "label_smoothing_factor");
+    expect_refused(actor_train_sft, request_of(SFT("dft", "0.1")), "0.1 with loss_type 'dft'");
+    expect_refused(actor_train_sft, request_of(SFT("nll", "1.0")), "1 with loss_type 'nll'");
+    expect_learnt(actor_train_sft, request_of(SFT("nll", "0.1")), "mean_token_accuracy");
+}
+
 Test(training, what_evaluates_leaves_the_step_and_has_no_gradient)
 {
     open(false);
     tr_error_t err = {0};
-    tr_message_t *request = request_of("{\"loss_type\": \"nll\", \"evaluate\": true, \"step\": 0}");
+    tr_message_t *request = request_of(SFT_REST("nll", "0.1") ", \"evaluate\": true, \"step\": 0}");
     json_t *metrics = ask(actor_train_sft, &request, &err);
     cr_assert_not_null(metrics, "%s", err.text);
     cr_expect_null(json_object_get(metrics, "grad_norm"));
     cr_expect_eq(learner.step, 0);
     json_decref(metrics);
-    expect_refused(actor_train_sft, request_of("{\"loss_type\": \"ce\"}"), "unknown loss 'ce'");
+    expect_refused(actor_train_sft, request_of(SFT("ce", "0.0")), "unknown loss 'ce'");
     expect_refused(actor_train_ppo, request_of("{\"evaluate\": true, \"step\": 0}"),
                    "nothing to evaluate");
 }

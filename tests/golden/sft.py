@@ -1,4 +1,5 @@
-"""Golden numbers of next-token training: transformers' own loss with `num_items_in_batch`, and TRL's dft_loss, on random logits.
+"""Golden numbers of next-token training: transformers' own loss with `num_items_in_batch`, its LabelSmoother, and TRL's dft_loss, on
+random logits.
 
     python tests/golden/sft.py          # writes tests/golden/sft.json
 
@@ -13,9 +14,11 @@ from types import SimpleNamespace
 import torch
 from trl.trainer.sft_trainer import dft_loss
 from transformers.loss.loss_utils import fixed_cross_entropy
+from transformers.trainer_pt_utils import LabelSmoother
 
 torch.manual_seed(11)
 VOCABULARY = 9
+SMOOTHING = 0.15
 logits = [torch.randn(n, VOCABULARY).double().requires_grad_() for n in (14, 5)]
 labels = [torch.randint(0, VOCABULARY, (n,)) for n in (14, 5)]
 labels[0][:6] = -100
@@ -41,5 +44,14 @@ for i, (x, y) in enumerate(zip(logits, labels)):
     dft = dft_loss(SimpleNamespace(logits=whole), shifted, num_items_in_batch=items)
     (dlogits,) = torch.autograd.grad(dft, x)
     golden["chunks"][str(i)] |= {"dft": dft.item(), "dft_dlogits": dlogits[learnt].tolist()}
+    # d loss / d logits = dlogprob (1[v = label] - p[v]) + dmean (1/V - p[v])
+    smooth = LabelSmoother(epsilon=SMOOTHING)({"logits": x}, y, num_items_in_batch=items)
+    (dlogits,) = torch.autograd.grad(smooth, x)
+    golden["chunks"][str(i)] |= {
+        "means": torch.log_softmax(x, -1)[learnt].mean(-1).tolist(),
+        "smooth": smooth.item(),
+        "smooth_dlogits": dlogits[learnt].tolist(),
+    }
 golden["vocabulary"] = VOCABULARY
+golden["smoothing"] = SMOOTHING
 pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")

@@ -115,8 +115,8 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
                  tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                  tr_kept_t kept);
 void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                          tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
-                          tr_tensor_t targets, float temperature, tr_kept_t kept);
+                          tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
+                          tr_tensor_t head, tr_tensor_t targets, float temperature, tr_kept_t kept);
 void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
                 tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
                 size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling);

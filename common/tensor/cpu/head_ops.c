@@ -69,7 +69,8 @@ typedef struct heading {
     float *logprob;
     tr_token_facts_t *facts;
     const float *dlogprob;
-    float *scratch; // [threads, vocabulary]
+    const float *dmean; // NULL: 0
+    float *scratch;     // [threads, vocabulary]
 } heading_t;
 
 static const int32_t *row_kept(const heading_t *h, size_t row, size_t *count)
@@ -101,11 +102,37 @@ static void logprob_rows(void *context, size_t first, size_t count, size_t threa
             .collision = (float)tr_real_log((double)softmax.squares) - 2.0f * softmax.log_sum,
             .logit = softmax.mean,
             .greedy = target < n && z[target] == softmax.max ? 1.0f : 0.0f,
+            .mean = (softmax.mean - softmax.max) - softmax.log_sum,
         };
     }
 }
 
-/// d logprob / d logits = (onehot - p) / temperature over the kept set, times dlogprob, in place of the logits.
+static void add_everywhere(float *z, float addend, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        z[i] += addend;
+    }
+}
+
+/// d logprob / d logits = (onehot - p) / temperature over the n kept tokens, times dlogprob; d mean / d logits = (1/n - p) /
+/// temperature, times dmean. e: [n], e^(z - max), becomes the sum of both.
+static void row_gradient(const heading_t *h, size_t row, float *e, size_t n, float sum,
+                         size_t target)
+{
+    float factor = h->dlogprob[row] / h->temperature;
+    if (h->dmean == NULL) {
+        h->kernels->scale(e, e, -factor / sum, n);
+    } else {
+        float even = h->dmean[row] / h->temperature;
+        h->kernels->scale(e, e, -(factor + even) / sum, n);
+        add_everywhere(e, even / (float)n, n);
+    }
+    if (target < n) {
+        e[target] += factor;
+    }
+}
+
+/// In place of the logits.
 static void gradient_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const heading_t *h = context;
@@ -114,21 +141,15 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
         size_t row = h->first + i, kept;
         const int32_t *ids = row_kept(h, row, &kept);
         float *z = h->logits + i * h->vocabulary;
-        float factor = h->dlogprob[row] / h->temperature;
         if (kept == 0) {
             cpu_softmax_t softmax =
                 cpu_row_softmax(h->kernels, z, z, h->vocabulary, NULL, 0, h->temperature);
-            h->kernels->scale(z, z, -factor / softmax.sum, h->vocabulary);
-            z[h->targets[row]] += factor;
+            row_gradient(h, row, z, h->vocabulary, softmax.sum, (size_t)h->targets[row]);
             continue;
         }
         cpu_softmax_t softmax =
             cpu_row_softmax(h->kernels, z, e, h->vocabulary, ids, kept, h->temperature);
-        h->kernels->scale(e, e, -factor / softmax.sum, kept);
-        size_t target = find(ids, kept, h->targets[row]);
-        if (target < kept) {
-            e[target] += factor;
-        }
+        row_gradient(h, row, e, kept, softmax.sum, find(ids, kept, h->targets[row]));
         memset(z, 0, h->vocabulary * sizeof *z);
         for (size_t j = 0; j < kept; j++) {
             z[ids[j]] = e[j];
@@ -196,8 +217,8 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
 }
 
 void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                          tr_tensor_t dlogprob, tr_tensor_t hidden, tr_tensor_t head,
-                          tr_tensor_t targets, float temperature, tr_kept_t kept)
+                          tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
+                          tr_tensor_t head, tr_tensor_t targets, float temperature, tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
     const size_t vocabulary = dhead.rows, width = hidden.columns;
@@ -212,6 +233,11 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
               dhead.columns, dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob), hidden.rows,
               width);
     h.dlogprob = cpu_f32(dlogprob);
+    if (dmean.buffer != NULL) {
+        TR_ASSERT(tr_tensor_count(dmean) == hidden.rows, "dmean %zu for %zu rows",
+                  tr_tensor_count(dmean), hidden.rows);
+        h.dmean = cpu_f32(dmean);
+    }
     h.scratch =
         cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * vocabulary * sizeof(float));
     size_t tile = cpu_logits_tile(hidden.rows, vocabulary);

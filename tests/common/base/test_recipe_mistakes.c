@@ -163,6 +163,10 @@ Test(recipe_mistakes, what_must_agree)
         {"roles.reward=[]",
          "roles.reward: expected at least one judge for algorithm 'ppo', found none"},
         {"algorithm=sft", "data.train: expected at least one file for algorithm 'sft', found none"},
+        {"sft.label_smoothing_factor=1",
+         "sft.label_smoothing_factor: expected a number of at least 0 and below 1, found '1'"},
+        {"sft.neftune_noise_alpha=0",
+         "sft.neftune_noise_alpha: expected a positive number, or null, found '0'"},
         {"generation={response_length: 1, max_new_tokens: 2}",
          "generation.max_new_tokens: 'generation.max_new_tokens' and 'generation.response_length' "
          "are the same key, and both are given: keep one"},
@@ -357,4 +361,14 @@ Test(recipe_mistakes, a_recipe_file_that_cannot_be_read_is_an_io_error)
     cr_assert_eq(problems.count, 1U);
     cr_assert_str_eq(problems.texts[0], "cannot open '/no/such.yaml': No such file or directory");
     tr_recipe_problems_release(&problems);
+}
+
+Test(recipe_mistakes, dft_smooths_no_labels)
+{
+    const char *text = "name: a\nalgorithm: sft\nsteps: 10\nmodel: m\ndata: {train: [p.jsonl]}\n"
+                       "sft:\n  loss_type: dft\n  label_smoothing_factor: 0.1\n";
+    expect_problems(text, NULL, 0, TR_ERR_ARGUMENT,
+                    (const char *const[]){"r.yaml:8: sft.label_smoothing_factor: expected 0 for "
+                                          "loss_type dft, found 0.1",
+                                          NULL});
 }

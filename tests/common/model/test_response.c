@@ -217,7 +217,7 @@ Test(response, gradients_add_to_what_is_there)
     tr_response_pass_t *pass = tr_response_pass_new(small.model);
     cr_assert_eq(tr_response_forward(pass, &sequences, all, SEQUENCES, 1.0f, true, out, NULL, &err),
                  TR_OK);
-    tr_response_backward(pass, factors, gradient);
+    tr_response_backward(pass, factors, NULL, gradient);
     check_close(rig_read(&small.rig, gradient), twice, small.total, 1e-5, "twice");
     tr_response_pass_destroy(&pass);
     small_close(&small);
@@ -267,6 +267,67 @@ Test(response, layers_that_are_run_again_give_the_same_gradient_for_less_memory)
     }
 }
 
+Test(response, noise_is_uniform_and_of_the_size_of_the_paper)
+{
+    enum { LENGTH = 300, HIDDEN = 64, N = LENGTH * HIDDEN };
+    static float noise[N], other[N];
+    const tr_noise_t options = {5.0, 11, 7}, later = {5.0, 11, 8};
+    const double bound = 5.0 / sqrt((double)N);
+    double mean = 0.0, variance = 0.0, product = 0.0, least = 1.0, most = -1.0;
+    tr_noise_draw(noise, &options, 3, LENGTH, HIDDEN);
+    tr_noise_draw(other, &later, 3, LENGTH, HIDDEN);
+    for (size_t i = 0; i < N; i++) {
+        double x = (double)noise[i] / bound;
+        least = fmin(least, x);
+        most = fmax(most, x);
+        mean += x / N;
+        variance += x * x / N;
+        product += x * (double)other[i] / bound / N;
+    }
+    cr_expect(least >= -1.0000001 && least < -0.999);
+    cr_expect(most <= 1.0000001 && most > 0.999);
+    double deviation = sqrt(1.0 / 3.0 / N); // of the mean; four of them
+    cr_expect_float_eq(mean, 0.0, 4.0 * deviation);
+    cr_expect_float_eq(variance, 1.0 / 3.0, 4.0 * sqrt(4.0 / 45.0 / N));
+    cr_expect_float_eq(product, 0.0, 4.0 / 3.0 / sqrt((double)N)); // steps are independent
+}
+
+/// Log-probs of the chosen sequences of all, in a pass of their own that learns.
+static void noisy_pass(small_t *small, const tr_sequences_t *sequences, const uint32_t *chosen,
+                       size_t count, double alpha, bool learn, float *out)
+{
+    tr_error_t err = {0};
+    tr_response_pass_t *pass = tr_response_pass_new(small->model);
+    const tr_noise_t noise = {alpha, 11, 7};
+    tr_response_noise(pass, &noise);
+    cr_assert_eq(tr_response_forward(pass, sequences, chosen, count, 1.0f, learn, out, NULL, &err),
+                 TR_OK, "%s", err.text);
+    tr_response_pass_destroy(&pass);
+}
+
+Test(response, noise_belongs_to_a_sequence_wherever_it_runs_and_only_where_it_learns)
+{
+    small_t small;
+    tr_model_config_t config = tiny_config(false);
+    small_open(&small, &config, NULL, 2, true);
+    tr_sequences_t sequences = small_sequences(&small, LENGTHS, PROMPTS, SEQUENCES, 1);
+    const uint32_t all[] = {0, 1, 2, 3};
+    float plain[64], noisy[64], quiet[64], one[64];
+    size_t n = (size_t)sequences.response_starts[SEQUENCES];
+    noisy_pass(&small, &sequences, all, SEQUENCES, 0.0, true, plain);
+    noisy_pass(&small, &sequences, all, SEQUENCES, 5.0, true, noisy);
+    noisy_pass(&small, &sequences, all, SEQUENCES, 5.0, false, quiet);
+    check_same(quiet, plain, n, "a pass that does not learn");
+    for (size_t s = 0; s < SEQUENCES; s++) {
+        size_t start = (size_t)sequences.response_starts[s];
+        size_t length = (size_t)sequences.response_starts[s + 1] - start;
+        noisy_pass(&small, &sequences, all + s, 1, 5.0, true, one);
+        check_same(one, noisy + start, length, "one sequence alone");
+        cr_expect(length == 0 || memcmp(one, plain + start, length * sizeof *one) != 0);
+    }
+    small_close(&small);
+}
+
 Test(response, sequences_without_a_response_are_nothing_to_learn_from)
 {
     static const size_t same[] = {5, 1};
@@ -281,7 +342,7 @@ Test(response, sequences_without_a_response_are_nothing_to_learn_from)
     tr_tensor_t gradient = rig_zeros(&small.rig, 1, small.total);
     cr_assert_eq(tr_response_forward(pass, &sequences, all, 2, 1.0f, true, &untouched, NULL, &err),
                  TR_OK);
-    tr_response_backward(pass, &untouched, gradient);
+    tr_response_backward(pass, &untouched, NULL, gradient);
     float *zeros = rig_memory(&small.rig, small.total * sizeof *zeros);
     check_same(rig_read(&small.rig, gradient), zeros, small.total, "gradient");
     cr_assert_eq(untouched, 5.0f);

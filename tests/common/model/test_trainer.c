@@ -17,7 +17,8 @@ static tr_status sft(void *context, const tr_chunk_t *chunk, float *dout, tr_err
 {
     tr_sft_sums_t *sums = context;
     (void)err;
-    tr_sft_loss(dout, sums, chunk->out, chunk->n, chunk->normalizer, TR_SFT_NLL);
+    const tr_sft_options_t options = {.loss_type = TR_SFT_NLL};
+    tr_sft_loss(dout, NULL, sums, chunk->out, NULL, chunk->n, chunk->normalizer, &options);
     return TR_OK;
 }
 

@@ -101,6 +101,7 @@ static void reference(double *p, double *facts, const inputs_t *in, size_t r, do
     facts[1] = squares > 0.0 ? log(squares) : -INFINITY;
     facts[2] = total / count;
     facts[3] = p[in->targets[r]] == 1.0 / sum;
+    facts[4] = facts[2] - max - log(sum);
 }
 
 static void check_logprob(bool truncated)
@@ -157,25 +158,28 @@ typedef struct gradients {
     float *dhidden, *dhead;
 } gradients_t;
 
+/// dmean: NULL, or [rows].
 static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogprob,
-                            float temperature)
+                            const float *dmean, float temperature)
 {
+    tr_tensor_t even = dmean == NULL ? (tr_tensor_t){0} : rig_tensor(rig, 1, in->rows, dmean);
     tr_tensor_t head = rig_tensor(rig, in->vocabulary, H, in->head),
                 hidden = rig_tensor(rig, in->rows, H, in->hidden);
     tr_tensor_t dhidden = rig_zeros(rig, in->rows, H);
     tr_tensor_t dhead = rig_tensor(rig, in->vocabulary, H, rig_random(rig, in->vocabulary * H, 9));
     rig->ops->logprob_gradient(rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob),
-                               hidden, head, rig_indices(rig, 1, in->rows, in->targets),
+                               even, hidden, head, rig_indices(rig, 1, in->rows, in->targets),
                                temperature, kept_of(rig, in));
     return (gradients_t){rig_read(rig, dhidden), rig_read(rig, dhead)};
 }
 
-static void check_gradient(bool truncated)
+static void check_gradient(bool truncated, bool smooth)
 {
     rig_t rig;
     rig_open(&rig, NULL, 2);
     inputs_t in = inputs_new(&rig, R, 512, truncated);
     float *d = rig_random(&rig, R, 8), *start = rig_random(&rig, in.vocabulary * H, 9);
+    float *even = smooth ? rig_random(&rig, R, 10) : rig_memory(&rig, R * sizeof *even);
     double *dhidden = rig_memory(&rig, R * H * sizeof *dhidden),
            *p = rig_memory(&rig, in.vocabulary * sizeof *p);
     double *dhead = rig_memory(&rig, in.vocabulary * H * sizeof *dhead);
@@ -185,15 +189,21 @@ static void check_gradient(bool truncated)
     for (size_t r = 0; r < R; r++) {
         double facts[TR_FACTS];
         reference(p, facts, &in, r, (double)0.7f);
+        double n = 0.0;
         for (size_t v = 0; v < in.vocabulary; v++) {
-            double dz = (double)d[r] * ((v == (size_t)in.targets[r]) - p[v]) / (double)0.7f;
+            n += is_kept(&in, r, v);
+        }
+        for (size_t v = 0; v < in.vocabulary; v++) {
+            double dz = (double)d[r] * ((v == (size_t)in.targets[r]) - p[v]) +
+                        (double)even[r] * (is_kept(&in, r, v) / n - p[v]);
+            dz /= (double)0.7f;
             for (size_t i = 0; i < H; i++) {
                 dhidden[r * H + i] += dz * (double)in.head[v * H + i];
                 dhead[v * H + i] += dz * (double)in.hidden[r * H + i];
             }
         }
     }
-    gradients_t got = gradient(&rig, &in, d, 0.7f);
+    gradients_t got = gradient(&rig, &in, d, smooth ? even : NULL, 0.7f);
     check_close(got.dhidden, dhidden, R * H, 3e-6, "dhidden");
     check_close(got.dhead, dhead, in.vocabulary * H, 3e-6, "dhead");
     rig_close(&rig);
@@ -201,12 +211,18 @@ static void check_gradient(bool truncated)
 
 Test(logprob_gradient, equals_the_formula)
 {
-    check_gradient(false);
+    check_gradient(false, false);
 }
 
 Test(logprob_gradient, of_a_kept_set_equals_the_formula)
 {
-    check_gradient(true);
+    check_gradient(true, false);
+}
+
+Test(logprob_gradient, of_the_mean_logprob_too_equals_the_formula)
+{
+    check_gradient(false, true);
+    check_gradient(true, true);
 }
 
 Test(logprob_gradient, has_the_same_bits_for_any_threads_and_instruction_set)
@@ -214,12 +230,12 @@ Test(logprob_gradient, has_the_same_bits_for_any_threads_and_instruction_set)
     rig_t plain;
     rig_open(&plain, "generic", 1);
     inputs_t in = inputs_new(&plain, R, 777, true);
-    float *d = rig_random(&plain, R, 8);
-    gradients_t want = gradient(&plain, &in, d, 0.7f);
+    float *d = rig_random(&plain, R, 8), *even = rig_random(&plain, R, 10);
+    gradients_t want = gradient(&plain, &in, d, even, 0.7f);
     for (size_t i = 0; i < 3; i++) {
         rig_t rig;
         if (rig_open(&rig, rig_isas[i], 2)) {
-            gradients_t got = gradient(&rig, &in, d, 0.7f);
+            gradients_t got = gradient(&rig, &in, d, even, 0.7f);
             check_same(got.dhidden, want.dhidden, R * H, rig_isas[i]);
             check_same(got.dhead, want.dhead, in.vocabulary * H, rig_isas[i]);
             rig_close(&rig);
