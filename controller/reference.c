@@ -119,16 +119,16 @@ static size_t learnt_tokens(const controller_rows_t *rows)
     return n;
 }
 
-/// What the log-probs are of: the rows' tokens as they are cut, and the reference's directory. [17]
+/// What the log-probs are of: the rows' tokens, where they are cut, and the reference's directory. [17]
 static void key_of(char *key, const controller_run_t *run, const controller_rows_t *rows)
 {
     const tr_recipe_t *recipe = run->recipe;
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
-    XXH64_hash_t hash = XXH3_64bits(model, strlen(model));
+    XXH64_hash_t hash = XXH3_64bits_withSeed(model, strlen(model), rows->keep_end);
     for (size_t i = 0; i < rows->starts[rows->count]; i++) {
         const controller_row_t *item = &rows->items[i];
-        size_t length = item->prompt + controller_row_learnt(rows, item);
-        hash = XXH3_64bits_withSeed(item->ids, length * sizeof *item->ids, hash + item->prompt);
+        hash = XXH3_64bits_withSeed(item->ids, item->length * sizeof *item->ids,
+                                    hash + item->prompt + controller_row_learnt(rows, item));
     }
     snprintf(key, 17, "%016llx", (unsigned long long)hash);
 }

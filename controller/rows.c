@@ -23,23 +23,38 @@ const char *controller_rows_prompt(const controller_rows_t *rows, size_t row)
     return text != NULL ? text : tr_dataset_string(rows->dataset, row, rows->prompt_column);
 }
 
-size_t controller_row_learnt(const controller_rows_t *rows, const controller_row_t *item)
-{
-    return (item->length < rows->limit ? item->length : rows->limit) - item->prompt;
-}
-
 /// A sequence in the making: the prompt of one item and the response of another, or of the same.
 typedef struct joint {
     const controller_row_t *prompt, *response;
-    size_t length; // of the response, as much as fits
+    size_t first;  // token of both together that is the first to stay
+    size_t length; // tokens that stay
+    size_t learnt; // of these, the last so many
 } joint_t;
 
 static joint_t join(const controller_rows_t *rows, const controller_row_t *prompt,
                     const controller_row_t *response)
 {
-    size_t length = response->length - response->prompt;
-    size_t room = rows->limit - prompt->prompt;
-    return (joint_t){prompt, response, length < room ? length : room};
+    size_t total = prompt->prompt + response->length - response->prompt;
+    size_t length = total < rows->limit ? total : rows->limit;
+    size_t first = rows->keep_end ? total - length : 0;
+    size_t opening = prompt->prompt > first ? prompt->prompt - first : 1;
+    return (joint_t){prompt, response, first, length, length - opening};
+}
+
+size_t controller_row_learnt(const controller_rows_t *rows, const controller_row_t *item)
+{
+    return join(rows, item, item).learnt;
+}
+
+/// The tokens that stay: [length].
+static void copy_tokens(int32_t *to, const joint_t *joint)
+{
+    const controller_row_t *prompt = joint->prompt, *response = joint->response;
+    size_t first = joint->first < prompt->prompt ? joint->first : prompt->prompt;
+    size_t opening = prompt->prompt - first, skipped = joint->first - first;
+    memcpy(to, prompt->ids + first, opening * sizeof *to);
+    memcpy(to + opening, response->ids + response->prompt + skipped,
+           (joint->length - opening) * sizeof *to);
 }
 
 static size_t items_of(const controller_rows_t *rows, const uint32_t *chosen, size_t count)
@@ -74,7 +89,7 @@ static float *join_masks(const joint_t *joints, size_t n, size_t learnt)
     float *mask = tr_calloc(learnt + 1, sizeof *mask), *at = mask;
     for (size_t i = 0; i < n; i++) {
         const controller_row_t *item = joints[i].response;
-        for (size_t t = 0; t < joints[i].length; t++) {
+        for (size_t t = 0; t < joints[i].learnt; t++) {
             *at++ = item->mask[item->prompt + t];
         }
     }
@@ -88,23 +103,18 @@ void controller_batch_init(controller_batch_t *batch, const controller_rows_t *r
     joint_t *joints = join_all(rows, chosen, count, items, mismatched);
     *batch = (controller_batch_t){.matched = items};
     for (size_t i = 0; i < n; i++) {
-        size_t length = joints[i].prompt->prompt + joints[i].length;
-        batch->tokens += length;
-        batch->longest = length > batch->longest ? length : batch->longest;
+        batch->tokens += joints[i].length;
+        batch->longest = joints[i].length > batch->longest ? joints[i].length : batch->longest;
     }
     batch->ids = tr_calloc(batch->tokens + 3 * n + 2, sizeof *batch->ids);
     int32_t *starts = batch->ids + batch->tokens, *prompts = starts + n + 1,
             *responses = prompts + n;
     for (size_t i = 0; i < n; i++) {
         const joint_t *joint = &joints[i];
-        size_t prompt = joint->prompt->prompt;
-        int32_t *at = batch->ids + starts[i];
-        memcpy(at, joint->prompt->ids, prompt * sizeof *at);
-        memcpy(at + prompt, joint->response->ids + joint->response->prompt,
-               joint->length * sizeof *at);
-        starts[i + 1] = starts[i] + (int32_t)(prompt + joint->length);
-        prompts[i] = (int32_t)prompt;
-        responses[i + 1] = responses[i] + (int32_t)joint->length;
+        copy_tokens(batch->ids + starts[i], joint);
+        starts[i + 1] = starts[i] + (int32_t)joint->length;
+        prompts[i] = (int32_t)(joint->length - joint->learnt);
+        responses[i + 1] = responses[i] + (int32_t)joint->learnt;
     }
     batch->learnt = (size_t)responses[n];
     batch->mask = rows->masked ? join_masks(joints, n, batch->learnt) : NULL;

@@ -32,6 +32,7 @@ typedef struct controller_rows {
     size_t
         count; ///< what a batch counts: rows of one item, pairs (chosen, rejected), or packs of texts
     size_t limit;              ///< tokens of the longest sequence
+    bool keep_end;             ///< what is longer loses its beginning, not its end
     bool margins;              ///< the rows have a `margin`
     bool masked;               ///< items have masks
     const char *prompt_column; ///< the recipe's
@@ -77,7 +78,8 @@ typedef struct controller_batch {
     size_t longest; ///< tokens of the longest sequence
 } controller_batch_t;
 
-/// The items of chosen: [count] rows, pairs or packs, in order, each cut to the limit. mismatched: then, for each row, its prompt with the response of the row
+/// The items of chosen: [count] rows, pairs or packs, in order, each cut to the limit (where that takes the whole prompt, the
+/// first token that is left counts as the prompt). mismatched: then, for each row, its prompt with the response of the row
 /// before it (the first gets the last one's): what KTO estimates the KL divergence from. Rows then have one item.
 void controller_batch_init(controller_batch_t *batch, const controller_rows_t *rows,
                            const uint32_t *chosen, size_t count, bool mismatched);

@@ -177,7 +177,9 @@ static tr_status expect_room(const controller_row_t *item, const loading_t *load
                              tr_error_t *err)
 {
     size_t limit = loading->rows->limit;
-    if (item->length <= item->prompt || item->prompt >= limit) {
+    size_t shortest =
+        loading->rows->keep_end ? 1 : item->prompt; // that must fit before what is learnt
+    if (item->length <= item->prompt || shortest >= limit) {
         return tr_fail(
             err, TR_ERR_ARGUMENT,
             "nothing is left to learn within %zu tokens (%s): shorten the prompt or take "
@@ -656,6 +658,8 @@ tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_
     uint64_t most = limit_of(&loading);
     TR_TRY(open_rows(&loading, files, err));
     rows->limit = smaller(limit, most);
+    rows->keep_end = recipe->algorithm == TR_ALGORITHM_DPO &&
+                     recipe->dpo.truncation_mode == TR_TRUNCATION_KEEP_END;
     switch (recipe->algorithm) {
     case TR_ALGORITHM_REWARD: return load_sides(&loading, err);
     case TR_ALGORITHM_DPO: return load_pairs(&loading, err);

@@ -43,6 +43,11 @@ typedef enum tr_on_bad_row {
     TR_ON_BAD_ROW_DROP  ///< the row is left out, with a warning, and counted
 } tr_on_bad_row_t;
 
+typedef enum tr_truncation {
+    TR_TRUNCATION_KEEP_START, ///< what is too long loses its end
+    TR_TRUNCATION_KEEP_END    ///< its beginning
+} tr_truncation_t;
+
 typedef struct tr_recipe_strings {
     char **items; ///< [count]
     size_t count;
@@ -188,22 +193,23 @@ typedef struct tr_recipe_sft {
 
 /// As tr_dpo_options_t of common/algo/dpo.h, which explains them.
 typedef struct tr_recipe_dpo {
-    double beta;                    ///< default 0.1
-    tr_recipe_strings_t loss_type;  ///< default [sigmoid]
-    tr_recipe_reals_t loss_weights; ///< one a loss, or none: all 1
-    double label_smoothing;         ///< default 0; below 0.5
-    int f_divergence_type;          ///< a tr_f_divergence_t; default reverse_kl
-    double f_alpha_divergence_coef; ///< default 0.5
-    tr_optional_t ld_alpha;         ///< in [0, 1]; not given: 1
-    double discopop_tau;            ///< default 0.05
-    double simpo_gamma;             ///< default 0.5
-    bool use_weighting;             ///< default false
-    bool reference_free;            ///< default false
-    uint64_t max_length;            ///< tokens of prompt and completion; default 1024
-    bool precompute_ref_log_probs;  ///< default false
-    bool sync_ref_model;            ///< the reference follows the policy; default false
-    double ref_model_mixup_alpha;   ///< in [0, 1]; default 0.6
-    uint64_t ref_model_sync_steps;  ///< default 512
+    double beta;                     ///< default 0.1
+    tr_recipe_strings_t loss_type;   ///< default [sigmoid]
+    tr_recipe_reals_t loss_weights;  ///< one a loss, or none: all 1
+    double label_smoothing;          ///< default 0; below 0.5
+    int f_divergence_type;           ///< a tr_f_divergence_t; default reverse_kl
+    double f_alpha_divergence_coef;  ///< default 0.5
+    tr_optional_t ld_alpha;          ///< in [0, 1]; not given: 1
+    double discopop_tau;             ///< default 0.05
+    double simpo_gamma;              ///< default 0.5
+    bool use_weighting;              ///< default false
+    bool reference_free;             ///< default false
+    uint64_t max_length;             ///< tokens of prompt and completion; default 1024
+    tr_truncation_t truncation_mode; ///< default keep_start
+    bool precompute_ref_log_probs;   ///< default false
+    bool sync_ref_model;             ///< the reference follows the policy; default false
+    double ref_model_mixup_alpha;    ///< in [0, 1]; default 0.6
+    uint64_t ref_model_sync_steps;   ///< default 512
 } tr_recipe_dpo_t;
 
 /// As tr_kto_options_t of common/algo/kto.h.

@@ -38,6 +38,7 @@ static const char *const dpo_losses[] = {
 static const char *const chat_templates[] = {"null",    "chatml",     "llama2",     "llama3",
                                              "mistral", "mistral-v1", "mistral-v3", "zephyr",
                                              "plain",   NULL};
+static const char *const truncations[] = {"keep_start", "keep_end", NULL};
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js_divergence",
                                           "alpha_divergence", NULL};
 static const char *const sft_losses[] = {"nll", "dft", NULL};
@@ -194,6 +195,9 @@ static const recipe_key_t top_keys[] = {
         .help =
             "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it is a "
             "bad row."),
+    TOP(dpo.truncation_mode, RECIPE_CHOICE, "keep_start", .choices = truncations,
+        .help = "What stays of a prompt with its completion when it is too long: its beginning or "
+                "its end."),
     TOP(dpo.precompute_ref_log_probs, RECIPE_TRUTH, "false",
         .help = "Whether the reference is asked once, for all rows, before the first step; the run "
                 "directory keeps its answers, and the reference's memory is free after that."),

@@ -540,3 +540,33 @@ Test(rows, a_prompt_of_messages_ends_where_the_assistant_begins)
     cr_expect(strstr(err.text, "has no chat template") != NULL, "%s", err.text);
     controller_rows_release(&rows);
 }
+
+Test(rows, what_is_too_long_may_lose_its_beginning)
+{
+    controller_rows_t whole, rows;
+    controller_batch_t batch;
+    const uint32_t first[] = {0};
+    recipe.dpo.truncation_mode = TR_TRUNCATION_KEEP_END;
+    write_rows("{\"prompt\": \"Once upon a time\", \"chosen\": \" there was a cat. The end.\", "
+               "\"rejected\": \" no.\"}\n");
+    load(&whole, TR_ALGORITHM_DPO, 1000);
+    const controller_row_t *item = &whole.items[0];
+    size_t prompt = item->prompt, n = item->length;
+    cr_assert_gt(prompt, 3);
+    // The cut falls into the prompt, to its end, and into the completion.
+    for (size_t cut = 1; cut <= prompt + 2; cut++) {
+        load(&rows, TR_ALGORITHM_DPO, n - cut);
+        controller_batch_init(&batch, &rows, first, 1, false);
+        const tr_sequences_t *s = &batch.sequences;
+        size_t left = cut < prompt ? prompt - cut : 1;
+        cr_assert_eq((size_t)s->starts[1], n - cut);
+        cr_expect_eq((size_t)s->prompt_lengths[0], left, "cut %zu", cut);
+        cr_expect_eq((size_t)s->response_starts[1], n - cut - left, "cut %zu", cut);
+        cr_expect_eq(controller_row_learnt(&rows, &rows.items[0]), n - cut - left);
+        cr_expect_eq(memcmp(s->ids, item->ids + cut, (n - cut) * sizeof *item->ids), 0, "cut %zu",
+                     cut);
+        controller_batch_release(&batch);
+        controller_rows_release(&rows);
+    }
+    controller_rows_release(&whole);
+}
