@@ -359,6 +359,7 @@ static tr_status put_reward(training_t *t, const actor_reward_report_t *report, 
     TR_TRY(put(t, "accuracy", sums->accuracies, pairs, err));
     TR_TRY(put(t, "margin", sums->margins, pairs, err));
     TR_TRY(put(t, "mean_reward", sums->scores, 2.0 * pairs, err));
+    TR_TRY(put(t, "mean_squared_reward", sums->squares, 2.0 * pairs, err));
     TR_TRY(put(t, "min_reward", sums->least, 1.0, err));
     return put(t, "max_reward", sums->most, 1.0, err);
 }

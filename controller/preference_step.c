@@ -1,5 +1,6 @@
 #include "controller/preference_step.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +135,25 @@ static tr_status piece_run(piece_t *piece, json_t *body, tr_error_t *err)
 
 // Metrics
 
+static const char SQUARES[] = "mean_squared_reward"; // adds up, where a deviation does not
+
+/// Of a reward model's scores.
+static tr_status put_deviation(controller_record_t *record, const json_t *tally, const char *prefix,
+                               tr_error_t *err)
+{
+    const json_t *squares = json_object_get(tally, SQUARES);
+    if (squares == NULL) {
+        return TR_OK;
+    }
+    double mean = tr_tally_mean(json_object_get(tally, "mean_reward"));
+    double variance = tr_tally_mean(squares) - mean * mean;
+    char *name = tr_format("%sreward_std", prefix);
+    tr_status status =
+        controller_record_set(record, name, variance > 0.0 ? sqrt(variance) : 0.0, err);
+    free(name);
+    return status;
+}
+
 static tr_status copy_metrics(controller_record_t *record, const json_t *tally, const char *prefix,
                               tr_error_t *err)
 {
@@ -142,11 +162,13 @@ static tr_status copy_metrics(controller_record_t *record, const json_t *tally, 
     json_object_foreach((json_t *)tally, name, entry)
     {
         char *full = tr_format("%s%s", prefix, name);
-        tr_status status = controller_record_set(record, full, tr_tally_mean(entry), err);
+        tr_status status = strcmp(name, SQUARES) == 0
+                               ? TR_OK
+                               : controller_record_set(record, full, tr_tally_mean(entry), err);
         free(full);
         TR_TRY(status);
     }
-    return TR_OK;
+    return put_deviation(record, tally, prefix, err);
 }
 
 /// TRL's margin of KTO: of the means of the two classes, where a batch has both.

@@ -127,8 +127,12 @@ static tr_status save_role(controller_run_t *run, tr_role_t role, const char *di
 {
     const controller_call_t call = controller_run_learner_call(role, "save");
     tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory",
-                                           directory, "optimizer", (int)optimizer));
+    json_t *body = json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory", directory,
+                             "optimizer", (int)optimizer);
+    if (run->scores != NULL) {
+        json_object_set(body, "scores", run->scores);
+    }
+    tr_message_set_body(message, body);
     controller_calls_ask(run->calls, &call, &message);
     return controller_calls_finish(run->calls, err);
 }
@@ -347,6 +351,17 @@ static step_fn step_of(tr_algorithm_t algorithm)
     return controller_preference_step;
 }
 
+/// For those who save the model: what its scores are like.
+static void note_scores(controller_run_t *run, const controller_record_t *record)
+{
+    const double *mean = controller_record_find(record, "eval_mean_reward");
+    const double *deviation = controller_record_find(record, "eval_reward_std");
+    if (run->recipe->reward.normalize && mean != NULL && deviation != NULL) {
+        json_decref(run->scores);
+        run->scores = json_pack("{s:f, s:f}", "mean", *mean, "std", *deviation);
+    }
+}
+
 static tr_status take_step(controller_run_t *run, controller_record_t *record, tr_error_t *err)
 {
     double began = tr_clock_seconds();
@@ -355,6 +370,7 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
     run->step = record->step;
     if (run->eval_rows.count > 0 && checkpoint_due(run)) {
         TR_TRY(controller_preference_evaluate(run, record, err));
+        note_scores(run, record);
     }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
     TR_TRY(controller_metrics_append(run->metrics, record, err));
@@ -555,6 +571,7 @@ static void close_run(controller_run_t *run)
     controller_rows_release(&run->eval_rows);
     tr_tokenizer_destroy(&run->tokenizer);
     json_decref(run->weights);
+    json_decref(run->scores);
 }
 
 static tr_status run_recipe(controller_run_t *run, const volatile sig_atomic_t *stop,

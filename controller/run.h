@@ -31,8 +31,10 @@ typedef struct controller_run {
     controller_events_t *events;
     bool reference_known; ///< the rows' log-probs under the reference were precomputed
     json_t *weights;      ///< description of the weights that rollouts speak with, NULL: none yet
-    uint64_t step;        ///< steps finished
-    uint64_t tokens;      ///< of the rows seen so far, prompts included (num_tokens; sft)
+    json_t *
+        scores; ///< reward.normalize: {mean, std} of the held-out pairs at the step finished; NULL: not measured
+    uint64_t step;   ///< steps finished
+    uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
 
 /// Runs the recipe of a run directory to its end: from its last checkpoint when resume, else from the beginning. stop: set

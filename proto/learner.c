@@ -74,6 +74,8 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     TR_TRY(status);
     if (checkpoint != NULL) {
         TR_TRY(tr_trainer_restore(learner->trainer, checkpoint, err));
+    } else {
+        tr_model_set_scores(tr_trainer_model(learner->trainer), 0.0, 0.0); // of what it was before
     }
     learner->step = (uint64_t)step;
     learner->source = tr_strdup(source);
@@ -149,6 +151,26 @@ tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_
     return TR_OK;
 }
 
+/// What the body says of scores, if anything.
+static tr_status take_scores(const tr_learner_t *learner, const json_t *body, tr_error_t *err)
+{
+    json_t *scores;
+    double mean, deviation;
+    if (json_object_get(body, "scores") == NULL) {
+        return TR_OK;
+    }
+    TR_TRY(tr_body_object(&scores, body, "scores", "save", err));
+    TR_TRY(tr_body_real(&mean, scores, "mean", "save: scores", err));
+    TR_TRY(tr_body_real(&deviation, scores, "std", "save: scores", err));
+    if (!(deviation > 0.0)) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "the scores' standard deviation is %g: they cannot be normalized",
+                       deviation);
+    }
+    tr_model_set_scores(tr_trainer_model(learner->trainer), mean, deviation);
+    return TR_OK;
+}
+
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request, tr_error_t *err)
 {
     const json_t *body = tr_message_body(request);
@@ -159,6 +181,7 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
     TR_TRY(tr_learner_expect(learner, step, err));
     TR_TRY(tr_body_string(&directory, body, "directory", "save", err));
     TR_TRY(tr_body_bool(&optimizer, body, "optimizer", "save", err));
+    TR_TRY(take_scores(learner, body, err));
     TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, optimizer, err));
     tr_log(TR_LOG_INFO, "learner", "step=%lld directory=%s \"saved\"", (long long)step, directory);
     return TR_OK;

@@ -44,7 +44,8 @@ tr_status tr_learner_read_walk(tr_walk_t *walk, const tr_learner_t *learner, con
 /// A training request's {kl_coef, cliprange, ...}: what PPO's losses read. TR_ERR_UNSUPPORTED for one that evaluates.
 tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err);
 
-/// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the optimizer's state if asked.
+/// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the optimizer's state if asked. scores:
+/// {mean, std}, if it is there, is what config.json says of a reward model's scores from now on.
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request,
                           tr_error_t *err);
 

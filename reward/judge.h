@@ -18,7 +18,8 @@
 ///          min <= n <= max (max 0: no upper bound), 0 outside.
 /// model    A Hugging Face directory with a scalar head: what AutoModelForSequenceClassification gives for the text of
 ///          prompt and response, encoded as one by the directory's own tokenizer with its special tokens once: the
-///          head's value at the last token.
+///          head's value at the last token. Where its config.json has score_mean and score_std (reward.normalize), less the
+///          mean, over the deviation.
 #ifndef REWARD_JUDGE_H
 #define REWARD_JUDGE_H
 

@@ -162,6 +162,15 @@ static tr_status score_all(model_judge_t *judge, float *scores, const encoded_t 
     return status;
 }
 
+/// As the model's own config.json normalizes them.
+static void normalize(const model_judge_t *judge, float *scores, size_t count)
+{
+    const tr_model_config_t *config = tr_model_config(judge->model);
+    for (size_t i = 0; config->score_std > 0.0 && i < count; i++) {
+        scores[i] = (float)(((double)scores[i] - config->score_mean) / config->score_std);
+    }
+}
+
 static tr_status model_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
                              tr_error_t *err)
 {
@@ -169,6 +178,9 @@ static tr_status model_score(void *state, float *scores, const tr_sample_t *samp
     tr_status status = encode_all(&encoded, state, samples, count, err);
     if (status == TR_OK) {
         status = score_all(state, scores, &encoded, count, err);
+    }
+    if (status == TR_OK) {
+        normalize(state, scores, count);
     }
     tr_ids_release(&encoded.ids);
     free(encoded.starts);

@@ -8,6 +8,7 @@
 static void note(tr_bradley_terry_sums_t *sums, double score, bool first)
 {
     sums->scores += score;
+    sums->squares += score * score;
     sums->least = first || score < sums->least ? score : sums->least;
     sums->most = first || score > sums->most ? score : sums->most;
 }

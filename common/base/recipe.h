@@ -224,6 +224,7 @@ typedef struct tr_recipe_kto {
 typedef struct tr_recipe_reward {
     tr_optional_t center_rewards_coefficient; ///< not given: 0
     uint64_t max_length;                      ///< longer pairs are bad rows; default 1024
+    bool normalize;                           ///< the saved model's scores; default false
 } tr_recipe_reward_t;
 
 typedef struct tr_recipe_optimizer {

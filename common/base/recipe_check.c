@@ -207,6 +207,15 @@ static void check_dpo(const whole_t *whole)
     }
 }
 
+static void check_reward(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    if (recipe->reward.normalize && recipe->data.eval.count == 0 && is_sound(whole, "data.eval")) {
+        recipe_problem(whole->reader, line_of(whole, "data.eval", "reward.normalize"), "data.eval",
+                       "expected at least one file for reward.normalize, found none");
+    }
+}
+
 static void check_sync(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
@@ -269,6 +278,9 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         check_preferences(&whole);
         break;
     case TR_ALGORITHM_REWARD:
+        check_reward(&whole);
+        check_preferences(&whole);
+        break;
     case TR_ALGORITHM_KTO: check_preferences(&whole); break;
     case TR_ALGORITHM_ONLINE_DPO:
         check_dpo(&whole);

@@ -167,6 +167,9 @@ static const recipe_key_t top_keys[] = {
         .help = "Weight of the squared sum of a pair's scores, which pulls scores to a mean of 0."),
     TOP(reward.max_length, RECIPE_WHOLE, "1024", .range = &to_million,
         .help = "A pair with a longer side, in tokens, is a bad row."),
+    TOP(reward.normalize, RECIPE_TRUTH, "false",
+        .help = "Whether the model, as a judge, gives scores of mean 0 and deviation 1 over the "
+                "pairs of `data.eval`, which it then needs."),
 
     TOP(dpo.beta, RECIPE_REAL, "0.1", .range = &positive,
         .help = "How strongly the policy is held to the reference."),

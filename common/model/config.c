@@ -288,7 +288,8 @@ static tr_status read_numbers(tr_model_config_t *config, const source_t *source)
     TR_TRY(read_rope_record(&config->rope_theta, source, "rope_parameters", "rope_parameters."));
     TR_TRY(read_bool(&config->tied_embeddings, source, "tie_word_embeddings"));
     config->tied_embeddings = config->tied_embeddings && !config->scalar_head;
-    return TR_OK;
+    TR_TRY(read_number(&config->score_mean, source, "score_mean", -1e30, 1e30));
+    return read_number(&config->score_std, source, "score_std", 1e-30, 1e30);
 }
 
 static tr_status read_tokens(tr_model_config_t *config, const source_t *source)

@@ -34,6 +34,8 @@ typedef struct tr_model_config {
     int32_t bos;            ///< bos_token_id; 1 when not given, -1 when null
     int32_t eos[TR_MODEL_EOS_LIMIT]; ///< [eos_count] generation_config.json's, else config.json's
     size_t eos_count;                ///< 0 when null; {2} when not given
+    double score_mean,
+        score_std; ///< of a reward model's scores over its held-out pairs; both 0 when not given: scores are raw
     int32_t pad; ///< pad_token_id of config.json, else of generation_config.json; -1: none
 } tr_model_config_t;
 

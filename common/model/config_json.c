@@ -63,6 +63,19 @@ static const char *dtype_text(tr_dtype_t dtype)
     }
 }
 
+/// Two lines, or none where scores are raw.
+static const char *scores_text(char *out, size_t size, const tr_model_config_t *config)
+{
+    char mean[40], deviation[40];
+    out[0] = '\0';
+    if (config->score_std > 0.0) {
+        snprintf(out, size, "  \"score_mean\": %s,\n  \"score_std\": %s,\n",
+                 double_text(mean, sizeof mean, config->score_mean),
+                 double_text(deviation, sizeof deviation, config->score_std));
+    }
+    return out;
+}
+
 static const char FORM[] = "{\n"
                            "  \"architectures\": [\"%s\"],\n"
                            "  \"attention_bias\": false,\n"
@@ -83,6 +96,7 @@ static const char FORM[] = "{\n"
                            "  \"rms_norm_eps\": %s,\n"
                            "  \"rope_scaling\": null,\n"
                            "  \"rope_theta\": %s,\n"
+                           "%s"
                            "  \"tie_word_embeddings\": %s,\n"
                            "  \"torch_dtype\": \"%s\",\n"
                            "  \"vocab_size\": %zu\n"
@@ -90,7 +104,7 @@ static const char FORM[] = "{\n"
 
 char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype)
 {
-    char bos[16], pad[16], eos[16 * TR_MODEL_EOS_LIMIT], epsilon[32], theta[40];
+    char bos[16], pad[16], eos[16 * TR_MODEL_EOS_LIMIT], epsilon[32], theta[40], scores[128];
     const char *labels =
         "  \"id2label\": {\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0},\n";
     TR_ASSERT(config->eos_count <= TR_MODEL_EOS_LIMIT, "eos_count is %zu", config->eos_count);
@@ -102,6 +116,7 @@ char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype)
                      config->key_value_heads, token_text(pad, sizeof pad, config->pad),
                      float_text(epsilon, sizeof epsilon, config->rms_epsilon),
                      double_text(theta, sizeof theta, config->rope_theta),
+                     scores_text(scores, sizeof scores, config),
                      config->tied_embeddings && !config->scalar_head ? "true" : "false",
                      dtype_text(dtype), config->vocabulary);
 }

@@ -342,6 +342,12 @@ const tr_model_config_t *tr_model_config(const tr_model_t *model)
     return &model->config;
 }
 
+void tr_model_set_scores(tr_model_t *model, double mean, double deviation)
+{
+    model->config.score_mean = mean;
+    model->config.score_std = deviation;
+}
+
 const tr_layout_t *tr_model_layout(const tr_model_t *model)
 {
     return &model->layout;

@@ -78,6 +78,17 @@ repeats()
 }
 
 run reward reward "data.eval=[$SCRATCH/measured.jsonl]"
+run reward normalized steps=9 reward.normalize=true checkpoint.every=3 "data.eval=[$SCRATCH/measured.jsonl]"
+python3 - "$SCRATCH/normalized" <<'PYTHON' || fail "the model does not say what its scores are like"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1] + "/metrics.jsonl")]
+for folder, row in (("final", rows[8]), ("checkpoints/step-000006", rows[5])):
+    config = json.load(open(f"{sys.argv[1]}/{folder}/config.json"))
+    assert config["score_mean"] == row["eval_mean_reward"] and config["score_std"] == row["eval_reward_std"] > 0, (config, row)
+PYTHON
+grep -q score_ "$SCRATCH/reward/final/config.json" && fail "a model that is not normalized says that it is"
+say "a reward model keeps the mean and deviation of its scores"
+
 run dpo dpo "data.eval=[$SCRATCH/measured.jsonl]"
 run kto kto "data.eval=[$SCRATCH/measured.jsonl]"
 python3 - "$SCRATCH" <<'PYTHON' || fail "the metrics are not those of models that learn"

@@ -163,6 +163,36 @@ Test(model, the_score_is_the_heads_value_at_the_last_token)
     scratch_close(&directory);
 }
 
+/// Puts a line into the directory's config.json.
+static void add_to_config(const char *line)
+{
+    char *path = tr_format("%s/config.json", directory);
+    char *text = scratch_read(path, NULL);
+    char *more = tr_format("{%s, %s", line, strchr(text, '{') + 1);
+    free(scratch_write(directory, "config.json", more, strlen(more)));
+    free(more);
+    free(text);
+    free(path);
+}
+
+Test(model, scores_are_normalized_as_the_model_says)
+{
+    open_directory(-1);
+    add_to_config("\"score_mean\": 0.25, \"score_std\": 0.5");
+    reward_judge_t *judge = judge_with(1);
+    tr_sample_t samples[TOKENS];
+    float scores[TOKENS], expected[TOKENS];
+    every_prefix(samples, 0.5);
+    score(judge, scores, samples, TOKENS);
+    for (size_t i = 0; i < TOKENS; i++) {
+        expected[i] = (values[i] - 0.25f) / 0.5f;
+    }
+    expect_near("scores", scores, expected, TOKENS, 4e-5, 4e-5);
+    free_texts(samples, TOKENS);
+    reward_judge_destroy(&judge);
+    scratch_close(&directory);
+}
+
 Test(model, neither_neighbours_nor_threads_nor_where_the_response_begins_change_a_bit)
 {
     enum { COPIES = 3 }; // more tokens than go through the model at once

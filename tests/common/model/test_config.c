@@ -60,6 +60,8 @@ static void expect_same(const tr_model_config_t *a, const tr_model_config_t *b)
     cr_expect_eq(a->max_positions, b->max_positions);
     cr_expect(a->rms_epsilon == b->rms_epsilon);
     cr_expect(a->rope_theta == b->rope_theta);
+    cr_expect(a->score_mean == b->score_mean);
+    cr_expect(a->score_std == b->score_std);
     cr_expect_eq(a->tied_embeddings, b->tied_embeddings);
     cr_expect_eq(a->scalar_head, b->scalar_head);
     cr_expect_eq(a->bos, b->bos);
@@ -216,6 +218,8 @@ Test(config, sizes_out_of_bounds_are_refused_by_key)
         {"\"rope_theta\": -1.0", "rope_theta"},
         {"\"rope_theta\": true", "rope_theta"},
         {"\"rope_scaling\": [2]", "rope_scaling"},
+        {"\"score_std\": 0", "score_std"},
+        {"\"score_mean\": null, \"score_std\": -1.5", "score_std"},
         {"\"tie_word_embeddings\": 1", "tie_word_embeddings"},
         {"\"bos_token_id\": 61", "bos_token_id"},
         {"\"bos_token_id\": \"<s>\"", "bos_token_id"},
@@ -275,8 +279,9 @@ Test(config, what_is_written_is_read_back)
                "\"eos_token_id\": [6, 7, 8, 9, 10, 11, 12, 13], \"pad_token_id\": 0}",
                NULL),
         loaded("{" SCALAR ", \"num_labels\": 1, \"eos_token_id\": null, \"rope_theta\": 1e15}",
-               NULL)};
-    for (size_t i = 0; i < 3; i++) {
+               NULL),
+        loaded("{" SCALAR ", \"num_labels\": 1, \"score_mean\": -0.1, \"score_std\": 2.5}", NULL)};
+    for (size_t i = 0; i < 4; i++) {
         char *text = tr_model_config_json(&configs[i], TR_BF16);
         char *again = tr_model_config_json(&configs[i], TR_BF16);
         tr_model_config_t back = loaded(text, NULL);
