@@ -13,6 +13,7 @@ int main(int argc, char **argv)
         {"train_dpo", actor_service_train_dpo},
         {"train_kto", actor_service_train_kto},
         {"train_reward", actor_service_train_reward},
+        {"train_steps", actor_service_train_steps},
         {"publish", actor_service_publish},
         {"save", actor_service_save},
         {"restore", actor_service_restore},

@@ -1,6 +1,7 @@
 #include "actor/preference.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { WHOLE_CHUNK = 16 }; // sequences a pass where nothing is learnt
 
@@ -338,4 +339,51 @@ tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *traine
     pairwise.scores = true;
     return tr_trainer_walk(trainer, sequences, &pairwise, reward_loss, &context, &report->walk,
                            err);
+}
+
+// Process reward models
+
+typedef struct steps_context {
+    const int32_t *labels;
+    size_t count; // labelled steps
+    actor_steps_report_t *report;
+} steps_context_t;
+
+static tr_status steps_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
+{
+    const steps_context_t *context = argument;
+    int32_t *labels = tr_calloc(chunk->n + 1, sizeof *labels), *at = labels;
+    (void)err;
+    for (size_t i = 0; i < chunk->count; i++) {
+        const int32_t *starts = chunk->sequences->response_starts + chunk->chosen[i];
+        size_t n = (size_t)(starts[1] - starts[0]);
+        memcpy(at, context->labels + starts[0], n * sizeof *at);
+        at += n;
+    }
+    tr_process_reward_loss(dout, &context->report->sums, chunk->out, labels, chunk->n,
+                           context->count);
+    free(labels);
+    return TR_OK;
+}
+
+tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
+                            const tr_sequences_t *sequences, const int32_t *labels,
+                            const tr_walk_t *walk, tr_error_t *err)
+{
+    *report = (actor_steps_report_t){0};
+    steps_context_t context = {.labels = labels, .report = report};
+    size_t tokens = (size_t)sequences->response_starts[sequences->count];
+    for (size_t t = 0; t < tokens; t++) {
+        if (labels[t] < TR_STEP_NONE || labels[t] > TR_STEP_RIGHT) {
+            return tr_fail(err, TR_ERR_ARGUMENT, "label %zu is %d: expected -1, 0 or 1", t,
+                           labels[t]);
+        }
+        context.count += labels[t] != TR_STEP_NONE;
+    }
+    if (context.count == 0 || walk->minibatches != 1) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "%zu labelled steps in %zu minibatches: expected some, in one",
+                       context.count, walk->minibatches);
+    }
+    return tr_trainer_walk(trainer, sequences, walk, steps_loss, &context, &report->walk, err);
 }

@@ -1,4 +1,4 @@
-/// The actor's mathematics of preferences: DPO and its relatives, KTO, and reward models.
+/// The actor's mathematics of preferences: DPO and its relatives, KTO, reward models and process reward models.
 ///
 /// Knows models and algorithms, no messages. One call is one update (or, where the walk evaluates, none) and its
 /// metrics' sums. Pairs stand chosen, rejected, chosen, rejected...
@@ -8,6 +8,7 @@
 #include "common/algo/bradley_terry.h"
 #include "common/algo/dpo.h"
 #include "common/algo/kto.h"
+#include "common/algo/process_reward.h"
 #include "common/model/trainer.h"
 
 /// Sums over completion tokens, of one class.
@@ -54,5 +55,16 @@ typedef struct actor_reward_report {
 tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *trainer,
                              const tr_sequences_t *sequences, const float *margins, double center,
                              const tr_walk_t *walk, tr_error_t *err);
+
+typedef struct actor_steps_report {
+    tr_walk_result_t walk;
+    tr_process_reward_sums_t sums;
+} actor_steps_report_t;
+
+/// labels: [response tokens], of the token before each (TR_STEP_NONE and its kin); some step must have one. One minibatch. The
+/// trainer's model is scalar: what it says before a token is the logit that the step that ended there is right.
+tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
+                            const tr_sequences_t *sequences, const int32_t *labels,
+                            const tr_walk_t *walk, tr_error_t *err);
 
 #endif

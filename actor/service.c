@@ -223,6 +223,14 @@ tr_status actor_service_train_reward(void *context, const tr_message_t *request,
     return actor_train_reward(&service->learner, request, reply, err);
 }
 
+tr_status actor_service_train_steps(void *context, const tr_message_t *request, tr_message_t *reply,
+                                    tr_error_t *err)
+{
+    actor_service_t *service = context;
+    TR_TRY(expect_learner(service, err));
+    return actor_train_steps(&service->learner, request, reply, err);
+}
+
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
 {
     size_t expected = tr_model_layout(context)->total * sizeof(float);

@@ -42,6 +42,8 @@ tr_status actor_service_train_kto(void *context, const tr_message_t *request, tr
                                   tr_error_t *err);
 tr_status actor_service_train_reward(void *context, const tr_message_t *request,
                                      tr_message_t *reply, tr_error_t *err);
+tr_status actor_service_train_steps(void *context, const tr_message_t *request, tr_message_t *reply,
+                                    tr_error_t *err);
 /// `publish`: {step}, no tensors -> {weights: a description (proto/weights.h)}; the version is the step.
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);

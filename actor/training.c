@@ -388,3 +388,27 @@ tr_status actor_train_reward(tr_learner_t *learner, const tr_message_t *request,
 done:
     return training_end(&t, status, reply);
 }
+
+// Process reward models
+
+tr_status actor_train_steps(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
+                            tr_error_t *err)
+{
+    training_t t;
+    actor_steps_report_t report;
+    tr_view_t labels;
+    tr_status status;
+    TR_TRY(training_begin(&t, learner, request, true, err));
+    TR_TRY_GOTO(tr_message_expect_tensor(&labels, request, "labels", TR_I32, t.tokens, err), done);
+    spoil(&t);
+    TR_TRY_GOTO(
+        actor_learn_steps(&report, learner->trainer, &t.sequences, labels.data, &t.walk, err),
+        done);
+    double steps = (double)report.sums.steps;
+    TR_TRY_GOTO(put(&t, "loss", report.sums.loss, steps, err), done);
+    TR_TRY_GOTO(put_norm(&t, &report.walk, err), done);
+    TR_TRY_GOTO(put(&t, "accuracy", report.sums.accuracies, steps, err), done);
+    TR_TRY_GOTO(put(&t, "mean_step_score", report.sums.chances, steps, err), done);
+done:
+    return training_end(&t, status, reply);
+}

@@ -31,4 +31,8 @@ tr_status actor_train_kto(tr_learner_t *learner, const tr_message_t *request, tr
 tr_status actor_train_reward(tr_learner_t *learner, const tr_message_t *request,
                              tr_message_t *reply, tr_error_t *err);
 
+/// Rows of steps; tensor labels i32 [response tokens], as actor_learn_steps takes them.
+tr_status actor_train_steps(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
+                            tr_error_t *err);
+
 #endif

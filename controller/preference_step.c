@@ -38,6 +38,16 @@ static void piece_release(piece_t *piece)
     json_decref(piece->metrics);
 }
 
+static void put_step_labels(tr_message_t *message, const controller_batch_t *batch)
+{
+    int32_t *labels = tr_calloc(batch->learnt + 1, sizeof *labels);
+    for (size_t t = 0; t < batch->learnt; t++) {
+        labels[t] = (int32_t)batch->mask[t] - 1;
+    }
+    tr_message_add_vector(message, "labels", TR_I32, batch->learnt, labels);
+    free(labels);
+}
+
 /// What stands beside the sequences: one label or margin a row or pair.
 static void put_columns(tr_message_t *message, const piece_t *piece)
 {
@@ -53,7 +63,9 @@ static void put_columns(tr_message_t *message, const piece_t *piece)
     if (algorithm == TR_ALGORITHM_KTO) {
         tr_message_add_vector(message, "desirable", TR_I32, piece->count, labels);
     }
-    if (piece->batch.mask != NULL) {
+    if (rows->steps) {
+        put_step_labels(message, &piece->batch);
+    } else if (piece->batch.mask != NULL) {
         tr_message_add_vector(message, "mask", TR_F32, piece->batch.learnt, piece->batch.mask);
     }
     if (rows->margins) {
@@ -99,8 +111,8 @@ static tr_status take_metrics(void *context, size_t index, const tr_message_t *r
 static tr_status ask_actor(piece_t *piece, json_t *body, tr_error_t *err)
 {
     controller_run_t *run = piece->run;
-    controller_call_t call =
-        controller_run_learner_call(TR_ROLE_ACTOR, controller_losses_method(run->recipe));
+    controller_call_t call = controller_run_learner_call(
+        TR_ROLE_ACTOR, piece->rows->steps ? "train_steps" : controller_losses_method(run->recipe));
     json_t *options = controller_losses_options(run->recipe);
     call.take = take_metrics;
     call.context = piece;

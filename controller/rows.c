@@ -90,7 +90,7 @@ static float *join_masks(const joint_t *joints, size_t n, size_t learnt)
     for (size_t i = 0; i < n; i++) {
         const controller_row_t *item = joints[i].response;
         for (size_t t = 0; t < joints[i].learnt; t++) {
-            *at++ = item->mask[item->prompt + t];
+            *at++ = (float)item->mask[item->prompt + t];
         }
     }
     return mask;

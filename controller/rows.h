@@ -31,10 +31,12 @@ typedef struct controller_rows {
     size_t *starts;          ///< [count + 1]: row i owns items starts[i]..starts[i + 1] - 1
     size_t
         count; ///< what a batch counts: rows of one item, pairs (chosen, rejected), or packs of texts
-    size_t limit;              ///< tokens of the longest sequence
-    bool keep_end;             ///< what is longer loses its beginning, not its end
-    bool margins;              ///< the rows have a `margin`
-    bool masked;               ///< items have masks
+    size_t limit;  ///< tokens of the longest sequence
+    bool keep_end; ///< what is longer loses its beginning, not its end
+    bool margins;  ///< the rows have a `margin`
+    bool masked;   ///< items have masks
+    bool
+        steps; ///< reward: rows are steps; masks say where one ended, TR_STEP_WRONG or _RIGHT plus 1
     const char *prompt_column; ///< the recipe's
 } controller_rows_t;
 
@@ -49,6 +51,7 @@ tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_
 ///
 ///     sft     `text` or `messages`, all of which is learnt, or `prompt` and `completion`
 ///     reward  `chosen` and `rejected`, after `prompt` if there is one, and `margin` if there is one
+///     reward  `prompt`, `completions` (a list of steps) and `labels` (a list of truth values): a process reward model's
 ///     dpo     `prompt`, `chosen` and `rejected`; without `prompt` it is what both sides begin with (TRL's extract_prompt)
 ///     kto     `prompt`, `completion` and `label`; or pairs, each side of which becomes a row
 ///

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/process_reward.h"
 #include "common/text/chat.h"
 #include "common/text/pack.h"
+#include "common/text/steps.h"
 #include "controller/rows.h"
 
 /// What goes along while rows are read.
@@ -456,6 +458,67 @@ static tr_status read_sides(controller_row_t *items, loading_t *loading, size_t 
     return rows->margins ? read_margin(&items[0], loading, row, err) : TR_OK;
 }
 
+/// The texts of `completions`: [*count], borrowed, in a list of the caller's, and their labels: true or false each.
+static tr_status take_steps(const char ***texts, size_t *count, const loading_t *loading,
+                            size_t row, tr_error_t *err)
+{
+    const json_t *steps = value_of(loading, row, "completions");
+    const json_t *labels = value_of(loading, row, "labels");
+    *count = json_array_size(steps);
+    *texts = NULL;
+    if (*count == 0 || json_array_size(labels) != *count) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "completions, labels: expected lists of one length, found %zu and %zu items",
+                       *count, json_array_size(labels));
+    }
+    *texts = tr_calloc(*count, sizeof(char *));
+    for (size_t i = 0; i < *count; i++) {
+        (*texts)[i] = json_string_value(json_array_get(steps, i));
+        if ((*texts)[i] == NULL || !json_is_boolean(json_array_get(labels, i))) {
+            return tr_fail(err, TR_ERR_FORMAT,
+                           "completions, labels: item %zu: expected a text, and true or false", i);
+        }
+    }
+    return TR_OK;
+}
+
+/// Steps with their labels, each at the token after it.
+static tr_status read_steps(controller_row_t *item, loading_t *loading, size_t row, tr_error_t *err)
+{
+    const char *prompt = text_of(loading, row, loading->rows->prompt_column), **texts;
+    const json_t *labels = value_of(loading, row, "labels");
+    tr_steps_t steps = {0};
+    size_t count;
+    tr_status status;
+    TR_TRY_GOTO(take_steps(&texts, &count, loading, row, err), done);
+    if (prompt == NULL) {
+        status = tr_fail(err, TR_ERR_FORMAT, "%s: expected a text", loading->rows->prompt_column);
+        goto done;
+    }
+    TR_TRY_GOTO(tr_steps_encode(&steps, loading->tokenizer, prompt, texts, count,
+                                loading->recipe->reward.step_separator, err),
+                done);
+    item->ids = steps.ids;
+    item->length = steps.length;
+    item->prompt = steps.prompt;
+    item->mask = tr_calloc(steps.length, 1);
+    for (size_t i = 0; i < count; i++) {
+        bool right = json_is_true(json_array_get(labels, i));
+        item->mask[steps.ends[i]] = 1 + (right ? TR_STEP_RIGHT : TR_STEP_WRONG);
+    }
+    steps.ids = NULL;
+    if (steps.ends[0] >= loading->rows->limit) {
+        status =
+            tr_fail(err, TR_ERR_ARGUMENT,
+                    "no step ends within %zu tokens (%s): shorten the prompt or take the row out",
+                    loading->rows->limit, loading->limit_key);
+    }
+done:
+    tr_steps_release(&steps);
+    free(texts);
+    return status;
+}
+
 static tr_status read_labelled(controller_row_t *item, loading_t *loading, size_t row,
                                tr_error_t *err)
 {
@@ -617,8 +680,16 @@ static tr_status load_labelled(loading_t *loading, tr_error_t *err)
 
 static tr_status load_sides(loading_t *loading, tr_error_t *err)
 {
+    controller_rows_t *rows = loading->rows;
+    if (tr_dataset_has(rows->dataset, "completions")) {
+        loading->group = 1;
+        rows->steps = rows->masked = true;
+        TR_TRY(require(loading, loading->recipe->data.prompt_column, "completions", err));
+        TR_TRY(require(loading, "labels", NULL, err));
+        return read_all(loading, read_steps, err);
+    }
     TR_TRY(require_pairs(loading, err));
-    loading->rows->margins = tr_dataset_has(loading->rows->dataset, "margin");
+    rows->margins = tr_dataset_has(rows->dataset, "margin");
     return read_all(loading, read_sides, err);
 }
 

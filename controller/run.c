@@ -474,7 +474,7 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
         TR_TRY(controller_rows_load(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
                                     positions, err));
     }
-    if (recipe->data.batch > run->rows.count) {
+    if (learns(run) && recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",
                        recipe->data.batch, run->rows.count);

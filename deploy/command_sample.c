@@ -20,8 +20,8 @@
 typedef struct arguments {
     json_t *prompts; // array of paths
     char *judges;    // YAML entries, with commas between them
-    char **
-        words; // [count] KEY=VALUE, as troupe run takes them; the first is NULL: there is no file
+    char *
+        *words; // [count] KEY=VALUE, as troupe run takes them; the first is NULL: there is no file
     size_t count;
     sample_rows_t rows;
 } arguments_t;

@@ -13,7 +13,7 @@ typedef struct sample_rows {
         *best; ///< {prompt, completion, score}: the response to each prompt with the highest score
     const char *
         pairs; ///< {prompt, chosen, rejected, score_chosen, score_rejected}: its best and its worst; none for a
-        ///< prompt whose responses have one score
+    ///< prompt whose responses have one score
 } sample_rows_t;
 
 /// What was written.

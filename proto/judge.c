@@ -16,8 +16,9 @@ static json_t *settings(const tr_judge_t *judge)
     const tr_length_rule_t *length = &judge->length;
     switch (judge->kind) {
     case TR_JUDGE_MODEL:
-        return json_pack("{s:s, s:I}", "model", judge->model, "threads",
-                         (json_int_t)judge->threads);
+        return json_pack("{s:s, s:I, s:i, s:s}", "model", judge->model, "threads",
+                         (json_int_t)judge->threads, "steps", judge->steps, "step_separator",
+                         judge->step_separator);
     case TR_JUDGE_WORDS: return json_pack("{s:o}", "words", words_list(&judge->words));
     case TR_JUDGE_REGEX:
         return json_pack("{s:s, s:f}", "pattern", judge->regex.pattern, "score",

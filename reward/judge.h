@@ -19,7 +19,9 @@
 /// model    A Hugging Face directory with a scalar head: what AutoModelForSequenceClassification gives for the text of
 ///          prompt and response, encoded as one by the directory's own tokenizer with its special tokens once: the
 ///          head's value at the last token. Where its config.json has score_mean and score_std (reward.normalize), less the
-///          mean, over the deviation.
+///          mean, over the deviation. With steps (1 min, 2 mean, 3 last, 4 product) it is a process reward model: the response is
+///          split at each step_separator, and the chances that the steps are right, the sigmoid of the head's value at the end of
+///          each, become one score in [0, 1].
 #ifndef REWARD_JUDGE_H
 #define REWARD_JUDGE_H
 

@@ -2,7 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/process_reward.h"
 #include "common/model/response.h"
+#include "common/text/steps.h"
 #include "common/text/tokenizer.h"
 #include "common/text/utf8.h"
 #include "proto/body.h"
@@ -17,6 +19,8 @@ typedef struct model_judge {
     tr_tokenizer_t *tokenizer;
     tr_model_t *model;
     tr_response_pass_t *pass;
+    tr_step_score_t steps;
+    char *separator; // of steps
 } model_judge_t;
 
 /// Every sample's tokens, one sample after another.
@@ -32,6 +36,7 @@ static void model_close(void *state)
     tr_model_destroy(&judge->model);
     tr_tokenizer_destroy(&judge->tokenizer);
     tr_backend_close(&judge->backend);
+    free(judge->separator);
     free(judge);
 }
 
@@ -60,11 +65,17 @@ static tr_status load(model_judge_t *judge, const char *directory, size_t thread
 
 static tr_status model_open(void **state, const json_t *config, size_t threads, tr_error_t *err)
 {
-    const char *directory;
-    int64_t asked;
+    const char *directory, *separator = "\n";
+    int64_t asked, steps = TR_STEP_SCORE_NONE;
     TR_TRY(tr_body_string(&directory, config, "model", "config", err));
     TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "config", err));
+    if (json_object_get(config, "steps") != NULL) {
+        TR_TRY(tr_body_integer(&steps, config, "steps", 0, TR_STEP_SCORE_PRODUCT, "config", err));
+        TR_TRY(tr_body_string(&separator, config, "step_separator", "config", err));
+    }
     model_judge_t *judge = tr_calloc(1, sizeof *judge);
+    judge->steps = (tr_step_score_t)steps;
+    judge->separator = tr_strdup(separator);
     tr_status status = load(judge, directory, threads > 0 ? threads : (size_t)asked, err);
     if (status != TR_OK) {
         model_close(judge);
@@ -171,10 +182,91 @@ static void normalize(const model_judge_t *judge, float *scores, size_t count)
     }
 }
 
+// Process reward models
+
+/// The parts of a response between separators: [*count], at least one, which point into *copy; both the caller's. An empty part after
+/// the last separator is none.
+static const char **split(char **copy, size_t *count, const char *response, const char *separator)
+{
+    const char **parts = tr_calloc(strlen(response) + 1, sizeof(char *));
+    size_t width = strlen(separator);
+    char *at = *copy = tr_strdup(response), *end;
+    *count = 0;
+    while ((end = strstr(at, separator)) != NULL) {
+        *end = '\0';
+        parts[(*count)++] = at;
+        at = end + width;
+    }
+    if (*at != '\0' || *count == 0) {
+        parts[(*count)++] = at;
+    }
+    return parts;
+}
+
+/// values: [steps->length - steps->prompt], of the tokens after the prompt.
+static tr_status read_values(const model_judge_t *judge, float *values, const tr_steps_t *steps,
+                             tr_error_t *err)
+{
+    const int32_t starts[] = {0, (int32_t)steps->length}, prompt = (int32_t)steps->prompt;
+    const int32_t responses[] = {0, (int32_t)(steps->length - steps->prompt)};
+    const uint32_t chosen = 0;
+    const tr_sequences_t sequences = {.count = 1,
+                                      .ids = steps->ids,
+                                      .starts = starts,
+                                      .prompt_lengths = &prompt,
+                                      .response_starts = responses};
+    TR_TRY(check_ids(judge, steps->ids, steps->length, err));
+    return tr_response_forward(judge->pass, &sequences, &chosen, 1, 1.0f, false, values, NULL, err);
+}
+
+static tr_status score_steps(const model_judge_t *judge, float *score, const tr_sample_t *sample,
+                             tr_error_t *err)
+{
+    tr_steps_t steps = {0};
+    float *values = NULL;
+    char *copy;
+    size_t count;
+    const char **parts = split(&copy, &count, sample->response, judge->separator);
+    tr_status status;
+    TR_TRY_GOTO(tr_steps_encode(&steps, judge->tokenizer, sample->prompt, parts, count,
+                                judge->separator, err),
+                done);
+    values = tr_calloc(steps.length, sizeof *values);
+    TR_TRY_GOTO(read_values(judge, values, &steps, err), done);
+    for (size_t i = 0; i < count; i++) { // forwards: what is read lies at or behind what is written
+        values[i] = values[steps.ends[i] - steps.prompt];
+    }
+    *score = (float)tr_step_score(values, count, judge->steps);
+done:
+    free(values);
+    tr_steps_release(&steps);
+    free(parts);
+    free(copy);
+    return status;
+}
+
+static tr_status score_all_steps(const model_judge_t *judge, float *scores,
+                                 const tr_sample_t *samples, size_t count, tr_error_t *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (tr_service_stopping()) {
+            return tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave");
+        }
+        if (score_steps(judge, &scores[i], &samples[i], err) != TR_OK) {
+            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
+        }
+    }
+    return TR_OK;
+}
+
 static tr_status model_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
                              tr_error_t *err)
 {
+    const model_judge_t *judge = state;
     encoded_t encoded = {0};
+    if (judge->steps != TR_STEP_SCORE_NONE) {
+        return score_all_steps(judge, scores, samples, count, err);
+    }
     tr_status status = encode_all(&encoded, state, samples, count, err);
     if (status == TR_OK) {
         status = score_all(state, scores, &encoded, count, err);

@@ -130,6 +130,8 @@ typedef struct tr_judge {
     // Only the one that kind names is set; the others are empty. A key of another kind in an entry is a mistake.
     tr_recipe_strings_t exec; ///< argv; found by PATH when without a slash
     char *model;
+    int steps;            ///< model: a tr_step_score_t (common/algo/process_reward.h); default none
+    char *step_separator; ///< model: what ends a step; default a line's end
     tr_words_t words;
     tr_regex_rule_t regex;
     tr_length_rule_t length;
@@ -225,6 +227,7 @@ typedef struct tr_recipe_reward {
     tr_optional_t center_rewards_coefficient; ///< not given: 0
     uint64_t max_length;                      ///< longer pairs are bad rows; default 1024
     bool normalize;                           ///< the saved model's scores; default false
+    char *step_separator;                     ///< what ends a step; default a line's end
 } tr_recipe_reward_t;
 
 typedef struct tr_recipe_optimizer {

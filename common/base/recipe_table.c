@@ -46,6 +46,7 @@ static const char *const kto_losses[] = {"kto", "apo_zero_unpaired", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const length_units[] = {"tokens", "words", "characters", NULL};
+static const char *const step_scores[] = {"null", "min", "mean", "last", "product", NULL};
 static const char *const failures[] = {"wait", "fail", NULL};
 static const char *const judge_kinds[] = {"exec",   "model",    "words", "regex",
                                           "length", "external", NULL};
@@ -170,6 +171,10 @@ static const recipe_key_t top_keys[] = {
     TOP(reward.normalize, RECIPE_TRUTH, "false",
         .help = "Whether the model, as a judge, gives scores of mean 0 and deviation 1 over the "
                 "pairs of `data.eval`, which it then needs."),
+
+    TOP(reward.step_separator, RECIPE_TEXT, "\"\\n\"",
+        .help = "What ends a step, where rows are steps (`prompt`, `completions`, `labels`): a "
+                "process reward model."),
 
     TOP(dpo.beta, RECIPE_REAL, "0.1", .range = &positive,
         .help = "How strongly the policy is held to the reference."),
@@ -313,6 +318,13 @@ static const recipe_key_t judge_keys[] = {
           .help = "A program and its arguments; it answers Troupe's protocol."),
     JUDGE(model, RECIPE_TEXT, "null", .nullable = true, .names = RECIPE_NAMES_MODEL,
           .judges = ONLY(TR_JUDGE_MODEL), .help = "A model with a scalar head."),
+    JUDGE(steps, RECIPE_CHOICE, "null", .choices = step_scores, .judges = ONLY(TR_JUDGE_MODEL),
+          .help =
+              "The model is a process reward model: its score is the least, the mean, the last or "
+              "the product of the chances that each step of a response is right; null: it judges "
+              "responses whole."),
+    JUDGE(step_separator, RECIPE_TEXT, "\"\\n\"", .judges = ONLY(TR_JUDGE_MODEL),
+          .help = "What ends a step of a response."),
     JUDGE(words, RECIPE_WORDS, "{}", .judges = ONLY(TR_JUDGE_WORDS),
           .help = "Words and what each is worth."),
     JUDGE(regex.pattern, RECIPE_TEXT, "null", .nullable = true, .brief = true,

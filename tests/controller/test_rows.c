@@ -13,6 +13,7 @@ static char *folder;
 static tr_tokenizer_t *tokenizer;
 static int32_t bos, eos;
 static char *path;
+static char separator[] = "\n";
 static tr_recipe_t recipe;
 
 static void setup(void)
@@ -27,7 +28,7 @@ static void setup(void)
         .data = {.prompts = {&path, 1}, .train = {&path, 1}},
         .algorithm = TR_ALGORITHM_SFT,
         .sft = {.max_length = 1024, .completion_only_loss = true},
-        .reward = {.max_length = 1024},
+        .reward = {.max_length = 1024, .step_separator = separator},
         .dpo = {.max_length = 1024},
         .kto = {.max_length = 1024},
     };
@@ -569,4 +570,30 @@ Test(rows, what_is_too_long_may_lose_its_beginning)
         controller_rows_release(&rows);
     }
     controller_rows_release(&whole);
+}
+
+Test(rows, steps_are_labelled_at_the_token_after_each)
+{
+    controller_rows_t rows;
+    write_rows("{\"prompt\": \"Once.\", \"completions\": [\"It was happy.\", \"No.\"], "
+               "\"labels\": [true, false]}\n");
+    load(&rows, TR_ALGORITHM_REWARD, 100);
+    const controller_row_t *item = &rows.items[0];
+    cr_assert(rows.steps && rows.count == 1 && rows.starts[1] == 1);
+    size_t seen = 0;
+    for (size_t t = 0; t < item->length; t++) {
+        if (item->mask[t] != 0) {
+            cr_expect_eq(item->mask[t], seen == 0 ? 2 : 1);
+            cr_expect_eq(item->ids[t - 1], item->ids[item->length - 1]); // the separator
+            seen++;
+        }
+    }
+    cr_expect_eq(seen, 2);
+    cr_expect_eq(item->mask[item->length - 1], 1);
+    controller_rows_release(&rows);
+    expect_failure(TR_ALGORITHM_REWARD, 4, 1, "no step ends within 4 tokens (reward.max_length)");
+    write_rows("{\"prompt\": \"Once.\", \"completions\": [\"It.\"], \"labels\": [true, false]}\n");
+    expect_failure(TR_ALGORITHM_REWARD, 100, 1, "found 1 and 2 items");
+    write_rows("{\"prompt\": \"Once.\", \"completions\": [\"It.\"], \"labels\": [1]}\n");
+    expect_failure(TR_ALGORITHM_REWARD, 100, 1, "item 0: expected a text, and true or false");
 }

@@ -89,6 +89,28 @@ PYTHON
 grep -q score_ "$SCRATCH/reward/final/config.json" && fail "a model that is not normalized says that it is"
 say "a reward model keeps the mean and deviation of its scores"
 
+# Steps that are whole and steps whose words stand backwards: a process reward model tells them apart, and judges by them.
+python3 - "$SCRATCH" <<'PYTHON'
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1] + "/pairs.jsonl")]
+with open(sys.argv[1] + "/steps.jsonl", "w") as out:
+    for i, row in enumerate(rows):
+        sides = [(row["chosen"].strip(), True), (row["rejected"].strip(), False)]
+        steps = sides if i % 2 else sides[::-1]
+        out.write(json.dumps({"prompt": row["prompt"], "completions": [s[0] for s in steps], "labels": [s[1] for s in steps]}) + "\n")
+PYTHON
+run reward steps "data.train=[$SCRATCH/steps.jsonl]"
+python3 - "$SCRATCH/steps" "$steps" <<'PYTHON' || fail "the process reward model does not tell its steps apart"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1] + "/metrics.jsonl")]
+assert rows[-1]["loss"] < rows[0]["loss"] and (int(sys.argv[2]) < 60 or rows[-1]["accuracy"] > 0.9), rows[-1]
+PYTHON
+"$TROUPE" sample --model "$MODEL" --prompts "$SCRATCH/measured.jsonl" --judge "{model: $SCRATCH/steps/final, steps: min}" --samples 2 \
+    --max-new-tokens 12 --out "$SCRATCH/judged.jsonl" >"$SCRATCH/judged.out" 2>&1 || fail "the process reward model does not judge"
+python3 -c 'import json, sys; assert all(0 < json.loads(line)["score"] < 1 for line in sys.stdin)' <"$SCRATCH/judged.jsonl" ||
+    fail "the least chance of a step is none"
+say "a process reward model tells steps apart, and judges"
+
 run dpo dpo "data.eval=[$SCRATCH/measured.jsonl]"
 run kto kto "data.eval=[$SCRATCH/measured.jsonl]"
 python3 - "$SCRATCH" <<'PYTHON' || fail "the metrics are not those of models that learn"

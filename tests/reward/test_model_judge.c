@@ -2,6 +2,7 @@
 /// printable character for each id, so a golden sequence can be written down.
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,5 +270,76 @@ Test(model, a_sample_that_the_model_cannot_read_is_named)
     expect_blamed(judge, "", "no tokens");
     expect_blamed(judge, "A~", "token 61, the model's vocabulary has 61");
     reward_judge_destroy(&judge);
+    scratch_close(&directory);
+}
+
+/// The judge of steps that are single characters, of one kind of score.
+static float score_of_steps(int kind, const char *prompt, const char *response,
+                            const char *separator)
+{
+    tr_error_t err = {0};
+    reward_judge_t *judge = NULL;
+    json_t *config = json_pack("{s:s, s:s, s:i, s:i, s:s}", "kind", "model", "model", directory,
+                               "threads", 1, "steps", kind, "step_separator", separator);
+    cr_assert_eq(reward_judge_new(&judge, "mine", config, 0, &err), TR_OK, "%s", err.text);
+    json_decref(config);
+    float value = score_text(judge, prompt, response);
+    reward_judge_destroy(&judge);
+    return value;
+}
+
+/// The golden sequences have no begin token.
+static void forget_begin_token(void)
+{
+    static const char given[] = "\"bos_token_id\": 1";
+    char *path = tr_format("%s/config.json", directory);
+    char *text = scratch_read(path, NULL), *at = strstr(text, given);
+    cr_assert_not_null(at, "%s", text);
+    char *other =
+        tr_format("%.*s\"bos_token_id\": null%s", (int)(at - text), text, at + strlen(given));
+    free(scratch_write(directory, "config.json", other, strlen(other)));
+    free(other);
+    free(text);
+    free(path);
+}
+
+/// Where a golden sequence of three tokens or more begins, whose third token does not occur before.
+static int32_t long_sequence(void)
+{
+    for (int32_t s = 0; s < SEQUENCES; s++) {
+        const int32_t *at = ids + starts[s];
+        if (starts[s + 1] - starts[s] >= 3 && at[2] != at[1] && at[2] != at[0]) {
+            return starts[s];
+        }
+    }
+    cr_assert_fail("no golden sequence serves");
+    return 0;
+}
+
+/// A response whose steps end at the third token of a golden sequence: the head's value there is known.
+Test(model, a_process_reward_model_reads_the_head_at_the_end_of_each_step)
+{
+    open_directory(-1);
+    int32_t first = long_sequence();
+    forget_begin_token();
+    char *prompt = text_of(first, 1), *step = text_of(first + 1, 1);
+    char *separator = text_of(first + 2, 1);
+    char *ended = tr_format("%s%s", step, separator);
+    char *twice = tr_format("%s%s", ended, ended);
+    float chance = 1.0f / (1.0f + expf(-values[first + 2]));
+    for (int kind = 1; kind <= 4; kind++) {
+        cr_expect_float_eq(score_of_steps(kind, prompt, step, separator), chance, 2e-5f);
+        cr_expect_float_eq(score_of_steps(kind, prompt, ended, separator), chance, 2e-5f);
+    }
+    float last = score_of_steps(3, prompt, twice, separator);
+    float least = last < chance ? last : chance;
+    cr_expect_float_eq(score_of_steps(1, prompt, twice, separator), least, 2e-5f);
+    cr_expect_float_eq(score_of_steps(2, prompt, twice, separator), (chance + last) / 2.0f, 2e-5f);
+    cr_expect_float_eq(score_of_steps(4, prompt, twice, separator), chance * last, 2e-5f);
+    free(twice);
+    free(ended);
+    free(separator);
+    free(step);
+    free(prompt);
     scratch_close(&directory);
 }

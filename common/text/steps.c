@@ -1,0 +1,69 @@
+#include "common/text/steps.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/utf8.h"
+
+static tr_status append(tr_ids_t *ids, const tr_tokenizer_t *tokenizer, const char *text,
+                        tr_error_t *err)
+{
+    int32_t *piece;
+    size_t count;
+    TR_TRY(tr_tokenizer_encode(&piece, &count, tokenizer, text, strlen(text), 0, err));
+    for (size_t i = 0; i < count; i++) {
+        tr_ids_append(ids, piece[i]);
+    }
+    free(piece);
+    return TR_OK;
+}
+
+static tr_status append_steps(tr_steps_t *steps, tr_ids_t *ids, const tr_tokenizer_t *tokenizer,
+                              const char *const *texts, size_t count, const char *separator,
+                              tr_error_t *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        TR_TRY(append(ids, tokenizer, texts[i], err));
+        size_t before = ids->count;
+        TR_TRY(append(ids, tokenizer, separator, err));
+        if (ids->count == before) {
+            return tr_fail(err, TR_ERR_ARGUMENT, "the separator of steps has no token");
+        }
+        steps->ends[steps->count++] = ids->count;
+    }
+    return TR_OK;
+}
+
+tr_status tr_steps_encode(tr_steps_t *steps, const tr_tokenizer_t *tokenizer, const char *prompt,
+                          const char *const *texts, size_t count, const char *separator,
+                          tr_error_t *err)
+{
+    tr_ids_t ids = {0};
+    tr_status status;
+    TR_ASSERT(count > 0, "no steps");
+    *steps = (tr_steps_t){.ends = tr_calloc(count, sizeof *steps->ends)};
+    if (tr_tokenizer_bos(tokenizer) >= 0) {
+        tr_ids_append(&ids, tr_tokenizer_bos(tokenizer));
+    }
+    TR_TRY_GOTO(append(&ids, tokenizer, prompt, err), done);
+    if (ids.count == 0) {
+        status = tr_fail(err, TR_ERR_ARGUMENT, "the prompt has no token");
+        goto done;
+    }
+    steps->prompt = ids.count;
+    TR_TRY_GOTO(append_steps(steps, &ids, tokenizer, texts, count, separator, err), done);
+    tr_ids_append(&ids, ids.data[ids.count - 1]);
+    steps->length = ids.count;
+    steps->ids = tr_calloc(ids.count, sizeof *steps->ids);
+    memcpy(steps->ids, ids.data, ids.count * sizeof *steps->ids);
+done:
+    tr_ids_release(&ids);
+    return status;
+}
+
+void tr_steps_release(tr_steps_t *steps)
+{
+    free(steps->ids);
+    free(steps->ends);
+    *steps = (tr_steps_t){0};
+}
