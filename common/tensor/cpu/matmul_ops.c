@@ -123,6 +123,7 @@ static void run_product(void *context, size_t i, size_t thread)
         from.weight += panel * CPU_PANEL * from.output_step;
         pack_panels(panels, &from, g.columns, g.k);
         g.b = panels;
+        g.b_panel = g.k * CPU_PANEL; // of a piece of the chain, where the product is a piece
     }
     p->kernels->gemm(&g);
 }
