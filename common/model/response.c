@@ -241,7 +241,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
         tr_tensor_t dhead =
             tr_flat_matrix(gradient, layout->head, config->vocabulary, config->hidden);
         tr_tensor_t even =
-            dmean == NULL ? (tr_tensor_t){0} : tr_arena_reals(pass->arena, queue, dmean, pass->n);
+            dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
         ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->gathered,
                               tr_model_head(pass->model), pass->targets, pass->temperature,
                               pass->kept);

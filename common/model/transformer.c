@@ -135,7 +135,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     tr_tensor_t mlp = reals(&p, p.T, p.F);
     tr_tensor_t stream = reals(&p, p.T, p.H);
     tr_tensor_t other = saved == NULL ? reals(&p, p.T, p.H) : stream;
-    layer_activations_t a = keep ? (layer_activations_t){0} : layer_tensors(&p);
+    layer_activations_t a = !keep ? layer_tensors(&p) : (layer_activations_t){0};
     tr_kv_t own = kv == NULL ? fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
     p.ops->embedding(p.queue, stream,

@@ -162,7 +162,7 @@ typedef struct gradients {
 static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogprob,
                             const float *dmean, float temperature)
 {
-    tr_tensor_t even = dmean == NULL ? (tr_tensor_t){0} : rig_tensor(rig, 1, in->rows, dmean);
+    tr_tensor_t even = dmean != NULL ? rig_tensor(rig, 1, in->rows, dmean) : (tr_tensor_t){0};
     tr_tensor_t head = rig_tensor(rig, in->vocabulary, H, in->head),
                 hidden = rig_tensor(rig, in->rows, H, in->hidden);
     tr_tensor_t dhidden = rig_zeros(rig, in->rows, H);
