@@ -31,6 +31,13 @@ bool controller_losses_read_reference(const tr_recipe_t *recipe)
     return false;
 }
 
+bool controller_losses_precompute_reference(const tr_recipe_t *recipe)
+{
+    bool dpo = recipe->algorithm == TR_ALGORITHM_DPO && recipe->dpo.precompute_ref_log_probs;
+    bool kto = recipe->algorithm == TR_ALGORITHM_KTO && recipe->kto.precompute_ref_log_probs;
+    return (dpo || kto) && controller_losses_read_reference(recipe);
+}
+
 bool controller_losses_sync_reference(const tr_recipe_t *recipe)
 {
     bool dpo =

@@ -10,6 +10,9 @@
 /// Whether the run asks for log-probs of the frozen reference.
 bool controller_losses_read_reference(const tr_recipe_t *recipe);
 
+/// Whether the reference is asked once, before the first step.
+bool controller_losses_precompute_reference(const tr_recipe_t *recipe);
+
 /// Whether the reference follows the policy (dpo.sync_ref_model).
 bool controller_losses_sync_reference(const tr_recipe_t *recipe);
 

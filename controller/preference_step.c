@@ -16,6 +16,7 @@ typedef struct piece {
     const controller_rows_t *rows;
     uint32_t *chosen; // [count]
     size_t count;
+    size_t index; // of the batch among all that are to come, or the pieces
     controller_batch_t batch;
     float *reference; // [batch.learnt]; NULL: not asked
     json_t *metrics;  // the actor's answer
@@ -75,22 +76,19 @@ static void put_columns(tr_message_t *message, const piece_t *piece)
     free(labels);
 }
 
-/// From what was asked once for all rows, or by asking now.
+/// From what was asked once, or by asking now.
 static tr_status find_reference(piece_t *piece, tr_error_t *err)
 {
     const controller_rows_t *rows = piece->rows;
     piece->reference = tr_calloc(piece->batch.learnt + 1, sizeof *piece->reference);
-    if (rows->items[0].reference == NULL) {
+    if (rows->reference == NULL) {
         return controller_reference_ask(piece->reference, piece->run, &piece->batch, err);
     }
-    size_t at = 0;
-    for (size_t i = 0; i < piece->count; i++) {
-        size_t row = piece->chosen[i];
-        for (size_t k = rows->starts[row]; k < rows->starts[row + 1]; k++) {
-            size_t n = controller_row_learnt(rows, &rows->items[k]);
-            memcpy(piece->reference + at, rows->items[k].reference, n * sizeof(float));
-            at += n;
-        }
+    if (controller_losses_mismatch(piece->run->recipe)) {
+        controller_reference_recall_batch(piece->reference, rows, piece->index,
+                                          piece->batch.learnt);
+    } else {
+        controller_reference_recall(piece->reference, rows, piece->chosen, piece->count);
     }
     return TR_OK;
 }
@@ -229,6 +227,7 @@ tr_status controller_preference_learn(controller_run_t *run, const controller_ro
     double rate = controller_run_rate(run, run->recipe->optimizer.learning_rate, step);
     piece_t piece;
     piece_init(&piece, run, rows, count);
+    piece.index = step - 1;
     memcpy(piece.chosen, chosen, count * sizeof *chosen);
     double began = controller_run_phase(run, "train");
     tr_status status = piece_run(&piece, controller_run_walk(run, step, 1, 1, rate), err);
@@ -265,6 +264,7 @@ static tr_status measure(json_t *tally, controller_run_t *run, size_t first, siz
 {
     piece_t piece;
     piece_init(&piece, run, &run->eval_rows, count);
+    piece.index = first / run->recipe->data.batch;
     for (size_t i = 0; i < count; i++) {
         piece.chosen[i] = (uint32_t)(first + i);
     }

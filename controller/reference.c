@@ -76,133 +76,175 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
     return controller_calls_finish(run->calls, err);
 }
 
-// All rows
+// Asking once
 
-/// Gives each item of rows first..first + count - 1 its part of logprobs.
-static void deal(controller_rows_t *rows, size_t first, size_t count, const float *logprobs)
+/// The rows of batch `index` (from 0). chosen: [data.batch], of which *count are written.
+static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t *run,
+                        const controller_rows_t *rows, size_t index, tr_error_t *err)
 {
-    for (size_t i = rows->starts[first]; i < rows->starts[first + count]; i++) {
-        controller_row_t *item = &rows->items[i];
-        size_t n = controller_row_learnt(rows, item);
-        item->reference = tr_realloc(item->reference, n * sizeof *item->reference);
-        memcpy(item->reference, logprobs, n * sizeof *item->reference);
-        logprobs += n;
+    const tr_recipe_t *recipe = run->recipe;
+    size_t batch = recipe->data.batch, first = index * batch;
+    *count = batch;
+    if (controller_losses_mismatch(recipe) && rows == &run->rows) {
+        return tr_dataset_batch(chosen, rows->count, recipe->seed, index, batch,
+                                recipe->data.shuffle, err);
     }
-}
-
-static tr_status ask_piece(controller_run_t *run, controller_rows_t *rows, size_t first,
-                           size_t count, tr_error_t *err)
-{
-    controller_batch_t batch;
-    uint32_t *chosen = tr_calloc(count, sizeof *chosen);
-    for (size_t i = 0; i < count; i++) {
+    *count = rows->count - first < batch ? rows->count - first : batch;
+    for (size_t i = 0; i < *count; i++) {
         chosen[i] = (uint32_t)(first + i);
     }
-    controller_batch_init(&batch, rows, chosen, count, false);
-    float *logprobs = tr_calloc(batch.learnt + 1, sizeof *logprobs);
-    tr_status status = controller_reference_ask(logprobs, run, &batch, err);
+    return TR_OK;
+}
+
+/// How many batches there are to ask: every row once, or, where they are mismatched, every step.
+static size_t batches_of(const controller_run_t *run, const controller_rows_t *rows)
+{
+    size_t batch = run->recipe->data.batch;
+    return controller_losses_mismatch(run->recipe) && rows == &run->rows
+               ? run->recipe->steps
+               : (rows->count + batch - 1) / batch;
+}
+
+/// batch: to be released, on success.
+static tr_status make_batch(controller_batch_t *batch, const controller_run_t *run,
+                            const controller_rows_t *rows, size_t index, tr_error_t *err)
+{
+    size_t count;
+    uint32_t *chosen = tr_calloc(run->recipe->data.batch, sizeof *chosen);
+    tr_status status = choose(chosen, &count, run, rows, index, err);
     if (status == TR_OK) {
-        deal(rows, first, count, logprobs);
+        controller_batch_init(batch, rows, chosen, count, controller_losses_mismatch(run->recipe));
     }
-    free(logprobs);
-    controller_batch_release(&batch);
     free(chosen);
     return status;
 }
 
-static size_t learnt_tokens(const controller_rows_t *rows)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
-        n += controller_row_learnt(rows, &rows->items[i]);
-    }
-    return n;
-}
-
-/// What the log-probs are of: the rows' tokens, where they are cut, and the reference's directory. [17]
-static void key_of(char *key, const controller_run_t *run, const controller_rows_t *rows)
+/// Fills reference_starts, of items or of batches, and makes room. *n: all log-probs. *key: of the tokens they are of, where they are
+/// cut, and the reference's directory.
+static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run,
+                         controller_rows_t *rows, tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
-    XXH64_hash_t hash = XXH3_64bits_withSeed(model, strlen(model), rows->keep_end);
-    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
-        const controller_row_t *item = &rows->items[i];
-        hash = XXH3_64bits_withSeed(item->ids, item->length * sizeof *item->ids,
-                                    hash + item->prompt + controller_row_learnt(rows, item));
+    bool mismatched = controller_losses_mismatch(recipe);
+    size_t items = rows->starts[rows->count], batches = batches_of(run, rows), at = 0;
+    rows->reference_starts =
+        tr_realloc(rows->reference_starts, (items + batches + 1) * sizeof *rows->reference_starts);
+    *n = 0;
+    *key = XXH3_64bits(model, strlen(model));
+    for (size_t i = 0; i < batches; i++) {
+        controller_batch_t batch;
+        TR_TRY(make_batch(&batch, run, rows, i, err));
+        const tr_sequences_t *s = &batch.sequences;
+        if (mismatched) {
+            rows->reference_starts[i] = *n;
+        }
+        for (size_t k = 0; !mismatched && k < s->count; k++) {
+            rows->reference_starts[at++] = *n + (size_t)s->response_starts[k];
+        }
+        *n += batch.learnt;
+        *key = XXH3_64bits_withSeed(batch.ids, batch.tokens * sizeof *batch.ids, *key);
+        *key = XXH3_64bits_withSeed(s->response_starts, (s->count + 1) * sizeof *s->response_starts,
+                                    *key);
+        controller_batch_release(&batch);
     }
-    snprintf(key, 17, "%016llx", (unsigned long long)hash);
-}
-
-/// Deals out what a file holds. *found: whether it is of these rows.
-static tr_status read_all(bool *found, controller_rows_t *rows, const char *path, const char *key,
-                          tr_error_t *err)
-{
-    tr_safetensors_t *file = NULL;
-    size_t n = learnt_tokens(rows);
-    float *logprobs = tr_calloc(n + 1, sizeof *logprobs);
-    tr_status status;
-    *found = false;
-    TR_TRY_GOTO(tr_safetensors_open(&file, path, err), done);
-    const char *written = tr_safetensors_metadata(file, "key");
-    if (written == NULL || strcmp(written, key) != 0) {
-        goto done;
-    }
-    TR_TRY_GOTO(tr_safetensors_copy(file, "logprobs", TR_F32, logprobs, n, err), done);
-    deal(rows, 0, rows->count, logprobs);
-    *found = true;
-done:
-    tr_safetensors_close(&file);
-    free(logprobs);
-    return status;
-}
-
-static tr_status write_all(const controller_rows_t *rows, const char *path, const char *key,
-                           tr_error_t *err)
-{
-    size_t n = learnt_tokens(rows), at = 0;
-    float *logprobs = tr_calloc(n + 1, sizeof *logprobs);
-    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
-        size_t length = controller_row_learnt(rows, &rows->items[i]);
-        memcpy(logprobs + at, rows->items[i].reference, length * sizeof *logprobs);
-        at += length;
-    }
-    const tr_safetensors_entry_t entry = {"logprobs", TR_F32, 1, {n}, logprobs, NULL};
-    const tr_safetensors_pair_t pair = {"key", key};
-    tr_status status = tr_safetensors_write(path, &entry, 1, &pair, 1, err);
-    free(logprobs);
-    return status;
+    rows->reference = tr_realloc(rows->reference, (*n + 1) * sizeof *rows->reference);
+    return TR_OK;
 }
 
 static tr_status ask_all(controller_run_t *run, controller_rows_t *rows, tr_error_t *err)
 {
-    size_t batch = run->recipe->data.batch;
+    size_t batches = batches_of(run, rows);
+    float *at = rows->reference;
     controller_run_phase(run, "reference");
-    for (size_t first = 0; first < rows->count; first += batch) {
-        size_t left = rows->count - first;
-        TR_TRY(ask_piece(run, rows, first, left < batch ? left : batch, err));
+    for (size_t i = 0; i < batches; i++) {
+        controller_batch_t batch;
+        TR_TRY(make_batch(&batch, run, rows, i, err));
+        tr_status status = controller_reference_ask(at, run, &batch, err);
+        at += batch.learnt;
+        controller_batch_release(&batch);
+        TR_TRY(status);
     }
     return TR_OK;
+}
+
+/// *found: whether the file is of these rows.
+static tr_status read_all(bool *found, controller_rows_t *rows, size_t n, const char *path,
+                          const char *key, tr_error_t *err)
+{
+    tr_safetensors_t *file = NULL;
+    *found = false;
+    TR_TRY(tr_safetensors_open(&file, path, err));
+    const char *written = tr_safetensors_metadata(file, "key");
+    tr_status status = TR_OK;
+    if (written != NULL && strcmp(written, key) == 0) {
+        status = tr_safetensors_copy(file, "logprobs", TR_F32, rows->reference, n, err);
+        *found = status == TR_OK;
+    }
+    tr_safetensors_close(&file);
+    return status;
+}
+
+static tr_status write_all(const controller_rows_t *rows, size_t n, const char *path,
+                           const char *key, tr_error_t *err)
+{
+    const tr_safetensors_entry_t entry = {"logprobs", TR_F32, 1, {n}, rows->reference, NULL};
+    const tr_safetensors_pair_t pair = {"key", key};
+    return tr_safetensors_write(path, &entry, 1, &pair, 1, err);
+}
+
+/// From the file, or by asking.
+static tr_status fill(controller_run_t *run, controller_rows_t *rows, size_t n, const char *path,
+                      const char *key, tr_error_t *err)
+{
+    bool found = false;
+    if (access(path, F_OK) == 0 && read_all(&found, rows, n, path, key, err) != TR_OK) {
+        tr_log(TR_LOG_WARN, "reference", "\"asked anew: %s\"", err->text);
+        *err = (tr_error_t){0};
+    }
+    if (found) {
+        return TR_OK;
+    }
+    TR_TRY(ask_all(run, rows, err));
+    return write_all(rows, n, path, key, err);
 }
 
 tr_status controller_reference_precompute(controller_run_t *run, controller_rows_t *rows,
                                           const char *name, tr_error_t *err)
 {
-    char *file = tr_format("reference-%s.safetensors", name);
+    size_t n;
+    XXH64_hash_t hash;
+    char key[17], *file = tr_format("reference-%s.safetensors", name);
     char *path = controller_rundir_file(run->rundir, file);
-    char key[17];
-    bool found = false;
-    tr_status status = TR_OK;
-    key_of(key, run, rows);
-    if (access(path, F_OK) == 0 && read_all(&found, rows, path, key, err) != TR_OK) {
-        tr_log(TR_LOG_WARN, "reference", "\"asked anew: %s\"", err->text);
-        *err = (tr_error_t){0};
+    tr_status status = lay_out(&n, &hash, run, rows, err);
+    if (status == TR_OK) {
+        snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
+        status = fill(run, rows, n, path, key, err);
     }
-    if (!found) {
-        TR_TRY_GOTO(ask_all(run, rows, err), done);
-        TR_TRY_GOTO(write_all(rows, path, key, err), done);
+    if (status != TR_OK) { // half of them are none
+        free(rows->reference);
+        rows->reference = NULL;
     }
-done:
     free(path);
     free(file);
     return status;
+}
+
+void controller_reference_recall(float *logprobs, const controller_rows_t *rows,
+                                 const uint32_t *chosen, size_t count)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = rows->starts[chosen[i]]; k < rows->starts[chosen[i] + 1]; k++) {
+            size_t n = controller_row_learnt(rows, &rows->items[k]);
+            memcpy(logprobs + at, rows->reference + rows->reference_starts[k], n * sizeof(float));
+            at += n;
+        }
+    }
+}
+
+void controller_reference_recall_batch(float *logprobs, const controller_rows_t *rows, size_t index,
+                                       size_t n)
+{
+    memcpy(logprobs, rows->reference + rows->reference_starts[index], n * sizeof(float));
 }

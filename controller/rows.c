@@ -9,8 +9,9 @@ void controller_rows_release(controller_rows_t *rows)
         free(rows->items[i].ids);
         free(rows->items[i].mask);
         free(rows->items[i].text);
-        free(rows->items[i].reference);
     }
+    free(rows->reference);
+    free(rows->reference_starts);
     free(rows->items);
     free(rows->starts);
     tr_dataset_destroy(&rows->dataset);

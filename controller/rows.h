@@ -20,9 +20,8 @@ typedef struct controller_row {
         mask; ///< [length] which tokens are learnt (assistant_only_loss), or NULL: all after the prompt
     char *
         text; ///< the prompt of a conversation as its template writes it, or NULL: it is the row's own text
-    bool desirable;   ///< kto: the label
-    float margin;     ///< reward: of the pair, at its chosen side
-    float *reference; ///< log-probs of what is learnt under the reference, or NULL: not asked yet
+    bool desirable; ///< kto: the label
+    float margin;   ///< reward: of the pair, at its chosen side
 } controller_row_t;
 
 typedef struct controller_rows {
@@ -31,10 +30,13 @@ typedef struct controller_rows {
     size_t *starts;          ///< [count + 1]: row i owns items starts[i]..starts[i + 1] - 1
     size_t
         count; ///< what a batch counts: rows of one item, pairs (chosen, rejected), or packs of texts
-    size_t limit;  ///< tokens of the longest sequence
-    bool keep_end; ///< what is longer loses its beginning, not its end
-    bool margins;  ///< the rows have a `margin`
-    bool masked;   ///< items have masks
+    size_t limit; ///< tokens of the longest sequence
+    float *
+        reference; ///< log-probs under the reference that were asked once, or NULL (controller/reference.h)
+    size_t *reference_starts; ///< where those of an item begin, or of a batch
+    bool keep_end;            ///< what is longer loses its beginning, not its end
+    bool margins;             ///< the rows have a `margin`
+    bool masked;              ///< items have masks
     bool
         steps; ///< reward: rows are steps; masks say where one ended, TR_STEP_WRONG or _RIGHT plus 1
     const char *prompt_column; ///< the recipe's

@@ -393,9 +393,7 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
 /// What is asked once, before the first step.
 static tr_status prepare(controller_run_t *run, tr_error_t *err)
 {
-    const tr_recipe_t *recipe = run->recipe;
-    if (recipe->algorithm != TR_ALGORITHM_DPO || !recipe->dpo.precompute_ref_log_probs ||
-        !controller_losses_read_reference(recipe) || run->reference_known) {
+    if (!controller_losses_precompute_reference(run->recipe) || run->reference_known) {
         return TR_OK;
     }
     TR_TRY(controller_reference_precompute(run, &run->rows, "train", err));

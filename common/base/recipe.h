@@ -216,11 +216,12 @@ typedef struct tr_recipe_dpo {
 
 /// As tr_kto_options_t of common/algo/kto.h.
 typedef struct tr_recipe_kto {
-    int loss_type;             ///< a tr_kto_loss_type_t; default kto
-    double beta;               ///< default 0.1
-    double desirable_weight;   ///< default 1
-    double undesirable_weight; ///< default 1
-    uint64_t max_length;       ///< default 1024
+    int loss_type;                 ///< a tr_kto_loss_type_t; default kto
+    double beta;                   ///< default 0.1
+    double desirable_weight;       ///< default 1
+    double undesirable_weight;     ///< default 1
+    uint64_t max_length;           ///< default 1024
+    bool precompute_ref_log_probs; ///< default false
 } tr_recipe_kto_t;
 
 typedef struct tr_recipe_reward {

@@ -231,6 +231,10 @@ static const recipe_key_t top_keys[] = {
             "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it is a "
             "bad row."),
 
+    TOP(kto.precompute_ref_log_probs, RECIPE_TRUTH, "false",
+        .help = "As dpo's; with loss_type kto, whose completions are mismatched anew in every "
+                "epoch, for the batches of all `steps`."),
+
     TOP(optimizer.learning_rate, RECIPE_REAL, "3.0e-6", .range = &positive,
         .help = "The peak of the schedule."),
     TOP(optimizer.schedule, RECIPE_CHOICE, "linear", .choices = schedules,

@@ -138,6 +138,8 @@ precomputed()
     repeats dpo precomputed "the reference asked once"
     [ -s "$SCRATCH/precomputed/reference-train.safetensors" ] && [ -s "$SCRATCH/precomputed/reference-eval.safetensors" ] ||
         fail "the reference's log-probs were not kept"
+    run kto kto_precomputed kto.precompute_ref_log_probs=true "data.eval=[$SCRATCH/measured.jsonl]"
+    repeats kto kto_precomputed "KTO's reference asked once"
 }
 [ -n "${TROUPE_TEST_BRIEF:-}" ] || precomputed
 
