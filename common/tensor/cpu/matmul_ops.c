@@ -219,7 +219,7 @@ static void spread(cpu_backend_t *backend, cpu_gemm_t *g)
 /// Many rows: k in pieces, each of which goes on with the chains that the one before left in y.
 static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const stored_t *from)
 {
-    size_t pieces = gemm.mode == CPU_ADD ? 1 : (gemm.k + CHAIN - 1) / CHAIN;
+    size_t pieces = gemm.mode == CPU_ADD || gemm.k == 0 ? 1 : (gemm.k + CHAIN - 1) / CHAIN;
     size_t length = (gemm.k + pieces - 1) / pieces;
     for (size_t first = 0; first < gemm.k; first += length) {
         cpu_gemm_t piece = gemm;
