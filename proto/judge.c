@@ -10,15 +10,23 @@ static json_t *words_list(const tr_words_t *words)
     return list;
 }
 
+static json_t *model_settings(const tr_judge_t *judge)
+{
+    json_t *settings =
+        json_pack("{s:s, s:I}", "model", judge->model, "threads", (json_int_t)judge->threads);
+    if (judge->steps != 0) { // a process reward model
+        json_object_set_new(settings, "steps", json_integer(judge->steps));
+        json_object_set_new(settings, "step_separator", json_string(judge->step_separator));
+    }
+    return settings;
+}
+
 /// What the kind needs beside its name; an empty map for judges that Troupe did not write.
 static json_t *settings(const tr_judge_t *judge)
 {
     const tr_length_rule_t *length = &judge->length;
     switch (judge->kind) {
-    case TR_JUDGE_MODEL:
-        return json_pack("{s:s, s:I, s:i, s:s}", "model", judge->model, "threads",
-                         (json_int_t)judge->threads, "steps", judge->steps, "step_separator",
-                         judge->step_separator);
+    case TR_JUDGE_MODEL: return model_settings(judge);
     case TR_JUDGE_WORDS: return json_pack("{s:o}", "words", words_list(&judge->words));
     case TR_JUDGE_REGEX:
         return json_pack("{s:s, s:f}", "pattern", judge->regex.pattern, "score",

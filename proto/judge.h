@@ -5,11 +5,10 @@
 ///     {"judges": {"words":  {"kind": "words", "words": [["happy", 1.0], ["sad", -1.0]]},
 ///                 "regex":  {"kind": "regex", "pattern": "\\bthe end\\b", "score": 1.0},
 ///                 "length": {"kind": "length", "target": 40, "min": 0, "max": 0, "unit": "tokens"},
-///                 "model":  {"kind": "model", "model": "path/to/directory", "threads": 2, "steps": 0,
-///                            "step_separator": "\n"},
+///                 "model":  {"kind": "model", "model": "path/to/directory", "threads": 2},
 ///                 "exec":   {"kind": "exec"}}}
 ///
-/// The fields mean what recipe.h says of them. Programs of others (kinds exec and external) know how they judge and
+/// A process reward model has steps (a tr_step_score_t) and step_separator too. The fields mean what recipe.h says of them. Programs of others (kinds exec and external) know how they judge and
 /// may ignore all this.
 #ifndef TR_PROTO_JUDGE_H
 #define TR_PROTO_JUDGE_H
