@@ -678,10 +678,23 @@ static tr_status load_labelled(loading_t *loading, tr_error_t *err)
     return read_all(loading, read_labelled, err);
 }
 
+/// What is said of pairs alone.
+static tr_status check_step_options(const tr_recipe_reward_t *reward, tr_error_t *err)
+{
+    if (!reward->normalize && !reward->center_rewards_coefficient.given) {
+        return TR_OK;
+    }
+    return tr_fail(
+        err, TR_ERR_ARGUMENT,
+        "%s is of pairs, and the rows of data.train are steps (completions): leave it out",
+        reward->normalize ? "reward.normalize" : "reward.center_rewards_coefficient");
+}
+
 static tr_status load_sides(loading_t *loading, tr_error_t *err)
 {
     controller_rows_t *rows = loading->rows;
     if (tr_dataset_has(rows->dataset, "completions")) {
+        TR_TRY(check_step_options(&loading->recipe->reward, err));
         loading->group = 1;
         rows->steps = rows->masked = true;
         TR_TRY(require(loading, loading->recipe->data.prompt_column, "completions", err));

@@ -8,8 +8,8 @@
 ///                 "model":  {"kind": "model", "model": "path/to/directory", "threads": 2},
 ///                 "exec":   {"kind": "exec"}}}
 ///
-/// A process reward model has steps (a tr_step_score_t) and step_separator too. The fields mean what recipe.h says of them. Programs of others (kinds exec and external) know how they judge and
-/// may ignore all this.
+/// A process reward model has steps (a tr_step_score_t) and step_separator too. The fields mean what recipe.h says of them.
+/// Programs of others (kinds exec and external) know how they judge and may ignore all this.
 #ifndef TR_PROTO_JUDGE_H
 #define TR_PROTO_JUDGE_H
 

@@ -596,4 +596,11 @@ Test(rows, steps_are_labelled_at_the_token_after_each)
     expect_failure(TR_ALGORITHM_REWARD, 100, 1, "found 1 and 2 items");
     write_rows("{\"prompt\": \"Once.\", \"completions\": [\"It.\"], \"labels\": [1]}\n");
     expect_failure(TR_ALGORITHM_REWARD, 100, 1, "item 0: expected a text, and true or false");
+    recipe.algorithm = TR_ALGORITHM_REWARD;
+    recipe.reward.normalize = true;
+    tr_error_t err = {0};
+    cr_expect_eq(controller_rows_load(&rows, &recipe.data.train, &recipe, tokenizer, 100, &err),
+                 TR_ERR_ARGUMENT);
+    cr_expect(strstr(err.text, "reward.normalize is of pairs") != NULL, "%s", err.text);
+    controller_rows_release(&rows);
 }
