@@ -81,7 +81,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     learner->source = tr_strdup(source);
     tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld isa=%s \"ready\"",
            checkpoint != NULL ? checkpoint : source, (long long)step,
-           tr_backend_isa(learner->backend));
+           learner->backend->form);
     return TR_OK;
 }
 

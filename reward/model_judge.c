@@ -82,7 +82,7 @@ static tr_status model_open(void **state, const json_t *config, size_t threads, 
         return status;
     }
     tr_log(TR_LOG_INFO, "judge", "model=%s isa=%s \"ready\"", directory,
-           tr_backend_isa(judge->backend));
+           judge->backend->form);
     *state = judge;
     return TR_OK;
 }

@@ -72,7 +72,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();
     tr_log(TR_LOG_INFO, "rollout", "model=%s isa=%s threads=%zu \"ready\"", directory,
-           tr_backend_isa(service->backend), chosen);
+           service->backend->form, chosen);
     return TR_OK;
 }
 

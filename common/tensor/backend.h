@@ -1,4 +1,4 @@
-/// The operator table: what a device must be able to do. cpu/ fills it; cuda/ will fill the same one.
+/// The operator table: what a device must be able to do. cpu/ fills it, and cuda/ fills the same one.
 ///
 /// Rules of every operator (they are what makes a rollout's log-probability equal the trainer's bit for bit):
 ///   - an output row depends on its own input row alone, never on how many rows there are, on threads or on tiles;
@@ -7,10 +7,14 @@
 ///   - sums over tokens (weight gradients) are one chain in ascending token order that continues from the
 ///     destination's content, so processing a batch in pieces gives the bits of processing it whole;
 ///   - exp and log are our own, the same in every form.
+/// In f32 a CUDA device keeps them to the letter and gives the CPU's bits. In bf16 it keeps the first and the third; a product
+/// is whatever order the pinned algorithm of its weight's shape adds in, and sums over tokens restart with every call.
 /// Operators are enqueued and return nothing; a failure sticks to the queue until queue_wait reports it. Shapes are
 /// the caller's duty (TR_ASSERT). Nothing above this table may assume host memory or that an operator has finished.
 /// Letters: T tokens (rows of a ragged batch), H hidden, N outputs, V vocabulary, Hq query heads, Hk key-value
-/// heads, D head dimension, S sequences, P page size (TR_PAGE tokens). All real tensors are f32, all indices i32.
+/// heads, D head dimension, S sequences, P page size (TR_PAGE tokens). Indices are i32. Real tensors are f32; what is marked
+/// [real] has the backend's `real` type: f32, or bf16 where a device computes in that (weights, activations and their
+/// gradients; weight gradients, optimizer state and whatever has one number a row stay f32).
 #ifndef TR_TENSOR_BACKEND_H
 #define TR_TENSOR_BACKEND_H
 
@@ -50,8 +54,8 @@ typedef struct tr_ragged {
 
 /// Key-value cache of one layer: pages of TR_PAGE tokens; layout is the backend's own.
 typedef struct tr_kv {
-    tr_tensor_t keys;   ///< f32 [pages, Hk * D * TR_PAGE]
-    tr_tensor_t values; ///< f32 [pages, Hk * TR_PAGE * D]
+    tr_tensor_t keys;   ///< [real] [pages, Hk * D * TR_PAGE]
+    tr_tensor_t values; ///< [real] [pages, Hk * TR_PAGE * D]
 } tr_kv_t;
 
 /// What a row's distribution, softmax(logits / temperature) within the kept set, says besides the target's log-prob.
@@ -92,7 +96,8 @@ typedef struct tr_adamw {
 } tr_adamw_t;
 
 typedef struct tr_ops {
-    const char *name; ///< "cpu"
+    const char *name; ///< "cpu", "cuda"
+    void (*close)(tr_backend_t *backend);
 
     // Memory and queues. Buffers are 64-byte aligned and zeroed when new.
     tr_status (*buffer_new)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
@@ -108,6 +113,8 @@ typedef struct tr_ops {
     void (*read)(tr_queue_t *queue, void *destination, tr_tensor_t source);
     void (*copy)(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
     void (*zero)(tr_queue_t *queue, tr_tensor_t destination);
+    /// f32 to bf16 (rounded to nearest even) or bf16 to f32, or a copy where both have one type; same count.
+    void (*cast)(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 
     // Matrix products. weight: f32 [N, K] as Hugging Face stores it, which is packed a part at a time within each product; or
     // [1, packed_count(N, K)], what pack made of it: quicker where products are small and many. Both give the same bits.
@@ -203,14 +210,14 @@ typedef struct tr_ops {
 /// A device that was opened: the table and its state. A backend's own structure begins with this one.
 struct tr_backend {
     const tr_ops_t *ops;
+    tr_dtype_t real;  ///< of what is marked [real]
+    const char *form; ///< "avx512", "avx2" or "generic"; "sm_90" and the like
 };
 
 /// Opens the CPU: threads as tr_pool_new. Picks the widest instruction set the CPU has, unless the environment's
-/// TROUPE_CPU says generic, avx2 or avx512; one that the CPU lacks, or another word, fails with a sentence.
+/// TROUPE_CPU says generic, avx2 or avx512; one that the CPU lacks, or another word, fails with a sentence. Other devices:
+/// device.h.
 tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t *err);
 void tr_backend_close(tr_backend_t **backend);
-
-/// "avx512", "avx2" or "generic": what tr_backend_open_cpu picked.
-const char *tr_backend_isa(const tr_backend_t *backend);
 
 #endif

@@ -6,8 +6,19 @@
 
 #include "common/tensor/cpu/cpu.h"
 
+static void cpu_close(tr_backend_t *backend)
+{
+    cpu_backend_t *self = (cpu_backend_t *)backend;
+    for (size_t i = 0; i < CPU_SLOT_COUNT; i++) {
+        free(self->scratch[i]);
+    }
+    tr_pool_destroy(&self->pool);
+    free(self);
+}
+
 static const tr_ops_t cpu_ops = {
     .name = "cpu",
+    .close = cpu_close,
     .buffer_new = cpu_buffer_new,
     .buffer_destroy = cpu_buffer_destroy,
     .buffer_bytes = cpu_buffer_bytes,
@@ -18,6 +29,7 @@ static const tr_ops_t cpu_ops = {
     .read = cpu_read,
     .copy = cpu_copy,
     .zero = cpu_zero,
+    .cast = cpu_cast,
     .packed_count = cpu_packed_count,
     .pack = cpu_pack,
     .matmul = cpu_matmul,
@@ -106,31 +118,12 @@ tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t
     *backend = NULL;
     TR_TRY(choose(&kernels, err));
     cpu_backend_t *self = tr_calloc(1, sizeof *self);
-    self->base.ops = &cpu_ops;
+    self->base = (tr_backend_t){&cpu_ops, TR_F32, kernels->name};
     self->kernels = kernels;
     self->pool = tr_pool_new(threads);
     self->threads = tr_pool_threads(self->pool);
     *backend = &self->base;
     return TR_OK;
-}
-
-void tr_backend_close(tr_backend_t **backend)
-{
-    if (*backend == NULL) {
-        return;
-    }
-    cpu_backend_t *self = (cpu_backend_t *)*backend;
-    for (size_t i = 0; i < CPU_SLOT_COUNT; i++) {
-        free(self->scratch[i]);
-    }
-    tr_pool_destroy(&self->pool);
-    free(self);
-    *backend = NULL;
-}
-
-const char *tr_backend_isa(const tr_backend_t *backend)
-{
-    return ((const cpu_backend_t *)backend)->kernels->name;
 }
 
 void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)

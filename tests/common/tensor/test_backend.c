@@ -20,7 +20,7 @@ Test(backend, the_environment_chooses_the_form)
     for (size_t i = 0; i < 3; i++) {
         rig_t rig;
         if (rig_open(&rig, rig_isas[i], 1)) {
-            cr_assert_str_eq(tr_backend_isa(rig.backend), rig_isas[i]);
+            cr_assert_str_eq(rig.backend->form, rig_isas[i]);
             rig_close(&rig);
         }
     }

@@ -1,0 +1,192 @@
+/// Opening a GPU, listing them, the operator table.
+#include "common/tensor/cuda/cuda.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+static void cuda_close(tr_backend_t *backend)
+{
+    cuda_backend_t *self = reinterpret_cast<cuda_backend_t *>(backend);
+    cuda_products_destroy(&self->products);
+    free(self);
+}
+
+static tr_ops_t make_table(void)
+{
+    tr_ops_t ops = {};
+    ops.name = "cuda";
+    ops.close = cuda_close;
+    ops.buffer_new = cuda_buffer_new;
+    ops.buffer_destroy = cuda_buffer_destroy;
+    ops.buffer_bytes = cuda_buffer_bytes;
+    ops.queue_new = cuda_queue_new;
+    ops.queue_destroy = cuda_queue_destroy;
+    ops.queue_wait = cuda_queue_wait;
+    ops.write = cuda_write;
+    ops.read = cuda_read;
+    ops.copy = cuda_copy;
+    ops.zero = cuda_zero;
+    ops.cast = cuda_cast;
+    ops.packed_count = cuda_packed_count;
+    ops.pack = cuda_pack;
+    ops.matmul = cuda_matmul;
+    ops.matmul_input_gradient = cuda_matmul_input_gradient;
+    ops.matmul_weight_gradient = cuda_matmul_weight_gradient;
+    ops.embedding = cuda_embedding;
+    ops.embedding_gradient = cuda_embedding_gradient;
+    ops.rmsnorm = cuda_rmsnorm;
+    ops.rmsnorm_gradient = cuda_rmsnorm_gradient;
+    ops.rope = cuda_rope;
+    ops.kv_store = cuda_kv_store;
+    ops.attention = cuda_attention;
+    ops.attention_gradient = cuda_attention_gradient;
+    ops.swiglu = cuda_swiglu;
+    ops.swiglu_gradient = cuda_swiglu_gradient;
+    ops.add = cuda_add;
+    ops.gather_rows = cuda_gather_rows;
+    ops.scatter_rows_add = cuda_scatter_rows_add;
+    ops.logprob = cuda_logprob;
+    ops.logprob_gradient = cuda_logprob_gradient;
+    ops.sample = cuda_sample;
+    ops.logits = cuda_logits;
+    ops.scalar_head = cuda_scalar_head;
+    ops.scalar_head_gradient = cuda_scalar_head_gradient;
+    ops.sum_squares = cuda_sum_squares;
+    ops.adamw = cuda_adamw;
+    return ops;
+}
+
+static const tr_ops_t cuda_ops = make_table();
+
+/// GPUs of this machine; a machine without a driver or a GPU is told from one that fails.
+static tr_status count_devices(int *count, tr_error_t *err)
+{
+    cudaError_t error = cudaGetDeviceCount(count);
+    if (error != cudaSuccess || *count == 0) {
+        (void)cudaGetLastError();
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "this machine shows no GPU (%s): install NVIDIA's driver, or say "
+                       "'device: cpu'",
+                       error != cudaSuccess ? cudaGetErrorString(error) : "the driver lists none");
+    }
+    return TR_OK;
+}
+
+static tr_status call(cudaError_t error, const char *what, tr_error_t *err)
+{
+    if (error == cudaSuccess) {
+        return TR_OK;
+    }
+    (void)cudaGetLastError();
+    return tr_fail(err, error == cudaErrorMemoryAllocation ? TR_ERR_MEMORY : TR_ERR_UNSUPPORTED,
+                   "%s: %s", what, cudaGetErrorString(error));
+}
+
+static tr_status describe(tr_device_info_t *info, int device, tr_error_t *err)
+{
+    cudaDeviceProp properties;
+    size_t total = 0;
+    TR_TRY(call(cudaGetDeviceProperties(&properties, device), "asking a GPU what it is", err));
+    *info = {};
+    snprintf(info->name, sizeof info->name, "cuda:%d", device);
+    snprintf(info->model, sizeof info->model, "%s", properties.name);
+    snprintf(info->form, sizeof info->form, "sm_%d%d", properties.major, properties.minor);
+    info->multiprocessors = static_cast<size_t>(properties.multiProcessorCount);
+    TR_TRY(call(cudaSetDevice(device), "turning to a GPU", err));
+    TR_TRY(call(cudaMemGetInfo(&info->free, &total), "asking a GPU for its memory", err));
+    info->memory = total;
+    return TR_OK;
+}
+
+extern "C" __attribute__((visibility("default"))) tr_status
+troupe_cuda_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err)
+{
+    int found = 0;
+    TR_TRY(count_devices(&found, err));
+    *count = 0;
+    while (*count < limit && *count < static_cast<size_t>(found)) {
+        TR_TRY(describe(&devices[*count], static_cast<int>(*count), err));
+        ++*count;
+    }
+    return TR_OK;
+}
+
+/// What the kernels need: compute capability 8.0, where bf16 on tensor cores begins.
+static tr_status check_capability(const tr_device_info_t *info, tr_error_t *err)
+{
+    int version = atoi(info->form + 3);
+    if (version < 80) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "%s is a %s of %s; sm_80 or newer is needed: say 'device: cpu'", info->name,
+                       info->model, info->form);
+    }
+    return TR_OK;
+}
+
+static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *options,
+                             tr_error_t *err)
+{
+    tr_device_info_t info;
+    int shared = 0;
+    TR_TRY(describe(&info, self->device, err));
+    TR_TRY(check_capability(&info, err));
+    if (options->memory > info.free) {
+        return tr_fail(err, TR_ERR_MEMORY,
+                       "%s has %zu MiB free of %zu; %zu MiB were asked for: lower the role's "
+                       "'memory', or end what else uses the GPU",
+                       info.name, info.free >> 20, info.memory >> 20, options->memory >> 20);
+    }
+    TR_TRY(call(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                       self->device),
+                "asking a GPU for its shared memory", err));
+    self->shared = static_cast<size_t>(shared);
+    self->budget = options->memory;
+    snprintf(self->form, sizeof self->form, "%s", info.form);
+    self->base = {&cuda_ops, options->precision, self->form};
+    return cuda_products_new(&self->products, self, err);
+}
+
+extern "C" __attribute__((visibility("default"))) tr_status
+troupe_cuda_open(tr_backend_t **backend, const tr_device_options_t *options, size_t index,
+                 tr_error_t *err)
+{
+    int found = 0;
+    TR_TRY(count_devices(&found, err));
+    if (index >= static_cast<size_t>(found)) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "there is no cuda:%zu: this machine shows %d GPU(s), from cuda:0", index,
+                       found);
+    }
+    if (options->precision != TR_F32 && options->precision != TR_BF16) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "a GPU computes in fp32 or bf16, not in %s",
+                       tr_dtype_name(options->precision));
+    }
+    cuda_backend_t *self = static_cast<cuda_backend_t *>(tr_calloc(1, sizeof *self));
+    self->device = static_cast<int>(index);
+    tr_status status = open_device(self, options, err);
+    if (status != TR_OK) {
+        free(self);
+        return status;
+    }
+    *backend = &self->base;
+    return TR_OK;
+}
+
+void cuda_stick(tr_queue_t *queue, tr_status status, const char *text)
+{
+    if (queue->failed.status == TR_OK) {
+        (void)tr_fail(&queue->failed, status, "%s", text);
+    }
+}
+
+void cuda_check(tr_queue_t *queue, cudaError_t error, const char *what)
+{
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError();
+        if (queue->failed.status == TR_OK) {
+            (void)tr_fail(&queue->failed,
+                          error == cudaErrorMemoryAllocation ? TR_ERR_MEMORY : TR_ERR_UNSUPPORTED,
+                          "the GPU failed (%s): %s", what, cudaGetErrorString(error));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+/// Inside of the CUDA backend: its state, and what the operator files share.
+///
+/// Files: backend (opening, the table), memory_ops, matmul_ops, layer_ops, attention_ops, attention_gradient, head_ops, sample_ops; numbers.h is
+/// the arithmetic on the device. Kernels are templates over the element type of what is marked [real] in backend.h: with float
+/// they follow the CPU's chains and reduction shapes to the bit (so -fmad=false, no fast math); with bf16 they load, compute in
+/// f32 and round once at the end, in shapes that suit the device and depend on nothing but the row.
+#ifndef TR_TENSOR_CUDA_CUDA_H
+#define TR_TENSOR_CUDA_CUDA_H
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+extern "C" {
+#include "common/tensor/device.h"
+}
+
+#include "common/tensor/cuda/launch.h"
+
+typedef __nv_bfloat16 bf16;
+
+enum { CUDA_BLOCK = 256 }; ///< threads of a block where a kernel has no reason to take another number
+
+struct cuda_products; ///< matmul_ops.cu: the handle of cuBLASLt and what the tuner chose
+
+typedef struct cuda_backend {
+    tr_backend_t base;
+    int device;
+    char form[16];
+    size_t budget; ///< bytes that may be in use; 0: no limit but the device's
+    size_t used;   ///< bytes in use by buffers
+    size_t shared; ///< most bytes of shared memory that a block may ask for
+    struct cuda_products *products;
+} cuda_backend_t;
+
+struct tr_buffer {
+    cuda_backend_t *backend;
+    char *data;
+    size_t bytes;
+};
+
+/// Scratch memory of a queue by use, so that an operator may call another that has its own.
+typedef enum cuda_slot {
+    CUDA_SLOT_LOGITS,   ///< a tile of logits
+    CUDA_SLOT_GRADIENT, ///< a tile of their gradients, [real]
+    CUDA_SLOT_ROWS,     ///< whatever an operator keeps a row
+    CUDA_SLOT_PARTIAL,  ///< sums of blocks of rows, before they are added in order
+    CUDA_SLOT_PRODUCT,  ///< cuBLASLt's workspace
+    CUDA_SLOT_COUNT
+} cuda_slot_t;
+
+struct tr_queue {
+    cuda_backend_t *backend;
+    cudaStream_t stream;
+    char *staging; ///< pinned: small writes wait here, so that the source is free at once
+    size_t staged; ///< bytes of staging taken since the queue was last waited for
+    tr_buffer_t *scratch[CUDA_SLOT_COUNT];
+    tr_error_t failed; ///< the first failure since queue_wait
+};
+
+/// Makes the first failure stick to the queue; what: a few words for the sentence.
+void cuda_check(tr_queue_t *queue, cudaError_t error, const char *what);
+void cuda_stick(tr_queue_t *queue, tr_status status, const char *text);
+
+/// At least `bytes` of device memory that keeps its place until the slot is asked for more; content undefined. NULL, with the
+/// failure stuck to the queue, when there is no memory: the operator then does nothing.
+void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes);
+
+/// The tensor's first element on the device; type and place are checked.
+void *cuda_data(tr_tensor_t tensor, tr_dtype_t dtype);
+static inline float *cuda_f32(tr_tensor_t tensor)
+{
+    return static_cast<float *>(cuda_data(tensor, TR_F32));
+}
+static inline int32_t *cuda_i32(tr_tensor_t tensor)
+{
+    return static_cast<int32_t *>(cuda_data(tensor, TR_I32));
+}
+template <typename T> struct cuda_type;
+template <> struct cuda_type<float> {
+    static const tr_dtype_t dtype = TR_F32;
+};
+template <> struct cuda_type<bf16> {
+    static const tr_dtype_t dtype = TR_BF16;
+};
+template <typename T> static inline T *cuda_real(tr_tensor_t tensor)
+{
+    return static_cast<T *>(cuda_data(tensor, cuda_type<T>::dtype));
+}
+
+/// f(T()) with the C++ type of a real dtype.
+template <typename F> static inline void cuda_with_type(tr_dtype_t dtype, F f)
+{
+    if (dtype == TR_BF16) {
+        f(bf16());
+    } else {
+        f(0.0f);
+    }
+}
+
+static inline unsigned cuda_blocks(size_t n, size_t each)
+{
+    return static_cast<unsigned>((n + each - 1) / each);
+}
+
+/// Starts a kernel on the queue, unless the grid is empty or something failed before.
+template <typename... P, typename... A>
+static inline void cuda_launch(tr_queue_t *queue, dim3 grid, dim3 block, size_t shared,
+                               void (*kernel)(P...), A... arguments)
+{
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0 || queue->failed.status != TR_OK) {
+        return;
+    }
+    if (shared > 48 * 1024) {
+        cuda_check(queue,
+                   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        static_cast<int>(shared)),
+                   "shared memory");
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = queue->stream;
+    cuda_check(queue, cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...),
+               "starting a kernel");
+}
+
+// matmul_ops.cu
+tr_status cuda_products_new(struct cuda_products **products, cuda_backend_t *backend,
+                            tr_error_t *err);
+void cuda_products_destroy(struct cuda_products **products);
+/// y: [rows, n] of y_dtype = x W^T; x: [rows, k], weight: [n, k], both [real]. For operators that have memory of their own.
+void cuda_product(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x, tr_tensor_t weight,
+                  size_t rows);
+/// dx: [rows, k] = dy W; dy: [rows, n], both [real].
+void cuda_input_gradient(tr_queue_t *queue, void *dx, const void *dy, tr_tensor_t weight,
+                         size_t rows);
+/// dw: f32 [n, k] += dy^T x over rows; dy: [rows, n], x: [rows, k], both of dtype.
+void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const void *x,
+                          tr_dtype_t dtype, size_t rows, size_t n, size_t k);
+
+// The operators, by file; contracts in backend.h.
+tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
+                          tr_error_t *err);
+void cuda_buffer_destroy(tr_buffer_t **buffer);
+size_t cuda_buffer_bytes(const tr_buffer_t *buffer);
+tr_status cuda_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
+void cuda_queue_destroy(tr_queue_t **queue);
+tr_status cuda_queue_wait(tr_queue_t *queue, tr_error_t *err);
+void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source);
+void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
+void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
+void cuda_zero(tr_queue_t *queue, tr_tensor_t destination);
+void cuda_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
+
+size_t cuda_packed_count(size_t n, size_t k);
+void cuda_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
+void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
+                 bool accumulate);
+void cuda_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                                tr_tensor_t weight);
+void cuda_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x);
+
+void cuda_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
+void cuda_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy,
+                             tr_tensor_t ids);
+void cuda_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
+                  tr_tensor_t weight, float epsilon);
+void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
+                           tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight);
+void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
+               tr_heads_t heads, bool inverse);
+void cuda_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
+void cuda_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                          tr_tensor_t gate_up);
+void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
+void cuda_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
+void cuda_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
+void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x);
+void cuda_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
+                tr_tensor_t gradient, tr_adamw_t options);
+
+void cuda_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
+                   tr_heads_t heads);
+void cuda_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
+                    tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
+void cuda_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out,
+                             tr_tensor_t lse, tr_tensor_t qkv, const tr_ragged_t *batch,
+                             tr_heads_t heads);
+
+void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
+                  tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
+                  tr_kept_t kept);
+void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
+                           tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
+                           tr_tensor_t head, tr_tensor_t targets, float temperature,
+                           tr_kept_t kept);
+void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
+                 tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
+                 size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling);
+void cuda_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head);
+void cuda_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden,
+                      tr_tensor_t weight);
+void cuda_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight,
+                               tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight);
+
+#endif

@@ -1,0 +1,475 @@
+/// Embedding, norms, rotary positions, elementwise operators and the optimizer.
+#include <math.h>
+
+#include "common/tensor/cuda/numbers.h"
+
+enum {
+    SUM_BLOCK = 4096,   // elements of a block of sum_squares, as on the CPU
+    SUM_LANES = 16,     // lanes of each, likewise
+    SEGMENT_ROWS = 128, // rows whose contributions to a norm's weight are summed together, in bf16
+};
+
+static __device__ __forceinline__ size_t thread_index(void)
+{
+    return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+// Rows
+
+template <typename T>
+static __global__ void take_rows(T *y, const T *x, const int32_t *rows, size_t n)
+{
+    T *to = y + static_cast<size_t>(blockIdx.x) * n;
+    const T *from = x + static_cast<size_t>(rows[blockIdx.x]) * n;
+    for (size_t i = threadIdx.x; i < n; i += blockDim.x) {
+        to[i] = from[i];
+    }
+}
+
+void cuda_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
+{
+    TR_ASSERT(y.columns == x.columns && y.rows == tr_tensor_count(rows),
+              "y [%zu, %zu], x [%zu, %zu], %zu rows", y.rows, y.columns, x.rows, x.columns,
+              tr_tensor_count(rows));
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(y.rows), CUDA_BLOCK, 0, take_rows<T>,
+                    cuda_real<T>(y), cuda_real<T>(x), cuda_i32(rows), y.columns);
+    });
+}
+
+void cuda_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids)
+{
+    cuda_gather_rows(queue, y, table, ids);
+}
+
+template <typename T>
+static __global__ void add_distinct_rows(T *dx, const T *dy, const int32_t *rows, size_t n)
+{
+    T *to = dx + static_cast<size_t>(rows[blockIdx.x]) * n;
+    const T *from = dy + static_cast<size_t>(blockIdx.x) * n;
+    for (size_t i = threadIdx.x; i < n; i += blockDim.x) {
+        cuda_store(to + i, cuda_load(to[i]) + cuda_load(from[i]));
+    }
+}
+
+void cuda_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows)
+{
+    TR_ASSERT(dx.columns == dy.columns && dy.rows == tr_tensor_count(rows),
+              "dx [%zu, %zu], dy [%zu, %zu], %zu rows", dx.rows, dx.columns, dy.rows, dy.columns,
+              tr_tensor_count(rows));
+    cuda_with_type(dx.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(dy.rows), CUDA_BLOCK, 0, add_distinct_rows<T>,
+                    cuda_real<T>(dx), cuda_real<T>(dy), cuda_i32(rows), dy.columns);
+    });
+}
+
+/// The block of a token's first row adds all rows of that token, in order; blocks of later rows have nothing to do.
+template <typename T>
+static __global__ void add_token_rows(float *dtable, const T *dy, const int32_t *ids, int rows,
+                                      size_t n)
+{
+    __shared__ int seen;
+    __shared__ unsigned found[CUDA_BLOCK / 32];
+    const int first = static_cast<int>(blockIdx.x), id = ids[first];
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread == 0) {
+        seen = 0;
+    }
+    __syncthreads();
+    for (int r = thread; r < first; r += CUDA_BLOCK) {
+        if (ids[r] == id) {
+            seen = 1; // whoever writes writes the same
+        }
+    }
+    __syncthreads();
+    if (seen != 0) {
+        return;
+    }
+    float *to = dtable + static_cast<size_t>(id) * n;
+    for (int base = first; base < rows; base += CUDA_BLOCK) {
+        bool mine = base + thread < rows && ids[base + thread] == id;
+        unsigned votes = __ballot_sync(0xffffffffu, mine);
+        if (thread % 32 == 0) {
+            found[thread / 32] = votes;
+        }
+        __syncthreads();
+        for (int w = 0; w < CUDA_BLOCK / 32; w++) {
+            for (unsigned left = found[w]; left != 0; left &= left - 1) {
+                int row = base + w * 32 + __ffs(static_cast<int>(left)) - 1;
+                for (size_t i = threadIdx.x; i < n; i += CUDA_BLOCK) {
+                    to[i] = to[i] + cuda_load(dy[static_cast<size_t>(row) * n + i]);
+                }
+            }
+        }
+        __syncthreads();
+    }
+}
+
+void cuda_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy, tr_tensor_t ids)
+{
+    TR_ASSERT(dtable.columns == dy.columns && dy.rows == tr_tensor_count(ids),
+              "dtable [%zu, %zu], dy [%zu, %zu], %zu ids", dtable.rows, dtable.columns, dy.rows,
+              dy.columns, tr_tensor_count(ids));
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(dy.rows), CUDA_BLOCK, 0, add_token_rows<T>,
+                    cuda_f32(dtable), cuda_real<T>(dy), cuda_i32(ids), static_cast<int>(dy.rows),
+                    dy.columns);
+    });
+}
+
+// Root-mean-square norm: a row takes L lanes
+
+/// Sums term(i) over the row's n elements: a chain a lane, then the tree.
+template <int L, typename F>
+static __device__ __forceinline__ float sum_row(size_t n, float *shared, F term)
+{
+    float sum = 0.0f;
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        sum = term(i, sum);
+    }
+    return cuda_sum_lanes<L>(sum, shared);
+}
+
+template <typename T>
+static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight, size_t rows,
+                                 size_t n, float epsilon)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[CUDA_BLOCK];
+    const size_t row = thread_index() / L;
+    const T *from = x + (row < rows ? row : 0) * n;
+    float sum = sum_row<L>(n, shared, [&](size_t i, float s) {
+        return fmaf(cuda_load(from[i]), cuda_load(from[i]), s);
+    });
+    if (row >= rows) {
+        return;
+    }
+    float factor = 1.0f / sqrtf(sum / static_cast<float>(n) + epsilon);
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        cuda_store(y + row * n + i, (cuda_load(from[i]) * factor) * cuda_load(weight[i]));
+    }
+    if (threadIdx.x % L == 0) {
+        rstd[row] = factor;
+    }
+}
+
+void cuda_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
+                  tr_tensor_t weight, float epsilon)
+{
+    TR_ASSERT(y.rows == x.rows && y.columns == x.columns && tr_tensor_count(weight) == x.columns &&
+                  tr_tensor_count(rstd) >= x.rows,
+              "y [%zu, %zu], weight %zu, rstd %zu, x [%zu, %zu]", y.rows, y.columns,
+              tr_tensor_count(weight), tr_tensor_count(rstd), x.rows, x.columns);
+    cuda_with_type(x.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    norm_rows<T>, cuda_real<T>(y), cuda_f32(rstd), cuda_real<T>(x),
+                    cuda_real<T>(weight), x.rows, x.columns, epsilon);
+    });
+}
+
+/// dx += rstd (dy w - x rstd^2 mean(dy w x))
+template <typename T>
+static __global__ void norm_dx(T *dx, const T *dy, const T *x, const float *rstd, const T *weight,
+                               size_t rows, size_t n)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[CUDA_BLOCK];
+    const size_t row = thread_index() / L, at = (row < rows ? row : 0) * n;
+    float sum = sum_row<L>(n, shared, [&](size_t i, float s) {
+        return fmaf(cuda_load(dy[at + i]) * cuda_load(weight[i]), cuda_load(x[at + i]), s);
+    });
+    if (row >= rows) {
+        return;
+    }
+    float factor = rstd[row];
+    float pull = sum / static_cast<float>(n) * factor * factor;
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        float d = cuda_load(dy[at + i]) * cuda_load(weight[i]) - cuda_load(x[at + i]) * pull;
+        cuda_store(dx + at + i, cuda_load(dx[at + i]) + factor * d);
+    }
+}
+
+/// A thread a column: the chain over rows first..first+segment-1 of segment blockIdx.y, from sums[segment] or from 0.
+template <typename T>
+static __global__ void norm_dweight(float *sums, bool from_zero, const T *dy, const T *x,
+                                    const float *rstd, size_t rows, size_t n, size_t segment)
+{
+    size_t i = thread_index();
+    if (i >= n) {
+        return;
+    }
+    size_t first = blockIdx.y * segment, end = first + segment < rows ? first + segment : rows;
+    float sum = from_zero ? 0.0f : sums[blockIdx.y * n + i];
+    for (size_t r = first; r < end; r++) {
+        float normal = cuda_load(x[r * n + i]) * rstd[r];
+        sum = fmaf(cuda_load(dy[r * n + i]), normal, sum);
+    }
+    sums[blockIdx.y * n + i] = sum;
+}
+
+/// y[i] += sums[0][i] + ..., in order.
+static __global__ void add_segments(float *y, const float *sums, size_t segments, size_t n)
+{
+    size_t i = thread_index();
+    if (i < n) {
+        float sum = y[i];
+        for (size_t s = 0; s < segments; s++) {
+            sum = sum + sums[s * n + i];
+        }
+        y[i] = sum;
+    }
+}
+
+template <typename T>
+static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy, const T *x,
+                                 const float *rstd, size_t rows, size_t n)
+{
+    unsigned blocks = cuda_blocks(n, CUDA_BLOCK);
+    if (cuda_type<T>::dtype == TR_F32) { // one chain, as on the CPU
+        cuda_launch(queue, blocks, CUDA_BLOCK, 0, norm_dweight<T>, dweight, false, dy, x, rstd,
+                    rows, n, rows);
+        return;
+    }
+    unsigned segments = cuda_blocks(rows, SEGMENT_ROWS);
+    float *sums = static_cast<float *>(
+        cuda_scratch(queue, CUDA_SLOT_PARTIAL, segments * n * sizeof(float)));
+    cuda_launch(queue, dim3(blocks, segments), CUDA_BLOCK, 0, norm_dweight<T>, sums, true, dy, x,
+                rstd, rows, n, static_cast<size_t>(SEGMENT_ROWS));
+    cuda_launch(queue, blocks, CUDA_BLOCK, 0, add_segments, dweight, sums,
+                static_cast<size_t>(segments), n);
+}
+
+void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
+                           tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight)
+{
+    TR_ASSERT(dx.rows == x.rows && dx.columns == x.columns && dy.rows == x.rows &&
+                  dy.columns == x.columns && tr_tensor_count(weight) == x.columns &&
+                  tr_tensor_count(dweight) == x.columns && tr_tensor_count(rstd) >= x.rows,
+              "dx [%zu, %zu], dy [%zu, %zu], x [%zu, %zu], weight %zu, dweight %zu, rstd %zu",
+              dx.rows, dx.columns, dy.rows, dy.columns, x.rows, x.columns, tr_tensor_count(weight),
+              tr_tensor_count(dweight), tr_tensor_count(rstd));
+    if (x.rows == 0) {
+        return;
+    }
+    cuda_with_type(x.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    norm_dx<T>, cuda_real<T>(dx), cuda_real<T>(dy), cuda_real<T>(x), cuda_f32(rstd),
+                    cuda_real<T>(weight), x.rows, x.columns);
+        norm_weight_gradient<T>(queue, cuda_f32(dweight), cuda_real<T>(dy), cuda_real<T>(x),
+                                cuda_f32(rstd), x.rows, x.columns);
+    });
+}
+
+// Element by element
+
+template <typename T>
+static __global__ void turn_heads(T *qkv, const int32_t *positions, const float *table,
+                                  size_t width, size_t heads, size_t dim, bool inverse)
+{
+    const size_t half = dim / 2;
+    T *row = qkv + static_cast<size_t>(blockIdx.x) * width;
+    const float *angles = table + static_cast<size_t>(positions[blockIdx.x]) * dim;
+    for (size_t j = threadIdx.x; j < heads * half; j += blockDim.x) {
+        size_t i = j % half;
+        T *first = row + j / half * dim + i, *second = first + half;
+        float a = cuda_load(*first), b = cuda_load(*second), c = angles[i], s = angles[half + i];
+        if (inverse) {
+            s = 0.0f - s;
+        }
+        cuda_store(first, a * c - b * s);
+        cuda_store(second, b * c + a * s);
+    }
+}
+
+void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
+               tr_heads_t heads, bool inverse)
+{
+    TR_ASSERT(qkv.columns == (heads.query + 2 * heads.key_value) * heads.dim &&
+                  heads.dim % 2 == 0 && table.columns == heads.dim &&
+                  tr_tensor_count(positions) == qkv.rows,
+              "qkv [%zu, %zu], heads %zu + 2 * %zu of %zu, table of %zu columns, %zu positions",
+              qkv.rows, qkv.columns, heads.query, heads.key_value, heads.dim, table.columns,
+              tr_tensor_count(positions));
+    cuda_with_type(qkv.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(qkv.rows), CUDA_BLOCK, 0, turn_heads<T>,
+                    cuda_real<T>(qkv), cuda_i32(positions), cuda_f32(table), qkv.columns,
+                    heads.query + heads.key_value, heads.dim, inverse);
+    });
+}
+
+static __device__ __forceinline__ float sigmoid(float x)
+{
+    return 1.0f / (1.0f + cuda_exp(0.0f - x));
+}
+
+template <typename T>
+static __global__ void swiglu_elements(T *y, const T *gate_up, size_t rows, size_t n)
+{
+    size_t i = thread_index();
+    if (i < rows * n) {
+        const T *row = gate_up + i / n * 2 * n;
+        float gate = cuda_load(row[i % n]), up = cuda_load(row[n + i % n]);
+        cuda_store(y + i, (gate * sigmoid(gate)) * up);
+    }
+}
+
+void cuda_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
+{
+    TR_ASSERT(gate_up.columns == 2 * y.columns && gate_up.rows == y.rows,
+              "y [%zu, %zu], gate_up [%zu, %zu]", y.rows, y.columns, gate_up.rows, gate_up.columns);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(tr_tensor_count(y), CUDA_BLOCK), CUDA_BLOCK, 0,
+                    swiglu_elements<T>, cuda_real<T>(y), cuda_real<T>(gate_up), y.rows, y.columns);
+    });
+}
+
+template <typename T>
+static __global__ void swiglu_slopes(T *dgate_up, const T *dy, const T *gate_up, size_t rows,
+                                     size_t n)
+{
+    size_t i = thread_index();
+    if (i < rows * n) {
+        size_t at = i / n * 2 * n + i % n;
+        float gate = cuda_load(gate_up[at]), up = cuda_load(gate_up[at + n]);
+        float d = cuda_load(dy[i]), s = sigmoid(gate);
+        float slope = s * fmaf(gate, 1.0f - s, 1.0f); // silu'(g) = s (1 + g (1 - s))
+        cuda_store(dgate_up + at, (d * up) * slope);
+        cuda_store(dgate_up + at + n, d * (gate * s));
+    }
+}
+
+void cuda_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                          tr_tensor_t gate_up)
+{
+    TR_ASSERT(gate_up.columns == 2 * dy.columns && gate_up.rows == dy.rows &&
+                  dgate_up.columns == gate_up.columns && dgate_up.rows == gate_up.rows,
+              "dgate_up [%zu, %zu], dy [%zu, %zu], gate_up [%zu, %zu]", dgate_up.rows,
+              dgate_up.columns, dy.rows, dy.columns, gate_up.rows, gate_up.columns);
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(tr_tensor_count(dy), CUDA_BLOCK), CUDA_BLOCK, 0,
+                    swiglu_slopes<T>, cuda_real<T>(dgate_up), cuda_real<T>(dy),
+                    cuda_real<T>(gate_up), dy.rows, dy.columns);
+    });
+}
+
+template <typename T> static __global__ void add_elements(T *y, const T *a, const T *b, size_t n)
+{
+    size_t i = thread_index();
+    if (i < n) {
+        cuda_store(y + i, cuda_load(a[i]) + cuda_load(b[i]));
+    }
+}
+
+void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
+{
+    size_t n = tr_tensor_count(y);
+    TR_ASSERT(n == tr_tensor_count(a) && n == tr_tensor_count(b), "%zu = %zu + %zu", n,
+              tr_tensor_count(a), tr_tensor_count(b));
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, add_elements<T>,
+                    cuda_real<T>(y), cuda_real<T>(a), cuda_real<T>(b), n);
+    });
+}
+
+// The optimizer
+
+/// 16 lanes a block of 4096 elements, then the tree: the CPU's dot product.
+static __global__ void square_blocks(float *sums, const float *x, size_t n, size_t blocks)
+{
+    const size_t block = thread_index() / SUM_LANES, first = block * SUM_BLOCK;
+    float sum = 0.0f;
+    if (block < blocks) {
+        size_t end = first + SUM_BLOCK < n ? first + SUM_BLOCK : n;
+        for (size_t i = first + threadIdx.x % SUM_LANES; i < end; i += SUM_LANES) {
+            sum = fmaf(x[i], x[i], sum);
+        }
+    }
+    sum = cuda_sum_lanes<SUM_LANES>(sum, NULL);
+    if (block < blocks && threadIdx.x % SUM_LANES == 0) {
+        sums[block] = sum;
+    }
+}
+
+static __global__ void add_squares(float *sum, const float *sums, size_t blocks)
+{
+    double total = 0.0;
+    for (size_t i = 0; i < blocks; i++) {
+        total = total + static_cast<double>(sums[i]);
+    }
+    *sum = static_cast<float>(total);
+}
+
+void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x)
+{
+    size_t n = tr_tensor_count(x), blocks = (n + SUM_BLOCK - 1) / SUM_BLOCK;
+    float *sums = static_cast<float *>(
+        cuda_scratch(queue, CUDA_SLOT_PARTIAL, (blocks + 1) * sizeof(float)));
+    cuda_launch(queue, cuda_blocks(blocks * SUM_LANES, CUDA_BLOCK), CUDA_BLOCK, 0, square_blocks,
+                sums, cuda_f32(x), n, blocks);
+    cuda_launch(queue, 1, 1, 0, add_squares, cuda_f32(sum), sums, blocks);
+}
+
+/// Scalars of AdamW, rounded once from double.
+typedef struct adamw_scalars {
+    float decay, lerp, beta2, square, root, epsilon, step_size, scale;
+} adamw_scalars_t;
+
+static __global__ void adamw_elements(float *weight, float *m, float *v, const float *gradient,
+                                      size_t n, adamw_scalars_t s)
+{
+    size_t i = thread_index();
+    if (i >= n) {
+        return;
+    }
+    float g = gradient[i] * s.scale;
+    float first = m[i] + s.lerp * (g - m[i]);
+    float second = v[i] * s.beta2 + (s.square * g) * g;
+    float denominator = sqrtf(second) / s.root + s.epsilon;
+    m[i] = first;
+    v[i] = second;
+    weight[i] = weight[i] * s.decay - (s.step_size * first) / denominator;
+}
+
+/// x^step for 0 <= x < 1, by squaring.
+static double power(double x, uint64_t step)
+{
+    double result = 1.0;
+    for (; step > 0; step >>= 1) {
+        if ((step & 1) != 0) {
+            result *= x;
+        }
+        x *= x;
+    }
+    return result;
+}
+
+void cuda_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
+                tr_tensor_t gradient, tr_adamw_t options)
+{
+    size_t n = tr_tensor_count(weight);
+    adamw_scalars_t s;
+    TR_ASSERT(options.step >= 1, "the first step is 1, found 0");
+    TR_ASSERT(tr_tensor_count(m) == n && tr_tensor_count(v) == n && tr_tensor_count(gradient) == n,
+              "weight %zu, m %zu, v %zu, gradient %zu", n, tr_tensor_count(m), tr_tensor_count(v),
+              tr_tensor_count(gradient));
+    s.decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
+    s.lerp = static_cast<float>(1.0 - options.beta1);
+    s.beta2 = static_cast<float>(options.beta2);
+    s.square = static_cast<float>(1.0 - options.beta2);
+    s.root = static_cast<float>(sqrt(1.0 - power(options.beta2, options.step)));
+    s.epsilon = static_cast<float>(options.epsilon);
+    s.step_size =
+        static_cast<float>(options.learning_rate / (1.0 - power(options.beta1, options.step)));
+    s.scale = options.scale;
+    cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, adamw_elements, cuda_f32(weight),
+                cuda_f32(m), cuda_f32(v), cuda_f32(gradient), n, s);
+}

@@ -1,0 +1,238 @@
+/// Buffers within the role's budget, queues, copies, casts.
+#include <cstdlib>
+#include <cstring>
+
+#include "common/tensor/cuda/numbers.h"
+
+enum { STAGING = 4 << 20, STAGED_MOST = 1 << 20 };
+
+static tr_status refuse(const cuda_backend_t *self, size_t bytes, tr_error_t *err)
+{
+    size_t free = 0, total = 0;
+    (void)cudaGetLastError();
+    (void)cudaMemGetInfo(&free, &total);
+    return tr_fail(err, TR_ERR_MEMORY,
+                   "a buffer of %zu MiB cannot be had on cuda:%d: %zu MiB are in use here, the "
+                   "budget is %zu MiB (0: none), and the GPU has %zu of %zu MiB free",
+                   bytes >> 20, self->device, self->used >> 20, self->budget >> 20, free >> 20,
+                   total >> 20);
+}
+
+tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
+                          tr_error_t *err)
+{
+    cuda_backend_t *self = reinterpret_cast<cuda_backend_t *>(backend);
+    *buffer = NULL;
+    void *data = NULL;
+    if (self->budget != 0 && (bytes > self->budget || self->used > self->budget - bytes)) {
+        return refuse(self, bytes, err);
+    }
+    if (cudaSetDevice(self->device) != cudaSuccess ||
+        cudaMalloc(&data, bytes > 0 ? bytes : 1) != cudaSuccess) {
+        return refuse(self, bytes, err);
+    }
+    cudaError_t error = cudaMemsetAsync(data, 0, bytes, NULL);
+    if (error == cudaSuccess) {
+        error = cudaStreamSynchronize(NULL);
+    }
+    if (error != cudaSuccess) {
+        (void)cudaFree(data);
+        return tr_fail(err, TR_ERR_MEMORY, "a new buffer on the GPU: %s",
+                       cudaGetErrorString(error));
+    }
+    *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
+    **buffer = {self, static_cast<char *>(data), bytes};
+    self->used += bytes;
+    return TR_OK;
+}
+
+void cuda_buffer_destroy(tr_buffer_t **buffer)
+{
+    tr_buffer_t *self = *buffer;
+    if (self == NULL) {
+        return;
+    }
+    (void)cudaSetDevice(self->backend->device);
+    (void)cudaFree(self->data); // waits for what still uses it
+    self->backend->used -= self->bytes;
+    free(self);
+    *buffer = NULL;
+}
+
+size_t cuda_buffer_bytes(const tr_buffer_t *buffer)
+{
+    return buffer->bytes;
+}
+
+tr_status cuda_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err)
+{
+    tr_queue_t *self = static_cast<tr_queue_t *>(tr_calloc(1, sizeof *self));
+    void *staging = NULL;
+    self->backend = reinterpret_cast<cuda_backend_t *>(backend);
+    cudaError_t error = cudaSetDevice(self->backend->device);
+    if (error == cudaSuccess) {
+        error = cudaStreamCreateWithFlags(&self->stream, cudaStreamNonBlocking);
+    }
+    if (error == cudaSuccess) {
+        error = cudaHostAlloc(&staging, STAGING, cudaHostAllocDefault);
+    }
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError();
+        if (self->stream != NULL) {
+            (void)cudaStreamDestroy(self->stream);
+        }
+        free(self);
+        return tr_fail(err, TR_ERR_MEMORY, "a queue on the GPU: %s", cudaGetErrorString(error));
+    }
+    self->staging = static_cast<char *>(staging);
+    *queue = self;
+    return TR_OK;
+}
+
+void cuda_queue_destroy(tr_queue_t **queue)
+{
+    tr_queue_t *self = *queue;
+    if (self == NULL) {
+        return;
+    }
+    (void)cudaStreamSynchronize(self->stream);
+    for (size_t i = 0; i < CUDA_SLOT_COUNT; i++) {
+        cuda_buffer_destroy(&self->scratch[i]);
+    }
+    (void)cudaFreeHost(self->staging);
+    (void)cudaStreamDestroy(self->stream);
+    free(self);
+    *queue = NULL;
+}
+
+tr_status cuda_queue_wait(tr_queue_t *queue, tr_error_t *err)
+{
+    cuda_check(queue, cudaStreamSynchronize(queue->stream), "waiting for its work");
+    queue->staged = 0;
+    if (queue->failed.status == TR_OK) {
+        return TR_OK;
+    }
+    tr_status status = queue->failed.status;
+    if (err != NULL) {
+        *err = queue->failed;
+    }
+    queue->failed.status = TR_OK;
+    return status;
+}
+
+void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
+{
+    tr_buffer_t **buffer = &queue->scratch[slot];
+    if (*buffer == NULL || (*buffer)->bytes < bytes) {
+        tr_error_t err = {};
+        cuda_buffer_destroy(buffer);
+        if (cuda_buffer_new(&queue->backend->base, buffer, bytes + bytes / 4, &err) != TR_OK) {
+            cuda_stick(queue, err.status, err.text);
+            return NULL;
+        }
+    }
+    return (*buffer)->data;
+}
+
+void *cuda_data(tr_tensor_t tensor, tr_dtype_t dtype)
+{
+    TR_ASSERT(tensor.dtype == dtype, "expected %s, found %s", tr_dtype_name(dtype),
+              tr_dtype_name(tensor.dtype));
+    TR_ASSERT(tensor.buffer != NULL, "a %s tensor [%zu, %zu] has no buffer",
+              tr_dtype_name(tensor.dtype), tensor.rows, tensor.columns);
+    TR_ASSERT(tensor.offset + tr_tensor_bytes(tensor) <= tensor.buffer->bytes,
+              "a %s tensor [%zu, %zu] at byte %zu leaves its buffer of %zu",
+              tr_dtype_name(tensor.dtype), tensor.rows, tensor.columns, tensor.offset,
+              tensor.buffer->bytes);
+    return tensor.buffer->data + tensor.offset;
+}
+
+static void *bytes_of(tr_tensor_t tensor)
+{
+    return cuda_data(tensor, tensor.dtype);
+}
+
+void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
+{
+    size_t bytes = tr_tensor_bytes(destination);
+    void *to = bytes_of(destination);
+    if (bytes == 0) {
+        return;
+    }
+    if (bytes > STAGED_MOST) {
+        cuda_check(queue,
+                   cudaMemcpyAsync(to, source, bytes, cudaMemcpyHostToDevice, queue->stream),
+                   "writing to it");
+        cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
+        return;
+    }
+    if (queue->staged + bytes > STAGING) {
+        cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
+        queue->staged = 0;
+    }
+    char *waiting = queue->staging + queue->staged;
+    queue->staged += (bytes + 63) & ~static_cast<size_t>(63);
+    memcpy(waiting, source, bytes);
+    cuda_check(queue, cudaMemcpyAsync(to, waiting, bytes, cudaMemcpyHostToDevice, queue->stream),
+               "writing to it");
+}
+
+void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
+{
+    size_t bytes = tr_tensor_bytes(source);
+    const void *from = bytes_of(source);
+    if (bytes > 0) {
+        cuda_check(queue,
+                   cudaMemcpyAsync(destination, from, bytes, cudaMemcpyDeviceToHost,
+                                   queue->stream),
+                   "reading from it");
+    }
+}
+
+void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
+{
+    size_t bytes = tr_tensor_bytes(destination);
+    TR_ASSERT(bytes == tr_tensor_bytes(source), "%zu bytes into %zu", tr_tensor_bytes(source),
+              bytes);
+    void *to = bytes_of(destination);
+    const void *from = bytes_of(source);
+    if (bytes > 0) {
+        cuda_check(queue, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue->stream),
+                   "copying");
+    }
+}
+
+void cuda_zero(tr_queue_t *queue, tr_tensor_t destination)
+{
+    void *to = bytes_of(destination);
+    if (tr_tensor_bytes(destination) > 0) {
+        cuda_check(queue, cudaMemsetAsync(to, 0, tr_tensor_bytes(destination), queue->stream),
+                   "zeroing");
+    }
+}
+
+template <typename To, typename From>
+static __global__ void cast_elements(To *to, const From *from, size_t n)
+{
+    size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i < n) {
+        cuda_store(to + i, cuda_load(from[i]));
+    }
+}
+
+void cuda_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
+{
+    size_t n = tr_tensor_count(source);
+    unsigned blocks = cuda_blocks(n, CUDA_BLOCK);
+    TR_ASSERT(tr_tensor_count(destination) == n, "%zu elements from %zu",
+              tr_tensor_count(destination), n);
+    if (destination.dtype == source.dtype) {
+        cuda_copy(queue, destination, source);
+    } else if (destination.dtype == TR_BF16) {
+        cuda_launch(queue, blocks, CUDA_BLOCK, 0, cast_elements<bf16, float>,
+                    cuda_real<bf16>(destination), cuda_f32(source), n);
+    } else {
+        cuda_launch(queue, blocks, CUDA_BLOCK, 0, cast_elements<float, bf16>,
+                    cuda_f32(destination), cuda_real<bf16>(source), n);
+    }
+}

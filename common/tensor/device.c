@@ -1,0 +1,128 @@
+#include "common/tensor/device.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_DEVICES = 1024 };
+
+void tr_backend_close(tr_backend_t **backend)
+{
+    if (*backend != NULL) {
+        (*backend)->ops->close(*backend);
+        *backend = NULL;
+    }
+}
+
+/// *index: of a GPU, or -1 for the CPU. False for what is no name.
+static bool parse(const char *name, long *index)
+{
+    static const char prefix[] = "cuda";
+    *index = -1;
+    if (strcmp(name, "cpu") == 0) {
+        return true;
+    }
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) {
+        return false;
+    }
+    const char *rest = name + sizeof prefix - 1;
+    if (*rest == '\0') {
+        *index = 0;
+        return true;
+    }
+    if (rest[0] != ':' || rest[1] < '0' || rest[1] > '9' || (rest[1] == '0' && rest[2] != '\0')) {
+        return false;
+    }
+    char *end;
+    errno = 0;
+    *index = strtol(rest + 1, &end, 10);
+    return *end == '\0' && errno == 0 && *index < MOST_DEVICES;
+}
+
+bool tr_device_is_name(const char *name)
+{
+    long index;
+    return parse(name, &index);
+}
+
+bool tr_device_is_gpu(const char *name)
+{
+    long index;
+    return parse(name, &index) && index >= 0;
+}
+
+/// The module's path, owned by the caller: beside this program, or where the environment says.
+static tr_status module_path(char **path, tr_error_t *err)
+{
+    const char *wanted = getenv("TROUPE_CUDA_MODULE");
+    if (wanted != NULL && wanted[0] != '\0') {
+        *path = tr_strdup(wanted);
+        return TR_OK;
+    }
+    char program[4096];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length <= 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot tell where this program lies: %s", strerror(errno));
+    }
+    program[length] = '\0';
+    *strrchr(program, '/') = '\0';
+    *path = tr_format("%s/troupe-cuda.so", program);
+    if (access(*path, F_OK) != 0) {
+        tr_fail(err, TR_ERR_UNSUPPORTED,
+                "this build has no GPU support ('%s' is not there): install the CUDA toolkit with "
+                "cuBLAS and build again, or say 'device: cpu'",
+                *path);
+        free(*path);
+        return err->status;
+    }
+    return TR_OK;
+}
+
+/// A function of the module, which stays loaded.
+static tr_status module_function(void **function, const char *name, tr_error_t *err)
+{
+    char *path;
+    TR_TRY(module_path(&path, err));
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    *function = module != NULL ? dlsym(module, name) : NULL;
+    tr_status status = *function != NULL
+                           ? TR_OK
+                           : tr_fail(err, TR_ERR_UNSUPPORTED,
+                                     "the GPU module cannot be loaded: %s; is the CUDA toolkit "
+                                     "that it was built with still installed?",
+                                     dlerror());
+    free(path);
+    return status;
+}
+
+tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *options,
+                          tr_error_t *err)
+{
+    const char *name = options->device != NULL ? options->device : "cpu";
+    long index;
+    void *function;
+    tr_cuda_open_fn *open_cuda;
+    *backend = NULL;
+    if (!parse(name, &index)) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "device '%s': expected 'cpu', 'cuda' or 'cuda:0'",
+                       name);
+    }
+    if (index < 0) {
+        return tr_backend_open_cpu(backend, options->threads, err);
+    }
+    TR_TRY(module_function(&function, TR_CUDA_OPEN, err));
+    memcpy(&open_cuda, &function, sizeof open_cuda);
+    return open_cuda(backend, options, (size_t)index, err);
+}
+
+tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err)
+{
+    void *function;
+    tr_cuda_list_fn *list;
+    *count = 0;
+    TR_TRY(module_function(&function, TR_CUDA_LIST, err));
+    memcpy(&list, &function, sizeof list);
+    return list(devices, limit, count, err);
+}

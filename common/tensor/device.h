@@ -1,0 +1,48 @@
+/// Which device a role computes on: the CPU, or a GPU whose module is loaded only when somebody asks for it.
+///
+/// Linking CUDA and cuBLAS costs every process 50 ms and 220 MB, and a machine without a driver has neither. So the CUDA
+/// backend is a module, troupe-cuda.so beside the programs (the environment's TROUPE_CUDA_MODULE names another), loaded at
+/// the first opening or listing of a GPU. The module exports the two functions at the end of this page.
+#ifndef TR_TENSOR_DEVICE_H
+#define TR_TENSOR_DEVICE_H
+
+#include "common/tensor/backend.h"
+
+typedef struct tr_device_options {
+    const char *device;   ///< "cpu", "cuda" (the first GPU), "cuda:1", ...; NULL is "cpu"
+    tr_dtype_t precision; ///< of a GPU: TR_BF16 or TR_F32; a CPU computes in f32
+    size_t threads;       ///< of the CPU, as tr_pool_new
+    size_t memory;        ///< bytes of the device that may be used; 0: all that is free
+} tr_device_options_t;
+
+typedef struct tr_device_info {
+    char name[16];          ///< "cuda:0"
+    char model[256];        ///< "NVIDIA H100 80GB HBM3"
+    char form[16];          ///< "sm_90"
+    size_t memory;          ///< bytes
+    size_t free;            ///< bytes, now
+    size_t multiprocessors; ///< of a GPU
+} tr_device_info_t;
+
+/// Opens a device. TR_ERR_ARGUMENT for a name that is none; TR_ERR_UNSUPPORTED, with one sentence that says which, where this
+/// build has no module, the machine no driver or no such GPU.
+tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *options,
+                          tr_error_t *err);
+
+/// Whether a text names a device: "cpu", "cuda" or "cuda:N".
+bool tr_device_is_name(const char *name);
+/// Whether it names a GPU.
+bool tr_device_is_gpu(const char *name);
+
+/// GPUs that this machine lets us see: at most `limit` of them, *count written. Fails as tr_backend_open does.
+tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err);
+
+/// What the module exports, under these names.
+typedef tr_status tr_cuda_open_fn(tr_backend_t **backend, const tr_device_options_t *options,
+                                  size_t index, tr_error_t *err);
+typedef tr_status tr_cuda_list_fn(tr_device_info_t *devices, size_t limit, size_t *count,
+                                  tr_error_t *err);
+#define TR_CUDA_OPEN "troupe_cuda_open"
+#define TR_CUDA_LIST "troupe_cuda_list"
+
+#endif
