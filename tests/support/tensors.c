@@ -2,12 +2,22 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/rng.h"
+#include "common/tensor/device.h"
 
 const char *const rig_isas[3] = {"generic", "avx2", "avx512"};
+
+static void start(rig_t *rig)
+{
+    tr_error_t err = {0};
+    rig->ops = rig->backend->ops;
+    cr_assert_eq(rig->ops->queue_new(rig->backend, &rig->queue, &err), TR_OK, "%s", err.text);
+}
 
 bool rig_open(rig_t *rig, const char *isa, size_t threads)
 {
@@ -24,8 +34,22 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
         return false;
     }
     cr_assert_eq(status, TR_OK, "%s", err.text);
-    rig->ops = rig->backend->ops;
-    cr_assert_eq(rig->ops->queue_new(rig->backend, &rig->queue, &err), TR_OK, "%s", err.text);
+    start(rig);
+    return true;
+}
+
+bool rig_open_gpu(rig_t *rig, tr_dtype_t precision)
+{
+    const tr_device_options_t options = {.device = "cuda:0", .precision = precision};
+    tr_error_t err = {0};
+    memset(rig, 0, sizeof *rig);
+    setenv("TROUPE_CUDA_MODULE", TEST_BINARY_DIR "/troupe-cuda-emulated.so", 0);
+    if (access(getenv("TROUPE_CUDA_MODULE"), F_OK) != 0) {
+        printf("skipped: there is no %s\n", getenv("TROUPE_CUDA_MODULE"));
+        return false;
+    }
+    cr_assert_eq(tr_backend_open(&rig->backend, &options, &err), TR_OK, "%s", err.text);
+    start(rig);
     return true;
 }
 
@@ -77,6 +101,41 @@ tr_tensor_t rig_indices(rig_t *rig, size_t rows, size_t columns, const int32_t *
     return make(rig, TR_I32, rows, columns, data);
 }
 
+/// To nearest even; NaN stays one.
+static uint16_t to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return isnan(x) ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static float from_bf16(uint16_t x)
+{
+    uint32_t bits = (uint32_t)x << 16;
+    float result;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+void rig_round(float *data, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        data[i] = from_bf16(to_bf16(data[i]));
+    }
+}
+
+tr_tensor_t rig_real(rig_t *rig, size_t rows, size_t columns, const float *data)
+{
+    if (rig->backend->real == TR_F32 || data == NULL) {
+        return make(rig, rig->backend->real, rows, columns, data);
+    }
+    uint16_t *rounded = rig_memory(rig, rows * columns * sizeof *rounded);
+    for (size_t i = 0; i < rows * columns; i++) {
+        rounded[i] = to_bf16(data[i]);
+    }
+    return make(rig, TR_BF16, rows, columns, rounded);
+}
+
 static void *read_back(rig_t *rig, tr_tensor_t tensor)
 {
     tr_error_t err = {0};
@@ -88,7 +147,16 @@ static void *read_back(rig_t *rig, tr_tensor_t tensor)
 
 float *rig_read(rig_t *rig, tr_tensor_t tensor)
 {
-    return read_back(rig, tensor);
+    void *data = read_back(rig, tensor);
+    if (tensor.dtype == TR_F32) {
+        return data;
+    }
+    float *floats = rig_memory(rig, tr_tensor_count(tensor) * sizeof *floats);
+    cr_assert_eq(tensor.dtype, TR_BF16);
+    for (size_t i = 0; i < tr_tensor_count(tensor); i++) {
+        floats[i] = from_bf16(((uint16_t *)data)[i]);
+    }
+    return floats;
 }
 
 int32_t *rig_read_indices(rig_t *rig, tr_tensor_t tensor)

@@ -21,13 +21,18 @@ extern const char *const rig_isas[3];
 
 /// Opens the CPU with TROUPE_CPU = isa (NULL: the widest); false when this CPU lacks it. Anything else fails the test.
 bool rig_open(rig_t *rig, const char *isa, size_t threads);
+/// Opens the GPU that this build emulates, or where TROUPE_CUDA_MODULE names another module, that one's first; says so and
+/// returns false where there is none. precision: TR_F32 or TR_BF16, of what is marked [real].
+bool rig_open_gpu(rig_t *rig, tr_dtype_t precision);
 void rig_close(rig_t *rig);
 
 tr_tensor_t rig_zeros(rig_t *rig, size_t rows, size_t columns);
 tr_tensor_t rig_tensor(rig_t *rig, size_t rows, size_t columns, const float *data);
+/// Of the backend's real type, rounded from f32; NULL: zeros.
+tr_tensor_t rig_real(rig_t *rig, size_t rows, size_t columns, const float *data);
 tr_tensor_t rig_indices(rig_t *rig, size_t rows, size_t columns, const int32_t *data);
 
-/// Host copies, owned by the rig.
+/// Host copies, owned by the rig; a bf16 tensor comes back as floats.
 float *rig_read(rig_t *rig, tr_tensor_t tensor);
 int32_t *rig_read_indices(rig_t *rig, tr_tensor_t tensor);
 
@@ -36,6 +41,9 @@ void *rig_memory(rig_t *rig, size_t bytes);
 
 /// Uniform in [-1, 1), the same for the same seed.
 float *rig_random(rig_t *rig, size_t count, uint64_t seed);
+
+/// Rounds to bf16 in place, so that a CPU can be given what a GPU in bf16 is given.
+void rig_round(float *data, size_t count);
 
 /// Packs a weight: [n, k].
 tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight);
