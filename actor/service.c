@@ -106,8 +106,8 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     if (service->backend == NULL) {
         TR_TRY(tr_backend_open_cpu(&service->backend, service->threads, err));
     }
-    TR_TRY(tr_model_open(&service->reference, service->reference_source, service->backend, false,
-                         err));
+    TR_TRY(tr_model_open(&service->reference, service->reference_source, service->backend,
+                         TR_MODEL_READS, err));
     service->reference_pass = tr_response_pass_new(service->reference);
     tr_log(TR_LOG_INFO, "reference", "model=%s \"ready\"", service->reference_source);
     return TR_OK;
@@ -233,12 +233,12 @@ tr_status actor_service_train_steps(void *context, const tr_message_t *request, 
 
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
 {
-    size_t expected = tr_model_layout(context)->total * sizeof(float);
+    size_t expected = tr_model_weight_bytes(context);
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "a model of %zu bytes for segments of %zu", expected,
                        bytes);
     }
-    return tr_model_read_parameters(context, data, err);
+    return tr_model_read_weights(context, data, err);
 }
 
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -252,7 +252,7 @@ tr_status actor_service_publish(void *context, const tr_message_t *request, tr_m
     TR_TRY(tr_learner_expect(&service->learner, step, err));
     tr_model_t *model = tr_trainer_model(service->learner.trainer);
     if (service->weights == NULL) {
-        size_t bytes = tr_model_layout(model)->total * sizeof(float);
+        size_t bytes = tr_model_weight_bytes(model);
         TR_TRY(tr_weights_publisher_new(&service->weights, bytes, service->segment, err));
     }
     TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment, model,

@@ -84,7 +84,7 @@ static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
     TR_TRY(find_shape(&config, argv[0], err));
     config.scalar_head = strcmp(argv[1], "score") == 0;
     config.tied_embeddings = !config.scalar_head;
-    TR_TRY(tr_model_new(&model, &config, backend, false, err));
+    TR_TRY(tr_model_new(&model, &config, backend, TR_MODEL_LEARNS, err));
     tr_model_randomize(model, 1);
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, err);
     if (status == TR_OK) {
@@ -123,7 +123,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     const size_t batch = sizes[0], length = sizes[1];
     tr_model_t *model;
     tr_trainer_t *trainer;
-    TR_TRY(tr_model_open(&model, directory, backend, false, err));
+    TR_TRY(tr_model_open(&model, directory, backend, TR_MODEL_LEARNS, err));
     int32_t *ids = random_ids(batch * length, tr_model_config(model)->vocabulary);
     int32_t *starts = tr_calloc(3 * batch + 2, sizeof *starts);
     int32_t *response_starts = starts + batch + 1, *prompts = response_starts + batch + 1;
@@ -165,7 +165,7 @@ static tr_status rollout(tr_backend_t *backend, const char *directory, const siz
 {
     const size_t batch = sizes[0], length = sizes[1], new_tokens = sizes[2];
     tr_model_t *model;
-    TR_TRY(tr_model_open(&model, directory, backend, true, err));
+    TR_TRY(tr_model_open(&model, directory, backend, TR_MODEL_DECODES, err));
     int32_t *ids = random_ids(batch * length, tr_model_config(model)->vocabulary);
     rollout_request_t *requests = tr_calloc(batch, sizeof *requests);
     rollout_response_t *responses = tr_calloc(batch, sizeof *responses);

@@ -15,7 +15,7 @@ tr_status speaker_open(speaker_t *speaker, const char *directory, size_t threads
     }
     TR_TRY(tr_tokenizer_new(&speaker->tokenizer, directory, err));
     TR_TRY(tr_backend_open_cpu(&speaker->backend, threads, err));
-    return tr_model_open(&speaker->model, directory, speaker->backend, true, err);
+    return tr_model_open(&speaker->model, directory, speaker->backend, TR_MODEL_DECODES, err);
 }
 
 void speaker_release(speaker_t *speaker)

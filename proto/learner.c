@@ -32,7 +32,7 @@ static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const cha
 {
     tr_model_config_t shape;
     TR_TRY(tr_model_config_load(&shape, directory, err));
-    TR_TRY(tr_model_new(model, &shape, learner->backend, false, err));
+    TR_TRY(tr_model_new(model, &shape, learner->backend, TR_MODEL_LEARNS, err));
     tr_model_randomize(*model, seed);
     return TR_OK;
 }
@@ -46,12 +46,13 @@ static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const jso
     TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     const char *directory = checkpoint != NULL ? checkpoint : source;
     if (scalar) {
-        return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, false, err);
+        return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend,
+                                    TR_MODEL_LEARNS, err);
     }
     if (checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"))) {
         return open_fresh(model, learner, source, (uint64_t)seed, err);
     }
-    return tr_model_open(model, directory, learner->backend, false, err);
+    return tr_model_open(model, directory, learner->backend, TR_MODEL_LEARNS, err);
 }
 
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads,
@@ -80,8 +81,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     learner->step = (uint64_t)step;
     learner->source = tr_strdup(source);
     tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld isa=%s \"ready\"",
-           checkpoint != NULL ? checkpoint : source, (long long)step,
-           learner->backend->form);
+           checkpoint != NULL ? checkpoint : source, (long long)step, learner->backend->form);
     return TR_OK;
 }
 

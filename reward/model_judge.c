@@ -58,7 +58,7 @@ static tr_status load(model_judge_t *judge, const char *directory, size_t thread
     TR_TRY(require_scalar_head(directory, err));
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, directory, err));
     TR_TRY(tr_backend_open_cpu(&judge->backend, threads, err));
-    TR_TRY(tr_model_open(&judge->model, directory, judge->backend, true, err));
+    TR_TRY(tr_model_open(&judge->model, directory, judge->backend, TR_MODEL_DECODES, err));
     judge->pass = tr_response_pass_new(judge->model);
     return TR_OK;
 }
@@ -81,8 +81,7 @@ static tr_status model_open(void **state, const json_t *config, size_t threads, 
         model_close(judge);
         return status;
     }
-    tr_log(TR_LOG_INFO, "judge", "model=%s isa=%s \"ready\"", directory,
-           judge->backend->form);
+    tr_log(TR_LOG_INFO, "judge", "model=%s isa=%s \"ready\"", directory, judge->backend->form);
     *state = judge;
     return TR_OK;
 }

@@ -268,7 +268,8 @@ static tr_status draw(const job_t *job, const pass_t *pass, tr_tensor_t hidden, 
     const tr_ops_t *ops = tr_model_backend(model)->ops;
     tr_queue_t *queue = tr_model_queue(model);
     size_t n = pass->samples;
-    tr_tensor_t gathered = tr_arena_tensor(arena, TR_F32, n, tr_model_config(model)->hidden);
+    tr_tensor_t gathered =
+        tr_arena_tensor(arena, tr_model_backend(model)->real, n, tr_model_config(model)->hidden);
     tr_tensor_t tokens = tr_arena_tensor(arena, TR_I32, 1, n);
     tr_tensor_t logprobs = tr_arena_tensor(arena, TR_F32, 1, n);
     tr_tensor_t raw = tr_arena_tensor(arena, TR_F32, 1, n);

@@ -49,10 +49,10 @@ static tr_status open_model(rollout_service_t *service, const char *directory, b
     tr_model_config_t shape;
     if (frozen) {
         snprintf(service->checksum, sizeof service->checksum, "%s", TR_WEIGHTS_FROZEN);
-        return tr_model_open(&service->model, directory, service->backend, true, err);
+        return tr_model_open(&service->model, directory, service->backend, TR_MODEL_DECODES, err);
     }
     TR_TRY(tr_model_config_load(&shape, directory, err));
-    return tr_model_new(&service->model, &shape, service->backend, true, err);
+    return tr_model_new(&service->model, &shape, service->backend, TR_MODEL_DECODES, err);
 }
 
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err)
@@ -100,12 +100,12 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     service->checksum[0] = '\0'; // a copy that fails half way leaves weights of no version
     uint64_t mapped, sum;
     TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
-    size_t expected = tr_model_layout(service->model)->total * sizeof(float);
+    size_t expected = tr_model_weight_bytes(service->model);
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes,
                        expected);
     }
-    tr_model_write_parameters(service->model, data);
+    tr_model_write_weights(service->model, data);
     TR_TRY(tr_weights_check(service->reader, err));
     snprintf(service->checksum, sizeof service->checksum, "%s", checksum);
     tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%s \"taken\"", (long long)version,

@@ -16,7 +16,7 @@ void tr_log_init(const char *who, tr_log_level_t lowest)
     log_lowest = lowest;
 }
 
-_Bool tr_log_level_parse(tr_log_level_t *level, const char *name)
+bool tr_log_level_parse(tr_log_level_t *level, const char *name)
 {
     for (int i = TR_LOG_DEBUG; i <= TR_LOG_ERROR; i++) {
         if (strcmp(level_names[i], name) == 0) {

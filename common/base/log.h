@@ -7,13 +7,15 @@
 #ifndef TR_BASE_LOG_H
 #define TR_BASE_LOG_H
 
+#include <stdbool.h>
+
 typedef enum tr_log_level { TR_LOG_DEBUG, TR_LOG_INFO, TR_LOG_WARN, TR_LOG_ERROR } tr_log_level_t;
 
 /// "role/worker" for every later line, and the lowest level shown. who is copied.
 void tr_log_init(const char *who, tr_log_level_t lowest);
 
 /// "debug", "info", "warn" or "error" into *level; false for anything else.
-_Bool tr_log_level_parse(tr_log_level_t *level, const char *name);
+bool tr_log_level_parse(tr_log_level_t *level, const char *name);
 
 /// The reverse.
 const char *tr_log_level_name(tr_log_level_t level);

@@ -1,6 +1,5 @@
 #include "common/base/real.h"
 
-#include <stdint.h>
 #include <string.h>
 
 static const double LN2_HIGH =
@@ -78,4 +77,22 @@ void tr_real_sincos(double *sine, double *cosine, double x)
     case 2: *sine = -s, *cosine = -c; break;
     default: *sine = -c, *cosine = s; break;
     }
+}
+
+uint16_t tr_real_to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        return (uint16_t)(bits >> 16 | 0x40);
+    }
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+float tr_real_from_bf16(uint16_t bits)
+{
+    uint32_t wide = (uint32_t)bits << 16;
+    float x;
+    memcpy(&x, &wide, sizeof x);
+    return x;
 }

@@ -4,6 +4,8 @@
 #ifndef TR_BASE_REAL_H
 #define TR_BASE_REAL_H
 
+#include <stdint.h>
+
 /// e^x for |x| <= 700.
 double tr_real_exp(double x);
 
@@ -15,5 +17,9 @@ double tr_real_pow(double x, double y);
 
 /// Sine and cosine of x, |x| <= 1e7 (absolute error below 1e-9 at the end of the range, 1e-15 near 0).
 void tr_real_sincos(double *sine, double *cosine, double x);
+
+/// The nearest bfloat16 (ties to even; a NaN stays one), as its 16 bits, and the number that such bits are.
+uint16_t tr_real_to_bf16(float x);
+float tr_real_from_bf16(uint16_t bits);
 
 #endif

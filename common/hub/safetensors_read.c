@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/base/real.h"
 #include "common/hub/safetensors_parts.h"
 
 /// "[3, 4]" into out: [size].
@@ -47,11 +48,6 @@ static float from_bits(uint32_t bits)
     return value;
 }
 
-static float from_bf16(uint16_t half)
-{
-    return from_bits((uint32_t)half << 16);
-}
-
 /// IEEE 754 binary16: a sign, 5 bits of exponent (bias 15), 10 of fraction.
 static float from_f16(uint16_t half)
 {
@@ -81,7 +77,7 @@ static tr_status convert(float *out, const tr_safetensors_t *file,
 {
     switch (info->dtype) {
     case TR_F32: memcpy(out, info->data, info->count * sizeof *out); return TR_OK;
-    case TR_BF16: widen(out, info->data, info->count, from_bf16); return TR_OK;
+    case TR_BF16: widen(out, info->data, info->count, tr_real_from_bf16); return TR_OK;
     case TR_F16: widen(out, info->data, info->count, from_f16); return TR_OK;
     default:
         return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "common/base/real.h"
 #include "common/hub/safetensors_parts.h"
 
 enum { BLOCK = 1 << 16 }; // elements of a piece
@@ -36,17 +37,6 @@ static tr_status put(const output_t *output, const void *data, size_t length)
     return TR_OK;
 }
 
-/// To nearest, ties to even; a NaN stays one (quiet).
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000) {
-        return (uint16_t)(bits >> 16 | 0x40);
-    }
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 static bool became_infinite(float value, uint16_t half)
 {
     uint32_t bits;
@@ -61,7 +51,7 @@ static tr_status put_rounded(const output_t *output, const char *name, const flo
     uint16_t *block = tr_alloc(n * sizeof *block);
     tr_status status = TR_OK;
     for (size_t i = 0; i < n && status == TR_OK; i++) {
-        block[i] = to_bf16(values[i]);
+        block[i] = tr_real_to_bf16(values[i]);
         if (became_infinite(values[i], block[i])) {
             status = tr_fail(output->err, TR_ERR_NUMERIC,
                              "%s: tensor '%s': bfloat16 cannot hold %g (element %zu)", output->path,

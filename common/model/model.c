@@ -11,7 +11,7 @@
 
 tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns)
 {
-    flat.offset += offset * sizeof(float);
+    flat.offset += offset * tr_dtype_size(flat.dtype);
     flat.rows = rows;
     flat.columns = columns;
     return flat;
@@ -19,7 +19,7 @@ tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t 
 
 tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns)
 {
-    return tr_flat_matrix(model->parameters, offset, rows, columns);
+    return tr_flat_matrix(model->working, offset, rows, columns);
 }
 
 static const tr_ops_t *ops_of(const tr_model_t *model)
@@ -109,16 +109,30 @@ static tr_status allocate_packings(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
+/// One vector, or where a model learns in bf16 two.
+static tr_status allocate_parameters(tr_model_t *model, tr_error_t *err)
+{
+    const tr_ops_t *ops = ops_of(model);
+    tr_backend_t *backend = model->backend;
+    const size_t n = model->layout.total;
+    TR_TRY(ops->buffer_new(backend, &model->weights, n * tr_dtype_size(backend->real), err));
+    model->working = (tr_tensor_t){model->weights, 0, backend->real, 1, n};
+    model->parameters = model->working;
+    if (model->use == TR_MODEL_LEARNS && backend->real != TR_F32) {
+        TR_TRY(ops->buffer_new(backend, &model->masters, n * sizeof(float), err));
+        model->parameters = (tr_tensor_t){model->masters, 0, TR_F32, 1, n};
+    }
+    return TR_OK;
+}
+
 static tr_status allocate(tr_model_t *model, tr_error_t *err)
 {
     const tr_ops_t *ops = ops_of(model);
     const tr_model_config_t *config = &model->config;
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
-    TR_TRY(
-        ops->buffer_new(model->backend, &model->weights, model->layout.total * sizeof(float), err));
+    TR_TRY(allocate_parameters(model, err));
     size_t rope = config->max_positions * config->head_dim;
     TR_TRY(ops->buffer_new(model->backend, &model->tables, rope * sizeof(float), err));
-    model->parameters = (tr_tensor_t){model->weights, 0, TR_F32, 1, model->layout.total};
     model->rope = (tr_tensor_t){model->tables, 0, TR_F32, config->max_positions, config->head_dim};
     if (model->packed) {
         return allocate_packings(model, err);
@@ -128,12 +142,13 @@ static tr_status allocate(tr_model_t *model, tr_error_t *err)
 }
 
 tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
-                       bool packed, tr_error_t *err)
+                       tr_model_use_t use, tr_error_t *err)
 {
     tr_model_t *model = tr_calloc(1, sizeof *model);
     model->config = *config;
     model->backend = backend;
-    model->packed = packed;
+    model->use = use;
+    model->packed = use == TR_MODEL_DECODES && backend->ops->pack != NULL;
     tr_layout_init(&model->layout, config);
     model->layers = tr_calloc(config->layers, sizeof *model->layers);
     tr_status status = allocate(model, err);
@@ -155,6 +170,7 @@ void tr_model_destroy(tr_model_t **self)
     ops_of(model)->buffer_destroy(&model->tables);
     ops_of(model)->buffer_destroy(&model->packings);
     ops_of(model)->buffer_destroy(&model->weights);
+    ops_of(model)->buffer_destroy(&model->masters);
     ops_of(model)->queue_destroy(&model->queue);
     tr_layout_release(&model->layout);
     free(model->layers);
@@ -164,20 +180,78 @@ void tr_model_destroy(tr_model_t **self)
 
 void tr_model_repack(tr_model_t *model)
 {
+    if (model->masters != NULL) {
+        ops_of(model)->cast(model->queue, model->working, model->parameters);
+    }
     if (model->packed) {
         for_weights(model, pack);
     }
 }
 
+static tr_tensor_t range_of(tr_tensor_t flat, size_t first, size_t count)
+{
+    return tr_flat_matrix(flat, first, 1, count);
+}
+
+void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count)
+{
+    tr_tensor_t to = range_of(model->parameters, first, count);
+    if (to.dtype == TR_F32) {
+        ops_of(model)->write(model->queue, to, values);
+        return;
+    }
+    uint16_t *rounded = tr_calloc(count + 1, sizeof *rounded);
+    for (size_t i = 0; i < count; i++) {
+        rounded[i] = tr_real_to_bf16(values[i]);
+    }
+    ops_of(model)->write(model->queue, to, rounded);
+    free(rounded);
+}
+
+tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t first, size_t count,
+                              tr_error_t *err)
+{
+    tr_tensor_t from = range_of(model->parameters, first, count);
+    if (from.dtype == TR_F32) {
+        ops_of(model)->read(model->queue, values, from);
+        return ops_of(model)->queue_wait(model->queue, err);
+    }
+    uint16_t *rounded = tr_calloc(count + 1, sizeof *rounded);
+    ops_of(model)->read(model->queue, rounded, from);
+    tr_status status = ops_of(model)->queue_wait(model->queue, err);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = tr_real_from_bf16(rounded[i]);
+    }
+    free(rounded);
+    return status;
+}
+
 void tr_model_write_parameters(tr_model_t *model, const float *values)
 {
-    ops_of(model)->write(model->queue, model->parameters, values);
+    tr_model_write_range(model, values, 0, model->layout.total);
     tr_model_repack(model);
 }
 
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err)
 {
-    ops_of(model)->read(model->queue, values, model->parameters);
+    return tr_model_read_range(model, values, 0, model->layout.total, err);
+}
+
+size_t tr_model_weight_bytes(const tr_model_t *model)
+{
+    return tr_tensor_bytes(model->working);
+}
+
+void tr_model_write_weights(tr_model_t *model, const void *weights)
+{
+    TR_ASSERT(model->masters == NULL, "weights taken by a model that learns its own");
+    ops_of(model)->write(model->queue, model->working, weights);
+    tr_model_repack(model);
+}
+
+tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err)
+{
+    ops_of(model)->read(model->queue, weights, model->working);
     return ops_of(model)->queue_wait(model->queue, err);
 }
 
@@ -220,9 +294,7 @@ static size_t largest_parameter(const tr_model_t *model)
 static void write_parameter(tr_model_t *model, size_t index, const float *values)
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
-    ops_of(model)->write(
-        model->queue,
-        model_parameter(model, parameter->offset, parameter->rows, parameter->columns), values);
+    tr_model_write_range(model, values, parameter->offset, parameter->rows * parameter->columns);
 }
 
 void tr_model_randomize(tr_model_t *model, uint64_t seed)
@@ -300,10 +372,10 @@ done:
 
 static tr_status open_with(tr_model_t **self, const tr_model_config_t *config,
                            const char *directory, bool fresh_head, uint64_t seed,
-                           tr_backend_t *backend, bool packed, tr_error_t *err)
+                           tr_backend_t *backend, tr_model_use_t use, tr_error_t *err)
 {
     tr_model_t *model = NULL;
-    TR_TRY(tr_model_new(&model, config, backend, packed, err));
+    TR_TRY(tr_model_new(&model, config, backend, use, err));
     tr_status status = read_weights(model, directory, fresh_head, seed, err);
     if (status != TR_OK) {
         tr_model_destroy(&model);
@@ -314,22 +386,22 @@ static tr_status open_with(tr_model_t **self, const tr_model_config_t *config,
 }
 
 tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend,
-                        bool packed, tr_error_t *err)
+                        tr_model_use_t use, tr_error_t *err)
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
-    return open_with(self, &config, directory, false, 0, backend, packed, err);
+    return open_with(self, &config, directory, false, 0, backend, use, err);
 }
 
 tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_t seed,
-                               tr_backend_t *backend, bool packed, tr_error_t *err)
+                               tr_backend_t *backend, tr_model_use_t use, tr_error_t *err)
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
     bool fresh_head = !config.scalar_head;
     config.scalar_head = true;
     config.tied_embeddings = false;
-    return open_with(self, &config, directory, fresh_head, seed, backend, packed, err);
+    return open_with(self, &config, directory, fresh_head, seed, backend, use, err);
 }
 
 void tr_model_recompute(tr_model_t *model, bool recompute)

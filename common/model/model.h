@@ -17,20 +17,25 @@ typedef struct tr_model tr_model_t;
 typedef struct tr_activations tr_activations_t;
 void tr_activations_destroy(tr_activations_t **activations);
 
-/// A model with zero weights. packed: keep a packed copy of the weights beside them, at twice the memory: for models that
-/// decode, whose batches are small and many. Whole sequences are nearly as quick without, and a model that learns needs none.
-/// config is copied.
+/// What a model is for, which decides what it keeps besides the weights that passes read.
+typedef enum tr_model_use {
+    TR_MODEL_READS, ///< passes over whole sequences
+    TR_MODEL_DECODES, ///< small batches, and many: on a CPU a packed copy of the weights, at twice the memory
+    TR_MODEL_LEARNS ///< backward passes too: on a device that computes in bf16 the parameters in f32 as well
+} tr_model_use_t;
+
+/// A model with zero weights. config is copied.
 tr_status tr_model_new(tr_model_t **model, const tr_model_config_t *config, tr_backend_t *backend,
-                       bool packed, tr_error_t *err);
+                       tr_model_use_t use, tr_error_t *err);
 /// A model from a Hugging Face directory. Fails for a tensor that this model has no place for: a
 /// part that would be left out in silence.
 tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend,
-                        bool packed, tr_error_t *err);
+                        tr_model_use_t use, tr_error_t *err);
 /// A model with a scalar head from any Hugging Face directory: the head that the directory stores,
 /// or a fresh one (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed) on the trunk
 /// of a causal language model.
 tr_status tr_model_open_scalar(tr_model_t **model, const char *directory, uint64_t seed,
-                               tr_backend_t *backend, bool packed, tr_error_t *err);
+                               tr_backend_t *backend, tr_model_use_t use, tr_error_t *err);
 void tr_model_destroy(tr_model_t **model);
 
 /// Fresh weights: normal with standard deviation 0.02 (projections into the residual stream
@@ -44,15 +49,25 @@ const tr_layout_t *tr_model_layout(const tr_model_t *model);
 tr_backend_t *tr_model_backend(const tr_model_t *model);
 tr_queue_t *tr_model_queue(const tr_model_t *model);
 
-/// All parameters as one f32 vector. After writing to it call tr_model_repack, which packs anew what is packed.
+/// All parameters as one vector: f32, but [real] (backend.h) of a model that does not learn. After writing to it call
+/// tr_model_repack, which makes anew what passes read: the packed copy, the copy in bf16.
 tr_tensor_t tr_model_parameters(const tr_model_t *model);
 void tr_model_repack(tr_model_t *model);
 
-/// values: [layout.total] floats of host memory.
+/// values: [layout.total] floats of host memory, whatever the device keeps.
 void tr_model_write_parameters(tr_model_t *model, const float *values);
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err);
+/// The same for `count` of them from `first` on; a write takes effect with tr_model_repack.
+void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count);
+tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t first, size_t count,
+                              tr_error_t *err);
 
-/// The head [V, H] as the operators read it (policy models), packed or not; the score weights (scalar models).
+/// What passes read, as one [real] vector of the layout in host memory: what an actor publishes and a rollout takes.
+size_t tr_model_weight_bytes(const tr_model_t *model);
+void tr_model_write_weights(tr_model_t *model, const void *weights);
+tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err);
+
+/// The head [V, H] as the operators read it (policy models); the score weights (scalar models). [real]
 tr_tensor_t tr_model_head(const tr_model_t *model);
 tr_tensor_t tr_model_score(const tr_model_t *model);
 
@@ -76,13 +91,13 @@ void tr_model_recompute(tr_model_t *model, bool recompute);
 tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena,
                              tr_activations_t **saved);
 
-/// Of a model that is not packed. Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
+/// Of a model that learns. Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
 /// hidden], to gradient: f32 [layout.total]. Chains over tokens continue from the gradient's
 /// content.
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
                        tr_tensor_t gradient, tr_arena_t *arena);
 
-/// The part of a flat vector (parameters, gradient) that starts at an offset of the layout.
+/// The part of a flat vector (parameters, gradient) that starts at an offset of the layout, in elements.
 tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns);
 
 #endif

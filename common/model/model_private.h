@@ -14,18 +14,23 @@ struct tr_model {
     tr_layout_t layout;
     tr_backend_t *backend;
     tr_queue_t *queue;
-    bool packed;
+    tr_model_use_t use;
+    bool packed;           ///< decodes on a device that packs
     bool recompute;        ///< as tr_model_recompute says
-    tr_buffer_t *weights;  ///< parameters
+    tr_buffer_t *masters;  ///< parameters, where they are not what passes read; else NULL
+    tr_buffer_t *weights;  ///< working
     tr_buffer_t *packings; ///< all packed matrices; NULL unless packed
     size_t packed_floats;  ///< of packings
     tr_buffer_t *tables;   ///< rope
     tr_tensor_t parameters;
+    tr_tensor_t
+        working;      ///< [real] what passes read: the parameters themselves, or their copy in bf16
     tr_tensor_t rope; ///< [max_positions, head_dim]
     layer_t *layers;
     tr_tensor_t head; ///< policy models
 };
 
+/// A part of what passes read.
 tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns);
 tr_heads_t model_heads(const tr_model_t *model);
 size_t model_qkv_width(const tr_model_t *model);

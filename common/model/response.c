@@ -73,6 +73,13 @@ size_t tr_response_select(float *out, const float *values, const tr_sequences_t 
     return n;
 }
 
+/// [rows, hidden], [real].
+static tr_tensor_t real_rows(const tr_response_pass_t *pass, size_t rows)
+{
+    return tr_arena_tensor(pass->arena, tr_model_backend(pass->model)->real, rows,
+                           tr_model_config(pass->model)->hidden);
+}
+
 /// spans: of the chosen sequences.
 static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span_t *spans,
                       const uint32_t *chosen, size_t count)
@@ -203,7 +210,7 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
     if (pass->n == 0) {
         return TR_OK;
     }
-    pass->gathered = tr_arena_tensor(pass->arena, TR_F32, pass->n, config->hidden);
+    pass->gathered = real_rows(pass, pass->n);
     ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, pass->n);
     if (config->scalar_head) {
@@ -232,7 +239,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
         return;
     }
     tr_tensor_t d = tr_arena_reals(pass->arena, queue, dout, pass->n);
-    tr_tensor_t dgathered = tr_arena_tensor(pass->arena, TR_F32, pass->n, config->hidden);
+    tr_tensor_t dgathered = real_rows(pass, pass->n);
     if (config->scalar_head) {
         ops->scalar_head_gradient(queue, dgathered,
                                   tr_flat_matrix(gradient, layout->head, 1, config->hidden), d,
@@ -246,7 +253,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
                               tr_model_head(pass->model), pass->targets, pass->temperature,
                               pass->kept);
     }
-    tr_tensor_t dhidden = tr_arena_tensor(pass->arena, TR_F32, pass->tokens, config->hidden);
+    tr_tensor_t dhidden = real_rows(pass, pass->tokens);
     ops->zero(queue, dhidden);
     ops->scatter_rows_add(queue, dhidden, dgathered, pass->rows);
     tr_model_backward(pass->model, pass->saved, dhidden, gradient, pass->arena);
@@ -273,8 +280,7 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
     }
     pass->rows = tr_arena_indices(pass->arena, queue, rows, count);
     free(rows);
-    pass->gathered =
-        tr_arena_tensor(pass->arena, TR_F32, count, tr_model_config(pass->model)->hidden);
+    pass->gathered = real_rows(pass, count);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, count);
     ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
     ops->scalar_head(queue, result, pass->gathered, tr_model_score(pass->model));

@@ -62,7 +62,14 @@ static pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *ar
     };
 }
 
+/// [real]: what has a number an element of a layer.
 static tr_tensor_t reals(const pass_t *p, size_t rows, size_t columns)
+{
+    return tr_arena_tensor(p->arena, p->model->backend->real, rows, columns);
+}
+
+/// What has a number a row.
+static tr_tensor_t floats(const pass_t *p, size_t rows, size_t columns)
 {
     return tr_arena_tensor(p->arena, TR_F32, rows, columns);
 }
@@ -75,12 +82,12 @@ static tr_tensor_t vector(const pass_t *p, size_t offset)
 static layer_activations_t layer_tensors(const pass_t *p)
 {
     return (layer_activations_t){
-        .rstd = reals(p, 1, p->T),
+        .rstd = floats(p, 1, p->T),
         .qkv = reals(p, p->T, p->W),
         .attention = reals(p, p->T, p->Q),
-        .lse = reals(p, p->T, p->heads.query),
+        .lse = floats(p, p->T, p->heads.query),
         .middle = reals(p, p->T, p->H),
-        .middle_rstd = reals(p, 1, p->T),
+        .middle_rstd = floats(p, 1, p->T),
         .gate_up = reals(p, p->T, 2 * p->F),
     };
 }
@@ -142,7 +149,9 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
                      model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
                      batch->ids);
     if (batch->noise.buffer != NULL) {
-        p.ops->add(p.queue, stream, stream, batch->noise);
+        tr_tensor_t noise = reals(&p, p.T, p.H);
+        p.ops->cast(p.queue, noise, batch->noise);
+        p.ops->add(p.queue, stream, stream, noise);
     }
     for (size_t i = 0; i < model->config.layers; i++) {
         if (keep) {
@@ -161,7 +170,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         stream = other;
         other = swap;
     }
-    tr_tensor_t rstd = reals(&p, 1, p.T);
+    tr_tensor_t rstd = floats(&p, 1, p.T);
     p.ops->rmsnorm(p.queue, norm, rstd, stream, vector(&p, model->layout.final_norm),
                    model->config.rms_epsilon);
     if (saved != NULL) {
@@ -255,7 +264,7 @@ static void layer_backward(const pass_t *p, size_t index, const layer_activation
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
                        tr_tensor_t gradient, tr_arena_t *arena)
 {
-    TR_ASSERT(!model->packed, "backward through a model that was packed to decode");
+    TR_ASSERT(model->use == TR_MODEL_LEARNS, "backward through a model that was not made to learn");
     pass_t p = pass_of(model, &saved->batch, arena);
     scratch_t s = {
         .norm = reals(&p, p.T, p.H),
@@ -265,7 +274,7 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
         .dgate_up = reals(&p, p.T, 2 * p.F),
         .dattention = reals(&p, p.T, p.Q),
         .dqkv = reals(&p, p.T, p.W),
-        .unused = reals(&p, 1, p.T),
+        .unused = floats(&p, 1, p.T),
     };
     tr_tensor_t dstream = reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
@@ -290,7 +299,8 @@ tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages,
     tr_cache_t *cache = tr_calloc(1, sizeof *cache + layers * sizeof *cache->kv);
     cache->backend = model->backend;
     cache->layers = layers;
-    size_t bytes = pages * row * sizeof(float);
+    const tr_dtype_t real = model->backend->real;
+    size_t bytes = pages * row * tr_dtype_size(real);
     tr_status status =
         model->backend->ops->buffer_new(model->backend, &cache->buffer, 2 * layers * bytes, err);
     if (status != TR_OK) {
@@ -298,8 +308,8 @@ tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages,
         return status;
     }
     for (size_t i = 0; i < layers; i++) {
-        cache->kv[i].keys = (tr_tensor_t){cache->buffer, 2 * i * bytes, TR_F32, pages, row};
-        cache->kv[i].values = (tr_tensor_t){cache->buffer, (2 * i + 1) * bytes, TR_F32, pages, row};
+        cache->kv[i].keys = (tr_tensor_t){cache->buffer, 2 * i * bytes, real, pages, row};
+        cache->kv[i].values = (tr_tensor_t){cache->buffer, (2 * i + 1) * bytes, real, pages, row};
     }
     *self = cache;
     return TR_OK;

@@ -114,7 +114,7 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
     }
     TR_TRY(module_function(&function, TR_CUDA_OPEN, err));
     memcpy(&open_cuda, &function, sizeof open_cuda);
-    return open_cuda(backend, options, (size_t)index, err);
+    return open_cuda(backend, options, (size_t)index, tr_log, err);
 }
 
 tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err)

@@ -6,6 +6,7 @@
 #ifndef TR_TENSOR_DEVICE_H
 #define TR_TENSOR_DEVICE_H
 
+#include "common/base/log.h"
 #include "common/tensor/backend.h"
 
 typedef struct tr_device_options {
@@ -37,9 +38,10 @@ bool tr_device_is_gpu(const char *name);
 /// GPUs that this machine lets us see: at most `limit` of them, *count written. Fails as tr_backend_open does.
 tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err);
 
-/// What the module exports, under these names.
+/// What the module exports, under these names. It logs by the program's own function.
+typedef void tr_log_fn(tr_log_level_t level, const char *subsystem, const char *format, ...);
 typedef tr_status tr_cuda_open_fn(tr_backend_t **backend, const tr_device_options_t *options,
-                                  size_t index, tr_error_t *err);
+                                  size_t index, tr_log_fn *log, tr_error_t *err);
 typedef tr_status tr_cuda_list_fn(tr_device_info_t *devices, size_t limit, size_t *count,
                                   tr_error_t *err);
 #define TR_CUDA_OPEN "troupe_cuda_open"

@@ -53,7 +53,8 @@ bool small_open(small_t *small, const tr_model_config_t *config, const char *isa
     if (!rig_open(&small->rig, isa, threads)) {
         return false;
     }
-    tr_status status = tr_model_new(&small->model, config, small->rig.backend, !learns, &err);
+    tr_status status = tr_model_new(&small->model, config, small->rig.backend,
+                                    learns ? TR_MODEL_LEARNS : TR_MODEL_DECODES, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     take_model(small);
     tr_model_write_parameters(small->model,
@@ -68,7 +69,8 @@ bool small_open_directory(small_t *small, const char *directory, const char *isa
     if (!rig_open(&small->rig, isa, threads)) {
         return false;
     }
-    tr_status status = tr_model_open(&small->model, directory, small->rig.backend, !learns, &err);
+    tr_status status = tr_model_open(&small->model, directory, small->rig.backend,
+                                     learns ? TR_MODEL_LEARNS : TR_MODEL_DECODES, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     take_model(small);
     return true;

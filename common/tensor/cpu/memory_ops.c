@@ -126,7 +126,8 @@ void cpu_zero(tr_queue_t *queue, tr_tensor_t destination)
 
 void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
-    TR_ASSERT(destination.dtype == source.dtype, "a cast from %s to %s: this device has one real type",
-              tr_dtype_name(source.dtype), tr_dtype_name(destination.dtype));
+    TR_ASSERT(destination.dtype == source.dtype,
+              "a cast from %s to %s: this device has one real type", tr_dtype_name(source.dtype),
+              tr_dtype_name(destination.dtype));
     cpu_copy(queue, destination, source);
 }

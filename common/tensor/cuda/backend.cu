@@ -27,8 +27,6 @@ static tr_ops_t make_table(void)
     ops.copy = cuda_copy;
     ops.zero = cuda_zero;
     ops.cast = cuda_cast;
-    ops.packed_count = cuda_packed_count;
-    ops.pack = cuda_pack;
     ops.matmul = cuda_matmul;
     ops.matmul_input_gradient = cuda_matmul_input_gradient;
     ops.matmul_weight_gradient = cuda_matmul_weight_gradient;
@@ -136,9 +134,9 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
                        "'memory', or end what else uses the GPU",
                        info.name, info.free >> 20, info.memory >> 20, options->memory >> 20);
     }
-    TR_TRY(call(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                                       self->device),
-                "asking a GPU for its shared memory", err));
+    TR_TRY(
+        call(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, self->device),
+             "asking a GPU for its shared memory", err));
     self->shared = static_cast<size_t>(shared);
     self->budget = options->memory;
     snprintf(self->form, sizeof self->form, "%s", info.form);
@@ -148,7 +146,7 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
 
 extern "C" __attribute__((visibility("default"))) tr_status
 troupe_cuda_open(tr_backend_t **backend, const tr_device_options_t *options, size_t index,
-                 tr_error_t *err)
+                 tr_log_fn *log, tr_error_t *err)
 {
     int found = 0;
     TR_TRY(count_devices(&found, err));
@@ -163,6 +161,7 @@ troupe_cuda_open(tr_backend_t **backend, const tr_device_options_t *options, siz
     }
     cuda_backend_t *self = static_cast<cuda_backend_t *>(tr_calloc(1, sizeof *self));
     self->device = static_cast<int>(index);
+    self->log = log;
     tr_status status = open_device(self, options, err);
     if (status != TR_OK) {
         free(self);

@@ -18,7 +18,9 @@ extern "C" {
 
 typedef __nv_bfloat16 bf16;
 
-enum { CUDA_BLOCK = 256 }; ///< threads of a block where a kernel has no reason to take another number
+enum {
+    CUDA_BLOCK = 256
+}; ///< threads of a block where a kernel has no reason to take another number
 
 struct cuda_products; ///< matmul_ops.cu: the handle of cuBLASLt and what the tuner chose
 
@@ -26,9 +28,10 @@ typedef struct cuda_backend {
     tr_backend_t base;
     int device;
     char form[16];
-    size_t budget; ///< bytes that may be in use; 0: no limit but the device's
-    size_t used;   ///< bytes in use by buffers
-    size_t shared; ///< most bytes of shared memory that a block may ask for
+    size_t budget;  ///< bytes that may be in use; 0: no limit but the device's
+    size_t used;    ///< bytes in use by buffers
+    size_t shared;  ///< most bytes of shared memory that a block may ask for
+    tr_log_fn *log; ///< the program's
     struct cuda_products *products;
 } cuda_backend_t;
 
@@ -153,8 +156,6 @@ void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 void cuda_zero(tr_queue_t *queue, tr_tensor_t destination);
 void cuda_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 
-size_t cuda_packed_count(size_t n, size_t k);
-void cuda_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
 void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                  bool accumulate);
 void cuda_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,

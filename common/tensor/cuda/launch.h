@@ -5,7 +5,7 @@
 #include <cuda_runtime.h>
 
 /// Declares `type *name`, the block's dynamic shared memory, 128-byte aligned.
-#define CUDA_DYNAMIC_SHARED(type, name)                      \
+#define CUDA_DYNAMIC_SHARED(type, name)                          \
     extern __shared__ __align__(128) char cuda_dynamic_shared[]; \
     type *name = reinterpret_cast<type *>(cuda_dynamic_shared)
 

@@ -235,8 +235,8 @@ static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy,
         return;
     }
     unsigned segments = cuda_blocks(rows, SEGMENT_ROWS);
-    float *sums = static_cast<float *>(
-        cuda_scratch(queue, CUDA_SLOT_PARTIAL, segments * n * sizeof(float)));
+    float *sums =
+        static_cast<float *>(cuda_scratch(queue, CUDA_SLOT_PARTIAL, segments * n * sizeof(float)));
     cuda_launch(queue, dim3(blocks, segments), CUDA_BLOCK, 0, norm_dweight<T>, sums, true, dy, x,
                 rstd, rows, n, static_cast<size_t>(SEGMENT_ROWS));
     cuda_launch(queue, blocks, CUDA_BLOCK, 0, add_segments, dweight, sums,
@@ -411,8 +411,8 @@ static __global__ void add_squares(float *sum, const float *sums, size_t blocks)
 void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x)
 {
     size_t n = tr_tensor_count(x), blocks = (n + SUM_BLOCK - 1) / SUM_BLOCK;
-    float *sums = static_cast<float *>(
-        cuda_scratch(queue, CUDA_SLOT_PARTIAL, (blocks + 1) * sizeof(float)));
+    float *sums =
+        static_cast<float *>(cuda_scratch(queue, CUDA_SLOT_PARTIAL, (blocks + 1) * sizeof(float)));
     cuda_launch(queue, cuda_blocks(blocks * SUM_LANES, CUDA_BLOCK), CUDA_BLOCK, 0, square_blocks,
                 sums, cuda_f32(x), n, blocks);
     cuda_launch(queue, 1, 1, 0, add_squares, cuda_f32(sum), sums, blocks);

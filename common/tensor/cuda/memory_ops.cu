@@ -160,8 +160,7 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
         return;
     }
     if (bytes > STAGED_MOST) {
-        cuda_check(queue,
-                   cudaMemcpyAsync(to, source, bytes, cudaMemcpyHostToDevice, queue->stream),
+        cuda_check(queue, cudaMemcpyAsync(to, source, bytes, cudaMemcpyHostToDevice, queue->stream),
                    "writing to it");
         cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
         return;
@@ -183,8 +182,7 @@ void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
     const void *from = bytes_of(source);
     if (bytes > 0) {
         cuda_check(queue,
-                   cudaMemcpyAsync(destination, from, bytes, cudaMemcpyDeviceToHost,
-                                   queue->stream),
+                   cudaMemcpyAsync(destination, from, bytes, cudaMemcpyDeviceToHost, queue->stream),
                    "reading from it");
     }
 }
@@ -232,7 +230,7 @@ void cuda_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
         cuda_launch(queue, blocks, CUDA_BLOCK, 0, cast_elements<bf16, float>,
                     cuda_real<bf16>(destination), cuda_f32(source), n);
     } else {
-        cuda_launch(queue, blocks, CUDA_BLOCK, 0, cast_elements<float, bf16>,
-                    cuda_f32(destination), cuda_real<bf16>(source), n);
+        cuda_launch(queue, blocks, CUDA_BLOCK, 0, cast_elements<float, bf16>, cuda_f32(destination),
+                    cuda_real<bf16>(source), n);
     }
 }

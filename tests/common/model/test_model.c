@@ -301,7 +301,8 @@ static float *scalar_parameters(rig_t *rig, const char *directory, uint64_t seed
 {
     tr_error_t err = {0};
     tr_model_t *model = NULL;
-    tr_status status = tr_model_open_scalar(&model, directory, seed, rig->backend, true, &err);
+    tr_status status =
+        tr_model_open_scalar(&model, directory, seed, rig->backend, TR_MODEL_DECODES, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     cr_assert(tr_model_config(model)->scalar_head && !tr_model_config(model)->tied_embeddings);
     tr_layout_init(layout, tr_model_config(model));
@@ -385,7 +386,7 @@ static tr_status open_altered(const char *without, const char *added, tr_error_t
     cr_assert_eq(tr_safetensors_write(path, entries, count, NULL, 0, err), TR_OK, "%s", err->text);
     free(path);
     tr_model_t *model = NULL;
-    tr_status status = tr_model_open(&model, folder, rig.backend, true, err);
+    tr_status status = tr_model_open(&model, folder, rig.backend, TR_MODEL_DECODES, err);
     cr_assert_eq(model == NULL, status != TR_OK);
     tr_model_destroy(&model);
     tr_safetensors_close(&file);

@@ -116,7 +116,8 @@ void run_block()
     memset(shared, 0xff, sizeof shared);
     block_barrier = {count, 0, 0};
     for (unsigned w = 0; w * LANES < count; w++) {
-        warp_barriers[w] = {count - w * LANES < LANES ? count - w * LANES : LANES, 0, 0};
+        unsigned left = count - w * LANES;
+        warp_barriers[w] = {left < LANES ? left : (unsigned)LANES, 0, 0};
     }
     for (unsigned i = 0; i < count; i++) {
         fiber *f = &fibers[i];

@@ -1,0 +1,547 @@
+/// Matrix products. f32: our own kernel, one chain of fused multiply-adds over k ascending an element, as on the CPU. bf16:
+/// cuBLASLt on tensor cores with one pinned algorithm a weight shape.
+///
+/// An algorithm is fit when a row's bits do not depend on how many rows there are: no split over k, and tried on this device
+/// with several numbers of rows before it is first used. Taken is the first fit one of cuBLASLt's own ranking for
+/// RANKED_ROWS rows. The ranking is a function of library, device and shape, so every process comes to the same choice without
+/// asking another; the log says which.
+#include <cublasLt.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "common/tensor/cuda/numbers.h"
+
+// f32
+
+enum {
+    TILE = 64,
+    DEPTH = 16,
+    EACH = 4
+}; // a block's tile of y; k at a time; a thread's tile is EACH x EACH
+
+/// What becomes of the destination: y = product, y = y + product, or the chain starts at y.
+typedef enum product_mode { PRODUCT_WRITE, PRODUCT_ADD, PRODUCT_CONTINUE } product_mode_t;
+
+/// a(i, k) = a[i * row + k * depth], b(k, j) = b[k * depth + j * row].
+typedef struct operand {
+    const float *data;
+    size_t row, depth;
+} operand_t;
+
+/// to[k][i] of a tile: zero outside.
+static __device__ __forceinline__ void load_tile(float (*to)[TILE], operand_t from, size_t first,
+                                                 size_t rows, size_t k, size_t depth)
+{
+    for (int e = static_cast<int>(threadIdx.x); e < TILE * DEPTH; e += CUDA_BLOCK) {
+        // neighbours in memory go to neighbouring threads
+        int i = from.depth == 1 ? e / DEPTH : e % TILE, d = from.depth == 1 ? e % DEPTH : e / TILE;
+        bool inside = first + i < rows && k + d < depth;
+        to[d][i] = inside ? from.data[(first + i) * from.row + (k + d) * from.depth] : 0.0f;
+    }
+}
+
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    chains(float *y, operand_t a, operand_t b, size_t rows, size_t columns, size_t depth,
+           product_mode_t mode)
+{
+    __shared__ float left[DEPTH][TILE], right[DEPTH][TILE];
+    const size_t first_row = static_cast<size_t>(blockIdx.y) * TILE;
+    const size_t first_column = static_cast<size_t>(blockIdx.x) * TILE;
+    const int at_row = static_cast<int>(threadIdx.x) / (TILE / EACH) * EACH;
+    const int at_column = static_cast<int>(threadIdx.x) % (TILE / EACH) * EACH;
+    float sum[EACH][EACH];
+    for (int i = 0; i < EACH; i++) {
+        for (int j = 0; j < EACH; j++) {
+            size_t row = first_row + at_row + i, column = first_column + at_column + j;
+            bool starts = mode == PRODUCT_CONTINUE && row < rows && column < columns;
+            sum[i][j] = starts ? y[row * columns + column] : 0.0f;
+        }
+    }
+    for (size_t k = 0; k < depth; k += DEPTH) {
+        load_tile(left, a, first_row, rows, k, depth);
+        load_tile(right, b, first_column, columns, k, depth);
+        __syncthreads();
+        int end = depth - k < DEPTH ? static_cast<int>(depth - k) : DEPTH;
+        for (int d = 0; d < end; d++) {
+            for (int i = 0; i < EACH; i++) {
+                for (int j = 0; j < EACH; j++) {
+                    sum[i][j] = fmaf(left[d][at_row + i], right[d][at_column + j], sum[i][j]);
+                }
+            }
+        }
+        __syncthreads();
+    }
+    for (int i = 0; i < EACH; i++) {
+        for (int j = 0; j < EACH; j++) {
+            size_t row = first_row + at_row + i, column = first_column + at_column + j;
+            if (row < rows && column < columns) {
+                float *to = y + row * columns + column;
+                *to = mode == PRODUCT_ADD ? *to + sum[i][j] : sum[i][j];
+            }
+        }
+    }
+}
+
+/// Blocks of rows beyond what one grid holds go in further launches.
+static void run_chains(tr_queue_t *queue, float *y, operand_t a, operand_t b, size_t rows,
+                       size_t columns, size_t depth, product_mode_t mode)
+{
+    const size_t most = 65535u * static_cast<size_t>(TILE);
+    for (size_t first = 0; first < rows; first += most) {
+        size_t count = rows - first < most ? rows - first : most;
+        operand_t part = {a.data + first * a.row, a.row, a.depth};
+        cuda_launch(queue, dim3(cuda_blocks(columns, TILE), cuda_blocks(count, TILE)), CUDA_BLOCK,
+                    0, chains, y + first * columns, part, b, count, columns, depth, mode);
+    }
+}
+
+// bf16
+
+enum {
+    RANKED_ROWS = 512,    // the number of rows for which algorithms are ranked
+    CANDIDATES = 16,      // of the ranking, that are tried
+    WORKSPACE = 32 << 20, // bytes
+    CHOICES = 256,        // shapes that a process can know
+    ALIGNMENT = 16        // bytes that an algorithm may rely on, where the shape has them
+};
+
+typedef enum product_kind { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT } product_kind_t;
+
+/// A product as cuBLASLt sees it: column-major d: [m, n] = op(a) op(b) + beta d, depth k.
+typedef struct problem {
+    product_kind_t kind;
+    size_t m, n, k;
+    cudaDataType type; // of d
+    size_t alignment;  // of all pointers and rows, in bytes; 0: to be found
+    const void *a, *b; // bf16
+    void *d;
+    float beta;
+} problem_t;
+
+/// What was pinned for a kind of product of one weight shape.
+typedef struct choice {
+    product_kind_t kind;
+    size_t outputs, inputs; // the weight is [outputs, inputs]
+    cudaDataType type;
+    size_t alignment;
+    cublasLtMatmulAlgo_t algorithm;
+} choice_t;
+
+struct cuda_products {
+    cublasLtHandle_t handle;
+    choice_t choices[CHOICES];
+    size_t count;
+};
+
+/// Descriptors of one problem.
+typedef struct plan {
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t a, b, d;
+} plan_t;
+
+tr_status cuda_products_new(struct cuda_products **products, cuda_backend_t *backend,
+                            tr_error_t *err)
+{
+    *products = static_cast<struct cuda_products *>(tr_calloc(1, sizeof **products));
+    cublasStatus_t code = cublasLtCreate(&(*products)->handle);
+    (void)backend;
+    if (code != CUBLAS_STATUS_SUCCESS) {
+        free(*products);
+        *products = NULL;
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "cuBLASLt does not start on this GPU (code %d)",
+                       static_cast<int>(code));
+    }
+    return TR_OK;
+}
+
+void cuda_products_destroy(struct cuda_products **products)
+{
+    if (*products != NULL) {
+        (void)cublasLtDestroy((*products)->handle);
+        free(*products);
+        *products = NULL;
+    }
+}
+
+static void forget(plan_t *plan)
+{
+    if (plan->product != NULL) {
+        (void)cublasLtMatmulDescDestroy(plan->product);
+    }
+    cublasLtMatrixLayout_t layouts[] = {plan->a, plan->b, plan->d};
+    for (size_t i = 0; i < 3; i++) {
+        if (layouts[i] != NULL) {
+            (void)cublasLtMatrixLayoutDestroy(layouts[i]);
+        }
+    }
+}
+
+/// Row-major matrices are their transposes in column-major, so y = x W^T is y^T = W x^T: a is the weight (transposed), b is
+/// x. dx^T = W^T dy^T: a is the weight as it stands. dw^T = x^T dy: a is x^T as it stands, b is dy transposed.
+static bool make_plan(plan_t *plan, const problem_t *p)
+{
+    int32_t transpose_a = p->kind == FORWARD ? CUBLAS_OP_T : CUBLAS_OP_N;
+    int32_t transpose_b = p->kind == WEIGHT_GRADIENT ? CUBLAS_OP_T : CUBLAS_OP_N;
+    uint64_t a_rows = p->kind == FORWARD ? p->k : p->m,
+             a_columns = p->kind == FORWARD ? p->m : p->k;
+    uint64_t b_rows = p->kind == WEIGHT_GRADIENT ? p->n : p->k;
+    uint64_t b_columns = p->kind == WEIGHT_GRADIENT ? p->k : p->n;
+    *plan = {};
+    return cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA, &transpose_a,
+                                          sizeof transpose_a) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSB, &transpose_b,
+                                          sizeof transpose_b) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&plan->a, CUDA_R_16BF, a_rows, a_columns,
+                                      static_cast<int64_t>(a_rows)) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&plan->b, CUDA_R_16BF, b_rows, b_columns,
+                                      static_cast<int64_t>(b_rows)) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutCreate(&plan->d, p->type, p->m, p->n, static_cast<int64_t>(p->m)) ==
+               CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t multiply(tr_queue_t *queue, const plan_t *plan, const problem_t *p,
+                               const cublasLtMatmulAlgo_t *algorithm)
+{
+    const float one = 1.0f;
+    void *workspace = cuda_scratch(queue, CUDA_SLOT_PRODUCT, WORKSPACE);
+    if (workspace == NULL) {
+        return CUBLAS_STATUS_SUCCESS; // the queue holds the failure
+    }
+    return cublasLtMatmul(queue->backend->products->handle, plan->product, &one, p->a, plan->a,
+                          p->b, plan->b, &p->beta, p->d, plan->d, p->d, plan->d, algorithm,
+                          workspace, WORKSPACE, queue->stream);
+}
+
+// The choice of an algorithm
+
+static size_t outputs_of(const problem_t *p)
+{
+    return p->kind == FORWARD ? p->m : p->kind == INPUT_GRADIENT ? p->k : p->n;
+}
+
+static size_t inputs_of(const problem_t *p)
+{
+    return p->kind == FORWARD ? p->k : p->m;
+}
+
+/// The same product with another number of rows.
+static problem_t with_rows(problem_t p, size_t rows)
+{
+    *(p.kind == WEIGHT_GRADIENT ? &p.k : &p.n) = rows;
+    return p;
+}
+
+/// candidates: [CANDIDATES], the library's ranking without any that splits k.
+static int rank(tr_queue_t *queue, const problem_t *problem,
+                cublasLtMatmulHeuristicResult_t *candidates)
+{
+    cublasLtMatmulPreference_t preference = NULL;
+    problem_t p = with_rows(*problem, RANKED_ROWS);
+    uint64_t workspace = WORKSPACE;
+    uint32_t none = CUBLASLT_REDUCTION_SCHEME_NONE, alignment = static_cast<uint32_t>(p.alignment);
+    int count = 0;
+    plan_t plan;
+    if (make_plan(&plan, &p) &&
+        cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS) {
+        static const cublasLtMatmulPreferenceAttributes_t aligned[] = {
+            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+        (void)cublasLtMatmulPreferenceSetAttribute(
+            preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
+        (void)cublasLtMatmulPreferenceSetAttribute(
+            preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &none, sizeof none);
+        for (size_t i = 0; i < sizeof aligned / sizeof aligned[0]; i++) {
+            (void)cublasLtMatmulPreferenceSetAttribute(preference, aligned[i], &alignment,
+                                                       sizeof alignment);
+        }
+        (void)cublasLtMatmulAlgoGetHeuristic(queue->backend->products->handle, plan.product, plan.a,
+                                             plan.b, plan.d, plan.d, preference, CANDIDATES,
+                                             candidates, &count);
+        (void)cublasLtMatmulPreferenceDestroy(preference);
+    }
+    forget(&plan);
+    return count;
+}
+
+static int32_t setting(const cublasLtMatmulAlgo_t *algorithm,
+                       cublasLtMatmulAlgoConfigAttributes_t attribute)
+{
+    int32_t value = 0;
+    size_t written;
+    (void)cublasLtMatmulAlgoConfigGetAttribute(algorithm, attribute, &value, sizeof value,
+                                               &written);
+    return value;
+}
+
+/// Operands in [-1, 1) that have all 8 bits of a bf16's mantissa, so that sums round.
+static __global__ void fill(bf16 *x, size_t n, unsigned salt)
+{
+    size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i < n) {
+        unsigned bits = (static_cast<unsigned>(i) + salt) * 2654435761u;
+        bits = (bits ^ bits >> 15) * 2246822519u;
+        x[i] = __float2bfloat16_rn(static_cast<float>(static_cast<int>(bits)) / 2147483648.0f);
+    }
+}
+
+/// Device memory of a trial, and where results are compared.
+typedef struct trial {
+    tr_buffer_t *weight, *rows, *whole,
+        *part;                      // [outputs, inputs]; inputs of RANKED_ROWS rows; outputs, twice
+    char *whole_bytes, *part_bytes; // on the host
+    size_t row_bytes;               // of outputs
+} trial_t;
+
+/// Whether the first rows of a product of few rows have the bits that they have among many.
+static bool keeps_rows(tr_queue_t *queue, problem_t p, trial_t *trial,
+                       const cublasLtMatmulAlgo_t *algorithm)
+{
+    static const size_t few[] = {1, 2, 3, 8, 16, 17, 64, 100, 129, 256};
+    tr_tensor_t whole = {trial->whole, 0, TR_U8, RANKED_ROWS, trial->row_bytes};
+    bool same = true;
+    p = with_rows(p, RANKED_ROWS);
+    p.a = trial->weight->data;
+    p.b = trial->rows->data;
+    p.beta = 0.0f;
+    for (size_t i = 0; i <= sizeof few / sizeof few[0] && same; i++) {
+        size_t rows = i == 0 ? static_cast<size_t>(RANKED_ROWS) : few[i - 1];
+        plan_t plan;
+        problem_t q = with_rows(p, rows);
+        q.d = i == 0 ? trial->whole->data : trial->part->data;
+        same =
+            make_plan(&plan, &q) && multiply(queue, &plan, &q, algorithm) == CUBLAS_STATUS_SUCCESS;
+        forget(&plan);
+        if (i == 0) {
+            cuda_read(queue, trial->whole_bytes, whole);
+        } else if (same) {
+            tr_tensor_t part = {trial->part, 0, TR_U8, rows, trial->row_bytes};
+            cuda_read(queue, trial->part_bytes, part);
+            same = cuda_queue_wait(queue, NULL) == TR_OK &&
+                   memcmp(trial->part_bytes, trial->whole_bytes, rows * trial->row_bytes) == 0;
+        }
+    }
+    return same;
+}
+
+static tr_status trial_new(trial_t *trial, tr_queue_t *queue, const problem_t *p, tr_error_t *err)
+{
+    tr_backend_t *backend = &queue->backend->base;
+    size_t k = p->k, weight = p->m * p->k;
+    *trial = {};
+    trial->row_bytes = p->m * (p->type == CUDA_R_32F ? sizeof(float) : sizeof(bf16));
+    TR_TRY(cuda_buffer_new(backend, &trial->weight, weight * sizeof(bf16), err));
+    TR_TRY(cuda_buffer_new(backend, &trial->rows, RANKED_ROWS * k * sizeof(bf16), err));
+    TR_TRY(cuda_buffer_new(backend, &trial->whole, RANKED_ROWS * trial->row_bytes, err));
+    TR_TRY(cuda_buffer_new(backend, &trial->part, RANKED_ROWS * trial->row_bytes, err));
+    trial->whole_bytes = static_cast<char *>(tr_alloc(2 * RANKED_ROWS * trial->row_bytes));
+    trial->part_bytes = trial->whole_bytes + RANKED_ROWS * trial->row_bytes;
+    cuda_launch(queue, cuda_blocks(weight, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
+                reinterpret_cast<bf16 *>(trial->weight->data), weight, 1u);
+    cuda_launch(queue, cuda_blocks(RANKED_ROWS * k, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
+                reinterpret_cast<bf16 *>(trial->rows->data), RANKED_ROWS * k, 77777u);
+    return TR_OK;
+}
+
+static void trial_release(trial_t *trial)
+{
+    cuda_buffer_destroy(&trial->weight);
+    cuda_buffer_destroy(&trial->rows);
+    cuda_buffer_destroy(&trial->whole);
+    cuda_buffer_destroy(&trial->part);
+    free(trial->whole_bytes);
+}
+
+/// The first fit candidate, or NULL. Sums over tokens need no trial: their rows are the weight's, as many every time.
+static tr_status first_fit(const cublasLtMatmulAlgo_t **fit, tr_queue_t *queue, const problem_t *p,
+                           const cublasLtMatmulHeuristicResult_t *candidates, int count,
+                           tr_error_t *err)
+{
+    trial_t trial = {};
+    bool tries = p->kind != WEIGHT_GRADIENT;
+    tr_status status = tries ? trial_new(&trial, queue, p, err) : TR_OK;
+    *fit = NULL;
+    for (int i = 0; i < count && status == TR_OK && *fit == NULL; i++) {
+        const cublasLtMatmulAlgo_t *algorithm = &candidates[i].algo;
+        bool splits = setting(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1;
+        if (candidates[i].state == CUBLAS_STATUS_SUCCESS && !splits &&
+            (!tries || keeps_rows(queue, *p, &trial, algorithm))) {
+            *fit = algorithm;
+        }
+    }
+    trial_release(&trial);
+    return status;
+}
+
+static void note(const tr_queue_t *queue, const problem_t *p, const cublasLtMatmulAlgo_t *fit)
+{
+    static const char *const names[] = {"forward", "input_gradient", "weight_gradient"};
+    queue->backend->log(TR_LOG_INFO, "products",
+                        "kind=%s outputs=%zu inputs=%zu algorithm=%d tile=%d stages=%d \"pinned\"",
+                        names[p->kind], outputs_of(p), inputs_of(p),
+                        static_cast<int>(setting(fit, CUBLASLT_ALGO_CONFIG_ID)),
+                        static_cast<int>(setting(fit, CUBLASLT_ALGO_CONFIG_TILE_ID)),
+                        static_cast<int>(setting(fit, CUBLASLT_ALGO_CONFIG_STAGES_ID)));
+}
+
+static const cublasLtMatmulAlgo_t *choose(tr_queue_t *queue, const problem_t *p)
+{
+    struct cuda_products *products = queue->backend->products;
+    cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
+    const cublasLtMatmulAlgo_t *fit;
+    tr_error_t err = {};
+    TR_ASSERT(products->count < CHOICES, "%zu shapes of products", products->count);
+    int count = rank(queue, p, candidates);
+    if (first_fit(&fit, queue, p, candidates, count, &err) == TR_OK && fit == NULL) {
+        (void)tr_fail(&err, TR_ERR_UNSUPPORTED,
+                      "no algorithm of cuBLASLt (of %d) gives a row of a [%zu, %zu] product the "
+                      "same bits among few rows and many; say 'precision: fp32'",
+                      count, outputs_of(p), inputs_of(p));
+    }
+    if (fit == NULL) {
+        cuda_stick(queue, err.status, err.text);
+        return NULL;
+    }
+    note(queue, p, fit);
+    choice_t *made = &products->choices[products->count++];
+    *made = {p->kind, outputs_of(p), inputs_of(p), p->type, p->alignment, *fit};
+    return &made->algorithm;
+}
+
+static const cublasLtMatmulAlgo_t *chosen(tr_queue_t *queue, const problem_t *p)
+{
+    const struct cuda_products *products = queue->backend->products;
+    for (size_t i = 0; i < products->count; i++) {
+        const choice_t *c = &products->choices[i];
+        if (c->kind == p->kind && c->outputs == outputs_of(p) && c->inputs == inputs_of(p) &&
+            c->type == p->type && c->alignment == p->alignment) {
+            return &c->algorithm;
+        }
+    }
+    return choose(queue, p);
+}
+
+/// The largest power of two up to ALIGNMENT that divides every address and the bytes of every row.
+static size_t alignment_of(const problem_t *p)
+{
+    size_t bits = reinterpret_cast<size_t>(p->a) | reinterpret_cast<size_t>(p->b) |
+                  reinterpret_cast<size_t>(p->d) | outputs_of(p) * sizeof(bf16) |
+                  inputs_of(p) * sizeof(bf16) | ALIGNMENT;
+    return bits & (~bits + 1);
+}
+
+static void run_pinned(tr_queue_t *queue, problem_t p)
+{
+    plan_t plan;
+    if (p.m == 0 || p.n == 0 || queue->failed.status != TR_OK) {
+        return;
+    }
+    p.alignment = alignment_of(&p);
+    const cublasLtMatmulAlgo_t *algorithm = chosen(queue, &p);
+    if (algorithm == NULL) {
+        return;
+    }
+    cublasStatus_t code =
+        make_plan(&plan, &p) ? multiply(queue, &plan, &p, algorithm) : CUBLAS_STATUS_INVALID_VALUE;
+    forget(&plan);
+    if (code != CUBLAS_STATUS_SUCCESS) {
+        tr_error_t err = {};
+        (void)tr_fail(&err, TR_ERR_UNSUPPORTED,
+                      "cuBLASLt refused a product of a [%zu, %zu] weight with the pinned algorithm "
+                      "(code %d)",
+                      outputs_of(&p), inputs_of(&p), static_cast<int>(code));
+        cuda_stick(queue, err.status, err.text);
+    }
+}
+
+// The operators
+
+static bool in_bf16(const tr_queue_t *queue)
+{
+    return queue->backend->base.real == TR_BF16;
+}
+
+static void forward(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x,
+                    tr_tensor_t weight, size_t rows, bool accumulate)
+{
+    const void *w = cuda_data(weight, queue->backend->base.real);
+    if (!in_bf16(queue)) {
+        run_chains(queue, static_cast<float *>(y),
+                   {static_cast<const float *>(x), weight.columns, 1},
+                   {static_cast<const float *>(w), weight.columns, 1}, rows, weight.rows,
+                   weight.columns, accumulate ? PRODUCT_ADD : PRODUCT_WRITE);
+        return;
+    }
+    run_pinned(queue, {FORWARD, weight.rows, rows, weight.columns,
+                       y_dtype == TR_F32 ? CUDA_R_32F : CUDA_R_16BF, 0, w, x, y,
+                       accumulate ? 1.0f : 0.0f});
+}
+
+void cuda_product(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x, tr_tensor_t weight,
+                  size_t rows)
+{
+    forward(queue, y, y_dtype, x, weight, rows, false);
+}
+
+void cuda_input_gradient(tr_queue_t *queue, void *dx, const void *dy, tr_tensor_t weight,
+                         size_t rows)
+{
+    const void *w = cuda_data(weight, queue->backend->base.real);
+    if (!in_bf16(queue)) {
+        run_chains(queue, static_cast<float *>(dx),
+                   {static_cast<const float *>(dy), weight.rows, 1},
+                   {static_cast<const float *>(w), 1, weight.columns}, rows, weight.columns,
+                   weight.rows, PRODUCT_WRITE);
+        return;
+    }
+    run_pinned(queue, {INPUT_GRADIENT, weight.columns, rows, weight.rows, CUDA_R_16BF, 0, w, dy, dx,
+                       0.0f});
+}
+
+void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const void *x,
+                          tr_dtype_t dtype, size_t rows, size_t n, size_t k)
+{
+    if (rows == 0) {
+        return;
+    }
+    if (dtype == TR_F32) {
+        run_chains(queue, dw, {static_cast<const float *>(dy), 1, n},
+                   {static_cast<const float *>(x), 1, k}, n, k, rows, PRODUCT_CONTINUE);
+        return;
+    }
+    run_pinned(queue, {WEIGHT_GRADIENT, k, n, rows, CUDA_R_32F, 0, x, dy, dw, 1.0f});
+}
+
+static void *real_data(tr_queue_t *queue, tr_tensor_t tensor)
+{
+    return cuda_data(tensor, queue->backend->base.real);
+}
+
+void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
+                 bool accumulate)
+{
+    TR_ASSERT(y.rows == x.rows && x.columns == weight.columns && y.columns == weight.rows,
+              "y [%zu, %zu], x [%zu, %zu], weight [%zu, %zu]", y.rows, y.columns, x.rows, x.columns,
+              weight.rows, weight.columns);
+    forward(queue, real_data(queue, y), y.dtype, real_data(queue, x), weight, x.rows, accumulate);
+}
+
+void cuda_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                                tr_tensor_t weight)
+{
+    TR_ASSERT(dx.rows == dy.rows && dx.columns == weight.columns && dy.columns == weight.rows,
+              "dx [%zu, %zu], dy [%zu, %zu], weight [%zu, %zu]", dx.rows, dx.columns, dy.rows,
+              dy.columns, weight.rows, weight.columns);
+    cuda_input_gradient(queue, real_data(queue, dx), real_data(queue, dy), weight, dy.rows);
+}
+
+void cuda_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x)
+{
+    TR_ASSERT(dw.rows == dy.columns && dw.columns == x.columns && dy.rows == x.rows,
+              "dw [%zu, %zu], dy [%zu, %zu], x [%zu, %zu]", dw.rows, dw.columns, dy.rows,
+              dy.columns, x.rows, x.columns);
+    cuda_weight_gradient(queue, cuda_f32(dw), real_data(queue, dy), real_data(queue, x), dy.dtype,
+                         dy.rows, dw.rows, dw.columns);
+}
