@@ -276,14 +276,21 @@ static int32_t setting(const cublasLtMatmulAlgo_t *algorithm,
     return value;
 }
 
-/// Operands in [-1, 1) that have all 8 bits of a bf16's mantissa, so that sums round.
-static __global__ void fill(bf16 *x, size_t n, unsigned salt)
+/// Operands in [-1, 1) with all 8 bits of a bf16's mantissa. The second half along the depth repeats the first, negated where
+/// `negates` says so: sums then cancel, and what is left is the rounding of the order of addition, which no later rounding
+/// to bf16 can hide (an odd last one is 0). Element i stands at depth i / stride % depth.
+static __global__ void fill(bf16 *x, size_t n, size_t stride, size_t depth, unsigned salt,
+                            bool negates)
 {
     size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i < n) {
-        unsigned bits = (static_cast<unsigned>(i) + salt) * 2654435761u;
+        size_t at = i / stride % depth, half = depth / 2;
+        bool second = at >= half && at < 2 * half;
+        size_t origin = second ? i - half * stride : i;
+        unsigned bits = (static_cast<unsigned>(origin) + salt) * 2654435761u;
         bits = (bits ^ bits >> 15) * 2246822519u;
-        x[i] = __float2bfloat16_rn(static_cast<float>(static_cast<int>(bits)) / 2147483648.0f);
+        float value = static_cast<float>(static_cast<int>(bits)) / 2147483648.0f;
+        x[i] = __float2bfloat16_rn(at >= 2 * half ? 0.0f : second && negates ? -value : value);
     }
 }
 
@@ -338,10 +345,12 @@ static tr_status trial_new(trial_t *trial, tr_queue_t *queue, const problem_t *p
     TR_TRY(cuda_buffer_new(backend, &trial->part, RANKED_ROWS * trial->row_bytes, err));
     trial->whole_bytes = static_cast<char *>(tr_alloc(2 * RANKED_ROWS * trial->row_bytes));
     trial->part_bytes = trial->whole_bytes + RANKED_ROWS * trial->row_bytes;
+    size_t stride = p->kind == FORWARD ? 1 : p->m; // of the weight's depth
     cuda_launch(queue, cuda_blocks(weight, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
-                reinterpret_cast<bf16 *>(trial->weight->data), weight, 1u);
+                reinterpret_cast<bf16 *>(trial->weight->data), weight, stride, k, 1u, true);
     cuda_launch(queue, cuda_blocks(RANKED_ROWS * k, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
-                reinterpret_cast<bf16 *>(trial->rows->data), RANKED_ROWS * k, 77777u);
+                reinterpret_cast<bf16 *>(trial->rows->data), RANKED_ROWS * k,
+                static_cast<size_t>(1), k, 77777u, false);
     return TR_OK;
 }
 

@@ -1,0 +1,304 @@
+/// Products, layers and the optimizer on a GPU against the plain C form: in f32 to the bit, in bf16 within what its 8 bits of
+/// mantissa allow. The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's module.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/tensor/device.h"
+#include "tests/support/tensors.h"
+
+enum { OUTPUTS = 4 };
+
+/// What one operator wrote.
+typedef struct outputs {
+    float *values[OUTPUTS];
+    size_t counts[OUTPUTS];
+    size_t count;
+} outputs_t;
+
+static void put(outputs_t *outputs, rig_t *rig, tr_tensor_t tensor)
+{
+    outputs->values[outputs->count] = rig_read(rig, tensor);
+    outputs->counts[outputs->count++] = tr_tensor_count(tensor);
+}
+
+/// Shapes of one run: rows, columns, and a third size.
+typedef struct shape {
+    size_t t, n, k;
+} shape_t;
+
+typedef void run_fn(rig_t *rig, shape_t s, outputs_t *outputs);
+
+/// Numbers that bf16 holds exactly, so that both devices are given the same.
+static float *numbers(rig_t *rig, size_t count, uint64_t seed)
+{
+    float *values = rig_random(rig, count, seed);
+    rig_round(values, count);
+    return values;
+}
+
+static tr_tensor_t matrix(rig_t *rig, size_t rows, size_t columns, uint64_t seed)
+{
+    return rig_real(rig, rows, columns, numbers(rig, rows * columns, seed));
+}
+
+static tr_tensor_t floats(rig_t *rig, size_t rows, size_t columns, uint64_t seed)
+{
+    return rig_tensor(rig, rows, columns, numbers(rig, rows * columns, seed));
+}
+
+static void check_bf16(const outputs_t *want, const outputs_t *got, const char *what)
+{
+    for (size_t i = 0; i < want->count; i++) {
+        double *exact = calloc(want->counts[i] + 1, sizeof *exact);
+        double largest = 0.0;
+        for (size_t j = 0; j < want->counts[i]; j++) {
+            exact[j] = (double)want->values[i][j];
+            largest = fmax(largest, fabs(exact[j]));
+        }
+        check_close(got->values[i], exact, want->counts[i], 1e-2 * fmax(1.0, largest), what);
+        free(exact);
+    }
+}
+
+static void check_everywhere(run_fn *run, const shape_t *shapes, size_t count, const char *what)
+{
+    for (size_t i = 0; i < count; i++) {
+        rig_t cpu, gpu;
+        outputs_t want = {0}, same = {0}, close = {0};
+        cr_assert(rig_open(&cpu, NULL, 1));
+        run(&cpu, shapes[i], &want);
+        if (!rig_open_gpu(&gpu, TR_F32)) {
+            rig_close(&cpu);
+            cr_skip_test("no GPU");
+        }
+        run(&gpu, shapes[i], &same);
+        for (size_t j = 0; j < want.count; j++) {
+            check_same(same.values[j], want.values[j], want.counts[j], what);
+        }
+        rig_close(&gpu);
+        cr_assert(rig_open_gpu(&gpu, TR_BF16));
+        run(&gpu, shapes[i], &close);
+        check_bf16(&want, &close, what);
+        rig_close(&gpu);
+        rig_close(&cpu);
+    }
+}
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const shape_t products[] = {{1, 1, 2},     {1, 96, 64},  {3, 65, 40},
+                                   {70, 33, 130}, {64, 64, 64}, {17, 200, 8}};
+static const shape_t layers[] = {{1, 8, 1}, {5, 64, 2}, {33, 172, 3}, {19, 600, 1}, {150, 40, 2}};
+
+static void product(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t y = matrix(rig, s.t, s.n, 1), x = matrix(rig, s.t, s.k, 2),
+                w = matrix(rig, s.n, s.k, 3);
+    rig->ops->matmul(rig->queue, y, x, w, true);
+    put(outputs, rig, y);
+    rig->ops->matmul(rig->queue, y, x, w, false);
+    put(outputs, rig, y);
+}
+
+Test(cuda_matmul, equals_the_cpu)
+{
+    check_everywhere(product, products, COUNT(products), "matmul");
+}
+
+static void product_gradients(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t dy = matrix(rig, s.t, s.n, 1), x = matrix(rig, s.t, s.k, 2),
+                w = matrix(rig, s.n, s.k, 3);
+    tr_tensor_t dx = matrix(rig, s.t, s.k, 4), dw = floats(rig, s.n, s.k, 5);
+    rig->ops->matmul_input_gradient(rig->queue, dx, dy, w);
+    rig->ops->matmul_weight_gradient(rig->queue, dw, dy, x);
+    put(outputs, rig, dx);
+    put(outputs, rig, dw);
+}
+
+Test(cuda_matmul, gradients_equal_the_cpu_s)
+{
+    check_everywhere(product_gradients, products, COUNT(products), "gradients of matmul");
+}
+
+/// The emulated library ranks first an algorithm that adds in another order for fewer than 16 rows; its sums here cancel, so
+/// that the order shows.
+Test(cuda_matmul, a_row_has_the_same_bits_among_few_rows_and_many)
+{
+    enum { T = 40, N = 72, K = 300 };
+    const tr_dtype_t precisions[] = {TR_F32, TR_BF16};
+    for (size_t p = 0; p < 2; p++) {
+        rig_t rig;
+        if (!rig_open_gpu(&rig, precisions[p])) {
+            cr_skip_test("no GPU");
+        }
+        float *left = numbers(&rig, T * K, 1), *right = numbers(&rig, N * K, 2);
+        for (size_t i = 0; i < T * K; i++) {
+            left[i] = i % K < K / 2 ? left[i] : left[i - K / 2];
+        }
+        for (size_t i = 0; i < N * K; i++) {
+            right[i] = i % K < K / 2 ? right[i] : -right[i - K / 2];
+        }
+        tr_tensor_t x = rig_real(&rig, T, K, left), w = rig_real(&rig, N, K, right),
+                    all = rig_real(&rig, T, N, NULL);
+        rig.ops->matmul(rig.queue, all, x, w, false);
+        float *want = rig_read(&rig, all);
+        for (size_t rows = 1; rows < T; rows += 6) {
+            tr_tensor_t y = rig_real(&rig, rows, N, NULL);
+            rig.ops->matmul(rig.queue, y, tr_tensor_rows(x, T - rows, rows), w, false);
+            check_same(rig_read(&rig, y), want + (T - rows) * N, rows * N, "rows");
+        }
+        rig_close(&rig);
+    }
+}
+
+static void norm(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t x = matrix(rig, s.t, s.n, 1), w = matrix(rig, 1, s.n, 2),
+                dy = matrix(rig, s.t, s.n, 3);
+    tr_tensor_t y = rig_real(rig, s.t, s.n, NULL), rstd = rig_zeros(rig, 1, s.t);
+    tr_tensor_t dx = matrix(rig, s.t, s.n, 4), dw = floats(rig, 1, s.n, 5);
+    rig->ops->rmsnorm(rig->queue, y, rstd, x, w, 1e-5f);
+    rig->ops->rmsnorm_gradient(rig->queue, dx, dw, dy, x, rstd, w);
+    put(outputs, rig, y);
+    put(outputs, rig, rstd);
+    put(outputs, rig, dx);
+    put(outputs, rig, dw);
+}
+
+Test(cuda_rmsnorm, equals_the_cpu)
+{
+    check_everywhere(norm, layers, COUNT(layers), "rmsnorm");
+}
+
+static void swiglu(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t gate_up = matrix(rig, s.t, 2 * s.n, 1), dy = matrix(rig, s.t, s.n, 2);
+    tr_tensor_t y = rig_real(rig, s.t, s.n, NULL), dgate_up = rig_real(rig, s.t, 2 * s.n, NULL);
+    rig->ops->swiglu(rig->queue, y, gate_up);
+    rig->ops->swiglu_gradient(rig->queue, dgate_up, dy, gate_up);
+    put(outputs, rig, y);
+    put(outputs, rig, dgate_up);
+}
+
+Test(cuda_swiglu, equals_the_cpu)
+{
+    check_everywhere(swiglu, layers, COUNT(layers), "swiglu");
+}
+
+static int32_t *ids(rig_t *rig, size_t count, size_t limit)
+{
+    int32_t *values = rig_memory(rig, count * sizeof *values);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = (int32_t)(i * 7 % limit);
+    }
+    return values;
+}
+
+/// k key-value heads with two queries each.
+static void rope(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    const tr_heads_t heads = {2 * s.k, s.k, s.n};
+    tr_tensor_t qkv = matrix(rig, s.t, 4 * s.k * s.n, 1), table = floats(rig, 11, s.n, 2);
+    tr_tensor_t positions = rig_indices(rig, 1, s.t, ids(rig, s.t, 11));
+    rig->ops->rope(rig->queue, qkv, positions, table, heads, false);
+    put(outputs, rig, qkv);
+    rig->ops->rope(rig->queue, qkv, positions, table, heads, true);
+    put(outputs, rig, qkv);
+}
+
+Test(cuda_rope, equals_the_cpu)
+{
+    check_everywhere(rope, layers, COUNT(layers), "rope");
+}
+
+/// Tokens repeat, and their rows' gradients add up in order.
+static void rows(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t table = matrix(rig, 13, s.n, 1), y = rig_real(rig, s.t, s.n, NULL),
+                dtable = floats(rig, 13, s.n, 2);
+    tr_tensor_t chosen = rig_indices(rig, 1, s.t, ids(rig, s.t, 13)),
+                few = rig_indices(rig, 1, 3, (int32_t[]){2, 12, 0});
+    tr_tensor_t dx = matrix(rig, 13, s.n, 3);
+    rig->ops->embedding(rig->queue, y, table, chosen);
+    rig->ops->embedding_gradient(rig->queue, dtable, y, chosen);
+    rig->ops->scatter_rows_add(rig->queue, dx, matrix(rig, 3, s.n, 4), few);
+    rig->ops->add(rig->queue, y, y, matrix(rig, s.t, s.n, 5));
+    put(outputs, rig, y);
+    put(outputs, rig, dtable);
+    put(outputs, rig, dx);
+}
+
+Test(cuda_rows, equal_the_cpu_s)
+{
+    check_everywhere(rows, layers, COUNT(layers), "rows");
+}
+
+/// Ids beyond one block of threads, many of them the same.
+Test(cuda_rows, gradients_of_many_tokens_add_up_in_order)
+{
+    const shape_t many[] = {{1000, 3, 1}};
+    check_everywhere(rows, many, 1, "rows of many tokens");
+}
+
+static void optimizer(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    const size_t n = s.t * s.n * 37;
+    tr_tensor_t weight = floats(rig, 1, n, 1), m = floats(rig, 1, n, 2), v = rig_zeros(rig, 1, n),
+                gradient = floats(rig, 1, n, 4);
+    tr_tensor_t sum = rig_zeros(rig, 1, 1);
+    const tr_adamw_t options = {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.7f, 3};
+    rig->ops->sum_squares(rig->queue, sum, gradient);
+    rig->ops->adamw(rig->queue, weight, m, v, gradient, options);
+    put(outputs, rig, weight);
+    put(outputs, rig, m);
+    put(outputs, rig, v);
+    put(outputs, rig, sum);
+}
+
+Test(cuda_optimizer, equals_the_cpu)
+{
+    check_everywhere(optimizer, layers, COUNT(layers), "optimizer");
+}
+
+Test(cuda_memory, a_budget_is_kept_and_the_sentence_has_the_arithmetic)
+{
+    rig_t rig;
+    tr_backend_t *small;
+    tr_buffer_t *first, *second;
+    tr_error_t err = {0};
+    if (!rig_open_gpu(&rig, TR_F32)) {
+        cr_skip_test("no GPU");
+    }
+    const tr_device_options_t options = {"cuda:0", TR_F32, 0, 3 << 20};
+    cr_assert_eq(tr_backend_open(&small, &options, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(small->ops->buffer_new(small, &first, 2 << 20, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(small->ops->buffer_new(small, &second, 2 << 20, &err), TR_ERR_MEMORY);
+    cr_expect(strstr(err.text, "2 MiB cannot be had") != NULL &&
+                  strstr(err.text, "2 MiB are in use") != NULL &&
+                  strstr(err.text, "budget is 3 MiB") != NULL,
+              "%s", err.text);
+    small->ops->buffer_destroy(&first);
+    cr_assert_eq(small->ops->buffer_new(small, &second, 2 << 20, &err), TR_OK, "%s", err.text);
+    small->ops->buffer_destroy(&second);
+    tr_backend_close(&small);
+    rig_close(&rig);
+}
+
+Test(cuda_device, what_is_not_there_is_said_in_a_sentence)
+{
+    rig_t rig;
+    tr_backend_t *backend;
+    tr_error_t err = {0};
+    if (!rig_open_gpu(&rig, TR_F32)) {
+        cr_skip_test("no GPU");
+    }
+    const tr_device_options_t beyond = {"cuda:999", TR_F32, 0, 0}, odd = {"cuda:01", TR_F32, 0, 0};
+    cr_assert_eq(tr_backend_open(&backend, &beyond, &err), TR_ERR_UNSUPPORTED);
+    cr_expect(strstr(err.text, "no cuda:999") != NULL, "%s", err.text);
+    cr_assert_eq(tr_backend_open(&backend, &odd, &err), TR_ERR_ARGUMENT);
+    cr_expect(strstr(err.text, "'cuda:01'") != NULL, "%s", err.text);
+    rig_close(&rig);
+}
