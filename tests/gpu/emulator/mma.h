@@ -1,5 +1,5 @@
-/// nvcuda::wmma of the emulator, 16x16x16 with bf16 in and f32 out: every lane holds the whole tile and computes all of it,
-/// each element one chain over k ascending; lane 0 of a warp stores.
+/// nvcuda::wmma of the emulator, 16x16x16 with bf16 in and f32 out: each lane holds 8 elements of a tile (which, no kernel may
+/// assume), and computes 8 of a product, each one chain over k ascending.
 #ifndef TESTS_GPU_EMULATOR_MMA_H
 #define TESTS_GPU_EMULATOR_MMA_H
 
@@ -17,43 +17,55 @@ enum layout_t { mem_row_major, mem_col_major };
 
 template <typename Use, int M, int N, int K, typename T, typename Layout = void> struct fragment {
     static_assert(M == 16 && N == 16 && K == 16, "the emulator knows tiles of 16");
-    enum { num_elements = 256 };
-    T x[256]; // row major
+    enum { num_elements = 8 };
+    T x[8];
 };
 
-template <typename T, typename Layout> struct emulator_at {
-    static size_t at(int row, int column, unsigned stride) { return (size_t)row * stride + (size_t)column; }
+/// Where element i of this lane stands: rows a lane apart, so that what takes it for another mapping is found out.
+static inline int emulator_row(int i)
+{
+    return (int)(emulator_lane() * 7 + (unsigned)i) % 16;
+}
+static inline int emulator_column(int i)
+{
+    return (int)(emulator_lane() / 16 * 8) + i;
+}
+
+static inline size_t emulator_at(int i, unsigned stride, bool row_major)
+{
+    size_t row = (size_t)emulator_row(i), column = (size_t)emulator_column(i);
+    return row_major ? row * stride + column : column * stride + row;
+}
+
+template <typename Layout> struct emulator_is_row_major {
+    enum { value = 1 };
 };
-template <typename T> struct emulator_at<T, col_major> {
-    static size_t at(int row, int column, unsigned stride) { return (size_t)column * stride + (size_t)row; }
+template <> struct emulator_is_row_major<col_major> {
+    enum { value = 0 };
 };
 
 template <typename Use, typename T, typename Layout>
 static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout> &f, const T *p, unsigned stride)
 {
     __syncwarp();
-    for (int i = 0; i < 256; i++) {
-        f.x[i] = p[emulator_at<T, Layout>::at(i / 16, i % 16, stride)];
+    for (int i = 0; i < 8; i++) {
+        f.x[i] = p[emulator_at(i, stride, emulator_is_row_major<Layout>::value)];
     }
 }
 
 static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float> &f, const float *p, unsigned stride, layout_t layout)
 {
     __syncwarp();
-    for (int i = 0; i < 256; i++) {
-        int row = i / 16, column = i % 16;
-        f.x[i] = p[layout == mem_row_major ? (size_t)row * stride + (size_t)column : (size_t)column * stride + (size_t)row];
+    for (int i = 0; i < 8; i++) {
+        f.x[i] = p[emulator_at(i, stride, layout == mem_row_major)];
     }
 }
 
 static inline void store_matrix_sync(float *p, const fragment<accumulator, 16, 16, 16, float> &f, unsigned stride, layout_t layout)
 {
     __syncwarp();
-    if (emulator_lane() == 0) {
-        for (int i = 0; i < 256; i++) {
-            int row = i / 16, column = i % 16;
-            p[layout == mem_row_major ? (size_t)row * stride + (size_t)column : (size_t)column * stride + (size_t)row] = f.x[i];
-        }
+    for (int i = 0; i < 8; i++) {
+        p[emulator_at(i, stride, layout == mem_row_major)] = f.x[i];
     }
     __syncwarp();
 }
@@ -61,9 +73,21 @@ static inline void store_matrix_sync(float *p, const fragment<accumulator, 16, 1
 template <typename Use, typename T, typename Layout>
 static inline void fill_fragment(fragment<Use, 16, 16, 16, T, Layout> &f, T value)
 {
-    for (int i = 0; i < 256; i++) {
+    for (int i = 0; i < 8; i++) {
         f.x[i] = value;
     }
+}
+
+/// A warp's whole factors: a[row][k], b[k][column].
+struct emulator_factors {
+    float a[16][16], b[16][16];
+};
+
+static inline emulator_factors *emulator_warp_factors(void)
+{
+    static emulator_factors factors[32];
+    unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    return &factors[thread / 32];
 }
 
 template <typename LayoutA, typename LayoutB>
@@ -71,17 +95,20 @@ static inline void mma_sync(fragment<accumulator, 16, 16, 16, float> &d, const f
                             const fragment<matrix_b, 16, 16, 16, __nv_bfloat16, LayoutB> &b,
                             const fragment<accumulator, 16, 16, 16, float> &c)
 {
-    float sum[256];
-    for (int i = 0; i < 16; i++) {
-        for (int j = 0; j < 16; j++) {
-            float s = c.x[i * 16 + j];
-            for (int k = 0; k < 16; k++) {
-                s = fmaf(__bfloat162float(a.x[i * 16 + k]), __bfloat162float(b.x[k * 16 + j]), s);
-            }
-            sum[i * 16 + j] = s;
-        }
+    emulator_factors *factors = emulator_warp_factors();
+    for (int i = 0; i < 8; i++) {
+        factors->a[emulator_row(i)][emulator_column(i)] = __bfloat162float(a.x[i]);
+        factors->b[emulator_row(i)][emulator_column(i)] = __bfloat162float(b.x[i]);
     }
-    memcpy(d.x, sum, sizeof sum);
+    __syncwarp();
+    for (int i = 0; i < 8; i++) {
+        float sum = c.x[i];
+        for (int k = 0; k < 16; k++) {
+            sum = fmaf(factors->a[emulator_row(i)][k], factors->b[k][emulator_column(i)], sum);
+        }
+        d.x[i] = sum;
+    }
+    __syncwarp();
 }
 
 } // namespace wmma

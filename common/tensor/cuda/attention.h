@@ -1,0 +1,193 @@
+/// What the attention kernels share: a batch as they see it, and tiles of its rows.
+///
+/// A row is a (position, head of the group) pair of one sequence and one key-value head: row i is token i / group of the sequence's
+/// tokens in this batch and head i % group of the group. So the heads that share keys share a tile, and one decoded token fills
+/// as much of it as its group has heads. A block takes a tile: M rows of one sequence and key-value head, or fewer at its end.
+///
+/// The cache: keys and values lie alike, a page [Hk][TR_PAGE][D].
+#ifndef TR_TENSOR_CUDA_ATTENTION_H
+#define TR_TENSOR_CUDA_ATTENTION_H
+
+#include <math.h>
+
+#include "common/tensor/cuda/numbers.h"
+
+enum { CUDA_MOST_DIM = 256 }; ///< of a head
+
+template <typename T> struct cuda_attending {
+    const int32_t *starts, *positions,
+        *pages; ///< of the batch; pages is NULL where no cache is read
+    int sequences, max_pages;
+    int query, key_value, group, dim; ///< Hq, Hk, Hq / Hk, D
+    int width;                        ///< of a qkv row
+    float scale;
+    T *qkv, *keys, *values, *out; ///< keys, values: of the cache
+    float *lse;
+    T *dqkv, *dout;
+    float *delta; ///< [T, Hq]: dout . out
+};
+
+template <typename T>
+static cuda_attending<T> cuda_attending_of(tr_tensor_t qkv, const tr_ragged_t *batch,
+                                           tr_heads_t heads)
+{
+    const size_t width = (heads.query + 2 * heads.key_value) * heads.dim;
+    TR_ASSERT(heads.key_value > 0 && heads.query % heads.key_value == 0 && heads.dim > 0 &&
+                  heads.dim <= CUDA_MOST_DIM,
+              "%zu query heads over %zu, of %zu elements", heads.query, heads.key_value, heads.dim);
+    TR_ASSERT(qkv.rows == batch->tokens && qkv.columns == width,
+              "qkv [%zu, %zu] for %zu tokens of %zu", qkv.rows, qkv.columns, batch->tokens, width);
+    TR_ASSERT(tr_tensor_count(batch->starts) >= batch->sequences + 1 &&
+                  tr_tensor_count(batch->positions) >= batch->tokens,
+              "tables too short for %zu sequences, %zu tokens", batch->sequences, batch->tokens);
+    cuda_attending<T> a = {};
+    a.starts = cuda_i32(batch->starts);
+    a.positions = cuda_i32(batch->positions);
+    a.sequences = static_cast<int>(batch->sequences);
+    a.query = static_cast<int>(heads.query);
+    a.key_value = static_cast<int>(heads.key_value);
+    a.group = a.query / a.key_value;
+    a.dim = static_cast<int>(heads.dim);
+    a.width = static_cast<int>(width);
+    a.scale = 1.0f / sqrtf(static_cast<float>(heads.dim));
+    a.qkv = cuda_real<T>(qkv);
+    return a;
+}
+
+struct cuda_tile {
+    int sequence;
+    int start; ///< the sequence's first token in the batch
+    int all;   ///< rows of the sequence and head
+    int first; ///< the tile's first row
+    int count; ///< of its rows; 0: nothing to do
+};
+
+/// Blocks for all tiles of M rows of a key-value head, `each` rows a token. A sequence owns the blocks from
+/// starts * each / M + its number on, which is always enough: floor(x) + 1 >= ceil(x). So the host need not know the lengths.
+static inline unsigned cuda_tiles(size_t tokens, size_t sequences, size_t each, size_t m)
+{
+    return tokens > 0 ? static_cast<unsigned>(tokens * each / m + sequences) : 0;
+}
+
+/// The last s of 0..sequences-1 whose first(s), which never falls, is no greater than x.
+template <typename F>
+static __device__ __forceinline__ int cuda_last_sequence(int sequences, int x, F first)
+{
+    int low = 0, high = sequences;
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (first(middle) <= x) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/// The tile of block blockIdx.x.
+static __device__ __forceinline__ cuda_tile cuda_find_tile(const int32_t *starts, int sequences,
+                                                           int each, int m)
+{
+    const int block = static_cast<int>(blockIdx.x);
+    auto first_block = [&](int s) {
+        return static_cast<int>(static_cast<long long>(starts[s]) * each / m) + s;
+    };
+    cuda_tile t;
+    t.sequence = cuda_last_sequence(sequences, block, first_block);
+    t.start = starts[t.sequence];
+    t.all = (starts[t.sequence + 1] - t.start) * each;
+    t.first = (block - first_block(t.sequence)) * m;
+    t.count = min(max(t.all - t.first, 0), m);
+    return t;
+}
+
+/// Number of row `row`'s (token, query head) among all: where out, lse and delta keep it.
+template <typename T>
+static __device__ __forceinline__ size_t cuda_row_of(const cuda_attending<T> &a, const cuda_tile &t,
+                                                     int h, int row)
+{
+    return static_cast<size_t>(t.start + row / a.group) * a.query + h * a.group + row % a.group;
+}
+
+/// Its query in qkv or dqkv.
+template <typename T>
+static __device__ __forceinline__ T *cuda_query_of(const cuda_attending<T> &a, T *qkv,
+                                                   const cuda_tile &t, int h, int row)
+{
+    return qkv + static_cast<size_t>(t.start + row / a.group) * a.width +
+           (h * a.group + row % a.group) * a.dim;
+}
+
+/// The key of the sequence's token `token` in qkv or dqkv; the value lies Hk * D further.
+template <typename T>
+static __device__ __forceinline__ T *cuda_key_of(const cuda_attending<T> &a, T *qkv,
+                                                 const cuda_tile &t, int h, int token)
+{
+    return qkv + static_cast<size_t>(t.start + token) * a.width + (a.query + h) * a.dim;
+}
+
+/// Where position `position` of a sequence lies in the cache's keys, and in its values.
+template <typename T>
+static __device__ __forceinline__ size_t cuda_cached(const cuda_attending<T> &a, int sequence,
+                                                     int h, int position)
+{
+    int page = a.pages[static_cast<size_t>(sequence) * a.max_pages + position / TR_PAGE];
+    return ((static_cast<size_t>(page) * a.key_value + h) * TR_PAGE + position % TR_PAGE) * a.dim;
+}
+
+// In f32 a block is 16 rows of 16 lanes, and keys come 16 at a time
+
+enum { CUDA_EXACT = 16 };
+
+/// to: [16, D + 1] in shared memory (one more, so that 16 rows lie in different banks), of rows from(r), zeros where it is NULL.
+template <typename F>
+static __device__ __forceinline__ void cuda_load_exact(float *to, int dim, F from)
+{
+    const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT;
+    const float *row = from(r);
+    for (int d = static_cast<int>(threadIdx.x) % CUDA_EXACT; d < dim; d += CUDA_EXACT) {
+        to[r * (dim + 1) + d] = row != NULL ? row[d] : 0.0f;
+    }
+}
+
+/// One chain over d.
+static __device__ __forceinline__ float cuda_chain(const float *x, const float *y, int dim)
+{
+    float sum = 0.0f;
+    for (int d = 0; d < dim; d++) {
+        sum = fmaf(x[d], y[d], sum);
+    }
+    return sum;
+}
+
+/// What a lane keeps of a row of D elements: those of its number, and of every 16th further.
+struct cuda_columns {
+    float x[CUDA_MOST_DIM / CUDA_EXACT];
+
+    __device__ __forceinline__ void zero(void)
+    {
+        for (int i = 0; i < CUDA_MOST_DIM / CUDA_EXACT; i++) {
+            x[i] = 0.0f;
+        }
+    }
+    /// x = factor * row + x
+    __device__ __forceinline__ void add(float factor, const float *row, int lane, int dim)
+    {
+        for (int i = 0; i < CUDA_MOST_DIM / CUDA_EXACT; i++) {
+            if (lane + i * CUDA_EXACT < dim) {
+                x[i] = fmaf(factor, row[lane + i * CUDA_EXACT], x[i]);
+            }
+        }
+    }
+    __device__ __forceinline__ void store(float *row, float factor, int lane, int dim) const
+    {
+        for (int i = 0; i < CUDA_MOST_DIM / CUDA_EXACT; i++) {
+            if (lane + i * CUDA_EXACT < dim) {
+                row[lane + i * CUDA_EXACT] = x[i] * factor;
+            }
+        }
+    }
+};
+
+#endif

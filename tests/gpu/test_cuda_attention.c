@@ -1,0 +1,202 @@
+/// Attention on the GPU. In f32: the CPU's bits. In bf16: near the CPU's numbers, and a row's bits are the same in a whole prompt, in
+/// a chunk, as one decoded token, and whatever else is in the batch.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "tests/support/tensors.h"
+
+enum { MOST_SEQUENCES = 8, MOST_PAGES = 20, WHOLE = 1000 };
+
+typedef struct geometry {
+    tr_heads_t heads;
+    size_t sequences;
+    size_t lengths[MOST_SEQUENCES];
+} geometry_t;
+
+static const geometry_t geometries[] = {
+    {{2, 1, 16}, 3, {1, 64, 65}}, {{7, 1, 10}, 4, {1, 0, 18, 2}}, {{3, 3, 34}, 2, {33, 5}},
+    {{14, 2, 64}, 2, {1, 37}},    {{4, 2, 128}, 2, {20, 3}},      {{16, 1, 2}, 3, {16, 15, 9}},
+    {{2, 2, 256}, 2, {17, 2}},    {{1, 1, 8}, 1, {230}},          {{6, 2, 20}, 3, {40, 1, 70}},
+    {{2, 1, 200}, 2, {1, 6}},
+};
+enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
+
+static size_t width_of(tr_heads_t h)
+{
+    return (h.query + 2 * h.key_value) * h.dim;
+}
+
+static size_t tokens_of(const geometry_t *g)
+{
+    size_t tokens = 0;
+    for (size_t s = 0; s < g->sequences; s++) {
+        tokens += g->lengths[s];
+    }
+    return tokens;
+}
+
+/// A cache of NaN and a table of its pages in no order.
+typedef struct cache {
+    tr_kv_t kv;
+    int32_t pages[MOST_SEQUENCES * MOST_PAGES];
+} cache_t;
+
+static cache_t cache_new(rig_t *rig, tr_heads_t h)
+{
+    enum { COUNT = MOST_SEQUENCES * MOST_PAGES };
+    cache_t c;
+    size_t row = h.key_value * h.dim * TR_PAGE;
+    float *junk = rig_memory(rig, COUNT * row * sizeof *junk);
+    for (size_t i = 0; i < COUNT * row; i++) {
+        junk[i] = NAN;
+    }
+    c.kv.keys = rig_real(rig, COUNT, row, junk);
+    c.kv.values = rig_real(rig, COUNT, row, junk);
+    for (size_t i = 0; i < COUNT; i++) {
+        c.pages[i] = (int32_t)((i * 37 + 11) % COUNT);
+    }
+    return c;
+}
+
+/// Positions first.. of each sequence, `piece` of them or what is left.
+static tr_ragged_t batch_of(rig_t *rig, const cache_t *c, const geometry_t *g, size_t first,
+                            size_t piece)
+{
+    int32_t starts[MOST_SEQUENCES + 1] = {0};
+    int32_t *positions = rig_memory(rig, (tokens_of(g) + 1) * sizeof *positions);
+    tr_ragged_t b = {.sequences = g->sequences, .max_pages = MOST_PAGES};
+    for (size_t s = 0; s < g->sequences; s++) {
+        size_t p = first;
+        for (; p < g->lengths[s] && p < first + piece; p++) {
+            positions[b.tokens++] = (int32_t)p;
+        }
+        starts[s + 1] = (int32_t)b.tokens;
+        b.longest = p > b.longest ? p : b.longest;
+    }
+    b.starts = rig_indices(rig, 1, g->sequences + 1, starts);
+    b.positions = rig_indices(rig, 1, b.tokens, positions);
+    b.pages = rig_indices(rig, g->sequences, MOST_PAGES, c->pages);
+    return b;
+}
+
+/// Copies `columns` of each row between the whole batch (whole) and the batch of positions first.. (part).
+static void copy_rows(float *whole, float *part, bool to_part, const geometry_t *g, size_t first,
+                      size_t piece, size_t columns)
+{
+    for (size_t s = 0, row = 0; s < g->sequences; row += g->lengths[s], s++) {
+        for (size_t p = first; p < g->lengths[s] && p < first + piece; p++, part += columns) {
+            float *w = whole + (row + p) * columns;
+            memcpy(to_part ? part : w, to_part ? w : part, columns * sizeof *w);
+        }
+    }
+}
+
+typedef struct result {
+    float *out, *lse;
+} result_t;
+
+/// Stores and attends to `piece` tokens of each sequence at a time; rows come back in the whole batch's order.
+static result_t attend(rig_t *rig, const geometry_t *g, float *qkv, size_t piece)
+{
+    tr_heads_t h = g->heads;
+    cache_t c = cache_new(rig, h);
+    size_t tokens = tokens_of(g), width = width_of(h), longest = 0, n = h.query * h.dim;
+    float *rows = rig_memory(rig, tokens * width * sizeof *rows);
+    result_t r = {rig_memory(rig, tokens * n * sizeof(float)),
+                  rig_memory(rig, tokens * h.query * sizeof(float))};
+    for (size_t s = 0; s < g->sequences; s++) {
+        longest = g->lengths[s] > longest ? g->lengths[s] : longest;
+    }
+    for (size_t first = 0; first < longest; first += piece) {
+        tr_ragged_t b = batch_of(rig, &c, g, first, piece);
+        copy_rows(qkv, rows, true, g, first, piece, width);
+        tr_tensor_t x = rig_real(rig, b.tokens, width, rows),
+                    out = rig_real(rig, b.tokens, n, NULL), lse = rig_zeros(rig, b.tokens, h.query);
+        rig->ops->kv_store(rig->queue, c.kv, x, &b, h);
+        rig->ops->attention(rig->queue, out, lse, x, c.kv, &b, h);
+        copy_rows(r.out, rig_read(rig, out), false, g, first, piece, n);
+        copy_rows(r.lse, rig_read(rig, lse), false, g, first, piece, h.query);
+    }
+    return r;
+}
+
+static float *gradient(rig_t *rig, const geometry_t *g, const float *qkv, result_t forward,
+                       const float *dout)
+{
+    tr_heads_t h = g->heads;
+    cache_t c = cache_new(rig, h);
+    tr_ragged_t b = batch_of(rig, &c, g, 0, WHOLE);
+    size_t n = h.query * h.dim;
+    float *junk = rig_memory(rig, b.tokens * width_of(h) * sizeof *junk);
+    memset(junk, 0x7f, b.tokens * width_of(h) * sizeof *junk); // it is written, not added to
+    tr_tensor_t dqkv = rig_real(rig, b.tokens, width_of(h), junk);
+    rig->ops->attention_gradient(rig->queue, dqkv, rig_real(rig, b.tokens, n, dout),
+                                 rig_real(rig, b.tokens, n, forward.out),
+                                 rig_tensor(rig, b.tokens, h.query, forward.lse),
+                                 rig_real(rig, b.tokens, width_of(h), qkv), &b, h);
+    return rig_read(rig, dqkv);
+}
+
+static void check_result(const geometry_t *g, result_t got, result_t want, const char *what)
+{
+    check_same(got.out, want.out, tokens_of(g) * g->heads.query * g->heads.dim, what);
+    check_same(got.lse, want.lse, tokens_of(g) * g->heads.query, what);
+}
+
+/// A CPU, a GPU, and inputs that both can hold; false where there is no GPU.
+typedef struct pair {
+    rig_t cpu, gpu;
+    float *qkv, *dout;
+} pair_t;
+
+static bool pair_open(pair_t *p, const geometry_t *g, tr_dtype_t precision)
+{
+    size_t tokens = tokens_of(g);
+    if (!rig_open_gpu(&p->gpu, precision)) {
+        return false;
+    }
+    rig_open(&p->cpu, NULL, 1);
+    p->qkv = rig_random(&p->cpu, tokens * width_of(g->heads), 1);
+    p->dout = rig_random(&p->cpu, tokens * g->heads.query * g->heads.dim, 2);
+    for (size_t i = 0; i < tokens * width_of(g->heads); i++) {
+        p->qkv[i] *= 2.0f; // so that the softmax is not flat
+    }
+    if (precision == TR_BF16) {
+        rig_round(p->qkv, tokens * width_of(g->heads));
+        rig_round(p->dout, tokens * g->heads.query * g->heads.dim);
+    }
+    return true;
+}
+
+static void pair_close(pair_t *p)
+{
+    rig_close(&p->cpu);
+    rig_close(&p->gpu);
+}
+
+Test(cuda_attention, in_f32_has_the_bits_of_the_cpu_whole_in_chunks_and_decoded)
+{
+    static pair_t p;
+    for (size_t i = 0; i < GEOMETRIES && pair_open(&p, &geometries[i], TR_F32); i++) {
+        const geometry_t *g = &geometries[i];
+        result_t want = attend(&p.cpu, g, p.qkv, WHOLE);
+        check_result(g, attend(&p.gpu, g, p.qkv, WHOLE), want, "whole");
+        check_result(g, attend(&p.gpu, g, p.qkv, 23), want, "chunks");
+        check_result(g, attend(&p.gpu, g, p.qkv, 1), want, "decoded");
+        pair_close(&p);
+    }
+}
+
+Test(cuda_attention, in_f32_has_the_bits_of_the_cpus_gradient)
+{
+    static pair_t p;
+    for (size_t i = 0; i < GEOMETRIES && pair_open(&p, &geometries[i], TR_F32); i++) {
+        const geometry_t *g = &geometries[i];
+        result_t forward = attend(&p.cpu, g, p.qkv, WHOLE);
+        check_same(gradient(&p.gpu, g, p.qkv, forward, p.dout),
+                   gradient(&p.cpu, g, p.qkv, forward, p.dout), tokens_of(g) * width_of(g->heads),
+                   "dqkv");
+        pair_close(&p);
+    }
+}
