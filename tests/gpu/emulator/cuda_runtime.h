@@ -93,6 +93,7 @@ static inline unsigned __ballot_sync(unsigned, int predicate)
     }
     return result;
 }
+template <typename T> static inline T atomicAdd(T *p, T x) { T before = *p; *p = before + x; return before; }
 template <typename T> static inline T __ldg(const T *p) { return *p; }
 static inline double emulator_min(double a, double b) { return a < b ? a : b; }
 template <typename T> static inline T min(T a, T b) { return b < a ? b : a; }

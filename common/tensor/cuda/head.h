@@ -1,0 +1,95 @@
+/// One row of logits: the arithmetic that log-probabilities and sampling share, so that both give the same bits; and the tiles
+/// of rows for which logits exist.
+#ifndef TR_TENSOR_CUDA_HEAD_H
+#define TR_TENSOR_CUDA_HEAD_H
+
+#include <math.h>
+
+#include "common/tensor/cuda/numbers.h"
+
+/// A row's distribution: softmax(z / temperature) over n tokens.
+typedef struct cuda_row {
+    const float *z;     ///< [vocabulary] logits
+    const int32_t *ids; ///< [n] kept tokens, ascending; NULL: all, n is vocabulary
+    size_t n, vocabulary;
+    float temperature;
+
+    __device__ __forceinline__ size_t id(size_t i) const
+    {
+        return ids == NULL ? i : static_cast<size_t>(ids[i]);
+    }
+    /// The i-th token's logit / temperature; NaN where a kept id is no token.
+    __device__ __forceinline__ float at(size_t i) const
+    {
+        return id(i) < vocabulary ? z[id(i)] / temperature : NAN;
+    }
+} cuda_row_t;
+
+/// Statistics of a row, as cpu_softmax_t: e^(at - max) summed, squared and summed, and so on.
+typedef struct cuda_softmax {
+    float max, sum, log_sum, entropy, squares, mean;
+} cuda_softmax_t;
+
+/// A block works on one row: L lanes from index 0, then the tree. Where the block has more threads, every L of them do the same,
+/// and so all get the result. shared: [blockDim.x].
+template <int L>
+static __device__ cuda_softmax_t cuda_row_softmax(const cuda_row_t &row, float *shared)
+{
+    const size_t lane = threadIdx.x % L;
+    cuda_softmax_t result;
+    float most = -INFINITY, sum = 0.0f, weighted = 0.0f, squares = 0.0f, total = 0.0f;
+    for (size_t i = lane; i < row.n; i += L) {
+        float z = row.at(i);
+        most = most > z ? most : z;
+    }
+    result.max = cuda_greatest_lane<L>(most, shared);
+    for (size_t i = lane; i < row.n; i += L) {
+        float distance = row.at(i) - result.max, x = cuda_exp(distance);
+        sum = sum + x;
+        weighted = fmaf(x, distance, weighted);
+        squares = fmaf(x, x, squares);
+        total = total + distance;
+    }
+    result.sum = cuda_sum_lanes<L>(sum, shared);
+    result.log_sum = static_cast<float>(cuda_log(static_cast<double>(result.sum)));
+    result.entropy = result.log_sum - cuda_sum_lanes<L>(weighted, shared) / result.sum;
+    result.squares = cuda_sum_lanes<L>(squares, shared);
+    result.mean = result.max + cuda_sum_lanes<L>(total, shared) / static_cast<float>(row.n);
+    return result;
+}
+
+/// Log-probability of the row's i-th token.
+static __device__ __forceinline__ float cuda_row_logprob(const cuda_row_t &row, size_t i,
+                                                         const cuda_softmax_t &softmax)
+{
+    return (row.at(i) - softmax.max) - softmax.log_sum;
+}
+
+/// Rows of logits that exist at a time: enough that reading the head, and adding to its gradient, is repaid.
+static inline size_t cuda_logits_tile(size_t rows, size_t vocabulary)
+{
+    const size_t floats = static_cast<size_t>(64) << 20, least = 512, step = 128;
+    size_t tile = floats / vocabulary / step * step;
+    tile = tile < least ? least : tile;
+    return tile < rows ? tile : rows;
+}
+
+/// f(logits, first, count) for the tiles of hidden: [rows, H]; logits: f32 [count, V] of rows first..first+count-1.
+template <typename F>
+static inline void cuda_over_logits(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head, F f)
+{
+    const tr_dtype_t real = queue->backend->base.real;
+    const size_t tile = cuda_logits_tile(hidden.rows, head.rows);
+    TR_ASSERT(head.columns == hidden.columns, "hidden [%zu, %zu], head [%zu, %zu]", hidden.rows,
+              hidden.columns, head.rows, head.columns);
+    float *logits = static_cast<float *>(
+        cuda_scratch(queue, CUDA_SLOT_LOGITS, tile * head.rows * sizeof(float)));
+    for (size_t first = 0; logits != NULL && first < hidden.rows; first += tile) {
+        size_t count = hidden.rows - first < tile ? hidden.rows - first : tile;
+        cuda_product(queue, logits, TR_F32, cuda_data(tr_tensor_rows(hidden, first, count), real),
+                     head, count);
+        f(logits, first, count);
+    }
+}
+
+#endif

@@ -1,0 +1,276 @@
+/// Log-probabilities of chosen tokens and their gradient, from logits that exist for a tile of rows only; the scalar head. A
+/// block works on one row.
+#include "common/tensor/cuda/head.h"
+
+/// Threads of a row's block: its lanes, or a warp where they are fewer.
+template <typename T> struct row_block {
+    enum { threads = cuda_lanes<T>::count < 32 ? 32 : cuda_lanes<T>::count };
+};
+
+enum : size_t { NOWHERE = SIZE_MAX };
+
+typedef struct heading {
+    size_t vocabulary;
+    const int32_t *targets;
+    const int32_t *offsets, *kept; // NULL: nothing was truncated
+    size_t kept_limit;             // ids in kept
+    float temperature;
+    float *logprob, *facts;
+    const float *dlogprob;
+    const float *dmean; // NULL: 0
+} heading_t;
+
+/// Where target stands in the row's list; n when it does not.
+static __device__ size_t find(const cuda_row_t &row, int32_t target)
+{
+    size_t low = 0, high = row.n;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (row.ids[middle] < target) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < row.n && row.ids[low] == target ? low : row.n;
+}
+
+/// The distribution of a row and where its target stands there: n when it was cut, NOWHERE when it is no token or when the
+/// row's list leaves the lists. What is wrong cannot be asserted here; it becomes NaN.
+static __device__ cuda_row_t row_of(const heading_t &h, const float *z, size_t row, size_t *target)
+{
+    cuda_row_t result = {z, NULL, h.vocabulary, h.vocabulary, h.temperature};
+    size_t id = static_cast<size_t>(h.targets[row]);
+    *target = id < h.vocabulary ? id : static_cast<size_t>(NOWHERE);
+    if (h.offsets == NULL || *target == NOWHERE) {
+        return result;
+    }
+    int32_t begin = h.offsets[row], end = h.offsets[row + 1];
+    if (begin < 0 || end < begin || static_cast<size_t>(end) > h.kept_limit) {
+        *target = NOWHERE;
+    } else if (end > begin) {
+        result.ids = h.kept + begin;
+        result.n = static_cast<size_t>(end - begin);
+        *target = find(result, h.targets[row]);
+    }
+    return result;
+}
+
+template <typename T>
+static __global__ void logprob_rows(heading_t h, const float *logits, size_t first)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[row_block<T>::threads];
+    const size_t at = first + blockIdx.x;
+    size_t target;
+    cuda_row_t row = row_of(h, logits + blockIdx.x * h.vocabulary, at, &target);
+    cuda_softmax_t softmax = cuda_row_softmax<L>(row, shared);
+    if (threadIdx.x != 0) {
+        return;
+    }
+    const bool inside = target < row.n;
+    tr_token_facts_t facts;
+    facts.entropy = softmax.entropy;
+    facts.collision =
+        static_cast<float>(cuda_log(static_cast<double>(softmax.squares))) - 2.0f * softmax.log_sum;
+    facts.logit = softmax.mean;
+    facts.greedy = inside && row.at(target) == softmax.max ? 1.0f : 0.0f;
+    facts.mean = (softmax.mean - softmax.max) - softmax.log_sum;
+    reinterpret_cast<tr_token_facts_t *>(h.facts)[at] = facts;
+    h.logprob[at] =
+        inside ? cuda_row_logprob(row, target, softmax) : (target == NOWHERE ? NAN : -INFINITY);
+}
+
+/// gradient: [tile, vocabulary]. d logprob / d logits = (onehot - p) / temperature over the n kept tokens, times dlogprob;
+/// d mean / d logits = (1/n - p) / temperature, times dmean. The gradient of what was cut is 0.
+template <typename T>
+static __global__ void gradient_rows(T *gradient, heading_t h, const float *logits, size_t first)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[row_block<T>::threads];
+    const size_t at = first + blockIdx.x;
+    T *to = gradient + blockIdx.x * h.vocabulary;
+    size_t target;
+    cuda_row_t row = row_of(h, logits + blockIdx.x * h.vocabulary, at, &target);
+    cuda_softmax_t softmax = cuda_row_softmax<L>(row, shared);
+    const float factor = target == NOWHERE ? NAN : h.dlogprob[at] / h.temperature;
+    const float even = h.dmean == NULL ? 0.0f : h.dmean[at] / h.temperature;
+    const float scale = -(h.dmean == NULL ? factor : factor + even) / softmax.sum;
+    for (size_t i = threadIdx.x; row.ids != NULL && i < h.vocabulary; i += blockDim.x) {
+        cuda_store(to + i, 0.0f);
+    }
+    __syncthreads();
+    for (size_t i = threadIdx.x; i < row.n; i += blockDim.x) {
+        float d = cuda_exp(row.at(i) - softmax.max) * scale;
+        d = h.dmean == NULL ? d : d + even / static_cast<float>(row.n);
+        d = i == target ? d + factor : d;
+        if (row.id(i) < h.vocabulary) {
+            cuda_store(to + row.id(i), d);
+        }
+    }
+}
+
+static heading_t prepare(tr_tensor_t hidden, size_t vocabulary, tr_tensor_t targets,
+                         float temperature, tr_kept_t kept)
+{
+    heading_t h = {};
+    TR_ASSERT(temperature > 0.0f, "temperature %g", static_cast<double>(temperature));
+    TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
+              tr_tensor_count(targets), hidden.rows);
+    h.vocabulary = vocabulary;
+    h.targets = cuda_i32(targets);
+    h.temperature = temperature;
+    if (kept.offsets.buffer != NULL) {
+        TR_ASSERT(tr_tensor_count(kept.offsets) >= hidden.rows + 1, "%zu offsets for %zu rows",
+                  tr_tensor_count(kept.offsets), hidden.rows);
+        h.offsets = cuda_i32(kept.offsets);
+        h.kept_limit = kept.ids.buffer == NULL ? 0 : tr_tensor_count(kept.ids);
+        h.kept = h.kept_limit > 0 ? cuda_i32(kept.ids) : NULL;
+    }
+    return h;
+}
+
+void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
+                  tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
+                  tr_kept_t kept)
+{
+    if (hidden.rows == 0) {
+        return;
+    }
+    heading_t h = prepare(hidden, vocabulary, targets, temperature, kept);
+    TR_ASSERT(tr_tensor_count(logprob) == hidden.rows && head.rows == vocabulary &&
+                  tr_tensor_count(facts) == hidden.rows * TR_FACTS,
+              "logprob %zu, facts %zu for %zu rows; head [%zu, %zu] of %zu tokens",
+              tr_tensor_count(logprob), tr_tensor_count(facts), hidden.rows, head.rows,
+              head.columns, vocabulary);
+    h.logprob = cuda_f32(logprob);
+    h.facts = cuda_f32(facts);
+    cuda_with_type(queue->backend->base.real, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_over_logits(queue, hidden, head, [&](const float *logits, size_t first, size_t rows) {
+            cuda_launch(queue, static_cast<unsigned>(rows), row_block<T>::threads, 0,
+                        logprob_rows<T>, h, logits, first);
+        });
+    });
+}
+
+/// The gradients of a tile's logits, and what they add to those of hidden and head.
+template <typename T>
+static void tile_gradient(tr_queue_t *queue, const heading_t &h, const float *logits, size_t first,
+                          size_t rows, tr_tensor_t dhidden, tr_tensor_t dhead, tr_tensor_t hidden,
+                          tr_tensor_t head)
+{
+    T *gradient =
+        static_cast<T *>(cuda_scratch(queue, CUDA_SLOT_GRADIENT, rows * h.vocabulary * sizeof(T)));
+    if (gradient == NULL) {
+        return;
+    }
+    cuda_launch(queue, static_cast<unsigned>(rows), row_block<T>::threads, 0, gradient_rows<T>,
+                gradient, h, logits, first);
+    cuda_input_gradient(queue, cuda_real<T>(tr_tensor_rows(dhidden, first, rows)), gradient, head,
+                        rows);
+    cuda_weight_gradient(queue, cuda_f32(dhead), gradient,
+                         cuda_real<T>(tr_tensor_rows(hidden, first, rows)), cuda_type<T>::dtype,
+                         rows, h.vocabulary, hidden.columns);
+}
+
+void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
+                           tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
+                           tr_tensor_t head, tr_tensor_t targets, float temperature, tr_kept_t kept)
+{
+    const size_t width = hidden.columns;
+    if (hidden.rows == 0) {
+        return;
+    }
+    heading_t h = prepare(hidden, dhead.rows, targets, temperature, kept);
+    TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
+                  tr_tensor_count(dlogprob) == hidden.rows && head.rows == dhead.rows &&
+                  (dmean.buffer == NULL || tr_tensor_count(dmean) == hidden.rows),
+              "dhead [%zu, %zu], dhidden [%zu, %zu], dlogprob %zu, dmean %zu, hidden [%zu, %zu]",
+              dhead.rows, dhead.columns, dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob),
+              tr_tensor_count(dmean), hidden.rows, width);
+    h.dlogprob = cuda_f32(dlogprob);
+    h.dmean = dmean.buffer != NULL ? cuda_f32(dmean) : NULL;
+    cuda_with_type(queue->backend->base.real, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_over_logits(queue, hidden, head, [&](const float *logits, size_t first, size_t rows) {
+            tile_gradient<T>(queue, h, logits, first, rows, dhidden, dhead, hidden, head);
+        });
+    });
+}
+
+void cuda_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head)
+{
+    TR_ASSERT(logits.rows == hidden.rows && logits.columns == head.rows &&
+                  hidden.columns == head.columns,
+              "logits [%zu, %zu], hidden [%zu, %zu], head [%zu, %zu]", logits.rows, logits.columns,
+              hidden.rows, hidden.columns, head.rows, head.columns);
+    cuda_product(queue, cuda_f32(logits), TR_F32, cuda_data(hidden, queue->backend->base.real),
+                 head, hidden.rows);
+}
+
+// The scalar head: a block a row, a lane a chain, then the tree
+
+template <typename T>
+static __global__ void scalar_rows(float *values, const T *hidden, const T *weight, size_t n)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[row_block<T>::threads];
+    const T *x = hidden + blockIdx.x * n;
+    float sum = 0.0f;
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        sum = fmaf(cuda_load(x[i]), cuda_load(weight[i]), sum);
+    }
+    sum = cuda_sum_lanes<L>(sum, shared);
+    if (threadIdx.x == 0) {
+        values[blockIdx.x] = sum;
+    }
+}
+
+void cuda_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight)
+{
+    TR_ASSERT(tr_tensor_count(weight) == hidden.columns && tr_tensor_count(values) == hidden.rows,
+              "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight),
+              tr_tensor_count(values), hidden.rows, hidden.columns);
+    cuda_with_type(hidden.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(hidden.rows), row_block<T>::threads, 0,
+                    scalar_rows<T>, cuda_f32(values), cuda_real<T>(hidden), cuda_real<T>(weight),
+                    hidden.columns);
+    });
+}
+
+/// A thread a column: dhidden's, written, and the chain over rows that continues dweight's.
+template <typename T>
+static __global__ void scalar_gradient(T *dhidden, float *dweight, const float *dvalues,
+                                       const T *hidden, const T *weight, size_t rows, size_t n)
+{
+    size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i >= n) {
+        return;
+    }
+    float w = cuda_load(weight[i]), sum = dweight[i];
+    for (size_t r = 0; r < rows; r++) {
+        cuda_store(dhidden + r * n + i, w * dvalues[r]);
+        sum = fmaf(dvalues[r], cuda_load(hidden[r * n + i]), sum);
+    }
+    dweight[i] = sum;
+}
+
+void cuda_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight,
+                               tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight)
+{
+    const size_t width = hidden.columns;
+    TR_ASSERT(tr_tensor_count(weight) == width && tr_tensor_count(dweight) == width &&
+                  tr_tensor_count(dvalues) == hidden.rows && dhidden.rows == hidden.rows &&
+                  dhidden.columns == width,
+              "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]",
+              tr_tensor_count(weight), tr_tensor_count(dweight), tr_tensor_count(dvalues),
+              dhidden.rows, dhidden.columns, hidden.rows, width);
+    cuda_with_type(hidden.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(width, CUDA_BLOCK), CUDA_BLOCK, 0, scalar_gradient<T>,
+                    cuda_real<T>(dhidden), cuda_f32(dweight), cuda_f32(dvalues),
+                    cuda_real<T>(hidden), cuda_real<T>(weight), hidden.rows, width);
+    });
+}
