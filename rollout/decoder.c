@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/rng.h"
+#include "rollout/device_pass.h"
 
 enum { PASS_TOKENS = 512 }; // prompt tokens a pass takes besides the running sequences'
 
@@ -21,7 +22,7 @@ typedef struct slot {
 
 struct rollout_decoder {
     tr_model_t *model;
-    tr_arena_t *arena;
+    rollout_device_t *device;
     tr_cache_t *cache;
     size_t max_batch;
     slot_t *slots;       // [max_batch]
@@ -68,7 +69,7 @@ rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch)
     rollout_decoder_t *decoder = tr_calloc(1, sizeof *decoder);
     decoder->model = model;
     decoder->max_batch = max_batch;
-    decoder->arena = tr_arena_new(tr_model_backend(model));
+    decoder->device = rollout_device_new(model);
     decoder->slots = tr_calloc(max_batch, sizeof *decoder->slots);
     return decoder;
 }
@@ -89,8 +90,8 @@ void rollout_decoder_destroy(rollout_decoder_t **self)
     if (decoder == NULL) {
         return;
     }
+    rollout_device_destroy(&decoder->device);
     tr_cache_destroy(&decoder->cache);
-    tr_arena_destroy(&decoder->arena);
     free(decoder->free_pages);
     free(decoder->slots);
     free(decoder);
@@ -125,7 +126,7 @@ static tr_status check_request(const rollout_request_t *request, const tr_model_
     return TR_OK;
 }
 
-/// Makes the cache hold `pages` at least. No sequence is running: all pages are free.
+/// Makes the cache hold `pages` at least, and one that nobody reads. No sequence is running: all pages are free.
 static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_error_t *err)
 {
     if (pages <= decoder->free_count) {
@@ -133,7 +134,8 @@ static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_erro
     }
     decoder->free_count = 0;
     tr_cache_destroy(&decoder->cache);
-    TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages, err));
+    TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages + 1, err));
+    rollout_device_use(decoder->device, decoder->cache, (int32_t)pages);
     decoder->free_pages = tr_realloc(decoder->free_pages, pages * sizeof *decoder->free_pages);
     for (size_t i = 0; i < pages; i++) {
         decoder->free_pages[i] = (int32_t)(pages - 1 - i);
@@ -195,24 +197,21 @@ static void admit(job_t *job)
     }
 }
 
-/// What goes through the model in one pass.
+/// A pass, and whose tokens it draws.
 typedef struct pass {
-    tr_span_t *spans; // [max_batch]
-    size_t count;
-    int32_t *sampled_rows; // [max_batch] last rows of spans that end their sequence
-    size_t *sampled;       // [max_batch]
-    float *uniforms;       // [max_batch]
-    size_t samples;
+    rollout_pass_t taken;
+    size_t *sampled; // [samples] slots
 } pass_t;
 
 /// The next token of every running sequence, and prompt pieces within the budget.
 static void gather(const job_t *job, pass_t *pass)
 {
     rollout_decoder_t *decoder = job->decoder;
+    rollout_pass_t *taken = &pass->taken;
     size_t budget = PASS_TOKENS;
     int32_t rows = 0;
-    pass->count = 0;
-    pass->samples = 0;
+    taken->count = 0;
+    taken->samples = 0;
     for (size_t i = 0; i < decoder->max_batch; i++) {
         slot_t *slot = &decoder->slots[i];
         if (!slot->busy) {
@@ -224,29 +223,20 @@ static void gather(const job_t *job, pass_t *pass)
             continue;
         }
         budget -= waiting == 1 ? 0 : take;
-        pass->spans[pass->count++] =
+        taken->spans[taken->count++] =
             (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
         rows += (int32_t)take;
         slot->done += take;
         if (slot->done == slot->length) {
             const rollout_request_t *request = &job->requests[slot->index];
-            pass->uniforms[pass->samples] =
+            taken->uniforms[taken->samples] =
                 tr_rng_uniform(job->options->seed, TR_RNG_SAMPLE, request->prompt_number,
                                request->sample, (uint32_t)slot->length);
-            pass->sampled_rows[pass->samples] = rows - 1;
-            pass->sampled[pass->samples++] = i;
+            taken->sampled_rows[taken->samples] = rows - 1;
+            pass->sampled[taken->samples++] = i;
         }
     }
 }
-
-/// Host copies of what the sample operator wrote. [samples]; kept_ids: [samples, kept_columns].
-typedef struct drawn {
-    int32_t *tokens;
-    float *logprobs, *raw;
-    int32_t *kept_counts;
-    int32_t *kept_ids;
-    size_t kept_columns; // 0: nothing is ever cut
-} drawn_t;
 
 /// The longest list of kept ids that a row can have.
 static size_t longest_kept(const tr_sampling_t *sampling, size_t vocabulary)
@@ -258,34 +248,6 @@ static size_t longest_kept(const tr_sampling_t *sampling, size_t vocabulary)
         return (size_t)sampling->top_k < vocabulary ? (size_t)sampling->top_k : vocabulary;
     }
     return sampling->top_p < 1.0f ? vocabulary : 0;
-}
-
-static tr_status draw(const job_t *job, const pass_t *pass, tr_tensor_t hidden, drawn_t *drawn,
-                      tr_error_t *err)
-{
-    tr_model_t *model = job->decoder->model;
-    tr_arena_t *arena = job->decoder->arena;
-    const tr_ops_t *ops = tr_model_backend(model)->ops;
-    tr_queue_t *queue = tr_model_queue(model);
-    size_t n = pass->samples;
-    tr_tensor_t gathered =
-        tr_arena_tensor(arena, tr_model_backend(model)->real, n, tr_model_config(model)->hidden);
-    tr_tensor_t tokens = tr_arena_tensor(arena, TR_I32, 1, n);
-    tr_tensor_t logprobs = tr_arena_tensor(arena, TR_F32, 1, n);
-    tr_tensor_t raw = tr_arena_tensor(arena, TR_F32, 1, n);
-    tr_tensor_t counts = tr_arena_tensor(arena, TR_I32, 1, n);
-    tr_tensor_t ids = tr_arena_tensor(arena, TR_I32, n, drawn->kept_columns);
-    ops->gather_rows(queue, gathered, hidden,
-                     tr_arena_indices(arena, queue, pass->sampled_rows, n));
-    ops->sample(queue, tokens, logprobs, raw, counts, ids, gathered, tr_model_head(model),
-                tr_model_config(model)->vocabulary, tr_arena_reals(arena, queue, pass->uniforms, n),
-                job->options->sampling);
-    ops->read(queue, drawn->tokens, tokens);
-    ops->read(queue, drawn->logprobs, logprobs);
-    ops->read(queue, drawn->raw, raw);
-    ops->read(queue, drawn->kept_counts, counts);
-    ops->read(queue, drawn->kept_ids, ids);
-    return ops->queue_wait(queue, err);
 }
 
 static bool contains(const int32_t *ids, size_t count, int32_t id)
@@ -327,7 +289,7 @@ static bool complete(const job_t *job, const slot_t *slot, rollout_response_t *r
 }
 
 /// Appends draw i to its response; true when the response is complete.
-static bool append(const job_t *job, slot_t *slot, const drawn_t *drawn, size_t i)
+static bool append(const job_t *job, slot_t *slot, const rollout_drawn_t *drawn, size_t i)
 {
     rollout_response_t *response = &job->responses[slot->index];
     append_kept(response, drawn->kept_ids + i * drawn->kept_columns, (size_t)drawn->kept_counts[i]);
@@ -340,20 +302,13 @@ static bool append(const job_t *job, slot_t *slot, const drawn_t *drawn, size_t 
 }
 
 /// One pass of the model over what is waiting, and what it says.
-static tr_status step(job_t *job, pass_t *pass, drawn_t *drawn, tr_error_t *err)
+static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error_t *err)
 {
     rollout_decoder_t *decoder = job->decoder;
-    tr_batch_t batch;
     admit(job);
     gather(job, pass);
-    tr_arena_reset(decoder->arena);
-    tr_batch_init(&batch, decoder->arena, tr_model_queue(decoder->model), pass->spans, pass->count);
-    tr_tensor_t hidden = tr_model_decode(decoder->model, decoder->cache, &batch, decoder->arena);
-    if (pass->samples == 0) {
-        return TR_OK;
-    }
-    TR_TRY(draw(job, pass, hidden, drawn, err));
-    for (size_t i = 0; i < pass->samples; i++) {
+    TR_TRY(rollout_device_run(decoder->device, drawn, &pass->taken, &job->options->sampling, err));
+    for (size_t i = 0; i < pass->taken.samples; i++) {
         slot_t *slot = &decoder->slots[pass->sampled[i]];
         size_t index = slot->index;
         if (append(job, slot, drawn, i)) {
@@ -368,31 +323,32 @@ static tr_status step(job_t *job, pass_t *pass, drawn_t *drawn, tr_error_t *err)
 }
 
 /// Host memory for passes of n sequences at most.
-static void work_init(pass_t *pass, drawn_t *drawn, size_t n, size_t kept_columns)
+static void work_init(pass_t *pass, rollout_drawn_t *drawn, size_t n, size_t kept_columns)
 {
-    *pass = (pass_t){.spans = tr_calloc(n, sizeof *pass->spans),
-                     .sampled_rows = tr_calloc(n, sizeof *pass->sampled_rows),
-                     .sampled = tr_calloc(n, sizeof *pass->sampled),
-                     .uniforms = tr_calloc(n, sizeof *pass->uniforms)};
-    *drawn = (drawn_t){.tokens = tr_calloc(n, sizeof *drawn->tokens),
-                       .logprobs = tr_calloc(n, sizeof *drawn->logprobs),
-                       .raw = tr_calloc(n, sizeof *drawn->raw),
-                       .kept_counts = tr_calloc(n, sizeof *drawn->kept_counts),
-                       .kept_ids = tr_calloc(n * kept_columns + 1, sizeof *drawn->kept_ids),
-                       .kept_columns = kept_columns};
+    size_t rows = rollout_device_rows(n);
+    *pass = (pass_t){.taken = {.spans = tr_calloc(rows, sizeof *pass->taken.spans),
+                               .sampled_rows = tr_calloc(rows, sizeof *pass->taken.sampled_rows),
+                               .uniforms = tr_calloc(rows, sizeof *pass->taken.uniforms)},
+                     .sampled = tr_calloc(n, sizeof *pass->sampled)};
+    *drawn = (rollout_drawn_t){.tokens = tr_calloc(n, sizeof *drawn->tokens),
+                               .logprobs = tr_calloc(n, sizeof *drawn->logprobs),
+                               .raw = tr_calloc(n, sizeof *drawn->raw),
+                               .kept_counts = tr_calloc(n, sizeof *drawn->kept_counts),
+                               .kept_ids = tr_calloc(n * kept_columns + 1, sizeof *drawn->kept_ids),
+                               .kept_columns = kept_columns};
 }
 
-static void work_release(pass_t *pass, drawn_t *drawn)
+static void work_release(pass_t *pass, rollout_drawn_t *drawn)
 {
     free(drawn->kept_ids);
     free(drawn->kept_counts);
     free(drawn->raw);
     free(drawn->logprobs);
     free(drawn->tokens);
-    free(pass->uniforms);
     free(pass->sampled);
-    free(pass->sampled_rows);
-    free(pass->spans);
+    free(pass->taken.uniforms);
+    free(pass->taken.sampled_rows);
+    free(pass->taken.spans);
 }
 
 static void release_all(job_t *job)
@@ -422,7 +378,7 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
     memset(responses, 0, count * sizeof *responses);
     TR_TRY(prepare(&job, err));
     pass_t pass;
-    drawn_t drawn;
+    rollout_drawn_t drawn;
     size_t columns = longest_kept(&options->sampling, tr_model_config(decoder->model)->vocabulary);
     work_init(&pass, &drawn, running_limit(&job), columns);
     tr_status status = TR_OK;

@@ -5,6 +5,10 @@
 
 #include "common/base/status.h"
 
+enum {
+    PAGES_UNIT = 8
+}; // columns of the table of pages come by so many: shapes stay the same for some tokens
+
 static size_t pages_of(const tr_span_t *span)
 {
     return (span->position + span->length + TR_PAGE - 1) / TR_PAGE;
@@ -19,6 +23,7 @@ static void measure(tr_ragged_t *ragged, const tr_span_t *spans, size_t count)
         size_t pages = pages_of(&spans[s]);
         ragged->max_pages = pages > ragged->max_pages ? pages : ragged->max_pages;
     }
+    ragged->max_pages = (ragged->max_pages + PAGES_UNIT - 1) / PAGES_UNIT * PAGES_UNIT;
     ragged->sequences = count;
 }
 

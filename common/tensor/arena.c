@@ -11,6 +11,7 @@ struct tr_arena {
     size_t used;  // bytes of the last buffer
     size_t total; // bytes handed out since the last reset
     size_t peak;
+    size_t generation;
 };
 
 tr_arena_t *tr_arena_new(tr_backend_t *backend)
@@ -47,6 +48,7 @@ static void add_buffer(tr_arena_t *arena, size_t bytes)
         arena->backend->ops->buffer_new(arena->backend, &arena->buffers[arena->count], bytes, &err);
     TR_ASSERT(status == TR_OK, "%s", err.text);
     arena->count++;
+    arena->generation++;
     arena->used = 0;
 }
 
@@ -98,6 +100,11 @@ tr_tensor_t tr_arena_indices(tr_arena_t *arena, tr_queue_t *queue, const int32_t
 tr_tensor_t tr_arena_reals(tr_arena_t *arena, tr_queue_t *queue, const float *values, size_t n)
 {
     return written(arena, queue, TR_F32, values, n);
+}
+
+size_t tr_arena_generation(const tr_arena_t *arena)
+{
+    return arena->generation;
 }
 
 size_t tr_arena_peak(const tr_arena_t *arena)

@@ -26,6 +26,9 @@ tr_tensor_t tr_arena_indices(tr_arena_t *arena, tr_queue_t *queue, const int32_t
 /// An f32 vector of n elements with the content of `values`.
 tr_tensor_t tr_arena_reals(tr_arena_t *arena, tr_queue_t *queue, const float *values, size_t n);
 
+/// Changes whenever the arena takes or gives back memory: the same requests after a reset get the same places while it stays.
+size_t tr_arena_generation(const tr_arena_t *arena);
+
 /// The most bytes in use between two resets so far.
 size_t tr_arena_peak(const tr_arena_t *arena);
 

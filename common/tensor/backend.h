@@ -29,6 +29,7 @@ enum {
 
 typedef struct tr_backend tr_backend_t;
 typedef struct tr_queue tr_queue_t;
+typedef struct tr_graph tr_graph_t;
 
 /// Head geometry. A qkv row is [Hq*D queries | Hk*D keys | Hk*D values].
 typedef struct tr_heads {
@@ -115,6 +116,16 @@ typedef struct tr_ops {
     void (*zero)(tr_queue_t *queue, tr_tensor_t destination);
     /// f32 to bf16 (rounded to nearest even) or bf16 to f32, or a copy where both have one type; same count.
     void (*cast)(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
+
+    // Graphs, of a device whose kernels cost more to start than to run; NULL on others. What is enqueued between begin and end
+    // is kept instead of run, with the addresses that its tensors have; nothing may be read, written, waited for or allocated
+    // meanwhile, so the same work must have run before. Running a graph is enqueuing all of it at once.
+    void (*graph_begin)(tr_queue_t *queue);
+    /// NULL after a failure, which sticks to the queue.
+    tr_graph_t *(*graph_end)(tr_queue_t *queue);
+    /// False, and nothing is run, when the device's scratch memory has moved since: the graph is of no use any more.
+    bool (*graph_run)(tr_queue_t *queue, const tr_graph_t *graph);
+    void (*graph_destroy)(tr_graph_t **graph);
 
     // Matrix products. weight: f32 [N, K] as Hugging Face stores it, which is packed a part at a time within each product; or
     // [1, packed_count(N, K)], what pack made of it: quicker where products are small and many. Both give the same bits.

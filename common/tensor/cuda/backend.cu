@@ -27,6 +27,10 @@ static tr_ops_t make_table(void)
     ops.copy = cuda_copy;
     ops.zero = cuda_zero;
     ops.cast = cuda_cast;
+    ops.graph_begin = cuda_graph_begin;
+    ops.graph_end = cuda_graph_end;
+    ops.graph_run = cuda_graph_run;
+    ops.graph_destroy = cuda_graph_destroy;
     ops.matmul = cuda_matmul;
     ops.matmul_input_gradient = cuda_matmul_input_gradient;
     ops.matmul_weight_gradient = cuda_matmul_weight_gradient;

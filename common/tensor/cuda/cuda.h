@@ -1,6 +1,6 @@
 /// Inside of the CUDA backend: its state, and what the operator files share.
 ///
-/// Files: backend (opening, the table), memory_ops, matmul_ops, layer_ops, attention_ops, attention_gradient, head_ops, sample_ops; numbers.h is
+/// Files: backend (opening, the table), memory_ops, graph_ops, matmul_ops, layer_ops, attention_ops, attention_gradient, head_ops, sample_ops; numbers.h is
 /// the arithmetic on the device. Kernels are templates over the element type of what is marked [real] in backend.h: with float
 /// they follow the CPU's chains and reduction shapes to the bit (so -fmad=false, no fast math); with bf16 they load, compute in
 /// f32 and round once at the end, in shapes that suit the device and depend on nothing but the row.
@@ -57,6 +57,7 @@ struct tr_queue {
     char *staging; ///< pinned: small writes wait here, so that the source is free at once
     size_t staged; ///< bytes of staging taken since the queue was last waited for
     tr_buffer_t *scratch[CUDA_SLOT_COUNT];
+    size_t moves; ///< how often scratch memory has moved: graphs of before are stale
     tr_error_t failed; ///< the first failure since queue_wait
 };
 
@@ -146,6 +147,11 @@ void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const vo
 tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                           tr_error_t *err);
 void cuda_buffer_destroy(tr_buffer_t **buffer);
+void cuda_graph_begin(tr_queue_t *queue);
+tr_graph_t *cuda_graph_end(tr_queue_t *queue);
+bool cuda_graph_run(tr_queue_t *queue, const tr_graph_t *graph);
+void cuda_graph_destroy(tr_graph_t **graph);
+
 size_t cuda_buffer_bytes(const tr_buffer_t *buffer);
 tr_status cuda_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
 void cuda_queue_destroy(tr_queue_t **queue);

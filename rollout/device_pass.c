@@ -1,0 +1,242 @@
+#include "rollout/device_pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { GRAPHS = 128 }; // shapes that are remembered
+
+/// What the device writes; in the arena.
+typedef struct outputs {
+    tr_tensor_t tokens, logprobs, raw, counts, ids;
+} outputs_t;
+
+/// What decides which kernels run, with which arguments.
+typedef struct shape {
+    size_t rows, pages, kept_columns;
+    tr_sampling_t sampling;
+} shape_t;
+
+/// A shape that has run, and from the second time on its graph.
+typedef struct known {
+    shape_t shape;
+    tr_graph_t *graph;
+    outputs_t outputs;
+} known_t;
+
+struct rollout_device {
+    tr_model_t *model;
+    tr_arena_t *arena;
+    tr_cache_t *cache;
+    int32_t spare;
+    known_t known[GRAPHS];
+    size_t count;
+    size_t generation; // of the arena, when the graphs were made
+    size_t graph_runs;
+};
+
+rollout_device_t *rollout_device_new(tr_model_t *model)
+{
+    rollout_device_t *device = tr_calloc(1, sizeof *device);
+    device->model = model;
+    device->arena = tr_arena_new(tr_model_backend(model));
+    return device;
+}
+
+static void forget_graphs(rollout_device_t *device)
+{
+    for (size_t i = 0; i < device->count; i++) {
+        if (device->known[i].graph != NULL) {
+            tr_model_backend(device->model)->ops->graph_destroy(&device->known[i].graph);
+        }
+    }
+    device->count = 0;
+}
+
+void rollout_device_destroy(rollout_device_t **self)
+{
+    if (*self != NULL) {
+        forget_graphs(*self);
+        tr_arena_destroy(&(*self)->arena);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare)
+{
+    forget_graphs(device);
+    device->cache = cache;
+    device->spare = spare;
+}
+
+size_t rollout_device_graph_runs(const rollout_device_t *device)
+{
+    return device->graph_runs;
+}
+
+/// 1, 2, 4, 8, and from there on by 8.
+size_t rollout_device_rows(size_t count)
+{
+    size_t rows = 1;
+    while (rows < count && rows < 8) {
+        rows *= 2;
+    }
+    return count <= 8 ? rows : (count + 7) / 8 * 8;
+}
+
+/// Whether the pass takes one token of each sequence and draws the next of each: the shape that comes again and again.
+static bool repeats(const rollout_pass_t *pass)
+{
+    bool same = pass->samples == pass->count;
+    for (size_t i = 0; i < pass->count && same; i++) {
+        same = pass->spans[i].length == 1;
+    }
+    return same;
+}
+
+/// The pass filled up: the arrays have room.
+static rollout_pass_t fill(const rollout_device_t *device, const rollout_pass_t *pass)
+{
+    static const int32_t id = 0;
+    rollout_pass_t filled = *pass;
+    filled.count = filled.samples = rollout_device_rows(pass->count);
+    for (size_t i = pass->count; i < filled.count; i++) {
+        filled.spans[i] = (tr_span_t){&id, 1, 0, &device->spare};
+        filled.sampled_rows[i] = (int32_t)i;
+        filled.uniforms[i] = 0.0f;
+    }
+    return filled;
+}
+
+/// What the device is given; in the arena.
+typedef struct inputs {
+    tr_batch_t batch;
+    tr_tensor_t rows, uniforms;
+} inputs_t;
+
+static inputs_t upload(rollout_device_t *device, const rollout_pass_t *pass)
+{
+    inputs_t inputs;
+    tr_queue_t *queue = tr_model_queue(device->model);
+    tr_batch_init(&inputs.batch, device->arena, queue, pass->spans, pass->count);
+    inputs.rows = tr_arena_indices(device->arena, queue, pass->sampled_rows, pass->samples);
+    inputs.uniforms = tr_arena_reals(device->arena, queue, pass->uniforms, pass->samples);
+    return inputs;
+}
+
+/// The model and the drawing, enqueued.
+static outputs_t enqueue(rollout_device_t *device, const inputs_t *inputs, size_t samples,
+                         size_t kept_columns, const tr_sampling_t *sampling)
+{
+    tr_model_t *model = device->model;
+    tr_arena_t *arena = device->arena;
+    const tr_backend_t *backend = tr_model_backend(model);
+    const tr_model_config_t *config = tr_model_config(model);
+    tr_queue_t *queue = tr_model_queue(model);
+    outputs_t outputs = {0};
+    tr_tensor_t hidden = tr_model_decode(model, device->cache, &inputs->batch, arena);
+    if (samples == 0) {
+        return outputs;
+    }
+    tr_tensor_t gathered = tr_arena_tensor(arena, backend->real, samples, config->hidden);
+    outputs = (outputs_t){
+        .tokens = tr_arena_tensor(arena, TR_I32, 1, samples),
+        .logprobs = tr_arena_tensor(arena, TR_F32, 1, samples),
+        .raw = tr_arena_tensor(arena, TR_F32, 1, samples),
+        .counts = tr_arena_tensor(arena, TR_I32, 1, samples),
+        .ids = tr_arena_tensor(arena, TR_I32, samples, kept_columns),
+    };
+    backend->ops->gather_rows(queue, gathered, hidden, inputs->rows);
+    backend->ops->sample(queue, outputs.tokens, outputs.logprobs, outputs.raw, outputs.counts,
+                         outputs.ids, gathered, tr_model_head(model), config->vocabulary,
+                         inputs->uniforms, *sampling);
+    return outputs;
+}
+
+static bool same_shape(const shape_t *a, const shape_t *b)
+{
+    return a->rows == b->rows && a->pages == b->pages && a->kept_columns == b->kept_columns &&
+           a->sampling.temperature == b->sampling.temperature &&
+           a->sampling.top_k == b->sampling.top_k && a->sampling.top_p == b->sampling.top_p;
+}
+
+static known_t *find(rollout_device_t *device, const shape_t *shape)
+{
+    for (size_t i = 0; i < device->count; i++) {
+        if (same_shape(&device->known[i].shape, shape)) {
+            return &device->known[i];
+        }
+    }
+    return NULL;
+}
+
+/// As enqueue, by the shape's graph: the first time without, to let the device make ready; the second time it is made.
+static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
+                               const shape_t *shape)
+{
+    const tr_ops_t *ops = tr_model_backend(device->model)->ops;
+    tr_queue_t *queue = tr_model_queue(device->model);
+    known_t *known = find(device, shape);
+    if (known != NULL && known->graph == NULL) {
+        ops->graph_begin(queue);
+        known->outputs =
+            enqueue(device, inputs, shape->rows, shape->kept_columns, &shape->sampling);
+        known->graph = ops->graph_end(queue);
+    }
+    if (known != NULL && known->graph != NULL && ops->graph_run(queue, known->graph)) {
+        device->graph_runs++;
+        return known->outputs;
+    }
+    if (known != NULL || device->count == GRAPHS) { // stale, as the others are, or too many
+        forget_graphs(device);
+    }
+    device->known[device->count++] = (known_t){.shape = *shape};
+    return enqueue(device, inputs, shape->rows, shape->kept_columns, &shape->sampling);
+}
+
+/// The first n numbers of a vector, or rows of a matrix.
+static tr_tensor_t first(tr_tensor_t tensor, size_t n)
+{
+    *(tensor.rows == 1 ? &tensor.columns : &tensor.rows) = n;
+    return tensor;
+}
+
+static tr_status download(const rollout_device_t *device, rollout_drawn_t *drawn,
+                          const outputs_t *outputs, size_t samples, tr_error_t *err)
+{
+    const tr_ops_t *ops = tr_model_backend(device->model)->ops;
+    tr_queue_t *queue = tr_model_queue(device->model);
+    tr_tensor_t ids = outputs->ids;
+    ids.rows = samples;
+    ops->read(queue, drawn->tokens, first(outputs->tokens, samples));
+    ops->read(queue, drawn->logprobs, first(outputs->logprobs, samples));
+    ops->read(queue, drawn->raw, first(outputs->raw, samples));
+    ops->read(queue, drawn->kept_counts, first(outputs->counts, samples));
+    ops->read(queue, drawn->kept_ids, ids);
+    return ops->queue_wait(queue, err);
+}
+
+tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
+                             const rollout_pass_t *pass, const tr_sampling_t *sampling,
+                             tr_error_t *err)
+{
+    const tr_ops_t *ops = tr_model_backend(device->model)->ops;
+    const bool by_graph = ops->graph_begin != NULL && repeats(pass);
+    const rollout_pass_t whole = by_graph ? fill(device, pass) : *pass;
+    outputs_t outputs;
+    tr_arena_reset(device->arena);
+    inputs_t inputs = upload(device, &whole);
+    if (device->generation != tr_arena_generation(device->arena)) {
+        forget_graphs(device);
+        device->generation = tr_arena_generation(device->arena);
+    }
+    if (by_graph) {
+        const shape_t shape = {whole.samples, inputs.batch.ragged.max_pages, drawn->kept_columns,
+                               *sampling};
+        inputs.batch.ragged.longest = shape.pages * TR_PAGE; // a bound that the shape decides
+        outputs = enqueue_graph(device, &inputs, &shape);
+    } else {
+        outputs = enqueue(device, &inputs, whole.samples, drawn->kept_columns, sampling);
+    }
+    return pass->samples > 0 ? download(device, drawn, &outputs, pass->samples, err) : TR_OK;
+}
