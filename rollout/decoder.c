@@ -98,6 +98,11 @@ void rollout_decoder_destroy(rollout_decoder_t **self)
     *self = NULL;
 }
 
+size_t rollout_decoder_graph_runs(const rollout_decoder_t *decoder)
+{
+    return rollout_device_graph_runs(decoder->device);
+}
+
 /// How many sequences run at once at most.
 static size_t running_limit(const job_t *job)
 {

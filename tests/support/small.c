@@ -46,11 +46,23 @@ static void take_model(small_t *small)
     small->total = tr_model_layout(small->model)->total;
 }
 
+/// A CPU's instruction set, or SMALL_GPU, SMALL_GPU_BF16.
+static bool open_rig(rig_t *rig, const char *isa, size_t threads)
+{
+    if (isa != NULL && strcmp(isa, SMALL_GPU) == 0) {
+        return rig_open_gpu(rig, TR_F32);
+    }
+    if (isa != NULL && strcmp(isa, SMALL_GPU_BF16) == 0) {
+        return rig_open_gpu(rig, TR_BF16);
+    }
+    return rig_open(rig, isa, threads);
+}
+
 bool small_open(small_t *small, const tr_model_config_t *config, const char *isa, size_t threads,
                 bool learns)
 {
     tr_error_t err = {0};
-    if (!rig_open(&small->rig, isa, threads)) {
+    if (!open_rig(&small->rig, isa, threads)) {
         return false;
     }
     tr_status status = tr_model_new(&small->model, config, small->rig.backend,
@@ -66,7 +78,7 @@ bool small_open_directory(small_t *small, const char *directory, const char *isa
                           bool learns)
 {
     tr_error_t err = {0};
-    if (!rig_open(&small->rig, isa, threads)) {
+    if (!open_rig(&small->rig, isa, threads)) {
         return false;
     }
     tr_status status = tr_model_open(&small->model, directory, small->rig.backend,

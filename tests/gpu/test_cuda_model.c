@@ -1,0 +1,268 @@
+/// Whole models on a GPU: in f32 the CPU's bits from end to end, in bf16 the promise that a rollout's log-probability is the
+/// trainer's. The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's module.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/model/trainer.h"
+#include "rollout/decoder.h"
+#include "tests/support/small.h"
+
+enum { SEQUENCES = 5, PROMPTS = 5, NEW_TOKENS = 30 };
+static const size_t LENGTHS[SEQUENCES] = {40, 2, 17, 71, 16};
+static const size_t PROMPT_LENGTHS[SEQUENCES] = {7, 1, 16, 30, 1};
+
+/// Head sizes that are multiples of nothing on one, of 16 on the other.
+static tr_model_config_t configs(size_t which)
+{
+    tr_model_config_t config = small_config();
+    if (which == 1) {
+        config.hidden = 32;
+        config.heads = 4;
+        config.key_value_heads = 2;
+        config.head_dim = 16;
+        config.intermediate = 48;
+        config.tied_embeddings = true;
+    }
+    return config;
+}
+
+static void open_or_skip(small_t *small, const tr_model_config_t *config, const char *isa,
+                         bool learns)
+{
+    if (!small_open(small, config, isa, 1, learns)) {
+        cr_skip_test("no GPU");
+    }
+}
+
+static tr_sequences_t the_sequences(small_t *small)
+{
+    return small_sequences(small, LENGTHS, PROMPT_LENGTHS, SEQUENCES, 3);
+}
+
+static size_t tokens_of(const tr_sequences_t *sequences)
+{
+    return (size_t)sequences->response_starts[sequences->count];
+}
+
+Test(cuda_model, logprobs_and_gradients_in_f32_are_the_cpu_s)
+{
+    for (size_t i = 0; i < 2; i++) {
+        small_t cpu, gpu;
+        const tr_model_config_t config = configs(i);
+        open_or_skip(&gpu, &config, SMALL_GPU, true);
+        small_open(&cpu, &config, NULL, 1, true);
+        tr_sequences_t here = the_sequences(&cpu), there = the_sequences(&gpu);
+        check_same(small_response(&gpu, &there, 2, 0.8f), small_response(&cpu, &here, 2, 0.8f),
+                   tokens_of(&here), "log-probs");
+        float *factors = small_factors(&cpu, &here);
+        check_same(small_gradient(&gpu, &there, factors, 0.8f),
+                   small_gradient(&cpu, &here, factors, 0.8f), cpu.total, "gradient");
+        small_close(&gpu);
+        small_close(&cpu);
+    }
+}
+
+Test(cuda_model, values_and_their_gradients_in_f32_are_the_cpu_s)
+{
+    small_t cpu, gpu;
+    tr_model_config_t config = configs(0);
+    config.scalar_head = true;
+    open_or_skip(&gpu, &config, SMALL_GPU, true);
+    small_open(&cpu, &config, NULL, 1, true);
+    tr_sequences_t here = the_sequences(&cpu), there = the_sequences(&gpu);
+    check_same(small_response(&gpu, &there, 3, 1.0f), small_response(&cpu, &here, 3, 1.0f),
+               tokens_of(&here), "values");
+    float *factors = small_factors(&cpu, &here);
+    check_same(small_gradient(&gpu, &there, factors, 1.0f),
+               small_gradient(&cpu, &here, factors, 1.0f), cpu.total, "gradient");
+    small_close(&gpu);
+    small_close(&cpu);
+}
+
+/// sum(factor * log-prob), so that the gradient is not of one sign.
+static tr_status weighted(void *context, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
+{
+    (void)err;
+    tr_response_select(dout, context, chunk->sequences, chunk->chosen, chunk->count);
+    return TR_OK;
+}
+
+/// Parameters and moments after three epochs: [3 * total], the rig's.
+static float *learn(small_t *small)
+{
+    const tr_optimizer_options_t options = {0.9, 0.999, 1e-8, 0.01, 0.5};
+    const tr_walk_t walk = {.epochs = 3,
+                            .minibatches = 2,
+                            .chunk = 2,
+                            .seed = 9,
+                            .step = 1,
+                            .temperature = 1.0f,
+                            .learning_rate = 1e-2,
+                            .neftune_noise_alpha = 1.0};
+    tr_error_t err = {0};
+    tr_trainer_t *trainer;
+    tr_walk_result_t result;
+    tr_sequences_t sequences = the_sequences(small);
+    float *factors = small_factors(small, &sequences);
+    float *values = rig_memory(&small->rig, small->total * sizeof *values);
+    cr_assert_eq(tr_trainer_new(&trainer, &small->model, &options, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_trainer_walk(trainer, &sequences, &walk, weighted, factors, &result, &err),
+                 TR_OK, "%s", err.text);
+    cr_assert_eq(result.updates, 6);
+    cr_assert_eq(tr_model_read_parameters(tr_trainer_model(trainer), values, &err), TR_OK, "%s",
+                 err.text);
+    tr_trainer_destroy(&trainer);
+    return values;
+}
+
+Test(cuda_model, what_is_learnt_in_f32_is_what_the_cpu_learns)
+{
+    small_t cpu, gpu;
+    const tr_model_config_t config = configs(0);
+    open_or_skip(&gpu, &config, SMALL_GPU, true);
+    small_open(&cpu, &config, NULL, 1, true);
+    check_same(learn(&gpu), learn(&cpu), cpu.total, "parameters");
+    small_close(&gpu);
+    small_close(&cpu);
+}
+
+static double distance(const float *a, const float *b, size_t n)
+{
+    double difference = 0.0, size = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        size += (double)b[i] * (double)b[i];
+    }
+    return sqrt(difference / size);
+}
+
+Test(cuda_model, a_gradient_in_bf16_is_near_the_one_in_f32)
+{
+    small_t cpu, gpu;
+    const tr_model_config_t config = configs(1);
+    open_or_skip(&gpu, &config, SMALL_GPU_BF16, true);
+    small_open(&cpu, &config, NULL, 1, true);
+    tr_sequences_t here = the_sequences(&cpu), there = the_sequences(&gpu);
+    float *factors = small_factors(&cpu, &here);
+    double far = distance(small_gradient(&gpu, &there, factors, 1.0f),
+                          small_gradient(&cpu, &here, factors, 1.0f), cpu.total);
+    cr_expect(far > 0.0 && far < 0.05, "relative distance %g", far);
+    small_close(&gpu);
+    small_close(&cpu);
+}
+
+// Generation
+
+typedef struct speech {
+    rollout_response_t responses[PROMPTS];
+    size_t graph_runs;
+} speech_t;
+
+/// Five prompts of unequal lengths, at most four at a time, so that sequences come and go.
+static void speak(speech_t *speech, small_t *small, const tr_sampling_t *sampling)
+{
+    tr_error_t err = {0};
+    rollout_request_t requests[PROMPTS];
+    for (size_t i = 0; i < PROMPTS; i++) {
+        requests[i] = (rollout_request_t){.prompt = small_ids(small, 3 + 9 * i, i),
+                                          .length = 3 + 9 * i,
+                                          .prompt_number = (uint32_t)i};
+    }
+    const rollout_options_t options = {
+        .sampling = *sampling, .max_new_tokens = NEW_TOKENS, .seed = 4};
+    rollout_decoder_t *decoder = rollout_decoder_new(small->model, 4);
+    cr_assert_eq(
+        rollout_decode(decoder, speech->responses, requests, PROMPTS, &options, NULL, NULL, &err),
+        TR_OK, "%s", err.text);
+    speech->graph_runs = rollout_decoder_graph_runs(decoder);
+    rollout_decoder_destroy(&decoder);
+}
+
+static void release(speech_t *speech)
+{
+    for (size_t i = 0; i < PROMPTS; i++) {
+        rollout_response_release(&speech->responses[i]);
+    }
+}
+
+static const tr_sampling_t samplings[] = {{1.0f, 0, 1.0f}, {0.7f, 12, 0.9f}, {0.0f, 0, 1.0f}};
+
+Test(cuda_model, what_is_said_in_f32_is_what_the_cpu_says)
+{
+    for (size_t i = 0; i < 3; i++) {
+        small_t cpu, gpu;
+        speech_t here, there;
+        const tr_model_config_t config = configs(0);
+        open_or_skip(&gpu, &config, SMALL_GPU, false);
+        small_open(&cpu, &config, NULL, 1, false);
+        speak(&here, &cpu, &samplings[i]);
+        speak(&there, &gpu, &samplings[i]);
+        cr_expect_eq(here.graph_runs, 0);
+        cr_expect_gt(there.graph_runs, 10);
+        for (size_t r = 0; r < PROMPTS; r++) {
+            const rollout_response_t *a = &here.responses[r], *b = &there.responses[r];
+            cr_assert_eq(a->length, b->length);
+            cr_expect_eq(memcmp(a->ids, b->ids, a->length * sizeof *a->ids), 0, "response %zu", r);
+            check_same(b->logprobs, a->logprobs, a->length, "log-probs");
+            check_same(b->raw, a->raw, a->length, "raw log-probs");
+            cr_expect_eq(a->kept, b->kept);
+        }
+        release(&here);
+        release(&there);
+        small_close(&gpu);
+        small_close(&cpu);
+    }
+}
+
+/// The response's log-probs as a trainer takes them, in a pass over the whole sequence: [length], the rig's.
+static float *trained_logprobs(small_t *small, size_t prompt, const rollout_response_t *response)
+{
+    tr_error_t err = {0};
+    size_t before = 3 + 9 * prompt;
+    int32_t *ids = rig_memory(&small->rig, (before + response->length) * sizeof *ids);
+    int32_t *offsets = rig_memory(&small->rig, (response->length + 1) * sizeof *offsets);
+    float *logprobs = rig_memory(&small->rig, response->length * sizeof *logprobs);
+    memcpy(ids, small_ids(small, before, prompt), before * sizeof *ids);
+    memcpy(ids + before, response->ids, response->length * sizeof *ids);
+    memcpy(offsets + 1, response->kept_ends, response->length * sizeof *offsets);
+    const int32_t starts[] = {0, (int32_t)(before + response->length)},
+                  lengths[] = {(int32_t)before};
+    const int32_t ends[] = {0, (int32_t)response->length};
+    const tr_sequences_t sequences = {
+        1, ids, starts, lengths, ends, response->kept > 0 ? offsets : NULL, response->kept_ids};
+    const uint32_t chosen[] = {0};
+    tr_response_pass_t *pass = tr_response_pass_new(small->model);
+    tr_status status =
+        tr_response_forward(pass, &sequences, chosen, 1, 0.7f, true, logprobs, NULL, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    tr_response_pass_destroy(&pass);
+    return logprobs;
+}
+
+/// In bf16, with graphs, paged caches, neighbours that come and go, and truncation: every bit.
+Test(cuda_model, a_rollout_s_logprobs_in_bf16_are_the_trainer_s)
+{
+    const tr_sampling_t cut[] = {{0.7f, 0, 1.0f}, {0.7f, 12, 0.9f}};
+    for (size_t i = 0; i < 4; i++) {
+        small_t rollout, actor;
+        speech_t speech;
+        const tr_model_config_t config = configs(i / 2);
+        open_or_skip(&rollout, &config, SMALL_GPU_BF16, false);
+        open_or_skip(&actor, &config, SMALL_GPU_BF16, true);
+        void *weights = rig_memory(&actor.rig, tr_model_weight_bytes(actor.model));
+        tr_error_t err = {0};
+        cr_assert_eq(tr_model_read_weights(actor.model, weights, &err), TR_OK, "%s", err.text);
+        tr_model_write_weights(rollout.model, weights); // as they are published
+        speak(&speech, &rollout, &cut[i % 2]);
+        cr_expect_gt(speech.graph_runs, 10);
+        for (size_t r = 0; r < PROMPTS; r++) {
+            check_same(trained_logprobs(&actor, r, &speech.responses[r]),
+                       speech.responses[r].logprobs, speech.responses[r].length, "log-probs");
+        }
+        release(&speech);
+        small_close(&actor);
+        small_close(&rollout);
+    }
+}
