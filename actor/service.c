@@ -63,7 +63,7 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
     const char *segment;
     TR_TRY(tr_body_string(&segment, config, "segment", "welcome", err));
     service->segment = tr_strdup(segment);
-    return tr_learner_open(&service->learner, config, is_scalar(config), service->threads, err);
+    return tr_learner_open(&service->learner, config, is_scalar(config), service->options, err);
 }
 
 /// The reference that a welcome names, to be opened when it is asked.
@@ -109,6 +109,7 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     TR_TRY(tr_model_open(&service->reference, service->reference_source, service->backend, false,
                          err));
     service->reference_pass = tr_response_pass_new(service->reference);
+    tr_response_share(service->reference_pass, service->options->collective);
     tr_log(TR_LOG_INFO, "reference", "model=%s \"ready\"", service->reference_source);
     return TR_OK;
 }
@@ -180,7 +181,12 @@ tr_status actor_service_save_reference(void *context, const tr_message_t *reques
     TR_TRY(expect_both(service, request, "save_reference", err));
     TR_TRY(
         tr_body_string(&directory, tr_message_body(request), "directory", "save_reference", err));
-    return tr_trainer_save_model(service->reference, directory, service->learner.source, err);
+    const tr_trainer_t *trainer = service->learner.trainer;
+    if (tr_collective_rank(service->options->collective) > 0) {
+        return tr_trainer_attend(trainer, err);
+    }
+    return tr_trainer_dismiss(trainer, tr_trainer_save_model(service->reference, directory,
+                                                             service->learner.source, err));
 }
 
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -241,15 +247,11 @@ static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_
     return tr_model_read_parameters(context, data, err);
 }
 
-tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
-                                tr_error_t *err)
+/// What rank 0 does.
+static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *reply,
+                         tr_error_t *err)
 {
-    actor_service_t *service = context;
-    int64_t step;
     uint64_t checksum;
-    TR_TRY(expect_learner(service, err));
-    TR_TRY(tr_body_integer(&step, tr_message_body(request), "step", 0, INT64_MAX, "publish", err));
-    TR_TRY(tr_learner_expect(&service->learner, step, err));
     tr_model_t *model = tr_trainer_model(service->learner.trainer);
     if (service->weights == NULL) {
         size_t bytes = tr_model_layout(model)->total * sizeof(float);
@@ -261,6 +263,20 @@ tr_status actor_service_publish(void *context, const tr_message_t *request, tr_m
            (unsigned long long)checksum);
     json_object_set_new(tr_message_body(reply), "weights", tr_weights_describe(service->weights));
     return TR_OK;
+}
+
+tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
+                                tr_error_t *err)
+{
+    actor_service_t *service = context;
+    int64_t step;
+    TR_TRY(expect_learner(service, err));
+    TR_TRY(tr_body_integer(&step, tr_message_body(request), "step", 0, INT64_MAX, "publish", err));
+    TR_TRY(tr_learner_expect(&service->learner, step, err));
+    if (tr_collective_rank(service->options->collective) > 0) {
+        return tr_trainer_attend(service->learner.trainer, err);
+    }
+    return tr_trainer_dismiss(service->learner.trainer, publish(service, step, reply, err));
 }
 
 tr_status actor_service_save(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -282,5 +298,5 @@ tr_status actor_service_restore(void *context, const tr_message_t *request, tr_m
     }
     const json_t *config = tr_message_body(request);
     name_reference(service, config);
-    return tr_learner_restore(&service->learner, config, is_scalar(config), service->threads, err);
+    return tr_learner_restore(&service->learner, config, is_scalar(config), service->options, err);
 }

@@ -8,6 +8,7 @@
 
 #include "common/model/batch.h"
 #include "common/model/layout.h"
+#include "common/tensor/gradient.h"
 
 typedef struct tr_model tr_model_t;
 
@@ -77,10 +78,10 @@ tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_aren
                              tr_activations_t **saved);
 
 /// Of a model that is not packed. Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
-/// hidden], to gradient: f32 [layout.total]. Chains over tokens continue from the gradient's
-/// content.
+/// hidden], to gradient, of layout.total elements in layout.segments. Chains over tokens continue from the gradient's
+/// content. The head's is there already: each segment is complete when its layer was passed.
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
-                       tr_tensor_t gradient, tr_arena_t *arena);
+                       tr_gradient_t *gradient, tr_arena_t *arena);
 
 /// The part of a flat vector (parameters, gradient) that starts at an offset of the layout.
 tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns);

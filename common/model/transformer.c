@@ -252,8 +252,15 @@ static void layer_backward(const pass_t *p, size_t index, const layer_activation
                           s->dnorm, a->input, a->rstd, input_norm);
 }
 
+static void complete(tr_gradient_t *gradient, size_t segment)
+{
+    if (gradient->complete != NULL) {
+        gradient->complete(gradient, segment);
+    }
+}
+
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
-                       tr_tensor_t gradient, tr_arena_t *arena)
+                       tr_gradient_t *gradient, tr_arena_t *arena)
 {
     TR_ASSERT(!model->packed, "backward through a model that was packed to decode");
     pass_t p = pass_of(model, &saved->batch, arena);
@@ -270,17 +277,21 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
     tr_tensor_t dstream = reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
     p.ops->rmsnorm_gradient(
-        p.queue, dstream, tr_flat_matrix(gradient, model->layout.final_norm, 1, p.H), dhidden,
+        p.queue, dstream, tr_flat_matrix(gradient->rest, model->layout.final_norm, 1, p.H), dhidden,
         saved->output, saved->output_rstd, vector(&p, model->layout.final_norm));
+    complete(gradient, saved->layers + 1);
     for (size_t i = saved->layers; i-- > 0;) {
         if (saved->recompute && i + 1 < saved->layers) { // the last layer's are still there
             layer_activate(&p, i, &saved->layer[i], s.norm);
         }
-        layer_backward(&p, i, &saved->layer[i], dstream, gradient, &s);
+        layer_backward(&p, i, &saved->layer[i], dstream, gradient->rest, &s);
+        complete(gradient, i + 1);
     }
     p.ops->embedding_gradient(
-        p.queue, tr_flat_matrix(gradient, model->layout.embedding, model->config.vocabulary, p.H),
+        p.queue,
+        tr_flat_matrix(gradient->embedding, model->layout.embedding, model->config.vocabulary, p.H),
         dstream, saved->batch.ids);
+    complete(gradient, 0);
 }
 
 tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages, tr_error_t *err)

@@ -18,6 +18,7 @@ static const tr_ops_t cpu_ops = {
     .read = cpu_read,
     .copy = cpu_copy,
     .zero = cpu_zero,
+    .address = cpu_address,
     .packed_count = cpu_packed_count,
     .pack = cpu_pack,
     .matmul = cpu_matmul,

@@ -123,3 +123,9 @@ void cpu_zero(tr_queue_t *queue, tr_tensor_t destination)
     (void)queue;
     memset(data(destination), 0, tr_tensor_bytes(destination));
 }
+
+void *cpu_address(tr_queue_t *queue, tr_tensor_t tensor)
+{
+    (void)queue;
+    return data(tensor);
+}
