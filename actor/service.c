@@ -239,12 +239,13 @@ tr_status actor_service_train_steps(void *context, const tr_message_t *request, 
 
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
 {
-    size_t expected = tr_model_layout(context)->total * sizeof(float);
+    const tr_trainer_t *trainer = context;
+    size_t expected = tr_model_layout(tr_trainer_model(trainer))->total * sizeof(float);
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "a model of %zu bytes for segments of %zu", expected,
                        bytes);
     }
-    return tr_model_read_parameters(context, data, err);
+    return tr_trainer_read(trainer, data, err);
 }
 
 /// What rank 0 does.
@@ -252,13 +253,13 @@ static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *r
                          tr_error_t *err)
 {
     uint64_t checksum;
-    tr_model_t *model = tr_trainer_model(service->learner.trainer);
+    tr_trainer_t *trainer = service->learner.trainer;
     if (service->weights == NULL) {
-        size_t bytes = tr_model_layout(model)->total * sizeof(float);
+        size_t bytes = tr_model_layout(tr_trainer_model(trainer))->total * sizeof(float);
         TR_TRY(tr_weights_publisher_new(&service->weights, bytes, service->segment, err));
     }
-    TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment, model,
-                                   err));
+    TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment,
+                                   trainer, err));
     tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%016llx \"published\"", (long long)step,
            (unsigned long long)checksum);
     json_object_set_new(tr_message_body(reply), "weights", tr_weights_describe(service->weights));

@@ -60,17 +60,24 @@ static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const cha
 }
 
 static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
-                            const char *checkpoint, bool scalar, tr_error_t *err)
+                            const char *checkpoint, bool scalar, const tr_ranks_t *ranks,
+                            tr_error_t *err)
 {
     const char *source;
     int64_t seed;
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     const char *directory = checkpoint != NULL ? checkpoint : source;
+    bool fresh =
+        !scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"));
+    if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
+        return tr_model_open_sharded(model, directory, scalar, fresh, (uint64_t)seed,
+                                     learner->backend, ranks->collective, err);
+    }
     if (scalar) {
         return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, false, err);
     }
-    if (checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"))) {
+    if (fresh) {
         return open_fresh(model, learner, source, (uint64_t)seed, err);
     }
     return tr_model_open(model, directory, learner->backend, false, err);
@@ -92,7 +99,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     TR_TRY(read_ranks(&ranks, config, options->collective, err));
     size_t threads = options->threads > 0 ? options->threads : (size_t)asked;
     TR_TRY(tr_backend_open_cpu(&learner->backend, threads, err));
-    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, err));
+    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &ranks, err));
     tr_model_recompute(model, recomputes(config));
     tr_status status = tr_trainer_new(&learner->trainer, &model, &adamw, &ranks, err);
     tr_model_destroy(&model);

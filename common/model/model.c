@@ -19,7 +19,16 @@ tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t 
 
 tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns)
 {
-    return tr_flat_matrix(model->parameters, offset, rows, columns);
+    tr_tensor_t flat =
+        model->sharding == NULL ? model->parameters : model_sharding_view(model->sharding, offset);
+    return tr_flat_matrix(flat, offset, rows, columns);
+}
+
+void model_gather(tr_model_t *model, size_t segment)
+{
+    if (model->sharding != NULL) {
+        model_sharding_gather(model->sharding, segment);
+    }
 }
 
 static const tr_ops_t *ops_of(const tr_model_t *model)
@@ -109,16 +118,32 @@ static tr_status allocate_packings(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
-static tr_status allocate(tr_model_t *model, tr_error_t *err)
+/// The parameters, or with a collective this rank's shard of them.
+static tr_status allocate_parameters(tr_model_t *model, tr_collective_t *collective,
+                                     tr_error_t *err)
+{
+    size_t n = model->layout.total;
+    if (collective != NULL) {
+        TR_TRY(model_sharding_new(&model->sharding, &model->layout, model->backend, model->queue,
+                                  collective, err));
+        n = model->sharding->shards.local[model->layout.segment_count];
+    }
+    TR_TRY(ops_of(model)->buffer_new(model->backend, &model->weights, n * sizeof(float), err));
+    model->parameters = (tr_tensor_t){model->weights, 0, TR_F32, 1, n};
+    if (collective != NULL) {
+        model->sharding->own = model->parameters;
+    }
+    return TR_OK;
+}
+
+static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_error_t *err)
 {
     const tr_ops_t *ops = ops_of(model);
     const tr_model_config_t *config = &model->config;
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
-    TR_TRY(
-        ops->buffer_new(model->backend, &model->weights, model->layout.total * sizeof(float), err));
+    TR_TRY(allocate_parameters(model, collective, err));
     size_t rope = config->max_positions * config->head_dim;
     TR_TRY(ops->buffer_new(model->backend, &model->tables, rope * sizeof(float), err));
-    model->parameters = (tr_tensor_t){model->weights, 0, TR_F32, 1, model->layout.total};
     model->rope = (tr_tensor_t){model->tables, 0, TR_F32, config->max_positions, config->head_dim};
     if (model->packed) {
         return allocate_packings(model, err);
@@ -127,8 +152,9 @@ static tr_status allocate(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
-tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
-                       bool packed, tr_error_t *err)
+/// collective: of a model that is to be sharded, or NULL.
+static tr_status create(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
+                        bool packed, tr_collective_t *collective, tr_error_t *err)
 {
     tr_model_t *model = tr_calloc(1, sizeof *model);
     model->config = *config;
@@ -136,7 +162,7 @@ tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_ba
     model->packed = packed;
     tr_layout_init(&model->layout, config);
     model->layers = tr_calloc(config->layers, sizeof *model->layers);
-    tr_status status = allocate(model, err);
+    tr_status status = allocate(model, collective, err);
     if (status != TR_OK) {
         tr_model_destroy(&model);
         return status;
@@ -144,6 +170,12 @@ tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_ba
     write_rope_table(model);
     *self = model;
     return TR_OK;
+}
+
+tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
+                       bool packed, tr_error_t *err)
+{
+    return create(self, config, backend, packed, NULL, err);
 }
 
 void tr_model_destroy(tr_model_t **self)
@@ -155,6 +187,7 @@ void tr_model_destroy(tr_model_t **self)
     ops_of(model)->buffer_destroy(&model->tables);
     ops_of(model)->buffer_destroy(&model->packings);
     ops_of(model)->buffer_destroy(&model->weights);
+    model_sharding_destroy(&model->sharding);
     ops_of(model)->queue_destroy(&model->queue);
     tr_layout_release(&model->layout);
     free(model->layers);
@@ -167,16 +200,41 @@ void tr_model_repack(tr_model_t *model)
     if (model->packed) {
         for_weights(model, pack);
     }
+    if (model->sharding != NULL) {
+        model_sharding_forget(model->sharding);
+    }
 }
 
 void tr_model_write_parameters(tr_model_t *model, const float *values)
 {
-    ops_of(model)->write(model->queue, model->parameters, values);
+    if (model->sharding != NULL) {
+        model_sharding_write(model->sharding, 0, model->layout.total, values);
+    } else {
+        ops_of(model)->write(model->queue, model->parameters, values);
+    }
     tr_model_repack(model);
+}
+
+/// A segment after the other.
+static tr_status read_sharded(model_sharding_t *sharding, float *values, tr_error_t *err)
+{
+    const tr_shards_t *shards = &sharding->shards;
+    const tr_ops_t *ops = sharding->backend->ops;
+    for (size_t s = 0; s < shards->segments; s++) {
+        size_t first = shards->starts[s], count = shards->starts[s + 1] - first;
+        model_sharding_gather(sharding, s);
+        ops->read(sharding->queue, values + first,
+                  tr_flat_matrix(model_sharding_view(sharding, first), first, 1, count));
+        TR_TRY(ops->queue_wait(sharding->queue, err));
+    }
+    return TR_OK;
 }
 
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err)
 {
+    if (model->sharding != NULL) {
+        return read_sharded(model->sharding, values, err);
+    }
     ops_of(model)->read(model->queue, values, model->parameters);
     return ops_of(model)->queue_wait(model->queue, err);
 }
@@ -220,9 +278,13 @@ static size_t largest_parameter(const tr_model_t *model)
 static void write_parameter(tr_model_t *model, size_t index, const float *values)
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
-    ops_of(model)->write(
-        model->queue,
-        model_parameter(model, parameter->offset, parameter->rows, parameter->columns), values);
+    size_t count = parameter->rows * parameter->columns;
+    if (model->sharding != NULL) {
+        model_sharding_write(model->sharding, parameter->offset, count, values);
+    } else {
+        ops_of(model)->write(model->queue, model_parameter(model, parameter->offset, 1, count),
+                             values);
+    }
 }
 
 void tr_model_randomize(tr_model_t *model, uint64_t seed)
@@ -298,12 +360,14 @@ done:
     return status;
 }
 
+/// collective: as create's.
 static tr_status open_with(tr_model_t **self, const tr_model_config_t *config,
                            const char *directory, bool fresh_head, uint64_t seed,
-                           tr_backend_t *backend, bool packed, tr_error_t *err)
+                           tr_backend_t *backend, bool packed, tr_collective_t *collective,
+                           tr_error_t *err)
 {
     tr_model_t *model = NULL;
-    TR_TRY(tr_model_new(&model, config, backend, packed, err));
+    TR_TRY(create(&model, config, backend, packed, collective, err));
     tr_status status = read_weights(model, directory, fresh_head, seed, err);
     if (status != TR_OK) {
         tr_model_destroy(&model);
@@ -318,7 +382,16 @@ tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
-    return open_with(self, &config, directory, false, 0, backend, packed, err);
+    return open_with(self, &config, directory, false, 0, backend, packed, NULL, err);
+}
+
+/// The config becomes that of a scalar model; whether its head must be drawn.
+static bool make_scalar(tr_model_config_t *config)
+{
+    bool fresh_head = !config->scalar_head;
+    config->scalar_head = true;
+    config->tied_embeddings = false;
+    return fresh_head;
 }
 
 tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_t seed,
@@ -326,10 +399,29 @@ tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
-    bool fresh_head = !config.scalar_head;
-    config.scalar_head = true;
-    config.tied_embeddings = false;
-    return open_with(self, &config, directory, fresh_head, seed, backend, packed, err);
+    bool fresh_head = make_scalar(&config);
+    return open_with(self, &config, directory, fresh_head, seed, backend, packed, NULL, err);
+}
+
+tr_status tr_model_open_sharded(tr_model_t **self, const char *directory, bool scalar, bool fresh,
+                                uint64_t seed, tr_backend_t *backend, tr_collective_t *collective,
+                                tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    bool fresh_head = scalar && make_scalar(&config);
+    if (!fresh) {
+        return open_with(self, &config, directory, fresh_head, seed, backend, false, collective,
+                         err);
+    }
+    TR_TRY(create(self, &config, backend, false, collective, err));
+    tr_model_randomize(*self, seed);
+    return TR_OK;
+}
+
+bool tr_model_is_sharded(const tr_model_t *model)
+{
+    return model->sharding != NULL;
 }
 
 void tr_model_recompute(tr_model_t *model, bool recompute)

@@ -2,7 +2,7 @@
 #ifndef TR_MODEL_MODEL_PRIVATE_H
 #define TR_MODEL_MODEL_PRIVATE_H
 
-#include "common/model/model.h"
+#include "common/model/sharded.h"
 
 /// Weight matrices as products read them: as they stand among the parameters, or packed.
 typedef struct layer {
@@ -21,12 +21,15 @@ struct tr_model {
     size_t packed_floats;  ///< of packings
     tr_buffer_t *tables;   ///< rope
     tr_tensor_t parameters;
-    tr_tensor_t rope; ///< [max_positions, head_dim]
+    model_sharding_t *sharding; ///< NULL: parameters are all of them
+    tr_tensor_t rope;           ///< [max_positions, head_dim]
     layer_t *layers;
     tr_tensor_t head; ///< policy models
 };
 
 tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns);
+/// With all ranks: the segment's parameters are there. Nothing to do for a model that is whole.
+void model_gather(tr_model_t *model, size_t segment);
 tr_heads_t model_heads(const tr_model_t *model);
 size_t model_qkv_width(const tr_model_t *model);
 

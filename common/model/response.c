@@ -230,6 +230,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     tr_queue_t *queue = tr_model_queue(pass->model);
     TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
     if (pass->n == 0) {
+        tr_model_attend_backward(pass->model, gradient);
         return;
     }
     tr_tensor_t d = tr_arena_reals(pass->arena, queue, dout, pass->n);
@@ -337,6 +338,8 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
         if (count > 0) {
             status = tr_response_forward(pass, sequences, chosen + own, count, temperature, false,
                                          out + at, facts == NULL ? NULL : facts + at, err);
+        } else {
+            tr_model_attend_forward(pass->model);
         }
         if (status == TR_OK) {
             gather_round(pass, sequences, pieces, out, facts);

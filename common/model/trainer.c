@@ -141,6 +141,8 @@ static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_w
         size_t at = round->starts[own];
         TR_TRY(
             forward(trainer, &round->chunks[own], walk, round->out + at, round->facts + at, err));
+    } else {
+        tr_model_attend_forward(trainer->model);
     }
     if (ranks > 1) {
         size_t *bytes = tr_calloc(2 * (ranks + 1), sizeof *bytes), *fact_bytes = bytes + ranks + 1;
@@ -173,6 +175,8 @@ static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_wal
         if (own < round->count) {
             tr_response_backward(trainer->pass, round->dout + round->starts[own],
                                  round->chunks[own].dmean, gradient);
+        } else {
+            tr_model_attend_backward(trainer->model, gradient);
         }
         tr_optimizer_round_end(trainer->optimizer);
     }

@@ -70,6 +70,9 @@ tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences
 tr_status tr_trainer_attend(const tr_trainer_t *trainer, tr_error_t *err);
 tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status);
 
+/// On rank 0, while the others attend: the parameters, to values: [layout.total] on the host.
+tr_status tr_trainer_read(const tr_trainer_t *trainer, float *values, tr_error_t *err);
+
 /// With ranks, all call it, and rank 0 writes. Writes the model as a Hugging Face directory that must not be there yet (or be empty), all or nothing. Tokenizer files
 /// are copied from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [parameters] in layout order, and
 /// step: the updates so far), which makes it a checkpoint.

@@ -18,7 +18,7 @@ static tr_status read_device(const tr_model_t *model, void *out, tr_tensor_t val
 // What the ranks hold together
 
 /// Vectors of layout.total elements whose shards the ranks hold; or no more of them.
-typedef enum shared { FIRST_MOMENT, SECOND_MOMENT, NOTHING } shared_t;
+typedef enum shared { PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, NOTHING } shared_t;
 
 /// What rank 0 tells the others: the piece that it needs; or that it is done, and how that went.
 typedef struct errand {
@@ -29,6 +29,9 @@ typedef struct errand {
 
 static tr_tensor_t shard_of(const tr_trainer_t *trainer, shared_t what)
 {
+    if (what == PARAMETERS) {
+        return tr_model_parameters(trainer->model);
+    }
     return what == FIRST_MOMENT ? tr_optimizer_first_moment(trainer->optimizer)
                                 : tr_optimizer_second_moment(trainer->optimizer);
 }
@@ -120,9 +123,10 @@ tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status)
 typedef struct stored {
     const tr_model_t *model; // whose device it is
     tr_tensor_t values;
-    // Of a moment, whose pieces the ranks hold:
+    // Where the ranks hold it together:
     const tr_trainer_t *trainer;
     shared_t what;
+    size_t offset; // of the vector
 } stored_t;
 
 static tr_status read_piece(const void *context, void *out, size_t first, size_t count,
@@ -136,7 +140,7 @@ static tr_status read_shared_piece(const void *context, void *out, size_t first,
                                    tr_error_t *err)
 {
     const stored_t *stored = context;
-    return read_shared(stored->trainer, stored->what, out, first, count, err);
+    return read_shared(stored->trainer, stored->what, out, stored->offset + first, count, err);
 }
 
 /// What the file of a model's weights is made of, [layout.count] each.
@@ -146,7 +150,9 @@ typedef struct listing {
     tr_safetensors_entry_t *entries;
 } listing_t;
 
-static void list_parameters(listing_t *listing, const tr_model_t *model)
+/// trainer: of a model that its ranks hold together, else NULL.
+static void list_parameters(listing_t *listing, const tr_model_t *model,
+                            const tr_trainer_t *trainer)
 {
     const tr_layout_t *layout = tr_model_layout(model);
     listing->stored = tr_calloc(layout->count, sizeof *listing->stored);
@@ -158,7 +164,12 @@ static void list_parameters(listing_t *listing, const tr_model_t *model)
         listing->stored[i] = (stored_t){
             .model = model,
             .values = tr_flat_matrix(tr_model_parameters(model), parameter->offset, 1, count)};
-        listing->sources[i] = (tr_safetensors_source_t){read_piece, &listing->stored[i]};
+        if (trainer != NULL) {
+            listing->stored[i] =
+                (stored_t){.trainer = trainer, .what = PARAMETERS, .offset = parameter->offset};
+        }
+        listing->sources[i] = (tr_safetensors_source_t){
+            trainer != NULL ? read_shared_piece : read_piece, &listing->stored[i]};
         listing->entries[i] = (tr_safetensors_entry_t){
             .name = parameter->name,
             .dtype = TR_F32,
@@ -169,11 +180,11 @@ static void list_parameters(listing_t *listing, const tr_model_t *model)
     }
 }
 
-static tr_status write_model(const tr_model_t *model, const char *staging, const char *source,
-                             tr_error_t *err)
+static tr_status write_model(const tr_model_t *model, const tr_trainer_t *trainer,
+                             const char *staging, const char *source, tr_error_t *err)
 {
     listing_t listing;
-    list_parameters(&listing, model);
+    list_parameters(&listing, model, trainer);
     tr_status status = tr_hub_write(staging, tr_model_config(model), listing.entries,
                                     tr_model_layout(model)->count, source, err);
     free(listing.entries);
@@ -198,13 +209,26 @@ static tr_status write_optimizer(const tr_trainer_t *trainer, const char *stagin
     return status;
 }
 
+/// The trainer, where its ranks hold the parameters together.
+static const tr_trainer_t *sharing(const tr_trainer_t *trainer)
+{
+    return tr_model_is_sharded(trainer->model) ? trainer : NULL;
+}
+
+tr_status tr_trainer_read(const tr_trainer_t *trainer, float *values, tr_error_t *err)
+{
+    size_t n = tr_model_layout(trainer->model)->total;
+    return sharing(trainer) != NULL ? read_shared(trainer, PARAMETERS, values, 0, n, err)
+                                    : tr_model_read_parameters(trainer->model, values, err);
+}
+
 /// What rank 0 does.
 static tr_status save(const tr_trainer_t *trainer, const char *directory, const char *source,
                       bool optimizer, tr_error_t *err)
 {
     char *staging = NULL;
     TR_TRY(tr_hub_stage(&staging, directory, err));
-    tr_status status = write_model(trainer->model, staging, source, err);
+    tr_status status = write_model(trainer->model, sharing(trainer), staging, source, err);
     if (status == TR_OK && optimizer) {
         status = write_optimizer(trainer, staging, err);
     }
@@ -229,7 +253,7 @@ tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, 
 {
     char *staging = NULL;
     TR_TRY(tr_hub_stage(&staging, directory, err));
-    tr_status status = write_model(model, staging, source, err);
+    tr_status status = write_model(model, NULL, staging, source, err);
     if (status != TR_OK) {
         tr_hub_discard(&staging);
         return status;

@@ -138,6 +138,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     layer_activations_t a = !keep ? layer_tensors(&p) : (layer_activations_t){0};
     tr_kv_t own = kv == NULL ? fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
+    model_gather(model, 0);
     p.ops->embedding(p.queue, stream,
                      model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
                      batch->ids);
@@ -145,6 +146,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         p.ops->add(p.queue, stream, stream, batch->noise);
     }
     for (size_t i = 0; i < model->config.layers; i++) {
+        model_gather(model, i + 1);
         if (keep) {
             a = layer_tensors(&p);
         }
@@ -161,6 +163,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         stream = other;
         other = swap;
     }
+    model_gather(model, model->config.layers + 1);
     tr_tensor_t rstd = reals(&p, 1, p.T);
     p.ops->rmsnorm(p.queue, norm, rstd, stream, vector(&p, model->layout.final_norm),
                    model->config.rms_epsilon);
@@ -281,6 +284,7 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
         saved->output, saved->output_rstd, vector(&p, model->layout.final_norm));
     complete(gradient, saved->layers + 1);
     for (size_t i = saved->layers; i-- > 0;) {
+        model_gather(model, i + 1);
         if (saved->recompute && i + 1 < saved->layers) { // the last layer's are still there
             layer_activate(&p, i, &saved->layer[i], s.norm);
         }
@@ -291,6 +295,24 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
         p.queue,
         tr_flat_matrix(gradient->embedding, model->layout.embedding, model->config.vocabulary, p.H),
         dstream, saved->batch.ids);
+    complete(gradient, 0);
+}
+
+void tr_model_attend_forward(tr_model_t *model)
+{
+    for (size_t s = 0; s < model->layout.segment_count; s++) {
+        model_gather(model, s);
+    }
+}
+
+void tr_model_attend_backward(tr_model_t *model, tr_gradient_t *gradient)
+{
+    size_t layers = model->config.layers;
+    complete(gradient, layers + 1);
+    for (size_t s = layers; s > 0; s--) {
+        model_gather(model, s);
+        complete(gradient, s);
+    }
     complete(gradient, 0);
 }
 

@@ -129,8 +129,8 @@ need_mpi
     run ppo ppo
     run ppo two $(ranks 2 1)
     all_same ppo two "PPO, two ranks, moments sharded"
-    run ppo four $(ranks 4 2)
-    all_same ppo four "PPO, four ranks, gradients sharded"
+    run ppo four $(ranks 4 3)
+    all_same ppo four "PPO, four ranks, parameters sharded"
 
     start ppo killed $(ranks 2 2)
     wait_for "no second step" has_steps "$RUN" 2
