@@ -63,7 +63,7 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
     const char *segment;
     TR_TRY(tr_body_string(&segment, config, "segment", "welcome", err));
     service->segment = tr_strdup(segment);
-    return tr_learner_open(&service->learner, config, is_scalar(config), service->threads, err);
+    return tr_learner_open(&service->learner, config, is_scalar(config), service->options, err);
 }
 
 /// The reference that a welcome names, to be opened when it is asked.
@@ -109,6 +109,7 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     TR_TRY(tr_model_open(&service->reference, service->reference_source, service->backend,
                          TR_MODEL_READS, err));
     service->reference_pass = tr_response_pass_new(service->reference);
+    tr_response_share(service->reference_pass, service->options->collective);
     tr_log(TR_LOG_INFO, "reference", "model=%s \"ready\"", service->reference_source);
     return TR_OK;
 }
@@ -180,7 +181,12 @@ tr_status actor_service_save_reference(void *context, const tr_message_t *reques
     TR_TRY(expect_both(service, request, "save_reference", err));
     TR_TRY(
         tr_body_string(&directory, tr_message_body(request), "directory", "save_reference", err));
-    return tr_trainer_save_model(service->reference, directory, service->learner.source, err);
+    const tr_trainer_t *trainer = service->learner.trainer;
+    if (tr_collective_rank(service->options->collective) > 0) {
+        return tr_trainer_attend(trainer, err);
+    }
+    return tr_trainer_dismiss(trainer, tr_trainer_save_model(service->reference, directory,
+                                                             service->learner.source, err));
 }
 
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -233,12 +239,31 @@ tr_status actor_service_train_steps(void *context, const tr_message_t *request, 
 
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
 {
-    size_t expected = tr_model_weight_bytes(context);
+    const tr_trainer_t *trainer = context;
+    size_t expected = tr_model_weight_bytes(tr_trainer_model(trainer));
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "a model of %zu bytes for segments of %zu", expected,
                        bytes);
     }
-    return tr_model_read_weights(context, data, err);
+    return tr_trainer_read_weights(trainer, data, err);
+}
+
+/// What rank 0 does.
+static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *reply,
+                         tr_error_t *err)
+{
+    uint64_t checksum;
+    tr_trainer_t *trainer = service->learner.trainer;
+    if (service->weights == NULL) {
+        size_t bytes = tr_model_weight_bytes(tr_trainer_model(trainer));
+        TR_TRY(tr_weights_publisher_new(&service->weights, bytes, service->segment, err));
+    }
+    TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment,
+                                   trainer, err));
+    tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%016llx \"published\"", (long long)step,
+           (unsigned long long)checksum);
+    json_object_set_new(tr_message_body(reply), "weights", tr_weights_describe(service->weights));
+    return TR_OK;
 }
 
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -246,21 +271,13 @@ tr_status actor_service_publish(void *context, const tr_message_t *request, tr_m
 {
     actor_service_t *service = context;
     int64_t step;
-    uint64_t checksum;
     TR_TRY(expect_learner(service, err));
     TR_TRY(tr_body_integer(&step, tr_message_body(request), "step", 0, INT64_MAX, "publish", err));
     TR_TRY(tr_learner_expect(&service->learner, step, err));
-    tr_model_t *model = tr_trainer_model(service->learner.trainer);
-    if (service->weights == NULL) {
-        size_t bytes = tr_model_weight_bytes(model);
-        TR_TRY(tr_weights_publisher_new(&service->weights, bytes, service->segment, err));
+    if (tr_collective_rank(service->options->collective) > 0) {
+        return tr_trainer_attend(service->learner.trainer, err);
     }
-    TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment, model,
-                                   err));
-    tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%016llx \"published\"", (long long)step,
-           (unsigned long long)checksum);
-    json_object_set_new(tr_message_body(reply), "weights", tr_weights_describe(service->weights));
-    return TR_OK;
+    return tr_trainer_dismiss(service->learner.trainer, publish(service, step, reply, err));
 }
 
 tr_status actor_service_save(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -282,5 +299,5 @@ tr_status actor_service_restore(void *context, const tr_message_t *request, tr_m
     }
     const json_t *config = tr_message_body(request);
     name_reference(service, config);
-    return tr_learner_restore(&service->learner, config, is_scalar(config), service->threads, err);
+    return tr_learner_restore(&service->learner, config, is_scalar(config), service->options, err);
 }

@@ -86,7 +86,7 @@ static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
     config.tied_embeddings = !config.scalar_head;
     TR_TRY(tr_model_new(&model, &config, backend, TR_MODEL_LEARNS, err));
     tr_model_randomize(model, 1);
-    tr_status status = tr_trainer_new(&trainer, &model, &optimizer, err);
+    tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);
     if (status == TR_OK) {
         status = tr_trainer_save(trainer, argv[3], argv[2], false, err);
     }
@@ -147,7 +147,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     actor_sft_report_t report;
     tr_sft_options_t options;
     tr_sft_options_init(&options);
-    tr_status status = tr_trainer_new(&trainer, &model, &optimizer, err);
+    tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);
     while (status == TR_OK && asked()) {
         double start = tr_clock_seconds();
         status = actor_learn_sft(&report, trainer, &sequences, NULL, &options, &walk, err);

@@ -25,6 +25,14 @@ static json_t *threads_of(uint64_t wanted, uint64_t sharers)
     return json_integer((json_int_t)(wanted > 0 ? wanted : share > 0 ? share : 1));
 }
 
+/// What a learning role's ranks share, and how.
+static void set_ranks(json_t *welcome, uint64_t zero_stage, int gradient_sum)
+{
+    static const char *const sums[] = {"tree", "all_reduce"}; // tr_gradient_sum_t
+    json_object_set_new(welcome, "zero_stage", json_integer((json_int_t)zero_stage));
+    json_object_set_new(welcome, "gradient_sum", json_string(sums[gradient_sum]));
+}
+
 static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *start,
                        const char *model, const char *folder, json_t *threads)
 {
@@ -58,8 +66,10 @@ static json_t *reference_of(const tr_recipe_t *recipe, const controller_start_t 
 json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
-    json_t *threads = threads_of(recipe->roles.actor.threads, ppo ? 2 : 1); // beside the critic
+    const tr_recipe_actor_t *actor = &recipe->roles.actor;
+    json_t *threads = threads_of(actor->threads, (ppo ? 2 : 1) * actor->ranks); // beside the critic
     json_t *welcome = learner(recipe, start, recipe->model, "", threads);
+    set_ranks(welcome, actor->zero_stage, actor->gradient_sum);
     bool asked = controller_losses_read_reference(recipe) && !recipe->roles.reference.separate;
     char segment[24];
     snprintf(segment, sizeof segment, "%016llx",
@@ -74,8 +84,11 @@ json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_sta
 json_t *controller_welcome_critic(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     const tr_recipe_critic_t *critic = &recipe->roles.critic;
-    return learner(recipe, start, critic->model != NULL ? critic->model : recipe->model, "/critic",
-                   threads_of(critic->threads, 2)); // beside the actor
+    json_t *threads = threads_of(critic->threads, 2 * critic->ranks); // beside the actor
+    json_t *welcome = learner(recipe, start, critic->model != NULL ? critic->model : recipe->model,
+                              "/critic", threads);
+    set_ranks(welcome, critic->zero_stage, critic->gradient_sum);
+    return welcome;
 }
 
 void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,

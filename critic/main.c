@@ -15,8 +15,10 @@ int main(int argc, char **argv)
     tr_service_parse(&options, argc, argv, "predicts values in a Troupe run");
     critic_service_t *service = critic_service_new(&options);
     options.welcome = critic_service_welcome;
-    tr_status status =
-        tr_service_run(&options, methods, sizeof methods / sizeof *methods, service, &err);
+    tr_status status = tr_service_join(&options, &err);
+    if (status == TR_OK) {
+        status = tr_service_run(&options, methods, sizeof methods / sizeof *methods, service, &err);
+    }
     critic_service_destroy(&service);
     tr_service_options_release(&options);
     return tr_service_exit(status, &err);

@@ -30,7 +30,7 @@ void critic_service_destroy(critic_service_t **service)
 tr_status critic_service_welcome(void *context, const json_t *config, tr_error_t *err)
 {
     critic_service_t *service = context;
-    return tr_learner_restore(&service->learner, config, true, service->options->threads, err);
+    return tr_learner_restore(&service->learner, config, true, service->options, err);
 }
 
 tr_status critic_service_values(void *context, const tr_message_t *request, tr_message_t *reply,
@@ -100,6 +100,6 @@ tr_status critic_service_restore(void *context, const tr_message_t *request, tr_
 {
     critic_service_t *service = context;
     (void)reply;
-    return tr_learner_restore(&service->learner, tr_message_body(request), true,
-                              service->options->threads, err);
+    return tr_learner_restore(&service->learner, tr_message_body(request), true, service->options,
+                              err);
 }

@@ -5,7 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/collective/collective.h"
 #include "controller/losses.h"
+
+static const char MPIRUN[] = "mpirun";
 
 enum { WORDS_LIMIT = 8 }; ///< of a command line of our own programs, with the NULL
 
@@ -93,6 +96,50 @@ static void add_ours(const setting_t *setting, const char *name, const char *gro
     add(setting, tr_strdup(name), group, our_program(setting, program, NULL));
 }
 
+/// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the processors, share them as any
+/// processes do, and run as root where the run does; it says nothing when one of them ends.
+static void add_mpi_settings(supervisor_process_t *process)
+{
+    static const char *const settings[] = {
+        "OMPI_ALLOW_RUN_AS_ROOT=1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+        "OMPI_MCA_rmaps_base_oversubscribe=1",
+        "OMPI_MCA_hwloc_base_binding_policy=none",
+        "OMPI_MCA_orte_execute_quiet=1",
+        "PRTE_ALLOW_RUN_AS_ROOT=1",
+        "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+        "PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe",
+        "PRTE_MCA_hwloc_default_binding_policy=none",
+    };
+    size_t count = sizeof settings / sizeof settings[0], first = 0;
+    while (process->environment[first] != NULL) {
+        first++;
+    }
+    process->environment =
+        tr_realloc(process->environment, (first + count + 1) * sizeof *process->environment);
+    for (size_t i = 0; i < count; i++) {
+        process->environment[first + i] = tr_strdup(settings[i]);
+    }
+    process->environment[first + count] = NULL;
+}
+
+/// A role that learns, in as many processes as the recipe says.
+static void add_learner(const setting_t *setting, const char *role, uint64_t ranks)
+{
+    char *program = tr_format("%s/troupe-%s", setting->programs, role);
+    char *number = tr_format("%llu", (unsigned long long)ranks);
+    const char *const alone[] = {program};
+    const char *const together[] = {MPIRUN, "-n", number, program, "--ranks", number};
+    add(setting, tr_strdup(role), role,
+        ranks > 1 ? copy_words(together, sizeof together / sizeof together[0])
+                  : copy_words(alone, 1));
+    if (ranks > 1) {
+        add_mpi_settings(&setting->company->workers[setting->company->count - 1]);
+    }
+    free(number);
+    free(program);
+}
+
 // The company
 
 static void add_judge(const setting_t *setting, const tr_judge_t *judge)
@@ -145,6 +192,53 @@ static tr_status check_program(const supervisor_process_t *process, const char *
     return TR_OK;
 }
 
+/// Whether execvp would find it.
+static bool in_path(const char *program)
+{
+    char *path = tr_strdup(getenv("PATH") != NULL ? getenv("PATH") : ""), *state = NULL;
+    bool found = false;
+    for (char *folder = strtok_r(path, ":", &state); folder != NULL && !found;
+         folder = strtok_r(NULL, ":", &state)) {
+        char *file = tr_format("%s/%s", folder, program);
+        found = access(file, X_OK) == 0;
+        free(file);
+    }
+    free(path);
+    return found;
+}
+
+/// What a role of several processes needs beside its program.
+static tr_status check_ranks(const char *role, uint64_t ranks, const char *programs,
+                             tr_error_t *err)
+{
+    char *module = tr_collective_path("mpi", programs);
+    tr_status status = TR_OK;
+    if (ranks > 1 && access(module, R_OK) != 0) {
+        status = tr_fail(err, TR_ERR_UNSUPPORTED,
+                         "roles.%s.ranks: %llu needs MPI, and this build has none: '%s' is not "
+                         "there (install libopenmpi-dev, then build again)",
+                         role, (unsigned long long)ranks, module);
+    } else if (ranks > 1 && !in_path(MPIRUN)) {
+        status = tr_fail(err, TR_ERR_UNSUPPORTED,
+                         "roles.%s.ranks: %llu needs the program '%s', and it is nowhere in PATH "
+                         "(install openmpi-bin)",
+                         role, (unsigned long long)ranks, MPIRUN);
+    }
+    free(module);
+    return status;
+}
+
+/// Of the roles that this recipe starts.
+static tr_status check_all_ranks(const tr_recipe_t *recipe, const char *programs, tr_error_t *err)
+{
+    if (tr_algorithm_learns(recipe->algorithm)) {
+        TR_TRY(check_ranks("actor", recipe->roles.actor.ranks, programs, err));
+    }
+    return recipe->algorithm == TR_ALGORITHM_PPO
+               ? check_ranks("critic", recipe->roles.critic.ranks, programs, err)
+               : TR_OK;
+}
+
 static void fill(const setting_t *setting, const tr_recipe_t *recipe,
                  const char *const *controller_options)
 {
@@ -154,14 +248,14 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     company->leader.environment = environment_of(setting, "controller", "controller");
     static const char *const as_reference[] = {"--role", "reference", NULL};
     if (tr_algorithm_learns(recipe->algorithm)) {
-        add_ours(setting, "actor", "actor", "troupe-actor");
+        add_learner(setting, "actor", recipe->roles.actor.ranks);
     }
     if (recipe->roles.reference.separate && controller_losses_read_reference(recipe)) {
         add(setting, tr_strdup("reference"), "reference",
             our_program(setting, "troupe-actor", as_reference));
     }
     if (recipe->algorithm == TR_ALGORITHM_PPO) {
-        add_ours(setting, "critic", "critic", "troupe-critic");
+        add_learner(setting, "critic", recipe->roles.critic.ranks);
     }
     if (tr_algorithm_generates(recipe->algorithm)) {
         add_speakers(setting, recipe);
@@ -190,6 +284,9 @@ tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char
     tr_status status = check_names(company, err);
     if (status == TR_OK) {
         status = check_programs(company, programs, err);
+    }
+    if (status == TR_OK) {
+        status = check_all_ranks(recipe, programs, err);
     }
     free(programs);
     return status;

@@ -22,7 +22,8 @@ typedef struct company {
 ///     actor where something learns, reference when it is separate, critic for ppo; where prompts are answered
 ///     rollout-0.. and for each judge NAME-0.. in the group NAME; an external judge starts nothing
 ///
-/// TR_ERR_IO when a program is missing, TR_ERR_ARGUMENT when two workers would bear one name.
+/// An actor or critic of several ranks is one worker here: mpirun, which starts, watches and ends them.
+/// TR_ERR_UNSUPPORTED when there is no MPI for these, TR_ERR_IO when a program is missing, TR_ERR_ARGUMENT when two workers would bear one name.
 tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *run_directory,
                        bool resume, tr_error_t *err);
 void company_release(company_t *company);

@@ -1,6 +1,7 @@
 #include "proto/learner.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/body.h"
 
@@ -16,6 +17,27 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
     TR_TRY(tr_body_real(&weight_decay, object, "weight_decay", "welcome optimizer", err));
     TR_TRY(tr_body_real(&clip, object, "clip", "welcome optimizer", err));
     *options = (tr_optimizer_options_t){beta1, beta2, epsilon, weight_decay, clip};
+    return TR_OK;
+}
+
+static tr_status read_ranks(tr_ranks_t *ranks, const json_t *config, tr_collective_t *collective,
+                            tr_error_t *err)
+{
+    const json_t *stage = json_object_get(config, "zero_stage");
+    const json_t *sum = json_object_get(config, "gradient_sum");
+    const char *name = sum == NULL ? "tree" : json_string_value(sum);
+    int64_t zero_stage = 2;
+    if (stage != NULL) {
+        TR_TRY(tr_body_integer(&zero_stage, config, "zero_stage", 1, 3, "welcome", err));
+    }
+    if (name == NULL || (strcmp(name, "tree") != 0 && strcmp(name, "all_reduce") != 0)) {
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "welcome: gradient_sum: expected 'tree' or 'all_reduce'");
+    }
+    *ranks = (tr_ranks_t){.collective = collective,
+                          .zero_stage = (unsigned)zero_stage,
+                          .gradient_sum = strcmp(name, "tree") == 0 ? TR_GRADIENT_SUM_TREE
+                                                                    : TR_GRADIENT_SUM_ALL_REDUCE};
     return TR_OK;
 }
 
@@ -38,39 +60,49 @@ static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const cha
 }
 
 static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
-                            const char *checkpoint, bool scalar, tr_error_t *err)
+                            const char *checkpoint, bool scalar, const tr_ranks_t *ranks,
+                            tr_error_t *err)
 {
     const char *source;
     int64_t seed;
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     const char *directory = checkpoint != NULL ? checkpoint : source;
+    bool fresh =
+        !scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"));
+    if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
+        return tr_model_open_sharded(model, directory, scalar, fresh, (uint64_t)seed,
+                                     learner->backend, ranks->collective, err);
+    }
     if (scalar) {
         return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend,
                                     TR_MODEL_LEARNS, err);
     }
-    if (checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"))) {
+    if (fresh) {
         return open_fresh(model, learner, source, (uint64_t)seed, err);
     }
     return tr_model_open(model, directory, learner->backend, TR_MODEL_LEARNS, err);
 }
 
-tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads,
-                          tr_error_t *err)
+tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,
+                          const tr_service_options_t *options, tr_error_t *err)
 {
     const char *source;
     int64_t step, asked;
-    tr_optimizer_options_t options;
+    tr_optimizer_options_t adamw;
+    tr_ranks_t ranks;
     tr_model_t *model = NULL;
     const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
     TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "welcome", err));
-    TR_TRY(read_optimizer(&options, config, err));
-    TR_TRY(tr_backend_open_cpu(&learner->backend, threads > 0 ? threads : (size_t)asked, err));
-    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, err));
+    TR_TRY(read_optimizer(&adamw, config, err));
+    TR_TRY(read_ranks(&ranks, config, options->collective, err));
+    size_t threads = options->threads > 0 ? options->threads : (size_t)asked;
+    TR_TRY(tr_backend_open_cpu(&learner->backend, threads, err));
+    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &ranks, err));
     tr_model_recompute(model, recomputes(config));
-    tr_status status = tr_trainer_new(&learner->trainer, &model, &options, err);
+    tr_status status = tr_trainer_new(&learner->trainer, &model, &adamw, &ranks, err);
     tr_model_destroy(&model);
     TR_TRY(status);
     if (checkpoint != NULL) {
@@ -188,10 +220,10 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
 }
 
 tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
-                             size_t threads, tr_error_t *err)
+                             const tr_service_options_t *options, tr_error_t *err)
 {
     tr_learner_close(learner);
-    tr_status status = tr_learner_open(learner, config, scalar, threads, err);
+    tr_status status = tr_learner_open(learner, config, scalar, options, err);
     if (status != TR_OK) {
         tr_learner_close(learner);
     }

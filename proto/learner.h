@@ -1,6 +1,8 @@
 /// What the services of actor and critic share: the welcome's model and optimizer, the state of a learner, the body of a
 /// training request.
 ///
+/// A role of several ranks has a learner on each, and each gets every request.
+///
 /// A learner counts the steps it has finished. A request names the step it belongs to; a learner that is not exactly one
 /// step behind a training request answers TR_ERR_VERSION, and the controller then replays what it missed.
 #ifndef TR_PROTO_LEARNER_H
@@ -24,10 +26,11 @@ typedef struct tr_learner {
 } tr_learner_t;
 
 /// Reads a welcome {model, checkpoint: directory or null, step: of the checkpoint, seed, threads, optimizer: {beta1, beta2,
-/// epsilon, weight_decay, clip, gradient_checkpointing: bool (absent: false)}, from_scratch: bool (absent: false)} and opens
-/// the model (scalar: with a value head) and its optimizer.
-tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar, size_t threads,
-                          tr_error_t *err);
+/// epsilon, weight_decay, clip, gradient_checkpointing: bool (absent: false)}, from_scratch: bool (absent: false), zero_stage: 1, 2 or 3 (absent: 2),
+/// gradient_sum: "tree" (absent too) or "all_reduce"} and opens the model (scalar: with a value head) and its optimizer. threads
+/// and collective: of options.
+tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,
+                          const tr_service_options_t *options, tr_error_t *err);
 void tr_learner_close(tr_learner_t *learner);
 
 /// TR_ERR_VERSION unless there is a model: a restore that failed leaves none.
@@ -51,7 +54,7 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
 
 /// `restore` of both roles: body as the welcome; closes the learner and opens it again from the checkpoint named there.
 tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
-                             size_t threads, tr_error_t *err);
+                             const tr_service_options_t *options, tr_error_t *err);
 
 /// The request's sequences (proto/sequences.h), checked against the model. *owned: to be freed by the caller.
 tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_model_t *model,

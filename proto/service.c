@@ -11,6 +11,7 @@
 #include "proto/body.h"
 #include "proto/endpoint.h"
 #include "proto/service_jobs.h"
+#include "proto/service_ranks.h"
 #include "proto/service_signals.h"
 
 enum {
@@ -31,6 +32,7 @@ typedef struct service {
     int wake; ///< readable once a signal came
     bool registered;
     bool dismissed; ///< the controller said bye
+    bool unwelcome; ///< the daemon's welcome failed, so the other ranks have left already
     int64_t session;
     int64_t heartbeat_ms;
     int64_t silence_ms; ///< a controller silent for so long is looked for again
@@ -265,6 +267,7 @@ static void take_finished(service_t *s)
             *s->err = job->err;
             post_bye(s, job->err.text);
             end(s, job->status);
+            s->unwelcome = true;
         }
         service_jobs_remove(&s->jobs, 0);
     } else if (job->status == TR_ERR_INTERRUPTED && tr_service_stopping()) {
@@ -378,8 +381,9 @@ static tr_status read_options(json_t **settings, const tr_service_options_t *opt
                : tr_json_file_read(settings, options->config, SETTINGS_LIMIT, err);
 }
 
-tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
-                         size_t count, void *context, tr_error_t *err)
+/// *unwelcome: the daemon's welcome failed.
+static tr_status serve(bool *unwelcome, const tr_service_options_t *options,
+                       const tr_method_t *methods, size_t count, void *context, tr_error_t *err)
 {
     json_t *settings = NULL;
     TR_TRY(read_options(&settings, options, err));
@@ -389,7 +393,8 @@ tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t 
                    .jobs = {.methods = methods,
                             .method_count = count,
                             .welcome = options->welcome,
-                            .context = context},
+                            .context = context,
+                            .collective = options->collective},
                    .heard = tr_clock_ms(),
                    .silence_ms = INT64_MAX / 2,
                    .err = err};
@@ -407,6 +412,7 @@ tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t 
             turn(&s);
         }
         service_jobs_end(&s.jobs);
+        *unwelcome = s.unwelcome;
         status = s.status;
     }
     if (s.socket != NULL && (s.dismissed || !s.registered)) {
@@ -417,5 +423,19 @@ tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t 
     json_decref(settings);
     free(s.instance);
     free(s.name);
+    return status;
+}
+
+tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
+                         size_t count, void *context, tr_error_t *err)
+{
+    bool unwelcome = false;
+    if (tr_collective_rank(options->collective) > 0) {
+        return service_ranks_follow(options, methods, count, context, err);
+    }
+    tr_status status = serve(&unwelcome, options, methods, count, context, err);
+    if (!unwelcome) { // else they have left with the same failure
+        service_ranks_dismiss(options->collective);
+    }
     return status;
 }

@@ -32,6 +32,7 @@
 
 #include "common/base/log.h"
 #include "common/base/status.h"
+#include "common/collective/collective.h"
 #include "proto/message.h"
 #include "proto/role.h"
 
@@ -53,10 +54,13 @@ typedef struct tr_service_options {
     tr_role_t role;
     char *name;  ///< unique in the run; default "ROLE-PID"
     char *group; ///< which of several pools in a role, such as which judge; default the role's name
-    char *endpoint;  ///< where the controller is; --connect, else $TROUPE_ENDPOINT
-    char *keys;      ///< directory of CURVE keys or NULL; --keys, else $TROUPE_KEYS
-    char *config;    ///< --config FILE or NULL; the daemon reads it
-    size_t threads;  ///< --threads; 0: one per processor
+    char *endpoint; ///< where the controller is; --connect, else $TROUPE_ENDPOINT
+    char *keys;     ///< directory of CURVE keys or NULL; --keys, else $TROUPE_KEYS
+    char *config;   ///< --config FILE or NULL; the daemon reads it
+    size_t threads; ///< --threads; 0: one per processor
+    size_t
+        ranks; ///< --ranks: the processes that serve as this worker, started together by mpirun; default 1
+    tr_collective_t *collective; ///< of the ranks; NULL: one process
     size_t credit;   ///< requests taken at once, one computing and the rest queued; default 2
     double patience; ///< seconds without a controller after which the service gives up; default 60
     tr_log_level_t level;  ///< --log-level
@@ -69,15 +73,19 @@ typedef struct tr_service_options {
 void tr_service_options_init(tr_service_options_t *options, tr_role_t role);
 void tr_service_options_release(tr_service_options_t *options);
 
-/// Reads the common command line (--connect, --name, --group, --keys, --config, --threads, --role, --log-level,
+/// Reads the common command line (--connect, --name, --group, --keys, --config, --threads, --ranks, --role, --log-level,
 /// --version, --help) over what the environment gave, and starts the log. purpose: one line for --help. As argp
 /// does, it exits by itself after --help and --version, and with code 64 and a sentence after a mistake.
 void tr_service_parse(tr_service_options_t *options, int argc, char **argv, const char *purpose);
 
+/// Joins the other ranks where there are several (MPI); the options' release parts from them, on every rank. After tr_service_parse.
+tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err);
+
 /// Serves methods: [count]. Returns TR_OK after SIGTERM, SIGINT or the controller's `bye` (the request being
 /// computed is finished and answered first; a second SIGINT ends the process at once with code 130),
 /// TR_ERR_TIMEOUT when no controller was heard for `patience` seconds, TR_ERR_VERSION or TR_ERR_PEER when it
-/// refused us. "request" types of unknown methods get an error reply.
+/// refused us. "request" types of unknown methods get an error reply. With ranks, all call it: rank 0 serves, and the others
+/// run each welcome and each handler with it, in the same order and with the same message; what they reply is dropped.
 tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
                          size_t count, void *context, tr_error_t *err);
 

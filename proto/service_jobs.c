@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/service_ranks.h"
+
 enum { WAITING_MAX = 2048, ANSWERED_MAX = 256 };
 
 /// A pointer goes over to the other thread, and with it all that it points at.
@@ -72,6 +74,14 @@ static void check_packs(service_job_t *job)
     free(bytes);
 }
 
+/// On rank 0, to the other ranks.
+static tr_status forward(const service_jobs_t *jobs, const tr_message_t *message, tr_error_t *err)
+{
+    return tr_collective_rank(jobs->collective) == 0
+               ? service_ranks_forward(jobs->collective, message, err)
+               : TR_OK;
+}
+
 static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 {
     const tr_method_t *method = find_method(jobs, tr_message_method(job->request));
@@ -83,7 +93,11 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
         return;
     }
     job->reply = tr_message_new("reply");
-    job->status = method->handle(jobs->context, job->request, job->reply, &err);
+    job->status = forward(jobs, job->request, &err);
+    if (job->status == TR_OK) {
+        job->status = method->handle(jobs->context, job->request, job->reply, &err);
+        service_ranks_agree(jobs->collective, job->status, &err);
+    }
     tr_message_set_id(job->reply, job->id);
     if (job->status != TR_OK) {
         answer_error(job, job->status, err.text);
@@ -92,16 +106,26 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
     }
 }
 
-static void compute(const service_jobs_t *jobs, service_job_t *job)
+static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
 {
-    if (job->id > 0) {
-        compute_request(jobs, job);
+    job->status = forward(jobs, job->request, &job->err);
+    if (job->status != TR_OK) {
         return;
     }
     json_t *config = json_object_get(tr_message_body(job->request), "config");
     json_t *empty = json_object();
     job->status = jobs->welcome(jobs->context, json_is_object(config) ? config : empty, &job->err);
+    service_ranks_agree(jobs->collective, job->status, &job->err);
     json_decref(empty);
+}
+
+void service_jobs_compute(const service_jobs_t *jobs, service_job_t *job)
+{
+    if (job->id > 0) {
+        compute_request(jobs, job);
+    } else {
+        compute_welcome(jobs, job);
+    }
 }
 
 static void *compute_jobs(void *argument)
@@ -109,7 +133,7 @@ static void *compute_jobs(void *argument)
     const service_jobs_t *jobs = argument;
     int socket = jobs->other_socket;
     for (service_job_t *job = take_over(socket); job != NULL; job = take_over(socket)) {
-        compute(jobs, job);
+        service_jobs_compute(jobs, job);
         hand_over(socket, job);
     }
     return NULL;

@@ -30,6 +30,8 @@ typedef struct service_jobs {
     size_t method_count;
     tr_welcome_fn welcome;
     void *context;
+    tr_collective_t
+        *collective; ///< of the role's ranks, which run each job together; NULL: one process
     pthread_t thread;
     int socket;           ///< jobs go out and come back; readable when one is finished
     int other_socket;     ///< the thread's end
@@ -37,7 +39,10 @@ typedef struct service_jobs {
     service_job_t *computing;
 } service_jobs_t;
 
-/// Starts the handlers' thread. jobs: filled with methods, welcome and context, the rest zero; stays where it is.
+/// Runs a job on the calling thread: its welcome, or its handler, whose reply is then there. On rank 0 the other ranks get it too.
+void service_jobs_compute(const service_jobs_t *jobs, service_job_t *job);
+
+/// Starts the handlers' thread. jobs: filled with methods, welcome, context and collective, the rest zero; stays where it is.
 tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err);
 /// Waits for the handler that runs, then ends the thread and forgets everything.
 void service_jobs_end(service_jobs_t *jobs);

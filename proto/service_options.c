@@ -22,6 +22,7 @@ void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
         .group = from_environment("TROUPE_GROUP"),
         .endpoint = from_environment("TROUPE_ENDPOINT"),
         .keys = from_environment("TROUPE_KEYS"),
+        .ranks = 1,
         .credit = 2,
         .patience = 60.0,
         .level = TR_LOG_INFO,
@@ -40,6 +41,7 @@ void tr_service_options_release(tr_service_options_t *options)
     free(options->keys);
     free(options->config);
     json_decref(options->capabilities);
+    tr_collective_close(&options->collective);
     *options = (tr_service_options_t){0};
 }
 
@@ -49,15 +51,19 @@ static void replace(char **field, const char *value)
     *field = tr_strdup(value);
 }
 
-static void parse_threads(size_t *threads, const char *text, struct argp_state *state)
+/// A whole number from `least` to 4096.
+static void parse_count(size_t *count, const char *option, unsigned long least, const char *text,
+                        struct argp_state *state)
 {
     char *end;
     errno = 0;
     unsigned long value = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value > 4096) {
-        argp_error(state, "--threads: expected a number from 0 to 4096, found '%s'", text);
+    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value < least ||
+        value > 4096) {
+        argp_error(state, "--%s: expected a number from %lu to 4096, found '%s'", option, least,
+                   text);
     }
-    *threads = value;
+    *count = value;
 }
 
 static error_t take_option(int key, char *value, struct argp_state *state)
@@ -69,7 +75,8 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case 'g': replace(&options->group, value); return 0;
     case 'k': replace(&options->keys, value); return 0;
     case 'f': replace(&options->config, value); return 0;
-    case 't': parse_threads(&options->threads, value, state); return 0;
+    case 't': parse_count(&options->threads, "threads", 0, value, state); return 0;
+    case 'R': parse_count(&options->ranks, "ranks", 1, value, state); return 0;
     case 'r':
         if (!tr_role_parse(&options->role, value)) {
             argp_error(state,
@@ -101,6 +108,8 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
         {"config", 'f', "FILE", 0,
          "Settings of this daemon, a JSON object that is laid over what the controller says", 0},
         {"threads", 't', "N", 0, "Threads that compute; 0: one per processor", 0},
+        {"ranks", 'R', "N", 0,
+         "One of N processes that mpirun started to serve as one worker, where the daemon can", 0},
         {"role", 'r', "ROLE", 0, "Serve as this role, where the daemon can", 0},
         {"log-level", 'l', "LEVEL", 0, "debug, info, warn or error", 0},
         {0},
@@ -114,6 +123,21 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
     char *who = tr_format("%s/%s", tr_role_name(options->role), options->name);
     tr_log_init(who, options->level);
     free(who);
+}
+
+tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err)
+{
+    if (options->ranks == 1) {
+        return TR_OK;
+    }
+    TR_TRY(tr_collective_open(&options->collective, "mpi", NULL, options->ranks, err));
+    size_t rank = options->collective->rank;
+    if (rank > 0) {
+        char *who = tr_format("%s/%s.%zu", tr_role_name(options->role), options->name, rank);
+        tr_log_init(who, options->level);
+        free(who);
+    }
+    return TR_OK;
 }
 
 int tr_service_exit(tr_status status, const tr_error_t *err)

@@ -253,7 +253,11 @@ typedef struct tr_recipe_rollout {
 
 typedef struct tr_recipe_actor {
     tr_device_t device;
-    uint64_t threads; ///< 0: a share of the processors, as controller/welcome.c deals them
+    uint64_t
+        threads; ///< of each rank; 0: a share of the processors, as controller/welcome.c deals them
+    uint64_t ranks;      ///< processes; default 1
+    uint64_t zero_stage; ///< 1, 2 or 3; default 2
+    int gradient_sum;    ///< a tr_gradient_sum_t (common/optim); default tree
 } tr_recipe_actor_t;
 
 typedef struct tr_recipe_reference {
@@ -265,7 +269,11 @@ typedef struct tr_recipe_reference {
 typedef struct tr_recipe_critic {
     char *model; ///< directory; NULL: the policy's trunk with a fresh scalar head
     tr_device_t device;
-    uint64_t threads; ///< 0: a share of the processors, as controller/welcome.c deals them
+    uint64_t
+        threads; ///< of each rank; 0: a share of the processors, as controller/welcome.c deals them
+    uint64_t ranks;              ///< processes; default 1
+    uint64_t zero_stage;         ///< 1, 2 or 3; default 2
+    int gradient_sum;            ///< a tr_gradient_sum_t (common/optim); default tree
     tr_optional_t learning_rate; ///< not given: optimizer.learning_rate
 } tr_recipe_critic_t;
 

@@ -20,6 +20,7 @@ RANGE(whole, "a whole number of at least 0", 0, 1e9, false, false);
 RANGE(positive_whole, "a whole number of at least 1", 1, 1e9, false, false);
 RANGE(to_million, "a whole number from 1 to 1000000", 1, 1e6, false, false);
 RANGE(to_thousand, "a whole number from 1 to 1000", 1, 1e3, false, false);
+RANGE(zero_stages, "1, 2 or 3", 1, 3, false, false);
 RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
 
 // Choices: the index is the value of the enum.
@@ -27,6 +28,7 @@ RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
 static const char *const algorithms[] = {
     "ppo", "sft", "reward", "dpo", "kto", "online_dpo", "rejection_sampling", "sample", NULL};
 static const char *const devices[] = {"cpu", NULL};
+static const char *const gradient_sums[] = {"tree", "all_reduce", NULL};
 static const char *const stop_tokens[] = {"null", "eos", NULL};
 static const char *const kl_estimators[] = {"k1", "k3", NULL};
 static const char *const bad_rows[] = {"fail", "drop", NULL};
@@ -266,7 +268,16 @@ static const recipe_key_t top_keys[] = {
     TOP(roles.actor.device, RECIPE_CHOICE, "cpu", .choices = devices,
         .help = "Where the weights live."),
     TOP(roles.actor.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
-        .help = "0: half of the processors; all of them where nothing but the actor learns."),
+        .help = "Of each rank; 0: the ranks' share of half of the processors, or of all of them "
+                "where nothing but the actor learns."),
+    TOP(roles.actor.ranks, RECIPE_WHOLE, "1", .range = &to_thousand,
+        .help = "Processes that learn as one, started by `mpirun`; docs/ranks.md."),
+    TOP(roles.actor.zero_stage, RECIPE_WHOLE, "2", .range = &zero_stages,
+        .help = "What the ranks keep a share of: 1 the optimizer's moments, 2 gradients too, 3 "
+                "parameters too."),
+    TOP(roles.actor.gradient_sum, RECIPE_CHOICE, "tree", .choices = gradient_sums,
+        .help = "How the ranks' gradients add up: `tree`, to the same bytes for any number of "
+                "ranks; `all_reduce`, with less to send."),
     TOP(roles.reference.separate, RECIPE_TRUTH, "false",
         .help = "Whether the reference has a process of its own instead of the actor's."),
     TOP(roles.reference.device, RECIPE_CHOICE, "cpu", .choices = devices,
@@ -278,7 +289,15 @@ static const recipe_key_t top_keys[] = {
     TOP(roles.critic.device, RECIPE_CHOICE, "cpu", .choices = devices,
         .help = "Where the weights live."),
     TOP(roles.critic.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
-        .help = "0: half of the processors."),
+        .help = "Of each rank; 0: the ranks' share of half of the processors."),
+    TOP(roles.critic.ranks, RECIPE_WHOLE, "1", .range = &to_thousand,
+        .help = "Processes that learn as one, started by `mpirun`; docs/ranks.md."),
+    TOP(roles.critic.zero_stage, RECIPE_WHOLE, "2", .range = &zero_stages,
+        .help = "What the ranks keep a share of: 1 the optimizer's moments, 2 gradients too, 3 "
+                "parameters too."),
+    TOP(roles.critic.gradient_sum, RECIPE_CHOICE, "tree", .choices = gradient_sums,
+        .help = "How the ranks' gradients add up: `tree`, to the same bytes for any number of "
+                "ranks; `all_reduce`, with less to send."),
     TOP(roles.critic.learning_rate, RECIPE_OPTIONAL, "null", .nullable = true, .range = &positive,
         .help = "null: `optimizer.learning_rate`."),
     TOP(roles.reward, RECIPE_JUDGES, "[]",

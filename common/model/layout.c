@@ -45,6 +45,18 @@ static void append_layer(tr_layout_t *layout, const tr_model_config_t *config, s
     layer->down = append_part(layout, i, hidden, inner, "mlp.down_proj");
 }
 
+static void append_segments(tr_layout_t *layout, size_t layers)
+{
+    layout->segment_count = layers + 2;
+    layout->segments = tr_calloc(layers + 3, sizeof *layout->segments);
+    layout->segments[0] = layout->embedding;
+    for (size_t i = 0; i < layers; i++) {
+        layout->segments[i + 1] = layout->layers[i].input_norm;
+    }
+    layout->segments[layers + 1] = layout->final_norm;
+    layout->segments[layers + 2] = layout->total;
+}
+
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
 {
     *layout = (tr_layout_t){0};
@@ -63,11 +75,13 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
     } else {
         layout->head = append(layout, config->vocabulary, config->hidden, "lm_head.weight");
     }
+    append_segments(layout, config->layers);
 }
 
 void tr_layout_release(tr_layout_t *layout)
 {
     free(layout->parameters);
     free(layout->layers);
+    free(layout->segments);
     *layout = (tr_layout_t){0};
 }

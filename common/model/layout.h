@@ -29,6 +29,9 @@ typedef struct tr_layout {
     size_t embedding, final_norm;
     size_t head;               ///< lm_head (embedding when tied) or score
     tr_layer_layout_t *layers; // [config.layers]
+    /// [segment_count + 1] where the embedding, each layer, and the final norm with what follows it begin; then total.
+    size_t *segments;
+    size_t segment_count; ///< config.layers + 2
 } tr_layout_t;
 
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config);

@@ -19,7 +19,16 @@ tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t 
 
 tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns)
 {
-    return tr_flat_matrix(model->working, offset, rows, columns);
+    tr_tensor_t flat =
+        model->sharding == NULL ? model->working : model_sharding_view(model->sharding, offset);
+    return tr_flat_matrix(flat, offset, rows, columns);
+}
+
+void model_gather(tr_model_t *model, size_t segment)
+{
+    if (model->sharding != NULL) {
+        model_sharding_gather(model->sharding, segment);
+    }
 }
 
 static const tr_ops_t *ops_of(const tr_model_t *model)
@@ -109,28 +118,38 @@ static tr_status allocate_packings(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
-/// One vector, or where a model learns in bf16 two.
-static tr_status allocate_parameters(tr_model_t *model, tr_error_t *err)
+/// The parameters, or with a collective this rank's shard of them: one vector, or where a model learns in bf16 two, the second in
+/// the sharding's windows where there are such.
+static tr_status allocate_parameters(tr_model_t *model, tr_collective_t *collective,
+                                     tr_error_t *err)
 {
     const tr_ops_t *ops = ops_of(model);
     tr_backend_t *backend = model->backend;
-    const size_t n = model->layout.total;
-    TR_TRY(ops->buffer_new(backend, &model->weights, n * tr_dtype_size(backend->real), err));
-    model->working = (tr_tensor_t){model->weights, 0, backend->real, 1, n};
-    model->parameters = model->working;
-    if (model->use == TR_MODEL_LEARNS && backend->real != TR_F32) {
-        TR_TRY(ops->buffer_new(backend, &model->masters, n * sizeof(float), err));
-        model->parameters = (tr_tensor_t){model->masters, 0, TR_F32, 1, n};
+    size_t n = model->layout.total;
+    tr_dtype_t dtype = model->use == TR_MODEL_LEARNS ? TR_F32 : backend->real;
+    if (collective != NULL) {
+        TR_TRY(model_sharding_new(&model->sharding, &model->layout, backend, model->queue,
+                                  collective, err));
+        n = model->sharding->shards.local[model->layout.segment_count];
+    }
+    TR_TRY(ops->buffer_new(backend, &model->masters, n * tr_dtype_size(dtype), err));
+    model->parameters = (tr_tensor_t){model->masters, 0, dtype, 1, n};
+    model->working = model->parameters;
+    if (collective != NULL) {
+        model->sharding->own = model->parameters;
+    } else if (dtype != backend->real) {
+        TR_TRY(ops->buffer_new(backend, &model->copy, n * tr_dtype_size(backend->real), err));
+        model->working = (tr_tensor_t){model->copy, 0, backend->real, 1, n};
     }
     return TR_OK;
 }
 
-static tr_status allocate(tr_model_t *model, tr_error_t *err)
+static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_error_t *err)
 {
     const tr_ops_t *ops = ops_of(model);
     const tr_model_config_t *config = &model->config;
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
-    TR_TRY(allocate_parameters(model, err));
+    TR_TRY(allocate_parameters(model, collective, err));
     size_t rope = config->max_positions * config->head_dim;
     TR_TRY(ops->buffer_new(model->backend, &model->tables, rope * sizeof(float), err));
     model->rope = (tr_tensor_t){model->tables, 0, TR_F32, config->max_positions, config->head_dim};
@@ -141,8 +160,9 @@ static tr_status allocate(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
-tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
-                       tr_model_use_t use, tr_error_t *err)
+/// collective: of a model that is to be sharded, or NULL.
+static tr_status create(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
+                        tr_model_use_t use, tr_collective_t *collective, tr_error_t *err)
 {
     tr_model_t *model = tr_calloc(1, sizeof *model);
     model->config = *config;
@@ -151,7 +171,7 @@ tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_ba
     model->packed = use == TR_MODEL_DECODES && backend->ops->pack != NULL;
     tr_layout_init(&model->layout, config);
     model->layers = tr_calloc(config->layers, sizeof *model->layers);
-    tr_status status = allocate(model, err);
+    tr_status status = allocate(model, collective, err);
     if (status != TR_OK) {
         tr_model_destroy(&model);
         return status;
@@ -159,6 +179,12 @@ tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_ba
     write_rope_table(model);
     *self = model;
     return TR_OK;
+}
+
+tr_status tr_model_new(tr_model_t **self, const tr_model_config_t *config, tr_backend_t *backend,
+                       tr_model_use_t use, tr_error_t *err)
+{
+    return create(self, config, backend, use, NULL, err);
 }
 
 void tr_model_destroy(tr_model_t **self)
@@ -169,8 +195,9 @@ void tr_model_destroy(tr_model_t **self)
     }
     ops_of(model)->buffer_destroy(&model->tables);
     ops_of(model)->buffer_destroy(&model->packings);
-    ops_of(model)->buffer_destroy(&model->weights);
     ops_of(model)->buffer_destroy(&model->masters);
+    ops_of(model)->buffer_destroy(&model->copy);
+    model_sharding_destroy(&model->sharding);
     ops_of(model)->queue_destroy(&model->queue);
     tr_layout_release(&model->layout);
     free(model->layers);
@@ -180,11 +207,14 @@ void tr_model_destroy(tr_model_t **self)
 
 void tr_model_repack(tr_model_t *model)
 {
-    if (model->masters != NULL) {
+    if (model->copy != NULL) {
         ops_of(model)->cast(model->queue, model->working, model->parameters);
     }
     if (model->packed) {
         for_weights(model, pack);
+    }
+    if (model->sharding != NULL) {
+        model_sharding_forget(model->sharding);
     }
 }
 
@@ -212,6 +242,7 @@ tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t fir
                               tr_error_t *err)
 {
     tr_tensor_t from = range_of(model->parameters, first, count);
+    TR_ASSERT(model->sharding == NULL, "parameters of a model that is sharded"); // tr_trainer_read
     if (from.dtype == TR_F32) {
         ops_of(model)->read(model->queue, values, from);
         return ops_of(model)->queue_wait(model->queue, err);
@@ -226,9 +257,19 @@ tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t fir
     return status;
 }
 
+/// Of all elements first.., as far as this rank holds them.
+static void write_anywhere(tr_model_t *model, const float *values, size_t first, size_t count)
+{
+    if (model->sharding != NULL) {
+        model_sharding_write(model->sharding, first, count, values);
+    } else {
+        tr_model_write_range(model, values, first, count);
+    }
+}
+
 void tr_model_write_parameters(tr_model_t *model, const float *values)
 {
-    tr_model_write_range(model, values, 0, model->layout.total);
+    write_anywhere(model, values, 0, model->layout.total);
     tr_model_repack(model);
 }
 
@@ -239,18 +280,19 @@ tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_er
 
 size_t tr_model_weight_bytes(const tr_model_t *model)
 {
-    return tr_tensor_bytes(model->working);
+    return model->layout.total * tr_dtype_size(model->backend->real);
 }
 
 void tr_model_write_weights(tr_model_t *model, const void *weights)
 {
-    TR_ASSERT(model->masters == NULL, "weights taken by a model that learns its own");
+    TR_ASSERT(model->use != TR_MODEL_LEARNS, "weights taken by a model that learns its own");
     ops_of(model)->write(model->queue, model->working, weights);
     tr_model_repack(model);
 }
 
 tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err)
 {
+    TR_ASSERT(model->sharding == NULL, "weights of a model that is sharded");
     ops_of(model)->read(model->queue, weights, model->working);
     return ops_of(model)->queue_wait(model->queue, err);
 }
@@ -294,7 +336,7 @@ static size_t largest_parameter(const tr_model_t *model)
 static void write_parameter(tr_model_t *model, size_t index, const float *values)
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
-    tr_model_write_range(model, values, parameter->offset, parameter->rows * parameter->columns);
+    write_anywhere(model, values, parameter->offset, parameter->rows * parameter->columns);
 }
 
 void tr_model_randomize(tr_model_t *model, uint64_t seed)
@@ -370,12 +412,14 @@ done:
     return status;
 }
 
+/// collective: as create's.
 static tr_status open_with(tr_model_t **self, const tr_model_config_t *config,
                            const char *directory, bool fresh_head, uint64_t seed,
-                           tr_backend_t *backend, tr_model_use_t use, tr_error_t *err)
+                           tr_backend_t *backend, tr_model_use_t use, tr_collective_t *collective,
+                           tr_error_t *err)
 {
     tr_model_t *model = NULL;
-    TR_TRY(tr_model_new(&model, config, backend, use, err));
+    TR_TRY(create(&model, config, backend, use, collective, err));
     tr_status status = read_weights(model, directory, fresh_head, seed, err);
     if (status != TR_OK) {
         tr_model_destroy(&model);
@@ -390,7 +434,16 @@ tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
-    return open_with(self, &config, directory, false, 0, backend, use, err);
+    return open_with(self, &config, directory, false, 0, backend, use, NULL, err);
+}
+
+/// The config becomes that of a scalar model; whether its head must be drawn.
+static bool make_scalar(tr_model_config_t *config)
+{
+    bool fresh_head = !config->scalar_head;
+    config->scalar_head = true;
+    config->tied_embeddings = false;
+    return fresh_head;
 }
 
 tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_t seed,
@@ -398,10 +451,29 @@ tr_status tr_model_open_scalar(tr_model_t **self, const char *directory, uint64_
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
-    bool fresh_head = !config.scalar_head;
-    config.scalar_head = true;
-    config.tied_embeddings = false;
-    return open_with(self, &config, directory, fresh_head, seed, backend, use, err);
+    bool fresh_head = make_scalar(&config);
+    return open_with(self, &config, directory, fresh_head, seed, backend, use, NULL, err);
+}
+
+tr_status tr_model_open_sharded(tr_model_t **self, const char *directory, bool scalar, bool fresh,
+                                uint64_t seed, tr_backend_t *backend, tr_collective_t *collective,
+                                tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    bool fresh_head = scalar && make_scalar(&config);
+    if (!fresh) {
+        return open_with(self, &config, directory, fresh_head, seed, backend, TR_MODEL_LEARNS, collective,
+                         err);
+    }
+    TR_TRY(create(self, &config, backend, TR_MODEL_LEARNS, collective, err));
+    tr_model_randomize(*self, seed);
+    return TR_OK;
+}
+
+bool tr_model_is_sharded(const tr_model_t *model)
+{
+    return model->sharding != NULL;
 }
 
 void tr_model_recompute(tr_model_t *model, bool recompute)

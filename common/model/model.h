@@ -6,8 +6,10 @@
 #ifndef TR_MODEL_MODEL_H
 #define TR_MODEL_MODEL_H
 
+#include "common/collective/collective.h"
 #include "common/model/batch.h"
 #include "common/model/layout.h"
+#include "common/tensor/gradient.h"
 
 typedef struct tr_model tr_model_t;
 
@@ -36,6 +38,13 @@ tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t 
 /// of a causal language model.
 tr_status tr_model_open_scalar(tr_model_t **model, const char *directory, uint64_t seed,
                                tr_backend_t *backend, tr_model_use_t use, tr_error_t *err);
+/// A model that learns as ranks do with zero_stage 3 (common/optim/optimizer.h): this one holds its shard of the parameters, and
+/// every pass gathers the others' with them, so all ranks call the same functions. collective: borrowed. scalar: as
+/// tr_model_open_scalar, else as tr_model_open; fresh: of the directory's shape alone, drawn from seed.
+tr_status tr_model_open_sharded(tr_model_t **model, const char *directory, bool scalar, bool fresh,
+                                uint64_t seed, tr_backend_t *backend, tr_collective_t *collective,
+                                tr_error_t *err);
+bool tr_model_is_sharded(const tr_model_t *model);
 void tr_model_destroy(tr_model_t **model);
 
 /// Fresh weights: normal with standard deviation 0.02 (projections into the residual stream
@@ -49,20 +58,22 @@ const tr_layout_t *tr_model_layout(const tr_model_t *model);
 tr_backend_t *tr_model_backend(const tr_model_t *model);
 tr_queue_t *tr_model_queue(const tr_model_t *model);
 
-/// All parameters as one vector: f32, but [real] (backend.h) of a model that does not learn. After writing to it call
-/// tr_model_repack, which makes anew what passes read: the packed copy, the copy in bf16.
+/// All parameters as one vector: f32, but [real] (backend.h) of a model that does not learn; of a sharded model, this rank's. After
+/// writing to it call tr_model_repack, which makes anew what passes read (the packed copy, the copy in bf16) and forgets what
+/// was gathered.
 tr_tensor_t tr_model_parameters(const tr_model_t *model);
 void tr_model_repack(tr_model_t *model);
 
-/// values: [layout.total] floats of host memory, whatever the device keeps.
+/// values: [layout.total] floats of host memory, whatever the device keeps; of a sharded model all ranks call it, with the same.
 void tr_model_write_parameters(tr_model_t *model, const float *values);
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err);
-/// The same for `count` of them from `first` on; a write takes effect with tr_model_repack.
+/// The same for `count` of them from `first` on, of a model that is not sharded; a write takes effect with tr_model_repack.
 void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count);
 tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t first, size_t count,
                               tr_error_t *err);
 
 /// What passes read, as one [real] vector of the layout in host memory: what an actor publishes and a rollout takes.
+/// Read of a model that is not sharded.
 size_t tr_model_weight_bytes(const tr_model_t *model);
 void tr_model_write_weights(tr_model_t *model, const void *weights);
 tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err);
@@ -92,10 +103,15 @@ tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_aren
                              tr_activations_t **saved);
 
 /// Of a model that learns. Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
-/// hidden], to gradient: f32 [layout.total]. Chains over tokens continue from the gradient's
-/// content.
+/// hidden], to gradient, of layout.total elements in layout.segments. Chains over tokens continue from the gradient's
+/// content. The head's is there already: each segment is complete when its layer was passed.
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
-                       tr_tensor_t gradient, tr_arena_t *arena);
+                       tr_gradient_t *gradient, tr_arena_t *arena);
+
+/// What a rank does, of a sharded model, while others run a pass and it has nothing to: it gives them its shard. Backward also
+/// tells gradient of each segment.
+void tr_model_attend_forward(tr_model_t *model);
+void tr_model_attend_backward(tr_model_t *model, tr_gradient_t *gradient);
 
 /// The part of a flat vector (parameters, gradient) that starts at an offset of the layout, in elements.
 tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns);

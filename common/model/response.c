@@ -11,6 +11,7 @@ struct tr_response_pass {
     tr_arena_t *arena;
     tr_activations_t *saved;
     tr_noise_t noise;
+    tr_collective_t *collective; // of tr_response_forward_all
     // Of the last forward pass, all in the arena:
     size_t tokens;
     size_t n;   // rows that a head reads
@@ -228,7 +229,7 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
 }
 
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
-                          tr_tensor_t gradient)
+                          tr_gradient_t *gradient)
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
     const tr_model_config_t *config = tr_model_config(pass->model);
@@ -236,17 +237,18 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     tr_queue_t *queue = tr_model_queue(pass->model);
     TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
     if (pass->n == 0) {
+        tr_model_attend_backward(pass->model, gradient);
         return;
     }
     tr_tensor_t d = tr_arena_reals(pass->arena, queue, dout, pass->n);
     tr_tensor_t dgathered = real_rows(pass, pass->n);
     if (config->scalar_head) {
         ops->scalar_head_gradient(queue, dgathered,
-                                  tr_flat_matrix(gradient, layout->head, 1, config->hidden), d,
-                                  pass->gathered, tr_model_score(pass->model));
+                                  tr_flat_matrix(gradient->rest, layout->head, 1, config->hidden),
+                                  d, pass->gathered, tr_model_score(pass->model));
     } else {
-        tr_tensor_t dhead =
-            tr_flat_matrix(gradient, layout->head, config->vocabulary, config->hidden);
+        tr_tensor_t flat = layout->head == layout->embedding ? gradient->embedding : gradient->rest;
+        tr_tensor_t dhead = tr_flat_matrix(flat, layout->head, config->vocabulary, config->hidden);
         tr_tensor_t even =
             dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
         ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->gathered,
@@ -288,21 +290,68 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
     return ops->queue_wait(queue, err);
 }
 
+void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective)
+{
+    pass->collective = collective;
+}
+
+/// Where the pieces of one round of ranks begin among the sequences: [ranks + 1], written.
+static void round_pieces(size_t *pieces, size_t ranks, size_t first, size_t chunk, size_t count)
+{
+    for (size_t r = 0; r <= ranks; r++) {
+        pieces[r] = first + r * chunk < count ? first + r * chunk : count;
+    }
+}
+
+/// What each rank computed of a round, to all.
+static void gather_round(const tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                         const size_t *pieces, float *out, tr_token_facts_t *facts)
+{
+    tr_collective_t *collective = pass->collective;
+    size_t ranks = tr_collective_size(collective);
+    if (ranks == 1) {
+        return;
+    }
+    size_t *starts = tr_calloc(2 * (ranks + 1), sizeof *starts), *fact_starts = starts + ranks + 1;
+    for (size_t r = 0; r <= ranks; r++) {
+        size_t at = (size_t)sequences->response_starts[pieces[r]];
+        starts[r] = at * sizeof *out;
+        fact_starts[r] = at * sizeof *facts;
+    }
+    collective->ops->gather(collective, out, starts);
+    if (facts != NULL) {
+        collective->ops->gather(collective, facts, fact_starts);
+    }
+    free(starts);
+}
+
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                                   size_t chunk, float temperature, float *out,
                                   tr_token_facts_t *facts, tr_error_t *err)
 {
+    size_t ranks = tr_collective_size(pass->collective),
+           rank = tr_collective_rank(pass->collective);
+    size_t *pieces = tr_calloc(ranks + 1, sizeof *pieces);
     uint32_t *chosen = tr_calloc(sequences->count + 1, sizeof *chosen);
     for (size_t s = 0; s < sequences->count; s++) {
         chosen[s] = (uint32_t)s;
     }
     tr_status status = TR_OK;
-    for (size_t s = 0; s < sequences->count && status == TR_OK; s += chunk) {
-        size_t count = sequences->count - s < chunk ? sequences->count - s : chunk;
-        size_t at = (size_t)sequences->response_starts[s];
-        status = tr_response_forward(pass, sequences, chosen + s, count, temperature, false,
-                                     out + at, facts == NULL ? NULL : facts + at, err);
+    for (size_t s = 0; s < sequences->count && status == TR_OK; s += ranks * chunk) {
+        round_pieces(pieces, ranks, s, chunk, sequences->count);
+        size_t own = pieces[rank], count = pieces[rank + 1] - own;
+        size_t at = (size_t)sequences->response_starts[own];
+        if (count > 0) {
+            status = tr_response_forward(pass, sequences, chosen + own, count, temperature, false,
+                                         out + at, facts == NULL ? NULL : facts + at, err);
+        } else {
+            tr_model_attend_forward(pass->model);
+        }
+        if (status == TR_OK) {
+            gather_round(pass, sequences, pieces, out, facts);
+        }
     }
+    free(pieces);
     free(chosen);
     return status;
 }

@@ -7,6 +7,7 @@
 #ifndef TR_MODEL_RESPONSE_H
 #define TR_MODEL_RESPONSE_H
 
+#include "common/collective/collective.h"
 #include "common/model/model.h"
 
 /// Ragged host arrays, borrowed.
@@ -51,10 +52,10 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
                               const uint32_t *chosen, size_t count, float temperature, bool learn,
                               float *out, tr_token_facts_t *facts, tr_error_t *err);
 
-/// Adds the gradient of sum(dout * out) + sum(dmean * facts.mean) of the last forward pass (with learn) to gradient: f32
-/// [layout.total]. dmean: of a policy, or NULL: 0.
+/// Adds the gradient of sum(dout * out) + sum(dmean * facts.mean) of the last forward pass (with learn) to gradient, as
+/// tr_model_backward does; where there is no out, nothing is added. dmean: of a policy, or NULL: 0.
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
-                          tr_tensor_t gradient);
+                          tr_gradient_t *gradient);
 
 /// scores: [count], the scalar head at the last token of each chosen sequence (as
 /// AutoModelForSequenceClassification). learn: keep what tr_response_backward needs, whose dout is
@@ -63,7 +64,11 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
                              const uint32_t *chosen, size_t count, bool learn, float *scores,
                              tr_error_t *err);
 
-/// All of them, `chunk` sequences a pass; out and facts as above, for all response tokens.
+/// The passes over all sequences are shared out to the ranks of a collective (borrowed; NULL: none) from now on.
+void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective);
+
+/// All of them, `chunk` sequences a pass; out and facts as above, for all response tokens. With ranks, all call it and all get
+/// all.
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                                   size_t chunk, float temperature, float *out,
                                   tr_token_facts_t *facts, tr_error_t *err);

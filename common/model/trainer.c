@@ -1,33 +1,29 @@
-#include "common/model/trainer.h"
-
 #include <stdlib.h>
 
 #include "common/base/rng.h"
-#include "common/hub/directory.h"
-#include "common/hub/safetensors.h"
-
-enum { PIECE = 1 << 20 }; // elements restored at a time
-
-struct tr_trainer {
-    tr_model_t *model;
-    tr_optimizer_t *optimizer;
-    tr_response_pass_t *pass;
-};
+#include "common/model/trainer_private.h"
 
 tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model,
-                         const tr_optimizer_options_t *options, tr_error_t *err)
+                         const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
+                         tr_error_t *err)
 {
     tr_trainer_t *trainer = tr_calloc(1, sizeof *trainer);
     trainer->model = *model;
     *model = NULL;
-    tr_status status = tr_optimizer_new(&trainer->optimizer, tr_model_backend(trainer->model),
-                                        tr_model_queue(trainer->model),
-                                        tr_model_parameters(trainer->model), options, err);
+    trainer->ranks = ranks != NULL ? *ranks : (tr_ranks_t){0};
+    const tr_layout_t *layout = tr_model_layout(trainer->model);
+    tr_collective_t *collective = trainer->ranks.collective;
+    tr_shards_init(&trainer->shards, layout->segments, layout->segment_count,
+                   tr_collective_size(collective), tr_collective_rank(collective));
+    tr_status status = tr_optimizer_new(
+        &trainer->optimizer, tr_model_backend(trainer->model), tr_model_queue(trainer->model),
+        tr_model_parameters(trainer->model), &trainer->shards, options, &trainer->ranks, err);
     if (status != TR_OK) {
         tr_trainer_destroy(&trainer);
         return status;
     }
     trainer->pass = tr_response_pass_new(trainer->model);
+    tr_response_share(trainer->pass, collective);
     *self = trainer;
     return TR_OK;
 }
@@ -38,6 +34,7 @@ void tr_trainer_destroy(tr_trainer_t **self)
         tr_response_pass_destroy(&(*self)->pass);
         tr_optimizer_destroy(&(*self)->optimizer);
         tr_model_destroy(&(*self)->model);
+        tr_shards_release(&(*self)->shards);
         free(*self);
         *self = NULL;
     }
@@ -79,32 +76,6 @@ static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk, const t
                                      walk->temperature, learn, out, facts, err);
 }
 
-/// Forward, loss and backward of one chunk.
-static tr_status learn_chunk(tr_trainer_t *trainer, tr_chunk_t *chunk, const tr_walk_t *walk,
-                             tr_loss_fn loss, void *context, tr_error_t *err)
-{
-    tr_tensor_t gradient = {0};
-    float *out = tr_calloc(3 * chunk->n + 1, sizeof *out);
-    float *dout = out + chunk->n;
-    tr_token_facts_t *facts = tr_calloc(chunk->n + 1, sizeof *facts);
-    chunk->out = out;
-    chunk->facts = facts;
-    chunk->dmean = walk->smooths ? dout + chunk->n : NULL;
-    tr_status status = TR_OK;
-    if (!walk->evaluate) {
-        TR_TRY_GOTO(tr_optimizer_chunk(trainer->optimizer, &gradient, err), done);
-    }
-    TR_TRY_GOTO(forward(trainer, chunk, walk, out, facts, err), done);
-    TR_TRY_GOTO(loss(context, chunk, dout, err), done);
-    if (!walk->evaluate) {
-        tr_response_backward(trainer->pass, dout, chunk->dmean, gradient);
-    }
-done:
-    free(facts);
-    free(out);
-    return status;
-}
-
 /// What the loss is given of so many sequences.
 static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
                          const tr_walk_t *walk)
@@ -112,28 +83,127 @@ static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen
     return walk->scores ? count : tokens_of(sequences, chosen, count);
 }
 
+/// Up to one chunk a rank, and what their losses read and write, one chunk after another.
+typedef struct round {
+    tr_chunk_t *chunks; // [count]
+    size_t count;
+    size_t *starts; // [ranks + 1] of each chunk in the arrays
+    float *out, *dout, *dmean;
+    tr_token_facts_t *facts;
+} round_t;
+
+/// Takes chunks of at most `most` sequences from chosen: [left], of a minibatch; returns how many sequences.
+static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_chunk_t *minibatch,
+                         const uint32_t *chosen, size_t left, size_t most, const tr_walk_t *walk)
+{
+    size_t ranks = trainer->shards.ranks, taken = 0, n = 0;
+    *round = (round_t){0};
+    round->chunks = tr_calloc(ranks, sizeof *round->chunks);
+    round->starts = tr_calloc(ranks + 1, sizeof *round->starts);
+    for (size_t r = 0; r < ranks; r++) {
+        tr_chunk_t *chunk = &round->chunks[r];
+        *chunk = *minibatch;
+        chunk->chosen = chosen + taken;
+        chunk->count = left - taken < most ? left - taken : most;
+        chunk->n = outputs_of(chunk->sequences, chunk->chosen, chunk->count, walk);
+        taken += chunk->count;
+        n += chunk->n;
+        round->count += chunk->count > 0;
+        round->starts[r + 1] = n;
+    }
+    round->out = tr_calloc(3 * n + 1, sizeof *round->out);
+    round->dout = round->out + n;
+    round->dmean = round->dout + n;
+    round->facts = tr_calloc(n + 1, sizeof *round->facts);
+    for (size_t r = 0; r < round->count; r++) {
+        round->chunks[r].out = round->out + round->starts[r];
+        round->chunks[r].facts = round->facts + round->starts[r];
+        round->chunks[r].dmean = walk->smooths ? round->dmean + round->starts[r] : NULL;
+    }
+    return taken;
+}
+
+static void round_close(round_t *round)
+{
+    free(round->facts);
+    free(round->out);
+    free(round->starts);
+    free(round->chunks);
+}
+
+/// Each rank its own chunk; then all have all outputs.
+static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_walk_t *walk,
+                               tr_error_t *err)
+{
+    size_t ranks = trainer->shards.ranks, own = trainer->shards.rank;
+    tr_collective_t *collective = trainer->ranks.collective;
+    if (own < round->count) {
+        size_t at = round->starts[own];
+        TR_TRY(
+            forward(trainer, &round->chunks[own], walk, round->out + at, round->facts + at, err));
+    } else {
+        tr_model_attend_forward(trainer->model);
+    }
+    if (ranks > 1) {
+        size_t *bytes = tr_calloc(2 * (ranks + 1), sizeof *bytes), *fact_bytes = bytes + ranks + 1;
+        for (size_t r = 0; r <= ranks; r++) {
+            bytes[r] = round->starts[r] * sizeof *round->out;
+            fact_bytes[r] = round->starts[r] * sizeof *round->facts;
+        }
+        collective->ops->gather(collective, round->out, bytes);
+        collective->ops->gather(collective, round->facts, fact_bytes);
+        free(bytes);
+    }
+    return TR_OK;
+}
+
+/// Forward, loss and backward of a round. Every rank computes the losses of all chunks, in their order: whatever a loss counts,
+/// and whatever it says of exactness, is the same on all.
+static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_walk_t *walk,
+                             tr_loss_fn loss, void *context, tr_error_t *err)
+{
+    size_t own = trainer->shards.rank;
+    tr_gradient_t *gradient = NULL;
+    if (!walk->evaluate) {
+        TR_TRY(tr_optimizer_round(trainer->optimizer, &gradient, round->count, err));
+    }
+    TR_TRY(round_forward(trainer, round, walk, err));
+    for (size_t r = 0; r < round->count; r++) {
+        TR_TRY(loss(context, &round->chunks[r], round->dout + round->starts[r], err));
+    }
+    if (!walk->evaluate) {
+        if (own < round->count) {
+            tr_response_backward(trainer->pass, round->dout + round->starts[own],
+                                 round->chunks[own].dmean, gradient);
+        } else {
+            tr_model_attend_backward(trainer->model, gradient);
+        }
+        tr_optimizer_round_end(trainer->optimizer);
+    }
+    return TR_OK;
+}
+
 static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count, const tr_walk_t *walk,
                         tr_loss_fn loss, void *context, tr_walk_result_t *result, tr_error_t *err)
 {
-    size_t normalizer = outputs_of(sequences, chosen, count, walk);
-    size_t most = walk->chunk * group_of(walk);
+    const tr_chunk_t minibatch = {
+        .sequences = sequences,
+        .normalizer = outputs_of(sequences, chosen, count, walk),
+        .total = count,
+        .first = result->updates == 0,
+    };
     double norm = 0.0;
-    if (normalizer == 0) {
+    if (minibatch.normalizer == 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "a minibatch of %zu sequences has no response token",
                        count);
     }
-    for (size_t i = 0; i < count; i += most) {
-        tr_chunk_t chunk = {
-            .sequences = sequences,
-            .chosen = chosen + i,
-            .count = count - i < most ? count - i : most,
-            .normalizer = normalizer,
-            .total = count,
-            .first = result->updates == 0,
-        };
-        chunk.n = outputs_of(sequences, chunk.chosen, chunk.count, walk);
-        tr_status status = learn_chunk(trainer, &chunk, walk, loss, context, err);
+    for (size_t taken = 0; taken < count;) {
+        round_t round;
+        taken += round_open(&round, trainer, &minibatch, chosen + taken, count - taken,
+                            walk->chunk * group_of(walk), walk);
+        tr_status status = learn_round(trainer, &round, walk, loss, context, err);
+        round_close(&round);
         if (status != TR_OK) {
             tr_optimizer_discard(trainer->optimizer);
             return status;
@@ -191,159 +261,5 @@ tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences
         }
     }
     free(order);
-    return status;
-}
-
-/// What is written to a file from a device, a piece at a time.
-typedef struct stored {
-    const tr_model_t *model; // whose device it is
-    tr_tensor_t values;
-} stored_t;
-
-static tr_tensor_t piece_of(tr_tensor_t values, size_t first, size_t count)
-{
-    return tr_flat_matrix(values, first, 1, count);
-}
-
-static tr_status read_piece(const void *context, void *out, size_t first, size_t count,
-                            tr_error_t *err)
-{
-    const stored_t *stored = context;
-    const tr_ops_t *ops = tr_model_backend(stored->model)->ops;
-    tr_queue_t *queue = tr_model_queue(stored->model);
-    ops->read(queue, out, piece_of(stored->values, first, count));
-    return ops->queue_wait(queue, err);
-}
-
-/// What the file of a model's weights is made of, [layout.count] each.
-typedef struct listing {
-    stored_t *stored;
-    tr_safetensors_source_t *sources;
-    tr_safetensors_entry_t *entries;
-} listing_t;
-
-static void list_parameters(listing_t *listing, const tr_model_t *model)
-{
-    const tr_layout_t *layout = tr_model_layout(model);
-    listing->stored = tr_calloc(layout->count, sizeof *listing->stored);
-    listing->sources = tr_calloc(layout->count, sizeof *listing->sources);
-    listing->entries = tr_calloc(layout->count, sizeof *listing->entries);
-    for (size_t i = 0; i < layout->count; i++) {
-        const tr_parameter_t *parameter = &layout->parameters[i];
-        size_t count = parameter->rows * parameter->columns;
-        listing->stored[i] =
-            (stored_t){model, piece_of(tr_model_parameters(model), parameter->offset, count)};
-        listing->sources[i] = (tr_safetensors_source_t){read_piece, &listing->stored[i]};
-        listing->entries[i] = (tr_safetensors_entry_t){
-            .name = parameter->name,
-            .dtype = TR_F32,
-            .rank = parameter->vector ? 1 : 2,
-            .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
-            .source = &listing->sources[i],
-        };
-    }
-}
-
-static tr_status write_model(const tr_model_t *model, const char *staging, const char *source,
-                             tr_error_t *err)
-{
-    listing_t listing;
-    list_parameters(&listing, model);
-    tr_status status = tr_hub_write(staging, tr_model_config(model), listing.entries,
-                                    tr_model_layout(model)->count, source, err);
-    free(listing.entries);
-    free(listing.sources);
-    free(listing.stored);
-    return status;
-}
-
-static tr_status write_optimizer(const tr_trainer_t *trainer, const char *staging, tr_error_t *err)
-{
-    size_t n = tr_model_layout(trainer->model)->total;
-    int64_t steps = (int64_t)tr_optimizer_steps(trainer->optimizer);
-    const stored_t m = {trainer->model, tr_optimizer_first_moment(trainer->optimizer)};
-    const stored_t v = {trainer->model, tr_optimizer_second_moment(trainer->optimizer)};
-    const tr_safetensors_source_t first = {read_piece, &m}, second = {read_piece, &v};
-    const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &first},
-                                              {"exp_avg_sq", TR_F32, 1, {n}, NULL, &second},
-                                              {"step", TR_I64, 1, {1}, &steps, NULL}};
-    char *path = tr_format("%s/optimizer.safetensors", staging);
-    tr_status status = tr_safetensors_write(path, entries, 3, NULL, 0, err);
-    free(path);
-    return status;
-}
-
-tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
-                          bool optimizer, tr_error_t *err)
-{
-    char *staging = NULL;
-    TR_TRY(tr_hub_stage(&staging, directory, err));
-    tr_status status = write_model(trainer->model, staging, source, err);
-    if (status == TR_OK && optimizer) {
-        status = write_optimizer(trainer, staging, err);
-    }
-    if (status != TR_OK) {
-        tr_hub_discard(&staging);
-        return status;
-    }
-    return tr_hub_commit(&staging, directory, err);
-}
-
-tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, const char *source,
-                                tr_error_t *err)
-{
-    char *staging = NULL;
-    TR_TRY(tr_hub_stage(&staging, directory, err));
-    tr_status status = write_model(model, staging, source, err);
-    if (status != TR_OK) {
-        tr_hub_discard(&staging);
-        return status;
-    }
-    return tr_hub_commit(&staging, directory, err);
-}
-
-/// A moment from the file, a piece at a time.
-static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
-                           const tr_safetensors_info_t *info)
-{
-    const tr_ops_t *ops = tr_model_backend(trainer->model)->ops;
-    const char *values = info->data; // maybe not aligned
-    for (size_t first = 0; first < info->count; first += PIECE) {
-        size_t count = info->count - first < PIECE ? info->count - first : PIECE;
-        ops->write(tr_model_queue(trainer->model), piece_of(moment, first, count),
-                   values + first * sizeof(float));
-        tr_safetensors_forget(info, first, count);
-    }
-}
-
-static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *file,
-                                tr_error_t *err)
-{
-    size_t n = tr_model_layout(trainer->model)->total;
-    int64_t steps;
-    const tr_safetensors_info_t *m, *v;
-    TR_TRY(tr_safetensors_copy(file, "step", TR_I64, &steps, 1, err));
-    TR_TRY(tr_safetensors_expect(&m, file, "exp_avg", TR_F32, n, err));
-    TR_TRY(tr_safetensors_expect(&v, file, "exp_avg_sq", TR_F32, n, err));
-    if (steps < 0) {
-        return tr_fail(err, TR_ERR_FORMAT, "'%s': tensor 'step' is negative",
-                       tr_safetensors_path(file));
-    }
-    restore_moment(trainer, tr_optimizer_first_moment(trainer->optimizer), m);
-    restore_moment(trainer, tr_optimizer_second_moment(trainer->optimizer), v);
-    tr_optimizer_resume(trainer->optimizer, (uint64_t)steps);
-    return TR_OK;
-}
-
-tr_status tr_trainer_restore(tr_trainer_t *trainer, const char *directory, tr_error_t *err)
-{
-    tr_safetensors_t *file = NULL;
-    char *path = tr_format("%s/optimizer.safetensors", directory);
-    tr_status status = tr_safetensors_open(&file, path, err);
-    if (status == TR_OK) {
-        status = read_optimizer(trainer, file, err);
-        tr_safetensors_close(&file);
-    }
-    free(path);
     return status;
 }

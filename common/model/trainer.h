@@ -1,4 +1,4 @@
-/// Learning: a model, its optimizer, and the walk over epochs, minibatches and chunks.
+/// Learning: a model, its optimizer, and the walk over epochs, minibatches and chunks; by one process or by several ranks.
 ///
 /// One update takes a minibatch of sequences. It runs through the model a chunk at a time; what the loss says about each
 /// chunk goes back, and the chunks' gradients add up in the optimizer's tree. The size of a chunk is the recipe's, so
@@ -50,20 +50,32 @@ typedef struct tr_walk_result {
     double norm_sum; ///< of global gradient norms before clipping
 } tr_walk_result_t;
 
-/// Takes the model (and nulls it). options as in optimizer.h.
+/// Takes the model (and nulls it). options and ranks as in optimizer.h; ranks: copied, or NULL for one process.
 tr_status tr_trainer_new(tr_trainer_t **trainer, tr_model_t **model,
-                         const tr_optimizer_options_t *options, tr_error_t *err);
+                         const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
+                         tr_error_t *err);
 void tr_trainer_destroy(tr_trainer_t **trainer);
 
 tr_model_t *tr_trainer_model(const tr_trainer_t *trainer);
 tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer);
 
-/// epochs x minibatches updates on the sequences.
+/// epochs x minibatches updates on the sequences. With N ranks all call it with the same arguments: chunk i of a minibatch goes
+/// through the model on rank i mod N, every rank's loss sees every chunk in order, and all end with the same parameters.
 tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences,
                           const tr_walk_t *walk, tr_loss_fn loss, void *context,
                           tr_walk_result_t *result, tr_error_t *err);
 
-/// Writes the model as a Hugging Face directory that must not be there yet (or be empty), all or nothing. Tokenizer files
+/// What rank 0 alone does with a trainer that ranks share (it saves, or publishes): the others attend, give it what they hold
+/// when it asks, and return what it returned; it ends with dismiss, which returns status.
+tr_status tr_trainer_attend(const tr_trainer_t *trainer, tr_error_t *err);
+tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status);
+
+/// On rank 0, while the others attend: the parameters, to values: [layout.total] on the host.
+tr_status tr_trainer_read(const tr_trainer_t *trainer, float *values, tr_error_t *err);
+/// The same of what passes read: tr_model_weight_bytes of it, [real].
+tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err);
+
+/// With ranks, all call it, and rank 0 writes. Writes the model as a Hugging Face directory that must not be there yet (or be empty), all or nothing. Tokenizer files
 /// are copied from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [parameters] in layout order, and
 /// step: the updates so far), which makes it a checkpoint.
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,

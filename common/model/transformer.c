@@ -145,6 +145,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     layer_activations_t a = !keep ? layer_tensors(&p) : (layer_activations_t){0};
     tr_kv_t own = kv == NULL ? fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
+    model_gather(model, 0);
     p.ops->embedding(p.queue, stream,
                      model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
                      batch->ids);
@@ -154,6 +155,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         p.ops->add(p.queue, stream, stream, noise);
     }
     for (size_t i = 0; i < model->config.layers; i++) {
+        model_gather(model, i + 1);
         if (keep) {
             a = layer_tensors(&p);
         }
@@ -170,6 +172,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         stream = other;
         other = swap;
     }
+    model_gather(model, model->config.layers + 1);
     tr_tensor_t rstd = floats(&p, 1, p.T);
     p.ops->rmsnorm(p.queue, norm, rstd, stream, vector(&p, model->layout.final_norm),
                    model->config.rms_epsilon);
@@ -261,8 +264,15 @@ static void layer_backward(const pass_t *p, size_t index, const layer_activation
                           s->dnorm, a->input, a->rstd, input_norm);
 }
 
+static void complete(tr_gradient_t *gradient, size_t segment)
+{
+    if (gradient->complete != NULL) {
+        gradient->complete(gradient, segment);
+    }
+}
+
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
-                       tr_tensor_t gradient, tr_arena_t *arena)
+                       tr_gradient_t *gradient, tr_arena_t *arena)
 {
     TR_ASSERT(model->use == TR_MODEL_LEARNS, "backward through a model that was not made to learn");
     pass_t p = pass_of(model, &saved->batch, arena);
@@ -279,17 +289,40 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
     tr_tensor_t dstream = reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
     p.ops->rmsnorm_gradient(
-        p.queue, dstream, tr_flat_matrix(gradient, model->layout.final_norm, 1, p.H), dhidden,
+        p.queue, dstream, tr_flat_matrix(gradient->rest, model->layout.final_norm, 1, p.H), dhidden,
         saved->output, saved->output_rstd, vector(&p, model->layout.final_norm));
+    complete(gradient, saved->layers + 1);
     for (size_t i = saved->layers; i-- > 0;) {
+        model_gather(model, i + 1);
         if (saved->recompute && i + 1 < saved->layers) { // the last layer's are still there
             layer_activate(&p, i, &saved->layer[i], s.norm);
         }
-        layer_backward(&p, i, &saved->layer[i], dstream, gradient, &s);
+        layer_backward(&p, i, &saved->layer[i], dstream, gradient->rest, &s);
+        complete(gradient, i + 1);
     }
     p.ops->embedding_gradient(
-        p.queue, tr_flat_matrix(gradient, model->layout.embedding, model->config.vocabulary, p.H),
+        p.queue,
+        tr_flat_matrix(gradient->embedding, model->layout.embedding, model->config.vocabulary, p.H),
         dstream, saved->batch.ids);
+    complete(gradient, 0);
+}
+
+void tr_model_attend_forward(tr_model_t *model)
+{
+    for (size_t s = 0; s < model->layout.segment_count; s++) {
+        model_gather(model, s);
+    }
+}
+
+void tr_model_attend_backward(tr_model_t *model, tr_gradient_t *gradient)
+{
+    size_t layers = model->config.layers;
+    complete(gradient, layers + 1);
+    for (size_t s = layers; s > 0; s--) {
+        model_gather(model, s);
+        complete(gradient, s);
+    }
+    complete(gradient, 0);
 }
 
 tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages, tr_error_t *err)

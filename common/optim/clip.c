@@ -8,11 +8,10 @@ tr_status tr_clip(float *scale, double *norm, const float *squares, size_t n, do
     double sum = 0.0;
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(squares[i])) {
-            return tr_fail(
-                err, TR_ERR_NUMERIC,
-                "the gradient of tensor %zu is not finite (sum of squares %g); lower the "
-                "learning rate or look for a NaN in the batch",
-                i, (double)squares[i]);
+            return tr_fail(err, TR_ERR_NUMERIC,
+                           "part %zu of the gradient is not finite (sum of squares %g); lower the "
+                           "learning rate or look for a NaN in the batch",
+                           i, (double)squares[i]);
         }
         sum += (double)squares[i];
     }

@@ -1,13 +1,17 @@
-/// AdamW over a model's flat parameter vector, and the fixed shape in which gradients add up.
+/// AdamW over a model's flat parameter vector, by one process or by the ranks of a collective.
 ///
-/// A minibatch is cut into chunks of sequences. Each chunk's gradient is one vector; the vectors
-/// are added as a binary tree over the chunks in order (chunk 0 with 1, 2 with 3, their sums, ...,
-/// and at the end what is left from the right: five chunks are ((0+1)+(2+3))+4), so neither threads
-/// nor, later, ranks change a bit. Memory: one vector a level of the tree, two moments.
+/// A minibatch is cut into chunks of sequences. Each chunk's gradient is one vector, and the vectors add up in a tree of fixed
+/// shape (tree.h), so neither threads nor ranks change a bit. With N ranks, N chunks make a round, one a rank: afterwards
+/// each rank holds its shard (common/collective/shards.h) of each of them, adds these to its tree in their order, keeps the
+/// moments of its shard alone, and updates that part of the parameters, which go to all (Rajbhandari et al. 2020, "ZeRO").
+/// Memory of a rank beside the parameters, for P of them: one process 2P moments and P a level of the tree; N ranks these
+/// divided by N, and a gradient of P (zero_stage 1) or of the largest segment (2, 3).
 #ifndef TR_OPTIM_OPTIMIZER_H
 #define TR_OPTIM_OPTIMIZER_H
 
-#include "common/tensor/backend.h"
+#include "common/collective/collective.h"
+#include "common/collective/shards.h"
+#include "common/tensor/gradient.h"
 
 typedef struct tr_optimizer_options {
     double beta1;        ///< 0.9
@@ -17,22 +21,40 @@ typedef struct tr_optimizer_options {
     double clip;         ///< greatest global gradient norm; 0: no clipping
 } tr_optimizer_options_t;
 
+typedef enum tr_gradient_sum {
+    TR_GRADIENT_SUM_TREE, ///< the fixed tree: the same bits for any number of ranks
+    TR_GRADIENT_SUM_ALL_REDUCE ///< each rank's own chunks in a chain, then the library's sum: less is sent
+} tr_gradient_sum_t;
+
+/// How the work is shared.
+typedef struct tr_ranks {
+    tr_collective_t *collective; ///< borrowed; NULL: one process does all, and the rest is not read
+    unsigned
+        zero_stage; ///< what is sharded: 1 moments; 2 also gradients, sent while the backward pass runs; 3 also parameters
+    tr_gradient_sum_t gradient_sum;
+} tr_ranks_t;
+
 typedef struct tr_optimizer tr_optimizer_t;
 
-/// parameters: f32 vector, updated in place by tr_optimizer_step; it must outlive the optimizer.
+/// parameters: f32 vector, updated in place by tr_optimizer_step; the whole, or with zero_stage 3 this rank's shard. It and
+/// shards must outlive the optimizer; ranks is copied.
 tr_status tr_optimizer_new(tr_optimizer_t **optimizer, tr_backend_t *backend, tr_queue_t *queue,
-                           tr_tensor_t parameters, const tr_optimizer_options_t *options,
+                           tr_tensor_t parameters, const tr_shards_t *shards,
+                           const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
                            tr_error_t *err);
 void tr_optimizer_destroy(tr_optimizer_t **optimizer);
 
-/// A zeroed vector for the next chunk's gradient; the next call adds the one before to the tree.
-tr_status tr_optimizer_chunk(tr_optimizer_t *optimizer, tr_tensor_t *gradient, tr_error_t *err);
+/// Begins a round of `chunks` chunks, at most one a rank: rank r's gradient, if r < chunks, goes to *gradient, which is zeroed
+/// and the optimizer's own. All ranks call it and, when that gradient is written, tr_optimizer_round_end.
+tr_status tr_optimizer_round(tr_optimizer_t *optimizer, tr_gradient_t **gradient, size_t chunks,
+                             tr_error_t *err);
+void tr_optimizer_round_end(tr_optimizer_t *optimizer);
 
 /// Forgets the chunks since the last step: for a caller that fails between two of them.
 void tr_optimizer_discard(tr_optimizer_t *optimizer);
 
 /// Adds up what is left of the tree, clips, updates the parameters, forgets the gradient. *norm:
-/// the global norm before clipping. A norm that is not finite fails with TR_ERR_NUMERIC and changes
+/// the global norm before clipping. A norm that is not finite fails with TR_ERR_NUMERIC, on all ranks, and changes
 /// neither parameters nor moments nor the number of updates; the gradient is forgotten too.
 tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, double *norm,
                             tr_error_t *err);
@@ -40,7 +62,7 @@ tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, dou
 /// Updates so far.
 uint64_t tr_optimizer_steps(const tr_optimizer_t *optimizer);
 
-/// First and second moment, for a checkpoint: [parameters] each, written by whoever restores one, who then says how many
+/// First and second moment, for a checkpoint: of this rank's shard, written by whoever restores one, who then says how many
 /// updates they have seen.
 tr_tensor_t tr_optimizer_first_moment(const tr_optimizer_t *optimizer);
 tr_tensor_t tr_optimizer_second_moment(const tr_optimizer_t *optimizer);

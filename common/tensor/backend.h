@@ -27,6 +27,11 @@ enum {
     TR_PAGE = 16
 }; ///< tokens in a page of the key-value cache, and keys in a block of the softmax
 
+enum { TR_SUM_BLOCK = 4096 }; ///< elements of a block of sum_squares
+
+/// Blocks of n elements; the last may be shorter.
+#define TR_SUM_BLOCKS(n) (((n) + TR_SUM_BLOCK - 1) / TR_SUM_BLOCK)
+
 typedef struct tr_backend tr_backend_t;
 typedef struct tr_queue tr_queue_t;
 typedef struct tr_graph tr_graph_t;
@@ -126,6 +131,9 @@ typedef struct tr_ops {
     /// False, and nothing is run, when the device's scratch memory has moved since: the graph is of no use any more.
     bool (*graph_run)(tr_queue_t *queue, const tr_graph_t *graph);
     void (*graph_destroy)(tr_graph_t **graph);
+    /// Where a collective (common/collective) of this device reads and writes the tensor: for the CPU, memory of the host.
+    /// Waits for what is enqueued.
+    void *(*address)(tr_queue_t *queue, tr_tensor_t tensor);
 
     // Matrix products. weight: f32 [N, K] as Hugging Face stores it, which is packed a part at a time within each product; or
     // [1, packed_count(N, K)], what pack made of it: quicker where products are small and many. Both give the same bits.
@@ -211,8 +219,9 @@ typedef struct tr_ops {
                                  tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight);
 
     // The optimizer.
-    /// sum: f32 [1], written with the sum of squares of x (blocks of a fixed size, added in order).
-    void (*sum_squares)(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x);
+    /// sums: f32 [TR_SUM_BLOCKS(n)], written with the sum of squares of each block of x: [n]. Whoever wants the whole adds them
+    /// in order (common/optim/clip.h), so that it does not matter who holds which block.
+    void (*sum_squares)(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
     /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n], updated.
     void (*adamw)(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                   tr_tensor_t gradient, tr_adamw_t options);

@@ -7,6 +7,7 @@
 #include "proto/sequences.h"
 
 static tr_learner_t learner;
+static const tr_service_options_t one_thread = {.threads = 1};
 
 static void open(bool scalar)
 {
@@ -15,7 +16,8 @@ static void open(bool scalar)
                                TEST_SOURCE_DIR "/examples/models/stories", "checkpoint", "step", 0,
                                "seed", 1, "threads", 1, "optimizer", "beta1", 0.9, "beta2", 0.999,
                                "epsilon", 1e-8, "weight_decay", 0.0, "clip", 1.0);
-    cr_assert_eq(tr_learner_open(&learner, config, scalar, 1, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_learner_open(&learner, config, scalar, &one_thread, &err), TR_OK, "%s",
+                 err.text);
     json_decref(config);
 }
 

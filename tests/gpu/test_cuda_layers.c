@@ -248,14 +248,14 @@ static void optimizer(rig_t *rig, shape_t s, outputs_t *outputs)
     const size_t n = s.t * s.n * 37;
     tr_tensor_t weight = floats(rig, 1, n, 1), m = floats(rig, 1, n, 2), v = rig_zeros(rig, 1, n),
                 gradient = floats(rig, 1, n, 4);
-    tr_tensor_t sum = rig_zeros(rig, 1, 1);
+    tr_tensor_t sums = rig_zeros(rig, 1, TR_SUM_BLOCKS(n));
     const tr_adamw_t options = {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.7f, 3};
-    rig->ops->sum_squares(rig->queue, sum, gradient);
+    rig->ops->sum_squares(rig->queue, sums, gradient);
     rig->ops->adamw(rig->queue, weight, m, v, gradient, options);
     put(outputs, rig, weight);
     put(outputs, rig, m);
     put(outputs, rig, v);
-    put(outputs, rig, sum);
+    put(outputs, rig, sums);
 }
 
 Test(cuda_optimizer, equals_the_cpu)

@@ -107,7 +107,8 @@ static float *learn(small_t *small)
     tr_sequences_t sequences = the_sequences(small);
     float *factors = small_factors(small, &sequences);
     float *values = rig_memory(&small->rig, small->total * sizeof *values);
-    cr_assert_eq(tr_trainer_new(&trainer, &small->model, &options, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_trainer_new(&trainer, &small->model, &options, NULL, &err), TR_OK, "%s",
+                 err.text);
     cr_assert_eq(tr_trainer_walk(trainer, &sequences, &walk, weighted, factors, &result, &err),
                  TR_OK, "%s", err.text);
     cr_assert_eq(result.updates, 6);

@@ -36,6 +36,16 @@ skip()
     exit 77
 }
 
+# need_mpi: skips where ranks cannot be tried; sets mpirun to run as many as asked for, by whomever, in quiet.
+need_mpi()
+{
+    [ -e "$BUILD/bin/troupe-mpi.so" ] || skip "this build has no MPI (libopenmpi-dev)"
+    [ -n "$(type -P mpirun)" ] || skip "there is no mpirun (openmpi-bin)"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    export OMPI_MCA_hwloc_base_binding_policy=none PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none
+}
+
 # wait_for SENTENCE COMMAND...: until the command succeeds; fails with the sentence after the deadline.
 wait_for()
 {
@@ -62,6 +72,12 @@ pid_of()
     # shellcheck disable=SC2086 # one word a file
     file=$(grep -lsz "^TROUPE_ENDPOINT=ipc://$1/" $files | head -n 1)
     [ -n "$file" ] && basename "$(dirname "$file")"
+}
+
+# timeless RUN: its metrics without what measures time.
+timeless()
+{
+    sed -E 's/, "(eps|(time|idle|tokens_per_second)\/[a-z]*)": [^,}]*//g' "$1/metrics.jsonl"
 }
 
 # hashes RUN: the checksums of all that a run learnt.

@@ -60,12 +60,6 @@ kill_worker()
     kill -9 "$(pid_of "$RUN" "$1")" || fail "$1 could not be killed"
 }
 
-# timeless RUN: its metrics without what measures time.
-timeless()
-{
-    sed -E 's/, "(eps|(time|idle|tokens_per_second)\/[a-z]*)": [^,}]*//g' "$1/metrics.jsonl"
-}
-
 run base
 head -n 1 "$SCRATCH/base/metrics.jsonl" | grep -q '"objective/kl": 0,' ||
     fail "before the first update the KL to the reference is not 0: log-probs of two distributions were mixed"

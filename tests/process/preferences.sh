@@ -64,12 +64,6 @@ run()
     fail "the run '$name' failed"
 }
 
-# timeless RUN: its metrics without what measures time.
-timeless()
-{
-    sed -E 's/, "(time|idle|tokens_per_second)\/[^,}]*//g' "$1/metrics.jsonl"
-}
-
 # repeats RUN NAME SENTENCE: the same bytes and metrics.
 repeats()
 {

@@ -52,12 +52,6 @@ start()
     JOB=$!
 }
 
-# timeless RUN: its metrics without what measures time.
-timeless()
-{
-    sed -E 's/, "(time|idle|tokens_per_second)\/[^,}]*//g' "$1/metrics.jsonl"
-}
-
 # refused NAME PLACE [KEY=VALUE...]: the run ends badly, and its last sentence names the place.
 refused()
 {

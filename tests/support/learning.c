@@ -30,7 +30,8 @@ static void take_trainer(learning_t *learning)
 {
     const tr_optimizer_options_t plain = {.beta1 = 0.0, .beta2 = 0.5, .epsilon = LEARNING_PLAIN};
     tr_error_t err = {0};
-    tr_status status = tr_trainer_new(&learning->trainer, &learning->small.model, &plain, &err);
+    tr_status status =
+        tr_trainer_new(&learning->trainer, &learning->small.model, &plain, NULL, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     learning->total = learning->small.total;
 }

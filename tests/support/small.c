@@ -191,7 +191,8 @@ float *small_gradient(small_t *small, const tr_sequences_t *sequences, const flo
     tr_status status = tr_response_forward(pass, sequences, all, sequences->count, temperature,
                                            true, out, NULL, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
-    tr_response_backward(pass, factors, NULL, gradient);
+    tr_gradient_t sink = tr_gradient_whole(gradient);
+    tr_response_backward(pass, factors, NULL, &sink);
     float *values = rig_read(&small->rig, gradient);
     tr_response_pass_destroy(&pass);
     return values;

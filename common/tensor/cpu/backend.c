@@ -30,6 +30,7 @@ static const tr_ops_t cpu_ops = {
     .copy = cpu_copy,
     .zero = cpu_zero,
     .cast = cpu_cast,
+    .address = cpu_address,
     .packed_count = cpu_packed_count,
     .pack = cpu_pack,
     .matmul = cpu_matmul,

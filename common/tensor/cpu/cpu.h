@@ -78,6 +78,7 @@ void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
 void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 void cpu_zero(tr_queue_t *queue, tr_tensor_t destination);
 void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
+void *cpu_address(tr_queue_t *queue, tr_tensor_t tensor);
 
 void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
 void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
@@ -100,7 +101,7 @@ void cpu_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy
 void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
 void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
 void cpu_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
-void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x);
+void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
 void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                tr_tensor_t gradient, tr_adamw_t options);
 

@@ -7,7 +7,6 @@
 
 enum {
     GRAIN = 16384,    // elements that one thread does alone rather than wake another
-    SUM_BLOCK = 4096, // elements of a block of sum_squares
     COLUMN_GRAIN = 64 // columns of a chain over tokens
 };
 
@@ -249,23 +248,22 @@ static void square_blocks(void *context, size_t first, size_t count, size_t thre
     const layer_t *l = context;
     (void)thread;
     for (size_t i = first; i < first + count; i++) {
-        size_t left = l->n - i * SUM_BLOCK;
-        const float *x = l->a + i * SUM_BLOCK;
-        l->y[i] = l->kernels->dot(x, x, left < SUM_BLOCK ? left : SUM_BLOCK);
+        size_t left = l->n - i * TR_SUM_BLOCK;
+        const float *x = l->a + i * TR_SUM_BLOCK;
+        l->y[i] = l->kernels->dot(x, x, left < TR_SUM_BLOCK ? left : TR_SUM_BLOCK);
     }
 }
 
-void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x)
+void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
 {
-    layer_t l = {.kernels = queue->backend->kernels, .a = cpu_f32(x), .n = tr_tensor_count(x)};
-    size_t blocks = (l.n + SUM_BLOCK - 1) / SUM_BLOCK;
-    l.y = cpu_scratch(queue->backend, CPU_SLOT_TASKS, (blocks + 1) * sizeof(float));
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(sums),
+                 .a = cpu_f32(x),
+                 .n = tr_tensor_count(x)};
+    size_t blocks = TR_SUM_BLOCKS(l.n);
+    TR_ASSERT(tr_tensor_count(sums) == blocks, "%zu sums of %zu blocks", tr_tensor_count(sums),
+              blocks);
     cpu_for(queue->backend, blocks, 16, square_blocks, &l);
-    double total = 0.0;
-    for (size_t i = 0; i < blocks; i++) {
-        total += (double)l.y[i];
-    }
-    *cpu_f32(sum) = (float)total;
 }
 
 static void adamw_range(void *context, size_t first, size_t count, size_t thread)

@@ -131,3 +131,9 @@ void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
               tr_dtype_name(destination.dtype));
     cpu_copy(queue, destination, source);
 }
+
+void *cpu_address(tr_queue_t *queue, tr_tensor_t tensor)
+{
+    (void)queue;
+    return data(tensor);
+}

@@ -27,6 +27,7 @@ static tr_ops_t make_table(void)
     ops.copy = cuda_copy;
     ops.zero = cuda_zero;
     ops.cast = cuda_cast;
+    ops.address = cuda_address;
     ops.graph_begin = cuda_graph_begin;
     ops.graph_end = cuda_graph_end;
     ops.graph_run = cuda_graph_run;

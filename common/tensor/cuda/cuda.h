@@ -161,6 +161,7 @@ void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
 void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 void cuda_zero(tr_queue_t *queue, tr_tensor_t destination);
 void cuda_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
+void *cuda_address(tr_queue_t *queue, tr_tensor_t tensor);
 
 void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                  bool accumulate);
@@ -183,7 +184,7 @@ void cuda_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t d
 void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
 void cuda_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
 void cuda_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
-void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x);
+void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
 void cuda_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                 tr_tensor_t gradient, tr_adamw_t options);
 

@@ -4,8 +4,7 @@
 #include "common/tensor/cuda/numbers.h"
 
 enum {
-    SUM_BLOCK = 4096,   // elements of a block of sum_squares, as on the CPU
-    SUM_LANES = 16,     // lanes of each, likewise
+    SUM_LANES = 16,     // lanes of a block of sum_squares, as on the CPU
     SEGMENT_ROWS = 128, // rows whose contributions to a norm's weight are summed together, in bf16
 };
 
@@ -385,10 +384,10 @@ void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 /// 16 lanes a block of 4096 elements, then the tree: the CPU's dot product.
 static __global__ void square_blocks(float *sums, const float *x, size_t n, size_t blocks)
 {
-    const size_t block = thread_index() / SUM_LANES, first = block * SUM_BLOCK;
+    const size_t block = thread_index() / SUM_LANES, first = block * TR_SUM_BLOCK;
     float sum = 0.0f;
     if (block < blocks) {
-        size_t end = first + SUM_BLOCK < n ? first + SUM_BLOCK : n;
+        size_t end = first + TR_SUM_BLOCK < n ? first + TR_SUM_BLOCK : n;
         for (size_t i = first + threadIdx.x % SUM_LANES; i < end; i += SUM_LANES) {
             sum = fmaf(x[i], x[i], sum);
         }
@@ -399,23 +398,13 @@ static __global__ void square_blocks(float *sums, const float *x, size_t n, size
     }
 }
 
-static __global__ void add_squares(float *sum, const float *sums, size_t blocks)
+void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
 {
-    double total = 0.0;
-    for (size_t i = 0; i < blocks; i++) {
-        total = total + static_cast<double>(sums[i]);
-    }
-    *sum = static_cast<float>(total);
-}
-
-void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sum, tr_tensor_t x)
-{
-    size_t n = tr_tensor_count(x), blocks = (n + SUM_BLOCK - 1) / SUM_BLOCK;
-    float *sums =
-        static_cast<float *>(cuda_scratch(queue, CUDA_SLOT_PARTIAL, (blocks + 1) * sizeof(float)));
+    const size_t n = tr_tensor_count(x), blocks = TR_SUM_BLOCKS(n);
+    TR_ASSERT(tr_tensor_count(sums) == blocks, "%zu sums of %zu elements", tr_tensor_count(sums),
+              n);
     cuda_launch(queue, cuda_blocks(blocks * SUM_LANES, CUDA_BLOCK), CUDA_BLOCK, 0, square_blocks,
-                sums, cuda_f32(x), n, blocks);
-    cuda_launch(queue, 1, 1, 0, add_squares, cuda_f32(sum), sums, blocks);
+                cuda_f32(sums), cuda_f32(x), n, blocks);
 }
 
 /// Scalars of AdamW, rounded once from double.

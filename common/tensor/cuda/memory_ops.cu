@@ -153,6 +153,12 @@ static void *bytes_of(tr_tensor_t tensor)
     return cuda_data(tensor, tensor.dtype);
 }
 
+void *cuda_address(tr_queue_t *queue, tr_tensor_t tensor)
+{
+    cuda_check(queue, cudaStreamSynchronize(queue->stream), "waiting for its work");
+    return bytes_of(tensor);
+}
+
 void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 {
     size_t bytes = tr_tensor_bytes(destination);

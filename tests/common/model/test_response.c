@@ -217,7 +217,8 @@ Test(response, gradients_add_to_what_is_there)
     tr_response_pass_t *pass = tr_response_pass_new(small.model);
     cr_assert_eq(tr_response_forward(pass, &sequences, all, SEQUENCES, 1.0f, true, out, NULL, &err),
                  TR_OK);
-    tr_response_backward(pass, factors, NULL, gradient);
+    tr_gradient_t sink = tr_gradient_whole(gradient);
+    tr_response_backward(pass, factors, NULL, &sink);
     check_close(rig_read(&small.rig, gradient), twice, small.total, 1e-5, "twice");
     tr_response_pass_destroy(&pass);
     small_close(&small);
@@ -236,7 +237,8 @@ static size_t peak_of_pass(small_t *small, const tr_sequences_t *sequences, tr_t
     }
     tr_batch_init(&batch, arena, queue, spans, SEQUENCES);
     tr_tensor_t hidden = tr_model_forward(small->model, &batch, arena, &saved);
-    tr_model_backward(small->model, saved, hidden, gradient, arena);
+    tr_gradient_t sink = tr_gradient_whole(gradient);
+    tr_model_backward(small->model, saved, hidden, &sink, arena);
     size_t peak = tr_arena_peak(arena);
     tr_activations_destroy(&saved);
     tr_arena_destroy(&arena);
@@ -342,7 +344,8 @@ Test(response, sequences_without_a_response_are_nothing_to_learn_from)
     tr_tensor_t gradient = rig_zeros(&small.rig, 1, small.total);
     cr_assert_eq(tr_response_forward(pass, &sequences, all, 2, 1.0f, true, &untouched, NULL, &err),
                  TR_OK);
-    tr_response_backward(pass, &untouched, NULL, gradient);
+    tr_gradient_t sink = tr_gradient_whole(gradient);
+    tr_response_backward(pass, &untouched, NULL, &sink);
     float *zeros = rig_memory(&small.rig, small.total * sizeof *zeros);
     check_same(rig_read(&small.rig, gradient), zeros, small.total, "gradient");
     cr_assert_eq(untouched, 5.0f);

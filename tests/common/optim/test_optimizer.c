@@ -13,6 +13,7 @@ enum { N = 1003 };
 typedef struct bench {
     rig_t rig;
     tr_tensor_t parameters;
+    tr_shards_t shards; // one segment, one rank
     tr_optimizer_t *optimizer;
     size_t n;
 } bench_t;
@@ -30,14 +31,18 @@ static void bench_open(bench_t *bench, const float *start, size_t n,
     bench->n = n;
     bench->parameters =
         rig_tensor(&bench->rig, 1, n, start == NULL ? rig_random(&bench->rig, n, 1) : start);
+    const size_t starts[] = {0, n};
+    const tr_ranks_t alone = {0};
+    tr_shards_init(&bench->shards, starts, 1, 1, 0);
     tr_status status = tr_optimizer_new(&bench->optimizer, bench->rig.backend, bench->rig.queue,
-                                        bench->parameters, options, &err);
+                                        bench->parameters, &bench->shards, options, &alone, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
 }
 
 static void bench_close(bench_t *bench)
 {
     tr_optimizer_destroy(&bench->optimizer);
+    tr_shards_release(&bench->shards);
     rig_close(&bench->rig);
 }
 
@@ -45,13 +50,15 @@ static void bench_close(bench_t *bench)
 static void add_chunk(bench_t *bench, const float *values)
 {
     tr_error_t err = {0};
-    tr_tensor_t gradient;
-    tr_status status = tr_optimizer_chunk(bench->optimizer, &gradient, &err);
+    tr_gradient_t *into;
+    tr_status status = tr_optimizer_round(bench->optimizer, &into, 1, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
+    tr_tensor_t gradient = into->rest;
     cr_assert_eq(tr_tensor_count(gradient), bench->n);
     float *zeros = rig_memory(&bench->rig, bench->n * sizeof *zeros);
     check_same(rig_read(&bench->rig, gradient), zeros, bench->n, "a new chunk");
     bench->rig.ops->write(bench->rig.queue, gradient, values);
+    tr_optimizer_round_end(bench->optimizer);
 }
 
 static double step(bench_t *bench, double learning_rate)

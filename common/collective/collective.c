@@ -1,0 +1,77 @@
+#include "common/collective/collective.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/// Where this program lies. Owned by the caller (free).
+static char *own_directory(void)
+{
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[length > 0 ? length : 0] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash != NULL) {
+        *slash = '\0';
+    }
+    return tr_strdup(slash != NULL ? path : ".");
+}
+
+char *tr_collective_path(const char *name, const char *directory)
+{
+    char *own = directory == NULL ? own_directory() : tr_strdup(directory);
+    char *path = tr_format("%s/troupe-%s.so", own, name);
+    free(own);
+    return path;
+}
+
+static tr_status load(tr_collective_module_fn *join, const char *path, tr_error_t *err)
+{
+    void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL); // MPI's own plug-ins look for its symbols
+    void *symbol = module != NULL ? dlsym(module, "tr_collective_module") : NULL;
+    if (symbol == NULL) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "ranks need a module that cannot be loaded: %s",
+                       dlerror());
+    }
+    memcpy(join, &symbol, sizeof symbol);
+    return TR_OK;
+}
+
+tr_status tr_collective_open(tr_collective_t **collective, const char *name, const char *directory,
+                             size_t ranks, tr_error_t *err)
+{
+    tr_collective_module_fn join = NULL;
+    char *path = tr_collective_path(name, directory);
+    *collective = NULL;
+    tr_status status = load(&join, path, err);
+    free(path);
+    TR_TRY(status);
+    TR_TRY(join(collective, err));
+    size_t size = (*collective)->size;
+    if (size != ranks) {
+        tr_collective_close(collective);
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "a group of %zu processes where %zu ranks were asked for (start it with: "
+                       "mpirun -n %zu)",
+                       size, ranks, ranks);
+    }
+    return TR_OK;
+}
+
+void tr_collective_close(tr_collective_t **collective)
+{
+    if (*collective != NULL) {
+        (*collective)->ops->close(collective);
+    }
+}
+
+size_t tr_collective_rank(const tr_collective_t *collective)
+{
+    return collective == NULL ? 0 : collective->rank;
+}
+
+size_t tr_collective_size(const tr_collective_t *collective)
+{
+    return collective == NULL ? 1 : collective->size;
+}

@@ -1,0 +1,260 @@
+/// The group over MPI: the module troupe-mpi.so, loaded by processes that were started as ranks.
+///
+/// Messages go from rank to rank in pieces that an int can count. MPI's own waiting keeps a processor busy; here a rank asks
+/// whether it is done and sleeps in between, longer where minutes may pass (a broadcast: the next request) than where
+/// all are at work. Device memory must be host memory: the operator `address` gives a pointer that MPI reads.
+#include <mpi.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/collective/collective.h"
+
+enum {
+    PIECE = 1 << 28,    // elements of a message
+    EAGER = 200,        // turns of asking without sleep
+    WORKING_NS = 50000, // longest sleep while all are at work
+    IDLE_NS = 1000000   // and while one may have nothing to do
+};
+
+typedef struct mpi {
+    tr_collective_t base;
+    MPI_Comm group;
+    MPI_Comm lobby; // of `meet`, so that who waits there is apart from who still works
+    MPI_Request *requests;
+    int count, room;
+} mpi_t;
+
+// What is under way
+
+static MPI_Request *add_request(mpi_t *self)
+{
+    if (self->count == self->room) {
+        self->room = 2 * self->room + 8;
+        self->requests = tr_realloc(self->requests, (size_t)self->room * sizeof(MPI_Request));
+    }
+    return &self->requests[self->count++];
+}
+
+static int piece_of(size_t left)
+{
+    return (int)(left < PIECE ? left : PIECE);
+}
+
+static void add_send(mpi_t *self, const void *data, size_t bytes, size_t to)
+{
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        MPI_Isend((const char *)data + at, piece_of(bytes - at), MPI_BYTE, (int)to, 0, self->group,
+                  add_request(self));
+    }
+}
+
+static void add_receive(mpi_t *self, void *data, size_t bytes, size_t from)
+{
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        MPI_Irecv((char *)data + at, piece_of(bytes - at), MPI_BYTE, (int)from, 0, self->group,
+                  add_request(self));
+    }
+}
+
+static void pause_for(unsigned turn, long longest)
+{
+    long ns = 1000L << (turn < EAGER + 10 ? turn - EAGER : 10);
+    const struct timespec rest = {0, ns < longest ? ns : longest};
+    nanosleep(&rest, NULL);
+}
+
+/// Until all that was added is done, or, false, until the deadline of MPI's clock.
+static bool settle(mpi_t *self, long longest, double deadline)
+{
+    int done = 0;
+    for (unsigned turn = 0; done == 0; turn++) {
+        MPI_Testall(self->count, self->requests, &done, MPI_STATUSES_IGNORE);
+        if (done == 0 && turn < EAGER) {
+            sched_yield();
+        } else if (done == 0) {
+            if (MPI_Wtime() > deadline) {
+                return false;
+            }
+            pause_for(turn, longest);
+        }
+    }
+    self->count = 0;
+    return true;
+}
+
+static void finish(mpi_t *self)
+{
+    settle(self, WORKING_NS, 1e300);
+}
+
+// Bytes of the host
+
+static void mpi_broadcast(tr_collective_t *collective, void *data, size_t bytes)
+{
+    mpi_t *self = (mpi_t *)collective;
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        MPI_Ibcast((char *)data + at, piece_of(bytes - at), MPI_BYTE, 0, self->group,
+                   add_request(self));
+    }
+    settle(self, IDLE_NS, 1e300);
+}
+
+/// data[r]: [bytes[r]] of rank r, to all.
+static void to_all(mpi_t *self, char *const *data, const size_t *bytes)
+{
+    size_t own = self->base.rank;
+    for (size_t r = 0; r < self->base.size; r++) {
+        if (r != own) {
+            add_receive(self, data[r], bytes[r], r);
+            add_send(self, data[own], bytes[own], r);
+        }
+    }
+    finish(self);
+}
+
+static void mpi_gather(tr_collective_t *collective, void *data, const size_t *starts)
+{
+    size_t size = collective->size;
+    char **parts = tr_calloc(size, sizeof *parts);
+    size_t *bytes = tr_calloc(size, sizeof *bytes);
+    for (size_t r = 0; r < size; r++) {
+        parts[r] = (char *)data + starts[r];
+        bytes[r] = starts[r + 1] - starts[r];
+    }
+    to_all((mpi_t *)collective, parts, bytes);
+    free(bytes);
+    free(parts);
+}
+
+static void mpi_send(tr_collective_t *collective, const void *data, size_t bytes, size_t to)
+{
+    add_send((mpi_t *)collective, data, bytes, to);
+    finish((mpi_t *)collective);
+}
+
+static void mpi_receive(tr_collective_t *collective, void *data, size_t bytes, size_t from)
+{
+    add_receive((mpi_t *)collective, data, bytes, from);
+    finish((mpi_t *)collective);
+}
+
+static bool mpi_meet(tr_collective_t *collective, double seconds)
+{
+    mpi_t *self = (mpi_t *)collective;
+    MPI_Ibarrier(self->lobby, add_request(self));
+    return settle(self, IDLE_NS, MPI_Wtime() + seconds);
+}
+
+__attribute__((noreturn)) static void mpi_abort(tr_collective_t *collective, int exit_code)
+{
+    MPI_Abort(((mpi_t *)collective)->group, exit_code);
+    _Exit(exit_code);
+}
+
+// Vectors of a device
+
+static void *address(tr_backend_t *backend, tr_queue_t *queue, tr_tensor_t tensor)
+{
+    return tensor.columns == 0 ? NULL : backend->ops->address(queue, tensor);
+}
+
+static void mpi_exchange(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
+                         const tr_tensor_t *received, const tr_tensor_t *sent)
+{
+    mpi_t *self = (mpi_t *)collective;
+    size_t own = collective->rank;
+    for (size_t r = 0; r < collective->size; r++) {
+        if (r != own) {
+            add_receive(self, address(backend, queue, received[r]), tr_tensor_bytes(received[r]),
+                        r);
+            add_send(self, address(backend, queue, sent[r]), tr_tensor_bytes(sent[r]), r);
+        }
+    }
+    if (sent[own].columns > 0) {
+        backend->ops->copy(queue, received[own], sent[own]);
+    }
+    finish(self);
+}
+
+static void mpi_share(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
+                      const tr_tensor_t *parts)
+{
+    size_t size = collective->size;
+    char **data = tr_calloc(size, sizeof *data);
+    size_t *bytes = tr_calloc(size, sizeof *bytes);
+    for (size_t r = 0; r < size; r++) {
+        data[r] = address(backend, queue, parts[r]);
+        bytes[r] = tr_tensor_bytes(parts[r]);
+    }
+    to_all((mpi_t *)collective, data, bytes);
+    free(bytes);
+    free(data);
+}
+
+static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
+                       tr_tensor_t sum, const tr_tensor_t *parts)
+{
+    mpi_t *self = (mpi_t *)collective;
+    float *into = address(backend, queue, sum);
+    for (size_t r = 0; r < collective->size; r++) {
+        const float *part = address(backend, queue, parts[r]);
+        for (size_t at = 0; at < parts[r].columns; at += PIECE) {
+            MPI_Ireduce(part + at, r == collective->rank ? into + at : NULL,
+                        piece_of(parts[r].columns - at), MPI_FLOAT, MPI_SUM, (int)r, self->group,
+                        add_request(self));
+        }
+    }
+    finish(self);
+}
+
+// Life cycle
+
+static void mpi_close(tr_collective_t **collective)
+{
+    mpi_t *self = (mpi_t *)*collective;
+    MPI_Comm_free(&self->lobby);
+    MPI_Comm_free(&self->group);
+    MPI_Finalize();
+    free(self->requests);
+    free(self);
+    *collective = NULL;
+}
+
+static const tr_collective_ops_t mpi_ops = {
+    .name = "mpi",
+    .close = mpi_close,
+    .broadcast = mpi_broadcast,
+    .gather = mpi_gather,
+    .send = mpi_send,
+    .receive = mpi_receive,
+    .meet = mpi_meet,
+    .abort = mpi_abort,
+    .exchange = mpi_exchange,
+    .share = mpi_share,
+    .reduce = mpi_reduce,
+};
+
+__attribute__((visibility("default"))) tr_status tr_collective_module(tr_collective_t **collective,
+                                                                      tr_error_t *err);
+
+/// Handlers run on another thread than the one that joins and closes, never at the same time.
+tr_status tr_collective_module(tr_collective_t **collective, tr_error_t *err)
+{
+    int level, rank, size;
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level) != MPI_SUCCESS ||
+        level < MPI_THREAD_SERIALIZED) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "this MPI cannot be called from the thread that computes "
+                       "(MPI_THREAD_SERIALIZED)");
+    }
+    mpi_t *self = tr_calloc(1, sizeof *self);
+    MPI_Comm_dup(MPI_COMM_WORLD, &self->group);
+    MPI_Comm_dup(MPI_COMM_WORLD, &self->lobby);
+    MPI_Comm_rank(self->group, &rank);
+    MPI_Comm_size(self->group, &size);
+    self->base = (tr_collective_t){&mpi_ops, (size_t)rank, (size_t)size};
+    *collective = &self->base;
+    return TR_OK;
+}

@@ -1,0 +1,15 @@
+/// What trainer.c (learning) and trainer_save.c (checkpoints) share about a trainer.
+#ifndef TR_MODEL_TRAINER_PRIVATE_H
+#define TR_MODEL_TRAINER_PRIVATE_H
+
+#include "common/model/trainer.h"
+
+struct tr_trainer {
+    tr_model_t *model;
+    tr_optimizer_t *optimizer;
+    tr_response_pass_t *pass;
+    tr_ranks_t ranks;
+    tr_shards_t shards; // of the parameters; one process holds all
+};
+
+#endif
