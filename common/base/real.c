@@ -1,5 +1,6 @@
 #include "common/base/real.h"
 
+#include <math.h>
 #include <string.h>
 
 static const double LN2_HIGH =
@@ -49,7 +50,8 @@ double tr_real_log(double x)
     for (int k = 27; k >= 1; k -= 2) { // log m = 2 atanh(s); |s| < 0.172
         sum = 1.0 / k + square * sum;
     }
-    return exponent * LN2_HIGH + (2.0 * s * sum + exponent * LN2_LOW);
+    double result = exponent * LN2_HIGH + (2.0 * s * sum + exponent * LN2_LOW);
+    return isnan(x) ? x : result;
 }
 
 double tr_real_pow(double x, double y)

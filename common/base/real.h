@@ -9,7 +9,7 @@
 /// e^x for |x| <= 700.
 double tr_real_exp(double x);
 
-/// Natural logarithm, x > 0 and normal.
+/// Natural logarithm, x > 0 and normal; NaN of NaN.
 double tr_real_log(double x);
 
 /// x^y for x > 0.

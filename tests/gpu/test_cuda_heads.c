@@ -408,8 +408,7 @@ Test(cuda_sample, of_a_row_in_bf16_does_not_depend_on_the_rows_beside_it)
     rig_close(&gpu);
 }
 
-/// 1000 draws from one row of 8 tokens, all or the likeliest 5 of them: Pearson's statistic stays below what it exceeds once
-/// in 10^5 times.
+/// 1000 draws from one row of 8 tokens, all or the likeliest 5 of them: Pearson's statistic stays below what it exceeds once in 10^5 times.
 Test(cuda_sample, draws_tokens_as_often_as_they_are_likely)
 {
     enum { DRAWS = 1000, TOKENS = 8 };
@@ -435,7 +434,7 @@ Test(cuda_sample, draws_tokens_as_often_as_they_are_likely)
             whole += p[v];
         }
         cr_assert_lt(fabs(whole - 1.0), 1e-5, "top_k %d: all tokens are drawn", top_k);
-        cr_assert_lt(statistic, 35.0, "top_k %d: %g", top_k, statistic);
+        cr_assert_lt(statistic, 35.3, "top_k %d: %g", top_k, statistic);
     }
     rig_close(&gpu);
 }

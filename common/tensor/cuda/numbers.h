@@ -62,7 +62,8 @@ static __device__ __forceinline__ double cuda_log(double x)
     for (int k = 27; k >= 1; k -= 2) {
         sum = 1.0 / k + square * sum;
     }
-    return exponent * ln2_high + (2.0 * s * sum + exponent * ln2_low);
+    double result = exponent * ln2_high + (2.0 * s * sum + exponent * ln2_low);
+    return x == x ? result : x;
 }
 
 /// Lanes that share a row. f32: the CPU's 16; bf16: a block of threads.

@@ -154,6 +154,17 @@ Test(logprob, of_a_row_does_not_depend_on_the_others_nor_on_threads_nor_on_the_i
     }
 }
 
+Test(logprob, of_logits_that_are_nan_is_nan)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 1);
+    inputs_t in = inputs_new(&rig, 2, 512, false);
+    in.hidden[0] = NAN;
+    float *got = logprob(&rig, &in, 0.7f);
+    cr_assert(isnan(got[0]) && isfinite(got[1]));
+    rig_close(&rig);
+}
+
 typedef struct gradients {
     float *dhidden, *dhead;
 } gradients_t;
