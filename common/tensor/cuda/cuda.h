@@ -1,9 +1,10 @@
 /// Inside of the CUDA backend: its state, and what the operator files share.
 ///
-/// Files: backend (opening, the table), memory_ops, graph_ops, matmul_ops, layer_ops, attention_ops, attention_gradient, head_ops, sample_ops; numbers.h is
-/// the arithmetic on the device. Kernels are templates over the element type of what is marked [real] in backend.h: with float
-/// they follow the CPU's chains and reduction shapes to the bit (so -fmad=false, no fast math); with bf16 they load, compute in
-/// f32 and round once at the end, in shapes that suit the device and depend on nothing but the row.
+/// Files: backend (opening, the table), memory_ops, graph_ops, matmul_ops, layer_ops, attention_ops, attention_gradient, head_ops,
+/// sample_ops; head.h is the arithmetic of a row of logits, numbers.h that on the device. Kernels are templates over the element
+/// type of what is marked [real] in backend.h: with float they follow the CPU's chains and reduction shapes to the bit (so
+/// -fmad=false, no fast math); with bf16 they load, compute in f32 and round once at the end, in shapes that suit the device and
+/// depend on nothing but the row.
 #ifndef TR_TENSOR_CUDA_CUDA_H
 #define TR_TENSOR_CUDA_CUDA_H
 
