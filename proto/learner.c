@@ -16,7 +16,11 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
     TR_TRY(tr_body_real(&epsilon, object, "epsilon", "welcome optimizer", err));
     TR_TRY(tr_body_real(&weight_decay, object, "weight_decay", "welcome optimizer", err));
     TR_TRY(tr_body_real(&clip, object, "clip", "welcome optimizer", err));
-    *options = (tr_optimizer_options_t){beta1, beta2, epsilon, weight_decay, clip};
+    *options = (tr_optimizer_options_t){.beta1 = beta1,
+                                        .beta2 = beta2,
+                                        .epsilon = epsilon,
+                                        .weight_decay = weight_decay,
+                                        .clip = clip};
     return TR_OK;
 }
 

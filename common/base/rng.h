@@ -11,7 +11,8 @@ typedef enum tr_rng_stream {
     TR_RNG_SAMPLE = 1,  ///< sampling a token: (prompt, sample, position)
     TR_RNG_SHUFFLE = 2, ///< order of rows or sequences: (epoch or step, pass, index)
     TR_RNG_INIT = 3,    ///< fresh weights: (tensor, 0, element)
-    TR_RNG_NOISE = 4    ///< noise on embeddings: (step, sequence), element
+    TR_RNG_NOISE = 4,   ///< noise on embeddings: (step, sequence), element
+    TR_RNG_ROUND = 5    ///< rounding of weights: step, element (64 bits)
 } tr_rng_stream_t;
 
 /// Four 32-bit words for one counter under one key.

@@ -238,15 +238,15 @@ void tr_model_write_range(tr_model_t *model, const float *values, size_t first, 
     free(rounded);
 }
 
-tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t first, size_t count,
-                              tr_error_t *err)
+tr_status tr_model_read_floats(const tr_model_t *model, float *values, tr_tensor_t from,
+                               tr_error_t *err)
 {
-    tr_tensor_t from = range_of(model->parameters, first, count);
-    TR_ASSERT(model->sharding == NULL, "parameters of a model that is sharded"); // tr_trainer_read
     if (from.dtype == TR_F32) {
         ops_of(model)->read(model->queue, values, from);
         return ops_of(model)->queue_wait(model->queue, err);
     }
+    const size_t count = tr_tensor_count(from);
+    TR_ASSERT(from.dtype == TR_BF16, "floats from %s", tr_dtype_name(from.dtype));
     uint16_t *rounded = tr_calloc(count + 1, sizeof *rounded);
     ops_of(model)->read(model->queue, rounded, from);
     tr_status status = ops_of(model)->queue_wait(model->queue, err);
@@ -255,6 +255,13 @@ tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t fir
     }
     free(rounded);
     return status;
+}
+
+tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t first, size_t count,
+                              tr_error_t *err)
+{
+    TR_ASSERT(model->sharding == NULL, "parameters of a model that is sharded"); // tr_trainer_read
+    return tr_model_read_floats(model, values, range_of(model->parameters, first, count), err);
 }
 
 /// Of all elements first.., as far as this rank holds them.
@@ -285,7 +292,7 @@ size_t tr_model_weight_bytes(const tr_model_t *model)
 
 void tr_model_write_weights(tr_model_t *model, const void *weights)
 {
-    TR_ASSERT(model->use != TR_MODEL_LEARNS, "weights taken by a model that learns its own");
+    TR_ASSERT(!model_learns(model), "weights taken by a model that learns its own");
     ops_of(model)->write(model->queue, model->working, weights);
     tr_model_repack(model);
 }
@@ -463,8 +470,8 @@ tr_status tr_model_open_sharded(tr_model_t **self, const char *directory, bool s
     TR_TRY(tr_model_config_load(&config, directory, err));
     bool fresh_head = scalar && make_scalar(&config);
     if (!fresh) {
-        return open_with(self, &config, directory, fresh_head, seed, backend, TR_MODEL_LEARNS, collective,
-                         err);
+        return open_with(self, &config, directory, fresh_head, seed, backend, TR_MODEL_LEARNS,
+                         collective, err);
     }
     TR_TRY(create(self, &config, backend, TR_MODEL_LEARNS, collective, err));
     tr_model_randomize(*self, seed);

@@ -23,7 +23,8 @@ void tr_activations_destroy(tr_activations_t **activations);
 typedef enum tr_model_use {
     TR_MODEL_READS, ///< passes over whole sequences
     TR_MODEL_DECODES, ///< small batches, and many: on a CPU a packed copy of the weights, at twice the memory
-    TR_MODEL_LEARNS ///< backward passes too: on a device that computes in bf16 the parameters in f32 as well
+    TR_MODEL_LEARNS, ///< backward passes too: on a device that computes in bf16 the parameters in f32 as well
+    TR_MODEL_LEARNS_ROUNDED ///< the same without those in f32: updates are rounded stochastically (backend.h, adamw)
 } tr_model_use_t;
 
 /// A model with zero weights. config is copied.
@@ -71,6 +72,10 @@ tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_er
 void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count);
 tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t first, size_t count,
                               tr_error_t *err);
+
+/// Any f32 or bf16 tensor of the model's device as floats on the host: values: [its count].
+tr_status tr_model_read_floats(const tr_model_t *model, float *values, tr_tensor_t from,
+                               tr_error_t *err);
 
 /// What passes read, as one [real] vector of the layout in host memory: what an actor publishes and a rollout takes.
 /// Read of a model that is not sharded.

@@ -23,12 +23,18 @@ struct tr_model {
     size_t packed_floats;  ///< of packings
     tr_buffer_t *tables;   ///< rope
     tr_tensor_t parameters;
-    tr_tensor_t working; ///< [real] what passes read, of a model that is not sharded: the parameters, or their copy in bf16
+    tr_tensor_t
+        working; ///< [real] what passes read, of a model that is not sharded: the parameters, or their copy in bf16
     model_sharding_t *sharding; ///< NULL: parameters are all of them
     tr_tensor_t rope;           ///< [max_positions, head_dim]
     layer_t *layers;
     tr_tensor_t head; ///< policy models
 };
+
+static inline bool model_learns(const tr_model_t *model)
+{
+    return model->use == TR_MODEL_LEARNS || model->use == TR_MODEL_LEARNS_ROUNDED;
+}
 
 /// A part of what passes read.
 tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns);

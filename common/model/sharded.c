@@ -38,8 +38,7 @@ tr_status model_sharding_new(model_sharding_t **self, const tr_layout_t *layout,
     measure(sizes, sharding);
     size_t elements = sizes[EMBEDDING] + sizes[LAYER] + sizes[REST];
     size_t each = tr_dtype_size(backend->real);
-    tr_status status =
-        backend->ops->buffer_new(backend, &sharding->windows, elements * each, err);
+    tr_status status = backend->ops->buffer_new(backend, &sharding->windows, elements * each, err);
     if (status != TR_OK) {
         model_sharding_destroy(&sharding);
         return status;

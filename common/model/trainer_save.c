@@ -11,9 +11,7 @@ enum { PIECE = 1 << 20 }; // elements read or restored at a time
 static tr_status read_device(const tr_model_t *model, void *out, tr_tensor_t values, size_t first,
                              size_t count, tr_error_t *err)
 {
-    const tr_ops_t *ops = tr_model_backend(model)->ops;
-    ops->read(tr_model_queue(model), out, tr_flat_matrix(values, first, 1, count));
-    return ops->queue_wait(tr_model_queue(model), err);
+    return tr_model_read_floats(model, out, tr_flat_matrix(values, first, 1, count), err);
 }
 
 // What the ranks hold together

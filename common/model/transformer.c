@@ -274,7 +274,7 @@ static void complete(tr_gradient_t *gradient, size_t segment)
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
                        tr_gradient_t *gradient, tr_arena_t *arena)
 {
-    TR_ASSERT(model->use == TR_MODEL_LEARNS, "backward through a model that was not made to learn");
+    TR_ASSERT(model_learns(model), "backward through a model that was not made to learn");
     pass_t p = pass_of(model, &saved->batch, arena);
     scratch_t s = {
         .norm = reals(&p, p.T, p.H),

@@ -96,11 +96,19 @@ static tr_status floats(tr_optimizer_t *optimizer, tr_buffer_t **buffer, size_t 
                                                err);
 }
 
+static tr_status allocate_moments(tr_optimizer_t *optimizer, size_t bytes, tr_error_t *err)
+{
+    const tr_ops_t *ops = optimizer->backend->ops;
+    bool on_host = optimizer->options.on_host && ops->buffer_new_host != NULL;
+    return on_host ? ops->buffer_new_host(optimizer->backend, &optimizer->moments, bytes, err)
+                   : ops->buffer_new(optimizer->backend, &optimizer->moments, bytes, err);
+}
+
 static tr_status allocate(tr_optimizer_t *optimizer, tr_error_t *err)
 {
     size_t n = shard_size(optimizer), ranks = size_of(optimizer);
     size_t blocks = blocks_of(optimizer->shards, optimizer->shards->rank);
-    TR_TRY(floats(optimizer, &optimizer->moments, 2 * n, err));
+    TR_TRY(allocate_moments(optimizer, 2 * n * sizeof(float), err));
     TR_TRY(floats(optimizer, &optimizer->squares, blocks, err));
     if (ranks > 1) {
         TR_TRY(floats(optimizer, &optimizer->written, gradient_size(optimizer), err));
@@ -154,7 +162,7 @@ void tr_optimizer_destroy(tr_optimizer_t **self)
 
 static tr_tensor_t slice(tr_tensor_t flat, tr_part_t part)
 {
-    flat.offset += part.first * sizeof(float);
+    flat.offset += part.first * tr_dtype_size(flat.dtype);
     flat.rows = 1;
     flat.columns = part.count;
     return flat;
@@ -389,7 +397,9 @@ static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_t
     const tr_shards_t *shards = optimizer->shards;
     const tr_part_t own = in_shard(shards, segment);
     bool sharded = size_of(optimizer) > 1 && optimizer->ranks.zero_stage >= 3;
-    const tr_part_t place = sharded ? own : tr_shards_part(shards, segment, shards->rank);
+    const tr_part_t part = tr_shards_part(shards, segment, shards->rank);
+    const tr_part_t place = sharded ? own : part;
+    options.first = part.first;
     if (own.count > 0) {
         optimizer->backend->ops->adamw(optimizer->queue, slice(optimizer->parameters, place),
                                        slice(optimizer->m, own), slice(optimizer->v, own),
@@ -420,7 +430,8 @@ static void update(const tr_optimizer_t *optimizer, double learning_rate, float 
                               .epsilon = options->epsilon,
                               .weight_decay = options->weight_decay,
                               .scale = scale,
-                              .step = optimizer->steps};
+                              .step = optimizer->steps,
+                              .seed = options->seed};
     for (size_t s = 0; s < optimizer->shards->segments; s++) {
         update_segment(optimizer, s, gradient, adamw);
         if (size_of(optimizer) > 1 && optimizer->ranks.zero_stage < 3) {

@@ -19,6 +19,8 @@ typedef struct tr_optimizer_options {
     double epsilon;      ///< 1e-8
     double weight_decay; ///< 0; decoupled
     double clip;         ///< greatest global gradient norm; 0: no clipping
+    bool on_host;        ///< keep the moments in memory of the host (backend.h, buffer_new_host)
+    uint64_t seed;       ///< of the rounding of parameters in bf16
 } tr_optimizer_options_t;
 
 typedef enum tr_gradient_sum {
@@ -36,7 +38,7 @@ typedef struct tr_ranks {
 
 typedef struct tr_optimizer tr_optimizer_t;
 
-/// parameters: f32 vector, updated in place by tr_optimizer_step; the whole, or with zero_stage 3 this rank's shard. It and
+/// parameters: f32 vector (or bf16, rounded stochastically: backend.h, adamw), updated in place by tr_optimizer_step; the whole, or with zero_stage 3 this rank's shard. It and
 /// shards must outlive the optimizer; ranks is copied.
 tr_status tr_optimizer_new(tr_optimizer_t **optimizer, tr_backend_t *backend, tr_queue_t *queue,
                            tr_tensor_t parameters, const tr_shards_t *shards,

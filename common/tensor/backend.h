@@ -99,6 +99,8 @@ typedef struct tr_adamw {
     double weight_decay; ///< decoupled
     float scale;         ///< multiplies the gradient first: clipping
     uint64_t step;       ///< 1 for the first update; bias correction in double precision
+    uint64_t seed;       ///< of the rounding of bf16 weights, and
+    uint64_t first; ///< the number of the first element among all: each has an address of its own
 } tr_adamw_t;
 
 typedef struct tr_ops {
@@ -108,6 +110,10 @@ typedef struct tr_ops {
     // Memory and queues. Buffers are 64-byte aligned and zeroed when new.
     tr_status (*buffer_new)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                             tr_error_t *err);
+    /// The same in memory of the host that operators reach, slower: for what a device has no room for. NULL: the device's
+    /// memory is the host's.
+    tr_status (*buffer_new_host)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
+                                 tr_error_t *err);
     void (*buffer_destroy)(tr_buffer_t **buffer);
     size_t (*buffer_bytes)(const tr_buffer_t *buffer);
     tr_status (*queue_new)(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
@@ -222,7 +228,9 @@ typedef struct tr_ops {
     /// sums: f32 [TR_SUM_BLOCKS(n)], written with the sum of squares of each block of x: [n]. Whoever wants the whole adds them
     /// in order (common/optim/clip.h), so that it does not matter who holds which block.
     void (*sum_squares)(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
-    /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n], updated.
+    /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n], updated. On a device that computes
+    /// in bf16 weight may be bf16: it is then rounded stochastically (up with the probability of what is cut off; Gupta et al.
+    /// 2015), by a random number at (seed, step, first + i), since rounding to nearest would lose small updates for good.
     void (*adamw)(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                   tr_tensor_t gradient, tr_adamw_t options);
 } tr_ops_t;

@@ -249,7 +249,7 @@ static void optimizer(rig_t *rig, shape_t s, outputs_t *outputs)
     tr_tensor_t weight = floats(rig, 1, n, 1), m = floats(rig, 1, n, 2), v = rig_zeros(rig, 1, n),
                 gradient = floats(rig, 1, n, 4);
     tr_tensor_t sums = rig_zeros(rig, 1, TR_SUM_BLOCKS(n));
-    const tr_adamw_t options = {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.7f, 3};
+    const tr_adamw_t options = {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.7f, 3, 0, 0};
     rig->ops->sum_squares(rig->queue, sums, gradient);
     rig->ops->adamw(rig->queue, weight, m, v, gradient, options);
     put(outputs, rig, weight);
@@ -261,6 +261,42 @@ static void optimizer(rig_t *rig, shape_t s, outputs_t *outputs)
 Test(cuda_optimizer, equals_the_cpu)
 {
     check_everywhere(optimizer, layers, COUNT(layers), "optimizer");
+}
+
+/// An update far below a step of bf16: to nearest it would be lost each time, stochastically it is there on average.
+Test(cuda_optimizer, stochastic_rounding_keeps_small_updates_on_average)
+{
+    enum { N = 40000, FIRST = 10000 };
+    rig_t rig;
+    if (!rig_open_gpu(&rig, TR_BF16)) {
+        cr_skip_test("no GPU");
+    }
+    float *ones = rig_memory(&rig, N * sizeof *ones);
+    for (size_t i = 0; i < N; i++) {
+        ones[i] = 1.0f;
+    }
+    tr_tensor_t weight = rig_real(&rig, 1, N, ones), gradient = rig_tensor(&rig, 1, N, ones);
+    tr_tensor_t m = rig_zeros(&rig, 1, N), v = rig_zeros(&rig, 1, N);
+    // The first step of AdamW is the learning rate: a tenth of the step of bf16 below 1, which is 2^-8.
+    tr_adamw_t options = {0.1 / 256.0, 0.9, 0.999, 1e-12, 0.0, 1.0f, 1, 7, 0};
+    rig.ops->adamw(rig.queue, weight, m, v, gradient, options);
+    float *updated = rig_read(&rig, weight);
+    double mean = 0.0;
+    for (size_t i = 0; i < N; i++) {
+        cr_assert(updated[i] == 1.0f || updated[i] == 1.0f - 1.0f / 256.0f, "%zu: %g", i,
+                  (double)updated[i]);
+        mean += (double)updated[i] / N;
+    }
+    // The standard deviation of the mean is sqrt(0.1 * 0.9 / N) steps: 0.0015. Five of them.
+    cr_expect_float_eq((1.0 - mean) * 256.0, 0.1, 0.0075, "moved by %g steps",
+                       (1.0 - mean) * 256.0);
+    // An element's number is its address, not its place in the call.
+    tr_tensor_t part = rig_real(&rig, 1, N - FIRST, ones), zero = rig_zeros(&rig, 1, N - FIRST);
+    options.first = FIRST;
+    rig.ops->adamw(rig.queue, part, zero, rig_zeros(&rig, 1, N - FIRST),
+                   rig_tensor(&rig, 1, N - FIRST, ones), options);
+    check_same(rig_read(&rig, part), updated + FIRST, N - FIRST, "a part");
+    rig_close(&rig);
 }
 
 Test(cuda_memory, a_budget_is_kept_and_the_sentence_has_the_arithmetic)

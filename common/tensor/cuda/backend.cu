@@ -17,6 +17,7 @@ static tr_ops_t make_table(void)
     ops.name = "cuda";
     ops.close = cuda_close;
     ops.buffer_new = cuda_buffer_new;
+    ops.buffer_new_host = cuda_buffer_new_host;
     ops.buffer_destroy = cuda_buffer_destroy;
     ops.buffer_bytes = cuda_buffer_bytes;
     ops.queue_new = cuda_queue_new;

@@ -40,6 +40,7 @@ struct tr_buffer {
     cuda_backend_t *backend;
     char *data;
     size_t bytes;
+    bool on_host; ///< pinned memory of the host, outside of the budget
 };
 
 /// Scratch memory of a queue by use, so that an operator may call another that has its own.
@@ -58,7 +59,7 @@ struct tr_queue {
     char *staging; ///< pinned: small writes wait here, so that the source is free at once
     size_t staged; ///< bytes of staging taken since the queue was last waited for
     tr_buffer_t *scratch[CUDA_SLOT_COUNT];
-    size_t moves; ///< how often scratch memory has moved: graphs of before are stale
+    size_t moves;      ///< how often scratch memory has moved: graphs of before are stale
     tr_error_t failed; ///< the first failure since queue_wait
 };
 
@@ -147,6 +148,8 @@ void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const vo
 // The operators, by file; contracts in backend.h.
 tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                           tr_error_t *err);
+tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
+                               tr_error_t *err);
 void cuda_buffer_destroy(tr_buffer_t **buffer);
 void cuda_graph_begin(tr_queue_t *queue);
 tr_graph_t *cuda_graph_end(tr_queue_t *queue);

@@ -3,6 +3,10 @@
 
 #include "common/tensor/cuda/numbers.h"
 
+extern "C" {
+#include "common/base/rng.h"
+}
+
 enum {
     SUM_LANES = 16,     // lanes of a block of sum_squares, as on the CPU
     SEGMENT_ROWS = 128, // rows whose contributions to a norm's weight are summed together, in bf16
@@ -412,8 +416,50 @@ typedef struct adamw_scalars {
     float decay, lerp, beta2, square, root, epsilon, step_size, scale;
 } adamw_scalars_t;
 
-static __global__ void adamw_elements(float *weight, float *m, float *v, const float *gradient,
-                                      size_t n, adamw_scalars_t s)
+/// Where the random numbers of a rounding are.
+typedef struct rounding {
+    uint64_t seed, step, first;
+} rounding_t;
+
+/// The first word of Philox 4x32-10 (base/rng.c) at (seed, TR_RNG_ROUND, step, element).
+static __device__ unsigned random_word(rounding_t at, uint64_t element)
+{
+    unsigned c0 = static_cast<unsigned>(element), c1 = static_cast<unsigned>(element >> 32);
+    unsigned c2 = static_cast<unsigned>(at.step), c3 = TR_RNG_ROUND;
+    unsigned k0 = static_cast<unsigned>(at.seed), k1 = static_cast<unsigned>(at.seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        unsigned high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
+        unsigned high1 = __umulhi(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
+        c0 = high1 ^ c1 ^ k0;
+        c1 = low1;
+        c2 = high0 ^ c3 ^ k1;
+        c3 = low0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return c0;
+}
+
+static __device__ __forceinline__ void round_to(float *p, float x, rounding_t, uint64_t)
+{
+    *p = x;
+}
+
+/// Up with the probability that is the share of a step of bf16 which is cut off.
+static __device__ __forceinline__ void round_to(bf16 *p, float x, rounding_t at, uint64_t element)
+{
+    unsigned bits = __float_as_uint(x);
+    if ((bits & 0x7f800000u) == 0x7f800000u) { // infinite or NaN
+        *p = __float2bfloat16_rn(x);
+        return;
+    }
+    bits += random_word(at, element) & 0xffffu;
+    *p = __ushort_as_bfloat16(static_cast<unsigned short>(bits >> 16));
+}
+
+template <typename T>
+static __global__ void adamw_elements(T *weight, float *m, float *v, const float *gradient,
+                                      size_t n, adamw_scalars_t s, rounding_t rounding)
 {
     size_t i = thread_index();
     if (i >= n) {
@@ -425,7 +471,8 @@ static __global__ void adamw_elements(float *weight, float *m, float *v, const f
     float denominator = sqrtf(second) / s.root + s.epsilon;
     m[i] = first;
     v[i] = second;
-    weight[i] = weight[i] * s.decay - (s.step_size * first) / denominator;
+    float updated = cuda_load(weight[i]) * s.decay - (s.step_size * first) / denominator;
+    round_to(weight + i, updated, rounding, rounding.first + i);
 }
 
 /// x^step for 0 <= x < 1, by squaring.
@@ -459,6 +506,11 @@ void cuda_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_
     s.step_size =
         static_cast<float>(options.learning_rate / (1.0 - power(options.beta1, options.step)));
     s.scale = options.scale;
-    cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, adamw_elements, cuda_f32(weight),
-                cuda_f32(m), cuda_f32(v), cuda_f32(gradient), n, s);
+    const rounding_t rounding = {options.seed, options.step, options.first};
+    cuda_with_type(weight.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, adamw_elements<T>,
+                    cuda_real<T>(weight), cuda_f32(m), cuda_f32(v), cuda_f32(gradient), n, s,
+                    rounding);
+    });
 }

@@ -41,8 +41,27 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
                        cudaGetErrorString(error));
     }
     *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
-    **buffer = {self, static_cast<char *>(data), bytes};
+    **buffer = {self, static_cast<char *>(data), bytes, false};
     self->used += bytes;
+    return TR_OK;
+}
+
+tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
+                               tr_error_t *err)
+{
+    cuda_backend_t *self = reinterpret_cast<cuda_backend_t *>(backend);
+    void *data = NULL;
+    *buffer = NULL;
+    if (cudaSetDevice(self->device) != cudaSuccess ||
+        cudaHostAlloc(&data, bytes > 0 ? bytes : 1, cudaHostAllocDefault) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return tr_fail(err, TR_ERR_MEMORY,
+                       "a buffer of %zu MiB in pinned memory of the host cannot be had",
+                       bytes >> 20);
+    }
+    memset(data, 0, bytes);
+    *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
+    **buffer = {self, static_cast<char *>(data), bytes, true};
     return TR_OK;
 }
 
@@ -53,8 +72,13 @@ void cuda_buffer_destroy(tr_buffer_t **buffer)
         return;
     }
     (void)cudaSetDevice(self->backend->device);
-    (void)cudaFree(self->data); // waits for what still uses it
-    self->backend->used -= self->bytes;
+    if (self->on_host) {
+        (void)cudaDeviceSynchronize();
+        (void)cudaFreeHost(self->data);
+    } else {
+        (void)cudaFree(self->data); // waits for what still uses it
+        self->backend->used -= self->bytes;
+    }
     free(self);
     *buffer = NULL;
 }
@@ -167,7 +191,7 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
         return;
     }
     if (bytes > STAGED_MOST) {
-        cuda_check(queue, cudaMemcpyAsync(to, source, bytes, cudaMemcpyHostToDevice, queue->stream),
+        cuda_check(queue, cudaMemcpyAsync(to, source, bytes, cudaMemcpyDefault, queue->stream),
                    "writing to it");
         cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
         return;
@@ -179,7 +203,7 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
     char *waiting = queue->staging + queue->staged;
     queue->staged += (bytes + 63) & ~static_cast<size_t>(63);
     memcpy(waiting, source, bytes);
-    cuda_check(queue, cudaMemcpyAsync(to, waiting, bytes, cudaMemcpyHostToDevice, queue->stream),
+    cuda_check(queue, cudaMemcpyAsync(to, waiting, bytes, cudaMemcpyDefault, queue->stream),
                "writing to it");
 }
 
@@ -189,7 +213,7 @@ void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
     const void *from = bytes_of(source);
     if (bytes > 0) {
         cuda_check(queue,
-                   cudaMemcpyAsync(destination, from, bytes, cudaMemcpyDeviceToHost, queue->stream),
+                   cudaMemcpyAsync(destination, from, bytes, cudaMemcpyDefault, queue->stream),
                    "reading from it");
     }
 }
@@ -202,7 +226,7 @@ void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
     void *to = bytes_of(destination);
     const void *from = bytes_of(source);
     if (bytes > 0) {
-        cuda_check(queue, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue->stream),
+        cuda_check(queue, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue->stream),
                    "copying");
     }
 }

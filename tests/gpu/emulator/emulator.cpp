@@ -377,6 +377,11 @@ cudaError_t cudaSetDevice(int device)
     return result(device < setting("EMULATED_GPUS", 1) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
+cudaError_t cudaDeviceSynchronize(void)
+{
+    return cudaSuccess;
+}
+
 static size_t used_bytes()
 {
     size_t used = 0;
