@@ -217,23 +217,26 @@ static __device__ __forceinline__ cuda_warp cuda_this_warp(void)
     return {warp / beside * CUDA_PIECE, warp % beside * CUDA_PIECE};
 }
 
-/// to: [rows, stride], of rows from(r), zeros where that is NULL.
-template <int C, typename F>
-static __device__ __forceinline__ void cuda_load_tile(bf16 *to, int rows, int dim, F from)
+/// to: [ROWS, stride], of rows from(r), zeros where that is NULL; by all THREADS of the block.
+template <int C, int ROWS, int THREADS, typename F>
+static __device__ __forceinline__ void cuda_load_tile(bf16 *to, int dim, F from)
 {
-    for (int i = static_cast<int>(threadIdx.x); i < rows * 8 * C;
-         i += static_cast<int>(blockDim.x)) {
-        const int r = i / (8 * C), d = i % (8 * C) * 8;
-        const bf16 *row = from(r);
-        bf16 *eight = to + r * cuda_stride<C>::of + d;
-        if (row == NULL || d >= dim) {
-            *reinterpret_cast<uint4 *>(eight) = make_uint4(0, 0, 0, 0);
-        } else if (dim % 8 == 0) { // then rows lie at multiples of 16 bytes
-            *reinterpret_cast<uint4 *>(eight) = *reinterpret_cast<const uint4 *>(row + d);
-        } else {
-            for (int k = 0; k < 8; k++) {
-                eight[k] = d + k < dim ? row[d + k] : __ushort_as_bfloat16(0);
+    enum { D = 64 * C, S = cuda_stride<C>::of };
+    if (dim % 8 == 0) { // then rows lie at multiples of 16 bytes
+        for (int i = 0; i < ROWS * D / 8 / THREADS; i++) {
+            const int at = (i * THREADS + static_cast<int>(threadIdx.x)) * 8, d = at % D;
+            const bf16 *row = from(at / D);
+            uint4 eight = make_uint4(0, 0, 0, 0);
+            if (row != NULL && d < dim) {
+                eight = *reinterpret_cast<const uint4 *>(row + d);
             }
+            *reinterpret_cast<uint4 *>(to + at / D * S + d) = eight;
+        }
+    } else {
+        for (int at = static_cast<int>(threadIdx.x); at < ROWS * D; at += THREADS) {
+            const int d = at % D;
+            const bf16 *row = from(at / D);
+            to[at / D * S + d] = row != NULL && d < dim ? row[d] : __ushort_as_bfloat16(0);
         }
     }
 }

@@ -181,10 +181,10 @@ template <int C>
 static __device__ __forceinline__ void load_rows(slope_tiles<C> *m, const cuda_attending<bf16> &a,
                                                  const cuda_tile &t, int h, int first)
 {
-    cuda_load_tile<C>(m->query, TILE, a.dim, [&](int r) -> const bf16 * {
+    cuda_load_tile<C, TILE, 8 * TILE>(m->query, a.dim, [&](int r) -> const bf16 * {
         return first + r < t.all ? cuda_query_of(a, a.qkv, t, h, first + r) : NULL;
     });
-    cuda_load_tile<C>(m->dout, TILE, a.dim, [&](int r) -> const bf16 * {
+    cuda_load_tile<C, TILE, 8 * TILE>(m->dout, a.dim, [&](int r) -> const bf16 * {
         return first + r < t.all ? a.dout + cuda_row_of(a, t, h, first + r) * a.dim : NULL;
     });
     for (int r = static_cast<int>(threadIdx.x); r < TILE; r += static_cast<int>(blockDim.x)) {
@@ -201,11 +201,12 @@ static __device__ __forceinline__ void load_keys(slope_tiles<C> *m, const cuda_a
                                                  const cuda_tile &t, int h, int first, int tokens)
 {
     for (int i = 0; i < 2; i++) {
-        cuda_load_tile<C>(i == 0 ? m->key : m->value, TILE, a.dim, [&](int key) -> const bf16 * {
-            return first + key < tokens
-                       ? cuda_key_of(a, a.qkv, t, h, first + key) + i * a.key_value * a.dim
-                       : NULL;
-        });
+        cuda_load_tile<C, TILE, 8 * TILE>(
+            i == 0 ? m->key : m->value, a.dim, [&](int key) -> const bf16 * {
+                return first + key < tokens
+                           ? cuda_key_of(a, a.qkv, t, h, first + key) + i * a.key_value * a.dim
+                           : NULL;
+            });
     }
 }
 

@@ -160,7 +160,7 @@ static __device__ __forceinline__ void load_keys(flash_tiles<M, C> *m,
 {
     for (int i = 0; i < 2; i++) {
         const bf16 *cache = i == 0 ? a.keys : a.values;
-        cuda_load_tile<C>(i == 0 ? m->keys : m->values, CUDA_KEYS, a.dim, [&](int key) {
+        cuda_load_tile<C, CUDA_KEYS, 8 * M>(i == 0 ? m->keys : m->values, a.dim, [&](int key) {
             return first + key <= last ? cache + cuda_cached(a, sequence, h, first + key) : NULL;
         });
     }
@@ -191,8 +191,10 @@ static __device__ __forceinline__ void add_values(cuda_piece *out, const flash_t
     }
 }
 
+/// Bounded to the registers with which a multiprocessor holds two blocks of 64 rows, or eight of 16.
 template <int M, int C>
-static __global__ void __launch_bounds__(8 * M) attend_bf16(cuda_attending<bf16> a)
+static __global__ void __launch_bounds__(8 * M, M == 64 ? (C < 4 ? 2 : 1) : 8 / C)
+    attend_bf16(cuda_attending<bf16> a)
 {
     typedef flash_tiles<M, C> tiles;
     CUDA_DYNAMIC_SHARED(tiles, m);
@@ -208,8 +210,8 @@ static __global__ void __launch_bounds__(8 * M) attend_bf16(cuda_attending<bf16>
     const int position = a.positions[t.start + row(r) / a.group];
     const int last = a.positions[t.start + row(M) / a.group];
     const cuda_places places = cuda_find_places(m->scores);
-    cuda_load_tile<C>(m->query, M, a.dim,
-                      [&](int i) { return cuda_query_of(a, a.qkv, t, h, row(i)); });
+    cuda_load_tile<C, M, 8 * M>(m->query, a.dim,
+                                [&](int i) { return cuda_query_of(a, a.qkv, t, h, row(i)); });
     float most = -INFINITY, sum = 0.0f;
     cuda_piece out[C];
     cuda_zero_pieces<C>(out);
@@ -230,8 +232,8 @@ static __global__ void __launch_bounds__(8 * M) attend_bf16(cuda_attending<bf16>
         a.lse[cuda_row_of(a, t, h, row(r))] =
             most + static_cast<float>(cuda_log(static_cast<double>(sum)));
     }
-    __syncthreads();
-    cuda_each_element<C>(out, places, [&](int i, int d, float x) {
+    const cuda_places again = cuda_find_places(m->scores); // registers are dear in the loop
+    cuda_each_element<C>(out, again, [&](int i, int d, float x) {
         if (i < t.count && d < a.dim) {
             cuda_store(a.out + cuda_row_of(a, t, h, row(i)) * a.dim + d, x * m->factors[i] + 0.0f);
         }
