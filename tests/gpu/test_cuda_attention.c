@@ -226,6 +226,29 @@ Test(cuda_attention, in_f32_has_the_bits_of_the_cpu_in_any_shape)
     }
 }
 
+/// Keys so small that products with them underflow, to a 0 or a -0: a chain that goes on over zeros may turn the one into the other.
+Test(cuda_attention, in_f32_zeros_have_the_signs_of_the_cpus)
+{
+    static pair_t p;
+    const geometry_t *g = &geometries[8];
+    tr_heads_t h = g->heads;
+    size_t tokens = tokens_of(g), width = width_of(h);
+    if (!pair_open(&p, g, TR_F32)) {
+        return;
+    }
+    for (size_t i = 0; i < tokens * width; i++) {
+        bool key = i % width / h.dim >= h.query && i % width / h.dim < h.query + h.key_value;
+        p.qkv[i] *= key ? 1e-42f : 1.0f;
+    }
+    for (size_t i = 0; i < tokens * h.query * h.dim; i++) {
+        p.dout[i] *= 1e-5f;
+    }
+    result_t forward = attend(&p.cpu, g, p.qkv, WHOLE);
+    check_same(gradient(&p.gpu, g, p.qkv, forward, p.dout),
+               gradient(&p.cpu, g, p.qkv, forward, p.dout), tokens * width, "dqkv");
+    pair_close(&p);
+}
+
 /// |got - want| <= tolerance * the greatest |want|, everywhere.
 static void check_near(const float *got, const float *want, size_t count, float tolerance,
                        const char *what)
