@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/base/rng.h"
 #include "tests/support/tensors.h"
 
 enum { MOST_SEQUENCES = 8, MOST_PAGES = 20, WHOLE = 1000 };
@@ -16,11 +17,30 @@ typedef struct geometry {
 
 static const geometry_t geometries[] = {
     {{2, 1, 16}, 3, {1, 64, 65}}, {{7, 1, 10}, 4, {1, 0, 18, 2}}, {{3, 3, 34}, 2, {33, 5}},
-    {{14, 2, 64}, 2, {1, 37}},    {{4, 2, 128}, 2, {20, 3}},      {{16, 1, 2}, 3, {16, 15, 9}},
-    {{2, 2, 256}, 2, {17, 2}},    {{1, 1, 8}, 1, {230}},          {{6, 2, 20}, 3, {40, 1, 70}},
+    {{7, 1, 64}, 2, {1, 37}},     {{4, 2, 128}, 2, {20, 3}},      {{16, 1, 2}, 3, {16, 15, 9}},
+    {{1, 1, 256}, 2, {17, 2}},    {{1, 1, 8}, 1, {230}},          {{3, 1, 20}, 3, {40, 1, 70}},
     {{2, 1, 200}, 2, {1, 6}},
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
+
+/// A number of least..most, the same for the same seed and index.
+static size_t number(uint64_t seed, uint32_t index, size_t least, size_t most)
+{
+    float u = tr_rng_uniform(seed, TR_RNG_INIT, 1, 0, index);
+    return least + (size_t)(u * (float)(most - least + 1));
+}
+
+static geometry_t random_geometry(uint64_t seed)
+{
+    geometry_t g = {.sequences = number(seed, 0, 1, 6)};
+    g.heads.key_value = number(seed, 1, 1, 3);
+    g.heads.query = g.heads.key_value * number(seed, 2, 1, 6);
+    g.heads.dim = 2 * number(seed, 3, 1, 40);
+    for (size_t s = 0; s < g.sequences; s++) {
+        g.lengths[s] = number(seed, (uint32_t)(4 + s), s == 0, 40);
+    }
+    return g;
+}
 
 static size_t width_of(tr_heads_t h)
 {
@@ -175,28 +195,120 @@ static void pair_close(pair_t *p)
     rig_close(&p->gpu);
 }
 
-Test(cuda_attention, in_f32_has_the_bits_of_the_cpu_whole_in_chunks_and_decoded)
+/// False where there is no GPU.
+static bool check_f32(const geometry_t *g)
 {
     static pair_t p;
-    for (size_t i = 0; i < GEOMETRIES && pair_open(&p, &geometries[i], TR_F32); i++) {
+    if (!pair_open(&p, g, TR_F32)) {
+        return false;
+    }
+    result_t want = attend(&p.cpu, g, p.qkv, WHOLE);
+    check_result(g, attend(&p.gpu, g, p.qkv, WHOLE), want, "whole");
+    check_result(g, attend(&p.gpu, g, p.qkv, 23), want, "chunks");
+    check_result(g, attend(&p.gpu, g, p.qkv, 1), want, "decoded");
+    check_same(gradient(&p.gpu, g, p.qkv, want, p.dout), gradient(&p.cpu, g, p.qkv, want, p.dout),
+               tokens_of(g) * width_of(g->heads), "dqkv");
+    pair_close(&p);
+    return true;
+}
+
+Test(cuda_attention, in_f32_has_the_bits_of_the_cpu_whole_in_chunks_decoded_and_backwards)
+{
+    for (size_t i = 0; i < GEOMETRIES && check_f32(&geometries[i]); i++) {
+    }
+}
+
+Test(cuda_attention, in_f32_has_the_bits_of_the_cpu_in_any_shape)
+{
+    geometry_t g = random_geometry(1);
+    for (uint64_t seed = 1; seed <= 8 && check_f32(&g); seed++) {
+        g = random_geometry(seed + 1);
+    }
+}
+
+/// Keys so small that products with them underflow, to a 0 or a -0: a chain that goes on over zeros may turn the one into the other.
+Test(cuda_attention, in_f32_zeros_have_the_signs_of_the_cpus)
+{
+    static pair_t p;
+    const geometry_t *g = &geometries[8];
+    tr_heads_t h = g->heads;
+    size_t tokens = tokens_of(g), width = width_of(h);
+    if (!pair_open(&p, g, TR_F32)) {
+        return;
+    }
+    for (size_t i = 0; i < tokens * width; i++) {
+        bool key = i % width / h.dim >= h.query && i % width / h.dim < h.query + h.key_value;
+        p.qkv[i] *= key ? 1e-42f : 1.0f;
+    }
+    for (size_t i = 0; i < tokens * h.query * h.dim; i++) {
+        p.dout[i] *= 1e-5f;
+    }
+    result_t forward = attend(&p.cpu, g, p.qkv, WHOLE);
+    check_same(gradient(&p.gpu, g, p.qkv, forward, p.dout),
+               gradient(&p.cpu, g, p.qkv, forward, p.dout), tokens * width, "dqkv");
+    pair_close(&p);
+}
+
+/// |got - want| <= tolerance * the greatest |want|, everywhere.
+static void check_near(const float *got, const float *want, size_t count, float tolerance,
+                       const char *what)
+{
+    float scale = 0.0f;
+    for (size_t i = 0; i < count; i++) {
+        scale = fmaxf(scale, fabsf(want[i]));
+    }
+    for (size_t i = 0; i < count; i++) {
+        cr_assert(fabsf(got[i] - want[i]) <= tolerance * scale,
+                  "%s: [%zu of %zu] is %g, expected %g; the greatest is %g", what, i, count,
+                  (double)got[i], (double)want[i], (double)scale);
+    }
+}
+
+Test(cuda_attention, in_bf16_is_near_the_cpu)
+{
+    static pair_t p;
+    for (size_t i = 0; i < GEOMETRIES && pair_open(&p, &geometries[i], TR_BF16); i++) {
         const geometry_t *g = &geometries[i];
-        result_t want = attend(&p.cpu, g, p.qkv, WHOLE);
-        check_result(g, attend(&p.gpu, g, p.qkv, WHOLE), want, "whole");
-        check_result(g, attend(&p.gpu, g, p.qkv, 23), want, "chunks");
-        check_result(g, attend(&p.gpu, g, p.qkv, 1), want, "decoded");
+        size_t tokens = tokens_of(g);
+        result_t got = attend(&p.gpu, g, p.qkv, WHOLE), want = attend(&p.cpu, g, p.qkv, WHOLE);
+        check_near(got.out, want.out, tokens * g->heads.query * g->heads.dim, 5e-3f, "out");
+        check_near(got.lse, want.lse, tokens * g->heads.query, 1e-6f, "lse");
+        check_near(gradient(&p.gpu, g, p.qkv, got, p.dout),
+                   gradient(&p.cpu, g, p.qkv, want, p.dout), tokens * width_of(g->heads), 1e-2f,
+                   "dqkv");
         pair_close(&p);
     }
 }
 
-Test(cuda_attention, in_f32_has_the_bits_of_the_cpus_gradient)
+/// Prompts take tiles of 64 rows and decoded tokens tiles of 16. Chunks begin where they like, so that rows of their tiles go through
+/// blocks of keys that they see nothing of.
+Test(cuda_attention, in_bf16_a_row_has_the_same_bits_whole_in_chunks_and_decoded)
 {
     static pair_t p;
-    for (size_t i = 0; i < GEOMETRIES && pair_open(&p, &geometries[i], TR_F32); i++) {
+    for (size_t i = 0; i < GEOMETRIES && pair_open(&p, &geometries[i], TR_BF16); i++) {
         const geometry_t *g = &geometries[i];
-        result_t forward = attend(&p.cpu, g, p.qkv, WHOLE);
-        check_same(gradient(&p.gpu, g, p.qkv, forward, p.dout),
-                   gradient(&p.cpu, g, p.qkv, forward, p.dout), tokens_of(g) * width_of(g->heads),
-                   "dqkv");
+        result_t whole = attend(&p.gpu, g, p.qkv, WHOLE);
+        check_result(g, attend(&p.gpu, g, p.qkv, 23), whole, "chunks");
+        check_result(g, attend(&p.gpu, g, p.qkv, 1), whole, "decoded");
+        pair_close(&p);
+    }
+}
+
+Test(cuda_attention, in_bf16_a_sequence_does_not_depend_on_the_batch)
+{
+    static pair_t p;
+    for (size_t i = 0; i < GEOMETRIES && pair_open(&p, &geometries[i], TR_BF16); i++) {
+        const geometry_t *g = &geometries[i];
+        size_t width = width_of(g->heads), n = g->heads.query * g->heads.dim;
+        result_t all = attend(&p.gpu, g, p.qkv, WHOLE);
+        float *slope = gradient(&p.gpu, g, p.qkv, all, p.dout);
+        for (size_t s = 0, row = 0; s < g->sequences; row += g->lengths[s], s++) {
+            const geometry_t one = {g->heads, 1, {g->lengths[s]}};
+            const result_t part = {all.out + row * n, all.lse + row * g->heads.query};
+            check_result(&one, attend(&p.gpu, &one, p.qkv + row * width, WHOLE), part, "alone");
+            check_same(gradient(&p.gpu, &one, p.qkv + row * width, part, p.dout + row * n),
+                       slope + row * width, g->lengths[s] * width, "dqkv alone");
+        }
         pair_close(&p);
     }
 }

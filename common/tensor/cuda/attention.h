@@ -9,6 +9,8 @@
 #define TR_TENSOR_CUDA_ATTENTION_H
 
 #include <math.h>
+#include <mma.h>
+#include <type_traits>
 
 #include "common/tensor/cuda/numbers.h"
 
@@ -189,5 +191,129 @@ struct cuda_columns {
         }
     }
 };
+
+// In bf16 a block has 8 threads a row, keys come 64 at a time, and products are made of 16x16 pieces on tensor cores: a warp a
+// piece, so four warps for 16 rows. An element of a piece is computed from its own row and column alone, wherever it stands.
+// Kernels are made for heads of up to 64 C elements, C = 1, 2 or 4; what D lacks of that is zeros in shared memory.
+
+enum { CUDA_ROW_THREADS = 8, CUDA_PIECE = 16, CUDA_KEYS = 64 };
+
+/// From a row to the next in shared memory: 8 more than its elements, so that the rows of a piece lie in different banks.
+template <int C> struct cuda_stride {
+    enum { of = 64 * C + 8 };
+};
+enum { CUDA_WEIGHTS = CUDA_KEYS + 8 }; ///< likewise of rows of weights, [rows, 64 keys]
+
+typedef nvcuda::wmma::fragment<nvcuda::wmma::accumulator, CUDA_PIECE, CUDA_PIECE, CUDA_PIECE, float>
+    cuda_piece;
+
+/// Which pieces are the warp's: those of 16 rows from `side` on and 16 columns from `column` on, and every 64 columns further.
+struct cuda_warp {
+    int side, column;
+};
+static __device__ __forceinline__ cuda_warp cuda_this_warp(void)
+{
+    const int warp = static_cast<int>(threadIdx.x) / 32, beside = CUDA_KEYS / CUDA_PIECE;
+    return {warp / beside * CUDA_PIECE, warp % beside * CUDA_PIECE};
+}
+
+/// to: [ROWS, stride], of rows from(r), zeros where that is NULL; by all THREADS of the block.
+template <int C, int ROWS, int THREADS, typename F>
+static __device__ __forceinline__ void cuda_load_tile(bf16 *to, int dim, F from)
+{
+    enum { D = 64 * C, S = cuda_stride<C>::of };
+    if (dim % 8 == 0) { // then rows lie at multiples of 16 bytes
+        for (int i = 0; i < ROWS * D / 8 / THREADS; i++) {
+            const int at = (i * THREADS + static_cast<int>(threadIdx.x)) * 8, d = at % D;
+            const bf16 *row = from(at / D);
+            uint4 eight = make_uint4(0, 0, 0, 0);
+            if (row != NULL && d < dim) {
+                eight = *reinterpret_cast<const uint4 *>(row + d);
+            }
+            *reinterpret_cast<uint4 *>(to + at / D * S + d) = eight;
+        }
+    } else {
+        for (int at = static_cast<int>(threadIdx.x); at < ROWS * D; at += THREADS) {
+            const int d = at % D;
+            const bf16 *row = from(at / D);
+            to[at / D * S + d] = row != NULL && d < dim ? row[d] : __ushort_as_bfloat16(0);
+        }
+    }
+}
+
+/// Where in a piece this thread's elements stand. wmma does not say; so a piece that holds its own numbers is loaded.
+struct cuda_places {
+    int row[cuda_piece::num_elements], column[cuda_piece::num_elements];
+};
+
+/// numbers: [256] in shared memory.
+static __device__ __forceinline__ cuda_places cuda_find_places(float *numbers)
+{
+    cuda_places places;
+    cuda_piece piece;
+    for (unsigned i = threadIdx.x; i < CUDA_PIECE * CUDA_PIECE; i += blockDim.x) {
+        numbers[i] = static_cast<float>(i);
+    }
+    __syncthreads();
+    nvcuda::wmma::load_matrix_sync(piece, numbers, CUDA_PIECE, nvcuda::wmma::mem_row_major);
+    for (int i = 0; i < cuda_piece::num_elements; i++) {
+        places.row[i] = static_cast<int>(piece.x[i]) / CUDA_PIECE;
+        places.column[i] = static_cast<int>(piece.x[i]) % CUDA_PIECE;
+    }
+    __syncthreads();
+    return places;
+}
+
+typedef nvcuda::wmma::row_major cuda_plain;
+typedef nvcuda::wmma::col_major cuda_transposed;
+
+/// sum += x y over DEPTH, where element (row, k) of x is x[row * XS + k], and (k, column) of y is y[k * YS + column]; with
+/// cuda_transposed the other way about.
+template <typename X, int XS, typename Y, int YS, int DEPTH>
+static __device__ __forceinline__ void cuda_add_product(cuda_piece &sum, const bf16 *x,
+                                                        const bf16 *y)
+{
+    using namespace nvcuda::wmma;
+    const int x_step = std::is_same<X, cuda_plain>::value ? 1 : XS;
+    const int y_step = std::is_same<Y, cuda_plain>::value ? YS : 1;
+    for (int k = 0; k < DEPTH; k += CUDA_PIECE) {
+        fragment<matrix_a, CUDA_PIECE, CUDA_PIECE, CUDA_PIECE, bf16, X> left;
+        fragment<matrix_b, CUDA_PIECE, CUDA_PIECE, CUDA_PIECE, bf16, Y> right;
+        load_matrix_sync(left, x + k * x_step, XS);
+        load_matrix_sync(right, y + k * y_step, YS);
+        mma_sync(sum, left, right, sum);
+    }
+}
+
+template <int C> static __device__ __forceinline__ void cuda_zero_pieces(cuda_piece *pieces)
+{
+    for (int c = 0; c < C; c++) {
+        nvcuda::wmma::fill_fragment(pieces[c], 0.0f);
+    }
+}
+
+/// f(row, column, element) for this thread's elements of the warp's C pieces.
+template <int C, typename F>
+static __device__ __forceinline__ void cuda_each_element(const cuda_piece *pieces,
+                                                         const cuda_places &places, F f)
+{
+    const cuda_warp w = cuda_this_warp();
+    for (int c = 0; c < C; c++) {
+        for (int i = 0; i < cuda_piece::num_elements; i++) {
+            f(w.side + places.row[i], w.column + c * 64 + places.column[i], pieces[c].x[i]);
+        }
+    }
+}
+
+/// The dot products of 16 rows of x with 16 rows of y.
+template <int C>
+static __device__ __forceinline__ cuda_piece cuda_dot_rows(const bf16 *x, const bf16 *y)
+{
+    enum { S = cuda_stride<C>::of };
+    cuda_piece sum;
+    nvcuda::wmma::fill_fragment(sum, 0.0f);
+    cuda_add_product<cuda_plain, S, cuda_transposed, S, 64 * C>(sum, x, y);
+    return sum;
+}
 
 #endif

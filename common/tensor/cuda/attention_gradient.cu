@@ -23,15 +23,19 @@ static __global__ void dot_rows(float *delta, const T *dout, const T *out, size_
 
 // In f32: the CPU's chains
 
-/// Shared memory of a block: tiles of 16 rows and of 16 keys, each [16, D + 1].
+/// Shared memory of a block: tiles of 16 rows and of 16 keys, each [16, D + 1], and between them [16 rows, 16 keys].
 struct exact_tiles {
     float *query, *dout, *key, *value;
+    float (*weights)[CUDA_EXACT + 1], (*slopes)[CUDA_EXACT + 1];
 };
 
 static __device__ __forceinline__ exact_tiles exact_layout(float *memory, int dim)
 {
+    typedef float(*between)[CUDA_EXACT + 1];
     const int tile = CUDA_EXACT * (dim + 1);
-    return {memory, memory + tile, memory + 2 * tile, memory + 3 * tile};
+    between weights = reinterpret_cast<between>(memory + 4 * tile);
+    return {memory,  memory + tile,       memory + 2 * tile, memory + 3 * tile,
+            weights, weights + CUDA_EXACT};
 }
 
 static __device__ __forceinline__ void load_rows(const exact_tiles &m,
@@ -76,7 +80,6 @@ static __device__ __forceinline__ float2 exact_slopes(const exact_tiles &m, int 
 static __global__ void dquery_f32(cuda_attending<float> a)
 {
     CUDA_DYNAMIC_SHARED(float, memory);
-    __shared__ float slopes[CUDA_EXACT][CUDA_EXACT + 1];
     const exact_tiles m = exact_layout(memory, a.dim);
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
     const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT;
@@ -96,10 +99,10 @@ static __global__ void dquery_f32(cuda_attending<float> a)
         load_keys(m, a, t, h, first, tokens);
         __syncthreads();
         float2 p_ds = exact_slopes(m, r, lane, a, a.lse[n], a.delta[n]);
-        slopes[r][lane] = first + lane <= row / a.group ? p_ds.y : 0.0f;
+        m.slopes[r][lane] = first + lane <= row / a.group ? p_ds.y : 0.0f;
         __syncthreads();
         for (int i = 0; i < CUDA_EXACT && first + i < end_of(row); i++) {
-            dquery.add(slopes[r][i], m.key + i * (a.dim + 1), lane, a.dim);
+            dquery.add(m.slopes[r][i], m.key + i * (a.dim + 1), lane, a.dim);
         }
         __syncthreads();
     }
@@ -112,7 +115,6 @@ static __global__ void dquery_f32(cuda_attending<float> a)
 static __global__ void dkey_f32(cuda_attending<float> a)
 {
     CUDA_DYNAMIC_SHARED(float, memory);
-    __shared__ float weights[CUDA_EXACT][CUDA_EXACT + 1], slopes[CUDA_EXACT][CUDA_EXACT + 1];
     const exact_tiles m = exact_layout(memory, a.dim);
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
     const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT; // of rows, then of keys
@@ -133,12 +135,12 @@ static __global__ void dkey_f32(cuda_attending<float> a)
         const size_t n = cuda_row_of(a, t, h, row);
         float2 p_ds = exact_slopes(m, r, lane, a, a.lse[n], a.delta[n]);
         bool seen = key + lane <= row / a.group;
-        weights[r][lane] = seen ? p_ds.x : 0.0f;
-        slopes[r][lane] = seen ? p_ds.y : 0.0f;
+        m.weights[r][lane] = seen ? p_ds.x : 0.0f;
+        m.slopes[r][lane] = seen ? p_ds.y : 0.0f;
         __syncthreads();
         for (int i = 0; i < CUDA_EXACT && first + i < t.all; i++) {
-            dvalue.add(weights[i][r], m.dout + i * (a.dim + 1), lane, a.dim);
-            dkey.add(slopes[i][r], m.query + i * (a.dim + 1), lane, a.dim);
+            dvalue.add(m.weights[i][r], m.dout + i * (a.dim + 1), lane, a.dim);
+            dkey.add(m.slopes[i][r], m.query + i * (a.dim + 1), lane, a.dim);
         }
         __syncthreads();
     }
@@ -152,7 +154,7 @@ static __global__ void dkey_f32(cuda_attending<float> a)
 static void differentiate(tr_queue_t *queue, const cuda_attending<float> &a,
                           const tr_ragged_t *batch)
 {
-    const size_t shared = 4 * CUDA_EXACT * (a.dim + 1) * sizeof(float);
+    const size_t shared = CUDA_EXACT * (4 * (a.dim + 1) + 2 * (CUDA_EXACT + 1)) * sizeof(float);
     const unsigned threads = CUDA_EXACT * CUDA_EXACT, heads = static_cast<unsigned>(a.key_value);
     dim3 rows(cuda_tiles(batch->tokens, batch->sequences, a.group, CUDA_EXACT), heads);
     dim3 keys(cuda_tiles(batch->tokens, batch->sequences, 1, CUDA_EXACT), heads);
@@ -160,9 +162,180 @@ static void differentiate(tr_queue_t *queue, const cuda_attending<float> &a,
     cuda_launch(queue, keys, threads, shared, dkey_f32, a);
 }
 
-static void differentiate(tr_queue_t *queue, const cuda_attending<bf16> &, const tr_ragged_t *)
+// In bf16: tiles of 64 rows and of 64 keys on tensor cores, p and ds rounded to bf16 between two products, sums in f32
+
+enum { TILE = CUDA_KEYS };
+
+/// Shared memory of a block.
+template <int C> struct slope_tiles {
+    enum { S = cuda_stride<C>::of };
+    bf16 query[TILE * S], dout[TILE * S];                           // of 64 rows
+    bf16 key[TILE * S], value[TILE * S];                            // of 64 keys
+    bf16 weights[TILE * CUDA_WEIGHTS], slopes[TILE * CUDA_WEIGHTS]; // [64 rows, 64 keys]: p and ds
+    float lse[TILE], delta[TILE];
+    int position[TILE];
+};
+
+/// Rows first..first+63; those past the last see no key.
+template <int C>
+static __device__ __forceinline__ void load_rows(slope_tiles<C> *m, const cuda_attending<bf16> &a,
+                                                 const cuda_tile &t, int h, int first)
 {
-    cuda_stick(queue, TR_ERR_UNSUPPORTED, "attention on a GPU is in f32 only");
+    cuda_load_tile<C, TILE, 8 * TILE>(m->query, a.dim, [&](int r) -> const bf16 * {
+        return first + r < t.all ? cuda_query_of(a, a.qkv, t, h, first + r) : NULL;
+    });
+    cuda_load_tile<C, TILE, 8 * TILE>(m->dout, a.dim, [&](int r) -> const bf16 * {
+        return first + r < t.all ? a.dout + cuda_row_of(a, t, h, first + r) * a.dim : NULL;
+    });
+    for (int r = static_cast<int>(threadIdx.x); r < TILE; r += static_cast<int>(blockDim.x)) {
+        const size_t n = cuda_row_of(a, t, h, min(first + r, t.all - 1));
+        m->lse[r] = a.lse[n];
+        m->delta[r] = a.delta[n];
+        m->position[r] = first + r < t.all ? (first + r) / a.group : -1;
+    }
+}
+
+/// Keys first..first+63 of `tokens`.
+template <int C>
+static __device__ __forceinline__ void load_keys(slope_tiles<C> *m, const cuda_attending<bf16> &a,
+                                                 const cuda_tile &t, int h, int first, int tokens)
+{
+    for (int i = 0; i < 2; i++) {
+        cuda_load_tile<C, TILE, 8 * TILE>(
+            i == 0 ? m->key : m->value, a.dim, [&](int key) -> const bf16 * {
+                return first + key < tokens
+                           ? cuda_key_of(a, a.qkv, t, h, first + key) + i * a.key_value * a.dim
+                           : NULL;
+            });
+    }
+}
+
+/// p and ds of the tiles, whose first key is `first`.
+template <int C>
+static __device__ __forceinline__ void find_slopes(slope_tiles<C> *m, const cuda_places &places,
+                                                   int first, float scale)
+{
+    enum { S = slope_tiles<C>::S };
+    const cuda_warp w = cuda_this_warp();
+    cuda_piece s = cuda_dot_rows<C>(m->query + w.side * S, m->key + w.column * S);
+    cuda_piece dp = cuda_dot_rows<C>(m->dout + w.side * S, m->value + w.column * S);
+    for (int i = 0; i < cuda_piece::num_elements; i++) {
+        int r = w.side + places.row[i], key = w.column + places.column[i];
+        float p = first + key <= m->position[r] ? cuda_exp(s.x[i] * scale - m->lse[r]) : 0.0f;
+        cuda_store(m->weights + r * CUDA_WEIGHTS + key, p);
+        cuda_store(m->slopes + r * CUDA_WEIGHTS + key, p * (dp.x[i] - m->delta[r]) * scale);
+    }
+}
+
+template <int C>
+static __global__ void __launch_bounds__(8 * TILE) dquery_bf16(cuda_attending<bf16> a)
+{
+    typedef slope_tiles<C> tiles;
+    CUDA_DYNAMIC_SHARED(tiles, m);
+    const int h = static_cast<int>(blockIdx.y);
+    const cuda_warp w = cuda_this_warp();
+    const cuda_tile t = cuda_find_tile(a.starts, a.sequences, a.group, TILE);
+    if (t.count == 0) {
+        return;
+    }
+    const int last = (t.first + t.count - 1) / a.group; // the last row's position
+    const cuda_places places = cuda_find_places(reinterpret_cast<float *>(m->weights));
+    cuda_piece dquery[C];
+    cuda_zero_pieces<C>(dquery);
+    load_rows(m, a, t, h, t.first);
+    for (int first = 0; first <= last; first += TILE) {
+        load_keys(m, a, t, h, first, last + 1);
+        __syncthreads();
+        find_slopes(m, places, first, a.scale);
+        __syncthreads();
+        for (int c = 0; c < C; c++) {
+            cuda_add_product<cuda_plain, CUDA_WEIGHTS, cuda_plain, tiles::S, TILE>(
+                dquery[c], m->slopes + w.side * CUDA_WEIGHTS, m->key + w.column + c * 64);
+        }
+        __syncthreads();
+    }
+    cuda_each_element<C>(dquery, places, [&](int r, int d, float x) {
+        if (r < t.count && d < a.dim) {
+            cuda_store(cuda_query_of(a, a.dqkv, t, h, t.first + r) + d, x);
+        }
+    });
+}
+
+/// Rows before the tile's first key see none of it.
+template <int C>
+static __global__ void __launch_bounds__(8 * TILE) dkey_bf16(cuda_attending<bf16> a)
+{
+    typedef slope_tiles<C> tiles;
+    CUDA_DYNAMIC_SHARED(tiles, m);
+    const int h = static_cast<int>(blockIdx.y);
+    const cuda_warp w = cuda_this_warp();
+    cuda_tile t = cuda_find_tile(a.starts, a.sequences, 1, TILE);
+    const int tokens = t.all, key = t.first;
+    if (t.count == 0) {
+        return;
+    }
+    t.all = tokens * a.group; // from here on, of rows
+    const cuda_places places = cuda_find_places(reinterpret_cast<float *>(m->weights));
+    cuda_piece dkey[C], dvalue[C];
+    cuda_zero_pieces<C>(dkey);
+    cuda_zero_pieces<C>(dvalue);
+    load_keys(m, a, t, h, key, tokens);
+    for (int first = key * a.group; first < t.all; first += TILE) {
+        load_rows(m, a, t, h, first);
+        __syncthreads();
+        find_slopes(m, places, key, a.scale);
+        __syncthreads();
+        for (int c = 0; c < C; c++) {
+            const int column = w.column + c * 64;
+            cuda_add_product<cuda_transposed, CUDA_WEIGHTS, cuda_plain, tiles::S, TILE>(
+                dvalue[c], m->weights + w.side, m->dout + column);
+            cuda_add_product<cuda_transposed, CUDA_WEIGHTS, cuda_plain, tiles::S, TILE>(
+                dkey[c], m->slopes + w.side, m->query + column);
+        }
+        __syncthreads();
+    }
+    auto store = [&](const cuda_piece *pieces, int further) {
+        cuda_each_element<C>(pieces, places, [&](int r, int d, float x) {
+            if (r < t.count && d < a.dim) {
+                cuda_store(cuda_key_of(a, a.dqkv, t, h, key + r) + further + d, x);
+            }
+        });
+    };
+    store(dkey, 0);
+    store(dvalue, a.key_value * a.dim);
+}
+
+template <int C>
+static void differentiate_heads(tr_queue_t *queue, const cuda_attending<bf16> &a,
+                                const tr_ragged_t *batch)
+{
+    const size_t shared = sizeof(slope_tiles<C>);
+    const unsigned heads = static_cast<unsigned>(a.key_value);
+    dim3 rows(cuda_tiles(batch->tokens, batch->sequences, a.group, TILE), heads);
+    dim3 keys(cuda_tiles(batch->tokens, batch->sequences, 1, TILE), heads);
+    if (shared > queue->backend->shared) {
+        tr_error_t err = {};
+        tr_fail(&err, TR_ERR_UNSUPPORTED,
+                "the gradient of attention in bf16, with heads of %d elements, takes %zu KiB of "
+                "shared memory a block, and this GPU has %zu: train in fp32",
+                a.dim, shared >> 10, queue->backend->shared >> 10);
+        cuda_stick(queue, err.status, err.text);
+        return;
+    }
+    cuda_launch(queue, rows, 8 * TILE, shared, dquery_bf16<C>, a);
+    cuda_launch(queue, keys, 8 * TILE, shared, dkey_bf16<C>, a);
+}
+
+static void differentiate(tr_queue_t *queue, const cuda_attending<bf16> &a,
+                          const tr_ragged_t *batch)
+{
+    if (a.dim <= 64) {
+        differentiate_heads<1>(queue, a, batch);
+    } else if (a.dim <= 128) {
+        differentiate_heads<2>(queue, a, batch);
+    } else {
+        differentiate_heads<4>(queue, a, batch);
+    }
 }
 
 void cuda_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out,

@@ -50,8 +50,8 @@ void cuda_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragg
 static __global__ void attend_f32(cuda_attending<float> a)
 {
     CUDA_DYNAMIC_SHARED(float, query);
-    __shared__ float weights[CUDA_EXACT][CUDA_EXACT + 1];
     float *keys = query + CUDA_EXACT * (a.dim + 1), *values = keys + CUDA_EXACT * (a.dim + 1);
+    float *weights = values + CUDA_EXACT * (a.dim + 1); // [16, 17]
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
     const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT;
     const cuda_tile t = cuda_find_tile(a.starts, a.sequences, a.group, CUDA_EXACT);
@@ -89,10 +89,10 @@ static __global__ void attend_f32(cuda_attending<float> a)
         __syncthreads();
         float e = first + lane <= position ? cuda_exp(score() - most) : 0.0f;
         sum = sum + e;
-        weights[r][lane] = e;
+        weights[r * (CUDA_EXACT + 1) + lane] = e;
         __syncthreads();
         for (int i = 0; i < CUDA_EXACT && first + i <= position; i++) {
-            out.add(weights[r][i], values + i * (a.dim + 1), lane, a.dim);
+            out.add(weights[r * (CUDA_EXACT + 1) + i], values + i * (a.dim + 1), lane, a.dim);
         }
         __syncthreads();
     }
@@ -113,9 +113,161 @@ static void attend(tr_queue_t *queue, const cuda_attending<float> &a, const tr_r
                 attend_f32, a);
 }
 
-static void attend(tr_queue_t *queue, const cuda_attending<bf16> &, const tr_ragged_t *)
+// In bf16: flash attention (Dao et al. 2022). Keys come in blocks of 64 from position 0, with a running maximum and sums that
+// are scaled when it grows, so a row's result depends on its query and on the keys that it sees, not on its tile. Rows of a
+// tile see different numbers of blocks, and to a row that sees nothing of a block, going through it changes nothing: the maximum
+// stays, the factor is exp(0) = 1, weights are 0, and a product with zeros adds 0 to a sum. Only a -0 may become a 0, so the
+// last step adds 0 to what it stores.
+
+/// Shared memory of a block of M rows: 16 where sequences have few rows, else 64.
+template <int M, int C> struct flash_tiles {
+    enum { S = cuda_stride<C>::of, SCORES = CUDA_KEYS + 4 };
+    bf16 query[M * S];
+    bf16 keys[CUDA_KEYS * S];
+    bf16 values[CUDA_KEYS * S];
+    float scores[M * SCORES];
+    bf16 weights[M * CUDA_WEIGHTS]; // exponentials
+    float factors[M];               // what the sums so far are multiplied with
+};
+
+/// A lane's keys of a row (those of its number, and of every 8th further): weights from scores, of the first `seen` keys of the
+/// block. Returns the factor of what was summed before.
+static __device__ __forceinline__ float soften(bf16 *weights, const float *scores, int lane,
+                                               int seen, float scale, float &most, float &sum)
 {
-    cuda_stick(queue, TR_ERR_UNSUPPORTED, "attention on a GPU is in f32 only");
+    float score[CUDA_KEYS / CUDA_ROW_THREADS], before = most;
+    for (int i = 0; i < CUDA_KEYS / CUDA_ROW_THREADS; i++) {
+        int key = lane + i * CUDA_ROW_THREADS;
+        score[i] = key < seen ? scores[key] * scale : -INFINITY;
+        most = score[i] > most ? score[i] : most;
+    }
+    most = cuda_greatest_lane<CUDA_ROW_THREADS>(most, NULL);
+    float factor = cuda_exp(before - most);
+    sum = sum * factor;
+    for (int i = 0; i < CUDA_KEYS / CUDA_ROW_THREADS; i++) {
+        float weight = cuda_exp(score[i] - most);
+        sum = sum + weight;
+        cuda_store(weights + lane + i * CUDA_ROW_THREADS, weight);
+    }
+    return factor;
+}
+
+/// Keys and values of positions first..first+63, zeros past the tile's last: a page may hold anything there.
+template <int M, int C>
+static __device__ __forceinline__ void load_keys(flash_tiles<M, C> *m,
+                                                 const cuda_attending<bf16> &a, int sequence, int h,
+                                                 int first, int last)
+{
+    for (int i = 0; i < 2; i++) {
+        const bf16 *cache = i == 0 ? a.keys : a.values;
+        cuda_load_tile<C, CUDA_KEYS, 8 * M>(i == 0 ? m->keys : m->values, a.dim, [&](int key) {
+            return first + key <= last ? cache + cuda_cached(a, sequence, h, first + key) : NULL;
+        });
+    }
+}
+
+template <int M, int C> static __device__ __forceinline__ void score_keys(flash_tiles<M, C> *m)
+{
+    enum { S = flash_tiles<M, C>::S, SCORES = flash_tiles<M, C>::SCORES };
+    const cuda_warp w = cuda_this_warp();
+    cuda_piece scores = cuda_dot_rows<C>(m->query + w.side * S, m->keys + w.column * S);
+    nvcuda::wmma::store_matrix_sync(m->scores + w.side * SCORES + w.column, scores, SCORES,
+                                    nvcuda::wmma::mem_row_major);
+}
+
+/// out = factors * out + weights * values
+template <int M, int C>
+static __device__ __forceinline__ void add_values(cuda_piece *out, const flash_tiles<M, C> *m,
+                                                  const cuda_places &places)
+{
+    enum { S = flash_tiles<M, C>::S };
+    const cuda_warp w = cuda_this_warp();
+    for (int c = 0; c < C; c++) {
+        for (int i = 0; i < cuda_piece::num_elements; i++) {
+            out[c].x[i] *= m->factors[w.side + places.row[i]];
+        }
+        cuda_add_product<cuda_plain, CUDA_WEIGHTS, cuda_plain, S, CUDA_KEYS>(
+            out[c], m->weights + w.side * CUDA_WEIGHTS, m->values + w.column + c * 64);
+    }
+}
+
+/// Bounded to the registers with which a multiprocessor holds two blocks of 64 rows, or eight of 16.
+template <int M, int C>
+static __global__ void __launch_bounds__(8 * M, M == 64 ? (C < 4 ? 2 : 1) : 8 / C)
+    attend_bf16(cuda_attending<bf16> a)
+{
+    typedef flash_tiles<M, C> tiles;
+    CUDA_DYNAMIC_SHARED(tiles, m);
+    const int h = static_cast<int>(blockIdx.y);
+    const int r = static_cast<int>(threadIdx.x) / CUDA_ROW_THREADS;
+    const int lane = static_cast<int>(threadIdx.x) % CUDA_ROW_THREADS;
+    const cuda_tile t = cuda_find_tile(a.starts, a.sequences, a.group, M);
+    if (t.count == 0) {
+        return;
+    }
+    // Rows past the tile's last do as it does, and write nothing.
+    auto row = [&](int i) { return t.first + min(i, t.count - 1); };
+    const int position = a.positions[t.start + row(r) / a.group];
+    const int last = a.positions[t.start + row(M) / a.group];
+    const cuda_places places = cuda_find_places(m->scores);
+    cuda_load_tile<C, M, 8 * M>(m->query, a.dim,
+                                [&](int i) { return cuda_query_of(a, a.qkv, t, h, row(i)); });
+    float most = -INFINITY, sum = 0.0f;
+    cuda_piece out[C];
+    cuda_zero_pieces<C>(out);
+    for (int first = 0; first <= last; first += CUDA_KEYS) {
+        load_keys(m, a, t.sequence, h, first, last);
+        __syncthreads();
+        score_keys(m);
+        __syncthreads();
+        m->factors[r] = soften(m->weights + r * CUDA_WEIGHTS, m->scores + r * tiles::SCORES, lane,
+                               position + 1 - first, a.scale, most, sum); // the same of all lanes
+        __syncthreads();
+        add_values(out, m, places);
+        __syncthreads();
+    }
+    sum = cuda_sum_lanes<CUDA_ROW_THREADS>(sum, NULL);
+    m->factors[r] = 1.0f / sum;
+    if (lane == 0 && r < t.count) {
+        a.lse[cuda_row_of(a, t, h, row(r))] =
+            most + static_cast<float>(cuda_log(static_cast<double>(sum)));
+    }
+    const cuda_places again = cuda_find_places(m->scores); // registers are dear in the loop
+    cuda_each_element<C>(out, again, [&](int i, int d, float x) {
+        if (i < t.count && d < a.dim) {
+            cuda_store(a.out + cuda_row_of(a, t, h, row(i)) * a.dim + d, x * m->factors[i] + 0.0f);
+        }
+    });
+}
+
+template <int M, int C>
+static void attend_by(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
+{
+    dim3 grid(cuda_tiles(batch->tokens, batch->sequences, a.group, M), a.key_value);
+    cuda_launch(queue, grid, M * CUDA_ROW_THREADS, sizeof(flash_tiles<M, C>), attend_bf16<M, C>, a);
+}
+
+/// Tiles of 64 rows where sequences have that many, about, and such a tile finds room; 16 rows (83 KiB at most) find it in every GPU.
+template <int C>
+static void attend_heads(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
+{
+    bool many = batch->tokens * a.group >= 32 * batch->sequences;
+    if (many && sizeof(flash_tiles<64, C>) <= queue->backend->shared) {
+        attend_by<64, C>(queue, a, batch);
+    } else {
+        attend_by<16, C>(queue, a, batch);
+    }
+}
+
+static void attend(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
+{
+    if (a.dim <= 64) {
+        attend_heads<1>(queue, a, batch);
+    } else if (a.dim <= 128) {
+        attend_heads<2>(queue, a, batch);
+    } else {
+        attend_heads<4>(queue, a, batch);
+    }
 }
 
 void cuda_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,

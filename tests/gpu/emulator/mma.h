@@ -21,10 +21,10 @@ template <typename Use, int M, int N, int K, typename T, typename Layout = void>
     T x[8];
 };
 
-/// Where element i of this lane stands: rows a lane apart, so that what takes it for another mapping is found out.
-static inline int emulator_row(int i)
+/// Where element i of this lane stands: 8 neighbours of a row; which row is no GPU's choice, so that who relies on one is found out.
+static inline int emulator_row(int)
 {
-    return (int)(emulator_lane() * 7 + (unsigned)i) % 16;
+    return (int)(emulator_lane() * 7 % 16);
 }
 static inline int emulator_column(int i)
 {
@@ -101,12 +101,13 @@ static inline void mma_sync(fragment<accumulator, 16, 16, 16, float> &d, const f
         factors->b[emulator_row(i)][emulator_column(i)] = __bfloat162float(b.x[i]);
     }
     __syncwarp();
-    for (int i = 0; i < 8; i++) {
-        float sum = c.x[i];
-        for (int k = 0; k < 16; k++) {
-            sum = fmaf(factors->a[emulator_row(i)][k], factors->b[k][emulator_column(i)], sum);
+    const float *left = factors->a[emulator_row(0)];
+    d = c;
+    for (int k = 0; k < 16; k++) {
+        const float *right = factors->b[k] + emulator_column(0);
+        for (int i = 0; i < 8; i++) {
+            d.x[i] = left[k] * right[i] + d.x[i]; // as fused: a product of two bf16 is exact in f32
         }
-        d.x[i] = sum;
     }
     __syncwarp();
 }
