@@ -165,13 +165,13 @@ timed()
 }
 
 # Scripts that ask nothing of a machine that the others do not ask.
-LONG='ppo_same_bytes|preferences|online|sft'
+LONG='ppo_same_bytes|preferences|online|sft|ranks'
 
 # What is done is not done twice: the second time nothing is installed and nothing is compiled.
 idle_second_time()
 {
     local output
-    output=$(inside "$1" '. deploy/common.sh && install_packages build run test && build build') || return
+    output=$(inside "$1" '. deploy/common.sh && install_packages build run ranks test && build build') || return
     [ "$(grep -vc -e 'no work to do' -e 'Re-checking globbed' <<<"$output")" -eq 0 ] && return
     printf '%s\n' "$output"
     echo "clean root: the second run installed or built again." >&2

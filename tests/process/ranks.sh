@@ -149,13 +149,13 @@ need_mpi
     all_same ppo resumed "PPO, a checkpoint of two ranks resumed with one"
 
     run dpo dpo
-    run dpo three $(ranks 3 2)
-    all_same dpo three "DPO, three ranks"
+    run dpo three $(ranks 3 3)
+    all_same dpo three "DPO, three ranks, parameters sharded"
 
     run sft sft
     run sft sft_two $(ranks 2 2)
     all_same sft sft_two "SFT, two ranks"
-    for stage in 1 2; do
+    for stage in 1 3; do
         run sft "sum_$stage" $(ranks 3 $stage) roles.actor.gradient_sum=all_reduce
         near "$SCRATCH/sft" "$SCRATCH/sum_$stage"
     done
