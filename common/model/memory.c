@@ -3,17 +3,22 @@
 /// Of a CPU's operators, in floats and rows (common/tensor/cpu/*_ops.c); of arenas and GPUs.
 enum {
     PANEL = 32,
-    PANELS = 64 << 10,       // that a thread packs of a weight
-    GRADIENT_TOKENS = 512,   // of a weight gradient at a time
-    WAY = 1024,              // floats: rows a multiple of it apart are copied first
-    CHAIN = 2048,            // of a row that is copied where rows would evict one another
-    LOGITS_TILE = 8 << 20,   // logits at a time
-    LOGITS_ROWS = 256,       // at least
-    SORTING = 8,             // a token of the vocabulary, of a thread that samples
-    SCORE_ROWS = 64,         // of attention, of a thread
-    ALIGNMENT = 64,          // bytes
-    ARENA_LEAST = 1 << 20,   // bytes of its first buffer
-    GPU_WORKSPACE = 64 << 20 // bytes, of products and of sums over rows
+    PANELS = 64 << 10,     // that a thread packs of a weight
+    GRADIENT_TOKENS = 512, // of a weight gradient at a time
+    WAY = 1024,            // floats: rows a multiple of it apart are copied first
+    CHAIN = 2048,          // of a row that is copied where rows would evict one another
+    LOGITS_TILE = 8 << 20, // logits at a time
+    LOGITS_ROWS = 256,     // at least
+    SORTING = 8,           // a token of the vocabulary, of a thread that samples
+    SCORE_ROWS = 64,       // of attention, of a thread
+    PAGES_UNIT = 8,        // columns of a batch's table of pages (batch.c)
+    ALIGNMENT = 64,        // bytes
+    ARENA_LEAST = 1 << 20, // bytes of its first buffer
+    GPU_LOGITS_TILE = 64 << 20,
+    GPU_LOGITS_ROWS = 512,
+    GPU_TRIAL_ROWS = 512,
+    GPU_SEGMENT = 128,       // rows of a partial sum
+    GPU_WORKSPACE = 32 << 20 // bytes, of products
 };
 
 /// Sizes as the transformer names them.
@@ -122,7 +127,8 @@ static size_t forward_bytes(const shape_t *s, const tr_memory_plan_t *plan)
 static size_t head_bytes(const shape_t *s, const tr_memory_plan_t *plan)
 {
     const tr_memory_pass_t *p = &plan->pass;
-    size_t indices = 2 * p->tokens + 2 * p->sequences + tr_memory_pages(p->sequences, p->longest);
+    size_t pages = round_up(tr_memory_pages(1, p->longest), PAGES_UNIT);
+    size_t indices = 2 * p->tokens + p->sequences * (2 + pages);
     size_t answer = (6 + TR_FACTS + p->kept) * sizeof(float) + s->H * s->real;
     return indices * sizeof(int32_t) + p->answers * answer;
 }
@@ -146,9 +152,10 @@ static size_t arena_bytes(const shape_t *s, const tr_memory_plan_t *plan)
 
 // What operators keep for themselves
 
-static size_t logits_rows(const shape_t *s, size_t answers)
+/// Rows of a tile of logits, which has about `floats`, and `least` rows at least.
+static size_t tile_rows(const shape_t *s, size_t answers, size_t floats, size_t least)
 {
-    size_t tile = most(LOGITS_ROWS, LOGITS_TILE / s->V);
+    size_t tile = most(least, floats / s->V);
     return answers < tile ? answers : tile;
 }
 
@@ -192,18 +199,30 @@ static size_t thread_floats(const shape_t *s, const tr_memory_plan_t *plan)
 /// Of a CPU: what is kept for each use is a quarter more than the largest demand (cpu_scratch).
 static size_t scratch_bytes(const shape_t *s, const tr_memory_plan_t *plan)
 {
-    size_t logits = logits_rows(s, plan->pass.answers);
+    size_t logits = tile_rows(s, plan->pass.answers, LOGITS_TILE, LOGITS_ROWS);
     size_t floats = logits * s->V + product_floats(s, &plan->pass, logits) +
                     plan->threads * thread_floats(s, plan);
     return floats * sizeof(float) * 5 / 4;
 }
 
-/// Of a GPU: a tile of logits, and of their gradient.
+/// What choosing an algorithm for a product of bf16 takes for a while: a weight, rows for it, and two results.
+static size_t trial_bytes(const shape_t *s)
+{
+    size_t widest = most(most(2 * s->F, s->W), s->V);
+    size_t narrow = most(s->H, most(s->F, s->Q));
+    return s->real == sizeof(float)
+               ? 0
+               : widest * narrow * s->real + GPU_TRIAL_ROWS * (widest + narrow) * 2 * sizeof(float);
+}
+
+/// Of a GPU: a tile of logits and of their gradient, numbers a row, sums of blocks of rows.
 static size_t gpu_scratch_bytes(const shape_t *s, const tr_memory_plan_t *plan)
 {
     const tr_memory_pass_t *p = &plan->pass;
-    size_t logits = logits_rows(s, p->answers) * s->V;
-    return logits * (sizeof(float) + (p->learns ? s->real : 0)) * 5 / 4 + GPU_WORKSPACE;
+    size_t logits = tile_rows(s, p->answers, GPU_LOGITS_TILE, GPU_LOGITS_ROWS) * s->V;
+    size_t rows = p->learns ? p->tokens * s->heads + p->tokens / GPU_SEGMENT * s->H : 0;
+    size_t bytes = logits * (sizeof(float) + (p->learns ? s->real : 0)) + rows * sizeof(float);
+    return (bytes + GPU_WORKSPACE) * 5 / 4 + trial_bytes(s);
 }
 
 tr_memory_t tr_memory_of(const tr_model_config_t *config, const tr_memory_plan_t *plan)
@@ -218,6 +237,6 @@ tr_memory_t tr_memory_of(const tr_model_config_t *config, const tr_memory_plan_t
         .optimizer = learns ? 2 * parameters * sizeof(float) : 0,
         .gradient = learns ? levels_of(plan->chunks) * parameters * sizeof(float) : 0,
         .activations = arena_bytes(&s, plan) + scratch,
-        .cache = 2 * s.L * plan->pages * TR_PAGE * s.kv * s.real,
+        .cache = plan->pages == 0 ? 0 : 2 * s.L * (plan->pages + 1) * TR_PAGE * s.kv * s.real,
     };
 }

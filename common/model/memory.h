@@ -25,7 +25,7 @@ typedef struct tr_memory_plan {
     size_t threads;  ///< of a CPU; 0: it is a GPU
     bool recompute;  ///< as tr_model_recompute
     size_t chunks;   ///< of a model that learns: of an update, at least 1
-    size_t pages;    ///< of a decoder's cache; 0: passes run over whole sequences
+    size_t pages; ///< of a decoder's cache, which has one more; 0: passes run over whole sequences
     tr_memory_pass_t pass;
 } tr_memory_plan_t;
 

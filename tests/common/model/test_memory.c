@@ -233,7 +233,7 @@ Test(memory, weights_and_state_are_counted_to_the_byte)
     plan.pages = tr_memory_pages(3, 17);
     cr_expect_eq(plan.pages, 6);
     cr_expect_eq(tr_memory_of(&config, &plan).weights, 2 * n + rope);
-    cr_expect_eq(tr_memory_of(&config, &plan).cache, (size_t)2 * 6 * 16 * 2 * 2);
+    cr_expect_eq(tr_memory_of(&config, &plan).cache, (size_t)2 * 7 * 16 * 2 * 2);
     cr_expect_eq(tr_memory_of(&config, &plan).optimizer, 0);
     cr_expect_eq(tr_memory_of(&config, &plan).gradient, 0);
 }
