@@ -205,14 +205,14 @@ static size_t scratch_bytes(const shape_t *s, const tr_memory_plan_t *plan)
     return floats * sizeof(float) * 5 / 4;
 }
 
-/// What choosing an algorithm for a product of bf16 takes for a while: a weight, rows for it, and two results.
-static size_t trial_bytes(const shape_t *s)
+/// What products of bf16 take: a workspace, and while an algorithm is chosen a weight, rows for it, and two results.
+static size_t gpu_product_bytes(const shape_t *s)
 {
     size_t widest = most(most(2 * s->F, s->W), s->V);
     size_t narrow = most(s->H, most(s->F, s->Q));
-    return s->real == sizeof(float)
-               ? 0
-               : widest * narrow * s->real + GPU_TRIAL_ROWS * (widest + narrow) * 2 * sizeof(float);
+    size_t results = GPU_TRIAL_ROWS * (widest + narrow) * 2 * sizeof(float);
+    return s->real == sizeof(float) ? 0
+                                    : GPU_WORKSPACE * 5 / 4 + widest * narrow * s->real + results;
 }
 
 /// Of a GPU: a tile of logits and of their gradient, numbers a row, sums of blocks of rows.
@@ -222,7 +222,7 @@ static size_t gpu_scratch_bytes(const shape_t *s, const tr_memory_plan_t *plan)
     size_t logits = tile_rows(s, p->answers, GPU_LOGITS_TILE, GPU_LOGITS_ROWS) * s->V;
     size_t rows = p->learns ? p->tokens * s->heads + p->tokens / GPU_SEGMENT * s->H : 0;
     size_t bytes = logits * (sizeof(float) + (p->learns ? s->real : 0)) + rows * sizeof(float);
-    return (bytes + GPU_WORKSPACE) * 5 / 4 + trial_bytes(s);
+    return bytes * 5 / 4 + gpu_product_bytes(s);
 }
 
 tr_memory_t tr_memory_of(const tr_model_config_t *config, const tr_memory_plan_t *plan)
