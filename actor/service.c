@@ -4,6 +4,7 @@
 
 #include "actor/training.h"
 #include "proto/body.h"
+#include "proto/device.h"
 #include "proto/weights.h"
 
 struct actor_service {
@@ -11,11 +12,10 @@ struct actor_service {
     tr_learner_t learner;            // role actor
     tr_weights_publisher_t *weights; // role actor
     char *segment;
-    tr_backend_t *backend; // of the reference
+    tr_backend_t *backend; // role reference; an actor's reference shares the learner's
     tr_model_t *reference; // opened when first asked
     tr_response_pass_t *reference_pass;
     char *reference_source; // NULL: never asked
-    size_t threads;
 };
 
 actor_service_t *actor_service_new(const tr_service_options_t *options)
@@ -29,14 +29,14 @@ static void close_reference(actor_service_t *service)
 {
     tr_response_pass_destroy(&service->reference_pass);
     tr_model_destroy(&service->reference);
-    tr_backend_close(&service->backend);
 }
 
 static void unload(actor_service_t *service)
 {
     tr_weights_publisher_destroy(&service->weights);
-    tr_learner_close(&service->learner);
     close_reference(service);
+    tr_backend_close(&service->backend);
+    tr_learner_close(&service->learner);
     free(service->reference_source);
     free(service->segment);
     service->reference_source = NULL;
@@ -78,12 +78,12 @@ static void name_reference(actor_service_t *service, const json_t *config)
 tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t *err)
 {
     actor_service_t *service = context;
-    int64_t threads;
+    size_t threads = service->options->threads;
     unload(service);
-    TR_TRY(tr_body_integer(&threads, config, "threads", 0, 4096, "welcome", err));
-    service->threads = service->options->threads > 0 ? service->options->threads : (size_t)threads;
     name_reference(service, config);
-    return service->options->role == TR_ROLE_ACTOR ? open_learner(service, config, err) : TR_OK;
+    return service->options->role == TR_ROLE_ACTOR
+               ? open_learner(service, config, err)
+               : tr_device_open(&service->backend, config, threads, 0, err);
 }
 
 /// The answer to what only a learning actor does.
@@ -103,11 +103,9 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     if (service->reference_source == NULL) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "this process was given no reference model");
     }
-    if (service->backend == NULL) {
-        TR_TRY(tr_backend_open_cpu(&service->backend, service->threads, err));
-    }
-    TR_TRY(tr_model_open(&service->reference, service->reference_source, service->backend,
-                         TR_MODEL_READS, err));
+    tr_backend_t *backend = service->backend != NULL ? service->backend : service->learner.backend;
+    TR_TRY(tr_model_open(&service->reference, service->reference_source, backend, TR_MODEL_READS,
+                         err));
     service->reference_pass = tr_response_pass_new(service->reference);
     tr_response_share(service->reference_pass, service->options->collective);
     tr_log(TR_LOG_INFO, "reference", "model=%s \"ready\"", service->reference_source);

@@ -33,6 +33,24 @@ static void set_ranks(json_t *welcome, uint64_t zero_stage, int gradient_sum)
     json_object_set_new(welcome, "gradient_sum", json_string(sums[gradient_sum]));
 }
 
+/// Puts into the welcome on what the role computes (proto/device.h). devices: a text, or a list of texts; taken.
+static json_t *on_device(json_t *welcome, const tr_recipe_t *recipe, json_t *devices, double memory)
+{
+    json_object_set_new(welcome, "device", devices);
+    json_object_set_new(welcome, "precision", json_string(tr_precision_name(recipe->precision)));
+    json_object_set_new(welcome, "memory", json_real(memory));
+    return welcome;
+}
+
+static json_t *names_of(const tr_recipe_strings_t *devices)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; i < devices->count; i++) {
+        json_array_append_new(names, json_string(devices->items[i]));
+    }
+    return names;
+}
+
 static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *start,
                        const char *model, const char *folder, json_t *threads)
 {
@@ -78,17 +96,18 @@ json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_sta
     json_object_set_new(welcome, "reference", asked ? reference_of(recipe, start) : json_null());
     json_object_set_new(welcome, "scalar", json_boolean(recipe->algorithm == TR_ALGORITHM_REWARD));
     json_object_set_new(welcome, "from_scratch", json_boolean(recipe->from_scratch));
-    return welcome;
+    return on_device(welcome, recipe, names_of(&recipe->roles.actor.device),
+                     recipe->roles.actor.memory);
 }
 
 json_t *controller_welcome_critic(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     const tr_recipe_critic_t *critic = &recipe->roles.critic;
+    const char *model = critic->model != NULL ? critic->model : recipe->model;
     json_t *threads = threads_of(critic->threads, 2 * critic->ranks); // beside the actor
-    json_t *welcome = learner(recipe, start, critic->model != NULL ? critic->model : recipe->model,
-                              "/critic", threads);
+    json_t *welcome = learner(recipe, start, model, "/critic", threads);
     set_ranks(welcome, critic->zero_stage, critic->gradient_sum);
-    return welcome;
+    return on_device(welcome, recipe, names_of(&critic->device), critic->memory);
 }
 
 void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
@@ -99,19 +118,23 @@ void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
     bool learns = tr_algorithm_learns(recipe->algorithm);
     tr_hub_set_config(hub, TR_ROLE_ACTOR, controller_welcome_actor(recipe, start));
     uint64_t sharers = ppo ? 2 : 1; // PPO's reference works beside the critic
+    json_t *reference = json_pack("{s:o, s:o}", "reference", reference_of(recipe, start), "threads",
+                                  threads_of(roles->reference.threads, sharers));
     tr_hub_set_config(hub, TR_ROLE_REFERENCE,
-                      json_pack("{s:o, s:o}", "reference", reference_of(recipe, start), "threads",
-                                threads_of(roles->reference.threads, sharers)));
+                      on_device(reference, recipe, json_string(roles->reference.device),
+                                roles->reference.memory));
     if (ppo) {
         tr_hub_set_config(hub, TR_ROLE_CRITIC, controller_welcome_critic(recipe, start));
     }
     if (!tr_algorithm_generates(recipe->algorithm)) {
         return;
     }
-    tr_hub_set_config(hub, TR_ROLE_ROLLOUT,
-                      json_pack("{s:o, s:o, s:I, s:b}", "model", absolute(recipe->model), "threads",
-                                threads_of(roles->rollout.threads, roles->rollout.workers),
-                                "max_batch", (json_int_t)roles->rollout.max_batch, "frozen",
-                                (int)!learns));
-    tr_hub_set_config(hub, TR_ROLE_REWARD, tr_judges_config(&roles->reward));
+    json_t *rollout =
+        json_pack("{s:o, s:o, s:I, s:b}", "model", absolute(recipe->model), "threads",
+                  threads_of(roles->rollout.threads, roles->rollout.workers), "max_batch",
+                  (json_int_t)roles->rollout.max_batch, "frozen", (int)!learns);
+    tr_hub_set_config(
+        hub, TR_ROLE_ROLLOUT,
+        on_device(rollout, recipe, names_of(&roles->rollout.device), roles->rollout.memory));
+    tr_hub_set_config(hub, TR_ROLE_REWARD, tr_judges_config(&roles->reward, recipe->precision));
 }

@@ -30,7 +30,8 @@ void critic_service_destroy(critic_service_t **service)
 tr_status critic_service_welcome(void *context, const json_t *config, tr_error_t *err)
 {
     critic_service_t *service = context;
-    return tr_learner_restore(&service->learner, config, true, service->options, err);
+    tr_learner_close(&service->learner);
+    return tr_learner_open(&service->learner, config, true, service->options, err);
 }
 
 tr_status critic_service_values(void *context, const tr_message_t *request, tr_message_t *reply,

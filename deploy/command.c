@@ -54,3 +54,26 @@ double command_parse_real(const char *name, const char *text, double least, doub
     }
     return value;
 }
+
+bool command_parse_device(tr_device_options_t *options, int key, const char *value,
+                          const struct argp_state *state)
+{
+    tr_error_t err = {0};
+    switch (key) {
+    case 'd':
+        if (!tr_device_is_name(value)) {
+            argp_error(state, "--device: expected " TR_DEVICE_NAMES ", found '%s'", value);
+        }
+        options->device = value;
+        return true;
+    case 'x':
+        if (tr_precision_parse(&options->precision, value, &err) != TR_OK) {
+            argp_error(state, "--%s", err.text);
+        }
+        return true;
+    case 'j':
+        options->threads = command_parse_whole("--threads", value, 0, 4096, state);
+        return true;
+    default: return false;
+    }
+}

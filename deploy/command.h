@@ -11,6 +11,7 @@
 
 #include "common/base/recipe.h"
 #include "common/base/status.h"
+#include "common/tensor/device.h"
 
 int command_run(int argc, char **argv);
 int command_resume(int argc, char **argv);
@@ -20,6 +21,7 @@ int command_generate(int argc, char **argv);
 int command_sample(int argc, char **argv);
 int command_logprobs(int argc, char **argv);
 int command_keys(int argc, char **argv);
+int command_devices(int argc, char **argv);
 
 /// Prints the failure's sentence to standard error; returns the exit code for main.
 int command_exit(tr_status status, const tr_error_t *err);
@@ -31,6 +33,18 @@ tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size
 /// A value of an option; a mistake ends the process as argp does. name: "--seed".
 uint64_t command_parse_whole(const char *name, const char *text, uint64_t least, uint64_t most,
                              const struct argp_state *state);
+/// --device, --precision and --threads of a command that computes, by their keys.
+#define COMMAND_DEVICE_OPTIONS                                                                   \
+    {"device", 'd', "NAME", 0, "Where it computes: cpu, cuda or cuda:N (default cpu)", 0},       \
+        {"precision", 'x', "NAME", 0, "What a GPU computes in: bf16 or fp32 (default bf16)", 0}, \
+    {                                                                                            \
+        "threads", 'j', "N", 0, "Threads of a CPU; 0: one per processor (default 0)", 0          \
+    }
+
+/// Reads one of them; false for another key. options starts as {.precision = TR_BF16}; its texts are borrowed.
+bool command_parse_device(tr_device_options_t *options, int key, const char *value,
+                          const struct argp_state *state);
+
 double command_parse_real(const char *name, const char *text, double least, double most,
                           const struct argp_state *state);
 

@@ -10,7 +10,7 @@ typedef struct arguments {
     const char *model, *prompt;
     rollout_options_t options;
     uint64_t samples;
-    size_t threads;
+    tr_device_options_t device;
 } arguments_t;
 
 static error_t take_option(int key, char *value, struct argp_state *state)
@@ -39,9 +39,6 @@ static error_t take_option(int key, char *value, struct argp_state *state)
         arguments->samples = command_parse_whole("--samples", value, 1, UINT32_MAX, state);
         return 0;
     case 'g': sampling->temperature = 0.0f; return 0;
-    case 'j':
-        arguments->threads = command_parse_whole("--threads", value, 0, 4096, state);
-        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not understood (a prompt is given with --prompt)", value);
         return 0;
@@ -50,7 +47,8 @@ static error_t take_option(int key, char *value, struct argp_state *state)
             argp_error(state, "--model and --prompt are needed");
         }
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return command_parse_device(&arguments->device, key, value, state) ? 0 : ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -92,7 +90,7 @@ static tr_status generate(const arguments_t *arguments, tr_error_t *err)
     size_t length;
     rollout_decoder_t *decoder = NULL;
     tr_status status;
-    TR_TRY_GOTO(speaker_open(&speaker, arguments->model, arguments->threads, err), done);
+    TR_TRY_GOTO(speaker_open(&speaker, arguments->model, &arguments->device, err), done);
     TR_TRY_GOTO(speaker_encode(&ids, &length, &speaker, arguments->prompt, "the prompt",
                                TR_ENCODE_SPECIAL, err),
                 done);
@@ -124,7 +122,7 @@ int command_generate(int argc, char **argv)
         {"samples", 'c', "N", 0, "So many responses, each after a line '== sample N' (default 1)",
          0},
         {"greedy", 'g', NULL, 0, "Always the likeliest token", 0},
-        {"threads", 'j', "N", 0, "Threads that compute; 0: one per processor (default 0)", 0},
+        COMMAND_DEVICE_OPTIONS,
         {0},
     };
     const struct argp parser = {.options = table,
@@ -135,6 +133,7 @@ int command_generate(int argc, char **argv)
                     .max_new_tokens = 64,
                     .seed = 1},
         .samples = 1,
+        .device = {.precision = TR_BF16},
     };
     tr_error_t err = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);

@@ -10,7 +10,7 @@
 typedef struct arguments {
     const char *model, *prompt, *response;
     float temperature;
-    size_t threads;
+    tr_device_options_t device;
 } arguments_t;
 
 static error_t take_option(int key, char *value, struct argp_state *state)
@@ -24,16 +24,14 @@ static error_t take_option(int key, char *value, struct argp_state *state)
         arguments->temperature =
             (float)command_parse_real("--temperature", value, 1e-6, 1e6, state);
         return 0;
-    case 'j':
-        arguments->threads = command_parse_whole("--threads", value, 0, 4096, state);
-        return 0;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not understood (options only)", value); return 0;
     case ARGP_KEY_END:
         if (arguments->model == NULL || arguments->prompt == NULL || arguments->response == NULL) {
             argp_error(state, "--model, --prompt and --response are needed");
         }
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return command_parse_device(&arguments->device, key, value, state) ? 0 : ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -108,7 +106,7 @@ static tr_status logprobs_of(const arguments_t *arguments, tr_error_t *err)
     pair_t pair = {0};
     float *logprobs = NULL;
     tr_status status;
-    TR_TRY_GOTO(speaker_open(&speaker, arguments->model, arguments->threads, err), done);
+    TR_TRY_GOTO(speaker_open(&speaker, arguments->model, &arguments->device, err), done);
     TR_TRY_GOTO(encode(&pair, &speaker, arguments, err), done);
     logprobs = tr_calloc(pair.response, sizeof *logprobs);
     TR_TRY_GOTO(measure(logprobs, &speaker, &pair, arguments->temperature, err), done);
@@ -127,7 +125,7 @@ int command_logprobs(int argc, char **argv)
         {"prompt", 'p', "TEXT", 0, "What stands before the response", 0},
         {"response", 'r', "TEXT", 0, "What is measured", 0},
         {"temperature", 't', "NUMBER", 0, "Divides the logits (default 1)", 0},
-        {"threads", 'j', "N", 0, "Threads that compute; 0: one per processor (default 0)", 0},
+        COMMAND_DEVICE_OPTIONS,
         {0},
     };
     const struct argp parser = {
@@ -135,7 +133,7 @@ int command_logprobs(int argc, char **argv)
         .parser = take_option,
         .doc = "Print the log-probability of each token of a response as one JSON object: "
                "{\"ids\", \"tokens\", \"logprobs\"}."};
-    arguments_t arguments = {.temperature = 1.0f};
+    arguments_t arguments = {.temperature = 1.0f, .device = {.precision = TR_BF16}};
     tr_error_t err = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
     return command_exit(logprobs_of(&arguments, &err), &err);

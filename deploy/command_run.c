@@ -8,6 +8,7 @@
 #include "controller/rundir.h"
 #include "deploy/command.h"
 #include "deploy/company.h"
+#include "deploy/needs.h"
 #include "deploy/samples.h"
 #include "deploy/supervisor.h"
 
@@ -90,6 +91,9 @@ static int run(tr_recipe_t *recipe)
     char *directory = tr_format("%s/%s", recipe->output, recipe->name);
     tr_status status = company_init(&company, recipe, directory, false, &err);
     if (status == TR_OK) {
+        status = needs_check(recipe, &err);
+    }
+    if (status == TR_OK) {
         status = make_directory(recipe, &err);
     }
     int exit_code =
@@ -132,6 +136,9 @@ static int resume_with(tr_recipe_t *recipe, const char *directory)
     tr_error_t err = {0};
     company_t company = {0};
     tr_status status = company_init(&company, recipe, directory, true, &err);
+    if (status == TR_OK) {
+        status = needs_check(recipe, &err);
+    }
     int exit_code =
         status == TR_OK ? run_to_end(&company, recipe, directory) : command_exit(status, &err);
     company_release(&company);

@@ -15,6 +15,7 @@
 #include "controller/rundir.h"
 #include "deploy/command.h"
 #include "deploy/company.h"
+#include "deploy/needs.h"
 #include "deploy/sample_rows.h"
 
 typedef struct arguments {
@@ -188,6 +189,7 @@ static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory,
     tr_status status;
     TR_TRY(make_directory(&resume, recipe, directory, err));
     TR_TRY_GOTO(company_init(&company, recipe, directory, resume, err), done);
+    TR_TRY_GOTO(needs_check(recipe, err), done);
     status = company_run(exit_code, &company, recipe, directory, err);
 done:
     company_release(&company);

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-tr_status speaker_open(speaker_t *speaker, const char *directory, size_t threads, tr_error_t *err)
+tr_status speaker_open(speaker_t *speaker, const char *directory, const tr_device_options_t *device,
+                       tr_error_t *err)
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
@@ -14,7 +15,7 @@ tr_status speaker_open(speaker_t *speaker, const char *directory, size_t threads
             directory);
     }
     TR_TRY(tr_tokenizer_new(&speaker->tokenizer, directory, err));
-    TR_TRY(tr_backend_open_cpu(&speaker->backend, threads, err));
+    TR_TRY(tr_backend_open(&speaker->backend, device, err));
     return tr_model_open(&speaker->model, directory, speaker->backend, TR_MODEL_DECODES, err);
 }
 

@@ -3,6 +3,7 @@
 #define DEPLOY_SPEAKER_H
 
 #include "common/model/model.h"
+#include "common/tensor/device.h"
 #include "common/text/tokenizer.h"
 
 /// Starts as {0}.
@@ -12,8 +13,9 @@ typedef struct speaker {
     tr_tokenizer_t *tokenizer;
 } speaker_t;
 
-/// Opens a Hugging Face directory. threads as tr_backend_open_cpu. After a failure too, release it.
-tr_status speaker_open(speaker_t *speaker, const char *directory, size_t threads, tr_error_t *err);
+/// Opens a Hugging Face directory on a device. After a failure too, release it.
+tr_status speaker_open(speaker_t *speaker, const char *directory, const tr_device_options_t *device,
+                       tr_error_t *err);
 void speaker_release(speaker_t *speaker);
 
 /// The ids of a text: [*count], at least one, all known to the model; owned by the caller (free),

@@ -15,7 +15,7 @@ typedef struct subcommand {
 static const subcommand_t subcommands[] = {
     {"run", command_run},           {"resume", command_resume},     {"check", command_check},
     {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
-    {"logprobs", command_logprobs}, {"keys", command_keys},
+    {"logprobs", command_logprobs}, {"keys", command_keys},         {"devices", command_devices},
 };
 
 static const char purpose[] =
@@ -29,6 +29,7 @@ static const char purpose[] =
     "  generate --model DIR ...      let a model speak\n"
     "  sample --model DIR ...        responses to many prompts, judged: pairs to learn from\n"
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
+    "  devices                       what a role's `device` may be on this machine\n"
     "  keys DIR                      make keys for runs across machines\n"
     "\n"
     "Options:\v"

@@ -5,7 +5,8 @@
 ///     {"judges": {"words":  {"kind": "words", "words": [["happy", 1.0], ["sad", -1.0]]},
 ///                 "regex":  {"kind": "regex", "pattern": "\\bthe end\\b", "score": 1.0},
 ///                 "length": {"kind": "length", "target": 40, "min": 0, "max": 0, "unit": "tokens"},
-///                 "model":  {"kind": "model", "model": "path/to/directory", "threads": 2},
+///                 "model":  {"kind": "model", "model": "path/to/directory", "threads": 2,
+///                            "device": "cuda:0", "precision": "bf16", "memory": 0.0},
 ///                 "exec":   {"kind": "exec"}}}
 ///
 /// A process reward model has steps (a tr_step_score_t) and step_separator too. The fields mean what recipe.h says of them.
@@ -17,7 +18,7 @@
 
 #include "common/base/recipe.h"
 
-/// The config for tr_hub_set_config(hub, TR_ROLE_REWARD, ...); a new reference.
-json_t *tr_judges_config(const tr_judges_t *judges);
+/// The config for tr_hub_set_config(hub, TR_ROLE_REWARD, ...); a new reference. precision: of models on GPUs.
+json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision);
 
 #endif

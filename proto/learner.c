@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/body.h"
+#include "proto/device.h"
 
 static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *config,
                                 tr_error_t *err)
@@ -92,18 +93,19 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
                           const tr_service_options_t *options, tr_error_t *err)
 {
     const char *source;
-    int64_t step, asked;
+    int64_t step;
     tr_optimizer_options_t adamw;
     tr_ranks_t ranks;
     tr_model_t *model = NULL;
     const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
-    TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "welcome", err));
     TR_TRY(read_optimizer(&adamw, config, err));
     TR_TRY(read_ranks(&ranks, config, options->collective, err));
-    size_t threads = options->threads > 0 ? options->threads : (size_t)asked;
-    TR_TRY(tr_backend_open_cpu(&learner->backend, threads, err));
+    if (learner->backend == NULL) {
+        TR_TRY(tr_device_open(&learner->backend, config, options->threads,
+                              tr_collective_rank(options->collective), err));
+    }
     TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &ranks, err));
     tr_model_recompute(model, recomputes(config));
     tr_status status = tr_trainer_new(&learner->trainer, &model, &adamw, &ranks, err);
@@ -116,17 +118,24 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     }
     learner->step = (uint64_t)step;
     learner->source = tr_strdup(source);
-    tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld isa=%s \"ready\"",
-           checkpoint != NULL ? checkpoint : source, (long long)step, learner->backend->form);
+    tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld device=%s form=%s \"ready\"",
+           checkpoint != NULL ? checkpoint : source, (long long)step, learner->backend->ops->name,
+           learner->backend->form);
     return TR_OK;
+}
+
+/// Lets go of all but the device.
+static void unload(tr_learner_t *learner)
+{
+    tr_trainer_destroy(&learner->trainer);
+    free(learner->source);
+    *learner = (tr_learner_t){.backend = learner->backend};
 }
 
 void tr_learner_close(tr_learner_t *learner)
 {
-    tr_trainer_destroy(&learner->trainer);
+    unload(learner);
     tr_backend_close(&learner->backend);
-    free(learner->source);
-    *learner = (tr_learner_t){0};
 }
 
 tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err)
@@ -226,10 +235,10 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
 tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
                              const tr_service_options_t *options, tr_error_t *err)
 {
-    tr_learner_close(learner);
+    unload(learner);
     tr_status status = tr_learner_open(learner, config, scalar, options, err);
     if (status != TR_OK) {
-        tr_learner_close(learner);
+        unload(learner);
     }
     return status;
 }

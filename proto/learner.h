@@ -25,10 +25,10 @@ typedef struct tr_learner {
     char *source;  ///< directory whose tokenizer files are saved with the model
 } tr_learner_t;
 
-/// Reads a welcome {model, checkpoint: directory or null, step: of the checkpoint, seed, threads, optimizer: {beta1, beta2,
-/// epsilon, weight_decay, clip, gradient_checkpointing: bool (absent: false)}, from_scratch: bool (absent: false), zero_stage: 1, 2 or 3 (absent: 2),
-/// gradient_sum: "tree" (absent too) or "all_reduce"} and opens the model (scalar: with a value head) and its optimizer. threads
-/// and collective: of options.
+/// Reads a welcome {model, checkpoint: directory or null, step: of the checkpoint, seed, optimizer: {beta1, beta2, epsilon,
+/// weight_decay, clip, gradient_checkpointing: bool (absent: false)}, from_scratch: bool (absent: false), zero_stage: 1, 2 or 3
+/// (absent: 2), gradient_sum: "tree" (absent too) or "all_reduce", and what proto/device.h reads} and opens the device, of a list
+/// the rank's, the model (scalar: with a value head) and its optimizer. threads and collective: of options.
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,
                           const tr_service_options_t *options, tr_error_t *err);
 void tr_learner_close(tr_learner_t *learner);
@@ -52,7 +52,8 @@ tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request,
                           tr_error_t *err);
 
-/// `restore` of both roles: body as the welcome; closes the learner and opens it again from the checkpoint named there.
+/// `restore` of both roles: body as the welcome; opens the learner again from the checkpoint named there, on the device that it
+/// has.
 tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
                              const tr_service_options_t *options, tr_error_t *err);
 

@@ -8,6 +8,7 @@
 #include "common/text/tokenizer.h"
 #include "common/text/utf8.h"
 #include "proto/body.h"
+#include "proto/device.h"
 #include "proto/service.h"
 #include "reward/judge.h"
 
@@ -53,11 +54,12 @@ static tr_status require_scalar_head(const char *directory, tr_error_t *err)
     return TR_OK;
 }
 
-static tr_status load(model_judge_t *judge, const char *directory, size_t threads, tr_error_t *err)
+static tr_status load(model_judge_t *judge, const char *directory, const json_t *config,
+                      size_t threads, tr_error_t *err)
 {
     TR_TRY(require_scalar_head(directory, err));
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, directory, err));
-    TR_TRY(tr_backend_open_cpu(&judge->backend, threads, err));
+    TR_TRY(tr_device_open(&judge->backend, config, threads, 0, err));
     TR_TRY(tr_model_open(&judge->model, directory, judge->backend, TR_MODEL_DECODES, err));
     judge->pass = tr_response_pass_new(judge->model);
     return TR_OK;
@@ -66,9 +68,8 @@ static tr_status load(model_judge_t *judge, const char *directory, size_t thread
 static tr_status model_open(void **state, const json_t *config, size_t threads, tr_error_t *err)
 {
     const char *directory, *separator = "\n";
-    int64_t asked, steps = TR_STEP_SCORE_NONE;
+    int64_t steps = TR_STEP_SCORE_NONE;
     TR_TRY(tr_body_string(&directory, config, "model", "config", err));
-    TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "config", err));
     if (json_object_get(config, "steps") != NULL) {
         TR_TRY(tr_body_integer(&steps, config, "steps", 0, TR_STEP_SCORE_PRODUCT, "config", err));
         TR_TRY(tr_body_string(&separator, config, "step_separator", "config", err));
@@ -76,12 +77,13 @@ static tr_status model_open(void **state, const json_t *config, size_t threads, 
     model_judge_t *judge = tr_calloc(1, sizeof *judge);
     judge->steps = (tr_step_score_t)steps;
     judge->separator = tr_strdup(separator);
-    tr_status status = load(judge, directory, threads > 0 ? threads : (size_t)asked, err);
+    tr_status status = load(judge, directory, config, threads, err);
     if (status != TR_OK) {
         model_close(judge);
         return status;
     }
-    tr_log(TR_LOG_INFO, "judge", "model=%s isa=%s \"ready\"", directory, judge->backend->form);
+    tr_log(TR_LOG_INFO, "judge", "model=%s device=%s form=%s \"ready\"", directory,
+           judge->backend->ops->name, judge->backend->form);
     *state = judge;
     return TR_OK;
 }

@@ -6,8 +6,6 @@
 #include "common/base/rng.h"
 #include "rollout/device_pass.h"
 
-enum { PASS_TOKENS = 512 }; // prompt tokens a pass takes besides the running sequences'
-
 /// A running sequence.
 typedef struct slot {
     bool busy;
@@ -213,7 +211,7 @@ static void gather(const job_t *job, pass_t *pass)
 {
     rollout_decoder_t *decoder = job->decoder;
     rollout_pass_t *taken = &pass->taken;
-    size_t budget = PASS_TOKENS;
+    size_t budget = ROLLOUT_PASS_TOKENS;
     int32_t rows = 0;
     taken->count = 0;
     taken->samples = 0;

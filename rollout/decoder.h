@@ -8,6 +8,10 @@
 
 #include "common/model/model.h"
 
+enum {
+    ROLLOUT_PASS_TOKENS = 512
+}; ///< prompt tokens that a pass takes besides the running sequences'
+
 typedef enum rollout_finish {
     ROLLOUT_FINISH_EOS = 0,
     ROLLOUT_FINISH_STOP = 1,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/body.h"
+#include "proto/device.h"
 #include "proto/responses.h"
 #include "proto/weights.h"
 #include "rollout/decoder.h"
@@ -59,20 +60,19 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
 {
     rollout_service_t *service = context;
     const char *directory;
-    int64_t threads, max_batch;
+    int64_t max_batch;
     bool frozen;
     unload(service);
     TR_TRY(tr_body_string(&directory, config, "model", "welcome", err));
-    TR_TRY(tr_body_integer(&threads, config, "threads", 0, 4096, "welcome", err));
     TR_TRY(tr_body_integer(&max_batch, config, "max_batch", 1, 65536, "welcome", err));
     TR_TRY(tr_body_bool(&frozen, config, "frozen", "welcome", err));
-    size_t chosen = service->options->threads > 0 ? service->options->threads : (size_t)threads;
-    TR_TRY(tr_backend_open_cpu(&service->backend, chosen, err));
+    TR_TRY(tr_device_open(&service->backend, config, service->options->threads,
+                          tr_device_worker_number(service->options->name), err));
     TR_TRY(open_model(service, directory, frozen, err));
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();
-    tr_log(TR_LOG_INFO, "rollout", "model=%s isa=%s threads=%zu \"ready\"", directory,
-           service->backend->form, chosen);
+    tr_log(TR_LOG_INFO, "rollout", "model=%s device=%s form=%s \"ready\"", directory,
+           service->backend->ops->name, service->backend->form);
     return TR_OK;
 }
 

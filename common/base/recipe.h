@@ -31,7 +31,8 @@ typedef enum tr_algorithm {
     TR_ALGORITHM_SAMPLE              ///< nothing is learnt: responses and their scores alone
 } tr_algorithm_t;
 
-typedef enum tr_device { TR_DEVICE_CPU } tr_device_t;
+/// What GPUs compute in; a CPU computes in fp32 whatever the recipe says.
+typedef enum tr_precision { TR_PRECISION_BF16, TR_PRECISION_FP32 } tr_precision_t;
 
 typedef enum tr_stop_token {
     TR_STOP_TOKEN_NONE, ///< null: responses go on past an end-of-sequence token, as in TRL
@@ -124,7 +125,8 @@ typedef struct tr_judge {
     uint64_t retries;           ///< after a failure or a timeout; default 3
     uint64_t workers;           ///< processes started (exec, model); default 1
     tr_on_failure_t on_failure; ///< when the retries are used up; default wait
-    tr_device_t device;         ///< model only
+    char *device;               ///< model only; a name of common/base/device_name.h
+    double memory;              ///< model only; GiB of its device, as tr_recipe_actor_t
     uint64_t threads;           ///< model only; 0: one per processor
 
     // Only the one that kind names is set; the others are empty. A key of another kind in an entry is a mistake.
@@ -245,14 +247,17 @@ typedef struct tr_recipe_optimizer {
 } tr_recipe_optimizer_t;
 
 typedef struct tr_recipe_rollout {
-    uint64_t workers;   ///< default 1
-    tr_device_t device; ///< default cpu
+    uint64_t workers; ///< default 1
+    /// Names of common/base/device_name.h, at least one, all CPUs or all GPUs; default cpu. Worker i has entry i mod count.
+    tr_recipe_strings_t device;
+    double memory;      ///< of each worker; as tr_recipe_actor_t
     uint64_t threads;   ///< of each worker; 0: its share of the processors
     uint64_t max_batch; ///< sequences decoded at once; default 64
 } tr_recipe_rollout_t;
 
 typedef struct tr_recipe_actor {
-    tr_device_t device;
+    tr_recipe_strings_t device; ///< as tr_recipe_rollout_t; rank i has entry i mod count
+    double memory; ///< GiB of a GPU that each process may use; 0 (or null): all that is free
     uint64_t
         threads; ///< of each rank; 0: a share of the processors, as controller/welcome.c deals them
     uint64_t ranks;      ///< processes; default 1
@@ -262,13 +267,16 @@ typedef struct tr_recipe_actor {
 
 typedef struct tr_recipe_reference {
     bool separate; ///< a process of its own; default false: the actor's
-    tr_device_t device;
+    char
+        *device; ///< default cpu; of a separate process, else it is where the actor's first rank is
+    double memory;    ///< likewise
     uint64_t threads; ///< 0: a share of the processors, as controller/welcome.c deals them
 } tr_recipe_reference_t;
 
 typedef struct tr_recipe_critic {
-    char *model; ///< directory; NULL: the policy's trunk with a fresh scalar head
-    tr_device_t device;
+    char *model;                ///< directory; NULL: the policy's trunk with a fresh scalar head
+    tr_recipe_strings_t device; ///< as tr_recipe_actor_t
+    double memory;              ///< likewise
     uint64_t
         threads; ///< of each rank; 0: a share of the processors, as controller/welcome.c deals them
     uint64_t ranks;              ///< processes; default 1
@@ -321,6 +329,7 @@ typedef struct tr_recipe {
     tr_recipe_checkpoint_t checkpoint;
     tr_recipe_samples_t samples;
     tr_recipe_network_t network;
+    tr_precision_t precision; ///< of GPUs; default bf16
     tr_log_level_t log_level; ///< default info
 } tr_recipe_t;
 
@@ -375,7 +384,7 @@ bool tr_algorithm_learns(tr_algorithm_t algorithm);
 // Names as recipes write them
 
 const char *tr_algorithm_name(tr_algorithm_t algorithm); ///< "ppo", "sft", ...
-const char *tr_device_name(tr_device_t device);          ///< "cpu"
+const char *tr_precision_name(tr_precision_t precision); ///< "bf16", "fp32"
 const char *tr_judge_kind_name(tr_judge_kind_t kind);    ///< "exec", "model", "words", ...
 const char *tr_length_unit_name(tr_length_unit_t unit);  ///< "tokens", "words", "characters"
 

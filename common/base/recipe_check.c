@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/device_name.h"
 #include "common/base/recipe_parts.h"
 
 typedef struct whole {
@@ -99,6 +100,55 @@ static void check_mini_batches(const whole_t *whole)
                        "generation.samples), found %llu",
                        (unsigned long long)responses,
                        (unsigned long long)recipe->ppo.num_mini_batches);
+    }
+}
+
+static bool is_gpu(const tr_recipe_strings_t *devices, size_t i)
+{
+    return tr_device_is_gpu(devices->items[i]);
+}
+
+/// At least one, and all of a kind: the ranks of a learner, and the workers that rollouts are dealt to, say the same.
+static bool check_device_list(const whole_t *whole, const char *key,
+                              const tr_recipe_strings_t *devices)
+{
+    if (!is_sound(whole, key)) {
+        return false;
+    }
+    if (devices->count == 0) {
+        recipe_problem(whole->reader, line_of(whole, key, key), key,
+                       "expected at least one device, found none");
+        return false;
+    }
+    for (size_t i = 1; i < devices->count; i++) {
+        if (is_gpu(devices, i) != is_gpu(devices, 0)) {
+            recipe_problem(whole->reader, line_of(whole, key, key), key,
+                           "expected devices of one kind, found '%s' and '%s': a CPU and a GPU "
+                           "need not agree bit for bit; put all on the CPU, or all on GPUs",
+                           devices->items[0], devices->items[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+/// What rollouts say is proved by the actor's log-probs, bit for bit: both must compute alike.
+static void check_devices(const whole_t *whole)
+{
+    const tr_recipe_roles_t *roles = &whole->recipe->roles;
+    bool actor = check_device_list(whole, "roles.actor.device", &roles->actor.device);
+    bool rollout = check_device_list(whole, "roles.rollout.device", &roles->rollout.device);
+    check_device_list(whole, "roles.critic.device", &roles->critic.device);
+    if (actor && rollout && tr_algorithm_generates(whole->recipe->algorithm) &&
+        tr_algorithm_learns(whole->recipe->algorithm) &&
+        is_gpu(&roles->actor.device, 0) != is_gpu(&roles->rollout.device, 0)) {
+        recipe_problem(
+            whole->reader, line_of(whole, "roles.rollout.device", "roles.actor.device"),
+            "roles.rollout.device",
+            "expected a device of one kind with '%s' of roles.actor.device, found '%s': "
+            "a CPU and a GPU need not agree bit for bit, so exact/logprob_mismatch would "
+            "not be 0; put both on the CPU, or both on GPUs",
+            roles->actor.device.items[0], roles->rollout.device.items[0]);
     }
 }
 
@@ -263,6 +313,7 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
     if (found_of(&whole, "algorithm")->node == NULL || !is_sound(&whole, "algorithm")) {
         return;
     }
+    check_devices(&whole);
     switch (recipe->algorithm) {
     case TR_ALGORITHM_PPO:
         check_generation(&whole);

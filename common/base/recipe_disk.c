@@ -58,6 +58,7 @@ static bool is_there(recipe_names_t names, const char *text)
     case RECIPE_NAMES_DIRECTORY: return is_directory(text);
     case RECIPE_NAMES_MODEL: return is_model(text);
     case RECIPE_NAMES_PROGRAM: return is_program(text);
+    case RECIPE_NAMES_DEVICE: // a name, whatever this machine has
     case RECIPE_NAMES_NOTHING: break;
     }
     return true;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/device_name.h"
 #include "common/base/recipe_parts.h"
 
 const recipe_key_t *recipe_key_find(const recipe_table_t *table, const char *name)
@@ -60,7 +61,17 @@ static const char *expected_text(recipe_names_t names)
     switch (names) {
     case RECIPE_NAMES_DIRECTORY: return "a directory";
     case RECIPE_NAMES_MODEL: return "a Hugging Face directory";
+    case RECIPE_NAMES_DEVICE: return TR_DEVICE_NAMES;
     default: return "a text";
+    }
+}
+
+static const char *expected_list(recipe_names_t names)
+{
+    switch (names) {
+    case RECIPE_NAMES_PROGRAM: return "a list of a program and its arguments";
+    case RECIPE_NAMES_DEVICE: return TR_DEVICE_NAMES ", or a list of them";
+    default: return "a list of files";
     }
 }
 
@@ -69,9 +80,7 @@ static const char *expected(const recipe_key_t *key)
     switch (key->kind) {
     case RECIPE_TEXT: return expected_text(key->names);
     case RECIPE_TRUTH: return "true or false";
-    case RECIPE_TEXTS:
-        return key->names == RECIPE_NAMES_PROGRAM ? "a list of a program and its arguments"
-                                                  : "a list of files";
+    case RECIPE_TEXTS: return expected_list(key->names);
     case RECIPE_REALS: return "a list of numbers";
     case RECIPE_IDS: return "a list of token ids";
     case RECIPE_WORDS: return "words, each with a number";

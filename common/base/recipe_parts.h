@@ -115,8 +115,9 @@ typedef enum recipe_names {
     RECIPE_NAMES_NOTHING,
     RECIPE_NAMES_FILE,
     RECIPE_NAMES_DIRECTORY,
-    RECIPE_NAMES_MODEL,  ///< a Hugging Face directory
-    RECIPE_NAMES_PROGRAM ///< argv: the first is found by PATH
+    RECIPE_NAMES_MODEL,   ///< a Hugging Face directory
+    RECIPE_NAMES_PROGRAM, ///< argv: the first is found by PATH
+    RECIPE_NAMES_DEVICE   ///< common/base/device_name.h
 } recipe_names_t;
 
 typedef struct recipe_key {

@@ -15,6 +15,7 @@ RANGE(fraction, "a number from 0 to 1", 0, 1, false, false);
 RANGE(above_0_to_1, "a number above 0 and at most 1", 0, 1, true, false);
 RANGE(below_half, "a number of at least 0 and below 0.5", 0, 0.5, false, true);
 RANGE(below_1, "a number of at least 0 and below 1", 0, 1, false, true);
+RANGE(gibibytes, "a number from 0 to 1048576", 0, 0x1p20, false, false);
 RANGE(any_whole, "a whole number from 0 to 2^63 - 1", 0, 0x1p63, false, false);
 RANGE(whole, "a whole number of at least 0", 0, 1e9, false, false);
 RANGE(positive_whole, "a whole number of at least 1", 1, 1e9, false, false);
@@ -27,8 +28,8 @@ RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
 
 static const char *const algorithms[] = {
     "ppo", "sft", "reward", "dpo", "kto", "online_dpo", "rejection_sampling", "sample", NULL};
-static const char *const devices[] = {"cpu", NULL};
 static const char *const gradient_sums[] = {"tree", "all_reduce", NULL};
+static const char *const precisions[] = {"bf16", "fp32", NULL};
 static const char *const stop_tokens[] = {"null", "eos", NULL};
 static const char *const kl_estimators[] = {"k1", "k3", NULL};
 static const char *const bad_rows[] = {"fail", "drop", NULL};
@@ -61,6 +62,7 @@ static const char *const judge_kinds[] = {"exec",   "model",    "words", "regex"
         .offset = offsetof(record, field), __VA_ARGS__                 \
     }
 #define TOP(...) KEY(tr_recipe_t, __VA_ARGS__)
+#define GPU_MEMORY "GiB of a GPU that the process may use; null or 0: all that is free."
 
 static const recipe_key_t top_keys[] = {
     TOP(name, RECIPE_TEXT, NULL,
@@ -79,6 +81,10 @@ static const recipe_key_t top_keys[] = {
     TOP(from_scratch, RECIPE_TRUTH, "false",
         .help = "`sft`: whether to begin with fresh weights of the shape of `model`."),
     TOP(output, RECIPE_TEXT, "runs", .help = "The directory of all runs."),
+    TOP(precision, RECIPE_CHOICE, "bf16", .choices = precisions,
+        .help =
+            "What GPUs compute in; weights are learnt in fp32 in any case, and a CPU knows nothing "
+            "else."),
     TOP(log_level, RECIPE_CHOICE, "info", .choices = log_levels,
         .help = "The lowest level that is logged."),
 
@@ -259,14 +265,18 @@ static const recipe_key_t top_keys[] = {
 
     TOP(roles.rollout.workers, RECIPE_WHOLE, "1", .range = &to_thousand,
         .help = "Processes that generate; the result does not depend on it."),
-    TOP(roles.rollout.device, RECIPE_CHOICE, "cpu", .choices = devices,
-        .help = "Where the weights live."),
+    TOP(roles.rollout.device, RECIPE_TEXTS, "cpu", .names = RECIPE_NAMES_DEVICE,
+        .help = "Where they compute: one device, or a list that is dealt to the workers in turn."),
+    TOP(roles.rollout.memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,
+        .help = "Of each worker: " GPU_MEMORY),
     TOP(roles.rollout.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
         .help = "Of each worker; 0: its share of the processors."),
     TOP(roles.rollout.max_batch, RECIPE_WHOLE, "64", .range = &to_million,
         .help = "Sequences decoded at once."),
-    TOP(roles.actor.device, RECIPE_CHOICE, "cpu", .choices = devices,
-        .help = "Where the weights live."),
+    TOP(roles.actor.device, RECIPE_TEXTS, "cpu", .names = RECIPE_NAMES_DEVICE,
+        .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
+    TOP(roles.actor.memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,
+        .help = "Of each rank: " GPU_MEMORY),
     TOP(roles.actor.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
         .help = "Of each rank; 0: the ranks' share of half of the processors, or of all of them "
                 "where nothing but the actor learns."),
@@ -280,14 +290,18 @@ static const recipe_key_t top_keys[] = {
                 "ranks; `all_reduce`, with less to send."),
     TOP(roles.reference.separate, RECIPE_TRUTH, "false",
         .help = "Whether the reference has a process of its own instead of the actor's."),
-    TOP(roles.reference.device, RECIPE_CHOICE, "cpu", .choices = devices,
-        .help = "Where the weights live."),
+    TOP(roles.reference.device, RECIPE_TEXT, "cpu", .names = RECIPE_NAMES_DEVICE,
+        .help = "Where it computes, in a process of its own; else it is where the actor does."),
+    TOP(roles.reference.memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,
+        .help = GPU_MEMORY),
     TOP(roles.reference.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
         .help = "0: half of the processors."),
     TOP(roles.critic.model, RECIPE_TEXT, "null", .nullable = true, .names = RECIPE_NAMES_MODEL,
         .help = "null: the trunk of the policy with a fresh scalar head."),
-    TOP(roles.critic.device, RECIPE_CHOICE, "cpu", .choices = devices,
-        .help = "Where the weights live."),
+    TOP(roles.critic.device, RECIPE_TEXTS, "cpu", .names = RECIPE_NAMES_DEVICE,
+        .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
+    TOP(roles.critic.memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,
+        .help = "Of each rank: " GPU_MEMORY),
     TOP(roles.critic.threads, RECIPE_WHOLE, "0", .range = &none_to_thousand,
         .help = "Of each rank; 0: the ranks' share of half of the processors."),
     TOP(roles.critic.ranks, RECIPE_WHOLE, "1", .range = &to_thousand,
@@ -333,8 +347,10 @@ static const recipe_key_t judge_keys[] = {
           .help = "When the retries are used up: `wait` for a judge that answers, or `fail`."),
     JUDGE(workers, RECIPE_WHOLE, "1", .range = &to_thousand, .judges = STARTED,
           .help = "Processes."),
-    JUDGE(device, RECIPE_CHOICE, "cpu", .choices = devices, .judges = ONLY(TR_JUDGE_MODEL),
-          .help = "Where the weights live."),
+    JUDGE(device, RECIPE_TEXT, "cpu", .names = RECIPE_NAMES_DEVICE, .judges = ONLY(TR_JUDGE_MODEL),
+          .help = "Where it computes."),
+    JUDGE(memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,
+          .judges = ONLY(TR_JUDGE_MODEL), .help = GPU_MEMORY),
     JUDGE(threads, RECIPE_WHOLE, "0", .range = &none_to_thousand, .judges = ONLY(TR_JUDGE_MODEL),
           .help = "0: one a processor."),
     JUDGE(exec, RECIPE_TEXTS, "[]", .names = RECIPE_NAMES_PROGRAM, .judges = ONLY(TR_JUDGE_EXEC),
@@ -397,9 +413,9 @@ const char *tr_algorithm_name(tr_algorithm_t algorithm)
     return choice_name(algorithms, (int)algorithm);
 }
 
-const char *tr_device_name(tr_device_t device)
+const char *tr_precision_name(tr_precision_t precision)
 {
-    return choice_name(devices, (int)device);
+    return choice_name(precisions, (int)precision);
 }
 
 const char *tr_judge_kind_name(tr_judge_kind_t kind)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/device_name.h"
 #include "common/base/recipe_parts.h"
 
 /// Where a value is read: for its problems.
@@ -164,10 +165,17 @@ static bool read_choice(int *field, const place_t *place, const recipe_node_t *n
     return unexpected_value(place, node);
 }
 
+/// Whether the text is the name of a device, where it has to be.
+static bool is_named(const place_t *place, const char *text)
+{
+    return place->key->names != RECIPE_NAMES_DEVICE || tr_device_is_name(text);
+}
+
 /// A text that is not empty, and names something that is there.
 static bool check_text(const place_t *place, const recipe_node_t *node)
 {
-    if (node->kind != RECIPE_SCALAR || recipe_node_is_null(node) || node->text[0] == '\0') {
+    if (node->kind != RECIPE_SCALAR || recipe_node_is_null(node) || node->text[0] == '\0' ||
+        !is_named(place, node->text)) {
         return unexpected_value(place, node);
     }
     return recipe_disk_check(place->reader, place->key->names, node->text, node->line, place->path);
@@ -205,6 +213,9 @@ static bool check_item(const place_t *place, const recipe_node_t *node, size_t i
     if (node->kind != RECIPE_SCALAR || (recipe_node_is_null(node) && !is_argument) ||
         (node->text[0] == '\0' && !is_argument)) {
         return unexpected(place, node, "a text");
+    }
+    if (!is_named(place, node->text)) {
+        return unexpected(place, node, TR_DEVICE_NAMES);
     }
     if (place->key->choices != NULL) {
         int index;

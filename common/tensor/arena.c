@@ -2,13 +2,13 @@
 
 #include <stdlib.h>
 
-enum { ARENA_BUFFERS = 32, ARENA_ALIGNMENT = 64, ARENA_FIRST = 1 << 20 };
+enum { ARENA_BUFFERS = 64, ARENA_ALIGNMENT = 64, ARENA_FIRST = 1 << 20 };
 
 struct tr_arena {
     tr_backend_t *backend;
-    tr_buffer_t *buffers[ARENA_BUFFERS]; // the last one is being filled
+    tr_buffer_t *buffers[ARENA_BUFFERS];
+    size_t used[ARENA_BUFFERS]; // bytes of each
     size_t count;
-    size_t used;  // bytes of the last buffer
     size_t total; // bytes handed out since the last reset
     size_t peak;
     size_t generation;
@@ -27,7 +27,6 @@ static void release_buffers(tr_arena_t *arena)
         arena->backend->ops->buffer_destroy(&arena->buffers[i]);
     }
     arena->count = 0;
-    arena->used = 0;
 }
 
 void tr_arena_destroy(tr_arena_t **self)
@@ -47,9 +46,8 @@ static void add_buffer(tr_arena_t *arena, size_t bytes)
     tr_status status =
         arena->backend->ops->buffer_new(arena->backend, &arena->buffers[arena->count], bytes, &err);
     TR_ASSERT(status == TR_OK, "%s", err.text);
-    arena->count++;
+    arena->used[arena->count++] = 0;
     arena->generation++;
-    arena->used = 0;
 }
 
 void tr_arena_reset(tr_arena_t *arena)
@@ -58,23 +56,33 @@ void tr_arena_reset(tr_arena_t *arena)
         release_buffers(arena);
         add_buffer(arena, arena->peak + arena->peak / 8);
     }
-    arena->used = 0;
+    arena->used[0] = 0;
     arena->total = 0;
+}
+
+/// The first buffer that has room; count when none has.
+static size_t find_room(const tr_arena_t *arena, size_t bytes)
+{
+    size_t i = 0;
+    while (i < arena->count &&
+           arena->used[i] + bytes > arena->backend->ops->buffer_bytes(arena->buffers[i])) {
+        i++;
+    }
+    return i;
 }
 
 tr_tensor_t tr_arena_tensor(tr_arena_t *arena, tr_dtype_t dtype, size_t rows, size_t columns)
 {
-    const tr_ops_t *ops = arena->backend->ops;
     tr_tensor_t tensor = {.dtype = dtype, .rows = rows, .columns = columns};
     size_t bytes = (tr_tensor_bytes(tensor) + ARENA_ALIGNMENT - 1) & ~(size_t)(ARENA_ALIGNMENT - 1);
-    if (arena->count == 0 ||
-        arena->used + bytes > ops->buffer_bytes(arena->buffers[arena->count - 1])) {
-        size_t doubled = 2 * arena->total > ARENA_FIRST ? 2 * arena->total : ARENA_FIRST;
-        add_buffer(arena, bytes > doubled ? bytes : doubled);
+    size_t at = find_room(arena, bytes);
+    if (at == arena->count) {
+        size_t quarter = arena->total / 4 > ARENA_FIRST ? arena->total / 4 : ARENA_FIRST;
+        add_buffer(arena, bytes > quarter ? bytes : quarter);
     }
-    tensor.buffer = arena->buffers[arena->count - 1];
-    tensor.offset = arena->used;
-    arena->used += bytes;
+    tensor.buffer = arena->buffers[at];
+    tensor.offset = arena->used[at];
+    arena->used[at] += bytes;
     arena->total += bytes;
     if (arena->total > arena->peak) {
         arena->peak = arena->total;

@@ -1,8 +1,9 @@
 /// Tensors that live for one step: handed out one after another from a backend's buffer, all taken
 /// back at once.
 ///
-/// Asking for more than the buffer holds starts a larger one; the next reset merges them, so after
-/// the first steps nothing is allocated any more. Content is undefined unless said. Running out of
+/// Asking for more than the buffer holds starts another one, of a quarter of what is there or as large as is asked: memory that
+/// is not used stays below a quarter, give or take a tensor. The next reset merges them, so after the first steps nothing is
+/// allocated any more. Content is undefined unless said. Running out of
 /// memory ends the process with a sentence, as tr_alloc does.
 #ifndef TR_TENSOR_ARENA_H
 #define TR_TENSOR_ARENA_H

@@ -6,51 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_DEVICES = 1024 };
-
 void tr_backend_close(tr_backend_t **backend)
 {
     if (*backend != NULL) {
         (*backend)->ops->close(*backend);
         *backend = NULL;
     }
-}
-
-/// *index: of a GPU, or -1 for the CPU. False for what is no name.
-static bool parse(const char *name, long *index)
-{
-    static const char prefix[] = "cuda";
-    *index = -1;
-    if (strcmp(name, "cpu") == 0) {
-        return true;
-    }
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0) {
-        return false;
-    }
-    const char *rest = name + sizeof prefix - 1;
-    if (*rest == '\0') {
-        *index = 0;
-        return true;
-    }
-    if (rest[0] != ':' || rest[1] < '0' || rest[1] > '9' || (rest[1] == '0' && rest[2] != '\0')) {
-        return false;
-    }
-    char *end;
-    errno = 0;
-    *index = strtol(rest + 1, &end, 10);
-    return *end == '\0' && errno == 0 && *index < MOST_DEVICES;
-}
-
-bool tr_device_is_name(const char *name)
-{
-    long index;
-    return parse(name, &index);
-}
-
-bool tr_device_is_gpu(const char *name)
-{
-    long index;
-    return parse(name, &index) && index >= 0;
 }
 
 /// The module's path, owned by the caller: beside this program, or where the environment says.
@@ -101,20 +62,29 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
                           tr_error_t *err)
 {
     const char *name = options->device != NULL ? options->device : "cpu";
-    long index;
     void *function;
     tr_cuda_open_fn *open_cuda;
     *backend = NULL;
-    if (!parse(name, &index)) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "device '%s': expected 'cpu', 'cuda' or 'cuda:0'",
+    if (!tr_device_is_name(name)) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "device: expected " TR_DEVICE_NAMES ", found '%s'",
                        name);
     }
-    if (index < 0) {
+    if (!tr_device_is_gpu(name)) {
         return tr_backend_open_cpu(backend, options->threads, err);
     }
     TR_TRY(module_function(&function, TR_CUDA_OPEN, err));
     memcpy(&open_cuda, &function, sizeof open_cuda);
-    return open_cuda(backend, options, (size_t)index, tr_log, err);
+    return open_cuda(backend, options, (size_t)tr_device_index(name), tr_log, err);
+}
+
+tr_status tr_precision_parse(tr_dtype_t *precision, const char *name, tr_error_t *err)
+{
+    if (strcmp(name, "bf16") != 0 && strcmp(name, "fp32") != 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "precision: expected 'bf16' or 'fp32', found '%s'",
+                       name);
+    }
+    *precision = strcmp(name, "bf16") == 0 ? TR_BF16 : TR_F32;
+    return TR_OK;
 }
 
 tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err)

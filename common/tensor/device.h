@@ -6,6 +6,7 @@
 #ifndef TR_TENSOR_DEVICE_H
 #define TR_TENSOR_DEVICE_H
 
+#include "common/base/device_name.h"
 #include "common/base/log.h"
 #include "common/tensor/backend.h"
 
@@ -30,10 +31,8 @@ typedef struct tr_device_info {
 tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *options,
                           tr_error_t *err);
 
-/// Whether a text names a device: "cpu", "cuda" or "cuda:N".
-bool tr_device_is_name(const char *name);
-/// Whether it names a GPU.
-bool tr_device_is_gpu(const char *name);
+/// "bf16" or "fp32". TR_ERR_ARGUMENT for another word.
+tr_status tr_precision_parse(tr_dtype_t *precision, const char *name, tr_error_t *err);
 
 /// GPUs that this machine lets us see: at most `limit` of them, *count written. Fails as tr_backend_open does.
 tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err);

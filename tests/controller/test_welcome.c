@@ -62,6 +62,33 @@ Test(welcome, the_recipe_has_the_last_word)
     tr_recipe_destroy(&recipe);
 }
 
+/// Takes the welcome; devices: JSON.
+static void expect_device(json_t *welcome, const char *devices, const char *precision,
+                          double memory)
+{
+    json_t *wanted = json_loads(devices, JSON_DECODE_ANY, NULL);
+    cr_expect(json_equal(json_object_get(welcome, "device"), wanted));
+    cr_expect_str_eq(json_string_value(json_object_get(welcome, "precision")), precision);
+    cr_expect_float_eq(json_real_value(json_object_get(welcome, "memory")), memory, 0.0);
+    json_decref(wanted);
+    json_decref(welcome);
+}
+
+Test(welcome, roles_are_told_their_devices)
+{
+    char *text = tr_format("%sprecision: fp32\n", PPO);
+    const char *const overrides[] = {"roles.actor.device=cuda:1", "roles.actor.memory=40",
+                                     "roles.critic.device=cpu", "roles.rollout.device=cuda"};
+    tr_recipe_problems_t problems = {0};
+    tr_recipe_t *recipe;
+    cr_assert_eq(tr_recipe_parse(&recipe, text, strlen(text), "text", overrides, 4, &problems),
+                 TR_OK, "%s", problems.count == 0 ? "" : problems.texts[0]);
+    expect_device(controller_welcome_actor(recipe, &start), "[\"cuda:1\"]", "fp32", 40.0);
+    expect_device(controller_welcome_critic(recipe, &start), "[\"cpu\"]", "fp32", 0.0);
+    tr_recipe_destroy(&recipe);
+    free(text);
+}
+
 Test(welcome, learners_are_told_to_compute_activations_again)
 {
     char *text = tr_format("%soptimizer: {gradient_checkpointing: true}\n", ASKED);

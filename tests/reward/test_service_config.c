@@ -18,11 +18,16 @@ static json_t *every_kind(void)
         {.kind = TR_JUDGE_REGEX, .name = "regex", .regex = {"\\d+", 2.0}},
         {.kind = TR_JUDGE_LENGTH, .name = "length", .length = {4, 0, 0, TR_LENGTH_TOKENS}},
         {.kind = TR_JUDGE_LENGTH, .name = "length-2", .length = {0, 2, 3, TR_LENGTH_WORDS}},
-        {.kind = TR_JUDGE_MODEL, .name = "model", .model = "some/where", .threads = 3},
+        {.kind = TR_JUDGE_MODEL,
+         .name = "model",
+         .model = "some/where",
+         .threads = 3,
+         .device = "cuda:1",
+         .memory = 2.5},
         {.kind = TR_JUDGE_EXTERNAL, .name = "her judge", .external = "hers"},
     };
     const tr_judges_t judges = {items, sizeof items / sizeof items[0]};
-    return tr_judges_config(&judges);
+    return tr_judges_config(&judges, TR_PRECISION_FP32);
 }
 
 Test(config, each_group_has_the_settings_of_its_kind)
@@ -30,12 +35,13 @@ Test(config, each_group_has_the_settings_of_its_kind)
     json_t *config = every_kind();
     json_t *wanted = json_pack(
         "{s:{s:{s:s}, s:{s:s, s:[[s, f], [s, f]]}, s:{s:s, s:s, s:f}, s:{s:s, s:i, s:i, s:i, s:s}, "
-        "s:{s:s, s:i, s:i, s:i, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}}",
+        "s:{s:s, s:i, s:i, s:i, s:s}, s:{s:s, s:s, s:i, s:s, s:s, s:f}, s:{s:s}}}",
         "judges", "exec", "kind", "exec", "words", "kind", "words", "words", "happy", 1.0, "sad",
         -0.5, "regex", "kind", "regex", "pattern", "\\d+", "score", 2.0, "length", "kind", "length",
         "target", 4, "min", 0, "max", 0, "unit", "tokens", "length-2", "kind", "length", "target",
         0, "min", 2, "max", 3, "unit", "words", "model", "kind", "model", "model", "some/where",
-        "threads", 3, "hers", "kind", "external");
+        "threads", 3, "device", "cuda:1", "precision", "fp32", "memory", 2.5, "hers", "kind",
+        "external");
     cr_assert_not_null(wanted);
     cr_assert(json_equal(config, wanted));
     json_decref(wanted);

@@ -148,6 +148,32 @@ Test(recipe, quotes_make_a_text_of_anything)
     tr_recipe_destroy(&r);
 }
 
+Test(recipe, a_role_has_one_device_or_a_list)
+{
+    static const char gpus[] =
+        "name: a\nalgorithm: ppo\nsteps: 1\nmodel: m\ndata: {prompts: [p]}\nprecision: fp32\n"
+        "roles: {actor: {ranks: 2, device: [cuda:1, cuda:2], memory: 40}, rollout: {workers: 3, "
+        "device: [cuda:0, "
+        "cuda:1]},\n"
+        "        reward: [{words: {a: 1}}, {model: m, device: cuda, memory: 2.5}]}\n";
+    tr_recipe_t *recipe = good(gpus, NULL);
+    cr_expect_eq(recipe->precision, TR_PRECISION_FP32);
+    cr_assert_eq(recipe->roles.actor.device.count, 2U);
+    cr_expect_str_eq(recipe->roles.actor.device.items[1], "cuda:2");
+    cr_expect_float_eq(recipe->roles.actor.memory, 40.0, 0.0);
+    cr_assert_eq(recipe->roles.rollout.device.count, 2U);
+    cr_expect_str_eq(recipe->roles.rollout.device.items[1], "cuda:1");
+    cr_assert_eq(recipe->roles.critic.device.count, 1U);
+    cr_expect_str_eq(recipe->roles.critic.device.items[0], "cpu");
+    cr_expect_str_eq(recipe->roles.reward.items[1].device, "cuda");
+    cr_expect_float_eq(recipe->roles.reward.items[1].memory, 2.5, 0.0);
+    tr_recipe_destroy(&recipe);
+    recipe = good(gpus, "roles.rollout.device=cuda");
+    cr_assert_eq(recipe->roles.rollout.device.count, 1U);
+    cr_expect_str_eq(recipe->roles.rollout.device.items[0], "cuda");
+    tr_recipe_destroy(&recipe);
+}
+
 Test(recipe, trl_s_response_length_is_max_new_tokens)
 {
     char *text = tr_format("%sgeneration: {response_length: 7}\n", least);

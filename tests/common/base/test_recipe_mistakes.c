@@ -143,7 +143,19 @@ Test(recipe_mistakes, kinds_and_ranges)
         {"generation.stop_ids=[1, -2]", "generation.stop_ids.1: expected a token id, found '-2'"},
         {"generation.stop_ids=[2147483648]",
          "generation.stop_ids.0: expected a token id, found '2147483648'"},
-        {"roles.actor.device=cuda", "roles.actor.device: expected 'cpu', found 'cuda'"},
+        {"roles.actor.device=gpu",
+         "roles.actor.device: expected 'cpu', 'cuda' or 'cuda:N', found 'gpu'"},
+        {"roles.critic.device=cuda:01",
+         "roles.critic.device: expected 'cpu', 'cuda' or 'cuda:N', found 'cuda:01'"},
+        {"roles.rollout.device='cuda:'",
+         "roles.rollout.device: expected 'cpu', 'cuda' or 'cuda:N', found 'cuda:'"},
+        {"roles.rollout.device=[cpu, cuda0]",
+         "roles.rollout.device.1: expected 'cpu', 'cuda' or 'cuda:N', found 'cuda0'"},
+        {"roles.rollout.device={}", "roles.rollout.device: expected 'cpu', 'cuda' or 'cuda:N', or "
+                                    "a list of them, found a section of keys"},
+        {"roles.actor.memory=-1",
+         "roles.actor.memory: expected a number from 0 to 1048576, or null, found '-1'"},
+        {"precision=fp16", "precision: expected 'bf16' or 'fp32', found 'fp16'"},
         {"roles.critic.learning_rate=-1",
          "roles.critic.learning_rate: expected a positive number, or null, found '-1'"},
         {"optimizer.schedule=step",
@@ -159,6 +171,20 @@ Test(recipe_mistakes, what_must_agree)
         {"ppo.num_mini_batches=3",
          "ppo.num_mini_batches: expected a divisor of the 64 responses of a step (data.batch x "
          "generation.samples), found 3"},
+        {"roles.rollout.device=[]",
+         "roles.rollout.device: expected at least one device, found none"},
+        {"roles.actor.device=[]", "roles.actor.device: expected at least one device, found none"},
+        {"roles.rollout.device=cuda:1",
+         "roles.rollout.device: expected a device of one kind with 'cpu' of roles.actor.device, "
+         "found 'cuda:1': a CPU and a GPU need not agree bit for bit, so exact/logprob_mismatch "
+         "would not be 0; put both on the CPU, or both on GPUs"},
+        {"roles.actor.device=[cuda:1, cuda:0]",
+         "roles.rollout.device: expected a device of one kind with 'cuda:1' of "
+         "roles.actor.device, found 'cpu': a CPU and a GPU need not agree bit for bit, so "
+         "exact/logprob_mismatch would not be 0; put both on the CPU, or both on GPUs"},
+        {"roles.critic.device=[cpu, cuda]",
+         "roles.critic.device: expected devices of one kind, found 'cpu' and 'cuda': a CPU and a "
+         "GPU need not agree bit for bit; put all on the CPU, or all on GPUs"},
         {"optimizer.warmup=11", "optimizer.warmup: expected at most the 10 steps, found 11"},
         {"roles.reward=[]",
          "roles.reward: expected at least one judge for algorithm 'ppo', found none"},

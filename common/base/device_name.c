@@ -1,0 +1,54 @@
+#include "common/base/device_name.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_DEVICES = 1024 };
+
+/// *index: of a GPU, or -1 for the CPU. False for what is no name.
+static bool parse(const char *name, long *index)
+{
+    static const char prefix[] = "cuda";
+    *index = -1;
+    if (strcmp(name, "cpu") == 0) {
+        return true;
+    }
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) {
+        return false;
+    }
+    const char *rest = name + sizeof prefix - 1;
+    if (*rest == '\0') {
+        *index = 0;
+        return true;
+    }
+    if (rest[0] != ':' || rest[1] < '0' || rest[1] > '9' || (rest[1] == '0' && rest[2] != '\0')) {
+        return false;
+    }
+    char *end;
+    errno = 0;
+    *index = strtol(rest + 1, &end, 10);
+    return *end == '\0' && errno == 0 && *index < MOST_DEVICES;
+}
+
+bool tr_device_is_name(const char *name)
+{
+    long index;
+    return parse(name, &index);
+}
+
+bool tr_device_is_gpu(const char *name)
+{
+    return tr_device_index(name) >= 0;
+}
+
+long tr_device_index(const char *name)
+{
+    long index;
+    return parse(name, &index) ? index : -1;
+}
+
+bool tr_device_is_same(const char *name, const char *other)
+{
+    return tr_device_index(name) == tr_device_index(other);
+}

@@ -1,0 +1,146 @@
+/// `troupe devices`: what a recipe's `device` may name on this machine.
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/pool.h"
+#include "common/tensor/device.h"
+#include "deploy/command.h"
+#include "deploy/machine.h"
+
+enum { DEVICES_MOST = 64, COLUMNS = 6 };
+
+static error_t take_option(int key, char *value, struct argp_state *state)
+{
+    bool *json = state->input;
+    switch (key) {
+    case 'j': *json = true; return 0;
+    case ARGP_KEY_ARG: argp_error(state, "'%s' is not understood (options only)", value); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/// The CPU as the GPUs are described.
+static tr_status describe_cpu(tr_device_info_t *info, tr_error_t *err)
+{
+    tr_backend_t *backend;
+    *info = (tr_device_info_t){.name = "cpu"};
+    TR_TRY(tr_backend_open_cpu(&backend, 1, err));
+    snprintf(info->form, sizeof info->form, "%s", backend->form);
+    tr_backend_close(&backend);
+    machine_cpu_model(info->model, sizeof info->model);
+    return machine_memory(&info->memory, &info->free, err);
+}
+
+// Showing
+
+/// Cells of a row, left or right in their columns; line 0 has their names.
+typedef struct table {
+    char *cells[DEVICES_MOST + 2][COLUMNS];
+    size_t rows;
+} table_t;
+
+static void add_row(table_t *table, const char *name, const char *model, const char *form,
+                    const char *units, char *free_bytes, char *memory)
+{
+    char **row = table->cells[table->rows++];
+    row[0] = tr_strdup(name);
+    row[1] = tr_strdup(model);
+    row[2] = tr_strdup(form);
+    row[3] = tr_strdup(units);
+    row[4] = free_bytes;
+    row[5] = memory;
+}
+
+static void add_device(table_t *table, const tr_device_info_t *info, size_t threads)
+{
+    char *units = threads > 0 ? tr_format("%zu threads", threads)
+                              : tr_format("%zu multiprocessors", info->multiprocessors);
+    add_row(table, info->name, info->model, info->form, units,
+            tr_format("%.1f GiB", (double)info->free / 0x1p30),
+            tr_format("%.1f GiB", (double)info->memory / 0x1p30));
+    free(units);
+}
+
+static void print_table(const table_t *table)
+{
+    int widths[COLUMNS] = {0};
+    for (size_t i = 0; i < table->rows; i++) {
+        for (size_t c = 0; c < COLUMNS; c++) {
+            int width = (int)strlen(table->cells[i][c]);
+            widths[c] = width > widths[c] ? width : widths[c];
+        }
+    }
+    for (size_t i = 0; i < table->rows; i++) {
+        for (size_t c = 0; c < COLUMNS; c++) {
+            bool number = c >= 4;
+            printf("%s%*s", c == 0 ? "" : "  ", number ? widths[c] : -widths[c],
+                   table->cells[i][c]);
+        }
+        putchar('\n');
+    }
+}
+
+static void show(const tr_device_info_t *devices, size_t count, const char *reason)
+{
+    table_t table = {0};
+    add_row(&table, "device", "model", "form", "", tr_strdup("free"), tr_strdup("memory"));
+    for (size_t i = 0; i < count; i++) {
+        add_device(&table, &devices[i], i == 0 ? tr_pool_processors() : 0);
+    }
+    print_table(&table);
+    for (size_t i = 0; i < table.rows; i++) {
+        for (size_t c = 0; c < COLUMNS; c++) {
+            free(table.cells[i][c]);
+        }
+    }
+    if (reason[0] != '\0') {
+        printf("no GPU: %s\n", reason);
+    }
+}
+
+/// {"devices": [{"device", "model", "form", "memory", "free", and "threads" or "multiprocessors"}], "no_gpu": why, or null}.
+static void show_json(const tr_device_info_t *devices, size_t count, const char *reason)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const tr_device_info_t *info = &devices[i];
+        size_t units = i == 0 ? tr_pool_processors() : info->multiprocessors;
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "device", info->name,
+                                        "model", info->model, "form", info->form, "memory",
+                                        (json_int_t)info->memory, "free", (json_int_t)info->free,
+                                        i == 0 ? "threads" : "multiprocessors", (json_int_t)units));
+    }
+    json_t *all = json_pack("{s:o, s:o}", "devices", list, "no_gpu",
+                            reason[0] != '\0' ? json_string(reason) : json_null());
+    json_dumpf(all, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(all);
+}
+
+int command_devices(int argc, char **argv)
+{
+    static const struct argp_option table[] = {
+        {"json", 'j', NULL, 0, "Print JSON", 0},
+        {0},
+    };
+    const struct argp parser = {
+        .options = table,
+        .parser = take_option,
+        .doc = "List what a role's `device` may be on this machine: the CPU, and each GPU with its "
+               "memory; where there is none, why."};
+    tr_device_info_t devices[DEVICES_MOST + 1];
+    bool json = false;
+    size_t gpus = 0;
+    tr_error_t err = {0}, none = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &json);
+    tr_status status = describe_cpu(&devices[0], &err);
+    if (status != TR_OK) {
+        return command_exit(status, &err);
+    }
+    tr_device_list(devices + 1, DEVICES_MOST, &gpus, &none); // a machine without GPUs is no failure
+    (json ? show_json : show)(devices, 1 + gpus, none.text);
+    return 0;
+}

@@ -1,0 +1,45 @@
+#include "deploy/machine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err)
+{
+    char line[256];
+    unsigned long long kibibytes;
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (file == NULL) {
+        return tr_fail(err, TR_ERR_IO, "cannot read '/proc/meminfo': %s", strerror(errno));
+    }
+    *total = *available = 0;
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "MemTotal: %llu", &kibibytes) == 1) {
+            *total = (size_t)kibibytes << 10;
+        } else if (sscanf(line, "MemAvailable: %llu", &kibibytes) == 1) {
+            *available = (size_t)kibibytes << 10;
+        }
+    }
+    fclose(file);
+    return *total > 0 && *available > 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "'/proc/meminfo' has no MemTotal and MemAvailable");
+}
+
+void machine_cpu_model(char *text, size_t size)
+{
+    char line[512];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(text, size, "unknown");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strncmp(line, "model name", 10) == 0 ? strchr(line, ':') : NULL;
+        if (colon != NULL && colon[1] == ' ') {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(text, size, "%s", colon + 2);
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}

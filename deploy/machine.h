@@ -1,0 +1,15 @@
+/// What this machine is, as /proc says it.
+#ifndef DEPLOY_MACHINE_H
+#define DEPLOY_MACHINE_H
+
+#include <stddef.h>
+
+#include "common/base/status.h"
+
+/// Bytes of memory, and of those that can be had without swapping (MemAvailable).
+tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err);
+
+/// text: [size], written: what the CPU calls itself; "unknown" where it does not say.
+void machine_cpu_model(char *text, size_t size);
+
+#endif

@@ -1,0 +1,64 @@
+#include "proto/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/body.h"
+
+enum { DEVICES_MOST = 1024, GIB_MOST = 1 << 20 };
+
+/// Borrowed from config.
+static tr_status read_name(const char **name, const json_t *config, size_t number, tr_error_t *err)
+{
+    json_t *list;
+    *name = "cpu";
+    if (json_object_get(config, "device") == NULL) {
+        return TR_OK;
+    }
+    if (!json_is_array(json_object_get(config, "device"))) {
+        return tr_body_string(name, config, "device", "welcome", err);
+    }
+    TR_TRY(tr_body_array(&list, config, "device", DEVICES_MOST, "welcome", err));
+    size_t count = json_array_size(list);
+    *name = count == 0 ? NULL : json_string_value(json_array_get(list, number % count));
+    return *name != NULL ? TR_OK
+                         : tr_fail(err, TR_ERR_PROTOCOL,
+                                   "welcome: device: expected a name, or a list of names");
+}
+
+static tr_status read_options(tr_device_options_t *options, const json_t *config, tr_error_t *err)
+{
+    double memory = 0.0;
+    const char *precision = "bf16";
+    if (json_object_get(config, "precision") != NULL) {
+        TR_TRY(tr_body_string(&precision, config, "precision", "welcome", err));
+    }
+    if (json_object_get(config, "memory") != NULL) {
+        TR_TRY(tr_body_real(&memory, config, "memory", "welcome", err));
+    }
+    if (memory < 0.0 || memory > GIB_MOST) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "welcome: memory: expected GiB from 0 to %d, found %g",
+                       GIB_MOST, memory);
+    }
+    options->memory = (size_t)(memory * 0x1p30);
+    return tr_precision_parse(&options->precision, precision, err);
+}
+
+tr_status tr_device_open(tr_backend_t **backend, const json_t *config, size_t threads,
+                         size_t number, tr_error_t *err)
+{
+    tr_device_options_t options = {.threads = threads};
+    int64_t asked;
+    *backend = NULL;
+    TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "welcome", err));
+    TR_TRY(read_name(&options.device, config, number, err));
+    TR_TRY(read_options(&options, config, err));
+    options.threads = threads > 0 ? threads : (size_t)asked;
+    return tr_backend_open(backend, &options, err);
+}
+
+size_t tr_device_worker_number(const char *name)
+{
+    const char *dash = name != NULL ? strrchr(name, '-') : NULL;
+    return dash != NULL ? (size_t)strtoul(dash + 1, NULL, 10) : 0;
+}
