@@ -148,14 +148,31 @@ static tr_memory_plan_t memory_plan(const plan_t *plan, const char *device, uint
     };
 }
 
+/// Threads of a process that says nothing of them: a share of the processors (controller/welcome.c).
+static uint64_t threads_of(uint64_t wanted, uint64_t sharers)
+{
+    uint64_t share = tr_pool_processors() / sharers;
+    return wanted > 0 ? wanted : share > 0 ? share : 1;
+}
+
+/// What actor and critic say of their processes.
+typedef struct learner {
+    const char *name;
+    const tr_recipe_strings_t *devices;
+    double memory;
+    uint64_t threads, ranks, zero_stage;
+} learner_t;
+
 /// The larger of its passes that learn and of those that do not.
 static tr_memory_t learner_memory(const plan_t *plan, const tr_model_config_t *config,
-                                  const char *device, uint64_t threads)
+                                  const learner_t *learner, const char *device)
 {
     const tr_recipe_t *recipe = plan->recipe;
     bool scores = recipe->algorithm == TR_ALGORITHM_REWARD;
     size_t update = update_size(recipe), chunk = least(chunk_size(recipe), update);
-    tr_memory_plan_t m = memory_plan(plan, device, threads, TR_MODEL_LEARNS);
+    tr_memory_plan_t m = memory_plan(plan, device, learner->threads, TR_MODEL_LEARNS);
+    m.ranks = (size_t)learner->ranks;
+    m.zero_stage = (size_t)learner->zero_stage;
     m.recompute = recipe->optimizer.gradient_checkpointing;
     m.chunks = (update + chunk - 1) / chunk;
     m.pass = pass_of(plan, least(INFERRED, update), scores);
@@ -191,55 +208,85 @@ static tr_status load_config(tr_model_config_t *config, const char *directory, b
     return TR_OK;
 }
 
+/// What a reference needs of its process.
+static tr_status reference_memory(tr_memory_t *memory, const plan_t *plan, const char *device,
+                                  uint64_t threads, tr_error_t *err)
+{
+    const tr_recipe_t *recipe = plan->recipe;
+    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
+    size_t asked = ppo ? INFERRED : (size_t)recipe->optimizer.chunk;
+    tr_model_config_t config;
+    TR_TRY(load_config(&config, recipe->reference != NULL ? recipe->reference : recipe->model,
+                       false, err));
+    tr_memory_plan_t m = memory_plan(plan, device, threads, TR_MODEL_READS);
+    m.pass = pass_of(plan, ppo ? least(asked, update_size(recipe)) : asked, false);
+    *memory = tr_memory_of(&config, &m);
+    return TR_OK;
+}
+
+/// The processes of a learner, by device: rank i has entry i mod count. reference: each holds one too.
+static tr_status add_learner(const plan_t *plan, const tr_model_config_t *config,
+                             const learner_t *learner, bool reference, tr_error_t *err)
+{
+    const size_t ranks = (size_t)learner->ranks, count = learner->devices->count;
+    for (size_t d = 0; d < least(count, ranks); d++) {
+        const char *device = learner->devices->items[d];
+        size_t dealt = (ranks - d + count - 1) / count;
+        add(plan->needs, learner->name, dealt, device, learner->memory)->memory =
+            learner_memory(plan, config, learner, device);
+        if (reference) {
+            needs_role_t *role = add(plan->needs, "reference (in actor)", dealt, device, 0.0);
+            role->within = true;
+            TR_TRY(reference_memory(&role->memory, plan, device, learner->threads, err));
+        }
+    }
+    return TR_OK;
+}
+
 /// The actor, and its weights in shared memory where rollouts read them: two segments.
-static void add_actor(const plan_t *plan)
+static tr_status add_actor(const plan_t *plan, tr_error_t *err)
 {
     const tr_recipe_t *recipe = plan->recipe;
     const tr_recipe_actor_t *actor = &recipe->roles.actor;
+    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
+    bool reference = controller_losses_read_reference(recipe) && !recipe->roles.reference.separate;
+    const learner_t learner = {
+        "actor",       &actor->device,
+        actor->memory, threads_of(actor->threads, (ppo ? 2 : 1) * actor->ranks),
+        actor->ranks,  actor->zero_stage};
     tr_model_config_t config = plan->policy;
     config.scalar_head = recipe->algorithm == TR_ALGORITHM_REWARD;
     config.tied_embeddings = config.tied_embeddings && !config.scalar_head;
-    needs_role_t *role = add(plan->needs, "actor", 1, actor->device, actor->memory);
-    role->memory = learner_memory(plan, &config, actor->device, actor->threads);
     if (tr_algorithm_generates(recipe->algorithm)) {
         tr_memory_plan_t m =
-            memory_plan(plan, recipe->roles.actor.device, actor->threads, TR_MODEL_READS);
+            memory_plan(plan, actor->device.items[0], learner.threads, TR_MODEL_READS);
         plan->needs->host = 2 * tr_memory_of(&config, &m).weights;
     }
+    return add_learner(plan, &config, &learner, reference, err);
 }
 
 static tr_status add_reference(const plan_t *plan, tr_error_t *err)
 {
-    const tr_recipe_t *recipe = plan->recipe;
-    const tr_recipe_roles_t *roles = &recipe->roles;
-    bool separate = roles->reference.separate;
-    const char *device = separate ? roles->reference.device : roles->actor.device;
-    uint64_t threads = separate ? roles->reference.threads : roles->actor.threads;
-    tr_model_config_t config;
-    if (!controller_losses_read_reference(recipe)) {
+    const tr_recipe_reference_t *reference = &plan->recipe->roles.reference;
+    bool ppo = plan->recipe->algorithm == TR_ALGORITHM_PPO;
+    if (!reference->separate || !controller_losses_read_reference(plan->recipe)) {
         return TR_OK;
     }
-    TR_TRY(load_config(&config, recipe->reference != NULL ? recipe->reference : recipe->model,
-                       false, err));
-    tr_memory_plan_t m = memory_plan(plan, device, threads, TR_MODEL_READS);
-    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
-    size_t asked = ppo ? INFERRED : (size_t)recipe->optimizer.chunk;
-    m.pass = pass_of(plan, least(asked, ppo ? update_size(recipe) : asked), false);
-    needs_role_t *role = add(plan->needs, separate ? "reference" : "reference (in actor)",
-                             separate ? 1 : 0, device, roles->reference.memory);
-    role->memory = tr_memory_of(&config, &m);
-    return TR_OK;
+    needs_role_t *role = add(plan->needs, "reference", 1, reference->device, reference->memory);
+    return reference_memory(&role->memory, plan, reference->device,
+                            threads_of(reference->threads, ppo ? 2 : 1), err);
 }
 
 static tr_status add_critic(const plan_t *plan, tr_error_t *err)
 {
     const tr_recipe_critic_t *critic = &plan->recipe->roles.critic;
+    const learner_t learner = {"critic",       &critic->device,
+                               critic->memory, threads_of(critic->threads, 2 * critic->ranks),
+                               critic->ranks,  critic->zero_stage};
     tr_model_config_t config;
     TR_TRY(load_config(&config, critic->model != NULL ? critic->model : plan->recipe->model, true,
                        err));
-    needs_role_t *role = add(plan->needs, "critic", 1, critic->device, critic->memory);
-    role->memory = learner_memory(plan, &config, critic->device, critic->threads);
-    return TR_OK;
+    return add_learner(plan, &config, &learner, false, err);
 }
 
 /// What a rollout on that device needs: as many of the longest responses as may run at once.
@@ -249,9 +296,8 @@ static tr_memory_t rollout_memory(const plan_t *plan, const char *device)
     const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
     size_t asked = (size_t)(recipe->data.batch * recipe->generation.samples);
     size_t running = least(asked, (size_t)rollout->max_batch);
-    uint64_t share = tr_pool_processors() / rollout->workers;
-    tr_memory_plan_t m = memory_plan(plan, device, rollout->threads > 0 ? rollout->threads : share,
-                                     TR_MODEL_DECODES);
+    uint64_t threads = threads_of(rollout->threads, rollout->workers);
+    tr_memory_plan_t m = memory_plan(plan, device, threads, TR_MODEL_DECODES);
     m.pages = tr_memory_pages(running, plan->longest);
     m.pass = pass_of(plan, running, false);
     m.pass.tokens = ROLLOUT_PASS_TOKENS + running;
@@ -299,7 +345,7 @@ tr_status needs_init(needs_t *needs, const tr_recipe_t *recipe, bool measure, tr
     TR_TRY(tr_model_config_load(&plan.policy, recipe->model, err));
     TR_TRY(find_lengths(&plan, measure, err));
     if (tr_algorithm_learns(recipe->algorithm)) {
-        add_actor(&plan);
+        TR_TRY(add_actor(&plan, err));
     }
     TR_TRY(add_reference(&plan, err));
     if (recipe->algorithm == TR_ALGORITHM_PPO) {

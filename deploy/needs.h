@@ -13,8 +13,9 @@
 
 /// Processes of one role on one device.
 typedef struct needs_role {
-    char *name;         ///< "actor", "reference", "rollout", or a judge's
-    size_t processes;   ///< 0: within the process above, whose device and budget it shares
+    char *name; ///< "actor", "reference", "rollout", or a judge's
+    size_t processes;
+    bool within;        ///< the processes of the role before, whose budget it shares
     const char *device; ///< borrowed from the recipe
     size_t budget;      ///< bytes of a GPU that each may use; 0: no bound
     tr_memory_t memory; ///< of each

@@ -27,13 +27,19 @@ static tr_status open_device(const tr_recipe_t *recipe, const char *role, const 
     return TR_OK;
 }
 
+static tr_status open_devices(const tr_recipe_t *recipe, const char *role,
+                              const tr_recipe_strings_t *names, double gibibytes, tr_error_t *err)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        TR_TRY(open_device(recipe, role, names->items[i], gibibytes, err));
+    }
+    return TR_OK;
+}
+
 static tr_status check_speakers(const tr_recipe_t *recipe, tr_error_t *err)
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
-    const tr_recipe_strings_t *devices = &roles->rollout.device;
-    for (size_t i = 0; i < devices->count; i++) {
-        TR_TRY(open_device(recipe, "rollout", devices->items[i], roles->rollout.memory, err));
-    }
+    TR_TRY(open_devices(recipe, "rollout", &roles->rollout.device, roles->rollout.memory, err));
     for (size_t i = 0; i < roles->reward.count; i++) {
         const tr_judge_t *judge = &roles->reward.items[i];
         if (judge->kind == TR_JUDGE_MODEL) {
@@ -50,14 +56,14 @@ tr_status needs_check_devices(const tr_recipe_t *recipe, tr_error_t *err)
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
     if (tr_algorithm_learns(recipe->algorithm)) {
-        TR_TRY(open_device(recipe, "actor", roles->actor.device, roles->actor.memory, err));
+        TR_TRY(open_devices(recipe, "actor", &roles->actor.device, roles->actor.memory, err));
     }
     if (roles->reference.separate) {
         TR_TRY(open_device(recipe, "reference", roles->reference.device, roles->reference.memory,
                            err));
     }
     if (recipe->algorithm == TR_ALGORITHM_PPO) {
-        TR_TRY(open_device(recipe, "critic", roles->critic.device, roles->critic.memory, err));
+        TR_TRY(open_devices(recipe, "critic", &roles->critic.device, roles->critic.memory, err));
     }
     return tr_algorithm_generates(recipe->algorithm) ? check_speakers(recipe, err) : TR_OK;
 }
@@ -85,7 +91,7 @@ static tr_status available(size_t *bytes, const char *device, tr_error_t *err)
 /// Bytes that all processes of a role need.
 static size_t whole(const needs_role_t *role)
 {
-    return tr_memory_sum(&role->memory) * (role->processes > 0 ? role->processes : 1);
+    return tr_memory_sum(&role->memory) * role->processes;
 }
 
 /// The first role on its device, of whose lines the sums are made.
@@ -177,10 +183,10 @@ static tr_status check_budget(const needs_t *needs, size_t i, tr_error_t *err)
 {
     const needs_role_t *role = &needs->roles[i];
     size_t needed = tr_memory_sum(&role->memory);
-    if (i + 1 < needs->count && needs->roles[i + 1].processes == 0) {
+    if (i + 1 < needs->count && needs->roles[i + 1].within) {
         needed += tr_memory_sum(&needs->roles[i + 1].memory);
     }
-    if (role->processes == 0 || role->budget == 0 || needed <= role->budget) {
+    if (role->within || role->budget == 0 || needed <= role->budget) {
         return TR_OK;
     }
     char *size = size_text(needed), *budget = size_text(role->budget);

@@ -1,5 +1,7 @@
 #include "common/model/memory.h"
 
+#include "common/collective/shards.h"
+
 /// Of a CPU's operators, in floats and rows (common/tensor/cpu/*_ops.c); of arenas and GPUs.
 enum {
     PANEL = 32,
@@ -63,15 +65,46 @@ size_t tr_memory_sum(const tr_memory_t *m)
     return m->weights + m->optimizer + m->gradient + m->activations + m->cache;
 }
 
-// Weights
+// Weights and what learns them
 
-static size_t parameters_of(const tr_model_config_t *config)
+/// Elements of a model's vectors.
+typedef struct vectors {
+    size_t whole;
+    size_t shard;    // a rank's, at most; with one process the whole
+    size_t blocks;   // of squares in a shard
+    size_t segments; // the embedding's and the largest of the others: what exists at a time
+    size_t windows;  // the embedding, a layer, what follows the layers
+    size_t arrived;  // parts of a segment from all ranks
+} vectors_t;
+
+static void measure_shard(vectors_t *v, const tr_layout_t *layout, size_t ranks, size_t rank)
+{
+    tr_shards_t shards;
+    size_t blocks = 0;
+    tr_shards_init(&shards, layout->segments, layout->segment_count, ranks, rank);
+    for (size_t i = 0; i < shards.segments; i++) {
+        blocks += TR_SUM_BLOCKS(tr_shards_part(&shards, i, rank).count);
+    }
+    v->shard = most(v->shard, shards.local[shards.segments]);
+    v->blocks = most(v->blocks, blocks);
+    v->arrived = ranks * shards.largest;
+    tr_shards_release(&shards);
+}
+
+static vectors_t vectors_of(const tr_model_config_t *config, size_t ranks)
 {
     tr_layout_t layout;
     tr_layout_init(&layout, config);
-    size_t total = layout.total;
+    const size_t *starts = layout.segments, last = layout.segment_count - 1;
+    size_t rest = starts[last + 1] - starts[last], layer = last > 1 ? starts[2] - starts[1] : 0;
+    vectors_t v = {.whole = layout.total,
+                   .segments = starts[1] + most(layer, rest),
+                   .windows = starts[1] + layer + rest};
+    for (size_t rank = 0; rank < ranks; rank++) {
+        measure_shard(&v, &layout, ranks, rank);
+    }
     tr_layout_release(&layout);
-    return total;
+    return v;
 }
 
 /// Floats of the packed copy: outputs come in panels.
@@ -83,13 +116,17 @@ static size_t packed_of(const shape_t *s, bool head)
 }
 
 static size_t weights_of(const tr_model_config_t *config, const shape_t *s,
-                         const tr_memory_plan_t *plan, size_t parameters)
+                         const tr_memory_plan_t *plan, const vectors_t *v)
 {
-    bool masters = plan->use == TR_MODEL_LEARNS && plan->real != TR_F32;
+    bool learns = plan->use == TR_MODEL_LEARNS;
     bool packs = plan->use == TR_MODEL_DECODES && plan->threads > 0;
-    size_t floats = (masters ? parameters : 0) + (packs ? packed_of(s, !config->scalar_head) : 0) +
-                    config->max_positions * config->head_dim;
-    return parameters * s->real + floats * sizeof(float);
+    size_t floats =
+        (packs ? packed_of(s, !config->scalar_head) : 0) + config->max_positions * config->head_dim;
+    if (learns && plan->ranks > 1 && plan->zero_stage == 3) {
+        return (floats + v->shard) * sizeof(float) + v->windows * s->real;
+    }
+    floats += learns && plan->real != TR_F32 ? v->whole : 0; // masters
+    return floats * sizeof(float) + v->whole * s->real;
 }
 
 /// The tree over n chunks holds floor(log2 n) + 1 vectors at most.
@@ -101,6 +138,16 @@ static size_t levels_of(size_t chunks)
         levels++;
     }
     return levels;
+}
+
+/// The tree's, and with ranks the own chunk's gradient and what arrives of the others'.
+static size_t gradient_bytes(const tr_memory_plan_t *plan, const vectors_t *v)
+{
+    size_t floats = levels_of(plan->chunks) * v->shard;
+    if (plan->ranks > 1) {
+        floats += (plan->zero_stage == 1 ? v->whole : v->segments) + v->arrived;
+    }
+    return floats * sizeof(float);
 }
 
 // Activations: what a pass takes from its arena
@@ -228,14 +275,14 @@ static size_t gpu_scratch_bytes(const shape_t *s, const tr_memory_plan_t *plan)
 tr_memory_t tr_memory_of(const tr_model_config_t *config, const tr_memory_plan_t *plan)
 {
     const shape_t s = shape_of(config, plan->real);
-    const size_t parameters = parameters_of(config);
+    const vectors_t v = vectors_of(config, plan->ranks > 1 ? plan->ranks : 1);
     const bool learns = plan->use == TR_MODEL_LEARNS;
     const size_t scratch =
         plan->threads > 0 ? scratch_bytes(&s, plan) : gpu_scratch_bytes(&s, plan);
     return (tr_memory_t){
-        .weights = weights_of(config, &s, plan, parameters),
-        .optimizer = learns ? 2 * parameters * sizeof(float) : 0,
-        .gradient = learns ? levels_of(plan->chunks) * parameters * sizeof(float) : 0,
+        .weights = weights_of(config, &s, plan, &v),
+        .optimizer = learns ? (2 * v.shard + v.blocks) * sizeof(float) : 0,
+        .gradient = learns ? gradient_bytes(plan, &v) : 0,
         .activations = arena_bytes(&s, plan) + scratch,
         .cache = plan->pages == 0 ? 0 : 2 * s.L * (plan->pages + 1) * TR_PAGE * s.kv * s.real,
     };

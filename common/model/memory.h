@@ -21,19 +21,22 @@ typedef struct tr_memory_pass {
 
 typedef struct tr_memory_plan {
     tr_model_use_t use;
-    tr_dtype_t real; ///< what the device computes in: TR_F32 or TR_BF16
-    size_t threads;  ///< of a CPU; 0: it is a GPU
-    bool recompute;  ///< as tr_model_recompute
-    size_t chunks;   ///< of a model that learns: of an update, at least 1
+    tr_dtype_t real;   ///< what the device computes in: TR_F32 or TR_BF16
+    size_t threads;    ///< of a CPU; 0: it is a GPU
+    bool recompute;    ///< as tr_model_recompute
+    size_t chunks;     ///< of a model that learns: of an update, at least 1
+    size_t ranks;      ///< likewise: processes that learn as one (optimizer.h); 0 is 1
+    size_t zero_stage; ///< likewise: 1, 2 or 3; of several ranks
     size_t pages; ///< of a decoder's cache, which has one more; 0: passes run over whole sequences
     tr_memory_pass_t pass;
 } tr_memory_plan_t;
 
-/// Bytes.
+/// Bytes, of one process.
 typedef struct tr_memory {
-    size_t weights;     ///< parameters, masters beside bf16, a packed copy, the rotation's table
-    size_t optimizer;   ///< two moments
-    size_t gradient;    ///< a vector a level of the tree over chunks (optimizer.h)
+    size_t weights;   ///< parameters, masters beside bf16, a packed copy, the rotation's table
+    size_t optimizer; ///< two moments, of a rank's shard
+    size_t
+        gradient; ///< a vector a level of the tree over chunks (optimizer.h), and what ranks send
     size_t activations; ///< of the pass, its logits and what operators keep for themselves
     size_t cache;       ///< of keys and values
 } tr_memory_t;

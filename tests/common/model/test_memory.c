@@ -100,9 +100,10 @@ static void learn(small_t *small, const tr_memory_plan_t *plan, size_t i)
     tr_walk_result_t result;
     tr_error_t err = {0};
     tr_model_recompute(small->model, plan->recompute);
-    cr_assert_eq(tr_trainer_new(&trainer, &small->model, &options, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_trainer_new(&trainer, &small->model, &options, NULL, &err), TR_OK, "%s",
+                 err.text);
     tr_memory_t memory = tr_memory_of(&config, plan);
-    cr_expect_eq(memory.weights + memory.optimizer + sizeof(float), counting_now());
+    cr_expect_eq(memory.weights + memory.optimizer, counting_now());
     cr_assert_eq(tr_trainer_walk(trainer, &sequences, &walk, flat_loss, NULL, &result, &err), TR_OK,
                  "%s", err.text);
     expect_honest(plan->recompute ? "recomputing learner" : "learner", i, tr_memory_sum(&memory),
@@ -225,7 +226,8 @@ Test(memory, weights_and_state_are_counted_to_the_byte)
     const size_t rope = 8 * 2 * 4;
     tr_memory_plan_t plan = {.use = TR_MODEL_LEARNS, .real = TR_BF16, .chunks = 1};
     cr_expect_eq(tr_memory_of(&config, &plan).weights, 2 * n + 4 * n + rope);
-    cr_expect_eq(tr_memory_of(&config, &plan).optimizer, 8 * n);
+    cr_expect_eq(tr_memory_of(&config, &plan).optimizer,
+                 8 * n + 3 * 4); // a block of squares a segment
     plan.real = TR_F32;
     cr_expect_eq(tr_memory_of(&config, &plan).weights, 4 * n + rope);
     plan.use = TR_MODEL_DECODES;
@@ -248,6 +250,33 @@ Test(memory, gradients_have_a_vector_a_level_of_the_tree)
     for (size_t chunks = 1; chunks < sizeof levels / sizeof levels[0]; chunks++) {
         plan.chunks = chunks;
         cr_expect_eq(tr_memory_of(&config, &plan).gradient, levels[chunks] * one, "%zu", chunks);
+    }
+}
+
+/// One layer: the embedding, the layer and the rest are segments of two parts, each of whole blocks of 4096 floats.
+Test(memory, ranks_share_what_zero_says)
+{
+    const tr_model_config_t config = {.vocabulary = 4096,
+                                      .hidden = 4,
+                                      .intermediate = 1024,
+                                      .layers = 1,
+                                      .heads = 2,
+                                      .key_value_heads = 1,
+                                      .head_dim = 2,
+                                      .max_positions = 8};
+    const size_t embedding = 4096 * 4, layer = 4 + (4 + 2 + 2) * 4 + 4 * 4 + 4 + 3 * 1024 * 4;
+    const size_t rest = 4 + 4096 * 4, all = embedding + layer + rest, rope = 8 * 2;
+    // Of 4, 4 and 5 blocks rank 0 has 2 each, and rank 1 what is left: less, but 7 squares and the largest part.
+    const size_t shard = 6 * 4096, largest = rest - 2 * 4096;
+    tr_memory_plan_t plan = {.use = TR_MODEL_LEARNS, .real = TR_F32, .chunks = 1, .ranks = 2};
+    for (plan.zero_stage = 1; plan.zero_stage <= 3; plan.zero_stage++) {
+        tr_memory_t memory = tr_memory_of(&config, &plan);
+        size_t written = plan.zero_stage == 1 ? all : embedding + rest;
+        size_t kept = plan.zero_stage == 3 ? shard + all : all;
+        cr_expect_eq(memory.weights, (kept + rope) * 4, "stage %zu", plan.zero_stage);
+        cr_expect_eq(memory.optimizer, (2 * shard + 7) * 4, "stage %zu", plan.zero_stage);
+        cr_expect_eq(memory.gradient, (shard + written + 2 * largest) * 4, "stage %zu",
+                     plan.zero_stage);
     }
 }
 
