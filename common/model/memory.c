@@ -45,6 +45,11 @@ static shape_t shape_of(const tr_model_config_t *c, tr_dtype_t real)
     };
 }
 
+static bool is_learner(const tr_memory_plan_t *plan)
+{
+    return plan->use == TR_MODEL_LEARNS || plan->use == TR_MODEL_LEARNS_ROUNDED;
+}
+
 static size_t most(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -118,14 +123,15 @@ static size_t packed_of(const shape_t *s, bool head)
 static size_t weights_of(const tr_model_config_t *config, const shape_t *s,
                          const tr_memory_plan_t *plan, const vectors_t *v)
 {
-    bool learns = plan->use == TR_MODEL_LEARNS;
+    bool learns = is_learner(plan);
     bool packs = plan->use == TR_MODEL_DECODES && plan->threads > 0;
     size_t floats =
         (packs ? packed_of(s, !config->scalar_head) : 0) + config->max_positions * config->head_dim;
     if (learns && plan->ranks > 1 && plan->zero_stage == 3) {
-        return (floats + v->shard) * sizeof(float) + v->windows * s->real;
+        size_t each = plan->use == TR_MODEL_LEARNS ? sizeof(float) : s->real;
+        return floats * sizeof(float) + v->shard * each + v->windows * s->real;
     }
-    floats += learns && plan->real != TR_F32 ? v->whole : 0; // masters
+    floats += plan->use == TR_MODEL_LEARNS && plan->real != TR_F32 ? v->whole : 0; // masters
     return floats * sizeof(float) + v->whole * s->real;
 }
 
@@ -276,12 +282,13 @@ tr_memory_t tr_memory_of(const tr_model_config_t *config, const tr_memory_plan_t
 {
     const shape_t s = shape_of(config, plan->real);
     const vectors_t v = vectors_of(config, plan->ranks > 1 ? plan->ranks : 1);
-    const bool learns = plan->use == TR_MODEL_LEARNS;
+    const bool learns = is_learner(plan);
+    const size_t moments = plan->host_moments && plan->threads == 0 ? 0 : 2 * v.shard;
     const size_t scratch =
         plan->threads > 0 ? scratch_bytes(&s, plan) : gpu_scratch_bytes(&s, plan);
     return (tr_memory_t){
         .weights = weights_of(config, &s, plan, &v),
-        .optimizer = learns ? (2 * v.shard + v.blocks) * sizeof(float) : 0,
+        .optimizer = learns ? (moments + v.blocks) * sizeof(float) : 0,
         .gradient = learns ? gradient_bytes(plan, &v) : 0,
         .activations = arena_bytes(&s, plan) + scratch,
         .cache = plan->pages == 0 ? 0 : 2 * s.L * (plan->pages + 1) * TR_PAGE * s.kv * s.real,

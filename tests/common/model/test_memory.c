@@ -228,6 +228,11 @@ Test(memory, weights_and_state_are_counted_to_the_byte)
     cr_expect_eq(tr_memory_of(&config, &plan).weights, 2 * n + 4 * n + rope);
     cr_expect_eq(tr_memory_of(&config, &plan).optimizer,
                  8 * n + 3 * 4); // a block of squares a segment
+    plan.host_moments = true;
+    cr_expect_eq(tr_memory_of(&config, &plan).optimizer, (size_t)3 * 4);
+    plan.use = TR_MODEL_LEARNS_ROUNDED;
+    cr_expect_eq(tr_memory_of(&config, &plan).weights, 2 * n + rope);
+    cr_expect_eq(tr_memory_of(&config, &plan).gradient, 4 * n);
     plan.real = TR_F32;
     cr_expect_eq(tr_memory_of(&config, &plan).weights, 4 * n + rope);
     plan.use = TR_MODEL_DECODES;
