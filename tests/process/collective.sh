@@ -13,6 +13,8 @@ together()
 for ranks in 1 2 3 4; do
     together $ranks common_collective_ranks_operations $ranks || fail "$ranks ranks: $(cat "$SCRATCH/out")"
     say "$(tail -n 1 "$SCRATCH/out")"
+done
+for ranks in 2 3; do
     together $ranks common_model_ranks_trainer $ranks "$SCRATCH" || fail "$ranks ranks: $(cat "$SCRATCH/out")"
     say "$(tail -n 1 "$SCRATCH/out")"
 done
