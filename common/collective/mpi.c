@@ -24,6 +24,8 @@ typedef struct mpi {
     MPI_Comm lobby; // of `meet`, so that who waits there is apart from who still works
     MPI_Request *requests;
     int count, room;
+    float *scratch; // [floats] of mpi_reduce
+    size_t floats;
 } mpi_t;
 
 // What is under way
@@ -193,20 +195,41 @@ static void mpi_share(tr_collective_t *collective, tr_backend_t *backend, tr_que
     free(data);
 }
 
+/// Room for what the other ranks send of n floats each: [size, n].
+static float *room_for(mpi_t *self, size_t n)
+{
+    if (self->floats < self->base.size * n) {
+        self->floats = self->base.size * n;
+        self->scratch = tr_realloc(self->scratch, self->floats * sizeof(float));
+    }
+    return self->scratch;
+}
+
+/// In the order of the ranks. MPI_Ireduce would cut large vectors into pieces of 32 KiB and wait for our next question at each.
 static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
                        tr_tensor_t sum, const tr_tensor_t *parts)
 {
     mpi_t *self = (mpi_t *)collective;
-    float *into = address(backend, queue, sum);
-    for (size_t r = 0; r < collective->size; r++) {
+    size_t n = sum.columns, own = collective->rank, size = collective->size;
+    float *arrived = room_for(self, n), *into = address(backend, queue, sum);
+    for (size_t r = 0; r < size; r++) {
         const float *part = address(backend, queue, parts[r]);
-        for (size_t at = 0; at < parts[r].columns; at += PIECE) {
-            MPI_Ireduce(part + at, r == collective->rank ? into + at : NULL,
-                        piece_of(parts[r].columns - at), MPI_FLOAT, MPI_SUM, (int)r, self->group,
-                        add_request(self));
+        if (r == own && n > 0) {
+            memcpy(arrived + r * n, part, n * sizeof(float));
+        } else if (r != own) {
+            add_receive(self, arrived + r * n, n * sizeof(float), r);
+            add_send(self, part, tr_tensor_bytes(parts[r]), r);
         }
     }
     finish(self);
+    for (size_t i = 0; i < n; i++) {
+        into[i] = arrived[i];
+    }
+    for (size_t r = 1; r < size; r++) {
+        for (size_t i = 0; i < n; i++) {
+            into[i] += arrived[r * n + i];
+        }
+    }
 }
 
 // Life cycle
@@ -217,6 +240,7 @@ static void mpi_close(tr_collective_t **collective)
     MPI_Comm_free(&self->lobby);
     MPI_Comm_free(&self->group);
     MPI_Finalize();
+    free(self->scratch);
     free(self->requests);
     free(self);
     *collective = NULL;

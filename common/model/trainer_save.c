@@ -71,7 +71,8 @@ static tr_status read_shared(const tr_trainer_t *trainer, shared_t what, float *
     return status;
 }
 
-/// On the other ranks: what rank 0 asked for of this rank's shard. What cannot be read is sent as zeros, and reported later.
+/// On the other ranks: what rank 0 asked for of this rank's shard. What cannot be read is sent as zeros; this rank's handler then
+/// fails where rank 0's does not, which ends the group before anybody is told that something was saved.
 static tr_status give(const tr_trainer_t *trainer, const errand_t *errand, tr_error_t *err)
 {
     tr_collective_t *collective = trainer->ranks.collective;

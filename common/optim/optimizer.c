@@ -22,7 +22,8 @@ struct tr_optimizer {
     // With ranks:
     tr_buffer_t *
         written; // the gradient of the own chunk: whole, or the embedding's segment and then room for any other
-    tr_buffer_t *arrived; // what the others sent of a segment: [ranks, largest part]
+    tr_buffer_t
+        *arrived; // the own part of a segment: [ranks, largest part] of each chunk, or its sum
     tr_gradient_t gradient;
     size_t chunks;  // of the round at hand
     size_t pending; // segments of the round that are still to be exchanged
@@ -112,7 +113,8 @@ static tr_status allocate(tr_optimizer_t *optimizer, tr_error_t *err)
     TR_TRY(floats(optimizer, &optimizer->squares, blocks, err));
     if (ranks > 1) {
         TR_TRY(floats(optimizer, &optimizer->written, gradient_size(optimizer), err));
-        TR_TRY(floats(optimizer, &optimizer->arrived, ranks * optimizer->shards->largest, err));
+        size_t rows = is_exact(optimizer) ? ranks : 1;
+        TR_TRY(floats(optimizer, &optimizer->arrived, rows * optimizer->shards->largest, err));
     }
     optimizer->m = (tr_tensor_t){optimizer->moments, 0, TR_F32, 1, n};
     optimizer->v = (tr_tensor_t){optimizer->moments, n * sizeof(float), TR_F32, 1, n};

@@ -42,7 +42,7 @@ need_mpi()
     [ -e "$BUILD/bin/troupe-mpi.so" ] || skip "this build has no MPI (libopenmpi-dev)"
     [ -n "$(type -P mpirun)" ] || skip "there is no mpirun (openmpi-bin)"
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-    export OMPI_MCA_hwloc_base_binding_policy=none PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_orte_execute_quiet=1 PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
     export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none
 }
 
