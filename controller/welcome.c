@@ -56,9 +56,10 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
 {
     const tr_recipe_optimizer_t *o = &recipe->optimizer;
     json_t *optimizer =
-        json_pack("{s:f, s:f, s:f, s:f, s:f, s:b}", "beta1", o->beta1, "beta2", o->beta2, "epsilon",
-                  o->epsilon, "weight_decay", o->weight_decay, "clip", o->clip,
-                  "gradient_checkpointing", (int)o->gradient_checkpointing);
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:b, s:b, s:b}", "beta1", o->beta1, "beta2", o->beta2,
+                  "epsilon", o->epsilon, "weight_decay", o->weight_decay, "clip", o->clip,
+                  "gradient_checkpointing", (int)o->gradient_checkpointing, "offload",
+                  (int)o->offload, "stochastic_rounding", o->rounding == TR_ROUNDING_STOCHASTIC);
     char *checkpoint =
         start->checkpoint == NULL ? NULL : tr_format("%s%s", start->checkpoint, folder);
     json_t *welcome = json_pack(

@@ -169,7 +169,10 @@ static tr_memory_t learner_memory(const plan_t *plan, const tr_model_config_t *c
     const tr_recipe_t *recipe = plan->recipe;
     bool scores = recipe->algorithm == TR_ALGORITHM_REWARD;
     size_t update = update_size(recipe), chunk = least(chunk_size(recipe), update);
-    tr_memory_plan_t m = memory_plan(plan, device, learner->threads, TR_MODEL_LEARNS);
+    bool rounds = recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC;
+    tr_memory_plan_t m = memory_plan(plan, device, learner->threads,
+                                     rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS);
+    m.host_moments = recipe->optimizer.offload;
     m.ranks = (size_t)learner->ranks;
     m.zero_stage = (size_t)learner->zero_stage;
     m.recompute = recipe->optimizer.gradient_checkpointing;

@@ -233,6 +233,11 @@ typedef struct tr_recipe_reward {
     char *step_separator;                     ///< what ends a step; default a line's end
 } tr_recipe_reward_t;
 
+typedef enum tr_rounding {
+    TR_ROUNDING_NEAREST,   ///< f32 parameters, beside those in bf16 on a GPU
+    TR_ROUNDING_STOCHASTIC ///< bf16 parameters alone
+} tr_rounding_t;
+
 typedef struct tr_recipe_optimizer {
     double learning_rate; ///< the peak; default 3e-6
     int schedule;         ///< a tr_schedule_kind_t (common/optim); default TR_SCHEDULE_LINEAR
@@ -244,6 +249,8 @@ typedef struct tr_recipe_optimizer {
     double weight_decay;  ///< default 0
     uint64_t chunk;       ///< sequences a gradient chunk; default 8. Another value gives other bits
     bool gradient_checkpointing; ///< default false; the same bits
+    bool offload;                ///< moments in the host's memory; default false; the same bits
+    tr_rounding_t rounding;      ///< of parameters that are updated; default nearest
 } tr_recipe_optimizer_t;
 
 typedef struct tr_recipe_rollout {
