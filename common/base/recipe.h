@@ -253,13 +253,19 @@ typedef struct tr_recipe_optimizer {
     tr_rounding_t rounding;      ///< of parameters that are updated; default nearest
 } tr_recipe_optimizer_t;
 
+typedef enum tr_weights_way {
+    TR_WEIGHTS_AUTO, ///< where GPUs are, the actor's own memory is read; else as host
+    TR_WEIGHTS_HOST  ///< by shared memory of the host
+} tr_weights_way_t;
+
 typedef struct tr_recipe_rollout {
     uint64_t workers; ///< default 1
     /// Names of common/base/device_name.h, at least one, all CPUs or all GPUs; default cpu. Worker i has entry i mod count.
     tr_recipe_strings_t device;
-    double memory;      ///< of each worker; as tr_recipe_actor_t
-    uint64_t threads;   ///< of each worker; 0: its share of the processors
-    uint64_t max_batch; ///< sequences decoded at once; default 64
+    double memory;            ///< of each worker; as tr_recipe_actor_t
+    uint64_t threads;         ///< of each worker; 0: its share of the processors
+    uint64_t max_batch;       ///< sequences decoded at once; default 64
+    tr_weights_way_t weights; ///< how they come; default auto
 } tr_recipe_rollout_t;
 
 typedef struct tr_recipe_actor {

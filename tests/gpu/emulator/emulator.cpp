@@ -372,6 +372,12 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
     return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetPCIBusId(char *id, int length, int device)
+{
+    snprintf(id, (size_t)length, "emulated:%d", device);
+    return cudaSuccess;
+}
+
 cudaError_t cudaSetDevice(int device)
 {
     return result(device < setting("EMULATED_GPUS", 1) ? cudaSuccess : cudaErrorInvalidDevice);
