@@ -109,8 +109,8 @@ static __global__ void attend_f32(cuda_attending<float> a)
 static void attend(tr_queue_t *queue, const cuda_attending<float> &a, const tr_ragged_t *batch)
 {
     dim3 grid(cuda_tiles(batch->tokens, batch->sequences, a.group, CUDA_EXACT), a.key_value);
-    cuda_launch(queue, grid, CUDA_EXACT * CUDA_EXACT, 3 * CUDA_EXACT * (a.dim + 1) * sizeof(float),
-                attend_f32, a);
+    const size_t shared = CUDA_EXACT * (3 * (a.dim + 1) + CUDA_EXACT + 1) * sizeof(float);
+    cuda_launch(queue, grid, CUDA_EXACT * CUDA_EXACT, shared, attend_f32, a);
 }
 
 // In bf16: flash attention (Dao et al. 2022). Keys come in blocks of 64 from position 0, with a running maximum and sums that
