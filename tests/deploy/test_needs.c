@@ -114,3 +114,23 @@ Test(needs, a_learner_s_pass_is_a_chunk)
     needs_release(&needs);
     tr_recipe_destroy(&recipe);
 }
+
+/// Two moments of each actor rank and of the critic, and the squares' blocks stay where they are.
+Test(needs, moments_that_are_taken_off_a_gpu_are_the_host_s)
+{
+    tr_recipe_t *recipes[] = {recipe_of(PPO, NULL), recipe_of(PPO, "optimizer.offload=true")};
+    needs_t needs[2];
+    size_t optimizer[2] = {0};
+    for (size_t i = 0; i < 2; i++) {
+        open_needs(&needs[i], recipes[i]);
+        for (size_t k = 0; k < needs[i].count; k++) {
+            optimizer[i] += needs[i].roles[k].memory.optimizer * needs[i].roles[k].processes;
+        }
+    }
+    cr_expect_lt(optimizer[1], optimizer[0] / 100);
+    cr_expect_eq(optimizer[1] + needs[1].host, optimizer[0] + needs[0].host);
+    for (size_t i = 0; i < 2; i++) {
+        needs_release(&needs[i]);
+        tr_recipe_destroy(&recipes[i]);
+    }
+}
