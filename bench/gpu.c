@@ -422,7 +422,7 @@ static tr_status speak(const bench_t *b, tr_model_t *model, const int32_t *ids, 
 {
     const tr_model_config_t *c = &b->config;
     const size_t total = tr_model_layout(model)->total;
-    double first, all;
+    double first = 0.0, all = 0.0;
     rollout_decoder_t *decoder = rollout_decoder_new(model, n);
     tr_status status = time_answers(&first, b, decoder, ids, n, 1, err);
     if (status == TR_OK) {
