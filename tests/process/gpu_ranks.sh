@@ -59,6 +59,7 @@ all_same()
 {
     same "$SCRATCH/$1" "$SCRATCH/$2" "$3"
     [ "$(timeless "$SCRATCH/$1")" = "$(timeless "$SCRATCH/$2")" ] || fail "$3: other metrics"
+    grep -qF 'rank=1 of=2 by=nccl' "$SCRATCH/$2/logs/actor.log" || fail "$3: its ranks do not speak by NCCL"
 }
 
 TROUPE_NCCL_MODULE=$SCRATCH/none.so refused "2 on GPUs needs NCCL, and this build has none: '$SCRATCH/none.so' is not there"
@@ -81,8 +82,8 @@ for stage in 1 2 3; do
     run dpo dpo-$stage roles.actor.ranks=2 "roles.actor.device=$TWO" roles.actor.zero_stage=$stage
     all_same dpo dpo-$stage "DPO, two GPUs, stage $stage"
 done
-run dpo bf16 precision=bf16 roles.actor.device=cuda
-run dpo bf16-two precision=bf16 roles.actor.ranks=2 "roles.actor.device=$TWO" roles.actor.zero_stage=3
+run dpo bf16 steps=1 precision=bf16 roles.actor.device=cuda
+run dpo bf16-two steps=1 precision=bf16 roles.actor.ranks=2 "roles.actor.device=$TWO" roles.actor.zero_stage=3
 all_same bf16 bf16-two "DPO in bf16, two GPUs beside one"
 
 run dpo sum roles.actor.ranks=2 "roles.actor.device=$TWO" roles.actor.gradient_sum=all_reduce
