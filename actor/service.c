@@ -6,12 +6,14 @@
 #include "proto/body.h"
 #include "proto/device.h"
 #include "proto/weights.h"
+#include "proto/weights_gpu.h"
 
 struct actor_service {
     const tr_service_options_t *options;
     tr_learner_t learner;            // role actor
     tr_weights_publisher_t *weights; // role actor
     char *segment;
+    bool stays_on_gpu;     // weights are published where they are
     tr_backend_t *backend; // role reference; an actor's reference shares the learner's
     tr_model_t *reference; // opened when first asked
     tr_response_pass_t *reference_pass;
@@ -63,6 +65,7 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
     const char *segment;
     TR_TRY(tr_body_string(&segment, config, "segment", "welcome", err));
     service->segment = tr_strdup(segment);
+    service->stays_on_gpu = json_is_true(json_object_get(config, "weights_stay"));
     return tr_learner_open(&service->learner, config, is_scalar(config), service->options, err);
 }
 
@@ -246,10 +249,28 @@ static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_
     return tr_trainer_read_weights(trainer, data, err);
 }
 
+/// Of weights that rollouts read on the GPU.
+static tr_status publish_on_gpu(const actor_service_t *service, int64_t step, tr_message_t *reply,
+                                tr_error_t *err)
+{
+    tr_device_memory_t memory;
+    const tr_model_t *model = tr_trainer_model(service->learner.trainer);
+    TR_TRY(tr_model_export_weights(model, &memory, err));
+    json_t *weights =
+        tr_weights_gpu_describe(&memory, (uint64_t)step, tr_model_weight_bytes(model));
+    tr_log(TR_LOG_INFO, "weights", "version=%lld place=%s \"published\"", (long long)step,
+           memory.place);
+    json_object_set_new(tr_message_body(reply), "weights", weights);
+    return TR_OK;
+}
+
 /// What rank 0 does.
 static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *reply,
                          tr_error_t *err)
 {
+    if (service->stays_on_gpu) {
+        return publish_on_gpu(service, step, reply, err);
+    }
     uint64_t checksum;
     tr_trainer_t *trainer = service->learner.trainer;
     if (service->weights == NULL) {

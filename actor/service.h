@@ -14,7 +14,7 @@ void actor_service_destroy(actor_service_t **service);
 
 /// The controller's welcome. Role actor: what tr_learner_open reads, scalar: true for a reward model, and segment: prefix of
 /// the shared memory's names.
-/// Both roles: reference: directory of the frozen model, or null for an actor that is never asked; threads.
+/// Both roles: reference: directory of the frozen model, or null for an actor that is never asked; what proto/device.h reads.
 tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t *err);
 
 /// Requests take sequences as tensors (proto/sequences.h) unless said.

@@ -5,6 +5,7 @@
 
 #include <xxhash.h>
 
+#include "common/base/device_name.h"
 #include "common/base/pool.h"
 #include "controller/losses.h"
 #include "proto/judge.h"
@@ -56,9 +57,10 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
 {
     const tr_recipe_optimizer_t *o = &recipe->optimizer;
     json_t *optimizer =
-        json_pack("{s:f, s:f, s:f, s:f, s:f, s:b}", "beta1", o->beta1, "beta2", o->beta2, "epsilon",
-                  o->epsilon, "weight_decay", o->weight_decay, "clip", o->clip,
-                  "gradient_checkpointing", (int)o->gradient_checkpointing);
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:b, s:b, s:b}", "beta1", o->beta1, "beta2", o->beta2,
+                  "epsilon", o->epsilon, "weight_decay", o->weight_decay, "clip", o->clip,
+                  "gradient_checkpointing", (int)o->gradient_checkpointing, "offload",
+                  (int)o->offload, "stochastic_rounding", o->rounding == TR_ROUNDING_STOCHASTIC);
     char *checkpoint =
         start->checkpoint == NULL ? NULL : tr_format("%s%s", start->checkpoint, folder);
     json_t *welcome = json_pack(
@@ -81,6 +83,15 @@ static json_t *reference_of(const tr_recipe_t *recipe, const controller_start_t 
     return absolute(recipe->reference != NULL ? recipe->reference : recipe->model);
 }
 
+/// Whether rollouts read the actor's weights on its GPU.
+static bool weights_stay(const tr_recipe_t *recipe)
+{
+    const tr_recipe_actor_t *actor = &recipe->roles.actor;
+    bool sharded = actor->ranks > 1 && actor->zero_stage == 3;
+    return recipe->roles.rollout.weights == TR_WEIGHTS_AUTO && !sharded &&
+           tr_device_is_gpu(actor->device.items[0]);
+}
+
 json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
@@ -93,6 +104,7 @@ json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_sta
     snprintf(segment, sizeof segment, "%016llx",
              (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
     json_object_set_new(welcome, "segment", json_string(segment));
+    json_object_set_new(welcome, "weights_stay", json_boolean(weights_stay(recipe)));
     json_object_set_new(welcome, "reference", asked ? reference_of(recipe, start) : json_null());
     json_object_set_new(welcome, "scalar", json_boolean(recipe->algorithm == TR_ALGORITHM_REWARD));
     json_object_set_new(welcome, "from_scratch", json_boolean(recipe->from_scratch));

@@ -9,17 +9,14 @@
 #include "controller/rows.h"
 #include "rollout/decoder.h"
 
-enum {
-    INFERRED =
-        16, // sequences of a pass without gradients (controller/ppo_step.c, actor/preference.c)
-    JUDGED_TOKENS = 4096 // of a judge's pass (reward/model_judge.c)
-};
+/// Sequences of a pass that learns nothing (controller/ppo_step.c, actor/preference.c), tokens of a judge's
+/// (reward/model_judge.c).
+enum { INFERRED = 16, JUDGED_TOKENS = 4096 };
 
 /// What the sizes of passes follow from.
 typedef struct plan {
     const tr_recipe_t *recipe;
     tr_model_config_t policy;
-    size_t prompt;  // tokens of the longest prompt; 0 where rows are learnt
     size_t longest; // of a sequence
     size_t answers; // of a sequence, at most
     needs_t *needs;
@@ -89,11 +86,11 @@ static tr_status find_lengths(plan_t *plan, bool measure, tr_error_t *err)
     bool generates = tr_algorithm_generates(recipe->algorithm);
     size_t found =
         generates ? prompt_limit(recipe, &plan->policy) : row_limit(recipe, &plan->policy);
-    if (measure && !recipe->sft.packing) {
+    bool packs = recipe->algorithm == TR_ALGORITHM_SFT && recipe->sft.packing;
+    if (measure && !packs) {
         TR_TRY(measure_rows(&found, plan, err));
     }
     plan->needs->longest = found;
-    plan->prompt = generates ? found : 0;
     plan->longest = generates ? least(found + (size_t)recipe->generation.max_new_tokens,
                                       plan->policy.max_positions)
                               : found;
@@ -104,21 +101,23 @@ static tr_status find_lengths(plan_t *plan, bool measure, tr_error_t *err)
 
 // Passes
 
+/// Ids that truncation may keep for a token.
+static size_t kept_of(const plan_t *plan)
+{
+    const tr_recipe_generation_t *g = &plan->recipe->generation;
+    size_t all = plan->policy.vocabulary;
+    return g->top_k > 0 ? least((size_t)g->top_k, all) : g->top_p < 1.0 ? all : 0;
+}
+
 /// Of `sequences` that are each as long as may be. scores: a head reads one row of each.
 static tr_memory_pass_t pass_of(const plan_t *plan, size_t sequences, bool scores)
 {
-    const tr_recipe_generation_t *g = &plan->recipe->generation;
-    bool sampled = plan->recipe->algorithm == TR_ALGORITHM_PPO;
-    size_t all = plan->policy.vocabulary;
-    size_t kept = !sampled         ? 0
-                  : g->top_k > 0   ? least((size_t)g->top_k, all)
-                  : g->top_p < 1.0 ? all
-                                   : 0;
+    bool sampled = plan->recipe->algorithm == TR_ALGORITHM_PPO && !scores;
     return (tr_memory_pass_t){.sequences = sequences,
                               .tokens = sequences * plan->longest,
                               .longest = plan->longest,
                               .answers = sequences * (scores ? 1 : plan->answers),
-                              .kept = scores ? 0 : kept};
+                              .kept = sampled ? kept_of(plan) : 0};
 }
 
 /// Sequences of an update.
@@ -170,7 +169,10 @@ static tr_memory_t learner_memory(const plan_t *plan, const tr_model_config_t *c
     const tr_recipe_t *recipe = plan->recipe;
     bool scores = recipe->algorithm == TR_ALGORITHM_REWARD;
     size_t update = update_size(recipe), chunk = least(chunk_size(recipe), update);
-    tr_memory_plan_t m = memory_plan(plan, device, learner->threads, TR_MODEL_LEARNS);
+    bool rounds = recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC;
+    tr_memory_plan_t m = memory_plan(plan, device, learner->threads,
+                                     rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS);
+    m.host_moments = recipe->optimizer.offload;
     m.ranks = (size_t)learner->ranks;
     m.zero_stage = (size_t)learner->zero_stage;
     m.recompute = recipe->optimizer.gradient_checkpointing;
@@ -302,6 +304,7 @@ static tr_memory_t rollout_memory(const plan_t *plan, const char *device)
     m.pass = pass_of(plan, running, false);
     m.pass.tokens = ROLLOUT_PASS_TOKENS + running;
     m.pass.answers = running;
+    m.pass.kept = kept_of(plan);
     return tr_memory_of(&plan->policy, &m);
 }
 

@@ -6,7 +6,11 @@
 #include "deploy/machine.h"
 #include "deploy/needs.h"
 
-enum { GPUS_MOST = 64 };
+enum {
+    GPUS_MOST = 64,
+    DRIVER =
+        512 << 20 // bytes, about, that CUDA takes of a GPU for each process, outside of its budget
+};
 
 // Devices
 
@@ -105,9 +109,21 @@ static bool is_first(const needs_t *needs, size_t i)
     return true;
 }
 
+/// What CUDA itself takes of a device.
+static size_t driver_on(const needs_t *needs, const char *device)
+{
+    size_t processes = 0;
+    for (size_t i = 0; i < needs->count && tr_device_is_gpu(device); i++) {
+        const needs_role_t *role = &needs->roles[i];
+        bool counts = !role->within && tr_device_is_same(role->device, device);
+        processes += counts ? role->processes : 0;
+    }
+    return processes * DRIVER;
+}
+
 static size_t sum_on(const needs_t *needs, const char *device)
 {
-    size_t sum = tr_device_is_gpu(device) ? 0 : needs->host;
+    size_t sum = tr_device_is_gpu(device) ? driver_on(needs, device) : needs->host;
     for (size_t i = 0; i < needs->count; i++) {
         sum += tr_device_is_same(needs->roles[i].device, device) ? whole(&needs->roles[i]) : 0;
     }
@@ -164,9 +180,11 @@ static char *roles_text(const needs_t *needs, const char *device)
             text = longer;
         }
     }
-    if (!tr_device_is_gpu(device) && needs->host > 0) {
-        char *size = size_text(needs->host);
-        char *longer = tr_format("%s + published weights %s", text, size);
+    size_t rest = tr_device_is_gpu(device) ? driver_on(needs, device) : needs->host;
+    if (rest > 0) {
+        char *size = size_text(rest);
+        char *longer = tr_format("%s + %s %s", text,
+                                 tr_device_is_gpu(device) ? "driver" : "published weights", size);
         free(size);
         free(text);
         text = longer;
@@ -271,6 +289,15 @@ static void print_role(FILE *out, const needs_role_t *role)
     fputc('\n', out);
 }
 
+/// What is in no process's account.
+static void print_other(FILE *out, const char *name, const char *device, size_t bytes)
+{
+    fprintf(out, "  %-20s  %3s  %-8s  %11s  %11s  %11s  %11s  %11s", name, "", device, "-", "-",
+            "-", "-", "-");
+    print_size(out, bytes);
+    fputc('\n', out);
+}
+
 static void print_device(FILE *out, const needs_t *needs, const char *device)
 {
     tr_error_t err = {0};
@@ -293,12 +320,14 @@ void needs_print(FILE *out, const needs_t *needs)
     for (size_t i = 0; i < needs->count; i++) {
         print_role(out, &needs->roles[i]);
     }
+    for (size_t i = 0; i < needs->count; i++) {
+        const char *device = needs->roles[i].device;
+        if (is_first(needs, i) && tr_device_is_gpu(device)) {
+            print_other(out, "driver", device, driver_on(needs, device));
+        }
+    }
     if (needs->host > 0) {
-        fprintf(out, "  %-20s  %3s  %-8s", "published weights", "", "cpu");
-        print_size(out, needs->host);
-        fprintf(out, "  %11s  %11s  %11s  %11s", "-", "-", "-", "-");
-        print_size(out, needs->host);
-        fputc('\n', out);
+        print_other(out, "published weights", "cpu", needs->host);
     }
     fputc('\n', out);
     for (size_t i = 0; i < needs->count; i++) {

@@ -11,6 +11,8 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
 {
     json_t *object;
     double beta1, beta2, epsilon, weight_decay, clip;
+    int64_t seed;
+    TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     TR_TRY(tr_body_object(&object, config, "optimizer", "welcome", err));
     TR_TRY(tr_body_real(&beta1, object, "beta1", "welcome optimizer", err));
     TR_TRY(tr_body_real(&beta2, object, "beta2", "welcome optimizer", err));
@@ -21,7 +23,9 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
                                         .beta2 = beta2,
                                         .epsilon = epsilon,
                                         .weight_decay = weight_decay,
-                                        .clip = clip};
+                                        .clip = clip,
+                                        .on_host = json_is_true(json_object_get(object, "offload")),
+                                        .seed = (uint64_t)seed};
     return TR_OK;
 }
 
@@ -46,20 +50,33 @@ static tr_status read_ranks(tr_ranks_t *ranks, const json_t *config, tr_collecti
     return TR_OK;
 }
 
-/// Whether the welcome asks for backward passes that compute again what forward passes would keep.
-static bool recomputes(const json_t *config)
+/// A wish of the welcome's optimizer: absent is false.
+static bool wants(const json_t *config, const char *key)
 {
-    const json_t *optimizer = json_object_get(config, "optimizer");
-    return json_is_true(json_object_get(optimizer, "gradient_checkpointing"));
+    return json_is_true(json_object_get(json_object_get(config, "optimizer"), key));
+}
+
+static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner, const json_t *config,
+                            const tr_ranks_t *ranks, tr_error_t *err)
+{
+    bool rounds = wants(config, "stochastic_rounding");
+    *use = rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS;
+    if (rounds && (learner->backend->real != TR_BF16 || ranks->zero_stage == 3)) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "stochastic rounding is for a GPU in bf16 whose ranks hold all parameters: "
+                       "say 'optimizer.rounding: nearest', or 'precision: bf16' and a 'zero_stage' "
+                       "below 3");
+    }
+    return TR_OK;
 }
 
 /// Fresh weights in the shape of a directory that need not hold any.
 static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const char *directory,
-                            uint64_t seed, tr_error_t *err)
+                            uint64_t seed, tr_model_use_t use, tr_error_t *err)
 {
     tr_model_config_t shape;
     TR_TRY(tr_model_config_load(&shape, directory, err));
-    TR_TRY(tr_model_new(model, &shape, learner->backend, TR_MODEL_LEARNS, err));
+    TR_TRY(tr_model_new(model, &shape, learner->backend, use, err));
     tr_model_randomize(*model, seed);
     return TR_OK;
 }
@@ -70,6 +87,8 @@ static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const jso
 {
     const char *source;
     int64_t seed;
+    tr_model_use_t use;
+    TR_TRY(choose_use(&use, learner, config, ranks, err));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     const char *directory = checkpoint != NULL ? checkpoint : source;
@@ -80,13 +99,12 @@ static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const jso
                                      learner->backend, ranks->collective, err);
     }
     if (scalar) {
-        return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend,
-                                    TR_MODEL_LEARNS, err);
+        return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, use, err);
     }
     if (fresh) {
-        return open_fresh(model, learner, source, (uint64_t)seed, err);
+        return open_fresh(model, learner, source, (uint64_t)seed, use, err);
     }
-    return tr_model_open(model, directory, learner->backend, TR_MODEL_LEARNS, err);
+    return tr_model_open(model, directory, learner->backend, use, err);
 }
 
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,
@@ -108,7 +126,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
         TR_TRY(tr_collective_check(options->collective, learner->backend, err));
     }
     TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &ranks, err));
-    tr_model_recompute(model, recomputes(config));
+    tr_model_recompute(model, wants(config, "gradient_checkpointing"));
     tr_status status = tr_trainer_new(&learner->trainer, &model, &adamw, &ranks, err);
     tr_model_destroy(&model);
     TR_TRY(status);

@@ -26,7 +26,7 @@ typedef struct tr_learner {
 } tr_learner_t;
 
 /// Reads a welcome {model, checkpoint: directory or null, step: of the checkpoint, seed, optimizer: {beta1, beta2, epsilon,
-/// weight_decay, clip, gradient_checkpointing: bool (absent: false)}, from_scratch: bool (absent: false), zero_stage: 1, 2 or 3
+/// weight_decay, clip, gradient_checkpointing, offload, stochastic_rounding: bool (absent: false)}, from_scratch: bool (absent: false), zero_stage: 1, 2 or 3
 /// (absent: 2), gradient_sum: "tree" (absent too) or "all_reduce", and what proto/device.h reads} and opens the device, of a list
 /// the rank's, the model (scalar: with a value head) and its optimizer. threads and collective: of options.
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,

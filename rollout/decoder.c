@@ -96,6 +96,11 @@ void rollout_decoder_destroy(rollout_decoder_t **self)
     *self = NULL;
 }
 
+void rollout_decoder_weights_moved(rollout_decoder_t *decoder)
+{
+    rollout_device_forget(decoder->device);
+}
+
 size_t rollout_decoder_graph_runs(const rollout_decoder_t *decoder)
 {
     return rollout_device_graph_runs(decoder->device);

@@ -71,6 +71,9 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
                          const rollout_options_t *options, rollout_token_fn on_token, void *context,
                          tr_error_t *err);
 
+/// The model's weights have another place: what was remembered of the old one is forgotten.
+void rollout_decoder_weights_moved(rollout_decoder_t *decoder);
+
 /// Passes of this decoder that ran as a graph so far: 0 on a device without graphs.
 size_t rollout_decoder_graph_runs(const rollout_decoder_t *decoder);
 

@@ -42,7 +42,7 @@ rollout_device_t *rollout_device_new(tr_model_t *model)
     return device;
 }
 
-static void forget_graphs(rollout_device_t *device)
+void rollout_device_forget(rollout_device_t *device)
 {
     for (size_t i = 0; i < device->count; i++) {
         if (device->known[i].graph != NULL) {
@@ -55,7 +55,7 @@ static void forget_graphs(rollout_device_t *device)
 void rollout_device_destroy(rollout_device_t **self)
 {
     if (*self != NULL) {
-        forget_graphs(*self);
+        rollout_device_forget(*self);
         tr_arena_destroy(&(*self)->arena);
         free(*self);
         *self = NULL;
@@ -64,7 +64,7 @@ void rollout_device_destroy(rollout_device_t **self)
 
 void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare)
 {
-    forget_graphs(device);
+    rollout_device_forget(device);
     device->cache = cache;
     device->spare = spare;
 }
@@ -188,7 +188,7 @@ static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
         return known->outputs;
     }
     if (known != NULL || device->count == GRAPHS) { // stale, as the others are, or too many
-        forget_graphs(device);
+        rollout_device_forget(device);
     }
     device->known[device->count++] = (known_t){.shape = *shape};
     return enqueue(device, inputs, shape->rows, shape->kept_columns, &shape->sampling);
@@ -227,7 +227,7 @@ tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
     tr_arena_reset(device->arena);
     inputs_t inputs = upload(device, &whole);
     if (device->generation != tr_arena_generation(device->arena)) {
-        forget_graphs(device);
+        rollout_device_forget(device);
         device->generation = tr_arena_generation(device->arena);
     }
     if (by_graph) {

@@ -38,6 +38,9 @@ size_t rollout_device_rows(size_t count);
 /// The cache of the passes to come; spare: its page that nobody reads. Graphs of another cache are forgotten.
 void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare);
 
+/// Forgets the graphs: an address that is in them has changed.
+void rollout_device_forget(rollout_device_t *device);
+
 /// Runs the pass; drawn: written, of the pass's samples. The pass's arrays may be filled up beyond their counts.
 tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
                              const rollout_pass_t *pass, const tr_sampling_t *sampling,

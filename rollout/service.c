@@ -7,6 +7,7 @@
 #include "proto/device.h"
 #include "proto/responses.h"
 #include "proto/weights.h"
+#include "proto/weights_gpu.h"
 #include "rollout/decoder.h"
 
 struct rollout_service {
@@ -76,6 +77,41 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     return TR_OK;
 }
 
+/// From shared memory.
+static tr_status copy_weights(rollout_service_t *service, const json_t *description,
+                              tr_error_t *err)
+{
+    const void *data;
+    size_t bytes, expected = tr_model_weight_bytes(service->model);
+    uint64_t mapped, sum;
+    TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
+    if (bytes != expected) {
+        return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes,
+                       expected);
+    }
+    tr_model_write_weights(service->model, data);
+    return tr_weights_check(service->reader, err);
+}
+
+/// On the actor's GPU.
+static tr_status borrow_weights(rollout_service_t *service, const json_t *description,
+                                tr_error_t *err)
+{
+    tr_device_memory_t memory;
+    bool moved;
+    TR_TRY(tr_weights_gpu_read(&memory, description, tr_model_weight_bytes(service->model), err));
+    if (service->backend->ops->buffer_import == NULL) {
+        return tr_fail(
+            err, TR_ERR_UNSUPPORTED,
+            "weights on a GPU for a rollout on a CPU: say 'roles.rollout.weights: host'");
+    }
+    TR_TRY(tr_model_import_weights(service->model, &memory, &moved, err));
+    if (moved) {
+        rollout_decoder_weights_moved(service->decoder);
+    }
+    return TR_OK;
+}
+
 /// Takes the weights that the description names, unless they are in use already.
 static tr_status take_weights(rollout_service_t *service, const json_t *body, tr_message_t *reply,
                               tr_error_t *err)
@@ -84,8 +120,6 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     if (service->decoder == NULL) {
         return tr_fail(err, TR_ERR_PROTOCOL, "a request came before the welcome");
     }
-    const void *data;
-    size_t bytes;
     int64_t version;
     const char *checksum;
     TR_TRY(tr_body_object(&description, body, "weights", "generate", err));
@@ -98,15 +132,8 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
         return TR_OK;
     }
     service->checksum[0] = '\0'; // a copy that fails half way leaves weights of no version
-    uint64_t mapped, sum;
-    TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
-    size_t expected = tr_model_weight_bytes(service->model);
-    if (bytes != expected) {
-        return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes,
-                       expected);
-    }
-    tr_model_write_weights(service->model, data);
-    TR_TRY(tr_weights_check(service->reader, err));
+    TR_TRY(tr_weights_gpu_is(description) ? borrow_weights(service, description, err)
+                                          : copy_weights(service, description, err));
     snprintf(service->checksum, sizeof service->checksum, "%s", checksum);
     tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%s \"taken\"", (long long)version,
            checksum);

@@ -233,6 +233,11 @@ typedef struct tr_recipe_reward {
     char *step_separator;                     ///< what ends a step; default a line's end
 } tr_recipe_reward_t;
 
+typedef enum tr_rounding {
+    TR_ROUNDING_NEAREST,   ///< f32 parameters, beside those in bf16 on a GPU
+    TR_ROUNDING_STOCHASTIC ///< bf16 parameters alone
+} tr_rounding_t;
+
 typedef struct tr_recipe_optimizer {
     double learning_rate; ///< the peak; default 3e-6
     int schedule;         ///< a tr_schedule_kind_t (common/optim); default TR_SCHEDULE_LINEAR
@@ -244,15 +249,23 @@ typedef struct tr_recipe_optimizer {
     double weight_decay;  ///< default 0
     uint64_t chunk;       ///< sequences a gradient chunk; default 8. Another value gives other bits
     bool gradient_checkpointing; ///< default false; the same bits
+    bool offload;                ///< moments in the host's memory; default false; the same bits
+    tr_rounding_t rounding;      ///< of parameters that are updated; default nearest
 } tr_recipe_optimizer_t;
+
+typedef enum tr_weights_way {
+    TR_WEIGHTS_AUTO, ///< where GPUs are, the actor's own memory is read; else as host
+    TR_WEIGHTS_HOST  ///< by shared memory of the host
+} tr_weights_way_t;
 
 typedef struct tr_recipe_rollout {
     uint64_t workers; ///< default 1
     /// Names of common/base/device_name.h, at least one, all CPUs or all GPUs; default cpu. Worker i has entry i mod count.
     tr_recipe_strings_t device;
-    double memory;      ///< of each worker; as tr_recipe_actor_t
-    uint64_t threads;   ///< of each worker; 0: its share of the processors
-    uint64_t max_batch; ///< sequences decoded at once; default 64
+    double memory;            ///< of each worker; as tr_recipe_actor_t
+    uint64_t threads;         ///< of each worker; 0: its share of the processors
+    uint64_t max_batch;       ///< sequences decoded at once; default 64
+    tr_weights_way_t weights; ///< how they come; default auto
 } tr_recipe_rollout_t;
 
 typedef struct tr_recipe_actor {

@@ -150,6 +150,24 @@ static void check_one_gpu_each(const whole_t *whole, const char *key, const char
     }
 }
 
+/// Parameters in bf16 alone are for learners on GPUs that compute in it, and whose ranks hold all of them.
+static void check_rounding(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    const tr_recipe_roles_t *roles = &recipe->roles;
+    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
+    bool gpus = is_gpu(&roles->actor.device, 0) && (!ppo || is_gpu(&roles->critic.device, 0));
+    bool sharded = (roles->actor.ranks > 1 && roles->actor.zero_stage == 3) ||
+                   (ppo && roles->critic.ranks > 1 && roles->critic.zero_stage == 3);
+    if (recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC &&
+        (!gpus || sharded || recipe->precision != TR_PRECISION_BF16)) {
+        recipe_problem(whole->reader, line_of(whole, "optimizer.rounding", "optimizer.rounding"),
+                       "optimizer.rounding",
+                       "'stochastic' is for learners on GPUs with 'precision: bf16' and a "
+                       "zero_stage below 3; say 'nearest', or put actor and critic there");
+    }
+}
+
 /// What rollouts say is proved by the actor's log-probs, bit for bit: both must compute alike.
 static void check_devices(const whole_t *whole)
 {
@@ -164,6 +182,9 @@ static void check_devices(const whole_t *whole)
     if (critic && is_sound(whole, "roles.critic.ranks")) {
         check_one_gpu_each(whole, "roles.critic.device", "roles.critic.ranks",
                            &roles->critic.device, roles->critic.ranks);
+    }
+    if (actor && critic) {
+        check_rounding(whole);
     }
     if (actor && rollout && tr_algorithm_generates(whole->recipe->algorithm) &&
         tr_algorithm_learns(whole->recipe->algorithm) &&

@@ -29,6 +29,8 @@ RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
 static const char *const algorithms[] = {
     "ppo", "sft", "reward", "dpo", "kto", "online_dpo", "rejection_sampling", "sample", NULL};
 static const char *const gradient_sums[] = {"tree", "all_reduce", NULL};
+static const char *const weight_ways[] = {"auto", "host", NULL};
+static const char *const roundings[] = {"nearest", "stochastic", NULL};
 static const char *const precisions[] = {"bf16", "fp32", NULL};
 static const char *const stop_tokens[] = {"null", "eos", NULL};
 static const char *const kl_estimators[] = {"k1", "k3", NULL};
@@ -262,6 +264,14 @@ static const recipe_key_t top_keys[] = {
         .help =
             "Whether backward passes compute again what the layers would else keep: less memory "
             "and more time, for the same bytes."),
+    TOP(optimizer.offload, RECIPE_TRUTH, "false",
+        .help = "Whether a GPU's learners keep AdamW's two moments in pinned memory of the host: 8 "
+                "bytes a parameter less of the GPU's, for the same bytes and slower updates."),
+    TOP(optimizer.rounding, RECIPE_CHOICE, "nearest", .choices = roundings,
+        .help =
+            "`stochastic`: learners on GPUs in bf16 keep no f32 parameters (4 bytes a parameter "
+            "less), and round each update up or down by chance, so that small ones are not "
+            "lost. Another value gives other bits."),
 
     TOP(roles.rollout.workers, RECIPE_WHOLE, "1", .range = &to_thousand,
         .help = "Processes that generate; the result does not depend on it."),
@@ -273,6 +283,12 @@ static const recipe_key_t top_keys[] = {
         .help = "Of each worker; 0: its share of the processors."),
     TOP(roles.rollout.max_batch, RECIPE_WHOLE, "64", .range = &to_million,
         .help = "Sequences decoded at once."),
+    TOP(roles.rollout.weights, RECIPE_CHOICE, "auto", .choices = weight_ways,
+        .help =
+            "How the actor's weights come: `auto` reads them where they are on its GPU (or copies "
+            "them from there to another GPU), and on CPUs, or where the parameters are sharded, "
+            "goes by shared memory of the host, as `host` always does: for GPUs or containers "
+            "that do not reach each other's memory."),
     TOP(roles.actor.device, RECIPE_TEXTS, "cpu", .names = RECIPE_NAMES_DEVICE,
         .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     TOP(roles.actor.memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,

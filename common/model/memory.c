@@ -5,20 +5,20 @@
 /// Of a CPU's operators, in floats and rows (common/tensor/cpu/*_ops.c); of arenas and GPUs.
 enum {
     PANEL = 32,
-    PANELS = 64 << 10,     // that a thread packs of a weight
-    GRADIENT_TOKENS = 512, // of a weight gradient at a time
-    WAY = 1024,            // floats: rows a multiple of it apart are copied first
-    CHAIN = 2048,          // of a row that is copied where rows would evict one another
-    LOGITS_TILE = 8 << 20, // logits at a time
-    LOGITS_ROWS = 256,     // at least
-    SORTING = 8,           // a token of the vocabulary, of a thread that samples
-    SCORE_ROWS = 64,       // of attention, of a thread
-    PAGES_UNIT = 8,        // columns of a batch's table of pages (batch.c)
-    ALIGNMENT = 64,        // bytes
-    ARENA_LEAST = 1 << 20, // bytes of its first buffer
-    GPU_LOGITS_TILE = 64 << 20,
+    PANELS = 64 << 10,          // that a thread packs of a weight
+    GRADIENT_TOKENS = 512,      // of a weight gradient at a time
+    WAY = 1024,                 // floats: rows a multiple of it apart are copied first
+    CHAIN = 2048,               // of a row that is copied where rows would evict one another
+    LOGITS_TILE = 8 << 20,      // logits at a time
+    LOGITS_ROWS = 256,          // at least
+    SORTING = 8,                // a token of the vocabulary, of a thread that samples
+    SCORE_ROWS = 64,            // of attention, of a thread
+    PAGES_UNIT = 8,             // columns of a batch's table of pages (batch.c)
+    ALIGNMENT = 64,             // bytes
+    ARENA_LEAST = 1 << 20,      // bytes of its first buffer
+    GPU_LOGITS_TILE = 64 << 20, // floats (common/tensor/cuda/head.h)
     GPU_LOGITS_ROWS = 512,
-    GPU_TRIAL_ROWS = 512,
+    GPU_TRIAL_ROWS = 512,    // of a product that is tried (matmul_ops.cu)
     GPU_SEGMENT = 128,       // rows of a partial sum
     GPU_WORKSPACE = 32 << 20 // bytes, of products
 };

@@ -304,6 +304,51 @@ tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error
     return ops_of(model)->queue_wait(model->queue, err);
 }
 
+tr_status tr_model_export_weights(const tr_model_t *model, tr_device_memory_t *memory,
+                                  tr_error_t *err)
+{
+    TR_ASSERT(model->sharding == NULL, "weights of a model that is sharded");
+    TR_TRY(ops_of(model)->queue_wait(model->queue, err));
+    return ops_of(model)->buffer_export(memory, model->working.buffer, err);
+}
+
+/// Passes read this buffer from now on, and the old one goes.
+static void adopt(tr_model_t *model, tr_buffer_t **buffer)
+{
+    ops_of(model)->buffer_destroy(&model->masters);
+    model->masters = *buffer;
+    *buffer = NULL;
+    model->parameters.buffer = model->working.buffer = model->masters;
+    for_weights(model, place_plain);
+}
+
+tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *memory, bool *moved,
+                                  tr_error_t *err)
+{
+    const tr_ops_t *ops = ops_of(model);
+    tr_buffer_t *buffer;
+    bool here;
+    *moved = false;
+    if (model->borrows && memcmp(&model->borrowed, memory, sizeof *memory) == 0) {
+        return TR_OK; // the same place, which holds the new version
+    }
+    TR_ASSERT(!model_learns(model) && !model->packed, "weights of another process");
+    TR_TRY(ops->buffer_import(model->backend, &buffer, memory, tr_model_weight_bytes(model), &here,
+                              err));
+    if (here) {
+        adopt(model, &buffer);
+        model->borrowed = *memory;
+        model->borrows = *moved = true;
+        return TR_OK;
+    }
+    tr_tensor_t from = model->working;
+    from.buffer = buffer;
+    ops->copy(model->queue, model->working, from);
+    tr_status status = ops->queue_wait(model->queue, err);
+    ops->buffer_destroy(&buffer);
+    return status;
+}
+
 /// Standard deviation of a fresh weight matrix.
 static float fresh_deviation(const tr_model_t *model, const tr_parameter_t *parameter)
 {

@@ -83,6 +83,14 @@ size_t tr_model_weight_bytes(const tr_model_t *model);
 void tr_model_write_weights(tr_model_t *model, const void *weights);
 tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err);
 
+/// Where passes read, for another process of this machine, of a model on a GPU that is not sharded; it changes with each update.
+tr_status tr_model_export_weights(const tr_model_t *model, tr_device_memory_t *memory,
+                                  tr_error_t *err);
+/// Takes weights that another process exported: from now on this model reads them where they are (and has none of its own), or
+/// has a copy where they lie on another GPU. *moved: passes read another place than before.
+tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *memory, bool *moved,
+                                  tr_error_t *err);
+
 /// The head [V, H] as the operators read it (policy models); the score weights (scalar models). [real]
 tr_tensor_t tr_model_head(const tr_model_t *model);
 tr_tensor_t tr_model_score(const tr_model_t *model);

@@ -15,9 +15,11 @@ struct tr_model {
     tr_backend_t *backend;
     tr_queue_t *queue;
     tr_model_use_t use;
-    bool packed;           ///< decodes on a device that packs
-    bool recompute;        ///< as tr_model_recompute says
-    tr_buffer_t *masters;  ///< parameters
+    bool packed;                 ///< decodes on a device that packs
+    bool recompute;              ///< as tr_model_recompute says
+    tr_buffer_t *masters;        ///< parameters
+    tr_device_memory_t borrowed; ///< whose masters are another process's, if `borrows`
+    bool borrows;
     tr_buffer_t *copy;     ///< working, where passes read another type; else NULL
     tr_buffer_t *packings; ///< all packed matrices; NULL unless packed
     size_t packed_floats;  ///< of packings

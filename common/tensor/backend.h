@@ -103,6 +103,12 @@ typedef struct tr_adamw {
     uint64_t first; ///< the number of the first element among all: each has an address of its own
 } tr_adamw_t;
 
+/// How another process of this machine finds a buffer of a GPU.
+typedef struct tr_device_memory {
+    unsigned char handle[64];
+    char place[32]; ///< of the GPU: its bus id
+} tr_device_memory_t;
+
 typedef struct tr_ops {
     const char *name; ///< "cpu", "cuda"
     void (*close)(tr_backend_t *backend);
@@ -115,6 +121,13 @@ typedef struct tr_ops {
     tr_status (*buffer_new_host)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                                  tr_error_t *err);
     void (*buffer_destroy)(tr_buffer_t **buffer);
+    /// Says where a buffer is, and in another process maps it: *here tells whether it lies on that backend's own GPU (else copy
+    /// it once). The first process must keep it while it is mapped. NULL on a CPU.
+    tr_status (*buffer_export)(tr_device_memory_t *memory, const tr_buffer_t *buffer,
+                               tr_error_t *err);
+    tr_status (*buffer_import)(tr_backend_t *backend, tr_buffer_t **buffer,
+                               const tr_device_memory_t *memory, size_t bytes, bool *here,
+                               tr_error_t *err);
     size_t (*buffer_bytes)(const tr_buffer_t *buffer);
     tr_status (*queue_new)(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
     void (*queue_destroy)(tr_queue_t **queue);

@@ -44,8 +44,9 @@ bool rig_open_gpu(rig_t *rig, tr_dtype_t precision)
     tr_error_t err = {0};
     memset(rig, 0, sizeof *rig);
     setenv("TROUPE_CUDA_MODULE", TEST_BINARY_DIR "/troupe-cuda-emulated.so", 0);
-    if (access(getenv("TROUPE_CUDA_MODULE"), F_OK) != 0) {
-        printf("skipped: there is no %s\n", getenv("TROUPE_CUDA_MODULE"));
+    const char *module = getenv("TROUPE_CUDA_MODULE");
+    if (module == NULL || access(module, F_OK) != 0) {
+        printf("skipped: there is no %s\n", module != NULL ? module : "TROUPE_CUDA_MODULE");
         return false;
     }
     cr_assert_eq(tr_backend_open(&rig->backend, &options, &err), TR_OK, "%s", err.text);

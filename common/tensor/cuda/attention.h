@@ -17,8 +17,8 @@
 enum { CUDA_MOST_DIM = 256 }; ///< of a head
 
 template <typename T> struct cuda_attending {
-    const int32_t *starts, *positions,
-        *pages; ///< of the batch; pages is NULL where no cache is read
+    const int32_t *starts, *positions; ///< of the batch
+    const int32_t *pages;              ///< likewise; NULL where no cache is read
     int sequences, max_pages;
     int query, key_value, group, dim; ///< Hq, Hk, Hq / Hk, D
     int width;                        ///< of a qkv row
@@ -87,11 +87,11 @@ static __device__ __forceinline__ int cuda_last_sequence(int sequences, int x, F
     return low;
 }
 
-/// The tile of block blockIdx.x.
+/// The tile of a block by its number; blocks start in ascending order, so those with the most to do should come first.
 static __device__ __forceinline__ cuda_tile cuda_find_tile(const int32_t *starts, int sequences,
-                                                           int each, int m)
+                                                           int each, int m, unsigned number)
 {
-    const int block = static_cast<int>(blockIdx.x);
+    const int block = static_cast<int>(number);
     auto first_block = [&](int s) {
         return static_cast<int>(static_cast<long long>(starts[s]) * each / m) + s;
     };

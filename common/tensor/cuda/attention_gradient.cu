@@ -84,7 +84,8 @@ static __global__ void dquery_f32(cuda_attending<float> a)
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
     const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT;
     const int block = a.group < 4 ? 32 / a.group : 8; // positions, as on the CPU
-    const cuda_tile t = cuda_find_tile(a.starts, a.sequences, a.group, CUDA_EXACT);
+    const cuda_tile t =
+        cuda_find_tile(a.starts, a.sequences, a.group, CUDA_EXACT, gridDim.x - 1 - blockIdx.x);
     if (t.count == 0) {
         return;
     }
@@ -118,7 +119,7 @@ static __global__ void dkey_f32(cuda_attending<float> a)
     const exact_tiles m = exact_layout(memory, a.dim);
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
     const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT; // of rows, then of keys
-    cuda_tile t = cuda_find_tile(a.starts, a.sequences, 1, CUDA_EXACT);
+    cuda_tile t = cuda_find_tile(a.starts, a.sequences, 1, CUDA_EXACT, blockIdx.x);
     const int tokens = t.all, key = t.first;
     if (t.count == 0) {
         return;
@@ -234,7 +235,8 @@ static __global__ void __launch_bounds__(8 * TILE) dquery_bf16(cuda_attending<bf
     CUDA_DYNAMIC_SHARED(tiles, m);
     const int h = static_cast<int>(blockIdx.y);
     const cuda_warp w = cuda_this_warp();
-    const cuda_tile t = cuda_find_tile(a.starts, a.sequences, a.group, TILE);
+    const cuda_tile t =
+        cuda_find_tile(a.starts, a.sequences, a.group, TILE, gridDim.x - 1 - blockIdx.x);
     if (t.count == 0) {
         return;
     }
@@ -269,7 +271,7 @@ static __global__ void __launch_bounds__(8 * TILE) dkey_bf16(cuda_attending<bf16
     CUDA_DYNAMIC_SHARED(tiles, m);
     const int h = static_cast<int>(blockIdx.y);
     const cuda_warp w = cuda_this_warp();
-    cuda_tile t = cuda_find_tile(a.starts, a.sequences, 1, TILE);
+    cuda_tile t = cuda_find_tile(a.starts, a.sequences, 1, TILE, blockIdx.x);
     const int tokens = t.all, key = t.first;
     if (t.count == 0) {
         return;

@@ -54,7 +54,8 @@ static __global__ void attend_f32(cuda_attending<float> a)
     float *weights = values + CUDA_EXACT * (a.dim + 1); // [16, 17]
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
     const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT;
-    const cuda_tile t = cuda_find_tile(a.starts, a.sequences, a.group, CUDA_EXACT);
+    const cuda_tile t =
+        cuda_find_tile(a.starts, a.sequences, a.group, CUDA_EXACT, gridDim.x - 1 - blockIdx.x);
     if (t.count == 0) {
         return;
     }
@@ -109,15 +110,40 @@ static __global__ void attend_f32(cuda_attending<float> a)
 static void attend(tr_queue_t *queue, const cuda_attending<float> &a, const tr_ragged_t *batch)
 {
     dim3 grid(cuda_tiles(batch->tokens, batch->sequences, a.group, CUDA_EXACT), a.key_value);
-    cuda_launch(queue, grid, CUDA_EXACT * CUDA_EXACT, 3 * CUDA_EXACT * (a.dim + 1) * sizeof(float),
-                attend_f32, a);
+    const size_t shared = CUDA_EXACT * (3 * (a.dim + 1) + CUDA_EXACT + 1) * sizeof(float);
+    cuda_launch(queue, grid, CUDA_EXACT * CUDA_EXACT, shared, attend_f32, a);
 }
 
 // In bf16: flash attention (Dao et al. 2022). Keys come in blocks of 64 from position 0, with a running maximum and sums that
-// are scaled when it grows, so a row's result depends on its query and on the keys that it sees, not on its tile. Rows of a
-// tile see different numbers of blocks, and to a row that sees nothing of a block, going through it changes nothing: the maximum
-// stays, the factor is exp(0) = 1, weights are 0, and a product with zeros adds 0 to a sum. Only a -0 may become a 0, so the
-// last step adds 0 to what it stores.
+// are scaled when it grows; four blocks are a segment, which begins anew, and segments are joined in order. So a row's result
+// depends on its query and on the keys that it sees, not on its tile, nor on whether one block of threads takes all segments or,
+// where there is little else to do, each takes one. Rows of a tile see different numbers of keys, and to a row that sees nothing
+// of a block or a segment, going through it changes nothing: the maximum stays, the factor of what was summed is exp(0) = 1,
+// weights are 0, and a product with zeros adds 0 to a sum. Only a -0 may become a 0, so the last step adds 0 to what it stores.
+
+enum {
+    SEGMENT = 4 * CUDA_KEYS, // keys
+    ENOUGH = 512             // blocks that keep a GPU busy
+};
+
+/// What is known of a row's scores: their maximum, and the sum of exp(score - maximum).
+struct softmax {
+    float most, sum;
+};
+
+/// Joins what two segments say, the earlier first; returns the factors of what was summed with each.
+static __device__ __forceinline__ float2 join(softmax &x, const softmax &y)
+{
+    const float most = y.most > x.most ? y.most : x.most;
+    const float2 factors = make_float2(cuda_exp(x.most - most), cuda_exp(y.most - most));
+    x = {most, x.sum * factors.x + y.sum * factors.y};
+    return factors;
+}
+
+static __device__ __forceinline__ float log_sum(const softmax &x)
+{
+    return x.most + static_cast<float>(cuda_log(static_cast<double>(x.sum)));
+}
 
 /// Shared memory of a block of M rows: 16 where sequences have few rows, else 64.
 template <int M, int C> struct flash_tiles {
@@ -127,26 +153,27 @@ template <int M, int C> struct flash_tiles {
     bf16 values[CUDA_KEYS * S];
     float scores[M * SCORES];
     bf16 weights[M * CUDA_WEIGHTS]; // exponentials
-    float factors[M];               // what the sums so far are multiplied with
+    float2 factors[M];              // what the sums so far, and what comes, are multiplied with
 };
 
 /// A lane's keys of a row (those of its number, and of every 8th further): weights from scores, of the first `seen` keys of the
-/// block. Returns the factor of what was summed before.
+/// block. Returns the factor of what was summed before; x.sum is the lane's.
 static __device__ __forceinline__ float soften(bf16 *weights, const float *scores, int lane,
-                                               int seen, float scale, float &most, float &sum)
+                                               int seen, float scale, softmax &x)
 {
-    float score[CUDA_KEYS / CUDA_ROW_THREADS], before = most;
+    float score[CUDA_KEYS / CUDA_ROW_THREADS], most = x.most;
     for (int i = 0; i < CUDA_KEYS / CUDA_ROW_THREADS; i++) {
         int key = lane + i * CUDA_ROW_THREADS;
         score[i] = key < seen ? scores[key] * scale : -INFINITY;
         most = score[i] > most ? score[i] : most;
     }
     most = cuda_greatest_lane<CUDA_ROW_THREADS>(most, NULL);
-    float factor = cuda_exp(before - most);
-    sum = sum * factor;
+    const float base = most > -INFINITY ? most : 0.0f; // where nothing was seen yet
+    const float factor = cuda_exp(x.most - base);
+    x = {most, x.sum * factor};
     for (int i = 0; i < CUDA_KEYS / CUDA_ROW_THREADS; i++) {
-        float weight = cuda_exp(score[i] - most);
-        sum = sum + weight;
+        float weight = cuda_exp(score[i] - base);
+        x.sum = x.sum + weight;
         cuda_store(weights + lane + i * CUDA_ROW_THREADS, weight);
     }
     return factor;
@@ -184,78 +211,180 @@ static __device__ __forceinline__ void add_values(cuda_piece *out, const flash_t
     const cuda_warp w = cuda_this_warp();
     for (int c = 0; c < C; c++) {
         for (int i = 0; i < cuda_piece::num_elements; i++) {
-            out[c].x[i] *= m->factors[w.side + places.row[i]];
+            out[c].x[i] *= m->factors[w.side + places.row[i]].x;
         }
         cuda_add_product<cuda_plain, CUDA_WEIGHTS, cuda_plain, S, CUDA_KEYS>(
             out[c], m->weights + w.side * CUDA_WEIGHTS, m->values + w.column + c * 64);
     }
 }
 
-/// Bounded to the registers with which a multiprocessor holds two blocks of 64 rows, or eight of 16.
+/// all = all * factors.x + out * factors.y
 template <int M, int C>
-static __global__ void __launch_bounds__(8 * M, M == 64 ? (C < 4 ? 2 : 1) : 8 / C)
-    attend_bf16(cuda_attending<bf16> a)
+static __device__ __forceinline__ void join_outs(cuda_piece *all, const cuda_piece *out,
+                                                 const flash_tiles<M, C> *m,
+                                                 const cuda_places &places)
+{
+    const cuda_warp w = cuda_this_warp();
+    for (int c = 0; c < C; c++) {
+        for (int i = 0; i < cuda_piece::num_elements; i++) {
+            const float2 factors = m->factors[w.side + places.row[i]];
+            all[c].x[i] = all[c].x[i] * factors.x + out[c].x[i] * factors.y;
+        }
+    }
+}
+
+/// What one segment says of row n: out [D], maximum, sum. Of a segment that the row sees nothing of it is not read.
+static __device__ __forceinline__ float *part_of(float *parts, size_t n, size_t segments,
+                                                 size_t segment, int dim)
+{
+    return parts + (n * segments + segment) * (dim + 2);
+}
+
+/// Writes out and lse, or this block's parts of them.
+template <int M, int C>
+static __device__ __forceinline__ void store_rows(const cuda_attending<bf16> &a, const cuda_tile &t,
+                                                  float *parts, flash_tiles<M, C> *m,
+                                                  const cuda_piece *out, const softmax &all)
+{
+    const int h = static_cast<int>(blockIdx.y);
+    const int r = static_cast<int>(threadIdx.x) / CUDA_ROW_THREADS;
+    auto row = [&](int i) { return cuda_row_of(a, t, h, t.first + i); };
+    auto part = [&](int i) { return part_of(parts, row(i), gridDim.z, blockIdx.z, a.dim); };
+    if (threadIdx.x % CUDA_ROW_THREADS == 0 && r < t.count) {
+        if (parts != NULL) {
+            part(r)[a.dim] = all.most;
+            part(r)[a.dim + 1] = all.sum;
+        } else {
+            a.lse[row(r)] = log_sum(all);
+        }
+    }
+    m->factors[r].x = 1.0f / all.sum;
+    const cuda_places places = cuda_find_places(m->scores); // found again: registers are dear
+    cuda_each_element<C>(out, places, [&](int i, int d, float x) {
+        if (i < t.count && d < a.dim) {
+            if (parts != NULL) {
+                part(i)[d] = x;
+            } else {
+                cuda_store(a.out + row(i) * a.dim + d, x * m->factors[i].x + 0.0f);
+            }
+        }
+    });
+}
+
+/// Blocks that a multiprocessor should hold, as far as its registers go.
+template <int M, int C> struct flash_blocks {
+    enum { of = C == 4 ? 1 : M == 16 ? 4 : 2 / C };
+};
+
+/// All segments of a tile; or with parts, [T * Hq, gridDim.z, part], the one of number blockIdx.z.
+template <int M, int C>
+static __global__ void __launch_bounds__(8 * M, flash_blocks<M, C>::of)
+    attend_bf16(cuda_attending<bf16> a, float *parts)
 {
     typedef flash_tiles<M, C> tiles;
     CUDA_DYNAMIC_SHARED(tiles, m);
     const int h = static_cast<int>(blockIdx.y);
     const int r = static_cast<int>(threadIdx.x) / CUDA_ROW_THREADS;
     const int lane = static_cast<int>(threadIdx.x) % CUDA_ROW_THREADS;
-    const cuda_tile t = cuda_find_tile(a.starts, a.sequences, a.group, M);
-    if (t.count == 0) {
-        return;
-    }
+    const cuda_tile t =
+        cuda_find_tile(a.starts, a.sequences, a.group, M, gridDim.x - 1 - blockIdx.x);
     // Rows past the tile's last do as it does, and write nothing.
     auto row = [&](int i) { return t.first + min(i, t.count - 1); };
-    const int position = a.positions[t.start + row(r) / a.group];
-    const int last = a.positions[t.start + row(M) / a.group];
+    const int position = t.count > 0 ? a.positions[t.start + row(r) / a.group] : -1;
+    const int last = t.count > 0 ? a.positions[t.start + row(M) / a.group] : -1;
+    const int begin = static_cast<int>(blockIdx.z) * SEGMENT;
+    const int end = parts == NULL ? last + 1 : min(begin + SEGMENT, last + 1);
+    if (begin >= end) {
+        return;
+    }
     const cuda_places places = cuda_find_places(m->scores);
     cuda_load_tile<C, M, 8 * M>(m->query, a.dim,
                                 [&](int i) { return cuda_query_of(a, a.qkv, t, h, row(i)); });
-    float most = -INFINITY, sum = 0.0f;
-    cuda_piece out[C];
+    softmax all = {-INFINITY, 0.0f}, segment = all;
+    cuda_piece all_out[C], out[C];
+    cuda_zero_pieces<C>(all_out);
     cuda_zero_pieces<C>(out);
-    for (int first = 0; first <= last; first += CUDA_KEYS) {
+    for (int first = begin; first < end; first += CUDA_KEYS) {
         load_keys(m, a, t.sequence, h, first, last);
         __syncthreads();
         score_keys(m);
         __syncthreads();
-        m->factors[r] = soften(m->weights + r * CUDA_WEIGHTS, m->scores + r * tiles::SCORES, lane,
-                               position + 1 - first, a.scale, most, sum); // the same of all lanes
+        m->factors[r].x = soften(m->weights + r * CUDA_WEIGHTS, m->scores + r * tiles::SCORES, lane,
+                                 position + 1 - first, a.scale, segment); // the same of all lanes
         __syncthreads();
         add_values(out, m, places);
         __syncthreads();
-    }
-    sum = cuda_sum_lanes<CUDA_ROW_THREADS>(sum, NULL);
-    m->factors[r] = 1.0f / sum;
-    if (lane == 0 && r < t.count) {
-        a.lse[cuda_row_of(a, t, h, row(r))] =
-            most + static_cast<float>(cuda_log(static_cast<double>(sum)));
-    }
-    const cuda_places again = cuda_find_places(m->scores); // registers are dear in the loop
-    cuda_each_element<C>(out, again, [&](int i, int d, float x) {
-        if (i < t.count && d < a.dim) {
-            cuda_store(a.out + cuda_row_of(a, t, h, row(i)) * a.dim + d, x * m->factors[i] + 0.0f);
+        if ((first + CUDA_KEYS) % SEGMENT == 0 || first + CUDA_KEYS >= end) {
+            segment.sum = cuda_sum_lanes<CUDA_ROW_THREADS>(segment.sum, NULL);
+            m->factors[r] = join(all, segment);
+            __syncthreads();
+            join_outs(all_out, out, m, places);
+            segment = {-INFINITY, 0.0f};
+            cuda_zero_pieces<C>(out);
         }
-    });
+    }
+    __syncthreads();
+    store_rows(a, t, parts, m, all_out, all);
+}
+
+/// A block a row, a thread an element of out: joins the row's segments as attend_bf16 does.
+static __global__ void join_parts(cuda_attending<bf16> a, float *parts, int segments)
+{
+    const size_t n = blockIdx.x;
+    const int d = static_cast<int>(threadIdx.x), seen = a.positions[n / a.query] / SEGMENT + 1;
+    softmax all = {-INFINITY, 0.0f};
+    float out = 0.0f;
+    for (int i = 0; i < seen; i++) {
+        const float *part = part_of(parts, n, segments, i, a.dim);
+        const float2 factors = join(all, {part[a.dim], part[a.dim + 1]});
+        out = out * factors.x + (d < a.dim ? part[d] : 0.0f) * factors.y;
+    }
+    if (d < a.dim) {
+        cuda_store(a.out + n * a.dim + d, out * (1.0f / all.sum) + 0.0f);
+    }
+    if (d == 0) {
+        a.lse[n] = log_sum(all);
+    }
 }
 
 template <int M, int C>
-static void attend_by(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
+static void attend_whole(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
 {
     dim3 grid(cuda_tiles(batch->tokens, batch->sequences, a.group, M), a.key_value);
-    cuda_launch(queue, grid, M * CUDA_ROW_THREADS, sizeof(flash_tiles<M, C>), attend_bf16<M, C>, a);
+    cuda_launch(queue, grid, M * CUDA_ROW_THREADS, sizeof(flash_tiles<M, C>), attend_bf16<M, C>, a,
+                static_cast<float *>(NULL));
+}
+
+/// A block a segment, so that few sequences still keep the GPU busy. The parts of a decoded token are group / 256 of what the layer's
+/// cache holds for its sequence.
+template <int C>
+static void attend_parts(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch,
+                         unsigned segments)
+{
+    const size_t rows = batch->tokens * a.query;
+    dim3 grid(cuda_tiles(batch->tokens, batch->sequences, a.group, 16), a.key_value, segments);
+    float *parts = static_cast<float *>(
+        cuda_scratch(queue, CUDA_SLOT_PARTIAL, rows * segments * (a.dim + 2) * sizeof(float)));
+    cuda_launch(queue, grid, 16 * CUDA_ROW_THREADS, sizeof(flash_tiles<16, C>), attend_bf16<16, C>,
+                a, parts);
+    cuda_launch(queue, static_cast<unsigned>(rows), 64 * C, 0, join_parts, a, parts,
+                static_cast<int>(segments));
 }
 
 /// Tiles of 64 rows where sequences have that many, about, and such a tile finds room; 16 rows (83 KiB at most) find it in every GPU.
 template <int C>
 static void attend_heads(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
 {
-    bool many = batch->tokens * a.group >= 32 * batch->sequences;
+    const bool many = batch->tokens * a.group >= 32 * batch->sequences;
+    const unsigned segments = cuda_blocks(batch->max_pages * TR_PAGE, SEGMENT);
+    const size_t blocks =
+        cuda_tiles(batch->tokens, batch->sequences, a.group, 16) * static_cast<size_t>(a.key_value);
     if (many && sizeof(flash_tiles<64, C>) <= queue->backend->shared) {
-        attend_by<64, C>(queue, a, batch);
+        attend_whole<64, C>(queue, a, batch);
+    } else if (blocks >= ENOUGH || segments == 1) {
+        attend_whole<16, C>(queue, a, batch);
     } else {
-        attend_by<16, C>(queue, a, batch);
+        attend_parts<C>(queue, a, batch, segments);
     }
 }
 

@@ -19,6 +19,8 @@ static tr_ops_t make_table(void)
     ops.buffer_new = cuda_buffer_new;
     ops.buffer_new_host = cuda_buffer_new_host;
     ops.buffer_destroy = cuda_buffer_destroy;
+    ops.buffer_export = cuda_buffer_export;
+    ops.buffer_import = cuda_buffer_import;
     ops.buffer_bytes = cuda_buffer_bytes;
     ops.queue_new = cuda_queue_new;
     ops.queue_destroy = cuda_queue_destroy;

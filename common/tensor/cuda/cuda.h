@@ -40,7 +40,11 @@ struct tr_buffer {
     cuda_backend_t *backend;
     char *data;
     size_t bytes;
-    bool on_host; ///< pinned memory of the host, outside of the budget
+    enum {
+        CUDA_OWN,
+        CUDA_HOST,
+        CUDA_MAPPED
+    } kind; ///< pinned memory of the host and what another process owns are not in the budget
 };
 
 /// Scratch memory of a queue by use, so that an operator may call another that has its own.
@@ -151,6 +155,11 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
 tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                                tr_error_t *err);
 void cuda_buffer_destroy(tr_buffer_t **buffer);
+tr_status cuda_buffer_export(tr_device_memory_t *memory, const tr_buffer_t *buffer,
+                             tr_error_t *err);
+tr_status cuda_buffer_import(tr_backend_t *backend, tr_buffer_t **buffer,
+                             const tr_device_memory_t *memory, size_t bytes, bool *here,
+                             tr_error_t *err);
 void cuda_graph_begin(tr_queue_t *queue);
 tr_graph_t *cuda_graph_end(tr_queue_t *queue);
 bool cuda_graph_run(tr_queue_t *queue, const tr_graph_t *graph);

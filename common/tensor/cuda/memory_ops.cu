@@ -41,7 +41,7 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
                        cudaGetErrorString(error));
     }
     *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
-    **buffer = {self, static_cast<char *>(data), bytes, false};
+    **buffer = {self, static_cast<char *>(data), bytes, tr_buffer_t::CUDA_OWN};
     self->used += bytes;
     return TR_OK;
 }
@@ -61,7 +61,7 @@ tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size
     }
     memset(data, 0, bytes);
     *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
-    **buffer = {self, static_cast<char *>(data), bytes, true};
+    **buffer = {self, static_cast<char *>(data), bytes, tr_buffer_t::CUDA_HOST};
     return TR_OK;
 }
 
@@ -72,15 +72,71 @@ void cuda_buffer_destroy(tr_buffer_t **buffer)
         return;
     }
     (void)cudaSetDevice(self->backend->device);
-    if (self->on_host) {
-        (void)cudaDeviceSynchronize();
-        (void)cudaFreeHost(self->data);
-    } else {
+    if (self->kind == tr_buffer_t::CUDA_OWN) {
         (void)cudaFree(self->data); // waits for what still uses it
         self->backend->used -= self->bytes;
+    } else {
+        (void)cudaDeviceSynchronize();
+        (void)(self->kind == tr_buffer_t::CUDA_HOST ? cudaFreeHost(self->data)
+                                                    : cudaIpcCloseMemHandle(self->data));
     }
     free(self);
     *buffer = NULL;
+}
+
+static cudaError_t find_place(char (&place)[32], int device)
+{
+    memset(place, 0, sizeof place);
+    return cudaDeviceGetPCIBusId(place, sizeof place, device);
+}
+
+tr_status cuda_buffer_export(tr_device_memory_t *memory, const tr_buffer_t *buffer, tr_error_t *err)
+{
+    cudaIpcMemHandle_t handle;
+    static_assert(sizeof handle == sizeof memory->handle, "a handle is 64 bytes");
+    cudaError_t error = cudaIpcGetMemHandle(&handle, buffer->data);
+    if (error == cudaSuccess) {
+        error = find_place(memory->place, buffer->backend->device);
+    }
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError();
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "memory of the GPU cannot be shared with other processes (%s): say "
+                       "'roles.rollout.weights: host'",
+                       cudaGetErrorString(error));
+    }
+    memcpy(memory->handle, &handle, sizeof handle);
+    return TR_OK;
+}
+
+tr_status cuda_buffer_import(tr_backend_t *backend, tr_buffer_t **buffer,
+                             const tr_device_memory_t *memory, size_t bytes, bool *here,
+                             tr_error_t *err)
+{
+    cuda_backend_t *self = reinterpret_cast<cuda_backend_t *>(backend);
+    cudaIpcMemHandle_t handle;
+    char place[32];
+    void *data = NULL;
+    *buffer = NULL;
+    memcpy(&handle, memory->handle, sizeof handle);
+    cudaError_t error = cudaSetDevice(self->device);
+    if (error == cudaSuccess) {
+        error = find_place(place, self->device);
+    }
+    if (error == cudaSuccess) {
+        error = cudaIpcOpenMemHandle(&data, handle, cudaIpcMemLazyEnablePeerAccess);
+    }
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError();
+        return tr_fail(err, TR_ERR_PEER,
+                       "the weights on the GPU %.31s cannot be mapped (%s): did their process end? "
+                       "Where GPUs do not reach each other say 'roles.rollout.weights: host'",
+                       memory->place, cudaGetErrorString(error));
+    }
+    *here = strncmp(place, memory->place, sizeof place) == 0;
+    *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
+    **buffer = {self, static_cast<char *>(data), bytes, tr_buffer_t::CUDA_MAPPED};
+    return TR_OK;
 }
 
 size_t cuda_buffer_bytes(const tr_buffer_t *buffer)

@@ -83,6 +83,7 @@ context_t scheduler;
 barrier block_barrier, warp_barriers[MOST_THREADS / LANES];
 unsigned slots[MOST_THREADS];
 alignas(128) char shared[SHARED];
+size_t shared_bytes; // that the launch asked for
 const std::function<void()> *work;
 
 void entry()
@@ -147,6 +148,11 @@ void run_block()
             die("a barrier that some thread never reaches");
         }
     }
+    for (size_t i = shared_bytes; i < sizeof shared; i++) {
+        if (shared[i] != (char)0xff) {
+            die("shared memory that the launch did not ask for was written");
+        }
+    }
 }
 
 } // namespace
@@ -186,6 +192,7 @@ void emulator_run(dim3 grid, dim3 block, size_t bytes, const std::function<void(
     blockDim = block;
     count = block.x * block.y * block.z;
     work = &thread;
+    shared_bytes = bytes;
     if (count == 0 || count > MOST_THREADS || bytes > SHARED || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
         grid.y > 65535 || grid.z > 65535) {
         die("a launch that no GPU takes: too many threads or too much shared memory, or an empty grid");
@@ -369,6 +376,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 {
     *value = attribute == cudaDevAttrMultiProcessorCount ? 4 : SHARED - 1024;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char *id, int length, int device)
+{
+    snprintf(id, (size_t)length, "emulated:%d", device);
     return cudaSuccess;
 }
 
