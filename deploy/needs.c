@@ -226,6 +226,17 @@ static tr_status reference_memory(tr_memory_t *memory, const plan_t *plan, const
     return TR_OK;
 }
 
+/// Bytes of the host that the moments of a process on that device take.
+static size_t offloaded(const plan_t *plan, const tr_model_config_t *config,
+                        const learner_t *learner, const char *device)
+{
+    tr_memory_plan_t m = memory_plan(plan, device, learner->threads, TR_MODEL_LEARNS);
+    m.ranks = (size_t)learner->ranks;
+    size_t here = tr_memory_of(config, &m).optimizer;
+    m.host_moments = plan->recipe->optimizer.offload;
+    return here - tr_memory_of(config, &m).optimizer;
+}
+
 /// The processes of a learner, by device: rank i has entry i mod count. reference: each holds one too.
 static tr_status add_learner(const plan_t *plan, const tr_model_config_t *config,
                              const learner_t *learner, bool reference, tr_error_t *err)
@@ -236,6 +247,7 @@ static tr_status add_learner(const plan_t *plan, const tr_model_config_t *config
         size_t dealt = (ranks - d + count - 1) / count;
         add(plan->needs, learner->name, dealt, device, learner->memory)->memory =
             learner_memory(plan, config, learner, device);
+        plan->needs->host += dealt * offloaded(plan, config, learner, device);
         if (reference) {
             needs_role_t *role = add(plan->needs, "reference (in actor)", dealt, device, 0.0);
             role->within = true;
@@ -262,7 +274,7 @@ static tr_status add_actor(const plan_t *plan, tr_error_t *err)
     if (tr_algorithm_generates(recipe->algorithm)) {
         tr_memory_plan_t m =
             memory_plan(plan, actor->device.items[0], learner.threads, TR_MODEL_READS);
-        plan->needs->host = 2 * tr_memory_of(&config, &m).weights;
+        plan->needs->host += 2 * tr_memory_of(&config, &m).weights;
     }
     return add_learner(plan, &config, &learner, reference, err);
 }

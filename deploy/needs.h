@@ -25,7 +25,8 @@ typedef struct needs {
     needs_role_t *roles; ///< [count], by device as they come
     size_t count;
     size_t longest; ///< tokens of the longest prompt (what generates) or row
-    size_t host;    ///< bytes of host memory that the published weights take
+    size_t
+        host; ///< bytes of host memory that no role's line has: published weights, moments of optimizer.offload
 } needs_t;
 
 /// Reads the models' configurations and the data, as the controller does. measure false: no data; rows are taken as long as the

@@ -184,7 +184,7 @@ static char *roles_text(const needs_t *needs, const char *device)
     if (rest > 0) {
         char *size = size_text(rest);
         char *longer = tr_format("%s + %s %s", text,
-                                 tr_device_is_gpu(device) ? "driver" : "published weights", size);
+                                 tr_device_is_gpu(device) ? "driver" : "host memory", size);
         free(size);
         free(text);
         text = longer;
@@ -327,7 +327,7 @@ void needs_print(FILE *out, const needs_t *needs)
         }
     }
     if (needs->host > 0) {
-        print_other(out, "published weights", "cpu", needs->host);
+        print_other(out, "host memory", "cpu", needs->host);
     }
     fputc('\n', out);
     for (size_t i = 0; i < needs->count; i++) {
