@@ -105,16 +105,7 @@ static float *parameters_of(const tr_trainer_t *trainer, const char *kind, unsig
 {
     const tr_model_t *model = tr_trainer_model(trainer);
     float *values = tr_calloc(tr_model_layout(model)->total, sizeof *values);
-    tr_status status;
-    if (!tr_model_is_sharded(model)) {
-        status = tr_model_read_parameters(model, values, &err);
-    } else {
-        status = group->rank == 0
-                     ? tr_trainer_dismiss(trainer, tr_trainer_read(trainer, values, &err))
-                     : tr_trainer_attend(trainer, &err);
-        group->ops->broadcast(group, values, tr_model_layout(model)->total * sizeof *values);
-    }
-    expect(status == TR_OK, "reading", kind, stage);
+    expect(tr_trainer_read_everywhere(trainer, values, &err) == TR_OK, "reading", kind, stage);
     return values;
 }
 
