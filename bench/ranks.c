@@ -42,14 +42,14 @@ static tr_status open_trainer(contest_t *contest, size_t way, const char *direct
     const tr_ranks_t ranks = {contest->group, ways[way].zero_stage, ways[way].gradient_sum};
     tr_model_t *model = NULL;
     if (ways[way].zero_stage == 0) {
-        TR_TRY(tr_model_open(&model, directory, contest->alone, false, err));
+        TR_TRY(tr_model_open(&model, directory, contest->alone, TR_MODEL_LEARNS, err));
         return tr_trainer_new(&contest->trainers[way], &model, &adamw, NULL, err);
     }
     if (ways[way].zero_stage == 3) {
         TR_TRY(tr_model_open_sharded(&model, directory, false, false, 0, contest->shared,
                                      contest->group, err));
     } else {
-        TR_TRY(tr_model_open(&model, directory, contest->shared, false, err));
+        TR_TRY(tr_model_open(&model, directory, contest->shared, TR_MODEL_LEARNS, err));
     }
     return tr_trainer_new(&contest->trainers[way], &model, &adamw, &ranks, err);
 }

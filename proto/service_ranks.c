@@ -139,8 +139,8 @@ tr_status service_ranks_follow(const tr_service_options_t *options, const tr_met
                            .welcome = options->welcome,
                            .context = context,
                            .collective = options->collective};
-    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu \"follows rank 0\"", options->collective->rank,
-           options->collective->size);
+    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"",
+           options->collective->rank, options->collective->size, options->collective->ops->name);
     for (;;) {
         service_job_t job = {0};
         tr_status status = receive(&job.request, options->collective, err);
