@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "actor/learner.h"
+#include "bench/shapes.h"
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 #include "rollout/decoder.h"
@@ -19,71 +20,14 @@ enum { CHUNK = 8, MAX_BATCH = 64 }; // the recipe's defaults
 
 static const tr_optimizer_options_t optimizer = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
 
-static const struct {
-    const char *name;
-    tr_model_config_t config;
-} shapes[] = {
-    {"260K",
-     {.vocabulary = 512,
-      .hidden = 64,
-      .intermediate = 172,
-      .layers = 5,
-      .heads = 8,
-      .key_value_heads = 4,
-      .head_dim = 8}},
-    {"15M",
-     {.vocabulary = 32000,
-      .hidden = 288,
-      .intermediate = 768,
-      .layers = 6,
-      .heads = 6,
-      .key_value_heads = 6,
-      .head_dim = 48}},
-    {"110M",
-     {.vocabulary = 32000,
-      .hidden = 768,
-      .intermediate = 2048,
-      .layers = 12,
-      .heads = 12,
-      .key_value_heads = 12,
-      .head_dim = 64}},
-    // the policy of examples/models/stories, whose tokenizer has 1024 tokens
-    {"stories",
-     {.vocabulary = 1024,
-      .hidden = 64,
-      .intermediate = 172,
-      .layers = 5,
-      .heads = 8,
-      .key_value_heads = 4,
-      .head_dim = 8}},
-};
-
-static tr_status find_shape(tr_model_config_t *config, const char *name, tr_error_t *err)
-{
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        if (strcmp(shapes[i].name, name) == 0) {
-            *config = shapes[i].config;
-            config->max_positions = 1024;
-            config->rms_epsilon = 1e-5f;
-            config->rope_theta = 10000.0;
-            config->bos = 1;
-            config->eos[0] = 2;
-            config->eos_count = 1;
-            config->pad = -1;
-            return TR_OK;
-        }
-    }
-    return tr_fail(err, TR_ERR_ARGUMENT, "no shape '%s'", name);
-}
-
 static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
 {
     tr_model_config_t config;
     tr_model_t *model = NULL;
     tr_trainer_t *trainer = NULL;
-    TR_TRY(find_shape(&config, argv[0], err));
+    TR_TRY(bench_shape(&config, argv[0], err));
     config.scalar_head = strcmp(argv[1], "score") == 0;
-    config.tied_embeddings = !config.scalar_head;
+    config.tied_embeddings &= !config.scalar_head;
     TR_TRY(tr_model_new(&model, &config, backend, TR_MODEL_LEARNS, err));
     tr_model_randomize(model, 1);
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);

@@ -1,4 +1,4 @@
-"""TRL's PPOTrainer on the work of the ppo_step case:
+"""TRL's PPOTrainer on the work of the ppo_step case. THREADS: of the CPU, in fp32; or `cuda`, in bf16; or `cpu`, all that it has:
 
     rival_trl.py POLICY REWARD PROMPTS THREADS BATCH RESPONSE EPOCHS STEPS
 
@@ -16,7 +16,12 @@ from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassificati
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 policy_path, reward_path, prompts_path = sys.argv[1:4]
-threads, batch, response, epochs, steps = map(int, sys.argv[4:])
+threads = sys.argv[4]
+batch, response, epochs, steps = map(int, sys.argv[5:])
+on_gpu = threads == "cuda"
+dtype = torch.bfloat16 if on_gpu else torch.float32
+if on_gpu and not torch.cuda.is_available():
+    raise SystemExit("skipped: PyTorch finds no GPU")
 
 
 class Watch(TrainerCallback):
@@ -30,11 +35,11 @@ class Watch(TrainerCallback):
 
 
 def scalar(path):
-    return AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
+    return AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=dtype)
 
 
 def policy():
-    return AutoModelForCausalLM.from_pretrained(policy_path, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(policy_path, dtype=dtype)
 
 
 def prompts(tokenizer):
@@ -43,7 +48,8 @@ def prompts(tokenizer):
     return Dataset.from_dict({"input_ids": [tokenizer(text)["input_ids"] for text in texts]})
 
 
-torch.set_num_threads(threads)
+if threads.isdigit():
+    torch.set_num_threads(int(threads))
 tokenizer = AutoTokenizer.from_pretrained(policy_path, padding_side="left")
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 value_model, reward_model = scalar(policy_path), scalar(reward_path)
@@ -53,7 +59,7 @@ dataset = prompts(tokenizer)
 watch = Watch()
 with tempfile.TemporaryDirectory() as output:
     config = PPOConfig(
-        output_dir=output, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
+        output_dir=output, use_cpu=not on_gpu, bf16=on_gpu, gradient_checkpointing=False, report_to="none",
         save_strategy="no", disable_tqdm=True, learning_rate=3e-6, per_device_train_batch_size=batch,
         gradient_accumulation_steps=1, local_rollout_forward_batch_size=batch, num_mini_batches=1,
         num_ppo_epochs=epochs, total_episodes=batch * steps, response_length=response, temperature=0.7,

@@ -70,8 +70,7 @@ __attribute__((noreturn)) static void end_group(tr_collective_t *collective, tr_
     tr_log(TR_LOG_ERROR, "ranks", "\"rank %zu ended otherwise than the others, so all end: %s\"",
            collective->rank, text);
     fprintf(stderr, "rank %zu failed alone: %s\n", collective->rank, text);
-    collective->ops->abort(collective,
-                           tr_status_exit_code(status != TR_OK ? status : TR_ERR_PEER));
+    collective->ops->abort(collective, tr_status_exit_code(status != TR_OK ? status : TR_ERR_PEER));
 }
 
 void service_ranks_agree(tr_collective_t *collective, tr_status status, const tr_error_t *err)

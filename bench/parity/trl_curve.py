@@ -1,4 +1,4 @@
-"""A training run of TRL on the CPU, in fp32, step by step, for comparison with Troupe's:
+"""A training run of TRL on the CPU, in fp32, or with the setting "device": "cuda" in bf16, step by step, for comparison with Troupe's:
 
     trl_curve.py ALGORITHM MODEL ROWS.jsonl OUT.jsonl SETTINGS     # sft, reward, dpo or kto; curves.py has the settings
 
@@ -45,6 +45,10 @@ def main(algorithm, model, rows, out, settings):
         "kto": (trl.KTOConfig, trl.KTOTrainer),
     }[algorithm]
     s = json.loads(settings)
+    on_gpu = s.get("device") == "cuda"
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    if on_gpu and not torch.cuda.is_available():
+        raise SystemExit("skipped: PyTorch finds no GPU")
     args = config_class(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=s["batch"],
@@ -55,8 +59,8 @@ def main(algorithm, model, rows, out, settings):
         train_sampling_strategy="sequential",
         logging_steps=1,
         report_to="none",
-        use_cpu=True,
-        bf16=False,
+        use_cpu=not on_gpu,
+        bf16=on_gpu,
         gradient_checkpointing=False,
         save_strategy="no",
         disable_tqdm=True,
@@ -64,10 +68,10 @@ def main(algorithm, model, rows, out, settings):
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.pad_token = tokenizer.unk_token
     if algorithm == "reward":
-        learner = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
+        learner = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=dtype)
         learner.config.pad_token_id = tokenizer.pad_token_id
     else:
-        learner = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        learner = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     notes = Notes(out)
     dataset = Dataset.from_list([json.loads(line) for line in open(rows, encoding="utf-8")])
     trainer = trainer_class(

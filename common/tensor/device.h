@@ -15,6 +15,9 @@ typedef struct tr_device_options {
     tr_dtype_t precision; ///< of a GPU: TR_BF16 or TR_F32; a CPU computes in f32
     size_t threads;       ///< of the CPU, as tr_pool_new
     size_t memory;        ///< bytes of the device that may be used; 0: all that is free
+    /// Of a GPU in bf16: products by whatever algorithm cuBLASLt takes for each number of rows, not the pinned one. It breaks the
+    /// promise that a rollout's log-probabilities are the trainer's, and exists to measure what the promise costs (bench/gpu.c).
+    bool free_products;
 } tr_device_options_t;
 
 typedef struct tr_device_info {

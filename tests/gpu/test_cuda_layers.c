@@ -308,7 +308,8 @@ Test(cuda_memory, a_budget_is_kept_and_the_sentence_has_the_arithmetic)
     if (!rig_open_gpu(&rig, TR_F32)) {
         cr_skip_test("no GPU");
     }
-    const tr_device_options_t options = {"cuda:0", TR_F32, 0, 3 << 20};
+    const tr_device_options_t options = {
+        .device = "cuda:0", .precision = TR_F32, .memory = 3 << 20};
     cr_assert_eq(tr_backend_open(&small, &options, &err), TR_OK, "%s", err.text);
     cr_assert_eq(small->ops->buffer_new(small, &first, 2 << 20, &err), TR_OK, "%s", err.text);
     cr_assert_eq(small->ops->buffer_new(small, &second, 2 << 20, &err), TR_ERR_MEMORY);
@@ -331,7 +332,7 @@ Test(cuda_device, what_is_not_there_is_said_in_a_sentence)
     if (!rig_open_gpu(&rig, TR_F32)) {
         cr_skip_test("no GPU");
     }
-    const tr_device_options_t beyond = {"cuda:999", TR_F32, 0, 0}, odd = {"cuda:01", TR_F32, 0, 0};
+    const tr_device_options_t beyond = {.device = "cuda:999"}, odd = {.device = "cuda:01"};
     cr_assert_eq(tr_backend_open(&backend, &beyond, &err), TR_ERR_UNSUPPORTED);
     cr_expect(strstr(err.text, "no cuda:999") != NULL, "%s", err.text);
     cr_assert_eq(tr_backend_open(&backend, &odd, &err), TR_ERR_ARGUMENT);

@@ -1,7 +1,9 @@
-/// What a GPU gives a learner and a rollout, against the estimate: with it as their budget they run, and they take most of it.
+/// What a GPU gives a learner and a rollout, against the estimate: with it as their budget they run, and (as the emulated one can
+/// tell) they take most of it.
 /// The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's module.
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/model/memory.h"
@@ -46,14 +48,14 @@ static void open_within(small_t *small, const tr_model_config_t *config,
     tr_model_randomize(small->model, 1);
 }
 
-/// Bytes that the GPU has given.
+/// Bytes that the GPU has given; 0 for a real one, which has also given the driver's own, and other processes'.
 static size_t taken(void)
 {
     tr_device_info_t info;
     tr_error_t err = {0};
     size_t count;
     cr_assert_eq(tr_device_list(&info, 1, &count, &err), TR_OK, "%s", err.text);
-    return info.memory - info.free;
+    return strncmp(info.model, "emulated", 8) == 0 ? info.memory - info.free : 0;
 }
 
 static tr_status flat_loss(void *context, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
@@ -106,8 +108,10 @@ Test(cuda_memory, a_learner_fits_its_estimate)
         tr_memory_t memory = tr_memory_of(&config, &plan);
         size_t budget = tr_memory_sum(&memory), bytes = learn(&config, &plan, budget);
         cr_expect_leq(bytes, budget, "%s", tr_dtype_name(plan.real));
-        cr_expect_leq((double)budget, 1.3 * (double)bytes, "%s: %zu bytes for %zu",
-                      tr_dtype_name(plan.real), budget, bytes);
+        if (bytes > 0) {
+            cr_expect_leq((double)budget, 1.3 * (double)bytes, "%s: %zu bytes for %zu",
+                          tr_dtype_name(plan.real), budget, bytes);
+        }
     }
 }
 
@@ -153,7 +157,8 @@ Test(cuda_memory, a_rollout_fits_its_estimate)
         tr_memory_t memory = tr_memory_of(&config, &plan);
         size_t budget = tr_memory_sum(&memory), bytes = decode(&config, &plan, budget);
         cr_expect_leq(bytes, budget, "%s", tr_dtype_name(plan.real));
-        if (plan.real == TR_F32) {  // in bf16 the choice of algorithms took more, and gave it back
+        // in bf16 the choice of algorithms took more, and gave it back
+        if (plan.real == TR_F32 && bytes > 0) {
             size_t least = 1 << 20; // of an arena, which this small a model does not fill
             cr_expect_leq((double)(budget - least), 1.3 * (double)bytes, "%zu bytes for %zu",
                           budget, bytes);

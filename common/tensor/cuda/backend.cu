@@ -148,6 +148,7 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
              "asking a GPU for its shared memory", err));
     self->shared = static_cast<size_t>(shared);
     self->budget = options->memory;
+    self->free_products = options->free_products;
     snprintf(self->form, sizeof self->form, "%s", info.form);
     self->base = {&cuda_ops, options->precision, self->form};
     return cuda_products_new(&self->products, self, err);

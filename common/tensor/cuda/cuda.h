@@ -29,10 +29,11 @@ typedef struct cuda_backend {
     tr_backend_t base;
     int device;
     char form[16];
-    size_t budget;  ///< bytes that may be in use; 0: no limit but the device's
-    size_t used;    ///< bytes in use by buffers
-    size_t shared;  ///< most bytes of shared memory that a block may ask for
-    tr_log_fn *log; ///< the program's
+    size_t budget;      ///< bytes that may be in use; 0: no limit but the device's
+    size_t used;        ///< bytes in use by buffers
+    size_t shared;      ///< most bytes of shared memory that a block may ask for
+    bool free_products; ///< as tr_device_options_t's
+    tr_log_fn *log;     ///< the program's
     struct cuda_products *products;
 } cuda_backend_t;
 

@@ -441,15 +441,17 @@ static size_t alignment_of(const problem_t *p)
     return bits & (~bits + 1);
 }
 
-static void run_pinned(tr_queue_t *queue, problem_t p)
+static void run_library(tr_queue_t *queue, problem_t p)
 {
     plan_t plan;
     if (p.m == 0 || p.n == 0 || queue->failed.status != TR_OK) {
         return;
     }
     p.alignment = alignment_of(&p);
-    const cublasLtMatmulAlgo_t *algorithm = chosen(queue, &p);
-    if (algorithm == NULL) {
+    const bool pinned = !queue->backend->free_products;
+    const cublasLtMatmulAlgo_t *algorithm =
+        pinned ? chosen(queue, &p) : NULL; // NULL: the library's
+    if (pinned && algorithm == NULL) {
         return;
     }
     cublasStatus_t code =
@@ -457,10 +459,11 @@ static void run_pinned(tr_queue_t *queue, problem_t p)
     forget(&plan);
     if (code != CUBLAS_STATUS_SUCCESS) {
         tr_error_t err = {};
-        (void)tr_fail(&err, TR_ERR_UNSUPPORTED,
-                      "cuBLASLt refused a product of a [%zu, %zu] weight with the pinned algorithm "
-                      "(code %d)",
-                      outputs_of(&p), inputs_of(&p), static_cast<int>(code));
+        (void)tr_fail(
+            &err, TR_ERR_UNSUPPORTED,
+            "cuBLASLt refused a product of a [%zu, %zu] weight with %s algorithm (code %d)",
+            outputs_of(&p), inputs_of(&p), pinned ? "the pinned" : "its own",
+            static_cast<int>(code));
         cuda_stick(queue, err.status, err.text);
     }
 }
@@ -483,9 +486,9 @@ static void forward(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *
                    weight.columns, accumulate ? PRODUCT_ADD : PRODUCT_WRITE);
         return;
     }
-    run_pinned(queue, {FORWARD, weight.rows, rows, weight.columns,
-                       y_dtype == TR_F32 ? CUDA_R_32F : CUDA_R_16BF, 0, w, x, y,
-                       accumulate ? 1.0f : 0.0f});
+    run_library(queue, {FORWARD, weight.rows, rows, weight.columns,
+                        y_dtype == TR_F32 ? CUDA_R_32F : CUDA_R_16BF, 0, w, x, y,
+                        accumulate ? 1.0f : 0.0f});
 }
 
 void cuda_product(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x, tr_tensor_t weight,
@@ -505,8 +508,8 @@ void cuda_input_gradient(tr_queue_t *queue, void *dx, const void *dy, tr_tensor_
                    weight.rows, PRODUCT_WRITE);
         return;
     }
-    run_pinned(queue, {INPUT_GRADIENT, weight.columns, rows, weight.rows, CUDA_R_16BF, 0, w, dy, dx,
-                       0.0f});
+    run_library(queue, {INPUT_GRADIENT, weight.columns, rows, weight.rows, CUDA_R_16BF, 0, w, dy,
+                        dx, 0.0f});
 }
 
 void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const void *x,
@@ -520,7 +523,7 @@ void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const vo
                    {static_cast<const float *>(x), 1, k}, n, k, rows, PRODUCT_CONTINUE);
         return;
     }
-    run_pinned(queue, {WEIGHT_GRADIENT, k, n, rows, CUDA_R_32F, 0, x, dy, dw, 1.0f});
+    run_library(queue, {WEIGHT_GRADIENT, k, n, rows, CUDA_R_32F, 0, x, dy, dw, 1.0f});
 }
 
 static void *real_data(tr_queue_t *queue, tr_tensor_t tensor)
