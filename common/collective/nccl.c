@@ -2,8 +2,9 @@
 ///
 /// MPI starts the ranks, and by it they say whatever lies on the host: this module joins through troupe-mpi.so, which lies beside
 /// it. Vectors of the GPU go by NCCL in the queue's own stream, behind the operators that write them and before those that read
-/// them, and no rank waits on the host. The communicator is made at the first of these, when the GPU is known. Exchange and share
-/// move bytes; reduce is NCCL's sum, in NCCL's order. Where a call of NCCL fails, a sentence goes to standard error and the group ends.
+/// them; a rank waits on the host only where ranks speak for the first time. The communicator is made then, when the GPU is
+/// known. Exchange and share move bytes; reduce is NCCL's sum, in NCCL's order. Where a call of NCCL fails, a sentence goes to
+/// standard error and the group ends.
 #include <dlfcn.h>
 #include <nccl.h>
 #include <stdio.h>
