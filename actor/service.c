@@ -162,7 +162,7 @@ tr_status actor_service_mix_reference(void *context, const tr_message_t *request
     float *mixed = tr_calloc(2 * n, sizeof *mixed), *learnt = mixed + n;
     tr_status status;
     TR_TRY_GOTO(tr_model_read_parameters(service->reference, mixed, err), done);
-    TR_TRY_GOTO(tr_model_read_parameters(policy, learnt, err), done);
+    TR_TRY_GOTO(tr_trainer_read_everywhere(service->learner.trainer, learnt, err), done);
     for (size_t i = 0; i < n; i++) {
         mixed[i] = (float)((1.0 - alpha) * (double)mixed[i] + alpha * (double)learnt[i]);
     }

@@ -3,10 +3,11 @@
 ///     mpirun -n RANKS bench-ranks DIRECTORY RANKS THREADS BATCH LENGTH CHUNK TURNS
 ///
 /// THREADS: of all ranks together. A turn is a step of next-token training in each way, one after the other, so that what
-/// else the machine does falls on all of them; the first warms up. Rank 0 writes a line a way: its name, and the median
-/// tokens a second.
+/// else the machine does falls on all of them; the first warms up. Rank 0 writes a line a way: its name, and the medians of tokens a
+/// second and of the milliseconds of processors that a step took on all ranks together (a busy machine changes these less).
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "actor/learner.h"
 #include "common/base/clock.h"
@@ -33,6 +34,7 @@ typedef struct contest {
     tr_backend_t *alone, *shared; // all threads, and a rank's
     tr_trainer_t *trainers[WAYS];
     double seconds[WAYS][MAX_TURNS];
+    double work[WAYS][MAX_TURNS]; // seconds of processors, of all ranks
 } contest_t;
 
 static tr_status open_trainer(contest_t *contest, size_t way, const char *directory,
@@ -42,14 +44,14 @@ static tr_status open_trainer(contest_t *contest, size_t way, const char *direct
     const tr_ranks_t ranks = {contest->group, ways[way].zero_stage, ways[way].gradient_sum};
     tr_model_t *model = NULL;
     if (ways[way].zero_stage == 0) {
-        TR_TRY(tr_model_open(&model, directory, contest->alone, false, err));
+        TR_TRY(tr_model_open(&model, directory, contest->alone, TR_MODEL_LEARNS, err));
         return tr_trainer_new(&contest->trainers[way], &model, &adamw, NULL, err);
     }
     if (ways[way].zero_stage == 3) {
         TR_TRY(tr_model_open_sharded(&model, directory, false, false, 0, contest->shared,
                                      contest->group, err));
     } else {
-        TR_TRY(tr_model_open(&model, directory, contest->shared, false, err));
+        TR_TRY(tr_model_open(&model, directory, contest->shared, TR_MODEL_LEARNS, err));
     }
     return tr_trainer_new(&contest->trainers[way], &model, &adamw, &ranks, err);
 }
@@ -76,6 +78,30 @@ static tr_sequences_t random_sequences(size_t batch, size_t length, size_t vocab
                             .response_starts = response_starts};
 }
 
+/// Seconds of processors that this process has had.
+static double processor_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/// The sum over ranks.
+static double add_up(tr_collective_t *group, double own)
+{
+    double all[64] = {0}, sum = 0.0;
+    size_t starts[65];
+    for (size_t r = 0; r <= group->size; r++) {
+        starts[r] = r * sizeof(double);
+    }
+    all[group->rank] = own;
+    group->ops->gather(group, all, starts);
+    for (size_t r = 0; r < group->size; r++) {
+        sum += all[r];
+    }
+    return sum;
+}
+
 /// One step in one way; the others wait for rank 0 where it is alone.
 static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
                            const tr_sequences_t *sequences, const tr_walk_t *walk, tr_error_t *err)
@@ -85,12 +111,13 @@ static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
     tr_status status = TR_OK;
     tr_sft_options_init(&options);
     contest->group->ops->meet(contest->group, 1e9);
-    double start = tr_clock_seconds();
+    double start = tr_clock_seconds(), worked = processor_seconds();
     if (ways[way].zero_stage > 0 || contest->group->rank == 0) {
         status =
             actor_learn_sft(&report, contest->trainers[way], sequences, NULL, &options, walk, err);
     }
     contest->group->ops->meet(contest->group, 1e9);
+    contest->work[way][turn] = add_up(contest->group, processor_seconds() - worked);
     contest->seconds[way][turn] = tr_clock_seconds() - start;
     return status;
 }
@@ -127,8 +154,11 @@ static tr_status run(contest_t *contest, const char *directory, const size_t *si
     }
     for (size_t way = 0; way < WAYS && contest->group->rank == 0; way++) {
         qsort(contest->seconds[way] + 1, turns - 1, sizeof(double), compare);
-        printf("%s: %.0f\n", ways[way].name,
-               (double)(sizes[2] * sizes[3]) / contest->seconds[way][1 + (turns - 1) / 2]);
+        qsort(contest->work[way] + 1, turns - 1, sizeof(double), compare);
+        size_t middle = 1 + (turns - 1) / 2;
+        printf("%s: %.0f %.0f\n", ways[way].name,
+               (double)(sizes[2] * sizes[3]) / contest->seconds[way][middle],
+               1e3 * contest->work[way][middle]);
     }
     return TR_OK;
 }

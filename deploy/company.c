@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/device_name.h"
 #include "common/collective/collective.h"
 #include "controller/losses.h"
 
@@ -123,16 +124,36 @@ static void add_mpi_settings(supervisor_process_t *process)
     process->environment[first + count] = NULL;
 }
 
-/// A role that learns, in as many processes as the recipe says.
-static void add_learner(const setting_t *setting, const char *role, uint64_t ranks)
+/// What the recipe says of the processes of a role that learns.
+typedef struct learner {
+    const char *role;
+    uint64_t ranks;
+    bool gpus; ///< whether they compute on such
+} learner_t;
+
+static learner_t actor_of(const tr_recipe_t *recipe)
 {
+    const tr_recipe_actor_t *actor = &recipe->roles.actor;
+    return (learner_t){"actor", actor->ranks, tr_device_is_gpu(actor->device.items[0])};
+}
+
+static learner_t critic_of(const tr_recipe_t *recipe)
+{
+    const tr_recipe_critic_t *critic = &recipe->roles.critic;
+    return (learner_t){"critic", critic->ranks, tr_device_is_gpu(critic->device.items[0])};
+}
+
+static void add_learner(const setting_t *setting, learner_t learner)
+{
+    const char *role = learner.role;
+    const uint64_t ranks = learner.ranks;
     char *program = tr_format("%s/troupe-%s", setting->programs, role);
     char *number = tr_format("%llu", (unsigned long long)ranks);
     const char *const alone[] = {program};
-    const char *const together[] = {MPIRUN, "-n", number, program, "--ranks", number};
+    const char *const together[] = {MPIRUN, "-n", number, program, "--ranks", number, "--gpus"};
+    size_t words = sizeof together / sizeof together[0] - (learner.gpus ? 0 : 1);
     add(setting, tr_strdup(role), role,
-        ranks > 1 ? copy_words(together, sizeof together / sizeof together[0])
-                  : copy_words(alone, 1));
+        ranks > 1 ? copy_words(together, words) : copy_words(alone, 1));
     if (ranks > 1) {
         add_mpi_settings(&setting->company->workers[setting->company->count - 1]);
     }
@@ -207,36 +228,48 @@ static bool in_path(const char *program)
     return found;
 }
 
-/// What a role of several processes needs beside its program.
-static tr_status check_ranks(const char *role, uint64_t ranks, const char *programs,
-                             tr_error_t *err)
+/// Whether the module is there by which the ranks speak. library, package: what it is built with.
+static tr_status check_module(learner_t learner, const char *name, const char *library,
+                              const char *package, const char *programs, tr_error_t *err)
 {
-    char *module = tr_collective_path("mpi", programs);
+    char *module = tr_collective_path(name, programs);
     tr_status status = TR_OK;
-    if (ranks > 1 && access(module, R_OK) != 0) {
+    if (access(module, R_OK) != 0) {
         status = tr_fail(err, TR_ERR_UNSUPPORTED,
-                         "roles.%s.ranks: %llu needs MPI, and this build has none: '%s' is not "
-                         "there (install libopenmpi-dev, then build again)",
-                         role, (unsigned long long)ranks, module);
-    } else if (ranks > 1 && !in_path(MPIRUN)) {
-        status = tr_fail(err, TR_ERR_UNSUPPORTED,
-                         "roles.%s.ranks: %llu needs the program '%s', and it is nowhere in PATH "
-                         "(install openmpi-bin)",
-                         role, (unsigned long long)ranks, MPIRUN);
+                         "roles.%s.ranks: %llu%s needs %s, and this build has none: '%s' is not "
+                         "there (install %s, then build again)",
+                         learner.role, (unsigned long long)learner.ranks,
+                         learner.gpus ? " on GPUs" : "", library, module, package);
     }
     free(module);
     return status;
+}
+
+/// What a role of several processes needs beside its program.
+static tr_status check_ranks(learner_t learner, const char *programs, tr_error_t *err)
+{
+    if (learner.ranks == 1) {
+        return TR_OK;
+    }
+    TR_TRY(check_module(learner, "mpi", "MPI", "libopenmpi-dev", programs, err));
+    if (learner.gpus) {
+        TR_TRY(check_module(learner, "nccl", "NCCL", "libnccl-dev", programs, err));
+    }
+    return in_path(MPIRUN) ? TR_OK
+                           : tr_fail(err, TR_ERR_UNSUPPORTED,
+                                     "roles.%s.ranks: %llu needs the program '%s', and it is "
+                                     "nowhere in PATH (install openmpi-bin)",
+                                     learner.role, (unsigned long long)learner.ranks, MPIRUN);
 }
 
 /// Of the roles that this recipe starts.
 static tr_status check_all_ranks(const tr_recipe_t *recipe, const char *programs, tr_error_t *err)
 {
     if (tr_algorithm_learns(recipe->algorithm)) {
-        TR_TRY(check_ranks("actor", recipe->roles.actor.ranks, programs, err));
+        TR_TRY(check_ranks(actor_of(recipe), programs, err));
     }
-    return recipe->algorithm == TR_ALGORITHM_PPO
-               ? check_ranks("critic", recipe->roles.critic.ranks, programs, err)
-               : TR_OK;
+    return recipe->algorithm == TR_ALGORITHM_PPO ? check_ranks(critic_of(recipe), programs, err)
+                                                 : TR_OK;
 }
 
 static void fill(const setting_t *setting, const tr_recipe_t *recipe,
@@ -248,14 +281,14 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     company->leader.environment = environment_of(setting, "controller", "controller");
     static const char *const as_reference[] = {"--role", "reference", NULL};
     if (tr_algorithm_learns(recipe->algorithm)) {
-        add_learner(setting, "actor", recipe->roles.actor.ranks);
+        add_learner(setting, actor_of(recipe));
     }
     if (recipe->roles.reference.separate && controller_losses_read_reference(recipe)) {
         add(setting, tr_strdup("reference"), "reference",
             our_program(setting, "troupe-actor", as_reference));
     }
     if (recipe->algorithm == TR_ALGORITHM_PPO) {
-        add_learner(setting, "critic", recipe->roles.critic.ranks);
+        add_learner(setting, critic_of(recipe));
     }
     if (tr_algorithm_generates(recipe->algorithm)) {
         add_speakers(setting, recipe);

@@ -123,6 +123,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     if (learner->backend == NULL) {
         TR_TRY(tr_device_open(&learner->backend, config, options->threads,
                               tr_collective_rank(options->collective), err));
+        TR_TRY(tr_collective_check(options->collective, learner->backend, err));
     }
     TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &ranks, err));
     tr_model_recompute(model, wants(config, "gradient_checkpointing"));

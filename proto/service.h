@@ -60,6 +60,7 @@ typedef struct tr_service_options {
     size_t threads; ///< --threads; 0: one per processor
     size_t
         ranks; ///< --ranks: the processes that serve as this worker, started together by mpirun; default 1
+    bool gpus; ///< --gpus: the ranks compute on a GPU each, and so speak by NCCL; default false: by MPI
     tr_collective_t *collective; ///< of the ranks; NULL: one process
     size_t credit;   ///< requests taken at once, one computing and the rest queued; default 2
     double patience; ///< seconds without a controller after which the service gives up; default 60
@@ -73,12 +74,12 @@ typedef struct tr_service_options {
 void tr_service_options_init(tr_service_options_t *options, tr_role_t role);
 void tr_service_options_release(tr_service_options_t *options);
 
-/// Reads the common command line (--connect, --name, --group, --keys, --config, --threads, --ranks, --role, --log-level,
-/// --version, --help) over what the environment gave, and starts the log. purpose: one line for --help. As argp
+/// Reads the common command line (--connect, --name, --group, --keys, --config, --threads, --ranks, --gpus, --role,
+/// --log-level, --version, --help) over what the environment gave, and starts the log. purpose: one line for --help. As argp
 /// does, it exits by itself after --help and --version, and with code 64 and a sentence after a mistake.
 void tr_service_parse(tr_service_options_t *options, int argc, char **argv, const char *purpose);
 
-/// Joins the other ranks where there are several (MPI); the options' release parts from them, on every rank. After tr_service_parse.
+/// Joins the other ranks where there are several (by MPI or NCCL); the options' release parts from them, on every rank. After tr_service_parse.
 tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err);
 
 /// Serves methods: [count]. Returns TR_OK after SIGTERM, SIGINT or the controller's `bye` (the request being

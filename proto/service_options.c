@@ -77,6 +77,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case 'f': replace(&options->config, value); return 0;
     case 't': parse_count(&options->threads, "threads", 0, value, state); return 0;
     case 'R': parse_count(&options->ranks, "ranks", 1, value, state); return 0;
+    case 'G': options->gpus = true; return 0;
     case 'r':
         if (!tr_role_parse(&options->role, value)) {
             argp_error(state,
@@ -110,6 +111,7 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
         {"threads", 't', "N", 0, "Threads that compute; 0: one per processor", 0},
         {"ranks", 'R', "N", 0,
          "One of N processes that mpirun started to serve as one worker, where the daemon can", 0},
+        {"gpus", 'G', NULL, 0, "The ranks compute on a GPU each, and speak by NCCL", 0},
         {"role", 'r', "ROLE", 0, "Serve as this role, where the daemon can", 0},
         {"log-level", 'l', "LEVEL", 0, "debug, info, warn or error", 0},
         {0},
@@ -130,7 +132,8 @@ tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err)
     if (options->ranks == 1) {
         return TR_OK;
     }
-    TR_TRY(tr_collective_open(&options->collective, "mpi", NULL, options->ranks, err));
+    const char *module = options->gpus ? "nccl" : "mpi";
+    TR_TRY(tr_collective_open(&options->collective, module, NULL, options->ranks, err));
     size_t rank = options->collective->rank;
     if (rank > 0) {
         char *who = tr_format("%s/%s.%zu", tr_role_name(options->role), options->name, rank);

@@ -70,8 +70,7 @@ __attribute__((noreturn)) static void end_group(tr_collective_t *collective, tr_
     tr_log(TR_LOG_ERROR, "ranks", "\"rank %zu ended otherwise than the others, so all end: %s\"",
            collective->rank, text);
     fprintf(stderr, "rank %zu failed alone: %s\n", collective->rank, text);
-    collective->ops->abort(collective,
-                           tr_status_exit_code(status != TR_OK ? status : TR_ERR_PEER));
+    collective->ops->abort(collective, tr_status_exit_code(status != TR_OK ? status : TR_ERR_PEER));
 }
 
 void service_ranks_agree(tr_collective_t *collective, tr_status status, const tr_error_t *err)
@@ -140,8 +139,8 @@ tr_status service_ranks_follow(const tr_service_options_t *options, const tr_met
                            .welcome = options->welcome,
                            .context = context,
                            .collective = options->collective};
-    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu \"follows rank 0\"", options->collective->rank,
-           options->collective->size);
+    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"",
+           options->collective->rank, options->collective->size, options->collective->ops->name);
     for (;;) {
         service_job_t job = {0};
         tr_status status = receive(&job.request, options->collective, err);

@@ -132,6 +132,24 @@ static bool check_device_list(const whole_t *whole, const char *key,
     return true;
 }
 
+/// Ranks on GPUs have one each (NCCL takes no two on one). ranks_key: "roles.actor.ranks".
+static void check_one_gpu_each(const whole_t *whole, const char *key, const char *ranks_key,
+                               const tr_recipe_strings_t *devices, uint64_t ranks)
+{
+    for (uint64_t i = 1; i < ranks && is_gpu(devices, 0); i++) {
+        for (uint64_t j = 0; j < i; j++) {
+            const char *name = devices->items[i % devices->count];
+            if (tr_device_is_same(name, devices->items[j % devices->count])) {
+                recipe_problem(whole->reader, line_of(whole, key, ranks_key), key,
+                               "expected %llu different GPUs, one for each rank of %s, found '%s' "
+                               "for two of them",
+                               (unsigned long long)ranks, ranks_key, name);
+                return;
+            }
+        }
+    }
+}
+
 /// Parameters in bf16 alone are for learners on GPUs that compute in it, and whose ranks hold all of them.
 static void check_rounding(const whole_t *whole)
 {
@@ -157,6 +175,14 @@ static void check_devices(const whole_t *whole)
     bool actor = check_device_list(whole, "roles.actor.device", &roles->actor.device);
     bool rollout = check_device_list(whole, "roles.rollout.device", &roles->rollout.device);
     bool critic = check_device_list(whole, "roles.critic.device", &roles->critic.device);
+    if (actor && is_sound(whole, "roles.actor.ranks")) {
+        check_one_gpu_each(whole, "roles.actor.device", "roles.actor.ranks", &roles->actor.device,
+                           roles->actor.ranks);
+    }
+    if (critic && is_sound(whole, "roles.critic.ranks")) {
+        check_one_gpu_each(whole, "roles.critic.device", "roles.critic.ranks",
+                           &roles->critic.device, roles->critic.ranks);
+    }
     if (actor && critic) {
         check_rounding(whole);
     }

@@ -20,6 +20,10 @@ static char *own_directory(void)
 
 char *tr_collective_path(const char *name, const char *directory)
 {
+    const char *wanted = strcmp(name, "nccl") == 0 ? getenv("TROUPE_NCCL_MODULE") : NULL;
+    if (wanted != NULL && wanted[0] != '\0') {
+        return tr_strdup(wanted);
+    }
     char *own = directory == NULL ? own_directory() : tr_strdup(directory);
     char *path = tr_format("%s/troupe-%s.so", own, name);
     free(own);
@@ -38,16 +42,21 @@ static tr_status load(tr_collective_module_fn *join, const char *path, tr_error_
     return TR_OK;
 }
 
+tr_status tr_collective_join(tr_collective_t **collective, const char *path, tr_error_t *err)
+{
+    tr_collective_module_fn join = NULL;
+    *collective = NULL;
+    TR_TRY(load(&join, path, err));
+    return join(collective, err);
+}
+
 tr_status tr_collective_open(tr_collective_t **collective, const char *name, const char *directory,
                              size_t ranks, tr_error_t *err)
 {
-    tr_collective_module_fn join = NULL;
     char *path = tr_collective_path(name, directory);
-    *collective = NULL;
-    tr_status status = load(&join, path, err);
+    tr_status status = tr_collective_join(collective, path, err);
     free(path);
     TR_TRY(status);
-    TR_TRY(join(collective, err));
     size_t size = (*collective)->size;
     if (size != ranks) {
         tr_collective_close(collective);
@@ -74,4 +83,16 @@ size_t tr_collective_rank(const tr_collective_t *collective)
 size_t tr_collective_size(const tr_collective_t *collective)
 {
     return collective == NULL ? 1 : collective->size;
+}
+
+tr_status tr_collective_check(const tr_collective_t *collective, const tr_backend_t *backend,
+                              tr_error_t *err)
+{
+    if (collective == NULL || strcmp(collective->ops->device, backend->ops->name) == 0) {
+        return TR_OK;
+    }
+    return tr_fail(err, TR_ERR_ARGUMENT,
+                   "ranks that speak by %s compute on '%s', and this one was given '%s': ranks on "
+                   "GPUs are started with --gpus, those on CPUs without",
+                   collective->ops->name, collective->ops->device, backend->ops->name);
 }

@@ -2,7 +2,7 @@
 ///
 /// Messages go from rank to rank in pieces that an int can count. MPI's own waiting keeps a processor busy; here a rank asks
 /// whether it is done and sleeps in between, longer where minutes may pass (a broadcast: the next request) than where
-/// all are at work. Device memory must be host memory: the operator `address` gives a pointer that MPI reads.
+/// all are at work. It moves vectors of the CPU, whose operators have run when they return.
 #include <mpi.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -157,9 +157,9 @@ __attribute__((noreturn)) static void mpi_abort(tr_collective_t *collective, int
 
 // Vectors of a device
 
-static void *address(tr_backend_t *backend, tr_queue_t *queue, tr_tensor_t tensor)
+static void *address(tr_backend_t *backend, tr_tensor_t tensor)
 {
-    return tensor.columns == 0 ? NULL : backend->ops->address(queue, tensor);
+    return tensor.columns == 0 ? NULL : backend->ops->address(tensor);
 }
 
 static void mpi_exchange(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
@@ -169,9 +169,8 @@ static void mpi_exchange(tr_collective_t *collective, tr_backend_t *backend, tr_
     size_t own = collective->rank;
     for (size_t r = 0; r < collective->size; r++) {
         if (r != own) {
-            add_receive(self, address(backend, queue, received[r]), tr_tensor_bytes(received[r]),
-                        r);
-            add_send(self, address(backend, queue, sent[r]), tr_tensor_bytes(sent[r]), r);
+            add_receive(self, address(backend, received[r]), tr_tensor_bytes(received[r]), r);
+            add_send(self, address(backend, sent[r]), tr_tensor_bytes(sent[r]), r);
         }
     }
     if (sent[own].columns > 0) {
@@ -183,11 +182,12 @@ static void mpi_exchange(tr_collective_t *collective, tr_backend_t *backend, tr_
 static void mpi_share(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
                       const tr_tensor_t *parts)
 {
+    (void)queue;
     size_t size = collective->size;
     char **data = tr_calloc(size, sizeof *data);
     size_t *bytes = tr_calloc(size, sizeof *bytes);
     for (size_t r = 0; r < size; r++) {
-        data[r] = address(backend, queue, parts[r]);
+        data[r] = address(backend, parts[r]);
         bytes[r] = tr_tensor_bytes(parts[r]);
     }
     to_all((mpi_t *)collective, data, bytes);
@@ -209,11 +209,12 @@ static float *room_for(mpi_t *self, size_t n)
 static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
                        tr_tensor_t sum, const tr_tensor_t *parts)
 {
+    (void)queue;
     mpi_t *self = (mpi_t *)collective;
     size_t n = sum.columns, own = collective->rank, size = collective->size;
-    float *arrived = room_for(self, n), *into = address(backend, queue, sum);
+    float *arrived = room_for(self, n), *into = address(backend, sum);
     for (size_t r = 0; r < size; r++) {
-        const float *part = address(backend, queue, parts[r]);
+        const float *part = address(backend, parts[r]);
         if (r == own && n > 0) {
             memcpy(arrived + r * n, part, n * sizeof(float));
         } else if (r != own) {
@@ -248,6 +249,7 @@ static void mpi_close(tr_collective_t **collective)
 
 static const tr_collective_ops_t mpi_ops = {
     .name = "mpi",
+    .device = "cpu",
     .close = mpi_close,
     .broadcast = mpi_broadcast,
     .gather = mpi_gather,

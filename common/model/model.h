@@ -65,7 +65,8 @@ tr_queue_t *tr_model_queue(const tr_model_t *model);
 tr_tensor_t tr_model_parameters(const tr_model_t *model);
 void tr_model_repack(tr_model_t *model);
 
-/// values: [layout.total] floats of host memory, whatever the device keeps; of a sharded model all ranks call it, with the same.
+/// values: [layout.total] floats of host memory, whatever the device keeps. To a sharded model all ranks write the same; one that is
+/// read is not sharded (trainer.h: tr_trainer_read).
 void tr_model_write_parameters(tr_model_t *model, const float *values);
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err);
 /// The same for `count` of them from `first` on, of a model that is not sharded; a write takes effect with tr_model_repack.

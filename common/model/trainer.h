@@ -72,7 +72,9 @@ tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status);
 
 /// On rank 0, while the others attend: the parameters, to values: [layout.total] on the host.
 tr_status tr_trainer_read(const tr_trainer_t *trainer, float *values, tr_error_t *err);
-/// The same of what passes read: tr_model_weight_bytes of it, [real].
+/// The same on all ranks, which all call it while nobody attends.
+tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values, tr_error_t *err);
+/// On rank 0 again, what passes read: tr_model_weight_bytes of it, [real].
 tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err);
 
 /// With ranks, all call it, and rank 0 writes. Writes the model as a Hugging Face directory that must not be there yet (or be empty), all or nothing. Tokenizer files

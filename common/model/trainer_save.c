@@ -222,6 +222,20 @@ tr_status tr_trainer_read(const tr_trainer_t *trainer, float *values, tr_error_t
                                     : tr_model_read_parameters(trainer->model, values, err);
 }
 
+tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values, tr_error_t *err)
+{
+    tr_collective_t *collective = trainer->ranks.collective;
+    if (sharing(trainer) == NULL) {
+        return tr_model_read_parameters(trainer->model, values, err);
+    }
+    tr_status status = collective->rank == 0
+                           ? tr_trainer_dismiss(trainer, tr_trainer_read(trainer, values, err))
+                           : tr_trainer_attend(trainer, err);
+    size_t bytes = tr_model_layout(trainer->model)->total * sizeof *values;
+    collective->ops->broadcast(collective, values, bytes);
+    return status;
+}
+
 tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err)
 {
     const tr_model_t *model = trainer->model;

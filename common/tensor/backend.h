@@ -150,9 +150,13 @@ typedef struct tr_ops {
     /// False, and nothing is run, when the device's scratch memory has moved since: the graph is of no use any more.
     bool (*graph_run)(tr_queue_t *queue, const tr_graph_t *graph);
     void (*graph_destroy)(tr_graph_t **graph);
-    /// Where a collective (common/collective) of this device reads and writes the tensor: for the CPU, memory of the host.
-    /// Waits for what is enqueued.
-    void *(*address)(tr_queue_t *queue, tr_tensor_t tensor);
+
+    // For a collective (common/collective), whose library moves this device's vectors itself.
+    /// Where the tensor begins: on the CPU memory of the host, on a GPU of the device. Waits for nothing.
+    void *(*address)(tr_tensor_t tensor);
+    /// The queue's cudaStream_t, in which a library enqueues between the operators before and after it; its GPU becomes the
+    /// calling thread's. NULL: operators have run when they return.
+    void *(*stream)(tr_queue_t *queue);
 
     // Matrix products. weight: f32 [N, K] as Hugging Face stores it, which is packed a part at a time within each product; or
     // [1, packed_count(N, K)], what pack made of it: quicker where products are small and many. Both give the same bits.

@@ -114,6 +114,10 @@ grep -qF 'device=cuda form=sm_' "$SCRATCH/on-gpu/logs/actor.log" || fail "the ac
 say "rollouts on several GPUs"
 export EMULATED_GPUS=2
 run ppo gpus roles.actor.device=cuda:1 roles.critic.device=cuda:0 'roles.rollout.device=[cuda:0, cuda:1]' roles.rollout.workers=2
+run ppo by-host roles.actor.device=cuda:1 roles.critic.device=cuda:0 'roles.rollout.device=[cuda:0, cuda:1]' roles.rollout.workers=2 \
+    roles.rollout.weights=host
+same "$SCRATCH/gpus" "$SCRATCH/by-host" "weights read on a GPU or copied from another, and by the host"
+grep -q 'place=emulated:1 "published"' "$SCRATCH/gpus/logs/actor.log" || fail "the actor's weights left its GPU"
 grep -qE '"exact/logprob_mismatch": 0(\.0)?[,}]' "$SCRATCH/gpus/metrics.jsonl" ||
     fail "rollouts and actor disagree: $(cat "$SCRATCH/gpus/metrics.jsonl")"
 for i in 0 1; do

@@ -78,7 +78,7 @@ void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
 void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 void cpu_zero(tr_queue_t *queue, tr_tensor_t destination);
 void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
-void *cpu_address(tr_queue_t *queue, tr_tensor_t tensor);
+void *cpu_address(tr_tensor_t tensor);
 
 void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
 void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,

@@ -132,8 +132,7 @@ void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
     cpu_copy(queue, destination, source);
 }
 
-void *cpu_address(tr_queue_t *queue, tr_tensor_t tensor)
+void *cpu_address(tr_tensor_t tensor)
 {
-    (void)queue;
     return data(tensor);
 }

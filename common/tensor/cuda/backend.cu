@@ -31,6 +31,7 @@ static tr_ops_t make_table(void)
     ops.zero = cuda_zero;
     ops.cast = cuda_cast;
     ops.address = cuda_address;
+    ops.stream = cuda_stream;
     ops.graph_begin = cuda_graph_begin;
     ops.graph_end = cuda_graph_end;
     ops.graph_run = cuda_graph_run;

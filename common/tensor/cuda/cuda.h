@@ -175,7 +175,8 @@ void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
 void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 void cuda_zero(tr_queue_t *queue, tr_tensor_t destination);
 void cuda_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
-void *cuda_address(tr_queue_t *queue, tr_tensor_t tensor);
+void *cuda_address(tr_tensor_t tensor);
+void *cuda_stream(tr_queue_t *queue);
 
 void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                  bool accumulate);

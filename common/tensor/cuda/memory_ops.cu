@@ -233,10 +233,15 @@ static void *bytes_of(tr_tensor_t tensor)
     return cuda_data(tensor, tensor.dtype);
 }
 
-void *cuda_address(tr_queue_t *queue, tr_tensor_t tensor)
+void *cuda_address(tr_tensor_t tensor)
 {
-    cuda_check(queue, cudaStreamSynchronize(queue->stream), "waiting for its work");
     return bytes_of(tensor);
+}
+
+void *cuda_stream(tr_queue_t *queue)
+{
+    cuda_check(queue, cudaSetDevice(queue->backend->device), "turning to it");
+    return queue->stream;
 }
 
 void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)

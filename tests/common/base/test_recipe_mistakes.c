@@ -185,6 +185,12 @@ Test(recipe_mistakes, what_must_agree)
         {"roles.critic.device=[cpu, cuda]",
          "roles.critic.device: expected devices of one kind, found 'cpu' and 'cuda': a CPU and a "
          "GPU need not agree bit for bit; put all on the CPU, or all on GPUs"},
+        {"roles.critic={ranks: 3, device: [cuda:1, 'cuda', cuda:0]}",
+         "roles.critic.device: expected 3 different GPUs, one for each rank of "
+         "roles.critic.ranks, found 'cuda:0' for two of them"},
+        {"roles.critic={ranks: 2, device: cuda}",
+         "roles.critic.device: expected 2 different GPUs, one for each rank of "
+         "roles.critic.ranks, found 'cuda' for two of them"},
         {"optimizer.warmup=11", "optimizer.warmup: expected at most the 10 steps, found 11"},
         {"roles.reward=[]",
          "roles.reward: expected at least one judge for algorithm 'ppo', found none"},

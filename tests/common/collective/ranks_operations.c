@@ -1,12 +1,14 @@
 /// Every operation of a collective against what it must give: run by tests/process/collective.sh as N ranks, by
 ///
-///     mpirun -n N common_collective_ranks_operations N
+///     mpirun -n N common_collective_ranks_operations N [cpu|cuda]
 ///
-/// exits 0 when all held on all ranks.
+/// on CPUs by MPI, or on N GPUs by NCCL; exits 0 when all held on all ranks.
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/collective/collective.h"
+#include "common/tensor/device.h"
 
 enum { LONGEST = 70001 }; // floats of a part: more than MPI sends at once
 
@@ -92,15 +94,27 @@ static tr_buffer_t *rows(void)
 
 static void fill(tr_tensor_t tensor, size_t from, size_t to)
 {
-    float *values = backend->ops->address(queue, tensor);
+    static float values[LONGEST];
     for (size_t i = 0; i < tensor.columns; i++) {
         values[i] = value(from, to, i);
     }
+    backend->ops->write(queue, tensor, values);
+}
+
+/// What the tensor holds, until the next call.
+static const float *content(tr_tensor_t tensor)
+{
+    static float values[LONGEST];
+    tr_error_t err = {0};
+    backend->ops->read(queue, values, tensor);
+    tr_status status = backend->ops->queue_wait(queue, &err);
+    TR_ASSERT(status == TR_OK, "%s", err.text);
+    return values;
 }
 
 static void check(tr_tensor_t tensor, size_t from, size_t to, const char *what)
 {
-    const float *values = backend->ops->address(queue, tensor);
+    const float *values = content(tensor);
     for (size_t i = 0; i < tensor.columns; i++) {
         expect(values[i] == value(from, to, i), what, from, i);
     }
@@ -150,7 +164,7 @@ static void reduces_to_the_sum(void)
         fill(parts[r], group->rank, r);
     }
     group->ops->reduce(group, backend, queue, sum, parts);
-    const float *values = backend->ops->address(queue, sum);
+    const float *values = content(sum);
     for (size_t i = 0; i < sum.columns; i++) {
         float want = 0.0f;
         for (size_t r = 0; r < group->size; r++) {
@@ -168,13 +182,24 @@ static void meets(void)
     expect(group->ops->meet(group, 60.0), "meet again", 0, 0);
 }
 
+/// The group, and this rank's device.
+static tr_status join(size_t ranks, bool gpus, tr_error_t *err)
+{
+    TR_TRY(tr_collective_open(&group, gpus ? "nccl" : "mpi", TEST_BINARY_DIR, ranks, err));
+    char *device = gpus ? tr_format("cuda:%zu", group->rank) : tr_strdup("cpu");
+    const tr_device_options_t options = {.device = device, .precision = TR_F32, .threads = 1};
+    tr_status status = tr_backend_open(&backend, &options, err);
+    free(device);
+    TR_TRY(status);
+    TR_TRY(tr_collective_check(group, backend, err));
+    return backend->ops->queue_new(backend, &queue, err);
+}
+
 int main(int argc, char **argv)
 {
     tr_error_t err = {0};
-    size_t ranks = argc == 2 ? strtoul(argv[1], NULL, 10) : 1;
-    if (tr_collective_open(&group, "mpi", TEST_BINARY_DIR, ranks, &err) != TR_OK ||
-        tr_backend_open_cpu(&backend, 1, &err) != TR_OK ||
-        backend->ops->queue_new(backend, &queue, &err) != TR_OK) {
+    size_t ranks = argc >= 2 ? strtoul(argv[1], NULL, 10) : 1;
+    if (join(ranks, argc == 3 && strcmp(argv[2], "cuda") == 0, &err) != TR_OK) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
@@ -185,7 +210,7 @@ int main(int argc, char **argv)
     reduces_to_the_sum();
     meets();
     if (group->rank == 0) {
-        printf("%zu ranks: all held\n", group->size);
+        printf("%zu ranks by %s: all held\n", group->size, group->ops->name);
     }
     backend->ops->queue_destroy(&queue);
     tr_backend_close(&backend);

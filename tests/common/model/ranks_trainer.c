@@ -92,8 +92,8 @@ static tr_trainer_t *open_trainer(const char *directory, bool scalar, unsigned s
     tr_status status =
         stage == 3 && group->size > 1
             ? tr_model_open_sharded(&model, directory, scalar, false, 1, backend, group, &err)
-        : scalar ? tr_model_open_scalar(&model, directory, 1, backend, false, &err)
-                 : tr_model_open(&model, directory, backend, false, &err);
+        : scalar ? tr_model_open_scalar(&model, directory, 1, backend, TR_MODEL_LEARNS, &err)
+                 : tr_model_open(&model, directory, backend, TR_MODEL_LEARNS, &err);
     expect(status == TR_OK, "opening", directory, stage);
     tr_model_recompute(model, stage == 2);
     status = tr_trainer_new(&trainer, &model, &adamw, stage > 0 ? &ranks : NULL, &err);
@@ -105,7 +105,7 @@ static float *parameters_of(const tr_trainer_t *trainer, const char *kind, unsig
 {
     const tr_model_t *model = tr_trainer_model(trainer);
     float *values = tr_calloc(tr_model_layout(model)->total, sizeof *values);
-    expect(tr_model_read_parameters(model, values, &err) == TR_OK, "reading", kind, stage);
+    expect(tr_trainer_read_everywhere(trainer, values, &err) == TR_OK, "reading", kind, stage);
     return values;
 }
 
@@ -176,8 +176,8 @@ static void make_model(const char *directory, bool tied)
                                       .tied_embeddings = tied};
     tr_model_t *model = NULL;
     if (group->rank == 0) {
-        expect(tr_model_new(&model, &config, backend, false, &err) == TR_OK, "a model", directory,
-               0);
+        expect(tr_model_new(&model, &config, backend, TR_MODEL_LEARNS, &err) == TR_OK, "a model",
+               directory, 0);
         tr_model_randomize(model, 3);
         expect(tr_trainer_save_model(model, directory, NULL, &err) == TR_OK, "a directory",
                directory, 0);

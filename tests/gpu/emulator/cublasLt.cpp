@@ -1,4 +1,4 @@
-#include "cublasLt.h"
+#include <cublasLt.h>
 
 #include <cstdlib>
 
@@ -31,7 +31,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t, cudaDataType_t)
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t,
+                                        cudaDataType_t)
 {
     *desc = new emulator_matmul{0, 0};
     return CUBLAS_STATUS_SUCCESS;
@@ -43,13 +44,17 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const void *value, size_t bytes)
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
+                                              cublasLtMatmulDescAttributes_t attribute,
+                                              const void *value, size_t bytes)
 {
-    memcpy(attribute == CUBLASLT_MATMUL_DESC_TRANSA ? &desc->transpose_a : &desc->transpose_b, value, bytes);
+    memcpy(attribute == CUBLASLT_MATMUL_DESC_TRANSA ? &desc->transpose_a : &desc->transpose_b,
+           value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType type, uint64_t rows, uint64_t columns, int64_t ld)
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType type,
+                                          uint64_t rows, uint64_t columns, int64_t ld)
 {
     *layout = new emulator_layout{type, rows, columns, ld};
     return CUBLAS_STATUS_SUCCESS;
@@ -73,13 +78,17 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t, const void *, size_t)
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
+                                                    cublasLtMatmulPreferenceAttributes_t,
+                                                    const void *, size_t)
 {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int limit,
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t, int limit,
                                               cublasLtMatmulHeuristicResult_t *results, int *count)
 {
     *count = limit < 3 ? limit : 3;
@@ -91,10 +100,13 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo, cublasLtMatmulAlgoConfigAttributes_t attribute,
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
                                                     void *value, size_t bytes, size_t *written)
 {
-    uint32_t number = attribute == CUBLASLT_ALGO_CONFIG_ID ? (uint32_t)algo->data[0] : attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM;
+    uint32_t number = attribute == CUBLASLT_ALGO_CONFIG_ID
+                          ? (uint32_t)algo->data[0]
+                          : attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM;
     memcpy(value, &number, bytes < sizeof number ? bytes : sizeof number);
     if (written != nullptr) {
         *written = sizeof number;
@@ -102,15 +114,18 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static float element(const void *matrix, const emulator_layout *layout, uint64_t row, uint64_t column)
+static float element(const void *matrix, const emulator_layout *layout, uint64_t row,
+                     uint64_t column)
 {
     size_t at = column * (uint64_t)layout->ld + row;
-    return layout->type == CUDA_R_32F ? ((const float *)matrix)[at] : __bfloat162float(((const __nv_bfloat16 *)matrix)[at]);
+    return layout->type == CUDA_R_32F ? ((const float *)matrix)[at]
+                                      : __bfloat162float(((const __nv_bfloat16 *)matrix)[at]);
 }
 
-static void multiply(const emulator_matmul &desc, float alpha, const void *a, const emulator_layout &la, const void *b,
-                     const emulator_layout &lb, float beta, const void *c, const emulator_layout &lc, void *d, const emulator_layout &ld,
-                     bool backwards)
+static void multiply(const emulator_matmul &desc, float alpha, const void *a,
+                     const emulator_layout &la, const void *b, const emulator_layout &lb,
+                     float beta, const void *c, const emulator_layout &lc, void *d,
+                     const emulator_layout &ld, bool backwards)
 {
     uint64_t depth = desc.transpose_a ? la.rows : la.columns;
     for (uint64_t column = 0; column < ld.columns; column++) {
@@ -119,7 +134,8 @@ static void multiply(const emulator_matmul &desc, float alpha, const void *a, co
             for (uint64_t i = 0; i < depth; i++) {
                 uint64_t k = backwards ? depth - 1 - i : i;
                 float x = desc.transpose_a ? element(a, &la, k, row) : element(a, &la, row, k);
-                float y = desc.transpose_b ? element(b, &lb, column, k) : element(b, &lb, k, column);
+                float y =
+                    desc.transpose_b ? element(b, &lb, column, k) : element(b, &lb, k, column);
                 sum = fmaf(x, y, sum);
             }
             sum *= alpha;
@@ -136,16 +152,19 @@ static void multiply(const emulator_matmul &desc, float alpha, const void *a, co
     }
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t la,
-                              const void *b, cublasLtMatrixLayout_t lb, const void *beta, const void *c, cublasLtMatrixLayout_t lc,
-                              void *d, cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *, size_t, cudaStream_t stream)
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha,
+                              const void *a, cublasLtMatrixLayout_t la, const void *b,
+                              cublasLtMatrixLayout_t lb, const void *beta, const void *c,
+                              cublasLtMatrixLayout_t lc, void *d, cublasLtMatrixLayout_t ld,
+                              const cublasLtMatmulAlgo_t *algo, void *, size_t, cudaStream_t stream)
 {
     emulator_matmul kept = *desc;
     emulator_layout a_layout = *la, b_layout = *lb, c_layout = *lc, d_layout = *ld;
     float scale_ab = *(const float *)alpha, scale_c = *(const float *)beta;
     bool backwards = algo != nullptr && algo->data[0] == 3 && ld->columns < 16;
     emulator_enqueue(stream, [=] {
-        multiply(kept, scale_ab, a, a_layout, b, b_layout, scale_c, c, c_layout, d, d_layout, backwards);
+        multiply(kept, scale_ab, a, a_layout, b, b_layout, scale_c, c, c_layout, d, d_layout,
+                 backwards);
     });
     return CUBLAS_STATUS_SUCCESS;
 }

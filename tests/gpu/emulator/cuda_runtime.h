@@ -26,15 +26,34 @@
 
 struct dim3 {
     unsigned x, y, z;
-    dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+    dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c)
+    {
+    }
 };
-struct uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
-struct float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-static inline float2 make_float2(float x, float y) { return {x, y}; }
-static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+struct uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+static inline float2 make_float2(float x, float y)
+{
+    return {x, y};
+}
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+    return {x, y, z, w};
+}
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
+{
+    return {x, y, z, w};
+}
 
 // Where a thread stands; set by the emulator whenever it turns to one.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -47,15 +66,50 @@ unsigned emulator_exchange(unsigned bits, unsigned lane);
 unsigned emulator_lane(void);
 void *emulator_shared(void);
 
-static inline unsigned __float_as_uint(float x) { unsigned b; memcpy(&b, &x, sizeof b); return b; }
-static inline float __uint_as_float(unsigned b) { float x; memcpy(&x, &b, sizeof x); return x; }
-static inline int __float_as_int(float x) { return (int)__float_as_uint(x); }
-static inline float __int_as_float(int b) { return __uint_as_float((unsigned)b); }
-static inline long long __double_as_longlong(double x) { long long b; memcpy(&b, &x, sizeof b); return b; }
-static inline double __longlong_as_double(long long b) { double x; memcpy(&x, &b, sizeof x); return x; }
-static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
-static inline int __popc(unsigned x) { return __builtin_popcount(x); }
-static inline int __ffs(int x) { return __builtin_ffs(x); }
+static inline unsigned __float_as_uint(float x)
+{
+    unsigned b;
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+static inline float __uint_as_float(unsigned b)
+{
+    float x;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
+static inline int __float_as_int(float x)
+{
+    return (int)__float_as_uint(x);
+}
+static inline float __int_as_float(int b)
+{
+    return __uint_as_float((unsigned)b);
+}
+static inline long long __double_as_longlong(double x)
+{
+    long long b;
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+static inline double __longlong_as_double(long long b)
+{
+    double x;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
+static inline unsigned __umulhi(unsigned a, unsigned b)
+{
+    return (unsigned)((uint64_t)a * b >> 32);
+}
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+static inline int __ffs(int x)
+{
+    return __builtin_ffs(x);
+}
 
 template <typename T> static inline T emulator_shuffle(T value, unsigned lane)
 {
@@ -69,7 +123,8 @@ template <typename T> static inline T emulator_shuffle(T value, unsigned lane)
 template <typename T> static inline T __shfl_sync(unsigned, T value, int lane, int width = 32)
 {
     unsigned at = emulator_lane();
-    return emulator_shuffle(value, at / (unsigned)width * (unsigned)width + (unsigned)lane % (unsigned)width);
+    return emulator_shuffle(value, at / (unsigned)width * (unsigned)width +
+                                       (unsigned)lane % (unsigned)width);
 }
 template <typename T> static inline T __shfl_xor_sync(unsigned, T value, int mask, int = 32)
 {
@@ -93,11 +148,28 @@ static inline unsigned __ballot_sync(unsigned, int predicate)
     }
     return result;
 }
-template <typename T> static inline T atomicAdd(T *p, T x) { T before = *p; *p = before + x; return before; }
-template <typename T> static inline T __ldg(const T *p) { return *p; }
-static inline double emulator_min(double a, double b) { return a < b ? a : b; }
-template <typename T> static inline T min(T a, T b) { return b < a ? b : a; }
-template <typename T> static inline T max(T a, T b) { return a < b ? b : a; }
+template <typename T> static inline T atomicAdd(T *p, T x)
+{
+    T before = *p;
+    *p = before + x;
+    return before;
+}
+template <typename T> static inline T __ldg(const T *p)
+{
+    return *p;
+}
+static inline double emulator_min(double a, double b)
+{
+    return a < b ? a : b;
+}
+template <typename T> static inline T min(T a, T b)
+{
+    return b < a ? b : a;
+}
+template <typename T> static inline T max(T a, T b)
+{
+    return a < b ? b : a;
+}
 
 // The runtime's functions.
 typedef enum cudaError {
@@ -110,17 +182,32 @@ typedef struct emulator_stream *cudaStream_t;
 typedef struct emulator_graph *cudaGraph_t;
 typedef struct emulator_graph *cudaGraphExec_t;
 typedef struct emulator_event *cudaEvent_t;
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0, cudaIpcMemLazyEnablePeerAccess = 1 };
+enum cudaMemcpyKind {
+    cudaMemcpyHostToDevice = 1,
+    cudaMemcpyDeviceToHost = 2,
+    cudaMemcpyDeviceToDevice = 3,
+    cudaMemcpyDefault = 4
+};
+enum {
+    cudaStreamNonBlocking = 1,
+    cudaEventDisableTiming = 2,
+    cudaHostAllocDefault = 0,
+    cudaIpcMemLazyEnablePeerAccess = 1
+};
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97, cudaDevAttrMultiProcessorCount = 16 };
+enum cudaDeviceAttr {
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+    cudaDevAttrMultiProcessorCount = 16
+};
 struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem;
     int major, minor, multiProcessorCount;
 };
-struct cudaLaunchAttribute { int id; };
+struct cudaLaunchAttribute {
+    int id;
+};
 typedef struct cudaLaunchConfig_st {
     dim3 gridDim, blockDim;
     size_t dynamicSmemBytes;
@@ -128,7 +215,9 @@ typedef struct cudaLaunchConfig_st {
     cudaLaunchAttribute *attrs;
     unsigned numAttrs;
 } cudaLaunchConfig_t;
-typedef struct cudaIpcMemHandle_st { char reserved[64]; } cudaIpcMemHandle_t;
+typedef struct cudaIpcMemHandle_st {
+    char reserved[64];
+} cudaIpcMemHandle_t;
 
 const char *cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError(void);
@@ -143,14 +232,16 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes);
 cudaError_t cudaFree(void *pointer);
 cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *pointer);
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
@@ -174,7 +265,8 @@ template <typename T> static inline cudaError_t cudaFuncSetAttribute(T *, cudaFu
 }
 
 template <typename... P, typename... A>
-static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...), A &&...arguments)
+static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
+                                             A &&...arguments)
 {
     cudaLaunchConfig_t c = *config;
     std::tuple<P...> kept(static_cast<P>(arguments)...);

@@ -14,13 +14,15 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-namespace {
+namespace
+{
 
 enum { STACK = 256 << 10, MOST_THREADS = 1024, LANES = 32, SHARED = 228 << 10, PAGE = 4096 };
 
 [[noreturn]] void die(const char *what)
 {
-    fprintf(stderr, "CUDA emulator: %s (block %u,%u,%u)\n", what, blockIdx.x, blockIdx.y, blockIdx.z);
+    fprintf(stderr, "CUDA emulator: %s (block %u,%u,%u)\n", what, blockIdx.x, blockIdx.y,
+            blockIdx.z);
     abort();
 }
 
@@ -40,8 +42,8 @@ void turn(context_t *from, context_t *to)
 void begin(context_t *context, char *stack, void (*entry)(void))
 {
     void **top = (void **)(stack + STACK);
-    *--top = nullptr;         // alignment: entry finds the stack as after a call
-    *--top = (void *)entry;   // the address that `ret` takes
+    *--top = nullptr;       // alignment: entry finds the stack as after a call
+    *--top = (void *)entry; // the address that `ret` takes
     for (int i = 0; i < 6; i++) {
         *--top = nullptr;
     }
@@ -123,7 +125,8 @@ void run_block()
     for (unsigned i = 0; i < count; i++) {
         fiber *f = &fibers[i];
         if (f->stack == nullptr) {
-            f->stack = (char *)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            f->stack = (char *)mmap(nullptr, STACK, PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         }
         f->done = false;
         f->waits = nullptr;
@@ -193,9 +196,10 @@ void emulator_run(dim3 grid, dim3 block, size_t bytes, const std::function<void(
     count = block.x * block.y * block.z;
     work = &thread;
     shared_bytes = bytes;
-    if (count == 0 || count > MOST_THREADS || bytes > SHARED || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
-        grid.y > 65535 || grid.z > 65535) {
-        die("a launch that no GPU takes: too many threads or too much shared memory, or an empty grid");
+    if (count == 0 || count > MOST_THREADS || bytes > SHARED || grid.x == 0 || grid.y == 0 ||
+        grid.z == 0 || grid.y > 65535 || grid.z > 65535) {
+        die("a launch that no GPU takes: too many threads or too much shared memory, or an empty "
+            "grid");
     }
     for (unsigned z = 0; z < grid.z; z++) {
         for (unsigned y = 0; y < grid.y; y++) {
@@ -270,7 +274,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    return result(stream != nullptr && stream->capture != nullptr ? cudaErrorInvalidValue : cudaSuccess);
+    return result(stream != nullptr && stream->capture != nullptr ? cudaErrorInvalidValue
+                                                                  : cudaSuccess);
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
@@ -465,7 +470,8 @@ cudaError_t cudaFreeHost(void *pointer)
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream)
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream)
 {
     return emulator_enqueue(stream, [=] { memmove(to, from, bytes); });
 }
@@ -484,7 +490,8 @@ struct handle {
 cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t *handle_out, void *pointer)
 {
     auto it = block_of(pointer);
-    handle h = {(int)getpid(), it->second.file, it->second.mapped - PAGE, (size_t)((char *)pointer - it->first)};
+    handle h = {(int)getpid(), it->second.file, it->second.mapped - PAGE,
+                (size_t)((char *)pointer - it->first)};
     static_assert(sizeof h <= sizeof *handle_out, "a handle is 64 bytes");
     *handle_out = {};
     memcpy(handle_out, &h, sizeof h);
@@ -498,7 +505,8 @@ cudaError_t cudaIpcOpenMemHandle(void **pointer, cudaIpcMemHandle_t handle_in, u
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/%d", h.process, h.file);
     int file = open(path, O_RDWR | O_CLOEXEC);
-    void *base = file < 0 ? MAP_FAILED : mmap(nullptr, h.mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    void *base = file < 0 ? MAP_FAILED
+                          : mmap(nullptr, h.mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (file >= 0) {
         close(file);
     }

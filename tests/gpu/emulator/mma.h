@@ -5,14 +5,21 @@
 
 #include "cuda_bf16.h"
 
-namespace nvcuda {
-namespace wmma {
+namespace nvcuda
+{
+namespace wmma
+{
 
-struct matrix_a {};
-struct matrix_b {};
-struct accumulator {};
-struct row_major {};
-struct col_major {};
+struct matrix_a {
+};
+struct matrix_b {
+};
+struct accumulator {
+};
+struct row_major {
+};
+struct col_major {
+};
 enum layout_t { mem_row_major, mem_col_major };
 
 template <typename Use, int M, int N, int K, typename T, typename Layout = void> struct fragment {
@@ -45,7 +52,8 @@ template <> struct emulator_is_row_major<col_major> {
 };
 
 template <typename Use, typename T, typename Layout>
-static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout> &f, const T *p, unsigned stride)
+static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout> &f, const T *p,
+                                    unsigned stride)
 {
     __syncwarp();
     for (int i = 0; i < 8; i++) {
@@ -53,7 +61,8 @@ static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout> &f, con
     }
 }
 
-static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float> &f, const float *p, unsigned stride, layout_t layout)
+static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float> &f, const float *p,
+                                    unsigned stride, layout_t layout)
 {
     __syncwarp();
     for (int i = 0; i < 8; i++) {
@@ -61,7 +70,8 @@ static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float> &f,
     }
 }
 
-static inline void store_matrix_sync(float *p, const fragment<accumulator, 16, 16, 16, float> &f, unsigned stride, layout_t layout)
+static inline void store_matrix_sync(float *p, const fragment<accumulator, 16, 16, 16, float> &f,
+                                     unsigned stride, layout_t layout)
 {
     __syncwarp();
     for (int i = 0; i < 8; i++) {
@@ -91,7 +101,8 @@ static inline emulator_factors *emulator_warp_factors(void)
 }
 
 template <typename LayoutA, typename LayoutB>
-static inline void mma_sync(fragment<accumulator, 16, 16, 16, float> &d, const fragment<matrix_a, 16, 16, 16, __nv_bfloat16, LayoutA> &a,
+static inline void mma_sync(fragment<accumulator, 16, 16, 16, float> &d,
+                            const fragment<matrix_a, 16, 16, 16, __nv_bfloat16, LayoutA> &a,
                             const fragment<matrix_b, 16, 16, 16, __nv_bfloat16, LayoutB> &b,
                             const fragment<accumulator, 16, 16, 16, float> &c)
 {
