@@ -165,7 +165,7 @@ timed()
 }
 
 # Scripts that ask nothing of a machine that the others do not ask.
-LONG='ppo_same_bytes|preferences|online|sft|ranks|gpu_test'
+LONG='ppo_same_bytes|preferences|online|sft|ranks|gpu_test|judges|collective'
 
 # What is done is not done twice: the second time nothing is installed and nothing is compiled.
 idle_second_time()
