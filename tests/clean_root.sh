@@ -164,8 +164,8 @@ timed()
     say "$name passed in $((SECONDS - began)) s"
 }
 
-# Scripts that ask nothing of a machine that the others do not ask.
-LONG='ppo_same_bytes|preferences|online|sft|ranks|gpu_test|judges|collective'
+# What asks nothing of a machine that the rest does not ask.
+LONG='ppo_same_bytes|preferences|online|sft|ranks|gpu_test|judges|collective|devices|model_test_memory'
 
 # What is done is not done twice: the second time nothing is installed and nothing is compiled.
 idle_second_time()

@@ -31,12 +31,13 @@ static tr_status module_path(char **path, tr_error_t *err)
     *strrchr(program, '/') = '\0';
     *path = tr_format("%s/troupe-cuda.so", program);
     if (access(*path, F_OK) != 0) {
-        tr_fail(err, TR_ERR_UNSUPPORTED,
-                "this build has no GPU support ('%s' is not there): install the CUDA toolkit with "
-                "cuBLAS and build again, or say 'device: cpu'",
-                *path);
+        tr_status status = tr_fail(
+            err, TR_ERR_UNSUPPORTED,
+            "this build has no GPU support ('%s' is not there): install the CUDA toolkit with "
+            "cuBLAS and build again, or say 'device: cpu'",
+            *path);
         free(*path);
-        return err->status;
+        return status;
     }
     return TR_OK;
 }

@@ -10,7 +10,7 @@ static const char PPO[] = "name: a\nalgorithm: ppo\nsteps: 1\nmodel: " STORIES "
                           "data: {prompts: [p.jsonl], max_prompt_length: 100, batch: 64}\n"
                           "generation: {max_new_tokens: 50}\n"
                           "roles:\n"
-                          "  actor: {ranks: 3, device: [cuda:0, cuda:1]}\n"
+                          "  actor: {ranks: 2, device: [cuda:0, cuda:1]}\n"
                           "  rollout: {workers: 5, device: [cuda:1, cuda:0], max_batch: 16}\n"
                           "  critic: {device: cuda:1}\n"
                           "  reward: [{words: {a: 1}}, {model: " STORIES ", workers: 2}]\n";
@@ -39,7 +39,7 @@ Test(needs, processes_are_dealt_to_devices)
         size_t processes;
         bool within;
     } wanted[] = {
-        {"actor", "cuda:0", 2, false},   {"reference (in actor)", "cuda:0", 2, true},
+        {"actor", "cuda:0", 1, false},   {"reference (in actor)", "cuda:0", 1, true},
         {"actor", "cuda:1", 1, false},   {"reference (in actor)", "cuda:1", 1, true},
         {"critic", "cuda:1", 1, false},  {"rollout", "cuda:1", 3, false},
         {"rollout", "cuda:0", 2, false}, {"model", "cpu", 2, false},
