@@ -60,7 +60,8 @@ typedef struct tr_service_options {
     size_t threads; ///< --threads; 0: one per processor
     size_t
         ranks; ///< --ranks: the processes that serve as this worker, started together by mpirun; default 1
-    bool gpus; ///< --gpus: the ranks compute on a GPU each, and so speak by NCCL; default false: by MPI
+    bool
+        gpus; ///< --gpus: the ranks compute on a GPU each, and so speak by NCCL; default false: by MPI
     tr_collective_t *collective; ///< of the ranks; NULL: one process
     size_t credit;   ///< requests taken at once, one computing and the rest queued; default 2
     double patience; ///< seconds without a controller after which the service gives up; default 60
