@@ -165,7 +165,7 @@ timed()
 }
 
 # What asks nothing of a machine that the rest does not ask.
-LONG='ppo_same_bytes|preferences|online|sft|ranks|gpu_test|judges|collective|devices|model_test_memory'
+LONG='ppo_same_bytes|preferences|online|sft|ranks|gpu_test|judges|collective|devices|daemons|model_test|tensor_test'
 
 # What is done is not done twice: the second time nothing is installed and nothing is compiled.
 idle_second_time()
