@@ -22,7 +22,8 @@ extern const char *const rig_isas[3];
 /// Opens the CPU with TROUPE_CPU = isa (NULL: the widest); false when this CPU lacks it. Anything else fails the test.
 bool rig_open(rig_t *rig, const char *isa, size_t threads);
 /// Opens the GPU that this build emulates, or where TROUPE_CUDA_MODULE names another module, that one's first; says so and
-/// returns false where there is none. precision: TR_F32 or TR_BF16, of what is marked [real].
+/// returns false where the build has none (a sanitized one); one that is built or named and missing fails the test.
+/// precision: TR_F32 or TR_BF16, of what is marked [real].
 bool rig_open_gpu(rig_t *rig, tr_dtype_t precision);
 void rig_close(rig_t *rig);
 

@@ -12,7 +12,7 @@ void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float
 void CPU_NAME(cpu_add)(float *y, const float *a, const float *b, size_t n);
 void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n);
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
-                         const cpu_adamw_t *options);
+                         const tr_adamw_scalars_t *options);
 
 SIMD void turn(float *first, float *second, const float *cosine, const float *sine, size_t n,
                bool inverse)
@@ -86,7 +86,7 @@ void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n)
 }
 
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
-                         const cpu_adamw_t *options)
+                         const tr_adamw_scalars_t *options)
 {
     const v16 decay = v_set1(options->decay), lerp = v_set1(options->lerp),
               beta2 = v_set1(options->beta2);

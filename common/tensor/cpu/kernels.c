@@ -23,7 +23,7 @@ float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n);
 void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride,
                                  size_t rows, size_t n);
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
-                         const cpu_adamw_t *options);
+                         const tr_adamw_scalars_t *options);
 void CPU_NAME(cpu_divide)(float *z, float divisor, size_t n);
 cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n);
 

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/tensor/adamw.h"
+
 enum { CPU_PANEL = 32 }; ///< columns of a packed panel
 
 /// What becomes of the destination: y = product, y = y + product, or the chain starts at y.
@@ -75,18 +77,6 @@ typedef struct cpu_softmax {
     float squares; ///< sum of e^2(z - max)
 } cpu_softmax_t;
 
-/// Scalars of AdamW, rounded once from double.
-typedef struct cpu_adamw {
-    float decay; ///< 1 - lr * weight_decay
-    float lerp;  ///< 1 - beta1
-    float beta2;
-    float square; ///< 1 - beta2
-    float root;   ///< sqrt(1 - beta2^step)
-    float epsilon;
-    float step_size; ///< lr / (1 - beta1^step)
-    float scale;
-} cpu_adamw_t;
-
 typedef struct cpu_kernels {
     const char *name;
     size_t block_rows; ///< rows of the widest tile
@@ -116,7 +106,7 @@ typedef struct cpu_kernels {
     void (*weighted_rows)(float *y, const float *factor, const float *x, size_t stride, size_t rows,
                           size_t n);
     void (*adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
-                  const cpu_adamw_t *options);
+                  const tr_adamw_scalars_t *options);
 
     /// z: [n] divided in place.
     void (*divide)(float *z, float divisor, size_t n);

@@ -20,7 +20,7 @@ typedef struct layer {
     tr_heads_t heads;
     float scalar;
     bool flag;
-    const cpu_adamw_t *adamw;
+    const tr_adamw_scalars_t *adamw;
 } layer_t;
 
 static size_t row_grain(size_t columns)
@@ -273,32 +273,10 @@ static void adamw_range(void *context, size_t first, size_t count, size_t thread
     l->kernels->adamw(l->y + first, l->y2 + first, l->y3 + first, l->a + first, count, l->adamw);
 }
 
-/// x^step for 0 <= x < 1, by squaring.
-static double power(double x, uint64_t step)
-{
-    double result = 1.0;
-    for (; step > 0; step >>= 1) {
-        if ((step & 1) != 0) {
-            result *= x;
-        }
-        x *= x;
-    }
-    return result;
-}
-
 void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                tr_tensor_t gradient, tr_adamw_t options)
 {
-    const cpu_adamw_t scalars = {
-        .decay = (float)(1.0 - options.learning_rate * options.weight_decay),
-        .lerp = (float)(1.0 - options.beta1),
-        .beta2 = (float)options.beta2,
-        .square = (float)(1.0 - options.beta2),
-        .root = (float)sqrt(1.0 - power(options.beta2, options.step)),
-        .epsilon = (float)options.epsilon,
-        .step_size = (float)(options.learning_rate / (1.0 - power(options.beta1, options.step))),
-        .scale = options.scale,
-    };
+    const tr_adamw_scalars_t scalars = tr_adamw_scalars_of(&options);
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(weight),
                  .y2 = cpu_f32(m),
@@ -306,7 +284,6 @@ void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t
     l.a = cpu_f32(gradient);
     l.n = tr_tensor_count(weight);
     l.adamw = &scalars;
-    TR_ASSERT(options.step >= 1, "the first step is 1, found 0");
     TR_ASSERT(tr_tensor_count(m) == l.n && tr_tensor_count(v) == l.n &&
                   tr_tensor_count(gradient) == l.n,
               "weight %zu, m %zu, v %zu, gradient %zu", l.n, tr_tensor_count(m), tr_tensor_count(v),

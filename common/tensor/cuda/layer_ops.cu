@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "common/base/rng.h"
+#include "common/tensor/adamw.h"
 }
 
 enum {
@@ -411,11 +412,6 @@ void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
                 cuda_f32(sums), cuda_f32(x), n, blocks);
 }
 
-/// Scalars of AdamW, rounded once from double.
-typedef struct adamw_scalars {
-    float decay, lerp, beta2, square, root, epsilon, step_size, scale;
-} adamw_scalars_t;
-
 /// Where the random numbers of a rounding are.
 typedef struct rounding {
     uint64_t seed, step, first;
@@ -459,7 +455,7 @@ static __device__ __forceinline__ void round_to(bf16 *p, float x, rounding_t at,
 
 template <typename T>
 static __global__ void adamw_elements(T *weight, float *m, float *v, const float *gradient,
-                                      size_t n, adamw_scalars_t s, rounding_t rounding)
+                                      size_t n, tr_adamw_scalars_t s, rounding_t rounding)
 {
     size_t i = thread_index();
     if (i >= n) {
@@ -475,37 +471,14 @@ static __global__ void adamw_elements(T *weight, float *m, float *v, const float
     round_to(weight + i, updated, rounding, rounding.first + i);
 }
 
-/// x^step for 0 <= x < 1, by squaring.
-static double power(double x, uint64_t step)
-{
-    double result = 1.0;
-    for (; step > 0; step >>= 1) {
-        if ((step & 1) != 0) {
-            result *= x;
-        }
-        x *= x;
-    }
-    return result;
-}
-
 void cuda_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                 tr_tensor_t gradient, tr_adamw_t options)
 {
     size_t n = tr_tensor_count(weight);
-    adamw_scalars_t s;
-    TR_ASSERT(options.step >= 1, "the first step is 1, found 0");
+    const tr_adamw_scalars_t s = tr_adamw_scalars_of(&options);
     TR_ASSERT(tr_tensor_count(m) == n && tr_tensor_count(v) == n && tr_tensor_count(gradient) == n,
               "weight %zu, m %zu, v %zu, gradient %zu", n, tr_tensor_count(m), tr_tensor_count(v),
               tr_tensor_count(gradient));
-    s.decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
-    s.lerp = static_cast<float>(1.0 - options.beta1);
-    s.beta2 = static_cast<float>(options.beta2);
-    s.square = static_cast<float>(1.0 - options.beta2);
-    s.root = static_cast<float>(sqrt(1.0 - power(options.beta2, options.step)));
-    s.epsilon = static_cast<float>(options.epsilon);
-    s.step_size =
-        static_cast<float>(options.learning_rate / (1.0 - power(options.beta1, options.step)));
-    s.scale = options.scale;
     const rounding_t rounding = {options.seed, options.step, options.first};
     cuda_with_type(weight.dtype, [&](auto zero) {
         typedef decltype(zero) T;
