@@ -67,18 +67,15 @@ static void check_everywhere(run_fn *run, const shape_t *shapes, size_t count, c
     for (size_t i = 0; i < count; i++) {
         rig_t cpu, gpu;
         outputs_t want = {0}, same = {0}, close = {0};
+        rig_open_gpu(&gpu, TR_F32);
         cr_assert(rig_open(&cpu, NULL, 1));
         run(&cpu, shapes[i], &want);
-        if (!rig_open_gpu(&gpu, TR_F32)) {
-            rig_close(&cpu);
-            cr_skip_test("no GPU");
-        }
         run(&gpu, shapes[i], &same);
         for (size_t j = 0; j < want.count; j++) {
             check_same(same.values[j], want.values[j], want.counts[j], what);
         }
         rig_close(&gpu);
-        cr_assert(rig_open_gpu(&gpu, TR_BF16));
+        rig_open_gpu(&gpu, TR_BF16);
         run(&gpu, shapes[i], &close);
         check_bf16(&want, &close, what);
         rig_close(&gpu);
@@ -131,9 +128,7 @@ Test(cuda_matmul, a_row_has_the_same_bits_among_few_rows_and_many)
     const tr_dtype_t precisions[] = {TR_F32, TR_BF16};
     for (size_t p = 0; p < 2; p++) {
         rig_t rig;
-        if (!rig_open_gpu(&rig, precisions[p])) {
-            cr_skip_test("no GPU");
-        }
+        rig_open_gpu(&rig, precisions[p]);
         float *left = numbers(&rig, T * K, 1), *right = numbers(&rig, N * K, 2);
         for (size_t i = 0; i < T * K; i++) {
             left[i] = i % K < K / 2 ? left[i] : left[i - K / 2];
@@ -268,9 +263,7 @@ Test(cuda_optimizer, stochastic_rounding_keeps_small_updates_on_average)
 {
     enum { N = 40000, FIRST = 10000 };
     rig_t rig;
-    if (!rig_open_gpu(&rig, TR_BF16)) {
-        cr_skip_test("no GPU");
-    }
+    rig_open_gpu(&rig, TR_BF16);
     float *ones = rig_memory(&rig, N * sizeof *ones);
     for (size_t i = 0; i < N; i++) {
         ones[i] = 1.0f;
@@ -305,9 +298,7 @@ Test(cuda_memory, a_budget_is_kept_and_the_sentence_has_the_arithmetic)
     tr_backend_t *small;
     tr_buffer_t *first, *second;
     tr_error_t err = {0};
-    if (!rig_open_gpu(&rig, TR_F32)) {
-        cr_skip_test("no GPU");
-    }
+    rig_open_gpu(&rig, TR_F32);
     const tr_device_options_t options = {
         .device = "cuda:0", .precision = TR_F32, .memory = 3 << 20};
     cr_assert_eq(tr_backend_open(&small, &options, &err), TR_OK, "%s", err.text);
@@ -329,9 +320,7 @@ Test(cuda_device, what_is_not_there_is_said_in_a_sentence)
     rig_t rig;
     tr_backend_t *backend;
     tr_error_t err = {0};
-    if (!rig_open_gpu(&rig, TR_F32)) {
-        cr_skip_test("no GPU");
-    }
+    rig_open_gpu(&rig, TR_F32);
     const tr_device_options_t beyond = {.device = "cuda:999"}, odd = {.device = "cuda:01"};
     cr_assert_eq(tr_backend_open(&backend, &beyond, &err), TR_ERR_UNSUPPORTED);
     cr_expect(strstr(err.text, "no cuda:999") != NULL, "%s", err.text);

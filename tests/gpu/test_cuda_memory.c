@@ -4,7 +4,6 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/model/memory.h"
 #include "common/model/trainer.h"
@@ -34,10 +33,7 @@ static void open_within(small_t *small, const tr_model_config_t *config,
         .device = "cuda", .precision = plan->real, .memory = budget};
     tr_error_t err = {0};
     *small = (small_t){0};
-    setenv("TROUPE_CUDA_MODULE", TEST_BINARY_DIR "/troupe-cuda-emulated.so", 0);
-    if (access(getenv("TROUPE_CUDA_MODULE"), F_OK) != 0) {
-        cr_skip_test("no GPU");
-    }
+    need_gpu();
     cr_assert_eq(tr_backend_open(&small->rig.backend, &options, &err), TR_OK, "%s", err.text);
     small->rig.ops = small->rig.backend->ops;
     cr_assert_eq(small->rig.ops->queue_new(small->rig.backend, &small->rig.queue, &err), TR_OK,

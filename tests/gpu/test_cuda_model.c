@@ -28,14 +28,6 @@ static tr_model_config_t configs(size_t which)
     return config;
 }
 
-static void open_or_skip(small_t *small, const tr_model_config_t *config, const char *isa,
-                         bool learns)
-{
-    if (!small_open(small, config, isa, 1, learns)) {
-        cr_skip_test("no GPU");
-    }
-}
-
 static tr_sequences_t the_sequences(small_t *small)
 {
     return small_sequences(small, LENGTHS, PROMPT_LENGTHS, SEQUENCES, 3);
@@ -51,7 +43,7 @@ Test(cuda_model, logprobs_and_gradients_in_f32_are_the_cpu_s)
     for (size_t i = 0; i < 2; i++) {
         small_t cpu, gpu;
         const tr_model_config_t config = configs(i);
-        open_or_skip(&gpu, &config, SMALL_GPU, true);
+        small_open(&gpu, &config, SMALL_GPU, 1, true);
         small_open(&cpu, &config, NULL, 1, true);
         tr_sequences_t here = the_sequences(&cpu), there = the_sequences(&gpu);
         check_same(small_response(&gpu, &there, 2, 0.8f), small_response(&cpu, &here, 2, 0.8f),
@@ -69,7 +61,7 @@ Test(cuda_model, values_and_their_gradients_in_f32_are_the_cpu_s)
     small_t cpu, gpu;
     tr_model_config_t config = configs(0);
     config.scalar_head = true;
-    open_or_skip(&gpu, &config, SMALL_GPU, true);
+    small_open(&gpu, &config, SMALL_GPU, 1, true);
     small_open(&cpu, &config, NULL, 1, true);
     tr_sequences_t here = the_sequences(&cpu), there = the_sequences(&gpu);
     check_same(small_response(&gpu, &there, 3, 1.0f), small_response(&cpu, &here, 3, 1.0f),
@@ -128,7 +120,7 @@ Test(cuda_model, what_is_learnt_in_f32_is_what_the_cpu_learns_wherever_moments_a
     for (size_t i = 0; i < 2; i++) {
         small_t cpu, gpu;
         const tr_model_config_t config = configs(0);
-        open_or_skip(&gpu, &config, SMALL_GPU, true);
+        small_open(&gpu, &config, SMALL_GPU, 1, true);
         small_open(&cpu, &config, NULL, 1, true);
         check_same(learn(&gpu, i == 1), learn(&cpu, i == 1), cpu.total, "parameters");
         small_close(&gpu);
@@ -150,7 +142,7 @@ Test(cuda_model, a_gradient_in_bf16_is_near_the_one_in_f32)
 {
     small_t cpu, gpu;
     const tr_model_config_t config = configs(1);
-    open_or_skip(&gpu, &config, SMALL_GPU_BF16, true);
+    small_open(&gpu, &config, SMALL_GPU_BF16, 1, true);
     small_open(&cpu, &config, NULL, 1, true);
     tr_sequences_t here = the_sequences(&cpu), there = the_sequences(&gpu);
     float *factors = small_factors(&cpu, &here);
@@ -203,7 +195,7 @@ Test(cuda_model, what_is_said_in_f32_is_what_the_cpu_says)
         small_t cpu, gpu;
         speech_t here, there;
         const tr_model_config_t config = configs(0);
-        open_or_skip(&gpu, &config, SMALL_GPU, false);
+        small_open(&gpu, &config, SMALL_GPU, 1, false);
         small_open(&cpu, &config, NULL, 1, false);
         speak(&here, &cpu, &samplings[i]);
         speak(&there, &gpu, &samplings[i]);
@@ -257,8 +249,8 @@ Test(cuda_model, a_rollout_s_logprobs_in_bf16_are_the_trainer_s)
         small_t rollout, actor;
         speech_t speech;
         const tr_model_config_t config = configs(i / 2);
-        open_or_skip(&rollout, &config, SMALL_GPU_BF16, false);
-        open_or_skip(&actor, &config, SMALL_GPU_BF16, true);
+        small_open(&rollout, &config, SMALL_GPU_BF16, 1, false);
+        small_open(&actor, &config, SMALL_GPU_BF16, 1, true);
         void *weights = rig_memory(&actor.rig, tr_model_weight_bytes(actor.model));
         tr_error_t err = {0};
         cr_assert_eq(tr_model_read_weights(actor.model, weights, &err), TR_OK, "%s", err.text);

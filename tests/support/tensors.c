@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/rng.h"
 #include "common/tensor/device.h"
@@ -38,22 +37,24 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
     return true;
 }
 
-bool rig_open_gpu(rig_t *rig, tr_dtype_t precision)
+void need_gpu(void)
+{
+    if (TEST_EMULATES_GPU) {
+        setenv("TROUPE_CUDA_MODULE", TEST_BINARY_DIR "/troupe-cuda-emulated.so", 0);
+    }
+    if (getenv("TROUPE_CUDA_MODULE") == NULL) {
+        cr_skip_test("this build emulates no GPU");
+    }
+}
+
+void rig_open_gpu(rig_t *rig, tr_dtype_t precision)
 {
     const tr_device_options_t options = {.device = "cuda:0", .precision = precision};
     tr_error_t err = {0};
+    need_gpu();
     memset(rig, 0, sizeof *rig);
-    bool promised = TEST_EMULATES_GPU || getenv("TROUPE_CUDA_MODULE") != NULL;
-    setenv("TROUPE_CUDA_MODULE", TEST_BINARY_DIR "/troupe-cuda-emulated.so", 0);
-    const char *module = getenv("TROUPE_CUDA_MODULE");
-    if (module == NULL || access(module, F_OK) != 0) {
-        cr_assert_not(promised, "there is no %s: build it", module != NULL ? module : "module");
-        printf("skipped: this build emulates no GPU\n");
-        return false;
-    }
     cr_assert_eq(tr_backend_open(&rig->backend, &options, &err), TR_OK, "%s", err.text);
     start(rig);
-    return true;
 }
 
 void rig_close(rig_t *rig)

@@ -21,10 +21,11 @@ extern const char *const rig_isas[3];
 
 /// Opens the CPU with TROUPE_CPU = isa (NULL: the widest); false when this CPU lacks it. Anything else fails the test.
 bool rig_open(rig_t *rig, const char *isa, size_t threads);
-/// Opens the GPU that this build emulates, or where TROUPE_CUDA_MODULE names another module, that one's first; says so and
-/// returns false where the build has none (a sanitized one); one that is built or named and missing fails the test.
+/// Skips the test unless TROUPE_CUDA_MODULE names a module or this build emulates a GPU, whose module is then named.
+void need_gpu(void);
+/// Opens that module's first GPU; skips the test where there is none to name, before anything is allocated.
 /// precision: TR_F32 or TR_BF16, of what is marked [real].
-bool rig_open_gpu(rig_t *rig, tr_dtype_t precision);
+void rig_open_gpu(rig_t *rig, tr_dtype_t precision);
 void rig_close(rig_t *rig);
 
 tr_tensor_t rig_zeros(rig_t *rig, size_t rows, size_t columns);
