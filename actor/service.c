@@ -7,12 +7,15 @@
 #include "proto/device.h"
 #include "proto/weights.h"
 #include "proto/weights_gpu.h"
+#include "proto/weights_server.h"
 
 struct actor_service {
     const tr_service_options_t *options;
     tr_learner_t learner;            // role actor
     tr_weights_publisher_t *weights; // role actor
+    tr_weights_server_t *server;     // of weights; NULL: to other machines none
     char *segment;
+    char *endpoint;        // of the server; NULL: none
     bool stays_on_gpu;     // weights are published where they are
     tr_backend_t *backend; // role reference; an actor's reference shares the learner's
     tr_model_t *reference; // opened when first asked
@@ -35,12 +38,15 @@ static void close_reference(actor_service_t *service)
 
 static void unload(actor_service_t *service)
 {
+    tr_weights_server_destroy(&service->server);
     tr_weights_publisher_destroy(&service->weights);
     close_reference(service);
     tr_backend_close(&service->backend);
     tr_learner_close(&service->learner);
     free(service->reference_source);
     free(service->segment);
+    free(service->endpoint);
+    service->endpoint = NULL;
     service->reference_source = NULL;
     service->segment = NULL;
 }
@@ -65,6 +71,8 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
     const char *segment;
     TR_TRY(tr_body_string(&segment, config, "segment", "welcome", err));
     service->segment = tr_strdup(segment);
+    const char *endpoint = json_string_value(json_object_get(config, "weights_endpoint"));
+    service->endpoint = endpoint != NULL ? tr_strdup(endpoint) : NULL;
     service->stays_on_gpu = json_is_true(json_object_get(config, "weights_stay"));
     return tr_learner_open(&service->learner, config, is_scalar(config), service->options, err);
 }
@@ -264,6 +272,19 @@ static tr_status publish_on_gpu(const actor_service_t *service, int64_t step, tr
     return TR_OK;
 }
 
+/// The segments, and who serves them to other machines.
+static tr_status open_publisher(actor_service_t *service, tr_error_t *err)
+{
+    size_t bytes = tr_model_weight_bytes(tr_trainer_model(service->learner.trainer));
+    if (service->weights == NULL) {
+        TR_TRY(tr_weights_publisher_new(&service->weights, bytes, service->segment, err));
+    }
+    return service->endpoint == NULL || service->server != NULL
+               ? TR_OK
+               : tr_weights_server_new(&service->server, service->weights, service->endpoint,
+                                       service->options->keys, err);
+}
+
 /// What rank 0 does.
 static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *reply,
                          tr_error_t *err)
@@ -273,15 +294,16 @@ static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *r
     }
     uint64_t checksum;
     tr_trainer_t *trainer = service->learner.trainer;
-    if (service->weights == NULL) {
-        size_t bytes = tr_model_weight_bytes(tr_trainer_model(trainer));
-        TR_TRY(tr_weights_publisher_new(&service->weights, bytes, service->segment, err));
-    }
+    TR_TRY(open_publisher(service, err));
     TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment,
                                    trainer, err));
     tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%016llx \"published\"", (long long)step,
            (unsigned long long)checksum);
-    json_object_set_new(tr_message_body(reply), "weights", tr_weights_describe(service->weights));
+    json_t *weights = tr_weights_describe(service->weights);
+    if (service->server != NULL) {
+        tr_weights_server_describe(weights, service->server);
+    }
+    json_object_set_new(tr_message_body(reply), "weights", weights);
     return TR_OK;
 }
 

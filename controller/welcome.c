@@ -22,7 +22,7 @@ static json_t *absolute(const char *path)
 /// Threads of a process: what the recipe says, else its share of the processors; `sharers` work at the same time.
 static json_t *threads_of(uint64_t wanted, uint64_t sharers)
 {
-    uint64_t share = tr_pool_processors() / sharers;
+    uint64_t share = tr_pool_processors() / (sharers > 0 ? sharers : 1);
     return json_integer((json_int_t)(wanted > 0 ? wanted : share > 0 ? share : 1));
 }
 
@@ -89,7 +89,20 @@ static bool weights_stay(const tr_recipe_t *recipe)
     const tr_recipe_actor_t *actor = &recipe->roles.actor;
     bool sharded = actor->ranks > 1 && actor->zero_stage == 3;
     return recipe->roles.rollout.weights == TR_WEIGHTS_AUTO && !sharded &&
-           tr_device_is_gpu(actor->device.items[0]);
+           !tr_recipe_serves_weights(recipe) && tr_device_is_gpu(actor->device.items[0]);
+}
+
+/// Where the actor serves its weights to other machines: another port of the controller's address. NULL: nowhere.
+static json_t *weights_endpoint(const tr_recipe_t *recipe)
+{
+    if (!tr_recipe_serves_weights(recipe)) {
+        return json_null();
+    }
+    const char *bind = recipe->network.bind;
+    int host = (int)(strrchr(bind, ':') - bind);
+    uint64_t port = recipe->network.weights_port;
+    return port > 0 ? json_sprintf("%.*s:%llu", host, bind, (unsigned long long)port)
+                    : json_sprintf("%.*s:*", host, bind);
 }
 
 json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_start_t *start)
@@ -105,6 +118,7 @@ json_t *controller_welcome_actor(const tr_recipe_t *recipe, const controller_sta
              (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
     json_object_set_new(welcome, "segment", json_string(segment));
     json_object_set_new(welcome, "weights_stay", json_boolean(weights_stay(recipe)));
+    json_object_set_new(welcome, "weights_endpoint", weights_endpoint(recipe));
     json_object_set_new(welcome, "reference", asked ? reference_of(recipe, start) : json_null());
     json_object_set_new(welcome, "scalar", json_boolean(recipe->algorithm == TR_ALGORITHM_REWARD));
     json_object_set_new(welcome, "from_scratch", json_boolean(recipe->from_scratch));
@@ -141,10 +155,10 @@ void controller_welcome_set(tr_hub_t *hub, const tr_recipe_t *recipe,
     if (!tr_algorithm_generates(recipe->algorithm)) {
         return;
     }
-    json_t *rollout =
-        json_pack("{s:o, s:o, s:I, s:b}", "model", absolute(recipe->model), "threads",
-                  threads_of(roles->rollout.threads, roles->rollout.workers), "max_batch",
-                  (json_int_t)roles->rollout.max_batch, "frozen", (int)!learns);
+    uint64_t here = roles->rollout.workers - roles->rollout.external;
+    json_t *rollout = json_pack("{s:o, s:o, s:I, s:b}", "model", absolute(recipe->model), "threads",
+                                threads_of(roles->rollout.threads, here), "max_batch",
+                                (json_int_t)roles->rollout.max_batch, "frozen", (int)!learns);
     tr_hub_set_config(
         hub, TR_ROLE_ROLLOUT,
         on_device(rollout, recipe, names_of(&roles->rollout.device), roles->rollout.memory));

@@ -177,7 +177,7 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 
 static void add_speakers(const setting_t *setting, const tr_recipe_t *recipe)
 {
-    for (uint64_t i = 0; i < recipe->roles.rollout.workers; i++) {
+    for (uint64_t i = 0; i < recipe->roles.rollout.workers - recipe->roles.rollout.external; i++) {
         char *name = tr_format("rollout-%llu", (unsigned long long)i);
         add_ours(setting, name, "rollout", "troupe-rollout");
         free(name);
@@ -351,19 +351,30 @@ void company_release(company_t *company)
     *company = (company_t){0};
 }
 
+/// What the environment of a worker must say that somebody else starts.
+static void print_way(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
+{
+    const char *keys = recipe->network.keys;
+    fprintf(out, "TROUPE_ENDPOINT=%s%s%s", endpoint, keys != NULL ? " TROUPE_KEYS=" : "",
+            keys != NULL ? keys : "");
+}
+
 void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
 {
     bool judged = tr_algorithm_generates(recipe->algorithm);
     for (size_t i = 0; judged && i < recipe->roles.reward.count; i++) {
         const tr_judge_t *judge = &recipe->roles.reward.items[i];
         if (judge->kind == TR_JUDGE_EXTERNAL) {
-            bool keys = recipe->network.keys != NULL;
-            fprintf(out,
-                    "judge '%s' is yours to start: TROUPE_ENDPOINT=%s TROUPE_GROUP=%s%s%s "
-                    "YOUR_PROGRAM\n",
-                    judge->name, endpoint, judge->external, keys ? " TROUPE_KEYS=" : "",
-                    keys ? recipe->network.keys : "");
+            fprintf(out, "judge '%s' is yours to start: ", judge->name);
+            print_way(out, recipe, endpoint);
+            fprintf(out, " TROUPE_GROUP=%s YOUR_PROGRAM\n", judge->external);
         }
+    }
+    const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
+    for (uint64_t i = rollout->workers - rollout->external; judged && i < rollout->workers; i++) {
+        fprintf(out, "rollout-%llu is yours to start: ", (unsigned long long)i);
+        print_way(out, recipe, endpoint);
+        fprintf(out, " troupe-rollout --name rollout-%llu\n", (unsigned long long)i);
     }
     fflush(out);
 }

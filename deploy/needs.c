@@ -150,7 +150,7 @@ static tr_memory_plan_t memory_plan(const plan_t *plan, const char *device, uint
 /// Threads of a process that says nothing of them: a share of the processors (controller/welcome.c).
 static uint64_t threads_of(uint64_t wanted, uint64_t sharers)
 {
-    uint64_t share = tr_pool_processors() / sharers;
+    uint64_t share = tr_pool_processors() / (sharers > 0 ? sharers : 1);
     return wanted > 0 ? wanted : share > 0 ? share : 1;
 }
 
@@ -310,7 +310,7 @@ static tr_memory_t rollout_memory(const plan_t *plan, const char *device)
     const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
     size_t asked = (size_t)(recipe->data.batch * recipe->generation.samples);
     size_t running = least(asked, (size_t)rollout->max_batch);
-    uint64_t threads = threads_of(rollout->threads, rollout->workers);
+    uint64_t threads = threads_of(rollout->threads, rollout->workers - rollout->external);
     tr_memory_plan_t m = memory_plan(plan, device, threads, TR_MODEL_DECODES);
     m.pages = tr_memory_pages(running, plan->longest);
     m.pass = pass_of(plan, running, false);
@@ -320,11 +320,12 @@ static tr_memory_t rollout_memory(const plan_t *plan, const char *device)
     return tr_memory_of(&plan->policy, &m);
 }
 
-/// Worker i has entry i mod count.
+/// Worker i has entry i mod count; those that are started elsewhere are the last.
 static void add_rollouts(const plan_t *plan)
 {
     const tr_recipe_rollout_t *rollout = &plan->recipe->roles.rollout;
-    const size_t workers = (size_t)rollout->workers, count = rollout->device.count;
+    const size_t workers = (size_t)(rollout->workers - rollout->external),
+                 count = rollout->device.count;
     for (size_t d = 0; d < least(count, workers); d++) {
         const char *device = rollout->device.items[d];
         size_t dealt = (workers - d + count - 1) / count;

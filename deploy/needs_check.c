@@ -43,7 +43,9 @@ static tr_status open_devices(const tr_recipe_t *recipe, const char *role,
 static tr_status check_speakers(const tr_recipe_t *recipe, tr_error_t *err)
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
-    TR_TRY(open_devices(recipe, "rollout", &roles->rollout.device, roles->rollout.memory, err));
+    if (roles->rollout.external < roles->rollout.workers) {
+        TR_TRY(open_devices(recipe, "rollout", &roles->rollout.device, roles->rollout.memory, err));
+    }
     for (size_t i = 0; i < roles->reward.count; i++) {
         const tr_judge_t *judge = &roles->reward.items[i];
         if (judge->kind == TR_JUDGE_MODEL) {

@@ -17,6 +17,8 @@
 enum {
     PAUSE_MIN_MS = 50,
     PAUSE_MAX_MS = 2000,
+    AWAY_MIN_MS = 5000,
+    AWAY_MAX_MS = 40000, ///< below the default patience
     CONFIRM_MS = 1000,
     TICK_MAX_MS = 1000,
     SETTINGS_LIMIT = 1 << 20
@@ -40,6 +42,7 @@ typedef struct service {
     int64_t beat_at;     ///< when the next heartbeat is due
     int64_t register_at; ///< when to register again
     int64_t pause;
+    int64_t away;          ///< how long to leave when a handler cannot serve
     int64_t confirm_until; ///< while leaving: how long to wait for `done`
     bool ended;
     tr_status status;
@@ -256,6 +259,19 @@ static void receive_all(service_t *s)
     }
 }
 
+/// A handler cannot serve now: others get what we had, and we come again later.
+static void stand_back(service_t *s, const char *why)
+{
+    tr_log(TR_LOG_WARN, "service", "\"leaving for %lld seconds: %s\"", (long long)s->away / 1000,
+           why);
+    post_bye(s, why);
+    service_jobs_forget(&s->jobs);
+    s->registered = false;
+    s->register_at = tr_clock_ms() + s->away;
+    s->away = s->away * 2 < AWAY_MAX_MS ? s->away * 2 : AWAY_MAX_MS;
+    s->pause = PAUSE_MIN_MS;
+}
+
 static void take_finished(service_t *s)
 {
     service_job_t *job = service_jobs_finished(&s->jobs);
@@ -272,8 +288,11 @@ static void take_finished(service_t *s)
         service_jobs_remove(&s->jobs, 0);
     } else if (job->status == TR_ERR_INTERRUPTED && tr_service_stopping()) {
         service_jobs_remove(&s->jobs, job->id);
+    } else if (job->status == TR_ERR_INTERRUPTED) {
+        stand_back(s, job->err.text);
     } else {
         post(s, job->reply);
+        s->away = AWAY_MIN_MS;
     }
 }
 
@@ -397,6 +416,7 @@ static tr_status serve(bool *unwelcome, const tr_service_options_t *options,
                             .collective = options->collective},
                    .heard = tr_clock_ms(),
                    .silence_ms = INT64_MAX / 2,
+                   .away = AWAY_MIN_MS,
                    .err = err};
     TR_TRY(service_signals_catch(&s.wake, err));
     s.name = options->name != NULL

@@ -37,7 +37,8 @@
 #include "proto/role.h"
 
 /// Answers one request: reads its body and tensors, fills reply's body and tensors. A status other than TR_OK
-/// becomes an error reply with err's text; the daemon goes on. reply is then discarded.
+/// becomes an error reply with err's text; the daemon goes on. reply is then discarded. After TR_ERR_INTERRUPTED nothing is
+/// replied: the request goes to another worker, and this one, unless it was asked to leave, comes back after five seconds, then after pauses that double, to forty.
 typedef tr_status (*tr_handler_fn)(void *context, const tr_message_t *request, tr_message_t *reply,
                                    tr_error_t *err);
 

@@ -85,22 +85,22 @@ static tr_status forward(const service_jobs_t *jobs, const tr_message_t *message
 static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 {
     const tr_method_t *method = find_method(jobs, tr_message_method(job->request));
-    tr_error_t err = {0};
+    tr_error_t *err = &job->err;
     if (method == NULL) {
-        tr_fail(&err, TR_ERR_UNSUPPORTED, "method '%.100s' is not served here",
+        tr_fail(err, TR_ERR_UNSUPPORTED, "method '%.100s' is not served here",
                 tr_message_method(job->request));
-        answer_error(job, err.status, err.text);
+        answer_error(job, err->status, err->text);
         return;
     }
     job->reply = tr_message_new("reply");
-    job->status = forward(jobs, job->request, &err);
+    job->status = forward(jobs, job->request, err);
     if (job->status == TR_OK) {
-        job->status = method->handle(jobs->context, job->request, job->reply, &err);
-        service_ranks_agree(jobs->collective, job->status, &err);
+        job->status = method->handle(jobs->context, job->request, job->reply, err);
+        service_ranks_agree(jobs->collective, job->status, err);
     }
     tr_message_set_id(job->reply, job->id);
     if (job->status != TR_OK) {
-        answer_error(job, job->status, err.text);
+        answer_error(job, job->status, err->text);
     } else {
         check_packs(job);
     }

@@ -19,7 +19,7 @@ typedef struct service_job {
     service_job_state_t state;
     tr_message_t *request;
     tr_message_t *reply; ///< "reply" or "error", with the id; NULL until answered
-    tr_status status;    ///< of a welcome: what the daemon said
+    tr_status status;    ///< what the daemon said
     tr_error_t err;
     bool forgotten; ///< its session ended while it was computed
     struct service_job *next;

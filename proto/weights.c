@@ -18,14 +18,14 @@
 
 #include "proto/body.h"
 
-enum { SLOTS = 2, HEADER_BYTES = 4096, NAME_BYTES = 128 };
+enum { SLOTS = 2, HEADER_BYTES = 4096, NAME_BYTES = 128, PLACE_BYTES = 64 };
 static const uint64_t MAGIC = 0x3154574550554f52; // "ROUPEWT1", little-endian
 
 /// At the start of each segment; the data begins HEADER_BYTES after it.
 typedef struct header {
     uint64_t magic;
     _Atomic uint64_t sequence; ///< odd while the segment is filled
-    uint64_t version;
+    _Atomic uint64_t version;
     uint64_t bytes;
     uint64_t checksum;
 } header_t;
@@ -50,6 +50,20 @@ struct tr_weights_reader {
     uint64_t sequence;
     bool given;
 };
+
+/// Whose /dev/shm this is: "BOOT:DEVICE", in words that no other machine or container shares. "": it cannot be told.
+static void find_place(char *place, size_t room)
+{
+    char boot[40] = "";
+    struct stat info;
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    bool known = file != NULL && fscanf(file, "%39s", boot) == 1 && stat("/dev/shm", &info) == 0;
+    if (file != NULL) {
+        fclose(file);
+    }
+    snprintf(place, room, known ? "%s:%llx" : "", boot,
+             known ? (unsigned long long)info.st_dev : 0);
+}
 
 static void *data_of(const segment_t *segment)
 {
@@ -221,14 +235,50 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
 
 json_t *tr_weights_describe(const tr_weights_publisher_t *publisher)
 {
-    char checksum[17];
+    char checksum[17], place[PLACE_BYTES];
     TR_ASSERT(publisher->published, "no version was published");
+    find_place(place, sizeof place);
     const header_t *header = publisher->segments[publisher->slot].header;
     snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)header->checksum);
-    return json_pack("{s:s, s:I, s:I, s:s, s:[s, s], s:i}", "transport", "shm", "version",
+    return json_pack("{s:s, s:I, s:I, s:s, s:[s, s], s:i, s:s}", "transport", "shm", "version",
                      (json_int_t)header->version, "bytes", (json_int_t)publisher->bytes, "checksum",
                      checksum, "segments", publisher->segments[0].name, publisher->segments[1].name,
-                     "slot", (int)publisher->slot);
+                     "slot", (int)publisher->slot, "place", place);
+}
+
+size_t tr_weights_bytes(const tr_weights_publisher_t *publisher)
+{
+    return publisher->bytes;
+}
+
+/// Whether the segment held this version, whole, from before the copy to after it.
+static bool copy_from(const segment_t *segment, uint64_t version, void *out, size_t offset,
+                      size_t bytes)
+{
+    const header_t *header = segment->header;
+    uint64_t sequence = atomic_load(&header->sequence);
+    if (sequence == 0 || sequence % 2 == 1 || header->version != version) {
+        return false;
+    }
+    memcpy(out, (const char *)data_of(segment) + offset, bytes);
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load(&header->sequence) == sequence;
+}
+
+tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, uint64_t version,
+                          size_t offset, size_t bytes, tr_error_t *err)
+{
+    if (offset > publisher->bytes || bytes > publisher->bytes - offset) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "weights: %zu bytes from %zu on, and there are %zu",
+                       bytes, offset, publisher->bytes);
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (copy_from(&publisher->segments[i], version, out, offset, bytes)) {
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_VERSION, "weights: version %llu is not here",
+                   (unsigned long long)version);
 }
 
 // The reader
@@ -268,6 +318,14 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
                        "weights: segments: expected two names of shared memory");
     }
     return TR_OK;
+}
+
+bool tr_weights_here(const json_t *description)
+{
+    char place[PLACE_BYTES];
+    const char *said = json_string_value(json_object_get(description, "place"));
+    find_place(place, sizeof place);
+    return said != NULL && strcmp(said, place) == 0;
 }
 
 tr_weights_reader_t *tr_weights_reader_new(void)

@@ -6,12 +6,14 @@
 /// header: version, bytes, XXH3-64 checksum of the bytes, and a sequence number that is odd while it is filled.
 /// A reader that finds another version, size or checksum, or a sequence that moved, gets an error, never data.
 ///
-/// The bytes are an opaque vector; by convention the model's float32 parameters in layout order. A description
-/// (tr_weights_describe) travels in request bodies; the weights never do.
+/// The bytes are an opaque vector; by convention the model's parameters in layout order. A description (tr_weights_describe)
+/// travels in request bodies; the weights never do. Readers on other machines get the segments' bytes from
+/// weights_server.h.
 #ifndef TR_PROTO_WEIGHTS_H
 #define TR_PROTO_WEIGHTS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,8 +45,19 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
                                   tr_error_t *err);
 
 /// What a reader needs, for a message: {"transport": "shm", "version", "bytes", "checksum": 16 hex digits,
-/// "segments": [name, name], "slot": 0|1} of the version published last; a new reference.
+/// "segments": [name, name], "slot": 0|1, "place"} of the version published last; a new reference. place: whose shared memory
+/// it is, this machine's (or container's).
 json_t *tr_weights_describe(const tr_weights_publisher_t *publisher);
+
+size_t tr_weights_bytes(const tr_weights_publisher_t *publisher);
+
+/// Copies bytes [offset, offset + bytes) of a version to out, from any thread of the publisher's process. TR_ERR_VERSION when
+/// no segment holds it (any more), TR_ERR_ARGUMENT past the end.
+tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, uint64_t version,
+                          size_t offset, size_t bytes, tr_error_t *err);
+
+/// Whether the description's segments are in the shared memory that this process sees.
+bool tr_weights_here(const json_t *description);
 
 /// A reader maps segments when a description first names them and keeps them mapped.
 tr_weights_reader_t *tr_weights_reader_new(void);

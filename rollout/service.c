@@ -8,6 +8,7 @@
 #include "proto/responses.h"
 #include "proto/weights.h"
 #include "proto/weights_gpu.h"
+#include "proto/weights_server.h"
 #include "rollout/decoder.h"
 
 struct rollout_service {
@@ -16,6 +17,7 @@ struct rollout_service {
     tr_model_t *model;
     rollout_decoder_t *decoder;
     tr_weights_reader_t *reader;
+    tr_weights_fetcher_t *fetcher;
     char checksum[24]; ///< of the weights in use; empty: none yet
 };
 
@@ -32,6 +34,7 @@ static void unload(rollout_service_t *service)
     tr_model_destroy(&service->model);
     tr_backend_close(&service->backend);
     tr_weights_reader_destroy(&service->reader);
+    tr_weights_fetcher_destroy(&service->fetcher);
     service->checksum[0] = '\0';
 }
 
@@ -72,6 +75,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     TR_TRY(open_model(service, directory, frozen, err));
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();
+    service->fetcher = tr_weights_fetcher_new(service->options->endpoint, service->options->keys);
     tr_log(TR_LOG_INFO, "rollout", "model=%s device=%s form=%s \"ready\"", directory,
            service->backend->ops->name, service->backend->form);
     return TR_OK;
@@ -91,6 +95,17 @@ static tr_status copy_weights(rollout_service_t *service, const json_t *descript
     }
     tr_model_write_weights(service->model, data);
     return tr_weights_check(service->reader, err);
+}
+
+/// From the actor's machine.
+static tr_status fetch_weights(rollout_service_t *service, const json_t *description,
+                               tr_error_t *err)
+{
+    const void *data;
+    TR_TRY(tr_weights_fetch(&data, tr_model_weight_bytes(service->model), service->fetcher,
+                            description, tr_service_stopping, err));
+    tr_model_write_weights(service->model, data);
+    return TR_OK;
 }
 
 /// On the actor's GPU.
@@ -133,7 +148,8 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     }
     service->checksum[0] = '\0'; // a copy that fails half way leaves weights of no version
     TR_TRY(tr_weights_gpu_is(description) ? borrow_weights(service, description, err)
-                                          : copy_weights(service, description, err));
+           : tr_weights_here(description) ? copy_weights(service, description, err)
+                                          : fetch_weights(service, description, err));
     snprintf(service->checksum, sizeof service->checksum, "%s", checksum);
     tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%s \"taken\"", (long long)version,
            checksum);

@@ -259,7 +259,8 @@ typedef enum tr_weights_way {
 } tr_weights_way_t;
 
 typedef struct tr_recipe_rollout {
-    uint64_t workers; ///< default 1
+    uint64_t workers;  ///< default 1
+    uint64_t external; ///< of the workers: not started by the run; default 0
     /// Names of common/base/device_name.h, at least one, all CPUs or all GPUs; default cpu. Worker i has entry i mod count.
     tr_recipe_strings_t device;
     double memory;            ///< of each worker; as tr_recipe_actor_t
@@ -317,8 +318,9 @@ typedef struct tr_recipe_samples {
 } tr_recipe_samples_t;
 
 typedef struct tr_recipe_network {
-    char *bind; ///< endpoint of the controller; NULL: ipc:// in the run directory
-    char *keys; ///< directory of CURVE keys, or NULL
+    char *bind;            ///< endpoint of the controller; NULL: ipc:// in the run directory
+    char *keys;            ///< directory of CURVE keys, or NULL
+    uint64_t weights_port; ///< where rollouts on other machines get the weights; 0: any
 } tr_recipe_network_t;
 
 typedef struct tr_recipe {
@@ -387,6 +389,9 @@ tr_status tr_recipe_write(const tr_recipe_t *recipe, const char *path, tr_error_
 char *tr_recipe_markdown(void);
 
 // Algorithms
+
+/// Whether the actor serves its weights to rollouts on other machines.
+bool tr_recipe_serves_weights(const tr_recipe_t *recipe);
 
 /// Whether rollouts answer prompts and judges score them; the others learn from rows.
 bool tr_algorithm_generates(tr_algorithm_t algorithm);

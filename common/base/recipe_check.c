@@ -199,12 +199,27 @@ static void check_devices(const whole_t *whole)
     }
 }
 
+static void check_external(const whole_t *whole)
+{
+    const tr_recipe_rollout_t *rollout = &whole->recipe->roles.rollout;
+    if (rollout->external > rollout->workers && is_sound(whole, "roles.rollout.external") &&
+        is_sound(whole, "roles.rollout.workers")) {
+        recipe_problem(whole->reader,
+                       line_of(whole, "roles.rollout.external", "roles.rollout.workers"),
+                       "roles.rollout.external",
+                       "expected at most the %llu of roles.rollout.workers, which counts them too, "
+                       "found %llu",
+                       (unsigned long long)rollout->workers, (unsigned long long)rollout->external);
+    }
+}
+
 /// What generates: prompts for the rollouts, judges for their responses.
 static void check_generation(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
     const char *algorithm = tr_algorithm_name(recipe->algorithm);
     check_not_from_scratch(whole);
+    check_external(whole);
     if (recipe->data.prompts.count == 0 && is_sound(whole, "data.prompts")) {
         recipe_problem(whole->reader, line_of(whole, "data.prompts", "algorithm"), "data.prompts",
                        "expected at least one file for algorithm '%s', found none", algorithm);

@@ -22,6 +22,7 @@ RANGE(positive_whole, "a whole number of at least 1", 1, 1e9, false, false);
 RANGE(to_million, "a whole number from 1 to 1000000", 1, 1e6, false, false);
 RANGE(to_thousand, "a whole number from 1 to 1000", 1, 1e3, false, false);
 RANGE(zero_stages, "1, 2 or 3", 1, 3, false, false);
+RANGE(ports, "a port from 1 to 65535, or 0", 0, 65535, false, false);
 RANGE(none_to_thousand, "a whole number from 0 to 1000", 0, 1e3, false, false);
 
 // Choices: the index is the value of the enum.
@@ -275,6 +276,9 @@ static const recipe_key_t top_keys[] = {
 
     TOP(roles.rollout.workers, RECIPE_WHOLE, "1", .range = &to_thousand,
         .help = "Processes that generate; the result does not depend on it."),
+    TOP(roles.rollout.external, RECIPE_WHOLE, "0", .range = &none_to_thousand,
+        .help = "How many of the workers you start yourself, on this machine or others; the run "
+                "says how, and goes on without those that do not come."),
     TOP(roles.rollout.device, RECIPE_TEXTS, "cpu", .names = RECIPE_NAMES_DEVICE,
         .help = "Where they compute: one device, or a list that is dealt to the workers in turn."),
     TOP(roles.rollout.memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,
@@ -288,7 +292,8 @@ static const recipe_key_t top_keys[] = {
             "How the actor's weights come: `auto` reads them where they are on its GPU (or copies "
             "them from there to another GPU), and on CPUs, or where the parameters are sharded, "
             "goes by shared memory of the host, as `host` always does: for GPUs or containers "
-            "that do not reach each other's memory."),
+            "that do not reach each other's memory. Rollouts on other machines get them by "
+            "TCP."),
     TOP(roles.actor.device, RECIPE_TEXTS, "cpu", .names = RECIPE_NAMES_DEVICE,
         .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     TOP(roles.actor.memory, RECIPE_REAL, "null", .nullable = true, .range = &gibibytes,
@@ -344,6 +349,9 @@ static const recipe_key_t top_keys[] = {
         .help = "Endpoint of the controller, such as `tcp://10.0.0.1:5555`; null: a Unix socket."),
     TOP(network.keys, RECIPE_TEXT, "null", .nullable = true, .names = RECIPE_NAMES_DIRECTORY,
         .help = "Directory of CURVE keys, from `troupe keys`."),
+    TOP(network.weights_port, RECIPE_WHOLE, "0", .range = &ports,
+        .help = "Of the address of `network.bind`, where external rollouts on other machines get "
+                "the weights; 0: any free one."),
 };
 
 #define ONLY(kind) (1u << (kind))
@@ -411,6 +419,12 @@ static const char *choice_name(const char *const *choices, int index)
         }
     }
     return "unknown";
+}
+
+bool tr_recipe_serves_weights(const tr_recipe_t *recipe)
+{
+    return recipe->roles.rollout.external > 0 && recipe->network.bind != NULL &&
+           strncmp(recipe->network.bind, "tcp://", 6) == 0;
 }
 
 bool tr_algorithm_generates(tr_algorithm_t algorithm)

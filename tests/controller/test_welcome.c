@@ -62,6 +62,34 @@ Test(welcome, the_recipe_has_the_last_word)
     tr_recipe_destroy(&recipe);
 }
 
+static void expect_weights(const char *first, const char *second, const char *third,
+                           const char *endpoint, bool stay)
+{
+    tr_recipe_t *recipe;
+    tr_recipe_problems_t problems = {0};
+    const char *const overrides[] = {"roles.actor.device=cuda", "roles.rollout.device=cuda", first,
+                                     second, third};
+    cr_assert_eq(tr_recipe_parse(&recipe, PPO, strlen(PPO), "text", overrides, 5, &problems), TR_OK,
+                 "%s", problems.count == 0 ? "" : problems.texts[0]);
+    json_t *welcome = controller_welcome_actor(recipe, &start);
+    const char *found = json_string_value(json_object_get(welcome, "weights_endpoint"));
+    cr_expect_str_eq(found != NULL ? found : "none", endpoint, "%s %s %s", first, second, third);
+    cr_expect_eq(json_is_true(json_object_get(welcome, "weights_stay")), stay);
+    json_decref(welcome);
+    tr_recipe_destroy(&recipe);
+}
+
+Test(welcome, weights_are_served_where_rollouts_may_be_elsewhere)
+{
+    expect_weights("roles.rollout.external=1", "network.bind=tcp://0.0.0.0:5555", "seed=1",
+                   "tcp://0.0.0.0:*", false);
+    expect_weights("roles.rollout.external=1", "network.bind=tcp://[::1]:*",
+                   "network.weights_port=5556", "tcp://[::1]:5556", false);
+    expect_weights("roles.rollout.external=0", "network.bind=tcp://0.0.0.0:5555", "seed=1", "none",
+                   true);
+    expect_weights("roles.rollout.external=1", "network.bind=ipc:///tmp/a", "seed=1", "none", true);
+}
+
 /// Takes the welcome; devices: JSON.
 static void expect_device(json_t *welcome, const char *devices, const char *precision,
                           double memory)

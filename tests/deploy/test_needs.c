@@ -32,6 +32,33 @@ static void open_needs(needs_t *needs, const tr_recipe_t *recipe)
     cr_assert_eq(needs_init(needs, recipe, false, &err), TR_OK, "%s", err.text);
 }
 
+static size_t rollouts_on(const needs_t *needs, const char *device)
+{
+    size_t processes = 0;
+    for (size_t i = 0; i < needs->count; i++) {
+        bool there = strcmp(needs->roles[i].device, device) == 0;
+        processes +=
+            strcmp(needs->roles[i].name, "rollout") == 0 && there ? needs->roles[i].processes : 0;
+    }
+    return processes;
+}
+
+Test(needs, rollouts_on_other_machines_need_nothing_here)
+{
+    tr_recipe_t *some = recipe_of(PPO, "roles.rollout.external=2");
+    tr_recipe_t *all = recipe_of(PPO, "roles.rollout.external=5");
+    needs_t needs;
+    open_needs(&needs, some);
+    cr_expect_eq(rollouts_on(&needs, "cuda:1"), 2);
+    cr_expect_eq(rollouts_on(&needs, "cuda:0"), 1);
+    needs_release(&needs);
+    open_needs(&needs, all);
+    cr_expect_eq(rollouts_on(&needs, "cuda:1") + rollouts_on(&needs, "cuda:0"), 0);
+    needs_release(&needs);
+    tr_recipe_destroy(&all);
+    tr_recipe_destroy(&some);
+}
+
 Test(needs, processes_are_dealt_to_devices)
 {
     static const struct {

@@ -70,7 +70,7 @@ pid_of()
     files=$(grep -lszx "TROUPE_NAME=$2" /proc/[0-9]*/environ)
     [ -n "$files" ] || return 1
     # shellcheck disable=SC2086 # one word a file
-    file=$(grep -lsz "^TROUPE_ENDPOINT=ipc://$1/" $files | head -n 1)
+    file=$(grep -lszxF "TROUPE_ENDPOINT=$(<"$1/endpoint")" $files | head -n 1)
     [ -n "$file" ] && basename "$(dirname "$file")"
 }
 

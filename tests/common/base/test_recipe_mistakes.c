@@ -244,6 +244,8 @@ Test(recipe_mistakes, judges)
                                     "'_', '-' and '.', found 'a/b'"},
         {"roles.reward=[{external: a}, {external: a}]",
          "roles.reward: entry 1 has the name 'a' of an earlier one"},
+        {"roles.rollout.external=2", "roles.rollout.external: expected at most the 1 of "
+                                     "roles.rollout.workers, which counts them too, found 2"},
         {"roles.reward.1.weight=2",
          "roles.reward.1.weight: '1' is no entry of a list of 1; entries count from 0"},
     }));
