@@ -87,6 +87,15 @@ static tr_status count(void *context, const tr_message_t *request, tr_message_t 
     return TR_OK;
 }
 
+/// Cannot serve the first time.
+static tr_status balk(void *context, const tr_message_t *request, tr_message_t *reply,
+                      tr_error_t *err)
+{
+    const worker_t *worker = context;
+    tr_status status = count(context, request, reply, err);
+    return worker->computed > 1 ? status : tr_fail(err, TR_ERR_INTERRUPTED, "no weights");
+}
+
 static tr_status take_config(void *context, const json_t *config, tr_error_t *err)
 {
     worker_t *worker = context;
@@ -101,8 +110,8 @@ static tr_status take_config(void *context, const json_t *config, tr_error_t *er
 /// argv: SERVE, name, endpoint, patience in seconds.
 static int serve(char **argv)
 {
-    static const tr_method_t methods[] = {
-        {"echo", echo}, {"fail", fail}, {"nan", answer_nan}, {"hold", hold}, {"count", count}};
+    static const tr_method_t methods[] = {{"echo", echo}, {"fail", fail},   {"nan", answer_nan},
+                                          {"hold", hold}, {"count", count}, {"balk", balk}};
     worker_t worker = {.config = json_object()};
     tr_service_options_t options;
     tr_error_t err = {0};
@@ -113,7 +122,8 @@ static int serve(char **argv)
     options.patience = strtod(argv[3], NULL);
     options.capabilities = json_pack("{s:b}", "echo", 1);
     options.welcome = take_config;
-    tr_status status = tr_service_run(&options, methods, 5, &worker, &err);
+    tr_status status =
+        tr_service_run(&options, methods, sizeof methods / sizeof methods[0], &worker, &err);
     tr_service_options_release(&options);
     json_decref(worker.config);
     return tr_service_exit(status, &err);
@@ -382,6 +392,27 @@ Test(service, work_of_a_killed_worker_goes_to_another)
     tr_event_release(&event);
     tr_hub_destroy(&hub);
     cr_assert_eq(wait_exit(pids[1 - holder]), 0);
+}
+
+Test(service, a_worker_that_cannot_serve_leaves_its_work_says_why_and_comes_back)
+{
+    open_hub();
+    pid_t pid = start_service("first");
+    await_and_drop(TR_EVENT_JOINED);
+    int64_t id = submit("balk", NULL, NULL);
+    tr_event_t lost = await(TR_EVENT_LOST);
+    cr_expect_not_null(strstr(lost.text, "no weights"), "%s", lost.text);
+    tr_event_release(&lost);
+    await_and_drop(TR_EVENT_JOINED);
+    tr_event_t event = await(TR_EVENT_REPLY);
+    cr_expect_eq(event.id, id);
+    const json_t *body = tr_message_body(event.message);
+    cr_expect_eq(json_integer_value(json_object_get(body, "computed")), 2);
+    cr_expect_eq(json_integer_value(json_object_get(body, "welcomes")), 1,
+                 "it is the same process");
+    tr_event_release(&event);
+    tr_hub_destroy(&hub);
+    cr_assert_eq(wait_exit(pid), 0);
 }
 
 Test(service, the_loss_of_a_named_worker_is_an_error_and_a_new_process_takes_its_name)
