@@ -15,9 +15,42 @@ clean_up()
     for pid in $(jobs -p); do
         kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
     done
+    [ -z "${OTHER:-}" ] || ip netns del "$OTHER" 2>/dev/null
     rm -rf "$SCRATCH"
 }
 trap clean_up EXIT
+
+# Of a slow build (TROUPE_TEST_BRIEF), the model of the first layer alone.
+shallow_model()
+{
+    python3 - "$MODEL" "$SCRATCH/shallow" <<'PYTHON'
+import json, os, shutil, struct, sys
+shutil.copytree(sys.argv[1], sys.argv[2])
+with open(os.path.join(sys.argv[2], "config.json"), "r+") as file:
+    config = json.load(file)
+    config["num_hidden_layers"] = 1
+    file.seek(0)
+    file.truncate()
+    json.dump(config, file)
+with open(os.path.join(sys.argv[2], "model.safetensors"), "r+b") as file:
+    size = struct.unpack("<Q", file.read(8))[0]
+    entries = {name: e for name, e in json.loads(file.read(size)).items() if "layers." not in name or "layers.0." in name}
+    bytes_of = file.read()
+    kept, data = {}, b""
+    for name, e in entries.items():
+        if name != "__metadata__":
+            piece = bytes_of[e["data_offsets"][0] : e["data_offsets"][1]]
+            e["data_offsets"] = [len(data), len(data) + len(piece)]
+            data += piece
+        kept[name] = e
+    header = json.dumps(kept).encode()
+    header += b" " * (-len(header) % 8)
+    file.seek(0)
+    file.truncate()
+    file.write(struct.pack("<Q", len(header)) + header + data)
+PYTHON
+    MODEL=$SCRATCH/shallow
+}
 
 say()
 {
@@ -44,6 +77,27 @@ need_mpi()
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
     export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_orte_execute_quiet=1 PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
     export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none
+}
+
+# elsewhere COMMAND...: on the other machine, in place of this shell.
+elsewhere()
+{
+    exec ip netns exec "$OTHER" unshare --mount --uts sh -c \
+        'hostname "$OTHER" && mount -t tmpfs -o size=64m none /dev/shm && exec "$@"' sh "$@"
+}
+
+# imitate_machine: a second machine, with a network, shared memory and a name of its own; processor and files are this one's. Sets HERE
+# and THERE, the addresses. Fails without root or iproute2.
+imitate_machine()
+{
+    export OTHER=troupe-$$
+    HERE=10.231.$(($$ % 250)).1
+    THERE=${HERE%1}2
+    {
+        ip netns add "$OTHER" && ip link add "tr$$" type veth peer name there netns "$OTHER" && ip addr add "$HERE/24" dev "tr$$" &&
+            ip link set "tr$$" up && ip -n "$OTHER" addr add "$THERE/24" dev there && ip -n "$OTHER" link set there up &&
+            ip -n "$OTHER" link set lo up && (elsewhere true)
+    } 2>/dev/null
 }
 
 # wait_for SENTENCE COMMAND...: until the command succeeds; fails with the sentence after the deadline.
@@ -98,3 +152,7 @@ $a
 $b"
     say "$3: the same bytes"
 }
+
+if [ -n "${TROUPE_TEST_BRIEF:-}" ] && [ -f "$MODEL/model.safetensors" ]; then
+    shallow_model || fail "no model of one layer"
+fi

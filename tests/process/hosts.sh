@@ -1,35 +1,9 @@
 #!/usr/bin/env bash
-# Two machines: rollouts on the other one join by TCP, with keys, and get the weights from the actor; ranks of a role are on both. The
-# run ends with the bytes of one on a single machine, also when such a rollout or the actor dies. The other machine has a
-# network, shared memory and a name of its own; processor and files are this one's.
+# Rollouts on another machine: they join by TCP, with keys, get the weights from the actor, and the run ends with the bytes of one on a
+# single machine, also when such a rollout or the actor dies.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ "${BUILD#/}" = "$BUILD" ] && BUILD=$PWD/$BUILD
-command -v ip >/dev/null || skip "there is no 'ip' (iproute2)"
-export OTHER=troupe-$$
-HERE=10.231.$(($$ % 250)).1
-THERE=${HERE%1}2
-
-part()
-{
-    clean_up
-    ip netns del "$OTHER" 2>/dev/null
-}
-trap part EXIT
-
-link_machines()
-{
-    ip netns add "$OTHER" && ip link add "tr$$" type veth peer name there netns "$OTHER" && ip addr add "$HERE/24" dev "tr$$" &&
-        ip link set "tr$$" up && ip -n "$OTHER" addr add "$THERE/24" dev there && ip -n "$OTHER" link set there up &&
-        ip -n "$OTHER" link set lo up
-}
-
-# elsewhere COMMAND...: on the other machine.
-elsewhere()
-{
-    exec ip netns exec "$OTHER" unshare --mount --uts sh -c \
-        'hostname "$OTHER" && mount -t tmpfs -o size=64m none /dev/shm && exec "$@"' sh "$@"
-}
-link_machines 2>/dev/null && (elsewhere true) 2>/dev/null || skip "another machine cannot be imitated (this needs root)"
+imitate_machine || skip "another machine cannot be imitated (this needs root, and iproute2)"
 
 cat >"$SCRATCH/recipe.yaml" <<RECIPE
 name: base
@@ -117,21 +91,3 @@ finish
 grep -q 'worker=rollout-0 "lost: .*rollouts elsewhere need network.bind: tcp://' "$RUN/logs/controller.log" ||
     fail "the controller does not say why it left: $(cat "$RUN/logs/controller.log")"
 same "$SCRATCH/base" "$RUN" "a rollout that cannot get the weights, and another"
-
-# Ranks: Open MPI is told of the machines as its users tell it, and goes to the other one by this instead of ssh.
-need_mpi
-printf '%s slots=1\n' "$HERE" "$THERE" >"$SCRATCH/machines"
-{
-    echo '#!/usr/bin/env bash'
-    declare -f elsewhere
-    echo 'echo "$1" >>"$0.log"'
-    echo 'elsewhere sh -c "${*:2}"'
-} >"$SCRATCH/go"
-chmod +x "$SCRATCH/go"
-export OMPI_MCA_orte_default_hostfile=$SCRATCH/machines OMPI_MCA_plm_rsh_agent=$SCRATCH/go
-export PRTE_MCA_prte_default_hostfile=$SCRATCH/machines PRTE_MCA_plm_ssh_agent=$SCRATCH/go
-"$TROUPE" run "$SCRATCH/recipe.yaml" name=ranks steps=2 roles.actor.ranks=2 roles.critic.ranks=2 roles.critic.zero_stage=3 \
-    >"$SCRATCH/ranks.out" 2>&1 || fail "the ranks failed: $(tail -n 5 "$SCRATCH/ranks.out" "$SCRATCH"/ranks/logs/*)"
-grep -qxF "$THERE" "$SCRATCH/go.log" || fail "no rank was on the other machine"
-"$TROUPE" run "$SCRATCH/recipe.yaml" name=alone steps=2 >"$SCRATCH/alone.out" 2>&1 || fail "a run of two steps failed"
-same "$SCRATCH/alone" "$SCRATCH/ranks" "ranks on two machines"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A run does not depend on how many ranks its actor and critic have: PPO, DPO and SFT end with the bytes and the metrics of one process,
-# whatever the ranks share, after one of them was killed, and where a checkpoint of two goes on with one.
+# whatever the ranks share, after one of them was killed, where a checkpoint of two goes on with one, and on two machines.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 cat >"$SCRATCH/ppo.yaml" <<RECIPE
@@ -160,3 +160,23 @@ need_mpi
         near "$SCRATCH/sft" "$SCRATCH/sum_$stage"
     done
 }
+
+# Open MPI is told of the machines as its users tell it, and goes to the other one by this instead of ssh.
+imitate_machine || {
+    say "ranks on two machines: not tried, for that needs root, and iproute2"
+    exit 0
+}
+printf '%s slots=1\n' "$HERE" "$THERE" >"$SCRATCH/hostfile"
+{
+    echo '#!/usr/bin/env bash'
+    declare -f elsewhere
+    echo 'echo "$1" >>"$0.log"'
+    echo 'elsewhere sh -c "${*:2}"'
+} >"$SCRATCH/go"
+chmod +x "$SCRATCH/go"
+export OMPI_MCA_orte_default_hostfile=$SCRATCH/hostfile OMPI_MCA_plm_rsh_agent=$SCRATCH/go
+export PRTE_MCA_prte_default_hostfile=$SCRATCH/hostfile PRTE_MCA_plm_ssh_agent=$SCRATCH/go
+# shellcheck disable=SC2046 # a word an override
+run ppo machines $(ranks 2 3)
+grep -qxF "$THERE" "$SCRATCH/go.log" || fail "no rank was on the other machine"
+all_same ppo machines "PPO, ranks on two machines"
