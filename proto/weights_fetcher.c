@@ -103,12 +103,13 @@ static size_t bytes_of(const transfer_t *t, size_t piece)
 static void ask(transfer_t *t, size_t piece)
 {
     tr_error_t err = {0};
+    json_int_t offset = (json_int_t)piece * (json_int_t)PIECE;
     tr_message_t *request = tr_message_new("request");
     tr_message_set_id(request, (int64_t)piece + 1);
     tr_message_set_field(request, "method", json_string("piece"));
-    tr_message_set_body(request, json_pack("{s:I, s:I, s:I}", "version", (json_int_t)t->version,
-                                           "offset", (json_int_t)(piece * PIECE), "bytes",
-                                           (json_int_t)bytes_of(t, piece)));
+    tr_message_set_body(request,
+                        json_pack("{s:I, s:I, s:I}", "version", (json_int_t)t->version, "offset",
+                                  offset, "bytes", (json_int_t)bytes_of(t, piece)));
     if (tr_message_send(t->fetcher->socket, NULL, request, &err) != TR_OK) {
         tr_log(TR_LOG_DEBUG, "weights", "\"%s\"", err.text);
     }

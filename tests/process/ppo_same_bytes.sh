@@ -81,14 +81,19 @@ configurations()
     run separate roles.reference.separate=true
     same "$SCRATCH/base" "$SCRATCH/separate" "a reference process of its own"
 
-    for isa in avx512 avx2 generic; do
-        [ "$isa" = generic ] || grep -qw "$(sed 's/avx512/avx512f/' <<<"$isa")" /proc/cpuinfo || {
+    for isa in avx512 avx2; do
+        grep -qw "$(sed 's/avx512/avx512f/' <<<"$isa")" /proc/cpuinfo || {
             say "$isa: this CPU lacks it"
             continue
         }
         TROUPE_CPU=$isa run "$isa"
         same "$SCRATCH/base" "$SCRATCH/$isa" "$isa"
     done
+
+    local little=(steps=2 data.batch=2 generation.max_new_tokens=8 generation.samples=1) # plain C is slow
+    run little "${little[@]}"
+    TROUPE_CPU=generic run generic "${little[@]}"
+    same "$SCRATCH/little" "$SCRATCH/generic" "plain C"
 }
 [ -n "${TROUPE_TEST_BRIEF:-}" ] || configurations
 

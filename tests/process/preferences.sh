@@ -173,8 +173,8 @@ variations()
 {
     run kto again roles.actor.threads=1 "data.eval=[$SCRATCH/measured.jsonl]"
     repeats kto again "KTO once more, one thread"
-    run reward short steps=5
-    TROUPE_CPU=generic run reward generic steps=5
+    run reward short steps=2
+    TROUPE_CPU=generic run reward generic steps=2
     repeats short generic "a reward model in plain C"
     for loss in hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft \
         sigmoid_norm cpo simpo orpo; do
