@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rollouts on another machine: they join by TCP, with keys, get the weights from the actor, and the run ends with the bytes of one on a
-# single machine, also when such a rollout or the actor dies.
+# single machine, also when such a rollout or the actor dies; on GPUs too.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ "${BUILD#/}" = "$BUILD" ] && BUILD=$PWD/$BUILD
 imitate_machine || skip "another machine cannot be imitated (this needs root, and iproute2)"
@@ -28,7 +28,7 @@ start()
     RUN=$SCRATCH/$1
     "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$1" network.bind="tcp://$HERE:*" network.keys="$SCRATCH/keys" "${@:2}" >"$RUN.out" 2>&1 &
     JOB=$!
-    wait_for "the run does not say how to start rollouts" grep -q 'is yours to start' "$RUN.out"
+    wait_for "the run does not say how to start rollouts" grep -qs 'is yours to start' "$RUN.out"
     ENDPOINT=$(cat "$RUN/endpoint")
 }
 
@@ -85,9 +85,22 @@ same "$SCRATCH/base" "$RUN" "two rollouts on another machine, one killed, and th
 # One that cannot get the weights says why, and leaves its work to others.
 start stranger roles.rollout.external=1 network.bind="ipc://$SCRATCH/socket"
 join rollout-0 elsewhere
-wait_for "no rollout leaves" grep -q 'leaving for 5 seconds' "$RUN.rollout-0"
+wait_for "no rollout leaves" grep -qs 'leaving for 5 seconds' "$RUN.rollout-0"
 join rollout-1 env
 finish
 grep -q 'worker=rollout-0 "lost: .*rollouts elsewhere need network.bind: tcp://' "$RUN/logs/controller.log" ||
     fail "the controller does not say why it left: $(cat "$RUN/logs/controller.log")"
 same "$SCRATCH/base" "$RUN" "a rollout that cannot get the weights, and another"
+
+[ -e "$BUILD/bin/troupe-cuda-emulated.so" ] || {
+    say "GPUs: not tried, for this build emulates none"
+    exit 0
+}
+export TROUPE_CUDA_MODULE=$BUILD/bin/troupe-cuda-emulated.so
+little=(steps=1 data.batch=2 generation.max_new_tokens=6 precision=fp32) # it is slow
+"$TROUPE" run "$SCRATCH/recipe.yaml" name=little "${little[@]}" >"$SCRATCH/little.out" 2>&1 || fail "a little run failed"
+start gpus "${little[@]}" roles.rollout.external=1 roles.actor.device=cuda roles.rollout.device=cuda
+join rollout-0 elsewhere
+finish
+grep -q 'device=cuda' "$RUN.rollout-0" && grep -q '"fetched"' "$RUN.rollout-0" || fail "no weights came to a GPU: $(cat "$RUN.rollout-0")"
+same "$SCRATCH/little" "$RUN" "GPUs of two machines"
