@@ -17,7 +17,6 @@ enum {
     ASK_AGAIN_MS = 2000, ///< of silence, after which what was asked for is taken as lost
     PATIENCE_MS = 10000
 };
-static const size_t PIECE = (size_t)1 << 20; ///< bytes
 
 struct tr_weights_fetcher {
     char *controller, *keys;
@@ -96,14 +95,14 @@ typedef struct transfer {
 
 static size_t bytes_of(const transfer_t *t, size_t piece)
 {
-    return piece + 1 < t->pieces ? PIECE : t->bytes - piece * PIECE;
+    return piece + 1 < t->pieces ? TR_WEIGHTS_PIECE : t->bytes - piece * TR_WEIGHTS_PIECE;
 }
 
 /// What cannot be sent now is asked for again after the silence.
 static void ask(transfer_t *t, size_t piece)
 {
     tr_error_t err = {0};
-    json_int_t offset = (json_int_t)piece * (json_int_t)PIECE;
+    json_int_t offset = (json_int_t)piece * (json_int_t)TR_WEIGHTS_PIECE;
     tr_message_t *request = tr_message_new("request");
     tr_message_set_id(request, (int64_t)piece + 1);
     tr_message_set_field(request, "method", json_string("piece"));
@@ -153,7 +152,7 @@ static tr_status take(transfer_t *t, const tr_message_t *message, tr_error_t *er
                        text != NULL ? text : "no reason was given");
     }
     TR_TRY(tr_message_expect_tensor(&view, message, "piece", TR_U8, bytes_of(t, piece), err));
-    memcpy((char *)t->fetcher->data + piece * PIECE, view.data, view.bytes);
+    memcpy((char *)t->fetcher->data + piece * TR_WEIGHTS_PIECE, view.data, view.bytes);
     t->states[piece] = HERE;
     t->under_way--;
     t->missing--;
@@ -238,7 +237,7 @@ tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t
     TR_TRY(tr_body_integer(&port, description, "port", 1, 65535, "weights", err));
     TR_TRY(connect_to(fetcher, port, err));
     fetcher->data = tr_realloc(fetcher->data, bytes);
-    size_t pieces = (bytes + PIECE - 1) / PIECE;
+    size_t pieces = (bytes + TR_WEIGHTS_PIECE - 1) / TR_WEIGHTS_PIECE;
     transfer_t transfer = {.fetcher = fetcher,
                            .version = version,
                            .bytes = bytes,

@@ -34,7 +34,7 @@ static tr_status give(const tr_weights_server_t *server, const tr_message_t *req
     }
     TR_TRY(tr_body_integer(&version, body, "version", 0, INT64_MAX, "piece", err));
     TR_TRY(tr_body_integer(&offset, body, "offset", 0, INT64_MAX, "piece", err));
-    TR_TRY(tr_body_integer(&bytes, body, "bytes", 1, (int64_t)TR_WEIGHTS_PIECE_MAX, "piece", err));
+    TR_TRY(tr_body_integer(&bytes, body, "bytes", 1, (int64_t)TR_WEIGHTS_PIECE, "piece", err));
     size_t count = (size_t)bytes;
     void *piece = tr_calloc(count, 1);
     tr_status status =

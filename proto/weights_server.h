@@ -9,7 +9,7 @@
 
 #include "proto/weights.h"
 
-#define TR_WEIGHTS_PIECE_MAX ((size_t)4 << 20) ///< bytes that one request may ask for
+#define TR_WEIGHTS_PIECE ((size_t)1 << 20) ///< bytes that one request may ask for, as readers do
 
 typedef struct tr_weights_server tr_weights_server_t;
 

@@ -188,8 +188,8 @@ Test(weights_server, what_is_no_piece_is_answered_with_an_error)
 {
     serve(NULL);
     json_decref(publish(1));
-    expect_answer("piece", "{\"version\": 1, \"offset\": 0, \"bytes\": 4194304}", "reply");
-    expect_answer("piece", "{\"version\": 1, \"offset\": 0, \"bytes\": 4194305}", "protocol");
+    expect_answer("piece", "{\"version\": 1, \"offset\": 0, \"bytes\": 1048576}", "reply");
+    expect_answer("piece", "{\"version\": 1, \"offset\": 0, \"bytes\": 1048577}", "protocol");
     expect_answer("piece", "{\"version\": 1, \"offset\": -1, \"bytes\": 1}", "protocol");
     expect_answer("piece", "{\"version\": 1, \"offset\": 41955385, \"bytes\": 1}", "argument");
     expect_answer("piece", "{\"version\": 1, \"offset\": 9223372036854775807, \"bytes\": 2}",
