@@ -44,7 +44,6 @@ static tr_status choose_prompts(online_t *o, tr_error_t *err)
 
 // The choice
 
-/// Of responses with one score, the first is the best and the last the worst.
 static void choose_responses(online_t *o)
 {
     const float *scores = o->experience.scores;
@@ -52,13 +51,10 @@ static void choose_responses(online_t *o)
     o->best = tr_calloc(2 * o->prompts, sizeof *o->best);
     o->worst = o->best + o->prompts;
     for (size_t i = 0; i < o->prompts; i++) {
-        size_t first = i * samples, best = first, worst = first;
-        for (size_t k = first + 1; k < first + samples; k++) {
-            best = scores[k] > scores[best] ? k : best;
-            worst = scores[k] <= scores[worst] ? k : worst;
-        }
-        o->best[i] = best;
-        o->worst[i] = worst;
+        size_t first = i * samples, best, worst;
+        tr_best_and_worst(&best, &worst, scores + first, samples);
+        o->best[i] = first + best;
+        o->worst[i] = first + worst;
     }
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/statistics.h"
 #include "common/base/file.h"
 
 /// A file in the making.
@@ -65,18 +66,21 @@ static void put_response(json_t *row, const char *column, const json_t *sample, 
     json_object_set(row, score, json_object_get(sample, "score"));
 }
 
-/// group: [n] samples of one prompt. Of responses with one score, the first is the best and the last the worst.
+/// group: [n] samples of one prompt.
 static void add_group(writing_t *w, json_t *const *group, size_t n)
 {
-    const json_t *best = group[0], *worst = group[0];
+    float *scores = tr_calloc(n, sizeof *scores);
+    size_t highest, lowest;
     for (size_t i = 0; i < n; i++) {
         json_t *row = row_of(group[i]);
         put_response(row, "completion", group[i], "score");
         json_object_set(row, "finish", json_object_get(group[i], "finish"));
         sheet_add(&w->all, row);
-        best = score_of(group[i]) > score_of(best) ? group[i] : best;
-        worst = score_of(group[i]) <= score_of(worst) ? group[i] : worst;
+        scores[i] = (float)score_of(group[i]);
     }
+    tr_best_and_worst(&highest, &lowest, scores, n);
+    const json_t *best = group[highest], *worst = group[lowest];
+    free(scores);
     json_t *row = row_of(best);
     put_response(row, "completion", best, "score");
     sheet_add(&w->best, row);

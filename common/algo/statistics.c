@@ -41,6 +41,15 @@ void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n)
     }
 }
 
+void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n)
+{
+    *best = *worst = 0;
+    for (size_t i = 1; i < n; i++) {
+        *best = scores[i] > scores[*best] ? i : *best;
+        *worst = scores[i] <= scores[*worst] ? i : *worst;
+    }
+}
+
 double tr_variance(const double *values, size_t n)
 {
     double mean = 0.0;

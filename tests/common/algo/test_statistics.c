@@ -61,3 +61,20 @@ Test(statistics, variance_of_minibatch_means_is_bessel_corrected_and_zero_for_on
     cr_assert_float_eq(tr_variance(means, 4), 0.5 / 3.0, 1e-15);
     cr_assert(tr_variance(means, 1) == 0.0 && tr_variance(NULL, 0) == 0.0);
 }
+
+Test(statistics, best_and_worst_differ_wherever_there_are_two)
+{
+    const struct {
+        float scores[4];
+        size_t n, best, worst;
+    } cases[] = {{{1.0f}, 1, 0, 0},
+                 {{2.0f, 2.0f}, 2, 0, 1},
+                 {{0.5f, 3.0f, -1.0f, 3.0f}, 4, 1, 2},
+                 {{-1.0f, 0.0f, -1.0f, 0.0f}, 4, 1, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t best, worst;
+        tr_best_and_worst(&best, &worst, cases[i].scores, cases[i].n);
+        cr_expect_eq(best, cases[i].best, "case %zu", i);
+        cr_expect_eq(worst, cases[i].worst, "case %zu", i);
+    }
+}
