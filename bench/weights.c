@@ -1,93 +1,125 @@
-/// bench-weights: how fast weights go from an actor to a rollout.
+/// bench-weights: how fast weights go from an actor to a rollout, which is a process of its own.
 ///
 ///     bench-weights shm|tcp MIB
 ///     bench-weights keys MIB DIRECTORY        DIRECTORY: keys, made where there are none
 ///
 /// Measures once for each line on standard input and answers with a line: MiB a second from the first byte that is published to the last
-/// that is there and believed. keys: by TCP with CURVE. Both ends are in this process.
+/// that is there and believed. keys: by TCP with CURVE.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
 #include "proto/endpoint.h"
 #include "proto/weights_server.h"
 
-typedef struct ends {
+typedef struct plan {
     bool shm;
     size_t bytes;
-    char *data;
-    tr_weights_publisher_t *publisher;
-    tr_weights_server_t *server;
-    tr_weights_reader_t *reader;
-    tr_weights_fetcher_t *fetcher;
-} ends_t;
+    const char *keys;  // NULL: none
+    FILE *asks, *says; // descriptions, a line each; then a byte when the weights are there
+} plan_t;
 
 static bool go_on(void)
 {
     return false;
 }
 
-static tr_status open_ends(ends_t *ends, const char *keys, tr_error_t *err)
+static tr_status take(const plan_t *plan, tr_error_t *err)
 {
-    char prefix[32];
-    snprintf(prefix, sizeof prefix, "bench-%ld", (long)getpid());
-    TR_TRY(tr_weights_publisher_new(&ends->publisher, ends->bytes, prefix, err));
-    if (keys != NULL) {
-        tr_keys_make(keys, err); // a directory that holds some is as good
-        *err = (tr_error_t){0};
+    tr_weights_reader_t *reader = tr_weights_reader_new();
+    tr_weights_fetcher_t *fetcher = tr_weights_fetcher_new("tcp://127.0.0.1:0", plan->keys);
+    tr_status status = TR_OK;
+    char line[1024];
+    while (status == TR_OK && fgets(line, sizeof line, plan->asks) != NULL) {
+        const void *got;
+        size_t bytes;
+        uint64_t version, sum;
+        json_t *description = json_loads(line, 0, NULL);
+        status = plan->shm ? tr_weights_map(&got, &bytes, &version, &sum, reader, description, err)
+                           : tr_weights_fetch(&got, plan->bytes, fetcher, description, go_on, err);
+        json_decref(description);
+        if (status == TR_OK) {
+            fputc('.', plan->says);
+            fflush(plan->says);
+        }
     }
-    TR_TRY(tr_weights_server_new(&ends->server, ends->publisher, "tcp://127.0.0.1:*", keys, err));
-    ends->reader = tr_weights_reader_new();
-    ends->fetcher = tr_weights_fetcher_new("tcp://127.0.0.1:0", keys);
-    ends->data = tr_calloc(ends->bytes, 1);
-    return TR_OK;
-}
-
-static void close_ends(ends_t *ends)
-{
-    tr_weights_fetcher_destroy(&ends->fetcher);
-    tr_weights_reader_destroy(&ends->reader);
-    tr_weights_server_destroy(&ends->server);
-    tr_weights_publisher_destroy(&ends->publisher);
-    free(ends->data);
-}
-
-static tr_status hand_over(ends_t *ends, uint64_t version, tr_error_t *err)
-{
-    const void *got;
-    size_t bytes;
-    uint64_t sum, taken;
-    TR_TRY(tr_weights_publish(&sum, ends->publisher, version, ends->data, err));
-    json_t *description = tr_weights_describe(ends->publisher);
-    tr_weights_server_describe(description, ends->server);
-    tr_status status =
-        ends->shm ? tr_weights_map(&got, &bytes, &taken, &sum, ends->reader, description, err)
-                  : tr_weights_fetch(&got, ends->bytes, ends->fetcher, description, go_on, err);
-    json_decref(description);
+    tr_weights_fetcher_destroy(&fetcher);
+    tr_weights_reader_destroy(&reader);
     return status;
+}
+
+/// False where the reader has failed, which it has said.
+static bool hand_over(const plan_t *plan, tr_weights_publisher_t *publisher,
+                      const tr_weights_server_t *server, uint64_t version, const char *data)
+{
+    uint64_t sum;
+    tr_error_t err = {0};
+    tr_status status = tr_weights_publish(&sum, publisher, version, data, &err);
+    TR_ASSERT(status == TR_OK, "%s", err.text);
+    json_t *description = tr_weights_describe(publisher);
+    tr_weights_server_describe(description, server);
+    json_dumpf(description, plan->asks, JSON_COMPACT);
+    fputc('\n', plan->asks);
+    fflush(plan->asks);
+    json_decref(description);
+    return fgetc(plan->says) == '.';
+}
+
+static tr_status give(const plan_t *plan, tr_error_t *err)
+{
+    char prefix[32], line[64];
+    tr_weights_publisher_t *publisher;
+    tr_weights_server_t *server;
+    snprintf(prefix, sizeof prefix, "bench-%ld", (long)getpid());
+    TR_TRY(tr_weights_publisher_new(&publisher, plan->bytes, prefix, err));
+    TR_TRY(tr_weights_server_new(&server, publisher, "tcp://127.0.0.1:*", plan->keys, err));
+    char *data = tr_calloc(plan->bytes, 1);
+    bool there = true;
+    for (uint64_t version = 0; there && fgets(line, sizeof line, stdin) != NULL; version++) {
+        double start = tr_clock_seconds();
+        there = hand_over(plan, publisher, server, version, data);
+        printf("%.1f\n", (double)(plan->bytes >> 20) / (tr_clock_seconds() - start));
+        fflush(stdout);
+    }
+    free(data);
+    tr_weights_server_destroy(&server);
+    tr_weights_publisher_destroy(&publisher);
+    return TR_OK;
 }
 
 int main(int argc, char **argv)
 {
-    char line[64];
+    int down[2], up[2];
     tr_error_t err = {0};
     if (argc != 3 && (argc != 4 || strcmp(argv[1], "keys") != 0)) {
         fprintf(stderr, "usage: bench-weights shm|tcp MIB | keys MIB DIRECTORY\n");
         return 64;
     }
-    ends_t ends = {.shm = strcmp(argv[1], "shm") == 0,
-                   .bytes = (size_t)strtoul(argv[2], NULL, 10) << 20};
-    tr_status status = open_ends(&ends, argc == 4 ? argv[3] : NULL, &err);
-    for (uint64_t version = 0; status == TR_OK && fgets(line, sizeof line, stdin) != NULL;
-         version++) {
-        double start = tr_clock_seconds();
-        status = hand_over(&ends, version, &err);
-        printf("%.1f\n", (double)(ends.bytes >> 20) / (tr_clock_seconds() - start));
-        fflush(stdout);
+    plan_t plan = {.shm = strcmp(argv[1], "shm") == 0,
+                   .bytes = (size_t)strtoul(argv[2], NULL, 10) << 20,
+                   .keys = argc == 4 ? argv[3] : NULL};
+    if (pipe(down) != 0 || pipe(up) != 0) {
+        return 71;
     }
-    close_ends(&ends);
+    pid_t reader = fork();
+    bool reads = reader == 0;
+    close(down[reads]);
+    close(up[!reads]);
+    plan.asks = fdopen(down[!reads], reads ? "r" : "w");
+    plan.says = fdopen(up[reads], reads ? "w" : "r");
+    if (!reads && plan.keys != NULL) {
+        tr_keys_make(plan.keys, &err); // a directory that holds some is as good
+        err = (tr_error_t){0};
+    }
+    tr_status status = reads ? take(&plan, &err) : give(&plan, &err);
+    fclose(plan.asks);
+    fclose(plan.says);
+    if (!reads) {
+        waitpid(reader, NULL, 0);
+    }
     if (status != TR_OK) {
         fprintf(stderr, "%s\n", err.text);
     }

@@ -61,8 +61,10 @@ static void find_place(char *place, size_t room)
     if (file != NULL) {
         fclose(file);
     }
-    snprintf(place, room, known ? "%s:%llx" : "", boot,
-             known ? (unsigned long long)info.st_dev : 0);
+    place[0] = '\0';
+    if (known) {
+        snprintf(place, room, "%s:%llx", boot, (unsigned long long)info.st_dev);
+    }
 }
 
 static void *data_of(const segment_t *segment)
