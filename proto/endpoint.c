@@ -7,9 +7,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 
-enum { LINGER_MS = 500 };
+enum { LINGER_MS = 500, BIND_MS = 1000 };
 static const int64_t FRAME_MAX = (int64_t)1 << 31;
 
 void tr_wire_init(void)
@@ -197,6 +198,18 @@ static void protect_ipc(const char *endpoint)
     }
 }
 
+/// ZeroMQ closes sockets in its own time: the address of one that was destroyed a moment ago may still be taken.
+static int bind_patiently(zsock_t *socket, const char *endpoint)
+{
+    int64_t end = tr_clock_ms() + BIND_MS;
+    int port = zsock_bind(socket, "%s", endpoint);
+    while (port < 0 && zmq_errno() == EADDRINUSE && tr_clock_ms() < end) {
+        zclock_sleep(10);
+        port = zsock_bind(socket, "%s", endpoint);
+    }
+    return port;
+}
+
 tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoint,
                            const char *keys, tr_error_t *err)
 {
@@ -206,7 +219,7 @@ tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoi
     *socket = socket_new(ZMQ_ROUTER);
     zsock_set_router_mandatory(*socket, 1);
     tr_status status = keys != NULL ? secure_server(*socket, auth, keys, err) : TR_OK;
-    if (status == TR_OK && zsock_bind(*socket, "%s", endpoint) < 0) {
+    if (status == TR_OK && bind_patiently(*socket, endpoint) < 0) {
         status = tr_fail(err, TR_ERR_IO, "'%s' could not be bound: %s", endpoint,
                          zmq_strerror(zmq_errno()));
     }

@@ -9,6 +9,8 @@
 #include "proto/endpoint.h"
 #include "proto/message.h"
 
+enum { REQUESTS_A_TURN = 64 };
+
 struct tr_weights_server {
     const tr_weights_publisher_t *publisher;
     zsock_t *socket; ///< the thread's
@@ -69,9 +71,10 @@ static void answer(const tr_weights_server_t *server, const tr_peer_t *peer,
     tr_message_destroy(&reply);
 }
 
-static void answer_all(const tr_weights_server_t *server)
+/// A few, so that a reader that asks without end does not keep the thread from ending.
+static void answer_some(const tr_weights_server_t *server)
 {
-    for (;;) {
+    for (int i = 0; i < REQUESTS_A_TURN; i++) {
         tr_peer_t peer = {0};
         tr_message_t *request;
         tr_error_t err = {0};
@@ -100,7 +103,7 @@ static void serve(zsock_t *pipe, void *context)
         if (zmq_poll(items, 2, -1) < 0 && zmq_errno() != EINTR) {
             return;
         }
-        answer_all(server);
+        answer_some(server);
     }
 }
 

@@ -2,6 +2,7 @@
 # A script exits 0 when all held, 77 with a sentence when it cannot be tried here.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+unset TEST_MACHINE
 BUILD=${TROUPE_BUILD:-build}
 TROUPE=$BUILD/bin/troupe
 MODEL=examples/models/stories
@@ -15,7 +16,7 @@ clean_up()
     for pid in $(jobs -p); do
         kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
     done
-    [ -z "${OTHER:-}" ] || ip netns del "$OTHER" 2>/dev/null
+    [ -z "${TEST_MACHINE:-}" ] || ip netns del "$TEST_MACHINE" 2>/dev/null
     rm -rf "$SCRATCH"
 }
 trap clean_up EXIT
@@ -82,21 +83,21 @@ need_mpi()
 # elsewhere COMMAND...: on the other machine, in place of this shell.
 elsewhere()
 {
-    exec ip netns exec "$OTHER" unshare --mount --uts sh -c \
-        'hostname "$OTHER" && mount -t tmpfs -o size=64m none /dev/shm && exec "$@"' sh "$@"
+    exec ip netns exec "$TEST_MACHINE" unshare --mount --uts sh -c \
+        'hostname "$TEST_MACHINE" && mount -t tmpfs -o size=64m none /dev/shm && exec "$@"' sh "$@"
 }
 
 # imitate_machine: a second machine, with a network, shared memory and a name of its own; processor and files are this one's. Sets HERE
 # and THERE, the addresses. Fails without root or iproute2.
 imitate_machine()
 {
-    export OTHER=troupe-$$
+    export TEST_MACHINE=troupe-$$
     HERE=10.231.$(($$ % 250)).1
     THERE=${HERE%1}2
     {
-        ip netns add "$OTHER" && ip link add "tr$$" type veth peer name there netns "$OTHER" && ip addr add "$HERE/24" dev "tr$$" &&
-            ip link set "tr$$" up && ip -n "$OTHER" addr add "$THERE/24" dev there && ip -n "$OTHER" link set there up &&
-            ip -n "$OTHER" link set lo up && (elsewhere true)
+        ip netns add "$TEST_MACHINE" && ip link add "tr$$" type veth peer name there netns "$TEST_MACHINE" && ip addr add "$HERE/24" dev "tr$$" &&
+            ip link set "tr$$" up && ip -n "$TEST_MACHINE" addr add "$THERE/24" dev there && ip -n "$TEST_MACHINE" link set there up &&
+            ip -n "$TEST_MACHINE" link set lo up && (elsewhere true)
     } 2>/dev/null
 }
 

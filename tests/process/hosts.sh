@@ -67,8 +67,8 @@ finish
 ! grep -q '"fetched"' "$RUN.rollout-0" || fail "a rollout of this machine fetches what it could map"
 same "$SCRATCH/base" "$RUN" "a rollout of this machine, started by hand"
 
-# Two; one is killed, another takes its place; then the actor is killed, and serves at another port.
-start deaths roles.rollout.external=2 roles.rollout.workers=2
+# Two; one is killed, another takes its place; then the actor is killed, and serves again at its port.
+start deaths roles.rollout.external=2 roles.rollout.workers=2 network.weights_port=5556
 join rollout-0 elsewhere
 join rollout-1 elsewhere
 wait_for "no first step" has_steps "$RUN" 1

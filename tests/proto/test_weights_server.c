@@ -115,6 +115,23 @@ Test(weights_server, the_last_version_but_one_is_there_and_older_ones_are_not)
     json_decref(three);
 }
 
+Test(weights_server, a_server_follows_another_at_its_port)
+{
+    char endpoint[64];
+    json_t *description = publish(1);
+    serve(NULL);
+    tr_weights_server_describe(description, server);
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d",
+             (int)json_integer_value(json_object_get(description, "port")));
+    for (int i = 0; i < 20; i++) {
+        tr_weights_server_destroy(&server);
+        cr_assert_eq(tr_weights_server_new(&server, publisher, endpoint, NULL, &err), TR_OK, "%s",
+                     err.text);
+    }
+    expect_fetched(description);
+    json_decref(description);
+}
+
 Test(weights_server, with_keys_nobody_else_gets_anything)
 {
     char keys[300], others[300];
