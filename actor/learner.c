@@ -69,12 +69,12 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
 
 tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
                           const actor_experience_t *experience, const tr_ppo_options_t *options,
-                          const tr_walk_t *walk, tr_error_t *err)
+                          const tr_train_pass_t *walk, tr_error_t *err)
 {
     *report = (actor_report_t){0};
     ppo_context_t context = {.experience = experience, .options = options, .report = report};
-    TR_TRY(tr_trainer_walk(trainer, &experience->sequences, walk, ppo_loss, &context, &report->walk,
-                           err));
+    TR_TRY(tr_trainer_run_pass(trainer, &experience->sequences, walk, ppo_loss, &context,
+                               &report->walk, err));
     if (context.minibatches > 1) {
         double n = (double)context.minibatches;
         double variance =
@@ -139,11 +139,12 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
 
 tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *mask,
-                          const tr_sft_options_t *options, const tr_walk_t *walk, tr_error_t *err)
+                          const tr_sft_options_t *options, const tr_train_pass_t *walk,
+                          tr_error_t *err)
 {
     *report = (actor_sft_report_t){0};
     sft_context_t context = {.options = options, .mask = mask, .report = report};
-    tr_walk_t smoothing = *walk;
+    tr_train_pass_t smoothing = *walk;
     smoothing.smooths = options->label_smoothing_factor > 0.0;
     size_t tokens = (size_t)sequences->response_starts[sequences->count];
     for (size_t t = 0; mask != NULL && t < tokens; t++) {
@@ -154,5 +155,6 @@ tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
                        "a mask of %zu tokens, in %zu minibatches: expected some tokens, in one",
                        context.counted, walk->minibatches);
     }
-    return tr_trainer_walk(trainer, sequences, &smoothing, sft_loss, &context, &report->walk, err);
+    return tr_trainer_run_pass(trainer, sequences, &smoothing, sft_loss, &context, &report->walk,
+                               err);
 }

@@ -18,7 +18,7 @@ typedef struct actor_experience {
 
 /// Sums and means of a step, for the metrics.
 typedef struct actor_report {
-    tr_walk_result_t walk;
+    tr_train_pass_result_t walk;
     tr_ppo_policy_sums_t sums; ///< over all epochs
     double ratio_variance;     ///< of the minibatches' mean ratios (val/ratio_var)
     double entropy_sum;        ///< over the same tokens as sums
@@ -27,10 +27,10 @@ typedef struct actor_report {
 
 tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
                           const actor_experience_t *experience, const tr_ppo_options_t *options,
-                          const tr_walk_t *walk, tr_error_t *err);
+                          const tr_train_pass_t *walk, tr_error_t *err);
 
 typedef struct actor_sft_report {
-    tr_walk_result_t walk;
+    tr_train_pass_result_t walk;
     tr_sft_sums_t sums;
     double entropy_sum;
     double greedy_sum; ///< tokens that were the likeliest
@@ -40,6 +40,7 @@ typedef struct actor_sft_report {
 /// that do not count; NULL: all do. A mask goes with one minibatch, and lets some token count: else TR_ERR_ARGUMENT.
 tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *mask,
-                          const tr_sft_options_t *options, const tr_walk_t *walk, tr_error_t *err);
+                          const tr_sft_options_t *options, const tr_train_pass_t *walk,
+                          tr_error_t *err);
 
 #endif

@@ -200,12 +200,13 @@ static tr_status expect_tokens(const tr_sequences_t *sequences, size_t group, tr
 
 tr_status actor_learn_dpo(actor_dpo_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *reference,
-                          const tr_dpo_options_t *options, const tr_walk_t *walk, tr_error_t *err)
+                          const tr_dpo_options_t *options, const tr_train_pass_t *walk,
+                          tr_error_t *err)
 {
     *report = (actor_dpo_report_t){0};
     TR_TRY(expect_tokens(sequences, 2, err));
     dpo_context_t context = {.options = options, .reference = reference, .report = report};
-    tr_walk_t pairwise = *walk;
+    tr_train_pass_t pairwise = *walk;
     pairs_t before;
     tr_status status = TR_OK;
     pairwise.group = 2;
@@ -217,7 +218,8 @@ tr_status actor_learn_dpo(actor_dpo_report_t *report, tr_trainer_t *trainer,
         TR_TRY_GOTO(whole_batch(&before, &context, trainer, sequences, err), done);
         context.before = &before;
     }
-    status = tr_trainer_walk(trainer, sequences, &pairwise, dpo_loss, &context, &report->walk, err);
+    status =
+        tr_trainer_run_pass(trainer, sequences, &pairwise, dpo_loss, &context, &report->walk, err);
 done:
     pairs_free(&before);
     return status;
@@ -285,7 +287,7 @@ static tr_status estimate_kl(double *kl, tr_trainer_t *trainer, const tr_sequenc
 tr_status actor_learn_kto(actor_kto_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, size_t rows, const float *reference,
                           const bool *desirable, const tr_kto_options_t *options,
-                          const tr_walk_t *walk, tr_error_t *err)
+                          const tr_train_pass_t *walk, tr_error_t *err)
 {
     *report = (actor_kto_report_t){0};
     TR_TRY(expect_tokens(sequences, 1, err));
@@ -303,7 +305,7 @@ tr_status actor_learn_kto(actor_kto_report_t *report, tr_trainer_t *trainer,
         }
         TR_TRY(estimate_kl(&report->kl, trainer, &mismatched, reference, err));
     }
-    return tr_trainer_walk(trainer, &matched, walk, kto_loss, &context, &report->walk, err);
+    return tr_trainer_run_pass(trainer, &matched, walk, kto_loss, &context, &report->walk, err);
 }
 
 // Reward models
@@ -330,15 +332,15 @@ static tr_status reward_loss(void *argument, const tr_chunk_t *chunk, float *dou
 
 tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *trainer,
                              const tr_sequences_t *sequences, const float *margins, double center,
-                             const tr_walk_t *walk, tr_error_t *err)
+                             const tr_train_pass_t *walk, tr_error_t *err)
 {
     *report = (actor_reward_report_t){0};
     reward_context_t context = {margins, center, report};
-    tr_walk_t pairwise = *walk;
+    tr_train_pass_t pairwise = *walk;
     pairwise.group = 2;
     pairwise.scores = true;
-    return tr_trainer_walk(trainer, sequences, &pairwise, reward_loss, &context, &report->walk,
-                           err);
+    return tr_trainer_run_pass(trainer, sequences, &pairwise, reward_loss, &context, &report->walk,
+                               err);
 }
 
 // Process reward models
@@ -368,7 +370,7 @@ static tr_status steps_loss(void *argument, const tr_chunk_t *chunk, float *dout
 
 tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
                             const tr_sequences_t *sequences, const int32_t *labels,
-                            const tr_walk_t *walk, tr_error_t *err)
+                            const tr_train_pass_t *walk, tr_error_t *err)
 {
     *report = (actor_steps_report_t){0};
     steps_context_t context = {.labels = labels, .report = report};
@@ -385,5 +387,5 @@ tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
                        "%zu labelled steps in %zu minibatches: expected some, in one",
                        context.count, walk->minibatches);
     }
-    return tr_trainer_walk(trainer, sequences, walk, steps_loss, &context, &report->walk, err);
+    return tr_trainer_run_pass(trainer, sequences, walk, steps_loss, &context, &report->walk, err);
 }

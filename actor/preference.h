@@ -20,7 +20,7 @@ typedef struct actor_tokens {
 } actor_tokens_t;
 
 typedef struct actor_dpo_report {
-    tr_walk_result_t walk;
+    tr_train_pass_result_t walk;
     tr_dpo_sums_t sums;
     double nll; ///< of the chosen completions, where a loss is sft
     actor_tokens_t chosen, rejected;
@@ -29,10 +29,11 @@ typedef struct actor_dpo_report {
 /// sequences: pairs. reference: log-probs of the response tokens under the frozen model; NULL where no loss reads them.
 tr_status actor_learn_dpo(actor_dpo_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *reference,
-                          const tr_dpo_options_t *options, const tr_walk_t *walk, tr_error_t *err);
+                          const tr_dpo_options_t *options, const tr_train_pass_t *walk,
+                          tr_error_t *err);
 
 typedef struct actor_kto_report {
-    tr_walk_result_t walk;
+    tr_train_pass_result_t walk;
     tr_kto_sums_t sums;
     double kl;
     actor_tokens_t chosen, rejected;
@@ -43,10 +44,10 @@ typedef struct actor_kto_report {
 tr_status actor_learn_kto(actor_kto_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, size_t rows, const float *reference,
                           const bool *desirable, const tr_kto_options_t *options,
-                          const tr_walk_t *walk, tr_error_t *err);
+                          const tr_train_pass_t *walk, tr_error_t *err);
 
 typedef struct actor_reward_report {
-    tr_walk_result_t walk;
+    tr_train_pass_result_t walk;
     tr_bradley_terry_sums_t sums;
 } actor_reward_report_t;
 
@@ -54,10 +55,10 @@ typedef struct actor_reward_report {
 /// trainer's model is scalar.
 tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *trainer,
                              const tr_sequences_t *sequences, const float *margins, double center,
-                             const tr_walk_t *walk, tr_error_t *err);
+                             const tr_train_pass_t *walk, tr_error_t *err);
 
 typedef struct actor_steps_report {
-    tr_walk_result_t walk;
+    tr_train_pass_result_t walk;
     tr_process_reward_sums_t sums;
 } actor_steps_report_t;
 
@@ -65,6 +66,6 @@ typedef struct actor_steps_report {
 /// trainer's model is scalar: what it says before a token is the logit that the step that ended there is right.
 tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
                             const tr_sequences_t *sequences, const int32_t *labels,
-                            const tr_walk_t *walk, tr_error_t *err);
+                            const tr_train_pass_t *walk, tr_error_t *err);
 
 #endif

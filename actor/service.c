@@ -5,9 +5,9 @@
 #include "actor/training.h"
 #include "proto/body.h"
 #include "proto/device.h"
-#include "proto/weights.h"
-#include "proto/weights_gpu.h"
-#include "proto/weights_server.h"
+#include "proto/weights/weights.h"
+#include "proto/weights/weights_gpu.h"
+#include "proto/weights/weights_server.h"
 
 struct actor_service {
     const tr_service_options_t *options;

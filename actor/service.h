@@ -44,10 +44,10 @@ tr_status actor_service_train_reward(void *context, const tr_message_t *request,
                                      tr_message_t *reply, tr_error_t *err);
 tr_status actor_service_train_steps(void *context, const tr_message_t *request, tr_message_t *reply,
                                     tr_error_t *err);
-/// `publish`: {step}, no tensors -> {weights: a description (proto/weights.h)}; the version is the step.
+/// `publish`: {step}, no tensors -> {weights: a description (proto/weights/weights.h)}; the version is the step.
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);
-/// `save`, `restore`: see proto/learner.h; no tensors. A restore's body is a welcome: it names the reference too.
+/// `save`, `restore`: see proto/learner/learner.h; no tensors. A restore's body is a welcome: it names the reference too.
 tr_status actor_service_save(void *context, const tr_message_t *request, tr_message_t *reply,
                              tr_error_t *err);
 tr_status actor_service_restore(void *context, const tr_message_t *request, tr_message_t *reply,

@@ -5,21 +5,21 @@
 #include "actor/learner.h"
 #include "actor/preference.h"
 #include "proto/body.h"
-#include "proto/tally.h"
+#include "proto/learner/tally.h"
 
 /// A request as far as all algorithms read it.
 typedef struct training {
     tr_learner_t *learner;
     const tr_message_t *request;
     const json_t *body;
-    tr_walk_t walk;
+    tr_train_pass_t walk;
     tr_sequences_t sequences;
     size_t tokens; // of all responses
     int32_t *owned;
     json_t *metrics;
 } training_t;
 
-/// Fails with nothing to release. From here on until training_end the learner is spoiled, unless it only evaluates.
+/// Fails with nothing to release. From here on until training_end the learner is stale, unless it only evaluates.
 static tr_status training_begin(training_t *training, tr_learner_t *learner,
                                 const tr_message_t *request, bool scalar, tr_error_t *err)
 {
@@ -31,7 +31,7 @@ static tr_status training_begin(training_t *training, tr_learner_t *learner,
         return tr_fail(err, TR_ERR_UNSUPPORTED, "this actor learns a %s",
                        scalar ? "policy, not scores" : "reward model, not a policy");
     }
-    TR_TRY(tr_learner_read_walk(&training->walk, learner, training->body, err));
+    TR_TRY(tr_learner_read_train_pass(&training->walk, learner, training->body, err));
     tr_status status = tr_learner_take(&training->sequences, &training->owned, model, request, err);
     if (status != TR_OK) {
         free(training->owned);
@@ -42,10 +42,10 @@ static tr_status training_begin(training_t *training, tr_learner_t *learner,
     return TR_OK;
 }
 
-static void spoil(training_t *training)
+static void mark_stale(training_t *training)
 {
     if (!training->walk.evaluate) {
-        training->learner->step = TR_LEARNER_SPOILED;
+        training->learner->step = TR_LEARNER_STALE;
     }
 }
 
@@ -71,7 +71,7 @@ static tr_status put(training_t *training, const char *name, double sum, double 
     return tr_tally_put(training->metrics, name, sum, weight, err);
 }
 
-static tr_status put_norm(training_t *training, const tr_walk_result_t *walk, tr_error_t *err)
+static tr_status put_norm(training_t *training, const tr_train_pass_result_t *walk, tr_error_t *err)
 {
     return put(training, "grad_norm", walk->norm_sum, (double)walk->updates, err);
 }
@@ -112,7 +112,7 @@ tr_status actor_train_ppo(tr_learner_t *learner, const tr_message_t *request, tr
     TR_TRY(training_begin(&t, learner, request, false, err));
     TR_TRY_GOTO(tr_learner_read_ppo(&options, t.body, err), done);
     TR_TRY_GOTO(take_experience(&experience, &t, err), done);
-    spoil(&t);
+    mark_stale(&t);
     TR_TRY_GOTO(actor_learn_ppo(&report, learner->trainer, &experience, &options, &t.walk, err),
                 done);
     tr_message_set_body(reply, ppo_body(&report));
@@ -122,7 +122,7 @@ done:
 
 // Next-token training
 
-static tr_status read_sft(tr_sft_options_t *options, tr_walk_t *walk, const json_t *body,
+static tr_status read_sft(tr_sft_options_t *options, tr_train_pass_t *walk, const json_t *body,
                           tr_error_t *err)
 {
     const char *where = "train_sft", *name;
@@ -156,7 +156,7 @@ tr_status actor_train_sft(tr_learner_t *learner, const tr_message_t *request, tr
     if (tr_message_tensor(&mask, request, "mask")) {
         TR_TRY_GOTO(tr_message_expect_tensor(&mask, request, "mask", TR_F32, t.tokens, err), done);
     }
-    spoil(&t);
+    mark_stale(&t);
     TR_TRY_GOTO(
         actor_learn_sft(&report, learner->trainer, &t.sequences, mask.data, &options, &t.walk, err),
         done);
@@ -271,7 +271,7 @@ tr_status actor_train_dpo(tr_learner_t *learner, const tr_message_t *request, tr
     if (tr_dpo_needs_reference(&options)) {
         TR_TRY_GOTO(take_reference(&reference, &t, err), done);
     }
-    spoil(&t);
+    mark_stale(&t);
     TR_TRY_GOTO(
         actor_learn_dpo(&report, learner->trainer, &t.sequences, reference, &options, &t.walk, err),
         done);
@@ -338,7 +338,7 @@ tr_status actor_train_kto(tr_learner_t *learner, const tr_message_t *request, tr
     TR_TRY_GOTO(read_kto(&options, t.body, err), done);
     TR_TRY_GOTO(take_reference(&reference, &t, err), done);
     TR_TRY_GOTO(take_labels(&desirable, &rows, &t, &options, err), done);
-    spoil(&t);
+    mark_stale(&t);
     TR_TRY_GOTO(actor_learn_kto(&report, learner->trainer, &t.sequences, rows, reference, desirable,
                                 &options, &t.walk, err),
                 done);
@@ -380,7 +380,7 @@ tr_status actor_train_reward(tr_learner_t *learner, const tr_message_t *request,
                                              t.sequences.count / 2, err),
                     done);
     }
-    spoil(&t);
+    mark_stale(&t);
     TR_TRY_GOTO(actor_learn_reward(&report, learner->trainer, &t.sequences, margins.data, center,
                                    &t.walk, err),
                 done);
@@ -400,7 +400,7 @@ tr_status actor_train_steps(tr_learner_t *learner, const tr_message_t *request, 
     tr_status status;
     TR_TRY(training_begin(&t, learner, request, true, err));
     TR_TRY_GOTO(tr_message_expect_tensor(&labels, request, "labels", TR_I32, t.tokens, err), done);
-    spoil(&t);
+    mark_stale(&t);
     TR_TRY_GOTO(
         actor_learn_steps(&report, learner->trainer, &t.sequences, labels.data, &t.walk, err),
         done);

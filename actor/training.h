@@ -1,11 +1,11 @@
 /// Training requests of the actor: read, learnt, answered. One function an algorithm.
 ///
 /// Bodies are learner.h's walk and the algorithm's options; sequences come as tensors (proto/sequences.h). All but PPO answer
-/// {metrics: a tally (proto/tally.h)}, and with evaluate: true in the body measure and learn nothing.
+/// {metrics: a tally (proto/learner/tally.h)}, and with evaluate: true in the body measure and learn nothing.
 #ifndef ACTOR_TRAINING_H
 #define ACTOR_TRAINING_H
 
-#include "proto/learner.h"
+#include "proto/learner/learner.h"
 
 /// tensors logprobs, advantages f32 [response tokens]; options of PPO -> means of the step (see actor_report_t).
 tr_status actor_train_ppo(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,

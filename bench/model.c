@@ -81,13 +81,13 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
                                       .starts = starts,
                                       .prompt_lengths = prompts,
                                       .response_starts = response_starts};
-    const tr_walk_t walk = {.epochs = 1,
-                            .minibatches = 1,
-                            .chunk = CHUNK,
-                            .seed = 1,
-                            .step = 1,
-                            .temperature = 1.0f,
-                            .learning_rate = 1e-4};
+    const tr_train_pass_t walk = {.epochs = 1,
+                                  .minibatches = 1,
+                                  .chunk = CHUNK,
+                                  .seed = 1,
+                                  .step = 1,
+                                  .temperature = 1.0f,
+                                  .learning_rate = 1e-4};
     actor_sft_report_t report;
     tr_sft_options_t options;
     tr_sft_options_init(&options);

@@ -104,7 +104,8 @@ static double add_up(tr_collective_t *group, double own)
 
 /// One step in one way; the others wait for rank 0 where it is alone.
 static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
-                           const tr_sequences_t *sequences, const tr_walk_t *walk, tr_error_t *err)
+                           const tr_sequences_t *sequences, const tr_train_pass_t *walk,
+                           tr_error_t *err)
 {
     actor_sft_report_t report;
     tr_sft_options_t options;
@@ -140,12 +141,12 @@ static tr_status run(contest_t *contest, const char *directory, const size_t *si
     }
     size_t vocabulary = tr_model_config(tr_trainer_model(contest->trainers[0]))->vocabulary;
     const tr_sequences_t sequences = random_sequences(sizes[2], sizes[3], vocabulary);
-    tr_walk_t walk = {.epochs = 1,
-                      .minibatches = 1,
-                      .chunk = sizes[4],
-                      .seed = 1,
-                      .temperature = 1.0f,
-                      .learning_rate = 1e-4};
+    tr_train_pass_t walk = {.epochs = 1,
+                            .minibatches = 1,
+                            .chunk = sizes[4],
+                            .seed = 1,
+                            .temperature = 1.0f,
+                            .learning_rate = 1e-4};
     for (size_t turn = 0; turn < turns && turn < MAX_TURNS; turn++) {
         walk.step++;
         for (size_t way = 0; way < WAYS; way++) {

@@ -13,7 +13,7 @@
 
 #include "common/base/clock.h"
 #include "proto/endpoint.h"
-#include "proto/weights_server.h"
+#include "proto/weights/weights_server.h"
 
 typedef struct plan {
     bool shm;

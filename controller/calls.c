@@ -26,7 +26,7 @@ typedef struct busy {
 } busy_t;
 
 struct controller_calls {
-    tr_hub_t *hub;
+    tr_broker_t *broker;
     const volatile sig_atomic_t *stop;
     pending_t **items; // [count]
     size_t count;
@@ -37,10 +37,10 @@ struct controller_calls {
     char *lost;         // which
 };
 
-controller_calls_t *controller_calls_new(tr_hub_t *hub, const volatile sig_atomic_t *stop)
+controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop)
 {
     controller_calls_t *calls = tr_calloc(1, sizeof *calls);
-    calls->hub = hub;
+    calls->broker = broker;
     calls->stop = stop;
     return calls;
 }
@@ -70,7 +70,7 @@ static void cancel_all(controller_calls_t *calls)
 {
     for (size_t i = 0; i < calls->count; i++) {
         if (calls->items[i]->id != 0) {
-            tr_hub_cancel(calls->hub, calls->items[i]->id);
+            tr_broker_cancel(calls->broker, calls->items[i]->id);
         }
         release(calls, calls->items[i]);
     }
@@ -97,8 +97,8 @@ static void submit(controller_calls_t *calls, pending_t *pending)
 {
     const controller_call_t *call = &pending->call;
     tr_message_t *message = tr_message_copy(pending->message);
-    pending->id =
-        tr_hub_submit(calls->hub, call->role, call->group, call->worker, call->method, &message);
+    pending->id = tr_broker_submit(calls->broker, call->role, call->group, call->worker,
+                                   call->method, &message);
     pending->deadline = deadline_of(call);
 }
 
@@ -234,14 +234,14 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
         const controller_call_t *call = &pending->call;
         if (pending->id == 0 && now >= pending->ask_at) {
             submit(calls, pending);
-        } else if (tr_hub_queued(calls->hub, pending->id)) {
+        } else if (tr_broker_queued(calls->broker, pending->id)) {
             pending->deadline = deadline_of(call);
         } else if (pending->id != 0 && now >= pending->deadline) {
-            tr_hub_cancel(calls->hub, pending->id);
+            tr_broker_cancel(calls->broker, pending->id);
             tr_fail(
                 err, TR_ERR_TIMEOUT, "%s '%s' did not answer '%s' in %g seconds (%zu registered)",
                 tr_role_name(call->role), call->group != NULL ? call->group : "any", call->method,
-                call->timeout_s, tr_hub_workers(calls->hub, call->role, call->group));
+                call->timeout_s, tr_broker_workers(calls->broker, call->role, call->group));
             TR_TRY(take_failure(pending, err));
         }
     }
@@ -251,7 +251,7 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
 static tr_status turn(controller_calls_t *calls, tr_error_t *err)
 {
     tr_event_t event;
-    tr_status status = tr_hub_poll(&event, calls->hub, TICK_MS, err);
+    tr_status status = tr_broker_poll(&event, calls->broker, TICK_MS, err);
     if (*calls->stop || calls->asked_to_stop) {
         if (status == TR_OK) {
             tr_event_release(&event);
@@ -272,12 +272,12 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
     return pass_time(calls, err);
 }
 
-/// Takes what the hub has heard already, after a failure: a loss that ended this wait must not end the next one too.
+/// Takes what the broker has heard already, after a failure: a loss that ended this wait must not end the next one too.
 static void settle(controller_calls_t *calls)
 {
     tr_event_t event;
     tr_error_t ignored = {0};
-    while (!calls->asked_to_stop && tr_hub_poll(&event, calls->hub, 0, &ignored) == TR_OK) {
+    while (!calls->asked_to_stop && tr_broker_poll(&event, calls->broker, 0, &ignored) == TR_OK) {
         calls->asked_to_stop = event.type == TR_EVENT_STOP;
         if (event.type == TR_EVENT_JOINED) {
             note_joined(&event);

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "proto/hub.h"
+#include "proto/broker.h"
 
 /// Reads an answer. A failure is the answer's fault: it counts as one of the worker. May ask further calls.
 typedef tr_status (*controller_take_fn)(void *context, size_t index, const tr_message_t *reply,
@@ -33,8 +33,8 @@ typedef struct controller_call {
 
 typedef struct controller_calls controller_calls_t;
 
-/// hub: borrowed. stop: set by a signal handler; ends the wait with TR_ERR_INTERRUPTED.
-controller_calls_t *controller_calls_new(tr_hub_t *hub, const volatile sig_atomic_t *stop);
+/// broker: borrowed. stop: set by a signal handler; ends the wait with TR_ERR_INTERRUPTED.
+controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop);
 void controller_calls_destroy(controller_calls_t **calls);
 
 /// Asks; takes *message (a "request").

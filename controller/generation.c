@@ -65,7 +65,7 @@ static tr_status take_part(void *context, size_t index, const tr_message_t *repl
     for (size_t i = 0; i < count; i++) {
         rows[i] = row_of(g, first + i);
     }
-    controller_panel_ask(g->run->panel, first, &g->parts[index], rows);
+    controller_judges_ask(g->run->judges, first, &g->parts[index], rows);
     free(rows);
     return TR_OK;
 }
@@ -150,7 +150,7 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
     controller_run_t *run = g->run;
     controller_run_phase(run, "rollout");
     uint64_t before = (g->step - 1) * run->recipe->data.batch * run->recipe->generation.samples;
-    controller_panel_begin(run->panel, g->responses, (int64_t)before);
+    controller_judges_begin(run->judges, g->responses, (int64_t)before);
     ask_rollouts(g);
     TR_TRY(controller_calls_until(run->calls, all_parts, g, err));
     return controller_experience_init(experience, &run->rows, g->rows,

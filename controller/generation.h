@@ -6,7 +6,7 @@
 #include "controller/run.h"
 
 /// Fills *experience with generation.samples responses to each of rows: [prompts], made with the published weights. The
-/// judges have been asked: their scores are there (controller_panel_scores) after controller_calls_finish. Failures as
+/// judges have been asked: their scores are there (controller_judges_scores) after controller_calls_finish. Failures as
 /// controller_calls_until; there is then nothing to release.
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
                               uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err);

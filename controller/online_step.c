@@ -125,7 +125,7 @@ static tr_status report_scores(const online_t *o, controller_record_t *record, t
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
     }
-    return controller_panel_report(o->run->panel, record, err);
+    return controller_judges_report(o->run->judges, record, err);
 }
 
 // The step
@@ -138,7 +138,7 @@ static tr_status speak(online_t *o, controller_record_t *record, tr_error_t *err
     double spoken = tr_clock_seconds();
     controller_run_phase(run, "assess");
     TR_TRY(controller_calls_finish(run->calls, err));
-    controller_panel_scores(run->panel, o->experience.scores);
+    controller_judges_scores(run->judges, o->experience.scores);
     TR_TRY(controller_record_set(record, "time/rollout", spoken - began, err));
     TR_TRY(controller_record_set(record, "time/assess", tr_clock_seconds() - spoken, err));
     return controller_record_set(record, "tokens_per_second/rollout",

@@ -104,7 +104,7 @@ static tr_status assess(ppo_step_t *s, tr_error_t *err)
                         separate ? frozen : controller_run_learner_call(TR_ROLE_ACTOR, "logprobs"),
                         take_reference);
     TR_TRY(controller_calls_finish(s->run->calls, err));
-    controller_panel_scores(s->run->panel, s->experience.scores);
+    controller_judges_scores(s->run->judges, s->experience.scores);
     s->assessed = tr_clock_seconds() - began;
     return TR_OK;
 }
@@ -144,7 +144,7 @@ static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *e
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
     }
-    return controller_panel_report(s->run->panel, record, err);
+    return controller_judges_report(s->run->judges, record, err);
 }
 
 // Updates
@@ -164,7 +164,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
 {
     const tr_ppo_options_t *o = &s->options;
     json_t *body =
-        controller_run_walk(s->run, s->step, o->num_ppo_epochs, o->num_mini_batches, rate);
+        controller_run_train_pass(s->run, s->step, o->num_ppo_epochs, o->num_mini_batches, rate);
     json_object_set_new(body, "cliprange", json_real(o->cliprange));
     json_object_set_new(body, "vf_coef", json_real(o->vf_coef));
     json_object_set_new(body, "cliprange_value", json_real(o->cliprange_value));

@@ -8,7 +8,7 @@
 #include "controller/losses.h"
 #include "controller/reference.h"
 #include "proto/body.h"
-#include "proto/tally.h"
+#include "proto/learner/tally.h"
 
 /// Rows of a step or of a piece of the held-out ones, on their way through reference and actor.
 typedef struct piece {
@@ -230,7 +230,7 @@ tr_status controller_preference_learn(controller_run_t *run, const controller_ro
     piece.index = step - 1;
     memcpy(piece.chosen, chosen, count * sizeof *chosen);
     double began = controller_run_phase(run, "train");
-    tr_status status = piece_run(&piece, controller_run_walk(run, step, 1, 1, rate), err);
+    tr_status status = piece_run(&piece, controller_run_train_pass(run, step, 1, 1, rate), err);
     if (status == TR_OK) {
         run->tokens += tokens_of(&piece);
         status = report(&piece, step, rate, tr_clock_seconds() - began, record, err);
@@ -268,7 +268,7 @@ static tr_status measure(json_t *tally, controller_run_t *run, size_t first, siz
     for (size_t i = 0; i < count; i++) {
         piece.chosen[i] = (uint32_t)(first + i);
     }
-    json_t *body = controller_run_walk(run, run->step, 1, 1, 0.0);
+    json_t *body = controller_run_train_pass(run, run->step, 1, 1, 0.0);
     json_object_set_new(body, "evaluate", json_true());
     tr_status status = piece_run(&piece, body, err);
     if (status == TR_OK) {

@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "common/hub/safetensors.h"
+#include "common/hf/safetensors.h"
 #include "controller/losses.h"
 
 // Asking

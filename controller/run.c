@@ -9,17 +9,17 @@
 #include "common/algo/kto.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
-#include "common/hub/json_file.h"
+#include "common/hf/json_file.h"
 #include "common/optim/schedule.h"
 #include "controller/losses.h"
 #include "controller/online_step.h"
 #include "controller/ppo_step.h"
 #include "controller/preference_step.h"
 #include "controller/reference.h"
-#include "controller/welcome.h"
+#include "controller/role_config.h"
 #include "proto/body.h"
 #include "proto/endpoint.h"
-#include "proto/weights.h"
+#include "proto/weights/weights.h"
 
 enum { RETURNS_MAX = 3, STATE_LIMIT = 1 << 16 };
 
@@ -29,12 +29,12 @@ double controller_run_phase(controller_run_t *run, const char *phase)
 {
     double now = tr_clock_seconds();
     json_t *version = json_object_get(run->weights, "version");
-    tr_hub_set_note(run->hub,
-                    json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
-                              tr_algorithm_name(run->recipe->algorithm), "step",
-                              (json_int_t)run->step + 1, "steps", (json_int_t)run->recipe->steps,
-                              "phase", phase, "phase_since", tr_clock_wall(), "weights_version",
-                              version != NULL ? version : json_null()));
+    tr_broker_set_note(run->broker,
+                       json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
+                                 tr_algorithm_name(run->recipe->algorithm), "step",
+                                 (json_int_t)run->step + 1, "steps", (json_int_t)run->recipe->steps,
+                                 "phase", phase, "phase_since", tr_clock_wall(), "weights_version",
+                                 version != NULL ? version : json_null()));
     controller_progress_phase(run->progress, phase, now);
     return now;
 }
@@ -44,8 +44,8 @@ controller_call_t controller_run_learner_call(tr_role_t role, const char *method
     return (controller_call_t){.role = role, .worker = tr_role_name(role), .method = method};
 }
 
-json_t *controller_run_walk(const controller_run_t *run, uint64_t step, uint64_t epochs,
-                            uint64_t minibatches, double learning_rate)
+json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
+                                  uint64_t minibatches, double learning_rate)
 {
     const tr_recipe_t *recipe = run->recipe;
     bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
@@ -169,7 +169,7 @@ static void welcome_from(controller_run_t *run, uint64_t step)
 {
     char *checkpoint = step > 0 ? controller_rundir_checkpoint(run->rundir, step) : NULL;
     const controller_start_t start = {checkpoint, step, controller_rundir_path(run->rundir)};
-    controller_welcome_set(run->hub, run->recipe, &start);
+    controller_role_config_set(run->broker, run->recipe, &start);
     free(checkpoint);
 }
 
@@ -262,11 +262,11 @@ static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
     const controller_call_t actor = controller_run_learner_call(TR_ROLE_ACTOR, "restore");
     const controller_call_t critic = controller_run_learner_call(TR_ROLE_CRITIC, "restore");
     tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, controller_welcome_actor(run->recipe, &start));
+    tr_message_set_body(message, controller_role_config_actor(run->recipe, &start));
     controller_calls_ask(run->calls, &actor, &message);
     if (is_ppo(run)) {
         message = tr_message_new("request");
-        tr_message_set_body(message, controller_welcome_critic(run->recipe, &start));
+        tr_message_set_body(message, controller_role_config_critic(run->recipe, &start));
         controller_calls_ask(run->calls, &critic, &message);
     }
     free(checkpoint);
@@ -520,7 +520,7 @@ static void note_balance(controller_run_t *run)
     }
 }
 
-static tr_status open_hub(controller_run_t *run, tr_error_t *err)
+static tr_status open_broker(controller_run_t *run, tr_error_t *err)
 {
     const tr_recipe_network_t *network = &run->recipe->network;
     tr_dispatch_options_t options;
@@ -531,7 +531,7 @@ static tr_status open_hub(controller_run_t *run, tr_error_t *err)
     } else {
         TR_TRY(tr_endpoint_default(&endpoint, controller_rundir_path(run->rundir), err));
     }
-    tr_status status = tr_hub_new(&run->hub, endpoint, network->keys, &options, err);
+    tr_status status = tr_broker_new(&run->broker, endpoint, network->keys, &options, err);
     free(endpoint);
     return status;
 }
@@ -539,11 +539,11 @@ static tr_status open_hub(controller_run_t *run, tr_error_t *err)
 static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *stop, tr_error_t *err)
 {
     TR_TRY(load_rows(run, err));
-    TR_TRY(open_hub(run, err));
-    run->calls = controller_calls_new(run->hub, stop);
+    TR_TRY(open_broker(run, err));
+    run->calls = controller_calls_new(run->broker, stop);
     if (generates(run)) {
-        run->panel = controller_panel_new(&run->recipe->roles.reward, &run->rows, run->tokenizer,
-                                          run->calls);
+        run->judges = controller_judges_new(&run->recipe->roles.reward, &run->rows, run->tokenizer,
+                                            run->calls);
     }
     uint64_t done;
     bool found;
@@ -555,15 +555,15 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
         note_balance(run);
     }
     welcome_from(run, done); // before workers can come
-    return controller_rundir_write_endpoint(run->rundir, tr_hub_endpoint(run->hub), err);
+    return controller_rundir_write_endpoint(run->rundir, tr_broker_endpoint(run->broker), err);
 }
 
 static void close_run(controller_run_t *run)
 {
     controller_progress_destroy(&run->progress);
-    controller_panel_destroy(&run->panel);
+    controller_judges_destroy(&run->judges);
     controller_calls_destroy(&run->calls);
-    tr_hub_destroy(&run->hub);
+    tr_broker_destroy(&run->broker);
     close_outputs(run);
     controller_rows_release(&run->rows);
     controller_rows_release(&run->eval_rows);

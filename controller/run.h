@@ -8,8 +8,8 @@
 #include "common/model/config.h"
 #include "controller/calls.h"
 #include "controller/events.h"
+#include "controller/judges.h"
 #include "controller/metrics.h"
-#include "controller/panel.h"
 #include "controller/progress.h"
 #include "controller/rows.h"
 #include "controller/rundir.h"
@@ -18,13 +18,13 @@
 typedef struct controller_run {
     const tr_recipe_t *recipe;
     controller_rundir_t *rundir;
-    tr_hub_t *hub;
+    tr_broker_t *broker;
     controller_calls_t *calls;
     tr_tokenizer_t *tokenizer; ///< the policy's
     tr_model_config_t model;   ///< the policy's
     controller_rows_t rows;
     controller_rows_t eval_rows; ///< sft: empty without data.eval
-    controller_panel_t *panel;   ///< NULL for what learns from rows
+    controller_judges_t *judges; ///< NULL for what learns from rows
     controller_progress_t *progress;
     controller_metrics_t *metrics;
     controller_samples_t *samples;
@@ -50,9 +50,9 @@ double controller_run_phase(controller_run_t *run, const char *phase);
 /// A call to a learner, by its name.
 controller_call_t controller_run_learner_call(tr_role_t role, const char *method);
 
-/// A request's body for training step `step`: what tr_learner_read_walk reads.
-json_t *controller_run_walk(const controller_run_t *run, uint64_t step, uint64_t epochs,
-                            uint64_t minibatches, double learning_rate);
+/// A request's body for training step `step`: what tr_learner_read_train_pass reads.
+json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
+                                  uint64_t minibatches, double learning_rate);
 
 /// The learning rate of a step, given the peak.
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step);

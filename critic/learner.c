@@ -26,10 +26,10 @@ static tr_status value_loss(void *argument, const tr_chunk_t *chunk, float *dout
 
 tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer,
                            const critic_experience_t *experience, const tr_ppo_options_t *options,
-                           const tr_walk_t *walk, tr_error_t *err)
+                           const tr_train_pass_t *walk, tr_error_t *err)
 {
     *report = (critic_report_t){0};
     value_context_t context = {.experience = experience, .options = options, .report = report};
-    return tr_trainer_walk(trainer, &experience->sequences, walk, value_loss, &context,
-                           &report->walk, err);
+    return tr_trainer_run_pass(trainer, &experience->sequences, walk, value_loss, &context,
+                               &report->walk, err);
 }

@@ -13,12 +13,12 @@ typedef struct critic_experience {
 } critic_experience_t;
 
 typedef struct critic_report {
-    tr_walk_result_t walk;
+    tr_train_pass_result_t walk;
     tr_ppo_value_sums_t sums; ///< over all epochs
 } critic_report_t;
 
 tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer,
                            const critic_experience_t *experience, const tr_ppo_options_t *options,
-                           const tr_walk_t *walk, tr_error_t *err);
+                           const tr_train_pass_t *walk, tr_error_t *err);
 
 #endif

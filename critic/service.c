@@ -4,7 +4,7 @@
 
 #include "critic/learner.h"
 #include "proto/body.h"
-#include "proto/learner.h"
+#include "proto/learner/learner.h"
 
 struct critic_service {
     const tr_service_options_t *options;
@@ -68,13 +68,13 @@ tr_status critic_service_train(void *context, const tr_message_t *request, tr_me
     critic_experience_t experience;
     critic_report_t report;
     tr_ppo_options_t options;
-    tr_walk_t walk;
+    tr_train_pass_t walk;
     int32_t *owned = NULL;
     tr_status status;
-    TR_TRY(tr_learner_read_walk(&walk, &service->learner, body, err));
+    TR_TRY(tr_learner_read_train_pass(&walk, &service->learner, body, err));
     TR_TRY(tr_learner_read_ppo(&options, body, err));
     TR_TRY_GOTO(take_experience(&experience, &owned, service, request, err), done);
-    service->learner.step = TR_LEARNER_SPOILED;
+    service->learner.step = TR_LEARNER_STALE;
     TR_TRY_GOTO(
         critic_learn_ppo(&report, service->learner.trainer, &experience, &options, &walk, err),
         done);

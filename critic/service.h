@@ -21,7 +21,7 @@ tr_status critic_service_values(void *context, const tr_message_t *request, tr_m
 /// -> {loss, clipfrac, grad_norm}.
 tr_status critic_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
                                tr_error_t *err);
-/// `save`, `restore`: see proto/learner.h; no tensors.
+/// `save`, `restore`: see proto/learner/learner.h; no tensors.
 tr_status critic_service_save(void *context, const tr_message_t *request, tr_message_t *reply,
                               tr_error_t *err);
 tr_status critic_service_restore(void *context, const tr_message_t *request, tr_message_t *reply,

@@ -5,8 +5,8 @@
 
 #include "common/model/layout.h"
 #include "deploy/command.h"
-#include "deploy/company.h"
-#include "deploy/needs.h"
+#include "deploy/memory_plan.h"
+#include "deploy/process_group.h"
 
 typedef struct words {
     char **items; // [count]

@@ -7,8 +7,8 @@
 #include "common/base/recipe.h"
 #include "controller/rundir.h"
 #include "deploy/command.h"
-#include "deploy/company.h"
-#include "deploy/needs.h"
+#include "deploy/memory_plan.h"
+#include "deploy/process_group.h"
 #include "deploy/samples.h"
 #include "deploy/supervisor.h"
 

@@ -14,8 +14,8 @@
 #include "controller/rows.h"
 #include "controller/rundir.h"
 #include "deploy/command.h"
-#include "deploy/company.h"
-#include "deploy/needs.h"
+#include "deploy/memory_plan.h"
+#include "deploy/process_group.h"
 #include "deploy/sample_rows.h"
 
 typedef struct arguments {

@@ -8,8 +8,8 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "deploy/command.h"
+#include "proto/broker.h"
 #include "proto/endpoint.h"
-#include "proto/hub.h"
 
 enum { ANSWER_MS = 5000, RECIPE_LIMIT = 1 << 20, ENDPOINT_LIMIT = 4096 };
 
@@ -86,7 +86,7 @@ static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
     TR_TRY(read_endpoint(&endpoint, directory, err));
     char *keys = keys_of_run(directory);
     tr_wire_init();
-    tr_status status = tr_hub_ask_status(answer, endpoint, keys, ANSWER_MS, err);
+    tr_status status = tr_broker_ask_status(answer, endpoint, keys, ANSWER_MS, err);
     free(keys);
     free(endpoint);
     return status;

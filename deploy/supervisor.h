@@ -4,7 +4,7 @@
 /// The leader (the controller) starts first and writes its endpoint to a file `endpoint`; then the
 /// workers start, with its content as TROUPE_ENDPOINT. A worker that ends starts again; the leader
 /// does not. When the leader ends, all end. The supervisor knows no recipe and no protocol: who is
-/// to run, with which arguments, stands in the plan (deploy/company.h makes it).
+/// to run, with which arguments, stands in the plan (deploy/process_group.h makes it).
 #ifndef DEPLOY_SUPERVISOR_H
 #define DEPLOY_SUPERVISOR_H
 

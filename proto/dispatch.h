@@ -1,6 +1,6 @@
-/// The hub's rules as a pure state machine: messages and the time go in, messages and events come out.
+/// The broker's rules as a pure state machine: messages and the time go in, messages and events come out.
 ///
-/// No sockets, no clock: tests lose, repeat and delay messages by hand. hub.c puts it on a ROUTER.
+/// No sockets, no clock: tests lose, repeat and delay messages by hand. broker.c puts it on a ROUTER.
 /// The loop around it: receive or tick, then take every send and every event.
 #ifndef TR_PROTO_DISPATCH_H
 #define TR_PROTO_DISPATCH_H
@@ -59,7 +59,7 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch);
 
 // Inputs. now: milliseconds on any clock that never goes back.
 
-/// As tr_hub_submit. A message that cannot be packed is an ERROR event at once.
+/// As tr_broker_submit. A message that cannot be packed is an ERROR event at once.
 int64_t tr_dispatch_submit(tr_dispatch_t *dispatch, int64_t now, tr_role_t role, const char *group,
                            const char *worker, const char *method, tr_message_t **message);
 void tr_dispatch_cancel(tr_dispatch_t *dispatch, int64_t now, int64_t id);
@@ -93,7 +93,7 @@ void tr_dispatch_set_config(tr_dispatch_t *dispatch, tr_role_t role, json_t *con
 void tr_dispatch_set_note(tr_dispatch_t *dispatch, json_t *note);
 size_t tr_dispatch_workers(const tr_dispatch_t *dispatch, tr_role_t role, const char *group);
 size_t tr_dispatch_pending(const tr_dispatch_t *dispatch);
-/// As tr_hub_queued.
+/// As tr_broker_queued.
 bool tr_dispatch_queued(const tr_dispatch_t *dispatch, int64_t id);
 
 /// {"session", "run", "workers": [{"name", "role", "group", "state": "idle" | "busy", "silent_ms", "credit",

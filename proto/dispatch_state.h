@@ -1,4 +1,4 @@
-/// What the hub's rules keep: workers, requests, and what waits to be sent or told. For dispatch*.c and nobody else.
+/// What the broker's rules keep: workers, requests, and what waits to be sent or told. For dispatch*.c and nobody else.
 #ifndef TR_PROTO_DISPATCH_STATE_H
 #define TR_PROTO_DISPATCH_STATE_H
 

@@ -1,4 +1,4 @@
-// The picture of a hub for people: who waits for whom, and since when.
+// The picture of a broker for people: who waits for whom, and since when.
 #include <string.h>
 
 #include "proto/dispatch_state.h"

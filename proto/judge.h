@@ -18,7 +18,7 @@
 
 #include "common/base/recipe.h"
 
-/// The config for tr_hub_set_config(hub, TR_ROLE_REWARD, ...); a new reference. precision: of models on GPUs.
+/// The config for tr_broker_set_config(broker, TR_ROLE_REWARD, ...); a new reference. precision: of models on GPUs.
 json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision);
 
 #endif

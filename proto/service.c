@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
-#include "common/hub/json_file.h"
+#include "common/hf/json_file.h"
 #include "proto/body.h"
 #include "proto/endpoint.h"
 #include "proto/service_jobs.h"

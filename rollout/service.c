@@ -6,9 +6,9 @@
 #include "proto/body.h"
 #include "proto/device.h"
 #include "proto/responses.h"
-#include "proto/weights.h"
-#include "proto/weights_gpu.h"
-#include "proto/weights_server.h"
+#include "proto/weights/weights.h"
+#include "proto/weights/weights_gpu.h"
+#include "proto/weights/weights_server.h"
 #include "rollout/decoder.h"
 
 struct rollout_service {

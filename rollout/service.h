@@ -15,7 +15,7 @@ void rollout_service_destroy(rollout_service_t **service);
 /// weights are the ones to speak with, and what proto/device.h reads}.
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err);
 
-/// `generate`: body {weights: a description (proto/weights.h), seed, temperature, top_k, top_p, max_new_tokens, ignore_eos,
+/// `generate`: body {weights: a description (proto/weights/weights.h), seed, temperature, top_k, top_p, max_new_tokens, ignore_eos,
 /// stop_ids: [..]}; i32 tensors ids and starts: the prompts, one a response; prompt_numbers and samples: the random
 /// address of each. Reply: body {version, checksum} of the weights used; tensors as in proto/responses.h.
 tr_status rollout_service_generate(void *context, const tr_message_t *request, tr_message_t *reply,

@@ -37,11 +37,11 @@ for daemon in ${DAEMONS//|/ }; do
     others=$(tr '|' '\n' <<<"$DAEMONS" | grep -vx "$daemon" | paste -sd '|')
     forbid "$daemon/" "($others|deploy)/" 'a daemon includes what belongs to another'
 done
-forbid 'common/base/' 'common/(tensor|model|text|optim|algo|hub|collective)/' 'base includes what stands above it'
-forbid 'common/(algo|text)/' 'common/(tensor|model|hub|optim)/' 'algo and text know no tensor'
+forbid 'common/base/' 'common/(tensor|model|text|optim|algo|hf|collective)/' 'base includes what stands above it'
+forbid 'common/(algo|text)/' 'common/(tensor|model|hf|optim)/' 'algo and text know no tensor'
 forbid 'common/algo/' 'stdio\.h|stdlib\.h|unistd\.h|fcntl\.h|common/base/(file|log)\.h' \
     'algo does no input or output and allocates nothing'
-forbid 'common/(model|optim|hub)/|common/tensor/[^/]*$|proto/' 'common/tensor/(cpu|cuda)/' 'the operator table hides its backends'
+forbid 'common/(model|optim|hf)/|common/tensor/[^/]*$|proto/' 'common/tensor/(cpu|cuda)/' 'the operator table hides its backends'
 
 for file in $(files_in common proto actor critic reward rollout controller deploy tests); do
     sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*)".*/\1/p' "$file" | while read -r path; do

@@ -273,7 +273,7 @@ typedef struct tr_recipe_actor {
     tr_recipe_strings_t device; ///< as tr_recipe_rollout_t; rank i has entry i mod count
     double memory; ///< GiB of a GPU that each process may use; 0 (or null): all that is free
     uint64_t
-        threads; ///< of each rank; 0: a share of the processors, as controller/welcome.c deals them
+        threads; ///< of each rank; 0: a share of the processors, as controller/role_config.c deals them
     uint64_t ranks;      ///< processes; default 1
     uint64_t zero_stage; ///< 1, 2 or 3; default 2
     int gradient_sum;    ///< a tr_gradient_sum_t (common/optim); default tree
@@ -284,7 +284,7 @@ typedef struct tr_recipe_reference {
     char
         *device; ///< default cpu; of a separate process, else it is where the actor's first rank is
     double memory;    ///< likewise
-    uint64_t threads; ///< 0: a share of the processors, as controller/welcome.c deals them
+    uint64_t threads; ///< 0: a share of the processors, as controller/role_config.c deals them
 } tr_recipe_reference_t;
 
 typedef struct tr_recipe_critic {
@@ -292,7 +292,7 @@ typedef struct tr_recipe_critic {
     tr_recipe_strings_t device; ///< as tr_recipe_actor_t
     double memory;              ///< likewise
     uint64_t
-        threads; ///< of each rank; 0: a share of the processors, as controller/welcome.c deals them
+        threads; ///< of each rank; 0: a share of the processors, as controller/role_config.c deals them
     uint64_t ranks;              ///< processes; default 1
     uint64_t zero_stage;         ///< 1, 2 or 3; default 2
     int gradient_sum;            ///< a tr_gradient_sum_t (common/optim); default tree

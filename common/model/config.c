@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/hub/json_file.h"
+#include "common/hf/json_file.h"
 
 enum { FILE_LIMIT = 16 << 20 };
 

@@ -6,7 +6,7 @@
 
 #include "common/base/real.h"
 #include "common/base/rng.h"
-#include "common/hub/safetensors.h"
+#include "common/hf/safetensors.h"
 #include "common/model/model_private.h"
 
 tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns)

@@ -60,13 +60,14 @@ static size_t tokens_of(const tr_sequences_t *sequences, const uint32_t *chosen,
     return n;
 }
 
-static size_t group_of(const tr_walk_t *walk)
+static size_t group_of(const tr_train_pass_t *walk)
 {
     return walk->group > 1 ? walk->group : 1;
 }
 
-static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk, const tr_walk_t *walk,
-                         float *out, tr_token_facts_t *facts, tr_error_t *err)
+static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk,
+                         const tr_train_pass_t *walk, float *out, tr_token_facts_t *facts,
+                         tr_error_t *err)
 {
     bool learn = !walk->evaluate;
     return walk->scores
@@ -78,7 +79,7 @@ static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk, const t
 
 /// What the loss is given of so many sequences.
 static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
-                         const tr_walk_t *walk)
+                         const tr_train_pass_t *walk)
 {
     return walk->scores ? count : tokens_of(sequences, chosen, count);
 }
@@ -94,7 +95,8 @@ typedef struct round {
 
 /// Takes chunks of at most `most` sequences from chosen: [left], of a minibatch; returns how many sequences.
 static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_chunk_t *minibatch,
-                         const uint32_t *chosen, size_t left, size_t most, const tr_walk_t *walk)
+                         const uint32_t *chosen, size_t left, size_t most,
+                         const tr_train_pass_t *walk)
 {
     size_t ranks = trainer->shards.ranks, taken = 0, n = 0;
     *round = (round_t){0};
@@ -132,7 +134,7 @@ static void round_close(round_t *round)
 }
 
 /// Each rank its own chunk; then all have all outputs.
-static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_walk_t *walk,
+static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *walk,
                                tr_error_t *err)
 {
     size_t ranks = trainer->shards.ranks, own = trainer->shards.rank;
@@ -159,7 +161,7 @@ static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_w
 
 /// Forward, loss and backward of a round. Every rank computes the losses of all chunks, in their order: whatever a loss counts,
 /// and whatever it says of exactness, is the same on all.
-static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_walk_t *walk,
+static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *walk,
                              tr_loss_fn loss, void *context, tr_error_t *err)
 {
     size_t own = trainer->shards.rank;
@@ -184,8 +186,9 @@ static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_wal
 }
 
 static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                        const uint32_t *chosen, size_t count, const tr_walk_t *walk,
-                        tr_loss_fn loss, void *context, tr_walk_result_t *result, tr_error_t *err)
+                        const uint32_t *chosen, size_t count, const tr_train_pass_t *walk,
+                        tr_loss_fn loss, void *context, tr_train_pass_result_t *result,
+                        tr_error_t *err)
 {
     const tr_chunk_t minibatch = {
         .sequences = sequences,
@@ -220,7 +223,7 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
 }
 
 /// order: [count], written: the sequences in the order of an epoch, groups kept together.
-static void visit(uint32_t *order, size_t count, const tr_walk_t *walk, size_t epoch)
+static void visit(uint32_t *order, size_t count, const tr_train_pass_t *walk, size_t epoch)
 {
     size_t group = group_of(walk), groups = count / group;
     for (size_t i = 0; i < groups; i++) {
@@ -237,15 +240,15 @@ static void visit(uint32_t *order, size_t count, const tr_walk_t *walk, size_t e
     }
 }
 
-tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                          const tr_walk_t *walk, tr_loss_fn loss, void *context,
-                          tr_walk_result_t *result, tr_error_t *err)
+tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *sequences,
+                              const tr_train_pass_t *walk, tr_loss_fn loss, void *context,
+                              tr_train_pass_result_t *result, tr_error_t *err)
 {
     size_t group = group_of(walk);
     size_t share = sequences->count / group / walk->minibatches * group;
     const tr_noise_t noise = {walk->neftune_noise_alpha, walk->seed, walk->step};
     tr_status status = TR_OK;
-    *result = (tr_walk_result_t){0};
+    *result = (tr_train_pass_result_t){0};
     if (sequences->count % group != 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
                        sequences->count, group);

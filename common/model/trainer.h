@@ -29,7 +29,7 @@ typedef struct tr_chunk {
 typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *dout,
                                 tr_error_t *err);
 
-typedef struct tr_walk {
+typedef struct tr_train_pass {
     size_t epochs;
     size_t
         minibatches; ///< an epoch; sequences are dealt out in equal parts, the last takes the rest
@@ -43,12 +43,12 @@ typedef struct tr_walk {
     float temperature; ///< of the distribution whose log-probs are taken; ignored by scalar models
     double learning_rate;
     double neftune_noise_alpha; ///< of noise on the embeddings while learning (response.h); 0: none
-} tr_walk_t;
+} tr_train_pass_t;
 
-typedef struct tr_walk_result {
+typedef struct tr_train_pass_result {
     size_t updates;
     double norm_sum; ///< of global gradient norms before clipping
-} tr_walk_result_t;
+} tr_train_pass_result_t;
 
 /// Takes the model (and nulls it). options and ranks as in optimizer.h; ranks: copied, or NULL for one process.
 tr_status tr_trainer_new(tr_trainer_t **trainer, tr_model_t **model,
@@ -61,9 +61,9 @@ tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer);
 
 /// epochs x minibatches updates on the sequences. With N ranks all call it with the same arguments: chunk i of a minibatch goes
 /// through the model on rank i mod N, every rank's loss sees every chunk in order, and all end with the same parameters.
-tr_status tr_trainer_walk(tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                          const tr_walk_t *walk, tr_loss_fn loss, void *context,
-                          tr_walk_result_t *result, tr_error_t *err);
+tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *sequences,
+                              const tr_train_pass_t *walk, tr_loss_fn loss, void *context,
+                              tr_train_pass_result_t *result, tr_error_t *err);
 
 /// What rank 0 alone does with a trainer that ranks share (it saves, or publishes): the others attend, give it what they hold
 /// when it asks, and return what it returned; it ends with dismiss, which returns status.

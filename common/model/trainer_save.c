@@ -2,8 +2,8 @@
 #include <stdlib.h>
 
 #include "common/base/real.h"
-#include "common/hub/directory.h"
-#include "common/hub/safetensors.h"
+#include "common/hf/directory.h"
+#include "common/hf/safetensors.h"
 #include "common/model/trainer_private.h"
 
 enum { PIECE = 1 << 20 }; // elements read or restored at a time
@@ -185,8 +185,8 @@ static tr_status write_model(const tr_model_t *model, const tr_trainer_t *traine
 {
     listing_t listing;
     list_parameters(&listing, model, trainer);
-    tr_status status = tr_hub_write(staging, tr_model_config(model), listing.entries,
-                                    tr_model_layout(model)->count, source, err);
+    tr_status status = tr_hf_write(staging, tr_model_config(model), listing.entries,
+                                   tr_model_layout(model)->count, source, err);
     free(listing.entries);
     free(listing.sources);
     free(listing.stored);
@@ -265,16 +265,16 @@ static tr_status save(const tr_trainer_t *trainer, const char *directory, const 
                       bool optimizer, tr_error_t *err)
 {
     char *staging = NULL;
-    TR_TRY(tr_hub_stage(&staging, directory, err));
+    TR_TRY(tr_hf_stage(&staging, directory, err));
     tr_status status = write_model(trainer->model, sharing(trainer), staging, source, err);
     if (status == TR_OK && optimizer) {
         status = write_optimizer(trainer, staging, err);
     }
     if (status != TR_OK) {
-        tr_hub_discard(&staging);
+        tr_hf_discard(&staging);
         return status;
     }
-    return tr_hub_commit(&staging, directory, err);
+    return tr_hf_commit(&staging, directory, err);
 }
 
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
@@ -290,13 +290,13 @@ tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, 
                                 tr_error_t *err)
 {
     char *staging = NULL;
-    TR_TRY(tr_hub_stage(&staging, directory, err));
+    TR_TRY(tr_hf_stage(&staging, directory, err));
     tr_status status = write_model(model, NULL, staging, source, err);
     if (status != TR_OK) {
-        tr_hub_discard(&staging);
+        tr_hf_discard(&staging);
         return status;
     }
-    return tr_hub_commit(&staging, directory, err);
+    return tr_hf_commit(&staging, directory, err);
 }
 
 /// This rank's parts of a moment from the file, a piece at a time.

@@ -44,7 +44,7 @@ static void ppo_open(rig_ppo_t *rig)
     tr_ppo_options_init(&rig->options);
 }
 
-static void learn(rig_ppo_t *rig, actor_report_t *report, const tr_walk_t *walk)
+static void learn(rig_ppo_t *rig, actor_report_t *report, const tr_train_pass_t *walk)
 {
     tr_error_t err = {0};
     tr_status status =
@@ -76,7 +76,7 @@ Test(actor_learner, an_update_follows_the_slope_of_the_clipped_objective)
 {
     static rig_ppo_t rig;
     actor_report_t report;
-    const tr_walk_t walk = learning_walk(2, LEARNING_PLAIN);
+    const tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     ppo_open(&rig);
     float *before = learning_parameters(&rig.learning);
     learn(&rig, &report, &walk);
@@ -107,7 +107,7 @@ Test(actor_learner, the_report_is_of_the_clipped_objective_whatever_the_chunk)
     cr_assert_lt(clipped, TOKENS - 3.0);
     for (size_t chunk = 1; chunk <= LEARNING_SEQUENCES; chunk++) {
         actor_report_t report;
-        const tr_walk_t walk = learning_walk(chunk, 0.0);
+        const tr_train_pass_t walk = learning_walk(chunk, 0.0);
         learn(&rig, &report, &walk);
         cr_expect_eq(report.sums.tokens, TOKENS);
         cr_expect_float_eq(report.sums.loss, loss, 1e-4);
@@ -124,7 +124,7 @@ Test(actor_learner, the_mismatch_is_zero_for_exact_log_probs_and_the_difference_
 {
     static rig_ppo_t rig;
     actor_report_t report;
-    const tr_walk_t still = learning_walk(2, 0.0);
+    const tr_train_pass_t still = learning_walk(2, 0.0);
     ppo_open(&rig);
     memcpy(rig.old, rig.exact, sizeof rig.old);
     learn(&rig, &report, &still);
@@ -151,7 +151,7 @@ Test(actor_learner, only_the_first_update_must_match)
 {
     static rig_ppo_t rig;
     actor_report_t report;
-    tr_walk_t walk = learning_walk(2, LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     ppo_open(&rig);
     memcpy(rig.old, rig.exact, sizeof rig.old);
     walk.epochs = 3;
@@ -166,7 +166,7 @@ Test(actor_learner, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
     static rig_ppo_t rig;
     uint32_t order[LEARNING_SEQUENCES];
     double means[3] = {0.0, 0.0, 0.0}, mean = 0.0, variance = 0.0;
-    tr_walk_t walk = learning_walk(1, 0.0);
+    tr_train_pass_t walk = learning_walk(1, 0.0);
     ppo_open(&rig);
     walk.minibatches = 3; // of 1, 1 and 3 sequences
     tr_rng_permutation(order, LEARNING_SEQUENCES, walk.seed, walk.step, 0);
@@ -197,7 +197,7 @@ Test(actor_learner, the_temperature_is_that_of_the_distribution_sampled_from)
 {
     static rig_ppo_t rig;
     actor_report_t report;
-    tr_walk_t walk = learning_walk(2, 0.0);
+    tr_train_pass_t walk = learning_walk(2, 0.0);
     small_t model;
     ppo_open(&rig);
     cr_assert(small_open(&model, &rig.config, NULL, 1, false));
@@ -243,7 +243,7 @@ static double mean_loss(void *context, small_t *model)
 static void check_sft(const tr_sft_options_t *options)
 {
     const tr_model_config_t config = learning_config(false);
-    const tr_walk_t walk = learning_walk(2, LEARNING_PLAIN);
+    const tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     learning_t learning;
     small_t model;
     actor_sft_report_t report;
@@ -290,7 +290,7 @@ static double mean_likelihood_of_every_other(void *context, small_t *model)
 Test(actor_learner, masked_tokens_are_not_learnt)
 {
     const tr_model_config_t config = learning_config(false);
-    tr_walk_t walk = learning_walk(2, LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     float mask[TOKENS];
     learning_t learning;
     small_t model;
@@ -331,7 +331,7 @@ Test(actor_learner, sft_with_smoothed_labels_follows_the_slope_of_its_loss)
 }
 
 /// The loss that a walk reports, and the parameters after it.
-static double noisy(learning_t *learning, const tr_walk_t *walk, float **parameters)
+static double noisy(learning_t *learning, const tr_train_pass_t *walk, float **parameters)
 {
     actor_sft_report_t report;
     tr_error_t err = {0};
@@ -350,7 +350,7 @@ Test(actor_learner, noise_on_embeddings_is_learnt_with_and_never_measured_with)
     for (size_t i = 0; i < 5; i++) {
         learning_t learning;
         float *parameters;
-        tr_walk_t walk = learning_walk(2, 0.0);
+        tr_train_pass_t walk = learning_walk(2, 0.0);
         walk.neftune_noise_alpha = i == 0 ? 0.0 : 5.0;
         walk.evaluate = i == 1;
         walk.step += i == 3 ? 1 : 0;
@@ -372,7 +372,7 @@ Test(actor_learner, noise_on_embeddings_depends_on_no_thread_nor_recomputation)
     const tr_model_config_t config = learning_config(false);
     learning_t first;
     float *want;
-    tr_walk_t walk = learning_walk(2, 1e-3 * LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(2, 1e-3 * LEARNING_PLAIN);
     walk.neftune_noise_alpha = 5.0;
     learning_open(&first, &config, 1);
     noisy(&first, &walk, &want);

@@ -80,7 +80,7 @@ static double dpo_objective(void *context, small_t *model)
 /// The gradient that an update followed, and its report.
 static float *learn_dpo(rig_preference_t *rig, actor_dpo_report_t *report, size_t chunk)
 {
-    tr_walk_t walk = learning_walk(chunk, LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(chunk, LEARNING_PLAIN);
     tr_error_t err = {0};
     float *before = learning_parameters(&rig->learning);
     tr_status status = actor_learn_dpo(report, rig->learning.trainer, &rig->sequences,
@@ -147,7 +147,7 @@ Test(actor_preference, what_evaluates_learns_nothing_and_measures_the_same)
     static rig_preference_t rig;
     actor_dpo_report_t measured, learnt;
     tr_error_t err = {0};
-    tr_walk_t walk = learning_walk(1, LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(1, LEARNING_PLAIN);
     walk.evaluate = true;
     open(&rig, false);
     float *before = learning_parameters(&rig.learning);
@@ -184,7 +184,7 @@ Test(actor_preference, kto_follows_the_slope_of_its_loss_at_the_kl_of_the_mismat
     static rig_preference_t rig;
     actor_kto_report_t report;
     tr_error_t err = {0};
-    tr_walk_t walk = learning_walk(1, LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(1, LEARNING_PLAIN);
     double logps[2], reference[2];
     open(&rig, false);
     rig.kto.desirable_weight = rig.kto.undesirable_weight = 20.0;
@@ -236,7 +236,7 @@ Test(actor_preference, a_reward_model_follows_the_slope_of_its_loss)
     static rig_preference_t rig;
     actor_reward_report_t report;
     tr_error_t err = {0};
-    tr_walk_t walk = learning_walk(1, LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(1, LEARNING_PLAIN);
     small_t model;
     open(&rig, true);
     cr_assert(small_open(&model, &rig.config, NULL, 1, false));
@@ -260,7 +260,7 @@ Test(actor_preference, what_cannot_be_pairs_is_refused)
     actor_dpo_report_t report;
     actor_kto_report_t kto;
     tr_error_t err = {0};
-    tr_walk_t walk = learning_walk(1, 0.0);
+    tr_train_pass_t walk = learning_walk(1, 0.0);
     open(&rig, false);
     rig.sequences.count = 3;
     cr_expect_eq(actor_learn_dpo(&report, rig.learning.trainer, &rig.sequences, rig.reference,

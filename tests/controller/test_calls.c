@@ -12,7 +12,7 @@
 enum { CALLS = 6 };
 
 static const char ENDPOINT[] = "inproc://calls";
-static tr_hub_t *hub;
+static tr_broker_t *broker;
 static controller_calls_t *calls;
 static volatile sig_atomic_t stop;
 
@@ -23,14 +23,14 @@ static void setup(void)
     tr_wire_init();
     tr_dispatch_options_init(&options);
     options.silence_ms = 600000; // the fakes send no heartbeats
-    cr_assert_eq(tr_hub_new(&hub, ENDPOINT, NULL, &options, &err), TR_OK, "%s", err.text);
-    calls = controller_calls_new(hub, &stop);
+    cr_assert_eq(tr_broker_new(&broker, ENDPOINT, NULL, &options, &err), TR_OK, "%s", err.text);
+    calls = controller_calls_new(broker, &stop);
 }
 
 static void teardown(void)
 {
     controller_calls_destroy(&calls);
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
 }
 
 TestSuite(calls, .init = setup, .fini = teardown, .timeout = 60);
@@ -132,7 +132,7 @@ static void expect_finish(tr_status expected, const char *part)
     cr_expect_eq(status, expected, "%d: %s", status, err.text);
     cr_expect_eq(err.status, expected);
     cr_expect_not_null(strstr(err.text, part), "'%s' lacks '%s'", err.text, part);
-    cr_expect_eq(tr_hub_pending(hub), 0, "requests are left");
+    cr_expect_eq(tr_broker_pending(broker), 0, "requests are left");
 }
 
 Test(calls, answers_are_placed_by_index_in_whatever_order_they_come)
@@ -357,7 +357,7 @@ Test(calls, until_waits_for_no_more_than_it_needs)
     ask(call_to(TR_ROLE_ROLLOUT, &book), 2);
     cr_expect_eq(controller_calls_until(calls, one_taken, &book, &err), TR_OK, "%s", err.text);
     cr_expect_eq(book.numbers[2], 20);
-    cr_expect_eq(tr_hub_pending(hub), 1);
+    cr_expect_eq(tr_broker_pending(broker), 1);
     fake_start(&judge, ENDPOINT);
     expect_finish(TR_OK, "");
     cr_expect_eq(book.numbers[1], 10);

@@ -44,7 +44,7 @@ static void value_open(rig_value_t *rig)
     rig->options.vf_coef = 0.5;
 }
 
-static void learn(rig_value_t *rig, critic_report_t *report, const tr_walk_t *walk)
+static void learn(rig_value_t *rig, critic_report_t *report, const tr_train_pass_t *walk)
 {
     tr_error_t err = {0};
     tr_status status = critic_learn_ppo(report, rig->learning.trainer, &rig->experience,
@@ -87,7 +87,7 @@ Test(critic_learner, an_update_follows_the_slope_of_the_clipped_value_loss)
 {
     static rig_value_t rig;
     critic_report_t report;
-    const tr_walk_t walk = learning_walk(2, LEARNING_PLAIN);
+    const tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     value_open(&rig);
     float *before = learning_parameters(&rig.learning);
     learn(&rig, &report, &walk);
@@ -109,7 +109,7 @@ Test(critic_learner, the_report_is_of_the_loss_without_its_coefficient_whatever_
     cr_assert_lt(clipped, TOKENS - 2.0);
     for (size_t chunk = 1; chunk <= LEARNING_SEQUENCES; chunk++) {
         critic_report_t report;
-        const tr_walk_t walk = learning_walk(chunk, 0.0);
+        const tr_train_pass_t walk = learning_walk(chunk, 0.0);
         learn(&rig, &report, &walk);
         cr_expect_eq(report.sums.tokens, TOKENS);
         cr_expect_float_eq(report.sums.loss / TOKENS, loss, 1e-5 * loss);
@@ -123,7 +123,7 @@ Test(critic_learner, updates_come_closer_to_the_returns)
 {
     static rig_value_t rig;
     critic_report_t first, last;
-    tr_walk_t walk = learning_walk(2, 0.02 * LEARNING_PLAIN);
+    tr_train_pass_t walk = learning_walk(2, 0.02 * LEARNING_PLAIN);
     value_open(&rig);
     rig.options.cliprange_value = 100.0;
     learn(&rig, &first, &walk);

@@ -71,18 +71,18 @@ static size_t learn(const tr_model_config_t *config, const tr_memory_plan_t *pla
                                      LENGTH - RESPONSE};
     const tr_optimizer_options_t options = {
         .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .clip = 1.0};
-    const tr_walk_t walk = {
+    const tr_train_pass_t walk = {
         .epochs = 2, .minibatches = 1, .chunk = CHUNK, .temperature = 1.0f, .learning_rate = 1e-4};
     small_t small;
     tr_trainer_t *trainer;
-    tr_walk_result_t result;
+    tr_train_pass_result_t result;
     tr_error_t err = {0};
     open_within(&small, config, plan, budget);
     tr_sequences_t sequences = small_sequences(&small, lengths, prompts, CHUNK * CHUNKS, 3);
     cr_assert_eq(tr_trainer_new(&trainer, &small.model, &options, NULL, &err), TR_OK, "%s",
                  err.text);
-    cr_assert_eq(tr_trainer_walk(trainer, &sequences, &walk, flat_loss, NULL, &result, &err), TR_OK,
-                 "%s", err.text);
+    cr_assert_eq(tr_trainer_run_pass(trainer, &sequences, &walk, flat_loss, NULL, &result, &err),
+                 TR_OK, "%s", err.text);
     size_t bytes = taken();
     tr_trainer_destroy(&trainer);
     small_close(&small);

@@ -90,23 +90,23 @@ static float *learn(small_t *small, bool on_host)
                                             .weight_decay = 0.01,
                                             .clip = 0.5,
                                             .on_host = on_host};
-    const tr_walk_t walk = {.epochs = 3,
-                            .minibatches = 2,
-                            .chunk = 2,
-                            .seed = 9,
-                            .step = 1,
-                            .temperature = 1.0f,
-                            .learning_rate = 1e-2,
-                            .neftune_noise_alpha = 1.0};
+    const tr_train_pass_t walk = {.epochs = 3,
+                                  .minibatches = 2,
+                                  .chunk = 2,
+                                  .seed = 9,
+                                  .step = 1,
+                                  .temperature = 1.0f,
+                                  .learning_rate = 1e-2,
+                                  .neftune_noise_alpha = 1.0};
     tr_error_t err = {0};
     tr_trainer_t *trainer;
-    tr_walk_result_t result;
+    tr_train_pass_result_t result;
     tr_sequences_t sequences = the_sequences(small);
     float *factors = small_factors(small, &sequences);
     float *values = rig_memory(&small->rig, small->total * sizeof *values);
     cr_assert_eq(tr_trainer_new(&trainer, &small->model, &options, NULL, &err), TR_OK, "%s",
                  err.text);
-    cr_assert_eq(tr_trainer_walk(trainer, &sequences, &walk, weighted, factors, &result, &err),
+    cr_assert_eq(tr_trainer_run_pass(trainer, &sequences, &walk, weighted, factors, &result, &err),
                  TR_OK, "%s", err.text);
     cr_assert_eq(result.updates, 6);
     cr_assert_eq(tr_model_read_parameters(tr_trainer_model(trainer), values, &err), TR_OK, "%s",

@@ -1,4 +1,4 @@
-// The hub's rules against a network that loses, repeats, delays and reorders, and workers that die: whatever happens,
+// The broker's rules against a network that loses, repeats, delays and reorders, and workers that die: whatever happens,
 // each request becomes exactly one reply, with its own body, and no worker is given more than its credit.
 #include <criterion/criterion.h>
 
@@ -13,7 +13,7 @@ enum { STORM_MS = 60000, END_MS = 3600000, AFTER_MS = 20000, STEP_MS = 50 };
 
 typedef struct flight {
     int64_t at; ///< when it arrives
-    bool to_hub;
+    bool to_broker;
     tr_peer_t peer;
     tr_message_t *message;
 } flight_t;
@@ -51,7 +51,7 @@ static float chance(world_t *w)
 }
 
 /// Takes *message.
-static void launch(world_t *w, bool to_hub, const tr_peer_t *peer, tr_message_t *message)
+static void launch(world_t *w, bool to_broker, const tr_peer_t *peer, tr_message_t *message)
 {
     float fate = chance(w);
     int copies = !w->storm ? 1 : fate < 0.2f ? 0 : fate < 0.3f ? 2 : 1;
@@ -59,7 +59,7 @@ static void launch(world_t *w, bool to_hub, const tr_peer_t *peer, tr_message_t 
         cr_assert_lt(w->flight_count, FLIGHTS);
         int64_t delay = (int64_t)(chance(w) * (w->storm ? 3000.0f : 20.0f));
         w->flights[w->flight_count++] = (flight_t){.at = w->now + delay,
-                                                   .to_hub = to_hub,
+                                                   .to_broker = to_broker,
                                                    .peer = *peer,
                                                    .message = tr_message_copy(message)};
     }
@@ -150,7 +150,7 @@ static void worker_takes(world_t *w, size_t index, const tr_message_t *message)
 static void land(world_t *w, flight_t *flight)
 {
     size_t index = flight->peer.bytes[0];
-    if (flight->to_hub) {
+    if (flight->to_broker) {
         tr_dispatch_receive(w->dispatch, w->now, &flight->peer, &flight->message);
     } else if (memcmp(&w->workers[index].peer, &flight->peer, 3) == 0) {
         worker_takes(w, index, flight->message);
@@ -195,7 +195,7 @@ static void workers_live(world_t *w)
     }
 }
 
-static void hub_sends(world_t *w)
+static void broker_sends(world_t *w)
 {
     tr_peer_t peer;
     tr_message_t *message;
@@ -278,7 +278,7 @@ static int64_t run(uint64_t seed)
         land_all(w);
         workers_live(w);
         tr_dispatch_tick(w->dispatch, w->now);
-        hub_sends(w);
+        broker_sends(w);
         replies += take_events(w, ids, answers);
         check_credit(w);
         if (replies == REQUESTS && !w->storm && end == END_MS) {

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
-#include "proto/hub.h"
+#include "proto/broker.h"
 #include "proto/msgpack_json.h"
 #include "tests/support/scratch.h"
 
@@ -155,7 +155,7 @@ Test(protocol_page, the_controller_answers_as_the_page_says)
 
 static char *folder;
 static char *endpoint;
-static tr_hub_t *hub;
+static tr_broker_t *broker;
 static pid_t pid;
 
 static void setup(void)
@@ -170,7 +170,7 @@ static void teardown(void)
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
     }
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     free(endpoint);
     scratch_close(&folder);
 }
@@ -199,7 +199,7 @@ static tr_event_t await(tr_event_type_t type)
     tr_event_t event = {0};
     int64_t end = tr_clock_ms() + PATIENCE_MS;
     while (tr_clock_ms() < end) {
-        if (tr_hub_poll(&event, hub, 100, &err) == TR_OK) {
+        if (tr_broker_poll(&event, broker, 100, &err) == TR_OK) {
             cr_assert_eq(event.type, type, "%s", event.text);
             return event;
         }
@@ -212,7 +212,7 @@ static void submit(json_t *body)
 {
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
-    tr_hub_submit(hub, TR_ROLE_REWARD, "reward", NULL, "score", &message);
+    tr_broker_submit(broker, TR_ROLE_REWARD, "reward", NULL, "score", &message);
 }
 
 Test(protocol_judge, the_minimal_judge_of_the_page_works_as_it_stands)
@@ -228,7 +228,7 @@ Test(protocol_judge, the_minimal_judge_of_the_page_works_as_it_stands)
     char *path = scratch_write(folder, "judge.py", code, strlen(code));
     tr_dispatch_options_t options;
     tr_dispatch_options_init(&options);
-    cr_assert_eq(tr_hub_new(&hub, endpoint, NULL, &options, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_broker_new(&broker, endpoint, NULL, &options, &err), TR_OK, "%s", err.text);
     cr_assert_eq(run_python(path, NULL), 0);
     tr_event_t event = await(TR_EVENT_JOINED);
     tr_event_release(&event);
@@ -244,7 +244,7 @@ Test(protocol_judge, the_minimal_judge_of_the_page_works_as_it_stands)
     cr_expect_eq(event.status, TR_ERR_ARGUMENT);
     cr_expect_not_null(strstr(event.text, "samples"), "%s", event.text);
     tr_event_release(&event);
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     cr_expect_eq(wait_python(), 0, "bye ends it with success");
     free(path);
     free(code);

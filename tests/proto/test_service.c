@@ -17,8 +17,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "proto/broker.h"
 #include "proto/endpoint.h"
-#include "proto/hub.h"
 #include "proto/score.h"
 #include "proto/service.h"
 
@@ -145,7 +145,7 @@ int main(int argc, char **argv)
 static char directory[] = "/tmp/troupe-test-XXXXXX";
 static char endpoint[128];
 static char fifo[128];
-static tr_hub_t *hub;
+static tr_broker_t *broker;
 
 static pid_t start_service_for(const char *name, const char *patience)
 {
@@ -169,14 +169,14 @@ static int wait_exit(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-static void open_hub(void)
+static void open_broker(void)
 {
     tr_dispatch_options_t options;
     tr_error_t err = {0};
     tr_dispatch_options_init(&options);
     options.heartbeat_ms = 50;
     options.silence_ms = 2000;
-    cr_assert_eq(tr_hub_new(&hub, endpoint, NULL, &options, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_broker_new(&broker, endpoint, NULL, &options, &err), TR_OK, "%s", err.text);
 }
 
 static void setup(void)
@@ -189,7 +189,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     tr_directory_remove(directory, NULL);
 }
 
@@ -202,7 +202,7 @@ static tr_event_t await(tr_event_type_t type)
     tr_error_t err = {0};
     int64_t end = tr_clock_ms() + PATIENCE_MS;
     for (int64_t left = PATIENCE_MS; left > 0; left = end - tr_clock_ms()) {
-        tr_status status = tr_hub_poll(&event, hub, (int)left, &err);
+        tr_status status = tr_broker_poll(&event, broker, (int)left, &err);
         cr_assert(status == TR_OK || status == TR_ERR_TIMEOUT, "%s", err.text);
         if (status == TR_OK && event.type == type) {
             return event;
@@ -228,7 +228,7 @@ static int64_t submit(const char *method, const char *worker, json_t *body)
     if (body != NULL) {
         tr_message_set_body(message, body);
     }
-    return tr_hub_submit(hub, TR_ROLE_ROLLOUT, NULL, worker, method, &message);
+    return tr_broker_submit(broker, TR_ROLE_ROLLOUT, NULL, worker, method, &message);
 }
 
 static int64_t submit_hold(const char *worker)
@@ -251,8 +251,8 @@ static int await_acknowledged(const char *first, const char *second)
     int holder = -1;
     while (holder < 0 && tr_clock_ms() < end) {
         tr_event_t event;
-        cr_assert_eq(tr_hub_poll(&event, hub, 10, NULL), TR_ERR_TIMEOUT);
-        json_t *status = tr_hub_status(hub);
+        cr_assert_eq(tr_broker_poll(&event, broker, 10, NULL), TR_ERR_TIMEOUT);
+        json_t *status = tr_broker_status(broker);
         size_t index;
         json_t *worker;
         json_array_foreach(json_object_get(status, "workers"), index, worker)
@@ -271,7 +271,7 @@ static int await_acknowledged(const char *first, const char *second)
 
 Test(service, answers_with_body_and_tensors)
 {
-    open_hub();
+    open_broker();
     pid_t pid = start_service("a");
     float *big = tr_alloc(1000000 * sizeof *big);
     for (int i = 0; i < 1000000; i++) {
@@ -282,7 +282,7 @@ Test(service, answers_with_body_and_tensors)
     const size_t shape[] = {1000, 1000};
     tr_message_add_tensor(message, "big", TR_F32, 2, shape, big, NULL, NULL);
     tr_message_add_vector(message, "none", TR_I32, 0, NULL);
-    int64_t id = tr_hub_submit(hub, TR_ROLE_ROLLOUT, NULL, NULL, "echo", &message);
+    int64_t id = tr_broker_submit(broker, TR_ROLE_ROLLOUT, NULL, NULL, "echo", &message);
     tr_event_t event = await(TR_EVENT_REPLY);
     cr_assert_eq(event.id, id);
     cr_assert_str_eq(json_string_value(json_object_get(tr_message_body(event.message), "word")),
@@ -302,7 +302,7 @@ Test(service, answers_with_body_and_tensors)
 
 Test(service, failures_come_back_as_errors_that_name_the_worker)
 {
-    open_hub();
+    open_broker();
     pid_t pid = start_service("b");
     static const struct {
         const char *method;
@@ -318,7 +318,7 @@ Test(service, failures_come_back_as_errors_that_name_the_worker)
         cr_assert_not_null(strstr(event.text, rows[i].text), "%s", event.text);
         tr_event_release(&event);
     }
-    tr_hub_destroy(&hub); // bye: the service leaves with success
+    tr_broker_destroy(&broker); // bye: the service leaves with success
     cr_assert_eq(wait_exit(pid), 0);
 }
 
@@ -326,18 +326,18 @@ Test(service, failures_come_back_as_errors_that_name_the_worker)
 Test(service, leaves_with_success_whenever_the_controller_ends)
 {
     for (int round = 0; round < 40; round++) {
-        open_hub();
+        open_broker();
         pid_t pid = start_service_for("c", "5");
         await_and_drop(TR_EVENT_JOINED);
-        tr_hub_destroy(&hub);
+        tr_broker_destroy(&broker);
         cr_assert_eq(wait_exit(pid), 0, "round %d", round);
     }
 }
 
 Test(service, joins_with_capabilities_and_gets_its_config_once)
 {
-    open_hub();
-    tr_hub_set_config(hub, TR_ROLE_ROLLOUT, json_pack("{s:i}", "seed", 7));
+    open_broker();
+    tr_broker_set_config(broker, TR_ROLE_ROLLOUT, json_pack("{s:i}", "seed", 7));
     pid_t pid = start_service("d");
     tr_event_t joined = await(TR_EVENT_JOINED);
     cr_assert_str_eq(joined.worker, "d");
@@ -355,14 +355,14 @@ Test(service, joins_with_capabilities_and_gets_its_config_once)
         cr_assert_eq(json_integer_value(json_object_get(config, "seed")), 7);
         tr_event_release(&event);
     }
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     cr_assert_eq(wait_exit(pid), 0);
 }
 
 Test(service, ends_with_the_failure_of_its_welcome)
 {
-    open_hub();
-    tr_hub_set_config(hub, TR_ROLE_ROLLOUT, json_pack("{s:i}", "bad", 1));
+    open_broker();
+    tr_broker_set_config(broker, TR_ROLE_ROLLOUT, json_pack("{s:i}", "bad", 1));
     pid_t pid = start_service("e");
     tr_event_t lost = await(TR_EVENT_LOST);
     cr_assert_str_eq(lost.text, "rollout worker 'e' left: this config is not for us");
@@ -372,7 +372,7 @@ Test(service, ends_with_the_failure_of_its_welcome)
 
 Test(service, work_of_a_killed_worker_goes_to_another)
 {
-    open_hub();
+    open_broker();
     pid_t pids[] = {start_service("first"), start_service("second")};
     await_and_drop(TR_EVENT_JOINED);
     await_and_drop(TR_EVENT_JOINED);
@@ -390,13 +390,13 @@ Test(service, work_of_a_killed_worker_goes_to_another)
     cr_assert_eq(json_integer_value(json_object_get(tr_message_body(event.message), "pid")),
                  pids[1 - holder]);
     tr_event_release(&event);
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     cr_assert_eq(wait_exit(pids[1 - holder]), 0);
 }
 
 Test(service, a_worker_that_cannot_serve_leaves_its_work_says_why_and_comes_back)
 {
-    open_hub();
+    open_broker();
     pid_t pid = start_service("first");
     await_and_drop(TR_EVENT_JOINED);
     int64_t id = submit("balk", NULL, NULL);
@@ -411,13 +411,13 @@ Test(service, a_worker_that_cannot_serve_leaves_its_work_says_why_and_comes_back
     cr_expect_eq(json_integer_value(json_object_get(body, "welcomes")), 1,
                  "it is the same process");
     tr_event_release(&event);
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     cr_assert_eq(wait_exit(pid), 0);
 }
 
 Test(service, the_loss_of_a_named_worker_is_an_error_and_a_new_process_takes_its_name)
 {
-    open_hub();
+    open_broker();
     pid_t pid = start_service("only");
     await_and_drop(TR_EVENT_JOINED);
     int64_t id = submit_hold("only");
@@ -433,15 +433,15 @@ Test(service, the_loss_of_a_named_worker_is_an_error_and_a_new_process_takes_its
     submit("count", "only", NULL);
     event = await(TR_EVENT_REPLY);
     tr_event_release(&event);
-    cr_assert_eq(tr_hub_workers(hub, TR_ROLE_ROLLOUT, "rollout"), 1);
-    cr_assert_eq(tr_hub_pending(hub), 0);
-    tr_hub_destroy(&hub);
+    cr_assert_eq(tr_broker_workers(broker, TR_ROLE_ROLLOUT, "rollout"), 1);
+    cr_assert_eq(tr_broker_pending(broker), 0);
+    tr_broker_destroy(&broker);
     cr_assert_eq(wait_exit(pid), 0);
 }
 
 Test(service, a_signal_lets_the_request_at_hand_finish)
 {
-    open_hub();
+    open_broker();
     pid_t pid = start_service("f");
     await_and_drop(TR_EVENT_JOINED);
     int64_t id = submit_hold(NULL);

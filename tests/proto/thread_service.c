@@ -1,4 +1,4 @@
-// A hub and a service in one process over ipc://: a few hundred requests are answered, each once and with its own bytes,
+// A broker and a service in one process over ipc://: a few hundred requests are answered, each once and with its own bytes,
 // while heartbeats, the handlers' thread and ZeroMQ's threads run beside each other.
 #include <pthread.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
-#include "proto/hub.h"
+#include "proto/broker.h"
 #include "proto/service.h"
 
 enum { REQUESTS = 300, ELEMENTS = 1000, PATIENCE_MS = 120000 };
@@ -66,7 +66,7 @@ static void release_lent(void *data, void *released)
 }
 
 /// ids: [REQUESTS], written. Request i lends a vector i, i, ...; released counts what came back.
-static void submit_all(tr_hub_t *hub, int64_t *ids, int *released)
+static void submit_all(tr_broker_t *broker, int64_t *ids, int *released)
 {
     const size_t shape[] = {ELEMENTS};
     for (int32_t i = 0; i < REQUESTS; i++) {
@@ -77,7 +77,7 @@ static void submit_all(tr_hub_t *hub, int64_t *ids, int *released)
         tr_message_t *message = tr_message_new("request");
         tr_message_set_body(message, json_pack("{s:i}", "index", i));
         tr_message_add_tensor(message, "x", TR_I32, 1, shape, x, release_lent, released);
-        ids[i] = tr_hub_submit(hub, TR_ROLE_REWARD, NULL, NULL, "twice", &message);
+        ids[i] = tr_broker_submit(broker, TR_ROLE_REWARD, NULL, NULL, "twice", &message);
     }
 }
 
@@ -105,14 +105,14 @@ static void check_reply(const tr_event_t *event, size_t index)
     }
 }
 
-static void check_answers(tr_hub_t *hub, const int64_t *ids)
+static void check_answers(tr_broker_t *broker, const int64_t *ids)
 {
     int answers[REQUESTS] = {0};
     int64_t end = tr_clock_ms() + PATIENCE_MS;
     for (size_t left = REQUESTS; left > 0;) {
         tr_event_t event;
         tr_error_t err = {0};
-        tr_status status = tr_hub_poll(&event, hub, 1000, &err);
+        tr_status status = tr_broker_poll(&event, broker, 1000, &err);
         TR_ASSERT(tr_clock_ms() < end, "%zu answers did not come", left);
         if (status != TR_OK) {
             TR_ASSERT(status == TR_ERR_TIMEOUT, "%s", err.text);
@@ -136,7 +136,7 @@ int main(void)
 {
     char directory[] = "/tmp/troupe-test-XXXXXX";
     char endpoint[64];
-    tr_hub_t *hub;
+    tr_broker_t *broker;
     pthread_t thread;
     tr_dispatch_options_t options;
     tr_error_t err = {0};
@@ -146,12 +146,12 @@ int main(void)
     snprintf(endpoint, sizeof endpoint, "ipc://%s/s", directory);
     tr_dispatch_options_init(&options);
     options.heartbeat_ms = 1; // as many as can be, beside the work
-    TR_ASSERT(tr_hub_new(&hub, endpoint, NULL, &options, &err) == TR_OK, "%s", err.text);
-    tr_hub_set_config(hub, TR_ROLE_REWARD, json_pack("{s:b}", "double", 1));
+    TR_ASSERT(tr_broker_new(&broker, endpoint, NULL, &options, &err) == TR_OK, "%s", err.text);
+    tr_broker_set_config(broker, TR_ROLE_REWARD, json_pack("{s:b}", "double", 1));
     TR_ASSERT(pthread_create(&thread, NULL, serve, endpoint) == 0, "no thread");
-    submit_all(hub, ids, &released);
-    check_answers(hub, ids);
-    tr_hub_destroy(&hub);
+    submit_all(broker, ids, &released);
+    check_answers(broker, ids);
+    tr_broker_destroy(&broker);
     pthread_join(thread, NULL);
     TR_ASSERT(__atomic_load_n(&released, __ATOMIC_SEQ_CST) == REQUESTS, "%d of %d lent vectors",
               released, REQUESTS);

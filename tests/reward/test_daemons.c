@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "proto/broker.h"
 #include "proto/endpoint.h"
-#include "proto/hub.h"
 #include "proto/score.h"
 #include "tests/support/scratch.h"
 
@@ -17,9 +17,9 @@ enum { PATIENCE_MS = 20000 };
 static const char *const OURS[] = {TEST_BINARY_DIR "/troupe-reward", NULL};
 
 static char *directory, *endpoint;
-static tr_hub_t *hub;
+static tr_broker_t *broker;
 
-static void open_hub(const char *keys)
+static void open_broker(const char *keys)
 {
     tr_dispatch_options_t options;
     tr_error_t err = {0};
@@ -28,10 +28,10 @@ static void open_hub(const char *keys)
     endpoint = tr_format("ipc://%s/controller.sock", directory);
     tr_dispatch_options_init(&options);
     options.heartbeat_ms = 100;
-    cr_assert_eq(tr_hub_new(&hub, endpoint, keys, &options, &err), TR_OK, "%s", err.text);
-    tr_hub_set_config(hub, TR_ROLE_REWARD,
-                      json_pack("{s:{s:{s:s, s:[[s, f]]}, s:{s:s}}}", "judges", "words", "kind",
-                                "words", "words", "happy", 0.5, "python", "kind", "exec"));
+    cr_assert_eq(tr_broker_new(&broker, endpoint, keys, &options, &err), TR_OK, "%s", err.text);
+    tr_broker_set_config(broker, TR_ROLE_REWARD,
+                         json_pack("{s:{s:{s:s, s:[[s, f]]}, s:{s:s}}}", "judges", "words", "kind",
+                                   "words", "words", "happy", 0.5, "python", "kind", "exec"));
 }
 
 static void close_all(void)
@@ -69,7 +69,7 @@ static tr_event_t await(tr_event_type_t type)
     tr_error_t err = {0};
     int64_t until = tr_clock_ms() + PATIENCE_MS;
     while (tr_clock_ms() < until) {
-        if (tr_hub_poll(&event, hub, 100, &err) == TR_OK) {
+        if (tr_broker_poll(&event, broker, 100, &err) == TR_OK) {
             if (event.type == type) {
                 return event;
             }
@@ -98,7 +98,7 @@ static void ask(const char *group, const char *method)
     json_array_append_new(list, tr_score_sample(&samples[1]));
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, json_pack("{s:o}", "samples", list));
-    tr_hub_submit(hub, TR_ROLE_REWARD, group, NULL, method, &message);
+    tr_broker_submit(broker, TR_ROLE_REWARD, group, NULL, method, &message);
 }
 
 /// Asks for two scores, and expects these; *extras: a new reference.
@@ -119,24 +119,24 @@ static void expect_scores(const char *group, float first, float second, json_t *
 Test(daemon, a_built_in_judge_scores_and_leaves_when_dismissed, .timeout = 60)
 {
     json_t *extras;
-    open_hub(NULL);
+    open_broker(NULL);
     pid_t pid = start(OURS, "words", NULL);
     expect_scores("words", 1.0f, 0.0f, &extras);
     cr_assert_eq(json_object_size(extras), 0);
     json_decref(extras);
-    tr_hub_destroy(&hub); // says bye
+    tr_broker_destroy(&broker); // says bye
     cr_assert_eq(wait_exit(pid), 0);
     close_all();
 }
 
 Test(daemon, a_group_that_the_recipe_does_not_have_ends_it, .timeout = 60)
 {
-    open_hub(NULL);
+    open_broker(NULL);
     pid_t pid = start(OURS, "sdrow", NULL);
     tr_event_t event = await(TR_EVENT_JOINED);
     tr_event_release(&event);
     cr_assert_eq(wait_exit(pid), tr_status_exit_code(TR_ERR_ARGUMENT));
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     close_all();
 }
 
@@ -174,13 +174,13 @@ static void expect_happy_words(const char *keys)
     tr_event_t event = await(TR_EVENT_ERROR);
     cr_assert_not_null(strstr(event.text, "nonsense"), "%s", event.text);
     tr_event_release(&event);
-    tr_hub_destroy(&hub);
+    tr_broker_destroy(&broker);
     cr_assert_eq(wait_exit(pid), 0);
 }
 
 Test(outside, the_example_in_python_scores_and_leaves_when_dismissed, .timeout = 60)
 {
-    open_hub(NULL);
+    open_broker(NULL);
     expect_happy_words(NULL);
     close_all();
 }
@@ -191,7 +191,7 @@ Test(outside, the_example_in_python_shows_its_key, .timeout = 60)
     char *folder = scratch_open();
     char *keys = tr_format("%s/keys", folder);
     cr_assert_eq(tr_keys_make(keys, &err), TR_OK, "%s", err.text);
-    open_hub(keys);
+    open_broker(keys);
     expect_happy_words(keys);
     close_all();
     free(keys);

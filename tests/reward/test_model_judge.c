@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/hub/safetensors.h"
+#include "common/hf/safetensors.h"
 #include "reward/judge.h"
 #include "tests/support/golden.h"
 #include "tests/support/scratch.h"

@@ -1,4 +1,4 @@
-/// Workers in threads of the test: they register with a hub of this process and answer as the test says.
+/// Workers in threads of the test: they register with a broker of this process and answer as the test says.
 ///
 /// A real service catches signals for its process, so there can be one a process; these can be many, and lie, fall silent, die and
 /// come back. Every failure fails the Criterion test.
@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "proto/hub.h"
+#include "proto/broker.h"
 
 typedef enum fake_act {
     FAKE_REPLY,  ///< the message that was filled

@@ -54,15 +54,15 @@ void learning_close(learning_t *learning)
     small_close(&learning->small);
 }
 
-tr_walk_t learning_walk(size_t chunk, double learning_rate)
+tr_train_pass_t learning_walk(size_t chunk, double learning_rate)
 {
-    return (tr_walk_t){.epochs = 1,
-                       .minibatches = 1,
-                       .chunk = chunk,
-                       .seed = 3,
-                       .step = 1,
-                       .temperature = 1.0f,
-                       .learning_rate = learning_rate};
+    return (tr_train_pass_t){.epochs = 1,
+                             .minibatches = 1,
+                             .chunk = chunk,
+                             .seed = 3,
+                             .step = 1,
+                             .temperature = 1.0f,
+                             .learning_rate = learning_rate};
 }
 
 float *learning_parameters(learning_t *learning)

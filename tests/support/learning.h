@@ -2,7 +2,7 @@
 ///
 ///     learning_t learning;
 ///     learning_open(&learning, &config, 2);
-///     ... tr_trainer_walk(learning.trainer, ...) with learning_rate LEARNING_PLAIN: parameters -= gradient
+///     ... tr_trainer_run_pass(learning.trainer, ...) with learning_rate LEARNING_PLAIN: parameters -= gradient
 ///     learning_close(&learning);
 #ifndef TESTS_SUPPORT_LEARNING_H
 #define TESTS_SUPPORT_LEARNING_H
@@ -32,7 +32,7 @@ void learning_open_directory(learning_t *learning, const char *directory, size_t
 void learning_close(learning_t *learning);
 
 /// One epoch in one minibatch.
-tr_walk_t learning_walk(size_t chunk, double learning_rate);
+tr_train_pass_t learning_walk(size_t chunk, double learning_rate);
 
 /// [total], the learning's memory.
 float *learning_parameters(learning_t *learning);

@@ -58,27 +58,27 @@ static tr_status loss(void *context, const tr_chunk_t *chunk, float *dout, tr_er
     return TR_OK;
 }
 
-static tr_walk_t walk_of(uint32_t step, bool evaluate)
+static tr_train_pass_t walk_of(uint32_t step, bool evaluate)
 {
-    return (tr_walk_t){.epochs = 1,
-                       .minibatches = 2,
-                       .chunk = 1,
-                       .seed = 5,
-                       .step = step,
-                       .temperature = 1.0f,
-                       .learning_rate = 1e-2,
-                       .evaluate = evaluate};
+    return (tr_train_pass_t){.epochs = 1,
+                             .minibatches = 2,
+                             .chunk = 1,
+                             .seed = 5,
+                             .step = step,
+                             .temperature = 1.0f,
+                             .learning_rate = 1e-2,
+                             .evaluate = evaluate};
 }
 
 static double learn(tr_trainer_t *trainer, uint32_t step, bool evaluate, const char *kind,
                     unsigned stage)
 {
     const tr_sequences_t all = sequences();
-    const tr_walk_t walk = walk_of(step, evaluate);
-    tr_walk_result_t result;
+    const tr_train_pass_t walk = walk_of(step, evaluate);
+    tr_train_pass_result_t result;
     double sum = 0.0;
-    expect(tr_trainer_walk(trainer, &all, &walk, loss, &sum, &result, &err) == TR_OK, "the walk",
-           kind, stage);
+    expect(tr_trainer_run_pass(trainer, &all, &walk, loss, &sum, &result, &err) == TR_OK,
+           "the walk", kind, stage);
     return sum + result.norm_sum;
 }
 

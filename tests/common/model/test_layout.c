@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "common/hub/safetensors.h"
+#include "common/hf/safetensors.h"
 
 #define MODELS TEST_SOURCE_DIR "/tests/golden/models/"
 

@@ -88,24 +88,24 @@ static void learn(small_t *small, const tr_memory_plan_t *plan, size_t i)
 {
     const tr_optimizer_options_t options = {
         .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .clip = 1.0};
-    const tr_walk_t walk = {.epochs = 2,
-                            .minibatches = 1,
-                            .chunk = CHUNK,
-                            .temperature = 1.0f,
-                            .learning_rate = 1e-4,
-                            .seed = 1};
+    const tr_train_pass_t walk = {.epochs = 2,
+                                  .minibatches = 1,
+                                  .chunk = CHUNK,
+                                  .temperature = 1.0f,
+                                  .learning_rate = 1e-4,
+                                  .seed = 1};
     tr_sequences_t sequences = sequences_of(small, CHUNK * CHUNKS, LENGTH, RESPONSE);
     const tr_model_config_t config = *small->config;
     tr_trainer_t *trainer;
-    tr_walk_result_t result;
+    tr_train_pass_result_t result;
     tr_error_t err = {0};
     tr_model_recompute(small->model, plan->recompute);
     cr_assert_eq(tr_trainer_new(&trainer, &small->model, &options, NULL, &err), TR_OK, "%s",
                  err.text);
     tr_memory_t memory = tr_memory_of(&config, plan);
     cr_expect_eq(memory.weights + memory.optimizer, counting_now());
-    cr_assert_eq(tr_trainer_walk(trainer, &sequences, &walk, flat_loss, NULL, &result, &err), TR_OK,
-                 "%s", err.text);
+    cr_assert_eq(tr_trainer_run_pass(trainer, &sequences, &walk, flat_loss, NULL, &result, &err),
+                 TR_OK, "%s", err.text);
     expect_honest(plan->recompute ? "recomputing learner" : "learner", i, tr_memory_sum(&memory),
                   counting_peak() + counting_scratch(&small->rig));
     tr_trainer_destroy(&trainer);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "common/base/file.h"
-#include "common/hub/directory.h"
+#include "common/hf/directory.h"
 #include "tests/support/golden.h"
 #include "tests/support/scratch.h"
 #include "tests/support/small.h"

@@ -22,12 +22,13 @@ static tr_status sft(void *context, const tr_chunk_t *chunk, float *dout, tr_err
     return TR_OK;
 }
 
-static double walk(learning_t *learning, const tr_sequences_t *sequences, const tr_walk_t *w)
+static double walk(learning_t *learning, const tr_sequences_t *sequences, const tr_train_pass_t *w)
 {
     tr_sft_sums_t sums = {0};
-    tr_walk_result_t result;
+    tr_train_pass_result_t result;
     tr_error_t err = {0};
-    tr_status status = tr_trainer_walk(learning->trainer, sequences, w, sft, &sums, &result, &err);
+    tr_status status =
+        tr_trainer_run_pass(learning->trainer, sequences, w, sft, &sums, &result, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     cr_assert_eq(result.updates, w->epochs * w->minibatches);
     cr_expect_eq(sums.tokens, w->epochs * (size_t)sequences->response_starts[sequences->count]);
@@ -35,9 +36,9 @@ static double walk(learning_t *learning, const tr_sequences_t *sequences, const 
 }
 
 /// Three epochs of two minibatches with AdamW's own step size in effect.
-static tr_walk_t lively(size_t chunk, uint32_t step)
+static tr_train_pass_t lively(size_t chunk, uint32_t step)
 {
-    tr_walk_t w = learning_walk(chunk, 0.3 * LEARNING_PLAIN);
+    tr_train_pass_t w = learning_walk(chunk, 0.3 * LEARNING_PLAIN);
     w.epochs = 3;
     w.minibatches = 2;
     w.step = step;
@@ -68,7 +69,7 @@ Test(trainer, the_gradient_is_that_of_the_mean_over_tokens_whatever_the_chunk)
             expected[i] -= gradient[i];
             squares += (double)gradient[i] * (double)gradient[i];
         }
-        const tr_walk_t w = learning_walk(chunks[c], LEARNING_PLAIN);
+        const tr_train_pass_t w = learning_walk(chunks[c], LEARNING_PLAIN);
         double norm = walk(&learning, &sequences, &w);
         cr_expect_float_eq(norm, sqrt(squares), 1e-5 * norm, "chunk %zu", chunks[c]);
         expect_near("parameters", learning_parameters(&learning), expected, learning.total, 1e-6,
@@ -86,7 +87,7 @@ Test(trainer, threads_change_no_bit)
         learning_t learning;
         learning_open(&learning, &config, threads);
         tr_sequences_t sequences = learning_sequences(&learning.small);
-        const tr_walk_t w = lively(2, 1);
+        const tr_train_pass_t w = lively(2, 1);
         walk(&learning, &sequences, &w);
         float *parameters = learning_parameters(&learning);
         if (first == NULL) {
@@ -108,7 +109,7 @@ Test(trainer, activations_kept_or_computed_again_end_with_the_same_bits)
         learning_open(&again, &config, 2);
         tr_model_recompute(tr_trainer_model(again.trainer), true);
         tr_sequences_t sequences = learning_sequences(&kept.small);
-        const tr_walk_t w = lively(2, 1);
+        const tr_train_pass_t w = lively(2, 1);
         cr_expect_eq(walk(&again, &sequences, &w), walk(&kept, &sequences, &w));
         check_same(learning_parameters(&again), learning_parameters(&kept), kept.total,
                    "parameters");
@@ -124,7 +125,7 @@ Test(trainer, a_learning_rate_of_zero_changes_no_bit)
     learning_open(&learning, &config, 1);
     tr_sequences_t sequences = learning_sequences(&learning.small);
     const float *before = learning_parameters(&learning);
-    tr_walk_t w = lively(2, 1);
+    tr_train_pass_t w = lively(2, 1);
     w.learning_rate = 0.0;
     walk(&learning, &sequences, &w);
     check_same(learning_parameters(&learning), before, learning.total, "parameters");
@@ -167,8 +168,8 @@ static tr_status note(void *context, const tr_chunk_t *chunk, float *dout, tr_er
 static void keep_diary(diary_t *diary, size_t chunk, uint64_t seed)
 {
     const tr_model_config_t config = learning_config(false);
-    tr_walk_t w = learning_walk(chunk, 0.0);
-    tr_walk_result_t result;
+    tr_train_pass_t w = learning_walk(chunk, 0.0);
+    tr_train_pass_result_t result;
     tr_error_t err = {0};
     learning_t learning;
     learning_open(&learning, &config, 1);
@@ -177,7 +178,7 @@ static void keep_diary(diary_t *diary, size_t chunk, uint64_t seed)
     w.minibatches = 2;
     w.seed = seed;
     *diary = (diary_t){0};
-    cr_assert_eq(tr_trainer_walk(learning.trainer, &sequences, &w, note, diary, &result, &err),
+    cr_assert_eq(tr_trainer_run_pass(learning.trainer, &sequences, &w, note, diary, &result, &err),
                  TR_OK);
     cr_assert_eq(diary->count, VISITS);
     learning_close(&learning);
@@ -230,15 +231,15 @@ Test(trainer, means_are_over_the_minibatch_and_the_last_minibatch_takes_the_rest
 Test(trainer, a_loss_that_fails_leaves_nothing_for_the_next_walk)
 {
     const tr_model_config_t config = learning_config(false);
-    const tr_walk_t w = learning_walk(1, LEARNING_PLAIN);
+    const tr_train_pass_t w = learning_walk(1, LEARNING_PLAIN);
     learning_t clean, failed;
     diary_t diary = {.fail_at = 3};
-    tr_walk_result_t result;
+    tr_train_pass_result_t result;
     tr_error_t err = {0};
     learning_open(&clean, &config, 1);
     learning_open(&failed, &config, 1);
     tr_sequences_t sequences = learning_sequences(&clean.small);
-    cr_expect_eq(tr_trainer_walk(failed.trainer, &sequences, &w, note, &diary, &result, &err),
+    cr_expect_eq(tr_trainer_run_pass(failed.trainer, &sequences, &w, note, &diary, &result, &err),
                  TR_ERR_NUMERIC);
     walk(&failed, &sequences, &w);
     walk(&clean, &sequences, &w);
@@ -252,18 +253,18 @@ Test(trainer, a_minibatch_without_response_tokens_is_refused)
 {
     static const size_t lengths[] = {3, 4}, prompts[] = {3, 4};
     const tr_model_config_t config = learning_config(false);
-    tr_walk_t w = learning_walk(1, 1.0);
-    tr_walk_result_t result;
+    tr_train_pass_t w = learning_walk(1, 1.0);
+    tr_train_pass_result_t result;
     tr_error_t err = {0};
     diary_t diary = {0};
     learning_t learning;
     learning_open(&learning, &config, 1);
     tr_sequences_t silent = small_sequences(&learning.small, lengths, prompts, 2, 1);
-    cr_expect_eq(tr_trainer_walk(learning.trainer, &silent, &w, note, &diary, &result, &err),
+    cr_expect_eq(tr_trainer_run_pass(learning.trainer, &silent, &w, note, &diary, &result, &err),
                  TR_ERR_ARGUMENT);
     tr_sequences_t sequences = learning_sequences(&learning.small);
     w.minibatches = LEARNING_SEQUENCES + 1; // some get no sequence
-    cr_expect_eq(tr_trainer_walk(learning.trainer, &sequences, &w, note, &diary, &result, &err),
+    cr_expect_eq(tr_trainer_run_pass(learning.trainer, &sequences, &w, note, &diary, &result, &err),
                  TR_ERR_ARGUMENT);
     cr_expect_eq(diary.count, 0);
     learning_close(&learning);
@@ -294,7 +295,7 @@ static void expect_same_files(const char *a, const char *b, const char *name)
 static void check_resuming(bool scalar)
 {
     const tr_model_config_t config = learning_config(scalar);
-    const tr_walk_t w1 = lively(2, 1), w2 = lively(2, 2);
+    const tr_train_pass_t w1 = lively(2, 1), w2 = lively(2, 2);
     char *folder = scratch_open();
     char *begin = tr_format("%s/begin", folder), *middle = tr_format("%s/middle", folder);
     char *end = tr_format("%s/end", folder), *resumed = tr_format("%s/resumed", folder);

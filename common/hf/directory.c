@@ -1,0 +1,222 @@
+#include "common/hf/directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+
+enum { COPY_LIMIT = 256 << 20 };
+
+static const char *const COPIED[] = {
+    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "tokenizer.model",       "vocab.json",
+    "merges.txt",        "chat_template.jinja",   "generation_config.json",
+};
+
+/// directory without slashes at its end, then suffix; owned by the caller.
+static char *named(const char *directory, const char *suffix)
+{
+    size_t length = strlen(directory);
+    while (length > 1 && directory[length - 1] == '/') {
+        length--;
+    }
+    return tr_format("%.*s%s", (int)length, directory, suffix);
+}
+
+/// Nothing is there, or an empty directory.
+static tr_status check_free(const char *directory, tr_error_t *err)
+{
+    DIR *listing = opendir(directory);
+    if (listing == NULL && errno == ENOENT) {
+        return TR_OK;
+    }
+    if (listing == NULL) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "cannot save to '%s': %s", directory, strerror(errno));
+    }
+    size_t entries = 0;
+    while (readdir(listing) != NULL) {
+        entries++;
+    }
+    closedir(listing);
+    return entries <= 2 ? TR_OK // . and ..
+                        : tr_fail(err, TR_ERR_ARGUMENT,
+                                  "cannot save to '%s': it is not empty; remove it or name another",
+                                  directory);
+}
+
+tr_status tr_hf_stage(char **staging, const char *directory, tr_error_t *err)
+{
+    *staging = NULL;
+    TR_TRY(check_free(directory, err));
+    char *path = named(directory, ".tmp");
+    tr_status status;
+    TR_TRY_GOTO(tr_directory_remove(path, err), failed);
+    TR_TRY_GOTO(tr_directory_make(path, err), failed);
+    *staging = path;
+    return TR_OK;
+failed:
+    free(path);
+    return status;
+}
+
+/// Copies a file of source into staging; one that source lacks is passed over.
+static tr_status copy_file(const char *staging, const char *source, const char *name,
+                           tr_error_t *err)
+{
+    char *from = tr_format("%s/%s", source, name);
+    char *to = tr_format("%s/%s", staging, name);
+    char *data = NULL;
+    size_t length;
+    tr_status status = TR_OK;
+    if (access(from, F_OK) == 0) {
+        TR_TRY_GOTO(tr_file_read(&data, &length, from, COPY_LIMIT, err), done);
+        TR_TRY_GOTO(tr_file_write_atomic(to, data, length, err), done);
+    }
+done:
+    free(data);
+    free(to);
+    free(from);
+    return status;
+}
+
+static bool has(const tr_safetensors_entry_t *entries, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(entries[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// One dtype, which config.json names, and the head that config.json promises.
+static tr_status check_entries(const tr_model_config_t *config,
+                               const tr_safetensors_entry_t *entries, size_t count, tr_error_t *err)
+{
+    const struct {
+        const char *name;
+        bool wanted;
+    } heads[] = {{"score.weight", config->scalar_head},
+                 {"lm_head.weight", !config->scalar_head && !config->tied_embeddings}};
+    for (size_t i = 0; i < count; i++) {
+        bool known = entries[i].dtype == TR_F32 || entries[i].dtype == TR_BF16;
+        if (!known || entries[i].dtype != entries[0].dtype) {
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "tensor '%s': expected all of a model as f32 or all as bf16, found %s",
+                           entries[i].name, tr_dtype_name(entries[i].dtype));
+        }
+    }
+    for (size_t i = 0; i < 2; i++) {
+        if (has(entries, count, heads[i].name) != heads[i].wanted) {
+            return tr_fail(err, TR_ERR_ARGUMENT, "tensor '%s' is %s by the model's configuration",
+                           heads[i].name, heads[i].wanted ? "missing, and promised" : "ruled out");
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status write_config(const char *staging, const tr_model_config_t *config,
+                              tr_dtype_t dtype, tr_error_t *err)
+{
+    char *path = tr_format("%s/config.json", staging);
+    char *text = tr_model_config_json(config, dtype);
+    tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
+    free(text);
+    free(path);
+    return status;
+}
+
+static tr_status write_weights(const char *staging, const tr_safetensors_entry_t *entries,
+                               size_t count, tr_error_t *err)
+{
+    const tr_safetensors_pair_t format = {"format", "pt"};
+    char *path = tr_format("%s/model.safetensors", staging);
+    tr_status status = tr_safetensors_write(path, entries, count, &format, 1, err);
+    free(path);
+    return status;
+}
+
+tr_status tr_hf_write(const char *staging, const tr_model_config_t *config,
+                      const tr_safetensors_entry_t *entries, size_t count, const char *source,
+                      tr_error_t *err)
+{
+    TR_TRY(check_entries(config, entries, count, err));
+    TR_TRY(write_config(staging, config, count == 0 ? TR_F32 : entries[0].dtype, err));
+    for (size_t i = 0; source != NULL && i < sizeof COPIED / sizeof *COPIED; i++) {
+        TR_TRY(copy_file(staging, source, COPIED[i], err));
+    }
+    return write_weights(staging, entries, count, err);
+}
+
+/// For nftw: fsync of one file or directory; errno is the reason of a failure.
+static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)where;
+    if (kind == FTW_SL || kind == FTW_SLN) {
+        return 0;
+    }
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return -1;
+    }
+    int result = fsync(descriptor);
+    int code = errno;
+    close(descriptor);
+    errno = code;
+    return result;
+}
+
+static tr_status publish(const char *staging, const char *directory, tr_error_t *err)
+{
+    if (nftw(staging, sync_entry, 16, FTW_DEPTH | FTW_PHYS) != 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot sync '%s': %s", staging, strerror(errno));
+    }
+    if (rename(staging, directory) != 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", staging, directory,
+                       strerror(errno));
+    }
+    const char *slash = strrchr(directory, '/');
+    char *parent =
+        slash == NULL ? tr_strdup(".") : tr_format("%.*s/", (int)(slash - directory), directory);
+    tr_status status = tr_directory_sync(parent, err);
+    free(parent);
+    return status;
+}
+
+tr_status tr_hf_commit(char **staging, const char *directory, tr_error_t *err)
+{
+    char *final = named(directory, "");
+    tr_status status = publish(*staging, final, err);
+    tr_hf_discard(staging); // after a success there is nothing under this name
+    free(final);
+    return status;
+}
+
+void tr_hf_discard(char **staging)
+{
+    if (*staging == NULL) {
+        return;
+    }
+    tr_directory_remove(*staging, NULL); // what stays is removed by the next stage
+    free(*staging);
+    *staging = NULL;
+}
+
+tr_status tr_hf_save(const char *directory, const tr_model_config_t *config,
+                     const tr_safetensors_entry_t *entries, size_t count, const char *source,
+                     tr_error_t *err)
+{
+    char *staging;
+    TR_TRY(tr_hf_stage(&staging, directory, err));
+    tr_status status = tr_hf_write(staging, config, entries, count, source, err);
+    if (status != TR_OK) {
+        tr_hf_discard(&staging);
+        return status;
+    }
+    return tr_hf_commit(&staging, directory, err);
+}

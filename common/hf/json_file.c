@@ -1,0 +1,33 @@
+#include "common/hf/json_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/file.h"
+
+tr_status tr_json_file_read(json_t **object, const char *path, size_t limit, tr_error_t *err)
+{
+    char *text;
+    size_t length;
+    json_error_t detail;
+    TR_TRY(tr_file_read(&text, &length, path, limit, err));
+    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &detail);
+    free(text);
+    if (root == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%d: %s", path, detail.line, detail.text);
+    }
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected a JSON object", path);
+    }
+    *object = root;
+    return TR_OK;
+}
+
+const char *tr_json_describe(char *out, size_t size, const json_t *value)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    snprintf(out, size, "%s", text == NULL ? "nothing" : text);
+    free(text);
+    return out;
+}

@@ -1,0 +1,282 @@
+#include "common/hf/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/hf/json_file.h"
+#include "common/hf/safetensors_parts.h"
+
+enum { INDEX_LIMIT = 64 << 20 };
+
+static const char SINGLE[] = "model.safetensors";
+static const char INDEX[] = "model.safetensors.index.json";
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const tr_safetensors_info_t *)a)->name,
+                  ((const tr_safetensors_info_t *)b)->name);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static tr_status map_file(shard_t *shard, tr_error_t *err)
+{
+    struct stat info;
+    int descriptor = open(shard->path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", shard->path, strerror(errno));
+    }
+    if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(descriptor);
+        return tr_fail(err, TR_ERR_IO, "cannot read '%s': not a regular file", shard->path);
+    }
+    size_t bytes = (size_t)info.st_size;
+    void *map = bytes == 0 ? NULL : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    int code = errno;
+    close(descriptor);
+    if (map == MAP_FAILED) {
+        return tr_fail(err, TR_ERR_IO, "cannot map '%s': %s", shard->path, strerror(code));
+    }
+    shard->map = map;
+    shard->bytes = bytes;
+    return TR_OK;
+}
+
+/// Maps a file and reads its header. The path is taken; what fails is freed by tr_safetensors_close.
+static tr_status add_shard(tr_safetensors_t *file, char *path, tr_error_t *err)
+{
+    file->shards = tr_realloc(file->shards, (file->shard_count + 1) * sizeof *file->shards);
+    shard_t *shard = &file->shards[file->shard_count++];
+    *shard = (shard_t){.path = path};
+    TR_TRY(map_file(shard, err));
+    return safetensors_read_header(file, shard, err);
+}
+
+/// The shards that an index names, each once, in order of name. *names: [*count], borrowed from map.
+static tr_status list_shards(const char ***names, size_t *count, const char *path, json_t *map,
+                             tr_error_t *err)
+{
+    const char *tensor;
+    json_t *value;
+    size_t n = 0;
+    const char **list = tr_calloc(json_object_size(map) + 1, sizeof *list);
+    *names = list;
+    *count = 0;
+    json_object_foreach(map, tensor, value)
+    {
+        const char *name = json_string_value(value);
+        if (name == NULL || *name == '\0' || strchr(name, '/') != NULL) {
+            char found[80];
+            return tr_fail(err, TR_ERR_FORMAT,
+                           "%s: weight_map: '%s': expected the name of a file beside it, found %s",
+                           path, tensor, tr_json_describe(found, sizeof found, value));
+        }
+        list[n++] = name;
+    }
+    if (n > 0) {
+        qsort(list, n, sizeof *list, by_text);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || strcmp(list[i], list[*count - 1]) != 0) {
+            list[(*count)++] = list[i];
+        }
+    }
+    return TR_OK;
+}
+
+/// The tensors of a shard, infos[first..], are those that the index looks for there.
+static tr_status check_shard(const tr_safetensors_t *file, size_t first, const char *name,
+                             const json_t *map, tr_error_t *err)
+{
+    for (size_t i = first; i < file->count; i++) {
+        const char *tensor = file->infos[i].name;
+        const char *place = json_string_value(json_object_get(map, tensor));
+        if (place == NULL || strcmp(place, name) != 0) {
+            return tr_fail(err, TR_ERR_FORMAT,
+                           "%s: weight_map: tensor '%s' is in '%s', not in '%s'", file->path,
+                           tensor, name, place == NULL ? "(nothing)" : place);
+        }
+    }
+    return TR_OK;
+}
+
+/// Once infos are in order of name.
+static tr_status check_all_there(const tr_safetensors_t *file, json_t *map, tr_error_t *err)
+{
+    const char *tensor;
+    json_t *place;
+    json_object_foreach(map, tensor, place)
+    {
+        if (tr_safetensors_find(file, tensor) == NULL) {
+            return tr_fail(err, TR_ERR_FORMAT, "%s: weight_map: '%s' lacks tensor '%s'", file->path,
+                           json_string_value(place), tensor);
+        }
+    }
+    return TR_OK;
+}
+
+static void sort(tr_safetensors_t *file)
+{
+    if (file->count > 0) {
+        qsort(file->infos, file->count, sizeof *file->infos, by_name);
+    }
+}
+
+static tr_status open_shards(tr_safetensors_t *file, json_t *map, tr_error_t *err)
+{
+    const char **names;
+    size_t count;
+    const char *slash = strrchr(file->path, '/');
+    int folder = slash == NULL ? 0 : (int)(slash + 1 - file->path);
+    tr_status status = list_shards(&names, &count, file->path, map, err);
+    for (size_t i = 0; i < count && status == TR_OK; i++) {
+        size_t first = file->count;
+        TR_TRY_GOTO(add_shard(file, tr_format("%.*s%s", folder, file->path, names[i]), err), done);
+        TR_TRY_GOTO(check_shard(file, first, names[i], map, err), done);
+    }
+    if (status == TR_OK) {
+        sort(file);
+        status = check_all_there(file, map, err);
+    }
+done:
+    free(names);
+    return status;
+}
+
+static tr_status open_index(tr_safetensors_t *file, tr_error_t *err)
+{
+    json_t *index;
+    TR_TRY(tr_json_file_read(&index, file->path, INDEX_LIMIT, err));
+    json_t *map = json_object_get(index, "weight_map");
+    tr_status status =
+        json_is_object(map)
+            ? open_shards(file, map, err)
+            : tr_fail(err, TR_ERR_FORMAT, "%s: weight_map: expected an object", file->path);
+    json_decref(index);
+    return status;
+}
+
+static tr_status open_single(tr_safetensors_t *file, tr_error_t *err)
+{
+    TR_TRY(add_shard(file, tr_strdup(file->path), err));
+    sort(file);
+    return TR_OK;
+}
+
+/// The file that path means, owned by the caller.
+static tr_status resolve(char **found, const char *path, tr_error_t *err)
+{
+    struct stat info;
+    const char *const names[] = {SINGLE, INDEX};
+    if (stat(path, &info) != 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        *found = tr_strdup(path);
+        return TR_OK;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        *found = tr_format("%s/%s", path, names[i]);
+        if (access(*found, F_OK) == 0) {
+            return TR_OK;
+        }
+        free(*found);
+    }
+    return tr_fail(err, TR_ERR_IO, "'%s' holds neither %s nor %s", path, SINGLE, INDEX);
+}
+
+tr_status tr_safetensors_open(tr_safetensors_t **self, const char *path, tr_error_t *err)
+{
+    char *found = NULL;
+    TR_TRY(resolve(&found, path, err));
+    tr_safetensors_t *file = tr_calloc(1, sizeof *file);
+    file->path = found;
+    size_t length = strlen(found);
+    bool index = length > 5 && strcmp(found + length - 5, ".json") == 0;
+    tr_status status = index ? open_index(file, err) : open_single(file, err);
+    if (status != TR_OK) {
+        tr_safetensors_close(&file);
+        return status;
+    }
+    *self = file;
+    return TR_OK;
+}
+
+void tr_safetensors_close(tr_safetensors_t **self)
+{
+    tr_safetensors_t *file = *self;
+    if (file == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < file->count; i++) {
+        free((char *)file->infos[i].name);
+    }
+    for (size_t i = 0; i < file->shard_count; i++) {
+        shard_t *shard = &file->shards[i];
+        json_decref(shard->metadata);
+        if (shard->map != NULL) {
+            munmap(shard->map, shard->bytes);
+        }
+        free(shard->path);
+    }
+    free(file->infos);
+    free(file->shards);
+    free(file->path);
+    free(file);
+    *self = NULL;
+}
+
+const char *tr_safetensors_path(const tr_safetensors_t *file)
+{
+    return file->path;
+}
+
+size_t tr_safetensors_count(const tr_safetensors_t *file)
+{
+    return file->count;
+}
+
+const tr_safetensors_info_t *tr_safetensors_at(const tr_safetensors_t *file, size_t index)
+{
+    TR_ASSERT(index < file->count, "tensor %zu of %zu", index, file->count);
+    return &file->infos[index];
+}
+
+const tr_safetensors_info_t *tr_safetensors_find(const tr_safetensors_t *file, const char *name)
+{
+    const tr_safetensors_info_t key = {.name = name};
+    return file->count == 0 ? NULL : bsearch(&key, file->infos, file->count, sizeof key, by_name);
+}
+
+const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *key)
+{
+    for (size_t i = 0; i < file->shard_count; i++) {
+        const char *value = json_string_value(json_object_get(file->shards[i].metadata, key));
+        if (value != NULL) {
+            return value;
+        }
+    }
+    return NULL;
+}
+
+tr_status tr_safetensors_refuse_unknown(const tr_safetensors_t *file,
+                                        bool (*known)(void *context, const char *name),
+                                        void *context, tr_error_t *err)
+{
+    for (size_t i = 0; i < file->count; i++) {
+        if (!known(context, file->infos[i].name)) {
+            return tr_fail(err, TR_ERR_UNSUPPORTED,
+                           "%s: tensor '%s' has no place in this architecture", file->path,
+                           file->infos[i].name);
+        }
+    }
+    return TR_OK;
+}

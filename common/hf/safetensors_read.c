@@ -1,0 +1,135 @@
+// From a mapped tensor to aligned memory, converted where floats are asked for.
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/base/real.h"
+#include "common/hf/safetensors_parts.h"
+
+/// "[3, 4]" into out: [size].
+static const char *shape_text(char *out, size_t size, const size_t *shape, size_t rank)
+{
+    size_t used = (size_t)snprintf(out, size, "[");
+    for (size_t i = 0; i < rank && used < size; i++) {
+        used += (size_t)snprintf(out + used, size - used, i == 0 ? "%zu" : ", %zu", shape[i]);
+    }
+    if (used < size) {
+        snprintf(out + used, size - used, "]");
+    }
+    return out;
+}
+
+static tr_status find(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
+                      const char *name, tr_error_t *err)
+{
+    *info = tr_safetensors_find(file, name);
+    return *info == NULL
+               ? tr_fail(err, TR_ERR_FORMAT, "%s: there is no tensor '%s'", file->path, name)
+               : TR_OK;
+}
+
+static tr_status check_shape(const tr_safetensors_t *file, const tr_safetensors_info_t *info,
+                             const size_t *shape, size_t rank, tr_error_t *err)
+{
+    char found[200], expected[64];
+    if (info->rank == rank && memcmp(info->shape, shape, rank * sizeof *shape) == 0) {
+        return TR_OK;
+    }
+    return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected shape %s, found %s", file->path,
+                   info->name, shape_text(expected, sizeof expected, shape, rank),
+                   shape_text(found, sizeof found, info->shape, info->rank));
+}
+
+static float from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/// IEEE 754 binary16: a sign, 5 bits of exponent (bias 15), 10 of fraction.
+static float from_f16(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    uint32_t exponent = (half >> 10) & 0x1f;
+    uint32_t fraction = half & 0x3ff;
+    if (exponent == 0) { // zero and subnormals: a multiple of 2^-24, which float holds exactly
+        float magnitude = (float)fraction * 0x1p-24f;
+        return sign != 0 ? -magnitude : magnitude;
+    }
+    uint32_t wide = exponent == 31 ? 255 : exponent + 127 - 15;
+    return from_bits(sign | wide << 23 | fraction << 13);
+}
+
+static void widen(float *out, const char *data, size_t count, float (*convert)(uint16_t half))
+{
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, data + i * sizeof half, sizeof half);
+        out[i] = convert(half);
+    }
+}
+
+/// The tensor as floats.
+static tr_status convert(float *out, const tr_safetensors_t *file,
+                         const tr_safetensors_info_t *info, tr_error_t *err)
+{
+    switch (info->dtype) {
+    case TR_F32: memcpy(out, info->data, info->count * sizeof *out); return TR_OK;
+    case TR_BF16: widen(out, info->data, info->count, tr_real_from_bf16); return TR_OK;
+    case TR_F16: widen(out, info->data, info->count, from_f16); return TR_OK;
+    default:
+        return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
+                       file->path, info->name, safetensors_dtype_name(info->dtype));
+    }
+}
+
+tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, float *out,
+                              size_t rows, size_t columns, tr_error_t *err)
+{
+    const tr_safetensors_info_t *info;
+    const size_t shape[2] = {rows, columns};
+    TR_TRY(find(&info, file, name, err));
+    TR_TRY(check_shape(file, info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
+    TR_TRY(convert(out, file, info, err));
+    tr_safetensors_forget(info, 0, info->count);
+    return TR_OK;
+}
+
+tr_status tr_safetensors_expect(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
+                                const char *name, tr_dtype_t dtype, size_t count, tr_error_t *err)
+{
+    TR_TRY(find(info, file, name, err));
+    if ((*info)->dtype != dtype || (*info)->count != count) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s: tensor '%s': expected %zu elements of %s, found %zu of %s", file->path,
+                       name, count, safetensors_dtype_name(dtype), (*info)->count,
+                       safetensors_dtype_name((*info)->dtype));
+    }
+    return TR_OK;
+}
+
+/// Whole pages only: those at the ends may hold neighbours.
+void tr_safetensors_forget(const tr_safetensors_info_t *info, size_t first, size_t count)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = tr_dtype_size(info->dtype);
+    char *begin = (char *)info->data + first * size, *end = begin + count * size;
+    begin += (page - (uintptr_t)begin % page) % page;
+    end -= (uintptr_t)end % page;
+    if (begin < end) {
+        (void)madvise(begin, (size_t)(end - begin), MADV_DONTNEED); // refusal costs memory only
+    }
+}
+
+tr_status tr_safetensors_copy(const tr_safetensors_t *file, const char *name, tr_dtype_t dtype,
+                              void *out, size_t count, tr_error_t *err)
+{
+    const tr_safetensors_info_t *info;
+    TR_TRY(tr_safetensors_expect(&info, file, name, dtype, count, err));
+    if (count > 0) {
+        memcpy(out, info->data, count * tr_dtype_size(dtype));
+    }
+    tr_safetensors_forget(info, 0, count);
+    return TR_OK;
+}

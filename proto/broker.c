@@ -1,0 +1,263 @@
+#include "proto/broker.h"
+
+#include <czmq.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "proto/endpoint.h"
+
+enum { RECEIVES_A_TURN = 256 };
+
+struct tr_broker {
+    zsock_t *socket;
+    zactor_t *auth;
+    char *endpoint;
+    tr_dispatch_t *dispatch;
+    uint64_t malformed; ///< messages so far
+};
+
+tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *keys,
+                        const tr_dispatch_options_t *options, tr_error_t *err)
+{
+    tr_broker_t *h = tr_calloc(1, sizeof *h);
+    *broker = NULL;
+    tr_status status = tr_endpoint_bind(&h->socket, &h->auth, endpoint, keys, err);
+    if (status != TR_OK) {
+        free(h);
+        return status;
+    }
+    const char *bound = zsock_endpoint(h->socket);
+    h->endpoint = tr_strdup(bound != NULL ? bound : endpoint);
+    h->dispatch = tr_dispatch_new(options);
+    *broker = h;
+    return TR_OK;
+}
+
+/// Sends what waits. What cannot be sent is lost here and sent again by the rules of dispatch.
+static void flush(tr_broker_t *broker)
+{
+    tr_peer_t peer;
+    tr_message_t *message;
+    while (tr_dispatch_next_send(&peer, &message, broker->dispatch)) {
+        tr_error_t err = {0};
+        if (tr_message_send(broker->socket, &peer, message, &err) != TR_OK) {
+            tr_log(TR_LOG_DEBUG, "broker", "type=%s \"%s\"", tr_message_type(message), err.text);
+        }
+        tr_message_destroy(&message);
+    }
+}
+
+void tr_broker_destroy(tr_broker_t **broker)
+{
+    tr_broker_t *h = *broker;
+    if (h == NULL) {
+        return;
+    }
+    tr_dispatch_dismiss(h->dispatch);
+    flush(h);
+    tr_dispatch_destroy(&h->dispatch);
+    zsock_destroy(&h->socket);
+    zactor_destroy(&h->auth);
+    free(h->endpoint);
+    free(h);
+    *broker = NULL;
+}
+
+const char *tr_broker_endpoint(const tr_broker_t *broker)
+{
+    return broker->endpoint;
+}
+
+void tr_broker_set_config(tr_broker_t *broker, tr_role_t role, json_t *config)
+{
+    tr_dispatch_set_config(broker->dispatch, role, config);
+}
+
+void tr_broker_set_note(tr_broker_t *broker, json_t *note)
+{
+    tr_dispatch_set_note(broker->dispatch, note);
+}
+
+int64_t tr_broker_submit(tr_broker_t *broker, tr_role_t role, const char *group, const char *worker,
+                         const char *method, tr_message_t **message)
+{
+    int64_t id =
+        tr_dispatch_submit(broker->dispatch, tr_clock_ms(), role, group, worker, method, message);
+    flush(broker);
+    return id;
+}
+
+void tr_broker_cancel(tr_broker_t *broker, int64_t id)
+{
+    tr_dispatch_cancel(broker->dispatch, tr_clock_ms(), id);
+    flush(broker);
+}
+
+size_t tr_broker_workers(const tr_broker_t *broker, tr_role_t role, const char *group)
+{
+    return tr_dispatch_workers(broker->dispatch, role, group);
+}
+
+size_t tr_broker_pending(const tr_broker_t *broker)
+{
+    return tr_dispatch_pending(broker->dispatch);
+}
+
+bool tr_broker_queued(const tr_broker_t *broker, int64_t id)
+{
+    return tr_dispatch_queued(broker->dispatch, id);
+}
+
+json_t *tr_broker_status(const tr_broker_t *broker)
+{
+    return tr_dispatch_status(broker->dispatch, tr_clock_ms());
+}
+
+/// Logs the first, the second, the fourth ...: a peer must not be able to fill a disk.
+static void log_malformed(tr_broker_t *broker, const char *text)
+{
+    uint64_t count = ++broker->malformed;
+    if ((count & (count - 1)) == 0) {
+        tr_log(TR_LOG_WARN, "broker", "count=%llu \"malformed message: %s\"",
+               (unsigned long long)count, text);
+    }
+}
+
+/// Reads what has arrived, at most RECEIVES_A_TURN messages, so that a flood cannot hold up the timers.
+static void drain(tr_broker_t *broker)
+{
+    for (int i = 0; i < RECEIVES_A_TURN; i++) {
+        tr_peer_t peer = {0};
+        tr_message_t *message;
+        tr_error_t err = {0};
+        tr_status status = tr_message_receive(&message, &peer, broker->socket, &err);
+        if (status == TR_OK) {
+            tr_dispatch_receive(broker->dispatch, tr_clock_ms(), &peer, &message);
+        } else if (status == TR_ERR_PROTOCOL && peer.size > 0) {
+            log_malformed(broker, err.text);
+            tr_dispatch_garbage(broker->dispatch, tr_clock_ms(), &peer, err.text);
+        } else {
+            return;
+        }
+        flush(broker);
+    }
+}
+
+/// Milliseconds to wait: until the caller's end or the rules' next deadline, whichever is sooner.
+static long wait_ms(const tr_broker_t *broker, int64_t end)
+{
+    int64_t now = tr_clock_ms();
+    int64_t deadline = tr_dispatch_deadline(broker->dispatch);
+    int64_t until = deadline < end ? deadline : end;
+    return until > now ? (long)(until - now) : 0;
+}
+
+tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms, tr_error_t *err)
+{
+    int64_t end = tr_clock_ms() + timeout_ms;
+    for (;;) {
+        drain(broker); // before tick: what lies in the socket proves that its senders live
+        tr_dispatch_tick(broker->dispatch, tr_clock_ms());
+        flush(broker);
+        if (tr_dispatch_next_event(event, broker->dispatch)) {
+            return TR_OK;
+        }
+        if (tr_clock_ms() >= end) {
+            return TR_ERR_TIMEOUT;
+        }
+        zmq_pollitem_t item = {.socket = zsock_resolve(broker->socket), .events = ZMQ_POLLIN};
+        if (zmq_poll(&item, 1, wait_ms(broker, end)) < 0) {
+            return errno == EINTR ? TR_ERR_TIMEOUT
+                                  : tr_fail(err, TR_ERR_IO, "waiting for messages: %s",
+                                            zmq_strerror(zmq_errno()));
+        }
+    }
+}
+
+// Asking a broker
+
+/// Waits until the socket is ready for events (ZMQ_POLLIN, ZMQ_POLLOUT), at most until end.
+static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char *endpoint,
+                          tr_error_t *err)
+{
+    zmq_pollitem_t item = {.socket = zsock_resolve(socket), .events = events};
+    while ((item.revents & events) == 0) {
+        int64_t left = end - tr_clock_ms();
+        if (left <= 0) {
+            return tr_fail(err, TR_ERR_TIMEOUT, "no controller answered at '%s'", endpoint);
+        }
+        if (zmq_poll(&item, 1, (long)left) < 0 && errno != EINTR) {
+            return tr_fail(err, TR_ERR_IO, "waiting for messages: %s", zmq_strerror(zmq_errno()));
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status ask(tr_message_t **answer, const tr_message_t *question, const char *endpoint,
+                     const char *keys, int timeout_ms, tr_error_t *err)
+{
+    zsock_t *socket;
+    int64_t end = tr_clock_ms() + timeout_ms;
+    *answer = NULL;
+    TR_TRY(tr_endpoint_connect(&socket, endpoint, keys, NULL, err));
+    tr_status status = wait_for(socket, ZMQ_POLLOUT, end, endpoint, err);
+    if (status == TR_OK) {
+        status = tr_message_send(socket, NULL, question, err);
+    }
+    if (status == TR_OK) {
+        status = wait_for(socket, ZMQ_POLLIN, end, endpoint, err);
+    }
+    if (status == TR_OK) {
+        status = tr_message_receive(answer, NULL, socket, err);
+    }
+    zsock_set_linger(socket, 0); // a question that nobody answered is not kept for later
+    zsock_destroy(&socket);
+    return status;
+}
+
+/// The answer must be of type `wanted`; an error message becomes our error.
+static tr_status expect(const tr_message_t *answer, const char *wanted, tr_error_t *err)
+{
+    if (strcmp(tr_message_type(answer), wanted) == 0) {
+        return TR_OK;
+    }
+    const char *text = json_string_value(json_object_get(tr_message_body(answer), "text"));
+    return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
+                   text != NULL ? text : tr_message_type(answer));
+}
+
+tr_status tr_broker_ask_status(json_t **status, const char *endpoint, const char *keys,
+                               int timeout_ms, tr_error_t *err)
+{
+    tr_message_t *question = tr_message_new("status");
+    tr_message_t *answer = NULL;
+    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
+    *status = NULL;
+    if (result == TR_OK) {
+        result = expect(answer, "status", err);
+    }
+    if (result == TR_OK) {
+        *status = json_incref(tr_message_body(answer));
+    }
+    tr_message_destroy(&answer);
+    tr_message_destroy(&question);
+    return result;
+}
+
+tr_status tr_broker_ask_stop(const char *endpoint, const char *keys, const char *token,
+                             int timeout_ms, tr_error_t *err)
+{
+    tr_message_t *question = tr_message_new("stop");
+    tr_message_t *answer = NULL;
+    tr_message_set_body(question, json_pack("{s:s}", "token", token));
+    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
+    if (result == TR_OK) {
+        result = expect(answer, "stopping", err);
+    }
+    tr_message_destroy(&answer);
+    tr_message_destroy(&question);
+    return result;
+}

@@ -1,0 +1,295 @@
+#include "proto/learner/learner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/body.h"
+#include "proto/device.h"
+
+static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *config,
+                                tr_error_t *err)
+{
+    json_t *object;
+    double beta1, beta2, epsilon, weight_decay, clip;
+    int64_t seed;
+    TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
+    TR_TRY(tr_body_object(&object, config, "optimizer", "welcome", err));
+    TR_TRY(tr_body_real(&beta1, object, "beta1", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&beta2, object, "beta2", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&epsilon, object, "epsilon", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&weight_decay, object, "weight_decay", "welcome optimizer", err));
+    TR_TRY(tr_body_real(&clip, object, "clip", "welcome optimizer", err));
+    *options = (tr_optimizer_options_t){.beta1 = beta1,
+                                        .beta2 = beta2,
+                                        .epsilon = epsilon,
+                                        .weight_decay = weight_decay,
+                                        .clip = clip,
+                                        .on_host = json_is_true(json_object_get(object, "offload")),
+                                        .seed = (uint64_t)seed};
+    return TR_OK;
+}
+
+static tr_status read_ranks(tr_ranks_t *ranks, const json_t *config, tr_collective_t *collective,
+                            tr_error_t *err)
+{
+    const json_t *stage = json_object_get(config, "zero_stage");
+    const json_t *sum = json_object_get(config, "gradient_sum");
+    const char *name = sum == NULL ? "tree" : json_string_value(sum);
+    int64_t zero_stage = 2;
+    if (stage != NULL) {
+        TR_TRY(tr_body_integer(&zero_stage, config, "zero_stage", 1, 3, "welcome", err));
+    }
+    if (name == NULL || (strcmp(name, "tree") != 0 && strcmp(name, "all_reduce") != 0)) {
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "welcome: gradient_sum: expected 'tree' or 'all_reduce'");
+    }
+    *ranks = (tr_ranks_t){.collective = collective,
+                          .zero_stage = (unsigned)zero_stage,
+                          .gradient_sum = strcmp(name, "tree") == 0 ? TR_GRADIENT_SUM_TREE
+                                                                    : TR_GRADIENT_SUM_ALL_REDUCE};
+    return TR_OK;
+}
+
+/// A wish of the welcome's optimizer: absent is false.
+static bool wants(const json_t *config, const char *key)
+{
+    return json_is_true(json_object_get(json_object_get(config, "optimizer"), key));
+}
+
+static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner, const json_t *config,
+                            const tr_ranks_t *ranks, tr_error_t *err)
+{
+    bool rounds = wants(config, "stochastic_rounding");
+    *use = rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS;
+    if (rounds && (learner->backend->real != TR_BF16 || ranks->zero_stage == 3)) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "stochastic rounding is for a GPU in bf16 whose ranks hold all parameters: "
+                       "say 'optimizer.rounding: nearest', or 'precision: bf16' and a 'zero_stage' "
+                       "below 3");
+    }
+    return TR_OK;
+}
+
+/// Fresh weights in the shape of a directory that need not hold any.
+static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const char *directory,
+                            uint64_t seed, tr_model_use_t use, tr_error_t *err)
+{
+    tr_model_config_t shape;
+    TR_TRY(tr_model_config_load(&shape, directory, err));
+    TR_TRY(tr_model_new(model, &shape, learner->backend, use, err));
+    tr_model_randomize(*model, seed);
+    return TR_OK;
+}
+
+static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
+                            const char *checkpoint, bool scalar, const tr_ranks_t *ranks,
+                            tr_error_t *err)
+{
+    const char *source;
+    int64_t seed;
+    tr_model_use_t use;
+    TR_TRY(choose_use(&use, learner, config, ranks, err));
+    TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
+    TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
+    const char *directory = checkpoint != NULL ? checkpoint : source;
+    bool fresh =
+        !scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"));
+    if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
+        return tr_model_open_sharded(model, directory, scalar, fresh, (uint64_t)seed,
+                                     learner->backend, ranks->collective, err);
+    }
+    if (scalar) {
+        return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, use, err);
+    }
+    if (fresh) {
+        return open_fresh(model, learner, source, (uint64_t)seed, use, err);
+    }
+    return tr_model_open(model, directory, learner->backend, use, err);
+}
+
+tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,
+                          const tr_service_options_t *options, tr_error_t *err)
+{
+    const char *source;
+    int64_t step;
+    tr_optimizer_options_t adamw;
+    tr_ranks_t ranks;
+    tr_model_t *model = NULL;
+    const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
+    TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
+    TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
+    TR_TRY(read_optimizer(&adamw, config, err));
+    TR_TRY(read_ranks(&ranks, config, options->collective, err));
+    if (learner->backend == NULL) {
+        TR_TRY(tr_device_open(&learner->backend, config, options->threads,
+                              tr_collective_rank(options->collective), err));
+        TR_TRY(tr_collective_check(options->collective, learner->backend, err));
+    }
+    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &ranks, err));
+    tr_model_recompute(model, wants(config, "gradient_checkpointing"));
+    tr_status status = tr_trainer_new(&learner->trainer, &model, &adamw, &ranks, err);
+    tr_model_destroy(&model);
+    TR_TRY(status);
+    if (checkpoint != NULL) {
+        TR_TRY(tr_trainer_restore(learner->trainer, checkpoint, err));
+    } else {
+        tr_model_set_scores(tr_trainer_model(learner->trainer), 0.0, 0.0); // of what it was before
+    }
+    learner->step = (uint64_t)step;
+    learner->source = tr_strdup(source);
+    tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld device=%s form=%s \"ready\"",
+           checkpoint != NULL ? checkpoint : source, (long long)step, learner->backend->ops->name,
+           learner->backend->form);
+    return TR_OK;
+}
+
+/// Lets go of all but the device.
+static void unload(tr_learner_t *learner)
+{
+    tr_trainer_destroy(&learner->trainer);
+    free(learner->source);
+    *learner = (tr_learner_t){.backend = learner->backend};
+}
+
+void tr_learner_close(tr_learner_t *learner)
+{
+    unload(learner);
+    tr_backend_close(&learner->backend);
+}
+
+tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err)
+{
+    if (learner->trainer == NULL) {
+        return tr_fail(err, TR_ERR_VERSION,
+                       "this learner holds no model; it must be restored first");
+    }
+    return TR_OK;
+}
+
+tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err)
+{
+    TR_TRY(tr_learner_holds(learner, err));
+    if (step < 0 || (uint64_t)step != learner->step) {
+        return tr_fail(err, TR_ERR_VERSION, "asked at step %lld; this learner has finished %llu",
+                       (long long)step, (unsigned long long)learner->step);
+    }
+    return TR_OK;
+}
+
+tr_status tr_learner_read_train_pass(tr_train_pass_t *walk, const tr_learner_t *learner,
+                                     const json_t *body, tr_error_t *err)
+{
+    int64_t step, chunk, seed, epochs, minibatches;
+    double rate, temperature;
+    bool evaluate = json_is_true(json_object_get(body, "evaluate"));
+    TR_TRY(tr_body_integer(&step, body, "step", evaluate ? 0 : 1, UINT32_MAX, "train", err));
+    TR_TRY(tr_learner_expect(learner, evaluate ? step : step - 1, err));
+    TR_TRY(tr_body_integer(&chunk, body, "chunk", 1, INT32_MAX, "train", err));
+    TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "train", err));
+    TR_TRY(tr_body_integer(&epochs, body, "epochs", 1, INT32_MAX, "train", err));
+    TR_TRY(tr_body_integer(&minibatches, body, "minibatches", 1, INT32_MAX, "train", err));
+    TR_TRY(tr_body_real(&rate, body, "learning_rate", "train", err));
+    TR_TRY(tr_body_real(&temperature, body, "temperature", "train", err));
+    *walk = (tr_train_pass_t){
+        .epochs = (size_t)epochs,
+        .minibatches = (size_t)minibatches,
+        .chunk = (size_t)chunk,
+        .seed = (uint64_t)seed,
+        .step = (uint32_t)step,
+        .temperature = (float)temperature,
+        .evaluate = evaluate,
+        .learning_rate = rate,
+    };
+    return TR_OK;
+}
+
+tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err)
+{
+    tr_ppo_options_init(options);
+    if (json_is_true(json_object_get(body, "evaluate"))) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "train: PPO has nothing to evaluate");
+    }
+    TR_TRY(tr_body_real(&options->cliprange, body, "cliprange", "train", err));
+    TR_TRY(tr_body_real(&options->vf_coef, body, "vf_coef", "train", err));
+    TR_TRY(tr_body_real(&options->cliprange_value, body, "cliprange_value", "train", err));
+    return TR_OK;
+}
+
+/// What the body says of scores, if anything.
+static tr_status take_scores(const tr_learner_t *learner, const json_t *body, tr_error_t *err)
+{
+    json_t *scores;
+    double mean, deviation;
+    if (json_object_get(body, "scores") == NULL) {
+        return TR_OK;
+    }
+    TR_TRY(tr_body_object(&scores, body, "scores", "save", err));
+    TR_TRY(tr_body_real(&mean, scores, "mean", "save: scores", err));
+    TR_TRY(tr_body_real(&deviation, scores, "std", "save: scores", err));
+    if (!(deviation > 0.0)) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "the scores' standard deviation is %g: they cannot be normalized",
+                       deviation);
+    }
+    tr_model_set_scores(tr_trainer_model(learner->trainer), mean, deviation);
+    return TR_OK;
+}
+
+tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request, tr_error_t *err)
+{
+    const json_t *body = tr_message_body(request);
+    const char *directory;
+    bool optimizer;
+    int64_t step;
+    TR_TRY(tr_body_integer(&step, body, "step", 0, INT64_MAX, "save", err));
+    TR_TRY(tr_learner_expect(learner, step, err));
+    TR_TRY(tr_body_string(&directory, body, "directory", "save", err));
+    TR_TRY(tr_body_bool(&optimizer, body, "optimizer", "save", err));
+    TR_TRY(take_scores(learner, body, err));
+    TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, optimizer, err));
+    tr_log(TR_LOG_INFO, "learner", "step=%lld directory=%s \"saved\"", (long long)step, directory);
+    return TR_OK;
+}
+
+tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
+                             const tr_service_options_t *options, tr_error_t *err)
+{
+    unload(learner);
+    tr_status status = tr_learner_open(learner, config, scalar, options, err);
+    if (status != TR_OK) {
+        unload(learner);
+    }
+    return status;
+}
+
+tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_model_t *model,
+                          const tr_message_t *request, tr_error_t *err)
+{
+    const tr_model_config_t *config = tr_model_config(model);
+    TR_TRY(tr_sequences_take(sequences, owned, request, err));
+    return tr_sequences_check(sequences, config->vocabulary, config->max_positions, err);
+}
+
+tr_status tr_learner_infer(tr_response_pass_t *pass, const tr_model_t *model, const char *name,
+                           const tr_message_t *request, tr_message_t *reply, tr_error_t *err)
+{
+    tr_sequences_t sequences;
+    double temperature;
+    int64_t chunk;
+    int32_t *owned = NULL;
+    float *out = NULL;
+    tr_status status;
+    TR_TRY(tr_body_real(&temperature, tr_message_body(request), "temperature", name, err));
+    TR_TRY(tr_body_integer(&chunk, tr_message_body(request), "chunk", 1, INT32_MAX, name, err));
+    TR_TRY_GOTO(tr_learner_take(&sequences, &owned, model, request, err), done);
+    size_t tokens = (size_t)sequences.response_starts[sequences.count];
+    out = tr_calloc(tokens + 1, sizeof *out);
+    TR_TRY_GOTO(tr_response_forward_all(pass, &sequences, (size_t)chunk, (float)temperature, out,
+                                        NULL, err),
+                done);
+    tr_message_add_vector(reply, name, TR_F32, tokens, out);
+done:
+    free(out);
+    free(owned);
+    return status;
+}

@@ -1,0 +1,447 @@
+#include "proto/weights/weights.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "proto/body.h"
+
+enum { SLOTS = 2, HEADER_BYTES = 4096, NAME_BYTES = 128, PLACE_BYTES = 64 };
+static const uint64_t MAGIC = 0x3154574550554f52; // "ROUPEWT1", little-endian
+
+/// At the start of each segment; the data begins HEADER_BYTES after it.
+typedef struct header {
+    uint64_t magic;
+    _Atomic uint64_t sequence; ///< odd while the segment is filled
+    _Atomic uint64_t version;
+    uint64_t bytes;
+    uint64_t checksum;
+} header_t;
+
+typedef struct segment {
+    char name[NAME_BYTES];
+    int fd;
+    header_t *header;
+} segment_t;
+
+struct tr_weights_publisher {
+    segment_t segments[SLOTS];
+    size_t bytes;
+    size_t slot; ///< of the version published last
+    bool published;
+};
+
+struct tr_weights_reader {
+    segment_t segments[SLOTS];
+    size_t mapped[SLOTS]; ///< bytes mapped of each segment, 0: none
+    size_t slot;          ///< given by the last map
+    uint64_t sequence;
+    bool given;
+};
+
+/// Whose /dev/shm this is: "BOOT:DEVICE", in words that no other machine or container shares. "": it cannot be told.
+static void find_place(char *place, size_t room)
+{
+    char boot[40] = "";
+    struct stat info;
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    bool known = file != NULL && fscanf(file, "%39s", boot) == 1 && stat("/dev/shm", &info) == 0;
+    if (file != NULL) {
+        fclose(file);
+    }
+    place[0] = '\0';
+    if (known) {
+        snprintf(place, room, "%s:%llx", boot, (unsigned long long)info.st_dev);
+    }
+}
+
+static void *data_of(const segment_t *segment)
+{
+    return (char *)segment->header + HEADER_BYTES;
+}
+
+static void close_segment(segment_t *segment, size_t mapped)
+{
+    if (segment->header != NULL) {
+        munmap(segment->header, mapped);
+    }
+    if (segment->fd >= 0) {
+        close(segment->fd);
+    }
+    *segment = (segment_t){.fd = -1};
+}
+
+// The publisher
+
+/// A segment is locked by its publisher as long as it lives: one that can be locked is left over.
+static void remove_when_stale(const char *name)
+{
+    int fd = shm_open(name, O_RDWR | O_CLOEXEC, 0);
+    if (fd >= 0) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            shm_unlink(name);
+        }
+        close(fd);
+    }
+}
+
+static void remove_stale(const char *prefix)
+{
+    char wanted[NAME_BYTES];
+    int length = snprintf(wanted, sizeof wanted, "troupe.%s.", prefix);
+    DIR *directory = opendir("/dev/shm");
+    if (directory == NULL) {
+        return;
+    }
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        if (strncmp(entry->d_name, wanted, (size_t)length) == 0) {
+            char name[NAME_BYTES + 256];
+            snprintf(name, sizeof name, "/%s", entry->d_name);
+            remove_when_stale(name);
+        }
+    }
+    closedir(directory);
+}
+
+static tr_status make_segment(segment_t *segment, size_t bytes, const char *prefix, size_t slot,
+                              tr_error_t *err)
+{
+    size_t total = HEADER_BYTES + bytes;
+    snprintf(segment->name, sizeof segment->name, "/troupe.%s.%ld.%zu", prefix, (long)getpid(),
+             slot);
+    segment->fd = shm_open(segment->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (segment->fd < 0) {
+        return tr_fail(err, TR_ERR_IO, "shared memory '%s' could not be made: %s", segment->name,
+                       strerror(errno));
+    }
+    flock(segment->fd, LOCK_EX | LOCK_NB);
+    int code = posix_fallocate(segment->fd, 0,
+                               (off_t)total); // now, so that no later write finds /dev/shm full
+    if (code != 0) {
+        struct statvfs space = {0};
+        statvfs("/dev/shm", &space);
+        return tr_fail(err, TR_ERR_MEMORY,
+                       "shared memory of %zu bytes could not be had (%s; /dev/shm has %llu free)",
+                       total, strerror(code), (unsigned long long)space.f_bavail * space.f_frsize);
+    }
+    void *memory =
+        mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, segment->fd, 0);
+    if (memory == MAP_FAILED) {
+        return tr_fail(err, TR_ERR_MEMORY, "shared memory '%s' could not be mapped: %s",
+                       segment->name, strerror(errno));
+    }
+    segment->header = memory;
+    segment->header->magic = MAGIC;
+    segment->header->bytes = bytes;
+    return TR_OK;
+}
+
+static bool good_prefix(const char *prefix)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+    size_t length = strlen(prefix);
+    return length > 0 && length <= 64 && strspn(prefix, letters) == length;
+}
+
+tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t bytes,
+                                   const char *prefix, tr_error_t *err)
+{
+    *publisher = NULL;
+    if (bytes == 0 || bytes > INT64_MAX - HEADER_BYTES || !good_prefix(prefix)) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "weights of %zu bytes under '%s': expected letters, digits and '-'", bytes,
+                       prefix);
+    }
+    remove_stale(prefix);
+    tr_weights_publisher_t *p = tr_calloc(1, sizeof *p);
+    p->bytes = bytes;
+    p->slot = SLOTS - 1;
+    for (size_t i = 0; i < SLOTS; i++) {
+        p->segments[i].fd = -1;
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        tr_status status = make_segment(&p->segments[i], bytes, prefix, i, err);
+        if (status != TR_OK) {
+            tr_weights_publisher_destroy(&p);
+            return status;
+        }
+    }
+    *publisher = p;
+    return TR_OK;
+}
+
+void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher)
+{
+    tr_weights_publisher_t *p = *publisher;
+    if (p == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (p->segments[i].fd >= 0) {
+            shm_unlink(p->segments[i].name);
+        }
+        close_segment(&p->segments[i], HEADER_BYTES + p->bytes);
+    }
+    free(p);
+    *publisher = NULL;
+}
+
+static tr_status copy_in(void *context, void *data, size_t bytes, tr_error_t *err)
+{
+    (void)err;
+    memcpy(data, context, bytes);
+    return TR_OK;
+}
+
+tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher,
+                             uint64_t version, const void *data, tr_error_t *err)
+{
+    return tr_weights_publish_with(checksum, publisher, version, copy_in, (void *)(uintptr_t)data,
+                                   err);
+}
+
+tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *publisher,
+                                  uint64_t version, tr_weights_fill_fn fill, void *context,
+                                  tr_error_t *err)
+{
+    size_t slot = (publisher->slot + 1) % SLOTS;
+    segment_t *segment = &publisher->segments[slot];
+    header_t *header = segment->header;
+    uint64_t filling =
+        (atomic_load(&header->sequence) + 1) | 1; // odd, also after a fill that failed
+    atomic_store(&header->sequence, filling);
+    atomic_thread_fence(memory_order_seq_cst);
+    header->checksum = 0;
+    header->version = version;
+    TR_TRY(fill(context, data_of(segment), publisher->bytes,
+                err)); // a failure leaves it odd: nobody reads half
+    header->checksum = XXH3_64bits(data_of(segment), publisher->bytes);
+    *checksum = header->checksum;
+    atomic_store(&header->sequence, filling + 1);
+    publisher->slot = slot;
+    publisher->published = true;
+    return TR_OK;
+}
+
+json_t *tr_weights_describe(const tr_weights_publisher_t *publisher)
+{
+    char checksum[17], place[PLACE_BYTES];
+    TR_ASSERT(publisher->published, "no version was published");
+    find_place(place, sizeof place);
+    const header_t *header = publisher->segments[publisher->slot].header;
+    snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)header->checksum);
+    return json_pack("{s:s, s:I, s:I, s:s, s:[s, s], s:i, s:s}", "transport", "shm", "version",
+                     (json_int_t)header->version, "bytes", (json_int_t)publisher->bytes, "checksum",
+                     checksum, "segments", publisher->segments[0].name, publisher->segments[1].name,
+                     "slot", (int)publisher->slot, "place", place);
+}
+
+size_t tr_weights_bytes(const tr_weights_publisher_t *publisher)
+{
+    return publisher->bytes;
+}
+
+/// Whether the segment held this version, whole, from before the copy to after it.
+static bool copy_from(const segment_t *segment, uint64_t version, void *out, size_t offset,
+                      size_t bytes)
+{
+    const header_t *header = segment->header;
+    uint64_t sequence = atomic_load(&header->sequence);
+    if (sequence == 0 || sequence % 2 == 1 || header->version != version) {
+        return false;
+    }
+    memcpy(out, (const char *)data_of(segment) + offset, bytes);
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load(&header->sequence) == sequence;
+}
+
+tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, uint64_t version,
+                          size_t offset, size_t bytes, tr_error_t *err)
+{
+    if (offset > publisher->bytes || bytes > publisher->bytes - offset) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "weights: %zu bytes from %zu on, and there are %zu",
+                       bytes, offset, publisher->bytes);
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (copy_from(&publisher->segments[i], version, out, offset, bytes)) {
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_VERSION, "weights: version %llu is not here",
+                   (unsigned long long)version);
+}
+
+// The reader
+
+/// A description, read; name is borrowed.
+typedef struct description {
+    int64_t version;
+    int64_t bytes;
+    int64_t slot;
+    uint64_t checksum;
+    const char *name;
+} description_t;
+
+static tr_status read_description(description_t *d, const json_t *object, tr_error_t *err)
+{
+    const char *where = "weights";
+    const char *text;
+    char *end;
+    TR_TRY(tr_body_string(&text, object, "transport", where, err));
+    if (strcmp(text, "shm") != 0) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "weights: transport '%.40s' is not known here",
+                       text);
+    }
+    TR_TRY(tr_body_integer(&d->version, object, "version", 0, INT64_MAX, where, err));
+    TR_TRY(tr_body_integer(&d->bytes, object, "bytes", 1, INT64_MAX - HEADER_BYTES, where, err));
+    TR_TRY(tr_body_integer(&d->slot, object, "slot", 0, SLOTS - 1, where, err));
+    TR_TRY(tr_body_string(&text, object, "checksum", where, err));
+    d->checksum = strtoull(text, &end, 16);
+    if (strlen(text) != 16 || *end != '\0') {
+        return tr_fail(err, TR_ERR_PROTOCOL, "weights: checksum: expected 16 hexadecimal digits");
+    }
+    d->name =
+        json_string_value(json_array_get(json_object_get(object, "segments"), (size_t)d->slot));
+    if (d->name == NULL || strncmp(d->name, "/troupe.", 8) != 0 ||
+        strchr(d->name + 1, '/') != NULL || strlen(d->name) >= NAME_BYTES) {
+        return tr_fail(err, TR_ERR_PROTOCOL,
+                       "weights: segments: expected two names of shared memory");
+    }
+    return TR_OK;
+}
+
+bool tr_weights_here(const json_t *description)
+{
+    char place[PLACE_BYTES];
+    const char *said = json_string_value(json_object_get(description, "place"));
+    find_place(place, sizeof place);
+    return said != NULL && strcmp(said, place) == 0;
+}
+
+tr_weights_reader_t *tr_weights_reader_new(void)
+{
+    tr_weights_reader_t *reader = tr_calloc(1, sizeof *reader);
+    for (size_t i = 0; i < SLOTS; i++) {
+        reader->segments[i].fd = -1;
+    }
+    return reader;
+}
+
+static void unmap(tr_weights_reader_t *reader, size_t slot)
+{
+    close_segment(&reader->segments[slot], reader->mapped[slot]);
+    reader->mapped[slot] = 0;
+}
+
+void tr_weights_reader_destroy(tr_weights_reader_t **reader)
+{
+    if (*reader == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        unmap(*reader, i);
+    }
+    free(*reader);
+    *reader = NULL;
+}
+
+static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d, tr_error_t *err)
+{
+    size_t slot = (size_t)d->slot;
+    size_t total = HEADER_BYTES + (size_t)d->bytes;
+    segment_t *segment = &reader->segments[slot];
+    if (segment->header != NULL && strcmp(segment->name, d->name) == 0 &&
+        reader->mapped[slot] == total) {
+        return TR_OK;
+    }
+    unmap(reader, slot);
+    snprintf(segment->name, sizeof segment->name, "%s", d->name);
+    segment->fd = shm_open(d->name, O_RDONLY | O_CLOEXEC, 0);
+    if (segment->fd < 0) {
+        return tr_fail(err, TR_ERR_PEER, "weights '%s' are gone: %s", d->name, strerror(errno));
+    }
+    struct stat info;
+    if (fstat(segment->fd, &info) != 0 || (uint64_t)info.st_size != total) {
+        unmap(reader, slot);
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "weights '%s': the segment has another size than %zu bytes", d->name, total);
+    }
+    void *memory = mmap(NULL, total, PROT_READ, MAP_SHARED | MAP_POPULATE, segment->fd, 0);
+    if (memory == MAP_FAILED) {
+        unmap(reader, slot);
+        return tr_fail(err, TR_ERR_MEMORY, "weights '%s' could not be mapped: %s", d->name,
+                       strerror(errno));
+    }
+    segment->header = memory;
+    reader->mapped[slot] = total;
+    return TR_OK;
+}
+
+static tr_status verify(const segment_t *segment, const description_t *d, uint64_t sequence,
+                        tr_error_t *err)
+{
+    const header_t *header = segment->header;
+    if (header->magic != MAGIC || header->bytes != (uint64_t)d->bytes) {
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': not a weights segment of %lld bytes",
+                       d->name, (long long)d->bytes);
+    }
+    if (sequence % 2 == 1) {
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': the segment is being overwritten",
+                       d->name);
+    }
+    if (header->version != (uint64_t)d->version) {
+        return tr_fail(err, TR_ERR_VERSION,
+                       "weights '%s': version %lld was asked for, the segment holds %llu", d->name,
+                       (long long)d->version, (unsigned long long)header->version);
+    }
+    uint64_t found = XXH3_64bits(data_of(segment), (size_t)d->bytes);
+    if (found != d->checksum || found != header->checksum) {
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': checksum %016llx, expected %016llx",
+                       d->name, (unsigned long long)found, (unsigned long long)d->checksum);
+    }
+    return TR_OK;
+}
+
+tr_status tr_weights_map(const void **data, size_t *bytes, uint64_t *version, uint64_t *checksum,
+                         tr_weights_reader_t *reader, const json_t *description, tr_error_t *err)
+{
+    description_t d;
+    reader->given = false;
+    TR_TRY(read_description(&d, description, err));
+    TR_TRY(map_segment(reader, &d, err));
+    const segment_t *segment = &reader->segments[d.slot];
+    reader->slot = (size_t)d.slot;
+    reader->sequence = atomic_load(&segment->header->sequence);
+    TR_TRY(verify(segment, &d, reader->sequence, err));
+    reader->given = true;
+    TR_TRY(tr_weights_check(reader, err));
+    *data = data_of(segment);
+    *bytes = (size_t)d.bytes;
+    *version = (uint64_t)d.version;
+    *checksum = d.checksum;
+    return TR_OK;
+}
+
+tr_status tr_weights_check(const tr_weights_reader_t *reader, tr_error_t *err)
+{
+    TR_ASSERT(reader->given, "no weights were mapped");
+    const segment_t *segment = &reader->segments[reader->slot];
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load(&segment->header->sequence) != reader->sequence) {
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': overwritten while they were read",
+                       segment->name);
+    }
+    return TR_OK;
+}

@@ -1,0 +1,63 @@
+#include "proto/weights/weights_gpu.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "proto/body.h"
+
+enum { HANDLE = sizeof((tr_device_memory_t *)0)->handle };
+
+json_t *tr_weights_gpu_describe(const tr_device_memory_t *memory, uint64_t version, size_t bytes)
+{
+    char hex[2 * HANDLE + 1], checksum[17];
+    const uint64_t salt = version ^ (uint64_t)getpid() << 40;
+    for (size_t i = 0; i < HANDLE; i++) {
+        snprintf(hex + 2 * i, 3, "%02x", memory->handle[i]);
+    }
+    snprintf(checksum, sizeof checksum, "%016llx",
+             (unsigned long long)XXH3_64bits_withSeed(memory->handle, HANDLE, salt));
+    return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s}", "transport", "gpu", "version",
+                     (json_int_t)version, "bytes", (json_int_t)bytes, "checksum", checksum,
+                     "handle", hex, "place", memory->place);
+}
+
+bool tr_weights_gpu_is(const json_t *description)
+{
+    const char *transport = json_string_value(json_object_get(description, "transport"));
+    return transport != NULL && strcmp(transport, "gpu") == 0;
+}
+
+/// 0 to 15, or -1.
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+tr_status tr_weights_gpu_read(tr_device_memory_t *memory, const json_t *description, size_t bytes,
+                              tr_error_t *err)
+{
+    const char *hex, *place;
+    int64_t said;
+    TR_TRY(tr_body_string(&hex, description, "handle", "weights", err));
+    TR_TRY(tr_body_string(&place, description, "place", "weights", err));
+    TR_TRY(tr_body_integer(&said, description, "bytes", 0, INT64_MAX, "weights", err));
+    if (strlen(hex) != 2 * HANDLE || strlen(place) >= sizeof memory->place) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "weights: 'handle' or 'place' is no GPU's");
+    }
+    *memory = (tr_device_memory_t){0};
+    memcpy(memory->place, place, strlen(place));
+    for (size_t i = 0; i < HANDLE; i++) {
+        int high = digit(hex[2 * i]), low = digit(hex[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return tr_fail(err, TR_ERR_PROTOCOL, "weights: 'handle' is not in hex digits");
+        }
+        memory->handle[i] = (unsigned char)(high << 4 | low);
+    }
+    return (size_t)said == bytes
+               ? TR_OK
+               : tr_fail(err, TR_ERR_VERSION, "weights of %lld bytes for a model of %zu",
+                         (long long)said, bytes);
+}

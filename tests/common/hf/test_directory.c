@@ -1,0 +1,258 @@
+#include "common/hf/directory.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "tests/support/scratch.h"
+
+#define MODELS TEST_SOURCE_DIR "/tests/golden/models/"
+
+static const char *const NAMES[] = {"tied", "untied_bf16", "sharded_f16", "scalar"};
+
+/// A model in host memory.
+typedef struct host_model {
+    tr_model_config_t config;
+    tr_safetensors_t *file;
+    tr_safetensors_entry_t entries[32];
+    size_t count;
+} host_model_t;
+
+static void host_open(host_model_t *model, const char *directory, tr_dtype_t dtype)
+{
+    tr_error_t err = {0};
+    *model = (host_model_t){0};
+    cr_assert_eq(tr_model_config_load(&model->config, directory, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_safetensors_open(&model->file, directory, &err), TR_OK, "%s", err.text);
+    model->count = tr_safetensors_count(model->file);
+    cr_assert_leq(model->count, 32);
+    for (size_t i = 0; i < model->count; i++) {
+        const tr_safetensors_info_t *info = tr_safetensors_at(model->file, i);
+        size_t rows = info->rank == 1 ? 0 : info->shape[0];
+        float *data = tr_calloc(info->count, sizeof *data);
+        tr_status status = tr_safetensors_read(model->file, info->name, data, rows,
+                                               info->shape[info->rank - 1], &err);
+        cr_assert_eq(status, TR_OK, "%s", err.text);
+        tr_safetensors_entry_t *entry = &model->entries[i];
+        *entry = (tr_safetensors_entry_t){
+            .name = info->name, .dtype = dtype, .rank = info->rank, .data = data};
+        memcpy(entry->shape, info->shape, sizeof entry->shape);
+    }
+}
+
+static void host_close(host_model_t *model)
+{
+    for (size_t i = 0; i < model->count; i++) {
+        free((void *)model->entries[i].data);
+    }
+    tr_safetensors_close(&model->file);
+}
+
+static void save_ok(const char *directory, const host_model_t *model, const char *source)
+{
+    tr_error_t err = {0};
+    tr_status status =
+        tr_hf_save(directory, &model->config, model->entries, model->count, source, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+}
+
+static void expect_same_model(const host_model_t *a, const host_model_t *b)
+{
+    cr_assert_eq(a->count, b->count);
+    for (size_t i = 0; i < a->count; i++) {
+        const tr_safetensors_entry_t *x = &a->entries[i], *y = &b->entries[i];
+        size_t count = tr_safetensors_at(a->file, i)->count;
+        cr_expect_str_eq(x->name, y->name);
+        cr_expect_arr_eq(x->shape, y->shape, sizeof x->shape);
+        cr_expect_arr_eq(x->data, y->data, count * sizeof(float), "%s", x->name);
+    }
+    char *one = tr_model_config_json(&a->config, TR_F32);
+    char *two = tr_model_config_json(&b->config, TR_F32);
+    cr_expect_str_eq(one, two);
+    free(two);
+    free(one);
+}
+
+/// Also the material of tests/golden/check_load.py: with TROUPE_SAVED=FOLDER the directories stay there.
+Test(broker, every_golden_model_saved_is_the_same_model)
+{
+    const char *kept = getenv("TROUPE_SAVED");
+    char *folder = kept == NULL ? scratch_open() : tr_strdup(kept);
+    for (size_t i = 0; i < 8; i++) {
+        tr_dtype_t dtype = i < 4 ? TR_F32 : TR_BF16;
+        char *original = tr_format("%s%s", MODELS, NAMES[i % 4]);
+        char *saved = tr_format("%s/%s.%s", folder, NAMES[i % 4], tr_dtype_name(dtype));
+        host_model_t model, back;
+        host_open(&model, original, dtype);
+        save_ok(saved, &model, original);
+        if (dtype == TR_F32 || strcmp(NAMES[i % 4], "untied_bf16") == 0) { // else it was rounded
+            host_open(&back, saved, dtype);
+            expect_same_model(&model, &back);
+            cr_expect_eq(tr_safetensors_at(back.file, 0)->dtype, dtype);
+            host_close(&back);
+        }
+        host_close(&model);
+        free(saved);
+        free(original);
+    }
+    if (kept == NULL) {
+        scratch_close(&folder);
+    }
+    free(folder);
+}
+
+Test(broker, saving_twice_gives_the_same_bytes)
+{
+    char *folder = scratch_open();
+    char *texts[4];
+    size_t lengths[4];
+    host_model_t model;
+    host_open(&model, MODELS "scalar", TR_BF16);
+    for (size_t i = 0; i < 2; i++) {
+        char *saved = tr_format("%s/%zu", folder, i);
+        save_ok(saved, &model, NULL);
+        char *config = tr_format("%s/config.json", saved);
+        char *weights = tr_format("%s/model.safetensors", saved);
+        texts[i] = scratch_read(config, &lengths[i]);
+        texts[2 + i] = scratch_read(weights, &lengths[2 + i]);
+        free(weights);
+        free(config);
+        free(saved);
+    }
+    for (size_t i = 0; i < 4; i += 2) {
+        cr_assert_eq(lengths[i], lengths[i + 1]);
+        cr_expect_arr_eq(texts[i], texts[i + 1], lengths[i]);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        free(texts[i]);
+    }
+    host_close(&model);
+    scratch_close(&folder);
+}
+
+Test(broker, the_tokenizer_goes_with_the_model_and_nothing_else_does)
+{
+    char *folder = scratch_open();
+    char *source = tr_format("%s/source", folder);
+    char *saved =
+        tr_format("%s/deep/er/saved/", folder); // folders above are made; the slash is no name
+    static const char *const there[] = {"tokenizer.json",          "tokenizer_config.json",
+                                        "special_tokens_map.json", "generation_config.json",
+                                        "optimizer.safetensors",   "README.md"};
+    host_model_t model;
+    cr_assert_eq(tr_directory_make(source, NULL), TR_OK);
+    for (size_t i = 0; i < 6; i++) {
+        free(scratch_write(source, there[i], there[i], strlen(there[i])));
+    }
+    host_open(&model, MODELS "tied", TR_F32);
+    save_ok(saved, &model, source);
+    for (size_t i = 0; i < 4; i++) {
+        char *path = tr_format("%s%s", saved, there[i]);
+        char *text = scratch_read(path, NULL);
+        cr_expect_str_eq(text, there[i]);
+        free(text);
+        free(path);
+    }
+    cr_expect_eq(scratch_count(saved), 6);
+    host_close(&model);
+    free(saved);
+    free(source);
+    scratch_close(&folder);
+}
+
+/// Saving fails with this status and sentence, and leaves `entries` entries in the folder.
+static void expect_save_fails(const char *folder, const char *name, const host_model_t *model,
+                              const char *source, tr_status status, const char *words,
+                              size_t entries)
+{
+    tr_error_t err = {0};
+    char *directory = tr_format("%s/%s", folder, name);
+    cr_expect_eq(tr_hf_save(directory, &model->config, model->entries, model->count, source, &err),
+                 status);
+    cr_expect_not_null(strstr(err.text, words), "'%s' lacks '%s'", err.text, words);
+    cr_expect_eq(scratch_count(folder), entries, "something stays behind");
+    free(directory);
+}
+
+Test(broker, what_stands_there_is_never_replaced)
+{
+    char *folder = scratch_open();
+    char *saved = tr_format("%s/saved", folder);
+    host_model_t model;
+    host_open(&model, MODELS "tied", TR_F32);
+    cr_assert_eq(tr_directory_make(saved, NULL), TR_OK); // an empty one is no loss
+    save_ok(saved, &model, NULL);
+    expect_save_fails(folder, "saved", &model, NULL, TR_ERR_ARGUMENT, "not empty", 1);
+    cr_expect_eq(scratch_count(saved), 2);
+    free(scratch_write(folder, "file", "x", 1));
+    expect_save_fails(folder, "file", &model, NULL, TR_ERR_ARGUMENT, "file", 2);
+    host_close(&model);
+    free(saved);
+    scratch_close(&folder);
+}
+
+Test(broker, a_head_that_the_configuration_does_not_promise_is_refused)
+{
+    char *folder = scratch_open();
+    host_model_t model;
+    host_open(&model, MODELS "untied_bf16", TR_F32);
+    model.config.tied_embeddings = true;
+    expect_save_fails(folder, "x", &model, NULL, TR_ERR_ARGUMENT, "'lm_head.weight' is ruled out",
+                      0);
+    model.config.tied_embeddings = false;
+    model.config.scalar_head = true;
+    expect_save_fails(folder, "x", &model, NULL, TR_ERR_ARGUMENT, "'score.weight' is missing", 0);
+    model.config.scalar_head = false;
+    model.entries[3].dtype = TR_BF16;
+    expect_save_fails(folder, "x", &model, NULL, TR_ERR_ARGUMENT, model.entries[3].name, 0);
+    host_close(&model);
+    host_open(&model, MODELS "tied", TR_F32);
+    model.config.tied_embeddings = false;
+    expect_save_fails(folder, "x", &model, NULL, TR_ERR_ARGUMENT, "'lm_head.weight' is missing", 0);
+    host_close(&model);
+    scratch_close(&folder);
+}
+
+Test(broker, a_failure_in_the_middle_leaves_nothing)
+{
+    char *folder = scratch_open();
+    char *source = tr_format("%s/source", folder);
+    char *inside = tr_format("%s/tokenizer.json", source); // a folder where a file should be
+    host_model_t model;
+    host_open(&model, MODELS "tied", TR_F32);
+    cr_assert_eq(tr_directory_make(inside, NULL), TR_OK);
+    expect_save_fails(folder, "x", &model, source, TR_ERR_IO, "tokenizer.json", 1);
+    host_close(&model);
+    free(inside);
+    free(source);
+    scratch_close(&folder);
+}
+
+Test(broker, files_of_the_caller_arrive_with_the_model_or_not_at_all)
+{
+    char *folder = scratch_open();
+    char *saved = tr_format("%s/saved", folder);
+    char *stale = tr_format("%s/saved.tmp/deep", folder);
+    char *staging = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_directory_make(stale, NULL), TR_OK); // what a killed process left
+    cr_assert_eq(tr_hf_stage(&staging, saved, &err), TR_OK, "%s", err.text);
+    cr_expect_eq(scratch_count(staging), 0);
+    free(scratch_write(staging, "optimizer.safetensors", "x", 1));
+    cr_expect_neq(access(saved, F_OK), 0);
+    cr_assert_eq(tr_hf_commit(&staging, saved, &err), TR_OK, "%s", err.text);
+    cr_expect_null(staging);
+    cr_expect_eq(scratch_count(saved), 1);
+    cr_expect_eq(scratch_count(folder), 1);
+    tr_hf_discard(&staging);
+    cr_assert_eq(tr_directory_remove(saved, NULL), TR_OK);
+    cr_assert_eq(tr_hf_stage(&staging, saved, &err), TR_OK, "%s", err.text);
+    tr_hf_discard(&staging);
+    cr_expect_eq(scratch_count(folder), 0);
+    free(stale);
+    free(saved);
+    scratch_close(&folder);
+}
