@@ -203,47 +203,7 @@ tr_status actor_service_train(void *context, const tr_message_t *request, tr_mes
 {
     actor_service_t *service = context;
     TR_TRY(expect_learner(service, err));
-    return actor_train_ppo(&service->learner, request, reply, err);
-}
-
-tr_status actor_service_train_sft(void *context, const tr_message_t *request, tr_message_t *reply,
-                                  tr_error_t *err)
-{
-    actor_service_t *service = context;
-    TR_TRY(expect_learner(service, err));
-    return actor_train_sft(&service->learner, request, reply, err);
-}
-
-tr_status actor_service_train_dpo(void *context, const tr_message_t *request, tr_message_t *reply,
-                                  tr_error_t *err)
-{
-    actor_service_t *service = context;
-    TR_TRY(expect_learner(service, err));
-    return actor_train_dpo(&service->learner, request, reply, err);
-}
-
-tr_status actor_service_train_kto(void *context, const tr_message_t *request, tr_message_t *reply,
-                                  tr_error_t *err)
-{
-    actor_service_t *service = context;
-    TR_TRY(expect_learner(service, err));
-    return actor_train_kto(&service->learner, request, reply, err);
-}
-
-tr_status actor_service_train_reward(void *context, const tr_message_t *request,
-                                     tr_message_t *reply, tr_error_t *err)
-{
-    actor_service_t *service = context;
-    TR_TRY(expect_learner(service, err));
-    return actor_train_reward(&service->learner, request, reply, err);
-}
-
-tr_status actor_service_train_steps(void *context, const tr_message_t *request, tr_message_t *reply,
-                                    tr_error_t *err)
-{
-    actor_service_t *service = context;
-    TR_TRY(expect_learner(service, err));
-    return actor_train_steps(&service->learner, request, reply, err);
+    return actor_train(&service->learner, request, reply, err);
 }
 
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)

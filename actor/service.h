@@ -31,19 +31,9 @@ tr_status actor_service_mix_reference(void *context, const tr_message_t *request
 /// `save_reference`: {step, directory}, no tensors: the reference as a Hugging Face directory.
 tr_status actor_service_save_reference(void *context, const tr_message_t *request,
                                        tr_message_t *reply, tr_error_t *err);
-/// Updates of the policy, or of the reward model, by actor/training.h: a function an algorithm; `train` is PPO's.
+/// `train`, `train_sft`, ...: updates of the policy or the reward model, a method an algorithm (actor/training.h).
 tr_status actor_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
                               tr_error_t *err);
-tr_status actor_service_train_sft(void *context, const tr_message_t *request, tr_message_t *reply,
-                                  tr_error_t *err);
-tr_status actor_service_train_dpo(void *context, const tr_message_t *request, tr_message_t *reply,
-                                  tr_error_t *err);
-tr_status actor_service_train_kto(void *context, const tr_message_t *request, tr_message_t *reply,
-                                  tr_error_t *err);
-tr_status actor_service_train_reward(void *context, const tr_message_t *request,
-                                     tr_message_t *reply, tr_error_t *err);
-tr_status actor_service_train_steps(void *context, const tr_message_t *request, tr_message_t *reply,
-                                    tr_error_t *err);
 /// `publish`: {step}, no tensors -> {weights: a description (proto/weights/weights.h)}; the version is the step.
 tr_status actor_service_publish(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);

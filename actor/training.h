@@ -1,38 +1,54 @@
-/// Training requests of the actor: read, learnt, answered. One function an algorithm.
+/// Training requests of the actor: one method an algorithm, each declared by its page (actor/algorithms.h).
 ///
-/// Bodies are learner.h's walk and the algorithm's options; sequences come as tensors (proto/sequences.h). All but PPO answer
-/// {metrics: a tally (proto/learner/tally.h)}, and with evaluate: true in the body measure and learn nothing.
+/// Bodies are proto/learner/learner.h's pass and the algorithm's options, under the names of their table; sequences come as tensors
+/// (proto/sequences.h). The answer is {metrics: a tally (proto/learner/tally.h)}. With evaluate: true in the body an algorithm that
+/// can measures and trains nothing.
 #ifndef ACTOR_TRAINING_H
 #define ACTOR_TRAINING_H
 
 #include "proto/learner/learner.h"
 
-/// tensors logprobs, advantages f32 [response tokens]; options of PPO -> means of the step (see actor_report_t).
-tr_status actor_train_ppo(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
-                          tr_error_t *err);
+/// A request as far as all algorithms read it.
+typedef struct actor_training {
+    tr_learner_t *learner;
+    const tr_message_t *request;
+    tr_train_pass_t pass;
+    tr_sequences_t sequences;
+    size_t tokens;   ///< of all responses
+    int32_t *owned;  ///< what sequences may point into
+    json_t *metrics; ///< a tally
+} actor_training_t;
 
-/// The mean over response tokens of {loss_type, label_smoothing_factor}, with noise on the embeddings while learning
-/// {neftune_noise_alpha: 0 for none}; over those where the tensor mask f32 [response tokens], if it is there, is not 0.
-tr_status actor_train_sft(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
-                          tr_error_t *err);
+typedef struct actor_algorithm {
+    const char *method;         ///< "train_dpo"
+    const tr_fields_t *options; ///< what the body says beside the pass, NULL: nothing
+    bool scalar;                ///< it trains a model with a scalar head
+    /// Reads the request's other tensors, says actor_training_begins, trains, and puts the metrics. options: of the table.
+    tr_status (*train)(actor_training_t *training, const void *options, tr_error_t *err);
+} actor_algorithm_t;
 
-/// Pairs. {beta, losses: {name: weight}, label_smoothing, f_divergence_type, f_alpha_divergence_coef, ld_alpha, discopop_tau,
-/// simpo_gamma, use_weighting, reference_free}; tensor reference f32 [response tokens] if a loss reads it.
-tr_status actor_train_dpo(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
-                          tr_error_t *err);
+extern const actor_algorithm_t actor_ppo, actor_sft, actor_dpo, actor_kto, actor_reward,
+    actor_steps;
 
-/// Completions, then (loss_type kto) the mismatched ones. {loss_type, beta, desirable_weight, undesirable_weight}; tensors
-/// reference f32 [response tokens], desirable i32 [completions], 0 or 1.
-tr_status actor_train_kto(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
-                          tr_error_t *err);
+/// Serves the request by the algorithm that its method names.
+tr_status actor_train(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
+                      tr_error_t *err);
 
-/// Pairs, scored at their last tokens. {center_rewards_coefficient}; tensor margins f32 [pairs], or none. The model has a
-/// scalar head.
-tr_status actor_train_reward(tr_learner_t *learner, const tr_message_t *request,
-                             tr_message_t *reply, tr_error_t *err);
+// For the pages
 
-/// Rows of steps; tensor labels i32 [response tokens], as actor_learn_steps takes them.
-tr_status actor_train_steps(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
-                            tr_error_t *err);
+/// From here on a failure leaves the learner stale: only a restore helps.
+void actor_training_begins(actor_training_t *training);
+
+/// A metric's sum, and what it is to be divided by; nothing where that is 0.
+tr_status actor_training_put(actor_training_t *training, const char *name, double sum,
+                             double weight, tr_error_t *err);
+
+/// Puts `grad_norm`, or another name of it.
+tr_status actor_training_put_norm(actor_training_t *training, const char *name,
+                                  const tr_train_pass_result_t *pass, tr_error_t *err);
+
+/// A tensor of the request, one number a response token.
+tr_status actor_training_take(const float **values, const actor_training_t *training,
+                              const char *name, tr_error_t *err);
 
 #endif

@@ -365,7 +365,7 @@ static tr_status train(bench_t *b, tr_error_t *err)
     tr_trainer_t *trainer;
     TR_TRY(find_way(&way, &chunk, b, err));
     const tr_optimizer_options_t options = {
-        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .on_host = way->on_host, .seed = 1};
+        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .offload = way->on_host, .seed = 1};
     TR_TRY(open_model(&model, b, way->use, err));
     tr_model_recompute(model, way->recompute);
     const size_t total = tr_model_layout(model)->total;

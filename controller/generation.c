@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/body.h"
-
 /// Responses on their way from the rollouts.
 typedef struct generation {
     controller_run_t *run;
@@ -19,7 +17,7 @@ typedef struct generation {
 } generation_t;
 
 /// As the rollouts decide it, who take top_p as a float.
-static bool truncates(const tr_recipe_generation_t *generation)
+static bool truncates(const tr_generation_options_t *generation)
 {
     return generation->top_k > 0 || (float)generation->top_p < 1.0f;
 }
@@ -72,13 +70,12 @@ static tr_status take_part(void *context, size_t index, const tr_message_t *repl
 
 static json_t *generate_body(const generation_t *g)
 {
-    const tr_recipe_generation_t *o = &g->run->recipe->generation;
-    json_t *stops = tr_body_from_ids(o->stop_ids.items, o->stop_ids.count);
-    return json_pack("{s:O, s:I, s:f, s:I, s:f, s:I, s:b, s:o}", "weights", g->run->weights, "seed",
-                     (json_int_t)g->run->recipe->seed, "temperature", o->temperature, "top_k",
-                     (json_int_t)o->top_k, "top_p", o->top_p, "max_new_tokens",
-                     (json_int_t)o->max_new_tokens, "ignore_eos",
-                     (int)(o->stop_token == TR_STOP_TOKEN_NONE), "stop_ids", stops);
+    const tr_recipe_t *recipe = g->run->recipe;
+    json_t *body =
+        json_pack("{s:O, s:I, s:b}", "weights", g->run->weights, "seed", (json_int_t)recipe->seed,
+                  "ignore_eos", (int)(recipe->generation.stop_token == TR_STOP_TOKEN_NONE));
+    tr_fields_to_json(body, &recipe->generation, &tr_generation_fields);
+    return body;
 }
 
 /// The prompts of responses first..first + count - 1, and the random address of each.
@@ -188,7 +185,7 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
                                               const controller_experience_t *e, tr_error_t *err)
 {
     const tr_recipe_samples_t *options = &run->recipe->samples;
-    bool all = !tr_algorithm_learns(run->recipe->algorithm);
+    bool all = !tr_algorithm_learns(tr_recipe_algorithm(run->recipe));
     bool due = all || (options->every > 0 &&
                        (step == 1 || step == run->recipe->steps || step % options->every == 0));
     size_t count = all || e->count < options->count ? e->count : options->count;

@@ -2,8 +2,8 @@
 #ifndef CONTROLLER_GENERATION_H
 #define CONTROLLER_GENERATION_H
 
+#include "controller/context.h"
 #include "controller/experience.h"
-#include "controller/run.h"
 
 /// Fills *experience with generation.samples responses to each of rows: [prompts], made with the published weights. The
 /// judges have been asked: their scores are there (controller_judges_scores) after controller_calls_finish. Failures as

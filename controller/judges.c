@@ -212,7 +212,7 @@ static void send_errand(controller_judges_t *self, size_t first, json_t *samples
         tr_message_set_body(message, json_pack("{s:O}", "samples", samples));
         const controller_call_t call = {
             .role = TR_ROLE_REWARD,
-            .group = judge->kind == TR_JUDGE_EXTERNAL ? judge->external : judge->name,
+            .group = tr_judge_group(judge),
             .method = "score",
             .timeout_s = judge->timeout_s,
             .retries = judge->retries,

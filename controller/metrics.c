@@ -6,6 +6,7 @@
 
 #include "common/text/utf8.h"
 #include "controller/lines.h"
+#include "proto/learner/tally.h"
 
 struct controller_metrics {
     controller_appender_t *file;
@@ -72,6 +73,44 @@ const double *controller_record_find(const controller_record_t *record, const ch
 {
     const controller_metric_t *metric = find(record, name);
     return metric == NULL ? NULL : &metric->value;
+}
+
+// Tallies
+
+static const char SQUARES[] = "mean_squared_reward"; // adds up, where a deviation does not
+
+/// Of a reward model's scores.
+static tr_status put_deviation(controller_record_t *record, const json_t *tally, const char *prefix,
+                               tr_error_t *err)
+{
+    const json_t *squares = json_object_get(tally, SQUARES);
+    if (squares == NULL) {
+        return TR_OK;
+    }
+    double mean = tr_tally_mean(json_object_get(tally, "mean_reward"));
+    double variance = tr_tally_mean(squares) - mean * mean;
+    char *name = tr_format("%sreward_std", prefix);
+    tr_status status =
+        controller_record_set(record, name, variance > 0.0 ? sqrt(variance) : 0.0, err);
+    free(name);
+    return status;
+}
+
+tr_status controller_record_add_tally(controller_record_t *record, const json_t *tally,
+                                      const char *prefix, tr_error_t *err)
+{
+    const char *name;
+    json_t *entry;
+    json_object_foreach((json_t *)tally, name, entry)
+    {
+        char *full = tr_format("%s%s", prefix, name);
+        tr_status status = strcmp(name, SQUARES) == 0
+                               ? TR_OK
+                               : controller_record_set(record, full, tr_tally_mean(entry), err);
+        free(full);
+        TR_TRY(status);
+    }
+    return put_deviation(record, tally, prefix, err);
 }
 
 /// A new reference.

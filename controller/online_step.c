@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/algo/reward.h"
+#include "common/algo/ppo.h"
 #include "common/algo/statistics.h"
 #include "common/base/clock.h"
 #include "controller/generation.h"
-#include "controller/preference_step.h"
+#include "controller/rows_step.h"
 
 /// A step in progress.
 typedef struct online {
@@ -26,7 +26,7 @@ static tr_status choose_prompts(online_t *o, tr_error_t *err)
     size_t batch = recipe->data.batch, rows = o->run->rows.count;
     o->rows = tr_calloc(batch, sizeof *o->rows);
     o->prompts = batch;
-    if (tr_algorithm_learns(recipe->algorithm)) {
+    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         return tr_dataset_batch(o->rows, rows, recipe->seed, o->step - 1, batch,
                                 recipe->data.shuffle, err);
     }
@@ -69,7 +69,7 @@ static void copy_response(controller_row_t *item, const controller_experience_t 
 /// The chosen responses as rows: pairs for DPO, else one a prompt. rows: released by the caller.
 static void make_rows(controller_rows_t *rows, const online_t *o)
 {
-    size_t group = o->run->recipe->algorithm == TR_ALGORITHM_ONLINE_DPO ? 2 : 1;
+    size_t group = tr_recipe_algorithm(o->run->recipe)->group;
     *rows = (controller_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
     rows->items = tr_calloc(group * o->prompts, sizeof *rows->items);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
@@ -91,8 +91,7 @@ static tr_status learn(const online_t *o, controller_record_t *record, tr_error_
         all[i] = (uint32_t)i;
     }
     make_rows(&rows, o);
-    tr_status status =
-        controller_preference_learn(o->run, &rows, all, o->prompts, o->step, record, err);
+    tr_status status = controller_rows_learn(o->run, &rows, all, o->prompts, o->step, record, err);
     controller_rows_release(&rows);
     free(all);
     return status;
@@ -147,7 +146,7 @@ static tr_status speak(online_t *o, controller_record_t *record, tr_error_t *err
 
 static tr_status take_step(online_t *o, controller_record_t *record, tr_error_t *err)
 {
-    bool learns = tr_algorithm_learns(o->run->recipe->algorithm);
+    bool learns = tr_algorithm_learns(tr_recipe_algorithm(o->run->recipe));
     TR_TRY(choose_prompts(o, err));
     TR_TRY(speak(o, record, err));
     choose_responses(o);

@@ -6,7 +6,7 @@
 #ifndef CONTROLLER_ONLINE_STEP_H
 #define CONTROLLER_ONLINE_STEP_H
 
-#include "controller/run.h"
+#include "controller/context.h"
 
 /// Step `step` (from 1). The record gets the metrics of the loss, those of the judges and objective/. Failures as
 /// controller_calls_finish.

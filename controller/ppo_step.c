@@ -1,3 +1,8 @@
+// PPO in the controller: one step from prompts to new weights.
+//
+// Reads like the algorithm: generate, assess (scores, values, reference log-probs, all at once), turn them into advantages, let actor and
+// critic take their epochs at the same time, publish. The arithmetic is common/algo/ppo.c; the updates are actor/ppo.c and
+// critic/ppo.c.
 #include "controller/ppo_step.h"
 
 #include <inttypes.h>
@@ -5,52 +10,29 @@
 #include <string.h>
 
 #include "common/algo/ppo.h"
-#include "common/algo/reward.h"
 #include "common/algo/statistics.h"
 #include "common/base/clock.h"
+#include "common/model/response.h"
 #include "controller/generation.h"
-#include "proto/body.h"
-
-enum { INFER_CHUNK = 16 }; // sequences a pass without gradients
 
 /// A step in progress.
 typedef struct ppo_step {
     controller_run_t *run;
     uint64_t step;
-    tr_ppo_options_t options;
+    const tr_ppo_options_t *options;
     uint32_t *rows; // [prompts]
     size_t prompts;
     size_t responses;
     controller_experience_t experience;
-    json_t *actor; // the learners' reports
-    json_t *critic;
+    json_t *metrics;                    // a tally of what both learners report
     double generated, assessed, learnt; // seconds
 } ppo_step_t;
-
-static void read_options(tr_ppo_options_t *options, const tr_recipe_ppo_t *ppo)
-{
-    *options = (tr_ppo_options_t){
-        .num_ppo_epochs = (uint32_t)ppo->num_ppo_epochs,
-        .num_mini_batches = (uint32_t)ppo->num_mini_batches,
-        .kl_coef = ppo->kl_coef,
-        .kl_estimator = (tr_kl_estimator_t)ppo->kl_estimator,
-        .cliprange = ppo->cliprange,
-        .vf_coef = ppo->vf_coef,
-        .cliprange_value = ppo->cliprange_value,
-        .gamma = ppo->gamma,
-        .lam = ppo->lam,
-        .whiten_rewards = ppo->whiten_rewards,
-        .has_missing_eos_penalty = ppo->missing_eos_penalty.given,
-        .missing_eos_penalty = ppo->missing_eos_penalty.value,
-    };
-}
 
 static void release(ppo_step_t *s)
 {
     free(s->rows);
     controller_experience_release(&s->experience);
-    json_decref(s->actor);
-    json_decref(s->critic);
+    json_decref(s->metrics);
 }
 
 // Scores, values, reference log-probs
@@ -86,7 +68,7 @@ static void ask_about_sequences(ppo_step_t *s, controller_call_t call, controlle
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message,
                         json_pack("{s:f, s:i}", "temperature",
-                                  s->run->recipe->generation.temperature, "chunk", INFER_CHUNK));
+                                  s->run->recipe->generation.temperature, "chunk", TR_INFER_CHUNK));
     tr_sequences_put(message, &s->experience.sequences);
     call.take = take;
     call.context = s;
@@ -116,14 +98,14 @@ static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *e
     const tr_model_config_t *model = &s->run->model;
     tr_objective_t objective;
     tr_statistics_t scores;
-    if (s->options.has_missing_eos_penalty) {
+    if (s->options->missing_eos_penalty != 0.0) {
         tr_missing_eos_penalty(e->scores, e->responses, e->offsets, e->count, model->eos,
-                               model->eos_count, s->options.missing_eos_penalty);
+                               model->eos_count, s->options->missing_eos_penalty);
     }
     tr_ppo_advantages(e->kl, e->rewards, e->advantages, e->returns, e->logprobs, e->reference,
-                      e->values, e->scores, e->offsets, e->count, &s->options);
+                      e->values, e->scores, e->offsets, e->count, s->options);
     tr_objective(&objective, e->kl, e->logprobs, e->scores, e->offsets, e->count,
-                 s->options.kl_coef);
+                 s->options->kl_coef);
     tr_statistics(&scores, e->scores, e->count);
     const struct {
         const char *name;
@@ -152,22 +134,18 @@ static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *e
 static tr_status take_report(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
 {
-    json_t **report = context;
-    (void)index, (void)err;
-    *report = json_incref(tr_message_body(reply));
-    return TR_OK;
+    ppo_step_t *s = context;
+    (void)index;
+    return controller_run_take_metrics(&s->metrics, reply, err);
 }
 
 static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
-                        const float *first, const char *second_name, const float *second,
-                        json_t **report)
+                        const float *first, const char *second_name, const float *second)
 {
-    const tr_ppo_options_t *o = &s->options;
+    const tr_ppo_options_t *o = s->options;
     json_t *body =
         controller_run_train_pass(s->run, s->step, o->num_ppo_epochs, o->num_mini_batches, rate);
-    json_object_set_new(body, "cliprange", json_real(o->cliprange));
-    json_object_set_new(body, "vf_coef", json_real(o->vf_coef));
-    json_object_set_new(body, "cliprange_value", json_real(o->cliprange_value));
+    tr_fields_to_json(body, o, &tr_ppo_fields);
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
     tr_sequences_put(message, &s->experience.sequences);
@@ -175,7 +153,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
     tr_message_add_vector(message, second_name, TR_F32, s->experience.tokens, second);
     controller_call_t call = controller_run_learner_call(role, "train");
     call.take = take_report;
-    call.context = report;
+    call.context = s;
     controller_calls_ask(s->run->calls, &call, &message);
 }
 
@@ -184,13 +162,11 @@ static tr_status learn(ppo_step_t *s, double rate, tr_error_t *err)
 {
     const controller_experience_t *e = &s->experience;
     const tr_recipe_t *recipe = s->run->recipe;
-    const tr_optional_t *own = &recipe->roles.critic.learning_rate;
-    double critic_rate = own->given ? controller_run_rate(s->run, own->value, s->step) : rate;
+    const double own = recipe->roles.critic.learning_rate;
+    double critic_rate = own > 0.0 ? controller_run_rate(s->run, own, s->step) : rate;
     double began = controller_run_phase(s->run, "train");
-    ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages,
-                &s->actor);
-    ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns,
-                &s->critic);
+    ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages);
+    ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns);
     TR_TRY(controller_calls_finish(s->run->calls, err));
     s->learnt = tr_clock_seconds() - began;
     return TR_OK;
@@ -199,29 +175,9 @@ static tr_status learn(ppo_step_t *s, double rate, tr_error_t *err)
 static tr_status report(const ppo_step_t *s, double rate, controller_record_t *record,
                         tr_error_t *err)
 {
-    const struct {
-        const char *name;
-        const json_t *body;
-        const char *key;
-    } copied[] = {
-        {"policy/approxkl_avg", s->actor, "approxkl"},
-        {"policy/clipfrac_avg", s->actor, "clipfrac"},
-        {"policy/entropy_avg", s->actor, "entropy"},
-        {"loss/policy_avg", s->actor, "loss"},
-        {"loss/value_avg", s->critic, "loss"},
-        {"val/clipfrac_avg", s->critic, "clipfrac"},
-        {"val/ratio", s->actor, "ratio"},
-        {"val/ratio_var", s->actor, "ratio_var"},
-        {"grad_norm/actor", s->actor, "grad_norm"},
-        {"grad_norm/critic", s->critic, "grad_norm"},
-        {"exact/logprob_mismatch", s->actor, "mismatch"},
-    };
-    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {
-        TR_TRY(
-            controller_run_copy_metric(record, copied[i].name, copied[i].body, copied[i].key, err));
-    }
+    TR_TRY(controller_record_add_tally(record, s->metrics, "", err));
     const double tokens = (double)s->experience.tokens;
-    const double learnt = tokens * (double)s->options.num_ppo_epochs;
+    const double learnt = tokens * (double)s->options->num_ppo_epochs;
     TR_TRY(controller_record_set(record, "lr", rate, err));
     TR_TRY(controller_record_set(record, "time/rollout", s->generated, err));
     TR_TRY(controller_record_set(record, "time/assess", s->assessed, err));
@@ -272,7 +228,7 @@ tr_status controller_ppo_step(controller_run_t *run, uint64_t step, controller_r
         .responses = recipe->data.batch * recipe->generation.samples,
     };
     s.rows = tr_calloc(s.prompts, sizeof *s.rows);
-    read_options(&s.options, &recipe->ppo);
+    s.options = &recipe->ppo;
     tr_status status = take_step(&s, record, err);
     release(&s);
     return status;

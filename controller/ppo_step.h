@@ -2,7 +2,7 @@
 #ifndef CONTROLLER_PPO_STEP_H
 #define CONTROLLER_PPO_STEP_H
 
-#include "controller/run.h"
+#include "controller/context.h"
 
 /// Step `step` (from 1) with the weights of step - 1, which must be published. The record gets the step's metrics. Failures as
 /// controller_calls_finish; TR_ERR_NUMERIC when rollouts and actor disagree about a log-probability.

@@ -7,7 +7,7 @@
 #include <xxhash.h>
 
 #include "common/hf/safetensors.h"
-#include "controller/losses.h"
+#include "controller/rows_step.h"
 
 // Asking
 
@@ -65,7 +65,7 @@ tr_status controller_reference_forget(controller_run_t *run, tr_error_t *err)
 tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
-    if (!controller_losses_sync_reference(recipe) || step % recipe->dpo.ref_model_sync_steps != 0) {
+    if (!tr_recipe_syncs_reference(recipe) || step % recipe->dpo.ref_model_sync_steps != 0) {
         return TR_OK;
     }
     const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "mix_reference");
@@ -85,7 +85,7 @@ static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t 
     const tr_recipe_t *recipe = run->recipe;
     size_t batch = recipe->data.batch, first = index * batch;
     *count = batch;
-    if (controller_losses_mismatch(recipe) && rows == &run->rows) {
+    if (controller_rows_mismatched(recipe) && rows == &run->rows) {
         return tr_dataset_batch(chosen, rows->count, recipe->seed, index, batch,
                                 recipe->data.shuffle, err);
     }
@@ -100,7 +100,7 @@ static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t 
 static size_t batches_of(const controller_run_t *run, const controller_rows_t *rows)
 {
     size_t batch = run->recipe->data.batch;
-    return controller_losses_mismatch(run->recipe) && rows == &run->rows
+    return controller_rows_mismatched(run->recipe) && rows == &run->rows
                ? run->recipe->steps
                : (rows->count + batch - 1) / batch;
 }
@@ -113,7 +113,7 @@ static tr_status make_batch(controller_batch_t *batch, const controller_run_t *r
     uint32_t *chosen = tr_calloc(run->recipe->data.batch, sizeof *chosen);
     tr_status status = choose(chosen, &count, run, rows, index, err);
     if (status == TR_OK) {
-        controller_batch_init(batch, rows, chosen, count, controller_losses_mismatch(run->recipe));
+        controller_batch_init(batch, rows, chosen, count, controller_rows_mismatched(run->recipe));
     }
     free(chosen);
     return status;
@@ -126,7 +126,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
 {
     const tr_recipe_t *recipe = run->recipe;
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
-    bool mismatched = controller_losses_mismatch(recipe);
+    bool mismatched = controller_rows_mismatched(recipe);
     size_t items = rows->starts[rows->count], batches = batches_of(run, rows), at = 0;
     rows->reference_starts =
         tr_realloc(rows->reference_starts, (items + batches + 1) * sizeof *rows->reference_starts);

@@ -3,7 +3,7 @@
 #ifndef CONTROLLER_REFERENCE_H
 #define CONTROLLER_REFERENCE_H
 
-#include "controller/run.h"
+#include "controller/context.h"
 
 /// logprobs: [batch->learnt], written: the answer for the batch's sequences.
 tr_status controller_reference_ask(float *logprobs, controller_run_t *run,

@@ -2,7 +2,7 @@
 #ifndef CONTROLLER_ROLE_CONFIG_H
 #define CONTROLLER_ROLE_CONFIG_H
 
-#include "common/base/recipe.h"
+#include "common/recipe/recipe.h"
 #include "proto/broker.h"
 
 /// Where learners begin.

@@ -5,7 +5,7 @@
 #ifndef CONTROLLER_ROWS_H
 #define CONTROLLER_ROWS_H
 
-#include "common/base/recipe.h"
+#include "common/recipe/recipe.h"
 #include "common/text/dataset.h"
 #include "common/text/tokenizer.h"
 #include "proto/message.h"
@@ -37,6 +37,7 @@ typedef struct controller_rows {
     bool keep_end;            ///< what is longer loses its beginning, not its end
     bool margins;             ///< the rows have a `margin`
     bool masked;              ///< items have masks
+    bool labelled;            ///< kto: the rows have labels
     bool
         steps; ///< reward: rows are steps; masks say where one ended, TR_STEP_WRONG or _RIGHT plus 1
     const char *prompt_column; ///< the recipe's
@@ -58,7 +59,7 @@ tr_status controller_rows_load_prompts(controller_rows_t *rows, const tr_recipe_
 ///     kto     `prompt`, `completion` and `label`; or pairs, each side of which becomes a row
 ///
 /// Columns hold texts or conversations, which a chat template writes (common/text/chat.h); it ends the turns itself.
-tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_t *files,
+tr_status controller_rows_load(controller_rows_t *rows, const tr_texts_t *files,
                                const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
                                size_t limit, tr_error_t *err);
 

@@ -20,7 +20,12 @@ typedef struct loading {
     size_t mismatches; // prompts whose ids are not the first ones of prompt and completion together
 } loading_t;
 
-static tr_status open_rows(loading_t *loading, const tr_recipe_strings_t *files, tr_error_t *err)
+static bool runs(const tr_recipe_t *recipe, const char *name)
+{
+    return strcmp(tr_recipe_algorithm(recipe)->name, name) == 0;
+}
+
+static tr_status open_rows(loading_t *loading, const tr_texts_t *files, tr_error_t *err)
 {
     controller_rows_t *rows = loading->rows;
     bool drop = loading->recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP;
@@ -84,8 +89,7 @@ static tr_status find_template(loading_t *loading, tr_error_t *err)
 /// Whether SFT learns what assistants say, and nothing else.
 static bool assistants_alone(const loading_t *loading)
 {
-    return loading->recipe->algorithm == TR_ALGORITHM_SFT &&
-           loading->recipe->sft.assistant_only_loss;
+    return runs(loading->recipe, "sft") && loading->recipe->sft.assistant_only_loss;
 }
 
 /// A whole conversation into an item, with its mask where that is wanted.
@@ -311,8 +315,7 @@ static tr_status read_completion(controller_row_t *item, loading_t *loading, siz
                                             value_of(loading, row, "completion"), err)
                     : encode_joint(item, loading, prompt, strlen(prompt),
                                    text_of(loading, row, "completion"), err));
-    if (loading->recipe->algorithm == TR_ALGORITHM_SFT &&
-        !loading->recipe->sft.completion_only_loss) {
+    if (runs(loading->recipe, "sft") && !loading->recipe->sft.completion_only_loss) {
         item->prompt = 1;
     }
     TR_TRY(expect_room(item, loading, err));
@@ -667,6 +670,7 @@ static void unpair(controller_rows_t *rows)
 static tr_status load_labelled(loading_t *loading, tr_error_t *err)
 {
     controller_rows_t *rows = loading->rows;
+    rows->labelled = true;
     if (tr_dataset_has(rows->dataset, "chosen")) {
         loading->group = 2;
         TR_TRY(require_pairs(loading, err));
@@ -681,7 +685,7 @@ static tr_status load_labelled(loading_t *loading, tr_error_t *err)
 /// What is said of pairs alone.
 static tr_status check_step_options(const tr_recipe_reward_t *reward, tr_error_t *err)
 {
-    if (!reward->normalize && !reward->center_rewards_coefficient.given) {
+    if (!reward->normalize && reward->loss.center_rewards_coefficient == 0) {
         return TR_OK;
     }
     return tr_fail(
@@ -716,25 +720,13 @@ static tr_status load_pairs(loading_t *loading, tr_error_t *err)
 static uint64_t limit_of(loading_t *loading)
 {
     const tr_recipe_t *recipe = loading->recipe;
-    loading->group =
-        recipe->algorithm == TR_ALGORITHM_REWARD || recipe->algorithm == TR_ALGORITHM_DPO ? 2 : 1;
-    switch (recipe->algorithm) {
-    case TR_ALGORITHM_REWARD:
-        loading->limit_key = "reward.max_length";
-        return recipe->reward.max_length;
-    case TR_ALGORITHM_DPO: loading->limit_key = "dpo.max_length"; return recipe->dpo.max_length;
-    case TR_ALGORITHM_KTO: loading->limit_key = "kto.max_length"; return recipe->kto.max_length;
-    case TR_ALGORITHM_SFT:
-    case TR_ALGORITHM_PPO:
-    case TR_ALGORITHM_ONLINE_DPO:
-    case TR_ALGORITHM_REJECTION_SAMPLING:
-    case TR_ALGORITHM_SAMPLE: break;
-    }
-    loading->limit_key = "sft.max_length";
-    return recipe->sft.max_length;
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    loading->group = algorithm->group;
+    loading->limit_key = algorithm->max_length_key;
+    return *(const uint64_t *)((const char *)recipe + algorithm->max_length_offset);
 }
 
-tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_t *files,
+tr_status controller_rows_load(controller_rows_t *rows, const tr_texts_t *files,
                                const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
                                size_t limit, tr_error_t *err)
 {
@@ -742,17 +734,9 @@ tr_status controller_rows_load(controller_rows_t *rows, const tr_recipe_strings_
     uint64_t most = limit_of(&loading);
     TR_TRY(open_rows(&loading, files, err));
     rows->limit = smaller(limit, most);
-    rows->keep_end = recipe->algorithm == TR_ALGORITHM_DPO &&
-                     recipe->dpo.truncation_mode == TR_TRUNCATION_KEEP_END;
-    switch (recipe->algorithm) {
-    case TR_ALGORITHM_REWARD: return load_sides(&loading, err);
-    case TR_ALGORITHM_DPO: return load_pairs(&loading, err);
-    case TR_ALGORITHM_KTO: return load_labelled(&loading, err);
-    case TR_ALGORITHM_SFT:
-    case TR_ALGORITHM_PPO:
-    case TR_ALGORITHM_ONLINE_DPO:
-    case TR_ALGORITHM_REJECTION_SAMPLING:
-    case TR_ALGORITHM_SAMPLE: break;
-    }
-    return load_texts(&loading, err);
+    rows->keep_end = runs(recipe, "dpo") && recipe->dpo.truncation_mode == TR_TRUNCATION_KEEP_END;
+    return runs(recipe, "reward") ? load_sides(&loading, err)
+           : runs(recipe, "dpo")  ? load_pairs(&loading, err)
+           : runs(recipe, "kto")  ? load_labelled(&loading, err)
+                                  : load_texts(&loading, err);
 }

@@ -1,3 +1,6 @@
+// A run from its first step to its last: which page takes a step, what is measured around it, and the life of a run.
+//
+// Checkpoints and the way back to them are in checkpoint.c; what pages share is context.h.
 #include "controller/run.h"
 
 #include <inttypes.h>
@@ -6,294 +9,54 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/algo/kto.h"
 #include "common/base/clock.h"
-#include "common/base/file.h"
-#include "common/hf/json_file.h"
-#include "common/optim/schedule.h"
-#include "controller/losses.h"
+#include "controller/checkpoint.h"
 #include "controller/online_step.h"
 #include "controller/ppo_step.h"
-#include "controller/preference_step.h"
 #include "controller/reference.h"
-#include "controller/role_config.h"
-#include "proto/body.h"
+#include "controller/rows_step.h"
 #include "proto/endpoint.h"
-#include "proto/weights/weights.h"
 
-enum { RETURNS_MAX = 3, STATE_LIMIT = 1 << 16 };
+enum { RETURNS_MAX = 3 }; // to a checkpoint, without a step finished since
 
-// For the steps
+/// The pages, by the algorithm's name.
+static const struct {
+    const char *algorithm;
+    controller_step_fn step;
+} pages[] = {
+    {"ppo", controller_ppo_step},
+    {"sft", controller_rows_step},
+    {"reward", controller_rows_step},
+    {"dpo", controller_rows_step},
+    {"kto", controller_rows_step},
+    {"online_dpo", controller_online_step},
+    {"rejection_sampling", controller_online_step},
+    {"sample", controller_online_step},
+};
 
-double controller_run_phase(controller_run_t *run, const char *phase)
+static controller_step_fn page_of(const tr_algorithm_t *algorithm)
 {
-    double now = tr_clock_seconds();
-    json_t *version = json_object_get(run->weights, "version");
-    tr_broker_set_note(run->broker,
-                       json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
-                                 tr_algorithm_name(run->recipe->algorithm), "step",
-                                 (json_int_t)run->step + 1, "steps", (json_int_t)run->recipe->steps,
-                                 "phase", phase, "phase_since", tr_clock_wall(), "weights_version",
-                                 version != NULL ? version : json_null()));
-    controller_progress_phase(run->progress, phase, now);
-    return now;
+    size_t i = 0;
+    while (i < sizeof pages / sizeof pages[0] && strcmp(pages[i].algorithm, algorithm->name) != 0) {
+        i++;
+    }
+    TR_ASSERT(i < sizeof pages / sizeof pages[0], "no page takes steps of '%s'", algorithm->name);
+    return pages[i].step;
 }
 
-controller_call_t controller_run_learner_call(tr_role_t role, const char *method)
+static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
 {
-    return (controller_call_t){.role = role, .worker = tr_role_name(role), .method = method};
-}
-
-json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
-                                  uint64_t minibatches, double learning_rate)
-{
-    const tr_recipe_t *recipe = run->recipe;
-    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "epochs",
-                     (json_int_t)epochs, "minibatches", (json_int_t)minibatches, "chunk",
-                     (json_int_t)recipe->optimizer.chunk, "seed", (json_int_t)recipe->seed,
-                     "learning_rate", learning_rate, "temperature",
-                     ppo ? recipe->generation.temperature : 1.0);
-}
-
-double controller_run_rate(const controller_run_t *run, double peak, uint64_t step)
-{
-    const tr_recipe_t *recipe = run->recipe;
-    const tr_schedule_t schedule = {
-        .kind = (tr_schedule_kind_t)recipe->optimizer.schedule,
-        .learning_rate = peak,
-        .warmup_steps = recipe->optimizer.warmup,
-        .total_steps = recipe->steps,
-    };
-    return tr_schedule_rate(&schedule, step - 1);
-}
-
-tr_status controller_run_copy_metric(controller_record_t *record, const char *name,
-                                     const json_t *body, const char *key, tr_error_t *err)
-{
-    double value;
-    TR_TRY(tr_body_real(&value, body, key, "a learner's report", err));
-    return controller_record_set(record, name, value, err);
-}
-
-static tr_status take_weights(void *context, size_t index, const tr_message_t *reply,
-                              tr_error_t *err)
-{
-    controller_run_t *run = context;
-    json_t *weights;
-    (void)index;
-    TR_TRY(tr_body_object(&weights, tr_message_body(reply), "weights", "reply", err));
-    json_decref(run->weights);
-    run->weights = json_incref(weights);
-    return TR_OK;
-}
-
-tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_t *err)
-{
-    controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "publish");
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_pack("{s:I}", "step", (json_int_t)step));
-    call.take = take_weights;
-    call.context = run;
-    controller_run_phase(run, "publish");
-    controller_calls_ask(run->calls, &call, &message);
-    TR_TRY(controller_calls_finish(run->calls, err));
-    const char *checksum = json_string_value(json_object_get(run->weights, "checksum"));
-    tr_log(TR_LOG_INFO, "weights", "version=%" PRIu64 " checksum=%s \"published\"", step,
-           checksum != NULL ? checksum : "?");
-    return TR_OK;
-}
-
-// Checkpoints
-
-/// Whether there is a critic.
-static bool is_ppo(const controller_run_t *run)
-{
-    return run->recipe->algorithm == TR_ALGORITHM_PPO;
+    return tr_recipe_algorithm(run->recipe);
 }
 
 static bool generates(const controller_run_t *run)
 {
-    return tr_algorithm_generates(run->recipe->algorithm);
+    return tr_algorithm_generates(algorithm_of(run));
 }
 
 static bool learns(const controller_run_t *run)
 {
-    return tr_algorithm_learns(run->recipe->algorithm);
-}
-
-static tr_status save_role(controller_run_t *run, tr_role_t role, const char *directory,
-                           bool optimizer, uint64_t step, tr_error_t *err)
-{
-    const controller_call_t call = controller_run_learner_call(role, "save");
-    tr_message_t *message = tr_message_new("request");
-    json_t *body = json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory", directory,
-                             "optimizer", (int)optimizer);
-    if (run->scores != NULL) {
-        json_object_set(body, "scores", run->scores);
-    }
-    tr_message_set_body(message, body);
-    controller_calls_ask(run->calls, &call, &message);
-    return controller_calls_finish(run->calls, err);
-}
-
-/// Of a reference that follows the policy.
-static tr_status save_reference(controller_run_t *run, const char *directory, uint64_t step,
-                                tr_error_t *err)
-{
-    const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "save_reference");
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message,
-                        json_pack("{s:I, s:s}", "step", (json_int_t)step, "directory", directory));
-    controller_calls_ask(run->calls, &call, &message);
-    return controller_calls_finish(run->calls, err);
-}
-
-static tr_status write_state(const controller_run_t *run, const char *directory, uint64_t step,
-                             tr_error_t *err)
-{
-    char *path = tr_format("%s/state.json", directory);
-    json_t *state =
-        json_pack("{s:s, s:I, s:I}", "algorithm", tr_algorithm_name(run->recipe->algorithm), "step",
-                  (json_int_t)step, "num_tokens", (json_int_t)run->tokens);
-    char *text = json_dumps(state, JSON_INDENT(2));
-    tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
-    free(text);
-    json_decref(state);
-    free(path);
-    return status;
-}
-
-/// Where learners begin from now on: the checkpoint of a step, or the recipe's models for step 0.
-static void welcome_from(controller_run_t *run, uint64_t step)
-{
-    char *checkpoint = step > 0 ? controller_rundir_checkpoint(run->rundir, step) : NULL;
-    const controller_start_t start = {checkpoint, step, controller_rundir_path(run->rundir)};
-    controller_role_config_set(run->broker, run->recipe, &start);
-    free(checkpoint);
-}
-
-static tr_status save_checkpoint(controller_run_t *run, uint64_t step, tr_error_t *err)
-{
-    char *path = NULL, *critic = NULL, *reference = NULL;
-    tr_status status;
-    controller_run_phase(run, "checkpoint");
-    TR_TRY_GOTO(controller_rundir_checkpoint_begin(&path, run->rundir, step, err), done);
-    if (learns(run)) {
-        TR_TRY_GOTO(save_role(run, TR_ROLE_ACTOR, path, true, step, err), done);
-    }
-    if (controller_losses_sync_reference(run->recipe)) {
-        reference = tr_format("%s/reference", path);
-        TR_TRY_GOTO(save_reference(run, reference, step, err), done);
-    }
-    if (is_ppo(run)) {
-        critic = tr_format("%s/critic", path);
-        TR_TRY_GOTO(save_role(run, TR_ROLE_CRITIC, critic, true, step, err), done);
-    }
-    TR_TRY_GOTO(write_state(run, path, step, err), done);
-    TR_TRY_GOTO(controller_metrics_sync(run->metrics, err), done);
-    TR_TRY_GOTO(controller_samples_sync(run->samples, err), done);
-    TR_TRY_GOTO(controller_events_sync(run->events, err), done);
-    TR_TRY_GOTO(controller_rundir_checkpoint_commit(run->rundir, step, err), done);
-    TR_TRY_GOTO(controller_rundir_checkpoint_prune(run->rundir, run->recipe->checkpoint.keep, err),
-                done);
-    welcome_from(run, step);
-done:
-    free(reference);
-    free(critic);
-    free(path);
-    return status;
-}
-
-static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *err)
-{
-    char *directory = controller_rundir_checkpoint(run->rundir, step);
-    char *path = tr_format("%s/state.json", directory);
-    json_t *state = NULL;
-    int64_t found = 0, tokens = 0;
-    tr_status status = tr_json_file_read(&state, path, STATE_LIMIT, err);
-    if (status == TR_OK) {
-        status = tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err);
-    }
-    if (status == TR_OK) {
-        status = tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err);
-    }
-    if (status == TR_OK && (uint64_t)found != step) {
-        status =
-            tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,
-                    path, found, step);
-    }
-    run->tokens = (uint64_t)tokens;
-    json_decref(state);
-    free(path);
-    free(directory);
-    return status;
-}
-
-static void close_outputs(controller_run_t *run)
-{
-    controller_metrics_destroy(&run->metrics);
-    controller_samples_destroy(&run->samples);
-    controller_events_destroy(&run->events);
-}
-
-/// Opens metrics, samples and events, cut after the step that is finished.
-static tr_status open_outputs(controller_run_t *run, tr_error_t *err)
-{
-    char *metrics = controller_rundir_file(run->rundir, "metrics.jsonl");
-    char *samples = controller_rundir_file(run->rundir, "samples.jsonl");
-    const char *directory = controller_rundir_path(run->rundir);
-    tr_status status;
-    close_outputs(run);
-    TR_TRY_GOTO(controller_metrics_open(&run->metrics, metrics, run->step, err), done);
-    TR_TRY_GOTO(controller_samples_open(&run->samples, samples, run->step, err), done);
-    status = controller_events_open(&run->events, directory, run->step, err);
-done:
-    free(samples);
-    free(metrics);
-    return status;
-}
-
-/// Learners that live on forget what they learnt since the checkpoint.
-static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
-{
-    char *checkpoint = run->step > 0 ? controller_rundir_checkpoint(run->rundir, run->step) : NULL;
-    const controller_start_t start = {checkpoint, run->step, controller_rundir_path(run->rundir)};
-    const controller_call_t actor = controller_run_learner_call(TR_ROLE_ACTOR, "restore");
-    const controller_call_t critic = controller_run_learner_call(TR_ROLE_CRITIC, "restore");
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, controller_role_config_actor(run->recipe, &start));
-    controller_calls_ask(run->calls, &actor, &message);
-    if (is_ppo(run)) {
-        message = tr_message_new("request");
-        tr_message_set_body(message, controller_role_config_critic(run->recipe, &start));
-        controller_calls_ask(run->calls, &critic, &message);
-    }
-    free(checkpoint);
-    return controller_calls_finish(run->calls, err);
-}
-
-/// To the last checkpoint, or the beginning. restore: learners are there already.
-static tr_status go_to_checkpoint(controller_run_t *run, bool restore, tr_error_t *err)
-{
-    bool found;
-    run->tokens = 0;
-    TR_TRY(controller_rundir_checkpoint_latest(&run->step, &found, run->rundir, err));
-    if (found) {
-        TR_TRY(read_state(run, run->step, err));
-    }
-    TR_TRY(open_outputs(run, err));
-    welcome_from(run, run->step);
-    if (restore && learns(run)) {
-        controller_run_phase(run, "restore");
-        TR_TRY(restore_learners(run, err));
-    }
-    if (!learns(run)) {
-        json_decref(run->weights);
-        run->weights = json_pack("{s:i, s:s}", "version", 0, "checksum", TR_WEIGHTS_FROZEN);
-        return TR_OK;
-    }
-    return generates(run) ? controller_run_publish(run, run->step, err) : TR_OK;
+    return tr_algorithm_learns(algorithm_of(run));
 }
 
 // Steps
@@ -302,7 +65,7 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
                              tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
-    bool separate = recipe->roles.reference.separate && controller_losses_read_reference(recipe);
+    bool separate = recipe->roles.reference.separate && tr_recipe_reads_reference(recipe);
     double episodes = (double)(recipe->data.batch * recipe->generation.samples);
     TR_TRY(controller_record_set(record, "time/step", seconds, err));
     if (generates(run)) {
@@ -310,8 +73,10 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     }
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
         const bool used[TR_ROLE_COUNT] = {
-            [TR_ROLE_ACTOR] = learns(run),      [TR_ROLE_CRITIC] = is_ppo(run),
-            [TR_ROLE_ROLLOUT] = generates(run), [TR_ROLE_REWARD] = generates(run),
+            [TR_ROLE_ACTOR] = learns(run),
+            [TR_ROLE_CRITIC] = tr_algorithm_has_critic(algorithm_of(run)),
+            [TR_ROLE_ROLLOUT] = generates(run),
+            [TR_ROLE_REWARD] = generates(run),
             [TR_ROLE_REFERENCE] = separate,
         };
         if (used[role]) {
@@ -333,24 +98,6 @@ static bool checkpoint_due(const controller_run_t *run)
     return run->step == run->recipe->steps || (every > 0 && run->step % every == 0);
 }
 
-typedef tr_status (*step_fn)(controller_run_t *run, uint64_t step, controller_record_t *record,
-                             tr_error_t *err);
-
-static step_fn step_of(tr_algorithm_t algorithm)
-{
-    switch (algorithm) {
-    case TR_ALGORITHM_PPO: return controller_ppo_step;
-    case TR_ALGORITHM_ONLINE_DPO:
-    case TR_ALGORITHM_REJECTION_SAMPLING:
-    case TR_ALGORITHM_SAMPLE: return controller_online_step;
-    case TR_ALGORITHM_SFT:
-    case TR_ALGORITHM_REWARD:
-    case TR_ALGORITHM_DPO:
-    case TR_ALGORITHM_KTO: break;
-    }
-    return controller_preference_step;
-}
-
 /// For those who save the model: what its scores are like.
 static void note_scores(controller_run_t *run, const controller_record_t *record)
 {
@@ -366,10 +113,10 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
 {
     double began = tr_clock_seconds();
     controller_calls_reset(run->calls);
-    TR_TRY(step_of(run->recipe->algorithm)(run, record->step, record, err));
+    TR_TRY(page_of(algorithm_of(run))(run, record->step, record, err));
     run->step = record->step;
     if (run->eval_rows.count > 0 && checkpoint_due(run)) {
-        TR_TRY(controller_preference_evaluate(run, record, err));
+        TR_TRY(controller_rows_evaluate(run, record, err));
         note_scores(run, record);
     }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
@@ -387,13 +134,13 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
     tr_status status = take_step(run, &record, err);
     controller_record_release(&record);
     TR_TRY(status);
-    return checkpoint_due(run) ? save_checkpoint(run, run->step, err) : TR_OK;
+    return checkpoint_due(run) ? controller_checkpoint_save(run, run->step, err) : TR_OK;
 }
 
 /// What is asked once, before the first step.
 static tr_status prepare(controller_run_t *run, tr_error_t *err)
 {
-    if (!controller_losses_precompute_reference(run->recipe) || run->reference_known) {
+    if (!tr_recipe_precomputes_reference(run->recipe) || run->reference_known) {
         return TR_OK;
     }
     TR_TRY(controller_reference_precompute(run, &run->rows, "train", err));
@@ -407,7 +154,7 @@ static tr_status prepare(controller_run_t *run, tr_error_t *err)
 /// Back to the last checkpoint, or to the beginning; restore: learners are there already.
 static tr_status begin(controller_run_t *run, bool restore, tr_error_t *err)
 {
-    TR_TRY(go_to_checkpoint(run, restore, err));
+    TR_TRY(controller_checkpoint_return(run, restore, err));
     return prepare(run, err);
 }
 
@@ -435,16 +182,6 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
             returns = 0;
         }
     }
-    return status;
-}
-
-static tr_status save_final(controller_run_t *run, tr_error_t *err)
-{
-    char *path = controller_rundir_file(run->rundir, "final");
-    tr_status status = !learns(run)
-                           ? tr_directory_make(path, err)
-                           : save_role(run, TR_ROLE_ACTOR, path, false, run->recipe->steps, err);
-    free(path);
     return status;
 }
 
@@ -498,28 +235,6 @@ static void note_dropped(controller_run_t *run, const controller_rows_t *rows, c
     }
 }
 
-/// TRL's advice on KTO's weights, where the two classes are out of balance.
-static void note_balance(controller_run_t *run)
-{
-    const tr_recipe_kto_t *kto = &run->recipe->kto;
-    const tr_kto_options_t options = {.desirable_weight = kto->desirable_weight,
-                                      .undesirable_weight = kto->undesirable_weight};
-    tr_kto_advice_t advice;
-    size_t desirable = 0;
-    for (size_t i = 0; i < run->rows.count; i++) {
-        desirable += run->rows.items[i].desirable;
-    }
-    tr_kto_advise(&advice, desirable, run->rows.count - desirable, &options);
-    if (!advice.balanced) {
-        note(run,
-             tr_format("kto: %zu desirable and %zu undesirable rows: either "
-                       "desirable_weight in [%g, %g] or undesirable_weight in [%g, %g] would "
-                       "balance them",
-                       desirable, run->rows.count - desirable, advice.desirable_low,
-                       advice.desirable_high, advice.undesirable_low, advice.undesirable_high));
-    }
-}
-
 static tr_status open_broker(controller_run_t *run, tr_error_t *err)
 {
     const tr_recipe_network_t *network = &run->recipe->network;
@@ -551,10 +266,11 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
     note_dropped(run, &run->rows, generates(run) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");
-    if (run->recipe->algorithm == TR_ALGORITHM_KTO) {
-        note_balance(run);
+    char *advice = controller_rows_advice(run);
+    if (advice != NULL) {
+        note(run, advice);
     }
-    welcome_from(run, done); // before workers can come
+    controller_checkpoint_announce(run, done); // before workers can come
     return controller_rundir_write_endpoint(run->rundir, tr_broker_endpoint(run->broker), err);
 }
 
@@ -564,7 +280,7 @@ static void close_run(controller_run_t *run)
     controller_judges_destroy(&run->judges);
     controller_calls_destroy(&run->calls);
     tr_broker_destroy(&run->broker);
-    close_outputs(run);
+    controller_checkpoint_close_outputs(run);
     controller_rows_release(&run->rows);
     controller_rows_release(&run->eval_rows);
     tr_tokenizer_destroy(&run->tokenizer);
@@ -580,7 +296,7 @@ static tr_status run_recipe(controller_run_t *run, const volatile sig_atomic_t *
         status = take_all_steps(run, err);
     }
     if (status == TR_OK) {
-        status = save_final(run, err);
+        status = controller_checkpoint_save_final(run, err);
     }
     close_run(run);
     return status;

@@ -17,8 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/base/recipe.h"
 #include "common/base/status.h"
+#include "common/recipe/recipe.h"
 
 typedef struct controller_rundir controller_rundir_t;
 

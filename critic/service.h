@@ -17,8 +17,7 @@ tr_status critic_service_welcome(void *context, const json_t *config, tr_error_t
 /// `values`: {temperature, chunk} -> tensor values f32 [response tokens], each read before its token is emitted.
 tr_status critic_service_values(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);
-/// `train`: tensors values, returns f32 [response tokens]; body: learner.h's walk and PPO options
-/// -> {loss, clipfrac, grad_norm}.
+/// `train`: an update (critic/ppo.h).
 tr_status critic_service_train(void *context, const tr_message_t *request, tr_message_t *reply,
                                tr_error_t *err);
 /// `save`, `restore`: see proto/learner/learner.h; no tensors.

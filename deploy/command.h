@@ -9,8 +9,8 @@
 #include <argp.h>
 #include <stdint.h>
 
-#include "common/base/recipe.h"
 #include "common/base/status.h"
+#include "common/recipe/recipe.h"
 #include "common/tensor/device.h"
 
 int command_run(int argc, char **argv);

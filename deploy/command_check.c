@@ -43,10 +43,10 @@ static void print_work(const tr_recipe_t *recipe)
 {
     printf("run        %s/%s, seed %llu\n", recipe->output, recipe->name,
            (unsigned long long)recipe->seed);
-    printf("algorithm  %s, %llu steps, each of %llu %s", tr_algorithm_name(recipe->algorithm),
+    printf("algorithm  %s, %llu steps, each of %llu %s", tr_recipe_algorithm(recipe)->name,
            (unsigned long long)recipe->steps, (unsigned long long)recipe->data.batch,
-           tr_algorithm_generates(recipe->algorithm) ? "prompts" : "rows");
-    if (tr_algorithm_generates(recipe->algorithm)) {
+           tr_algorithm_generates(tr_recipe_algorithm(recipe)) ? "prompts" : "rows");
+    if (tr_algorithm_generates(tr_recipe_algorithm(recipe))) {
         printf(" x %llu samples of at most %llu tokens",
                (unsigned long long)recipe->generation.samples,
                (unsigned long long)recipe->generation.max_new_tokens);
@@ -59,16 +59,15 @@ static void print_judges(const tr_recipe_t *recipe)
 {
     for (size_t i = 0; i < recipe->roles.reward.count; i++) {
         const tr_judge_t *judge = &recipe->roles.reward.items[i];
-        if (judge->kind != TR_JUDGE_MODEL) {
-            printf("judge      %s: %s, weight %g\n", judge->name, tr_judge_kind_name(judge->kind),
-                   judge->weight);
+        if (judge->kind != &tr_judge_model) {
+            printf("judge      %s: %s, weight %g\n", judge->name, judge->kind->name, judge->weight);
         }
     }
 }
 
 static tr_status print_summary(const tr_recipe_t *recipe, const needs_t *needs, tr_error_t *err)
 {
-    bool generates = tr_algorithm_generates(recipe->algorithm);
+    bool generates = tr_algorithm_generates(tr_recipe_algorithm(recipe));
     print_work(recipe);
     TR_TRY(print_model(recipe->model, err));
     if (generates) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "common/base/recipe.h"
+#include "common/recipe/recipe.h"
 #include "controller/rundir.h"
 #include "deploy/command.h"
 #include "deploy/memory_plan.h"

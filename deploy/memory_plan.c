@@ -5,7 +5,6 @@
 
 #include "common/base/pool.h"
 #include "common/tensor/device.h"
-#include "controller/losses.h"
 #include "controller/rows.h"
 #include "rollout/decoder.h"
 
@@ -29,8 +28,7 @@ static size_t least(size_t a, size_t b)
 
 static bool learns_pairs(const tr_recipe_t *recipe)
 {
-    return recipe->algorithm == TR_ALGORITHM_DPO || recipe->algorithm == TR_ALGORITHM_REWARD ||
-           recipe->algorithm == TR_ALGORITHM_ONLINE_DPO;
+    return tr_recipe_algorithm(recipe)->group == 2;
 }
 
 // Lengths
@@ -38,10 +36,10 @@ static bool learns_pairs(const tr_recipe_t *recipe)
 /// Tokens of the longest row that the recipe lets through.
 static size_t row_limit(const tr_recipe_t *recipe, const tr_model_config_t *config)
 {
-    uint64_t limit = recipe->algorithm == TR_ALGORITHM_SFT      ? recipe->sft.max_length
-                     : recipe->algorithm == TR_ALGORITHM_REWARD ? recipe->reward.max_length
-                     : recipe->algorithm == TR_ALGORITHM_KTO    ? recipe->kto.max_length
-                                                                : recipe->dpo.max_length;
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    uint64_t limit = algorithm->max_length_key != NULL
+                         ? *(const uint64_t *)((const char *)recipe + algorithm->max_length_offset)
+                         : config->max_positions;
     return least((size_t)limit, config->max_positions);
 }
 
@@ -69,7 +67,7 @@ static tr_status measure_rows(size_t *longest, const plan_t *plan, tr_error_t *e
     tr_tokenizer_t *tokenizer = NULL;
     TR_TRY(tr_tokenizer_new(&tokenizer, recipe->model, err));
     tr_status status =
-        tr_algorithm_generates(recipe->algorithm)
+        tr_algorithm_generates(tr_recipe_algorithm(recipe))
             ? controller_rows_load_prompts(&rows, recipe, tokenizer, positions - 1, err)
             : controller_rows_load(&rows, &recipe->data.train, recipe, tokenizer, positions, err);
     if (status == TR_OK) {
@@ -83,10 +81,10 @@ static tr_status measure_rows(size_t *longest, const plan_t *plan, tr_error_t *e
 static tr_status find_lengths(plan_t *plan, bool measure, tr_error_t *err)
 {
     const tr_recipe_t *recipe = plan->recipe;
-    bool generates = tr_algorithm_generates(recipe->algorithm);
+    bool generates = tr_algorithm_generates(tr_recipe_algorithm(recipe));
     size_t found =
         generates ? prompt_limit(recipe, &plan->policy) : row_limit(recipe, &plan->policy);
-    bool packs = recipe->algorithm == TR_ALGORITHM_SFT && recipe->sft.packing;
+    bool packs = recipe->sft.packing;
     if (measure && !packs) {
         TR_TRY(measure_rows(&found, plan, err));
     }
@@ -104,7 +102,7 @@ static tr_status find_lengths(plan_t *plan, bool measure, tr_error_t *err)
 /// Ids that truncation may keep for a token.
 static size_t kept_of(const plan_t *plan)
 {
-    const tr_recipe_generation_t *g = &plan->recipe->generation;
+    const tr_generation_options_t *g = &plan->recipe->generation;
     size_t all = plan->policy.vocabulary;
     return g->top_k > 0 ? least((size_t)g->top_k, all) : g->top_p < 1.0 ? all : 0;
 }
@@ -112,7 +110,7 @@ static size_t kept_of(const plan_t *plan)
 /// Of `sequences` that are each as long as may be. scores: a head reads one row of each.
 static tr_memory_pass_t pass_of(const plan_t *plan, size_t sequences, bool scores)
 {
-    bool sampled = plan->recipe->algorithm == TR_ALGORITHM_PPO && !scores;
+    bool sampled = tr_algorithm_has_critic(tr_recipe_algorithm(plan->recipe)) && !scores;
     return (tr_memory_pass_t){.sequences = sequences,
                               .tokens = sequences * plan->longest,
                               .longest = plan->longest,
@@ -124,7 +122,7 @@ static tr_memory_pass_t pass_of(const plan_t *plan, size_t sequences, bool score
 static size_t update_size(const tr_recipe_t *recipe)
 {
     size_t batch = (size_t)recipe->data.batch;
-    return recipe->algorithm == TR_ALGORITHM_PPO
+    return tr_algorithm_has_critic(tr_recipe_algorithm(recipe))
                ? batch * (size_t)recipe->generation.samples / (size_t)recipe->ppo.num_mini_batches
                : batch * (learns_pairs(recipe) ? 2 : 1);
 }
@@ -157,7 +155,7 @@ static uint64_t threads_of(uint64_t wanted, uint64_t sharers)
 /// What actor and critic say of their processes.
 typedef struct learner {
     const char *name;
-    const tr_recipe_strings_t *devices;
+    const tr_texts_t *devices;
     double memory;
     uint64_t threads, ranks, zero_stage;
 } learner_t;
@@ -167,7 +165,7 @@ static tr_memory_t learner_memory(const plan_t *plan, const tr_model_config_t *c
                                   const learner_t *learner, const char *device)
 {
     const tr_recipe_t *recipe = plan->recipe;
-    bool scores = recipe->algorithm == TR_ALGORITHM_REWARD;
+    bool scores = tr_recipe_algorithm(recipe)->scalar;
     size_t update = update_size(recipe), chunk = least(chunk_size(recipe), update);
     bool rounds = recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC;
     tr_memory_plan_t m = memory_plan(plan, device, learner->threads,
@@ -181,7 +179,7 @@ static tr_memory_t learner_memory(const plan_t *plan, const tr_model_config_t *c
     size_t inferred = tr_memory_of(config, &m).activations;
     m.pass = pass_of(plan, chunk, scores);
     m.pass.learns = true;
-    m.pass.noise = recipe->sft.neftune_noise_alpha.given;
+    m.pass.noise = recipe->sft.loss.neftune_noise_alpha > 0;
     tr_memory_t memory = tr_memory_of(config, &m);
     memory.activations = memory.activations > inferred ? memory.activations : inferred;
     return memory;
@@ -215,7 +213,7 @@ static tr_status reference_memory(tr_memory_t *memory, const plan_t *plan, const
                                   uint64_t threads, tr_error_t *err)
 {
     const tr_recipe_t *recipe = plan->recipe;
-    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
+    bool ppo = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
     size_t asked = ppo ? INFERRED : (size_t)recipe->optimizer.chunk;
     tr_model_config_t config;
     TR_TRY(load_config(&config, recipe->reference != NULL ? recipe->reference : recipe->model,
@@ -261,17 +259,17 @@ static tr_status add_learner(const plan_t *plan, const tr_model_config_t *config
 static tr_status add_actor(const plan_t *plan, tr_error_t *err)
 {
     const tr_recipe_t *recipe = plan->recipe;
-    const tr_recipe_actor_t *actor = &recipe->roles.actor;
-    bool ppo = recipe->algorithm == TR_ALGORITHM_PPO;
-    bool reference = controller_losses_read_reference(recipe) && !recipe->roles.reference.separate;
+    const tr_recipe_learner_t *actor = &recipe->roles.actor;
+    bool ppo = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
+    bool reference = tr_recipe_reads_reference(recipe) && !recipe->roles.reference.separate;
     const learner_t learner = {
         "actor",       &actor->device,
         actor->memory, threads_of(actor->threads, (ppo ? 2 : 1) * actor->ranks),
-        actor->ranks,  actor->zero_stage};
+        actor->ranks,  actor->sharing.zero_stage};
     tr_model_config_t config = plan->policy;
-    config.scalar_head = recipe->algorithm == TR_ALGORITHM_REWARD;
+    config.scalar_head = tr_recipe_algorithm(recipe)->scalar;
     config.tied_embeddings = config.tied_embeddings && !config.scalar_head;
-    if (tr_algorithm_generates(recipe->algorithm)) {
+    if (tr_algorithm_generates(tr_recipe_algorithm(recipe))) {
         tr_memory_plan_t m =
             memory_plan(plan, actor->device.items[0], learner.threads, TR_MODEL_READS);
         plan->needs->host += 2 * tr_memory_of(&config, &m).weights;
@@ -282,8 +280,8 @@ static tr_status add_actor(const plan_t *plan, tr_error_t *err)
 static tr_status add_reference(const plan_t *plan, tr_error_t *err)
 {
     const tr_recipe_reference_t *reference = &plan->recipe->roles.reference;
-    bool ppo = plan->recipe->algorithm == TR_ALGORITHM_PPO;
-    if (!reference->separate || !controller_losses_read_reference(plan->recipe)) {
+    bool ppo = tr_algorithm_has_critic(tr_recipe_algorithm(plan->recipe));
+    if (!reference->separate || !tr_recipe_reads_reference(plan->recipe)) {
         return TR_OK;
     }
     needs_role_t *role = add(plan->needs, "reference", 1, reference->device, reference->memory);
@@ -293,10 +291,10 @@ static tr_status add_reference(const plan_t *plan, tr_error_t *err)
 
 static tr_status add_critic(const plan_t *plan, tr_error_t *err)
 {
-    const tr_recipe_critic_t *critic = &plan->recipe->roles.critic;
+    const tr_recipe_learner_t *critic = &plan->recipe->roles.critic;
     const learner_t learner = {"critic",       &critic->device,
                                critic->memory, threads_of(critic->threads, 2 * critic->ranks),
-                               critic->ranks,  critic->zero_stage};
+                               critic->ranks,  critic->sharing.zero_stage};
     tr_model_config_t config;
     TR_TRY(load_config(&config, critic->model != NULL ? critic->model : plan->recipe->model, true,
                        err));
@@ -340,15 +338,16 @@ static tr_status add_judges(const plan_t *plan, tr_error_t *err)
     for (size_t i = 0; i < judges->count; i++) {
         const tr_judge_t *judge = &judges->items[i];
         tr_model_config_t config;
-        if (judge->kind != TR_JUDGE_MODEL) {
+        if (judge->kind != &tr_judge_model) {
             continue;
         }
-        TR_TRY(load_config(&config, judge->model, true, err));
-        tr_memory_plan_t m = memory_plan(plan, judge->device, judge->threads, TR_MODEL_DECODES);
+        const tr_model_judge_t *options = judge->options;
+        TR_TRY(load_config(&config, options->model, true, err));
+        tr_memory_plan_t m = memory_plan(plan, options->device, options->threads, TR_MODEL_DECODES);
         size_t sequences = plan->longest < JUDGED_TOKENS ? JUDGED_TOKENS / plan->longest : 1;
         m.pass = pass_of(plan, sequences, true);
-        needs_role_t *role =
-            add(plan->needs, judge->name, (size_t)judge->workers, judge->device, judge->memory);
+        needs_role_t *role = add(plan->needs, judge->name, (size_t)options->workers,
+                                 options->device, options->memory);
         role->memory = tr_memory_of(&config, &m);
     }
     return TR_OK;
@@ -360,14 +359,14 @@ tr_status needs_init(needs_t *needs, const tr_recipe_t *recipe, bool measure, tr
     *needs = (needs_t){0};
     TR_TRY(tr_model_config_load(&plan.policy, recipe->model, err));
     TR_TRY(find_lengths(&plan, measure, err));
-    if (tr_algorithm_learns(recipe->algorithm)) {
+    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         TR_TRY(add_actor(&plan, err));
     }
     TR_TRY(add_reference(&plan, err));
-    if (recipe->algorithm == TR_ALGORITHM_PPO) {
+    if (tr_algorithm_has_critic(tr_recipe_algorithm(recipe))) {
         TR_TRY(add_critic(&plan, err));
     }
-    if (tr_algorithm_generates(recipe->algorithm)) {
+    if (tr_algorithm_generates(tr_recipe_algorithm(recipe))) {
         add_rollouts(&plan);
         TR_TRY(add_judges(&plan, err));
     }

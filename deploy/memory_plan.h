@@ -8,8 +8,8 @@
 
 #include <stdio.h>
 
-#include "common/base/recipe.h"
 #include "common/model/memory.h"
+#include "common/recipe/recipe.h"
 
 /// Processes of one role on one device.
 typedef struct needs_role {

@@ -17,7 +17,7 @@ enum {
 static tr_status open_device(const tr_recipe_t *recipe, const char *role, const char *name,
                              double gibibytes, tr_error_t *err)
 {
-    const char *precision = tr_precision_name(recipe->precision);
+    const char *precision = tr_precision_names[recipe->precision];
     tr_device_options_t options = {.device = name, .memory = (size_t)(gibibytes * 0x1p30)};
     tr_backend_t *backend = NULL;
     if (!tr_device_is_gpu(name)) {
@@ -31,8 +31,8 @@ static tr_status open_device(const tr_recipe_t *recipe, const char *role, const 
     return TR_OK;
 }
 
-static tr_status open_devices(const tr_recipe_t *recipe, const char *role,
-                              const tr_recipe_strings_t *names, double gibibytes, tr_error_t *err)
+static tr_status open_devices(const tr_recipe_t *recipe, const char *role, const tr_texts_t *names,
+                              double gibibytes, tr_error_t *err)
 {
     for (size_t i = 0; i < names->count; i++) {
         TR_TRY(open_device(recipe, role, names->items[i], gibibytes, err));
@@ -48,9 +48,11 @@ static tr_status check_speakers(const tr_recipe_t *recipe, tr_error_t *err)
     }
     for (size_t i = 0; i < roles->reward.count; i++) {
         const tr_judge_t *judge = &roles->reward.items[i];
-        if (judge->kind == TR_JUDGE_MODEL) {
+        if (judge->kind == &tr_judge_model) {
             char *name = tr_format("reward.%zu", i);
-            tr_status status = open_device(recipe, name, judge->device, judge->memory, err);
+            tr_status status =
+                open_device(recipe, name, ((const tr_model_judge_t *)judge->options)->device,
+                            ((const tr_model_judge_t *)judge->options)->memory, err);
             free(name);
             TR_TRY(status);
         }
@@ -61,17 +63,18 @@ static tr_status check_speakers(const tr_recipe_t *recipe, tr_error_t *err)
 tr_status needs_check_devices(const tr_recipe_t *recipe, tr_error_t *err)
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
-    if (tr_algorithm_learns(recipe->algorithm)) {
+    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         TR_TRY(open_devices(recipe, "actor", &roles->actor.device, roles->actor.memory, err));
     }
     if (roles->reference.separate) {
         TR_TRY(open_device(recipe, "reference", roles->reference.device, roles->reference.memory,
                            err));
     }
-    if (recipe->algorithm == TR_ALGORITHM_PPO) {
+    if (tr_algorithm_has_critic(tr_recipe_algorithm(recipe))) {
         TR_TRY(open_devices(recipe, "critic", &roles->critic.device, roles->critic.memory, err));
     }
-    return tr_algorithm_generates(recipe->algorithm) ? check_speakers(recipe, err) : TR_OK;
+    return tr_algorithm_generates(tr_recipe_algorithm(recipe)) ? check_speakers(recipe, err)
+                                                               : TR_OK;
 }
 
 // Memory

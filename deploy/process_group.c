@@ -7,7 +7,6 @@
 
 #include "common/base/device_name.h"
 #include "common/collective/collective.h"
-#include "controller/losses.h"
 
 static const char MPIRUN[] = "mpirun";
 
@@ -133,13 +132,13 @@ typedef struct learner {
 
 static learner_t actor_of(const tr_recipe_t *recipe)
 {
-    const tr_recipe_actor_t *actor = &recipe->roles.actor;
+    const tr_recipe_learner_t *actor = &recipe->roles.actor;
     return (learner_t){"actor", actor->ranks, tr_device_is_gpu(actor->device.items[0])};
 }
 
 static learner_t critic_of(const tr_recipe_t *recipe)
 {
-    const tr_recipe_critic_t *critic = &recipe->roles.critic;
+    const tr_recipe_learner_t *critic = &recipe->roles.critic;
     return (learner_t){"critic", critic->ranks, tr_device_is_gpu(critic->device.items[0])};
 }
 
@@ -165,17 +164,17 @@ static void add_learner(const setting_t *setting, learner_t learner)
 
 static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 {
-    uint64_t workers =
-        judge->kind == TR_JUDGE_EXEC || judge->kind == TR_JUDGE_MODEL ? judge->workers : 1;
-    for (uint64_t i = 0; i < workers && judge->kind != TR_JUDGE_EXTERNAL; i++) {
-        char **argv = judge->kind == TR_JUDGE_EXEC
-                          ? copy_words((const char *const *)judge->exec.items, judge->exec.count)
+    uint64_t workers = tr_judge_workers(judge);
+    for (uint64_t i = 0; i < workers; i++) {
+        const tr_exec_judge_t *own = judge->kind == &tr_judge_exec ? judge->options : NULL;
+        char **argv = own != NULL
+                          ? copy_words((const char *const *)own->exec.items, own->exec.count)
                           : our_program(setting, "troupe-reward", NULL);
         add(setting, tr_format("%s-%llu", judge->name, (unsigned long long)i), judge->name, argv);
     }
 }
 
-static void add_speakers(const setting_t *setting, const tr_recipe_t *recipe)
+static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
 {
     for (uint64_t i = 0; i < recipe->roles.rollout.workers - recipe->roles.rollout.external; i++) {
         char *name = tr_format("rollout-%llu", (unsigned long long)i);
@@ -265,11 +264,12 @@ static tr_status check_ranks(learner_t learner, const char *programs, tr_error_t
 /// Of the roles that this recipe starts.
 static tr_status check_all_ranks(const tr_recipe_t *recipe, const char *programs, tr_error_t *err)
 {
-    if (tr_algorithm_learns(recipe->algorithm)) {
+    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         TR_TRY(check_ranks(actor_of(recipe), programs, err));
     }
-    return recipe->algorithm == TR_ALGORITHM_PPO ? check_ranks(critic_of(recipe), programs, err)
-                                                 : TR_OK;
+    return tr_algorithm_has_critic(tr_recipe_algorithm(recipe))
+               ? check_ranks(critic_of(recipe), programs, err)
+               : TR_OK;
 }
 
 static void fill(const setting_t *setting, const tr_recipe_t *recipe,
@@ -280,18 +280,18 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     company->leader.argv = our_program(setting, "troupe-controller", controller_options);
     company->leader.environment = environment_of(setting, "controller", "controller");
     static const char *const as_reference[] = {"--role", "reference", NULL};
-    if (tr_algorithm_learns(recipe->algorithm)) {
+    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         add_learner(setting, actor_of(recipe));
     }
-    if (recipe->roles.reference.separate && controller_losses_read_reference(recipe)) {
+    if (recipe->roles.reference.separate && tr_recipe_reads_reference(recipe)) {
         add(setting, tr_strdup("reference"), "reference",
             our_program(setting, "troupe-actor", as_reference));
     }
-    if (recipe->algorithm == TR_ALGORITHM_PPO) {
+    if (tr_algorithm_has_critic(tr_recipe_algorithm(recipe))) {
         add_learner(setting, critic_of(recipe));
     }
-    if (tr_algorithm_generates(recipe->algorithm)) {
-        add_speakers(setting, recipe);
+    if (tr_algorithm_generates(tr_recipe_algorithm(recipe))) {
+        add_generators(setting, recipe);
     }
 }
 
@@ -312,7 +312,8 @@ tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char
     const char *const again[] = {"--resume", run_directory, NULL};
     *company = (company_t){0};
     TR_TRY(find_programs(&programs, err));
-    const setting_t setting = {company, programs, recipe->network.keys, recipe->log_level};
+    const setting_t setting = {company, programs, recipe->network.keys,
+                               (tr_log_level_t)recipe->log_level};
     fill(&setting, recipe, resume ? again : first);
     tr_status status = check_names(company, err);
     if (status == TR_OK) {
@@ -361,13 +362,13 @@ static void print_way(FILE *out, const tr_recipe_t *recipe, const char *endpoint
 
 void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
 {
-    bool judged = tr_algorithm_generates(recipe->algorithm);
+    bool judged = tr_algorithm_generates(tr_recipe_algorithm(recipe));
     for (size_t i = 0; judged && i < recipe->roles.reward.count; i++) {
         const tr_judge_t *judge = &recipe->roles.reward.items[i];
-        if (judge->kind == TR_JUDGE_EXTERNAL) {
+        if (!judge->kind->started) {
             fprintf(out, "judge '%s' is yours to start: ", judge->name);
             print_way(out, recipe, endpoint);
-            fprintf(out, " TROUPE_GROUP=%s YOUR_PROGRAM\n", judge->external);
+            fprintf(out, " TROUPE_GROUP=%s YOUR_PROGRAM\n", tr_judge_group(judge));
         }
     }
     const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "common/base/recipe.h"
 #include "common/base/status.h"
+#include "common/recipe/recipe.h"
 #include "deploy/supervisor.h"
 
 typedef struct company {

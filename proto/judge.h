@@ -9,14 +9,15 @@
 ///                            "device": "cuda:0", "precision": "bf16", "memory": 0.0},
 ///                 "exec":   {"kind": "exec"}}}
 ///
-/// A process reward model has steps (a tr_step_score_t) and step_separator too. The fields mean what recipe.h says of them.
+/// A model has steps and step_separator too. Each kind's file in common/judge declares its fields.
 /// Programs of others (kinds exec and external) know how they judge and may ignore all this.
 #ifndef TR_PROTO_JUDGE_H
 #define TR_PROTO_JUDGE_H
 
 #include <jansson.h>
 
-#include "common/base/recipe.h"
+#include "common/base/device_name.h"
+#include "common/judge/judge.h"
 
 /// The config for tr_broker_set_config(broker, TR_ROLE_REWARD, ...); a new reference. precision: of models on GPUs.
 json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision);

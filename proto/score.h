@@ -2,24 +2,7 @@
 #ifndef TR_PROTO_SCORE_H
 #define TR_PROTO_SCORE_H
 
-#include <jansson.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "common/base/status.h"
-
-/// One response to be judged. Strings are UTF-8 (invalid bytes must have been replaced).
-typedef struct tr_sample {
-    int64_t id;
-    const char *prompt;
-    const char *response;
-    const int32_t *prompt_ids;   ///< [prompt_count]
-    const int32_t *response_ids; ///< [response_count]
-    size_t prompt_count;
-    size_t response_count;
-    const json_t *columns; ///< every other column of the prompt's row, an object; NULL: none
-    const char *finish;    ///< "eos", "stop" or "length"
-} tr_sample_t;
+#include "common/judge/judge.h"
 
 /// A sample as the map that travels; a new reference.
 json_t *tr_score_sample(const tr_sample_t *sample);

@@ -1,54 +1,65 @@
+// A judge at work: finds the kind that a message names, opens it with the message's options, and checks what it says.
 #include "reward/judge.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "proto/body.h"
 
 struct reward_judge {
-    const reward_kind_t *kind;
+    tr_judge_t entry; // kind and options
     char *name;
-    void *state;
+    void *state; // the kind's
 };
 
-static const reward_kind_t *const kinds[] = {&reward_kind_words, &reward_kind_regex,
-                                             &reward_kind_length, &reward_kind_model};
-
-static tr_status find_kind(const reward_kind_t **kind, const json_t *config, tr_error_t *err)
+static tr_status find_kind(const tr_judge_kind_t **kind, const json_t *config, tr_error_t *err)
 {
     const char *name;
     TR_TRY(tr_body_string(&name, config, "kind", "config", err));
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kinds[i]->name, name) == 0) {
-            *kind = kinds[i];
-            return TR_OK;
-        }
+    *kind = tr_judge_kind_find(name);
+    return *kind != NULL && (*kind)->open != NULL
+               ? TR_OK
+               : tr_fail(err, TR_ERR_UNSUPPORTED, "kind '%s' is not served by troupe-reward", name);
+}
+
+static tr_status open_judge(reward_judge_t *judge, const json_t *config,
+                            const tr_judge_host_t *host, tr_error_t *err)
+{
+    const tr_judge_kind_t *kind;
+    const char *key;
+    TR_TRY(find_kind(&kind, config, err));
+    tr_judge_init(&judge->entry, kind);
+    TR_TRY(tr_fields_from_json(judge->entry.options, kind->fields, config, "config", err));
+    char *sentence = kind->check != NULL ? kind->check(&key, judge->entry.options) : NULL;
+    if (sentence != NULL) {
+        tr_status status = tr_fail(err, TR_ERR_ARGUMENT, "config: %s: %s", key, sentence);
+        free(sentence);
+        return status;
     }
-    return tr_fail(err, TR_ERR_UNSUPPORTED,
-                   "kind '%s' is not served by troupe-reward (words, regex, length, model are)",
-                   name);
+    return kind->open(&judge->state, judge->entry.options, host, err);
 }
 
 tr_status reward_judge_new(reward_judge_t **judge, const char *name, const json_t *config,
-                           size_t threads, tr_error_t *err)
+                           const tr_judge_host_t *host, tr_error_t *err)
 {
-    const reward_kind_t *kind = NULL;
-    void *state = NULL;
+    reward_judge_t *made = tr_calloc(1, sizeof *made);
     *judge = NULL;
-    if (find_kind(&kind, config, err) != TR_OK ||
-        kind->open(&state, config, threads, err) != TR_OK) {
+    made->name = tr_strdup(name);
+    if (open_judge(made, config, host, err) != TR_OK) {
+        reward_judge_destroy(&made);
         return tr_error_prefix(err, "judge '%s'", name);
     }
-    *judge = tr_calloc(1, sizeof **judge);
-    **judge = (reward_judge_t){kind, tr_strdup(name), state};
+    *judge = made;
     return TR_OK;
 }
 
 void reward_judge_destroy(reward_judge_t **judge)
 {
     if (*judge != NULL) {
-        (*judge)->kind->close((*judge)->state);
+        if ((*judge)->state != NULL) {
+            (*judge)->entry.kind->close((*judge)->state);
+        }
+        tr_judge_release(&(*judge)->entry);
         free((*judge)->name);
         free(*judge);
         *judge = NULL;
@@ -70,7 +81,7 @@ static tr_status check_finite(const float *scores, const tr_sample_t *samples, s
 tr_status reward_judge_score(reward_judge_t *judge, float *scores, const tr_sample_t *samples,
                              size_t count, tr_error_t *err)
 {
-    if (judge->kind->score(judge->state, scores, samples, count, err) != TR_OK ||
+    if (judge->entry.kind->score(judge->state, scores, samples, count, err) != TR_OK ||
         check_finite(scores, samples, count, err) != TR_OK) {
         return tr_error_prefix(err, "judge '%s'", judge->name);
     }

@@ -1,6 +1,7 @@
 #include "reward/service.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/text/utf8.h"
 #include "proto/body.h"
@@ -9,6 +10,7 @@
 
 struct reward_service {
     const tr_service_options_t *options;
+    tr_judge_host_t host;
     reward_judge_t *judge; // NULL before the first welcome
 };
 
@@ -16,6 +18,7 @@ reward_service_t *reward_service_new(const tr_service_options_t *options)
 {
     reward_service_t *service = tr_calloc(1, sizeof *service);
     service->options = options;
+    service->host.stopping = tr_service_stopping;
     return service;
 }
 
@@ -58,7 +61,8 @@ tr_status reward_service_welcome(void *context, const json_t *config, tr_error_t
     if (own == NULL) {
         return no_group(group, judges, err);
     }
-    TR_TRY(reward_judge_new(&service->judge, group, own, options->threads, err));
+    service->host.threads = options->threads;
+    TR_TRY(reward_judge_new(&service->judge, group, own, &service->host, err));
     tr_log(TR_LOG_INFO, "reward", "group=%s kind=%s \"ready\"", group,
            json_string_value(json_object_get(own, "kind")));
     return TR_OK;

@@ -1,9 +1,18 @@
+// Reward models from pairs: the options and the loss of a batch of pairs.
+//
+// Scores are a scalar head's at the last token of each side; which token that is, the trainer decides.
 #include "common/algo/bradley_terry.h"
 
-#include <stdbool.h>
-
 #include "common/algo/logistic.h"
-#include "common/base/status.h"
+
+static const tr_field_t fields[] = {
+    TR_FIELD(
+        tr_reward_options_t, center_rewards_coefficient, TR_FIELD_REAL, "null", .nullable = true,
+        .range = &tr_range_not_negative,
+        .help = "Weight of the squared sum of a pair's scores, which pulls scores to a mean of 0."),
+};
+
+const tr_fields_t tr_reward_fields = TR_FIELDS(tr_reward_options_t, fields);
 
 static void note(tr_bradley_terry_sums_t *sums, double score, bool first)
 {

@@ -2,7 +2,14 @@
 #ifndef TR_ALGO_BRADLEY_TERRY_H
 #define TR_ALGO_BRADLEY_TERRY_H
 
-#include <stddef.h>
+#include "common/base/fields.h"
+
+/// TRL's names and defaults (tr_reward_fields).
+typedef struct tr_reward_options {
+    double center_rewards_coefficient; ///< weight of the squared sum of a pair's scores; 0: none
+} tr_reward_options_t;
+
+extern const tr_fields_t tr_reward_fields;
 
 /// Sums over pairs, for TRL's metrics. Start from all zeros ({0}).
 typedef struct tr_bradley_terry_sums {

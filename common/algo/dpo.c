@@ -1,88 +1,111 @@
+// DPO and its relatives: options, the 18 losses with their derivatives, and the sums behind TRL's metrics.
+//
+// A loss of single pairs is a function from pair_t to slope_t: add one there, in pair_loss, and in the table `losses`. Losses
+// that couple the pairs of a batch (aot) are at the end. dpo.h has each loss's formula and paper.
 #include "common/algo/dpo.h"
 
-#include <string.h>
-
 #include "common/algo/logistic.h"
-#include "common/base/status.h"
 
-static const char *const LOSS_NAMES[TR_DPO_LOSS_COUNT] = {
-    "sigmoid",  "hinge",     "ipo",          "exo_pair",     "nca_pair", "robust",
-    "bco_pair", "sppo_hard", "aot",          "aot_unpaired", "apo_zero", "apo_down",
-    "discopop", "sft",       "sigmoid_norm", "cpo",          "simpo",    "orpo",
+// Options
+
+/// By tr_dpo_loss_type_t.
+static const struct loss {
+    const char *name;
+    bool reads_reference;
+    bool couples_pairs;
+} losses[TR_DPO_LOSS_COUNT + 1] = {
+    [TR_DPO_SIGMOID] = {"sigmoid", true, false},
+    [TR_DPO_HINGE] = {"hinge", true, false},
+    [TR_DPO_IPO] = {"ipo", true, false},
+    [TR_DPO_EXO_PAIR] = {"exo_pair", true, false},
+    [TR_DPO_NCA_PAIR] = {"nca_pair", true, false},
+    [TR_DPO_ROBUST] = {"robust", true, false},
+    [TR_DPO_BCO_PAIR] = {"bco_pair", true, false},
+    [TR_DPO_SPPO_HARD] = {"sppo_hard", true, false},
+    [TR_DPO_AOT] = {"aot", true, true},
+    [TR_DPO_AOT_UNPAIRED] = {"aot_unpaired", true, true},
+    [TR_DPO_APO_ZERO] = {"apo_zero", true, false},
+    [TR_DPO_APO_DOWN] = {"apo_down", true, false},
+    [TR_DPO_DISCOPOP] = {"discopop", true, false},
+    [TR_DPO_SFT] = {"sft", false, false},
+    [TR_DPO_SIGMOID_NORM] = {"sigmoid_norm", true, false},
+    [TR_DPO_CPO] = {"cpo", false, false},
+    [TR_DPO_SIMPO] = {"simpo", false, false},
+    [TR_DPO_ORPO] = {"orpo", false, false},
+    {NULL, false, false},
 };
-static const char *const DIVERGENCE_NAMES[TR_F_COUNT] = {"reverse_kl", "forward_kl",
-                                                         "js_divergence", "alpha_divergence"};
 
-void tr_dpo_options_init(tr_dpo_options_t *options)
+/// By tr_f_divergence_t.
+static const char *const divergences[] = {"reverse_kl", "forward_kl", "js_divergence",
+                                          "alpha_divergence", NULL};
+
+static const tr_range_t below_half = {"a number of at least 0 and below 0.5", 0, 0.5, false, true};
+
+#define FIELD(...) TR_FIELD(tr_dpo_options_t, __VA_ARGS__)
+
+static const tr_field_t fields[] = {
+    FIELD(beta, TR_FIELD_REAL, "0.1", .range = &tr_range_positive,
+          .help = "How strongly the policy is held to the reference."),
+    FIELD(loss_type, TR_FIELD_CHOICES, "sigmoid", .choices = &losses[0].name,
+          .stride = sizeof losses[0],
+          .help = "The loss, or a list whose weighted sum is minimised."),
+    FIELD(loss_weights, TR_FIELD_REALS, "[]", .range = &tr_range_any,
+          .help = "The weight of each loss; none: 1."),
+    FIELD(label_smoothing, TR_FIELD_REAL, "0.0", .range = &below_half, .when = "loss_type",
+          .is = "sigmoid|exo_pair|robust|aot|aot_unpaired|cpo|simpo",
+          .help =
+              "How often a label is taken to be wrong (cDPO, robust, exo_pair, aot, cpo, simpo)."),
+    FIELD(f_divergence_type, TR_FIELD_CHOICE, "reverse_kl", .choices = divergences,
+          .help = "The divergence that holds the policy to the reference (f-DPO)."),
+    FIELD(f_alpha_divergence_coef, TR_FIELD_REAL, "0.5", .range = &tr_range_any,
+          .when = "f_divergence_type", .is = "alpha_divergence", .help = "α of alpha_divergence."),
+    FIELD(ld_alpha, TR_FIELD_REAL, "null", .nullable = true, .null = 1.0,
+          .range = &tr_range_fraction,
+          .help =
+              "Weight of the tokens past the length of the shorter completion (LD-DPO); null: 1."),
+    FIELD(discopop_tau, TR_FIELD_REAL, "0.05", .range = &tr_range_positive, .when = "loss_type",
+          .is = "discopop", .help = "Temperature of discopop."),
+    FIELD(simpo_gamma, TR_FIELD_REAL, "0.5", .range = &tr_range_any, .when = "loss_type",
+          .is = "simpo", .help = "Target margin of simpo."),
+    FIELD(use_weighting, TR_FIELD_BOOL, "false",
+          .help = "Whether pairs are weighted by how likely the policy makes them (WPO)."),
+    FIELD(reference_free, TR_FIELD_BOOL, "false",
+          .help = "Whether the reference is taken to be uniform."),
+};
+
+const tr_fields_t tr_dpo_fields = TR_FIELDS(tr_dpo_options_t, fields);
+
+bool tr_dpo_uses(const tr_dpo_options_t *options, tr_dpo_loss_type_t type)
 {
-    *options = (tr_dpo_options_t){
-        .beta = 0.1,
-        .used = {[TR_DPO_SIGMOID] = true},
-        .weights = {[TR_DPO_SIGMOID] = 1.0},
-        .f_divergence_type = TR_F_REVERSE_KL,
-        .f_alpha_divergence_coef = 0.5,
-        .ld_alpha = 1.0,
-        .discopop_tau = 0.05,
-        .simpo_gamma = 0.5,
-    };
+    return tr_choices_has(&options->loss_type, (int)type);
 }
 
-/// The index of name among names: [count]; count when it is none of them.
-static size_t find(const char *const *names, size_t count, const char *name)
+double tr_dpo_loss_weight(const tr_dpo_options_t *options, tr_dpo_loss_type_t type)
 {
-    size_t i = 0;
-    while (i < count && strcmp(names[i], name) != 0) {
-        i++;
+    for (size_t i = 0; i < options->loss_type.count; i++) {
+        if (options->loss_type.items[i] == (int)type) {
+            return options->loss_weights.count > i ? options->loss_weights.items[i] : 1.0;
+        }
     }
-    return i;
-}
-
-const char *tr_dpo_loss_name(tr_dpo_loss_type_t type)
-{
-    return type < TR_DPO_LOSS_COUNT ? LOSS_NAMES[type] : "unknown";
-}
-
-bool tr_dpo_loss_from_name(tr_dpo_loss_type_t *type, const char *name)
-{
-    size_t index = find(LOSS_NAMES, TR_DPO_LOSS_COUNT, name);
-    if (index < TR_DPO_LOSS_COUNT) {
-        *type = (tr_dpo_loss_type_t)index;
-    }
-    return index < TR_DPO_LOSS_COUNT;
-}
-
-const char *tr_f_divergence_name(tr_f_divergence_t divergence)
-{
-    return divergence < TR_F_COUNT ? DIVERGENCE_NAMES[divergence] : "unknown";
-}
-
-bool tr_f_divergence_from_name(tr_f_divergence_t *divergence, const char *name)
-{
-    size_t index = find(DIVERGENCE_NAMES, TR_F_COUNT, name);
-    if (index < TR_F_COUNT) {
-        *divergence = (tr_f_divergence_t)index;
-    }
-    return index < TR_F_COUNT;
-}
-
-/// Losses that know no reference.
-static bool is_free(size_t type)
-{
-    return type == TR_DPO_SFT || type == TR_DPO_CPO || type == TR_DPO_SIMPO || type == TR_DPO_ORPO;
+    return 0.0;
 }
 
 bool tr_dpo_needs_reference(const tr_dpo_options_t *options)
 {
     bool needs = false;
-    for (size_t type = 0; type < TR_DPO_LOSS_COUNT; type++) {
-        needs = needs || (options->used[type] && !is_free(type));
+    for (size_t i = 0; i < options->loss_type.count; i++) {
+        needs = needs || losses[options->loss_type.items[i]].reads_reference;
     }
     return needs && !options->reference_free;
 }
 
 bool tr_dpo_couples_pairs(const tr_dpo_options_t *options)
 {
-    return options->used[TR_DPO_AOT] || options->used[TR_DPO_AOT_UNPAIRED];
+    bool couples = false;
+    for (size_t i = 0; i < options->loss_type.count; i++) {
+        couples = couples || losses[options->loss_type.items[i]].couples_pairs;
+    }
+    return couples;
 }
 
 double tr_dpo_sum(const float *logprobs, size_t n, size_t shared, double ld_alpha)
@@ -129,7 +152,7 @@ static double score(double *derivative, double u, const tr_dpo_options_t *option
 {
     double power = options->f_alpha_divergence_coef - 1.0;
     bool limit = -1e-6 < power && power < 1e-6; // alpha_divergence's limit case is reverse_kl
-    switch (options->f_divergence_type) {
+    switch ((tr_f_divergence_t)options->f_divergence_type) {
     case TR_F_FORWARD_KL: *derivative = exponential(-u); return -*derivative;
     case TR_F_JS_DIVERGENCE: *derivative = sigmoid(-u); return log_sigmoid(u);
     case TR_F_ALPHA_DIVERGENCE:
@@ -139,7 +162,7 @@ static double score(double *derivative, double u, const tr_dpo_options_t *option
             return exponential(held) / power;
         }
         break;
-    default: break;
+    case TR_F_REVERSE_KL: break;
     }
     *derivative = 1.0;
     return u;
@@ -338,7 +361,7 @@ static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
                       const tr_dpo_pairs_t *pairs, bool unpaired, double normalizer,
                       const tr_dpo_options_t *options)
 {
-    double scale = options->weights[unpaired ? TR_DPO_AOT_UNPAIRED : TR_DPO_AOT];
+    double scale = tr_dpo_loss_weight(options, unpaired ? TR_DPO_AOT_UNPAIRED : TR_DPO_AOT);
     size_t *order = pairs->order, *other = order + pairs->pairs;
     sort(order, pairs, unpaired, true, options);
     sort(other, pairs, unpaired, false, options);
@@ -356,7 +379,7 @@ static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
 
 static void note(tr_dpo_sums_t *sums, const pair_t *p, const tr_dpo_options_t *options)
 {
-    bool means = (options->used[TR_DPO_SIMPO] || options->used[TR_DPO_ORPO]) &&
+    bool means = (tr_dpo_uses(options, TR_DPO_SIMPO) || tr_dpo_uses(options, TR_DPO_ORPO)) &&
                  !tr_dpo_needs_reference(options);
     double chosen = options->beta * (means ? p->L_w / p->n_w : p->c);
     double rejected = options->beta * (means ? p->L_l / p->n_l : p->j);
@@ -376,10 +399,11 @@ void tr_dpo_loss(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
         pair_t p = pair_at(pairs, i, options);
         double weight = pairs->weights != NULL ? pairs->weights[i] : 1.0;
         dchosen[i] = drejected[i] = 0.0;
-        for (size_t type = 0; type < TR_DPO_LOSS_COUNT; type++) {
-            if (options->used[type]) {
+        for (size_t type = 0; type < TR_DPO_LOSS_COUNT;
+             type++) { // in this order, whatever the recipe's
+            if (tr_dpo_uses(options, (tr_dpo_loss_type_t)type)) {
                 slope_t slope = pair_loss(type, &p, options);
-                double factor = weight * options->weights[type];
+                double factor = weight * tr_dpo_loss_weight(options, (tr_dpo_loss_type_t)type);
                 sums->loss += factor * slope.loss;
                 dchosen[i] += factor * slope.dw / (double)normalizer;
                 drejected[i] += factor * slope.dl / (double)normalizer;
@@ -391,10 +415,10 @@ void tr_dpo_loss(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
         TR_ASSERT(pairs->pairs == normalizer && pairs->order != NULL,
                   "%zu of %zu pairs, or no room to sort them", pairs->pairs, normalizer);
     }
-    if (options->used[TR_DPO_AOT]) {
+    if (tr_dpo_uses(options, TR_DPO_AOT)) {
         transport(dchosen, drejected, sums, pairs, false, (double)normalizer, options);
     }
-    if (options->used[TR_DPO_AOT_UNPAIRED]) {
+    if (tr_dpo_uses(options, TR_DPO_AOT_UNPAIRED)) {
         transport(dchosen, drejected, sums, pairs, true, (double)normalizer, options);
     }
 }

@@ -7,8 +7,7 @@
 #ifndef TR_ALGO_DPO_H
 #define TR_ALGO_DPO_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "common/base/fields.h"
 
 /// TRL's names in lower case. The loss of one pair:
 typedef enum tr_dpo_loss_type {
@@ -34,38 +33,35 @@ typedef enum tr_dpo_loss_type {
 } tr_dpo_loss_type_t;
 
 typedef enum tr_f_divergence {
-    TR_F_REVERSE_KL,       ///< f(u) = u
-    TR_F_FORWARD_KL,       ///< f(u) = -e^-u
-    TR_F_JS_DIVERGENCE,    ///< f(u) = log s(u)
-    TR_F_ALPHA_DIVERGENCE, ///< f(u) = e^((a-1)u) / (a-1), a = f_alpha_divergence_coef
-    TR_F_COUNT
+    TR_F_REVERSE_KL,      ///< f(u) = u
+    TR_F_FORWARD_KL,      ///< f(u) = -e^-u
+    TR_F_JS_DIVERGENCE,   ///< f(u) = log s(u)
+    TR_F_ALPHA_DIVERGENCE ///< f(u) = e^((a-1)u) / (a-1), a = f_alpha_divergence_coef
 } tr_f_divergence_t;
 
+/// TRL's names and defaults (tr_dpo_fields).
 typedef struct tr_dpo_options {
-    double beta;                         ///< default 0.1
-    bool used[TR_DPO_LOSS_COUNT];        ///< loss_type; default sigmoid alone
-    double weights[TR_DPO_LOSS_COUNT];   ///< loss_weights: the sum's; default 1
-    double label_smoothing;              ///< how often a label is wrong; default 0
-    tr_f_divergence_t f_divergence_type; ///< default reverse_kl
-    double f_alpha_divergence_coef;      ///< default 0.5
-    double ld_alpha;     ///< weight of the tokens past the shorter completion's length
-                         ///< (LD-DPO, Liu et al. 2024); default 1: as the others
-    double discopop_tau; ///< default 0.05
-    double simpo_gamma;  ///< default 0.5
-    bool use_weighting;  ///< WPO (Zhou et al. 2024); default false; not with sft
-    bool reference_free; ///< R = 0; default false
+    double beta;
+    tr_choices_t loss_type;         ///< of tr_dpo_loss_type_t; their weighted sum is the loss
+    tr_reals_t loss_weights;        ///< one a loss, or none: all 1
+    double label_smoothing;         ///< how often a label is wrong
+    int f_divergence_type;          ///< a tr_f_divergence_t
+    double f_alpha_divergence_coef; ///< a
+    double
+        ld_alpha; ///< weight of the tokens past the shorter completion's length (LD-DPO, Liu et al. 2024); 1: as the others
+    double discopop_tau;
+    double simpo_gamma;
+    bool use_weighting;  ///< WPO (Zhou et al. 2024); not with sft
+    bool reference_free; ///< R = 0
 } tr_dpo_options_t;
 
-void tr_dpo_options_init(tr_dpo_options_t *options);
+extern const tr_fields_t tr_dpo_fields;
 
-/// "sigmoid", "hinge", ...
-const char *tr_dpo_loss_name(tr_dpo_loss_type_t type);
-/// False, and type untouched, for another word.
-bool tr_dpo_loss_from_name(tr_dpo_loss_type_t *type, const char *name);
+/// Whether the loss is among options->loss_type.
+bool tr_dpo_uses(const tr_dpo_options_t *options, tr_dpo_loss_type_t type);
 
-/// "reverse_kl", "forward_kl", "js_divergence", "alpha_divergence".
-const char *tr_f_divergence_name(tr_f_divergence_t divergence);
-bool tr_f_divergence_from_name(tr_f_divergence_t *divergence, const char *name);
+/// How much the loss counts in the sum; 0 where it is not used.
+double tr_dpo_loss_weight(const tr_dpo_options_t *options, tr_dpo_loss_type_t type);
 
 /// Whether some loss reads the reference's log-probs.
 bool tr_dpo_needs_reference(const tr_dpo_options_t *options);

@@ -1,37 +1,26 @@
+// KTO: the options, the KL estimate, the loss of single completions, and TRL's advice on the two weights.
+//
+// The mismatched completions from which the KL divergence is estimated are made where batches are (controller).
 #include "common/algo/kto.h"
 
-#include <string.h>
-
 #include "common/algo/logistic.h"
-#include "common/base/status.h"
 
-static const char *const NAMES[TR_KTO_LOSS_COUNT] = {"kto", "apo_zero_unpaired"};
+static const char *const loss_types[] = {"kto", "apo_zero_unpaired", NULL}; // tr_kto_loss_type_t
 
-void tr_kto_options_init(tr_kto_options_t *options)
-{
-    *options = (tr_kto_options_t){
-        .loss_type = TR_KTO_KTO,
-        .beta = 0.1,
-        .desirable_weight = 1.0,
-        .undesirable_weight = 1.0,
-    };
-}
+#define FIELD(...) TR_FIELD(tr_kto_options_t, __VA_ARGS__)
 
-const char *tr_kto_loss_name(tr_kto_loss_type_t type)
-{
-    return type < TR_KTO_LOSS_COUNT ? NAMES[type] : "unknown";
-}
+static const tr_field_t fields[] = {
+    FIELD(loss_type, TR_FIELD_CHOICE, "kto", .choices = loss_types,
+          .help = "`apo_zero_unpaired` needs no KL estimate."),
+    FIELD(beta, TR_FIELD_REAL, "0.1", .range = &tr_range_positive,
+          .help = "How strongly the policy is held to the reference."),
+    FIELD(desirable_weight, TR_FIELD_REAL, "1.0", .range = &tr_range_not_negative,
+          .help = "Weight of the losses of completions labelled true."),
+    FIELD(undesirable_weight, TR_FIELD_REAL, "1.0", .range = &tr_range_not_negative,
+          .help = "Weight of the losses of completions labelled false."),
+};
 
-bool tr_kto_loss_from_name(tr_kto_loss_type_t *type, const char *name)
-{
-    for (size_t i = 0; i < TR_KTO_LOSS_COUNT; i++) {
-        if (strcmp(NAMES[i], name) == 0) {
-            *type = (tr_kto_loss_type_t)i;
-            return true;
-        }
-    }
-    return false;
-}
+const tr_fields_t tr_kto_fields = TR_FIELDS(tr_kto_options_t, fields);
 
 double tr_kto_kl(const double *policy, const double *reference, size_t n)
 {

@@ -3,28 +3,22 @@
 #ifndef TR_ALGO_KTO_H
 #define TR_ALGO_KTO_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "common/base/fields.h"
 
 typedef enum tr_kto_loss_type {
-    TR_KTO_KTO,               ///< eq. 8, with the KL estimate as the reference point
-    TR_KTO_APO_ZERO_UNPAIRED, ///< the reference point is 0 (D'Oosterlinck et al. 2024, eq. 7)
-    TR_KTO_LOSS_COUNT
+    TR_KTO_KTO,              ///< eq. 8, with the KL estimate as the reference point
+    TR_KTO_APO_ZERO_UNPAIRED ///< the reference point is 0 (D'Oosterlinck et al. 2024, eq. 7)
 } tr_kto_loss_type_t;
 
+/// TRL's names and defaults (tr_kto_fields).
 typedef struct tr_kto_options {
-    tr_kto_loss_type_t loss_type; ///< default kto
-    double beta;                  ///< default 0.1
-    double desirable_weight;      ///< default 1
-    double undesirable_weight;    ///< default 1
+    int loss_type; ///< a tr_kto_loss_type_t
+    double beta;   ///< how strongly the policy is held to the reference
+    double desirable_weight;
+    double undesirable_weight;
 } tr_kto_options_t;
 
-void tr_kto_options_init(tr_kto_options_t *options);
-
-/// "kto", "apo_zero_unpaired".
-const char *tr_kto_loss_name(tr_kto_loss_type_t type);
-/// False, and type untouched, for another word.
-bool tr_kto_loss_from_name(tr_kto_loss_type_t *type, const char *name);
+extern const tr_fields_t tr_kto_fields;
 
 /// The estimate of the KL divergence: the mean over the batch of policy - reference, log-probs of completions under the
 /// prompt of another row, summed; not below 0. policy, reference: [n], n >= 1.

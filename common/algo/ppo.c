@@ -1,11 +1,146 @@
+// PPO on one page: options, KL, rewards, whitening, advantages, and the losses of actor and critic.
+//
+// Read it in the order of a step: tr_ppo_advantages is what the controller computes between the answers of judges, critic and
+// reference and the first update; the losses are what actor and critic then minimise. Sums are in double and ascending, so that
+// a result depends on nothing but its inputs. docs/algorithms.md says where this departs from TRL.
 #include "common/algo/ppo.h"
 
+#include <math.h>
+
 #include "common/algo/exponential.h"
-#include "common/algo/gae.h"
-#include "common/algo/kl.h"
-#include "common/algo/reward.h"
-#include "common/algo/whiten.h"
-#include "common/base/status.h"
+#include "common/algo/statistics.h"
+
+// Options
+
+static const char *const kl_estimators[] = {"k1", "k3", NULL}; // tr_kl_estimator_t
+
+#define FIELD(...) TR_FIELD(tr_ppo_options_t, __VA_ARGS__)
+
+static const tr_field_t fields[] = {
+    FIELD(num_ppo_epochs, TR_FIELD_WHOLE, "4", .range = &tr_range_to_thousand,
+          .help = "Passes over the experience of a step."),
+    FIELD(num_mini_batches, TR_FIELD_WHOLE, "1", .range = &tr_range_positive_whole,
+          .help = "Updates a pass; divides `data.batch` × `generation.samples`."),
+    FIELD(kl_coef, TR_FIELD_REAL, "0.05", .range = &tr_range_not_negative,
+          .help = "Weight of the KL penalty in the rewards."),
+    FIELD(kl_estimator, TR_FIELD_CHOICE, "k1", .choices = kl_estimators,
+          .help = "How the KL divergence is estimated."),
+    FIELD(cliprange, TR_FIELD_REAL, "0.2", .range = &tr_range_positive,
+          .help = "The policy's ratio is clipped to 1 ± this."),
+    FIELD(vf_coef, TR_FIELD_REAL, "0.1", .range = &tr_range_not_negative,
+          .help = "Weight of the value loss."),
+    FIELD(cliprange_value, TR_FIELD_REAL, "0.2", .range = &tr_range_positive,
+          .help = "A value moves at most this far from the old one."),
+    FIELD(gamma, TR_FIELD_REAL, "1.0", .range = &tr_range_fraction,
+          .help = "Discount of later rewards."),
+    FIELD(lam, TR_FIELD_REAL, "0.95", .range = &tr_range_fraction,
+          .help = "λ of the advantage estimate."),
+    FIELD(whiten_rewards, TR_FIELD_BOOL, "false",
+          .help = "Whether rewards are scaled to variance 1."),
+    FIELD(missing_eos_penalty, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_any,
+          .help = "Taken from the score of a response without an end-of-sequence token."),
+};
+
+const tr_fields_t tr_ppo_fields = TR_FIELDS(tr_ppo_options_t, fields);
+
+// From scores to advantages
+
+void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
+           tr_kl_estimator_t estimator)
+{
+    for (size_t t = 0; t < n; t++) {
+        double d = (double)reference[t] - (double)policy[t];
+        if (estimator == TR_KL_K1) {
+            kl[t] = (float)(0.0 - d); // not -d: equal log-probs give 0, not -0
+            continue;
+        }
+        double k3 = exponential(d) - 1.0 - d;
+        kl[t] = k3 < 0.0 ? 0.0f : (float)k3; // rounding alone can take it below 0
+    }
+}
+
+static bool contains(const int32_t *ids, size_t count, int32_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size_t count)
+{
+    size_t found = 0;
+    for (size_t t = 0; t < n; t++) {
+        found += contains(ids, count, tokens[t]);
+    }
+    return found;
+}
+
+size_t tr_missing_eos_penalty(float *scores, const int32_t *tokens, const size_t *starts,
+                              size_t responses, const int32_t *eos, size_t eos_count,
+                              double penalty)
+{
+    size_t penalised = 0;
+    for (size_t i = 0; i < responses; i++) {
+        size_t n = starts[i + 1] - starts[i];
+        if (tr_count_tokens(tokens + starts[i], n, eos, eos_count) == 0) {
+            scores[i] = (float)((double)scores[i] - penalty);
+            penalised++;
+        }
+    }
+    return penalised;
+}
+
+void tr_rewards(float *rewards, const float *kl, const float *scores, const size_t *starts,
+                size_t responses, double kl_coef)
+{
+    for (size_t i = 0; i < responses; i++) {
+        TR_ASSERT(starts[i] < starts[i + 1], "response %zu has no tokens", i);
+        size_t last = starts[i + 1] - 1;
+        for (size_t t = starts[i]; t < last; t++) {
+            rewards[t] = (float)(-kl_coef * (double)kl[t]);
+        }
+        rewards[last] = (float)(-kl_coef * (double)kl[last] + (double)scores[i]);
+    }
+}
+
+void tr_whiten(float *values, size_t n, bool shift_mean)
+{
+    tr_statistics_t batch;
+    tr_statistics(&batch, values, n);
+    double scale = 1.0 / sqrt(batch.variance + 1e-8);
+    double shift = shift_mean ? 0.0 : batch.mean;
+    for (size_t t = 0; t < n; t++) {
+        values[t] = (float)(((double)values[t] - batch.mean) * scale + shift);
+    }
+}
+
+void tr_gae(float *advantages, float *returns, const float *rewards, const float *values, size_t n,
+            double gamma, double lambda)
+{
+    double advantage = 0.0;
+    double next_value = 0.0;
+    for (size_t t = n; t-- > 0;) {
+        double value = (double)values[t];
+        double delta = (double)rewards[t] + gamma * next_value - value;
+        advantage = delta + gamma * lambda * advantage;
+        advantages[t] = (float)advantage;
+        returns[t] = (float)(advantage + value);
+        next_value = value;
+    }
+}
+
+void tr_gae_ragged(float *advantages, float *returns, const float *rewards, const float *values,
+                   const size_t *starts, size_t responses, double gamma, double lambda)
+{
+    for (size_t i = 0; i < responses; i++) {
+        size_t first = starts[i];
+        tr_gae(advantages + first, returns + first, rewards + first, values + first,
+               starts[i + 1] - first, gamma, lambda);
+    }
+}
 
 void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *returns,
                        const float *logprobs, const float *reference, const float *values,
@@ -13,7 +148,7 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
                        const tr_ppo_options_t *options)
 {
     size_t tokens = starts[responses];
-    tr_kl(kl, logprobs, reference, tokens, options->kl_estimator);
+    tr_kl(kl, logprobs, reference, tokens, (tr_kl_estimator_t)options->kl_estimator);
     tr_rewards(rewards, kl, scores, starts, responses, options->kl_coef);
     if (options->whiten_rewards) {
         tr_whiten(rewards, tokens, false);
@@ -22,6 +157,29 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
                   options->lam);
     tr_whiten(advantages, tokens, true);
 }
+
+static double sum(const float *values, size_t n)
+{
+    double total = 0.0;
+    for (size_t t = 0; t < n; t++) {
+        total += (double)values[t];
+    }
+    return total;
+}
+
+void tr_objective(tr_objective_t *objective, const float *kl, const float *logprobs,
+                  const float *scores, const size_t *starts, size_t responses, double kl_coef)
+{
+    TR_ASSERT(responses > 0, "no responses");
+    double count = (double)responses;
+    objective->kl = sum(kl, starts[responses]) / count;
+    objective->entropy = -sum(logprobs, starts[responses]) / count;
+    objective->non_score_reward = -kl_coef * objective->kl;
+    objective->scores = sum(scores, responses) / count;
+    objective->rlhf_reward = objective->non_score_reward + objective->scores;
+}
+
+// The losses
 
 static double clamp(double x, double low, double high)
 {
@@ -46,7 +204,6 @@ void tr_ppo_policy_loss(float *dlogprobs, tr_ppo_policy_sums_t *sums, const floa
         sums->clipped += clipped;
         sums->approxkl += 0.5 * difference * difference;
         sums->ratio += ratio;
-        sums->ratio_squared += ratio * ratio;
     }
     sums->tokens += n;
 }

@@ -22,6 +22,8 @@ void tr_process_reward_loss(float *dlogits, tr_process_reward_sums_t *sums, cons
     }
 }
 
+const char *const tr_step_score_names[] = {"null", "min", "mean", "last", "product", NULL};
+
 double tr_step_score(const float *logits, size_t n, tr_step_score_t kind)
 {
     double least = 1.0, sum = 0.0, product = 1.0, last = 0.0;

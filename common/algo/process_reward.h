@@ -35,6 +35,9 @@ typedef enum tr_step_score {
     TR_STEP_SCORE_PRODUCT
 } tr_step_score_t;
 
+/// "null", "min", ..., NULL.
+extern const char *const tr_step_score_names[];
+
 /// Of sigmoid(logits): [n], n >= 1, in [0, 1].
 double tr_step_score(const float *logits, size_t n, tr_step_score_t kind);
 

@@ -1,32 +1,29 @@
+// Supervised fine-tuning: the options, and the loss over the tokens that are trained on.
+//
+// Which tokens these are (completions alone, assistants' turns alone) is decided where rows become tokens; noise on the
+// embeddings is the forward pass's business (common/model/response.c).
 #include "common/algo/sft.h"
 
-#include <string.h>
-
 #include "common/algo/exponential.h"
-#include "common/base/status.h"
 
-static const char *const NAMES[TR_SFT_LOSS_COUNT] = {"nll", "dft"};
+static const char *const loss_types[] = {"nll", "dft", NULL}; // tr_sft_loss_type_t
 
-const char *tr_sft_loss_name(tr_sft_loss_type_t type)
-{
-    return type < TR_SFT_LOSS_COUNT ? NAMES[type] : "unknown";
-}
+#define FIELD(...) TR_FIELD(tr_sft_options_t, __VA_ARGS__)
 
-bool tr_sft_loss_from_name(tr_sft_loss_type_t *type, const char *name)
-{
-    for (size_t i = 0; i < TR_SFT_LOSS_COUNT; i++) {
-        if (strcmp(NAMES[i], name) == 0) {
-            *type = (tr_sft_loss_type_t)i;
-            return true;
-        }
-    }
-    return false;
-}
+static const tr_field_t fields[] = {
+    FIELD(loss_type, TR_FIELD_CHOICE, "nll", .choices = loss_types,
+          .help = "`nll`: negative log-likelihood; `dft`: each token's weighted by its probability "
+                  "(Wu et al. 2025)."),
+    FIELD(label_smoothing_factor, TR_FIELD_REAL, "0.0", .range = &tr_range_below_1,
+          .help =
+              "How much of the loss of `nll` is its mean over the vocabulary, whatever the token."),
+    FIELD(neftune_noise_alpha, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
+          .help = "Noise on the embeddings while training, uniform and of this size over the root "
+                  "of a row's numbers (Jain et "
+                  "al. 2023); null: none."),
+};
 
-void tr_sft_options_init(tr_sft_options_t *options)
-{
-    *options = (tr_sft_options_t){.loss_type = TR_SFT_NLL};
-}
+const tr_fields_t tr_sft_fields = TR_FIELDS(tr_sft_options_t, fields);
 
 /// The vocabulary's part of the loss.
 static void smooth(float *dmeans, tr_sft_sums_t *sums, const float *means, size_t n,

@@ -6,6 +6,8 @@
 
 enum { MOST_DEVICES = 1024 };
 
+const char *const tr_precision_names[] = {"bf16", "fp32", NULL};
+
 /// *index: of a GPU, or -1 for the CPU. False for what is no name.
 static bool parse(const char *name, long *index)
 {

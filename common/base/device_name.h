@@ -7,6 +7,16 @@
 /// What a device's name may be, for sentences that say what was expected.
 #define TR_DEVICE_NAMES "'cpu', 'cuda' or 'cuda:N'"
 
+/// The meaning of every key that bounds a GPU's memory.
+#define TR_GPU_MEMORY_HELP \
+    "GiB of a GPU that the process may use; null or 0: all that is free."
+
+/// What GPUs compute in; a CPU computes in fp32 in any case.
+typedef enum tr_precision { TR_PRECISION_BF16, TR_PRECISION_FP32 } tr_precision_t;
+
+/// "bf16", "fp32", NULL: by tr_precision_t.
+extern const char *const tr_precision_names[];
+
 /// Whether a text names a device: "cpu", "cuda" (the first GPU) or "cuda:N".
 bool tr_device_is_name(const char *name);
 

@@ -23,7 +23,7 @@ typedef struct tr_memory_plan {
     tr_model_use_t use;
     tr_dtype_t real;   ///< what the device computes in: TR_F32 or TR_BF16
     size_t threads;    ///< of a CPU; 0: it is a GPU
-    bool host_moments; ///< of a GPU: the moments are in the host's memory (optimizer.h, on_host)
+    bool host_moments; ///< of a GPU: the moments are in the host's memory (optim/options.h, offload)
     bool recompute;    ///< as tr_model_recompute
     size_t chunks;     ///< of a model that learns: of an update, at least 1
     size_t ranks;      ///< likewise: processes that learn as one (optimizer.h); 0 is 1

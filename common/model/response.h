@@ -67,6 +67,9 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
 /// The passes over all sequences are shared out to the ranks of a collective (borrowed; NULL: none) from now on.
 void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective);
 
+/// Sequences of a pass that trains nothing, where nobody says another number. It bounds memory and changes no bit.
+enum { TR_INFER_CHUNK = 16 };
+
 /// All of them, `chunk` sequences a pass; out and facts as above, for all response tokens. With ranks, all call it and all get
 /// all.
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,

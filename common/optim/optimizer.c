@@ -100,7 +100,7 @@ static tr_status floats(tr_optimizer_t *optimizer, tr_buffer_t **buffer, size_t 
 static tr_status allocate_moments(tr_optimizer_t *optimizer, size_t bytes, tr_error_t *err)
 {
     const tr_ops_t *ops = optimizer->backend->ops;
-    bool on_host = optimizer->options.on_host && ops->buffer_new_host != NULL;
+    bool on_host = optimizer->options.offload && ops->buffer_new_host != NULL;
     return on_host ? ops->buffer_new_host(optimizer->backend, &optimizer->moments, bytes, err)
                    : ops->buffer_new(optimizer->backend, &optimizer->moments, bytes, err);
 }

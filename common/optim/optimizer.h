@@ -11,22 +11,8 @@
 
 #include "common/collective/collective.h"
 #include "common/collective/shards.h"
+#include "common/optim/options.h"
 #include "common/tensor/gradient.h"
-
-typedef struct tr_optimizer_options {
-    double beta1;        ///< 0.9
-    double beta2;        ///< 0.999
-    double epsilon;      ///< 1e-8
-    double weight_decay; ///< 0; decoupled
-    double clip;         ///< greatest global gradient norm; 0: no clipping
-    bool on_host;        ///< keep the moments in memory of the host (backend.h, buffer_new_host)
-    uint64_t seed;       ///< of the rounding of parameters in bf16
-} tr_optimizer_options_t;
-
-typedef enum tr_gradient_sum {
-    TR_GRADIENT_SUM_TREE, ///< the fixed tree: the same bits for any number of ranks
-    TR_GRADIENT_SUM_ALL_REDUCE ///< each rank's own chunks in a chain, then the library's sum: less is sent
-} tr_gradient_sum_t;
 
 /// How the work is shared.
 typedef struct tr_ranks {

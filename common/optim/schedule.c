@@ -1,17 +1,8 @@
 #include "common/optim/schedule.h"
 
-#include <string.h>
-
 #include "common/base/real.h"
 
 static const double PI = 3.14159265358979323846;
-
-static const char *const NAMES[] = {"constant", "linear", "cosine"};
-
-void tr_schedule_init(tr_schedule_t *schedule)
-{
-    *schedule = (tr_schedule_t){.kind = TR_SCHEDULE_LINEAR, .learning_rate = 3e-6};
-}
 
 double tr_schedule_rate(const tr_schedule_t *schedule, uint64_t step)
 {
@@ -32,23 +23,4 @@ double tr_schedule_rate(const tr_schedule_t *schedule, uint64_t step)
     double cosine;
     tr_real_sincos(&sine, &cosine, PI * ((double)(step - schedule->warmup_steps) / span));
     return schedule->learning_rate * (0.5 * (1.0 + cosine));
-}
-
-const char *tr_schedule_kind_name(tr_schedule_kind_t kind)
-{
-    return NAMES[kind];
-}
-
-bool tr_schedule_kind_from_name(tr_schedule_kind_t *kind, const char *name)
-{
-    if (strcmp(name, "constant_with_warmup") == 0) {
-        name = "constant";
-    }
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(name, NAMES[i]) == 0) {
-            *kind = (tr_schedule_kind_t)i;
-            return true;
-        }
-    }
-    return false;
 }

@@ -10,56 +10,29 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
                                 tr_error_t *err)
 {
     json_t *object;
-    double beta1, beta2, epsilon, weight_decay, clip;
     int64_t seed;
     TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     TR_TRY(tr_body_object(&object, config, "optimizer", "welcome", err));
-    TR_TRY(tr_body_real(&beta1, object, "beta1", "welcome optimizer", err));
-    TR_TRY(tr_body_real(&beta2, object, "beta2", "welcome optimizer", err));
-    TR_TRY(tr_body_real(&epsilon, object, "epsilon", "welcome optimizer", err));
-    TR_TRY(tr_body_real(&weight_decay, object, "weight_decay", "welcome optimizer", err));
-    TR_TRY(tr_body_real(&clip, object, "clip", "welcome optimizer", err));
-    *options = (tr_optimizer_options_t){.beta1 = beta1,
-                                        .beta2 = beta2,
-                                        .epsilon = epsilon,
-                                        .weight_decay = weight_decay,
-                                        .clip = clip,
-                                        .on_host = json_is_true(json_object_get(object, "offload")),
-                                        .seed = (uint64_t)seed};
-    return TR_OK;
+    options->seed = (uint64_t)seed;
+    return tr_fields_from_json(options, &tr_optimizer_fields, object, "welcome optimizer", err);
 }
 
 static tr_status read_ranks(tr_ranks_t *ranks, const json_t *config, tr_collective_t *collective,
                             tr_error_t *err)
 {
-    const json_t *stage = json_object_get(config, "zero_stage");
-    const json_t *sum = json_object_get(config, "gradient_sum");
-    const char *name = sum == NULL ? "tree" : json_string_value(sum);
-    int64_t zero_stage = 2;
-    if (stage != NULL) {
-        TR_TRY(tr_body_integer(&zero_stage, config, "zero_stage", 1, 3, "welcome", err));
-    }
-    if (name == NULL || (strcmp(name, "tree") != 0 && strcmp(name, "all_reduce") != 0)) {
-        return tr_fail(err, TR_ERR_PROTOCOL,
-                       "welcome: gradient_sum: expected 'tree' or 'all_reduce'");
-    }
+    tr_sharing_options_t sharing;
+    TR_TRY(tr_fields_from_json(&sharing, &tr_sharing_fields, config, "welcome", err));
     *ranks = (tr_ranks_t){.collective = collective,
-                          .zero_stage = (unsigned)zero_stage,
-                          .gradient_sum = strcmp(name, "tree") == 0 ? TR_GRADIENT_SUM_TREE
-                                                                    : TR_GRADIENT_SUM_ALL_REDUCE};
+                          .zero_stage = (unsigned)sharing.zero_stage,
+                          .gradient_sum = (tr_gradient_sum_t)sharing.gradient_sum};
     return TR_OK;
 }
 
-/// A wish of the welcome's optimizer: absent is false.
-static bool wants(const json_t *config, const char *key)
+static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner,
+                            const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
+                            tr_error_t *err)
 {
-    return json_is_true(json_object_get(json_object_get(config, "optimizer"), key));
-}
-
-static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner, const json_t *config,
-                            const tr_ranks_t *ranks, tr_error_t *err)
-{
-    bool rounds = wants(config, "stochastic_rounding");
+    bool rounds = options->rounding == TR_ROUNDING_STOCHASTIC;
     *use = rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS;
     if (rounds && (learner->backend->real != TR_BF16 || ranks->zero_stage == 3)) {
         return tr_fail(err, TR_ERR_UNSUPPORTED,
@@ -82,27 +55,27 @@ static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const cha
 }
 
 static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
-                            const char *checkpoint, bool scalar, const tr_ranks_t *ranks,
+                            const char *checkpoint, bool scalar,
+                            const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
                             tr_error_t *err)
 {
     const char *source;
-    int64_t seed;
+    const uint64_t seed = options->seed;
     tr_model_use_t use;
-    TR_TRY(choose_use(&use, learner, config, ranks, err));
+    TR_TRY(choose_use(&use, learner, options, ranks, err));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
-    TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     const char *directory = checkpoint != NULL ? checkpoint : source;
     bool fresh =
         !scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"));
     if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
-        return tr_model_open_sharded(model, directory, scalar, fresh, (uint64_t)seed,
+        return tr_model_open_sharded(model, directory, scalar, fresh, seed,
                                      learner->backend, ranks->collective, err);
     }
     if (scalar) {
-        return tr_model_open_scalar(model, directory, (uint64_t)seed, learner->backend, use, err);
+        return tr_model_open_scalar(model, directory, seed, learner->backend, use, err);
     }
     if (fresh) {
-        return open_fresh(model, learner, source, (uint64_t)seed, use, err);
+        return open_fresh(model, learner, source, seed, use, err);
     }
     return tr_model_open(model, directory, learner->backend, use, err);
 }
@@ -112,22 +85,22 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
 {
     const char *source;
     int64_t step;
-    tr_optimizer_options_t adamw;
+    tr_optimizer_options_t optimizer;
     tr_ranks_t ranks;
     tr_model_t *model = NULL;
     const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
-    TR_TRY(read_optimizer(&adamw, config, err));
+    TR_TRY(read_optimizer(&optimizer, config, err));
     TR_TRY(read_ranks(&ranks, config, options->collective, err));
     if (learner->backend == NULL) {
         TR_TRY(tr_device_open(&learner->backend, config, options->threads,
                               tr_collective_rank(options->collective), err));
         TR_TRY(tr_collective_check(options->collective, learner->backend, err));
     }
-    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &ranks, err));
-    tr_model_recompute(model, wants(config, "gradient_checkpointing"));
-    tr_status status = tr_trainer_new(&learner->trainer, &model, &adamw, &ranks, err);
+    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &optimizer, &ranks, err));
+    tr_model_recompute(model, optimizer.gradient_checkpointing);
+    tr_status status = tr_trainer_new(&learner->trainer, &model, &optimizer, &ranks, err);
     tr_model_destroy(&model);
     TR_TRY(status);
     if (checkpoint != NULL) {
@@ -200,18 +173,6 @@ tr_status tr_learner_read_train_pass(tr_train_pass_t *walk, const tr_learner_t *
         .evaluate = evaluate,
         .learning_rate = rate,
     };
-    return TR_OK;
-}
-
-tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err)
-{
-    tr_ppo_options_init(options);
-    if (json_is_true(json_object_get(body, "evaluate"))) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "train: PPO has nothing to evaluate");
-    }
-    TR_TRY(tr_body_real(&options->cliprange, body, "cliprange", "train", err));
-    TR_TRY(tr_body_real(&options->vf_coef, body, "vf_coef", "train", err));
-    TR_TRY(tr_body_real(&options->cliprange_value, body, "cliprange_value", "train", err));
     return TR_OK;
 }
 

@@ -10,7 +10,6 @@
 
 #include <stdint.h>
 
-#include "common/algo/options.h"
 #include "common/model/trainer.h"
 #include "proto/message.h"
 #include "proto/sequences.h"
@@ -43,9 +42,6 @@ tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_
 /// true nothing is learnt, and step is the one finished. Fails as tr_learner_expect does.
 tr_status tr_learner_read_train_pass(tr_train_pass_t *walk, const tr_learner_t *learner,
                                      const json_t *body, tr_error_t *err);
-
-/// A training request's {kl_coef, cliprange, ...}: what PPO's losses read. TR_ERR_UNSUPPORTED for one that evaluates.
-tr_status tr_learner_read_ppo(tr_ppo_options_t *options, const json_t *body, tr_error_t *err);
 
 /// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the optimizer's state if asked. scores:
 /// {mean, std}, if it is there, is what config.json says of a reward model's scores from now on.

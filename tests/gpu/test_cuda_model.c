@@ -89,7 +89,7 @@ static float *learn(small_t *small, bool on_host)
                                             .epsilon = 1e-8,
                                             .weight_decay = 0.01,
                                             .clip = 0.5,
-                                            .on_host = on_host};
+                                            .offload = on_host};
     const tr_train_pass_t walk = {.epochs = 3,
                                   .minibatches = 2,
                                   .chunk = 2,

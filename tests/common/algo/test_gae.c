@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/algo/gae.h"
+#include "common/algo/ppo.h"
 #include "common/base/rng.h"
 #include "tests/support/golden.h"
 

@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-#include "common/algo/kl.h"
+#include "common/algo/ppo.h"
 #include "common/base/rng.h"
 #include "tests/support/golden.h"
 

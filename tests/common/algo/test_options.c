@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "common/algo/options.h"
+#include "common/algo/ppo.h"
 #include "tests/support/golden.h"
 
 Test(ppo_options, defaults_are_those_of_trl)

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/algo/reward.h"
+#include "common/algo/ppo.h"
 #include "tests/support/golden.h"
 
 static void rewards_of_case(golden_t *golden, const char *name)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/algo/statistics.h"
-#include "common/algo/whiten.h"
+#include "common/algo/ppo.h"
 #include "common/base/rng.h"
 #include "tests/support/golden.h"
 

@@ -1,0 +1,46 @@
+// Completions as the pages of DPO and KTO read them: their tokens, and the metrics of the two classes.
+#include "actor/algorithms.h"
+
+size_t actor_tokens_of(const tr_sequences_t *sequences, uint32_t s)
+{
+    return (size_t)(sequences->response_starts[s + 1] - sequences->response_starts[s]);
+}
+
+void actor_tokens_add(actor_tokens_t *tokens, const tr_token_facts_t *facts, size_t n)
+{
+    for (size_t t = 0; t < n; t++) {
+        tokens->entropy += (double)facts[t].entropy;
+        tokens->logits += (double)facts[t].logit;
+        tokens->greedy += (double)facts[t].greedy;
+    }
+    tokens->count += n;
+}
+
+/// Each sequence must have something to learn.
+tr_status actor_expect_tokens(const tr_sequences_t *sequences, size_t group, tr_error_t *err)
+{
+    if (sequences->count == 0 || sequences->count % group != 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
+                       sequences->count, group);
+    }
+    for (size_t s = 0; s < sequences->count; s++) {
+        if (actor_tokens_of(sequences, (uint32_t)s) == 0) {
+            return tr_fail(err, TR_ERR_ARGUMENT, "completion %zu has no token", s);
+        }
+    }
+    return TR_OK;
+}
+
+tr_status actor_put_classes(actor_training_t *t, const actor_class_t *chosen,
+                            const actor_class_t *rejected, tr_error_t *err)
+{
+    const actor_tokens_t *w = chosen->tokens, *l = rejected->tokens;
+    TR_TRY(actor_training_put(t, "rewards/chosen", chosen->rewards, chosen->count, err));
+    TR_TRY(actor_training_put(t, "rewards/rejected", rejected->rewards, rejected->count, err));
+    TR_TRY(actor_training_put(t, "logps/chosen", chosen->logps, chosen->count, err));
+    TR_TRY(actor_training_put(t, "logps/rejected", rejected->logps, rejected->count, err));
+    TR_TRY(actor_training_put(t, "logits/chosen", w->logits, (double)w->count, err));
+    TR_TRY(actor_training_put(t, "logits/rejected", l->logits, (double)l->count, err));
+    return actor_training_put(t, "entropy", w->entropy + l->entropy, (double)(w->count + l->count),
+                              err);
+}

@@ -1,0 +1,119 @@
+// PPO in the actor: the clipped policy loss over a step's responses.
+//
+// The first pass of a step is also the proof that rollouts and actor agree: its log-probs, taken before any update, must be those
+// that the rollouts reported, bit for bit (exact/logprob_mismatch). The critic has its own page (critic/ppo.c); advantages are
+// the controller's.
+#include <math.h>
+#include <stdlib.h>
+
+#include "actor/algorithms.h"
+
+typedef struct ppo_context {
+    const actor_experience_t *experience;
+    const tr_ppo_options_t *options;
+    actor_report_t *report;
+    size_t minibatch_tokens;       // seen of the minibatch at hand
+    double minibatch_ratio;        // their sum of ratios
+    double mean_sum, mean_squares; // of the minibatches' mean ratios
+    size_t minibatches;
+} ppo_context_t;
+
+/// The largest difference between what the rollouts said and what the actor computes; infinite when one is NaN.
+static float largest_difference(const float *a, const float *b, size_t n)
+{
+    float largest = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        float difference = fabsf(a[i] - b[i]);
+        if (isnan(difference)) {
+            return INFINITY;
+        }
+        largest = difference > largest ? difference : largest;
+    }
+    return largest;
+}
+
+static void count_ratio(ppo_context_t *context, size_t tokens, double ratios, size_t normalizer)
+{
+    context->minibatch_tokens += tokens;
+    context->minibatch_ratio += ratios;
+    if (context->minibatch_tokens == normalizer) {
+        double mean = context->minibatch_ratio / (double)normalizer;
+        context->mean_sum += mean;
+        context->mean_squares += mean * mean;
+        context->minibatches++;
+        context->minibatch_tokens = 0;
+        context->minibatch_ratio = 0.0;
+    }
+}
+
+static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
+{
+    ppo_context_t *context = argument;
+    actor_report_t *report = context->report;
+    (void)err;
+    float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
+    float *advantages = old + chunk->n;
+    tr_response_select(old, context->experience->logprobs, chunk->sequences, chunk->chosen,
+                       chunk->count);
+    tr_response_select(advantages, context->experience->advantages, chunk->sequences, chunk->chosen,
+                       chunk->count);
+    if (chunk->first) {
+        report->mismatch = fmaxf(report->mismatch, largest_difference(old, chunk->out, chunk->n));
+    }
+    double before = report->sums.ratio;
+    tr_ppo_policy_loss(dout, &report->sums, chunk->out, old, advantages, chunk->n,
+                       chunk->normalizer, context->options);
+    count_ratio(context, chunk->n, report->sums.ratio - before, chunk->normalizer);
+    for (size_t i = 0; i < chunk->n; i++) {
+        report->entropy_sum += (double)chunk->facts[i].entropy;
+    }
+    free(old);
+    return TR_OK;
+}
+
+tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
+                          const actor_experience_t *experience, const tr_ppo_options_t *options,
+                          const tr_train_pass_t *pass, tr_error_t *err)
+{
+    *report = (actor_report_t){0};
+    ppo_context_t context = {.experience = experience, .options = options, .report = report};
+    TR_TRY(tr_trainer_run_pass(trainer, &experience->sequences, pass, ppo_loss, &context,
+                               &report->pass, err));
+    if (context.minibatches > 1) {
+        double n = (double)context.minibatches;
+        double variance =
+            (context.mean_squares - context.mean_sum * context.mean_sum / n) / (n - 1.0);
+        report->ratio_variance = variance > 0.0 ? variance : 0.0;
+    }
+    return TR_OK;
+}
+
+static tr_status put_metrics(actor_training_t *t, const actor_report_t *report, tr_error_t *err)
+{
+    const tr_ppo_policy_sums_t *sums = &report->sums;
+    const double n = (double)sums->tokens;
+    TR_TRY(actor_training_put(t, "policy/approxkl_avg", sums->approxkl, n, err));
+    TR_TRY(actor_training_put(t, "policy/clipfrac_avg", sums->clipped, n, err));
+    TR_TRY(actor_training_put(t, "policy/entropy_avg", report->entropy_sum, n, err));
+    TR_TRY(actor_training_put(t, "loss/policy_avg", sums->loss, n, err));
+    TR_TRY(actor_training_put(t, "val/ratio", sums->ratio, n, err));
+    TR_TRY(actor_training_put(t, "val/ratio_var", report->ratio_variance, 1.0, err));
+    TR_TRY(actor_training_put_norm(t, "grad_norm/actor", &report->pass, err));
+    return actor_training_put(t, "exact/logprob_mismatch", (double)report->mismatch, 1.0, err);
+}
+
+static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
+{
+    actor_experience_t experience = {.sequences = t->sequences};
+    actor_report_t report;
+    if (t->pass.evaluate) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "train: PPO has nothing to evaluate");
+    }
+    TR_TRY(actor_training_take(&experience.logprobs, t, "logprobs", err));
+    TR_TRY(actor_training_take(&experience.advantages, t, "advantages", err));
+    actor_training_begins(t);
+    TR_TRY(actor_learn_ppo(&report, t->learner->trainer, &experience, options, &t->pass, err));
+    return put_metrics(t, &report, err);
+}
+
+const actor_algorithm_t actor_ppo = {"train", &tr_ppo_fields, false, train};

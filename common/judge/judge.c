@@ -1,0 +1,76 @@
+// The table of judges, and what entries of all kinds have in common.
+#include "common/judge/judge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const tr_judge_kind_t *const tr_judge_kinds[] = {
+    &tr_judge_exec,  &tr_judge_model,  &tr_judge_words,
+    &tr_judge_regex, &tr_judge_length, &tr_judge_external,
+};
+const size_t tr_judge_kind_count = sizeof tr_judge_kinds / sizeof tr_judge_kinds[0];
+
+const tr_judge_kind_t *tr_judge_kind_find(const char *name)
+{
+    for (size_t i = 0; i < tr_judge_kind_count; i++) {
+        if (strcmp(tr_judge_kinds[i]->name, name) == 0) {
+            return tr_judge_kinds[i];
+        }
+    }
+    return NULL;
+}
+
+// Entries
+
+static const char *const failures[] = {"wait", "fail", NULL}; // tr_on_failure_t
+
+#define FIELD(...) TR_FIELD(tr_judge_t, __VA_ARGS__)
+
+static const tr_field_t fields[] = {
+    FIELD(name, TR_FIELD_TEXT, "null", .nullable = true,
+          .help = "Its name in metrics and as a group of workers; null: its kind (`exec`, then "
+                  "`exec-2`), or what `external` "
+                  "says."),
+    FIELD(weight, TR_FIELD_REAL, "1.0", .range = &tr_range_any,
+          .help = "Its score counts so much."),
+    FIELD(timeout_s, TR_FIELD_REAL, "60.0", .range = &tr_range_positive,
+          .help = "Seconds for a request, from when a judge has it or none is there."),
+    FIELD(retries, TR_FIELD_WHOLE, "3", .range = &tr_range_0_to_thousand,
+          .help = "After a failure or a timeout."),
+    FIELD(on_failure, TR_FIELD_CHOICE, "wait", .choices = failures,
+          .help = "When the retries are used up: `wait` for a judge that answers, or `fail`."),
+};
+const tr_fields_t tr_judge_fields = TR_FIELDS(tr_judge_t, fields);
+
+void tr_judge_init(tr_judge_t *judge, const tr_judge_kind_t *kind)
+{
+    *judge = (tr_judge_t){.kind = kind, .options = tr_calloc(1, kind->fields->size)};
+    tr_fields_init(judge, &tr_judge_fields);
+    tr_fields_init(judge->options, kind->fields);
+}
+
+void tr_judge_release(tr_judge_t *judge)
+{
+    tr_fields_release(judge, &tr_judge_fields);
+    if (judge->kind != NULL) {
+        tr_fields_release(judge->options, judge->kind->fields);
+    }
+    free(judge->options);
+    *judge = (tr_judge_t){0};
+}
+
+uint64_t tr_judge_workers(const tr_judge_t *judge)
+{
+    const tr_field_t *field = tr_fields_find(judge->kind->fields, "workers");
+    if (!judge->kind->started) {
+        return 0;
+    }
+    return field != NULL ? *(const uint64_t *)tr_field_of_const(judge->options, field) : 1;
+}
+
+const char *tr_judge_group(const tr_judge_t *judge)
+{
+    return judge->kind == &tr_judge_external
+               ? ((const tr_external_judge_t *)judge->options)->external
+               : judge->name;
+}

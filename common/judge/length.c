@@ -1,0 +1,113 @@
+// The judge `length`: how long a response is, against a target or bounds.
+//
+// n = the response's tokens (those of the policy, an end token included), words (separated by Unicode white space) or characters
+// (code points). With a target: 1 - |n - target| / target, not below 0. Else 1 where min <= n <= max, 0 outside.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/judge/judge.h"
+#include "common/text/utf8.h"
+
+typedef enum unit { TOKENS, WORDS, CHARACTERS } unit_t;
+
+typedef struct options {
+    uint64_t target; // 0: none
+    uint64_t min;
+    uint64_t max; // 0: no upper bound
+    int unit;     // a unit_t
+} options_t;
+
+static const char *const units[] = {"tokens", "words", "characters", NULL}; // unit_t
+
+static const tr_field_t fields[] = {
+    TR_FIELD_AS("length.target", options_t, target, TR_FIELD_WHOLE, "null", .nullable = true,
+                .range = &tr_range_whole,
+                .help =
+                    "A response of n units has the score 1 − |n − target| / target, not below 0."),
+    TR_FIELD_AS("length.min", options_t, min, TR_FIELD_WHOLE, "0", .range = &tr_range_whole,
+                .help = "With `max`, instead of `target`: the score is 1 within, 0 outside."),
+    TR_FIELD_AS("length.max", options_t, max, TR_FIELD_WHOLE, "null", .nullable = true,
+                .range = &tr_range_whole, .help = "null: no upper bound."),
+    TR_FIELD_AS("length.unit", options_t, unit, TR_FIELD_CHOICE, "tokens", .choices = units,
+                .help = "What is counted."),
+};
+static const tr_fields_t table = TR_FIELDS(options_t, fields);
+
+static char *check(const char **key, const void *options)
+{
+    const options_t *rule = options;
+    bool bounds = rule->min > 0 || rule->max > 0;
+    *key = "length";
+    if ((rule->target > 0) == bounds) {
+        return tr_strdup(bounds ? "expected target, or min and max, found both kinds"
+                                : "expected a target, a min or a max above 0, found none");
+    }
+    return rule->max > 0 && rule->min > rule->max ? tr_strdup("min is above max") : NULL;
+}
+
+static tr_status length_open(void **state, const void *options, const tr_judge_host_t *host,
+                             tr_error_t *err)
+{
+    options_t *rule = tr_alloc(sizeof *rule);
+    (void)host, (void)err;
+    *rule = *(const options_t *)options;
+    *state = rule;
+    return TR_OK;
+}
+
+/// Characters of the text, and words: how often a character that is no space follows a space or the start.
+static void count_text(size_t *characters, size_t *words, const char *text)
+{
+    size_t length = strlen(text);
+    bool between = true;
+    *characters = *words = 0;
+    for (size_t at = 0; at < length;) {
+        uint32_t point = 0;
+        size_t n = tr_utf8_next(&point, text + at, length - at);
+        at += n > 0 ? n : 1;
+        bool space = tr_utf8_is_space(point);
+        *words += between && !space;
+        *characters += 1;
+        between = space;
+    }
+}
+
+static uint64_t measure(const tr_sample_t *sample, unit_t unit)
+{
+    size_t characters, words;
+    if (unit == TOKENS) {
+        return sample->response_count;
+    }
+    count_text(&characters, &words, sample->response);
+    return unit == WORDS ? words : characters;
+}
+
+static double length_rule(const options_t *rule, uint64_t n)
+{
+    if (rule->target > 0) {
+        return fmax(0.0, 1.0 - fabs((double)n - (double)rule->target) / (double)rule->target);
+    }
+    return n >= rule->min && (rule->max == 0 || n <= rule->max) ? 1.0 : 0.0;
+}
+
+static tr_status length_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
+                              tr_error_t *err)
+{
+    const options_t *rule = state;
+    (void)err;
+    for (size_t i = 0; i < count; i++) {
+        scores[i] = (float)length_rule(rule, measure(&samples[i], (unit_t)rule->unit));
+    }
+    return TR_OK;
+}
+
+const tr_judge_kind_t tr_judge_length = {
+    .name = "length",
+    .fields = &table,
+    .started = true,
+    .check = check,
+    .open = length_open,
+    .score = length_score,
+    .close = free,
+};

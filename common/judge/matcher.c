@@ -1,0 +1,84 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+
+#include "common/judge/matcher.h"
+
+#include <pcre2.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+/// Backtracks that a match may take, about a hundredth of a second of them; sane expressions stay far below.
+static const uint32_t MATCH_LIMIT = 1000000;
+
+struct tr_matcher {
+    pcre2_code **codes; // [count]
+    size_t count;
+    pcre2_match_data *match;
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack;
+};
+
+tr_matcher_t *tr_matcher_new(void)
+{
+    tr_matcher_t *matcher = tr_calloc(1, sizeof *matcher);
+    matcher->match = pcre2_match_data_create(1, NULL); // where it matches, but no groups
+    matcher->context = pcre2_match_context_create(NULL);
+    TR_ASSERT(matcher->match != NULL && matcher->context != NULL, "out of memory");
+    pcre2_set_match_limit(matcher->context, MATCH_LIMIT);
+    matcher->stack = pcre2_jit_stack_create((size_t)32 * 1024, (size_t)8 * 1024 * 1024, NULL);
+    if (matcher->stack != NULL) { // it is NULL where there is no JIT
+        pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
+    }
+    return matcher;
+}
+
+void tr_matcher_destroy(tr_matcher_t **self)
+{
+    tr_matcher_t *matcher = *self;
+    if (matcher == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < matcher->count; i++) {
+        pcre2_code_free(matcher->codes[i]);
+    }
+    pcre2_jit_stack_free(matcher->stack);
+    pcre2_match_context_free(matcher->context);
+    pcre2_match_data_free(matcher->match);
+    free(matcher->codes);
+    free(matcher);
+    *self = NULL;
+}
+
+tr_status tr_matcher_add(tr_matcher_t *matcher, const char *pattern, size_t length, tr_error_t *err)
+{
+    int cause = 0;
+    PCRE2_SIZE offset = 0;
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, length, PCRE2_UTF, &cause, &offset, NULL);
+    if (code == NULL) {
+        PCRE2_UCHAR text[128];
+        pcre2_get_error_message(cause, text, sizeof text);
+        return tr_fail(err, TR_ERR_ARGUMENT, "pattern '%s' is not understood at byte %zu: %s",
+                       pattern, (size_t)offset, (const char *)text);
+    }
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); // without JIT the interpreter matches the same
+    matcher->codes = tr_realloc(matcher->codes, (matcher->count + 1) * sizeof(pcre2_code *));
+    matcher->codes[matcher->count++] = code;
+    return TR_OK;
+}
+
+tr_status tr_matcher_next(bool *found, size_t *at, tr_matcher_t *matcher, size_t expression,
+                          const char *text, size_t length, tr_error_t *err)
+{
+    TR_ASSERT(expression < matcher->count, "expression %zu of %zu", expression, matcher->count);
+    int result = pcre2_match(matcher->codes[expression], (PCRE2_SPTR)text, length, *at, 0,
+                             matcher->match, matcher->context);
+    *found = result >= 0;
+    if (*found) {
+        *at = pcre2_get_ovector_pointer(matcher->match)[1];
+    } else if (result != PCRE2_ERROR_NOMATCH) {
+        PCRE2_UCHAR cause[128];
+        pcre2_get_error_message(result, cause, sizeof cause);
+        return tr_fail(err, TR_ERR_ARGUMENT, "matching was given up: %s; simplify the pattern",
+                       (const char *)cause);
+    }
+    return TR_OK;
+}

@@ -1,0 +1,321 @@
+// The judge `model`: a Hugging Face directory with a scalar head.
+//
+// The score is what AutoModelForSequenceClassification gives for the text of prompt and response, encoded as one by the
+// directory's own tokenizer with its special tokens once: the head's value at the last token. Where its config.json has
+// score_mean and score_std (reward.normalize), less the mean, over the deviation. With `steps` it is a process reward model: the
+// response is split at each step_separator, and the chances that the steps are right, the sigmoid of the head's value at the end
+// of each, become one score in [0, 1].
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/algo/process_reward.h"
+#include "common/base/log.h"
+#include "common/judge/judge.h"
+#include "common/model/response.h"
+#include "common/tensor/device.h"
+#include "common/text/steps.h"
+#include "common/text/tokenizer.h"
+#include "common/text/utf8.h"
+
+#define FIELD(...) TR_FIELD(tr_model_judge_t, __VA_ARGS__)
+
+static const tr_field_t fields[] = {
+    FIELD(workers, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand, .local = true,
+          .help = "Processes."),
+    FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE, .help = "Where it computes."),
+    FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
+          .help = TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .help = "0: one a processor."),
+    FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names, .message_only = true,
+          .help = "The run's."),
+    FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
+          .help = "A model with a scalar head."),
+    FIELD(steps, TR_FIELD_CHOICE, "null", .choices = tr_step_score_names,
+          .help =
+              "The model is a process reward model: its score is the least, the mean, the last or "
+              "the product of the "
+              "chances that each step of a response is right; null: it scores responses whole."),
+    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"", .help = "What ends a step of a response."),
+};
+static const tr_fields_t table = TR_FIELDS(tr_model_judge_t, fields);
+
+/// Tokens that go through the model at once; more where a single sample is longer. Bounds its memory, changes no bit.
+enum { PASS_TOKENS = 4096 };
+
+typedef struct state {
+    const tr_model_judge_t *options; // borrowed
+    const tr_judge_host_t *host;     // borrowed
+    tr_backend_t *backend;
+    tr_tokenizer_t *tokenizer;
+    tr_model_t *model;
+    tr_response_pass_t *pass;
+} state_t;
+
+/// Every sample's tokens, one sample after another.
+typedef struct encoded {
+    tr_ids_t ids;
+    int32_t *starts; // [count + 1]
+} encoded_t;
+
+static void model_close(void *state)
+{
+    state_t *judge = state;
+    tr_response_pass_destroy(&judge->pass);
+    tr_model_destroy(&judge->model);
+    tr_tokenizer_destroy(&judge->tokenizer);
+    tr_backend_close(&judge->backend);
+    free(judge);
+}
+
+static tr_status require_scalar_head(const char *directory, tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    if (!config.scalar_head) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "'%s' has no scalar head (a reward model's config.json has the architecture "
+                       "LlamaForSequenceClassification with one label)",
+                       directory);
+    }
+    return TR_OK;
+}
+
+static tr_status load(state_t *judge, tr_error_t *err)
+{
+    const tr_model_judge_t *options = judge->options;
+    const tr_device_options_t device = {
+        .device = options->device,
+        .precision = options->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32,
+        .threads = judge->host->threads > 0 ? judge->host->threads : options->threads,
+        .memory = (size_t)(options->memory * 0x1p30),
+    };
+    TR_TRY(require_scalar_head(options->model, err));
+    TR_TRY(tr_tokenizer_new(&judge->tokenizer, options->model, err));
+    TR_TRY(tr_backend_open(&judge->backend, &device, err));
+    TR_TRY(tr_model_open(&judge->model, options->model, judge->backend, TR_MODEL_DECODES, err));
+    judge->pass = tr_response_pass_new(judge->model);
+    return TR_OK;
+}
+
+static tr_status model_open(void **state, const void *options, const tr_judge_host_t *host,
+                            tr_error_t *err)
+{
+    state_t *judge = tr_calloc(1, sizeof *judge);
+    judge->options = options;
+    judge->host = host;
+    tr_status status = load(judge, err);
+    if (status != TR_OK) {
+        model_close(judge);
+        return status;
+    }
+    tr_log(TR_LOG_INFO, "judge", "model=%s device=%s form=%s \"ready\"", judge->options->model,
+           judge->backend->ops->name, judge->backend->form);
+    *state = judge;
+    return TR_OK;
+}
+
+static bool stopping(const state_t *judge)
+{
+    return judge->host->stopping != NULL && judge->host->stopping();
+}
+
+/// A last token there is, all have a row in the embedding, and each a position.
+static tr_status check_ids(const state_t *judge, const int32_t *ids, size_t count, tr_error_t *err)
+{
+    const tr_model_config_t *config = tr_model_config(judge->model);
+    if (count == 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "prompt and response together have no tokens");
+    }
+    if (count > config->max_positions) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "prompt and response have %zu tokens, the model takes %zu; "
+                       "shorten data.max_prompt_length or generation.max_new_tokens",
+                       count, config->max_positions);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= config->vocabulary) {
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "the tokenizer gives token %d, the model's vocabulary has %zu", ids[i],
+                           config->vocabulary);
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status encode_sample(tr_ids_t *all, const state_t *judge, const tr_sample_t *sample,
+                               tr_error_t *err)
+{
+    int32_t *ids;
+    size_t count;
+    char *text = tr_format("%s%s", sample->prompt, sample->response);
+    tr_status status = tr_tokenizer_encode(&ids, &count, judge->tokenizer, text, strlen(text),
+                                           TR_ENCODE_SPECIAL, err);
+    free(text);
+    TR_TRY(status);
+    status = check_ids(judge, ids, count, err);
+    for (size_t i = 0; i < count && status == TR_OK; i++) {
+        tr_ids_append(all, ids[i]);
+    }
+    free(ids);
+    return status;
+}
+
+static tr_status encode_all(encoded_t *encoded, const state_t *judge, const tr_sample_t *samples,
+                            size_t count, tr_error_t *err)
+{
+    encoded->starts = tr_calloc(count + 1, sizeof *encoded->starts);
+    for (size_t i = 0; i < count; i++) {
+        if (encode_sample(&encoded->ids, judge, &samples[i], err) != TR_OK) {
+            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
+        }
+        encoded->starts[i + 1] = (int32_t)encoded->ids.count;
+    }
+    return TR_OK;
+}
+
+/// How many samples from `first` on go through the model at once; at least 1.
+static size_t pass_size(const encoded_t *encoded, size_t first, size_t count)
+{
+    size_t n = 1;
+    while (first + n < count &&
+           encoded->starts[first + n + 1] - encoded->starts[first] <= PASS_TOKENS) {
+        n++;
+    }
+    return n;
+}
+
+static tr_status score_all(state_t *judge, float *scores, const encoded_t *encoded, size_t count,
+                           tr_error_t *err)
+{
+    const tr_sequences_t sequences = {
+        .count = count, .ids = encoded->ids.data, .starts = encoded->starts};
+    uint32_t *chosen = tr_calloc(count + 1, sizeof *chosen);
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < count; i++) {
+        chosen[i] = (uint32_t)i;
+    }
+    for (size_t i = 0, n = 0; i < count && status == TR_OK; i += n) {
+        n = pass_size(encoded, i, count);
+        status = stopping(judge) ? tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave")
+                                 : tr_response_scores(judge->pass, &sequences, chosen + i, n, false,
+                                                      scores + i, err);
+    }
+    free(chosen);
+    return status;
+}
+
+/// As the model's own config.json normalizes them.
+static void normalize(const state_t *judge, float *scores, size_t count)
+{
+    const tr_model_config_t *config = tr_model_config(judge->model);
+    for (size_t i = 0; config->score_std > 0.0 && i < count; i++) {
+        scores[i] = (float)(((double)scores[i] - config->score_mean) / config->score_std);
+    }
+}
+
+// Process reward models
+
+/// The parts of a response between separators: [*count], at least one, which point into *copy; both the caller's. An empty part after
+/// the last separator is none.
+static const char **split(char **copy, size_t *count, const char *response, const char *separator)
+{
+    const char **parts = tr_calloc(strlen(response) + 1, sizeof(char *));
+    size_t width = strlen(separator);
+    char *at = *copy = tr_strdup(response), *end;
+    *count = 0;
+    while ((end = strstr(at, separator)) != NULL) {
+        *end = '\0';
+        parts[(*count)++] = at;
+        at = end + width;
+    }
+    if (*at != '\0' || *count == 0) {
+        parts[(*count)++] = at;
+    }
+    return parts;
+}
+
+/// values: [steps->length - steps->prompt], of the tokens after the prompt.
+static tr_status read_values(const state_t *judge, float *values, const tr_steps_t *steps,
+                             tr_error_t *err)
+{
+    const int32_t starts[] = {0, (int32_t)steps->length}, prompt = (int32_t)steps->prompt;
+    const int32_t responses[] = {0, (int32_t)(steps->length - steps->prompt)};
+    const uint32_t chosen = 0;
+    const tr_sequences_t sequences = {.count = 1,
+                                      .ids = steps->ids,
+                                      .starts = starts,
+                                      .prompt_lengths = &prompt,
+                                      .response_starts = responses};
+    TR_TRY(check_ids(judge, steps->ids, steps->length, err));
+    return tr_response_forward(judge->pass, &sequences, &chosen, 1, 1.0f, false, values, NULL, err);
+}
+
+static tr_status score_steps(const state_t *judge, float *score, const tr_sample_t *sample,
+                             tr_error_t *err)
+{
+    tr_steps_t steps = {0};
+    float *values = NULL;
+    char *copy;
+    size_t count;
+    const char **parts = split(&copy, &count, sample->response, judge->options->step_separator);
+    tr_status status;
+    TR_TRY_GOTO(tr_steps_encode(&steps, judge->tokenizer, sample->prompt, parts, count,
+                                judge->options->step_separator, err),
+                done);
+    values = tr_calloc(steps.length, sizeof *values);
+    TR_TRY_GOTO(read_values(judge, values, &steps, err), done);
+    for (size_t i = 0; i < count; i++) { // forwards: what is read lies at or behind what is written
+        values[i] = values[steps.ends[i] - steps.prompt];
+    }
+    *score = (float)tr_step_score(values, count, (tr_step_score_t)judge->options->steps);
+done:
+    free(values);
+    tr_steps_release(&steps);
+    free(parts);
+    free(copy);
+    return status;
+}
+
+static tr_status score_all_steps(const state_t *judge, float *scores, const tr_sample_t *samples,
+                                 size_t count, tr_error_t *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (stopping(judge)) {
+            return tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave");
+        }
+        if (score_steps(judge, &scores[i], &samples[i], err) != TR_OK) {
+            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status model_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
+                             tr_error_t *err)
+{
+    const state_t *judge = state;
+    encoded_t encoded = {0};
+    if (judge->options->steps != TR_STEP_SCORE_NONE) {
+        return score_all_steps(judge, scores, samples, count, err);
+    }
+    tr_status status = encode_all(&encoded, state, samples, count, err);
+    if (status == TR_OK) {
+        status = score_all(state, scores, &encoded, count, err);
+    }
+    if (status == TR_OK) {
+        normalize(state, scores, count);
+    }
+    tr_ids_release(&encoded.ids);
+    free(encoded.starts);
+    return status;
+}
+
+const tr_judge_kind_t tr_judge_model = {
+    .name = "model",
+    .fields = &table,
+    .started = true,
+    .open = model_open,
+    .score = model_score,
+    .close = model_close,
+};

@@ -1,0 +1,102 @@
+// The judge `regex`: `score` where the expression matches anywhere in the response, else 0.
+//
+// PCRE2 with UTF; (*UCP) at an expression's start makes \w and \b know all scripts, (?i) ignores case.
+#include <stdlib.h>
+#include <string.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "common/judge/judge.h"
+#include "common/judge/matcher.h"
+
+typedef struct options {
+    char *pattern;
+    double score;
+} options_t;
+
+static const tr_field_t fields[] = {
+    TR_FIELD_AS("regex.pattern", options_t, pattern, TR_FIELD_TEXT, "null", .nullable = true,
+                .brief = true,
+                .help = "A regular expression (PCRE2, UTF-8). `regex: PATTERN` is short for it."),
+    TR_FIELD_AS("regex.score", options_t, score, TR_FIELD_REAL, "1.0", .range = &tr_range_any,
+                .help = "Of a response in which the pattern matches; any other has 0."),
+};
+static const tr_fields_t table = TR_FIELDS(options_t, fields);
+
+/// Compiled here once, so that a mistake is found before the run.
+static char *check(const char **key, const void *options)
+{
+    const char *pattern = ((const options_t *)options)->pattern;
+    PCRE2_SIZE offset = 0;
+    int code = 0;
+    *key = "regex.pattern";
+    if (pattern == NULL) {
+        return tr_strdup("expected a regular expression, found none");
+    }
+    pcre2_code *compiled =
+        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &offset, NULL);
+    if (compiled != NULL) {
+        pcre2_code_free(compiled);
+        return NULL;
+    }
+    char reason[160];
+    pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
+    return tr_format("expected a regular expression, found '%.60s': %s at byte %zu", pattern,
+                     reason, offset);
+}
+
+typedef struct regex {
+    tr_matcher_t *matcher; // one expression
+    double score;
+} regex_t;
+
+static void regex_close(void *state)
+{
+    regex_t *regex = state;
+    tr_matcher_destroy(&regex->matcher);
+    free(regex);
+}
+
+static tr_status regex_open(void **state, const void *options, const tr_judge_host_t *host,
+                            tr_error_t *err)
+{
+    const options_t *own = options;
+    regex_t *regex = tr_calloc(1, sizeof *regex);
+    (void)host;
+    regex->matcher = tr_matcher_new();
+    regex->score = own->score;
+    tr_status status = tr_matcher_add(regex->matcher, own->pattern, strlen(own->pattern), err);
+    if (status != TR_OK) {
+        regex_close(regex);
+        return status;
+    }
+    *state = regex;
+    return TR_OK;
+}
+
+static tr_status regex_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
+                             tr_error_t *err)
+{
+    const regex_t *regex = state;
+    for (size_t i = 0; i < count; i++) {
+        const char *text = samples[i].response;
+        size_t at = 0;
+        bool found;
+        if (tr_matcher_next(&found, &at, regex->matcher, 0, text, strlen(text), err) != TR_OK) {
+            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
+        }
+        scores[i] = found ? (float)regex->score : 0.0f;
+    }
+    return TR_OK;
+}
+
+const tr_judge_kind_t tr_judge_regex = {
+    .name = "regex",
+    .fields = &table,
+    .started = true,
+    .check = check,
+    .open = regex_open,
+    .score = regex_score,
+    .close = regex_close,
+};

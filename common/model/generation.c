@@ -1,0 +1,26 @@
+// The options of generation. What they do to a distribution is the operator `sample` (common/tensor/backend.h).
+#include "common/model/generation.h"
+
+static const char *const stop_tokens[] = {"null", "eos", NULL}; // tr_stop_token_t
+
+#define FIELD(...) TR_FIELD(tr_generation_options_t, __VA_ARGS__)
+
+static const tr_field_t fields[] = {
+    FIELD(temperature, TR_FIELD_REAL, "0.7", .range = &tr_range_not_negative,
+          .help = "0 is greedy; what learns from responses needs more."),
+    FIELD(top_k, TR_FIELD_WHOLE, "0", .range = &tr_range_whole,
+          .help = "Sample among the so many likeliest tokens; 0: among all."),
+    FIELD(top_p, TR_FIELD_REAL, "1.0", .range = &tr_range_above_0_to_1,
+          .help = "Sample among the fewest tokens whose probabilities sum to at least this."),
+    FIELD(max_new_tokens, TR_FIELD_WHOLE, "53", .range = &tr_range_to_million,
+          .also = "response_length", .help = "Tokens of the longest response."),
+    FIELD(samples, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand, .local = true,
+          .help =
+              "Responses to each prompt; `online_dpo` and `rejection_sampling` choose among them."),
+    FIELD(stop_ids, TR_FIELD_IDS, "[]", .help = "Token ids that end a response."),
+    FIELD(stop_token, TR_FIELD_CHOICE, "null", .choices = stop_tokens, .local = true,
+          .help =
+              "`eos`: the end-of-sequence token ends a response; null: it does not, as in TRL."),
+};
+
+const tr_fields_t tr_generation_fields = TR_FIELDS(tr_generation_options_t, fields);

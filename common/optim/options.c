@@ -1,0 +1,54 @@
+// The options of updates, with their defaults (TRL's, and transformers' for AdamW) and their meaning.
+#include "common/optim/options.h"
+
+static const char *const schedules[] = {"constant", "linear", "cosine", NULL}; // tr_schedule_kind_t
+static const char *const roundings[] = {"nearest", "stochastic", NULL};        // tr_rounding_t
+static const char *const sums[] = {"tree", "all_reduce", NULL};                // tr_gradient_sum_t
+
+static const tr_range_t zero_stages = {"1, 2 or 3", 1, 3, false, false};
+
+#define FIELD(...) TR_FIELD(tr_optimizer_options_t, __VA_ARGS__)
+
+static const tr_field_t optimizer[] = {
+    FIELD(learning_rate, TR_FIELD_REAL, "3.0e-6", .range = &tr_range_positive,
+          .help = "The peak of the schedule."),
+    FIELD(schedule, TR_FIELD_CHOICE, "linear", .choices = schedules,
+          .help = "The learning rate after the warm-up; linear and cosine go to 0 at `steps`."),
+    FIELD(warmup, TR_FIELD_WHOLE, "0", .range = &tr_range_whole,
+          .help = "Steps in which the learning rate rises from 0; at most `steps`."),
+    FIELD(clip, TR_FIELD_REAL, "1.0", .nullable = true, .range = &tr_range_not_negative,
+          .help = "Largest norm of a gradient; null or 0: no bound."),
+    FIELD(beta1, TR_FIELD_REAL, "0.9", .range = &tr_range_below_1, .help = "Of AdamW."),
+    FIELD(beta2, TR_FIELD_REAL, "0.999", .range = &tr_range_below_1, .help = "Of AdamW."),
+    FIELD(epsilon, TR_FIELD_REAL, "1.0e-8", .range = &tr_range_positive, .help = "Of AdamW."),
+    FIELD(weight_decay, TR_FIELD_REAL, "0.0", .range = &tr_range_not_negative, .help = "Of AdamW."),
+    FIELD(chunk, TR_FIELD_WHOLE, "8", .range = &tr_range_to_million,
+          .help = "Sequences whose gradients are summed in one chain. It bounds memory; another "
+                  "value rounds otherwise, so it is "
+                  "part of the run."),
+    FIELD(gradient_checkpointing, TR_FIELD_BOOL, "false",
+          .help = "Whether backward passes compute again what the layers would else keep: less "
+                  "memory and more time, for the "
+                  "same bytes."),
+    FIELD(offload, TR_FIELD_BOOL, "false",
+          .help = "Whether a GPU's learners keep AdamW's two moments in pinned memory of the host: "
+                  "8 bytes a parameter less of "
+                  "the GPU's, for the same bytes and slower updates."),
+    FIELD(rounding, TR_FIELD_CHOICE, "nearest", .choices = roundings,
+          .help = "`stochastic`: learners on GPUs in bf16 keep no f32 parameters (4 bytes a "
+                  "parameter less), and round each "
+                  "update up or down by chance, so that small ones are not lost. Another value "
+                  "gives other bits."),
+};
+const tr_fields_t tr_optimizer_fields = TR_FIELDS(tr_optimizer_options_t, optimizer);
+
+static const tr_field_t sharing[] = {
+    TR_FIELD(tr_sharing_options_t, zero_stage, TR_FIELD_WHOLE, "2", .range = &zero_stages,
+             .help = "What the ranks keep a share of: 1 the optimizer's moments, 2 gradients too, "
+                     "3 parameters too."),
+    TR_FIELD(tr_sharing_options_t, gradient_sum, TR_FIELD_CHOICE, "tree", .choices = sums,
+             .help = "How the ranks' gradients add up: `tree`, to the same bytes for any number of "
+                     "ranks; `all_reduce`, with "
+                     "less to send."),
+};
+const tr_fields_t tr_sharing_fields = TR_FIELDS(tr_sharing_options_t, sharing);

@@ -1,0 +1,118 @@
+// The rows of the table of algorithms, and what a recipe's algorithm says of its reference.
+#include "common/recipe/algorithms.h"
+
+#include <string.h>
+
+#include "common/recipe/recipe.h"
+
+#define LOSS(table, member) .loss = &(table), .loss_offset = offsetof(tr_recipe_t, member)
+#define MAX_LENGTH(section)                   \
+    .max_length_key = #section ".max_length", \
+    .max_length_offset = offsetof(tr_recipe_t, section.max_length)
+
+static bool dpo_needs_reference(const tr_recipe_t *recipe)
+{
+    return tr_dpo_needs_reference(&recipe->dpo.loss);
+}
+
+const tr_algorithm_t tr_algorithms[] = {
+    {
+        .name = "ppo",
+        .reads = TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_CRITIC | TR_READS_OPTIMIZER |
+                 TR_READS_PPO,
+        .group = 1,
+        .method = "train",
+        LOSS(tr_ppo_fields, ppo),
+    },
+    {
+        .name = "sft",
+        .reads = TR_READS_ROWS | TR_READS_OPTIMIZER | TR_READS_SFT | TR_READS_SFT_ROWS,
+        .group = 1,
+        .method = "train_sft",
+        LOSS(tr_sft_fields, sft.loss),
+        MAX_LENGTH(sft),
+    },
+    {
+        .name = "reward", // a reward model from pairs, or a process reward model from steps
+        .reads = TR_READS_ROWS | TR_READS_OPTIMIZER | TR_READS_REWARD,
+        .group = 2,
+        .scalar = true,
+        .method = "train_reward",
+        LOSS(tr_reward_fields, reward.loss),
+        MAX_LENGTH(reward),
+    },
+    {
+        .name = "dpo",
+        .reads = TR_READS_ROWS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_DPO |
+                 TR_READS_DPO_ROWS,
+        .group = 2,
+        .method = "train_dpo",
+        LOSS(tr_dpo_fields, dpo.loss),
+        MAX_LENGTH(dpo),
+        .needs_reference = dpo_needs_reference,
+        .precompute_offset = offsetof(tr_recipe_t, dpo.precompute_ref_log_probs),
+    },
+    {
+        .name = "kto",
+        .reads = TR_READS_ROWS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_KTO,
+        .group = 1,
+        .method = "train_kto",
+        LOSS(tr_kto_fields, kto.loss),
+        MAX_LENGTH(kto),
+        .precompute_offset = offsetof(tr_recipe_t, kto.precompute_ref_log_probs),
+    },
+    {
+        .name = "online_dpo", // DPO on the best and the worst of a prompt's own responses
+        .reads = TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_DPO,
+        .chooses = true,
+        .group = 2,
+        .method = "train_dpo",
+        LOSS(tr_dpo_fields, dpo.loss),
+        .needs_reference = dpo_needs_reference,
+    },
+    {
+        .name = "rejection_sampling", // SFT on the best of a prompt's own responses
+        .reads = TR_READS_PROMPTS | TR_READS_OPTIMIZER | TR_READS_SFT,
+        .chooses = true,
+        .group = 1,
+        .method = "train_sft",
+        LOSS(tr_sft_fields, sft.loss),
+    },
+    {
+        .name = "sample", // nothing is trained: responses and their scores alone
+        .reads = TR_READS_PROMPTS,
+        .group = 1,
+    },
+    {.name = NULL},
+};
+const size_t tr_algorithm_count = sizeof tr_algorithms / sizeof tr_algorithms[0] - 1;
+
+const tr_algorithm_t *tr_recipe_algorithm(const tr_recipe_t *recipe)
+{
+    return &tr_algorithms[recipe->algorithm];
+}
+
+bool tr_recipe_reads_reference(const tr_recipe_t *recipe)
+{
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    return (algorithm->reads & TR_READS_REFERENCE) != 0 &&
+           (algorithm->needs_reference == NULL || algorithm->needs_reference(recipe));
+}
+
+bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe)
+{
+    size_t offset = tr_recipe_algorithm(recipe)->precompute_offset;
+    return offset > 0 && *(const bool *)((const char *)recipe + offset) &&
+           tr_recipe_reads_reference(recipe);
+}
+
+bool tr_recipe_syncs_reference(const tr_recipe_t *recipe)
+{
+    return (tr_recipe_algorithm(recipe)->reads & TR_READS_DPO) != 0 && recipe->dpo.sync_ref_model;
+}
+
+bool tr_recipe_serves_weights(const tr_recipe_t *recipe)
+{
+    return recipe->roles.rollout.external > 0 && recipe->network.bind != NULL &&
+           strncmp(recipe->network.bind, "tcp://", 6) == 0;
+}

@@ -1,0 +1,370 @@
+// What must agree among the keys of a recipe, and whether whatever was set is read at all.
+//
+// A check looks only at keys that were read well: a value that was refused already makes no second problem.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/device_name.h"
+#include "common/recipe/parts.h"
+
+typedef struct whole {
+    recipe_reader_t *reader;
+    const tr_recipe_t *recipe;
+    const recipe_keys_t *keys;
+    const recipe_node_t *root;
+    const tr_algorithm_t *algorithm; // NULL: not known
+} whole_t;
+
+static const recipe_key_t *key_of(const whole_t *whole, const char *name)
+{
+    const recipe_key_t *key = recipe_key_find(whole->keys, name);
+    TR_ASSERT(key != NULL, "no key '%s'", name);
+    return key;
+}
+
+/// Whether its value can be judged: it was not refused already.
+static bool is_sound(const whole_t *whole, const char *name)
+{
+    return !key_of(whole, name)->failed;
+}
+
+/// Where the key is given, else where `otherwise` is, else the top.
+static size_t line_of(const whole_t *whole, const char *name, const char *otherwise)
+{
+    const recipe_node_t *node = key_of(whole, name)->node;
+    if (node == NULL) {
+        node = key_of(whole, otherwise)->node;
+    }
+    return node != NULL ? node->line : whole->root->line;
+}
+
+static bool reads(const whole_t *whole, unsigned readers)
+{
+    return (whole->algorithm->reads & readers) != 0;
+}
+
+static void check_required(const whole_t *whole)
+{
+    for (size_t i = 0; i < whole->keys->count; i++) {
+        const recipe_key_t *key = &whole->keys->items[i];
+        if (key->field->initial == NULL && key->node == NULL) {
+            char *expected = tr_field_expected(key->field);
+            recipe_problem(whole->reader, whole->root->line, key->name, "missing; expected %s",
+                           expected);
+            free(expected);
+        }
+    }
+}
+
+/// Whether the record has the value that the key has where nobody sets it.
+static bool is_default(const recipe_key_t *key)
+{
+    void *defaults = tr_calloc(1, key->table->size);
+    tr_fields_init(defaults, key->table);
+    bool same = tr_field_equal(key->record, defaults, key->field);
+    tr_fields_release(defaults, key->table);
+    free(defaults);
+    return same;
+}
+
+/// A key that is set and never read is a mistake: whoever set it expects something of it. A resolved recipe spells every key
+/// out, so the default is no mistake.
+static void check_read(const whole_t *whole)
+{
+    for (size_t i = 0; i < whole->keys->count; i++) {
+        const recipe_key_t *key = &whole->keys->items[i];
+        if (key->node == NULL || key->failed || is_default(key)) {
+            continue;
+        }
+        if (key->readers != 0 && !reads(whole, key->readers)) {
+            recipe_problem(whole->reader, key->node->line, key->name,
+                           "algorithm '%s' does not read this key: leave it out",
+                           whole->algorithm->name);
+        } else if (!tr_field_is_read(key->record, key->table, key->field)) {
+            recipe_problem(whole->reader, key->node->line, key->name,
+                           "read only where %s is one of %s: leave it out", key->field->when,
+                           key->field->is);
+        }
+    }
+}
+
+/// The name becomes a directory.
+static void check_name(const whole_t *whole)
+{
+    enum { NAME_LIMIT = 200 };
+    const char *name = whole->recipe->name;
+    if (name == NULL) {
+        return;
+    }
+    bool usable = strlen(name) <= NAME_LIMIT && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    for (const char *byte = name; *byte != '\0'; byte++) {
+        usable = usable && *byte != '/' && (unsigned char)*byte >= 0x20 && *byte != 0x7F;
+    }
+    if (!usable) {
+        char *found = recipe_quote(name);
+        recipe_problem(whole->reader, line_of(whole, "name", "name"), "name",
+                       "expected a plain file name, without '/', found %s", found);
+        free(found);
+    }
+}
+
+static void check_train(const whole_t *whole)
+{
+    if (whole->recipe->data.train.count == 0 && is_sound(whole, "data.train")) {
+        recipe_problem(whole->reader, line_of(whole, "data.train", "algorithm"), "data.train",
+                       "expected at least one file for algorithm '%s', found none",
+                       whole->algorithm->name);
+    }
+}
+
+static void check_mini_batches(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    uint64_t responses = recipe->data.batch * recipe->generation.samples;
+    bool sound = is_sound(whole, "data.batch") && is_sound(whole, "generation.samples") &&
+                 is_sound(whole, "ppo.num_mini_batches");
+    if (sound && responses % recipe->ppo.num_mini_batches != 0) {
+        recipe_problem(whole->reader, line_of(whole, "ppo.num_mini_batches", "data.batch"),
+                       "ppo.num_mini_batches",
+                       "expected a divisor of the %llu responses of a step (data.batch x "
+                       "generation.samples), found %llu",
+                       (unsigned long long)responses,
+                       (unsigned long long)recipe->ppo.num_mini_batches);
+    }
+}
+
+static bool is_gpu(const tr_texts_t *devices, size_t i)
+{
+    return tr_device_is_gpu(devices->items[i]);
+}
+
+/// At least one, and all of a kind: the ranks of a learner, and the workers that rollouts are dealt to, say the same.
+static bool check_device_list(const whole_t *whole, const char *key, const tr_texts_t *devices)
+{
+    if (!is_sound(whole, key)) {
+        return false;
+    }
+    if (devices->count == 0) {
+        recipe_problem(whole->reader, line_of(whole, key, key), key,
+                       "expected at least one device, found none");
+        return false;
+    }
+    for (size_t i = 1; i < devices->count; i++) {
+        if (is_gpu(devices, i) != is_gpu(devices, 0)) {
+            recipe_problem(whole->reader, line_of(whole, key, key), key,
+                           "expected devices of one kind, found '%s' and '%s': a CPU and a GPU "
+                           "need not agree bit for bit; put all on the CPU, or all on GPUs",
+                           devices->items[0], devices->items[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+/// Ranks on GPUs have one each (NCCL takes no two on one). ranks_key: "roles.actor.ranks".
+static void check_one_gpu_each(const whole_t *whole, const char *key, const char *ranks_key,
+                               const tr_texts_t *devices, uint64_t ranks)
+{
+    for (uint64_t i = 1; i < ranks && is_gpu(devices, 0); i++) {
+        for (uint64_t j = 0; j < i; j++) {
+            const char *name = devices->items[i % devices->count];
+            if (tr_device_is_same(name, devices->items[j % devices->count])) {
+                recipe_problem(whole->reader, line_of(whole, key, ranks_key), key,
+                               "expected %llu different GPUs, one for each rank of %s, found '%s' "
+                               "for two of them",
+                               (unsigned long long)ranks, ranks_key, name);
+                return;
+            }
+        }
+    }
+}
+
+/// Parameters in bf16 alone are for learners on GPUs that compute in it, and whose ranks hold all of them.
+static void check_rounding(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    const tr_recipe_roles_t *roles = &recipe->roles;
+    bool critic = tr_algorithm_has_critic(whole->algorithm);
+    bool gpus = is_gpu(&roles->actor.device, 0) && (!critic || is_gpu(&roles->critic.device, 0));
+    bool sharded = (roles->actor.ranks > 1 && roles->actor.sharing.zero_stage == 3) ||
+                   (critic && roles->critic.ranks > 1 && roles->critic.sharing.zero_stage == 3);
+    if (recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC &&
+        (!gpus || sharded || recipe->precision != TR_PRECISION_BF16)) {
+        recipe_problem(whole->reader, line_of(whole, "optimizer.rounding", "optimizer.rounding"),
+                       "optimizer.rounding",
+                       "'stochastic' is for learners on GPUs with 'precision: bf16' and a "
+                       "zero_stage below 3; say 'nearest', or put actor and critic there");
+    }
+}
+
+/// What rollouts say is proved by the actor's log-probs, bit for bit: both must compute alike.
+static void check_devices(const whole_t *whole)
+{
+    const tr_recipe_roles_t *roles = &whole->recipe->roles;
+    bool actor = check_device_list(whole, "roles.actor.device", &roles->actor.device);
+    bool rollout = check_device_list(whole, "roles.rollout.device", &roles->rollout.device);
+    bool critic = check_device_list(whole, "roles.critic.device", &roles->critic.device);
+    if (actor && is_sound(whole, "roles.actor.ranks")) {
+        check_one_gpu_each(whole, "roles.actor.device", "roles.actor.ranks", &roles->actor.device,
+                           roles->actor.ranks);
+    }
+    if (critic && is_sound(whole, "roles.critic.ranks")) {
+        check_one_gpu_each(whole, "roles.critic.device", "roles.critic.ranks",
+                           &roles->critic.device, roles->critic.ranks);
+    }
+    if (actor && critic) {
+        check_rounding(whole);
+    }
+    if (actor && rollout && tr_algorithm_generates(whole->algorithm) &&
+        tr_algorithm_learns(whole->algorithm) &&
+        is_gpu(&roles->actor.device, 0) != is_gpu(&roles->rollout.device, 0)) {
+        recipe_problem(
+            whole->reader, line_of(whole, "roles.rollout.device", "roles.actor.device"),
+            "roles.rollout.device",
+            "expected a device of one kind with '%s' of roles.actor.device, found '%s': "
+            "a CPU and a GPU need not agree bit for bit, so exact/logprob_mismatch would "
+            "not be 0; put both on the CPU, or both on GPUs",
+            roles->actor.device.items[0], roles->rollout.device.items[0]);
+    }
+}
+
+static void check_external(const whole_t *whole)
+{
+    const tr_recipe_rollout_t *rollout = &whole->recipe->roles.rollout;
+    if (rollout->external > rollout->workers && is_sound(whole, "roles.rollout.external") &&
+        is_sound(whole, "roles.rollout.workers")) {
+        recipe_problem(whole->reader,
+                       line_of(whole, "roles.rollout.external", "roles.rollout.workers"),
+                       "roles.rollout.external",
+                       "expected at most the %llu of roles.rollout.workers, which counts them too, "
+                       "found %llu",
+                       (unsigned long long)rollout->workers, (unsigned long long)rollout->external);
+    }
+}
+
+/// What generates: prompts for the rollouts, judges for their responses.
+static void check_generation(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    const char *algorithm = whole->algorithm->name;
+    check_external(whole);
+    if (recipe->data.prompts.count == 0 && is_sound(whole, "data.prompts")) {
+        recipe_problem(whole->reader, line_of(whole, "data.prompts", "algorithm"), "data.prompts",
+                       "expected at least one file for algorithm '%s', found none", algorithm);
+    }
+    if (recipe->roles.reward.count == 0 && is_sound(whole, "roles.reward")) {
+        recipe_problem(whole->reader, line_of(whole, "roles.reward", "algorithm"), "roles.reward",
+                       "expected at least one judge for algorithm '%s', found none", algorithm);
+    }
+    if (recipe->generation.temperature <= 0 && tr_algorithm_learns(whole->algorithm) &&
+        is_sound(whole, "generation.temperature")) {
+        recipe_problem(whole->reader, line_of(whole, "generation.temperature", "algorithm"),
+                       "generation.temperature",
+                       "expected a positive number for algorithm '%s', found 0", algorithm);
+    }
+}
+
+/// Who chooses among a prompt's responses needs some to choose from.
+static void check_choice(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    if (recipe->generation.samples < 2 && is_sound(whole, "generation.samples")) {
+        recipe_problem(whole->reader, line_of(whole, "generation.samples", "algorithm"),
+                       "generation.samples",
+                       "expected at least 2 for algorithm '%s', which chooses among a prompt's "
+                       "responses, found %llu",
+                       whole->algorithm->name, (unsigned long long)recipe->generation.samples);
+    }
+}
+
+static void check_dpo(const whole_t *whole)
+{
+    const tr_dpo_options_t *dpo = &whole->recipe->dpo.loss;
+    if (dpo->loss_weights.count > 0 && dpo->loss_weights.count != dpo->loss_type.count &&
+        is_sound(whole, "dpo.loss_type")) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.loss_weights", "dpo.loss_type"),
+                       "dpo.loss_weights",
+                       "expected a weight for each of the %zu losses, found %zu",
+                       dpo->loss_type.count, dpo->loss_weights.count);
+    }
+    if (tr_dpo_uses(dpo, TR_DPO_EXO_PAIR) && dpo->label_smoothing == 0) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.label_smoothing", "dpo.loss_type"),
+                       "dpo.label_smoothing",
+                       "expected a number above 0 for exo_pair, such as 0.001, found 0");
+    }
+    if (tr_dpo_uses(dpo, TR_DPO_SFT) && dpo->use_weighting) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.use_weighting", "dpo.loss_type"),
+                       "dpo.use_weighting",
+                       "expected false with loss_type sft, which is no loss of pairs, found true");
+    }
+}
+
+static void check_reward(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    if (recipe->reward.normalize && recipe->data.eval.count == 0 && is_sound(whole, "data.eval")) {
+        recipe_problem(whole->reader, line_of(whole, "data.eval", "reward.normalize"), "data.eval",
+                       "expected at least one file for reward.normalize, found none");
+    }
+}
+
+static void check_sync(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    if (recipe->dpo.sync_ref_model &&
+        (recipe->dpo.precompute_ref_log_probs || recipe->roles.reference.separate)) {
+        recipe_problem(whole->reader, line_of(whole, "dpo.sync_ref_model", "algorithm"),
+                       "dpo.sync_ref_model",
+                       "expected false with %s, found true: only the actor's own copy can follow "
+                       "the policy",
+                       recipe->dpo.precompute_ref_log_probs ? "dpo.precompute_ref_log_probs"
+                                                            : "roles.reference.separate");
+    }
+}
+
+static void check_warmup(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    bool sound = key_of(whole, "steps")->node != NULL && is_sound(whole, "steps") &&
+                 is_sound(whole, "optimizer.warmup");
+    if (sound && recipe->optimizer.warmup > recipe->steps) {
+        recipe_problem(whole->reader, line_of(whole, "optimizer.warmup", "steps"),
+                       "optimizer.warmup", "expected at most the %llu steps, found %llu",
+                       (unsigned long long)recipe->steps,
+                       (unsigned long long)recipe->optimizer.warmup);
+    }
+}
+
+void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const recipe_keys_t *keys,
+                  const recipe_node_t *root)
+{
+    static const struct {
+        unsigned readers;
+        void (*check)(const whole_t *whole);
+    } checks[] = {
+        {TR_READS_PROMPTS | TR_READS_ROWS, check_read},
+        {TR_READS_PROMPTS | TR_READS_ROWS, check_devices},
+        {TR_READS_ROWS, check_train},
+        {TR_READS_PROMPTS, check_generation},
+        {TR_READS_PPO, check_mini_batches},
+        {TR_READS_DPO, check_dpo},
+        {TR_READS_DPO, check_sync},
+        {TR_READS_REWARD, check_reward},
+    };
+    whole_t whole = {reader, recipe, keys, root, NULL};
+    check_required(&whole);
+    check_name(&whole);
+    check_warmup(&whole);
+    if (key_of(&whole, "algorithm")->node == NULL || !is_sound(&whole, "algorithm")) {
+        return;
+    }
+    whole.algorithm = tr_recipe_algorithm(recipe);
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+        if (reads(&whole, checks[i].readers)) {
+            checks[i].check(&whole);
+        }
+    }
+    if (whole.algorithm->chooses) {
+        check_choice(&whole);
+    }
+}

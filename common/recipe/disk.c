@@ -1,0 +1,91 @@
+// Whether what a recipe names is there.
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/recipe/parts.h"
+
+static bool is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static bool is_model(const char *path)
+{
+    char *config = tr_format("%s/config.json", path);
+    bool there = is_file(config);
+    free(config);
+    return there;
+}
+
+/// Whether a folder of PATH has the program.
+static bool is_on_path(const char *program)
+{
+    const char *folder = getenv("PATH");
+    while (folder != NULL) {
+        size_t length = strcspn(folder, ":");
+        char *path = tr_format("%.*s%s%s", (int)length, folder, length == 0 ? "" : "/", program);
+        bool runs = is_file(path) && access(path, X_OK) == 0;
+        free(path);
+        if (runs) {
+            return true;
+        }
+        folder = folder[length] == ':' ? folder + length + 1 : NULL;
+    }
+    return false;
+}
+
+static bool is_program(const char *program)
+{
+    if (strchr(program, '/') == NULL) {
+        return is_on_path(program);
+    }
+    return is_file(program) && access(program, X_OK) == 0;
+}
+
+static bool is_there(tr_field_names_t names, const char *text)
+{
+    switch (names) {
+    case TR_NAMES_FILE: return is_file(text);
+    case TR_NAMES_DIRECTORY: return is_directory(text);
+    case TR_NAMES_MODEL: return is_model(text);
+    case TR_NAMES_PROGRAM: return is_program(text);
+    case TR_NAMES_DEVICE: // a name, whatever this machine has
+    case TR_NAMES_NOTHING: break;
+    }
+    return true;
+}
+
+static const char *sentence(tr_field_names_t names, const char *text)
+{
+    switch (names) {
+    case TR_NAMES_FILE: return "there is no file";
+    case TR_NAMES_DIRECTORY: return "there is no directory";
+    case TR_NAMES_MODEL:
+        return is_directory(text) ? "no config.json, so no Hugging Face model, is in"
+                                  : "there is no model directory";
+    default:
+        return strchr(text, '/') == NULL ? "no folder of PATH has the program"
+                                         : "there is no file that can be run at";
+    }
+}
+
+bool recipe_disk_check(recipe_reader_t *reader, tr_field_names_t names, const char *text,
+                       size_t line, const char *path)
+{
+    if (!reader->disk || is_there(names, text)) {
+        return true;
+    }
+    char *quoted = recipe_quote(text);
+    recipe_problem(reader, line, path, "%s %s", sentence(names, text), quoted);
+    free(quoted);
+    return false;
+}

@@ -1,0 +1,111 @@
+// Numbers and texts as a recipe writes them: the same bytes for the same value.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/recipe/parts.h"
+
+/// As few digits as read back, in the form "3e-06"; *digits: how many, *power: of ten.
+static void shortest(char *text, size_t size, int *digits, int *power, double value)
+{
+    enum { ENOUGH = 17 }; // to tell any two doubles apart
+    for (*digits = 1; *digits <= ENOUGH; ++*digits) {
+        snprintf(text, size, "%.*e", *digits - 1, value);
+        if (strtod(text, NULL) == value) {
+            break;
+        }
+    }
+    *power = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
+}
+
+char *recipe_real_format(double value)
+{
+    char text[40];
+    int digits;
+    int power;
+    shortest(text, sizeof text, &digits, &power, value);
+    if (power >= -4 && power < 15) {
+        int decimals = digits - 1 - power;
+        return tr_format("%.*f", decimals < 1 ? 1 : decimals, value);
+    }
+    int mantissa = (int)strcspn(text, "e");
+    const char *point = digits == 1 ? ".0" : ""; // YAML 1.1 knows no number without
+    return tr_format("%.*s%se%+d", mantissa, text, point, power);
+}
+
+/// A letter or slash, then letters, digits and what has no meaning in YAML.
+static bool has_plain_form(const char *text)
+{
+    static const char starts[] = "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    size_t head = strspn(text, starts);
+    size_t good = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789_./-");
+    return head > 0 && text[good] == '\0';
+}
+
+/// Whether some YAML reads the word as a truth value or null.
+static bool is_reserved(const char *text)
+{
+    static const char *const words[] = {"null", "true", "false", "yes", "no",
+                                        "on",   "off",  "y",     "n"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcasecmp(words[i], text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// The code point at text, which is valid UTF-8; *length: its bytes.
+static uint32_t code_point(size_t *length, const char *text)
+{
+    unsigned char first = (unsigned char)*text;
+    *length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    uint32_t code = *length == 1 ? first : first & (0x7Fu >> *length);
+    for (size_t i = 1; i < *length; i++) {
+        code = code << 6 | ((unsigned char)text[i] & 0x3Fu);
+    }
+    return code;
+}
+
+/// Control characters, line breaks and what a YAML stream must not hold.
+static bool needs_escape(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7F && code <= 0xA0) || code == 0x2028 || code == 0x2029 ||
+           code == 0xFEFF || code == 0xFFFE || code == 0xFFFF;
+}
+
+static void write_quoted(FILE *out, const char *text)
+{
+    size_t length;
+    fputc('"', out);
+    for (; *text != '\0'; text += length) {
+        uint32_t code = code_point(&length, text);
+        if (code == '"' || code == '\\') {
+            fprintf(out, "\\%c", (int)code);
+        } else if (code == '\n') {
+            fputs("\\n", out);
+        } else if (code == '\t') {
+            fputs("\\t", out);
+        } else if (needs_escape(code)) {
+            fprintf(out, code < 0x100 ? "\\x%02X" : "\\u%04X", code);
+        } else {
+            fwrite(text, 1, length, out);
+        }
+    }
+    fputc('"', out);
+}
+
+char *recipe_text_format(const char *text)
+{
+    if (has_plain_form(text) && !is_reserved(text)) {
+        return tr_strdup(text);
+    }
+    char *quoted = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&quoted, &size);
+    TR_ASSERT(out != NULL, "out of memory");
+    write_quoted(out, text);
+    TR_ASSERT(fclose(out) == 0, "out of memory");
+    return quoted;
+}

@@ -1,0 +1,275 @@
+// The list roles.reward: entries of common/judge, read, named, and written.
+//
+// An entry's keys are those that all judges have and those of its kind, which is the one whose name is among its keys.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/recipe/parts.h"
+
+enum { JUDGE_LIMIT = 100, NAME_LIMIT = 64 };
+
+/// The kind whose key the entry has. NULL after a problem.
+static const tr_judge_kind_t *find_kind(recipe_reader_t *reader, const recipe_node_t *node,
+                                        const char *path)
+{
+    const tr_judge_kind_t *kind = NULL;
+    size_t found = 0;
+    for (size_t i = 0; i < tr_judge_kind_count; i++) {
+        const char *name = tr_judge_kinds[i]->name;
+        const recipe_node_t *given = recipe_node_find(node, name, strlen(name));
+        if (given != NULL && !recipe_node_is_null(given)) {
+            kind = tr_judge_kinds[i];
+            found++;
+        }
+    }
+    if (found == 1) {
+        return kind;
+    }
+    char *names = tr_strdup("");
+    for (size_t i = 0; i < tr_judge_kind_count; i++) {
+        const char *separator = i == 0 ? "" : i + 1 == tr_judge_kind_count ? " or " : ", ";
+        char *longer = tr_format("%s%s%s", names, separator, tr_judge_kinds[i]->name);
+        free(names);
+        names = longer;
+    }
+    recipe_problem(reader, node->line, path, "expected one of %s, found %s", names,
+                   found == 0 ? "none" : "several");
+    free(names);
+    return NULL;
+}
+
+/// An entry on its way.
+typedef struct entry {
+    tr_judge_t *judge;
+    recipe_reader_t *reader;
+    recipe_keys_t keys;
+    const recipe_node_t *node;
+    const char *path;
+} entry_t;
+
+/// A key that some other kind has.
+static bool report_foreign(void *context, const recipe_node_t *node, const char *name)
+{
+    const entry_t *entry = context;
+    for (size_t i = 0; i < tr_judge_kind_count; i++) {
+        const tr_judge_kind_t *kind = tr_judge_kinds[i];
+        if (kind == entry->judge->kind || tr_fields_find(kind->fields, name) == NULL) {
+            continue;
+        }
+        if (!recipe_node_is_null(node)) {
+            char *path = recipe_join(entry->path, name);
+            recipe_problem(entry->reader, node->line, path,
+                           "the key means nothing for a judge of kind '%s': leave it out",
+                           entry->judge->kind->name);
+            free(path);
+        }
+        return true;
+    }
+    return false;
+}
+
+static size_t line_of(const entry_t *entry, const char *name)
+{
+    for (size_t i = 0; i < entry->keys.count; i++) {
+        const recipe_key_t *key = &entry->keys.items[i];
+        if (key->node != NULL && strncmp(key->name, name, strlen(name)) == 0) {
+            return key->node->line;
+        }
+    }
+    return entry->node->line;
+}
+
+/// Names go into metrics, messages and files.
+static void check_name(const entry_t *entry, const char *key, const char *name)
+{
+    size_t good = name == NULL ? 0
+                               : strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789_.-");
+    if (name != NULL && (name[good] != '\0' || good > NAME_LIMIT || name[0] == '.')) {
+        char *path = recipe_join(entry->path, key);
+        char *found = recipe_quote(name);
+        recipe_problem(entry->reader, line_of(entry, key), path,
+                       "expected at most %d letters, digits, '_', '-' and '.', found %s",
+                       NAME_LIMIT, found);
+        free(found);
+        free(path);
+    }
+}
+
+static bool any_failed(const recipe_keys_t *keys)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        if (keys->items[i].failed) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_entry(const entry_t *entry)
+{
+    tr_judge_t *judge = entry->judge;
+    const char *key, *group = tr_judge_group(judge);
+    char *sentence = judge->kind->check != NULL && !any_failed(&entry->keys)
+                         ? judge->kind->check(&key, judge->options)
+                         : NULL;
+    check_name(entry, "name", judge->name);
+    if (group != judge->name) {
+        check_name(entry, judge->kind->name, group);
+    }
+    if (sentence != NULL) {
+        char *path = recipe_join(entry->path, key);
+        recipe_problem(entry->reader, line_of(entry, key), path, "%s", sentence);
+        free(path);
+        free(sentence);
+    }
+    if (judge->name == NULL && group != NULL) {
+        judge->name = tr_strdup(group);
+    }
+}
+
+/// False after a problem.
+static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_node_t *node,
+                       const char *path)
+{
+    size_t before = reader->count;
+    if (node->kind != RECIPE_MAP) {
+        if (node->kind != RECIPE_BROKEN) {
+            char *text = recipe_node_describe(node);
+            recipe_problem(reader, node->line, path,
+                           "expected a judge such as {exec: [PROGRAM]} or {model: DIR}, found %s",
+                           text);
+            free(text);
+        }
+        return false;
+    }
+    const tr_judge_kind_t *kind = find_kind(reader, node, path);
+    if (kind == NULL) {
+        return false;
+    }
+    tr_judge_init(judge, kind);
+    entry_t entry = {judge, reader, {0}, node, path};
+    recipe_keys_add(&entry.keys, "", &tr_judge_fields, judge, 0);
+    recipe_keys_add(&entry.keys, "", kind->fields, judge->options, 0);
+    recipe_record_read(&entry.keys, reader, node, path, report_foreign, &entry);
+    check_entry(&entry);
+    recipe_keys_release(&entry.keys);
+    return reader->count == before;
+}
+
+static bool is_taken(const tr_judges_t *judges, const char *name, size_t except)
+{
+    for (size_t i = 0; i < judges->count; i++) {
+        const char *other = judges->items[i].name;
+        if (i != except && other != NULL && strcmp(other, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// "exec", or the first of "exec-2", "exec-3", ... that no judge has.
+static char *free_name(const tr_judges_t *judges, const char *base)
+{
+    char *name = tr_strdup(base);
+    for (size_t number = 2; is_taken(judges, name, SIZE_MAX); number++) {
+        free(name);
+        name = tr_format("%s-%zu", base, number);
+    }
+    return name;
+}
+
+/// A given name must be one judge's alone.
+static bool check_names(recipe_reader_t *reader, const tr_judges_t *judges,
+                        const recipe_node_t *list, const char *path)
+{
+    bool unique = true;
+    for (size_t i = 0; i < judges->count; i++) {
+        const char *name = judges->items[i].name;
+        if (name != NULL && is_taken(&(tr_judges_t){judges->items, i}, name, SIZE_MAX)) {
+            recipe_problem(reader, list->children[i]->line, path,
+                           "entry %zu has the name '%s' of an earlier one", i, name);
+            unique = false;
+        }
+    }
+    return unique;
+}
+
+static void fill_names(tr_judges_t *judges)
+{
+    for (size_t i = 0; i < judges->count; i++) {
+        tr_judge_t *judge = &judges->items[i];
+        if (judge->name == NULL) {
+            judge->name = free_name(judges, judge->kind->name);
+        }
+    }
+}
+
+static bool read_all(tr_judges_t *judges, recipe_reader_t *reader, const recipe_node_t *list,
+                     const char *path)
+{
+    bool usable = true;
+    for (size_t i = 0; i < list->count; i++) {
+        char *entry = tr_format("%s.%zu", path, i);
+        judges->count++;
+        usable = read_judge(&judges->items[i], reader, list->children[i], entry) && usable;
+        free(entry);
+    }
+    return usable && check_names(reader, judges, list, path);
+}
+
+static void release(void *value)
+{
+    tr_judges_t *judges = value;
+    for (size_t i = 0; i < judges->count; i++) {
+        tr_judge_release(&judges->items[i]);
+    }
+    free(judges->items);
+    *judges = (tr_judges_t){0};
+}
+
+static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list, const char *path)
+{
+    tr_judges_t *judges = value;
+    if (recipe_node_is_null(list) || list->kind == RECIPE_BROKEN) {
+        return list->kind != RECIPE_BROKEN;
+    }
+    if (list->kind != RECIPE_LIST || list->count > JUDGE_LIMIT) {
+        char *found = recipe_node_describe(list);
+        recipe_problem(reader, list->line, path,
+                       "expected a list of at most %d judges ('- {model: DIR}'), found %s",
+                       JUDGE_LIMIT, found);
+        free(found);
+        return false;
+    }
+    if (list->count == 0) {
+        return true;
+    }
+    judges->items = tr_calloc(list->count, sizeof *judges->items);
+    bool usable = read_all(judges, reader, list, path);
+    if (usable) {
+        fill_names(judges);
+    } else {
+        release(judges);
+    }
+    return usable;
+}
+
+static void print(FILE *out, const void *value, int indent)
+{
+    const tr_judges_t *judges = value;
+    fputs(judges->count == 0 ? " []\n" : "\n", out);
+    for (size_t i = 0; i < judges->count; i++) {
+        const tr_judge_t *judge = &judges->items[i];
+        char *name = recipe_text_format(judge->name);
+        recipe_keys_t keys = {0};
+        recipe_keys_add(&keys, "", &tr_judge_fields, (void *)judge, 0);
+        recipe_keys_add(&keys, "", judge->kind->fields, judge->options, 0);
+        fprintf(out, "%*s- name: %s\n", indent + 2, "", name);
+        recipe_print_keys(out, &keys, 1, indent + 4); // the first is the name
+        recipe_keys_release(&keys);
+        free(name);
+    }
+}
+
+const tr_field_list_t recipe_judges = {read, release, print};

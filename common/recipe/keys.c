@@ -1,0 +1,190 @@
+// Keys of a recipe: tables of fields under their full names, questions to them, and which one was meant by an unknown name.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/recipe/parts.h"
+
+void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t *fields,
+                     void *record, unsigned readers)
+{
+    keys->items = tr_realloc(keys->items, (keys->count + fields->count) * sizeof *keys->items);
+    for (size_t i = 0; i < fields->count; i++) {
+        const tr_field_t *field = &fields->items[i];
+        if (field->message_only) {
+            continue;
+        }
+        keys->items[keys->count++] = (recipe_key_t){
+            .name = recipe_join(section, field->name),
+            .also = field->also != NULL ? recipe_join(section, field->also) : NULL,
+            .field = field,
+            .table = fields,
+            .record = record,
+            .readers = field->readers != 0 ? field->readers : readers,
+        };
+    }
+}
+
+void recipe_keys_init(recipe_keys_t *keys, tr_recipe_t *recipe)
+{
+    *keys = (recipe_keys_t){0};
+    for (size_t i = 0; i < recipe_section_count; i++) {
+        const recipe_section_t *section = &recipe_sections[i];
+        recipe_keys_add(keys, section->name, section->fields,
+                        recipe != NULL ? (char *)recipe + section->offset : NULL, section->readers);
+    }
+}
+
+void recipe_keys_release(recipe_keys_t *keys)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        free(keys->items[i].name);
+        free(keys->items[i].also);
+    }
+    free(keys->items);
+    *keys = (recipe_keys_t){0};
+}
+
+recipe_key_t *recipe_key_find(const recipe_keys_t *keys, const char *name)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        recipe_key_t *key = &keys->items[i];
+        if (strcmp(key->name, name) == 0 || (key->also != NULL && strcmp(key->also, name) == 0)) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+/// Whether the key lies in the section, at any depth.
+static bool is_within(const recipe_key_t *key, const char *section)
+{
+    size_t length = strlen(section);
+    return strncmp(key->name, section, length) == 0 && key->name[length] == '.';
+}
+
+bool recipe_is_section(const recipe_keys_t *keys, const char *name)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        if (is_within(&keys->items[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        recipe_key_t *key = &keys->items[i];
+        if (key->field->brief && is_within(key, section)) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+// Which one was meant
+
+enum { WORD_LIMIT = 40, FAR = 1000 };
+
+/// Levenshtein's distance; FAR beyond WORD_LIMIT bytes.
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[WORD_LIMIT + 1];
+    size_t rows = strlen(a);
+    size_t columns = strlen(b);
+    if (rows > WORD_LIMIT || columns > WORD_LIMIT) {
+        return FAR;
+    }
+    for (size_t j = 0; j <= columns; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= rows; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= columns; j++) {
+            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            size_t shorter = row[j] < row[j - 1] ? row[j] : row[j - 1];
+            diagonal = row[j];
+            row[j] = replaced < shorter + 1 ? replaced : shorter + 1;
+        }
+    }
+    return row[columns];
+}
+
+/// Whether word's letters stand in other in that order, the first at the start: 'lr' in 'learning_rate'.
+static bool abbreviates(const char *word, const char *other)
+{
+    if (strlen(word) < 2 || word[0] != other[0]) {
+        return false;
+    }
+    for (; *other != '\0' && *word != '\0'; other++) {
+        word += *word == *other;
+    }
+    return *word == '\0';
+}
+
+/// How far the unknown word is from a known one; FAR when they have nothing in common.
+static size_t cost(const char *unknown, const char *known)
+{
+    size_t edits = distance(unknown, known);
+    size_t length = strlen(unknown);
+    size_t allowed = length < 4 ? 1 : length < 9 ? 2 : length / 3; // two letters changed places: 2
+    if (edits <= allowed) {
+        return edits;
+    }
+    bool related = abbreviates(unknown, known) || abbreviates(known, unknown) ||
+                   (length > 3 && strstr(known, unknown) != NULL);
+    return related ? 20 + edits : FAR;
+}
+
+static const char *last_word(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot == NULL ? name : dot + 1;
+}
+
+/// The cost of a whole name; another section counts, and only the very word is sought there.
+static size_t name_cost(const char *unknown, const char *known)
+{
+    size_t section = (size_t)(last_word(unknown) - unknown);
+    bool same =
+        section == (size_t)(last_word(known) - known) && strncmp(unknown, known, section) == 0;
+    size_t words = cost(last_word(unknown), last_word(known));
+    if (same) {
+        return words;
+    }
+    return words == 0 ? 10 : FAR;
+}
+
+static void consider(char **best, size_t *best_cost, const char *unknown, const char *known)
+{
+    size_t found = name_cost(unknown, known);
+    if (found < *best_cost) {
+        free(*best);
+        *best = tr_strdup(known);
+        *best_cost = found;
+    }
+}
+
+char *recipe_suggest(const recipe_keys_t *keys, const char *name)
+{
+    char *best = NULL;
+    size_t best_cost = FAR;
+    for (size_t i = 0; i < keys->count; i++) {
+        char *known = tr_strdup(keys->items[i].name);
+        char *dot = NULL;
+        do { // the key, then its sections
+            consider(&best, &best_cost, name, known);
+            dot = strrchr(known, '.');
+            if (dot != NULL) {
+                *dot = '\0';
+            }
+        } while (dot != NULL);
+        free(known);
+        if (keys->items[i].also != NULL) {
+            consider(&best, &best_cost, name, keys->items[i].also);
+        }
+    }
+    return best;
+}

@@ -1,0 +1,114 @@
+// The tree of what a recipe says, before anybody asks what it means.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/recipe/parts.h"
+
+recipe_node_t *recipe_node_new(recipe_node_kind_t kind, size_t line)
+{
+    recipe_node_t *node = tr_calloc(1, sizeof *node);
+    node->kind = kind;
+    node->line = line;
+    return node;
+}
+
+/// Frees what the node holds, save for its key.
+static void empty(recipe_node_t *node)
+{
+    for (size_t i = 0; i < node->count; i++) {
+        recipe_node_destroy(&node->children[i]);
+    }
+    free(node->children);
+    free(node->text);
+}
+
+void recipe_node_destroy(recipe_node_t **node)
+{
+    if (*node == NULL) {
+        return;
+    }
+    empty(*node);
+    free((*node)->key);
+    free(*node);
+    *node = NULL;
+}
+
+void recipe_node_add(recipe_node_t *parent, recipe_node_t **child)
+{
+    if (parent->count == parent->capacity) {
+        parent->capacity = parent->capacity == 0 ? 8 : parent->capacity * 2;
+        parent->children = tr_realloc(parent->children, parent->capacity * sizeof(recipe_node_t *));
+    }
+    parent->children[parent->count++] = *child;
+    *child = NULL;
+}
+
+recipe_node_t *recipe_node_find(const recipe_node_t *map, const char *key, size_t length)
+{
+    for (size_t i = 0; i < map->count; i++) {
+        const char *name = map->children[i]->key;
+        if (strncmp(name, key, length) == 0 && name[length] == '\0') {
+            return map->children[i];
+        }
+    }
+    return NULL;
+}
+
+void recipe_node_replace(recipe_node_t *node, recipe_node_t **value)
+{
+    char *key = node->key;
+    empty(node);
+    free((*value)->key);
+    *node = **value;
+    node->key = key;
+    free(*value);
+    *value = NULL;
+}
+
+bool recipe_node_is_null(const recipe_node_t *node)
+{
+    static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+    if (node->kind != RECIPE_SCALAR || node->quoted) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(node->text, words[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+char *recipe_quote(const char *text)
+{
+    enum { SHOWN = 60 };
+    char copy[SHOWN + 1];
+    size_t length = 0;
+    for (; length < SHOWN && text[length] != '\0'; length++) {
+        copy[length] = text[length];
+    }
+    bool whole = text[length] == '\0';
+    while (!whole && length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
+        length--; // not within a character
+    }
+    copy[length] = '\0';
+    return tr_format("'%s%s'", copy, whole ? "" : "...");
+}
+
+char *recipe_node_describe(const recipe_node_t *node)
+{
+    if (recipe_node_is_null(node)) {
+        return tr_strdup(node->text[0] == '\0' ? "nothing" : "null");
+    }
+    switch (node->kind) {
+    case RECIPE_LIST: return tr_strdup(node->count == 0 ? "an empty list" : "a list");
+    case RECIPE_MAP: return tr_strdup("a section of keys");
+    case RECIPE_SCALAR: return recipe_quote(node->text);
+    default: return tr_strdup("what cannot be read");
+    }
+}
+
+char *recipe_join(const char *parent, const char *key)
+{
+    return parent[0] == '\0' ? tr_strdup(key) : tr_format("%s.%s", parent, key);
+}

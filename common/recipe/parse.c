@@ -1,0 +1,292 @@
+// YAML events to a tree. Aliases, anchors and tags are refused: a recipe says what it says where it says it.
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "common/recipe/parts.h"
+
+enum {
+    DEPTH_LIMIT = 12,    // the deepest key of a recipe is at 6
+    VALUE_LIMIT = 10000, // in a document
+    KEY_LIMIT = 1024     // bytes; as YAML for a key on one line
+};
+
+typedef struct parse {
+    yaml_parser_t yaml;
+    recipe_reader_t *reader;
+    size_t line; // RECIPE_COMMAND_LINE or 0
+    const char *path;
+    size_t values;
+    tr_status status;
+} parse_t;
+
+static size_t line_of(const parse_t *parse, yaml_mark_t mark)
+{
+    return parse->line == RECIPE_COMMAND_LINE ? parse->line : mark.line + 1;
+}
+
+static const char *or_null(const char *path)
+{
+    return path[0] == '\0' ? NULL : path;
+}
+
+static void report_malformed(parse_t *parse)
+{
+    const yaml_parser_t *yaml = &parse->yaml;
+    yaml_mark_t mark = yaml->problem_mark;
+    if (yaml->error == YAML_READER_ERROR) { // which knows an offset only
+        mark = yaml->mark;
+    }
+    recipe_problem(parse->reader, line_of(parse, mark), or_null(parse->path),
+                   "malformed YAML: %s%s%s",
+                   yaml->problem != NULL ? yaml->problem : "it cannot be read",
+                   yaml->context != NULL ? " " : "", yaml->context != NULL ? yaml->context : "");
+    parse->status = TR_ERR_FORMAT;
+}
+
+/// False, after a problem, when there is none.
+static bool next_event(yaml_event_t *event, parse_t *parse)
+{
+    if (yaml_parser_parse(&parse->yaml, event)) {
+        return true;
+    }
+    report_malformed(parse);
+    return false;
+}
+
+/// Stops the parse.
+static recipe_node_t *give_up(parse_t *parse, size_t line, const char *path, const char *sentence)
+{
+    recipe_problem(parse->reader, line, or_null(path), "%s", sentence);
+    parse->status = TR_ERR_ARGUMENT;
+    return NULL;
+}
+
+static recipe_node_t *broken(parse_t *parse, size_t line, const char *path, const char *sentence)
+{
+    recipe_problem(parse->reader, line, or_null(path), "%s", sentence);
+    return recipe_node_new(RECIPE_BROKEN, line);
+}
+
+static void refuse_properties(parse_t *parse, const yaml_char_t *anchor, const yaml_char_t *tag,
+                              size_t line, const char *path)
+{
+    if (anchor != NULL) {
+        recipe_problem(parse->reader, line, or_null(path),
+                       "anchors (&%.40s) have no use here: write each value out",
+                       (const char *)anchor);
+    }
+    if (tag != NULL) {
+        recipe_problem(parse->reader, line, or_null(path),
+                       "tags (%.40s) have no use here: leave it out", (const char *)tag);
+    }
+}
+
+static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *path, size_t depth);
+
+static recipe_node_t *build_scalar(parse_t *parse, const yaml_event_t *event, const char *path)
+{
+    size_t line = line_of(parse, event->start_mark);
+    const char *text = (const char *)event->data.scalar.value;
+    refuse_properties(parse, event->data.scalar.anchor, event->data.scalar.tag, line, path);
+    if (strlen(text) != event->data.scalar.length) {
+        return broken(parse, line, path, "a text cannot hold a NUL character");
+    }
+    recipe_node_t *node = recipe_node_new(RECIPE_SCALAR, line);
+    node->text = tr_strdup(text);
+    node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+    return node;
+}
+
+static void report_twice(parse_t *parse, const recipe_node_t *second, const recipe_node_t *first,
+                         const char *path)
+{
+    if (first->line == RECIPE_COMMAND_LINE) {
+        recipe_problem(parse->reader, second->line, path, "the key is given twice: keep one");
+    } else {
+        recipe_problem(parse->reader, second->line, path,
+                       "the key is given twice, first on line %zu: keep one", first->line);
+    }
+}
+
+/// Reads a value and adds it to parent under key (taken; NULL in a list).
+static bool add_child(parse_t *parse, recipe_node_t *parent, yaml_event_t *event, char *key,
+                      const char *path, size_t depth)
+{
+    char number[24];
+    snprintf(number, sizeof number, "%zu", parent->count);
+    char *child_path = recipe_join(path, key != NULL ? key : number);
+    recipe_node_t *child = build(parse, event, child_path, depth + 1);
+    const recipe_node_t *first =
+        child != NULL && key != NULL ? recipe_node_find(parent, key, strlen(key)) : NULL;
+    if (first != NULL) {
+        report_twice(parse, child, first, child_path);
+    }
+    bool read = child != NULL;
+    if (!read || first != NULL) {
+        free(key);
+        recipe_node_destroy(&child);
+    } else {
+        child->key = key;
+        recipe_node_add(parent, &child);
+    }
+    free(child_path);
+    return read;
+}
+
+static bool build_list(parse_t *parse, recipe_node_t *list, const char *path, size_t depth)
+{
+    yaml_event_t event;
+    while (next_event(&event, parse)) {
+        if (event.type == YAML_SEQUENCE_END_EVENT) {
+            yaml_event_delete(&event);
+            return true;
+        }
+        if (!add_child(parse, list, &event, NULL, path, depth)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+/// Takes the event. *key: owned by the caller.
+static bool read_key(char **key, parse_t *parse, yaml_event_t *event, const char *path)
+{
+    size_t line = line_of(parse, event->start_mark);
+    bool usable = event->type == YAML_SCALAR_EVENT && event->data.scalar.length <= KEY_LIMIT &&
+                  strlen((const char *)event->data.scalar.value) == event->data.scalar.length;
+    if (usable) {
+        refuse_properties(parse, event->data.scalar.anchor, event->data.scalar.tag, line, path);
+        *key = tr_strdup((const char *)event->data.scalar.value);
+    } else {
+        give_up(parse, line, path, "a key must be a short text");
+    }
+    yaml_event_delete(event);
+    return usable;
+}
+
+static bool build_map(parse_t *parse, recipe_node_t *map, const char *path, size_t depth)
+{
+    yaml_event_t event;
+    while (next_event(&event, parse)) {
+        char *key;
+        if (event.type == YAML_MAPPING_END_EVENT) {
+            yaml_event_delete(&event);
+            return true;
+        }
+        if (!read_key(&key, parse, &event, path)) {
+            return false;
+        }
+        if (!next_event(&event, parse)) {
+            free(key);
+            return false;
+        }
+        if (!add_child(parse, map, &event, key, path, depth)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+static recipe_node_t *build_collection(parse_t *parse, const yaml_event_t *event, const char *path,
+                                       size_t depth)
+{
+    bool is_list = event->type == YAML_SEQUENCE_START_EVENT;
+    size_t line = line_of(parse, event->start_mark);
+    if (depth >= DEPTH_LIMIT) {
+        return give_up(parse, line, path, "the nesting is deeper than any recipe's");
+    }
+    if (is_list) {
+        refuse_properties(parse, event->data.sequence_start.anchor, event->data.sequence_start.tag,
+                          line, path);
+    } else {
+        refuse_properties(parse, event->data.mapping_start.anchor, event->data.mapping_start.tag,
+                          line, path);
+    }
+    recipe_node_t *node = recipe_node_new(is_list ? RECIPE_LIST : RECIPE_MAP, line);
+    bool read =
+        is_list ? build_list(parse, node, path, depth) : build_map(parse, node, path, depth);
+    if (!read) {
+        recipe_node_destroy(&node);
+    }
+    return node;
+}
+
+/// The value that begins with the event, which is taken. NULL, after a problem, when the parse cannot go on.
+static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *path, size_t depth)
+{
+    size_t line = line_of(parse, event->start_mark);
+    recipe_node_t *node = NULL;
+    if (++parse->values > VALUE_LIMIT) {
+        give_up(parse, line, path, "there are more values than a recipe may have (10000)");
+    } else if (event->type == YAML_ALIAS_EVENT) {
+        node = broken(parse, line, path, "aliases have no use here: write the value out");
+    } else if (event->type == YAML_SCALAR_EVENT) {
+        node = build_scalar(parse, event, path);
+    } else {
+        node = build_collection(parse, event, path, depth);
+    }
+    yaml_event_delete(event);
+    return node;
+}
+
+/// Skips events that libyaml's grammar puts here. *type: what the last was.
+static bool skip(yaml_event_type_t *type, parse_t *parse, size_t count)
+{
+    for (; count > 0; count--) {
+        yaml_event_t event;
+        if (!next_event(&event, parse)) {
+            return false;
+        }
+        *type = event.type;
+        yaml_event_delete(&event);
+    }
+    return true;
+}
+
+static recipe_node_t *null_node(size_t line)
+{
+    recipe_node_t *node = recipe_node_new(RECIPE_SCALAR, line == 0 ? 1 : line);
+    node->text = tr_strdup("");
+    return node;
+}
+
+/// stream start, document start, the value, document end, stream end.
+static void build_document(recipe_node_t **node, parse_t *parse)
+{
+    yaml_event_type_t type;
+    yaml_event_t event;
+    if (!skip(&type, parse, 2)) {
+        return;
+    }
+    if (type == YAML_STREAM_END_EVENT) {
+        *node = null_node(parse->line);
+        return;
+    }
+    if (!next_event(&event, parse)) {
+        return;
+    }
+    *node = build(parse, &event, parse->path, 0);
+    if (*node == NULL || !skip(&type, parse, 2)) {
+        return;
+    }
+    if (type != YAML_STREAM_END_EVENT) {
+        give_up(parse, line_of(parse, parse->yaml.mark), parse->path,
+                "a second document ('---') begins where one is expected");
+    }
+}
+
+tr_status recipe_parse(recipe_node_t **node, recipe_reader_t *reader, const char *text,
+                       size_t length, size_t line, const char *path)
+{
+    parse_t parse = {.reader = reader, .line = line, .path = path};
+    *node = NULL;
+    TR_ASSERT(yaml_parser_initialize(&parse.yaml), "out of memory");
+    yaml_parser_set_input_string(&parse.yaml, (const unsigned char *)text, length);
+    build_document(node, &parse);
+    yaml_parser_delete(&parse.yaml);
+    if (parse.status != TR_OK) {
+        recipe_node_destroy(node);
+    }
+    return parse.status;
+}

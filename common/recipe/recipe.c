@@ -1,0 +1,125 @@
+// Loading: bytes to tree, overrides over it, the tree by the table into the record, what must agree.
+#include <stdlib.h>
+
+#include "common/base/file.h"
+#include "common/recipe/parts.h"
+
+enum { SIZE_LIMIT = 1 << 20 }; // bytes of a recipe
+
+static recipe_node_t *read_tree(tr_status *status, recipe_reader_t *reader, const char *text,
+                                size_t length)
+{
+    recipe_node_t *root;
+    *status = recipe_parse(&root, reader, text, length, 0, "");
+    if (*status == TR_OK && root->kind != RECIPE_MAP) {
+        if (root->kind != RECIPE_BROKEN) {
+            char *found = recipe_node_describe(root);
+            recipe_problem(reader, root->line, NULL,
+                           "expected a recipe of keys and values, found %s", found);
+            free(found);
+        }
+        *status = TR_ERR_ARGUMENT;
+    }
+    if (*status != TR_OK) {
+        recipe_node_destroy(&root);
+    }
+    return root;
+}
+
+/// The first failure among the overrides; all of them are read.
+static tr_status put_overrides(recipe_reader_t *reader, recipe_node_t *root,
+                               const char *const *overrides, size_t count)
+{
+    tr_status first = TR_OK;
+    for (size_t i = 0; i < count; i++) {
+        tr_status status = recipe_override(reader, root, overrides[i]);
+        first = first == TR_OK ? status : first;
+    }
+    return first;
+}
+
+static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
+{
+    recipe_keys_t keys;
+    tr_recipe_t *recipe = tr_calloc(1, sizeof *recipe);
+    for (size_t i = 0; i < recipe_section_count; i++) {
+        tr_fields_init((char *)recipe + recipe_sections[i].offset, recipe_sections[i].fields);
+    }
+    recipe_keys_init(&keys, recipe);
+    recipe_record_read(&keys, reader, root, "", NULL, NULL);
+    recipe_check(reader, recipe, &keys, root);
+    recipe_keys_release(&keys);
+    return recipe;
+}
+
+static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, const char *text,
+                             size_t length, const char *const *overrides, size_t count)
+{
+    tr_status status;
+    recipe_node_t *root = read_tree(&status, reader, text, length);
+    if (root == NULL) {
+        return status;
+    }
+    status = put_overrides(reader, root, overrides, count);
+    tr_recipe_t *read = resolve(reader, root);
+    recipe_node_destroy(&root);
+    if (reader->count > 0) {
+        tr_recipe_destroy(&read);
+        return status != TR_OK ? status : TR_ERR_ARGUMENT;
+    }
+    *recipe = read;
+    return TR_OK;
+}
+
+static tr_status finish(tr_recipe_problems_t *problems, recipe_reader_t *reader, tr_status status)
+{
+    tr_recipe_problems_release(problems);
+    recipe_problems_take(problems, reader);
+    return status;
+}
+
+tr_status tr_recipe_parse(tr_recipe_t **recipe, const char *text, size_t length, const char *source,
+                          const char *const *overrides, size_t count,
+                          tr_recipe_problems_t *problems)
+{
+    recipe_reader_t reader = {.source = source};
+    *recipe = NULL;
+    if (length > SIZE_LIMIT) {
+        recipe_problem(&reader, 1, NULL, "a recipe of %zu bytes; at most %d are read", length,
+                       SIZE_LIMIT);
+        return finish(problems, &reader, TR_ERR_FORMAT);
+    }
+    return finish(problems, &reader, read_recipe(recipe, &reader, text, length, overrides, count));
+}
+
+tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *const *overrides,
+                         size_t count, tr_recipe_problems_t *problems)
+{
+    recipe_reader_t reader = {.source = path != NULL ? path : "command line", .disk = true};
+    char *text = NULL;
+    size_t length = 0;
+    tr_error_t err = {0};
+    *recipe = NULL;
+    tr_status status = path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
+    if (status != TR_OK) {
+        recipe_problem_plain(&reader, err.text);
+        return finish(problems, &reader, status);
+    }
+    status = path != NULL ? read_recipe(recipe, &reader, text, length, overrides, count)
+                          : read_recipe(recipe, &reader, "{}", 2, overrides, count);
+    free(text);
+    return finish(problems, &reader, status);
+}
+
+void tr_recipe_destroy(tr_recipe_t **recipe)
+{
+    if (*recipe == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < recipe_section_count; i++) {
+        tr_fields_release((char *)*recipe + recipe_sections[i].offset, recipe_sections[i].fields);
+    }
+    recipe_judges.release(&(*recipe)->roles.reward);
+    free(*recipe);
+    *recipe = NULL;
+}

@@ -1,0 +1,162 @@
+// The recipe as a JSON Schema (2020-12), by the same tables: editors complete and check keys by it.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/recipe/parts.h"
+
+static json_t *choices_of(const tr_field_t *field)
+{
+    json_t *list = json_array();
+    const char *choice;
+    for (size_t i = 0; (choice = tr_field_choice(field, i)) != NULL; i++) {
+        bool null = strcmp(choice, "null") == 0;
+        json_array_append_new(list, null ? json_null() : json_string(choice));
+    }
+    return list;
+}
+
+static json_t *number(const tr_field_t *field, const char *type)
+{
+    const tr_range_t *range = field->range;
+    json_t *schema = json_pack("{s:s}", "type", type);
+    json_object_set_new(schema, range->low_open ? "exclusiveMinimum" : "minimum",
+                        json_real(range->low));
+    json_object_set_new(schema, range->high_open ? "exclusiveMaximum" : "maximum",
+                        json_real(range->high));
+    return schema;
+}
+
+/// One value, or a list of them.
+static json_t *one_or_more(json_t *item)
+{
+    return json_pack("{s:[O, {s:s, s:o}]}", "anyOf", item, "type", "array", "items", item);
+}
+
+static json_t *entries_of_judges(void);
+
+static json_t *value_of(const tr_field_t *field)
+{
+    switch (field->kind) {
+    case TR_FIELD_TEXT: return json_pack("{s:s}", "type", "string");
+    case TR_FIELD_WHOLE: return number(field, "integer");
+    case TR_FIELD_REAL: return number(field, "number");
+    case TR_FIELD_BOOL: return json_pack("{s:s}", "type", "boolean");
+    case TR_FIELD_CHOICE: return json_pack("{s:o}", "enum", choices_of(field));
+    case TR_FIELD_CHOICES: return one_or_more(json_pack("{s:o}", "enum", choices_of(field)));
+    case TR_FIELD_TEXTS: return one_or_more(json_pack("{s:s}", "type", "string"));
+    case TR_FIELD_REALS:
+        return json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "number");
+    case TR_FIELD_IDS:
+        return json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "integer");
+    case TR_FIELD_WORDS:
+        return json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type",
+                         "number");
+    case TR_FIELD_LIST:
+        return json_pack("{s:s, s:o}", "type", "array", "items", entries_of_judges());
+    }
+    return NULL;
+}
+
+static json_t *schema_of(const tr_field_t *field)
+{
+    json_t *value = value_of(field);
+    json_t *schema =
+        field->nullable ? json_pack("{s:[o, {s:s}]}", "anyOf", value, "type", "null") : value;
+    json_object_set_new(schema, "description", json_string(field->help));
+    if (field->initial != NULL) {
+        json_object_set_new(schema, "$comment", json_sprintf("default: %s", field->initial));
+    }
+    return schema;
+}
+
+/// The object schema's member that the name's first part names, itself an object schema; made when it is not there.
+static json_t *section_of(json_t *object, const char *name, size_t length)
+{
+    json_t *properties = json_object_get(object, "properties");
+    char *key = tr_format("%.*s", (int)length, name);
+    json_t *section = json_object_get(properties, key);
+    if (section == NULL) {
+        section = json_pack("{s:[s, s], s:{}, s:b}", "type", "object", "null", "properties",
+                            "additionalProperties", 0);
+        json_object_set_new(properties, key, section);
+    }
+    free(key);
+    return section;
+}
+
+static void put(json_t *object, const char *name, json_t *schema)
+{
+    for (const char *dot; (dot = strchr(name, '.')) != NULL; name = dot + 1) {
+        object = section_of(object, name, (size_t)(dot - name));
+    }
+    json_object_set_new(json_object_get(object, "properties"), name, schema);
+}
+
+static void put_keys(json_t *object, const recipe_keys_t *keys)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        const recipe_key_t *key = &keys->items[i];
+        put(object, key->name, schema_of(key->field));
+        if (key->also != NULL) {
+            put(object, key->also, schema_of(key->field));
+        }
+    }
+}
+
+/// A section for which a value alone may stand (`regex: PATTERN`).
+static void allow_brief(json_t *object, const recipe_keys_t *keys)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        const char *dot = strchr(keys->items[i].name, '.');
+        if (keys->items[i].field->brief && dot != NULL) {
+            char *section =
+                tr_format("%.*s", (int)(dot - keys->items[i].name), keys->items[i].name);
+            json_t *properties = json_object_get(object, "properties");
+            json_t *both = json_pack("{s:[O, o]}", "anyOf", json_object_get(properties, section),
+                                     value_of(keys->items[i].field));
+            json_object_set_new(properties, section, both);
+            free(section);
+        }
+    }
+}
+
+/// anyOf the kinds, each with its own keys.
+static json_t *entries_of_judges(void)
+{
+    json_t *kinds = json_array();
+    for (size_t i = 0; i < tr_judge_kind_count; i++) {
+        const tr_judge_kind_t *kind = tr_judge_kinds[i];
+        json_t *entry = json_pack("{s:s, s:{}, s:b, s:[s]}", "type", "object", "properties",
+                                  "additionalProperties", 0, "required", kind->name);
+        recipe_keys_t keys = {0};
+        recipe_keys_add(&keys, "", &tr_judge_fields, NULL, 0);
+        recipe_keys_add(&keys, "", kind->fields, NULL, 0);
+        put_keys(entry, &keys);
+        allow_brief(entry, &keys);
+        recipe_keys_release(&keys);
+        json_array_append_new(kinds, entry);
+    }
+    return json_pack("{s:o}", "anyOf", kinds);
+}
+
+char *tr_recipe_schema(void)
+{
+    recipe_keys_t keys;
+    json_t *required = json_array();
+    json_t *schema = json_pack(
+        "{s:s, s:s, s:s, s:{}, s:b}", "$schema", "https://json-schema.org/draft/2020-12/schema",
+        "title", "A recipe of Troupe", "type", "object", "properties", "additionalProperties", 0);
+    recipe_keys_init(&keys, NULL);
+    put_keys(schema, &keys);
+    for (size_t i = 0; i < keys.count; i++) {
+        if (keys.items[i].field->initial == NULL) {
+            json_array_append_new(required, json_string(keys.items[i].name));
+        }
+    }
+    json_object_set_new(schema, "required", required);
+    recipe_keys_release(&keys);
+    char *text = json_dumps(schema, JSON_INDENT(2));
+    TR_ASSERT(text != NULL, "out of memory");
+    json_decref(schema);
+    return text;
+}

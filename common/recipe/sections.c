@@ -1,0 +1,300 @@
+// The recipe's sections: which tables it is made of, and the tables of what no other module owns (data, roles, checkpoints, ...).
+//
+// The options of losses, optimizer, generation and judges are declared where they are read; recipe_sections says where each stands.
+#include "common/recipe/parts.h"
+
+// Choices: the index is the value of the enum.
+
+static const char *const bad_rows[] = {"fail", "drop", NULL};              // tr_on_bad_row_t
+static const char *const truncations[] = {"keep_start", "keep_end", NULL}; // tr_truncation_t
+static const char *const weight_ways[] = {"auto", "host", NULL};           // tr_weights_way_t
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL}; // tr_log_level_t
+static const char *const chat_templates[] = {"null",    "chatml",     "llama2",     "llama3",
+                                             "mistral", "mistral-v1", "mistral-v3", "zephyr",
+                                             "plain",   NULL}; // tr_chat_format_t
+
+static const tr_range_t any_whole = {"a whole number from 0 to 2^63 - 1", 0, 0x1p63, false, false};
+static const tr_range_t ports = {"a port from 1 to 65535, or 0", 0, 65535, false, false};
+
+// The run
+
+#define FIELD(...) TR_FIELD(tr_recipe_t, __VA_ARGS__)
+static const tr_field_t run[] = {
+    FIELD(name, TR_FIELD_TEXT, NULL,
+          .help = "The run's name, a plain file name: its directory is `output/name`."),
+    FIELD(algorithm, TR_FIELD_CHOICE, NULL, .choices = &tr_algorithms[0].name,
+          .stride = sizeof tr_algorithms[0],
+          .help = "How the policy learns. `online_dpo`: by DPO from the best and the worst of a "
+                  "prompt's own responses; `rejection_sampling`: by SFT from the best of them; "
+                  "`sample` learns nothing: it is what `troupe sample` runs."),
+    FIELD(seed, TR_FIELD_WHOLE, "1", .range = &any_whole,
+          .help = "Of all random numbers. The same recipe, data and seed give the same weights."),
+    FIELD(steps, TR_FIELD_WHOLE, NULL, .range = &tr_range_positive_whole,
+          .help = "Update rounds (`ppo`) or optimizer steps (`sft`)."),
+    FIELD(model, TR_FIELD_TEXT, NULL, .names = TR_NAMES_MODEL, .help = "The policy to start from."),
+    FIELD(reference, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
+          .readers = TR_READS_REFERENCE,
+          .help = "The policy that the KL penalty holds on to; null: `model` as it starts."),
+    FIELD(from_scratch, TR_FIELD_BOOL, "false", .readers = TR_READS_SFT_ROWS,
+          .help = "`sft`: whether to begin with fresh weights of the shape of `model`."),
+    FIELD(output, TR_FIELD_TEXT, "runs", .help = "The directory of all runs."),
+    FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names,
+          .help = "What GPUs compute in; weights are learnt in fp32 in any case, and a CPU knows "
+                  "nothing else."),
+    FIELD(log_level, TR_FIELD_CHOICE, "info", .choices = log_levels,
+          .help = "The lowest level that is logged."),
+};
+
+// Data
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_data_t, __VA_ARGS__)
+static const tr_field_t data[] = {
+    FIELD(prompts, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_PROMPTS,
+          .help = "JSONL files of prompts, for what generates: `ppo`, `online_dpo`, "
+                  "`rejection_sampling`, `sample`."),
+    FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
+          .help = "JSONL files, plain or gzipped: texts (`sft`), pairs (`reward`, `dpo`), or "
+                  "labelled completions (`kto`)."),
+    FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
+          .help = "JSONL files that are measured at each checkpoint, never learnt (`eval_loss` and "
+                  "the other metrics)."),
+    FIELD(batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
+          .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
+    FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .help = "The column that holds prompts."),
+    FIELD(text_column, TR_FIELD_TEXT, "text", .readers = TR_READS_SFT_ROWS,
+          .help = "The column that holds texts."),
+    FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = chat_templates,
+          .help = "How conversations become text; null: by the model's own template, which must be "
+                  "one of these."),
+    FIELD(shuffle, TR_FIELD_BOOL, "true", .help = "Whether each epoch has an order of its own."),
+    FIELD(on_bad_row, TR_FIELD_CHOICE, "fail", .choices = bad_rows,
+          .help = "A row that is malformed, empty or too long ends the run (`fail`) or is left out "
+                  "with a warning and counted (`drop`)."),
+    FIELD(max_prompt_length, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_whole,
+          .readers = TR_READS_PROMPTS,
+          .help = "Tokens of the longest prompt taken; null or 0: only the model bounds it."),
+};
+
+// Rows of each algorithm, beside its loss
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_sft_t, __VA_ARGS__)
+static const tr_field_t sft[] = {
+    FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
+          .help = "Tokens of a row that are learnt from; the rest is cut."),
+    FIELD(packing, TR_FIELD_BOOL, "false",
+          .help = "Whether `data.batch` counts packs of rows, each of up to `max_length` tokens in "
+                  "all, instead of rows; the rows of a pack do not see each other."),
+    FIELD(completion_only_loss, TR_FIELD_BOOL, "true",
+          .help = "Whether rows with a prompt are learnt from their completions alone."),
+    FIELD(assistant_only_loss, TR_FIELD_BOOL, "false",
+          .help = "Whether conversations are learnt from what their assistants say alone."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_reward_t, __VA_ARGS__)
+static const tr_field_t reward[] = {
+    FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
+          .help = "A pair with a longer side, in tokens, is a bad row."),
+    FIELD(normalize, TR_FIELD_BOOL, "false",
+          .help = "Whether the model, as a judge, gives scores of mean 0 and deviation 1 over the "
+                  "pairs of `data.eval`, which it then needs."),
+    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"",
+          .help = "What ends a step, where rows are steps (`prompt`, `completions`, `labels`): a "
+                  "process reward model."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_dpo_t, __VA_ARGS__)
+static const tr_field_t dpo[] = {
+    FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
+          .readers = TR_READS_DPO_ROWS,
+          .help = "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it "
+                  "is a bad row."),
+    FIELD(truncation_mode, TR_FIELD_CHOICE, "keep_start", .choices = truncations,
+          .readers = TR_READS_DPO_ROWS,
+          .help = "What stays of a prompt with its completion when it is too long: its beginning "
+                  "or its end."),
+    FIELD(precompute_ref_log_probs, TR_FIELD_BOOL, "false", .readers = TR_READS_DPO_ROWS,
+          .help =
+              "Whether the reference is asked once, for all rows, before the first step; the run "
+              "directory keeps its answers, and the reference's memory is free after that."),
+    FIELD(sync_ref_model, TR_FIELD_BOOL, "false",
+          .help = "Whether the reference, the actor's own copy, follows the policy (TR-DPO)."),
+    FIELD(ref_model_mixup_alpha, TR_FIELD_REAL, "0.6", .range = &tr_range_fraction,
+          .help = "Every `ref_model_sync_steps` steps the reference becomes so much of the policy, "
+                  "and the rest of itself."),
+    FIELD(ref_model_sync_steps, TR_FIELD_WHOLE, "512", .range = &tr_range_positive_whole,
+          .help = "Steps between."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_kto_t, __VA_ARGS__)
+static const tr_field_t kto[] = {
+    FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
+          .help = "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it "
+                  "is a bad row."),
+    FIELD(precompute_ref_log_probs, TR_FIELD_BOOL, "false",
+          .help = "As dpo's; with loss_type kto, whose completions are mismatched anew in every "
+                  "epoch, for the batches of all `steps`."),
+};
+
+// Roles
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_rollout_t, __VA_ARGS__)
+static const tr_field_t rollout[] = {
+    FIELD(workers, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
+          .help = "Processes that generate; the result does not depend on it."),
+    FIELD(external, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .help = "How many of the workers you start yourself, on this machine or others; the run "
+                  "says how, and goes on without those that do not come."),
+    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
+          .help =
+              "Where they compute: one device, or a list that is dealt to the workers in turn."),
+    FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
+          .help = "Of each worker: " TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .help = "Of each worker; 0: its share of the processors."),
+    FIELD(max_batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
+          .help = "Sequences decoded at once."),
+    FIELD(
+        weights, TR_FIELD_CHOICE, "auto", .choices = weight_ways,
+        .help =
+            "How the actor's weights come: `auto` reads them where they are on its GPU (or copies "
+            "them from there to another GPU), and on CPUs, or where the parameters are sharded, "
+            "goes by shared memory of the host, as `host` always does: for GPUs or containers that "
+            "do not reach each other's memory. Rollouts on other machines get them by TCP."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_learner_t, __VA_ARGS__)
+static const tr_field_t actor[] = {
+    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
+          .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
+    FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
+          .help = "Of each rank: " TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .help = "Of each rank; 0: the ranks' share of half of the processors, or of all of them "
+                  "where nothing but the actor learns."),
+    FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
+          .help = "Processes that learn as one, started by `mpirun`; docs/ranks.md."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_reference_t, __VA_ARGS__)
+static const tr_field_t reference[] = {
+    FIELD(separate, TR_FIELD_BOOL, "false",
+          .help = "Whether the reference has a process of its own instead of the actor's."),
+    FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE,
+          .help = "Where it computes, in a process of its own; else it is where the actor does."),
+    FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
+          .help = TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .help = "0: half of the processors."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_learner_t, __VA_ARGS__)
+static const tr_field_t critic[] = {
+    FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
+          .help = "null: the trunk of the policy with a fresh scalar head."),
+    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
+          .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
+    FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
+          .help = "Of each rank: " TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .help = "Of each rank; 0: the ranks' share of half of the processors."),
+    FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
+          .help = "Processes that learn as one, started by `mpirun`; docs/ranks.md."),
+    FIELD(learning_rate, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
+          .help = "null: `optimizer.learning_rate`."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_roles_t, __VA_ARGS__)
+static const tr_field_t judges[] = {
+    FIELD(reward, TR_FIELD_LIST, "[]", .list = &recipe_judges,
+          .help = "The judges, whose weighted scores add up; what generates needs one."),
+};
+
+// The rest
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_checkpoint_t, __VA_ARGS__)
+static const tr_field_t checkpoint[] = {
+    FIELD(every, TR_FIELD_WHOLE, "20", .range = &tr_range_whole,
+          .help = "Steps between checkpoints; 0: only at the end."),
+    FIELD(keep, TR_FIELD_WHOLE, "2", .range = &tr_range_positive_whole,
+          .help = "The latest so many stay."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_samples_t, __VA_ARGS__)
+static const tr_field_t samples[] = {
+    FIELD(every, TR_FIELD_WHOLE, "10", .range = &tr_range_whole,
+          .help = "Steps between entries of `samples.jsonl`; 0: none."),
+    FIELD(count, TR_FIELD_WHOLE, "5", .range = &tr_range_to_thousand,
+          .help = "Responses each time."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_network_t, __VA_ARGS__)
+static const tr_field_t network[] = {
+    FIELD(bind, TR_FIELD_TEXT, "null", .nullable = true,
+          .help =
+              "Endpoint of the controller, such as `tcp://10.0.0.1:5555`; null: a Unix socket."),
+    FIELD(keys, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_DIRECTORY,
+          .help = "Directory of CURVE keys, from `troupe keys`."),
+    FIELD(weights_port, TR_FIELD_WHOLE, "0", .range = &ports,
+          .help = "Of the address of `network.bind`, where external rollouts on other machines get "
+                  "the weights; 0: any free one."),
+};
+#undef FIELD
+
+// Where each table stands
+
+static const tr_fields_t run_fields = TR_FIELDS(tr_recipe_t, run);
+static const tr_fields_t data_fields = TR_FIELDS(tr_recipe_data_t, data);
+static const tr_fields_t sft_fields = TR_FIELDS(tr_recipe_sft_t, sft);
+static const tr_fields_t reward_fields = TR_FIELDS(tr_recipe_reward_t, reward);
+static const tr_fields_t dpo_fields = TR_FIELDS(tr_recipe_dpo_t, dpo);
+static const tr_fields_t kto_fields = TR_FIELDS(tr_recipe_kto_t, kto);
+static const tr_fields_t rollout_fields = TR_FIELDS(tr_recipe_rollout_t, rollout);
+static const tr_fields_t actor_fields = TR_FIELDS(tr_recipe_learner_t, actor);
+static const tr_fields_t reference_fields = TR_FIELDS(tr_recipe_reference_t, reference);
+static const tr_fields_t critic_fields = TR_FIELDS(tr_recipe_learner_t, critic);
+static const tr_fields_t judges_fields = TR_FIELDS(tr_recipe_roles_t, judges);
+static const tr_fields_t checkpoint_fields = TR_FIELDS(tr_recipe_checkpoint_t, checkpoint);
+static const tr_fields_t samples_fields = TR_FIELDS(tr_recipe_samples_t, samples);
+static const tr_fields_t network_fields = TR_FIELDS(tr_recipe_network_t, network);
+
+#define AT(member) offsetof(tr_recipe_t, member)
+
+const recipe_section_t recipe_sections[] = {
+    {"", &run_fields, 0, 0},
+    {"data", &data_fields, AT(data), 0},
+    {"generation", &tr_generation_fields, AT(generation), TR_READS_PROMPTS},
+    {"ppo", &tr_ppo_fields, AT(ppo), TR_READS_PPO},
+    {"sft", &tr_sft_fields, AT(sft.loss), TR_READS_SFT},
+    {"sft", &sft_fields, AT(sft), TR_READS_SFT_ROWS},
+    {"reward", &tr_reward_fields, AT(reward.loss), TR_READS_REWARD},
+    {"reward", &reward_fields, AT(reward), TR_READS_REWARD},
+    {"dpo", &tr_dpo_fields, AT(dpo.loss), TR_READS_DPO},
+    {"dpo", &dpo_fields, AT(dpo), TR_READS_DPO},
+    {"kto", &tr_kto_fields, AT(kto.loss), TR_READS_KTO},
+    {"kto", &kto_fields, AT(kto), TR_READS_KTO},
+    {"optimizer", &tr_optimizer_fields, AT(optimizer), TR_READS_OPTIMIZER},
+    {"roles.rollout", &rollout_fields, AT(roles.rollout), TR_READS_PROMPTS},
+    {"roles.actor", &actor_fields, AT(roles.actor), TR_READS_OPTIMIZER},
+    {"roles.actor", &tr_sharing_fields, AT(roles.actor.sharing), TR_READS_OPTIMIZER},
+    {"roles.reference", &reference_fields, AT(roles.reference), TR_READS_REFERENCE},
+    {"roles.critic", &critic_fields, AT(roles.critic), TR_READS_CRITIC},
+    {"roles.critic", &tr_sharing_fields, AT(roles.critic.sharing), TR_READS_CRITIC},
+    {"roles", &judges_fields, AT(roles), TR_READS_PROMPTS},
+    {"checkpoint", &checkpoint_fields, AT(checkpoint), 0},
+    {"samples", &samples_fields, AT(samples), TR_READS_PROMPTS},
+    {"network", &network_fields, AT(network), 0},
+};
+const size_t recipe_section_count = sizeof recipe_sections / sizeof recipe_sections[0];

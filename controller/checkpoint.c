@@ -1,0 +1,209 @@
+// Checkpoints of a run: what roles save, the controller's own state, and the way back.
+//
+// A checkpoint is whole or absent: everything is written and synced in a directory under another name, which rundir_checkpoints.c then
+// renames. Metrics, samples and events are synced first, so that a resumed run finds at least the lines up to its step, and cuts
+// those that came later.
+#include "controller/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/hf/json_file.h"
+#include "controller/role_config.h"
+#include "proto/body.h"
+#include "proto/weights/weights.h"
+
+enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
+
+static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
+{
+    return tr_recipe_algorithm(run->recipe);
+}
+
+// Saving
+
+static tr_status save_role(controller_run_t *run, tr_role_t role, const char *directory,
+                           bool optimizer, uint64_t step, tr_error_t *err)
+{
+    const controller_call_t call = controller_run_learner_call(role, "save");
+    tr_message_t *message = tr_message_new("request");
+    json_t *body = json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory", directory,
+                             "optimizer", (int)optimizer);
+    if (run->scores != NULL) {
+        json_object_set(body, "scores", run->scores);
+    }
+    tr_message_set_body(message, body);
+    controller_calls_ask(run->calls, &call, &message);
+    return controller_calls_finish(run->calls, err);
+}
+
+/// Of a reference that follows the policy.
+static tr_status save_reference(controller_run_t *run, const char *directory, uint64_t step,
+                                tr_error_t *err)
+{
+    const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "save_reference");
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message,
+                        json_pack("{s:I, s:s}", "step", (json_int_t)step, "directory", directory));
+    controller_calls_ask(run->calls, &call, &message);
+    return controller_calls_finish(run->calls, err);
+}
+
+static tr_status write_state(const controller_run_t *run, const char *directory, uint64_t step,
+                             tr_error_t *err)
+{
+    char *path = tr_format("%s/state.json", directory);
+    json_t *state = json_pack("{s:s, s:I, s:I}", "algorithm", algorithm_of(run)->name, "step",
+                              (json_int_t)step, "num_tokens", (json_int_t)run->tokens);
+    char *text = json_dumps(state, JSON_INDENT(2));
+    tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
+    free(text);
+    json_decref(state);
+    free(path);
+    return status;
+}
+
+void controller_checkpoint_announce(controller_run_t *run, uint64_t step)
+{
+    char *checkpoint = step > 0 ? controller_rundir_checkpoint(run->rundir, step) : NULL;
+    const controller_start_t start = {checkpoint, step, controller_rundir_path(run->rundir)};
+    controller_role_config_set(run->broker, run->recipe, &start);
+    free(checkpoint);
+}
+
+tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_error_t *err)
+{
+    char *path = NULL, *critic = NULL, *reference = NULL;
+    tr_status status;
+    controller_run_phase(run, "checkpoint");
+    TR_TRY_GOTO(controller_rundir_checkpoint_begin(&path, run->rundir, step, err), done);
+    if (tr_algorithm_learns(algorithm_of(run))) {
+        TR_TRY_GOTO(save_role(run, TR_ROLE_ACTOR, path, true, step, err), done);
+    }
+    if (tr_recipe_syncs_reference(run->recipe)) {
+        reference = tr_format("%s/reference", path);
+        TR_TRY_GOTO(save_reference(run, reference, step, err), done);
+    }
+    if (tr_algorithm_has_critic(algorithm_of(run))) {
+        critic = tr_format("%s/critic", path);
+        TR_TRY_GOTO(save_role(run, TR_ROLE_CRITIC, critic, true, step, err), done);
+    }
+    TR_TRY_GOTO(write_state(run, path, step, err), done);
+    TR_TRY_GOTO(controller_metrics_sync(run->metrics, err), done);
+    TR_TRY_GOTO(controller_samples_sync(run->samples, err), done);
+    TR_TRY_GOTO(controller_events_sync(run->events, err), done);
+    TR_TRY_GOTO(controller_rundir_checkpoint_commit(run->rundir, step, err), done);
+    TR_TRY_GOTO(controller_rundir_checkpoint_prune(run->rundir, run->recipe->checkpoint.keep, err),
+                done);
+    controller_checkpoint_announce(run, step);
+done:
+    free(reference);
+    free(critic);
+    free(path);
+    return status;
+}
+
+static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *err)
+{
+    char *directory = controller_rundir_checkpoint(run->rundir, step);
+    char *path = tr_format("%s/state.json", directory);
+    json_t *state = NULL;
+    int64_t found = 0, tokens = 0;
+    tr_status status = tr_json_file_read(&state, path, STATE_LIMIT, err);
+    if (status == TR_OK) {
+        status = tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err);
+    }
+    if (status == TR_OK) {
+        status = tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err);
+    }
+    if (status == TR_OK && (uint64_t)found != step) {
+        status =
+            tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,
+                    path, found, step);
+    }
+    run->tokens = (uint64_t)tokens;
+    json_decref(state);
+    free(path);
+    free(directory);
+    return status;
+}
+
+void controller_checkpoint_close_outputs(controller_run_t *run)
+{
+    controller_metrics_destroy(&run->metrics);
+    controller_samples_destroy(&run->samples);
+    controller_events_destroy(&run->events);
+}
+
+/// Opens metrics, samples and events, cut after the step that is finished.
+static tr_status open_outputs(controller_run_t *run, tr_error_t *err)
+{
+    char *metrics = controller_rundir_file(run->rundir, "metrics.jsonl");
+    char *samples = controller_rundir_file(run->rundir, "samples.jsonl");
+    const char *directory = controller_rundir_path(run->rundir);
+    tr_status status;
+    controller_checkpoint_close_outputs(run);
+    TR_TRY_GOTO(controller_metrics_open(&run->metrics, metrics, run->step, err), done);
+    TR_TRY_GOTO(controller_samples_open(&run->samples, samples, run->step, err), done);
+    status = controller_events_open(&run->events, directory, run->step, err);
+done:
+    free(samples);
+    free(metrics);
+    return status;
+}
+
+// Going back
+
+/// Rolls learners that are alive back to the checkpoint.
+static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
+{
+    char *checkpoint = run->step > 0 ? controller_rundir_checkpoint(run->rundir, run->step) : NULL;
+    const controller_start_t start = {checkpoint, run->step, controller_rundir_path(run->rundir)};
+    const controller_call_t actor = controller_run_learner_call(TR_ROLE_ACTOR, "restore");
+    const controller_call_t critic = controller_run_learner_call(TR_ROLE_CRITIC, "restore");
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message, controller_role_config_actor(run->recipe, &start));
+    controller_calls_ask(run->calls, &actor, &message);
+    if (tr_algorithm_has_critic(algorithm_of(run))) {
+        message = tr_message_new("request");
+        tr_message_set_body(message, controller_role_config_critic(run->recipe, &start));
+        controller_calls_ask(run->calls, &critic, &message);
+    }
+    free(checkpoint);
+    return controller_calls_finish(run->calls, err);
+}
+
+tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_error_t *err)
+{
+    bool found;
+    run->tokens = 0;
+    TR_TRY(controller_rundir_checkpoint_latest(&run->step, &found, run->rundir, err));
+    if (found) {
+        TR_TRY(read_state(run, run->step, err));
+    }
+    TR_TRY(open_outputs(run, err));
+    controller_checkpoint_announce(run, run->step);
+    if (restore && tr_algorithm_learns(algorithm_of(run))) {
+        controller_run_phase(run, "restore");
+        TR_TRY(restore_learners(run, err));
+    }
+    if (!tr_algorithm_learns(algorithm_of(run))) {
+        json_decref(run->weights);
+        run->weights = json_pack("{s:i, s:s}", "version", 0, "checksum", TR_WEIGHTS_FROZEN);
+        return TR_OK;
+    }
+    return tr_algorithm_generates(algorithm_of(run)) ? controller_run_publish(run, run->step, err)
+                                                     : TR_OK;
+}
+
+tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *err)
+{
+    char *path = controller_rundir_file(run->rundir, "final");
+    tr_status status = !tr_algorithm_learns(algorithm_of(run))
+                           ? tr_directory_make(path, err)
+                           : save_role(run, TR_ROLE_ACTOR, path, false, run->recipe->steps, err);
+    free(path);
+    return status;
+}

@@ -1,0 +1,91 @@
+// What the steps of a run share: phases, calls to learners, the learning rate, publishing.
+#include "controller/context.h"
+
+#include <inttypes.h>
+
+#include "common/base/clock.h"
+#include "common/optim/schedule.h"
+#include "proto/body.h"
+#include "proto/learner/tally.h"
+
+double controller_run_phase(controller_run_t *run, const char *phase)
+{
+    double now = tr_clock_seconds();
+    json_t *version = json_object_get(run->weights, "version");
+    tr_broker_set_note(run->broker,
+                       json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
+                                 tr_recipe_algorithm(run->recipe)->name, "step",
+                                 (json_int_t)run->step + 1, "steps", (json_int_t)run->recipe->steps,
+                                 "phase", phase, "phase_since", tr_clock_wall(), "weights_version",
+                                 version != NULL ? version : json_null()));
+    controller_progress_phase(run->progress, phase, now);
+    return now;
+}
+
+controller_call_t controller_run_learner_call(tr_role_t role, const char *method)
+{
+    return (controller_call_t){.role = role, .worker = tr_role_name(role), .method = method};
+}
+
+json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
+                                  uint64_t minibatches, double learning_rate)
+{
+    const tr_recipe_t *recipe = run->recipe;
+    // A policy's log-probs are those of the distribution that it sampled from; rows were not sampled.
+    bool sampled = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "epochs",
+                     (json_int_t)epochs, "minibatches", (json_int_t)minibatches, "chunk",
+                     (json_int_t)recipe->optimizer.chunk, "seed", (json_int_t)recipe->seed,
+                     "learning_rate", learning_rate, "temperature",
+                     sampled ? recipe->generation.temperature : 1.0);
+}
+
+double controller_run_rate(const controller_run_t *run, double peak, uint64_t step)
+{
+    const tr_recipe_t *recipe = run->recipe;
+    const tr_schedule_t schedule = {
+        .kind = (tr_schedule_kind_t)recipe->optimizer.schedule,
+        .learning_rate = peak,
+        .warmup_steps = recipe->optimizer.warmup,
+        .total_steps = recipe->steps,
+    };
+    return tr_schedule_rate(&schedule, step - 1);
+}
+
+static tr_status take_weights(void *context, size_t index, const tr_message_t *reply,
+                              tr_error_t *err)
+{
+    controller_run_t *run = context;
+    json_t *weights;
+    (void)index;
+    TR_TRY(tr_body_object(&weights, tr_message_body(reply), "weights", "reply", err));
+    json_decref(run->weights);
+    run->weights = json_incref(weights);
+    return TR_OK;
+}
+
+tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_t *err)
+{
+    controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "publish");
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message, json_pack("{s:I}", "step", (json_int_t)step));
+    call.take = take_weights;
+    call.context = run;
+    controller_run_phase(run, "publish");
+    controller_calls_ask(run->calls, &call, &message);
+    TR_TRY(controller_calls_finish(run->calls, err));
+    const char *checksum = json_string_value(json_object_get(run->weights, "checksum"));
+    tr_log(TR_LOG_INFO, "weights", "version=%" PRIu64 " checksum=%s \"published\"", step,
+           checksum != NULL ? checksum : "?");
+    return TR_OK;
+}
+
+tr_status controller_run_take_metrics(json_t **tally, const tr_message_t *reply, tr_error_t *err)
+{
+    json_t *metrics;
+    TR_TRY(tr_body_object(&metrics, tr_message_body(reply), "metrics", "reply", err));
+    if (*tally == NULL) {
+        *tally = json_object();
+    }
+    return tr_tally_add(*tally, metrics, "metrics", err);
+}

@@ -1,0 +1,63 @@
+/// What the steps of a run share: the recipe, the workers, the data, what is written, and the calls that every page makes.
+///
+/// run.c makes one and takes the steps; a page of an algorithm (ppo_step.c, rows_step.c, online_step.c) is handed it.
+#ifndef CONTROLLER_CONTEXT_H
+#define CONTROLLER_CONTEXT_H
+
+#include "common/model/config.h"
+#include "controller/calls.h"
+#include "controller/events.h"
+#include "controller/judges.h"
+#include "controller/metrics.h"
+#include "controller/progress.h"
+#include "controller/rows.h"
+#include "controller/rundir.h"
+#include "controller/samples.h"
+
+typedef struct controller_run {
+    const tr_recipe_t *recipe;
+    controller_rundir_t *rundir;
+    tr_broker_t *broker;
+    controller_calls_t *calls;
+    tr_tokenizer_t *tokenizer; ///< the policy's
+    tr_model_config_t model;   ///< the policy's
+    controller_rows_t rows;
+    controller_rows_t eval_rows; ///< empty without data.eval
+    controller_judges_t *judges; ///< NULL for algorithms that train on rows
+    controller_progress_t *progress;
+    controller_metrics_t *metrics;
+    controller_samples_t *samples;
+    controller_events_t *events;
+    bool reference_known; ///< the rows' log-probs under the reference were precomputed
+    json_t *weights; ///< description of the weights that rollouts generate with, NULL: none yet
+    json_t *
+        scores; ///< reward.normalize: {mean, std} of the held-out pairs at the step finished; NULL: not measured
+    uint64_t step;   ///< steps finished
+    uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
+} controller_run_t;
+
+/// A page of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the record with its metrics. Failures as
+/// controller_calls_finish; TR_ERR_NUMERIC when a promise about numbers is broken.
+typedef tr_status (*controller_step_fn)(controller_run_t *run, uint64_t step,
+                                        controller_record_t *record, tr_error_t *err);
+
+/// Says what begins now: to progress and `troupe status`. Returns tr_clock_seconds.
+double controller_run_phase(controller_run_t *run, const char *phase);
+
+/// A call to a learner, by its name.
+controller_call_t controller_run_learner_call(tr_role_t role, const char *method);
+
+/// A request's body for training step `step`: what tr_learner_read_train_pass reads.
+json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
+                                  uint64_t minibatches, double learning_rate);
+
+/// The learning rate of a step, given the peak.
+double controller_run_rate(const controller_run_t *run, double peak, uint64_t step);
+
+/// Asks the actor to publish the weights of the step that is finished; run->weights describes them.
+tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_t *err);
+
+/// A worker's answer {metrics: a tally}, added to *tally (a new reference; NULL is an empty one).
+tr_status controller_run_take_metrics(json_t **tally, const tr_message_t *reply, tr_error_t *err);
+
+#endif

@@ -1,0 +1,95 @@
+// PPO in the critic: the clipped value loss over a step's responses.
+//
+// The actor has its own page (actor/ppo.c); both take their epochs at the same time. Returns are the controller's.
+#include "critic/ppo.h"
+
+#include <stdlib.h>
+
+#include "proto/learner/tally.h"
+
+typedef struct value_context {
+    const critic_experience_t *experience;
+    const tr_ppo_options_t *options;
+    critic_report_t *report;
+} value_context_t;
+
+static tr_status value_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
+{
+    value_context_t *context = argument;
+    (void)err;
+    float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
+    float *returns = old + chunk->n;
+    tr_response_select(old, context->experience->values, chunk->sequences, chunk->chosen,
+                       chunk->count);
+    tr_response_select(returns, context->experience->returns, chunk->sequences, chunk->chosen,
+                       chunk->count);
+    tr_ppo_value_loss(dout, &context->report->sums, chunk->out, old, returns, chunk->n,
+                      chunk->normalizer, context->options);
+    free(old);
+    return TR_OK;
+}
+
+tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer,
+                           const critic_experience_t *experience, const tr_ppo_options_t *options,
+                           const tr_train_pass_t *pass, tr_error_t *err)
+{
+    *report = (critic_report_t){0};
+    value_context_t context = {.experience = experience, .options = options, .report = report};
+    return tr_trainer_run_pass(trainer, &experience->sequences, pass, value_loss, &context,
+                               &report->pass, err);
+}
+
+static tr_status take_experience(critic_experience_t *experience, int32_t **owned,
+                                 const tr_learner_t *learner, const tr_message_t *request,
+                                 tr_error_t *err)
+{
+    tr_view_t values, returns;
+    TR_TRY(tr_learner_take(&experience->sequences, owned, tr_trainer_model(learner->trainer),
+                           request, err));
+    const tr_sequences_t *sequences = &experience->sequences;
+    size_t tokens = (size_t)sequences->response_starts[sequences->count];
+    TR_TRY(tr_message_expect_tensor(&values, request, "values", TR_F32, tokens, err));
+    TR_TRY(tr_message_expect_tensor(&returns, request, "returns", TR_F32, tokens, err));
+    experience->values = values.data;
+    experience->returns = returns.data;
+    return TR_OK;
+}
+
+static tr_status put_metrics(json_t *metrics, const critic_report_t *report, tr_error_t *err)
+{
+    const double n = (double)report->sums.tokens;
+    TR_TRY(tr_tally_put(metrics, "loss/value_avg", report->sums.loss, n, err));
+    TR_TRY(tr_tally_put(metrics, "val/clipfrac_avg", report->sums.clipped, n, err));
+    return tr_tally_put(metrics, "grad_norm/critic", report->pass.norm_sum,
+                        (double)report->pass.updates, err);
+}
+
+tr_status critic_train_ppo(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
+                           tr_error_t *err)
+{
+    const json_t *body = tr_message_body(request);
+    json_t *metrics = json_object();
+    critic_experience_t experience;
+    critic_report_t report;
+    tr_ppo_options_t options;
+    tr_train_pass_t pass;
+    int32_t *owned = NULL;
+    tr_status status;
+    TR_TRY_GOTO(tr_learner_read_train_pass(&pass, learner, body, err), done);
+    TR_TRY_GOTO(tr_fields_from_json(&options, &tr_ppo_fields, body, "train", err), done);
+    TR_TRY_GOTO(take_experience(&experience, &owned, learner, request, err), done);
+    if (pass.evaluate) {
+        status = tr_fail(err, TR_ERR_UNSUPPORTED, "train: PPO has nothing to evaluate");
+        goto done;
+    }
+    learner->step = TR_LEARNER_STALE; // until the update is whole
+    TR_TRY_GOTO(critic_learn_ppo(&report, learner->trainer, &experience, &options, &pass, err),
+                done);
+    TR_TRY_GOTO(put_metrics(metrics, &report, err), done);
+    learner->step = pass.step;
+    json_object_set(tr_message_body(reply), "metrics", metrics);
+done:
+    free(owned);
+    json_decref(metrics);
+    return status;
+}
