@@ -11,6 +11,7 @@
 
 #include "common/base/clock.h"
 #include "controller/checkpoint.h"
+#include "controller/metric_table.h"
 #include "controller/online_step.h"
 #include "controller/ppo_step.h"
 #include "controller/reference.h"
@@ -109,6 +110,14 @@ static void note_scores(controller_run_t *run, const controller_record_t *record
     }
 }
 
+static void expect_documented(const controller_record_t *record)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        TR_ASSERT(controller_metric_row(record->items[i].name) != NULL,
+                  "metric '%s' has no row in controller/metric_table.c", record->items[i].name);
+    }
+}
+
 static tr_status take_step(controller_run_t *run, controller_record_t *record, tr_error_t *err)
 {
     double began = tr_clock_seconds();
@@ -120,6 +129,7 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
         note_scores(run, record);
     }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
+    expect_documented(record);
     TR_TRY(controller_metrics_append(run->metrics, record, err));
     TR_TRY(controller_events_append(run->events, record, tr_clock_wall(), err));
     controller_progress_step(run->progress, record, tr_clock_seconds());
