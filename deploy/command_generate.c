@@ -3,7 +3,7 @@
 
 #include "common/text/tokenizer.h"
 #include "deploy/command.h"
-#include "deploy/speaker.h"
+#include "deploy/loaded_model.h"
 #include "rollout/decoder.h"
 
 typedef struct arguments {
@@ -53,7 +53,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 }
 
 /// Text goes out as soon as it is certain; false when nobody reads it.
-static bool speak(void *context, size_t index, int32_t id)
+static bool print_token(void *context, size_t index, int32_t id)
 {
     (void)index;
     size_t length;
@@ -62,16 +62,16 @@ static bool speak(void *context, size_t index, int32_t id)
     return fflush(stdout) == 0;
 }
 
-static tr_status generate_one(rollout_decoder_t *decoder, const speaker_t *speaker,
+static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *loaded,
                               const arguments_t *arguments, const rollout_request_t *request,
                               tr_error_t *err)
 {
     rollout_response_t response = {0};
     size_t length;
     tr_text_stream_t *stream =
-        tr_text_stream_new(speaker->tokenizer, TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
-    tr_status status =
-        rollout_decode(decoder, &response, request, 1, &arguments->options, speak, stream, err);
+        tr_text_stream_new(loaded->tokenizer, TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
+    tr_status status = rollout_decode(decoder, &response, request, 1, &arguments->options,
+                                      print_token, stream, err);
     const char *rest = tr_text_stream_flush(&length, stream);
     fwrite(rest, 1, length, stdout);
     putchar('\n');
@@ -85,27 +85,27 @@ static tr_status generate_one(rollout_decoder_t *decoder, const speaker_t *speak
 
 static tr_status generate(const arguments_t *arguments, tr_error_t *err)
 {
-    speaker_t speaker = {0};
+    loaded_model_t loaded = {0};
     int32_t *ids = NULL;
     size_t length;
     rollout_decoder_t *decoder = NULL;
     tr_status status;
-    TR_TRY_GOTO(speaker_open(&speaker, arguments->model, &arguments->device, err), done);
-    TR_TRY_GOTO(speaker_encode(&ids, &length, &speaker, arguments->prompt, "the prompt",
-                               TR_ENCODE_SPECIAL, err),
+    TR_TRY_GOTO(loaded_model_open(&loaded, arguments->model, &arguments->device, err), done);
+    TR_TRY_GOTO(loaded_model_encode(&ids, &length, &loaded, arguments->prompt, "the prompt",
+                                    TR_ENCODE_SPECIAL, err),
                 done);
-    decoder = rollout_decoder_new(speaker.model, 1);
+    decoder = rollout_decoder_new(loaded.model, 1);
     for (uint64_t i = 0; i < arguments->samples; i++) {
         const rollout_request_t request = {.prompt = ids, .length = length, .sample = (uint32_t)i};
         if (arguments->samples > 1) {
             printf("== sample %llu\n", (unsigned long long)i + 1);
         }
-        TR_TRY_GOTO(generate_one(decoder, &speaker, arguments, &request, err), done);
+        TR_TRY_GOTO(generate_one(decoder, &loaded, arguments, &request, err), done);
     }
 done:
     rollout_decoder_destroy(&decoder);
     free(ids);
-    speaker_release(&speaker);
+    loaded_model_release(&loaded);
     return status;
 }
 
@@ -125,9 +125,10 @@ int command_generate(int argc, char **argv)
         COMMAND_DEVICE_OPTIONS,
         {0},
     };
-    const struct argp parser = {.options = table,
-                                .parser = take_option,
-                                .doc = "Let a model speak: its response goes to standard output."};
+    const struct argp parser = {
+        .options = table,
+        .parser = take_option,
+        .doc = "Generate from a prompt: the response goes to standard output."};
     arguments_t arguments = {
         .options = {.sampling = {.temperature = 0.7f, .top_p = 1.0f},
                     .max_new_tokens = 64,

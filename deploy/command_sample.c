@@ -177,22 +177,22 @@ static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const c
     TR_TRY(find_earlier(resume, recipe, directory, err));
     TR_TRY(*resume ? controller_rundir_open(&rundir, directory, err)
                    : controller_rundir_create(&rundir, recipe, err));
-    company_forget_endpoint(directory);
+    process_group_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }
 
 static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory, tr_error_t *err)
 {
-    company_t company = {0};
+    process_group_t group = {0};
     bool resume;
     tr_status status;
     TR_TRY(make_directory(&resume, recipe, directory, err));
-    TR_TRY_GOTO(company_init(&company, recipe, directory, resume, err), done);
+    TR_TRY_GOTO(process_group_init(&group, recipe, directory, resume, err), done);
     TR_TRY_GOTO(needs_check(recipe, err), done);
-    status = company_run(exit_code, &company, recipe, directory, err);
+    status = process_group_run(exit_code, &group, recipe, directory, err);
 done:
-    company_release(&company);
+    process_group_release(&group);
     return status;
 }
 
