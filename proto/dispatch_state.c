@@ -50,7 +50,7 @@ void dispatch_list_push(dispatch_list_t *list, const void *item)
     memcpy((char *)list->items + list->end++ * list->size, item, list->size);
 }
 
-bool dispatch_list_take(dispatch_list_t *list, void *item)
+static bool list_take(dispatch_list_t *list, void *item)
 {
     if (list->first == list->end) {
         return false;
@@ -240,7 +240,7 @@ void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request,
 bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_t *d)
 {
     dispatch_send_t send;
-    if (!dispatch_list_take(&d->sends, &send)) {
+    if (!list_take(&d->sends, &send)) {
         return false;
     }
     *peer = send.peer;
@@ -250,7 +250,7 @@ bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_
 
 bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *d)
 {
-    return dispatch_list_take(&d->events, event);
+    return list_take(&d->events, event);
 }
 
 // Life cycle
@@ -283,10 +283,10 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch)
     while (dispatch_list_count(&d->workers) > 0) {
         dispatch_worker_remove(d, dispatch_worker_at(d, 0));
     }
-    while (dispatch_list_take(&d->sends, &send)) {
+    while (list_take(&d->sends, &send)) {
         tr_message_destroy(&send.message);
     }
-    while (dispatch_list_take(&d->events, &event)) {
+    while (list_take(&d->events, &event)) {
         tr_event_release(&event);
     }
     for (size_t i = 0; i < TR_ROLE_COUNT; i++) {

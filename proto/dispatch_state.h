@@ -63,8 +63,6 @@ struct tr_dispatch {
 };
 
 void dispatch_list_push(dispatch_list_t *list, const void *item);
-/// False when the list is empty.
-bool dispatch_list_take(dispatch_list_t *list, void *item);
 size_t dispatch_list_count(const dispatch_list_t *list);
 
 dispatch_worker_t *dispatch_worker_at(const tr_dispatch_t *d, size_t index);
@@ -79,6 +77,8 @@ void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request);
 /// Where it is computed now (NULL: nowhere), with the workers' counts kept right.
 void dispatch_request_place(dispatch_request_t *request, dispatch_worker_t *worker);
 
+/// Whether role, group and name allow this worker to answer the request.
+bool dispatch_may_answer(const dispatch_worker_t *worker, const dispatch_request_t *request);
 /// Sends the request to the worker where it is placed; when to send it again follows from its pause.
 void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *request);
 /// Gives queued requests, oldest first, to workers that have credit.
