@@ -387,8 +387,8 @@ static void turn(service_t *s)
     }
 }
 
-static tr_status read_options(json_t **settings, const tr_service_options_t *options,
-                              tr_error_t *err)
+static tr_status read_settings(json_t **settings, const tr_service_options_t *options,
+                               tr_error_t *err)
 {
     if (options->endpoint == NULL) {
         return tr_fail(
@@ -400,61 +400,58 @@ static tr_status read_options(json_t **settings, const tr_service_options_t *opt
                : tr_json_file_read(settings, options->config, SETTINGS_LIMIT, err);
 }
 
-/// *unwelcome: the daemon's welcome failed.
-static tr_status serve(bool *unwelcome, const tr_service_options_t *options,
-                       const tr_method_t *methods, size_t count, void *context, tr_error_t *err)
+static tr_status start(service_t *s)
 {
-    json_t *settings = NULL;
-    TR_TRY(read_options(&settings, options, err));
+    const tr_service_options_t *o = s->options;
+    TR_TRY(read_settings(&s->settings, o, s->err));
+    s->name = o->name != NULL ? tr_strdup(o->name)
+                              : tr_format("%s-%ld", tr_role_name(o->role), (long)getpid());
+    s->instance = tr_format("%ld-%.6f", (long)getpid(), tr_clock_wall());
+    s->heard = tr_clock_ms();
+    TR_TRY(reconnect(s, s->err));
+    return service_jobs_start(&s->jobs, s->err);
+}
+
+static tr_status serve(service_t *s)
+{
     tr_wire_init();
-    service_t s = {.options = options,
-                   .settings = settings,
-                   .jobs = {.methods = methods,
-                            .method_count = count,
-                            .welcome = options->welcome,
-                            .context = context,
-                            .collective = options->collective},
-                   .heard = tr_clock_ms(),
-                   .silence_ms = INT64_MAX / 2,
-                   .away = AWAY_MIN_MS,
-                   .err = err};
-    TR_TRY(service_signals_catch(&s.wake, err));
-    s.name = options->name != NULL
-                 ? tr_strdup(options->name)
-                 : tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
-    s.instance = tr_format("%ld-%.6f", (long)getpid(), tr_clock_wall());
-    tr_status status = reconnect(&s, err);
+    TR_TRY(service_signals_catch(&s->wake, s->err));
+    tr_status status = start(s);
     if (status == TR_OK) {
-        status = service_jobs_start(&s.jobs, err);
-    }
-    if (status == TR_OK) {
-        while (!s.ended) {
-            turn(&s);
+        while (!s->ended) {
+            turn(s);
         }
-        service_jobs_end(&s.jobs);
-        *unwelcome = s.unwelcome;
-        status = s.status;
+        service_jobs_end(&s->jobs);
+        status = s->status;
     }
-    if (s.socket != NULL && (s.dismissed || !s.registered)) {
-        zsock_set_linger(s.socket, 0); // nobody is there to read what is unsent
+    if (s->socket != NULL && (s->dismissed || !s->registered)) {
+        zsock_set_linger(s->socket, 0); // nobody is there to read what is unsent
     }
-    zsock_destroy(&s.socket);
+    zsock_destroy(&s->socket);
     service_signals_release();
-    json_decref(settings);
-    free(s.instance);
-    free(s.name);
+    json_decref(s->settings);
+    free(s->instance);
+    free(s->name);
     return status;
 }
 
 tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
                          size_t count, void *context, tr_error_t *err)
 {
-    bool unwelcome = false;
+    service_t s = {.options = options,
+                   .jobs = {.methods = methods,
+                            .method_count = count,
+                            .welcome = options->welcome,
+                            .context = context,
+                            .collective = options->collective},
+                   .silence_ms = INT64_MAX / 2,
+                   .away = AWAY_MIN_MS,
+                   .err = err};
     if (tr_collective_rank(options->collective) > 0) {
-        return service_ranks_follow(options, methods, count, context, err);
+        return service_jobs_follow(&s.jobs, err);
     }
-    tr_status status = serve(&unwelcome, options, methods, count, context, err);
-    if (!unwelcome) { // else they have left with the same failure
+    tr_status status = serve(&s);
+    if (!s.unwelcome) { // else they have left with the same failure
         service_ranks_dismiss(options->collective);
     }
     return status;

@@ -74,14 +74,6 @@ static void check_packs(service_job_t *job)
     free(bytes);
 }
 
-/// On rank 0, to the other ranks.
-static tr_status forward(const service_jobs_t *jobs, const tr_message_t *message, tr_error_t *err)
-{
-    return tr_collective_rank(jobs->collective) == 0
-               ? service_ranks_forward(jobs->collective, message, err)
-               : TR_OK;
-}
-
 static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 {
     const tr_method_t *method = find_method(jobs, tr_message_method(job->request));
@@ -93,7 +85,7 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
         return;
     }
     job->reply = tr_message_new("reply");
-    job->status = forward(jobs, job->request, err);
+    job->status = service_ranks_forward(jobs->collective, job->request, err);
     if (job->status == TR_OK) {
         job->status = method->handle(jobs->context, job->request, job->reply, err);
         service_ranks_agree(jobs->collective, job->status, err);
@@ -108,7 +100,7 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 
 static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
 {
-    job->status = forward(jobs, job->request, &job->err);
+    job->status = service_ranks_forward(jobs->collective, job->request, &job->err);
     if (job->status != TR_OK) {
         return;
     }
@@ -119,7 +111,7 @@ static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
     json_decref(empty);
 }
 
-void service_jobs_compute(const service_jobs_t *jobs, service_job_t *job)
+static void compute(const service_jobs_t *jobs, service_job_t *job)
 {
     if (job->id > 0) {
         compute_request(jobs, job);
@@ -133,10 +125,33 @@ static void *compute_jobs(void *argument)
     const service_jobs_t *jobs = argument;
     int socket = jobs->other_socket;
     for (service_job_t *job = take_over(socket); job != NULL; job = take_over(socket)) {
-        service_jobs_compute(jobs, job);
+        compute(jobs, job);
         hand_over(socket, job);
     }
     return NULL;
+}
+
+// On the other ranks
+
+tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err)
+{
+    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"", jobs->collective->rank,
+           jobs->collective->size, jobs->collective->ops->name);
+    for (;;) {
+        service_job_t job = {0};
+        tr_status status = service_ranks_receive(&job.request, jobs->collective, err);
+        if (status != TR_OK || job.request == NULL) {
+            return status;
+        }
+        job.id = tr_message_id(job.request);
+        compute(jobs, &job);
+        tr_message_destroy(&job.request);
+        tr_message_destroy(&job.reply);
+        if (job.id == 0 && job.status != TR_OK) {
+            *err = job.err;
+            return job.status;
+        }
+    }
 }
 
 // On the service's thread

@@ -39,13 +39,14 @@ typedef struct service_jobs {
     service_job_t *computing;
 } service_jobs_t;
 
-/// Runs a job on the calling thread: its welcome, or its handler, whose reply is then there. On rank 0 the other ranks get it too.
-void service_jobs_compute(const service_jobs_t *jobs, service_job_t *job);
-
 /// Starts the handlers' thread. jobs: filled with methods, welcome, context and collective, the rest zero; stays where it is.
 tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err);
 /// Waits for the handler that runs, then ends the thread and forgets everything.
 void service_jobs_end(service_jobs_t *jobs);
+
+/// Instead of start, on ranks other than 0 and on the calling thread: runs what rank 0 forwards and drops the replies. Returns when
+/// rank 0 is done, or with a welcome's failure, which rank 0 has too.
+tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err);
 
 service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id);
 /// Takes *message. NULL when too many wait already.

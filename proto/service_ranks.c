@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/service_jobs.h"
+#include "common/base/log.h"
 
 /// Seconds that a rank whose handler failed waits for the others to fail too, before it takes itself for the only one. They
 /// may still be computing what this one could not.
@@ -40,7 +40,7 @@ tr_status service_ranks_forward(tr_collective_t *collective, const tr_message_t 
 {
     char *envelope;
     size_t length;
-    if (tr_collective_size(collective) == 1) {
+    if (tr_collective_size(collective) == 1 || collective->rank > 0) {
         return TR_OK;
     }
     TR_TRY(tr_message_pack(&envelope, &length, message, err));
@@ -107,8 +107,8 @@ void service_ranks_agree(tr_collective_t *collective, tr_status status, const tr
 
 // The other ranks
 
-/// *message: NULL when rank 0 is done.
-static tr_status receive(tr_message_t **message, tr_collective_t *collective, tr_error_t *err)
+tr_status service_ranks_receive(tr_message_t **message, tr_collective_t *collective,
+                                tr_error_t *err)
 {
     heading_t heading;
     *message = NULL;
@@ -129,31 +129,4 @@ static tr_status receive(tr_message_t **message, tr_collective_t *collective, tr
     free(tensors);
     free(envelope);
     return status;
-}
-
-tr_status service_ranks_follow(const tr_service_options_t *options, const tr_method_t *methods,
-                               size_t count, void *context, tr_error_t *err)
-{
-    service_jobs_t jobs = {.methods = methods,
-                           .method_count = count,
-                           .welcome = options->welcome,
-                           .context = context,
-                           .collective = options->collective};
-    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"",
-           options->collective->rank, options->collective->size, options->collective->ops->name);
-    for (;;) {
-        service_job_t job = {0};
-        tr_status status = receive(&job.request, options->collective, err);
-        if (status != TR_OK || job.request == NULL) {
-            return status;
-        }
-        job.id = tr_message_id(job.request);
-        service_jobs_compute(&jobs, &job);
-        tr_message_destroy(&job.request);
-        tr_message_destroy(&job.reply);
-        if (job.id == 0 && job.status != TR_OK) {
-            *err = job.err;
-            return job.status;
-        }
-    }
 }
