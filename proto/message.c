@@ -104,9 +104,16 @@ tr_message_t *tr_message_copy(const tr_message_t *message)
     return copy;
 }
 
+/// A string of the envelope; "" when it is absent or of another type.
+static const char *text_of(const tr_message_t *message, const char *key)
+{
+    const char *text = json_string_value(json_object_get(message->fields, key));
+    return text != NULL ? text : "";
+}
+
 const char *tr_message_type(const tr_message_t *message)
 {
-    return tr_message_text(message, "type", "");
+    return text_of(message, "type");
 }
 
 int64_t tr_message_id(const tr_message_t *message)
@@ -121,7 +128,7 @@ void tr_message_set_id(tr_message_t *message, int64_t id)
 
 const char *tr_message_method(const tr_message_t *message)
 {
-    return tr_message_text(message, "method", "");
+    return text_of(message, "method");
 }
 
 json_t *tr_message_body(const tr_message_t *message)
@@ -159,22 +166,11 @@ const char *tr_message_fault(const tr_message_t *message)
     return message->fault;
 }
 
-json_t *tr_message_field(const tr_message_t *message, const char *key)
-{
-    return json_object_get(message->fields, key);
-}
-
 void tr_message_set_field(tr_message_t *message, const char *key, json_t *value)
 {
     TR_ASSERT(strcmp(key, "body") != 0 && strcmp(key, "tensors") != 0,
               "field '%s' is set by its own function", key);
     json_object_set_new(message->fields, key, value);
-}
-
-const char *tr_message_text(const tr_message_t *message, const char *key, const char *otherwise)
-{
-    const char *text = json_string_value(json_object_get(message->fields, key));
-    return text != NULL ? text : otherwise;
 }
 
 size_t tr_message_tensors(const tr_message_t *message)
@@ -212,6 +208,27 @@ tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message,
                        "%s '%s': tensor '%s': expected %s[%zd], found %s[%zu]",
                        tr_message_type(message), tr_message_method(message), name,
                        tr_dtype_name(dtype), (ssize_t)count, tr_dtype_name(view->dtype), found);
+    }
+    return TR_OK;
+}
+
+tr_status tr_message_expect_offsets(const int32_t **offsets, const tr_message_t *message,
+                                    const char *name, size_t count, size_t end, int32_t least,
+                                    tr_error_t *err)
+{
+    tr_view_t view;
+    TR_TRY(tr_message_expect_tensor(&view, message, name, TR_I32, count + 1, err));
+    const int32_t *o = *offsets = view.data;
+    if (o[0] != 0 || o[count] < 0 || (size_t)o[count] != end) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d to %d; expected 0 to %zu", name,
+                       o[0], o[count], end);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if ((int64_t)o[i + 1] - o[i] < least) {
+            return tr_fail(err, TR_ERR_PROTOCOL,
+                           "tensor '%s' goes from %d to %d at %zu; expected a rise of at least %d",
+                           name, o[i], o[i + 1], i + 1, least);
+        }
     }
     return TR_OK;
 }

@@ -90,13 +90,8 @@ void tr_message_set_error(tr_message_t *message, const char *code, const char *t
 /// body is then empty. The rest of such a message is good, so that its sender can be told.
 const char *tr_message_fault(const tr_message_t *message);
 
-/// Any envelope key other than body and tensors; borrowed, NULL when absent.
-json_t *tr_message_field(const tr_message_t *message, const char *key);
-/// Takes the reference of value. key must not be "body" or "tensors".
+/// Sets any envelope key other than "body" and "tensors". Takes the reference of value.
 void tr_message_set_field(tr_message_t *message, const char *key, json_t *value);
-/// A string field, `otherwise` when absent or of another type.
-const char *tr_message_text(const tr_message_t *message, const char *key, const char *otherwise);
-
 // Tensors
 
 size_t tr_message_tensors(const tr_message_t *message);
@@ -108,6 +103,11 @@ bool tr_message_tensor(tr_view_t *view, const tr_message_t *message, const char 
 /// any) is TR_ERR_PROTOCOL with a sentence.
 tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message, const char *name,
                                    tr_dtype_t dtype, size_t count, tr_error_t *err);
+/// Where each of `count` ragged parts of another tensor begins: i32 [count + 1] from 0 to `end`, each at least `least` above
+/// the one before. *offsets: in the message. TR_ERR_PROTOCOL.
+tr_status tr_message_expect_offsets(const int32_t **offsets, const tr_message_t *message,
+                                    const char *name, size_t count, size_t end, int32_t least,
+                                    tr_error_t *err);
 
 /// Adds a tensor; shape: [dims]. release NULL: the bytes are copied now. Otherwise they are lent, must not
 /// change, and release(data, hint) is called when the last copy is sent, on a ZeroMQ thread perhaps.

@@ -35,23 +35,6 @@ static tr_status check_ids(const int32_t *ids, size_t count, size_t limit, const
     return TR_OK;
 }
 
-/// offsets: [count + 1] from 0 to end; each step is at least `least`.
-static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end, int32_t least,
-                               const char *name, tr_error_t *err)
-{
-    if (offsets[0] != 0 || offsets[count] < 0 || (size_t)offsets[count] != end) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d to %d; expected 0 to %zu", name,
-                       offsets[0], offsets[count], end);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (offsets[i + 1] < offsets[i] || offsets[i + 1] - offsets[i] < least) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' rises by less than %d at %zu", name,
-                           least, i + 1);
-        }
-    }
-    return TR_OK;
-}
-
 static tr_status check_logprobs(const float *logprobs, size_t tokens, const char *name,
                                 tr_error_t *err)
 {
@@ -96,11 +79,10 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
     if (!truncated) {
         return TR_OK;
     }
-    TR_TRY(tr_message_expect_tensor(&offsets, message, "kept_offsets", TR_I32, tokens + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "kept_ids", TR_I32, SIZE_MAX, err));
     size_t kept = ids.bytes / sizeof(int32_t);
-    TR_TRY(check_offsets(offsets.data, tokens, kept, 0, "kept_offsets", err));
-    r->kept_offsets = offsets.data;
+    TR_TRY(
+        tr_message_expect_offsets(&r->kept_offsets, message, "kept_offsets", tokens, kept, 0, err));
     r->kept_ids = ids.data;
     TR_TRY(check_ids(ids.data, kept, vocabulary, "kept_ids", err));
     return check_kept(r, tokens, err);
@@ -109,11 +91,11 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
 tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, bool truncated,
                             const tr_message_t *message, tr_error_t *err)
 {
-    tr_view_t ids, starts, finish, logprobs, raw;
+    tr_view_t ids, finish, logprobs, raw;
+    const int32_t *starts;
     TR_TRY(tr_message_expect_tensor(&ids, message, "responses", TR_I32, SIZE_MAX, err));
-    TR_TRY(tr_message_expect_tensor(&starts, message, "response_starts", TR_I32, count + 1, err));
     size_t tokens = ids.bytes / sizeof(int32_t);
-    TR_TRY(check_offsets(starts.data, count, tokens, 1, "response_starts", err));
+    TR_TRY(tr_message_expect_offsets(&starts, message, "response_starts", count, tokens, 1, err));
     TR_TRY(tr_message_expect_tensor(&finish, message, "finish", TR_I32, count, err));
     TR_TRY(tr_message_expect_tensor(&logprobs, message, "logprobs", TR_F32, tokens, err));
     TR_TRY(tr_message_expect_tensor(&raw, message, "raw", TR_F32, tokens, err));
@@ -124,7 +106,7 @@ tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, 
     *r = (tr_responses_t){
         .count = count,
         .ids = ids.data,
-        .starts = starts.data,
+        .starts = starts,
         .finish = finish.data,
         .logprobs = logprobs.data,
         .raw = raw.data,

@@ -16,22 +16,6 @@ void tr_sequences_put(tr_message_t *message, const tr_sequences_t *sequences)
     }
 }
 
-/// offsets: [count + 1] must begin at 0, never fall, and end at `end`.
-static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end, const char *name,
-                               tr_error_t *err)
-{
-    if (offsets[0] != 0 || (size_t)offsets[count] != end) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d..%d; expected 0..%zu", name,
-                       offsets[0], offsets[count], end);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (offsets[i + 1] < offsets[i]) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' falls at %zu", name, i + 1);
-        }
-    }
-    return TR_OK;
-}
-
 static tr_status take_kept(tr_sequences_t *sequences, const tr_message_t *message, tr_error_t *err)
 {
     tr_view_t offsets, ids;
@@ -39,10 +23,9 @@ static tr_status take_kept(tr_sequences_t *sequences, const tr_message_t *messag
         return TR_OK;
     }
     size_t tokens = (size_t)sequences->response_starts[sequences->count];
-    TR_TRY(tr_message_expect_tensor(&offsets, message, "kept_offsets", TR_I32, tokens + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "kept_ids", TR_I32, SIZE_MAX, err));
-    TR_TRY(check_offsets(offsets.data, tokens, ids.bytes / sizeof(int32_t), "kept_offsets", err));
-    sequences->kept_offsets = offsets.data;
+    TR_TRY(tr_message_expect_offsets(&sequences->kept_offsets, message, "kept_offsets", tokens,
+                                     ids.bytes / sizeof(int32_t), 0, err));
     sequences->kept_ids = ids.data;
     return TR_OK;
 }
@@ -66,7 +49,7 @@ static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr
 tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr_message_t *message,
                             tr_error_t *err)
 {
-    tr_view_t ids, starts, prompts;
+    tr_view_t ids, prompts;
     *owned = NULL;
     *sequences = (tr_sequences_t){0};
     TR_TRY(tr_message_expect_tensor(&prompts, message, "prompt_lengths", TR_I32, SIZE_MAX, err));
@@ -74,12 +57,11 @@ tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr
     if (count == 0) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'prompt_lengths' is empty");
     }
-    TR_TRY(tr_message_expect_tensor(&starts, message, "starts", TR_I32, count + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "ids", TR_I32, SIZE_MAX, err));
-    TR_TRY(check_offsets(starts.data, count, ids.bytes / sizeof(int32_t), "starts", err));
+    TR_TRY(tr_message_expect_offsets(&sequences->starts, message, "starts", count,
+                                     ids.bytes / sizeof(int32_t), 0, err));
     sequences->count = count;
     sequences->ids = ids.data;
-    sequences->starts = starts.data;
     sequences->prompt_lengths = prompts.data;
     *owned = tr_calloc(count + 1, sizeof **owned);
     tr_status status = measure(sequences, *owned, err);

@@ -195,22 +195,19 @@ static tr_status read_options(rollout_options_t *options, int32_t **stops, const
 static tr_status read_requests(rollout_request_t **requests, size_t *count,
                                const tr_message_t *message, tr_error_t *err)
 {
-    tr_view_t ids, starts, numbers, samples;
+    tr_view_t ids, numbers, samples;
+    const int32_t *starts;
     TR_TRY(tr_message_expect_tensor(&numbers, message, "prompt_numbers", TR_I32, SIZE_MAX, err));
     *count = numbers.bytes / sizeof(int32_t);
     TR_TRY(tr_message_expect_tensor(&samples, message, "samples", TR_I32, *count, err));
-    TR_TRY(tr_message_expect_tensor(&starts, message, "starts", TR_I32, *count + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "ids", TR_I32, SIZE_MAX, err));
-    const int32_t *start = starts.data;
-    size_t total = ids.bytes / sizeof(int32_t);
+    TR_TRY(tr_message_expect_offsets(&starts, message, "starts", *count,
+                                     ids.bytes / sizeof(int32_t), 0, err));
     *requests = tr_calloc(*count + 1, sizeof **requests);
     for (size_t i = 0; i < *count; i++) {
-        if (start[i] < 0 || start[i + 1] < start[i] || (size_t)start[i + 1] > total) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'starts' is out of order at %zu", i);
-        }
         (*requests)[i] = (rollout_request_t){
-            .prompt = (const int32_t *)ids.data + start[i],
-            .length = (size_t)(start[i + 1] - start[i]),
+            .prompt = (const int32_t *)ids.data + starts[i],
+            .length = (size_t)(starts[i + 1] - starts[i]),
             .prompt_number = (uint32_t)((const int32_t *)numbers.data)[i],
             .sample = (uint32_t)((const int32_t *)samples.data)[i],
         };
