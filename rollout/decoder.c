@@ -41,12 +41,6 @@ typedef struct job {
     void *context;
 } job_t;
 
-const char *rollout_finish_name(rollout_finish_t finish)
-{
-    static const char *const names[] = {"eos", "stop", "length"};
-    return names[finish];
-}
-
 void rollout_response_release(rollout_response_t *response)
 {
     free(response->ids);
@@ -285,14 +279,14 @@ static bool complete(const job_t *job, const slot_t *slot, rollout_response_t *r
     const rollout_options_t *options = job->options;
     int32_t id = response->ids[response->length - 1];
     if (!options->ignore_eos && contains(config->eos, config->eos_count, id)) {
-        response->finish = ROLLOUT_FINISH_EOS;
+        response->finish = TR_FINISH_EOS;
         return true;
     }
     if (contains(options->stop_ids, options->stop_count, id)) {
-        response->finish = ROLLOUT_FINISH_STOP;
+        response->finish = TR_FINISH_STOP;
         return true;
     }
-    response->finish = ROLLOUT_FINISH_LENGTH;
+    response->finish = TR_FINISH_LENGTH;
     return response->length == slot->limit;
 }
 

@@ -7,19 +7,11 @@
 #define TR_ROLLOUT_DECODER_H
 
 #include "common/model/model.h"
+#include "proto/responses.h"
 
 enum {
     ROLLOUT_PASS_TOKENS = 512
 }; ///< prompt tokens that a pass takes besides the running sequences'
-
-typedef enum rollout_finish {
-    ROLLOUT_FINISH_EOS = 0,
-    ROLLOUT_FINISH_STOP = 1,
-    ROLLOUT_FINISH_LENGTH = 2
-} rollout_finish_t;
-
-/// "eos", "stop" or "length".
-const char *rollout_finish_name(rollout_finish_t finish);
 
 typedef struct rollout_options {
     tr_sampling_t sampling;
@@ -48,7 +40,7 @@ typedef struct rollout_response {
     int32_t *kept_ids;  ///< [kept]
     size_t length;
     size_t kept;
-    rollout_finish_t finish;
+    tr_finish_t finish;
 } rollout_response_t;
 
 void rollout_response_release(rollout_response_t *response);

@@ -196,3 +196,10 @@ Test(responses, another_number_of_responses_than_asked_for_is_refused)
     }
     tr_message_destroy(&message);
 }
+
+Test(responses, finishes_have_the_names_that_judges_read)
+{
+    cr_expect_str_eq(tr_finish_name(TR_FINISH_EOS), "eos");
+    cr_expect_str_eq(tr_finish_name(TR_FINISH_STOP), "stop");
+    cr_expect_str_eq(tr_finish_name(TR_FINISH_LENGTH), "length");
+}
