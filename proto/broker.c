@@ -196,68 +196,46 @@ static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char
     return TR_OK;
 }
 
-static tr_status ask(tr_message_t **answer, const tr_message_t *question, const char *endpoint,
-                     const char *keys, int timeout_ms, tr_error_t *err)
+static tr_status ask(tr_message_t **answer, zsock_t *socket, const char *endpoint, int64_t end,
+                     tr_error_t *err)
 {
-    zsock_t *socket;
-    int64_t end = tr_clock_ms() + timeout_ms;
-    *answer = NULL;
-    TR_TRY(tr_endpoint_connect(&socket, endpoint, keys, NULL, err));
+    tr_message_t *question = tr_message_new("status");
     tr_status status = wait_for(socket, ZMQ_POLLOUT, end, endpoint, err);
     if (status == TR_OK) {
         status = tr_message_send(socket, NULL, question, err);
     }
-    if (status == TR_OK) {
-        status = wait_for(socket, ZMQ_POLLIN, end, endpoint, err);
-    }
-    if (status == TR_OK) {
-        status = tr_message_receive(answer, NULL, socket, err);
-    }
-    zsock_set_linger(socket, 0); // a question that nobody answered is not kept for later
-    zsock_destroy(&socket);
-    return status;
+    tr_message_destroy(&question);
+    TR_TRY(status);
+    TR_TRY(wait_for(socket, ZMQ_POLLIN, end, endpoint, err));
+    return tr_message_receive(answer, NULL, socket, err);
 }
 
-/// The answer must be of type `wanted`; an error message becomes our error.
-static tr_status expect(const tr_message_t *answer, const char *wanted, tr_error_t *err)
+/// *status: the body of a status message; an error message becomes our error.
+static tr_status read_answer(json_t **status, const tr_message_t *answer, tr_error_t *err)
 {
-    if (strcmp(tr_message_type(answer), wanted) == 0) {
-        return TR_OK;
-    }
     const char *text = json_string_value(json_object_get(tr_message_body(answer), "text"));
-    return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
-                   text != NULL ? text : tr_message_type(answer));
+    if (strcmp(tr_message_type(answer), "status") != 0) {
+        return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
+                       text != NULL ? text : tr_message_type(answer));
+    }
+    *status = json_incref(tr_message_body(answer));
+    return TR_OK;
 }
 
 tr_status tr_broker_ask_status(json_t **status, const char *endpoint, const char *keys,
                                int timeout_ms, tr_error_t *err)
 {
-    tr_message_t *question = tr_message_new("status");
+    zsock_t *socket;
+    int64_t end = tr_clock_ms() + timeout_ms;
     tr_message_t *answer = NULL;
-    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
     *status = NULL;
+    TR_TRY(tr_endpoint_connect(&socket, endpoint, keys, NULL, err));
+    tr_status result = ask(&answer, socket, endpoint, end, err);
     if (result == TR_OK) {
-        result = expect(answer, "status", err);
-    }
-    if (result == TR_OK) {
-        *status = json_incref(tr_message_body(answer));
-    }
-    tr_message_destroy(&answer);
-    tr_message_destroy(&question);
-    return result;
-}
-
-tr_status tr_broker_ask_stop(const char *endpoint, const char *keys, const char *token,
-                             int timeout_ms, tr_error_t *err)
-{
-    tr_message_t *question = tr_message_new("stop");
-    tr_message_t *answer = NULL;
-    tr_message_set_body(question, json_pack("{s:s}", "token", token));
-    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
-    if (result == TR_OK) {
-        result = expect(answer, "stopping", err);
+        result = read_answer(status, answer, err);
     }
     tr_message_destroy(&answer);
-    tr_message_destroy(&question);
+    zsock_set_linger(socket, 0); // a question that nobody answered is not kept for later
+    zsock_destroy(&socket);
     return result;
 }

@@ -65,14 +65,8 @@ json_t *tr_broker_status(const tr_broker_t *broker);
 /// A map that is shown as "run" in the status answer (step, phase, ...). Takes the reference.
 void tr_broker_set_note(tr_broker_t *broker, json_t *note);
 
-// A client of the broker that is no worker: `troupe status`, the supervisor's stop.
-
-/// *status: a new reference. Waits at most timeout_ms.
+/// Asks the broker at endpoint for its status, from another process: `troupe status`. *status: a new reference. Waits at most timeout_ms.
 tr_status tr_broker_ask_status(json_t **status, const char *endpoint, const char *keys,
                                int timeout_ms, tr_error_t *err);
-
-/// Asks the run to end cleanly; token: the broker's stop_token. Returns when the broker confirmed.
-tr_status tr_broker_ask_stop(const char *endpoint, const char *keys, const char *token,
-                             int timeout_ms, tr_error_t *err);
 
 #endif

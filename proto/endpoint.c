@@ -41,7 +41,8 @@ static bool starts(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-bool tr_endpoint_local(const char *endpoint)
+/// Whether the address reaches this machine alone.
+static bool is_local(const char *endpoint)
 {
     static const char *const hosts[] = {"tcp://[::1]:", "tcp://localhost:"};
     if (starts(endpoint, "ipc://") || starts(endpoint, "inproc://")) {
@@ -153,7 +154,7 @@ static tr_status load_certificate(zcert_t **certificate, const char *directory, 
 
 static tr_status check_reach(const char *endpoint, const char *keys, tr_error_t *err)
 {
-    if (keys == NULL && !tr_endpoint_local(endpoint)) {
+    if (keys == NULL && !is_local(endpoint)) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "'%s' reaches beyond this machine, which needs keys (make them with 'troupe "
                        "keys DIRECTORY' and "

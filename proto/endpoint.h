@@ -1,6 +1,7 @@
 /// Addresses, sockets and keys.
 ///
-/// A run talks over ipc:// in its directory or over loopback. Any other address demands CURVE keys at both ends;
+/// A run talks over ipc:// in its directory or over loopback: addresses that reach this machine alone (ipc://, inproc://,
+/// tcp://127.x.y.z, tcp://[::1], tcp://localhost). Any other address demands CURVE keys at both ends;
 /// a peer without an authorised key is not answered at all. A keys directory (`troupe keys DIR`) holds
 ///
 ///     controller.cert  controller.cert_secret     who the controller is
@@ -11,9 +12,6 @@
 /// workers get certificates of their own by `tr_keys_add`.
 #ifndef TR_PROTO_ENDPOINT_H
 #define TR_PROTO_ENDPOINT_H
-
-#include <stdbool.h>
-#include <stddef.h>
 
 #include <czmq.h>
 
@@ -26,9 +24,6 @@ void tr_wire_init(void);
 /// "ipc://DIRECTORY/controller.sock", or, when that is longer than a Unix socket's name may be (107 bytes), one
 /// under a fresh directory in /tmp that is kept short. *endpoint: owned by the caller (free).
 tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_error_t *err);
-
-/// Whether the address reaches this machine alone: ipc://, inproc://, tcp://127.x.y.z, tcp://[::1], tcp://localhost.
-bool tr_endpoint_local(const char *endpoint);
 
 /// Makes the directory with fresh keys for a controller and its workers; secrets are readable by the owner
 /// alone. Refuses a directory that holds keys already.

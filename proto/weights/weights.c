@@ -248,11 +248,6 @@ json_t *tr_weights_describe(const tr_weights_publisher_t *publisher)
                      "slot", (int)publisher->slot, "place", place);
 }
 
-size_t tr_weights_bytes(const tr_weights_publisher_t *publisher)
-{
-    return publisher->bytes;
-}
-
 /// Whether the segment held this version, whole, from before the copy to after it.
 static bool copy_from(const segment_t *segment, uint64_t version, void *out, size_t offset,
                       size_t bytes)

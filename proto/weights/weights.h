@@ -49,8 +49,6 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
 /// it is, this machine's (or container's).
 json_t *tr_weights_describe(const tr_weights_publisher_t *publisher);
 
-size_t tr_weights_bytes(const tr_weights_publisher_t *publisher);
-
 /// Copies bytes [offset, offset + bytes) of a version to out, from any thread of the publisher's process. TR_ERR_VERSION when
 /// no segment holds it (any more), TR_ERR_ARGUMENT past the end.
 tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, uint64_t version,
