@@ -1,3 +1,9 @@
+// Jobs and the thread that runs handlers.
+//
+// The service's thread owns the list of jobs. One job at a time goes to the handlers' thread and
+// back over a socket pair, which the service's loop can poll beside ZeroMQ's sockets: no lock is
+// needed, because a job belongs to the thread that has its address. With ranks, service_ranks.c
+// sends each job's message to the other processes before it runs.
 #include "proto/service_jobs.h"
 
 #include <errno.h>
@@ -9,9 +15,11 @@
 
 #include "proto/service_ranks.h"
 
+/// Requests that wait: more than any credit allows. Answers that are kept: they may hold large
+/// tensors, and the `done` of some may be lost.
 enum { WAITING_MAX = 2048, ANSWERED_MAX = 256 };
 
-/// A pointer goes over to the other thread, and with it all that it points at.
+/// A pointer goes to the other thread, and with it all that it points at. NULL ends that thread.
 static void hand_over(int socket, const service_job_t *job)
 {
     const uintptr_t address = (uintptr_t)job;
@@ -19,9 +27,11 @@ static void hand_over(int socket, const service_job_t *job)
     do {
         written = write(socket, &address, sizeof address);
     } while (written < 0 && errno == EINTR);
+    // A packet socket takes eight bytes whole or not at all.
     TR_ASSERT(written == (ssize_t)sizeof address, "a job was not handed over: %s", strerror(errno));
 }
 
+/// The other end of hand_over: waits for a pointer. NULL: the service ends.
 static service_job_t *take_over(int socket)
 {
     uintptr_t address = 0;
@@ -61,7 +71,8 @@ static const tr_method_t *find_method(const service_jobs_t *jobs, const char *na
     return NULL;
 }
 
-/// A reply that cannot be packed (a NaN in its body, too long) becomes an error that says so.
+/// A reply that cannot be packed (a NaN in its body, too long) becomes an error with that sentence.
+/// Found here, because a failed send would be taken for a lost message and repeated.
 static void check_packs(service_job_t *job)
 {
     char *bytes;
@@ -84,10 +95,12 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
         answer_error(job, err->status, err->text);
         return;
     }
+    // Made before the handler runs: it fills body and tensors.
     job->reply = tr_message_new("reply");
     job->status = service_ranks_forward(jobs->collective, job->request, err);
     if (job->status == TR_OK) {
         job->status = method->handle(jobs->context, job->request, job->reply, err);
+        // Ranks that ended differently have different states, so the group cannot go on.
         service_ranks_agree(jobs->collective, job->status, err);
     }
     tr_message_set_id(job->reply, job->id);
@@ -98,6 +111,7 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
     }
 }
 
+/// A config that is not a map counts as an empty one: the daemon names the key that it misses.
 static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
 {
     job->status = service_ranks_forward(jobs->collective, job->request, &job->err);
@@ -120,6 +134,7 @@ static void compute(const service_jobs_t *jobs, service_job_t *job)
     }
 }
 
+/// The handlers' thread, until it gets NULL.
 static void *compute_jobs(void *argument)
 {
     const service_jobs_t *jobs = argument;
@@ -133,6 +148,7 @@ static void *compute_jobs(void *argument)
 
 // On the other ranks
 
+/// No thread and no list: this rank has no socket to serve while it computes.
 tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err)
 {
     tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"", jobs->collective->rank,
@@ -147,6 +163,7 @@ tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err)
         compute(jobs, &job);
         tr_message_destroy(&job.request);
         tr_message_destroy(&job.reply);
+        // A failed request is an ordinary answer; a failed welcome leaves nothing to work with.
         if (job.id == 0 && job.status != TR_OK) {
             *err = job.err;
             return job.status;
@@ -176,6 +193,7 @@ tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
 void service_jobs_end(service_jobs_t *jobs)
 {
     if (jobs->computing != NULL) {
+        // A forgotten job is in no list any more; the others are freed below.
         take_over(jobs->socket);
         if (jobs->computing->forgotten) {
             job_destroy(jobs->computing);
@@ -202,6 +220,7 @@ service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id)
     return job;
 }
 
+/// How many jobs are in this state. *oldest: the first of them, or NULL.
 static size_t count_state(const service_jobs_t *jobs, service_job_state_t state,
                           service_job_t **oldest)
 {
@@ -221,13 +240,14 @@ service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message)
     if (count_state(jobs, SERVICE_WAITING, &oldest) >= WAITING_MAX) {
         return NULL;
     }
-    if (count_state(jobs, SERVICE_ANSWERED, &oldest) >= ANSWERED_MAX) { // `done` got lost for these
+    if (count_state(jobs, SERVICE_ANSWERED, &oldest) >= ANSWERED_MAX) { // its `done` got lost
         service_jobs_remove(jobs, oldest->id);
     }
     service_job_t *job = tr_calloc(1, sizeof *job);
     job->id = tr_message_id(*message);
     job->request = *message;
     *message = NULL;
+    // At the end: requests run in order of arrival.
     service_job_t **end = &jobs->first;
     while (*end != NULL) {
         end = &(*end)->next;
@@ -261,13 +281,15 @@ void service_jobs_forget(service_jobs_t *jobs)
         service_job_t *job = jobs->first;
         unlink_job(jobs, job);
         if (job == jobs->computing) {
-            job->forgotten = true; // its thread has it; freed when it comes back
+            job->forgotten = true; // the thread has it; it is freed when it comes back
         } else {
             job_destroy(job);
         }
     }
 }
 
+/// One at a time: a handler computes with all threads that the worker has, and handlers need no
+/// locks.
 void service_jobs_advance(service_jobs_t *jobs)
 {
     service_job_t *next;
