@@ -1,3 +1,7 @@
+// The rules of dispatch.h on a ROUTER socket: receives, lets time pass, sends, and waits.
+//
+// All decisions are in dispatch; this file has the socket, the clock and the log. The second half
+// is the client behind `troupe status`, which asks a broker of another process.
 #include "proto/broker.h"
 
 #include <czmq.h>
@@ -9,11 +13,12 @@
 #include "common/base/log.h"
 #include "proto/endpoint.h"
 
+/// Messages that are read before the timers are looked at again.
 enum { RECEIVES_A_TURN = 256 };
 
 struct tr_broker {
     zsock_t *socket;
-    zactor_t *auth;
+    zactor_t *auth; ///< checks the keys of peers; NULL: there are none
     char *endpoint;
     tr_dispatch_t *dispatch;
     uint64_t malformed; ///< messages so far
@@ -22,21 +27,23 @@ struct tr_broker {
 tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *keys,
                         const tr_dispatch_options_t *options, tr_error_t *err)
 {
-    tr_broker_t *h = tr_calloc(1, sizeof *h);
+    tr_broker_t *b = tr_calloc(1, sizeof *b);
     *broker = NULL;
-    tr_status status = tr_endpoint_bind(&h->socket, &h->auth, endpoint, keys, err);
+    tr_status status = tr_endpoint_bind(&b->socket, &b->auth, endpoint, keys, err);
     if (status != TR_OK) {
-        free(h);
+        free(b);
         return status;
     }
-    const char *bound = zsock_endpoint(h->socket);
-    h->endpoint = tr_strdup(bound != NULL ? bound : endpoint);
-    h->dispatch = tr_dispatch_new(options);
-    *broker = h;
+    // For an address with `:*` the one that the system chose.
+    const char *bound = zsock_endpoint(b->socket);
+    b->endpoint = tr_strdup(bound != NULL ? bound : endpoint);
+    b->dispatch = tr_dispatch_new(options);
+    *broker = b;
     return TR_OK;
 }
 
-/// Sends what waits. What cannot be sent is lost here and sent again by the rules of dispatch.
+/// Sends what waits. A message that cannot be sent is lost here, as it may be on the way: dispatch
+/// sends it again.
 static void flush(tr_broker_t *broker)
 {
     tr_peer_t peer;
@@ -52,17 +59,18 @@ static void flush(tr_broker_t *broker)
 
 void tr_broker_destroy(tr_broker_t **broker)
 {
-    tr_broker_t *h = *broker;
-    if (h == NULL) {
+    tr_broker_t *b = *broker;
+    if (b == NULL) {
         return;
     }
-    tr_dispatch_dismiss(h->dispatch);
-    flush(h);
-    tr_dispatch_destroy(&h->dispatch);
-    zsock_destroy(&h->socket);
-    zactor_destroy(&h->auth);
-    free(h->endpoint);
-    free(h);
+    // The socket lingers for a moment when it is closed (tr_wire_init), so that the byes go out.
+    tr_dispatch_dismiss(b->dispatch);
+    flush(b);
+    tr_dispatch_destroy(&b->dispatch);
+    zsock_destroy(&b->socket);
+    zactor_destroy(&b->auth);
+    free(b->endpoint);
+    free(b);
     *broker = NULL;
 }
 
@@ -116,7 +124,7 @@ json_t *tr_broker_status(const tr_broker_t *broker)
     return tr_dispatch_status(broker->dispatch, tr_clock_ms());
 }
 
-/// Logs the first, the second, the fourth ...: a peer must not be able to fill a disk.
+/// Logs the first, the second, the fourth ... only: a peer must not be able to fill a disk.
 static void log_malformed(tr_broker_t *broker, const char *text)
 {
     uint64_t count = ++broker->malformed;
@@ -126,7 +134,8 @@ static void log_malformed(tr_broker_t *broker, const char *text)
     }
 }
 
-/// Reads what has arrived, at most RECEIVES_A_TURN messages, so that a flood cannot hold up the timers.
+/// Reads what has arrived, at most RECEIVES_A_TURN messages, so that a flood cannot hold up the
+/// timers. A malformed message is counted and answered, if only its sender is known.
 static void drain(tr_broker_t *broker)
 {
     for (int i = 0; i < RECEIVES_A_TURN; i++) {
@@ -157,9 +166,12 @@ static long wait_ms(const tr_broker_t *broker, int64_t end)
 
 tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms, tr_error_t *err)
 {
+    // Returns at the first event. The caller polls again for the next one.
     int64_t end = tr_clock_ms() + timeout_ms;
     for (;;) {
-        drain(broker); // before tick: what lies in the socket proves that its senders live
+        // First the messages, then the timers: a caller that did not poll for long finds in the
+        // socket what proves that the workers live, and must not declare them lost before.
+        drain(broker);
         tr_dispatch_tick(broker->dispatch, tr_clock_ms());
         flush(broker);
         if (tr_dispatch_next_event(event, broker->dispatch)) {
@@ -170,6 +182,7 @@ tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms,
         }
         zmq_pollitem_t item = {.socket = zsock_resolve(broker->socket), .events = ZMQ_POLLIN};
         if (zmq_poll(&item, 1, wait_ms(broker, end)) < 0) {
+            // A signal, such as one that ends the run: the caller looks at once.
             return errno == EINTR ? TR_ERR_TIMEOUT
                                   : tr_fail(err, TR_ERR_IO, "waiting for messages: %s",
                                             zmq_strerror(zmq_errno()));
@@ -177,7 +190,7 @@ tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms,
     }
 }
 
-// Asking a broker
+// The client of `troupe status`
 
 /// Waits until the socket is ready for events (ZMQ_POLLIN, ZMQ_POLLOUT), at most until end.
 static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char *endpoint,
@@ -196,6 +209,8 @@ static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char
     return TR_OK;
 }
 
+/// *answer: owned by the caller. The socket connects in its own time, so even sending may have to
+/// wait.
 static tr_status ask(tr_message_t **answer, zsock_t *socket, const char *endpoint, int64_t end,
                      tr_error_t *err)
 {
