@@ -1,3 +1,7 @@
+// The reply to `generate`: written by the rollout, checked in every element by the controller.
+//
+// A response goes into the experience and from there to the losses, so a rollout that computes
+// wrong numbers must be found here, where its name is still known.
 #include "proto/responses.h"
 
 #include <math.h>
@@ -16,6 +20,7 @@ void tr_responses_put(tr_message_t *message, const tr_responses_t *r)
     tr_message_add_vector(message, "finish", TR_I32, r->count, r->finish);
     tr_message_add_vector(message, "logprobs", TR_F32, tokens, r->logprobs);
     tr_message_add_vector(message, "raw", TR_F32, tokens, r->raw);
+    // Only where sampling truncates: most recipes do not, and the lists can be long.
     if (r->kept_offsets != NULL) {
         size_t kept = (size_t)r->kept_offsets[tokens];
         tr_message_add_vector(message, "kept_offsets", TR_I32, tokens + 1, r->kept_offsets);
@@ -23,6 +28,7 @@ void tr_responses_put(tr_message_t *message, const tr_responses_t *r)
     }
 }
 
+/// Each of count numbers must be in 0..limit-1.
 static tr_status check_ids(const int32_t *ids, size_t count, size_t limit, const char *name,
                            tr_error_t *err)
 {
@@ -35,6 +41,7 @@ static tr_status check_ids(const int32_t *ids, size_t count, size_t limit, const
     return TR_OK;
 }
 
+/// A NaN that got into the losses would be found a step later, without a name.
 static tr_status check_logprobs(const float *logprobs, size_t tokens, const char *name,
                                 tr_error_t *err)
 {
@@ -47,7 +54,8 @@ static tr_status check_logprobs(const float *logprobs, size_t tokens, const char
     return TR_OK;
 }
 
-/// Each list ascends and holds the token that was drawn from it.
+/// Each list ascends and has the token that was drawn from it; an empty list means that nothing was
+/// cut at this token.
 static tr_status check_kept(const tr_responses_t *r, size_t tokens, tr_error_t *err)
 {
     for (size_t t = 0; t < tokens; t++) {
@@ -71,6 +79,8 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
                            const tr_message_t *message, tr_error_t *err)
 {
     tr_view_t offsets, ids;
+    // The learner computes log-probs within the kept sets: with a recipe that truncates they must
+    // be there, and otherwise their presence means that the rollout sampled by other options.
     if (tr_message_tensor(&offsets, message, "kept_offsets") != truncated) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'kept_offsets' is %s",
                        truncated ? "missing, though sampling truncates"
@@ -99,6 +109,7 @@ tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, 
     TR_TRY(tr_message_expect_tensor(&finish, message, "finish", TR_I32, count, err));
     TR_TRY(tr_message_expect_tensor(&logprobs, message, "logprobs", TR_F32, tokens, err));
     TR_TRY(tr_message_expect_tensor(&raw, message, "raw", TR_F32, tokens, err));
+    // Now everything in the arrays that the offsets above delimit.
     TR_TRY(check_ids(ids.data, tokens, vocabulary, "responses", err));
     TR_TRY(check_ids(finish.data, count, TR_FINISH_LENGTH + 1, "finish", err));
     TR_TRY(check_logprobs(logprobs.data, tokens, "logprobs", err));

@@ -1,3 +1,8 @@
+// Sequences (common/model/response.h) into a message and out of it.
+//
+// Kernels use these integers as offsets into memory, so a message is checked in two steps:
+// tr_sequences_take checks that its tensors fit together, tr_sequences_check that they fit the
+// model.
 #include "proto/sequences.h"
 
 #include <stdlib.h>
@@ -8,6 +13,7 @@ void tr_sequences_put(tr_message_t *message, const tr_sequences_t *sequences)
     tr_message_add_vector(message, "ids", TR_I32, (size_t)sequences->starts[count], sequences->ids);
     tr_message_add_vector(message, "starts", TR_I32, count + 1, sequences->starts);
     tr_message_add_vector(message, "prompt_lengths", TR_I32, count, sequences->prompt_lengths);
+    // Offsets count response tokens only: prompts were not sampled.
     if (sequences->kept_offsets != NULL) {
         size_t tokens = (size_t)sequences->response_starts[count];
         tr_message_add_vector(message, "kept_offsets", TR_I32, tokens + 1, sequences->kept_offsets);
@@ -16,6 +22,7 @@ void tr_sequences_put(tr_message_t *message, const tr_sequences_t *sequences)
     }
 }
 
+/// Leaves kept_offsets NULL where the message has none.
 static tr_status take_kept(tr_sequences_t *sequences, const tr_message_t *message, tr_error_t *err)
 {
     tr_view_t offsets, ids;
@@ -30,7 +37,8 @@ static tr_status take_kept(tr_sequences_t *sequences, const tr_message_t *messag
     return TR_OK;
 }
 
-/// Fills response_starts: [count + 1].
+/// Fills response_starts: [count + 1]. A response may be empty, a prompt may not: the first row
+/// that predicts a token is its last.
 static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr_error_t *err)
 {
     for (size_t s = 0; s < sequences->count; s++) {
@@ -54,6 +62,7 @@ tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr
     *sequences = (tr_sequences_t){0};
     TR_TRY(tr_message_expect_tensor(&prompts, message, "prompt_lengths", TR_I32, SIZE_MAX, err));
     size_t count = prompts.bytes / sizeof(int32_t);
+    // A pass over nothing has no mean; the controller never asks for one.
     if (count == 0) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'prompt_lengths' is empty");
     }
@@ -75,6 +84,7 @@ tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr
     return status;
 }
 
+/// An id becomes a row of the embedding or a column of the logits.
 static tr_status check_ids(const int32_t *ids, size_t count, size_t vocabulary, tr_error_t *err)
 {
     for (size_t i = 0; i < count; i++) {
@@ -96,6 +106,7 @@ tr_status tr_sequences_check(const tr_sequences_t *sequences, size_t vocabulary,
                            s, length, max_positions);
         }
     }
+    // Token ids, and below the ids that the softmax is restricted to.
     TR_TRY(check_ids(sequences->ids, (size_t)sequences->starts[sequences->count], vocabulary, err));
     if (sequences->kept_offsets == NULL) {
         return TR_OK;
