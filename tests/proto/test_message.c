@@ -92,7 +92,8 @@ Test(message, a_cut_envelope_is_refused_wherever_it_is_cut)
     free(bytes);
 }
 
-/// Each byte becomes each other value: the envelope is refused in a sentence or read within its bounds.
+/// Each byte becomes each other value: the envelope is refused in a sentence or read within its
+/// bounds.
 Test(message, a_changed_byte_is_refused_or_read_and_takes_little_memory)
 {
     size_t length, refused = 0, taken = 0;

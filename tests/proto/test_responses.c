@@ -43,8 +43,8 @@ static tr_message_t *message_of(const fields_t *f, bool truncated)
     return message;
 }
 
-/// As message_of, but with the true sizes, whatever the corrupted offsets say. `without`: a tensor left out; `shorter`: one that
-/// lacks its last element; `wrong`: one of the other type.
+/// As message_of, but with the true sizes, whatever the corrupted offsets say. `without`: a tensor
+/// left out; `shorter`: one that lacks its last element; `wrong`: one of the other type.
 static tr_message_t *raw_message(const fields_t *f, const char *without, const char *shorter,
                                  const char *wrong)
 {

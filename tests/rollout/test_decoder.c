@@ -1,5 +1,5 @@
-/// Generation: what ends a response, what is refused, what is told. What is drawn: test_drawing.c; that
-/// log-probs are the trainer's: tests/common/model/test_exact.c.
+/// Generation: what ends a response, what is refused, what is told. What is drawn: test_drawing.c;
+/// that log-probs are the trainer's: tests/common/model/test_exact.c.
 #include "rollout/decoder.h"
 
 #include <criterion/criterion.h>
