@@ -51,6 +51,7 @@ tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key,
     return TR_OK;
 }
 
+/// Other languages pack whole numbers as integers.
 tr_status tr_body_real(double *value, const json_t *object, const char *key, const char *where,
                        tr_error_t *err)
 {

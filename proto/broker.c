@@ -30,6 +30,7 @@ tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *
     tr_broker_t *b = tr_calloc(1, sizeof *b);
     *broker = NULL;
     tr_status status = tr_endpoint_bind(&b->socket, &b->auth, endpoint, keys, err);
+    // The socket was closed by the bind that failed.
     if (status != TR_OK) {
         free(b);
         return status;

@@ -56,7 +56,7 @@ tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms,
 /// How many workers of role (and group, unless NULL) are registered.
 size_t tr_broker_workers(const tr_broker_t *broker, tr_role_t role, const char *group);
 
-/// Queued and outstanding requests together.
+/// Queued and outstanding requests together. For tests: none may be left.
 size_t tr_broker_pending(const tr_broker_t *broker);
 
 /// Whether a request waits behind others: no worker has it, and some that are registered could.

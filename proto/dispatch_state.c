@@ -60,6 +60,7 @@ void dispatch_list_push(dispatch_list_t *list, const void *item)
     memcpy((char *)list->items + list->end++ * list->size, item, list->size);
 }
 
+/// The queues are emptied from the front. *item: the caller's.
 static bool list_take(dispatch_list_t *list, void *item)
 {
     if (list->first == list->end) {
@@ -122,6 +123,7 @@ dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *nam
     return NULL;
 }
 
+/// Its requests must have gone to others, or ended: they would point at freed memory.
 void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker)
 {
     remove_pointer(&d->workers, worker);
@@ -191,6 +193,7 @@ size_t tr_dispatch_pending(const tr_dispatch_t *d)
 
 // The two queues
 
+/// peer is copied: the worker may be gone when the message is sent.
 void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *message)
 {
     dispatch_send_t send = {.peer = *peer, .message = message};

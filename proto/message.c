@@ -17,6 +17,7 @@ static void free_data(void *data, void *hint)
     free(data);
 }
 
+/// The bytes are freed by release, or by the frame that a receiver puts in afterwards.
 message_blob_t *message_blob_new(void *data, tr_release_fn release, void *hint)
 {
     message_blob_t *blob = tr_calloc(1, sizeof *blob);
@@ -87,6 +88,7 @@ void tr_message_destroy(tr_message_t **message)
         return;
     }
     for (size_t i = 0; i < m->count; i++) {
+        // Names are ours; the data belongs to the blob.
         free((char *)(uintptr_t)m->parts[i].view.name);
         message_blob_drop(m->parts[i].blob);
     }
@@ -153,6 +155,7 @@ void tr_message_set_body(tr_message_t *message, json_t *body)
     // Building a body fails in the middle of an expression (json_pack), where no handler checks.
     // The failure is noted here and reported when the message is packed, with its sentence.
     message->broken = !json_is_object(body);
+    // An empty body instead, so that readers never see NULL.
     if (message->broken) {
         json_decref(body);
         body = json_object();
@@ -278,6 +281,7 @@ void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t d
     message->parts = tr_realloc(message->parts, (message->count + 1) * sizeof *message->parts);
     view.name = tr_strdup(name);
     view.data = bytes;
+    // A blob either way: only the release tells lent bytes from copied ones.
     message->parts[message->count++] = (message_part_t){
         .view = view, .blob = message_blob_new(bytes, release != NULL ? release : free_data, hint)};
 }

@@ -70,6 +70,7 @@ static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index,
                        "tensors[%zu]: expected name (at most %d bytes) and a known dtype", index,
                        (int)TR_MESSAGE_NAME);
     }
+    // A shape that is no array has no dimensions, and is refused here too.
     if (view->dims < 1 || view->dims > TR_MESSAGE_DIMS) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: shape: expected 1 to %d integers",
                        index, (int)TR_MESSAGE_DIMS);
@@ -189,6 +190,7 @@ tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const voi
 {
     TR_TRY(message_check_frame(message, index, bytes, err));
     message_part_t *part = &message->parts[index];
+    // Only our own tests and ranks give frames by hand.
     TR_ASSERT(part->blob == NULL, "frame %zu given twice", index);
     part->blob = message_blob_copy(data, bytes);
     part->view.data = part->blob->data;

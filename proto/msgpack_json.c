@@ -69,6 +69,7 @@ static void write_path(char *text, size_t size, const cursor_t *c)
         if (i > 0) {
             text[used++] = '.';
         }
+        // snprintf may return more than fits; the loop then ends.
         used += (size_t)write_key(text + used, size - used, s->key, s->key_length);
     }
 }

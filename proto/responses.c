@@ -103,6 +103,7 @@ tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, 
 {
     tr_view_t ids, finish, logprobs, raw;
     const int32_t *starts;
+    // First the sizes of all tensors, so that the loops below stay inside them.
     TR_TRY(tr_message_expect_tensor(&ids, message, "responses", TR_I32, SIZE_MAX, err));
     size_t tokens = ids.bytes / sizeof(int32_t);
     TR_TRY(tr_message_expect_offsets(&starts, message, "response_starts", count, tokens, 1, err));

@@ -52,6 +52,7 @@ static void job_destroy(service_job_t *job)
 
 // On the handlers' thread
 
+/// In place of the reply, which may be half filled.
 static void answer_error(service_job_t *job, tr_status status, const char *text)
 {
     tr_message_destroy(&job->reply);
@@ -61,6 +62,7 @@ static void answer_error(service_job_t *job, tr_status status, const char *text)
     job->status = status;
 }
 
+/// NULL: not served here.
 static const tr_method_t *find_method(const service_jobs_t *jobs, const char *name)
 {
     for (size_t i = 0; i < jobs->method_count; i++) {
@@ -175,6 +177,7 @@ tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err)
 
 tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
 {
+    // Packets keep pointers whole, where a stream might deliver a part of one.
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         return tr_fail(err, TR_ERR_IO, "no sockets for the handlers: %s", strerror(errno));
@@ -200,6 +203,7 @@ void service_jobs_end(service_jobs_t *jobs)
         }
         jobs->computing = NULL;
     }
+    // The thread is idle now and ends at once.
     hand_over(jobs->socket, NULL);
     pthread_join(jobs->thread, NULL);
     close(jobs->socket);
@@ -256,6 +260,7 @@ service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message)
     return job;
 }
 
+/// The job is in the list.
 static void unlink_job(service_jobs_t *jobs, service_job_t *job)
 {
     service_job_t **link = &jobs->first;

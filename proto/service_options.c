@@ -46,6 +46,7 @@ void tr_service_options_release(tr_service_options_t *options)
     free(options->keys);
     free(options->config);
     json_decref(options->capabilities);
+    // Leaves the group; every rank comes here.
     tr_collective_close(&options->collective);
     *options = (tr_service_options_t){0};
 }
@@ -64,6 +65,7 @@ static void parse_count(size_t *count, const char *option, unsigned long least, 
     char *end;
     errno = 0;
     unsigned long value = strtoul(text, &end, 10);
+    // strtoul takes a minus sign and wraps around.
     if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value < least ||
         value > 4096) {
         argp_error(state, "--%s: expected a number from %lu to 4096, found '%s'", option, least,
@@ -123,6 +125,7 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
         {"log-level", 'l', "LEVEL", 0, "debug, info, warn or error", 0},
         {0},
     };
+    // The letters of the table are keys for take_option and short options as well.
     argp_program_version = "troupe " TROUPE_VERSION;
     const struct argp parser = {.options = table, .parser = take_option, .doc = purpose};
     argp_parse(&parser, argc, argv, 0, NULL, options);
@@ -130,6 +133,7 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
     if (options->name == NULL) {
         options->name = tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
     }
+    // Every line of the log begins with role and name: logs of a run are read together.
     char *who = tr_format("%s/%s", tr_role_name(options->role), options->name);
     tr_log_init(who, options->level);
     free(who);

@@ -26,7 +26,7 @@ typedef struct slot {
 struct rollout_decoder {
     tr_model_t *model;
     rollout_device_t *device;
-    tr_cache_t *cache;
+    tr_cache_t *cache; // NULL until the first call
     size_t max_batch;
     slot_t *slots;       // [max_batch]
     int32_t *free_pages; // stack of [free_count]
@@ -206,6 +206,7 @@ static void admit(job_t *job)
         if (decoder->slots[i].busy) {
             continue;
         }
+        // In order: a shorter request behind this one waits too, so that none is put off for ever.
         if (pages_for(request->length + response_limit(job, request)) > decoder->free_count) {
             return;
         }
@@ -241,6 +242,7 @@ static void gather(const job_t *job, pass_t *pass)
         if (take == 0) {
             continue;
         }
+        // Running sequences do not count against the budget.
         budget -= waiting == 1 ? 0 : take;
         taken->spans[taken->count++] =
             (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
@@ -340,6 +342,7 @@ static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error
             release_slot(decoder, slot);
             job->finished++;
         }
+        // After the append, so that the token is in the response when the caller hears of it.
         if (job->on_token != NULL && !job->on_token(job->context, index, drawn->tokens[i])) {
             return tr_fail(err, TR_ERR_INTERRUPTED, "generation was stopped");
         }

@@ -98,6 +98,7 @@ static tr_status copy_weights(rollout_service_t *service, const json_t *descript
     size_t bytes, expected = tr_model_weight_bytes(service->model);
     uint64_t mapped, sum;
     TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
+    // Another shape than our model's: the recipe and the actor disagree.
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes,
                        expected);
@@ -130,6 +131,7 @@ static tr_status borrow_weights(rollout_service_t *service, const json_t *descri
             "weights on a GPU for a rollout on a CPU: say 'roles.rollout.weights: host'");
     }
     TR_TRY(tr_model_import_weights(service->model, &memory, &moved, err));
+    // Graphs have recorded the addresses of the weights.
     if (moved) {
         rollout_decoder_weights_moved(service->decoder);
     }
@@ -151,6 +153,7 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     TR_TRY(
         tr_body_integer(&version, description, "version", 0, INT64_MAX, "generate weights", err));
     TR_TRY(tr_body_string(&checksum, description, "checksum", "generate weights", err));
+    // Set before the weights are there: a failure discards the reply anyway.
     json_object_set_new(tr_message_body(reply), "version", json_integer(version));
     json_object_set_new(tr_message_body(reply), "checksum", json_string(checksum));
     if (service->checksum[0] != '\0' && strcmp(service->checksum, checksum) == 0) {
@@ -317,6 +320,7 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
     int32_t *stops = NULL;
     size_t count = 0;
     tr_status status;
+    // The weights first: a request that cannot have them fails before anything is allocated.
     TR_TRY(take_weights(service, tr_message_body(request), reply, err));
     TR_TRY_GOTO(read_options(&options, &stops, tr_message_body(request), err), done);
     TR_TRY_GOTO(read_requests(&requests, &count, request, err), done);

@@ -35,16 +35,16 @@ static const uint64_t MAGIC = 0x3154574550554f52; // "ROUPEWT1", little-endian
 /// At the start of each segment; the data begins HEADER_BYTES after it.
 typedef struct header {
     uint64_t magic;
-    _Atomic uint64_t sequence; ///< odd while the segment is filled
+    _Atomic uint64_t sequence; ///< odd while the segment is filled; 0: never filled
     _Atomic uint64_t version;
-    uint64_t bytes;
-    uint64_t checksum;
+    uint64_t bytes;    ///< of the data
+    uint64_t checksum; ///< of the data
 } header_t;
 
 typedef struct segment {
-    char name[NAME_BYTES];
-    int fd;
-    header_t *header;
+    char name[NAME_BYTES]; ///< for shm_open, with the slash
+    int fd;                ///< -1: not open
+    header_t *header;      ///< the mapping; NULL: not mapped
 } segment_t;
 
 struct tr_weights_publisher {
@@ -140,6 +140,7 @@ static tr_status make_segment(segment_t *segment, size_t bytes, const char *pref
         return tr_fail(err, TR_ERR_IO, "cannot create shared memory '%s': %s", segment->name,
                        strerror(errno));
     }
+    // The system gives the lock up when this process ends, however it ends.
     flock(segment->fd, LOCK_EX | LOCK_NB);
     // Allocated now: a write to memory that /dev/shm turns out not to have would be a SIGBUS.
     int code = posix_fallocate(segment->fd, 0, (off_t)total);
@@ -185,6 +186,7 @@ tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t by
     p->bytes = bytes;
     // So that the first version goes to slot 0.
     p->slot = SLOTS - 1;
+    // All closed at first, so that destroy works after any failure below.
     for (size_t i = 0; i < SLOTS; i++) {
         p->segments[i].fd = -1;
     }
@@ -246,6 +248,7 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
     header->version = version;
     // A failure leaves the sequence odd, so that nobody reads half a version.
     TR_TRY(fill(context, data_of(segment), publisher->bytes, err));
+    // Of the bytes in the segment, not of their source: it covers the copy as well.
     header->checksum = XXH3_64bits(data_of(segment), publisher->bytes);
     *checksum = header->checksum;
     atomic_store(&header->sequence, filling + 1);
@@ -316,6 +319,7 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
     const char *text;
     char *end;
     TR_TRY(tr_body_string(&text, object, "transport", where, err));
+    // weights_gpu.c reads the other kind of description.
     if (strcmp(text, "shm") != 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "weights: transport '%.40s' is not known here",
                        text);
@@ -429,6 +433,7 @@ static tr_status verify(const segment_t *segment, const description_t *d, uint64
                        "weights '%s': version %lld was asked for, the segment holds %llu", d->name,
                        (long long)d->version, (unsigned long long)header->version);
     }
+    // Last, because it reads everything, and because the cases above have better sentences.
     uint64_t found = XXH3_64bits(data_of(segment), (size_t)d->bytes);
     if (found != d->checksum || found != header->checksum) {
         return tr_fail(err, TR_ERR_FORMAT, "weights '%s': checksum %016llx, expected %016llx",

@@ -41,6 +41,7 @@ tr_weights_fetcher_t *tr_weights_fetcher_new(const char *controller, const char 
 static void disconnect(tr_weights_fetcher_t *fetcher)
 {
     if (fetcher->socket != NULL) {
+        // Requests that are still queued are for nobody.
         zsock_set_linger(fetcher->socket, 0);
         zsock_destroy(&fetcher->socket);
     }
@@ -75,6 +76,7 @@ static tr_status connect_to(tr_weights_fetcher_t *fetcher, int64_t port, tr_erro
     const char *end = strrchr(fetcher->controller, ':');
     char *address = tr_format("%.*s:%lld", (int)(end - fetcher->controller), fetcher->controller,
                               (long long)port);
+    // Connected already. An actor that was started again may have another port.
     if (fetcher->address != NULL && strcmp(fetcher->address, address) == 0) {
         free(address);
         return TR_OK;
@@ -92,7 +94,7 @@ typedef struct transfer {
     tr_weights_fetcher_t *fetcher;
     int64_t version;
     size_t bytes, pieces;
-    unsigned char *states; // [pieces], of piece_state_t
+    unsigned char *states; // [pieces] of piece_state_t, a byte each
     size_t next;           // no piece before it is WANTED
     size_t under_way;      // pieces asked for
     size_t missing;        // pieces not here
