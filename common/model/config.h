@@ -1,9 +1,9 @@
-/// The shape of a Llama, as a Hugging Face directory's config.json states it.
+/// The shape of a model, as a Hugging Face directory's config.json states it.
 ///
-/// Read by the model and by whoever needs sizes before there is a model; knows no tensors. Two
-/// architectures exist: LlamaForCausalLM (a policy or reference), and LlamaForSequenceClassification
-/// with one label (a critic or a reward model). Whatever else config.json asks for is refused by
-/// name, never ignored: a RoPE scaling, biases, another activation, quantized weights, ...
+/// Read by the model and by whoever needs sizes before there is a model; knows no tensors. Families of models and their keys are
+/// a table (families/family.h); each has two architectures: a causal language model (a policy or reference), and sequence
+/// classification with one label (a critic or a reward model). Whatever else config.json asks for is refused by name, never
+/// ignored: a RoPE scaling, biases, another activation, quantized weights, ...
 #ifndef TR_MODEL_CONFIG_H
 #define TR_MODEL_CONFIG_H
 
@@ -19,6 +19,7 @@ enum { TR_MODEL_EOS_LIMIT = 8 };
 /// Plain values, copied freely; owns nothing. What tr_model_config_load accepts has every size >= 1,
 /// heads a multiple of key_value_heads, head_dim even, and token ids below vocabulary.
 typedef struct tr_model_config {
+    size_t family;          ///< model_type: a row of the table of families, 0: Llama
     size_t vocabulary;      ///< vocab_size
     size_t hidden;          ///< hidden_size
     size_t intermediate;    ///< intermediate_size
@@ -44,6 +45,9 @@ typedef struct tr_model_config {
 /// missing, of the wrong type or out of bounds) or TR_ERR_UNSUPPORTED (well-formed, but not ours);
 /// the sentence names the file and the key.
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err);
+
+/// The same trunk with a scalar head of its own: for a critic, or a reward model that starts from a language model.
+void tr_model_config_make_scalar(tr_model_config_t *config);
 
 /// The text of a config.json that transformers and tr_model_config_load read back to the same
 /// values; its keys are those of transformers 4, which 5 reads too. dtype: of the weights beside it,

@@ -49,4 +49,12 @@ static inline size_t tr_tensor_bytes(tr_tensor_t t)
 /// Rows first..first+rows-1 of t.
 tr_tensor_t tr_tensor_rows(tr_tensor_t t, size_t first, size_t rows);
 
+/// The matrix [rows, columns] that begins at element `first` of a flat vector.
+static inline tr_tensor_t tr_tensor_slice(tr_tensor_t flat, size_t first, size_t rows,
+                                          size_t columns)
+{
+    return (tr_tensor_t){flat.buffer, flat.offset + first * tr_dtype_size(flat.dtype), flat.dtype,
+                         rows, columns};
+}
+
 #endif

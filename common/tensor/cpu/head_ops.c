@@ -267,8 +267,10 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
         cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);
         cpu_input_gradient_run(backend, cpu_f32(dhidden) + h.first * width, h.logits, vocabulary,
                                head, rows);
-        cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary,
-                                cpu_f32(hidden) + h.first * width, rows, vocabulary, width);
+        if (dhead.buffer != NULL) { // else the head is frozen
+            cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary,
+                                    cpu_f32(hidden) + h.first * width, rows, vocabulary, width);
+        }
     }
 }
 

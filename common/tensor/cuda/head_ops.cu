@@ -185,9 +185,11 @@ static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *
                 gradient, h, logits, first);
     cuda_input_gradient(queue, cuda_real<T>(tr_tensor_rows(dhidden, first, rows)), gradient, head,
                         rows);
-    cuda_weight_gradient(queue, cuda_f32(dhead), gradient,
-                         cuda_real<T>(tr_tensor_rows(hidden, first, rows)), cuda_type<T>::dtype,
-                         rows, h.vocabulary, hidden.columns);
+    if (dhead.buffer != NULL) { // else the head is frozen
+        cuda_weight_gradient(queue, cuda_f32(dhead), gradient,
+                             cuda_real<T>(tr_tensor_rows(hidden, first, rows)),
+                             cuda_type<T>::dtype, rows, h.vocabulary, hidden.columns);
+    }
 }
 
 void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,

@@ -89,12 +89,17 @@ static tr_trainer_t *open_trainer(const char *directory, bool scalar, unsigned s
     const tr_ranks_t ranks = {group, stage, TR_GRADIENT_SUM_TREE};
     tr_model_t *model = NULL;
     tr_trainer_t *trainer = NULL;
-    tr_status status =
-        stage == 3 && group->size > 1
-            ? tr_model_open_sharded(&model, directory, scalar, false, 1, backend, group, &err)
-        : scalar ? tr_model_open_scalar(&model, directory, 1, backend, TR_MODEL_LEARNS, &err)
-                 : tr_model_open(&model, directory, backend, TR_MODEL_LEARNS, &err);
-    expect(status == TR_OK, "opening", directory, stage);
+    const tr_model_options_t options = {.use = TR_MODEL_LEARNS,
+                                        .collective = stage == 3 && group->size > 1 ? group : NULL};
+    tr_model_config_t config;
+    tr_status status = tr_model_config_load(&config, directory, &err);
+    expect(status == TR_OK, "a shape", directory, stage);
+    if (scalar) {
+        tr_model_config_make_scalar(&config);
+    }
+    status = tr_model_new_with(&model, &config, backend, &options, &err);
+    expect(status == TR_OK && tr_model_load(model, directory, 1, &err) == TR_OK, "opening",
+           directory, stage);
     tr_model_recompute(model, stage == 2);
     status = tr_trainer_new(&trainer, &model, &adamw, stage > 0 ? &ranks : NULL, &err);
     expect(status == TR_OK, "a trainer", directory, stage);
