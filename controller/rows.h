@@ -6,7 +6,7 @@
 #define CONTROLLER_ROWS_H
 
 #include "common/base/recipe.h"
-#include "common/text/dataset.h"
+#include "common/data/dataset.h"
 #include "common/text/tokenizer.h"
 #include "proto/message.h"
 #include "proto/sequences.h"

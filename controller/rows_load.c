@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "common/algo/process_reward.h"
+#include "common/data/pack.h"
 #include "common/text/chat.h"
-#include "common/text/pack.h"
 #include "common/text/steps.h"
 #include "controller/rows.h"
 

@@ -2,7 +2,8 @@
 # The tree's rules that no compiler knows:
 #   - a header compiles alone;
 #   - includes point down: daemons -> proto -> common, and no daemon includes another daemon's header;
-#   - inside common: base knows only base; algo and text know no tensor, and algo no input, output or heap;
+#   - inside common: base knows only base; algo, text and data know no tensor, algo no input, output or heap,
+#     text no data, and data neither a recipe nor an algorithm;
 #     nothing but a backend knows a backend's folder, save for the header that opens it;
 #   - a quoted include is a path from the repository root.
 # Prints each breach as FILE:LINE: sentence; exits 1 when there is any. Needs a C compiler and pkg-config.
@@ -37,8 +38,10 @@ for daemon in ${DAEMONS//|/ }; do
     others=$(tr '|' '\n' <<<"$DAEMONS" | grep -vx "$daemon" | paste -sd '|')
     forbid "$daemon/" "($others|deploy)/" 'a daemon includes what belongs to another'
 done
-forbid 'common/base/' 'common/(tensor|model|text|optim|algo|hf|collective)/' 'base includes what stands above it'
-forbid 'common/(algo|text)/' 'common/(tensor|model|hf|optim)/' 'algo and text know no tensor'
+forbid 'common/base/' 'common/(tensor|model|text|data|optim|algo|hf|collective)/' 'base includes what stands above it'
+forbid 'common/(algo|text|data)/' 'common/(tensor|model|hf|optim)/' 'algo, text and data know no tensor'
+forbid 'common/text/' 'common/data/' 'text knows no rows'
+forbid 'common/data/' 'common/(base/recipe|algo/)' 'rows know no recipe and no algorithm'
 forbid 'common/algo/' 'stdio\.h|stdlib\.h|unistd\.h|fcntl\.h|common/base/(file|log)\.h' \
     'algo does no input or output and allocates nothing'
 forbid 'common/(model|optim|hf)/|common/tensor/[^/]*$|proto/' 'common/tensor/(cpu|cuda)/' 'the operator table hides its backends'
