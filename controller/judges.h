@@ -5,15 +5,16 @@
 #ifndef CONTROLLER_JUDGES_H
 #define CONTROLLER_JUDGES_H
 
+#include "common/base/recipe.h"
+#include "common/data/rows.h"
 #include "controller/calls.h"
 #include "controller/metrics.h"
-#include "controller/rows.h"
 #include "proto/responses.h"
 
 typedef struct controller_judges controller_judges_t;
 
 /// All borrowed.
-controller_judges_t *controller_judges_new(const tr_judges_t *judges, const controller_rows_t *rows,
+controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_rows_t *rows,
                                            const tr_tokenizer_t *tokenizer,
                                            controller_calls_t *calls);
 void controller_judges_destroy(controller_judges_t **judges);

@@ -17,6 +17,7 @@
 #include "controller/preference_step.h"
 #include "controller/reference.h"
 #include "controller/role_config.h"
+#include "controller/rows.h"
 #include "proto/body.h"
 #include "proto/endpoint.h"
 #include "proto/weights/weights.h"
@@ -464,13 +465,9 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
             recipe->model, ids, run->model.vocabulary);
     }
     size_t positions = run->model.max_positions;
-    TR_TRY(generates(run) ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer,
-                                                         positions - 1, err)
-                          : controller_rows_load(&run->rows, &recipe->data.train, recipe,
-                                                 run->tokenizer, positions, err));
+    TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
     if (!generates(run) && recipe->data.eval.count > 0) {
-        TR_TRY(controller_rows_load(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
-                                    positions, err));
+        TR_TRY(controller_rows_load_eval(&run->eval_rows, recipe, run->tokenizer, positions, err));
     }
     if (learns(run) && recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
@@ -488,7 +485,7 @@ static void note(controller_run_t *run, char *sentence)
     free(sentence);
 }
 
-static void note_dropped(controller_run_t *run, const controller_rows_t *rows, const char *key)
+static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const char *key)
 {
     size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
     if (dropped > 0) {
@@ -507,7 +504,7 @@ static void note_balance(controller_run_t *run)
     tr_kto_advice_t advice;
     size_t desirable = 0;
     for (size_t i = 0; i < run->rows.count; i++) {
-        desirable += run->rows.items[i].desirable;
+        desirable += run->rows.sequences[i].label;
     }
     tr_kto_advise(&advice, desirable, run->rows.count - desirable, &options);
     if (!advice.balanced) {
@@ -565,8 +562,8 @@ static void close_run(controller_run_t *run)
     controller_calls_destroy(&run->calls);
     tr_broker_destroy(&run->broker);
     close_outputs(run);
-    controller_rows_release(&run->rows);
-    controller_rows_release(&run->eval_rows);
+    tr_rows_release(&run->rows);
+    tr_rows_release(&run->eval_rows);
     tr_tokenizer_destroy(&run->tokenizer);
     json_decref(run->weights);
     json_decref(run->scores);

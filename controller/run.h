@@ -5,13 +5,13 @@
 #ifndef CONTROLLER_RUN_H
 #define CONTROLLER_RUN_H
 
+#include "common/data/rows.h"
 #include "common/model/config.h"
 #include "controller/calls.h"
 #include "controller/events.h"
 #include "controller/judges.h"
 #include "controller/metrics.h"
 #include "controller/progress.h"
-#include "controller/rows.h"
 #include "controller/rundir.h"
 #include "controller/samples.h"
 
@@ -22,8 +22,8 @@ typedef struct controller_run {
     controller_calls_t *calls;
     tr_tokenizer_t *tokenizer; ///< the policy's
     tr_model_config_t model;   ///< the policy's
-    controller_rows_t rows;
-    controller_rows_t eval_rows; ///< sft: empty without data.eval
+    tr_rows_t rows;
+    tr_rows_t eval_rows;         ///< sft: empty without data.eval
     controller_judges_t *judges; ///< NULL for what learns from rows
     controller_progress_t *progress;
     controller_metrics_t *metrics;

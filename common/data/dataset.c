@@ -1,8 +1,7 @@
 // The rows of a run's files in memory: what was read, which rows are bad, and the order of batches.
 //
 // A row that is refused stays in its place until tr_dataset_compact, so that the caller's loop over
-// rows keeps its numbers. reader.c reads the files; controller/rows_load.c says which columns are
-// wanted.
+// rows keeps its numbers. reader.c reads the files; kinds.c says which columns are wanted.
 #include "common/data/dataset.h"
 
 #include <stdlib.h>

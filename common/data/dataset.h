@@ -45,7 +45,7 @@ size_t tr_dataset_dropped(const tr_dataset_t *dataset);
 
 size_t tr_dataset_size(const tr_dataset_t *dataset);
 
-/// Whether the first row has the column: it decides for all (controller/rows_load.c).
+/// Whether the first row has the column: it decides for all (kinds.h).
 bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
 
 /// The text of a string column: the data set's, valid UTF-8 without NUL; NULL where the row has

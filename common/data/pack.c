@@ -1,7 +1,6 @@
 // Best fit decreasing: a counting sort by length, and a queue of packs for each amount of room, in
 // which the least room that fits is found by a walk upwards. The queues keep TRL's order among
-// packs with equal room, which a golden file pins. controller/rows_load.c packs the rows of a run
-// with it.
+// packs with equal room, which a golden file pins. rows.c packs the rows of a run with it.
 #include "common/data/pack.h"
 
 #include <stdlib.h>

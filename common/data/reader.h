@@ -2,7 +2,7 @@
 ///
 /// One table (reader.c) has a row for each format of files: which files it takes, by their name or
 /// by their first bytes, and the function that reads them. A new format is such a function in a
-/// file of its own and a row of the table. Readers know neither kinds of rows nor tokens.
+/// file of its own and a row of the table. Readers know neither kinds of rows (kinds.h) nor tokens.
 #ifndef TR_DATA_READER_H
 #define TR_DATA_READER_H
 
