@@ -15,6 +15,7 @@
 #include "controller/online_step.h"
 #include "controller/ppo_step.h"
 #include "controller/reference.h"
+#include "controller/rows.h"
 #include "controller/rows_step.h"
 #include "proto/endpoint.h"
 
@@ -211,13 +212,9 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
             recipe->model, ids, run->model.vocabulary);
     }
     size_t positions = run->model.max_positions;
-    TR_TRY(generates(run) ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer,
-                                                         positions - 1, err)
-                          : controller_rows_load(&run->rows, &recipe->data.train, recipe,
-                                                 run->tokenizer, positions, err));
+    TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
     if (!generates(run) && recipe->data.eval.count > 0) {
-        TR_TRY(controller_rows_load(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
-                                    positions, err));
+        TR_TRY(controller_rows_load_eval(&run->eval_rows, recipe, run->tokenizer, positions, err));
     }
     if (learns(run) && recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
@@ -235,7 +232,7 @@ static void note(controller_run_t *run, char *sentence)
     free(sentence);
 }
 
-static void note_dropped(controller_run_t *run, const controller_rows_t *rows, const char *key)
+static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const char *key)
 {
     size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
     if (dropped > 0) {
@@ -291,8 +288,8 @@ static void close_run(controller_run_t *run)
     controller_calls_destroy(&run->calls);
     tr_broker_destroy(&run->broker);
     controller_checkpoint_close_outputs(run);
-    controller_rows_release(&run->rows);
-    controller_rows_release(&run->eval_rows);
+    tr_rows_release(&run->rows);
+    tr_rows_release(&run->eval_rows);
     tr_tokenizer_destroy(&run->tokenizer);
     json_decref(run->weights);
     json_decref(run->scores);

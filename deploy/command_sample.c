@@ -112,18 +112,16 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 /// Steps that answer every prompt once.
 static tr_status count_steps(uint64_t *steps, const tr_recipe_t *recipe, tr_error_t *err)
 {
-    controller_rows_t rows = {0};
+    tr_rows_t rows = {0};
     tr_tokenizer_t *tokenizer = NULL;
     tr_model_config_t config;
     tr_status status;
     TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
     TR_TRY_GOTO(tr_model_config_load(&config, recipe->model, err), done);
-    TR_TRY_GOTO(
-        controller_rows_load_prompts(&rows, recipe, tokenizer, config.max_positions - 1, err),
-        done);
+    TR_TRY_GOTO(controller_rows_load(&rows, recipe, tokenizer, config.max_positions, err), done);
     *steps = (rows.count + recipe->data.batch - 1) / recipe->data.batch;
 done:
-    controller_rows_release(&rows);
+    tr_rows_release(&rows);
     tr_tokenizer_destroy(&tokenizer);
     return status;
 }

@@ -61,11 +61,14 @@ for daemon in ${DAEMONS//|/ }; do
     others=$(tr '|' '\n' <<<"$DAEMONS" | grep -vx "$daemon" | paste -sd '|')
     forbid "$daemon/" "($others|deploy)/" 'a daemon includes what belongs to another'
 done
-forbid 'common/base/' 'common/(tensor|model|text|optim|algo|hf|collective)/' 'base includes what stands above it'
-forbid 'common/(algo|text)/' 'common/(tensor|model|hf|optim)/' 'algo and text know no tensor'
+forbid 'common/base/' 'common/(tensor|model|text|data|optim|algo|judge|recipe|hf|collective)/' 'base includes what stands above it'
+forbid 'common/(algo|text|data)/' 'common/(tensor|model|hf|optim)/' 'algo, text and data know no tensor'
+forbid 'common/text/' 'common/data/' 'text knows no rows'
+forbid 'common/data/' 'common/(recipe|algo|judge)/' 'rows know no recipe and no algorithm'
+forbid 'common/(algo|text|data|judge|model|optim|tensor|hf|collective)/' 'common/recipe/' 'the recipe stands above what it is made of'
 forbid 'common/algo/' 'stdio\.h|stdlib\.h|unistd\.h|fcntl\.h|common/base/(file|log)\.h' \
     'algo does no input or output and allocates nothing'
-forbid "common/(base|algo|text|model|optim|hf|collective)/|common/tensor/[^/]*$|proto/|deploy/|($DAEMONS)/" \
+forbid "common/(base|algo|text|data|judge|recipe|model|optim|hf|collective)/|common/tensor/[^/]*$|proto/|deploy/|($DAEMONS)/" \
     'common/tensor/(cpu|cuda)/' 'the operator table hides its backends'
 forbid 'common/tensor/cpu/' 'common/tensor/cuda/' 'a backend includes what belongs to another'
 forbid 'common/tensor/cuda/' 'common/tensor/cpu/' 'a backend includes what belongs to another'
