@@ -80,7 +80,7 @@ void dispatch_request_assign(dispatch_request_t *request, dispatch_worker_t *wor
 
 /// Whether role, group and name allow this worker to answer the request.
 bool dispatch_may_answer(const dispatch_worker_t *worker, const dispatch_request_t *request);
-/// Sends the request to its worker, and again when its pause is over.
+/// Sends the request to its worker; the next sending is due after its pause.
 void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *request);
 /// Gives queued requests, oldest first, to workers that have credit.
 void dispatch_schedule(tr_dispatch_t *d, int64_t now);

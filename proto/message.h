@@ -14,7 +14,8 @@
 ///
 /// One message belongs to one thread at a time; it may be passed from thread to thread.
 ///
-/// message.c has the object, message_codec.c the envelope as msgpack, message_socket.c the frames.
+/// The object is in message.c, the envelope's msgpack in message_codec.c, the frames of a socket in
+/// message_socket.c.
 #ifndef TR_PROTO_MESSAGE_H
 #define TR_PROTO_MESSAGE_H
 
