@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/model/generation.h"
 #include "proto/body.h"
 #include "proto/device.h"
 #include "proto/responses.h"
@@ -170,40 +171,24 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     return TR_OK;
 }
 
-/// *stops: memory of options->stop_ids, to be freed by the caller, also after a failure.
-static tr_status read_options(rollout_options_t *options, int32_t **stops, const json_t *body,
-                              tr_error_t *err)
+/// generation: from the body, by its table; released by the caller, also after a failure. options borrows its ids.
+static tr_status read_options(rollout_options_t *options, tr_generation_options_t *generation,
+                              const json_t *body, tr_error_t *err)
 {
-    double temperature, top_p;
-    int64_t top_k, seed, limit;
-    json_t *list;
+    int64_t seed;
     bool ignore_eos;
-    TR_TRY(tr_body_real(&temperature, body, "temperature", "generate", err));
-    TR_TRY(tr_body_real(&top_p, body, "top_p", "generate", err));
-    TR_TRY(tr_body_integer(&top_k, body, "top_k", 0, INT32_MAX, "generate", err));
+    TR_TRY(tr_fields_from_json(generation, &tr_generation_fields, body, "generate", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "generate", err));
-    TR_TRY(tr_body_integer(&limit, body, "max_new_tokens", 1, INT32_MAX, "generate", err));
-    TR_TRY(tr_body_array(&list, body, "stop_ids", 1024, "generate", err));
     TR_TRY(tr_body_bool(&ignore_eos, body, "ignore_eos", "generate", err));
-    if (temperature < 0.0 || top_p <= 0.0 || top_p > 1.0) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "temperature %g and top_p %g: expected >= 0 and in (0, 1]", temperature,
-                       top_p);
-    }
-    size_t count = json_array_size(list);
-    *stops = tr_calloc(count + 1, sizeof **stops);
-    tr_status status = tr_body_ids(*stops, count, body, "stop_ids", "generate", err);
     *options = (rollout_options_t){
-        .sampling = {.temperature = (float)temperature,
-                     .top_k = (int32_t)top_k,
-                     .top_p = (float)top_p},
-        .max_new_tokens = (size_t)limit,
+        .sampling = tr_generation_sampling(generation),
+        .max_new_tokens = (size_t)generation->max_new_tokens,
         .seed = (uint64_t)seed,
         .ignore_eos = ignore_eos,
-        .stop_ids = *stops,
-        .stop_count = count,
+        .stop_ids = generation->stop_ids.items,
+        .stop_count = generation->stop_ids.count,
     };
-    return status;
+    return TR_OK;
 }
 
 /// One request for each row of the tensors. *requests: owned by the caller; the prompts stay in the
@@ -317,12 +302,12 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
     rollout_options_t options;
     rollout_request_t *requests = NULL;
     rollout_response_t *responses = NULL;
-    int32_t *stops = NULL;
+    tr_generation_options_t generation = {0};
     size_t count = 0;
     tr_status status;
     // The weights first: a request that cannot have them fails before anything is allocated.
     TR_TRY(take_weights(service, tr_message_body(request), reply, err));
-    TR_TRY_GOTO(read_options(&options, &stops, tr_message_body(request), err), done);
+    TR_TRY_GOTO(read_options(&options, &generation, tr_message_body(request), err), done);
     TR_TRY_GOTO(read_requests(&requests, &count, request, err), done);
     responses = tr_calloc(count + 1, sizeof *responses);
     TR_TRY_GOTO(rollout_decode(service->decoder, responses, requests, count, &options, keep_going,
@@ -337,6 +322,6 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
 done:
     free(responses);
     free(requests);
-    free(stops);
+    tr_fields_release(&generation, &tr_generation_fields);
     return status;
 }
