@@ -17,7 +17,7 @@ static const tr_field_t fields[] = {
     FIELD(samples, TR_FIELD_WHOLE, "1", .letter = 'c', .range = &tr_range_to_thousand,
           .local = true,
           .help =
-              "Responses to each prompt; `online_dpo` and `rejection_sampling` choose among them."),
+              "Responses to each prompt."),
     FIELD(stop_ids, TR_FIELD_IDS, "[]", .help = "Token ids that end a response."),
     FIELD(stop_token, TR_FIELD_CHOICE, "null", .choices = stop_tokens, .local = true,
           .help =
