@@ -7,6 +7,7 @@
 
 #include "common/text/chat.h"
 #include "proto/sequences.h"
+#include "tests/support/fields.h"
 #include "tests/support/scratch.h"
 
 static char *folder;
@@ -26,7 +27,7 @@ static void setup(void)
     eos = tr_tokenizer_eos(tokenizer);
     recipe = (tr_recipe_t){
         .data = {.prompts = {&path, 1}, .train = {&path, 1}},
-        .algorithm = TR_ALGORITHM_SFT,
+        .algorithm = fields_algorithm("sft"),
         .sft = {.max_length = 1024, .completion_only_loss = true},
         .reward = {.max_length = 1024, .step_separator = separator},
         .dpo = {.max_length = 1024},
@@ -270,17 +271,17 @@ Test(rows, chosen_rows_travel_as_sequences_in_their_order)
 
 // Preferences
 
-static void load(controller_rows_t *rows, tr_algorithm_t algorithm, size_t limit)
+static void load(controller_rows_t *rows, const char *algorithm, size_t limit)
 {
-    recipe.algorithm = algorithm;
+    recipe.algorithm = fields_algorithm(algorithm);
     load_texts(rows, limit);
 }
 
-static void expect_failure(tr_algorithm_t algorithm, size_t limit, int line, const char *part)
+static void expect_failure(const char *algorithm, size_t limit, int line, const char *part)
 {
     controller_rows_t rows;
     tr_error_t err = {0};
-    recipe.algorithm = algorithm;
+    recipe.algorithm = fields_algorithm(algorithm);
     tr_status status =
         controller_rows_load(&rows, &recipe.data.train, &recipe, tokenizer, limit, &err);
     expect_bad(status, &err, line, part);
@@ -291,7 +292,7 @@ Test(rows, a_pair_shares_its_prompt_and_ends_each_side)
 {
     controller_rows_t rows;
     write_rows("{\"prompt\": \"One day\", \"chosen\": \" a cat slept.\", \"rejected\": \" no\"}\n");
-    load(&rows, TR_ALGORITHM_DPO, 100);
+    load(&rows, "dpo", 100);
     cr_assert(rows.count == 1);
     for (int side = 0; side < 2; side++) {
         const controller_row_t *item = &rows.items[side];
@@ -311,7 +312,7 @@ Test(rows, without_a_prompt_it_is_what_both_sides_begin_with)
     write_rows("{\"chosen\": \"One day a cat.\", \"rejected\": \"One day a dog.\"}\n"
                "{\"chosen\": \"One day a cat.\", \"rejected\": \"One day a cat. A dog.\"}\n"
                "{\"chosen\": \"abc\\u00e9\", \"rejected\": \"abc\\u00e8\"}\n");
-    load(&rows, TR_ALGORITHM_DPO, 100);
+    load(&rows, "dpo", 100);
     cr_assert_eq(rows.count, 3);
     expect_text(&rows.items[0], 0, rows.items[0].prompt, "One day a");
     expect_text(&rows.items[0], rows.items[0].prompt, rows.items[0].length, " cat.");
@@ -325,7 +326,7 @@ Test(rows, the_sides_of_a_reward_pair_are_whole_and_have_its_margin)
     controller_rows_t rows;
     write_rows(
         "{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\", \"margin\": 0.5}\n");
-    load(&rows, TR_ALGORITHM_REWARD, 100);
+    load(&rows, "reward", 100);
     cr_assert(rows.count == 1 && rows.margins);
     expect_text(&rows.items[0], 0, rows.items[0].length, "One day");
     expect_text(&rows.items[1], 0, rows.items[1].length, "One way");
@@ -341,7 +342,7 @@ Test(rows, mismatched_completions_come_from_the_row_before)
     write_rows("{\"prompt\": \"One\", \"completion\": \" day\", \"label\": true}\n"
                "{\"prompt\": \"The\", \"completion\": \" cat slept\", \"label\": false}\n"
                "{\"prompt\": \"A dog\", \"completion\": \" ran\", \"label\": true}\n");
-    load(&rows, TR_ALGORITHM_KTO, 100);
+    load(&rows, "kto", 100);
     cr_assert(rows.items[0].desirable && !rows.items[1].desirable && rows.items[2].desirable);
     controller_batch_init(&batch, &rows, chosen, 3, true);
     cr_assert_eq(batch.sequences.count, 6);
@@ -365,7 +366,7 @@ Test(rows, pairs_become_labelled_rows_first_the_chosen_ones)
     controller_rows_t rows;
     write_rows("{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\"}\n"
                "{\"prompt\": \"The\", \"chosen\": \" cat\", \"rejected\": \" dog\"}\n");
-    load(&rows, TR_ALGORITHM_KTO, 100);
+    load(&rows, "kto", 100);
     cr_assert(rows.count == 4);
     static const char *const expected[4] = {"One day", "The cat", "One way", "The dog"};
     for (size_t i = 0; i < 4; i++) {
@@ -379,17 +380,17 @@ Test(rows, bad_preferences_are_named)
 {
     write_rows("{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\"}\n"
                "{\"prompt\": \"One\", \"chosen\": \" day\"}\n");
-    expect_failure(TR_ALGORITHM_DPO, 100, 2, "rejected: the column is missing");
-    expect_failure(TR_ALGORITHM_REWARD, 100, 2, "rejected: the column is missing");
+    expect_failure("dpo", 100, 2, "rejected: the column is missing");
+    expect_failure("reward", 100, 2, "rejected: the column is missing");
     write_rows("{\"prompt\": \"One\", \"completion\": \" day\", \"label\": 1}\n");
-    expect_failure(TR_ALGORITHM_KTO, 100, 1, "label: expected true or false");
+    expect_failure("kto", 100, 1, "label: expected true or false");
     write_rows("{\"chosen\": \" day\", \"rejected\": \" way\", \"margin\": \"big\"}\n");
-    expect_failure(TR_ALGORITHM_REWARD, 100, 1, "margin: expected a number");
+    expect_failure("reward", 100, 1, "margin: expected a number");
     write_rows("{\"chosen\": \"a cat and a dog slept\", \"rejected\": \"a cat\"}\n");
-    expect_failure(TR_ALGORITHM_REWARD, 3, 1, "reward.max_length");
+    expect_failure("reward", 3, 1, "reward.max_length");
     write_rows(
         "{\"prompt\": \"a cat and a dog\", \"chosen\": \" slept\", \"rejected\": \" ran\"}\n");
-    expect_failure(TR_ALGORITHM_DPO, 3, 1, "dpo.max_length");
+    expect_failure("dpo", 3, 1, "dpo.max_length");
 }
 
 Test(rows, bad_preferences_are_dropped_where_asked)
@@ -400,7 +401,7 @@ Test(rows, bad_preferences_are_dropped_where_asked)
                "\" ran\"}\n"
                "{\"prompt\": \"The cat\", \"chosen\": \" slept\", \"rejected\": \" ran\"}\n"
                "{\"prompt\": \"The cat\", \"chosen\": \" slept\"}\n");
-    load(&rows, TR_ALGORITHM_DPO, 6);
+    load(&rows, "dpo", 6);
     cr_assert_eq(rows.count, 1);
     cr_expect_eq(tr_dataset_dropped(rows.dataset), 2);
     expect_text(&rows.items[0], 0, rows.items[0].prompt, "The cat");
@@ -414,7 +415,7 @@ Test(rows, packs_hold_texts_up_to_the_limit)
     recipe.sft.packing = true;
     write_rows("{\"text\": \"The cat slept. The dog ran. They slept.\"}\n{\"text\": \"A dog.\"}\n"
                "{\"text\": \"The cat slept and the dog ran.\"}\n{\"text\": \"A cat.\"}\n");
-    load(&rows, TR_ALGORITHM_SFT, 16);
+    load(&rows, "sft", 16);
     cr_assert_lt(rows.count, 4);
     cr_assert_eq(rows.starts[rows.count], 4);
     for (uint32_t i = 0; i < rows.count; i++) {
@@ -463,7 +464,7 @@ Test(rows, a_conversation_is_learnt_whole_or_what_its_assistant_says)
     recipe.data.chat_template = TR_CHAT_PLAIN;
     write_rows("{\"messages\": [" USER("Hi.") ", " ASSISTANT("Yes.") ", " USER(
         "Go.") ", " ASSISTANT("No.") "]}\n");
-    load(&rows, TR_ALGORITHM_SFT, 100);
+    load(&rows, "sft", 100);
     cr_expect_eq(rows.items[0].prompt, 1);
     cr_expect_null(rows.items[0].mask);
     expect_said(&rows.items[0], 0, false,
@@ -471,7 +472,7 @@ Test(rows, a_conversation_is_learnt_whole_or_what_its_assistant_says)
                 "No.<|endoftext|>");
     controller_rows_release(&rows);
     recipe.sft.assistant_only_loss = true;
-    load(&rows, TR_ALGORITHM_SFT, 100);
+    load(&rows, "sft", 100);
     expect_said(&rows.items[0], 0, true, " Yes.<|endoftext|> No.<|endoftext|>");
     controller_batch_init(&batch, &rows, first, 1, false);
     cr_assert_eq(batch.learnt, rows.items[0].length - 1);
@@ -480,7 +481,7 @@ Test(rows, a_conversation_is_learnt_whole_or_what_its_assistant_says)
     }
     controller_batch_release(&batch);
     controller_rows_release(&rows);
-    expect_failure(TR_ALGORITHM_SFT, 5, 1, "no assistant speaks within 5 tokens");
+    expect_failure("sft", 5, 1, "no assistant speaks within 5 tokens");
 }
 
 Test(rows, conversations_have_prompts_and_completions_too)
@@ -489,15 +490,15 @@ Test(rows, conversations_have_prompts_and_completions_too)
     recipe.data.chat_template = TR_CHAT_PLAIN;
     recipe.sft.completion_only_loss = true;
     write_rows("{\"prompt\": [" USER("Hi.") "], \"completion\": [" ASSISTANT("Yes.") "]}\n");
-    load(&rows, TR_ALGORITHM_SFT, 100);
+    load(&rows, "sft", 100);
     expect_said(&rows.items[0], rows.items[0].prompt, false, " Yes.<|endoftext|>");
     controller_rows_release(&rows);
     recipe.sft.completion_only_loss = false;
-    load(&rows, TR_ALGORITHM_SFT, 100);
+    load(&rows, "sft", 100);
     cr_expect_eq(rows.items[0].prompt, 1);
     controller_rows_release(&rows);
     write_rows("{\"prompt\": [" USER("Hi.") "], \"completion\": \" Yes.\"}\n");
-    expect_failure(TR_ALGORITHM_SFT, 100, 1, "make them one kind");
+    expect_failure("sft", 100, 1, "make them one kind");
 }
 
 Test(rows, pairs_of_conversations_part_where_their_messages_do)
@@ -510,15 +511,15 @@ Test(rows, pairs_of_conversations_part_where_their_messages_do)
                                                                                      " [" ASSISTANT(
                                                                                          "No.") "]}"
                                                                                                 "\n");
-    recipe.algorithm = TR_ALGORITHM_DPO;
+    recipe.algorithm = fields_algorithm("dpo");
     free(recipe.data.prompt_column);
     recipe.data.prompt_column = tr_strdup("prompt");
-    load(&rows, TR_ALGORITHM_REWARD, 100);
+    load(&rows, "reward", 100);
     expect_said(&rows.items[1], 0, false, "\n\nHuman: Hi.\n\nAssistant: No.<|endoftext|>");
     controller_rows_release(&rows);
     write_rows("{\"chosen\": [" USER("Hi.") ", " ASSISTANT("Yes.") "], \"rejected\": [" USER(
         "Hi.") ", " ASSISTANT("No.") "]}\n");
-    load(&rows, TR_ALGORITHM_DPO, 100);
+    load(&rows, "dpo", 100);
     expect_said(&rows.items[0], rows.items[0].prompt, false, " Yes.<|endoftext|>");
     expect_said(&rows.items[1], rows.items[1].prompt, false, " No.<|endoftext|>");
     controller_rows_release(&rows);
@@ -550,13 +551,13 @@ Test(rows, what_is_too_long_may_lose_its_beginning)
     recipe.dpo.truncation_mode = TR_TRUNCATION_KEEP_END;
     write_rows("{\"prompt\": \"Once upon a time\", \"chosen\": \" there was a cat. The end.\", "
                "\"rejected\": \" no.\"}\n");
-    load(&whole, TR_ALGORITHM_DPO, 1000);
+    load(&whole, "dpo", 1000);
     const controller_row_t *item = &whole.items[0];
     size_t prompt = item->prompt, n = item->length;
     cr_assert_gt(prompt, 3);
     // The cut falls into the prompt, to its end, and into the completion.
     for (size_t cut = 1; cut <= prompt + 2; cut++) {
-        load(&rows, TR_ALGORITHM_DPO, n - cut);
+        load(&rows, "dpo", n - cut);
         controller_batch_init(&batch, &rows, first, 1, false);
         const tr_sequences_t *s = &batch.sequences;
         size_t left = cut < prompt ? prompt - cut : 1;
@@ -577,7 +578,7 @@ Test(rows, steps_are_labelled_at_the_token_after_each)
     controller_rows_t rows;
     write_rows("{\"prompt\": \"Once.\", \"completions\": [\"It was happy.\", \"No.\"], "
                "\"labels\": [true, false]}\n");
-    load(&rows, TR_ALGORITHM_REWARD, 100);
+    load(&rows, "reward", 100);
     const controller_row_t *item = &rows.items[0];
     cr_assert(rows.steps && rows.count == 1 && rows.starts[1] == 1);
     size_t seen = 0;
@@ -591,12 +592,12 @@ Test(rows, steps_are_labelled_at_the_token_after_each)
     cr_expect_eq(seen, 2);
     cr_expect_eq(item->mask[item->length - 1], 1);
     controller_rows_release(&rows);
-    expect_failure(TR_ALGORITHM_REWARD, 4, 1, "no step ends within 4 tokens (reward.max_length)");
+    expect_failure("reward", 4, 1, "no step ends within 4 tokens (reward.max_length)");
     write_rows("{\"prompt\": \"Once.\", \"completions\": [\"It.\"], \"labels\": [true, false]}\n");
-    expect_failure(TR_ALGORITHM_REWARD, 100, 1, "found 1 and 2 items");
+    expect_failure("reward", 100, 1, "found 1 and 2 items");
     write_rows("{\"prompt\": \"Once.\", \"completions\": [\"It.\"], \"labels\": [1]}\n");
-    expect_failure(TR_ALGORITHM_REWARD, 100, 1, "item 0: expected a text, and true or false");
-    recipe.algorithm = TR_ALGORITHM_REWARD;
+    expect_failure("reward", 100, 1, "item 0: expected a text, and true or false");
+    recipe.algorithm = fields_algorithm("reward");
     recipe.reward.normalize = true;
     tr_error_t err = {0};
     cr_expect_eq(controller_rows_load(&rows, &recipe.data.train, &recipe, tokenizer, 100, &err),
