@@ -163,19 +163,20 @@ static fake_act_t judge(void *context, size_t nth, const tr_message_t *request, 
 }
 
 static char good_name[] = "good", other_name[] = "other", group_name[] = "elsewhere";
+static tr_external_judge_t elsewhere = {group_name};
 
 /// Two judges; the second is an external one that registers under another group.
 static void name_judges(tr_judge_t judges[2])
 {
-    judges[0] = (tr_judge_t){.kind = TR_JUDGE_WORDS,
+    judges[0] = (tr_judge_t){.kind = &tr_judge_words,
                              .name = good_name,
                              .weight = 0.7,
                              .retries = 2,
                              .on_failure = TR_ON_FAILURE_FAIL};
     judges[1] = judges[0];
-    judges[1].kind = TR_JUDGE_EXTERNAL;
+    judges[1].kind = &tr_judge_external;
     judges[1].name = other_name;
-    judges[1].external = group_name;
+    judges[1].options = &elsewhere;
     judges[1].weight = -0.3;
 }
 

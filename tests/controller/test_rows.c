@@ -29,30 +29,38 @@ static void setup(void)
     };
 }
 
+static void choose(const char *algorithm)
+{
+    recipe.algorithm = 0;
+    while (strcmp(tr_algorithms[recipe.algorithm].name, algorithm) != 0) {
+        recipe.algorithm++;
+    }
+}
+
 TestSuite(rows_of_recipe, .init = setup);
 
 Test(rows_of_recipe, each_algorithm_takes_its_kinds_up_to_its_length)
 {
     static const char prompts[] = "data.max_prompt_length, or the model's positions";
     static const struct {
-        tr_algorithm_t algorithm;
+        const char *algorithm;
         unsigned kinds;
         size_t limit; // of a model with 1000 positions
         const char *key;
     } cases[] = {
-        {TR_ALGORITHM_SFT, TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT), 101,
+        {"sft", TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT), 101,
          "sft.max_length"},
-        {TR_ALGORITHM_REWARD, TAKES(STEPWISE) | TAKES(WHOLE_PAIRS), 102, "reward.max_length"},
-        {TR_ALGORITHM_DPO, TAKES(PAIRS), 103, "dpo.max_length"},
-        {TR_ALGORITHM_KTO, TAKES(UNPAIRED) | TAKES(LABELLED), 104, "kto.max_length"},
-        {TR_ALGORITHM_PPO, TAKES(PROMPTS), 999, prompts},
-        {TR_ALGORITHM_ONLINE_DPO, TAKES(PROMPTS), 999, prompts},
-        {TR_ALGORITHM_REJECTION_SAMPLING, TAKES(PROMPTS), 999, prompts},
-        {TR_ALGORITHM_SAMPLE, TAKES(PROMPTS), 999, prompts},
+        {"reward", TAKES(STEPWISE) | TAKES(WHOLE_PAIRS), 102, "reward.max_length"},
+        {"dpo", TAKES(PAIRS), 103, "dpo.max_length"},
+        {"kto", TAKES(UNPAIRED) | TAKES(LABELLED), 104, "kto.max_length"},
+        {"ppo", TAKES(PROMPTS), 999, prompts},
+        {"online_dpo", TAKES(PROMPTS), 999, prompts},
+        {"rejection_sampling", TAKES(PROMPTS), 999, prompts},
+        {"sample", TAKES(PROMPTS), 999, prompts},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tr_rows_options_t o;
-        recipe.algorithm = cases[i].algorithm;
+        choose(cases[i].algorithm);
         controller_rows_options(&o, &recipe, 1000);
         cr_expect_eq(o.kinds, cases[i].kinds, "algorithm %zu", i);
         cr_expect_eq(o.limit, cases[i].limit, "algorithm %zu", i);
@@ -69,10 +77,10 @@ Test(rows_of_recipe, each_algorithm_takes_its_kinds_up_to_its_length)
 Test(rows_of_recipe, the_smaller_of_the_models_and_the_recipes_length_counts)
 {
     tr_rows_options_t o;
-    recipe.algorithm = TR_ALGORITHM_SFT;
+    choose("sft");
     controller_rows_options(&o, &recipe, 100);
     cr_expect_eq(o.limit, 100);
-    recipe.algorithm = TR_ALGORITHM_PPO;
+    choose("ppo");
     recipe.data.max_prompt_length = 7;
     controller_rows_options(&o, &recipe, 100);
     cr_expect_eq(o.limit, 7);
@@ -80,20 +88,18 @@ Test(rows_of_recipe, the_smaller_of_the_models_and_the_recipes_length_counts)
     cr_expect_eq(o.limit, 6, "a token must be left for the response");
 }
 
-Test(rows_of_recipe, an_option_is_of_its_algorithm_alone)
+Test(rows_of_recipe, options_of_rows_are_the_recipes)
 {
     tr_rows_options_t o;
+    choose("sft");
     recipe.sft = (tr_recipe_sft_t){.max_length = 10, .packing = true, .assistant_only_loss = true};
+    controller_rows_options(&o, &recipe, 1000);
+    cr_expect(o.packing && !o.completion_only && !o.keep_end);
+    cr_expect_str_eq(o.assistant_only, "sft.assistant_only_loss");
+    choose("dpo");
     recipe.dpo.truncation_mode = TR_TRUNCATION_KEEP_END;
-    for (int algorithm = TR_ALGORITHM_PPO; algorithm <= TR_ALGORITHM_SAMPLE; algorithm++) {
-        bool sft = algorithm == TR_ALGORITHM_SFT;
-        recipe.algorithm = (tr_algorithm_t)algorithm;
-        controller_rows_options(&o, &recipe, 1000);
-        cr_expect_eq(o.packing, sft);
-        cr_expect_eq(o.completion_only, !sft);
-        cr_expect_eq(o.assistant_only != NULL, sft);
-        cr_expect_eq(o.keep_end, algorithm == TR_ALGORITHM_DPO);
-    }
+    controller_rows_options(&o, &recipe, 1000);
+    cr_expect(o.keep_end);
 }
 
 // Files
@@ -112,9 +118,9 @@ static void open_files(void)
         paths[i] = scratch_write(folder, name, texts[i], strlen(texts[i]));
         free(name);
     }
-    recipe.data.prompts = (tr_recipe_strings_t){&paths[0], 1};
-    recipe.data.train = (tr_recipe_strings_t){&paths[1], 1};
-    recipe.data.eval = (tr_recipe_strings_t){&paths[2], 1};
+    recipe.data.prompts = (tr_texts_t){&paths[0], 1};
+    recipe.data.train = (tr_texts_t){&paths[1], 1};
+    recipe.data.eval = (tr_texts_t){&paths[2], 1};
 }
 
 static void close_files(void)
@@ -132,11 +138,11 @@ Test(rows_of_files, prompts_train_and_eval_are_read_as_the_algorithm_wants)
 {
     tr_rows_t rows;
     tr_error_t err = {0};
-    recipe.algorithm = TR_ALGORITHM_PPO;
+    choose("ppo");
     cr_assert_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s", err.text);
     cr_expect_str_eq(tr_rows_prompt(&rows, 0), "One day");
     tr_rows_release(&rows);
-    recipe.algorithm = TR_ALGORITHM_SFT;
+    choose("sft");
     cr_assert_eq(controller_rows_load_eval(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s",
                  err.text);
     cr_expect_str_eq(tr_dataset_string(rows.dataset, 0, "story"), "A sea.");
@@ -147,7 +153,7 @@ Test(rows_of_files, a_bad_row_ends_the_run_or_is_dropped)
 {
     tr_rows_t rows;
     tr_error_t err = {0};
-    recipe.algorithm = TR_ALGORITHM_SFT;
+    choose("sft");
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_FORMAT);
     char *expected = tr_format("%s:3: story: the column is missing", paths[1]);
     cr_expect_str_eq(err.text, expected);
@@ -164,8 +170,8 @@ Test(rows_of_files, what_cannot_be_opened_leaves_nothing_behind)
     tr_rows_t rows;
     tr_error_t err = {0};
     char missing[] = "/no/such.jsonl", *path = missing;
-    recipe.algorithm = TR_ALGORITHM_DPO;
-    recipe.data.train = (tr_recipe_strings_t){&path, 1};
+    choose("dpo");
+    recipe.data.train = (tr_texts_t){&path, 1};
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_IO);
     cr_expect_null(rows.dataset);
     tr_rows_release(&rows);
@@ -178,18 +184,18 @@ Test(rows_of_files, options_of_pairs_are_refused_for_steps)
     tr_rows_t rows;
     tr_error_t err = {0};
     char *path = scratch_write(folder, "steps.jsonl", text, strlen(text));
-    recipe.algorithm = TR_ALGORITHM_REWARD;
-    recipe.data.train = (tr_recipe_strings_t){&path, 1};
+    choose("reward");
+    recipe.data.train = (tr_texts_t){&path, 1};
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s", err.text);
     tr_rows_release(&rows);
     recipe.reward.normalize = true;
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_ARGUMENT);
-    cr_expect_str_eq(err.text, "reward.normalize is of pairs, and the rows of data.train are steps "
+    cr_expect_str_eq(err.text, "reward.normalize is about pairs, and the rows of data.train are steps "
                                "(completions): leave it out");
     recipe.reward = (tr_recipe_reward_t){
-        .max_length = 100, .step_separator = separator, .center_rewards_coefficient.given = true};
+        .max_length = 100, .step_separator = separator, .loss.center_rewards_coefficient = 1.0};
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_ARGUMENT);
-    cr_expect_eq(strncmp(err.text, "reward.center_rewards_coefficient is of pairs", 45), 0, "%s",
+    cr_expect_eq(strncmp(err.text, "reward.center_rewards_coefficient is about pairs", 48), 0, "%s",
                  err.text);
     tr_rows_release(&rows);
     free(path);
