@@ -30,6 +30,12 @@ void tr_shards_release(tr_shards_t *shards);
 /// What a rank holds of a segment; count may be 0.
 tr_part_t tr_shards_part(const tr_shards_t *shards, size_t segment, size_t rank);
 
+/// Where the own part of a segment stands in this rank's shard.
+static inline tr_part_t tr_shards_own(const tr_shards_t *shards, size_t segment)
+{
+    return (tr_part_t){shards->local[segment], shards->local[segment + 1] - shards->local[segment]};
+}
+
 /// Where element `at` is: *rank holds it, at *local of its shard, and so many from there on stand together.
 size_t tr_shards_find(size_t *rank, size_t *local, const tr_shards_t *shards, size_t at);
 
