@@ -1,14 +1,14 @@
-/// How the gradients of chunks become one sum on the rank that updates with it. Apart from optimizer.c, which knows AdamW and no
-/// chunk. There are three ways:
+/// How the gradients of chunks become one sum on the rank that updates with it. Apart from
+/// optimizer.c, which knows AdamW and no chunk. There are three ways:
 ///
 ///   - one process: each chunk's gradient is a leaf of the tree (tree.h);
-///   - ranks, exact: a round gives each rank its shard of every rank's chunk, and these are the leaves, in the order of chunks, so
-///     that any number of ranks gives the bits of one process;
-///   - ranks by all_reduce: the library adds, and a rank has one sum. With whole gradients (zero_stage 1) chunks add up on
-///     their rank until the step, and are sent once ("late").
+///   - ranks, exact: a round gives each rank its shard of every rank's chunk, and these are the
+///     leaves, in the order of chunks, so that any number of ranks gives the bits of one process;
+///   - ranks by all_reduce: the library adds, and a rank has one sum. With whole gradients
+///     (zero_stage 1) chunks add up on their rank until the step, and are sent once ("late").
 ///
-/// From zero_stage 2 on a rank holds no whole gradient: the backward pass writes a segment, which is sent as soon as it is
-/// complete, and the next one takes its place ("windowed").
+/// From zero_stage 2 on a rank holds no whole gradient: the backward pass writes a segment, which is
+/// sent as soon as it is complete, and the next one takes its place ("windowed").
 #include "common/optim/accumulator.h"
 
 #include <stdlib.h>
@@ -23,7 +23,8 @@ struct accumulator {
     tr_tree_t *tree; // of the shard
 
     // With ranks:
-    /// The gradient of the own chunk: whole, or the embedding's segment and then room for any other.
+    /// The gradient of the own chunk: whole, or the embedding's segment and then room for any
+    /// other.
     tr_buffer_t *written;
     /// The own part of a segment: [ranks, largest part] of each chunk, or its sum.
     tr_buffer_t *arrived;
@@ -126,8 +127,8 @@ static void open_window(accumulator_t *self, size_t segment)
     clear(self, segment, self->gradient.rest);
 }
 
-/// Each rank gets its part of each chunk's gradient of the segment, and its tree these in their order. Ranks without a chunk send
-/// nothing.
+/// Each rank gets its part of each chunk's gradient of the segment, and its tree these in their
+/// order. Ranks without a chunk send nothing.
 static void exchange(accumulator_t *self, size_t segment, tr_tensor_t flat)
 {
     const tr_shards_t *shards = self->shards;

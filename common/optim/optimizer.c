@@ -1,5 +1,5 @@
-/// AdamW on a rank's shard of the trained parameters, and the norm that clips it. How a shard's gradient comes about is
-/// accumulator.c; who holds what, common/collective/shards.h.
+/// AdamW on a rank's shard of the trained parameters, and the norm that clips it. How a shard's
+/// gradient comes about is accumulator.c; who holds what, common/collective/shards.h.
 #include "common/optim/optimizer.h"
 
 #include <stdlib.h>
@@ -113,7 +113,8 @@ void tr_optimizer_discard(tr_optimizer_t *optimizer)
 
 // The step
 
-/// sums: [blocks of all ranks], rank after rank, are written; squares: the same in the order of the flat vector.
+/// sums: [blocks of all ranks], rank after rank, are written; squares: the same in the order of the
+/// flat vector.
 static void order_squares(float *squares, const float *sums, const tr_shards_t *shards)
 {
     size_t *next = tr_calloc(shards->ranks, sizeof *next);

@@ -1,9 +1,11 @@
-/// A trainer of several ranks against one of its own: run by tests/process/collective.sh as N ranks, by
+/// A trainer of several ranks against one of its own: run by tests/process/collective.sh as N
+/// ranks, by
 ///
 ///     mpirun -n N common_model_ranks_trainer N DIRECTORY
 ///
-/// exits 0 when all held on all ranks. Every kind of head, frozen parameters, every stage, chunks without an output, fewer chunks
-/// than ranks, recomputed layers, evaluation, a disk that fails, a checkpoint.
+/// exits 0 when all held on all ranks. Every kind of head, frozen parameters, every stage, chunks
+/// without an output, fewer chunks than ranks, recomputed layers, evaluation, a disk that fails, a
+/// checkpoint.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +60,7 @@ static tr_status loss(void *context, const tr_chunk_t *chunk, float *dout, tr_er
     return TR_OK;
 }
 
-static tr_train_pass_t walk_of(uint32_t step, bool evaluate)
+static tr_train_pass_t pass_of(uint32_t step, bool evaluate)
 {
     return (tr_train_pass_t){.epochs = 1,
                              .minibatches = 2,
@@ -74,11 +76,11 @@ static double learn(tr_trainer_t *trainer, uint32_t step, bool evaluate, const c
                     unsigned stage)
 {
     const tr_sequences_t all = sequences();
-    const tr_train_pass_t walk = walk_of(step, evaluate);
+    const tr_train_pass_t pass = pass_of(step, evaluate);
     tr_train_pass_result_t result;
     double sum = 0.0;
-    expect(tr_trainer_run_pass(trainer, &all, &walk, loss, &sum, &result, &err) == TR_OK,
-           "the walk", kind, stage);
+    expect(tr_trainer_run_pass(trainer, &all, &pass, loss, &sum, &result, &err) == TR_OK,
+           "the pass", kind, stage);
     return sum + result.norm_sum;
 }
 

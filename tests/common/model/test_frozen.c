@@ -1,5 +1,6 @@
-/// Models of which a part is trained: frozen parameters keep their bits, trained ones get the bits of an update of the whole model,
-/// and gradients, moments, checkpoints and what is published are of the trained ones alone.
+/// Models of which a part is trained: frozen parameters keep their bits, trained ones get the bits
+/// of an update of the whole model, and gradients, moments, checkpoints and what is published are
+/// of the trained ones alone.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +126,8 @@ static tr_model_config_t kind_of(size_t kind)
 
 // Laws
 
-/// The gradient of a parameter does not depend on whether others are trained, and without clipping nor does its first update.
+/// The gradient of a parameter does not depend on whether others are trained, and without clipping
+/// nor does its first update.
 static void check_first_update(size_t kind, trains_fn *trains, bool recompute)
 {
     const tr_model_config_t config = kind_of(kind);

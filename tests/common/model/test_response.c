@@ -1,5 +1,5 @@
-/// One pass over prompts with responses: gradients by finite differences, entropies and log-probs from
-/// the logits in double precision, and what is refused.
+/// One pass over prompts with responses: gradients by finite differences, entropies and log-probs
+/// from the logits in double precision, and what is refused.
 #include "common/model/response.h"
 
 #include <criterion/criterion.h>
@@ -60,8 +60,8 @@ static double difference(small_t *small, const tr_sequences_t *sequences, const 
     return (sides[1] - sides[0]) / ((double)(middle + h) - (double)(middle - h));
 }
 
-/// Every parameter's gradient against differences at two steps, extrapolated to none (Richardson): what
-/// is left is the rounding of float log-probs, some 1e-5 over a step of 2^-7.
+/// Every parameter's gradient against differences at two steps, extrapolated to none (Richardson):
+/// what is left is the rounding of float log-probs, some 1e-5 over a step of 2^-7.
 static void check_gradient(small_t *small, const tr_sequences_t *sequences, float temperature)
 {
     const float h = 1.0f / 128.0f;
