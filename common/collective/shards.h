@@ -30,6 +30,12 @@ void tr_shards_release(tr_shards_t *shards);
 /// The range of a segment that a rank holds; count may be 0.
 tr_part_t tr_shards_part(const tr_shards_t *shards, size_t segment, size_t rank);
 
+/// Where the own part of a segment stands in this rank's shard.
+static inline tr_part_t tr_shards_own(const tr_shards_t *shards, size_t segment)
+{
+    return (tr_part_t){shards->local[segment], shards->local[segment + 1] - shards->local[segment]};
+}
+
 /// Finds element `at`: *rank holds it, at *local in its shard. Returns how many elements from there
 /// on lie side by side.
 size_t tr_shards_find(size_t *rank, size_t *local, const tr_shards_t *shards, size_t at);

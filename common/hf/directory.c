@@ -1,5 +1,5 @@
-/// A directory grows beside its name and takes it at the end. Nothing here knows models: the text of config.json and the tensors are
-/// the caller's (common/model/trainer_save.c).
+/// A directory grows beside its name and takes it at the end. Nothing here knows models: the text
+/// of config.json and the tensors are the caller's (common/model/trainer_save.c).
 #include "common/hf/directory.h"
 
 #include <dirent.h>

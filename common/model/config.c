@@ -1,5 +1,5 @@
-/// Reads config.json and generation_config.json by the table of keys of the model's family (families/family.h), and refuses by name
-/// what the passes lack. Writing is config_json.c.
+/// Reads config.json and generation_config.json by the table of keys of the model's family
+/// (families/family.h), and refuses by name what the passes lack. Writing is config_json.c.
 #include "common/model/config.h"
 
 #include <stdlib.h>
@@ -183,7 +183,8 @@ static tr_status check_rope_record(const source_t *rope)
     return check_only(rope, &factor);
 }
 
-/// rope_scaling of transformers 4 and rope_parameters of 5, whose rope_theta must not contradict the one beside it.
+/// rope_scaling of transformers 4 and rope_parameters of 5, whose rope_theta must not contradict
+/// the one beside it.
 static tr_status read_rope(double *theta, const source_t *source, const family_key_t *key)
 {
     const json_t *record = value_of(source, key->name);

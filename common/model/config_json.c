@@ -1,5 +1,5 @@
-/// config.json as we write it: every key of the family spelled out, so that no reader's defaults matter. The table of keys is the
-/// one that config.c reads by (families/family.h).
+/// config.json as we write it: every key of the family spelled out, so that no reader's defaults
+/// matter. The table of keys is the one that config.c reads by (families/family.h).
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,8 @@ static const char *float_text(char *out, size_t size, float value)
     return out;
 }
 
-/// The shortest decimal that reads back as the same double, with a point or exponent so that it stays a float.
+/// The shortest decimal that reads back as the same double, with a point or exponent so that it
+/// stays a float.
 static const char *double_text(char *out, size_t size, double value)
 {
     for (int digits = 1; digits <= 17; digits++) {

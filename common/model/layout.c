@@ -1,4 +1,5 @@
-/// From a family's list of tensors to places in the flat vectors: names and shapes first, then places by the selection.
+/// From a family's list of tensors to places in the flat vectors: names and shapes first, then
+/// places by the selection.
 #include "common/model/layout.h"
 
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /// Names and shapes of a model's parameters, and where each stands in a flat vector.
 ///
-/// There are two such vectors: the parameters that are trained, and those that are frozen. Gradient, moments, what a checkpoint
-/// says of the optimizer and what an actor publishes are vectors of the trained layout, so that AdamW and publishing are
-/// operations on one contiguous vector, and a frozen parameter costs none of them anything. Passes read both. Names and shapes
+/// There are two such vectors: the parameters that are trained, and those that are frozen.
+/// Gradient, moments, what a checkpoint says of the optimizer and what an actor publishes are
+/// vectors of the trained layout, so that AdamW and publishing are operations on one contiguous
+/// vector, and a frozen parameter costs none of them anything. Passes read both. Names and shapes
 /// are Hugging Face's; which tensors there are is the family's page (families/family.h).
 #ifndef TR_MODEL_LAYOUT_H
 #define TR_MODEL_LAYOUT_H
@@ -25,7 +26,8 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;
 
-/// A matrix, or a norm's vector, as operators read it: one parameter, or several whose rows follow each other.
+/// A matrix, or a norm's vector, as operators read it: one parameter, or several whose rows follow
+/// each other.
 typedef struct tr_weight {
     tr_weight_kind_t kind;
     size_t segment; ///< 0: the embedding; 1..layers: a layer; then what follows the layers
@@ -80,7 +82,8 @@ void tr_layout_release(tr_layout_t *layout);
 const tr_weight_t *tr_layout_weight(const tr_layout_t *layout, size_t segment,
                                     tr_weight_kind_t kind);
 
-/// Where a weight's gradient is written: [rows, columns]. Buffer NULL: the weight is frozen, nobody wants it.
+/// Where a weight's gradient is written: [rows, columns]. Buffer NULL: the weight is frozen, nobody
+/// wants it.
 tr_tensor_t tr_weight_gradient(const tr_weight_t *weight, const tr_gradient_t *gradient);
 
 #endif

@@ -1,4 +1,5 @@
-/// Products with weights; model.c makes the linears of a model, transformer.c and the heads use them.
+/// Products with weights; model.c makes the linears of a model, transformer.c and the heads use
+/// them.
 #include "common/model/linear.h"
 
 static const tr_ops_t *ops_of(const linear_t *linear)

@@ -1,7 +1,9 @@
-/// y = x W^T and its gradients: the only code that multiplies by a weight matrix of a layer. For common/model alone.
+/// y = x W^T and its gradients: the only code that multiplies by a weight matrix of a layer. For
+/// common/model alone.
 ///
-/// How the weight is stored is decided here: among the parameters, in their copy in bf16, in a window where ranks share them
-/// (parameters.h), or packed, a second form that is quicker for the small batches of decoding.
+/// How the weight is stored is decided here: among the parameters, in their copy in bf16, in a
+/// window where ranks share them (parameters.h), or packed, a second form that is quicker for the
+/// small batches of decoding.
 #ifndef TR_MODEL_LINEAR_H
 #define TR_MODEL_LINEAR_H
 
@@ -22,7 +24,8 @@ void linear_input_gradient(const linear_t *linear, tr_tensor_t dx, tr_tensor_t d
 void linear_weight_gradient(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dy,
                             tr_tensor_t x);
 
-/// The weight for an operator that multiplies by it itself, as the heads do: packed, or as it is stored.
+/// The weight for an operator that multiplies by it itself, as the heads do: packed, or as it is
+/// stored.
 tr_tensor_t linear_read(const linear_t *linear);
 
 /// Floats of the packed form.

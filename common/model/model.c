@@ -1,5 +1,6 @@
-/// A model's life cycle, and its parameters as numbers that come and go. Weights from files are in model_load.c, the passes in
-/// transformer.c; in which forms a parameter is kept is parameters.c's business.
+/// A model's life cycle, and its parameters as numbers that come and go. Weights from files are in
+/// model_load.c, the passes in transformer.c; in which forms a parameter is kept is parameters.c's
+/// business.
 #include "common/model/model.h"
 
 #include <stdlib.h>
@@ -39,8 +40,8 @@ static void write_rope_table(tr_model_t *model)
     free(table);
 }
 
-/// Whether products read the weight: a projection's or the head's, which may be tied to the embedding. A scalar head has an
-/// operator of its own.
+/// Whether products read the weight: a projection's or the head's, which may be tied to the
+/// embedding. A scalar head has an operator of its own.
 static bool is_multiplied(const tr_model_t *model, const tr_weight_t *weight)
 {
     bool projects = weight->rows > 0 && weight->kind >= TR_WEIGHT_QKV;
@@ -64,7 +65,8 @@ static void make_linears(tr_model_t *model)
     model->head = &model->linears[layout->head - layout->weights];
 }
 
-/// One buffer for the packed form of all weights that products read: its size, then each one's place in it.
+/// One buffer for the packed form of all weights that products read: its size, then each one's
+/// place in it.
 static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
 {
     size_t floats = 0;

@@ -1,4 +1,5 @@
-/// Where a model's first weights come from: a Hugging Face directory, or chance. Apart from model.c, which knows no files.
+/// Where a model's first weights come from: a Hugging Face directory, or chance. Apart from
+/// model.c, which knows no files.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +34,9 @@ static void write_parameter(tr_model_t *model, size_t index, const float *values
 
 // Fresh weights
 
-/// Standard deviation of a fresh weight matrix. What is added to the residual stream is smaller by the number of additions, so
-/// that the stream's variance does not grow with depth (Radford et al. 2019, GPT-2, section 2.3).
+/// Standard deviation of a fresh weight matrix. What is added to the residual stream is smaller by
+/// the number of additions, so that the stream's variance does not grow with depth (Radford et al.
+/// 2019, GPT-2, section 2.3).
 static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
 {
     switch (kind) {
@@ -45,7 +47,8 @@ static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
     }
 }
 
-/// values: [rows, columns] of the parameter, written: ones for a norm. A number's address is (parameter, element).
+/// values: [rows, columns] of the parameter, written: ones for a norm. A number's address is
+/// (parameter, element).
 static void randomize_parameter(const tr_model_t *model, float *values, size_t index, uint64_t seed)
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
@@ -76,8 +79,8 @@ static bool ends_with(const char *text, const char *end)
     return length > tail && strcmp(text + length - tail, end) == 0;
 }
 
-/// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the language model's head where
-/// embeddings are tied or a scalar head stands, old rotary tables).
+/// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the
+/// language model's head where embeddings are tied or a scalar head stands, old rotary tables).
 static bool is_known(void *context, const char *name)
 {
     const tr_model_t *model = context;

@@ -1,5 +1,5 @@
-/// A model's insides, for the files that share them: model.c (life cycle), model_load.c (weights from files), transformer.c
-/// (passes), response.c (heads) and trainer_save.c (checkpoints).
+/// A model's insides, for the files that share them: model.c (life cycle), model_load.c (weights
+/// from files), transformer.c (passes), response.c (heads) and trainer_save.c (checkpoints).
 #ifndef TR_MODEL_MODEL_PRIVATE_H
 #define TR_MODEL_MODEL_PRIVATE_H
 
@@ -34,13 +34,14 @@ static inline const linear_t *model_linears(const tr_model_t *model, size_t segm
     return &model->linears[segment * TR_WEIGHT_KINDS];
 }
 
-/// The passes' share of a rank that has nothing to compute while others do: it gives them its shard. Nothing to do for a model
-/// that is not sharded, but that backward tells gradient of each segment.
+/// The passes' share of a rank that has nothing to compute while others do: it gives them its
+/// shard. Nothing to do for a model that is not sharded, but that backward tells gradient of each
+/// segment.
 void model_idle_forward(tr_model_t *model);
 void model_idle_backward(tr_model_t *model, tr_gradient_t *gradient);
 
-/// Where an operator writes the gradient of a vector that it always writes: the weight's place, or of a frozen weight memory
-/// of the arena that nobody reads.
+/// Where an operator writes the gradient of a vector that it always writes: the weight's place, or
+/// of a frozen weight memory of the arena that nobody reads.
 tr_tensor_t model_vector_gradient(const tr_weight_t *weight, const tr_gradient_t *gradient,
                                   tr_arena_t *arena);
 

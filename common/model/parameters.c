@@ -1,5 +1,6 @@
-/// Memory of the flat vectors. Apart from model.c so that one file knows the forms in which a parameter exists (f32, rounded to
-/// bf16, sharded); linear.c, which multiplies by them, and trainer_save.c, which writes them to files, ask here.
+/// Memory of the flat vectors. Apart from model.c so that one file knows the forms in which a
+/// parameter exists (f32, rounded to bf16, sharded); linear.c, which multiplies by them, and
+/// trainer_save.c, which writes them to files, ask here.
 #include "common/model/parameters.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
-/// Windows over a sharded vector. Apart from parameters.c because nothing here knows what the elements are: it sees segments,
-/// ranks, and one collective operation. Who holds what is common/collective/shards.h.
+/// Windows over a sharded vector. Apart from parameters.c because nothing here knows what the
+/// elements are: it sees segments, ranks, and one collective operation. Who holds what is
+/// common/collective/shards.h.
 #include "common/model/sharding.h"
 
 #include <stdlib.h>
@@ -60,7 +61,8 @@ void sharding_destroy(sharding_t **self)
     }
 }
 
-/// The view begins before its window, so that the segment's first element stands at the window's beginning.
+/// The view begins before its window, so that the segment's first element stands at the window's
+/// beginning.
 tr_tensor_t sharding_view(const sharding_t *sharding, size_t segment)
 {
     tr_tensor_t view = sharding->windows[window_of(sharding, segment)];
@@ -81,7 +83,8 @@ void sharding_gather(sharding_t *sharding, size_t segment)
         tr_part_t part = tr_shards_part(shards, segment, r);
         parts[r] = tr_tensor_slice(view, part.first, 1, part.count);
     }
-    // The own part goes into the window in the type that passes read; then every rank sends its own to all.
+    // The own part goes into the window in the type that passes read; then every rank sends its own
+    // to all.
     tr_tensor_t own = parts[shards->rank];
     if (own.columns > 0) {
         sharding->backend->ops->cast(

@@ -1,8 +1,10 @@
-/// A flat vector of parameters of which each rank of a collective holds its shard alone (ZeRO-3): a segment is gathered when a
-/// pass comes to it, and the next layer takes its place. For parameters.c.
+/// A flat vector of parameters of which each rank of a collective holds its shard alone (ZeRO-3): a
+/// segment is gathered when a pass comes to it, and the next layer takes its place. For
+/// parameters.c.
 ///
-/// The embedding and what follows the layers are needed at both ends of a pass (or by a head tied to the embedding), so
-/// these two keep their memory; all layers share one window. What was gathered is held until the parameters change.
+/// The embedding and what follows the layers are needed at both ends of a pass (or by a head tied
+/// to the embedding), so these two keep their memory; all layers share one window. What was
+/// gathered is held until the parameters change.
 #ifndef TR_MODEL_SHARDING_H
 #define TR_MODEL_SHARDING_H
 

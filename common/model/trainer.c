@@ -1,5 +1,6 @@
-/// Learning: from sequences to updates. The order of the work is here (epochs, minibatches, rounds of a chunk a rank); passes are
-/// response.c's, sums of gradients and AdamW the optimizer's (common/optim), checkpoints trainer_save.c's.
+/// Learning: from sequences to updates. The order of the work is here (epochs, minibatches, rounds
+/// of a chunk a rank); passes are response.c's, sums of gradients and AdamW the optimizer's
+/// (common/optim), checkpoints trainer_save.c's.
 #include <stdlib.h>
 
 #include "common/base/rng.h"
@@ -99,7 +100,8 @@ typedef struct round {
     tr_token_facts_t *facts;
 } round_t;
 
-/// Takes chunks of at most `most` sequences from chosen: [left], of a minibatch; returns how many sequences.
+/// Takes chunks of at most `most` sequences from chosen: [left], of a minibatch; returns how many
+/// sequences.
 static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_chunk_t *minibatch,
                          const uint32_t *chosen, size_t left, size_t most,
                          const tr_train_pass_t *pass)
@@ -165,8 +167,8 @@ static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_t
     return TR_OK;
 }
 
-/// Forward, loss and backward of a round. Every rank computes the losses of all chunks, in their order: whatever a loss counts,
-/// and whatever it says of exactness, is the same on all.
+/// Forward, loss and backward of a round. Every rank computes the losses of all chunks, in their
+/// order: whatever a loss counts, and whatever it says of exactness, is the same on all.
 static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *pass,
                              tr_loss_fn loss, void *context, tr_error_t *err)
 {

@@ -1,5 +1,6 @@
-/// A trainer on the disk: saving, restoring, and reading its parameters, which its ranks may hold together. Rank 0 alone touches
-/// files; while it does, the others answer its requests for what they hold (tr_trainer_attend).
+/// A trainer on the disk: saving, restoring, and reading its parameters, which its ranks may hold
+/// together. Rank 0 alone touches files; while it does, the others answer its requests for what
+/// they hold (tr_trainer_attend).
 #include <stdlib.h>
 
 #include "common/base/real.h"
@@ -11,7 +12,8 @@ enum { BLOCK = 1 << 20 }; // elements read or restored at a time
 
 // What the ranks hold together
 
-/// The vectors of which ranks hold a shard each. Moments are sharded wherever there are ranks, parameters with zero_stage 3.
+/// The vectors of which ranks hold a shard each. Moments are sharded wherever there are ranks,
+/// parameters with zero_stage 3.
 typedef enum vector {
     FROZEN = TR_FROZEN,
     TRAINED = TR_TRAINED,
@@ -20,7 +22,8 @@ typedef enum vector {
     NO_VECTOR
 } vector_t;
 
-/// From rank 0 to the others: elements that it needs of a vector; or with NO_VECTOR that it is done, and how that went.
+/// From rank 0 to the others: elements that it needs of a vector; or with NO_VECTOR that it is
+/// done, and how that went.
 typedef struct request {
     vector_t vector;
     tr_status status;
@@ -94,8 +97,9 @@ static tr_status read_shared(const tr_trainer_t *trainer, vector_t vector, float
     return status;
 }
 
-/// On the other ranks: answers a request from this rank's shard. Elements that cannot be read are sent as zeros; this rank's handler
-/// then fails where rank 0's does not, which ends the group before anybody is told that something was saved.
+/// On the other ranks: answers a request from this rank's shard. Elements that cannot be read are
+/// sent as zeros; this rank's handler then fails where rank 0's does not, which ends the group
+/// before anybody is told that something was saved.
 static tr_status answer(const tr_trainer_t *trainer, const request_t *request, tr_error_t *err)
 {
     tr_collective_t *collective = trainer->ranks.collective;

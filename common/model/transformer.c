@@ -1,6 +1,7 @@
-/// The forward and the backward pass, layer by layer, on a ragged batch of T tokens: the page that reads like the paper (Touvron
-/// et al. 2023). Weights come from the layout by their kind; how each is stored is linear.c's and parameters.c's business, and
-/// what operators compute is in common/tensor/backend.h. Heads are in response.c.
+/// The forward and the backward pass, layer by layer, on a ragged batch of T tokens: the page that
+/// reads like the paper (Touvron et al. 2023). Weights come from the layout by their kind; how each
+/// is stored is linear.c's and parameters.c's business, and what operators compute is in
+/// common/tensor/backend.h. Heads are in response.c.
 #include <stdlib.h>
 
 #include "common/model/model_private.h"
@@ -250,8 +251,8 @@ typedef struct scratch {
     tr_tensor_t unused;      // [T] rstd again
 } scratch_t;
 
-/// dstream: gradient of the layer's output on entry, of its input on return. Operators run in the reverse order of the forward
-/// pass, each weight's gradient before that of what it multiplied.
+/// dstream: gradient of the layer's output on entry, of its input on return. Operators run in the
+/// reverse order of the forward pass, each weight's gradient before that of what it multiplied.
 static void layer_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
                            tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
 {
@@ -294,7 +295,8 @@ static void complete(tr_gradient_t *gradient, size_t segment)
     }
 }
 
-/// The first segment with a trained weight: below it no gradient is wanted, and the backward pass ends there.
+/// The first segment with a trained weight: below it no gradient is wanted, and the backward pass
+/// ends there.
 static size_t lowest_trained(const tr_model_t *model)
 {
     const size_t *starts = model->layout.flat[TR_TRAINED].segments;

@@ -129,6 +129,54 @@ Test(cuda_model, training_in_f32_equals_the_cpu_wherever_moments_are)
     }
 }
 
+/// Layers alone: embedding, final norm and head are frozen.
+static bool trains_layers(void *context, const tr_weight_t *weight)
+{
+    const tr_model_config_t *config = context;
+    return weight->segment > 0 && weight->segment <= config->layers;
+}
+
+/// Parameters after learning with the rest frozen: [total], the rig's.
+static float *learn_layers(small_t *small, const char *isa)
+{
+    static tr_model_config_t config;
+    config = configs(0);
+    const tr_selection_t selection = {trains_layers, &config};
+    const tr_model_options_t options = {.use = TR_MODEL_LEARNS, .trained = &selection};
+    tr_error_t err = {0};
+    small_open(small, &config, isa, 1, true);
+    tr_model_destroy(&small->model);
+    cr_assert_eq(tr_model_new_with(&small->model, &config, small->rig.backend, &options, &err),
+                 TR_OK, "%s", err.text);
+    small->config = tr_model_config(small->model);
+    tr_model_write_parameters(small->model,
+                              small_weights(&small->rig, tr_model_layout(small->model)));
+    return learn(small, false);
+}
+
+Test(cuda_model, a_part_learns_as_on_the_cpu_and_in_bf16_the_rest_keeps_its_bits)
+{
+    small_t cpu, gpu, rounded;
+    const float *values = learn_layers(&gpu, SMALL_GPU);
+    check_same(values, learn_layers(&cpu, NULL), cpu.total, "parameters");
+    const float *in_bf16 = learn_layers(&rounded, SMALL_GPU_BF16);
+    const size_t frozen = configs(0).vocabulary * configs(0).hidden; // of the embedding
+    tr_layout_t layout;
+    const tr_model_config_t config = configs(0);
+    tr_layout_init(&layout, &config);
+    float *before = small_weights(&rounded.rig, &layout);
+    check_same(values, before, frozen, "the embedding");
+    rig_round(before, layout.total);
+    check_same(in_bf16, before, frozen, "the embedding in bf16");
+    const size_t head = layout.head->place;
+    check_same(in_bf16 + head, before + head, frozen, "the head in bf16");
+    cr_expect(memcmp(in_bf16 + frozen, before + frozen, config.hidden * sizeof *before) != 0);
+    tr_layout_release(&layout);
+    small_close(&rounded);
+    small_close(&cpu);
+    small_close(&gpu);
+}
+
 static double distance(const float *a, const float *b, size_t n)
 {
     double difference = 0.0, size = 0.0;

@@ -1,8 +1,9 @@
 /// What tells one family of models from another: names, keys of config.json, tensors.
 ///
-/// One table (families.c), with a page a family (llama.c). config.c and config_json.c read and write by the keys, layout.c
-/// lays the tensors out, and the passes (transformer.c) ask the layout for weights by their kind. Nothing else may depend
-/// on the family. For common/model alone; everyone else sees a tr_model_config_t.
+/// One table (families.c), with a page a family (llama.c). config.c and config_json.c read and
+/// write by the keys, layout.c lays the tensors out, and the passes (transformer.c) ask the layout
+/// for weights by their kind. Nothing else may depend on the family. For common/model alone;
+/// everyone else sees a tr_model_config_t.
 #ifndef TR_MODEL_FAMILY_H
 #define TR_MODEL_FAMILY_H
 
@@ -51,8 +52,8 @@ typedef enum family_extent {
     FAMILY_VOCABULARY
 } family_extent_t;
 
-/// A tensor. A layer's has a * in its name, for the number of the layer; such rows follow each other. Rows of one kind that
-/// follow each other are one matrix.
+/// A tensor. A layer's has a * in its name, for the number of the layer; such rows follow each
+/// other. Rows of one kind that follow each other are one matrix.
 typedef struct family_tensor {
     const char *name;
     tr_weight_kind_t kind;
@@ -66,8 +67,7 @@ typedef struct family {
     size_t key_count;
     const family_tensor_t *tensors; ///< in the order of the flat vectors
     size_t tensor_count;
-    const char
-        *unread; ///< how names of tensors end that files may hold and no model of the family reads
+    const char *unread; ///< how names end of tensors that a file may hold and no model reads
 } family_t;
 
 /// The table; a config's `family` is a row of it.

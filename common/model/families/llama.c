@@ -1,7 +1,9 @@
-/// Llama 2 and 3 (Touvron et al. 2023): RMSNorm before attention and MLP, plain RoPE, grouped queries, SwiGLU, no biases.
+/// Llama 2 and 3 (Touvron et al. 2023): RMSNorm before attention and MLP, plain RoPE, grouped
+/// queries, SwiGLU, no biases.
 ///
-/// Keys stand in the order in which they are read: a key may depend on those above it (token ids are below vocab_size). Bounds
-/// are beyond any Llama, so that sums and products of sizes stay far below 2^63.
+/// Keys stand in the order in which they are read: a key may depend on those above it (token ids
+/// are below vocab_size). Bounds are beyond any Llama, so that sums and products of sizes stay far
+/// below 2^63.
 #include <stddef.h>
 
 #include "common/model/families/family.h"

@@ -91,7 +91,8 @@ static void expect_same_model(const host_model_t *a, const host_model_t *b)
     free(one);
 }
 
-/// Also the material of tests/golden/check_load.py: with TROUPE_SAVED=FOLDER the directories stay there.
+/// Also the material of tests/golden/check_load.py: with TROUPE_SAVED=FOLDER the directories stay
+/// there.
 Test(directory, every_golden_model_saved_is_the_same_model)
 {
     const char *kept = getenv("TROUPE_SAVED");

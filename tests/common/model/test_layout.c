@@ -1,4 +1,5 @@
-/// Where parameters stand, against the names and shapes in Hugging Face files (tests/golden/models).
+/// Where parameters stand, against the names and shapes in Hugging Face files
+/// (tests/golden/models).
 #include "common/model/layout.h"
 
 #include <criterion/criterion.h>
@@ -159,7 +160,8 @@ Test(layout, trained_and_frozen_parameters_fill_a_vector_each_without_gaps)
     }
 }
 
-/// The gradient of a frozen weight has no place; the others' are in the part of the vector that their segment is written to.
+/// The gradient of a frozen weight has no place; the others' are in the part of the vector that
+/// their segment is written to.
 Test(layout, gradients_are_places_of_the_trained_vector)
 {
     tr_layout_t layout;

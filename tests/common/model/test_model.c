@@ -1,4 +1,5 @@
-/// A model against transformers and PyTorch: tests/golden/models, made by tests/golden/make_llama.py.
+/// A model against transformers and PyTorch: tests/golden/models, made by
+/// tests/golden/make_llama.py.
 #include "common/model/model.h"
 
 #include <criterion/criterion.h>
@@ -74,7 +75,8 @@ static void subject_close(subject_t *subject)
     small_close(&subject->small);
 }
 
-/// Of a golden array over all tokens, what stands before each response token: all but each sequence's last.
+/// Of a golden array over all tokens, what stands before each response token: all but each
+/// sequence's last.
 static float *before_response(subject_t *subject, const float *values)
 {
     const tr_sequences_t *sequences = &subject->sequences;
@@ -184,8 +186,8 @@ Test(model, a_score_is_the_value_at_the_last_token)
     subject_close(&subject);
 }
 
-/// PyTorch's embedding gives the padding id no gradient; batches here have no padding, so that the id
-/// is a token like any other.
+/// PyTorch's embedding gives the padding id no gradient; batches here have no padding, so that the
+/// id is a token like any other.
 static void forget_padding(float *gradient, const tr_model_config_t *config)
 {
     if (config->pad >= 0) {
@@ -358,7 +360,8 @@ Test(model, a_stored_scalar_head_is_not_drawn_anew)
     subject_close(&subject);
 }
 
-/// Saves the tied model's tensors but `without`, and `added` if not NULL, and opens what was written.
+/// Saves the tied model's tensors but `without`, and `added` if not NULL, and opens what was
+/// written.
 static tr_status open_altered(const char *without, const char *added, tr_error_t *err)
 {
     rig_t rig;
