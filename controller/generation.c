@@ -16,10 +16,11 @@ typedef struct generation {
     size_t part_count;
 } generation_t;
 
-/// As the rollouts decide it, who take top_p as a float.
+/// As the rollouts decide it, from the same numbers.
 static bool truncates(const tr_generation_options_t *generation)
 {
-    return generation->top_k > 0 || (float)generation->top_p < 1.0f;
+    const tr_sampling_t sampling = tr_generation_sampling(generation);
+    return tr_sampling_truncates(&sampling);
 }
 
 /// Which prompt response i answers.

@@ -91,6 +91,23 @@ typedef struct tr_sampling {
     float top_p;
 } tr_sampling_t;
 
+/// Whether tokens may be cut from the distribution.
+static inline bool tr_sampling_truncates(const tr_sampling_t *sampling)
+{
+    return sampling->top_k > 0 || sampling->top_p < 1.0f;
+}
+
+/// The most tokens that a row can keep where something is cut; 0: nothing is cut, as in greedy
+/// sampling.
+static inline size_t tr_sampling_most_kept(const tr_sampling_t *sampling, size_t vocabulary)
+{
+    if (sampling->temperature <= 0.0f || !tr_sampling_truncates(sampling)) {
+        return 0;
+    }
+    size_t k = (size_t)sampling->top_k;
+    return k > 0 && k < vocabulary ? k : vocabulary;
+}
+
 /// A ragged list of token ids that truncation kept, one list a row; a NULL offsets buffer means the
 /// whole vocabulary. ids ascend within a row.
 typedef struct tr_kept {

@@ -411,23 +411,11 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     }
 }
 
-/// The most tokens that a row can keep when something is cut; 0 when nothing can be cut.
-static size_t most_kept(tr_sampling_t sampling, size_t vocabulary)
-{
-    if (sampling.temperature <= 0.0f) {
-        return 0;
-    }
-    if (sampling.top_k > 0 && static_cast<size_t>(sampling.top_k) < vocabulary) {
-        return static_cast<size_t>(sampling.top_k);
-    }
-    return sampling.top_p < 1.0f ? vocabulary : 0;
-}
-
 void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
                  tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
                  size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
-    const size_t rows = hidden.rows, most = most_kept(sampling, vocabulary);
+    const size_t rows = hidden.rows, most = tr_sampling_most_kept(&sampling, vocabulary);
     if (rows == 0) {
         return;
     }
