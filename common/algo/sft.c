@@ -15,6 +15,7 @@ static const tr_field_t fields[] = {
           .help = "`nll`: negative log-likelihood; `dft`: each token's weighted by its probability "
                   "(Wu et al. 2025)."),
     FIELD(label_smoothing_factor, TR_FIELD_REAL, "0.0", .range = &tr_range_below_1,
+          .when = "loss_type", .is = "nll",
           .help =
               "How much of the loss of `nll` is its mean over the vocabulary, whatever the token."),
     FIELD(neftune_noise_alpha, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,

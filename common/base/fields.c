@@ -196,23 +196,32 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     return false;
 }
 
-static bool texts_equal(const char *a, const char *b)
+static bool text_equal(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool texts_equal(const tr_texts_t *a, const tr_texts_t *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++) {
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    }
+    return same;
 }
 
 bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
 {
     const void *x = tr_field_of_const(a, field), *y = tr_field_of_const(b, field);
     switch (field->kind) {
-    case TR_FIELD_TEXT: return texts_equal(*(char *const *)x, *(char *const *)y);
+    case TR_FIELD_TEXT: return text_equal(*(char *const *)x, *(char *const *)y);
     case TR_FIELD_WHOLE: return *(const uint64_t *)x == *(const uint64_t *)y;
     case TR_FIELD_REAL: return *(const double *)x == *(const double *)y;
     case TR_FIELD_BOOL: return *(const bool *)x == *(const bool *)y;
     case TR_FIELD_CHOICE: return *(const int *)x == *(const int *)y;
     case TR_FIELD_CHOICES: return memcmp(x, y, sizeof(tr_choices_t)) == 0;
     case TR_FIELD_REALS: return memcmp(x, y, sizeof(tr_reals_t)) == 0;
-    case TR_FIELD_TEXTS:
+    case TR_FIELD_TEXTS: return texts_equal(x, y);
     case TR_FIELD_IDS:
     case TR_FIELD_WORDS:
     case TR_FIELD_LIST: break;

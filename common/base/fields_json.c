@@ -117,7 +117,7 @@ static bool take_real(double *value, const tr_field_t *field, const json_t *json
 static bool take_choices(tr_choices_t *choices, const tr_field_t *field, const json_t *json)
 {
     size_t count = json_array_size(json);
-    bool good = json_is_array(json) && count <= TR_CHOICES_LIMIT;
+    bool good = json_is_array(json) && count > 0 && count <= TR_CHOICES_LIMIT;
     for (size_t i = 0; good && i < count; i++) {
         const char *name = json_string_value(json_array_get(json, i));
         int index = name != NULL ? tr_field_choice_index(field, name) : -1;
@@ -139,12 +139,18 @@ static bool take_reals(tr_reals_t *reals, const json_t *json)
     return good;
 }
 
+/// As in a recipe: not empty, and a device where one is named.
+static bool is_named(const tr_field_t *field, const char *text)
+{
+    return text[0] != '\0' && (field->names != TR_NAMES_DEVICE || tr_device_is_name(text));
+}
+
 static bool take_text(char **text, const tr_field_t *field, const json_t *json)
 {
     const char *given = json_string_value(json);
     free(*text);
     *text = given != NULL ? tr_strdup(given) : NULL;
-    return given != NULL || (field->nullable && json_is_null(json));
+    return given != NULL ? is_named(field, given) : field->nullable && json_is_null(json);
 }
 
 static bool take_texts(tr_texts_t *texts, const json_t *json)

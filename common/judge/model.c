@@ -40,6 +40,14 @@ static const tr_field_t fields[] = {
 };
 static const tr_fields_t table = TR_FIELDS(tr_model_judge_t, fields);
 
+static char *check(const char **key, const void *options)
+{
+    *key = "model";
+    return ((const tr_model_judge_t *)options)->model != NULL
+               ? NULL
+               : tr_strdup("expected a Hugging Face directory, found none");
+}
+
 /// Tokens that go through the model at once; more where a single sample is longer. Bounds its memory, changes no bit.
 enum { PASS_TOKENS = 4096 };
 
@@ -315,6 +323,7 @@ const tr_judge_kind_t tr_judge_model = {
     .name = "model",
     .fields = &table,
     .started = true,
+    .check = check,
     .open = model_open,
     .score = model_score,
     .close = model_close,

@@ -1,8 +1,9 @@
 /// Device-neutral tensor handles.
 ///
-/// A tensor is metadata: a shape over bytes in a buffer that a backend owns. Nothing outside a backend
-/// dereferences a buffer; data goes in and out by the operator table's write and read (backend.h).
-/// Tensors are plain values, copied freely; they own nothing. Rows are contiguous, the last index runs fastest.
+/// A tensor is metadata: a shape over bytes in a buffer that a backend owns. Nothing outside a
+/// backend dereferences a buffer; data goes in and out by the operator table's write and read
+/// (backend.h). Tensors are plain values, copied freely; they own nothing. Rows are contiguous, the
+/// last index runs fastest.
 #ifndef TR_TENSOR_TENSOR_H
 #define TR_TENSOR_TENSOR_H
 

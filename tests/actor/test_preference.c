@@ -1,5 +1,5 @@
 /// Updates from preferences follow the slopes of their losses, whatever the chunk; what is measured is what the models say.
-#include "actor/preference.h"
+#include "actor/algorithms.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -36,8 +36,8 @@ static void open(rig_preference_t *rig, bool scalar)
     for (size_t i = 0; i < rig->tokens; i++) {
         rig->reference[i] = -4.0f - 0.25f * (float)(i % 5);
     }
-    tr_dpo_options_init(&rig->dpo);
-    tr_kto_options_init(&rig->kto);
+    tr_fields_init(&rig->dpo, &tr_dpo_fields);
+    tr_fields_init(&rig->kto, &tr_kto_fields);
 }
 
 static size_t length_of(const tr_sequences_t *s, size_t i)
@@ -74,7 +74,7 @@ static double dpo_objective(void *context, small_t *model)
                                   .order = order};
     tr_dpo_sums_t sums = {0};
     tr_dpo_loss(slopes[0], slopes[1], &sums, &pairs, 2, &rig->dpo);
-    return sums.loss / 2.0 + rig->dpo.weights[TR_DPO_SFT] * nll / (double)chosen;
+    return sums.loss / 2.0 + tr_dpo_loss_weight(&rig->dpo, TR_DPO_SFT) * nll / (double)chosen;
 }
 
 /// The gradient that an update followed, and its report.
@@ -93,13 +93,6 @@ static float *learn_dpo(rig_preference_t *rig, actor_dpo_report_t *report, size_
     return gradient;
 }
 
-static void use(tr_dpo_options_t *options, tr_dpo_loss_type_t type, double weight)
-{
-    options->used[TR_DPO_SIGMOID] = type == TR_DPO_SIGMOID;
-    options->used[type] = true;
-    options->weights[type] = weight;
-}
-
 Test(actor_preference, dpo_follows_the_slope_of_its_loss)
 {
     static const tr_dpo_loss_type_t types[] = {TR_DPO_SIGMOID, TR_DPO_IPO, TR_DPO_AOT,
@@ -109,9 +102,8 @@ Test(actor_preference, dpo_follows_the_slope_of_its_loss)
         actor_dpo_report_t report;
         small_t model;
         open(&rig, false);
-        use(&rig.dpo, types[k], 20.0);
-        use(&rig.dpo, TR_DPO_SFT, 0.5);
-        rig.dpo.used[types[k]] = true;
+        rig.dpo.loss_type = (tr_choices_t){2, {types[k], TR_DPO_SFT}};
+        rig.dpo.loss_weights = (tr_reals_t){2, {20.0, 0.5}};
         rig.dpo.ld_alpha = 0.5;
         float *before = learning_parameters(&rig.learning);
         float *gradient = learn_dpo(&rig, &report, 1);
@@ -136,8 +128,8 @@ Test(actor_preference, pairs_stay_together_whatever_the_chunk)
     learning_close(&rig.learning);
     open(&rig, false);
     learn_dpo(&rig, &all, 10);
-    double norm = one.walk.norm_sum;
-    cr_expect_float_eq(norm, all.walk.norm_sum, 1e-5 * norm);
+    double norm = one.pass.norm_sum;
+    cr_expect_float_eq(norm, all.pass.norm_sum, 1e-5 * norm);
     cr_expect_eq(one.sums.loss, all.sums.loss);
     learning_close(&rig.learning);
 }
@@ -156,7 +148,7 @@ Test(actor_preference, what_evaluates_learns_nothing_and_measures_the_same)
                  TR_OK, "%s", err.text);
     cr_expect_arr_eq(before, learning_parameters(&rig.learning),
                      rig.learning.total * sizeof *before);
-    cr_expect_eq(measured.walk.updates, 0);
+    cr_expect_eq(measured.pass.updates, 0);
     learn_dpo(&rig, &learnt, 1);
     cr_expect_float_eq(measured.sums.loss, learnt.sums.loss, 1e-12);
     cr_expect_float_eq(measured.chosen.entropy, learnt.chosen.entropy, 1e-9);

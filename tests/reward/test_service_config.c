@@ -3,47 +3,57 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/recipe/recipe.h"
 #include "proto/judge.h"
 #include "proto/score.h"
 #include "reward/service.h"
 
-static tr_word_weight_t weights[] = {{"happy", 1.0}, {"sad", -0.5}};
+static const char text[] =
+    "name: a\nalgorithm: sample\nsteps: 1\nmodel: m\ndata: {prompts: p.jsonl}\nroles:\n  reward:\n"
+    "    - {exec: [sh, judge.sh], workers: 2}\n"
+    "    - {words: {happy: 1.0, sad: -0.5}}\n"
+    "    - {regex: {pattern: '\\d+', score: 2.0}}\n"
+    "    - {length: {target: 4}}\n"
+    "    - {length: {min: 2, max: 3, unit: words}}\n"
+    "    - {model: some/where, threads: 3, device: 'cuda:1', memory: 2.5, workers: 4}\n"
+    "    - {model: some/steps, steps: min, step_separator: ';', name: steps}\n"
+    "    - {external: hers, name: her-judge}\n";
 
 /// The welcome's config for one judge of each kind.
 static json_t *every_kind(void)
 {
-    tr_judge_t items[] = {
-        {.kind = TR_JUDGE_EXEC, .name = "exec"},
-        {.kind = TR_JUDGE_WORDS, .name = "words", .words = {weights, 2}},
-        {.kind = TR_JUDGE_REGEX, .name = "regex", .regex = {"\\d+", 2.0}},
-        {.kind = TR_JUDGE_LENGTH, .name = "length", .length = {4, 0, 0, TR_LENGTH_TOKENS}},
-        {.kind = TR_JUDGE_LENGTH, .name = "length-2", .length = {0, 2, 3, TR_LENGTH_WORDS}},
-        {.kind = TR_JUDGE_MODEL,
-         .name = "model",
-         .model = "some/where",
-         .threads = 3,
-         .device = "cuda:1",
-         .memory = 2.5},
-        {.kind = TR_JUDGE_EXTERNAL, .name = "her judge", .external = "hers"},
-    };
-    const tr_judges_t judges = {items, sizeof items / sizeof items[0]};
-    return tr_judges_config(&judges, TR_PRECISION_FP32);
+    tr_recipe_t *recipe;
+    tr_recipe_problems_t problems = {0};
+    cr_assert_eq(tr_recipe_parse(&recipe, text, strlen(text), "text", NULL, 0, &problems), TR_OK,
+                 "%s", problems.count == 0 ? "" : problems.texts[0]);
+    json_t *config = tr_judges_config(&recipe->roles.reward, TR_PRECISION_FP32);
+    tr_recipe_destroy(&recipe);
+    return config;
 }
 
 Test(config, each_group_has_the_settings_of_its_kind)
 {
+    static const char wanted_text[] =
+        "{'judges': {"
+        "'exec': {'kind': 'exec'},"
+        "'words': {'kind': 'words', 'words': [['happy', 1.0], ['sad', -0.5]]},"
+        "'regex': {'kind': 'regex', 'pattern': '\\\\d+', 'score': 2.0},"
+        "'length': {'kind': 'length', 'target': 4, 'min': 0, 'max': 0, 'unit': 'tokens'},"
+        "'length-2': {'kind': 'length', 'target': 0, 'min': 2, 'max': 3, 'unit': 'words'},"
+        "'model': {'kind': 'model', 'model': 'some/where', 'threads': 3, 'device': 'cuda:1',"
+        "          'precision': 'fp32', 'memory': 2.5, 'steps': 'null', 'step_separator': '\\n'},"
+        "'steps': {'kind': 'model', 'model': 'some/steps', 'threads': 0, 'device': 'cpu',"
+        "          'precision': 'fp32', 'memory': 0.0, 'steps': 'min', 'step_separator': ';'},"
+        "'hers': {'kind': 'external'}}}";
     json_t *config = every_kind();
-    json_t *wanted = json_pack(
-        "{s:{s:{s:s}, s:{s:s, s:[[s, f], [s, f]]}, s:{s:s, s:s, s:f}, s:{s:s, s:i, s:i, s:i, s:s}, "
-        "s:{s:s, s:i, s:i, s:i, s:s}, s:{s:s, s:s, s:i, s:s, s:s, s:f}, s:{s:s}}}",
-        "judges", "exec", "kind", "exec", "words", "kind", "words", "words", "happy", 1.0, "sad",
-        -0.5, "regex", "kind", "regex", "pattern", "\\d+", "score", 2.0, "length", "kind", "length",
-        "target", 4, "min", 0, "max", 0, "unit", "tokens", "length-2", "kind", "length", "target",
-        0, "min", 2, "max", 3, "unit", "words", "model", "kind", "model", "model", "some/where",
-        "threads", 3, "device", "cuda:1", "precision", "fp32", "memory", 2.5, "hers", "kind",
-        "external");
+    char *quoted = tr_strdup(wanted_text);
+    for (char *c = quoted; *c != '\0'; c++) {
+        *c = *c == '\'' ? '"' : *c;
+    }
+    json_t *wanted = json_loads(quoted, 0, NULL);
     cr_assert_not_null(wanted);
     cr_assert(json_equal(config, wanted));
+    free(quoted);
     json_decref(wanted);
     json_decref(config);
 }

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "tests/support/fields.h"
+
 static const size_t lengths[LEARNING_SEQUENCES] = {9, 3, 17, 6, 12};
 static const size_t prompts[LEARNING_SEQUENCES] = {4, 1, 3, 5, 2};
 
@@ -52,6 +54,16 @@ void learning_close(learning_t *learning)
 {
     tr_trainer_destroy(&learning->trainer);
     small_close(&learning->small);
+}
+
+json_t *learning_config_json(const char *directory)
+{
+    json_t *optimizer = json_object();
+    fields_put_defaults(optimizer, &tr_optimizer_fields);
+    json_t *config = json_pack("{s:s, s:n, s:i, s:i, s:i, s:o}", "model", directory, "checkpoint",
+                               "step", 0, "seed", 1, "threads", 1, "optimizer", optimizer);
+    fields_put_defaults(config, &tr_sharing_fields);
+    return config;
 }
 
 tr_train_pass_t learning_walk(size_t chunk, double learning_rate)

@@ -7,6 +7,8 @@
 #ifndef TESTS_SUPPORT_LEARNING_H
 #define TESTS_SUPPORT_LEARNING_H
 
+#include <jansson.h>
+
 #include "common/model/trainer.h"
 #include "tests/support/small.h"
 
@@ -30,6 +32,9 @@ void learning_open(learning_t *learning, const tr_model_config_t *config, size_t
 /// The same on a model from a directory.
 void learning_open_directory(learning_t *learning, const char *directory, size_t threads);
 void learning_close(learning_t *learning);
+
+/// What a learner is told on a model's directory, with the default optimizer, on one thread; a new reference.
+json_t *learning_config_json(const char *directory);
 
 /// One epoch in one minibatch.
 tr_train_pass_t learning_walk(size_t chunk, double learning_rate);

@@ -1,9 +1,9 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "common/algo/dpo.h"
+#include "tests/support/fields.h"
 #include "tests/support/golden.h"
 
 enum { PAIRS = 6, MOST = 128 };
@@ -84,12 +84,16 @@ static double option(const batch_t *b, const char *name, const char *key, double
 static tr_dpo_options_t options_of(const batch_t *b, const char *name)
 {
     tr_dpo_options_t o;
-    tr_dpo_options_init(&o);
-    for (size_t type = 0; type < TR_DPO_LOSS_COUNT; type++) {
+    tr_fields_init(&o, &tr_dpo_fields);
+    o.loss_type = (tr_choices_t){0};
+    for (int type = 0; type < TR_DPO_LOSS_COUNT; type++) {
         char key[64];
-        snprintf(key, sizeof key, "weights/%s", tr_dpo_loss_name((tr_dpo_loss_type_t)type));
-        o.weights[type] = option(b, name, key, 0.0);
-        o.used[type] = o.weights[type] != 0.0;
+        snprintf(key, sizeof key, "weights/%s", fields_choice(&tr_dpo_fields, "loss_type", type));
+        double weight = option(b, name, key, 0.0);
+        if (weight != 0.0) {
+            o.loss_type.items[o.loss_type.count++] = type;
+            o.loss_weights.items[o.loss_weights.count++] = weight;
+        }
     }
     o.beta = option(b, name, "beta", o.beta);
     o.label_smoothing = option(b, name, "label_smoothing", 0.0);
@@ -100,8 +104,8 @@ static tr_dpo_options_t options_of(const batch_t *b, const char *name)
     o.use_weighting = option(b, name, "use_weighting", 0.0) != 0.0;
     const char *divergence = path_of(name, "options/f_divergence_type");
     if (golden_has(b->golden, divergence)) {
-        cr_assert(
-            tr_f_divergence_from_name(&o.f_divergence_type, golden_string(b->golden, divergence)));
+        const tr_field_t *field = tr_fields_find(&tr_dpo_fields, "f_divergence_type");
+        cr_assert(tr_field_parse(&o, field, golden_string(b->golden, divergence), false));
     }
     return o;
 }
@@ -138,7 +142,7 @@ static double run(const batch_t *b, const tr_dpo_options_t *o, size_t first, siz
         .order = order,
     };
     tr_dpo_loss(slopes[0], slopes[1], sums, &pairs, PAIRS, o);
-    double share = o->used[TR_DPO_SFT] ? o->weights[TR_DPO_SFT] / (double)chosen_tokens : 0.0;
+    double share = tr_dpo_loss_weight(o, TR_DPO_SFT) / (double)chosen_tokens;
     for (size_t i = 0; i < count; i++) {
         for (int side = 0; side < 2; side++) {
             tr_dpo_spread(gradient + b->starts[(side == 0 ? 0 : PAIRS) + first + i],
@@ -207,7 +211,7 @@ Test(dpo, conservative_dpo_is_a_mixture_of_both_labels)
     const double chosen = -3.0, rejected = -5.0, zero = 0.0;
     const size_t one = 1;
     tr_dpo_options_t options;
-    tr_dpo_options_init(&options);
+    tr_fields_init(&options, &tr_dpo_fields);
     double losses[3], dw, dl;
     for (int i = 0; i < 3; i++) {
         tr_dpo_pairs_t pairs = {.pairs = 1,
@@ -229,45 +233,24 @@ Test(dpo, conservative_dpo_is_a_mixture_of_both_labels)
 Test(dpo, a_reference_is_needed_unless_every_loss_does_without)
 {
     tr_dpo_options_t options;
-    tr_dpo_options_init(&options);
+    tr_fields_init(&options, &tr_dpo_fields);
     cr_assert(tr_dpo_needs_reference(&options));
     options.reference_free = true;
     cr_assert(!tr_dpo_needs_reference(&options));
     options.reference_free = false;
-    options.used[TR_DPO_SIGMOID] = false;
-    options.used[TR_DPO_SIMPO] = options.used[TR_DPO_SFT] = true;
+    options.loss_type = (tr_choices_t){2, {TR_DPO_SIMPO, TR_DPO_SFT}};
     cr_assert(!tr_dpo_needs_reference(&options));
-}
-
-Test(dpo, names_are_trls_and_read_back)
-{
-    tr_dpo_loss_type_t type = TR_DPO_HINGE;
-    tr_f_divergence_t divergence = TR_F_REVERSE_KL;
-    for (size_t i = 0; i < TR_DPO_LOSS_COUNT; i++) {
-        cr_assert(tr_dpo_loss_from_name(&type, tr_dpo_loss_name((tr_dpo_loss_type_t)i)));
-        cr_assert_eq(type, i);
-    }
-    for (size_t i = 0; i < TR_F_COUNT; i++) {
-        cr_assert(
-            tr_f_divergence_from_name(&divergence, tr_f_divergence_name((tr_f_divergence_t)i)));
-        cr_assert_eq(divergence, i);
-    }
-    cr_assert(!tr_dpo_loss_from_name(&type, "kto_pair"));
-    cr_assert(!tr_f_divergence_from_name(&divergence, "kl"));
-    cr_assert_str_eq(tr_dpo_loss_name(TR_DPO_LOSS_COUNT), "unknown");
 }
 
 Test(dpo, far_apart_log_probs_give_finite_numbers_and_a_nan_stays_one)
 {
     const double far[2] = {-1e5, NAN}, near = -1.0, zero = 0.0;
     const size_t one = 1;
-    for (size_t type = 0; type < TR_DPO_LOSS_COUNT; type++) {
+    for (int type = 0; type < TR_DPO_LOSS_COUNT; type++) {
         tr_dpo_options_t options;
         size_t order[2];
-        tr_dpo_options_init(&options);
-        memset(options.used, 0, sizeof options.used);
-        options.used[type] = true;
-        options.weights[type] = 1.0;
+        tr_fields_init(&options, &tr_dpo_fields);
+        options.loss_type = (tr_choices_t){1, {type}};
         options.label_smoothing = type == TR_DPO_EXO_PAIR ? 0.1 : 0.0;
         for (int i = 0; i < 2 && type != TR_DPO_SFT; i++) {
             double dw, dl;
@@ -283,8 +266,8 @@ Test(dpo, far_apart_log_probs_give_finite_numbers_and_a_nan_stays_one)
             tr_dpo_loss(&dw, &dl, &sums, &pairs, 1, &options);
             cr_assert(i == 0 ? isfinite(sums.loss) && isfinite(dw) && isfinite(dl)
                              : isnan(sums.loss) || isnan(dw),
-                      "%s: %g %g %g", tr_dpo_loss_name((tr_dpo_loss_type_t)type), sums.loss, dw,
-                      dl);
+                      "%s: %g %g %g", fields_choice(&tr_dpo_fields, "loss_type", type), sums.loss,
+                      dw, dl);
         }
     }
 }

@@ -55,7 +55,7 @@ static void expect_case(golden_t *golden, const char *name)
     float gradient[MOST];
     const size_t *lengths = golden_sizes(golden, "lengths", NULL);
     size_t half = tokens_before(lengths, ROWS);
-    tr_kto_options_init(&options);
+    tr_fields_init(&options, &tr_kto_fields);
     options.loss_type =
         strcmp(name, "apo_zero_unpaired") == 0 ? TR_KTO_APO_ZERO_UNPAIRED : TR_KTO_KTO;
     options.beta = golden_number(golden, path_of(name, "options/beta"));
@@ -115,7 +115,7 @@ Test(kto, advice_balances_the_classes)
 {
     tr_kto_options_t options;
     tr_kto_advice_t advice;
-    tr_kto_options_init(&options);
+    tr_fields_init(&options, &tr_kto_fields);
     tr_kto_advise(&advice, 100, 300, &options);
     cr_assert(!advice.balanced);
     cr_assert(advice.desirable_low == 3.0 && advice.desirable_high == 3.99);
@@ -123,17 +123,7 @@ Test(kto, advice_balances_the_classes)
     options.desirable_weight = 3.5;
     tr_kto_advise(&advice, 100, 300, &options);
     cr_assert(advice.balanced);
-    tr_kto_options_init(&options);
+    tr_fields_init(&options, &tr_kto_fields);
     tr_kto_advise(&advice, 7, 7, &options);
     cr_assert(advice.balanced);
-}
-
-Test(kto, names_read_back)
-{
-    tr_kto_loss_type_t type;
-    for (size_t i = 0; i < TR_KTO_LOSS_COUNT; i++) {
-        cr_assert(tr_kto_loss_from_name(&type, tr_kto_loss_name((tr_kto_loss_type_t)i)));
-        cr_assert_eq(type, i);
-    }
-    cr_assert(!tr_kto_loss_from_name(&type, "bco"));
 }

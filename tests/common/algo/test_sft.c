@@ -98,13 +98,3 @@ Test(sft, chunks_of_unequal_length_give_the_mean_over_all_tokens)
               two.tokens == 5); // not the mean of means, 6.25
     cr_assert(whole[0] == -0.2f);
 }
-
-Test(sft, names_read_back)
-{
-    tr_sft_loss_type_t type;
-    for (size_t i = 0; i < TR_SFT_LOSS_COUNT; i++) {
-        cr_assert(tr_sft_loss_from_name(&type, tr_sft_loss_name((tr_sft_loss_type_t)i)));
-        cr_assert_eq(type, i);
-    }
-    cr_assert(!tr_sft_loss_from_name(&type, "ce"));
-}

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "common/algo/statistics.h"
 #include "common/algo/ppo.h"
+#include "common/algo/statistics.h"
 #include "common/base/rng.h"
 #include "tests/support/golden.h"
 

@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/algo/ppo.h"
 #include "common/base/file.h"
-#include "common/recipe/recipe.h"
 #include "common/base/rng.h"
-#include "common/optim/schedule.h"
+#include "common/recipe/recipe.h"
+#include "tests/support/fields.h"
 #include "tests/support/scratch.h"
 
 /// The least that algorithm ppo asks for.
@@ -44,12 +43,20 @@ static char *example(void)
     return text;
 }
 
+/// An option of the judge's kind.
+static const void *option_of(const tr_judge_t *judge, const char *name)
+{
+    const tr_field_t *field = tr_fields_find(judge->kind->fields, name);
+    cr_assert_not_null(field, "%s has no option '%s'", judge->kind->name, name);
+    return tr_field_of_const(judge->options, field);
+}
+
 Test(recipe, example_of_the_reference_means_what_it_says)
 {
     char *text = example();
     tr_recipe_t *r = good(text, NULL);
     cr_assert_str_eq(r->name, "happy-stories");
-    cr_assert_eq(r->algorithm, TR_ALGORITHM_PPO);
+    cr_assert_str_eq(tr_recipe_algorithm(r)->name, "ppo");
     cr_assert_eq(r->steps, 60U);
     cr_assert_str_eq(r->model, "path/to/huggingface/dir");
     cr_assert_null(r->reference);
@@ -62,48 +69,53 @@ Test(recipe, example_of_the_reference_means_what_it_says)
     cr_assert_null(r->roles.critic.model);
     cr_assert_eq(r->roles.reward.count, 3U);
     const tr_judge_t *judges = r->roles.reward.items;
-    cr_assert_eq(judges[0].kind, TR_JUDGE_EXEC);
-    cr_assert_eq(judges[0].exec.count, 2U);
-    cr_assert_str_eq(judges[0].exec.items[1], "examples/rewards/happy_words.py");
-    cr_assert_eq(judges[1].kind, TR_JUDGE_MODEL);
-    cr_assert_str_eq(judges[1].model, "path/to/reward/dir");
+    const tr_texts_t *exec = option_of(&judges[0], "exec");
+    cr_assert_eq(judges[0].kind, &tr_judge_exec);
+    cr_assert_eq(exec->count, 2U);
+    cr_assert_str_eq(exec->items[1], "examples/rewards/happy_words.py");
+    cr_assert_eq(judges[1].kind, &tr_judge_model);
+    cr_assert_str_eq(*(char *const *)option_of(&judges[1], "model"), "path/to/reward/dir");
     cr_assert_eq(judges[1].weight, 0.5);
-    cr_assert_eq(judges[2].kind, TR_JUDGE_WORDS);
-    cr_assert_str_eq(judges[2].words.items[1].word, "sad");
-    cr_assert_eq(judges[2].words.items[1].weight, -1.0);
+    const tr_words_t *words = option_of(&judges[2], "words");
+    cr_assert_eq(judges[2].kind, &tr_judge_words);
+    cr_assert_str_eq(words->items[1].word, "sad");
+    cr_assert_eq(words->items[1].weight, -1.0);
     tr_recipe_destroy(&r);
     tr_recipe_destroy(&r);
     free(text);
 }
 
-Test(recipe, defaults_of_ppo_and_the_schedule_are_those_of_algo_and_optim)
+/// The section's record in the recipe has the defaults of the module's table.
+static void expect_defaults(const void *record, const tr_fields_t *fields)
+{
+    void *defaults = tr_calloc(1, fields->size);
+    tr_fields_init(defaults, fields);
+    for (size_t i = 0; i < fields->count; i++) {
+        cr_expect(tr_field_equal(record, defaults, &fields->items[i]), "%s", fields->items[i].name);
+    }
+    tr_fields_release(defaults, fields);
+    free(defaults);
+}
+
+Test(recipe, defaults_are_those_of_algo_optim_and_generation)
 {
     tr_recipe_t *r = good(least, NULL);
-    tr_ppo_options_t ppo;
-    tr_schedule_t schedule;
-    tr_ppo_options_init(&ppo);
-    tr_schedule_init(&schedule);
-    cr_assert_eq(r->ppo.num_ppo_epochs, ppo.num_ppo_epochs);
-    cr_assert_eq(r->ppo.num_mini_batches, ppo.num_mini_batches);
-    cr_assert_eq(r->ppo.kl_coef, ppo.kl_coef);
-    cr_assert_eq(r->ppo.kl_estimator, (int)ppo.kl_estimator);
-    cr_assert_eq(r->ppo.cliprange, ppo.cliprange);
-    cr_assert_eq(r->ppo.vf_coef, ppo.vf_coef);
-    cr_assert_eq(r->ppo.cliprange_value, ppo.cliprange_value);
-    cr_assert_eq(r->ppo.gamma, ppo.gamma);
-    cr_assert_eq(r->ppo.lam, ppo.lam);
-    cr_assert_eq(r->ppo.whiten_rewards, ppo.whiten_rewards);
-    cr_assert_eq(r->ppo.missing_eos_penalty.given, ppo.has_missing_eos_penalty);
-    cr_assert_eq(r->optimizer.schedule, (int)schedule.kind);
-    cr_assert_eq(r->optimizer.learning_rate, schedule.learning_rate);
-    cr_assert_eq(r->optimizer.warmup, schedule.warmup_steps);
+    expect_defaults(&r->ppo, &tr_ppo_fields);
+    expect_defaults(&r->sft.loss, &tr_sft_fields);
+    expect_defaults(&r->reward.loss, &tr_reward_fields);
+    expect_defaults(&r->dpo.loss, &tr_dpo_fields);
+    expect_defaults(&r->kto.loss, &tr_kto_fields);
+    expect_defaults(&r->optimizer, &tr_optimizer_fields);
+    expect_defaults(&r->generation, &tr_generation_fields);
+    cr_expect_str_eq(r->reward.step_separator, "\n");
     tr_recipe_destroy(&r);
 }
 
 Test(recipe, names_of_estimators_and_schedules_are_those_of_algo_and_optim)
 {
     for (int i = TR_KL_K1; i <= TR_KL_K3; i++) {
-        char *given = tr_format("ppo.kl_estimator=%s", tr_kl_estimator_name((tr_kl_estimator_t)i));
+        char *given =
+            tr_format("ppo.kl_estimator=%s", fields_choice(&tr_ppo_fields, "kl_estimator", i));
         tr_recipe_t *r = good(least, given);
         cr_assert_eq(r->ppo.kl_estimator, i);
         tr_recipe_destroy(&r);
@@ -111,7 +123,7 @@ Test(recipe, names_of_estimators_and_schedules_are_those_of_algo_and_optim)
     }
     for (int i = TR_SCHEDULE_CONSTANT; i <= TR_SCHEDULE_COSINE; i++) {
         char *given =
-            tr_format("optimizer.schedule=%s", tr_schedule_kind_name((tr_schedule_kind_t)i));
+            tr_format("optimizer.schedule=%s", fields_choice(&tr_optimizer_fields, "schedule", i));
         tr_recipe_t *r = good(least, given);
         cr_assert_eq(r->optimizer.schedule, i);
         tr_recipe_destroy(&r);
@@ -131,10 +143,10 @@ Test(recipe, null_is_absence)
     cr_assert_eq(r->data.train.count, 1U);
     cr_assert_eq(r->data.eval.count, 0U);
     cr_assert_eq(r->data.max_prompt_length, 0U);
-    cr_assert_not(r->ppo.missing_eos_penalty.given);
+    cr_assert_eq(r->ppo.missing_eos_penalty, 0.0);
     cr_assert_eq(r->optimizer.clip, 0.0);
     cr_assert_eq(r->generation.stop_token, TR_STOP_TOKEN_NONE);
-    cr_assert_not(r->roles.critic.learning_rate.given);
+    cr_assert_eq(r->roles.critic.learning_rate, 0.0);
     tr_recipe_destroy(&r);
 }
 
@@ -165,8 +177,9 @@ Test(recipe, a_role_has_one_device_or_a_list)
     cr_expect_str_eq(recipe->roles.rollout.device.items[1], "cuda:1");
     cr_assert_eq(recipe->roles.critic.device.count, 1U);
     cr_expect_str_eq(recipe->roles.critic.device.items[0], "cpu");
-    cr_expect_str_eq(recipe->roles.reward.items[1].device, "cuda");
-    cr_expect_float_eq(recipe->roles.reward.items[1].memory, 2.5, 0.0);
+    const tr_model_judge_t *judge = recipe->roles.reward.items[1].options;
+    cr_expect_str_eq(judge->device, "cuda");
+    cr_expect_float_eq(judge->memory, 2.5, 0.0);
     tr_recipe_destroy(&recipe);
     recipe = good(gpus, "roles.rollout.device=cuda");
     cr_assert_eq(recipe->roles.rollout.device.count, 1U);
@@ -224,13 +237,14 @@ Test(recipe, judges_without_a_name_are_numbered_by_kind)
     for (size_t i = 0; i < 5; i++) {
         cr_assert_str_eq(judges[i].name, names[i]);
     }
-    cr_assert_str_eq(judges[0].regex.pattern, "a");
-    cr_assert_eq(judges[0].regex.score, 1.0);
-    cr_assert_eq(judges[1].regex.score, 2.0);
-    cr_assert_eq(judges[2].length.target, 5U);
-    cr_assert_eq(judges[2].length.unit, TR_LENGTH_WORDS);
-    cr_assert_str_eq(judges[3].external, "judge");
-    cr_assert_eq(judges[4].length.max, 2U);
+    cr_assert_str_eq(*(char *const *)option_of(&judges[0], "regex.pattern"), "a");
+    cr_assert_eq(*(const double *)option_of(&judges[0], "regex.score"), 1.0);
+    cr_assert_eq(*(const double *)option_of(&judges[1], "regex.score"), 2.0);
+    cr_assert_eq(*(const uint64_t *)option_of(&judges[2], "length.target"), 5U);
+    cr_assert_str_eq(tr_fields_choice(judges[2].options, judges[2].kind->fields, "length.unit"),
+                     "words");
+    cr_assert_str_eq(*(char *const *)option_of(&judges[3], "external"), "judge");
+    cr_assert_eq(*(const uint64_t *)option_of(&judges[4], "length.max"), 2U);
     cr_assert_eq(judges[4].weight, 1.0);
     cr_assert_eq(judges[4].timeout_s, 60.0);
     cr_assert_eq(judges[4].retries, 3U);
@@ -287,8 +301,8 @@ Test(recipe, texts_survive_printing)
 
 static void expect_printed(const char *value, const char *printed)
 {
-    char *override = tr_format("ppo.missing_eos_penalty=%s", value);
-    char *line = tr_format("  missing_eos_penalty: %s\n", printed);
+    char *override = tr_format("roles.reward.0.weight=%s", value);
+    char *line = tr_format(" weight: %s\n", printed);
     tr_recipe_t *r = good(least, override);
     char *text = tr_recipe_print(r);
     cr_assert_not_null(strstr(text, line), "%s is not printed as %s", value, printed);
@@ -314,17 +328,37 @@ Test(recipe, numbers_are_printed_with_the_fewest_digits)
     expect_printed("-1234.5", "-1234.5");
 }
 
+Test(recipe, the_number_that_null_stands_for_is_printed_as_null)
+{
+    static const char *const overrides[][2] = {
+        {"ppo.missing_eos_penalty=-0.0", "  missing_eos_penalty: null\n"},
+        {"optimizer.clip=0", "  clip: null\n"},
+        {"data.max_prompt_length=0", "  max_prompt_length: null\n"},
+        {"roles.actor.memory=0.0", "    memory: null\n"},
+        {"dpo.ld_alpha=1.0", "  ld_alpha: null\n"},
+        {"ppo.missing_eos_penalty=0.5", "  missing_eos_penalty: 0.5\n"},
+        {"optimizer.clip=null", "  clip: null\n"},
+    };
+    for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
+        tr_recipe_t *r = good(least, overrides[i][0]);
+        char *text = printed_twice(r);
+        cr_expect_not_null(strstr(text, overrides[i][1]), "%s", overrides[i][0]);
+        free(text);
+        tr_recipe_destroy(&r);
+    }
+}
+
 Test(recipe, any_number_reads_back)
 {
     for (uint32_t i = 0; i < 2000; i++) {
         double mantissa = 2.0 * (double)tr_rng_uniform(1, TR_RNG_INIT, i, 0, 0) - 1.0;
         mantissa += (double)tr_rng_uniform(1, TR_RNG_INIT, i, 0, 1) * 0x1p-24;
         double value = ldexp(mantissa, (int)(i % 1000) - 500);
-        char *override = tr_format("ppo.missing_eos_penalty=%.17g", value);
+        char *override = tr_format("roles.reward.0.weight=%.17g", value);
         tr_recipe_t *r = good(least, override);
         char *text = tr_recipe_print(r);
         tr_recipe_t *again = good(text, NULL);
-        cr_assert_eq(again->ppo.missing_eos_penalty.value, value, "%.17g", value);
+        cr_assert_eq(again->roles.reward.items[0].weight, value, "%.17g", value);
         tr_recipe_destroy(&again);
         tr_recipe_destroy(&r);
         free(text);

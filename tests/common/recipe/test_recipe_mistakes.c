@@ -194,7 +194,6 @@ Test(recipe_mistakes, what_must_agree)
         {"optimizer.warmup=11", "optimizer.warmup: expected at most the 10 steps, found 11"},
         {"roles.reward=[]",
          "roles.reward: expected at least one judge for algorithm 'ppo', found none"},
-        {"algorithm=sft", "data.train: expected at least one file for algorithm 'sft', found none"},
         {"sft.label_smoothing_factor=1",
          "sft.label_smoothing_factor: expected a number of at least 0 and below 1, found '1'"},
         {"sft.neftune_noise_alpha=0",
@@ -202,8 +201,7 @@ Test(recipe_mistakes, what_must_agree)
         {"generation={response_length: 1, max_new_tokens: 2}",
          "generation.max_new_tokens: 'generation.max_new_tokens' and 'generation.response_length' "
          "are the same key, and both are given: keep one"},
-        {"from_scratch=true", "from_scratch: expected false for algorithm 'ppo', found true: "
-                              "train with 'sft' first"},
+        {"from_scratch=true", "from_scratch: algorithm 'ppo' does not read this key: leave it out"},
     }));
 }
 
@@ -397,12 +395,20 @@ Test(recipe_mistakes, a_recipe_file_that_cannot_be_read_is_an_io_error)
     tr_recipe_problems_release(&problems);
 }
 
+Test(recipe_mistakes, what_learns_from_rows_needs_some)
+{
+    expect_problems("name: a\nalgorithm: sft\nsteps: 10\nmodel: m\n", NULL, 0, TR_ERR_ARGUMENT,
+                    (const char *const[]){"r.yaml:2: data.train: expected at least one file for "
+                                          "algorithm 'sft', found none",
+                                          NULL});
+}
+
 Test(recipe_mistakes, dft_smooths_no_labels)
 {
     const char *text = "name: a\nalgorithm: sft\nsteps: 10\nmodel: m\ndata: {train: [p.jsonl]}\n"
                        "sft:\n  loss_type: dft\n  label_smoothing_factor: 0.1\n";
     expect_problems(text, NULL, 0, TR_ERR_ARGUMENT,
-                    (const char *const[]){"r.yaml:8: sft.label_smoothing_factor: expected 0 for "
-                                          "loss_type dft, found 0.1",
+                    (const char *const[]){"r.yaml:8: sft.label_smoothing_factor: read only where "
+                                          "loss_type is one of nll: leave it out",
                                           NULL});
 }

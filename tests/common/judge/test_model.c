@@ -1,14 +1,15 @@
-/// A reward model's scores against PyTorch's (tests/golden/make_llama.py), through text: the tokenizer made here has one
-/// printable character for each id, so a golden sequence can be written down.
+/// The judge `model`: a reward model's scores against PyTorch's (tests/golden/make_llama.py), through text: the tokenizer made
+/// here has one printable character for each id, so a golden sequence can be written down.
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/process_reward.h"
 #include "common/hf/safetensors.h"
-#include "reward/judge.h"
 #include "tests/support/golden.h"
+#include "tests/support/judging.h"
 #include "tests/support/scratch.h"
 
 #define MODELS TEST_SOURCE_DIR "/tests/golden/models"
@@ -76,21 +77,9 @@ static void open_directory(int template_id)
     tr_safetensors_close(&golden);
 }
 
-static tr_status open_judge(reward_judge_t **judge, const char *model, int threads, tr_error_t *err)
+static json_t *options_of(const char *model, int threads)
 {
-    json_t *config =
-        json_pack("{s:s, s:s, s:i}", "kind", "model", "model", model, "threads", threads);
-    tr_status status = reward_judge_new(judge, "mine", config, 0, err);
-    json_decref(config);
-    return status;
-}
-
-static reward_judge_t *judge_with(int threads)
-{
-    tr_error_t err = {0};
-    reward_judge_t *judge = NULL;
-    cr_assert_eq(open_judge(&judge, directory, threads, &err), TR_OK, "%s", err.text);
-    return judge;
+    return json_pack("{s:s, s:i}", "model", model, "threads", threads);
 }
 
 /// The characters of count golden tokens from `first` on; owned by the caller.
@@ -125,13 +114,14 @@ static void free_texts(tr_sample_t *samples, size_t count)
     }
 }
 
-static void score(reward_judge_t *judge, float *scores, const tr_sample_t *samples, size_t count)
+static void score(judging_t *judge, float *scores, const tr_sample_t *samples, size_t count)
 {
     tr_error_t err = {0};
-    cr_assert_eq(reward_judge_score(judge, scores, samples, count, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_judge_model.score(judge->state, scores, samples, count, &err), TR_OK, "%s",
+                 err.text);
 }
 
-static float score_text(reward_judge_t *judge, const char *prompt, const char *response)
+static float score_text(judging_t *judge, const char *prompt, const char *response)
 {
     const tr_sample_t sample = {.id = 7, .prompt = prompt, .response = response};
     float value;
@@ -139,28 +129,29 @@ static float score_text(reward_judge_t *judge, const char *prompt, const char *r
     return value;
 }
 
-static void expect_blamed(reward_judge_t *judge, const char *response, const char *part)
+static void expect_blamed(judging_t *judge, const char *response, const char *part)
 {
     const tr_sample_t sample = {.id = 7, .prompt = "", .response = response};
     tr_error_t err = {0};
     float value;
-    cr_assert_eq(reward_judge_score(judge, &value, &sample, 1, &err), TR_ERR_ARGUMENT, "%s",
-                 err.text);
-    cr_assert_not_null(strstr(err.text, "judge 'mine': sample 7: "), "%s", err.text);
+    cr_assert_eq(tr_judge_model.score(judge->state, &value, &sample, 1, &err), TR_ERR_ARGUMENT,
+                 "%s", err.text);
+    cr_assert_eq(strncmp(err.text, "sample 7: ", 10), 0, "%s", err.text);
     cr_assert_not_null(strstr(err.text, part), "%s", err.text);
 }
 
 Test(model, the_score_is_the_heads_value_at_the_last_token)
 {
     open_directory(-1);
-    reward_judge_t *judge = judge_with(2);
+    judging_t judge;
+    judging_open(&judge, &tr_judge_model, options_of(directory, 2));
     tr_sample_t samples[TOKENS];
     float scores[TOKENS];
     every_prefix(samples, 0.5);
-    score(judge, scores, samples, TOKENS);
+    score(&judge, scores, samples, TOKENS);
     expect_near("scores", scores, values, TOKENS, 2e-5, 2e-5);
     free_texts(samples, TOKENS);
-    reward_judge_destroy(&judge);
+    judging_close(&judge);
     scratch_close(&directory);
 }
 
@@ -180,17 +171,18 @@ Test(model, scores_are_normalized_as_the_model_says)
 {
     open_directory(-1);
     add_to_config("\"score_mean\": 0.25, \"score_std\": 0.5");
-    reward_judge_t *judge = judge_with(1);
+    judging_t judge;
+    judging_open(&judge, &tr_judge_model, options_of(directory, 1));
     tr_sample_t samples[TOKENS];
     float scores[TOKENS], expected[TOKENS];
     every_prefix(samples, 0.5);
-    score(judge, scores, samples, TOKENS);
+    score(&judge, scores, samples, TOKENS);
     for (size_t i = 0; i < TOKENS; i++) {
         expected[i] = (values[i] - 0.25f) / 0.5f;
     }
     expect_near("scores", scores, expected, TOKENS, 4e-5, 4e-5);
     free_texts(samples, TOKENS);
-    reward_judge_destroy(&judge);
+    judging_close(&judge);
     scratch_close(&directory);
 }
 
@@ -198,7 +190,9 @@ Test(model, neither_neighbours_nor_threads_nor_where_the_response_begins_change_
 {
     enum { COPIES = 3 }; // more tokens than go through the model at once
     open_directory(-1);
-    reward_judge_t *one = judge_with(1), *three = judge_with(3);
+    judging_t one, three;
+    judging_open(&one, &tr_judge_model, options_of(directory, 1));
+    judging_open(&three, &tr_judge_model, options_of(directory, 3));
     tr_sample_t samples[COPIES * TOKENS], others[TOKENS];
     float together[COPIES * TOKENS], alone;
     every_prefix(samples, 0.3);
@@ -206,16 +200,16 @@ Test(model, neither_neighbours_nor_threads_nor_where_the_response_begins_change_
     for (size_t copy = 1; copy < COPIES; copy++) {
         memcpy(samples + copy * TOKENS, samples, TOKENS * sizeof *samples);
     }
-    score(three, together, samples, (size_t)COPIES * TOKENS);
+    score(&three, together, samples, (size_t)COPIES * TOKENS);
     for (size_t i = 0; i < (size_t)COPIES * TOKENS; i++) {
-        score(one, &alone, &others[i % TOKENS], 1);
+        score(&one, &alone, &others[i % TOKENS], 1);
         cr_assert_eq(memcmp(&alone, &together[i], sizeof alone), 0, "sample %zu: %a, not %a", i,
                      (double)alone, (double)together[i]);
     }
     free_texts(samples, TOKENS);
     free_texts(others, TOKENS);
-    reward_judge_destroy(&one);
-    reward_judge_destroy(&three);
+    judging_close(&one);
+    judging_close(&three);
     scratch_close(&directory);
 }
 
@@ -226,65 +220,58 @@ Test(model, special_tokens_are_added_once)
     int32_t first = starts[WHICH], length = starts[WHICH + 1] - first;
     cr_assert_neq(ids[first], ids[first + 1]);
     write_tokenizer(ids[first]);
-    reward_judge_t *judge = judge_with(1);
+    judging_t judge;
+    judging_open(&judge, &tr_judge_model, options_of(directory, 1));
     char *whole = text_of(first, length), *rest = text_of(first + 1, length - 1);
     float expected = values[first + length - 1];
-    float added = score_text(judge, rest, "");
+    float added = score_text(&judge, rest, "");
     expect_near("added", &added, &expected, 1, 2e-5, 2e-5);
-    cr_assert_eq(score_text(judge, "", rest), added);
-    cr_assert_eq(score_text(judge, whole, ""), added);
+    cr_assert_eq(score_text(&judge, "", rest), added);
+    cr_assert_eq(score_text(&judge, whole, ""), added);
     free(whole);
     free(rest);
-    reward_judge_destroy(&judge);
+    judging_close(&judge);
     scratch_close(&directory);
 }
 
 Test(model, a_directory_without_a_scalar_head_is_refused)
 {
-    tr_error_t err = {0};
-    reward_judge_t *judge = NULL;
-    cr_assert_eq(open_judge(&judge, MODELS "/tied", 1, &err), TR_ERR_UNSUPPORTED);
-    cr_assert_null(judge);
-    cr_assert_not_null(strstr(err.text, "judge 'mine': '" MODELS "/tied' has no scalar head"), "%s",
-                       err.text);
+    judging_expect_refused(&tr_judge_model, options_of(MODELS "/tied", 1), TR_ERR_UNSUPPORTED,
+                           "'" MODELS "/tied' has no scalar head");
 }
 
 Test(model, a_directory_without_a_tokenizer_is_refused)
 {
-    tr_error_t err = {0};
-    reward_judge_t *judge = NULL;
-    cr_assert_eq(open_judge(&judge, MODELS "/scalar", 1, &err), TR_ERR_IO);
-    cr_assert_null(judge);
-    cr_assert_not_null(strstr(err.text, "tokenizer.json"), "%s", err.text);
+    judging_expect_refused(&tr_judge_model, options_of(MODELS "/scalar", 1), TR_ERR_IO,
+                           "tokenizer.json");
 }
 
 Test(model, a_sample_that_the_model_cannot_read_is_named)
 {
     open_directory(-1);
-    reward_judge_t *judge = judge_with(1);
+    judging_t judge;
+    judging_open(&judge, &tr_judge_model, options_of(directory, 1));
     char text[POSITIONS + 2] = {0};
     memset(text, 'B', POSITIONS);
-    score_text(judge, "", text); // as long as the model's positions
+    score_text(&judge, "", text); // as long as the model's positions
     text[POSITIONS] = 'B';
-    expect_blamed(judge, text, "65 tokens, the model takes 64");
-    expect_blamed(judge, "", "no tokens");
-    expect_blamed(judge, "A~", "token 61, the model's vocabulary has 61");
-    reward_judge_destroy(&judge);
+    expect_blamed(&judge, text, "65 tokens, the model takes 64");
+    expect_blamed(&judge, "", "no tokens");
+    expect_blamed(&judge, "A~", "token 61, the model's vocabulary has 61");
+    judging_close(&judge);
     scratch_close(&directory);
 }
 
 /// The judge of steps that are single characters, of one kind of score.
-static float score_of_steps(int kind, const char *prompt, const char *response,
+static float score_of_steps(tr_step_score_t kind, const char *prompt, const char *response,
                             const char *separator)
 {
-    tr_error_t err = {0};
-    reward_judge_t *judge = NULL;
-    json_t *config = json_pack("{s:s, s:s, s:i, s:i, s:s}", "kind", "model", "model", directory,
-                               "threads", 1, "steps", kind, "step_separator", separator);
-    cr_assert_eq(reward_judge_new(&judge, "mine", config, 0, &err), TR_OK, "%s", err.text);
-    json_decref(config);
-    float value = score_text(judge, prompt, response);
-    reward_judge_destroy(&judge);
+    judging_t judge;
+    judging_open(&judge, &tr_judge_model,
+                 json_pack("{s:s, s:i, s:s, s:s}", "model", directory, "threads", 1, "steps",
+                           tr_step_score_names[kind], "step_separator", separator));
+    float value = score_text(&judge, prompt, response);
+    judging_close(&judge);
     return value;
 }
 
@@ -327,19 +314,39 @@ Test(model, a_process_reward_model_reads_the_head_at_the_end_of_each_step)
     char *ended = tr_format("%s%s", step, separator);
     char *twice = tr_format("%s%s", ended, ended);
     float chance = 1.0f / (1.0f + expf(-values[first + 2]));
-    for (int kind = 1; kind <= 4; kind++) {
+    for (tr_step_score_t kind = TR_STEP_SCORE_MIN; kind <= TR_STEP_SCORE_PRODUCT; kind++) {
         cr_expect_float_eq(score_of_steps(kind, prompt, step, separator), chance, 2e-5f);
         cr_expect_float_eq(score_of_steps(kind, prompt, ended, separator), chance, 2e-5f);
     }
-    float last = score_of_steps(3, prompt, twice, separator);
+    float last = score_of_steps(TR_STEP_SCORE_LAST, prompt, twice, separator);
     float least = last < chance ? last : chance;
-    cr_expect_float_eq(score_of_steps(1, prompt, twice, separator), least, 2e-5f);
-    cr_expect_float_eq(score_of_steps(2, prompt, twice, separator), (chance + last) / 2.0f, 2e-5f);
-    cr_expect_float_eq(score_of_steps(4, prompt, twice, separator), chance * last, 2e-5f);
+    cr_expect_float_eq(score_of_steps(TR_STEP_SCORE_MIN, prompt, twice, separator), least, 2e-5f);
+    cr_expect_float_eq(score_of_steps(TR_STEP_SCORE_MEAN, prompt, twice, separator),
+                       (chance + last) / 2.0f, 2e-5f);
+    cr_expect_float_eq(score_of_steps(TR_STEP_SCORE_PRODUCT, prompt, twice, separator),
+                       chance * last, 2e-5f);
     free(twice);
     free(ended);
     free(separator);
     free(step);
     free(prompt);
     scratch_close(&directory);
+}
+
+Test(model, a_step_ends_with_a_line_unless_said)
+{
+    tr_judge_t judge;
+    tr_judge_init(&judge, &tr_judge_model);
+    const tr_model_judge_t *options = judge.options;
+    cr_expect_str_eq(options->step_separator, "\n");
+    cr_expect_eq(options->steps, TR_STEP_SCORE_NONE);
+    tr_judge_release(&judge);
+}
+
+Test(model, a_directory_and_an_end_of_steps_are_needed)
+{
+    judging_expect_refused(&tr_judge_model, json_object(), TR_ERR_ARGUMENT,
+                           "model: expected a Hugging Face directory, found none");
+    judging_expect_refused(&tr_judge_model, json_pack("{s:s}", "step_separator", ""),
+                           TR_ERR_PROTOCOL, "step_separator: expected a text, found \"\"");
 }

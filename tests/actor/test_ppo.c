@@ -1,5 +1,5 @@
-/// The actor's updates: PPO's objective by finite differences through the model, the proof of exactness, the report.
-#include "actor/learner.h"
+/// PPO in the actor: the objective's slope by finite differences through the model, the proof of exactness, the report.
+#include "actor/algorithms.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -41,7 +41,7 @@ static void ppo_open(rig_ppo_t *rig)
         .logprobs = rig->old,
         .advantages = rig->advantages,
     };
-    tr_ppo_options_init(&rig->options);
+    tr_fields_init(&rig->options, &tr_ppo_fields);
 }
 
 static void learn(rig_ppo_t *rig, actor_report_t *report, const tr_train_pass_t *walk)
@@ -72,7 +72,7 @@ static double objective(void *context, small_t *model)
     return sum / TOKENS;
 }
 
-Test(actor_learner, an_update_follows_the_slope_of_the_clipped_objective)
+Test(actor_ppo, an_update_follows_the_slope_of_the_clipped_objective)
 {
     static rig_ppo_t rig;
     actor_report_t report;
@@ -88,7 +88,7 @@ Test(actor_learner, an_update_follows_the_slope_of_the_clipped_objective)
     learning_close(&rig.learning);
 }
 
-Test(actor_learner, the_report_is_of_the_clipped_objective_whatever_the_chunk)
+Test(actor_ppo, the_report_is_of_the_clipped_objective_whatever_the_chunk)
 {
     static rig_ppo_t rig;
     ppo_open(&rig);
@@ -115,12 +115,12 @@ Test(actor_learner, the_report_is_of_the_clipped_objective_whatever_the_chunk)
         cr_expect_float_eq(report.sums.approxkl, approxkl, 1e-4);
         cr_expect_float_eq(report.sums.clipped, clipped, 0.0);
         cr_expect_eq(report.ratio_variance, 0.0, "of a single minibatch");
-        cr_expect_eq(report.walk.updates, 1);
+        cr_expect_eq(report.pass.updates, 1);
     }
     learning_close(&rig.learning);
 }
 
-Test(actor_learner, the_mismatch_is_zero_for_exact_log_probs_and_the_difference_for_others)
+Test(actor_ppo, the_mismatch_is_zero_for_exact_log_probs_and_the_difference_for_others)
 {
     static rig_ppo_t rig;
     actor_report_t report;
@@ -147,7 +147,7 @@ Test(actor_learner, the_mismatch_is_zero_for_exact_log_probs_and_the_difference_
     learning_close(&rig.learning);
 }
 
-Test(actor_learner, only_the_first_update_must_match)
+Test(actor_ppo, only_the_first_update_must_match)
 {
     static rig_ppo_t rig;
     actor_report_t report;
@@ -161,7 +161,7 @@ Test(actor_learner, only_the_first_update_must_match)
     learning_close(&rig.learning);
 }
 
-Test(actor_learner, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
+Test(actor_ppo, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
 {
     static rig_ppo_t rig;
     uint32_t order[LEARNING_SEQUENCES];
@@ -193,7 +193,7 @@ Test(actor_learner, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
     learning_close(&rig.learning);
 }
 
-Test(actor_learner, the_temperature_is_that_of_the_distribution_sampled_from)
+Test(actor_ppo, the_temperature_is_that_of_the_distribution_sampled_from)
 {
     static rig_ppo_t rig;
     actor_report_t report;
@@ -210,180 +210,4 @@ Test(actor_learner, the_temperature_is_that_of_the_distribution_sampled_from)
     learn(&rig, &report, &walk);
     cr_expect_gt(report.mismatch, 1e-3f);
     learning_close(&rig.learning);
-}
-
-static const tr_sft_options_t PLAIN = {.loss_type = TR_SFT_NLL};
-static const tr_sft_options_t SMOOTH = {.loss_type = TR_SFT_NLL, .label_smoothing_factor = 0.3};
-
-typedef struct sft_case {
-    const tr_sequences_t *sequences;
-    const tr_sft_options_t *options;
-} sft_case_t;
-
-/// The mean of -log p, smoothed over the vocabulary, in double from whole passes.
-static double mean_loss(void *context, small_t *model)
-{
-    const sft_case_t *c = context;
-    const double smoothing = c->options->label_smoothing_factor;
-    tr_error_t err = {0};
-    tr_response_pass_t *pass = tr_response_pass_new(model->model);
-    float logprobs[TOKENS];
-    tr_token_facts_t facts[TOKENS];
-    double sum = 0.0;
-    cr_assert_eq(tr_response_forward_all(pass, c->sequences, LEARNING_SEQUENCES, 1.0f, logprobs,
-                                         facts, &err),
-                 TR_OK, "%s", err.text);
-    for (size_t i = 0; i < TOKENS; i++) {
-        sum -= (1.0 - smoothing) * (double)logprobs[i] + smoothing * (double)facts[i].mean;
-    }
-    tr_response_pass_destroy(&pass);
-    return sum / TOKENS;
-}
-
-static void check_sft(const tr_sft_options_t *options)
-{
-    const tr_model_config_t config = learning_config(false);
-    const tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
-    learning_t learning;
-    small_t model;
-    actor_sft_report_t report;
-    tr_error_t err = {0};
-    learning_open(&learning, &config, 1);
-    tr_sequences_t sequences = learning_sequences(&learning.small);
-    sft_case_t c = {&sequences, options};
-    float *before = learning_parameters(&learning);
-    tr_status status =
-        actor_learn_sft(&report, learning.trainer, &sequences, NULL, options, &walk, &err);
-    cr_assert_eq(status, TR_OK, "%s", err.text);
-    float *gradient = learning_parameters(&learning);
-    for (size_t i = 0; i < learning.total; i++) {
-        gradient[i] = before[i] - gradient[i];
-    }
-    learning_check_slopes(&learning, &config, before, gradient, 24, mean_loss, &c);
-    cr_assert(small_open(&model, &config, NULL, 1, false));
-    cr_expect_float_eq(report.sums.loss / TOKENS, mean_loss(&c, &model), 1e-6);
-    cr_expect_eq(report.sums.tokens, TOKENS);
-    small_close(&model);
-    learning_close(&learning);
-}
-
-/// Every other response token counts.
-static void every_other(float *mask)
-{
-    for (size_t i = 0; i < TOKENS; i++) {
-        mask[i] = i % 2 == 0 ? 1.0f : 0.0f;
-    }
-}
-
-static double mean_likelihood_of_every_other(void *context, small_t *model)
-{
-    const tr_sequences_t *sequences = context;
-    const float *logprobs = small_response(model, sequences, 5, 1.0f);
-    double sum = 0.0;
-    size_t n = 0;
-    for (size_t i = 0; i < TOKENS; i += 2, n++) {
-        sum -= (double)logprobs[i];
-    }
-    return sum / (double)n;
-}
-
-Test(actor_learner, masked_tokens_are_not_learnt)
-{
-    const tr_model_config_t config = learning_config(false);
-    tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
-    float mask[TOKENS];
-    learning_t learning;
-    small_t model;
-    actor_sft_report_t report;
-    tr_error_t err = {0};
-    every_other(mask);
-    learning_open(&learning, &config, 1);
-    tr_sequences_t sequences = learning_sequences(&learning.small);
-    float *before = learning_parameters(&learning);
-    tr_status status =
-        actor_learn_sft(&report, learning.trainer, &sequences, mask, &PLAIN, &walk, &err);
-    cr_assert_eq(status, TR_OK, "%s", err.text);
-    float *gradient = learning_parameters(&learning);
-    for (size_t i = 0; i < learning.total; i++) {
-        gradient[i] = before[i] - gradient[i];
-    }
-    learning_check_slopes(&learning, &config, before, gradient, 24, mean_likelihood_of_every_other,
-                          &sequences);
-    cr_assert(small_open(&model, &config, NULL, 1, false));
-    cr_expect_eq(report.sums.tokens, (TOKENS + 1) / 2);
-    cr_expect_float_eq(report.sums.loss / (double)report.sums.tokens,
-                       mean_likelihood_of_every_other(&sequences, &model), 1e-6);
-    walk.minibatches = 2;
-    cr_expect_eq(actor_learn_sft(&report, learning.trainer, &sequences, mask, &PLAIN, &walk, &err),
-                 TR_ERR_ARGUMENT);
-    small_close(&model);
-    learning_close(&learning);
-}
-
-Test(actor_learner, sft_follows_the_slope_of_the_mean_negative_log_likelihood)
-{
-    check_sft(&PLAIN);
-}
-
-Test(actor_learner, sft_with_smoothed_labels_follows_the_slope_of_its_loss)
-{
-    check_sft(&SMOOTH);
-}
-
-/// The loss that a walk reports, and the parameters after it.
-static double noisy(learning_t *learning, const tr_train_pass_t *walk, float **parameters)
-{
-    actor_sft_report_t report;
-    tr_error_t err = {0};
-    tr_sequences_t sequences = learning_sequences(&learning->small);
-    tr_status status =
-        actor_learn_sft(&report, learning->trainer, &sequences, NULL, &PLAIN, walk, &err);
-    cr_assert_eq(status, TR_OK, "%s", err.text);
-    *parameters = learning_parameters(learning);
-    return report.sums.loss;
-}
-
-Test(actor_learner, noise_on_embeddings_is_learnt_with_and_never_measured_with)
-{
-    const tr_model_config_t config = learning_config(false);
-    double losses[5];
-    for (size_t i = 0; i < 5; i++) {
-        learning_t learning;
-        float *parameters;
-        tr_train_pass_t walk = learning_walk(2, 0.0);
-        walk.neftune_noise_alpha = i == 0 ? 0.0 : 5.0;
-        walk.evaluate = i == 1;
-        walk.step += i == 3 ? 1 : 0;
-        walk.seed += i == 4 ? 1 : 0;
-        learning_open(&learning, &config, 1);
-        losses[i] = noisy(&learning, &walk, &parameters);
-        learning_close(&learning);
-    }
-    cr_expect_eq(losses[1], losses[0]); // evaluating, without
-    for (size_t i = 2; i < 5; i++) {    // another noise for another step and seed
-        for (size_t k = 0; k < i; k++) {
-            cr_expect_gt(fabs(losses[i] - losses[k]), k == 1 ? 0.0 : 1e-4, "%zu and %zu", i, k);
-        }
-    }
-}
-
-Test(actor_learner, noise_on_embeddings_depends_on_no_thread_nor_recomputation)
-{
-    const tr_model_config_t config = learning_config(false);
-    learning_t first;
-    float *want;
-    tr_train_pass_t walk = learning_walk(2, 1e-3 * LEARNING_PLAIN);
-    walk.neftune_noise_alpha = 5.0;
-    learning_open(&first, &config, 1);
-    noisy(&first, &walk, &want);
-    for (size_t threads = 2; threads <= 3; threads++) {
-        learning_t other;
-        float *got;
-        learning_open(&other, &config, threads);
-        tr_model_recompute(tr_trainer_model(other.trainer), threads == 3);
-        noisy(&other, &walk, &got);
-        check_same(got, want, first.total, "parameters");
-        learning_close(&other);
-    }
-    learning_close(&first);
 }

@@ -1,5 +1,5 @@
 /// The critic's updates: the clipped value loss by finite differences through the model, and its report.
-#include "critic/learner.h"
+#include "critic/ppo.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -40,7 +40,7 @@ static void value_open(rig_value_t *rig)
         .values = rig->old,
         .returns = rig->returns,
     };
-    tr_ppo_options_init(&rig->options);
+    tr_fields_init(&rig->options, &tr_ppo_fields);
     rig->options.vf_coef = 0.5;
 }
 
@@ -83,7 +83,7 @@ static double objective(void *context, small_t *model)
     return rig->options.vf_coef * mean_loss(rig, values, &clipped);
 }
 
-Test(critic_learner, an_update_follows_the_slope_of_the_clipped_value_loss)
+Test(critic_ppo, an_update_follows_the_slope_of_the_clipped_value_loss)
 {
     static rig_value_t rig;
     critic_report_t report;
@@ -99,7 +99,7 @@ Test(critic_learner, an_update_follows_the_slope_of_the_clipped_value_loss)
     learning_close(&rig.learning);
 }
 
-Test(critic_learner, the_report_is_of_the_loss_without_its_coefficient_whatever_the_chunk)
+Test(critic_ppo, the_report_is_of_the_loss_without_its_coefficient_whatever_the_chunk)
 {
     static rig_value_t rig;
     double clipped;
@@ -114,12 +114,12 @@ Test(critic_learner, the_report_is_of_the_loss_without_its_coefficient_whatever_
         cr_expect_eq(report.sums.tokens, TOKENS);
         cr_expect_float_eq(report.sums.loss / TOKENS, loss, 1e-5 * loss);
         cr_expect_float_eq(report.sums.clipped, clipped, 0.0);
-        cr_expect_eq(report.walk.updates, 1);
+        cr_expect_eq(report.pass.updates, 1);
     }
     learning_close(&rig.learning);
 }
 
-Test(critic_learner, updates_come_closer_to_the_returns)
+Test(critic_ppo, updates_come_closer_to_the_returns)
 {
     static rig_value_t rig;
     critic_report_t first, last;
