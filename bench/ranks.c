@@ -47,12 +47,12 @@ static tr_status open_trainer(contest_t *contest, size_t way, const char *direct
         TR_TRY(tr_model_open(&model, directory, contest->alone, TR_MODEL_LEARNS, err));
         return tr_trainer_new(&contest->trainers[way], &model, &adamw, NULL, err);
     }
-    if (ways[way].zero_stage == 3) {
-        TR_TRY(tr_model_open_sharded(&model, directory, false, false, 0, contest->shared,
-                                     contest->group, err));
-    } else {
-        TR_TRY(tr_model_open(&model, directory, contest->shared, TR_MODEL_LEARNS, err));
-    }
+    const tr_model_options_t options = {
+        .use = TR_MODEL_LEARNS, .collective = ways[way].zero_stage == 3 ? contest->group : NULL};
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    TR_TRY(tr_model_new_with(&model, &config, contest->shared, &options, err));
+    TR_TRY(tr_model_load(model, directory, 0, err));
     return tr_trainer_new(&contest->trainers[way], &model, &adamw, &ranks, err);
 }
 

@@ -4,13 +4,14 @@
 #ifndef CONTROLLER_CONTEXT_H
 #define CONTROLLER_CONTEXT_H
 
+#include "common/data/rows.h"
 #include "common/model/config.h"
+#include "common/recipe/recipe.h"
 #include "controller/calls.h"
 #include "controller/events.h"
 #include "controller/judges.h"
 #include "controller/metrics.h"
 #include "controller/progress.h"
-#include "controller/rows.h"
 #include "controller/rundir.h"
 #include "controller/samples.h"
 
@@ -21,8 +22,8 @@ typedef struct controller_run {
     controller_calls_t *calls;
     tr_tokenizer_t *tokenizer; ///< the policy's
     tr_model_config_t model;   ///< the policy's
-    controller_rows_t rows;
-    controller_rows_t eval_rows; ///< empty without data.eval
+    tr_rows_t rows;
+    tr_rows_t eval_rows;         ///< empty without data.eval
     controller_judges_t *judges; ///< NULL for algorithms that train on rows
     controller_progress_t *progress;
     controller_metrics_t *metrics;

@@ -47,7 +47,7 @@ static void join_kept(controller_experience_t *e, const tr_responses_t *part, si
 }
 
 /// Response r of a part becomes response i, after its prompt.
-static void join_response(controller_experience_t *e, size_t i, const controller_row_t *prompt,
+static void join_response(controller_experience_t *e, size_t i, const tr_sequence_t *prompt,
                           const tr_responses_t *part, size_t r)
 {
     size_t n = (size_t)(part->starts[r + 1] - part->starts[r]);
@@ -64,7 +64,7 @@ static void join_response(controller_experience_t *e, size_t i, const controller
     e->finish[i] = part->finish[r];
 }
 
-tr_status controller_experience_init(controller_experience_t *e, const controller_rows_t *data,
+tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t *data,
                                      const uint32_t *rows, size_t samples,
                                      const tr_responses_t *parts, size_t part_count,
                                      tr_error_t *err)
@@ -74,7 +74,7 @@ tr_status controller_experience_init(controller_experience_t *e, const controlle
     *e = (controller_experience_t){.samples = samples};
     measure(e, parts, part_count, &kept);
     for (size_t r = 0; r < e->count; r++) {
-        prompt_tokens += data->items[rows[r / samples]].prompt;
+        prompt_tokens += data->sequences[rows[r / samples]].prompt;
     }
     if (prompt_tokens + e->tokens > INT32_MAX || kept > INT32_MAX) {
         tr_fail(err, TR_ERR_ARGUMENT,
@@ -92,7 +92,7 @@ tr_status controller_experience_init(controller_experience_t *e, const controlle
             join_kept(e, &parts[p], e->offsets[i]);
         }
         for (size_t r = 0; r < parts[p].count; r++, i++) {
-            join_response(e, i, &data->items[rows[i / samples]], &parts[p], r);
+            join_response(e, i, &data->sequences[rows[i / samples]], &parts[p], r);
         }
     }
     e->sequences = (tr_sequences_t){

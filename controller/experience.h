@@ -4,7 +4,7 @@
 #ifndef CONTROLLER_EXPERIENCE_H
 #define CONTROLLER_EXPERIENCE_H
 
-#include "controller/rows.h"
+#include "common/data/rows.h"
 #include "proto/responses.h"
 #include "proto/sequences.h"
 
@@ -34,9 +34,9 @@ typedef struct controller_experience {
 /// Joins the parts, which cover the responses in order, to one experience, and makes room for the rest. rows:
 /// [count / samples], copied. The parts' messages are not needed any more. TR_ERR_ARGUMENT when there are more ids than an
 /// int32_t counts; there is then nothing to release.
-tr_status controller_experience_init(controller_experience_t *experience,
-                                     const controller_rows_t *data, const uint32_t *rows,
-                                     size_t samples, const tr_responses_t *parts, size_t part_count,
+tr_status controller_experience_init(controller_experience_t *experience, const tr_rows_t *data,
+                                     const uint32_t *rows, size_t samples,
+                                     const tr_responses_t *parts, size_t part_count,
                                      tr_error_t *err);
 void controller_experience_release(controller_experience_t *experience);
 

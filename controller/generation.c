@@ -16,10 +16,11 @@ typedef struct generation {
     size_t part_count;
 } generation_t;
 
-/// As the rollouts decide it, who take top_p as a float.
+/// As the rollouts decide it, from the same numbers.
 static bool truncates(const tr_generation_options_t *generation)
 {
-    return generation->top_k > 0 || (float)generation->top_p < 1.0f;
+    const tr_sampling_t sampling = tr_generation_sampling(generation);
+    return tr_sampling_truncates(&sampling);
 }
 
 /// Which prompt response i answers.
@@ -84,12 +85,12 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
     size_t samples = g->run->recipe->generation.samples, batch = g->run->recipe->data.batch;
     size_t tokens = 0, at = 0;
     for (size_t i = 0; i < count; i++) {
-        tokens += g->run->rows.items[row_of(g, first + i)].prompt;
+        tokens += g->run->rows.sequences[row_of(g, first + i)].prompt;
     }
     int32_t *ids = tr_calloc(tokens + 3 * count + 1, sizeof *ids);
     int32_t *starts = ids + tokens, *numbers = starts + count + 1, *sample = numbers + count;
     for (size_t i = 0; i < count; i++) {
-        const controller_row_t *row = &g->run->rows.items[row_of(g, first + i)];
+        const tr_sequence_t *row = &g->run->rows.sequences[row_of(g, first + i)];
         memcpy(ids + at, row->ids, row->prompt * sizeof *ids);
         at += row->prompt;
         starts[i + 1] = (int32_t)at;
@@ -193,7 +194,7 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
     for (size_t i = 0; due && i < count && status == TR_OK; i++) {
         size_t length;
         char *text = controller_generation_text(run, e, i, &length);
-        const char *prompt = controller_rows_prompt(&run->rows, e->rows[i / e->samples]);
+        const char *prompt = tr_rows_prompt(&run->rows, e->rows[i / e->samples]);
         json_t *more = json_pack("{s:s}", "finish", tr_finish_name((tr_finish_t)e->finish[i]));
         status = controller_samples_append(run->samples, step, prompt, strlen(prompt), text, length,
                                            (double)e->scores[i], more, err);

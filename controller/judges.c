@@ -31,7 +31,7 @@ typedef struct errand {
 } errand_t;
 
 struct controller_judges {
-    const controller_rows_t *rows;
+    const tr_rows_t *rows;
     const tr_tokenizer_t *tokenizer;
     controller_calls_t *calls;
     verdict_t *verdicts; // [judges]
@@ -42,7 +42,7 @@ struct controller_judges {
     size_t errand_count;
 };
 
-controller_judges_t *controller_judges_new(const tr_judges_t *judges, const controller_rows_t *rows,
+controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_rows_t *rows,
                                            const tr_tokenizer_t *tokenizer,
                                            controller_calls_t *calls)
 {
@@ -172,14 +172,14 @@ static json_t *columns_of(const controller_judges_t *self, uint32_t row)
 static json_t *sample_of(const controller_judges_t *self, size_t index, const tr_responses_t *part,
                          size_t r, uint32_t row, size_t *bytes)
 {
-    const controller_row_t *prompt = &self->rows->items[row];
+    const tr_sequence_t *prompt = &self->rows->sequences[row];
     const int32_t *ids = part->ids + part->starts[r];
     size_t count = (size_t)(part->starts[r + 1] - part->starts[r]);
     char *response = text_of(self, ids, count);
     json_t *columns = columns_of(self, row);
     const tr_sample_t sample = {
         .id = self->first_id + (int64_t)index,
-        .prompt = controller_rows_prompt(self->rows, row),
+        .prompt = tr_rows_prompt(self->rows, row),
         .response = response,
         .prompt_ids = prompt->ids,
         .response_ids = ids,

@@ -1,19 +1,20 @@
-/// The panel of judges: asks each judge of the recipe for the scores of responses, and adds them up.
+/// Asks each judge of the recipe for the scores of responses, and adds them up.
 ///
 /// Judging of a response may begin as soon as it is there. A step's scores are placed by response, so the order in which
 /// judges answer decides nothing. A missing score is never a number: the wait ends only when all are there.
 #ifndef CONTROLLER_JUDGES_H
 #define CONTROLLER_JUDGES_H
 
+#include "common/judge/judge.h"
+#include "common/data/rows.h"
 #include "controller/calls.h"
 #include "controller/metrics.h"
-#include "controller/rows.h"
 #include "proto/responses.h"
 
 typedef struct controller_judges controller_judges_t;
 
 /// All borrowed.
-controller_judges_t *controller_judges_new(const tr_judges_t *judges, const controller_rows_t *rows,
+controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_rows_t *rows,
                                            const tr_tokenizer_t *tokenizer,
                                            controller_calls_t *calls);
 void controller_judges_destroy(controller_judges_t **judges);

@@ -58,7 +58,7 @@ static void choose_responses(online_t *o)
     }
 }
 
-static void copy_response(controller_row_t *item, const controller_experience_t *e, size_t index)
+static void copy_response(tr_sequence_t *item, const controller_experience_t *e, size_t index)
 {
     item->prompt = (size_t)e->prompt_lengths[index];
     item->length = (size_t)(e->starts[index + 1] - e->starts[index]);
@@ -67,14 +67,14 @@ static void copy_response(controller_row_t *item, const controller_experience_t 
 }
 
 /// The chosen responses as rows: pairs for DPO, else one a prompt. rows: released by the caller.
-static void make_rows(controller_rows_t *rows, const online_t *o)
+static void make_rows(tr_rows_t *rows, const online_t *o)
 {
     size_t group = tr_recipe_algorithm(o->run->recipe)->group;
-    *rows = (controller_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
-    rows->items = tr_calloc(group * o->prompts, sizeof *rows->items);
+    *rows = (tr_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
+    rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
     for (size_t i = 0; i < o->prompts; i++) {
-        controller_row_t *items = rows->items + group * i;
+        tr_sequence_t *items = rows->sequences + group * i;
         copy_response(&items[0], &o->experience, o->best[i]);
         if (group == 2) {
             copy_response(&items[1], &o->experience, o->worst[i]);
@@ -85,14 +85,14 @@ static void make_rows(controller_rows_t *rows, const online_t *o)
 
 static tr_status learn(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
-    controller_rows_t rows;
+    tr_rows_t rows;
     uint32_t *all = tr_calloc(o->prompts, sizeof *all);
     for (size_t i = 0; i < o->prompts; i++) {
         all[i] = (uint32_t)i;
     }
     make_rows(&rows, o);
     tr_status status = controller_rows_learn(o->run, &rows, all, o->prompts, o->step, record, err);
-    controller_rows_release(&rows);
+    tr_rows_release(&rows);
     free(all);
     return status;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/text/utf8.h"
+#include "controller/metric_table.h"
 
 // Formatting
 
@@ -64,12 +65,14 @@ static char *number(double value)
                                                      : tr_format("%.3g", value);
 }
 
-static void put_metric(tr_bytes_t *out, const controller_record_t *record, const char *name,
-                       const char *label)
+/// A metric that the table has on the terminal, where the record has it.
+static void put_row(tr_bytes_t *out, const controller_record_t *record,
+                    const controller_metric_row_t *row)
 {
-    const double *value = controller_record_find(record, name);
+    const double *value = row->label != NULL ? controller_record_find(record, row->name) : NULL;
     if (value != NULL) {
-        put_item(out, label, number(*value));
+        put_item(out, row->label,
+                 row->percent ? tr_format("%.1f%%", 100 * *value) : number(*value));
     }
 }
 
@@ -101,18 +104,11 @@ char *controller_progress_line(const controller_record_t *record, uint64_t steps
     put(&out, step);
     free(step);
     if (is_inexact(record)) {
-        put_metric(&out, record, "exact/logprob_mismatch", "NOT EXACT! logprob mismatch");
+        put_item(&out, "NOT EXACT! logprob mismatch",
+                 number(*controller_record_find(record, "exact/logprob_mismatch")));
     }
-    put_metric(&out, record, "objective/scores", "score");
-    put_metric(&out, record, "objective/kl", "kl");
-    put_metric(&out, record, "objective/entropy", "entropy");
-    put_metric(&out, record, "loss", "loss");
-    put_metric(&out, record, "accuracy", "accuracy");
-    put_metric(&out, record, "rewards/accuracies", "accuracy");
-    put_metric(&out, record, "rewards/margins", "margin");
-    const double *clipped = controller_record_find(record, "policy/clipfrac_avg");
-    if (clipped != NULL) {
-        put_item(&out, "clip", tr_format("%.1f%%", 100 * *clipped));
+    for (size_t i = 0; i < controller_metric_count; i++) {
+        put_row(&out, record, &controller_metric_rows[i]);
     }
     put_rates(&out, record);
     put_item(&out, "left", controller_progress_duration(left));

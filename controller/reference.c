@@ -80,7 +80,7 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
 
 /// The rows of batch `index` (from 0). chosen: [data.batch], of which *count are written.
 static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t *run,
-                        const controller_rows_t *rows, size_t index, tr_error_t *err)
+                        const tr_rows_t *rows, size_t index, tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
     size_t batch = recipe->data.batch, first = index * batch;
@@ -97,7 +97,7 @@ static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t 
 }
 
 /// How many batches there are to ask: every row once, or, where they are mismatched, every step.
-static size_t batches_of(const controller_run_t *run, const controller_rows_t *rows)
+static size_t batches_of(const controller_run_t *run, const tr_rows_t *rows)
 {
     size_t batch = run->recipe->data.batch;
     return controller_rows_mismatched(run->recipe) && rows == &run->rows
@@ -107,7 +107,7 @@ static size_t batches_of(const controller_run_t *run, const controller_rows_t *r
 
 /// batch: to be released, on success.
 static tr_status make_batch(controller_batch_t *batch, const controller_run_t *run,
-                            const controller_rows_t *rows, size_t index, tr_error_t *err)
+                            const tr_rows_t *rows, size_t index, tr_error_t *err)
 {
     size_t count;
     uint32_t *chosen = tr_calloc(run->recipe->data.batch, sizeof *chosen);
@@ -121,8 +121,8 @@ static tr_status make_batch(controller_batch_t *batch, const controller_run_t *r
 
 /// Fills reference_starts, of items or of batches, and makes room. *n: all log-probs. *key: of the tokens they are of, where they are
 /// cut, and the reference's directory.
-static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run,
-                         controller_rows_t *rows, tr_error_t *err)
+static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run, tr_rows_t *rows,
+                         tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
@@ -152,7 +152,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
     return TR_OK;
 }
 
-static tr_status ask_all(controller_run_t *run, controller_rows_t *rows, tr_error_t *err)
+static tr_status ask_all(controller_run_t *run, tr_rows_t *rows, tr_error_t *err)
 {
     size_t batches = batches_of(run, rows);
     float *at = rows->reference;
@@ -169,8 +169,8 @@ static tr_status ask_all(controller_run_t *run, controller_rows_t *rows, tr_erro
 }
 
 /// *found: whether the file is of these rows.
-static tr_status read_all(bool *found, controller_rows_t *rows, size_t n, const char *path,
-                          const char *key, tr_error_t *err)
+static tr_status read_all(bool *found, tr_rows_t *rows, size_t n, const char *path, const char *key,
+                          tr_error_t *err)
 {
     tr_safetensors_t *file = NULL;
     *found = false;
@@ -185,8 +185,8 @@ static tr_status read_all(bool *found, controller_rows_t *rows, size_t n, const 
     return status;
 }
 
-static tr_status write_all(const controller_rows_t *rows, size_t n, const char *path,
-                           const char *key, tr_error_t *err)
+static tr_status write_all(const tr_rows_t *rows, size_t n, const char *path, const char *key,
+                           tr_error_t *err)
 {
     const tr_safetensors_entry_t entry = {"logprobs", TR_F32, 1, {n}, rows->reference, NULL};
     const tr_safetensors_pair_t pair = {"key", key};
@@ -194,7 +194,7 @@ static tr_status write_all(const controller_rows_t *rows, size_t n, const char *
 }
 
 /// From the file, or by asking.
-static tr_status fill(controller_run_t *run, controller_rows_t *rows, size_t n, const char *path,
+static tr_status fill(controller_run_t *run, tr_rows_t *rows, size_t n, const char *path,
                       const char *key, tr_error_t *err)
 {
     bool found = false;
@@ -209,8 +209,8 @@ static tr_status fill(controller_run_t *run, controller_rows_t *rows, size_t n, 
     return write_all(rows, n, path, key, err);
 }
 
-tr_status controller_reference_precompute(controller_run_t *run, controller_rows_t *rows,
-                                          const char *name, tr_error_t *err)
+tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows, const char *name,
+                                          tr_error_t *err)
 {
     size_t n;
     XXH64_hash_t hash;
@@ -230,20 +230,20 @@ tr_status controller_reference_precompute(controller_run_t *run, controller_rows
     return status;
 }
 
-void controller_reference_recall(float *logprobs, const controller_rows_t *rows,
-                                 const uint32_t *chosen, size_t count)
+void controller_reference_recall(float *logprobs, const tr_rows_t *rows, const uint32_t *chosen,
+                                 size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         for (size_t k = rows->starts[chosen[i]]; k < rows->starts[chosen[i] + 1]; k++) {
-            size_t n = controller_row_learnt(rows, &rows->items[k]);
+            size_t n = controller_batch_learnt(rows, &rows->sequences[k]);
             memcpy(logprobs + at, rows->reference + rows->reference_starts[k], n * sizeof(float));
             at += n;
         }
     }
 }
 
-void controller_reference_recall_batch(float *logprobs, const controller_rows_t *rows, size_t index,
+void controller_reference_recall_batch(float *logprobs, const tr_rows_t *rows, size_t index,
                                        size_t n)
 {
     memcpy(logprobs, rows->reference + rows->reference_starts[index], n * sizeof(float));

@@ -1,137 +1,91 @@
+// From the recipe to rows: the options of common/data, from the recipe's keys and the row of its algorithm.
+//
+// common/data/rows.h has the stages; controller/batch.h is next on a row's way.
 #include "controller/rows.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-void controller_rows_release(controller_rows_t *rows)
+/// The longest sequence that the recipe allows; 0: no bound.
+static uint64_t limit_of(const tr_recipe_t *recipe)
 {
-    for (size_t i = 0; rows->items != NULL && i < rows->starts[rows->count]; i++) {
-        free(rows->items[i].ids);
-        free(rows->items[i].mask);
-        free(rows->items[i].text);
-    }
-    free(rows->reference);
-    free(rows->reference_starts);
-    free(rows->items);
-    free(rows->starts);
-    tr_dataset_destroy(&rows->dataset);
-    *rows = (controller_rows_t){0};
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    return algorithm->max_length_key == NULL
+               ? recipe->data.max_prompt_length
+               : *(const uint64_t *)((const char *)recipe + algorithm->max_length_offset);
 }
 
-const char *controller_rows_prompt(const controller_rows_t *rows, size_t row)
+void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *recipe,
+                             size_t positions)
 {
-    const char *text = rows->items[rows->starts[row]].text;
-    return text != NULL ? text : tr_dataset_string(rows->dataset, row, rows->prompt_column);
-}
-
-/// A sequence in the making: the prompt of one item and the response of another, or of the same.
-typedef struct joint {
-    const controller_row_t *prompt, *response;
-    size_t first;  // token of both together that is the first to stay
-    size_t length; // tokens that stay
-    size_t learnt; // of these, the last so many
-} joint_t;
-
-static joint_t join(const controller_rows_t *rows, const controller_row_t *prompt,
-                    const controller_row_t *response)
-{
-    size_t total = prompt->prompt + response->length - response->prompt;
-    size_t length = total < rows->limit ? total : rows->limit;
-    size_t first = rows->keep_end ? total - length : 0;
-    size_t opening = prompt->prompt > first ? prompt->prompt - first : 1;
-    return (joint_t){prompt, response, first, length, length - opening};
-}
-
-size_t controller_row_learnt(const controller_rows_t *rows, const controller_row_t *item)
-{
-    return join(rows, item, item).learnt;
-}
-
-/// The tokens that stay: [length].
-static void copy_tokens(int32_t *to, const joint_t *joint)
-{
-    const controller_row_t *prompt = joint->prompt, *response = joint->response;
-    size_t first = joint->first < prompt->prompt ? joint->first : prompt->prompt;
-    size_t opening = prompt->prompt - first, skipped = joint->first - first;
-    memcpy(to, prompt->ids + first, opening * sizeof *to);
-    memcpy(to + opening, response->ids + response->prompt + skipped,
-           (joint->length - opening) * sizeof *to);
-}
-
-static size_t items_of(const controller_rows_t *rows, const uint32_t *chosen, size_t count)
-{
-    size_t items = 0;
-    for (size_t i = 0; i < count; i++) {
-        items += rows->starts[chosen[i] + 1] - rows->starts[chosen[i]];
-    }
-    return items;
-}
-
-static joint_t *join_all(const controller_rows_t *rows, const uint32_t *chosen, size_t count,
-                         size_t items, bool mismatched)
-{
-    joint_t *joints = tr_calloc((mismatched ? 2 : 1) * items + 1, sizeof *joints);
-    for (size_t i = 0, at = 0; i < count; i++) {
-        for (size_t k = rows->starts[chosen[i]]; k < rows->starts[chosen[i] + 1]; k++, at++) {
-            joints[at] = join(rows, &rows->items[k], &rows->items[k]);
-        }
-    }
-    for (size_t i = 0; mismatched && i < count; i++) {
-        size_t before = (i + count - 1) % count;
-        joints[items + i] = join(rows, &rows->items[rows->starts[chosen[i]]],
-                                 &rows->items[rows->starts[chosen[before]]]);
-    }
-    return joints;
-}
-
-/// The masks of the responses, in the batch's order. joints: [n]
-static float *join_masks(const joint_t *joints, size_t n, size_t learnt)
-{
-    float *mask = tr_calloc(learnt + 1, sizeof *mask), *at = mask;
-    for (size_t i = 0; i < n; i++) {
-        const controller_row_t *item = joints[i].response;
-        for (size_t t = 0; t < joints[i].learnt; t++) {
-            *at++ = (float)item->mask[item->prompt + t];
-        }
-    }
-    return mask;
-}
-
-void controller_batch_init(controller_batch_t *batch, const controller_rows_t *rows,
-                           const uint32_t *chosen, size_t count, bool mismatched)
-{
-    size_t items = items_of(rows, chosen, count), n = (mismatched ? 2 : 1) * items;
-    joint_t *joints = join_all(rows, chosen, count, items, mismatched);
-    *batch = (controller_batch_t){.matched = items};
-    for (size_t i = 0; i < n; i++) {
-        batch->tokens += joints[i].length;
-        batch->longest = joints[i].length > batch->longest ? joints[i].length : batch->longest;
-    }
-    batch->ids = tr_calloc(batch->tokens + 3 * n + 2, sizeof *batch->ids);
-    int32_t *starts = batch->ids + batch->tokens, *prompts = starts + n + 1,
-            *responses = prompts + n;
-    for (size_t i = 0; i < n; i++) {
-        const joint_t *joint = &joints[i];
-        copy_tokens(batch->ids + starts[i], joint);
-        starts[i + 1] = starts[i] + (int32_t)joint->length;
-        prompts[i] = (int32_t)(joint->length - joint->learnt);
-        responses[i + 1] = responses[i] + (int32_t)joint->learnt;
-    }
-    batch->learnt = (size_t)responses[n];
-    batch->mask = rows->masked ? join_masks(joints, n, batch->learnt) : NULL;
-    batch->sequences = (tr_sequences_t){
-        .count = n,
-        .ids = batch->ids,
-        .starts = starts,
-        .prompt_lengths = prompts,
-        .response_starts = responses,
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    const tr_recipe_data_t *data = &recipe->data;
+    const char *key = algorithm->max_length_key;
+    uint64_t most = limit_of(recipe);
+    // A key that the algorithm does not read has its default, so none of these needs a question.
+    *options = (tr_rows_options_t){
+        .kinds = algorithm->rows,
+        .limit_key = key != NULL ? key : "data.max_prompt_length, or the model's positions",
+        .limit = positions,
+        .packing = recipe->sft.packing,
+        .completion_only = recipe->sft.completion_only_loss,
+        .assistant_only = recipe->sft.assistant_only_loss ? "sft.assistant_only_loss" : NULL,
+        .keep_end = recipe->dpo.truncation_mode == TR_TRUNCATION_KEEP_END,
+        .prompt_column = data->prompt_column,
+        .text_column = data->text_column,
+        .step_separator = recipe->reward.step_separator,
+        .chat_template = (tr_chat_format_t)data->chat_template,
+        .model = recipe->model,
     };
-    free(joints);
+    if (tr_algorithm_generates(algorithm)) {
+        options->limit -= 1; // after a prompt that fills the model nothing could be generated
+    }
+    if (most > 0 && most < options->limit) {
+        options->limit = (size_t)most;
+    }
 }
 
-void controller_batch_release(controller_batch_t *batch)
+/// Some options are about pairs alone.
+static tr_status check_kind(const tr_recipe_t *recipe, tr_kind_t kind, tr_error_t *err)
 {
-    free(batch->ids);
-    free(batch->mask);
-    *batch = (controller_batch_t){0};
+    const tr_recipe_reward_t *reward = &recipe->reward;
+    if (kind != TR_KIND_STEPWISE ||
+        (!reward->normalize && reward->loss.center_rewards_coefficient == 0.0)) {
+        return TR_OK;
+    }
+    return tr_fail(
+        err, TR_ERR_ARGUMENT,
+        "%s is about pairs, and the rows of data.train are steps (completions): leave it out",
+        reward->normalize ? "reward.normalize" : "reward.center_rewards_coefficient");
+}
+
+static tr_status load(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,
+                      const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
+{
+    tr_rows_options_t options;
+    tr_dataset_t *dataset;
+    *rows = (tr_rows_t){0};
+    controller_rows_options(&options, recipe, positions);
+    TR_TRY(tr_dataset_new(&dataset, (const char *const *)files->items, files->count,
+                          recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP, err));
+    tr_kind_t kind = tr_kind_of(dataset, &options);
+    tr_status status = check_kind(recipe, kind, err);
+    if (status == TR_OK) {
+        status = tr_rows_init(rows, &dataset, kind, tokenizer, &options, err);
+    }
+    tr_dataset_destroy(&dataset);
+    return status;
+}
+
+tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
+                               const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
+{
+    const tr_texts_t *files = tr_algorithm_generates(tr_recipe_algorithm(recipe))
+                                  ? &recipe->data.prompts
+                                  : &recipe->data.train;
+    return load(rows, files, recipe, tokenizer, positions, err);
+}
+
+tr_status controller_rows_load_eval(tr_rows_t *rows, const tr_recipe_t *recipe,
+                                    const tr_tokenizer_t *tokenizer, size_t positions,
+                                    tr_error_t *err)
+{
+    return load(rows, &recipe->data.eval, recipe, tokenizer, positions, err);
 }

@@ -9,13 +9,14 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "controller/batch.h"
 #include "controller/reference.h"
 #include "proto/learner/tally.h"
 
 /// Rows of a step or of a piece of the held-out ones, on their way through reference and actor.
 typedef struct piece {
     controller_run_t *run;
-    const controller_rows_t *rows;
+    const tr_rows_t *rows;
     uint32_t *chosen; // [count]
     size_t count;
     size_t index; // of the batch among all that are to come, or the pieces
@@ -26,8 +27,7 @@ typedef struct piece {
 
 // Pieces
 
-static void piece_init(piece_t *piece, controller_run_t *run, const controller_rows_t *rows,
-                       size_t count)
+static void piece_init(piece_t *piece, controller_run_t *run, const tr_rows_t *rows, size_t count)
 {
     *piece = (piece_t){.run = run, .rows = rows, .count = count};
     piece->chosen = tr_calloc(count, sizeof *piece->chosen);
@@ -54,12 +54,12 @@ static void put_step_labels(tr_message_t *message, const controller_batch_t *bat
 /// What stands beside the sequences: one label or margin a row or pair.
 static void put_columns(tr_message_t *message, const piece_t *piece)
 {
-    const controller_rows_t *rows = piece->rows;
+    const tr_rows_t *rows = piece->rows;
     int32_t *labels = tr_calloc(piece->count, sizeof *labels);
     float *margins = tr_calloc(piece->count, sizeof *margins);
     for (size_t i = 0; i < piece->count; i++) {
-        const controller_row_t *item = &rows->items[rows->starts[piece->chosen[i]]];
-        labels[i] = item->desirable;
+        const tr_sequence_t *item = &rows->sequences[rows->starts[piece->chosen[i]]];
+        labels[i] = item->label;
         margins[i] = item->margin;
     }
     if (rows->labelled) {
@@ -80,7 +80,7 @@ static void put_columns(tr_message_t *message, const piece_t *piece)
 /// From what was asked once, or by asking now.
 static tr_status find_reference(piece_t *piece, tr_error_t *err)
 {
-    const controller_rows_t *rows = piece->rows;
+    const tr_rows_t *rows = piece->rows;
     piece->reference = tr_calloc(piece->batch.learnt + 1, sizeof *piece->reference);
     if (rows->reference == NULL) {
         return controller_reference_ask(piece->reference, piece->run, &piece->batch, err);
@@ -180,7 +180,7 @@ static uint64_t tokens_of(const piece_t *piece)
     return (uint64_t)piece->batch.sequences.starts[piece->batch.matched];
 }
 
-tr_status controller_rows_learn(controller_run_t *run, const controller_rows_t *rows,
+tr_status controller_rows_learn(controller_run_t *run, const tr_rows_t *rows,
                                 const uint32_t *chosen, size_t count, uint64_t step,
                                 controller_record_t *record, tr_error_t *err)
 {
@@ -275,7 +275,7 @@ char *controller_rows_advice(const controller_run_t *run)
         return NULL;
     }
     for (size_t i = 0; i < run->rows.count; i++) {
-        desirable += run->rows.items[i].desirable;
+        desirable += run->rows.sequences[i].label;
     }
     tr_kto_advise(&advice, desirable, run->rows.count - desirable, &run->recipe->kto.loss);
     return advice.balanced

@@ -11,7 +11,7 @@ tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_
                                tr_error_t *err);
 
 /// One update of the actor on the chosen rows: [count], for step `step`. The record gets the algorithm's metrics.
-tr_status controller_rows_learn(controller_run_t *run, const controller_rows_t *rows,
+tr_status controller_rows_learn(controller_run_t *run, const tr_rows_t *rows,
                                 const uint32_t *chosen, size_t count, uint64_t step,
                                 controller_record_t *record, tr_error_t *err);
 

@@ -11,9 +11,11 @@
 
 #include "common/base/clock.h"
 #include "controller/checkpoint.h"
+#include "controller/metric_table.h"
 #include "controller/online_step.h"
 #include "controller/ppo_step.h"
 #include "controller/reference.h"
+#include "controller/rows.h"
 #include "controller/rows_step.h"
 #include "proto/endpoint.h"
 
@@ -109,6 +111,14 @@ static void note_scores(controller_run_t *run, const controller_record_t *record
     }
 }
 
+static void expect_documented(const controller_record_t *record)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        TR_ASSERT(controller_metric_row(record->items[i].name) != NULL,
+                  "metric '%s' has no row in controller/metric_table.c", record->items[i].name);
+    }
+}
+
 static tr_status take_step(controller_run_t *run, controller_record_t *record, tr_error_t *err)
 {
     double began = tr_clock_seconds();
@@ -120,6 +130,7 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
         note_scores(run, record);
     }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
+    expect_documented(record);
     TR_TRY(controller_metrics_append(run->metrics, record, err));
     TR_TRY(controller_events_append(run->events, record, tr_clock_wall(), err));
     controller_progress_step(run->progress, record, tr_clock_seconds());
@@ -201,13 +212,9 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
             recipe->model, ids, run->model.vocabulary);
     }
     size_t positions = run->model.max_positions;
-    TR_TRY(generates(run) ? controller_rows_load_prompts(&run->rows, recipe, run->tokenizer,
-                                                         positions - 1, err)
-                          : controller_rows_load(&run->rows, &recipe->data.train, recipe,
-                                                 run->tokenizer, positions, err));
+    TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
     if (!generates(run) && recipe->data.eval.count > 0) {
-        TR_TRY(controller_rows_load(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
-                                    positions, err));
+        TR_TRY(controller_rows_load_eval(&run->eval_rows, recipe, run->tokenizer, positions, err));
     }
     if (learns(run) && recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
@@ -225,7 +232,7 @@ static void note(controller_run_t *run, char *sentence)
     free(sentence);
 }
 
-static void note_dropped(controller_run_t *run, const controller_rows_t *rows, const char *key)
+static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const char *key)
 {
     size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
     if (dropped > 0) {
@@ -281,8 +288,8 @@ static void close_run(controller_run_t *run)
     controller_calls_destroy(&run->calls);
     tr_broker_destroy(&run->broker);
     controller_checkpoint_close_outputs(run);
-    controller_rows_release(&run->rows);
-    controller_rows_release(&run->eval_rows);
+    tr_rows_release(&run->rows);
+    tr_rows_release(&run->eval_rows);
     tr_tokenizer_destroy(&run->tokenizer);
     json_decref(run->weights);
     json_decref(run->scores);

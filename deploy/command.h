@@ -22,6 +22,7 @@ int command_sample(int argc, char **argv);
 int command_logprobs(int argc, char **argv);
 int command_keys(int argc, char **argv);
 int command_devices(int argc, char **argv);
+int command_schema(int argc, char **argv);
 
 /// Prints the failure's sentence to standard error; returns the exit code for main.
 int command_exit(tr_status status, const tr_error_t *err);

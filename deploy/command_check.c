@@ -95,9 +95,9 @@ done:
 /// What `run` would refuse, though the recipe alone is right.
 static tr_status check_company(const tr_recipe_t *recipe, tr_error_t *err)
 {
-    company_t company;
-    tr_status status = company_init(&company, recipe, recipe->output, false, err);
-    company_release(&company);
+    process_group_t group;
+    tr_status status = process_group_init(&group, recipe, recipe->output, false, err);
+    process_group_release(&group);
     return status;
 }
 

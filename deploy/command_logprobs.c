@@ -5,7 +5,7 @@
 
 #include "common/model/response.h"
 #include "deploy/command.h"
-#include "deploy/speaker.h"
+#include "deploy/loaded_model.h"
 
 typedef struct arguments {
     const char *model, *prompt, *response;
@@ -41,14 +41,14 @@ typedef struct pair {
     size_t prompt, response;
 } pair_t;
 
-static tr_status encode(pair_t *pair, const speaker_t *speaker, const arguments_t *arguments,
+static tr_status encode(pair_t *pair, const loaded_model_t *loaded, const arguments_t *arguments,
                         tr_error_t *err)
 {
     int32_t *response;
-    TR_TRY(speaker_encode(&pair->ids, &pair->prompt, speaker, arguments->prompt, "the prompt",
-                          TR_ENCODE_SPECIAL, err));
-    TR_TRY(speaker_encode(&response, &pair->response, speaker, arguments->response, "the response",
-                          TR_ENCODE_CONTINUES, err));
+    TR_TRY(loaded_model_encode(&pair->ids, &pair->prompt, loaded, arguments->prompt, "the prompt",
+                               TR_ENCODE_SPECIAL, err));
+    TR_TRY(loaded_model_encode(&response, &pair->response, loaded, arguments->response,
+                               "the response", TR_ENCODE_CONTINUES, err));
     pair->ids = tr_realloc(pair->ids, (pair->prompt + pair->response) * sizeof *pair->ids);
     memcpy(pair->ids + pair->prompt, response, pair->response * sizeof *response);
     free(response);
@@ -56,7 +56,7 @@ static tr_status encode(pair_t *pair, const speaker_t *speaker, const arguments_
 }
 
 /// logprobs: [pair->response], written.
-static tr_status measure(float *logprobs, const speaker_t *speaker, const pair_t *pair,
+static tr_status measure(float *logprobs, const loaded_model_t *loaded, const pair_t *pair,
                          float temperature, tr_error_t *err)
 {
     const int32_t starts[] = {0, (int32_t)(pair->prompt + pair->response)};
@@ -68,20 +68,20 @@ static tr_status measure(float *logprobs, const speaker_t *speaker, const pair_t
                                       .prompt_lengths = prompt_lengths,
                                       .response_starts = response_starts};
     const uint32_t chosen[] = {0};
-    tr_response_pass_t *pass = tr_response_pass_new(speaker->model);
+    tr_response_pass_t *pass = tr_response_pass_new(loaded->model);
     tr_status status =
         tr_response_forward(pass, &sequences, chosen, 1, temperature, false, logprobs, NULL, err);
     tr_response_pass_destroy(&pass);
     return status;
 }
 
-static tr_status print(const speaker_t *speaker, const pair_t *pair, const float *logprobs,
+static tr_status print(const loaded_model_t *loaded, const pair_t *pair, const float *logprobs,
                        tr_error_t *err)
 {
     json_t *ids = json_array(), *tokens = json_array(), *numbers = json_array();
     for (size_t i = 0; i < pair->response; i++) {
         int32_t id = pair->ids[pair->prompt + i];
-        const char *token = tr_tokenizer_token(speaker->tokenizer, id);
+        const char *token = tr_tokenizer_token(loaded->tokenizer, id);
         json_array_append_new(ids, json_integer(id));
         json_array_append_new(tokens, json_string(token != NULL ? token : ""));
         json_array_append_new(numbers, json_real((double)logprobs[i]));
@@ -102,19 +102,19 @@ static tr_status print(const speaker_t *speaker, const pair_t *pair, const float
 
 static tr_status logprobs_of(const arguments_t *arguments, tr_error_t *err)
 {
-    speaker_t speaker = {0};
+    loaded_model_t loaded = {0};
     pair_t pair = {0};
     float *logprobs = NULL;
     tr_status status;
-    TR_TRY_GOTO(speaker_open(&speaker, arguments->model, &arguments->device, err), done);
-    TR_TRY_GOTO(encode(&pair, &speaker, arguments, err), done);
+    TR_TRY_GOTO(loaded_model_open(&loaded, arguments->model, &arguments->device, err), done);
+    TR_TRY_GOTO(encode(&pair, &loaded, arguments, err), done);
     logprobs = tr_calloc(pair.response, sizeof *logprobs);
-    TR_TRY_GOTO(measure(logprobs, &speaker, &pair, arguments->temperature, err), done);
-    status = print(&speaker, &pair, logprobs, err);
+    TR_TRY_GOTO(measure(logprobs, &loaded, &pair, arguments->temperature, err), done);
+    status = print(&loaded, &pair, logprobs, err);
 done:
     free(logprobs);
     free(pair.ids);
-    speaker_release(&speaker);
+    loaded_model_release(&loaded);
     return status;
 }
 

@@ -1,4 +1,4 @@
-/// `troupe run` and `troupe resume`: the company of a recipe on this machine, from start to the
+/// `troupe run` and `troupe resume`: the group of a recipe on this machine, from start to the
 /// aligned model.
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,14 +54,14 @@ static void say_success(const char *directory)
            directory);
 }
 
-/// Runs the company in a run directory that nobody has open; returns the process's exit code.
-static int run_to_end(const company_t *company, tr_recipe_t *recipe, const char *directory)
+/// Runs the group in a run directory that nobody has open; returns the process's exit code.
+static int run_to_end(const process_group_t *group, tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
     int exit_code;
-    printf("running %s: %zu workers, logs in %s/logs\n", directory, company->count, directory);
+    printf("running %s: %zu workers, logs in %s/logs\n", directory, group->count, directory);
     fflush(stdout);
-    tr_status status = company_run(&exit_code, company, recipe, directory, &err);
+    tr_status status = process_group_run(&exit_code, group, recipe, directory, &err);
     if (status == TR_OK || (status == TR_ERR_INTERRUPTED && exists(directory, "final"))) {
         say_success(directory);
         return 0;
@@ -87,9 +87,9 @@ static tr_status make_directory(const tr_recipe_t *recipe, tr_error_t *err)
 static int run(tr_recipe_t *recipe)
 {
     tr_error_t err = {0};
-    company_t company = {0};
+    process_group_t group = {0};
     char *directory = tr_format("%s/%s", recipe->output, recipe->name);
-    tr_status status = company_init(&company, recipe, directory, false, &err);
+    tr_status status = process_group_init(&group, recipe, directory, false, &err);
     if (status == TR_OK) {
         status = needs_check(recipe, &err);
     }
@@ -97,8 +97,8 @@ static int run(tr_recipe_t *recipe)
         status = make_directory(recipe, &err);
     }
     int exit_code =
-        status == TR_OK ? run_to_end(&company, recipe, directory) : command_exit(status, &err);
-    company_release(&company);
+        status == TR_OK ? run_to_end(&group, recipe, directory) : command_exit(status, &err);
+    process_group_release(&group);
     free(directory);
     return exit_code;
 }
@@ -126,7 +126,7 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
 {
     controller_rundir_t *rundir;
     TR_TRY(controller_rundir_open(&rundir, directory, err));
-    company_forget_endpoint(directory);
+    process_group_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }
@@ -134,14 +134,14 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
 static int resume_with(tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
-    company_t company = {0};
-    tr_status status = company_init(&company, recipe, directory, true, &err);
+    process_group_t group = {0};
+    tr_status status = process_group_init(&group, recipe, directory, true, &err);
     if (status == TR_OK) {
         status = needs_check(recipe, &err);
     }
     int exit_code =
-        status == TR_OK ? run_to_end(&company, recipe, directory) : command_exit(status, &err);
-    company_release(&company);
+        status == TR_OK ? run_to_end(&group, recipe, directory) : command_exit(status, &err);
+    process_group_release(&group);
     return exit_code;
 }
 

@@ -14,6 +14,7 @@
 #include "controller/rows.h"
 #include "controller/rundir.h"
 #include "deploy/command.h"
+#include "deploy/command_fields.h"
 #include "deploy/memory_plan.h"
 #include "deploy/process_group.h"
 #include "deploy/sample_rows.h"
@@ -87,11 +88,6 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case 'm': add_text(arguments, "model", value); return 0;
     case 'p': json_array_append_new(arguments->prompts, json_string(value)); return 0;
     case 'J': add_judge(arguments, value); return 0;
-    case 'c': add_word(arguments, tr_format("generation.samples=%s", value)); return 0;
-    case 't': add_word(arguments, tr_format("generation.temperature=%s", value)); return 0;
-    case 'k': add_word(arguments, tr_format("generation.top_k=%s", value)); return 0;
-    case 'P': add_word(arguments, tr_format("generation.top_p=%s", value)); return 0;
-    case 'n': add_word(arguments, tr_format("generation.max_new_tokens=%s", value)); return 0;
     case 's': add_word(arguments, tr_format("seed=%s", value)); return 0;
     case 'o': arguments->rows.all = value; return 0;
     case 'b': arguments->rows.best = value; return 0;
@@ -103,8 +99,14 @@ static error_t take_option(int key, char *value, struct argp_state *state)
         add_word(arguments, tr_strdup(value));
         return 0;
     case ARGP_KEY_END: finish_words(arguments, state); return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default: break;
     }
+    const tr_field_t *field = command_fields_find(&tr_generation_fields, key);
+    if (field == NULL) {
+        return ARGP_ERR_UNKNOWN;
+    }
+    add_word(arguments, tr_format("generation.%s=%s", field->name, value));
+    return 0;
 }
 
 // The recipe
@@ -112,18 +114,16 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 /// Steps that answer every prompt once.
 static tr_status count_steps(uint64_t *steps, const tr_recipe_t *recipe, tr_error_t *err)
 {
-    controller_rows_t rows = {0};
+    tr_rows_t rows = {0};
     tr_tokenizer_t *tokenizer = NULL;
     tr_model_config_t config;
     tr_status status;
     TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
     TR_TRY_GOTO(tr_model_config_load(&config, recipe->model, err), done);
-    TR_TRY_GOTO(
-        controller_rows_load_prompts(&rows, recipe, tokenizer, config.max_positions - 1, err),
-        done);
+    TR_TRY_GOTO(controller_rows_load(&rows, recipe, tokenizer, config.max_positions, err), done);
     *steps = (rows.count + recipe->data.batch - 1) / recipe->data.batch;
 done:
-    controller_rows_release(&rows);
+    tr_rows_release(&rows);
     tr_tokenizer_destroy(&tokenizer);
     return status;
 }
@@ -177,22 +177,22 @@ static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const c
     TR_TRY(find_earlier(resume, recipe, directory, err));
     TR_TRY(*resume ? controller_rundir_open(&rundir, directory, err)
                    : controller_rundir_create(&rundir, recipe, err));
-    company_forget_endpoint(directory);
+    process_group_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }
 
 static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory, tr_error_t *err)
 {
-    company_t company = {0};
+    process_group_t group = {0};
     bool resume;
     tr_status status;
     TR_TRY(make_directory(&resume, recipe, directory, err));
-    TR_TRY_GOTO(company_init(&company, recipe, directory, resume, err), done);
+    TR_TRY_GOTO(process_group_init(&group, recipe, directory, resume, err), done);
     TR_TRY_GOTO(needs_check(recipe, err), done);
-    status = company_run(exit_code, &company, recipe, directory, err);
+    status = process_group_run(exit_code, &group, recipe, directory, err);
 done:
-    company_release(&company);
+    process_group_release(&group);
     return status;
 }
 
@@ -243,40 +243,40 @@ int command_sample(int argc, char **argv)
          "Who scores, as an entry of roles.reward in a recipe, such as 'model: runs/rm/final' or "
          "'exec: [python3, judge.py]'; may be given again: scores add up",
          0},
-        {"samples", 'c', "N", 0, "Responses to each prompt (default 4)", 0},
         {"pairs", 'w', "FILE", 0,
          "The best and the worst response to each prompt, as chosen and rejected", 0},
         {"best", 'b', "FILE", 0, "The best response to each prompt, as completion", 0},
         {"out", 'o', "FILE", 0, "Every response, with its score", 0},
-        {"temperature", 't', "NUMBER", 0, "Divides the logits (default 1)", 0},
-        {"top-k", 'k', "N", 0, "Draw among the N likeliest tokens; 0: among all (default 0)", 0},
-        {"top-p", 'P', "NUMBER", 0, "Draw among the likeliest tokens of this mass (default 1)", 0},
-        {"max-new-tokens", 'n', "N", 0, "At most so many tokens (default 64)", 0},
         {"seed", 's', "N", 0, "The same seed gives the same responses (default 1)", 0},
         {0},
     };
-    const struct argp parser = {
-        .options = table,
-        .parser = take_option,
-        .args_doc = "[KEY=VALUE ...]",
-        .doc =
-            "Let a model answer prompts, let judges score the responses, and write them as rows to "
-            "learn from. "
-            "A response ends where the model ends it. KEY=VALUE sets any key of a recipe, such as "
-            "roles.rollout.workers=2. A command that was stopped goes on when it is given again."};
+    tr_generation_options_t generation;
     arguments_t arguments = {.prompts = json_array()};
     tr_recipe_t *recipe = NULL;
-    static const char *const defaults[] = {NULL,
-                                           "algorithm=sample",
-                                           "steps=1",
-                                           "generation.samples=4",
-                                           "generation.temperature=1.0",
-                                           "generation.max_new_tokens=64",
-                                           "generation.stop_token=eos"};
-    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
-        add_word(&arguments, defaults[i] != NULL ? tr_strdup(defaults[i]) : NULL);
-    }
+    tr_fields_init(&generation, &tr_generation_fields);
+    generation.samples = 4;
+    generation.temperature = 1.0;
+    generation.max_new_tokens = 64;
+    struct argp_option *options = command_fields_options(table, &tr_generation_fields, &generation);
+    const struct argp parser = {.options = options,
+                                .parser = take_option,
+                                .args_doc = "[KEY=VALUE ...]",
+                                .doc = "Generate responses to prompts, let judges score them, and "
+                                       "write them as rows to train on. A response ends where "
+                                       "the model ends it. KEY=VALUE sets any key of a recipe, "
+                                       "such as roles.rollout.workers=2. A command that was "
+                                       "stopped goes on when it is given again."};
+    add_word(&arguments, NULL); // no file
+    add_word(&arguments, tr_strdup("algorithm=sample"));
+    add_word(&arguments, tr_strdup("steps=1"));
+    add_word(&arguments, tr_strdup("generation.stop_token=eos"));
+    add_word(&arguments,
+             tr_format("generation.samples=%llu", (unsigned long long)generation.samples));
+    add_word(&arguments, tr_format("generation.temperature=%g", generation.temperature));
+    add_word(&arguments, tr_format("generation.max_new_tokens=%llu",
+                                   (unsigned long long)generation.max_new_tokens));
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    command_fields_free(&options);
     tr_status status = load_recipe(&recipe, &arguments);
     int exit_code = status == TR_OK ? sample(&arguments, recipe) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);

@@ -49,11 +49,11 @@ static size_t prompt_limit(const tr_recipe_t *recipe, const tr_model_config_t *c
     return given > 0 ? least(given, config->max_positions - 1) : config->max_positions - 1;
 }
 
-static size_t longest_item(const controller_rows_t *rows)
+static size_t longest_item(const tr_rows_t *rows)
 {
     size_t longest = 1;
     for (size_t i = 0; i < rows->starts[rows->count]; i++) {
-        size_t length = least(rows->items[i].length, rows->limit);
+        size_t length = least(rows->sequences[i].length, rows->limit);
         longest = length > longest ? length : longest;
     }
     return longest;
@@ -63,17 +63,14 @@ static tr_status measure_rows(size_t *longest, const plan_t *plan, tr_error_t *e
 {
     const tr_recipe_t *recipe = plan->recipe;
     const size_t positions = plan->policy.max_positions;
-    controller_rows_t rows = {0};
+    tr_rows_t rows = {0};
     tr_tokenizer_t *tokenizer = NULL;
     TR_TRY(tr_tokenizer_new(&tokenizer, recipe->model, err));
-    tr_status status =
-        tr_algorithm_generates(tr_recipe_algorithm(recipe))
-            ? controller_rows_load_prompts(&rows, recipe, tokenizer, positions - 1, err)
-            : controller_rows_load(&rows, &recipe->data.train, recipe, tokenizer, positions, err);
+    tr_status status = controller_rows_load(&rows, recipe, tokenizer, positions, err);
     if (status == TR_OK) {
         *longest = longest_item(&rows);
     }
-    controller_rows_release(&rows);
+    tr_rows_release(&rows);
     tr_tokenizer_destroy(&tokenizer);
     return status;
 }

@@ -1,3 +1,4 @@
+// Which processes a recipe needs, with their command lines and environments; what they need to start; and the run under the supervisor.
 #include "deploy/process_group.h"
 
 #include <errno.h>
@@ -12,9 +13,9 @@ static const char MPIRUN[] = "mpirun";
 
 enum { WORDS_LIMIT = 8 }; ///< of a command line of our own programs, with the NULL
 
-/// What all processes of the company have in common.
+/// What all processes of the group have in common.
 typedef struct setting {
-    company_t *company;
+    process_group_t *processes;
     const char *programs;
     const char *keys; ///< NULL: none
     tr_log_level_t level;
@@ -46,8 +47,7 @@ static char **copy_words(const char *const *words, size_t count)
     return copy;
 }
 
-/// What a worker reads (proto/service.h); what does not hold for it is removed, lest it leak in
-/// from outside.
+/// What a worker reads (proto/service.h). A name without a value is removed, so that none leaks in from outside.
 static char **environment_of(const setting_t *setting, const char *name, const char *group)
 {
     char **environment = tr_calloc(7, sizeof *environment);
@@ -64,10 +64,10 @@ static char **environment_of(const setting_t *setting, const char *name, const c
 /// Takes name and argv.
 static void add(const setting_t *setting, char *name, const char *group, char **argv)
 {
-    company_t *company = setting->company;
-    company->workers =
-        tr_realloc(company->workers, (company->count + 1) * sizeof *company->workers);
-    company->workers[company->count++] = (supervisor_process_t){
+    process_group_t *processes = setting->processes;
+    processes->workers =
+        tr_realloc(processes->workers, (processes->count + 1) * sizeof *processes->workers);
+    processes->workers[processes->count++] = (supervisor_process_t){
         .name = name,
         .argv = argv,
         .environment = environment_of(setting, name, group),
@@ -154,13 +154,13 @@ static void add_learner(const setting_t *setting, learner_t learner)
     add(setting, tr_strdup(role), role,
         ranks > 1 ? copy_words(together, words) : copy_words(alone, 1));
     if (ranks > 1) {
-        add_mpi_settings(&setting->company->workers[setting->company->count - 1]);
+        add_mpi_settings(&setting->processes->workers[setting->processes->count - 1]);
     }
     free(number);
     free(program);
 }
 
-// The company
+// The processes of a recipe
 
 static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 {
@@ -186,14 +186,14 @@ static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
     }
 }
 
-static tr_status check_names(const company_t *company, tr_error_t *err)
+static tr_status check_names(const process_group_t *group, tr_error_t *err)
 {
-    for (size_t i = 0; i < company->count; i++) {
+    for (size_t i = 0; i < group->count; i++) {
         for (size_t j = 0; j < i; j++) {
-            if (strcmp(company->workers[i].name, company->workers[j].name) == 0) {
+            if (strcmp(group->workers[i].name, group->workers[j].name) == 0) {
                 return tr_fail(err, TR_ERR_ARGUMENT,
                                "two workers would be called '%s': give the judge another name",
-                               company->workers[i].name);
+                               group->workers[i].name);
             }
         }
     }
@@ -227,7 +227,7 @@ static bool in_path(const char *program)
     return found;
 }
 
-/// Whether the module is there by which the ranks speak. library, package: what it is built with.
+/// Whether the module is there by which the ranks exchange data. library, package: what it is built with.
 static tr_status check_module(learner_t learner, const char *name, const char *library,
                               const char *package, const char *programs, tr_error_t *err)
 {
@@ -275,10 +275,10 @@ static tr_status check_all_ranks(const tr_recipe_t *recipe, const char *programs
 static void fill(const setting_t *setting, const tr_recipe_t *recipe,
                  const char *const *controller_options)
 {
-    company_t *company = setting->company;
-    company->leader.name = tr_strdup("controller");
-    company->leader.argv = our_program(setting, "troupe-controller", controller_options);
-    company->leader.environment = environment_of(setting, "controller", "controller");
+    process_group_t *group = setting->processes;
+    group->leader.name = tr_strdup("controller");
+    group->leader.argv = our_program(setting, "troupe-controller", controller_options);
+    group->leader.environment = environment_of(setting, "controller", "controller");
     static const char *const as_reference[] = {"--role", "reference", NULL};
     if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         add_learner(setting, actor_of(recipe));
@@ -295,29 +295,29 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     }
 }
 
-static tr_status check_programs(const company_t *company, const char *programs, tr_error_t *err)
+static tr_status check_programs(const process_group_t *group, const char *programs, tr_error_t *err)
 {
-    TR_TRY(check_program(&company->leader, programs, err));
-    for (size_t i = 0; i < company->count; i++) {
-        TR_TRY(check_program(&company->workers[i], programs, err));
+    TR_TRY(check_program(&group->leader, programs, err));
+    for (size_t i = 0; i < group->count; i++) {
+        TR_TRY(check_program(&group->workers[i], programs, err));
     }
     return TR_OK;
 }
 
-tr_status company_init(company_t *company, const tr_recipe_t *recipe, const char *run_directory,
-                       bool resume, tr_error_t *err)
+tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
+                             const char *run_directory, bool resume, tr_error_t *err)
 {
     char *programs = NULL;
     const char *const first[] = {run_directory, NULL};
     const char *const again[] = {"--resume", run_directory, NULL};
-    *company = (company_t){0};
+    *group = (process_group_t){0};
     TR_TRY(find_programs(&programs, err));
-    const setting_t setting = {company, programs, recipe->network.keys,
+    const setting_t setting = {group, programs, recipe->network.keys,
                                (tr_log_level_t)recipe->log_level};
     fill(&setting, recipe, resume ? again : first);
-    tr_status status = check_names(company, err);
+    tr_status status = check_names(group, err);
     if (status == TR_OK) {
-        status = check_programs(company, programs, err);
+        status = check_programs(group, programs, err);
     }
     if (status == TR_OK) {
         status = check_all_ranks(recipe, programs, err);
@@ -342,14 +342,14 @@ static void release_process(supervisor_process_t *process)
     release_words(&process->environment);
 }
 
-void company_release(company_t *company)
+void process_group_release(process_group_t *group)
 {
-    release_process(&company->leader);
-    for (size_t i = 0; i < company->count; i++) {
-        release_process(&company->workers[i]);
+    release_process(&group->leader);
+    for (size_t i = 0; i < group->count; i++) {
+        release_process(&group->workers[i]);
     }
-    free(company->workers);
-    *company = (company_t){0};
+    free(group->workers);
+    *group = (process_group_t){0};
 }
 
 /// What the environment of a worker must say that somebody else starts.
@@ -360,7 +360,7 @@ static void print_way(FILE *out, const tr_recipe_t *recipe, const char *endpoint
             keys != NULL ? keys : "");
 }
 
-void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
+void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
 {
     bool judged = tr_algorithm_generates(tr_recipe_algorithm(recipe));
     for (size_t i = 0; judged && i < recipe->roles.reward.count; i++) {
@@ -382,7 +382,7 @@ void company_print_external(FILE *out, const tr_recipe_t *recipe, const char *en
 
 // The run
 
-void company_forget_endpoint(const char *run_directory)
+void process_group_forget_endpoint(const char *run_directory)
 {
     char *path = tr_format("%s/endpoint", run_directory);
     unlink(path);
@@ -391,21 +391,21 @@ void company_forget_endpoint(const char *run_directory)
 
 static void announce_external(void *context, const char *endpoint)
 {
-    company_print_external(stdout, context, endpoint);
+    process_group_print_external(stdout, context, endpoint);
 }
 
-tr_status company_run(int *exit_code, const company_t *company, tr_recipe_t *recipe,
-                      const char *run_directory, tr_error_t *err)
+tr_status process_group_run(int *exit_code, const process_group_t *group, tr_recipe_t *recipe,
+                            const char *run_directory, tr_error_t *err)
 {
     supervisor_plan_t plan;
     supervisor_plan_init(&plan);
-    plan.leader = company->leader;
-    plan.workers = company->workers;
-    plan.worker_count = company->count;
+    plan.leader = group->leader;
+    plan.workers = group->workers;
+    plan.worker_count = group->count;
     plan.directory = run_directory;
     plan.on_ready = announce_external;
     plan.context = recipe;
     tr_status status = supervisor_run(exit_code, &plan, err);
-    company_forget_endpoint(run_directory); // of a controller that was killed
+    process_group_forget_endpoint(run_directory); // of a controller that was killed
     return status;
 }

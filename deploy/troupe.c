@@ -16,6 +16,7 @@ static const subcommand_t subcommands[] = {
     {"run", command_run},           {"resume", command_resume},     {"check", command_check},
     {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
     {"logprobs", command_logprobs}, {"keys", command_keys},         {"devices", command_devices},
+    {"schema", command_schema},
 };
 
 static const char purpose[] =
@@ -26,9 +27,10 @@ static const char purpose[] =
     "  resume RUN_DIR                go on with a run that was stopped\n"
     "  check RECIPE [KEY=VALUE ...]  what is wrong with a recipe; what it would run\n"
     "  status RUN_DIR                what a run is doing: who waits for whom\n"
-    "  generate --model DIR ...      let a model speak\n"
-    "  sample --model DIR ...        responses to many prompts, judged: pairs to learn from\n"
+    "  generate --model DIR ...      generate from a prompt\n"
+    "  sample --model DIR ...        generate from many prompts and score: pairs to train on\n"
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
+    "  schema                        the JSON Schema of recipes, for editors\n"
     "  devices                       what a role's `device` may be on this machine\n"
     "  keys DIR                      make keys for runs across machines\n"
     "\n"

@@ -1,8 +1,13 @@
+// Typed getters over a message's body, each with the sentence for a value that does not fit.
+//
+// Every handler of a request and every reader of a reply goes through these: bodies come from other
+// processes, in any language, and nothing in them is taken on trust. Used with message.h.
 #include "proto/body.h"
 
 #include <float.h>
 #include <math.h>
 
+/// In the order of json_type; the words are those of PROTOCOL.md.
 static const char *type_name(const json_t *value)
 {
     static const char *const names[] = {"a map",    "an array", "a string", "an integer",
@@ -10,6 +15,7 @@ static const char *type_name(const json_t *value)
     return value == NULL ? "nothing" : names[json_typeof(value)];
 }
 
+/// The sentence for a value of another type; NULL: the key is absent.
 static tr_status unexpected(const json_t *value, const char *key, const char *where,
                             const char *wanted, tr_error_t *err)
 {
@@ -35,6 +41,7 @@ tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key,
     if (!json_is_integer(found)) {
         return unexpected(found, key, where, "an integer", err);
     }
+    // msgpack has one integer type for all sizes; the bounds are what the caller can use.
     *value = json_integer_value(found);
     if (*value < lowest || *value > highest) {
         return tr_fail(err, TR_ERR_PROTOCOL,
@@ -44,6 +51,7 @@ tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key,
     return TR_OK;
 }
 
+/// Other languages pack whole numbers as integers.
 tr_status tr_body_real(double *value, const json_t *object, const char *key, const char *where,
                        tr_error_t *err)
 {
@@ -80,6 +88,7 @@ tr_status tr_body_array(json_t **value, const json_t *object, const char *key, s
     if (!json_is_array(*value)) {
         return unexpected(*value, key, where, "an array", err);
     }
+    // A bound for callers that allocate by the number of elements.
     if (json_array_size(*value) > most) {
         return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected at most %zu elements, found %zu",
                        where, key, most, json_array_size(*value));
@@ -87,6 +96,7 @@ tr_status tr_body_array(json_t **value, const json_t *object, const char *key, s
     return TR_OK;
 }
 
+/// An array of exactly count elements.
 static tr_status exact_array(json_t **array, size_t count, const json_t *object, const char *key,
                              const char *where, tr_error_t *err)
 {
@@ -106,6 +116,8 @@ tr_status tr_body_floats(float *values, size_t count, const json_t *object, cons
     for (size_t i = 0; i < count; i++) {
         const json_t *element = json_array_get(array, i);
         double value = json_number_value(element);
+        // The comparison also refuses a NaN. A double that no float can hold is refused here,
+        // before the conversion, whose result would be undefined.
         if (!json_is_number(element) || !(fabs(value) <= (double)FLT_MAX)) {
             return tr_fail(
                 err, TR_ERR_PROTOCOL, "%s: %s[%zu]: expected a finite number, found %s", where, key,
@@ -123,6 +135,7 @@ tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const
     TR_TRY(exact_array(&array, count, object, key, where, err));
     for (size_t i = 0; i < count; i++) {
         const json_t *element = json_array_get(array, i);
+        // Token ids: 32 bits in every kernel, and never negative.
         json_int_t value = json_integer_value(element);
         if (!json_is_integer(element) || value < 0 || value > INT32_MAX) {
             return tr_fail(err, TR_ERR_PROTOCOL,
@@ -133,12 +146,13 @@ tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const
     return TR_OK;
 }
 
+/// A float becomes a double without loss, so reading it back gives the same bits.
 json_t *tr_body_from_floats(const float *values, size_t count)
 {
     json_t *array = json_array();
+    // jansson has no NaN or infinity: json_real gives NULL, which append refuses.
     for (size_t i = 0; i < count; i++) {
-        if (json_array_append_new(array, json_real((double)values[i])) !=
-            0) { // json_real refuses NaN and infinity
+        if (json_array_append_new(array, json_real((double)values[i])) != 0) {
             json_decref(array);
             return NULL;
         }

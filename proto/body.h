@@ -1,7 +1,8 @@
 /// Reading message bodies: typed getters with bounds, and sentences that name the key.
 ///
-/// `where` stands first in the sentence, to say whose body it is: "request score", "reply of 'judge-1'".
-/// All failures are TR_ERR_PROTOCOL. Objects and arrays that are returned are borrowed from `object`.
+/// `where` begins the sentence and says whose body it is: "request score", "reply of 'judge-1'".
+/// All failures are TR_ERR_PROTOCOL. Objects and arrays that are returned are borrowed from
+/// `object`.
 #ifndef TR_PROTO_BODY_H
 #define TR_PROTO_BODY_H
 

@@ -1,3 +1,7 @@
+// The rules of dispatch.h on a ROUTER socket: receives, lets time pass, sends, and waits.
+//
+// All decisions are in dispatch; this file has the socket, the clock and the log. The second half
+// is the client behind `troupe status`, which asks a broker of another process.
 #include "proto/broker.h"
 
 #include <czmq.h>
@@ -9,11 +13,12 @@
 #include "common/base/log.h"
 #include "proto/endpoint.h"
 
+/// Messages that are read before the timers are looked at again.
 enum { RECEIVES_A_TURN = 256 };
 
 struct tr_broker {
     zsock_t *socket;
-    zactor_t *auth;
+    zactor_t *auth; ///< checks the keys of peers; NULL: there are none
     char *endpoint;
     tr_dispatch_t *dispatch;
     uint64_t malformed; ///< messages so far
@@ -22,21 +27,24 @@ struct tr_broker {
 tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *keys,
                         const tr_dispatch_options_t *options, tr_error_t *err)
 {
-    tr_broker_t *h = tr_calloc(1, sizeof *h);
+    tr_broker_t *b = tr_calloc(1, sizeof *b);
     *broker = NULL;
-    tr_status status = tr_endpoint_bind(&h->socket, &h->auth, endpoint, keys, err);
+    tr_status status = tr_endpoint_bind(&b->socket, &b->auth, endpoint, keys, err);
+    // The socket was closed by the bind that failed.
     if (status != TR_OK) {
-        free(h);
+        free(b);
         return status;
     }
-    const char *bound = zsock_endpoint(h->socket);
-    h->endpoint = tr_strdup(bound != NULL ? bound : endpoint);
-    h->dispatch = tr_dispatch_new(options);
-    *broker = h;
+    // For an address with `:*` the one that the system chose.
+    const char *bound = zsock_endpoint(b->socket);
+    b->endpoint = tr_strdup(bound != NULL ? bound : endpoint);
+    b->dispatch = tr_dispatch_new(options);
+    *broker = b;
     return TR_OK;
 }
 
-/// Sends what waits. What cannot be sent is lost here and sent again by the rules of dispatch.
+/// Sends what waits. A message that cannot be sent is lost here, as it may be on the way: dispatch
+/// sends it again.
 static void flush(tr_broker_t *broker)
 {
     tr_peer_t peer;
@@ -52,17 +60,18 @@ static void flush(tr_broker_t *broker)
 
 void tr_broker_destroy(tr_broker_t **broker)
 {
-    tr_broker_t *h = *broker;
-    if (h == NULL) {
+    tr_broker_t *b = *broker;
+    if (b == NULL) {
         return;
     }
-    tr_dispatch_dismiss(h->dispatch);
-    flush(h);
-    tr_dispatch_destroy(&h->dispatch);
-    zsock_destroy(&h->socket);
-    zactor_destroy(&h->auth);
-    free(h->endpoint);
-    free(h);
+    // The socket lingers for a moment when it is closed (tr_wire_init), so that the byes go out.
+    tr_dispatch_dismiss(b->dispatch);
+    flush(b);
+    tr_dispatch_destroy(&b->dispatch);
+    zsock_destroy(&b->socket);
+    zactor_destroy(&b->auth);
+    free(b->endpoint);
+    free(b);
     *broker = NULL;
 }
 
@@ -116,7 +125,7 @@ json_t *tr_broker_status(const tr_broker_t *broker)
     return tr_dispatch_status(broker->dispatch, tr_clock_ms());
 }
 
-/// Logs the first, the second, the fourth ...: a peer must not be able to fill a disk.
+/// Logs the first, the second, the fourth ... only: a peer must not be able to fill a disk.
 static void log_malformed(tr_broker_t *broker, const char *text)
 {
     uint64_t count = ++broker->malformed;
@@ -126,7 +135,8 @@ static void log_malformed(tr_broker_t *broker, const char *text)
     }
 }
 
-/// Reads what has arrived, at most RECEIVES_A_TURN messages, so that a flood cannot hold up the timers.
+/// Reads what has arrived, at most RECEIVES_A_TURN messages, so that a flood cannot hold up the
+/// timers. A malformed message is counted and answered, if only its sender is known.
 static void drain(tr_broker_t *broker)
 {
     for (int i = 0; i < RECEIVES_A_TURN; i++) {
@@ -157,9 +167,12 @@ static long wait_ms(const tr_broker_t *broker, int64_t end)
 
 tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms, tr_error_t *err)
 {
+    // Returns at the first event. The caller polls again for the next one.
     int64_t end = tr_clock_ms() + timeout_ms;
     for (;;) {
-        drain(broker); // before tick: what lies in the socket proves that its senders live
+        // First the messages, then the timers: a caller that did not poll for long finds in the
+        // socket what proves that the workers live, and must not declare them lost before.
+        drain(broker);
         tr_dispatch_tick(broker->dispatch, tr_clock_ms());
         flush(broker);
         if (tr_dispatch_next_event(event, broker->dispatch)) {
@@ -170,6 +183,7 @@ tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms,
         }
         zmq_pollitem_t item = {.socket = zsock_resolve(broker->socket), .events = ZMQ_POLLIN};
         if (zmq_poll(&item, 1, wait_ms(broker, end)) < 0) {
+            // A signal, such as one that ends the run: the caller looks at once.
             return errno == EINTR ? TR_ERR_TIMEOUT
                                   : tr_fail(err, TR_ERR_IO, "waiting for messages: %s",
                                             zmq_strerror(zmq_errno()));
@@ -177,7 +191,7 @@ tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms,
     }
 }
 
-// Asking a broker
+// The client of `troupe status`
 
 /// Waits until the socket is ready for events (ZMQ_POLLIN, ZMQ_POLLOUT), at most until end.
 static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char *endpoint,
@@ -196,68 +210,48 @@ static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char
     return TR_OK;
 }
 
-static tr_status ask(tr_message_t **answer, const tr_message_t *question, const char *endpoint,
-                     const char *keys, int timeout_ms, tr_error_t *err)
+/// *answer: owned by the caller. The socket connects in its own time, so even sending may have to
+/// wait.
+static tr_status ask(tr_message_t **answer, zsock_t *socket, const char *endpoint, int64_t end,
+                     tr_error_t *err)
 {
-    zsock_t *socket;
-    int64_t end = tr_clock_ms() + timeout_ms;
-    *answer = NULL;
-    TR_TRY(tr_endpoint_connect(&socket, endpoint, keys, NULL, err));
+    tr_message_t *question = tr_message_new("status");
     tr_status status = wait_for(socket, ZMQ_POLLOUT, end, endpoint, err);
     if (status == TR_OK) {
         status = tr_message_send(socket, NULL, question, err);
     }
-    if (status == TR_OK) {
-        status = wait_for(socket, ZMQ_POLLIN, end, endpoint, err);
-    }
-    if (status == TR_OK) {
-        status = tr_message_receive(answer, NULL, socket, err);
-    }
-    zsock_set_linger(socket, 0); // a question that nobody answered is not kept for later
-    zsock_destroy(&socket);
-    return status;
+    tr_message_destroy(&question);
+    TR_TRY(status);
+    TR_TRY(wait_for(socket, ZMQ_POLLIN, end, endpoint, err));
+    return tr_message_receive(answer, NULL, socket, err);
 }
 
-/// The answer must be of type `wanted`; an error message becomes our error.
-static tr_status expect(const tr_message_t *answer, const char *wanted, tr_error_t *err)
+/// *status: the body of a status message; an error message becomes our error.
+static tr_status read_answer(json_t **status, const tr_message_t *answer, tr_error_t *err)
 {
-    if (strcmp(tr_message_type(answer), wanted) == 0) {
-        return TR_OK;
-    }
     const char *text = json_string_value(json_object_get(tr_message_body(answer), "text"));
-    return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
-                   text != NULL ? text : tr_message_type(answer));
+    if (strcmp(tr_message_type(answer), "status") != 0) {
+        return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
+                       text != NULL ? text : tr_message_type(answer));
+    }
+    *status = json_incref(tr_message_body(answer));
+    return TR_OK;
 }
 
 tr_status tr_broker_ask_status(json_t **status, const char *endpoint, const char *keys,
                                int timeout_ms, tr_error_t *err)
 {
-    tr_message_t *question = tr_message_new("status");
+    zsock_t *socket;
+    int64_t end = tr_clock_ms() + timeout_ms;
     tr_message_t *answer = NULL;
-    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
     *status = NULL;
+    TR_TRY(tr_endpoint_connect(&socket, endpoint, keys, NULL, err));
+    tr_status result = ask(&answer, socket, endpoint, end, err);
     if (result == TR_OK) {
-        result = expect(answer, "status", err);
-    }
-    if (result == TR_OK) {
-        *status = json_incref(tr_message_body(answer));
-    }
-    tr_message_destroy(&answer);
-    tr_message_destroy(&question);
-    return result;
-}
-
-tr_status tr_broker_ask_stop(const char *endpoint, const char *keys, const char *token,
-                             int timeout_ms, tr_error_t *err)
-{
-    tr_message_t *question = tr_message_new("stop");
-    tr_message_t *answer = NULL;
-    tr_message_set_body(question, json_pack("{s:s}", "token", token));
-    tr_status result = ask(&answer, question, endpoint, keys, timeout_ms, err);
-    if (result == TR_OK) {
-        result = expect(answer, "stopping", err);
+        result = read_answer(status, answer, err);
     }
     tr_message_destroy(&answer);
-    tr_message_destroy(&question);
+    zsock_set_linger(socket, 0); // a question that nobody answered is not kept for later
+    zsock_destroy(&socket);
     return result;
 }

@@ -1,13 +1,15 @@
 /// The controller's side of the wire: workers come and go, requests are answered.
 ///
-/// The controller submits requests to a role; the broker keeps them queued until a worker of that role has credit,
-/// sends, resends and reassigns them, and hands back exactly one REPLY or ERROR for each. The order of replies
-/// is the network's: callers place results by id. A request without a named worker survives the loss of
-/// workers: it goes to another of its role and group, or waits for one (after `attempts` losses it is an
-/// ERROR, for it may be what kills them). A request for a named worker dies with that worker's process: an
-/// ERROR with status TR_ERR_PEER, since the state it counted on (weights, optimizer) is gone.
+/// The controller submits requests to a role. The broker queues them until a worker of that role
+/// has credit, sends, resends and reassigns them, and returns exactly one REPLY or ERROR for each,
+/// in any order: callers place results by id.
 ///
-/// One thread. The rules live in dispatch.h, without sockets or clock; this is dispatch on a ROUTER.
+/// A request without a named worker survives the loss of workers: it goes to another of its role
+/// and group, or waits for one. After `attempts` losses it ends with an ERROR, for it may be what
+/// kills them. A request for a named worker ends with that worker's process, with the status
+/// TR_ERR_PEER, since the state that it relied on (weights, optimizer) is gone.
+///
+/// One thread. The rules are in dispatch.h, without sockets or clock; this is dispatch on a ROUTER.
 #ifndef TR_PROTO_BROKER_H
 #define TR_PROTO_BROKER_H
 
@@ -27,52 +29,48 @@ typedef struct tr_broker tr_broker_t;
 tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *keys,
                         const tr_dispatch_options_t *options, tr_error_t *err);
 
-/// Tells every worker `bye` and closes. Queued requests are dropped.
+/// Sends `bye` to every worker and closes. Queued requests are dropped.
 void tr_broker_destroy(tr_broker_t **broker);
 
 /// The address bound, with the real port when ":*" was asked for.
 const char *tr_broker_endpoint(const tr_broker_t *broker);
 
-/// What later workers get as `config` in their welcome. Takes the reference; an object.
+/// The `config` of later welcomes of this role, an object. Takes the reference.
 void tr_broker_set_config(tr_broker_t *broker, tr_role_t role, json_t *config);
 
-/// Queues a request and returns its id (> 0), unique over the sessions of a run. group NULL: any of the role.
-/// worker NULL: any worker. Takes *message (type "request", no id yet): body and tensors as the caller filled them.
+/// Queues a request and returns its id (> 0), unique over the sessions of a run. group NULL: any of
+/// the role. worker NULL: any worker. Takes *message (type "request", no id yet): body and tensors
+/// as the caller filled them.
 int64_t tr_broker_submit(tr_broker_t *broker, tr_role_t role, const char *group, const char *worker,
                          const char *method, tr_message_t **message);
 
-/// Forgets a request: its reply will be dropped. Nothing happens when it is answered already.
+/// Forgets a request: its reply will be dropped. Does nothing when it is answered already.
 void tr_broker_cancel(tr_broker_t *broker, int64_t id);
 
-/// Serves the network for at most timeout_ms (0: only what is there) or until an event is there. Returns TR_OK
-/// and *event, to be released by tr_event_release, or TR_ERR_TIMEOUT when nothing happened (err is untouched).
-/// Must be called at least every heartbeat, or workers believe that the controller is gone. Also returns early
-/// with TR_ERR_TIMEOUT when a signal arrives.
+/// Serves the network for at most timeout_ms (0: only what has arrived) or until there is an event.
+/// Returns TR_OK and *event, to be released by tr_event_release, or TR_ERR_TIMEOUT when nothing
+/// happened or a signal came (err is untouched). Must be called at least every heartbeat, or
+/// workers believe that the controller is gone.
 tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms, tr_error_t *err);
 
 /// How many workers of role (and group, unless NULL) are registered.
 size_t tr_broker_workers(const tr_broker_t *broker, tr_role_t role, const char *group);
 
-/// Queued and outstanding requests together.
+/// Queued and outstanding requests together. For tests: none may be left.
 size_t tr_broker_pending(const tr_broker_t *broker);
 
-/// Whether a request waits for workers that are busy with others: no worker has it, and some could.
+/// Whether a request waits behind others: no worker has it, and some that are registered could.
 bool tr_broker_queued(const tr_broker_t *broker, int64_t id);
 
-/// Workers, queues, outstanding requests with ages, counters; a new reference. `troupe status` shows it.
+/// The body of a status message, for a caller in this process; a new reference.
 json_t *tr_broker_status(const tr_broker_t *broker);
 
-/// A map that is shown as "run" in the status answer (step, phase, ...). Takes the reference.
+/// A map for the key "run" of status messages (step, phase, ...). Takes the reference.
 void tr_broker_set_note(tr_broker_t *broker, json_t *note);
 
-// A client of the broker that is no worker: `troupe status`, the supervisor's stop.
-
+/// A client, in another process than the broker: asks for its status, as `troupe status` does.
 /// *status: a new reference. Waits at most timeout_ms.
 tr_status tr_broker_ask_status(json_t **status, const char *endpoint, const char *keys,
                                int timeout_ms, tr_error_t *err);
-
-/// Asks the run to end cleanly; token: the broker's stop_token. Returns when the broker confirmed.
-tr_status tr_broker_ask_stop(const char *endpoint, const char *keys, const char *token,
-                             int timeout_ms, tr_error_t *err);
 
 #endif

@@ -1,3 +1,6 @@
+// Reads the device of a welcome and opens it; every daemon that holds a model does.
+//
+// Separate from common/tensor/device.c, which knows devices and no messages.
 #include "proto/device.h"
 
 #include <stdlib.h>
@@ -7,7 +10,8 @@
 
 enum { DEVICES_MOST = 1024, GIB_MOST = 1 << 20 };
 
-/// Borrowed from config.
+/// *name: borrowed from config. A list is dealt by the worker's number, again from its begin where
+/// there are more workers than devices.
 static tr_status read_name(const char **name, const json_t *config, size_t number, tr_error_t *err)
 {
     json_t *list;
@@ -28,6 +32,7 @@ static tr_status read_name(const char **name, const json_t *config, size_t numbe
 
 static tr_status read_options(tr_device_options_t *options, const json_t *config, tr_error_t *err)
 {
+    // Absent keys keep these defaults: a recipe without GPUs does not send them.
     double memory = 0.0;
     const char *precision = "bf16";
     if (json_object_get(config, "precision") != NULL) {
@@ -50,6 +55,7 @@ tr_status tr_device_open(tr_backend_t **backend, const json_t *config, size_t th
     tr_device_options_t options = {.threads = threads};
     int64_t asked;
     *backend = NULL;
+    // Read even where the command line has other threads: a config without them is malformed.
     TR_TRY(tr_body_integer(&asked, config, "threads", 0, 4096, "welcome", err));
     TR_TRY(read_name(&options.device, config, number, err));
     TR_TRY(read_options(&options, config, err));

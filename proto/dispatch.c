@@ -1,66 +1,24 @@
+// The rules for messages and for time.
+//
+// The controller's calls come first, then one function for each type of message that a worker may
+// send (the table `takers`), then messages that anyone may send, then what becomes due with time.
+// Registration is in dispatch_register.c, the choice of a worker in dispatch_assign.c. Every
+// function only changes the state and appends to two queues, sends and events; broker.c empties
+// them.
 #include "proto/dispatch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/body.h"
 #include "proto/dispatch_state.h"
 
+/// Pauses between two sendings of a request double up to this.
 enum { PAUSE_MAX_MS = 60000 };
 
-// Requests go to workers
+// The controller submits and cancels
 
-void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *r)
-{
-    d->counters.resent += r->sent > 0;
-    r->sent++;
-    r->resend_at = now + r->pause;
-    dispatch_post(d, &r->at->peer, tr_message_copy(r->message));
-}
-
-static bool may_answer(const dispatch_worker_t *worker, const dispatch_request_t *r)
-{
-    return worker->role == r->role && (r->group == NULL || strcmp(r->group, worker->group) == 0) &&
-           (r->wanted == NULL || strcmp(r->wanted, worker->name) == 0);
-}
-
-static dispatch_worker_t *least_busy(const tr_dispatch_t *d, const dispatch_request_t *r)
-{
-    dispatch_worker_t *best = NULL;
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        dispatch_worker_t *worker = dispatch_worker_at(d, i);
-        bool free = may_answer(worker, r) && worker->outstanding < worker->credit;
-        if (free && (best == NULL || worker->outstanding < best->outstanding)) {
-            best = worker;
-        }
-    }
-    return best;
-}
-
-void dispatch_schedule(tr_dispatch_t *d, int64_t now)
-{
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        dispatch_request_t *r = dispatch_request_at(d, i);
-        dispatch_worker_t *worker = r->at == NULL ? least_busy(d, r) : NULL;
-        if (worker != NULL) {
-            dispatch_request_place(r, worker);
-            r->pause = d->options.resend_ms;
-            dispatch_send_request(d, now, r);
-        }
-    }
-}
-
-bool tr_dispatch_queued(const tr_dispatch_t *d, int64_t id)
-{
-    const dispatch_request_t *r = dispatch_request_of(d, id);
-    bool queued = false;
-    for (size_t i = 0; r != NULL && r->at == NULL && i < dispatch_list_count(&d->workers); i++) {
-        queued = queued || may_answer(dispatch_worker_at(d, i), r);
-    }
-    return queued;
-}
-
-/// Whether the envelope can be packed; otherwise the request ends here, with an ERROR.
+/// Whether the envelope can be packed; otherwise the request ends here, with an ERROR. Packing is
+/// tried now because a later failure would look like a lost message, and be repeated for ever.
 static bool sendable(tr_dispatch_t *d, dispatch_request_t *r)
 {
     char *bytes;
@@ -70,7 +28,7 @@ static bool sendable(tr_dispatch_t *d, dispatch_request_t *r)
         free(bytes);
         return true;
     }
-    dispatch_tell_error(d, r, NULL, err.status, err.text);
+    dispatch_emit_error(d, r, NULL, err.status, err.text);
     dispatch_request_remove(d, r);
     return false;
 }
@@ -79,6 +37,8 @@ int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const 
                            const char *worker, const char *method, tr_message_t **message)
 {
     dispatch_request_t *r = tr_calloc(1, sizeof *r);
+    // The session makes ids unique over restarts of the controller: an answer to a request of an
+    // earlier controller can then never be taken for one of ours.
     int64_t id = d->options.session << 32 | ++d->issued;
     r->id = id;
     r->role = role;
@@ -91,6 +51,7 @@ int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const 
     tr_message_set_field(r->message, "method", json_string(method));
     tr_message_set_id(r->message, id);
     dispatch_list_push(&d->requests, &r);
+    // In the list first: a request that fails is removed from there, like any other.
     if (sendable(d, r)) {
         dispatch_schedule(d, now);
     }
@@ -101,41 +62,14 @@ void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
 {
     dispatch_request_t *r = dispatch_request_of(d, id);
     if (r != NULL) {
+        // The worker is not told and computes on. Its credit is free at once; its late answer is
+        // confirmed and dropped like any other.
         dispatch_request_remove(d, r);
         dispatch_schedule(d, now);
     }
 }
 
-// Workers go
-
-/// What becomes of a request whose worker is gone; `counts`: the worker did not leave of its own accord.
-static bool survives(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_worker_t *worker,
-                     const char *why, bool counts)
-{
-    r->losses += counts;
-    if (r->wanted == NULL && r->losses < d->options.attempts) {
-        dispatch_request_place(r, NULL);
-        d->counters.reassigned++;
-        return true;
-    }
-    dispatch_tell_error(d, r, worker, TR_ERR_PEER, why);
-    dispatch_request_remove(d, r);
-    return false;
-}
-
-void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
-{
-    for (size_t i = 0; i < dispatch_list_count(&d->requests);) {
-        dispatch_request_t *r = dispatch_request_at(d, i);
-        bool named = r->wanted != NULL && strcmp(r->wanted, worker->name) == 0;
-        bool gone = (r->at == worker || named) && !survives(d, r, worker, why, counts);
-        i += !gone;
-    }
-    dispatch_tell_worker(d, TR_EVENT_LOST, worker, NULL, why);
-    dispatch_worker_remove(d, worker);
-}
-
-// Workers speak
+// Messages of registered workers. Each function may take *message: then it sets it to NULL.
 
 static void post_done(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t id)
 {
@@ -144,6 +78,7 @@ static void post_done(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t
     dispatch_post(d, &worker->peer, done);
 }
 
+/// Answered, so that the worker can tell a quiet controller from a dead one.
 static void take_heartbeat(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                            tr_message_t **message)
 {
@@ -155,18 +90,22 @@ static void take_ack(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                      tr_message_t **message)
 {
     dispatch_request_t *r = dispatch_request_of(d, tr_message_id(*message));
-    if (r != NULL && r->at == worker && !r->acknowledged) {
+    // An ack counts from the worker that has the request, and once: a repeated one must not put off
+    // the next sending.
+    if (r != NULL && r->worker == worker && !r->acknowledged) {
         r->acknowledged = true;
         r->pause = d->options.unanswered_ms;
         r->resend_at = now + r->pause;
     }
 }
 
-/// The open request that worker may answer, else NULL: then the answer is late or a repetition, and is counted.
+/// The open request that worker may answer, else NULL: then the answer is late or a repetition, and
+/// is counted. A worker whose request was reassigned may still answer it; the first answer counts,
+/// for it is the same wherever it is computed.
 static dispatch_request_t *answered(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t id)
 {
     dispatch_request_t *r = dispatch_request_of(d, id);
-    if (r != NULL && r->sent > 0 && may_answer(worker, r)) {
+    if (r != NULL && r->sent > 0 && dispatch_may_answer(worker, r)) {
         return r;
     }
     d->counters.late++;
@@ -178,21 +117,24 @@ static void take_reply(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
 {
     int64_t id = tr_message_id(*message);
     dispatch_request_t *r = answered(d, worker, id);
+    // Also for an answer that is dropped: the worker keeps it until it hears `done`.
     post_done(d, worker, id);
     if (r == NULL) {
         return;
     }
+    // A body that breaks the rules (a NaN among scores) is an answer all the same, and it failed.
     const char *fault = tr_message_fault(*message);
     if (fault != NULL) {
-        dispatch_tell_error(d, r, worker, TR_ERR_PROTOCOL, fault);
+        dispatch_emit_error(d, r, worker, TR_ERR_PROTOCOL, fault);
     } else {
-        dispatch_tell_reply(d, r, worker, *message);
+        dispatch_emit_reply(d, r, worker, *message);
         *message = NULL;
     }
     dispatch_request_remove(d, r);
     dispatch_schedule(d, now);
 }
 
+/// The status that a code names. Other programs may send codes that are not in our table.
 static tr_status status_of_code(const char *code)
 {
     for (int status = TR_ERR_ARGUMENT; status >= TR_ERR_INTERRUPTED; status--) {
@@ -207,6 +149,7 @@ static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                        tr_message_t **message)
 {
     int64_t id = tr_message_id(*message);
+    // Without an id it answers no request. An error is never answered with an error.
     if (id == 0) {
         return;
     }
@@ -217,7 +160,7 @@ static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
     }
     const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
     const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
-    dispatch_tell_error(d, r, worker, status_of_code(code != NULL ? code : ""),
+    dispatch_emit_error(d, r, worker, status_of_code(code != NULL ? code : ""),
                         text != NULL ? text : "failed without saying why");
     dispatch_request_remove(d, r);
     dispatch_schedule(d, now);
@@ -227,12 +170,14 @@ static void take_bye(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                      tr_message_t **message)
 {
     const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
+    // With a reason it left because of a failure, which may be the fault of a request that it had.
     char *why = text != NULL ? tr_format("left: %s", text) : tr_strdup("left");
     dispatch_lose(d, worker, why, text != NULL);
     free(why);
     dispatch_schedule(d, now);
 }
 
+/// Messages that only registered workers may send.
 static const struct {
     const char *type;
     void (*take)(tr_dispatch_t *, int64_t, dispatch_worker_t *, tr_message_t **);
@@ -242,7 +187,7 @@ static const struct {
               {"error", take_error},
               {"bye", take_bye}};
 
-/// Messages of registered workers. False for a type that is not theirs.
+/// False for a type that is not in the table.
 static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
                              tr_message_t **message)
 {
@@ -254,6 +199,8 @@ static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *pee
         if (worker != NULL) {
             takers[i].take(d, now, worker, message);
         } else if (takers[i].take != take_bye) {
+            // Not registered, or declared lost meanwhile: the peer learns it and registers again.
+            // After a bye there is nobody to tell.
             d->counters.unregistered++;
             dispatch_post_error(d, peer, 0, "unregistered", "register first");
         }
@@ -262,7 +209,7 @@ static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *pee
     return false;
 }
 
-// Anyone may ask
+// Messages that need no registration
 
 static void take_status(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer)
 {
@@ -271,6 +218,7 @@ static void take_status(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer)
     dispatch_post(d, peer, answer);
 }
 
+/// Anyone who may connect can send this, hence the token. The run ends by the event, not here.
 static void take_stop(tr_dispatch_t *d, const tr_peer_t *peer, const tr_message_t *message)
 {
     const char *token = json_string_value(json_object_get(tr_message_body(message), "token"));
@@ -288,6 +236,7 @@ void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
 {
     const char *type = tr_message_type(*message);
     dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
+    // Any message proves that its sender lives, whatever it says.
     if (worker != NULL) {
         worker->heard = now;
     }
@@ -298,6 +247,7 @@ void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
     } else if (strcmp(type, "stop") == 0) {
         take_stop(d, peer, *message);
     } else if (!take_from_worker(d, now, peer, message)) {
+        // A newer minor version may have types of messages that we do not know.
         d->counters.garbage++;
         dispatch_post_error(d, peer, tr_message_id(*message), "unsupported",
                             "this type of message is not known");
@@ -317,6 +267,7 @@ void tr_dispatch_garbage(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, c
 
 // Time passes
 
+/// Losing a worker removes it from the list, so the index moves on only past those that stay.
 static void lose_silent(tr_dispatch_t *d, int64_t now)
 {
     for (size_t i = 0; i < dispatch_list_count(&d->workers);) {
@@ -333,10 +284,12 @@ static void lose_silent(tr_dispatch_t *d, int64_t now)
 
 void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
 {
+    // First the losses: a request of a lost worker must not be sent to it once more, and is free
+    // for the schedule below.
     lose_silent(d, now);
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
         dispatch_request_t *r = dispatch_request_at(d, i);
-        if (r->at != NULL && now >= r->resend_at) {
+        if (r->worker != NULL && now >= r->resend_at) {
             r->pause = r->pause * 2 < PAUSE_MAX_MS ? r->pause * 2 : PAUSE_MAX_MS;
             dispatch_send_request(d, now, r);
         }
@@ -344,6 +297,7 @@ void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
     dispatch_schedule(d, now);
 }
 
+/// The earliest of the times at which a worker is lost or a request is sent again.
 int64_t tr_dispatch_deadline(const tr_dispatch_t *d)
 {
     int64_t deadline = INT64_MAX;
@@ -354,7 +308,7 @@ int64_t tr_dispatch_deadline(const tr_dispatch_t *d)
     }
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
         const dispatch_request_t *r = dispatch_request_at(d, i);
-        deadline = r->at != NULL && r->resend_at < deadline ? r->resend_at : deadline;
+        deadline = r->worker != NULL && r->resend_at < deadline ? r->resend_at : deadline;
     }
     return deadline;
 }

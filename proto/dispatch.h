@@ -1,7 +1,12 @@
-/// The broker's rules as a pure state machine: messages and the time go in, messages and events come out.
+/// The broker's rules as a pure state machine: messages and the time go in, messages and events
+/// come out. PROTOCOL.md is the contract; this is the controller's half of it.
 ///
-/// No sockets, no clock: tests lose, repeat and delay messages by hand. broker.c puts it on a ROUTER.
-/// The loop around it: receive or tick, then take every send and every event.
+/// There are no sockets and no clock here, so that tests can lose, repeat and delay messages by
+/// hand. broker.c runs it on a ROUTER. The loop around it: receive or tick, then take every message
+/// to send and every event.
+///
+/// dispatch.c reads messages and time, dispatch_register.c registrations; dispatch_assign.c decides
+/// which worker gets a request; dispatch_state.c stores all of it; dispatch_status.c prints it.
 #ifndef TR_PROTO_DISPATCH_H
 #define TR_PROTO_DISPATCH_H
 
@@ -17,34 +22,34 @@
 typedef struct tr_dispatch tr_dispatch_t;
 
 typedef struct tr_dispatch_options {
-    int64_t
-        session; ///< 1..2^31-1, another for each start of a controller: the upper half of request ids
-    int64_t heartbeat_ms; ///< how often workers say that they live; default 1000
-    int64_t
-        silence_ms; ///< a worker not heard for so long is lost; default 10000; a worker may ask for more
-    int64_t
-        resend_ms; ///< an unacknowledged request is sent again after this; doubles; default 1000
-    int64_t
-        unanswered_ms; ///< an acknowledged, unanswered request is sent again after this; doubles; default 15000
-    size_t attempts; ///< workers that may be lost over one request before it is an error; default 3
-    const char *stop_token; ///< what `stop` must carry; NULL: nobody may stop the run by message
+    /// 1..2^31-1, another for each start of a controller: the upper half of request ids.
+    int64_t session;
+    int64_t heartbeat_ms; ///< how often workers send a heartbeat; default 1000
+    /// A worker that was not heard for so long is lost; default 10000. A worker may ask for more.
+    int64_t silence_ms;
+    /// An unacknowledged request is sent again after this, then after twice as long; default 1000.
+    int64_t resend_ms;
+    /// The same for a request that was acknowledged and not answered; default 15000.
+    int64_t unanswered_ms;
+    size_t attempts; ///< workers that may be lost over one request before it fails; default 3
+    const char *stop_token; ///< expected in a `stop` message; NULL: no message ends the run
 } tr_dispatch_options_t;
 
-/// Defaults; the session is made from the time and the process number.
+/// Defaults. The session is made from the time and the process number.
 void tr_dispatch_options_init(tr_dispatch_options_t *options);
 
 typedef enum tr_event_type {
     TR_EVENT_JOINED, ///< a worker registered; its earlier process, if any, was LOST before
-    TR_EVENT_LOST, ///< a worker left, fell silent, or was replaced by a new process; text says which
-    TR_EVENT_REPLY, ///< message holds body and tensors
-    TR_EVENT_ERROR, ///< the request failed: status and text, which names the worker and the method
-    TR_EVENT_STOP   ///< the supervisor asks the run to end
+    TR_EVENT_LOST,   ///< a worker left, was silent, or was replaced by a new process; see text
+    TR_EVENT_REPLY,  ///< message holds body and tensors
+    TR_EVENT_ERROR,  ///< the request failed: status and text, which names the worker and the method
+    TR_EVENT_STOP    ///< a `stop` message with the right token came
 } tr_event_type_t;
 
 typedef struct tr_event {
     tr_event_type_t type;
     tr_role_t role;
-    char *worker; ///< its name; "" for an error without a worker and for STOP
+    char *worker; ///< name; "" for STOP and for an ERROR of a request that no worker had
     char *group;
     int64_t id;            ///< of the request; 0 for JOINED, LOST, STOP
     tr_message_t *message; ///< REPLY: the reply; JOINED: the registration (capabilities); else NULL
@@ -59,7 +64,7 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch);
 
 // Inputs. now: milliseconds on any clock that never goes back.
 
-/// As tr_broker_submit. A message that cannot be packed is an ERROR event at once.
+/// As tr_broker_submit. A message that cannot be packed becomes an ERROR event at once.
 int64_t tr_dispatch_submit(tr_dispatch_t *dispatch, int64_t now, tr_role_t role, const char *group,
                            const char *worker, const char *method, tr_message_t **message);
 void tr_dispatch_cancel(tr_dispatch_t *dispatch, int64_t now, int64_t id);
@@ -68,14 +73,14 @@ void tr_dispatch_cancel(tr_dispatch_t *dispatch, int64_t now, int64_t id);
 void tr_dispatch_receive(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *peer,
                          tr_message_t **message);
 
-/// A malformed message came from peer: counted, and answered with an error.
+/// A malformed message came from peer: it is counted, and answered with an error.
 void tr_dispatch_garbage(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *peer,
                          const char *text);
 
-/// Lets time pass: resends, losses.
+/// Declares silent workers lost and sends again what is due.
 void tr_dispatch_tick(tr_dispatch_t *dispatch, int64_t now);
 
-/// `bye` to every worker.
+/// Queues a `bye` to every worker.
 void tr_dispatch_dismiss(tr_dispatch_t *dispatch);
 
 // Outputs.
@@ -84,7 +89,7 @@ void tr_dispatch_dismiss(tr_dispatch_t *dispatch);
 bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_t *dispatch);
 /// The next event; false when there is none.
 bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *dispatch);
-/// When tick must be called at the latest, on the clock of `now`.
+/// When tick must be called at the latest, on the clock of `now`. INT64_MAX: nothing is due.
 int64_t tr_dispatch_deadline(const tr_dispatch_t *dispatch);
 
 // State.
@@ -96,9 +101,8 @@ size_t tr_dispatch_pending(const tr_dispatch_t *dispatch);
 /// As tr_broker_queued.
 bool tr_dispatch_queued(const tr_dispatch_t *dispatch, int64_t id);
 
-/// {"session", "run", "workers": [{"name", "role", "group", "state": "idle" | "busy", "silent_ms", "credit",
-/// "outstanding": [{"id", "method", "age_ms", "acknowledged", "sent"}]}], "queues": [{"role", "group", "worker", "depth",
-/// "oldest_ms"}], "counters": {...}}; a new reference.
+/// The body of a status message, as PROTOCOL.md shows it: session, run (the note), workers with
+/// their outstanding requests, queues, counters. A new reference.
 json_t *tr_dispatch_status(const tr_dispatch_t *dispatch, int64_t now);
 
 #endif

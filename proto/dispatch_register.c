@@ -1,11 +1,17 @@
-// Workers come: registrations are read, and known names are told from new ones.
+// Registration: a `register` message is read and checked, and its sender is recognised or admitted.
+//
+// Separate from dispatch.c because it is a protocol of its own: the only message whose sender may
+// be new, move to another connection, or take the place of another process. PROTOCOL.md,
+// "Registration".
 #include <string.h>
 
 #include "proto/body.h"
 #include "proto/dispatch_state.h"
 
+/// The limits of PROTOCOL.md.
 enum { NAME_MAX_BYTES = 128, CREDIT_MAX = 1024, WORKERS_MAX = 4096, SILENCE_MAX_MS = 600000 };
 
+/// A peer that is refused ends by itself.
 static void refuse(tr_dispatch_t *d, const tr_peer_t *peer, tr_status code, const char *text)
 {
     tr_message_t *message = tr_message_new("refused");
@@ -14,6 +20,8 @@ static void refuse(tr_dispatch_t *d, const tr_peer_t *peer, tr_status code, cons
     dispatch_post(d, peer, message);
 }
 
+/// Also the answer to a repeated registration, so it depends on the state alone. The config is
+/// copied: a message may wait in the queue while the caller sets another.
 static void welcome(tr_dispatch_t *d, const dispatch_worker_t *worker)
 {
     tr_message_t *message = tr_message_new("welcome");
@@ -34,6 +42,7 @@ static tr_status check_version(const json_t *body, tr_error_t *err)
     if (!json_is_integer(major)) {
         return tr_fail(err, TR_ERR_PROTOCOL, "register: protocol: expected [major, minor]");
     }
+    // The minor version only adds to the protocol, so any is good.
     if (json_integer_value(major) != TR_PROTOCOL_MAJOR) {
         return tr_fail(err, TR_ERR_VERSION,
                        "protocol version %lld is not spoken here (this controller speaks %d.%d)",
@@ -42,6 +51,7 @@ static tr_status check_version(const json_t *body, tr_error_t *err)
     return TR_OK;
 }
 
+/// *text: borrowed from body; `otherwise` when the key is absent, NULL: the key is required.
 static tr_status short_text(const char **text, const json_t *body, const char *key,
                             const char *otherwise, tr_error_t *err)
 {
@@ -56,7 +66,7 @@ static tr_status short_text(const char **text, const json_t *body, const char *k
     return TR_OK;
 }
 
-/// What a registration says; the texts are borrowed from it.
+/// The content of a registration; the texts are borrowed from the message.
 typedef struct registration {
     tr_role_t role;
     const char *name;
@@ -82,6 +92,7 @@ static tr_status read_registration(registration_t *reg, const tr_message_t *mess
     TR_TRY(short_text(&reg->name, body, "name", NULL, err));
     TR_TRY(short_text(&reg->group, body, "group", tr_role_name(reg->role), err));
     TR_TRY(short_text(&reg->instance, body, "instance", "", err));
+    // Defaults for the optional keys.
     reg->credit = 1;
     reg->silence_ms = silence_ms;
     if (json_object_get(body, "credit") != NULL) {
@@ -90,12 +101,15 @@ static tr_status read_registration(registration_t *reg, const tr_message_t *mess
     if (json_object_get(body, "silence_ms") != NULL) {
         TR_TRY(tr_body_integer(&reg->silence_ms, body, "silence_ms", 1, SILENCE_MAX_MS, "register",
                                err));
+        // A worker may ask for more patience than the controller has, never for less.
         reg->silence_ms = reg->silence_ms < silence_ms ? silence_ms : reg->silence_ms;
     }
     return TR_OK;
 }
 
-/// The same process found us again over a new connection: what it may have missed is sent at once.
+/// The same process comes over a new connection. It kept its requests, but messages in either
+/// direction may be lost with the old connection: what is open is sent again at once. The worker
+/// computes nothing twice, because it knows the ids.
 static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, const tr_peer_t *peer)
 {
     worker->peer = *peer;
@@ -103,7 +117,7 @@ static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, con
     welcome(d, worker);
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
         dispatch_request_t *r = dispatch_request_at(d, i);
-        if (r->at == worker) {
+        if (r->worker == worker) {
             r->acknowledged = false;
             r->pause = d->options.resend_ms;
             dispatch_send_request(d, now, r);
@@ -125,7 +139,8 @@ static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const reg
     worker->heard = now;
     dispatch_list_push(&d->workers, &worker);
     welcome(d, worker);
-    dispatch_tell_worker(d, TR_EVENT_JOINED, worker, tr_message_copy(message), NULL);
+    // The event before the schedule: the caller hears of a worker before it hears of its answers.
+    dispatch_emit_worker(d, TR_EVENT_JOINED, worker, tr_message_copy(message), NULL);
     dispatch_schedule(d, now);
 }
 
@@ -137,18 +152,24 @@ void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_
         refuse(d, peer, err.status, err.text);
         return;
     }
+    // Two questions: which worker has this connection, and which has this name? The answers tell a
+    // repetition, a process that moved, a successor and a newcomer apart.
     dispatch_worker_t *here = dispatch_worker_of_peer(d, peer);
     dispatch_worker_t *named = dispatch_worker_named(d, reg.name);
+    // A repetition: our welcome was late or got lost.
     if (here != NULL && here == named && strcmp(here->instance, reg.instance) == 0) {
         here->heard = now;
         welcome(d, here);
         return;
     }
+    // Without an instance nothing shows that it is the same process, so it counts as a new one.
     if (named != NULL && named->role == reg.role && reg.instance[0] != '\0' &&
         strcmp(named->instance, reg.instance) == 0) {
         rejoin(d, now, named, peer);
         return;
     }
+    // A new process under an old name, or an old one with another role. The old process is told
+    // over its own connection, so that two do not fight for the name for ever.
     if (named != NULL) {
         if (named != here) {
             refuse(d, &named->peer, TR_ERR_PEER, "another process registered under this name");
@@ -156,9 +177,11 @@ void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_
         dispatch_lose(d, named, "was replaced by a new process of the same name", true);
         here = here == named ? NULL : here;
     }
+    // This connection was another worker until now.
     if (here != NULL) {
         dispatch_lose(d, here, "took another name", true);
     }
+    // The limit bounds what a peer can make the controller remember by registering many names.
     if (dispatch_list_count(&d->workers) >= WORKERS_MAX) {
         refuse(d, peer, TR_ERR_MEMORY, "too many workers");
         return;

@@ -1,3 +1,8 @@
+// The state of the rules and its bookkeeping: lists, workers, requests, the two queues, life cycle.
+//
+// No rule is here, so that the files with rules (dispatch.c and those that it names) read without
+// memory management. Lists are searched from the front: a run has tens of workers and hundreds of
+// requests, and order of arrival is what the rules ask for.
 #include "proto/dispatch_state.h"
 
 #include <stdlib.h>
@@ -9,6 +14,8 @@ void tr_dispatch_options_init(tr_dispatch_options_t *options)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
+    // Another number than those of the run's earlier controllers: time, nanoseconds and process
+    // number, spread over all bits by multiplications.
     uint64_t mixed =
         ((uint64_t)now.tv_sec * 1000000007u) ^ (uint64_t)now.tv_nsec ^ ((uint64_t)getpid() << 15);
     *options = (tr_dispatch_options_t){
@@ -35,6 +42,9 @@ void tr_event_release(tr_event_t *event)
 void dispatch_list_push(dispatch_list_t *list, const void *item)
 {
     if (list->end == list->room) {
+        // First the space of elements that were taken from the front is used again. The memory
+        // grows only if half of it is in use, so that an element is moved a constant number of
+        // times on average.
         size_t count = list->end - list->first;
         if (count > 0) { // an empty list has no items to point at
             memmove(list->items, (char *)list->items + list->first * list->size,
@@ -50,7 +60,8 @@ void dispatch_list_push(dispatch_list_t *list, const void *item)
     memcpy((char *)list->items + list->end++ * list->size, item, list->size);
 }
 
-bool dispatch_list_take(dispatch_list_t *list, void *item)
+/// The queues are emptied from the front. *item: the caller's.
+static bool list_take(dispatch_list_t *list, void *item)
 {
     if (list->first == list->end) {
         return false;
@@ -69,6 +80,7 @@ static void *pointer_at(const dispatch_list_t *list, size_t index)
     return ((void **)list->items)[list->first + index];
 }
 
+/// The pointer is in the list. Order is kept: requests are served oldest first.
 static void remove_pointer(dispatch_list_t *list, const void *pointer)
 {
     void **items = list->items;
@@ -87,6 +99,7 @@ dispatch_worker_t *dispatch_worker_at(const tr_dispatch_t *d, size_t index)
     return pointer_at(&d->workers, index);
 }
 
+/// The worker with this connection, or NULL: a peer that is not registered.
 dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer_t *peer)
 {
     for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
@@ -110,6 +123,7 @@ dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *nam
     return NULL;
 }
 
+/// Its requests must have gone to others, or ended: they would point at freed memory.
 void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker)
 {
     remove_pointer(&d->workers, worker);
@@ -136,6 +150,7 @@ dispatch_request_t *dispatch_request_at(const tr_dispatch_t *d, size_t index)
     return pointer_at(&d->requests, index);
 }
 
+/// NULL: answered, cancelled or never submitted.
 dispatch_request_t *dispatch_request_of(const tr_dispatch_t *d, int64_t id)
 {
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
@@ -147,21 +162,23 @@ dispatch_request_t *dispatch_request_of(const tr_dispatch_t *d, int64_t id)
     return NULL;
 }
 
-void dispatch_request_place(dispatch_request_t *request, dispatch_worker_t *worker)
+/// The only place that changes `outstanding`, so it always is the number of requests with this
+/// worker. Another worker has to acknowledge the request anew.
+void dispatch_request_assign(dispatch_request_t *request, dispatch_worker_t *worker)
 {
-    if (request->at != NULL) {
-        request->at->outstanding--;
+    if (request->worker != NULL) {
+        request->worker->outstanding--;
     }
     if (worker != NULL) {
         worker->outstanding++;
     }
-    request->at = worker;
+    request->worker = worker;
     request->acknowledged = false;
 }
 
 void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request)
 {
-    dispatch_request_place(request, NULL);
+    dispatch_request_assign(request, NULL);
     remove_pointer(&d->requests, request);
     tr_message_destroy(&request->message);
     free(request->group);
@@ -174,8 +191,9 @@ size_t tr_dispatch_pending(const tr_dispatch_t *d)
     return dispatch_list_count(&d->requests);
 }
 
-// What goes out
+// The two queues
 
+/// peer is copied: the worker may be gone when the message is sent.
 void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *message)
 {
     dispatch_send_t send = {.peer = *peer, .message = message};
@@ -193,6 +211,7 @@ void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, co
     dispatch_post(d, peer, message);
 }
 
+/// worker: NULL for an event without one.
 static tr_event_t event_about(tr_event_type_t type, tr_role_t role, const dispatch_worker_t *worker)
 {
     return (tr_event_t){.type = type,
@@ -201,9 +220,10 @@ static tr_event_t event_about(tr_event_type_t type, tr_role_t role, const dispat
                         .group = tr_strdup(worker != NULL ? worker->group : "")};
 }
 
-void dispatch_tell_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
+void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
                           tr_message_t *message, const char *text)
 {
+    // Strings are copied: the worker is freed before the caller sees the event, where it is LOST.
     tr_event_t event = event_about(type, worker->role, worker);
     event.message = message;
     event.text = text != NULL ? tr_format("%s worker '%s' %s", tr_role_name(worker->role),
@@ -212,10 +232,11 @@ void dispatch_tell_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch
     dispatch_list_push(&d->events, &event);
 }
 
-void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request,
+void dispatch_emit_error(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_status status, const char *text)
 {
     tr_event_t event = event_about(TR_EVENT_ERROR, request->role, worker);
+    // Without a worker the sentence names the one that was asked for.
     const char *name = worker != NULL            ? worker->name
                        : request->wanted != NULL ? request->wanted
                                                  : "any";
@@ -227,7 +248,7 @@ void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request,
     dispatch_list_push(&d->events, &event);
 }
 
-void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request,
+void dispatch_emit_reply(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_message_t *message)
 {
     tr_event_t event = event_about(TR_EVENT_REPLY, request->role, worker);
@@ -240,7 +261,7 @@ void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request,
 bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_t *d)
 {
     dispatch_send_t send;
-    if (!dispatch_list_take(&d->sends, &send)) {
+    if (!list_take(&d->sends, &send)) {
         return false;
     }
     *peer = send.peer;
@@ -250,7 +271,7 @@ bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_
 
 bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *d)
 {
-    return dispatch_list_take(&d->events, event);
+    return list_take(&d->events, event);
 }
 
 // Life cycle
@@ -261,6 +282,7 @@ tr_dispatch_t *tr_dispatch_new(const tr_dispatch_options_t *options)
               (long long)options->session);
     tr_dispatch_t *d = tr_calloc(1, sizeof *d);
     d->options = *options;
+    // The options are borrowed for the call; the string must live longer.
     d->stop_token = options->stop_token != NULL ? tr_strdup(options->stop_token) : NULL;
     d->workers.size = sizeof(dispatch_worker_t *);
     d->requests.size = sizeof(dispatch_request_t *);
@@ -277,18 +299,20 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch)
     if (d == NULL) {
         return;
     }
+    // Requests before workers: removing a request corrects the count of its worker.
     while (dispatch_list_count(&d->requests) > 0) {
         dispatch_request_remove(d, dispatch_request_at(d, 0));
     }
     while (dispatch_list_count(&d->workers) > 0) {
         dispatch_worker_remove(d, dispatch_worker_at(d, 0));
     }
-    while (dispatch_list_take(&d->sends, &send)) {
+    while (list_take(&d->sends, &send)) {
         tr_message_destroy(&send.message);
     }
-    while (dispatch_list_take(&d->events, &event)) {
+    while (list_take(&d->events, &event)) {
         tr_event_release(&event);
     }
+    // A role without a config has NULL, which json_decref ignores.
     for (size_t i = 0; i < TR_ROLE_COUNT; i++) {
         json_decref(d->config[i]);
     }

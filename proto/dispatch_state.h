@@ -1,4 +1,5 @@
-/// What the broker's rules keep: workers, requests, and what waits to be sent or told. For dispatch*.c and nobody else.
+/// The state of the broker's rules: workers, requests, and queues of messages and events that wait
+/// to be taken. For dispatch*.c alone.
 #ifndef TR_PROTO_DISPATCH_STATE_H
 #define TR_PROTO_DISPATCH_STATE_H
 
@@ -9,26 +10,26 @@ typedef struct dispatch_worker {
     tr_role_t role;
     char *name;
     char *group;
-    char *instance; ///< "" when the worker does not say
-    int64_t silence_ms;
-    int64_t heard;
-    size_t credit;
-    size_t outstanding;
+    char *instance;     ///< tells processes of one name apart; "": it gave none
+    int64_t silence_ms; ///< how long it may be silent
+    int64_t heard;      ///< when its last message came
+    size_t credit;      ///< requests that it takes at once
+    size_t outstanding; ///< requests that it has
 } dispatch_worker_t;
 
 typedef struct dispatch_request {
     int64_t id;
     tr_role_t role;
     char *group;  ///< NULL: any
-    char *wanted; ///< name of the one worker that may answer; NULL: any
+    char *wanted; ///< name of the only worker that may answer; NULL: any
     tr_message_t *message;
-    dispatch_worker_t *at; ///< NULL while queued
+    dispatch_worker_t *worker; ///< that has it; NULL while queued
     int64_t submitted;
     int64_t resend_at;
-    int64_t pause; ///< until the next resending
+    int64_t pause; ///< between the last sending and the next; doubles
     bool acknowledged;
-    size_t sent;
-    size_t losses;
+    size_t sent;   ///< times
+    size_t losses; ///< workers lost while they had it
 } dispatch_request_t;
 
 typedef struct dispatch_send {
@@ -36,7 +37,7 @@ typedef struct dispatch_send {
     tr_message_t *message;
 } dispatch_send_t;
 
-/// A growing array; the first element is `first`, so that taking from the front is cheap.
+/// A growing array of elements first..end-1; taking the first one moves no other.
 typedef struct dispatch_list {
     void *items;
     size_t size; ///< bytes an element
@@ -63,8 +64,6 @@ struct tr_dispatch {
 };
 
 void dispatch_list_push(dispatch_list_t *list, const void *item);
-/// False when the list is empty.
-bool dispatch_list_take(dispatch_list_t *list, void *item);
 size_t dispatch_list_count(const dispatch_list_t *list);
 
 dispatch_worker_t *dispatch_worker_at(const tr_dispatch_t *d, size_t index);
@@ -76,33 +75,35 @@ void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker);
 dispatch_request_t *dispatch_request_at(const tr_dispatch_t *d, size_t index);
 dispatch_request_t *dispatch_request_of(const tr_dispatch_t *d, int64_t id);
 void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request);
-/// Where it is computed now (NULL: nowhere), with the workers' counts kept right.
-void dispatch_request_place(dispatch_request_t *request, dispatch_worker_t *worker);
+/// Gives the request to a worker, or to none (NULL), and keeps the workers' counts right.
+void dispatch_request_assign(dispatch_request_t *request, dispatch_worker_t *worker);
 
-/// Sends the request to the worker where it is placed; when to send it again follows from its pause.
+/// Whether role, group and name allow this worker to answer the request.
+bool dispatch_may_answer(const dispatch_worker_t *worker, const dispatch_request_t *request);
+/// Sends the request to its worker; the next sending is due after its pause.
 void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *request);
 /// Gives queued requests, oldest first, to workers that have credit.
 void dispatch_schedule(tr_dispatch_t *d, int64_t now);
-/// The worker is gone, and is freed: its requests are queued again or become errors. why: what follows its name in a
-/// sentence; counts: it did not leave of its own accord.
+/// The worker is gone, and is freed: its requests are queued again or become errors. why: follows
+/// its name in a sentence; counts: it did not leave of its own accord.
 void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts);
 /// A `register` message came from peer.
 void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t *message);
 
-/// Queues a message for peer; takes *message.
+/// Queues a message for peer; takes message.
 void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *message);
 /// Queues an error message; id 0: none.
 void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code,
                          const char *text);
 
 /// Queues an event about a worker, copying its names; text may be NULL. Takes message.
-void dispatch_tell_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
+void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
                           tr_message_t *message, const char *text);
 /// Queues the ERROR of a request, text prefixed with who and what; worker may be NULL.
-void dispatch_tell_error(tr_dispatch_t *d, const dispatch_request_t *request,
+void dispatch_emit_error(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_status status, const char *text);
 /// Queues the REPLY of a request; takes message.
-void dispatch_tell_reply(tr_dispatch_t *d, const dispatch_request_t *request,
+void dispatch_emit_reply(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_message_t *message);
 
 #endif

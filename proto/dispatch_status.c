@@ -1,14 +1,19 @@
-// The picture of a broker for people: who waits for whom, and since when.
+// The state as JSON for people: `troupe status` shows which worker has which request, and since
+// when.
+//
+// Separate from the rules because it reads everything and changes nothing. PROTOCOL.md, "Status",
+// is the format; tests/proto/test_protocol_page.c compares the two.
 #include <string.h>
 
 #include "proto/dispatch_state.h"
 
+/// The requests that the worker has now.
 static json_t *outstanding_of(const tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t now)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
         const dispatch_request_t *r = dispatch_request_at(d, i);
-        if (r->at == worker) {
+        if (r->worker == worker) {
             json_array_append_new(list,
                                   json_pack("{s:I, s:s, s:I, s:b, s:I}", "id", (json_int_t)r->id,
                                             "method", tr_message_method(r->message), "age_ms",
@@ -19,6 +24,7 @@ static json_t *outstanding_of(const tr_dispatch_t *d, const dispatch_worker_t *w
     return list;
 }
 
+/// "busy" means that the worker has requests, computing or waiting.
 static json_t *workers_of(const tr_dispatch_t *d, int64_t now)
 {
     json_t *list = json_array();
@@ -39,7 +45,8 @@ static bool same_text(const json_t *entry, const char *key, const char *text)
     return strcmp(json_string_value(json_object_get(entry, key)), text) == 0;
 }
 
-/// The entry of queues that the request belongs to, made when it is the first.
+/// The entry of queues that the request belongs to, made by its first request. Requests are visited
+/// oldest first, so the one that makes the entry gives oldest_ms.
 static json_t *queue_of(json_t *queues, const dispatch_request_t *r, int64_t now)
 {
     const char *group = r->group != NULL ? r->group : "";
@@ -59,12 +66,13 @@ static json_t *queue_of(json_t *queues, const dispatch_request_t *r, int64_t now
     return entry;
 }
 
+/// One entry for each role, group and named worker that requests wait for.
 static json_t *queues_of(const tr_dispatch_t *d, int64_t now)
 {
     json_t *queues = json_array();
     for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
         const dispatch_request_t *r = dispatch_request_at(d, i);
-        if (r->at == NULL) {
+        if (r->worker == NULL) {
             json_t *depth = json_object_get(queue_of(queues, r, now), "depth");
             json_integer_set(depth, json_integer_value(depth) + 1);
         }
@@ -80,6 +88,7 @@ json_t *tr_dispatch_status(const tr_dispatch_t *d, int64_t now)
         (json_int_t)c->errors, "resent", (json_int_t)c->resent, "reassigned",
         (json_int_t)c->reassigned, "late", (json_int_t)c->late, "garbage", (json_int_t)c->garbage,
         "refused", (json_int_t)c->refused, "unregistered", (json_int_t)c->unregistered);
+    // The note is copied: the caller may replace it while the answer waits to be sent.
     return json_pack("{s:I, s:o, s:o, s:o, s:o}", "session", (json_int_t)d->options.session, "run",
                      d->note != NULL ? json_deep_copy(d->note) : json_object(), "workers",
                      workers_of(d, now), "queues", queues_of(d, now), "counters", counters);

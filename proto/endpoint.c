@@ -1,3 +1,7 @@
+// Addresses, keys and sockets: everything that touches CZMQ's certificates and options.
+//
+// The only place that decides which address needs keys. message_socket.c sends and receives through
+// the sockets that are made here.
 #include "proto/endpoint.h"
 
 #include <errno.h>
@@ -10,7 +14,10 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 
-enum { LINGER_MS = 500, BIND_MS = 1000 };
+enum {
+    LINGER_MS = 500, ///< how long a closed socket goes on sending
+    BIND_MS = 1000   ///< how long binding is tried
+};
 static const int64_t FRAME_MAX = (int64_t)1 << 31;
 
 void tr_wire_init(void)
@@ -22,6 +29,7 @@ void tr_wire_init(void)
 
 tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_error_t *err)
 {
+    // Its length is the limit for paths of Unix sockets.
     struct sockaddr_un address;
     *endpoint = NULL;
     if (strlen(run_directory) + strlen("/controller.sock") < sizeof address.sun_path) {
@@ -30,7 +38,7 @@ tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_err
     }
     char directory[] = "/tmp/troupe-XXXXXX";
     if (mkdtemp(directory) == NULL) {
-        return tr_fail(err, TR_ERR_IO, "'%s' could not be made: %s", directory, strerror(errno));
+        return tr_fail(err, TR_ERR_IO, "cannot create '%s': %s", directory, strerror(errno));
     }
     *endpoint = tr_format("ipc://%s/controller.sock", directory);
     return TR_OK;
@@ -41,13 +49,15 @@ static bool starts(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-bool tr_endpoint_local(const char *endpoint)
+/// Whether the address reaches this machine alone.
+static bool is_local(const char *endpoint)
 {
     static const char *const hosts[] = {"tcp://[::1]:", "tcp://localhost:"};
     if (starts(endpoint, "ipc://") || starts(endpoint, "inproc://")) {
         return true;
     }
-    if (starts(endpoint, "tcp://127.")) { // four numbers, so that 127.example.org is not believed
+    if (starts(endpoint, "tcp://127.")) {
+        // Only digits: a host name, such as 127.example.org, may begin with "127." too.
         const char *host = endpoint + strlen("tcp://");
         return host[strspn(host, "0123456789.")] == ':';
     }
@@ -64,6 +74,7 @@ bool tr_endpoint_local(const char *endpoint)
 static tr_status save_certificate(zcert_t *certificate, const char *directory, const char *name,
                                   tr_error_t *err)
 {
+    // CZMQ writes two files: the public half, and with the suffix _secret both halves.
     char *both = tr_format("%s/%s.cert", directory, name);
     int failed = zcert_save(certificate, both);
     char *secret = tr_format("%s_secret", both);
@@ -76,6 +87,7 @@ static tr_status save_certificate(zcert_t *certificate, const char *directory, c
     return status;
 }
 
+/// The controller lets in every public certificate that is in this directory.
 static tr_status authorise(zcert_t *certificate, const char *directory, const char *name,
                            tr_error_t *err)
 {
@@ -96,6 +108,7 @@ tr_status tr_keys_add(const char *directory, const char *name, tr_error_t *err)
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "'%s' cannot name a certificate (letters, digits, '-' and '_')", name);
     }
+    // A certificate is a fresh pair of keys with a name for people.
     zcert_t *certificate = zcert_new();
     zcert_set_meta(certificate, "name", "%s", name);
     tr_status status = save_certificate(certificate, directory, name, err);
@@ -112,12 +125,14 @@ tr_status tr_keys_make(const char *directory, tr_error_t *err)
     char *authorised = tr_format("%s/authorised", directory);
     zcert_t *controller = NULL;
     tr_status status = TR_OK;
+    // New keys under old names would lock out every worker that has the old ones.
     if (access(secret, F_OK) == 0) {
         status = tr_fail(err, TR_ERR_ARGUMENT, "'%s' holds keys already (name another directory)",
                          directory);
         goto done;
     }
     TR_TRY_GOTO(tr_directory_make(authorised, err), done);
+    // The directory is closed before the first secret is written into it.
     if (chmod(directory, 0700) != 0) {
         status = tr_fail(err, TR_ERR_IO, "'%s' could not be made private: %s", directory,
                          strerror(errno));
@@ -151,18 +166,19 @@ static tr_status load_certificate(zcert_t **certificate, const char *directory, 
 
 // Sockets
 
+/// Refuses what would let strangers in, and says how to do it right.
 static tr_status check_reach(const char *endpoint, const char *keys, tr_error_t *err)
 {
-    if (keys == NULL && !tr_endpoint_local(endpoint)) {
+    if (keys == NULL && !is_local(endpoint)) {
         return tr_fail(err, TR_ERR_ARGUMENT,
-                       "'%s' reaches beyond this machine, which needs keys (make them with 'troupe "
-                       "keys DIRECTORY' and "
-                       "give both sides --keys DIRECTORY)",
+                       "'%s' reaches beyond this machine, which needs keys (make them with "
+                       "'troupe keys DIRECTORY' and give both sides --keys DIRECTORY)",
                        endpoint);
     }
     return TR_OK;
 }
 
+/// A peer can make ZeroMQ allocate what it announces, so frames have a limit.
 static zsock_t *socket_new(int type)
 {
     tr_wire_init();
@@ -177,6 +193,8 @@ static tr_status secure_server(zsock_t *socket, zactor_t **auth, const char *key
     zcert_t *certificate;
     TR_TRY(load_certificate(&certificate, keys, "controller", true, err));
     char *authorised = tr_format("%s/authorised", keys);
+    // Checks of keys run in a thread of CZMQ (ZAP, a part of ZeroMQ), which is asked for every
+    // connection. It confirms the command before the socket is bound, so that nobody slips in.
     *auth = zactor_new(zauth, NULL);
     TR_ASSERT(*auth != NULL, "a process can check keys for one socket only");
     zstr_sendx(*auth, "CURVE", authorised, NULL);
@@ -189,7 +207,8 @@ static tr_status secure_server(zsock_t *socket, zactor_t **auth, const char *key
     return TR_OK;
 }
 
-/// A Unix socket is for its owner. Names with '@' (abstract) and '*' (chosen by ZeroMQ) are no paths.
+/// A Unix socket is for its owner alone. Names with '@' (abstract) and '*' (chosen by ZeroMQ) are
+/// no paths.
 static void protect_ipc(const char *endpoint)
 {
     const char *path = endpoint + strlen("ipc://");
@@ -198,8 +217,9 @@ static void protect_ipc(const char *endpoint)
     }
 }
 
-/// ZeroMQ closes sockets in its own time: the address of one that was destroyed a moment ago may still be taken.
-static int bind_patiently(zsock_t *socket, const char *endpoint)
+/// ZeroMQ closes sockets in the background: the address of one that was just destroyed may still be
+/// in use.
+static int bind_with_retries(zsock_t *socket, const char *endpoint)
 {
     int64_t end = tr_clock_ms() + BIND_MS;
     int port = zsock_bind(socket, "%s", endpoint);
@@ -217,9 +237,11 @@ tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoi
     *auth = NULL;
     TR_TRY(check_reach(endpoint, keys, err));
     *socket = socket_new(ZMQ_ROUTER);
+    // A message to a peer that is gone is then an error; otherwise it would vanish.
     zsock_set_router_mandatory(*socket, 1);
     tr_status status = keys != NULL ? secure_server(*socket, auth, keys, err) : TR_OK;
-    if (status == TR_OK && bind_patiently(*socket, endpoint) < 0) {
+    // The certificates are applied first: they must be in force when the first peer connects.
+    if (status == TR_OK && bind_with_retries(*socket, endpoint) < 0) {
         status = tr_fail(err, TR_ERR_IO, "'%s' could not be bound: %s", endpoint,
                          zmq_strerror(zmq_errno()));
     }
@@ -232,6 +254,7 @@ tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoi
     return TR_OK;
 }
 
+/// The worker proves who it is, and accepts no other controller than the one of the certificate.
 static tr_status secure_client(zsock_t *socket, const char *keys, const char *name, tr_error_t *err)
 {
     zcert_t *own;
@@ -250,7 +273,8 @@ static tr_status secure_client(zsock_t *socket, const char *keys, const char *na
 tr_status tr_endpoint_connect(zsock_t **socket, const char *endpoint, const char *keys,
                               const char *certificate, tr_error_t *err)
 {
-    // No ZMQ_IMMEDIATE: with it, what came and is not yet read is dropped when the other side hangs up, `bye` for one.
+    // Without ZMQ_IMMEDIATE: that option drops messages that came and are not read yet when the
+    // other side hangs up, such as `bye`.
     *socket = NULL;
     TR_TRY(check_reach(endpoint, keys, err));
     *socket = socket_new(ZMQ_DEALER);

@@ -1,3 +1,8 @@
+// The message as an object: fields, body and tensors, and who owns their bytes.
+//
+// Tensors can be gigabytes, so their bytes are counted references (blobs) that copies share and
+// that a send hands to ZeroMQ without a copy. The envelope's bytes are made in message_codec.c,
+// frames are sent in message_socket.c.
 #include "proto/message.h"
 
 #include <stdlib.h>
@@ -5,12 +10,14 @@
 
 #include "proto/message_parts.h"
 
+/// The release of bytes that were copied.
 static void free_data(void *data, void *hint)
 {
     (void)hint;
     free(data);
 }
 
+/// The bytes are freed by release, or by the frame that a receiver puts in afterwards.
 message_blob_t *message_blob_new(void *data, tr_release_fn release, void *hint)
 {
     message_blob_t *blob = tr_calloc(1, sizeof *blob);
@@ -23,6 +30,7 @@ message_blob_t *message_blob_new(void *data, tr_release_fn release, void *hint)
 
 void message_blob_drop(message_blob_t *blob)
 {
+    // The count is atomic because ZeroMQ drops its reference on a thread of its own.
     if (blob == NULL || atomic_fetch_sub(&blob->references, 1) > 1) {
         return;
     }
@@ -43,7 +51,9 @@ message_blob_t *message_blob_keep(message_blob_t *blob)
 static void *aligned_copy(const void *data, size_t bytes)
 {
     void *copy = NULL;
-    TR_ASSERT(posix_memalign(&copy, 64, bytes > 0 ? bytes : 1) == 0, "%zu bytes could not be had",
+    // Aligned to a cache line: vector code reads tensors where they are. Zero bytes, too, need an
+    // address.
+    TR_ASSERT(posix_memalign(&copy, 64, bytes > 0 ? bytes : 1) == 0, "cannot allocate %zu bytes",
               bytes);
     if (bytes > 0) {
         memcpy(copy, data, bytes);
@@ -78,6 +88,7 @@ void tr_message_destroy(tr_message_t **message)
         return;
     }
     for (size_t i = 0; i < m->count; i++) {
+        // Names are ours; the data belongs to the blob.
         free((char *)(uintptr_t)m->parts[i].view.name);
         message_blob_drop(m->parts[i].blob);
     }
@@ -89,6 +100,8 @@ void tr_message_destroy(tr_message_t **message)
     *message = NULL;
 }
 
+/// The body is shared too: a request that may be sent again costs no second one. Neither the copy
+/// nor the original may change it from then on.
 tr_message_t *tr_message_copy(const tr_message_t *message)
 {
     tr_message_t *copy = message_new(json_copy(message->fields), json_incref(message->body));
@@ -104,9 +117,16 @@ tr_message_t *tr_message_copy(const tr_message_t *message)
     return copy;
 }
 
+/// A string of the envelope; "" when it is absent or of another type.
+static const char *text_of(const tr_message_t *message, const char *key)
+{
+    const char *text = json_string_value(json_object_get(message->fields, key));
+    return text != NULL ? text : "";
+}
+
 const char *tr_message_type(const tr_message_t *message)
 {
-    return tr_message_text(message, "type", "");
+    return text_of(message, "type");
 }
 
 int64_t tr_message_id(const tr_message_t *message)
@@ -121,7 +141,7 @@ void tr_message_set_id(tr_message_t *message, int64_t id)
 
 const char *tr_message_method(const tr_message_t *message)
 {
-    return tr_message_text(message, "method", "");
+    return text_of(message, "method");
 }
 
 json_t *tr_message_body(const tr_message_t *message)
@@ -132,7 +152,10 @@ json_t *tr_message_body(const tr_message_t *message)
 void tr_message_set_body(tr_message_t *message, json_t *body)
 {
     json_decref(message->body);
+    // Building a body fails in the middle of an expression (json_pack), where no handler checks.
+    // The failure is noted here and reported when the message is packed, with its sentence.
     message->broken = !json_is_object(body);
+    // An empty body instead, so that readers never see NULL.
     if (message->broken) {
         json_decref(body);
         body = json_object();
@@ -142,6 +165,8 @@ void tr_message_set_body(tr_message_t *message, json_t *body)
 
 void tr_message_set_error(tr_message_t *message, const char *code, const char *text)
 {
+    // Sentences may quote bytes of a peer or of a file. An error must be sendable whatever they
+    // are.
     json_t *sentence = json_string(text);
     if (sentence == NULL) {
         char *ascii = tr_strdup(text);
@@ -159,22 +184,11 @@ const char *tr_message_fault(const tr_message_t *message)
     return message->fault;
 }
 
-json_t *tr_message_field(const tr_message_t *message, const char *key)
-{
-    return json_object_get(message->fields, key);
-}
-
 void tr_message_set_field(tr_message_t *message, const char *key, json_t *value)
 {
     TR_ASSERT(strcmp(key, "body") != 0 && strcmp(key, "tensors") != 0,
               "field '%s' is set by its own function", key);
     json_object_set_new(message->fields, key, value);
-}
-
-const char *tr_message_text(const tr_message_t *message, const char *key, const char *otherwise)
-{
-    const char *text = json_string_value(json_object_get(message->fields, key));
-    return text != NULL ? text : otherwise;
 }
 
 size_t tr_message_tensors(const tr_message_t *message)
@@ -206,6 +220,7 @@ tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message,
         return tr_fail(err, TR_ERR_PROTOCOL, "%s '%s': tensor '%s' is missing",
                        tr_message_type(message), tr_message_method(message), name);
     }
+    // The shape does not matter, only the number of elements: callers know their dimensions.
     size_t found = view->bytes / tr_dtype_size(view->dtype);
     if (view->dtype != dtype || (count != SIZE_MAX && found != count)) {
         return tr_fail(err, TR_ERR_PROTOCOL,
@@ -216,9 +231,32 @@ tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message,
     return TR_OK;
 }
 
+tr_status tr_message_expect_offsets(const int32_t **offsets, const tr_message_t *message,
+                                    const char *name, size_t count, size_t end, int32_t least,
+                                    tr_error_t *err)
+{
+    tr_view_t view;
+    TR_TRY(tr_message_expect_tensor(&view, message, name, TR_I32, count + 1, err));
+    // First both ends, so that a fall anywhere between them is found by comparing neighbours.
+    const int32_t *o = *offsets = view.data;
+    if (o[0] != 0 || o[count] < 0 || (size_t)o[count] != end) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d to %d; expected 0 to %zu", name,
+                       o[0], o[count], end);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if ((int64_t)o[i + 1] - o[i] < least) {
+            return tr_fail(err, TR_ERR_PROTOCOL,
+                           "tensor '%s' goes from %d to %d at %zu; expected a rise of at least %d",
+                           name, o[i], o[i + 1], i + 1, least);
+        }
+    }
+    return TR_OK;
+}
+
 bool message_view_bytes(size_t *bytes, const tr_view_t *view)
 {
     *bytes = tr_dtype_size(view->dtype);
+    // A peer chooses the shape: the product may be larger than any memory.
     bool fits = true;
     for (size_t i = 0; i < view->dims; i++) {
         fits = fits && !__builtin_mul_overflow(*bytes, view->shape[i], bytes);
@@ -231,16 +269,19 @@ void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t d
 {
     tr_view_t view = {.dtype = dtype, .dims = dims, .shape = {1, 1, 1, 1}};
     TR_ASSERT(dims >= 1 && dims <= TR_MESSAGE_DIMS, "tensor '%s' has %zu dimensions", name, dims);
+    // The limits of PROTOCOL.md, which we keep ourselves: a receiver would refuse the message.
     TR_ASSERT(message->count < TR_MESSAGE_TENSORS && strlen(name) <= TR_MESSAGE_NAME, "tensor '%s'",
               name);
     tr_view_t other;
     TR_ASSERT(!tr_message_tensor(&other, message, name), "tensor '%s' comes twice", name);
     memcpy(view.shape, shape, dims * sizeof *shape);
     TR_ASSERT(message_view_bytes(&view.bytes, &view), "tensor '%s' is larger than memory", name);
+    // Lent bytes are never written: the cast away from const is for release, which frees them.
     void *bytes = release != NULL ? (void *)(uintptr_t)data : aligned_copy(data, view.bytes);
     message->parts = tr_realloc(message->parts, (message->count + 1) * sizeof *message->parts);
     view.name = tr_strdup(name);
     view.data = bytes;
+    // A blob either way: only the release tells lent bytes from copied ones.
     message->parts[message->count++] = (message_part_t){
         .view = view, .blob = message_blob_new(bytes, release != NULL ? release : free_data, hint)};
 }

@@ -1,10 +1,14 @@
-// Envelopes: a message as msgpack, and back.
+// Envelopes: a message as a msgpack map, and back, with every check that PROTOCOL.md promises.
+//
+// Separate from the object (message.c) because only this half reads untrusted bytes. msgpack_json.c
+// below it knows bytes and values; here they get the meaning of type, id, body and tensors.
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/message_parts.h"
 #include "proto/msgpack_json.h"
 
+/// The dtypes of PROTOCOL.md.
 static bool dtype_parse(tr_dtype_t *dtype, const char *name)
 {
     static const tr_dtype_t known[] = {TR_F32, TR_I32, TR_BF16, TR_F16, TR_F64, TR_I64, TR_U8};
@@ -17,6 +21,7 @@ static bool dtype_parse(tr_dtype_t *dtype, const char *name)
     return false;
 }
 
+/// The key `tensors`: name, dtype and shape of each frame that follows the envelope.
 static json_t *tensor_entries(const tr_message_t *message)
 {
     json_t *tensors = json_array();
@@ -39,6 +44,7 @@ tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *mess
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "body could not be built: a number is not finite or a string not UTF-8");
     }
+    // The copy is shallow, and an empty body is left out: PROTOCOL.md reads a missing one so.
     json_t *envelope = json_copy(message->fields);
     if (json_object_size(message->body) > 0) {
         json_object_set(envelope, "body", message->body);
@@ -51,7 +57,7 @@ tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *mess
     return status;
 }
 
-/// Reads shape and dtype of tensors[index] into view; name is borrowed from the entry.
+/// Reads tensors[index] of the envelope. view->name: borrowed from the entry.
 static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index, tr_error_t *err)
 {
     const char *name = json_string_value(json_object_get(entry, "name"));
@@ -64,6 +70,7 @@ static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index,
                        "tensors[%zu]: expected name (at most %d bytes) and a known dtype", index,
                        (int)TR_MESSAGE_NAME);
     }
+    // A shape that is no array has no dimensions, and is refused here too.
     if (view->dims < 1 || view->dims > TR_MESSAGE_DIMS) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: shape: expected 1 to %d integers",
                        index, (int)TR_MESSAGE_DIMS);
@@ -92,10 +99,12 @@ static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_e
         return tr_fail(err, TR_ERR_PROTOCOL, "tensors: expected an array of at most %d",
                        (int)TR_MESSAGE_TENSORS);
     }
+    // The count is raised as parts are filled, so that a failure frees what is there.
     message->parts = tr_calloc(json_array_size(tensors) + 1, sizeof *message->parts);
     for (size_t i = 0; i < json_array_size(tensors); i++) {
         tr_view_t view, other;
         TR_TRY(read_tensor(&view, json_array_get(tensors, i), i, err));
+        // Two tensors of a name would make a message mean different things to different readers.
         if (tr_message_tensor(&other, message, view.name)) {
             return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: name '%s' comes twice", i,
                            view.name);
@@ -106,6 +115,7 @@ static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_e
     return TR_OK;
 }
 
+/// Type and id must be right in every message; other keys are read where they are needed.
 static tr_status check_fields(const json_t *fields, tr_error_t *err)
 {
     const json_t *id = json_object_get(fields, "id");
@@ -128,17 +138,21 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
         return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes, more than %d", length,
                        (int)TR_ENVELOPE_MAX);
     }
+    // "body" may hold what the protocol forbids without making the message malformed: the fault is
+    // kept, and becomes an error of this request, not of the connection.
     TR_TRY(tr_msgpack_to_json(&fields, bytes, length, "body", fault, sizeof fault, err));
     if (!json_is_object(fields)) {
         json_decref(fields);
         return tr_fail(err, TR_ERR_PROTOCOL, "envelope: expected a map");
     }
     json_t *body = json_incref(json_object_get(fields, "body"));
+    // A fault of the body, like those that the reader below has found.
     if (body != NULL && !json_is_object(body)) {
         snprintf(fault, sizeof fault, "body: expected a map");
         json_decref(body);
         body = NULL;
     }
+    // Fields keep neither body nor tensors: both are written from where they are kept.
     json_object_del(fields, "body");
     tr_message_t *m = message_new(fields, body != NULL ? body : json_object());
     m->fault = fault[0] != '\0' ? tr_strdup(fault) : NULL;
@@ -162,6 +176,7 @@ tr_status message_check_frame(const tr_message_t *message, size_t index, size_t 
         return tr_fail(err, TR_ERR_PROTOCOL, "more frames than the %zu tensors of the envelope",
                        message->count);
     }
+    // The size follows from dtype and shape, so no kernel ever reads past a frame.
     const tr_view_t *view = &message->parts[index].view;
     if (view->bytes != bytes) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': frame of %zu bytes, the shape says %zu",
@@ -175,6 +190,7 @@ tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const voi
 {
     TR_TRY(message_check_frame(message, index, bytes, err));
     message_part_t *part = &message->parts[index];
+    // Only our own tests and ranks give frames by hand.
     TR_ASSERT(part->blob == NULL, "frame %zu given twice", index);
     part->blob = message_blob_copy(data, bytes);
     part->view.data = part->blob->data;

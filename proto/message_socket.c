@@ -1,16 +1,21 @@
-// Messages through ZeroMQ sockets, tensors without a copy where that can be.
+// Messages through ZeroMQ sockets: one frame for the peer (ROUTER only), the envelope, the tensors.
+//
+// Separate from the codec because only this file knows ZeroMQ. Tensors are neither copied when they
+// are sent nor, if aligned, when they are received. Sending and receiving never wait.
 #include <czmq.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/message_parts.h"
 
-/// Takes the frame's bytes where they lie when they are aligned, else copies them.
+/// The bytes of a frame: as they lie if they are aligned to 16 bytes, as message.h promises, else a
+/// copy.
 static message_blob_t *blob_from_frame(zmq_msg_t *frame)
 {
     void *data = zmq_msg_data(frame);
     size_t bytes = zmq_msg_size(frame);
-    if (bytes < 64 || (uintptr_t)data % 16 != 0) { // short ones live inside the zmq_msg_t itself
+    // ZeroMQ keeps short frames inside zmq_msg_t itself, where moving the struct moves the bytes.
+    if (bytes < 64 || (uintptr_t)data % 16 != 0) {
         return message_blob_copy(data, bytes);
     }
     message_blob_t *blob = message_blob_new(NULL, NULL, NULL);
@@ -21,6 +26,7 @@ static message_blob_t *blob_from_frame(zmq_msg_t *frame)
     return blob;
 }
 
+/// ZeroMQ is done with a tensor; called on one of its threads.
 static void release_sent(void *data, void *blob)
 {
     (void)data;
@@ -31,6 +37,8 @@ static tr_status send_frame(void *socket, zmq_msg_t *frame, bool more, tr_error_
 {
     while (zmq_msg_send(frame, socket, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) < 0) {
         if (zmq_errno() != EINTR) {
+            // A full queue (EAGAIN) or a peer that is gone (EHOSTUNREACH); only the first frame can
+            // fail so.
             int code = zmq_errno();
             zmq_msg_close(frame);
             return tr_fail(err, TR_ERR_PEER, "message was not sent: %s", zmq_strerror(code));
@@ -50,6 +58,7 @@ static tr_status send_copy(void *socket, const void *data, size_t bytes, bool mo
 static tr_status send_tensor(void *socket, const message_part_t *part, bool more, tr_error_t *err)
 {
     zmq_msg_t frame;
+    // A tensor without elements still has its frame, but perhaps no memory that could be lent.
     if (part->view.bytes == 0) {
         zmq_msg_init(&frame);
     } else {
@@ -65,6 +74,7 @@ tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_
     char *bytes;
     size_t length;
     void *handle = zsock_resolve(socket);
+    // All checks before the first frame: a message must be sent whole or not at all.
     TR_TRY(tr_message_pack(&bytes, &length, message, err));
     tr_status status = peer != NULL ? send_copy(handle, peer->bytes, peer->size, true, err) : TR_OK;
     if (status == TR_OK) {
@@ -77,7 +87,8 @@ tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_
     return status;
 }
 
-/// The next frame of a message whose earlier frames have been read.
+/// Reads one frame. TR_ERR_TIMEOUT when none is there, which for any but the first of a message
+/// cannot be: ZeroMQ delivers messages whole.
 static tr_status receive_frame(zmq_msg_t *frame, void *socket, tr_error_t *err)
 {
     zmq_msg_init(frame);
@@ -92,6 +103,8 @@ static tr_status receive_frame(zmq_msg_t *frame, void *socket, tr_error_t *err)
     return TR_OK;
 }
 
+/// The remaining frames of a malformed message: the next one that is read must be another
+/// message's.
 static void skip_rest(void *socket, bool more)
 {
     zmq_msg_t frame;
@@ -101,7 +114,8 @@ static void skip_rest(void *socket, bool more)
     }
 }
 
-/// Reads the tensors' frames; *more says whether frames of this message are still unread afterwards.
+/// Reads the frames of the tensors. *more: whether a frame of this message is unread, before and
+/// after.
 static tr_status receive_tensors(tr_message_t *message, void *socket, bool *more, tr_error_t *err)
 {
     size_t index = 0;
@@ -125,6 +139,7 @@ static tr_status receive_tensors(tr_message_t *message, void *socket, bool *more
     return TR_OK;
 }
 
+/// The first frame at a ROUTER, which the socket puts there: who sent the message.
 static tr_status receive_peer(tr_peer_t *peer, void *socket, bool *more, tr_error_t *err)
 {
     zmq_msg_t frame;
@@ -133,6 +148,7 @@ static tr_status receive_peer(tr_peer_t *peer, void *socket, bool *more, tr_erro
     TR_ASSERT(size <= TR_PEER_MAX, "a routing id of %zu bytes", size);
     peer->size = (uint8_t)size;
     memcpy(peer->bytes, zmq_msg_data(&frame), size);
+    // A peer's frame alone is an empty message, which only foreign programs send.
     *more = zmq_msg_more(&frame) != 0;
     zmq_msg_close(&frame);
     return *more ? TR_OK : tr_fail(err, TR_ERR_PROTOCOL, "envelope: the message is empty");
@@ -158,6 +174,8 @@ tr_status tr_message_receive(tr_message_t **message, tr_peer_t *peer, void *sock
     skip_rest(handle, more);
     if (status != TR_OK) {
         tr_message_destroy(message);
+        // A missing frame after the first one is a broken message. As a timeout it would tell the
+        // caller that no message was there.
         status = status == TR_ERR_TIMEOUT ? TR_ERR_PROTOCOL : status;
     }
     return status;

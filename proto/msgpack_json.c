@@ -1,5 +1,8 @@
-// The reader is a bounded recursive descent over the bytes; msgpack-c's own unpacker takes memory on the word of
-// a header (a 5-byte array may claim 268 million elements), so it never sees bytes from the network.
+// The reader of msgpack: a recursive descent over untrusted bytes, within bounds.
+//
+// msgpack-c has an unpacker, but it allocates memory as headers announce it (an array of 5 bytes
+// may claim 268 million elements), so it never sees bytes from the network. The format:
+// https://github.com/msgpack/msgpack/blob/master/spec.md. The writer is msgpack_json_write.c.
 #include "proto/msgpack_json.h"
 
 #include <math.h>
@@ -11,6 +14,7 @@
 
 #include "proto/message.h"
 
+/// One step of the path from the root to a value, for sentences such as "body.scores[3]: ...".
 typedef struct step {
     const char *key; ///< NULL: an array's element
     size_t key_length;
@@ -25,19 +29,21 @@ typedef struct cursor {
     size_t nodes;         ///< maps and arrays so far
     const char *tolerant; ///< key of the root map whose contents may be bad
     bool inside;          ///< reading that key's value now
-    char *fault;
+    char *fault;          ///< the first bad content inside it; "" until then
     size_t fault_size;
     tr_error_t *err;
 } cursor_t;
 
 static tr_status read_value(json_t **value, cursor_t *c);
 
+/// Bytes that have not been read.
 static size_t remaining(const cursor_t *c)
 {
     return (size_t)(c->end - c->at);
 }
 
-/// key as text that is safe to log and to send: printable ASCII, others as '?', 40 bytes at most.
+/// A key as text that is safe to log and to send: printable ASCII, other bytes as '?', cut after
+/// 40. Returns its length.
 static int write_key(char *text, size_t size, const char *key, size_t length)
 {
     char safe[41];
@@ -49,6 +55,7 @@ static int write_key(char *text, size_t size, const char *key, size_t length)
     return snprintf(text, size, "%s", safe);
 }
 
+/// "body.scores[3]", cut where the buffer ends; "envelope" for the root.
 static void write_path(char *text, size_t size, const cursor_t *c)
 {
     size_t used = 0;
@@ -62,11 +69,12 @@ static void write_path(char *text, size_t size, const cursor_t *c)
         if (i > 0) {
             text[used++] = '.';
         }
+        // snprintf may return more than fits; the loop then ends.
         used += (size_t)write_key(text + used, size - used, s->key, s->key_length);
     }
 }
 
-/// The bytes are not msgpack, or not within bounds: nothing after them can be trusted.
+/// The bytes are not msgpack, or break a bound: nothing after them can be trusted, so reading ends.
 static tr_status bad_form(cursor_t *c, const char *what)
 {
     char path[256];
@@ -74,7 +82,9 @@ static tr_status bad_form(cursor_t *c, const char *what)
     return tr_fail(c->err, TR_ERR_PROTOCOL, "%s: %s", path, what);
 }
 
-/// A well-formed value that the protocol does not allow: fatal outside the tolerant entry, noted inside.
+/// A well-formed value that the protocol does not allow. Outside the tolerant entry it ends
+/// reading; inside it is noted, once, and null takes its place, because the bytes that follow are
+/// still good.
 static tr_status bad_content(json_t **value, cursor_t *c, const char *what)
 {
     if (!c->inside) {
@@ -89,6 +99,7 @@ static tr_status bad_content(json_t **value, cursor_t *c, const char *what)
     return TR_OK;
 }
 
+/// All numbers and lengths of msgpack are big-endian.
 static tr_status read_big_endian(uint64_t *number, cursor_t *c, size_t bytes)
 {
     if (remaining(c) < bytes) {
@@ -101,6 +112,7 @@ static tr_status read_big_endian(uint64_t *number, cursor_t *c, size_t bytes)
     return TR_OK;
 }
 
+/// *bytes: inside the message.
 static tr_status take_bytes(const char **bytes, cursor_t *c, uint64_t length)
 {
     if (length > remaining(c)) {
@@ -111,6 +123,7 @@ static tr_status take_bytes(const char **bytes, cursor_t *c, uint64_t length)
     return TR_OK;
 }
 
+/// jansson checks the UTF-8.
 static tr_status read_string(json_t **value, cursor_t *c, uint64_t length)
 {
     const char *bytes = NULL;
@@ -119,6 +132,7 @@ static tr_status read_string(json_t **value, cursor_t *c, uint64_t length)
     return *value != NULL ? TR_OK : bad_content(value, c, "the string is not UTF-8");
 }
 
+/// Well-formed, so the reader knows where the next value begins; but JSON has no such type.
 static tr_status skip_binary(json_t **value, cursor_t *c, uint64_t length)
 {
     const char *bytes = NULL;
@@ -131,6 +145,7 @@ static tr_status read_real(json_t **value, cursor_t *c, size_t bytes)
     uint64_t bits = 0;
     double number;
     TR_TRY(read_big_endian(&bits, c, bytes));
+    // A 32-bit float is widened, which is exact.
     if (bytes == 4) {
         uint32_t half = (uint32_t)bits;
         float narrow;
@@ -139,6 +154,7 @@ static tr_status read_real(json_t **value, cursor_t *c, size_t bytes)
     } else {
         memcpy(&number, &bits, sizeof number);
     }
+    // JSON cannot hold these, and no metric, score or option may be one.
     if (isnan(number)) {
         return bad_content(value, c, "NaN is not allowed");
     }
@@ -164,12 +180,14 @@ static tr_status read_signed(json_t **value, cursor_t *c, size_t bytes)
 {
     uint64_t number = 0;
     TR_TRY(read_big_endian(&number, c, bytes));
+    // Moves the sign bit to the top and back, which copies it over the upper bits.
     unsigned shift = (unsigned)(64 - 8 * bytes);
     *value = json_integer((json_int_t)((int64_t)(number << shift) >> shift));
     return TR_OK;
 }
 
-/// Before a map or an array is made.
+/// Before a map or an array is allocated. A byte of msgpack can make one that takes a hundred in
+/// memory, hence the limit on their number beside that on bytes.
 static tr_status check_bounds(cursor_t *c)
 {
     if (c->depth == TR_ENVELOPE_DEPTH) {
@@ -183,6 +201,7 @@ static tr_status check_bounds(cursor_t *c)
 
 static tr_status read_array(json_t **value, cursor_t *c, uint64_t count)
 {
+    // Before anything is allocated.
     if (count > remaining(c)) {
         return bad_form(c, "an array claims more elements than the message has bytes");
     }
@@ -191,6 +210,7 @@ static tr_status read_array(json_t **value, cursor_t *c, uint64_t count)
     step_t *step = &c->path[c->depth++];
     for (uint64_t i = 0; i < count; i++) {
         json_t *element = NULL;
+        // Elements are read into the path that was entered above: sentences name the element.
         *step = (step_t){.index = (size_t)i};
         tr_status status = read_value(&element, c);
         if (status != TR_OK) {
@@ -204,7 +224,9 @@ static tr_status read_array(json_t **value, cursor_t *c, uint64_t count)
     return TR_OK;
 }
 
-/// A map's key, which must be a string; a key of another type inside the tolerant entry becomes "".
+/// Reads the key of an entry, which must be a string. One of another type inside the tolerant entry
+/// is noted as a fault and becomes "", so that the value that follows can be read. *key: in the
+/// message.
 static tr_status read_key(const char **key, size_t *length, cursor_t *c)
 {
     json_t *ignored = NULL;
@@ -234,9 +256,12 @@ static tr_status read_key(const char **key, size_t *length, cursor_t *c)
     return TR_OK;
 }
 
+/// Takes entry.
 static tr_status put_entry(json_t *map, cursor_t *c, const char *key, size_t length, json_t *entry)
 {
     json_t *ignored = NULL;
+    // jansson would let the later entry replace the earlier; two readers of one message might
+    // differ.
     if (json_object_getn(map, key, length) != NULL) {
         json_decref(entry);
         return bad_content(&ignored, c, "the key comes twice");
@@ -252,9 +277,11 @@ static tr_status read_entry(json_t *map, cursor_t *c, step_t *step)
     const char *key;
     size_t length;
     json_t *entry = NULL;
+    // Faults of the key itself are reported under this name.
     *step = (step_t){.key = "(key)", .key_length = 5};
     TR_TRY(read_key(&key, &length, c));
     *step = (step_t){.key = key, .key_length = length};
+    // Only in the root map: a key of that name further down is like any other.
     bool tolerant = c->depth == 1 && c->tolerant != NULL && strlen(c->tolerant) == length &&
                     memcmp(c->tolerant, key, length) == 0;
     if (tolerant) {
@@ -263,6 +290,7 @@ static tr_status read_entry(json_t *map, cursor_t *c, step_t *step)
     TR_TRY(read_value(&entry, c));
     if (tolerant) {
         c->inside = false;
+        // The value has nulls in place of what was refused: it is dropped.
         if (c->fault[0] != '\0') {
             json_decref(entry);
             return TR_OK;
@@ -273,6 +301,7 @@ static tr_status read_entry(json_t *map, cursor_t *c, step_t *step)
 
 static tr_status read_map(json_t **value, cursor_t *c, uint64_t count)
 {
+    // An entry takes two bytes at least, one for the key and one for the value.
     if (count > remaining(c) / 2) {
         return bad_form(c, "a map claims more entries than the message has bytes");
     }
@@ -291,7 +320,8 @@ static tr_status read_map(json_t **value, cursor_t *c, uint64_t count)
     return TR_OK;
 }
 
-/// A value whose head byte is followed by a length or count of `bytes` bytes.
+/// A value whose head is followed by a length or count in `bytes` bytes, big-endian. extra: bytes
+/// after it that count as content, the type of an extension.
 static tr_status read_sized(json_t **value, cursor_t *c, size_t bytes,
                             tr_status (*read)(json_t **, cursor_t *, uint64_t), uint64_t extra)
 {
@@ -300,7 +330,7 @@ static tr_status read_sized(json_t **value, cursor_t *c, size_t bytes,
     return read(value, c, size + extra);
 }
 
-/// Heads 0xc0..0xdf.
+/// Heads 0xc0 to 0xdf, in the order of the specification's table.
 static tr_status read_headed(json_t **value, cursor_t *c, uint8_t head)
 {
     switch (head) {
@@ -344,6 +374,7 @@ static tr_status read_value(json_t **value, cursor_t *c)
     if (remaining(c) == 0) {
         return bad_form(c, "the message ends inside a value");
     }
+    // The first byte has the type, and for short values the length too.
     uint8_t head = *c->at++;
     if (head <= 0x7f) {
         *value = json_integer(head);
@@ -379,6 +410,7 @@ tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, c
         fault[0] = '\0';
     }
     TR_TRY(read_value(value, &c));
+    // Other readers might take bytes behind the value for a second one.
     if (remaining(&c) > 0) {
         json_decref(*value);
         *value = NULL;

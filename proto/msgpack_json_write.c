@@ -1,3 +1,7 @@
+// The writer of msgpack, on msgpack-c: jansson values of our own, so the only failures are limits.
+//
+// It refuses what the reader of the other side (msgpack_json.c) would refuse for its size: a
+// sentence here is better than a message that comes back as malformed.
 #include <msgpack.h>
 
 #include "proto/message.h"
@@ -18,6 +22,7 @@ static void write_string(writer_t *w, const char *text, size_t length)
     msgpack_pack_str_body(&w->packer, text, length);
 }
 
+/// A map or an array begins; w->depth falls again when it ends.
 static tr_status enter(writer_t *w)
 {
     if (w->depth++ == TR_ENVELOPE_DEPTH) {
@@ -56,6 +61,7 @@ static tr_status write_array(writer_t *w, const json_t *array)
     return TR_OK;
 }
 
+/// A NaN cannot come: jansson refuses to make one.
 static tr_status write_value(writer_t *w, const json_t *value)
 {
     msgpack_packer *pk = &w->packer;
@@ -65,6 +71,7 @@ static tr_status write_value(writer_t *w, const json_t *value)
     case JSON_STRING:
         write_string(w, json_string_value(value), json_string_length(value));
         return TR_OK;
+    // msgpack-c picks the shortest form of an integer; reals are always 64 bits.
     case JSON_INTEGER: msgpack_pack_int64(pk, json_integer_value(value)); return TR_OK;
     case JSON_REAL: msgpack_pack_double(pk, json_real_value(value)); return TR_OK;
     case JSON_TRUE: msgpack_pack_true(pk); return TR_OK;
@@ -81,11 +88,11 @@ tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value
     msgpack_sbuffer_init(&buffer);
     msgpack_packer_init(&writer.packer, &buffer, msgpack_sbuffer_write);
     tr_status status = write_value(&writer, value);
+    // Known only at the end: the buffer grows as msgpack-c writes.
     if (status == TR_OK && buffer.size > most) {
         status = tr_fail(err, TR_ERR_ARGUMENT,
                          "message of %zu bytes is longer than the %zu that an envelope may have "
-                         "(move arrays into "
-                         "tensors, or split the request)",
+                         "(move arrays into tensors, or split the request)",
                          buffer.size, most);
     }
     if (status != TR_OK) {

@@ -1,3 +1,7 @@
+// The reply to `generate`: written by the rollout, checked in every element by the controller.
+//
+// A response goes into the experience and from there to the losses, so a rollout that computes
+// wrong numbers must be found here, where its name is still known.
 #include "proto/responses.h"
 
 #include <math.h>
@@ -16,6 +20,7 @@ void tr_responses_put(tr_message_t *message, const tr_responses_t *r)
     tr_message_add_vector(message, "finish", TR_I32, r->count, r->finish);
     tr_message_add_vector(message, "logprobs", TR_F32, tokens, r->logprobs);
     tr_message_add_vector(message, "raw", TR_F32, tokens, r->raw);
+    // Only where sampling truncates: most recipes do not, and the lists can be long.
     if (r->kept_offsets != NULL) {
         size_t kept = (size_t)r->kept_offsets[tokens];
         tr_message_add_vector(message, "kept_offsets", TR_I32, tokens + 1, r->kept_offsets);
@@ -23,6 +28,7 @@ void tr_responses_put(tr_message_t *message, const tr_responses_t *r)
     }
 }
 
+/// Each of count numbers must be in 0..limit-1.
 static tr_status check_ids(const int32_t *ids, size_t count, size_t limit, const char *name,
                            tr_error_t *err)
 {
@@ -35,23 +41,7 @@ static tr_status check_ids(const int32_t *ids, size_t count, size_t limit, const
     return TR_OK;
 }
 
-/// offsets: [count + 1] from 0 to end; each step is at least `least`.
-static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end, int32_t least,
-                               const char *name, tr_error_t *err)
-{
-    if (offsets[0] != 0 || offsets[count] < 0 || (size_t)offsets[count] != end) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d to %d; expected 0 to %zu", name,
-                       offsets[0], offsets[count], end);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (offsets[i + 1] < offsets[i] || offsets[i + 1] - offsets[i] < least) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' rises by less than %d at %zu", name,
-                           least, i + 1);
-        }
-    }
-    return TR_OK;
-}
-
+/// A NaN that got into the losses would be found a step later, without a name.
 static tr_status check_logprobs(const float *logprobs, size_t tokens, const char *name,
                                 tr_error_t *err)
 {
@@ -64,7 +54,8 @@ static tr_status check_logprobs(const float *logprobs, size_t tokens, const char
     return TR_OK;
 }
 
-/// Each list ascends and holds the token that was drawn from it.
+/// Each list ascends and has the token that was drawn from it; an empty list means that nothing was
+/// cut at this token.
 static tr_status check_kept(const tr_responses_t *r, size_t tokens, tr_error_t *err)
 {
     for (size_t t = 0; t < tokens; t++) {
@@ -88,6 +79,8 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
                            const tr_message_t *message, tr_error_t *err)
 {
     tr_view_t offsets, ids;
+    // The learner computes log-probs within the kept sets: with a recipe that truncates they must
+    // be there, and otherwise their presence means that the rollout sampled by other options.
     if (tr_message_tensor(&offsets, message, "kept_offsets") != truncated) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'kept_offsets' is %s",
                        truncated ? "missing, though sampling truncates"
@@ -96,11 +89,10 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
     if (!truncated) {
         return TR_OK;
     }
-    TR_TRY(tr_message_expect_tensor(&offsets, message, "kept_offsets", TR_I32, tokens + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "kept_ids", TR_I32, SIZE_MAX, err));
     size_t kept = ids.bytes / sizeof(int32_t);
-    TR_TRY(check_offsets(offsets.data, tokens, kept, 0, "kept_offsets", err));
-    r->kept_offsets = offsets.data;
+    TR_TRY(
+        tr_message_expect_offsets(&r->kept_offsets, message, "kept_offsets", tokens, kept, 0, err));
     r->kept_ids = ids.data;
     TR_TRY(check_ids(ids.data, kept, vocabulary, "kept_ids", err));
     return check_kept(r, tokens, err);
@@ -109,14 +101,16 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
 tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, bool truncated,
                             const tr_message_t *message, tr_error_t *err)
 {
-    tr_view_t ids, starts, finish, logprobs, raw;
+    tr_view_t ids, finish, logprobs, raw;
+    const int32_t *starts;
+    // First the sizes of all tensors, so that the loops below stay inside them.
     TR_TRY(tr_message_expect_tensor(&ids, message, "responses", TR_I32, SIZE_MAX, err));
-    TR_TRY(tr_message_expect_tensor(&starts, message, "response_starts", TR_I32, count + 1, err));
     size_t tokens = ids.bytes / sizeof(int32_t);
-    TR_TRY(check_offsets(starts.data, count, tokens, 1, "response_starts", err));
+    TR_TRY(tr_message_expect_offsets(&starts, message, "response_starts", count, tokens, 1, err));
     TR_TRY(tr_message_expect_tensor(&finish, message, "finish", TR_I32, count, err));
     TR_TRY(tr_message_expect_tensor(&logprobs, message, "logprobs", TR_F32, tokens, err));
     TR_TRY(tr_message_expect_tensor(&raw, message, "raw", TR_F32, tokens, err));
+    // Now everything in the arrays that the offsets above delimit.
     TR_TRY(check_ids(ids.data, tokens, vocabulary, "responses", err));
     TR_TRY(check_ids(finish.data, count, TR_FINISH_LENGTH + 1, "finish", err));
     TR_TRY(check_logprobs(logprobs.data, tokens, "logprobs", err));
@@ -124,7 +118,7 @@ tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, 
     *r = (tr_responses_t){
         .count = count,
         .ids = ids.data,
-        .starts = starts.data,
+        .starts = starts,
         .finish = finish.data,
         .logprobs = logprobs.data,
         .raw = raw.data,

@@ -1,4 +1,5 @@
-/// Responses as tensors of a message: what `generate` answers, written by the rollout, read by the controller.
+/// Responses as tensors of a message: the reply to `generate`, written by the rollout, read by the
+/// controller.
 #ifndef TR_PROTO_RESPONSES_H
 #define TR_PROTO_RESPONSES_H
 
@@ -7,7 +8,7 @@
 
 #include "proto/message.h"
 
-/// Why a response ended; the numbers travel.
+/// Why a response ended. The numbers travel.
 typedef enum tr_finish { TR_FINISH_EOS = 0, TR_FINISH_STOP = 1, TR_FINISH_LENGTH = 2 } tr_finish_t;
 
 /// "eos", "stop" or "length".
@@ -25,12 +26,14 @@ typedef struct tr_responses {
     const int32_t *kept_ids;     ///< [kept_offsets[tokens]]
 } tr_responses_t;
 
-/// Adds tensors responses, response_starts, finish, logprobs, raw, and kept_offsets, kept_ids; they are copied.
+/// Adds tensors responses, response_starts, finish, logprobs, raw, and, unless they are NULL,
+/// kept_offsets and kept_ids; they are copied.
 void tr_responses_put(tr_message_t *message, const tr_responses_t *responses);
 
-/// Reads exactly `count` responses, each of at least one token, with ids below vocabulary, from a message that must
-/// outlive *responses. truncated: kept sets must come along, each ascending and, unless empty, with its token; otherwise they must
-/// not. TR_ERR_PROTOCOL; TR_ERR_NUMERIC for a log-prob that is not finite.
+/// Reads exactly `count` responses, each of at least one token, with ids below vocabulary, from a
+/// message that must outlive *responses. truncated: kept sets must come along, each ascending and,
+/// unless empty, with its token; otherwise they must not. TR_ERR_PROTOCOL; TR_ERR_NUMERIC for a
+/// log-prob that is not finite.
 tr_status tr_responses_take(tr_responses_t *responses, size_t count, size_t vocabulary,
                             bool truncated, const tr_message_t *message, tr_error_t *err);
 

@@ -1,3 +1,5 @@
+// Names of roles, as they travel. A file of its own because both ends of the wire need them: the
+// controller (dispatch.h) and the workers (service.h).
 #include "proto/role.h"
 
 #include <stddef.h>
@@ -5,6 +7,7 @@
 
 #include "common/base/status.h"
 
+/// In the order of tr_role_t.
 static const char *const names[TR_ROLE_COUNT] = {"actor", "critic", "reference", "reward",
                                                  "rollout"};
 

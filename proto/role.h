@@ -1,4 +1,4 @@
-/// What a worker is for.
+/// The roles of workers, under the names that travel.
 #ifndef TR_PROTO_ROLE_H
 #define TR_PROTO_ROLE_H
 

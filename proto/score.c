@@ -1,9 +1,15 @@
+// Both ends of the method `score`: the controller writes samples and reads scores, Troupe's own
+// judges write scores.
+//
+// Together in one file so that the two ends cannot disagree. Third-party judges have only
+// PROTOCOL.md, so everything that is read here is checked. Which judges there are: judge.h.
 #include "proto/score.h"
 
 #include <stdlib.h>
 
 #include "proto/body.h"
 
+/// The columns are copied because the row is sent to several judges.
 json_t *tr_score_sample(const tr_sample_t *sample)
 {
     json_t *columns = sample->columns != NULL ? json_deep_copy(sample->columns) : json_object();
@@ -14,7 +20,7 @@ json_t *tr_score_sample(const tr_sample_t *sample)
                      columns, "finish", sample->finish);
 }
 
-/// Checks that each extra is an array of count finite numbers; values: scratch, [count].
+/// Checks that each extra is an array of count finite numbers. values: [count], scratch.
 static tr_status check_extras(float *values, size_t count, json_t *extras, const char *judge,
                               tr_error_t *err)
 {
@@ -37,6 +43,7 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
         return tr_error_prefix(err, "judge '%s'", judge);
     }
     json_t *given = json_object_get(body, "extras");
+    // Optional, and nil for judges that fill every key.
     if (given == NULL || json_is_null(given)) {
         *extras = json_object();
         return TR_OK;
@@ -45,6 +52,7 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
         return tr_fail(err, TR_ERR_PROTOCOL, "judge '%s': reply: extras: expected a map of arrays",
                        judge);
     }
+    // The numbers are only checked here; their means become metrics in the controller.
     float *scratch = tr_alloc((count + 1) * sizeof *scratch);
     tr_status status = check_extras(scratch, count, given, judge, err);
     free(scratch);
@@ -54,6 +62,7 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
     return status;
 }
 
+/// NULL for a score that is not finite: the service then answers with an error, never with a zero.
 json_t *tr_score_reply_body(const float *scores, size_t count, json_t *extras)
 {
     json_t *numbers = tr_body_from_floats(scores, count);

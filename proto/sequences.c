@@ -1,3 +1,8 @@
+// Sequences (common/model/response.h) into a message and out of it.
+//
+// Kernels use these integers as offsets into memory, so a message is checked in two steps:
+// tr_sequences_take checks that its tensors fit together, tr_sequences_check that they fit the
+// model.
 #include "proto/sequences.h"
 
 #include <stdlib.h>
@@ -8,6 +13,7 @@ void tr_sequences_put(tr_message_t *message, const tr_sequences_t *sequences)
     tr_message_add_vector(message, "ids", TR_I32, (size_t)sequences->starts[count], sequences->ids);
     tr_message_add_vector(message, "starts", TR_I32, count + 1, sequences->starts);
     tr_message_add_vector(message, "prompt_lengths", TR_I32, count, sequences->prompt_lengths);
+    // Offsets count response tokens only: prompts were not sampled.
     if (sequences->kept_offsets != NULL) {
         size_t tokens = (size_t)sequences->response_starts[count];
         tr_message_add_vector(message, "kept_offsets", TR_I32, tokens + 1, sequences->kept_offsets);
@@ -16,22 +22,7 @@ void tr_sequences_put(tr_message_t *message, const tr_sequences_t *sequences)
     }
 }
 
-/// offsets: [count + 1] must begin at 0, never fall, and end at `end`.
-static tr_status check_offsets(const int32_t *offsets, size_t count, size_t end, const char *name,
-                               tr_error_t *err)
-{
-    if (offsets[0] != 0 || (size_t)offsets[count] != end) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' spans %d..%d; expected 0..%zu", name,
-                       offsets[0], offsets[count], end);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (offsets[i + 1] < offsets[i]) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' falls at %zu", name, i + 1);
-        }
-    }
-    return TR_OK;
-}
-
+/// Leaves kept_offsets NULL where the message has none.
 static tr_status take_kept(tr_sequences_t *sequences, const tr_message_t *message, tr_error_t *err)
 {
     tr_view_t offsets, ids;
@@ -39,15 +30,15 @@ static tr_status take_kept(tr_sequences_t *sequences, const tr_message_t *messag
         return TR_OK;
     }
     size_t tokens = (size_t)sequences->response_starts[sequences->count];
-    TR_TRY(tr_message_expect_tensor(&offsets, message, "kept_offsets", TR_I32, tokens + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "kept_ids", TR_I32, SIZE_MAX, err));
-    TR_TRY(check_offsets(offsets.data, tokens, ids.bytes / sizeof(int32_t), "kept_offsets", err));
-    sequences->kept_offsets = offsets.data;
+    TR_TRY(tr_message_expect_offsets(&sequences->kept_offsets, message, "kept_offsets", tokens,
+                                     ids.bytes / sizeof(int32_t), 0, err));
     sequences->kept_ids = ids.data;
     return TR_OK;
 }
 
-/// Fills response_starts: [count + 1].
+/// Fills response_starts: [count + 1]. A response may be empty, a prompt may not: the first row
+/// that predicts a token is its last.
 static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr_error_t *err)
 {
     for (size_t s = 0; s < sequences->count; s++) {
@@ -66,20 +57,20 @@ static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr
 tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr_message_t *message,
                             tr_error_t *err)
 {
-    tr_view_t ids, starts, prompts;
+    tr_view_t ids, prompts;
     *owned = NULL;
     *sequences = (tr_sequences_t){0};
     TR_TRY(tr_message_expect_tensor(&prompts, message, "prompt_lengths", TR_I32, SIZE_MAX, err));
     size_t count = prompts.bytes / sizeof(int32_t);
+    // A pass over nothing has no mean; the controller never asks for one.
     if (count == 0) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'prompt_lengths' is empty");
     }
-    TR_TRY(tr_message_expect_tensor(&starts, message, "starts", TR_I32, count + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "ids", TR_I32, SIZE_MAX, err));
-    TR_TRY(check_offsets(starts.data, count, ids.bytes / sizeof(int32_t), "starts", err));
+    TR_TRY(tr_message_expect_offsets(&sequences->starts, message, "starts", count,
+                                     ids.bytes / sizeof(int32_t), 0, err));
     sequences->count = count;
     sequences->ids = ids.data;
-    sequences->starts = starts.data;
     sequences->prompt_lengths = prompts.data;
     *owned = tr_calloc(count + 1, sizeof **owned);
     tr_status status = measure(sequences, *owned, err);
@@ -93,6 +84,7 @@ tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr
     return status;
 }
 
+/// An id becomes a row of the embedding or a column of the logits.
 static tr_status check_ids(const int32_t *ids, size_t count, size_t vocabulary, tr_error_t *err)
 {
     for (size_t i = 0; i < count; i++) {
@@ -114,6 +106,7 @@ tr_status tr_sequences_check(const tr_sequences_t *sequences, size_t vocabulary,
                            s, length, max_positions);
         }
     }
+    // Token ids, and below the ids that the softmax is restricted to.
     TR_TRY(check_ids(sequences->ids, (size_t)sequences->starts[sequences->count], vocabulary, err));
     if (sequences->kept_offsets == NULL) {
         return TR_OK;

@@ -1,3 +1,8 @@
+// The worker's half of the protocol: registration, heartbeats, requests and replies, leaving.
+//
+// One loop (poll_once) on the caller's thread waits for three things: messages, finished jobs,
+// signals. It never computes, so heartbeats are on time; the work is in service_jobs.c. Read
+// PROTOCOL.md first, then poll_once, then the functions that it calls.
 #include "proto/service.h"
 
 #include <czmq.h>
@@ -15,37 +20,37 @@
 #include "proto/service_signals.h"
 
 enum {
-    PAUSE_MIN_MS = 50,
-    PAUSE_MAX_MS = 2000,
-    AWAY_MIN_MS = 5000,
-    AWAY_MAX_MS = 40000, ///< below the default patience
-    CONFIRM_MS = 1000,
+    REGISTER_MIN_MS = 50, ///< pause between registrations, which doubles
+    REGISTER_MAX_MS = 2000,
+    BACKOFF_MIN_MS = 5000,  ///< pause after a handler could not serve, which doubles
+    BACKOFF_MAX_MS = 40000, ///< below the default patience, so that the worker does not give up
+    CONFIRM_MS = 1000,      ///< how long a leaving worker waits for `done`
     TICK_MAX_MS = 1000,
-    SETTINGS_LIMIT = 1 << 20
+    SETTINGS_LIMIT = 1 << 20 ///< bytes of the --config file
 };
 
 typedef struct service {
     const tr_service_options_t *options;
-    json_t *settings; ///< of --config, laid over each welcome's config; NULL: none
+    json_t *settings; ///< from --config, laid over each welcome's config; NULL: none
     char *name;
     char *instance; ///< tells this process from another of the same name
     zsock_t *socket;
     service_jobs_t jobs;
-    int wake; ///< readable once a signal came
-    bool registered;
-    bool dismissed; ///< the controller said bye
-    bool unwelcome; ///< the daemon's welcome failed, so the other ranks have left already
-    int64_t session;
+    int wake;            ///< readable once a signal came
+    bool registered;     ///< the last welcome still holds
+    bool dismissed;      ///< the controller said bye
+    bool welcome_failed; ///< the daemon's welcome failed, so the other ranks have left already
+    int64_t session;     ///< of the last welcome; 0: there was none
     int64_t heartbeat_ms;
-    int64_t silence_ms; ///< a controller silent for so long is looked for again
-    int64_t heard;
-    int64_t beat_at;     ///< when the next heartbeat is due
-    int64_t register_at; ///< when to register again
-    int64_t pause;
-    int64_t away;          ///< how long to leave when a handler cannot serve
-    int64_t confirm_until; ///< while leaving: how long to wait for `done`
+    int64_t silence_ms;   ///< after so long without a message the service connects again
+    int64_t heard;        ///< when the last message came
+    int64_t heartbeat_at; ///< when the next heartbeat is due
+    int64_t register_at;  ///< when to register again
+    int64_t register_pause;
+    int64_t backoff;       ///< how long to stay away when a handler cannot serve
+    int64_t confirm_until; ///< while leaving: when to stop waiting for `done`; 0: not yet decided
     bool ended;
-    tr_status status;
+    tr_status status; ///< once ended: the result of tr_service_run
     tr_error_t *err;
 } service_t;
 
@@ -55,7 +60,8 @@ static void end(service_t *s, tr_status status)
     s->status = status;
 }
 
-/// What cannot be sent now is asked for again by the controller, or comes again at the next beat.
+/// A message that cannot be sent is not an error here: a reply is asked for again by the
+/// controller, and registrations and heartbeats repeat.
 static void post(service_t *s, const tr_message_t *message)
 {
     tr_error_t err = {0};
@@ -74,6 +80,7 @@ static void post_simple(service_t *s, const char *type, int64_t id)
     tr_message_destroy(&message);
 }
 
+/// id 0: about no request.
 static void post_error(service_t *s, int64_t id, tr_status code, const char *text)
 {
     tr_message_t *message = tr_message_new("error");
@@ -85,7 +92,7 @@ static void post_error(service_t *s, int64_t id, tr_status code, const char *tex
     tr_message_destroy(&message);
 }
 
-/// why: NULL, or the failure for which we leave.
+/// why: the failure because of which we leave, or NULL.
 static void post_bye(service_t *s, const char *why)
 {
     tr_message_t *message = tr_message_new("bye");
@@ -112,16 +119,18 @@ static void post_register(service_t *s)
     tr_message_destroy(&message);
 }
 
+/// A new socket, and a registration at once. Requests and replies are kept: the controller may be
+/// the same as before.
 static tr_status reconnect(service_t *s, tr_error_t *err)
 {
     zsock_destroy(&s->socket);
     s->registered = false;
     s->register_at = tr_clock_ms();
-    s->pause = PAUSE_MIN_MS;
+    s->register_pause = REGISTER_MIN_MS;
     return tr_endpoint_connect(&s->socket, s->options->endpoint, s->options->keys, NULL, err);
 }
 
-// What the controller says
+// Messages from the controller. Each function may take *message: then it sets it to NULL.
 
 static void take_welcome(service_t *s, tr_message_t **message)
 {
@@ -133,25 +142,33 @@ static void take_welcome(service_t *s, tr_message_t **message)
         post_error(s, 0, err.status, err.text);
         return;
     }
+    // Absent or malformed: 0, and the two heartbeats below apply.
     int64_t silence = json_integer_value(json_object_get(body, "silence_ms"));
     s->heartbeat_ms = heartbeat;
+    // With less than two heartbeats, one that is late would be taken for silence.
     s->silence_ms = silence > 2 * heartbeat ? silence : 2 * heartbeat;
     s->registered = true;
-    s->beat_at = tr_clock_ms();
+    s->heartbeat_at = tr_clock_ms();
+    // The same controller over a new connection: the daemon keeps its model, the jobs their
+    // replies.
     if (session == s->session) {
         return;
     }
     s->session = session;
     tr_log(TR_LOG_INFO, "service", "session=%lld \"welcomed\"", (long long)session);
+    // Another controller: it knows nothing of the requests of the one before.
     service_jobs_forget(&s->jobs);
     if (s->settings != NULL) {
         json_object_update(json_object_get(body, "config"), s->settings);
     }
     if (s->options->welcome != NULL) {
+        // As a job without an id, because loading a model takes long: it runs before the requests
+        // that come after it, and heartbeats go on.
         service_jobs_add(&s->jobs, message);
     }
 }
 
+/// The controller cannot use this worker, and asking again would not change that.
 static void take_refused(service_t *s, tr_message_t **message)
 {
     const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
@@ -165,19 +182,22 @@ static void take_refused(service_t *s, tr_message_t **message)
 static void take_request(service_t *s, tr_message_t **message)
 {
     int64_t id = tr_message_id(*message);
+    // Without an id there is nothing that a reply could name.
     if (id == 0 || tr_message_fault(*message) != NULL) {
         post_error(s, id, TR_ERR_PROTOCOL,
                    id == 0 ? "id: expected an integer from 1" : tr_message_fault(*message));
         return;
     }
     service_job_t *job = service_jobs_find(&s->jobs, id);
+    // The reply got lost, or the controller was too slow to confirm it: it is sent once more.
     if (job != NULL && job->state == SERVICE_ANSWERED) {
         post(s, job->reply);
         return;
     }
+    // A new request. One that waits or is being computed is only acknowledged again.
     if (job == NULL) {
         if (tr_service_stopping()) {
-            return; // bye comes soon, and the request goes to another
+            return; // `bye` follows soon, and the controller gives the request to another worker
         }
         job = service_jobs_add(&s->jobs, message);
     }
@@ -198,9 +218,10 @@ static void take_error(service_t *s, tr_message_t **message)
     const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
     const char *text = json_string_value(json_object_get(tr_message_body(*message), "text"));
     if (code != NULL && strcmp(code, "unregistered") == 0) {
+        // Several such errors may be on the way; only the first one resets the pause.
         if (s->registered) {
             s->register_at = tr_clock_ms();
-            s->pause = PAUSE_MIN_MS;
+            s->register_pause = REGISTER_MIN_MS;
         }
         s->registered = false;
         return;
@@ -212,10 +233,12 @@ static void take_error(service_t *s, tr_message_t **message)
 static void take_bye(service_t *s, tr_message_t **message)
 {
     (void)message;
+    // As a signal would: handlers that look at tr_service_stopping give up early.
     s->dismissed = true;
     service_signals_stop();
 }
 
+/// Nothing to do: receive_all has noted that the controller lives.
 static void take_heartbeat(service_t *s, tr_message_t **message)
 {
     (void)s, (void)message;
@@ -228,6 +251,7 @@ static const struct {
               {"welcome", take_welcome}, {"error", take_error}, {"refused", take_refused},
               {"bye", take_bye}};
 
+/// Hands a message to the function for its type.
 static void take(service_t *s, tr_message_t **message)
 {
     for (size_t i = 0; i < sizeof takers / sizeof takers[0]; i++) {
@@ -241,6 +265,7 @@ static void take(service_t *s, tr_message_t **message)
     tr_message_destroy(message);
 }
 
+/// Reads what has arrived. A malformed message is reported and skipped.
 static void receive_all(service_t *s)
 {
     while (!s->ended) {
@@ -259,52 +284,60 @@ static void receive_all(service_t *s)
     }
 }
 
-/// A handler cannot serve now: others get what we had, and we come again later.
-static void stand_back(service_t *s, const char *why)
+/// A handler cannot serve now, though the process is healthy (weights could not be fetched, say):
+/// the other workers get its requests, and it registers again later.
+static void withdraw(service_t *s, const char *why)
 {
-    tr_log(TR_LOG_WARN, "service", "\"leaving for %lld seconds: %s\"", (long long)s->away / 1000,
+    tr_log(TR_LOG_WARN, "service", "\"leaving for %lld seconds: %s\"", (long long)s->backoff / 1000,
            why);
     post_bye(s, why);
     service_jobs_forget(&s->jobs);
     s->registered = false;
-    s->register_at = tr_clock_ms() + s->away;
-    s->away = s->away * 2 < AWAY_MAX_MS ? s->away * 2 : AWAY_MAX_MS;
-    s->pause = PAUSE_MIN_MS;
+    s->register_at = tr_clock_ms() + s->backoff;
+    s->backoff = s->backoff * 2 < BACKOFF_MAX_MS ? s->backoff * 2 : BACKOFF_MAX_MS;
+    s->register_pause = REGISTER_MIN_MS;
 }
 
+/// A job came back from the handlers' thread: its reply is sent, and kept until `done`. An
+/// interrupted request has no reply: the controller gives it to another worker when it hears `bye`.
 static void take_finished(service_t *s)
 {
     service_job_t *job = service_jobs_finished(&s->jobs);
     if (job == NULL) {
         return;
     }
+    // A welcome. Its failure (no such model, no memory) is the end of the daemon: it would fail
+    // again.
     if (job->id == 0) {
         if (job->status != TR_OK) {
             *s->err = job->err;
             post_bye(s, job->err.text);
             end(s, job->status);
-            s->unwelcome = true;
+            s->welcome_failed = true;
         }
         service_jobs_remove(&s->jobs, 0);
     } else if (job->status == TR_ERR_INTERRUPTED && tr_service_stopping()) {
         service_jobs_remove(&s->jobs, job->id);
     } else if (job->status == TR_ERR_INTERRUPTED) {
-        stand_back(s, job->err.text);
+        withdraw(s, job->err.text);
     } else {
         post(s, job->reply);
-        s->away = AWAY_MIN_MS;
+        s->backoff = BACKOFF_MIN_MS;
     }
 }
 
 // Time passes
 
-static void keep_in_touch(service_t *s, int64_t now)
+/// Timers: gives up, connects again, sends a heartbeat, registers; whatever is due now.
+static void keep_connected(service_t *s, int64_t now)
 {
     if (now - s->heard > (int64_t)(s->options->patience * 1000.0)) {
         end(s, tr_fail(s->err, TR_ERR_TIMEOUT, "no controller was heard at '%s' for %g seconds",
                        s->options->endpoint, s->options->patience));
         return;
     }
+    // ZeroMQ connects again by itself after a link was closed, but does not notice one that is dead
+    // without being closed.
     if (s->registered && now - s->heard > s->silence_ms) {
         tr_log(TR_LOG_WARN, "service", "\"the controller is silent; connecting again\"");
         tr_status status = reconnect(s, s->err);
@@ -313,17 +346,20 @@ static void keep_in_touch(service_t *s, int64_t now)
             return;
         }
     }
-    if (s->registered && now >= s->beat_at) {
+    if (s->registered && now >= s->heartbeat_at) {
         post_simple(s, "heartbeat", 0);
-        s->beat_at = now + s->heartbeat_ms;
+        s->heartbeat_at = now + s->heartbeat_ms;
     }
+    // Repeated until a welcome comes: the controller may not be there yet.
     if (!s->registered && now >= s->register_at && !tr_service_stopping()) {
         post_register(s);
-        s->register_at = now + s->pause;
-        s->pause = s->pause * 2 < PAUSE_MAX_MS ? s->pause * 2 : PAUSE_MAX_MS;
+        s->register_at = now + s->register_pause;
+        s->register_pause =
+            s->register_pause * 2 < REGISTER_MAX_MS ? s->register_pause * 2 : REGISTER_MAX_MS;
     }
 }
 
+/// Whether a reply waits for its `done`.
 static bool unconfirmed(const service_t *s)
 {
     for (const service_job_t *job = s->jobs.first; job != NULL; job = job->next) {
@@ -334,9 +370,11 @@ static bool unconfirmed(const service_t *s)
     return false;
 }
 
-/// Once asked to leave: the request that is computed is finished, its reply confirmed, then `bye`.
+/// Once asked to leave: the request that is computed is finished, its reply is confirmed by `done`,
+/// then `bye` is sent. Waiting for `done` matters: a reply that is lost now cannot be sent again.
 static void leave(service_t *s, int64_t now)
 {
+    // The second for confirmation begins when the last reply was sent.
     if (s->jobs.computing != NULL) {
         s->confirm_until = 0;
         return;
@@ -352,9 +390,10 @@ static void leave(service_t *s, int64_t now)
     }
 }
 
+/// Milliseconds until the next timer is due, at most a second.
 static long next_timeout(const service_t *s, int64_t now)
 {
-    int64_t until = s->registered ? s->beat_at : s->register_at;
+    int64_t until = s->registered ? s->heartbeat_at : s->register_at;
     if (tr_service_stopping()) {
         until = now + 50; // while the last request is finished and confirmed
     }
@@ -362,24 +401,28 @@ static long next_timeout(const service_t *s, int64_t now)
     return (long)(left < TICK_MAX_MS ? left : TICK_MAX_MS);
 }
 
-static void turn(service_t *s)
+/// One turn of the loop: waits, then serves messages, the finished job, the timers.
+static void poll_once(service_t *s)
 {
     zmq_pollitem_t items[] = {
         {.socket = zsock_resolve(s->socket), .events = ZMQ_POLLIN},
         {.fd = s->jobs.socket, .events = ZMQ_POLLIN},
+        // Once stopping, the descriptor stays readable and would end every poll at once.
         {.fd = s->wake, .events = tr_service_stopping() ? 0 : ZMQ_POLLIN},
     };
     if (zmq_poll(items, 3, next_timeout(s, tr_clock_ms())) < 0 && errno != EINTR) {
         end(s, tr_fail(s->err, TR_ERR_IO, "waiting for messages: %s", zmq_strerror(zmq_errno())));
         return;
     }
+    // Whatever woke us: the timers below must know of every message that has arrived.
     receive_all(s);
     if (items[1].revents & ZMQ_POLLIN) {
         take_finished(s);
     }
     if (!s->ended) {
-        keep_in_touch(s, tr_clock_ms());
+        keep_connected(s, tr_clock_ms());
     }
+    // A service that leaves begins no other job.
     if (tr_service_stopping() && !s->ended) {
         leave(s, tr_clock_ms());
     } else {
@@ -387,8 +430,8 @@ static void turn(service_t *s)
     }
 }
 
-static tr_status read_options(json_t **settings, const tr_service_options_t *options,
-                              tr_error_t *err)
+static tr_status read_settings(json_t **settings, const tr_service_options_t *options,
+                               tr_error_t *err)
 {
     if (options->endpoint == NULL) {
         return tr_fail(
@@ -400,61 +443,60 @@ static tr_status read_options(json_t **settings, const tr_service_options_t *opt
                : tr_json_file_read(settings, options->config, SETTINGS_LIMIT, err);
 }
 
-/// *unwelcome: the daemon's welcome failed.
-static tr_status serve(bool *unwelcome, const tr_service_options_t *options,
-                       const tr_method_t *methods, size_t count, void *context, tr_error_t *err)
+/// Everything that the loop needs. On a failure serve frees what is there.
+static tr_status start(service_t *s)
 {
-    json_t *settings = NULL;
-    TR_TRY(read_options(&settings, options, err));
+    const tr_service_options_t *o = s->options;
+    TR_TRY(read_settings(&s->settings, o, s->err));
+    s->name = o->name != NULL ? tr_strdup(o->name)
+                              : tr_format("%s-%ld", tr_role_name(o->role), (long)getpid());
+    s->instance = tr_format("%ld-%.6f", (long)getpid(), tr_clock_wall());
+    s->heard = tr_clock_ms();
+    TR_TRY(reconnect(s, s->err));
+    return service_jobs_start(&s->jobs, s->err);
+}
+
+static tr_status serve(service_t *s)
+{
     tr_wire_init();
-    service_t s = {.options = options,
-                   .settings = settings,
-                   .jobs = {.methods = methods,
-                            .method_count = count,
-                            .welcome = options->welcome,
-                            .context = context,
-                            .collective = options->collective},
-                   .heard = tr_clock_ms(),
-                   .silence_ms = INT64_MAX / 2,
-                   .away = AWAY_MIN_MS,
-                   .err = err};
-    TR_TRY(service_signals_catch(&s.wake, err));
-    s.name = options->name != NULL
-                 ? tr_strdup(options->name)
-                 : tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
-    s.instance = tr_format("%ld-%.6f", (long)getpid(), tr_clock_wall());
-    tr_status status = reconnect(&s, err);
+    TR_TRY(service_signals_catch(&s->wake, s->err));
+    tr_status status = start(s);
     if (status == TR_OK) {
-        status = service_jobs_start(&s.jobs, err);
-    }
-    if (status == TR_OK) {
-        while (!s.ended) {
-            turn(&s);
+        while (!s->ended) {
+            poll_once(s);
         }
-        service_jobs_end(&s.jobs);
-        *unwelcome = s.unwelcome;
-        status = s.status;
+        service_jobs_end(&s->jobs);
+        status = s->status;
     }
-    if (s.socket != NULL && (s.dismissed || !s.registered)) {
-        zsock_set_linger(s.socket, 0); // nobody is there to read what is unsent
+    if (s->socket != NULL && (s->dismissed || !s->registered)) {
+        zsock_set_linger(s->socket, 0); // nobody would read what is unsent
     }
-    zsock_destroy(&s.socket);
+    zsock_destroy(&s->socket);
     service_signals_release();
-    json_decref(settings);
-    free(s.instance);
-    free(s.name);
+    json_decref(s->settings);
+    free(s->instance);
+    free(s->name);
     return status;
 }
 
 tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
                          size_t count, void *context, tr_error_t *err)
 {
-    bool unwelcome = false;
+    service_t s = {.options = options,
+                   .jobs = {.methods = methods,
+                            .method_count = count,
+                            .welcome = options->welcome,
+                            .context = context,
+                            .collective = options->collective},
+                   .silence_ms = INT64_MAX / 2,
+                   .backoff = BACKOFF_MIN_MS,
+                   .err = err};
     if (tr_collective_rank(options->collective) > 0) {
-        return service_ranks_follow(options, methods, count, context, err);
+        return service_jobs_follow(&s.jobs, err);
     }
-    tr_status status = serve(&unwelcome, options, methods, count, context, err);
-    if (!unwelcome) { // else they have left with the same failure
+    tr_status status = serve(&s);
+    // The other ranks wait for a message. After a failed welcome they have left with that failure.
+    if (!s.welcome_failed) {
         service_ranks_dismiss(options->collective);
     }
     return status;

@@ -1,12 +1,19 @@
-/// The worker's daemon: everything that an actor, critic, reference, reward or rollout process does besides its work.
+/// The worker's daemon: everything that an actor, critic, reference, reward or rollout process does
+/// besides its work. PROTOCOL.md is the contract; this is the worker's half of it.
 ///
-/// tr_service_run connects, registers, and answers requests until it is told to leave. Sockets, heartbeats,
-/// acknowledgements and the cache of replies live on the caller's thread; handlers run one at a time on a thread
-/// of their own, so a handler may compute for minutes and the controller still hears heartbeats. When the
-/// controller stays silent the service reconnects with a growing pause and registers again; replies that were
-/// not confirmed are kept and given when asked again.
+/// tr_service_run connects, registers, and answers requests until it is told to leave. Sockets,
+/// heartbeats, acknowledgements and the cache of replies are on the caller's thread; handlers run
+/// one at a time on a thread of their own, so a handler may compute for minutes and the controller
+/// still hears heartbeats. When the controller stays silent the service reconnects with a growing
+/// pause and registers again; replies that were not confirmed are kept and sent when they are asked
+/// for again.
 ///
-///     static tr_status echo(void *context, const tr_message_t *request, tr_message_t *reply, tr_error_t *err)
+/// service.c implements the protocol, service_jobs.c runs the handlers, service_ranks.c shares
+/// requests with other ranks, service_options.c reads the command line, service_signals.c catches
+/// signals.
+///
+///     static tr_status echo(void *context, const tr_message_t *request, tr_message_t *reply,
+///                           tr_error_t *err)
 ///     {
 ///         tr_message_set_body(reply, json_deep_copy(tr_message_body(request)));
 ///         return TR_OK;
@@ -36,9 +43,11 @@
 #include "proto/message.h"
 #include "proto/role.h"
 
-/// Answers one request: reads its body and tensors, fills reply's body and tensors. A status other than TR_OK
-/// becomes an error reply with err's text; the daemon goes on. reply is then discarded. After TR_ERR_INTERRUPTED nothing is
-/// replied: the request goes to another worker, and this one, unless it was asked to leave, comes back after five seconds, then after pauses that double, to forty.
+/// Answers one request: reads its body and tensors, fills reply's body and tensors. A status other
+/// than TR_OK becomes an error reply with err's text, reply is discarded, and the daemon goes on.
+/// TR_ERR_INTERRUPTED is not replied: the worker says that it leaves, so that the request goes to
+/// another one, and, unless it was asked to leave, registers again after five seconds, then after
+/// pauses that double, up to forty.
 typedef tr_status (*tr_handler_fn)(void *context, const tr_message_t *request, tr_message_t *reply,
                                    tr_error_t *err);
 
@@ -47,56 +56,62 @@ typedef struct tr_method {
     tr_handler_fn handle;
 } tr_method_t;
 
-/// Called on the handlers' thread, before any request, with the `config` map of each welcome that begins a
-/// session (not when the same controller is found again). A failure ends tr_service_run with it.
+/// Called on the handlers' thread, before any request, with the `config` map of each welcome that
+/// begins a session (not when the same controller is found again). A failure ends tr_service_run
+/// with it.
 typedef tr_status (*tr_welcome_fn)(void *context, const json_t *config, tr_error_t *err);
 
 typedef struct tr_service_options {
     tr_role_t role;
-    char *name;  ///< unique in the run; default "ROLE-PID"
-    char *group; ///< which of several pools in a role, such as which judge; default the role's name
-    char *endpoint; ///< where the controller is; --connect, else $TROUPE_ENDPOINT
+    char *name;     ///< unique in the run; default "ROLE-PID"
+    char *group;    ///< which pool of the role, such as which judge; default the role's name
+    char *endpoint; ///< address of the controller; --connect, else $TROUPE_ENDPOINT
     char *keys;     ///< directory of CURVE keys or NULL; --keys, else $TROUPE_KEYS
-    char *config;   ///< --config FILE or NULL; the daemon reads it
+    char *config;   ///< --config FILE or NULL: a JSON object, laid over each welcome's config
     size_t threads; ///< --threads; 0: one per processor
-    size_t
-        ranks; ///< --ranks: the processes that serve as this worker, started together by mpirun; default 1
-    bool
-        gpus; ///< --gpus: the ranks compute on a GPU each, and so speak by NCCL; default false: by MPI
-    tr_collective_t *collective; ///< of the ranks; NULL: one process
-    size_t credit;   ///< requests taken at once, one computing and the rest queued; default 2
-    double patience; ///< seconds without a controller after which the service gives up; default 60
+    /// --ranks: processes that serve as this worker, started together by mpirun; default 1.
+    size_t ranks;
+    /// --gpus: the ranks compute on a GPU each, and communicate by NCCL; default false: by MPI.
+    bool gpus;
+    tr_collective_t *collective; ///< the group of the ranks; NULL: one process
+    size_t credit;         ///< requests taken at once, one computing, the rest queued; default 2
+    double patience;       ///< seconds without a controller before the service gives up; default 60
     tr_log_level_t level;  ///< --log-level
     json_t *capabilities;  ///< sent when registering, or NULL; owned
     tr_welcome_fn welcome; ///< or NULL
 } tr_service_options_t;
 
-/// Defaults, and name, group, endpoint, keys, level from $TROUPE_NAME, $TROUPE_GROUP, $TROUPE_ENDPOINT, $TROUPE_KEYS,
-/// $TROUPE_LOG_LEVEL.
+/// Defaults, and name, group, endpoint, keys and level from $TROUPE_NAME, $TROUPE_GROUP,
+/// $TROUPE_ENDPOINT, $TROUPE_KEYS and $TROUPE_LOG_LEVEL.
 void tr_service_options_init(tr_service_options_t *options, tr_role_t role);
 void tr_service_options_release(tr_service_options_t *options);
 
-/// Reads the common command line (--connect, --name, --group, --keys, --config, --threads, --ranks, --gpus, --role,
-/// --log-level, --version, --help) over what the environment gave, and starts the log. purpose: one line for --help. As argp
-/// does, it exits by itself after --help and --version, and with code 64 and a sentence after a mistake.
+/// Reads the common command line (--connect, --name, --group, --keys, --config, --threads, --ranks,
+/// --gpus, --role, --log-level, --version, --help) over the environment, and starts the log.
+/// purpose: one line for --help. As argp does, it exits by itself after --help and --version, and
+/// with code 64 and a sentence after a mistake.
 void tr_service_parse(tr_service_options_t *options, int argc, char **argv, const char *purpose);
 
-/// Joins the other ranks where there are several (by MPI or NCCL); the options' release parts from them, on every rank. After tr_service_parse.
+/// Joins the other ranks where there are several, by MPI or NCCL; after tr_service_parse. The
+/// release of the options leaves the group, on every rank.
 tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err);
 
-/// Serves methods: [count]. Returns TR_OK after SIGTERM, SIGINT or the controller's `bye` (the request being
-/// computed is finished and answered first; a second SIGINT ends the process at once with code 130),
-/// TR_ERR_TIMEOUT when no controller was heard for `patience` seconds, TR_ERR_VERSION or TR_ERR_PEER when it
-/// refused us. "request" types of unknown methods get an error reply. With ranks, all call it: rank 0 serves, and the others
-/// run each welcome and each handler with it, in the same order and with the same message; what they reply is dropped.
+/// Serves methods: [count]. Returns TR_OK after SIGTERM, SIGINT or the controller's `bye` (the
+/// request being computed is finished and answered first; a second SIGINT ends the process at once
+/// with code 130), TR_ERR_TIMEOUT when no controller was heard for `patience` seconds,
+/// TR_ERR_VERSION or TR_ERR_PEER when it refused us. Unknown methods get an error reply.
+///
+/// With ranks, all call it: rank 0 serves, and the others run each welcome and each handler with
+/// it, in the same order and with the same message; their replies are dropped.
 tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
                          size_t count, void *context, tr_error_t *err);
 
-/// True once a signal or the controller asked to leave: a handler that computes for long may fail early with
-/// TR_ERR_INTERRUPTED; its request is then given to another worker.
+/// True once a signal or the controller asked to leave: a handler that computes for long may fail
+/// early with TR_ERR_INTERRUPTED; its request then goes to another worker.
 bool tr_service_stopping(void);
 
-/// Prints the sentence to standard error when status is a failure, and returns the exit code for main.
+/// Prints the sentence to standard error when status is a failure, and returns the exit code for
+/// main.
 int tr_service_exit(tr_status status, const tr_error_t *err);
 
 #endif

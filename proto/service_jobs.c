@@ -1,3 +1,9 @@
+// Jobs and the thread that runs handlers.
+//
+// The service's thread owns the list of jobs. One job at a time goes to the handlers' thread and
+// back over a socket pair, which the service's loop can poll beside ZeroMQ's sockets: no lock is
+// needed, because a job belongs to the thread that has its address. With ranks, service_ranks.c
+// sends each job's message to the other processes before it runs.
 #include "proto/service_jobs.h"
 
 #include <errno.h>
@@ -9,9 +15,11 @@
 
 #include "proto/service_ranks.h"
 
+/// Requests that wait: more than any credit allows. Answers that are kept: they may hold large
+/// tensors, and the `done` of some may be lost.
 enum { WAITING_MAX = 2048, ANSWERED_MAX = 256 };
 
-/// A pointer goes over to the other thread, and with it all that it points at.
+/// A pointer goes to the other thread, and with it all that it points at. NULL ends that thread.
 static void hand_over(int socket, const service_job_t *job)
 {
     const uintptr_t address = (uintptr_t)job;
@@ -19,9 +27,11 @@ static void hand_over(int socket, const service_job_t *job)
     do {
         written = write(socket, &address, sizeof address);
     } while (written < 0 && errno == EINTR);
+    // A packet socket takes eight bytes whole or not at all.
     TR_ASSERT(written == (ssize_t)sizeof address, "a job was not handed over: %s", strerror(errno));
 }
 
+/// The other end of hand_over: waits for a pointer. NULL: the service ends.
 static service_job_t *take_over(int socket)
 {
     uintptr_t address = 0;
@@ -42,6 +52,7 @@ static void job_destroy(service_job_t *job)
 
 // On the handlers' thread
 
+/// In place of the reply, which may be half filled.
 static void answer_error(service_job_t *job, tr_status status, const char *text)
 {
     tr_message_destroy(&job->reply);
@@ -51,6 +62,7 @@ static void answer_error(service_job_t *job, tr_status status, const char *text)
     job->status = status;
 }
 
+/// NULL: not served here.
 static const tr_method_t *find_method(const service_jobs_t *jobs, const char *name)
 {
     for (size_t i = 0; i < jobs->method_count; i++) {
@@ -61,7 +73,8 @@ static const tr_method_t *find_method(const service_jobs_t *jobs, const char *na
     return NULL;
 }
 
-/// A reply that cannot be packed (a NaN in its body, too long) becomes an error that says so.
+/// A reply that cannot be packed (a NaN in its body, too long) becomes an error with that sentence.
+/// Found here, because a failed send would be taken for a lost message and repeated.
 static void check_packs(service_job_t *job)
 {
     char *bytes;
@@ -74,14 +87,6 @@ static void check_packs(service_job_t *job)
     free(bytes);
 }
 
-/// On rank 0, to the other ranks.
-static tr_status forward(const service_jobs_t *jobs, const tr_message_t *message, tr_error_t *err)
-{
-    return tr_collective_rank(jobs->collective) == 0
-               ? service_ranks_forward(jobs->collective, message, err)
-               : TR_OK;
-}
-
 static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 {
     const tr_method_t *method = find_method(jobs, tr_message_method(job->request));
@@ -92,10 +97,12 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
         answer_error(job, err->status, err->text);
         return;
     }
+    // Made before the handler runs: it fills body and tensors.
     job->reply = tr_message_new("reply");
-    job->status = forward(jobs, job->request, err);
+    job->status = service_ranks_forward(jobs->collective, job->request, err);
     if (job->status == TR_OK) {
         job->status = method->handle(jobs->context, job->request, job->reply, err);
+        // Ranks that ended differently have different states, so the group cannot go on.
         service_ranks_agree(jobs->collective, job->status, err);
     }
     tr_message_set_id(job->reply, job->id);
@@ -106,9 +113,10 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
     }
 }
 
+/// A config that is not a map counts as an empty one: the daemon names the key that it misses.
 static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
 {
-    job->status = forward(jobs, job->request, &job->err);
+    job->status = service_ranks_forward(jobs->collective, job->request, &job->err);
     if (job->status != TR_OK) {
         return;
     }
@@ -119,7 +127,7 @@ static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
     json_decref(empty);
 }
 
-void service_jobs_compute(const service_jobs_t *jobs, service_job_t *job)
+static void compute(const service_jobs_t *jobs, service_job_t *job)
 {
     if (job->id > 0) {
         compute_request(jobs, job);
@@ -128,21 +136,48 @@ void service_jobs_compute(const service_jobs_t *jobs, service_job_t *job)
     }
 }
 
+/// The handlers' thread, until it gets NULL.
 static void *compute_jobs(void *argument)
 {
     const service_jobs_t *jobs = argument;
     int socket = jobs->other_socket;
     for (service_job_t *job = take_over(socket); job != NULL; job = take_over(socket)) {
-        service_jobs_compute(jobs, job);
+        compute(jobs, job);
         hand_over(socket, job);
     }
     return NULL;
+}
+
+// On the other ranks
+
+/// No thread and no list: this rank has no socket to serve while it computes.
+tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err)
+{
+    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"", jobs->collective->rank,
+           jobs->collective->size, jobs->collective->ops->name);
+    for (;;) {
+        service_job_t job = {0};
+        tr_status status = service_ranks_receive(&job.request, jobs->collective, err);
+        if (status != TR_OK || job.request == NULL) {
+            return status;
+        }
+        job.id = tr_message_id(job.request);
+        compute(jobs, &job);
+        tr_message_destroy(&job.request);
+        tr_message_destroy(&job.reply);
+        // A failed request is an ordinary answer; a failed welcome leaves nothing to work with.
+        if (job.id == 0 && job.status != TR_OK) {
+            *err = job.err;
+            return job.status;
+        }
+    }
 }
 
 // On the service's thread
 
 tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
 {
+    // Packets keep pointers whole, where a stream might deliver a part of one.
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         return tr_fail(err, TR_ERR_IO, "no sockets for the handlers: %s", strerror(errno));
@@ -161,12 +196,14 @@ tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
 void service_jobs_end(service_jobs_t *jobs)
 {
     if (jobs->computing != NULL) {
+        // A forgotten job is in no list any more; the others are freed below.
         take_over(jobs->socket);
         if (jobs->computing->forgotten) {
             job_destroy(jobs->computing);
         }
         jobs->computing = NULL;
     }
+    // The thread is idle now and ends at once.
     hand_over(jobs->socket, NULL);
     pthread_join(jobs->thread, NULL);
     close(jobs->socket);
@@ -187,6 +224,7 @@ service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id)
     return job;
 }
 
+/// How many jobs are in this state. *oldest: the first of them, or NULL.
 static size_t count_state(const service_jobs_t *jobs, service_job_state_t state,
                           service_job_t **oldest)
 {
@@ -206,13 +244,14 @@ service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message)
     if (count_state(jobs, SERVICE_WAITING, &oldest) >= WAITING_MAX) {
         return NULL;
     }
-    if (count_state(jobs, SERVICE_ANSWERED, &oldest) >= ANSWERED_MAX) { // `done` got lost for these
+    if (count_state(jobs, SERVICE_ANSWERED, &oldest) >= ANSWERED_MAX) { // its `done` got lost
         service_jobs_remove(jobs, oldest->id);
     }
     service_job_t *job = tr_calloc(1, sizeof *job);
     job->id = tr_message_id(*message);
     job->request = *message;
     *message = NULL;
+    // At the end: requests run in order of arrival.
     service_job_t **end = &jobs->first;
     while (*end != NULL) {
         end = &(*end)->next;
@@ -221,6 +260,7 @@ service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message)
     return job;
 }
 
+/// The job is in the list.
 static void unlink_job(service_jobs_t *jobs, service_job_t *job)
 {
     service_job_t **link = &jobs->first;
@@ -246,13 +286,15 @@ void service_jobs_forget(service_jobs_t *jobs)
         service_job_t *job = jobs->first;
         unlink_job(jobs, job);
         if (job == jobs->computing) {
-            job->forgotten = true; // its thread has it; freed when it comes back
+            job->forgotten = true; // the thread has it; it is freed when it comes back
         } else {
             job_destroy(job);
         }
     }
 }
 
+/// One at a time: a handler computes with all threads that the worker has, and handlers need no
+/// locks.
 void service_jobs_advance(service_jobs_t *jobs)
 {
     service_job_t *next;

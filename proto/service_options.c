@@ -1,3 +1,7 @@
+// The common command line of the daemons, over the environment that `troupe` and PROTOCOL.md name.
+//
+// One parser for all workers, so that each main.c is short and the options mean the same
+// everywhere. Joining the group of ranks follows from --ranks and --gpus, so it is here too.
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
@@ -8,6 +12,7 @@
 
 #include "proto/service.h"
 
+/// A variable that is set to nothing counts as absent.
 static char *from_environment(const char *name)
 {
     const char *value = getenv(name);
@@ -29,7 +34,7 @@ void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
     };
     const char *level = getenv("TROUPE_LOG_LEVEL");
     if (level != NULL) {
-        tr_log_level_parse(&options->level, level); // another word leaves the default
+        tr_log_level_parse(&options->level, level); // an unknown word leaves the default
     }
 }
 
@@ -41,10 +46,12 @@ void tr_service_options_release(tr_service_options_t *options)
     free(options->keys);
     free(options->config);
     json_decref(options->capabilities);
+    // Leaves the group; every rank comes here.
     tr_collective_close(&options->collective);
     *options = (tr_service_options_t){0};
 }
 
+/// The command line replaces what the environment gave.
 static void replace(char **field, const char *value)
 {
     free(*field);
@@ -58,6 +65,7 @@ static void parse_count(size_t *count, const char *option, unsigned long least, 
     char *end;
     errno = 0;
     unsigned long value = strtoul(text, &end, 10);
+    // strtoul takes a minus sign and wraps around.
     if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value < least ||
         value > 4096) {
         argp_error(state, "--%s: expected a number from %lu to 4096, found '%s'", option, least,
@@ -66,6 +74,7 @@ static void parse_count(size_t *count, const char *option, unsigned long least, 
     *count = value;
 }
 
+/// argp_error prints the sentence and exits with code 64, so what follows it is never reached.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     tr_service_options_t *options = state->input;
@@ -111,17 +120,20 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
         {"threads", 't', "N", 0, "Threads that compute; 0: one per processor", 0},
         {"ranks", 'R', "N", 0,
          "One of N processes that mpirun started to serve as one worker, where the daemon can", 0},
-        {"gpus", 'G', NULL, 0, "The ranks compute on a GPU each, and speak by NCCL", 0},
+        {"gpus", 'G', NULL, 0, "The ranks compute on a GPU each, and communicate by NCCL", 0},
         {"role", 'r', "ROLE", 0, "Serve as this role, where the daemon can", 0},
         {"log-level", 'l', "LEVEL", 0, "debug, info, warn or error", 0},
         {0},
     };
+    // The letters of the table are keys for take_option and short options as well.
     argp_program_version = "troupe " TROUPE_VERSION;
     const struct argp parser = {.options = table, .parser = take_option, .doc = purpose};
     argp_parse(&parser, argc, argv, 0, NULL, options);
+    // After parsing, because --role decides the name.
     if (options->name == NULL) {
         options->name = tr_format("%s-%ld", tr_role_name(options->role), (long)getpid());
     }
+    // Every line of the log begins with role and name: logs of a run are read together.
     char *who = tr_format("%s/%s", tr_role_name(options->role), options->name);
     tr_log_init(who, options->level);
     free(who);
@@ -135,6 +147,7 @@ tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err)
     const char *module = options->gpus ? "nccl" : "mpi";
     TR_TRY(tr_collective_open(&options->collective, module, NULL, options->ranks, err));
     size_t rank = options->collective->rank;
+    // Rank 0 is the worker; the logs of the others tell them apart by a number.
     if (rank > 0) {
         char *who = tr_format("%s/%s.%zu", tr_role_name(options->role), options->name, rank);
         tr_log_init(who, options->level);

@@ -1,3 +1,7 @@
+// Messages from rank 0 to the other ranks, by broadcasts, and the agreement after each handler.
+//
+// Separate from service_jobs.c because it knows collectives and no jobs. All ranks of a group enter
+// the same broadcasts in the same order; one that a rank misses would block the rest.
 #include "proto/service_ranks.h"
 
 #include <stdint.h>
@@ -5,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/service_jobs.h"
+#include "common/base/log.h"
 
-/// Seconds that a rank whose handler failed waits for the others to fail too, before it takes itself for the only one. They
-/// may still be computing what this one could not.
+/// Seconds that a rank whose handler failed waits for the others to fail too: they may still be
+/// computing. After that it takes itself for the only one.
 static const double PATIENCE = 30.0;
 
-/// What goes ahead of a message: bytes of its envelope (0: rank 0 is done) and of all its tensors together.
+/// Sent before a message: bytes of its envelope (0: rank 0 is done) and of all its tensors
+/// together.
 typedef struct heading {
     uint64_t envelope;
     uint64_t tensors;
@@ -19,6 +24,8 @@ typedef struct heading {
 
 // Rank 0
 
+/// All tensors in one broadcast: requests have several short ones, and each broadcast costs a round
+/// trip. bytes: of all of them.
 static void broadcast_tensors(tr_collective_t *collective, const tr_message_t *message,
                               size_t bytes)
 {
@@ -40,9 +47,11 @@ tr_status service_ranks_forward(tr_collective_t *collective, const tr_message_t 
 {
     char *envelope;
     size_t length;
-    if (tr_collective_size(collective) == 1) {
+    if (tr_collective_size(collective) == 1 || collective->rank > 0) {
         return TR_OK;
     }
+    // Packed before the first broadcast: a failure here must leave the other ranks waiting, not
+    // half way through a message.
     TR_TRY(tr_message_pack(&envelope, &length, message, err));
     heading_t heading = {.envelope = length};
     for (size_t i = 0; i < tr_message_tensors(message); i++) {
@@ -64,6 +73,8 @@ void service_ranks_dismiss(tr_collective_t *collective)
 
 // All ranks
 
+/// Ends all processes of the group: the supervisor starts them again, and the controller restores
+/// them from the last checkpoint.
 __attribute__((noreturn)) static void end_group(tr_collective_t *collective, tr_status status,
                                                 const char *text)
 {
@@ -80,9 +91,13 @@ void service_ranks_agree(tr_collective_t *collective, tr_status status, const tr
         return;
     }
     const char *text = status == TR_OK ? "it succeeded where rank 0 failed" : err->text;
+    // A rank that succeeded waits without a limit: the others may compute for long. One that failed
+    // waits for a while only: where the others are blocked in a broadcast of the handler that it
+    // left, nobody else would ever notice.
     if (!collective->ops->meet(collective, status == TR_OK ? 1e9 : PATIENCE)) {
         end_group(collective, status, text);
     }
+    // Every rank gets the status of all.
     int *all = tr_calloc(size, sizeof *all);
     size_t *starts = tr_calloc(size + 1, sizeof *starts);
     for (size_t r = 0; r <= size; r++) {
@@ -100,15 +115,17 @@ void service_ranks_agree(tr_collective_t *collective, tr_status status, const tr
     if (differs) {
         end_group(collective, status, text);
     }
-    if (others) { // who differs says why, and ends all
+    // Some other rank differs from rank 0: it logs why, and ends all of us while we wait.
+    if (others) {
         collective->ops->meet(collective, 1e9);
     }
 }
 
 // The other ranks
 
-/// *message: NULL when rank 0 is done.
-static tr_status receive(tr_message_t **message, tr_collective_t *collective, tr_error_t *err)
+/// The mirror of service_ranks_forward and broadcast_tensors.
+tr_status service_ranks_receive(tr_message_t **message, tr_collective_t *collective,
+                                tr_error_t *err)
 {
     heading_t heading;
     *message = NULL;
@@ -129,31 +146,4 @@ static tr_status receive(tr_message_t **message, tr_collective_t *collective, tr
     free(tensors);
     free(envelope);
     return status;
-}
-
-tr_status service_ranks_follow(const tr_service_options_t *options, const tr_method_t *methods,
-                               size_t count, void *context, tr_error_t *err)
-{
-    service_jobs_t jobs = {.methods = methods,
-                           .method_count = count,
-                           .welcome = options->welcome,
-                           .context = context,
-                           .collective = options->collective};
-    tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"",
-           options->collective->rank, options->collective->size, options->collective->ops->name);
-    for (;;) {
-        service_job_t job = {0};
-        tr_status status = receive(&job.request, options->collective, err);
-        if (status != TR_OK || job.request == NULL) {
-            return status;
-        }
-        job.id = tr_message_id(job.request);
-        service_jobs_compute(&jobs, &job);
-        tr_message_destroy(&job.request);
-        tr_message_destroy(&job.reply);
-        if (job.id == 0 && job.status != TR_OK) {
-            *err = job.err;
-            return job.status;
-        }
-    }
 }

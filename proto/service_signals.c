@@ -1,3 +1,8 @@
+// Signals become a byte in a pipe, which the loop of service.c polls, and a flag, which handlers of
+// requests ask for.
+//
+// Separate from service.c because signal handlers reach nothing but static variables, and those are
+// kept in one place. Only functions that are safe in a signal handler are called there.
 #include "proto/service_signals.h"
 
 #include <errno.h>
@@ -9,7 +14,7 @@
 
 #include "proto/service.h"
 
-// A signal handler can reach nothing but statics.
+// The state of the process, not of a service.
 static atomic_bool stopping;
 static atomic_int interrupts;
 static int wake[2] = {-1, -1};
@@ -19,11 +24,13 @@ static const int caught[2] = {SIGTERM, SIGINT};
 static void on_signal(int number)
 {
     int saved = errno;
+    // The first Ctrl-C lets the request at hand finish, which may take minutes; the second does
+    // not.
     if (number == SIGINT && atomic_fetch_add(&interrupts, 1) > 0) {
         _exit(130);
     }
     atomic_store(&stopping, true);
-    if (write(wake[1], "!", 1) < 0) { // a full pipe wakes as well
+    if (write(wake[1], "!", 1) < 0) { // the pipe is full, which wakes the loop as well
     }
     errno = saved;
 }
@@ -33,6 +40,8 @@ tr_status service_signals_catch(int *readable, tr_error_t *err)
     struct sigaction action = {.sa_handler = on_signal};
     atomic_store(&stopping, false);
     atomic_store(&interrupts, 0);
+    // Non-blocking: the signal handler must never wait. Closed on exec: judges that we start get
+    // none.
     if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) {
         return tr_fail(err, TR_ERR_IO, "no pipe for signals: %s", strerror(errno));
     }

@@ -1,3 +1,8 @@
+// Continuous batching: which sequence runs in which pass, and what becomes of the tokens.
+//
+// A slot is a running sequence with its pages of the cache. step() is one turn: admit requests to
+// free slots, gather a pass, run it (device_pass.c), append the sampled tokens, release what is
+// complete. Orca (Yu et al. 2022) is the scheduling, vLLM (Kwon et al. 2023) the paged cache.
 #include "rollout/decoder.h"
 
 #include <stdlib.h>
@@ -9,22 +14,22 @@
 /// A running sequence.
 typedef struct slot {
     bool busy;
-    size_t index; // of the request
-    size_t done;  // tokens in the cache
-    size_t limit; // greatest response length
-    size_t pages;
+    size_t index;   // of the request
+    size_t done;    // tokens whose keys and values are in the cache
+    size_t limit;   // greatest response length
+    size_t pages;   // of the cache, for the whole length
     int32_t *table; // [pages]
     int32_t *ids;   // prompt, then response
-    size_t length;  // of ids
+    size_t length;  // of ids; ids past done go into the next pass
 } slot_t;
 
 struct rollout_decoder {
     tr_model_t *model;
     rollout_device_t *device;
-    tr_cache_t *cache;
+    tr_cache_t *cache; // NULL until the first call
     size_t max_batch;
     slot_t *slots;       // [max_batch]
-    int32_t *free_pages; // stack
+    int32_t *free_pages; // stack of [free_count]
     size_t free_count;
 };
 
@@ -40,12 +45,6 @@ typedef struct job {
     rollout_token_fn on_token;
     void *context;
 } job_t;
-
-const char *rollout_finish_name(rollout_finish_t finish)
-{
-    static const char *const names[] = {"eos", "stop", "length"};
-    return names[finish];
-}
 
 void rollout_response_release(rollout_response_t *response)
 {
@@ -72,6 +71,7 @@ rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch)
     return decoder;
 }
 
+/// Gives the pages back in reverse, so that the next sequence gets them in the same order.
 static void release_slot(rollout_decoder_t *decoder, slot_t *slot)
 {
     for (size_t j = slot->pages; j-- > 0;) {
@@ -106,18 +106,20 @@ size_t rollout_decoder_graph_runs(const rollout_decoder_t *decoder)
     return rollout_device_graph_runs(decoder->device);
 }
 
-/// How many sequences run at once at most.
+/// The most sequences that run at once.
 static size_t running_limit(const job_t *job)
 {
     return job->count < job->decoder->max_batch ? job->count : job->decoder->max_batch;
 }
 
+/// max_new_tokens, or the room that the model's positions leave behind the prompt.
 static size_t response_limit(const job_t *job, const rollout_request_t *request)
 {
     size_t room = tr_model_config(job->decoder->model)->max_positions - request->length;
     return job->options->max_new_tokens < room ? job->options->max_new_tokens : room;
 }
 
+/// The decoder is called with prompts from the wire: ids are offsets into the embedding.
 static tr_status check_request(const rollout_request_t *request, const tr_model_config_t *config,
                                tr_error_t *err)
 {
@@ -134,12 +136,15 @@ static tr_status check_request(const rollout_request_t *request, const tr_model_
     return TR_OK;
 }
 
-/// Makes the cache hold `pages` at least, and one that nobody reads. No sequence is running: all pages are free.
+/// Makes the cache hold at least `pages`, and one more that nobody reads (device_pass.h). No
+/// sequence is running: all pages are free. A larger cache replaces a smaller one, whose contents
+/// nobody needs.
 static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_error_t *err)
 {
     if (pages <= decoder->free_count) {
         return TR_OK;
     }
+    // After a failure there is no cache and no page, as in a new decoder.
     decoder->free_count = 0;
     tr_cache_destroy(&decoder->cache);
     TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages + 1, err));
@@ -152,7 +157,8 @@ static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_erro
     return TR_OK;
 }
 
-/// Checks the requests and makes a cache that holds all that run at once, were they the longest.
+/// Checks the requests, and makes a cache for the case that the sequences that run at once are all
+/// as long as the longest one.
 static tr_status prepare(job_t *job, tr_error_t *err)
 {
     size_t longest = 1;
@@ -168,6 +174,8 @@ static tr_status prepare(job_t *job, tr_error_t *err)
     return reserve_pages(job->decoder, running_limit(job) * pages_for(longest), err);
 }
 
+/// The next request takes a slot, with pages for the longest response that it may get: a running
+/// sequence never has to wait for a page, and none is ever evicted.
 static void begin(job_t *job, slot_t *slot)
 {
     rollout_decoder_t *decoder = job->decoder;
@@ -189,7 +197,7 @@ static void begin(job_t *job, slot_t *slot)
     job->next++;
 }
 
-/// Begins requests while there are free slots and pages for their whole length.
+/// Begins requests, in order, while there are free slots and pages for their whole length.
 static void admit(job_t *job)
 {
     rollout_decoder_t *decoder = job->decoder;
@@ -198,6 +206,7 @@ static void admit(job_t *job)
         if (decoder->slots[i].busy) {
             continue;
         }
+        // In order: a shorter request behind this one waits too, so that none is put off for ever.
         if (pages_for(request->length + response_limit(job, request)) > decoder->free_count) {
             return;
         }
@@ -205,13 +214,14 @@ static void admit(job_t *job)
     }
 }
 
-/// A pass, and whose tokens it draws.
+/// A pass, and the slots whose next tokens it samples.
 typedef struct pass {
     rollout_pass_t taken;
-    size_t *sampled; // [samples] slots
+    size_t *sampled; // [samples] indices of slots
 } pass_t;
 
-/// The next token of every running sequence, and prompt pieces within the budget.
+/// The next token of every running sequence, and parts of prompts within the budget: a long prompt
+/// is spread over passes, so that it does not hold up the sequences that are generating.
 static void gather(const job_t *job, pass_t *pass)
 {
     rollout_decoder_t *decoder = job->decoder;
@@ -226,15 +236,20 @@ static void gather(const job_t *job, pass_t *pass)
             continue;
         }
         size_t waiting = slot->length - slot->done;
+        // A sequence that generates has one token waiting and always goes along; only prompts share
+        // the budget.
         size_t take = waiting == 1 ? 1 : waiting < budget ? waiting : budget;
         if (take == 0) {
             continue;
         }
+        // Running sequences do not count against the budget.
         budget -= waiting == 1 ? 0 : take;
         taken->spans[taken->count++] =
             (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
         rows += (int32_t)take;
         slot->done += take;
+        // With its last known token in the pass, the sequence gets its next one. The random number
+        // depends on what the token is (seed, prompt, sample, position), not on when it is sampled.
         if (slot->done == slot->length) {
             const rollout_request_t *request = &job->requests[slot->index];
             taken->uniforms[taken->samples] =
@@ -244,18 +259,6 @@ static void gather(const job_t *job, pass_t *pass)
             pass->sampled[taken->samples++] = i;
         }
     }
-}
-
-/// The longest list of kept ids that a row can have.
-static size_t longest_kept(const tr_sampling_t *sampling, size_t vocabulary)
-{
-    if (sampling->temperature <= 0.0f) {
-        return 0;
-    }
-    if (sampling->top_k > 0) {
-        return (size_t)sampling->top_k < vocabulary ? (size_t)sampling->top_k : vocabulary;
-    }
-    return sampling->top_p < 1.0f ? vocabulary : 0;
 }
 
 static bool contains(const int32_t *ids, size_t count, int32_t id)
@@ -268,6 +271,7 @@ static bool contains(const int32_t *ids, size_t count, int32_t id)
     return false;
 }
 
+/// Behind the lists of earlier tokens; an empty list only marks its end.
 static void append_kept(rollout_response_t *response, const int32_t *ids, size_t count)
 {
     if (count > 0) {
@@ -278,25 +282,26 @@ static void append_kept(rollout_response_t *response, const int32_t *ids, size_t
     response->kept_ends[response->length] = (int32_t)response->kept;
 }
 
-/// Whether the response is complete; sets why.
+/// Whether the response is complete; sets the reason. EOS and stop ids count even at the length
+/// limit.
 static bool complete(const job_t *job, const slot_t *slot, rollout_response_t *response)
 {
     const tr_model_config_t *config = tr_model_config(job->decoder->model);
     const rollout_options_t *options = job->options;
     int32_t id = response->ids[response->length - 1];
     if (!options->ignore_eos && contains(config->eos, config->eos_count, id)) {
-        response->finish = ROLLOUT_FINISH_EOS;
+        response->finish = TR_FINISH_EOS;
         return true;
     }
     if (contains(options->stop_ids, options->stop_count, id)) {
-        response->finish = ROLLOUT_FINISH_STOP;
+        response->finish = TR_FINISH_STOP;
         return true;
     }
-    response->finish = ROLLOUT_FINISH_LENGTH;
+    response->finish = TR_FINISH_LENGTH;
     return response->length == slot->limit;
 }
 
-/// Appends draw i to its response; true when the response is complete.
+/// Appends sample i to its response; true when the response is complete.
 static bool append(const job_t *job, slot_t *slot, const rollout_drawn_t *drawn, size_t i)
 {
     rollout_response_t *response = &job->responses[slot->index];
@@ -309,7 +314,7 @@ static bool append(const job_t *job, slot_t *slot, const rollout_drawn_t *drawn,
     return complete(job, slot, response);
 }
 
-/// One pass of the model over what is waiting, and what it says.
+/// One pass of the model over the tokens that wait, and what becomes of the samples.
 static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error_t *err)
 {
     rollout_decoder_t *decoder = job->decoder;
@@ -319,10 +324,12 @@ static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error
     for (size_t i = 0; i < pass->taken.samples; i++) {
         slot_t *slot = &decoder->slots[pass->sampled[i]];
         size_t index = slot->index;
+        // Its slot and pages are free for the next request already in the next pass.
         if (append(job, slot, drawn, i)) {
             release_slot(decoder, slot);
             job->finished++;
         }
+        // After the append, so that the token is in the response when the caller hears of it.
         if (job->on_token != NULL && !job->on_token(job->context, index, drawn->tokens[i])) {
             return tr_fail(err, TR_ERR_INTERRUPTED, "generation was stopped");
         }
@@ -330,7 +337,8 @@ static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error
     return TR_OK;
 }
 
-/// Host memory for passes of n sequences at most.
+/// Host memory for passes of at most n sequences. Passes may be filled up to round numbers
+/// (rollout_device_rows), so the inputs have room for that.
 static void work_init(pass_t *pass, rollout_drawn_t *drawn, size_t n, size_t kept_columns)
 {
     size_t rows = rollout_device_rows(n);
@@ -359,6 +367,7 @@ static void work_release(pass_t *pass, rollout_drawn_t *drawn)
     free(pass->taken.spans);
 }
 
+/// After a failure: running sequences and finished responses alike.
 static void release_all(job_t *job)
 {
     for (size_t i = 0; i < job->decoder->max_batch; i++) {
@@ -383,13 +392,16 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
                  .count = count,
                  .on_token = on_token,
                  .context = context};
+    // So that all of them can be released, also after a failure.
     memset(responses, 0, count * sizeof *responses);
     TR_TRY(prepare(&job, err));
     pass_t pass;
     rollout_drawn_t drawn;
-    size_t columns = longest_kept(&options->sampling, tr_model_config(decoder->model)->vocabulary);
+    size_t columns =
+        tr_sampling_most_kept(&options->sampling, tr_model_config(decoder->model)->vocabulary);
     work_init(&pass, &drawn, running_limit(&job), columns);
     tr_status status = TR_OK;
+    // Every pass takes at least one token, so this ends.
     while (job.finished < count && status == TR_OK) {
         status = step(&job, &pass, &drawn, err);
     }

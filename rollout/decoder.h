@@ -1,41 +1,32 @@
 /// Generation with continuous batching over the paged key-value cache.
 ///
-/// Sequences come and go independently: each pass of the model takes the next token of every
-/// running sequence and pieces of the prompts of those that just began. What a sequence says
-/// depends on (seed, prompt, sample, position) and the weights alone, never on its neighbours.
+/// Sequences begin and end independently: each pass of the model takes the next token of every
+/// running sequence and parts of the prompts of those that just began. The tokens of a sequence
+/// depend on (seed, prompt, sample, position) and the weights alone, never on its neighbours.
 #ifndef TR_ROLLOUT_DECODER_H
 #define TR_ROLLOUT_DECODER_H
 
 #include "common/model/model.h"
+#include "proto/responses.h"
 
-enum {
-    ROLLOUT_PASS_TOKENS = 512
-}; ///< prompt tokens that a pass takes besides the running sequences'
-
-typedef enum rollout_finish {
-    ROLLOUT_FINISH_EOS = 0,
-    ROLLOUT_FINISH_STOP = 1,
-    ROLLOUT_FINISH_LENGTH = 2
-} rollout_finish_t;
-
-/// "eos", "stop" or "length".
-const char *rollout_finish_name(rollout_finish_t finish);
+/// Prompt tokens that a pass takes besides the running sequences' next tokens.
+enum { ROLLOUT_PASS_TOKENS = 512 };
 
 typedef struct rollout_options {
     tr_sampling_t sampling;
     size_t max_new_tokens;
     uint64_t seed;
-    const int32_t
-        *stop_ids; ///< [stop_count] end a response as the model's own EOS ids do; borrowed
+    /// [stop_count], borrowed: they end a response as the model's own EOS ids do.
+    const int32_t *stop_ids;
     size_t stop_count;
     bool ignore_eos; ///< go on past the model's own EOS ids
 } rollout_options_t;
 
-/// One response to make.
+/// One response to generate.
 typedef struct rollout_request {
     const int32_t *prompt; ///< [length], length >= 1, borrowed
     size_t length;
-    uint32_t prompt_number; ///< of the run: part of the random address
+    uint32_t prompt_number; ///< in the run; with sample and position it selects the random numbers
     uint32_t sample;        ///< which of the prompt's samples
 } rollout_request_t;
 
@@ -44,16 +35,17 @@ typedef struct rollout_response {
     int32_t *ids;       ///< [length]
     float *logprobs;    ///< [length] under the distribution sampled from
     float *raw;         ///< [length] under the untempered model
-    int32_t *kept_ends; ///< [length] end of each token's list in kept_ids; empty: nothing was cut
+    int32_t *kept_ends; ///< [length] ends of the lists in kept_ids; an empty list: nothing was cut
     int32_t *kept_ids;  ///< [kept]
     size_t length;
     size_t kept;
-    rollout_finish_t finish;
+    tr_finish_t finish;
 } rollout_response_t;
 
 void rollout_response_release(rollout_response_t *response);
 
-/// Called for each token as it is made; index is the request's. A false return stops generation.
+/// Called for each token as it is generated; index is the request's. Returning false stops
+/// generation.
 typedef bool (*rollout_token_fn)(void *context, size_t index, int32_t id);
 
 typedef struct rollout_decoder rollout_decoder_t;
@@ -62,7 +54,7 @@ typedef struct rollout_decoder rollout_decoder_t;
 rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch);
 void rollout_decoder_destroy(rollout_decoder_t **decoder);
 
-/// Makes `count` responses. responses: [count], written; release each. on_token may be NULL. A
+/// Generates `count` responses. responses: [count], written; release each. on_token may be NULL. A
 /// prompt with no room for a token within the model's positions fails by its number; max_new_tokens
 /// (at least 1) is cut to that room, and the response then ends by length. Stopped by on_token:
 /// TR_ERR_INTERRUPTED. After a failure there is nothing to release.
@@ -71,10 +63,11 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
                          const rollout_options_t *options, rollout_token_fn on_token, void *context,
                          tr_error_t *err);
 
-/// The model's weights have another place: what was remembered of the old one is forgotten.
+/// The model's weights have another address: graphs that were recorded with the old one are
+/// dropped.
 void rollout_decoder_weights_moved(rollout_decoder_t *decoder);
 
-/// Passes of this decoder that ran as a graph so far: 0 on a device without graphs.
+/// Passes of this decoder that ran as a graph so far: 0 on a device without graphs. For tests.
 size_t rollout_decoder_graph_runs(const rollout_decoder_t *decoder);
 
 #endif

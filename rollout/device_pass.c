@@ -1,16 +1,23 @@
+// The device's part of a decoding pass, and its graphs (CUDA graphs: many kernels, launched at
+// once).
+//
+// A pass over one token of each of a few sequences is many small kernels, whose launches cost more
+// than they compute. Separate from decoder.c because that one knows sequences and no device.
+// Without graphs (a CPU) this is upload, enqueue and download alone.
 #include "rollout/device_pass.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRAPHS = 128 }; // shapes that are remembered
+/// Shapes that are remembered; when one more comes, all are dropped.
+enum { GRAPHS = 128 };
 
-/// What the device writes; in the arena.
+/// The tensors that the device writes; in the arena.
 typedef struct outputs {
     tr_tensor_t tokens, logprobs, raw, counts, ids;
 } outputs_t;
 
-/// What decides which kernels run, with which arguments.
+/// Everything that selects kernels and their arguments, so that passes of one shape are one graph.
 typedef struct shape {
     size_t rows, pages, kept_columns;
     tr_sampling_t sampling;
@@ -27,10 +34,10 @@ struct rollout_device {
     tr_model_t *model;
     tr_arena_t *arena;
     tr_cache_t *cache;
-    int32_t spare;
+    int32_t spare; // the page that filling rows write to
     known_t known[GRAPHS];
     size_t count;
-    size_t generation; // of the arena, when the graphs were made
+    size_t generation; // of the arena when the graphs were recorded
     size_t graph_runs;
 };
 
@@ -84,7 +91,8 @@ size_t rollout_device_rows(size_t count)
     return count <= 8 ? rows : (count + 7) / 8 * 8;
 }
 
-/// Whether the pass takes one token of each sequence and draws the next of each: the shape that comes again and again.
+/// Whether the pass takes one token of each sequence and samples the next of each: the shape that
+/// repeats. A pass with parts of prompts hardly ever does.
 static bool repeats(const rollout_pass_t *pass)
 {
     bool same = pass->samples == pass->count;
@@ -94,13 +102,14 @@ static bool repeats(const rollout_pass_t *pass)
     return same;
 }
 
-/// The pass filled up: the arrays have room.
+/// The pass filled up to a round number of rows; its arrays have room.
 static rollout_pass_t fill(const rollout_device_t *device, const rollout_pass_t *pass)
 {
     static const int32_t id = 0;
     rollout_pass_t filled = *pass;
     filled.count = filled.samples = rollout_device_rows(pass->count);
     for (size_t i = pass->count; i < filled.count; i++) {
+        // A sequence of one token at position 0, whose page is the spare one.
         filled.spans[i] = (tr_span_t){&id, 1, 0, &device->spare};
         filled.sampled_rows[i] = (int32_t)i;
         filled.uniforms[i] = 0.0f;
@@ -108,12 +117,13 @@ static rollout_pass_t fill(const rollout_device_t *device, const rollout_pass_t 
     return filled;
 }
 
-/// What the device is given; in the arena.
+/// The tensors that the device reads; in the arena.
 typedef struct inputs {
     tr_batch_t batch;
     tr_tensor_t rows, uniforms;
 } inputs_t;
 
+/// Copies to the device are enqueued; nothing waits.
 static inputs_t upload(rollout_device_t *device, const rollout_pass_t *pass)
 {
     inputs_t inputs;
@@ -124,7 +134,8 @@ static inputs_t upload(rollout_device_t *device, const rollout_pass_t *pass)
     return inputs;
 }
 
-/// The model and the drawing, enqueued.
+/// Enqueues the model and the sampling. Without samples (only parts of prompts) the cache is all
+/// that is needed.
 static outputs_t enqueue(rollout_device_t *device, const inputs_t *inputs, size_t samples,
                          size_t kept_columns, const tr_sampling_t *sampling)
 {
@@ -138,6 +149,8 @@ static outputs_t enqueue(rollout_device_t *device, const inputs_t *inputs, size_
     if (samples == 0) {
         return outputs;
     }
+    // The head runs over the sampled rows alone: logits of other rows would be computed for
+    // nothing.
     tr_tensor_t gathered = tr_arena_tensor(arena, backend->real, samples, config->hidden);
     outputs = (outputs_t){
         .tokens = tr_arena_tensor(arena, TR_I32, 1, samples),
@@ -153,13 +166,14 @@ static outputs_t enqueue(rollout_device_t *device, const inputs_t *inputs, size_
     return outputs;
 }
 
+/// Member by member: shape_t has padding, which memcmp would compare too; tr_sampling_t has none.
 static bool same_shape(const shape_t *a, const shape_t *b)
 {
     return a->rows == b->rows && a->pages == b->pages && a->kept_columns == b->kept_columns &&
-           a->sampling.temperature == b->sampling.temperature &&
-           a->sampling.top_k == b->sampling.top_k && a->sampling.top_p == b->sampling.top_p;
+           memcmp(&a->sampling, &b->sampling, sizeof a->sampling) == 0;
 }
 
+/// NULL: the shape has not run yet.
 static known_t *find(rollout_device_t *device, const shape_t *shape)
 {
     for (size_t i = 0; i < device->count; i++) {
@@ -170,7 +184,8 @@ static known_t *find(rollout_device_t *device, const shape_t *shape)
     return NULL;
 }
 
-/// As enqueue, by the shape's graph: the first time without, to let the device make ready; the second time it is made.
+/// As enqueue, by the shape's graph. A shape runs as it is for the first time, because the device
+/// may then allocate or load what cannot be recorded; the second time it is recorded, and launched.
 static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
                                const shape_t *shape)
 {
@@ -187,7 +202,8 @@ static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
         device->graph_runs++;
         return known->outputs;
     }
-    if (known != NULL || device->count == GRAPHS) { // stale, as the others are, or too many
+    // A graph that cannot run is stale, and so are the others; or the table is full.
+    if (known != NULL || device->count == GRAPHS) {
         rollout_device_forget(device);
     }
     device->known[device->count++] = (known_t){.shape = *shape};
@@ -201,6 +217,7 @@ static tr_tensor_t first(tr_tensor_t tensor, size_t n)
     return tensor;
 }
 
+/// Waits for the device. Samples of filling rows are left out.
 static tr_status download(const rollout_device_t *device, rollout_drawn_t *drawn,
                           const outputs_t *outputs, size_t samples, tr_error_t *err)
 {
@@ -224,6 +241,8 @@ tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
     const bool by_graph = ops->graph_begin != NULL && repeats(pass);
     const rollout_pass_t whole = by_graph ? fill(device, pass) : *pass;
     outputs_t outputs;
+    // Every pass makes the same tensors in the same order, so they have the same addresses, which
+    // the graphs rely on. When the arena had to grow, its generation tells.
     tr_arena_reset(device->arena);
     inputs_t inputs = upload(device, &whole);
     if (device->generation != tr_arena_generation(device->arena)) {
@@ -233,7 +252,8 @@ tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
     if (by_graph) {
         const shape_t shape = {whole.samples, inputs.batch.ragged.max_pages, drawn->kept_columns,
                                *sampling};
-        inputs.batch.ragged.longest = shape.pages * TR_PAGE; // a bound that the shape decides
+        // The real length differs from pass to pass; a graph needs a bound that the shape decides.
+        inputs.batch.ragged.longest = shape.pages * TR_PAGE;
         outputs = enqueue_graph(device, &inputs, &shape);
     } else {
         outputs = enqueue(device, &inputs, whole.samples, drawn->kept_columns, sampling);

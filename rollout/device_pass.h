@@ -1,23 +1,25 @@
-/// One pass of a decoder's model on the device: what goes up, what runs, what comes down.
+/// One pass of a decoder's model on the device: upload, run, download.
 ///
-/// Where the device has graphs, a pass that takes one token of each running sequence runs as one: its rows are filled up to a
-/// round number, so that few shapes occur, each of which runs once as it is, is then kept as a graph, and from then on
-/// started by one call. The filling rows write to a page of the cache that nobody reads.
+/// Where the device has graphs, a pass that takes one token of each running sequence runs as one.
+/// Its rows are filled up to a round number, so that few shapes occur; each shape runs once as it
+/// is, is then recorded as a graph, and from then on launched by one call. The filling rows write
+/// to a page of the cache that nobody reads.
 #ifndef TR_ROLLOUT_DEVICE_PASS_H
 #define TR_ROLLOUT_DEVICE_PASS_H
 
 #include "common/model/model.h"
 
-/// What a pass takes.
+/// The input of a pass.
 typedef struct rollout_pass {
     tr_span_t *spans; ///< [count], with room for rollout_device_rows(count)
     size_t count;
-    int32_t *sampled_rows; ///< [samples, room likewise] rows whose next token is drawn
-    float *uniforms;       ///< [samples, room likewise]
+    int32_t *sampled_rows; ///< [samples], room as spans: rows whose next token is sampled
+    float *uniforms;       ///< [samples], room as spans: a random number for each
     size_t samples;
 } rollout_pass_t;
 
-/// Host copies of what the operator `sample` wrote. [samples]; kept_ids: [samples, kept_columns].
+/// Host copies of the outputs of the operator `sample`: [samples]; kept_ids: [samples,
+/// kept_columns].
 typedef struct rollout_drawn {
     int32_t *tokens;
     float *logprobs, *raw;
@@ -32,16 +34,18 @@ typedef struct rollout_device rollout_device_t;
 rollout_device_t *rollout_device_new(tr_model_t *model);
 void rollout_device_destroy(rollout_device_t **device);
 
-/// Rows that a pass of `count` sequences may be filled up to.
+/// The rows that a pass of `count` sequences is filled up to.
 size_t rollout_device_rows(size_t count);
 
-/// The cache of the passes to come; spare: its page that nobody reads. Graphs of another cache are forgotten.
+/// The cache of the passes to come; spare: its page that nobody reads. Graphs of another cache are
+/// dropped.
 void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare);
 
-/// Forgets the graphs: an address that is in them has changed.
+/// Drops the graphs: an address that is recorded in them has changed.
 void rollout_device_forget(rollout_device_t *device);
 
-/// Runs the pass; drawn: written, of the pass's samples. The pass's arrays may be filled up beyond their counts.
+/// Runs the pass. drawn: written, for the samples of the pass. The arrays of the pass may be filled
+/// up beyond their counts.
 tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
                              const rollout_pass_t *pass, const tr_sampling_t *sampling,
                              tr_error_t *err);

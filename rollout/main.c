@@ -1,4 +1,5 @@
-/// troupe-rollout: generates responses with the weights that the actor published.
+// troupe-rollout: generates responses with the weights that the actor published. The work is in
+// service.c, the daemon in proto/service.h.
 #include "rollout/service.h"
 
 int main(int argc, char **argv)

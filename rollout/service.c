@@ -1,8 +1,14 @@
+// Requests to a rollout: takes the weights that a request names, generates, and replies.
+//
+// Weights come by three ways: shared memory, the network, or the memory of the actor's GPU.
+// Separate from decoder.c, which knows no messages; the command `troupe generate` uses that one
+// alone.
 #include "rollout/service.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/model/generation.h"
 #include "proto/body.h"
 #include "proto/device.h"
 #include "proto/responses.h"
@@ -18,7 +24,7 @@ struct rollout_service {
     rollout_decoder_t *decoder;
     tr_weights_reader_t *reader;
     tr_weights_fetcher_t *fetcher;
-    char checksum[24]; ///< of the weights in use; empty: none yet
+    char checksum[24]; ///< of the weights in the model; empty: none, or half a copy
 };
 
 rollout_service_t *rollout_service_new(const tr_service_options_t *options)
@@ -28,6 +34,7 @@ rollout_service_t *rollout_service_new(const tr_service_options_t *options)
     return service;
 }
 
+/// Back to the state before the first welcome; the model goes before its backend.
 static void unload(rollout_service_t *service)
 {
     rollout_decoder_destroy(&service->decoder);
@@ -47,7 +54,8 @@ void rollout_service_destroy(rollout_service_t **self)
     }
 }
 
-/// Either with the directory's weights, for good, or with none until the first request names some.
+/// The model, with the directory's weights, which are then never replaced, or with none until the
+/// first request names some.
 static tr_status open_model(rollout_service_t *service, const char *directory, bool frozen,
                             tr_error_t *err)
 {
@@ -66,6 +74,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     const char *directory;
     int64_t max_batch;
     bool frozen;
+    // A new session: another controller, perhaps with another model.
     unload(service);
     TR_TRY(tr_body_string(&directory, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&max_batch, config, "max_batch", 1, 65536, "welcome", err));
@@ -73,6 +82,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     TR_TRY(tr_device_open(&service->backend, config, service->options->threads,
                           tr_device_worker_number(service->options->name), err));
     TR_TRY(open_model(service, directory, frozen, err));
+    // The readers of weights are made anew as well: those of the last session may map its segments.
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();
     service->fetcher = tr_weights_fetcher_new(service->options->endpoint, service->options->keys);
@@ -81,7 +91,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     return TR_OK;
 }
 
-/// From shared memory.
+/// From shared memory: checked before the copy, and after it that nothing changed meanwhile.
 static tr_status copy_weights(rollout_service_t *service, const json_t *description,
                               tr_error_t *err)
 {
@@ -89,6 +99,7 @@ static tr_status copy_weights(rollout_service_t *service, const json_t *descript
     size_t bytes, expected = tr_model_weight_bytes(service->model);
     uint64_t mapped, sum;
     TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
+    // Another shape than our model's: the recipe and the actor disagree.
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes,
                        expected);
@@ -97,7 +108,7 @@ static tr_status copy_weights(rollout_service_t *service, const json_t *descript
     return tr_weights_check(service->reader, err);
 }
 
-/// From the actor's machine.
+/// From the actor's machine, over the network. May take long, so it looks whether we shall leave.
 static tr_status fetch_weights(rollout_service_t *service, const json_t *description,
                                tr_error_t *err)
 {
@@ -108,7 +119,7 @@ static tr_status fetch_weights(rollout_service_t *service, const json_t *descrip
     return TR_OK;
 }
 
-/// On the actor's GPU.
+/// In the memory of the actor's GPU: read where they are, without a copy.
 static tr_status borrow_weights(rollout_service_t *service, const json_t *description,
                                 tr_error_t *err)
 {
@@ -121,13 +132,15 @@ static tr_status borrow_weights(rollout_service_t *service, const json_t *descri
             "weights on a GPU for a rollout on a CPU: say 'roles.rollout.weights: host'");
     }
     TR_TRY(tr_model_import_weights(service->model, &memory, &moved, err));
+    // Graphs have recorded the addresses of the weights.
     if (moved) {
         rollout_decoder_weights_moved(service->decoder);
     }
     return TR_OK;
 }
 
-/// Takes the weights that the description names, unless they are in use already.
+/// Takes the weights that the description names, unless the model has them already. The reply says
+/// which they are: the controller compares, so that no response of other weights is learned from.
 static tr_status take_weights(rollout_service_t *service, const json_t *body, tr_message_t *reply,
                               tr_error_t *err)
 {
@@ -141,12 +154,14 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     TR_TRY(
         tr_body_integer(&version, description, "version", 0, INT64_MAX, "generate weights", err));
     TR_TRY(tr_body_string(&checksum, description, "checksum", "generate weights", err));
+    // Set before the weights are there: a failure discards the reply anyway.
     json_object_set_new(tr_message_body(reply), "version", json_integer(version));
     json_object_set_new(tr_message_body(reply), "checksum", json_string(checksum));
     if (service->checksum[0] != '\0' && strcmp(service->checksum, checksum) == 0) {
         return TR_OK;
     }
     service->checksum[0] = '\0'; // a copy that fails half way leaves weights of no version
+    // The actor describes where they are; a rollout that does not share its memory fetches them.
     TR_TRY(tr_weights_gpu_is(description) ? borrow_weights(service, description, err)
            : tr_weights_here(description) ? copy_weights(service, description, err)
                                           : fetch_weights(service, description, err));
@@ -156,61 +171,44 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     return TR_OK;
 }
 
-static tr_status read_options(rollout_options_t *options, int32_t **stops, const json_t *body,
-                              tr_error_t *err)
+/// generation: from the body, by its table; released by the caller, also after a failure. options borrows its ids.
+static tr_status read_options(rollout_options_t *options, tr_generation_options_t *generation,
+                              const json_t *body, tr_error_t *err)
 {
-    double temperature, top_p;
-    int64_t top_k, seed, limit;
-    json_t *list;
+    int64_t seed;
     bool ignore_eos;
-    TR_TRY(tr_body_real(&temperature, body, "temperature", "generate", err));
-    TR_TRY(tr_body_real(&top_p, body, "top_p", "generate", err));
-    TR_TRY(tr_body_integer(&top_k, body, "top_k", 0, INT32_MAX, "generate", err));
+    TR_TRY(tr_fields_from_json(generation, &tr_generation_fields, body, "generate", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "generate", err));
-    TR_TRY(tr_body_integer(&limit, body, "max_new_tokens", 1, INT32_MAX, "generate", err));
-    TR_TRY(tr_body_array(&list, body, "stop_ids", 1024, "generate", err));
     TR_TRY(tr_body_bool(&ignore_eos, body, "ignore_eos", "generate", err));
-    if (temperature < 0.0 || top_p <= 0.0 || top_p > 1.0) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "temperature %g and top_p %g: expected >= 0 and in (0, 1]", temperature,
-                       top_p);
-    }
-    size_t count = json_array_size(list);
-    *stops = tr_calloc(count + 1, sizeof **stops);
-    tr_status status = tr_body_ids(*stops, count, body, "stop_ids", "generate", err);
     *options = (rollout_options_t){
-        .sampling = {.temperature = (float)temperature,
-                     .top_k = (int32_t)top_k,
-                     .top_p = (float)top_p},
-        .max_new_tokens = (size_t)limit,
+        .sampling = tr_generation_sampling(generation),
+        .max_new_tokens = (size_t)generation->max_new_tokens,
         .seed = (uint64_t)seed,
         .ignore_eos = ignore_eos,
-        .stop_ids = *stops,
-        .stop_count = count,
+        .stop_ids = generation->stop_ids.items,
+        .stop_count = generation->stop_ids.count,
     };
-    return status;
+    return TR_OK;
 }
 
-/// One request a row of the message. *requests: owned by the caller; the prompts stay in the message.
+/// One request for each row of the tensors. *requests: owned by the caller; the prompts stay in the
+/// message.
 static tr_status read_requests(rollout_request_t **requests, size_t *count,
                                const tr_message_t *message, tr_error_t *err)
 {
-    tr_view_t ids, starts, numbers, samples;
+    tr_view_t ids, numbers, samples;
+    const int32_t *starts;
     TR_TRY(tr_message_expect_tensor(&numbers, message, "prompt_numbers", TR_I32, SIZE_MAX, err));
     *count = numbers.bytes / sizeof(int32_t);
     TR_TRY(tr_message_expect_tensor(&samples, message, "samples", TR_I32, *count, err));
-    TR_TRY(tr_message_expect_tensor(&starts, message, "starts", TR_I32, *count + 1, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "ids", TR_I32, SIZE_MAX, err));
-    const int32_t *start = starts.data;
-    size_t total = ids.bytes / sizeof(int32_t);
+    TR_TRY(tr_message_expect_offsets(&starts, message, "starts", *count,
+                                     ids.bytes / sizeof(int32_t), 0, err));
     *requests = tr_calloc(*count + 1, sizeof **requests);
     for (size_t i = 0; i < *count; i++) {
-        if (start[i] < 0 || start[i + 1] < start[i] || (size_t)start[i + 1] > total) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "tensor 'starts' is out of order at %zu", i);
-        }
         (*requests)[i] = (rollout_request_t){
-            .prompt = (const int32_t *)ids.data + start[i],
-            .length = (size_t)(start[i + 1] - start[i]),
+            .prompt = (const int32_t *)ids.data + starts[i],
+            .length = (size_t)(starts[i + 1] - starts[i]),
             .prompt_number = (uint32_t)((const int32_t *)numbers.data)[i],
             .sample = (uint32_t)((const int32_t *)samples.data)[i],
         };
@@ -218,7 +216,60 @@ static tr_status read_requests(rollout_request_t **requests, size_t *count,
     return TR_OK;
 }
 
-/// The responses as the reply's tensors.
+/// The arrays of a tr_responses_t while they are filled.
+typedef struct flat {
+    int32_t *ids, *starts, *finish, *kept_offsets, *kept_ids;
+    float *logprobs, *raw;
+    size_t tokens, kept; ///< filled so far
+} flat_t;
+
+/// Appends response i: its tokens, and its lists of kept ids behind those of the responses before
+/// it.
+static void append_response(flat_t *flat, const rollout_response_t *r, size_t i)
+{
+    size_t at = flat->tokens;
+    memcpy(flat->ids + at, r->ids, r->length * sizeof *r->ids);
+    memcpy(flat->logprobs + at, r->logprobs, r->length * sizeof *r->logprobs);
+    memcpy(flat->raw + at, r->raw, r->length * sizeof *r->raw);
+    for (size_t t = 0; t < r->length; t++) {
+        flat->kept_offsets[at + t + 1] = (int32_t)flat->kept + r->kept_ends[t];
+    }
+    if (r->kept > 0) {
+        memcpy(flat->kept_ids + flat->kept, r->kept_ids, r->kept * sizeof *r->kept_ids);
+    }
+    flat->kept += r->kept;
+    flat->tokens += r->length;
+    flat->starts[i + 1] = (int32_t)flat->tokens;
+    flat->finish[i] = (int32_t)r->finish;
+}
+
+/// tokens, kept: of all responses together.
+static void put_flat(tr_message_t *reply, const rollout_response_t *responses, size_t count,
+                     size_t tokens, size_t kept, bool truncates)
+{
+    int32_t *ids = tr_calloc(2 * tokens + 2 * count + kept + 2, sizeof *ids);
+    int32_t *starts = ids + tokens, *finish = starts + count + 1, *offsets = finish + count;
+    float *logprobs = tr_calloc(2 * tokens + 1, sizeof *logprobs), *raw = logprobs + tokens;
+    flat_t flat = {ids, starts, finish, offsets, offsets + tokens + 1, logprobs, raw, 0, 0};
+    for (size_t i = 0; i < count; i++) {
+        append_response(&flat, &responses[i], i);
+    }
+    const tr_responses_t all = {
+        .count = count,
+        .ids = ids,
+        .starts = starts,
+        .finish = finish,
+        .logprobs = logprobs,
+        .raw = raw,
+        .kept_offsets = truncates ? offsets : NULL,
+        .kept_ids = flat.kept_ids,
+    };
+    tr_responses_put(reply, &all);
+    free(ids);
+    free(logprobs);
+}
+
+/// The responses as the reply's tensors, whose offsets are integers of 32 bits.
 static tr_status put_responses(tr_message_t *reply, const rollout_response_t *responses,
                                size_t count, bool truncates, tr_error_t *err)
 {
@@ -233,44 +284,11 @@ static tr_status put_responses(tr_message_t *reply, const rollout_response_t *re
                        "or generation.top_p, or set top_k",
                        tokens, kept);
     }
-    int32_t *ids = tr_calloc(2 * tokens + 2 * count + kept + 2, sizeof *ids);
-    int32_t *starts = ids + tokens, *finish = starts + count + 1, *offsets = finish + count;
-    int32_t *kept_ids = offsets + tokens + 1;
-    float *logprobs = tr_calloc(2 * tokens + 1, sizeof *logprobs), *raw = logprobs + tokens;
-    size_t at = 0, filled = 0;
-    for (size_t i = 0; i < count; i++) {
-        const rollout_response_t *r = &responses[i];
-        memcpy(ids + at, r->ids, r->length * sizeof *ids);
-        memcpy(logprobs + at, r->logprobs, r->length * sizeof *logprobs);
-        memcpy(raw + at, r->raw, r->length * sizeof *raw);
-        for (size_t t = 0; t < r->length; t++) {
-            offsets[at + t + 1] = (int32_t)filled + r->kept_ends[t];
-        }
-        if (r->kept > 0) {
-            memcpy(kept_ids + filled, r->kept_ids, r->kept * sizeof *kept_ids);
-        }
-        filled += r->kept;
-        at += r->length;
-        starts[i + 1] = (int32_t)at;
-        finish[i] = (int32_t)r->finish;
-    }
-    const tr_responses_t all = {
-        .count = count,
-        .ids = ids,
-        .starts = starts,
-        .finish = finish,
-        .logprobs = logprobs,
-        .raw = raw,
-        .kept_offsets = truncates ? offsets : NULL,
-        .kept_ids = kept_ids,
-    };
-    tr_responses_put(reply, &all);
-    free(ids);
-    free(logprobs);
+    put_flat(reply, responses, count, tokens, kept, truncates);
     return TR_OK;
 }
 
-/// A response is worth nothing to a controller that left: stop early.
+/// A controller that left needs no responses: stop early.
 static bool keep_going(void *context, size_t index, int32_t id)
 {
     (void)context, (void)index, (void)id;
@@ -284,17 +302,19 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
     rollout_options_t options;
     rollout_request_t *requests = NULL;
     rollout_response_t *responses = NULL;
-    int32_t *stops = NULL;
+    tr_generation_options_t generation = {0};
     size_t count = 0;
     tr_status status;
+    // The weights first: a request that cannot have them fails before anything is allocated.
     TR_TRY(take_weights(service, tr_message_body(request), reply, err));
-    TR_TRY_GOTO(read_options(&options, &stops, tr_message_body(request), err), done);
+    TR_TRY_GOTO(read_options(&options, &generation, tr_message_body(request), err), done);
     TR_TRY_GOTO(read_requests(&requests, &count, request, err), done);
     responses = tr_calloc(count + 1, sizeof *responses);
     TR_TRY_GOTO(rollout_decode(service->decoder, responses, requests, count, &options, keep_going,
                                NULL, err),
                 done);
-    bool truncates = options.sampling.top_k > 0 || options.sampling.top_p < 1.0f;
+    // As the controller decides it from the recipe: it expects kept sets exactly then.
+    bool truncates = tr_sampling_truncates(&options.sampling);
     status = put_responses(reply, responses, count, truncates, err);
     for (size_t i = 0; i < count; i++) {
         rollout_response_release(&responses[i]);
@@ -302,6 +322,6 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
 done:
     free(responses);
     free(requests);
-    free(stops);
+    tr_fields_release(&generation, &tr_generation_fields);
     return status;
 }

@@ -148,6 +148,7 @@ typedef struct slope {
     double loss, dw, dl;
 } slope_t;
 
+/// f(u) of the f-divergence, and its derivative (Wang et al. 2023, "Beyond reverse KL").
 static double score(double *derivative, double u, const tr_dpo_options_t *options)
 {
     double power = options->f_alpha_divergence_coef - 1.0;
@@ -197,6 +198,7 @@ static slope_t of_difference(const pair_t *p, double loss, double derivative, do
     return (slope_t){loss, beta * derivative * p->df_c, -beta * derivative * p->df_j};
 }
 
+/// KL(s(z) || (1-e, e)): the derivative of q = s(z) is q (1-q), and that of the KL by q is the difference of the log ratios.
 static slope_t exo_pair(const pair_t *p, double z, const tr_dpo_options_t *o)
 {
     double right = tr_real_log(1.0 - o->label_smoothing), wrong = tr_real_log(o->label_smoothing);
@@ -205,6 +207,7 @@ static slope_t exo_pair(const pair_t *p, double z, const tr_dpo_options_t *o)
     return of_difference(p, loss, q * (1.0 - q) * (z - right + wrong), o->beta);
 }
 
+/// A blend of the logistic and the exponential loss, whose share m depends on z itself: hence the two terms with dm.
 static slope_t discopop(const pair_t *p, double z, const tr_dpo_options_t *o)
 {
     double m = sigmoid(z / o->discopop_tau), dm = m * (1.0 - m) / o->discopop_tau;
@@ -225,6 +228,7 @@ static double log_one_minus_exponential(double x)
     return tr_real_log(1.0 - exponential(x));
 }
 
+/// log(p/(1-p)) of the mean log-prob of each side; its slope by the mean x is 1/(1-e^x).
 static slope_t orpo(const pair_t *p, double beta)
 {
     const double most = -1e-12; // a completion that is certain has infinite odds
@@ -377,6 +381,7 @@ static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
     }
 }
 
+/// TRL's metrics. Losses of mean log-probs (simpo, orpo) report rewards of means, unless a loss beside them reads the reference.
 static void note(tr_dpo_sums_t *sums, const pair_t *p, const tr_dpo_options_t *options)
 {
     bool means = (tr_dpo_uses(options, TR_DPO_SIMPO) || tr_dpo_uses(options, TR_DPO_ORPO)) &&

@@ -98,7 +98,7 @@ void tr_rewards(float *rewards, const float *kl, const float *scores, const size
 {
     for (size_t i = 0; i < responses; i++) {
         TR_ASSERT(starts[i] < starts[i + 1], "response %zu has no tokens", i);
-        size_t last = starts[i + 1] - 1;
+        size_t last = starts[i + 1] - 1; // the score belongs to the last token, whatever its kind
         for (size_t t = starts[i]; t < last; t++) {
             rewards[t] = (float)(-kl_coef * (double)kl[t]);
         }
@@ -121,8 +121,8 @@ void tr_gae(float *advantages, float *returns, const float *rewards, const float
             double gamma, double lambda)
 {
     double advantage = 0.0;
-    double next_value = 0.0;
-    for (size_t t = n; t-- > 0;) {
+    double next_value = 0.0;       // past the end: an episode that is over is worth nothing more
+    for (size_t t = n; t-- > 0;) { // from the end, since A[t] needs A[t + 1]
         double value = (double)values[t];
         double delta = (double)rewards[t] + gamma * next_value - value;
         advantage = delta + gamma * lambda * advantage;
@@ -153,6 +153,7 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
     if (options->whiten_rewards) {
         tr_whiten(rewards, tokens, false);
     }
+    // Returns are of the advantages as they are; whitening comes after, as in TRL.
     tr_gae_ragged(advantages, returns, rewards, values, starts, responses, options->gamma,
                   options->lam);
     tr_whiten(advantages, tokens, true);
@@ -197,7 +198,7 @@ void tr_ppo_policy_loss(float *dlogprobs, tr_ppo_policy_sums_t *sums, const floa
         double advantage = (double)advantages[t];
         double plain = -advantage * ratio;
         double held = -advantage * clamp(ratio, 1.0 - options->cliprange, 1.0 + options->cliprange);
-        bool clipped = held > plain;
+        bool clipped = held > plain; // the larger loss counts: a pessimistic bound
         // d ratio / d logprob = ratio, so the gradient of the unclipped side is its own value.
         dlogprobs[t] = clipped ? 0.0f : (float)(plain / (double)normalizer);
         sums->loss += clipped ? held : plain;
@@ -219,7 +220,7 @@ void tr_ppo_value_loss(float *dvalues, tr_ppo_value_sums_t *sums, const float *v
         double target = (double)returns[t];
         double error = (double)values[t] - target;
         double held_error = clamp((double)values[t], old - range, old + range) - target;
-        bool clipped = held_error * held_error > error * error;
+        bool clipped = held_error * held_error > error * error; // likewise
         double worst = clipped ? held_error : error;
         dvalues[t] = clipped ? 0.0f : (float)(options->vf_coef * error / (double)normalizer);
         sums->loss += 0.5 * worst * worst;

@@ -1,3 +1,4 @@
+// Descriptive numbers of a batch. Sums are in double and ascending, so that a number does not depend on threads or chunks.
 #include "common/algo/statistics.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/// The clocks of the process. A file of its own so that a search for its three names finds every
+/// use of time: results must not depend on it (clock.h).
 #include "common/base/clock.h"
 
 #include <time.h>
@@ -14,6 +16,7 @@ double tr_clock_seconds(void)
     return seconds(CLOCK_MONOTONIC);
 }
 
+/// Integer arithmetic: deadlines are compared with poll's timeouts, which are whole milliseconds.
 int64_t tr_clock_ms(void)
 {
     struct timespec now;

@@ -1,3 +1,5 @@
+/// Parsing of device names (device_name.h). It is apart from common/tensor/device.c because the
+/// recipe's checks need the names and must not know tensors.
 #include "common/base/device_name.h"
 
 #include <errno.h>
@@ -8,7 +10,7 @@ enum { MOST_DEVICES = 1024 };
 
 const char *const tr_precision_names[] = {"bf16", "fp32", NULL};
 
-/// *index: of a GPU, or -1 for the CPU. False for what is no name.
+/// *index: the GPU's, or -1 for the CPU. False for a text that names no device.
 static bool parse(const char *name, long *index)
 {
     static const char prefix[] = "cuda";
@@ -24,6 +26,8 @@ static bool parse(const char *name, long *index)
         *index = 0;
         return true;
     }
+    // Digits only, without sign or leading zeros: each device has one spelling, apart from "cuda"
+    // for "cuda:0".
     if (rest[0] != ':' || rest[1] < '0' || rest[1] > '9' || (rest[1] == '0' && rest[2] != '\0')) {
         return false;
     }

@@ -1,10 +1,11 @@
-/// Names of devices, as recipes, welcomes and command lines write them. What opens a device is common/tensor/device.h.
+/// Names of devices, as recipes, role configs and command lines write them. common/tensor/device.h
+/// opens a device.
 #ifndef TR_BASE_DEVICE_NAME_H
 #define TR_BASE_DEVICE_NAME_H
 
 #include <stdbool.h>
 
-/// What a device's name may be, for sentences that say what was expected.
+/// The possible names, for sentences that say what was expected.
 #define TR_DEVICE_NAMES "'cpu', 'cuda' or 'cuda:N'"
 
 /// The meaning of every key that bounds a GPU's memory.
@@ -23,7 +24,7 @@ bool tr_device_is_name(const char *name);
 /// Whether it names a GPU.
 bool tr_device_is_gpu(const char *name);
 
-/// The index of the GPU that it names; -1 for "cpu" and for what is no name.
+/// The index of the GPU that it names; -1 for "cpu" and for a text that names no device.
 long tr_device_index(const char *name);
 
 /// Whether two names are one device: "cuda" is "cuda:0".

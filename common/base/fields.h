@@ -115,6 +115,7 @@ typedef struct tr_field {
     bool message_only; ///< sent in messages, and no key of a recipe
     unsigned
         readers; ///< who reads it, in bits of whoever joins tables (common/recipe/algorithms.h); 0: all
+    char letter; ///< of the option `--name` of a command, 0: it has none (deploy/command_fields.h)
     const char *also; ///< another name of the same key, or NULL
     /// The field is read only while the choice or list of choices `when` of the same table has one of the words `is`
     /// ("simpo|cpo"). NULL: always.

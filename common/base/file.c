@@ -1,3 +1,9 @@
+/// Whole files and directories (file.h).
+///
+/// A file that must survive a crash is written in the order write, fsync, rename, fsync of the
+/// directory. For files that fit in memory the order stands here, in tr_file_write_atomic; tensors
+/// (common/hf/safetensors_write.c) and checkpoints (controller/rundir_checkpoints.c) follow it in
+/// larger steps, with tr_directory_sync.
 #include "common/base/file.h"
 
 #include <errno.h>
@@ -19,6 +25,7 @@ tr_status tr_file_read(char **text, size_t *length, const char *path, size_t lim
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     }
     struct stat info;
+    // A device or a pipe has no size and could block or never end.
     if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode)) {
         fclose(file);
         return tr_fail(err, TR_ERR_IO, "cannot read '%s': not a regular file", path);
@@ -28,10 +35,12 @@ tr_status tr_file_read(char **text, size_t *length, const char *path, size_t lim
         return tr_fail(err, TR_ERR_FORMAT, "'%s' has %lld bytes; at most %zu are read", path,
                        (long long)info.st_size, limit);
     }
+    // One more byte for the terminator, so that text can be parsed without its length.
     char *data = tr_alloc((size_t)info.st_size + 1);
     size_t count = fread(data, 1, (size_t)info.st_size, file);
     int failed = ferror(file);
     fclose(file);
+    // Shorter than its size: the file was truncated while it was read.
     if (failed || count != (size_t)info.st_size) {
         free(data);
         return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end", path);
@@ -42,6 +51,7 @@ tr_status tr_file_read(char **text, size_t *length, const char *path, size_t lim
     return TR_OK;
 }
 
+/// Calls write until everything is written: a signal or a full disk may cut one call short.
 static tr_status write_all(int descriptor, const char *data, size_t length)
 {
     while (length > 0) {
@@ -75,6 +85,7 @@ tr_status tr_directory_sync(const char *path, tr_error_t *err)
 tr_status tr_directory_sync_parent(const char *path, tr_error_t *err)
 {
     const char *slash = strrchr(path, '/');
+    // "a/b" lies in "a/", "/b" in "/", and "b" in ".".
     char *parent = slash == NULL ? tr_strdup(".") : tr_format("%.*s/", (int)(slash - path), path);
     tr_status status = tr_directory_sync(parent, err);
     free(parent);
@@ -91,6 +102,8 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
         free(temporary);
         return status;
     }
+    // The data must be on disk before the rename is: otherwise a crash could leave the new name
+    // with an empty file.
     if (write_all(descriptor, data, length) != TR_OK || fsync(descriptor) != 0) {
         status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
     }
@@ -99,6 +112,7 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
         status = tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", temporary, path,
                          strerror(errno));
     }
+    // No half-written file stays behind; the old one is untouched.
     if (status != TR_OK) {
         unlink(temporary);
     }
@@ -106,7 +120,8 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
     return status == TR_OK ? tr_directory_sync_parent(path, err) : status;
 }
 
-/// Whether path is a directory now; errno says why not.
+/// Makes the directory, or finds it there. False with errno otherwise; ENOTDIR where path is
+/// something else.
 static bool directory_there(const char *path)
 {
     struct stat info;
@@ -124,6 +139,7 @@ tr_status tr_directory_make(const char *path, tr_error_t *err)
 {
     char *copy = tr_strdup(path);
     tr_status status = TR_OK;
+    // Cuts the path at each slash in turn: a, a/b, a/b/c.
     for (char *p = copy + (copy[0] == '/');; p++) {
         if (*p != '/' && *p != '\0') {
             continue;
@@ -144,6 +160,7 @@ tr_status tr_directory_make(const char *path, tr_error_t *err)
     return status;
 }
 
+/// For nftw, which calls it for the entries of a directory before the directory itself (FTW_DEPTH).
 static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
     (void)info, (void)kind, (void)where;

@@ -6,11 +6,13 @@
 
 #include "common/base/status.h"
 
-/// Reads a file of at most `limit` bytes. *text: owned by the caller (free), NUL terminated after *length bytes.
+/// Reads a file of at most `limit` bytes. *text: owned by the caller (free), NUL terminated after
+/// *length bytes.
 tr_status tr_file_read(char **text, size_t *length, const char *path, size_t limit,
                        tr_error_t *err);
 
-/// Writes path.tmp beside path, syncs it, renames it, syncs the directory: a reader sees the old file or the new.
+/// Writes path.tmp, syncs it, renames it to path and syncs the directory: a reader sees the old
+/// file or the new.
 tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err);
 
 /// mkdir -p: every part that is missing. TR_ERR_IO also where a part is no directory.

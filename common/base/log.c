@@ -1,3 +1,8 @@
+/// Log lines on standard error (log.h has the format).
+///
+/// The process's name and lowest level are file-wide: they are set at the start, before other
+/// threads log, and only read after that. A line is formatted on the stack and written by one
+/// system call, so no lock is needed.
 #include "common/base/log.h"
 
 #include <stdarg.h>
@@ -42,6 +47,7 @@ void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...
     char line[2048];
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
+    // The head of the line. `used` stays far below the size: the name has at most 63 characters.
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
     used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s %s ",
                              now.tv_nsec / 1000000, level_names[level], log_who, subsystem);
@@ -50,12 +56,13 @@ void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...
     int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
     va_end(arguments);
     used += length < 0 ? 0 : (size_t)length;
+    // vsnprintf returns the length that it wanted; the rest of a longer sentence is cut.
     if (used > sizeof line - 2) {
         used = sizeof line - 2;
     }
     line[used++] = '\n';
-    // One write, so that lines of several processes on one file do not mix.
+    // One write, so that lines of several processes in one file do not mix.
     if (write(STDERR_FILENO, line, used) < 0) {
-        return; // nobody is left to tell
+        return; // there is no other place to report it
     }
 }

@@ -2,8 +2,8 @@
 ///
 ///     2026-11-24T15:04:05.123Z info actor/0 weights version=3 checksum=9f.. "published"
 ///
-/// A process sets its role and worker name once; modules name their subsystem. Nothing in algo/ or in a kernel
-/// logs, and metrics are a stream of their own.
+/// A process sets its role and worker name once; modules name their subsystem. Nothing in algo/ or
+/// in a kernel logs, and metrics are a stream of their own.
 #ifndef TR_BASE_LOG_H
 #define TR_BASE_LOG_H
 
@@ -20,7 +20,7 @@ bool tr_log_level_parse(tr_log_level_t *level, const char *name);
 /// The reverse.
 const char *tr_log_level_name(tr_log_level_t level);
 
-/// subsystem: one word. sentence: printf style; `key=value` pairs go first, then the sentence in quotes:
+/// subsystem: one word. format: printf style, `key=value` pairs first, then the sentence in quotes:
 ///     tr_log(TR_LOG_INFO, "weights", "version=%lu \"published\"", version);
 void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

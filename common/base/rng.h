@@ -1,5 +1,6 @@
-/// Random numbers are addressed, not drawn: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
-/// easy as 1, 2, 3"). The same address gives the same number in every process, batch and order.
+/// Random numbers are addressed, not drawn: Philox 4x32-10 (Salmon et al. 2011, "Parallel random
+/// numbers: as easy as 1, 2, 3"). The same address gives the same number in every process, batch
+/// and order.
 #ifndef TR_BASE_RNG_H
 #define TR_BASE_RNG_H
 
@@ -15,21 +16,19 @@ typedef enum tr_rng_stream {
     TR_RNG_ROUND = 5    ///< rounding of weights: step, element (64 bits)
 } tr_rng_stream_t;
 
-/// Four 32-bit words for one counter under one key.
-void tr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
-
 /// A number in [0, 1), 24 random bits, at the address (seed, stream, a, b, c).
 float tr_rng_uniform(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c);
 
-/// out: [n], written with numbers 0..n-1 of the address (seed, stream, a, b), each in [0, 1), 24 random bits; number i is the
-/// same whatever n is. n < 2^34.
+/// out: [n], written with numbers 0..n-1 of the address (seed, stream, a, b), each in [0, 1) with
+/// 24 random bits. Number i is the same for every n. n < 2^34.
 void tr_rng_uniforms(float *out, size_t n, uint64_t seed, tr_rng_stream_t stream, uint32_t a,
                      uint32_t b);
 
 /// A standard normal number (Box-Muller, 24-bit uniforms, our own log and cosine) at that address.
 float tr_rng_normal(uint64_t seed, tr_rng_stream_t stream, uint32_t a, uint32_t b, uint32_t c);
 
-/// order: [n], written with a permutation of 0..n-1 (Fisher-Yates), the same for the same (seed, a, b).
+/// order: [n], written with a permutation of 0..n-1 (Fisher-Yates); the same seed, a and b give the
+/// same one.
 void tr_rng_permutation(uint32_t *order, size_t n, uint64_t seed, uint32_t a, uint32_t b);
 
 #endif

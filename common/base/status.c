@@ -1,3 +1,7 @@
+/// The status table, sentences of errors, and memory that is there or ends the process (status.h is
+/// the manual).
+///
+/// Code and name stand in one table; tests check that no two statuses share a name or an exit code.
 #include "common/base/status.h"
 
 #include <stdarg.h>
@@ -33,11 +37,13 @@ const char *tr_status_name(tr_status status)
     return "unknown";
 }
 
+/// From 11 on, clear of the codes of the shell (1, 2, 126 and up) and of usage errors (64, argp's).
 int tr_status_exit_code(tr_status status)
 {
     return status == TR_OK ? 0 : 10 - (int)status;
 }
 
+/// The name in parentheses, because status.h makes a macro of it for clang's analyzer.
 tr_status(tr_fail)(tr_error_t *err, tr_status status, const char *format, ...)
 {
     if (err != NULL) {
@@ -52,6 +58,7 @@ tr_status(tr_fail)(tr_error_t *err, tr_status status, const char *format, ...)
 
 tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
 {
+    // The new text is built beside the old one, which it contains.
     char text[sizeof err->text] = "";
     va_list arguments;
     va_start(arguments, format);
@@ -76,10 +83,12 @@ void tr_assert_failed(const char *condition, const char *file, int line, const c
     abort();
 }
 
+/// For metadata, whose size is bounded and small: a process that cannot get it could not report the
+/// error either. Tensors go through the operator table, which returns TR_ERR_MEMORY.
 static void *checked(void *pointer, size_t bytes)
 {
     if (pointer == NULL && bytes > 0) {
-        fprintf(stderr, "out of memory: %zu bytes could not be had\n", bytes);
+        fprintf(stderr, "out of memory: cannot allocate %zu bytes\n", bytes);
         abort();
     }
     return pointer;

@@ -1,8 +1,8 @@
 /// Errors: a negative code for the program, a sentence for the person.
 ///
-/// Every function that can fail returns a tr_status and takes a tr_error_t last. The detail is written where
-/// the failure starts (tr_fail) and prefixed on the way up (tr_error_prefix). Only main() exits. A message is
-/// lower case, failure first, the subject quoted, then the remedy:
+/// Every function that can fail returns a tr_status and takes a tr_error_t last. The detail is
+/// written where the failure starts (tr_fail) and prefixed on the way up (tr_error_prefix). Only
+/// main() exits. A message is lower case, failure first, the subject quoted, then the remedy:
 ///
 ///     recipe.yaml:14: optimizer.learning_rate: expected a positive number, found 'fast'
 #ifndef TR_BASE_STATUS_H
@@ -13,7 +13,7 @@
 typedef enum tr_status {
     TR_OK = 0,
     TR_ERR_ARGUMENT = -1,    ///< a value that the caller or the user gave cannot be used
-    TR_ERR_MEMORY = -2,      ///< memory could not be had
+    TR_ERR_MEMORY = -2,      ///< memory cannot be allocated
     TR_ERR_IO = -3,          ///< the operating system refused: file, socket, process
     TR_ERR_FORMAT = -4,      ///< a file or message is malformed
     TR_ERR_UNSUPPORTED = -5, ///< well-formed, but a feature that Troupe does not have
@@ -33,14 +33,17 @@ typedef struct tr_error {
 /// Short name of a status: "io", "format", ...; "unknown" for a number outside the table.
 const char *tr_status_name(tr_status status);
 
-/// Process exit code for a status: 0 for TR_OK, else 10 - status, so that a supervisor can tell the cause.
+/// Process exit code for a status: 0 for TR_OK, else 10 - status, so that a supervisor can tell the
+/// cause.
 int tr_status_exit_code(tr_status status);
 
-/// Writes the sentence into err (NULL is allowed) and returns status, so that `return tr_fail(...)` reads well.
+/// Writes the sentence into err (NULL is allowed) and returns status, so that `return tr_fail(...)`
+/// reads well.
 tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-#ifdef __clang_analyzer__ // what the analyzer cannot see from here: the status that goes in comes out
+// Tells clang's analyzer, which does not look into status.c, that tr_fail returns its argument.
+#ifdef __clang_analyzer__
 #define tr_fail(err, status, ...) ((void)tr_fail(err, status, __VA_ARGS__), (status))
 #endif
 
@@ -77,8 +80,8 @@ __attribute__((noreturn)) void tr_assert_failed(const char *condition, const cha
                                                 const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/// malloc, calloc, realloc, strdup that abort with a sentence when the machine has no memory left: for metadata.
-/// Sizes that a peer or a file chose must be bounded before they come here.
+/// malloc, calloc, realloc, strdup that abort with a sentence when the machine has no memory left:
+/// for metadata. Sizes that a peer or a file chose must be bounded before they come here.
 void *tr_alloc(size_t bytes);
 void *tr_calloc(size_t count, size_t size);
 void *tr_realloc(void *pointer, size_t bytes);

@@ -1,3 +1,8 @@
+/// Loading the module of a group of ranks, and questions about a group that may be absent
+/// (collective.h).
+///
+/// The program links neither MPI nor NCCL: a run with one rank a role must start without them, and
+/// on machines that lack them.
 #include "common/collective/collective.h"
 
 #include <dlfcn.h>
@@ -5,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/// Where this program lies. Owned by the caller (free).
+/// The directory of this program. Owned by the caller (free).
 static char *own_directory(void)
 {
     char path[4096];
@@ -20,6 +25,7 @@ static char *own_directory(void)
 
 char *tr_collective_path(const char *name, const char *directory)
 {
+    // For tests, whose emulated NCCL is built elsewhere.
     const char *wanted = strcmp(name, "nccl") == 0 ? getenv("TROUPE_NCCL_MODULE") : NULL;
     if (wanted != NULL && wanted[0] != '\0') {
         return tr_strdup(wanted);
@@ -30,14 +36,17 @@ char *tr_collective_path(const char *name, const char *directory)
     return path;
 }
 
+/// Loads a module for good and finds its entry.
 static tr_status load(tr_collective_module_fn *join, const char *path, tr_error_t *err)
 {
-    void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL); // MPI's own plug-ins look for its symbols
+    // RTLD_GLOBAL: Open MPI loads plug-ins that look for MPI's symbols among the global ones.
+    void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
     void *symbol = module != NULL ? dlsym(module, "tr_collective_module") : NULL;
     if (symbol == NULL) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "ranks need a module that cannot be loaded: %s",
                        dlerror());
     }
+    // ISO C has no cast from an object pointer to a function pointer.
     memcpy(join, &symbol, sizeof symbol);
     return TR_OK;
 }
@@ -57,6 +66,8 @@ tr_status tr_collective_open(tr_collective_t **collective, const char *name, con
     tr_status status = tr_collective_join(collective, path, err);
     free(path);
     TR_TRY(status);
+    // mpirun decides the number of processes and the recipe the number of ranks; a mismatch is a
+    // mistake in how the program was started, and must not become a run with other batch sizes.
     size_t size = (*collective)->size;
     if (size != ranks) {
         tr_collective_close(collective);
@@ -91,8 +102,9 @@ tr_status tr_collective_check(const tr_collective_t *collective, const tr_backen
     if (collective == NULL || strcmp(collective->ops->device, backend->ops->name) == 0) {
         return TR_OK;
     }
-    return tr_fail(err, TR_ERR_ARGUMENT,
-                   "ranks that speak by %s compute on '%s', and this one was given '%s': ranks on "
-                   "GPUs are started with --gpus, those on CPUs without",
-                   collective->ops->name, collective->ops->device, backend->ops->name);
+    return tr_fail(
+        err, TR_ERR_ARGUMENT,
+        "ranks that communicate over %s compute on '%s', and this one was given '%s': ranks on "
+        "GPUs are started with --gpus, those on CPUs without",
+        collective->ops->name, collective->ops->device, backend->ops->name);
 }

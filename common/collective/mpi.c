@@ -1,8 +1,11 @@
-/// The group over MPI: the module troupe-mpi.so, loaded by processes that were started as ranks.
+/// The group over MPI: the module troupe-mpi.so, loaded by processes that mpirun started as ranks.
 ///
-/// Messages go from rank to rank in pieces that an int can count. MPI's own waiting keeps a processor busy; here a rank asks
-/// whether it is done and sleeps in between, longer where minutes may pass (a broadcast: the next request) than where
-/// all are at work. It moves vectors of the CPU, whose operators have run when they return.
+/// It moves bytes and vectors in host memory; the CPU backend's operators have run when they
+/// return, so a vector can be sent at once. Every operation is made of MPI's non-blocking calls and
+/// one wait, for two reasons. MPI's own waiting keeps a processor busy; here a rank polls and
+/// sleeps in between, longer where minutes may pass (a broadcast is often the next request) than
+/// where all ranks are at work. And an MPI count is an int, so data goes in pieces. nccl.c uses
+/// this module for host bytes.
 #include <mpi.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -12,23 +15,24 @@
 #include "common/collective/collective.h"
 
 enum {
-    PIECE = 1 << 28,    // elements of a message
-    EAGER = 200,        // turns of asking without sleep
-    WORKING_NS = 50000, // longest sleep while all are at work
-    IDLE_NS = 1000000   // and while one may have nothing to do
+    PIECE = 1 << 28,    // bytes of a message, well below the 2^31 - 1 of an int
+    EAGER = 200,        // polls before the first sleep
+    WORKING_NS = 50000, // longest sleep while all ranks are at work
+    IDLE_NS = 1000000   // and while there may be nothing to do
 };
 
 typedef struct mpi {
     tr_collective_t base;
     MPI_Comm group;
-    MPI_Comm lobby; // of `meet`, so that who waits there is apart from who still works
-    MPI_Request *requests;
+    // For `meet` alone: its barrier must not match a call of a rank that still works.
+    MPI_Comm meeting;
+    MPI_Request *requests; // [room], of which `count` are pending
     int count, room;
-    float *scratch; // [floats] of mpi_reduce
+    float *scratch; // [floats], of mpi_reduce
     size_t floats;
 } mpi_t;
 
-// What is under way
+// Pending messages: started by add_send and add_receive, finished by settle
 
 static MPI_Request *add_request(mpi_t *self)
 {
@@ -39,11 +43,14 @@ static MPI_Request *add_request(mpi_t *self)
     return &self->requests[self->count++];
 }
 
+/// Bytes of the next piece, of `left` that remain.
 static int piece_of(size_t left)
 {
     return (int)(left < PIECE ? left : PIECE);
 }
 
+/// All messages have tag 0. MPI keeps the order of messages between two ranks, so pieces and
+/// operations meet their partners.
 static void add_send(mpi_t *self, const void *data, size_t bytes, size_t to)
 {
     for (size_t at = 0; at < bytes; at += PIECE) {
@@ -60,6 +67,7 @@ static void add_receive(mpi_t *self, void *data, size_t bytes, size_t from)
     }
 }
 
+/// Sleeps 1 us at the first pause and twice as long at each further one, up to 1 ms or `longest`.
 static void pause_for(unsigned turn, long longest)
 {
     long ns = 1000L << (turn < EAGER + 10 ? turn - EAGER : 10);
@@ -67,12 +75,15 @@ static void pause_for(unsigned turn, long longest)
     nanosleep(&rest, NULL);
 }
 
-/// Until all that was added is done, or, false, until the deadline of MPI's clock.
-static bool settle(mpi_t *self, long longest, double deadline)
+/// Waits until all pending messages are done. False when MPI's clock passes the deadline first:
+/// then they are still pending, and the memory that they use must stay.
+static bool wait_all(mpi_t *self, long longest, double deadline)
 {
     int done = 0;
     for (unsigned turn = 0; done == 0; turn++) {
         MPI_Testall(self->count, self->requests, &done, MPI_STATUSES_IGNORE);
+        // Small messages between busy ranks arrive within these polls; sched_yield lets other ranks
+        // of the same machine run.
         if (done == 0 && turn < EAGER) {
             sched_yield();
         } else if (done == 0) {
@@ -86,9 +97,10 @@ static bool settle(mpi_t *self, long longest, double deadline)
     return true;
 }
 
+/// The wait of operations in which all ranks take part: no deadline.
 static void finish(mpi_t *self)
 {
-    settle(self, WORKING_NS, 1e300);
+    wait_all(self, WORKING_NS, 1e300);
 }
 
 // Bytes of the host
@@ -100,11 +112,11 @@ static void mpi_broadcast(tr_collective_t *collective, void *data, size_t bytes)
         MPI_Ibcast((char *)data + at, piece_of(bytes - at), MPI_BYTE, 0, self->group,
                    add_request(self));
     }
-    settle(self, IDLE_NS, 1e300);
+    wait_all(self, IDLE_NS, 1e300);
 }
 
-/// data[r]: [bytes[r]] of rank r, to all.
-static void to_all(mpi_t *self, char *const *data, const size_t *bytes)
+/// All-gather. data[r]: [bytes[r]], sent by rank r and received by all others, in place.
+static void gather_all(mpi_t *self, char *const *data, const size_t *bytes)
 {
     size_t own = self->base.rank;
     for (size_t r = 0; r < self->base.size; r++) {
@@ -125,7 +137,7 @@ static void mpi_gather(tr_collective_t *collective, void *data, const size_t *st
         parts[r] = (char *)data + starts[r];
         bytes[r] = starts[r + 1] - starts[r];
     }
-    to_all((mpi_t *)collective, parts, bytes);
+    gather_all((mpi_t *)collective, parts, bytes);
     free(bytes);
     free(parts);
 }
@@ -145,18 +157,19 @@ static void mpi_receive(tr_collective_t *collective, void *data, size_t bytes, s
 static bool mpi_meet(tr_collective_t *collective, double seconds)
 {
     mpi_t *self = (mpi_t *)collective;
-    MPI_Ibarrier(self->lobby, add_request(self));
-    return settle(self, IDLE_NS, MPI_Wtime() + seconds);
+    MPI_Ibarrier(self->meeting, add_request(self));
+    return wait_all(self, IDLE_NS, MPI_Wtime() + seconds);
 }
 
 __attribute__((noreturn)) static void mpi_abort(tr_collective_t *collective, int exit_code)
 {
     MPI_Abort(((mpi_t *)collective)->group, exit_code);
-    _Exit(exit_code);
+    _Exit(exit_code); // MPI_Abort may return; this function must not
 }
 
-// Vectors of a device
+// Vectors of the backend, which lie in host memory
 
+/// A tensor with no columns may have no buffer; its address is not used.
 static void *address(tr_backend_t *backend, tr_tensor_t tensor)
 {
     return tensor.columns == 0 ? NULL : backend->ops->address(tensor);
@@ -190,12 +203,12 @@ static void mpi_share(tr_collective_t *collective, tr_backend_t *backend, tr_que
         data[r] = address(backend, parts[r]);
         bytes[r] = tr_tensor_bytes(parts[r]);
     }
-    to_all((mpi_t *)collective, data, bytes);
+    gather_all((mpi_t *)collective, data, bytes);
     free(bytes);
     free(data);
 }
 
-/// Room for what the other ranks send of n floats each: [size, n].
+/// Room for n floats from every rank: [size, n]. Kept for the next step.
 static float *room_for(mpi_t *self, size_t n)
 {
     if (self->floats < self->base.size * n) {
@@ -205,7 +218,10 @@ static float *room_for(mpi_t *self, size_t n)
     return self->scratch;
 }
 
-/// In the order of the ranks. MPI_Ireduce would cut large vectors into pieces of 32 KiB and wait for our next question at each.
+/// Adds the parts in the order of the ranks, whatever order they arrive in, so that the sum has the
+/// same bits every time; the own part waits for its turn beside the others. MPI_Ireduce is no
+/// alternative: it cuts large vectors into pieces of 32 KiB and starts the next one only when
+/// polled.
 static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_queue_t *queue,
                        tr_tensor_t sum, const tr_tensor_t *parts)
 {
@@ -238,7 +254,7 @@ static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_qu
 static void mpi_close(tr_collective_t **collective)
 {
     mpi_t *self = (mpi_t *)*collective;
-    MPI_Comm_free(&self->lobby);
+    MPI_Comm_free(&self->meeting);
     MPI_Comm_free(&self->group);
     MPI_Finalize();
     free(self->scratch);
@@ -265,7 +281,8 @@ static const tr_collective_ops_t mpi_ops = {
 __attribute__((visibility("default"))) tr_status tr_collective_module(tr_collective_t **collective,
                                                                       tr_error_t *err);
 
-/// Handlers run on another thread than the one that joins and closes, never at the same time.
+/// The entry that collective.c looks up. SERIALIZED: one thread joins and closes, another one
+/// computes, never both at once.
 tr_status tr_collective_module(tr_collective_t **collective, tr_error_t *err)
 {
     int level, rank, size;
@@ -277,7 +294,7 @@ tr_status tr_collective_module(tr_collective_t **collective, tr_error_t *err)
     }
     mpi_t *self = tr_calloc(1, sizeof *self);
     MPI_Comm_dup(MPI_COMM_WORLD, &self->group);
-    MPI_Comm_dup(MPI_COMM_WORLD, &self->lobby);
+    MPI_Comm_dup(MPI_COMM_WORLD, &self->meeting);
     MPI_Comm_rank(self->group, &rank);
     MPI_Comm_size(self->group, &size);
     self->base = (tr_collective_t){&mpi_ops, (size_t)rank, (size_t)size};

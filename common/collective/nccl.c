@@ -1,10 +1,11 @@
 /// The group over NCCL: the module troupe-nccl.so, loaded by ranks that compute on a GPU each.
 ///
-/// MPI starts the ranks, and by it they say whatever lies on the host: this module joins through troupe-mpi.so, which lies beside
-/// it. Vectors of the GPU go by NCCL in the queue's own stream, behind the operators that write them and before those that read
-/// them; a rank waits on the host only where ranks speak for the first time. The communicator is made then, when the GPU is
-/// known. Exchange and share move bytes; reduce is NCCL's sum, in NCCL's order. Where a call of NCCL fails, a sentence goes to
-/// standard error and the group ends.
+/// Host bytes go over MPI, through the module troupe-mpi.so in the same folder: mpirun starts the
+/// ranks in any case. Vectors in device memory go by NCCL in the queue's own stream, after the
+/// operators that write them and before those that read them, so the host waits only once, when the
+/// communicator is made. That happens at the first operation, because only then the GPU is known.
+/// Exchange and share move bytes; reduce is NCCL's sum, in NCCL's order. Where a call of NCCL
+/// fails, a sentence goes to standard error and the group ends.
 #include <dlfcn.h>
 #include <nccl.h>
 #include <stdio.h>
@@ -16,11 +17,11 @@
 typedef struct nccl {
     tr_collective_t base;
     tr_collective_t *host;   // the same group over MPI
-    tr_backend_t *backend;   // of whose GPU the communicator is; NULL: there is none yet
-    ncclComm_t communicator; // of one GPU a rank
+    tr_backend_t *backend;   // whose GPU the communicator uses; NULL: there is none yet
+    ncclComm_t communicator; // one GPU a rank
 } nccl_t;
 
-// Bytes of the host
+// Bytes in host memory: all calls go to the MPI module
 
 static tr_collective_t *host_of(tr_collective_t *collective)
 {
@@ -65,8 +66,9 @@ __attribute__((noreturn)) static void nccl_abort(tr_collective_t *collective, in
 
 // Calls of NCCL
 
-/// what: a few words for the sentence.
-static void must(nccl_t *self, ncclResult_t result, const char *what)
+/// Ends the group when a call failed. what: a few words for the sentence. No status is returned, as
+/// the operations have none: after a failure the other ranks would wait for this one for ever.
+static void check(nccl_t *self, ncclResult_t result, const char *what)
 {
     if (result != ncclSuccess) {
         fprintf(stderr, "rank %zu: NCCL failed (%s): %s: %s\n", self->base.rank, what,
@@ -75,41 +77,45 @@ static void must(nccl_t *self, ncclResult_t result, const char *what)
     }
 }
 
-/// The communicator, of the GPU that is the calling thread's: all ranks make it together.
-static void connect_gpus(nccl_t *self, tr_backend_t *backend)
+/// Makes the communicator for the GPU that is the calling thread's; all ranks make it together.
+/// Rank 0's id, sent to all over MPI, tells them where to meet.
+static void connect_ranks(nccl_t *self, tr_backend_t *backend)
 {
     ncclUniqueId id = {{0}};
     if (self->base.rank == 0) {
-        must(self, ncclGetUniqueId(&id), "naming the group");
+        check(self, ncclGetUniqueId(&id), "naming the group");
     }
     nccl_broadcast(&self->base, &id, sizeof id);
-    must(self,
-         ncclCommInitRank(&self->communicator, (int)self->base.size, id, (int)self->base.rank),
-         "joining the group");
+    check(self,
+          ncclCommInitRank(&self->communicator, (int)self->base.size, id, (int)self->base.rank),
+          "joining the group");
     self->backend = backend;
 }
 
-/// Calls that follow, until end, are one operation: in their midst no rank waits for another.
+/// Starts a group of calls, which NCCL runs as one operation at `end`. Without the group, a send
+/// would wait for its receive, and ranks that all send first would wait for each other for ever.
 static cudaStream_t begin(nccl_t *self, tr_backend_t *backend, tr_queue_t *queue)
 {
     ncclResult_t before = ncclSuccess;
     cudaStream_t stream = backend->ops->stream(queue);
     if (self->backend == NULL) {
-        connect_gpus(self, backend);
+        connect_ranks(self, backend);
     }
     TR_ASSERT(self->backend == backend, "a collective moves vectors of one backend");
-    must(self, ncclCommGetAsyncError(self->communicator, &before), "asking how it goes");
-    must(self, before, "in what went before");
-    must(self, ncclGroupStart(), "beginning an operation");
+    // Operations fail asynchronously; an earlier failure is reported here, before more is enqueued.
+    check(self, ncclCommGetAsyncError(self->communicator, &before), "asking for errors");
+    check(self, before, "in an earlier operation");
+    check(self, ncclGroupStart(), "beginning an operation");
     return stream;
 }
 
 static void end(nccl_t *self)
 {
-    must(self, ncclGroupEnd(), "starting an operation");
+    check(self, ncclGroupEnd(), "starting an operation");
 }
 
-// Vectors of the GPU
+// Vectors in device memory. Ranks' parts differ in size, which ncclAllGather and ncclReduceScatter
+// do not allow; hence a group of sends, broadcasts or reductions, one a rank.
 
 static void *address(const nccl_t *self, tr_tensor_t tensor)
 {
@@ -124,19 +130,20 @@ static void nccl_exchange(tr_collective_t *collective, tr_backend_t *backend, tr
     cudaStream_t stream = begin(self, backend, queue);
     for (size_t r = 0; r < collective->size; r++) {
         if (r != own && sent[r].columns > 0) {
-            must(self,
-                 ncclSend(address(self, sent[r]), tr_tensor_bytes(sent[r]), ncclChar, (int)r,
-                          self->communicator, stream),
-                 "sending");
+            check(self,
+                  ncclSend(address(self, sent[r]), tr_tensor_bytes(sent[r]), ncclChar, (int)r,
+                           self->communicator, stream),
+                  "sending");
         }
         if (r != own && received[r].columns > 0) {
-            must(self,
-                 ncclRecv(address(self, received[r]), tr_tensor_bytes(received[r]), ncclChar,
-                          (int)r, self->communicator, stream),
-                 "receiving");
+            check(self,
+                  ncclRecv(address(self, received[r]), tr_tensor_bytes(received[r]), ncclChar,
+                           (int)r, self->communicator, stream),
+                  "receiving");
         }
     }
     end(self);
+    // The own part does not travel; the backend copies it, in the same stream.
     if (sent[own].columns > 0) {
         backend->ops->copy(queue, received[own], sent[own]);
     }
@@ -149,11 +156,12 @@ static void nccl_share(tr_collective_t *collective, tr_backend_t *backend, tr_qu
     cudaStream_t stream = begin(self, backend, queue);
     for (size_t r = 0; r < collective->size; r++) {
         if (parts[r].columns > 0) {
+            // In place: rank r's part is the source on r and the destination elsewhere.
             void *part = address(self, parts[r]);
-            must(self,
-                 ncclBroadcast(part, part, tr_tensor_bytes(parts[r]), ncclChar, (int)r,
-                               self->communicator, stream),
-                 "sharing");
+            check(self,
+                  ncclBroadcast(part, part, tr_tensor_bytes(parts[r]), ncclChar, (int)r,
+                                self->communicator, stream),
+                  "sharing");
         }
     }
     end(self);
@@ -166,11 +174,12 @@ static void nccl_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_q
     cudaStream_t stream = begin(self, backend, queue);
     for (size_t r = 0; r < collective->size; r++) {
         if (parts[r].columns > 0) {
+            // Rank r gets the sum of everybody's parts[r]; the others' destination is not used.
             void *into = r == collective->rank ? address(self, sum) : NULL;
-            must(self,
-                 ncclReduce(address(self, parts[r]), into, parts[r].columns, ncclFloat, ncclSum,
-                            (int)r, self->communicator, stream),
-                 "adding up");
+            check(self,
+                  ncclReduce(address(self, parts[r]), into, parts[r].columns, ncclFloat, ncclSum,
+                             (int)r, self->communicator, stream),
+                  "adding up");
         }
     }
     end(self);
@@ -182,7 +191,7 @@ static void nccl_close(tr_collective_t **collective)
 {
     nccl_t *self = (nccl_t *)*collective;
     if (self->backend != NULL) {
-        must(self, ncclCommDestroy(self->communicator), "parting");
+        check(self, ncclCommDestroy(self->communicator), "closing");
     }
     tr_collective_close(&self->host);
     free(self);
@@ -204,7 +213,7 @@ static const tr_collective_ops_t nccl_ops = {
     .reduce = nccl_reduce,
 };
 
-/// troupe-mpi.so in the folder of this module. Owned by the caller (free).
+/// The path of troupe-mpi.so, in the folder of this module. Owned by the caller (free).
 static char *path_of_mpi(void)
 {
     Dl_info here;

@@ -1,8 +1,9 @@
-/// Who holds which part of a flat vector: parameters, gradients, moments.
+/// Which rank holds which part of a flat vector: parameters, gradients, moments.
 ///
-/// The vector is cut in segments (the embedding, each layer, what follows them), and each segment in one part a rank, of whole
-/// blocks of sum_squares and as even as these allow: a segment is exchanged as soon as it is known, and all ranks share
-/// the work. A rank's parts, one after another, are its shard. Pure arithmetic.
+/// The vector is cut into segments (the embedding, each layer, the rest), and each segment into one
+/// part a rank, of whole blocks of sum_squares and as even as these allow. So a segment can be
+/// exchanged as soon as it is known, and all ranks share the work. A rank's parts, one after
+/// another, are its shard. Pure arithmetic.
 #ifndef TR_COLLECTIVE_SHARDS_H
 #define TR_COLLECTIVE_SHARDS_H
 
@@ -11,13 +12,12 @@
 typedef struct tr_shards {
     size_t ranks, rank;
     size_t segments;
-    size_t *starts; ///< [segments + 1] of the segments; starts[segments] elements in all
-    size_t *
-        local; ///< [segments + 1] where the own part of a segment stands in the shard; local[segments] is its size
+    size_t *starts; ///< [segments + 1]: first element of each; starts[segments] is the total
+    size_t *local;  ///< [segments + 1]: own part's place in the shard; local[segments]: its size
     size_t largest; ///< elements of the largest part of any rank
 } tr_shards_t;
 
-/// A piece of the flat vector.
+/// A range of the flat vector.
 typedef struct tr_part {
     size_t first, count;
 } tr_part_t;
@@ -27,10 +27,17 @@ void tr_shards_init(tr_shards_t *shards, const size_t *starts, size_t segments, 
                     size_t rank);
 void tr_shards_release(tr_shards_t *shards);
 
-/// What a rank holds of a segment; count may be 0.
+/// The range of a segment that a rank holds; count may be 0.
 tr_part_t tr_shards_part(const tr_shards_t *shards, size_t segment, size_t rank);
 
-/// Where element `at` is: *rank holds it, at *local of its shard, and so many from there on stand together.
+/// Where the own part of a segment stands in this rank's shard.
+static inline tr_part_t tr_shards_own(const tr_shards_t *shards, size_t segment)
+{
+    return (tr_part_t){shards->local[segment], shards->local[segment + 1] - shards->local[segment]};
+}
+
+/// Finds element `at`: *rank holds it, at *local in its shard. Returns how many elements from there
+/// on lie side by side.
 size_t tr_shards_find(size_t *rank, size_t *local, const tr_shards_t *shards, size_t at);
 
 #endif

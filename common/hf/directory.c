@@ -1,3 +1,5 @@
+/// A directory grows beside its name and takes it at the end. Nothing here knows models: the text
+/// of config.json and the tensors are the caller's (common/model/trainer_save.c).
 #include "common/hf/directory.h"
 
 #include <dirent.h>
@@ -84,49 +86,10 @@ done:
     return status;
 }
 
-static bool has(const tr_safetensors_entry_t *entries, size_t count, const char *name)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(entries[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/// One dtype, which config.json names, and the head that config.json promises.
-static tr_status check_entries(const tr_model_config_t *config,
-                               const tr_safetensors_entry_t *entries, size_t count, tr_error_t *err)
-{
-    const struct {
-        const char *name;
-        bool wanted;
-    } heads[] = {{"score.weight", config->scalar_head},
-                 {"lm_head.weight", !config->scalar_head && !config->tied_embeddings}};
-    for (size_t i = 0; i < count; i++) {
-        bool known = entries[i].dtype == TR_F32 || entries[i].dtype == TR_BF16;
-        if (!known || entries[i].dtype != entries[0].dtype) {
-            return tr_fail(err, TR_ERR_ARGUMENT,
-                           "tensor '%s': expected all of a model as f32 or all as bf16, found %s",
-                           entries[i].name, tr_dtype_name(entries[i].dtype));
-        }
-    }
-    for (size_t i = 0; i < 2; i++) {
-        if (has(entries, count, heads[i].name) != heads[i].wanted) {
-            return tr_fail(err, TR_ERR_ARGUMENT, "tensor '%s' is %s by the model's configuration",
-                           heads[i].name, heads[i].wanted ? "missing, and promised" : "ruled out");
-        }
-    }
-    return TR_OK;
-}
-
-static tr_status write_config(const char *staging, const tr_model_config_t *config,
-                              tr_dtype_t dtype, tr_error_t *err)
+static tr_status write_config(const char *staging, const char *text, tr_error_t *err)
 {
     char *path = tr_format("%s/config.json", staging);
-    char *text = tr_model_config_json(config, dtype);
     tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
-    free(text);
     free(path);
     return status;
 }
@@ -141,12 +104,11 @@ static tr_status write_weights(const char *staging, const tr_safetensors_entry_t
     return status;
 }
 
-tr_status tr_hf_write(const char *staging, const tr_model_config_t *config,
+tr_status tr_hf_write(const char *staging, const char *config,
                       const tr_safetensors_entry_t *entries, size_t count, const char *source,
                       tr_error_t *err)
 {
-    TR_TRY(check_entries(config, entries, count, err));
-    TR_TRY(write_config(staging, config, count == 0 ? TR_F32 : entries[0].dtype, err));
+    TR_TRY(write_config(staging, config, err));
     for (size_t i = 0; source != NULL && i < sizeof COPIED / sizeof *COPIED; i++) {
         TR_TRY(copy_file(staging, source, COPIED[i], err));
     }
@@ -205,18 +167,4 @@ void tr_hf_discard(char **staging)
     tr_directory_remove(*staging, NULL); // what stays is removed by the next stage
     free(*staging);
     *staging = NULL;
-}
-
-tr_status tr_hf_save(const char *directory, const tr_model_config_t *config,
-                     const tr_safetensors_entry_t *entries, size_t count, const char *source,
-                     tr_error_t *err)
-{
-    char *staging;
-    TR_TRY(tr_hf_stage(&staging, directory, err));
-    tr_status status = tr_hf_write(staging, config, entries, count, source, err);
-    if (status != TR_OK) {
-        tr_hf_discard(&staging);
-        return status;
-    }
-    return tr_hf_commit(&staging, directory, err);
 }

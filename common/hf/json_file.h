@@ -6,8 +6,8 @@
 
 #include "common/base/status.h"
 
-/// Reads a file of at most `limit` bytes. *object: owned by the caller (json_decref). A key that comes
-/// twice is refused. Fails with TR_ERR_IO or TR_ERR_FORMAT; the sentence names file and line.
+/// Reads a file of at most `limit` bytes. *object: owned by the caller (json_decref). A key that
+/// comes twice is refused. Fails with TR_ERR_IO or TR_ERR_FORMAT; the sentence names file and line.
 tr_status tr_json_file_read(json_t **object, const char *path, size_t limit, tr_error_t *err);
 
 /// A value as JSON text for an error's sentence, cut to fit. Returns out: [size].

@@ -50,7 +50,8 @@ static tr_status map_file(shard_t *shard, tr_error_t *err)
     return TR_OK;
 }
 
-/// Maps a file and reads its header. The path is taken; what fails is freed by tr_safetensors_close.
+/// Maps a file and reads its header. The path is taken; what fails is freed by
+/// tr_safetensors_close.
 static tr_status add_shard(tr_safetensors_t *file, char *path, tr_error_t *err)
 {
     file->shards = tr_realloc(file->shards, (file->shard_count + 1) * sizeof *file->shards);
@@ -60,7 +61,8 @@ static tr_status add_shard(tr_safetensors_t *file, char *path, tr_error_t *err)
     return safetensors_read_header(file, shard, err);
 }
 
-/// The shards that an index names, each once, in order of name. *names: [*count], borrowed from map.
+/// The shards that an index names, each once, in order of name. *names: [*count], borrowed from
+/// map.
 static tr_status list_shards(const char ***names, size_t *count, const char *path, json_t *map,
                              tr_error_t *err)
 {

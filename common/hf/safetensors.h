@@ -59,7 +59,8 @@ const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *ke
 tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, float *out,
                               size_t rows, size_t columns, tr_error_t *err);
 
-/// Copies a tensor of exactly this dtype and this many elements, whatever its rank, to out: [count].
+/// Copies a tensor of exactly this dtype and this many elements, whatever its rank, to out:
+/// [count].
 tr_status tr_safetensors_copy(const tr_safetensors_t *file, const char *name, tr_dtype_t dtype,
                               void *out, size_t count, tr_error_t *err);
 
@@ -69,16 +70,18 @@ tr_status tr_safetensors_refuse_unknown(const tr_safetensors_t *file,
                                         bool (*known)(void *context, const char *name),
                                         void *context, tr_error_t *err);
 
-/// Checks that a tensor has exactly this dtype and this many elements, whatever its rank, and gives it as tr_safetensors_find
-/// does: for callers that read it a part at a time, and let go of each part by tr_safetensors_forget.
+/// Checks that a tensor has exactly this dtype and this many elements, whatever its rank, and gives
+/// it as tr_safetensors_find does: for callers that read it a part at a time, and let go of each
+/// part by tr_safetensors_forget.
 tr_status tr_safetensors_expect(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
                                 const char *name, tr_dtype_t dtype, size_t count, tr_error_t *err);
 
-/// Gives back the memory that reading elements first..first+count-1 took. They can be read again. The functions above do so
-/// with what they copied.
+/// Gives back the memory that reading elements first..first+count-1 took. They can be read again.
+/// The functions above do so with what they copied.
 void tr_safetensors_forget(const tr_safetensors_info_t *info, size_t first, size_t count);
 
-/// Where the values of a tensor come from that is written a piece at a time: elements first..first+count-1 to out.
+/// Values of a tensor that is written block by block: `read` writes elements first..first+count-1 to
+/// out.
 typedef struct tr_safetensors_source {
     tr_status (*read)(const void *context, void *out, size_t first, size_t count, tr_error_t *err);
     const void *context;
@@ -90,8 +93,7 @@ typedef struct tr_safetensors_entry {
     tr_dtype_t dtype; ///< in the file; TR_F16 is refused
     size_t rank;      ///< at most TR_SAFETENSORS_RANK
     size_t shape[TR_SAFETENSORS_RANK];
-    const void
-        *data; ///< floats for TR_F32 and TR_BF16 (rounded to nearest, ties to even), else dtype's
+    const void *data; ///< floats for TR_F32 and TR_BF16 (rounded to nearest even), else dtype's
     const tr_safetensors_source_t *source; ///< of the same; NULL: data
 } tr_safetensors_entry_t;
 
@@ -102,11 +104,12 @@ typedef struct tr_safetensors_pair {
 } tr_safetensors_pair_t;
 
 /// Writes path.tmp, syncs it, renames it to path, syncs the folder: a reader sees the old file or
-/// the new. Data is streamed, in pieces of at most 256 KiB where it has a source. The same entries and pairs, in any order, give the same bytes: tensors
-/// stand by element size, largest first, then by name, so that all are aligned. Fails with TR_ERR_IO
-/// (with the system's reason), TR_ERR_ARGUMENT (a name or key that comes twice or is no UTF-8; a
-/// dtype or rank) or TR_ERR_NUMERIC (a finite number that bfloat16 cannot hold); then path is as it
-/// was, and path.tmp is gone.
+/// the new. Data is streamed, in blocks of at most 256 KiB where it has a source. The same entries
+/// and pairs, in any order, give the same bytes: tensors stand by element size, largest first, then
+/// by name, so that all are aligned. Fails with TR_ERR_IO (with the system's reason),
+/// TR_ERR_ARGUMENT (a name or key that comes twice or is no UTF-8; a dtype or rank) or
+/// TR_ERR_NUMERIC (a finite number that bfloat16 cannot hold); then path is as it was, and path.tmp
+/// is gone.
 tr_status tr_safetensors_write(const char *path, const tr_safetensors_entry_t *entries,
                                size_t count, const tr_safetensors_pair_t *metadata, size_t pairs,
                                tr_error_t *err);

@@ -1,4 +1,5 @@
-// The writer: a deterministic header, then the tensors streamed, under another name until all is on the disk.
+// The writer: a deterministic header, then the tensors streamed, under another name until all is on
+// the disk.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -199,7 +200,8 @@ static tr_status add_tensors(json_t *header, const void *const *order, size_t co
     return TR_OK;
 }
 
-/// *text: the header's length and the header, padded with spaces to a multiple of eight; owned by the caller.
+/// *text: the header's length and the header, padded with spaces to a multiple of eight; owned by
+/// the caller.
 static void finish_header(char **text, size_t *length, const json_t *header)
 {
     char *json = json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER);

@@ -20,8 +20,8 @@ typedef struct tr_batch {
     tr_tensor_t ids; ///< i32 [tokens]
     tr_ragged_t ragged;
     size_t fresh_pages; ///< pages that the batch numbered itself: 0..fresh_pages-1
-    tr_tensor_t
-        noise; ///< f32 [tokens, hidden] that the caller wants added to the embeddings; buffer NULL: none
+    /// f32 [tokens, hidden] to be added to the embeddings; buffer NULL: none.
+    tr_tensor_t noise;
 } tr_batch_t;
 
 /// Uploads spans in order. All spans either have pages or none has. The batch lives until the

@@ -1,15 +1,17 @@
+/// Reads config.json and generation_config.json by the table of keys of the model's family
+/// (families/family.h), and refuses by name what the passes lack. Writing is config_json.c.
 #include "common/model/config.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/hf/json_file.h"
+#include "common/model/families/family.h"
 
 enum { FILE_LIMIT = 16 << 20 };
 
-/// An object of a file, and where its sentences go. prefix: "" or "rope_parameters.".
+/// A JSON object and its error sink. prefix: of its keys in sentences: "" or "rope_parameters.".
 typedef struct source {
     const json_t *object;
     const char *path;
@@ -43,49 +45,49 @@ static bool is_text(const json_t *value, const char *text)
     return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
 }
 
-/// A whole number in 1..limit; *out keeps its value when the key is missing.
-static tr_status read_size(size_t *out, const source_t *source, const char *key, size_t limit)
+// Values by kind
+
+static tr_status read_size(size_t *out, const source_t *source, const family_key_t *key)
 {
-    const json_t *value = value_of(source, key);
-    if (value == NULL && *out != 0) {
+    const json_t *value = value_of(source, key->name);
+    if (value == NULL && !key->needed) {
+        *out = (size_t)key->fallback;
         return TR_OK;
     }
     json_int_t number = json_integer_value(value);
-    if (!json_is_integer(value) || number < 1 || (unsigned long long)number > limit) {
+    if (!json_is_integer(value) || number < 1 || (double)number > key->highest) {
         char expected[64];
-        snprintf(expected, sizeof expected, "a whole number from 1 to %zu", limit);
-        return refuse(source, TR_ERR_FORMAT, key, expected);
+        snprintf(expected, sizeof expected, "a whole number from 1 to %zu", (size_t)key->highest);
+        return refuse(source, TR_ERR_FORMAT, key->name, expected);
     }
     *out = (size_t)number;
     return TR_OK;
 }
 
-static tr_status read_number(double *out, const source_t *source, const char *key, double lowest,
-                             double highest)
+static tr_status read_number(double *out, const source_t *source, const family_key_t *key)
 {
-    const json_t *value = value_of(source, key);
+    const json_t *value = value_of(source, key->name);
     if (value == NULL) {
+        *out = key->fallback;
         return TR_OK;
     }
     double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= lowest && number <= highest)) {
+    if (!json_is_number(value) || !(number >= key->lowest && number <= key->highest)) {
         char expected[64];
-        snprintf(expected, sizeof expected, "a number from %g to %g", lowest, highest);
-        return refuse(source, TR_ERR_FORMAT, key, expected);
+        snprintf(expected, sizeof expected, "a number from %g to %g", key->lowest, key->highest);
+        return refuse(source, TR_ERR_FORMAT, key->name, expected);
     }
     *out = number;
     return TR_OK;
 }
 
-static tr_status read_bool(bool *out, const source_t *source, const char *key)
+static tr_status read_bool(bool *out, const source_t *source, const family_key_t *key)
 {
-    const json_t *value = value_of(source, key);
+    const json_t *value = value_of(source, key->name);
     if (value != NULL && !json_is_boolean(value)) {
-        return refuse(source, TR_ERR_FORMAT, key, "true or false");
+        return refuse(source, TR_ERR_FORMAT, key->name, "true or false");
     }
-    if (value != NULL) {
-        *out = json_is_true(value);
-    }
+    *out = value != NULL && json_is_true(value);
     return TR_OK;
 }
 
@@ -119,7 +121,7 @@ static tr_status append_eos(tr_model_config_t *config, const source_t *source, c
     return TR_OK;
 }
 
-/// An id, a list of ids, or null; replaces what config has unless the key is missing.
+/// An id, a list of ids, or null; replaces the config's unless the key is missing.
 static tr_status read_eos(tr_model_config_t *config, const source_t *source)
 {
     const json_t *value = json_object_get(source->object, "eos_token_id");
@@ -140,102 +142,28 @@ static tr_status read_eos(tr_model_config_t *config, const source_t *source)
     return TR_OK;
 }
 
-/// As transformers counts them: id2label wins over num_labels, and two is the default.
-static tr_status check_labels(const source_t *source)
+/// A feature that is there in one form: the value is that form or missing.
+static tr_status check_only(const source_t *source, const family_key_t *key)
 {
-    const json_t *labels = value_of(source, "id2label");
-    const json_t *count = value_of(source, "num_labels");
-    if (labels != NULL) {
-        return json_object_size(labels) == 1 ? TR_OK : unsupported(source, "id2label", "one label");
-    }
-    if (json_is_integer(count) && json_integer_value(count) == 1) {
+    const json_t *value = value_of(source, key->name);
+    json_t *only = json_loads(key->only, JSON_DECODE_ANY, NULL);
+    bool same = json_is_number(only) && json_is_number(value) // 1 and 1.0 are one number
+                    ? json_number_value(value) == json_number_value(only)
+                    : json_equal(value, only);
+    bool odd = json_is_boolean(only) && !json_is_boolean(value);
+    json_decref(only);
+    if (value == NULL || same) {
         return TR_OK;
     }
-    return unsupported(source, "num_labels", "1 (a scalar head; without the key it is 2)");
-}
-
-static tr_status read_architecture(tr_model_config_t *config, const source_t *source)
-{
-    if (!is_text(json_object_get(source->object, "model_type"), "llama")) {
-        return unsupported(source, "model_type", "\"llama\"");
-    }
-    const json_t *names = value_of(source, "architectures");
-    const json_t *name = json_array_get(names, 0);
-    if (names == NULL || (json_array_size(names) == 1 && is_text(name, "LlamaForCausalLM"))) {
-        return TR_OK; // a bare configuration is a causal model's
-    }
-    if (json_array_size(names) != 1 || !is_text(name, "LlamaForSequenceClassification")) {
-        return unsupported(source, "architectures",
-                           "[\"LlamaForCausalLM\"] or [\"LlamaForSequenceClassification\"]");
-    }
-    config->scalar_head = true;
-    return check_labels(source);
-}
-
-static tr_status check_false(const source_t *source, const char *key)
-{
-    bool on = false;
-    TR_TRY(read_bool(&on, source, key));
-    return on ? unsupported(source, key, "false") : TR_OK;
-}
-
-static tr_status check_one(const source_t *source, const char *key)
-{
-    const json_t *value = value_of(source, key);
-    bool one = json_is_number(value) && json_number_value(value) == 1.0;
-    return value == NULL || one ? TR_OK : unsupported(source, key, "1");
-}
-
-/// What would change the arithmetic and is not ours.
-static tr_status check_features(const source_t *source)
-{
-    const json_t *activation = value_of(source, "hidden_act");
-    if (activation != NULL && !is_text(activation, "silu")) {
-        return unsupported(source, "hidden_act", "\"silu\"");
-    }
-    if (value_of(source, "quantization_config") != NULL) {
-        return unsupported(source, "quantization_config", "none (weights as F32, BF16 or F16)");
-    }
-    TR_TRY(check_false(source, "attention_bias"));
-    TR_TRY(check_false(source, "mlp_bias"));
-    TR_TRY(check_one(source, "pretraining_tp"));
-    return check_one(source, "partial_rotary_factor");
-}
-
-/// Bounds beyond any Llama, so that sums and products of sizes stay far below 2^63.
-static tr_status read_sizes(tr_model_config_t *config, const source_t *source)
-{
-    TR_TRY(read_size(&config->vocabulary, source, "vocab_size", (size_t)1 << 24));
-    TR_TRY(read_size(&config->hidden, source, "hidden_size", (size_t)1 << 18));
-    TR_TRY(read_size(&config->intermediate, source, "intermediate_size", (size_t)1 << 20));
-    TR_TRY(read_size(&config->layers, source, "num_hidden_layers", 4096));
-    TR_TRY(read_size(&config->heads, source, "num_attention_heads", 4096));
-    config->key_value_heads = config->heads;
-    TR_TRY(read_size(&config->key_value_heads, source, "num_key_value_heads", 4096));
-    config->max_positions = 2048;
-    TR_TRY(read_size(&config->max_positions, source, "max_position_embeddings", (size_t)1 << 24));
-    if (config->heads % config->key_value_heads != 0) {
-        return refuse(source, TR_ERR_FORMAT, "num_key_value_heads",
-                      "a divisor of num_attention_heads");
-    }
-    if (value_of(source, "head_dim") == NULL && config->hidden % config->heads != 0) {
-        return refuse(source, TR_ERR_FORMAT, "num_attention_heads",
-                      "a divisor of hidden_size, or head_dim beside it");
-    }
-    config->head_dim = config->hidden / config->heads;
-    TR_TRY(read_size(&config->head_dim, source, "head_dim", 4096));
-    if (config->head_dim % 2 != 0) {
-        return tr_fail(source->err, TR_ERR_UNSUPPORTED,
-                       "%s: head_dim: expected an even number, found %zu", source->path,
-                       config->head_dim);
-    }
-    return TR_OK;
+    return odd ? refuse(source, TR_ERR_FORMAT, key->name, "true or false")
+               : unsupported(source, key->name, key->expected != NULL ? key->expected : key->only);
 }
 
 /// A RoPE record asks for the plain rotation: no scaling, and no key that we do not know.
 static tr_status check_rope_record(const source_t *rope)
 {
     static const char *const known[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
+    static const family_key_t factor = {"partial_rotary_factor", FAMILY_ONLY, .only = "1"};
     for (size_t i = 0; i < 2; i++) {
         const json_t *kind = value_of(rope, known[i]);
         if (kind != NULL && !is_text(kind, "default")) {
@@ -252,24 +180,28 @@ static tr_status check_rope_record(const source_t *rope)
             return unsupported(rope, json_object_iter_key(at), "no such key");
         }
     }
-    return check_one(rope, "partial_rotary_factor");
+    return check_only(rope, &factor);
 }
 
-/// rope_scaling of transformers 4 and rope_parameters of 5, whose rope_theta must not contradict the one beside it.
-static tr_status read_rope_record(double *theta, const source_t *source, const char *key,
-                                  const char *prefix)
+/// rope_scaling of transformers 4 and rope_parameters of 5, whose rope_theta must not contradict
+/// the one beside it.
+static tr_status read_rope(double *theta, const source_t *source, const family_key_t *key)
 {
-    const json_t *record = value_of(source, key);
+    const json_t *record = value_of(source, key->name);
     if (record == NULL) {
         return TR_OK;
     }
     if (!json_is_object(record)) {
-        return refuse(source, TR_ERR_FORMAT, key, "an object or null");
+        return refuse(source, TR_ERR_FORMAT, key->name, "an object or null");
     }
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "%s.", key->name);
     source_t rope = {record, source->path, prefix, source->err};
-    double own = *theta;
+    const family_key_t inner = {"rope_theta", FAMILY_REAL, .fallback = *theta, .lowest = 1.0,
+                                .highest = 1e15};
+    double own;
     TR_TRY(check_rope_record(&rope));
-    TR_TRY(read_number(&own, &rope, "rope_theta", 1.0, 1e15));
+    TR_TRY(read_number(&own, &rope, &inner));
     if (value_of(source, "rope_theta") != NULL && own != *theta) {
         return refuse(&rope, TR_ERR_FORMAT, "rope_theta", "the rope_theta that stands beside it");
     }
@@ -277,30 +209,122 @@ static tr_status read_rope_record(double *theta, const source_t *source, const c
     return TR_OK;
 }
 
-static tr_status read_numbers(tr_model_config_t *config, const source_t *source)
+/// A key into its field.
+static tr_status read_key(tr_model_config_t *config, const source_t *source,
+                          const family_key_t *key)
 {
-    double epsilon = 1e-6;
-    config->rope_theta = 10000.0;
-    TR_TRY(read_number(&epsilon, source, "rms_norm_eps", 1e-30, 0.1));
-    config->rms_epsilon = (float)epsilon;
-    TR_TRY(read_number(&config->rope_theta, source, "rope_theta", 1.0, 1e15));
-    TR_TRY(read_rope_record(&config->rope_theta, source, "rope_scaling", "rope_scaling."));
-    TR_TRY(read_rope_record(&config->rope_theta, source, "rope_parameters", "rope_parameters."));
-    TR_TRY(read_bool(&config->tied_embeddings, source, "tie_word_embeddings"));
-    config->tied_embeddings = config->tied_embeddings && !config->scalar_head;
-    TR_TRY(read_number(&config->score_mean, source, "score_mean", -1e30, 1e30));
-    return read_number(&config->score_std, source, "score_std", 1e-30, 1e30);
+    void *field = (char *)config + key->offset;
+    const int32_t id = (int32_t)key->fallback;
+    const bool small = id >= (int32_t)config->vocabulary; // a default id that this vocabulary lacks
+    double number;
+    switch (key->kind) {
+    case FAMILY_SIZE: return read_size(field, source, key);
+    case FAMILY_REAL: return read_number(field, source, key);
+    case FAMILY_FLOAT:
+        TR_TRY(read_number(&number, source, key));
+        *(float *)field = (float)number;
+        return TR_OK;
+    case FAMILY_BOOL: return read_bool(field, source, key);
+    case FAMILY_TOKEN:
+        *(int32_t *)field = small ? -1 : id;
+        return read_token(field, source, key->name, config->vocabulary);
+    case FAMILY_EOS:
+        config->eos[0] = id;
+        config->eos_count = small ? 0 : 1;
+        return read_eos(config, source);
+    case FAMILY_ROPE: return read_rope(field, source, key);
+    default: return check_only(source, key);
+    }
 }
 
-static tr_status read_tokens(tr_model_config_t *config, const source_t *source)
+static tr_status read_keys(tr_model_config_t *config, const source_t *source,
+                           const family_key_t *keys, size_t count)
 {
-    config->bos = config->vocabulary > 1 ? 1 : -1;
-    config->pad = -1;
-    config->eos[0] = 2;
-    config->eos_count = config->vocabulary > 2 ? 1 : 0;
-    TR_TRY(read_token(&config->bos, source, "bos_token_id", config->vocabulary));
-    TR_TRY(read_token(&config->pad, source, "pad_token_id", config->vocabulary));
-    return read_eos(config, source);
+    for (size_t i = 0; i < count; i++) {
+        TR_TRY(read_key(config, source, &keys[i]));
+    }
+    return TR_OK;
+}
+
+// The whole
+
+/// As transformers counts them: id2label wins over num_labels, and two is the default.
+static tr_status check_labels(const source_t *source)
+{
+    const json_t *labels = value_of(source, "id2label");
+    const json_t *count = value_of(source, "num_labels");
+    if (labels != NULL) {
+        return json_object_size(labels) == 1 ? TR_OK : unsupported(source, "id2label", "one label");
+    }
+    if (json_is_integer(count) && json_integer_value(count) == 1) {
+        return TR_OK;
+    }
+    return unsupported(source, "num_labels", "1 (a scalar head; without the key it is 2)");
+}
+
+static tr_status read_family(size_t *row, const source_t *source)
+{
+    char expected[256];
+    size_t used = 0;
+    for (size_t i = 0; i < family_count(); i++) {
+        const char *type = family_at(i)->model_type;
+        if (is_text(json_object_get(source->object, "model_type"), type)) {
+            *row = i;
+            return TR_OK;
+        }
+        used += (size_t)snprintf(expected + used, sizeof expected - used, "%s\"%s\"",
+                                 i == 0 ? "" : " or ", type);
+    }
+    return unsupported(source, "model_type", expected);
+}
+
+/// A bare configuration is a causal model's.
+static tr_status read_architecture(tr_model_config_t *config, const source_t *source)
+{
+    char expected[160];
+    const family_t *family = family_at(config->family);
+    const json_t *names = value_of(source, "architectures");
+    const json_t *name = json_array_size(names) == 1 ? json_array_get(names, 0) : NULL;
+    if (names == NULL || is_text(name, family->causal)) {
+        return TR_OK;
+    }
+    if (!is_text(name, family->scalar)) {
+        snprintf(expected, sizeof expected, "[\"%s\"] or [\"%s\"]", family->causal, family->scalar);
+        return unsupported(source, "architectures", expected);
+    }
+    config->scalar_head = true;
+    return check_labels(source);
+}
+
+/// Sizes that follow from others, and how sizes go together.
+static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
+{
+    if (config->key_value_heads == 0) {
+        config->key_value_heads = config->heads;
+    }
+    if (config->heads % config->key_value_heads != 0) {
+        return refuse(source, TR_ERR_FORMAT, "num_key_value_heads",
+                      "a divisor of num_attention_heads");
+    }
+    if (config->head_dim == 0 && config->hidden % config->heads != 0) {
+        return refuse(source, TR_ERR_FORMAT, "num_attention_heads",
+                      "a divisor of hidden_size, or head_dim beside it");
+    }
+    if (config->head_dim == 0) {
+        config->head_dim = config->hidden / config->heads;
+    }
+    if (config->head_dim % 2 != 0) {
+        return tr_fail(source->err, TR_ERR_UNSUPPORTED,
+                       "%s: head_dim: expected an even number, found %zu", source->path,
+                       config->head_dim);
+    }
+    return TR_OK;
+}
+
+void tr_model_config_make_scalar(tr_model_config_t *config)
+{
+    config->scalar_head = true;
+    config->tied_embeddings = false;
 }
 
 static tr_status read_config(tr_model_config_t *config, const char *path, tr_error_t *err)
@@ -308,18 +332,24 @@ static tr_status read_config(tr_model_config_t *config, const char *path, tr_err
     json_t *root;
     TR_TRY(tr_json_file_read(&root, path, FILE_LIMIT, err));
     source_t source = {root, path, "", err};
+    size_t shared;
+    const family_key_t *shared_keys = family_shared_keys(&shared);
     tr_status status;
+    TR_TRY_GOTO(read_family(&config->family, &source), done);
+    const family_t *family = family_at(config->family);
     TR_TRY_GOTO(read_architecture(config, &source), done);
-    TR_TRY_GOTO(check_features(&source), done);
-    TR_TRY_GOTO(read_sizes(config, &source), done);
-    TR_TRY_GOTO(read_numbers(config, &source), done);
-    TR_TRY_GOTO(read_tokens(config, &source), done);
+    TR_TRY_GOTO(read_keys(config, &source, family->keys, family->key_count), done);
+    TR_TRY_GOTO(read_keys(config, &source, shared_keys, shared), done);
+    TR_TRY_GOTO(finish_sizes(config, &source), done);
+    if (config->scalar_head) {
+        tr_model_config_make_scalar(config);
+    }
 done:
     json_decref(root);
     return status;
 }
 
-/// What generation stops at is generation_config.json's business, when it says so.
+/// generation_config.json decides where generation stops, when it says so.
 static tr_status read_generation(tr_model_config_t *config, const char *path, tr_error_t *err)
 {
     json_t *root;

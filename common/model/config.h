@@ -1,9 +1,10 @@
-/// The shape of a Llama, as a Hugging Face directory's config.json states it.
+/// The shape of a model, as a Hugging Face directory's config.json states it.
 ///
-/// Read by the model and by whoever needs sizes before there is a model; knows no tensors. Two
-/// architectures exist: LlamaForCausalLM (a policy or reference), and LlamaForSequenceClassification
-/// with one label (a critic or a reward model). Whatever else config.json asks for is refused by
-/// name, never ignored: a RoPE scaling, biases, another activation, quantized weights, ...
+/// Read by the model and by whoever needs sizes before there is a model; knows no tensors. Families
+/// of models and their keys are a table (families/family.h); each has two architectures: a causal
+/// language model (a policy or reference), and sequence classification with one label (a critic or
+/// a reward model). Whatever else config.json asks for is refused by name, never ignored: a RoPE
+/// scaling, biases, another activation, quantized weights, ...
 #ifndef TR_MODEL_CONFIG_H
 #define TR_MODEL_CONFIG_H
 
@@ -16,9 +17,10 @@
 
 enum { TR_MODEL_EOS_LIMIT = 8 };
 
-/// Plain values, copied freely; owns nothing. What tr_model_config_load accepts has every size >= 1,
-/// heads a multiple of key_value_heads, head_dim even, and token ids below vocabulary.
+/// Plain values, copied freely; owns nothing. What tr_model_config_load accepts has every size >=
+/// 1, heads a multiple of key_value_heads, head_dim even, and token ids below vocabulary.
 typedef struct tr_model_config {
+    size_t family;          ///< model_type: a row of the table of families, 0: Llama
     size_t vocabulary;      ///< vocab_size
     size_t hidden;          ///< hidden_size
     size_t intermediate;    ///< intermediate_size
@@ -34,8 +36,8 @@ typedef struct tr_model_config {
     int32_t bos;            ///< bos_token_id; 1 when not given, -1 when null
     int32_t eos[TR_MODEL_EOS_LIMIT]; ///< [eos_count] generation_config.json's, else config.json's
     size_t eos_count;                ///< 0 when null; {2} when not given
-    double score_mean,
-        score_std; ///< of a reward model's scores over its held-out pairs; both 0 when not given: scores are raw
+    double score_mean;               ///< of a reward model's scores over its held-out pairs
+    double score_std;                ///< likewise; both 0 when not given: scores are raw
     int32_t pad; ///< pad_token_id of config.json, else of generation_config.json; -1: none
 } tr_model_config_t;
 
@@ -45,9 +47,13 @@ typedef struct tr_model_config {
 /// the sentence names the file and the key.
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err);
 
+/// The same trunk with a scalar head of its own: for a critic, or a reward model that starts from a
+/// language model.
+void tr_model_config_make_scalar(tr_model_config_t *config);
+
 /// The text of a config.json that transformers and tr_model_config_load read back to the same
-/// values; its keys are those of transformers 4, which 5 reads too. dtype: of the weights beside it,
-/// TR_F32, TR_BF16 or TR_F16. The caller frees the text. The same bytes for the same input.
+/// values; its keys are those of transformers 4, which 5 reads too. dtype: of the weights beside
+/// it, TR_F32, TR_BF16 or TR_F16. The caller frees the text. The same bytes for the same input.
 char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype);
 
 #endif

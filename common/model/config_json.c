@@ -1,8 +1,13 @@
-// config.json as we write it: every key spelled out, so that no reader's defaults matter.
+/// config.json as we write it: every key of the family spelled out, so that no reader's defaults
+/// matter. The table of keys is the one that config.c reads by (families/family.h).
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/model/config.h"
+#include "common/model/families/family.h"
+
+enum { LINES = 48, VALUE = 16 * (TR_MODEL_EOS_LIMIT + 1) };
 
 /// The shortest decimal that reads back as the same float.
 static const char *float_text(char *out, size_t size, float value)
@@ -16,7 +21,8 @@ static const char *float_text(char *out, size_t size, float value)
     return out;
 }
 
-/// The shortest decimal that reads back as the same double, with a point or exponent so that it stays a float.
+/// The shortest decimal that reads back as the same double, with a point or exponent so that it
+/// stays a float.
 static const char *double_text(char *out, size_t size, double value)
 {
     for (int digits = 1; digits <= 17; digits++) {
@@ -63,60 +69,88 @@ static const char *dtype_text(tr_dtype_t dtype)
     }
 }
 
-/// Two lines, or none where scores are raw.
-static const char *scores_text(char *out, size_t size, const tr_model_config_t *config)
+/// A line of the file: a key and the JSON text of its value.
+typedef struct line {
+    const char *key;
+    char value[VALUE];
+} line_t;
+
+typedef struct page {
+    line_t lines[LINES];
+    size_t count;
+} page_t;
+
+/// A new line; its value is to be written: [VALUE].
+static char *add(page_t *page, const char *key)
 {
-    char mean[40], deviation[40];
-    out[0] = '\0';
-    if (config->score_std > 0.0) {
-        snprintf(out, size, "  \"score_mean\": %s,\n  \"score_std\": %s,\n",
-                 double_text(mean, sizeof mean, config->score_mean),
-                 double_text(deviation, sizeof deviation, config->score_std));
-    }
-    return out;
+    TR_ASSERT(page->count < LINES, "config.json of more than %d lines", LINES);
+    page->lines[page->count].key = key;
+    return page->lines[page->count++].value;
 }
 
-static const char FORM[] = "{\n"
-                           "  \"architectures\": [\"%s\"],\n"
-                           "  \"attention_bias\": false,\n"
-                           "  \"bos_token_id\": %s,\n"
-                           "  \"eos_token_id\": %s,\n"
-                           "  \"head_dim\": %zu,\n"
-                           "  \"hidden_act\": \"silu\",\n"
-                           "  \"hidden_size\": %zu,\n"
-                           "%s"
-                           "  \"intermediate_size\": %zu,\n"
-                           "  \"max_position_embeddings\": %zu,\n"
-                           "  \"mlp_bias\": false,\n"
-                           "  \"model_type\": \"llama\",\n"
-                           "  \"num_attention_heads\": %zu,\n"
-                           "  \"num_hidden_layers\": %zu,\n"
-                           "  \"num_key_value_heads\": %zu,\n"
-                           "  \"pad_token_id\": %s,\n"
-                           "  \"rms_norm_eps\": %s,\n"
-                           "  \"rope_scaling\": null,\n"
-                           "  \"rope_theta\": %s,\n"
-                           "%s"
-                           "  \"tie_word_embeddings\": %s,\n"
-                           "  \"torch_dtype\": \"%s\",\n"
-                           "  \"vocab_size\": %zu\n"
-                           "}\n";
+static void add_key(page_t *page, const tr_model_config_t *config, const family_key_t *key)
+{
+    const void *field = (const char *)config + key->offset;
+    char *value = add(page, key->name);
+    switch (key->kind) {
+    case FAMILY_SIZE: snprintf(value, VALUE, "%zu", *(const size_t *)field); break;
+    case FAMILY_REAL: double_text(value, VALUE, *(const double *)field); break;
+    case FAMILY_FLOAT: float_text(value, VALUE, *(const float *)field); break;
+    case FAMILY_BOOL: snprintf(value, VALUE, *(const bool *)field ? "true" : "false"); break;
+    case FAMILY_TOKEN: token_text(value, VALUE, *(const int32_t *)field); break;
+    case FAMILY_EOS: eos_text(value, VALUE, config); break;
+    case FAMILY_ROPE: snprintf(value, VALUE, "null"); break; // the plain rotation
+    case FAMILY_ONLY: snprintf(value, VALUE, "%s", key->only); break;
+    }
+}
+
+static void add_keys(page_t *page, const tr_model_config_t *config, const family_key_t *keys,
+                     size_t count)
+{
+    const bool normalized = config->score_std > 0.0;
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i].written == FAMILY_ALWAYS ||
+            (keys[i].written == FAMILY_WITH_SCORES && normalized)) {
+            add_key(page, config, &keys[i]);
+        }
+    }
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const line_t *)a)->key, ((const line_t *)b)->key);
+}
+
+/// The lines in the order of the alphabet; the caller's to free.
+static char *text_of(page_t *page)
+{
+    char *text = tr_alloc(page->count * (VALUE + 64)), *at = text;
+    size_t room = page->count * (VALUE + 64);
+    qsort(page->lines, page->count, sizeof *page->lines, by_key);
+    for (size_t i = 0; i < page->count; i++) {
+        at += snprintf(at, room - (size_t)(at - text), "%s  \"%s\": %s", i == 0 ? "{\n" : ",\n",
+                       page->lines[i].key, page->lines[i].value);
+    }
+    snprintf(at, room - (size_t)(at - text), "\n}\n");
+    return text;
+}
 
 char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype)
 {
-    char bos[16], pad[16], eos[16 * TR_MODEL_EOS_LIMIT], epsilon[32], theta[40], scores[128];
-    const char *labels =
-        "  \"id2label\": {\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0},\n";
+    const family_t *family = family_at(config->family);
+    size_t shared;
+    const family_key_t *shared_keys = family_shared_keys(&shared);
+    page_t page = {.count = 0};
     TR_ASSERT(config->eos_count <= TR_MODEL_EOS_LIMIT, "eos_count is %zu", config->eos_count);
-    return tr_format(FORM,
-                     config->scalar_head ? "LlamaForSequenceClassification" : "LlamaForCausalLM",
-                     token_text(bos, sizeof bos, config->bos), eos_text(eos, sizeof eos, config),
-                     config->head_dim, config->hidden, config->scalar_head ? labels : "",
-                     config->intermediate, config->max_positions, config->heads, config->layers,
-                     config->key_value_heads, token_text(pad, sizeof pad, config->pad),
-                     float_text(epsilon, sizeof epsilon, config->rms_epsilon),
-                     double_text(theta, sizeof theta, config->rope_theta),
-                     scores_text(scores, sizeof scores, config),
-                     config->tied_embeddings && !config->scalar_head ? "true" : "false",
-                     dtype_text(dtype), config->vocabulary);
+    snprintf(add(&page, "architectures"), VALUE, "[\"%s\"]",
+             config->scalar_head ? family->scalar : family->causal);
+    snprintf(add(&page, "model_type"), VALUE, "\"%s\"", family->model_type);
+    snprintf(add(&page, "torch_dtype"), VALUE, "\"%s\"", dtype_text(dtype));
+    if (config->scalar_head) { // one label, whose other direction stands beside it
+        snprintf(add(&page, "id2label"), VALUE,
+                 "{\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");
+    }
+    add_keys(&page, config, family->keys, family->key_count);
+    add_keys(&page, config, shared_keys, shared);
+    return text_of(&page);
 }

@@ -6,17 +6,18 @@ static const char *const stop_tokens[] = {"null", "eos", NULL}; // tr_stop_token
 #define FIELD(...) TR_FIELD(tr_generation_options_t, __VA_ARGS__)
 
 static const tr_field_t fields[] = {
-    FIELD(temperature, TR_FIELD_REAL, "0.7", .range = &tr_range_not_negative,
-          .help = "0 is greedy; what learns from responses needs more."),
-    FIELD(top_k, TR_FIELD_WHOLE, "0", .range = &tr_range_whole,
+    FIELD(temperature, TR_FIELD_REAL, "0.7", .letter = 't', .range = &tr_range_not_negative,
+          .help = "Divides the logits; 0 is greedy, which algorithms that train refuse."),
+    FIELD(top_k, TR_FIELD_WHOLE, "0", .letter = 'k', .range = &tr_range_whole,
           .help = "Sample among the so many likeliest tokens; 0: among all."),
-    FIELD(top_p, TR_FIELD_REAL, "1.0", .range = &tr_range_above_0_to_1,
+    FIELD(top_p, TR_FIELD_REAL, "1.0", .letter = 'P', .range = &tr_range_above_0_to_1,
           .help = "Sample among the fewest tokens whose probabilities sum to at least this."),
-    FIELD(max_new_tokens, TR_FIELD_WHOLE, "53", .range = &tr_range_to_million,
+    FIELD(max_new_tokens, TR_FIELD_WHOLE, "53", .letter = 'n', .range = &tr_range_to_million,
           .also = "response_length", .help = "Tokens of the longest response."),
-    FIELD(samples, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand, .local = true,
+    FIELD(samples, TR_FIELD_WHOLE, "1", .letter = 'c', .range = &tr_range_to_thousand,
+          .local = true,
           .help =
-              "Responses to each prompt; `online_dpo` and `rejection_sampling` choose among them."),
+              "Responses to each prompt."),
     FIELD(stop_ids, TR_FIELD_IDS, "[]", .help = "Token ids that end a response."),
     FIELD(stop_token, TR_FIELD_CHOICE, "null", .choices = stop_tokens, .local = true,
           .help =
@@ -24,3 +25,12 @@ static const tr_field_t fields[] = {
 };
 
 const tr_fields_t tr_generation_fields = TR_FIELDS(tr_generation_options_t, fields);
+
+tr_sampling_t tr_generation_sampling(const tr_generation_options_t *options)
+{
+    return (tr_sampling_t){
+        .temperature = (float)options->temperature,
+        .top_k = (int32_t)options->top_k,
+        .top_p = (float)options->top_p,
+    };
+}

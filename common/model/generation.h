@@ -3,6 +3,7 @@
 #define TR_MODEL_GENERATION_H
 
 #include "common/base/fields.h"
+#include "common/tensor/backend.h"
 
 typedef enum tr_stop_token {
     TR_STOP_TOKEN_NONE, ///< null: responses go on past an end-of-sequence token, as in TRL
@@ -20,5 +21,8 @@ typedef struct tr_generation_options {
 } tr_generation_options_t;
 
 extern const tr_fields_t tr_generation_fields;
+
+/// What the operator `sample` is told of them.
+tr_sampling_t tr_generation_sampling(const tr_generation_options_t *options);
 
 #endif

@@ -1,87 +1,152 @@
+/// From a family's list of tensors to places in the flat vectors: names and shapes first, then
+/// places by the selection.
 #include "common/model/layout.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/status.h"
+#include "common/model/families/family.h"
 
-/// Appends a parameter and returns its offset. rows 0: a vector.
-static size_t append(tr_layout_t *layout, size_t rows, size_t columns, const char *name)
+static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
 {
-    tr_parameter_t *parameter = &layout->parameters[layout->count++];
-    snprintf(parameter->name, sizeof parameter->name, "%s", name);
-    parameter->rows = rows == 0 ? 1 : rows;
-    parameter->columns = columns;
-    parameter->vector = rows == 0;
-    parameter->offset = layout->total;
-    layout->total += parameter->rows * columns;
-    return parameter->offset;
-}
-
-/// Of layer i.
-static size_t append_part(tr_layout_t *layout, size_t i, size_t rows, size_t columns,
-                          const char *part)
-{
-    char name[sizeof layout->parameters->name];
-    snprintf(name, sizeof name, "model.layers.%zu.%s.weight", i, part);
-    return append(layout, rows, columns, name);
-}
-
-static void append_layer(tr_layout_t *layout, const tr_model_config_t *config, size_t i)
-{
-    size_t hidden = config->hidden;
-    size_t inner = config->intermediate;
-    size_t queries = config->heads * config->head_dim;
-    size_t keys = config->key_value_heads * config->head_dim;
-    tr_layer_layout_t *layer = &layout->layers[i];
-    layer->input_norm = append_part(layout, i, 0, hidden, "input_layernorm");
-    layer->qkv = append_part(layout, i, queries, hidden, "self_attn.q_proj");
-    append_part(layout, i, keys, hidden, "self_attn.k_proj");
-    append_part(layout, i, keys, hidden, "self_attn.v_proj");
-    layer->output = append_part(layout, i, hidden, queries, "self_attn.o_proj");
-    layer->post_norm = append_part(layout, i, 0, hidden, "post_attention_layernorm");
-    layer->gate_up = append_part(layout, i, inner, hidden, "mlp.gate_proj");
-    append_part(layout, i, inner, hidden, "mlp.up_proj");
-    layer->down = append_part(layout, i, hidden, inner, "mlp.down_proj");
-}
-
-static void append_segments(tr_layout_t *layout, size_t layers)
-{
-    layout->segment_count = layers + 2;
-    layout->segments = tr_calloc(layers + 3, sizeof *layout->segments);
-    layout->segments[0] = layout->embedding;
-    for (size_t i = 0; i < layers; i++) {
-        layout->segments[i + 1] = layout->layers[i].input_norm;
+    switch (extent) {
+    case FAMILY_HIDDEN: return config->hidden;
+    case FAMILY_INTERMEDIATE: return config->intermediate;
+    case FAMILY_QUERIES: return config->heads * config->head_dim;
+    case FAMILY_KEYS: return config->key_value_heads * config->head_dim;
+    case FAMILY_VOCABULARY: return config->vocabulary;
+    default: return 1; // FAMILY_VECTOR, FAMILY_ONE
     }
-    layout->segments[layers + 1] = layout->final_norm;
-    layout->segments[layers + 2] = layout->total;
+}
+
+/// A model has one head of those that its family knows, or none besides its embedding.
+static bool is_there(const tr_model_config_t *config, tr_weight_kind_t kind)
+{
+    switch (kind) {
+    case TR_WEIGHT_HEAD: return !config->scalar_head && !config->tied_embeddings;
+    case TR_WEIGHT_SCORE: return config->scalar_head;
+    default: return true;
+    }
+}
+
+static tr_weight_t *weight_at(const tr_layout_t *layout, size_t segment, tr_weight_kind_t kind)
+{
+    return &layout->weights[segment * TR_WEIGHT_KINDS + kind];
+}
+
+const tr_weight_t *tr_layout_weight(const tr_layout_t *layout, size_t segment,
+                                    tr_weight_kind_t kind)
+{
+    return weight_at(layout, segment, kind);
+}
+
+/// Where the * of a layer's tensor stands in its name; NULL: it belongs to no layer.
+static const char *star_of(const family_tensor_t *tensor)
+{
+    return strchr(tensor->name, '*');
+}
+
+static void append(tr_layout_t *layout, const tr_model_config_t *config,
+                   const family_tensor_t *tensor, size_t segment)
+{
+    const char *star = star_of(tensor);
+    if (!is_there(config, tensor->kind)) {
+        return;
+    }
+    tr_weight_t *weight = weight_at(layout, segment, tensor->kind);
+    tr_parameter_t *parameter = &layout->parameters[layout->count++];
+    if (star != NULL) {
+        snprintf(parameter->name, sizeof parameter->name, "%.*s%zu%s", (int)(star - tensor->name),
+                 tensor->name, segment - 1, star + 1);
+    } else {
+        snprintf(parameter->name, sizeof parameter->name, "%s", tensor->name);
+    }
+    parameter->weight = weight;
+    parameter->rows = extent_of(config, tensor->rows);
+    parameter->columns = extent_of(config, tensor->columns);
+    parameter->vector = tensor->rows == FAMILY_VECTOR;
+    parameter->offset = layout->total;
+    layout->total += parameter->rows * parameter->columns;
+    weight->kind = tensor->kind;
+    weight->segment = segment;
+    weight->rows += parameter->rows; // below those of the parameter before
+    weight->columns = parameter->columns;
+}
+
+/// Tensors before those of the layers, the layers one after another, and what follows them.
+static void append_all(tr_layout_t *layout, const tr_model_config_t *config, const family_t *family)
+{
+    const family_tensor_t *at = family->tensors, *end = at + family->tensor_count;
+    for (; at < end && star_of(at) == NULL; at++) {
+        append(layout, config, at, 0);
+    }
+    const family_tensor_t *layer = at;
+    for (size_t i = 0; i < config->layers; i++) {
+        for (at = layer; at < end && star_of(at) != NULL; at++) {
+            append(layout, config, at, i + 1);
+        }
+    }
+    for (; at < end; at++) {
+        append(layout, config, at, config->layers + 1);
+    }
 }
 
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
 {
-    *layout = (tr_layout_t){0};
-    layout->parameters = tr_calloc(config->layers * 9 + 3, sizeof *layout->parameters);
-    layout->layers = tr_calloc(config->layers, sizeof *layout->layers);
-    layout->embedding =
-        append(layout, config->vocabulary, config->hidden, "model.embed_tokens.weight");
-    for (size_t i = 0; i < config->layers; i++) {
-        append_layer(layout, config, i);
+    const family_t *family = family_at(config->family);
+    const size_t segments = config->layers + 2;
+    *layout = (tr_layout_t){.segment_count = segments};
+    layout->parameters = tr_calloc(segments * family->tensor_count, sizeof *layout->parameters);
+    layout->weights = tr_calloc(segments * TR_WEIGHT_KINDS, sizeof *layout->weights);
+    for (size_t k = 0; k < TR_FLATS; k++) {
+        layout->flat[k].segments = tr_calloc(segments + 1, sizeof *layout->flat[k].segments);
     }
-    layout->final_norm = append(layout, 0, config->hidden, "model.norm.weight");
-    if (config->scalar_head) {
-        layout->head = append(layout, 1, config->hidden, "score.weight");
-    } else if (config->tied_embeddings) {
-        layout->head = layout->embedding;
-    } else {
-        layout->head = append(layout, config->vocabulary, config->hidden, "lm_head.weight");
+    append_all(layout, config, family);
+    layout->head = config->scalar_head       ? weight_at(layout, segments - 1, TR_WEIGHT_SCORE)
+                   : config->tied_embeddings ? weight_at(layout, 0, TR_WEIGHT_EMBEDDING)
+                                             : weight_at(layout, segments - 1, TR_WEIGHT_HEAD);
+    tr_layout_select(layout, NULL);
+}
+
+void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
+{
+    size_t totals[TR_FLATS] = {0}, segment = 0;
+    const tr_weight_t *last = NULL;
+    for (size_t i = 0; i < layout->count; i++) {
+        tr_parameter_t *parameter = &layout->parameters[i];
+        tr_weight_t *weight = parameter->weight;
+        for (; segment < weight->segment; segment++) { // which begins here in both vectors
+            layout->flat[TR_FROZEN].segments[segment + 1] = totals[TR_FROZEN];
+            layout->flat[TR_TRAINED].segments[segment + 1] = totals[TR_TRAINED];
+        }
+        if (weight != last) {
+            weight->trained = selection == NULL || selection->trains(selection->context, weight);
+            weight->place = totals[weight->trained];
+        }
+        parameter->place = totals[weight->trained];
+        totals[weight->trained] += parameter->rows * parameter->columns;
+        last = weight;
     }
-    append_segments(layout, config->layers);
+    for (size_t k = 0; k < TR_FLATS; k++) {
+        layout->flat[k].total = layout->flat[k].segments[layout->segment_count] = totals[k];
+    }
 }
 
 void tr_layout_release(tr_layout_t *layout)
 {
     free(layout->parameters);
-    free(layout->layers);
-    free(layout->segments);
+    free(layout->weights);
+    free(layout->flat[TR_FROZEN].segments);
+    free(layout->flat[TR_TRAINED].segments);
     *layout = (tr_layout_t){0};
+}
+
+tr_tensor_t tr_weight_gradient(const tr_weight_t *weight, const tr_gradient_t *gradient)
+{
+    tr_tensor_t flat = weight->segment == 0 ? gradient->embedding : gradient->rest;
+    tr_tensor_t place = tr_tensor_slice(flat, weight->place, weight->rows, weight->columns);
+    place.buffer = weight->trained ? place.buffer : NULL;
+    return place;
 }

@@ -1,40 +1,89 @@
-/// Where each parameter of a model stands in one flat vector of floats.
+/// Names and shapes of a model's parameters, and where each stands in a flat vector.
 ///
-/// Weights, gradients and optimizer moments share this layout, so publishing weights, AdamW and a
-/// checkpoint are operations on one contiguous vector. Names and shapes are Hugging Face's. Query,
-/// key and value projections stand next to each other and so are one matrix of (Hq+2Hk)*D rows;
-/// gate and up likewise.
+/// There are two such vectors: the parameters that are trained, and those that are frozen.
+/// Gradient, moments, what a checkpoint says of the optimizer and what an actor publishes are
+/// vectors of the trained layout, so that AdamW and publishing are operations on one contiguous
+/// vector, and a frozen parameter costs none of them anything. Passes read both. Names and shapes
+/// are Hugging Face's; which tensors there are is the family's page (families/family.h).
 #ifndef TR_MODEL_LAYOUT_H
 #define TR_MODEL_LAYOUT_H
 
 #include "common/model/config.h"
+#include "common/tensor/gradient.h"
 
-typedef struct tr_parameter {
-    char name[80]; ///< "model.layers.0.self_attn.q_proj.weight"
-    size_t rows;   ///< outputs; 1 for a norm's weight
+/// What a weight is to a pass.
+typedef enum tr_weight_kind {
+    TR_WEIGHT_EMBEDDING,  ///< [V, H]; a tied head too
+    TR_WEIGHT_INPUT_NORM, ///< [H] before attention
+    TR_WEIGHT_POST_NORM,  ///< [H] before the MLP
+    TR_WEIGHT_FINAL_NORM, ///< [H]
+    TR_WEIGHT_SCORE,      ///< [1, H] the head of a scalar model
+    TR_WEIGHT_QKV, ///< [(Hq+2Hk)*D, H] query, key and value: the first of those that products read
+    TR_WEIGHT_OUTPUT,  ///< [H, Hq*D] from the attention heads back to the residual stream
+    TR_WEIGHT_GATE_UP, ///< [2F, H]
+    TR_WEIGHT_DOWN,    ///< [H, F]
+    TR_WEIGHT_HEAD,    ///< [V, H] of a language model that is not tied
+    TR_WEIGHT_KINDS
+} tr_weight_kind_t;
+
+/// A matrix, or a norm's vector, as operators read it: one parameter, or several whose rows follow
+/// each other.
+typedef struct tr_weight {
+    tr_weight_kind_t kind;
+    size_t segment; ///< 0: the embedding; 1..layers: a layer; then what follows the layers
+    size_t rows;    ///< outputs; 1 for a norm; 0: the model has no such weight
     size_t columns;
-    size_t offset; ///< floats from the start
+    bool trained; ///< else it is frozen, and stands in the other vector
+    size_t place; ///< elements from the start of its vector
+} tr_weight_t;
+
+/// A tensor of a file.
+typedef struct tr_parameter {
+    char name[80];       ///< "model.layers.0.self_attn.q_proj.weight"
+    tr_weight_t *weight; ///< which it is, or a part of
+    size_t rows;         ///< 1 for a norm's weight
+    size_t columns;
     bool vector;   ///< stored with one dimension (norms)
+    size_t offset; ///< elements from the start of all parameters, trained or frozen, in their order
+    size_t place;  ///< from the start of its weight's vector; offset, where nothing is frozen
 } tr_parameter_t;
 
-/// Offsets (in floats) of what a layer's kernels read.
-typedef struct tr_layer_layout {
-    size_t input_norm, qkv, output, post_norm, gate_up, down;
-} tr_layer_layout_t;
+/// One of the two vectors.
+typedef struct tr_flat {
+    size_t total;     ///< elements
+    size_t *segments; ///< [segment_count + 1] where each begins, and total
+} tr_flat_t;
+
+enum { TR_FROZEN, TR_TRAINED, TR_FLATS }; ///< by a weight's `trained`
 
 typedef struct tr_layout {
     tr_parameter_t *parameters; // [count], in order of offset
     size_t count;
-    size_t total; ///< floats in all
-    size_t embedding, final_norm;
-    size_t head;               ///< lm_head (embedding when tied) or score
-    tr_layer_layout_t *layers; // [config.layers]
-    /// [segment_count + 1] where the embedding, each layer, and the final norm with what follows it begin; then total.
-    size_t *segments;
-    size_t segment_count; ///< config.layers + 2
+    size_t total;            ///< elements of both vectors
+    size_t segment_count;    ///< config.layers + 2
+    tr_weight_t *weights;    // [segment_count][TR_WEIGHT_KINDS]
+    const tr_weight_t *head; ///< TR_WEIGHT_HEAD, the embedding when tied, or TR_WEIGHT_SCORE
+    tr_flat_t flat[TR_FLATS];
 } tr_layout_t;
 
+/// Which weights are trained.
+typedef struct tr_selection {
+    bool (*trains)(void *context, const tr_weight_t *weight);
+    void *context;
+} tr_selection_t;
+
+/// All are trained.
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config);
+/// Those are that the selection says (NULL: all).
+void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection);
 void tr_layout_release(tr_layout_t *layout);
+
+/// The weight of a kind in a segment.
+const tr_weight_t *tr_layout_weight(const tr_layout_t *layout, size_t segment,
+                                    tr_weight_kind_t kind);
+
+/// Where a weight's gradient is written: [rows, columns]. Buffer NULL: the weight is frozen, nobody
+/// wants it.
+tr_tensor_t tr_weight_gradient(const tr_weight_t *weight, const tr_gradient_t *gradient);
 
 #endif

@@ -86,7 +86,7 @@ static void measure_shard(vectors_t *v, const tr_layout_t *layout, size_t ranks,
 {
     tr_shards_t shards;
     size_t blocks = 0;
-    tr_shards_init(&shards, layout->segments, layout->segment_count, ranks, rank);
+    tr_shards_init(&shards, layout->flat[TR_TRAINED].segments, layout->segment_count, ranks, rank);
     for (size_t i = 0; i < shards.segments; i++) {
         blocks += TR_SUM_BLOCKS(tr_shards_part(&shards, i, rank).count);
     }
@@ -100,7 +100,7 @@ static vectors_t vectors_of(const tr_model_config_t *config, size_t ranks)
 {
     tr_layout_t layout;
     tr_layout_init(&layout, config);
-    const size_t *starts = layout.segments, last = layout.segment_count - 1;
+    const size_t *starts = layout.flat[TR_TRAINED].segments, last = layout.segment_count - 1;
     size_t rest = starts[last + 1] - starts[last], layer = last > 1 ? starts[2] - starts[1] : 0;
     vectors_t v = {.whole = layout.total,
                    .segments = starts[1] + most(layer, rest),

@@ -1,8 +1,9 @@
-/// A Llama: parameters, forward pass, backward pass. One forward pass serves rollouts, trainers and
-/// references.
+/// A decoder-only transformer: parameters, forward pass, backward pass. One forward pass serves
+/// rollouts, trainers and references.
 ///
-/// Knows the operator table, never a backend. A model belongs to one thread. `hidden` below means
-/// the rows after the final norm, [tokens, hidden]; what heads make of them is in response.h.
+/// Knows the operator table, never a backend; and no family by name (families/family.h). A model
+/// belongs to one thread. `hidden` below means the rows after the final norm, [tokens, hidden];
+/// what heads make of them is in response.h.
 #ifndef TR_MODEL_MODEL_H
 #define TR_MODEL_MODEL_H
 
@@ -22,31 +23,40 @@ void tr_activations_destroy(tr_activations_t **activations);
 /// What a model is for, which decides what it keeps besides the weights that passes read.
 typedef enum tr_model_use {
     TR_MODEL_READS, ///< passes over whole sequences
-    TR_MODEL_DECODES, ///< small batches, and many: on a CPU a packed copy of the weights, at twice the memory
-    TR_MODEL_LEARNS, ///< backward passes too: on a device that computes in bf16 the parameters in f32 as well
-    TR_MODEL_LEARNS_ROUNDED ///< the same without those in f32: updates are rounded stochastically (backend.h, adamw)
+    /// Small batches, and many: on a CPU a packed copy of the weights, at twice the memory.
+    TR_MODEL_DECODES,
+    /// Backward passes too: on a device that computes in bf16 the trained parameters in f32 as well.
+    TR_MODEL_LEARNS,
+    /// The same without those in f32: updates are rounded stochastically (backend.h, adamw).
+    TR_MODEL_LEARNS_ROUNDED
 } tr_model_use_t;
 
+typedef struct tr_model_options {
+    tr_model_use_t use;
+    /// Ranks that share the parameters (zero_stage 3, common/optim/optimizer.h): each holds its
+    /// shard, and every pass gathers the others' with them, so all ranks call the same functions.
+    /// Of TR_MODEL_LEARNS. Borrowed; NULL: this process has all.
+    tr_collective_t *collective;
+    const tr_selection_t *trained; ///< layout.h; asked by tr_model_new_with alone; NULL: all
+} tr_model_options_t;
+
 /// A model with zero weights. config is copied.
+tr_status tr_model_new_with(tr_model_t **model, const tr_model_config_t *config,
+                            tr_backend_t *backend, const tr_model_options_t *options,
+                            tr_error_t *err);
+/// The same of one process, all trained.
 tr_status tr_model_new(tr_model_t **model, const tr_model_config_t *config, tr_backend_t *backend,
                        tr_model_use_t use, tr_error_t *err);
-/// A model from a Hugging Face directory. Fails for a tensor that this model has no place for: a
-/// part that would be left out in silence.
+void tr_model_destroy(tr_model_t **model);
+
+/// Weights from a Hugging Face directory of this shape. A scalar model
+/// (tr_model_config_make_scalar) takes the trunk of any, and its head where there is one, else a
+/// fresh head (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed). Fails for a
+/// tensor that this model has no place for: a part that would be left out in silence.
+tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed, tr_error_t *err);
+/// A model as a Hugging Face directory describes it, with its weights.
 tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend,
                         tr_model_use_t use, tr_error_t *err);
-/// A model with a scalar head from any Hugging Face directory: the head that the directory stores,
-/// or a fresh one (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed) on the trunk
-/// of a causal language model.
-tr_status tr_model_open_scalar(tr_model_t **model, const char *directory, uint64_t seed,
-                               tr_backend_t *backend, tr_model_use_t use, tr_error_t *err);
-/// A model that learns as ranks do with zero_stage 3 (common/optim/optimizer.h): this one holds its shard of the parameters, and
-/// every pass gathers the others' with them, so all ranks call the same functions. collective: borrowed. scalar: as
-/// tr_model_open_scalar, else as tr_model_open; fresh: of the directory's shape alone, drawn from seed.
-tr_status tr_model_open_sharded(tr_model_t **model, const char *directory, bool scalar, bool fresh,
-                                uint64_t seed, tr_backend_t *backend, tr_collective_t *collective,
-                                tr_error_t *err);
-bool tr_model_is_sharded(const tr_model_t *model);
-void tr_model_destroy(tr_model_t **model);
 
 /// Fresh weights: normal with standard deviation 0.02 (projections into the residual stream
 /// 0.02/sqrt(2 layers)), norms 1.
@@ -56,45 +66,50 @@ const tr_model_config_t *tr_model_config(const tr_model_t *model);
 /// What config.json will say of a reward model's scores (config.h); nothing here computes with it.
 void tr_model_set_scores(tr_model_t *model, double mean, double deviation);
 const tr_layout_t *tr_model_layout(const tr_model_t *model);
+bool tr_model_is_sharded(const tr_model_t *model);
 tr_backend_t *tr_model_backend(const tr_model_t *model);
 tr_queue_t *tr_model_queue(const tr_model_t *model);
 
-/// All parameters as one vector: f32, but [real] (backend.h) of a model that does not learn; of a sharded model, this rank's. After
-/// writing to it call tr_model_repack, which makes anew what passes read (the packed copy, the copy in bf16) and forgets what
-/// was gathered.
-tr_tensor_t tr_model_parameters(const tr_model_t *model);
+// Parameters as numbers
+
+/// The trained parameters as one vector, which an optimizer updates: f32, but [real] (backend.h) of
+/// a model that does not learn or rounds its updates; of a sharded model, this rank's shard. After
+/// writing to it call tr_model_repack, which makes anew what passes read (the packed copy, the copy
+/// in bf16) and forgets what was gathered.
+tr_tensor_t tr_model_trained(const tr_model_t *model);
 void tr_model_repack(tr_model_t *model);
 
-/// values: [layout.total] floats of host memory, whatever the device keeps. To a sharded model all ranks write the same; one that is
-/// read is not sharded (trainer.h: tr_trainer_read).
+/// Numbers first..first+count-1 of all parameters, in the order of the layout's offsets, from host
+/// memory: values: [count] floats, whatever the device keeps. To a sharded model all ranks write
+/// the same. Takes effect with tr_model_repack.
+void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count);
+/// All of them: values: [layout.total]. A model that is read is not sharded (trainer.h:
+/// tr_trainer_read_everywhere).
 void tr_model_write_parameters(tr_model_t *model, const float *values);
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err);
-/// The same for `count` of them from `first` on, of a model that is not sharded; a write takes effect with tr_model_repack.
-void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count);
-tr_status tr_model_read_range(const tr_model_t *model, float *values, size_t first, size_t count,
-                              tr_error_t *err);
 
-/// Any f32 or bf16 tensor of the model's device as floats on the host: values: [its count].
-tr_status tr_model_read_floats(const tr_model_t *model, float *values, tr_tensor_t from,
-                               tr_error_t *err);
+// Weights as passes read them, from a learner to its followers
 
-/// What passes read, as one [real] vector of the layout in host memory: what an actor publishes and a rollout takes.
-/// Read of a model that is not sharded.
+/// The trained weights as one [real] vector in host memory: an actor publishes it and a rollout takes
+/// it. A frozen weight is the same on both sides. A model that is read is not sharded.
 size_t tr_model_weight_bytes(const tr_model_t *model);
 void tr_model_write_weights(tr_model_t *model, const void *weights);
 tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err);
 
-/// Where passes read, for another process of this machine, of a model on a GPU that is not sharded; it changes with each update.
+/// Where passes read them, for another process of this machine, of a model on a GPU that is not
+/// sharded; it changes with each update.
 tr_status tr_model_export_weights(const tr_model_t *model, tr_device_memory_t *memory,
                                   tr_error_t *err);
-/// Takes weights that another process exported: from now on this model reads them where they are (and has none of its own), or
-/// has a copy where they lie on another GPU. *moved: passes read another place than before.
+/// Takes weights that another process exported: from now on this model reads them where they are
+/// (and has none of its own), or has a copy where they lie on another GPU. *moved: passes read
+/// another place than before.
 tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *memory, bool *moved,
                                   tr_error_t *err);
 
-/// The head [V, H] as the operators read it (policy models); the score weights (scalar models). [real]
+/// The head as operators read it: [V, H] of a language model, [1, H] of a scalar model. [real]
 tr_tensor_t tr_model_head(const tr_model_t *model);
-tr_tensor_t tr_model_score(const tr_model_t *model);
+
+// Passes
 
 /// Key-value caches of every layer, [config.layers], `pages` pages each, in one buffer.
 typedef struct tr_cache tr_cache_t;
@@ -106,9 +121,9 @@ void tr_cache_destroy(tr_cache_t **cache);
 tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch,
                             tr_arena_t *arena);
 
-/// Whether later forward passes keep only each layer's input for the backward pass, which then runs the layer forward again
-/// (Chen et al. 2016, "Training deep nets with sublinear memory cost"): the same bits for less memory and more time. New
-/// models do not.
+/// Whether later forward passes keep only each layer's input for the backward pass, which then runs
+/// the layer forward again (Chen et al. 2016, "Training deep nets with sublinear memory cost"): the
+/// same bits for less memory and more time. New models do not.
 void tr_model_recompute(tr_model_t *model, bool recompute);
 
 /// hidden = the model on a batch of whole sequences (fresh pages). saved: NULL, or where what
@@ -116,18 +131,11 @@ void tr_model_recompute(tr_model_t *model, bool recompute);
 tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena,
                              tr_activations_t **saved);
 
-/// Of a model that learns. Adds the gradient with respect to every parameter below the head, given dhidden: [tokens,
-/// hidden], to gradient, of layout.total elements in layout.segments. Chains over tokens continue from the gradient's
-/// content. The head's is there already: each segment is complete when its layer was passed.
+/// Of a model that learns. Adds the gradient with respect to every trained parameter below the
+/// head, given dhidden: [tokens, hidden], to gradient, of the layout's trained vector. Chains over
+/// tokens continue from the gradient's content. The head's is there already: each segment is
+/// complete when its layer was passed.
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
                        tr_gradient_t *gradient, tr_arena_t *arena);
-
-/// What a rank does, of a sharded model, while others run a pass and it has nothing to: it gives them its shard. Backward also
-/// tells gradient of each segment.
-void tr_model_attend_forward(tr_model_t *model);
-void tr_model_attend_backward(tr_model_t *model, tr_gradient_t *gradient);
-
-/// The part of a flat vector (parameters, gradient) that starts at an offset of the layout, in elements.
-tr_tensor_t tr_flat_matrix(tr_tensor_t flat, size_t offset, size_t rows, size_t columns);
 
 #endif

@@ -1,13 +1,10 @@
-/// What model.c (life cycle) and transformer.c (forward, backward) share about a model.
+/// A model's insides, for the files that share them: model.c (life cycle), model_load.c (weights
+/// from files), transformer.c (passes), response.c (heads) and trainer_save.c (checkpoints).
 #ifndef TR_MODEL_MODEL_PRIVATE_H
 #define TR_MODEL_MODEL_PRIVATE_H
 
-#include "common/model/sharded.h"
-
-/// Weight matrices as products read them: as they stand among the parameters, or packed.
-typedef struct layer {
-    tr_tensor_t qkv, output, gate_up, down;
-} layer_t;
+#include "common/model/linear.h"
+#include "common/model/model.h"
 
 struct tr_model {
     tr_model_config_t config;
@@ -15,22 +12,15 @@ struct tr_model {
     tr_backend_t *backend;
     tr_queue_t *queue;
     tr_model_use_t use;
-    bool packed;                 ///< decodes on a device that packs
-    bool recompute;              ///< as tr_model_recompute says
-    tr_buffer_t *masters;        ///< parameters
-    tr_device_memory_t borrowed; ///< whose masters are another process's, if `borrows`
-    bool borrows;
-    tr_buffer_t *copy;     ///< working, where passes read another type; else NULL
-    tr_buffer_t *packings; ///< all packed matrices; NULL unless packed
-    size_t packed_floats;  ///< of packings
-    tr_buffer_t *tables;   ///< rope
-    tr_tensor_t parameters;
-    tr_tensor_t
-        working; ///< [real] what passes read, of a model that is not sharded: the parameters, or their copy in bf16
-    model_sharding_t *sharding; ///< NULL: parameters are all of them
-    tr_tensor_t rope;           ///< [max_positions, head_dim]
-    layer_t *layers;
-    tr_tensor_t head; ///< policy models
+    bool recompute; ///< as tr_model_recompute says
+    parameters_t parameters;
+    linear_t *linears;    ///< [segments][TR_WEIGHT_KINDS] as the layout's weights, norms among them
+    const linear_t *head; ///< of those
+    tr_buffer_t *packed;  ///< of all linears that are packed; NULL: none is
+    tr_buffer_t *rope_buffer;
+    tr_tensor_t rope;            ///< [max_positions, head_dim]
+    tr_device_memory_t imported; ///< where passes read, if `imports`: memory of another process
+    bool imports;
 };
 
 static inline bool model_learns(const tr_model_t *model)
@@ -38,11 +28,21 @@ static inline bool model_learns(const tr_model_t *model)
     return model->use == TR_MODEL_LEARNS || model->use == TR_MODEL_LEARNS_ROUNDED;
 }
 
-/// A part of what passes read.
-tr_tensor_t model_parameter(const tr_model_t *model, size_t offset, size_t rows, size_t columns);
-/// With all ranks: the segment's parameters are there. Nothing to do for a model that is whole.
-void model_gather(tr_model_t *model, size_t segment);
-tr_heads_t model_heads(const tr_model_t *model);
-size_t model_qkv_width(const tr_model_t *model);
+/// The linears of a segment, by kind.
+static inline const linear_t *model_linears(const tr_model_t *model, size_t segment)
+{
+    return &model->linears[segment * TR_WEIGHT_KINDS];
+}
+
+/// The passes' share of a rank that has nothing to compute while others do: it gives them its
+/// shard. Nothing to do for a model that is not sharded, but that backward tells gradient of each
+/// segment.
+void model_idle_forward(tr_model_t *model);
+void model_idle_backward(tr_model_t *model, tr_gradient_t *gradient);
+
+/// Where an operator writes the gradient of a vector that it always writes: the weight's place, or
+/// of a frozen weight memory of the arena that nobody reads.
+tr_tensor_t model_vector_gradient(const tr_weight_t *weight, const tr_gradient_t *gradient,
+                                  tr_arena_t *arena);
 
 #endif

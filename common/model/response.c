@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/rng.h"
+#include "common/model/model_private.h"
 
 struct tr_response_pass {
     tr_model_t *model;
@@ -215,7 +216,7 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
     ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, pass->n);
     if (config->scalar_head) {
-        ops->scalar_head(queue, result, pass->gathered, tr_model_score(pass->model));
+        ops->scalar_head(queue, result, pass->gathered, tr_model_head(pass->model));
     } else {
         upload_kept(pass, sequences, chosen, count);
         tr_tensor_t said = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
@@ -233,22 +234,21 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
 {
     const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
     const tr_model_config_t *config = tr_model_config(pass->model);
-    const tr_layout_t *layout = tr_model_layout(pass->model);
+    const tr_weight_t *head = pass->model->head->weight;
     tr_queue_t *queue = tr_model_queue(pass->model);
     TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
     if (pass->n == 0) {
-        tr_model_attend_backward(pass->model, gradient);
+        model_idle_backward(pass->model, gradient);
         return;
     }
     tr_tensor_t d = tr_arena_reals(pass->arena, queue, dout, pass->n);
     tr_tensor_t dgathered = real_rows(pass, pass->n);
     if (config->scalar_head) {
         ops->scalar_head_gradient(queue, dgathered,
-                                  tr_flat_matrix(gradient->rest, layout->head, 1, config->hidden),
-                                  d, pass->gathered, tr_model_score(pass->model));
+                                  model_vector_gradient(head, gradient, pass->arena), d,
+                                  pass->gathered, tr_model_head(pass->model));
     } else {
-        tr_tensor_t flat = layout->head == layout->embedding ? gradient->embedding : gradient->rest;
-        tr_tensor_t dhead = tr_flat_matrix(flat, layout->head, config->vocabulary, config->hidden);
+        tr_tensor_t dhead = tr_weight_gradient(head, gradient);
         tr_tensor_t even =
             dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
         ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->gathered,
@@ -285,7 +285,7 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
     pass->gathered = real_rows(pass, count);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, count);
     ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
-    ops->scalar_head(queue, result, pass->gathered, tr_model_score(pass->model));
+    ops->scalar_head(queue, result, pass->gathered, tr_model_head(pass->model));
     ops->read(queue, scores, result);
     return ops->queue_wait(queue, err);
 }
@@ -345,7 +345,7 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
             status = tr_response_forward(pass, sequences, chosen + own, count, temperature, false,
                                          out + at, facts == NULL ? NULL : facts + at, err);
         } else {
-            tr_model_attend_forward(pass->model);
+            model_idle_forward(pass->model);
         }
         if (status == TR_OK) {
             gather_round(pass, sequences, pieces, out, facts);

@@ -27,9 +27,10 @@ typedef struct tr_response_pass tr_response_pass_t;
 tr_response_pass_t *tr_response_pass_new(tr_model_t *model);
 void tr_response_pass_destroy(tr_response_pass_t **pass);
 
-/// Noise on the embeddings of passes that learn (NEFTune, Jain et al. 2023, arXiv 2310.05914): each element gets a number of its own,
-/// uniform in [-1, 1) times alpha / sqrt(L H), L: tokens of the sequence, H: hidden. It is a function of seed, step,
-/// the sequence's number, token and column, and of nothing else.
+/// Noise on the embeddings of passes that learn (NEFTune, Jain et al. 2023, arXiv 2310.05914): each
+/// element gets a number of its own, uniform in [-1, 1) times alpha / sqrt(L H), L: tokens of the
+/// sequence, H: hidden. It is a function of seed, step, the sequence's number, token and column,
+/// and of nothing else.
 typedef struct tr_noise {
     double alpha; ///< 0: none
     uint64_t seed;
@@ -52,8 +53,9 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
                               const uint32_t *chosen, size_t count, float temperature, bool learn,
                               float *out, tr_token_facts_t *facts, tr_error_t *err);
 
-/// Adds the gradient of sum(dout * out) + sum(dmean * facts.mean) of the last forward pass (with learn) to gradient, as
-/// tr_model_backward does; where there is no out, nothing is added. dmean: of a policy, or NULL: 0.
+/// Adds the gradient of sum(dout * out) + sum(dmean * facts.mean) of the last forward pass (with
+/// learn) to gradient, as tr_model_backward does; where there is no out, nothing is added. dmean:
+/// of a policy, or NULL: 0.
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
                           tr_gradient_t *gradient);
 
@@ -64,14 +66,16 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
                              const uint32_t *chosen, size_t count, bool learn, float *scores,
                              tr_error_t *err);
 
-/// The passes over all sequences are shared out to the ranks of a collective (borrowed; NULL: none) from now on.
+/// The passes over all sequences are shared out to the ranks of a collective (borrowed; NULL: none)
+/// from now on.
 void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective);
 
-/// Sequences of a pass that trains nothing, where nobody says another number. It bounds memory and changes no bit.
+/// Sequences of a pass that trains nothing, where nobody says another number. It bounds memory and
+/// changes no bit.
 enum { TR_INFER_CHUNK = 16 };
 
-/// All of them, `chunk` sequences a pass; out and facts as above, for all response tokens. With ranks, all call it and all get
-/// all.
+/// All of them, `chunk` sequences a pass; out and facts as above, for all response tokens. With
+/// ranks, all call it and all get all.
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                                   size_t chunk, float temperature, float *out,
                                   tr_token_facts_t *facts, tr_error_t *err);

@@ -1,3 +1,6 @@
+/// Learning: from sequences to updates. The order of the work is here (epochs, minibatches, rounds
+/// of a chunk a rank); passes are response.c's, sums of gradients and AdamW the optimizer's
+/// (common/optim), checkpoints trainer_save.c's.
 #include <stdlib.h>
 
 #include "common/base/rng.h"
@@ -12,12 +15,16 @@ tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model,
     *model = NULL;
     trainer->ranks = ranks != NULL ? *ranks : (tr_ranks_t){0};
     const tr_layout_t *layout = tr_model_layout(trainer->model);
+    const tr_flat_t *trained = &layout->flat[TR_TRAINED];
     tr_collective_t *collective = trainer->ranks.collective;
-    tr_shards_init(&trainer->shards, layout->segments, layout->segment_count,
+    tr_shards_init(&trainer->shards, trained->segments, layout->segment_count,
                    tr_collective_size(collective), tr_collective_rank(collective));
-    tr_status status = tr_optimizer_new(
-        &trainer->optimizer, tr_model_backend(trainer->model), tr_model_queue(trainer->model),
-        tr_model_parameters(trainer->model), &trainer->shards, options, &trainer->ranks, err);
+    tr_status status =
+        trained->total > 0
+            ? tr_optimizer_new(&trainer->optimizer, tr_model_backend(trainer->model),
+                               tr_model_queue(trainer->model), tr_model_trained(trainer->model),
+                               &trainer->shards, options, &trainer->ranks, err)
+            : tr_fail(err, TR_ERR_ARGUMENT, "every parameter of the model is frozen");
     if (status != TR_OK) {
         tr_trainer_destroy(&trainer);
         return status;
@@ -60,28 +67,28 @@ static size_t tokens_of(const tr_sequences_t *sequences, const uint32_t *chosen,
     return n;
 }
 
-static size_t group_of(const tr_train_pass_t *walk)
+static size_t group_of(const tr_train_pass_t *pass)
 {
-    return walk->group > 1 ? walk->group : 1;
+    return pass->group > 1 ? pass->group : 1;
 }
 
 static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk,
-                         const tr_train_pass_t *walk, float *out, tr_token_facts_t *facts,
+                         const tr_train_pass_t *pass, float *out, tr_token_facts_t *facts,
                          tr_error_t *err)
 {
-    bool learn = !walk->evaluate;
-    return walk->scores
+    bool learn = !pass->evaluate;
+    return pass->scores
                ? tr_response_scores(trainer->pass, chunk->sequences, chunk->chosen, chunk->count,
                                     learn, out, err)
                : tr_response_forward(trainer->pass, chunk->sequences, chunk->chosen, chunk->count,
-                                     walk->temperature, learn, out, facts, err);
+                                     pass->temperature, learn, out, facts, err);
 }
 
 /// What the loss is given of so many sequences.
 static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
-                         const tr_train_pass_t *walk)
+                         const tr_train_pass_t *pass)
 {
-    return walk->scores ? count : tokens_of(sequences, chosen, count);
+    return pass->scores ? count : tokens_of(sequences, chosen, count);
 }
 
 /// Up to one chunk a rank, and what their losses read and write, one chunk after another.
@@ -93,10 +100,11 @@ typedef struct round {
     tr_token_facts_t *facts;
 } round_t;
 
-/// Takes chunks of at most `most` sequences from chosen: [left], of a minibatch; returns how many sequences.
+/// Takes chunks of at most `most` sequences from chosen: [left], of a minibatch; returns how many
+/// sequences.
 static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_chunk_t *minibatch,
                          const uint32_t *chosen, size_t left, size_t most,
-                         const tr_train_pass_t *walk)
+                         const tr_train_pass_t *pass)
 {
     size_t ranks = trainer->shards.ranks, taken = 0, n = 0;
     *round = (round_t){0};
@@ -107,7 +115,7 @@ static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_c
         *chunk = *minibatch;
         chunk->chosen = chosen + taken;
         chunk->count = left - taken < most ? left - taken : most;
-        chunk->n = outputs_of(chunk->sequences, chunk->chosen, chunk->count, walk);
+        chunk->n = outputs_of(chunk->sequences, chunk->chosen, chunk->count, pass);
         taken += chunk->count;
         n += chunk->n;
         round->count += chunk->count > 0;
@@ -120,7 +128,7 @@ static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_c
     for (size_t r = 0; r < round->count; r++) {
         round->chunks[r].out = round->out + round->starts[r];
         round->chunks[r].facts = round->facts + round->starts[r];
-        round->chunks[r].dmean = walk->smooths ? round->dmean + round->starts[r] : NULL;
+        round->chunks[r].dmean = pass->smooths ? round->dmean + round->starts[r] : NULL;
     }
     return taken;
 }
@@ -134,7 +142,7 @@ static void round_close(round_t *round)
 }
 
 /// Each rank its own chunk; then all have all outputs.
-static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *walk,
+static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *pass,
                                tr_error_t *err)
 {
     size_t ranks = trainer->shards.ranks, own = trainer->shards.rank;
@@ -142,9 +150,9 @@ static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_t
     if (own < round->count) {
         size_t at = round->starts[own];
         TR_TRY(
-            forward(trainer, &round->chunks[own], walk, round->out + at, round->facts + at, err));
+            forward(trainer, &round->chunks[own], pass, round->out + at, round->facts + at, err));
     } else {
-        tr_model_attend_forward(trainer->model);
+        model_idle_forward(trainer->model);
     }
     if (ranks > 1) {
         size_t *bytes = tr_calloc(2 * (ranks + 1), sizeof *bytes), *fact_bytes = bytes + ranks + 1;
@@ -159,26 +167,26 @@ static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_t
     return TR_OK;
 }
 
-/// Forward, loss and backward of a round. Every rank computes the losses of all chunks, in their order: whatever a loss counts,
-/// and whatever it says of exactness, is the same on all.
-static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *walk,
+/// Forward, loss and backward of a round. Every rank computes the losses of all chunks, in their
+/// order: whatever a loss counts, and whatever it says of exactness, is the same on all.
+static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *pass,
                              tr_loss_fn loss, void *context, tr_error_t *err)
 {
     size_t own = trainer->shards.rank;
     tr_gradient_t *gradient = NULL;
-    if (!walk->evaluate) {
+    if (!pass->evaluate) {
         TR_TRY(tr_optimizer_round(trainer->optimizer, &gradient, round->count, err));
     }
-    TR_TRY(round_forward(trainer, round, walk, err));
+    TR_TRY(round_forward(trainer, round, pass, err));
     for (size_t r = 0; r < round->count; r++) {
         TR_TRY(loss(context, &round->chunks[r], round->dout + round->starts[r], err));
     }
-    if (!walk->evaluate) {
+    if (!pass->evaluate) {
         if (own < round->count) {
             tr_response_backward(trainer->pass, round->dout + round->starts[own],
                                  round->chunks[own].dmean, gradient);
         } else {
-            tr_model_attend_backward(trainer->model, gradient);
+            model_idle_backward(trainer->model, gradient);
         }
         tr_optimizer_round_end(trainer->optimizer);
     }
@@ -186,13 +194,13 @@ static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_tra
 }
 
 static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                        const uint32_t *chosen, size_t count, const tr_train_pass_t *walk,
+                        const uint32_t *chosen, size_t count, const tr_train_pass_t *pass,
                         tr_loss_fn loss, void *context, tr_train_pass_result_t *result,
                         tr_error_t *err)
 {
     const tr_chunk_t minibatch = {
         .sequences = sequences,
-        .normalizer = outputs_of(sequences, chosen, count, walk),
+        .normalizer = outputs_of(sequences, chosen, count, pass),
         .total = count,
         .first = result->updates == 0,
     };
@@ -204,18 +212,18 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
     for (size_t taken = 0; taken < count;) {
         round_t round;
         taken += round_open(&round, trainer, &minibatch, chosen + taken, count - taken,
-                            walk->chunk * group_of(walk), walk);
-        tr_status status = learn_round(trainer, &round, walk, loss, context, err);
+                            pass->chunk * group_of(pass), pass);
+        tr_status status = learn_round(trainer, &round, pass, loss, context, err);
         round_close(&round);
         if (status != TR_OK) {
             tr_optimizer_discard(trainer->optimizer);
             return status;
         }
     }
-    if (walk->evaluate) {
+    if (pass->evaluate) {
         return TR_OK;
     }
-    TR_TRY(tr_optimizer_step(trainer->optimizer, walk->learning_rate, &norm, err));
+    TR_TRY(tr_optimizer_step(trainer->optimizer, pass->learning_rate, &norm, err));
     tr_model_repack(trainer->model);
     result->updates++;
     result->norm_sum += norm;
@@ -223,14 +231,14 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
 }
 
 /// order: [count], written: the sequences in the order of an epoch, groups kept together.
-static void visit(uint32_t *order, size_t count, const tr_train_pass_t *walk, size_t epoch)
+static void visit(uint32_t *order, size_t count, const tr_train_pass_t *pass, size_t epoch)
 {
-    size_t group = group_of(walk), groups = count / group;
+    size_t group = group_of(pass), groups = count / group;
     for (size_t i = 0; i < groups; i++) {
         order[i] = (uint32_t)i;
     }
-    if (!walk->evaluate) {
-        tr_rng_permutation(order, groups, walk->seed, walk->step, (uint32_t)epoch);
+    if (!pass->evaluate) {
+        tr_rng_permutation(order, groups, pass->seed, pass->step, (uint32_t)epoch);
     }
     for (size_t i = groups; i-- > 0;) { // from the end: order[i] is read before its place is taken
         uint32_t first = order[i] * (uint32_t)group;
@@ -241,12 +249,12 @@ static void visit(uint32_t *order, size_t count, const tr_train_pass_t *walk, si
 }
 
 tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                              const tr_train_pass_t *walk, tr_loss_fn loss, void *context,
+                              const tr_train_pass_t *pass, tr_loss_fn loss, void *context,
                               tr_train_pass_result_t *result, tr_error_t *err)
 {
-    size_t group = group_of(walk);
-    size_t share = sequences->count / group / walk->minibatches * group;
-    const tr_noise_t noise = {walk->neftune_noise_alpha, walk->seed, walk->step};
+    size_t group = group_of(pass);
+    size_t share = sequences->count / group / pass->minibatches * group;
+    const tr_noise_t noise = {pass->neftune_noise_alpha, pass->seed, pass->step};
     tr_status status = TR_OK;
     *result = (tr_train_pass_result_t){0};
     if (sequences->count % group != 0) {
@@ -255,11 +263,11 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
     }
     tr_response_noise(trainer->pass, &noise);
     uint32_t *order = tr_calloc(sequences->count, sizeof *order);
-    for (size_t epoch = 0; epoch < walk->epochs && status == TR_OK; epoch++) {
-        visit(order, sequences->count, walk, epoch);
-        for (size_t m = 0; m < walk->minibatches && status == TR_OK; m++) {
-            size_t end = m + 1 == walk->minibatches ? sequences->count : (m + 1) * share;
-            status = update(trainer, sequences, order + m * share, end - m * share, walk, loss,
+    for (size_t epoch = 0; epoch < pass->epochs && status == TR_OK; epoch++) {
+        visit(order, sequences->count, pass, epoch);
+        for (size_t m = 0; m < pass->minibatches && status == TR_OK; m++) {
+            size_t end = m + 1 == pass->minibatches ? sequences->count : (m + 1) * share;
+            status = update(trainer, sequences, order + m * share, end - m * share, pass, loss,
                             context, result, err);
         }
     }

@@ -1,8 +1,10 @@
-/// Learning: a model, its optimizer, and the walk over epochs, minibatches and chunks; by one process or by several ranks.
+/// Learning: a model, its optimizer, and passes over sequences in epochs, minibatches and chunks; by
+/// one process or by several ranks.
 ///
-/// One update takes a minibatch of sequences. It runs through the model a chunk at a time; what the loss says about each
-/// chunk goes back, and the chunks' gradients add up in the optimizer's tree. The size of a chunk is the recipe's, so
-/// the result is a function of recipe, data and seed.
+/// One update takes a minibatch of sequences. It runs through the model a chunk at a time; each
+/// chunk's loss goes back, and the chunks' gradients add up in the optimizer's tree. The size of a
+/// chunk is the recipe's, so the result is a function of recipe, data and seed. Gradients, moments
+/// and updates are of the model's trained parameters (layout.h); frozen ones stay as they are.
 #ifndef TR_MODEL_TRAINER_H
 #define TR_MODEL_TRAINER_H
 
@@ -21,26 +23,25 @@ typedef struct tr_chunk {
     size_t total;                  ///< count of the whole minibatch
     const float *out;              ///< [n] log-probs, values or scores
     const tr_token_facts_t *facts; ///< [n]; undefined for a scalar model
-    float *dmean; ///< [n] zeros, for dloss/d facts.mean; NULL unless the walk smooths
-    bool first;   ///< no update of this walk came before
+    float *dmean; ///< [n] zeros, for dloss/d facts.mean; NULL unless the pass smooths
+    bool first;   ///< no update of this pass came before
 } tr_chunk_t;
 
-/// Writes dloss/dout to dout: [n]. In a walk that evaluates nobody reads it.
+/// Writes dloss/dout to dout: [n]. A pass that evaluates does not read it.
 typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *dout,
                                 tr_error_t *err);
 
 typedef struct tr_train_pass {
     size_t epochs;
-    size_t
-        minibatches; ///< an epoch; sequences are dealt out in equal parts, the last takes the rest
-    size_t chunk;    ///< groups
-    size_t group;    ///< sequences that follow each other and stay together: 2 for pairs; 0 is 1
-    bool scores;     ///< out is a scalar model's score of each whole sequence (a reward model)
-    bool smooths;    ///< the loss depends on the facts' means too
-    bool evaluate;   ///< forward passes alone, in the order given: no update
-    uint64_t seed;   ///< of the order in which sequences are visited
-    uint32_t step;   ///< likewise; every epoch has its own order
-    float temperature; ///< of the distribution whose log-probs are taken; ignored by scalar models
+    size_t minibatches; ///< of an epoch: equal parts of the sequences, the last takes the rest
+    size_t chunk;       ///< groups
+    size_t group;       ///< sequences that follow each other and stay together: 2 for pairs; 0 is 1
+    bool scores;        ///< out is a scalar model's score of each whole sequence (a reward model)
+    bool smooths;       ///< the loss depends on the facts' means too
+    bool evaluate;      ///< forward passes alone, in the order given: no update
+    uint64_t seed;      ///< of the order in which sequences are visited
+    uint32_t step;      ///< likewise; every epoch has its own order
+    float temperature;  ///< of the distribution whose log-probs are taken; ignored by scalar models
     double learning_rate;
     double neftune_noise_alpha; ///< of noise on the embeddings while learning (response.h); 0: none
 } tr_train_pass_t;
@@ -50,7 +51,8 @@ typedef struct tr_train_pass_result {
     double norm_sum; ///< of global gradient norms before clipping
 } tr_train_pass_result_t;
 
-/// Takes the model (and nulls it). options and ranks as in optimizer.h; ranks: copied, or NULL for one process.
+/// Takes the model (and nulls it). options and ranks as in optimizer.h; ranks: copied, or NULL for
+/// one process. Fails with TR_ERR_ARGUMENT for a model of which nothing is trained.
 tr_status tr_trainer_new(tr_trainer_t **trainer, tr_model_t **model,
                          const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
                          tr_error_t *err);
@@ -59,27 +61,29 @@ void tr_trainer_destroy(tr_trainer_t **trainer);
 tr_model_t *tr_trainer_model(const tr_trainer_t *trainer);
 tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer);
 
-/// epochs x minibatches updates on the sequences. With N ranks all call it with the same arguments: chunk i of a minibatch goes
-/// through the model on rank i mod N, every rank's loss sees every chunk in order, and all end with the same parameters.
+/// epochs x minibatches updates on the sequences. With N ranks all call it with the same arguments:
+/// chunk i of a minibatch goes through the model on rank i mod N, every rank's loss sees every
+/// chunk in order, and all end with the same parameters.
 tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *sequences,
-                              const tr_train_pass_t *walk, tr_loss_fn loss, void *context,
+                              const tr_train_pass_t *pass, tr_loss_fn loss, void *context,
                               tr_train_pass_result_t *result, tr_error_t *err);
 
-/// What rank 0 alone does with a trainer that ranks share (it saves, or publishes): the others attend, give it what they hold
-/// when it asks, and return what it returned; it ends with dismiss, which returns status.
+/// For work of rank 0 alone on a trainer that ranks share, such as saving and publishing: the other
+/// ranks attend, that is, answer its requests for what they hold until it dismisses them. dismiss
+/// returns status, and so does attend on the others.
 tr_status tr_trainer_attend(const tr_trainer_t *trainer, tr_error_t *err);
 tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status);
 
-/// On rank 0, while the others attend: the parameters, to values: [layout.total] on the host.
-tr_status tr_trainer_read(const tr_trainer_t *trainer, float *values, tr_error_t *err);
-/// The same on all ranks, which all call it while nobody attends.
+/// All parameters to values: [layout.total] on the host. All ranks call it, and none attends.
 tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values, tr_error_t *err);
-/// On rank 0 again, what passes read: tr_model_weight_bytes of it, [real].
+/// On rank 0, while the others attend: the trained weights as passes read them, [real], of
+/// tr_model_weight_bytes bytes.
 tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err);
 
-/// With ranks, all call it, and rank 0 writes. Writes the model as a Hugging Face directory that must not be there yet (or be empty), all or nothing. Tokenizer files
-/// are copied from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [parameters] in layout order, and
-/// step: the updates so far), which makes it a checkpoint.
+/// Writes the model, all parameters of it, as a Hugging Face directory that must not be there yet (or
+/// be empty), all or nothing. With ranks, all call it, and rank 0 writes. Tokenizer files are copied
+/// from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [trained parameters]
+/// in the order of the layout, and step: the updates so far), which makes it a checkpoint.
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
                           bool optimizer, tr_error_t *err);
 
@@ -87,7 +91,8 @@ tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, co
 tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, const char *source,
                                 tr_error_t *err);
 
-/// Restores the optimizer's state that tr_trainer_save wrote; the model was opened from the same directory.
+/// Restores the optimizer's state that tr_trainer_save wrote; the model was opened from the same
+/// directory, and as much of it is trained.
 tr_status tr_trainer_restore(tr_trainer_t *trainer, const char *directory, tr_error_t *err);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef TR_MODEL_TRAINER_PRIVATE_H
 #define TR_MODEL_TRAINER_PRIVATE_H
 
+#include "common/model/model_private.h"
 #include "common/model/trainer.h"
 
 struct tr_trainer {
@@ -9,7 +10,7 @@ struct tr_trainer {
     tr_optimizer_t *optimizer;
     tr_response_pass_t *pass;
     tr_ranks_t ranks;
-    tr_shards_t shards; // of the parameters; one process holds all
+    tr_shards_t shards; // of the trained vector; one process holds all
 };
 
 #endif

@@ -1,4 +1,6 @@
-// A model on the disk: saving, restoring, and what rank 0 does alone while the others stand by.
+/// A trainer on the disk: saving, restoring, and reading its parameters, which its ranks may hold
+/// together. Rank 0 alone touches files; while it does, the others answer its requests for what
+/// they hold (tr_trainer_attend).
 #include <stdlib.h>
 
 #include "common/base/real.h"
@@ -6,33 +8,48 @@
 #include "common/hf/safetensors.h"
 #include "common/model/trainer_private.h"
 
-enum { PIECE = 1 << 20 }; // elements read or restored at a time
-
-static tr_status read_device(const tr_model_t *model, void *out, tr_tensor_t values, size_t first,
-                             size_t count, tr_error_t *err)
-{
-    return tr_model_read_floats(model, out, tr_flat_matrix(values, first, 1, count), err);
-}
+enum { BLOCK = 1 << 20 }; // elements read or restored at a time
 
 // What the ranks hold together
 
-/// Vectors of layout.total elements whose shards the ranks hold; or no more of them.
-typedef enum shared { PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, NOTHING } shared_t;
+/// The vectors of which ranks hold a shard each. Moments are sharded wherever there are ranks,
+/// parameters with zero_stage 3.
+typedef enum vector {
+    FROZEN = TR_FROZEN,
+    TRAINED = TR_TRAINED,
+    FIRST_MOMENT,
+    SECOND_MOMENT,
+    NO_VECTOR
+} vector_t;
 
-/// What rank 0 tells the others: the piece that it needs; or that it is done, and how that went.
-typedef struct errand {
-    shared_t what;
+/// From rank 0 to the others: elements that it needs of a vector; or with NO_VECTOR that it is
+/// done, and how that went.
+typedef struct request {
+    vector_t vector;
     tr_status status;
     size_t first, count;
-} errand_t;
+} request_t;
 
-static tr_tensor_t shard_of(const tr_trainer_t *trainer, shared_t what)
+static vector_t vector_of(const tr_parameter_t *parameter)
 {
-    if (what == PARAMETERS) {
-        return tr_model_parameters(trainer->model);
+    return parameter->weight->trained ? TRAINED : FROZEN;
+}
+
+/// This rank's shard.
+static tr_tensor_t shard_of(const tr_trainer_t *trainer, vector_t vector)
+{
+    switch (vector) {
+    case FIRST_MOMENT: return tr_optimizer_first_moment(trainer->optimizer);
+    case SECOND_MOMENT: return tr_optimizer_second_moment(trainer->optimizer);
+    default: return trainer->model->parameters.flat[vector].values;
     }
-    return what == FIRST_MOMENT ? tr_optimizer_first_moment(trainer->optimizer)
-                                : tr_optimizer_second_moment(trainer->optimizer);
+}
+
+/// Moments are cut as the trained parameters that they belong to.
+static const tr_shards_t *shards_of(const tr_trainer_t *trainer, vector_t vector)
+{
+    return vector == FROZEN ? &trainer->model->parameters.flat[TR_FROZEN].sharding->shards
+                            : &trainer->shards;
 }
 
 /// As tr_shards_find, but at most `most` elements.
@@ -42,27 +59,36 @@ static size_t run_of(size_t *rank, size_t *local, const tr_shards_t *shards, siz
     return count < most ? count : most;
 }
 
-static void tell(const tr_trainer_t *trainer, errand_t errand)
+static void tell(const tr_trainer_t *trainer, request_t request)
 {
     tr_collective_t *collective = trainer->ranks.collective;
     if (trainer->shards.ranks > 1) {
-        collective->ops->broadcast(collective, &errand, sizeof errand);
+        collective->ops->broadcast(collective, &request, sizeof request);
     }
 }
 
+/// Elements of this rank's shard to host memory.
+static tr_status read_shard(const tr_trainer_t *trainer, vector_t vector, float *out, size_t local,
+                            size_t count, tr_error_t *err)
+{
+    return parameters_read_floats(&trainer->model->parameters, out,
+                                  tr_tensor_slice(shard_of(trainer, vector), local, 1, count), err);
+}
+
 /// On rank 0: elements first.. of a vector that the ranks hold, to out: [count].
-static tr_status read_shared(const tr_trainer_t *trainer, shared_t what, float *out, size_t first,
+static tr_status read_shared(const tr_trainer_t *trainer, vector_t vector, float *out, size_t first,
                              size_t count, tr_error_t *err)
 {
     tr_collective_t *collective = trainer->ranks.collective;
+    const tr_shards_t *shards = shards_of(trainer, vector);
     tr_status status = TR_OK;
-    tell(trainer, (errand_t){what, TR_OK, first, count});
+    tell(trainer, (request_t){vector, TR_OK, first, count});
     while (count > 0) {
-        size_t rank, local, n = run_of(&rank, &local, &trainer->shards, first, count);
-        if (rank > 0) {
+        size_t rank, local, n = run_of(&rank, &local, shards, first, count);
+        if (rank > 0) { // received after a failure too, for it is sent
             collective->ops->receive(collective, out, n * sizeof *out, rank);
         } else if (status == TR_OK) {
-            status = read_device(trainer->model, out, shard_of(trainer, what), local, n, err);
+            status = read_shard(trainer, vector, out, local, n, err);
         }
         out += n;
         first += n;
@@ -71,19 +97,21 @@ static tr_status read_shared(const tr_trainer_t *trainer, shared_t what, float *
     return status;
 }
 
-/// On the other ranks: what rank 0 asked for of this rank's shard. What cannot be read is sent as zeros; this rank's handler then
-/// fails where rank 0's does not, which ends the group before anybody is told that something was saved.
-static tr_status give(const tr_trainer_t *trainer, const errand_t *errand, tr_error_t *err)
+/// On the other ranks: answers a request from this rank's shard. Elements that cannot be read are
+/// sent as zeros; this rank's handler then fails where rank 0's does not, which ends the group
+/// before anybody is told that something was saved.
+static tr_status answer(const tr_trainer_t *trainer, const request_t *request, tr_error_t *err)
 {
     tr_collective_t *collective = trainer->ranks.collective;
-    size_t first = errand->first, end = errand->first + errand->count;
+    const tr_shards_t *shards = shards_of(trainer, request->vector);
+    size_t first = request->first, end = request->first + request->count;
     tr_status status = TR_OK;
     while (first < end) {
-        size_t rank, local, n = run_of(&rank, &local, &trainer->shards, first, end - first);
-        if (rank == trainer->shards.rank) {
+        size_t rank, local, n = run_of(&rank, &local, shards, first, end - first);
+        if (rank == shards->rank) {
             float *values = tr_calloc(n, sizeof *values);
-            status =
-                read_device(trainer->model, values, shard_of(trainer, errand->what), local, n, err);
+            tr_status had = read_shard(trainer, request->vector, values, local, n, err);
+            status = had != TR_OK ? had : status;
             collective->ops->send(collective, values, n * sizeof *values, 0);
             free(values);
         }
@@ -96,54 +124,107 @@ tr_status tr_trainer_attend(const tr_trainer_t *trainer, tr_error_t *err)
 {
     tr_collective_t *collective = trainer->ranks.collective;
     tr_status status = TR_OK;
-    errand_t errand;
+    request_t request;
     for (;;) {
-        collective->ops->broadcast(collective, &errand, sizeof errand);
-        if (errand.what == NOTHING) {
+        collective->ops->broadcast(collective, &request, sizeof request);
+        if (request.vector == NO_VECTOR) {
             break;
         }
-        tr_status given = give(trainer, &errand, err);
-        status = given != TR_OK ? given : status;
+        tr_status answered = answer(trainer, &request, err);
+        status = answered != TR_OK ? answered : status;
     }
-    if (status == TR_OK && errand.status != TR_OK) {
-        return tr_fail(err, errand.status, "what rank 0 did alone failed");
+    if (status == TR_OK && request.status != TR_OK) {
+        return tr_fail(err, request.status, "what rank 0 did alone failed");
     }
     return status;
 }
 
 tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status)
 {
-    tell(trainer, (errand_t){NOTHING, status, 0, 0});
+    tell(trainer, (request_t){NO_VECTOR, status, 0, 0});
+    return status;
+}
+
+/// The trainer, where its ranks hold the parameters together.
+static const tr_trainer_t *sharing(const tr_trainer_t *trainer)
+{
+    return tr_model_is_sharded(trainer->model) ? trainer : NULL;
+}
+
+// All parameters, or weights, at once
+
+/// On rank 0 while the others attend.
+static tr_status read_parameters(const tr_trainer_t *trainer, float *values, tr_error_t *err)
+{
+    const tr_layout_t *layout = tr_model_layout(trainer->model);
+    for (size_t i = 0; i < layout->count; i++) {
+        const tr_parameter_t *parameter = &layout->parameters[i];
+        TR_TRY(read_shared(trainer, vector_of(parameter), values + parameter->offset,
+                           parameter->place, parameter->rows * parameter->columns, err));
+    }
+    return TR_OK;
+}
+
+tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values, tr_error_t *err)
+{
+    tr_collective_t *collective = trainer->ranks.collective;
+    if (sharing(trainer) == NULL) {
+        return tr_model_read_parameters(trainer->model, values, err);
+    }
+    tr_status status = collective->rank == 0
+                           ? tr_trainer_dismiss(trainer, read_parameters(trainer, values, err))
+                           : tr_trainer_attend(trainer, err);
+    size_t bytes = tr_model_layout(trainer->model)->total * sizeof *values;
+    collective->ops->broadcast(collective, values, bytes);
+    return status;
+}
+
+tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err)
+{
+    const tr_model_t *model = trainer->model;
+    const size_t n = tr_model_layout(model)->flat[TR_TRAINED].total;
+    if (sharing(trainer) == NULL) {
+        return tr_model_read_weights(model, weights, err);
+    }
+    if (tr_model_backend(model)->real == TR_F32) {
+        return read_shared(trainer, TRAINED, weights, 0, n, err);
+    }
+    uint16_t *rounded = weights; // as every rank rounds what it gives to a pass
+    float *block = tr_calloc(BLOCK, sizeof *block);
+    tr_status status = TR_OK;
+    for (size_t first = 0; first < n && status == TR_OK; first += BLOCK) {
+        size_t count = n - first < BLOCK ? n - first : BLOCK;
+        status = read_shared(trainer, TRAINED, block, first, count, err);
+        for (size_t i = 0; i < count && status == TR_OK; i++) {
+            rounded[first + i] = tr_real_to_bf16(block[i]);
+        }
+    }
+    free(block);
     return status;
 }
 
 // Saving
 
-/// What is written to a file from a device, a piece at a time.
+/// A tensor of a file, read from a device block by block.
 typedef struct stored {
-    const tr_model_t *model; // whose device it is
-    tr_tensor_t values;
-    // Where the ranks hold it together:
-    const tr_trainer_t *trainer;
-    shared_t what;
-    size_t offset; // of the vector
+    const tr_model_t *model;     // that holds its parameters alone,
+    const tr_trainer_t *trainer; // or whose ranks hold the vector together
+    vector_t vector;
+    size_t first; // element of the vector
 } stored_t;
 
-static tr_status read_piece(const void *context, void *out, size_t first, size_t count,
-                            tr_error_t *err)
+static tr_status read_stored(const void *context, void *out, size_t first, size_t count,
+                             tr_error_t *err)
 {
     const stored_t *stored = context;
-    return read_device(stored->model, out, stored->values, first, count, err);
+    first += stored->first;
+    return stored->trainer != NULL
+               ? read_shared(stored->trainer, stored->vector, out, first, count, err)
+               : parameters_read(&stored->model->parameters, stored->vector, out, first, count,
+                                 err);
 }
 
-static tr_status read_shared_piece(const void *context, void *out, size_t first, size_t count,
-                                   tr_error_t *err)
-{
-    const stored_t *stored = context;
-    return read_shared(stored->trainer, stored->what, out, stored->offset + first, count, err);
-}
-
-/// What the file of a model's weights is made of, [layout.count] each.
+/// The content of the file of a model's weights, [layout.count] each.
 typedef struct listing {
     stored_t *stored;
     tr_safetensors_source_t *sources;
@@ -160,16 +241,8 @@ static void list_parameters(listing_t *listing, const tr_model_t *model,
     listing->entries = tr_calloc(layout->count, sizeof *listing->entries);
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
-        size_t count = parameter->rows * parameter->columns;
-        listing->stored[i] = (stored_t){
-            .model = model,
-            .values = tr_flat_matrix(tr_model_parameters(model), parameter->offset, 1, count)};
-        if (trainer != NULL) {
-            listing->stored[i] =
-                (stored_t){.trainer = trainer, .what = PARAMETERS, .offset = parameter->offset};
-        }
-        listing->sources[i] = (tr_safetensors_source_t){
-            trainer != NULL ? read_shared_piece : read_piece, &listing->stored[i]};
+        listing->stored[i] = (stored_t){model, trainer, vector_of(parameter), parameter->place};
+        listing->sources[i] = (tr_safetensors_source_t){read_stored, &listing->stored[i]};
         listing->entries[i] = (tr_safetensors_entry_t){
             .name = parameter->name,
             .dtype = TR_F32,
@@ -180,26 +253,28 @@ static void list_parameters(listing_t *listing, const tr_model_t *model,
     }
 }
 
-static tr_status write_model(const tr_model_t *model, const tr_trainer_t *trainer,
-                             const char *staging, const char *source, tr_error_t *err)
+static tr_status write_model(const char *staging, const tr_model_t *model,
+                             const tr_trainer_t *trainer, const char *source, tr_error_t *err)
 {
     listing_t listing;
+    char *config = tr_model_config_json(tr_model_config(model), TR_F32);
     list_parameters(&listing, model, trainer);
-    tr_status status = tr_hf_write(staging, tr_model_config(model), listing.entries,
-                                   tr_model_layout(model)->count, source, err);
+    tr_status status =
+        tr_hf_write(staging, config, listing.entries, tr_model_layout(model)->count, source, err);
     free(listing.entries);
     free(listing.sources);
     free(listing.stored);
+    free(config);
     return status;
 }
 
-static tr_status write_optimizer(const tr_trainer_t *trainer, const char *staging, tr_error_t *err)
+static tr_status write_optimizer(const char *staging, const tr_trainer_t *trainer, tr_error_t *err)
 {
-    size_t n = tr_model_layout(trainer->model)->total;
+    size_t n = tr_model_layout(trainer->model)->flat[TR_TRAINED].total;
     int64_t steps = (int64_t)tr_optimizer_steps(trainer->optimizer);
-    const stored_t m = {.trainer = trainer, .what = FIRST_MOMENT};
-    const stored_t v = {.trainer = trainer, .what = SECOND_MOMENT};
-    const tr_safetensors_source_t first = {read_shared_piece, &m}, second = {read_shared_piece, &v};
+    const stored_t m = {.trainer = trainer, .vector = FIRST_MOMENT};
+    const stored_t v = {.trainer = trainer, .vector = SECOND_MOMENT};
+    const tr_safetensors_source_t first = {read_stored, &m}, second = {read_stored, &v};
     const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &first},
                                               {"exp_avg_sq", TR_F32, 1, {n}, NULL, &second},
                                               {"step", TR_I64, 1, {1}, &steps, NULL}};
@@ -209,66 +284,16 @@ static tr_status write_optimizer(const tr_trainer_t *trainer, const char *stagin
     return status;
 }
 
-/// The trainer, where its ranks hold the parameters together.
-static const tr_trainer_t *sharing(const tr_trainer_t *trainer)
-{
-    return tr_model_is_sharded(trainer->model) ? trainer : NULL;
-}
-
-tr_status tr_trainer_read(const tr_trainer_t *trainer, float *values, tr_error_t *err)
-{
-    size_t n = tr_model_layout(trainer->model)->total;
-    return sharing(trainer) != NULL ? read_shared(trainer, PARAMETERS, values, 0, n, err)
-                                    : tr_model_read_parameters(trainer->model, values, err);
-}
-
-tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values, tr_error_t *err)
-{
-    tr_collective_t *collective = trainer->ranks.collective;
-    if (sharing(trainer) == NULL) {
-        return tr_model_read_parameters(trainer->model, values, err);
-    }
-    tr_status status = collective->rank == 0
-                           ? tr_trainer_dismiss(trainer, tr_trainer_read(trainer, values, err))
-                           : tr_trainer_attend(trainer, err);
-    size_t bytes = tr_model_layout(trainer->model)->total * sizeof *values;
-    collective->ops->broadcast(collective, values, bytes);
-    return status;
-}
-
-tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err)
-{
-    const tr_model_t *model = trainer->model;
-    const size_t n = tr_model_layout(model)->total;
-    if (sharing(trainer) == NULL) {
-        return tr_model_read_weights(model, weights, err);
-    }
-    if (tr_model_backend(model)->real == TR_F32) {
-        return read_shared(trainer, PARAMETERS, weights, 0, n, err);
-    }
-    uint16_t *rounded = weights;
-    float *piece = tr_calloc(PIECE, sizeof *piece);
-    tr_status status = TR_OK;
-    for (size_t first = 0; first < n && status == TR_OK; first += PIECE) {
-        size_t count = n - first < PIECE ? n - first : PIECE;
-        status = read_shared(trainer, PARAMETERS, piece, first, count, err);
-        for (size_t i = 0; i < count && status == TR_OK; i++) {
-            rounded[first + i] = tr_real_to_bf16(piece[i]);
-        }
-    }
-    free(piece);
-    return status;
-}
-
-/// What rank 0 does.
-static tr_status save(const tr_trainer_t *trainer, const char *directory, const char *source,
-                      bool optimizer, tr_error_t *err)
+/// On rank 0. trainer: as of list_parameters; optimizer: whose state goes with the model, or NULL.
+static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
+                      const tr_trainer_t *optimizer, const char *directory, const char *source,
+                      tr_error_t *err)
 {
     char *staging = NULL;
     TR_TRY(tr_hf_stage(&staging, directory, err));
-    tr_status status = write_model(trainer->model, sharing(trainer), staging, source, err);
-    if (status == TR_OK && optimizer) {
-        status = write_optimizer(trainer, staging, err);
+    tr_status status = write_model(staging, model, trainer, source, err);
+    if (status == TR_OK && optimizer != NULL) {
+        status = write_optimizer(staging, optimizer, err);
     }
     if (status != TR_OK) {
         tr_hf_discard(&staging);
@@ -283,32 +308,29 @@ tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, co
     if (trainer->shards.rank > 0) {
         return tr_trainer_attend(trainer, err);
     }
-    return tr_trainer_dismiss(trainer, save(trainer, directory, source, optimizer, err));
+    tr_status status =
+        save(trainer->model, sharing(trainer), optimizer ? trainer : NULL, directory, source, err);
+    return tr_trainer_dismiss(trainer, status);
 }
 
 tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, const char *source,
                                 tr_error_t *err)
 {
-    char *staging = NULL;
-    TR_TRY(tr_hf_stage(&staging, directory, err));
-    tr_status status = write_model(model, NULL, staging, source, err);
-    if (status != TR_OK) {
-        tr_hf_discard(&staging);
-        return status;
-    }
-    return tr_hf_commit(&staging, directory, err);
+    return save(model, NULL, NULL, directory, source, err);
 }
 
-/// This rank's parts of a moment from the file, a piece at a time.
+// Restoring
+
+/// This rank's parts of a moment from the file, block by block.
 static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
                            const tr_safetensors_info_t *info)
 {
     const tr_ops_t *ops = tr_model_backend(trainer->model)->ops;
     const char *values = info->data; // maybe not aligned
     for (size_t first = 0; first < info->count;) {
-        size_t rank, local, count = run_of(&rank, &local, &trainer->shards, first, PIECE);
+        size_t rank, local, count = run_of(&rank, &local, &trainer->shards, first, BLOCK);
         if (rank == trainer->shards.rank) {
-            ops->write(tr_model_queue(trainer->model), tr_flat_matrix(moment, local, 1, count),
+            ops->write(tr_model_queue(trainer->model), tr_tensor_slice(moment, local, 1, count),
                        values + first * sizeof(float));
         }
         tr_safetensors_forget(info, first, count);
@@ -319,7 +341,7 @@ static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
 static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *file,
                                 tr_error_t *err)
 {
-    size_t n = tr_model_layout(trainer->model)->total;
+    size_t n = tr_model_layout(trainer->model)->flat[TR_TRAINED].total;
     int64_t steps;
     const tr_safetensors_info_t *m, *v;
     TR_TRY(tr_safetensors_copy(file, "step", TR_I64, &steps, 1, err));

@@ -1,5 +1,7 @@
-/// The Llama forward and backward pass (Touvron et al. 2023), layer by layer, on a ragged batch of
-/// T tokens.
+/// The forward and the backward pass, layer by layer, on a ragged batch of T tokens: the page that
+/// reads like the paper (Touvron et al. 2023). Weights come from the layout by their kind; how each
+/// is stored is linear.c's and parameters.c's business, and what operators compute is in
+/// common/tensor/backend.h. Heads are in response.c.
 #include <stdlib.h>
 
 #include "common/model/model_private.h"
@@ -33,7 +35,7 @@ struct tr_cache {
     tr_kv_t kv[]; // [layers]
 };
 
-/// Sizes of the model at hand, so that the layers below read like the paper.
+/// The model and its batch, with the sizes that shapes below are made of.
 typedef struct pass {
     tr_model_t *model;
     const tr_ops_t *ops;
@@ -53,11 +55,11 @@ static pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *ar
         .queue = model->queue,
         .arena = arena,
         .batch = batch,
-        .heads = model_heads(model),
+        .heads = {config->heads, config->key_value_heads, config->head_dim},
         .T = batch->ragged.tokens,
         .H = config->hidden,
         .Q = config->heads * config->head_dim,
-        .W = model_qkv_width(model),
+        .W = (config->heads + 2 * config->key_value_heads) * config->head_dim,
         .F = config->intermediate,
     };
 }
@@ -74,9 +76,31 @@ static tr_tensor_t floats(const pass_t *p, size_t rows, size_t columns)
     return tr_arena_tensor(p->arena, TR_F32, rows, columns);
 }
 
-static tr_tensor_t vector(const pass_t *p, size_t offset)
+/// A norm's weight.
+static tr_tensor_t vector(const pass_t *p, size_t segment, tr_weight_kind_t kind)
 {
-    return model_parameter(p->model, offset, 1, p->H);
+    return parameters_view(&p->model->parameters,
+                           tr_layout_weight(&p->model->layout, segment, kind));
+}
+
+/// [H] where a norm's gradient is added.
+static tr_tensor_t vector_gradient(const pass_t *p, size_t segment, tr_weight_kind_t kind,
+                                   const tr_gradient_t *gradient)
+{
+    return model_vector_gradient(tr_layout_weight(&p->model->layout, segment, kind), gradient,
+                                 p->arena);
+}
+
+static tr_tensor_t embedding_table(const pass_t *p)
+{
+    return parameters_view(&p->model->parameters,
+                           tr_layout_weight(&p->model->layout, 0, TR_WEIGHT_EMBEDDING));
+}
+
+/// The segment of the final norm and what follows it.
+static size_t last_segment(const tr_model_t *model)
+{
+    return model->layout.segment_count - 1;
 }
 
 static layer_activations_t layer_tensors(const pass_t *p)
@@ -100,36 +124,47 @@ static tr_kv_t fresh_kv(const pass_t *p)
 }
 
 /// The part of a layer that the backward pass reads: a holds input and receives the rest.
-static void layer_activate(const pass_t *p, size_t index, const layer_activations_t *a,
+static void layer_activate(const pass_t *p, size_t segment, const layer_activations_t *a,
                            tr_tensor_t norm)
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
-    const layer_t *layer = &p->model->layers[index];
-    const tr_layer_layout_t *at = &p->model->layout.layers[index];
+    const linear_t *linears = model_linears(p->model, segment);
     const tr_ragged_t *ragged = &p->batch->ragged;
     float epsilon = p->model->config.rms_epsilon;
 
-    ops->rmsnorm(queue, norm, a->rstd, a->input, vector(p, at->input_norm), epsilon);
-    ops->matmul(queue, a->qkv, norm, layer->qkv, false);
+    ops->rmsnorm(queue, norm, a->rstd, a->input, vector(p, segment, TR_WEIGHT_INPUT_NORM), epsilon);
+    linear_forward(&linears[TR_WEIGHT_QKV], a->qkv, norm);
     ops->rope(queue, a->qkv, ragged->positions, p->model->rope, p->heads, false);
     ops->kv_store(queue, a->kv, a->qkv, ragged, p->heads);
     ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, p->heads);
     ops->copy(queue, a->middle, a->input);
-    ops->matmul(queue, a->middle, a->attention, layer->output, true);
+    linear_forward_add(&linears[TR_WEIGHT_OUTPUT], a->middle, a->attention);
 
-    ops->rmsnorm(queue, norm, a->middle_rstd, a->middle, vector(p, at->post_norm), epsilon);
-    ops->matmul(queue, a->gate_up, norm, layer->gate_up, false);
+    ops->rmsnorm(queue, norm, a->middle_rstd, a->middle, vector(p, segment, TR_WEIGHT_POST_NORM),
+                 epsilon);
+    linear_forward(&linears[TR_WEIGHT_GATE_UP], a->gate_up, norm);
 }
 
 /// output = input + attention + MLP.
-static void layer_forward(const pass_t *p, size_t index, const layer_activations_t *a,
+static void layer_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
                           tr_tensor_t norm, tr_tensor_t mlp, tr_tensor_t output)
 {
-    layer_activate(p, index, a, norm);
+    layer_activate(p, segment, a, norm);
     p->ops->swiglu(p->queue, mlp, a->gate_up);
     p->ops->copy(p->queue, output, a->middle);
-    p->ops->matmul(p->queue, output, mlp, p->model->layers[index].down, true);
+    linear_forward_add(&model_linears(p->model, segment)[TR_WEIGHT_DOWN], output, mlp);
+}
+
+/// Tokens become rows of the residual stream, with noise where the caller wants it.
+static void embed(const pass_t *p, tr_tensor_t stream)
+{
+    p->ops->embedding(p->queue, stream, embedding_table(p), p->batch->ids);
+    if (p->batch->noise.buffer != NULL) {
+        tr_tensor_t noise = reals(p, p->T, p->H);
+        p->ops->cast(p->queue, noise, p->batch->noise);
+        p->ops->add(p->queue, stream, stream, noise);
+    }
 }
 
 /// All layers over the caches in kv (or fresh ones when NULL); saved as in tr_model_forward.
@@ -145,17 +180,10 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     layer_activations_t a = !keep ? layer_tensors(&p) : (layer_activations_t){0};
     tr_kv_t own = kv == NULL ? fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
-    model_gather(model, 0);
-    p.ops->embedding(p.queue, stream,
-                     model_parameter(model, model->layout.embedding, model->config.vocabulary, p.H),
-                     batch->ids);
-    if (batch->noise.buffer != NULL) {
-        tr_tensor_t noise = reals(&p, p.T, p.H);
-        p.ops->cast(p.queue, noise, batch->noise);
-        p.ops->add(p.queue, stream, stream, noise);
-    }
+    parameters_gather(&model->parameters, 0);
+    embed(&p, stream);
     for (size_t i = 0; i < model->config.layers; i++) {
-        model_gather(model, i + 1);
+        parameters_gather(&model->parameters, i + 1);
         if (keep) {
             a = layer_tensors(&p);
         }
@@ -164,7 +192,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         }
         a.kv = kv == NULL ? own : kv[i];
         a.input = stream;
-        layer_forward(&p, i, &a, norm, mlp, other);
+        layer_forward(&p, i + 1, &a, norm, mlp, other);
         if (saved != NULL) {
             saved->layer[i] = a;
         }
@@ -172,9 +200,10 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         stream = other;
         other = swap;
     }
-    model_gather(model, model->config.layers + 1);
+    parameters_gather(&model->parameters, last_segment(model));
     tr_tensor_t rstd = floats(&p, 1, p.T);
-    p.ops->rmsnorm(p.queue, norm, rstd, stream, vector(&p, model->layout.final_norm),
+    p.ops->rmsnorm(p.queue, norm, rstd, stream,
+                   vector(&p, last_segment(model), TR_WEIGHT_FINAL_NORM),
                    model->config.rms_epsilon);
     if (saved != NULL) {
         saved->output = stream;
@@ -222,46 +251,41 @@ typedef struct scratch {
     tr_tensor_t unused;      // [T] rstd again
 } scratch_t;
 
-static tr_tensor_t part(tr_tensor_t gradient, size_t offset, tr_tensor_t weight)
-{
-    return tr_flat_matrix(gradient, offset, weight.rows, weight.columns);
-}
-
-/// dstream: gradient of the layer's output on entry, of its input on return.
-static void layer_backward(const pass_t *p, size_t index, const layer_activations_t *a,
-                           tr_tensor_t dstream, tr_tensor_t gradient, const scratch_t *s)
+/// dstream: gradient of the layer's output on entry, of its input on return. Operators run in the
+/// reverse order of the forward pass, each weight's gradient before that of what it multiplied.
+static void layer_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                           tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
-    const layer_t *layer = &p->model->layers[index];
-    const tr_layer_layout_t *at = &p->model->layout.layers[index];
+    const linear_t *linears = model_linears(p->model, segment);
     const tr_ragged_t *ragged = &p->batch->ragged;
     float epsilon = p->model->config.rms_epsilon;
-    tr_tensor_t input_norm = vector(p, at->input_norm);
-    tr_tensor_t post_norm = vector(p, at->post_norm);
+    tr_tensor_t input_norm = vector(p, segment, TR_WEIGHT_INPUT_NORM);
+    tr_tensor_t post_norm = vector(p, segment, TR_WEIGHT_POST_NORM);
 
     ops->swiglu(queue, s->mlp, a->gate_up); // recomputed: cheaper than kept
-    ops->matmul_weight_gradient(queue, part(gradient, at->down, layer->down), dstream, s->mlp);
-    ops->matmul_input_gradient(queue, s->dmlp, dstream, layer->down);
+    linear_weight_gradient(&linears[TR_WEIGHT_DOWN], gradient, dstream, s->mlp);
+    linear_input_gradient(&linears[TR_WEIGHT_DOWN], s->dmlp, dstream);
     ops->swiglu_gradient(queue, s->dgate_up, s->dmlp, a->gate_up);
     ops->rmsnorm(queue, s->norm, s->unused, a->middle, post_norm, epsilon);
-    ops->matmul_weight_gradient(queue, part(gradient, at->gate_up, layer->gate_up), s->dgate_up,
-                                s->norm);
-    ops->matmul_input_gradient(queue, s->dnorm, s->dgate_up, layer->gate_up);
-    ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->post_norm, 1, p->H),
-                          s->dnorm, a->middle, a->middle_rstd, post_norm);
+    linear_weight_gradient(&linears[TR_WEIGHT_GATE_UP], gradient, s->dgate_up, s->norm);
+    linear_input_gradient(&linears[TR_WEIGHT_GATE_UP], s->dnorm, s->dgate_up);
+    ops->rmsnorm_gradient(queue, dstream,
+                          vector_gradient(p, segment, TR_WEIGHT_POST_NORM, gradient), s->dnorm,
+                          a->middle, a->middle_rstd, post_norm);
 
-    ops->matmul_weight_gradient(queue, part(gradient, at->output, layer->output), dstream,
-                                a->attention);
-    ops->matmul_input_gradient(queue, s->dattention, dstream, layer->output);
+    linear_weight_gradient(&linears[TR_WEIGHT_OUTPUT], gradient, dstream, a->attention);
+    linear_input_gradient(&linears[TR_WEIGHT_OUTPUT], s->dattention, dstream);
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, ragged,
                             p->heads);
     ops->rope(queue, s->dqkv, ragged->positions, p->model->rope, p->heads, true);
     ops->rmsnorm(queue, s->norm, s->unused, a->input, input_norm, epsilon);
-    ops->matmul_weight_gradient(queue, part(gradient, at->qkv, layer->qkv), s->dqkv, s->norm);
-    ops->matmul_input_gradient(queue, s->dnorm, s->dqkv, layer->qkv);
-    ops->rmsnorm_gradient(queue, dstream, tr_flat_matrix(gradient, at->input_norm, 1, p->H),
-                          s->dnorm, a->input, a->rstd, input_norm);
+    linear_weight_gradient(&linears[TR_WEIGHT_QKV], gradient, s->dqkv, s->norm);
+    linear_input_gradient(&linears[TR_WEIGHT_QKV], s->dnorm, s->dqkv);
+    ops->rmsnorm_gradient(queue, dstream,
+                          vector_gradient(p, segment, TR_WEIGHT_INPUT_NORM, gradient), s->dnorm,
+                          a->input, a->rstd, input_norm);
 }
 
 static void complete(tr_gradient_t *gradient, size_t segment)
@@ -271,58 +295,91 @@ static void complete(tr_gradient_t *gradient, size_t segment)
     }
 }
 
+/// The first segment with a trained weight: below it no gradient is wanted, and the backward pass
+/// ends there.
+static size_t lowest_trained(const tr_model_t *model)
+{
+    const size_t *starts = model->layout.flat[TR_TRAINED].segments;
+    size_t segment = 0;
+    while (segment < last_segment(model) && starts[segment + 1] == 0) {
+        segment++;
+    }
+    return segment;
+}
+
+static scratch_t scratch_tensors(const pass_t *p)
+{
+    return (scratch_t){
+        .norm = reals(p, p->T, p->H),
+        .dnorm = reals(p, p->T, p->H),
+        .mlp = reals(p, p->T, p->F),
+        .dmlp = reals(p, p->T, p->F),
+        .dgate_up = reals(p, p->T, 2 * p->F),
+        .dattention = reals(p, p->T, p->Q),
+        .dqkv = reals(p, p->T, p->W),
+        .unused = floats(p, 1, p->T),
+    };
+}
+
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
                        tr_gradient_t *gradient, tr_arena_t *arena)
 {
     TR_ASSERT(model_learns(model), "backward through a model that was not made to learn");
-    pass_t p = pass_of(model, &saved->batch, arena);
-    scratch_t s = {
-        .norm = reals(&p, p.T, p.H),
-        .dnorm = reals(&p, p.T, p.H),
-        .mlp = reals(&p, p.T, p.F),
-        .dmlp = reals(&p, p.T, p.F),
-        .dgate_up = reals(&p, p.T, 2 * p.F),
-        .dattention = reals(&p, p.T, p.Q),
-        .dqkv = reals(&p, p.T, p.W),
-        .unused = floats(&p, 1, p.T),
-    };
+    const pass_t p = pass_of(model, &saved->batch, arena);
+    const scratch_t s = scratch_tensors(&p);
+    const size_t last = last_segment(model), lowest = lowest_trained(model);
     tr_tensor_t dstream = reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
     p.ops->rmsnorm_gradient(
-        p.queue, dstream, tr_flat_matrix(gradient->rest, model->layout.final_norm, 1, p.H), dhidden,
-        saved->output, saved->output_rstd, vector(&p, model->layout.final_norm));
-    complete(gradient, saved->layers + 1);
-    for (size_t i = saved->layers; i-- > 0;) {
-        model_gather(model, i + 1);
-        if (saved->recompute && i + 1 < saved->layers) { // the last layer's are still there
-            layer_activate(&p, i, &saved->layer[i], s.norm);
+        p.queue, dstream, vector_gradient(&p, last, TR_WEIGHT_FINAL_NORM, gradient), dhidden,
+        saved->output, saved->output_rstd, vector(&p, last, TR_WEIGHT_FINAL_NORM));
+    complete(gradient, last);
+    for (size_t segment = last - 1; segment > 0; segment--) {
+        const layer_activations_t *a = &saved->layer[segment - 1];
+        if (segment >= lowest) {
+            parameters_gather(&model->parameters, segment);
+            if (saved->recompute && segment + 1 < last) { // the last layer's are still there
+                layer_activate(&p, segment, a, s.norm);
+            }
+            layer_backward(&p, segment, a, dstream, gradient, &s);
         }
-        layer_backward(&p, i, &saved->layer[i], dstream, gradient->rest, &s);
-        complete(gradient, i + 1);
+        complete(gradient, segment);
     }
-    p.ops->embedding_gradient(
-        p.queue,
-        tr_flat_matrix(gradient->embedding, model->layout.embedding, model->config.vocabulary, p.H),
-        dstream, saved->batch.ids);
+    const tr_weight_t *embedding = tr_layout_weight(&model->layout, 0, TR_WEIGHT_EMBEDDING);
+    if (embedding->trained) {
+        p.ops->embedding_gradient(p.queue, tr_weight_gradient(embedding, gradient), dstream,
+                                  saved->batch.ids);
+    }
     complete(gradient, 0);
 }
 
-void tr_model_attend_forward(tr_model_t *model)
+void model_idle_forward(tr_model_t *model)
 {
-    for (size_t s = 0; s < model->layout.segment_count; s++) {
-        model_gather(model, s);
+    for (size_t s = 0; s <= last_segment(model); s++) {
+        parameters_gather(&model->parameters, s);
     }
 }
 
-void tr_model_attend_backward(tr_model_t *model, tr_gradient_t *gradient)
+/// Gathers what tr_model_backward gathers, in its order.
+void model_idle_backward(tr_model_t *model, tr_gradient_t *gradient)
 {
-    size_t layers = model->config.layers;
-    complete(gradient, layers + 1);
-    for (size_t s = layers; s > 0; s--) {
-        model_gather(model, s);
+    const size_t last = last_segment(model), lowest = lowest_trained(model);
+    complete(gradient, last);
+    for (size_t s = last - 1; s > 0; s--) {
+        if (s >= lowest) {
+            parameters_gather(&model->parameters, s);
+        }
         complete(gradient, s);
     }
     complete(gradient, 0);
+}
+
+tr_tensor_t model_vector_gradient(const tr_weight_t *weight, const tr_gradient_t *gradient,
+                                  tr_arena_t *arena)
+{
+    tr_tensor_t place = tr_weight_gradient(weight, gradient);
+    return place.buffer != NULL ? place
+                                : tr_arena_tensor(arena, TR_F32, weight->rows, weight->columns);
 }
 
 tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages, tr_error_t *err)

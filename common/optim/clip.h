@@ -8,10 +8,10 @@
 #include "common/base/status.h"
 
 /// norm: written with sqrt(sum of squares), added in double, ascending. squares: [n], the sum of
-/// squares of each part of the gradient (the operator sum_squares). scale: written with min(1, max_norm
-/// / (norm + 1e-6)), what AdamW multiplies gradients with; 1 when max_norm is 0 (no clipping).
-/// TR_ERR_NUMERIC, naming the first bad part by its number, when the norm is not finite: such
-/// gradients must not be applied.
+/// squares of each part of the gradient (the operator sum_squares). scale: written with min(1,
+/// max_norm / (norm + 1e-6)), what AdamW multiplies gradients with; 1 when max_norm is 0 (no
+/// clipping). TR_ERR_NUMERIC, naming the first bad part by its number, when the norm is not finite:
+/// such gradients must not be applied.
 tr_status tr_clip(float *scale, double *norm, const float *squares, size_t n, double max_norm,
                   tr_error_t *err);
 

@@ -7,9 +7,9 @@
 
 typedef struct tr_schedule {
     tr_schedule_kind_t kind;
-    double learning_rate;    ///< the peak
-    uint64_t warmup_steps;   ///< steps of linear rise from 0
-    uint64_t total_steps;    ///< of the whole run, warm-up included; not read when constant
+    double learning_rate;  ///< the peak
+    uint64_t warmup_steps; ///< steps of linear rise from 0
+    uint64_t total_steps;  ///< of the whole run, warm-up included; not read when constant
 } tr_schedule_t;
 
 /// The rate after `step` steps of the scheduler, so 0 for the first update (which warm-up therefore

@@ -1,9 +1,10 @@
 /// The fixed shape in which gradients add up.
 ///
-/// A minibatch is cut into chunks of sequences. Each chunk's gradient is one vector, a leaf; leaves are added as a binary tree in
-/// their order (leaf 0 with 1, 2 with 3, their sums, ..., and at the end what is left from the right: five leaves are
-/// ((0+1)+(2+3))+4), so neither threads nor ranks change a bit. Memory: one vector a level. An element's sum depends on
-/// that element alone: leaves may come whole, or a range of elements at a time.
+/// A minibatch is cut into chunks of sequences. Each chunk's gradient is one vector, a leaf; leaves
+/// are added as a binary tree in their order (leaf 0 with 1, 2 with 3, their sums, ..., and at the
+/// end what is left from the right: five leaves are ((0+1)+(2+3))+4), so neither threads nor ranks
+/// change a bit. Memory: one vector a level. An element's sum depends on that element alone: leaves
+/// may come whole, or a range of elements at a time.
 #ifndef TR_OPTIM_TREE_H
 #define TR_OPTIM_TREE_H
 
@@ -25,13 +26,14 @@ void tr_tree_push(tr_tree_t *tree, size_t first, const tr_tensor_t *leaves, size
 /// All ranges of the `count` leaves were pushed.
 void tr_tree_grow(tr_tree_t *tree, size_t count);
 
-/// Elements first.. of something to be added to all before it, in no tree but a chain; afterwards there is one leaf. fresh:
-/// nothing was before.
+/// Elements first.. of something to be added to all before it, in no tree but a chain; afterwards
+/// there is one leaf. fresh: nothing was before.
 void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values, bool fresh);
 
 size_t tr_tree_count(const tr_tree_t *tree); ///< nodes that are not yet one; 0: empty
 
-/// The sum of all leaves, of which there is one at least; valid until the next leaf. The tree is then empty.
+/// The sum of all leaves, of which there is one at least; valid until the next leaf. The tree is
+/// then empty.
 tr_tensor_t tr_tree_sum(tr_tree_t *tree);
 
 /// Empties it.

@@ -3,8 +3,10 @@
 
 #include <string.h>
 
+#include "common/data/kinds.h"
 #include "common/recipe/recipe.h"
 
+#define TAKES(kind) (1u << TR_KIND_##kind)
 #define LOSS(table, member) .loss = &(table), .loss_offset = offsetof(tr_recipe_t, member)
 #define MAX_LENGTH(section)                   \
     .max_length_key = #section ".max_length", \
@@ -21,6 +23,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_CRITIC | TR_READS_OPTIMIZER |
                  TR_READS_PPO,
         .group = 1,
+        .rows = TAKES(PROMPTS),
         .method = "train",
         LOSS(tr_ppo_fields, ppo),
     },
@@ -28,6 +31,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .name = "sft",
         .reads = TR_READS_ROWS | TR_READS_OPTIMIZER | TR_READS_SFT | TR_READS_SFT_ROWS,
         .group = 1,
+        .rows = TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT),
         .method = "train_sft",
         LOSS(tr_sft_fields, sft.loss),
         MAX_LENGTH(sft),
@@ -36,6 +40,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .name = "reward", // a reward model from pairs, or a process reward model from steps
         .reads = TR_READS_ROWS | TR_READS_OPTIMIZER | TR_READS_REWARD,
         .group = 2,
+        .rows = TAKES(STEPWISE) | TAKES(WHOLE_PAIRS),
         .scalar = true,
         .method = "train_reward",
         LOSS(tr_reward_fields, reward.loss),
@@ -46,6 +51,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_ROWS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_DPO |
                  TR_READS_DPO_ROWS,
         .group = 2,
+        .rows = TAKES(PAIRS),
         .method = "train_dpo",
         LOSS(tr_dpo_fields, dpo.loss),
         MAX_LENGTH(dpo),
@@ -56,6 +62,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .name = "kto",
         .reads = TR_READS_ROWS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_KTO,
         .group = 1,
+        .rows = TAKES(UNPAIRED) | TAKES(LABELLED),
         .method = "train_kto",
         LOSS(tr_kto_fields, kto.loss),
         MAX_LENGTH(kto),
@@ -66,6 +73,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_DPO,
         .chooses = true,
         .group = 2,
+        .rows = TAKES(PROMPTS),
         .method = "train_dpo",
         LOSS(tr_dpo_fields, dpo.loss),
         .needs_reference = dpo_needs_reference,
@@ -75,6 +83,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_PROMPTS | TR_READS_OPTIMIZER | TR_READS_SFT,
         .chooses = true,
         .group = 1,
+        .rows = TAKES(PROMPTS),
         .method = "train_sft",
         LOSS(tr_sft_fields, sft.loss),
     },
@@ -82,6 +91,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .name = "sample", // nothing is trained: responses and their scores alone
         .reads = TR_READS_PROMPTS,
         .group = 1,
+        .rows = TAKES(PROMPTS),
     },
     {.name = NULL},
 };

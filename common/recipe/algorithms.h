@@ -31,6 +31,7 @@ typedef struct tr_algorithm {
     bool chooses;   ///< it chooses among a prompt's responses, so it needs several
     bool scalar;    ///< the actor's model has a scalar head
     size_t group;   ///< sequences of a row that is trained on: 2 for pairs
+    unsigned rows;    ///< kinds of rows that it takes, a bit each (common/data/kinds.h)
 
     const char *method;         ///< the actor's (actor/service.h), NULL: nothing is trained
     const tr_fields_t *loss;    ///< what that method is told beside the pass, NULL: nothing

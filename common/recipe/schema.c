@@ -63,8 +63,10 @@ static json_t *schema_of(const tr_field_t *field)
     json_t *schema =
         field->nullable ? json_pack("{s:[o, {s:s}]}", "anyOf", value, "type", "null") : value;
     json_object_set_new(schema, "description", json_string(field->help));
-    if (field->initial != NULL) {
-        json_object_set_new(schema, "$comment", json_sprintf("default: %s", field->initial));
+    if (field->initial != NULL) { // what is no JSON is a word
+        json_t *initial = json_loads(field->initial, JSON_DECODE_ANY, NULL);
+        json_object_set_new(schema, "default",
+                            initial != NULL ? initial : json_string(field->initial));
     }
     return schema;
 }

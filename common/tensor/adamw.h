@@ -1,4 +1,5 @@
-/// The scalars of AdamW, formed in double and rounded once, for the backends: the same on each.
+/// The scalars of AdamW, computed once a step in double and rounded to float once. Both backends
+/// call this, so that they use the same ones.
 #ifndef TR_TENSOR_ADAMW_H
 #define TR_TENSOR_ADAMW_H
 
@@ -17,7 +18,7 @@ typedef struct tr_adamw_scalars {
     float scale;
 } tr_adamw_scalars_t;
 
-/// x^step for 0 <= x < 1, by squaring.
+/// x^step for 0 <= x < 1, by squaring: pow of libm may differ between machines in the last bit.
 static inline double tr_adamw_power(double x, uint64_t step)
 {
     double result = 1.0;

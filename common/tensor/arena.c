@@ -1,7 +1,15 @@
+/// Tensors that live for one step (arena.h), from buffers of a backend.
+///
+/// Handing out is adding to an offset; giving back is setting the offsets to 0. A file of its own
+/// above the backends, so that kernels never allocate and each device gets the same policy: grow
+/// while a step is unlike those before, then stay.
 #include "common/tensor/arena.h"
 
 #include <stdlib.h>
 
+/// ALIGNMENT: a cache line, and enough for the widest vector. FIRST: bytes of the smallest buffer.
+/// BUFFERS: each is at least a quarter of the bytes before, so 64 of them hold far more than any
+/// machine has.
 enum { ARENA_BUFFERS = 64, ARENA_ALIGNMENT = 64, ARENA_FIRST = 1 << 20 };
 
 struct tr_arena {
@@ -9,9 +17,9 @@ struct tr_arena {
     tr_buffer_t *buffers[ARENA_BUFFERS];
     size_t used[ARENA_BUFFERS]; // bytes of each
     size_t count;
-    size_t total; // bytes handed out since the last reset
-    size_t peak;
-    size_t generation;
+    size_t total;      // bytes handed out since the last reset
+    size_t peak;       // the most bytes handed out between two resets
+    size_t generation; // see tr_arena_generation
 };
 
 tr_arena_t *tr_arena_new(tr_backend_t *backend)
@@ -45,6 +53,9 @@ static void add_buffer(tr_arena_t *arena, size_t bytes)
               arena->count);
     tr_status status =
         arena->backend->ops->buffer_new(arena->backend, &arena->buffers[arena->count], bytes, &err);
+    // A step that does not fit cannot go on: the tensors of its first half are in use. Roles are
+    // sized before they start (deploy/memory_plan), so this is our own mistake or another
+    // process's.
     TR_ASSERT(status == TR_OK, "%s", err.text);
     arena->used[arena->count++] = 0;
     arena->generation++;
@@ -52,7 +63,10 @@ static void add_buffer(tr_arena_t *arena, size_t bytes)
 
 void tr_arena_reset(tr_arena_t *arena)
 {
-    if (arena->count > 1) { // merge: the next step finds one buffer that holds it all
+    if (arena->count > 1) {
+        // Merge, so that the next step finds one buffer that holds it all. The old buffers go
+        // first: the device need not hold both. An eighth more than the peak leaves room for a step
+        // that is a little longer.
         release_buffers(arena);
         add_buffer(arena, arena->peak + arena->peak / 8);
     }
@@ -60,7 +74,9 @@ void tr_arena_reset(tr_arena_t *arena)
     arena->total = 0;
 }
 
-/// The first buffer that has room; count when none has.
+/// The first buffer that has room for so many bytes; count when none has. First fit fills the gaps
+/// at the ends of older buffers. There are one or two buffers after the first steps, so the search
+/// costs nothing.
 static size_t find_room(const tr_arena_t *arena, size_t bytes)
 {
     size_t i = 0;
@@ -90,6 +106,7 @@ tr_tensor_t tr_arena_tensor(tr_arena_t *arena, tr_dtype_t dtype, size_t rows, si
     return tensor;
 }
 
+/// A vector of n values; n may be 0, and values NULL then.
 static tr_tensor_t written(tr_arena_t *arena, tr_queue_t *queue, tr_dtype_t dtype,
                            const void *values, size_t n)
 {
@@ -113,9 +130,4 @@ tr_tensor_t tr_arena_reals(tr_arena_t *arena, tr_queue_t *queue, const float *va
 size_t tr_arena_generation(const tr_arena_t *arena)
 {
     return arena->generation;
-}
-
-size_t tr_arena_peak(const tr_arena_t *arena)
-{
-    return arena->peak;
 }

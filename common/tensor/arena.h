@@ -1,10 +1,11 @@
 /// Tensors that live for one step: handed out one after another from a backend's buffer, all taken
 /// back at once.
 ///
-/// Asking for more than the buffer holds starts another one, of a quarter of what is there or as large as is asked: memory that
-/// is not used stays below a quarter, give or take a tensor. The next reset merges them, so after the first steps nothing is
-/// allocated any more. Content is undefined unless said. Running out of
-/// memory ends the process with a sentence, as tr_alloc does.
+/// A request that the buffers have no room for adds one, of a quarter of the bytes handed out so
+/// far or of the request's size if that is more: unused memory stays below about a quarter. The
+/// next reset merges the buffers, so that after the first steps nothing is allocated any more. The
+/// content of a new tensor is undefined unless said otherwise. Running out of memory ends the
+/// process with a sentence, as tr_alloc does.
 #ifndef TR_TENSOR_ARENA_H
 #define TR_TENSOR_ARENA_H
 
@@ -27,10 +28,8 @@ tr_tensor_t tr_arena_indices(tr_arena_t *arena, tr_queue_t *queue, const int32_t
 /// An f32 vector of n elements with the content of `values`.
 tr_tensor_t tr_arena_reals(tr_arena_t *arena, tr_queue_t *queue, const float *values, size_t n);
 
-/// Changes whenever the arena takes or gives back memory: the same requests after a reset get the same places while it stays.
+/// Changes whenever the arena allocates or frees memory. While it stays the same, equal requests
+/// after a reset get equal addresses, which captured graphs rely on.
 size_t tr_arena_generation(const tr_arena_t *arena);
-
-/// The most bytes in use between two resets so far.
-size_t tr_arena_peak(const tr_arena_t *arena);
 
 #endif

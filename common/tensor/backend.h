@@ -1,20 +1,27 @@
-/// The operator table: what a device must be able to do. cpu/ fills it, and cuda/ fills the same one.
+/// The operator table: what a device must be able to do. cpu/ and cuda/ each fill one.
 ///
-/// Rules of every operator (they are what makes a rollout's log-probability equal the trainer's bit for bit):
-///   - an output row depends on its own input row alone, never on how many rows there are, on threads or on tiles;
-///   - each element of a matrix product is one chain of fused multiply-adds over k = 0..K-1 ascending;
+/// Rules of every operator, by which a rollout's log-probability equals the trainer's bit for bit:
+///   - an output row depends on its own input row alone, never on how many rows there are, on
+///     threads or on tiles;
+///   - each element of a matrix product is one chain of fused multiply-adds over k = 0..K-1,
+///     ascending;
 ///   - reductions (norms, softmax, attention) have one fixed shape that starts at index 0;
-///   - sums over tokens (weight gradients) are one chain in ascending token order that continues from the
-///     destination's content, so processing a batch in pieces gives the bits of processing it whole;
+///   - sums over tokens (weight gradients) are one chain in ascending token order that continues
+///     from the destination's content, so a batch in parts gives the bits of the whole batch;
 ///   - exp and log are our own, the same in every form.
-/// In f32 a CUDA device keeps them to the letter and gives the CPU's bits. In bf16 it keeps the first and the third; a product
-/// is whatever order the pinned algorithm of its weight's shape adds in, and sums over tokens restart with every call.
-/// Operators are enqueued and return nothing; a failure sticks to the queue until queue_wait reports it. Shapes are
-/// the caller's duty (TR_ASSERT). Nothing above this table may assume host memory or that an operator has finished.
-/// Letters: T tokens (rows of a ragged batch), H hidden, N outputs, V vocabulary, Hq query heads, Hk key-value
-/// heads, D head dimension, S sequences, P page size (TR_PAGE tokens). Indices are i32. Real tensors are f32; what is marked
-/// [real] has the backend's `real` type: f32, or bf16 where a device computes in that (weights, activations and their
-/// gradients; weight gradients, optimizer state and whatever has one number a row stay f32).
+/// A CUDA device in f32 keeps all of them and gives the CPU's bits. In bf16 it keeps the first and
+/// the third; a product adds in the order of the algorithm that is pinned for its weight's shape,
+/// and sums over tokens restart with every call.
+///
+/// Operators are enqueued and return nothing; a failure sticks to the queue until queue_wait
+/// reports it. Shapes are the caller's duty (TR_ASSERT). Nothing above this table may assume host
+/// memory or that an operator has finished.
+///
+/// Letters: T tokens (rows of a ragged batch), H hidden, F intermediate, N outputs, V vocabulary,
+/// Hq query heads, Hk key-value heads, D head dimension, S sequences, R rows of a head, P page size
+/// (TR_PAGE tokens). Indices are i32. Real tensors are f32; those marked [real] have the backend's
+/// `real` type: f32, or bf16 where a device computes in that (weights, activations and their
+/// gradients; weight gradients, optimizer state and vectors with one number a row stay f32).
 #ifndef TR_TENSOR_BACKEND_H
 #define TR_TENSOR_BACKEND_H
 
@@ -23,11 +30,11 @@
 #include "common/base/status.h"
 #include "common/tensor/tensor.h"
 
-enum {
-    TR_PAGE = 16
-}; ///< tokens in a page of the key-value cache, and keys in a block of the softmax
+/// Tokens in a page of the key-value cache, and keys in a block of the softmax.
+enum { TR_PAGE = 16 };
 
-enum { TR_SUM_BLOCK = 4096 }; ///< elements of a block of sum_squares
+/// Elements of a block of sum_squares.
+enum { TR_SUM_BLOCK = 4096 };
 
 /// Blocks of n elements; the last may be shorter.
 #define TR_SUM_BLOCKS(n) (((n) + TR_SUM_BLOCK - 1) / TR_SUM_BLOCK)
@@ -44,18 +51,18 @@ typedef struct tr_heads {
 } tr_heads_t;
 
 /// A ragged batch: T tokens of S sequences, concatenated without padding, in the cache's pages.
-/// A sequence's tokens in the batch may be a later part of it (a chunk of a prompt, one decoded token):
-/// position tells where each stands, and the pages before hold the rest.
+/// A sequence's tokens in the batch may be a later part of it (a chunk of a prompt, one decoded
+/// token): position tells where each stands, and the pages before hold the rest.
 typedef struct tr_ragged {
     size_t tokens;    ///< T
     size_t sequences; ///< S
     size_t max_pages; ///< columns of pages
     size_t longest;   ///< greatest position + 1: a host bound for scratch memory
-    tr_tensor_t
-        starts; ///< i32 [S + 1]: rows starts[s]..starts[s+1]-1 belong to sequence s, positions ascending
+    /// i32 [S + 1]: rows starts[s]..starts[s+1]-1 belong to sequence s, positions ascending
+    tr_tensor_t starts;
     tr_tensor_t positions; ///< i32 [T]: position of the row's token in its sequence, from 0
-    tr_tensor_t
-        pages; ///< i32 [S, max_pages]: page of positions P*j..P*j+P-1 of sequence s; unused entries -1
+    /// i32 [S, max_pages]: entry (s, j) is the page of positions P*j..P*j+P-1 of s; unused: -1
+    tr_tensor_t pages;
 } tr_ragged_t;
 
 /// Key-value cache of one layer: pages of TR_PAGE tokens; layout is the backend's own.
@@ -64,7 +71,8 @@ typedef struct tr_kv {
     tr_tensor_t values; ///< [real] [pages, Hk * TR_PAGE * D]
 } tr_kv_t;
 
-/// What a row's distribution, softmax(logits / temperature) within the kept set, says besides the target's log-prob.
+/// Facts of a row's distribution, softmax(logits / temperature) within the kept set, besides the
+/// target's log-probability.
 typedef struct tr_token_facts {
     float entropy;
     float collision; ///< log of the sum of squared probabilities
@@ -79,18 +87,36 @@ enum { TR_FACTS = sizeof(tr_token_facts_t) / sizeof(float) }; ///< columns of fa
 typedef struct tr_sampling {
     float temperature; ///< logits are divided by it before anything else
     int32_t top_k;     ///< 0: off
-    float
-        top_p; ///< 1: off; the smallest set of most likely tokens whose mass reaches it (ties: lower id first)
+    /// 1: off; else the smallest set of most likely tokens whose mass reaches it, ties by lower id
+    float top_p;
 } tr_sampling_t;
 
-/// A ragged list of token ids that truncation kept, one list a row; a NULL offsets buffer means the whole
-/// vocabulary. ids ascend within a row.
+/// Whether tokens may be cut from the distribution.
+static inline bool tr_sampling_truncates(const tr_sampling_t *sampling)
+{
+    return sampling->top_k > 0 || sampling->top_p < 1.0f;
+}
+
+/// The most tokens that a row can keep where something is cut; 0: nothing is cut, as in greedy
+/// sampling.
+static inline size_t tr_sampling_most_kept(const tr_sampling_t *sampling, size_t vocabulary)
+{
+    if (sampling->temperature <= 0.0f || !tr_sampling_truncates(sampling)) {
+        return 0;
+    }
+    size_t k = (size_t)sampling->top_k;
+    return k > 0 && k < vocabulary ? k : vocabulary;
+}
+
+/// A ragged list of token ids that truncation kept, one list a row; a NULL offsets buffer means the
+/// whole vocabulary. ids ascend within a row.
 typedef struct tr_kept {
     tr_tensor_t offsets; ///< i32 [rows + 1]; buffer NULL: nothing was truncated in any row
     tr_tensor_t ids; ///< i32 [offsets[rows]]; a row with an empty list keeps the whole vocabulary
 } tr_kept_t;
 
-/// Doubles, because PyTorch forms 1 - beta2, the bias corrections and the step size in double and rounds last.
+/// Doubles, because PyTorch computes 1 - beta2, the bias corrections and the step size in double
+/// and rounds last.
 typedef struct tr_adamw {
     double learning_rate;
     double beta1;
@@ -99,14 +125,14 @@ typedef struct tr_adamw {
     double weight_decay; ///< decoupled
     float scale;         ///< multiplies the gradient first: clipping
     uint64_t step;       ///< 1 for the first update; bias correction in double precision
-    uint64_t seed;       ///< of the rounding of bf16 weights, and
-    uint64_t first; ///< the number of the first element among all: each has an address of its own
+    uint64_t seed;       ///< of the stochastic rounding of bf16 weights
+    uint64_t first; ///< number of the first element in the whole vector: its address for rounding
 } tr_adamw_t;
 
-/// How another process of this machine finds a buffer of a GPU.
+/// How another process of this machine finds a GPU's buffer.
 typedef struct tr_device_memory {
     unsigned char handle[64];
-    char place[32]; ///< of the GPU: its bus id
+    char place[32]; ///< PCI bus id of the GPU
 } tr_device_memory_t;
 
 typedef struct tr_ops {
@@ -116,13 +142,14 @@ typedef struct tr_ops {
     // Memory and queues. Buffers are 64-byte aligned and zeroed when new.
     tr_status (*buffer_new)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                             tr_error_t *err);
-    /// The same in memory of the host that operators reach, slower: for what a device has no room for. NULL: the device's
-    /// memory is the host's.
+    /// The same in host memory that operators can reach, slower: for tensors that do not fit on the
+    /// device. NULL: the device's memory is the host's.
     tr_status (*buffer_new_host)(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                                  tr_error_t *err);
     void (*buffer_destroy)(tr_buffer_t **buffer);
-    /// Says where a buffer is, and in another process maps it: *here tells whether it lies on that backend's own GPU (else copy
-    /// it once). The first process must keep it while it is mapped. NULL on a CPU.
+    /// Export describes a buffer, import maps it in another process. *here: whether it lies on the
+    /// importing backend's own GPU; if not, copy it once. The exporting process must keep it while
+    /// it is mapped. NULL on a CPU.
     tr_status (*buffer_export)(tr_device_memory_t *memory, const tr_buffer_t *buffer,
                                tr_error_t *err);
     tr_status (*buffer_import)(tr_backend_t *backend, tr_buffer_t **buffer,
@@ -133,69 +160,80 @@ typedef struct tr_ops {
     void (*queue_destroy)(tr_queue_t **queue);
     tr_status (*queue_wait)(tr_queue_t *queue, tr_error_t *err);
 
-    /// Host to device; source may be reused on return. Device to host; destination is valid after queue_wait.
+    /// Host to device; source may be reused on return. Device to host; destination is valid after
+    /// queue_wait.
     void (*write)(tr_queue_t *queue, tr_tensor_t destination, const void *source);
     void (*read)(tr_queue_t *queue, void *destination, tr_tensor_t source);
     void (*copy)(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
     void (*zero)(tr_queue_t *queue, tr_tensor_t destination);
-    /// f32 to bf16 (rounded to nearest even) or bf16 to f32, or a copy where both have one type; same count.
+    /// f32 to bf16 (rounded to nearest even) or bf16 to f32, or a copy where both have one type;
+    /// same count.
     void (*cast)(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
 
-    // Graphs, of a device whose kernels cost more to start than to run; NULL on others. What is enqueued between begin and end
-    // is kept instead of run, with the addresses that its tensors have; nothing may be read, written, waited for or allocated
-    // meanwhile, so the same work must have run before. Running a graph is enqueuing all of it at once.
+    // Graphs, for a device whose kernels cost more to start than to run; NULL on others. Operators
+    // between begin and end are recorded instead of run, with the addresses of their tensors.
+    // Nothing may be read, written, waited for or allocated in between, so the same work must have
+    // run once before. Running a graph enqueues all of it at once.
     void (*graph_begin)(tr_queue_t *queue);
     /// NULL after a failure, which sticks to the queue.
     tr_graph_t *(*graph_end)(tr_queue_t *queue);
-    /// False, and nothing is run, when the device's scratch memory has moved since: the graph is of no use any more.
+    /// False, and nothing is run, when the device's scratch memory has moved since: record again.
     bool (*graph_run)(tr_queue_t *queue, const tr_graph_t *graph);
     void (*graph_destroy)(tr_graph_t **graph);
 
     // For a collective (common/collective), whose library moves this device's vectors itself.
-    /// Where the tensor begins: on the CPU memory of the host, on a GPU of the device. Waits for nothing.
+    /// The tensor's first byte, in host memory on a CPU, in device memory on a GPU. Does not wait.
     void *(*address)(tr_tensor_t tensor);
-    /// The queue's cudaStream_t, in which a library enqueues between the operators before and after it; its GPU becomes the
-    /// calling thread's. NULL: operators have run when they return.
+    /// The queue's cudaStream_t, in which a library enqueues between the operators before and after
+    /// it; its GPU becomes the calling thread's. NULL: operators have run when they return.
     void *(*stream)(tr_queue_t *queue);
 
-    // Matrix products. weight: f32 [N, K] as Hugging Face stores it, which is packed a part at a time within each product; or
-    // [1, packed_count(N, K)], what pack made of it: quicker where products are small and many. Both give the same bits.
+    // Matrix products. weight: f32 [N, K] as Hugging Face stores it, packed in parts within each
+    // product; or [1, packed_count(N, K)], the output of pack: faster where products are small and
+    // many. Both give the same bits.
     size_t (*packed_count)(size_t n, size_t k);
     void (*pack)(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
-    /// y: [T, N] = x W^T (chain over K), or y + x W^T (one addition at the end) when accumulate; x: [T, K].
+    /// y: [T, N] = x W^T (chain over K), or y + x W^T (one addition at the end) when accumulate; x:
+    /// [T, K].
     void (*matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                    bool accumulate);
     /// dx: [T, K] = dy W (chain over N), written; dy: [T, N]. weight: [N, K] as it is stored.
     void (*matmul_input_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
                                   tr_tensor_t weight);
-    /// dw: [N, K] += dy^T x; dy: [T, N], x: [T, K]. One chain over tokens that starts at dw's content.
+    /// dw: [N, K] += dy^T x; dy: [T, N], x: [T, K]. One chain over tokens that starts at dw's
+    /// content.
     void (*matmul_weight_gradient)(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy,
                                    tr_tensor_t x);
 
-    // Layers. The gradients of inputs are written (not added) unless said; those of weights continue their chain.
+    // Layers. The gradients of inputs are written (not added) unless said; those of weights
+    // continue their chain.
     /// y: [T, H] = table[ids[t]]; table: [V, H], ids: i32 [T].
     void (*embedding)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
     void (*embedding_gradient)(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy,
                                tr_tensor_t ids);
-    /// y = x * rstd * weight, rstd: [T] = 1/sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019). rstd is written.
+    /// y = x * rstd * weight, rstd: [T] = 1/sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019).
+    /// rstd is written.
     void (*rmsnorm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
                     tr_tensor_t weight, float epsilon);
-    /// dx: [T, H] += (the residual stream's gradient adds up there); dweight: [H] continues its chain.
+    /// dx: [T, H] += (the residual stream's gradient adds up there); dweight: [H] continues its
+    /// chain.
     void (*rmsnorm_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
                              tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight);
-    /// Rotates the query and key heads of qkv: [T, (Hq+2Hk)*D] in place, pairs (i, i + D/2) (Su et al. 2021, in Hugging
-    /// Face's halves). table: [max positions, D] = [cos D/2 | sin D/2]. inverse rotates back (the gradient).
+    /// Rotates the query and key heads of qkv: [T, (Hq+2Hk)*D] in place, pairs (i, i + D/2) (Su et
+    /// al. 2021, in Hugging Face's halves). table: [max positions, D] = [cos D/2 | sin D/2].
+    /// inverse rotates back (the gradient).
     void (*rope)(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
                  tr_heads_t heads, bool inverse);
     /// Copies the keys and values of qkv's rows into their pages.
     void (*kv_store)(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
                      tr_heads_t heads);
     /// Causal grouped-query attention of the batch's queries over all cached positions 0..position.
-    /// out: [T, Hq*D], lse: [T, Hq] (log-sum-exp of the scaled scores), both written. Scale 1/sqrt(D).
+    /// out: [T, Hq*D], lse: [T, Hq] (log-sum-exp of the scaled scores), both written. Scale
+    /// 1/sqrt(D).
     void (*attention)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                       tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
-    /// For batches of whole sequences (positions from 0), whose keys and values are in qkv: no cache is read. dqkv: [T,
-    /// (Hq+2Hk)*D], written. Chains over queries ascend.
+    /// For batches of whole sequences (positions from 0), whose keys and values are in qkv: no
+    /// cache is read. dqkv: [T, (Hq+2Hk)*D], written. Chains over queries ascend.
     void (*attention_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout,
                                tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                                const tr_ragged_t *batch, tr_heads_t heads);
@@ -209,26 +247,29 @@ typedef struct tr_ops {
     void (*gather_rows)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
     void (*scatter_rows_add)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
 
-    // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above.
-    // Logits exist only for a tile of rows at a time.
-    /// logprob: [R] of targets: i32 [R] under softmax(logits / temperature) restricted to kept (temperature > 0);
-    /// facts: [R, TR_FACTS], a tr_token_facts_t a row.
+    // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above. Logits
+    // exist for a tile of rows only.
+    /// logprob: [R] of targets: i32 [R] under softmax(logits / temperature) restricted to kept
+    /// (temperature > 0); facts: [R, TR_FACTS], a tr_token_facts_t a row.
     void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                     tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                     tr_kept_t kept);
-    /// dhidden: [R, H] written and dhead: [V, H] continued from dlogprob: [R], and dmean: [R], of the facts' mean, or with a
-    /// NULL buffer 0; recomputes the logits. head: as it is stored.
+    /// dhidden: [R, H], written, and dhead: [V, H], continued (with a NULL buffer: not wanted), from
+    /// dlogprob: [R] and dmean: [R], the gradient of the facts' mean (a NULL buffer: 0). Recomputes
+    /// the logits. head: as it is stored.
     void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                              tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
                              tr_tensor_t head, tr_tensor_t targets, float temperature,
                              tr_kept_t kept);
-    /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at uniform: f32 [R].
-    /// Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits); logprob: [R], under the distribution drawn
-    /// from, the same bits that the operator logprob gives for the same kept set (0 when greedy); kept_count: i32 [R] (0:
-    /// nothing was cut from this row, and always 0 when greedy); kept_ids: i32 [R, C], the first kept_count[r] of row r
-    /// written, ascending. C >= min(top_k, V), or V when only top_p is on; kept_ids' buffer may be NULL when neither is.
-    /// Order as in transformers: temperature, then top_k, then top_p within what is left; ties keep the lower id.
-    /// Temperature 0 takes the greatest logit, the lowest id on a tie. uniform[r] is in [0, 1).
+    /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at
+    /// uniform: f32 [R]. Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits);
+    /// logprob: [R], under the distribution drawn from, the same bits that the operator logprob
+    /// gives for the same kept set (0 when greedy); kept_count: i32 [R] (0: nothing was cut from
+    /// this row, and always 0 when greedy); kept_ids: i32 [R, C], the first kept_count[r] of row r
+    /// written, ascending. C >= min(top_k, V), or V when only top_p is on; kept_ids' buffer may be
+    /// NULL when neither is. Order as in transformers: temperature, then top_k, then top_p within
+    /// what is left; ties keep the lower id. Temperature 0 takes the greatest logit, the lowest id
+    /// on a tie. uniform[r] is in [0, 1).
     void (*sample)(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
                    tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden,
                    tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
@@ -242,26 +283,30 @@ typedef struct tr_ops {
                                  tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight);
 
     // The optimizer.
-    /// sums: f32 [TR_SUM_BLOCKS(n)], written with the sum of squares of each block of x: [n]. Whoever wants the whole adds them
-    /// in order (common/optim/clip.h), so that it does not matter who holds which block.
+    /// sums: f32 [TR_SUM_BLOCKS(n)], written with the sum of squares of each block of x: [n].
+    /// common/optim/clip.h adds the blocks in order, so the norm does not depend on which rank
+    /// holds which block.
     void (*sum_squares)(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
-    /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n], updated. On a device that computes
-    /// in bf16 weight may be bf16: it is then rounded stochastically (up with the probability of what is cut off; Gupta et al.
-    /// 2015), by a random number at (seed, step, first + i), since rounding to nearest would lose small updates for good.
+    /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n],
+    /// updated. On a device that computes in bf16, weight may be bf16. It is then rounded
+    /// stochastically (Gupta et al. 2015: up with a probability equal to the fraction cut off) with
+    /// the random number at (seed, step, first + i), since rounding to nearest would lose every
+    /// update that is smaller than half a step of bf16.
     void (*adamw)(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                   tr_tensor_t gradient, tr_adamw_t options);
 } tr_ops_t;
 
-/// A device that was opened: the table and its state. A backend's own structure begins with this one.
+/// A device that was opened: the table and its state. A backend's own structure begins with this
+/// one.
 struct tr_backend {
     const tr_ops_t *ops;
-    tr_dtype_t real;  ///< of what is marked [real]
+    tr_dtype_t real;  ///< the type of tensors marked [real]
     const char *form; ///< "avx512", "avx2" or "generic"; "sm_90" and the like
 };
 
-/// Opens the CPU: threads as tr_pool_new. Picks the widest instruction set the CPU has, unless the environment's
-/// TROUPE_CPU says generic, avx2 or avx512; one that the CPU lacks, or another word, fails with a sentence. Other devices:
-/// device.h.
+/// Opens the CPU: threads as tr_pool_new. Picks the widest instruction set the CPU has, unless the
+/// environment's TROUPE_CPU says generic, avx2 or avx512; one that the CPU lacks, or another word,
+/// fails with a sentence. Other devices: device.h.
 tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t *err);
 void tr_backend_close(tr_backend_t **backend);
 

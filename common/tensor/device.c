@@ -1,3 +1,8 @@
+/// Opening a device by name: the CPU directly, a GPU through the module troupe-cuda.so (device.h
+/// says why a module).
+///
+/// The only place that knows how the module is found and loaded. Programs above call
+/// tr_backend_open and see the operator table.
 #include "common/tensor/device.h"
 
 #include <dlfcn.h>
@@ -14,7 +19,7 @@ void tr_backend_close(tr_backend_t **backend)
     }
 }
 
-/// The module's path, owned by the caller: beside this program, or where the environment says.
+/// The module's path, owned by the caller: from the environment, else beside this program.
 static tr_status module_path(char **path, tr_error_t *err)
 {
     const char *wanted = getenv("TROUPE_CUDA_MODULE");
@@ -28,8 +33,11 @@ static tr_status module_path(char **path, tr_error_t *err)
         return tr_fail(err, TR_ERR_IO, "cannot tell where this program lies: %s", strerror(errno));
     }
     program[length] = '\0';
+    // /proc/self/exe is absolute, so there is a slash.
     *strrchr(program, '/') = '\0';
     *path = tr_format("%s/troupe-cuda.so", program);
+    // Checked first, because dlopen's own sentence for a missing file is about the loader, not
+    // about the build.
     if (access(*path, F_OK) != 0) {
         tr_status status = tr_fail(
             err, TR_ERR_UNSUPPORTED,
@@ -42,11 +50,14 @@ static tr_status module_path(char **path, tr_error_t *err)
     return TR_OK;
 }
 
-/// A function of the module, which stays loaded.
+/// A function of the module. The module is never closed: backends point into it until the process
+/// ends.
 static tr_status module_function(void **function, const char *name, tr_error_t *err)
 {
     char *path;
     TR_TRY(module_path(&path, err));
+    // RTLD_LOCAL: the module has its own copies of status.c and tensor.c, which must not replace
+    // ours.
     void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     *function = module != NULL ? dlsym(module, name) : NULL;
     tr_status status = *function != NULL
@@ -74,6 +85,7 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
         return tr_backend_open_cpu(backend, options->threads, err);
     }
     TR_TRY(module_function(&function, TR_CUDA_OPEN, err));
+    // ISO C has no cast from an object pointer, which dlsym returns, to a function pointer.
     memcpy(&open_cuda, &function, sizeof open_cuda);
     return open_cuda(backend, options, (size_t)tr_device_index(name), tr_log, err);
 }

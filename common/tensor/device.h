@@ -1,8 +1,10 @@
-/// Which device a role computes on: the CPU, or a GPU whose module is loaded only when somebody asks for it.
+/// Which device a role computes on: the CPU, or a GPU whose module is loaded only when a GPU is
+/// asked for.
 ///
-/// Linking CUDA and cuBLAS costs every process 50 ms and 220 MB, and a machine without a driver has neither. So the CUDA
-/// backend is a module, troupe-cuda.so beside the programs (the environment's TROUPE_CUDA_MODULE names another), loaded at
-/// the first opening or listing of a GPU. The module exports the two functions at the end of this page.
+/// Linking CUDA and cuBLAS costs every process 50 ms and 220 MB, and a machine without a driver has
+/// neither. So the CUDA backend is a module, troupe-cuda.so beside the programs (the environment's
+/// TROUPE_CUDA_MODULE names another), loaded when a GPU is first opened or listed. The module
+/// exports the two functions at the end of this file.
 #ifndef TR_TENSOR_DEVICE_H
 #define TR_TENSOR_DEVICE_H
 
@@ -15,8 +17,9 @@ typedef struct tr_device_options {
     tr_dtype_t precision; ///< of a GPU: TR_BF16 or TR_F32; a CPU computes in f32
     size_t threads;       ///< of the CPU, as tr_pool_new
     size_t memory;        ///< bytes of the device that may be used; 0: all that is free
-    /// Of a GPU in bf16: products by whatever algorithm cuBLASLt takes for each number of rows, not the pinned one. It breaks the
-    /// promise that a rollout's log-probabilities are the trainer's, and exists to measure what the promise costs (bench/gpu.c).
+    /// For a GPU in bf16: let cuBLASLt take an algorithm for each number of rows instead of the
+    /// pinned one. It breaks the promise that a rollout's log-probabilities are the trainer's, and
+    /// exists to measure what the promise costs (bench/gpu.c).
     bool free_products;
 } tr_device_options_t;
 
@@ -29,18 +32,21 @@ typedef struct tr_device_info {
     size_t multiprocessors; ///< of a GPU
 } tr_device_info_t;
 
-/// Opens a device. TR_ERR_ARGUMENT for a name that is none; TR_ERR_UNSUPPORTED, with one sentence that says which, where this
-/// build has no module, the machine no driver or no such GPU.
+/// Opens a device. TR_ERR_ARGUMENT for a text that names no device; TR_ERR_UNSUPPORTED, with a
+/// sentence that gives the cause, where this build has no module, or the machine no driver or no
+/// such GPU.
 tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *options,
                           tr_error_t *err);
 
 /// "bf16" or "fp32". TR_ERR_ARGUMENT for another word.
 tr_status tr_precision_parse(tr_dtype_t *precision, const char *name, tr_error_t *err);
 
-/// GPUs that this machine lets us see: at most `limit` of them, *count written. Fails as tr_backend_open does.
+/// The GPUs that this process may use: at most `limit` of them, *count written. Fails as
+/// tr_backend_open does.
 tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err);
 
-/// What the module exports, under these names. It logs by the program's own function.
+/// The module's two functions, under these names. The module logs through the function that the
+/// program passes in.
 typedef void tr_log_fn(tr_log_level_t level, const char *subsystem, const char *format, ...);
 typedef tr_status tr_cuda_open_fn(tr_backend_t **backend, const tr_device_options_t *options,
                                   size_t index, tr_log_fn *log, tr_error_t *err);

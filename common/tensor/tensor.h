@@ -1,8 +1,9 @@
 /// Device-neutral tensor handles.
 ///
-/// A tensor is metadata: a shape over bytes in a buffer that a backend owns. Nothing outside a backend
-/// dereferences a buffer; data goes in and out by the operator table's write and read (backend.h).
-/// Tensors are plain values, copied freely; they own nothing. Rows are contiguous, the last index runs fastest.
+/// A tensor is metadata: a shape over bytes in a buffer that a backend owns. Nothing outside a
+/// backend dereferences a buffer; data goes in and out by the operator table's write and read
+/// (backend.h). Tensors are plain values, copied freely; they own nothing. Rows are contiguous, the
+/// last index runs fastest.
 #ifndef TR_TENSOR_TENSOR_H
 #define TR_TENSOR_TENSOR_H
 
@@ -47,5 +48,13 @@ static inline size_t tr_tensor_bytes(tr_tensor_t t)
 
 /// Rows first..first+rows-1 of t.
 tr_tensor_t tr_tensor_rows(tr_tensor_t t, size_t first, size_t rows);
+
+/// The matrix [rows, columns] that begins at element `first` of a flat vector.
+static inline tr_tensor_t tr_tensor_slice(tr_tensor_t flat, size_t first, size_t rows,
+                                          size_t columns)
+{
+    return (tr_tensor_t){flat.buffer, flat.offset + first * tr_dtype_size(flat.dtype), flat.dtype,
+                         rows, columns};
+}
 
 #endif

@@ -1,3 +1,8 @@
+// Byte pair encoding. A piece is spelt as symbols in a linked list; every pair of neighbours that
+// has a merge is put on a heap by (rank, place), and the smallest is merged until the heap is
+// empty. A merge leaves candidates behind that no longer hold; they stay on the heap and are passed
+// over when they come up, which is cheaper than to find them. tokenizer_encode.c cuts texts into
+// pieces.
 #include "common/text/bpe.h"
 
 #include <stdio.h>
@@ -30,7 +35,7 @@ typedef struct symbol {
     uint32_t next;
 } symbol_t;
 
-/// A merge that may be made at a symbol. It is stale if the symbols changed since.
+/// A merge that may be made of a symbol and its right neighbour. It is stale if they changed since.
 typedef struct candidate {
     uint32_t rank;
     uint32_t at;
@@ -58,7 +63,7 @@ tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options)
     for (size_t i = 0; i < bpe->slot_count; i++) {
         bpe->merges[i].key = EMPTY;
     }
-    for (unsigned byte = 0; byte < 256; byte++) {
+    for (unsigned byte = 0; byte < 256; byte++) { // for byte_fallback
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", byte);
         bpe->byte_ids[byte] = tr_vocab_find(vocab, name, 6);
@@ -76,10 +81,13 @@ void tr_bpe_destroy(tr_bpe_t **bpe)
     *bpe = NULL;
 }
 
+// Merges, by their pair
+
+/// The slot that holds the pair, or the free one where it belongs.
 static size_t slot_of(const tr_bpe_t *bpe, uint64_t key)
 {
     size_t mask = bpe->slot_count - 1;
-    size_t slot = (size_t)((key * 0x9E3779B97F4A7C15U) >> 20) & mask;
+    size_t slot = (size_t)((key * 0x9E3779B97F4A7C15U) >> 20) & mask; // 2^64 by the golden ratio
     while (bpe->merges[slot].key != EMPTY && bpe->merges[slot].key != key) {
         slot = (slot + 1) & mask;
     }
@@ -121,6 +129,8 @@ void tr_bpe_add_merge(tr_bpe_t *bpe, int32_t left, int32_t right, int32_t merged
     bpe->merges[slot] = (merge_t){key, rank, merged};
 }
 
+// Scratch memory
+
 tr_bpe_work_t *tr_bpe_work_new(void)
 {
     return tr_calloc(1, sizeof(tr_bpe_work_t));
@@ -150,7 +160,7 @@ static void add_symbol(tr_bpe_work_t *work, int32_t id)
     }
 }
 
-static _Bool before(candidate_t a, candidate_t b)
+static bool before(candidate_t a, candidate_t b)
 {
     return a.rank != b.rank ? a.rank < b.rank : a.at < b.at;
 }
@@ -189,6 +199,9 @@ static candidate_t heap_pop(tr_bpe_work_t *work)
     return top;
 }
 
+// Encoding
+
+/// The merge of a symbol and its right neighbour; NULL if there is none.
 static const merge_t *merge_at(const tr_bpe_t *bpe, const tr_bpe_work_t *work, uint32_t at)
 {
     uint32_t next = work->symbols[at].next;
@@ -200,6 +213,7 @@ static const merge_t *merge_at(const tr_bpe_t *bpe, const tr_bpe_work_t *work, u
     return merge->key == EMPTY ? NULL : merge;
 }
 
+/// Puts the merge at a symbol, if there is one, on the heap.
 static void consider(const tr_bpe_t *bpe, tr_bpe_work_t *work, uint32_t at)
 {
     const merge_t *merge = merge_at(bpe, work, at);
@@ -208,11 +222,12 @@ static void consider(const tr_bpe_t *bpe, tr_bpe_work_t *work, uint32_t at)
     }
 }
 
-/// The symbols of one character that is no token; *unk_open: the last symbol is an unk that may be shared.
+/// The symbols of one character that is no token: its bytes, if all of them are tokens, else unk,
+/// else nothing. *unk_open: the last symbol is an unk that may be shared.
 static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *text, size_t length,
-                          _Bool *unk_open)
+                          bool *unk_open)
 {
-    _Bool all = bpe->options.byte_fallback;
+    bool all = bpe->options.byte_fallback;
     for (size_t i = 0; all && i < length; i++) {
         all = bpe->byte_ids[(unsigned char)text[i]] >= 0;
     }
@@ -220,27 +235,28 @@ static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *
         for (size_t i = 0; i < length; i++) {
             add_symbol(work, bpe->byte_ids[(unsigned char)text[i]]);
         }
-        *unk_open = 0;
+        *unk_open = false;
         return;
     }
     if (bpe->options.unk >= 0 && !(*unk_open && bpe->options.fuse_unk)) {
         add_symbol(work, bpe->options.unk);
-        *unk_open = 1;
+        *unk_open = true;
     }
 }
 
+/// A piece as symbols, a character each where that is a token.
 static void spell(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, size_t length)
 {
     work->symbol_count = 0;
     work->heap_count = 0;
-    _Bool unk_open = 0;
+    bool unk_open = false;
     for (size_t at = 0; at < length;) {
         size_t n = tr_utf8_next(NULL, piece + at, length - at);
         TR_ASSERT(n > 0, "byte %zu is not UTF-8", at);
         int32_t id = tr_vocab_find(bpe->vocab, piece + at, n);
         if (id >= 0) {
             add_symbol(work, id);
-            unk_open = 0;
+            unk_open = false;
         } else {
             spell_unknown(bpe, work, piece + at, n, &unk_open);
         }
@@ -258,7 +274,7 @@ static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
         symbol_t *left = &work->symbols[best.at];
         const merge_t *merge = left->id < 0 ? NULL : merge_at(bpe, work, best.at);
         if (merge == NULL || merge->merged != best.merged) {
-            continue;
+            continue; // stale: one of the two was merged since
         }
         symbol_t *right = &work->symbols[left->next];
         left->id = best.merged;
@@ -267,6 +283,7 @@ static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
         if (left->next != NONE) {
             work->symbols[left->next].previous = best.at;
         }
+        // The new symbol has two new pairs.
         if (left->previous != NONE) {
             consider(bpe, work, left->previous);
         }

@@ -1,5 +1,6 @@
-/// Byte pair encoding (Sennrich et al. 2016): a piece of text becomes symbols, and the pair of neighbours that was
-/// learned first is merged until none is left. n log n in the length of the piece.
+/// Byte pair encoding (Sennrich et al. 2016): a piece of text becomes symbols, and the pair of
+/// neighbours that was learned first is merged until none is left. n log n in the length of the
+/// piece.
 #ifndef TR_TEXT_BPE_H
 #define TR_TEXT_BPE_H
 
@@ -11,17 +12,18 @@ typedef struct tr_bpe_work tr_bpe_work_t; ///< scratch memory, one a thread
 
 /// How characters without a token are spelt; the names are tokenizer.json's.
 typedef struct tr_bpe_options {
-    int32_t unk;         ///< id of unk_token; -1: such characters vanish
-    _Bool fuse_unk;      ///< neighbours share one unk
-    _Bool byte_fallback; ///< spell the bytes as <0xNN>, if all of them have tokens
-    _Bool ignore_merges; ///< a piece that is a token is taken whole
+    int32_t unk;        ///< id of unk_token; -1: such characters vanish
+    bool fuse_unk;      ///< neighbours share one unk
+    bool byte_fallback; ///< spell the bytes as <0xNN>, if all of them have tokens
+    bool ignore_merges; ///< a piece that is a token is taken whole
 } tr_bpe_options_t;
 
 /// Borrows vocab.
 tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options);
 void tr_bpe_destroy(tr_bpe_t **bpe);
 
-/// The pair (left, right) becomes `merged`; a smaller rank is merged earlier. A pair that was there is replaced.
+/// The pair (left, right) becomes `merged`; a smaller rank is merged earlier. A pair that was there
+/// is replaced.
 void tr_bpe_add_merge(tr_bpe_t *bpe, int32_t left, int32_t right, int32_t merged, uint32_t rank);
 
 tr_bpe_work_t *tr_bpe_work_new(void);

@@ -1,7 +1,14 @@
+// Conversations as text. A format is a row of strings and flags that one writer puts around
+// messages: enough for the public templates, without Jinja. Two families need more than strings:
+// formats in which user and assistant alternate, where the system message stands inside the first
+// question, and formats that trim contents. chat_encode.c makes ids of the text, chat_detect.c
+// finds a model's format.
 #include "common/text/chat.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+// Names
 
 const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1] = {
     "none",       "chatml",     "llama2", "llama3", "mistral",
@@ -13,18 +20,7 @@ const char *tr_chat_format_name(tr_chat_format_t format)
     return format < TR_CHAT_FORMAT_COUNT ? tr_chat_format_names[format] : "unknown";
 }
 
-bool tr_chat_format_from_name(tr_chat_format_t *format, const char *name)
-{
-    for (size_t i = 0; i < TR_CHAT_FORMAT_COUNT; i++) {
-        if (strcmp(tr_chat_format_names[i], name) == 0) {
-            *format = (tr_chat_format_t)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-// The formats. In their texts these stand for the tokenizer's begin and end tokens:
+// Formats. In their texts these stand for the tokenizer's begin and end tokens:
 
 #define BOS "\001"
 #define EOS "\002"
@@ -33,21 +29,23 @@ typedef enum role { SYSTEM, USER, ASSISTANT, ROLE_COUNT } role_t;
 
 static const char *const ROLES[ROLE_COUNT] = {"system", "user", "assistant"};
 
-/// Messages of one role: before, content, after. before is NULL for a role that the format does not take.
+/// What stands before and after a role's content. before is NULL for a role that the format does
+/// not take.
 typedef struct turn {
     const char *before, *after;
 } turn_t;
 
 typedef struct format {
     const char *start;        // before all messages
-    turn_t turns[ROLE_COUNT]; // the assistant's: what it generates
+    turn_t turns[ROLE_COUNT]; // the assistant's: what it generates, its end token included
     const char *prompt;       // the generation prompt, before each of its turns
-    const char *gap;          // what follows each of them
-    bool trims[ROLE_COUNT];   // white space around the content goes
+    const char *gap;          // what follows each of them, which it does not generate
+    bool trims[ROLE_COUNT];   // white space around the content is left out
     bool alternates;          // a system message, then user and assistant in turn
 } format_t;
 
-// Where user and assistant alternate, the system message's turn stands before the first question, inside the user's turn.
+// Where user and assistant alternate, the system message's turn stands before the first question,
+// inside the user's turn.
 static const format_t FORMATS[TR_CHAT_FORMAT_COUNT] = {
     [TR_CHAT_CHATML] = {.start = "",
                         .turns = {{"<|im_start|>system\n", "<|im_end|>\n"},
@@ -114,12 +112,14 @@ typedef struct rendering {
     tr_chat_text_t text;
 } rendering_t;
 
+/// The roles, for sentences.
 static const char *taken_by(const format_t *format)
 {
     return format->turns[SYSTEM].before != NULL ? "system, user and assistant"
                                                 : "user and assistant";
 }
 
+/// index: of the message, for sentences.
 static tr_status read_role(message_t *message, const json_t *node, size_t index,
                            const rendering_t *rendering, tr_error_t *err)
 {
@@ -163,10 +163,10 @@ static tr_status read_message(message_t *message, const json_t *node, size_t ind
     return TR_OK;
 }
 
-/// Where user and assistant alternate: is this order one?
+/// Whether user and assistant alternate, where the format needs that.
 static tr_status check_order(const rendering_t *rendering, tr_error_t *err)
 {
-    size_t first = rendering->message[0].role == SYSTEM;
+    size_t first = rendering->message[0].role == SYSTEM; // the message that must be the user's
     if (first == rendering->count) {
         return tr_fail(err, TR_ERR_FORMAT,
                        "messages[0]: %s writes a system message into the user's first message, and "
@@ -197,6 +197,7 @@ static tr_status read_messages(message_t *message, const json_t *messages,
     return rendering->format->alternates ? check_order(rendering, err) : TR_OK;
 }
 
+/// Whether the format's texts have BOS or EOS.
 static bool writes(const format_t *format, const char *token)
 {
     bool found = strstr(format->start, token) != NULL;
@@ -208,6 +209,7 @@ static bool writes(const format_t *format, const char *token)
     return found;
 }
 
+/// A format can only be written with the tokens that it writes.
 static tr_status check_tokens(const rendering_t *rendering, tr_error_t *err)
 {
     bool needs_begin = rendering->begin == NULL && writes(rendering->format, BOS);
@@ -235,13 +237,14 @@ static void write_text(rendering_t *rendering, const char *text)
     }
 }
 
-/// What Python's str.strip() takes: Unicode's White_Space and four control characters.
+/// The characters that Python's str.strip() removes: Unicode's White_Space and four control
+/// characters.
 static bool is_space(uint32_t point)
 {
     return tr_utf8_is_space(point) || (point >= 0x1C && point <= 0x1F);
 }
 
-/// The part of a text between the white space around it.
+/// The part of a text without the white space around it.
 static tr_chat_span_t inner(const char *text, size_t length)
 {
     tr_chat_span_t span = {length, length};
@@ -286,6 +289,7 @@ static void write_turn(rendering_t *rendering, size_t index)
     write_text(rendering, turn->after);
 }
 
+/// An assistant's turn, with its span.
 static void write_answer(rendering_t *rendering, size_t index)
 {
     tr_chat_text_t *text = &rendering->text;
@@ -302,6 +306,7 @@ static void write_messages(rendering_t *rendering, bool add_generation_prompt)
     rendering->text.spans = tr_calloc(rendering->count, sizeof *rendering->text.spans);
     write_text(rendering, format->start);
     for (size_t i = 0; i < rendering->count; i++) {
+        // Where roles alternate, write_content writes the system message, not a turn of its own.
         role_t role = rendering->message[i].role;
         if (role == ASSISTANT) {
             write_answer(rendering, i);

@@ -1,3 +1,6 @@
+// Which of our formats a model's chat template is. Templates are programs in Jinja, and two that
+// look alike may differ in a line's end; so a template is known by the hash of its text, or refused
+// with the remedy. chat.c writes the formats.
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -5,36 +8,37 @@
 
 #include "common/base/file.h"
 #include "common/text/chat.h"
-#include "common/text/tokenizer_parts.h"
+#include "common/text/json.h"
 
 enum {
     TEMPLATE_LIMIT = 1 << 20,
     QUOTED = 60 // bytes of a template in a message
 };
 
-/// A template that writes what a format writes for every conversation that the format takes, by the XXH3 hash of its text
-/// without a line's end at the end, which Jinja drops. `tests/golden/chat.py FILE` renders a template beside our own and
-/// prints its line. Where two lines name the same models, "\n" is spelt in one and is a line's end in the other.
+/// A template that writes the same as a format for every conversation that the format takes, by the
+/// XXH3 hash of its text without a line's end at the end, which Jinja drops. `tests/golden/chat.py
+/// FILE` renders a template beside our own and prints its line. Where two lines name the same
+/// models, "\n" is spelt in one and is a line's end in the other.
 typedef struct known {
     uint64_t hash;
     tr_chat_format_t format;
 } known_t;
 
 static const known_t KNOWN[] = {
-    {0x4C6E807EE5FE9F4A, TR_CHAT_CHATML}, // teknium/OpenHermes-2.5-Mistral-7B and its kin
+    {0x4C6E807EE5FE9F4A, TR_CHAT_CHATML}, // teknium/OpenHermes-2.5-Mistral-7B and relatives
     {0xA04F41D813A07B13, TR_CHAT_CHATML}, // the same; TRL's setup_chat_format; SmolLM's SFT
     {0x846F9032C2079EA2, TR_CHAT_CHATML}, // dolphin-2.5-mixtral-8x7b
     {0xDA206A9E46A4AC01, TR_CHAT_CHATML}, // the same; starchat2-15b; axolotl's chatml
-    {0x8FB5D937B1E8F5D0, TR_CHAT_CHATML}, // Qwen/Qwen3-4B-Instruct-2507 and its kin
+    {0x8FB5D937B1E8F5D0, TR_CHAT_CHATML}, // Qwen/Qwen3-4B-Instruct-2507 and relatives
     {0x95236EE761B6C691, TR_CHAT_CHATML}, // the same, TRL's training template
     {0xA796C32133B227E0, TR_CHAT_CHATML}, // SmolLM3, mid-training
     {0x588E6E4C9418A799, TR_CHAT_CHATML}, // unsloth's chatml
     {0xCC62C94287B40BE1, TR_CHAT_CHATML},
-    {0x24F6D97F87D647F5, TR_CHAT_LLAMA2}, // meta-llama/Llama-2-7b-chat-hf and its kin
+    {0x24F6D97F87D647F5, TR_CHAT_LLAMA2}, // meta-llama/Llama-2-7b-chat-hf and relatives
     {0xCB7C5112DFC4A3B0, TR_CHAT_LLAMA2},
     {0xBA20F2622A67C063, TR_CHAT_LLAMA2}, // transformers' LlamaTokenizer without a template
     {0x51CEDD54A0C20B65, TR_CHAT_LLAMA2},
-    {0x866FC8FA50DA12FE, TR_CHAT_LLAMA3}, // meta-llama/Meta-Llama-3-8B-Instruct and its kin
+    {0x866FC8FA50DA12FE, TR_CHAT_LLAMA3}, // meta-llama/Meta-Llama-3-8B-Instruct and relatives
     {0x9799AD6E2DEA0594, TR_CHAT_LLAMA3},
     {0x94713D122B6C7113, TR_CHAT_LLAMA3}, // the same, TRL's training template
     {0xB242B4E4424831AA, TR_CHAT_LLAMA3}, // unsloth's llama-3
@@ -113,13 +117,13 @@ static const json_t *default_template(const json_t *config)
     return NULL;
 }
 
-/// Looks into tokenizer_config.json.
+/// Looks into tokenizer_config.json, if there is one.
 static tr_status detect_in_config(tr_chat_format_t *format, const char *directory, tr_error_t *err)
 {
     json_t *config = NULL;
     char *path = tr_format("%s/tokenizer_config.json", directory);
     tr_status status = TR_OK;
-    TR_TRY_GOTO(tr_json_read(&config, path, 1, err), done);
+    TR_TRY_GOTO(tr_json_read(&config, path, true, err), done);
     const json_t *template = default_template(config);
     if (template != NULL && !json_is_string(template)) {
         status =

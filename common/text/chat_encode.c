@@ -1,10 +1,14 @@
+// Conversations as ids, and which of the ids an assistant generates. The text is encoded as a
+// whole, as generation will see it, so a token may reach across the border of a span: borders are
+// compared in the spelling of the vocabulary, where every token has a length.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/text/chat.h"
 
-/// The length of a token's spelling. The spellings of a text's tokens joined are the text as the model's vocabulary
-/// spells it, wherever the borders between tokens fall: so lengths of spellings are places in a text.
+/// The length of a token's spelling. The spellings of a text's tokens, joined, are the text as the
+/// vocabulary spells it, wherever the borders between tokens fall: so these lengths are places in a
+/// text.
 static size_t spelt_length(const tr_tokenizer_t *tokenizer, int32_t id)
 {
     const char *token = tr_tokenizer_token(tokenizer, id);
@@ -26,7 +30,7 @@ static tr_status spelt_place(size_t *place, const tr_tokenizer_t *tokenizer, con
     return TR_OK;
 }
 
-/// Sets mask: [count] where a token of ids and the span overlap.
+/// Sets mask: [count] where a token of ids and the span of the text overlap.
 static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_chat_span_t *span,
                       const tr_tokenizer_t *tokenizer, const char *text, tr_error_t *err)
 {
@@ -35,7 +39,7 @@ static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_
     TR_TRY(spelt_place(&to, tokenizer, text, span->to, err));
     for (size_t i = 0; i < count && at < to; i++) {
         size_t end = at + spelt_length(tokenizer, ids[i]);
-        mask[i] = mask[i] || end > from;
+        mask[i] = mask[i] || end > from; // spans come in order: an earlier one may have set it
         at = end;
     }
     return TR_OK;

@@ -1,3 +1,6 @@
+// The regular expressions of pre-tokenizers, by PCRE2. Oniguruma, which the `tokenizers` library
+// uses, and PCRE2 agree on what tokenizer files write: classes, possessive quantifiers and
+// look-aheads. A cursor has match data of its own, so that threads may share a split.
 #define PCRE2_CODE_UNIT_WIDTH 8
 
 #include "common/text/split.h"
@@ -16,22 +19,22 @@ struct tr_split_cursor {
     const tr_split_t *split;
     const char *text;
     size_t length;
-    size_t at; // everything before was given out
-    size_t
-        match_start; // the match found beyond `at`, not given out yet; match_end is 0 if there is none
-    size_t match_end;
-    _Bool finished; // no match from `at` on
+    size_t at;          // everything before was given out
+    size_t match_start; // the match found beyond `at`, not given out yet
+    size_t match_end;   // 0 if there is none
+    bool finished;      // no match from `at` on
     pcre2_match_data *match;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
 };
 
-tr_status tr_split_new(tr_split_t **split, const char *pattern, size_t length, _Bool literal,
+tr_status tr_split_new(tr_split_t **split, const char *pattern, size_t length, bool literal,
                        tr_error_t *err)
 {
     *split = NULL;
     int code = 0;
     PCRE2_SIZE offset = 0;
+    // The text is checked once by the caller, and \p, \s and \w are Unicode's, as in Oniguruma.
     uint32_t options = PCRE2_UTF | PCRE2_NO_UTF_CHECK | (literal ? PCRE2_LITERAL : PCRE2_UCP);
     pcre2_code *compiled =
         pcre2_compile((PCRE2_SPTR)pattern, length, options, &code, &offset, NULL);
@@ -66,6 +69,7 @@ tr_split_cursor_t *tr_split_cursor_new(const tr_split_t *split, const char *text
     cursor->length = length;
     cursor->match = pcre2_match_data_create_from_pattern(split->code, NULL);
     cursor->context = pcre2_match_context_create(NULL);
+    // Long runs of one class, such as a page of spaces, need more than JIT's own 32 KiB.
     cursor->stack = pcre2_jit_stack_create(32 * 1024, 8 * 1024 * 1024, NULL);
     TR_ASSERT(cursor->match != NULL && cursor->context != NULL, "out of memory");
     if (cursor->stack != NULL) {
@@ -93,7 +97,7 @@ static tr_status find(tr_split_cursor_t *cursor, tr_error_t *err)
         pcre2_match(cursor->split->code, (PCRE2_SPTR)cursor->text, cursor->length, cursor->at,
                     PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, cursor->match, cursor->context);
     if (count == PCRE2_ERROR_NOMATCH) {
-        cursor->finished = 1;
+        cursor->finished = true;
         return TR_OK;
     }
     if (count < 0) {
@@ -117,8 +121,8 @@ tr_status tr_split_cursor_next(size_t *start, size_t *length, tr_split_cursor_t 
         TR_TRY(find(cursor, err));
     }
     size_t end = cursor->length;
-    if (cursor->match_end != 0) {
-        _Bool between = cursor->match_start > cursor->at;
+    if (cursor->match_end != 0) { // first what lies before the match, then the match
+        bool between = cursor->match_start > cursor->at;
         end = between ? cursor->match_start : cursor->match_end;
         cursor->match_end = between ? cursor->match_end : 0;
     }

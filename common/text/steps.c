@@ -1,3 +1,6 @@
+// Responses in steps. Prompt, steps and separators are each encoded by itself and joined, as TRL's
+// PRMTrainer does it, so that a step's tokens do not depend on the steps around it. Training
+// (common/data) and the judge of steps (reward/model_judge.c) share this file.
 #include "common/text/steps.h"
 
 #include <stdlib.h>
@@ -8,13 +11,13 @@
 static tr_status append(tr_ids_t *ids, const tr_tokenizer_t *tokenizer, const char *text,
                         tr_error_t *err)
 {
-    int32_t *piece;
+    int32_t *more;
     size_t count;
-    TR_TRY(tr_tokenizer_encode(&piece, &count, tokenizer, text, strlen(text), 0, err));
+    TR_TRY(tr_tokenizer_encode(&more, &count, tokenizer, text, strlen(text), 0, err));
     for (size_t i = 0; i < count; i++) {
-        tr_ids_append(ids, piece[i]);
+        tr_ids_append(ids, more[i]);
     }
-    free(piece);
+    free(more);
     return TR_OK;
 }
 
@@ -52,6 +55,7 @@ tr_status tr_steps_encode(tr_steps_t *steps, const tr_tokenizer_t *tokenizer, co
     }
     steps->prompt = ids.count;
     TR_TRY_GOTO(append_steps(steps, &ids, tokenizer, texts, count, separator, err), done);
+    // The token after the last separator: any token will do, since nothing is read behind it.
     tr_ids_append(&ids, ids.data[ids.count - 1]);
     steps->length = ids.count;
     steps->ids = tr_calloc(ids.count, sizeof *steps->ids);

@@ -1,11 +1,13 @@
+// Ids to text, one id at a time. Decoding all ids at once is the same stream, ended after the last
+// one, so that pieces shown while they are generated are the final text by construction.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/text/tokenizer_parts.h"
 
-/// Byte level: each token is bytes, and text is certain once its characters are complete. Pieces: each token is
-/// text, except tokens <0xNN>; a run of those is text if all of it is UTF-8, else each byte is U+FFFD, so a run is
-/// certain only when it ends.
+/// Byte level: each token is bytes, and text is certain once its characters are complete. Pieces:
+/// each token is text, except tokens <0xNN>; a run of those is text if all of it is UTF-8, else
+/// each byte is U+FFFD, so a run is certain only when it ends.
 struct tr_text_stream {
     const tr_tokenizer_t *tokenizer;
     unsigned flags;
@@ -13,6 +15,8 @@ struct tr_text_stream {
     tr_bytes_t pending; // bytes that are not certain yet
     tr_bytes_t out;     // what the last call returned
 };
+
+// Life cycle
 
 static void start(tr_text_stream_t *stream)
 {
@@ -40,6 +44,8 @@ void tr_text_stream_destroy(tr_text_stream_t **stream)
     free(*stream);
     *stream = NULL;
 }
+
+// Decoders
 
 /// Text that is certain goes out, less the characters that are stripped from the start.
 static void emit(tr_text_stream_t *stream, const char *text, size_t length)
@@ -72,6 +78,7 @@ static void end_run(tr_text_stream_t *stream)
     run->length = 0;
 }
 
+/// -1: none.
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') {
@@ -94,6 +101,7 @@ static int byte_token(const char *text, size_t length)
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
+/// A token of the decoder of pieces.
 static void push_piece(tr_text_stream_t *stream, const char *text, size_t length)
 {
     const tr_tokenizer_t *tokenizer = stream->tokenizer;
@@ -112,7 +120,8 @@ static void push_piece(tr_text_stream_t *stream, const char *text, size_t length
     tr_bytes_release(&piece);
 }
 
-/// The bytes of a token in GPT-2's alphabet; a token with another character is its own UTF-8.
+/// A token of the byte-level decoder: bytes in GPT-2's alphabet; a token with another character (an
+/// added one) is its own UTF-8.
 static void push_bytes(tr_text_stream_t *stream, const char *text, size_t length)
 {
     size_t before = stream->pending.length;
@@ -120,16 +129,17 @@ static void push_bytes(tr_text_stream_t *stream, const char *text, size_t length
         uint32_t point = 0;
         size_t n = tr_utf8_next(&point, text + at, length - at);
         if (n == 0 || point >= 512 || stream->tokenizer->byte_of[point] < 0) {
-            stream->pending.length = before;
+            stream->pending.length = before; // take back what was spelt so far
             tr_bytes_append(&stream->pending, text, length);
             break;
         }
         tr_bytes_append(&stream->pending, &(char){(char)stream->tokenizer->byte_of[point]}, 1);
         at += n;
     }
-    tr_utf8_drain(&stream->out, &stream->pending, 0);
+    tr_utf8_drain(&stream->out, &stream->pending, false);
 }
 
+/// Ids that have no text, and special ones that are skipped, change nothing.
 static void decode(tr_text_stream_t *stream, int32_t id)
 {
     const tr_tokenizer_t *tokenizer = stream->tokenizer;
@@ -152,15 +162,18 @@ static void decode(tr_text_stream_t *stream, int32_t id)
     }
 }
 
+/// No more ids: what is pending goes out as it is.
 static void finish(tr_text_stream_t *stream)
 {
     if (stream->tokenizer->decoder == TR_DECODER_BYTE_LEVEL) {
-        tr_utf8_drain(&stream->out, &stream->pending, 1);
+        tr_utf8_drain(&stream->out, &stream->pending, true);
     } else {
         end_run(stream);
     }
     start(stream);
 }
+
+// Calls
 
 /// What `out` holds, as the calls return it.
 static const char *result(size_t *length, tr_text_stream_t *stream)

@@ -1,3 +1,5 @@
+// A tokenizer as an object: an empty one, what it says of ids, and its end. tokenizer_load.c fills
+// it, tokenizer_encode.c and text_stream.c use it.
 #include "common/text/tokenizer.h"
 
 #include <stdlib.h>
@@ -13,7 +15,7 @@ static void fill_alphabet(tr_tokenizer_t *tokenizer)
     }
     uint32_t next = 256;
     for (uint32_t byte = 0; byte < 256; byte++) {
-        _Bool printable =
+        bool printable =
             (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
         uint32_t point = printable ? byte : next++;
         tokenizer->point_of[byte] = point;
@@ -21,38 +23,14 @@ static void fill_alphabet(tr_tokenizer_t *tokenizer)
     }
 }
 
-static tr_tokenizer_t *empty(void)
+tr_tokenizer_t *tr_tokenizer_empty(void)
 {
     tr_tokenizer_t *tokenizer = tr_calloc(1, sizeof *tokenizer);
     tokenizer->vocab = tr_vocab_new();
     tokenizer->added = tr_vocab_new();
-    tokenizer->bos = tokenizer->eos = tokenizer->pad = tokenizer->unk = -1;
+    tokenizer->bos = tokenizer->eos = -1;
     fill_alphabet(tokenizer);
     return tokenizer;
-}
-
-tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directory, tr_error_t *err)
-{
-    *tokenizer = NULL;
-    char *path = tr_format("%s/tokenizer.json", model_directory);
-    json_t *root = NULL;
-    tr_tokenizer_t *made = NULL;
-    tr_status status = TR_OK;
-    TR_TRY_GOTO(tr_json_read(&root, path, 0, err), done);
-    made = empty();
-    status = tr_tokenizer_parse(made, root, err);
-    if (status != TR_OK) {
-        tr_error_prefix(err, "%s", path);
-        goto done;
-    }
-    TR_TRY_GOTO(tr_tokenizer_read_specials(made, model_directory, err), done);
-    *tokenizer = made;
-    made = NULL;
-done:
-    tr_tokenizer_destroy(&made);
-    json_decref(root);
-    free(path);
-    return status;
 }
 
 static void free_rules(tr_text_rule_t *rules, size_t count)
@@ -82,7 +60,6 @@ void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
     free_rules(t->decoder_rules, t->decoder_rule_count);
     tr_ids_release(&t->template_before);
     tr_ids_release(&t->template_after);
-    tr_ids_release(&t->stops);
     tr_bpe_destroy(&t->bpe);
     tr_vocab_destroy(&t->vocab);
     tr_vocab_destroy(&t->added);
@@ -109,14 +86,14 @@ const char *tr_tokenizer_token(const tr_tokenizer_t *tokenizer, int32_t id)
     return text != NULL ? text : tr_vocab_text(NULL, tokenizer->vocab, id);
 }
 
-_Bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id)
+bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id)
 {
     for (size_t i = 0; i < tokenizer->token_count; i++) {
         if (tokenizer->tokens[i].id == id) {
             return tokenizer->tokens[i].special;
         }
     }
-    return 0;
+    return false;
 }
 
 int32_t tr_tokenizer_bos(const tr_tokenizer_t *tokenizer)
@@ -127,20 +104,4 @@ int32_t tr_tokenizer_bos(const tr_tokenizer_t *tokenizer)
 int32_t tr_tokenizer_eos(const tr_tokenizer_t *tokenizer)
 {
     return tokenizer->eos;
-}
-
-int32_t tr_tokenizer_pad(const tr_tokenizer_t *tokenizer)
-{
-    return tokenizer->pad;
-}
-
-int32_t tr_tokenizer_unk(const tr_tokenizer_t *tokenizer)
-{
-    return tokenizer->unk;
-}
-
-const int32_t *tr_tokenizer_stops(size_t *count, const tr_tokenizer_t *tokenizer)
-{
-    *count = tokenizer->stops.count;
-    return tokenizer->stops.data;
 }

@@ -1,17 +1,19 @@
-/// Text to token ids and back, as the file tokenizer.json of a Hugging Face directory says.
+/// Text to token ids and back, as the file tokenizer.json of a Hugging Face directory defines it.
 ///
-/// The ids and the decoded text are those of the `tokenizers` library (golden files pin them), with one deliberate
-/// difference: special ids that the template would add are not added where the text already has them, so a
-/// prompt that starts with the begin token does not get two.
+/// The ids and the decoded text are those of the `tokenizers` library (golden files pin them), with
+/// one deliberate difference: special ids that the template would add are not added where the text
+/// already has them, so a prompt that starts with the begin token does not get two.
 ///
-/// Understood: model BPE, either SentencePiece style (Prepend and Replace normalizers, byte fallback; the decoders
-/// Replace, ByteFallback, Fuse and Strip) or byte level (ByteLevel, alone or after Split by regular
-/// expressions); added tokens; TemplateProcessing. Anything else is refused by the feature's name.
+/// It understands the model BPE, either SentencePiece style (Prepend and Replace normalizers, byte
+/// fallback; the decoders Replace, ByteFallback, Fuse and Strip) or byte level (ByteLevel, alone or
+/// after Split by regular expressions); added tokens; TemplateProcessing. Anything else is refused
+/// by the feature's name.
 ///
-/// A tokenizer is never written after tr_tokenizer_new: threads may share one. It knows nothing of models.
+/// A tokenizer is never written after tr_tokenizer_new: threads may share one. It knows no models.
 #ifndef TR_TEXT_TOKENIZER_H
 #define TR_TEXT_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,8 +24,7 @@ typedef struct tr_text_stream tr_text_stream_t;
 
 /// Flags of tr_tokenizer_encode.
 enum {
-    TR_ENCODE_SPECIAL =
-        1, ///< add what the template adds (begin token, ...), unless the text already has it
+    TR_ENCODE_SPECIAL = 1,  ///< add the template's tokens (begin, ...) that the text has not
     TR_ENCODE_CONTINUES = 2 ///< the text continues an earlier one: no space is put before it
 };
 
@@ -35,8 +36,8 @@ enum {
 
 // Life cycle
 
-/// Reads model_directory/tokenizer.json, and the special ids from tokenizer_config.json, generation_config.json
-/// and config.json, where those exist (the first that names one decides).
+/// Reads model_directory/tokenizer.json, and the special ids from tokenizer_config.json,
+/// generation_config.json and config.json, where those exist (the first that names one decides).
 /// *tokenizer: owned by the caller; NULL on failure. TR_ERR_IO, TR_ERR_FORMAT, TR_ERR_UNSUPPORTED.
 tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directory,
                            tr_error_t *err);
@@ -44,25 +45,27 @@ void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer);
 
 // Text to ids
 
-/// Encodes `length` bytes of UTF-8 (NUL bytes allowed). *ids: [*count], owned by the caller (free), not NULL.
-/// Fails for invalid UTF-8 (TR_ERR_ARGUMENT, naming the byte) and when a split expression gives up.
+/// Encodes `length` bytes of UTF-8 (NUL bytes allowed). *ids: [*count], owned by the caller (free),
+/// not NULL. Fails for invalid UTF-8 (TR_ERR_ARGUMENT, naming the byte) and when a split expression
+/// gives up.
 tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer,
                               const char *text, size_t length, unsigned flags, tr_error_t *err);
 
 // Ids to text
 
-/// The text of ids: [count]. Owned by the caller (free), NUL terminated after *length bytes (length may be NULL),
-/// always valid UTF-8: bytes that are none become U+FFFD. Ids outside the vocabulary leave no text.
+/// The text of ids: [count]. Owned by the caller (free), NUL terminated after *length bytes (length
+/// may be NULL), always valid UTF-8: bytes that are none become U+FFFD. Ids outside the vocabulary
+/// leave no text.
 char *tr_tokenizer_decode(size_t *length, const tr_tokenizer_t *tokenizer, const int32_t *ids,
                           size_t count, unsigned flags);
 
-/// Decoding while ids arrive. The pieces joined are exactly what tr_tokenizer_decode gives for all the ids: a
-/// piece is returned once no later id can change it. Borrows the tokenizer.
+/// Decoding while ids arrive. The pieces joined are exactly what tr_tokenizer_decode gives for all
+/// the ids: a piece is returned once no later id can change it. Borrows the tokenizer.
 tr_text_stream_t *tr_text_stream_new(const tr_tokenizer_t *tokenizer, unsigned flags);
 void tr_text_stream_destroy(tr_text_stream_t **stream);
 
-/// The text that became certain by this id: valid UTF-8, *length bytes (may be 0; length may be NULL), NUL
-/// terminated, the stream's until its next call.
+/// The text that became certain by this id: valid UTF-8, *length bytes (may be 0; length may be
+/// NULL), NUL terminated, the stream's until its next call.
 const char *tr_text_stream_push(size_t *length, tr_text_stream_t *stream, int32_t id);
 
 /// The rest, incomplete characters as U+FFFD; the stream then starts afresh with its first flags.
@@ -79,17 +82,11 @@ int32_t tr_tokenizer_id(const tr_tokenizer_t *tokenizer, const char *token);
 /// The token's text as the file spells it; the tokenizer's; NULL for an id that has none.
 const char *tr_tokenizer_token(const tr_tokenizer_t *tokenizer, int32_t id);
 
-/// Is the id one that TR_DECODE_SKIP_SPECIAL skips?
-_Bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id);
+/// Whether TR_DECODE_SKIP_SPECIAL skips the id.
+bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id);
 
 /// -1 where the files name none.
 int32_t tr_tokenizer_bos(const tr_tokenizer_t *tokenizer);
 int32_t tr_tokenizer_eos(const tr_tokenizer_t *tokenizer);
-int32_t tr_tokenizer_pad(const tr_tokenizer_t *tokenizer);
-int32_t tr_tokenizer_unk(const tr_tokenizer_t *tokenizer);
-
-/// The ids that end a response: eos_token_id of generation_config.json (a number or a list), else of config.json,
-/// else tr_tokenizer_eos. [*count], the tokenizer's; *count may be 0.
-const int32_t *tr_tokenizer_stops(size_t *count, const tr_tokenizer_t *tokenizer);
 
 #endif

@@ -1,3 +1,8 @@
+// Text to ids, from the outside to the inside: added tokens that are looked for in the raw text are
+// cut out; what lies between is normalized, and added tokens that are looked for there are cut out;
+// then the stages of the pre-tokenizer cut the rest into pieces, one inside the other, and BPE
+// (bpe.c) encodes each piece. At last the template's tokens are put around the ids. text_stream.c
+// is the way back.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +16,9 @@ typedef struct encoding {
     tr_error_t *err;
 } encoding_t;
 
-static _Bool starts_with(const char *text, size_t length, const char *prefix, size_t prefix_length)
+// Pieces
+
+static bool starts_with(const char *text, size_t length, const char *prefix, size_t prefix_length)
 {
     return prefix_length <= length && memcmp(text, prefix, prefix_length) == 0;
 }
@@ -19,7 +26,7 @@ static _Bool starts_with(const char *text, size_t length, const char *prefix, si
 void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule)
 {
     tr_bytes_t result = {0};
-    if (rule->from_length == 0) {
+    if (rule->from_length == 0) { // a prefix, of a text that is not empty
         tr_bytes_append(&result, rule->to, text->length > 0 ? rule->to_length : 0);
         tr_bytes_append(&result, text->data, text->length);
     }
@@ -38,9 +45,10 @@ void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule)
     *text = result;
 }
 
-/// The normalized text, owned by the caller. continues: prefixes are left out.
+/// The normalized text, owned by the caller. continues: the text is not a beginning, so that it
+/// gets no prefix.
 static tr_bytes_t normalize(const tr_tokenizer_t *tokenizer, const char *text, size_t length,
-                            _Bool continues)
+                            bool continues)
 {
     tr_bytes_t result = {0};
     tr_bytes_append(&result, text, length);
@@ -65,11 +73,11 @@ static tr_bytes_t spell_bytes(const tr_tokenizer_t *tokenizer, const char *text,
 }
 
 static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length,
-                              _Bool continues);
+                              bool continues);
 
-/// One piece that a stage cut off.
+/// One piece that a stage cut off goes on to the next stage.
 static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *text, size_t length,
-                              _Bool continues)
+                              bool continues)
 {
     if (!encoding->tokenizer->stages[stage].bytes) {
         return encode_stage(encoding, stage + 1, text, length, continues);
@@ -80,8 +88,9 @@ static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *te
     return status;
 }
 
+/// A text in pieces by the stage's expression, or in one piece where it has none.
 static tr_status encode_split(encoding_t *encoding, size_t stage, const char *text, size_t length,
-                              _Bool continues)
+                              bool continues)
 {
     const tr_split_t *split = encoding->tokenizer->stages[stage].split;
     if (split == NULL) {
@@ -103,14 +112,16 @@ done:
     return status;
 }
 
+/// The stages from `stage` on; past the last one BPE.
 static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *text, size_t length,
-                              _Bool continues)
+                              bool continues)
 {
     const tr_tokenizer_t *tokenizer = encoding->tokenizer;
     if (stage == tokenizer->stage_count) {
         tr_bpe_encode(&encoding->ids, tokenizer->bpe, encoding->work, text, length);
         return TR_OK;
     }
+    // As a word in the middle of a text begins with a space, the first one gets one too.
     uint32_t first = 0;
     tr_utf8_next(&first, text, length);
     if (!tokenizer->stages[stage].prefix_space || continues || tr_utf8_is_space(first)) {
@@ -124,9 +135,11 @@ static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *te
     return status;
 }
 
+// Added tokens
+
 /// The longest added token that text starts with; NULL if there is none.
 static const tr_added_token_t *token_at(const tr_tokenizer_t *tokenizer, const char *text,
-                                        size_t length, _Bool normalized)
+                                        size_t length, bool normalized)
 {
     for (size_t i = 0; i < tokenizer->token_count; i++) {
         const tr_added_token_t *token = &tokenizer->tokens[i];
@@ -167,14 +180,14 @@ static size_t space_after(const char *text, size_t from, size_t to)
 }
 
 typedef tr_status (*encode_t)(encoding_t *encoding, const char *text, size_t length,
-                              _Bool continues);
+                              bool continues);
 
-/// Cuts the added tokens of one kind out of text, and hands what lies between to `between`.
-static tr_status encode_added(encoding_t *encoding, const char *text, size_t length,
-                              _Bool continues, _Bool normalized, const _Bool *firsts,
-                              encode_t between)
+/// Cuts the added tokens of one kind (normalized or not) out of text, and hands what lies between
+/// to `between`. firsts: bytes that such a token starts with, so that most bytes cost one look.
+static tr_status encode_added(encoding_t *encoding, const char *text, size_t length, bool continues,
+                              bool normalized, const bool *firsts, encode_t between)
 {
-    size_t done = 0;
+    size_t done = 0; // bytes that were handed on or belong to a token
     for (size_t at = 0; at < length;) {
         const tr_added_token_t *token = NULL;
         if (firsts[(unsigned char)text[at]]) {
@@ -198,34 +211,37 @@ static tr_status encode_added(encoding_t *encoding, const char *text, size_t len
 }
 
 /// firsts: [256], set for each byte that an added token of the kind starts with.
-static void mark_firsts(_Bool *firsts, const tr_tokenizer_t *tokenizer, _Bool normalized)
+static void mark_firsts(bool *firsts, const tr_tokenizer_t *tokenizer, bool normalized)
 {
     memset(firsts, 0, 256 * sizeof *firsts);
     for (size_t i = 0; i < tokenizer->token_count; i++) {
         if (tokenizer->tokens[i].normalized == normalized) {
-            firsts[(unsigned char)tokenizer->tokens[i].content[0]] = 1;
+            firsts[(unsigned char)tokenizer->tokens[i].content[0]] = true;
         }
     }
 }
 
-static tr_status encode_plain(encoding_t *encoding, const char *text, size_t length,
-                              _Bool continues)
+/// Text between the added tokens of normalized text.
+static tr_status encode_plain(encoding_t *encoding, const char *text, size_t length, bool continues)
 {
     return encode_stage(encoding, 0, text, length, continues);
 }
 
-static tr_status encode_raw(encoding_t *encoding, const char *text, size_t length, _Bool continues)
+/// Text between the added tokens of raw text.
+static tr_status encode_raw(encoding_t *encoding, const char *text, size_t length, bool continues)
 {
-    _Bool firsts[256];
-    mark_firsts(firsts, encoding->tokenizer, 1);
+    bool firsts[256];
+    mark_firsts(firsts, encoding->tokenizer, true);
     tr_bytes_t normal = normalize(encoding->tokenizer, text, length, continues);
     tr_status status =
-        encode_added(encoding, normal.data, normal.length, continues, 1, firsts, encode_plain);
+        encode_added(encoding, normal.data, normal.length, continues, true, firsts, encode_plain);
     tr_bytes_release(&normal);
     return status;
 }
 
-static _Bool same_ids(const int32_t *ids, size_t count, const tr_ids_t *wanted)
+// The template
+
+static bool same_ids(const int32_t *ids, size_t count, const tr_ids_t *wanted)
 {
     return wanted->count <= count && memcmp(ids, wanted->data, wanted->count * sizeof *ids) == 0;
 }
@@ -244,8 +260,8 @@ static void add_template(tr_ids_t *ids, const tr_tokenizer_t *tokenizer)
     for (size_t i = 0; i < ids->count; i++) {
         tr_ids_append(&result, ids->data[i]);
     }
-    _Bool ended = ids->count >= after->count && after->count > 0 &&
-                  same_ids(ids->data + ids->count - after->count, after->count, after);
+    bool ended = ids->count >= after->count && after->count > 0 &&
+                 same_ids(ids->data + ids->count - after->count, after->count, after);
     for (size_t i = 0; !ended && i < after->count; i++) {
         tr_ids_append(&result, after->data[i]);
     }
@@ -267,11 +283,11 @@ tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t
         return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: %zu bytes; at most %d are taken",
                        length, 1 << 30);
     }
-    _Bool firsts[256];
-    mark_firsts(firsts, tokenizer, 0);
+    bool firsts[256];
+    mark_firsts(firsts, tokenizer, false);
     encoding_t encoding = {.tokenizer = tokenizer, .work = tr_bpe_work_new(), .err = err};
-    tr_status status = encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0, 0,
-                                    firsts, encode_raw);
+    tr_status status = encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0,
+                                    false, firsts, encode_raw);
     tr_bpe_work_destroy(&encoding.work);
     if (status == TR_OK) {
         if ((flags & TR_ENCODE_SPECIAL) != 0) {

@@ -1,47 +1,14 @@
+// From the files of a Hugging Face directory to a tokenizer: tokenizer.json, of which the model and
+// the added tokens are read here and the stages of the pipeline in tokenizer_pipeline.c, then the
+// special ids of the other files. Refuses by name whatever would give other ids than the
+// `tokenizers` library.
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "common/base/file.h"
+#include "common/text/json.h"
 #include "common/text/tokenizer_parts.h"
 
-enum { FILE_LIMIT = 256 << 20 };
-
-tr_status tr_json_read(json_t **root, const char *path, _Bool optional, tr_error_t *err)
-{
-    *root = NULL;
-    if (optional && access(path, F_OK) != 0) {
-        return TR_OK;
-    }
-    char *text = NULL;
-    size_t length = 0;
-    TR_TRY(tr_file_read(&text, &length, path, FILE_LIMIT, err));
-    json_error_t cause;
-    *root = json_loadb(text, length, JSON_ALLOW_NUL, &cause);
-    free(text);
-    if (*root == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%d: malformed JSON: %s", path, cause.line,
-                       cause.text);
-    }
-    if (!json_is_object(*root)) {
-        json_decref(*root);
-        *root = NULL;
-        return tr_fail(err, TR_ERR_FORMAT, "%s: expected a JSON object", path);
-    }
-    return TR_OK;
-}
-
-const char *tr_json_string(const json_t *object, const char *key, const char *fallback)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : fallback;
-}
-
-_Bool tr_json_flag(const json_t *object, const char *key, _Bool fallback)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_boolean(value) ? json_is_true(value) : fallback;
-}
+// tokenizer.json
 
 /// An id that fits a vocabulary, -1 for anything else.
 static int32_t id_of(const json_t *value)
@@ -67,7 +34,7 @@ static tr_status parse_vocab(tr_tokenizer_t *tokenizer, json_t *vocab, tr_error_
 }
 
 /// The two halves of a merge: "a b" or ["a", "b"]. They point into the value.
-static _Bool merge_halves(const char *half[2], size_t length[2], const json_t *merge)
+static bool merge_halves(const char *half[2], size_t length[2], const json_t *merge)
 {
     if (json_is_array(merge) && json_array_size(merge) == 2) {
         for (size_t i = 0; i < 2; i++) {
@@ -80,7 +47,7 @@ static _Bool merge_halves(const char *half[2], size_t length[2], const json_t *m
     size_t total = json_string_length(merge);
     const char *space = text == NULL ? NULL : memchr(text, ' ', total);
     if (space == NULL) {
-        return 0;
+        return false;
     }
     half[0] = text;
     length[0] = (size_t)(space - text);
@@ -98,7 +65,7 @@ static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uin
         return tr_fail(err, TR_ERR_FORMAT, "model.merges[%u]: expected \"a b\" or [\"a\", \"b\"]",
                        rank);
     }
-    tr_bytes_t joined = {0};
+    tr_bytes_t joined = {0}; // the merge names the two texts, not what they become
     tr_bytes_append(&joined, half[0], length[0]);
     tr_bytes_append(&joined, half[1], length[1]);
     int32_t left = tr_vocab_find(tokenizer->vocab, half[0], length[0]);
@@ -113,6 +80,7 @@ static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uin
     return TR_OK;
 }
 
+/// Features that would change the ids.
 static tr_status refuse_model_features(const json_t *model, tr_error_t *err)
 {
     const char *type = tr_json_string(model, "type", "BPE");
@@ -142,9 +110,9 @@ static tr_status parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_
     const char *unk = tr_json_string(model, "unk_token", NULL);
     tr_bpe_options_t options = {
         .unk = unk == NULL ? -1 : tr_vocab_find(tokenizer->vocab, unk, strlen(unk)),
-        .fuse_unk = tr_json_flag(model, "fuse_unk", 0),
-        .byte_fallback = tr_json_flag(model, "byte_fallback", 0),
-        .ignore_merges = tr_json_flag(model, "ignore_merges", 0),
+        .fuse_unk = tr_json_flag(model, "fuse_unk", false),
+        .byte_fallback = tr_json_flag(model, "byte_fallback", false),
+        .ignore_merges = tr_json_flag(model, "ignore_merges", false),
     };
     if (unk != NULL && options.unk < 0) {
         return tr_fail(err, TR_ERR_FORMAT, "model.unk_token: '%s' is not in model.vocab", unk);
@@ -160,6 +128,7 @@ static tr_status parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_
     return TR_OK;
 }
 
+/// For qsort: of two added tokens that begin alike, the longer one is found first.
 static int longest_first(const void *a, const void *b)
 {
     const tr_added_token_t *left = a;
@@ -178,19 +147,21 @@ static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node
     if (!json_is_string(content) || id < 0) {
         return tr_fail(err, TR_ERR_FORMAT, "added_tokens[%zu]: expected content and id", index);
     }
-    if (tr_json_flag(node, "single_word", 0)) {
+    if (tr_json_flag(node, "single_word", false)) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "added_tokens[%zu].single_word: not supported",
                        index);
     }
     if (json_string_length(content) == 0) {
-        return TR_OK;
+        return TR_OK; // it would be found everywhere
     }
     tr_vocab_add(tokenizer->added, json_string_value(content), json_string_length(content), id);
     tr_added_token_t token = {.id = id,
-                              .special = tr_json_flag(node, "special", 0),
-                              .lstrip = tr_json_flag(node, "lstrip", 0),
-                              .rstrip = tr_json_flag(node, "rstrip", 0)};
+                              .special = tr_json_flag(node, "special", false),
+                              .lstrip = tr_json_flag(node, "lstrip", false),
+                              .rstrip = tr_json_flag(node, "rstrip", false)};
     token.normalized = tr_json_flag(node, "normalized", !token.special);
+    // A normalized token is looked for in normalized text, so the rules are applied to it once,
+    // here.
     tr_bytes_t text = {0};
     tr_bytes_append(&text, json_string_value(content), json_string_length(content));
     for (size_t i = 0; token.normalized && i < tokenizer->rule_count; i++) {
@@ -213,7 +184,7 @@ static tr_status parse_added_tokens(tr_tokenizer_t *tokenizer, const json_t *lis
     return TR_OK;
 }
 
-tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err)
+static tr_status parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err)
 {
     static const char *const absent[] = {"truncation", "padding"};
     for (size_t i = 0; i < 2; i++) {
@@ -222,6 +193,7 @@ tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_e
             return tr_fail(err, TR_ERR_UNSUPPORTED, "%s: not supported; set it to null", absent[i]);
         }
     }
+    // Added tokens need the normalizer's rules, which must be read before them.
     TR_TRY(parse_model(tokenizer, json_object_get(root, "model"), err));
     TR_TRY(tr_tokenizer_parse_normalizer(tokenizer, json_object_get(root, "normalizer"), err));
     TR_TRY(parse_added_tokens(tokenizer, json_object_get(root, "added_tokens"), err));
@@ -231,6 +203,8 @@ tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_e
         tr_tokenizer_parse_post_processor(tokenizer, json_object_get(root, "post_processor"), err));
     return tr_tokenizer_parse_decoder(tokenizer, json_object_get(root, "decoder"), err);
 }
+
+// Special ids
 
 /// The id of a token that tokenizer_config.json names: "text", or {"content": "text"}.
 static int32_t named_id(const tr_tokenizer_t *tokenizer, const json_t *config, const char *key)
@@ -248,19 +222,6 @@ static int32_t numbered_id(const json_t *config, const char *key)
     return id_of(json_is_array(value) ? json_array_get(value, 0) : value);
 }
 
-static void collect_stops(tr_ids_t *stops, const json_t *config)
-{
-    const json_t *value = json_object_get(config, "eos_token_id");
-    if (id_of(value) >= 0) {
-        tr_ids_append(stops, id_of(value));
-    }
-    for (size_t i = 0; json_is_array(value) && i < json_array_size(value); i++) {
-        if (id_of(json_array_get(value, i)) >= 0) {
-            tr_ids_append(stops, id_of(json_array_get(value, i)));
-        }
-    }
-}
-
 /// files: tokenizer_config.json, generation_config.json, config.json, each NULL where it is absent.
 static void fill_specials(tr_tokenizer_t *tokenizer, json_t *const files[3])
 {
@@ -269,26 +230,17 @@ static void fill_specials(tr_tokenizer_t *tokenizer, json_t *const files[3])
         const char *name;
         const char *number;
     } wanted[] = {{&tokenizer->bos, "bos_token", "bos_token_id"},
-                  {&tokenizer->eos, "eos_token", "eos_token_id"},
-                  {&tokenizer->pad, "pad_token", "pad_token_id"},
-                  {&tokenizer->unk, "unk_token", "unk_token_id"}};
-    for (size_t i = 0; i < 4; i++) {
+                  {&tokenizer->eos, "eos_token", "eos_token_id"}};
+    for (size_t i = 0; i < 2; i++) {
         int32_t id = named_id(tokenizer, files[0], wanted[i].name);
         for (size_t file = 1; file < 3 && id < 0; file++) {
             id = numbered_id(files[file], wanted[i].number);
         }
         *wanted[i].id = id;
     }
-    for (size_t file = 1; file < 3 && tokenizer->stops.count == 0; file++) {
-        collect_stops(&tokenizer->stops, files[file]);
-    }
-    if (tokenizer->stops.count == 0 && tokenizer->eos >= 0) {
-        tr_ids_append(&tokenizer->stops, tokenizer->eos);
-    }
 }
 
-tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory,
-                                     tr_error_t *err)
+static tr_status read_specials(tr_tokenizer_t *tokenizer, const char *directory, tr_error_t *err)
 {
     static const char *const names[3] = {"tokenizer_config.json", "generation_config.json",
                                          "config.json"};
@@ -296,7 +248,7 @@ tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *dire
     tr_status status = TR_OK;
     for (size_t i = 0; i < 3 && status == TR_OK; i++) {
         char *path = tr_format("%s/%s", directory, names[i]);
-        status = tr_json_read(&files[i], path, 1, err);
+        status = tr_json_read(&files[i], path, true, err);
         free(path);
     }
     if (status == TR_OK) {
@@ -305,5 +257,31 @@ tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *dire
     for (size_t i = 0; i < 3; i++) {
         json_decref(files[i]);
     }
+    return status;
+}
+
+// Both
+
+tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directory, tr_error_t *err)
+{
+    *tokenizer = NULL;
+    char *path = tr_format("%s/tokenizer.json", model_directory);
+    json_t *root = NULL;
+    tr_tokenizer_t *made = NULL;
+    tr_status status = TR_OK;
+    TR_TRY_GOTO(tr_json_read(&root, path, false, err), done);
+    made = tr_tokenizer_empty();
+    status = parse(made, root, err);
+    if (status != TR_OK) {
+        tr_error_prefix(err, "%s", path);
+        goto done;
+    }
+    TR_TRY_GOTO(read_specials(made, model_directory, err), done);
+    *tokenizer = made;
+    made = NULL;
+done:
+    tr_tokenizer_destroy(&made);
+    json_decref(root);
+    free(path);
     return status;
 }

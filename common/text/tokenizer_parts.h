@@ -1,8 +1,9 @@
-/// What a tokenizer is made of: shared by the files tokenizer*.c and text_stream.c, and by nobody else (chat_detect.c reads
-/// JSON with it).
+/// What a tokenizer is made of: shared by the files tokenizer*.c and text_stream.c, and by nobody
+/// else.
 ///
-/// Encoding: added tokens are cut out of the text; what lies between is rewritten by the rules, cut into pieces by
-/// the stages, and each piece is encoded by BPE. Decoding goes the other way, see text_stream.c.
+/// Encoding: added tokens are cut out of the text; what lies between is rewritten by the rules, cut
+/// into pieces by the stages, and each piece is encoded by BPE. Decoding goes the other way, see
+/// text_stream.c.
 #ifndef TR_TEXT_TOKENIZER_PARTS_H
 #define TR_TEXT_TOKENIZER_PARTS_H
 
@@ -12,7 +13,8 @@
 #include "common/text/split.h"
 #include "common/text/tokenizer.h"
 
-/// One rewriting of text: from -> to everywhere, or (from is empty) `to` put before text that is not empty.
+/// One rewriting of text: from -> to everywhere, or (from is empty) `to` put before text that is
+/// not empty.
 typedef struct tr_text_rule {
     char *from;
     size_t from_length; ///< 0: a prefix
@@ -23,18 +25,18 @@ typedef struct tr_text_rule {
 /// One step of the pre-tokenizer.
 typedef struct tr_text_stage {
     tr_split_t *split; ///< NULL: the text stays in one piece
-    _Bool bytes;       ///< ByteLevel: spell the bytes in GPT-2's alphabet after splitting
-    _Bool prefix_space;
+    bool bytes;        ///< ByteLevel: spell the bytes in GPT-2's alphabet after splitting
+    bool prefix_space;
 } tr_text_stage_t;
 
 typedef struct tr_added_token {
     char *content;
     size_t length;
     int32_t id;
-    _Bool special;
-    _Bool lstrip;     ///< takes the white space before it
-    _Bool rstrip;     ///< takes the white space after it
-    _Bool normalized; ///< looked for after the rules, in the form that they give it
+    bool special;
+    bool lstrip;     ///< takes the white space before it
+    bool rstrip;     ///< takes the white space after it
+    bool normalized; ///< looked for after the rules, in the form that they give it
 } tr_added_token_t;
 
 typedef enum tr_decoder_kind { TR_DECODER_BYTE_LEVEL, TR_DECODER_PIECES } tr_decoder_kind_t;
@@ -56,7 +58,7 @@ struct tr_tokenizer {
     tr_decoder_kind_t decoder;
     tr_text_rule_t *decoder_rules; // [decoder_rule_count], for each token; only TR_DECODER_PIECES
     size_t decoder_rule_count;
-    _Bool decoder_byte_fallback;
+    bool decoder_byte_fallback;
     size_t strip_count;     // so many characters `strip` are taken from the start
     uint32_t strip;         // a code point
     int16_t byte_of[512];   // GPT-2's alphabet: code point -> byte, -1 if it stands for none
@@ -64,18 +66,15 @@ struct tr_tokenizer {
 
     int32_t bos;
     int32_t eos;
-    int32_t pad;
-    int32_t unk;
-    tr_ids_t stops;
 };
 
 /// Rewrites text in place.
 void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule);
 
-/// Fills an empty tokenizer from a parsed tokenizer.json.
-tr_status tr_tokenizer_parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err);
+/// A tokenizer without tokens, stages and special ids. Owned by the caller.
+tr_tokenizer_t *tr_tokenizer_empty(void);
 
-/// The parts "normalizer", "pre_tokenizer", "post_processor" and "decoder" (tr_tokenizer_parse calls them).
+/// The parts "normalizer", "pre_tokenizer", "post_processor" and "decoder" of tokenizer.json.
 tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node,
                                         tr_error_t *err);
 tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node,
@@ -84,16 +83,5 @@ tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const jso
                                             tr_error_t *err);
 tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node,
                                      tr_error_t *err);
-
-/// Reads bos, eos, pad, unk and stops from the other JSON files of the directory.
-tr_status tr_tokenizer_read_specials(tr_tokenizer_t *tokenizer, const char *directory,
-                                     tr_error_t *err);
-
-/// Parses a JSON file. *root: owned by the caller (json_decref); NULL if `optional` and there is no such file.
-tr_status tr_json_read(json_t **root, const char *path, _Bool optional, tr_error_t *err);
-
-/// The string or boolean at a key; the fallback where there is none.
-const char *tr_json_string(const json_t *object, const char *key, const char *fallback);
-_Bool tr_json_flag(const json_t *object, const char *key, _Bool fallback);
 
 #endif

@@ -1,9 +1,14 @@
+// UTF-8 by Unicode's table of well-formed byte sequences (3-7): the second byte's range depends on
+// the first, which rules out overlong forms, surrogates and points past U+10FFFF. Everything here
+// is built on one function that measures the longest good start of a character (subpart).
 #include "common/text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/status.h"
+
+// Buffers
 
 void tr_bytes_append(tr_bytes_t *bytes, const char *data, size_t length)
 {
@@ -39,7 +44,9 @@ void tr_ids_release(tr_ids_t *ids)
     *ids = (tr_ids_t){0};
 }
 
-/// What a first byte promises: the number of bytes, and the range of the second (Unicode, table 3-7).
+// Characters
+
+/// What follows from a first byte: the number of bytes, and the range of the second.
 typedef struct shape {
     size_t length; ///< 0: no first byte
     unsigned char low;
@@ -63,7 +70,8 @@ static shape_t shape_of(unsigned char first)
     return (shape_t){0, 0, 0};
 }
 
-/// How many bytes at text, of `length`, go together as one character or the start of one; at least 1.
+/// How many bytes at text, of `length`, go together as one character or the start of one; at least
+/// 1.
 static size_t subpart(const unsigned char *text, size_t length, size_t *expected)
 {
     shape_t shape = shape_of(text[0]);
@@ -82,7 +90,8 @@ static size_t subpart(const unsigned char *text, size_t length, size_t *expected
 
 size_t tr_utf8_next(uint32_t *point, const char *text, size_t length)
 {
-    static const unsigned char mask[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    static const unsigned char mask[5] = {0, 0x7F, 0x1F, 0x0F,
+                                          0x07}; // of the first byte, by length
     const unsigned char *bytes = (const unsigned char *)text;
     size_t expected = 0;
     if (length == 0 || subpart(bytes, length, &expected) != expected) {
@@ -127,14 +136,14 @@ size_t tr_utf8_encode(char out[4], uint32_t point)
     return length;
 }
 
-_Bool tr_utf8_is_space(uint32_t point)
+bool tr_utf8_is_space(uint32_t point)
 {
     return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 ||
            point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 ||
            point == 0x2029 || point == 0x202F || point == 0x205F || point == 0x3000;
 }
 
-void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, _Bool end)
+void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, bool end)
 {
     size_t at = 0;
     while (at < pending->length) {
@@ -148,7 +157,7 @@ void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, _Bool end)
         size_t left = pending->length - at;
         size_t n = subpart((const unsigned char *)pending->data + at, left, &expected);
         if (!end && n == left && n < expected) {
-            break;
+            break; // the start of a character whose rest may come
         }
         tr_bytes_append(out, "\xEF\xBF\xBD", 3);
         at += n;

@@ -1,11 +1,14 @@
-/// UTF-8, byte by byte, and growing buffers of bytes and ids: what the tokenizer and data sets share.
+/// UTF-8, byte by byte, and growing buffers of bytes and ids, which the tokenizer and its callers
+/// share.
 #ifndef TR_TEXT_UTF8_H
 #define TR_TEXT_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/// A string that grows. {0} is empty; release frees it. data is NUL terminated once anything was appended.
+/// A string that grows. {0} is empty; release frees it. data is NUL terminated once anything was
+/// appended.
 typedef struct tr_bytes {
     char *data;
     size_t length; ///< without the NUL
@@ -25,8 +28,8 @@ typedef struct tr_ids {
 void tr_ids_append(tr_ids_t *ids, int32_t id);
 void tr_ids_release(tr_ids_t *ids);
 
-/// Length (1..4) of the well-formed character at text, and its code point; 0 if the first of `length` bytes starts
-/// none (or length is 0). point may be NULL.
+/// Length (1..4) of the well-formed character at text, and its code point; 0 if the first of
+/// `length` bytes starts none (or length is 0). point may be NULL.
 size_t tr_utf8_next(uint32_t *point, const char *text, size_t length);
 
 /// How many leading bytes are well-formed UTF-8: `length` if all are.
@@ -36,11 +39,11 @@ size_t tr_utf8_valid(const char *text, size_t length);
 size_t tr_utf8_encode(char out[4], uint32_t point);
 
 /// Unicode's White_Space property.
-_Bool tr_utf8_is_space(uint32_t point);
+bool tr_utf8_is_space(uint32_t point);
 
-/// Moves bytes from the front of pending to out as text, each maximal ill-formed part as U+FFFD (Unicode, section
-/// 3.9, "U+FFFD substitution of maximal subparts"). A start of a character that later bytes may complete stays
-/// in pending, unless `end`.
-void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, _Bool end);
+/// Moves bytes from the front of pending to out as text, each maximal ill-formed part as U+FFFD
+/// ("U+FFFD substitution of maximal subparts", section 3.9 of Unicode). The start of a character
+/// that later bytes may complete stays in pending, unless `end`.
+void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, bool end);
 
 #endif

@@ -1,3 +1,5 @@
+// A vocabulary: entries in the order of adding, found by their text (a hash table of indices) and
+// by their id (an array of indices). Texts may hold NUL bytes, so lengths go with them.
 #include "common/text/vocab.h"
 
 #include <stdlib.h>
@@ -61,6 +63,7 @@ static size_t slot_of(const tr_vocab_t *vocab, const char *text, size_t length)
     return slot;
 }
 
+/// Doubles the slots; entries keep their indices.
 static void grow_slots(tr_vocab_t *vocab)
 {
     free(vocab->slots);
@@ -72,6 +75,7 @@ static void grow_slots(tr_vocab_t *vocab)
     }
 }
 
+/// Room for ids below size.
 static void grow_ids(tr_vocab_t *vocab, size_t size)
 {
     if (size <= vocab->size) {
@@ -87,6 +91,7 @@ static void grow_ids(tr_vocab_t *vocab, size_t size)
     vocab->size = size;
 }
 
+/// The index plus one of a new entry without an id.
 static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
 {
     if (vocab->count == vocab->capacity) {

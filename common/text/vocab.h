@@ -12,13 +12,15 @@ enum { TR_VOCAB_LIMIT = 1 << 24 }; ///< ids are below this
 tr_vocab_t *tr_vocab_new(void);
 void tr_vocab_destroy(tr_vocab_t **vocab);
 
-/// Adds a string (copied) for id, 0 <= id < TR_VOCAB_LIMIT; a string or id that was there is replaced.
+/// Adds a string (copied) for id, 0 <= id < TR_VOCAB_LIMIT; a string or id that was there is
+/// replaced.
 void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id);
 
 /// The id of a string, -1 if it is not there.
 int32_t tr_vocab_find(const tr_vocab_t *vocab, const char *text, size_t length);
 
-/// The string of an id, NUL terminated, the vocabulary's; NULL if there is none. length may be NULL.
+/// The string of an id, NUL terminated, the vocabulary's; NULL if there is none. length may be
+/// NULL.
 const char *tr_vocab_text(size_t *length, const tr_vocab_t *vocab, int32_t id);
 
 /// The largest id plus one.

@@ -43,15 +43,22 @@ static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner,
     return TR_OK;
 }
 
-/// Fresh weights in the shape of a directory that need not hold any.
-static tr_status open_fresh(tr_model_t **model, tr_learner_t *learner, const char *directory,
-                            uint64_t seed, tr_model_use_t use, tr_error_t *err)
+/// A model of the directory's shape, with its weights or with fresh ones.
+static tr_status fill_model(tr_model_t **model, const char *directory, bool scalar, bool fresh,
+                            uint64_t seed, tr_backend_t *backend, const tr_model_options_t *options,
+                            tr_error_t *err)
 {
     tr_model_config_t shape;
     TR_TRY(tr_model_config_load(&shape, directory, err));
-    TR_TRY(tr_model_new(model, &shape, learner->backend, use, err));
-    tr_model_randomize(*model, seed);
-    return TR_OK;
+    if (scalar) {
+        tr_model_config_make_scalar(&shape);
+    }
+    TR_TRY(tr_model_new_with(model, &shape, backend, options, err));
+    if (fresh) {
+        tr_model_randomize(*model, seed);
+        return TR_OK;
+    }
+    return tr_model_load(*model, directory, seed, err);
 }
 
 static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
@@ -60,24 +67,21 @@ static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const jso
                             tr_error_t *err)
 {
     const char *source;
-    const uint64_t seed = options->seed;
-    tr_model_use_t use;
-    TR_TRY(choose_use(&use, learner, options, ranks, err));
+    tr_model_options_t model_options = {0}; // all parameters are trained
+    TR_TRY(choose_use(&model_options.use, learner, options, ranks, err));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     const char *directory = checkpoint != NULL ? checkpoint : source;
     bool fresh =
         !scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"));
     if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
-        return tr_model_open_sharded(model, directory, scalar, fresh, seed,
-                                     learner->backend, ranks->collective, err);
+        model_options.collective = ranks->collective;
     }
-    if (scalar) {
-        return tr_model_open_scalar(model, directory, seed, learner->backend, use, err);
+    tr_status status = fill_model(model, directory, scalar, fresh, options->seed, learner->backend,
+                                  &model_options, err);
+    if (status != TR_OK) {
+        tr_model_destroy(model);
     }
-    if (fresh) {
-        return open_fresh(model, learner, source, seed, use, err);
-    }
-    return tr_model_open(model, directory, learner->backend, use, err);
+    return status;
 }
 
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,

@@ -1,3 +1,7 @@
+// Tallies: metrics as [sum, weight], added up over batches and steps and divided once, at the end.
+//
+// A mean of means would depend on how a step is cut into batches; sums do not. The learner puts,
+// the controller adds and divides.
 #include "proto/learner/tally.h"
 
 #include <math.h>
@@ -5,6 +9,7 @@
 
 tr_status tr_tally_put(json_t *tally, const char *name, double sum, double weight, tr_error_t *err)
 {
+    // No row of this batch had the quantity: there is nothing to divide.
     if (weight == 0.0) {
         return TR_OK;
     }
@@ -17,6 +22,7 @@ tr_status tr_tally_put(json_t *tally, const char *name, double sum, double weigh
     return TR_OK;
 }
 
+/// The weight is above 0: the mean must exist.
 static bool is_entry(const json_t *entry)
 {
     const json_t *sum = json_array_get(entry, 0), *weight = json_array_get(entry, 1);
@@ -37,6 +43,7 @@ tr_status tr_tally_add(json_t *tally, const json_t *other, const char *where, tr
         if (!is_entry(entry)) {
             return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected [sum, weight]", where, name);
         }
+        // A metric that is not there yet begins with this one.
         const json_t *before = json_object_get(tally, name);
         double sum = json_number_value(json_array_get(entry, 0));
         double weight = json_number_value(json_array_get(entry, 1));

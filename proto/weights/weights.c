@@ -1,3 +1,9 @@
+// Weights through shared memory: a publisher with two segments, and readers that map them.
+//
+// The segments are a seqlock: the publisher makes the sequence number odd, writes, and makes it
+// even; a reader that saw the same even number before and after has read one version. Nobody waits
+// for anybody. The publisher comes first, then the reader. weights_server.c sends the same bytes to
+// other machines.
 #include "proto/weights/weights.h"
 
 #include <dirent.h>
@@ -18,22 +24,27 @@
 
 #include "proto/body.h"
 
-enum { SLOTS = 2, HEADER_BYTES = 4096, NAME_BYTES = 128, PLACE_BYTES = 64 };
+enum {
+    SLOTS = 2,
+    HEADER_BYTES = 4096, ///< a page, so that the data is aligned as the mapping is
+    NAME_BYTES = 128,
+    PLACE_BYTES = 64
+};
 static const uint64_t MAGIC = 0x3154574550554f52; // "ROUPEWT1", little-endian
 
 /// At the start of each segment; the data begins HEADER_BYTES after it.
 typedef struct header {
     uint64_t magic;
-    _Atomic uint64_t sequence; ///< odd while the segment is filled
+    _Atomic uint64_t sequence; ///< odd while the segment is filled; 0: never filled
     _Atomic uint64_t version;
-    uint64_t bytes;
-    uint64_t checksum;
+    uint64_t bytes;    ///< of the data
+    uint64_t checksum; ///< of the data
 } header_t;
 
 typedef struct segment {
-    char name[NAME_BYTES];
-    int fd;
-    header_t *header;
+    char name[NAME_BYTES]; ///< for shm_open, with the slash
+    int fd;                ///< -1: not open
+    header_t *header;      ///< the mapping; NULL: not mapped
 } segment_t;
 
 struct tr_weights_publisher {
@@ -46,12 +57,13 @@ struct tr_weights_publisher {
 struct tr_weights_reader {
     segment_t segments[SLOTS];
     size_t mapped[SLOTS]; ///< bytes mapped of each segment, 0: none
-    size_t slot;          ///< given by the last map
-    uint64_t sequence;
-    bool given;
+    size_t slot;          ///< of the last map
+    uint64_t sequence;    ///< of that segment when it was mapped
+    bool given;           ///< the last map succeeded
 };
 
-/// Whose /dev/shm this is: "BOOT:DEVICE", in words that no other machine or container shares. "": it cannot be told.
+/// The identity of this /dev/shm: "BOOT:DEVICE". The boot id tells machines apart, the device
+/// containers of one machine. "": it cannot be read.
 static void find_place(char *place, size_t room)
 {
     char boot[40] = "";
@@ -85,7 +97,7 @@ static void close_segment(segment_t *segment, size_t mapped)
 
 // The publisher
 
-/// A segment is locked by its publisher as long as it lives: one that can be locked is left over.
+/// A segment is locked by its publisher as long as that lives: one that can be locked is left over.
 static void remove_when_stale(const char *name)
 {
     int fd = shm_open(name, O_RDWR | O_CLOEXEC, 0);
@@ -97,6 +109,8 @@ static void remove_when_stale(const char *name)
     }
 }
 
+/// A killed actor cannot unlink its segments, and they would fill /dev/shm until the machine
+/// restarts.
 static void remove_stale(const char *prefix)
 {
     char wanted[NAME_BYTES];
@@ -123,19 +137,21 @@ static tr_status make_segment(segment_t *segment, size_t bytes, const char *pref
              slot);
     segment->fd = shm_open(segment->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (segment->fd < 0) {
-        return tr_fail(err, TR_ERR_IO, "shared memory '%s' could not be made: %s", segment->name,
+        return tr_fail(err, TR_ERR_IO, "cannot create shared memory '%s': %s", segment->name,
                        strerror(errno));
     }
+    // The system gives the lock up when this process ends, however it ends.
     flock(segment->fd, LOCK_EX | LOCK_NB);
-    int code = posix_fallocate(segment->fd, 0,
-                               (off_t)total); // now, so that no later write finds /dev/shm full
+    // Allocated now: a write to memory that /dev/shm turns out not to have would be a SIGBUS.
+    int code = posix_fallocate(segment->fd, 0, (off_t)total);
     if (code != 0) {
         struct statvfs space = {0};
         statvfs("/dev/shm", &space);
         return tr_fail(err, TR_ERR_MEMORY,
-                       "shared memory of %zu bytes could not be had (%s; /dev/shm has %llu free)",
+                       "cannot allocate %zu bytes of shared memory (%s; /dev/shm has %llu free)",
                        total, strerror(code), (unsigned long long)space.f_bavail * space.f_frsize);
     }
+    // Populated, so that page faults happen here and not while a step waits for the weights.
     void *memory =
         mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, segment->fd, 0);
     if (memory == MAP_FAILED) {
@@ -148,6 +164,7 @@ static tr_status make_segment(segment_t *segment, size_t bytes, const char *pref
     return TR_OK;
 }
 
+/// The prefix becomes a part of a file name, and the reader bounds the length of names.
 static bool good_prefix(const char *prefix)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
@@ -167,7 +184,9 @@ tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t by
     remove_stale(prefix);
     tr_weights_publisher_t *p = tr_calloc(1, sizeof *p);
     p->bytes = bytes;
+    // So that the first version goes to slot 0.
     p->slot = SLOTS - 1;
+    // All closed at first, so that destroy works after any failure below.
     for (size_t i = 0; i < SLOTS; i++) {
         p->segments[i].fd = -1;
     }
@@ -198,6 +217,7 @@ void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher)
     *publisher = NULL;
 }
 
+/// The fill of tr_weights_publish: context is the data.
 static tr_status copy_in(void *context, void *data, size_t bytes, tr_error_t *err)
 {
     (void)err;
@@ -219,14 +239,16 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
     size_t slot = (publisher->slot + 1) % SLOTS;
     segment_t *segment = &publisher->segments[slot];
     header_t *header = segment->header;
-    uint64_t filling =
-        (atomic_load(&header->sequence) + 1) | 1; // odd, also after a fill that failed
+    // Odd from here on. It may be odd already, after a fill that failed.
+    uint64_t filling = (atomic_load(&header->sequence) + 1) | 1;
     atomic_store(&header->sequence, filling);
+    // No byte of the new version may be visible before the odd number is.
     atomic_thread_fence(memory_order_seq_cst);
     header->checksum = 0;
     header->version = version;
-    TR_TRY(fill(context, data_of(segment), publisher->bytes,
-                err)); // a failure leaves it odd: nobody reads half
+    // A failure leaves the sequence odd, so that nobody reads half a version.
+    TR_TRY(fill(context, data_of(segment), publisher->bytes, err));
+    // Of the bytes in the segment, not of their source: it covers the copy as well.
     header->checksum = XXH3_64bits(data_of(segment), publisher->bytes);
     *checksum = header->checksum;
     atomic_store(&header->sequence, filling + 1);
@@ -237,6 +259,7 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
 
 json_t *tr_weights_describe(const tr_weights_publisher_t *publisher)
 {
+    // The header is ours and not being written: publishing and describing are calls of one thread.
     char checksum[17], place[PLACE_BYTES];
     TR_ASSERT(publisher->published, "no version was published");
     find_place(place, sizeof place);
@@ -246,11 +269,6 @@ json_t *tr_weights_describe(const tr_weights_publisher_t *publisher)
                      (json_int_t)header->version, "bytes", (json_int_t)publisher->bytes, "checksum",
                      checksum, "segments", publisher->segments[0].name, publisher->segments[1].name,
                      "slot", (int)publisher->slot, "place", place);
-}
-
-size_t tr_weights_bytes(const tr_weights_publisher_t *publisher)
-{
-    return publisher->bytes;
 }
 
 /// Whether the segment held this version, whole, from before the copy to after it.
@@ -274,6 +292,7 @@ tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, ui
         return tr_fail(err, TR_ERR_ARGUMENT, "weights: %zu bytes from %zu on, and there are %zu",
                        bytes, offset, publisher->bytes);
     }
+    // Called on the thread of weights_server.c while the actor may publish: hence copy and check.
     for (size_t i = 0; i < SLOTS; i++) {
         if (copy_from(&publisher->segments[i], version, out, offset, bytes)) {
             return TR_OK;
@@ -285,7 +304,7 @@ tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, ui
 
 // The reader
 
-/// A description, read; name is borrowed.
+/// A description as numbers; name: of the segment, borrowed.
 typedef struct description {
     int64_t version;
     int64_t bytes;
@@ -300,6 +319,7 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
     const char *text;
     char *end;
     TR_TRY(tr_body_string(&text, object, "transport", where, err));
+    // weights_gpu.c reads the other kind of description.
     if (strcmp(text, "shm") != 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "weights: transport '%.40s' is not known here",
                        text);
@@ -312,6 +332,7 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
     if (strlen(text) != 16 || *end != '\0') {
         return tr_fail(err, TR_ERR_PROTOCOL, "weights: checksum: expected 16 hexadecimal digits");
     }
+    // The name comes from a peer: a plain name under /dev/shm that one of us made, never a path.
     d->name =
         json_string_value(json_array_get(json_object_get(object, "segments"), (size_t)d->slot));
     if (d->name == NULL || strncmp(d->name, "/troupe.", 8) != 0 ||
@@ -322,6 +343,8 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
     return TR_OK;
 }
 
+/// If neither side can name its place, they are taken for one machine; if they are not, mapping
+/// fails.
 bool tr_weights_here(const json_t *description)
 {
     char place[PLACE_BYTES];
@@ -357,11 +380,13 @@ void tr_weights_reader_destroy(tr_weights_reader_t **reader)
     *reader = NULL;
 }
 
+/// Maps the whole segment of the description, in place of what the slot had.
 static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d, tr_error_t *err)
 {
     size_t slot = (size_t)d->slot;
     size_t total = HEADER_BYTES + (size_t)d->bytes;
     segment_t *segment = &reader->segments[slot];
+    // Mapped already: the publisher uses the same two segments for its whole life.
     if (segment->header != NULL && strcmp(segment->name, d->name) == 0 &&
         reader->mapped[slot] == total) {
         return TR_OK;
@@ -373,6 +398,7 @@ static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d
         return tr_fail(err, TR_ERR_PEER, "weights '%s' are gone: %s", d->name, strerror(errno));
     }
     struct stat info;
+    // A shorter file would be mapped all the same, and kill the reader when it is read.
     if (fstat(segment->fd, &info) != 0 || (uint64_t)info.st_size != total) {
         unmap(reader, slot);
         return tr_fail(err, TR_ERR_FORMAT,
@@ -389,6 +415,7 @@ static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d
     return TR_OK;
 }
 
+/// Whether the mapped segment is what the description promises, all of it.
 static tr_status verify(const segment_t *segment, const description_t *d, uint64_t sequence,
                         tr_error_t *err)
 {
@@ -406,6 +433,7 @@ static tr_status verify(const segment_t *segment, const description_t *d, uint64
                        "weights '%s': version %lld was asked for, the segment holds %llu", d->name,
                        (long long)d->version, (unsigned long long)header->version);
     }
+    // Last, because it reads everything, and because the cases above have better sentences.
     uint64_t found = XXH3_64bits(data_of(segment), (size_t)d->bytes);
     if (found != d->checksum || found != header->checksum) {
         return tr_fail(err, TR_ERR_FORMAT, "weights '%s': checksum %016llx, expected %016llx",
@@ -418,11 +446,14 @@ tr_status tr_weights_map(const void **data, size_t *bytes, uint64_t *version, ui
                          tr_weights_reader_t *reader, const json_t *description, tr_error_t *err)
 {
     description_t d;
+    // Until this call has succeeded, there is nothing that tr_weights_check could answer for.
     reader->given = false;
     TR_TRY(read_description(&d, description, err));
     TR_TRY(map_segment(reader, &d, err));
     const segment_t *segment = &reader->segments[d.slot];
     reader->slot = (size_t)d.slot;
+    // Read before the bytes and compared after them, here and by the caller when it has copied
+    // them.
     reader->sequence = atomic_load(&segment->header->sequence);
     TR_TRY(verify(segment, &d, reader->sequence, err));
     reader->given = true;
@@ -438,6 +469,7 @@ tr_status tr_weights_check(const tr_weights_reader_t *reader, tr_error_t *err)
 {
     TR_ASSERT(reader->given, "no weights were mapped");
     const segment_t *segment = &reader->segments[reader->slot];
+    // The reads of the data come before this look at the sequence.
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load(&segment->header->sequence) != reader->sequence) {
         return tr_fail(err, TR_ERR_FORMAT, "weights '%s': overwritten while they were read",

@@ -1,14 +1,16 @@
 /// Weights from the actor to the readers on one host: two shared-memory segments, used in turn.
 ///
-/// The publisher (the actor) owns both segments, allocated and touched once. Publishing version n fills the
-/// segment that does not hold n-1, so readers of n-1 are undisturbed; n+1 overwrites n-1: the controller
-/// must have every reader's word that it took n before it lets the actor publish n+1. Each segment has a
-/// header: version, bytes, XXH3-64 checksum of the bytes, and a sequence number that is odd while it is filled.
-/// A reader that finds another version, size or checksum, or a sequence that moved, gets an error, never data.
+/// The publisher (the actor) owns both segments, allocated and touched once. Publishing version n
+/// fills the segment that does not hold n-1, so readers of n-1 are undisturbed; n+1 overwrites n-1.
+/// Hence the controller lets the actor publish n+1 only when every reader has taken n. Each segment
+/// has a header: version, bytes, XXH3-64 checksum of the bytes, and a sequence number that is odd
+/// while it is filled. A reader that finds another version, size or checksum, or a sequence that
+/// moved, gets an error, never data.
 ///
-/// The bytes are an opaque vector; by convention the model's parameters in layout order. A description (tr_weights_describe)
-/// travels in request bodies; the weights never do. Readers on other machines get the segments' bytes from
-/// weights_server.h.
+/// The bytes are an opaque vector; by convention the model's parameters in layout order. A
+/// description (tr_weights_describe) travels in request bodies; the weights never do. Readers on
+/// other machines get the bytes of the segments from weights_server.h, readers on the actor's GPU
+/// by weights_gpu.h.
 #ifndef TR_PROTO_WEIGHTS_H
 #define TR_PROTO_WEIGHTS_H
 
@@ -19,18 +21,19 @@
 
 #include "common/base/status.h"
 
-/// The checksum that stands for weights that nobody publishes: those of a worker's own model directory, which never change.
+/// The checksum of weights that nobody publishes: those of a worker's own model directory, which
+/// never change.
 #define TR_WEIGHTS_FROZEN "frozen"
 
 typedef struct tr_weights_publisher tr_weights_publisher_t;
 typedef struct tr_weights_reader tr_weights_reader_t;
 
-/// Writes the `bytes` bytes at data; returns a failure to leave the version unpublished.
+/// Writes the `bytes` bytes at data. A failure leaves the version unpublished.
 typedef tr_status (*tr_weights_fill_fn)(void *context, void *data, size_t bytes, tr_error_t *err);
 
-/// Allocates two segments of `bytes` bytes named after prefix (letters, digits, '-') and this process, readable by
-/// this user alone. Segments of the same prefix whose publisher died are removed first. TR_ERR_MEMORY when
-/// /dev/shm is too small, with its free space.
+/// Allocates two segments of `bytes` bytes named after prefix (letters, digits, '-') and this
+/// process, readable by this user alone. Segments of the same prefix whose publisher died are
+/// removed first. TR_ERR_MEMORY when /dev/shm is too small, with its free space.
 tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t bytes,
                                    const char *prefix, tr_error_t *err);
 /// Unlinks the segments; readers that have them mapped keep them.
@@ -44,15 +47,13 @@ tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *pu
                                   uint64_t version, tr_weights_fill_fn fill, void *context,
                                   tr_error_t *err);
 
-/// What a reader needs, for a message: {"transport": "shm", "version", "bytes", "checksum": 16 hex digits,
-/// "segments": [name, name], "slot": 0|1, "place"} of the version published last; a new reference. place: whose shared memory
-/// it is, this machine's (or container's).
+/// The version published last, for a message to its readers: {"transport": "shm", "version",
+/// "bytes", "checksum": 16 hex digits, "segments": [name, name], "slot": 0|1, "place"}; a new
+/// reference. place: identifies the shared memory of this machine or container.
 json_t *tr_weights_describe(const tr_weights_publisher_t *publisher);
 
-size_t tr_weights_bytes(const tr_weights_publisher_t *publisher);
-
-/// Copies bytes [offset, offset + bytes) of a version to out, from any thread of the publisher's process. TR_ERR_VERSION when
-/// no segment holds it (any more), TR_ERR_ARGUMENT past the end.
+/// Copies bytes [offset, offset + bytes) of a version to out, from any thread of the publisher's
+/// process. TR_ERR_VERSION when no segment holds it (any more), TR_ERR_ARGUMENT past the end.
 tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, uint64_t version,
                           size_t offset, size_t bytes, tr_error_t *err);
 
@@ -63,14 +64,15 @@ bool tr_weights_here(const json_t *description);
 tr_weights_reader_t *tr_weights_reader_new(void);
 void tr_weights_reader_destroy(tr_weights_reader_t **reader);
 
-/// The version that the description names: *data, 64-byte aligned, *bytes long, read-only, valid until the next
-/// call with this reader; verified whole against the checksum, which is also in *checksum. TR_ERR_VERSION for another
-/// version, TR_ERR_FORMAT for another checksum or a torn read, TR_ERR_PROTOCOL for a bad description,
-/// TR_ERR_PEER when the segments are gone.
+/// The version that the description names: *data, 64-byte aligned, *bytes long, read-only, valid
+/// until the next call with this reader. All of it is checked against the checksum, which is also
+/// in *checksum. TR_ERR_VERSION for another version, TR_ERR_FORMAT for another checksum or a torn
+/// read, TR_ERR_PROTOCOL for a bad description, TR_ERR_PEER when the segments are gone.
 tr_status tr_weights_map(const void **data, size_t *bytes, uint64_t *version, uint64_t *checksum,
                          tr_weights_reader_t *reader, const json_t *description, tr_error_t *err);
 
-/// Whether the bytes given by the last map are still what they were: call it after copying or packing them.
+/// Whether the bytes of the last map have not changed since; for callers that have copied or packed
+/// them.
 tr_status tr_weights_check(const tr_weights_reader_t *reader, tr_error_t *err);
 
 #endif

@@ -1,3 +1,8 @@
+// The reader's end of weights over the network: asks for pieces, and puts them together.
+//
+// A transfer keeps CREDIT requests under way and marks each piece as wanted, asked for or here.
+// Whatever gets lost is asked for again after a silence; a checksum over the whole decides at the
+// end. The actor's end is weights_server.c.
 #include <czmq.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,16 +18,16 @@
 
 enum {
     CREDIT = 16,         ///< requests under way
-    TICK_MS = 100,       ///< how often `stop` is asked
-    ASK_AGAIN_MS = 2000, ///< of silence, after which what was asked for is taken as lost
-    PATIENCE_MS = 10000
+    TICK_MS = 100,       ///< how often `stop` is called at least
+    ASK_AGAIN_MS = 2000, ///< after so long without a piece, those under way are taken as lost
+    PATIENCE_MS = 10000  ///< after so long the transfer fails
 };
 
 struct tr_weights_fetcher {
     char *controller, *keys;
     zsock_t *socket;
     char *address; ///< that the socket is connected to; NULL: none yet
-    void *data;
+    void *data;    ///< the weights that came last
 };
 
 tr_weights_fetcher_t *tr_weights_fetcher_new(const char *controller, const char *keys)
@@ -36,6 +41,7 @@ tr_weights_fetcher_t *tr_weights_fetcher_new(const char *controller, const char 
 static void disconnect(tr_weights_fetcher_t *fetcher)
 {
     if (fetcher->socket != NULL) {
+        // Requests that are still queued are for nobody.
         zsock_set_linger(fetcher->socket, 0);
         zsock_destroy(&fetcher->socket);
     }
@@ -57,7 +63,7 @@ void tr_weights_fetcher_destroy(tr_weights_fetcher_t **fetcher)
     *fetcher = NULL;
 }
 
-/// To this port of the controller's machine.
+/// Connects to this port of the controller's machine, unless the socket is connected there.
 static tr_status connect_to(tr_weights_fetcher_t *fetcher, int64_t port, tr_error_t *err)
 {
     if (strncmp(fetcher->controller, "tcp://", 6) != 0) {
@@ -66,9 +72,11 @@ static tr_status connect_to(tr_weights_fetcher_t *fetcher, int64_t port, tr_erro
                        "controller by '%s': a rollout elsewhere needs a TCP address (network.bind)",
                        fetcher->controller);
     }
+    // The host of the controller's address with the port of the weights.
     const char *end = strrchr(fetcher->controller, ':');
     char *address = tr_format("%.*s:%lld", (int)(end - fetcher->controller), fetcher->controller,
                               (long long)port);
+    // Connected already. An actor that was started again may have another port.
     if (fetcher->address != NULL && strcmp(fetcher->address, address) == 0) {
         free(address);
         return TR_OK;
@@ -86,11 +94,12 @@ typedef struct transfer {
     tr_weights_fetcher_t *fetcher;
     int64_t version;
     size_t bytes, pieces;
-    unsigned char *states; // [pieces], of piece_state_t
+    unsigned char *states; // [pieces] of piece_state_t, a byte each
     size_t next;           // no piece before it is WANTED
-    size_t under_way, missing;
-    int64_t heard; // when the last piece came
-    int64_t asked; // when the last was asked for
+    size_t under_way;      // pieces asked for
+    size_t missing;        // pieces not here
+    int64_t heard;         // when the last piece came
+    int64_t asked;         // when the last piece was asked for
 } transfer_t;
 
 static size_t bytes_of(const transfer_t *t, size_t piece)
@@ -98,7 +107,8 @@ static size_t bytes_of(const transfer_t *t, size_t piece)
     return piece + 1 < t->pieces ? TR_WEIGHTS_PIECE : t->bytes - piece * TR_WEIGHTS_PIECE;
 }
 
-/// What cannot be sent now is asked for again after the silence.
+/// A request that cannot be sent now is repeated after the silence, as one that got lost. The id is
+/// the number of the piece, from 1, so that an answer finds its place.
 static void ask(transfer_t *t, size_t piece)
 {
     tr_error_t err = {0};
@@ -118,6 +128,7 @@ static void ask(transfer_t *t, size_t piece)
     t->asked = tr_clock_ms();
 }
 
+/// Fills up the credit, in order.
 static void ask_more(transfer_t *t)
 {
     for (; t->next < t->pieces && t->under_way < CREDIT; t->next++) {
@@ -127,6 +138,8 @@ static void ask_more(transfer_t *t)
     }
 }
 
+/// Everything under way is wanted once more. A late answer to the first request still counts if the
+/// piece was asked for again by then; the second answer is dropped.
 static void ask_again(transfer_t *t)
 {
     for (size_t i = 0; i < t->pieces; i++) {
@@ -136,16 +149,19 @@ static void ask_again(transfer_t *t)
     t->next = 0;
 }
 
-/// A reply or an error. What belongs to no piece that is asked for is of an earlier transfer, or a second answer.
+/// A reply or an error. An answer to no piece that is asked for belongs to an earlier transfer, or
+/// is a second one.
 static tr_status take(transfer_t *t, const tr_message_t *message, tr_error_t *err)
 {
     const json_t *body = tr_message_body(message);
+    // An id of 0 becomes the largest number, which is no piece.
     size_t piece = (size_t)tr_message_id(message) - 1;
     tr_view_t view;
     if (piece >= t->pieces || t->states[piece] != ASKED ||
         json_integer_value(json_object_get(body, "version")) != t->version) {
         return TR_OK;
     }
+    // Such as: the actor has overwritten the version. No other piece of it would come either.
     if (strcmp(tr_message_type(message), "error") == 0) {
         const char *text = json_string_value(json_object_get(body, "text"));
         return tr_fail(err, TR_ERR_VERSION, "the actor at '%s': %s", t->fetcher->address,
@@ -160,12 +176,14 @@ static tr_status take(transfer_t *t, const tr_message_t *message, tr_error_t *er
     return TR_OK;
 }
 
+/// Reads what has arrived.
 static tr_status take_all(transfer_t *t, tr_error_t *err)
 {
     for (;;) {
         tr_message_t *message;
         tr_status status = tr_message_receive(&message, NULL, t->fetcher->socket, err);
         if (status == TR_ERR_TIMEOUT) {
+            // Nothing more is there, which is no failure.
             *err = (tr_error_t){0};
             return TR_OK;
         }
@@ -176,6 +194,7 @@ static tr_status take_all(transfer_t *t, tr_error_t *err)
     }
 }
 
+/// Until every piece is here, `stop` returns true, or nothing has come for PATIENCE_MS.
 static tr_status run(transfer_t *t, bool (*stop)(void), tr_error_t *err)
 {
     zmq_pollitem_t item = {.socket = zsock_resolve(t->fetcher->socket), .events = ZMQ_POLLIN};
@@ -197,6 +216,7 @@ static tr_status run(transfer_t *t, bool (*stop)(void), tr_error_t *err)
                 "the port open? network.weights_port fixes it)",
                 t->fetcher->address, PATIENCE_MS / 1000, t->missing, t->pieces);
         }
+        // Both: the requests that were just repeated deserve as much time as the first ones.
         if (now - t->heard > ASK_AGAIN_MS && now - t->asked > ASK_AGAIN_MS) {
             ask_again(t);
         }
@@ -204,6 +224,7 @@ static tr_status run(transfer_t *t, bool (*stop)(void), tr_error_t *err)
     return TR_OK;
 }
 
+/// Another checksum means that pieces of two versions came, or damaged ones: another try may help.
 static tr_status expect_checksum(const void *data, size_t bytes, const json_t *description,
                                  tr_error_t *err)
 {
@@ -227,6 +248,7 @@ tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t
         return tr_fail(err, TR_ERR_VERSION, "weights of %lld bytes for a model of %zu",
                        (long long)said, bytes);
     }
+    // The controller counts external rollouts; where there are none, the actor opens no port.
     if (json_object_get(description, "port") == NULL) {
         return tr_fail(
             err, TR_ERR_INTERRUPTED,
@@ -236,6 +258,7 @@ tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t
     }
     TR_TRY(tr_body_integer(&port, description, "port", 1, 65535, "weights", err));
     TR_TRY(connect_to(fetcher, port, err));
+    // The size is our model's, checked above: a peer cannot choose how much is allocated.
     fetcher->data = tr_realloc(fetcher->data, bytes);
     size_t pieces = (bytes + TR_WEIGHTS_PIECE - 1) / TR_WEIGHTS_PIECE;
     transfer_t transfer = {.fetcher = fetcher,

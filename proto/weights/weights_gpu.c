@@ -1,3 +1,7 @@
+// The description of weights in the memory of a GPU: written by the actor, read by rollouts.
+//
+// Separate from weights.c because nothing is copied or checked here: the handle is opened by the
+// backend of the reader (tr_model_import_weights), and this is only its JSON form.
 #include "proto/weights/weights_gpu.h"
 
 #include <stdio.h>
@@ -8,11 +12,14 @@
 
 #include "proto/body.h"
 
+/// Bytes of a handle.
 enum { HANDLE = sizeof((tr_device_memory_t *)0)->handle };
 
 json_t *tr_weights_gpu_describe(const tr_device_memory_t *memory, uint64_t version, size_t bytes)
 {
     char hex[2 * HANDLE + 1], checksum[17];
+    // Rollouts take weights anew when the checksum changes, so it must change with the version, and
+    // with the process, whose memory may get the same handle.
     const uint64_t salt = version ^ (uint64_t)getpid() << 40;
     for (size_t i = 0; i < HANDLE; i++) {
         snprintf(hex + 2 * i, 3, "%02x", memory->handle[i]);
@@ -47,6 +54,7 @@ tr_status tr_weights_gpu_read(tr_device_memory_t *memory, const json_t *descript
     if (strlen(hex) != 2 * HANDLE || strlen(place) >= sizeof memory->place) {
         return tr_fail(err, TR_ERR_PROTOCOL, "weights: 'handle' or 'place' is no GPU's");
     }
+    // Ends the place with a zero byte, too.
     *memory = (tr_device_memory_t){0};
     memcpy(memory->place, place, strlen(place));
     for (size_t i = 0; i < HANDLE; i++) {

@@ -1,3 +1,7 @@
+// The actor's end of weights over the network: a thread that answers requests for pieces.
+//
+// It reads the segments of weights.c while the actor trains and publishes: a reader that asks for a
+// version that was overwritten gets an error. The reader's end is weights_fetcher.c.
 #include "proto/weights/weights_server.h"
 
 #include <czmq.h>
@@ -9,23 +13,25 @@
 #include "proto/endpoint.h"
 #include "proto/message.h"
 
+/// Requests that are answered before the thread looks whether it shall end.
 enum { REQUESTS_A_TURN = 64 };
 
 struct tr_weights_server {
     const tr_weights_publisher_t *publisher;
-    zsock_t *socket; ///< the thread's
+    zsock_t *socket; ///< used by the thread alone while it runs
     zactor_t *auth;
     zactor_t *thread;
     int64_t port;
 };
 
+/// Called by ZeroMQ when the piece is on its way.
 static void release_piece(void *piece, void *hint)
 {
     (void)hint;
     free(piece);
 }
 
-/// Fills the reply to a request.
+/// Fills the reply to a request. The piece is copied once, and the copy lent to the message.
 static tr_status give(const tr_weights_server_t *server, const tr_message_t *request,
                       tr_message_t *reply, tr_error_t *err)
 {
@@ -60,18 +66,19 @@ static void answer(const tr_weights_server_t *server, const tr_peer_t *peer,
         reply = tr_message_new("error");
         tr_message_set_error(reply, tr_status_name(status), err.text);
     }
+    // The version goes back as it came: a reader drops answers that belong to an earlier transfer.
     json_t *version = json_object_get(tr_message_body(request), "version");
-    json_object_set(tr_message_body(reply), "version", version); // whose answer it is
+    json_object_set(tr_message_body(reply), "version", version);
     if (tr_message_id(request) > 0) {
         tr_message_set_id(reply, tr_message_id(request));
     }
-    if (tr_message_send(server->socket, peer, reply, &err) != TR_OK) { // it asks again
+    if (tr_message_send(server->socket, peer, reply, &err) != TR_OK) { // the reader asks again
         tr_log(TR_LOG_DEBUG, "weights", "\"%s\"", err.text);
     }
     tr_message_destroy(&reply);
 }
 
-/// A few, so that a reader that asks without end does not keep the thread from ending.
+/// A limited number, so that a reader that asks without end does not keep the thread from ending.
 static void answer_some(const tr_weights_server_t *server)
 {
     for (int i = 0; i < REQUESTS_A_TURN; i++) {
@@ -90,7 +97,7 @@ static void answer_some(const tr_weights_server_t *server)
     }
 }
 
-/// The thread, until its pipe is written to.
+/// The thread, until something is written to its pipe (zactor_destroy does).
 static void serve(zsock_t *pipe, void *context)
 {
     const tr_weights_server_t *server = context;
@@ -119,8 +126,10 @@ tr_status tr_weights_server_new(tr_weights_server_t **server,
         free(s);
         return status;
     }
+    // The port is in the address as it was bound, also where the system chose it.
     const char *bound = zsock_endpoint(s->socket);
     s->port = strtoll(strrchr(bound, ':') + 1, NULL, 10);
+    // Returns when the thread has signalled that it runs. From then on the socket is the thread's.
     s->thread = zactor_new(serve, s);
     TR_ASSERT(s->thread != NULL, "no thread for the weights");
     tr_log(TR_LOG_INFO, "weights", "endpoint=%s \"served to other machines\"", bound);
@@ -134,6 +143,7 @@ void tr_weights_server_destroy(tr_weights_server_t **server)
     if (s == NULL) {
         return;
     }
+    // The thread first: it uses the socket.
     zactor_destroy(&s->thread);
     zsock_destroy(&s->socket);
     zactor_destroy(&s->auth);

@@ -1,9 +1,11 @@
-/// Weights to readers on other machines: the actor hands out pieces of its segments (weights.h) over ZeroMQ.
+/// Weights for readers on other machines: the actor sends pieces of its segments (weights.h) over
+/// ZeroMQ.
 ///
-/// A reader sends requests `piece` {version, offset, bytes} and keeps a few of them under way, so that neither side queues more
-/// than those; a piece that gets lost is asked for again; the whole is believed by its checksum. Every reader asks at its own
-/// pace, comes and goes as it likes, and holds nobody up: the actor does not wait for it, and forgets nothing when it dies.
-/// Both ends hold keys as the controller's socket demands them (endpoint.h).
+/// A reader sends requests `piece` {version, offset, bytes} and keeps a few of them under way, so
+/// that neither side queues more than those. A piece that gets lost is asked for again; the whole
+/// is accepted by its checksum. Readers ask at their own pace, come and go, and delay nobody: the
+/// actor does not wait for them, and keeps no state of any. Both ends hold keys as the controller's
+/// socket demands them (endpoint.h).
 #ifndef TR_PROTO_WEIGHTS_SERVER_H
 #define TR_PROTO_WEIGHTS_SERVER_H
 
@@ -13,26 +15,30 @@
 
 typedef struct tr_weights_server tr_weights_server_t;
 
-/// Serves publisher, borrowed until destroy, on a thread of its own. endpoint: "tcp://ADDRESS:PORT", or ":*" for any free port.
-/// keys: of the controller, or NULL (proto/endpoint.h).
+/// Serves publisher, borrowed until destroy, on a thread of its own. endpoint:
+/// "tcp://ADDRESS:PORT", or ":*" for any free port. keys: those of the controller, or NULL
+/// (proto/endpoint.h).
 tr_status tr_weights_server_new(tr_weights_server_t **server,
                                 const tr_weights_publisher_t *publisher, const char *endpoint,
                                 const char *keys, tr_error_t *err);
 void tr_weights_server_destroy(tr_weights_server_t **server);
 
-/// Adds to a description (weights.h) what readers elsewhere need: "port", on the controller's machine.
+/// Adds "port" to a description (weights.h): where readers elsewhere get the bytes, on the
+/// controller's machine.
 void tr_weights_server_describe(json_t *description, const tr_weights_server_t *server);
 
 typedef struct tr_weights_fetcher tr_weights_fetcher_t;
 
-/// controller: the endpoint by which this process reaches the controller, on whose machine the actor is. keys: as for it.
+/// controller: the address by which this process reaches the controller, on whose machine the actor
+/// is. keys: as for that address.
 tr_weights_fetcher_t *tr_weights_fetcher_new(const char *controller, const char *keys);
 void tr_weights_fetcher_destroy(tr_weights_fetcher_t **fetcher);
 
-/// The `bytes` bytes of the version that the description names: *data, valid until the next call with this fetcher.
-/// TR_ERR_INTERRUPTED, with the reason, where others may have more luck: stop said so, no piece came for 10 seconds, another
-/// checksum came, no port is named, or the controller is not reached by TCP. TR_ERR_VERSION: the actor holds another version, or
-/// the weights have another size. TR_ERR_PROTOCOL: a bad description.
+/// The `bytes` bytes of the version that the description names: *data, valid until the next call
+/// with this fetcher. TR_ERR_INTERRUPTED, with the reason, where another worker may succeed: stop
+/// returned true, no piece came for 10 seconds, another checksum came, no port is named, or the
+/// controller is not reached by TCP. TR_ERR_VERSION: the actor has another version, or the weights
+/// another size. TR_ERR_PROTOCOL: a bad description.
 tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t *fetcher,
                            const json_t *description, bool (*stop)(void), tr_error_t *err);
 

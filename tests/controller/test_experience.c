@@ -10,11 +10,11 @@ enum { PROMPTS = 3, SAMPLES = 2, RESPONSES = 6, TOKENS = 13 };
 
 // Three prompts of a data set of four, two responses each. Numbers are made up so that each differs.
 static int32_t prompt_0[] = {1, 2}, prompt_1[] = {3}, prompt_2[] = {4, 5, 6};
-static controller_row_t items[] = {{.ids = prompt_0, .prompt = 2, .length = 2},
-                                   {.ids = NULL},
-                                   {.ids = prompt_1, .prompt = 1, .length = 1},
-                                   {.ids = prompt_2, .prompt = 3, .length = 3}};
-static const controller_rows_t data = {.items = items, .count = 4};
+static tr_sequence_t items[] = {{.ids = prompt_0, .prompt = 2, .length = 2},
+                                {.ids = NULL},
+                                {.ids = prompt_1, .prompt = 1, .length = 1},
+                                {.ids = prompt_2, .prompt = 3, .length = 3}};
+static const tr_rows_t data = {.sequences = items, .count = 4};
 static const uint32_t rows[PROMPTS] = {3, 0, 2};
 
 static const int32_t response_ids[TOKENS] = {10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22};

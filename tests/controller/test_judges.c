@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controller/rows.h"
 #include "proto/endpoint.h"
 #include "proto/score.h"
 #include "tests/support/fake_worker.h"
@@ -23,7 +24,7 @@ static controller_calls_t *calls;
 static volatile sig_atomic_t stop;
 static char *folder, *path;
 static tr_tokenizer_t *tokenizer;
-static controller_rows_t rows;
+static tr_rows_t rows;
 
 static void setup(void)
 {
@@ -40,13 +41,12 @@ static void setup(void)
     path = scratch_write(folder, "rows.jsonl", DATA, strlen(DATA));
     static char column[] = "prompt";
     const tr_recipe_t recipe = {.data = {.prompts = {&path, 1}, .prompt_column = column}};
-    cr_assert_eq(controller_rows_load_prompts(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s",
-                 err.text);
+    cr_assert_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s", err.text);
 }
 
 static void teardown(void)
 {
-    controller_rows_release(&rows);
+    tr_rows_release(&rows);
     free(path);
     scratch_close(&folder);
     tr_tokenizer_destroy(&tokenizer);
@@ -348,7 +348,7 @@ Test(judges, judges_see_each_response_once_with_its_prompt_and_columns)
                                                                              : i % ROWS == 1 ? 0
                                                                                              : 9);
         cr_expect_eq(json_array_size(json_object_get(sample, "prompt_ids")),
-                     rows.items[i % ROWS].prompt);
+                     rows.sequences[i % ROWS].prompt);
         cr_expect_gt(json_array_size(json_object_get(sample, "response_ids")), 0);
         free(text);
     }

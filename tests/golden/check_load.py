@@ -1,8 +1,8 @@
 """What Troupe saves loads in transformers as the same model. Not part of the test run: it needs torch and transformers.
-Run it by hand after a change to common/hub/ or common/model/config*:
+Run it by hand after a change to common/hf/ or common/model/config*:
 
     mkdir /tmp/saved
-    TROUPE_SAVED=/tmp/saved build/tests/common_hub_test_directory --filter 'hub/every_golden*'
+    TROUPE_SAVED=/tmp/saved build/tests/common_hf_test_directory --filter 'directory/every_golden*'
     python tests/golden/check_load.py /tmp/saved
 
 The C test reads every directory of tests/golden/models and saves it as F32 and as BF16; here both load by AutoModel*,

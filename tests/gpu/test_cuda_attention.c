@@ -1,5 +1,7 @@
-/// Attention on the GPU. In f32: the CPU's bits. In bf16: near the CPU's numbers, and a row's bits are the same in a whole prompt, in
-/// a chunk, as one decoded token, and whatever else is in the batch.
+/// Attention on the GPU. In f32 it has the CPU's bits. In bf16 it is near the CPU's numbers, and a
+/// row's bits are the same in a whole prompt, in a chunk, as one decoded token, and whatever else
+/// is in the batch. The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's
+/// module.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
@@ -79,7 +81,7 @@ static cache_t cache_new(rig_t *rig, tr_heads_t h)
     return c;
 }
 
-/// Positions first.. of each sequence, `piece` of them or what is left.
+/// Positions first.. of each sequence, `piece` of them or as many as are left.
 static tr_ragged_t batch_of(rig_t *rig, const cache_t *c, const geometry_t *g, size_t first,
                             size_t piece)
 {
@@ -100,7 +102,8 @@ static tr_ragged_t batch_of(rig_t *rig, const cache_t *c, const geometry_t *g, s
     return b;
 }
 
-/// Copies `columns` of each row between the whole batch (whole) and the batch of positions first.. (part).
+/// Copies `columns` of each row between the whole batch (whole) and the batch of positions first..
+/// (part).
 static void copy_rows(float *whole, float *part, bool to_part, const geometry_t *g, size_t first,
                       size_t piece, size_t columns)
 {
@@ -116,7 +119,8 @@ typedef struct result {
     float *out, *lse;
 } result_t;
 
-/// Stores and attends to `piece` tokens of each sequence at a time; rows come back in the whole batch's order.
+/// Stores and attends to `piece` tokens of each sequence at a time; rows come back in the whole
+/// batch's order.
 static result_t attend(rig_t *rig, const geometry_t *g, float *qkv, size_t piece)
 {
     tr_heads_t h = g->heads;
@@ -192,6 +196,7 @@ static void pair_close(pair_t *p)
     rig_close(&p->gpu);
 }
 
+/// All passes in f32: a whole prompt, chunks of 23, single tokens, and the gradient.
 static void check_f32(const geometry_t *g)
 {
     static pair_t p;
@@ -220,7 +225,8 @@ Test(cuda_attention, in_f32_has_the_bits_of_the_cpu_in_any_shape)
     }
 }
 
-/// Keys so small that products with them underflow, to a 0 or a -0: a chain that goes on over zeros may turn the one into the other.
+/// Keys so small that products with them underflow, to a 0 or a -0. A chain that runs on over zeros
+/// may turn one into the other, so chains must end where the CPU's do.
 Test(cuda_attention, in_f32_zeros_have_the_signs_of_the_cpus)
 {
     static pair_t p;
@@ -273,8 +279,8 @@ Test(cuda_attention, in_bf16_is_near_the_cpu)
     }
 }
 
-/// Prompts take tiles of 64 rows and decoded tokens tiles of 16. Chunks begin where they like, so that rows of their tiles go through
-/// blocks of keys that they see nothing of.
+/// Prompts take tiles of 64 rows and decoded tokens tiles of 16. Chunks of 23 begin anywhere, so
+/// that rows of their tiles go through blocks of keys that they see nothing of.
 Test(cuda_attention, in_bf16_a_row_has_the_same_bits_whole_in_chunks_and_decoded)
 {
     static pair_t p;

@@ -1,4 +1,6 @@
-/// The heads on a GPU: in f32 the CPU's bits, in bf16 close to them and one arithmetic for sampling and log-probabilities.
+/// The heads on a GPU: in f32 they have the CPU's bits; in bf16 they are close, and sampling and
+/// log-probabilities share one arithmetic. The GPU is the emulated one unless TROUPE_CUDA_MODULE
+/// names a real one's module.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
@@ -31,8 +33,8 @@ static inputs_t inputs_new(rig_t *rig, size_t rows, size_t vocabulary, bool trun
     in.kept = rig_memory(rig, rows * vocabulary * sizeof(int32_t));
     for (size_t r = 0, n = 0; r < rows; r++) {
         in.targets[r] = (int32_t)(r * 31 % vocabulary);
-        for (size_t v = 0; truncated && r % 4 != 3 && v < vocabulary;
-             v++) { // every fourth row is whole, the targets of some others are cut
+        // Every fourth row keeps the whole vocabulary; the targets of some others are cut.
+        for (size_t v = 0; truncated && r % 4 != 3 && v < vocabulary; v++) {
             if ((v == (size_t)in.targets[r] && r % 4 != 2) || (v * 7 + r) % 5 < 2) {
                 in.kept[n++] = (int32_t)v;
             }
@@ -102,7 +104,7 @@ static void check_near(rig_t *rig, const float *got, const float *want, size_t c
     check_close(got, wide, count, 1e-2, what);
 }
 
-/// Where both are -infinity they are equal; what is left is compared.
+/// Log-probabilities of cut targets are -infinity in both; the others are compared.
 static void check_logprob_near(rig_t *rig, float *got, float *want)
 {
     for (size_t r = 0; r < R; r++) {
@@ -173,7 +175,7 @@ Test(cuda_logprob, of_a_row_does_not_depend_on_the_rows_beside_it)
     check_rows_alone(TR_BF16);
 }
 
-Test(cuda_logprob, of_what_is_no_token_is_nan)
+Test(cuda_logprob, of_an_id_that_is_no_token_is_nan)
 {
     rig_t gpu;
     rig_open_gpu(&gpu, TR_F32);
@@ -285,7 +287,8 @@ static float *uniforms(rig_t *rig, size_t rows)
     return uniform;
 }
 
-/// Greedy; plain; cut by count, by mass, by both; cuts of most of 4999 tokens, which take several sorted pieces.
+/// Greedy; plain; cut by count, by mass, by both; cuts of most of 4999 tokens, which take several
+/// sorted pieces.
 static const tr_sampling_t samplings[] = {
     {0.0f, 0, 1.0f},  {1.0f, 0, 1.0f},     {0.7f, 0, 1.0f},  {0.7f, 20, 1.0f},
     {1.3f, 0, 0.9f},  {0.7f, 50, 0.8f},    {1.0f, 0, 0.01f}, {1.0f, 0, 0.99999f},
@@ -390,7 +393,8 @@ Test(cuda_sample, of_a_row_in_bf16_does_not_depend_on_the_rows_beside_it)
     rig_close(&gpu);
 }
 
-/// 600 draws from one row of 8 tokens, all or the likeliest 5 of them: Pearson's statistic stays below what it exceeds once in 10^5 times.
+/// 600 draws from one row of 8 tokens, all of them or the likeliest 5. Pearson's statistic stays
+/// below the value that chance exceeds once in 10^5 times.
 Test(cuda_sample, draws_tokens_as_often_as_they_are_likely)
 {
     enum { DRAWS = 600, TOKENS = 8 };

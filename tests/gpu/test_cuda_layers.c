@@ -1,5 +1,6 @@
-/// Products, layers and the optimizer on a GPU against the plain C form: in f32 to the bit, in bf16 within what its 8 bits of
-/// mantissa allow. The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's module.
+/// Products, layers and the optimizer on a GPU against the plain C form: in f32 to the bit, in bf16
+/// within the 8 bits of its mantissa. The GPU is the emulated one unless TROUPE_CUDA_MODULE names a
+/// real one's module.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 enum { OUTPUTS = 4 };
 
-/// What one operator wrote.
+/// The tensors that one operator wrote.
 typedef struct outputs {
     float *values[OUTPUTS];
     size_t counts[OUTPUTS];
@@ -48,6 +49,7 @@ static tr_tensor_t floats(rig_t *rig, size_t rows, size_t columns, uint64_t seed
     return rig_tensor(rig, rows, columns, numbers(rig, rows * columns, seed));
 }
 
+/// Tolerance: 1 % of the largest element, some roundings to 8 bits.
 static void check_bf16(const outputs_t *want, const outputs_t *got, const char *what)
 {
     for (size_t i = 0; i < want->count; i++) {
@@ -62,6 +64,7 @@ static void check_bf16(const outputs_t *want, const outputs_t *got, const char *
     }
 }
 
+/// Runs an operator on the CPU and, with both types, on the GPU, from the same inputs.
 static void check_everywhere(run_fn *run, const shape_t *shapes, size_t count, const char *what)
 {
     for (size_t i = 0; i < count; i++) {
@@ -120,8 +123,8 @@ Test(cuda_matmul, gradients_equal_the_cpu_s)
     check_everywhere(product_gradients, products, COUNT(products), "gradients of matmul");
 }
 
-/// The emulated library ranks first an algorithm that adds in another order for fewer than 16 rows; its sums here cancel, so
-/// that the order shows.
+/// The emulated library ranks an algorithm first that adds in another order for fewer than 16 rows,
+/// so this also tests that such an algorithm is refused. Sums cancel here, so that the order shows.
 Test(cuda_matmul, a_row_has_the_same_bits_among_few_rows_and_many)
 {
     enum { T = 40, N = 72, K = 300 };
@@ -258,7 +261,8 @@ Test(cuda_optimizer, equals_the_cpu)
     check_everywhere(optimizer, layers, COUNT(layers), "optimizer");
 }
 
-/// An update far below a step of bf16: to nearest it would be lost each time, stochastically it is there on average.
+/// An update far below a step of bf16: rounding to nearest would lose it each time; stochastic
+/// rounding keeps it on average.
 Test(cuda_optimizer, stochastic_rounding_keeps_small_updates_on_average)
 {
     enum { N = 40000, FIRST = 10000 };
@@ -270,7 +274,8 @@ Test(cuda_optimizer, stochastic_rounding_keeps_small_updates_on_average)
     }
     tr_tensor_t weight = rig_real(&rig, 1, N, ones), gradient = rig_tensor(&rig, 1, N, ones);
     tr_tensor_t m = rig_zeros(&rig, 1, N), v = rig_zeros(&rig, 1, N);
-    // The first step of AdamW is the learning rate: a tenth of the step of bf16 below 1, which is 2^-8.
+    // The first step of AdamW is the learning rate: a tenth of the step of bf16 below 1, which is
+    // 2^-8.
     tr_adamw_t options = {0.1 / 256.0, 0.9, 0.999, 1e-12, 0.0, 1.0f, 1, 7, 0};
     rig.ops->adamw(rig.queue, weight, m, v, gradient, options);
     float *updated = rig_read(&rig, weight);
@@ -304,7 +309,7 @@ Test(cuda_memory, a_budget_is_kept_and_the_sentence_has_the_arithmetic)
     cr_assert_eq(tr_backend_open(&small, &options, &err), TR_OK, "%s", err.text);
     cr_assert_eq(small->ops->buffer_new(small, &first, 2 << 20, &err), TR_OK, "%s", err.text);
     cr_assert_eq(small->ops->buffer_new(small, &second, 2 << 20, &err), TR_ERR_MEMORY);
-    cr_expect(strstr(err.text, "2 MiB cannot be had") != NULL &&
+    cr_expect(strstr(err.text, "cannot allocate 2 MiB") != NULL &&
                   strstr(err.text, "2 MiB are in use") != NULL &&
                   strstr(err.text, "budget is 3 MiB") != NULL,
               "%s", err.text);
@@ -315,7 +320,7 @@ Test(cuda_memory, a_budget_is_kept_and_the_sentence_has_the_arithmetic)
     rig_close(&rig);
 }
 
-Test(cuda_device, what_is_not_there_is_said_in_a_sentence)
+Test(cuda_device, a_missing_device_gets_a_sentence)
 {
     rig_t rig;
     tr_backend_t *backend;

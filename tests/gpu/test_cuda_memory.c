@@ -1,6 +1,6 @@
-/// What a GPU gives a learner and a rollout, against the estimate: with it as their budget they run, and (as the emulated one can
-/// tell) they take most of it.
-/// The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's module.
+/// The memory of a learner and a rollout on a GPU against the estimate of common/model/memory.h.
+/// With the estimate as their budget they must run, and take most of it, as far as the emulated GPU
+/// can tell. The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's module.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,8 @@ static void open_within(small_t *small, const tr_model_config_t *config,
     tr_model_randomize(small->model, 1);
 }
 
-/// Bytes that the GPU has given; 0 for a real one, which has also given the driver's own, and other processes'.
+/// Bytes in use on the emulated GPU; 0 for a real one, where the driver and other processes have
+/// their own.
 static size_t taken(void)
 {
     tr_device_info_t info;
@@ -63,7 +64,7 @@ static tr_status flat_loss(void *context, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
-/// Two updates within the budget; what they left taken.
+/// Two updates within the budget; returns the bytes in use after them.
 static size_t learn(const tr_model_config_t *config, const tr_memory_plan_t *plan, size_t budget)
 {
     static const size_t lengths[] = {LENGTH, LENGTH, LENGTH, LENGTH};
@@ -111,7 +112,7 @@ Test(cuda_memory, a_learner_fits_its_estimate)
     }
 }
 
-/// Responses within the budget; what they left taken.
+/// Responses within the budget; returns the bytes in use after them.
 static size_t decode(const tr_model_config_t *config, const tr_memory_plan_t *plan, size_t budget)
 {
     rollout_request_t requests[RUNNING];
@@ -153,9 +154,9 @@ Test(cuda_memory, a_rollout_fits_its_estimate)
         tr_memory_t memory = tr_memory_of(&config, &plan);
         size_t budget = tr_memory_sum(&memory), bytes = decode(&config, &plan, budget);
         cr_expect_leq(bytes, budget, "%s", tr_dtype_name(plan.real));
-        // in bf16 the choice of algorithms took more, and gave it back
+        // In bf16 the trial of algorithms needed more and has given it back.
         if (plan.real == TR_F32 && bytes > 0) {
-            size_t least = 1 << 20; // of an arena, which this small a model does not fill
+            size_t least = 1 << 20; // of an arena; a model as small as this does not fill it
             cr_expect_leq((double)(budget - least), 1.3 * (double)bytes, "%zu bytes for %zu",
                           budget, bytes);
         }

@@ -1,5 +1,6 @@
-/// Whole models on a GPU: in f32 the CPU's bits from end to end, in bf16 the promise that a rollout's log-probability is the
-/// trainer's. The GPU is the emulated one unless TROUPE_CUDA_MODULE names a real one's module.
+/// Whole models on a GPU: in f32 the CPU's bits from end to end; in bf16 the promise that a
+/// rollout's log-probability is the trainer's. The GPU is the emulated one unless
+/// TROUPE_CUDA_MODULE names a real one's module.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ enum { SEQUENCES = 5, PROMPTS = 5, NEW_TOKENS = 30 };
 static const size_t LENGTHS[SEQUENCES] = {40, 2, 17, 71, 16};
 static const size_t PROMPT_LENGTHS[SEQUENCES] = {7, 1, 16, 30, 1};
 
-/// Head sizes that are multiples of nothing on one, of 16 on the other.
+/// Head sizes that are multiples of nothing (0), or of 16 (1).
 static tr_model_config_t configs(size_t which)
 {
     tr_model_config_t config = small_config();
@@ -115,7 +116,7 @@ static float *learn(small_t *small, bool on_host)
     return values;
 }
 
-Test(cuda_model, what_is_learnt_in_f32_is_what_the_cpu_learns_wherever_moments_are)
+Test(cuda_model, training_in_f32_equals_the_cpu_wherever_moments_are)
 {
     for (size_t i = 0; i < 2; i++) {
         small_t cpu, gpu;
@@ -126,6 +127,54 @@ Test(cuda_model, what_is_learnt_in_f32_is_what_the_cpu_learns_wherever_moments_a
         small_close(&gpu);
         small_close(&cpu);
     }
+}
+
+/// Layers alone: embedding, final norm and head are frozen.
+static bool trains_layers(void *context, const tr_weight_t *weight)
+{
+    const tr_model_config_t *config = context;
+    return weight->segment > 0 && weight->segment <= config->layers;
+}
+
+/// Parameters after learning with the rest frozen: [total], the rig's.
+static float *learn_layers(small_t *small, const char *isa)
+{
+    static tr_model_config_t config;
+    config = configs(0);
+    const tr_selection_t selection = {trains_layers, &config};
+    const tr_model_options_t options = {.use = TR_MODEL_LEARNS, .trained = &selection};
+    tr_error_t err = {0};
+    small_open(small, &config, isa, 1, true);
+    tr_model_destroy(&small->model);
+    cr_assert_eq(tr_model_new_with(&small->model, &config, small->rig.backend, &options, &err),
+                 TR_OK, "%s", err.text);
+    small->config = tr_model_config(small->model);
+    tr_model_write_parameters(small->model,
+                              small_weights(&small->rig, tr_model_layout(small->model)));
+    return learn(small, false);
+}
+
+Test(cuda_model, a_part_learns_as_on_the_cpu_and_in_bf16_the_rest_keeps_its_bits)
+{
+    small_t cpu, gpu, rounded;
+    const float *values = learn_layers(&gpu, SMALL_GPU);
+    check_same(values, learn_layers(&cpu, NULL), cpu.total, "parameters");
+    const float *in_bf16 = learn_layers(&rounded, SMALL_GPU_BF16);
+    const size_t frozen = configs(0).vocabulary * configs(0).hidden; // of the embedding
+    tr_layout_t layout;
+    const tr_model_config_t config = configs(0);
+    tr_layout_init(&layout, &config);
+    float *before = small_weights(&rounded.rig, &layout);
+    check_same(values, before, frozen, "the embedding");
+    rig_round(before, layout.total);
+    check_same(in_bf16, before, frozen, "the embedding in bf16");
+    const size_t head = layout.head->place;
+    check_same(in_bf16 + head, before + head, frozen, "the head in bf16");
+    cr_expect(memcmp(in_bf16 + frozen, before + frozen, config.hidden * sizeof *before) != 0);
+    tr_layout_release(&layout);
+    small_close(&rounded);
+    small_close(&cpu);
+    small_close(&gpu);
 }
 
 static double distance(const float *a, const float *b, size_t n)
@@ -155,13 +204,13 @@ Test(cuda_model, a_gradient_in_bf16_is_near_the_one_in_f32)
 
 // Generation
 
-typedef struct speech {
+typedef struct generation {
     rollout_response_t responses[PROMPTS];
     size_t graph_runs;
-} speech_t;
+} generation_t;
 
 /// Five prompts of unequal lengths, at most four at a time, so that sequences come and go.
-static void speak(speech_t *speech, small_t *small, const tr_sampling_t *sampling)
+static void generate(generation_t *generation, small_t *small, const tr_sampling_t *sampling)
 {
     tr_error_t err = {0};
     rollout_request_t requests[PROMPTS];
@@ -173,32 +222,32 @@ static void speak(speech_t *speech, small_t *small, const tr_sampling_t *samplin
     const rollout_options_t options = {
         .sampling = *sampling, .max_new_tokens = NEW_TOKENS, .seed = 4};
     rollout_decoder_t *decoder = rollout_decoder_new(small->model, 4);
-    cr_assert_eq(
-        rollout_decode(decoder, speech->responses, requests, PROMPTS, &options, NULL, NULL, &err),
-        TR_OK, "%s", err.text);
-    speech->graph_runs = rollout_decoder_graph_runs(decoder);
+    cr_assert_eq(rollout_decode(decoder, generation->responses, requests, PROMPTS, &options, NULL,
+                                NULL, &err),
+                 TR_OK, "%s", err.text);
+    generation->graph_runs = rollout_decoder_graph_runs(decoder);
     rollout_decoder_destroy(&decoder);
 }
 
-static void release(speech_t *speech)
+static void release(generation_t *generation)
 {
     for (size_t i = 0; i < PROMPTS; i++) {
-        rollout_response_release(&speech->responses[i]);
+        rollout_response_release(&generation->responses[i]);
     }
 }
 
 static const tr_sampling_t samplings[] = {{1.0f, 0, 1.0f}, {0.7f, 12, 0.9f}, {0.0f, 0, 1.0f}};
 
-Test(cuda_model, what_is_said_in_f32_is_what_the_cpu_says)
+Test(cuda_model, responses_in_f32_are_the_cpu_s)
 {
     for (size_t i = 0; i < 3; i++) {
         small_t cpu, gpu;
-        speech_t here, there;
+        generation_t here, there;
         const tr_model_config_t config = configs(0);
         small_open(&gpu, &config, SMALL_GPU, 1, false);
         small_open(&cpu, &config, NULL, 1, false);
-        speak(&here, &cpu, &samplings[i]);
-        speak(&there, &gpu, &samplings[i]);
+        generate(&here, &cpu, &samplings[i]);
+        generate(&there, &gpu, &samplings[i]);
         cr_expect_eq(here.graph_runs, 0);
         cr_expect_gt(there.graph_runs, 10);
         for (size_t r = 0; r < PROMPTS; r++) {
@@ -216,7 +265,8 @@ Test(cuda_model, what_is_said_in_f32_is_what_the_cpu_says)
     }
 }
 
-/// The response's log-probs as a trainer takes them, in a pass over the whole sequence: [length], the rig's.
+/// The response's log-probs as a trainer computes them, in a pass over the whole sequence:
+/// [length], the rig's.
 static float *trained_logprobs(small_t *small, size_t prompt, const rollout_response_t *response)
 {
     tr_error_t err = {0};
@@ -247,7 +297,7 @@ Test(cuda_model, a_rollout_s_logprobs_in_bf16_are_the_trainer_s)
     const tr_sampling_t cut[] = {{0.7f, 0, 1.0f}, {0.7f, 12, 0.9f}};
     for (size_t i = 0; i < 4; i++) {
         small_t rollout, actor;
-        speech_t speech;
+        generation_t generation;
         const tr_model_config_t config = configs(i / 2);
         small_open(&rollout, &config, SMALL_GPU_BF16, 1, false);
         small_open(&actor, &config, SMALL_GPU_BF16, 1, true);
@@ -255,13 +305,14 @@ Test(cuda_model, a_rollout_s_logprobs_in_bf16_are_the_trainer_s)
         tr_error_t err = {0};
         cr_assert_eq(tr_model_read_weights(actor.model, weights, &err), TR_OK, "%s", err.text);
         tr_model_write_weights(rollout.model, weights); // as they are published
-        speak(&speech, &rollout, &cut[i % 2]);
-        cr_expect_gt(speech.graph_runs, 10);
+        generate(&generation, &rollout, &cut[i % 2]);
+        cr_expect_gt(generation.graph_runs, 10);
         for (size_t r = 0; r < PROMPTS; r++) {
-            check_same(trained_logprobs(&actor, r, &speech.responses[r]),
-                       speech.responses[r].logprobs, speech.responses[r].length, "log-probs");
+            check_same(trained_logprobs(&actor, r, &generation.responses[r]),
+                       generation.responses[r].logprobs, generation.responses[r].length,
+                       "log-probs");
         }
-        release(&speech);
+        release(&generation);
         small_close(&actor);
         small_close(&rollout);
     }

@@ -1,5 +1,6 @@
-/// A handler that ends on one rank otherwise than on the others: run by tests/process/collective.sh as two ranks. Exits 0 when
-/// all ended alike; else the group ends with a sentence, which the script looks for.
+/// A handler that ends on one rank otherwise than on the others: run by tests/process/collective.sh
+/// as two ranks. Exits 0 when all ended alike; else the group ends with a sentence, which the
+/// script looks for.
 ///
 ///     mpirun -n 2 proto_ranks_agree fine|same|rank0|rank1
 #include <stdio.h>

@@ -1,5 +1,6 @@
-// The broker's rules against a network that loses, repeats, delays and reorders, and workers that die: whatever happens,
-// each request becomes exactly one reply, with its own body, and no worker is given more than its credit.
+// The broker's rules against a network that loses, repeats, delays and reorders, and workers that
+// die: whatever happens, each request becomes exactly one reply, with its own body, and no worker
+// is given more than its credit.
 #include <criterion/criterion.h>
 
 #include <stdlib.h>

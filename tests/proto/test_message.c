@@ -92,7 +92,8 @@ Test(message, a_cut_envelope_is_refused_wherever_it_is_cut)
     free(bytes);
 }
 
-/// Each byte becomes each other value: the envelope is refused in a sentence or read within its bounds.
+/// Each byte becomes each other value: the envelope is refused in a sentence or read within its
+/// bounds.
 Test(message, a_changed_byte_is_refused_or_read_and_takes_little_memory)
 {
     size_t length, refused = 0, taken = 0;
@@ -204,12 +205,11 @@ Test(message, an_envelope_longer_than_the_limit_is_refused_both_ways)
     free(text);
 }
 
-Test(message, unknown_keys_are_kept_and_harm_nothing)
+Test(message, unknown_keys_harm_nothing)
 {
     tr_message_t *message;
     cr_assert_eq(unpack_json(&message, "{\"type\": \"t\", \"later\": [1, {\"a\": null}]}"), TR_OK,
                  "%s", err.text);
-    cr_expect_eq(json_array_size(tr_message_field(message, "later")), 2);
     cr_expect_eq(json_object_size(tr_message_body(message)), 0);
     cr_expect_eq(tr_message_id(message), 0);
     tr_message_destroy(&message);

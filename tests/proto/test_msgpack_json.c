@@ -1,4 +1,5 @@
-// Bytes are written by hand from the msgpack specification (github.com/msgpack/msgpack/blob/master/spec.md).
+// Bytes are written by hand from the msgpack specification
+// (github.com/msgpack/msgpack/blob/master/spec.md).
 #include <criterion/criterion.h>
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-// PROTOCOL.md is a contract: its examples are what the code speaks, and its judge works.
+// PROTOCOL.md is a contract: its examples are messages that the code sends and reads, and its judge
+// works.
 #include <criterion/criterion.h>
 
 #include <signal.h>
@@ -19,8 +20,8 @@ static const char PYTHON[] =
     "/usr/bin/python3"; // the one that the distribution's packages belong to
 static tr_error_t err;
 
-/// The page's block after *at that opens with ```language, owned by the caller; NULL when there is none. Indented blocks
-/// too. *at moves behind it.
+/// The page's block after *at that opens with ```language, owned by the caller; NULL when there is
+/// none. Indented blocks too. *at moves behind it.
 static char *next_block(const char **at, const char *language)
 {
     char *fence = tr_format("```%s\n", language);

@@ -43,8 +43,8 @@ static tr_message_t *message_of(const fields_t *f, bool truncated)
     return message;
 }
 
-/// As message_of, but with the true sizes, whatever the corrupted offsets say. `without`: a tensor left out; `shorter`: one that
-/// lacks its last element; `wrong`: one of the other type.
+/// As message_of, but with the true sizes, whatever the corrupted offsets say. `without`: a tensor
+/// left out; `shorter`: one that lacks its last element; `wrong`: one of the other type.
 static tr_message_t *raw_message(const fields_t *f, const char *without, const char *shorter,
                                  const char *wrong)
 {
@@ -195,4 +195,11 @@ Test(responses, another_number_of_responses_than_asked_for_is_refused)
         cr_expect_eq(status, count == COUNT ? TR_OK : TR_ERR_PROTOCOL, "%zu: %s", count, err.text);
     }
     tr_message_destroy(&message);
+}
+
+Test(responses, finishes_have_the_names_that_judges_read)
+{
+    cr_expect_str_eq(tr_finish_name(TR_FINISH_EOS), "eos");
+    cr_expect_str_eq(tr_finish_name(TR_FINISH_STOP), "stop");
+    cr_expect_str_eq(tr_finish_name(TR_FINISH_LENGTH), "length");
 }

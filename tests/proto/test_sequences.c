@@ -1,4 +1,5 @@
-// What a peer sends as sequences is used as offsets into memory: everything that does not fit together is refused.
+// What a peer sends as sequences is used as offsets into memory: everything that does not fit
+// together is refused.
 #include <criterion/criterion.h>
 
 #include <limits.h>
@@ -9,7 +10,8 @@
 
 static tr_error_t err;
 
-/// Two sequences: a prompt of 2 with a response of 1, and a prompt of 1 with a response of 2; with kept sets.
+/// Two sequences: a prompt of 2 with a response of 1, and a prompt of 1 with a response of 2; with
+/// kept sets.
 static const int32_t ids[] = {10, 11, 12, 20, 21, 22};
 static const int32_t starts[] = {0, 3, 6};
 static const int32_t prompt_lengths[] = {2, 1};

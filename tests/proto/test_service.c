@@ -1,7 +1,8 @@
 // Real processes: the controller here, services in processes of their own.
 //
-// A service is this program again, started by exec: threads of ZeroMQ and of the test's runner live here, and a forked copy
-// of a process with threads may find a lock of its allocator taken for ever.
+// A service is this program again, started by exec: threads of ZeroMQ and of the test's runner live
+// here, and a forked copy of a process with threads may find a lock of its allocator taken for
+// ever.
 #include <criterion/criterion.h>
 
 #include <fcntl.h>
@@ -243,7 +244,8 @@ static void let_go(void)
     close(fd);
 }
 
-/// The worker that has acknowledged a request, of two at most: 0 the first, 1 the second. No event may come meanwhile.
+/// The worker that has acknowledged a request, of two at most: 0 the first, 1 the second. No event
+/// may come meanwhile.
 static int await_acknowledged(const char *first, const char *second)
 {
     const char *const names[] = {first, second};
@@ -322,7 +324,8 @@ Test(service, failures_come_back_as_errors_that_name_the_worker)
     cr_assert_eq(wait_exit(pid), 0);
 }
 
-/// A `bye` that is followed by a hang-up at once is read all the same; one time in twenty it was lost.
+/// A `bye` that is followed by a hang-up at once is read all the same; one time in twenty it was
+/// lost.
 Test(service, leaves_with_success_whenever_the_controller_ends)
 {
     for (int round = 0; round < 40; round++) {

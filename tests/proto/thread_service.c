@@ -1,5 +1,6 @@
-// A broker and a service in one process over ipc://: a few hundred requests are answered, each once and with its own bytes,
-// while heartbeats, the handlers' thread and ZeroMQ's threads run beside each other.
+// A broker and a service in one process over ipc://: a few hundred requests are answered, each once
+// and with its own bytes, while heartbeats, the handlers' thread and ZeroMQ's threads run beside
+// each other.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/// Generation: what ends a response, what is refused, what is told. What is drawn: test_drawing.c; that
-/// log-probs are the trainer's: tests/common/model/test_exact.c.
+/// Generation: what ends a response, what is refused, what is told. What is drawn: test_drawing.c;
+/// that log-probs are the trainer's: tests/common/model/test_exact.c.
 #include "rollout/decoder.h"
 
 #include <criterion/criterion.h>
@@ -52,7 +52,7 @@ static rollout_response_t unbounded(void)
     rollout_options_t options = sampled();
     rollout_response_t response = respond(NULL, 0, &options);
     cr_assert_eq(response.length, NEW_TOKENS);
-    cr_assert_eq(response.finish, ROLLOUT_FINISH_LENGTH);
+    cr_assert_eq(response.finish, TR_FINISH_LENGTH);
     return response;
 }
 
@@ -68,10 +68,10 @@ static size_t first_place(const rollout_response_t *response, int32_t id)
 
 /// got is the beginning of whole up to and with the first of this id, and ended for this reason.
 static void check_cut(rollout_response_t *got, const rollout_response_t *whole, int32_t id,
-                      rollout_finish_t finish)
+                      tr_finish_t finish)
 {
     cr_assert_eq(got->length, first_place(whole, id) + 1);
-    cr_assert_eq(got->finish, finish, "%s", rollout_finish_name(got->finish));
+    cr_assert_eq(got->finish, finish, "%s", tr_finish_name(got->finish));
     cr_assert_eq(memcmp(got->ids, whole->ids, got->length * sizeof *got->ids), 0);
     check_same(got->logprobs, whole->logprobs, got->length, "logprobs");
     rollout_response_release(got);
@@ -83,7 +83,7 @@ Test(decoder, a_response_ends_with_the_models_eos)
     rollout_options_t options = sampled();
     const int32_t eos[] = {96, whole.ids[6]};
     rollout_response_t response = respond(eos, 2, &options);
-    check_cut(&response, &whole, whole.ids[6], ROLLOUT_FINISH_EOS);
+    check_cut(&response, &whole, whole.ids[6], TR_FINISH_EOS);
     rollout_response_release(&whole);
 }
 
@@ -95,7 +95,7 @@ Test(decoder, a_response_ends_with_a_stop_id)
     options.stop_ids = stops;
     options.stop_count = 2;
     rollout_response_t response = respond(NULL, 0, &options);
-    check_cut(&response, &whole, whole.ids[9], ROLLOUT_FINISH_STOP);
+    check_cut(&response, &whole, whole.ids[9], TR_FINISH_STOP);
     rollout_response_release(&whole);
 }
 
@@ -106,13 +106,13 @@ Test(decoder, ignored_eos_ids_end_nothing)
     options.ignore_eos = true;
     rollout_response_t response = respond(&whole.ids[6], 1, &options);
     cr_assert_eq(response.length, NEW_TOKENS);
-    cr_assert_eq(response.finish, ROLLOUT_FINISH_LENGTH);
+    cr_assert_eq(response.finish, TR_FINISH_LENGTH);
     cr_assert_eq(memcmp(response.ids, whole.ids, NEW_TOKENS * sizeof *whole.ids), 0);
     rollout_response_release(&response);
     options.stop_ids = &whole.ids[9];
     options.stop_count = 1;
     response = respond(&whole.ids[6], 1, &options);
-    check_cut(&response, &whole, whole.ids[9], ROLLOUT_FINISH_STOP);
+    check_cut(&response, &whole, whole.ids[9], TR_FINISH_STOP);
     rollout_response_release(&whole);
 }
 
@@ -122,15 +122,8 @@ Test(decoder, an_end_at_the_last_token_counts_as_that_end)
     rollout_options_t options = sampled();
     options.max_new_tokens = first_place(&whole, whole.ids[6]) + 1;
     rollout_response_t response = respond(&whole.ids[6], 1, &options);
-    check_cut(&response, &whole, whole.ids[6], ROLLOUT_FINISH_EOS);
+    check_cut(&response, &whole, whole.ids[6], TR_FINISH_EOS);
     rollout_response_release(&whole);
-}
-
-Test(decoder, finishes_have_names)
-{
-    cr_assert_str_eq(rollout_finish_name(ROLLOUT_FINISH_EOS), "eos");
-    cr_assert_str_eq(rollout_finish_name(ROLLOUT_FINISH_STOP), "stop");
-    cr_assert_str_eq(rollout_finish_name(ROLLOUT_FINISH_LENGTH), "length");
 }
 
 /// A decoder over the small model.
@@ -173,7 +166,7 @@ Test(decoder, a_response_ends_where_the_positions_end)
         rollout_response_t response;
         decode(&bench, &response, &one, 1, &options);
         cr_assert_eq(response.length, room < NEW_TOKENS ? room : NEW_TOKENS);
-        cr_assert_eq(response.finish, ROLLOUT_FINISH_LENGTH);
+        cr_assert_eq(response.finish, TR_FINISH_LENGTH);
         rollout_response_release(&response);
     }
     bench_close(&bench);

@@ -81,8 +81,8 @@ Test(drawing, greedy_takes_the_greatest_logit_of_a_full_pass)
 
 enum { DRAWS = 20000 };
 
-/// Pearson's statistic of the first tokens of DRAWS samples against probabilities: [V], ids with few
-/// expected counts pooled; *freedom: degrees. An id of probability 0 must not come.
+/// Pearson's statistic of the first tokens of DRAWS samples against probabilities: [V], ids with
+/// few expected counts pooled; *freedom: degrees. An id of probability 0 must not come.
 static double chi_square(small_t *small, const rollout_options_t *options,
                          const double *probability, size_t *freedom)
 {

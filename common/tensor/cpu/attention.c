@@ -1,9 +1,17 @@
-/// Causal grouped-query attention over the paged cache, two passes a query: scores of positions 0..t with their exact
-/// maximum, then the chain over keys 0..t. The same code serves whole prompts, chunks and one decoded token.
+/// Causal grouped-query attention over the paged cache: the kernel for one slice of queries of one
+/// sequence and key-value head.
 ///
-/// A tile is some (position, head of the group) rows in ascending order. Scores run keys across lanes (a page is 16
-/// keys: [D][16]), outputs run the head dimension across lanes (a page is [16][D]). Keys past a row's position are
-/// never read into its output, so that a page's unwritten rest may hold anything.
+///     s(t, j) = q_t . k_j / sqrt(D),   out_t = sum over j <= t of softmax(s(t, .))_j v_j
+///
+/// Two passes over the keys: all scores of positions 0..t, their exact maximum and exponentials;
+/// then the chain over keys 0..t. That costs memory for the scores, but no partial sum is ever
+/// rescaled. The same code serves whole prompts, chunks and single decoded tokens, which is why a
+/// rollout's bits are the trainer's.
+///
+/// A tile is up to 12 or 6 rows, a row being a (position, head of the group) pair, in ascending
+/// order. Scores run keys across lanes (a page of keys is [D][16]), outputs run the head dimension
+/// across lanes (a page of values is [16][D]), so both load whole vectors. Keys past a row's
+/// position never reach its output, so the unwritten rest of a page may hold anything.
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
@@ -12,11 +20,12 @@
 #include "common/base/real.h"
 
 #if defined(__AVX512F__)
+/// As in gemm.c: rows x vectors of sums that fit the registers.
 enum { TILE_ROWS = 12 };
 #else
 enum { TILE_ROWS = 6 };
 #endif
-enum { PAGE = 16 };
+enum { PAGE = 16 }; // TR_PAGE, which is LANES: a page of scores is a vector
 
 typedef struct tile {
     const cpu_attention_t *job;
@@ -30,7 +39,8 @@ typedef struct tile {
     float *lse[TILE_ROWS];
 } tile_t;
 
-/// Scaled scores of R rows with the C pages from `page` on.
+/// Scaled scores of R rows with the C pages from `page` on: one chain over d for each (row, key).
+/// Pages are looked up in the sequence's table.
 SIMD void scores_run(const tile_t *t, size_t page, float scale, const size_t R, const size_t C)
 {
     const cpu_attention_t *job = t->job;
@@ -73,8 +83,9 @@ SIMD void scores_run(const tile_t *t, size_t page, float scale, const size_t R, 
     }
 }
 
-/// Continues the sums of R rows (from row `row`) over keys first..end-1, vectors column..column+C-1 of the head; a
-/// partial vector (C is 1) has `lanes` lanes.
+/// Continues the sums of R rows, from row `row` on, over keys first..end-1, for vectors
+/// column..column+C-1 of the head. `lanes` is less than 16 only for the last, partial vector of a
+/// head dimension that is no multiple of 16; C is 1 then.
 SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size_t column,
                      size_t lanes, const size_t R, const size_t C)
 {
@@ -90,6 +101,7 @@ SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size
             sum[r][c] = lanes < LANES ? v_load_n(p, lanes) : v_load(p);
         }
     }
+    // Page by page: keys of a page lie side by side.
     for (size_t key = first; key < end;) {
         size_t stop = (key / PAGE + 1) * PAGE;
         stop = stop < end ? stop : end;
@@ -127,6 +139,8 @@ SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size
     }
 }
 
+/// Tables of the instances, by the number of rows: `wide` takes several pages or vectors at once,
+/// `one` a single one, `partial` the rest of a head.
 typedef void scores_fn(const tile_t *t, size_t page, float scale);
 typedef void values_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column);
 typedef void partial_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column,
@@ -208,6 +222,8 @@ static scores_fn *const scores_one[] = EACH_ONE(scores);
 static values_fn *const values_wide[] = EACH_WIDE(values);
 static values_fn *const values_one[] = EACH_ONE(values);
 
+/// Scores of all rows with all keys up to the last row's position. Earlier rows get scores past
+/// their own position, which `exponentials` masks.
 static void score(const tile_t *t, float scale)
 {
     size_t pages = t->position[t->rows - 1] / PAGE + 1;
@@ -220,7 +236,8 @@ static void score(const tile_t *t, float scale)
     }
 }
 
-/// Turns a row's scores of keys 0..n-1 into exponentials; returns their sum and gives the maximum.
+/// Turns a row's scores of keys 0..n-1 into e^(s - max); returns their sum and gives the maximum.
+/// 16 lanes from key 0, then the tree: the shape depends on n alone.
 static float exponentials(float *score, size_t n, float *greatest)
 {
     const v16 lowest = v_set1(-INFINITY);
@@ -249,8 +266,8 @@ static float exponentials(float *score, size_t n, float *greatest)
     return v_sum(sum);
 }
 
-/// Rows from..rows-1 over keys first..end-1.
-static void weigh(const tile_t *t, size_t from, size_t first, size_t end)
+/// Adds the values of keys first..end-1 to rows from..rows-1.
+static void add_values(const tile_t *t, size_t from, size_t first, size_t end)
 {
     size_t rows = t->rows - from, vectors = t->job->dim / LANES, rest = t->job->dim % LANES;
     size_t column = 0;
@@ -265,18 +282,22 @@ static void weigh(const tile_t *t, size_t from, size_t first, size_t end)
     }
 }
 
-/// The chains over keys: all rows up to the first row's position, then fewer and fewer rows.
-static void weigh_all(const tile_t *t)
+/// The chains over keys of all rows. Row r sees keys 0..position[r], and positions ascend: all rows
+/// together take the keys up to the first row's position, then the rows after it those up to the
+/// second's, and so on. Every row's chain still ascends.
+static void add_all_values(const tile_t *t)
 {
     size_t done = 0;
     for (size_t r = 0; r < t->rows; r++) {
         if (t->position[r] + 1 > done) {
-            weigh(t, r, done, t->position[r] + 1);
+            add_values(t, r, done, t->position[r] + 1);
             done = t->position[r] + 1;
         }
     }
 }
 
+/// One tile: scores, softmax statistics, weighted values, and the division at the end, once for
+/// each output.
 static void attend(tile_t *t)
 {
     const size_t dim = t->job->dim;
@@ -288,16 +309,19 @@ static void attend(tile_t *t)
         *t->lse[r] = max + (float)tr_real_log((double)sums[r]);
     }
     memset(t->sum, 0, t->rows * dim * sizeof *t->sum);
-    weigh_all(t);
+    add_all_values(t);
     for (size_t r = 0; r < t->rows; r++) {
-        float factor =
-            1.0f / sums[r]; // NOLINT(*UndefinedBinaryOperatorResult): rows stays as it was
+        // NOLINTNEXTLINE(*UndefinedBinaryOperatorResult): t->rows is the same as in the loop above
+        float factor = 1.0f / sums[r];
         for (size_t d = 0; d < dim; d++) {
             t->out[r][d] = t->sum[r * dim + d] * factor;
         }
     }
 }
 
+/// Cuts the slice into tiles. The heads of a group share their keys, so they are rows of the same
+/// tile: one decoded token fills as many rows as its group has heads. Queries are copied together,
+/// which makes them rows of stride D.
 void CPU_NAME(cpu_attention)(const cpu_attention_t *job);
 
 void CPU_NAME(cpu_attention)(const cpu_attention_t *job)
@@ -321,6 +345,7 @@ void CPU_NAME(cpu_attention)(const cpu_attention_t *job)
     }
 }
 
+/// Scores have a page more than the longest sequence: whole vectors are stored past the last key.
 size_t CPU_NAME(cpu_attention_scratch)(size_t longest, size_t dim);
 
 size_t CPU_NAME(cpu_attention_scratch)(size_t longest, size_t dim)

@@ -1,16 +1,25 @@
-/// The gradient of attention for one whole sequence and one key-value head, from the log-sum-exp that the forward pass
-/// kept: p = exp(s - lse), ds = p (dp - delta) / sqrt(D), delta = dout . out (Dao et al. 2022, algorithm 4).
+/// The gradient of attention for one whole sequence and one key-value head, from the log-sum-exp
+/// that the forward pass kept (Dao et al. 2022, algorithm 4):
 ///
-/// Queries go in blocks of positions from 0; all products are the matrix kernel on copies in panels. Chains: dq over
-/// keys ascending; dk and dv over (position, head of the group) ascending, continued from block to block. Where a key
+///     p = exp(s - lse)        dp = dout . v          delta = dout . out
+///     ds = p (dp - delta) / sqrt(D)
+///     dq += ds k              dk += ds q             dv += p dout
+///
+/// Queries go in blocks of positions from 0, so that p and ds exist for a block only. All products
+/// are calls of the matrix kernel (gemm.c) on copies in panels. Chains: dq over keys ascending; dk
+/// and dv over (position, head of the group) ascending, continued from block to block. Where a key
 /// is past the query the factor is an exact 0.
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
 #include <math.h>
 
-enum { BLOCK_ROWS = 32 }; // (position, head) rows in a block, about; the same in every form
+/// (position, head) rows in a block, about. The same in every form, unlike the tiles of gemm.c: a
+/// chain over keys runs to the end of its block, so the block's size is part of the bits
+/// (common/tensor/cuda/attention_gradient.cu uses the same).
+enum { BLOCK_ROWS = 32 };
 
+/// Scratch memory of one call. Panels are blocks of 32 columns, as gemm.c reads them.
 typedef struct work {
     const cpu_attention_gradient_t *job;
     size_t block;         // positions in a block
@@ -58,6 +67,7 @@ static void pack_rows(float *panels, const float *x, size_t stride, size_t rows,
     }
 }
 
+/// The next `count` floats of the scratch memory, in whole vectors.
 static float *take(float *base, size_t *used, size_t count)
 {
     float *result = base == NULL ? NULL : base + *used;
@@ -65,12 +75,16 @@ static float *take(float *base, size_t *used, size_t count)
     return result;
 }
 
-/// Lays the scratch out; returns its size. With a NULL base only the size is meant.
+/// Divides the scratch memory; returns its size in floats. With a NULL base only the size is of
+/// interest.
 static size_t lay_out(work_t *w, float *base, size_t rows, size_t group, size_t dim)
 {
     size_t used = 0;
     size_t columns = cpu_round_up(dim, CPU_PANEL), keys = cpu_round_up(rows, CPU_PANEL);
+    // Positions of a block: 32 rows, or 8 positions where the group has four heads or more.
     w->block = group < BLOCK_ROWS / 8 ? BLOCK_ROWS / group : 8;
+    // A vector more than the keys, so that rows of scores do not lie a multiple of 4096 bytes
+    // apart.
     w->score_width = keys + LANES;
     size_t count = w->block * group;
     w->key_columns = take(base, &used, keys * dim);
@@ -88,7 +102,7 @@ static size_t lay_out(work_t *w, float *base, size_t rows, size_t group, size_t 
     return used;
 }
 
-/// p and ds of one row, in place of s and dp; zero past key t up to `width`.
+/// p and ds of one row at position t, in place of s and dp; zeros for keys past t up to `width`.
 static void row_gradient(float *score, float *dscore, size_t t, size_t width, float scale,
                          float lse, float delta)
 {
@@ -106,6 +120,8 @@ static void row_gradient(float *score, float *dscore, size_t t, size_t width, fl
     }
 }
 
+/// y: [rows, columns] from a and panels of `panel_rows` steps each, of which the chain takes the
+/// first k.
 static void product(cpu_gemm_mode_t mode, float *y, size_t y_stride, const float *a, size_t a_row,
                     size_t a_k, const float *panels, size_t rows, size_t columns, size_t k,
                     size_t panel_rows)
@@ -127,7 +143,8 @@ static void product(cpu_gemm_mode_t mode, float *y, size_t y_stride, const float
     CPU_NAME(cpu_gemm)(&gemm);
 }
 
-/// Copies the block's queries and output gradients together, row (position, head).
+/// Copies the block's queries and output gradients together, row (position, head), and packs both
+/// for dk and dv.
 static void gather(const work_t *w, size_t first, size_t positions)
 {
     const cpu_attention_gradient_t *job = w->job;
@@ -141,6 +158,8 @@ static void gather(const work_t *w, size_t first, size_t positions)
     pack_rows(w->dout_panels, w->dout, job->dim, positions * job->group, job->dim);
 }
 
+/// The block's dq, and what it adds to dk and dv. Keys after the block's last position are not
+/// touched.
 static void block_gradient(const work_t *w, size_t first, size_t positions)
 {
     const cpu_attention_gradient_t *job = w->job;
@@ -148,9 +167,11 @@ static void block_gradient(const work_t *w, size_t first, size_t positions)
                  keys = first + positions;
     const size_t width = w->score_width;
     const float scale = 1.0f / sqrtf((float)dim);
+    // s and dp: rows against all keys so far.
     gather(w, first, positions);
     product(CPU_WRITE, w->probability, width, w->query, dim, 1, w->key_columns, n, keys, dim, dim);
     product(CPU_WRITE, w->dscore, width, w->dout, dim, 1, w->value_columns, n, keys, dim, dim);
+    // s and dp become p and ds, a row after another.
     for (size_t r = 0; r < n; r++) {
         size_t row = first + r / group, head = r % group;
         float delta = CPU_NAME(cpu_dot)(w->dout + r * dim,
@@ -159,7 +180,10 @@ static void block_gradient(const work_t *w, size_t first, size_t positions)
                      cpu_round_up(keys, LANES), scale, job->lse[row * job->lse_stride + head],
                      delta);
     }
+    // dq: the chain over the block's keys.
     product(CPU_WRITE, w->dquery, dim, w->dscore, width, 1, w->key_rows, n, dim, keys, job->rows);
+    // dv and dk: p and ds are read transposed (steps 1 and width change places), a chain over the
+    // block's rows, which continues from the blocks before.
     product(CPU_CONTINUE, w->dvalue, dim, w->probability, 1, width, w->dout_panels, keys, dim, n,
             n);
     product(CPU_CONTINUE, w->dkey, dim, w->dscore, 1, width, w->query_panels, keys, dim, n, n);
@@ -182,6 +206,7 @@ void CPU_NAME(cpu_attention_gradient)(const cpu_attention_gradient_t *job)
         size_t left = job->rows - first;
         block_gradient(&w, first, left < w.block ? left : w.block);
     }
+    // dk and dv were summed in compact rows; qkv's rows have all heads.
     for (size_t i = 0; i < job->rows; i++) {
         memcpy(job->dkey + i * job->stride, w.dkey + i * job->dim, job->dim * sizeof(float));
         memcpy(job->dvalue + i * job->stride, w.dvalue + i * job->dim, job->dim * sizeof(float));

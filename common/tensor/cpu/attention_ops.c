@@ -1,27 +1,36 @@
-/// The key-value cache and attention over a ragged batch: shapes, tasks (slice of a sequence, key-value head), threads.
+/// The key-value cache and attention over a ragged batch: checks, tasks and threads. The kernels
+/// are attention.c and attention_gradient.c; shapes are in backend.h.
+///
+/// A task of the forward pass is a slice of one sequence's queries and one key-value head; a task
+/// of the gradient is a whole sequence and one key-value head, because dk and dv are chains over
+/// all its queries. Tasks write to disjoint rows and columns, so threads need no locks.
 #include <string.h>
 
 #include "common/tensor/cpu/cpu.h"
 
-enum { SLICE = 48 }; // query rows (position, head) of a task, about
+enum { SLICE = 48 }; // query rows (position, head) of a task, about: some tiles of attention.c
 
-typedef struct attending {
+/// One call's arguments as plain pointers. The gradient uses the last group, the forward pass the
+/// others.
+typedef struct attention_args {
     cpu_backend_t *backend;
     const tr_ragged_t *batch;
     tr_heads_t heads;
-    const int32_t *starts, *positions, *pages;
-    float *keys, *values; // of the cache
-    const float *qkv;
-    size_t width; // of a qkv row
-    float *out, *lse;
-    const float *const_out, *const_lse, *dout;
-    float *dqkv;
+    const int32_t *starts, *positions, *pages; // [S + 1], [T], [S, max_pages]
+    float *keys, *values; // the cache's: [pages, Hk, D, 16], [pages, Hk, 16, D]
+    const float *qkv;     // [T, width]
+    size_t width;         // (Hq + 2 Hk) D
+    float *out, *lse;     // [T, Hq, D], [T, Hq]
     const int32_t *tasks; // [tasks, 3]: sequence, first row, rows
-    float *scratch;
-    size_t scratch_share; // floats a thread
-} attending_t;
+    float *scratch;       // [threads, scratch_share]
+    size_t scratch_share;
+    const float *const_out, *const_lse, *dout; // of the gradient: inputs, shaped as out and lse
+    float *dqkv;                               // [T, width]
+} attention_args_t;
 
-static void check_batch(const attending_t *a, tr_tensor_t qkv)
+/// The tables of a batch are made by our own code (common/model/batch.c), so a wrong one is
+/// asserted, in time linear in the batch and before a kernel follows a wrong index.
+static void check_batch(const attention_args_t *a, tr_tensor_t qkv)
 {
     const tr_ragged_t *b = a->batch;
     TR_ASSERT(a->heads.key_value > 0 && a->heads.query % a->heads.key_value == 0,
@@ -44,10 +53,11 @@ static void check_batch(const attending_t *a, tr_tensor_t qkv)
     }
 }
 
-static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_ragged_t *batch,
-                           tr_heads_t heads)
+/// What the operators have in common.
+static attention_args_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_ragged_t *batch,
+                                tr_heads_t heads)
 {
-    attending_t a = {.backend = queue->backend, .batch = batch, .heads = heads};
+    attention_args_t a = {.backend = queue->backend, .batch = batch, .heads = heads};
     a.starts = cpu_i32(batch->starts);
     a.positions = cpu_i32(batch->positions);
     a.qkv = cpu_f32(qkv);
@@ -56,7 +66,8 @@ static attending_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_ragged_t
     return a;
 }
 
-static void check_pages(const attending_t *a, size_t pages)
+/// Every page up to each sequence's last position must exist.
+static void check_pages(const attention_args_t *a, size_t pages)
 {
     const tr_ragged_t *b = a->batch;
     TR_ASSERT(tr_tensor_count(b->pages) >= b->sequences * b->max_pages,
@@ -76,10 +87,11 @@ static void check_pages(const attending_t *a, size_t pages)
     }
 }
 
-static attending_t prepare_cached(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv,
-                                  const tr_ragged_t *batch, tr_heads_t heads)
+/// For operators that read or write the cache.
+static attention_args_t prepare_cached(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv,
+                                       const tr_ragged_t *batch, tr_heads_t heads)
 {
-    attending_t a = prepare(queue, qkv, batch, heads);
+    attention_args_t a = prepare(queue, qkv, batch, heads);
     a.pages = cpu_i32(batch->pages);
     a.keys = cpu_f32(kv.keys);
     a.values = cpu_f32(kv.values);
@@ -90,10 +102,12 @@ static attending_t prepare_cached(tr_queue_t *queue, tr_tensor_t qkv, tr_kv_t kv
     return a;
 }
 
-/// One key-value head of all rows: heads do not share cache lines, neighbouring positions do.
+/// Copies key-value heads first..first+count-1 of all rows into their pages. Split by heads,
+/// because heads lie in different cache lines and neighbouring positions of a head do not: threads
+/// would write to the same lines.
 static void store_heads(void *context, size_t first, size_t count, size_t thread)
 {
-    const attending_t *a = context;
+    const attention_args_t *a = context;
     const size_t dim = a->heads.dim, page_stride = a->heads.key_value * dim * TR_PAGE;
     (void)thread;
     for (size_t s = 0; s < a->batch->sequences; s++) {
@@ -103,6 +117,8 @@ static void store_heads(void *context, size_t first, size_t count, size_t thread
             size_t page = (size_t)pages[position / TR_PAGE] * page_stride;
             for (size_t h = first; h < first + count; h++) {
                 const float *key = a->qkv + row * a->width + (a->heads.query + h) * dim;
+                // Keys are transposed in a page, [D][16], so that attention.c loads 16 keys at
+                // once.
                 float *keys = a->keys + page + h * dim * TR_PAGE + slot;
                 for (size_t d = 0; d < dim; d++) {
                     keys[d * TR_PAGE] = key[d];
@@ -117,14 +133,15 @@ static void store_heads(void *context, size_t first, size_t count, size_t thread
 void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
                   tr_heads_t heads)
 {
-    attending_t a = prepare_cached(queue, qkv, kv, batch, heads);
+    attention_args_t a = prepare_cached(queue, qkv, kv, batch, heads);
     size_t grain = 1 + 16384 / (1 + batch->tokens * heads.dim);
     cpu_for(queue->backend, heads.key_value, grain, store_heads, &a);
 }
 
-/// Writes the slices of all sequences; returns how many.
-static size_t list_tasks(attending_t *a, size_t slice)
+/// Writes the slices of all sequences into scratch memory; returns their number.
+static size_t list_tasks(attention_args_t *a, size_t slice)
 {
+    // Each sequence has at most one slice that is not full.
     size_t most = a->batch->sequences + a->batch->tokens / slice;
     int32_t *tasks = cpu_scratch(a->backend, CPU_SLOT_TASKS, 3 * most * sizeof *tasks);
     size_t count = 0;
@@ -141,9 +158,10 @@ static size_t list_tasks(attending_t *a, size_t slice)
     return count;
 }
 
+/// Tasks first..first+count-1; neighbouring tasks are heads of one slice.
 static void attend(void *context, size_t first, size_t count, size_t thread)
 {
-    const attending_t *a = context;
+    const attention_args_t *a = context;
     const size_t group = a->heads.query / a->heads.key_value, dim = a->heads.dim;
     for (size_t i = first; i < first + count; i++) {
         const int32_t *task = a->tasks + 3 * (i / a->heads.key_value);
@@ -170,7 +188,8 @@ static void attend(void *context, size_t first, size_t count, size_t thread)
     }
 }
 
-static void share_scratch(attending_t *a, size_t floats)
+/// Scratch memory for each thread, in whole vectors.
+static void share_scratch(attention_args_t *a, size_t floats)
 {
     a->scratch_share = cpu_round_up(floats, 16);
     a->scratch = cpu_scratch(a->backend, CPU_SLOT_THREAD,
@@ -180,7 +199,7 @@ static void share_scratch(attending_t *a, size_t floats)
 void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
                    const tr_ragged_t *batch, tr_heads_t heads)
 {
-    attending_t a = prepare_cached(queue, qkv, kv, batch, heads);
+    attention_args_t a = prepare_cached(queue, qkv, kv, batch, heads);
     a.out = cpu_f32(out);
     a.lse = cpu_f32(lse);
     TR_ASSERT(tr_tensor_count(out) == batch->tokens * heads.query * heads.dim &&
@@ -190,13 +209,15 @@ void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tenso
     size_t group = heads.query / heads.key_value;
     size_t tasks =
         list_tasks(&a, group < SLICE ? cpu_round_up(SLICE / group, 12) : 1) * heads.key_value;
+    // A long sequence is worth a task of its own; short ones go several at a time.
     size_t work = 1 + batch->longest * group * heads.dim;
     cpu_for(queue->backend, tasks, 1 + 65536 / work, attend, &a);
 }
 
+/// Task i: sequence i / Hk, key-value head i % Hk.
 static void attend_gradient(void *context, size_t i, size_t thread)
 {
-    const attending_t *a = context;
+    const attention_args_t *a = context;
     const size_t group = a->heads.query / a->heads.key_value, dim = a->heads.dim;
     size_t s = i / a->heads.key_value, h = i % a->heads.key_value;
     size_t row = (size_t)a->starts[s], rows = (size_t)a->starts[s + 1] - row;
@@ -230,7 +251,7 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
                             tr_tensor_t lse, tr_tensor_t qkv, const tr_ragged_t *batch,
                             tr_heads_t heads)
 {
-    attending_t a = prepare(queue, qkv, batch, heads);
+    attention_args_t a = prepare(queue, qkv, batch, heads);
     a.dqkv = cpu_f32(dqkv);
     a.dout = cpu_f32(dout);
     a.const_out = cpu_f32(out);
@@ -241,6 +262,7 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
                   tr_tensor_count(lse) == batch->tokens * heads.query,
               "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout),
               tr_tensor_count(out), tr_tensor_count(lse));
+    // The gradient reads keys and values from qkv, so all positions from 0 must be in the batch.
     for (size_t s = 0; s < batch->sequences; s++) {
         for (int32_t row = a.starts[s]; row < a.starts[s + 1]; row++) {
             TR_ASSERT(a.positions[row] == row - a.starts[s],
@@ -251,5 +273,6 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
     size_t group = heads.query / heads.key_value;
     share_scratch(
         &a, queue->backend->kernels->attention_gradient_scratch(batch->longest, group, heads.dim));
+    // Not cpu_for: sequences differ in length, so the pool hands out single tasks.
     tr_pool_run(queue->backend->pool, batch->sequences * heads.key_value, attend_gradient, &a);
 }

@@ -1,4 +1,9 @@
-/// Opening the CPU: the choice of instruction set, the team of threads, scratch memory, the operator table.
+/// Opening the CPU: the operator table, the choice of instruction set, the team of threads and its
+/// scratch memory.
+///
+/// The one file of the backend that knows all the others. Operators (*_ops.c) check shapes and
+/// split work over the team; kernels (the other files) do one thread's share and are compiled once
+/// for each instruction set. To follow one operator, read matmul_ops.c and then gemm.c.
 #include "common/tensor/backend.h"
 
 #include <stdlib.h>
@@ -16,6 +21,8 @@ static void cpu_close(tr_backend_t *backend)
     free(self);
 }
 
+/// buffer_new_host, buffer_export, the graphs and `stream` stay NULL: memory is the host's and
+/// operators run at once.
 static const tr_ops_t cpu_ops = {
     .name = "cpu",
     .close = cpu_close,
@@ -60,6 +67,7 @@ static const tr_ops_t cpu_ops = {
 };
 
 #if defined(CPU_X86)
+/// The features that add_kernels in CMakeLists.txt compiles for.
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -77,7 +85,7 @@ static bool has_generic(void)
     return true;
 }
 
-/// Widest first.
+/// Widest first: the first supported form is taken, unless TROUPE_CPU names one.
 static const struct {
     const cpu_kernels_t *kernels;
     bool (*supported)(void);
@@ -89,6 +97,8 @@ static const struct {
     {&cpu_kernels_generic, has_generic},
 };
 
+/// The environment's TROUPE_CPU is for tests and for comparing speeds; all forms give the same
+/// bits.
 static tr_status choose(const cpu_kernels_t **kernels, tr_error_t *err)
 {
     const char *wanted = getenv("TROUPE_CPU");
@@ -127,6 +137,9 @@ tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t
     return TR_OK;
 }
 
+/// Grows by a quarter more than asked, so that slowly growing batches do not allocate at every
+/// step. The old content is lost. New memory is zeroed, because kernels load whole vectors and then
+/// mask the lanes past a row's end.
 void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)
 {
     if (backend->scratch_bytes[slot] < bytes) {
@@ -142,6 +155,7 @@ void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)
     return backend->scratch[slot];
 }
 
+/// A loop over 0..n-1 that is handed to the pool in pieces.
 typedef struct range {
     cpu_range_fn *fn;
     void *context;
@@ -157,6 +171,8 @@ static void run_piece(void *context, size_t i, size_t thread)
     range->fn(range->context, first, left < range->piece ? left : range->piece, thread);
 }
 
+/// Four pieces a thread: the pool hands them out as threads become free, so one that the system
+/// delays costs a quarter of its share. No result depends on the cut, by the rules of backend.h.
 void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, void *context)
 {
     size_t most = backend->threads == 1 ? 1 : 4 * backend->threads;

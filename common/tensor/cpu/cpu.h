@@ -1,4 +1,4 @@
-/// Inside of the CPU backend: its state, and what the operator files share.
+/// Inside of the CPU backend: its state, and the functions that operator files share.
 #ifndef TR_TENSOR_CPU_CPU_H
 #define TR_TENSOR_CPU_CPU_H
 
@@ -12,13 +12,13 @@ struct tr_buffer {
     size_t mapped; ///< bytes of the mapping, or 0 when data came from the heap
 };
 
-/// Scratch memory by use, so that an operator may call another that has its own.
+/// Scratch memory by use, so that an operator can call another one that has its own.
 typedef enum cpu_slot {
-    CPU_SLOT_LEFT,   ///< packed dy, spread x
-    CPU_SLOT_RIGHT,  ///< packed x
+    CPU_SLOT_LEFT,   ///< a of a product: packed dy, spread x
+    CPU_SLOT_RIGHT,  ///< b of a weight gradient: packed x
     CPU_SLOT_WEIGHT, ///< packed weight
     CPU_SLOT_LOGITS, ///< a tile of logits
-    CPU_SLOT_THREAD, ///< a share a thread
+    CPU_SLOT_THREAD, ///< one share for each thread
     CPU_SLOT_TASKS,  ///< lists of tasks
     CPU_SLOT_COUNT
 } cpu_slot_t;
@@ -36,10 +36,12 @@ struct tr_queue {
     cpu_backend_t *backend;
 };
 
-/// At least `bytes` of 64-byte aligned memory that keeps its place until the slot is asked for more.
+/// At least `bytes` of 64-byte aligned memory that keeps its place until the slot is asked for
+/// more.
 void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes);
 
-/// fn(context, first, count, thread) over 0..n-1 in pieces of at least `grain`, by the team when that pays.
+/// fn(context, first, count, thread) over 0..n-1 in pieces of at least `grain`; on the caller alone
+/// when one piece is enough.
 typedef void cpu_range_fn(void *context, size_t first, size_t count, size_t thread);
 void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, void *context);
 
@@ -47,7 +49,8 @@ void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, v
 float *cpu_f32(tr_tensor_t tensor);
 int32_t *cpu_i32(tr_tensor_t tensor);
 
-/// y: [rows, columns] from x: [rows, k] and a weight of `columns` rows, packed or not, by the whole team.
+/// y: [rows, columns] from x: [rows, k] and a weight of `columns` rows, packed or not, by the whole
+/// team.
 void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
                     size_t x_stride, tr_tensor_t weight, size_t rows, size_t columns, size_t k,
                     cpu_gemm_mode_t mode);
@@ -60,7 +63,7 @@ void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, 
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
                              const float *x, size_t rows, size_t n, size_t k);
 
-/// Rows of logits that are worked on at a time.
+/// Rows of logits that exist at a time.
 size_t cpu_logits_tile(size_t rows, size_t vocabulary);
 
 size_t cpu_packed_count(size_t n, size_t k);

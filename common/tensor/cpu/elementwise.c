@@ -1,5 +1,8 @@
-/// Operators without sums: rotary positions, SwiGLU, additions, AdamW. The loops that use no vector of ours are plain:
-/// the compiler may vectorise them, but neither reorders nor fuses (-ffp-contract=off).
+/// Kernels without sums: rotary positions, SwiGLU, additions, AdamW.
+///
+/// Each output element depends on its own inputs only, so any order gives the same bits. Loops that
+/// use no v16 are plain C: the compiler may vectorise them, but neither reorders nor fuses
+/// operations (-ffp-contract=off).
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
@@ -14,8 +17,10 @@ void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n);
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
                          const tr_adamw_scalars_t *options);
 
-SIMD void turn(float *first, float *second, const float *cosine, const float *sine, size_t n,
-               bool inverse)
+/// Rotates up to 16 pairs (first[i], second[i]) by their angles; the inverse is the angle's
+/// negative.
+SIMD void rotate(float *first, float *second, const float *cosine, const float *sine, size_t n,
+                 bool inverse)
 {
     v16 a = v_load_n(first, n), b = v_load_n(second, n), c = v_load_n(cosine, n),
         s = v_load_n(sine, n);
@@ -26,23 +31,28 @@ SIMD void turn(float *first, float *second, const float *cosine, const float *si
     v_store_n(second, v_add(v_mul(b, c), v_mul(a, s)), n);
 }
 
+/// table: the row's position's [cos D/2 | sin D/2]. Pairs are (i, i + D/2), the halves of Hugging
+/// Face's Llama, not neighbours as in the paper (Su et al. 2021): the weights are stored for this
+/// order.
 void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse)
 {
     size_t half = dim / 2;
     for (size_t h = 0; h < heads; h++, row += dim) {
         for (size_t i = 0; i < half; i += LANES) {
             size_t n = half - i < LANES ? half - i : LANES;
-            turn(row + i, row + half + i, table + i, table + half + i, n, inverse);
+            rotate(row + i, row + half + i, table + i, table + half + i, n, inverse);
         }
     }
 }
 
+/// 1 / (1 + e^-x); v_exp saturates, so no x gives a NaN.
 SIMD v16 sigmoid(v16 x)
 {
     const v16 one = v_set1(1.0f);
     return v_div(one, v_add(one, v_exp(v_sub(v_zero(), x))));
 }
 
+/// y = silu(gate) up, silu(g) = g sigmoid(g) (Shazeer 2020).
 void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, y += n, gate_up += 2 * n) {
@@ -54,6 +64,7 @@ void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n)
     }
 }
 
+/// dgate = dy up silu'(gate), dup = dy silu(gate).
 void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up,
                                    size_t rows, size_t n)
 {
@@ -85,6 +96,10 @@ void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n)
     }
 }
 
+/// One step of AdamW in the order of PyTorch's implementation, with no operation fused:
+///
+///     g = gradient scale;  m += (1 - beta1)(g - m);  v = beta2 v + (1 - beta2) g g
+///     w = (1 - lr wd) w - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
 void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
                          const tr_adamw_scalars_t *options)
 {

@@ -1,16 +1,25 @@
-/// The matrix product: register tiles over 32-column panels; one fused multiply-add chain over k an element.
+/// The matrix product kernel: tiles in registers over panels of 32 columns; one chain of fused
+/// multiply-adds over k an element.
 ///
-/// A tile is R rows by C vectors of columns. Wide tiles hide the latency of the FMA with rows; few rows take several
-/// panels at once instead. No choice of tile changes a bit, because no chain is ever split.
+/// A tile is R rows by C vectors of 16 columns, its R x C sums in registers for the whole chain. An
+/// FMA takes about 4 cycles and a core starts two a cycle, so at least 8 independent sums keep it
+/// busy: many rows by few columns where there are many rows, one row by several panels where there
+/// are few. The choice of tile changes no bit, because a chain is never split or reordered.
+///
+/// matmul_ops.c packs the operands and splits products over threads; attention_gradient.c calls
+/// this kernel directly.
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
 #if defined(__AVX512F__)
+/// 12 x 2 sums, 2 vectors of b and 1 element of a: 27 of 32 registers.
 enum { BLOCK_ROWS = 12 };
 #else
+// A v16 is two of 16 registers: 6 x 1 or 3 x 2 sums take 12.
 enum { BLOCK_ROWS = 6 };
 #endif
 
+/// One tile's operands: cpu_gemm_t, moved to the tile's first row and column.
 typedef struct tile {
     float *y;
     size_t y_stride;
@@ -23,6 +32,7 @@ typedef struct tile {
     cpu_gemm_mode_t mode;
 } tile_t;
 
+/// Vector c of row r of y, zeros past the last valid column.
 SIMD v16 tile_load(const tile_t *t, size_t r, size_t c)
 {
     const float *y = t->y + r * t->y_stride + c * LANES;
@@ -30,6 +40,7 @@ SIMD v16 tile_load(const tile_t *t, size_t r, size_t c)
     return left >= LANES ? v_load(y) : v_load_n(y, left);
 }
 
+/// Stores it, after adding y's content in mode CPU_ADD: one addition, after the chain.
 SIMD void tile_store(const tile_t *t, size_t r, size_t c, v16 sum)
 {
     float *y = t->y + r * t->y_stride + c * LANES;
@@ -44,9 +55,12 @@ SIMD void tile_store(const tile_t *t, size_t r, size_t c, v16 sum)
     }
 }
 
-/// One step of k for R x C accumulators. Rows are reached from every third one by one stride or two: four pointers.
+/// The element of row r at the current k. x86 addresses base + index and base + 2 index, so a
+/// pointer to every third row reaches 12 rows with four pointers.
 #define ROW(r) a[(r) / 3][((r) % 3) * t->a_row]
 
+/// The chains of one tile. R and C are constants of the caller, so every loop over them unrolls and
+/// `sum` stays in registers; the arrays have room for the largest tile.
 SIMD void tile_run(const tile_t *t, const size_t R, const size_t C)
 {
     v16 sum[12][8];
@@ -64,6 +78,9 @@ SIMD void tile_run(const tile_t *t, const size_t R, const size_t C)
     }
     const float *b = t->b;
     const size_t a_k = t->a_k, b_k = t->b_k, b_panel = t->b_panel;
+    // One step of k: R elements of a by C vectors of b. With at least as many rows as vectors, the
+    // vectors are loaded first and used R times. With fewer rows they stay memory operands of the
+    // FMAs, which leaves the registers to the sums.
     for (size_t k = t->k; k > 0; k--) {
         v16 right[8];
         if (R >= C) {
@@ -96,6 +113,7 @@ SIMD void tile_run(const tile_t *t, const size_t R, const size_t C)
     }
 }
 
+/// Instantiates tile_run.
 #define TILE(R, C)                              \
     static void tile_##R##x##C(const tile_t *t) \
     {                                           \
@@ -104,7 +122,9 @@ SIMD void tile_run(const tile_t *t, const size_t R, const size_t C)
 
 typedef void tile_fn(const tile_t *t);
 
-// For each row count: the wide tile, and those for the last panel: two vectors (if they differ) and one.
+// For each number of rows: the wide tile, as many vectors as the registers allow, and narrower ones
+// for the last columns: two vectors (a panel) and one (half a panel). `wide_vectors` has the wide
+// tile's.
 #if defined(__AVX512F__)
 TILE(1, 8)
 TILE(2, 8)
@@ -163,7 +183,8 @@ static tile_fn *const two[] = {NULL, tile_1x2, tile_2x2, tile_3x2, NULL, NULL, N
 static tile_fn *const one[] = {NULL, tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1};
 #endif
 
-/// Rows first..first+rows-1 (at most a block) by `vectors` vectors of columns that start at vector `column`.
+/// One tile: `rows` rows from `first` on (at most a block), `vectors` vectors of columns from
+/// vector `column` on.
 static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t rows, size_t column,
                 size_t vectors, tile_fn *fn)
 {
@@ -185,7 +206,9 @@ static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t rows, 
     fn(&tile); // NOLINT(*CallAndMessage): a form has a kernel for each number of vectors
 }
 
-/// All rows against vectors column..column+vectors-1, in blocks of nearly equal size.
+/// All rows against vectors column..column+width-1, block after block. Blocks of nearly equal size:
+/// 13 rows are 7 and 6, not 12 and 1. Where a is packed in blocks (a_block), the blocks are those
+/// of the packing.
 static void column_group(const cpu_gemm_t *g, size_t column, size_t width)
 {
     size_t blocks = (g->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
@@ -195,6 +218,7 @@ static void column_group(const cpu_gemm_t *g, size_t column, size_t width)
                           ? (g->rows - first < BLOCK_ROWS ? g->rows - first : BLOCK_ROWS)
                           : g->rows / blocks + (i < g->rows % blocks);
         const float *a = g->a_block != 0 ? g->a + i * g->a_block : g->a + first * g->a_row;
+        // Each block takes the widest tiles that fit, then what is left.
         size_t step;
         for (size_t c = column; c < column + width; c += step) {
             size_t left = column + width - c;
@@ -218,9 +242,9 @@ void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm);
 void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm)
 {
     size_t vectors = (gemm->columns + LANES - 1) / LANES;
-    size_t group = gemm->rows > BLOCK_ROWS
-                       ? 2
-                       : vectors; // many rows: stay on one panel; one block: all columns
+    // Many rows: one panel at a time, which stays in the cache while all rows pass. One block of
+    // rows: all columns, so that wide tiles find as many as they take.
+    size_t group = gemm->rows > BLOCK_ROWS ? 2 : vectors;
     for (size_t c = 0; c < vectors; c += group) {
         column_group(gemm, c, vectors - c < group ? vectors - c : group);
     }

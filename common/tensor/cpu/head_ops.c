@@ -1,5 +1,10 @@
-/// Log-probabilities of chosen tokens and their gradient, from logits that exist for a tile of rows only; the scalar
-/// head. One row's arithmetic (row_softmax) serves the forward operator, its gradient and, in sample_ops.c, sampling.
+/// The heads: log-probabilities of given tokens and their gradient, from logits that exist for a
+/// tile of rows only, and the scalar head.
+///
+/// A model's logits are its largest activation (rows x vocabulary), so they are computed a tile at
+/// a time, here and again in the gradient, and never kept. A row's arithmetic (cpu_row_softmax,
+/// head.h) is shared with sampling (sample_ops.c): a token's log-probability has the same bits when
+/// it is sampled and when it is trained on.
 #include <math.h>
 #include <string.h>
 
@@ -8,9 +13,9 @@
 #include "common/tensor/cpu/head.h"
 
 enum {
-    TILE_FLOATS = 8 << 20,
-    LEAST_ROWS = 256, // of a tile: fewer would not repay the packing of the head
-    ROW_GRAIN = 8192
+    TILE_FLOATS = 8 << 20, // of a tile of logits: 32 MiB
+    LEAST_ROWS = 256,      // of a tile, even so: fewer would not repay the packing of the head
+    ROW_GRAIN = 8192       // logits below which waking another thread costs more than it saves
 };
 
 size_t cpu_logits_tile(size_t rows, size_t vocabulary)
@@ -38,12 +43,13 @@ cpu_softmax_t cpu_row_softmax(const cpu_kernels_t *kernels, float *z, float *e, 
     return kernels->softmax(e, z, n);
 }
 
+/// log p = (z - max) - log sum. The difference comes first: both z and max may be large.
 float cpu_row_logprob(const float *z, size_t index, const cpu_softmax_t *softmax)
 {
     return (z[index] - softmax->max) - softmax->log_sum;
 }
 
-/// Where target stands in the row's list; count when it does not.
+/// The place of target in the row's ascending list; count when it is not there.
 static size_t find(const int32_t *ids, size_t count, int32_t target)
 {
     size_t low = 0, high = count;
@@ -58,22 +64,24 @@ static size_t find(const int32_t *ids, size_t count, int32_t target)
     return low < count && ids[low] == target ? low : count;
 }
 
-typedef struct heading {
+/// One call's arguments, and the current tile.
+typedef struct head_args {
     const cpu_kernels_t *kernels;
     size_t vocabulary;
-    size_t first;  // row of the tile's first
-    float *logits; // [tile, vocabulary]
-    const int32_t *targets;
-    const int32_t *offsets, *kept; // NULL: nothing was truncated
+    size_t first;                  // number of the tile's first row
+    float *logits;                 // [tile, vocabulary]
+    const int32_t *targets;        // [R]
+    const int32_t *offsets, *kept; // [R + 1] and the lists; NULL: nothing was truncated
     float temperature;
-    float *logprob;
-    tr_token_facts_t *facts;
-    const float *dlogprob;
-    const float *dmean; // NULL: 0
-    float *scratch;     // [threads, vocabulary]
-} heading_t;
+    float *logprob;          // [R]
+    tr_token_facts_t *facts; // [R]
+    const float *dlogprob;   // [R]
+    const float *dmean;      // [R]; NULL: 0
+    float *scratch;          // [threads, vocabulary]
+} head_args_t;
 
-static const int32_t *row_kept(const heading_t *h, size_t row, size_t *count)
+/// The list of tokens that truncation kept in a row; *count is 0 for the whole vocabulary.
+static const int32_t *row_kept(const head_args_t *h, size_t row, size_t *count)
 {
     *count = 0;
     if (h->offsets == NULL) {
@@ -83,9 +91,10 @@ static const int32_t *row_kept(const heading_t *h, size_t row, size_t *count)
     return h->kept + h->offsets[row];
 }
 
+/// Log-probability and facts (tr_token_facts_t) of rows of the tile.
 static void logprob_rows(void *context, size_t first, size_t count, size_t thread)
 {
-    const heading_t *h = context;
+    const head_args_t *h = context;
     (void)thread;
     for (size_t i = first; i < first + count; i++) {
         size_t row = h->first + i, kept;
@@ -95,6 +104,7 @@ static void logprob_rows(void *context, size_t first, size_t count, size_t threa
         size_t n = kept == 0 ? h->vocabulary : kept;
         cpu_softmax_t softmax =
             cpu_row_softmax(h->kernels, z, NULL, h->vocabulary, ids, kept, h->temperature);
+        // A token that truncation cut has probability 0.
         h->logprob[row] =
             kept > 0 && target == kept ? -INFINITY : cpu_row_logprob(z, target, &softmax);
         h->facts[row] = (tr_token_facts_t){
@@ -107,16 +117,21 @@ static void logprob_rows(void *context, size_t first, size_t count, size_t threa
     }
 }
 
-static void add_everywhere(float *z, float addend, size_t n)
+/// z += addend
+static void add_scalar(float *z, float addend, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         z[i] += addend;
     }
 }
 
-/// d logprob / d logits = (onehot - p) / temperature over the n kept tokens, times dlogprob; d mean / d logits = (1/n - p) /
-/// temperature, times dmean. e: [n], e^(z - max), becomes the sum of both.
-static void row_gradient(const heading_t *h, size_t row, float *e, size_t n, float sum,
+/// The gradient of a row's logits, in place of e: [n] = e^(z - max), over the n kept tokens:
+///
+///     d logprob / d z = (onehot - p) / temperature, times dlogprob
+///     d mean / d z    = (1/n - p) / temperature, times dmean
+///
+/// Without dmean only the first is computed, whose bits must not depend on the second.
+static void row_gradient(const head_args_t *h, size_t row, float *e, size_t n, float sum,
                          size_t target)
 {
     float factor = h->dlogprob[row] / h->temperature;
@@ -125,17 +140,17 @@ static void row_gradient(const heading_t *h, size_t row, float *e, size_t n, flo
     } else {
         float even = h->dmean[row] / h->temperature;
         h->kernels->scale(e, e, -(factor + even) / sum, n);
-        add_everywhere(e, even / (float)n, n);
+        add_scalar(e, even / (float)n, n);
     }
     if (target < n) {
         e[target] += factor;
     }
 }
 
-/// In place of the logits.
+/// Gradients of the tile's logits, in place of the logits.
 static void gradient_rows(void *context, size_t first, size_t count, size_t thread)
 {
-    const heading_t *h = context;
+    const head_args_t *h = context;
     float *e = h->scratch + thread * h->vocabulary;
     for (size_t i = first; i < first + count; i++) {
         size_t row = h->first + i, kept;
@@ -150,6 +165,8 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
         cpu_softmax_t softmax =
             cpu_row_softmax(h->kernels, z, e, h->vocabulary, ids, kept, h->temperature);
         row_gradient(h, row, e, kept, softmax.sum, find(ids, kept, h->targets[row]));
+        // Truncated: kept tokens were gathered to the front of z; scatter their gradients, 0
+        // elsewhere.
         memset(z, 0, h->vocabulary * sizeof *z);
         for (size_t j = 0; j < kept; j++) {
             z[ids[j]] = e[j];
@@ -157,10 +174,10 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
     }
 }
 
-static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabulary,
-                         tr_tensor_t targets, float temperature, tr_kept_t kept)
+static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabulary,
+                           tr_tensor_t targets, float temperature, tr_kept_t kept)
 {
-    heading_t h = {
+    head_args_t h = {
         .kernels = queue->backend->kernels, .vocabulary = vocabulary, .temperature = temperature};
     TR_ASSERT(temperature > 0.0f, "temperature %g", (double)temperature);
     TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
@@ -184,7 +201,7 @@ static heading_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabular
     return h;
 }
 
-/// Logits of rows first..first+rows-1 into the shared tile.
+/// Logits of rows first..first+rows-1, into the tile.
 static void tile_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, tr_tensor_t head,
                         size_t first, size_t rows, size_t vocabulary)
 {
@@ -200,7 +217,7 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
     if (hidden.rows == 0) {
         return;
     }
-    heading_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
+    head_args_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
     TR_ASSERT(tr_tensor_count(logprob) == hidden.rows &&
                   tr_tensor_count(facts) == hidden.rows * TR_FACTS,
               "logprob %zu, facts %zu for %zu rows", tr_tensor_count(logprob),
@@ -225,7 +242,7 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
     if (hidden.rows == 0) {
         return;
     }
-    heading_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
+    head_args_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
     TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
                   tr_tensor_count(dlogprob) == hidden.rows && head.rows == vocabulary &&
                   head.columns == width,
@@ -245,11 +262,15 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
     for (h.first = 0; h.first < hidden.rows; h.first += tile) {
         size_t rows = hidden.rows - h.first < tile ? hidden.rows - h.first : tile;
         tile_logits(backend, h.logits, hidden, head, h.first, rows, vocabulary);
+        // The tile's gradient goes on at once: dhidden of its rows, and dhead, whose chain over
+        // tokens continues from tile to tile.
         cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);
         cpu_input_gradient_run(backend, cpu_f32(dhidden) + h.first * width, h.logits, vocabulary,
                                head, rows);
-        cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary,
-                                cpu_f32(hidden) + h.first * width, rows, vocabulary, width);
+        if (dhead.buffer != NULL) { // else the head is frozen
+            cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary,
+                                    cpu_f32(hidden) + h.first * width, rows, vocabulary, width);
+        }
     }
 }
 
@@ -258,6 +279,7 @@ void cpu_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_te
     cpu_matmul(queue, logits, hidden, head, false);
 }
 
+/// A dot product a row. One thread: there is one row for each token and little work in it.
 void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight)
 {
     const float *x = cpu_f32(hidden), *w = cpu_f32(weight);
@@ -270,6 +292,7 @@ void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, 
     }
 }
 
+/// dhidden = dvalues weight, dweight += dvalues hidden (a chain over rows).
 void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight,
                               tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight)
 {

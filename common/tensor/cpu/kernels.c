@@ -1,4 +1,9 @@
-/// The table of the form being compiled.
+/// The table of kernels of one instruction set. CMakeLists.txt compiles this file, and each
+/// kernel's, once a form with CPU_FORM set to generic, avx2 or avx512; CPU_NAME appends it to every
+/// symbol.
+///
+/// The prototypes stand here and above each kernel, because kernels.h is also included where no
+/// form is compiled.
 #include "common/tensor/cpu/kernels.h"
 
 void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm);
@@ -30,6 +35,7 @@ cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n);
 const cpu_kernels_t CPU_NAME(cpu_kernels) = {
     .name = CPU_FORM_NAME,
 #if defined(__AVX512F__)
+    // Twice the registers of AVX2, so tiles of twice the rows (gemm.c).
     .block_rows = 12,
 #else
     .block_rows = 6,

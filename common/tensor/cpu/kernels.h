@@ -1,5 +1,6 @@
-/// The table of kernels: one thread's share of each operator on plain pointers. One table a form (generic, avx2,
-/// avx512), all with the same bits. The operators around it (*_ops.c) check shapes, split work and own scratch.
+/// The table of kernels: one thread's share of each operator on plain pointers. One table a form
+/// (generic, avx2, avx512), all with the same bits. The operators around it (*_ops.c) check shapes,
+/// split work and own scratch memory.
 #ifndef TR_TENSOR_CPU_KERNELS_H
 #define TR_TENSOR_CPU_KERNELS_H
 
@@ -11,11 +12,11 @@
 
 enum { CPU_PANEL = 32 }; ///< columns of a packed panel
 
-/// What becomes of the destination: y = product, y = y + product, or the chain starts at y.
+/// How a product meets its destination: y = product, y = y + product, or the chain starts at y.
 typedef enum cpu_gemm_mode { CPU_WRITE, CPU_ADD, CPU_CONTINUE } cpu_gemm_mode_t;
 
-/// y: [rows, columns] from a: (row, k) and b: panels [ceil(columns / 32)][k][32], each with 32 columns to read. Each element is one
-/// chain of fused multiply-adds over k ascending.
+/// y: [rows, columns] from a: (row, k) and b: panels [ceil(columns / 32)][k][32], each with 32
+/// columns to read. Each element is one chain of fused multiply-adds over k ascending.
 typedef struct cpu_gemm {
     float *y;
     size_t y_stride;
@@ -52,7 +53,8 @@ typedef struct cpu_attention {
     float *scratch;       ///< attention_scratch floats
 } cpu_attention_t;
 
-/// One whole sequence and one key-value head; pointers are to the first row's first head of the group.
+/// One whole sequence and one key-value head; pointers are to the first row's first head of the
+/// group.
 typedef struct cpu_attention_gradient {
     float *dquery, *dkey, *dvalue;
     const float *query, *key, *value; ///< rows of qkv, stride as below
@@ -67,7 +69,7 @@ typedef struct cpu_attention_gradient {
     float *scratch; ///< attention_gradient_scratch floats
 } cpu_attention_gradient_t;
 
-/// What one row's softmax needs and gives.
+/// Statistics of one row of logits z: [n].
 typedef struct cpu_softmax {
     float max;
     float sum;     ///< of e^(z - max)
@@ -94,7 +96,7 @@ typedef struct cpu_kernels {
     /// Columns first..first+count-1 of dweight: a chain over all rows.
     void (*rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd,
                             size_t rows, size_t n, size_t first, size_t count);
-    /// heads: how many at row's start turn.
+    /// Rotates the first `heads` heads of the row.
     void (*rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
     void (*swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
     void (*swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,

@@ -1,4 +1,8 @@
-/// Embedding, norms, rotary positions, elementwise operators and the optimizer: shapes, and the split over threads.
+/// Embedding, norms, rotary positions, elementwise operators and the optimizer: shapes, and the
+/// split over the team. Kernels are in norm.c and elementwise.c; contracts in backend.h.
+///
+/// Operators whose rows are independent are split by rows. Sums over rows (gradients of weights)
+/// are split by columns instead, so that each column stays one chain in ascending order of rows.
 #include <math.h>
 #include <string.h>
 
@@ -6,15 +10,15 @@
 #include "common/tensor/cpu/cpu.h"
 
 enum {
-    GRAIN = 16384,    // elements that one thread does alone rather than wake another
-    COLUMN_GRAIN = 64 // columns of a chain over tokens
+    GRAIN = 16384,    // elements below which waking another thread costs more than it saves
+    COLUMN_GRAIN = 64 // least columns of a task of a sum over rows: some cache lines a row
 };
 
-/// Pointers and sizes for any of these operators; each uses what it needs.
+/// Arguments of a task, for all operators here; each uses the fields that it needs.
 typedef struct layer {
     const cpu_kernels_t *kernels;
-    float *y, *y2, *y3;
-    const float *a, *b, *c, *d;
+    float *y, *y2, *y3;         // outputs
+    const float *a, *b, *c, *d; // inputs
     const int32_t *ids;
     size_t rows, n;
     tr_heads_t heads;
@@ -23,11 +27,13 @@ typedef struct layer {
     const tr_adamw_scalars_t *adamw;
 } layer_t;
 
+/// Rows that have about GRAIN elements.
 static size_t row_grain(size_t columns)
 {
     return 1 + GRAIN / (columns + 1);
 }
 
+/// Ids come from files and peers but were checked on the way; a wrong one here is our own mistake.
 static void check_ids(const int32_t *ids, size_t count, size_t limit, const char *what)
 {
     for (size_t i = 0; i < count; i++) {
@@ -42,6 +48,7 @@ static void same_shape(tr_tensor_t a, tr_tensor_t b)
               a.columns, b.rows, b.columns);
 }
 
+/// y[r] = a[ids[r]]
 static void take_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
@@ -66,7 +73,8 @@ void cpu_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tenso
     cpu_gather_rows(queue, y, table, ids);
 }
 
-/// Adds columns first..first+count-1 of every row, in order of rows.
+/// y[ids[r]] += a[r], columns first..first+count-1. Rows in order by one thread: ids may repeat,
+/// and a token's gradient is then one chain.
 static void add_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
@@ -89,6 +97,7 @@ void cpu_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_
               "dx [%zu, %zu], dy [%zu, %zu], %zu rows", dx.rows, dx.columns, dy.rows, dy.columns,
               tr_tensor_count(rows));
     check_ids(l.ids, l.rows, dx.rows, "row");
+    // A small sum stays on one thread: all columns in one piece.
     size_t grain = l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN;
     cpu_for(queue->backend, l.n, grain, add_rows, &l);
 }
@@ -98,6 +107,7 @@ void cpu_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t d
     cpu_scatter_rows_add(queue, dtable, dy, ids);
 }
 
+/// y: [rows, n], y2: rstd, a: x, b: weight.
 static void norm_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
@@ -121,6 +131,7 @@ void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t
     cpu_for(queue->backend, x.rows, row_grain(l.n), norm_rows, &l);
 }
 
+/// y: dx, a: dy, b: x, c: rstd, d: weight; rows are independent.
 static void norm_dx(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
@@ -129,6 +140,7 @@ static void norm_dx(void *context, size_t first, size_t count, size_t thread)
     l->kernels->rmsnorm_dx(l->y + at, l->a + at, l->b + at, l->c + first, l->d, count, l->n);
 }
 
+/// y2: dweight; columns first..first+count-1 over all rows.
 static void norm_dweight(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
@@ -154,10 +166,13 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
                   tr_tensor_count(rstd) >= l.rows,
               "weight %zu, dweight %zu, rstd %zu, x [%zu, %zu]", tr_tensor_count(weight),
               tr_tensor_count(dweight), tr_tensor_count(rstd), x.rows, x.columns);
+    // Two loops, as dx is split by rows and dweight by columns.
     cpu_for(queue->backend, l.rows, row_grain(l.n), norm_dx, &l);
     cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, norm_dweight, &l);
 }
 
+/// ids: positions; queries and keys lie side by side at the row's start, values after them stay as
+/// they are.
 static void rope_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
@@ -201,6 +216,7 @@ void cpu_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
         .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(gate_up), .n = y.columns};
     TR_ASSERT(gate_up.columns == 2 * y.columns && gate_up.rows == y.rows,
               "y [%zu, %zu], gate_up [%zu, %zu]", y.rows, y.columns, gate_up.rows, gate_up.columns);
+    // An exponential and a division count as about four plain elements.
     cpu_for(queue->backend, y.rows, row_grain(4 * l.n), swiglu_rows, &l);
 }
 
@@ -243,6 +259,7 @@ void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
     cpu_for(queue->backend, tr_tensor_count(y), 4 * GRAIN, add_range, &l);
 }
 
+/// The last block may be short.
 static void square_blocks(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
@@ -263,6 +280,7 @@ void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
     size_t blocks = TR_SUM_BLOCKS(l.n);
     TR_ASSERT(tr_tensor_count(sums) == blocks, "%zu sums of %zu blocks", tr_tensor_count(sums),
               blocks);
+    // 16 blocks are 65536 elements.
     cpu_for(queue->backend, blocks, 16, square_blocks, &l);
 }
 

@@ -1,33 +1,49 @@
-/// Matrix products: packing, and how the work is split over threads. No split cuts a chain.
+/// Matrix products: packing of weights, and how a product is split over the team. The kernel is
+/// gemm.c.
+///
+/// The three products are one: y: [rows, columns] from a: [rows, k] and b: [k, columns], where b is
+/// read in panels of 32 columns.
+///
+///     forward          y  = x W^T    a = x       b = W, its rows as columns   k: inputs
+///     input gradient   dx = dy W     a = dy      b = W as it is stored        k: outputs
+///     weight gradient  dw += dy^T x  a = dy^T    b = x                        k: tokens
+///
+/// Each element is one chain over k. Work is split by rows and by panels, never within a chain;
+/// where k is cut into pieces for the cache, a piece continues the sums that the one before left in
+/// y. So no split and no number of threads changes a bit. The sizes below were measured
+/// (bench/matmul.c) and decide speed only.
 #include <string.h>
 
 #include "common/tensor/cpu/cpu.h"
 
 enum {
     SMALL_WORK = 1 << 18,   // multiply-adds below which waking the team costs more than it saves
-    ROWS_BYTES = 384 << 10, // of x that stay in the second-level cache beside a panel
-    WIDE_PANELS = 4,        // panels that few rows take at once
-    CHAIN = 2048,     // k that many rows do at a time: a panel then stays in the second-level cache
-    WAY_BYTES = 4096, // rows of a that are a multiple of this apart evict one another
-    GRADIENT_TOKENS = 512,    // tokens of a weight gradient that are worked on at a time
-    SHORT_ROW = 512,          // floats of a row up to which packing costs more than it saves
-    PACK_CHAIN = 16,          // k packed at a time: what they become stays in the first-level cache
+    ROWS_BYTES = 384 << 10, // of a, that stay in the second-level cache beside a panel
+    WIDE_PANELS = 4,        // panels that the widest tile of few rows takes at once: 8 vectors
+    CHAIN = 2048,           // k of a piece: a panel of it is 256 KiB and stays in the second level
+    WAY_BYTES = 4096,       // rows of a that lie a multiple of this apart evict one another
+    GRADIENT_TOKENS = 512,  // k of a piece of a weight gradient
+    SHORT_ROW = 512,        // floats of a row up to which packing costs more than it saves
+    PACK_CHAIN = 16,        // k packed at a time: 2 KiB of panel stay in the first-level cache
     PANELS_BYTES = 256 << 10, // of panels that a thread packs for a task
-    MANY_ROWS = 512,          // for which packing costs little
+    MANY_ROWS = 512,          // rows for which packing a panel costs little
 };
 
+/// Whole panels: the last one is filled up with zeros.
 size_t cpu_packed_count(size_t n, size_t k)
 {
     return cpu_round_up(n, CPU_PANEL) * k;
 }
 
-/// A weight as it is stored; where the next output of a product stands, and the next of its chain.
+/// A weight as Hugging Face stores it, [N, K], seen as b: the distance of two outputs of the
+/// product and of two elements of its chain. Forward: K and 1; input gradient: 1 and K.
 typedef struct stored {
     const float *weight; // NULL: the product has its panels already
     size_t output_step, chain_step;
 } stored_t;
 
-/// Rows of the weight become the 32 columns of a panel: [chain][32].
+/// For a forward product: rows of the weight become the columns of a panel [chain][32]. Reads along
+/// the rows, so each cache line of the weight is fetched once.
 static void pack_rows(float *to, const stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t i = 0; i < outputs; i++) {
@@ -41,7 +57,7 @@ static void pack_rows(float *to, const stored_t *from, size_t outputs, size_t ch
     }
 }
 
-/// Columns of the weight do.
+/// For an input gradient: 32 neighbours of each row of the weight become a row of the panel.
 static void pack_columns(float *to, const stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t k = 0; k < chain; k++, to += CPU_PANEL) {
@@ -50,7 +66,8 @@ static void pack_columns(float *to, const stored_t *from, size_t outputs, size_t
     }
 }
 
-/// Panels of 32 outputs: [panel][chain][32].
+/// Packs outputs 0..outputs-1 into panels of 32: [panel][chain][32], a short piece of the chain at
+/// a time.
 static void pack_panels(float *to, const stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t first = 0; first < outputs; first += CPU_PANEL, to += chain * CPU_PANEL) {
@@ -68,14 +85,15 @@ static void pack_panels(float *to, const stored_t *from, size_t outputs, size_t 
     }
 }
 
-typedef struct packing {
+/// The operator pack: all panels of a weight, for a weight that is used more often than it changes.
+typedef struct pack_args {
     float *packed;
     tr_tensor_t weight;
-} packing_t;
+} pack_args_t;
 
 static void pack_share(void *context, size_t first, size_t count, size_t thread)
 {
-    const packing_t *p = context;
+    const pack_args_t *p = context;
     const size_t n = p->weight.rows, k = p->weight.columns;
     size_t left = n - first * CPU_PANEL;
     (void)thread;
@@ -86,14 +104,16 @@ static void pack_share(void *context, size_t first, size_t count, size_t thread)
 
 void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight)
 {
-    packing_t p = {cpu_f32(packed), weight};
+    pack_args_t p = {cpu_f32(packed), weight};
     size_t panels = (weight.rows + CPU_PANEL - 1) / CPU_PANEL;
     size_t expected = cpu_packed_count(weight.rows, weight.columns);
     TR_ASSERT(packed.rows == 1 && packed.columns == expected,
               "packed is [%zu, %zu], must be [1, %zu]", packed.rows, packed.columns, expected);
+    // A piece has at least 32768 floats.
     cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels), pack_share, &p);
 }
 
+/// A product cut into chunks x groups tasks: a chunk of rows by a group of panels.
 typedef struct product {
     const cpu_kernels_t *kernels;
     cpu_gemm_t gemm;
@@ -105,6 +125,8 @@ typedef struct product {
     size_t share;
 } product_t;
 
+/// Task i: the kernel on one chunk and one group. Groups run fastest, so that threads share the
+/// rows of a.
 static void run_product(void *context, size_t i, size_t thread)
 {
     const product_t *p = context;
@@ -123,33 +145,39 @@ static void run_product(void *context, size_t i, size_t thread)
         from.weight += panel * CPU_PANEL * from.output_step;
         pack_panels(panels, &from, g.columns, g.k);
         g.b = panels;
-        g.b_panel = g.k * CPU_PANEL; // of a piece of the chain, where the product is a piece
+        g.b_panel = g.k * CPU_PANEL; // shorter than the weight's where this is a piece of the chain
     }
     p->kernels->gemm(&g);
 }
 
-/// Chunks of rows that fit the cache, then groups of panels until every thread has some tasks.
+/// For packed weights: chunks of rows that fit the cache, then groups of panels until each thread
+/// has about four tasks.
 static void split_packed(const cpu_backend_t *backend, product_t *p, size_t panels, bool small)
 {
     const cpu_gemm_t *gemm = &p->gemm;
     const size_t block = backend->kernels->block_rows;
     size_t fit = cpu_round_up(ROWS_BYTES / (sizeof(float) * (gemm->k + 1)) + 1, block);
     size_t chunks = (gemm->rows + fit - 1) / fit;
+    // Enough rows for two blocks a thread: a multiple of the team, so that shares are equal.
     if (!small && gemm->rows >= 2 * block * backend->threads) {
         chunks = cpu_round_up(chunks, backend->threads); // equal shares
     }
+    // Rows that are packed in blocks (a_block) are cut at blocks.
     p->chunk_rows =
         cpu_round_up((gemm->rows + chunks - 1) / chunks, gemm->a_block != 0 ? block : 1);
     p->chunks = (gemm->rows + p->chunk_rows - 1) / p->chunk_rows;
     size_t groups = small ? 1 : (4 * backend->threads + p->chunks - 1) / p->chunks;
     p->group_panels = (panels + groups - 1) / groups;
+    // Few rows (a decoding step): whole sets of panels for the widest tile.
     if (gemm->rows <= block / 2 && p->group_panels < panels) {
         p->group_panels = cpu_round_up(p->group_panels, WIDE_PANELS);
     }
     p->groups = (panels + p->group_panels - 1) / p->group_panels;
 }
 
-/// Groups of panels that fit the cache, whose packing all rows share; then chunks of rows likewise.
+/// For weights that each task packs itself: groups of panels that fit the cache, so that packing is
+/// paid once a group for all its rows; then chunks of rows, but only where they are so many that
+/// packing again costs little.
 static void split_stored(cpu_backend_t *backend, product_t *p, size_t panels)
 {
     const cpu_gemm_t *gemm = &p->gemm;
@@ -166,7 +194,7 @@ static void split_stored(cpu_backend_t *backend, product_t *p, size_t panels)
     p->scratch = cpu_scratch(backend, CPU_SLOT_WEIGHT, backend->threads * p->share * sizeof(float));
 }
 
-/// Splits one product over the team.
+/// Splits one product and runs it, by the caller alone where that is faster.
 static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stored_t *from)
 {
     product_t p = {.kernels = backend->kernels, .gemm = *gemm, .from = *from};
@@ -189,34 +217,39 @@ static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stor
     tr_pool_run(backend->pool, p.chunks * p.groups, run_product, &p);
 }
 
-typedef struct spreading {
+/// Rows of a, copied to another stride.
+typedef struct spread_args {
     float *to;
     size_t to_stride;
     const float *from;
     size_t from_stride;
     size_t columns;
-} spreading_t;
+} spread_args_t;
 
 static void spread_rows(void *context, size_t first, size_t count, size_t thread)
 {
-    const spreading_t *s = context;
+    const spread_args_t *s = context;
     (void)thread;
     for (size_t r = first; r < first + count; r++) {
         memcpy(s->to + r * s->to_stride, s->from + r * s->from_stride, s->columns * sizeof(float));
     }
 }
 
-/// Copies a's rows to where they do not evict one another.
+/// Copies a's rows 64 bytes further apart than they are long. Rows whose distance is a multiple of
+/// 4096 bytes fall into the same cache sets, and a tile of 12 of them evicts itself (many hidden
+/// sizes are such multiples).
 static void spread(cpu_backend_t *backend, cpu_gemm_t *g)
 {
-    spreading_t s = {NULL, g->k + 16, g->a, g->a_row, g->k};
+    spread_args_t s = {NULL, g->k + 16, g->a, g->a_row, g->k};
     s.to = cpu_scratch(backend, CPU_SLOT_LEFT, g->rows * s.to_stride * sizeof(float));
     cpu_for(backend, g->rows, 1 + 32768 / g->k, spread_rows, &s);
     g->a = s.to;
     g->a_row = s.to_stride;
 }
 
-/// Many rows: k in pieces, each of which goes on with the chains that the one before left in y.
+/// Many rows: k in pieces of nearly equal length, so that a panel of a piece stays in the cache
+/// while all rows pass. In mode CPU_ADD the product must be complete before it is added, so it
+/// stays whole.
 static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const stored_t *from)
 {
     size_t pieces = gemm.mode == CPU_ADD || gemm.k == 0 ? 1 : (gemm.k + CHAIN - 1) / CHAIN;
@@ -239,6 +272,7 @@ static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const stored_t *
     }
 }
 
+/// Few rows pass a panel once or twice, so cutting k would only cost loads and stores of y.
 static void run_gemm(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stored_t *from)
 {
     if (gemm->rows > 2 * backend->kernels->block_rows) {
@@ -250,7 +284,8 @@ static void run_gemm(cpu_backend_t *backend, const cpu_gemm_t *gemm, const store
 
 static const stored_t packed_already = {NULL, 0, 0};
 
-/// A weight that one thread's cache holds is packed once for all; of a larger one each task packs its part.
+/// A weight small enough for one cache is packed once, by the caller, for all tasks; of a larger
+/// one each task packs its part.
 static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t *from)
 {
     size_t floats = cpu_packed_count(gemm->columns, gemm->k);
@@ -264,7 +299,7 @@ static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t 
     run_gemm(backend, gemm, &packed_already);
 }
 
-/// All but what the weight says.
+/// The fields that do not depend on how the weight is laid out.
 static cpu_gemm_t gemm_of(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
                           size_t columns, size_t k)
 {
@@ -288,6 +323,8 @@ void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const flo
 {
     cpu_gemm_t gemm = gemm_of(y, y_stride, x, x_stride, rows, columns, k);
     gemm.mode = mode;
+    // A packed weight is told by its shape, [1, whole panels x K], which no stored weight of these
+    // sizes has.
     if (weight.rows == 1 && weight.columns == cpu_packed_count(columns, k)) {
         gemm.b = cpu_f32(weight);
         run_gemm(backend, &gemm, &packed_already);
@@ -307,6 +344,7 @@ void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t wei
                    y.columns, x.columns, accumulate ? CPU_ADD : CPU_WRITE);
 }
 
+/// dy W: outputs of the product are the weight's columns, and the chain runs over its rows.
 void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, size_t dy_stride,
                             tr_tensor_t weight, size_t rows)
 {
@@ -324,19 +362,21 @@ void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy
     cpu_input_gradient_run(queue->backend, cpu_f32(dx), cpu_f32(dy), dy.columns, weight, dx.rows);
 }
 
-typedef struct gathering {
+/// Columns of a row-major matrix, copied together in blocks.
+typedef struct gather_args {
     float *to;
     const float *from;
     size_t stride; // of from's rows
     size_t rows;
     size_t columns;
     size_t width; // columns of a block
-} gathering_t;
+} gather_args_t;
 
-/// Blocks of `width` columns, one after another: [block][row][width]; the last is filled up with zeros.
+/// Blocks of `width` columns, one after another: [block][row][width]; the last is filled up with
+/// zeros.
 static void gather_blocks(void *context, size_t first, size_t count, size_t thread)
 {
-    const gathering_t *g = context;
+    const gather_args_t *g = context;
     (void)thread;
     for (size_t block = first; block < first + count; block++) {
         size_t left = g->columns - block * g->width;
@@ -350,19 +390,21 @@ static void gather_blocks(void *context, size_t first, size_t count, size_t thre
     }
 }
 
+/// Gathers into a slot of scratch memory.
 static const float *gather(cpu_backend_t *backend, cpu_slot_t slot, const float *from,
                            size_t stride, size_t rows, size_t columns, size_t width)
 {
     size_t blocks = (columns + width - 1) / width;
-    gathering_t g = {
+    gather_args_t g = {
         .from = from, .stride = stride, .rows = rows, .columns = columns, .width = width};
     g.to = cpu_scratch(backend, slot, blocks * rows * width * sizeof(float));
     cpu_for(backend, blocks, 1 + 32768 / (rows * width), gather_blocks, &g);
     return g.to;
 }
 
-/// What dw's rows are made of: dy as it is where its rows are short, else packed.
-static void take_left(cpu_backend_t *backend, cpu_gemm_t *g, const float *dy, size_t stride)
+/// The a of a weight gradient, dy^T: elements of successive k are a row of dy apart. Long rows are
+/// gathered into blocks as wide as a tile has rows, in which successive k lie side by side.
+static void set_left(cpu_backend_t *backend, cpu_gemm_t *g, const float *dy, size_t stride)
 {
     const size_t block = backend->kernels->block_rows;
     g->a_row = 1;
@@ -376,8 +418,9 @@ static void take_left(cpu_backend_t *backend, cpu_gemm_t *g, const float *dy, si
     }
 }
 
-/// What dw's columns are made of: likewise x, whose rows must be whole panels.
-static void take_right(cpu_backend_t *backend, cpu_gemm_t *g, const float *x)
+/// The b of a weight gradient, x: its rows are panels already where they are short and whole
+/// multiples of 32; else gathered.
+static void set_right(cpu_backend_t *backend, cpu_gemm_t *g, const float *x)
 {
     if (g->columns <= SHORT_ROW && g->columns % CPU_PANEL == 0) {
         g->b = x;
@@ -390,8 +433,9 @@ static void take_right(cpu_backend_t *backend, cpu_gemm_t *g, const float *x)
     }
 }
 
-/// The roles turn: dw's rows are columns of dy, the chain runs over tokens, some at a time; it goes on from what the
-/// tokens before left in dw.
+/// dw += dy^T x: rows are outputs, columns are inputs, and the chain runs over tokens,
+/// GRADIENT_TOKENS at a time. Every piece continues from dw (CPU_CONTINUE), as do later calls: a
+/// batch in parts has the bits of the whole batch.
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
                              const float *x, size_t rows, size_t n, size_t k)
 {
@@ -404,8 +448,8 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
             .k = rows - first < GRADIENT_TOKENS ? rows - first : GRADIENT_TOKENS,
             .mode = CPU_CONTINUE,
         };
-        take_left(backend, &gemm, dy + first * dy_stride, dy_stride);
-        take_right(backend, &gemm, x + first * k);
+        set_left(backend, &gemm, dy + first * dy_stride, dy_stride);
+        set_right(backend, &gemm, x + first * k);
         run_split(backend, &gemm, &packed_already);
     }
 }

@@ -1,4 +1,5 @@
-/// Buffers, queues and copies. A queue runs each operator at once, so queue_wait has nothing to wait for.
+/// Buffers, queues and copies of the CPU. A queue runs each operator when it is called, so it has
+/// no state but its backend, and queue_wait has nothing to wait for.
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -7,26 +8,30 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
-/// Large buffers come straight from the kernel, zeroed as they are touched, in huge pages where it grants them.
+/// Large buffers come straight from the kernel: zeroed when they are first touched, and in huge
+/// pages where it grants them, which saves TLB misses in products whose rows lie far apart. Small
+/// ones come from the heap.
 tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes, tr_error_t *err)
 {
     (void)backend;
     *buffer = NULL;
     tr_buffer_t self = {.bytes = bytes};
+    // Rounding up below must not wrap.
     if (bytes > SIZE_MAX - HUGE_PAGE) {
-        return tr_fail(err, TR_ERR_MEMORY, "a buffer of %zu bytes cannot be had", bytes);
+        return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
     }
     if (bytes >= HUGE_PAGE) {
         self.mapped = cpu_round_up(bytes, HUGE_PAGE);
         self.data =
             mmap(NULL, self.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (self.data == MAP_FAILED) {
-            return tr_fail(err, TR_ERR_MEMORY, "a buffer of %zu bytes cannot be had", bytes);
+            return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
         }
-        (void)madvise(self.data, self.mapped, MADV_HUGEPAGE); // a wish; refusal costs speed only
+        (void)madvise(self.data, self.mapped, MADV_HUGEPAGE); // refusal costs speed only
     } else {
+        // One byte more, so that a buffer of no bytes has an address too.
         if (posix_memalign(&self.data, 64, cpu_round_up(bytes + 1, 64)) != 0) {
-            return tr_fail(err, TR_ERR_MEMORY, "a buffer of %zu bytes cannot be had", bytes);
+            return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
         }
         memset(self.data, 0, cpu_round_up(bytes + 1, 64));
     }
@@ -75,6 +80,8 @@ tr_status cpu_queue_wait(tr_queue_t *queue, tr_error_t *err)
     return TR_OK;
 }
 
+/// The tensor's first byte. Every operator gets its pointers here, so no tensor that leaves its
+/// buffer reaches a kernel.
 static void *data(tr_tensor_t tensor)
 {
     TR_ASSERT(tensor.buffer != NULL, "a %s tensor [%zu, %zu] has no buffer",
@@ -110,6 +117,7 @@ void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
     memcpy(destination, data(source), tr_tensor_bytes(source));
 }
 
+/// memmove: ranges of one buffer may overlap.
 void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
     (void)queue;

@@ -1,4 +1,9 @@
-/// Root-mean-square norm, dot products and sums of squares. A sum is 16 lanes over the row, then the fixed tree.
+/// Kernels with sums over a row or over rows: dot products, the root-mean-square norm, weighted
+/// sums of rows.
+///
+/// A sum over a row has one shape in all forms: 16 lanes, lane i a chain over elements i, i + 16,
+/// ..., then the tree of v_sum. A sum over rows is one chain a column in ascending order, which
+/// continues from the destination, 16 columns at a time.
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
@@ -22,12 +27,15 @@ float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n)
     for (; i + LANES <= n; i += LANES) {
         sum = v_fma(v_load(a + i), v_load(b + i), sum);
     }
+    // The rest of the row; lanes past its end add 0 * 0.
     if (i < n) {
         sum = v_fma(v_load_n(a + i, n - i), v_load_n(b + i, n - i), sum);
     }
     return v_sum(sum);
 }
 
+/// y = x rstd weight, rstd = 1 / sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019). rstd is kept
+/// for the gradient.
 void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
                            size_t n, float epsilon)
 {
@@ -40,7 +48,8 @@ void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *w
     }
 }
 
-/// dx += rstd (dy w - x rstd^2 mean(dy w x))
+/// dx += rstd (dy w - x rstd^2 mean(dy w x)). The mean is the part of the gradient that flows
+/// through rstd.
 void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
                               const float *weight, size_t rows, size_t n)
 {
@@ -62,6 +71,8 @@ void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const 
     }
 }
 
+/// dweight += sum over rows of dy x rstd: a chain down each column, all rows by one thread, so that
+/// columns and not rows are split over the team.
 void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x,
                                    const float *rstd, size_t rows, size_t n, size_t first,
                                    size_t count)
@@ -78,6 +89,7 @@ void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float 
     }
 }
 
+/// y += sum over rows of factor[r] x[r]: the scalar head's weight gradient.
 void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride,
                                  size_t rows, size_t n)
 {

@@ -1,5 +1,11 @@
-/// Drawing tokens: temperature, then top-k, then top-p (the order of transformers' warpers), then the inverse of the
-/// cumulative distribution in ascending token id. Ties go to the lower id everywhere.
+/// Sampling tokens: temperature, then top-k, then top-p (the order of transformers' warpers), then
+/// the inverse of the cumulative distribution in ascending token id. Ties go to the lower id
+/// everywhere.
+///
+/// A row is sampled by one thread. The order of tokens is that of 64-bit keys, logit above id, so
+/// that sorting, top-k and top-p agree about ties. Sums of probabilities are doubles. The
+/// log-probability is computed by cpu_row_softmax on the kept set, as the trainer will compute it.
+/// common/tensor/cuda/sample_ops.cu gives the same tokens without sorting the vocabulary.
 #include <string.h>
 
 #include "common/tensor/cpu/cpu.h"
@@ -8,37 +14,40 @@
 enum {
     BUCKETS = 2048,  // of 11 bits of a key
     CDF_BLOCK = 256, // probabilities that are summed before their sum is compared
-    CDF_CHAINS = 8   // blocks that are summed at a time: a chain of additions waits for itself
+    CDF_CHAINS = 8   // blocks that are summed at a time: one chain would wait for each addition
 };
 
-typedef struct drawing {
+/// One call's arguments, and the current tile.
+typedef struct sample_args {
     const cpu_kernels_t *kernels;
     size_t vocabulary;
     float *logits; // [tile, vocabulary]
     tr_sampling_t sampling;
-    int32_t *tokens, *kept_count, *kept_ids;
+    int32_t *tokens, *kept_count; // [R], written
+    int32_t *kept_ids;            // [R, kept_columns], written; NULL when nothing can be cut
     size_t kept_columns;
-    float *logprob, *raw;
-    const float *uniform;
-    char *scratch;
+    float *logprob, *raw; // [R], written
+    const float *uniform; // [R]
+    char *scratch;        // [threads, scratch_share]
     size_t scratch_share; // bytes a thread
-} drawing_t;
+} sample_args_t;
 
 /// One thread's working memory.
-typedef struct bench {
-    float *z;     // [vocabulary]: tempered logits
-    float *e;     // [vocabulary]
-    double *sums; // [vocabulary / CDF_BLOCK + 1]
-    uint64_t *keys,
-        *keys_other; // [vocabulary]: order of the logit, then id; ascending is most likely first
-    int32_t *ids;    // [vocabulary]: the kept set
-    uint8_t *mark;   // [vocabulary]
-} bench_t;
+typedef struct workspace {
+    float *z;             // [vocabulary]: tempered logits
+    float *e;             // [vocabulary]
+    double *sums;         // [vocabulary / CDF_BLOCK + 1]
+    uint64_t *keys;       // [vocabulary]: see key_of; ascending is most likely first
+    uint64_t *keys_other; // [vocabulary]: the other array of a sorting pass
+    int32_t *ids;         // [vocabulary]: the kept set
+    uint8_t *mark;        // [vocabulary]
+} workspace_t;
 
-static bench_t lay_out(char *scratch, size_t vocabulary)
+/// Divides a thread's share of the scratch memory, the types with the strictest alignment first.
+static workspace_t lay_out(char *scratch, size_t vocabulary)
 {
     size_t n = cpu_round_up(vocabulary, 16);
-    bench_t b;
+    workspace_t b;
     b.keys = (uint64_t *)(void *)scratch;
     b.keys_other = b.keys + n;
     b.sums = (double *)(void *)(b.keys_other + n);
@@ -49,6 +58,7 @@ static bench_t lay_out(char *scratch, size_t vocabulary)
     return b;
 }
 
+/// Bytes of such a share.
 static size_t share_bytes(size_t vocabulary)
 {
     size_t n = cpu_round_up(vocabulary, 16);
@@ -56,7 +66,9 @@ static size_t share_bytes(size_t vocabulary)
     return cpu_round_up(n * each + (n / CDF_BLOCK + 1) * sizeof(double), 64);
 }
 
-/// Ascending keys are descending logits (-0 counts as 0), then ascending ids.
+/// Ascending keys are descending logits (-0 counts as 0), then ascending ids. A float's bits order
+/// like integers once negative numbers are inverted and positive ones get the sign bit; the
+/// complement makes the order descending.
 static uint64_t key_of(float z, size_t id)
 {
     uint32_t bits;
@@ -71,8 +83,9 @@ static size_t key_id(uint64_t key)
     return (size_t)(key & 0xffffffffu);
 }
 
-/// Sorts keys by their upper half, stable, three passes of 11 bits; the result is in keys.
-static void sort_keys(bench_t *b, size_t n)
+/// Sorts keys by their upper half: radix sort, three passes of 11 bits, each stable, so ids stay
+/// ascending among equal logits. The result is in keys (the arrays change places).
+static void sort_keys(workspace_t *b, size_t n)
 {
     for (unsigned shift = 32; shift < 64; shift += 11) {
         size_t count[BUCKETS + 1] = {0};
@@ -91,8 +104,9 @@ static void sort_keys(bench_t *b, size_t n)
     }
 }
 
-/// The k most likely tokens, sorted, in keys. Only the buckets of the upper 11 bits that can hold them are sorted.
-static void take_top_k(bench_t *b, size_t vocabulary, size_t k)
+/// The k most likely tokens first in keys, sorted. Only tokens in the buckets of the highest 11
+/// bits that can hold one of them are sorted, which are few unless the logits are nearly equal.
+static void take_top_k(workspace_t *b, size_t vocabulary, size_t k)
 {
     size_t count[BUCKETS] = {0};
     for (size_t i = 0; i < vocabulary; i++) {
@@ -112,9 +126,11 @@ static void take_top_k(bench_t *b, size_t vocabulary, size_t k)
     sort_keys(b, n);
 }
 
-/// Tokens that top-p may keep, sorted, in keys; e holds the exponentials of all tokens. A token below half of
-/// (1 - top_p) / V of the mass is not among them: all such together cannot be needed.
-static size_t take_likely(bench_t *b, size_t vocabulary, float top_p, float sum)
+/// Tokens that top-p may keep, sorted, in keys; returns their number. e: exponentials of all
+/// tokens. A token below half of (1 - top_p) / V of the mass is left out: all V such tokens
+/// together have less than half of the mass that may be cut, so the kept set never reaches them.
+/// Where 1 - top_p is near rounding, all are sorted.
+static size_t take_likely(workspace_t *b, size_t vocabulary, float top_p, float sum)
 {
     float rest = 1.0f - top_p;
     float least = rest > 1e-4f ? 0.5f * rest * sum / (float)vocabulary : -1.0f;
@@ -128,8 +144,9 @@ static size_t take_likely(bench_t *b, size_t vocabulary, float top_p, float sum)
     return n;
 }
 
-/// How many of the n sorted keys the mass top_p needs; e by id.
-static size_t cut_mass(const bench_t *b, size_t n, float top_p, double total)
+/// The number of the n sorted keys that the mass top_p * total needs; e by id. One chain, the
+/// likeliest first.
+static size_t cut_mass(const workspace_t *b, size_t n, float top_p, double total)
 {
     double wanted = (double)top_p * total, mass = 0.0;
     for (size_t i = 0; i < n; i++) {
@@ -141,8 +158,9 @@ static size_t cut_mass(const bench_t *b, size_t n, float top_p, double total)
     return n;
 }
 
-/// Writes the kept set of tempered logits z into ids, ascending; returns its size, 0 when nothing was cut.
-static size_t truncate_row(const drawing_t *d, bench_t *b)
+/// Writes the kept set of the tempered logits z into ids, ascending; returns its size, 0 when
+/// nothing was cut.
+static size_t truncate_row(const sample_args_t *d, workspace_t *b)
 {
     const size_t vocabulary = d->vocabulary;
     const float top_p = d->sampling.top_p;
@@ -154,6 +172,8 @@ static size_t truncate_row(const drawing_t *d, bench_t *b)
     }
     if (top_p < 1.0f) {
         cpu_softmax_t softmax = d->kernels->softmax(b->e, b->z, vocabulary);
+        // After top-k, the mass is that of the k tokens: transformers renormalises between the
+        // warpers.
         double total = (double)softmax.sum;
         if (by_count) {
             total = 0.0;
@@ -168,6 +188,7 @@ static size_t truncate_row(const drawing_t *d, bench_t *b)
     if (kept == vocabulary) {
         return 0;
     }
+    // Marks and a scan instead of sorting the ids.
     memset(b->mark, 0, vocabulary);
     for (size_t i = 0; i < kept; i++) {
         b->mark[key_id(b->keys[i])] = 1;
@@ -181,6 +202,7 @@ static size_t truncate_row(const drawing_t *d, bench_t *b)
     return n;
 }
 
+/// The sum of a block: one chain in double, from its first element.
 static double block_sum(const float *e, size_t n)
 {
     double sum = 0.0;
@@ -190,7 +212,8 @@ static double block_sum(const float *e, size_t n)
     return sum;
 }
 
-/// sums: [ceil(n / CDF_BLOCK)], each one chain over its block; returns their sum.
+/// sums: [ceil(n / CDF_BLOCK)], each one chain over its block; returns their sum, a chain too.
+/// Eight blocks at a time, because the chains are independent.
 static double block_sums(double *sums, const float *e, size_t n)
 {
     size_t block = 0;
@@ -214,7 +237,9 @@ static double block_sums(double *sums, const float *e, size_t n)
     return total;
 }
 
-/// The first index at which the running sum of e passes uniform times the whole. sums: scratch.
+/// The first index at which the running sum of e passes uniform times the whole sum. Blocks are
+/// skipped by their sums; only the block that crosses is walked. sums: scratch. Never returns a
+/// token of probability 0.
 static size_t invert(const float *e, size_t n, float uniform, double *sums)
 {
     double wanted = (double)uniform * block_sums(sums, e, n), before = 0.0;
@@ -230,13 +255,14 @@ static size_t invert(const float *e, size_t n, float uniform, double *sums)
             }
         }
         if (after > wanted) {
-            return chosen; // the running sum fell short of the block's by rounding
+            return chosen; // by rounding, the running sum stayed below: the block's last token
         }
         before = after;
     }
     return chosen;
 }
 
+/// The lowest id on a tie.
 static size_t argmax(const float *z, size_t n)
 {
     size_t best = 0;
@@ -248,7 +274,8 @@ static size_t argmax(const float *z, size_t n)
     return best;
 }
 
-static void draw(const drawing_t *d, size_t row, const float *logits, bench_t b)
+/// One row: its token, log-probabilities and kept set.
+static void sample_row(const sample_args_t *d, size_t row, const float *logits, workspace_t b)
 {
     const size_t vocabulary = d->vocabulary;
     const float temperature = d->sampling.temperature;
@@ -268,6 +295,8 @@ static void draw(const drawing_t *d, size_t row, const float *logits, bench_t b)
         token = kept == 0 ? index : (size_t)b.ids[index];
         d->logprob[row] = cpu_row_logprob(b.z, index, &softmax);
     }
+    // `raw` is under softmax(logits), which differs from the distribution drawn from in these
+    // cases; else the statistics above are the same.
     if (temperature != 1.0f || kept > 0) {
         softmax = d->kernels->softmax(NULL, logits, vocabulary);
     }
@@ -282,21 +311,21 @@ static void draw(const drawing_t *d, size_t row, const float *logits, bench_t b)
 }
 
 typedef struct tile {
-    const drawing_t *drawing;
+    const sample_args_t *drawing;
     size_t first;
 } tile_t;
 
-static void draw_rows(void *context, size_t first, size_t count, size_t thread)
+static void sample_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const tile_t *tile = context;
-    const drawing_t *d = tile->drawing;
-    bench_t b = lay_out(d->scratch + thread * d->scratch_share, d->vocabulary);
+    const sample_args_t *d = tile->drawing;
+    workspace_t b = lay_out(d->scratch + thread * d->scratch_share, d->vocabulary);
     for (size_t i = first; i < first + count; i++) {
-        draw(d, tile->first + i, d->logits + i * d->vocabulary, b);
+        sample_row(d, tile->first + i, d->logits + i * d->vocabulary, b);
     }
 }
 
-static void check(const drawing_t *d, size_t rows, tr_tensor_t tokens, tr_tensor_t logprob,
+static void check(const sample_args_t *d, size_t rows, tr_tensor_t tokens, tr_tensor_t logprob,
                   tr_tensor_t raw, tr_tensor_t kept_count, tr_tensor_t uniform)
 {
     TR_ASSERT(tr_tensor_count(tokens) == rows && tr_tensor_count(logprob) == rows &&
@@ -318,7 +347,7 @@ void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_t
     if (rows == 0) {
         return;
     }
-    drawing_t d = {.kernels = backend->kernels, .vocabulary = vocabulary, .sampling = sampling};
+    sample_args_t d = {.kernels = backend->kernels, .vocabulary = vocabulary, .sampling = sampling};
     check(&d, rows, tokens, logprob, raw, kept_count, uniform);
     d.tokens = cpu_i32(tokens);
     d.kept_count = cpu_i32(kept_count);
@@ -338,6 +367,6 @@ void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_t
         cpu_matmul_run(backend, d.logits, vocabulary, cpu_f32(hidden) + first * hidden.columns,
                        hidden.columns, head, count, vocabulary, hidden.columns, CPU_WRITE);
         tile_t t = {.drawing = &d, .first = first};
-        cpu_for(backend, count, cpu_row_grain(vocabulary), draw_rows, &t);
+        cpu_for(backend, count, cpu_row_grain(vocabulary), sample_rows, &t);
     }
 }

@@ -1,7 +1,8 @@
 /// One logical vector of 16 floats: a zmm register, two ymm registers, or an array with fmaf.
 ///
-/// For the kernels only, which are compiled once for each form. Every operation is defined lane by lane and rounds
-/// once, and the one lane reduction (v_sum) is a fixed tree, so that a kernel gives the same bits in all forms.
+/// For the kernels only, which are compiled once for each form. Every operation is defined lane by
+/// lane and rounds once, and the one reduction over lanes (v_sum) is a fixed tree, so that a kernel
+/// gives the same bits in all forms. Comments stand at the AVX-512 form; the others do the same.
 #ifndef TR_TENSOR_CPU_SIMD_H
 #define TR_TENSOR_CPU_SIMD_H
 
@@ -23,6 +24,7 @@ enum { LANES = 16 };
 typedef __m512 v16;
 typedef __mmask16 simd_mask;
 
+/// The mask of lanes 0..n-1, n <= 16.
 SIMD simd_mask simd_first(size_t n)
 {
     return (simd_mask)((1u << n) - 1u);
@@ -31,6 +33,7 @@ SIMD v16 v_set1(float x)
 {
     return _mm512_set1_ps(x);
 }
+/// Unaligned: rows of a matrix begin anywhere.
 SIMD v16 v_load(const float *p)
 {
     return _mm512_loadu_ps(p);
@@ -93,7 +96,8 @@ SIMD v16 v_select_lt(v16 a, v16 b, v16 x, v16 y)
 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
 }
-/// 2^n, where t = 1.5 * 2^23 + n and -126 <= n <= 127.
+/// 2^n, where t = 1.5 * 2^23 + n and -126 <= n <= 127. n stands in the lowest bits of t; shifted by
+/// 23 it becomes an exponent, the other bits of t fall off, and 127 << 23 is the exponent's bias.
 SIMD v16 v_power_of_two(v16 t)
 {
     __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
@@ -106,6 +110,8 @@ typedef struct v16 {
     __m256 a, b;
 } v16;
 
+/// Masks of lanes 0..n-1 for the first and the second register: windows into 16 ones that zeros
+/// follow.
 SIMD __m256i simd_first(size_t n)
 {
     static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1,
@@ -286,7 +292,7 @@ SIMD v16 v_zero(void)
     return v_set1(0.0f);
 }
 
-/// The fixed tree: lanes 8 apart, then 4, 2 and 1.
+/// The sum of the lanes by a fixed tree: lanes 8 apart, then 4, 2 and 1.
 SIMD float v_sum(v16 a)
 {
     float lane[LANES];
@@ -312,12 +318,14 @@ SIMD float v_greatest(v16 a)
     return lane[0];
 }
 
-/// e^x within about 1 ulp; 0 below -87, e^88 above 88, NaN for NaN. Range reduction by ln 2 in two parts, then the
-/// polynomial of SLEEF's expf.
+/// e^x within about 1 ulp; 0 below -87, e^88 above 88, NaN for NaN. e^x = 2^n e^r with r = x - n ln
+/// 2, |r| <= ln 2 / 2: n by rounding x / ln 2, ln 2 in two parts (Cody and Waite), and e^r by the
+/// polynomial of SLEEF's expf (Shibata and Petrogalli 2020). cuda_exp in
+/// common/tensor/cuda/numbers.h does the same.
 SIMD v16 v_exp(v16 x)
 {
     const v16 magic = v_set1(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
-    v16 y = v_min(v_set1(88.0f), x);
+    v16 y = v_min(v_set1(88.0f), x);       // in this order of arguments a NaN stays
     v16 t = v_fma(v_max(v_set1(-87.0f), y), v_set1(1.44269504088896340736f), magic);
     v16 n = v_sub(t, magic);
     v16 r = v_fma(n, v_set1(-0.693147182464599609375f), y);

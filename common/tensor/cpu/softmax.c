@@ -1,4 +1,9 @@
-/// Statistics of one row of logits. Sums run over 16 lanes from index 0, then the fixed tree.
+/// Statistics of one row of logits: maximum, sum of exponentials, entropy, mean, and the sum of
+/// squares.
+///
+/// In one file of kernels because log-probabilities, their gradient and sampling (head_ops.c,
+/// sample_ops.c) must see the same bits. Sums run over 16 lanes from index 0, then the tree of
+/// v_sum; the logarithm is base/real's, in double.
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
@@ -16,6 +21,8 @@ void CPU_NAME(cpu_divide)(float *z, float divisor, size_t n)
     }
 }
 
+/// The maximum of z: [n]. Order does not matter to a maximum, so lanes need only be filled up with
+/// -infinity.
 static float greatest(const float *z, size_t n)
 {
     const v16 lowest = v_set1(-INFINITY);
@@ -27,6 +34,8 @@ static float greatest(const float *z, size_t n)
     return v_greatest(most);
 }
 
+/// One pass after the maximum. With x = e^(z - max) and S = sum(x): log p = z - max - log S, and
+/// the entropy is -sum(p log p) = log S - sum(x (z - max)) / S.
 cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n)
 {
     cpu_softmax_t result = {.max = greatest(z, n)};
@@ -35,6 +44,7 @@ cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n)
     for (size_t i = 0; i < n; i += LANES) {
         size_t lanes = n - i < LANES ? n - i : LANES;
         v16 distance = v_sub(v_load_n(z + i, lanes), max);
+        // Lanes past the end hold e^(0 - max), which must not count.
         v16 x = v_keep_n(v_exp(distance), lanes, v_zero());
         sum = v_add(sum, x);
         weighted = v_fma(x, distance, weighted);

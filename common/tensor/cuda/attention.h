@@ -1,8 +1,11 @@
-/// What the attention kernels share: a batch as they see it, and tiles of its rows.
+/// The common part of the attention kernels: a batch as they see it, and tiles of its rows.
+/// attention_ops.cu has the forward pass, attention_gradient.cu the gradient.
 ///
-/// A row is a (position, head of the group) pair of one sequence and one key-value head: row i is token i / group of the sequence's
-/// tokens in this batch and head i % group of the group. So the heads that share keys share a tile, and one decoded token fills
-/// as much of it as its group has heads. A block takes a tile: M rows of one sequence and key-value head, or fewer at its end.
+/// A row is a (position, head of the group) pair of one sequence and one key-value head: row i is
+/// token i / group of the sequence's tokens in this batch and head i % group of the group. So the
+/// heads that share keys share a tile, and one decoded token fills as much of it as its group has
+/// heads. A block of threads takes a tile: M rows of one sequence and key-value head, or fewer at
+/// its end.
 ///
 /// The cache: keys and values lie alike, a page [Hk][TR_PAGE][D].
 #ifndef TR_TENSOR_CUDA_ATTENTION_H
@@ -14,19 +17,19 @@
 
 #include "common/tensor/cuda/numbers.h"
 
-enum { CUDA_MOST_DIM = 256 }; ///< of a head
+enum { CUDA_MOST_DIM = 256 }; ///< largest head dimension
 
 template <typename T> struct cuda_attending {
-    const int32_t *starts, *positions; ///< of the batch
-    const int32_t *pages;              ///< likewise; NULL where no cache is read
+    const int32_t *starts, *positions; ///< [S + 1], [T]: of the batch
+    const int32_t *pages;              ///< [S, max_pages]; NULL where no cache is read
     int sequences, max_pages;
     int query, key_value, group, dim; ///< Hq, Hk, Hq / Hk, D
-    int width;                        ///< of a qkv row
-    float scale;
-    T *qkv, *keys, *values, *out; ///< keys, values: of the cache
-    float *lse;
-    T *dqkv, *dout;
-    float *delta; ///< [T, Hq]: dout . out
+    int width;                        ///< (Hq + 2 Hk) D
+    float scale;                      ///< 1 / sqrt(D)
+    T *qkv, *keys, *values, *out;     ///< [T, width], the cache's pages, [T, Hq, D]
+    float *lse;                       ///< [T, Hq]
+    T *dqkv, *dout;                   ///< [T, width], [T, Hq, D]
+    float *delta;                     ///< [T, Hq]: dout . out
 };
 
 template <typename T>
@@ -64,14 +67,16 @@ struct cuda_tile {
     int count; ///< of its rows; 0: nothing to do
 };
 
-/// Blocks for all tiles of M rows of a key-value head, `each` rows a token. A sequence owns the blocks from
-/// starts * each / M + its number on, which is always enough: floor(x) + 1 >= ceil(x). So the host need not know the lengths.
+/// The number of blocks that is enough for all tiles of M rows of one key-value head, `each` rows a
+/// token. Sequence s owns the blocks from floor(starts[s] * each / M) + s on, which is always
+/// enough, since floor(x) + 1 >= ceil(x). So the host need not know the lengths, and a captured
+/// graph serves batches of other lengths; a few blocks find nothing to do.
 static inline unsigned cuda_tiles(size_t tokens, size_t sequences, size_t each, size_t m)
 {
     return tokens > 0 ? static_cast<unsigned>(tokens * each / m + sequences) : 0;
 }
 
-/// The last s of 0..sequences-1 whose first(s), which never falls, is no greater than x.
+/// The last s of 0..sequences-1 with first(s) <= x, where first never falls: binary search.
 template <typename F>
 static __device__ __forceinline__ int cuda_last_sequence(int sequences, int x, F first)
 {
@@ -87,7 +92,8 @@ static __device__ __forceinline__ int cuda_last_sequence(int sequences, int x, F
     return low;
 }
 
-/// The tile of a block by its number; blocks start in ascending order, so those with the most to do should come first.
+/// The tile of a block by its number. Blocks start in ascending order, so callers give those with
+/// the most keys the lowest numbers.
 static __device__ __forceinline__ cuda_tile cuda_find_tile(const int32_t *starts, int sequences,
                                                            int each, int m, unsigned number)
 {
@@ -104,7 +110,7 @@ static __device__ __forceinline__ cuda_tile cuda_find_tile(const int32_t *starts
     return t;
 }
 
-/// Number of row `row`'s (token, query head) among all: where out, lse and delta keep it.
+/// Number of row `row`'s (token, query head) pair among all: its place in out, lse and delta.
 template <typename T>
 static __device__ __forceinline__ size_t cuda_row_of(const cuda_attending<T> &a, const cuda_tile &t,
                                                      int h, int row)
@@ -129,7 +135,7 @@ static __device__ __forceinline__ T *cuda_key_of(const cuda_attending<T> &a, T *
     return qkv + static_cast<size_t>(t.start + token) * a.width + (a.query + h) * a.dim;
 }
 
-/// Where position `position` of a sequence lies in the cache's keys, and in its values.
+/// The place of position `position` of a sequence in the cache's keys, and in its values.
 template <typename T>
 static __device__ __forceinline__ size_t cuda_cached(const cuda_attending<T> &a, int sequence,
                                                      int h, int position)
@@ -138,11 +144,12 @@ static __device__ __forceinline__ size_t cuda_cached(const cuda_attending<T> &a,
     return ((static_cast<size_t>(page) * a.key_value + h) * TR_PAGE + position % TR_PAGE) * a.dim;
 }
 
-// In f32 a block is 16 rows of 16 lanes, and keys come 16 at a time
+// f32: a block has 16 rows of 16 lanes, and keys come 16 at a time. The lanes are the CPU's.
 
 enum { CUDA_EXACT = 16 };
 
-/// to: [16, D + 1] in shared memory (one more, so that 16 rows lie in different banks), of rows from(r), zeros where it is NULL.
+/// to: [16, D + 1] in shared memory (the extra float puts 16 rows into different banks), from rows
+/// from(r); zeros where that is NULL.
 template <typename F>
 static __device__ __forceinline__ void cuda_load_exact(float *to, int dim, F from)
 {
@@ -153,7 +160,7 @@ static __device__ __forceinline__ void cuda_load_exact(float *to, int dim, F fro
     }
 }
 
-/// One chain over d.
+/// The dot product as one chain over d.
 static __device__ __forceinline__ float cuda_chain(const float *x, const float *y, int dim)
 {
     float sum = 0.0f;
@@ -163,7 +170,7 @@ static __device__ __forceinline__ float cuda_chain(const float *x, const float *
     return sum;
 }
 
-/// What a lane keeps of a row of D elements: those of its number, and of every 16th further.
+/// A lane's part of a row of D elements: element `lane` and every 16th after it, in registers.
 struct cuda_columns {
     float x[CUDA_MOST_DIM / CUDA_EXACT];
 
@@ -192,22 +199,26 @@ struct cuda_columns {
     }
 };
 
-// In bf16 a block has 8 threads a row, keys come 64 at a time, and products are made of 16x16 pieces on tensor cores: a warp a
-// piece, so four warps for 16 rows. An element of a piece is computed from its own row and column alone, wherever it stands.
-// Kernels are made for heads of up to 64 C elements, C = 1, 2 or 4; what D lacks of that is zeros in shared memory.
+// bf16: a block has 8 threads a row, keys come 64 at a time, and products are made of 16 x 16
+// pieces on tensor cores, a warp a piece, so four warps for 16 rows. An element of a piece is
+// computed from its own row and column alone, so its bits do not depend on its place. Kernels are
+// instantiated for heads of up to 64 C elements, C = 1, 2 or 4; a smaller D is filled up with zeros
+// in shared memory.
 
 enum { CUDA_ROW_THREADS = 8, CUDA_PIECE = 16, CUDA_KEYS = 64 };
 
-/// From a row to the next in shared memory: 8 more than its elements, so that the rows of a piece lie in different banks.
+/// Elements from a row to the next in shared memory: 8 (16 bytes) more than a row has, so that the
+/// rows of a piece lie in different banks.
 template <int C> struct cuda_stride {
     enum { of = 64 * C + 8 };
 };
-enum { CUDA_WEIGHTS = CUDA_KEYS + 8 }; ///< likewise of rows of weights, [rows, 64 keys]
+enum { CUDA_WEIGHTS = CUDA_KEYS + 8 }; ///< the same for rows of weights, [rows, 64 keys]
 
 typedef nvcuda::wmma::fragment<nvcuda::wmma::accumulator, CUDA_PIECE, CUDA_PIECE, CUDA_PIECE, float>
     cuda_piece;
 
-/// Which pieces are the warp's: those of 16 rows from `side` on and 16 columns from `column` on, and every 64 columns further.
+/// The warp's pieces: 16 rows from `side` on and 16 columns from `column` on, and the same every 64
+/// columns further.
 struct cuda_warp {
     int side, column;
 };
@@ -217,7 +228,8 @@ static __device__ __forceinline__ cuda_warp cuda_this_warp(void)
     return {warp / beside * CUDA_PIECE, warp % beside * CUDA_PIECE};
 }
 
-/// to: [ROWS, stride], of rows from(r), zeros where that is NULL; by all THREADS of the block.
+/// to: [ROWS, stride], from rows from(r), zeros where that is NULL; by all THREADS of the block, 16
+/// bytes a load where it can.
 template <int C, int ROWS, int THREADS, typename F>
 static __device__ __forceinline__ void cuda_load_tile(bf16 *to, int dim, F from)
 {
@@ -241,7 +253,8 @@ static __device__ __forceinline__ void cuda_load_tile(bf16 *to, int dim, F from)
     }
 }
 
-/// Where in a piece this thread's elements stand. wmma does not say; so a piece that holds its own numbers is loaded.
+/// The places of this thread's elements in a piece. wmma leaves them open, so a piece that holds
+/// its own numbers is loaded.
 struct cuda_places {
     int row[cuda_piece::num_elements], column[cuda_piece::num_elements];
 };
@@ -267,8 +280,8 @@ static __device__ __forceinline__ cuda_places cuda_find_places(float *numbers)
 typedef nvcuda::wmma::row_major cuda_plain;
 typedef nvcuda::wmma::col_major cuda_transposed;
 
-/// sum += x y over DEPTH, where element (row, k) of x is x[row * XS + k], and (k, column) of y is y[k * YS + column]; with
-/// cuda_transposed the other way about.
+/// sum += x y over DEPTH, where element (row, k) of x is x[row * XS + k], and (k, column) of y is
+/// y[k * YS + column]; with cuda_transposed it is x[k * XS + row], y[column * YS + k].
 template <typename X, int XS, typename Y, int YS, int DEPTH>
 static __device__ __forceinline__ void cuda_add_product(cuda_piece &sum, const bf16 *x,
                                                         const bf16 *y)
@@ -292,7 +305,7 @@ template <int C> static __device__ __forceinline__ void cuda_zero_pieces(cuda_pi
     }
 }
 
-/// f(row, column, element) for this thread's elements of the warp's C pieces.
+/// Calls f(row, column, element) for this thread's elements of the warp's C pieces.
 template <int C, typename F>
 static __device__ __forceinline__ void cuda_each_element(const cuda_piece *pieces,
                                                          const cuda_places &places, F f)
@@ -305,7 +318,7 @@ static __device__ __forceinline__ void cuda_each_element(const cuda_piece *piece
     }
 }
 
-/// The dot products of 16 rows of x with 16 rows of y.
+/// The dot products of 16 rows of x with 16 rows of y, over all of the head dimension.
 template <int C>
 static __device__ __forceinline__ cuda_piece cuda_dot_rows(const bf16 *x, const bf16 *y)
 {

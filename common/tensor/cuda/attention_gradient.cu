@@ -1,8 +1,14 @@
-/// The gradient of attention over whole sequences, from the log-sum-exp that the forward pass kept: p = exp(s - lse),
-/// ds = p (dp - delta) / sqrt(D), delta = dout . out (Dao et al. 2022, algorithm 4). Words and shapes: attention.h.
+/// The gradient of attention over whole sequences, from the log-sum-exp that the forward pass kept
+/// (Dao et al. 2022, algorithm 4):
 ///
-/// Three kernels: delta; dq, where a block takes a tile of rows and goes through their keys in order; dk and dv, where it takes a
-/// tile of keys and goes through their rows in order. Scores are computed twice, and nothing is added by two blocks.
+///     p = exp(s - lse)        dp = dout . v          delta = dout . out
+///     ds = p (dp - delta) / sqrt(D)
+///     dq += ds k              dk += ds q             dv += p dout
+///
+/// Words and shapes: attention.h. Three kernels: delta; dq, where a block takes a tile of rows and
+/// goes through their keys in order; dk and dv, where a block takes a tile of keys and goes through
+/// their rows in order. So scores are computed twice, but no sum is added to by two blocks, which
+/// would need atomics in an order that nobody controls.
 #include "common/tensor/cuda/attention.h"
 
 /// delta of each (token, query head): the CPU's dot product, 16 lanes and a tree.
@@ -21,14 +27,16 @@ static __global__ void dot_rows(float *delta, const T *dout, const T *out, size_
     }
 }
 
-// In f32: the CPU's chains
+// f32: the CPU's chains
 
-/// Shared memory of a block: tiles of 16 rows and of 16 keys, each [16, D + 1], and between them [16 rows, 16 keys].
+/// Shared memory of a block: tiles of 16 rows and of 16 keys, each [16, D + 1], and between them
+/// [16 rows, 16 keys].
 struct exact_tiles {
     float *query, *dout, *key, *value;
     float (*weights)[CUDA_EXACT + 1], (*slopes)[CUDA_EXACT + 1];
 };
 
+/// Divides the dynamic shared memory.
 static __device__ __forceinline__ exact_tiles exact_layout(float *memory, int dim)
 {
     typedef float(*between)[CUDA_EXACT + 1];
@@ -38,6 +46,7 @@ static __device__ __forceinline__ exact_tiles exact_layout(float *memory, int di
             weights, weights + CUDA_EXACT};
 }
 
+/// Queries and output gradients of rows first..first+15, zeros past the sequence's last.
 static __device__ __forceinline__ void load_rows(const exact_tiles &m,
                                                  const cuda_attending<float> &a, const cuda_tile &t,
                                                  int h, int first)
@@ -50,6 +59,8 @@ static __device__ __forceinline__ void load_rows(const exact_tiles &m,
     });
 }
 
+/// Keys and values of tokens first..first+15 from qkv, zeros past `tokens`. Values lie Hk * D after
+/// keys.
 static __device__ __forceinline__ void load_keys(const exact_tiles &m,
                                                  const cuda_attending<float> &a, const cuda_tile &t,
                                                  int h, int first, int tokens)
@@ -63,7 +74,7 @@ static __device__ __forceinline__ void load_keys(const exact_tiles &m,
     }
 }
 
-/// p and ds of row r and key k of the tiles.
+/// p and ds of row r and key k of the tiles; both scores are one chain over d, as on the CPU.
 static __device__ __forceinline__ float2 exact_slopes(const exact_tiles &m, int r, int k,
                                                       const cuda_attending<float> &a, float lse,
                                                       float delta)
@@ -75,8 +86,10 @@ static __device__ __forceinline__ float2 exact_slopes(const exact_tiles &m, int 
     return make_float2(p, (p * (dp - delta)) * a.scale);
 }
 
-/// dq. The CPU takes positions by blocks, and a row's chain runs to the end of its block: past the row's own position the factor
-/// is 0, which can still make a -0 a 0.
+/// dq: a block takes 16 rows; lane i computes ds for key i of 16, then adds elements i, i + 16, ...
+/// of ds k. The CPU takes positions in blocks, and a row's chain runs to the end of its block
+/// (BLOCK_ROWS in cpu/attention_gradient.c): past the row's own position the factor is 0, which can
+/// still turn a -0 into a 0, so the chains here end where those do.
 static __global__ void dquery_f32(cuda_attending<float> a)
 {
     CUDA_DYNAMIC_SHARED(float, memory);
@@ -112,19 +125,21 @@ static __global__ void dquery_f32(cuda_attending<float> a)
     }
 }
 
-/// dk and dv. Rows before a tile's first key see none of it: their chains of zeros would leave a 0 what it is.
+/// dk and dv: a block takes 16 keys and goes through all rows from the first key's position on.
+/// Rows before it see none of these keys: their part of the CPU's chain adds zeros to a 0 and
+/// changes nothing.
 static __global__ void dkey_f32(cuda_attending<float> a)
 {
     CUDA_DYNAMIC_SHARED(float, memory);
     const exact_tiles m = exact_layout(memory, a.dim);
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
-    const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT; // of rows, then of keys
+    const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT; // a row of the tile, later a key
     cuda_tile t = cuda_find_tile(a.starts, a.sequences, 1, CUDA_EXACT, blockIdx.x);
     const int tokens = t.all, key = t.first;
     if (t.count == 0) {
         return;
     }
-    t.all = tokens * a.group; // from here on, of rows
+    t.all = tokens * a.group; // from here on rows, not tokens
     cuda_columns dkey, dvalue;
     dkey.zero();
     dvalue.zero();
@@ -163,11 +178,13 @@ static void differentiate(tr_queue_t *queue, const cuda_attending<float> &a,
     cuda_launch(queue, keys, threads, shared, dkey_f32, a);
 }
 
-// In bf16: tiles of 64 rows and of 64 keys on tensor cores, p and ds rounded to bf16 between two products, sums in f32
+// bf16: tiles of 64 rows and of 64 keys on tensor cores; p and ds are rounded to bf16 between two
+// products, sums are f32. Tiles begin at fixed positions of the sequence, so the bits depend on the
+// sequence alone
 
 enum { TILE = CUDA_KEYS };
 
-/// Shared memory of a block.
+/// Shared memory of a block, for heads of up to 64 C elements.
 template <int C> struct slope_tiles {
     enum { S = cuda_stride<C>::of };
     bf16 query[TILE * S], dout[TILE * S];                           // of 64 rows
@@ -177,7 +194,8 @@ template <int C> struct slope_tiles {
     int position[TILE];
 };
 
-/// Rows first..first+63; those past the last see no key.
+/// Rows first..first+63 with their statistics; rows past the last get position -1 and so see no
+/// key.
 template <int C>
 static __device__ __forceinline__ void load_rows(slope_tiles<C> *m, const cuda_attending<bf16> &a,
                                                  const cuda_tile &t, int h, int first)
@@ -196,7 +214,7 @@ static __device__ __forceinline__ void load_rows(slope_tiles<C> *m, const cuda_a
     }
 }
 
-/// Keys first..first+63 of `tokens`.
+/// Keys and values first..first+63 of `tokens`, zeros past them.
 template <int C>
 static __device__ __forceinline__ void load_keys(slope_tiles<C> *m, const cuda_attending<bf16> &a,
                                                  const cuda_tile &t, int h, int first, int tokens)
@@ -211,7 +229,7 @@ static __device__ __forceinline__ void load_keys(slope_tiles<C> *m, const cuda_a
     }
 }
 
-/// p and ds of the tiles, whose first key is `first`.
+/// p and ds of the tiles, whose first key is `first`; a warp computes 16 x 16 of each.
 template <int C>
 static __device__ __forceinline__ void find_slopes(slope_tiles<C> *m, const cuda_places &places,
                                                    int first, float scale)
@@ -228,6 +246,8 @@ static __device__ __forceinline__ void find_slopes(slope_tiles<C> *m, const cuda
     }
 }
 
+/// dq: a block takes 64 rows and goes through their keys, 64 at a time, with the sums in
+/// accumulators.
 template <int C>
 static __global__ void __launch_bounds__(8 * TILE) dquery_bf16(cuda_attending<bf16> a)
 {
@@ -263,7 +283,8 @@ static __global__ void __launch_bounds__(8 * TILE) dquery_bf16(cuda_attending<bf
     });
 }
 
-/// Rows before the tile's first key see none of it.
+/// dk and dv: a block takes 64 keys and goes through the rows that see one of them. The products
+/// read p and ds transposed.
 template <int C>
 static __global__ void __launch_bounds__(8 * TILE) dkey_bf16(cuda_attending<bf16> a)
 {
@@ -276,7 +297,7 @@ static __global__ void __launch_bounds__(8 * TILE) dkey_bf16(cuda_attending<bf16
     if (t.count == 0) {
         return;
     }
-    t.all = tokens * a.group; // from here on, of rows
+    t.all = tokens * a.group; // from here on rows, not tokens
     const cuda_places places = cuda_find_places(reinterpret_cast<float *>(m->weights));
     cuda_piece dkey[C], dvalue[C];
     cuda_zero_pieces<C>(dkey);
@@ -307,6 +328,8 @@ static __global__ void __launch_bounds__(8 * TILE) dkey_bf16(cuda_attending<bf16
     store(dvalue, a.key_value * a.dim);
 }
 
+/// Launches both kernels, or fails where a block's tiles do not fit the GPU's shared memory: there
+/// is no smaller form.
 template <int C>
 static void differentiate_heads(tr_queue_t *queue, const cuda_attending<bf16> &a,
                                 const tr_ragged_t *batch)

@@ -1,9 +1,14 @@
-/// The key-value cache, and causal grouped-query attention over a ragged batch. Words and shapes: attention.h.
+/// The key-value cache, and causal grouped-query attention over a ragged batch. Words and shapes:
+/// attention.h. The CPU's counterpart is cpu/attention.c.
+///
+/// Two kernels for attention: attend_f32 repeats the CPU's chains bit for bit; attend_bf16 is flash
+/// attention on tensor cores.
 #include "common/tensor/cuda/attention.h"
 
 // The cache
 
-/// A block a token: its keys and values go to its slot of its page.
+/// A block a token: copies its keys and values to its slot of its page. Tokens have different
+/// slots, so blocks do not meet.
 template <typename T> static __global__ void store_token(cuda_attending<T> a)
 {
     const int token = static_cast<int>(blockIdx.x), all = a.key_value * a.dim;
@@ -16,6 +21,8 @@ template <typename T> static __global__ void store_token(cuda_attending<T> a)
     }
 }
 
+/// Arguments of operators that read or write the cache. Page numbers are on the device and cannot
+/// be checked here.
 template <typename T>
 static cuda_attending<T> cached(tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *batch,
                                 tr_heads_t heads)
@@ -45,21 +52,27 @@ void cuda_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragg
     });
 }
 
-// In f32: the CPU's chains. Scores are computed twice, for the maximum and for the sums, so that nothing grows with the length
+// f32: the CPU's chains. Scores are computed twice, for the maximum and for the sums; the CPU keeps
+// them, but shared memory does not hold a row of scores of any length
 
+/// A block takes a tile of 16 rows, 16 lanes a row, and goes through the keys 16 at a time: lane i
+/// scores key i of the 16, then lane i adds element i, i + 16, ... of the values. All threads take
+/// part in every step, since each begins and ends at a barrier.
 static __global__ void attend_f32(cuda_attending<float> a)
 {
-    CUDA_DYNAMIC_SHARED(float, query);
+    CUDA_DYNAMIC_SHARED(float, query); // [16, D + 1], and so are keys and values
     float *keys = query + CUDA_EXACT * (a.dim + 1), *values = keys + CUDA_EXACT * (a.dim + 1);
     float *weights = values + CUDA_EXACT * (a.dim + 1); // [16, 17]
     const int h = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % CUDA_EXACT;
     const int r = static_cast<int>(threadIdx.x) / CUDA_EXACT;
+    // The last tiles of a sequence see the most keys, so they come first: blocks start in ascending
+    // order.
     const cuda_tile t =
         cuda_find_tile(a.starts, a.sequences, a.group, CUDA_EXACT, gridDim.x - 1 - blockIdx.x);
     if (t.count == 0) {
         return;
     }
-    // Rows past the tile's last do as it does, and write nothing.
+    // Rows past the tile's last one compute what it does, and write nothing.
     const int row = t.first + min(r, t.count - 1);
     const int position = a.positions[t.start + row / a.group];
     const int last = a.positions[t.start + (t.first + t.count - 1) / a.group];
@@ -72,6 +85,7 @@ static __global__ void attend_f32(cuda_attending<float> a)
     auto score = [&] {
         return cuda_chain(query + r * (a.dim + 1), keys + lane * (a.dim + 1), a.dim) * a.scale;
     };
+    // First pass: the maximum over keys 0..position.
     float most = -INFINITY;
     for (int first = 0; first <= last; first += CUDA_EXACT) {
         load(keys, a.keys, first);
@@ -81,6 +95,8 @@ static __global__ void attend_f32(cuda_attending<float> a)
         __syncthreads();
     }
     most = cuda_greatest_lane<CUDA_EXACT>(most, NULL);
+    // Second pass: exponentials, their sum (16 lanes, as on the CPU), and the chain over keys for
+    // each output element.
     float sum = 0.0f;
     cuda_columns out;
     out.zero();
@@ -92,6 +108,8 @@ static __global__ void attend_f32(cuda_attending<float> a)
         sum = sum + e;
         weights[r * (CUDA_EXACT + 1) + lane] = e;
         __syncthreads();
+        // A chain must not run past the row's position: adding 0 times a value could turn a -0 into
+        // 0, and the page's rest may hold anything.
         for (int i = 0; i < CUDA_EXACT && first + i <= position; i++) {
             out.add(weights[r * (CUDA_EXACT + 1) + i], values + i * (a.dim + 1), lane, a.dim);
         }
@@ -114,24 +132,30 @@ static void attend(tr_queue_t *queue, const cuda_attending<float> &a, const tr_r
     cuda_launch(queue, grid, CUDA_EXACT * CUDA_EXACT, shared, attend_f32, a);
 }
 
-// In bf16: flash attention (Dao et al. 2022). Keys come in blocks of 64 from position 0, with a running maximum and sums that
-// are scaled when it grows; four blocks are a segment, which begins anew, and segments are joined in order. So a row's result
-// depends on its query and on the keys that it sees, not on its tile, nor on whether one block of threads takes all segments or,
-// where there is little else to do, each takes one. Rows of a tile see different numbers of keys, and to a row that sees nothing
-// of a block or a segment, going through it changes nothing: the maximum stays, the factor of what was summed is exp(0) = 1,
-// weights are 0, and a product with zeros adds 0 to a sum. Only a -0 may become a 0, so the last step adds 0 to what it stores.
+// bf16: flash attention (Dao et al. 2022). Keys come in blocks of 64 from position 0, with a
+// running maximum and sums that are scaled when it grows. Four blocks are a segment, which starts
+// afresh, and segments are joined in order. A row's result must depend on nothing but its query and
+// the keys that it sees, so that a rollout and the trainer get the same bits:
+//
+//   - not on whether one block of threads takes all segments of a tile or, where tiles are few,
+//     one block takes each segment and join_parts joins them: both join in the same order;
+//   - not on its tile. Rows of a tile see different numbers of keys, but for a row that sees none
+//     of a block or segment, going through it changes nothing: the maximum stays, sums are
+//     multiplied by exp(0) = 1, weights are 0, and a product with zeros adds 0. Only a -0 may
+//     become a 0 that way, so the last step adds 0 to every result.
 
 enum {
-    SEGMENT = 4 * CUDA_KEYS, // keys
-    ENOUGH = 512             // blocks that keep a GPU busy
+    SEGMENT = 4 * CUDA_KEYS, // keys of a segment
+    ENOUGH = 512             // blocks that keep a GPU busy: about four a multiprocessor
 };
 
-/// What is known of a row's scores: their maximum, and the sum of exp(score - maximum).
+/// What is known of a row's scores so far: their maximum, and the sum of exp(score - maximum).
 struct softmax {
     float most, sum;
 };
 
-/// Joins what two segments say, the earlier first; returns the factors of what was summed with each.
+/// Joins the statistics of two segments, the earlier one first; returns the factors for the sums of
+/// values of each.
 static __device__ __forceinline__ float2 join(softmax &x, const softmax &y)
 {
     const float most = y.most > x.most ? y.most : x.most;
@@ -140,12 +164,14 @@ static __device__ __forceinline__ float2 join(softmax &x, const softmax &y)
     return factors;
 }
 
+/// The log-sum-exp that the gradient needs.
 static __device__ __forceinline__ float log_sum(const softmax &x)
 {
     return x.most + static_cast<float>(cuda_log(static_cast<double>(x.sum)));
 }
 
-/// Shared memory of a block of M rows: 16 where sequences have few rows, else 64.
+/// Shared memory of a block of M rows (16 where sequences have few rows, else 64), for heads of up
+/// to 64 C elements.
 template <int M, int C> struct flash_tiles {
     enum { S = cuda_stride<C>::of, SCORES = CUDA_KEYS + 4 };
     bf16 query[M * S];
@@ -153,13 +179,14 @@ template <int M, int C> struct flash_tiles {
     bf16 values[CUDA_KEYS * S];
     float scores[M * SCORES];
     bf16 weights[M * CUDA_WEIGHTS]; // exponentials
-    float2 factors[M];              // what the sums so far, and what comes, are multiplied with
+    float2 factors[M];              // for the sums so far (x) and for the next ones (y)
 };
 
-/// A lane's keys of a row (those of its number, and of every 8th further): weights from scores, of the first `seen` keys of the
-/// block. Returns the factor of what was summed before; x.sum is the lane's.
-static __device__ __forceinline__ float soften(bf16 *weights, const float *scores, int lane,
-                                               int seen, float scale, softmax &x)
+/// One lane's keys of a row, those of its number and every 8th after it: turns scores into weights,
+/// for the first `seen` keys of the block. Returns the factor for the sums before this block. x:
+/// the row's maximum, and the lane's part of the sum.
+static __device__ __forceinline__ float update_softmax(bf16 *weights, const float *scores, int lane,
+                                                       int seen, float scale, softmax &x)
 {
     float score[CUDA_KEYS / CUDA_ROW_THREADS], most = x.most;
     for (int i = 0; i < CUDA_KEYS / CUDA_ROW_THREADS; i++) {
@@ -168,7 +195,8 @@ static __device__ __forceinline__ float soften(bf16 *weights, const float *score
         most = score[i] > most ? score[i] : most;
     }
     most = cuda_greatest_lane<CUDA_ROW_THREADS>(most, NULL);
-    const float base = most > -INFINITY ? most : 0.0f; // where nothing was seen yet
+    // While no key was seen, base must be finite, so that exp(-inf - base) is 0.
+    const float base = most > -INFINITY ? most : 0.0f;
     const float factor = cuda_exp(x.most - base);
     x = {most, x.sum * factor};
     for (int i = 0; i < CUDA_KEYS / CUDA_ROW_THREADS; i++) {
@@ -179,7 +207,8 @@ static __device__ __forceinline__ float soften(bf16 *weights, const float *score
     return factor;
 }
 
-/// Keys and values of positions first..first+63, zeros past the tile's last: a page may hold anything there.
+/// Loads keys and values of positions first..first+63, zeros past the tile's last: a page may hold
+/// anything there, and 0 times a NaN is a NaN.
 template <int M, int C>
 static __device__ __forceinline__ void load_keys(flash_tiles<M, C> *m,
                                                  const cuda_attending<bf16> &a, int sequence, int h,
@@ -193,6 +222,8 @@ static __device__ __forceinline__ void load_keys(flash_tiles<M, C> *m,
     }
 }
 
+/// Scores of the tile's rows with the block's keys, not scaled yet; a warp computes 16 x 16 of
+/// them.
 template <int M, int C> static __device__ __forceinline__ void score_keys(flash_tiles<M, C> *m)
 {
     enum { S = flash_tiles<M, C>::S, SCORES = flash_tiles<M, C>::SCORES };
@@ -202,7 +233,7 @@ template <int M, int C> static __device__ __forceinline__ void score_keys(flash_
                                     nvcuda::wmma::mem_row_major);
 }
 
-/// out = factors * out + weights * values
+/// out = factors * out + weights * values, in the warp's accumulators
 template <int M, int C>
 static __device__ __forceinline__ void add_values(cuda_piece *out, const flash_tiles<M, C> *m,
                                                   const cuda_places &places)
@@ -218,7 +249,7 @@ static __device__ __forceinline__ void add_values(cuda_piece *out, const flash_t
     }
 }
 
-/// all = all * factors.x + out * factors.y
+/// all = all * factors.x + out * factors.y: the values' side of join
 template <int M, int C>
 static __device__ __forceinline__ void join_outs(cuda_piece *all, const cuda_piece *out,
                                                  const flash_tiles<M, C> *m,
@@ -233,14 +264,15 @@ static __device__ __forceinline__ void join_outs(cuda_piece *all, const cuda_pie
     }
 }
 
-/// What one segment says of row n: out [D], maximum, sum. Of a segment that the row sees nothing of it is not read.
+/// One segment's result for row n: out [D], maximum, sum. Segments that the row sees nothing of are
+/// not read.
 static __device__ __forceinline__ float *part_of(float *parts, size_t n, size_t segments,
                                                  size_t segment, int dim)
 {
     return parts + (n * segments + segment) * (dim + 2);
 }
 
-/// Writes out and lse, or this block's parts of them.
+/// Writes out and lse of the tile's rows, or this block's parts of them.
 template <int M, int C>
 static __device__ __forceinline__ void store_rows(const cuda_attending<bf16> &a, const cuda_tile &t,
                                                   float *parts, flash_tiles<M, C> *m,
@@ -259,7 +291,9 @@ static __device__ __forceinline__ void store_rows(const cuda_attending<bf16> &a,
         }
     }
     m->factors[r].x = 1.0f / all.sum;
-    const cuda_places places = cuda_find_places(m->scores); // found again: registers are dear
+    // Found again rather than kept through the loop over keys, where registers are scarce. Its
+    // barriers also order factors, written above, before they are read below.
+    const cuda_places places = cuda_find_places(m->scores);
     cuda_each_element<C>(out, places, [&](int i, int d, float x) {
         if (i < t.count && d < a.dim) {
             if (parts != NULL) {
@@ -271,12 +305,15 @@ static __device__ __forceinline__ void store_rows(const cuda_attending<bf16> &a,
     });
 }
 
-/// Blocks that a multiprocessor should hold, as far as its registers go.
+/// The number of blocks that a multiprocessor should hold, for __launch_bounds__: it limits the
+/// registers of a thread.
 template <int M, int C> struct flash_blocks {
     enum { of = C == 4 ? 1 : M == 16 ? 4 : 2 / C };
 };
 
-/// All segments of a tile; or with parts, [T * Hq, gridDim.z, part], the one of number blockIdx.z.
+/// A block takes all segments of a tile, or with parts, [T * Hq, gridDim.z, part], the segment of
+/// number blockIdx.z. Each step below works on shared memory that the step before has filled, hence
+/// the barriers.
 template <int M, int C>
 static __global__ void __launch_bounds__(8 * M, flash_blocks<M, C>::of)
     attend_bf16(cuda_attending<bf16> a, float *parts)
@@ -288,7 +325,7 @@ static __global__ void __launch_bounds__(8 * M, flash_blocks<M, C>::of)
     const int lane = static_cast<int>(threadIdx.x) % CUDA_ROW_THREADS;
     const cuda_tile t =
         cuda_find_tile(a.starts, a.sequences, a.group, M, gridDim.x - 1 - blockIdx.x);
-    // Rows past the tile's last do as it does, and write nothing.
+    // Rows past the tile's last one compute what it does, and write nothing.
     auto row = [&](int i) { return t.first + min(i, t.count - 1); };
     const int position = t.count > 0 ? a.positions[t.start + row(r) / a.group] : -1;
     const int last = t.count > 0 ? a.positions[t.start + row(M) / a.group] : -1;
@@ -309,11 +346,14 @@ static __global__ void __launch_bounds__(8 * M, flash_blocks<M, C>::of)
         __syncthreads();
         score_keys(m);
         __syncthreads();
-        m->factors[r].x = soften(m->weights + r * CUDA_WEIGHTS, m->scores + r * tiles::SCORES, lane,
-                                 position + 1 - first, a.scale, segment); // the same of all lanes
+        // All lanes of a row write the same factor.
+        m->factors[r].x =
+            update_softmax(m->weights + r * CUDA_WEIGHTS, m->scores + r * tiles::SCORES, lane,
+                           position + 1 - first, a.scale, segment);
         __syncthreads();
         add_values(out, m, places);
         __syncthreads();
+        // The end of a segment: join it, and start the next one afresh.
         if ((first + CUDA_KEYS) % SEGMENT == 0 || first + CUDA_KEYS >= end) {
             segment.sum = cuda_sum_lanes<CUDA_ROW_THREADS>(segment.sum, NULL);
             m->factors[r] = join(all, segment);
@@ -327,7 +367,8 @@ static __global__ void __launch_bounds__(8 * M, flash_blocks<M, C>::of)
     store_rows(a, t, parts, m, all_out, all);
 }
 
-/// A block a row, a thread an element of out: joins the row's segments as attend_bf16 does.
+/// A block a row, a thread an element of out: joins the row's segments in order, as attend_bf16
+/// does.
 static __global__ void join_parts(cuda_attending<bf16> a, float *parts, int segments)
 {
     const size_t n = blockIdx.x;
@@ -347,6 +388,7 @@ static __global__ void join_parts(cuda_attending<bf16> a, float *parts, int segm
     }
 }
 
+/// A block takes a tile with all its segments.
 template <int M, int C>
 static void attend_whole(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
 {
@@ -355,8 +397,9 @@ static void attend_whole(tr_queue_t *queue, const cuda_attending<bf16> &a, const
                 static_cast<float *>(NULL));
 }
 
-/// A block a segment, so that few sequences still keep the GPU busy. The parts of a decoded token are group / 256 of what the layer's
-/// cache holds for its sequence.
+/// A block takes one segment of a tile, so that few sequences still keep the GPU busy. The scratch
+/// memory of the parts is small: those of a decoded token are group / 256 of its sequence's share
+/// of the layer's cache.
 template <int C>
 static void attend_parts(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch,
                          unsigned segments)
@@ -371,7 +414,9 @@ static void attend_parts(tr_queue_t *queue, const cuda_attending<bf16> &a, const
                 static_cast<int>(segments));
 }
 
-/// Tiles of 64 rows where sequences have that many, about, and such a tile finds room; 16 rows (83 KiB at most) find it in every GPU.
+/// Chooses the kernel. Tiles of 64 rows where sequences have that many on average and such a tile
+/// fits the GPU's shared memory; tiles of 16 rows (83 KiB at most) fit every GPU. The choice
+/// affects speed only.
 template <int C>
 static void attend_heads(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
 {

@@ -1,4 +1,9 @@
-/// Opening a GPU, listing them, the operator table.
+/// Opening a GPU, listing GPUs, the operator table, and how failures stick to a queue.
+///
+/// The two exported functions are the module's whole interface (common/tensor/device.h). CUDA's
+/// errors become sentences here: a machine without a driver, a GPU that is too old, one with too
+/// little memory free. cudaGetLastError is called after each failure, because CUDA keeps an error
+/// until it is read.
 #include "common/tensor/cuda/cuda.h"
 
 #include <cstdio>
@@ -11,6 +16,8 @@ static void cuda_close(tr_backend_t *backend)
     free(self);
 }
 
+/// A function, as C++17 has no designated initialisers. pack and packed_count stay NULL: weights
+/// are used as they are stored.
 static tr_ops_t make_table(void)
 {
     tr_ops_t ops = {};
@@ -65,7 +72,8 @@ static tr_ops_t make_table(void)
 
 static const tr_ops_t cuda_ops = make_table();
 
-/// GPUs of this machine; a machine without a driver or a GPU is told from one that fails.
+/// The number of GPUs. A machine without a driver or a GPU gets a sentence of its own, the most
+/// common case.
 static tr_status count_devices(int *count, tr_error_t *err)
 {
     cudaError_t error = cudaGetDeviceCount(count);
@@ -79,7 +87,8 @@ static tr_status count_devices(int *count, tr_error_t *err)
     return TR_OK;
 }
 
-static tr_status call(cudaError_t error, const char *what, tr_error_t *err)
+/// The status and sentence of a failed call.
+static tr_status check_call(cudaError_t error, const char *what, tr_error_t *err)
 {
     if (error == cudaSuccess) {
         return TR_OK;
@@ -93,14 +102,16 @@ static tr_status describe(tr_device_info_t *info, int device, tr_error_t *err)
 {
     cudaDeviceProp properties;
     size_t total = 0;
-    TR_TRY(call(cudaGetDeviceProperties(&properties, device), "asking a GPU what it is", err));
+    TR_TRY(check_call(cudaGetDeviceProperties(&properties, device),
+                      "cannot query a GPU's properties", err));
     *info = {};
     snprintf(info->name, sizeof info->name, "cuda:%d", device);
     snprintf(info->model, sizeof info->model, "%s", properties.name);
     snprintf(info->form, sizeof info->form, "sm_%d%d", properties.major, properties.minor);
     info->multiprocessors = static_cast<size_t>(properties.multiProcessorCount);
-    TR_TRY(call(cudaSetDevice(device), "turning to a GPU", err));
-    TR_TRY(call(cudaMemGetInfo(&info->free, &total), "asking a GPU for its memory", err));
+    // Free memory can only be asked for in a context, so this creates one on the GPU.
+    TR_TRY(check_call(cudaSetDevice(device), "cannot select a GPU", err));
+    TR_TRY(check_call(cudaMemGetInfo(&info->free, &total), "cannot query a GPU's memory", err));
     info->memory = total;
     return TR_OK;
 }
@@ -118,7 +129,7 @@ troupe_cuda_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_erro
     return TR_OK;
 }
 
-/// What the kernels need: compute capability 8.0, where bf16 on tensor cores begins.
+/// Compute capability 8.0 is the least that the kernels need: bf16 on tensor cores begins there.
 static tr_status check_capability(const tr_device_info_t *info, tr_error_t *err)
 {
     int version = atoi(info->form + 3);
@@ -130,6 +141,8 @@ static tr_status check_capability(const tr_device_info_t *info, tr_error_t *err)
     return TR_OK;
 }
 
+/// Fills self. The role's memory is checked against what is free now, so that a role that cannot
+/// fit fails at once and not hours later at its first large batch.
 static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *options,
                              tr_error_t *err)
 {
@@ -143,9 +156,9 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
                        "'memory', or end what else uses the GPU",
                        info.name, info.free >> 20, info.memory >> 20, options->memory >> 20);
     }
-    TR_TRY(
-        call(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, self->device),
-             "asking a GPU for its shared memory", err));
+    TR_TRY(check_call(
+        cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, self->device),
+        "cannot query a GPU's shared memory", err));
     self->shared = static_cast<size_t>(shared);
     self->budget = options->memory;
     self->free_products = options->free_products;
@@ -181,6 +194,7 @@ troupe_cuda_open(tr_backend_t **backend, const tr_device_options_t *options, siz
     return TR_OK;
 }
 
+/// Only the first failure is kept: those after it are usually its consequences.
 void cuda_stick(tr_queue_t *queue, tr_status status, const char *text)
 {
     if (queue->failed.status == TR_OK) {

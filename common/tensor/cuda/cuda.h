@@ -1,10 +1,11 @@
-/// Inside of the CUDA backend: its state, and what the operator files share.
+/// Inside of the CUDA backend: its state, and the functions that operator files share.
 ///
-/// Files: backend (opening, the table), memory_ops, graph_ops, matmul_ops, layer_ops, attention_ops, attention_gradient, head_ops,
-/// sample_ops; head.h is the arithmetic of a row of logits, numbers.h that on the device. Kernels are templates over the element
-/// type of what is marked [real] in backend.h: with float they follow the CPU's chains and reduction shapes to the bit (so
-/// -fmad=false, no fast math); with bf16 they load, compute in f32 and round once at the end, in shapes that suit the device and
-/// depend on nothing but the row.
+/// Files: backend (opening, the table), memory_ops, graph_ops, matmul_ops, layer_ops,
+/// attention_ops, attention_gradient, head_ops, sample_ops; head.h is the arithmetic of a row of
+/// logits, numbers.h that of elements and lanes. Kernels are templates over the type of tensors
+/// marked [real] in backend.h. With float they follow the CPU's chains and reduction shapes to the
+/// bit (so -fmad=false, no fast math). With bf16 they load, compute in f32 and round once at the
+/// end, in shapes that suit the device and depend on nothing but the row.
 #ifndef TR_TENSOR_CUDA_CUDA_H
 #define TR_TENSOR_CUDA_CUDA_H
 
@@ -19,11 +20,10 @@ extern "C" {
 
 typedef __nv_bfloat16 bf16;
 
-enum {
-    CUDA_BLOCK = 256
-}; ///< threads of a block where a kernel has no reason to take another number
+/// Threads of a block, where a kernel has no reason to take another number.
+enum { CUDA_BLOCK = 256 };
 
-struct cuda_products; ///< matmul_ops.cu: the handle of cuBLASLt and what the tuner chose
+struct cuda_products; ///< matmul_ops.cu: the handle of cuBLASLt and the pinned algorithms
 
 typedef struct cuda_backend {
     tr_backend_t base;
@@ -32,7 +32,7 @@ typedef struct cuda_backend {
     size_t budget;      ///< bytes that may be in use; 0: no limit but the device's
     size_t used;        ///< bytes in use by buffers
     size_t shared;      ///< most bytes of shared memory that a block may ask for
-    bool free_products; ///< as tr_device_options_t's
+    bool free_products; ///< see tr_device_options_t
     tr_log_fn *log;     ///< the program's
     struct cuda_products *products;
 } cuda_backend_t;
@@ -45,15 +45,16 @@ struct tr_buffer {
         CUDA_OWN,
         CUDA_HOST,
         CUDA_MAPPED
-    } kind; ///< pinned memory of the host and what another process owns are not in the budget
+    } kind; ///< CUDA_HOST is pinned host memory, CUDA_MAPPED another process's: not in the budget
 };
 
-/// Scratch memory of a queue by use, so that an operator may call another that has its own.
+/// Scratch memory of a queue by use, so that an operator can call another one that has its own.
+/// Operators of a queue run one after another, so reusing a slot is no race.
 typedef enum cuda_slot {
     CUDA_SLOT_LOGITS,   ///< a tile of logits
     CUDA_SLOT_GRADIENT, ///< a tile of their gradients, [real]
-    CUDA_SLOT_ROWS,     ///< whatever an operator keeps a row
-    CUDA_SLOT_PARTIAL,  ///< sums of blocks of rows, before they are added in order
+    CUDA_SLOT_ROWS,     ///< numbers that an operator keeps for each row
+    CUDA_SLOT_PARTIAL,  ///< sums of parts, before they are added in order
     CUDA_SLOT_PRODUCT,  ///< cuBLASLt's workspace
     CUDA_SLOT_COUNT
 } cuda_slot_t;
@@ -61,19 +62,21 @@ typedef enum cuda_slot {
 struct tr_queue {
     cuda_backend_t *backend;
     cudaStream_t stream;
-    char *staging; ///< pinned: small writes wait here, so that the source is free at once
-    size_t staged; ///< bytes of staging taken since the queue was last waited for
+    char *staging; ///< pinned host memory for small writes, so that the source is free at once
+    size_t staged; ///< bytes of staging in use since the queue was last waited for
     tr_buffer_t *scratch[CUDA_SLOT_COUNT];
-    size_t moves;      ///< how often scratch memory has moved: graphs of before are stale
+    size_t moves;      ///< how often scratch memory has moved: older graphs are stale
     tr_error_t failed; ///< the first failure since queue_wait
 };
 
-/// Makes the first failure stick to the queue; what: a few words for the sentence.
+/// Makes the first failure stick to the queue; later operators then do nothing. what: a few words
+/// for the sentence.
 void cuda_check(tr_queue_t *queue, cudaError_t error, const char *what);
 void cuda_stick(tr_queue_t *queue, tr_status status, const char *text);
 
-/// At least `bytes` of device memory that keeps its place until the slot is asked for more; content undefined. NULL, with the
-/// failure stuck to the queue, when there is no memory: the operator then does nothing.
+/// At least `bytes` of device memory that keeps its place until the slot is asked for more; content
+/// undefined. NULL, with the failure stuck to the queue, when there is no memory: the operator must
+/// then do nothing.
 void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes);
 
 /// The tensor's first element on the device; type and place are checked.
@@ -98,7 +101,7 @@ template <typename T> static inline T *cuda_real(tr_tensor_t tensor)
     return static_cast<T *>(cuda_data(tensor, cuda_type<T>::dtype));
 }
 
-/// f(T()) with the C++ type of a real dtype.
+/// Calls f(T()) with the C++ type of a real dtype: how operators choose the instance of a kernel.
 template <typename F> static inline void cuda_with_type(tr_dtype_t dtype, F f)
 {
     if (dtype == TR_BF16) {
@@ -108,6 +111,7 @@ template <typename F> static inline void cuda_with_type(tr_dtype_t dtype, F f)
     }
 }
 
+/// ceil(n / each)
 static inline unsigned cuda_blocks(size_t n, size_t each)
 {
     return static_cast<unsigned>((n + each - 1) / each);
@@ -121,6 +125,7 @@ static inline void cuda_launch(tr_queue_t *queue, dim3 grid, dim3 block, size_t 
     if (grid.x == 0 || grid.y == 0 || grid.z == 0 || queue->failed.status != TR_OK) {
         return;
     }
+    // More than 48 KiB of dynamic shared memory must be asked for, kernel by kernel.
     if (shared > 48 * 1024) {
         cuda_check(queue,
                    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -140,7 +145,8 @@ static inline void cuda_launch(tr_queue_t *queue, dim3 grid, dim3 block, size_t 
 tr_status cuda_products_new(struct cuda_products **products, cuda_backend_t *backend,
                             tr_error_t *err);
 void cuda_products_destroy(struct cuda_products **products);
-/// y: [rows, n] of y_dtype = x W^T; x: [rows, k], weight: [n, k], both [real]. For operators that have memory of their own.
+/// y: [rows, n] of y_dtype = x W^T; x: [rows, k], weight: [n, k], both [real]. For operators that
+/// use memory of their own.
 void cuda_product(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x, tr_tensor_t weight,
                   size_t rows);
 /// dx: [rows, k] = dy W; dy: [rows, n], both [real].

@@ -1,5 +1,5 @@
-/// One row of logits: the arithmetic that log-probabilities and sampling share, so that both give the same bits; and the tiles
-/// of rows for which logits exist.
+/// One row of logits: the arithmetic that log-probabilities and sampling share, so that both give
+/// the same bits; and the tiles of rows for which logits exist.
 #ifndef TR_TENSOR_CUDA_HEAD_H
 #define TR_TENSOR_CUDA_HEAD_H
 
@@ -25,13 +25,13 @@ typedef struct cuda_row {
     }
 } cuda_row_t;
 
-/// Statistics of a row, as cpu_softmax_t: e^(at - max) summed, squared and summed, and so on.
+/// Statistics of a row, as cpu_softmax_t: sum and squares of e^(at - max), and so on.
 typedef struct cuda_softmax {
     float max, sum, log_sum, entropy, squares, mean;
 } cuda_softmax_t;
 
-/// A block works on one row: L lanes from index 0, then the tree. Where the block has more threads, every L of them do the same,
-/// and so all get the result. shared: [blockDim.x].
+/// A block works on one row: L lanes from index 0, then the tree. In a block of more than L
+/// threads, every L of them compute the same, so all get the result. shared: [blockDim.x].
 template <int L>
 static __device__ cuda_softmax_t cuda_row_softmax(const cuda_row_t &row, float *shared)
 {
@@ -65,7 +65,8 @@ static __device__ __forceinline__ float cuda_row_logprob(const cuda_row_t &row, 
     return (row.at(i) - softmax.max) - softmax.log_sum;
 }
 
-/// Rows of logits that exist at a time: enough that reading the head, and adding to its gradient, is repaid.
+/// Rows of logits that exist at a time: 64 Mi floats (256 MiB) or 512 rows, so that reading the
+/// head and adding to its gradient pay off.
 static inline size_t cuda_logits_tile(size_t rows, size_t vocabulary)
 {
     const size_t floats = static_cast<size_t>(64) << 20, least = 512, step = 128;
@@ -74,7 +75,9 @@ static inline size_t cuda_logits_tile(size_t rows, size_t vocabulary)
     return tile < rows ? tile : rows;
 }
 
-/// f(logits, first, count) for the tiles of hidden: [rows, H]; logits: f32 [count, V] of rows first..first+count-1.
+/// Calls f(logits, first, count) for tiles of hidden: [rows, H]; logits: f32 [count, V] of rows
+/// first..first+count-1. All tiles share one slot: the queue runs f's kernels before the next
+/// tile's product.
 template <typename F>
 static inline void cuda_over_logits(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head, F f)
 {

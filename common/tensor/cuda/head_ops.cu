@@ -1,26 +1,30 @@
-/// Log-probabilities of chosen tokens and their gradient, from logits that exist for a tile of rows only; the scalar head. A
-/// block works on one row.
+/// The heads: log-probabilities of given tokens and their gradient, from logits that exist for a
+/// tile of rows only, and the scalar head. A block works on one row. The arithmetic of a row is
+/// head.h, which sampling (sample_ops.cu) shares.
 #include "common/tensor/cuda/head.h"
 
-/// Threads of a row's block: its lanes, or a warp where they are fewer.
+/// Threads of a row's block: its lanes, or a warp where the lanes are fewer.
 template <typename T> struct row_block {
     enum { threads = cuda_lanes<T>::count < 32 ? 32 : cuda_lanes<T>::count };
 };
 
-enum : size_t { NOWHERE = SIZE_MAX };
+enum : size_t {
+    NOWHERE = SIZE_MAX
+}; // of a target that is no token, or whose row's list is not valid
 
-typedef struct heading {
+/// One call's arguments.
+typedef struct head_args {
     size_t vocabulary;
-    const int32_t *targets;
-    const int32_t *offsets, *kept; // NULL: nothing was truncated
-    size_t kept_limit;             // ids in kept
+    const int32_t *targets;        // [R]
+    const int32_t *offsets, *kept; // [R + 1], [kept_limit]; NULL: nothing was truncated
+    size_t kept_limit;
     float temperature;
-    float *logprob, *facts;
-    const float *dlogprob;
-    const float *dmean; // NULL: 0
-} heading_t;
+    float *logprob, *facts; // [R], [R, TR_FACTS]
+    const float *dlogprob;  // [R]
+    const float *dmean;     // [R]; NULL: 0
+} head_args_t;
 
-/// Where target stands in the row's list; n when it does not.
+/// The place of target in the row's ascending list; n when it is not there.
 static __device__ size_t find(const cuda_row_t &row, int32_t target)
 {
     size_t low = 0, high = row.n;
@@ -35,9 +39,11 @@ static __device__ size_t find(const cuda_row_t &row, int32_t target)
     return low < row.n && row.ids[low] == target ? low : row.n;
 }
 
-/// The distribution of a row and where its target stands there: n when it was cut, NOWHERE when it is no token or when the
-/// row's list leaves the lists. What is wrong cannot be asserted here; it becomes NaN.
-static __device__ cuda_row_t row_of(const heading_t &h, const float *z, size_t row, size_t *target)
+/// A row's distribution, and the place of its target there: n when truncation cut it, NOWHERE when
+/// it is no token or when the row's list is not within the lists. Indices are on the device and
+/// cannot be asserted from the host; a wrong one becomes a NaN.
+static __device__ cuda_row_t row_of(const head_args_t &h, const float *z, size_t row,
+                                    size_t *target)
 {
     cuda_row_t result = {z, NULL, h.vocabulary, h.vocabulary, h.temperature};
     size_t id = static_cast<size_t>(h.targets[row]);
@@ -56,8 +62,10 @@ static __device__ cuda_row_t row_of(const heading_t &h, const float *z, size_t r
     return result;
 }
 
+/// Log-probability and facts of each row of the tile. logits: [tile, vocabulary] of rows from
+/// `first`.
 template <typename T>
-static __global__ void logprob_rows(heading_t h, const float *logits, size_t first)
+static __global__ void logprob_rows(head_args_t h, const float *logits, size_t first)
 {
     enum { L = cuda_lanes<T>::count };
     __shared__ float shared[row_block<T>::threads];
@@ -81,10 +89,15 @@ static __global__ void logprob_rows(heading_t h, const float *logits, size_t fir
         inside ? cuda_row_logprob(row, target, softmax) : (target == NOWHERE ? NAN : -INFINITY);
 }
 
-/// gradient: [tile, vocabulary]. d logprob / d logits = (onehot - p) / temperature over the n kept tokens, times dlogprob;
-/// d mean / d logits = (1/n - p) / temperature, times dmean. The gradient of what was cut is 0.
+/// gradient: [tile, vocabulary], written:
+///
+///     d logprob / d z = (onehot - p) / temperature over the n kept tokens, times dlogprob
+///     d mean / d z    = (1/n - p) / temperature, times dmean
+///
+/// The gradient of tokens that were cut is 0. The operations are the CPU's (row_gradient in
+/// cpu/head_ops.c), in its order.
 template <typename T>
-static __global__ void gradient_rows(T *gradient, heading_t h, const float *logits, size_t first)
+static __global__ void gradient_rows(T *gradient, head_args_t h, const float *logits, size_t first)
 {
     enum { L = cuda_lanes<T>::count };
     __shared__ float shared[row_block<T>::threads];
@@ -96,6 +109,7 @@ static __global__ void gradient_rows(T *gradient, heading_t h, const float *logi
     const float factor = target == NOWHERE ? NAN : h.dlogprob[at] / h.temperature;
     const float even = h.dmean == NULL ? 0.0f : h.dmean[at] / h.temperature;
     const float scale = -(h.dmean == NULL ? factor : factor + even) / softmax.sum;
+    // Zeros first; the barrier keeps them from overwriting another thread's result.
     for (size_t i = threadIdx.x; row.ids != NULL && i < h.vocabulary; i += blockDim.x) {
         cuda_store(to + i, 0.0f);
     }
@@ -110,10 +124,11 @@ static __global__ void gradient_rows(T *gradient, heading_t h, const float *logi
     }
 }
 
-static heading_t prepare(tr_tensor_t hidden, size_t vocabulary, tr_tensor_t targets,
-                         float temperature, tr_kept_t kept)
+/// Checks and fills the arguments that both operators have.
+static head_args_t prepare(tr_tensor_t hidden, size_t vocabulary, tr_tensor_t targets,
+                           float temperature, tr_kept_t kept)
 {
-    heading_t h = {};
+    head_args_t h = {};
     TR_ASSERT(temperature > 0.0f, "temperature %g", static_cast<double>(temperature));
     TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
               tr_tensor_count(targets), hidden.rows);
@@ -137,7 +152,7 @@ void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_
     if (hidden.rows == 0) {
         return;
     }
-    heading_t h = prepare(hidden, vocabulary, targets, temperature, kept);
+    head_args_t h = prepare(hidden, vocabulary, targets, temperature, kept);
     TR_ASSERT(tr_tensor_count(logprob) == hidden.rows && head.rows == vocabulary &&
                   tr_tensor_count(facts) == hidden.rows * TR_FACTS,
               "logprob %zu, facts %zu for %zu rows; head [%zu, %zu] of %zu tokens",
@@ -154,11 +169,12 @@ void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_
     });
 }
 
-/// The gradients of a tile's logits, and what they add to those of hidden and head.
+/// The gradients of a tile's logits, and through them dhidden of its rows and the tile's part of
+/// dhead.
 template <typename T>
-static void tile_gradient(tr_queue_t *queue, const heading_t &h, const float *logits, size_t first,
-                          size_t rows, tr_tensor_t dhidden, tr_tensor_t dhead, tr_tensor_t hidden,
-                          tr_tensor_t head)
+static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *logits,
+                          size_t first, size_t rows, tr_tensor_t dhidden, tr_tensor_t dhead,
+                          tr_tensor_t hidden, tr_tensor_t head)
 {
     T *gradient =
         static_cast<T *>(cuda_scratch(queue, CUDA_SLOT_GRADIENT, rows * h.vocabulary * sizeof(T)));
@@ -169,9 +185,11 @@ static void tile_gradient(tr_queue_t *queue, const heading_t &h, const float *lo
                 gradient, h, logits, first);
     cuda_input_gradient(queue, cuda_real<T>(tr_tensor_rows(dhidden, first, rows)), gradient, head,
                         rows);
-    cuda_weight_gradient(queue, cuda_f32(dhead), gradient,
-                         cuda_real<T>(tr_tensor_rows(hidden, first, rows)), cuda_type<T>::dtype,
-                         rows, h.vocabulary, hidden.columns);
+    if (dhead.buffer != NULL) { // else the head is frozen
+        cuda_weight_gradient(queue, cuda_f32(dhead), gradient,
+                             cuda_real<T>(tr_tensor_rows(hidden, first, rows)),
+                             cuda_type<T>::dtype, rows, h.vocabulary, hidden.columns);
+    }
 }
 
 void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
@@ -182,7 +200,7 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
     if (hidden.rows == 0) {
         return;
     }
-    heading_t h = prepare(hidden, dhead.rows, targets, temperature, kept);
+    head_args_t h = prepare(hidden, dhead.rows, targets, temperature, kept);
     TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
                   tr_tensor_count(dlogprob) == hidden.rows && head.rows == dhead.rows &&
                   (dmean.buffer == NULL || tr_tensor_count(dmean) == hidden.rows),
@@ -209,8 +227,9 @@ void cuda_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_t
                  head, hidden.rows);
 }
 
-// The scalar head: a block a row, a lane a chain, then the tree
+// The scalar head
 
+/// values = hidden . weight: a block a row, a lane a chain, then the tree.
 template <typename T>
 static __global__ void scalar_rows(float *values, const T *hidden, const T *weight, size_t n)
 {
@@ -240,7 +259,7 @@ void cuda_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden,
     });
 }
 
-/// A thread a column: dhidden's, written, and the chain over rows that continues dweight's.
+/// A thread a column: dhidden, written, and the chain over rows that continues dweight.
 template <typename T>
 static __global__ void scalar_gradient(T *dhidden, float *dweight, const float *dvalues,
                                        const T *hidden, const T *weight, size_t rows, size_t n)

@@ -1,4 +1,5 @@
-/// How kernels start and find their dynamic shared memory: the two things that the language of CUDA says with words of its own.
+/// How kernels find their dynamic shared memory, the one construct of CUDA's language that the
+/// emulator in tests/gpu/emulator must replace by another header.
 #ifndef TR_TENSOR_CUDA_LAUNCH_H
 #define TR_TENSOR_CUDA_LAUNCH_H
 

@@ -1,4 +1,10 @@
-/// Embedding, norms, rotary positions, elementwise operators and the optimizer.
+/// Embedding, norms, rotary positions, elementwise operators and the optimizer. The CPU's
+/// counterparts are cpu/layer_ops.c, norm.c and elementwise.c; in f32 each kernel adds in their
+/// order.
+///
+/// No kernel adds with atomics: every sum belongs to one thread or to one tree over lanes, in an
+/// order that depends on the shape alone. Operators that move rows use a block a row; elementwise
+/// ones a thread an element; sums over rows a thread a column.
 #include <math.h>
 
 #include "common/tensor/cuda/numbers.h"
@@ -10,7 +16,7 @@ extern "C" {
 
 enum {
     SUM_LANES = 16,     // lanes of a block of sum_squares, as on the CPU
-    SEGMENT_ROWS = 128, // rows whose contributions to a norm's weight are summed together, in bf16
+    SEGMENT_ROWS = 128, // rows of a part of the sum for a norm's weight, in bf16
 };
 
 static __device__ __forceinline__ size_t thread_index(void)
@@ -20,6 +26,7 @@ static __device__ __forceinline__ size_t thread_index(void)
 
 // Rows
 
+/// y[block] = x[rows[block]]
 template <typename T>
 static __global__ void take_rows(T *y, const T *x, const int32_t *rows, size_t n)
 {
@@ -47,6 +54,7 @@ void cuda_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tens
     cuda_gather_rows(queue, y, table, ids);
 }
 
+/// dx[rows[block]] += dy[block]. Rows are distinct, so no two blocks write to the same row.
 template <typename T>
 static __global__ void add_distinct_rows(T *dx, const T *dy, const int32_t *rows, size_t n)
 {
@@ -69,7 +77,10 @@ void cuda_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr
     });
 }
 
-/// The block of a token's first row adds all rows of that token, in order; blocks of later rows have nothing to do.
+/// dtable[id] += the rows of dy whose token is id, in ascending order. The block of a token's first
+/// row adds all of them; blocks of its later rows return. So a row of the table belongs to one
+/// block, and each of its elements to one thread, whose chain needs no atomics. The search compares
+/// all pairs of ids, which is little beside the additions.
 template <typename T>
 static __global__ void add_token_rows(float *dtable, const T *dy, const int32_t *ids, int rows,
                                       size_t n)
@@ -82,16 +93,20 @@ static __global__ void add_token_rows(float *dtable, const T *dy, const int32_t 
         seen = 0;
     }
     __syncthreads();
+    // Did the token occur before? Several threads may write `seen`, all the same value.
     for (int r = thread; r < first; r += CUDA_BLOCK) {
         if (ids[r] == id) {
-            seen = 1; // whoever writes writes the same
+            seen = 1;
         }
     }
     __syncthreads();
+    // All threads of the block see the same and leave together, so none waits at a barrier below.
     if (seen != 0) {
         return;
     }
     float *to = dtable + static_cast<size_t>(id) * n;
+    // 256 rows at a time: each thread compares one id, each warp's votes are a mask, and then all
+    // threads walk the set bits in order, each adding its columns.
     for (int base = first; base < rows; base += CUDA_BLOCK) {
         bool mine = base + thread < rows && ids[base + thread] == id;
         unsigned votes = __ballot_sync(0xffffffffu, mine);
@@ -124,9 +139,11 @@ void cuda_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t 
     });
 }
 
-// Root-mean-square norm: a row takes L lanes
+// Root-mean-square norm. A row takes L lanes: in f32 16, so a block has 16 rows; in bf16 the whole
+// block.
 
-/// Sums term(i) over the row's n elements: a chain a lane, then the tree.
+/// The sum of term over the row's n elements: a chain a lane, then the tree. term(i, sum) continues
+/// the chain.
 template <int L, typename F>
 static __device__ __forceinline__ float sum_row(size_t n, float *shared, F term)
 {
@@ -137,6 +154,8 @@ static __device__ __forceinline__ float sum_row(size_t n, float *shared, F term)
     return cuda_sum_lanes<L>(sum, shared);
 }
 
+/// y = x rstd weight, rstd = 1 / sqrt(mean(x^2) + epsilon). Rows past the last read row 0: every
+/// thread must take part in the sum, which synchronises the block.
 template <typename T>
 static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight, size_t rows,
                                  size_t n, float epsilon)
@@ -175,7 +194,7 @@ void cuda_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_
     });
 }
 
-/// dx += rstd (dy w - x rstd^2 mean(dy w x))
+/// dx += rstd (dy w - x rstd^2 mean(dy w x)), in the order of cpu_rmsnorm_dx.
 template <typename T>
 static __global__ void norm_dx(T *dx, const T *dy, const T *x, const float *rstd, const T *weight,
                                size_t rows, size_t n)
@@ -197,7 +216,8 @@ static __global__ void norm_dx(T *dx, const T *dy, const T *x, const float *rstd
     }
 }
 
-/// A thread a column: the chain over rows first..first+segment-1 of segment blockIdx.y, from sums[segment] or from 0.
+/// A thread a column: the chain over the rows of segment blockIdx.y, from sums[segment] or from 0.
+/// sums: [segments, n].
 template <typename T>
 static __global__ void norm_dweight(float *sums, bool from_zero, const T *dy, const T *x,
                                     const float *rstd, size_t rows, size_t n, size_t segment)
@@ -215,7 +235,7 @@ static __global__ void norm_dweight(float *sums, bool from_zero, const T *dy, co
     sums[blockIdx.y * n + i] = sum;
 }
 
-/// y[i] += sums[0][i] + ..., in order.
+/// y[i] += sums[0][i] + sums[1][i] + ..., in order.
 static __global__ void add_segments(float *y, const float *sums, size_t segments, size_t n)
 {
     size_t i = thread_index();
@@ -228,6 +248,9 @@ static __global__ void add_segments(float *y, const float *sums, size_t segments
     }
 }
 
+/// In f32 one chain over all rows, as on the CPU, which keeps few threads busy. In bf16 segments of
+/// rows go side by side into scratch memory and are then added in order: the same bits every time,
+/// but not those of one chain.
 template <typename T>
 static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy, const T *x,
                                  const float *rstd, size_t rows, size_t n)
@@ -271,9 +294,11 @@ void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweigh
 
 // Element by element
 
+/// Rotates the pairs (i, i + D/2) of a row's query and key heads in place. table: [positions, cos
+/// D/2 | sin D/2].
 template <typename T>
-static __global__ void turn_heads(T *qkv, const int32_t *positions, const float *table,
-                                  size_t width, size_t heads, size_t dim, bool inverse)
+static __global__ void rotate_heads(T *qkv, const int32_t *positions, const float *table,
+                                    size_t width, size_t heads, size_t dim, bool inverse)
 {
     const size_t half = dim / 2;
     T *row = qkv + static_cast<size_t>(blockIdx.x) * width;
@@ -301,17 +326,19 @@ void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_ten
               tr_tensor_count(positions));
     cuda_with_type(qkv.dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        cuda_launch(queue, static_cast<unsigned>(qkv.rows), CUDA_BLOCK, 0, turn_heads<T>,
+        cuda_launch(queue, static_cast<unsigned>(qkv.rows), CUDA_BLOCK, 0, rotate_heads<T>,
                     cuda_real<T>(qkv), cuda_i32(positions), cuda_f32(table), qkv.columns,
                     heads.query + heads.key_value, heads.dim, inverse);
     });
 }
 
+/// In the order of the CPU's sigmoid.
 static __device__ __forceinline__ float sigmoid(float x)
 {
     return 1.0f / (1.0f + cuda_exp(0.0f - x));
 }
 
+/// y = silu(gate) up
 template <typename T>
 static __global__ void swiglu_elements(T *y, const T *gate_up, size_t rows, size_t n)
 {
@@ -334,6 +361,7 @@ void cuda_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
     });
 }
 
+/// dgate = dy up silu'(gate), dup = dy silu(gate)
 template <typename T>
 static __global__ void swiglu_slopes(T *dgate_up, const T *dy, const T *gate_up, size_t rows,
                                      size_t n)
@@ -386,7 +414,8 @@ void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 
 // The optimizer
 
-/// 16 lanes a block of 4096 elements, then the tree: the CPU's dot product.
+/// sums[b] = sum of squares of block b of 4096 elements: 16 lanes, then the tree, which is the
+/// CPU's dot product. Threads past the last block take part in the shuffles with 0.
 static __global__ void square_blocks(float *sums, const float *x, size_t n, size_t blocks)
 {
     const size_t block = thread_index() / SUM_LANES, first = block * TR_SUM_BLOCK;
@@ -412,7 +441,7 @@ void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
                 cuda_f32(sums), cuda_f32(x), n, blocks);
 }
 
-/// Where the random numbers of a rounding are.
+/// The address of the random numbers for stochastic rounding; an element adds its number.
 typedef struct rounding {
     uint64_t seed, step, first;
 } rounding_t;
@@ -436,16 +465,19 @@ static __device__ unsigned random_word(rounding_t at, uint64_t element)
     return c0;
 }
 
+/// f32 weights need no rounding.
 static __device__ __forceinline__ void round_to(float *p, float x, rounding_t, uint64_t)
 {
     *p = x;
 }
 
-/// Up with the probability that is the share of a step of bf16 which is cut off.
+/// Stochastic rounding: a random number below a step of bf16 is added, then the lower half is cut
+/// off. So x is rounded up with a probability equal to the fraction that is cut off, and its mean
+/// is x.
 static __device__ __forceinline__ void round_to(bf16 *p, float x, rounding_t at, uint64_t element)
 {
     unsigned bits = __float_as_uint(x);
-    if ((bits & 0x7f800000u) == 0x7f800000u) { // infinite or NaN
+    if ((bits & 0x7f800000u) == 0x7f800000u) { // infinite or NaN: adding would change its kind
         *p = __float2bfloat16_rn(x);
         return;
     }
@@ -453,6 +485,7 @@ static __device__ __forceinline__ void round_to(bf16 *p, float x, rounding_t at,
     *p = __ushort_as_bfloat16(static_cast<unsigned short>(bits >> 16));
 }
 
+/// A thread an element, in the order of cpu_adamw.
 template <typename T>
 static __global__ void adamw_elements(T *weight, float *m, float *v, const float *gradient,
                                       size_t n, tr_adamw_scalars_t s, rounding_t rounding)

@@ -1,10 +1,14 @@
-/// Matrix products. f32: our own kernel, one chain of fused multiply-adds over k ascending an element, as on the CPU. bf16:
-/// cuBLASLt on tensor cores with one pinned algorithm a weight shape.
+/// Matrix products. f32: our own kernel, one chain of fused multiply-adds over k ascending an
+/// element, as on the CPU. bf16: cuBLASLt on tensor cores with one pinned algorithm for each weight
+/// shape.
 ///
-/// An algorithm is fit when a row's bits do not depend on how many rows there are: no split over k, and tried on this device
-/// with several numbers of rows before it is first used. Taken is the first fit one of cuBLASLt's own ranking for
-/// RANKED_ROWS rows. The ranking is a function of library, device and shape, so every process comes to the same choice without
-/// asking another; the log says which.
+/// Left to itself, cuBLASLt takes another algorithm for another number of rows, and a token's
+/// log-probability would differ between a rollout's batch and the trainer's. A pinned algorithm
+/// must give a row the same bits however many rows there are: it does not split k, and it is tried
+/// on this device with several numbers of rows before it is first used. The first such algorithm in
+/// cuBLASLt's own ranking for RANKED_ROWS rows is taken. The ranking is a function of library,
+/// device and shape, so all processes come to the same choice without asking each other; the log
+/// names it.
 #include <cublasLt.h>
 
 #include <cstdlib>
@@ -15,32 +19,36 @@
 // f32
 
 enum {
-    TILE = 64,
-    DEPTH = 16,
-    EACH = 4
-}; // a block's tile of y; k at a time; a thread's tile is EACH x EACH
+    TILE = 64,  // a block's tile of y is TILE x TILE
+    DEPTH = 16, // k at a time: two tiles of operands are 8 KiB of shared memory
+    EACH = 4    // a thread's tile is EACH x EACH: 256 threads make a block's
+};
 
-/// What becomes of the destination: y = product, y = y + product, or the chain starts at y.
+/// How the product meets its destination: y = product, y = y + product, or the chain starts at y.
 typedef enum product_mode { PRODUCT_WRITE, PRODUCT_ADD, PRODUCT_CONTINUE } product_mode_t;
 
-/// a(i, k) = a[i * row + k * depth], b(k, j) = b[k * depth + j * row].
+/// A matrix of any layout: a(i, k) = a[i * row + k * depth], b(k, j) = b[k * depth + j * row]. One
+/// of the two distances is 1.
 typedef struct operand {
     const float *data;
     size_t row, depth;
 } operand_t;
 
-/// to[k][i] of a tile: zero outside.
+/// Copies a tile of an operand to shared memory, to[k][i], with zeros outside the matrix.
 static __device__ __forceinline__ void load_tile(float (*to)[TILE], operand_t from, size_t first,
                                                  size_t rows, size_t k, size_t depth)
 {
     for (int e = static_cast<int>(threadIdx.x); e < TILE * DEPTH; e += CUDA_BLOCK) {
-        // neighbours in memory go to neighbouring threads
+        // Neighbouring threads load neighbouring floats, along k or along i: one memory
+        // transaction.
         int i = from.depth == 1 ? e / DEPTH : e % TILE, d = from.depth == 1 ? e % DEPTH : e / TILE;
         bool inside = first + i < rows && k + d < depth;
         to[d][i] = inside ? from.data[(first + i) * from.row + (k + d) * from.depth] : 0.0f;
     }
 }
 
+/// y: [rows, columns]. A block computes a tile of y, a thread 4 x 4 elements of it, each one chain:
+/// k is never split over threads. Elements outside y are computed from zeros and not stored.
 static __global__ void __launch_bounds__(CUDA_BLOCK)
     chains(float *y, operand_t a, operand_t b, size_t rows, size_t columns, size_t depth,
            product_mode_t mode)
@@ -61,7 +69,10 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     for (size_t k = 0; k < depth; k += DEPTH) {
         load_tile(left, a, first_row, rows, k, depth);
         load_tile(right, b, first_column, columns, k, depth);
+        // The tiles are complete.
         __syncthreads();
+        // The last piece may be short. Zeros past the end are left out of the chain: adding 0 turns
+        // a -0 into 0.
         int end = depth - k < DEPTH ? static_cast<int>(depth - k) : DEPTH;
         for (int d = 0; d < end; d++) {
             for (int i = 0; i < EACH; i++) {
@@ -70,7 +81,7 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
                 }
             }
         }
-        __syncthreads();
+        __syncthreads(); // everybody has read the tiles before they are loaded again
     }
     for (int i = 0; i < EACH; i++) {
         for (int j = 0; j < EACH; j++) {
@@ -83,7 +94,7 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     }
 }
 
-/// Blocks of rows beyond what one grid holds go in further launches.
+/// Launches `chains`. A grid has at most 65535 blocks in y, so more rows go in further launches.
 static void run_chains(tr_queue_t *queue, float *y, operand_t a, operand_t b, size_t rows,
                        size_t columns, size_t depth, product_mode_t mode)
 {
@@ -100,26 +111,27 @@ static void run_chains(tr_queue_t *queue, float *y, operand_t a, operand_t b, si
 
 enum {
     RANKED_ROWS = 512,    // the number of rows for which algorithms are ranked
-    CANDIDATES = 16,      // of the ranking, that are tried
-    WORKSPACE = 32 << 20, // bytes
-    CHOICES = 256,        // shapes that a process can know
+    CANDIDATES = 16,      // the first of the ranking, which are tried
+    WORKSPACE = 32 << 20, // bytes that an algorithm may use; NVIDIA recommends 32 MiB for sm_90
+    CHOICES = 256,        // most shapes of a process: a model has about fifteen
     ALIGNMENT = 16        // bytes that an algorithm may rely on, where the shape has them
 };
 
 typedef enum product_kind { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT } product_kind_t;
 
-/// A product as cuBLASLt sees it: column-major d: [m, n] = op(a) op(b) + beta d, depth k.
+/// A product as cuBLASLt sees it: column-major d: [m, n] = op(a) op(b) + beta d, depth k. See
+/// make_plan for how the three kinds of product map to it.
 typedef struct problem {
     product_kind_t kind;
     size_t m, n, k;
     cudaDataType type; // of d
-    size_t alignment;  // of all pointers and rows, in bytes; 0: to be found
+    size_t alignment;  // of all pointers and rows, in bytes; 0: not known yet
     const void *a, *b; // bf16
     void *d;
     float beta;
 } problem_t;
 
-/// What was pinned for a kind of product of one weight shape.
+/// The pinned algorithm for a kind of product of one weight shape.
 typedef struct choice {
     product_kind_t kind;
     size_t outputs, inputs; // the weight is [outputs, inputs]
@@ -134,7 +146,7 @@ struct cuda_products {
     size_t count;
 };
 
-/// Descriptors of one problem.
+/// cuBLASLt's descriptors of one problem.
 typedef struct plan {
     cublasLtMatmulDesc_t product;
     cublasLtMatrixLayout_t a, b, d;
@@ -164,7 +176,8 @@ void cuda_products_destroy(struct cuda_products **products)
     }
 }
 
-static void forget(plan_t *plan)
+/// Releases as much of a plan as make_plan has made.
+static void plan_release(plan_t *plan)
 {
     if (plan->product != NULL) {
         (void)cublasLtMatmulDescDestroy(plan->product);
@@ -177,8 +190,11 @@ static void forget(plan_t *plan)
     }
 }
 
-/// Row-major matrices are their transposes in column-major, so y = x W^T is y^T = W x^T: a is the weight (transposed), b is
-/// x. dx^T = W^T dy^T: a is the weight as it stands. dw^T = x^T dy: a is x^T as it stands, b is dy transposed.
+/// A row-major matrix is its transpose in column-major, so the products become:
+///
+///     forward          y  = x W^T    y^T  = W x^T      a = W, transposed     b = x
+///     input gradient   dx = dy W     dx^T = W^T dy^T   a = W as it stands    b = dy
+///     weight gradient  dw = dy^T x   dw^T = x^T dy     a = x as it stands    b = dy, transposed
 static bool make_plan(plan_t *plan, const problem_t *p)
 {
     int32_t transpose_a = p->kind == FORWARD ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -202,6 +218,7 @@ static bool make_plan(plan_t *plan, const problem_t *p)
                CUBLAS_STATUS_SUCCESS;
 }
 
+/// Enqueues the product. c and d are the same matrix, so beta adds to the destination.
 static cublasStatus_t multiply(tr_queue_t *queue, const plan_t *plan, const problem_t *p,
                                const cublasLtMatmulAlgo_t *algorithm)
 {
@@ -217,6 +234,7 @@ static cublasStatus_t multiply(tr_queue_t *queue, const plan_t *plan, const prob
 
 // The choice of an algorithm
 
+/// The weight is [outputs, inputs]; m, n and k hold these in another place for each kind.
 static size_t outputs_of(const problem_t *p)
 {
     return p->kind == FORWARD ? p->m : p->kind == INPUT_GRADIENT ? p->k : p->n;
@@ -227,16 +245,17 @@ static size_t inputs_of(const problem_t *p)
     return p->kind == FORWARD ? p->k : p->m;
 }
 
-/// The same product with another number of rows.
+/// The same product with another number of rows (tokens).
 static problem_t with_rows(problem_t p, size_t rows)
 {
     *(p.kind == WEIGHT_GRADIENT ? &p.k : &p.n) = rows;
     return p;
 }
 
-/// candidates: [CANDIDATES], the library's ranking without any that splits k.
-static int rank(tr_queue_t *queue, const problem_t *problem,
-                cublasLtMatmulHeuristicResult_t *candidates)
+/// candidates: [CANDIDATES], written with the library's ranking of algorithms that do not split k;
+/// returns their number.
+static int rank_algorithms(tr_queue_t *queue, const problem_t *problem,
+                           cublasLtMatmulHeuristicResult_t *candidates)
 {
     cublasLtMatmulPreference_t preference = NULL;
     problem_t p = with_rows(*problem, RANKED_ROWS);
@@ -262,10 +281,11 @@ static int rank(tr_queue_t *queue, const problem_t *problem,
                                              candidates, &count);
         (void)cublasLtMatmulPreferenceDestroy(preference);
     }
-    forget(&plan);
+    plan_release(&plan);
     return count;
 }
 
+/// A configuration value of an algorithm; 0 where it has none.
 static int32_t setting(const cublasLtMatmulAlgo_t *algorithm,
                        cublasLtMatmulAlgoConfigAttributes_t attribute)
 {
@@ -276,9 +296,11 @@ static int32_t setting(const cublasLtMatmulAlgo_t *algorithm,
     return value;
 }
 
-/// Operands in [-1, 1) with all 8 bits of a bf16's mantissa. The second half along the depth repeats the first, negated where
-/// `negates` says so: sums then cancel, and what is left is the rounding of the order of addition, which no later rounding
-/// to bf16 can hide (an odd last one is 0). Element i stands at depth i / stride % depth.
+/// Operands for a trial: numbers in [-1, 1) with all 8 bits of a bf16's mantissa, from a hash of
+/// the element's number. The second half along the depth repeats the first, negated where `negates`
+/// says so. Sums then cancel, and what remains is the rounding error of the order of addition,
+/// which the final rounding to bf16 cannot hide. An odd last element is 0. The depth of element i
+/// is (i / stride) % depth.
 static __global__ void fill(bf16 *x, size_t n, size_t stride, size_t depth, unsigned salt,
                             bool negates)
 {
@@ -294,17 +316,19 @@ static __global__ void fill(bf16 *x, size_t n, size_t stride, size_t depth, unsi
     }
 }
 
-/// Device memory of a trial, and where results are compared.
+/// Device memory of a trial, and host memory to compare results.
 typedef struct trial {
-    tr_buffer_t *weight, *rows, *whole,
-        *part;                      // [outputs, inputs]; inputs of RANKED_ROWS rows; outputs, twice
-    char *whole_bytes, *part_bytes; // on the host
-    size_t row_bytes;               // of outputs
+    tr_buffer_t *weight;            // [outputs, inputs]
+    tr_buffer_t *rows;              // the other operand, of RANKED_ROWS rows
+    tr_buffer_t *whole, *part;      // results of RANKED_ROWS rows and of fewer
+    char *whole_bytes, *part_bytes; // the same on the host
+    size_t row_bytes;               // of a row of the results
 } trial_t;
 
-/// Whether the first rows of a product of few rows have the bits that they have among many.
-static bool keeps_rows(tr_queue_t *queue, problem_t p, trial_t *trial,
-                       const cublasLtMatmulAlgo_t *algorithm)
+/// Whether the first rows of a product of few rows have the same bits as in a product of
+/// RANKED_ROWS rows. The numbers of rows stand on both sides of the sizes of tiles.
+static bool rows_keep_bits(tr_queue_t *queue, problem_t p, trial_t *trial,
+                           const cublasLtMatmulAlgo_t *algorithm)
 {
     static const size_t few[] = {1, 2, 3, 8, 16, 17, 64, 100, 129, 256};
     tr_tensor_t whole = {trial->whole, 0, TR_U8, RANKED_ROWS, trial->row_bytes};
@@ -313,6 +337,7 @@ static bool keeps_rows(tr_queue_t *queue, problem_t p, trial_t *trial,
     p.a = trial->weight->data;
     p.b = trial->rows->data;
     p.beta = 0.0f;
+    // i = 0 is the whole product, the others are compared with it.
     for (size_t i = 0; i <= sizeof few / sizeof few[0] && same; i++) {
         size_t rows = i == 0 ? static_cast<size_t>(RANKED_ROWS) : few[i - 1];
         plan_t plan;
@@ -320,7 +345,7 @@ static bool keeps_rows(tr_queue_t *queue, problem_t p, trial_t *trial,
         q.d = i == 0 ? trial->whole->data : trial->part->data;
         same =
             make_plan(&plan, &q) && multiply(queue, &plan, &q, algorithm) == CUBLAS_STATUS_SUCCESS;
-        forget(&plan);
+        plan_release(&plan);
         if (i == 0) {
             cuda_read(queue, trial->whole_bytes, whole);
         } else if (same) {
@@ -363,7 +388,8 @@ static void trial_release(trial_t *trial)
     free(trial->whole_bytes);
 }
 
-/// The first fit candidate, or NULL. Sums over tokens need no trial: their rows are the weight's, as many every time.
+/// *fit: the first candidate that keeps bits, or NULL. Weight gradients need no trial: their rows
+/// are the weight's outputs, always the same number, and only the depth varies.
 static tr_status first_fit(const cublasLtMatmulAlgo_t **fit, tr_queue_t *queue, const problem_t *p,
                            const cublasLtMatmulHeuristicResult_t *candidates, int count,
                            tr_error_t *err)
@@ -376,7 +402,7 @@ static tr_status first_fit(const cublasLtMatmulAlgo_t **fit, tr_queue_t *queue, 
         const cublasLtMatmulAlgo_t *algorithm = &candidates[i].algo;
         bool splits = setting(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1;
         if (candidates[i].state == CUBLAS_STATUS_SUCCESS && !splits &&
-            (!tries || keeps_rows(queue, *p, &trial, algorithm))) {
+            (!tries || rows_keep_bits(queue, *p, &trial, algorithm))) {
             *fit = algorithm;
         }
     }
@@ -384,7 +410,8 @@ static tr_status first_fit(const cublasLtMatmulAlgo_t **fit, tr_queue_t *queue, 
     return status;
 }
 
-static void note(const tr_queue_t *queue, const problem_t *p, const cublasLtMatmulAlgo_t *fit)
+/// One line for each shape, so that two processes' choices can be compared.
+static void log_choice(const tr_queue_t *queue, const problem_t *p, const cublasLtMatmulAlgo_t *fit)
 {
     static const char *const names[] = {"forward", "input_gradient", "weight_gradient"};
     queue->backend->log(TR_LOG_INFO, "products",
@@ -395,6 +422,8 @@ static void note(const tr_queue_t *queue, const problem_t *p, const cublasLtMatm
                         static_cast<int>(setting(fit, CUBLASLT_ALGO_CONFIG_STAGES_ID)));
 }
 
+/// Chooses, logs and remembers. NULL with the failure stuck to the queue when nothing is fit: no
+/// fallback would keep the promise.
 static const cublasLtMatmulAlgo_t *choose(tr_queue_t *queue, const problem_t *p)
 {
     struct cuda_products *products = queue->backend->products;
@@ -402,7 +431,7 @@ static const cublasLtMatmulAlgo_t *choose(tr_queue_t *queue, const problem_t *p)
     const cublasLtMatmulAlgo_t *fit;
     tr_error_t err = {};
     TR_ASSERT(products->count < CHOICES, "%zu shapes of products", products->count);
-    int count = rank(queue, p, candidates);
+    int count = rank_algorithms(queue, p, candidates);
     if (first_fit(&fit, queue, p, candidates, count, &err) == TR_OK && fit == NULL) {
         (void)tr_fail(&err, TR_ERR_UNSUPPORTED,
                       "no algorithm of cuBLASLt (of %d) gives a row of a [%zu, %zu] product the "
@@ -413,12 +442,14 @@ static const cublasLtMatmulAlgo_t *choose(tr_queue_t *queue, const problem_t *p)
         cuda_stick(queue, err.status, err.text);
         return NULL;
     }
-    note(queue, p, fit);
+    log_choice(queue, p, fit);
     choice_t *made = &products->choices[products->count++];
     *made = {p->kind, outputs_of(p), inputs_of(p), p->type, p->alignment, *fit};
     return &made->algorithm;
 }
 
+/// The pinned algorithm of a problem, chosen at its first use. Shapes are few, so a linear search
+/// will do.
 static const cublasLtMatmulAlgo_t *chosen(tr_queue_t *queue, const problem_t *p)
 {
     const struct cuda_products *products = queue->backend->products;
@@ -432,15 +463,17 @@ static const cublasLtMatmulAlgo_t *chosen(tr_queue_t *queue, const problem_t *p)
     return choose(queue, p);
 }
 
-/// The largest power of two up to ALIGNMENT that divides every address and the bytes of every row.
+/// The largest power of two up to ALIGNMENT that divides all addresses and row sizes. It is part of
+/// the choice: an algorithm that was ranked for aligned rows may not take others.
 static size_t alignment_of(const problem_t *p)
 {
     size_t bits = reinterpret_cast<size_t>(p->a) | reinterpret_cast<size_t>(p->b) |
                   reinterpret_cast<size_t>(p->d) | outputs_of(p) * sizeof(bf16) |
                   inputs_of(p) * sizeof(bf16) | ALIGNMENT;
-    return bits & (~bits + 1);
+    return bits & (~bits + 1); // the lowest set bit
 }
 
+/// Runs a product by cuBLASLt, with the pinned algorithm or, for benchmarks, its own.
 static void run_library(tr_queue_t *queue, problem_t p)
 {
     plan_t plan;
@@ -449,14 +482,14 @@ static void run_library(tr_queue_t *queue, problem_t p)
     }
     p.alignment = alignment_of(&p);
     const bool pinned = !queue->backend->free_products;
-    const cublasLtMatmulAlgo_t *algorithm =
-        pinned ? chosen(queue, &p) : NULL; // NULL: the library's
+    // NULL lets the library choose.
+    const cublasLtMatmulAlgo_t *algorithm = pinned ? chosen(queue, &p) : NULL;
     if (pinned && algorithm == NULL) {
         return;
     }
     cublasStatus_t code =
         make_plan(&plan, &p) ? multiply(queue, &plan, &p, algorithm) : CUBLAS_STATUS_INVALID_VALUE;
-    forget(&plan);
+    plan_release(&plan);
     if (code != CUBLAS_STATUS_SUCCESS) {
         tr_error_t err = {};
         (void)tr_fail(
@@ -475,6 +508,7 @@ static bool in_bf16(const tr_queue_t *queue)
     return queue->backend->base.real == TR_BF16;
 }
 
+/// y = x W^T, or y += x W^T; y may be f32 where [real] is bf16 (logits).
 static void forward(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x,
                     tr_tensor_t weight, size_t rows, bool accumulate)
 {

@@ -1,18 +1,27 @@
-/// Buffers within the role's budget, queues, copies, casts.
+/// Buffers within the role's budget, queues, copies and casts.
+///
+/// A queue is a stream of its own with pinned staging memory and scratch memory. Everything
+/// enqueued in it runs in order, so operators need no synchronisation between each other; the host
+/// waits only in queue_wait, for large writes, and where memory is freed.
 #include <cstdlib>
 #include <cstring>
 
 #include "common/tensor/cuda/numbers.h"
 
-enum { STAGING = 4 << 20, STAGED_MOST = 1 << 20 };
+enum {
+    STAGING = 4 << 20,     // bytes of a queue's pinned memory for small writes
+    STAGED_MOST = 1 << 20, // bytes of the largest write that goes through it
+};
 
-static tr_status refuse(const cuda_backend_t *self, size_t bytes, tr_error_t *err)
+/// TR_ERR_MEMORY with the numbers that tell whether the budget, this process or another one is the
+/// cause.
+static tr_status out_of_memory(const cuda_backend_t *self, size_t bytes, tr_error_t *err)
 {
     size_t free = 0, total = 0;
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&free, &total);
     return tr_fail(err, TR_ERR_MEMORY,
-                   "a buffer of %zu MiB cannot be had on cuda:%d: %zu MiB are in use here, the "
+                   "cannot allocate %zu MiB on cuda:%d: %zu MiB are in use here, the "
                    "budget is %zu MiB (0: none), and the GPU has %zu of %zu MiB free",
                    bytes >> 20, self->device, self->used >> 20, self->budget >> 20, free >> 20,
                    total >> 20);
@@ -24,20 +33,23 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
     cuda_backend_t *self = reinterpret_cast<cuda_backend_t *>(backend);
     *buffer = NULL;
     void *data = NULL;
+    // Without overflow: used + bytes could wrap.
     if (self->budget != 0 && (bytes > self->budget || self->used > self->budget - bytes)) {
-        return refuse(self, bytes, err);
+        return out_of_memory(self, bytes, err);
     }
     if (cudaSetDevice(self->device) != cudaSuccess ||
         cudaMalloc(&data, bytes > 0 ? bytes : 1) != cudaSuccess) {
-        return refuse(self, bytes, err);
+        return out_of_memory(self, bytes, err);
     }
+    // Queues are streams that do not synchronise with the default stream, so the zeros must be
+    // there before the buffer is handed out.
     cudaError_t error = cudaMemsetAsync(data, 0, bytes, NULL);
     if (error == cudaSuccess) {
         error = cudaStreamSynchronize(NULL);
     }
     if (error != cudaSuccess) {
         (void)cudaFree(data);
-        return tr_fail(err, TR_ERR_MEMORY, "a new buffer on the GPU: %s",
+        return tr_fail(err, TR_ERR_MEMORY, "cannot zero a new buffer on the GPU: %s",
                        cudaGetErrorString(error));
     }
     *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
@@ -55,8 +67,7 @@ tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size
     if (cudaSetDevice(self->device) != cudaSuccess ||
         cudaHostAlloc(&data, bytes > 0 ? bytes : 1, cudaHostAllocDefault) != cudaSuccess) {
         (void)cudaGetLastError();
-        return tr_fail(err, TR_ERR_MEMORY,
-                       "a buffer of %zu MiB in pinned memory of the host cannot be had",
+        return tr_fail(err, TR_ERR_MEMORY, "cannot allocate %zu MiB of pinned host memory",
                        bytes >> 20);
     }
     memset(data, 0, bytes);
@@ -72,8 +83,10 @@ void cuda_buffer_destroy(tr_buffer_t **buffer)
         return;
     }
     (void)cudaSetDevice(self->backend->device);
+    // No kernel may still use the memory: cudaFree waits for all of them, the other two calls need
+    // not.
     if (self->kind == tr_buffer_t::CUDA_OWN) {
-        (void)cudaFree(self->data); // waits for what still uses it
+        (void)cudaFree(self->data);
         self->backend->used -= self->bytes;
     } else {
         (void)cudaDeviceSynchronize();
@@ -84,7 +97,9 @@ void cuda_buffer_destroy(tr_buffer_t **buffer)
     *buffer = NULL;
 }
 
-static cudaError_t find_place(char (&place)[32], int device)
+/// The GPU's PCI bus id, which means the same GPU in every process; a device number depends on
+/// CUDA_VISIBLE_DEVICES.
+static cudaError_t bus_id(char (&place)[32], int device)
 {
     memset(place, 0, sizeof place);
     return cudaDeviceGetPCIBusId(place, sizeof place, device);
@@ -96,7 +111,7 @@ tr_status cuda_buffer_export(tr_device_memory_t *memory, const tr_buffer_t *buff
     static_assert(sizeof handle == sizeof memory->handle, "a handle is 64 bytes");
     cudaError_t error = cudaIpcGetMemHandle(&handle, buffer->data);
     if (error == cudaSuccess) {
-        error = find_place(memory->place, buffer->backend->device);
+        error = bus_id(memory->place, buffer->backend->device);
     }
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
@@ -121,7 +136,7 @@ tr_status cuda_buffer_import(tr_backend_t *backend, tr_buffer_t **buffer,
     memcpy(&handle, memory->handle, sizeof handle);
     cudaError_t error = cudaSetDevice(self->device);
     if (error == cudaSuccess) {
-        error = find_place(place, self->device);
+        error = bus_id(place, self->device);
     }
     if (error == cudaSuccess) {
         error = cudaIpcOpenMemHandle(&data, handle, cudaIpcMemLazyEnablePeerAccess);
@@ -188,6 +203,7 @@ void cuda_queue_destroy(tr_queue_t **queue)
 tr_status cuda_queue_wait(tr_queue_t *queue, tr_error_t *err)
 {
     cuda_check(queue, cudaStreamSynchronize(queue->stream), "waiting for its work");
+    // The stream is empty, so no copy reads the staging memory any more.
     queue->staged = 0;
     if (queue->failed.status == TR_OK) {
         return TR_OK;
@@ -196,6 +212,7 @@ tr_status cuda_queue_wait(tr_queue_t *queue, tr_error_t *err)
     if (err != NULL) {
         *err = queue->failed;
     }
+    // Reported once; the next operators run again.
     queue->failed.status = TR_OK;
     return status;
 }
@@ -205,6 +222,8 @@ void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
     tr_buffer_t **buffer = &queue->scratch[slot];
     if (*buffer == NULL || (*buffer)->bytes < bytes) {
         tr_error_t err = {};
+        // The old memory goes first: both need not fit. Kernels that use it have ended (cudaFree
+        // waits).
         cuda_buffer_destroy(buffer);
         queue->moves++;
         if (cuda_buffer_new(&queue->backend->base, buffer, bytes + bytes / 4, &err) != TR_OK) {
@@ -228,6 +247,7 @@ void *cuda_data(tr_tensor_t tensor, tr_dtype_t dtype)
     return tensor.buffer->data + tensor.offset;
 }
 
+/// The tensor's first byte, whatever its type.
 static void *bytes_of(tr_tensor_t tensor)
 {
     return cuda_data(tensor, tensor.dtype);
@@ -251,12 +271,14 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
     if (bytes == 0) {
         return;
     }
+    // Large: copied from the source itself, which the caller may change as soon as this returns.
     if (bytes > STAGED_MOST) {
         cuda_check(queue, cudaMemcpyAsync(to, source, bytes, cudaMemcpyDefault, queue->stream),
                    "writing to it");
         cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
         return;
     }
+    // The staging memory is full: wait until its copies are done, then start from its beginning.
     if (queue->staged + bytes > STAGING) {
         cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
         queue->staged = 0;
@@ -268,6 +290,8 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
                "writing to it");
 }
 
+/// The destination is valid after queue_wait, as backend.h says; a small read is not worth a wait
+/// of its own.
 void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 {
     size_t bytes = tr_tensor_bytes(source);
@@ -301,6 +325,7 @@ void cuda_zero(tr_queue_t *queue, tr_tensor_t destination)
     }
 }
 
+/// A thread an element.
 template <typename To, typename From>
 static __global__ void cast_elements(To *to, const From *from, size_t n)
 {

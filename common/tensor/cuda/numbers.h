@@ -1,6 +1,7 @@
 /// Arithmetic on the device: elements as f32, our own exp and log, sums over lanes in a fixed tree.
 ///
-/// In f32 every function here gives the bits of its namesake in cpu/simd.h and base/real.c.
+/// In f32 every function here gives the bits of its namesake in cpu/simd.h and base/real.c;
+/// tests/gpu compares them.
 #ifndef TR_TENSOR_CUDA_NUMBERS_H
 #define TR_TENSOR_CUDA_NUMBERS_H
 
@@ -66,7 +67,7 @@ static __device__ __forceinline__ double cuda_log(double x)
     return x == x ? result : x;
 }
 
-/// Lanes that share a row. f32: the CPU's 16; bf16: a block of threads.
+/// Lanes that share a row. f32: the CPU's 16, so that sums have its shape; bf16: a whole block.
 template <typename T> struct cuda_lanes;
 template <> struct cuda_lanes<float> {
     enum { count = 16 };
@@ -75,14 +76,15 @@ template <> struct cuda_lanes<bf16> {
     enum { count = CUDA_BLOCK };
 };
 
-/// f over all lanes by a tree: lanes L/2 apart, then L/4, ..., 1; every lane gets the result. L is a power of two that divides
-/// blockDim.x, lanes are neighbours in threadIdx.x, and every thread of the block calls. shared: [blockDim.x], or NULL when
-/// L <= 32.
+/// f over all lanes by a tree: lanes L/2 apart, then L/4, ..., 1; every lane gets the result. L is
+/// a power of two that divides blockDim.x, lanes are neighbours in threadIdx.x, and every thread of
+/// the block must call (it synchronises). shared: [blockDim.x], or NULL when L <= 32.
 template <int L, typename F>
 static __device__ __forceinline__ float cuda_over_lanes(float x, float *shared, F f)
 {
     if (L > 32) {
         const int lane = static_cast<int>(threadIdx.x) % L;
+        // Before the first write: another reduction's result may still be read from `shared`.
         __syncthreads();
         shared[threadIdx.x] = x;
         __syncthreads();
@@ -94,6 +96,7 @@ static __device__ __forceinline__ float cuda_over_lanes(float x, float *shared, 
         }
         x = shared[threadIdx.x - lane + lane % 32];
     }
+    // The last 32 lanes are in one warp: registers instead of shared memory.
     const int width = L < 32 ? L : 32;
     for (int half = width / 2; half > 0; half /= 2) {
         x = f(x, __shfl_down_sync(0xffffffffu, x, half, width));

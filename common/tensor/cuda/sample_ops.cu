@@ -1,63 +1,70 @@
-/// Drawing tokens as cpu/sample_ops.c does: temperature, then top-k, then top-p, then the inverse of the cumulative
-/// distribution in ascending token id; ties go to the lower id everywhere. A block draws one row's token, without sorting the
-/// vocabulary: the k-th likeliest logit is found by its digits, and the mass of the likeliest is added a sorted piece at a time,
-/// in the order in which a sort would have put them. Tokens of one logit have one mass, so the order among them is no matter.
+/// Sampling tokens as cpu/sample_ops.c does: temperature, then top-k, then top-p, then the inverse
+/// of the cumulative distribution in ascending token id; ties go to the lower id everywhere.
+///
+/// A block samples one row's token, without sorting the vocabulary. The k-th likeliest logit is
+/// found by its digits (a radix select), and the probabilities of the likeliest tokens are added a
+/// sorted piece at a time, in the order in which a sort would have put them. So sums have the CPU's
+/// bits. Tokens of equal logits have equal probabilities, so their order is of no matter to a sum.
 #include "common/tensor/cuda/head.h"
 
 enum {
-    DIGIT = 11, // bits of a key that are looked at at a time
-    BUCKETS = 1 << DIGIT,
-    PIECE = 2048,    // keys that are sorted at a time
+    DIGIT = 11,           // bits of a key that one pass looks at: 11 + 11 + 10 are 32
+    BUCKETS = 1 << DIGIT, // counters of a pass: 8 KiB of shared memory
+    PIECE = 2048,         // keys that are sorted at a time
     CDF_BLOCK = 256, // probabilities that are summed before their sum is compared, as on the CPU
     WARPS = CUDA_BLOCK / 32
 };
-static_assert(+CDF_BLOCK == +CUDA_BLOCK, "a thread a probability of a block");
+static_assert(+CDF_BLOCK == +CUDA_BLOCK, "a thread for each probability of a block");
 
-typedef struct drawing {
+/// One call's arguments.
+typedef struct sample_args {
     size_t vocabulary;
     tr_sampling_t sampling;
-    int32_t *tokens, *kept_count, *kept_ids;
+    int32_t *tokens, *kept_count; // [R], written
+    int32_t *kept_ids;            // [R, kept_columns], written; NULL when nothing can be cut
     size_t kept_columns;
-    float *logprob, *raw;
-    const float *uniform;
-} drawing_t;
+    float *logprob, *raw; // [R], written
+    const float *uniform; // [R]
+} sample_args_t;
 
-/// Where the order of a row's keys reaches a rank.
+/// The key at some rank in the ascending order of a row's keys.
 typedef struct place {
     unsigned key;
-    size_t before, same; // keys that are less, and equal
+    size_t before, same; // how many keys are less, and equal
 } place_t;
 
-/// A block's working memory, shared by its threads.
-typedef struct bench {
+/// A block's shared memory. Scalars are written by one thread and read by all after a barrier.
+typedef struct workspace {
     unsigned words[PIECE > BUCKETS ? PIECE : BUCKETS]; // counts of buckets, or keys, or masses
-    unsigned long long best[CUDA_BLOCK];
-    float lanes[CUDA_BLOCK];
-    unsigned warps[WARPS];
-    unsigned gathered;
+    unsigned long long best[CUDA_BLOCK];               // argmax: each thread's best
+    float lanes[CUDA_BLOCK];                           // reductions, or a block's probabilities
+    unsigned warps[WARPS];                             // sum_before: each warp's sum
+    unsigned gathered;                                 // keys in words
     place_t place;
-    size_t taken;  // of the likeliest tokens
-    double mass;   // theirs
-    size_t block;  // of the cumulative distribution
+    size_t taken;  // number of the likeliest tokens added so far
+    double mass;   // the sum of their probabilities
+    size_t block;  // the block of the cumulative distribution that holds the token
     double before; // the sum of the blocks before it
-    double wanted; // that the running sum must pass
-    size_t index;  // that was drawn
-} bench_t;
+    double wanted; // the sum that the running sum must pass
+    size_t index;  // the sampled place
+} workspace_t;
 
-/// Ascending keys are descending logits; -0 counts as 0.
+/// Ascending keys are descending logits; -0 counts as 0. See key_of in cpu/sample_ops.c.
 static __device__ __forceinline__ unsigned key_of(float z)
 {
     unsigned bits = __float_as_uint(z + 0.0f);
     return (bits & 0x80000000u) != 0 ? bits : ~(bits | 0x80000000u);
 }
 
+/// The logit of a key.
 static __device__ __forceinline__ float value_of(unsigned key)
 {
     return __uint_as_float((key & 0x80000000u) != 0 ? key : ~key & 0x7fffffffu);
 }
 
-/// The sum of x over the threads before this one, and over all.
-static __device__ unsigned sum_before(unsigned x, bench_t *b, unsigned *total)
+/// The sum of x over the threads before this one; *total: over all. A prefix sum within each warp,
+/// then over the warps' sums.
+static __device__ unsigned sum_before(unsigned x, workspace_t *b, unsigned *total)
 {
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     unsigned sum = x;
@@ -79,8 +86,9 @@ static __device__ unsigned sum_before(unsigned x, bench_t *b, unsigned *total)
     return before;
 }
 
-/// The bucket that holds the left-th of the counted keys (from 0) becomes the next digit of b->place.
-static __device__ void take_digit(size_t left, bench_t *b)
+/// Finds the bucket with the left-th of the counted keys (from 0), which is the next digit of
+/// b->place.
+static __device__ void take_digit(size_t left, workspace_t *b)
 {
     enum { EACH = BUCKETS / CUDA_BLOCK };
     const place_t place = b->place;
@@ -89,7 +97,7 @@ static __device__ void take_digit(size_t left, bench_t *b)
         mine += b->words[bucket + i];
     }
     unsigned before = sum_before(mine, b, &all);
-    if (before <= left && left < before + mine) { // in one thread
+    if (before <= left && left < before + mine) { // true in exactly one thread
         while (left >= before + b->words[bucket]) {
             before += b->words[bucket++];
         }
@@ -98,8 +106,10 @@ static __device__ void take_digit(size_t left, bench_t *b)
     __syncthreads();
 }
 
-/// The place of the rank-th key (from 0), a digit after the other: the first has the 10 bits that remain.
-static __device__ place_t place_of(const cuda_row_t &row, size_t rank, bench_t *b)
+/// The place of the rank-th key (from 0), found digit by digit: each pass counts the keys that
+/// share the digits known so far, by their next digit. The first digit has the 10 bits that remain.
+/// The atomics count integers, so their order is of no matter.
+static __device__ place_t place_of(const cuda_row_t &row, size_t rank, workspace_t *b)
 {
     if (threadIdx.x == 0) {
         b->place = {0, 0, 0};
@@ -122,7 +132,8 @@ static __device__ place_t place_of(const cuda_row_t &row, size_t rank, bench_t *
     return b->place;
 }
 
-/// Sorts words: [count], ascending, bitonic; what follows up to a power of two must be greatest.
+/// Sorts words: [count], ascending (bitonic sort). Words from count up to the next power of two
+/// must be the greatest possible.
 static __device__ void sort_words(unsigned *words, unsigned count)
 {
     unsigned room = 2;
@@ -144,9 +155,10 @@ static __device__ void sort_words(unsigned *words, unsigned count)
     }
 }
 
-/// The row's keys from..end-1, fewer than PIECE, into words, sorted. Returns how many.
+/// Gathers the row's keys in from..end-1, fewer than PIECE, into words, sorted; returns their
+/// number. The order in which threads gather does not matter after the sort.
 static __device__ unsigned likely_keys(const cuda_row_t &row, unsigned from, unsigned end,
-                                       bench_t *b)
+                                       workspace_t *b)
 {
     for (unsigned i = threadIdx.x; i < PIECE; i += CUDA_BLOCK) {
         b->words[i] = 0xffffffffu;
@@ -167,13 +179,14 @@ static __device__ unsigned likely_keys(const cuda_row_t &row, unsigned from, uns
     return count;
 }
 
-/// Adds masses to b->mass, one chain, until it reaches what is wanted: count of them from words, then up to `same` times
-/// `mass`.
-static __device__ void add_masses(bench_t *b, unsigned count, float mass, size_t same,
+/// Adds probabilities to b->mass, one chain, until it reaches `wanted`: `count` of them from words,
+/// then up to `same` times `mass`. By one thread, since the order of additions is the CPU's.
+static __device__ void add_masses(workspace_t *b, unsigned count, float mass, size_t same,
                                   double wanted)
 {
     double sum = b->mass;
     size_t taken = 0;
+    // Written as !(sum >= wanted) so that a NaN ends too, at the last token.
     while (taken < count + same && !(sum >= wanted)) {
         sum += static_cast<double>(taken < count ? __uint_as_float(b->words[taken]) : mass);
         taken++;
@@ -182,9 +195,11 @@ static __device__ void add_masses(bench_t *b, unsigned count, float mass, size_t
     b->taken += taken;
 }
 
-/// How many of the row's `limit` likeliest tokens the wanted mass needs, all of them where they have less; b->mass is theirs.
+/// The number of the row's `limit` likeliest tokens that the wanted mass needs, all of them where
+/// they have less. b->mass: theirs. Pieces of at most PIECE keys, from the likeliest down: the
+/// place of the piece's last key tells which keys it has.
 static __device__ size_t cut_mass(const cuda_row_t &row, float max, size_t limit, double wanted,
-                                  bench_t *b)
+                                  workspace_t *b)
 {
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -212,9 +227,9 @@ static __device__ size_t cut_mass(const cuda_row_t &row, float max, size_t limit
     return b->taken;
 }
 
-/// How many of the likeliest tokens of tempered logits are kept.
+/// The number of likeliest tokens that top-k and top-p keep of tempered logits.
 template <int L>
-static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t sampling, bench_t *b)
+static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t sampling, workspace_t *b)
 {
     size_t kept = row.n;
     const bool by_count = sampling.top_k > 0 && static_cast<size_t>(sampling.top_k) < kept;
@@ -225,6 +240,7 @@ static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t samplin
         cuda_softmax_t softmax = cuda_row_softmax<L>(row, b->lanes);
         double total = static_cast<double>(softmax.sum);
         if (by_count) {
+            // The mass of all k tokens: transformers renormalises after top-k.
             cut_mass(row, softmax.max, kept, INFINITY, b);
             total = b->mass;
         }
@@ -233,12 +249,14 @@ static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t samplin
     return kept;
 }
 
-/// ids: the `kept` likeliest tokens, ascending.
-static __device__ void write_kept(const cuda_row_t &row, size_t kept, int32_t *ids, bench_t *b)
+/// ids: written with the `kept` likeliest tokens, ascending. A token is kept if its key is less
+/// than the last kept key, or equal to it and among the first `ties` in order of ids. 256 tokens at
+/// a time, with both counts in one prefix sum: 16 bits each.
+static __device__ void write_kept(const cuda_row_t &row, size_t kept, int32_t *ids, workspace_t *b)
 {
     const place_t last = place_of(row, kept - 1, b);
-    const size_t ties = kept - last.before; // of last.key, the lowest ids
-    size_t likelier = 0, tied = 0;          // among the tokens before the block's
+    const size_t ties = kept - last.before; // how many tokens with the key last.key are kept
+    size_t likelier = 0, tied = 0;          // tokens of either kind before the current 256
     for (size_t first = 0; first < row.n; first += CUDA_BLOCK) {
         const size_t i = first + threadIdx.x;
         unsigned key = i < row.n ? key_of(row.at(i)) : 0, all;
@@ -255,8 +273,9 @@ static __device__ void write_kept(const cuda_row_t &row, size_t kept, int32_t *i
     __syncthreads();
 }
 
-/// The block of the cumulative distribution where its running sum passes uniform times the whole; `blocks` where none does.
-static __device__ void find_block(const double *sums, size_t blocks, float uniform, bench_t *b)
+/// Finds the block of the cumulative distribution in which the running sum passes uniform times the
+/// whole; `blocks` where none does. By one thread: the sums are chains in the CPU's order.
+static __device__ void find_block(const double *sums, size_t blocks, float uniform, workspace_t *b)
 {
     double total = 0.0;
     for (size_t i = 0; i < blocks; i++) {
@@ -273,8 +292,9 @@ static __device__ void find_block(const double *sums, size_t blocks, float unifo
     }
 }
 
-/// Which of the block's masses, in lanes; the last that is not 0 where the running sum falls short of the block's by rounding.
-static __device__ size_t find_in_block(const bench_t *b, size_t n)
+/// The place within that block, whose probabilities are in lanes. Where the running sum stays below
+/// by rounding, the last place with a probability above 0.
+static __device__ size_t find_in_block(const workspace_t *b, size_t n)
 {
     const size_t first = b->block * CDF_BLOCK;
     double sum = b->before;
@@ -290,9 +310,10 @@ static __device__ size_t find_in_block(const bench_t *b, size_t n)
     return chosen;
 }
 
-/// The first index at which the running sum of e^(at - max) passes uniform times the whole. sums: a block's each.
+/// The first place at which the running sum of e^(at - max) passes uniform times the whole. sums:
+/// one for each block, each one chain in double by one thread.
 static __device__ size_t invert(const cuda_row_t &row, float max, float uniform, double *sums,
-                                bench_t *b)
+                                workspace_t *b)
 {
     const size_t blocks = (row.n + CDF_BLOCK - 1) / CDF_BLOCK;
     for (size_t block = threadIdx.x; block < blocks; block += CUDA_BLOCK) {
@@ -317,7 +338,8 @@ static __device__ size_t invert(const cuda_row_t &row, float max, float uniform,
     return b->index;
 }
 
-static __device__ size_t argmax(const cuda_row_t &row, bench_t *b)
+/// The greatest logit, the lowest id on a tie: the least (key, id) over all threads, by a tree.
+static __device__ size_t argmax(const cuda_row_t &row, workspace_t *b)
 {
     unsigned long long best = ~0ull; // key, then id
     for (size_t i = threadIdx.x; i < row.n; i += CUDA_BLOCK) {
@@ -335,10 +357,10 @@ static __device__ size_t argmax(const cuda_row_t &row, bench_t *b)
     return static_cast<size_t>(b->best[0] & 0xffffffffu);
 }
 
-/// Cuts the tempered row to what is kept, the ids of which go to the row's place in kept_ids; returns how many, 0 when nothing
-/// was cut.
+/// Truncates a tempered row: writes the ids of the kept tokens to the row's place in kept_ids.
+/// Returns their number, 0 when nothing was cut.
 template <int L>
-static __device__ size_t cut_row(cuda_row_t *row, const drawing_t &d, size_t at, bench_t *b)
+static __device__ size_t cut_row(cuda_row_t *row, const sample_args_t &d, size_t at, workspace_t *b)
 {
     size_t kept = count_kept<L>(*row, d.sampling, b);
     if (kept == row->n) {
@@ -351,12 +373,12 @@ static __device__ size_t cut_row(cuda_row_t *row, const drawing_t &d, size_t at,
     return kept;
 }
 
-/// logits: [tile, vocabulary] of rows from `first`.
+/// Samples one row a block. logits: [tile, vocabulary] of rows from `first`.
 template <int L>
 static __global__ void __launch_bounds__(CUDA_BLOCK)
-    draw_rows(drawing_t d, const float *logits, size_t first)
+    sample_rows(sample_args_t d, const float *logits, size_t first)
 {
-    __shared__ bench_t bench;
+    __shared__ workspace_t workspace;
     CUDA_DYNAMIC_SHARED(double, sums); // [ceil(vocabulary / CDF_BLOCK)]
     const size_t at = first + blockIdx.x;
     const cuda_row_t plain = {logits + blockIdx.x * d.vocabulary, NULL, d.vocabulary, d.vocabulary,
@@ -367,17 +389,19 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     size_t token, kept = 0;
     float logprob = 0.0f;
     if (greedy) {
-        token = argmax(plain, &bench);
+        token = argmax(plain, &workspace);
     } else {
         row.temperature = d.sampling.temperature;
-        kept = cut_row<L>(&row, d, at, &bench);
-        softmax = cuda_row_softmax<L>(row, bench.lanes);
-        size_t index = invert(row, softmax.max, d.uniform[at], sums, &bench);
+        kept = cut_row<L>(&row, d, at, &workspace);
+        softmax = cuda_row_softmax<L>(row, workspace.lanes);
+        size_t index = invert(row, softmax.max, d.uniform[at], sums, &workspace);
         token = row.id(index);
         logprob = cuda_row_logprob(row, index, softmax);
     }
+    // `raw` is under softmax(logits), which differs from the distribution drawn from in these
+    // cases; else the statistics above are the same.
     if (greedy || row.temperature != 1.0f || kept > 0) {
-        softmax = cuda_row_softmax<L>(plain, bench.lanes);
+        softmax = cuda_row_softmax<L>(plain, workspace.lanes);
     }
     if (threadIdx.x == 0) {
         d.tokens[at] = static_cast<int32_t>(token);
@@ -387,23 +411,11 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     }
 }
 
-/// The most tokens that a row can keep after something was cut; 0 when nothing ever is.
-static size_t most_kept(tr_sampling_t sampling, size_t vocabulary)
-{
-    if (sampling.temperature <= 0.0f) {
-        return 0;
-    }
-    if (sampling.top_k > 0 && static_cast<size_t>(sampling.top_k) < vocabulary) {
-        return static_cast<size_t>(sampling.top_k);
-    }
-    return sampling.top_p < 1.0f ? vocabulary : 0;
-}
-
 void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
                  tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
                  size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
-    const size_t rows = hidden.rows, most = most_kept(sampling, vocabulary);
+    const size_t rows = hidden.rows, most = tr_sampling_most_kept(&sampling, vocabulary);
     if (rows == 0) {
         return;
     }
@@ -421,21 +433,21 @@ void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_
                   (kept_ids.buffer != NULL && kept_ids.rows >= rows && kept_ids.columns >= most),
               "kept_ids [%zu, %zu] for %zu rows of up to %zu", kept_ids.rows, kept_ids.columns,
               rows, most);
-    const drawing_t d = {vocabulary,
-                         sampling,
-                         cuda_i32(tokens),
-                         cuda_i32(kept_count),
-                         most > 0 ? cuda_i32(kept_ids) : NULL,
-                         kept_ids.columns,
-                         cuda_f32(logprob),
-                         cuda_f32(raw),
-                         cuda_f32(uniform)};
+    const sample_args_t d = {vocabulary,
+                             sampling,
+                             cuda_i32(tokens),
+                             cuda_i32(kept_count),
+                             most > 0 ? cuda_i32(kept_ids) : NULL,
+                             kept_ids.columns,
+                             cuda_f32(logprob),
+                             cuda_f32(raw),
+                             cuda_f32(uniform)};
     const size_t shared = (vocabulary + CDF_BLOCK - 1) / CDF_BLOCK * sizeof(double);
     cuda_with_type(queue->backend->base.real, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_over_logits(queue, hidden, head, [&](const float *logits, size_t first, size_t count) {
             cuda_launch(queue, static_cast<unsigned>(count), CUDA_BLOCK, shared,
-                        draw_rows<cuda_lanes<T>::count>, d, logits, first);
+                        sample_rows<cuda_lanes<T>::count>, d, logits, first);
         });
     });
 }

@@ -1,4 +1,5 @@
-/// Files are read within a limit, written whole or not at all; directories come and go with all that is in them.
+/// Files are read within a limit and written whole or not at all; directories come and go with
+/// everything in them.
 #include "common/base/file.h"
 
 #include <criterion/criterion.h>

@@ -1,4 +1,5 @@
-/// Many numbers of an address at once.
+/// Uniform numbers of one address: the same however many are asked for, and those of
+/// tr_rng_uniform.
 #include "common/base/rng.h"
 
 #include <criterion/criterion.h>

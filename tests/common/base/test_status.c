@@ -1,3 +1,4 @@
+/// Statuses and sentences: names and exit codes are unique, and no prefix breaks a text.
 #include "common/base/status.h"
 
 #include <criterion/criterion.h>

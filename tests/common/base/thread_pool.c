@@ -1,4 +1,5 @@
-// A pool runs each index once, whatever the number of threads, and its caller sees what the threads wrote.
+/// A pool runs each index once, whatever the number of threads, and its caller sees the writes of
+/// all threads. A plain main, which also runs under the thread sanitizer.
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,8 +1,9 @@
-/// Every operation of a collective against what it must give: run by tests/process/collective.sh as N ranks, by
+/// Every operation of a collective against its definition. tests/process/collective.sh runs it as N
+/// ranks,
 ///
 ///     mpirun -n N common_collective_ranks_operations N [cpu|cuda]
 ///
-/// on CPUs by MPI, or on N GPUs by NCCL; exits 0 when all held on all ranks.
+/// on CPUs over MPI, or on N GPUs over NCCL; it exits 0 when all held on all ranks.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static void broadcasts_and_gathers_bytes(void)
     expect(word == 4711, "broadcast", 0, 0);
     group->ops->broadcast(group, &word, 0);
     for (size_t r = 0; r < group->size; r++) {
-        starts[r + 1] = starts[r] + (r == 1 ? 0 : 5 + r); // rank 1 has nothing to say
+        starts[r + 1] = starts[r] + (r == 1 ? 0 : 5 + r); // rank 1 has nothing to send
     }
     char *all = tr_calloc(starts[group->size] + 1, 1);
     for (size_t i = starts[group->rank]; i < starts[group->rank + 1]; i++) {

@@ -1,4 +1,5 @@
-/// What a program asks of a collective before there is one: where its module lies, and whether it suits a device.
+/// Questions about a collective before there is one: the path of its module, and whether it suits a
+/// device.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +36,9 @@ Test(collective, moves_vectors_of_its_own_device)
     cr_expect_eq(tr_collective_check(NULL, cpu, &err), TR_OK);
     cr_expect_eq(tr_collective_check(&by_mpi, cpu, &err), TR_OK);
     cr_expect_eq(tr_collective_check(&by_nccl, cpu, &err), TR_ERR_ARGUMENT);
-    cr_expect_str_eq(err.text,
-                     "ranks that speak by nccl compute on 'cuda', and this one was given 'cpu': "
-                     "ranks on GPUs are started with --gpus, those on CPUs without");
+    cr_expect_str_eq(
+        err.text,
+        "ranks that communicate over nccl compute on 'cuda', and this one was given 'cpu': "
+        "ranks on GPUs are started with --gpus, those on CPUs without");
     tr_backend_close(&cpu);
 }

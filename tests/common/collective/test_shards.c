@@ -1,4 +1,5 @@
-/// Who holds what: every element once, in whole blocks, evenly.
+/// Shards: every element has one rank, parts are whole blocks, and they differ by at most one
+/// block.
 #include "common/collective/shards.h"
 
 #include <criterion/criterion.h>

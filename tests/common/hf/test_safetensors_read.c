@@ -9,7 +9,8 @@
 
 #define MODELS TEST_SOURCE_DIR "/tests/golden/models/"
 
-/// A file of this header and this many bytes 0, 1, 2, ...; claimed: the length that its first eight bytes say.
+/// A file of this header and this many bytes 0, 1, 2, ...; claimed: the length that its first eight
+/// bytes say.
 static char *make(const char *folder, const char *name, const char *header, size_t claimed,
                   size_t data)
 {
@@ -339,7 +340,8 @@ Test(safetensors_read, shards_are_one_file)
     tr_safetensors_close(&file);
 }
 
-/// A folder with shards one.safetensors (tensor a) and two.safetensors (tensor `second`), and this index.
+/// A folder with shards one.safetensors (tensor a) and two.safetensors (tensor `second`), and this
+/// index.
 static void expect_index_refused(const char *second, const char *index, tr_status status,
                                  const char *words)
 {

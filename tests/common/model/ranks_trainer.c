@@ -1,9 +1,11 @@
-/// A trainer of several ranks against one of its own: run by tests/process/collective.sh as N ranks, by
+/// A trainer of several ranks against one of its own: run by tests/process/collective.sh as N
+/// ranks, by
 ///
 ///     mpirun -n N common_model_ranks_trainer N DIRECTORY
 ///
-/// exits 0 when all held on all ranks. Every kind of head, every stage, chunks without an output, fewer chunks than ranks,
-/// recomputed layers, evaluation, a disk that fails, a checkpoint.
+/// exits 0 when all held on all ranks. Every kind of head, frozen parameters, every stage, chunks
+/// without an output, fewer chunks than ranks, recomputed layers, evaluation, a disk that fails, a
+/// checkpoint.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +60,7 @@ static tr_status loss(void *context, const tr_chunk_t *chunk, float *dout, tr_er
     return TR_OK;
 }
 
-static tr_train_pass_t walk_of(uint32_t step, bool evaluate)
+static tr_train_pass_t pass_of(uint32_t step, bool evaluate)
 {
     return (tr_train_pass_t){.epochs = 1,
                              .minibatches = 2,
@@ -74,27 +76,52 @@ static double learn(tr_trainer_t *trainer, uint32_t step, bool evaluate, const c
                     unsigned stage)
 {
     const tr_sequences_t all = sequences();
-    const tr_train_pass_t walk = walk_of(step, evaluate);
+    const tr_train_pass_t pass = pass_of(step, evaluate);
     tr_train_pass_result_t result;
     double sum = 0.0;
-    expect(tr_trainer_run_pass(trainer, &all, &walk, loss, &sum, &result, &err) == TR_OK,
-           "the walk", kind, stage);
+    expect(tr_trainer_run_pass(trainer, &all, &pass, loss, &sum, &result, &err) == TR_OK,
+           "the pass", kind, stage);
     return sum + result.norm_sum;
 }
 
-static tr_trainer_t *open_trainer(const char *directory, bool scalar, unsigned stage)
+/// A kind of model.
+typedef struct kind {
+    const char *name;
+    bool tied, scalar;
+    bool part; // only some of its weights are trained
+} kind_t;
+
+enum { LAYERS = 3 };
+
+/// The last layer and the norms below: of the other segments little or nothing is trained.
+static bool trains(void *context, const tr_weight_t *weight)
 {
+    (void)context;
+    return weight->segment == LAYERS || weight->kind == TR_WEIGHT_POST_NORM;
+}
+
+static tr_trainer_t *open_trainer(const char *directory, const kind_t *kind, unsigned stage)
+{
+    static const tr_selection_t part = {trains, NULL};
     static const tr_optimizer_options_t adamw = {
         .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .clip = 0.5};
     const tr_ranks_t ranks = {group, stage, TR_GRADIENT_SUM_TREE};
     tr_model_t *model = NULL;
     tr_trainer_t *trainer = NULL;
-    tr_status status =
-        stage == 3 && group->size > 1
-            ? tr_model_open_sharded(&model, directory, scalar, false, 1, backend, group, &err)
-        : scalar ? tr_model_open_scalar(&model, directory, 1, backend, TR_MODEL_LEARNS, &err)
-                 : tr_model_open(&model, directory, backend, TR_MODEL_LEARNS, &err);
-    expect(status == TR_OK, "opening", directory, stage);
+    const tr_model_options_t options = {
+        .use = TR_MODEL_LEARNS,
+        .collective = stage == 3 && group->size > 1 ? group : NULL,
+        .trained = kind->part ? &part : NULL,
+    };
+    tr_model_config_t config;
+    tr_status status = tr_model_config_load(&config, directory, &err);
+    expect(status == TR_OK, "a shape", directory, stage);
+    if (kind->scalar) {
+        tr_model_config_make_scalar(&config);
+    }
+    status = tr_model_new_with(&model, &config, backend, &options, &err);
+    expect(status == TR_OK && tr_model_load(model, directory, 1, &err) == TR_OK, "opening",
+           directory, stage);
     tr_model_recompute(model, stage == 2);
     status = tr_trainer_new(&trainer, &model, &adamw, stage > 0 ? &ranks : NULL, &err);
     expect(status == TR_OK, "a trainer", directory, stage);
@@ -128,10 +155,11 @@ static void expect_same(float *got, float *want, size_t n, const char *what, con
     free(want);
 }
 
-static void equals_one_process(const char *directory, const char *kind, bool scalar, unsigned stage)
+static void equals_one_process(const char *directory, const kind_t *which, unsigned stage)
 {
-    tr_trainer_t *alone = open_trainer(directory, scalar, 0);
-    tr_trainer_t *shared = open_trainer(directory, scalar, stage);
+    const char *kind = which->name;
+    tr_trainer_t *alone = open_trainer(directory, which, 0);
+    tr_trainer_t *shared = open_trainer(directory, which, stage);
     size_t n = tr_model_layout(tr_trainer_model(alone))->total;
     char *checkpoint = tr_format("%s-of-stage-%u", directory, stage);
     expect(learn(alone, 1, false, kind, 0) == learn(shared, 1, false, kind, stage), "what was said",
@@ -147,7 +175,7 @@ static void equals_one_process(const char *directory, const char *kind, bool sca
            "a disk that fails fails on all ranks", kind, stage);
     expect(tr_trainer_save(shared, checkpoint, NULL, true, &err) == TR_OK, "saving", kind, stage);
     tr_trainer_destroy(&shared);
-    shared = open_trainer(checkpoint, scalar, stage);
+    shared = open_trainer(checkpoint, which, stage);
     expect(tr_trainer_restore(shared, checkpoint, &err) == TR_OK, "restoring", kind, stage);
     expect(learn(alone, 2, false, kind, 0) == learn(shared, 2, false, kind, stage),
            "what was said afterwards", kind, stage);
@@ -164,7 +192,7 @@ static void make_model(const char *directory, bool tied)
     const tr_model_config_t config = {.vocabulary = 300,
                                       .hidden = 38,
                                       .intermediate = 190,
-                                      .layers = 3,
+                                      .layers = LAYERS,
                                       .heads = 4,
                                       .key_value_heads = 2,
                                       .head_dim = 10,
@@ -188,10 +216,10 @@ static void make_model(const char *directory, bool tied)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        bool tied, scalar;
-    } kinds[] = {{"tied", true, false}, {"untied", false, false}, {"scalar", true, true}};
+    static const kind_t kinds[] = {{"tied", true, false, false},
+                                   {"untied", false, false, false},
+                                   {"scalar", true, true, false},
+                                   {"frozen", true, false, true}};
     size_t ranks = argc == 3 ? strtoul(argv[1], NULL, 10) : 1;
     if (tr_collective_open(&group, "mpi", TEST_BINARY_DIR, ranks, &err) != TR_OK ||
         tr_backend_open_cpu(&backend, 1, &err) != TR_OK) {
@@ -202,7 +230,7 @@ int main(int argc, char **argv)
         char *directory = tr_format("%s/%s-%zu", argv[2], kinds[i].name, ranks);
         make_model(directory, kinds[i].tied);
         for (unsigned stage = 1; stage <= 3; stage++) {
-            equals_one_process(directory, kinds[i].name, kinds[i].scalar, stage);
+            equals_one_process(directory, &kinds[i], stage);
         }
         free(directory);
     }

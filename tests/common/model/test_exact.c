@@ -176,8 +176,8 @@ Test(exact, a_critics_values_and_gradients_are_the_same_bits_everywhere)
     small_close(&plain);
 }
 
-/// The sequences again through the paged cache, `piece` tokens of each a pass (0: 1 to 24 by chance),
-/// pages scattered. hidden: [tokens, H], in the rig's memory.
+/// The sequences again through the paged cache, `piece` tokens of each a pass (0: 1 to 24 by
+/// chance), pages scattered. hidden: [tokens, H], in the rig's memory.
 static float *hidden_in_pieces(small_t *small, const tr_sequences_t *sequences, size_t piece)
 {
     enum { ROW = 8 }; // pages of a sequence

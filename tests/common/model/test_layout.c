@@ -1,4 +1,5 @@
-/// Where parameters stand, against the names and shapes in Hugging Face files (tests/golden/models).
+/// Where parameters stand, against the names and shapes in Hugging Face files
+/// (tests/golden/models).
 #include "common/model/layout.h"
 
 #include <criterion/criterion.h>
@@ -73,17 +74,18 @@ Test(layout, offsets_point_at_what_their_names_say)
     tr_layout_t layout;
     tr_model_config_t config = config_of(MODELS "untied_bf16");
     tr_layout_init(&layout, &config);
-    const tr_layer_layout_t *layer = &layout.layers[1];
-    cr_assert_eq(layout.embedding, find(&layout, "model.embed_tokens.weight")->offset);
-    cr_assert_eq(layout.final_norm, find(&layout, "model.norm.weight")->offset);
-    cr_assert_eq(layout.head, find(&layout, "lm_head.weight")->offset);
-#define AT(name) find(&layout, "model.layers.1." name ".weight")->offset
-    cr_assert_eq(layer->input_norm, AT("input_layernorm"));
-    cr_assert_eq(layer->qkv, AT("self_attn.q_proj"));
-    cr_assert_eq(layer->output, AT("self_attn.o_proj"));
-    cr_assert_eq(layer->post_norm, AT("post_attention_layernorm"));
-    cr_assert_eq(layer->gate_up, AT("mlp.gate_proj"));
-    cr_assert_eq(layer->down, AT("mlp.down_proj"));
+    const size_t rest = config.layers + 1;
+#define AT(kind, segment, name) \
+    cr_assert_eq(tr_layout_weight(&layout, segment, kind)->place, find(&layout, name)->place)
+    AT(TR_WEIGHT_EMBEDDING, 0, "model.embed_tokens.weight");
+    AT(TR_WEIGHT_INPUT_NORM, 2, "model.layers.1.input_layernorm.weight");
+    AT(TR_WEIGHT_QKV, 2, "model.layers.1.self_attn.q_proj.weight");
+    AT(TR_WEIGHT_OUTPUT, 2, "model.layers.1.self_attn.o_proj.weight");
+    AT(TR_WEIGHT_POST_NORM, 2, "model.layers.1.post_attention_layernorm.weight");
+    AT(TR_WEIGHT_GATE_UP, 2, "model.layers.1.mlp.gate_proj.weight");
+    AT(TR_WEIGHT_DOWN, 2, "model.layers.1.mlp.down_proj.weight");
+    AT(TR_WEIGHT_FINAL_NORM, rest, "model.norm.weight");
+    AT(TR_WEIGHT_HEAD, rest, "lm_head.weight");
     tr_layout_release(&layout);
 }
 
@@ -112,13 +114,71 @@ Test(layout, a_tied_head_is_the_embedding_and_a_scalar_head_is_not)
     tr_layout_t layout;
     tr_model_config_t config = config_of(MODELS "tied");
     tr_layout_init(&layout, &config);
-    cr_assert_eq(layout.head, layout.embedding);
+    cr_assert_eq(layout.head, tr_layout_weight(&layout, 0, TR_WEIGHT_EMBEDDING));
     tr_layout_release(&layout);
-    config.scalar_head = true;
+    tr_model_config_make_scalar(&config);
     tr_layout_init(&layout, &config);
-    cr_assert_eq(layout.head, find(&layout, "score.weight")->offset);
-    cr_assert_eq(layout.total, layout.head + config.hidden);
+    cr_assert_eq(layout.head->place, find(&layout, "score.weight")->place);
+    cr_assert_eq(layout.total, layout.head->place + config.hidden);
     tr_layout_release(&layout);
     cr_assert_null(layout.parameters);
+    tr_layout_release(&layout);
+}
+
+/// Norms, and all of the last layer.
+static bool trains_some(void *context, const tr_weight_t *weight)
+{
+    const tr_model_config_t *config = context;
+    return weight->rows == 1 || weight->segment == config->layers;
+}
+
+Test(layout, trained_and_frozen_parameters_fill_a_vector_each_without_gaps)
+{
+    for (size_t i = 0; i < 4; i++) {
+        tr_layout_t layout;
+        tr_model_config_t config = config_of(ALL[i]);
+        tr_layout_init(&layout, &config);
+        tr_layout_select(&layout, &(tr_selection_t){trains_some, &config});
+        size_t at[TR_FLATS] = {0}, offset = 0;
+        for (size_t p = 0; p < layout.count; p++) {
+            const tr_parameter_t *parameter = &layout.parameters[p];
+            const tr_weight_t *weight = parameter->weight;
+            const size_t *segments = layout.flat[weight->trained].segments;
+            cr_expect_eq(weight->trained, trains_some(&config, weight), "%s", parameter->name);
+            cr_expect_eq(parameter->place, at[weight->trained], "%s", parameter->name);
+            cr_expect_eq(parameter->offset, offset, "%s", parameter->name);
+            cr_expect(parameter->place >= segments[weight->segment] &&
+                          parameter->place < segments[weight->segment + 1],
+                      "%s lies in another segment", parameter->name);
+            at[weight->trained] += parameter->rows * parameter->columns;
+            offset += parameter->rows * parameter->columns;
+        }
+        cr_expect_eq(layout.flat[TR_TRAINED].total, at[TR_TRAINED]);
+        cr_expect_eq(layout.flat[TR_FROZEN].total, at[TR_FROZEN]);
+        cr_expect(at[TR_TRAINED] > 0 && at[TR_FROZEN] > 0);
+        tr_layout_release(&layout);
+    }
+}
+
+/// The gradient of a frozen weight has no place; the others' are in the part of the vector that
+/// their segment is written to.
+Test(layout, gradients_are_places_of_the_trained_vector)
+{
+    tr_layout_t layout;
+    tr_model_config_t config = config_of(MODELS "tied");
+    tr_layout_init(&layout, &config);
+    tr_layout_select(&layout, &(tr_selection_t){trains_some, &config});
+    tr_buffer_t *first = (tr_buffer_t *)&layout, *second = (tr_buffer_t *)&config; // never read
+    const tr_gradient_t gradient = {.embedding = {first, 64, TR_F32, 1, layout.total},
+                                    .rest = {second, 128, TR_F32, 1, layout.total}};
+    const tr_weight_t *down = tr_layout_weight(&layout, config.layers, TR_WEIGHT_DOWN);
+    tr_tensor_t place = tr_weight_gradient(down, &gradient);
+    cr_expect(place.buffer == second && place.offset == 128 + down->place * sizeof(float));
+    cr_expect(place.rows == config.hidden && place.columns == config.intermediate);
+    place = tr_weight_gradient(layout.head, &gradient); // the embedding
+    cr_expect(place.buffer == NULL && place.rows == config.vocabulary);
+    tr_layout_select(&layout, NULL);
+    place = tr_weight_gradient(layout.head, &gradient);
+    cr_expect(place.buffer == first && place.offset == 64);
     tr_layout_release(&layout);
 }

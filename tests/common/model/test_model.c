@@ -1,4 +1,7 @@
-/// A model against transformers and PyTorch: tests/golden/models, made by tests/golden/make_llama.py.
+/// A model against transformers and PyTorch: tests/golden/models, made by
+/// tests/golden/make_llama.py.
+#include "common/model/model.h"
+
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -72,7 +75,8 @@ static void subject_close(subject_t *subject)
     small_close(&subject->small);
 }
 
-/// Of a golden array over all tokens, what stands before each response token: all but each sequence's last.
+/// Of a golden array over all tokens, what stands before each response token: all but each
+/// sequence's last.
 static float *before_response(subject_t *subject, const float *values)
 {
     const tr_sequences_t *sequences = &subject->sequences;
@@ -153,7 +157,7 @@ Test(model, values_of_a_scalar_head_are_those_of_transformers)
     tr_arena_t *arena = tr_arena_new(rig->backend);
     tr_tensor_t values = rig_zeros(rig, 1, subject.tokens);
     rig->ops->scalar_head(rig->queue, values, hidden_of(&subject, arena),
-                          tr_model_score(subject.small.model));
+                          tr_model_head(subject.small.model));
     expect_relative("at every position", rig_read(rig, values), expected, count, 1e-5);
     expect_relative("before response tokens",
                     small_response(&subject.small, &subject.sequences, 3, 1.0f),
@@ -182,8 +186,8 @@ Test(model, a_score_is_the_value_at_the_last_token)
     subject_close(&subject);
 }
 
-/// PyTorch's embedding gives the padding id no gradient; batches here have no padding, so that the id
-/// is a token like any other.
+/// PyTorch's embedding gives the padding id no gradient; batches here have no padding, so that the
+/// id is a token like any other.
 static void forget_padding(float *gradient, const tr_model_config_t *config)
 {
     if (config->pad >= 0) {
@@ -241,7 +245,7 @@ Test(model, parameters_changed_in_place_count_after_repacking)
     size_t count = 20 * config.hidden;
     float *values = rig_random(&small.rig, small.total, 3);
     float *before = small_hidden(&small, ids, 20);
-    small.rig.ops->write(small.rig.queue, tr_model_parameters(small.model), values);
+    small.rig.ops->write(small.rig.queue, tr_model_trained(small.model), values);
     tr_model_repack(small.model);
     float *after = small_hidden(&small, ids, 20);
     tr_model_write_parameters(small.model, values);
@@ -301,9 +305,12 @@ static float *scalar_parameters(rig_t *rig, const char *directory, uint64_t seed
 {
     tr_error_t err = {0};
     tr_model_t *model = NULL;
-    tr_status status =
-        tr_model_open_scalar(&model, directory, seed, rig->backend, TR_MODEL_DECODES, &err);
+    tr_model_config_t config;
+    cr_assert_eq(tr_model_config_load(&config, directory, &err), TR_OK, "%s", err.text);
+    tr_model_config_make_scalar(&config);
+    tr_status status = tr_model_new(&model, &config, rig->backend, TR_MODEL_DECODES, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
+    cr_assert_eq(tr_model_load(model, directory, seed, &err), TR_OK, "%s", err.text);
     cr_assert(tr_model_config(model)->scalar_head && !tr_model_config(model)->tied_embeddings);
     tr_layout_init(layout, tr_model_config(model));
     float *flat = rig_memory(rig, layout->total * sizeof *flat);
@@ -326,11 +333,12 @@ Test(model, a_critic_is_the_trunk_of_its_policy_with_a_head_of_its_seed)
         float *two = scalar_parameters(rig, CAUSAL[i], 2, &again);
         tr_layout_release(&again);
         float *same = scalar_parameters(rig, CAUSAL[i], 1, &again);
-        cr_assert_eq(layout.total, layout.head + subject.small.config->hidden);
-        check_same(one, policy, layout.head, "trunk");
-        check_same(two, policy, layout.head, "trunk");
+        const size_t head = layout.head->place;
+        cr_assert_eq(layout.total, head + subject.small.config->hidden);
+        check_same(one, policy, head, "trunk");
+        check_same(two, policy, head, "trunk");
         check_same(same, one, layout.total, "the same seed");
-        cr_assert_neq(one[layout.head], two[layout.head]);
+        cr_assert_neq(one[head], two[head]);
         tr_layout_release(&again);
         tr_layout_release(&layout);
         subject_close(&subject);
@@ -352,7 +360,8 @@ Test(model, a_stored_scalar_head_is_not_drawn_anew)
     subject_close(&subject);
 }
 
-/// Saves the tied model's tensors but `without`, and `added` if not NULL, and opens what was written.
+/// Saves the tied model's tensors but `without`, and `added` if not NULL, and opens what was
+/// written.
 static tr_status open_altered(const char *without, const char *added, tr_error_t *err)
 {
     rig_t rig;

@@ -1,4 +1,4 @@
-/// The walk over epochs, minibatches and chunks; checkpoints that lose nothing; what is refused.
+/// The order of a pass over epochs, minibatches and chunks; checkpoints that lose nothing; what is refused.
 #include "common/model/trainer.h"
 
 #include <criterion/criterion.h>
@@ -22,7 +22,7 @@ static tr_status sft(void *context, const tr_chunk_t *chunk, float *dout, tr_err
     return TR_OK;
 }
 
-static double walk(learning_t *learning, const tr_sequences_t *sequences, const tr_train_pass_t *w)
+static double train(learning_t *learning, const tr_sequences_t *sequences, const tr_train_pass_t *w)
 {
     tr_sft_sums_t sums = {0};
     tr_train_pass_result_t result;
@@ -70,7 +70,7 @@ Test(trainer, the_gradient_is_that_of_the_mean_over_tokens_whatever_the_chunk)
             squares += (double)gradient[i] * (double)gradient[i];
         }
         const tr_train_pass_t w = learning_walk(chunks[c], LEARNING_PLAIN);
-        double norm = walk(&learning, &sequences, &w);
+        double norm = train(&learning, &sequences, &w);
         cr_expect_float_eq(norm, sqrt(squares), 1e-5 * norm, "chunk %zu", chunks[c]);
         expect_near("parameters", learning_parameters(&learning), expected, learning.total, 1e-6,
                     1e-6 * norm);
@@ -88,7 +88,7 @@ Test(trainer, threads_change_no_bit)
         learning_open(&learning, &config, threads);
         tr_sequences_t sequences = learning_sequences(&learning.small);
         const tr_train_pass_t w = lively(2, 1);
-        walk(&learning, &sequences, &w);
+        train(&learning, &sequences, &w);
         float *parameters = learning_parameters(&learning);
         if (first == NULL) {
             first = tr_calloc(learning.total, sizeof *first);
@@ -110,7 +110,7 @@ Test(trainer, activations_kept_or_computed_again_end_with_the_same_bits)
         tr_model_recompute(tr_trainer_model(again.trainer), true);
         tr_sequences_t sequences = learning_sequences(&kept.small);
         const tr_train_pass_t w = lively(2, 1);
-        cr_expect_eq(walk(&again, &sequences, &w), walk(&kept, &sequences, &w));
+        cr_expect_eq(train(&again, &sequences, &w), train(&kept, &sequences, &w));
         check_same(learning_parameters(&again), learning_parameters(&kept), kept.total,
                    "parameters");
         learning_close(&again);
@@ -127,12 +127,12 @@ Test(trainer, a_learning_rate_of_zero_changes_no_bit)
     const float *before = learning_parameters(&learning);
     tr_train_pass_t w = lively(2, 1);
     w.learning_rate = 0.0;
-    walk(&learning, &sequences, &w);
+    train(&learning, &sequences, &w);
     check_same(learning_parameters(&learning), before, learning.total, "parameters");
     learning_close(&learning);
 }
 
-// The walk
+// The order of a pass
 
 enum { EPOCHS = 4, VISITS = EPOCHS * LEARNING_SEQUENCES };
 
@@ -228,7 +228,7 @@ Test(trainer, means_are_over_the_minibatch_and_the_last_minibatch_takes_the_rest
     }
 }
 
-Test(trainer, a_loss_that_fails_leaves_nothing_for_the_next_walk)
+Test(trainer, a_loss_that_fails_leaves_nothing_for_the_next_pass)
 {
     const tr_model_config_t config = learning_config(false);
     const tr_train_pass_t w = learning_walk(1, LEARNING_PLAIN);
@@ -241,8 +241,8 @@ Test(trainer, a_loss_that_fails_leaves_nothing_for_the_next_walk)
     tr_sequences_t sequences = learning_sequences(&clean.small);
     cr_expect_eq(tr_trainer_run_pass(failed.trainer, &sequences, &w, note, &diary, &result, &err),
                  TR_ERR_NUMERIC);
-    walk(&failed, &sequences, &w);
-    walk(&clean, &sequences, &w);
+    train(&failed, &sequences, &w);
+    train(&clean, &sequences, &w);
     check_same(learning_parameters(&failed), learning_parameters(&clean), clean.total,
                "parameters");
     learning_close(&failed);
@@ -306,14 +306,14 @@ static void check_resuming(bool scalar)
     learning_close(&fresh);
     learning_open_directory(&on, begin, 1);
     tr_sequences_t sequences = learning_sequences(&on.small);
-    walk(&on, &sequences, &w1);
+    train(&on, &sequences, &w1);
     save(&on, middle, true);
-    walk(&on, &sequences, &w2);
+    train(&on, &sequences, &w2);
     save(&on, end, true);
 
     learning_open_directory(&back, middle, 2);
     cr_assert_eq(tr_trainer_restore(back.trainer, middle, &err), TR_OK, "%s", err.text);
-    walk(&back, &sequences, &w2);
+    train(&back, &sequences, &w2);
     save(&back, resumed, true);
     expect_same_files(end, resumed, "model.safetensors");
     expect_same_files(end, resumed, "optimizer.safetensors");

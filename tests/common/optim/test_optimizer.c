@@ -91,8 +91,8 @@ static void check_same_state(const state_t *got, const state_t *want, size_t n)
     check_same(got->v, want->v, n, "v");
 }
 
-/// The documented tree over chunks first..first+count-1 of element i: the largest power of two below
-/// count stands left.
+/// The documented tree over chunks first..first+count-1 of element i: the largest power of two
+/// below count stands left.
 static float tree(float *const *chunks, size_t first, size_t count, size_t i)
 {
     if (count == 1) {

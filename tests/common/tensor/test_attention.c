@@ -1,5 +1,5 @@
-/// Attention over the paged cache against the plain formula, and: chunks, single tokens, page tables, batches, threads
-/// and instruction sets change no bit.
+/// Attention over the paged cache against the plain formula in double, and laws about bits: chunks,
+/// single tokens, page tables, the rest of the batch, threads and instruction sets change none.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
@@ -102,7 +102,8 @@ static result_t attend_whole(rig_t *rig, const geometry_t *g, const float *qkv, 
     return attend(rig, &c, &b, qkv, g->heads);
 }
 
-/// One (row, head) in double; p: [t + 1] is written with the probabilities. Returns the log-sum-exp.
+/// One (row, head) in double; p: [t + 1] is written with the probabilities. Returns the
+/// log-sum-exp.
 static double reference_row(double *out, double *p, const float *sequence, size_t t, size_t head,
                             tr_heads_t h)
 {
@@ -183,7 +184,8 @@ Test(attention, page_tables_threads_and_instruction_sets_change_no_bit)
     }
 }
 
-/// Feeds each sequence alone, `piece` tokens at a time, and compares every row with the whole batch's.
+/// Feeds each sequence alone, `piece` tokens at a time, and compares every row with the whole
+/// batch's.
 static void check_pieces(const geometry_t *g, size_t piece, const char *isa)
 {
     rig_t rig;

@@ -1,4 +1,4 @@
-/// Opening the CPU, buffers and copies.
+/// Opening the CPU, buffers and copies: what the operator table promises before any kernel runs.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>

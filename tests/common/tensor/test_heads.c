@@ -1,4 +1,5 @@
-/// Log-probabilities, their gradient and sampling.
+/// The heads: log-probabilities, facts, gradients and sampling against the definitions in double,
+/// and laws about bits: whole or in parts, one row or many, sampled or given.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
@@ -28,7 +29,7 @@ static inputs_t inputs_new(rig_t *rig, size_t rows, size_t vocabulary, bool trun
     for (size_t r = 0, n = 0; r < rows; r++) {
         in.targets[r] = (int32_t)(r * 31 % vocabulary);
         for (size_t v = 0; truncated && r % 4 != 3 && v < vocabulary;
-             v++) { // every fourth row is whole
+             v++) { // every fourth row keeps the whole vocabulary
             if (v == (size_t)in.targets[r] || (v * 7 + r) % 5 < 2) {
                 in.kept[n++] = (int32_t)v;
             }
@@ -311,7 +312,8 @@ Test(sample, returns_the_bits_that_logprob_gives_for_the_same_kept_set)
     }
 }
 
-/// The kept set by the definition: sort by (logit, id), cut to top_k, then to the smallest set of mass top_p.
+/// The kept set by the definition: sort by (logit, id), cut to top_k, then to the smallest set of
+/// mass top_p.
 static size_t reference_kept(bool *kept, const float *logits, size_t n, tr_sampling_t s)
 {
     size_t count = s.top_k > 0 && (size_t)s.top_k < n ? (size_t)s.top_k : n, taken = 0;

@@ -1,4 +1,5 @@
-/// Norms, positions, activations, embeddings and the scalar head: formulas, gradients, and bits that hold.
+/// Norms, positions, activations, embeddings and the scalar head: formulas in double, gradients by
+/// differences, and equal bits for every instruction set and number of threads.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
@@ -10,7 +11,8 @@ enum { T = 23, H = 172, V = 50 };
 /// Everything that one operator wrote, as one array, to be compared across forms.
 typedef float *run_fn(rig_t *rig, size_t *count);
 
-/// Runs fn in every instruction set with 1 and 3 threads and wants the bits of the plain form with one.
+/// Runs fn in every instruction set with 1 and 3 threads and wants the bits of the plain form with
+/// one.
 static void check_all_forms(run_fn *fn, const char *what)
 {
     rig_t plain;

@@ -1,4 +1,6 @@
-/// Matrix products against the plain formula, and the laws that make a row's bits its own.
+/// Matrix products against the plain formula, and laws about bits: packed or stored, whole or in
+/// parts, among few rows or many, with any number of threads and any instruction set, a row has the
+/// same ones.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -203,7 +205,8 @@ Test(matmul, a_row_does_not_depend_on_the_rows_beside_it)
 
 Test(matmul, threads_and_instruction_sets_give_the_same_bits)
 {
-    // big enough for the team; k in pieces and rows that would evict one another; a gradient of long rows
+    // Large enough for the team; k in pieces, and rows a multiple of 4096 bytes long; a gradient of
+    // long rows.
     static const shape_t large[] = {{70, 512, 200}, {30, 40, 4096}, {60, 1024, 96}};
     for (size_t j = 0; j < SHAPES + 3; j++) {
         shape_t s = j < SHAPES ? shapes[j] : large[j - SHAPES];

@@ -1,4 +1,4 @@
-/// AdamW and the sum of squares.
+/// AdamW against PyTorch's formula in double, and the sum of squares by blocks.
 #include <criterion/criterion.h>
 #include <math.h>
 

@@ -1,3 +1,8 @@
+/// cuBLASLt of the emulator (libraries/cublasLt.h): matrix products as plain chains in f32.
+///
+/// Its ranking has three algorithms. The first one adds backwards where a product has fewer than 16
+/// columns (rows of the operator), which the backend's trial must find out (matmul_ops.cu); the
+/// others keep a row's bits.
 #include <cublasLt.h>
 
 #include <cstdlib>
@@ -94,7 +99,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     *count = limit < 3 ? limit : 3;
     for (int i = 0; i < *count; i++) {
         results[i] = {};
-        results[i].algo.data[0] = (uint64_t)(3 - i); // the unfit one first
+        results[i].algo.data[0] = (uint64_t)(3 - i); // its number; 3 must be refused
         results[i].state = CUBLAS_STATUS_SUCCESS;
     }
     return CUBLAS_STATUS_SUCCESS;
@@ -114,6 +119,7 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *
     return CUBLAS_STATUS_SUCCESS;
 }
 
+/// Element (row, column) of a column-major matrix, as f32.
 static float element(const void *matrix, const emulator_layout *layout, uint64_t row,
                      uint64_t column)
 {
@@ -122,6 +128,7 @@ static float element(const void *matrix, const emulator_layout *layout, uint64_t
                                       : __bfloat162float(((const __nv_bfloat16 *)matrix)[at]);
 }
 
+/// d = alpha op(a) op(b) + beta c, each element one chain over the depth, ascending or descending.
 static void multiply(const emulator_matmul &desc, float alpha, const void *a,
                      const emulator_layout &la, const void *b, const emulator_layout &lb,
                      float beta, const void *c, const emulator_layout &lc, void *d,
@@ -158,6 +165,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               cublasLtMatrixLayout_t lc, void *d, cublasLtMatrixLayout_t ld,
                               const cublasLtMatmulAlgo_t *algo, void *, size_t, cudaStream_t stream)
 {
+    // Copies: descriptors may be destroyed before a captured graph runs.
     emulator_matmul kept = *desc;
     emulator_layout a_layout = *la, b_layout = *lb, c_layout = *lc, d_layout = *ld;
     float scale_ab = *(const float *)alpha, scale_c = *(const float *)beta;

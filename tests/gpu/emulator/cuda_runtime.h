@@ -1,11 +1,13 @@
 /// A GPU that is not there: as much of the CUDA runtime as common/tensor/cuda/ uses, on the host.
 ///
-/// The backend's sources compile as C++ against this folder instead of the toolkit's headers, so that every kernel, with
-/// its indices, barriers and shuffles, runs and is tested on machines without a GPU. Each CUDA thread is a fiber; a block's
-/// threads take turns from barrier to barrier, blocks follow each other. What this cannot show: speed, memory coalescing,
-/// data races between barriers, and the arithmetic of tensor cores and cuBLASLt, which stand here as plain sums in f32.
-/// Shared memory starts as NaNs in each block, device memory ends at a page that cannot be touched, and a barrier that some
-/// thread of the block never reaches ends the process with a sentence.
+/// The backend's sources compile as C++ against this folder instead of the toolkit's headers, so
+/// that every kernel, with its indices, barriers and shuffles, runs and is tested on machines
+/// without a GPU. Each CUDA thread is a fiber; a block's threads take turns from barrier to
+/// barrier, blocks follow each other. What this cannot show: speed, memory coalescing, data races
+/// between barriers, and the arithmetic of tensor cores and cuBLASLt, which are plain sums in f32
+/// here. Shared memory starts as NaNs in each block, device memory ends at a page that cannot be
+/// touched, and a barrier that some thread of the block never reaches ends the process with a
+/// sentence.
 #ifndef TESTS_GPU_EMULATOR_CUDA_RUNTIME_H
 #define TESTS_GPU_EMULATOR_CUDA_RUNTIME_H
 
@@ -55,7 +57,7 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
     return {x, y, z, w};
 }
 
-// Where a thread stands; set by the emulator whenever it turns to one.
+// The current thread's indices; set by the emulator whenever it switches threads.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 enum { warpSize = 32 };
 
@@ -254,9 +256,9 @@ cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t *handle, void *pointer);
 cudaError_t cudaIpcOpenMemHandle(void **pointer, cudaIpcMemHandle_t handle, unsigned flags);
 cudaError_t cudaIpcCloseMemHandle(void *pointer);
 
-/// Runs, or when the stream is being captured keeps for later.
+/// Runs the work, or keeps it for later while the stream is being captured.
 cudaError_t emulator_enqueue(cudaStream_t stream, std::function<void()> work);
-/// Every thread of every block runs `thread`, a block after the other.
+/// Runs `thread` for every thread of every block, one block after the other.
 void emulator_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &thread);
 
 template <typename T> static inline cudaError_t cudaFuncSetAttribute(T *, cudaFuncAttribute, int)

@@ -1,5 +1,10 @@
-/// The emulator's machine: fibers for a block's threads, streams that run at once or keep what is captured, memory with a
-/// guard page behind it, handles of memory that other processes can map.
+/// The emulator's machine: fibers for a block's threads, streams that run at once or keep captured
+/// work, memory with a guard page behind it, handles of memory that other processes can map.
+/// cuda_runtime.h says what it can show and what not.
+///
+/// Threads of a block are fibers of one system thread, so a kernel needs no locks and its schedule
+/// is always the same: thread 0 runs to its first barrier, then thread 1, and so on. A race between
+/// barriers therefore gives one fixed result here.
 #include "cuda_runtime.h"
 
 #include <cstdio>
@@ -17,7 +22,13 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace
 {
 
-enum { STACK = 256 << 10, MOST_THREADS = 1024, LANES = 32, SHARED = 228 << 10, PAGE = 4096 };
+enum {
+    STACK = 256 << 10,   // bytes of a thread's stack
+    MOST_THREADS = 1024, // of a block, as on every GPU
+    LANES = 32,
+    SHARED = 228 << 10, // bytes of shared memory, as an H100 has
+    PAGE = 4096
+};
 
 [[noreturn]] void die(const char *what)
 {
@@ -26,7 +37,8 @@ enum { STACK = 256 << 10, MOST_THREADS = 1024, LANES = 32, SHARED = 228 << 10, P
     abort();
 }
 
-// Fibers. On x86-64 a switch saves what the calling convention asks for; elsewhere ucontext does it, slower.
+// Fibers. On x86-64 a switch saves the registers that the calling convention preserves; elsewhere
+// ucontext does it, slower, because it also saves the signal mask by a system call.
 
 #if defined(__x86_64__)
 extern "C" void emulator_switch(void **save, void *load);
@@ -35,7 +47,7 @@ asm(".text\n.globl emulator_switch\n.hidden emulator_switch\nemulator_switch:\n"
     "movq %rsp, (%rdi)\nmovq %rsi, %rsp\n"
     "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n");
 typedef void *context_t;
-void turn(context_t *from, context_t *to)
+void switch_fiber(context_t *from, context_t *to)
 {
     emulator_switch(from, *to);
 }
@@ -51,7 +63,7 @@ void begin(context_t *context, char *stack, void (*entry)(void))
 }
 #else
 typedef ucontext_t context_t;
-void turn(context_t *from, context_t *to)
+void switch_fiber(context_t *from, context_t *to)
 {
     swapcontext(from, to);
 }
@@ -65,7 +77,7 @@ void begin(context_t *context, char *stack, void (*entry)(void))
 }
 #endif
 
-/// Where threads wait for each other.
+/// A barrier: `generation` grows each time when all members have arrived.
 struct barrier {
     unsigned members, arrived, generation;
 };
@@ -75,7 +87,7 @@ struct fiber {
     char *stack;
     dim3 index;
     bool done;
-    barrier *waits; // not to be turned to before its generation is another
+    barrier *waits; // NULL, or the barrier that it waits for to leave `generation`
     unsigned generation;
 };
 
@@ -85,17 +97,18 @@ context_t scheduler;
 barrier block_barrier, warp_barriers[MOST_THREADS / LANES];
 unsigned slots[MOST_THREADS];
 alignas(128) char shared[SHARED];
-size_t shared_bytes; // that the launch asked for
+size_t shared_bytes; // the part that the launch asked for
 const std::function<void()> *work;
 
 void entry()
 {
     (*work)();
     fibers[current].done = true;
-    turn(&fibers[current].context, &scheduler);
-    die("a finished thread was turned to");
+    switch_fiber(&fibers[current].context, &scheduler);
+    die("a finished thread was resumed");
 }
 
+/// The last thread to arrive goes on; the others return to the scheduler.
 void wait(barrier *b)
 {
     fiber *f = &fibers[current];
@@ -106,7 +119,7 @@ void wait(barrier *b)
     }
     f->waits = b;
     f->generation = b->generation;
-    turn(&f->context, &scheduler);
+    switch_fiber(&f->context, &scheduler);
 }
 
 bool ready(const fiber *f)
@@ -114,8 +127,10 @@ bool ready(const fiber *f)
     return !f->done && (f->waits == nullptr || f->waits->generation != f->generation);
 }
 
+/// Runs one block: switches to each thread that is ready until all are done.
 void run_block()
 {
+    // NaNs: a kernel that reads shared memory before writing it is found out.
     memset(shared, 0xff, sizeof shared);
     block_barrier = {count, 0, 0};
     for (unsigned w = 0; w * LANES < count; w++) {
@@ -144,7 +159,7 @@ void run_block()
             f->waits = nullptr;
             current = i;
             threadIdx = f->index;
-            turn(&scheduler, &f->context);
+            switch_fiber(&scheduler, &f->context);
             left -= f->done;
         }
         if (!moved) {
@@ -175,6 +190,7 @@ unsigned emulator_lane(void)
     return current % LANES;
 }
 
+/// Two barriers: all have written before one reads, and all have read before one writes again.
 unsigned emulator_exchange(unsigned bits, unsigned lane)
 {
     slots[current] = bits;
@@ -355,7 +371,8 @@ struct block {
 static std::map<char *, block> blocks; // by address of the mapping
 static std::map<char *, size_t> opened;
 
-/// EMULATED_GPUS and EMULATED_GPU_MEMORY (bytes) say otherwise.
+/// The number in an environment variable, EMULATED_GPUS or EMULATED_GPU_MEMORY (bytes), or
+/// `otherwise`.
 static long setting(const char *name, long otherwise)
 {
     const char *text = getenv(name);
@@ -416,7 +433,9 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
     return cudaSuccess;
 }
 
-/// The allocation ends where the guard page begins, so that reading past it ends the process. Content is all ones: NaN.
+/// The allocation ends at the guard page, so that reading past it ends the process. The content is
+/// all ones, which is a NaN in every type. A file without a name holds it, so that another process
+/// can map it.
 cudaError_t cudaMalloc(void **pointer, size_t bytes)
 {
     size_t free, total;
@@ -481,7 +500,8 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
     return emulator_enqueue(stream, [=] { memset(to, value, bytes); });
 }
 
-/// Which process holds the memory, and where: another process maps it through /proc.
+/// A handle of shared memory: the process that has it and its file there, which another process
+/// opens through /proc.
 struct handle {
     int process, file;
     size_t mapped, offset;

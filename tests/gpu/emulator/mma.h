@@ -1,5 +1,5 @@
-/// nvcuda::wmma of the emulator, 16x16x16 with bf16 in and f32 out: each lane holds 8 elements of a tile (which, no kernel may
-/// assume), and computes 8 of a product, each one chain over k ascending.
+/// nvcuda::wmma of the emulator, 16x16x16 with bf16 in and f32 out: each lane holds 8 elements of a
+/// tile (no kernel may assume which) and computes 8 of a product, each one chain over k ascending.
 #ifndef TESTS_GPU_EMULATOR_MMA_H
 #define TESTS_GPU_EMULATOR_MMA_H
 
@@ -28,7 +28,8 @@ template <typename Use, int M, int N, int K, typename T, typename Layout = void>
     T x[8];
 };
 
-/// Where element i of this lane stands: 8 neighbours of a row; which row is no GPU's choice, so that who relies on one is found out.
+/// The place of element i of this lane: 8 neighbours of a row. No GPU has this order of rows, so a
+/// kernel that relies on a real GPU's fails here.
 static inline int emulator_row(int)
 {
     return (int)(emulator_lane() * 7 % 16);

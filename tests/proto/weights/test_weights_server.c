@@ -1,5 +1,5 @@
-/// Weights by TCP: what comes is what was published, whatever is lost, late or foreign on the way. Where the other side must
-/// misbehave, the test is that side.
+/// Weights by TCP: what comes is what was published, whatever is lost, late or foreign on the way.
+/// Where the other side must misbehave, the test is that side.
 #include <criterion/criterion.h>
 #include <czmq.h>
 #include <pthread.h>
@@ -176,7 +176,8 @@ Test(weights_server, what_cannot_be_fetched_is_refused)
     json_decref(description);
 }
 
-/// What the server says to a request with this body: the type of the answer, or its code where it is an error.
+/// What the server says to a request with this body: the type of the answer, or its code where it
+/// is an error.
 static void expect_answer(const char *method, const char *body, const char *expected)
 {
     char endpoint[64];

@@ -1,4 +1,6 @@
-/// cuBLASLt of the emulator: matrix products as plain chains, for the descriptors and attributes that matmul_ops.cu sets.
+/// cuBLASLt of the emulator: matrix products as plain chains, for the descriptors and attributes
+/// that matmul_ops.cu sets. Also used to compile the backend with a toolkit that has no cuBLASLt
+/// (.ci/run cuda).
 #ifndef TESTS_GPU_EMULATOR_CUBLASLT_H
 #define TESTS_GPU_EMULATOR_CUBLASLT_H
 
@@ -74,7 +76,8 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
                                                     cublasLtMatmulPreferenceAttributes_t attribute,
                                                     const void *value, size_t bytes);
-/// Offers three algorithms: ids 1, 2 and, adding up in another order when there are fewer than 16 columns, 3, which a tuner must refuse.
+/// Offers three algorithms: ids 1, 2 and, adding up in another order when there are fewer than 16
+/// columns, 3, which a tuner must refuse.
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,

@@ -1,3 +1,6 @@
+/// NCCL of the emulator (nccl.h says how, and what it cannot show). Calls are collected until their
+/// group ends and then started together as messages of MPI, so a caller that would deadlock without
+/// a group is refused instead.
 #include "nccl.h"
 
 #include <mpi.h>
@@ -34,6 +37,7 @@ static int depth;       // of groups that have begun
 static ncclComm_t used; // by the calls of this group
 static char last_error[256];
 
+/// A failure with its sentence.
 static ncclResult_t refuse(ncclResult_t result, const char *sentence)
 {
     snprintf(last_error, sizeof last_error, "%s", sentence);
@@ -93,6 +97,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t communicator)
 
 // Groups of calls
 
+/// One call as a message of MPI. A broadcast is in place in MPI, so the root copies first.
 static void start(const call_t *call, MPI_Comm group, int rank, MPI_Request *request)
 {
     switch (call->kind) {
@@ -113,7 +118,8 @@ static void start(const call_t *call, MPI_Comm group, int rank, MPI_Request *req
     }
 }
 
-/// Whoever waits sleeps, so that the ranks may be more than the processors.
+/// Starts the group's calls and waits. It sleeps between polls, so that there may be more ranks
+/// than processors.
 static void run(ncclComm_t self)
 {
     MPI_Request requests[CALLS_MOST];
@@ -150,6 +156,7 @@ ncclResult_t ncclGroupEnd(void)
     return ncclSuccess;
 }
 
+/// Keeps a call for the end of its group.
 static ncclResult_t add(ncclComm_t self, call_t call, size_t count, ncclDataType_t type)
 {
     if (depth == 0 || (used != NULL && used != self)) {

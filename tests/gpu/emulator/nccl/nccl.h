@@ -1,8 +1,9 @@
-/// An NCCL that is not there: as much of it as common/collective/nccl.c uses, between emulated GPUs.
+/// NCCL of the emulator: as much of it as common/collective/nccl.c uses, between emulated GPUs.
 ///
-/// Memory of an emulated GPU (../cuda_runtime.h) is its process's, and what is enqueued has run; so the calls of a group become
-/// messages of MPI, all at once when the group ends, as NCCL starts them. A call that NCCL forbids fails as it does there: another
-/// group's name, a rank that is none, an end without a beginning, a root that wants no result. What this cannot show: speed, the
+/// Memory of an emulated GPU (../cuda_runtime.h) is its process's, and enqueued work has run; so
+/// the calls of a group become messages of MPI, all at once when the group ends, as NCCL starts
+/// them. A call that NCCL forbids fails as it does there: another group's name, a rank out of
+/// range, an end without a beginning, a root without a result. What this cannot show: speed, the
 /// order of NCCL's sums, deadlocks of kernels, and whether a stream orders them.
 #ifndef TESTS_GPU_EMULATOR_NCCL_H
 #define TESTS_GPU_EMULATOR_NCCL_H

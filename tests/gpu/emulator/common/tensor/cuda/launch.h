@@ -1,4 +1,5 @@
-/// Stands before the backend's own launch.h where the emulator is compiled.
+/// Replaces the backend's own launch.h where the emulator is compiled: this folder comes first in
+/// the include path.
 #ifndef TESTS_GPU_EMULATOR_LAUNCH_H
 #define TESTS_GPU_EMULATOR_LAUNCH_H
 

@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-#include "common/text/pack.h"
+#include "common/data/pack.h"
 #include "tests/support/golden.h"
 
 enum { MOST = 200 };

@@ -1,13 +1,19 @@
+// The stages of a tokenizer.json that stand around its model: normalizer, pre-tokenizer,
+// post-processor and decoder. Each is one step or a Sequence of steps, so one function walks all of
+// them and calls a function for each step. tokenizer_load.c reads the rest of the file;
+// tokenizer_encode.c and text_stream.c do what is read here.
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text/json.h"
 #include "common/text/tokenizer_parts.h"
 
-/// Reads one step of a chain; where: the chain's name, for messages.
+/// Reads one step of a chain into the tokenizer. type: the step's.
 typedef tr_status (*step_t)(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
                             tr_error_t *err);
 
-/// Calls `step` for a node: nothing for null, each of a Sequence's members (at `members`), or the node itself.
+/// Calls `step` for a node: not at all for null, for each member of a Sequence (its list
+/// `members`), else for the node itself. where: the chain's name, for messages.
 static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, const char *where,
                              const char *members, step_t step, tr_error_t *err)
 {
@@ -32,6 +38,7 @@ static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, cons
     return TR_OK;
 }
 
+/// known: what is supported instead.
 static tr_status refuse(const char *type, const char *known, tr_error_t *err)
 {
     return tr_fail(err, TR_ERR_UNSUPPORTED, "'%s' is not supported; %s", type, known);
@@ -45,6 +52,7 @@ static char *copy_string(size_t *length, const json_t *value)
     return copy;
 }
 
+/// from: NULL for a prefix.
 static void add_rule(tr_text_rule_t **rules, size_t *count, const json_t *from, const json_t *to)
 {
     *rules = tr_realloc(*rules, (*count + 1) * sizeof **rules);
@@ -71,6 +79,8 @@ static tr_status parse_replace(tr_text_rule_t **rules, size_t *count, const json
     return TR_OK;
 }
 
+// Normalizer
+
 static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
                                  tr_error_t *err)
 {
@@ -93,6 +103,8 @@ tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t 
 {
     return parse_chain(tokenizer, node, "normalizer", "normalizers", normalizer_step, err);
 }
+
+// Pre-tokenizer
 
 enum { STAGE_LIMIT = 16 }; // each is a level of recursion in the encoder
 
@@ -118,7 +130,8 @@ static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_e
     if (!json_is_string(text) || json_string_length(text) == 0) {
         return tr_fail(err, TR_ERR_FORMAT, "Split needs a pattern");
     }
-    // "invert" exchanges matches with what lies between; Isolated makes both pieces, so it changes nothing.
+    // "invert" exchanges the matches with what lies between them. Isolated makes pieces of both, so
+    // it changes nothing.
     tr_text_stage_t *stage = add_stage(tokenizer);
     return tr_split_new(&stage->split, json_string_value(text), json_string_length(text),
                         literal != NULL, err);
@@ -138,12 +151,12 @@ static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *nod
         return refuse(type, "Split and ByteLevel are", err);
     }
     tr_text_stage_t *stage = add_stage(tokenizer);
-    stage->bytes = 1;
-    stage->prefix_space = tr_json_flag(node, "add_prefix_space", 1);
-    if (!tr_json_flag(node, "use_regex", 1)) {
+    stage->bytes = true;
+    stage->prefix_space = tr_json_flag(node, "add_prefix_space", true);
+    if (!tr_json_flag(node, "use_regex", true)) { // the text stays in one piece
         return TR_OK;
     }
-    return tr_split_new(&stage->split, TR_SPLIT_GPT2, strlen(TR_SPLIT_GPT2), 0, err);
+    return tr_split_new(&stage->split, TR_SPLIT_GPT2, strlen(TR_SPLIT_GPT2), false, err);
 }
 
 tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node,
@@ -151,6 +164,8 @@ tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json
 {
     return parse_chain(tokenizer, node, "pre_tokenizer", "pretokenizers", pre_tokenizer_step, err);
 }
+
+// Post-processor
 
 /// Appends the ids of a special token of the template.
 static tr_status append_template_ids(tr_ids_t *ids, const json_t *template, const char *name,
@@ -171,6 +186,8 @@ static tr_status append_template_ids(tr_ids_t *ids, const json_t *template, cons
     return TR_OK;
 }
 
+/// The template of a single text: special tokens before and after it. Pairs of texts are never
+/// encoded.
 static tr_status parse_template(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
 {
     const json_t *single = json_object_get(node, "single");
@@ -215,9 +232,13 @@ tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const jso
     return parse_chain(tokenizer, node, "post_processor", "processors", post_processor_step, err);
 }
 
-/// How far a decoder of pieces got: its steps come in this order.
+// Decoder
+
+/// The steps of a decoder of pieces. text_stream.c does them in this order, so files must have them
+/// so.
 typedef enum decoder_step {
-    STEP_REPLACE = 1,
+    STEP_NONE,
+    STEP_REPLACE,
     STEP_BYTE_FALLBACK,
     STEP_FUSE,
     STEP_STRIP
@@ -231,7 +252,7 @@ static decoder_step_t decoder_step_of(const char *type)
             return step;
         }
     }
-    return 0;
+    return STEP_NONE;
 }
 
 static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
@@ -257,9 +278,10 @@ static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node
     switch (step) {
     case STEP_REPLACE:
         return parse_replace(&tokenizer->decoder_rules, &tokenizer->decoder_rule_count, node, err);
-    case STEP_BYTE_FALLBACK: tokenizer->decoder_byte_fallback = 1; return TR_OK;
-    case STEP_FUSE: return TR_OK;
+    case STEP_BYTE_FALLBACK: tokenizer->decoder_byte_fallback = true; return TR_OK;
     case STEP_STRIP: return parse_strip(tokenizer, node, err);
+    case STEP_NONE:
+    case STEP_FUSE: break; // a stream joins pieces anyway
     }
     return TR_OK;
 }
@@ -281,11 +303,12 @@ tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *no
     }
     tokenizer->decoder = TR_DECODER_PIECES;
     const json_t *list = json_object_get(node, "decoders");
-    decoder_step_t last = 0;
+    decoder_step_t last = STEP_NONE;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = tr_json_string(json_array_get(list, i), "type", "");
         decoder_step_t step = decoder_step_of(name);
-        if (step == 0 || step < last || (step == STEP_STRIP && last != STEP_FUSE)) {
+        // Strip takes characters from the start of the whole text, so it must come after Fuse.
+        if (step == STEP_NONE || step < last || (step == STEP_STRIP && last != STEP_FUSE)) {
             return tr_fail(err, TR_ERR_UNSUPPORTED,
                            "decoder: '%s' is not supported here; Replace, ByteFallback, Fuse, "
                            "Strip in this order are",

@@ -1,14 +1,14 @@
-#include "common/text/dataset.h"
+// The rows of a run's files in memory: what was read, which rows are bad, and the order of batches.
+//
+// A row that is refused stays in its place until tr_dataset_compact, so that the caller's loop over
+// rows keeps its numbers. reader.c reads the files; kinds.c says which columns are wanted.
+#include "common/data/dataset.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <zlib.h>
 
 #include "common/base/log.h"
 #include "common/base/rng.h"
-#include "common/text/utf8.h"
+#include "common/data/reader.h"
 
 typedef struct row {
     json_t *columns; // an object
@@ -27,45 +27,13 @@ struct tr_dataset {
     size_t dropped;
 };
 
-static void add_row(tr_dataset_t *dataset, json_t **columns, size_t file, size_t line)
-{
-    if (dataset->size == dataset->capacity) {
-        dataset->capacity = dataset->capacity == 0 ? 256 : dataset->capacity * 2;
-        dataset->rows = tr_realloc(dataset->rows, dataset->capacity * sizeof *dataset->rows);
-    }
-    dataset->rows[dataset->size++] = (row_t){*columns, (uint32_t)file, (uint32_t)line, false};
-    *columns = NULL;
-}
+// Reading
 
-static bool is_blank(const char *line, size_t length)
-{
-    return strspn(line, " \t\r\n") == length;
-}
-
-/// Parses the line of a row, and adds it.
-static tr_status parse_row(tr_dataset_t *dataset, const char *text, size_t length, size_t file,
-                           size_t line, tr_error_t *err)
-{
-    const char *path = dataset->paths[file];
-    size_t valid = tr_utf8_valid(text, length);
-    if (valid < length) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: invalid UTF-8 at byte %zu of the line (0x%02X)",
-                       path, line, valid + 1, (unsigned char)text[valid]);
-    }
-    json_error_t cause;
-    json_t *columns = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
-    if (columns == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: malformed JSON at byte %d of the line: %s",
-                       path, line, cause.position, cause.text);
-    }
-    if (!json_is_object(columns)) {
-        json_decref(columns);
-        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: expected a JSON object with columns", path,
-                       line);
-    }
-    add_row(dataset, &columns, file, line);
-    return TR_OK;
-}
+/// One file on its way into the data set.
+typedef struct reading {
+    tr_dataset_t *dataset;
+    size_t file;
+} reading_t;
 
 /// A bad line or row, whose failure in err has its place already: dropped with a warning, or fatal.
 static tr_status take_bad(tr_dataset_t *dataset, tr_error_t *err)
@@ -79,68 +47,31 @@ static tr_status take_bad(tr_dataset_t *dataset, tr_error_t *err)
     return TR_OK;
 }
 
-/// The next line with its end into *text, which grows and is closed by a NUL. *length: -1 at the end of the file.
-static tr_status read_line(char **text, size_t *capacity, ssize_t *length, gzFile stream,
-                           const char *path, tr_error_t *err)
+/// A tr_row_fn.
+static tr_status take_row(void *context, json_t *columns, size_t line, tr_error_t *err)
 {
-    size_t filled = 0;
-    int byte = 0;
-    while (byte != '\n' && (byte = gzgetc(stream)) != -1) {
-        if (filled + 2 > *capacity) {
-            *capacity = *capacity == 0 ? 4096 : 2 * *capacity;
-            *text = tr_realloc(*text, *capacity);
-        }
-        (*text)[filled++] = (char)byte;
-        (*text)[filled] = '\0';
+    const reading_t *reading = context;
+    tr_dataset_t *dataset = reading->dataset;
+    if (columns == NULL) {
+        return take_bad(dataset, err);
     }
-    int code = Z_OK;
-    const char *cause = byte == -1 ? gzerror(stream, &code) : NULL;
-    if (code != Z_OK && code != Z_STREAM_END) {
-        return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path,
-                       code == Z_ERRNO ? strerror(errno) : cause);
+    if (dataset->size == dataset->capacity) {
+        dataset->capacity = dataset->capacity == 0 ? 256 : dataset->capacity * 2;
+        dataset->rows = tr_realloc(dataset->rows, dataset->capacity * sizeof *dataset->rows);
     }
-    *length = filled == 0 ? -1 : (ssize_t)filled;
+    dataset->rows[dataset->size++] =
+        (row_t){columns, (uint32_t)reading->file, (uint32_t)line, false};
     return TR_OK;
 }
 
-static tr_status read_rows(tr_dataset_t *dataset, gzFile stream, size_t file, tr_error_t *err)
-{
-    char *text = NULL;
-    size_t capacity = 0;
-    size_t before = dataset->size;
-    ssize_t length = 0;
-    tr_status status = TR_OK;
-    for (size_t line = 1;; line++) {
-        TR_TRY_GOTO(read_line(&text, &capacity, &length, stream, dataset->paths[file], err), done);
-        if (length < 0) {
-            break;
-        }
-        size_t start = line == 1 && length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-        if (!is_blank(text + start, (size_t)length - start) &&
-            parse_row(dataset, text + start, (size_t)length - start, file, line, err) != TR_OK) {
-            TR_TRY_GOTO(take_bad(dataset, err), done);
-        }
-    }
-    if (dataset->size == before) {
-        status = tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", dataset->paths[file]);
-    }
-done:
-    free(text);
-    return status;
-}
-
-/// zlib reads plain files as they are.
 static tr_status read_file(tr_dataset_t *dataset, size_t file, tr_error_t *err)
 {
-    errno = 0;
-    gzFile stream = gzopen(dataset->paths[file], "rb");
-    if (stream == NULL) {
-        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", dataset->paths[file],
-                       errno != 0 ? strerror(errno) : "out of memory");
-    }
-    tr_status status = read_rows(dataset, stream, file, err);
-    gzclose_r(stream);
-    return status;
+    reading_t reading = {dataset, file};
+    size_t before = dataset->size;
+    TR_TRY(tr_reader_read(dataset->paths[file], take_row, &reading, err));
+    return dataset->size > before
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", dataset->paths[file]);
 }
 
 tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, bool drop,
@@ -185,7 +116,8 @@ void tr_dataset_destroy(tr_dataset_t **dataset)
     *dataset = NULL;
 }
 
-static const char *kind_of(const json_t *value)
+/// The type of a value, for sentences.
+static const char *type_of(const json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT: return "an object";
@@ -212,7 +144,7 @@ static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, cons
     if (!json_is_string(value) && !json_is_array(value)) {
         return tr_fail(err, TR_ERR_FORMAT,
                        "%s:%u: %s: expected a text or a list of messages, found %s", path,
-                       row->line, column, kind_of(value));
+                       row->line, column, type_of(value));
     }
     if (json_string_length(value) == 0 && json_array_size(value) == 0) {
         return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the %s is empty", path, row->line, column,
@@ -220,6 +152,8 @@ static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, cons
     }
     return TR_OK;
 }
+
+// Bad rows
 
 tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err)
 {
@@ -244,7 +178,7 @@ tr_status tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err)
 
 tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err)
 {
-    size_t kept = 0;
+    size_t kept = 0; // rows so far, and where the next one goes
     for (size_t i = 0; i < dataset->size; i++) {
         if (dataset->rows[i].refused) {
             json_decref(dataset->rows[i].columns);
@@ -257,6 +191,8 @@ tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err)
                     : tr_fail(err, TR_ERR_FORMAT, "%s: all %zu rows are bad and were dropped",
                               dataset->paths[0], dataset->dropped);
 }
+
+// Rows
 
 size_t tr_dataset_dropped(const tr_dataset_t *dataset)
 {
@@ -294,7 +230,7 @@ char *tr_dataset_extras(const tr_dataset_t *dataset, size_t row, const char *exc
     json_t *others = json_copy(row_at(dataset, row)->columns);
     TR_ASSERT(others != NULL, "out of memory");
     if (except != NULL) {
-        json_object_del(others, except); // a row without it is none the worse
+        json_object_del(others, except); // it fails for a row without the column, which is fine
     }
     char *text = json_dumps(others, JSON_COMPACT);
     json_decref(others);
@@ -308,7 +244,11 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)
     return tr_format("%s:%u", dataset->paths[at->file], at->line);
 }
 
-/// Marks the permutations of epochs apart from those of minibatches, whose second number counts passes.
+// Order
+
+/// The permutations of minibatches are drawn by the same generator from the same seed, with a
+/// second number that counts passes. This one they never reach, so that no epoch repeats one of
+/// theirs.
 static const uint32_t EPOCH_PASS = UINT32_MAX;
 
 tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t step, size_t batch,
@@ -326,6 +266,7 @@ tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t 
         order = tr_alloc(size * sizeof *order);
         tr_rng_permutation(order, size, seed, epoch, EPOCH_PASS);
     }
+    // The rest of an epoch, smaller than a batch, is left out: `first` never reaches it.
     for (size_t i = 0; i < batch; i++) {
         rows[i] = order != NULL ? order[first + i] : (uint32_t)(first + i);
     }

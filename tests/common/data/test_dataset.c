@@ -6,7 +6,7 @@
 #include <zlib.h>
 
 #include "common/base/file.h"
-#include "common/text/dataset.h"
+#include "common/data/dataset.h"
 
 /// A file that holds `length` bytes. The path: owned by the caller, who also unlinks it.
 static char *file_with(const char *text, size_t length)

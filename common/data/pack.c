@@ -1,4 +1,7 @@
-#include "common/text/pack.h"
+// Best fit decreasing: a counting sort by length, and a queue of packs for each amount of room, in
+// which the least room that fits is found by a walk upwards. The queues keep TRL's order among
+// packs with equal room, which a golden file pins. rows.c packs the rows of a run with it.
+#include "common/data/pack.h"
 
 #include <stdlib.h>
 
@@ -6,28 +9,31 @@
 
 enum { NONE = -1 };
 
-/// A chain of packs, or of a pack's texts: first in, first out.
-typedef struct chain {
+/// A queue of packs, or of a pack's sequences, linked by index: first in, first out.
+typedef struct queue {
     int32_t first, last;
-} chain_t;
+} queue_t;
 
-static void append(chain_t *chain, int32_t *next, int32_t item)
+static void append(queue_t *queue, int32_t *next, int32_t index)
 {
-    next[item] = NONE;
-    *(chain->first == NONE ? &chain->first : &next[chain->last]) = item;
-    chain->last = item;
+    next[index] = NONE;
+    *(queue->first == NONE ? &queue->first : &next[queue->last]) = index;
+    queue->last = index;
 }
 
-static int32_t take_first(chain_t *chain, const int32_t *next)
+static int32_t take_first(queue_t *queue, const int32_t *next)
 {
-    int32_t item = chain->first;
-    chain->first = next[item];
-    return item;
+    int32_t index = queue->first;
+    queue->first = next[index];
+    return index;
 }
 
-/// by_length: [count], written: texts from the longest to the shortest, equal ones as they came.
+/// by_length: [count], written: sequences from the longest to the shortest, equal ones as they
+/// came.
 static void sort(uint32_t *by_length, const size_t *lengths, size_t count, size_t capacity)
 {
+    // places[r]: first how many sequences leave r - 1 tokens of room, then where those with r
+    // begin.
     size_t *places = tr_calloc(capacity + 2, sizeof *places);
     for (size_t i = 0; i < count; i++) {
         TR_ASSERT(lengths[i] >= 1 && lengths[i] <= capacity, "%zu tokens in a pack of %zu",
@@ -48,31 +54,33 @@ size_t tr_pack(uint32_t *order, size_t *starts, const size_t *lengths, size_t co
 {
     uint32_t *by_length = tr_calloc(count + 1, sizeof *by_length);
     int32_t *next_pack = tr_calloc(2 * count + 1, sizeof *next_pack),
-            *next_text = next_pack + count;
-    chain_t *with_room = tr_calloc(capacity + 1, sizeof *with_room); // packs, by their room
-    chain_t *packs = tr_calloc(count + 1, sizeof *packs);            // texts, by pack
+            *next_sequence = next_pack + count;
+    queue_t *with_room = tr_calloc(capacity + 1, sizeof *with_room); // packs, by their room
+    queue_t *packs = tr_calloc(count + 1, sizeof *packs);            // sequences, by pack
     size_t made = 0, at = 0;
     for (size_t room = 0; room <= capacity; room++) {
         with_room[room].first = NONE;
     }
     sort(by_length, lengths, count, capacity);
     for (size_t i = 0; i < count; i++) {
-        uint32_t text = by_length[i];
-        size_t room = lengths[text];
+        uint32_t sequence = by_length[i];
+        size_t room = lengths[sequence];
         while (room < capacity && with_room[room].first == NONE) {
             room++;
         }
+        // Empty packs are in no queue: a walk that ends at the capacity found no pack and opens
+        // one.
         int32_t pack = room < capacity ? take_first(&with_room[room], next_pack) : (int32_t)made;
         if (room == capacity) {
             packs[made++].first = NONE;
         }
-        append(&packs[pack], next_text, (int32_t)text);
-        append(&with_room[room - lengths[text]], next_pack, pack);
+        append(&packs[pack], next_sequence, (int32_t)sequence);
+        append(&with_room[room - lengths[sequence]], next_pack, pack);
     }
     for (size_t p = 0; p < made; p++) {
         starts[p] = at;
-        for (int32_t text = packs[p].first; text != NONE; text = next_text[text]) {
-            order[at++] = (uint32_t)text;
+        for (int32_t s = packs[p].first; s != NONE; s = next_sequence[s]) {
+            order[at++] = (uint32_t)s;
         }
     }
     starts[made] = at;

@@ -1,0 +1,74 @@
+/// The rows of a run's files, in memory, and the order in which training takes them.
+///
+/// A row has named columns, as a JSON object. Files are read in the order given (reader.h). A bad
+/// row is an error that names file, line and column, or, where the caller wants that, it is dropped
+/// with a warning that names them, and counted; it is never left out in silence.
+#ifndef TR_DATA_DATASET_H
+#define TR_DATA_DATASET_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+typedef struct tr_dataset tr_dataset_t;
+
+// Life cycle
+
+/// Reads paths: [count], count >= 1. drop: whether bad rows are dropped. *dataset: owned by the
+/// caller; NULL on failure. TR_ERR_IO; TR_ERR_FORMAT as "file:line: column: what is wrong"
+/// (malformed JSON, no object, invalid UTF-8) or for a file without rows.
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, bool drop,
+                         tr_error_t *err);
+void tr_dataset_destroy(tr_dataset_t **dataset);
+
+// Bad rows
+
+/// Demands of every row a column that is a text or a list (of messages), and not empty: `prompt`,
+/// say. TR_ERR_FORMAT as above.
+tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err);
+
+/// The row is bad for the reason in err, which gets its file and line. Where bad rows are dropped,
+/// this warns and returns TR_OK: the row stays until tr_dataset_compact. Otherwise it returns the
+/// failure.
+tr_status tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err);
+
+/// Takes the refused rows out; later rows move up. TR_ERR_FORMAT when none is left.
+tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err);
+
+/// How many rows were dropped.
+size_t tr_dataset_dropped(const tr_dataset_t *dataset);
+
+// Rows
+
+size_t tr_dataset_size(const tr_dataset_t *dataset);
+
+/// Whether the first row has the column: it decides for all (kinds.h).
+bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
+
+/// The text of a string column: the data set's, valid UTF-8 without NUL; NULL where the row has
+/// none or it is not a string. row < size.
+const char *tr_dataset_string(const tr_dataset_t *dataset, size_t row, const char *column);
+
+/// The column's value, of any type; NULL where the row has none. Borrowed.
+const json_t *tr_dataset_value(const tr_dataset_t *dataset, size_t row, const char *column);
+
+/// All columns but `except` (NULL: all) as one compact JSON object, in the file's order; "{}" when
+/// there are no others. Owned by the caller (free). row < size.
+char *tr_dataset_extras(const tr_dataset_t *dataset, size_t row, const char *except);
+
+/// "file:line" of a row, for messages. Owned by the caller (free).
+char *tr_dataset_place(const tr_dataset_t *dataset, size_t row);
+
+// Order
+
+/// The rows of step `step` (from 0), out of 0..size-1: a pure function of its arguments. rows:
+/// [batch], written. Epochs follow each other, each a permutation of its own (ascending if not
+/// shuffle), of size / batch steps; the rest of an epoch is left out. TR_ERR_ARGUMENT when batch is
+/// 0 or larger than size.
+tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t step, size_t batch,
+                           bool shuffle, tr_error_t *err);
+
+#endif

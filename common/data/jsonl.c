@@ -1,0 +1,111 @@
+// The reader of JSON Lines, plain or gzipped (zlib reads plain files as they are). A bad line is
+// one row lost, and the reading goes on if the caller wants it; a file that cannot be read to its
+// end is an error in any case. Next: dataset.c, which keeps the rows.
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "common/data/reader.h"
+#include "common/text/utf8.h"
+
+/// The line that is being read.
+typedef struct line {
+    char *text; // [length], closed by a NUL
+    size_t length;
+    size_t capacity;
+    size_t number; // from 1
+} line_t;
+
+static bool is_blank(const char *text, size_t length)
+{
+    return strspn(text, " \t\r\n") == length;
+}
+
+/// Parses the line of a row. *columns: an object, the caller's; NULL on failure.
+static tr_status parse(json_t **columns, const char *text, size_t length, const char *path,
+                       size_t line, tr_error_t *err)
+{
+    size_t valid = tr_utf8_valid(text, length);
+    *columns = NULL;
+    if (valid < length) { // before Jansson, whose sentence would not name the byte
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: invalid UTF-8 at byte %zu of the line (0x%02X)",
+                       path, line, valid + 1, (unsigned char)text[valid]);
+    }
+    json_error_t cause;
+    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
+    if (value == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: malformed JSON at byte %d of the line: %s",
+                       path, line, cause.position, cause.text);
+    }
+    if (!json_is_object(value)) {
+        json_decref(value);
+        return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: expected a JSON object with columns", path,
+                       line);
+    }
+    *columns = value;
+    return TR_OK;
+}
+
+/// The next line with its end. length 0: the file is at its end.
+static tr_status next_line(line_t *line, gzFile stream, const char *path, tr_error_t *err)
+{
+    int byte = 0;
+    line->length = 0;
+    line->number++;
+    while (byte != '\n' && (byte = gzgetc(stream)) != -1) {
+        if (line->length + 2 > line->capacity) {
+            line->capacity = line->capacity == 0 ? 4096 : 2 * line->capacity;
+            line->text = tr_realloc(line->text, line->capacity);
+        }
+        line->text[line->length++] = (char)byte;
+        line->text[line->length] = '\0';
+    }
+    // -1 is the end of the file or a failure, such as gzipped bytes that were cut off.
+    int code = Z_OK;
+    const char *cause = byte == -1 ? gzerror(stream, &code) : NULL;
+    if (code != Z_OK && code != Z_STREAM_END) {
+        return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path,
+                       code == Z_ERRNO ? strerror(errno) : cause);
+    }
+    return TR_OK;
+}
+
+static tr_status read_lines(gzFile stream, const char *path, tr_row_fn take, void *context,
+                            tr_error_t *err)
+{
+    static const char MARK[] = "\xEF\xBB\xBF"; // the byte order mark of UTF-8
+    line_t line = {0};
+    tr_status status = TR_OK;
+    for (;;) {
+        TR_TRY_GOTO(next_line(&line, stream, path, err), done);
+        if (line.length == 0) {
+            break;
+        }
+        bool marked = line.number == 1 && line.length >= 3 && memcmp(line.text, MARK, 3) == 0;
+        const char *text = line.text + (marked ? 3 : 0);
+        size_t length = line.length - (marked ? 3 : 0);
+        if (!is_blank(text, length)) {
+            json_t *columns;
+            parse(&columns, text, length, path, line.number, err); // a failure goes to `take`
+            TR_TRY_GOTO(take(context, columns, line.number, err), done);
+        }
+    }
+done:
+    free(line.text);
+    return status;
+}
+
+tr_status tr_read_jsonl(const char *path, tr_row_fn take, void *context, tr_error_t *err)
+{
+    errno = 0;
+    gzFile stream = gzopen(path, "rb");
+    if (stream == NULL) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path,
+                       errno != 0 ? strerror(errno) : "out of memory");
+    }
+    tr_status status = read_lines(stream, path, take, context, err);
+    gzclose_r(stream);
+    return status;
+}

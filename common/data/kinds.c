@@ -1,0 +1,362 @@
+// The table of kinds of rows, and the functions that read them.
+//
+// A kind is found by the first row, and its columns are then demanded of all rows, before any is
+// read: a missing column is the more useful complaint. A function reads one row into its sequences;
+// what it finds wrong is a sentence about a column, to which rows.c adds file and line. Tokens are
+// made by sequence.c.
+#include "common/data/kinds.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "common/data/extract_prompt.h"
+
+// Columns that the options may call otherwise. They are compared as pointers.
+static const char PROMPT[] = "prompt", TEXT[] = "text";
+
+/// The row that is being read.
+typedef struct reading {
+    tr_encoder_t *encoder;
+    const tr_rows_options_t *options;
+    const tr_dataset_t *dataset;
+    size_t row;
+} reading_t;
+
+static const char *name_of(const tr_rows_options_t *options, const char *column)
+{
+    return column == PROMPT ? options->prompt_column
+           : column == TEXT ? options->text_column
+                            : column;
+}
+
+static const json_t *value_of(const reading_t *r, const char *column)
+{
+    return tr_dataset_value(r->dataset, r->row, name_of(r->options, column));
+}
+
+// What is wrong with a row
+
+/// Columns of one row are of one type: texts, or conversations. Column a may be absent.
+static tr_status expect_one_type(const reading_t *r, const char *a, const char *b, tr_error_t *err)
+{
+    const char *names[2] = {name_of(r->options, a), name_of(r->options, b)};
+    const json_t *values[2] = {value_of(r, a), value_of(r, b)};
+    bool messages = tr_chat_is_conversation(values[1]);
+    if (values[0] != NULL && messages != tr_chat_is_conversation(values[0])) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s is a %s and %s a %s: make them one kind", names[0],
+                       messages ? "text" : "list of messages", names[1],
+                       messages ? "list of messages" : "text");
+    }
+    for (int i = 0; i < 2; i++) { // a list of anything else has passed tr_dataset_require
+        if (values[i] != NULL && !tr_encoder_takes(values[i])) {
+            return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages",
+                           names[i]);
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status expect_prompt(const tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    return sequence->prompt > 0 ? TR_OK
+                                : tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token",
+                                          r->options->prompt_column);
+}
+
+/// Where only assistants are learnt, one must say something within the limit.
+static tr_status expect_assistant(const tr_sequence_t *sequence, const reading_t *r,
+                                  tr_error_t *err)
+{
+    const tr_rows_options_t *options = r->options;
+    if (options->assistant_only == NULL) {
+        return TR_OK;
+    }
+    if (sequence->mask == NULL) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "%s needs messages, found a text",
+                       options->assistant_only);
+    }
+    for (size_t t = sequence->prompt; t < sequence->length && t < options->limit; t++) {
+        if (sequence->mask[t]) {
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_ARGUMENT,
+                   "no assistant speaks within %zu tokens (%s), and %s learns nothing else",
+                   options->limit, options->limit_key, options->assistant_only);
+}
+
+/// Batches cut sequences to the limit; something must be left to learn.
+static tr_status expect_learnt(const tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    const tr_rows_options_t *options = r->options;
+    // The first token that is left counts as the prompt, if the whole prompt is cut off.
+    size_t shortest = options->keep_end ? 1 : sequence->prompt;
+    if (sequence->length <= sequence->prompt || shortest >= options->limit) {
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "nothing is left to learn within %zu tokens (%s): shorten the prompt or take "
+            "the row out",
+            options->limit, options->limit_key);
+    }
+    return expect_assistant(sequence, r, err);
+}
+
+// One row into its sequences
+
+static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    const tr_rows_options_t *options = r->options;
+    TR_TRY(expect_one_type(r, PROMPT, PROMPT, err));
+    TR_TRY(tr_encode_prompt(sequence, r->encoder, value_of(r, PROMPT), err));
+    TR_TRY(expect_prompt(sequence, r, err));
+    if (sequence->length > options->limit) { // a prompt is not cut: it would be another one
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "%s: the prompt has %zu tokens; at most %zu fit (%s): shorten it or take "
+                       "the row out",
+                       options->prompt_column, sequence->length, options->limit,
+                       options->limit_key);
+    }
+    return TR_OK;
+}
+
+static tr_status read_text(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    const json_t *text = value_of(r, TEXT);
+    if (!json_is_string(text)) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s: expected a text, found a list (of messages? they "
+                       "stand in the column `messages`)",
+                       r->options->text_column);
+    }
+    TR_TRY(tr_encode_whole(sequence, r->encoder, text, err));
+    return expect_learnt(sequence, r, err);
+}
+
+static tr_status read_messages(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    const json_t *messages = value_of(r, "messages");
+    if (!tr_chat_is_conversation(messages)) {
+        return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
+    }
+    TR_TRY(tr_encode_whole(sequence, r->encoder, messages, err));
+    return expect_learnt(sequence, r, err);
+}
+
+static tr_status read_completion(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    TR_TRY(expect_one_type(r, PROMPT, "completion", err));
+    TR_TRY(tr_encode_completion(sequence, r->encoder, value_of(r, PROMPT),
+                                value_of(r, "completion"), err));
+    TR_TRY(expect_prompt(sequence, r, err));
+    if (!r->options->completion_only) {
+        sequence->prompt = 1; // the prompt is learnt too
+    }
+    return expect_learnt(sequence, r, err);
+}
+
+static tr_status read_labelled(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    const json_t *label = value_of(r, "label");
+    if (!json_is_boolean(label)) {
+        return tr_fail(err, TR_ERR_FORMAT, "label: expected true or false");
+    }
+    sequence->label = json_is_true(label);
+    return read_completion(sequence, r, err);
+}
+
+static const char *const SIDES[2] = {"chosen", "rejected"};
+
+/// completions: [2], of SIDES.
+static tr_status read_sides(tr_sequence_t *sequences, const reading_t *r, const json_t *prompt,
+                            const json_t *const completions[2], tr_error_t *err)
+{
+    for (int side = 0; side < 2; side++) {
+        tr_sequence_t *sequence = &sequences[side];
+        TR_TRY(tr_encode_completion(sequence, r->encoder, prompt, completions[side], err));
+        TR_TRY(expect_prompt(sequence, r, err));
+        if (expect_learnt(sequence, r, err) != TR_OK) {
+            return tr_error_prefix(err, "%s", SIDES[side]);
+        }
+        sequence->label = side == 0;
+    }
+    return TR_OK;
+}
+
+/// Both sides as completions of the prompt, or of what they both begin with.
+static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
+{
+    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])};
+    TR_TRY(expect_one_type(r, SIDES[0], SIDES[1], err));
+    TR_TRY(expect_one_type(r, PROMPT, SIDES[0], err));
+    if (value_of(r, PROMPT) != NULL) {
+        return read_sides(sequences, r, value_of(r, PROMPT), sides, err);
+    }
+    json_t *prompt, *rest[2];
+    tr_extract_prompt(&prompt, rest, sides);
+    tr_status status =
+        read_sides(sequences, r, prompt, (const json_t *const[2]){rest[0], rest[1]}, err);
+    json_decref(prompt);
+    json_decref(rest[0]);
+    json_decref(rest[1]);
+    return status;
+}
+
+static tr_status read_margin(float *margin, const reading_t *r, tr_error_t *err)
+{
+    const json_t *value = value_of(r, "margin");
+    *margin = (float)json_number_value(value);
+    return json_is_number(value) && isfinite(*margin)
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "margin: expected a number");
+}
+
+/// Both sides whole: their last tokens are scored, so none is cut.
+static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
+{
+    const tr_rows_options_t *options = r->options;
+    for (int side = 0; side < 2; side++) {
+        tr_sequence_t *sequence = &sequences[side];
+        TR_TRY(expect_one_type(r, PROMPT, SIDES[side], err));
+        json_t *whole = tr_value_join(value_of(r, PROMPT), value_of(r, SIDES[side]));
+        tr_status status = tr_encode_whole(sequence, r->encoder, whole, err);
+        json_decref(whole);
+        TR_TRY(status);
+        if (sequence->length > options->limit || sequence->length == 0) {
+            return tr_fail(
+                err, TR_ERR_ARGUMENT,
+                "%s: %zu tokens, where 1 to %zu fit (%s): shorten it or take the row out",
+                SIDES[side], sequence->length, options->limit, options->limit_key);
+        }
+    }
+    return tr_kind_has_margins(TR_KIND_WHOLE_PAIRS, r->dataset)
+               ? read_margin(&sequences[0].margin, r, err)
+               : TR_OK;
+}
+
+/// Items of the lists `completions` and `labels`. texts: borrowed. texts, right: [count], written.
+static tr_status take_steps(const char **texts, bool *right, const json_t *steps,
+                            const json_t *labels, size_t count, tr_error_t *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const json_t *label = json_array_get(labels, i);
+        texts[i] = json_string_value(json_array_get(steps, i));
+        right[i] = json_is_true(label);
+        if (texts[i] == NULL || !json_is_boolean(label)) {
+            return tr_fail(err, TR_ERR_FORMAT,
+                           "completions, labels: item %zu: expected a text, and true or false", i);
+        }
+    }
+    return TR_OK;
+}
+
+/// The first step must end within the limit: later ones may be cut off.
+static tr_status expect_step(const tr_sequence_t *sequence, const tr_rows_options_t *options,
+                             tr_error_t *err)
+{
+    for (size_t t = 0; t < sequence->length && t < options->limit; t++) {
+        if (sequence->mask[t] != 0) {
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_ARGUMENT,
+                   "no step ends within %zu tokens (%s): shorten the prompt or take the row out",
+                   options->limit, options->limit_key);
+}
+
+static tr_status read_steps(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
+{
+    const json_t *steps = value_of(r, "completions"), *labels = value_of(r, "labels");
+    const char *prompt = json_string_value(value_of(r, PROMPT));
+    size_t count = json_array_size(steps);
+    if (count == 0 || json_array_size(labels) != count) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "completions, labels: expected lists of one length, found %zu and %zu items",
+                       count, json_array_size(labels));
+    }
+    const char **texts = tr_calloc(count, sizeof(char *));
+    bool *right = tr_calloc(count, sizeof *right);
+    tr_status status;
+    TR_TRY_GOTO(take_steps(texts, right, steps, labels, count, err), done);
+    if (prompt == NULL) {
+        status = tr_fail(err, TR_ERR_FORMAT, "%s: expected a text", name_of(r->options, PROMPT));
+        goto done;
+    }
+    TR_TRY_GOTO(tr_encode_steps(sequence, r->encoder, prompt, texts, right, count,
+                                r->options->step_separator, err),
+                done);
+    status = expect_step(sequence, r->options, err);
+done:
+    free(right);
+    free(texts);
+    return status;
+}
+
+// The table
+
+typedef struct kind {
+    const char *own;      // the column that tells the kind
+    const char *needs[3]; // columns of every row that are a text or a list, and not empty
+    const char *optional; // one more, if the first row has it
+    size_t sequences;     // of a row
+    tr_status (*read)(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err);
+} kind_t;
+
+// The columns label and margin are neither texts nor lists: the functions look at them.
+static const kind_t KINDS[TR_KIND_COUNT] = {
+    [TR_KIND_STEPWISE] = {"completions", {PROMPT, "completions", "labels"}, NULL, 1, read_steps},
+    [TR_KIND_PAIRS] = {"chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
+    [TR_KIND_WHOLE_PAIRS] = {"chosen", {"chosen", "rejected"}, PROMPT, 2, read_whole_pair},
+    [TR_KIND_UNPAIRED] = {"chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
+    [TR_KIND_LABELLED] = {"label", {PROMPT, "completion"}, NULL, 1, read_labelled},
+    [TR_KIND_PROMPT_COMPLETION] = {"completion", {PROMPT, "completion"}, NULL, 1, read_completion},
+    [TR_KIND_MESSAGES] = {"messages", {"messages"}, NULL, 1, read_messages},
+    [TR_KIND_TEXT] = {TEXT, {TEXT}, NULL, 1, read_text},
+    [TR_KIND_PROMPTS] = {PROMPT, {PROMPT}, NULL, 1, read_prompt},
+};
+
+tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *options)
+{
+    tr_kind_t last = TR_KIND_COUNT;
+    for (unsigned kind = 0; kind < TR_KIND_COUNT; kind++) {
+        if ((options->kinds & 1u << kind) == 0) {
+            continue;
+        }
+        last = (tr_kind_t)kind;
+        if (tr_dataset_has(dataset, name_of(options, KINDS[kind].own))) {
+            break;
+        }
+    }
+    TR_ASSERT(last < TR_KIND_COUNT, "no kind of rows is taken");
+    return last;
+}
+
+size_t tr_kind_sequences(tr_kind_t kind)
+{
+    return KINDS[kind].sequences;
+}
+
+bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset)
+{
+    return kind == TR_KIND_WHOLE_PAIRS && tr_dataset_has(dataset, "margin");
+}
+
+tr_status tr_kind_require(tr_kind_t kind, tr_dataset_t *dataset, const tr_rows_options_t *options,
+                          tr_error_t *err)
+{
+    const kind_t *k = &KINDS[kind];
+    if (k->optional != NULL && tr_dataset_has(dataset, name_of(options, k->optional))) {
+        TR_TRY(tr_dataset_require(dataset, name_of(options, k->optional), err));
+    }
+    for (size_t i = 0; i < sizeof k->needs / sizeof *k->needs && k->needs[i] != NULL; i++) {
+        TR_TRY(tr_dataset_require(dataset, name_of(options, k->needs[i]), err));
+    }
+    return TR_OK;
+}
+
+tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_t kind,
+                       const tr_dataset_t *dataset, size_t row, const tr_rows_options_t *options,
+                       tr_error_t *err)
+{
+    const reading_t reading = {encoder, options, dataset, row};
+    return KINDS[kind].read(sequences, &reading, err);
+}

@@ -1,0 +1,51 @@
+/// Stage 2 of data: which columns make a row, and how they are read.
+///
+/// One table (kinds.c) has a row for each kind: its columns, how many sequences it has, and the
+/// function that reads it. A new kind is a row of the table and a function. The names follow TRL's
+/// types of data sets.
+#ifndef TR_DATA_KINDS_H
+#define TR_DATA_KINDS_H
+
+#include "common/data/dataset.h"
+#include "common/data/options.h"
+#include "common/data/sequence.h"
+
+/// In the order in which they are looked for: the first that the caller takes and whose own column
+/// the first row has. A column in brackets may be absent.
+typedef enum tr_kind {
+    TR_KIND_STEPWISE, ///< prompt, completions (a list of steps), labels (a truth value each)
+    /// Preference: [prompt], chosen, rejected. Both sides are completions of one prompt, which is,
+    /// where it has no column, what both begin with.
+    TR_KIND_PAIRS,
+    TR_KIND_WHOLE_PAIRS, ///< the same and [margin]; each side is one text after the prompt, if any
+    TR_KIND_UNPAIRED,    ///< columns as TR_KIND_PAIRS; each side becomes a row of its own
+    TR_KIND_LABELLED,    ///< unpaired preference: prompt, completion, label (a truth value)
+    TR_KIND_PROMPT_COMPLETION, ///< prompt, completion
+    TR_KIND_MESSAGES,          ///< messages: a conversation
+    TR_KIND_TEXT,              ///< text
+    TR_KIND_PROMPTS,           ///< prompt, to be answered; every other column travels with the row
+    TR_KIND_COUNT
+} tr_kind_t;
+
+/// The kind of the data set's rows, of those that the options take. Where the first row has no
+/// kind's own column, it is the last of them, so that tr_kind_require names the column that is
+/// missing.
+tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *options);
+
+/// Sequences of a row: 2 for pairs, whose first one is the chosen side.
+size_t tr_kind_sequences(tr_kind_t kind);
+
+/// Whether rows of the kind bring margins. Asked between tr_kind_require and the first dropped row.
+bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset);
+
+/// Demands the kind's columns of every row (tr_dataset_require).
+tr_status tr_kind_require(tr_kind_t kind, tr_dataset_t *dataset, const tr_rows_options_t *options,
+                          tr_error_t *err);
+
+/// Reads one row. sequences: [tr_kind_sequences], empty ones, written; after a failure too they are
+/// released by the caller. A failure is a bad row, "column: what is wrong"; the place is not named.
+tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_t kind,
+                       const tr_dataset_t *dataset, size_t row, const tr_rows_options_t *options,
+                       tr_error_t *err);
+
+#endif

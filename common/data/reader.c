@@ -1,0 +1,51 @@
+// Which reader takes a file: the table of formats, and how a file is matched against it. The
+// formats themselves are files of their own (jsonl.c); the rows they find are kept by dataset.c.
+#include "common/data/reader.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+// The first row that takes a file reads it, so formats with a name or a magic stand before JSON
+// Lines, which takes whatever is left: its files have all sorts of names.
+static const tr_reader_t READERS[] = {
+    {.suffix = NULL, .magic = NULL, .read = tr_read_jsonl},
+};
+
+static bool ends_with(const char *text, const char *suffix)
+{
+    size_t length = strlen(text), n = strlen(suffix);
+    return n <= length && strcmp(text + length - n, suffix) == 0;
+}
+
+static bool begins_with(const char *path, const char *magic)
+{
+    char start[16] = "";
+    size_t n = strlen(magic);
+    TR_ASSERT(n <= sizeof start, "a magic of %zu bytes", n);
+    FILE *file = fopen(path, "rbe");
+    size_t found = file != NULL ? fread(start, 1, n, file) : 0;
+    if (file != NULL) {
+        fclose(file);
+    }
+    return found == n && memcmp(start, magic, n) == 0;
+}
+
+const tr_reader_t *tr_reader_find(const tr_reader_t *readers, size_t count, const char *path)
+{
+    for (size_t i = 0; i < count; i++) {
+        const tr_reader_t *reader = &readers[i];
+        if ((reader->suffix == NULL || ends_with(path, reader->suffix)) &&
+            (reader->magic == NULL || begins_with(path, reader->magic))) {
+            return reader;
+        }
+    }
+    return NULL;
+}
+
+tr_status tr_reader_read(const char *path, tr_row_fn take, void *context, tr_error_t *err)
+{
+    const tr_reader_t *reader = tr_reader_find(READERS, sizeof READERS / sizeof *READERS, path);
+    TR_ASSERT(reader != NULL, "no reader takes '%s'", path);
+    return reader->read(path, take, context, err);
+}

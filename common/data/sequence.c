@@ -1,0 +1,158 @@
+// How a value of a row becomes token ids, and where the prompt ends in them. One file for texts and
+// conversations, since a prompt with a completion is cut by the same rule for both. What a row may
+// hold, and which of its sentences name a column, is kinds.c's part.
+#include "common/data/sequence.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text/steps.h"
+
+void tr_sequence_release(tr_sequence_t *sequence)
+{
+    free(sequence->ids);
+    free(sequence->mask);
+    free(sequence->text);
+    *sequence = (tr_sequence_t){0};
+}
+
+bool tr_encoder_takes(const json_t *value)
+{
+    return json_is_string(value) || tr_chat_is_conversation(value);
+}
+
+/// The template that writes conversations: the one asked for, else the model's own.
+static tr_status find_template(tr_chat_t *chat, tr_encoder_t *encoder, tr_error_t *err)
+{
+    if (encoder->chat_template == TR_CHAT_NONE) {
+        TR_TRY(tr_chat_detect(&encoder->chat_template, encoder->model, err));
+    }
+    *chat = (tr_chat_t){encoder->chat_template, encoder->tokenizer};
+    return chat->format != TR_CHAT_NONE
+               ? TR_OK
+               : tr_fail(err, TR_ERR_UNSUPPORTED,
+                         "'%s' has no chat template: data.chat_template names one, such as plain",
+                         encoder->model);
+}
+
+static tr_status encode_text(int32_t **ids, size_t *count, const tr_encoder_t *encoder,
+                             const json_t *text, tr_error_t *err)
+{
+    return tr_tokenizer_encode(ids, count, encoder->tokenizer, json_string_value(text),
+                               json_string_length(text), TR_ENCODE_SPECIAL, err);
+}
+
+/// Appends the end token, unless the text brought one.
+static void append_end(tr_sequence_t *sequence, const tr_tokenizer_t *tokenizer)
+{
+    int32_t eos = tr_tokenizer_eos(tokenizer);
+    size_t n = sequence->length;
+    if (eos >= 0 && (n == 0 || sequence->ids[n - 1] != eos)) {
+        sequence->ids = tr_realloc(sequence->ids, (n + 1) * sizeof *sequence->ids);
+        sequence->ids[sequence->length++] = eos;
+    }
+}
+
+/// The tokens of a prompt alone. *ids: [*count], the caller's.
+static tr_status encode_opening(int32_t **ids, size_t *count, tr_encoder_t *encoder,
+                                const json_t *prompt, tr_error_t *err)
+{
+    tr_chat_t chat;
+    if (json_is_string(prompt)) {
+        return encode_text(ids, count, encoder, prompt, err);
+    }
+    TR_TRY(find_template(&chat, encoder, err));
+    return tr_chat_encode(ids, count, NULL, &chat, prompt, true, err);
+}
+
+tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *prompt,
+                           tr_error_t *err)
+{
+    TR_TRY(encode_opening(&sequence->ids, &sequence->length, encoder, prompt, err));
+    sequence->prompt = sequence->length;
+    if (!json_is_string(prompt)) { // judges and samples show the text
+        const tr_chat_t chat = {encoder->chat_template, encoder->tokenizer};
+        tr_chat_text_t text = {0};
+        TR_TRY(tr_chat_render(&text, &chat, prompt, true, err));
+        sequence->text = tr_format("%.*s", (int)text.text.length, text.text.data);
+        tr_chat_text_release(&text);
+    }
+    return TR_OK;
+}
+
+tr_status tr_encode_whole(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *value,
+                          tr_error_t *err)
+{
+    tr_chat_t chat;
+    if (json_is_string(value)) {
+        TR_TRY(encode_text(&sequence->ids, &sequence->length, encoder, value, err));
+        append_end(sequence, encoder->tokenizer);
+    } else { // a template ends the turns itself
+        TR_TRY(find_template(&chat, encoder, err));
+        TR_TRY(tr_chat_encode(&sequence->ids, &sequence->length,
+                              encoder->masks ? &sequence->mask : NULL, &chat, value, false, err));
+    }
+    sequence->prompt = sequence->length > 0 ? 1 : 0;
+    return TR_OK;
+}
+
+static bool begins_with(const tr_sequence_t *sequence, const int32_t *ids, size_t count)
+{
+    return count <= sequence->length && memcmp(sequence->ids, ids, count * sizeof *ids) == 0;
+}
+
+tr_status tr_encode_completion(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *prompt,
+                               const json_t *completion, tr_error_t *err)
+{
+    int32_t *opening = NULL;
+    size_t count = 0;
+    TR_TRY(encode_opening(&opening, &count, encoder, prompt, err));
+    json_t *all = tr_value_join(prompt, completion);
+    tr_status status = tr_encode_whole(sequence, encoder, all, err);
+    if (status == TR_OK) {
+        // A token of the whole may reach across the prompt's end. Generation starts from the
+        // prompt's own tokens, so they are what the completion is learnt after; the caller is told
+        // how often it differs.
+        encoder->mismatches += !begins_with(sequence, opening, count);
+        sequence->prompt = count < sequence->length ? count : sequence->length;
+        memcpy(sequence->ids, opening, sequence->prompt * sizeof *opening);
+    }
+    json_decref(all);
+    free(opening);
+    return status;
+}
+
+tr_status tr_encode_steps(tr_sequence_t *sequence, tr_encoder_t *encoder, const char *prompt,
+                          const char *const *texts, const bool *right, size_t count,
+                          const char *separator, tr_error_t *err)
+{
+    tr_steps_t steps;
+    tr_status status =
+        tr_steps_encode(&steps, encoder->tokenizer, prompt, texts, count, separator, err);
+    if (status == TR_OK) {
+        *sequence =
+            (tr_sequence_t){.ids = steps.ids, .length = steps.length, .prompt = steps.prompt};
+        steps.ids = NULL; // the sequence's from here on
+        sequence->mask = tr_calloc(sequence->length, sizeof *sequence->mask);
+        for (size_t i = 0; i < count; i++) {
+            sequence->mask[steps.ends[i]] = right[i] ? TR_MASK_RIGHT_STEP : TR_MASK_WRONG_STEP;
+        }
+    }
+    tr_steps_release(&steps);
+    return status;
+}
+
+json_t *tr_value_join(const json_t *a, const json_t *b)
+{
+    if (json_is_string(b)) {
+        char *text = tr_format("%s%s", a != NULL ? json_string_value(a) : "", json_string_value(b));
+        json_t *joined = json_string(text);
+        TR_ASSERT(joined != NULL, "two texts are no text");
+        free(text);
+        return joined;
+    }
+    json_t *joined = json_array();
+    json_array_extend(joined, (json_t *)a); // does nothing for NULL
+    json_array_extend(joined, (json_t *)b);
+    return joined;
+}

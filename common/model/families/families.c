@@ -1,0 +1,45 @@
+/// The table of families. To add one: a page like llama.c, and its row here.
+#include "common/model/families/family.h"
+
+#include <stddef.h>
+
+#include "common/base/status.h"
+
+static const family_t *const FAMILIES[] = {&family_llama};
+
+/// Scores are a reward model's: ours alone, for transformers keeps what it does not know.
+static const family_key_t SHARED_KEYS[] = {
+    {"quantization_config", FAMILY_ONLY, .only = "null",
+     .expected = "none (weights as F32, BF16 or F16)", .written = FAMILY_NEVER},
+    {"score_mean", FAMILY_REAL, offsetof(tr_model_config_t, score_mean), .lowest = -1e30,
+     .highest = 1e30, .written = FAMILY_WITH_SCORES},
+    {"score_std", FAMILY_REAL, offsetof(tr_model_config_t, score_std), .lowest = 1e-30,
+     .highest = 1e30, .written = FAMILY_WITH_SCORES},
+};
+
+size_t family_count(void)
+{
+    return sizeof FAMILIES / sizeof *FAMILIES;
+}
+
+const family_t *family_at(size_t row)
+{
+    TR_ASSERT(row < family_count(), "family %zu of %zu", row, family_count());
+    return FAMILIES[row];
+}
+
+const family_key_t *family_shared_keys(size_t *count)
+{
+    *count = sizeof SHARED_KEYS / sizeof *SHARED_KEYS;
+    return SHARED_KEYS;
+}
+
+const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind)
+{
+    for (size_t i = 0; i < family->tensor_count; i++) {
+        if (family->tensors[i].kind == kind) {
+            return family->tensors[i].name;
+        }
+    }
+    TR_ASSERT(false, "'%s' has no tensor of kind %d", family->model_type, (int)kind);
+}

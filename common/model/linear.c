@@ -1,0 +1,52 @@
+/// Products with weights; model.c makes the linears of a model, transformer.c and the heads use
+/// them.
+#include "common/model/linear.h"
+
+static const tr_ops_t *ops_of(const linear_t *linear)
+{
+    return linear->parameters->backend->ops;
+}
+
+static tr_tensor_t stored(const linear_t *linear)
+{
+    return parameters_view(linear->parameters, linear->weight);
+}
+
+tr_tensor_t linear_read(const linear_t *linear)
+{
+    return linear->packed.buffer != NULL ? linear->packed : stored(linear);
+}
+
+void linear_forward(const linear_t *linear, tr_tensor_t y, tr_tensor_t x)
+{
+    ops_of(linear)->matmul(linear->parameters->queue, y, x, linear_read(linear), false);
+}
+
+void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x)
+{
+    ops_of(linear)->matmul(linear->parameters->queue, y, x, linear_read(linear), true);
+}
+
+void linear_input_gradient(const linear_t *linear, tr_tensor_t dx, tr_tensor_t dy)
+{
+    ops_of(linear)->matmul_input_gradient(linear->parameters->queue, dx, dy, stored(linear));
+}
+
+void linear_weight_gradient(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dy,
+                            tr_tensor_t x)
+{
+    tr_tensor_t dw = tr_weight_gradient(linear->weight, gradient);
+    if (dw.buffer != NULL) {
+        ops_of(linear)->matmul_weight_gradient(linear->parameters->queue, dw, dy, x);
+    }
+}
+
+size_t linear_packed_count(const linear_t *linear)
+{
+    return ops_of(linear)->packed_count(linear->weight->rows, linear->weight->columns);
+}
+
+void linear_pack(const linear_t *linear)
+{
+    ops_of(linear)->pack(linear->parameters->queue, linear->packed, stored(linear));
+}

@@ -1,0 +1,36 @@
+/// y = x W^T and its gradients: the only code that multiplies by a weight matrix of a layer. For
+/// common/model alone.
+///
+/// How the weight is stored is decided here: among the parameters, in their copy in bf16, in a
+/// window where ranks share them (parameters.h), or packed, a second form that is quicker for the
+/// small batches of decoding.
+#ifndef TR_MODEL_LINEAR_H
+#define TR_MODEL_LINEAR_H
+
+#include "common/model/parameters.h"
+
+typedef struct linear {
+    const parameters_t *parameters;
+    const tr_weight_t *weight; ///< [N, K]
+    tr_tensor_t packed;        ///< buffer NULL: products read the weight as it is stored
+} linear_t;
+
+/// y: [T, N] = x W^T, or y + x W^T; x: [T, K].
+void linear_forward(const linear_t *linear, tr_tensor_t y, tr_tensor_t x);
+void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x);
+/// dx: [T, K] = dy W; dy: [T, N].
+void linear_input_gradient(const linear_t *linear, tr_tensor_t dx, tr_tensor_t dy);
+/// Adds dy^T x to the weight's gradient; nothing to do for a frozen weight.
+void linear_weight_gradient(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dy,
+                            tr_tensor_t x);
+
+/// The weight for an operator that multiplies by it itself, as the heads do: packed, or as it is
+/// stored.
+tr_tensor_t linear_read(const linear_t *linear);
+
+/// Floats of the packed form.
+size_t linear_packed_count(const linear_t *linear);
+/// Makes the packed form anew from the weight.
+void linear_pack(const linear_t *linear);
+
+#endif

@@ -1,0 +1,152 @@
+/// Where a model's first weights come from: a Hugging Face directory, or chance. Apart from
+/// model.c, which knows no files.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/rng.h"
+#include "common/hf/safetensors.h"
+#include "common/model/families/family.h"
+#include "common/model/model_private.h"
+
+static size_t count_of(const tr_parameter_t *parameter)
+{
+    return parameter->rows * parameter->columns;
+}
+
+/// Room for the values of any parameter; the caller's to free.
+static float *room_for_largest(const tr_layout_t *layout)
+{
+    size_t largest = 0;
+    for (size_t i = 0; i < layout->count; i++) {
+        size_t count = count_of(&layout->parameters[i]);
+        largest = count > largest ? count : largest;
+    }
+    return tr_calloc(largest, sizeof(float));
+}
+
+static void write_parameter(tr_model_t *model, size_t index, const float *values)
+{
+    const tr_parameter_t *parameter = &model->layout.parameters[index];
+    parameters_write(&model->parameters, parameter->weight->trained, values, parameter->place,
+                     count_of(parameter));
+}
+
+// Fresh weights
+
+/// Standard deviation of a fresh weight matrix. What is added to the residual stream is smaller by
+/// the number of additions, so that the stream's variance does not grow with depth (Radford et al.
+/// 2019, GPT-2, section 2.3).
+static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
+{
+    switch (kind) {
+    case TR_WEIGHT_SCORE: return 1.0f / sqrtf((float)model->config.hidden + 1.0f);
+    case TR_WEIGHT_OUTPUT:
+    case TR_WEIGHT_DOWN: return 0.02f / sqrtf(2.0f * (float)model->config.layers);
+    default: return 0.02f;
+    }
+}
+
+/// values: [rows, columns] of the parameter, written: ones for a norm. A number's address is
+/// (parameter, element).
+static void randomize_parameter(const tr_model_t *model, float *values, size_t index, uint64_t seed)
+{
+    const tr_parameter_t *parameter = &model->layout.parameters[index];
+    float deviation = fresh_deviation(model, parameter->weight->kind);
+    for (size_t i = 0; i < count_of(parameter); i++) {
+        values[i] = parameter->vector ? 1.0f
+                                      : deviation * tr_rng_normal(seed, TR_RNG_INIT,
+                                                                  (uint32_t)index, 0, (uint32_t)i);
+    }
+}
+
+void tr_model_randomize(tr_model_t *model, uint64_t seed)
+{
+    float *values = room_for_largest(&model->layout);
+    for (size_t i = 0; i < model->layout.count; i++) {
+        randomize_parameter(model, values, i, seed);
+        write_parameter(model, i, values);
+    }
+    tr_model_repack(model);
+    free(values);
+}
+
+// From a directory
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length > tail && strcmp(text + length - tail, end) == 0;
+}
+
+/// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the
+/// language model's head where embeddings are tied or a scalar head stands, old rotary tables).
+static bool is_known(void *context, const char *name)
+{
+    const tr_model_t *model = context;
+    const family_t *family = family_at(model->config.family);
+    if (strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0 ||
+        ends_with(name, family->unread)) {
+        return true;
+    }
+    for (size_t i = 0; i < model->layout.count; i++) {
+        if (strcmp(name, model->layout.parameters[i].name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// draws: a score head is drawn from seed, for the file has none.
+static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file, bool draws,
+                                 uint64_t seed, tr_error_t *err)
+{
+    float *values = room_for_largest(&model->layout);
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < model->layout.count; i++) {
+        const tr_parameter_t *parameter = &model->layout.parameters[i];
+        if (draws && parameter->weight->kind == TR_WEIGHT_SCORE) {
+            randomize_parameter(model, values, i, seed);
+        } else {
+            size_t rows = parameter->vector ? 0 : parameter->rows;
+            TR_TRY_GOTO(
+                tr_safetensors_read(file, parameter->name, values, rows, parameter->columns, err),
+                done);
+        }
+        write_parameter(model, i, values);
+    }
+    tr_model_repack(model);
+done:
+    free(values);
+    return status;
+}
+
+tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed, tr_error_t *err)
+{
+    tr_model_config_t stored;
+    tr_safetensors_t *file = NULL;
+    tr_status status;
+    TR_TRY(tr_model_config_load(&stored, directory, err));
+    TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
+    TR_TRY_GOTO(tr_safetensors_refuse_unknown(file, is_known, model, err), done);
+    TR_TRY_GOTO(read_parameters(model, file, !stored.scalar_head, seed, err), done);
+done:
+    tr_safetensors_close(&file);
+    return status;
+}
+
+tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend,
+                        tr_model_use_t use, tr_error_t *err)
+{
+    tr_model_config_t config;
+    tr_model_t *model = NULL;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    TR_TRY(tr_model_new(&model, &config, backend, use, err));
+    tr_status status = tr_model_load(model, directory, 0, err);
+    if (status != TR_OK) {
+        tr_model_destroy(&model);
+        return status;
+    }
+    *self = model;
+    return TR_OK;
+}

@@ -1,0 +1,162 @@
+/// Memory of the flat vectors. Apart from model.c so that one file knows the forms in which a
+/// parameter exists (f32, rounded to bf16, sharded); linear.c, which multiplies by them, and
+/// trainer_save.c, which writes them to files, ask here.
+#include "common/model/parameters.h"
+
+#include <stdlib.h>
+
+#include "common/base/real.h"
+
+static const tr_ops_t *ops_of(const parameters_t *parameters)
+{
+    return parameters->backend->ops;
+}
+
+static tr_status allocate(parameters_t *self, size_t k, tr_dtype_t dtype,
+                          tr_collective_t *collective, tr_error_t *err)
+{
+    const tr_flat_t *flat = &self->layout->flat[k];
+    const tr_dtype_t real = self->backend->real;
+    flat_memory_t *memory = &self->flat[k];
+    size_t n = flat->total;
+    if (collective != NULL) {
+        TR_TRY(sharding_new(&memory->sharding, flat->segments, self->layout->segment_count,
+                            self->backend, self->queue, collective, err));
+        n = memory->sharding->shards.local[self->layout->segment_count];
+    }
+    TR_TRY(ops_of(self)->buffer_new(self->backend, &memory->buffer, n * tr_dtype_size(dtype), err));
+    memory->values = (tr_tensor_t){memory->buffer, 0, dtype, 1, n};
+    memory->weights = memory->values;
+    if (collective != NULL) {
+        memory->sharding->own = memory->values; // passes read its windows
+    } else if (dtype != real) {
+        TR_TRY(
+            ops_of(self)->buffer_new(self->backend, &memory->copy, n * tr_dtype_size(real), err));
+        memory->weights = (tr_tensor_t){memory->copy, 0, real, 1, n};
+    }
+    return TR_OK;
+}
+
+tr_status parameters_init(parameters_t *self, const tr_layout_t *layout, tr_backend_t *backend,
+                          tr_queue_t *queue, tr_dtype_t dtype, tr_collective_t *collective,
+                          tr_error_t *err)
+{
+    *self = (parameters_t){.layout = layout, .backend = backend, .queue = queue};
+    for (size_t k = 0; k < TR_FLATS; k++) {
+        if (layout->flat[k].total > 0) {
+            TR_TRY(allocate(self, k, k == TR_TRAINED ? dtype : backend->real, collective, err));
+        }
+    }
+    return TR_OK;
+}
+
+void parameters_release(parameters_t *self)
+{
+    for (size_t k = 0; k < TR_FLATS && self->backend != NULL; k++) {
+        ops_of(self)->buffer_destroy(&self->flat[k].buffer);
+        ops_of(self)->buffer_destroy(&self->flat[k].copy);
+        sharding_destroy(&self->flat[k].sharding);
+    }
+}
+
+bool parameters_are_sharded(const parameters_t *self)
+{
+    return self->flat[TR_TRAINED].sharding != NULL || self->flat[TR_FROZEN].sharding != NULL;
+}
+
+tr_tensor_t parameters_view(const parameters_t *self, const tr_weight_t *weight)
+{
+    const flat_memory_t *memory = &self->flat[weight->trained];
+    tr_tensor_t flat = memory->sharding == NULL ? memory->weights
+                                                : sharding_view(memory->sharding, weight->segment);
+    return tr_tensor_slice(flat, weight->place, weight->rows, weight->columns);
+}
+
+void parameters_gather(parameters_t *self, size_t segment)
+{
+    for (size_t k = 0; k < TR_FLATS; k++) {
+        if (self->flat[k].sharding != NULL) {
+            sharding_gather(self->flat[k].sharding, segment);
+        }
+    }
+}
+
+void parameters_changed(parameters_t *self)
+{
+    for (size_t k = 0; k < TR_FLATS; k++) {
+        const flat_memory_t *memory = &self->flat[k];
+        if (memory->copy != NULL) {
+            ops_of(self)->cast(self->queue, memory->weights, memory->values);
+        }
+        if (memory->sharding != NULL) {
+            sharding_forget(memory->sharding);
+        }
+    }
+}
+
+/// values: as many as `to` has, rounded to its type.
+static void write_floats(const parameters_t *self, tr_tensor_t to, const float *values)
+{
+    const size_t count = tr_tensor_count(to);
+    if (to.dtype == TR_F32) {
+        ops_of(self)->write(self->queue, to, values);
+        return;
+    }
+    uint16_t *rounded = tr_calloc(count + 1, sizeof *rounded);
+    for (size_t i = 0; i < count; i++) {
+        rounded[i] = tr_real_to_bf16(values[i]);
+    }
+    ops_of(self)->write(self->queue, to, rounded);
+    free(rounded);
+}
+
+void parameters_write(parameters_t *self, size_t flat, const float *values, size_t first,
+                      size_t count)
+{
+    const flat_memory_t *memory = &self->flat[flat];
+    if (memory->sharding == NULL) {
+        write_floats(self, tr_tensor_slice(memory->values, first, 1, count), values);
+        return;
+    }
+    const tr_shards_t *shards = &memory->sharding->shards;
+    while (count > 0) { // a run of elements that one rank holds together at a time
+        size_t rank, local, n = tr_shards_find(&rank, &local, shards, first);
+        n = n < count ? n : count;
+        if (rank == shards->rank) {
+            write_floats(self, tr_tensor_slice(memory->values, local, 1, n), values);
+        }
+        values += n;
+        first += n;
+        count -= n;
+    }
+}
+
+tr_status parameters_read(const parameters_t *self, size_t flat, float *values, size_t first,
+                          size_t count, tr_error_t *err)
+{
+    const flat_memory_t *memory = &self->flat[flat];
+    TR_ASSERT(memory->sharding == NULL, "parameters that ranks share are read by the trainer");
+    return parameters_read_floats(self, values, tr_tensor_slice(memory->values, first, 1, count),
+                                  err);
+}
+
+tr_status parameters_read_floats(const parameters_t *self, float *values, tr_tensor_t from,
+                                 tr_error_t *err)
+{
+    const tr_ops_t *ops = ops_of(self);
+    const size_t count = tr_tensor_count(from);
+    TR_ASSERT(from.dtype == TR_F32 || from.dtype == TR_BF16, "floats from %s",
+              tr_dtype_name(from.dtype));
+    if (from.dtype == TR_F32) {
+        ops->read(self->queue, values, from);
+        return ops->queue_wait(self->queue, err);
+    }
+    uint16_t *rounded = tr_calloc(count + 1, sizeof *rounded);
+    ops->read(self->queue, rounded, from);
+    tr_status status = ops->queue_wait(self->queue, err);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = tr_real_from_bf16(rounded[i]);
+    }
+    free(rounded);
+    return status;
+}

@@ -1,0 +1,265 @@
+/// How the gradients of chunks become one sum on the rank that updates with it. Apart from
+/// optimizer.c, which knows AdamW and no chunk. There are three ways:
+///
+///   - one process: each chunk's gradient is a leaf of the tree (tree.h);
+///   - ranks, exact: a round gives each rank its shard of every rank's chunk, and these are the
+///     leaves, in the order of chunks, so that any number of ranks gives the bits of one process;
+///   - ranks by all_reduce: the library adds, and a rank has one sum. With whole gradients
+///     (zero_stage 1) chunks add up on their rank until the step, and are sent once ("late").
+///
+/// From zero_stage 2 on a rank holds no whole gradient: the backward pass writes a segment, which is
+/// sent as soon as it is complete, and the next one takes its place ("windowed").
+#include "common/optim/accumulator.h"
+
+#include <stdlib.h>
+
+#include "common/optim/tree.h"
+
+struct accumulator {
+    tr_backend_t *backend;
+    tr_queue_t *queue;
+    const tr_shards_t *shards;
+    tr_ranks_t ranks;
+    tr_tree_t *tree; // of the shard
+
+    // With ranks:
+    /// The gradient of the own chunk: whole, or the embedding's segment and then room for any
+    /// other.
+    tr_buffer_t *written;
+    /// The own part of a segment: [ranks, largest part] of each chunk, or its sum.
+    tr_buffer_t *arrived;
+    tr_gradient_t gradient;
+    size_t chunks;  // of the round at hand
+    size_t pending; // segments of the round that are still to be exchanged
+};
+
+static size_t rank_count(const accumulator_t *self)
+{
+    return tr_collective_size(self->ranks.collective);
+}
+
+static bool is_exact(const accumulator_t *self)
+{
+    return self->ranks.gradient_sum == TR_GRADIENT_SUM_TREE;
+}
+
+static bool is_windowed(const accumulator_t *self)
+{
+    return rank_count(self) > 1 && self->ranks.zero_stage >= 2;
+}
+
+static bool is_late(const accumulator_t *self)
+{
+    return rank_count(self) > 1 && !is_exact(self) && !is_windowed(self);
+}
+
+// Life cycle
+
+static size_t segment_size(const tr_shards_t *shards, size_t segment)
+{
+    return shards->starts[segment + 1] - shards->starts[segment];
+}
+
+/// Elements of `written`.
+static size_t written_size(const accumulator_t *self)
+{
+    const tr_shards_t *shards = self->shards;
+    size_t largest = 0;
+    if (!is_windowed(self)) {
+        return shards->starts[shards->segments];
+    }
+    for (size_t s = 1; s < shards->segments; s++) {
+        size_t size = segment_size(shards, s);
+        largest = size > largest ? size : largest;
+    }
+    return segment_size(shards, 0) + largest;
+}
+
+tr_status accumulator_new(accumulator_t **self, tr_backend_t *backend, tr_queue_t *queue,
+                          const tr_shards_t *shards, const tr_ranks_t *ranks, tr_error_t *err)
+{
+    accumulator_t *made = tr_calloc(1, sizeof *made);
+    *made = (accumulator_t){.backend = backend, .queue = queue, .shards = shards, .ranks = *ranks};
+    made->tree = tr_tree_new(backend, queue, shards->local[shards->segments]);
+    *self = made;
+    if (rank_count(made) > 1) {
+        size_t rows = is_exact(made) ? rank_count(made) : 1;
+        TR_TRY(backend->ops->buffer_new(backend, &made->written, written_size(made) * sizeof(float),
+                                        err));
+        TR_TRY(backend->ops->buffer_new(backend, &made->arrived,
+                                        rows * shards->largest * sizeof(float), err));
+    }
+    return TR_OK;
+}
+
+void accumulator_destroy(accumulator_t **self)
+{
+    if (*self != NULL) {
+        (*self)->backend->ops->buffer_destroy(&(*self)->written);
+        (*self)->backend->ops->buffer_destroy(&(*self)->arrived);
+        tr_tree_destroy(&(*self)->tree);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+// Exchange
+
+/// `written` as the flat vector, with an element of it at a place of the buffer.
+static tr_tensor_t window(const accumulator_t *self, size_t element, size_t place)
+{
+    size_t n = self->shards->starts[self->shards->segments];
+    return (tr_tensor_t){self->written, (place - element) * sizeof(float), TR_F32, 1, n};
+}
+
+static void clear(const accumulator_t *self, size_t segment, tr_tensor_t flat)
+{
+    const tr_shards_t *shards = self->shards;
+    const tr_part_t whole = {shards->starts[segment], segment_size(shards, segment)};
+    self->backend->ops->zero(self->queue, flat_part(flat, whole));
+}
+
+/// rest becomes the zeroed room for a segment behind the embedding.
+static void open_window(accumulator_t *self, size_t segment)
+{
+    const tr_shards_t *shards = self->shards;
+    self->gradient.rest = window(self, shards->starts[segment], segment_size(shards, 0));
+    clear(self, segment, self->gradient.rest);
+}
+
+/// Each rank gets its part of each chunk's gradient of the segment, and its tree these in their
+/// order. Ranks without a chunk send nothing.
+static void exchange(accumulator_t *self, size_t segment, tr_tensor_t flat)
+{
+    const tr_shards_t *shards = self->shards;
+    tr_tensor_t *sent = tr_calloc(2 * shards->ranks, sizeof *sent),
+                *received = sent + shards->ranks;
+    const tr_part_t own = tr_shards_own(shards, segment);
+    for (size_t r = 0; r < shards->ranks; r++) {
+        if (shards->rank < self->chunks) {
+            sent[r] = flat_part(flat, tr_shards_part(shards, segment, r));
+        }
+        if (r < self->chunks) {
+            received[r] = (tr_tensor_t){self->arrived, r * shards->largest * sizeof(float), TR_F32,
+                                        1, own.count};
+        }
+    }
+    tr_collective_t *collective = self->ranks.collective;
+    collective->ops->exchange(collective, self->backend, self->queue, received, sent);
+    if (own.count > 0) {
+        tr_tree_push(self->tree, own.first, received, self->chunks);
+    }
+    free(sent);
+}
+
+/// Each rank gets its part of the sum of all ranks' gradients of the segment.
+static void reduce(accumulator_t *self, size_t segment, tr_tensor_t flat)
+{
+    const tr_shards_t *shards = self->shards;
+    tr_tensor_t *parts = tr_calloc(shards->ranks, sizeof *parts);
+    const tr_part_t own = tr_shards_own(shards, segment);
+    const tr_tensor_t sum = {self->arrived, 0, TR_F32, 1, own.count};
+    for (size_t r = 0; r < shards->ranks; r++) {
+        parts[r] = flat_part(flat, tr_shards_part(shards, segment, r));
+    }
+    tr_collective_t *collective = self->ranks.collective;
+    collective->ops->reduce(collective, self->backend, self->queue, sum, parts);
+    if (own.count > 0) {
+        tr_tree_add(self->tree, own.first, sum, tr_tree_count(self->tree) == 0);
+    }
+    free(parts);
+}
+
+/// Sends the last pending segment, from where the own chunk's gradient stands.
+static void absorb(accumulator_t *self)
+{
+    size_t segment = --self->pending;
+    tr_tensor_t flat = segment == 0 ? self->gradient.embedding : self->gradient.rest;
+    if (is_exact(self)) {
+        exchange(self, segment, flat);
+    } else {
+        reduce(self, segment, flat);
+    }
+    if (is_windowed(self) && segment > 1) {
+        open_window(self, segment - 1);
+    }
+}
+
+/// All that is pending; then the tree has grown.
+static void absorb_all(accumulator_t *self)
+{
+    while (self->pending > 0) {
+        absorb(self);
+    }
+    if (is_exact(self)) {
+        tr_tree_grow(self->tree, self->chunks);
+    } else if (tr_tree_count(self->tree) == 0) {
+        tr_tree_grow(self->tree, 1);
+    }
+}
+
+/// Called by the backward pass (common/tensor/gradient.h).
+static void segment_complete(tr_gradient_t *gradient, size_t segment)
+{
+    accumulator_t *self = gradient->context;
+    TR_ASSERT(segment + 1 == self->pending, "segment %zu is complete before %zu", segment,
+              self->pending - 1);
+    absorb(self);
+}
+
+// A round
+
+/// Room for the own chunk's gradient: zeroed, but for late sums, which go on from the round before.
+static void open_gradient(accumulator_t *self)
+{
+    const tr_shards_t *shards = self->shards;
+    self->gradient = tr_gradient_whole(window(self, 0, 0));
+    if (is_windowed(self)) {
+        self->gradient.complete = segment_complete;
+        self->gradient.context = self;
+        clear(self, 0, self->gradient.embedding);
+        if (shards->segments > 1) {
+            open_window(self, shards->segments - 1);
+        }
+    } else if (!is_late(self) || self->pending == 0) {
+        self->backend->ops->zero(self->queue, self->gradient.rest);
+    }
+}
+
+tr_status accumulator_round(accumulator_t *self, tr_gradient_t **gradient, size_t chunks,
+                            tr_error_t *err)
+{
+    *gradient = &self->gradient;
+    if (rank_count(self) == 1) {
+        tr_tensor_t leaf;
+        TR_TRY(tr_tree_leaf(self->tree, &leaf, err));
+        self->gradient = tr_gradient_whole(leaf);
+        return TR_OK;
+    }
+    TR_TRY(tr_tree_reserve(self->tree, chunks, err));
+    open_gradient(self);
+    self->chunks = chunks;
+    self->pending = self->shards->segments;
+    return TR_OK;
+}
+
+void accumulator_round_end(accumulator_t *self)
+{
+    if (rank_count(self) > 1 && !is_late(self)) {
+        absorb_all(self);
+    }
+}
+
+void accumulator_discard(accumulator_t *self)
+{
+    tr_tree_clear(self->tree);
+    self->pending = 0;
+}
+
+tr_tensor_t accumulator_sum(accumulator_t *self)
+{
+    if (is_late(self)) {
+        absorb_all(self);
+    }
+    return tr_tree_sum(self->tree);
+}

@@ -1,0 +1,120 @@
+// Batches: sequences of rows cut to the limit and laid out one after the other, as messages carry
+// them. A cut is worked out first for all sequences (how many tokens stay, how many of them are
+// learnt), then the tokens are copied. The mismatched completions of KTO are the same cut, of the
+// prompt of one row and the response of another.
+#include "controller/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/// The tokens of a prompt and a response that stay.
+typedef struct cut {
+    const tr_sequence_t *prompt, *response; // whose prompt and whose response
+    size_t first;                           // token of both together that is the first to stay
+    size_t length;                          // tokens that stay
+    size_t learnt;                          // of these, the last so many
+} cut_t;
+
+static cut_t cut(const tr_rows_t *rows, const tr_sequence_t *prompt, const tr_sequence_t *response)
+{
+    size_t total = prompt->prompt + response->length - response->prompt;
+    size_t length = total < rows->limit ? total : rows->limit;
+    size_t first = rows->keep_end ? total - length : 0;
+    size_t opening = prompt->prompt > first ? prompt->prompt - first : 1;
+    return (cut_t){prompt, response, first, length, length - opening};
+}
+
+size_t controller_batch_learnt(const tr_rows_t *rows, const tr_sequence_t *sequence)
+{
+    return cut(rows, sequence, sequence).learnt;
+}
+
+/// to: [cut->length]
+static void copy_tokens(int32_t *to, const cut_t *cut)
+{
+    const tr_sequence_t *prompt = cut->prompt, *response = cut->response;
+    size_t first = cut->first < prompt->prompt ? cut->first : prompt->prompt;
+    size_t opening = prompt->prompt - first, skipped = cut->first - first;
+    memcpy(to, prompt->ids + first, opening * sizeof *to);
+    memcpy(to + opening, response->ids + response->prompt + skipped,
+           (cut->length - opening) * sizeof *to);
+}
+
+static size_t count_sequences(const tr_rows_t *rows, const uint32_t *indices, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += rows->starts[indices[i] + 1] - rows->starts[indices[i]];
+    }
+    return n;
+}
+
+/// The cuts of the n sequences of the rows; then of the mismatched ones. Owned by the caller.
+static cut_t *cut_all(const tr_rows_t *rows, const uint32_t *indices, size_t count, size_t n,
+                      bool mismatched)
+{
+    cut_t *cuts = tr_calloc((mismatched ? 2 : 1) * n + 1, sizeof *cuts);
+    for (size_t i = 0, at = 0; i < count; i++) {
+        for (size_t k = rows->starts[indices[i]]; k < rows->starts[indices[i] + 1]; k++, at++) {
+            cuts[at] = cut(rows, &rows->sequences[k], &rows->sequences[k]);
+        }
+    }
+    for (size_t i = 0; mismatched && i < count; i++) {
+        size_t before = (i + count - 1) % count;
+        cuts[n + i] = cut(rows, &rows->sequences[rows->starts[indices[i]]],
+                          &rows->sequences[rows->starts[indices[before]]]);
+    }
+    return cuts;
+}
+
+/// The masks of the responses, in the batch's order: [learnt]. cuts: [n]
+static float *copy_masks(const cut_t *cuts, size_t n, size_t learnt)
+{
+    float *mask = tr_calloc(learnt + 1, sizeof *mask), *at = mask;
+    for (size_t i = 0; i < n; i++) {
+        const tr_sequence_t *sequence = cuts[i].response;
+        for (size_t t = 0; t < cuts[i].learnt; t++) {
+            *at++ = (float)sequence->mask[sequence->prompt + t];
+        }
+    }
+    return mask;
+}
+
+void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
+                           const uint32_t *indices, size_t count, bool mismatched)
+{
+    size_t matched = count_sequences(rows, indices, count), n = (mismatched ? 2 : 1) * matched;
+    cut_t *cuts = cut_all(rows, indices, count, matched, mismatched);
+    *batch = (controller_batch_t){.matched = matched};
+    for (size_t i = 0; i < n; i++) {
+        batch->tokens += cuts[i].length;
+        batch->longest = cuts[i].length > batch->longest ? cuts[i].length : batch->longest;
+    }
+    // One block: ids, then starts (n + 1), prompt lengths (n) and response starts (n + 1).
+    batch->ids = tr_calloc(batch->tokens + 3 * n + 2, sizeof *batch->ids);
+    int32_t *starts = batch->ids + batch->tokens, *prompts = starts + n + 1,
+            *responses = prompts + n;
+    for (size_t i = 0; i < n; i++) {
+        copy_tokens(batch->ids + starts[i], &cuts[i]);
+        starts[i + 1] = starts[i] + (int32_t)cuts[i].length;
+        prompts[i] = (int32_t)(cuts[i].length - cuts[i].learnt);
+        responses[i + 1] = responses[i] + (int32_t)cuts[i].learnt;
+    }
+    batch->learnt = (size_t)responses[n];
+    batch->mask = rows->masked ? copy_masks(cuts, n, batch->learnt) : NULL;
+    batch->sequences = (tr_sequences_t){
+        .count = n,
+        .ids = batch->ids,
+        .starts = starts,
+        .prompt_lengths = prompts,
+        .response_starts = responses,
+    };
+    free(cuts);
+}
+
+void controller_batch_release(controller_batch_t *batch)
+{
+    free(batch->ids);
+    free(batch->mask);
+    *batch = (controller_batch_t){0};
+}

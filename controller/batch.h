@@ -1,0 +1,29 @@
+/// Rows of a step, cut to the limit, on their way to workers as one ragged batch.
+#ifndef CONTROLLER_BATCH_H
+#define CONTROLLER_BATCH_H
+
+#include "common/data/rows.h"
+#include "proto/sequences.h"
+
+typedef struct controller_batch {
+    tr_sequences_t sequences; ///< points into ids
+    size_t matched;           ///< those that are learnt; the mismatched ones follow
+    int32_t *ids;
+    float *mask;    ///< [learnt] not 0 where a token counts (tr_sequence_t), or NULL: all do
+    size_t tokens;  ///< of all sequences, prompts too
+    size_t learnt;  ///< of the responses
+    size_t longest; ///< tokens of the longest sequence
+} controller_batch_t;
+
+/// The sequences of the rows indices: [count], in order, each cut to the rows' limit (where that
+/// takes the whole prompt, the first token that is left counts as the prompt). mismatched: then,
+/// for each row, its prompt with the response of the row before it (the first gets the last one's):
+/// KTO estimates the KL divergence from these. Rows then have one sequence.
+void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
+                           const uint32_t *indices, size_t count, bool mismatched);
+void controller_batch_release(controller_batch_t *batch);
+
+/// Tokens of a sequence that are learnt, cut to the limit.
+size_t controller_batch_learnt(const tr_rows_t *rows, const tr_sequence_t *sequence);
+
+#endif

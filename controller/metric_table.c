@@ -1,0 +1,166 @@
+// The table of metrics, and the page that it makes.
+#include "controller/metric_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const controller_metric_row_t controller_metric_rows[] = {
+    // Responses and their scores
+    {"objective/scores", "score", "responses", "score, after `missing_eos_penalty`", "score",
+     false},
+    {"objective/kl", "nats", "responses",
+     "KL of a response against the reference, by `kl_estimator`, summed over its tokens", "kl",
+     false},
+    {"objective/entropy", "nats", "responses", "−log-probability summed over a response", "entropy",
+     false},
+    {"objective/non_score_reward", "score", "responses", "−`kl_coef` · KL", NULL, false},
+    {"objective/rlhf_reward", "score", "responses", "`non_score_reward` + `scores`", NULL, false},
+    {"objective/scores_std", "score", "the step's responses", "standard deviation of the scores",
+     NULL, false},
+    {"objective/scores_margin", "score", "prompts",
+     "score of a prompt's best response less that of its worst", NULL, false},
+    {"rewards/*/mean", "score", "responses", "what one judge of the recipe said, before its weight",
+     NULL, false},
+    {"rewards/*/std", "score", "the step's responses", "standard deviation of it", NULL, false},
+    {"judge/*/*", "the judge's", "responses for which it was given",
+     "a number that the judge gave by name", NULL, false},
+    {"response_length", "tokens", "responses", "length of a response", NULL, false},
+    {"val/num_eos_tokens", "tokens", "the step, a sum", "end-of-sequence tokens in the responses",
+     NULL, false},
+    {"episode", "responses", "the run so far, a sum", "responses", NULL, false},
+
+    // Training
+    {"loss", "nats", "tokens, pairs or completions", "the loss that is minimised", "loss", false},
+    {"accuracy", "share", "pairs or steps",
+     "the chosen side has the higher score; the step's logit is on the right side", "accuracy",
+     false},
+    {"rewards/accuracies", "share", "pairs", "the chosen completion has the higher reward",
+     "accuracy", false},
+    {"rewards/margins", "nats", "pairs; `kto`: difference of the two means",
+     "reward of the chosen less that of the rejected", "margin", false},
+    {"rewards/chosen", "nats", "completions", "β (log-prob less the reference's) of chosen ones",
+     NULL, false},
+    {"rewards/rejected", "nats", "completions", "the same of rejected ones", NULL, false},
+    {"logps/chosen", "nats", "completions", "log-prob of a chosen completion, summed", NULL, false},
+    {"logps/rejected", "nats", "completions", "the same of rejected ones", NULL, false},
+    {"logits/chosen", "logits", "tokens", "mean logit over the vocabulary, chosen completions",
+     NULL, false},
+    {"logits/rejected", "logits", "tokens", "the same of rejected ones", NULL, false},
+    {"nll_loss", "nats", "tokens", "negative log-likelihood of chosen completions (loss `sft`)",
+     NULL, false},
+    {"kl", "nats", "completions", "the KL estimate of `kto`, from mismatched completions", NULL,
+     false},
+    {"entropy", "nats", "tokens", "entropy of the distribution, from the logits", NULL, false},
+    {"mean_token_accuracy", "share", "tokens", "the likeliest token is the one that stands there",
+     NULL, false},
+    {"mean_reward", "score", "both sides of pairs", "score of a reward model", NULL, false},
+    {"reward_std", "score", "both sides of pairs", "standard deviation of it", NULL, false},
+    {"min_reward", "score", "the least; of held-out batches the mean", "lowest score", NULL, false},
+    {"max_reward", "score", "the greatest; of held-out batches the mean", "highest score", NULL,
+     false},
+    {"margin", "score", "pairs", "score of the chosen side less that of the rejected", NULL, false},
+    {"mean_step_score", "share", "steps", "chance that a step is right, as the model has it", NULL,
+     false},
+    {"grad_norm", "1", "updates", "global norm of the gradient, before clipping", NULL, false},
+    {"learning_rate", "1", "the step's", "learning rate", NULL, false},
+    {"num_tokens", "tokens", "the run so far, a sum", "tokens of the rows seen, prompts included",
+     NULL, false},
+    {"epoch", "passes", "the run so far", "passes over the rows", NULL, false},
+
+    // PPO
+    {"policy/clipfrac_avg", "share", "tokens of all updates",
+     "the clipped policy loss was the larger", "clip", true},
+    {"policy/approxkl_avg", "nats", "tokens of all updates", "½ (new − old log-prob)²", NULL,
+     false},
+    {"policy/entropy_avg", "nats", "tokens of all updates",
+     "entropy of the distribution, from the logits", NULL, false},
+    {"loss/policy_avg", "1", "tokens of all updates", "the policy's loss", NULL, false},
+    {"loss/value_avg", "score²", "tokens of all updates", "the value loss, without `vf_coef`", NULL,
+     false},
+    {"val/clipfrac_avg", "share", "tokens of all updates", "the clipped value loss was the larger",
+     NULL, false},
+    {"val/ratio", "1", "tokens of all updates", "ratio of new to old probability", NULL, false},
+    {"val/ratio_var", "1", "minibatches", "variance of their mean ratios", NULL, false},
+    {"val/explained_var", "1", "the step's tokens",
+     "1 − var(return − value) / var(return): 1 a perfect critic, 0 one no better than a constant",
+     NULL, false},
+    {"grad_norm/actor", "1", "updates", "global norm of the actor's gradient, before clipping",
+     NULL, false},
+    {"grad_norm/critic", "1", "updates", "the same of the critic's", NULL, false},
+    {"lr", "1", "the step's", "learning rate of the actor", NULL, false},
+    {"exact/logprob_mismatch", "nats", "the greatest over the step's tokens",
+     "difference between a rollout's log-prob and the actor's before the first update; must be 0",
+     NULL, false},
+
+    // Time
+    {"eps", "responses/s", "the step", "responses a second", NULL, false},
+    {"time/*", "s", "the step", "seconds of a phase, or of the whole `step`", NULL, false},
+    {"tokens_per_second/*", "tokens/s", "the step", "tokens a second of a phase", NULL, false},
+    {"idle/*", "share", "the step", "time that a role waited", NULL, false},
+};
+const size_t controller_metric_count =
+    sizeof controller_metric_rows / sizeof controller_metric_rows[0];
+
+/// Whether the name is the row's, where '*' takes everything up to the next slash, and at the end of a pattern everything: a judge
+/// may name its numbers as it likes.
+static bool matches(const char *pattern, const char *name)
+{
+    while (*pattern != '\0') {
+        if (*pattern == '*') {
+            size_t part = *++pattern == '\0' ? strlen(name) : strcspn(name, "/");
+            if (part == 0) {
+                return false;
+            }
+            name += part;
+        } else if (*pattern++ != *name++) {
+            return false;
+        }
+    }
+    return *name == '\0';
+}
+
+const controller_metric_row_t *controller_metric_row(const char *name)
+{
+    const char *bare = strncmp(name, "eval_", 5) == 0 ? name + 5 : name;
+    for (size_t i = 0; i < controller_metric_count; i++) {
+        if (matches(controller_metric_rows[i].name, bare)) {
+            return &controller_metric_rows[i];
+        }
+    }
+    return NULL;
+}
+
+char *controller_metric_markdown(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    TR_ASSERT(out != NULL, "out of memory");
+    fputs("# Metrics\n"
+          "\n"
+          "A run writes one JSON object a step to `metrics.jsonl`, and the same numbers for "
+          "TensorBoard. Names are TRL's where "
+          "TRL has\n"
+          "the metric. A value is a mean over what the third column says, unless that says "
+          "otherwise. Where the recipe names "
+          "`data.eval`,\n"
+          "the line of each checkpoint's step also has the metrics of the held-out rows, each "
+          "after `eval_`, as means over all "
+          "of them.\n"
+          "\n"
+          "This page is written by the program, from the table that the terminal's line also "
+          "follows. `*` stands for a name: "
+          "a judge, a\n"
+          "phase, a role.\n"
+          "\n"
+          "| name | unit | mean over | meaning |\n"
+          "|---|---|---|---|\n",
+          out);
+    for (size_t i = 0; i < controller_metric_count; i++) {
+        const controller_metric_row_t *row = &controller_metric_rows[i];
+        fprintf(out, "| `%s` | %s | %s | %s |\n", row->name, row->unit, row->over, row->meaning);
+    }
+    TR_ASSERT(fclose(out) == 0, "out of memory");
+    return text;
+}

@@ -1,0 +1,31 @@
+/// Every metric of metrics.jsonl: one table, from which docs/metrics.md and the terminal's line follow.
+///
+/// A metric is put where it is computed (an actor's page, a controller's step) and has a row here; a step whose record holds a name
+/// without a row stops the program, so no metric goes undocumented.
+#ifndef CONTROLLER_METRIC_TABLE_H
+#define CONTROLLER_METRIC_TABLE_H
+
+#include <stdbool.h>
+
+#include "controller/metrics.h"
+
+typedef struct controller_metric_row {
+    const char *name;    ///< '*' stands for a part between slashes
+    const char *unit;    ///< "nats", "tokens", ...
+    const char *over;    ///< what it is a mean of, or else how a step's value comes about
+    const char *meaning; ///< one line
+    const char *label;   ///< on the terminal, in the order of the table; NULL: not shown
+    bool percent;        ///< shown as one
+} controller_metric_row_t;
+
+/// [controller_metric_count]
+extern const controller_metric_row_t controller_metric_rows[];
+extern const size_t controller_metric_count;
+
+/// The row of a metric, whose name may begin with `eval_`. NULL: there is none.
+const controller_metric_row_t *controller_metric_row(const char *name);
+
+/// docs/metrics.md. Owned by the caller (free).
+char *controller_metric_markdown(void);
+
+#endif

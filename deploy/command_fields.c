@@ -1,0 +1,107 @@
+// Options of commands from tables of fields. argp wants an array of texts that live as long as it parses: they are made here.
+#include "deploy/command_fields.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/// "top-p" of top_p.
+static char *option_name(const tr_field_t *field)
+{
+    char *name = tr_strdup(field->name);
+    for (char *at = name; *at != '\0'; at++) {
+        *at = *at == '_' ? '-' : *at;
+    }
+    return name;
+}
+
+/// The help of the table without its Markdown, and the default.
+static char *option_help(const tr_field_t *field, const void *record)
+{
+    const void *value = tr_field_of_const(record, field);
+    char *initial = field->kind == TR_FIELD_WHOLE
+                        ? tr_format("%llu", (unsigned long long)*(const uint64_t *)value)
+                    : field->kind == TR_FIELD_REAL ? tr_format("%g", *(const double *)value)
+                                                   : tr_strdup(field->initial);
+    size_t length = strlen(field->help);
+    bool ends = length > 0 && field->help[length - 1] == '.';
+    char *help = tr_format("%.*s (default %s)", (int)(length - ends), field->help, initial);
+    char *to = help;
+    for (const char *from = help; *from != '\0'; from++) {
+        if (*from != '`') {
+            *to++ = *from;
+        }
+    }
+    *to = '\0';
+    free(initial);
+    return help;
+}
+
+static const char *argument_of(const tr_field_t *field)
+{
+    switch (field->kind) {
+    case TR_FIELD_WHOLE: return "N";
+    case TR_FIELD_REAL: return "NUMBER";
+    default: return "VALUE";
+    }
+}
+
+struct argp_option *command_fields_options(const struct argp_option *own, const tr_fields_t *fields,
+                                           const void *record)
+{
+    size_t count = 0;
+    while (own[count].name != NULL) {
+        count++;
+    }
+    struct argp_option *options = tr_calloc(count + fields->count + 1, sizeof *options);
+    for (size_t i = 0; i < count; i++) { // texts are copied, so that all are freed alike
+        options[i] = own[i];
+        options[i].name = tr_strdup(own[i].name);
+        options[i].doc = tr_strdup(own[i].doc);
+    }
+    for (size_t i = 0; i < fields->count; i++) {
+        const tr_field_t *field = &fields->items[i];
+        if (field->letter != 0) {
+            options[count++] = (struct argp_option){.name = option_name(field),
+                                                    .key = field->letter,
+                                                    .arg = argument_of(field),
+                                                    .doc = option_help(field, record)};
+        }
+    }
+    return options;
+}
+
+void command_fields_free(struct argp_option **options)
+{
+    for (struct argp_option *option = *options; option->name != NULL; option++) {
+        free((char *)option->name);
+        free((char *)option->doc);
+    }
+    free(*options);
+    *options = NULL;
+}
+
+const tr_field_t *command_fields_find(const tr_fields_t *fields, int key)
+{
+    for (size_t i = 0; i < fields->count; i++) {
+        if (fields->items[i].letter != 0 && fields->items[i].letter == key) {
+            return &fields->items[i];
+        }
+    }
+    return NULL;
+}
+
+bool command_fields_parse(void *record, const tr_fields_t *fields, int key, const char *value,
+                          const struct argp_state *state)
+{
+    const tr_field_t *field = command_fields_find(fields, key);
+    if (field == NULL) {
+        return false;
+    }
+    if (!tr_field_parse(record, field, value, false)) {
+        char *expected = tr_field_expected(field), *name = option_name(field);
+        argp_error(state, "--%s: expected %s, found '%s'", name, expected, value);
+        free(name);
+        free(expected);
+    }
+    return true;
+}

@@ -1,0 +1,19 @@
+// `troupe schema`: the JSON Schema of recipes, for editors that complete and check YAML.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "deploy/command.h"
+
+int command_schema(int argc, char **argv)
+{
+    const struct argp parser = {
+        .doc =
+            "Print the JSON Schema of recipes. In an editor with a YAML language server, a "
+            "recipe's first line "
+            "`# yaml-language-server: $schema=recipe.schema.json` names the file that holds it."};
+    argp_parse(&parser, argc, argv, 0, NULL, NULL);
+    char *schema = tr_recipe_schema();
+    puts(schema);
+    free(schema);
+    return 0;
+}

@@ -1,0 +1,61 @@
+#include "deploy/loaded_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
+                            const tr_device_options_t *device, tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    if (config.scalar_head) {
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "'%s' holds a model with a scalar head, which says no words (name a language model)",
+            directory);
+    }
+    TR_TRY(tr_tokenizer_new(&loaded->tokenizer, directory, err));
+    TR_TRY(tr_backend_open(&loaded->backend, device, err));
+    return tr_model_open(&loaded->model, directory, loaded->backend, TR_MODEL_DECODES, err);
+}
+
+void loaded_model_release(loaded_model_t *loaded)
+{
+    tr_model_destroy(&loaded->model);
+    tr_backend_close(&loaded->backend);
+    tr_tokenizer_destroy(&loaded->tokenizer);
+}
+
+static tr_status check_ids(const int32_t *ids, size_t count, const loaded_model_t *loaded,
+                           const char *what, tr_error_t *err)
+{
+    size_t vocabulary = tr_model_config(loaded->model)->vocabulary;
+    if (count == 0) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "%s has no tokens", what);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= vocabulary) {
+            return tr_fail(
+                err, TR_ERR_ARGUMENT,
+                "%s has token %d, but the model knows %zu: tokenizer.json is another model's", what,
+                ids[i], vocabulary);
+        }
+    }
+    return TR_OK;
+}
+
+tr_status loaded_model_encode(int32_t **ids, size_t *count, const loaded_model_t *loaded,
+                              const char *text, const char *what, unsigned flags, tr_error_t *err)
+{
+    if (tr_tokenizer_encode(ids, count, loaded->tokenizer, text, strlen(text), flags, err) !=
+        TR_OK) {
+        *ids = NULL;
+        return tr_error_prefix(err, "%s", what);
+    }
+    tr_status status = check_ids(*ids, *count, loaded, what, err);
+    if (status != TR_OK) {
+        free(*ids);
+        *ids = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,61 @@
+/// Texts cut by regular expressions: the pieces joined are the text.
+#include "common/text/split.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+/// The pieces of text with a bar after each are `expected`.
+static void expect_pieces(const char *pattern, bool literal, const char *text, const char *expected)
+{
+    char found[256] = "";
+    size_t at = 0, start, n;
+    tr_split_t *split;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_split_new(&split, pattern, strlen(pattern), literal, &err), TR_OK, "%s",
+                 err.text);
+    tr_split_cursor_t *cursor = tr_split_cursor_new(split, text, strlen(text));
+    do {
+        cr_assert_eq(tr_split_cursor_next(&start, &n, cursor, &err), TR_OK, "%s", err.text);
+        memcpy(found + at, text + start, n);
+        at += n;
+        found[at] = n > 0 ? '|' : '\0';
+        at += n > 0;
+    } while (n > 0);
+    cr_expect_str_eq(found, expected);
+    tr_split_cursor_destroy(&cursor);
+    tr_split_destroy(&split);
+    tr_split_destroy(&split);
+}
+
+Test(split, a_match_is_a_piece_and_so_is_what_lies_between)
+{
+    expect_pieces("[0-9]", false, "ab12cd", "ab|1|2|cd|");
+    expect_pieces("[0-9]+", false, "12", "12|");
+    expect_pieces("x", false, "abc", "abc|");
+    expect_pieces("x*", false, "axb", "a|x|b|"); // no match is empty
+    expect_pieces("x", false, "", "");
+}
+
+Test(split, a_literal_is_no_expression)
+{
+    expect_pieces("a.c", false, "abca.c", "abc|a.c|");
+    expect_pieces("a.c", true, "abca.c", "abc|a.c|");
+    expect_pieces("(", true, "f(x)", "f|(|x)|");
+}
+
+Test(split, gpt2s_expression_keeps_a_words_space_and_contractions)
+{
+    expect_pieces(TR_SPLIT_GPT2, false, "I'll go  to 12 caf\xC3\xA9s!\n",
+                  "I|'ll| go| | to| 12| caf\xC3\xA9s|!|\n|");
+}
+
+Test(split, what_is_not_understood_is_named)
+{
+    tr_split_t *split;
+    tr_error_t err = {0};
+    cr_expect_eq(tr_split_new(&split, "a(b", 3, false, &err), TR_ERR_UNSUPPORTED);
+    cr_expect_null(split);
+    cr_expect_not_null(strstr(err.text, "regular expression 'a(b' is not understood at byte 3"),
+                       "%s", err.text);
+}
