@@ -255,9 +255,9 @@ typedef struct tr_ops {
     void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                     tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                     tr_kept_t kept);
-    /// dhidden: [R, H], written, and dhead: [V, H], continued (with a NULL buffer: not wanted), from
-    /// dlogprob: [R] and dmean: [R], the gradient of the facts' mean (a NULL buffer: 0). Recomputes
-    /// the logits. head: as it is stored.
+    /// dhidden: [R, H], written, and dhead: [V, H], continued (a NULL buffer: not computed, the
+    /// head is frozen), from dlogprob: [R] and dmean: [R], the gradient of the facts' mean (a NULL
+    /// buffer: 0). Recomputes the logits. head: as it is stored.
     void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                              tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
                              tr_tensor_t head, tr_tensor_t targets, float temperature,

@@ -130,7 +130,7 @@ static void take_top_k(workspace_t *b, size_t vocabulary, size_t k)
 /// Tokens that top-p may keep, sorted, in keys; returns their number. e: exponentials of all
 /// tokens. A token below half of (1 - top_p) / V of the mass is left out: all V such tokens
 /// together have less than half of the mass that may be cut, so the kept set never reaches them.
-/// Where 1 - top_p is near rounding, all are sorted.
+/// All are sorted when 1 - top_p is as small as the rounding of the sums.
 static size_t take_likely(workspace_t *b, size_t vocabulary, float top_p, float sum)
 {
     float rest = 1.0f - top_p;
