@@ -220,8 +220,8 @@ Test(trainer, a_pass_may_end_after_an_epoch_and_has_then_done_the_same)
     w.epochs = EPOCHS;
     w.minibatches = 2;
     w.ends = after_two_epochs;
-    cr_assert_eq(
-        tr_trainer_run_pass(learning.trainer, &sequences, &w, note, &ended, &result, &err), TR_OK);
+    cr_assert_eq(tr_trainer_run_pass(learning.trainer, &sequences, &w, note, &ended, &result, &err),
+                 TR_OK);
     cr_expect_eq(result.epochs, 2);
     cr_expect_eq(result.updates, 4);
     cr_expect_eq(ended.count, 2 * LEARNING_SEQUENCES);
