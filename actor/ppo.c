@@ -113,6 +113,7 @@ static tr_status put_metrics(actor_training_t *t, const actor_report_t *report, 
     TR_TRY(actor_training_put(t, "policy/clipfrac_avg", sums->clipped, n, err));
     TR_TRY(actor_training_put(t, "policy/entropy_avg", report->entropy_sum, n, err));
     TR_TRY(actor_training_put(t, "loss/policy_avg", sums->loss, n, err));
+    TR_TRY(actor_training_put(t, "policy/epochs", (double)report->pass.epochs, 1.0, err));
     TR_TRY(actor_training_put(t, "val/ratio", sums->ratio, n, err));
     TR_TRY(actor_training_put(t, "val/ratio_var", report->ratio_variance, 1.0, err));
     TR_TRY(actor_training_put_norm(t, "grad_norm/actor", &report->pass, err));
