@@ -5,7 +5,7 @@
 #include <string.h>
 
 /// Every kind of judge, each a file of this folder.
-#define KINDS(X) X(exec) X(model) X(words) X(regex) X(length) X(external)
+#define KINDS(X) X(exec) X(model) X(words) X(regex) X(length) X(repetition) X(external)
 
 #define DECLARE(name) extern const tr_judge_kind_t tr_judge_##name;
 #define ADDRESS(name) &tr_judge_##name,
