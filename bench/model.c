@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "actor/learner.h"
+#include "actor/algorithms.h"
 #include "bench/shapes.h"
 #include "common/base/clock.h"
 #include "common/base/rng.h"
@@ -90,7 +90,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
                                   .learning_rate = 1e-4};
     actor_sft_report_t report;
     tr_sft_options_t options;
-    tr_sft_options_init(&options);
+    tr_fields_init(&options, &tr_sft_fields);
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);
     while (status == TR_OK && asked()) {
         double start = tr_clock_seconds();

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "actor/learner.h"
+#include "actor/algorithms.h"
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 
@@ -110,7 +110,7 @@ static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
     actor_sft_report_t report;
     tr_sft_options_t options;
     tr_status status = TR_OK;
-    tr_sft_options_init(&options);
+    tr_fields_init(&options, &tr_sft_fields);
     contest->group->ops->meet(contest->group, 1e9);
     double start = tr_clock_seconds(), worked = processor_seconds();
     if (ways[way].zero_stage > 0 || contest->group->rank == 0) {

@@ -261,19 +261,6 @@ static void gather(const job_t *job, pass_t *pass)
     }
 }
 
-/// The longest list of kept ids that a row can have: 0 where nothing is cut, and for greedy
-/// sampling.
-static size_t longest_kept(const tr_sampling_t *sampling, size_t vocabulary)
-{
-    if (sampling->temperature <= 0.0f) {
-        return 0;
-    }
-    if (sampling->top_k > 0) {
-        return (size_t)sampling->top_k < vocabulary ? (size_t)sampling->top_k : vocabulary;
-    }
-    return sampling->top_p < 1.0f ? vocabulary : 0;
-}
-
 static bool contains(const int32_t *ids, size_t count, int32_t id)
 {
     for (size_t i = 0; i < count; i++) {
@@ -410,7 +397,8 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
     TR_TRY(prepare(&job, err));
     pass_t pass;
     rollout_drawn_t drawn;
-    size_t columns = longest_kept(&options->sampling, tr_model_config(decoder->model)->vocabulary);
+    size_t columns =
+        tr_sampling_most_kept(&options->sampling, tr_model_config(decoder->model)->vocabulary);
     work_init(&pass, &drawn, running_limit(&job), columns);
     tr_status status = TR_OK;
     // Every pass takes at least one token, so this ends.

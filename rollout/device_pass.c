@@ -166,12 +166,11 @@ static outputs_t enqueue(rollout_device_t *device, const inputs_t *inputs, size_
     return outputs;
 }
 
-/// Field by field: the struct has padding, which memcmp would compare too.
+/// Member by member: shape_t has padding, which memcmp would compare too; tr_sampling_t has none.
 static bool same_shape(const shape_t *a, const shape_t *b)
 {
     return a->rows == b->rows && a->pages == b->pages && a->kept_columns == b->kept_columns &&
-           a->sampling.temperature == b->sampling.temperature &&
-           a->sampling.top_k == b->sampling.top_k && a->sampling.top_p == b->sampling.top_p;
+           memcmp(&a->sampling, &b->sampling, sizeof a->sampling) == 0;
 }
 
 /// NULL: the shape has not run yet.

@@ -314,7 +314,7 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
                                NULL, err),
                 done);
     // As the controller decides it from the recipe: it expects kept sets exactly then.
-    bool truncates = options.sampling.top_k > 0 || options.sampling.top_p < 1.0f;
+    bool truncates = tr_sampling_truncates(&options.sampling);
     status = put_responses(reply, responses, count, truncates, err);
     for (size_t i = 0; i < count; i++) {
         rollout_response_release(&responses[i]);

@@ -7,6 +7,7 @@
 #include "proto/judge.h"
 #include "proto/score.h"
 #include "reward/service.h"
+#include "tests/support/fields.h"
 
 static const char text[] =
     "name: a\nalgorithm: sample\nsteps: 1\nmodel: m\ndata: {prompts: p.jsonl}\nroles:\n  reward:\n"
@@ -46,14 +47,8 @@ Test(config, each_group_has_the_settings_of_its_kind)
         "          'precision': 'fp32', 'memory': 0.0, 'steps': 'min', 'step_separator': ';'},"
         "'hers': {'kind': 'external'}}}";
     json_t *config = every_kind();
-    char *quoted = tr_strdup(wanted_text);
-    for (char *c = quoted; *c != '\0'; c++) {
-        *c = *c == '\'' ? '"' : *c;
-    }
-    json_t *wanted = json_loads(quoted, 0, NULL);
-    cr_assert_not_null(wanted);
+    json_t *wanted = fields_json(wanted_text);
     cr_assert(json_equal(config, wanted));
-    free(quoted);
     json_decref(wanted);
     json_decref(config);
 }

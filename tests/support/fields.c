@@ -61,6 +61,19 @@ void fields_put_defaults(json_t *body, const tr_fields_t *fields)
     free(record);
 }
 
+json_t *fields_json(const char *text)
+{
+    char *quoted = tr_strdup(text);
+    json_error_t error;
+    for (char *c = quoted; *c != '\0'; c++) {
+        *c = *c == '\'' ? '"' : *c;
+    }
+    json_t *value = json_loads(quoted, JSON_DECODE_ANY, &error);
+    cr_assert_not_null(value, "%s: %s", quoted, error.text);
+    free(quoted);
+    return value;
+}
+
 int fields_algorithm(const char *name)
 {
     for (size_t i = 0; i < tr_algorithm_count; i++) {

@@ -14,6 +14,9 @@ const char *fields_choice(const tr_fields_t *fields, const char *field, int inde
 /// Puts every field that travels into a message's body, with its default.
 void fields_put_defaults(json_t *body, const tr_fields_t *fields);
 
+/// JSON written with ' for "; a new reference.
+json_t *fields_json(const char *text);
+
 /// A recipe's number for the algorithm of that name.
 int fields_algorithm(const char *name);
 

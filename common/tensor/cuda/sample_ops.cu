@@ -1,5 +1,5 @@
-/// Sampling tokens as cpu/sample_ops.c does: temperature, then top-k, then top-p, then the inverse
-/// of the cumulative distribution in ascending token id; ties go to the lower id everywhere.
+/// Sampling tokens as cpu/sample_ops.c does: temperature, then top-k, top-p and min-p, then the
+/// inverse of the cumulative distribution in ascending token id; ties go to the lower id everywhere.
 ///
 /// A block samples one row's token, without sorting the vocabulary. The k-th likeliest logit is
 /// found by its digits (a radix select), and the probabilities of the likeliest tokens are added a
@@ -227,7 +227,25 @@ static __device__ size_t cut_mass(const cuda_row_t &row, float max, size_t limit
     return b->taken;
 }
 
-/// The number of likeliest tokens that top-k and top-p keep of tempered logits.
+/// How many tokens have a logit of at least max + least. The atomics count integers, so their order
+/// is of no matter.
+static __device__ size_t count_likely(const cuda_row_t &row, float max, float least, workspace_t *b)
+{
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        b->gathered = 0;
+    }
+    __syncthreads();
+    for (size_t i = threadIdx.x; i < row.n; i += CUDA_BLOCK) {
+        if (row.at(i) - max >= least) {
+            atomicAdd(&b->gathered, 1u);
+        }
+    }
+    __syncthreads();
+    return b->gathered;
+}
+
+/// The number of likeliest tokens that top-k, top-p and min-p keep of tempered logits.
 template <int L>
 static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t sampling, workspace_t *b)
 {
@@ -245,6 +263,12 @@ static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t samplin
             total = b->mass;
         }
         kept = cut_mass(row, softmax.max, kept, static_cast<double>(sampling.top_p) * total, b);
+    }
+    if (sampling.min_p > 0.0f) {
+        const float least = static_cast<float>(cuda_log(static_cast<double>(sampling.min_p)));
+        float max = value_of(place_of(row, 0, b).key);
+        size_t likely = count_likely(row, max, least, b);
+        kept = likely < kept ? likely : kept;
     }
     return kept;
 }
@@ -411,23 +435,11 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     }
 }
 
-/// The most tokens that a row can keep when something is cut; 0 when nothing can be cut.
-static size_t most_kept(tr_sampling_t sampling, size_t vocabulary)
-{
-    if (sampling.temperature <= 0.0f) {
-        return 0;
-    }
-    if (sampling.top_k > 0 && static_cast<size_t>(sampling.top_k) < vocabulary) {
-        return static_cast<size_t>(sampling.top_k);
-    }
-    return sampling.top_p < 1.0f ? vocabulary : 0;
-}
-
 void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
                  tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
                  size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
-    const size_t rows = hidden.rows, most = most_kept(sampling, vocabulary);
+    const size_t rows = hidden.rows, most = tr_sampling_most_kept(&sampling, vocabulary);
     if (rows == 0) {
         return;
     }
