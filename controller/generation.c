@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/ppo.h"
+
 /// Responses on their way from the rollouts.
 typedef struct generation {
     controller_run_t *run;
@@ -172,6 +174,17 @@ tr_status controller_generate(controller_experience_t *experience, controller_ru
     free(g.answers);
     free(g.parts);
     return status;
+}
+
+tr_status controller_generation_report(const controller_run_t *run,
+                                       const controller_experience_t *e,
+                                       controller_record_t *record, tr_error_t *err)
+{
+    const tr_model_config_t *model = &run->model;
+    size_t ends = tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count);
+    TR_TRY(controller_record_set(record, "val/num_eos_tokens", (double)ends, err));
+    return controller_record_set(record, "response_length", (double)e->tokens / (double)e->count,
+                                 err);
 }
 
 char *controller_generation_text(const controller_run_t *run, const controller_experience_t *e,

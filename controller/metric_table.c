@@ -75,6 +75,8 @@ const controller_metric_row_t controller_metric_rows[] = {
      false},
     {"policy/entropy_avg", "nats", "tokens of all updates",
      "entropy of the distribution, from the logits", NULL, false},
+    {"policy/epochs", "epochs", "the step's", "epochs that the actor took (`ppo.target_kl`)", NULL,
+     false},
     {"loss/policy_avg", "1", "tokens of all updates", "the policy's loss", NULL, false},
     {"loss/value_avg", "score²", "tokens of all updates", "the value loss, without `vf_coef`", NULL,
      false},

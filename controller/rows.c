@@ -1,6 +1,6 @@
-// From the recipe to rows: the options of common/data, from the recipe's keys and the row of its algorithm.
-//
-// common/data/rows.h has the stages; controller/batch.h is next on a row's way.
+// From the recipe to rows: the options of common/data, from the recipe's keys and the row of its
+// algorithm (common/recipe/algorithms.c). common/data/rows.h has the stages; controller/batch.h is
+// next on a row's way.
 #include "controller/rows.h"
 
 /// The longest sequence that the recipe allows; 0: no bound.
@@ -19,7 +19,7 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
     const tr_recipe_data_t *data = &recipe->data;
     const char *key = algorithm->max_length_key;
     uint64_t most = limit_of(recipe);
-    // A key that the algorithm does not read has its default, so none of these needs a question.
+    // A key that the algorithm does not read has its default, so none of these asks which one runs.
     *options = (tr_rows_options_t){
         .kinds = algorithm->rows,
         .limit_key = key != NULL ? key : "data.max_prompt_length, or the model's positions",

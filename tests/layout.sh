@@ -19,7 +19,7 @@ DAEMONS='actor|critic|reward|rollout|controller'
 FOLDERS='common proto actor critic reward rollout controller deploy'
 
 # Paths that the last two rules let off until their comments are rewritten; empty when all are.
-LET_OFF='(tests/)?(actor|bench|controller|critic|deploy|proto|reward|rollout|common/(algo|hf|model|optim|recipe|text))/'
+LET_OFF='(tests/)?(actor|bench|controller|critic|deploy|reward|common/(algo|hf|judge|model|optim|recipe))/'
 LET_OFF+='|common/base/(banned|fields|recipe)|tests/support/|tests/common/base/test_(fields|recipe)'
 [ "${1:-}" = --all ] && LET_OFF=
 

@@ -9,10 +9,9 @@
 #define TR_DEVICE_NAMES "'cpu', 'cuda' or 'cuda:N'"
 
 /// The meaning of every key that bounds a GPU's memory.
-#define TR_GPU_MEMORY_HELP \
-    "GiB of a GPU that the process may use; null or 0: all that is free."
+#define TR_GPU_MEMORY_HELP "GiB of a GPU that the process may use; null or 0: all that is free."
 
-/// What GPUs compute in; a CPU computes in fp32 in any case.
+/// The type that GPUs compute in; a CPU always computes in fp32.
 typedef enum tr_precision { TR_PRECISION_BF16, TR_PRECISION_FP32 } tr_precision_t;
 
 /// "bf16", "fp32", NULL: by tr_precision_t.

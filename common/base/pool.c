@@ -2,7 +2,7 @@
 /// workers.
 ///
 /// A call of tr_pool_run is a round. The caller publishes the loop, opens the round, takes indices
-/// like everybody else, closes the round and waits for the workers that joined it. Kernels follow
+/// like the workers, closes the round and waits for the workers that joined it. Kernels follow
 /// each other within microseconds, so workers spin a while before they sleep, and a worker that the
 /// system has not scheduled in time misses the round without delaying it. All of the
 /// synchronisation of the CPU backend is in this file; kernels have none.
@@ -219,7 +219,8 @@ size_t tr_pool_threads(const tr_pool_t *pool)
 void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, size_t thread),
                  void *context)
 {
-    // Waking nobody is faster, and with one thread the order of indices is the plain one.
+    // Without waking a worker it is faster, and with one thread the order of indices is the plain
+    // one.
     if (pool->threads == 1 || n == 1) {
         for (size_t i = 0; i < n; i++) {
             fn(context, i, 0);

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// What a number is for; part of the address, so that two uses never share a stream.
+/// The purpose of a number; part of the address, so that two uses never share a stream.
 typedef enum tr_rng_stream {
     TR_RNG_SAMPLE = 1,  ///< sampling a token: (prompt, sample, position)
     TR_RNG_SHUFFLE = 2, ///< order of rows or sequences: (epoch or step, pass, index)

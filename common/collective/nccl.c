@@ -174,7 +174,7 @@ static void nccl_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_q
     cudaStream_t stream = begin(self, backend, queue);
     for (size_t r = 0; r < collective->size; r++) {
         if (parts[r].columns > 0) {
-            // Rank r gets the sum of everybody's parts[r]; the others' destination is not used.
+            // Rank r gets the sum of all ranks' parts[r]; the others' destination is not used.
             void *into = r == collective->rank ? address(self, sum) : NULL;
             check(self,
                   ncclReduce(address(self, parts[r]), into, parts[r].columns, ncclFloat, ncclSum,

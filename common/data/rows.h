@@ -18,14 +18,13 @@ typedef struct tr_rows {
     tr_dataset_t *dataset; ///< NULL for rows that come from no file
     tr_sequence_t *sequences;
     size_t *starts; ///< [count + 1]: row i has sequences starts[i]..starts[i + 1] - 1
-    size_t
-        count; ///< rows, as a batch counts them: one sequence, a pair (chosen, rejected), or a pack
-    size_t limit;              ///< tokens of a sequence in a batch
-    bool keep_end;             ///< a longer one loses its beginning, not its end
-    bool margins;              ///< pairs have margins
-    bool labelled;             ///< sequences have labels
-    bool masked;               ///< sequences have masks
-    bool steps;                ///< masks are TR_MASK_WRONG_STEP and _RIGHT_STEP
+    size_t count;   ///< rows, as a batch counts them: sequences, pairs (chosen, rejected), or packs
+    size_t limit;   ///< tokens of a sequence in a batch
+    bool keep_end;  ///< a longer one loses its beginning, not its end
+    bool margins;   ///< pairs have margins
+    bool labelled;  ///< sequences have labels
+    bool masked;    ///< sequences have masks
+    bool steps;     ///< masks are TR_MASK_WRONG_STEP and _RIGHT_STEP
     const char *prompt_column; ///< the options'
 
     float *reference;         ///< log-probs that were asked once (controller/reference.h), or NULL

@@ -1,3 +1,4 @@
+/// Reading a small JSON file: jansson, with our limits and sentences.
 #include "common/hf/json_file.h"
 
 #include <stdio.h>

@@ -1,3 +1,6 @@
+/// Opening: which files a path means, mapping them, and looking tensors up. A model may be cut in
+/// several files that an index lists; they become one list of tensors. The header of a file is
+/// safetensors_header.c, values are safetensors_read.c.
 #include "common/hf/safetensors.h"
 
 #include <errno.h>

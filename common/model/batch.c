@@ -1,3 +1,5 @@
+/// From spans to the tables that operators read: rows, positions, pages. Its own file because rollouts
+/// and trainers must lay a batch out in one way.
 #include "common/model/batch.h"
 
 #include <stdlib.h>
@@ -5,15 +7,16 @@
 
 #include "common/base/status.h"
 
-enum {
-    PAGES_UNIT = 8
-}; // columns of the table of pages come by so many: shapes stay the same for some tokens
+/// Columns of the table of pages come by so many, so that shapes, and a GPU's graphs of them, stay the
+/// same for some tokens.
+enum { PAGES_UNIT = 8 };
 
 static size_t pages_of(const tr_span_t *span)
 {
     return (span->position + span->length + TR_PAGE - 1) / TR_PAGE;
 }
 
+/// Sizes of the batch: what is left are its tables.
 static void measure(tr_ragged_t *ragged, const tr_span_t *spans, size_t count)
 {
     for (size_t s = 0; s < count; s++) {
@@ -42,6 +45,7 @@ void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, cons
     *batch = (tr_batch_t){0};
     tr_ragged_t *ragged = &batch->ragged;
     measure(ragged, spans, count);
+    // One piece of host memory for all tables: ids, positions, starts, pages.
     int32_t *ids =
         tr_calloc(2 * ragged->tokens + count + 1 + count * ragged->max_pages, sizeof *ids);
     int32_t *positions = ids + ragged->tokens;

@@ -1,4 +1,5 @@
-/// Ragged batches on the host: which tokens go through the model together, and where they stand.
+/// Ragged batches: which tokens go through the model together, and where each stands in its sequence.
+/// Made on the host by passes over whole sequences (response.c) and by the decoder; no padding.
 #ifndef TR_MODEL_BATCH_H
 #define TR_MODEL_BATCH_H
 
@@ -11,7 +12,7 @@
 typedef struct tr_span {
     const int32_t *ids; ///< [length], borrowed
     size_t length;
-    size_t position;      ///< of ids[0] in its sequence; what stands before is in the pages already
+    size_t position;      ///< of ids[0] in its sequence; the tokens before are in the pages already
     const int32_t *pages; ///< of the sequence, from position 0, borrowed; NULL: fresh ones
 } tr_span_t;
 

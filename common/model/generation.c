@@ -12,12 +12,13 @@ static const tr_field_t fields[] = {
           .help = "Sample among the so many likeliest tokens; 0: among all."),
     FIELD(top_p, TR_FIELD_REAL, "1.0", .letter = 'P', .range = &tr_range_above_0_to_1,
           .help = "Sample among the fewest tokens whose probabilities sum to at least this."),
+    FIELD(min_p, TR_FIELD_REAL, "0.0", .letter = 'M', .range = &tr_range_fraction,
+          .help = "Sample among the tokens that are at least this times as likely as the likeliest "
+                  "(Nguyen et al. 2024); 0: among all."),
     FIELD(max_new_tokens, TR_FIELD_WHOLE, "53", .letter = 'n', .range = &tr_range_to_million,
           .also = "response_length", .help = "Tokens of the longest response."),
     FIELD(samples, TR_FIELD_WHOLE, "1", .letter = 'c', .range = &tr_range_to_thousand,
-          .local = true,
-          .help =
-              "Responses to each prompt."),
+          .local = true, .help = "Responses to each prompt."),
     FIELD(stop_ids, TR_FIELD_IDS, "[]", .help = "Token ids that end a response."),
     FIELD(stop_token, TR_FIELD_CHOICE, "null", .choices = stop_tokens, .local = true,
           .help =
@@ -32,5 +33,6 @@ tr_sampling_t tr_generation_sampling(const tr_generation_options_t *options)
         .temperature = (float)options->temperature,
         .top_k = (int32_t)options->top_k,
         .top_p = (float)options->top_p,
+        .min_p = (float)options->min_p,
     };
 }

@@ -14,6 +14,7 @@ typedef struct tr_generation_options {
     double temperature;      ///< 0: greedy
     uint64_t top_k;          ///< 0: off
     double top_p;            ///< in (0, 1]; 1: off
+    double min_p;            ///< in [0, 1]; 0: off
     uint64_t max_new_tokens; ///< of the longest response
     uint64_t samples;        ///< responses to a prompt
     tr_token_ids_t stop_ids; ///< token ids that end a response

@@ -1,3 +1,5 @@
+/// Heads over the passes of transformer.c: from chosen sequences to a log-probability or value a
+/// response token, or a score a sequence, and back. The shapes that the trainer and all losses see.
 #include "common/model/response.h"
 
 #include <math.h>
@@ -13,10 +15,10 @@ struct tr_response_pass {
     tr_activations_t *saved;
     tr_noise_t noise;
     tr_collective_t *collective; // of tr_response_forward_all
-    // Of the last forward pass, all in the arena:
+    // The last forward pass, its tensors in the arena:
     size_t tokens;
     size_t n;   // rows that a head reads
-    bool learn; // saved is of this pass
+    bool learn; // `saved` belongs to this pass
     float temperature;
     tr_tensor_t rows;     // i32 [n]
     tr_tensor_t gathered; // [n, H]
@@ -82,7 +84,7 @@ static tr_tensor_t real_rows(const tr_response_pass_t *pass, size_t rows)
                            tr_model_config(pass->model)->hidden);
 }
 
-/// spans: of the chosen sequences.
+/// Noise for every token of the batch. spans: of the chosen sequences.
 static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span_t *spans,
                       const uint32_t *chosen, size_t count)
 {
@@ -126,7 +128,8 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
     return TR_OK;
 }
 
-/// The rows before each response token, and the tokens.
+/// The row before each response token (whose state predicts it), and the tokens: base is the first row
+/// of a sequence in the batch.
 static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count)
 {
@@ -209,7 +212,7 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
     TR_TRY(trunk(pass, sequences, chosen, count, learn, &hidden, err));
     upload_rows(pass, sequences, chosen, count);
     pass->temperature = temperature;
-    if (pass->n == 0) {
+    if (pass->n == 0) { // nothing but prompts
         return TR_OK;
     }
     pass->gathered = real_rows(pass, pass->n);
@@ -219,10 +222,10 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
         ops->scalar_head(queue, result, pass->gathered, tr_model_head(pass->model));
     } else {
         upload_kept(pass, sequences, chosen, count);
-        tr_tensor_t said = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
-        policy_head(pass, result, said);
+        tr_tensor_t about = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
+        policy_head(pass, result, about);
         if (facts != NULL) {
-            ops->read(queue, facts, said);
+            ops->read(queue, facts, about);
         }
     }
     ops->read(queue, out, result);
@@ -237,7 +240,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     const tr_weight_t *head = pass->model->head->weight;
     tr_queue_t *queue = tr_model_queue(pass->model);
     TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
-    if (pass->n == 0) {
+    if (pass->n == 0) { // no gradient, but other ranks wait for this one's part of the pass
         model_idle_backward(pass->model, gradient);
         return;
     }
@@ -255,6 +258,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
                               tr_model_head(pass->model), pass->targets, pass->temperature,
                               pass->kept);
     }
+    // Rows that no head read have a gradient of zero.
     tr_tensor_t dhidden = real_rows(pass, pass->tokens);
     ops->zero(queue, dhidden);
     ops->scatter_rows_add(queue, dhidden, dgathered, pass->rows);
@@ -274,7 +278,7 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
     if (count == 0) {
         return TR_OK;
     }
-    int32_t *rows = tr_calloc(count, sizeof *rows);
+    int32_t *rows = tr_calloc(count, sizeof *rows); // the last of each sequence
     int32_t end = 0;
     for (size_t i = 0; i < count; i++) {
         end += sequences->starts[chosen[i] + 1] - sequences->starts[chosen[i]];
@@ -295,17 +299,17 @@ void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective)
     pass->collective = collective;
 }
 
-/// Where the pieces of one round of ranks begin among the sequences: [ranks + 1], written.
-static void round_pieces(size_t *pieces, size_t ranks, size_t first, size_t chunk, size_t count)
+/// Where the ranks' chunks of one round begin among the sequences: bounds: [ranks + 1], written.
+static void round_bounds(size_t *bounds, size_t ranks, size_t first, size_t chunk, size_t count)
 {
     for (size_t r = 0; r <= ranks; r++) {
-        pieces[r] = first + r * chunk < count ? first + r * chunk : count;
+        bounds[r] = first + r * chunk < count ? first + r * chunk : count;
     }
 }
 
-/// What each rank computed of a round, to all.
+/// Gives each rank's outputs of a round to all.
 static void gather_round(const tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                         const size_t *pieces, float *out, tr_token_facts_t *facts)
+                         const size_t *bounds, float *out, tr_token_facts_t *facts)
 {
     tr_collective_t *collective = pass->collective;
     size_t ranks = tr_collective_size(collective);
@@ -314,7 +318,7 @@ static void gather_round(const tr_response_pass_t *pass, const tr_sequences_t *s
     }
     size_t *starts = tr_calloc(2 * (ranks + 1), sizeof *starts), *fact_starts = starts + ranks + 1;
     for (size_t r = 0; r <= ranks; r++) {
-        size_t at = (size_t)sequences->response_starts[pieces[r]];
+        size_t at = (size_t)sequences->response_starts[bounds[r]];
         starts[r] = at * sizeof *out;
         fact_starts[r] = at * sizeof *facts;
     }
@@ -331,15 +335,15 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
 {
     size_t ranks = tr_collective_size(pass->collective),
            rank = tr_collective_rank(pass->collective);
-    size_t *pieces = tr_calloc(ranks + 1, sizeof *pieces);
+    size_t *bounds = tr_calloc(ranks + 1, sizeof *bounds);
     uint32_t *chosen = tr_calloc(sequences->count + 1, sizeof *chosen);
     for (size_t s = 0; s < sequences->count; s++) {
         chosen[s] = (uint32_t)s;
     }
     tr_status status = TR_OK;
     for (size_t s = 0; s < sequences->count && status == TR_OK; s += ranks * chunk) {
-        round_pieces(pieces, ranks, s, chunk, sequences->count);
-        size_t own = pieces[rank], count = pieces[rank + 1] - own;
+        round_bounds(bounds, ranks, s, chunk, sequences->count);
+        size_t own = bounds[rank], count = bounds[rank + 1] - own;
         size_t at = (size_t)sequences->response_starts[own];
         if (count > 0) {
             status = tr_response_forward(pass, sequences, chosen + own, count, temperature, false,
@@ -348,10 +352,10 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
             model_idle_forward(pass->model);
         }
         if (status == TR_OK) {
-            gather_round(pass, sequences, pieces, out, facts);
+            gather_round(pass, sequences, bounds, out, facts);
         }
     }
-    free(pieces);
+    free(bounds);
     free(chosen);
     return status;
 }

@@ -84,14 +84,14 @@ static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk,
                                      pass->temperature, learn, out, facts, err);
 }
 
-/// What the loss is given of so many sequences.
+/// Numbers that a loss gets for these sequences: one a response token, or one a sequence.
 static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
                          const tr_train_pass_t *pass)
 {
     return pass->scores ? count : tokens_of(sequences, chosen, count);
 }
 
-/// Up to one chunk a rank, and what their losses read and write, one chunk after another.
+/// Up to one chunk a rank, with the arrays that their losses read and write, one chunk after another.
 typedef struct round {
     tr_chunk_t *chunks; // [count]
     size_t count;
@@ -141,7 +141,7 @@ static void round_close(round_t *round)
     free(round->chunks);
 }
 
-/// Each rank its own chunk; then all have all outputs.
+/// Each rank runs its own chunk; then all have all outputs.
 static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *pass,
                                tr_error_t *err)
 {
@@ -215,7 +215,7 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
                             pass->chunk * group_of(pass), pass);
         tr_status status = learn_round(trainer, &round, pass, loss, context, err);
         round_close(&round);
-        if (status != TR_OK) {
+        if (status != TR_OK) { // nothing of this minibatch may stay for the next one
             tr_optimizer_discard(trainer->optimizer);
             return status;
         }
@@ -253,6 +253,7 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
                               tr_train_pass_result_t *result, tr_error_t *err)
 {
     size_t group = group_of(pass);
+    // Minibatches are equal numbers of whole groups, and the last one takes the rest.
     size_t share = sequences->count / group / pass->minibatches * group;
     const tr_noise_t noise = {pass->neftune_noise_alpha, pass->seed, pass->step};
     tr_status status = TR_OK;
@@ -269,6 +270,10 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
             size_t end = m + 1 == pass->minibatches ? sequences->count : (m + 1) * share;
             status = update(trainer, sequences, order + m * share, end - m * share, pass, loss,
                             context, result, err);
+        }
+        result->epochs += status == TR_OK;
+        if (status == TR_OK && pass->ends != NULL && pass->ends(context)) {
+            break;
         }
     }
     free(order);

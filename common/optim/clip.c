@@ -1,3 +1,4 @@
+/// The global norm from sums of squares, in double: blocks are few, and their order is fixed.
 #include "common/optim/clip.h"
 
 #include <math.h>

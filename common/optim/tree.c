@@ -1,3 +1,5 @@
+/// A binary counter of partial sums: node i holds 2^levels[i] leaves, and a new leaf carries as one
+/// added to a number does. Its own file, for its shape is what makes sums independent of ranks.
 #include "common/optim/tree.h"
 
 #include <stdlib.h>
@@ -43,6 +45,7 @@ static tr_tensor_t node(const tr_tree_t *tree, size_t index, size_t first, size_
     return (tr_tensor_t){tree->buffers[index], first * sizeof(float), TR_F32, 1, count};
 }
 
+/// Memory for that many nodes.
 static tr_status need(tr_tree_t *tree, size_t nodes, tr_error_t *err)
 {
     TR_ASSERT(nodes <= LEVELS + 1, "a gradient tree of %zu levels", nodes);
@@ -64,6 +67,7 @@ static void merge(tr_tree_t *tree, shape_t *shape, size_t first, size_t count)
     shape->count--;
 }
 
+/// Whether the last two nodes hold equally many leaves, so that they can become one.
 static bool is_ripe(const shape_t *shape)
 {
     return shape->count >= 2 && shape->levels[shape->count - 2] == shape->levels[shape->count - 1];
@@ -82,7 +86,7 @@ tr_status tr_tree_leaf(tr_tree_t *tree, tr_tensor_t *leaf, tr_error_t *err)
     return TR_OK;
 }
 
-/// What becomes of the shape as leaves come; the most nodes on the way.
+/// Changes the shape as that many new leaves do; returns the most nodes on the way.
 static size_t follow(shape_t *shape, size_t leaves)
 {
     size_t most = shape->count;

@@ -89,12 +89,13 @@ typedef struct tr_sampling {
     int32_t top_k;     ///< 0: off
     /// 1: off; else the smallest set of most likely tokens whose mass reaches it, ties by lower id
     float top_p;
+    float min_p; ///< 0: off; else tokens of at least this times the greatest probability
 } tr_sampling_t;
 
 /// Whether tokens may be cut from the distribution.
 static inline bool tr_sampling_truncates(const tr_sampling_t *sampling)
 {
-    return sampling->top_k > 0 || sampling->top_p < 1.0f;
+    return sampling->top_k > 0 || sampling->top_p < 1.0f || sampling->min_p > 0.0f;
 }
 
 /// The most tokens that a row can keep where something is cut; 0: nothing is cut, as in greedy
@@ -254,9 +255,9 @@ typedef struct tr_ops {
     void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
                     tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
                     tr_kept_t kept);
-    /// dhidden: [R, H], written, and dhead: [V, H], continued (with a NULL buffer: not wanted), from
-    /// dlogprob: [R] and dmean: [R], the gradient of the facts' mean (a NULL buffer: 0). Recomputes
-    /// the logits. head: as it is stored.
+    /// dhidden: [R, H], written, and dhead: [V, H], continued (a NULL buffer: not computed, the
+    /// head is frozen), from dlogprob: [R] and dmean: [R], the gradient of the facts' mean (a NULL
+    /// buffer: 0). Recomputes the logits. head: as it is stored.
     void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                              tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
                              tr_tensor_t head, tr_tensor_t targets, float temperature,
@@ -267,7 +268,7 @@ typedef struct tr_ops {
     /// gives for the same kept set (0 when greedy); kept_count: i32 [R] (0: nothing was cut from
     /// this row, and always 0 when greedy); kept_ids: i32 [R, C], the first kept_count[r] of row r
     /// written, ascending. C >= min(top_k, V), or V when only top_p is on; kept_ids' buffer may be
-    /// NULL when neither is. Order as in transformers: temperature, then top_k, then top_p within
+    /// NULL when neither is. Order as in transformers: temperature, then top_k, top_p, min_p within
     /// what is left; ties keep the lower id. Temperature 0 takes the greatest logit, the lowest id
     /// on a tie. uniform[r] is in [0, 1).
     void (*sample)(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,

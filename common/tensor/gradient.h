@@ -1,4 +1,4 @@
-/// Where a backward pass writes the gradient of a model's flat vector of parameters
+/// The place where a backward pass writes the gradient of a model's flat vector of parameters
 /// (common/model/layout.h), which it fills from the end to the beginning.
 #ifndef TR_TENSOR_GRADIENT_H
 #define TR_TENSOR_GRADIENT_H

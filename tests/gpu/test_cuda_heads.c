@@ -290,9 +290,11 @@ static float *uniforms(rig_t *rig, size_t rows)
 /// Greedy; plain; cut by count, by mass, by both; cuts of most of 4999 tokens, which take several
 /// sorted pieces.
 static const tr_sampling_t samplings[] = {
-    {0.0f, 0, 1.0f},  {1.0f, 0, 1.0f},     {0.7f, 0, 1.0f},  {0.7f, 20, 1.0f},
-    {1.3f, 0, 0.9f},  {0.7f, 50, 0.8f},    {1.0f, 0, 0.01f}, {1.0f, 0, 0.99999f},
-    {5.0f, 0, 0.98f}, {9.0f, 4000, 0.95f}, {2.0f, 3, 0.99f}, {1.0f, 3000, 1.0f}};
+    {0.0f, 0, 1.0f, 0.0f},     {1.0f, 0, 1.0f, 0.0f},     {0.7f, 0, 1.0f, 0.0f},
+    {0.7f, 20, 1.0f, 0.0f},    {1.3f, 0, 0.9f, 0.0f},     {0.7f, 50, 0.8f, 0.0f},
+    {1.0f, 0, 0.01f, 0.0f},    {1.0f, 0, 0.99999f, 0.0f}, {5.0f, 0, 0.98f, 0.0f},
+    {9.0f, 4000, 0.95f, 0.0f}, {2.0f, 3, 0.99f, 0.0f},    {1.0f, 3000, 1.0f, 0.0f},
+    {1.0f, 0, 1.0f, 0.3f},     {0.7f, 40, 0.9f, 0.05f},   {3.0f, 0, 0.95f, 0.5f}};
 enum { SAMPLINGS = sizeof samplings / sizeof samplings[0] };
 
 static void check_drawn(const drawn_t *got, const drawn_t *want, size_t rows, size_t vocabulary,
@@ -406,7 +408,7 @@ Test(cuda_sample, draws_tokens_as_often_as_they_are_likely)
     }
     for (int32_t top_k = 0; top_k <= 5; top_k += 5) {
         double statistic = 0.0, whole = 0.0, seen[TOKENS] = {0}, p[TOKENS] = {0};
-        tr_sampling_t sampling = {3.0f, top_k, 1.0f};
+        tr_sampling_t sampling = {3.0f, top_k, 1.0f, 0.0f};
         drawn_t drawn = sample(&gpu, &in, uniforms(&gpu, DRAWS), sampling);
         for (size_t r = 0; r < DRAWS; r++) {
             seen[drawn.tokens[r]] += 1.0;

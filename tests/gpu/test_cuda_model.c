@@ -236,7 +236,7 @@ static void release(generation_t *generation)
     }
 }
 
-static const tr_sampling_t samplings[] = {{1.0f, 0, 1.0f}, {0.7f, 12, 0.9f}, {0.0f, 0, 1.0f}};
+static const tr_sampling_t samplings[] = {{1.0f, 0, 1.0f, 0.0f}, {0.7f, 12, 0.9f, 0.0f}, {0.0f, 0, 1.0f, 0.0f}};
 
 Test(cuda_model, responses_in_f32_are_the_cpu_s)
 {
@@ -294,7 +294,7 @@ static float *trained_logprobs(small_t *small, size_t prompt, const rollout_resp
 /// In bf16, with graphs, paged caches, neighbours that come and go, and truncation: every bit.
 Test(cuda_model, a_rollout_s_logprobs_in_bf16_are_the_trainer_s)
 {
-    const tr_sampling_t cut[] = {{0.7f, 0, 1.0f}, {0.7f, 12, 0.9f}};
+    const tr_sampling_t cut[] = {{0.7f, 0, 1.0f, 0.0f}, {0.7f, 12, 0.9f, 0.0f}};
     for (size_t i = 0; i < 4; i++) {
         small_t rollout, actor;
         generation_t generation;

@@ -53,7 +53,7 @@ static void check_batch(const attention_args_t *a, tr_tensor_t qkv)
     }
 }
 
-/// What the operators have in common.
+/// The arguments and checks that all operators here have in common.
 static attention_args_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_ragged_t *batch,
                                 tr_heads_t heads)
 {

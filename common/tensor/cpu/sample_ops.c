@@ -1,5 +1,5 @@
-/// Sampling tokens: temperature, then top-k, then top-p (the order of transformers' warpers), then
-/// the inverse of the cumulative distribution in ascending token id. Ties go to the lower id
+/// Sampling tokens: temperature, then top-k, top-p and min-p (the order of transformers' warpers),
+/// then the inverse of the cumulative distribution in ascending token id. Ties go to the lower id
 /// everywhere.
 ///
 /// A row is sampled by one thread. The order of tokens is that of 64-bit keys, logit above id, so
@@ -8,6 +8,7 @@
 /// common/tensor/cuda/sample_ops.cu gives the same tokens without sorting the vocabulary.
 #include <string.h>
 
+#include "common/base/real.h"
 #include "common/tensor/cpu/cpu.h"
 #include "common/tensor/cpu/head.h"
 
@@ -129,7 +130,7 @@ static void take_top_k(workspace_t *b, size_t vocabulary, size_t k)
 /// Tokens that top-p may keep, sorted, in keys; returns their number. e: exponentials of all
 /// tokens. A token below half of (1 - top_p) / V of the mass is left out: all V such tokens
 /// together have less than half of the mass that may be cut, so the kept set never reaches them.
-/// Where 1 - top_p is near rounding, all are sorted.
+/// All are sorted when 1 - top_p is as small as the rounding of the sums.
 static size_t take_likely(workspace_t *b, size_t vocabulary, float top_p, float sum)
 {
     float rest = 1.0f - top_p;
@@ -158,6 +159,32 @@ static size_t cut_mass(const workspace_t *b, size_t n, float top_p, double total
     return n;
 }
 
+/// How many of the `kept` tokens are at least min_p times as likely as the likeliest. By logits,
+/// whose order is the keys': e^(z - max) >= min_p. Truncation before has sorted the kept ones; where
+/// there was none, those that stay are gathered in keys, which need no order.
+static size_t cut_unlikely(workspace_t *b, size_t vocabulary, size_t kept, float min_p)
+{
+    const float least = (float)tr_real_log((double)min_p);
+    if (kept < vocabulary) {
+        const float max = b->z[key_id(b->keys[0])];
+        while (kept > 1 && b->z[key_id(b->keys[kept - 1])] - max < least) {
+            kept--;
+        }
+        return kept;
+    }
+    float max = b->z[0];
+    for (size_t i = 1; i < vocabulary; i++) {
+        max = b->z[i] > max ? b->z[i] : max;
+    }
+    kept = 0;
+    for (size_t i = 0; i < vocabulary; i++) {
+        if (b->z[i] - max >= least) {
+            b->keys[kept++] = key_of(b->z[i], i);
+        }
+    }
+    return kept;
+}
+
 /// Writes the kept set of the tempered logits z into ids, ascending; returns its size, 0 when
 /// nothing was cut.
 static size_t truncate_row(const sample_args_t *d, workspace_t *b)
@@ -184,6 +211,9 @@ static size_t truncate_row(const sample_args_t *d, workspace_t *b)
             kept = take_likely(b, vocabulary, top_p, softmax.sum);
         }
         kept = cut_mass(b, kept, top_p, total);
+    }
+    if (d->sampling.min_p > 0.0f) {
+        kept = cut_unlikely(b, vocabulary, kept, d->sampling.min_p);
     }
     if (kept == vocabulary) {
         return 0;

@@ -8,7 +8,7 @@
 /// Words and shapes: attention.h. Three kernels: delta; dq, where a block takes a tile of rows and
 /// goes through their keys in order; dk and dv, where a block takes a tile of keys and goes through
 /// their rows in order. So scores are computed twice, but no sum is added to by two blocks, which
-/// would need atomics in an order that nobody controls.
+/// would need atomics, whose order varies from run to run.
 #include "common/tensor/cuda/attention.h"
 
 /// delta of each (token, query head): the CPU's dot product, 16 lanes and a tree.

@@ -149,7 +149,7 @@ enum {
     ENOUGH = 512             // blocks that keep a GPU busy: about four a multiprocessor
 };
 
-/// What is known of a row's scores so far: their maximum, and the sum of exp(score - maximum).
+/// The running statistics of a row's scores: their maximum, and the sum of exp(score - maximum).
 struct softmax {
     float most, sum;
 };

@@ -81,7 +81,7 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
                 }
             }
         }
-        __syncthreads(); // everybody has read the tiles before they are loaded again
+        __syncthreads(); // all threads have read the tiles before they are loaded again
     }
     for (int i = 0; i < EACH; i++) {
         for (int j = 0; j < EACH; j++) {

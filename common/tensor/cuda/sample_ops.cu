@@ -227,7 +227,25 @@ static __device__ size_t cut_mass(const cuda_row_t &row, float max, size_t limit
     return b->taken;
 }
 
-/// The number of likeliest tokens that top-k and top-p keep of tempered logits.
+/// How many tokens have a logit of at least max + least. The atomics count integers, so their order
+/// is of no matter.
+static __device__ size_t count_likely(const cuda_row_t &row, float max, float least, workspace_t *b)
+{
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        b->gathered = 0;
+    }
+    __syncthreads();
+    for (size_t i = threadIdx.x; i < row.n; i += CUDA_BLOCK) {
+        if (row.at(i) - max >= least) {
+            atomicAdd(&b->gathered, 1u);
+        }
+    }
+    __syncthreads();
+    return b->gathered;
+}
+
+/// The number of likeliest tokens that top-k, top-p and min-p keep of tempered logits.
 template <int L>
 static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t sampling, workspace_t *b)
 {
@@ -245,6 +263,12 @@ static __device__ size_t count_kept(const cuda_row_t &row, tr_sampling_t samplin
             total = b->mass;
         }
         kept = cut_mass(row, softmax.max, kept, static_cast<double>(sampling.top_p) * total, b);
+    }
+    if (sampling.min_p > 0.0f) {
+        const float least = static_cast<float>(cuda_log(static_cast<double>(sampling.min_p)));
+        float max = value_of(place_of(row, 0, b).key);
+        size_t likely = count_likely(row, max, least, b);
+        kept = likely < kept ? likely : kept;
     }
     return kept;
 }

@@ -102,7 +102,7 @@ static void fill(tr_tensor_t tensor, size_t from, size_t to)
     backend->ops->write(queue, tensor, values);
 }
 
-/// What the tensor holds, until the next call.
+/// The tensor's content, valid until the next call.
 static const float *content(tr_tensor_t tensor)
 {
     static float values[LONGEST];

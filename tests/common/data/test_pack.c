@@ -1,3 +1,4 @@
+/// Packs are those of TRL, which tests/golden/pack.py asked for.
 #include <criterion/criterion.h>
 #include <stdio.h>
 

@@ -301,8 +301,8 @@ static void check_same_response(const rollout_response_t *got, const rollout_res
 }
 
 static const tr_sampling_t samplings[] = {
-    {1.0f, 0, 1.0f}, {0.7f, 0, 1.0f},  {0.7f, 20, 1.0f},
-    {1.3f, 0, 0.8f}, {0.9f, 40, 0.9f}, {0.0f, 0, 1.0f},
+    {1.0f, 0, 1.0f, 0.0f}, {0.7f, 0, 1.0f, 0.0f},  {0.7f, 20, 1.0f, 0.0f},
+    {1.3f, 0, 0.8f, 0.0f}, {0.9f, 40, 0.9f, 0.0f}, {0.0f, 0, 1.0f, 0.0f},
 };
 
 LAW(what_is_said_does_not_depend_on_the_batch_or_the_order_of_requests)

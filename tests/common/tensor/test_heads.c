@@ -285,9 +285,11 @@ static float *uniforms(rig_t *rig, size_t rows)
     return uniform;
 }
 
-static const tr_sampling_t samplings[] = {{1.0f, 0, 1.0f},  {0.7f, 0, 1.0f},    {0.7f, 20, 1.0f},
-                                          {1.3f, 0, 0.9f},  {0.7f, 50, 0.8f},   {2.0f, 3, 0.99f},
-                                          {1.0f, 0, 0.01f}, {1.0f, 0, 0.99999f}};
+static const tr_sampling_t samplings[] = {
+    {1.0f, 0, 1.0f, 0.0f},   {0.7f, 0, 1.0f, 0.0f},     {0.7f, 20, 1.0f, 0.0f},
+    {1.3f, 0, 0.9f, 0.0f},   {0.7f, 50, 0.8f, 0.0f},    {2.0f, 3, 0.99f, 0.0f},
+    {1.0f, 0, 0.01f, 0.0f},  {1.0f, 0, 0.99999f, 0.0f}, {1.0f, 0, 1.0f, 0.3f},
+    {0.7f, 40, 0.9f, 0.05f}, {3.0f, 0, 0.95f, 0.5f}};
 enum { SAMPLINGS = sizeof samplings / sizeof samplings[0] };
 
 Test(sample, returns_the_bits_that_logprob_gives_for_the_same_kept_set)
@@ -313,7 +315,7 @@ Test(sample, returns_the_bits_that_logprob_gives_for_the_same_kept_set)
 }
 
 /// The kept set by the definition: sort by (logit, id), cut to top_k, then to the smallest set of
-/// mass top_p.
+/// mass top_p, then to the tokens of at least min_p times the greatest probability.
 static size_t reference_kept(bool *kept, const float *logits, size_t n, tr_sampling_t s)
 {
     size_t count = s.top_k > 0 && (size_t)s.top_k < n ? (size_t)s.top_k : n, taken = 0;
@@ -339,10 +341,18 @@ static size_t reference_kept(bool *kept, const float *logits, size_t n, tr_sampl
             mass += pass == 1 ? e : 0.0;
         }
     }
+    // min_p: the likeliest has e = 1. The kept tokens stand in no order here, so each is asked.
+    for (size_t v = 0; v < n && s.min_p > 0.0f; v++) {
+        double e = exp(((double)logits[v] - max) / (double)s.temperature);
+        if (kept[v] && e < (double)s.min_p) {
+            kept[v] = false;
+            taken--;
+        }
+    }
     return taken;
 }
 
-Test(sample, keeps_what_top_k_and_then_top_p_define)
+Test(sample, keeps_what_top_k_top_p_and_then_min_p_define)
 {
     for (size_t k = 0; k < SAMPLINGS; k++) {
         rig_t rig;
@@ -401,15 +411,15 @@ Test(sample, ties_go_to_the_lower_id)
     inputs_t in = inputs_new(&rig, 2, 100, false);
     memset(in.head, 0, 100 * H * sizeof *in.head); // all logits are 0
     float uniform[2] = {0.999f, 0.5f};
-    drawn_t greedy = sample(&rig, &in, uniform, (tr_sampling_t){0.0f, 0, 1.0f});
+    drawn_t greedy = sample(&rig, &in, uniform, (tr_sampling_t){0.0f, 0, 1.0f, 0.0f});
     cr_assert_eq(greedy.tokens[0], 0);
     cr_assert_eq(greedy.logprob[0], 0.0f);
     cr_assert_eq(greedy.count[0], 0);
     cr_assert_lt(fabs((double)greedy.raw[0] + log(100.0)), 1e-5);
-    drawn_t top = sample(&rig, &in, uniform, (tr_sampling_t){1.0f, 7, 1.0f});
+    drawn_t top = sample(&rig, &in, uniform, (tr_sampling_t){1.0f, 7, 1.0f, 0.0f});
     cr_assert_eq(top.count[0], 7);
     cr_assert_eq(top.tokens[0], 6);
-    drawn_t mass = sample(&rig, &in, uniform, (tr_sampling_t){1.0f, 0, 0.255f});
+    drawn_t mass = sample(&rig, &in, uniform, (tr_sampling_t){1.0f, 0, 0.255f, 0.0f});
     cr_assert_eq(mass.count[1], 26);
     cr_assert_eq(mass.ids[100 + 25], 25);
     rig_close(&rig);

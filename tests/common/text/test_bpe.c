@@ -30,7 +30,7 @@ static void teardown(void)
 
 TestSuite(bpe, .init = setup, .fini = teardown);
 
-/// ids: [count], of a piece by a bpe with the merges ab, bc and ab c, in this order or with bc first.
+/// ids: [count], of a piece by a bpe with the merges ab, bc and ab c, in this order or bc first.
 static void expect_ids(const tr_bpe_options_t *options, bool bc_first, const char *piece,
                        const int32_t *ids, size_t count)
 {

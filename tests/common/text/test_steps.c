@@ -1,3 +1,4 @@
+/// Responses in steps have the tokens that TRL gives them, and one more.
 #include <criterion/criterion.h>
 
 #include "common/text/steps.h"

@@ -20,7 +20,8 @@ static tr_tokenizer_t *open_tokenizer(const char *directory)
     return tokenizer;
 }
 
-/// The directory of stories260K, NULL (and a message) where the shared data is absent. Owned by the caller.
+/// The directory of stories260K, NULL (and a message) where the shared data is absent. The
+/// caller's.
 static char *shared_model(void)
 {
     const char *shared = getenv("TROUPE_SHARED");
@@ -55,7 +56,7 @@ static void expect_ids(const tr_tokenizer_t *tokenizer, const json_t *golden, co
     free(ids);
 }
 
-/// Do the golden ids start with two begin tokens, which the text's own and the template's make there?
+/// Whether the golden ids start with two begin tokens: the text's own and the template's.
 static _Bool doubled(const tr_tokenizer_t *tokenizer, const json_t *golden)
 {
     const json_t *special = json_object_get(golden, "special");

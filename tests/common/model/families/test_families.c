@@ -1,0 +1,98 @@
+/// Laws of every page of the table of families, so that a new one is checked before it is used.
+#include "common/model/families/family.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <string.h>
+
+static size_t size_of_field(family_key_kind_t kind)
+{
+    switch (kind) {
+    case FAMILY_SIZE: return sizeof(size_t);
+    case FAMILY_REAL:
+    case FAMILY_ROPE: return sizeof(double);
+    case FAMILY_FLOAT: return sizeof(float);
+    case FAMILY_BOOL: return sizeof(bool);
+    case FAMILY_TOKEN: return sizeof(int32_t);
+    case FAMILY_EOS: return sizeof(int32_t[TR_MODEL_EOS_LIMIT]);
+    default: return 0;
+    }
+}
+
+static void check_key(const family_key_t *key)
+{
+    cr_expect_leq(key->offset + size_of_field(key->kind), sizeof(tr_model_config_t), "%s",
+                  key->name);
+    if (key->kind == FAMILY_ONLY) {
+        json_t *only = json_loads(key->only, JSON_DECODE_ANY, NULL);
+        cr_expect_not_null(only, "%s: '%s' is no JSON", key->name, key->only);
+        json_decref(only);
+    }
+    if (key->kind == FAMILY_SIZE) {
+        cr_expect(key->highest >= 1.0 && key->fallback <= key->highest, "%s", key->name);
+        cr_expect_not(key->needed && key->fallback > 0.0, "%s is needed and has a default",
+                      key->name);
+    }
+    if (key->kind == FAMILY_REAL || key->kind == FAMILY_FLOAT) {
+        cr_expect_lt(key->lowest, key->highest, "%s", key->name);
+    }
+}
+
+Test(families, keys_have_a_field_a_name_of_their_own_and_bounds)
+{
+    size_t shared;
+    const family_key_t *common = family_shared_keys(&shared);
+    for (size_t f = 0; f < family_count(); f++) {
+        const family_t *family = family_at(f);
+        const size_t count = family->key_count + shared;
+        for (size_t i = 0; i < count; i++) {
+            const family_key_t *key =
+                i < family->key_count ? &family->keys[i] : &common[i - family->key_count];
+            check_key(key);
+            for (size_t j = 0; j < i; j++) {
+                const family_key_t *other =
+                    j < family->key_count ? &family->keys[j] : &common[j - family->key_count];
+                cr_expect_str_neq(key->name, other->name);
+            }
+        }
+    }
+}
+
+Test(families, token_ids_are_read_after_the_vocabulary_that_bounds_them)
+{
+    for (size_t f = 0; f < family_count(); f++) {
+        const family_t *family = family_at(f);
+        bool known = false;
+        for (size_t i = 0; i < family->key_count; i++) {
+            const family_key_t *key = &family->keys[i];
+            known = known || (key->kind == FAMILY_SIZE &&
+                              key->offset == offsetof(tr_model_config_t, vocabulary));
+            cr_expect(known || (key->kind != FAMILY_TOKEN && key->kind != FAMILY_EOS), "%s",
+                      key->name);
+        }
+        cr_expect(known, "%s", family->model_type);
+    }
+}
+
+/// Tensors of a layer follow each other, those of one kind too, and the passes find every kind.
+Test(families, tensors_come_in_the_order_that_the_layout_needs)
+{
+    for (size_t f = 0; f < family_count(); f++) {
+        const family_t *family = family_at(f);
+        size_t starts = 0, kinds[TR_WEIGHT_KINDS] = {0};
+        for (size_t i = 0; i < family->tensor_count; i++) {
+            const family_tensor_t *tensor = &family->tensors[i], *last = i > 0 ? tensor - 1 : NULL;
+            bool starred = strchr(tensor->name, '*') != NULL;
+            starts += starred && (last == NULL || strchr(last->name, '*') == NULL);
+            kinds[tensor->kind] += last == NULL || last->kind != tensor->kind;
+            cr_expect_lt(strlen(tensor->name), sizeof((tr_parameter_t *)0)->name - 4);
+        }
+        cr_expect_eq(starts, 1, "%s: layers begin %zu times", family->model_type, starts);
+        for (size_t k = 0; k < TR_WEIGHT_KINDS; k++) {
+            cr_expect_eq(kinds[k], 1, "%s: kind %zu comes %zu times", family->model_type, k,
+                         kinds[k]);
+        }
+        cr_expect_str_eq(family_tensor_name(family, family->tensors[0].kind),
+                         family->tensors[0].name);
+    }
+}
