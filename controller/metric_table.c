@@ -26,6 +26,8 @@ const controller_metric_row_t controller_metric_rows[] = {
     {"judge/*/*", "the judge's", "responses for which it was given",
      "a number that the judge gave by name", NULL, false},
     {"response_length", "tokens", "responses", "length of a response", NULL, false},
+    {"val/kept_tokens", "tokens", "response tokens",
+     "tokens that `top_k`, `top_p` and `min_p` left to sample from", NULL, false},
     {"val/num_eos_tokens", "tokens", "the step, a sum", "end-of-sequence tokens in the responses",
      NULL, false},
     {"episode", "responses", "the run so far, a sum", "responses", NULL, false},
