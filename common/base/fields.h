@@ -197,7 +197,8 @@ char *tr_field_expected(const tr_field_t *field);
 void tr_fields_to_json(json_t *object, const void *record, const tr_fields_t *fields);
 
 /// Reads every field that travels from the object, which must have all of them, in range. where: whose body it is, for the
-/// sentence. TR_ERR_PROTOCOL; the record is initialised in any case and is the caller's to release.
+/// sentence. TR_ERR_PROTOCOL; the record is initialised in any case, so that it must own nothing before, and is the caller's to
+/// release.
 tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const json_t *object,
                               const char *where, tr_error_t *err);
 
