@@ -1,6 +1,8 @@
-/// Opening: which files a path means, mapping them, and looking tensors up. A model may be cut in
-/// several files that an index lists; they become one list of tensors. The header of a file is
-/// safetensors_header.c, values are safetensors_read.c.
+// Opening safetensors: which files a path means, mapping them, looking tensors up.
+//
+// A large model is cut into several files that an index lists; they become one list of tensors
+// here. The header of a file is safetensors_header.c, values are safetensors_read.c, writing is
+// safetensors_write.c.
 #include "common/hf/safetensors.h"
 
 #include <errno.h>
@@ -14,6 +16,7 @@
 #include "common/hf/json_file.h"
 #include "common/hf/safetensors_parts.h"
 
+/// an index has about 100 bytes a tensor
 enum { INDEX_LIMIT = 64 << 20 };
 
 static const char SINGLE[] = "model.safetensors";
@@ -30,6 +33,7 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/// The descriptor is closed at once: a mapping outlives it.
 static tr_status map_file(shard_t *shard, tr_error_t *err)
 {
     struct stat info;
@@ -41,8 +45,10 @@ static tr_status map_file(shard_t *shard, tr_error_t *err)
         close(descriptor);
         return tr_fail(err, TR_ERR_IO, "cannot read '%s': not a regular file", shard->path);
     }
+    // mmap refuses 0 bytes; the header's check reports an empty file
     size_t bytes = (size_t)info.st_size;
     void *map = bytes == 0 ? NULL : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    // close may set errno too
     int code = errno;
     close(descriptor);
     if (map == MAP_FAILED) {
@@ -72,12 +78,14 @@ static tr_status list_shards(const char ***names, size_t *count, const char *pat
     const char *tensor;
     json_t *value;
     size_t n = 0;
+    // one entry a tensor at first; doubles go once the names are sorted
     const char **list = tr_calloc(json_object_size(map) + 1, sizeof *list);
     *names = list;
     *count = 0;
     json_object_foreach(map, tensor, value)
     {
         const char *name = json_string_value(value);
+        // a slash could lead out of the model's directory
         if (name == NULL || *name == '\0' || strchr(name, '/') != NULL) {
             char found[80];
             return tr_fail(err, TR_ERR_FORMAT,
@@ -128,6 +136,7 @@ static tr_status check_all_there(const tr_safetensors_t *file, json_t *map, tr_e
     return TR_OK;
 }
 
+/// In order of name, for bsearch.
 static void sort(tr_safetensors_t *file)
 {
     if (file->count > 0) {
@@ -140,10 +149,12 @@ static tr_status open_shards(tr_safetensors_t *file, json_t *map, tr_error_t *er
     const char **names;
     size_t count;
     const char *slash = strrchr(file->path, '/');
+    // shards lie beside the index
     int folder = slash == NULL ? 0 : (int)(slash + 1 - file->path);
     tr_status status = list_shards(&names, &count, file->path, map, err);
     for (size_t i = 0; i < count && status == TR_OK; i++) {
         size_t first = file->count;
+        // infos of this shard are the ones from `first` on
         TR_TRY_GOTO(add_shard(file, tr_format("%.*s%s", folder, file->path, names[i]), err), done);
         TR_TRY_GOTO(check_shard(file, first, names[i], map, err), done);
     }
@@ -188,6 +199,7 @@ static tr_status resolve(char **found, const char *path, tr_error_t *err)
         *found = tr_strdup(path);
         return TR_OK;
     }
+    // a single file goes before an index, as in transformers
     for (size_t i = 0; i < 2; i++) {
         *found = tr_format("%s/%s", path, names[i]);
         if (access(*found, F_OK) == 0) {
@@ -205,6 +217,7 @@ tr_status tr_safetensors_open(tr_safetensors_t **self, const char *path, tr_erro
     tr_safetensors_t *file = tr_calloc(1, sizeof *file);
     file->path = found;
     size_t length = strlen(found);
+    // the name decides, as the path may be any file
     bool index = length > 5 && strcmp(found + length - 5, ".json") == 0;
     tr_status status = index ? open_index(file, err) : open_single(file, err);
     if (status != TR_OK) {
@@ -222,6 +235,7 @@ void tr_safetensors_close(tr_safetensors_t **self)
         return;
     }
     for (size_t i = 0; i < file->count; i++) {
+        // const for callers; this list owns them
         free((char *)file->infos[i].name);
     }
     for (size_t i = 0; i < file->shard_count; i++) {

@@ -1,15 +1,21 @@
-// The table of judges, and what entries of all kinds have in common.
+// The table of judges, and what entries of all kinds have in common: name, weight, deadline,
+// retries.
+//
+// A kind is a file of its own in this folder; its row here is all that the rest of the program
+// needs. Next: judge.h, then words.c as the simplest kind.
 #include "common/judge/judge.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/// In the order of docs/recipe.md.
 const tr_judge_kind_t *const tr_judge_kinds[] = {
     &tr_judge_exec,  &tr_judge_model,  &tr_judge_words,
     &tr_judge_regex, &tr_judge_length, &tr_judge_external,
 };
 const size_t tr_judge_kind_count = sizeof tr_judge_kinds / sizeof tr_judge_kinds[0];
 
+/// Six kinds: a linear search.
 const tr_judge_kind_t *tr_judge_kind_find(const char *name)
 {
     for (size_t i = 0; i < tr_judge_kind_count; i++) {
@@ -42,6 +48,7 @@ static const tr_field_t fields[] = {
 };
 const tr_fields_t tr_judge_fields = TR_FIELDS(tr_judge_t, fields);
 
+/// Two records: the entry's, and the kind's options, whose size only the kind's table knows.
 void tr_judge_init(tr_judge_t *judge, const tr_judge_kind_t *kind)
 {
     *judge = (tr_judge_t){.kind = kind, .options = tr_calloc(1, kind->fields->size)};
@@ -52,6 +59,7 @@ void tr_judge_init(tr_judge_t *judge, const tr_judge_kind_t *kind)
 void tr_judge_release(tr_judge_t *judge)
 {
     tr_fields_release(judge, &tr_judge_fields);
+    // an entry may be released before its kind is known
     if (judge->kind != NULL) {
         tr_fields_release(judge->options, judge->kind->fields);
     }
@@ -59,6 +67,7 @@ void tr_judge_release(tr_judge_t *judge)
     *judge = (tr_judge_t){0};
 }
 
+/// A kind without a field `workers` has one process: it needs no more.
 uint64_t tr_judge_workers(const tr_judge_t *judge)
 {
     const tr_field_t *field = tr_fields_find(judge->kind->fields, "workers");
@@ -68,6 +77,8 @@ uint64_t tr_judge_workers(const tr_judge_t *judge)
     return field != NULL ? *(const uint64_t *)tr_field_of_const(judge->options, field) : 1;
 }
 
+/// Troupe's own workers register under the judge's name; a program that somebody starts by hand,
+/// under the group that the recipe names.
 const char *tr_judge_group(const tr_judge_t *judge)
 {
     return judge->kind == &tr_judge_external

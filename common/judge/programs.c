@@ -1,6 +1,8 @@
-// The judges `exec` and `external`: programs of the user's, which score by answering messages (proto/PROTOCOL.md).
+// The judges `exec` and `external`: programs of the user's, which score by answering messages
+// (proto/PROTOCOL.md).
 //
-// Two kinds in one file, because neither scores anything here: they differ in who starts the program.
+// Two kinds in one file, because neither scores anything here: they differ in who starts the
+// program.
 #include "common/judge/judge.h"
 
 static const tr_field_t exec_fields[] = {
@@ -11,6 +13,7 @@ static const tr_field_t exec_fields[] = {
 };
 static const tr_fields_t exec_table = TR_FIELDS(tr_exec_judge_t, exec_fields);
 
+/// An empty list is the default, so that an entry without a program is refused with a sentence.
 static char *check_exec(const char **key, const void *options)
 {
     *key = "exec";
@@ -32,6 +35,7 @@ static const tr_field_t external_fields[] = {
 };
 static const tr_fields_t external_table = TR_FIELDS(tr_external_judge_t, external_fields);
 
+/// `.started` is false: the run waits for a worker of this group.
 const tr_judge_kind_t tr_judge_external = {
     .name = "external",
     .fields = &external_table,

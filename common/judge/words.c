@@ -1,10 +1,13 @@
-// The judge `words`: the sum of the weights of the words that occur in a response, once for each occurrence.
+// The judge `words`: the sum of the weights of the words that occur in a response, once for each
+// occurrence.
 //
-// An occurrence is a place where the word stands as it is written, except that the ASCII letters a-z and A-Z are taken as equal
-// ('happy' in "Happy!"; other letters must be the same), and where it is a whole word: no letter, combining mark, digit or '_' of
-// any script continues it on either side ('happy' is not in "unhappy" or "happy2", but in "happy-go-lucky" and "happy's"). An end
-// of the word that is none of these itself, as in ":)", may stand next to anything. Words may contain spaces and count apart from
-// each other, each from left to right without overlap. Scripts that put no space between words need the kind regex.
+// An occurrence is a place where the word stands as it is written, except that the ASCII letters
+// a-z and A-Z are taken as equal ('happy' in "Happy!"; other letters must be the same), and where
+// it is a whole word: no letter, combining mark, digit or '_' of any script continues it on either
+// side ('happy' is not in "unhappy" or "happy2", but in "happy-go-lucky" and "happy's"). An end of
+// the word that is none of these itself, as in ":)", may stand next to anything. Words may contain
+// spaces and count apart from each other, each from left to right without overlap. Scripts that put
+// no space between words need the kind regex.
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,9 +51,12 @@ static tr_bytes_t word_pattern(const char *word, size_t length)
     tr_bytes_append(&pattern, WORD_START, strlen(WORD_START));
     for (size_t i = 0; i < length; i++) {
         unsigned char byte = (unsigned char)word[i];
+        // sets the bit that tells a lower-case ASCII letter from its upper-case one
         unsigned char lower = byte | 0x20;
         char text[8];
         int n = 0;
+        // other ASCII characters are escaped: none has a meaning in the expression; bytes of longer
+        // characters stand for themselves
         if (lower >= 'a' && lower <= 'z') {
             n = snprintf(text, sizeof text, "[%c%c]", lower - 0x20, lower);
         } else if (byte < 0x80) {
@@ -100,6 +106,7 @@ static tr_status words_open(void **state, const void *options, const tr_judge_ho
     return TR_OK;
 }
 
+/// Matches of one word do not overlap: each search begins where the match before ended.
 static tr_status words_sum(double *sum, const state_t *words, const char *text, tr_error_t *err)
 {
     size_t length = strlen(text);
@@ -115,6 +122,7 @@ static tr_status words_sum(double *sum, const state_t *words, const char *text, 
     return TR_OK;
 }
 
+/// The sum is taken in double, so that many small weights add up, and rounded once.
 static tr_status words_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
                              tr_error_t *err)
 {

@@ -1,4 +1,8 @@
 // docs/recipe.md: what a recipe is, an example, and every key of the tables.
+//
+// The page is generated so that it cannot disagree with the program; a test compares the file with
+// this output. Sentences about single keys stand in the tables (sections.c and the modules' own),
+// only what belongs to no key stands here.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +106,7 @@ static const struct {
     {"network", "For roles on other machines."},
 };
 
+/// A `|` would end the cell.
 static void write_cell(FILE *out, const char *text)
 {
     fputs(" ", out);
@@ -117,6 +122,7 @@ static void write_row(FILE *out, const recipe_key_t *key)
     char *expected = tr_field_expected(key->field);
     fprintf(out, "| `%s` |", key->name);
     write_cell(out, expected);
+    // no default: the key must be given
     if (key->field->initial == NULL) {
         write_cell(out, "");
     } else {
@@ -130,6 +136,7 @@ static void write_row(FILE *out, const recipe_key_t *key)
 static bool is_in(const recipe_key_t *key, const char *section)
 {
     size_t length = strlen(section);
+    // no dot after the section: keys of a section within it have a table of their own
     const char *word = key->name + (length == 0 ? 0 : length + 1);
     return strncmp(key->name, section, length) == 0 && (length == 0 || key->name[length] == '.') &&
            strchr(word, '.') == NULL;
@@ -150,6 +157,7 @@ static void write_section(FILE *out, const recipe_keys_t *keys, const char *sect
             write_row(out, key);
             fputc('\n', out);
         }
+        // a second name gets a row of its own, so that a search finds it
         if (is_in(key, section) && key->also != NULL) {
             fprintf(out, "| `%s` | | | TRL's name of `%s`; give one of them. |\n", key->also,
                     key->name);
@@ -170,6 +178,7 @@ static void write_judge_rows(FILE *out, const tr_fields_t *fields, const char *k
     recipe_keys_release(&keys);
 }
 
+/// Keys of all judges, then those of each kind.
 static void write_judges(FILE *out)
 {
     fputs(judges, out);
@@ -186,6 +195,7 @@ char *tr_recipe_markdown(void)
     FILE *out = open_memstream(&text, &size);
     TR_ASSERT(out != NULL, "out of memory");
     recipe_keys_t keys;
+    // no record: only names, defaults and help are read
     recipe_keys_init(&keys, NULL);
     fprintf(out, "%s%s%s", introduction, example, form);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {

@@ -1,4 +1,8 @@
-// The tree of what a recipe says, before anybody asks what it means.
+// The tree of a recipe: what was written, with its lines, before anybody asks what it means.
+//
+// A tree of our own rather than libyaml's document, because values from the command line are put
+// over it (override.c) and because each node keeps its line for problems. parse.c builds it,
+// record.c reads it.
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +47,7 @@ void recipe_node_add(recipe_node_t *parent, recipe_node_t **child)
     *child = NULL;
 }
 
+/// The key need not end with a NUL: override.c passes a part of a dotted path.
 recipe_node_t *recipe_node_find(const recipe_node_t *map, const char *key, size_t length)
 {
     for (size_t i = 0; i < map->count; i++) {
@@ -54,6 +59,7 @@ recipe_node_t *recipe_node_find(const recipe_node_t *map, const char *key, size_
     return NULL;
 }
 
+/// The node's address and key stay, its content is exchanged: parents need not know.
 void recipe_node_replace(recipe_node_t *node, recipe_node_t **value)
 {
     char *key = node->key;
@@ -65,6 +71,7 @@ void recipe_node_replace(recipe_node_t *node, recipe_node_t **value)
     *value = NULL;
 }
 
+/// YAML's spellings of null; in quotes they are texts.
 bool recipe_node_is_null(const recipe_node_t *node)
 {
     static const char *const words[] = {"", "~", "null", "Null", "NULL"};
@@ -88,6 +95,7 @@ char *recipe_quote(const char *text)
         copy[length] = text[length];
     }
     bool whole = text[length] == '\0';
+    // cut between characters: a byte 10xxxxxx continues one
     while (!whole && length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
         length--; // not within a character
     }

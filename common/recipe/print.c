@@ -1,4 +1,7 @@
-// The resolved recipe as YAML: every key, in the order of its sections.
+// The resolved recipe as YAML: every key with its value, in the order of the sections.
+//
+// The counterpart of value.c. The same values give the same bytes, and loading them gives the same
+// values: a run's recipe.yaml is what `troupe resume` reads.
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +22,7 @@ static void print_real(FILE *out, double value)
     free(formatted);
 }
 
+/// A real number that stands for null (0 for "no clipping" and the like) is written as null.
 static void print_number(FILE *out, const tr_field_t *field, double value)
 {
     if (field->nullable && value == field->null) {
@@ -76,6 +80,7 @@ static void print_ids(FILE *out, const tr_token_ids_t *ids)
     fputc(']', out);
 }
 
+/// A map in block form: words are keys, and may hold what a flow map would not take.
 static void print_words(FILE *out, const tr_words_t *words, int indent)
 {
     for (size_t i = 0; i < words->count; i++) {
@@ -99,6 +104,7 @@ static void print_scalar(FILE *out, const tr_field_t *field, const void *value)
     case TR_FIELD_IDS: print_ids(out, value); break;
     case TR_FIELD_WHOLE: print_whole(out, field, *(const uint64_t *)value); break;
     case TR_FIELD_REAL: print_number(out, field, *(const double *)value); break;
+    // these two take several lines: print_value has them
     case TR_FIELD_WORDS:
     case TR_FIELD_LIST: break;
     }
@@ -118,10 +124,12 @@ static void print_value(FILE *out, const recipe_key_t *key, int indent)
     }
 }
 
-/// The sections of name that the key before it was not in; the indentation of the key itself comes back.
+/// The sections of name that the key before it was not in; the indentation of the key itself comes
+/// back.
 static int print_sections(FILE *out, const char *before, const char *name, int indent)
 {
     const char *segment = name;
+    // a section is begun when the key before does not share its name up to this dot
     for (const char *dot; (dot = strchr(segment, '.')) != NULL; segment = dot + 1) {
         if (strncmp(before, name, (size_t)(dot + 1 - name)) != 0) {
             fprintf(out, "%*s%.*s:\n", indent, "", (int)(dot - segment), segment);
@@ -131,12 +139,14 @@ static int print_sections(FILE *out, const char *before, const char *name, int i
     return indent;
 }
 
+/// Keys of one section stand together (recipe_sections), so each section is begun once.
 void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int indent)
 {
     const char *before = "";
     for (size_t i = first; i < keys->count; i++) {
         const recipe_key_t *key = &keys->items[i];
         int inner = print_sections(out, before, key->name, indent);
+        // the sections were printed; the key's own word is left
         const char *dot = strrchr(key->name, '.');
         fprintf(out, "%*s%s:", inner, "", dot == NULL ? key->name : dot + 1);
         print_value(out, key, inner);

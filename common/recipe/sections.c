@@ -1,6 +1,10 @@
-// The recipe's sections: which tables it is made of, and the tables of what no other module owns (data, roles, checkpoints, ...).
+// The recipe's sections: which tables it is made of, and the tables of what no other module owns
+// (data, roles, checkpoints, ...).
 //
-// The options of losses, optimizer, generation and judges are declared where they are read; recipe_sections says where each stands.
+// Options of losses, optimizer, generation and judges are declared in the module that reads them;
+// recipe_sections at the end says where each stands. A new key is a row of a table here or there;
+// reading, printing, docs/recipe.md and the schema follow. Next: common/base/fields.h for what a
+// row may say.
 #include "common/recipe/parts.h"
 
 // Choices: the index is the value of the enum.
@@ -13,6 +17,7 @@ static const char *const chat_templates[] = {"null",    "chatml",     "llama2", 
                                              "mistral", "mistral-v1", "mistral-v3", "zephyr",
                                              "plain",   NULL}; // tr_chat_format_t
 
+/// Ranges come with the words that a problem uses: "expected a port from 1 to 65535, or 0".
 static const tr_range_t any_whole = {"a whole number from 0 to 2^63 - 1", 0, 0x1p63, false, false};
 static const tr_range_t ports = {"a port from 1 to 65535, or 0", 0, 65535, false, false};
 
@@ -272,6 +277,8 @@ static const tr_fields_t network_fields = TR_FIELDS(tr_recipe_network_t, network
 
 #define AT(member) offsetof(tr_recipe_t, member)
 
+/// Name, table, offset of its struct, who reads it. Several tables may share a name: a loss's own
+/// options and those of its rows. A field's own readers go before its section's.
 const recipe_section_t recipe_sections[] = {
     {"", &run_fields, 0, 0},
     {"data", &data_fields, AT(data), 0},

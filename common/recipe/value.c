@@ -1,7 +1,8 @@
 // One value of the tree into one field, by its key.
 //
-// Scalars are parsed where defaults are (common/base/fields.c); here are what a list or map of the tree may hold, and the
-// problems, each with its place.
+// Scalars are parsed by common/base/fields.c, which also parses defaults and messages; here are
+// lists and maps of the tree, and problems with their place. A field changes only when its whole
+// value was read.
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ typedef struct place {
     const char *path;
 } place_t;
 
+/// Reports and returns false, for `return unexpected(...)`. A broken node was reported before.
 static bool unexpected(const place_t *place, const recipe_node_t *node, const char *expected)
 {
     if (node->kind != RECIPE_BROKEN) {
@@ -34,6 +36,7 @@ static bool unexpected_value(const place_t *place, const recipe_node_t *node)
     return false;
 }
 
+/// A number in quotes is a text.
 static bool is_plain(const recipe_node_t *node)
 {
     return node->kind == RECIPE_SCALAR && !node->quoted;
@@ -58,6 +61,7 @@ static bool is_named(const place_t *place, const char *text)
 static bool read_text(const place_t *place, const recipe_node_t *node)
 {
     const tr_field_t *field = place->key->field;
+    // the disk is asked only about a text that could be a name; read_scalar reports the others
     bool null = field->nullable && recipe_node_is_null(node);
     return (null || node->kind != RECIPE_SCALAR || recipe_node_is_null(node) ||
             node->text[0] == '\0' || !is_named(place, node->text) ||
@@ -82,6 +86,7 @@ static place_t item_place(char **path, const place_t *place, size_t i)
 /// The first text of a program, each text of any other list, names something on the disk.
 static bool check_item(const place_t *place, const recipe_node_t *node, size_t i)
 {
+    // arguments of a program may be anything, also empty or "null"
     bool is_argument = place->key->field->names == TR_NAMES_PROGRAM && i > 0;
     if (node->kind != RECIPE_SCALAR || (recipe_node_is_null(node) && !is_argument) ||
         (node->text[0] == '\0' && !is_argument)) {
@@ -94,6 +99,7 @@ static bool check_item(const place_t *place, const recipe_node_t *node, size_t i
                                             node->line, place->path);
 }
 
+/// All items are checked, so that all problems of a list are reported at once.
 static bool check_items(const place_t *place, const recipe_node_t *list)
 {
     bool usable = true;
@@ -119,6 +125,8 @@ static void release_texts(tr_texts_t *texts)
 static bool read_texts(const place_t *place, const recipe_node_t *node)
 {
     tr_texts_t *field = tr_field_of(place->key->record, place->key->field);
+    // a program without arguments must be a list all the same: a command line is not split into
+    // words
     bool single = node->kind == RECIPE_SCALAR && place->key->field->names != TR_NAMES_PROGRAM;
     if (is_empty(node, RECIPE_LIST)) {
         release_texts(field);
@@ -127,6 +135,7 @@ static bool read_texts(const place_t *place, const recipe_node_t *node)
     if (!single && node->kind != RECIPE_LIST) {
         return unexpected_value(place, node);
     }
+    // checked first, copied after: the field keeps its value when any item is refused
     if (single ? !check_item(place, node, 0) : !check_items(place, node)) {
         return false;
     }
@@ -139,7 +148,8 @@ static bool read_texts(const place_t *place, const recipe_node_t *node)
     return true;
 }
 
-/// A list, whose item i read_item reads; a scalar alone, where `single`, is a list of one. most: items.
+/// A list, whose item i read_item reads; a scalar alone, where `single`, is a list of one. most:
+/// items.
 static bool read_items(const place_t *place, const recipe_node_t *node, bool single, size_t most,
                        bool (*read_item)(void *list, const place_t *, const recipe_node_t *),
                        void *list)
@@ -180,6 +190,7 @@ static bool read_reals(const place_t *place, const recipe_node_t *node)
     return usable;
 }
 
+/// A choice's index is the value of its enum; an item twice is refused.
 static bool read_choice(void *list, const place_t *place, const recipe_node_t *node)
 {
     tr_choices_t *choices = list;
@@ -259,6 +270,7 @@ static void release_words(tr_words_t *words)
     *words = (tr_words_t){0};
 }
 
+/// Words and weights; the map replaces the default's as a whole.
 static bool read_words(const place_t *place, const recipe_node_t *node)
 {
     tr_words_t *field = tr_field_of(place->key->record, place->key->field);
