@@ -1,4 +1,7 @@
-/// `troupe devices`: what a recipe's `device` may name on this machine.
+// `troupe devices`: lists what a recipe's `device` may name on this machine.
+//
+// The same questions as `troupe check` asks, without a recipe: the CPU by /proc (machine.c), GPUs
+// by the CUDA module, if it is there.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +25,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 }
 
 /// The CPU as the GPUs are described.
+/// Opened to learn its form: the widest instruction set that this CPU has.
 static tr_status describe_cpu(tr_device_info_t *info, tr_error_t *err)
 {
     tr_backend_t *backend;
@@ -41,6 +45,7 @@ typedef struct table {
     size_t rows;
 } table_t;
 
+/// The last two cells are taken, the others copied.
 static void add_row(table_t *table, const char *name, const char *model, const char *form,
                     const char *units, char *free_bytes, char *memory)
 {
@@ -53,6 +58,7 @@ static void add_row(table_t *table, const char *name, const char *model, const c
     row[5] = memory;
 }
 
+/// threads: of a CPU; 0: a GPU.
 static void add_device(table_t *table, const tr_device_info_t *info, size_t threads)
 {
     char *units = threads > 0 ? tr_format("%zu threads", threads)
@@ -63,6 +69,7 @@ static void add_device(table_t *table, const tr_device_info_t *info, size_t thre
     free(units);
 }
 
+/// Columns as wide as their widest cell; bytes stand to the right.
 static void print_table(const table_t *table)
 {
     int widths[COLUMNS] = {0};
@@ -82,6 +89,7 @@ static void print_table(const table_t *table)
     }
 }
 
+/// reason: why there is no GPU, or "".
 static void show(const tr_device_info_t *devices, size_t count, const char *reason)
 {
     table_t table = {0};
@@ -100,7 +108,8 @@ static void show(const tr_device_info_t *devices, size_t count, const char *reas
     }
 }
 
-/// {"devices": [{"device", "model", "form", "memory", "free", and "threads" or "multiprocessors"}], "no_gpu": why, or null}.
+/// {"devices": [{"device", "model", "form", "memory", "free", and "threads" or "multiprocessors"}],
+/// "no_gpu": why, or null}.
 static void show_json(const tr_device_info_t *devices, size_t count, const char *reason)
 {
     json_t *list = json_array();

@@ -1,4 +1,7 @@
-/// `troupe status`: what a run is doing now, as its controller sees it.
+// `troupe status`: what a run is doing now, as its controller sees it.
+//
+// It asks the controller over the run's own socket, as a worker would, but registers nothing. Next:
+// proto/broker.h, and proto/dispatch_status.c for the answer's fields.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +39,8 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 
 // Asking
 
+/// The file `endpoint` is there while a controller runs; without it the run is finished, stopped,
+/// or was never started.
 static tr_status read_endpoint(char **endpoint, const char *directory, tr_error_t *err)
 {
     char *path = tr_format("%s/endpoint", directory);
@@ -60,6 +65,8 @@ static tr_status read_endpoint(char **endpoint, const char *directory, tr_error_
 
 /// network.keys of the run's recipe; NULL when it names none or cannot be read. Owned by the caller
 /// (free).
+/// Problems are not reported: an old recipe may be read by a newer program, and a run without keys
+/// needs nothing from it.
 static char *keys_of_run(const char *directory)
 {
     char *path = tr_format("%s/recipe.yaml", directory);
@@ -131,6 +138,7 @@ static void print_map(const char *title, json_t *map)
     printf("\n");
 }
 
+/// One line a worker: its state, for how long it has been silent, and the requests it works on.
 static void print_worker(const json_t *worker)
 {
     size_t index;
@@ -165,6 +173,7 @@ static bool anyone_serves(const json_t *workers, const json_t *queue)
     const char *group = text_of(queue, "group"), *wanted = text_of(queue, "worker");
     json_array_foreach(workers, index, worker)
     {
+        // a queue may be for a role, for a group of it, or for one worker
         if (strcmp(text_of(worker, "role"), text_of(queue, "role")) == 0 &&
             (group[0] == '\0' || strcmp(text_of(worker, "group"), group) == 0) &&
             (wanted[0] == '\0' || strcmp(text_of(worker, "name"), wanted) == 0)) {
@@ -174,6 +183,7 @@ static bool anyone_serves(const json_t *workers, const json_t *queue)
     return false;
 }
 
+/// A queue that no worker serves is what a user looks for when a run stands still.
 static void print_queues(const json_t *queues, const json_t *workers)
 {
     size_t index;

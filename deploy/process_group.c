@@ -1,4 +1,9 @@
-// Which processes a recipe needs, with their command lines and environments; what they need to start; and the run under the supervisor.
+// From a recipe to processes: which programs, with which command lines and environments, and what
+// they need to start.
+//
+// Apart from supervisor.c, which knows no recipe. Nothing is started here before process_group_run;
+// what can be missing (programs, MPI, NCCL) is checked when the group is made, so that the sentence
+// comes at once. Next: supervisor.h.
 #include "deploy/process_group.h"
 
 #include <errno.h>
@@ -31,6 +36,7 @@ static tr_status find_programs(char **programs, tr_error_t *err)
                        strerror(errno));
     }
     path[length] = '\0';
+    // an absolute path: there is a slash
     *strrchr(path, '/') = '\0';
     *programs = tr_strdup(path);
     return TR_OK;
@@ -47,7 +53,8 @@ static char **copy_words(const char *const *words, size_t count)
     return copy;
 }
 
-/// What a worker reads (proto/service.h). A name without a value is removed, so that none leaks in from outside.
+/// What a worker reads (proto/service.h). A name without a value is removed, so that none leaks in
+/// from outside.
 static char **environment_of(const setting_t *setting, const char *name, const char *group)
 {
     char **environment = tr_calloc(7, sizeof *environment);
@@ -55,6 +62,7 @@ static char **environment_of(const setting_t *setting, const char *name, const c
     environment[1] = tr_format("TROUPE_GROUP=%s", group);
     environment[2] = setting->keys != NULL ? tr_format("TROUPE_KEYS=%s", setting->keys)
                                            : tr_strdup("TROUPE_KEYS");
+    // threads that wait must not spin: processes of a run share the processors
     environment[3] = tr_strdup("OMP_WAIT_POLICY=passive");
     environment[4] = tr_format("TROUPE_LOG_LEVEL=%s", tr_log_level_name(setting->level));
     environment[5] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
@@ -96,8 +104,9 @@ static void add_ours(const setting_t *setting, const char *name, const char *gro
     add(setting, tr_strdup(name), group, our_program(setting, program, NULL));
 }
 
-/// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the processors, share them as any
-/// processes do, and run as root where the run does; it says nothing when one of them ends.
+/// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the
+/// processors, share them as any processes do, and run as root where the run does; it says nothing
+/// when one of them ends.
 static void add_mpi_settings(supervisor_process_t *process)
 {
     static const char *const settings[] = {
@@ -112,6 +121,7 @@ static void add_mpi_settings(supervisor_process_t *process)
         "PRTE_MCA_hwloc_default_binding_policy=none",
     };
     size_t count = sizeof settings / sizeof settings[0], first = 0;
+    // appended to what environment_of made
     while (process->environment[first] != NULL) {
         first++;
     }
@@ -148,6 +158,7 @@ static void add_learner(const setting_t *setting, learner_t learner)
     const uint64_t ranks = learner.ranks;
     char *program = tr_format("%s/troupe-%s", setting->programs, role);
     char *number = tr_format("%llu", (unsigned long long)ranks);
+    // one rank needs no MPI at all
     const char *const alone[] = {program};
     const char *const together[] = {MPIRUN, "-n", number, program, "--ranks", number, "--gpus"};
     size_t words = sizeof together / sizeof together[0] - (learner.gpus ? 0 : 1);
@@ -162,6 +173,7 @@ static void add_learner(const setting_t *setting, learner_t learner)
 
 // The processes of a recipe
 
+/// Workers of a judge: the user's program, or troupe-reward in the judge's group.
 static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 {
     uint64_t workers = tr_judge_workers(judge);
@@ -174,6 +186,8 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
     }
 }
 
+/// External rollouts have the highest numbers: the names of those that are started here begin with
+/// 0.
 static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
 {
     for (uint64_t i = 0; i < recipe->roles.rollout.workers - recipe->roles.rollout.external; i++) {
@@ -186,6 +200,7 @@ static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
     }
 }
 
+/// A judge called "rollout" with a worker 0 would be "rollout-0" too.
 static tr_status check_names(const process_group_t *group, tr_error_t *err)
 {
     for (size_t i = 0; i < group->count; i++) {
@@ -204,6 +219,7 @@ static tr_status check_program(const supervisor_process_t *process, const char *
                                tr_error_t *err)
 {
     const char *path = process->argv[0];
+    // only ours are looked for: a judge's program was checked with the recipe
     if (strncmp(path, programs, strlen(programs)) == 0 && access(path, X_OK) != 0) {
         return tr_fail(err, TR_ERR_IO,
                        "cannot run '%s': %s (build it: cmake --build build --target programs)",
@@ -227,7 +243,8 @@ static bool in_path(const char *program)
     return found;
 }
 
-/// Whether the module is there by which the ranks exchange data. library, package: what it is built with.
+/// Whether the module is there by which the ranks exchange data. library, package: what it is built
+/// with.
 static tr_status check_module(learner_t learner, const char *name, const char *library,
                               const char *package, const char *programs, tr_error_t *err)
 {
@@ -280,6 +297,7 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     group->leader.argv = our_program(setting, "troupe-controller", controller_options);
     group->leader.environment = environment_of(setting, "controller", "controller");
     static const char *const as_reference[] = {"--role", "reference", NULL};
+    // the order here is the order of starting; it changes nothing but the logs
     if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         add_learner(setting, actor_of(recipe));
     }
@@ -312,6 +330,7 @@ tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
     const char *const again[] = {"--resume", run_directory, NULL};
     *group = (process_group_t){0};
     TR_TRY(find_programs(&programs, err));
+    // on a failure the caller releases what was filled
     const setting_t setting = {group, programs, recipe->network.keys,
                                (tr_log_level_t)recipe->log_level};
     fill(&setting, recipe, resume ? again : first);
@@ -360,6 +379,7 @@ static void print_way(FILE *out, const tr_recipe_t *recipe, const char *endpoint
             keys != NULL ? keys : "");
 }
 
+/// Commands to copy: what the run does not start itself.
 void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
 {
     bool judged = tr_algorithm_generates(tr_recipe_algorithm(recipe));
@@ -382,6 +402,7 @@ void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const ch
 
 // The run
 
+/// A left-over file would let `troupe status` wait for a controller that is gone.
 void process_group_forget_endpoint(const char *run_directory)
 {
     char *path = tr_format("%s/endpoint", run_directory);

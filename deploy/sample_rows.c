@@ -1,3 +1,8 @@
+// Rows to train on, made from judged responses: all of them, the best of each prompt, or pairs.
+//
+// It reads the run's samples.jsonl, where the responses to a prompt follow each other, and gathers
+// the files in memory: they appear whole or not at all. The columns are those that `algorithm: sft`
+// and `dpo` read.
 #include "deploy/sample_rows.h"
 
 #include <errno.h>
@@ -23,6 +28,7 @@ typedef struct writing {
     sample_rows_count_t count;
 } writing_t;
 
+/// A file that nobody asked for is gathered too, and dropped when it is closed.
 static void sheet_open(sheet_t *sheet, const char *path)
 {
     *sheet = (sheet_t){.path = path};
@@ -78,12 +84,14 @@ static void add_group(writing_t *w, json_t *const *group, size_t n)
         sheet_add(&w->all, row);
         scores[i] = (float)score_of(group[i]);
     }
+    // the same choice as online_dpo's: the first of equal best, the last of equal worst
     tr_best_and_worst(&highest, &lowest, scores, n);
     const json_t *best = group[highest], *worst = group[lowest];
     free(scores);
     json_t *row = row_of(best);
     put_response(row, "completion", best, "score");
     sheet_add(&w->best, row);
+    // equal scores tell nothing about preference
     if (score_of(best) > score_of(worst)) {
         row = row_of(best);
         put_response(row, "chosen", best, "score_chosen");
@@ -118,7 +126,9 @@ static tr_status read_lines(writing_t *w, FILE *file, json_t **group, size_t sam
     tr_status status = TR_OK;
     for (ssize_t n; status == TR_OK && (n = getline(&line, &capacity, file)) > 0;) {
         status = parse_line(&group[filled], line, (size_t)n, ++number, path, err);
+        // a line that failed is not in the group
         filled += status == TR_OK;
+        // a full group is written; after a failure what was gathered is only released
         if (filled == samples || status != TR_OK) {
             if (status == TR_OK) {
                 add_group(w, group, samples);
@@ -153,6 +163,7 @@ tr_status sample_rows_write(sample_rows_count_t *count, const sample_rows_t *row
     tr_status status = read_lines(&w, file, group, samples, samples_path, err);
     free(group);
     fclose(file);
+    // each is closed in any case; after a failure nothing is written
     sheet_t *const sheets[] = {&w.all, &w.best, &w.pairs};
     for (size_t i = 0; i < sizeof sheets / sizeof(sheet_t *); i++) {
         tr_status closed = sheet_close(sheets[i], status == TR_OK, err);

@@ -1,3 +1,11 @@
+// The supervisor: runs a leader and its workers on this machine until the leader ends.
+//
+// One thread and one poll over signals (signalfd), changes of the run directory (inotify) and the
+// end of each process (pidfd): no handler, no race between a signal and a wait. It knows no recipe
+// and no protocol; process_group.c makes the plan, child.c starts and reaps one process.
+//
+// Phases go one way: STARTING, WATCHING, STOPPING, ENDING; a failure goes to ENDING from any of
+// them.
 #include "deploy/supervisor.h"
 
 #include <errno.h>
@@ -82,6 +90,7 @@ static void signal_all(const supervisor_t *s, int signal)
     }
 }
 
+/// Idempotent: the first call sets the deadline.
 static void end(supervisor_t *s)
 {
     if (s->phase != ENDING) {
@@ -102,6 +111,8 @@ static tr_error_t *cause(const supervisor_t *s)
     return s->settled ? NULL : s->err;
 }
 
+/// The first cause decides exit code and sentence; whatever fails while the others end is a
+/// consequence.
 static void settle(supervisor_t *s, tr_status status, int exit_code)
 {
     if (!s->settled) {
@@ -128,6 +139,8 @@ static void settle_stopped(supervisor_t *s)
 
 // The leader
 
+/// A leader that ends as it was asked to: killed by the signal, or with the exit code of an
+/// interruption.
 static bool stopped_as_asked(const supervisor_t *s, int how)
 {
     int interrupted = tr_status_exit_code(TR_ERR_INTERRUPTED);
@@ -139,6 +152,7 @@ static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
 {
     const char *program = strrchr(s->plan->leader.argv[0], '/');
     char *prefix = tr_format("%s: ", program != NULL ? program + 1 : s->plan->leader.argv[0]);
+    // the controller's last line is its sentence, with its name before it
     char *sentence = child_last_line(&s->leader, prefix);
     if (WIFSIGNALED(how) || sentence == NULL) {
         tr_fail(cause(s), TR_ERR_PEER, "the %s %s (see '%s')", s->plan->leader.name, ending,
@@ -146,6 +160,7 @@ static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
     } else {
         tr_fail(cause(s), TR_ERR_PEER, "%s", sentence);
     }
+    // its exit code becomes ours: 12 for memory, 19 for exactness, and so on
     settle(s, TR_ERR_PEER, WIFEXITED(how) ? WEXITSTATUS(how) : tr_status_exit_code(TR_ERR_PEER));
     free(sentence);
     free(prefix);
@@ -191,6 +206,7 @@ static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
     settle_failure(s, TR_ERR_PEER);
 }
 
+/// A worker that ran for a while starts again soon; one that fails at once waits longer each time.
 static void start_again_later(const supervisor_t *s, worker_t *worker, const char *ending,
                               bool quick)
 {
@@ -211,6 +227,7 @@ static void take_worker_end(supervisor_t *s, worker_t *worker)
     child_ending(ending, how);
     bool quick = tr_clock_seconds() - worker->child.started < s->plan->quick_s;
     worker->quick = quick ? worker->quick + 1 : 0;
+    // at the end workers are expected to leave
     if (s->phase != WATCHING) {
         child_note(s->log, &worker->child, "%s", ending);
     } else if (worker->quick >= s->plan->quick_limit) {
@@ -228,10 +245,12 @@ static void take_ready_file(supervisor_t *s)
     char *text;
     size_t length;
     if (s->phase != STARTING ||
+        // the file is written by rename, so it is there with its content or not at all
         tr_file_read(&text, &length, s->ready, ENDPOINT_LIMIT, NULL) != TR_OK) {
         return;
     }
     text[strcspn(text, "\r\n")] = '\0';
+    // an empty file says no address yet
     if (text[0] == '\0') {
         free(text);
         return;
@@ -252,7 +271,9 @@ static void take_signal(supervisor_t *s, int number)
     if (s->phase == STARTING || s->phase == WATCHING) {
         s->stopped_by = number;
         enter(s, STOPPING, s->plan->stop_s);
+        // only the leader: it tells the workers, so that a step's messages are not lost half way
         child_signal(&s->leader, SIGTERM);
+        // a second Ctrl-C: at once
     } else if (number == SIGINT) {
         settle_stopped(s);
         kill_all(s);
@@ -267,6 +288,7 @@ static void take_signals(supervisor_t *s)
     }
 }
 
+/// What changed does not matter: take_ready_file looks itself.
 static void drain_changes(const supervisor_t *s)
 {
     char events[4096];
@@ -280,11 +302,13 @@ static void take_deadline(supervisor_t *s)
         return;
     }
     switch (s->phase) {
+    // not ready in time
     case STARTING:
         tr_fail(cause(s), TR_ERR_TIMEOUT, "the %s was not ready within %g s (see '%s')",
                 s->plan->leader.name, s->plan->ready_s, s->leader.log);
         settle_failure(s, TR_ERR_TIMEOUT);
         break;
+    // the leader did not finish within stop_s
     case STOPPING:
         s->deadline = INFINITY;
         child_signal(&s->leader, SIGKILL);
@@ -305,6 +329,7 @@ static void start_due_workers(supervisor_t *s)
 
 // The loop
 
+/// Until the next deadline or restart; -1: nothing is due.
 static int wait_ms(const supervisor_t *s)
 {
     double next = s->deadline;
@@ -345,6 +370,7 @@ static bool anyone_runs(const supervisor_t *s)
 static void watch(supervisor_t *s)
 {
     while (s->phase != ENDING || anyone_runs(s)) {
+        // every kind of news is looked at in each round: more than one may have come
         wait_for_news(s);
         take_signals(s);
         drain_changes(s);
@@ -367,6 +393,7 @@ static tr_status open_signals(supervisor_t *s, tr_error_t *err)
     sigemptyset(&caught);
     sigaddset(&caught, SIGINT);
     sigaddset(&caught, SIGTERM);
+    // under nohup it stays ignored
     sigaction(SIGHUP, NULL, &hangup);
     if (hangup.sa_handler != SIG_IGN) { // nohup
         sigaddset(&caught, SIGHUP);
@@ -386,6 +413,7 @@ static tr_status open_files(supervisor_t *s, tr_error_t *err)
     s->log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     s->changes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     free(log);
+    // watched before the leader starts, so that its file cannot be missed
     if (s->log < 0 || s->changes < 0 ||
         inotify_add_watch(s->changes, directory, IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
         return tr_fail(err, TR_ERR_IO, "cannot log to or watch '%s': %s", directory,
@@ -423,6 +451,7 @@ static void release(supervisor_t *s)
     free(s->polls);
     free(s->ready);
     free(s->endpoint);
+    // signals that are pending now reach the caller's own handlers
     sigprocmask(SIG_SETMASK, &s->former, NULL);
 }
 
