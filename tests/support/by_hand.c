@@ -1,3 +1,8 @@
+// The dispatcher driven by hand: messages in, messages and events out, and a clock that moves only
+// when a test says so.
+//
+// Shared by the tests of proto/dispatch*.c, which need no socket and no time of their own. One
+// dispatcher a test: Criterion runs each test in a process.
 #include "tests/support/by_hand.h"
 
 #include <criterion/criterion.h>
@@ -11,6 +16,7 @@ void dispatch_open(void)
 {
     tr_dispatch_options_t options;
     tr_dispatch_options_init(&options);
+    // tests count on these times; a change of the defaults must change the tests too
     cr_assert_eq(options.heartbeat_ms, HEARTBEAT);
     cr_assert_eq(options.silence_ms, SILENCE);
     cr_assert_eq(options.resend_ms, RESEND);
@@ -18,11 +24,13 @@ void dispatch_open(void)
     options.session = 5;
     options.stop_token = "secret";
     dispatch = tr_dispatch_new(&options);
+    // not 0: a time that was never set must not pass for a real one
     now = 1000000;
 }
 
 void dispatch_close(void)
 {
+    // a second destroy must do nothing
     tr_dispatch_destroy(&dispatch);
     cr_expect_null(dispatch);
     tr_dispatch_destroy(&dispatch);
@@ -30,6 +38,7 @@ void dispatch_close(void)
 
 // What peers say
 
+/// An identity as ZeroMQ makes them: a zero byte, then four of its own.
 tr_peer_t peer(uint8_t number)
 {
     return (tr_peer_t){.size = 5, .bytes = {0, 1, 2, 3, number}};
@@ -39,6 +48,7 @@ void say_message(uint8_t from, tr_message_t *message)
 {
     tr_peer_t sender = peer(from);
     tr_dispatch_receive(dispatch, now, &sender, &message);
+    // ownership moves with the call
     cr_assert_null(message, "receive takes the message");
 }
 
@@ -98,6 +108,7 @@ tr_event_t take_event(tr_event_type_t type)
 {
     tr_event_t event;
     cr_assert(tr_dispatch_next_event(&event, dispatch), "no event %d", (int)type);
+    // the event's sentence shows what happened instead
     cr_assert_eq(event.type, type, "event %d instead of %d: %s", (int)event.type, (int)type,
                  event.text);
     return event;
@@ -119,9 +130,11 @@ void expect_no_event(void)
     cr_assert_not(tr_dispatch_next_event(&event, dispatch));
 }
 
+/// What every test of requests begins with.
 void join(uint8_t number, const char *name, int credit)
 {
     say(number, "register", 0, registration(name, "process", credit));
+    // a welcome answers no request, so it has no id
     cr_assert_eq(expect_send(number, "welcome"), 0);
     expect_event(TR_EVENT_JOINED, 0, NULL);
 }

@@ -1,3 +1,8 @@
+// Golden numbers: JSON written by a Python script, read as flat arrays, and compared with a
+// tolerance.
+//
+// The scripts stand beside the JSON in tests/golden and say which library made the numbers. A
+// failure names the worst index, since a wrong formula and a wrong layout look different there.
 #include "tests/support/golden.h"
 
 #include <criterion/criterion.h>
@@ -14,6 +19,7 @@ struct golden {
     size_t array_count;
 };
 
+/// Arrays are freed with the golden_t, so that tests need not.
 static void *keep(golden_t *golden, void *memory)
 {
     golden->arrays = realloc(golden->arrays, (golden->array_count + 1) * sizeof(void *));
@@ -25,6 +31,7 @@ static void *keep(golden_t *golden, void *memory)
 golden_t *golden_open(const char *path)
 {
     json_error_t error;
+    // numbers without a point are read as reals too: Python writes 1.0 as 1
     json_t *root = json_load_file(path, JSON_DECODE_INT_AS_REAL, &error);
     cr_assert(root != NULL, "%s:%d: %s", path, error.line, error.text);
     golden_t *golden = calloc(1, sizeof *golden);
@@ -98,6 +105,7 @@ const char *golden_string(golden_t *golden, const char *name)
     return json_string_value(value);
 }
 
+/// Numbers in nested arrays.
 static size_t flat_count(const json_t *value)
 {
     if (!json_is_array(value)) {
@@ -110,6 +118,7 @@ static size_t flat_count(const json_t *value)
     return count;
 }
 
+/// Row by row; returns where the next number goes.
 static double *flatten(golden_t *golden, const char *name, const json_t *value, double *out)
 {
     if (!json_is_array(value)) {
@@ -127,6 +136,7 @@ const double *golden_doubles(golden_t *golden, const char *name, size_t *count)
     const json_t *value = need(golden, name);
     cr_assert(json_is_array(value), "%s: '%s' is no array", golden->path, name);
     size_t n = flat_count(value);
+    // one more, so that an empty array has an address
     double *numbers = keep(golden, malloc((n + 1) * sizeof(double)));
     flatten(golden, name, value, numbers);
     if (count != NULL) {
@@ -181,6 +191,7 @@ const size_t *golden_sizes(golden_t *golden, const char *name, size_t *count)
 /// How far off, in units of what is allowed: more than 1 is a failure, a NaN infinitely far.
 static double excess(double actual, double expected, double relative, double absolute)
 {
+    // equal infinities have no difference
     if (actual == expected) {
         return 0.0;
     }
@@ -196,6 +207,7 @@ static void expect_doubles(const char *what, const float *actual, const double *
     double worst_excess = 0.0;
     for (size_t i = 0; i < n; i++) {
         double far = excess((double)actual[i], expected[i], relative, absolute);
+        // all are counted: one wrong number and a thousand have different causes
         bad += far > 1.0;
         if (far > worst_excess) {
             worst_excess = far;

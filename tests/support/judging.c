@@ -1,3 +1,7 @@
+// A judge of common/judge opened as `troupe-reward` opens it, for tests of kinds without a process.
+//
+// Options come as JSON, as they do in a message, so that tests go through the kind's table and its
+// check.
 #include "tests/support/judging.h"
 
 #include <criterion/criterion.h>
@@ -13,11 +17,13 @@ json_t *judging_options(const tr_judge_kind_t *kind, json_t *options)
     tr_judge_init(&entry, kind);
     tr_fields_to_json(body, entry.options, kind->fields);
     tr_judge_release(&entry);
+    // defaults first, then what the test changes
     json_object_update(body, options);
     json_decref(options);
     return body;
 }
 
+/// The same steps as reward/judge.c's open_judge.
 static tr_status read_options(judging_t *judge, const json_t *options, tr_error_t *err)
 {
     const tr_judge_kind_t *kind = judge->entry.kind;
@@ -43,6 +49,7 @@ tr_status judging_try(judging_t *judge, const tr_judge_kind_t *kind, json_t *opt
         status = kind->open(&judge->state, judge->entry.options, &judge->host, err);
     }
     if (status != TR_OK) {
+        // a failed open leaves nothing to close
         cr_assert_null(judge->state);
         tr_judge_release(&judge->entry);
     }
@@ -67,6 +74,7 @@ tr_status judging_text(float *score, judging_t *judge, const char *response, siz
 {
     const tr_sample_t sample = {
         .id = 41, .prompt = "happy ", .response = response, .response_count = tokens};
+    // a judge that writes no score must not pass by luck
     *score = NAN;
     return judge->entry.kind->score(judge->state, score, &sample, 1, err);
 }

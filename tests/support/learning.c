@@ -1,3 +1,8 @@
+// Trainers whose step shows their gradient, and gradients by finite differences.
+//
+// AdamW with beta1 = 0 and an epsilon far above any gradient is plain descent: the step is
+// learning_rate * g / epsilon, so with a rate of epsilon the parameters move by exactly -g up to
+// rounding. Tests of losses (tests/actor, tests/critic, tests/common/model) use it.
 #include "tests/support/learning.h"
 
 #include <criterion/criterion.h>
@@ -6,12 +11,14 @@
 
 #include "tests/support/fields.h"
 
+/// Unequal, so that an error in ragged offsets shows.
 static const size_t lengths[LEARNING_SEQUENCES] = {9, 3, 17, 6, 12};
 static const size_t prompts[LEARNING_SEQUENCES] = {4, 1, 3, 5, 2};
 
 tr_model_config_t learning_config(bool scalar)
 {
     tr_model_config_t config = small_config();
+    // few enough parameters to move each one
     config.vocabulary = 13;
     config.hidden = 6;
     config.intermediate = 5;
@@ -93,6 +100,7 @@ static double quotient(small_t *model, float *weights, size_t i, float h,
     const float middle = weights[i];
     double sides[2];
     for (size_t side = 0; side < 2; side++) {
+        // the sums are rounded to float, so the divisor below is their true distance
         weights[i] = side == 0 ? middle - h : middle + h;
         tr_model_write_parameters(model->model, weights);
         sides[side] = objective(context, model);
@@ -109,6 +117,7 @@ double learning_slope(small_t *model, const float *weights, size_t i,
     memcpy(moved, weights, model->total * sizeof *moved);
     double wide = quotient(model, moved, i, h, objective, context);
     double narrow = quotient(model, moved, i, h / 2.0f, objective, context);
+    // the errors of both are c h^2 and c h^2 / 4: this combination cancels them
     return (4.0 * narrow - wide) / 3.0;
 }
 
@@ -122,9 +131,11 @@ void learning_check_slopes(learning_t *learning, const tr_model_config_t *config
     for (size_t i = 0; i < learning->total; i++) {
         steepest = fabsf(gradient[i]) > fabsf(gradient[steepest]) ? i : steepest;
     }
+    // the tolerance is a share of the largest slope: small ones drown in rounding
     double largest = fabs((double)gradient[steepest]);
     cr_assert_gt(largest, 0.05, "a gradient of %g shows nothing", largest);
     for (size_t k = 0; k <= count; k++) {
+        // spread over the layout, so that each tensor has some
         size_t i = k == count ? steepest : k * learning->total / count;
         double slope = learning_slope(&model, weights, i, objective, context);
         cr_expect_float_eq(slope, (double)gradient[i], 5e-3 * largest,

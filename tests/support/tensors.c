@@ -1,3 +1,8 @@
+// A backend with a queue and tensors, for tests of operators; everything made through it is freed
+// at once.
+//
+// Tests of an operator run it on each instruction set and, where a GPU or its emulator is there, on
+// that too: rig_open and rig_open_gpu are the only difference.
 #include "tests/support/tensors.h"
 
 #include <criterion/criterion.h>
@@ -23,12 +28,14 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
     tr_error_t err = {0};
     memset(rig, 0, sizeof *rig);
     if (isa != NULL) {
+        // the backend reads it when it is opened, and the test's own environment must not decide
         setenv("TROUPE_CPU", isa, 1);
     } else {
         unsetenv("TROUPE_CPU");
     }
     tr_status status = tr_backend_open_cpu(&rig->backend, threads, &err);
     unsetenv("TROUPE_CPU");
+    // this CPU has not these instructions: the caller goes on to the next
     if (status == TR_ERR_UNSUPPORTED) {
         return false;
     }
@@ -40,6 +47,7 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
 void need_gpu(void)
 {
     if (TEST_EMULATES_GPU) {
+        // 0: a module that is named from outside goes before the emulator
         setenv("TROUPE_CUDA_MODULE", TEST_BINARY_DIR "/troupe-cuda-emulated.so", 0);
     }
     if (getenv("TROUPE_CUDA_MODULE") == NULL) {
@@ -72,9 +80,11 @@ void rig_close(rig_t *rig)
 void *rig_memory(rig_t *rig, size_t bytes)
 {
     cr_assert_lt(rig->memory_count, (size_t)RIG_LIMIT);
+    // zeroed, and never empty
     return rig->memory[rig->memory_count++] = tr_calloc(1, bytes + 1);
 }
 
+/// data NULL: the buffer is as the backend makes it, zeros.
 static tr_tensor_t make(rig_t *rig, tr_dtype_t dtype, size_t rows, size_t columns, const void *data)
 {
     tr_error_t err = {0};
@@ -130,6 +140,7 @@ void rig_round(float *data, size_t count)
 
 tr_tensor_t rig_real(rig_t *rig, size_t rows, size_t columns, const float *data)
 {
+    // a backend's real type is what it keeps weights and activations in
     if (rig->backend->real == TR_F32 || data == NULL) {
         return make(rig, rig->backend->real, rows, columns, data);
     }
@@ -190,7 +201,9 @@ void check_close(const float *got, const double *want, size_t count, double tole
     size_t worst = 0;
     double distance = -1.0;
     for (size_t i = 0; i < count; i++) {
+        // relative for large numbers, absolute for small ones
         double d = fabs((double)got[i] - want[i]) / (1.0 + fabs(want[i]));
+        // written so that a NaN is the worst
         if (!(d <= distance)) {
             distance = d;
             worst = i;
@@ -203,6 +216,7 @@ void check_close(const float *got, const double *want, size_t count, double tole
               worst, count, count == 0 ? 0.0 : (double)got[worst], count == 0 ? 0.0 : want[worst]);
 }
 
+/// Bits, not values: -0 and 0 differ, and so do two NaNs.
 void check_same(const float *got, const float *want, size_t count, const char *what)
 {
     for (size_t i = 0; i < count; i++) {
