@@ -118,14 +118,12 @@ static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *e
         {"objective/rlhf_reward", objective.rlhf_reward},
         {"objective/scores", objective.scores},
         {"objective/scores_std", scores.deviation},
-        {"val/num_eos_tokens",
-         (double)tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count)},
         {"val/explained_var", tr_explained_variance(e->values, e->returns, e->tokens)},
-        {"response_length", (double)e->tokens / (double)e->count},
     };
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
     }
+    TR_TRY(controller_generation_report(s->run, e, record, err));
     return controller_judges_report(s->run->judges, record, err);
 }
 

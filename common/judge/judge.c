@@ -1,21 +1,22 @@
 // The table of judges, and what entries of all kinds have in common: name, weight, deadline,
 // retries.
 //
-// A kind is a file of its own in this folder; its row here is all that the rest of the program
-// needs. Next: judge.h, then words.c as the simplest kind.
+// A kind is a file of its own in this folder; its name in the list here is all that the rest of the
+// program needs. Next: judge.h, then words.c as the simplest kind.
 #include "common/judge/judge.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/// In the order of docs/recipe.md.
-const tr_judge_kind_t *const tr_judge_kinds[] = {
-    &tr_judge_exec,  &tr_judge_model,  &tr_judge_words,
-    &tr_judge_regex, &tr_judge_length, &tr_judge_external,
-};
+/// Every kind of judge, each a file of this folder, in the order of docs/recipe.md.
+#define KINDS(X) X(exec) X(model) X(words) X(regex) X(length) X(repetition) X(external)
+
+#define DECLARE(name) extern const tr_judge_kind_t tr_judge_##name;
+#define ADDRESS(name) &tr_judge_##name,
+KINDS(DECLARE)
+const tr_judge_kind_t *const tr_judge_kinds[] = {KINDS(ADDRESS)};
 const size_t tr_judge_kind_count = sizeof tr_judge_kinds / sizeof tr_judge_kinds[0];
 
-/// Six kinds: a linear search.
 const tr_judge_kind_t *tr_judge_kind_find(const char *name)
 {
     for (size_t i = 0; i < tr_judge_kind_count; i++) {

@@ -212,11 +212,6 @@ Test(recipe_mistakes, judges)
                            " found 'x'"},
         {"roles.reward=[5]", "roles.reward.0: expected a judge such as {exec: [PROGRAM]} or "
                              "{model: DIR}, found '5'"},
-        {"roles.reward=[{weight: 1}]", "roles.reward.0: expected one of exec, model, words, regex, "
-                                       "length or external, found none"},
-        {"roles.reward=[{regex: a, external: b}]",
-         "roles.reward.0: expected one of exec, model, words, regex, length or external, found "
-         "several"},
         {"roles.reward=[{exec: []}]", "roles.reward.0.exec: expected a program, found none"},
         {"roles.reward=[{exec: a b}]", "roles.reward.0.exec: expected a list of a program and its "
                                        "arguments, found 'a b'"},
@@ -247,6 +242,26 @@ Test(recipe_mistakes, judges)
         {"roles.reward.1.weight=2",
          "roles.reward.1.weight: '1' is no entry of a list of 1; entries count from 0"},
     }));
+}
+
+Test(recipe_mistakes, an_entry_is_a_judge_of_one_kind)
+{
+    char *kinds = tr_strdup("");
+    for (size_t i = 0; i < tr_judge_kind_count; i++) {
+        const char *separator = i == 0 ? "" : i + 1 < tr_judge_kind_count ? ", " : " or ";
+        char *longer = tr_format("%s%s%s", kinds, separator, tr_judge_kinds[i]->name);
+        free(kinds);
+        kinds = longer;
+    }
+    char *none = tr_format("roles.reward.0: expected one of %s, found none", kinds);
+    char *several = tr_format("roles.reward.0: expected one of %s, found several", kinds);
+    EXPECT_EACH(((const mistake_t[]){
+        {"roles.reward=[{weight: 1}]", none},
+        {"roles.reward=[{regex: a, external: b}]", several},
+    }));
+    free(several);
+    free(none);
+    free(kinds);
 }
 
 Test(recipe_mistakes, the_command_line)
