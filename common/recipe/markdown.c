@@ -74,8 +74,8 @@ static const char form[] =
 static const char judges[] =
     "## `roles.reward`: judges\n"
     "\n"
-    "A list. Each entry is a judge of exactly one kind: the last column's, whose name is a key of the "
-    "entry or a section of it. A\n"
+    "A list. Each entry is a judge of exactly one kind: the last column's, whose name is a key of "
+    "the entry or a section of it. A\n"
     "response's score is the weighted sum of theirs. Keys with a kind in the last column are for "
     "that kind alone.\n"
     "\n"
