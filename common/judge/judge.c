@@ -36,12 +36,12 @@ static const char *const failures[] = {"wait", "fail", NULL}; // tr_on_failure_t
 static const tr_field_t fields[] = {
     FIELD(name, TR_FIELD_TEXT, "null", .nullable = true,
           .help = "Its name in metrics and as a group of workers; null: its kind (`exec`, then "
-                  "`exec-2`), or what `external` "
-                  "says."),
+                  "`exec-2`), or the group of `external`."),
     FIELD(weight, TR_FIELD_REAL, "1.0", .range = &tr_range_any,
-          .help = "Its score counts so much."),
+          .help = "Factor of its score in the sum."),
     FIELD(timeout_s, TR_FIELD_REAL, "60.0", .range = &tr_range_positive,
-          .help = "Seconds for a request, from when a judge has it or none is there."),
+          .help =
+              "Deadline of a request in seconds, from when a worker has it or none is registered."),
     FIELD(retries, TR_FIELD_WHOLE, "3", .range = &tr_range_0_to_thousand,
           .help = "After a failure or a timeout."),
     FIELD(on_failure, TR_FIELD_CHOICE, "wait", .choices = failures,

@@ -27,17 +27,17 @@ static const tr_field_t fields[] = {
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
           .help = TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
-          .help = "0: one a processor."),
+          .help = "0: one for each processor."),
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names, .message_only = true,
           .help = "The run's."),
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "A model with a scalar head."),
     FIELD(steps, TR_FIELD_CHOICE, "null", .choices = tr_step_score_names,
-          .help =
-              "The model is a process reward model: its score is the least, the mean, the last or "
-              "the product of the "
-              "chances that each step of a response is right; null: it scores responses whole."),
-    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"", .help = "What ends a step of a response."),
+          .help = "For a process reward model: the score is the minimum, the mean, the last or the "
+                  "product of the probabilities that each step of a response is correct; null: the "
+                  "model scores whole responses."),
+    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"",
+          .help = "The text that ends a step of a response."),
 };
 static const tr_fields_t table = TR_FIELDS(tr_model_judge_t, fields);
 

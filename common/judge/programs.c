@@ -9,7 +9,7 @@ static const tr_field_t exec_fields[] = {
     TR_FIELD(tr_exec_judge_t, workers, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
              .local = true, .help = "Processes."),
     TR_FIELD(tr_exec_judge_t, exec, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_PROGRAM, .local = true,
-             .help = "A program and its arguments; it answers Troupe's protocol."),
+             .help = "A program and its arguments; it implements Troupe's protocol."),
 };
 static const tr_fields_t exec_table = TR_FIELDS(tr_exec_judge_t, exec_fields);
 
@@ -31,7 +31,7 @@ const tr_judge_kind_t tr_judge_exec = {
 
 static const tr_field_t external_fields[] = {
     TR_FIELD(tr_external_judge_t, external, TR_FIELD_TEXT, "null", .nullable = true, .local = true,
-             .help = "The group under which a worker registers that somebody starts by hand."),
+             .help = "The group of a worker that is started by hand."),
 };
 static const tr_fields_t external_table = TR_FIELDS(tr_external_judge_t, external_fields);
 

@@ -21,10 +21,10 @@ static const tr_range_t not_positive = {"a number of at most 0", -1e300, 0, fals
 static const tr_field_t fields[] = {
     TR_FIELD_AS("repetition.ngram_size", options_t, ngram_size, TR_FIELD_WHOLE, "3",
                 .range = &tr_range_to_thousand, .brief = true,
-                .help = "Words of a run. `repetition: N` is short for it."),
+                .help = "Number of words of a run. `repetition: N` is short for it."),
     TR_FIELD_AS("repetition.max_penalty", options_t, max_penalty, TR_FIELD_REAL, "-1.0",
                 .range = &not_positive,
-                .help = "The score of a response that says one run again and again."),
+                .help = "The score of a response that repeats one run throughout."),
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 

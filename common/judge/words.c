@@ -20,7 +20,7 @@ typedef struct options {
 } options_t;
 
 static const tr_field_t fields[] = {
-    TR_FIELD(options_t, words, TR_FIELD_WORDS, "{}", .help = "Words and what each is worth."),
+    TR_FIELD(options_t, words, TR_FIELD_WORDS, "{}", .help = "Words with the weight of each."),
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 

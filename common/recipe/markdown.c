@@ -12,8 +12,8 @@
 static const char introduction[] =
     "# The recipe\n"
     "\n"
-    "A recipe says what a run is to do. `troupe run RECIPE` reads it, reports every mistake at "
-    "once with its line and what was\n"
+    "A recipe describes a run. `troupe run RECIPE` reads it, reports all mistakes at once with "
+    "their lines and what was\n"
     "expected, and writes it into the run's directory with all defaults spelled out. A run is a "
     "function of its recipe, data and\n"
     "seed.\n"
@@ -55,7 +55,7 @@ static const char form[] =
     "\n"
     "- YAML, in UTF-8, at most 1 MiB. Paths are relative to the current directory.\n"
     "- A key is known or a mistake; none is given twice. Anchors, aliases and tags are refused.\n"
-    "- `true` and `false` are the only truth values: `no` is a word.\n"
+    "- `true` and `false` are the only truth values: `no` is a text.\n"
     "- Whole numbers are written in digits, real ones also as `3.0e-6` or `1e-5`.\n"
     "- A list of files may be a single file.\n"
     "- `troupe run RECIPE key=value ...` puts values over the file's, in that order: `steps=10 "
@@ -98,11 +98,11 @@ static const struct {
     {"kto", "Names and defaults are those of TRL's KTOTrainer."},
     {"optimizer", "AdamW, for the actor and the critic."},
     {"roles.rollout", "The workers that generate."},
-    {"roles.actor", "The policy, or the reward model, that learns."},
-    {"roles.reference", "The frozen policy that `ppo`, `dpo` and `kto` compare with."},
+    {"roles.actor", "The policy, or the reward model, that is trained."},
+    {"roles.reference", "The frozen policy that `ppo`, `dpo` and `kto` measure against."},
     {"roles.critic", "The value model."},
-    {"checkpoint", "What `troupe resume` goes on from."},
-    {"samples", "Responses to look at."},
+    {"checkpoint", "What `troupe resume` continues from."},
+    {"samples", "Responses written to `samples.jsonl`."},
     {"network", "For roles on other machines."},
 };
 
