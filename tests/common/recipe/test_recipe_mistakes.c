@@ -205,6 +205,33 @@ Test(recipe_mistakes, what_must_agree)
     }));
 }
 
+Test(recipe_mistakes, keys_that_are_set_and_never_read)
+{
+    const char *dpo = "name: a\nalgorithm: dpo\nsteps: 10\nmodel: m\ndata: {train: [p.jsonl]}\n"
+                      "ppo: {kl_coef: 0.1, gamma: 1.0}\n" // gamma: the default
+                      "dpo:\n  simpo_gamma: 1.0\n  discopop_tau: 0.05\n"
+                      "  f_alpha_divergence_coef: 0.7\n"
+                      "roles: {critic: {device: cuda}, actor: {threads: 2}}\n";
+    expect_problems(
+        dpo, NULL, 0, TR_ERR_ARGUMENT,
+        (const char *const[]){
+            "r.yaml:6: ppo.kl_coef: algorithm 'dpo' does not read this key: leave it out",
+            "r.yaml:8: dpo.simpo_gamma: read only where loss_type is one of simpo: leave it out",
+            "r.yaml:10: dpo.f_alpha_divergence_coef: read only where f_divergence_type is one of "
+            "alpha_divergence: leave it out",
+            "r.yaml:11: roles.critic.device: algorithm 'dpo' does not read this key: leave it out",
+            NULL});
+    const char *const overrides[] = {"algorithm=rejection_sampling", "generation.samples=2",
+                                     "sft.max_length=5", "reference=r", "sft.loss_type=dft"};
+    expect_problems(least, overrides, 5, TR_ERR_ARGUMENT,
+                    (const char *const[]){"command line: reference: algorithm 'rejection_sampling' "
+                                          "does not read this key: leave it out",
+                                          "command line: sft.max_length: algorithm "
+                                          "'rejection_sampling' does not read this key: leave it "
+                                          "out",
+                                          NULL});
+}
+
 Test(recipe_mistakes, judges)
 {
     EXPECT_EACH(((const mistake_t[]){
