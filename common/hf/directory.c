@@ -94,6 +94,7 @@ done:
     return status;
 }
 
+/// The caller's text, byte for byte.
 static tr_status write_config(const char *staging, const char *text, tr_error_t *err)
 {
     char *path = tr_format("%s/config.json", staging);
@@ -102,6 +103,7 @@ static tr_status write_config(const char *staging, const char *text, tr_error_t 
     return status;
 }
 
+/// One file, whatever its size; shards are only read.
 static tr_status write_weights(const char *staging, const tr_safetensors_entry_t *entries,
                                size_t count, tr_error_t *err)
 {

@@ -28,6 +28,7 @@ static int by_name(const void *a, const void *b)
                   ((const tr_safetensors_info_t *)b)->name);
 }
 
+/// For qsort of an array of strings.
 static int by_text(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -37,6 +38,7 @@ static int by_text(const void *a, const void *b)
 static tr_status map_file(shard_t *shard, tr_error_t *err)
 {
     struct stat info;
+    // O_CLOEXEC: a judge's program must not inherit it
     int descriptor = open(shard->path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", shard->path, strerror(errno));
@@ -151,6 +153,7 @@ static tr_status open_shards(tr_safetensors_t *file, json_t *map, tr_error_t *er
     const char *slash = strrchr(file->path, '/');
     // shards lie beside the index
     int folder = slash == NULL ? 0 : (int)(slash + 1 - file->path);
+    // names are the index's own strings: they live as long as `map`
     tr_status status = list_shards(&names, &count, file->path, map, err);
     for (size_t i = 0; i < count && status == TR_OK; i++) {
         size_t first = file->count;
@@ -167,6 +170,7 @@ done:
     return status;
 }
 
+/// weight_map gives each tensor's file.
 static tr_status open_index(tr_safetensors_t *file, tr_error_t *err)
 {
     json_t *index;
@@ -180,6 +184,7 @@ static tr_status open_index(tr_safetensors_t *file, tr_error_t *err)
     return status;
 }
 
+/// One file is a list of one shard.
 static tr_status open_single(tr_safetensors_t *file, tr_error_t *err)
 {
     TR_TRY(add_shard(file, tr_strdup(file->path), err));
@@ -228,6 +233,7 @@ tr_status tr_safetensors_open(tr_safetensors_t **self, const char *path, tr_erro
     return TR_OK;
 }
 
+/// Also of a file that was opened in part.
 void tr_safetensors_close(tr_safetensors_t **self)
 {
     tr_safetensors_t *file = *self;
@@ -269,6 +275,7 @@ const tr_safetensors_info_t *tr_safetensors_at(const tr_safetensors_t *file, siz
     return &file->infos[index];
 }
 
+/// By bisection: infos are in order of name once a file is open.
 const tr_safetensors_info_t *tr_safetensors_find(const tr_safetensors_t *file, const char *name)
 {
     const tr_safetensors_info_t key = {.name = name};
@@ -277,6 +284,7 @@ const tr_safetensors_info_t *tr_safetensors_find(const tr_safetensors_t *file, c
 
 const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *key)
 {
+    // shards agree in practice; the first that has the key decides
     for (size_t i = 0; i < file->shard_count; i++) {
         const char *value = json_string_value(json_object_get(file->shards[i].metadata, key));
         if (value != NULL) {
@@ -286,6 +294,7 @@ const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *ke
     return NULL;
 }
 
+/// The error names the first one: a file of another architecture has many.
 tr_status tr_safetensors_refuse_unknown(const tr_safetensors_t *file,
                                         bool (*known)(void *context, const char *name),
                                         void *context, tr_error_t *err)

@@ -50,6 +50,7 @@ static tr_status refuse_as(tr_status status, const entry_t *entry, const char *k
                    entry->name, key, expected, tr_json_describe(found, sizeof found, value));
 }
 
+/// The common case: a malformed entry.
 static tr_status refuse(const entry_t *entry, const char *key, const char *expected)
 {
     return refuse_as(TR_ERR_FORMAT, entry, key, expected);
@@ -99,6 +100,7 @@ static tr_status read_place(tr_safetensors_info_t *info, const entry_t *entry, c
                             size_t data_bytes)
 {
     const json_t *place = json_object_get(entry->value, "data_offsets");
+    // NULL where place is no array: the checks below refuse it
     const json_t *first = json_array_get(place, 0);
     const json_t *last = json_array_get(place, 1);
     if (json_array_size(place) != 2 || !json_is_integer(first) || !json_is_integer(last) ||
@@ -140,6 +142,7 @@ static tr_status check_places(const shard_t *shard, tr_safetensors_info_t *infos
         qsort(infos, count, sizeof *infos, by_place);
     }
     for (size_t i = 0; i < count; i++) {
+        // `at` is where the tensors so far end
         const char *begin = infos[i].data;
         if (begin != at) {
             return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s' %s", shard->path, infos[i].name,
@@ -180,6 +183,7 @@ static tr_status read_entries(tr_safetensors_t *file, shard_t *shard, json_t *he
     json_t *value;
     // room for all entries at once: names are kept in file->infos from here on
     size_t bytes = shard->bytes - (size_t)(data - (const char *)shard->map);
+    // names stay valid: they are strings of their own, not part of the array
     file->infos =
         tr_realloc(file->infos, (file->count + json_object_size(header) + 1) * sizeof *file->infos);
     json_object_foreach(header, name, value)
@@ -200,6 +204,7 @@ static tr_status read_entries(tr_safetensors_t *file, shard_t *shard, json_t *he
     return TR_OK;
 }
 
+/// The first eight bytes, checked against the file: a file of another kind is refused here.
 static tr_status header_length(size_t *length, const shard_t *shard, tr_error_t *err)
 {
     uint64_t n;
@@ -233,6 +238,7 @@ tr_status safetensors_read_header(tr_safetensors_t *file, shard_t *shard, tr_err
                        header == NULL ? detail.text : "another value");
     }
     size_t before = file->count;
+    // infos of earlier shards are already checked
     tr_status status = read_entries(file, shard, header, text + length, err);
     if (status == TR_OK) {
         status =

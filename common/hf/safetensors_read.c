@@ -23,6 +23,7 @@ static const char *shape_text(char *out, size_t size, const size_t *shape, size_
     return out;
 }
 
+/// A missing tensor is a malformed file, not a wrong call: names come from the architecture.
 static tr_status find(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
                       const char *name, tr_error_t *err)
 {
@@ -44,6 +45,7 @@ static tr_status check_shape(const tr_safetensors_t *file, const tr_safetensors_
                    shape_text(found, sizeof found, info->shape, info->rank));
 }
 
+/// The usual way to reinterpret without undefined behaviour.
 static float from_bits(uint32_t bits)
 {
     float value;
@@ -104,6 +106,7 @@ tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, fl
     return TR_OK;
 }
 
+/// Optimizer state and the like: a flat array whose length is known, whatever its shape.
 tr_status tr_safetensors_expect(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
                                 const char *name, tr_dtype_t dtype, size_t count, tr_error_t *err)
 {

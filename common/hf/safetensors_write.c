@@ -71,6 +71,7 @@ static tr_status put_rounded(const output_t *output, const char *name, const flo
     return status;
 }
 
+/// 1 for a tensor without dimensions.
 static size_t count_of(const tr_safetensors_entry_t *entry)
 {
     size_t count = 1;
@@ -96,6 +97,7 @@ static tr_status put_piece(const output_t *output, const tr_safetensors_entry_t 
                                    : put(output, values, n * size);
 }
 
+/// In pieces of BLOCK elements: memory does not grow with the tensor.
 static tr_status put_tensor(const output_t *output, const tr_safetensors_entry_t *entry)
 {
     size_t count = count_of(entry);
@@ -118,6 +120,7 @@ static int by_size_and_name(const void *a, const void *b)
     return n != m ? (n > m ? -1 : 1) : strcmp(x->name, y->name);
 }
 
+/// Keys of __metadata__.
 static int by_key(const void *a, const void *b)
 {
     const tr_safetensors_pair_t *x = *(const tr_safetensors_pair_t *const *)a;
@@ -137,6 +140,7 @@ static const void **sorted(const void *base, size_t count, size_t size,
     return order;
 }
 
+/// TR_F16 is refused because nothing in Troupe writes it; reading it is supported.
 static tr_status check_entry(const tr_safetensors_entry_t *entry, tr_error_t *err)
 {
     if (safetensors_dtype_name(entry->dtype) == NULL || entry->dtype == TR_F16) {
@@ -151,6 +155,8 @@ static tr_status check_entry(const tr_safetensors_entry_t *entry, tr_error_t *er
     return TR_OK;
 }
 
+/// {dtype, shape, data_offsets: [begin, end]}, in this order: the bytes of the header are compared
+/// too.
 static json_t *entry_json(const tr_safetensors_entry_t *entry, size_t begin, size_t end)
 {
     json_t *shape = json_array();
@@ -175,6 +181,7 @@ static tr_status add(json_t *object, const char *what, const char *key, json_t *
     return TR_OK;
 }
 
+/// No object at all without pairs.
 static tr_status add_metadata(json_t *header, const tr_safetensors_pair_t *metadata, size_t pairs,
                               tr_error_t *err)
 {
@@ -225,6 +232,7 @@ static void finish_header(char **text, size_t *length, const json_t *header)
     free(json);
 }
 
+/// Header, data, sync.
 static tr_status put_all(const output_t *output, const char *header, size_t length,
                          const void *const *order, size_t count)
 {
@@ -280,6 +288,7 @@ static tr_status put_file(const char *path, const char *header, size_t length,
     return status == TR_OK ? sync_parent(path, err) : status;
 }
 
+/// Names and dtypes are checked while the header is made: nothing is written for a mistake.
 tr_status tr_safetensors_write(const char *path, const tr_safetensors_entry_t *entries,
                                size_t count, const tr_safetensors_pair_t *metadata, size_t pairs,
                                tr_error_t *err)

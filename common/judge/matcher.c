@@ -39,6 +39,7 @@ tr_matcher_t *tr_matcher_new(void)
     return matcher;
 }
 
+/// PCRE2's free functions accept NULL.
 void tr_matcher_destroy(tr_matcher_t **self)
 {
     tr_matcher_t *matcher = *self;

@@ -69,6 +69,7 @@ typedef struct encoded {
     int32_t *starts; // [count + 1]
 } encoded_t;
 
+/// Also after load failed half way: each part copes with NULL.
 static void model_close(void *state)
 {
     state_t *judge = state;
@@ -112,6 +113,7 @@ static tr_status load(state_t *judge, tr_error_t *err)
     return TR_OK;
 }
 
+/// options and host are borrowed: the caller keeps them until close.
 static tr_status model_open(void **state, const void *options, const tr_judge_host_t *host,
                             tr_error_t *err)
 {
@@ -142,6 +144,7 @@ static tr_status check_ids(const state_t *judge, const int32_t *ids, size_t coun
     if (count == 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "prompt and response together have no tokens");
     }
+    // cutting would score another text than the one that was generated
     if (count > config->max_positions) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "prompt and response have %zu tokens, the model takes %zu; "
@@ -211,6 +214,7 @@ static tr_status score_all(state_t *judge, float *scores, const encoded_t *encod
         // a pass takes an index of sequences: here a run of neighbours
         chosen[i] = (uint32_t)i;
     }
+    // as many responses a pass as PASS_TOKENS allows
     for (size_t i = 0, n = 0; i < count && status == TR_OK; i += n) {
         n = pass_size(encoded, i, count);
         status = stopping(judge) ? tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave")
@@ -265,6 +269,7 @@ static tr_status read_values(const state_t *judge, float *values, const tr_steps
                                       .starts = starts,
                                       .prompt_lengths = &prompt,
                                       .response_starts = responses};
+    // separators and special tokens are counted too
     TR_TRY(check_ids(judge, steps->ids, steps->length, err));
     return tr_response_forward(judge->pass, &sequences, &chosen, 1, 1.0f, false, values, NULL, err);
 }
@@ -284,6 +289,7 @@ static tr_status score_steps(const state_t *judge, float *score, const tr_sample
     values = tr_calloc(steps.length, sizeof *values);
     TR_TRY_GOTO(read_values(judge, values, &steps, err), done);
     for (size_t i = 0; i < count; i++) { // forwards: what is read lies at or behind what is written
+        // the value at the last token of step i
         values[i] = values[steps.ends[i] - steps.prompt];
     }
     *score = (float)tr_step_score(values, count, (tr_step_score_t)judge->options->steps);
@@ -310,6 +316,7 @@ static tr_status score_all_steps(const state_t *judge, float *scores, const tr_s
     return TR_OK;
 }
 
+/// Whole responses share passes; with `steps` each response has one of its own.
 static tr_status model_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
                              tr_error_t *err)
 {

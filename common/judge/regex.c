@@ -53,6 +53,7 @@ typedef struct regex {
     double score;
 } regex_t;
 
+/// Also of one that was opened in part.
 static void regex_close(void *state)
 {
     regex_t *regex = state;
@@ -60,6 +61,8 @@ static void regex_close(void *state)
     free(regex);
 }
 
+/// The pattern was checked with the recipe, but by the controller, whose PCRE2 may be another
+/// version.
 static tr_status regex_open(void **state, const void *options, const tr_judge_host_t *host,
                             tr_error_t *err)
 {

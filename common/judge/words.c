@@ -79,6 +79,7 @@ static tr_status add_word(state_t *words, const tr_word_weight_t *word, tr_error
     return status;
 }
 
+/// Also of one that was opened in part.
 static void words_close(void *state)
 {
     state_t *words = state;
@@ -93,6 +94,7 @@ static tr_status words_open(void **state, const void *options, const tr_judge_ho
     const tr_words_t *list = &((const options_t *)options)->words;
     state_t *words = tr_calloc(1, sizeof *words);
     (void)host;
+    // one more, so that an empty list has an address
     words->weights = tr_calloc(list->count + 1, sizeof *words->weights);
     words->matcher = tr_matcher_new();
     for (size_t i = 0; i < list->count; i++) {
@@ -113,6 +115,7 @@ static tr_status words_sum(double *sum, const state_t *words, const char *text, 
     *sum = 0;
     for (size_t i = 0; i < words->count; i++) {
         size_t at = 0;
+        // until a search finds no more
         bool found = true;
         while (found) {
             TR_TRY(tr_matcher_next(&found, &at, words->matcher, i, text, length, err));

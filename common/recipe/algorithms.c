@@ -63,9 +63,9 @@ const tr_algorithm_t tr_algorithms[] = {
         .method = "train_dpo",
         LOSS(tr_dpo_fields, dpo.loss),
         MAX_LENGTH(dpo),
+        .needs_reference = dpo_needs_reference,
         // only dpo and kto can ask the reference before the first step: their rows are known by
         // then
-        .needs_reference = dpo_needs_reference,
         .precompute_offset = offsetof(tr_recipe_t, dpo.precompute_ref_log_probs),
     },
     {

@@ -42,6 +42,7 @@ static size_t line_of(const whole_t *whole, const char *name, const char *otherw
     return node != NULL ? node->line : whole->root->line;
 }
 
+/// Only to be called once the algorithm is known.
 static bool reads(const whole_t *whole, unsigned readers)
 {
     return (whole->algorithm->reads & readers) != 0;
@@ -74,8 +75,8 @@ static bool is_default(const recipe_key_t *key)
     return same;
 }
 
-/// A key that is set and never read is a mistake: whoever set it expects something of it. A
-/// resolved recipe spells every key out, so the default is no mistake.
+/// A key that is set and never read is a mistake: the user expects an effect of it. A resolved
+/// recipe spells every key out, so the default is no mistake.
 static void check_read(const whole_t *whole)
 {
     for (size_t i = 0; i < whole->keys->count; i++) {
@@ -117,6 +118,7 @@ static void check_name(const whole_t *whole)
     }
 }
 
+/// Algorithms that train on rows need some; data.eval may be empty.
 static void check_train(const whole_t *whole)
 {
     if (whole->recipe->data.train.count == 0 && is_sound(whole, "data.train")) {
@@ -126,6 +128,7 @@ static void check_train(const whole_t *whole)
     }
 }
 
+/// Minibatches of one size: the last would else weigh more than the others.
 static void check_mini_batches(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
@@ -143,6 +146,7 @@ static void check_mini_batches(const whole_t *whole)
     }
 }
 
+/// One device tells the kind of all: check_device_list refuses mixed lists.
 static bool is_gpu(const tr_texts_t *devices, size_t i)
 {
     return tr_device_is_gpu(devices->items[i]);
@@ -245,6 +249,7 @@ static void check_devices(const whole_t *whole)
     }
 }
 
+/// External workers are among the workers, since names and shares of a step are by number.
 static void check_external(const whole_t *whole)
 {
     const tr_recipe_rollout_t *rollout = &whole->recipe->roles.rollout;
@@ -283,6 +288,7 @@ static void check_generation(const whole_t *whole)
 }
 
 /// Who chooses among a prompt's responses needs some to choose from.
+/// A prompt's only response would be both the best and the worst.
 static void check_choice(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;

@@ -16,6 +16,7 @@ static bool is_file(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+/// The directory of keys, for one.
 static bool is_directory(const char *path)
 {
     struct stat info;
@@ -50,6 +51,7 @@ static bool is_on_path(const char *program)
     return false;
 }
 
+/// A name with a slash is a path, as in a shell.
 static bool is_program(const char *program)
 {
     if (strchr(program, '/') == NULL) {
@@ -58,6 +60,7 @@ static bool is_program(const char *program)
     return is_file(program) && access(program, X_OK) == 0;
 }
 
+/// What the field's table says that its text names.
 static bool is_there(tr_field_names_t names, const char *text)
 {
     switch (names) {

@@ -42,6 +42,7 @@ char *recipe_real_format(double value)
 /// A letter or slash, then letters, digits and what has no meaning in YAML.
 static bool has_plain_form(const char *text)
 {
+    // no digit first: 1.5 and 0x10 would be numbers
     static const char starts[] = "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     // anything else is quoted, though YAML would take much of it unquoted
     size_t head = strspn(text, starts);
@@ -106,6 +107,7 @@ static void write_quoted(FILE *out, const char *text)
     fputc('"', out);
 }
 
+/// Plain where every YAML reads the same text, else quoted.
 char *recipe_text_format(const char *text)
 {
     if (has_plain_form(text) && !is_reserved(text)) {

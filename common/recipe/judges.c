@@ -104,6 +104,7 @@ static void check_name(const entry_t *entry, const char *key, const char *name)
     }
 }
 
+/// Whether a key of the entry was refused: then its options are partly defaults.
 static bool any_failed(const recipe_keys_t *keys)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -114,6 +115,7 @@ static bool any_failed(const recipe_keys_t *keys)
     return false;
 }
 
+/// What must agree in an entry, after all of its keys were read.
 static void check_entry(const entry_t *entry)
 {
     tr_judge_t *judge = entry->judge;
@@ -170,6 +172,7 @@ static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_
     return reader->count == before;
 }
 
+/// Linear in at most JUDGE_LIMIT judges; except: an index that does not count, or SIZE_MAX.
 static bool is_taken(const tr_judges_t *judges, const char *name, size_t except)
 {
     for (size_t i = 0; i < judges->count; i++) {
@@ -219,6 +222,7 @@ static void fill_names(tr_judges_t *judges)
     }
 }
 
+/// All entries, so that the problems of each are reported.
 static bool read_all(tr_judges_t *judges, recipe_reader_t *reader, const recipe_node_t *list,
                      const char *path)
 {
@@ -227,12 +231,14 @@ static bool read_all(tr_judges_t *judges, recipe_reader_t *reader, const recipe_
         char *entry = tr_format("%s.%zu", path, i);
         // counted before it is read, so that release() frees what was begun
         judges->count++;
+        // read_judge first: && must not skip an entry after a bad one
         usable = read_judge(&judges->items[i], reader, list->children[i], entry) && usable;
         free(entry);
     }
     return usable && check_names(reader, judges, list, path);
 }
 
+/// For tr_field_list_t: frees the list, complete or not.
 static void release(void *value)
 {
     tr_judges_t *judges = value;
@@ -243,6 +249,7 @@ static void release(void *value)
     *judges = (tr_judges_t){0};
 }
 
+/// For tr_field_list_t: the whole list, or none of it.
 static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list, const char *path)
 {
     tr_judges_t *judges = value;
@@ -271,6 +278,7 @@ static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list
     return usable;
 }
 
+/// For tr_field_list_t: each entry with every key of its kind.
 static void print(FILE *out, const void *value, int indent)
 {
     const tr_judges_t *judges = value;

@@ -11,6 +11,7 @@
 void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t *fields,
                      void *record, unsigned readers)
 {
+    // room for all; message_only ones leave some unused
     keys->items = tr_realloc(keys->items, (keys->count + fields->count) * sizeof *keys->items);
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
@@ -30,6 +31,7 @@ void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t
     }
 }
 
+/// The keys of a whole recipe; with recipe NULL for their names only.
 void recipe_keys_init(recipe_keys_t *keys, tr_recipe_t *recipe)
 {
     *keys = (recipe_keys_t){0};
@@ -98,6 +100,7 @@ recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section)
 enum { WORD_LIMIT = 40, FAR = 1000 };
 
 /// Levenshtein's distance; FAR beyond WORD_LIMIT bytes.
+/// Wagner and Fischer's table, of which only the current row is kept.
 static size_t distance(const char *a, const char *b)
 {
     size_t row[WORD_LIMIT + 1];
@@ -146,6 +149,7 @@ static size_t cost(const char *unknown, const char *known)
     if (edits <= allowed) {
         return edits;
     }
+    // dearer than any misspelling: what an abbreviation means is a guess
     bool related = abbreviates(unknown, known) || abbreviates(known, unknown) ||
                    (length > 3 && strstr(known, unknown) != NULL);
     return related ? 20 + edits : FAR;
@@ -171,6 +175,7 @@ static size_t name_cost(const char *unknown, const char *known)
     return words == 0 ? 10 : FAR;
 }
 
+/// Keeps the cheaper of two candidates; the earlier one when they cost the same.
 static void consider(char **best, size_t *best_cost, const char *unknown, const char *known)
 {
     size_t found = name_cost(unknown, known);
@@ -188,6 +193,7 @@ char *recipe_suggest(const recipe_keys_t *keys, const char *name)
     for (size_t i = 0; i < keys->count; i++) {
         char *known = tr_strdup(keys->items[i].name);
         char *dot = NULL;
+        // a misspelt section is one mistake of its own
         do { // the key, then its sections
             consider(&best, &best_cost, name, known);
             dot = strrchr(known, '.');

@@ -9,6 +9,7 @@
 
 #include "common/recipe/parts.h"
 
+/// Texts of the page, in its order.
 static const char introduction[] =
     "# The recipe\n"
     "\n"
@@ -21,6 +22,7 @@ static const char introduction[] =
     "This page is written by the program, from the table that also reads recipes.\n"
     "\n";
 
+/// Loaded by a test, so that it stays a recipe.
 static const char example[] =
     "```yaml\n"
     "name: happy-stories\n"
@@ -117,6 +119,7 @@ static void write_cell(FILE *out, const char *text)
     fputs(" |", out);
 }
 
+/// Four cells; the caller ends the line, as the judges' table has a fifth.
 static void write_row(FILE *out, const recipe_key_t *key)
 {
     char *expected = tr_field_expected(key->field);
@@ -142,6 +145,7 @@ static bool is_in(const recipe_key_t *key, const char *section)
            strchr(word, '.') == NULL;
 }
 
+/// A heading, a sentence, and a table of the section's own keys.
 static void write_section(FILE *out, const recipe_keys_t *keys, const char *section,
                           const char *sentence)
 {
@@ -150,6 +154,7 @@ static void write_section(FILE *out, const recipe_keys_t *keys, const char *sect
     } else {
         fprintf(out, "## `%s`\n\n%s\n\n", section, sentence);
     }
+    // the order of keys is that of the tables
     fputs("| key | value | default | meaning |\n|---|---|---|---|\n", out);
     for (size_t i = 0; i < keys->count; i++) {
         const recipe_key_t *key = &keys->items[i];
@@ -170,6 +175,7 @@ static void write_section(FILE *out, const recipe_keys_t *keys, const char *sect
 static void write_judge_rows(FILE *out, const tr_fields_t *fields, const char *kind)
 {
     recipe_keys_t keys = {0};
+    // names are within the entry: no section before them
     recipe_keys_add(&keys, "", fields, NULL, 0);
     for (size_t i = 0; i < keys.count; i++) {
         write_row(out, &keys.items[i]);

@@ -8,6 +8,7 @@
 
 #include "common/recipe/parts.h"
 
+/// Everything else is zero: no key, no text, no children.
 recipe_node_t *recipe_node_new(recipe_node_kind_t kind, size_t line)
 {
     recipe_node_t *node = tr_calloc(1, sizeof *node);
@@ -37,6 +38,7 @@ void recipe_node_destroy(recipe_node_t **node)
     *node = NULL;
 }
 
+/// Takes *child. Capacity doubles, so that a long list is built in linear time.
 void recipe_node_add(recipe_node_t *parent, recipe_node_t **child)
 {
     if (parent->count == parent->capacity) {
@@ -88,6 +90,7 @@ bool recipe_node_is_null(const recipe_node_t *node)
 
 char *recipe_quote(const char *text)
 {
+    // enough to recognise the value; a sentence has room for about ten of these
     enum { SHOWN = 60 };
     char copy[SHOWN + 1];
     size_t length = 0;
@@ -103,6 +106,7 @@ char *recipe_quote(const char *text)
     return tr_format("'%s%s'", copy, whole ? "" : "...");
 }
 
+/// Null first: it is a scalar too.
 char *recipe_node_describe(const recipe_node_t *node)
 {
     if (recipe_node_is_null(node)) {

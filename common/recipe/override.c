@@ -26,6 +26,7 @@ static recipe_node_t *item(recipe_reader_t *reader, const recipe_node_t *list, c
                            size_t length, const char *path)
 {
     size_t index = 0;
+    // four digits cannot overflow, and no list has more entries
     bool number = length > 0 && length <= 4;
     for (size_t i = 0; number && i < length; i++) {
         number = segment[i] >= '0' && segment[i] <= '9';
@@ -87,6 +88,7 @@ static recipe_node_t *reach(recipe_reader_t *reader, recipe_node_t *root, const 
     return NULL;
 }
 
+/// Whether the tree has the key; unlike reach, without making anything.
 static bool is_there(const recipe_node_t *root, const char *path)
 {
     const recipe_node_t *node = root;
@@ -127,6 +129,7 @@ tr_status recipe_override(recipe_reader_t *reader, recipe_node_t *root, const ch
         free(found);
         return TR_ERR_ARGUMENT;
     }
+    // a dotted path without its value
     char *path = tr_format("%.*s", (int)length, override);
     const char *text = override + length + 1;
     // the value is a YAML document of its own: lists and maps need no other syntax
@@ -136,6 +139,7 @@ tr_status recipe_override(recipe_reader_t *reader, recipe_node_t *root, const ch
         char *name = spelling(root, path);
         recipe_node_t *node = reach(reader, root, name);
         free(name);
+        // NULL: reach has reported why
         if (node != NULL) {
             recipe_node_replace(node, &value);
         }

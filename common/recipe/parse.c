@@ -40,6 +40,7 @@ static const char *or_null(const char *path)
 static void report_malformed(parse_t *parse)
 {
     const yaml_parser_t *yaml = &parse->yaml;
+    // counted from 0; line_of adds one
     yaml_mark_t mark = yaml->problem_mark;
     if (yaml->error == YAML_READER_ERROR) { // which knows an offset only
         mark = yaml->mark;
@@ -92,6 +93,7 @@ static void refuse_properties(parse_t *parse, const yaml_char_t *anchor, const y
     }
 }
 
+/// Recursive: a value may hold values.
 static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *path, size_t depth);
 
 static recipe_node_t *build_scalar(parse_t *parse, const yaml_event_t *event, const char *path)
@@ -126,16 +128,19 @@ static bool add_child(parse_t *parse, recipe_node_t *parent, yaml_event_t *event
                       const char *path, size_t depth)
 {
     // an entry of a list is named by its index in problems: roles.reward.0
+    // the path is only for problems: the tree itself has no paths
     char number[24];
     snprintf(number, sizeof number, "%zu", parent->count);
     char *child_path = recipe_join(path, key != NULL ? key : number);
     recipe_node_t *child = build(parse, event, child_path, depth + 1);
     // the first of two equal keys stays; the second is reported and dropped
+    // in a map only: lists have no keys
     const recipe_node_t *first =
         child != NULL && key != NULL ? recipe_node_find(parent, key, strlen(key)) : NULL;
     if (first != NULL) {
         report_twice(parse, child, first, child_path);
     }
+    // false: the parse was given up within the value
     bool read = child != NULL;
     if (!read || first != NULL) {
         free(key);
@@ -165,6 +170,8 @@ static bool build_list(parse_t *parse, recipe_node_t *list, const char *path, si
 }
 
 /// Takes the event. *key: owned by the caller.
+/// A key is a scalar of bounded length without NUL; a list or a map as key is YAML, but no
+/// recipe's.
 static bool read_key(char **key, parse_t *parse, yaml_event_t *event, const char *path)
 {
     size_t line = line_of(parse, event->start_mark);
@@ -272,6 +279,7 @@ static recipe_node_t *null_node(size_t line)
 }
 
 /// stream start, document start, the value, document end, stream end.
+/// Exactly one document: a second one would be ignored silently otherwise.
 static void build_document(recipe_node_t **node, parse_t *parse)
 {
     yaml_event_type_t type;

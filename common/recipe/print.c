@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/recipe/parts.h"
 
+/// NULL is null: a nullable text.
 static void print_text(FILE *out, const char *text)
 {
     char *formatted = text == NULL ? tr_strdup("null") : recipe_text_format(text);
@@ -15,6 +16,7 @@ static void print_text(FILE *out, const char *text)
     free(formatted);
 }
 
+/// A list's numbers; they cannot be null.
 static void print_real(FILE *out, double value)
 {
     char *formatted = recipe_real_format(value);
@@ -22,7 +24,7 @@ static void print_real(FILE *out, double value)
     free(formatted);
 }
 
-/// A real number that stands for null (0 for "no clipping" and the like) is written as null.
+/// A real number that stands for null (0 for "no bound") is written as null.
 static void print_number(FILE *out, const tr_field_t *field, double value)
 {
     if (field->nullable && value == field->null) {
@@ -42,6 +44,7 @@ static void print_whole(FILE *out, const tr_field_t *field, uint64_t value)
     }
 }
 
+/// Names, always as a list, though a single one is read without brackets too.
 static void print_choices(FILE *out, const tr_field_t *field, const tr_choices_t *choices)
 {
     fputc('[', out);
@@ -51,6 +54,7 @@ static void print_choices(FILE *out, const tr_field_t *field, const tr_choices_t
     fputc(']', out);
 }
 
+/// Flow style: paths and devices are short.
 static void print_texts(FILE *out, const tr_texts_t *texts)
 {
     fputc('[', out);
@@ -92,6 +96,7 @@ static void print_words(FILE *out, const tr_words_t *words, int indent)
     fputs(words->count == 0 ? " {}\n" : "\n", out);
 }
 
+/// What fits on the key's line.
 static void print_scalar(FILE *out, const tr_field_t *field, const void *value)
 {
     switch (field->kind) {
@@ -154,6 +159,7 @@ void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int i
     }
 }
 
+/// The cast drops const because keys hold a record that reading fills; printing only reads it.
 char *tr_recipe_print(const tr_recipe_t *recipe)
 {
     char *text = NULL;

@@ -48,6 +48,7 @@ static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
 {
     recipe_keys_t keys;
     tr_recipe_t *recipe = tr_calloc(1, sizeof *recipe);
+    // each table fills its own struct within the recipe
     for (size_t i = 0; i < recipe_section_count; i++) {
         tr_fields_init((char *)recipe + recipe_sections[i].offset, recipe_sections[i].fields);
     }
@@ -58,6 +59,7 @@ static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
     return recipe;
 }
 
+/// The stages in their order. Problems are in the reader; the status is the first failure's kind.
 static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, const char *text,
                              size_t length, const char *const *overrides, size_t count)
 {

@@ -16,6 +16,7 @@ typedef struct reading {
     void *context;
 } reading_t;
 
+/// One value, of a key that is known.
 static void read_key(const reading_t *reading, recipe_key_t *key, const recipe_node_t *node,
                      const char *path)
 {
@@ -67,9 +68,11 @@ static void read_section(const reading_t *reading, const recipe_node_t *node, co
     }
 }
 
+/// A name is a key, else a section, else unknown.
 static void read_child(const reading_t *reading, const recipe_node_t *node, const char *section)
 {
     char *name = recipe_join(section, node->key);
+    // name is within the record, path within the whole recipe: for problems
     char *path = recipe_join(reading->prefix, name);
     recipe_key_t *key = recipe_key_find(reading->keys, name);
     if (key != NULL) {
@@ -83,6 +86,7 @@ static void read_child(const reading_t *reading, const recipe_node_t *node, cons
     free(name);
 }
 
+/// In the file's order, so that problems about one name are, too.
 static void read_map(const reading_t *reading, const recipe_node_t *map, const char *section)
 {
     for (size_t i = 0; i < map->count; i++) {

@@ -9,6 +9,7 @@
 #include "common/recipe/parts.h"
 
 /// The word "null" among the choices is YAML's null.
+/// An enum; null is a value of it where the choice may be null.
 static json_t *choices_of(const tr_field_t *field)
 {
     json_t *list = json_array();
@@ -33,6 +34,7 @@ static json_t *number(const tr_field_t *field, const char *type)
 }
 
 /// One value, or a list of them.
+/// A recipe may write a list of one as its item.
 static json_t *one_or_more(json_t *item)
 {
     return json_pack("{s:[O, {s:s, s:o}]}", "anyOf", item, "type", "array", "items", item);
@@ -64,6 +66,7 @@ static json_t *value_of(const tr_field_t *field)
     return NULL;
 }
 
+/// The value, null where that is allowed, the help as description, and the default.
 static json_t *schema_of(const tr_field_t *field)
 {
     json_t *value = value_of(field);
@@ -81,6 +84,7 @@ static json_t *schema_of(const tr_field_t *field)
 
 /// The object schema's member that the name's first part names, itself an object schema; made when
 /// it is not there.
+/// A section may be null in a recipe: all of its keys are defaults then.
 static json_t *section_of(json_t *object, const char *name, size_t length)
 {
     json_t *properties = json_object_get(object, "properties");
@@ -104,6 +108,7 @@ static void put(json_t *object, const char *name, json_t *schema)
     json_object_set_new(json_object_get(object, "properties"), name, schema);
 }
 
+/// Under both names, where a key has two.
 static void put_keys(json_t *object, const recipe_keys_t *keys)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -123,6 +128,7 @@ static void allow_brief(json_t *object, const recipe_keys_t *keys)
         if (keys->items[i].field->brief && dot != NULL) {
             char *section =
                 tr_format("%.*s", (int)(dot - keys->items[i].name), keys->items[i].name);
+            // anyOf the section itself and the brief value
             json_t *properties = json_object_get(object, "properties");
             json_t *both = json_pack("{s:[O, o]}", "anyOf", json_object_get(properties, section),
                                      value_of(keys->items[i].field));

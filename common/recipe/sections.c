@@ -259,6 +259,7 @@ static const tr_field_t network[] = {
 
 // Where each table stands
 
+/// A table knows its struct's size, its fields and their number.
 static const tr_fields_t run_fields = TR_FIELDS(tr_recipe_t, run);
 static const tr_fields_t data_fields = TR_FIELDS(tr_recipe_data_t, data);
 static const tr_fields_t sft_fields = TR_FIELDS(tr_recipe_sft_t, sft);

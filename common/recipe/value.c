@@ -28,6 +28,7 @@ static bool unexpected(const place_t *place, const recipe_node_t *node, const ch
     return false;
 }
 
+/// What the field's table expects, in its own words.
 static bool unexpected_value(const place_t *place, const recipe_node_t *node)
 {
     char *expected = tr_field_expected(place->key->field);
@@ -112,6 +113,7 @@ static bool check_items(const place_t *place, const recipe_node_t *list)
     return usable;
 }
 
+/// The default's texts, before the new ones take their place.
 static void release_texts(tr_texts_t *texts)
 {
     for (size_t i = 0; i < texts->count; i++) {
@@ -180,9 +182,11 @@ static bool read_real(void *list, const place_t *place, const recipe_node_t *nod
            unexpected(place, node, "a number");
 }
 
+/// A list of numbers, such as loss_weights; as long as choices may be.
 static bool read_reals(const place_t *place, const recipe_node_t *node)
 {
     tr_reals_t reals = {0};
+    // into a copy: the field keeps its value when an item is refused
     bool usable = read_items(place, node, false, TR_CHOICES_LIMIT, read_real, &reals);
     if (usable) {
         *(tr_reals_t *)tr_field_of(place->key->record, place->key->field) = reals;
@@ -222,6 +226,7 @@ static bool read_choices(const place_t *place, const recipe_node_t *node)
     return usable;
 }
 
+/// A token id: whole, and not above INT32_MAX; whether the model knows it is found later.
 static bool read_id(void *list, const place_t *place, const recipe_node_t *node)
 {
     tr_token_ids_t *ids = list;
@@ -235,6 +240,7 @@ static bool read_id(void *list, const place_t *place, const recipe_node_t *node)
 
 static bool read_ids(const place_t *place, const recipe_node_t *node)
 {
+    // the node's count bounds the list
     tr_token_ids_t ids = {.items = tr_calloc(node->count + 1, sizeof *ids.items)};
     bool usable = read_items(place, node, false, SIZE_MAX, read_id, &ids);
     if (!usable) {
@@ -254,6 +260,7 @@ static bool read_word(tr_word_weight_t *item, const place_t *place, const recipe
                        "expected a word of 1 to %d bytes, found one of %zu", WORD_LIMIT, length);
         return false;
     }
+    // the weight of a word, which may be negative
     if (!is_plain(node) || !tr_real_parse(&item->weight, node->text)) {
         return unexpected(place, node, "a number");
     }
@@ -261,6 +268,7 @@ static bool read_word(tr_word_weight_t *item, const place_t *place, const recipe
     return true;
 }
 
+/// After a problem with one of them.
 static void release_words(tr_words_t *words)
 {
     for (size_t i = 0; i < words->count; i++) {
