@@ -24,6 +24,7 @@
 
 enum { TAIL = 16384 }; ///< bytes of a log's end among which its last line is looked for
 
+/// No process yet; the log is made by the first start.
 void child_init(child_t *child, const supervisor_process_t *process, const char *directory)
 {
     *child = (child_t){.process = process, .pidfd = -1};
@@ -99,6 +100,7 @@ tr_status child_start(child_t *child, const char *endpoint, bool shows_output, t
     pid_t parent = getpid();
     int output = open(child->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    // the log is opened in the parent, so that a failure is reported by the supervisor
     if (output < 0 || input < 0 || fstat(output, &info) != 0) {
         status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", child->log, strerror(errno));
         goto done;
@@ -106,6 +108,7 @@ tr_status child_start(child_t *child, const char *endpoint, bool shows_output, t
     // logs are added to; a message from an earlier start must not be taken for this one's
     child->log_start = info.st_size;
     pid_t pid = fork();
+    // in the child: become does not return
     if (pid == 0) {
         become(child, parent, input, output, endpoint, shows_output);
     }

@@ -68,6 +68,7 @@ bool command_parse_device(tr_device_options_t *options, int key, const char *val
 {
     tr_error_t err = {0};
     switch (key) {
+    // a name only: whether the machine has the device is found when it is opened
     case 'd':
         if (!tr_device_is_name(value)) {
             argp_error(state, "--device: expected " TR_DEVICE_NAMES ", found '%s'", value);

@@ -14,6 +14,7 @@
 
 enum { DEVICES_MOST = 64, COLUMNS = 6 };
 
+/// One option, no arguments.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     bool *json = state->input;
@@ -90,6 +91,7 @@ static void print_table(const table_t *table)
 }
 
 /// reason: why there is no GPU, or "".
+/// For people: a table, then the reason why there is no GPU.
 static void show(const tr_device_info_t *devices, size_t count, const char *reason)
 {
     table_t table = {0};
@@ -135,6 +137,7 @@ int command_devices(int argc, char **argv)
         {"json", 'j', NULL, 0, "Print JSON", 0},
         {0},
     };
+    // COLUMNS wide, a row for each device and one for the titles.
     const struct argp parser = {
         .options = table,
         .parser = take_option,

@@ -22,6 +22,7 @@ static char *option_name(const tr_field_t *field)
 static char *option_help(const tr_field_t *field, const void *record)
 {
     const void *value = tr_field_of_const(record, field);
+    // the record's value, not the table's: a command may have another default than a recipe
     char *initial = field->kind == TR_FIELD_WHOLE
                         ? tr_format("%llu", (unsigned long long)*(const uint64_t *)value)
                     : field->kind == TR_FIELD_REAL ? tr_format("%g", *(const double *)value)

@@ -19,6 +19,7 @@ typedef struct arguments {
     tr_device_options_t device;
 } arguments_t;
 
+/// Own options first, then generation's and the device's by their letters.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;
@@ -64,6 +65,7 @@ static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *
     size_t length;
     tr_text_stream_t *stream =
         tr_text_stream_new(loaded->tokenizer, TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
+    // one request a call: its index among the samples is part of its random numbers
     const rollout_options_t options = {
         .sampling = tr_generation_sampling(&arguments->generation),
         .max_new_tokens = (size_t)arguments->generation.max_new_tokens,
@@ -83,6 +85,7 @@ static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *
     return status;
 }
 
+/// Loads, encodes, and generates the samples one after another.
 static tr_status generate(const arguments_t *arguments, tr_error_t *err)
 {
     loaded_model_t loaded = {0};
@@ -125,6 +128,7 @@ int command_generate(int argc, char **argv)
     tr_fields_init(&arguments.generation, &tr_generation_fields);
     // a terminal wants less than the recipe's default
     arguments.generation.max_new_tokens = 64;
+    // made after the defaults are set: the help shows them
     struct argp_option *options =
         command_fields_options(table, &tr_generation_fields, &arguments.generation);
     const struct argp parser = {
@@ -133,6 +137,7 @@ int command_generate(int argc, char **argv)
         .doc = "Generate from a prompt: the response goes to standard output."};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
     command_fields_free(&options);
+    // argp has ended the process for a wrong option: the values are in their ranges
     tr_status status = generate(&arguments, &err);
     tr_fields_release(&arguments.generation, &tr_generation_fields);
     return command_exit(status, &err);

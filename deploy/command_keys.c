@@ -12,6 +12,7 @@ typedef struct arguments {
     const char *add;
 } arguments_t;
 
+/// One directory, and --add for one more certificate.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;

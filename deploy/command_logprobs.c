@@ -17,6 +17,7 @@ typedef struct arguments {
     tr_device_options_t device;
 } arguments_t;
 
+/// All three texts are needed: an empty response has no log-probability.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;
@@ -50,6 +51,7 @@ static tr_status encode(pair_t *pair, const loaded_model_t *loaded, const argume
                         tr_error_t *err)
 {
     int32_t *response;
+    // the prompt with its begin token
     TR_TRY(loaded_model_encode(&pair->ids, &pair->prompt, loaded, arguments->prompt, "the prompt",
                                TR_ENCODE_SPECIAL, err));
     TR_TRY(loaded_model_encode(&response, &pair->response, loaded, arguments->response,
@@ -73,9 +75,11 @@ static tr_status measure(float *logprobs, const loaded_model_t *loaded, const pa
                                       .starts = starts,
                                       .prompt_lengths = prompt_lengths,
                                       .response_starts = response_starts};
+    // the only sequence
     const uint32_t chosen[] = {0};
     tr_response_pass_t *pass = tr_response_pass_new(loaded->model);
     tr_status status =
+        // one pass, no gradient
         tr_response_forward(pass, &sequences, chosen, 1, temperature, false, logprobs, NULL, err);
     tr_response_pass_destroy(&pass);
     return status;
@@ -94,6 +98,7 @@ static tr_status print(const loaded_model_t *loaded, const pair_t *pair, const f
         json_array_append_new(tokens, json_string(token != NULL ? token : ""));
         json_array_append_new(numbers, json_real((double)logprobs[i]));
     }
+    // ids, tokens and logprobs have one entry for each token of the response
     json_t *object =
         json_pack("{s:o, s:o, s:o}", "ids", ids, "tokens", tokens, "logprobs", numbers);
     tr_status status = TR_OK;
@@ -108,6 +113,7 @@ static tr_status print(const loaded_model_t *loaded, const pair_t *pair, const f
     return status;
 }
 
+/// Loads, encodes, measures, prints.
 static tr_status logprobs_of(const arguments_t *arguments, tr_error_t *err)
 {
     loaded_model_t loaded = {0};

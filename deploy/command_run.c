@@ -34,6 +34,7 @@ static error_t take_word(int key, char *value, struct argp_state *state)
     if (key != ARGP_KEY_ARG) {
         return ARGP_ERR_UNKNOWN;
     }
+    // resume takes one word, run any number
     if (words->count == words->most) {
         argp_error(state, "'%s' is one argument too many", value);
     }
@@ -41,6 +42,7 @@ static error_t take_word(int key, char *value, struct argp_state *state)
     return 0;
 }
 
+/// Whether the run directory has the file or folder.
 static bool exists(const char *directory, const char *name)
 {
     char *path = tr_format("%s/%s", directory, name);
@@ -51,6 +53,7 @@ static bool exists(const char *directory, const char *name)
 
 // The run
 
+/// The samples show what the training changed; the paths, where to find it.
 static void say_success(const char *directory)
 {
     printf("\n");
@@ -73,6 +76,7 @@ static int run_to_end(const process_group_t *group, tr_recipe_t *recipe, const c
         say_success(directory);
         return 0;
     }
+    // a stopped run is no loss: say how to continue
     if (status == TR_ERR_INTERRUPTED) {
         fprintf(stderr, "%s: `troupe resume %s` goes on from the last checkpoint\n", err.text,
                 directory);
@@ -111,6 +115,7 @@ static int run(tr_recipe_t *recipe)
     return exit_code;
 }
 
+/// words: the recipe, then overrides; at most as many as the command line has.
 int command_run(int argc, char **argv)
 {
     const struct argp parser = {
@@ -139,6 +144,7 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
     return TR_OK;
 }
 
+/// As run, in a directory that is there.
 static int resume_with(tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
@@ -168,6 +174,7 @@ static int resume(const char *directory)
     }
     // the resolved recipe: overrides of the first command are in it
     char *path = tr_format("%s/recipe.yaml", directory);
+    // with a look at the disk: models and data must still be there
     status = command_load_recipe(&recipe, &path, 1);
     int exit_code = status == TR_OK ? resume_with(recipe, directory) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);

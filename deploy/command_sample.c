@@ -40,6 +40,7 @@ static void add_word(arguments_t *arguments, char *word)
 /// KEY="TEXT", whatever the text holds.
 static void add_text(arguments_t *arguments, const char *key, const char *text)
 {
+    // a JSON string is a YAML scalar, whatever characters it has
     json_t *string = json_string(text);
     char *quoted = json_dumps(string, JSON_ENCODE_ANY);
     add_word(arguments, tr_format("%s=%s", key, quoted != NULL ? quoted : "\"\""));
@@ -52,6 +53,7 @@ static void add_judge(arguments_t *arguments, const char *entry)
 {
     // an entry may be given with or without its braces
     bool braced = entry[strspn(entry, " \n")] == '{';
+    // entries are joined with commas: finish_words puts brackets around them
     char *judges = tr_format("%s%s%s%s%s", arguments->judges != NULL ? arguments->judges : "",
                              arguments->judges != NULL ? ", " : "", braced ? "" : "{", entry,
                              braced ? "" : "}");
@@ -78,6 +80,7 @@ static void finish_words(arguments_t *arguments, const struct argp_state *state)
     char *prompts = json_dumps(arguments->prompts, JSON_COMPACT);
     add_text(arguments, "name", name);
     add_text(arguments, "output", dirname(folder));
+    // a JSON array is a YAML list
     add_word(arguments, tr_format("data.prompts=%s", prompts));
     add_word(arguments, tr_format("roles.reward=[%s]", arguments->judges));
     free(prompts);
@@ -92,12 +95,15 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'm': add_text(arguments, "model", value); return 0;
     case 'p': json_array_append_new(arguments->prompts, json_string(value)); return 0;
+    // several judges add up, as in a recipe
     case 'J': add_judge(arguments, value); return 0;
+    // the recipe checks the number
     case 's': add_word(arguments, tr_format("seed=%s", value)); return 0;
     case 'o': arguments->rows.all = value; return 0;
     case 'b': arguments->rows.best = value; return 0;
     case 'w': arguments->rows.pairs = value; return 0;
     case ARGP_KEY_ARG:
+        // words that set a key go through as they are, after the options' own
         if (strchr(value, '=') == NULL) {
             argp_error(state, "'%s' is not understood (KEY=VALUE sets a key of the recipe)", value);
         }
@@ -124,10 +130,11 @@ static tr_status count_steps(uint64_t *steps, const tr_recipe_t *recipe, tr_erro
     tr_tokenizer_t *tokenizer = NULL;
     tr_model_config_t config;
     tr_status status;
+    // rows are counted as the run will read them: bad rows may be dropped
     TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
     TR_TRY_GOTO(tr_model_config_load(&config, recipe->model, err), done);
     TR_TRY_GOTO(controller_rows_load(&rows, recipe, tokenizer, config.max_positions, err), done);
-    // the last batch may be short
+    // rounded up: no prompt is left out
     *steps = (rows.count + recipe->data.batch - 1) / recipe->data.batch;
 done:
     tr_rows_release(&rows);
@@ -141,6 +148,7 @@ static tr_status load_recipe(tr_recipe_t **recipe, arguments_t *arguments)
 {
     tr_error_t err = {0};
     uint64_t steps = 0;
+    // the first time with steps=1, which add_word below overrides
     TR_TRY(command_load_recipe(recipe, arguments->words, arguments->count));
     tr_status status = count_steps(&steps, *recipe, &err);
     tr_recipe_destroy(recipe);
@@ -179,6 +187,7 @@ static tr_status find_earlier(bool *found, const tr_recipe_t *recipe, const char
     return status;
 }
 
+/// A new run directory, or the one that an earlier, stopped command has left.
 static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const char *directory,
                                 tr_error_t *err)
 {
@@ -191,6 +200,7 @@ static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const c
     return TR_OK;
 }
 
+/// The run itself; its samples are the result.
 static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory, tr_error_t *err)
 {
     process_group_t group = {0};
@@ -216,6 +226,7 @@ static tr_status deliver(const arguments_t *arguments, const tr_recipe_t *recipe
         sample_rows_write(&count, &arguments->rows, path, recipe->generation.samples, err);
     free(path);
     TR_TRY(status);
+    // pairs may be fewer than prompts: the sentence says why
     printf("%zu responses to %zu prompts", count.responses, count.prompts);
     if (arguments->rows.pairs != NULL) {
         printf(", %zu pairs: the responses to %zu prompts have one score", count.pairs,
@@ -225,6 +236,7 @@ static tr_status deliver(const arguments_t *arguments, const tr_recipe_t *recipe
     return tr_directory_remove(directory, err);
 }
 
+/// Run, deliver, and one sentence about what failed.
 static int sample(const arguments_t *arguments, tr_recipe_t *recipe)
 {
     tr_error_t err = {0};

@@ -22,6 +22,7 @@ tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
     }
     TR_TRY(tr_tokenizer_new(&loaded->tokenizer, directory, err));
     TR_TRY(tr_backend_open(&loaded->backend, device, err));
+    // the backend first: the model's weights go to it
     return tr_model_open(&loaded->model, directory, loaded->backend, TR_MODEL_DECODES, err);
 }
 

@@ -25,6 +25,7 @@ tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err)
         }
     }
     fclose(file);
+    // a /proc without them is no Linux that Troupe knows
     return *total > 0 && *available > 0
                ? TR_OK
                : tr_fail(err, TR_ERR_FORMAT, "'/proc/meminfo' has no MemTotal and MemAvailable");

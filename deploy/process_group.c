@@ -88,6 +88,7 @@ static char **our_program(const setting_t *setting, const char *program, const c
     char *path = tr_format("%s/%s", setting->programs, program);
     const char *words[WORDS_LIMIT] = {path};
     size_t count = 1;
+    // count begins with the path, so options are one behind
     while (options != NULL && options[count - 1] != NULL) {
         TR_ASSERT(count < WORDS_LIMIT, "more than %d options", WORDS_LIMIT);
         words[count] = options[count - 1];
@@ -98,6 +99,7 @@ static char **our_program(const setting_t *setting, const char *program, const c
     return argv;
 }
 
+/// A program of ours without options.
 static void add_ours(const setting_t *setting, const char *name, const char *group,
                      const char *program)
 {
@@ -125,6 +127,7 @@ static void add_mpi_settings(supervisor_process_t *process)
     while (process->environment[first] != NULL) {
         first++;
     }
+    // the list ends with NULL, which moves to the new end
     process->environment =
         tr_realloc(process->environment, (first + count + 1) * sizeof *process->environment);
     for (size_t i = 0; i < count; i++) {
@@ -152,6 +155,8 @@ static learner_t critic_of(const tr_recipe_t *recipe)
     return (learner_t){"critic", critic->ranks, tr_device_is_gpu(critic->device.items[0])};
 }
 
+/// A learner of one rank is a plain process; of several, mpirun, which is one process to the
+/// supervisor.
 static void add_learner(const setting_t *setting, learner_t learner)
 {
     const char *role = learner.role;
@@ -160,6 +165,7 @@ static void add_learner(const setting_t *setting, learner_t learner)
     char *number = tr_format("%llu", (unsigned long long)ranks);
     // one rank needs no MPI at all
     const char *const alone[] = {program};
+    // --ranks tells the program that MPI has started it, --gpus that NCCL is needed
     const char *const together[] = {MPIRUN, "-n", number, program, "--ranks", number, "--gpus"};
     size_t words = sizeof together / sizeof together[0] - (learner.gpus ? 0 : 1);
     add(setting, tr_strdup(role), role,
@@ -179,6 +185,7 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
     uint64_t workers = tr_judge_workers(judge);
     for (uint64_t i = 0; i < workers; i++) {
         const tr_exec_judge_t *own = judge->kind == &tr_judge_exec ? judge->options : NULL;
+        // argv of `exec` is the recipe's; all other kinds are troupe-reward's
         char **argv = own != NULL
                           ? copy_words((const char *const *)own->exec.items, own->exec.count)
                           : our_program(setting, "troupe-reward", NULL);
@@ -204,6 +211,7 @@ static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
 static tr_status check_names(const process_group_t *group, tr_error_t *err)
 {
     for (size_t i = 0; i < group->count; i++) {
+        // quadratic, over some hundred processes
         for (size_t j = 0; j < i; j++) {
             if (strcmp(group->workers[i].name, group->workers[j].name) == 0) {
                 return tr_fail(err, TR_ERR_ARGUMENT,
@@ -248,6 +256,7 @@ static bool in_path(const char *program)
 static tr_status check_module(learner_t learner, const char *name, const char *library,
                               const char *package, const char *programs, tr_error_t *err)
 {
+    // modules lie beside the programs
     char *module = tr_collective_path(name, programs);
     tr_status status = TR_OK;
     if (access(module, R_OK) != 0) {
@@ -289,6 +298,7 @@ static tr_status check_all_ranks(const tr_recipe_t *recipe, const char *programs
                : TR_OK;
 }
 
+/// The plan of a recipe, with every process that its algorithm needs.
 static void fill(const setting_t *setting, const tr_recipe_t *recipe,
                  const char *const *controller_options)
 {
@@ -296,6 +306,7 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     group->leader.name = tr_strdup("controller");
     group->leader.argv = our_program(setting, "troupe-controller", controller_options);
     group->leader.environment = environment_of(setting, "controller", "controller");
+    // the same program as the actor, in another role
     static const char *const as_reference[] = {"--role", "reference", NULL};
     // the order here is the order of starting; it changes nothing but the logs
     if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
@@ -313,6 +324,7 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     }
 }
 
+/// Also the leader's: a build may be incomplete.
 static tr_status check_programs(const process_group_t *group, const char *programs, tr_error_t *err)
 {
     TR_TRY(check_program(&group->leader, programs, err));
@@ -345,6 +357,7 @@ tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
     return status;
 }
 
+/// For argv and environment alike: lists that end with NULL.
 static void release_words(char ***words)
 {
     for (char **word = *words; word != NULL && *word != NULL; word++) {
@@ -410,6 +423,7 @@ void process_group_forget_endpoint(const char *run_directory)
     free(path);
 }
 
+/// Called by the supervisor once the controller listens: before that there is no endpoint to print.
 static void announce_external(void *context, const char *endpoint)
 {
     process_group_print_external(stdout, context, endpoint);
@@ -419,6 +433,7 @@ tr_status process_group_run(int *exit_code, const process_group_t *group, tr_rec
                             const char *run_directory, tr_error_t *err)
 {
     supervisor_plan_t plan;
+    // times are the supervisor's defaults
     supervisor_plan_init(&plan);
     plan.leader = group->leader;
     plan.workers = group->workers;

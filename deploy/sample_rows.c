@@ -32,6 +32,7 @@ typedef struct writing {
 static void sheet_open(sheet_t *sheet, const char *path)
 {
     *sheet = (sheet_t){.path = path};
+    // in memory: a file appears when all of it is known to be right
     sheet->file = open_memstream(&sheet->text, &sheet->length);
     TR_ASSERT(sheet->file != NULL, "no memory for %s", path != NULL ? path : "rows");
 }
@@ -39,6 +40,7 @@ static void sheet_open(sheet_t *sheet, const char *path)
 /// Takes row.
 static void sheet_add(sheet_t *sheet, json_t *row)
 {
+    // nine digits give back every float
     json_dumpf(row, sheet->file, JSON_COMPACT | JSON_REAL_PRECISION(9));
     fputc('\n', sheet->file);
     json_decref(row);
@@ -66,6 +68,7 @@ static json_t *row_of(const json_t *sample)
     return json_pack("{s:O}", "prompt", json_object_get(sample, "prompt"));
 }
 
+/// A response under `column`, its score under `score`.
 static void put_response(json_t *row, const char *column, const json_t *sample, const char *score)
 {
     json_object_set(row, column, json_object_get(sample, "response"));
@@ -73,6 +76,7 @@ static void put_response(json_t *row, const char *column, const json_t *sample, 
 }
 
 /// group: [n] samples of one prompt.
+/// Writes a prompt's rows to all three sheets.
 static void add_group(writing_t *w, json_t *const *group, size_t n)
 {
     float *scores = tr_calloc(n, sizeof *scores);
@@ -103,6 +107,7 @@ static void add_group(writing_t *w, json_t *const *group, size_t n)
     w->count.responses += n;
 }
 
+/// All four members must be there, with these types; others are passed over.
 static tr_status parse_line(json_t **sample, const char *line, size_t length, size_t number,
                             const char *path, tr_error_t *err)
 {

@@ -19,6 +19,7 @@ typedef struct samples {
     size_t count;
 } samples_t;
 
+/// Drops the references.
 static void clear(samples_t *samples)
 {
     for (size_t i = 0; i < samples->count; i++) {
@@ -42,6 +43,7 @@ static void add(samples_t *samples, json_t *sample, json_int_t step)
 static void take_line(samples_t *first, samples_t *last, const char *line, size_t length)
 {
     json_int_t step;
+    // NULL for a malformed line; jansson's calls below accept that
     json_t *sample = json_loadb(line, length, JSON_ALLOW_NUL, NULL);
     if (json_unpack(sample, "{s:I}", "step", &step) == 0) {
         add(first, sample, step);
@@ -70,6 +72,7 @@ static void print_text(FILE *out, const json_t *text)
     fputs(shown < length ? "..." : "", out);
 }
 
+/// when: "before" or "after".
 static void print(FILE *out, const char *when, const samples_t *samples)
 {
     fprintf(out, "%s (step %lld):\n", when, (long long)samples->step);
@@ -90,6 +93,7 @@ void samples_print(FILE *out, const char *run_directory)
     char *line = NULL;
     size_t capacity = 0;
     FILE *file = fopen(path, "r");
+    // a file that is missing is read as an empty one
     for (ssize_t n; file != NULL && (n = getline(&line, &capacity, file)) > 0;) {
         take_line(&first, &last, line, (size_t)n);
     }

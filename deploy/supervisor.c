@@ -76,12 +76,14 @@ void supervisor_plan_init(supervisor_plan_t *plan)
 
 // Phases
 
+/// Sets the deadline of the phase; INFINITY: none.
 static void enter(supervisor_t *s, phase_t phase, double seconds)
 {
     s->phase = phase;
     s->deadline = tr_clock_seconds() + seconds;
 }
 
+/// To each process's whole group.
 static void signal_all(const supervisor_t *s, int signal)
 {
     child_signal(&s->leader, signal);
@@ -99,6 +101,7 @@ static void end(supervisor_t *s)
     }
 }
 
+/// Not to be ignored by any process: the last resort of a second Ctrl-C or a passed deadline.
 static void kill_all(supervisor_t *s)
 {
     enter(s, ENDING, INFINITY);
@@ -123,6 +126,7 @@ static void settle(supervisor_t *s, tr_status status, int exit_code)
     end(s);
 }
 
+/// A failure of the supervisor's own: its exit code is the status's.
 static void settle_failure(supervisor_t *s, tr_status status)
 {
     settle(s, status, tr_status_exit_code(status));
@@ -150,6 +154,7 @@ static bool stopped_as_asked(const supervisor_t *s, int how)
 
 static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
 {
+    // messages on standard error begin with the program's name, without its folder
     const char *program = strrchr(s->plan->leader.argv[0], '/');
     char *prefix = tr_format("%s: ", program != NULL ? program + 1 : s->plan->leader.argv[0]);
     // the controller's last line is its sentence, with its name before it
@@ -166,6 +171,7 @@ static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
     free(prefix);
 }
 
+/// Three ways to end: as asked, done, failed.
 static void take_leader_end(supervisor_t *s)
 {
     int how;
@@ -185,6 +191,7 @@ static void take_leader_end(supervisor_t *s)
 
 // Workers
 
+/// Failing to fork is a failure of this machine, which another try does not repair.
 static void start_worker(supervisor_t *s, worker_t *worker)
 {
     worker->due = INFINITY;
@@ -193,6 +200,7 @@ static void start_worker(supervisor_t *s, worker_t *worker)
     }
 }
 
+/// The sentence names the worker and quotes its log: that is what a user sees.
 static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
 {
     char *line = child_last_line(&worker->child, "");
@@ -225,6 +233,7 @@ static void take_worker_end(supervisor_t *s, worker_t *worker)
         return;
     }
     child_ending(ending, how);
+    // a failure long after the start is no sign that the next start fails
     bool quick = tr_clock_seconds() - worker->child.started < s->plan->quick_s;
     worker->quick = quick ? worker->quick + 1 : 0;
     // at the end workers are expected to leave
@@ -267,6 +276,7 @@ static void take_ready_file(supervisor_t *s)
 
 static void take_signal(supervisor_t *s, int number)
 {
+    // the log names the signal: later it matters who stopped a run
     child_note(s->log, &s->leader, "is to end: SIG%s came", sigabbrev_np(number));
     if (s->phase == STARTING || s->phase == WATCHING) {
         s->stopped_by = number;
@@ -280,6 +290,7 @@ static void take_signal(supervisor_t *s, int number)
     }
 }
 
+/// Several may have come since the last round.
 static void take_signals(supervisor_t *s)
 {
     struct signalfd_siginfo info;
@@ -310,6 +321,7 @@ static void take_deadline(supervisor_t *s)
         break;
     // the leader did not finish within stop_s
     case STOPPING:
+        // SIGKILL cannot fail: its end comes as an event
         s->deadline = INFINITY;
         child_signal(&s->leader, SIGKILL);
         break;
@@ -318,8 +330,10 @@ static void take_deadline(supervisor_t *s)
     }
 }
 
+/// Only while WATCHING: a run that ends starts nothing.
 static void start_due_workers(supervisor_t *s)
 {
+    // only then have workers a time to start at
     for (size_t i = 0; i < s->plan->worker_count && s->phase == WATCHING; i++) {
         if (tr_clock_seconds() >= s->workers[i].due) {
             start_worker(s, &s->workers[i]);
@@ -358,6 +372,7 @@ static void wait_for_news(supervisor_t *s)
     }
 }
 
+/// The leader or any worker, for the loop's end.
 static bool anyone_runs(const supervisor_t *s)
 {
     bool runs = s->leader.pid > 0;
@@ -367,6 +382,7 @@ static bool anyone_runs(const supervisor_t *s)
     return runs;
 }
 
+/// Until all processes have ended.
 static void watch(supervisor_t *s)
 {
     while (s->phase != ENDING || anyone_runs(s)) {
@@ -386,6 +402,7 @@ static void watch(supervisor_t *s)
 
 // Life cycle
 
+/// Blocked, and read from a descriptor instead.
 static tr_status open_signals(supervisor_t *s, tr_error_t *err)
 {
     sigset_t caught;
@@ -398,7 +415,8 @@ static tr_status open_signals(supervisor_t *s, tr_error_t *err)
     if (hangup.sa_handler != SIG_IGN) { // nohup
         sigaddset(&caught, SIGHUP);
     }
-    signal(SIGCHLD, SIG_DFL); // ignored, it would take the exit codes away
+    // a parent may have left it ignored; then the kernel would reap children, and exit codes be lost
+    signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_BLOCK, &caught, &s->former);
     s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
     return s->signals >= 0
@@ -406,6 +424,7 @@ static tr_status open_signals(supervisor_t *s, tr_error_t *err)
                : tr_fail(err, TR_ERR_IO, "cannot wait for signals: %s", strerror(errno));
 }
 
+/// The log of the supervisor itself, and the watch for the leader's file.
 static tr_status open_files(supervisor_t *s, tr_error_t *err)
 {
     const char *directory = s->plan->directory;
@@ -422,6 +441,7 @@ static tr_status open_files(supervisor_t *s, tr_error_t *err)
     return TR_OK;
 }
 
+/// Descriptors start at -1, so that release can be called after any failure.
 static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err)
 {
     *s = (supervisor_t){.plan = plan, .signals = -1, .changes = -1, .log = -1, .err = err};
@@ -435,12 +455,14 @@ static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err
     }
 }
 
+/// All processes have ended by now; child_release asserts it.
 static void release(supervisor_t *s)
 {
     child_release(&s->leader);
     for (size_t i = 0; i < s->plan->worker_count; i++) {
         child_release(&s->workers[i].child);
     }
+    // -1 for those that were never opened
     const int files[] = {s->signals, s->changes, s->log};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (files[i] >= 0) {
@@ -460,6 +482,7 @@ tr_status supervisor_run(int *exit_code, const supervisor_plan_t *plan, tr_error
     supervisor_t s;
     init(&s, plan, err);
     s.status = open_signals(&s, err);
+    // each step only when all before it have succeeded
     if (s.status == TR_OK) {
         s.status = open_files(&s, err);
     }

@@ -20,6 +20,7 @@ static const subcommand_t subcommands[] = {
     {"schema", command_schema},
 };
 
+/// argp prints what follows \v after the options.
 static const char purpose[] =
     "Align a language model with reinforcement learning from human feedback.\n"
     "\n"
@@ -49,6 +50,7 @@ typedef struct choice {
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     choice_t *choice = state->input;
+    // argp prints the usage after this sentence
     if (key == ARGP_KEY_NO_ARGS) {
         argp_error(state, "a command is missing");
     }
@@ -67,6 +69,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     return 0;
 }
 
+/// ARGP_IN_ORDER: options behind the command's name are the command's.
 int main(int argc, char **argv)
 {
     const struct argp parser = {

@@ -10,6 +10,7 @@
 
 #include "proto/body.h"
 
+/// name: the group's, for sentences; the kinds themselves know no names.
 struct reward_judge {
     tr_judge_t entry; // kind and options
     char *name;
@@ -61,6 +62,7 @@ tr_status reward_judge_new(reward_judge_t **judge, const char *name, const json_
     return TR_OK;
 }
 
+/// Also of one that was opened in part.
 void reward_judge_destroy(reward_judge_t **judge)
 {
     if (*judge != NULL) {

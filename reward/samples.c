@@ -41,6 +41,7 @@ static tr_status read_sample(tr_sample_t *sample, int32_t **ids, const json_t *m
     return tr_body_string(&sample->finish, map, "finish", where, err);
 }
 
+/// After a failure the arrays are released by the caller, as after a success.
 tr_status reward_samples_read(reward_samples_t *samples, const json_t *body, tr_error_t *err)
 {
     json_t *list;

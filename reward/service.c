@@ -71,6 +71,7 @@ tr_status reward_service_welcome(void *context, const json_t *config, tr_error_t
         return no_group(group, judges, err);
     }
     service->host.threads = options->threads;
+    // a failure here ends the worker with the judge's sentence
     TR_TRY(reward_judge_new(&service->judge, group, own, &service->host, err));
     tr_log(TR_LOG_INFO, "reward", "group=%s kind=%s \"ready\"", group,
            json_string_value(json_object_get(own, "kind")));
