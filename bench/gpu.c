@@ -520,6 +520,7 @@ static tr_status print_config(const bench_t *b)
     return TR_OK;
 }
 
+/// `limits` needs no shape, `config` no GPU; the others need both.
 static tr_status run(int argc, char **argv, tr_error_t *err)
 {
     static const struct {

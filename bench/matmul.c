@@ -81,6 +81,7 @@ static sgemm_fn *find_sgemm(const char *library)
     return sgemm;
 }
 
+/// In [-1, 1), so that sums stay small and the comparison below is meaningful.
 static float *random_floats(size_t count, uint64_t seed)
 {
     float *values = tr_alloc(count * sizeof *values);
@@ -90,6 +91,7 @@ static float *random_floats(size_t count, uint64_t seed)
     return values;
 }
 
+/// A buffer of floats; the caller destroys it.
 static tr_tensor_t tensor(tr_backend_t *backend, size_t rows, size_t columns)
 {
     tr_error_t err = {0};
@@ -108,6 +110,7 @@ static void pause_ms(long ms)
 static void take_turn(contestant_t *c)
 {
     pause_ms(PAUSE_MS);
+    // not counted: threads need a moment
     c->run(c->context); // wakes the threads
     size_t count = 0;
     double start = tr_clock_seconds(), seconds;
@@ -131,6 +134,7 @@ static void check_product(const char *name, const float *got, const float *want,
     }
 }
 
+/// null for a rival that is not installed.
 static void print_shape(const contestant_t *c, size_t count, shape_t s, size_t threads)
 {
     // a multiplication and an addition for each element of W and row of x
@@ -160,6 +164,7 @@ static void measure(tr_backend_t *backend, tr_queue_t *queue, shape_t s, size_t 
     ours_t ours = {ops, queue, tensor(backend, s.rows, s.n), tensor(backend, s.rows, s.k),
                    tensor(backend, 1, ops->packed_count(s.n, s.k))};
     tr_tensor_t plain = tensor(backend, s.n, s.k);
+    // the same numbers for all, in each one's memory
     ops->write(queue, ours.x, x);
     ops->write(queue, plain, weight);
     ops->pack(queue, ours.packed, plain);

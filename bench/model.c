@@ -66,6 +66,7 @@ static void answer(size_t tokens, double start)
     fflush(stdout);
 }
 
+/// A fresh trainer, and a step of next-token training for each line of input.
 static tr_status train(tr_backend_t *backend, const char *directory, const size_t *sizes,
                        tr_error_t *err)
 {
@@ -100,6 +101,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);
     // the first answer warms up; the caller drops it
     while (status == TR_OK && asked()) {
+        // the update ends when this returns: a CPU's queue is waited for in it
         double start = tr_clock_seconds();
         status = actor_learn_sft(&report, trainer, &sequences, NULL, &options, &walk, err);
         answer(batch * length, start);
@@ -111,6 +113,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     return status;
 }
 
+/// All prompts at once; as many run at a time as the decoder's batch allows.
 static tr_status rollout(tr_backend_t *backend, const char *directory, const size_t *sizes,
                          tr_error_t *err)
 {
@@ -146,6 +149,7 @@ static tr_status rollout(tr_backend_t *backend, const char *directory, const siz
     return status;
 }
 
+/// The words decide the case; a wrong number of them is a usage error.
 static tr_status run(int argc, char **argv, tr_error_t *err)
 {
     const char *what = argc > 1 ? argv[1] : "";

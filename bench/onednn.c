@@ -52,6 +52,7 @@ static void pack(onednn_t *p, const float *weight, const dnnl_memory_desc_t *pla
     dnnl_memory_destroy(from);
 }
 
+/// Engine, stream, description, primitive: the order of oneDNN's own examples.
 onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_t n, size_t k)
 {
     onednn_t *p = tr_calloc(1, sizeof *p);
@@ -73,6 +74,7 @@ onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_
     return p;
 }
 
+/// The wait is part of the product, as in ours.
 void onednn_run(void *product)
 {
     onednn_t *p = product;
@@ -96,6 +98,7 @@ void onednn_destroy(onednn_t **self)
         *self = NULL;
     }
 }
+/// without oneDNN 2: matmul.c prints null for it
 #else
 onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_t n, size_t k)
 {

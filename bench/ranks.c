@@ -32,6 +32,7 @@ static const struct {
     {"stage 3, all_reduce", 3, TR_GRADIENT_SUM_ALL_REDUCE},
 };
 
+/// All trainers live side by side, so that every turn finds them warm.
 typedef struct contest {
     tr_collective_t *group;
     tr_backend_t *alone, *shared; // all threads, and a rank's
@@ -65,6 +66,7 @@ static tr_status open_trainer(contest_t *contest, size_t way, const char *direct
 static tr_sequences_t random_sequences(size_t batch, size_t length, size_t vocabulary)
 {
     int32_t *ids = tr_calloc(batch * length + 3 * batch + 2, sizeof *ids);
+    // three arrays in one block
     int32_t *starts = ids + batch * length, *response_starts = starts + batch + 1;
     int32_t *prompts = response_starts + batch + 1;
     for (size_t i = 0; i < batch * length; i++) {
@@ -119,6 +121,7 @@ static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
     tr_fields_init(&options, &tr_sft_fields);
     // a barrier before and after: a step lasts as long as its slowest rank
     contest->group->ops->meet(contest->group, 1e9);
+    // wall time and CPU time of the same step
     double start = tr_clock_seconds(), worked = processor_seconds();
     if (ways[way].zero_stage > 0 || contest->group->rank == 0) {
         status =
@@ -136,6 +139,7 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/// sizes: ranks, threads, batch, length, chunk, turns.
 static tr_status run(contest_t *contest, const char *directory, const size_t *sizes,
                      tr_error_t *err)
 {

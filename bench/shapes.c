@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+/// The vocabulary of 32000 is Llama 2's; "stories" and "toy" have their own.
 static const struct {
     const char *name;
     tr_model_config_t config;

@@ -16,6 +16,7 @@
 #include "proto/endpoint.h"
 #include "proto/weights/weights_server.h"
 
+/// Shared by both processes: it is made before the fork.
 typedef struct plan {
     bool shm;
     size_t bytes;

@@ -12,6 +12,7 @@
 tr_dispatch_t *dispatch;
 int64_t now;
 
+/// The default options, but a fixed session and token, which real ones draw.
 void dispatch_open(void)
 {
     tr_dispatch_options_t options;
@@ -46,6 +47,7 @@ tr_peer_t peer(uint8_t number)
 
 void say_message(uint8_t from, tr_message_t *message)
 {
+    // the identity is what ZeroMQ puts before a message
     tr_peer_t sender = peer(from);
     tr_dispatch_receive(dispatch, now, &sender, &message);
     // ownership moves with the call
@@ -55,6 +57,7 @@ void say_message(uint8_t from, tr_message_t *message)
 void say(uint8_t from, const char *type, int64_t id, json_t *body)
 {
     tr_message_t *message = tr_message_new(type);
+    // ids begin at 1; 0 stands for none
     if (id > 0) {
         tr_message_set_id(message, id);
     }
@@ -90,6 +93,7 @@ int64_t expect_send(uint8_t to, const char *type)
     return id;
 }
 
+/// Both have a body with a code; the sentence is for people.
 void expect_error_send(uint8_t to, const char *type, const char *code)
 {
     tr_message_t *message = take_send(to, type);
@@ -97,6 +101,7 @@ void expect_error_send(uint8_t to, const char *type, const char *code)
     tr_message_destroy(&message);
 }
 
+/// Nothing more may go out: a message too many is a bug, too.
 void expect_no_send(void)
 {
     tr_peer_t receiver;
@@ -145,12 +150,14 @@ int64_t submit(const char *worker)
     return tr_dispatch_submit(dispatch, now, TR_ROLE_ROLLOUT, NULL, worker, "work", &message);
 }
 
+/// A tick is what the broker's timer does.
 void pass(int64_t milliseconds)
 {
     now += milliseconds;
     tr_dispatch_tick(dispatch, now);
 }
 
+/// As `troupe status` sees it.
 int64_t counter(const char *name)
 {
     json_t *status = tr_dispatch_status(dispatch, now);

@@ -47,6 +47,7 @@ static const tr_field_t fields[] = {
 
 const tr_fields_t every_kind_fields = TR_FIELDS(every_kind_t, fields);
 
+/// A list of two, owned by the record.
 static tr_texts_t texts_of(const char *first, const char *second)
 {
     tr_texts_t texts = {tr_calloc(2, sizeof *texts.items), 2};

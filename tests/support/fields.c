@@ -37,6 +37,7 @@ void fields_check_choices(const tr_fields_t *fields, const char *name, const cha
     int i = 0;
     // text to index, index to text: both ways for each choice
     tr_fields_init(record, fields);
+    // by index: it is the value of the enum
     for (; names[i] != NULL; i++) {
         cr_assert_str_eq(tr_field_choice(field, (size_t)i), names[i]);
         cr_assert(tr_field_parse(record, field, names[i], false), "'%s'", names[i]);
@@ -58,6 +59,7 @@ const char *fields_choice(const tr_fields_t *fields, const char *name, int index
     return tr_field_choice(find(fields, name), (size_t)index);
 }
 
+/// Local fields stay out: they never travel.
 void fields_put_defaults(json_t *body, const tr_fields_t *fields)
 {
     void *record = tr_calloc(1, fields->size);

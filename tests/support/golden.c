@@ -65,6 +65,7 @@ static json_t *find(golden_t *golden, const char *name)
     cr_assert(length >= 0 && (size_t)length < sizeof path, "golden name too long: '%s'", name);
     json_t *value = golden->root;
     char *rest = NULL;
+    // one object a key; arrays have no names
     for (char *key = strtok_r(path, "/", &rest); key && value; key = strtok_r(NULL, "/", &rest)) {
         value = json_object_get(value, key);
     }
@@ -78,6 +79,7 @@ static json_t *need(golden_t *golden, const char *name)
     return value;
 }
 
+/// For optional cases of a golden file.
 bool golden_has(golden_t *golden, const char *name)
 {
     return find(golden, name) != NULL;
@@ -93,6 +95,7 @@ static double number_of(golden_t *golden, const char *name, const json_t *value)
     return json_number_value(value);
 }
 
+/// A boolean is 0 or 1.
 double golden_number(golden_t *golden, const char *name)
 {
     return number_of(golden, name, need(golden, name));
@@ -126,11 +129,13 @@ static double *flatten(golden_t *golden, const char *name, const json_t *value, 
         return out + 1;
     }
     for (size_t i = 0; i < json_array_size(value); i++) {
+        // the last index runs fastest, as in memory
         out = flatten(golden, name, json_array_get(value, i), out);
     }
     return out;
 }
 
+/// The other types convert from these: JSON has one kind of number.
 const double *golden_doubles(golden_t *golden, const char *name, size_t *count)
 {
     const json_t *value = need(golden, name);
@@ -159,6 +164,7 @@ const float *golden_floats(golden_t *golden, const char *name, size_t *count)
     return converted;
 }
 
+/// Ids and the like: small whole numbers, exact in a double.
 const int32_t *golden_ints(golden_t *golden, const char *name, size_t *count)
 {
     size_t n;
@@ -173,6 +179,7 @@ const int32_t *golden_ints(golden_t *golden, const char *name, size_t *count)
     return converted;
 }
 
+/// Counts and offsets.
 const size_t *golden_sizes(golden_t *golden, const char *name, size_t *count)
 {
     size_t n;
@@ -195,6 +202,7 @@ static double excess(double actual, double expected, double relative, double abs
     if (actual == expected) {
         return 0.0;
     }
+    // absolute for numbers near 0, relative for large ones
     double far = fabs(actual - expected) / (absolute + relative * fabs(expected));
     return isnan(far) ? INFINITY : far;
 }
@@ -226,6 +234,7 @@ void golden_expect(golden_t *golden, const char *name, const float *actual, size
 {
     size_t count;
     const double *expected = golden_doubles(golden, name, &count);
+    // a wrong length is reported before any value
     cr_assert(count == n, "%s: '%s' has %zu numbers, there are %zu", golden->path, name, count, n);
     expect_doubles(name, actual, expected, n, relative, absolute);
 }

@@ -15,6 +15,7 @@ json_t *judging_options(const tr_judge_kind_t *kind, json_t *options)
     json_t *body = json_object();
     cr_assert_not_null(options);
     tr_judge_init(&entry, kind);
+    // a message has every option, as the controller sends it
     tr_fields_to_json(body, entry.options, kind->fields);
     tr_judge_release(&entry);
     // defaults first, then what the test changes
@@ -42,6 +43,7 @@ tr_status judging_try(judging_t *judge, const tr_judge_kind_t *kind, json_t *opt
                       tr_error_t *err)
 {
     json_t *body = judging_options(kind, options);
+    // no host: no threads, and nothing that stops it
     *judge = (judging_t){0};
     tr_judge_init(&judge->entry, kind);
     tr_status status = read_options(judge, body, err);
@@ -69,6 +71,7 @@ void judging_close(judging_t *judge)
     tr_judge_release(&judge->entry);
 }
 
+/// One sample; what a judge does not read (ids, columns) is absent.
 tr_status judging_text(float *score, judging_t *judge, const char *response, size_t tokens,
                        tr_error_t *err)
 {

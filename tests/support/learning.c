@@ -15,6 +15,7 @@
 static const size_t lengths[LEARNING_SEQUENCES] = {9, 3, 17, 6, 12};
 static const size_t prompts[LEARNING_SEQUENCES] = {4, 1, 3, 5, 2};
 
+/// The small model, made smaller.
 tr_model_config_t learning_config(bool scalar)
 {
     tr_model_config_t config = small_config();
@@ -35,6 +36,7 @@ tr_sequences_t learning_sequences(small_t *small)
     return small_sequences(small, lengths, prompts, LEARNING_SEQUENCES, 5);
 }
 
+/// The model moves into the trainer: small.model is NULL from here on.
 static void take_trainer(learning_t *learning)
 {
     const tr_optimizer_options_t plain = {.beta1 = 0.0, .beta2 = 0.5, .epsilon = LEARNING_PLAIN};
@@ -65,6 +67,7 @@ void learning_close(learning_t *learning)
 
 json_t *learning_config_json(const char *directory)
 {
+    // as the controller sends it: every option of the table
     json_t *optimizer = json_object();
     fields_put_defaults(optimizer, &tr_optimizer_fields);
     json_t *config = json_pack("{s:s, s:n, s:i, s:i, s:i, s:o}", "model", directory, "checkpoint",
@@ -75,6 +78,7 @@ json_t *learning_config_json(const char *directory)
 
 tr_train_pass_t learning_walk(size_t chunk, double learning_rate)
 {
+    // seed and step are fixed: the order of sequences is the same each time
     return (tr_train_pass_t){.epochs = 1,
                              .minibatches = 1,
                              .chunk = chunk,
@@ -84,6 +88,7 @@ tr_train_pass_t learning_walk(size_t chunk, double learning_rate)
                              .learning_rate = learning_rate};
 }
 
+/// After the update: the model's own, read back to the host.
 float *learning_parameters(learning_t *learning)
 {
     float *values = rig_memory(&learning->small.rig, learning->total * sizeof *values);
@@ -127,6 +132,7 @@ void learning_check_slopes(learning_t *learning, const tr_model_config_t *config
 {
     small_t model;
     size_t steepest = 0;
+    // a second model, so that the trainer's is not moved
     cr_assert(small_open(&model, config, NULL, 1, false));
     for (size_t i = 0; i < learning->total; i++) {
         steepest = fabsf(gradient[i]) > fabsf(gradient[steepest]) ? i : steepest;

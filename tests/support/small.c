@@ -39,6 +39,7 @@ float *small_weights(rig_t *rig, const tr_layout_t *layout)
                                                    : 1.5f / sqrtf((float)parameter->columns);
         float mean = parameter->vector ? 1.0f : 0.0f;
         for (size_t j = 0; j < parameter->rows * parameter->columns; j++) {
+            // by parameter and place: the same whatever the layout of the others
             float noise = tr_rng_normal(7, TR_RNG_INIT, (uint32_t)i, 1, (uint32_t)j);
             weights[parameter->offset + j] = mean + deviation * noise;
         }
@@ -55,6 +56,7 @@ static void take_model(small_t *small)
 /// A CPU's instruction set, or SMALL_GPU, SMALL_GPU_BF16.
 static bool open_rig(rig_t *rig, const char *isa, size_t threads)
 {
+    // the GPU counts as one more instruction set, so that one loop tests all
     if (isa != NULL && strcmp(isa, SMALL_GPU) == 0) {
         rig_open_gpu(rig, TR_F32);
         return true;
@@ -83,6 +85,7 @@ bool small_open(small_t *small, const tr_model_config_t *config, const char *isa
     return true;
 }
 
+/// The directory's own weights.
 bool small_open_directory(small_t *small, const char *directory, const char *isa, size_t threads,
                           bool learns)
 {
@@ -103,6 +106,7 @@ void small_close(small_t *small)
     rig_close(&small->rig);
 }
 
+/// Uniform over the vocabulary, the same for the same seed.
 int32_t *small_ids(small_t *small, size_t count, uint64_t seed)
 {
     int32_t *ids = rig_memory(&small->rig, count * sizeof *ids);
@@ -157,11 +161,13 @@ static float *forward(small_t *small, const int32_t *ids, size_t length, bool lo
     return values;
 }
 
+/// The rows before the head.
 float *small_hidden(small_t *small, const int32_t *ids, size_t length)
 {
     return forward(small, ids, length, false);
 }
 
+/// The head's rows, fp32 whatever the precision.
 float *small_logits(small_t *small, const int32_t *ids, size_t length)
 {
     return forward(small, ids, length, true);
@@ -172,10 +178,12 @@ static size_t response_tokens(const tr_sequences_t *sequences)
     return (size_t)sequences->response_starts[sequences->count];
 }
 
+/// What actor and reference compute in a run.
 float *small_response(small_t *small, const tr_sequences_t *sequences, size_t chunk,
                       float temperature)
 {
     tr_error_t err = {0};
+    // a pass of its own, so that calls do not share scratch memory
     tr_response_pass_t *pass = tr_response_pass_new(small->model);
     float *out = rig_memory(&small->rig, response_tokens(sequences) * sizeof *out);
     tr_status status =
@@ -185,6 +193,7 @@ float *small_response(small_t *small, const tr_sequences_t *sequences, size_t ch
     return out;
 }
 
+/// They stand for the slope of a loss.
 float *small_factors(small_t *small, const tr_sequences_t *sequences)
 {
     return rig_random(&small->rig, response_tokens(sequences), 99);
@@ -206,6 +215,7 @@ float *small_gradient(small_t *small, const tr_sequences_t *sequences, const flo
     cr_assert_eq(status, TR_OK, "%s", err.text);
     // all parameters in one vector: no shards
     tr_gradient_t sink = tr_gradient_whole(gradient);
+    // the factors stand for the loss's slopes
     tr_response_backward(pass, factors, NULL, &sink);
     float *values = rig_read(&small->rig, gradient);
     tr_response_pass_destroy(&pass);
