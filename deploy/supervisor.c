@@ -415,7 +415,7 @@ static tr_status open_signals(supervisor_t *s, tr_error_t *err)
     if (hangup.sa_handler != SIG_IGN) { // nohup
         sigaddset(&caught, SIGHUP);
     }
-    // a parent may have left it ignored; then the kernel would reap children, and exit codes be lost
+    // a parent may have left it ignored: then the kernel reaps children, and exit codes are lost
     signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_BLOCK, &caught, &s->former);
     s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
