@@ -1,7 +1,12 @@
+// A backend that counts the bytes of its buffers: the CPU's operators with three replaced.
+//
+// It measures what a model really takes, for tests that compare the estimate of
+// common/model/memory.h with it.
 #include "tests/support/counting.h"
 
 #include "common/tensor/cpu/cpu.h"
 
+/// One at a time: buffers hold no pointer to their backend, so the counters are the file's.
 static struct {
     tr_backend_t base;
     tr_ops_t ops;
@@ -22,11 +27,13 @@ static tr_status buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t 
 static void buffer_destroy(tr_buffer_t **buffer)
 {
     if (*buffer != NULL) {
+        // before the buffer is gone, as its size is asked of it
         counting.now -= counting.inner->ops->buffer_bytes(*buffer);
     }
     counting.inner->ops->buffer_destroy(buffer);
 }
 
+/// The inner backend makes its own queues: they know the real backend's threads.
 static tr_status queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err)
 {
     (void)backend;
@@ -36,6 +43,7 @@ static tr_status queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t
 tr_backend_t *counting_open(const rig_t *rig)
 {
     counting.inner = rig->backend;
+    // a copy of the table, so that the rig itself stays as it is
     counting.ops = *rig->ops;
     counting.ops.buffer_new = buffer_new;
     counting.ops.buffer_destroy = buffer_destroy;
@@ -56,6 +64,7 @@ size_t counting_peak(void)
     return counting.peak;
 }
 
+/// Slots of scratch memory grow and never shrink, so their sum is the peak.
 size_t counting_scratch(const rig_t *rig)
 {
     const cpu_backend_t *cpu = (const cpu_backend_t *)rig->backend;
