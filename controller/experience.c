@@ -20,9 +20,7 @@ static void allocate(controller_experience_t *e, size_t prompt_tokens, bool trun
     e->starts = tr_calloc(e->count + 1, sizeof *e->starts);
     e->prompt_lengths = tr_calloc(e->count, sizeof *e->prompt_lengths);
     e->response_starts = tr_calloc(e->count + 1, sizeof *e->response_starts);
-    e->responses = tr_calloc(e->tokens, sizeof *e->responses);
     e->finish = tr_calloc(e->count, sizeof *e->finish);
-    e->offsets = tr_calloc(e->count + 1, sizeof *e->offsets);
     e->scores = tr_calloc(e->count, sizeof *e->scores);
     float **vectors[] = {&e->logprobs, &e->reference,  &e->values, &e->kl,
                          &e->rewards,  &e->advantages, &e->returns};
@@ -55,12 +53,11 @@ static void join_response(controller_experience_t *e, size_t i, const tr_sequenc
     int32_t *to = e->ids + e->starts[i];
     memcpy(to, prompt->ids, prompt->prompt * sizeof *to);
     memcpy(to + prompt->prompt, response, n * sizeof *to);
-    memcpy(e->responses + e->offsets[i], response, n * sizeof *to);
-    memcpy(e->logprobs + e->offsets[i], part->logprobs + part->starts[r], n * sizeof(float));
+    memcpy(e->logprobs + e->response_starts[i], part->logprobs + part->starts[r],
+           n * sizeof(float));
     e->prompt_lengths[i] = (int32_t)prompt->prompt;
     e->starts[i + 1] = e->starts[i] + (int32_t)(prompt->prompt + n);
     e->response_starts[i + 1] = e->response_starts[i] + (int32_t)n;
-    e->offsets[i + 1] = e->offsets[i] + n;
     e->finish[i] = part->finish[r];
 }
 
@@ -89,7 +86,7 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
     memcpy(e->rows, rows, e->count / samples * sizeof *e->rows);
     for (size_t p = 0; p < part_count; p++) {
         if (truncated) {
-            join_kept(e, &parts[p], e->offsets[i]);
+            join_kept(e, &parts[p], (size_t)e->response_starts[i]);
         }
         for (size_t r = 0; r < parts[p].count; r++, i++) {
             join_response(e, i, &data->sequences[rows[i / samples]], &parts[p], r);
@@ -107,6 +104,13 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
     return TR_OK;
 }
 
+const int32_t *controller_experience_response(const controller_experience_t *e, size_t i,
+                                              size_t *length)
+{
+    *length = (size_t)(e->response_starts[i + 1] - e->response_starts[i]);
+    return e->ids + e->starts[i] + e->prompt_lengths[i];
+}
+
 void controller_experience_release(controller_experience_t *e)
 {
     free(e->rows);
@@ -116,9 +120,7 @@ void controller_experience_release(controller_experience_t *e)
     free(e->response_starts);
     free(e->kept_offsets);
     free(e->kept_ids);
-    free(e->responses);
     free(e->finish);
-    free(e->offsets);
     free(e->scores);
     free(e->logprobs);
     free(e->reference);

@@ -22,9 +22,7 @@ typedef struct controller_experience {
     int32_t *response_starts; ///< [count + 1]
     int32_t *kept_offsets;    ///< [tokens + 1] or NULL
     int32_t *kept_ids;
-    int32_t *responses; ///< [tokens], the responses alone
-    int32_t *finish;    ///< [count] tr_finish_t
-    size_t *offsets;    ///< [count + 1], response_starts as common/algo takes it
+    int32_t *finish; ///< [count] tr_finish_t
 
     float *scores; ///< [count]
     // Over response tokens, [tokens] each:
@@ -38,6 +36,10 @@ tr_status controller_experience_init(controller_experience_t *experience, const 
                                      const uint32_t *rows, size_t samples,
                                      const tr_responses_t *parts, size_t part_count,
                                      tr_error_t *err);
+/// Ids of response i, without its prompt: [*length].
+const int32_t *controller_experience_response(const controller_experience_t *experience, size_t i,
+                                              size_t *length);
+
 void controller_experience_release(controller_experience_t *experience);
 
 #endif

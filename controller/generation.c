@@ -192,7 +192,12 @@ tr_status controller_generation_report(const controller_run_t *run,
                                        controller_record_t *record, tr_error_t *err)
 {
     const tr_model_config_t *model = &run->model;
-    size_t ends = tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count);
+    size_t ends = 0;
+    for (size_t i = 0; i < e->count; i++) {
+        size_t n;
+        const int32_t *response = controller_experience_response(e, i, &n);
+        ends += tr_count_tokens(response, n, model->eos, model->eos_count);
+    }
     TR_TRY(controller_record_set(record, "val/num_eos_tokens", (double)ends, err));
     if (e->kept_offsets != NULL) {
         TR_TRY(
@@ -205,8 +210,9 @@ tr_status controller_generation_report(const controller_run_t *run,
 char *controller_generation_text(const controller_run_t *run, const controller_experience_t *e,
                                  size_t index, size_t *length)
 {
-    return tr_tokenizer_decode(length, run->tokenizer, e->responses + e->offsets[index],
-                               e->offsets[index + 1] - e->offsets[index],
+    size_t n;
+    const int32_t *response = controller_experience_response(e, index, &n);
+    return tr_tokenizer_decode(length, run->tokenizer, response, n,
                                TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
 }
 

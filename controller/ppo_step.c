@@ -91,20 +91,30 @@ static tr_status assess(ppo_step_t *s, tr_error_t *err)
     return TR_OK;
 }
 
-/// The record's objective/ metrics, and what the updates learn from.
-static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
+static void penalise_missing_eos(ppo_step_t *s)
 {
     controller_experience_t *e = &s->experience;
     const tr_model_config_t *model = &s->run->model;
+    for (size_t i = 0; i < e->count; i++) {
+        size_t n;
+        const int32_t *response = controller_experience_response(e, i, &n);
+        tr_missing_eos_penalty(&e->scores[i], response, n, model->eos, model->eos_count,
+                               s->options->missing_eos_penalty);
+    }
+}
+
+/// From scores to advantages and returns, and the record's objective/ metrics.
+static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
+{
+    controller_experience_t *e = &s->experience;
     tr_objective_t objective;
     tr_statistics_t scores;
     if (s->options->missing_eos_penalty != 0.0) {
-        tr_missing_eos_penalty(e->scores, e->responses, e->offsets, e->count, model->eos,
-                               model->eos_count, s->options->missing_eos_penalty);
+        penalise_missing_eos(s);
     }
     tr_ppo_advantages(e->kl, e->rewards, e->advantages, e->returns, e->logprobs, e->reference,
-                      e->values, e->scores, e->offsets, e->count, s->options);
-    tr_objective(&objective, e->kl, e->logprobs, e->scores, e->offsets, e->count,
+                      e->values, e->scores, e->response_starts, e->count, s->options);
+    tr_objective(&objective, e->kl, e->logprobs, e->scores, e->response_starts, e->count,
                  s->options->kl_coef);
     tr_statistics(&scores, e->scores, e->count);
     const struct {
@@ -207,7 +217,7 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
     TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, s->prompts, err));
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
-    TR_TRY(judge(s, record, err));
+    TR_TRY(compute_advantages(s, record, err));
     TR_TRY(learn(s, rate, err));
     TR_TRY(report(s, rate, record, err));
     TR_TRY(check_promise(record, err));

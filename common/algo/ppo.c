@@ -83,28 +83,23 @@ size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size
     return found;
 }
 
-size_t tr_missing_eos_penalty(float *scores, const int32_t *tokens, const size_t *starts,
-                              size_t responses, const int32_t *eos, size_t eos_count,
-                              double penalty)
+bool tr_missing_eos_penalty(float *score, const int32_t *tokens, size_t n, const int32_t *eos,
+                            size_t eos_count, double penalty)
 {
-    size_t penalised = 0;
-    for (size_t i = 0; i < responses; i++) {
-        size_t n = starts[i + 1] - starts[i];
-        if (tr_count_tokens(tokens + starts[i], n, eos, eos_count) == 0) {
-            scores[i] = (float)((double)scores[i] - penalty);
-            penalised++;
-        }
+    if (tr_count_tokens(tokens, n, eos, eos_count) > 0) {
+        return false;
     }
-    return penalised;
+    *score = (float)((double)*score - penalty);
+    return true;
 }
 
-void tr_rewards(float *rewards, const float *kl, const float *scores, const size_t *starts,
+void tr_rewards(float *rewards, const float *kl, const float *scores, const int32_t *starts,
                 size_t responses, double kl_coef)
 {
     for (size_t i = 0; i < responses; i++) {
         TR_ASSERT(starts[i] < starts[i + 1], "response %zu has no tokens", i);
-        size_t last = starts[i + 1] - 1; // the score belongs to the last token, whatever its kind
-        for (size_t t = starts[i]; t < last; t++) {
+        size_t last = (size_t)starts[i + 1] - 1; // the score goes to the last token, whatever it is
+        for (size_t t = (size_t)starts[i]; t < last; t++) {
             rewards[t] = (float)(-kl_coef * (double)kl[t]);
         }
         rewards[last] = (float)(-kl_coef * (double)kl[last] + (double)scores[i]);
@@ -138,21 +133,21 @@ void tr_gae(float *advantages, float *returns, const float *rewards, const float
 }
 
 void tr_gae_ragged(float *advantages, float *returns, const float *rewards, const float *values,
-                   const size_t *starts, size_t responses, double gamma, double lambda)
+                   const int32_t *starts, size_t responses, double gamma, double lambda)
 {
     for (size_t i = 0; i < responses; i++) {
-        size_t first = starts[i];
-        tr_gae(advantages + first, returns + first, rewards + first, values + first,
-               starts[i + 1] - first, gamma, lambda);
+        size_t first = (size_t)starts[i], n = (size_t)starts[i + 1] - first;
+        tr_gae(advantages + first, returns + first, rewards + first, values + first, n, gamma,
+               lambda);
     }
 }
 
 void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *returns,
                        const float *logprobs, const float *reference, const float *values,
-                       const float *scores, const size_t *starts, size_t responses,
+                       const float *scores, const int32_t *starts, size_t responses,
                        const tr_ppo_options_t *options)
 {
-    size_t tokens = starts[responses];
+    size_t tokens = (size_t)starts[responses];
     tr_kl(kl, logprobs, reference, tokens, (tr_kl_estimator_t)options->kl_estimator);
     tr_rewards(rewards, kl, scores, starts, responses, options->kl_coef);
     if (options->whiten_rewards) {
@@ -174,12 +169,13 @@ static double sum(const float *values, size_t n)
 }
 
 void tr_objective(tr_objective_t *objective, const float *kl, const float *logprobs,
-                  const float *scores, const size_t *starts, size_t responses, double kl_coef)
+                  const float *scores, const int32_t *starts, size_t responses, double kl_coef)
 {
     TR_ASSERT(responses > 0, "no responses");
     double count = (double)responses;
-    objective->kl = sum(kl, starts[responses]) / count;
-    objective->entropy = -sum(logprobs, starts[responses]) / count;
+    size_t tokens = (size_t)starts[responses];
+    objective->kl = sum(kl, tokens) / count;
+    objective->entropy = -sum(logprobs, tokens) / count;
     objective->non_score_reward = -kl_coef * objective->kl;
     objective->scores = sum(scores, responses) / count;
     objective->rlhf_reward = objective->non_score_reward + objective->scores;

@@ -47,18 +47,18 @@ extern const tr_fields_t tr_ppo_fields;
 void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
            tr_kl_estimator_t estimator);
 
-/// Takes penalty from the score of each response that holds none of the eos ids. scores: [responses], updated. tokens:
-/// [starts[responses]]. eos: [eos_count], none: every response is penalised. Returns how many were.
-size_t tr_missing_eos_penalty(float *scores, const int32_t *tokens, const size_t *starts,
-                              size_t responses, const int32_t *eos, size_t eos_count,
-                              double penalty);
+/// Subtracts the penalty from the score of a response that holds none of the eos ids; returns
+/// whether it did. *score: updated. tokens: [n], the response. eos: [eos_count]; an empty list
+/// penalises every response.
+bool tr_missing_eos_penalty(float *score, const int32_t *tokens, size_t n, const int32_t *eos,
+                            size_t eos_count, double penalty);
 
 /// How many of tokens: [n] are one of ids: [count]. For val/num_eos_tokens.
 size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size_t count);
 
 /// rewards: [starts[responses]], written: -kl_coef * kl[t], plus scores[i] at the last token of response i (Ziegler et al. 2019,
 /// eq. 2). kl: [starts[responses]]. scores: [responses], after tr_missing_eos_penalty. rewards may be kl.
-void tr_rewards(float *rewards, const float *kl, const float *scores, const size_t *starts,
+void tr_rewards(float *rewards, const float *kl, const float *scores, const int32_t *starts,
                 size_t responses, double kl_coef);
 
 /// values: [n], replaced by (v - mean) / sqrt(variance + 1e-8), plus mean when shift_mean is false. The variance is
@@ -74,7 +74,7 @@ void tr_gae(float *advantages, float *returns, const float *rewards, const float
 
 /// The same for each of the ragged responses; all arrays: [starts[responses]].
 void tr_gae_ragged(float *advantages, float *returns, const float *rewards, const float *values,
-                   const size_t *starts, size_t responses, double gamma, double lambda);
+                   const int32_t *starts, size_t responses, double gamma, double lambda);
 
 /// Everything between the workers' answers and the first update: KL, rewards, their whitening if asked for, advantages and
 /// returns, whitening of the advantages over the batch. T = starts[responses] tokens. Written, each [T]: kl, rewards,
@@ -82,7 +82,7 @@ void tr_gae_ragged(float *advantages, float *returns, const float *rewards, cons
 /// [responses], after tr_missing_eos_penalty.
 void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *returns,
                        const float *logprobs, const float *reference, const float *values,
-                       const float *scores, const size_t *starts, size_t responses,
+                       const float *scores, const int32_t *starts, size_t responses,
                        const tr_ppo_options_t *options);
 
 /// TRL's `objective/` metrics of one step: means over responses of sums over their tokens.
@@ -96,7 +96,7 @@ typedef struct tr_objective {
 
 /// kl, logprobs: [starts[responses]] (logprobs of the policy that sampled). scores: [responses]. responses >= 1.
 void tr_objective(tr_objective_t *objective, const float *kl, const float *logprobs,
-                  const float *scores, const size_t *starts, size_t responses, double kl_coef);
+                  const float *scores, const int32_t *starts, size_t responses, double kl_coef);
 
 // The losses
 

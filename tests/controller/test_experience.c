@@ -91,12 +91,14 @@ Test(experience, each_response_follows_its_prompt_however_the_responses_were_div
         expect_ids(e.starts, starts, RESPONSES + 1, "starts", division);
         expect_ids(e.prompt_lengths, prompt_lengths, RESPONSES, "prompt_lengths", division);
         expect_ids(e.response_starts, response_starts, RESPONSES + 1, "response_starts", division);
-        expect_ids(e.responses, response_ids, TOKENS, "responses", division);
         expect_ids(e.finish, finish, RESPONSES, "finish", division);
         cr_expect_arr_eq(e.logprobs, logprobs, sizeof logprobs);
         cr_expect_arr_eq(e.rows, rows, sizeof rows);
-        for (size_t i = 0; i <= RESPONSES; i++) {
-            cr_expect_eq(e.offsets[i], (size_t)response_starts[i]);
+        for (size_t i = 0; i < RESPONSES; i++) {
+            size_t n;
+            const int32_t *response = controller_experience_response(&e, i, &n);
+            cr_assert_eq(n, (size_t)(response_starts[i + 1] - response_starts[i]));
+            expect_ids(response, response_ids + response_starts[i], n, "response", division);
         }
         cr_expect_null(e.sequences.kept_offsets);
         controller_experience_release(&e);
