@@ -1,9 +1,10 @@
-/// The actor's algorithms, a page each (ppo.c, sft.c, dpo.c, kto.c, reward.c, steps.c): what a request brings, the loss of a chunk,
-/// and the metrics.
+/// The actor's algorithms, a page each (ppo.c, sft.c, dpo.c, kto.c, reward.c, steps.c): what a
+/// request brings, the loss of a chunk, and the metrics.
 ///
-/// A page knows models, losses and one kind of request. It declares an actor_algorithm_t, by which training.c serves its method;
-/// its `actor_learn_...` is the same without a message. One call is one pass over the sequences that are given: epochs and
-/// minibatches of updates, or, where the pass evaluates, none.
+/// A page knows models, losses and one kind of request. It declares an actor_algorithm_t, by which
+/// training.c serves its method; its `actor_learn_...` is the same without a message. One call is
+/// one pass over the sequences that are given: epochs and minibatches of updates, or, where the
+/// pass evaluates, none.
 #ifndef ACTOR_ALGORITHMS_H
 #define ACTOR_ALGORITHMS_H
 
@@ -46,8 +47,9 @@ typedef struct actor_sft_report {
     double greedy_sum; ///< tokens that were the likeliest
 } actor_sft_report_t;
 
-/// One update on the mean loss of the response tokens (or, where the pass evaluates, none). mask: [response tokens], 0 for those
-/// that do not count; NULL: all do. A mask goes with one minibatch, and lets some token count: else TR_ERR_ARGUMENT.
+/// One update on the mean loss of the response tokens (or, where the pass evaluates, none). mask:
+/// [response tokens], 0 for those that do not count; NULL: all do. A mask goes with one minibatch,
+/// and lets some token count: else TR_ERR_ARGUMENT.
 tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *mask,
                           const tr_sft_options_t *options, const tr_train_pass_t *pass,
@@ -70,7 +72,8 @@ typedef struct actor_dpo_report {
     actor_tokens_t chosen, rejected;
 } actor_dpo_report_t;
 
-/// sequences: pairs. reference: log-probs of the response tokens under the frozen model; NULL where no loss reads them.
+/// sequences: pairs. reference: log-probs of the response tokens under the frozen model; NULL where
+/// no loss reads them.
 tr_status actor_learn_dpo(actor_dpo_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, const float *reference,
                           const tr_dpo_options_t *options, const tr_train_pass_t *pass,
@@ -83,8 +86,8 @@ typedef struct actor_kto_report {
     actor_tokens_t chosen, rejected;
 } actor_kto_report_t;
 
-/// sequences: `rows` completions, then (loss kto) as many mismatched ones, from which the KL divergence is estimated.
-/// reference: as above, of all. desirable: [rows].
+/// sequences: `rows` completions, then (loss kto) as many mismatched ones, from which the KL
+/// divergence is estimated. reference: as above, of all. desirable: [rows].
 tr_status actor_learn_kto(actor_kto_report_t *report, tr_trainer_t *trainer,
                           const tr_sequences_t *sequences, size_t rows, const float *reference,
                           const bool *desirable, const tr_kto_options_t *options,
@@ -95,8 +98,8 @@ typedef struct actor_reward_report {
     tr_bradley_terry_sums_t sums;
 } actor_reward_report_t;
 
-/// sequences: pairs, scored at their last tokens. margins: [pairs] or NULL. center: center_rewards_coefficient or 0. The
-/// trainer's model is scalar.
+/// sequences: pairs, scored at their last tokens. margins: [pairs] or NULL. center:
+/// center_rewards_coefficient or 0. The trainer's model is scalar.
 tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *trainer,
                              const tr_sequences_t *sequences, const float *margins, double center,
                              const tr_train_pass_t *pass, tr_error_t *err);
@@ -106,8 +109,9 @@ typedef struct actor_steps_report {
     tr_process_reward_sums_t sums;
 } actor_steps_report_t;
 
-/// labels: [response tokens], of the token before each (TR_STEP_NONE and its kin); some step must have one. One minibatch. The
-/// trainer's model is scalar: what it says before a token is the logit that the step that ended there is right.
+/// labels: [response tokens], of the token before each (TR_STEP_NONE and its kin); some step must
+/// have one. One minibatch. The trainer's model is scalar: what it says before a token is the logit
+/// that the step that ended there is right.
 tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
                             const tr_sequences_t *sequences, const int32_t *labels,
                             const tr_train_pass_t *pass, tr_error_t *err);

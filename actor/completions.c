@@ -1,4 +1,5 @@
-// Completions as the pages of DPO and KTO read them: their tokens, and the metrics of the two classes.
+// Completions as the pages of DPO and KTO read them: their tokens, and the metrics of the two
+// classes.
 #include "actor/algorithms.h"
 
 size_t actor_tokens_of(const tr_sequences_t *sequences, uint32_t s)

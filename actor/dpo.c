@@ -1,7 +1,9 @@
-// DPO and its relatives in the actor: pairs of completions, their log-probs summed, and the loss of common/algo/dpo.h.
+// DPO and its relatives in the actor: pairs of completions, their log-probs summed, and the loss of
+// common/algo/dpo.h.
 //
-// Losses that couple the pairs of a batch (aot) need all of them at once, so a pass over the whole batch comes before the update and
-// the chunks then take its slopes. Sequences stand chosen, rejected, chosen, rejected...
+// Losses that couple the pairs of a batch (aot) need all of them at once, so a pass over the whole
+// batch comes before the update and the chunks then take its slopes. Sequences stand chosen,
+// rejected, chosen, rejected...
 #include <stdlib.h>
 
 #include "actor/algorithms.h"
@@ -65,7 +67,8 @@ static double weight_of(const float *logprobs, const tr_token_facts_t *facts, si
     return weight;
 }
 
-/// Fills the pairs of sequences chosen: [2 * pairs], whose response tokens stand one after another in logprobs and facts.
+/// Fills the pairs of sequences chosen: [2 * pairs], whose response tokens stand one after another
+/// in logprobs and facts.
 static void measure(pairs_t *p, const dpo_context_t *context, const tr_sequences_t *sequences,
                     const uint32_t *chosen, const float *logprobs, const tr_token_facts_t *facts)
 {

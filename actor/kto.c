@@ -1,7 +1,9 @@
-// KTO in the actor: single completions that are good or bad, and the KL estimate from mismatched ones.
+// KTO in the actor: single completions that are good or bad, and the KL estimate from mismatched
+// ones.
 //
-// A batch brings its completions and then, for loss_type kto, as many mismatched ones: prompts with the response of another row. A
-// pass over these before the update gives the point of reference; no gradient flows through it.
+// A batch brings its completions and then, for loss_type kto, as many mismatched ones: prompts with
+// the response of another row. A pass over these before the update gives the point of reference; no
+// gradient flows through it.
 #include <stdlib.h>
 
 #include "actor/algorithms.h"

@@ -1,4 +1,5 @@
-/// troupe-actor: learns the policy and publishes its weights; with --role reference, speaks for the frozen policy.
+/// troupe-actor: learns the policy and publishes its weights; with --role reference, speaks for the
+/// frozen policy.
 #include "actor/service.h"
 
 int main(int argc, char **argv)

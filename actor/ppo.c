@@ -1,8 +1,9 @@
 // PPO in the actor: the clipped policy loss over a step's responses.
 //
-// The first pass of a step is also the proof that rollouts and actor agree: its log-probs, taken before any update, must be those
-// that the rollouts reported, bit for bit (exact/logprob_mismatch). The critic has its own page (critic/ppo.c); advantages are
-// the controller's.
+// The first pass of a step is also the proof that rollouts and actor agree: its log-probs, taken
+// before any update, must be those that the rollouts reported, bit for bit
+// (exact/logprob_mismatch). The critic has its own page (critic/ppo.c); advantages are the
+// controller's.
 #include <math.h>
 #include <stdlib.h>
 
@@ -20,7 +21,8 @@ typedef struct ppo_context {
     double approxkl_before; // ... and their sum of approxkl
 } ppo_context_t;
 
-/// The largest difference between what the rollouts said and what the actor computes; infinite when one is NaN.
+/// The largest difference between what the rollouts said and what the actor computes; infinite when
+/// one is NaN.
 static float largest_difference(const float *a, const float *b, size_t n)
 {
     float largest = 0.0f;

@@ -1,7 +1,7 @@
 // Supervised fine-tuning in the actor: the mean loss of the tokens that count.
 //
-// A mask, where there is one, says which response tokens count (assistants' turns); means divide by those of the whole batch, so a
-// masked batch is one minibatch.
+// A mask, where there is one, says which response tokens count (assistants' turns); means divide by
+// those of the whole batch, so a masked batch is one minibatch.
 #include <stdlib.h>
 #include <string.h>
 

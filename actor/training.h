@@ -1,8 +1,10 @@
-/// Training requests of the actor: one method an algorithm, each declared by its page (actor/algorithms.h).
+/// Training requests of the actor: one method an algorithm, each declared by its page
+/// (actor/algorithms.h).
 ///
-/// Bodies are proto/learner/learner.h's pass and the algorithm's options, under the names of their table; sequences come as tensors
-/// (proto/sequences.h). The answer is {metrics: a tally (proto/learner/tally.h)}. With evaluate: true in the body an algorithm that
-/// can measures and trains nothing.
+/// Bodies are proto/learner/learner.h's pass and the algorithm's options, under the names of their
+/// table; sequences come as tensors (proto/sequences.h). The answer is {metrics: a tally
+/// (proto/learner/tally.h)}. With evaluate: true in the body an algorithm that can measures and
+/// trains nothing.
 #ifndef ACTOR_TRAINING_H
 #define ACTOR_TRAINING_H
 
@@ -23,7 +25,8 @@ typedef struct actor_algorithm {
     const char *method;         ///< "train_dpo"
     const tr_fields_t *options; ///< what the body says beside the pass, NULL: nothing
     bool scalar;                ///< it trains a model with a scalar head
-    /// Reads the request's other tensors, says actor_training_begins, trains, and puts the metrics. options: of the table.
+    /// Reads the request's other tensors, says actor_training_begins, trains, and puts the metrics.
+    /// options: of the table.
     tr_status (*train)(actor_training_t *training, const void *options, tr_error_t *err);
 } actor_algorithm_t;
 

@@ -17,8 +17,8 @@ typedef struct controller_appender controller_appender_t;
 tr_status controller_appender_open(controller_appender_t **appender, const char *path,
                                    uint64_t keep, tr_error_t *err);
 
-/// Appends data: [length], seen by readers at once. All of it or nothing: when the disk is full, what
-/// was written of it is taken back. TR_ERR_IO.
+/// Appends data: [length], seen by readers at once. All of it or nothing: when the disk is full,
+/// what was written of it is taken back. TR_ERR_IO.
 tr_status controller_appender_write(controller_appender_t *appender, const void *data,
                                     size_t length, tr_error_t *err);
 

@@ -134,7 +134,8 @@ static size_t find(const controller_calls_t *calls, int64_t id)
     return i;
 }
 
-/// A judge is asked again; for anybody else a lost process or another version means that state is lost.
+/// A judge is asked again; for anybody else a lost process or another version means that state is
+/// lost.
 static bool loses_state(const controller_call_t *call, tr_status status)
 {
     return call->role != TR_ROLE_REWARD && call->role != TR_ROLE_REFERENCE &&
@@ -272,7 +273,8 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
     return pass_time(calls, err);
 }
 
-/// Takes what the broker has heard already, after a failure: a loss that ended this wait must not end the next one too.
+/// Takes what the broker has heard already, after a failure: a loss that ended this wait must not
+/// end the next one too.
 static void settle(controller_calls_t *calls)
 {
     tr_event_t event;

@@ -1,8 +1,9 @@
 /// Questions to workers and their answers: ask several, then wait for all.
 ///
-/// A call is asked again when its worker fails, answers nonsense or is late, as often as it says; then it waits on or
-/// ends the wait with an error. A learner that lost its state, or weights that are gone, end the wait with
-/// TR_ERR_VERSION: the run must go back to its last checkpoint. Answers come in any order; `index` places them.
+/// A call is asked again when its worker fails, answers nonsense or is late, as often as it says;
+/// then it waits on or ends the wait with an error. A learner that lost its state, or weights that
+/// are gone, end the wait with TR_ERR_VERSION: the run must go back to its last checkpoint. Answers
+/// come in any order; `index` places them.
 #ifndef CONTROLLER_CALLS_H
 #define CONTROLLER_CALLS_H
 
@@ -13,7 +14,8 @@
 
 #include "proto/broker.h"
 
-/// Reads an answer. A failure is the answer's fault: it counts as one of the worker. May ask further calls.
+/// Reads an answer. A failure is the answer's fault: it counts as one of the worker. May ask
+/// further calls.
 typedef tr_status (*controller_take_fn)(void *context, size_t index, const tr_message_t *reply,
                                         tr_error_t *err);
 

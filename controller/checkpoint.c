@@ -1,8 +1,8 @@
 // Checkpoints of a run: what roles save, the controller's own state, and the way back.
 //
-// A checkpoint is whole or absent: everything is written and synced in a directory under another name, which rundir_checkpoints.c then
-// renames. Metrics, samples and events are synced first, so that a resumed run finds at least the lines up to its step, and cuts
-// those that came later.
+// A checkpoint is whole or absent: everything is written and synced in a directory under another
+// name, which rundir_checkpoints.c then renames. Metrics, samples and events are synced first, so
+// that a resumed run finds at least the lines up to its step, and cuts those that came later.
 #include "controller/checkpoint.h"
 
 #include <inttypes.h>

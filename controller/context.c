@@ -31,7 +31,8 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
                                   uint64_t minibatches, double learning_rate)
 {
     const tr_recipe_t *recipe = run->recipe;
-    // A policy's log-probs are those of the distribution that it sampled from; rows were not sampled.
+    // A policy's log-probs are those of the distribution that it sampled from; rows were not
+    // sampled.
     bool sampled = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "epochs",
                      (json_int_t)epochs, "minibatches", (json_int_t)minibatches, "chunk",

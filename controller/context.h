@@ -1,6 +1,8 @@
-/// What the steps of a run share: the recipe, the workers, the data, what is written, and the calls that every page makes.
+/// What the steps of a run share: the recipe, the workers, the data, what is written, and the calls
+/// that every page makes.
 ///
-/// run.c makes one and takes the steps; a page of an algorithm (ppo_step.c, rows_step.c, online_step.c) is handed it.
+/// run.c makes one and takes the steps; a page of an algorithm (ppo_step.c, rows_step.c,
+/// online_step.c) is handed it.
 #ifndef CONTROLLER_CONTEXT_H
 #define CONTROLLER_CONTEXT_H
 
@@ -31,14 +33,15 @@ typedef struct controller_run {
     controller_events_t *events;
     bool reference_known; ///< the rows' log-probs under the reference were precomputed
     json_t *weights; ///< description of the weights that rollouts generate with, NULL: none yet
-    json_t *
-        scores; ///< reward.normalize: {mean, std} of the held-out pairs at the step finished; NULL: not measured
+    json_t *scores;  ///< reward.normalize: {mean, std} of the held-out pairs at the step finished;
+                     ///< NULL: not measured
     uint64_t step;   ///< steps finished
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
 
-/// A page of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the record with its metrics. Failures as
-/// controller_calls_finish; TR_ERR_NUMERIC when a promise about numbers is broken.
+/// A page of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the
+/// record with its metrics. Failures as controller_calls_finish; TR_ERR_NUMERIC when a promise
+/// about numbers is broken.
 typedef tr_status (*controller_step_fn)(controller_run_t *run, uint64_t step,
                                         controller_record_t *record, tr_error_t *err);
 

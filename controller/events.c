@@ -235,8 +235,8 @@ static uint64_t read_event(bool *version, span_t event)
 
 // The file
 
-/// The first event file in the directory by name, which is the oldest: the run's own, should others have
-/// been laid beside it. NULL when there is none. Owned by the caller.
+/// The first event file in the directory by name, which is the oldest: the run's own, should others
+/// have been laid beside it. NULL when there is none. Owned by the caller.
 static tr_status find_file(char **path, const char *directory, tr_error_t *err)
 {
     *path = NULL;
@@ -297,8 +297,8 @@ static void unmap(span_t *file)
     *file = (span_t){0};
 }
 
-/// *keep: the bytes before the first event that is torn or of a step after `last`; 0 when the file is
-/// empty.
+/// *keep: the bytes before the first event that is torn or of a step after `last`; 0 when the file
+/// is empty.
 static tr_status measure(uint64_t *keep, const char *path, uint64_t last, tr_error_t *err)
 {
     span_t file;

@@ -2,7 +2,8 @@
 ///
 /// The format is TFRecord (length, masked CRC-32C, bytes, masked CRC-32C) around Event messages of
 /// protocol buffers, of which a handful of fields is written by hand: wall_time, step, file_version
-/// ("brain.Event:2"), summary.value.{tag, simple_value}. Values are floats, as TensorBoard keeps them.
+/// ("brain.Event:2"), summary.value.{tag, simple_value}. Values are floats, as TensorBoard keeps
+/// them.
 #ifndef CONTROLLER_EVENTS_H
 #define CONTROLLER_EVENTS_H
 

@@ -1,6 +1,8 @@
-/// What a step of PPO knows: the responses of a batch, ragged, in the order of the data, and what was said of each token.
+/// What a step of PPO knows: the responses of a batch, ragged, in the order of the data, and what
+/// was said of each token.
 ///
-/// Plain arrays on the host, filled phase by phase. Response i answers prompt i / samples of the step's batch.
+/// Plain arrays on the host, filled phase by phase. Response i answers prompt i / samples of the
+/// step's batch.
 #ifndef CONTROLLER_EXPERIENCE_H
 #define CONTROLLER_EXPERIENCE_H
 
@@ -29,9 +31,10 @@ typedef struct controller_experience {
     float *logprobs, *reference, *values, *kl, *rewards, *advantages, *returns;
 } controller_experience_t;
 
-/// Joins the parts, which cover the responses in order, to one experience, and makes room for the rest. rows:
-/// [count / samples], copied. The parts' messages are not needed any more. TR_ERR_ARGUMENT when there are more ids than an
-/// int32_t counts; there is then nothing to release.
+/// Joins the parts, which cover the responses in order, to one experience, and makes room for the
+/// rest. rows: [count / samples], copied. The parts' messages are not needed any more.
+/// TR_ERR_ARGUMENT when there are more ids than an int32_t counts; there is then nothing to
+/// release.
 tr_status controller_experience_init(controller_experience_t *experience, const tr_rows_t *data,
                                      const uint32_t *rows, size_t samples,
                                      const tr_responses_t *parts, size_t part_count,

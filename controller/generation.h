@@ -5,9 +5,10 @@
 #include "controller/context.h"
 #include "controller/experience.h"
 
-/// Fills *experience with generation.samples responses to each of rows: [prompts], made with the published weights. The
-/// judges have been asked: their scores are there (controller_judges_scores) after controller_calls_finish. Failures as
-/// controller_calls_until; there is then nothing to release.
+/// Fills *experience with generation.samples responses to each of rows: [prompts], made with the
+/// published weights. The judges have been asked: their scores are there (controller_judges_scores)
+/// after controller_calls_finish. Failures as controller_calls_until; there is then nothing to
+/// release.
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
                               uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err);
 
@@ -16,12 +17,14 @@ tr_status controller_generation_report(const controller_run_t *run,
                                        const controller_experience_t *experience,
                                        controller_record_t *record, tr_error_t *err);
 
-/// What response `index` says, without special tokens. *length: its bytes. Owned by the caller (free).
+/// What response `index` says, without special tokens. *length: its bytes. Owned by the caller
+/// (free).
 char *controller_generation_text(const controller_run_t *run,
                                  const controller_experience_t *experience, size_t index,
                                  size_t *length);
 
-/// samples.jsonl, when it is due: the first responses of the batch with their scores; all of them where nothing learns.
+/// samples.jsonl, when it is due: the first responses of the batch with their scores; all of them
+/// where nothing learns.
 tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,
                                               const controller_experience_t *experience,
                                               tr_error_t *err);

@@ -106,8 +106,8 @@ const controller_metric_row_t controller_metric_rows[] = {
 const size_t controller_metric_count =
     sizeof controller_metric_rows / sizeof controller_metric_rows[0];
 
-/// Whether the name is the row's, where '*' takes everything up to the next slash, and at the end of a pattern everything: a judge
-/// may name its numbers as it likes.
+/// Whether the name is the row's, where '*' takes everything up to the next slash, and at the end
+/// of a pattern everything: a judge may name its numbers as it likes.
 static bool matches(const char *pattern, const char *name)
 {
     while (*pattern != '\0') {

@@ -1,7 +1,9 @@
-/// Every metric of metrics.jsonl: one table, from which docs/metrics.md and the terminal's line follow.
+/// Every metric of metrics.jsonl: one table, from which docs/metrics.md and the terminal's line
+/// follow.
 ///
-/// A metric is put where it is computed (an actor's page, a controller's step) and has a row here; a step whose record holds a name
-/// without a row stops the program, so no metric goes undocumented.
+/// A metric is put where it is computed (an actor's page, a controller's step) and has a row here;
+/// a step whose record holds a name without a row stops the program, so no metric goes
+/// undocumented.
 #ifndef CONTROLLER_METRIC_TABLE_H
 #define CONTROLLER_METRIC_TABLE_H
 

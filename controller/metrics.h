@@ -39,8 +39,8 @@ tr_status controller_record_set(controller_record_t *record, const char *name, d
 /// NULL when there is none of that name; the record's, until the next set.
 const double *controller_record_find(const controller_record_t *record, const char *name);
 
-/// Adds the means of a tally (proto/learner/tally.h), each under its name after the prefix. mean_squared_reward, which adds up
-/// where a deviation does not, becomes reward_std.
+/// Adds the means of a tally (proto/learner/tally.h), each under its name after the prefix.
+/// mean_squared_reward, which adds up where a deviation does not, becomes reward_std.
 tr_status controller_record_add_tally(controller_record_t *record, const json_t *tally,
                                       const char *prefix, tr_error_t *err);
 

@@ -19,7 +19,8 @@ typedef struct online {
     size_t *best, *worst; // [prompts] responses
 } online_t;
 
-/// The step's prompts. Where nothing learns, all of them in the file's order, the last step taking what is left.
+/// The step's prompts. Where nothing learns, all of them in the file's order, the last step taking
+/// what is left.
 static tr_status choose_prompts(online_t *o, tr_error_t *err)
 {
     const tr_recipe_t *recipe = o->run->recipe;

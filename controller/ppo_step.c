@@ -1,8 +1,8 @@
 // PPO in the controller: one step from prompts to new weights.
 //
-// Reads like the algorithm: generate, assess (scores, values, reference log-probs, all at once), turn them into advantages, let actor and
-// critic take their epochs at the same time, publish. The arithmetic is common/algo/ppo.c; the updates are actor/ppo.c and
-// critic/ppo.c.
+// Reads like the algorithm: generate, assess (scores, values, reference log-probs, all at once),
+// turn them into advantages, let actor and critic take their epochs at the same time, publish. The
+// arithmetic is common/algo/ppo.c; the updates are actor/ppo.c and critic/ppo.c.
 #include "controller/ppo_step.h"
 
 #include <inttypes.h>

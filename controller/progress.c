@@ -88,7 +88,8 @@ static void put_rates(tr_bytes_t *out, const controller_record_t *record)
     }
 }
 
-/// The log-probabilities of rollout and actor differ: the promise on which the rest stands is broken.
+/// The log-probabilities of rollout and actor differ: the promise on which the rest stands is
+/// broken.
 static bool is_inexact(const controller_record_t *record)
 {
     const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");

@@ -17,11 +17,10 @@
 
 // Formatting
 
-/// One line without a newline. left: seconds to go, negative when unknown. Shown, where the record has
-/// them: objective/scores, objective/kl, objective/entropy, loss, accuracy or rewards/accuracies,
-/// rewards/margins, policy/clipfrac_avg, and each
-/// tokens_per_second/PHASE; and before them exact/logprob_mismatch, loudly, when it is not 0. Owned by
-/// the caller (free).
+/// One line without a newline. left: seconds to go, negative when unknown. Shown, where the record
+/// has them: objective/scores, objective/kl, objective/entropy, loss, accuracy or
+/// rewards/accuracies, rewards/margins, policy/clipfrac_avg, and each tokens_per_second/PHASE; and
+/// before them exact/logprob_mismatch, loudly, when it is not 0. Owned by the caller (free).
 char *controller_progress_line(const controller_record_t *record, uint64_t steps, double left);
 
 /// The live line: a bar, the phase that runs (NULL: none), then controller_progress_line, cut to
@@ -51,8 +50,9 @@ void controller_progress_note(controller_progress_t *progress, const char *sente
 /// A phase of the step begins; shown on a live line only. now: tr_clock_seconds.
 void controller_progress_phase(controller_progress_t *progress, const char *phase, double now);
 
-/// A step is finished. The time left follows from the mean of the last 20 steps since the start, which is
-/// the first phase. On a live line a step with a logprob_mismatch also leaves a line that stays.
+/// A step is finished. The time left follows from the mean of the last 20 steps since the start,
+/// which is the first phase. On a live line a step with a logprob_mismatch also leaves a line that
+/// stays.
 void controller_progress_step(controller_progress_t *progress, const controller_record_t *record,
                               double now);
 

@@ -119,8 +119,8 @@ static tr_status make_batch(controller_batch_t *batch, const controller_run_t *r
     return status;
 }
 
-/// Fills reference_starts, of items or of batches, and makes room. *n: all log-probs. *key: of the tokens they are of, where they are
-/// cut, and the reference's directory.
+/// Fills reference_starts, of items or of batches, and makes room. *n: all log-probs. *key: of the
+/// tokens they are of, where they are cut, and the reference's directory.
 static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run, tr_rows_t *rows,
                          tr_error_t *err)
 {

@@ -18,14 +18,16 @@ static json_t *absolute(const char *path)
     return text;
 }
 
-/// Threads of a process: what the recipe says, else its share of the processors; `sharers` work at the same time.
+/// Threads of a process: what the recipe says, else its share of the processors; `sharers` work at
+/// the same time.
 static json_t *threads_of(uint64_t wanted, uint64_t sharers)
 {
     uint64_t share = tr_pool_processors() / (sharers > 0 ? sharers : 1);
     return json_integer((json_int_t)(wanted > 0 ? wanted : share > 0 ? share : 1));
 }
 
-/// Puts into the welcome on what the role computes (proto/device.h). devices: a text, or a list of texts; taken.
+/// Puts into the welcome on what the role computes (proto/device.h). devices: a text, or a list of
+/// texts; taken.
 static json_t *on_device(json_t *welcome, const tr_recipe_t *recipe, json_t *devices, double memory)
 {
     json_object_set_new(welcome, "device", devices);
@@ -83,7 +85,8 @@ static bool weights_stay(const tr_recipe_t *recipe)
            !tr_recipe_serves_weights(recipe) && tr_device_is_gpu(actor->device.items[0]);
 }
 
-/// Where the actor serves its weights to other machines: another port of the controller's address. NULL: nowhere.
+/// Where the actor serves its weights to other machines: another port of the controller's address.
+/// NULL: nowhere.
 static json_t *weights_endpoint(const tr_recipe_t *recipe)
 {
     if (!tr_recipe_serves_weights(recipe)) {

@@ -1,7 +1,8 @@
 // A step on rows: batch, reference, one update, and TRL's metrics of it.
 //
-// Nothing here knows which algorithm runs: the table of algorithms (common/recipe/algorithms.c) says which method the actor is asked for
-// and which options it is told, and the actor's page reports a tally of metrics under their own names.
+// Nothing here knows which algorithm runs: the table of algorithms (common/recipe/algorithms.c)
+// says which method the actor is asked for and which options it is told, and the actor's page
+// reports a tally of metrics under their own names.
 #include "controller/rows_step.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-// A run from its first step to its last: which page takes a step, what is measured around it, and the life of a run.
+// A run from its first step to its last: which page takes a step, what is measured around it, and
+// the life of a run.
 //
 // Checkpoints and the way back to them are in checkpoint.c; what pages share is context.h.
 #include "controller/run.h"

@@ -72,7 +72,8 @@ static tr_status open_lock(int *descriptor, const char *path, int flags, tr_erro
     return status;
 }
 
-/// flock that waits a moment, because somebody who looks whether the run is active holds it so long.
+/// flock that waits a moment, because somebody who looks whether the run is active holds it so
+/// long.
 static int lock_soon(int descriptor)
 {
     int result = flock(descriptor, LOCK_EX | LOCK_NB);

@@ -3,14 +3,15 @@
 ///     output/name/  lock  endpoint  recipe.yaml  metrics.jsonl  samples.jsonl
 ///                   events.out.tfevents.*  checkpoints/step-000040/  logs/  final/
 ///
-/// Used by the controller and the `troupe` command. A directory that is open is locked (flock) until
-/// it is destroyed or its process ends, so that two controllers never share a run; a process that
-/// starts the controller must destroy its own first. A checkpoint is written under a name ending in
-/// `.part`, synced, then renamed: what bears the final name is whole. recipe.yaml is written last when
-/// a run is made: what has none is no run.
+/// Used by the controller and the `troupe` command. A directory that is open is locked (flock)
+/// until it is destroyed or its process ends, so that two controllers never share a run; a process
+/// that starts the controller must destroy its own first. A checkpoint is written under a name
+/// ending in
+/// `.part`, synced, then renamed: what bears the final name is whole. recipe.yaml is written last
+/// when a run is made: what has none is no run.
 ///
-/// A controller that falls back to a checkpoint keeps its directory open, and opens metrics, samples
-/// and events again with the checkpoint's step.
+/// A controller that falls back to a checkpoint keeps its directory open, and opens metrics,
+/// samples and events again with the checkpoint's step.
 #ifndef CONTROLLER_RUNDIR_H
 #define CONTROLLER_RUNDIR_H
 
@@ -26,14 +27,14 @@ typedef struct controller_rundir controller_rundir_t;
 
 /// Makes recipe->output/recipe->name with checkpoints/ and logs/, locks it, and writes recipe.yaml.
 /// *rundir: owned by the caller; NULL on failure. TR_ERR_ARGUMENT when a run is there already, in a
-/// sentence that names `troupe resume`, or anything else: only an empty directory is taken, and one in
-/// which a killed process had begun to make a run. TR_ERR_IO.
+/// sentence that names `troupe resume`, or anything else: only an empty directory is taken, and one
+/// in which a killed process had begun to make a run. TR_ERR_IO.
 tr_status controller_rundir_create(controller_rundir_t **rundir, const tr_recipe_t *recipe,
                                    tr_error_t *err);
 
-/// Opens the run at path, locks it, and clears away what a killed process left: checkpoints that were
-/// never finished, and its address. *rundir: owned by the caller; NULL on failure. TR_ERR_ARGUMENT when
-/// there is no run or another process has it open; TR_ERR_IO.
+/// Opens the run at path, locks it, and clears away what a killed process left: checkpoints that
+/// were never finished, and its address. *rundir: owned by the caller; NULL on failure.
+/// TR_ERR_ARGUMENT when there is no run or another process has it open; TR_ERR_IO.
 tr_status controller_rundir_open(controller_rundir_t **rundir, const char *path, tr_error_t *err);
 
 /// Unlocks; the files stay, but for `endpoint` when this object wrote it.
@@ -56,15 +57,15 @@ char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t s
 tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const char *endpoint,
                                            tr_error_t *err);
 
-/// The address of the controller that has the run directory at path open now. *endpoint: owned by the
-/// caller (free); NULL on failure. TR_ERR_ARGUMENT, with what to do, when there is no run, none is
-/// active, or its controller has not said its address yet. Takes no lock for longer than a look.
+/// The address of the controller that has the run directory at path open now. *endpoint: owned by
+/// the caller (free); NULL on failure. TR_ERR_ARGUMENT, with what to do, when there is no run, none
+/// is active, or its controller has not said its address yet. Takes no lock for longer than a look.
 tr_status controller_rundir_read_endpoint(char **endpoint, const char *path, tr_error_t *err);
 
 // Checkpoints
 
-/// Makes the empty directory checkpoints/step-000040.part. *path: owned by the caller (free); NULL on
-/// failure. TR_ERR_IO.
+/// Makes the empty directory checkpoints/step-000040.part. *path: owned by the caller (free); NULL
+/// on failure. TR_ERR_IO.
 tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundir_t *rundir,
                                              uint64_t step, tr_error_t *err);
 

@@ -27,7 +27,8 @@ static tr_status move(const char *from, const char *to, tr_error_t *err)
                                            to, strerror(errno));
 }
 
-/// The name to which a whole checkpoint goes before it is removed: what is half gone bears no whole one's.
+/// The name to which a whole checkpoint goes before it is removed: what is half gone bears no whole
+/// one's.
 static char *away_of(const char *path)
 {
     return tr_format("%s.old.part", path);

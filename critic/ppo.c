@@ -1,6 +1,7 @@
 // PPO in the critic: the clipped value loss over a step's responses.
 //
-// The actor has its own page (actor/ppo.c); both take their epochs at the same time. Returns are the controller's.
+// The actor has its own page (actor/ppo.c); both take their epochs at the same time. Returns are
+// the controller's.
 #include "critic/ppo.h"
 
 #include <stdlib.h>

@@ -21,8 +21,8 @@ tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer,
                            const critic_experience_t *experience, const tr_ppo_options_t *options,
                            const tr_train_pass_t *pass, tr_error_t *err);
 
-/// Serves `train`: tensors values, returns f32 [response tokens]; body: proto/learner/learner.h's pass and PPO's options -> {metrics: a
-/// tally}.
+/// Serves `train`: tensors values, returns f32 [response tokens]; body: proto/learner/learner.h's
+/// pass and PPO's options -> {metrics: a tally}.
 tr_status critic_train_ppo(tr_learner_t *learner, const tr_message_t *request, tr_message_t *reply,
                            tr_error_t *err);
 

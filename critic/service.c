@@ -1,4 +1,5 @@
-// The critic's methods. Values are a forward pass; the updates are in ppo.c; the rest is proto/learner.
+// The critic's methods. Values are a forward pass; the updates are in ppo.c; the rest is
+// proto/learner.
 #include "critic/service.h"
 
 #include <stdlib.h>

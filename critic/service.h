@@ -14,7 +14,8 @@ void critic_service_destroy(critic_service_t **service);
 tr_status critic_service_welcome(void *context, const json_t *config, tr_error_t *err);
 
 /// Requests take sequences as tensors (proto/sequences.h) unless said.
-/// `values`: {temperature, chunk} -> tensor values f32 [response tokens], each read before its token is emitted.
+/// `values`: {temperature, chunk} -> tensor values f32 [response tokens], each read before its
+/// token is emitted.
 tr_status critic_service_values(void *context, const tr_message_t *request, tr_message_t *reply,
                                 tr_error_t *err);
 /// `train`: an update (critic/ppo.h).

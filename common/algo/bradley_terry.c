@@ -1,6 +1,7 @@
 // Reward models from pairs: the options and the loss of a batch of pairs.
 //
-// Scores are a scalar head's at the last token of each side; which token that is, the trainer decides.
+// Scores are a scalar head's at the last token of each side; which token that is, the trainer
+// decides.
 #include "common/algo/bradley_terry.h"
 
 #include "common/algo/logistic.h"

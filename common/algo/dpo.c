@@ -1,7 +1,9 @@
-// DPO and its relatives: options, the 18 losses with their derivatives, and the sums behind TRL's metrics.
+// DPO and its relatives: options, the 18 losses with their derivatives, and the sums behind TRL's
+// metrics.
 //
-// A loss of single pairs is a function from pair_t to slope_t: add one there, in pair_loss, and in the table `losses`. Losses
-// that couple the pairs of a batch (aot) are at the end. dpo.h has each loss's formula and paper.
+// A loss of single pairs is a function from pair_t to slope_t: add one there, in pair_loss, and in
+// the table `losses`. Losses that couple the pairs of a batch (aot) are at the end. dpo.h has each
+// loss's formula and paper.
 #include "common/algo/dpo.h"
 
 #include "common/algo/logistic.h"
@@ -198,7 +200,8 @@ static slope_t of_difference(const pair_t *p, double loss, double derivative, do
     return (slope_t){loss, beta * derivative * p->df_c, -beta * derivative * p->df_j};
 }
 
-/// KL(s(z) || (1-e, e)): the derivative of q = s(z) is q (1-q), and that of the KL by q is the difference of the log ratios.
+/// KL(s(z) || (1-e, e)): the derivative of q = s(z) is q (1-q), and that of the KL by q is the
+/// difference of the log ratios.
 static slope_t exo_pair(const pair_t *p, double z, const tr_dpo_options_t *o)
 {
     double right = tr_real_log(1.0 - o->label_smoothing), wrong = tr_real_log(o->label_smoothing);
@@ -207,7 +210,8 @@ static slope_t exo_pair(const pair_t *p, double z, const tr_dpo_options_t *o)
     return of_difference(p, loss, q * (1.0 - q) * (z - right + wrong), o->beta);
 }
 
-/// A blend of the logistic and the exponential loss, whose share m depends on z itself: hence the two terms with dm.
+/// A blend of the logistic and the exponential loss, whose share m depends on z itself: hence the
+/// two terms with dm.
 static slope_t discopop(const pair_t *p, double z, const tr_dpo_options_t *o)
 {
     double m = sigmoid(z / o->discopop_tau), dm = m * (1.0 - m) / o->discopop_tau;
@@ -333,8 +337,8 @@ static slope_t pair_loss(size_t type, const pair_t *p, const tr_dpo_options_t *o
 
 // Losses of sorted batches
 
-/// What is sorted of pair i: its log ratio of chosen to rejected under the policy and the reference (aot), or its own log
-/// ratios of policy to reference (aot_unpaired).
+/// What is sorted of pair i: its log ratio of chosen to rejected under the policy and the reference
+/// (aot), or its own log ratios of policy to reference (aot_unpaired).
 static double quantity(const tr_dpo_pairs_t *pairs, size_t i, bool unpaired, bool first,
                        const tr_dpo_options_t *options)
 {
@@ -345,7 +349,8 @@ static double quantity(const tr_dpo_pairs_t *pairs, size_t i, bool unpaired, boo
     return first ? p.L_w - p.L_l : (p.L_w - p.c) - (p.L_l - p.j);
 }
 
-/// order: [pairs], written: pairs by their quantity, ascending; equal ones keep their order. Batches are small.
+/// order: [pairs], written: pairs by their quantity, ascending; equal ones keep their order.
+/// Batches are small.
 static void sort(size_t *order, const tr_dpo_pairs_t *pairs, bool unpaired, bool first,
                  const tr_dpo_options_t *options)
 {
@@ -360,7 +365,8 @@ static void sort(size_t *order, const tr_dpo_pairs_t *pairs, bool unpaired, bool
     }
 }
 
-/// Alignment by optimal transport in one dimension: the k-th lowest of one side against the k-th of the other.
+/// Alignment by optimal transport in one dimension: the k-th lowest of one side against the k-th of
+/// the other.
 static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
                       const tr_dpo_pairs_t *pairs, bool unpaired, double normalizer,
                       const tr_dpo_options_t *options)
@@ -381,7 +387,8 @@ static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
     }
 }
 
-/// TRL's metrics. Losses of mean log-probs (simpo, orpo) report rewards of means, unless a loss beside them reads the reference.
+/// TRL's metrics. Losses of mean log-probs (simpo, orpo) report rewards of means, unless a loss
+/// beside them reads the reference.
 static void note(tr_dpo_sums_t *sums, const pair_t *p, const tr_dpo_options_t *options)
 {
     bool means = (tr_dpo_uses(options, TR_DPO_SIMPO) || tr_dpo_uses(options, TR_DPO_ORPO)) &&

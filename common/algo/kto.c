@@ -1,6 +1,8 @@
-// KTO: the options, the KL estimate, the loss of single completions, and TRL's advice on the two weights.
+// KTO: the options, the KL estimate, the loss of single completions, and TRL's advice on the two
+// weights.
 //
-// The mismatched completions from which the KL divergence is estimated are made where batches are (controller).
+// The mismatched completions from which the KL divergence is estimated are made where batches are
+// (controller).
 #include "common/algo/kto.h"
 
 #include "common/algo/logistic.h"

@@ -1,8 +1,9 @@
 // PPO on one page: options, KL, rewards, whitening, advantages, and the losses of actor and critic.
 //
-// Read it in the order of a step: tr_ppo_advantages is what the controller computes between the answers of judges, critic and
-// reference and the first update; the losses are what actor and critic then minimise. Sums are in double and ascending, so that
-// a result depends on nothing but its inputs. docs/algorithms.md says where this departs from TRL.
+// Read it in the order of a step: tr_ppo_advantages is what the controller computes between the
+// answers of judges, critic and reference and the first update; the losses are what actor and
+// critic then minimise. Sums are in double and ascending, so that a result depends on nothing but
+// its inputs. docs/algorithms.md says where this departs from TRL.
 #include "common/algo/ppo.h"
 
 #include <math.h>

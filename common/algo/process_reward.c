@@ -1,7 +1,8 @@
-// Process reward models: the loss over labelled steps, and one score from the chances of a response's steps.
+// Process reward models: the loss over labelled steps, and one score from the chances of a
+// response's steps.
 //
-// A step's logit is what the scalar head says where the step ends. The same head serves training (actor/steps.c) and judging
-// (common/judge/model.c).
+// A step's logit is what the scalar head says where the step ends. The same head serves training
+// (actor/steps.c) and judging (common/judge/model.c).
 #include "common/algo/process_reward.h"
 
 #include "common/algo/logistic.h"

@@ -1,5 +1,5 @@
-/// Process reward models: whether each step of a response is right (Uesato et al. 2022, arXiv 2211.14275; Lightman et al. 2023,
-/// arXiv 2305.20050).
+/// Process reward models: whether each step of a response is right (Uesato et al. 2022, arXiv
+/// 2211.14275; Lightman et al. 2023, arXiv 2305.20050).
 #ifndef TR_ALGO_PROCESS_REWARD_H
 #define TR_ALGO_PROCESS_REWARD_H
 
@@ -20,9 +20,9 @@ typedef struct tr_process_reward_sums {
     double chances;    ///< that the step is right, as the model has it
 } tr_process_reward_sums_t;
 
-/// Binary cross-entropy: -log s(z) for a right step, -log s(-z) for a wrong one; what TRL's two logits z0, z1 give for z = z1 - z0.
-/// dlogits: [n], written: d (sum / normalizer) / dz, 0 where no step ends. logits: [n]. labels: [n]. normalizer: steps of the whole
-/// batch. sums: continued.
+/// Binary cross-entropy: -log s(z) for a right step, -log s(-z) for a wrong one; what TRL's two
+/// logits z0, z1 give for z = z1 - z0. dlogits: [n], written: d (sum / normalizer) / dz, 0 where no
+/// step ends. logits: [n]. labels: [n]. normalizer: steps of the whole batch. sums: continued.
 void tr_process_reward_loss(float *dlogits, tr_process_reward_sums_t *sums, const float *logits,
                             const int32_t *labels, size_t n, size_t normalizer);
 

@@ -1,7 +1,7 @@
 // Supervised fine-tuning: the options, and the loss over the tokens that are trained on.
 //
-// Which tokens these are (completions alone, assistants' turns alone) is decided where rows become tokens; noise on the
-// embeddings is the forward pass's business (common/model/response.c).
+// Which tokens these are (completions alone, assistants' turns alone) is decided where rows become
+// tokens; noise on the embeddings is the forward pass's business (common/model/response.c).
 #include "common/algo/sft.h"
 
 #include "common/algo/exponential.h"

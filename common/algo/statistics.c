@@ -1,4 +1,5 @@
-// Descriptive numbers of a batch. Sums are in double and ascending, so that a number does not depend on threads or chunks.
+// Descriptive numbers of a batch. Sums are in double and ascending, so that a number does not
+// depend on threads or chunks.
 #include "common/algo/statistics.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 // Tables of fields: defaults, values from texts, and what a field expects, in words.
 //
-// Nothing here knows a particular option. fields_json.c has the tables' way into messages; common/recipe reads and writes YAML by
-// them.
+// Nothing here knows a particular option. fields_json.c has the tables' way into messages;
+// common/recipe reads and writes YAML by them.
 #include "common/base/fields.h"
 
 #include <math.h>

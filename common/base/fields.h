@@ -1,8 +1,9 @@
 /// Options declared once: a plain struct, and beside it a table with one row for each field.
 ///
-/// The module that uses an option owns its struct and its table (common/algo/ppo.c is a short example). Everything else
-/// follows from the table: defaults, the recipe's YAML, `key=value` on the command line, message bodies, docs/recipe.md and
-/// the JSON Schema. A new option is one row and the code that reads the struct's field.
+/// The module that uses an option owns its struct and its table (common/algo/ppo.c is a short
+/// example). Everything else follows from the table: defaults, the recipe's YAML, `key=value` on
+/// the command line, message bodies, docs/recipe.md and the JSON Schema. A new option is one row
+/// and the code that reads the struct's field.
 ///
 ///     typedef struct tr_ppo_options {
 ///         double cliprange; ///< the ratio is clipped to 1 +- this
@@ -106,18 +107,19 @@ typedef struct tr_field {
     double null;                ///< the number that null stands for
     const tr_range_t *range;    ///< of numbers
     const char *const *choices; ///< names by index, with NULL at the end, ...
-    size_t
-        stride; ///< ... so many bytes apart: of a table whose rows begin with their names; 0: an array of names
+    size_t stride; ///< ... so many bytes apart: of a table whose rows begin with their names; 0: an
+                   ///< array of names
     tr_field_names_t names;
     const tr_field_list_t *list;
     bool brief;        ///< `section: VALUE` is short for it
     bool local;        ///< never sent in messages
     bool message_only; ///< sent in messages, and no key of a recipe
-    unsigned
-        readers; ///< who reads it, in bits of whoever joins tables (common/recipe/algorithms.h); 0: all
+    unsigned readers;  ///< who reads it, in bits of whoever joins tables
+                       ///< (common/recipe/algorithms.h); 0: all
     char letter; ///< of the option `--name` of a command, 0: it has none (deploy/command_fields.h)
     const char *also; ///< another name of the same key, or NULL
-    /// The field is read only while the choice or list of choices `when` of the same table has one of the words `is`
+    /// The field is read only while the choice or list of choices `when` of the same table has one
+    /// of the words `is`
     /// ("simpo|cpo"). NULL: always.
     const char *when, *is;
     const char *help; ///< one sentence
@@ -162,7 +164,8 @@ void tr_fields_init(void *record, const tr_fields_t *fields);
 /// Frees what the fields own and leaves them empty.
 void tr_fields_release(void *record, const tr_fields_t *fields);
 
-/// Whether the code behind the table reads the field, given the record's other fields (`when`, `is`).
+/// Whether the code behind the table reads the field, given the record's other fields (`when`,
+/// `is`).
 bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_field_t *field);
 bool tr_field_equal(const void *a, const void *b, const tr_field_t *field);
 
@@ -178,8 +181,9 @@ bool tr_choices_has(const tr_choices_t *choices, int choice);
 
 // Texts
 
-/// A value that is a text alone (every kind but lists of several, words and `list`) into its field of the record. quoted: what
-/// looks like a number or null is a text. False, with the field unchanged, when the text is none that the field takes.
+/// A value that is a text alone (every kind but lists of several, words and `list`) into its field
+/// of the record. quoted: what looks like a number or null is a text. False, with the field
+/// unchanged, when the text is none that the field takes.
 bool tr_field_parse(void *record, const tr_field_t *field, const char *text, bool quoted);
 /// False unless the whole text is a decimal number, and finite.
 bool tr_real_parse(double *value, const char *text);
@@ -193,11 +197,13 @@ char *tr_field_expected(const tr_field_t *field);
 
 // JSON: message bodies
 
-/// Adds every field that travels under the last part of its name. Numbers that null stands for are sent as numbers.
+/// Adds every field that travels under the last part of its name. Numbers that null stands for are
+/// sent as numbers.
 void tr_fields_to_json(json_t *object, const void *record, const tr_fields_t *fields);
 
-/// Reads every field that travels from the object, which must have all of them, in range. where: whose body it is, for the
-/// sentence. TR_ERR_PROTOCOL; the record is initialised in any case and is the caller's to release.
+/// Reads every field that travels from the object, which must have all of them, in range. where:
+/// whose body it is, for the sentence. TR_ERR_PROTOCOL; the record is initialised in any case and
+/// is the caller's to release.
 tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const json_t *object,
                               const char *where, tr_error_t *err);
 

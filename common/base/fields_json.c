@@ -1,7 +1,7 @@
 // Tables of fields as JSON: the bodies of messages between processes.
 //
-// Apart from fields.c because only this half knows jansson. A receiver trusts nothing: each value is checked against its row
-// before it is kept, as one of a recipe is.
+// Apart from fields.c because only this half knows jansson. A receiver trusts nothing: each value
+// is checked against its row before it is kept, as one of a recipe is.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,8 @@
 enum { PROMPTS = 3, SAMPLES = 2, RESPONSES = 6, TOKENS = 13 };
 #include <stdint.h>
 
-// Three prompts of a data set of four, two responses each. Numbers are made up so that each differs.
+// Three prompts of a data set of four, two responses each. Numbers are made up so that each
+// differs.
 static int32_t prompt_0[] = {1, 2}, prompt_1[] = {3}, prompt_2[] = {4, 5, 6};
 static tr_sequence_t items[] = {{.ids = prompt_0, .prompt = 2, .length = 2},
                                 {.ids = NULL},
@@ -21,7 +22,8 @@ static const int32_t response_ids[TOKENS] = {10, 11, 12, 13, 14, 15, 16, 17, 18,
 static const int32_t response_starts[RESPONSES + 1] = {0, 3, 4, 6, 9, 12, 13};
 static const int32_t finish[RESPONSES] = {0, 1, 2, 0, 2, 1};
 static const float logprobs[TOKENS] = {-1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12, -13};
-// Lists of 0 to 3 kept ids: a cut token keeps at least itself, an empty list is a token that nothing was cut from.
+// Lists of 0 to 3 kept ids: a cut token keeps at least itself, an empty list is a token that
+// nothing was cut from.
 static const int32_t kept_offsets[TOKENS + 1] = {0, 2, 2, 3, 6, 7, 7, 9, 10, 13, 13, 13, 15, 16};
 static const int32_t kept_ids[16] = {10, 99, 12, 13, 50, 51, 14, 8, 16, 17, 1, 18, 30, 2, 21, 22};
 
@@ -49,7 +51,8 @@ static tr_responses_t part_of(size_t first, size_t end, bool truncated)
     };
 }
 
-/// Joins parts that end where `division` has a bit: response i is the last of its part when bit i is set.
+/// Joins parts that end where `division` has a bit: response i is the last of its part when bit i
+/// is set.
 static void join(controller_experience_t *e, unsigned division, bool truncated)
 {
     tr_responses_t parts[RESPONSES];

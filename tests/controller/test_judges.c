@@ -1,4 +1,5 @@
-/// The panel of judges: what they are shown, the weighted sum of what they say, and that no order of answers changes a bit.
+/// The panel of judges: what they are shown, the weighted sum of what they say, and that no order
+/// of answers changes a bit.
 #include "controller/judges.h"
 
 #include <criterion/criterion.h>
@@ -105,7 +106,8 @@ static void fall_silent(spoken_t *spoken)
 
 // Judges
 
-/// The score of a sample: a fraction that adds up with rounding, so that an order of additions would show.
+/// The score of a sample: a fraction that adds up with rounding, so that an order of additions
+/// would show.
 static float score_of(int64_t id, float scale)
 {
     return scale / (float)(id - FIRST_ID + 3);
@@ -180,7 +182,8 @@ static void name_judges(tr_judge_t judges[2])
     judges[1].weight = -0.3;
 }
 
-/// A session of both judges; hold as in fake_worker_t; parts: how many pieces the responses come in.
+/// A session of both judges; hold as in fake_worker_t; parts: how many pieces the responses come
+/// in.
 static tr_status hold_session(float *scores, controller_record_t *record, critic_t critics[2],
                               size_t hold, size_t parts, tr_error_t *err)
 {
@@ -311,7 +314,8 @@ Test(judges, extras_are_averaged_over_the_responses_for_which_they_were_given)
     }
     cr_expect_float_eq(*controller_record_find(&record, "judge/good/length"),
                        (double)length / RESPONSES, 1e-12);
-    // Requests begin at 1000, 1016 and 1032: the first and the last give `even`, of 16 and 5 responses.
+    // Requests begin at 1000, 1016 and 1032: the first and the last give `even`, of 16 and 5
+    // responses.
     const double *even = controller_record_find(&record, "judge/other/even");
     cr_assert_not_null(even);
     cr_expect_float_eq(*even, (8.0 + 3.0) / (16.0 + 5.0), 1e-12);
