@@ -1,3 +1,5 @@
+// A file that grows by whole records. Apart from the formats (lines.c, events.c), which share its
+// promise: a failed write leaves the file as it was.
 #include "controller/appender.h"
 
 #include <errno.h>
@@ -34,6 +36,7 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
     } else if (ftruncate(made->descriptor, made->size) != 0) {
         status = failed(made, "cut", err);
     } else {
+        // A new file's name must reach the disk too.
         status = tr_directory_sync_parent(path, err);
     }
     if (status != TR_OK) {
@@ -43,7 +46,7 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
     return status;
 }
 
-/// Takes back what a failed write left; errno is the reason of the failure.
+/// Removes what a failed write left. errno is the reason of that failure.
 static tr_status take_back(const controller_appender_t *appender, tr_error_t *err)
 {
     int code = errno;
@@ -59,6 +62,7 @@ tr_status controller_appender_write(controller_appender_t *appender, const void 
     size_t left = length;
     while (left > 0) {
         ssize_t written = write(appender->descriptor, next, left);
+        // write may take less than it is given, or be interrupted by a signal.
         if (written < 0 && errno == EINTR) {
             continue;
         }

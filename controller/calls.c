@@ -1,3 +1,8 @@
+// Calls: pending requests, what a failure means for each, and the wait for replies.
+//
+// Apart from proto/broker.h, which delivers one request once: retries, deadlines and the loss of
+// state are decisions of a run. A reply is read by its call's take function; a failure goes through
+// take_failure, which asks again, waits, or ends the wait.
 #include "controller/calls.h"
 
 #include <stdlib.h>
@@ -5,20 +10,21 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
+// A tick bounds how late a signal or a deadline is noticed; pauses double up to the maximum.
 enum { TICK_MS = 250, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000 };
 
-/// A call that is not answered yet.
+/// A call without a reply.
 typedef struct pending {
     controller_call_t call;
     tr_message_t *message;
-    int64_t id;       // of the request; 0 while it pauses
+    int64_t id;       // of the request; 0 while it pauses before it is sent again
     int64_t deadline; // INT64_MAX: none
-    int64_t ask_at;   // while it pauses
-    int64_t pause;
+    int64_t ask_at;   // end of the pause
+    int64_t pause;    // length of the next one
     uint64_t failures;
 } pending_t;
 
-/// When a role works.
+/// When a role has work: the time in which at least one call to it is open.
 typedef struct busy {
     size_t calls;
     double since;
@@ -28,13 +34,13 @@ typedef struct busy {
 struct controller_calls {
     tr_broker_t *broker;
     const volatile sig_atomic_t *stop;
-    pending_t **items; // [count]
+    pending_t **items; // [count], in any order; pointers stay valid when it grows
     size_t count;
     size_t room;
     busy_t busy[TR_ROLE_COUNT];
     bool asked_to_stop; // by the supervisor
     bool state_lost;    // a learner's process is gone
-    char *lost;         // which
+    char *lost;         // its name and the reason
 };
 
 controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop)
@@ -59,6 +65,7 @@ static void end_busy(busy_t *busy)
     }
 }
 
+/// Frees a call that has ended, with or without a reply.
 static void release(controller_calls_t *calls, pending_t *pending)
 {
     end_busy(&calls->busy[pending->call.role]);
@@ -66,6 +73,7 @@ static void release(controller_calls_t *calls, pending_t *pending)
     free(pending);
 }
 
+/// Ends all calls; late replies to them are dropped by the broker.
 static void cancel_all(controller_calls_t *calls)
 {
     for (size_t i = 0; i < calls->count; i++) {
@@ -96,6 +104,7 @@ static int64_t deadline_of(const controller_call_t *call)
 static void submit(controller_calls_t *calls, pending_t *pending)
 {
     const controller_call_t *call = &pending->call;
+    // The original stays, to be sent again.
     tr_message_t *message = tr_message_copy(pending->message);
     pending->id = tr_broker_submit(calls->broker, call->role, call->group, call->worker,
                                    call->method, &message);
@@ -119,6 +128,7 @@ void controller_calls_ask(controller_calls_t *calls, const controller_call_t *ca
     submit(calls, pending);
 }
 
+/// Removes an answered call; the last one takes its place.
 static void forget(controller_calls_t *calls, size_t index)
 {
     release(calls, calls->items[index]);
@@ -134,15 +144,15 @@ static size_t find(const controller_calls_t *calls, int64_t id)
     return i;
 }
 
-/// A judge is asked again; for anybody else a lost process or another version means that state is
-/// lost.
+/// Whether a failure means that state is lost, so that sending the request again is no help. Judges
+/// and references have none; learners and rollouts hold weights of a version.
 static bool loses_state(const controller_call_t *call, tr_status status)
 {
     return call->role != TR_ROLE_REWARD && call->role != TR_ROLE_REFERENCE &&
            (status == TR_ERR_PEER || status == TR_ERR_VERSION);
 }
 
-/// The call failed with err: asks again after a pause, or fails.
+/// A call has failed with err: plans the next try, or fails.
 static tr_status take_failure(pending_t *pending, tr_error_t *err)
 {
     const controller_call_t *call = &pending->call;
@@ -152,6 +162,7 @@ static tr_status take_failure(pending_t *pending, tr_error_t *err)
         err->status = TR_ERR_VERSION;
         return err->status;
     }
+    // Out of retries: a call that persists goes on with a warning.
     if (pending->failures > call->retries && !call->persists) {
         return err->status;
     }
@@ -164,6 +175,7 @@ static tr_status take_failure(pending_t *pending, tr_error_t *err)
     return TR_OK;
 }
 
+/// Gives the reply to its call. What the call cannot read is a failure of the worker.
 static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_event_t *event,
                             tr_error_t *err)
 {
@@ -185,6 +197,7 @@ static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_ev
     return TR_OK;
 }
 
+/// Logs a lost worker. A lost learner has lost its state, whether or not a call to it was open.
 static void note_lost(controller_calls_t *calls, const tr_event_t *event)
 {
     tr_log(TR_LOG_WARN, "workers", "role=%s worker=%s \"lost: %s\"", tr_role_name(event->role),
@@ -202,12 +215,13 @@ static void note_joined(const tr_event_t *event)
            tr_role_name(event->role), event->worker, event->group);
 }
 
-/// A request that cannot be packed reaches no worker, however often it is asked again.
+/// Whether no worker can ever get the request, because it cannot be packed into a message.
 static bool hopeless(const tr_event_t *event)
 {
     return event->worker[0] == '\0' && event->status == TR_ERR_ARGUMENT;
 }
 
+/// Handles one event of the broker. Replies to calls that have ended are ignored.
 static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, tr_error_t *err)
 {
     size_t index = find(calls, event->id);
@@ -226,7 +240,7 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
     return TR_OK;
 }
 
-/// Late calls fail; paused ones are asked again.
+/// Sends paused calls again, and fails late ones.
 static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
 {
     int64_t now = tr_clock_ms();
@@ -249,10 +263,12 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
     return TR_OK;
 }
 
+/// One round of the wait: an event or a tick, then what time has changed.
 static tr_status turn(controller_calls_t *calls, tr_error_t *err)
 {
     tr_event_t event;
     tr_status status = tr_broker_poll(&event, calls->broker, TICK_MS, err);
+    // A stop comes before everything else, whatever has arrived.
     if (*calls->stop || calls->asked_to_stop) {
         if (status == TR_OK) {
             tr_event_release(&event);
@@ -266,6 +282,7 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
         status = TR_OK;
     }
     TR_TRY(status);
+    // After the event, whatever it was: what the learner answered before it died has been taken.
     if (calls->state_lost) {
         calls->state_lost = false;
         return tr_fail(err, TR_ERR_VERSION, "%s", calls->lost);
@@ -273,13 +290,14 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
     return pass_time(calls, err);
 }
 
-/// Takes what the broker has heard already, after a failure: a loss that ended this wait must not
-/// end the next one too.
+/// Reads, after a failure, the events that have arrived already: a loss that ended this wait must
+/// not end the next one too.
 static void settle(controller_calls_t *calls)
 {
     tr_event_t event;
     tr_error_t ignored = {0};
     while (!calls->asked_to_stop && tr_broker_poll(&event, calls->broker, 0, &ignored) == TR_OK) {
+        // A stop must survive to the next wait.
         calls->asked_to_stop = event.type == TR_EVENT_STOP;
         if (event.type == TR_EVENT_JOINED) {
             note_joined(&event);

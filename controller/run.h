@@ -1,8 +1,8 @@
 /// A run from its first step to its last.
 ///
-/// A run is a function of recipe, data and seed. Whatever goes wrong with a learner (its process
-/// dies, its weights are gone), the run goes back to the last checkpoint and on from there, with
-/// the same bytes as if nothing had happened.
+/// A run is a function of recipe, data and seed. When a learner fails (its process dies, its
+/// weights are lost), the run goes back to the last checkpoint and continues with the same bytes as
+/// if nothing had happened.
 #ifndef CONTROLLER_RUN_H
 #define CONTROLLER_RUN_H
 

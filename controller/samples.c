@@ -1,3 +1,5 @@
+// samples.jsonl. Apart from generation.c, which chooses what is written, because responses are
+// arbitrary bytes and a line must be valid JSON. The file itself is lines.c.
 #include "controller/samples.h"
 
 #include <math.h>
@@ -31,21 +33,21 @@ void controller_samples_destroy(controller_samples_t **samples)
     *samples = NULL;
 }
 
-/// text: [length] bytes, repaired where it is not UTF-8. A new reference.
+/// The bytes as valid UTF-8, repaired where necessary. A new reference.
 static json_t *to_text(const char *text, size_t length)
 {
     tr_bytes_t pending = {0};
     tr_bytes_t repaired = {0};
     tr_bytes_append(&pending, text, length);
     tr_utf8_drain(&repaired, &pending, 1);
-    tr_bytes_append(&repaired, "", 0); // data, also of an empty text
+    tr_bytes_append(&repaired, "", 0); // allocates data for an empty text too
     json_t *value = json_stringn(repaired.data, repaired.length);
     tr_bytes_release(&repaired);
     tr_bytes_release(&pending);
     return value;
 }
 
-/// Adds further keys behind the four.
+/// Adds the further keys behind the four of every line.
 static tr_status add_more(json_t *line, const json_t *more, tr_error_t *err)
 {
     const char *key;
