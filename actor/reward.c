@@ -1,4 +1,7 @@
-// Reward models in the actor: pairs, scored at their last tokens.
+// Reward models in the actor: pairs of completions, scored at their last tokens.
+//
+// The equations are in common/algo/bradley_terry.c. TRL reports a mean and a standard deviation of
+// scores; squares travel instead of the latter, because they add up (controller/metrics.c).
 #include "actor/algorithms.h"
 
 typedef struct reward_context {
@@ -7,6 +10,7 @@ typedef struct reward_context {
     actor_reward_report_t *report;
 } reward_context_t;
 
+/// The loss of a chunk of pairs; out and dout have one score a sequence.
 static tr_status reward_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     reward_context_t *context = argument;
@@ -28,8 +32,8 @@ tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *traine
     *report = (actor_reward_report_t){0};
     reward_context_t context = {margins, center, report};
     tr_train_pass_t pairwise = *pass;
-    pairwise.group = 2;
-    pairwise.scores = true;
+    pairwise.group = 2;     // a chunk never separates a pair
+    pairwise.scores = true; // one output a sequence, at its last token
     return tr_trainer_run_pass(trainer, sequences, &pairwise, reward_loss, &context, &report->pass,
                                err);
 }
@@ -54,6 +58,7 @@ static tr_status train(actor_training_t *t, const void *options, tr_error_t *err
     const tr_reward_options_t *reward = options;
     tr_view_t margins = {0};
     actor_reward_report_t report;
+    // Margins are optional: rows may have none.
     if (tr_message_tensor(&margins, t->request, "margins")) {
         TR_TRY(tr_message_expect_tensor(&margins, t->request, "margins", TR_F32,
                                         t->sequences.count / 2, err));
