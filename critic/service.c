@@ -1,5 +1,5 @@
-// The critic's methods. Values are a forward pass; the updates are in ppo.c; the rest is
-// proto/learner.
+// The critic's methods. Values are a forward pass; updates are in ppo.c; the rest is
+// proto/learner/learner.c.
 #include "critic/service.h"
 
 #include <stdlib.h>
@@ -31,6 +31,7 @@ tr_status critic_service_welcome(void *context, const json_t *config, tr_error_t
 {
     critic_service_t *service = context;
     tr_learner_close(&service->learner);
+    // true: a critic is a language model with a scalar head.
     return tr_learner_open(&service->learner, config, true, service->options, err);
 }
 

@@ -1,6 +1,6 @@
-/// What the controller's welcome tells the workers of the role reward: how each group judges.
+/// The config of the role reward: how each group of workers judges.
 ///
-/// The welcome's config is one map for all of them; each picks the entry of its own group:
+/// It is one map for all groups; each worker reads the entry of its own:
 ///
 ///     {"judges": {"words":  {"kind": "words", "words": [["happy", 1.0], ["sad", -1.0]]},
 ///                 "regex":  {"kind": "regex", "pattern": "\\bthe end\\b", "score": 1.0},
@@ -11,7 +11,7 @@
 ///                 "exec":   {"kind": "exec"}}}
 ///
 /// A model has steps and step_separator too. Each kind's file in common/judge declares its fields.
-/// Programs of others (kinds exec and external) know how they judge and may ignore all this.
+/// Programs of users (kinds exec and external) know how they judge and may ignore all this.
 #ifndef TR_PROTO_JUDGE_H
 #define TR_PROTO_JUDGE_H
 
