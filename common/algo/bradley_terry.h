@@ -18,7 +18,7 @@ typedef struct tr_bradley_terry_sums {
     double accuracies;  ///< pairs whose chosen score is above the rejected one
     double margins;     ///< chosen - rejected
     double scores;      ///< of both; divide by 2 pairs
-    double squares;     ///< of these scores, likewise
+    double squares;     ///< of the squared scores, likewise
     double least, most; ///< of all scores so far; 0 while there are none
 } tr_bradley_terry_sums_t;
 

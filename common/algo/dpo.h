@@ -1,4 +1,4 @@
-/// Learning from pairs: direct preference optimization (Rafailov et al. 2023) and its relatives, as
+/// Losses on pairs: direct preference optimization (Rafailov et al. 2023) and its relatives, as
 /// TRL's DPOTrainer, CPOTrainer and ORPOTrainer compute them. Pure.
 ///
 /// A pair is a prompt with a chosen (w) and a rejected (l) completion. L are the log-probs of a
@@ -72,8 +72,8 @@ double tr_dpo_loss_weight(const tr_dpo_options_t *options, tr_dpo_loss_type_t ty
 /// Whether some loss reads the reference's log-probs.
 bool tr_dpo_needs_reference(const tr_dpo_options_t *options);
 
-/// Whether a pair's loss depends on the other pairs of the batch (aot): all must then be given at
-/// once.
+/// Whether a pair's loss depends on the other pairs of the batch (aot): all must then be given in
+/// one call.
 bool tr_dpo_couples_pairs(const tr_dpo_options_t *options);
 
 /// Pairs, or a chunk of a batch's. Arrays: [pairs]; each completion has at least one token.
@@ -105,9 +105,9 @@ void tr_dpo_loss(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
 /// The sum of a completion's log-probs: [n], of which those past `shared` tokens count ld_alpha.
 double tr_dpo_sum(const float *logprobs, size_t n, size_t shared, double ld_alpha);
 
-/// The reverse: dlogprobs: [n], written: slope (d loss / d sum) for each token, times ld_alpha past
-/// `shared`, minus nll: what sft's part gives each chosen token, its weight / (chosen tokens of the
-/// batch); 0 for a rejected one.
+/// The reverse of tr_dpo_sum: dlogprobs: [n], written: slope (d loss / d sum) for each token, times
+/// ld_alpha past `shared`, minus nll. nll is sft's part: for each chosen token its weight / (chosen
+/// tokens of the batch); 0 for a rejected one.
 void tr_dpo_spread(float *dlogprobs, double slope, size_t n, size_t shared, double ld_alpha,
                    double nll);
 

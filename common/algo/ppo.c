@@ -1,4 +1,4 @@
-// PPO on one page: options, KL, rewards, whitening, advantages, and the losses of actor and critic.
+// PPO in one file: options, KL, rewards, whitening, advantages, and the losses of actor and critic.
 //
 // Read it in the order of a step: tr_ppo_advantages is what the controller computes between the
 // answers of judges, critic and reference and the first update; the losses are what actor and
@@ -65,6 +65,7 @@ void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
     }
 }
 
+/// Whether the id is in the list. Models have a handful of end-of-sequence ids.
 static bool contains(const int32_t *ids, size_t count, int32_t id)
 {
     for (size_t i = 0; i < count; i++) {
@@ -111,6 +112,7 @@ void tr_whiten(float *values, size_t n, bool shift_mean)
 {
     tr_statistics_t batch;
     tr_statistics(&batch, values, n);
+    // 1e-8 inside the root, as in TRL.
     double scale = 1.0 / sqrt(batch.variance + 1e-8);
     double shift = shift_mean ? 0.0 : batch.mean;
     for (size_t t = 0; t < n; t++) {
@@ -160,6 +162,7 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
     tr_whiten(advantages, tokens, true);
 }
 
+/// The sum in double, ascending.
 static double sum(const float *values, size_t n)
 {
     double total = 0.0;
@@ -176,6 +179,7 @@ void tr_objective(tr_objective_t *objective, const float *kl, const float *logpr
     double count = (double)responses;
     size_t tokens = (size_t)starts[responses];
     objective->kl = sum(kl, tokens) / count;
+    // The sampled tokens' own log-probs estimate the entropy.
     objective->entropy = -sum(logprobs, tokens) / count;
     objective->non_score_reward = -kl_coef * objective->kl;
     objective->scores = sum(scores, responses) / count;
@@ -222,7 +226,7 @@ void tr_ppo_value_loss(float *dvalues, tr_ppo_value_sums_t *sums, const float *v
         double target = (double)returns[t];
         double error = (double)values[t] - target;
         double held_error = clamp((double)values[t], old - range, old + range) - target;
-        bool clipped = held_error * held_error > error * error; // likewise
+        bool clipped = held_error * held_error > error * error; // as in the policy's loss
         double worst = clipped ? held_error : error;
         dvalues[t] = clipped ? 0.0f : (float)(options->vf_coef * error / (double)normalizer);
         sums->loss += 0.5 * worst * worst;

@@ -5,13 +5,13 @@
 /// Pure: arrays in, arrays and gradients out. The controller calls the first half, actor and critic
 /// the losses.
 ///
-/// A score is what the judges say of a whole response; a reward belongs to a token. Responses are
-/// ragged: their tokens stand one after another, and response i owns tokens starts[i]..starts[i +
-/// 1] - 1, at least one; starts: [responses + 1], starts[0] = 0.
+/// A score belongs to a whole response, a reward to a token. Responses are ragged: their tokens
+/// follow one another, and response i has tokens starts[i]..starts[i + 1] - 1, at least one;
+/// starts: [responses + 1], starts[0] = 0.
 ///
-/// A minibatch may be processed in chunks (gradient accumulation). Each call of a loss takes its
+/// A minibatch may be processed in chunks (gradient accumulation). Each call of a loss gets its
 /// chunk's tokens and `normalizer`, the tokens of the WHOLE minibatch, so that gradients add up to
-/// those of the mean over the whole, and continues the sums it is given, so that chunks in order
+/// those of the mean over the whole. It continues the sums it is given, so that chunks in order
 /// give the sums of the whole bit for bit.
 #ifndef TR_ALGO_PPO_H
 #define TR_ALGO_PPO_H

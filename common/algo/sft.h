@@ -28,10 +28,10 @@ typedef struct tr_sft_sums {
 } tr_sft_sums_t;
 
 /// dlogprobs: [n], written: -(1 - e) / normalizer, for dft -p / normalizer. sums: continued.
-/// logprobs: [n] of the tokens that are learnt (none of the prompt's, if only completions are).
-/// means: [n], of the log-probs of the whole vocabulary, and dmeans: [n], written: -e / normalizer;
-/// both may be NULL where e is 0. normalizer: such tokens in the WHOLE batch, so that chunks add up
-/// to its mean.
+/// logprobs: [n], those of the tokens that are trained on (without the prompt's, where only
+/// completions are). means: [n], the mean log-prob over the vocabulary at each token, and dmeans:
+/// [n], written: -e / normalizer; both may be NULL where e is 0. normalizer: tokens that are
+/// trained on in the WHOLE batch, so that chunks add up to its mean.
 void tr_sft_loss(float *dlogprobs, float *dmeans, tr_sft_sums_t *sums, const float *logprobs,
                  const float *means, size_t n, size_t normalizer, const tr_sft_options_t *options);
 

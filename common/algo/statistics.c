@@ -1,5 +1,6 @@
-// Descriptive numbers of a batch. Sums are in double and ascending, so that a number does not
-// depend on threads or chunks.
+// Descriptive statistics of a batch. Apart from the losses because controller and judges need them
+// for metrics. Sums are in double and ascending, so that a number does not depend on threads or
+// chunks.
 #include "common/algo/statistics.h"
 
 #include <math.h>
@@ -33,6 +34,7 @@ void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n)
     statistics->maximum = (double)values[0];
     for (size_t t = 0; t < n; t++) {
         double value = (double)values[t];
+        // A NaN compares as false everywhere and would go unnoticed.
         if (value != value) {
             statistics->minimum = value;
             statistics->maximum = value;
@@ -72,5 +74,6 @@ double tr_explained_variance(const float *values, const float *returns, size_t n
     double total;
     moments(&mean, &residual, returns, values, n);
     moments(&mean, &total, returns, NULL, n);
+    // Constant returns have no variance to explain.
     return total > 0.0 ? 1.0 - residual / total : 0.0;
 }

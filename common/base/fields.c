@@ -1,7 +1,8 @@
-// Tables of fields: defaults, values from texts, and what a field expects, in words.
+// Tables of fields: defaults, values from texts, and sentences of what a field expects.
 //
-// Nothing here knows a particular option. fields_json.c has the tables' way into messages;
-// common/recipe reads and writes YAML by them.
+// Nothing here knows a particular option. fields_json.c sends tables in messages; common/recipe
+// reads and writes YAML by them. A new kind of field is a case in each switch of these files, which
+// the compiler finds.
 #include "common/base/fields.h"
 
 #include <math.h>
@@ -46,19 +47,20 @@ const tr_field_t *tr_fields_find(const tr_fields_t *fields, const char *name)
     return NULL;
 }
 
-/// Lists of several and words begin empty.
+/// Whether there is a default to parse. Lists of several and words begin empty.
 static bool has_default(const tr_field_t *field)
 {
     return field->initial != NULL && field->initial[0] != '[' && field->initial[0] != '{';
 }
 
-/// A default in quotes is a text in any case, with JSON's escapes.
+/// Parses the default as a recipe's text. In quotes it is a text in any case, with JSON's escapes.
 static void set_default(void *record, const tr_field_t *field)
 {
     json_t *quoted =
         field->initial[0] == '"' ? json_loads(field->initial, JSON_DECODE_ANY, NULL) : NULL;
     const char *text = quoted != NULL ? json_string_value(quoted) : field->initial;
     bool read = tr_field_parse(record, field, text, quoted != NULL);
+    // A bad default is a mistake of the table's author, found by the first run.
     TR_ASSERT(read, "'%s' does not take its default %s", field->name, field->initial);
     json_decref(quoted);
 }
@@ -79,7 +81,7 @@ void tr_fields_init(void *record, const tr_fields_t *fields)
         case TR_FIELD_TEXTS: *(tr_texts_t *)value = (tr_texts_t){0}; break;
         case TR_FIELD_IDS: *(tr_token_ids_t *)value = (tr_token_ids_t){0}; break;
         case TR_FIELD_WORDS: *(tr_words_t *)value = (tr_words_t){0}; break;
-        case TR_FIELD_LIST: break; // its record begins with zeros
+        case TR_FIELD_LIST: break; // zero is its empty value
         }
         if (has_default(field)) {
             set_default(record, field);
@@ -121,7 +123,7 @@ void tr_fields_release(void *record, const tr_fields_t *fields)
             free(((tr_token_ids_t *)value)->items);
             *(tr_token_ids_t *)value = (tr_token_ids_t){0};
             break;
-        default: break; // they own nothing, or their list frees them (common/recipe)
+        default: break; // owns nothing, or is freed by its list (common/recipe)
         }
     }
 }
@@ -130,6 +132,7 @@ void tr_fields_release(void *record, const tr_fields_t *fields)
 
 const char *tr_field_choice(const tr_field_t *field, size_t index)
 {
+    // Names may be an array of their own, or the first members of a table's rows.
     size_t stride = field->stride > 0 ? field->stride : sizeof *field->choices;
     return *(const char *const *)((const char *)field->choices + index * stride);
 }
@@ -184,6 +187,7 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     TR_ASSERT(deciding != NULL, "'%s' depends on '%s', which is no field", field->name,
               field->when);
     const void *value = tr_field_of_const(record, deciding);
+    // One choice decides, or any of a list of choices.
     if (deciding->kind == TR_FIELD_CHOICE) {
         return lists(field->is, tr_field_choice(deciding, (size_t) * (const int *)value));
     }
@@ -196,11 +200,13 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     return false;
 }
 
+/// NULL is equal to NULL alone.
 static bool text_equal(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+/// The same texts in the same order.
 static bool texts_equal(const tr_texts_t *a, const tr_texts_t *b)
 {
     bool same = a->count == b->count;
@@ -219,6 +225,7 @@ bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
     case TR_FIELD_REAL: return *(const double *)x == *(const double *)y;
     case TR_FIELD_BOOL: return *(const bool *)x == *(const bool *)y;
     case TR_FIELD_CHOICE: return *(const int *)x == *(const int *)y;
+    // Unused places of these two are zero, so bytes can be compared.
     case TR_FIELD_CHOICES: return memcmp(x, y, sizeof(tr_choices_t)) == 0;
     case TR_FIELD_REALS: return memcmp(x, y, sizeof(tr_reals_t)) == 0;
     case TR_FIELD_TEXTS: return texts_equal(x, y);
@@ -237,7 +244,8 @@ static const char *skip_digits(const char *text)
     return text + strspn(text, "0123456789");
 }
 
-/// [+-] digits [. digits] [e [+-] digits], with a digit on one side of the point.
+/// [+-] digits [. digits] [e [+-] digits], with a digit on one side of the point. Stricter than
+/// strtod, which also reads "inf", "nan" and hexadecimal numbers.
 static bool is_decimal(const char *text)
 {
     const char *start = text + (*text == '-' || *text == '+');
@@ -277,6 +285,7 @@ bool tr_whole_parse(uint64_t *value, const char *text)
     }
     for (; *text != '\0'; text++) {
         uint64_t digit = (uint64_t)(*text - '0');
+        // JSON's integers end at 2^63 - 1.
         if (sum > ((uint64_t)INT64_MAX - digit) / 10) {
             return false;
         }
@@ -297,32 +306,35 @@ bool tr_is_null_word(const char *text)
     return false;
 }
 
+/// null: the text is a word for null, and the field takes it.
 static bool parse_whole(uint64_t *value, const tr_field_t *field, const char *text, bool null)
 {
     *value = (uint64_t)field->null;
     return null || (tr_whole_parse(value, text) && tr_range_holds(field->range, (double)*value));
 }
 
+/// As parse_whole.
 static bool parse_real(double *value, const tr_field_t *field, const char *text, bool null)
 {
     *value = field->null;
     return null || (tr_real_parse(value, text) && tr_range_holds(field->range, *value));
 }
 
+/// YAML 1.2's words.
 static bool parse_bool(bool *value, const char *text)
 {
     *value = lists("true|True|TRUE", text);
     return *value || lists("false|False|FALSE", text);
 }
 
-/// null: whether the text is a word for null, which is the name of a choice where there is one.
+/// null: the text is a word for null, which is the name of a choice where there is one.
 static bool parse_choice(int *value, const tr_field_t *field, const char *text, bool null)
 {
     *value = tr_field_choice_index(field, null ? "null" : text);
     return *value >= 0;
 }
 
-/// A list of one.
+/// A text alone is a list of one.
 static bool parse_choices(tr_choices_t *value, const tr_field_t *field, const char *text)
 {
     *value = (tr_choices_t){.count = 1};
@@ -330,6 +342,7 @@ static bool parse_choices(tr_choices_t *value, const tr_field_t *field, const ch
     return value->items[0] >= 0;
 }
 
+/// An empty text is none: keys that may be absent take null.
 static bool parse_text(char **value, const tr_field_t *field, const char *text, bool null)
 {
     if (null ? !field->nullable
@@ -341,7 +354,7 @@ static bool parse_text(char **value, const tr_field_t *field, const char *text, 
     return true;
 }
 
-/// A list of one.
+/// A text alone is a list of one.
 static bool parse_texts(tr_texts_t *value, const tr_field_t *field, const char *text, bool null)
 {
     if (null || text[0] == '\0' || (field->names == TR_NAMES_DEVICE && !tr_device_is_name(text))) {
@@ -358,6 +371,7 @@ bool tr_field_parse(void *record, const tr_field_t *field, const char *text, boo
 {
     void *at = tr_field_of(record, field);
     bool null = !quoted && tr_is_null_word(text), none = null && field->nullable;
+    // Parsed beside the record, so that the field is unchanged when the text is bad.
     union {
         uint64_t whole;
         double real;
@@ -419,6 +433,7 @@ static char *alternatives(const tr_field_t *field)
     return text;
 }
 
+/// What a text must name.
 static const char *expected_text(tr_field_names_t names)
 {
     switch (names) {
@@ -429,6 +444,7 @@ static const char *expected_text(tr_field_names_t names)
     }
 }
 
+/// The same for lists of texts.
 static const char *expected_texts(tr_field_names_t names)
 {
     switch (names) {
@@ -438,6 +454,7 @@ static const char *expected_texts(tr_field_names_t names)
     }
 }
 
+/// The expectation by kind; numbers have theirs in their range.
 static const char *expected(const tr_field_t *field)
 {
     switch (field->kind) {

@@ -1,5 +1,6 @@
-/// AdamW on a rank's shard of the trained parameters, and the norm that clips it. How a shard's
-/// gradient comes about is accumulator.c; who holds what, common/collective/shards.h.
+/// AdamW on a rank's shard of the trained parameters, and the norm that clips it. Apart from
+/// accumulator.c, which makes a shard's gradient; who has which shard is
+/// common/collective/shards.h.
 #include "common/optim/optimizer.h"
 
 #include <stdlib.h>
@@ -29,7 +30,7 @@ static size_t rank_count(const tr_optimizer_t *optimizer)
 
 // Life cycle
 
-/// Blocks of squares in a rank's parts of all segments.
+/// Number of sums of squares that a rank has: TR_SUM_BLOCKS for its part of each segment.
 static size_t blocks_of(const tr_shards_t *shards, size_t rank)
 {
     size_t blocks = 0;
@@ -39,6 +40,7 @@ static size_t blocks_of(const tr_shards_t *shards, size_t rank)
     return blocks;
 }
 
+/// Both moments in one buffer: in the GPU's memory, or with offload in pinned memory of the host.
 static tr_status allocate_moments(tr_optimizer_t *optimizer, size_t bytes, tr_error_t *err)
 {
     const tr_ops_t *ops = optimizer->backend->ops;
@@ -47,6 +49,7 @@ static tr_status allocate_moments(tr_optimizer_t *optimizer, size_t bytes, tr_er
                    : ops->buffer_new(optimizer->backend, &optimizer->moments, bytes, err);
 }
 
+/// Moments, sums of squares and the accumulator, all for this rank's shard.
 static tr_status allocate(tr_optimizer_t *optimizer, tr_error_t *err)
 {
     const tr_shards_t *shards = optimizer->shards;
@@ -113,8 +116,8 @@ void tr_optimizer_discard(tr_optimizer_t *optimizer)
 
 // The step
 
-/// sums: [blocks of all ranks], rank after rank, are written; squares: the same in the order of the
-/// flat vector.
+/// sums: [blocks of all ranks], rank after rank; squares: the same, written in the order of the
+/// flat vector, so that the norm does not depend on the number of ranks.
 static void order_squares(float *squares, const float *sums, const tr_shards_t *shards)
 {
     size_t *next = tr_calloc(shards->ranks, sizeof *next);
@@ -132,7 +135,7 @@ static void order_squares(float *squares, const float *sums, const tr_shards_t *
     free(next);
 }
 
-/// The sums of squares of this rank's blocks, on the host.
+/// Reads the sums of squares of this rank's blocks to the host.
 static tr_status own_squares(float *sums, const tr_optimizer_t *optimizer, tr_tensor_t gradient,
                              tr_error_t *err)
 {
@@ -151,7 +154,7 @@ static tr_status own_squares(float *sums, const tr_optimizer_t *optimizer, tr_te
     return ops->queue_wait(optimizer->queue, err);
 }
 
-/// *scale: of the gradient, from the norm over all ranks.
+/// *scale: of the gradient, from the norm over all ranks. All ranks compute the same.
 static tr_status clip(float *scale, double *norm, const tr_optimizer_t *optimizer,
                       tr_tensor_t gradient, tr_error_t *err)
 {
@@ -181,6 +184,7 @@ done:
     return status;
 }
 
+/// AdamW on this rank's part of a segment.
 static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_tensor_t gradient,
                            tr_adamw_t options)
 {
@@ -188,7 +192,9 @@ static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_t
     const tr_part_t own = tr_shards_own(shards, segment);
     bool sharded = rank_count(optimizer) > 1 && optimizer->ranks.zero_stage >= 3;
     const tr_part_t part = tr_shards_part(shards, segment, shards->rank);
+    // With zero_stage 3 parameters are the shard, else the whole vector.
     const tr_part_t place = sharded ? own : part;
+    // The place in the whole vector, by which stochastic rounding draws its numbers.
     options.first = part.first;
     if (own.count > 0) {
         optimizer->backend->ops->adamw(optimizer->queue, flat_part(optimizer->parameters, place),
@@ -197,7 +203,7 @@ static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_t
     }
 }
 
-/// The parameters of a segment, to all ranks.
+/// Sends this rank's updated parameters of a segment to all, and receives the others'.
 static void share_segment(const tr_optimizer_t *optimizer, size_t segment)
 {
     const tr_shards_t *shards = optimizer->shards;
@@ -210,6 +216,7 @@ static void share_segment(const tr_optimizer_t *optimizer, size_t segment)
     free(parts);
 }
 
+/// Updates all segments; each is shared as soon as it is updated.
 static void update(const tr_optimizer_t *optimizer, double learning_rate, float scale,
                    tr_tensor_t gradient)
 {
@@ -236,6 +243,7 @@ tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, dou
     float scale;
     tr_tensor_t gradient = accumulator_sum(optimizer->accumulator);
     TR_TRY(clip(&scale, norm, optimizer, gradient, err));
+    // Counted from 1: AdamW's bias correction divides by 1 - beta^step.
     optimizer->steps++;
     update(optimizer, learning_rate, scale, gradient);
     return TR_OK;

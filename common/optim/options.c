@@ -1,5 +1,7 @@
-// The options of updates, with their defaults (TRL's, and transformers' for AdamW) and their
-// meaning.
+// The options of updates, with their defaults (TRL's, and transformers' for AdamW) and their help.
+//
+// The table is all: the recipe's section `optimizer`, messages to learners and docs/recipe.md
+// follow from it (common/base/fields.h).
 #include "common/optim/options.h"
 
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL}; // tr_schedule_kind_t

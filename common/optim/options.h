@@ -1,6 +1,6 @@
 /// How parameters are updated: the recipe's section `optimizer`, and how ranks share the work.
 ///
-/// One struct for whoever reads a part of it: the controller (rate, chunk), the learners (rounding,
+/// One struct for all its readers: the controller (rate, chunk), the learners (rounding,
 /// checkpointing) and the optimizer (AdamW's numbers, clip, offload).
 #ifndef TR_OPTIM_OPTIONS_H
 #define TR_OPTIM_OPTIONS_H
@@ -31,7 +31,7 @@ typedef struct tr_optimizer_options {
     bool gradient_checkpointing; ///< the same bits
     bool offload;  ///< moments in memory of the host (backend.h, buffer_new_host); the same bits
     int rounding;  ///< a tr_rounding_t: of parameters that are updated
-    uint64_t seed; ///< of that rounding; the run's, and no key of this table
+    uint64_t seed; ///< of stochastic rounding; the run's, and no key of this table
 } tr_optimizer_options_t;
 
 extern const tr_fields_t tr_optimizer_fields;

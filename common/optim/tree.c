@@ -1,5 +1,6 @@
-/// A binary counter of partial sums: node i holds 2^levels[i] leaves, and a new leaf carries as one
-/// added to a number does. Its own file, for its shape is what makes sums independent of ranks.
+/// A binary counter of partial sums: node i has the sum of 2^levels[i] leaves, and a new leaf
+/// carries as one added to a number does. Apart from accumulator.c because its shape is what makes
+/// sums independent of ranks.
 #include "common/optim/tree.h"
 
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static tr_tensor_t node(const tr_tree_t *tree, size_t index, size_t first, size_
     return (tr_tensor_t){tree->buffers[index], first * sizeof(float), TR_F32, 1, count};
 }
 
-/// Memory for that many nodes.
+/// Allocates buffers for that many nodes, where there are none yet.
 static tr_status need(tr_tree_t *tree, size_t nodes, tr_error_t *err)
 {
     TR_ASSERT(nodes <= LEVELS + 1, "a gradient tree of %zu levels", nodes);
@@ -58,7 +59,7 @@ static tr_status need(tr_tree_t *tree, size_t nodes, tr_error_t *err)
     return TR_OK;
 }
 
-/// The last two nodes become one, in the shape and in elements first..first+count-1.
+/// The last two nodes become one, in the shape and in elements first..first + count - 1.
 static void merge(tr_tree_t *tree, shape_t *shape, size_t first, size_t count)
 {
     tr_tensor_t left = node(tree, shape->count - 2, first, count);
@@ -67,7 +68,7 @@ static void merge(tr_tree_t *tree, shape_t *shape, size_t first, size_t count)
     shape->count--;
 }
 
-/// Whether the last two nodes hold equally many leaves, so that they can become one.
+/// Whether the last two nodes have equally many leaves, so that they can become one.
 static bool is_ripe(const shape_t *shape)
 {
     return shape->count >= 2 && shape->levels[shape->count - 2] == shape->levels[shape->count - 1];
@@ -86,7 +87,7 @@ tr_status tr_tree_leaf(tr_tree_t *tree, tr_tensor_t *leaf, tr_error_t *err)
     return TR_OK;
 }
 
-/// Changes the shape as that many new leaves do; returns the most nodes on the way.
+/// Changes the shape as that many new leaves do; returns the greatest number of nodes on the way.
 static size_t follow(shape_t *shape, size_t leaves)
 {
     size_t most = shape->count;
@@ -149,6 +150,7 @@ size_t tr_tree_count(const tr_tree_t *tree)
 tr_tensor_t tr_tree_sum(tr_tree_t *tree)
 {
     TR_ASSERT(tree->shape.count > 0, "the sum of no leaf");
+    // From the right: the nodes that remain are of different levels.
     while (tree->shape.count >= 2) {
         merge(tree, &tree->shape, 0, tree->n);
     }
