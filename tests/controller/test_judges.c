@@ -1,5 +1,5 @@
-/// Judges as the controller asks them: what they are shown, the weighted sum of what they say, and that no order
-/// of answers changes a bit.
+/// Judges as the controller asks them: what they are shown, the weighted sum of what they say, and
+/// that no order of answers changes a bit.
 #include "controller/judges.h"
 
 #include <criterion/criterion.h>

@@ -1,3 +1,5 @@
+// DPO's losses and their gradients against TRL (tests/golden/preference.json), chunks against the
+// whole batch bit for bit, and numbers at the ends of the range.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

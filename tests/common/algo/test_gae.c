@@ -1,3 +1,4 @@
+// Advantages against TRL (tests/golden/ppo.json), and the special cases in closed form.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

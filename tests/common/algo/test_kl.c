@@ -1,3 +1,4 @@
+// Both KL estimators: against TRL, by their formulas, and by their expectation over a distribution.
 #include <criterion/criterion.h>
 #include <math.h>
 

@@ -1,3 +1,5 @@
+// KTO's losses, KL estimate and gradients against TRL (tests/golden/preference.json), and the
+// advice on its weights.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

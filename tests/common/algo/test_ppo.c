@@ -1,3 +1,5 @@
+// PPO as a whole: advantages from a step's answers, then both clipped losses with their gradients,
+// against TRL (tests/golden/ppo.json) and by finite differences.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,5 @@
+// From KL and scores to rewards, the penalty for a missing end, and the objective/ metrics, against
+// TRL (tests/golden/ppo.json).
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+// The losses of supervised fine-tuning against transformers and TRL (tests/golden/sft.json), with
+// chunks of unequal length.
 #include <criterion/criterion.h>
 #include <stdio.h>
 

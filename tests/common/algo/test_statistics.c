@@ -1,3 +1,4 @@
+// Descriptive statistics, worked out by hand.
 #include <criterion/criterion.h>
 #include <math.h>
 

@@ -1,3 +1,5 @@
+// Tallies of metrics: sums and weights add up to the mean over all batches; what is no tally is
+// refused.
 #include <criterion/criterion.h>
 #include <math.h>
 
