@@ -18,7 +18,7 @@
 
 // PPO
 
-/// What a PPO step trains on; arrays are over response tokens.
+/// The data of a PPO step; arrays are over response tokens.
 typedef struct actor_experience {
     tr_sequences_t sequences;
     const float *logprobs; ///< the rollouts'

@@ -24,6 +24,7 @@ tr_status actor_expect_tokens(const tr_sequences_t *sequences, size_t group, tr_
         return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
                        sequences->count, group);
     }
+    // The mean log-prob of an empty completion does not exist.
     for (size_t s = 0; s < sequences->count; s++) {
         if (actor_tokens_of(sequences, (uint32_t)s) == 0) {
             return tr_fail(err, TR_ERR_ARGUMENT, "completion %zu has no token", s);

@@ -16,6 +16,7 @@ typedef struct pairs {
     size_t *chosen_tokens, *rejected_tokens, *order;
 } pairs_t;
 
+/// Room for `count` pairs, zeroed.
 static void pairs_new(pairs_t *p, size_t count)
 {
     double *reals = tr_calloc(7 * count, sizeof *reals);
@@ -126,6 +127,7 @@ static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
         double dl = context->before != NULL ? context->before->drejected[pair] : p.drejected[i];
         tr_dpo_spread(dout + at, dw, n_w, shared, ld, context->nll);
         tr_dpo_spread(dout + at + n_w, dl, n_l, shared, ld, 0.0);
+        // Always summed; put_metrics reports it only where sft is one of the losses.
         report->nll -= tr_dpo_sum(chunk->out + at, n_w, n_w, 1.0);
         actor_tokens_add(&report->chosen, chunk->facts + at, n_w);
         actor_tokens_add(&report->rejected, chunk->facts + at + n_w, n_l);
@@ -135,6 +137,7 @@ static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
+/// The indices 0..count - 1. Owned by the caller.
 static uint32_t *all_of(size_t count)
 {
     uint32_t *all = tr_calloc(count + 1, sizeof *all);
@@ -188,6 +191,7 @@ tr_status actor_learn_dpo(actor_dpo_report_t *report, tr_trainer_t *trainer,
     tr_status status = TR_OK;
     pairwise.group = 2; // a chunk never separates a pair
     if (tr_dpo_uses(options, TR_DPO_SFT)) {
+        // The divisor is the whole batch's, so that chunks add up to its mean.
         context.nll = tr_dpo_loss_weight(options, TR_DPO_SFT) / (double)chosen_tokens(sequences);
     }
     pairs_new(&before, sequences->count / 2);
@@ -223,6 +227,7 @@ static tr_status put_metrics(actor_training_t *t, const actor_dpo_report_t *repo
     return actor_training_put(t, "nll_loss", sft ? report->nll : 0.0, sft ? tokens : 0.0, err);
 }
 
+/// Serves train_dpo: tensor reference, where a loss reads it.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const float *reference = NULL;

@@ -97,6 +97,7 @@ static tr_status take_labels(bool **desirable, size_t *rows, const actor_trainin
                              const tr_kto_options_t *options, tr_error_t *err)
 {
     tr_view_t view;
+    // With loss kto half of the sequences are mismatched completions, which have no label.
     *rows = t->sequences.count / (options->loss_type == TR_KTO_KTO ? 2 : 1);
     TR_TRY(tr_message_expect_tensor(&view, t->request, "desirable", TR_I32, *rows, err));
     const int32_t *labels = view.data;
@@ -117,10 +118,12 @@ static tr_status put_metrics(actor_training_t *t, const actor_kto_report_t *repo
                                     &report->rejected};
     TR_TRY(actor_training_put(t, "loss", sums->loss, good + bad, err));
     TR_TRY(actor_training_put_norm(t, "grad_norm", &report->pass, err));
+    // One estimate for the batch, weighted by its rows so that batches average.
     TR_TRY(actor_training_put(t, "kl", report->kl * (good + bad), good + bad, err));
     return actor_put_classes(t, &chosen, &rejected, err);
 }
 
+/// Serves train_kto: tensors reference and desirable.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const float *reference;

@@ -57,6 +57,7 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     ppo_context_t *context = argument;
     actor_report_t *report = context->report;
     (void)err;
+    // The chunk's tokens, gathered from the batch in the order of the chunk.
     float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
     float *advantages = old + chunk->n;
     tr_response_select(old, context->experience->logprobs, chunk->sequences, chunk->chosen,
@@ -98,6 +99,7 @@ tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
 {
     *report = (actor_report_t){0};
     ppo_context_t context = {.experience = experience, .options = options, .report = report};
+    // Epochs end early only where target_kl asks for it.
     tr_train_pass_t own = *pass;
     own.ends = options->target_kl > 0.0 ? moved_too_far : NULL;
     TR_TRY(tr_trainer_run_pass(trainer, &experience->sequences, &own, ppo_loss, &context,
@@ -128,6 +130,7 @@ static tr_status put_metrics(actor_training_t *t, const actor_report_t *report, 
     return actor_training_put(t, "exact/logprob_mismatch", (double)report->mismatch, 1.0, err);
 }
 
+/// Serves train: tensors logprobs and advantages.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     actor_experience_t experience = {.sequences = t->sequences};

@@ -16,6 +16,7 @@ static tr_status reward_loss(void *argument, const tr_chunk_t *chunk, float *dou
     reward_context_t *context = argument;
     (void)err;
     for (size_t i = 0; i < chunk->count; i += 2) {
+        // Margins are of the whole batch, indexed by pair.
         size_t pair = chunk->chosen[i] / 2;
         tr_bradley_terry_loss(dout + i, dout + i + 1, &context->report->sums, chunk->out + i,
                               chunk->out + i + 1,
@@ -38,6 +39,7 @@ tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *traine
                                err);
 }
 
+/// The tally under TRL's names.
 static tr_status put_metrics(actor_training_t *t, const actor_reward_report_t *report,
                              tr_error_t *err)
 {
@@ -49,10 +51,12 @@ static tr_status put_metrics(actor_training_t *t, const actor_reward_report_t *r
     TR_TRY(actor_training_put(t, "margin", sums->margins, pairs, err));
     TR_TRY(actor_training_put(t, "mean_reward", sums->scores, 2.0 * pairs, err));
     TR_TRY(actor_training_put(t, "mean_squared_reward", sums->squares, 2.0 * pairs, err));
+    // Extremes do not add up; over batches these become means of extremes.
     TR_TRY(actor_training_put(t, "min_reward", sums->least, 1.0, err));
     return actor_training_put(t, "max_reward", sums->most, 1.0, err);
 }
 
+/// Serves train_reward: tensor margins, where rows have them.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const tr_reward_options_t *reward = options;

@@ -183,6 +183,7 @@ tr_status actor_service_mix_reference(void *context, const tr_message_t *request
     float *mixed = tr_calloc(2 * n, sizeof *mixed), *policy_parameters = mixed + n;
     tr_status status;
     TR_TRY_GOTO(tr_model_read_parameters(service->reference, mixed, err), done);
+    // Ranks may hold a shard each: this gathers the whole vector on all of them.
     TR_TRY_GOTO(tr_trainer_read_everywhere(service->learner.trainer, policy_parameters, err), done);
     for (size_t i = 0; i < n; i++) {
         // In double, one rounding: every rank gets the same bits.
@@ -225,6 +226,7 @@ static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_
 {
     const tr_trainer_t *trainer = context;
     size_t expected = tr_model_weight_bytes(tr_trainer_model(trainer));
+    // A restore with another model would need other segments; the run's model never changes.
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "a model of %zu bytes for segments of %zu", expected,
                        bytes);

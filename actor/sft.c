@@ -40,6 +40,7 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     const sft_context_t *context = argument;
     actor_sft_report_t *report = context->report;
     size_t n, *places = places_of(&n, chunk, context->mask);
+    // One block: log-probs and vocabulary means, then the gradients of both.
     float *logprobs = tr_calloc(4 * n + 1, sizeof *logprobs), *means = logprobs + n;
     float *dlogprobs = means + n, *dmeans = dlogprobs + n;
     (void)err;
@@ -98,6 +99,7 @@ static tr_status put_metrics(actor_training_t *t, const actor_sft_report_t *repo
     return actor_training_put(t, "mean_token_accuracy", report->greedy_sum, n, err);
 }
 
+/// Serves train_sft: tensor mask, where some tokens do not count.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const tr_sft_options_t *sft = options;

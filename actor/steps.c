@@ -57,6 +57,7 @@ tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
     return tr_trainer_run_pass(trainer, sequences, pass, steps_loss, &context, &report->pass, err);
 }
 
+/// Serves train_steps: tensor labels.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     tr_view_t labels;

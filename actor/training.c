@@ -11,6 +11,7 @@
 #include "proto/body.h"
 #include "proto/learner/tally.h"
 
+/// A new algorithm is a file, a row here and a method in main.c.
 static const actor_algorithm_t *const algorithms[] = {&actor_ppo, &actor_sft,    &actor_dpo,
                                                       &actor_kto, &actor_reward, &actor_steps};
 
@@ -57,6 +58,7 @@ static tr_status train(actor_training_t *t, const actor_algorithm_t *algorithm, 
     if (fields == NULL) {
         return algorithm->train(t, NULL, err);
     }
+    // The struct's type is the algorithm's own matter: its table says how large it is.
     void *options = tr_calloc(1, fields->size);
     tr_status status =
         tr_fields_from_json(options, fields, tr_message_body(t->request), algorithm->method, err);

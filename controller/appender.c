@@ -14,9 +14,10 @@
 struct controller_appender {
     char *path;
     int descriptor;
-    off_t size;
+    off_t size; // bytes of whole records: where a failed write is cut
 };
 
+/// The sentence of a failed system call, with its errno.
 static tr_status failed(const controller_appender_t *appender, const char *what, tr_error_t *err)
 {
     return tr_fail(err, TR_ERR_IO, "cannot %s '%s': %s", what, appender->path, strerror(errno));
@@ -29,6 +30,7 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
     controller_appender_t *made = tr_calloc(1, sizeof *made);
     made->path = tr_strdup(path);
     made->size = (off_t)keep;
+    // O_APPEND: each write goes to the end, wherever a reader or a cut has left the file.
     made->descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     tr_status status = TR_OK;
     if (made->descriptor < 0) {
@@ -49,6 +51,7 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
 /// Removes what a failed write left. errno is the reason of that failure.
 static tr_status take_back(const controller_appender_t *appender, tr_error_t *err)
 {
+    // ftruncate overwrites errno.
     int code = errno;
     bool whole = ftruncate(appender->descriptor, appender->size) == 0;
     return tr_fail(err, TR_ERR_IO, "cannot write to '%s'%s: %s", appender->path,

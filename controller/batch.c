@@ -44,6 +44,7 @@ static void copy_tokens(int32_t *to, const cut_t *cut)
            (cut->length - kept) * sizeof *to);
 }
 
+/// Sequences of the chosen rows: a pair has two, a pack of SFT several.
 static size_t count_sequences(const tr_rows_t *rows, const uint32_t *indices, size_t count)
 {
     size_t n = 0;
@@ -105,6 +106,7 @@ void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
         prompts[i] = (int32_t)(cuts[i].length - cuts[i].trained);
         responses[i + 1] = responses[i] + (int32_t)cuts[i].trained;
     }
+    // The last start is the number of response tokens.
     batch->trained = (size_t)responses[n];
     batch->mask = rows->masked ? copy_masks(cuts, n, batch->trained) : NULL;
     batch->sequences = (tr_sequences_t){

@@ -51,6 +51,7 @@ controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig
     return calls;
 }
 
+/// Counts an open call of the role; the first one starts the clock.
 static void begin_busy(busy_t *busy)
 {
     if (busy->calls++ == 0) {
@@ -58,6 +59,7 @@ static void begin_busy(busy_t *busy)
     }
 }
 
+/// Counts a closed call; the last one stops the clock.
 static void end_busy(busy_t *busy)
 {
     if (--busy->calls == 0) {
@@ -96,11 +98,13 @@ void controller_calls_destroy(controller_calls_t **self)
     }
 }
 
+/// The deadline of a call that is sent now.
 static int64_t deadline_of(const controller_call_t *call)
 {
     return call->timeout_s > 0.0 ? tr_clock_ms() + (int64_t)(call->timeout_s * 1000.0) : INT64_MAX;
 }
 
+/// Sends a request, for the first time or again.
 static void submit(controller_calls_t *calls, pending_t *pending)
 {
     const controller_call_t *call = &pending->call;
@@ -135,6 +139,7 @@ static void forget(controller_calls_t *calls, size_t index)
     calls->items[index] = calls->items[--calls->count];
 }
 
+/// The index of the call with this request; calls->count when it has ended.
 static size_t find(const controller_calls_t *calls, int64_t id)
 {
     size_t i = 0;
@@ -159,6 +164,7 @@ static tr_status take_failure(pending_t *pending, tr_error_t *err)
     pending->id = 0;
     pending->failures++;
     if (loses_state(call, err->status)) {
+        // One status for every loss of state: run.c goes back to the checkpoint on it.
         err->status = TR_ERR_VERSION;
         return err->status;
     }
@@ -169,6 +175,7 @@ static tr_status take_failure(pending_t *pending, tr_error_t *err)
     tr_log(TR_LOG_WARN, "calls", "role=%s method=%s failures=%llu retries=%llu \"%s\"",
            tr_role_name(call->role), call->method, (unsigned long long)pending->failures,
            (unsigned long long)call->retries, err->text);
+    // The pause gives the supervisor time to start the worker again.
     pending->ask_at = tr_clock_ms() + pending->pause;
     pending->pause = 2 * pending->pause < PAUSE_MAX_MS ? 2 * pending->pause : PAUSE_MAX_MS;
     *err = (tr_error_t){0};
@@ -185,10 +192,12 @@ static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_ev
     tr_status status =
         call.take == NULL ? TR_OK : call.take(call.context, call.index, event->message, err);
     if (status != TR_OK) {
+        // The worker's reply is at fault, so the sentence begins with its name.
         tr_error_prefix(err, "'%s' answered '%s'", event->worker, call.method);
         return take_failure(pending, err);
     }
     for (size_t i = 0; i < calls->count; i++) {
+        // Found by address: take may have sent calls and moved it.
         if (calls->items[i] == pending) {
             forget(calls, i);
             break;
@@ -209,6 +218,7 @@ static void note_lost(controller_calls_t *calls, const tr_event_t *event)
     }
 }
 
+/// Logs a worker that has registered.
 static void note_joined(const tr_event_t *event)
 {
     tr_log(TR_LOG_INFO, "workers", "role=%s worker=%s group=%s \"joined\"",
@@ -230,6 +240,7 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
     case TR_EVENT_LOST: note_lost(calls, event); return TR_OK;
     case TR_EVENT_STOP: return tr_fail(err, TR_ERR_INTERRUPTED, "the run was asked to stop");
     case TR_EVENT_REPLY: return index < calls->count ? take_reply(calls, index, event, err) : TR_OK;
+    // From a worker, or from the broker when no worker could be reached.
     case TR_EVENT_ERROR:
         if (index == calls->count) {
             return TR_OK;
@@ -247,6 +258,8 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
     for (size_t i = 0; i < calls->count; i++) {
         pending_t *pending = calls->items[i];
         const controller_call_t *call = &pending->call;
+        // Three states: pausing, queued for a busy worker (its time does not count yet), at a
+        // worker.
         if (pending->id == 0 && now >= pending->ask_at) {
             submit(calls, pending);
         } else if (tr_broker_queued(calls->broker, pending->id)) {
@@ -344,6 +357,7 @@ void controller_calls_reset(controller_calls_t *calls)
 {
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
         calls->busy[role].seconds = 0.0;
+        // Calls that are open now count from here on.
         calls->busy[role].since = tr_clock_seconds();
     }
 }

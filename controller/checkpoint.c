@@ -17,6 +17,7 @@
 
 enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
 
+/// The row of the run's algorithm.
 static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
 {
     return tr_recipe_algorithm(run->recipe);
@@ -102,6 +103,7 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
     // Older ones go only when the new one is on the disk.
     TR_TRY_GOTO(controller_rundir_checkpoint_prune(run->rundir, run->recipe->checkpoint.keep, err),
                 done);
+    // Workers that join from now on begin from this checkpoint.
     controller_checkpoint_announce(run, step);
 done:
     free(reference);
@@ -129,6 +131,7 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
             tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,
                     path, found, step);
     }
+    // num_tokens is a sum over the run, which no other file of the checkpoint has.
     run->tokens = (uint64_t)tokens;
     json_decref(state);
     free(path);
@@ -160,7 +163,7 @@ done:
     return status;
 }
 
-// Going back
+// Recovery
 
 /// Rolls running learners back to the checkpoint. One that starts anew gets it with its config.
 static tr_status restore_learners(controller_run_t *run, tr_error_t *err)

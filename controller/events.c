@@ -80,6 +80,7 @@ static void put_key(tr_bytes_t *out, unsigned field, unsigned wire)
     put_varint(out, field << 3 | wire);
 }
 
+/// A text or a message: its length, then its bytes.
 static void put_bytes(tr_bytes_t *out, unsigned field, const char *data, size_t length)
 {
     put_key(out, field, WIRE_BYTES);
@@ -87,6 +88,7 @@ static void put_bytes(tr_bytes_t *out, unsigned field, const char *data, size_t 
     tr_bytes_append(out, data, length);
 }
 
+/// A field of eight bytes.
 static void put_double(tr_bytes_t *out, unsigned field, double value)
 {
     uint64_t bits;
@@ -95,6 +97,7 @@ static void put_double(tr_bytes_t *out, unsigned field, double value)
     put_fixed(out, bits, sizeof bits);
 }
 
+/// A field of four bytes: TensorBoard's scalars are floats.
 static void put_float(tr_bytes_t *out, unsigned field, float value)
 {
     uint32_t bits;
@@ -133,6 +136,7 @@ static tr_status write_framed(controller_appender_t *file, const tr_bytes_t *eve
     return status;
 }
 
+/// The reverse of put_fixed.
 static uint64_t load_fixed(const char *data, size_t bytes)
 {
     uint64_t bits = 0;

@@ -28,12 +28,14 @@ static void allocate(controller_experience_t *e, size_t prompt_tokens, bool trun
     e->response_starts = tr_calloc(e->count + 1, sizeof *e->response_starts);
     e->finish = tr_calloc(e->count, sizeof *e->finish);
     e->scores = tr_calloc(e->count, sizeof *e->scores);
+    // One number a response token each.
     float **vectors[] = {&e->logprobs, &e->reference,  &e->values, &e->kl,
                          &e->rewards,  &e->advantages, &e->returns};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = tr_calloc(e->tokens, sizeof(float));
     }
     if (truncated) {
+        // The + 1 in sizes: there is always a last start, and no allocation is empty.
         e->kept_offsets = tr_calloc(e->tokens + 1, sizeof *e->kept_offsets);
         e->kept_ids = tr_calloc(kept + 1, sizeof *e->kept_ids);
     }

@@ -73,6 +73,7 @@ static tr_status take_shard(void *context, size_t index, const tr_message_t *rep
         return status;
     }
     g->answers[index] = answer;
+    // Judges read prompts by row, and several responses share one.
     uint32_t *rows = tr_calloc(count, sizeof *rows);
     for (size_t i = 0; i < count; i++) {
         rows[i] = row_of(g, first + i);
@@ -110,6 +111,7 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
         memcpy(ids + at, row->ids, row->prompt * sizeof *ids);
         at += row->prompt;
         starts[i + 1] = (int32_t)at;
+        // Counted over the run, so that a prompt which returns in a later epoch is sampled anew.
         numbers[i] = (int32_t)((g->step - 1) * batch + (first + i) / samples);
         sample[i] = (int32_t)((first + i) % samples);
     }
@@ -130,6 +132,7 @@ static void ask_rollouts(generation_t *g)
     g->shard_count = (g->responses + g->shard_size - 1) / g->shard_size;
     g->answers = tr_calloc(g->shard_count, sizeof(tr_message_t *));
     g->shards = tr_calloc(g->shard_count, sizeof *g->shards);
+    // The same body for all; only the prompts differ.
     json_t *body = generate_body(g);
     for (size_t p = 0; p < g->shard_count; p++) {
         size_t first = p * g->shard_size;
@@ -170,6 +173,7 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
     uint64_t before = (g->step - 1) * run->recipe->data.batch * run->recipe->generation.samples;
     controller_judges_begin(run->judges, g->responses, (int64_t)before);
     ask_rollouts(g);
+    // Until the shards are there: requests to judges stay open.
     TR_TRY(controller_calls_until(run->calls, all_shards, g, err));
     return controller_experience_init(experience, &run->rows, g->rows,
                                       run->recipe->generation.samples, g->shards, g->shard_count,

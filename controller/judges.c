@@ -106,7 +106,7 @@ void controller_judges_begin(controller_judges_t *self, size_t count, int64_t fi
     }
 }
 
-// Answers
+// Replies
 
 /// The extra of that name. A new one is inserted in the order of names, so that the order of
 /// answers does not change the order of metrics.
@@ -143,6 +143,7 @@ static tr_status take_scores(void *context, size_t index, const tr_message_t *re
     const char *name;
     TR_TRY(tr_score_reply_read(result->scores + request->first, &extras, request->count,
                                tr_message_body(reply), result->judge->name, err));
+    // The reply has been checked: one number for each response of the request.
     json_object_foreach(extras, name, array)
     {
         extra_t *extra = extra_named(result, name, self->count);
@@ -155,7 +156,7 @@ static tr_status take_scores(void *context, size_t index, const tr_message_t *re
     return TR_OK;
 }
 
-// Questions
+// Requests
 
 /// The response as a text for judges. A NUL would end the text for many of them, so it becomes a
 /// space.
@@ -219,6 +220,7 @@ static void send_request(controller_judges_t *self, size_t first, json_t *sample
         const tr_judge_t *judge = self->results[j].judge;
         request_t *request = tr_alloc(sizeof *request);
         *request = (request_t){&self->results[j], first, count};
+        // Requests are allocated one by one: a call keeps its index into them until it is answered.
         self->requests =
             tr_realloc(self->requests, (self->request_count + 1) * sizeof *self->requests);
         self->requests[self->request_count] = request;
@@ -264,7 +266,7 @@ void controller_judges_ask(controller_judges_t *self, size_t first, const tr_res
     send_request(self, begin, samples);
 }
 
-// What came of it
+// Scores and metrics
 
 void controller_judges_scores(const controller_judges_t *self, float *scores)
 {

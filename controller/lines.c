@@ -46,11 +46,13 @@ static tr_status measure(uint64_t *keep, FILE *stream, const char *path, uint64_
     *keep = 0;
     for (size_t line = 1; (length = getline(&text, &capacity, stream)) > 0; line++) {
         uint64_t step = 0;
+        // Torn by a kill during a write: not an error, and cut off.
         if (text[length - 1] != '\n') {
             break;
         }
         // Every kept line is parsed: a damaged file is reported and not continued.
         TR_TRY_GOTO(parse_step(&step, text, (size_t)length, path, line, err), done);
+        // Steps never fall, so everything from here on is later.
         if (step > last) {
             break;
         }
@@ -113,6 +115,7 @@ static void append_plain(tr_bytes_t *out, const json_t *value)
     free(text);
 }
 
+/// The key as jansson quotes it.
 static void append_key(tr_bytes_t *out, const char *key)
 {
     json_t *name = json_string(key);

@@ -25,6 +25,7 @@ static void take_signal(int number)
     stop = 1;
 }
 
+/// Reads one option or argument for argp.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     options_t *options = state->input;
@@ -69,6 +70,7 @@ int main(int argc, char **argv)
     }
     tr_error_t err = {0};
     argp_program_version = "troupe " TROUPE_VERSION;
+    // EX_USAGE of sysexits.h.
     argp_err_exit_status = 64;
     argp_parse(&parser, argc, argv, 0, NULL, &options);
     tr_log_init("controller", options.level);

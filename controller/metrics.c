@@ -43,6 +43,7 @@ static controller_metric_t *find(const controller_record_t *record, const char *
     return NULL;
 }
 
+/// Appends a metric that is not in the record yet.
 static void add(controller_record_t *record, const char *name, double value)
 {
     if (record->count == record->capacity) {

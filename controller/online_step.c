@@ -79,7 +79,7 @@ static void copy_response(tr_sequence_t *item, const controller_experience_t *e,
 static void make_rows(tr_rows_t *rows, const online_t *o)
 {
     size_t group = tr_recipe_algorithm(o->run->recipe)->group;
-    // What was generated fits the model, so no row is cut.
+    // Responses fit the model already, so no row is cut.
     *rows = (tr_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
@@ -97,6 +97,7 @@ static void make_rows(tr_rows_t *rows, const online_t *o)
 static tr_status train(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
     tr_rows_t rows;
+    // Every row that was made is of this step.
     uint32_t *all = tr_calloc(o->prompts, sizeof *all);
     for (size_t i = 0; i < o->prompts; i++) {
         all[i] = (uint32_t)i;
@@ -155,6 +156,7 @@ static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *
                                  (double)o->experience.tokens / (generated - began), err);
 }
 
+/// The algorithm, in the order of a step.
 static tr_status take_step(online_t *o, controller_record_t *record, tr_error_t *err)
 {
     bool trains = tr_algorithm_learns(tr_recipe_algorithm(o->run->recipe));

@@ -57,6 +57,7 @@ static tr_status take_values(void *context, size_t index, const tr_message_t *re
     return take_vector(s->experience.values, "values", s, reply, err);
 }
 
+/// The reference's log-probs of the sampled tokens.
 static tr_status take_reference(void *context, size_t index, const tr_message_t *reply,
                                 tr_error_t *err)
 {
@@ -124,6 +125,7 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
     tr_objective(&objective, e->kl, e->logprobs, e->scores, e->response_starts, e->count,
                  s->options->kl_coef);
     tr_statistics(&scores, e->scores, e->count);
+    // The order of this table is the order in metrics.jsonl.
     const struct {
         const char *name;
         double value;
@@ -219,6 +221,7 @@ static tr_status check_promise(const controller_record_t *record, tr_error_t *er
     return TR_OK;
 }
 
+/// The algorithm, in the order of a step; the helpers above follow the same order.
 static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
 {
     const tr_recipe_t *recipe = s->run->recipe;

@@ -1,4 +1,4 @@
-// What a run shows on the terminal: texts first, then the object that draws them.
+// The terminal output of a run: texts first, then the object that draws them.
 //
 // The texts are functions of their arguments, so tests compare them without a terminal. Which
 // metrics are shown, and under which label, is metric_table.c.
@@ -194,6 +194,7 @@ controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_
     return progress;
 }
 
+/// The terminal's width now: it may be resized during a run.
 static size_t terminal_columns(FILE *out)
 {
     struct winsize size = {0};
@@ -306,7 +307,9 @@ void controller_progress_step(controller_progress_t *progress, const controller_
 {
     note_time(progress, now);
     keep(progress, record);
+    // Between steps there is no phase: the next one begins with the next step.
     set_phase(progress, NULL);
+    // On a terminal the live line shows the step; only a broken promise must not scroll by unseen.
     if (!progress->live || is_inexact(record)) {
         print_line(progress, record);
     }

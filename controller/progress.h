@@ -1,4 +1,4 @@
-/// What a run shows on the terminal: a live line with a bar where standard output is a terminal,
+/// The terminal output of a run: a live line with a bar where standard output is a terminal,
 /// else one line a step.
 ///
 ///     step  12/60  score 1.25  kl 0.031  entropy 33.2  clip 4.2%  rollout 5.1k tok/s  left 1m40s

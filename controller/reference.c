@@ -15,7 +15,7 @@
 #include "common/hf/safetensors.h"
 #include "controller/rows_step.h"
 
-// Asking
+// Requests
 
 /// Where the answer of a request goes.
 typedef struct request {
@@ -86,7 +86,7 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
     return controller_calls_finish(run->calls, err);
 }
 
-// Asking once
+// Precomputed log-probs
 
 /// The rows of batch `index` (from 0). chosen: [data.batch], of which *count are written.
 static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t *run,
@@ -138,6 +138,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
     const tr_recipe_t *recipe = run->recipe;
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
     bool mismatched = controller_rows_mismatched(recipe);
+    // Room for either kind of start, and the end.
     size_t items = rows->starts[rows->count], batches = batches_of(run, rows), at = 0;
     rows->reference_starts =
         tr_realloc(rows->reference_starts, (items + batches + 1) * sizeof *rows->reference_starts);
@@ -169,6 +170,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
 static tr_status ask_all(controller_run_t *run, tr_rows_t *rows, tr_error_t *err)
 {
     size_t batches = batches_of(run, rows);
+    // In the order in which lay_out counted them.
     float *at = rows->reference;
     controller_run_phase(run, "reference");
     for (size_t i = 0; i < batches; i++) {

@@ -42,6 +42,7 @@ static json_t *on_device(json_t *welcome, const tr_recipe_t *recipe, json_t *dev
     return welcome;
 }
 
+/// The texts as a JSON list.
 static json_t *names_of(const tr_texts_t *devices)
 {
     json_t *names = json_array();
@@ -67,6 +68,7 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
                   checkpoint == NULL ? json_null() : absolute(checkpoint), "step",
                   (json_int_t)start->step, "seed", (json_int_t)recipe->seed, "threads",
                   threads_of(own->threads, learners * own->ranks), "optimizer", optimizer);
+    // zero_stage and gradient_sum stand beside the other keys, not in an object of their own.
     tr_fields_to_json(config, &own->sharing, &tr_sharing_fields);
     free(checkpoint);
     return on_device(config, recipe, names_of(&own->device), own->memory);
@@ -130,6 +132,7 @@ json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller
 json_t *controller_role_config_critic(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     const tr_recipe_learner_t *critic = &recipe->roles.critic;
+    // Without a model of its own the critic begins from the policy's.
     const char *model = critic->model != NULL ? critic->model : recipe->model;
     return learner(recipe, start, critic, model, "/critic");
 }

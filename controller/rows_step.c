@@ -28,6 +28,7 @@ typedef struct batch {
 
 // Pieces
 
+/// Room for the indices of `count` rows, which the caller fills.
 static void batch_init(batch_t *batch, controller_run_t *run, const tr_rows_t *rows, size_t count)
 {
     *batch = (batch_t){.run = run, .rows = rows, .count = count};
@@ -139,6 +140,7 @@ static tr_status batch_run(batch_t *batch, json_t *body, tr_error_t *err)
     if (tr_recipe_reads_reference(recipe)) {
         tr_status status = find_reference(batch, err);
         if (status != TR_OK) {
+            // ask_actor would have taken it.
             json_decref(body);
             return status;
         }
@@ -172,6 +174,7 @@ static tr_status report(const batch_t *batch, uint64_t step, double rate, double
                         controller_record_t *record, tr_error_t *err)
 {
     controller_run_t *run = batch->run;
+    // Whole batches: rows that do not fill one wait for the next epoch's order.
     size_t epoch_steps = run->rows.count / run->recipe->data.batch;
     TR_TRY(controller_record_add_tally(record, batch->metrics, "", err));
     TR_TRY(put_margin(record, "", err));
@@ -273,7 +276,7 @@ tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *r
     return status;
 }
 
-// What KTO's rows are
+// KTO's rows
 
 bool controller_rows_mismatched(const tr_recipe_t *recipe)
 {
@@ -289,6 +292,7 @@ char *controller_rows_advice(const controller_run_t *run)
         return NULL;
     }
     for (size_t i = 0; i < run->rows.count; i++) {
+        // KTO's rows have one sequence each.
         desirable += run->rows.sequences[i].label;
     }
     tr_kto_advise(&advice, desirable, run->rows.count - desirable, &run->recipe->kto.loss);

@@ -38,6 +38,7 @@ static const struct {
     {"sample", controller_online_step},
 };
 
+/// The function of the algorithm. Each algorithm of the table must have one.
 static controller_step_fn page_of(const tr_algorithm_t *algorithm)
 {
     size_t i = 0;
@@ -48,6 +49,7 @@ static controller_step_fn page_of(const tr_algorithm_t *algorithm)
     return pages[i].step;
 }
 
+/// The row of the run's algorithm.
 static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
 {
     return tr_recipe_algorithm(run->recipe);
@@ -130,6 +132,7 @@ static void expect_documented(const controller_record_t *record)
 static tr_status take_step(controller_run_t *run, controller_record_t *record, tr_error_t *err)
 {
     double began = tr_clock_seconds();
+    // Idle times are of this step.
     controller_calls_reset(run->calls);
     TR_TRY(page_of(algorithm_of(run))(run, record->step, record, err));
     // From here on the step counts: the learners have finished it.
@@ -195,6 +198,7 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
             }
             tr_log(TR_LOG_WARN, "run", "step=%" PRIu64 " \"back to the last checkpoint: %s\"",
                    run->step + 1, err->text);
+            // The error is dealt with; a later one must not carry its text.
             *err = (tr_error_t){0};
             status = begin(run, true, err);
             continue;
@@ -290,6 +294,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     uint64_t done;
     bool found;
     TR_TRY(controller_rundir_checkpoint_latest(&done, &found, run->rundir, err));
+    // A resumed run's bar begins where its checkpoint ends.
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
     note_dropped(run, &run->rows, generates(run) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");
@@ -302,6 +307,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     return controller_rundir_write_endpoint(run->rundir, tr_broker_endpoint(run->broker), err);
 }
 
+/// Releases everything, in the reverse of the order in which open_run made it.
 static void close_run(controller_run_t *run)
 {
     controller_progress_destroy(&run->progress);
@@ -339,6 +345,8 @@ static bool has_file(const controller_rundir_t *rundir, const char *name)
     return there;
 }
 
+/// Reads the run's own recipe.yaml, of which only the first problem is reported: it was checked
+/// when the run was made.
 static tr_status load_recipe(tr_recipe_t **recipe, const controller_rundir_t *rundir,
                              tr_error_t *err)
 {

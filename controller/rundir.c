@@ -207,6 +207,7 @@ static tr_status write_recipe(const controller_rundir_t *rundir, const tr_recipe
     free(file);
     TR_TRY(status);
     TR_TRY(tr_directory_sync(rundir->path, err));
+    // The directory's own name must reach the disk too.
     return tr_directory_sync_parent(rundir->path, err);
 }
 
@@ -219,7 +220,7 @@ tr_status controller_rundir_create(controller_rundir_t **rundir, const tr_recipe
     TR_TRY_GOTO(tr_directory_make(made->path, err), done);
     TR_TRY_GOTO(check_vacant(made->path, err), done);
     TR_TRY_GOTO(take_lock(made, err), done);
-    TR_TRY_GOTO(check_vacant(made->path, err), done); // nobody else was quicker
+    TR_TRY_GOTO(check_vacant(made->path, err), done); // another process may have been quicker
     TR_TRY_GOTO(make_folders(made, err), done);
     TR_TRY_GOTO(write_recipe(made, recipe, err), done);
     *rundir = made;

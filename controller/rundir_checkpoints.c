@@ -25,6 +25,7 @@ static char *part_of(const controller_rundir_t *rundir, uint64_t step)
     return part;
 }
 
+/// Renames, atomically.
 static tr_status move(const char *from, const char *to, tr_error_t *err)
 {
     return rename(from, to) == 0 ? TR_OK
@@ -81,6 +82,7 @@ static int sync_entry(const char *path, const struct stat *info, int kind, struc
         return -1;
     }
     int result = fsync(descriptor);
+    // close may overwrite errno.
     int code = errno;
     close(descriptor);
     errno = code;
@@ -110,6 +112,7 @@ tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir,
         TR_TRY_GOTO(move(path, away, err), done);
     }
     TR_TRY_GOTO(move(part, path, err), done);
+    // The rename itself must reach the disk before the old checkpoint goes.
     TR_TRY_GOTO(tr_directory_sync_parent(path, err), done);
     TR_TRY_GOTO(tr_directory_remove(away, err), done);
 done:
@@ -164,6 +167,7 @@ static tr_status list(steps_t *steps, const controller_rundir_t *rundir, tr_erro
     }
     const struct dirent *entry;
     uint64_t step;
+    // Names that end in .part, and files that are not ours, are passed over.
     while ((entry = readdir(listing)) != NULL) {
         if (is_checkpoint(&step, rundir, entry->d_name)) {
             steps->items = tr_realloc(steps->items, (steps->count + 1) * sizeof *steps->items);

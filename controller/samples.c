@@ -68,6 +68,7 @@ tr_status controller_samples_append(controller_samples_t *samples, uint64_t step
                                     size_t response_length, double score, const json_t *more,
                                     tr_error_t *err)
 {
+    // JSON has no NaN.
     if (!isfinite(score)) {
         return tr_fail(err, TR_ERR_NUMERIC, "the score of a sample of step %llu is %g",
                        (unsigned long long)step, score);

@@ -20,6 +20,7 @@ static tr_status value_loss(void *argument, const tr_chunk_t *chunk, float *dout
 {
     value_context_t *context = argument;
     (void)err;
+    // The chunk's tokens, gathered from the batch in the order of the chunk.
     float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
     float *returns = old + chunk->n;
     tr_response_select(old, context->experience->values, chunk->sequences, chunk->chosen,
@@ -63,6 +64,7 @@ static tr_status take_experience(critic_experience_t *experience, int32_t **owne
 static tr_status put_metrics(json_t *metrics, const critic_report_t *report, tr_error_t *err)
 {
     const double n = (double)report->sums.tokens;
+    // Sums over all epochs, divided by all their tokens.
     TR_TRY(tr_tally_put(metrics, "loss/value_avg", report->sums.loss, n, err));
     TR_TRY(tr_tally_put(metrics, "val/clipfrac_avg", report->sums.clipped, n, err));
     return tr_tally_put(metrics, "grad_norm/critic", report->pass.norm_sum,
@@ -80,6 +82,7 @@ tr_status critic_train_ppo(tr_learner_t *learner, const tr_message_t *request, t
     tr_train_pass_t pass;
     int32_t *owned = NULL;
     tr_status status;
+    // Everything is read and checked before the learner is marked as stale.
     TR_TRY_GOTO(tr_learner_read_train_pass(&pass, learner, body, err), done);
     TR_TRY_GOTO(tr_fields_from_json(&options, &tr_ppo_fields, body, "train", err), done);
     TR_TRY_GOTO(take_experience(&experience, &owned, learner, request, err), done);

@@ -5,7 +5,7 @@
 #include "common/algo/ppo.h"
 #include "proto/learner/learner.h"
 
-/// What a step trains on; arrays are over response tokens.
+/// The data of a step; arrays are over response tokens.
 typedef struct critic_experience {
     tr_sequences_t sequences;
     const float *values; ///< predicted when the responses were made

@@ -39,6 +39,7 @@ tr_status critic_service_values(void *context, const tr_message_t *request, tr_m
                                 tr_error_t *err)
 {
     critic_service_t *service = context;
+    // Values do not name a step: they are asked before training, of the weights at hand.
     TR_TRY(tr_learner_holds(&service->learner, err));
     tr_trainer_t *trainer = service->learner.trainer;
     return tr_learner_infer(tr_trainer_pass(trainer), tr_trainer_model(trainer), "values", request,

@@ -15,6 +15,7 @@ static void moments(double *mean, double *variance, const float *a, const float 
     *mean = n ? total / (double)n : 0.0;
     double squares = 0.0;
     for (size_t t = 0; t < n; t++) {
+        // Two passes lose nothing to a large mean, as E[x^2] - E[x]^2 would.
         double centred = (double)a[t] - (b ? (double)b[t] : 0.0) - *mean;
         squares += centred * centred;
     }

@@ -239,6 +239,7 @@ bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
 
 // Texts
 
+/// The end of the digits at the beginning of the text.
 static const char *skip_digits(const char *text)
 {
     return text + strspn(text, "0123456789");
@@ -415,7 +416,7 @@ bool tr_field_parse(void *record, const tr_field_t *field, const char *text, boo
     return read;
 }
 
-// What a field expects
+// Expectations, in words
 
 /// "'ppo', 'sft' or 'dpo'"
 static char *alternatives(const tr_field_t *field)
@@ -433,7 +434,7 @@ static char *alternatives(const tr_field_t *field)
     return text;
 }
 
-/// What a text must name.
+/// The thing that a text must name.
 static const char *expected_text(tr_field_names_t names)
 {
     switch (names) {

@@ -24,7 +24,7 @@
 
 #include "common/base/status.h"
 
-// What a field holds
+// Kinds of values
 
 typedef enum tr_field_kind {
     TR_FIELD_TEXT,    ///< char *, owned; NULL for null
@@ -86,7 +86,7 @@ extern const tr_range_t tr_range_any, tr_range_positive, tr_range_not_negative, 
     tr_range_above_0_to_1, tr_range_below_1, tr_range_whole, tr_range_positive_whole,
     tr_range_to_million, tr_range_to_thousand, tr_range_0_to_thousand, tr_range_gibibytes;
 
-/// What a text is the name of.
+/// The thing that a text names.
 typedef enum tr_field_names {
     TR_NAMES_NOTHING,
     TR_NAMES_FILE,

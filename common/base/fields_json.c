@@ -132,6 +132,7 @@ static bool take_choices(tr_choices_t *choices, const tr_field_t *field, const j
     return good;
 }
 
+/// A list of finite numbers, possibly empty.
 static bool take_reals(tr_reals_t *reals, const json_t *json)
 {
     size_t count = json_array_size(json);
@@ -150,6 +151,7 @@ static bool is_named(const tr_field_t *field, const char *text)
     return text[0] != '\0' && (field->names != TR_NAMES_DEVICE || tr_device_is_name(text));
 }
 
+/// A text, or null where the field takes it.
 static bool take_text(char **text, const tr_field_t *field, const json_t *json)
 {
     const char *given = json_string_value(json);
@@ -158,6 +160,7 @@ static bool take_text(char **text, const tr_field_t *field, const json_t *json)
     return given != NULL ? is_named(field, given) : field->nullable && json_is_null(json);
 }
 
+/// A list of texts, possibly empty.
 static bool take_texts(tr_texts_t *texts, const json_t *json)
 {
     size_t count = json_array_size(json);
@@ -236,6 +239,7 @@ static bool take_value(void *value, const tr_field_t *field, const json_t *json)
 tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const json_t *object,
                               const char *where, tr_error_t *err)
 {
+    // The record can be released, whatever fails below.
     tr_fields_init(record, fields);
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];

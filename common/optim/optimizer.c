@@ -120,6 +120,7 @@ void tr_optimizer_discard(tr_optimizer_t *optimizer)
 /// flat vector, so that the norm does not depend on the number of ranks.
 static void order_squares(float *squares, const float *sums, const tr_shards_t *shards)
 {
+    // next[r]: where rank r's sums continue.
     size_t *next = tr_calloc(shards->ranks, sizeof *next);
     for (size_t r = 1; r < shards->ranks; r++) {
         next[r] = next[r - 1] + blocks_of(shards, r - 1);

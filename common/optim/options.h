@@ -42,7 +42,7 @@ typedef enum tr_gradient_sum {
                                ///< is sent
 } tr_gradient_sum_t;
 
-/// What the ranks of a role share.
+/// How the ranks of a role share the work.
 typedef struct tr_sharing_options {
     uint64_t zero_stage; ///< what is sharded: 1 moments; 2 also gradients, sent while the backward
                          ///< pass runs; 3 also parameters

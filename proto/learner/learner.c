@@ -113,10 +113,13 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     if (learner->backend == NULL) {
         TR_TRY(tr_device_open(&learner->backend, config, options->threads,
                               tr_collective_rank(options->collective), err));
+        // The collective must be able to move this device's vectors.
         TR_TRY(tr_collective_check(options->collective, learner->backend, err));
     }
     TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &optimizer, &ranks, err));
+    // gradient_checkpointing: the same bytes with less memory.
     tr_model_recompute(model, optimizer.gradient_checkpointing);
+    // Takes the model; one that a failure has left is destroyed.
     tr_status status = tr_trainer_new(&learner->trainer, &model, &optimizer, &ranks, err);
     tr_model_destroy(&model);
     TR_TRY(status);
@@ -176,6 +179,7 @@ tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *
     bool evaluate = json_is_true(json_object_get(body, "evaluate"));
     TR_TRY(tr_body_integer(&step, body, "step", evaluate ? 0 : 1, UINT32_MAX, "train", err));
     TR_TRY(tr_learner_expect(learner, evaluate ? step : step - 1, err));
+    // All fields are required: a default here would be a second one beside the recipe's.
     TR_TRY(tr_body_integer(&chunk, body, "chunk", 1, INT32_MAX, "train", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "train", err));
     TR_TRY(tr_body_integer(&epochs, body, "epochs", 1, INT32_MAX, "train", err));
@@ -200,6 +204,7 @@ static tr_status take_scores(const tr_learner_t *learner, const json_t *body, tr
 {
     json_t *scores;
     double mean, deviation;
+    // Optional: only reward.normalize sends it.
     if (json_object_get(body, "scores") == NULL) {
         return TR_OK;
     }
@@ -226,6 +231,7 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
     TR_TRY(tr_learner_expect(learner, step, err));
     TR_TRY(tr_body_string(&directory, body, "directory", "save", err));
     TR_TRY(tr_body_bool(&optimizer, body, "optimizer", "save", err));
+    // Before saving, since they are part of config.json.
     TR_TRY(take_scores(learner, body, err));
     TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, optimizer, err));
     tr_log(TR_LOG_INFO, "learner", "step=%lld directory=%s \"saved\"", (long long)step, directory);
@@ -248,6 +254,7 @@ tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_m
 {
     const tr_model_config_t *config = tr_model_config(model);
     TR_TRY(tr_sequences_take(sequences, owned, request, err));
+    // Ids index the embedding: a bad one must not reach the model.
     return tr_sequences_check(sequences, config->vocabulary, config->max_positions, err);
 }
 

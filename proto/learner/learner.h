@@ -1,5 +1,5 @@
-/// What the services of actor and critic share: a learner with its model and optimizer, opened by
-/// the controller's config, and the body of a training request.
+/// A learner: what the services of actor and critic share. Opened by the controller's config, it
+/// holds a model with its optimizer and reads the body of a training request.
 ///
 /// A role with several ranks has a learner on each, and each gets every request.
 ///
