@@ -24,7 +24,7 @@ typedef struct ppo_step {
     size_t prompts;
     size_t responses;
     controller_experience_t experience;
-    json_t *metrics;                     // a tally of what both learners report
+    json_t *actor, *critic;              // tallies of the metrics that the learners report
     double generated, assessed, trained; // seconds of each phase
 } ppo_step_t;
 
@@ -32,7 +32,8 @@ static void release(ppo_step_t *s)
 {
     free(s->rows);
     controller_experience_release(&s->experience);
-    json_decref(s->metrics);
+    json_decref(s->actor);
+    json_decref(s->critic);
 }
 
 // Scores, values, reference log-probs
@@ -48,7 +49,7 @@ static tr_status take_vector(float *out, const char *name, const ppo_step_t *s,
     return TR_OK;
 }
 
-/// A controller_take_fn, as the two below.
+/// A controller_take_fn, as the one below.
 static tr_status take_values(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
 {
@@ -148,18 +149,19 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
 
 // Updates
 
-/// A controller_take_fn: adds a learner's metrics to the step's tally.
+/// A controller_take_fn: keeps a learner's metrics in its tally.
 static tr_status take_report(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
 {
-    ppo_step_t *s = context;
+    json_t **tally = context;
     (void)index;
-    return controller_run_take_metrics(&s->metrics, reply, err);
+    return controller_run_take_metrics(tally, reply, err);
 }
 
 /// Requests the epochs of one learner, with the two vectors over response tokens that it reads.
 static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
-                        const float *first, const char *second_name, const float *second)
+                        const float *first, const char *second_name, const float *second,
+                        json_t **tally)
 {
     const tr_ppo_options_t *o = s->options;
     json_t *body =
@@ -172,7 +174,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
     tr_message_add_vector(message, second_name, TR_F32, s->experience.tokens, second);
     controller_call_t call = controller_run_learner_call(role, "train");
     call.take = take_report;
-    call.context = s;
+    call.context = tally;
     controller_calls_ask(s->run->calls, &call, &message);
 }
 
@@ -185,8 +187,10 @@ static tr_status train(ppo_step_t *s, double rate, tr_error_t *err)
     // The critic has the actor's learning rate unless the recipe gives it its own.
     double critic_rate = own > 0.0 ? controller_run_rate(s->run, own, s->step) : rate;
     double began = controller_run_phase(s->run, "train");
-    ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages);
-    ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns);
+    ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages,
+                &s->actor);
+    ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns,
+                &s->critic);
     TR_TRY(controller_calls_finish(s->run->calls, err));
     s->trained = tr_clock_seconds() - began;
     return TR_OK;
@@ -196,7 +200,9 @@ static tr_status train(ppo_step_t *s, double rate, tr_error_t *err)
 static tr_status report(const ppo_step_t *s, double rate, controller_record_t *record,
                         tr_error_t *err)
 {
-    TR_TRY(controller_record_add_tally(record, s->metrics, "", err));
+    // In this order, whoever answered first: the same run leaves the same line.
+    TR_TRY(controller_record_add_tally(record, s->actor, "", err));
+    TR_TRY(controller_record_add_tally(record, s->critic, "", err));
     const double tokens = (double)s->experience.tokens;
     // As if all epochs were taken; policy/epochs says whether target_kl ended them early.
     const double trained = tokens * (double)s->options->num_ppo_epochs;
@@ -211,12 +217,15 @@ static tr_status report(const ppo_step_t *s, double rate, controller_record_t *r
 /// The promise of exactness: the rollouts' log-probs and the actor's are the same bits.
 static tr_status check_promise(const controller_record_t *record, tr_error_t *err)
 {
-    double mismatch = *controller_record_find(record, "exact/logprob_mismatch");
-    if (mismatch != 0.0) {
+    const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
+    if (mismatch == NULL) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "the actor reports no exact/logprob_mismatch");
+    }
+    if (*mismatch != 0.0) {
         return tr_fail(err, TR_ERR_NUMERIC,
                        "step %" PRIu64 ": rollouts and actor differ by %g in a log-probability; it "
                        "must be 0: do all processes come from one build?",
-                       record->step, mismatch);
+                       record->step, *mismatch);
     }
     return TR_OK;
 }
