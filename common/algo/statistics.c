@@ -55,19 +55,6 @@ void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t 
     }
 }
 
-double tr_variance(const double *values, size_t n)
-{
-    double mean = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        mean += values[i] / (double)n;
-    }
-    double squares = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        squares += (values[i] - mean) * (values[i] - mean);
-    }
-    return n > 1 ? squares / (double)(n - 1) : 0.0;
-}
-
 double tr_explained_variance(const float *values, const float *returns, size_t n)
 {
     double mean;

@@ -22,10 +22,6 @@ void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n);
 /// pair.
 void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n);
 
-/// Bessel-corrected variance of doubles, for val/ratio_var: of the mean ratios of a step's
-/// minibatches (sums.ratio / sums.tokens). 0 below two values.
-double tr_variance(const double *values, size_t n);
-
 /// 1 - variance(returns - values) / variance(returns): 1 a perfect critic, 0 one no better than a
 /// constant. 0 when the returns do not vary.
 double tr_explained_variance(const float *values, const float *returns, size_t n);
