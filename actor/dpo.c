@@ -91,10 +91,12 @@ static void measure(pairs_t *p, const dpo_context_t *context, const tr_sequences
             p->reference_chosen[i] = tr_dpo_sum(context->reference + starts[w], n_w, shared, ld);
             p->reference_rejected[i] = tr_dpo_sum(context->reference + starts[l], n_l, shared, ld);
         }
+        // WPO multiplies the weights of both completions.
         p->weights[i] = weight_of(logprobs + at, facts + at, n_w) *
                         weight_of(logprobs + at + n_w, facts + at + n_w, n_l);
         at += n_w + n_l;
     }
+    // The view has NULL where the loss reads nothing.
     p->view.chosen = p->chosen;
     p->view.rejected = p->rejected;
     p->view.reference_chosen = context->reference != NULL ? p->reference_chosen : NULL;
@@ -125,6 +127,7 @@ static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
         size_t pair = chunk->chosen[2 * i] / 2;
         double dw = context->before != NULL ? context->before->dchosen[pair] : p.dchosen[i];
         double dl = context->before != NULL ? context->before->drejected[pair] : p.drejected[i];
+        // Only the chosen completion has sft's part.
         tr_dpo_spread(dout + at, dw, n_w, shared, ld, context->nll);
         tr_dpo_spread(dout + at + n_w, dl, n_l, shared, ld, 0.0);
         // Always summed; put_metrics reports it only where sft is one of the losses.

@@ -15,6 +15,7 @@
 #include "proto/weights/weights_gpu.h"
 #include "proto/weights/weights_server.h"
 
+/// Role actor: a learner and the publisher of its weights. Both roles: the reference.
 struct actor_service {
     const tr_service_options_t *options;
     tr_learner_t learner;            // role actor
@@ -189,6 +190,7 @@ tr_status actor_service_mix_reference(void *context, const tr_message_t *request
         // In double, one rounding: every rank gets the same bits.
         mixed[i] = (float)((1.0 - alpha) * (double)mixed[i] + alpha * (double)policy_parameters[i]);
     }
+    // Only now, since a failure above must leave the reference as it was.
     tr_model_write_parameters(service->reference, mixed);
     tr_log(TR_LOG_INFO, "reference", "alpha=%g \"followed the policy\"", alpha);
 done:
@@ -266,6 +268,7 @@ static tr_status open_publisher(actor_service_t *service, tr_error_t *err)
 static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *reply,
                          tr_error_t *err)
 {
+    // Rollouts on this GPU map the weights where they are: nothing is copied or served.
     if (service->stays_on_gpu) {
         return publish_on_gpu(service, step, reply, err);
     }

@@ -11,6 +11,7 @@
 
 #include "common/base/file.h"
 
+/// Written with write(2), not stdio: a record is visible to readers when the call returns.
 struct controller_appender {
     char *path;
     int descriptor;

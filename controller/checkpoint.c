@@ -99,6 +99,7 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
     TR_TRY_GOTO(controller_metrics_sync(run->metrics, err), done);
     TR_TRY_GOTO(controller_samples_sync(run->samples, err), done);
     TR_TRY_GOTO(controller_events_sync(run->events, err), done);
+    // From here on the checkpoint exists; until here a crash leaves the one before.
     TR_TRY_GOTO(controller_rundir_checkpoint_commit(run->rundir, step, err), done);
     // Older ones go only when the new one is on the disk.
     TR_TRY_GOTO(controller_rundir_checkpoint_prune(run->rundir, run->recipe->checkpoint.keep, err),
@@ -211,6 +212,7 @@ tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_e
 
 tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *err)
 {
+    // final/ also marks the run as finished, so sampling makes an empty one.
     char *path = controller_rundir_file(run->rundir, "final");
     tr_status status = !tr_algorithm_learns(algorithm_of(run))
                            ? tr_directory_make(path, err)

@@ -91,7 +91,7 @@ tr_status controller_run_take_metrics(json_t **tally, const tr_message_t *reply,
 {
     json_t *metrics;
     TR_TRY(tr_body_object(&metrics, tr_message_body(reply), "metrics", "reply", err));
-    // The first worker to answer starts the tally; a second one (PPO's critic) adds to it.
+    // A tally is NULL until the first answer.
     if (*tally == NULL) {
         *tally = json_object();
     }

@@ -18,6 +18,7 @@
 #include "common/text/utf8.h"
 #include "controller/appender.h"
 
+/// Framed events behind one another.
 struct controller_events {
     controller_appender_t *file;
 };
@@ -152,6 +153,7 @@ static bool crc_holds(const char *data, size_t length, const char *stored)
     return controller_crc32c_mask(controller_crc32c(data, length)) == load_fixed(stored, CRC_BYTES);
 }
 
+/// Bytes that are still to be read.
 typedef struct span {
     const char *data;
     size_t length;
@@ -208,6 +210,7 @@ static bool take_varint(uint64_t *value, span_t *rest)
     return false;
 }
 
+/// One field of a message, before its number says what it means.
 typedef struct field {
     uint64_t number;
     uint64_t varint; ///< of WIRE_VARINT
@@ -279,6 +282,7 @@ static tr_status find_file(char **path, const char *directory, tr_error_t *err)
 /// The name that TensorBoard expects.
 static char *new_path(const char *directory, double wall)
 {
+    // TensorBoard tells files of several machines apart by the name's end.
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
     return tr_format("%s/%s%.0f.%s", directory, NAME_START, wall, host);
@@ -298,6 +302,7 @@ static tr_status map(span_t *file, const char *path, tr_error_t *err)
         return status;
     }
     size_t length = (size_t)info.st_size;
+    // Mapped, since event files of long runs are large and are read once. An empty one cannot be.
     void *data = length == 0 ? NULL : mmap(NULL, length, PROT_READ, MAP_PRIVATE, descriptor, 0);
     close(descriptor);
     if (data == MAP_FAILED) {

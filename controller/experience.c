@@ -60,6 +60,7 @@ static void append_response(controller_experience_t *e, size_t i, const tr_seque
     size_t n = (size_t)(shard->starts[r + 1] - shard->starts[r]);
     const int32_t *response = shard->ids + shard->starts[r];
     int32_t *to = e->ids + e->starts[i];
+    // Learners compute log-probs of a response given its prompt, so the two stand together.
     memcpy(to, prompt->ids, prompt->prompt * sizeof *to);
     memcpy(to + prompt->prompt, response, n * sizeof *to);
     memcpy(e->logprobs + e->response_starts[i], shard->logprobs + shard->starts[r],

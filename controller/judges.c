@@ -37,6 +37,7 @@ typedef struct request {
     size_t count;
 } request_t;
 
+/// Judges of the recipe, and the step's results and requests.
 struct controller_judges {
     const tr_rows_t *rows;
     const tr_tokenizer_t *tokenizer;

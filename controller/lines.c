@@ -134,6 +134,8 @@ static void append_value(tr_bytes_t *out, const json_t *value)
     switch (json_typeof(value)) {
     case JSON_OBJECT:
         append_text(out, "{");
+        // In the order in which keys were set (jansson keeps it), so equal records give equal
+        // lines.
         json_object_foreach((json_t *)value, key, item)
         {
             append_text(out, between);

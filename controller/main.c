@@ -73,6 +73,7 @@ int main(int argc, char **argv)
     // EX_USAGE of sysexits.h.
     argp_err_exit_status = 64;
     argp_parse(&parser, argc, argv, 0, NULL, &options);
+    // Options before anything is opened: a wrong command line leaves no trace.
     tr_log_init("controller", options.level);
     // Turns off CZMQ's signal handling, so it comes before the handlers below.
     tr_wire_init();
@@ -81,6 +82,7 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
     tr_status status = controller_run(options.directory, options.resume, &stop, &err);
     if (status != TR_OK) {
+        // The log has the details; the supervisor shows this sentence.
         fprintf(stderr, "troupe-controller: %s\n", err.text);
     }
     return tr_status_exit_code(status);

@@ -5,7 +5,6 @@
 #include "controller/metric_table.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const controller_metric_row_t controller_metric_rows[] = {

@@ -12,6 +12,7 @@
 #include "controller/lines.h"
 #include "proto/learner/tally.h"
 
+/// A file of JSON lines; what is special about it is the record.
 struct controller_metrics {
     controller_appender_t *file;
 };

@@ -141,6 +141,7 @@ static void cut(char *text, size_t columns)
     size_t at = 0;
     size_t length = strlen(text);
     for (size_t i = 0; i < columns && at < length; i++) {
+        // A byte that begins no character counts as one.
         size_t bytes = tr_utf8_next(NULL, text + at, length - at);
         at += bytes == 0 ? 1 : bytes;
     }
@@ -170,6 +171,7 @@ char *controller_progress_live(const controller_record_t *record, uint64_t done,
 /// Steps whose mean time gives the time left.
 enum { WINDOW = 20 };
 
+/// The live line is drawn again at every phase and step, from the last step's record.
 struct controller_progress {
     FILE *out;
     bool live;

@@ -5,7 +5,6 @@
 // metrics under their own names. Next: actor/training.c, which receives the request.
 #include "controller/rows_step.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +25,7 @@ typedef struct batch {
     json_t *metrics;           // the actor's answer
 } batch_t;
 
-// Pieces
+// Batches
 
 /// Room for the indices of `count` rows, which the caller fills.
 static void batch_init(batch_t *batch, controller_run_t *run, const tr_rows_t *rows, size_t count)
@@ -112,8 +111,8 @@ static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
 {
     controller_run_t *run = batch->run;
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(run->recipe);
+    // Rows with labelled steps train a process reward model, a method of its own.
     controller_call_t call = controller_run_learner_call(
-        // Rows with labelled steps train a process reward model, a method of its own.
         TR_ROLE_ACTOR, batch->rows->steps ? "train_steps" : algorithm->method);
     call.take = take_metrics;
     call.context = batch;

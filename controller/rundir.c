@@ -18,6 +18,7 @@
 
 #include "common/base/file.h"
 
+/// A run directory that this process has locked.
 struct controller_rundir {
     char *path;
     int lock; ///< descriptor of the file `lock`; -1 while not locked
@@ -29,6 +30,7 @@ enum { ENDPOINT_LIMIT = 4096 };
 
 // Paths
 
+/// path/name. Owned by the caller.
 static char *joined(const char *path, const char *name)
 {
     return tr_format("%s/%s", path, name);
@@ -139,6 +141,7 @@ void controller_rundir_destroy(controller_rundir_t **rundir)
         unlink(file);
         free(file);
     }
+    // Closing the descriptor unlocks.
     if ((*rundir)->lock >= 0) {
         close((*rundir)->lock);
     }
@@ -259,6 +262,7 @@ static tr_status clear_endpoint(const controller_rundir_t *rundir, tr_error_t *e
 {
     char *file = joined(rundir->path, "endpoint");
     tr_status status = TR_OK;
+    // No file is the usual case: the controller removes it when it ends.
     if (unlink(file) != 0 && errno != ENOENT) {
         status = tr_fail(err, TR_ERR_IO, "cannot remove '%s': %s", file, strerror(errno));
     }

@@ -39,6 +39,7 @@ static json_t *to_text(const char *text, size_t length)
     tr_bytes_t pending = {0};
     tr_bytes_t repaired = {0};
     tr_bytes_append(&pending, text, length);
+    // 1: the bytes end here, so a sequence that is cut at the end is replaced too.
     tr_utf8_drain(&repaired, &pending, 1);
     tr_bytes_append(&repaired, "", 0); // allocates data for an empty text too
     json_t *value = json_stringn(repaired.data, repaired.length);
@@ -73,6 +74,7 @@ tr_status controller_samples_append(controller_samples_t *samples, uint64_t step
         return tr_fail(err, TR_ERR_NUMERIC, "the score of a sample of step %llu is %g",
                        (unsigned long long)step, score);
     }
+    // Readers of the file rely on these four, in this order.
     json_t *line = json_object();
     int failed = json_object_set_new(line, "step", json_integer((json_int_t)step));
     failed |= json_object_set_new(line, "prompt", to_text(prompt, prompt_length));

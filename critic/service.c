@@ -6,6 +6,7 @@
 
 #include "critic/ppo.h"
 
+/// A learner is all the state of a critic.
 struct critic_service {
     const tr_service_options_t *options;
     tr_learner_t learner;

@@ -441,6 +441,7 @@ void tr_dpo_loss(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
         TR_ASSERT(pairs->pairs == normalizer && pairs->order != NULL,
                   "%zu of %zu pairs, or no room to sort them", pairs->pairs, normalizer);
     }
+    // After the losses of single pairs, to which its slopes are added.
     if (tr_dpo_uses(options, TR_DPO_AOT)) {
         transport(dchosen, drejected, sums, pairs, false, (double)normalizer, options);
     }

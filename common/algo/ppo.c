@@ -60,6 +60,7 @@ void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
             kl[t] = (float)(0.0 - d); // not -d: equal log-probs give 0, not -0
             continue;
         }
+        // Schulman's third estimator.
         double k3 = exponential(d) - 1.0 - d;
         kl[t] = k3 < 0.0 ? 0.0f : (float)k3; // rounding alone can take it below 0
     }
@@ -104,6 +105,7 @@ void tr_rewards(float *rewards, const float *kl, const float *scores, const int3
         for (size_t t = (size_t)starts[i]; t < last; t++) {
             rewards[t] = (float)(-kl_coef * (double)kl[t]);
         }
+        // Ziegler et al., equation 2: the score once, the KL penalty at every token.
         rewards[last] = (float)(-kl_coef * (double)kl[last] + (double)scores[i]);
     }
 }
@@ -127,6 +129,7 @@ void tr_gae(float *advantages, float *returns, const float *rewards, const float
     double next_value = 0.0;       // past the end: an episode that is over is worth nothing more
     for (size_t t = n; t-- > 0;) { // from the end, since A[t] needs A[t + 1]
         double value = (double)values[t];
+        // delta[t] and A[t] of equation 16, in double throughout.
         double delta = (double)rewards[t] + gamma * next_value - value;
         advantage = delta + gamma * lambda * advantage;
         advantages[t] = (float)advantage;
@@ -153,6 +156,7 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
     size_t tokens = (size_t)starts[responses];
     tr_kl(kl, logprobs, reference, tokens, (tr_kl_estimator_t)options->kl_estimator);
     tr_rewards(rewards, kl, scores, starts, responses, options->kl_coef);
+    // Without shifting the mean, so that rewards keep their sign.
     if (options->whiten_rewards) {
         tr_whiten(rewards, tokens, false);
     }
@@ -203,6 +207,7 @@ void tr_ppo_policy_loss(float *dlogprobs, tr_ppo_policy_sums_t *sums, const floa
         double ratio = exponential(difference);
         double advantage = (double)advantages[t];
         double plain = -advantage * ratio;
+        // Equation 7: the ratio gains nothing by leaving [1 - cliprange, 1 + cliprange].
         double held = -advantage * clamp(ratio, 1.0 - options->cliprange, 1.0 + options->cliprange);
         bool clipped = held > plain; // the larger loss counts: a pessimistic bound
         // d ratio / d logprob = ratio, so the gradient of the unclipped side is its own value.
@@ -225,6 +230,7 @@ void tr_ppo_value_loss(float *dvalues, tr_ppo_value_sums_t *sums, const float *v
         double old = (double)old_values[t];
         double target = (double)returns[t];
         double error = (double)values[t] - target;
+        // The value is held near the old one, as the ratio is.
         double held_error = clamp((double)values[t], old - range, old + range) - target;
         bool clipped = held_error * held_error > error * error; // as in the policy's loss
         double worst = clipped ? held_error : error;

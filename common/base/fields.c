@@ -13,6 +13,7 @@
 
 // Ranges
 
+// The words of a range are part of error sentences and of docs/recipe.md.
 const tr_range_t tr_range_any = {"a number", -1e300, 1e300, false, false};
 const tr_range_t tr_range_positive = {"a positive number", 0, 1e300, true, false};
 const tr_range_t tr_range_not_negative = {"a number of at least 0", 0, 1e300, false, false};
@@ -89,6 +90,7 @@ void tr_fields_init(void *record, const tr_fields_t *fields)
     }
 }
 
+/// Frees the texts and leaves an empty list.
 static void release_texts(tr_texts_t *texts)
 {
     for (size_t i = 0; i < texts->count; i++) {
@@ -98,6 +100,7 @@ static void release_texts(tr_texts_t *texts)
     *texts = (tr_texts_t){0};
 }
 
+/// The same for words with weights.
 static void release_words(tr_words_t *words)
 {
     for (size_t i = 0; i < words->count; i++) {
@@ -187,6 +190,7 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
         return true;
     }
     const tr_field_t *deciding = tr_fields_find(fields, field->when);
+    // `when` names a field of the same table.
     TR_ASSERT(deciding != NULL, "'%s' depends on '%s', which is no field", field->name,
               field->when);
     const void *value = tr_field_of_const(record, deciding);
@@ -273,6 +277,7 @@ bool tr_real_parse(double *value, const char *text)
     if (!is_decimal(text)) {
         return false;
     }
+    // Decimal numbers can still overflow to infinity.
     double read = strtod(text, NULL);
     if (!isfinite(read)) {
         return false;
@@ -374,6 +379,7 @@ static bool parse_texts(tr_texts_t *value, const tr_field_t *field, const char *
 bool tr_field_parse(void *record, const tr_field_t *field, const char *text, bool quoted)
 {
     void *at = tr_field_of(record, field);
+    // null: the word; none: a null that the field takes.
     bool null = !quoted && tr_is_null_word(text), none = null && field->nullable;
     // Parsed beside the record, so that the field is unchanged when the text is bad.
     union {

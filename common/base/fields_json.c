@@ -171,6 +171,7 @@ static bool take_texts(tr_texts_t *texts, const json_t *json)
     *texts = (tr_texts_t){.items = tr_calloc(count + 1, sizeof *texts->items)};
     for (size_t i = 0; i < count; i++) {
         const char *text = json_string_value(json_array_get(json, i));
+        // What was taken so far is counted, so that it can be released.
         if (text == NULL) {
             return false;
         }

@@ -8,10 +8,11 @@
 #include "common/optim/accumulator.h"
 #include "common/optim/clip.h"
 
+/// Everything but parameters and shards belongs to the optimizer.
 struct tr_optimizer {
     tr_backend_t *backend;
     tr_queue_t *queue;
-    tr_tensor_t parameters;
+    tr_tensor_t parameters; // borrowed: all, or with zero_stage 3 the shard
     const tr_shards_t *shards;
     tr_optimizer_options_t options;
     tr_ranks_t ranks;
@@ -145,6 +146,7 @@ static tr_status own_squares(float *sums, const tr_optimizer_t *optimizer, tr_te
     for (size_t s = 0; s < optimizer->shards->segments; s++) {
         const tr_part_t part = tr_shards_own(optimizer->shards, s);
         const tr_part_t blocks = {at, TR_SUM_BLOCKS(part.count)};
+        // A small segment may leave a rank without a part.
         if (part.count > 0) {
             ops->sum_squares(optimizer->queue, flat_part(optimizer->sums, blocks),
                              flat_part(gradient, part));
@@ -170,6 +172,7 @@ static tr_status clip(float *scale, double *norm, const tr_optimizer_t *optimize
     tr_status status;
     TR_TRY_GOTO(own_squares(sums + starts[shards->rank] / sizeof(float), optimizer, gradient, err),
                 done);
+    // Every rank needs all sums: the norm is of the whole gradient.
     if (shards->ranks > 1) {
         collective->ops->gather(collective, sums, starts);
     }

@@ -13,10 +13,11 @@ typedef struct shape {
     unsigned levels[LEVELS + 1];
 } shape_t;
 
+/// Buffers are allocated when a level is first reached, and reused from then on.
 struct tr_tree {
     tr_backend_t *backend;
     tr_queue_t *queue;
-    size_t n;
+    size_t n; // elements of a leaf
     shape_t shape;
     tr_buffer_t *buffers[LEVELS + 1]; // of the nodes; those from shape.count on are kept for reuse
 };
@@ -41,6 +42,7 @@ void tr_tree_destroy(tr_tree_t **self)
     }
 }
 
+/// Elements first..first + count - 1 of a node.
 static tr_tensor_t node(const tr_tree_t *tree, size_t index, size_t first, size_t count)
 {
     return (tr_tensor_t){tree->buffers[index], first * sizeof(float), TR_F32, 1, count};
@@ -81,6 +83,8 @@ tr_status tr_tree_leaf(tr_tree_t *tree, tr_tensor_t *leaf, tr_error_t *err)
         merge(tree, shape, 0, tree->n);
     }
     TR_TRY(need(tree, shape->count + 1, err));
+    // The new leaf is a node of its own until the next leaf comes: the backward pass is still to
+    // write it.
     shape->levels[shape->count] = 0;
     *leaf = node(tree, shape->count++, 0, tree->n);
     tree->backend->ops->zero(tree->queue, *leaf);
@@ -113,6 +117,7 @@ void tr_tree_push(tr_tree_t *tree, size_t first, const tr_tensor_t *leaves, size
     shape_t shape = tree->shape; // every range starts from the same one
     for (size_t i = 0; i < count; i++) {
         size_t n = tr_tensor_count(leaves[i]);
+        // An odd leaf is added to its neighbour as it arrives, without a buffer of its own.
         if (shape.count > 0 && shape.levels[shape.count - 1] == 0) { // its partner waits
             tr_tensor_t left = node(tree, shape.count - 1, first, n);
             tree->backend->ops->add(tree->queue, left, left, leaves[i]);

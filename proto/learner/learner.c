@@ -6,7 +6,6 @@
 #include "proto/learner/learner.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "proto/body.h"
 #include "proto/device.h"
@@ -40,6 +39,7 @@ static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner,
                             const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
                             tr_error_t *err)
 {
+    // Rounding up or down by chance replaces the f32 copy of the parameters, so it needs bf16 ones.
     bool rounds = options->rounding == TR_ROUNDING_STOCHASTIC;
     *use = rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS;
     if (rounds && (learner->backend->real != TR_BF16 || ranks->zero_stage == 3)) {
@@ -58,6 +58,7 @@ static tr_status fill_model(tr_model_t **model, const char *directory, bool scal
 {
     tr_model_config_t shape;
     TR_TRY(tr_model_config_load(&shape, directory, err));
+    // A reward model or a critic: the head has one output instead of the vocabulary.
     if (scalar) {
         tr_model_config_make_scalar(&shape);
     }
@@ -79,6 +80,7 @@ static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const jso
     tr_model_options_t model_options = {0}; // all parameters are trained
     TR_TRY(choose_use(&model_options.use, learner, options, ranks, err));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
+    // Everything that training changes is in the checkpoint; tokenizer files are in the source.
     const char *directory = checkpoint != NULL ? checkpoint : source;
     // A checkpoint has the run's own weights, and a scalar model is never trained from scratch.
     bool fresh =
