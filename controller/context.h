@@ -39,7 +39,7 @@ typedef struct controller_run {
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
 
-/// A page of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the
+/// The step of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the
 /// record with its metrics. Failures as controller_calls_finish; TR_ERR_NUMERIC when a promise
 /// about numbers is broken.
 typedef tr_status (*controller_step_fn)(controller_run_t *run, uint64_t step,

@@ -39,6 +39,7 @@ tr_status controller_experience_init(controller_experience_t *experience, const 
                                      const uint32_t *rows, size_t samples,
                                      const tr_responses_t *shards, size_t shard_count,
                                      tr_error_t *err);
+
 /// Ids of response i, without its prompt: [*length].
 const int32_t *controller_experience_response(const controller_experience_t *experience, size_t i,
                                               size_t *length);

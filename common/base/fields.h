@@ -107,20 +107,18 @@ typedef struct tr_field {
     double null;                ///< the number that null stands for
     const tr_range_t *range;    ///< of numbers
     const char *const *choices; ///< names by index, with NULL at the end, ...
-    size_t stride; ///< ... so many bytes apart: of a table whose rows begin with their names; 0: an
-                   ///< array of names
+    size_t
+        stride; ///< ... and so many bytes apart, where rows begin with them; 0: an array of names
     tr_field_names_t names;
     const tr_field_list_t *list;
     bool brief;        ///< `section: VALUE` is short for it
     bool local;        ///< never sent in messages
     bool message_only; ///< sent in messages, but no key of a recipe
-    unsigned readers;  ///< who reads it, in bits of whoever joins tables
-                       ///< (common/recipe/algorithms.h); 0: all
+    unsigned readers;  ///< bits of who reads it (common/recipe/algorithms.h); 0: all
     char letter;       ///< of the command's option `--name`, 0: none (deploy/command_fields.h)
     const char *also;  ///< another name of the same key, or NULL
     /// The field is read only while the choice or list of choices `when` of the same table has one
-    /// of the words `is`
-    /// ("simpo|cpo"). NULL: always.
+    /// of the words `is` ("simpo|cpo"). NULL: always.
     const char *when, *is;
     const char *help; ///< one sentence
 } tr_field_t;
