@@ -66,7 +66,6 @@ const tr_model_config_t *tr_model_config(const tr_model_t *model);
 /// What config.json will say of a reward model's scores (config.h); nothing here computes with it.
 void tr_model_set_scores(tr_model_t *model, double mean, double deviation);
 const tr_layout_t *tr_model_layout(const tr_model_t *model);
-bool tr_model_is_sharded(const tr_model_t *model);
 tr_backend_t *tr_model_backend(const tr_model_t *model);
 tr_queue_t *tr_model_queue(const tr_model_t *model);
 
