@@ -7,8 +7,8 @@
 ///   - ranks by all_reduce: the library adds, and a rank has one sum. With whole gradients
 ///     (zero_stage 1) chunks add up on their rank until the step, and are sent once ("late").
 ///
-/// From zero_stage 2 on a rank holds no whole gradient: the backward pass writes a segment, which is
-/// sent as soon as it is complete, and the next one takes its place ("windowed").
+/// From zero_stage 2 on a rank holds no whole gradient: the backward pass writes a segment, which
+/// is sent as soon as it is complete, and the next one takes its place ("windowed").
 #include "common/optim/accumulator.h"
 
 #include <stdlib.h>

@@ -20,7 +20,8 @@
 /// How the work is shared.
 typedef struct tr_ranks {
     tr_collective_t *collective; ///< borrowed; NULL: one process does all, and the rest is not read
-    /// Sharded are: 1 moments; 2 also gradients, sent while the backward pass runs; 3 parameters too.
+    /// Sharded are: 1 moments; 2 also gradients, sent while the backward pass runs; 3 parameters
+    /// too.
     unsigned zero_stage;
     tr_gradient_sum_t gradient_sum;
 } tr_ranks_t;

@@ -1,4 +1,5 @@
-// The options of updates, with their defaults (TRL's, and transformers' for AdamW) and their meaning.
+// The options of updates, with their defaults (TRL's, and transformers' for AdamW) and their
+// meaning.
 #include "common/optim/options.h"
 
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL}; // tr_schedule_kind_t

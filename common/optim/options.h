@@ -1,7 +1,7 @@
 /// How parameters are updated: the recipe's section `optimizer`, and how ranks share the work.
 ///
-/// One struct for whoever reads a part of it: the controller (rate, chunk), the learners (rounding, checkpointing) and the
-/// optimizer (AdamW's numbers, clip, offload).
+/// One struct for whoever reads a part of it: the controller (rate, chunk), the learners (rounding,
+/// checkpointing) and the optimizer (AdamW's numbers, clip, offload).
 #ifndef TR_OPTIM_OPTIONS_H
 #define TR_OPTIM_OPTIONS_H
 
@@ -38,13 +38,15 @@ extern const tr_fields_t tr_optimizer_fields;
 
 typedef enum tr_gradient_sum {
     TR_GRADIENT_SUM_TREE, ///< the fixed tree: the same bits for any number of ranks
-    TR_GRADIENT_SUM_ALL_REDUCE ///< each rank's own chunks in a chain, then the library's sum: less is sent
+    /// Each rank's own chunks in a chain, then the library's sum: less is sent
+    TR_GRADIENT_SUM_ALL_REDUCE
 } tr_gradient_sum_t;
 
 /// What the ranks of a role share.
 typedef struct tr_sharing_options {
-    uint64_t
-        zero_stage; ///< what is sharded: 1 moments; 2 also gradients, sent while the backward pass runs; 3 also parameters
+    /// What is sharded: 1 moments; 2 also gradients, sent while the backward pass runs; 3 also
+    /// parameters
+    uint64_t zero_stage;
     int gradient_sum; ///< a tr_gradient_sum_t
 } tr_sharing_options_t;
 

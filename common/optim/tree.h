@@ -26,8 +26,8 @@ void tr_tree_push(tr_tree_t *tree, size_t first, const tr_tensor_t *leaves, size
 /// All ranges of the `count` leaves were pushed.
 void tr_tree_grow(tr_tree_t *tree, size_t count);
 
-/// Adds values to elements first.. of all before, in a chain instead of a tree; afterwards there is one
-/// leaf. fresh: there was none before.
+/// Adds values to elements first.. of all before, in a chain instead of a tree; afterwards there is
+/// one leaf. fresh: there was none before.
 void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values, bool fresh);
 
 size_t tr_tree_count(const tr_tree_t *tree); ///< nodes that are not yet one; 0: empty
