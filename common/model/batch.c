@@ -1,5 +1,5 @@
-/// From spans to the tables that operators read: rows, positions, pages. Its own file because rollouts
-/// and trainers must lay a batch out in one way.
+/// From spans to the tables that operators read: rows, positions, pages. Its own file because
+/// rollouts and trainers must lay a batch out in one way.
 #include "common/model/batch.h"
 
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 
 #include "common/base/status.h"
 
-/// Columns of the table of pages come by so many, so that shapes, and a GPU's graphs of them, stay the
-/// same for some tokens.
+/// Columns of the table of pages come by so many, so that shapes, and a GPU's graphs of them, stay
+/// the same for some tokens.
 enum { PAGES_UNIT = 8 };
 
 static size_t pages_of(const tr_span_t *span)

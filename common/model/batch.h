@@ -1,5 +1,6 @@
-/// Ragged batches: which tokens go through the model together, and where each stands in its sequence.
-/// Made on the host by passes over whole sequences (response.c) and by the decoder; no padding.
+/// Ragged batches: which tokens go through the model together, and where each stands in its
+/// sequence. Made on the host by passes over whole sequences (response.c) and by the decoder; no
+/// padding.
 #ifndef TR_MODEL_BATCH_H
 #define TR_MODEL_BATCH_H
 

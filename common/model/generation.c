@@ -1,4 +1,5 @@
-// The options of generation. What they do to a distribution is the operator `sample` (common/tensor/backend.h).
+// The options of generation. What they do to a distribution is the operator `sample`
+// (common/tensor/backend.h).
 #include "common/model/generation.h"
 
 static const char *const stop_tokens[] = {"null", "eos", NULL}; // tr_stop_token_t

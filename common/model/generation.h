@@ -1,4 +1,5 @@
-/// How responses are generated: the recipe's section `generation`, and the options of `troupe generate` and `troupe sample`.
+/// How responses are generated: the recipe's section `generation`, and the options of `troupe
+/// generate` and `troupe sample`.
 #ifndef TR_MODEL_GENERATION_H
 #define TR_MODEL_GENERATION_H
 

@@ -272,11 +272,6 @@ tr_tensor_t tr_model_head(const tr_model_t *model)
     return linear_read(model->head);
 }
 
-bool tr_model_is_sharded(const tr_model_t *model)
-{
-    return parameters_are_sharded(&model->parameters);
-}
-
 void tr_model_recompute(tr_model_t *model, bool recompute)
 {
     model->recompute = recompute;

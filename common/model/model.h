@@ -25,7 +25,8 @@ typedef enum tr_model_use {
     TR_MODEL_READS, ///< passes over whole sequences
     /// Small batches, and many: on a CPU a packed copy of the weights, at twice the memory.
     TR_MODEL_DECODES,
-    /// Backward passes too: on a device that computes in bf16 the trained parameters in f32 as well.
+    /// Backward passes too: on a device that computes in bf16 the trained parameters in f32 as
+    /// well.
     TR_MODEL_LEARNS,
     /// The same without those in f32: updates are rounded stochastically (backend.h, adamw).
     TR_MODEL_LEARNS_ROUNDED
@@ -66,7 +67,6 @@ const tr_model_config_t *tr_model_config(const tr_model_t *model);
 /// What config.json will say of a reward model's scores (config.h); nothing here computes with it.
 void tr_model_set_scores(tr_model_t *model, double mean, double deviation);
 const tr_layout_t *tr_model_layout(const tr_model_t *model);
-bool tr_model_is_sharded(const tr_model_t *model);
 tr_backend_t *tr_model_backend(const tr_model_t *model);
 tr_queue_t *tr_model_queue(const tr_model_t *model);
 
@@ -90,8 +90,8 @@ tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_er
 
 // Weights as passes read them, from a learner to its followers
 
-/// The trained weights as one [real] vector in host memory: an actor publishes it and a rollout takes
-/// it. A frozen weight is the same on both sides. A model that is read is not sharded.
+/// The trained weights as one [real] vector in host memory: an actor publishes it and a rollout
+/// takes it. A frozen weight is the same on both sides. A model that is read is not sharded.
 size_t tr_model_weight_bytes(const tr_model_t *model);
 void tr_model_write_weights(tr_model_t *model, const void *weights);
 tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err);

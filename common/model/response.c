@@ -128,8 +128,8 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
     return TR_OK;
 }
 
-/// The row before each response token (whose state predicts it), and the tokens: base is the first row
-/// of a sequence in the batch.
+/// The row before each response token (whose state predicts it), and the tokens: base is the first
+/// row of a sequence in the batch.
 static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count)
 {

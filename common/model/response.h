@@ -66,16 +66,16 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
                              const uint32_t *chosen, size_t count, bool learn, float *scores,
                              tr_error_t *err);
 
-/// From now on tr_response_forward_all shares its passes out to the ranks of a collective (borrowed;
-/// NULL: none).
+/// From now on tr_response_forward_all shares its passes out to the ranks of a collective
+/// (borrowed; NULL: none).
 void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective);
 
 /// Sequences of a pass that trains nothing, where nobody says another number. It bounds memory and
 /// changes no bit.
 enum { TR_INFER_CHUNK = 16 };
 
-/// All sequences, `chunk` of them a pass; out and facts as above, for all response tokens. With ranks,
-/// all call it and all get all outputs.
+/// All sequences, `chunk` of them a pass; out and facts as above, for all response tokens. With
+/// ranks, all call it and all get all outputs.
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                                   size_t chunk, float temperature, float *out,
                                   tr_token_facts_t *facts, tr_error_t *err);

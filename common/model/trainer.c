@@ -91,7 +91,8 @@ static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen
     return pass->scores ? count : tokens_of(sequences, chosen, count);
 }
 
-/// Up to one chunk a rank, with the arrays that their losses read and write, one chunk after another.
+/// Up to one chunk a rank, with the arrays that their losses read and write, one chunk after
+/// another.
 typedef struct round {
     tr_chunk_t *chunks; // [count]
     size_t count;

@@ -1,5 +1,5 @@
-/// Learning: a model, its optimizer, and passes over sequences in epochs, minibatches and chunks; by
-/// one process or by several ranks.
+/// Learning: a model, its optimizer, and passes over sequences in epochs, minibatches and chunks;
+/// by one process or by several ranks.
 ///
 /// One update takes a minibatch of sequences. It runs through the model a chunk at a time; each
 /// chunk's loss goes back, and the chunks' gradients add up in the optimizer's tree. The size of a
@@ -44,8 +44,8 @@ typedef struct tr_train_pass {
     float temperature;  ///< of the distribution whose log-probs are taken; ignored by scalar models
     double learning_rate;
     double neftune_noise_alpha; ///< of noise on the embeddings while learning (response.h); 0: none
-    /// Asked after each epoch, with the loss's context: true ends the pass there. With ranks, all must
-    /// give the same answer. NULL: never.
+    /// Asked after each epoch, with the loss's context: true ends the pass there. With ranks, all
+    /// must give the same answer. NULL: never.
     bool (*ends)(void *context);
 } tr_train_pass_t;
 
@@ -84,10 +84,11 @@ tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values,
 /// tr_model_weight_bytes bytes.
 tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err);
 
-/// Writes the model, all parameters of it, as a Hugging Face directory that must not be there yet (or
-/// be empty), all or nothing. With ranks, all call it, and rank 0 writes. Tokenizer files are copied
-/// from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [trained parameters]
-/// in the order of the layout, and step: the updates so far), which makes it a checkpoint.
+/// Writes the model, all parameters of it, as a Hugging Face directory that must not be there yet
+/// (or be empty), all or nothing. With ranks, all call it, and rank 0 writes. Tokenizer files are
+/// copied from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [trained
+/// parameters] in the order of the layout, and step: the updates so far), which makes it a
+/// checkpoint.
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
                           bool optimizer, tr_error_t *err);
 

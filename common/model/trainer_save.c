@@ -148,7 +148,7 @@ tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status)
 /// The trainer, where its ranks hold the parameters together.
 static const tr_trainer_t *sharing(const tr_trainer_t *trainer)
 {
-    return tr_model_is_sharded(trainer->model) ? trainer : NULL;
+    return parameters_are_sharded(&trainer->model->parameters) ? trainer : NULL;
 }
 
 // All parameters, or weights, at once
@@ -211,6 +211,7 @@ typedef struct stored {
     const tr_trainer_t *trainer; // or whose ranks hold the vector together
     vector_t vector;
     size_t first; // element of the vector
+    tr_safetensors_source_t source;
 } stored_t;
 
 static tr_status read_stored(const void *context, void *out, size_t first, size_t count,
@@ -224,46 +225,34 @@ static tr_status read_stored(const void *context, void *out, size_t first, size_
                                  err);
 }
 
-/// The content of the file of a model's weights, [layout.count] each.
-typedef struct listing {
-    stored_t *stored;
-    tr_safetensors_source_t *sources;
-    tr_safetensors_entry_t *entries;
-} listing_t;
-
-/// trainer: of a model that its ranks hold together, else NULL.
-static void list_parameters(listing_t *listing, const tr_model_t *model,
-                            const tr_trainer_t *trainer)
+static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const stored_t *stored)
 {
-    const tr_layout_t *layout = tr_model_layout(model);
-    listing->stored = tr_calloc(layout->count, sizeof *listing->stored);
-    listing->sources = tr_calloc(layout->count, sizeof *listing->sources);
-    listing->entries = tr_calloc(layout->count, sizeof *listing->entries);
-    for (size_t i = 0; i < layout->count; i++) {
-        const tr_parameter_t *parameter = &layout->parameters[i];
-        listing->stored[i] = (stored_t){model, trainer, vector_of(parameter), parameter->place};
-        listing->sources[i] = (tr_safetensors_source_t){read_stored, &listing->stored[i]};
-        listing->entries[i] = (tr_safetensors_entry_t){
-            .name = parameter->name,
-            .dtype = TR_F32,
-            .rank = parameter->vector ? 1 : 2,
-            .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
-            .source = &listing->sources[i],
-        };
-    }
+    return (tr_safetensors_entry_t){
+        .name = parameter->name,
+        .dtype = TR_F32,
+        .rank = parameter->vector ? 1 : 2,
+        .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
+        .source = &stored->source,
+    };
 }
 
+/// trainer: of a model that its ranks hold together, else NULL.
 static tr_status write_model(const char *staging, const tr_model_t *model,
                              const tr_trainer_t *trainer, const char *source, tr_error_t *err)
 {
-    listing_t listing;
+    const tr_layout_t *layout = tr_model_layout(model);
     char *config = tr_model_config_json(tr_model_config(model), TR_F32);
-    list_parameters(&listing, model, trainer);
-    tr_status status =
-        tr_hf_write(staging, config, listing.entries, tr_model_layout(model)->count, source, err);
-    free(listing.entries);
-    free(listing.sources);
-    free(listing.stored);
+    stored_t *stored = tr_calloc(layout->count, sizeof *stored);
+    tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
+    for (size_t i = 0; i < layout->count; i++) {
+        const tr_parameter_t *parameter = &layout->parameters[i];
+        stored[i] = (stored_t){
+            model, trainer, vector_of(parameter), parameter->place, {read_stored, &stored[i]}};
+        entries[i] = entry_of(parameter, &stored[i]);
+    }
+    tr_status status = tr_hf_write(staging, config, entries, layout->count, source, err);
+    free(entries);
+    free(stored);
     free(config);
     return status;
 }
@@ -272,11 +261,10 @@ static tr_status write_optimizer(const char *staging, const tr_trainer_t *traine
 {
     size_t n = tr_model_layout(trainer->model)->flat[TR_TRAINED].total;
     int64_t steps = (int64_t)tr_optimizer_steps(trainer->optimizer);
-    const stored_t m = {.trainer = trainer, .vector = FIRST_MOMENT};
-    const stored_t v = {.trainer = trainer, .vector = SECOND_MOMENT};
-    const tr_safetensors_source_t first = {read_stored, &m}, second = {read_stored, &v};
-    const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &first},
-                                              {"exp_avg_sq", TR_F32, 1, {n}, NULL, &second},
+    const stored_t m = {NULL, trainer, FIRST_MOMENT, 0, {read_stored, &m}};
+    const stored_t v = {NULL, trainer, SECOND_MOMENT, 0, {read_stored, &v}};
+    const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &m.source},
+                                              {"exp_avg_sq", TR_F32, 1, {n}, NULL, &v.source},
                                               {"step", TR_I64, 1, {1}, &steps, NULL}};
     char *path = tr_format("%s/optimizer.safetensors", staging);
     tr_status status = tr_safetensors_write(path, entries, 3, NULL, 0, err);

@@ -1,4 +1,5 @@
-/// A product and its gradients by plain loops, from a weight as it is stored and from its packed form; a frozen weight.
+/// A product and its gradients by plain loops, from a weight as it is stored and from its packed
+/// form; a frozen weight.
 #include "common/model/linear.h"
 
 #include <criterion/criterion.h>

@@ -1,4 +1,5 @@
-/// The order of a pass over epochs, minibatches and chunks; checkpoints that lose nothing; what is refused.
+/// The order of a pass over epochs, minibatches and chunks; checkpoints that lose nothing; what is
+/// refused.
 #include "common/model/trainer.h"
 
 #include <criterion/criterion.h>
