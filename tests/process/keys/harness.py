@@ -12,6 +12,7 @@ import re
 import struct
 import subprocess
 import threading
+import time
 
 TROUPE = os.environ["TROUPE"]
 SCRATCH = os.environ["SCRATCH"]
@@ -169,8 +170,55 @@ def run(recipe, ends_well=True, environment=None):
     return found
 
 
-def troupe(*arguments):
-    done = subprocess.run([TROUPE, *arguments], capture_output=True, text=True, timeout=DEADLINE, check=False)
+class Job:
+    """A run in the background, ended when the block is left."""
+
+    def __init__(self, recipe, program=TROUPE):
+        path, self.directory = write_recipe(recipe)
+        self.out = self.directory + ".out"
+        with open(self.out, "w", encoding="utf-8") as out:
+            self.process = subprocess.Popen([program, "run", path], stdout=out, stderr=subprocess.STDOUT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(DEADLINE)
+
+    def text(self):
+        with open(self.out, encoding="utf-8") as file:
+            return file.read()
+
+    def wait_for(self, what, holds):
+        end = time.monotonic() + DEADLINE / 4
+        while not holds():
+            check(self.process.poll() is None, f"the run ended too early: {self.text()!r}")
+            check(time.monotonic() < end, what)
+            time.sleep(0.03)
+
+    def line_with(self, words):
+        """The line of its output with these words, as soon as it is there."""
+        self.wait_for(f"no line says '{words}'", lambda: words in self.text().rpartition("\n")[0])
+        return next(line for line in self.text().splitlines() if words in line)
+
+
+def attended(recipe, join):
+    """The run of a recipe that needs a worker started by hand: join(job) gives the worker's command."""
+    with Job(recipe) as job:
+        worker = subprocess.Popen(join(job), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            code = job.process.wait(DEADLINE / 4)
+            worker.wait(DEADLINE / 4)
+        finally:
+            worker.kill()
+            worker.wait()
+    check(code == 0, f"the run failed: {job.text()!r}")
+    return Run(job.directory, code, job.text())
+
+
+def troupe(*arguments, environment=None):
+    done = subprocess.run([TROUPE, *arguments], capture_output=True, text=True, timeout=DEADLINE, check=False, env={**os.environ, **(environment or {})})
     if done.returncode != 0:
         raise AssertionError(f"troupe {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout
