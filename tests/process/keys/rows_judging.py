@@ -187,6 +187,13 @@ def _(t):
     check(any(found), "no response has a happy word")
 
 
+@row("roles.reward[external].external", "sample", "theirs", entry("external"))
+def _(t):
+    # The group is what the run prints, and what a judge must say to be taken: see by_hand.
+    judged(with_judge(t.recipe((t.value,)), "external"), len)
+    t.used = True
+
+
 def more_workers(kind):
     @row(f"roles.reward[{kind}].workers", "sample", 2, entry(kind))
     def _(t):

@@ -107,8 +107,12 @@ def _(t):
 
 @row("optimizer.gradient_checkpointing", "sft", True, {"model": STORIES})
 def _(t):
-    # The same bytes by design; that it is on shows in the memory that the plan counts.
+    # The same bytes by design; that it is on shows in the memory that `troupe check` counts on the same passes.
+    from rows_running import plan
+
     same(t.other.hashes, t.base.hashes, "what is learnt")
+    kept, computed = (plan(t.recipe(value))["actor"]["activations"] for value in (None, (True,)))
+    check(computed < 0.9 * kept, f"activations take {computed} MiB instead of {kept}")
 
 
 # ---- sft

@@ -47,9 +47,11 @@ def _(t):
 
 @row("seed", "sft", 6)
 def _(t):
-    # With rows in their order nothing is drawn; with shuffling the seed is what orders them. No closed form says how: it is other bytes.
-    same(t.other.hashes, t.base.hashes, "what is learnt, with nothing drawn")
-    check(t.at(6, data__shuffle=True).hashes != t.without(data__shuffle=True).hashes, "two seeds give one order")
+    # No closed form says what is drawn. The seed orders the rows, of an epoch and within a batch; one row a step in the file's order is no draw.
+    check(t.other.hashes != t.base.hashes and t.other.first["loss"] == t.base.first["loss"], "the rows of a batch are summed in one order")
+    shuffled = [t.recipe(value, data__shuffle=True) for value in (None, (6,))]
+    check(len({run(it).first["loss"] for it in shuffled}) == 2, "two seeds give one batch")
+    same(t.at(6, data__batch=1).hashes, t.without(data__batch=1).hashes, "what is learnt, with nothing drawn")
 
 
 @row("steps", "sft", 3, {"optimizer.schedule": "linear"})
@@ -60,20 +62,14 @@ def _(t):
     same(t.other.optimizer()["step"][0], 3, "the number of updates")
 
 
-@row("model", "sft", STORIES)
+@row("model", "sft", STORIES, lambda: {"data.train": write_rows("completions-few", COMPLETIONS[:BATCH]), "sft.max_length": 13})
 def _(t):
-    close(t.base.first["loss"], oracle.sft(), 1e-6, what="the loss of the table model")
-    found = [x for r in COMPLETIONS[:BATCH] for x in measured(STORIES, r["prompt"], r["completion"])["logprobs"]]
-    # `troupe logprobs` adds no end of sequence, which a row has.
-    without_end = t.at(STORIES, sft__max_length=16)
-    check(without_end.first["loss"] != t.base.first["loss"], "both models have one loss")
-    kept = [x for r in COMPLETIONS[:BATCH] for x in measured(STORIES, r["prompt"], r["completion"])["logprobs"][: 15 - len(ids(r["prompt"]))]]
-    check(len(kept) < len(found), "no completion is cut")
-    if all(15 - len(ids(r["prompt"])) <= len(ids(r["completion"])) for r in COMPLETIONS[:BATCH]):
-        close(without_end.first["loss"], -mean(kept), what="the loss of the example's model")
-    else:
-        close(t.at(STORIES, sft__max_length=13).first["loss"], -mean(x for r in COMPLETIONS[:BATCH] for x in
-              measured(STORIES, r["prompt"], r["completion"])["logprobs"][: 12 - len(ids(r["prompt"]))]), what="the loss of the example's model")
+    # Rows are cut before their end, since `troupe logprobs` measures texts without the token that ends them.
+    room = [13 - 1 - len(ids(r["prompt"])) for r in COMPLETIONS[:BATCH]]
+    check(all(0 < n <= len(ids(r["completion"])) for n, r in zip(room, COMPLETIONS)), f"the rows have room for {room} tokens")
+    close(t.base.first["loss"], oracle.sft([(a, tokens[:n]) for n, (a, tokens) in zip(room, map(row_tokens, COMPLETIONS))]), what="the loss of the table")
+    found = [x for n, r in zip(room, COMPLETIONS) for x in measured(STORIES, r["prompt"], r["completion"])["logprobs"][:n]]
+    close(t.other.first["loss"], -mean(found), what="the loss of the example's model")
 
 
 @row("reference", "dpo", "(the table `reference`)", {"reference": None})
@@ -117,7 +113,7 @@ def _(t):
 @row("log_level", "sft", "warn")
 def _(t):
     def levels(it):
-        return {line.split()[1] for name in os.listdir(it.path("logs")) for line in it.text("logs", name).splitlines()}
+        return {line.split()[1] for name in ("actor.log", "controller.log") for line in it.text("logs", name).splitlines()}
 
     same((levels(t.base), levels(t.other)), ({"info"}, set()), "the levels of a run without a warning")
 
@@ -188,16 +184,15 @@ def _(t):
     check(tried >= 3, "too few conversations")
 
 
-@row("data.shuffle", "sft", True)
+@row("data.shuffle", "sft", False, {"data.shuffle": True, "steps": 6, "optimizer.learning_rate": 1e-12})
 def _(t):
-    # Not shuffled, the first batch is the first rows; shuffled, each epoch has every row once, in an order of its own.
-    close(t.base.first["loss"], oracle.sft(), what="the loss of the first rows")
-    quiet = {"steps": 6, "optimizer__learning_rate": 1e-12}
-    losses = [found["loss"] for found in t.at(True, **quiet).rows]
-    tokens = [found["num_tokens"] for found in t.at(True, **quiet).rows]
-    whole = t.without(**quiet).rows[2]["num_tokens"]
-    same((tokens[2], tokens[5]), (whole, 2 * whole), "the tokens of one epoch and two")
-    check(len(set(losses)) == 6 and abs(losses[0] - t.base.first["loss"]) > 1e-6, f"the batches are not shuffled: {losses}")
+    # In the file's order each epoch has the same batches; shuffled, each has every row once, in an order of its own.
+    for i, found in enumerate(t.other.rows):
+        rows = [row_tokens(r) for r in COMPLETIONS[BATCH * (i % 3) : BATCH * (i % 3 + 1)]]
+        close(found["loss"], oracle.sft(rows), what=f"the loss of batch {i}")
+    tokens = [found["num_tokens"] for found in t.base.rows]
+    same((tokens[2], tokens[5]), (t.other.rows[2]["num_tokens"], t.other.rows[5]["num_tokens"]), "the tokens of one epoch and two")
+    check(len({found["loss"] for found in t.base.rows}) == 6, "two shuffled batches are the same")
 
 
 @row("data.on_bad_row", "sft", "drop", lambda: {"data.train": write_rows("bad", COMPLETIONS[:2] + [{"prompt": "no completion"}] + COMPLETIONS[2:])})
@@ -237,14 +232,14 @@ def sampled(it):
     return {step: steps.count(step) for step in steps}
 
 
-@row("samples.every", "sample", 2, {"steps": 5, "samples.count": 3, "data.batch": 3})
+@row("samples.every", "ppo", 2, {"steps": 5, "samples.count": 3, "data.batch": 3})
 def _(t):
     same(sampled(t.base), {step: 3 for step in range(1, 6)}, "the samples of each step")
     same(set(sampled(t.other)), {1, 2, 4, 5}, "the steps with samples, the first and the last among them")
     same(sum(sampled(t.at(0)).values()) if t.at(0).exists("samples.jsonl") else 0, 0, "the samples")
 
 
-@row("samples.count", "sample", 2)
+@row("samples.count", "ppo", 2)
 def _(t):
     same((sampled(t.base), sampled(t.other)), ({1: BATCH}, {1: 2}), "the samples")
 
@@ -303,7 +298,7 @@ def mpi():
 def plan(it):
     """What `troupe check` says of each role's memory: its numbers, in MiB, by column."""
     path, _ = write_recipe(it)
-    lines = troupe("check", path, environment=MPI).splitlines()
+    lines = check_lines(path, {**MPI, **({} if it.get("roles.actor.device", "cpu") == "cpu" else gpu())})
     head = next(i for i, line in enumerate(lines) if line.split()[:2] == ["role", "no."])
     columns, found = lines[head].split()[3:], {}
     for line in lines[head + 1 :]:
@@ -335,7 +330,8 @@ def rank_rows(role, base):
     @row(place + "zero_stage", base, 3, two)
     def _(t):
         same(t.at(3, environment=mpi()).hashes, t.without(environment=mpi()).hashes, "what is learnt")
-        shares = {stage: plan(t.recipe((stage,)))[role] for stage in (1, 2, 3)}
+        whole = {"actor": "model", "critic": "roles__critic__model"}[role]
+        shares = {stage: plan(t.recipe((stage,), **{whole: None if role == "critic" else STORIES}))[role] for stage in (1, 2, 3)}
         check(shares[2]["gradient"] < shares[1]["gradient"] and shares[3]["weights"] < shares[2]["weights"], f"the ranks' shares are {shares}")
 
     @row(place + "gradient_sum", base, "all_reduce", {**two, f"roles.{role}.ranks": 3})
@@ -356,44 +352,69 @@ rank_rows("critic", "ppo")
 # ---- GPUs, emulated: in fp32 they give a CPU's bytes
 
 FP32 = {"precision": "fp32"}
-ALL_ON_GPU = {**FP32, "roles.actor.device": "cuda:0", "roles.rollout.device": "cuda:0", "roles.critic.device": "cuda:0", "generation.max_new_tokens": 2,
-              "data.batch": 2, "reference": None}
 
 
-def device_row(key, base, value, log, also=None, on_cpu=None):
-    @row(key, base, value, {**FP32, **(also or {})})
+def little():
+    """A PPO run that is quick where a GPU is emulated."""
+    return {"generation.max_new_tokens": 2, "data.batch": 2, "model": table_model("policy"), "reference": None}
+
+
+def device_row(key, base, value, also=None, on_cpu=None):
+    @row(key, base, value, lambda: {**FP32, **(little() if base == "ppo" else {}), **(also or {})})
     def _(t):
-        other = t.at(value, environment=gpu())
-        check("device=cuda" in other.text("logs", log), f"{log} does not say that it computes on a GPU")
-        plain = run({**t.recipe(), **(on_cpu or {})})
-        check("device=cuda" not in plain.text("logs", log), f"{log} says that a GPU computes")
+        other, plain = t.at(value, environment=gpu()), run({**t.recipe(), **(on_cpu or {})})
         same(other.hashes, plain.hashes, "what is learnt")
+        role = key.split(".")[1]
+        check(device(t.recipe((value,)), role) == value and device(t.recipe(), role) == "cpu", f"`troupe check` has {role} elsewhere")
+        if role != "reference":  # it does not log where it computes
+            log = "rollout-0.log" if role == "rollout" else role + ".log"
+            check("device=cuda" in other.text("logs", log) and "device=cuda" not in plain.text("logs", log), f"{log} says that it computes elsewhere")
+
+
+def device(it, role):
+    """Where `troupe check` says that a role computes."""
+    path, _ = write_recipe({**it, "roles.rollout.device": it.get("roles.actor.device", "cpu")} if role == "actor" and it["algorithm"] == "ppo" else it)
+    line = next(line for line in check_lines(path, gpu()) if line.split()[:1] == [role])
+    return line.split()[2]
+
+
+def check_lines(path, environment):
+    done = subprocess.run([TROUPE, "check", path], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+    return done.stdout.splitlines()
 
 
 ON_CPU = {"roles.actor.device": "cpu", "roles.rollout.device": "cpu", "roles.critic.device": "cpu", "roles.reference.device": "cpu"}
-LITTLE = {"generation.max_new_tokens": 2, "data.batch": 2}
-device_row("roles.actor.device", "sft", "cuda:0", "actor.log")
-device_row("roles.critic.device", "ppo", "cuda:0", "critic.log", LITTLE)
-device_row("roles.rollout.device", "ppo", "cuda:1", "rollout-0.log", {**LITTLE, "roles.actor.device": "cuda:0"}, ON_CPU)
-device_row("roles.reference.device", "dpo", "cuda:0", "reference.log", {"roles.reference.separate": True, "roles.actor.device": "cuda:0"}, ON_CPU)
+device_row("roles.actor.device", "sft", "cuda:0")
+device_row("roles.critic.device", "ppo", "cuda:0")
+device_row("roles.reference.device", "dpo", "cuda:1", {"roles.reference.separate": True, "roles.actor.device": "cuda:0"}, ON_CPU)
+
+
+@row("roles.rollout.device", "ppo", "cuda:1", lambda: {**FP32, **little(), "roles.actor.device": "cuda:0", "roles.rollout.device": "cuda:0"})
+def _(t):
+    base, other = t.without(environment=gpu()), t.at("cuda:1", environment=gpu())
+    same((device(t.recipe(), "rollout"), device(t.recipe((t.value,)), "rollout")), ("cuda:0", "cuda:1"), "where `troupe check` has the rollout")
+    same(other.hashes, base.hashes, "what two GPUs learn")
+    same(other.hashes, run({**t.recipe(), **ON_CPU}).hashes, "what a CPU learns")
 
 
 def memory_row(key, base, also):
-    @row(key, base, 1e-4, {**FP32, **LITTLE, **also} if base == "ppo" else {**FP32, **also})
+    @row(key, base, 1e-4, lambda: {**FP32, **(little() if base == "ppo" else {}), **also()})
     def _(t):
-        # The emulated GPU has room for all; the row's role is allowed too little, and the run is refused by that key's name.
+        # The emulated GPU has room for all; the row's role is allowed too little, and the run is refused.
         refused = t.at(1e-4, ends_well=False, environment=gpu())
         check(refused.code == 12 and "its `memory` is" in refused.out, f"the run says {refused.out!r}")
-        same(t.at(2, environment=gpu()).hashes, t.without(environment=gpu()).hashes, "what is learnt with enough memory")
+        enough, free = t.at(2, environment=gpu()), t.without(environment=gpu())
+        same((enough.code, enough.hashes), (0, free.hashes), "what is learnt with enough memory")
 
 
-memory_row("roles.actor.memory", "sft", ON_GPU)
-memory_row("roles.critic.memory", "ppo", {"roles.critic.device": "cuda"})
-memory_row("roles.rollout.memory", "ppo", {"roles.rollout.device": "cuda", "roles.actor.device": "cuda"})
-memory_row("roles.reference.memory", "dpo", {"roles.reference.separate": True, "roles.actor.device": "cuda", "roles.reference.device": "cuda"})
+memory_row("roles.actor.memory", "sft", lambda: ON_GPU)
+memory_row("roles.critic.memory", "ppo", lambda: {"roles.critic.device": "cuda"})
+memory_row("roles.rollout.memory", "ppo", lambda: {"roles.rollout.device": "cuda", "roles.actor.device": "cuda"})
+memory_row("roles.reference.memory", "dpo", lambda: {"roles.reference.separate": True, "roles.actor.device": "cuda", "roles.reference.device": "cuda"})
+memory_row("roles.reward[model].memory", "sample", lambda: {"roles.reward": [{"model": table_model("critic"), "device": "cuda"}]})
 
 
-@row("roles.rollout.weights", "ppo", "host", {**LITTLE, **FP32, "roles.actor.device": "cuda:0", "roles.rollout.device": "cuda:0"})
+@row("roles.rollout.weights", "ppo", "host", lambda: {**little(), **FP32, "roles.actor.device": "cuda:0", "roles.rollout.device": "cuda:0"})
 def _(t):
     base, other = t.without(environment=gpu()), t.at("host", environment=gpu())
     same(other.hashes, base.hashes, "what is learnt")
@@ -405,7 +426,8 @@ def _(t):
 def _(t):
     # The same bytes; the moments, 8 bytes a parameter, are in the host's memory instead of the GPU's.
     same(t.at(True, environment=gpu()).hashes, t.without(environment=gpu()).hashes, "what is learnt")
-    check(t.at(True, roles__actor__device="cpu").hashes == t.without(roles__actor__device="cpu").hashes, "a CPU learns something else")
+    same(t.at(True, roles__actor__device="cpu").hashes, t.without(roles__actor__device="cpu").hashes, "what a CPU learns")
+    check(plan(t.recipe((True,)))["actor"]["optimizer"] == 0 < plan(t.recipe())["actor"]["optimizer"], "the moments are on the GPU")
 
 
 @row("optimizer.rounding", "sft", "stochastic", ON_GPU)
@@ -426,9 +448,6 @@ def _(t):
     check("device=cuda" in other.text("logs", "model-0.log"), "the judge does not say that it computes on a GPU")
     same(responses(other), responses(t.base), "the responses")
     same([s["score"] for s in other.samples], [s["score"] for s in t.base.samples], "the scores")
-
-
-memory_row("roles.reward[model].memory", "sample", {})
 
 
 # ---- network
