@@ -3,7 +3,7 @@ import math
 
 from data import BATCH, COMPLETIONS, LABELLED, PAIRS, completion_ids
 from harness import check, mean, measured
-from models import STORIES, hidden, ids, log_probs, logits, token_log_probs, value
+from models import STORIES, WIDTH, hidden, ids, log_probs, logits, token_log_probs, value
 
 
 def sigmoid(x):
@@ -74,37 +74,66 @@ def dpo_pair_loss(o, kind, lw, ll, rw, rl, nw, nl):
             "simpo": lambda: smooth(b * (lw / nw - ll / nl) - o["simpo_gamma"])}[kind]()
 
 
+def dpo_loss(o, pairs, sums, asked, weights):
+    """The loss of a batch from its log-probabilities, summed over completions."""
+    kind, b, e = o["loss_type"], o["beta"], o["label_smoothing"]
+    smooth = lambda x: -(1 - e) * log_sigmoid(x) - e * log_sigmoid(-x)
+    if kind == "sft":
+        return -sum(w for w, _ in sums) / sum(pair.nw for pair in pairs)
+    if kind == "aot":
+        return mean(smooth(b * (x - y)) for x, y in zip(sorted(w - l for w, l in sums), sorted(w - l for w, l in asked)))
+    if kind == "aot_unpaired":
+        sides = zip(sorted(s[0] - r[0] for s, r in zip(sums, asked)), sorted(s[1] - r[1] for s, r in zip(sums, asked)))
+        return mean(smooth(b * (x - y)) for x, y in sides)
+    return mean(w * dpo_pair_loss(o, kind, *s, *r, pair.nw, pair.nl) for w, s, r, pair in zip(weights, sums, asked, pairs))
+
+
 def dpo(pairs=None, **options):
-    """Loss and metrics of the first step of DPO on PAIRS, of a policy and a reference that are tables."""
+    """Loss, metrics and slopes of the first step of DPO on PAIRS, of a policy and a reference that are tables."""
     o = {**DEFAULTS, **options}
     pairs = pairs or [Pair(row) for row in PAIRS[:BATCH]]
     sums = [pair.sums("policy", o["ld_alpha"]) for pair in pairs]
     none = [(0.0, 0.0)] * len(pairs)
     asked = none if o["reference_free"] else [pair.sums("policy" if o["same_reference"] else "reference", o["ld_alpha"]) for pair in pairs]
-    kind, b, e = o["loss_type"], o["beta"], o["label_smoothing"]
+    weights = [pair.weight() if o["use_weighting"] else 1.0 for pair in pairs]
+    loss = lambda: dpo_loss(o, pairs, sums, asked, weights)
+    slopes, value_there = [], loss()
+    for i, pair in enumerate(pairs):
+        shorter = min(pair.nw, pair.nl)
+        for side, tokens in ((0, pair.chosen), (1, pair.rejected)):
+            slope = derivative(loss, sums[i], side)
+            slopes += [(a, b, slope * (1 if t < shorter else o["ld_alpha"])) for t, (a, b) in enumerate(zip([pair.last, *tokens], tokens))]
+    b = o["beta"]
     logps = {"logps/chosen": mean(s[0] for s in sums), "logps/rejected": mean(s[1] for s in sums)}
-    smooth = lambda x: -(1 - e) * log_sigmoid(x) - e * log_sigmoid(-x)
-    if kind == "sft":
-        tokens = [x for pair in pairs for x in token_log_probs("policy", pair.last, pair.chosen)]
-        losses = [-mean(tokens)]
-    elif kind == "aot":
-        losses = [smooth(b * (x - y)) for x, y in zip(sorted(w - l for w, l in sums), sorted(w - l for w, l in asked))]
-    elif kind == "aot_unpaired":
-        sides = zip(sorted(s[0] - r[0] for s, r in zip(sums, asked)), sorted(s[1] - r[1] for s, r in zip(sums, asked)))
-        losses = [smooth(b * (x - y)) for x, y in sides]
-    else:
-        weights = [pair.weight() if o["use_weighting"] else 1.0 for pair in pairs]
-        losses = [w * dpo_pair_loss(o, kind, *s, *r, pair.nw, pair.nl) for w, s, r, pair in zip(weights, sums, asked, pairs)]
-    if kind in ("simpo", "orpo"):  # their rewards are of means over a completion's tokens
+    if o["loss_type"] in ("simpo", "orpo"):  # their rewards are of means over a completion's tokens
         sums, asked = [(s[0] / pair.nw, s[1] / pair.nl) for s, pair in zip(sums, pairs)], none
     margins = [b * ((s[0] - r[0]) - (s[1] - r[1])) for s, r in zip(sums, asked)]
-    return {**logps, "loss": mean(losses), "rewards/margins": mean(margins), "rewards/accuracies": mean(m > 0 for m in margins),
-            "rewards/chosen": mean(b * (s[0] - r[0]) for s, r in zip(sums, asked)),
-            "rewards/rejected": mean(b * (s[1] - r[1]) for s, r in zip(sums, asked))}
+    metrics = {**logps, "loss": value_there, "rewards/margins": mean(margins), "rewards/accuracies": mean(m > 0 for m in margins),
+               "rewards/chosen": mean(b * (s[0] - r[0]) for s, r in zip(sums, asked)), "rewards/rejected": mean(b * (s[1] - r[1]) for s, r in zip(sums, asked))}
+    return metrics, slopes
+
+
+def derivative(function, place, i, step=1e-4):
+    middle = place[i]
+    place[i] = middle + step
+    above = function()
+    place[i] = middle - step
+    below = function()
+    place[i] = middle
+    return (above - below) / (2 * step)
+
+
+def head_row_gradient(slopes, token):
+    """Of one row of a table model's head: slopes are (token before, token, derivative of the loss by its log-probability)."""
+    total = [0.0] * WIDTH
+    for before, it, slope in slopes:
+        factor = slope * ((it == token) - math.exp(log_probs("policy", before)[token]))
+        total = [a + factor * x for a, x in zip(total, hidden(before))]
+    return total
 
 
 def kto(loss_type="kto", beta=0.1, desirable_weight=1.0, undesirable_weight=1.0, cut=None):
-    """Loss and KL of the first step of KTO on LABELLED. cut: how many tokens a completion after this prompt keeps."""
+    """Loss, KL and slopes of the first step of KTO on LABELLED. cut: how many tokens a completion after this prompt keeps."""
     rows = LABELLED[:BATCH]
     cut = cut or (lambda prompt: None)
 
@@ -115,11 +144,18 @@ def kto(loss_type="kto", beta=0.1, desirable_weight=1.0, undesirable_weight=1.0,
     z = max(0.0, mean(difference(row["prompt"], rows[i - 1]["completion"]) for i, row in enumerate(rows)))
     if loss_type == "apo_zero_unpaired":
         z = 0.0
-    losses = []
+    losses, slopes = [], []
     for row in rows:
-        u = difference(row["prompt"], row["completion"])
-        losses.append(desirable_weight * (1 - sigmoid(beta * (u - z))) if row["label"] else undesirable_weight * (1 - sigmoid(beta * (z - u))))
-    return {"loss": mean(losses), "kl": z}
+        u = [difference(row["prompt"], row["completion"])]
+        if row["label"]:
+            loss = lambda: desirable_weight * (1 - sigmoid(beta * (u[0] - z)))
+        else:
+            loss = lambda: undesirable_weight * (1 - sigmoid(beta * (z - u[0])))
+        tokens = completion_ids(row["completion"])[: cut(row["prompt"])]
+        slope = derivative(loss, u, 0) / len(rows)
+        slopes += [(a, b, slope) for a, b in zip([ids(row["prompt"])[-1], *tokens], tokens)]
+        losses.append(loss())
+    return {"loss": mean(losses), "kl": z}, slopes
 
 
 def sft(rows=None, loss_type="nll", smoothing=0.0):

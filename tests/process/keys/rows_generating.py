@@ -154,6 +154,7 @@ def two_updates(t, run, **options):
     first = {"loss/policy_avg": mean(-a for a in e.flat(e.whitened)), "policy/clipfrac_avg": 0, "policy/approxkl_avg": 0, "val/ratio": 1}
     for name, what in second.items():
         close(run.first[name], 0.5 * (first[name] + what), 1e-3, 1e-5, name)
+    check(second["loss/policy_avg"] < first["loss/policy_avg"], "an update does not lower the policy's loss")
     return second
 
 

@@ -4,8 +4,8 @@ import os
 
 import oracle
 from data import BATCH, COMPLETIONS, LABELLED, PAIRS, STEPS, TEXTS, completion_ids, token_count, write_rows
-from harness import check, close, read_tensors, same
-from models import EOS, STORIES, ids, table_model, value
+from harness import check, close, mean, read_tensors, same
+from models import EOS, STORIES, VOCABULARY, WIDTH, ids, log_probs, table_model, value
 from oracle import Pair, adamw, sigmoid
 from table import row
 
@@ -118,6 +118,13 @@ def _(t):
 # ---- sft
 
 
+def sft_slopes(power):
+    """The derivatives of -log p, times the constant p for dft."""
+    rows = [(ids(r["prompt"])[-1], completion_ids(r["completion"])) for r in COMPLETIONS[:BATCH]]
+    pieces = [(a, b) for before, tokens in rows for a, b in zip([before, *tokens], tokens)]
+    return [(a, b, -math.exp(power * log_probs("policy", a)[b]) / len(pieces)) for a, b in pieces]
+
+
 def sft_loss(t, expected, run=None):
     close((run or t.other).first["loss"], expected, 1e-6, what="the loss")
 
@@ -126,11 +133,16 @@ def sft_loss(t, expected, run=None):
 def _(t):
     sft_loss(t, oracle.sft(), t.base)
     sft_loss(t, oracle.sft(loss_type="dft"))
+    learnt_by(t.base, sft_slopes(0))
+    learnt_by(t.other, sft_slopes(1))
 
 
 @row("sft.label_smoothing_factor", "sft", 0.3, lambda: {"data.eval": write_rows("completions", COMPLETIONS)})
 def _(t):
     sft_loss(t, oracle.sft(smoothing=0.3))
+    # Part of the slope goes to every token alike.
+    slopes = [(a, b, 0.7 * slope) for a, b, slope in sft_slopes(0)]
+    learnt_by(t.other, slopes + [(a, b, 0.3 * slope / VOCABULARY) for a, _, slope in sft_slopes(0) for b in range(VOCABULARY)])
     # Measured rows too: a rate that changes nothing leaves the loss of all rows as it was.
     rows = [(ids(r["prompt"])[-1], completion_ids(r["completion"])) for r in COMPLETIONS]
     close(t.at(0.3, optimizer__learning_rate=1e-12).first["eval_loss"], oracle.sft(rows, smoothing=0.3), what="eval_loss")
@@ -141,8 +153,14 @@ def _(t):
     # The noise is alpha times one draw of a seed, so that a small one moves the loss in proportion; measuring has none.
     base = t.base.first["loss"]
     moved, twice = t.at(1.0).first["loss"] - base, t.at(2.0).first["loss"] - base
-    check(abs(moved) > 1e-6, f"noise moves the loss by {moved:g} only")
     close(twice / moved, 2, 0.1, what="what twice the noise moves, over what it moves once")
+    # Uniform in +-a/sqrt(L H) for each number of the embeddings, it moves the loss with the variance |gradient|^2 a^2 / (3 L H).
+    alone = t.without(data__batch=1)
+    gradient = [x / (1 - 0.9) for x in alone.optimizer()["exp_avg"][: VOCABULARY * WIDTH]]
+    length = token_count(COMPLETIONS[0], "prompt", "completion")
+    variance = sum(x * x for x in gradient) / (3 * length * WIDTH)
+    draws = [t.at(1.0, data__batch=1, seed=seed).first["loss"] - alone.first["loss"] for seed in range(1, 9)]
+    check(0.3 < mean(x * x for x in draws) / variance < 2.5, f"the variance of {draws} is not near {variance}")
     quiet = {"optimizer__learning_rate": 1e-12}
     close(t.at(1.0, **quiet).first["eval_loss"], t.without(**quiet).first["eval_loss"], 1e-7, what="eval_loss")
 
@@ -254,12 +272,26 @@ ALL_LOSSES = ["sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_
               "sft", "sigmoid_norm", "cpo", "simpo", "orpo"]
 
 
-def dpo_metrics(run, **options):
-    expected = oracle.dpo(**options)
-    for name, what in expected.items():
-        if name in run.first:
-            close(run.first[name], what, 1e-5, 1e-6, name)
-    check("loss" in run.first, "there is no loss")
+def learnt_by(run, slopes):
+    """Asserts the gradient of some of the head's rows, which is a tenth of their exp_avg after one update."""
+    moment = run.optimizer()["exp_avg"][-VOCABULARY * WIDTH :]
+    rows = [[x / (1 - 0.9) for x in moment[token * WIDTH : (token + 1) * WIDTH]] for token in SOME]
+    expected = [oracle.head_row_gradient(slopes, token) for token in SOME]
+    largest = max(abs(x) for row in expected for x in row)
+    for token, found, wanted in zip(SOME, rows, expected):
+        for a, b in zip(found, wanted):
+            close(a, b, 1e-3, 1e-4 * largest, f"the gradient of the head's row {token}")
+
+
+SOME = sorted({EOS, *ids(PAIRS[0]["chosen"])[-2:], *ids(PAIRS[1]["rejected"])[-2:], *ids(PAIRS[3]["rejected"])[:2]})
+
+
+def dpo_metrics(run, what="", **options):
+    expected, slopes = oracle.dpo(**options)
+    for name, number in expected.items():
+        if name not in ("logps/chosen", "logps/rejected") or options.get("ld_alpha", 1) == 1:
+            close(run.first[name], number, 1e-5, 1e-6, name + what)
+    learnt_by(run, slopes)
 
 
 def dpo_row(key, value, also=None, **options):
@@ -294,30 +326,27 @@ def _(t):
     for kind in ALL_LOSSES:
         smoothing = {"dpo__label_smoothing": 0.1} if kind in SMOOTHED else {}
         alone = {"reference": None} if kind in ("sft", "cpo", "simpo", "orpo") else {}
-        expected = oracle.dpo([Pair(r) for r in PAIRS], loss_type=kind, label_smoothing=0.1 if smoothing else 0.0, reference_free=bool(alone))
-        found = t.at(kind, **smoothing, **alone).first
-        for name, what in expected.items():
-            close(found[name], what, 1e-5, 1e-6, f"{name} of {kind}")
-        values.append(expected["loss"])
+        found = t.at(kind, **smoothing, **alone)
+        dpo_metrics(found, f" of {kind}", pairs=[Pair(r) for r in PAIRS], loss_type=kind, label_smoothing=0.1 if smoothing else 0.0, reference_free=bool(alone))
+        values.append(found.first["loss"])
     values.sort()
     check(all(b - a > 1e-7 for a, b in zip(values, values[1:])), f"two losses have the same value: {values}")
 
 
 @row("dpo.loss_weights", "dpo", [0.5, 2.0, 3.0], {"dpo.loss_type": ["sigmoid", "hinge", "sft"]})
 def _(t):
-    parts = [oracle.dpo(loss_type=kind)["loss"] for kind in ("sigmoid", "hinge", "sft")]
-    close(t.base.first["loss"], sum(parts), what="the loss")
-    close(t.other.first["loss"], 0.5 * parts[0] + 2 * parts[1] + 3 * parts[2], what="the loss")
-    close(t.other.first["nll_loss"], parts[2], what="nll_loss")
+    parts = [oracle.dpo(loss_type=kind) for kind in ("sigmoid", "hinge", "sft")]
+    for it, weights in ((t.base, (1, 1, 1)), (t.other, t.value)):
+        close(it.first["loss"], sum(w * metrics["loss"] for w, (metrics, _) in zip(weights, parts)), what="the loss")
+        close(it.first["nll_loss"], parts[2][0]["loss"], what="nll_loss, which is without its weight")
+        learnt_by(it, [(a, b, w * slope) for w, (_, slopes) in zip(weights, parts) for a, b, slope in slopes])
 
 
 @row("dpo.ld_alpha", "dpo", 0.25, {"dpo.loss_type": "sppo_hard"})
 def _(t):
     check(any(Pair(r).nw != Pair(r).nl for r in PAIRS[:BATCH]), "no side is longer")
     dpo_metrics(t.base, loss_type="sppo_hard")
-    expected = oracle.dpo(loss_type="sppo_hard", ld_alpha=0.25)
-    for name in ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins"):
-        close(t.other.first[name], expected[name], 1e-5, 1e-6, name)
+    dpo_metrics(t.other, loss_type="sppo_hard", ld_alpha=0.25)
 
 
 def cut_pairs(length):
@@ -393,8 +422,10 @@ def _(t):
 
 
 def kto_metrics(run, **options):
-    for name, what in oracle.kto(**options).items():
+    expected, slopes = oracle.kto(**options)
+    for name, what in expected.items():
         close(run.first[name], what, 1e-5, 1e-6, name)
+    learnt_by(run, slopes)
 
 
 def kto_row(key, value, also=None):
