@@ -1,7 +1,7 @@
 """Rows of the keys' table: generation and ppo."""
 from operator import mul
 
-from data import BATCH
+from data import BATCH, recipe
 from harness import check, close, mean, once, run, same, troupe
 from models import STORIES, hidden, ids, scaled_stories, table_model
 from oracle import Experience
@@ -29,7 +29,17 @@ def becomes_greedy(t):
     check(responses(t.base) != found, "the base is greedy too")
 
 
-row("generation.temperature", "sample", 0)(becomes_greedy)
+@row("generation.temperature", "sample", 0)
+def _(t):
+    becomes_greedy(t)
+    # Log-probabilities of what learns are at the temperature that was sampled at.
+    warm = run({**recipe("ppo"), "generation.temperature": 0.6, "ppo.num_ppo_epochs": 2})
+    once_only = run({**recipe("ppo"), "generation.temperature": 0.6})
+    first_update(once_only, temperature=0.6)
+    second = experience(warm, temperature=0.6).policy_update(once_only.path("final"), 0.6)
+    close(warm.first["policy/approxkl_avg"], 0.5 * second["policy/approxkl_avg"], 1e-3, 1e-6, "policy/approxkl_avg")
+
+
 row("generation.top_k", "sample", 1)(becomes_greedy)
 row("generation.top_p", "sample", 1e-6)(becomes_greedy)
 
@@ -46,12 +56,12 @@ def _(t):
 @row("generation.response_length", "sample", 5, {"generation.max_new_tokens": None})
 def _(t):
     # TRL's name of the same: the same responses.
-    recipe = {key: what for key, what in t.recipe((5,)).items() if key != "generation.max_new_tokens"}
+    with_name = {key: what for key, what in t.recipe((5,)).items() if key != "generation.max_new_tokens"}
     t.used = True
-    named = run(recipe)
+    named = run(with_name)
     same(named.first["response_length"], 5, "response_length")
-    del recipe["generation.response_length"]
-    same(responses(named), responses(run({**recipe, "generation.max_new_tokens": 5})), "the responses")
+    del with_name["generation.response_length"]
+    same(responses(named), responses(run({**with_name, "generation.max_new_tokens": 5})), "the responses")
 
 
 @row("generation.samples", "sample", 3)
