@@ -231,13 +231,13 @@ class Experience:
         """Of the first update, in which nothing is clipped."""
         return 0.5 * mean((v - g) ** 2 for v, g in zip(self.flat(self.values), self.flat(self.returns)))
 
-    def head_gradient(self, vf_coef=0.1):
-        """Of the critic's scalar head, in the first update."""
-        total = None
-        n = len(self.flat(self.values))
-        for v, g, token in zip(self.flat(self.values), self.flat(self.returns), self.flat(self.before)):
-            row = [vf_coef * (v - g) / n * x for x in hidden(token)]
-            total = row if total is None else [a + b for a, b in zip(total, row)]
+    def head_gradient(self, vf_coef=0.1, responses=None):
+        """Of the critic's scalar head, where nothing is clipped; of the minibatch of these responses."""
+        chosen = range(len(self.values)) if responses is None else responses
+        part = lambda rows: self.flat(rows[i] for i in chosen)
+        total, n = [0.0] * WIDTH, len(part(self.values))
+        for v, g, token in zip(part(self.values), part(self.returns), part(self.before)):
+            total = [a + vf_coef * (v - g) / n * x for a, x in zip(total, hidden(token))]
         return total
 
     def policy_update(self, model, temperature=1.0, cliprange=0.2):

@@ -1,4 +1,5 @@
 """Rows of the keys' table: generation and ppo."""
+from itertools import combinations
 from operator import mul
 
 from data import BATCH, recipe
@@ -209,15 +210,29 @@ def updates_made(run):
     return run.optimizer()["step"][0], run.optimizer("critic")["step"][0]
 
 
-@row("ppo.num_ppo_epochs", "ppo", 3)
+STILL = {"optimizer.learning_rate": 1e-12}  # nothing moves: the gradients of a step's updates are those of its first policy and critic
+
+
+def near_vector(a, b):
+    return all(abs(x - y) <= 1e-3 * max(map(abs, b)) for x, y in zip(a, b))
+
+
+@row("ppo.num_ppo_epochs", "ppo", 3, STILL)
 def _(t):
     same(updates_made(t.base), (1, 1), "the updates of actor and critic")
     same(updates_made(t.other), (3, 3), "the updates of actor and critic")
+    # Three times the same gradient g make exp_avg (1 - beta1^3) g.
+    g = experience(t.other).head_gradient()
+    check(near_vector(t.other.optimizer("critic")["exp_avg"][-96:], [(1 - 0.9**3) * x for x in g]), "the critic's head has other gradients")
 
 
-@row("ppo.num_mini_batches", "ppo", 2)
+@row("ppo.num_mini_batches", "ppo", 2, STILL)
 def _(t):
     same(updates_made(t.base), (1, 1), "the updates of actor and critic")
     same(updates_made(t.other), (2, 2), "the updates of actor and critic")
-    # The critic's values at the first minibatch are those that the experience has, so that the mean over both lies near one update's loss.
-    check(t.other.first["val/ratio_var"] > 0 == t.base.first["val/ratio_var"], "the minibatches have the same mean ratio")
+    # One half's gradient, then the other's: which half is drawn.
+    e, found = experience(t.other), t.other.optimizer("critic")["exp_avg"][-96:]
+    halves = {half: e.head_gradient(responses=half) for half in combinations(range(BATCH), 2)}
+    rest = lambda half: tuple(i for i in range(BATCH) if i not in half)
+    fits = [half for half in halves if near_vector(found, [0.09 * a + 0.1 * b for a, b in zip(halves[half], halves[rest(half)])])]
+    same(len(fits), 1, "the ways to halve the batch that give the critic's gradients")
