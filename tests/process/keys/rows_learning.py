@@ -1,10 +1,12 @@
 """Rows of the keys' table: optimizer, sft, reward, dpo, kto."""
+import json
 import math
 import os
 
 import oracle
-from data import BATCH, COMPLETIONS, LABELLED, PAIRS, STEPS, TEXTS, completion_ids, token_count, write_rows
+from data import BATCH, COMPLETIONS, LABELLED, PAIRS, STEPS, completion_ids, token_count, write_rows
 from harness import check, close, mean, read_tensors, same
+from machine import plan
 from models import EOS, STORIES, VOCABULARY, WIDTH, ids, log_probs, table_model, value
 from oracle import Pair, adamw, sigmoid
 from table import row
@@ -108,8 +110,6 @@ def _(t):
 @row("optimizer.gradient_checkpointing", "sft", True, {"model": STORIES})
 def _(t):
     # The same bytes by design; that it is on shows in the memory that `troupe check` counts on the same passes.
-    from rows_running import plan
-
     same(t.other.hashes, t.base.hashes, "what is learnt")
     kept, computed = (plan(t.recipe(value))["actor"]["activations"] for value in (None, (True,)))
     check(computed < 0.9 * kept, f"activations take {computed} MiB instead of {kept}")
@@ -246,8 +246,6 @@ def _(t):
 
 @row("reward.normalize", "reward", True, lambda: {"data.eval": write_rows("pairs", PAIRS)})
 def _(t):
-    import json
-
     config = json.loads(t.other.text("final", "config.json"))
     close(config["score_mean"], t.other.first["eval_mean_reward"], what="score_mean")
     close(config["score_std"], t.other.first["eval_reward_std"], what="score_std")

@@ -1,20 +1,18 @@
 """Rows of the keys' table: the run itself, data, the roles but judges, checkpoint, samples, network."""
+import array
 import json
+import math
 import os
-import shutil
 import socket
-import subprocess
 
 import oracle
-from data import BATCH, COMPLETIONS, PAIRS, PROMPTS, TEXTS, completion_ids, recipe, write_rows
-from harness import SCRATCH, TROUPE, Skip, attended, check, close, mean, measured, once, run, same, troupe, write_recipe
-from models import EOS, STORIES, ids, scaled_stories, table_model, token_log_probs
-from oracle import Pair, adamw
+from data import BATCH, COMPLETIONS, PROMPTS, TEXTS, completion_ids, recipe, write_rows
+from harness import SCRATCH, attended, check, close, mean, measured, once, run, same, troupe, write_recipe
+from machine import PROGRAMS, check_lines, gpu, mpi, plan
+from models import EOS, STORIES, ids, table_model
 from rows_generating import first_update, responses
 from rows_learning import updated
 from table import row
-
-PROGRAMS = os.path.dirname(TROUPE)
 
 # ---- the run
 
@@ -35,9 +33,7 @@ def _(t):
 @row("algorithm", "dpo", "reward", {"reference": None})
 def _(t):
     # Policy and reference are the same, so that DPO's loss is log 2; a reward model's is that of its scores.
-    from math import log
-
-    close(t.base.first["loss"], log(2), what="the loss of dpo")
+    close(t.base.first["loss"], math.log(2), what="the loss of dpo")
     alone = t.at("reward", model=STORIES, data__batch=1)
     close(alone.first["loss"], -oracle.log_sigmoid(alone.first["margin"]), what="the loss of reward")
     for it, algorithm, head in ((t.base, "dpo", "lm_head.weight"), (t.other, "reward", "score.weight")):
@@ -87,14 +83,6 @@ def _(t):
     close(t.other.first["loss"], 6.931, 0.02, what="the loss of fresh weights")
     check(t.base.first["loss"] > 7.5, "the base is as fresh")
     check(t.at(True, seed=6).first["loss"] != t.other.first["loss"], "fresh weights do not depend on the seed")
-
-
-def gpu():
-    """The environment of runs on an emulated GPU."""
-    module = os.path.join(PROGRAMS, "troupe-cuda-emulated.so")
-    if not os.path.exists(module):
-        raise Skip("this build emulates no GPU")
-    return {"TROUPE_CUDA_MODULE": os.path.abspath(module), "EMULATED_GPUS": "2"}
 
 
 ON_GPU = {"roles.actor.device": "cuda"}
@@ -282,40 +270,6 @@ def _(t):
 
 # ---- ranks
 
-MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-       "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_orte_execute_quiet": "1", "PRTE_ALLOW_RUN_AS_ROOT": "1",
-       "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "PRTE_MCA_hwloc_default_binding_policy": "none"}
-
-
-def mpi():
-    if not os.path.exists(os.path.join(PROGRAMS, "troupe-mpi.so")):
-        raise Skip("this build has no MPI (libopenmpi-dev)")
-    if not shutil.which("mpirun"):
-        raise Skip("there is no mpirun (openmpi-bin)")
-    return MPI
-
-
-def plan(it):
-    """What `troupe check` says of each role's memory: its numbers, in MiB, by column."""
-    path, _ = write_recipe(it)
-    lines = check_lines(path, {**MPI, **({} if it.get("roles.actor.device", "cpu") == "cpu" else gpu())})
-    head = next(i for i, line in enumerate(lines) if line.split()[:2] == ["role", "no."])
-    columns, found = lines[head].split()[3:], {}
-    for line in lines[head + 1 :]:
-        words = line.split()
-        if not words:
-            break
-        cells, numbers = words[-2 * len(columns) :], []
-        while cells and len(numbers) < len(columns):
-            last = cells.pop()
-            if last == "-":
-                numbers.append(0.0)
-            else:
-                numbers.append(float(cells.pop()) * {"KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}[last])
-        found[words[0]] = dict(zip(columns, reversed(numbers)))
-    return found
-
-
 def rank_rows(role, base):
     two = {f"roles.{role}.ranks": 2, "optimizer.chunk": 1}
     place = f"roles.{role}."
@@ -378,11 +332,6 @@ def device(it, role):
     return line.split()[2]
 
 
-def check_lines(path, environment):
-    done = subprocess.run([TROUPE, "check", path], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
-    return done.stdout.splitlines()
-
-
 ON_CPU = {"roles.actor.device": "cpu", "roles.rollout.device": "cpu", "roles.critic.device": "cpu", "roles.reference.device": "cpu"}
 device_row("roles.actor.device", "sft", "cuda:0")
 device_row("roles.critic.device", "ppo", "cuda:0")
@@ -422,7 +371,7 @@ def _(t):
     check("place=emulated" not in other.text("logs", "actor.log"), "the weights do not leave the GPU")
 
 
-@row("optimizer.offload", "sft", True, {**FP32, **ON_GPU})
+@row("optimizer.offload", "sft", True, {**FP32, **ON_GPU, "data.batch": 1})
 def _(t):
     # The same bytes; the moments, 8 bytes a parameter, are in the host's memory instead of the GPU's.
     same(t.at(True, environment=gpu()).hashes, t.without(environment=gpu()).hashes, "what is learnt")
@@ -430,11 +379,9 @@ def _(t):
     check(plan(t.recipe((True,)))["actor"]["optimizer"] == 0 < plan(t.recipe())["actor"]["optimizer"], "the moments are on the GPU")
 
 
-@row("optimizer.rounding", "sft", "stochastic", ON_GPU)
+@row("optimizer.rounding", "sft", "stochastic", {**ON_GPU, "data.batch": 1})
 def _(t):
     # The parameters are bf16 numbers: the lower half of each is 0.
-    import array
-
     other, base = t.at("stochastic", environment=gpu()), t.without(environment=gpu())
     close(other.first["loss"], base.first["loss"], what="the loss before the first update")
     halves = lambda it: set(array.array("I", it.weights("final")["lm_head.weight"].tobytes())[::97])
