@@ -1,0 +1,286 @@
+"""Rows of the keys' table: the judges of roles.reward, each kind's keys."""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from data import BATCH
+from harness import DEADLINE, SCRATCH, TROUPE, Job, Skip, attended, check, close, mean, once, run, same, write_recipe
+from models import ids, table_model, value
+from oracle import sigmoid
+from table import row
+
+PYTHON = "/usr/bin/python3"  # the distribution's has pyzmq and msgpack
+
+
+def need_messages():
+    if not once("messages", lambda: subprocess.run([PYTHON, "-c", "import zmq, msgpack"], capture_output=True, check=False).returncode == 0):
+        raise Skip(f"{PYTHON} lacks pyzmq or msgpack")
+
+
+def letters():
+    """A judge that counts the characters of a response."""
+
+    def write():
+        path = os.path.join(SCRATCH, "letters.py")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"import sys\nsys.path.insert(0, {os.path.abspath('examples/rewards')!r})\nimport happy_words\n"
+                       'happy_words.judge = lambda body: {"scores": [float(len(s["response"])) for s in body["samples"]]}\nhappy_words.main()\n')
+        return path
+
+    return once("letters", write)
+
+
+def deaf():
+    """A copy of the programs whose judges never say a word."""
+
+    def copy():
+        folder = os.path.join(SCRATCH, "deaf")
+        os.mkdir(folder)
+        programs = os.path.dirname(os.path.realpath(TROUPE))
+        for name in os.listdir(programs):
+            if name in ("troupe", "troupe-controller", "troupe-rollout"):
+                shutil.copy(os.path.join(programs, name), folder)
+        path = os.path.join(folder, "troupe-reward")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\nexec sleep 600\n")
+        os.chmod(path, 0o755)
+        return os.path.join(folder, "troupe")
+
+    return once("deaf", copy)
+
+
+def scores(it):
+    return [(s["response"], s["score"]) for s in it.samples if s["step"] == 1]
+
+
+def judged(it, score, what="a score", relative=1e-5):
+    found = scores(it)
+    same(len(found), BATCH, "the number of scores")
+    for response, number in found:
+        close(number, score(response), relative, 1e-6, f"{what} of {response!r}")
+    return [number for _, number in found]
+
+
+def count(word):
+    return lambda text: len(re.findall(rf"\b{word}\b", text.lower()))
+
+
+KINDS = {"exec": lambda: {"exec": [PYTHON, letters()]}, "model": lambda: {"model": table_model("critic")}, "words": lambda: {"words": {"was": 1.0, "a": 0.5}},
+         "regex": lambda: {"regex": {"pattern": "[A-Z]"}}, "length": lambda: {"length": {"target": 12}}, "external": lambda: {"external": "mine"}}
+RAW = {"exec": len, "external": len, "words": lambda text: count("was")(text) + 0.5 * count("a")(text), "regex": lambda text: float(bool(re.search("[A-Z]", text))),
+       "length": lambda text: 1 - abs(len(ids(text)) - 12) / 12, "model": lambda text: value("critic", ids(text)[-1])}
+
+
+def entry(kind, **more):
+    return lambda: {"roles.reward": [{**KINDS[kind](), **more}]}
+
+
+def with_judge(it, kind):
+    """The run of a recipe; one whose judge is external has it started by hand."""
+    if kind in ("exec", "external"):
+        need_messages()
+    return by_hand(it) if kind == "external" else run(it)
+
+
+def by_hand(it):
+    """The run of a recipe whose judge is external, with the judge started as the run says."""
+    group = it["roles.reward"][0]["external"]
+
+    def join(job):
+        line = job.line_with("is yours to start")
+        place = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        same(place["TROUPE_GROUP"], group, "the group that the run prints")
+        return [PYTHON, letters(), "--connect", place["TROUPE_ENDPOINT"], "--group", group]
+
+    return once(("by hand", json.dumps(it, sort_keys=True)), lambda: attended(it, join))
+
+
+def silent(it):
+    """The run with judges that never answer, and how many warnings say so."""
+
+    def start():
+        path, directory = write_recipe(it)
+        done = subprocess.run([deaf(), "run", path], capture_output=True, text=True, timeout=DEADLINE, check=False)
+        return done.returncode, done.stdout + done.stderr, warnings(directory)
+
+    return once(("silent", json.dumps(it, sort_keys=True)), start)
+
+
+def warnings(directory):
+    try:
+        with open(os.path.join(directory, "logs", "controller.log"), encoding="utf-8") as file:
+            return [line for line in file if "did not answer" in line]
+    except FileNotFoundError:
+        return []
+
+
+def waits(it):
+    """Asserts that a run goes on asking judges that never answer."""
+    with Job(it, deaf()) as job:
+        job.wait_for("the judge is not asked again", lambda: len(warnings(job.directory)) >= 2)
+
+
+QUICK = {"timeout_s": 0.05, "retries": 0, "on_failure": "fail"}
+
+
+def common_rows(kind):
+    place = f"roles.reward[{kind}]."
+    if kind == "exec":
+        quick = lambda **more: lambda: {"roles.reward": [{"exec": ["sleep", "600"], **QUICK, **more}]}
+    else:
+        quick = lambda **more: lambda: {"roles.reward": [{**KINDS[kind](), **QUICK, **more}]}
+
+    @row(place + "weight", "sample", -2.5, entry(kind))
+    def _(t):
+        raw = RAW[kind]
+        judged(with_judge(t.recipe(), kind), raw, relative=1e-4)
+        other = with_judge(t.recipe((t.value,)), kind)
+        t.used = True
+        judged(other, lambda text: -2.5 * raw(text), relative=1e-4)
+        name = "mine" if kind == "external" else kind
+        close(other.first[f"rewards/{name}/mean"], mean(raw(text) for text, _ in scores(other)), 1e-4, what="the judge's mean, before its weight")
+
+    @row(place + "name", "sample", "someone", entry(kind))
+    def _(t):
+        other = with_judge(t.recipe((t.value,)), kind)
+        t.used = True
+        same(scores(other), scores(with_judge(t.recipe(), kind)), "the scores")
+        check("rewards/someone/mean" in other.first, "the name is not in the metrics")
+        check(kind == "external" or other.exists("logs", "someone-0.log"), "the name is not the log's")
+
+    @row(place + "timeout_s", "sample", 0.02, quick())
+    def _(t):
+        for seconds in (0.05, 0.02):
+            code, out, _ = silent(t.recipe((seconds,)))
+            check(code != 0 and f"did not answer 'score' in {seconds:g} seconds" in out, f"the run says {out!r}")
+        t.used = True
+
+    @row(place + "retries", "sample", 1, quick())
+    def _(t):
+        for retries in (0, 1):
+            code, _, warned = silent(t.recipe((retries,)))
+            same((code != 0, len(warned)), (True, retries + 1), "whether the run fails, and how often the judge was asked")
+        t.used = True
+
+    @row(place + "on_failure", "sample", "fail", quick(on_failure="wait"))
+    def _(t):
+        code, out, _ = silent(t.recipe((t.value,)))
+        check(code != 0 and "did not answer" in out, f"the run says {out!r}")
+        waits(t.recipe())
+        t.used = True
+
+
+for each in KINDS:
+    common_rows(each)
+
+
+@row("roles.reward[exec].exec", "sample", [PYTHON, "examples/rewards/happy_words.py"], entry("exec"))
+def _(t):
+    need_messages()
+    judged(t.base, len)
+    with open("examples/rewards/happy_words.py", encoding="utf-8") as file:
+        happy, sad = (set(words.split()) for words in re.findall(r'= set\("""(.*?)"""', file.read(), re.DOTALL))
+    # Responses are of fewer than ten words, which count as ten.
+    found = judged(t.other, lambda text: max(-1, min(1, sum((w in happy) - (w in sad) for w in re.findall("[a-z']+", text.lower())))))
+    check(any(found), "no response has a happy word")
+
+
+@row("roles.reward[external].external", "sample", "theirs", entry("external"))
+def _(t):
+    # The group is what the run prints, and what a judge must say to be taken: see by_hand.
+    judged(with_judge(t.recipe((t.value,)), "external"), len)
+    t.used = True
+
+
+def more_workers(kind):
+    @row(f"roles.reward[{kind}].workers", "sample", 2, entry(kind))
+    def _(t):
+        if kind == "exec":
+            need_messages()
+        same(scores(t.other), scores(t.base), "the scores")
+        check(t.other.exists("logs", f"{kind}-1.log") and not t.base.exists("logs", f"{kind}-1.log"), "there is no second process")
+
+
+more_workers("exec")
+more_workers("model")
+
+
+@row("roles.reward[model].model", "sample", "(a scalar head of zeros)", entry("model"))
+def _(t):
+    judged(t.base, RAW["model"])
+    judged(run({**t.recipe(), "roles.reward": [{"model": table_model("zero")}]}), lambda _: 0.0)
+    t.used = True
+
+
+def chance(separator):
+    return sigmoid(value("critic", ids(separator)[-1]))
+
+
+def steps_of(text, separator):
+    return len([piece for piece in text.split(separator) if piece.strip()])
+
+
+LONGER = {"generation.max_new_tokens": 32}
+
+
+@row("roles.reward[model].steps", "sample", "product", lambda: {**LONGER, **entry("model", step_separator=".")()})
+def _(t):
+    # In a table model each step has the same chance: a product counts the steps, and the least, the mean and the last do not.
+    judged(t.other, lambda text: chance(".") ** steps_of(text, "."))
+    check(any(steps_of(text, ".") > 1 for text, _ in scores(t.other)), "no response has two steps")
+    for kind in ("min", "mean", "last"):
+        judged(t.at(kind), lambda text: chance("."))
+
+
+@row("roles.reward[model].step_separator", "sample", ".", lambda: {**LONGER, **entry("model", steps="product")()})
+def _(t):
+    judged(t.base, lambda text: chance("\n") ** steps_of(text, "\n"))
+    judged(t.other, lambda text: chance(".") ** steps_of(text, "."))
+
+
+@row("roles.reward[model].threads", "sample", 1, entry("model"))
+def _(t):
+    # Threads share the work and not the result.
+    same(scores(t.other), scores(t.base), "the scores")
+
+
+@row("roles.reward[words].words", "sample", {"she": 2.0, "the": -1.0}, entry("words"))
+def _(t):
+    judged(t.base, RAW["words"])
+    found = judged(t.other, lambda text: 2 * count("she")(text) - count("the")(text))
+    check(any(found), "no response has the words")
+
+
+@row("roles.reward[regex].regex.pattern", "sample", "^ [ST]he", entry("regex"))
+def _(t):
+    judged(t.base, RAW["regex"])
+    found = judged(t.other, lambda text: float(bool(re.search("^ [ST]he", text))))
+    check(0 < sum(found) < len(found), "all responses match, or none")
+
+
+@row("roles.reward[regex].regex.score", "sample", 3.5, entry("regex"))
+def _(t):
+    judged(t.other, lambda text: 3.5 * RAW["regex"](text))
+
+
+def length_row(key, value, also, score, base_score):
+    @row(f"roles.reward[length].length.{key}", "sample", value, {"generation.stop_ids": [ids_of_stop()], **LONGER, "roles.reward": [{"length": also}]})
+    def _(t):
+        first, second = judged(t.base, base_score), judged(t.other, score)
+        check(first != second, "the scores are the same")
+
+
+def ids_of_stop():
+    return 48  # a full stop: responses end there, so that their lengths differ
+
+
+def tokens(text):
+    return len(ids(text))
+
+
+length_row("target", 20, {"target": 10}, lambda text: max(0.0, 1 - abs(tokens(text) - 20) / 20), lambda text: max(0.0, 1 - abs(tokens(text) - 10) / 10))
+length_row("min", 10, {"max": 12}, lambda text: float(10 <= tokens(text) <= 12), lambda text: float(tokens(text) <= 12))
+length_row("max", 9, {"min": 8}, lambda text: float(8 <= tokens(text) <= 9), lambda text: float(tokens(text) >= 8))
+length_row("unit", "characters", {"target": 30}, lambda text: max(0.0, 1 - abs(len(text) - 30) / 30), lambda text: max(0.0, 1 - abs(tokens(text) - 30) / 30))
