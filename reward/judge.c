@@ -37,6 +37,7 @@ static tr_status open_judge(reward_judge_t *judge, const json_t *config,
     const char *key;
     TR_TRY(find_kind(&kind, config, err));
     tr_judge_init(&judge->entry, kind);
+    tr_fields_release(judge->entry.options, kind->fields); // the defaults: the message has all
     TR_TRY(tr_fields_from_json(judge->entry.options, kind->fields, config, "config", err));
     char *sentence = kind->check != NULL ? kind->check(&key, judge->entry.options) : NULL;
     if (sentence != NULL) {

@@ -29,6 +29,7 @@ static tr_status read_options(judging_t *judge, const json_t *options, tr_error_
 {
     const tr_judge_kind_t *kind = judge->entry.kind;
     const char *key;
+    tr_fields_release(judge->entry.options, kind->fields); // the defaults: the message has all
     TR_TRY(tr_fields_from_json(judge->entry.options, kind->fields, options, "config", err));
     char *sentence = kind->check != NULL ? kind->check(&key, judge->entry.options) : NULL;
     if (sentence != NULL) {
