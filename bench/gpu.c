@@ -356,7 +356,7 @@ static tr_status time_updates(double *seconds, const bench_t *b, tr_trainer_t *t
                                       .starts = starts,
                                       .prompt_lengths = prompts,
                                       .response_starts = responses};
-    const tr_train_pass_t walk = {
+    const tr_train_pass_t pass = {
         .epochs = 1, .minibatches = 1, .chunk = chunk, .temperature = 1.0f, .learning_rate = 1e-6};
     tr_queue_t *queue = tr_model_queue(tr_trainer_model(trainer));
     double turns[TURNS];
@@ -364,7 +364,7 @@ static tr_status time_updates(double *seconds, const bench_t *b, tr_trainer_t *t
     tr_status status = TR_OK;
     for (size_t i = 0; i <= TURNS && status == TR_OK; i++) {
         double start = tr_clock_seconds();
-        status = tr_trainer_run_pass(trainer, &sequences, &walk, likelihood, NULL, &result, err);
+        status = tr_trainer_run_pass(trainer, &sequences, &pass, likelihood, NULL, &result, err);
         // a GPU computes after the call has returned
         status = status == TR_OK ? b->backend->ops->queue_wait(queue, err) : status;
         turns[i > 0 ? i - 1 : 0] = tr_clock_seconds() - start;

@@ -88,7 +88,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
                                       .starts = starts,
                                       .prompt_lengths = prompts,
                                       .response_starts = response_starts};
-    const tr_train_pass_t walk = {.epochs = 1,
+    const tr_train_pass_t pass = {.epochs = 1,
                                   .minibatches = 1,
                                   .chunk = CHUNK,
                                   .seed = 1,
@@ -103,7 +103,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     while (status == TR_OK && asked()) {
         // the update ends when this returns: a CPU's queue is waited for in it
         double start = tr_clock_seconds();
-        status = actor_learn_sft(&report, trainer, &sequences, NULL, &options, &walk, err);
+        status = actor_learn_sft(&report, trainer, &sequences, NULL, &options, &pass, err);
         answer(batch * length, start);
     }
     tr_trainer_destroy(&trainer);

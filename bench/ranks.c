@@ -112,7 +112,7 @@ static double add_up(tr_collective_t *group, double own)
 
 /// One step in one way; the others wait for rank 0 where it is alone.
 static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
-                           const tr_sequences_t *sequences, const tr_train_pass_t *walk,
+                           const tr_sequences_t *sequences, const tr_train_pass_t *pass,
                            tr_error_t *err)
 {
     actor_sft_report_t report;
@@ -125,7 +125,7 @@ static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
     double start = tr_clock_seconds(), worked = processor_seconds();
     if (ways[way].zero_stage > 0 || contest->group->rank == 0) {
         status =
-            actor_learn_sft(&report, contest->trainers[way], sequences, NULL, &options, walk, err);
+            actor_learn_sft(&report, contest->trainers[way], sequences, NULL, &options, pass, err);
     }
     contest->group->ops->meet(contest->group, 1e9);
     contest->work[way][turn] = add_up(contest->group, processor_seconds() - worked);
@@ -153,7 +153,7 @@ static tr_status run(contest_t *contest, const char *directory, const size_t *si
     }
     size_t vocabulary = tr_model_config(tr_trainer_model(contest->trainers[0]))->vocabulary;
     const tr_sequences_t sequences = random_sequences(sizes[2], sizes[3], vocabulary);
-    tr_train_pass_t walk = {.epochs = 1,
+    tr_train_pass_t pass = {.epochs = 1,
                             .minibatches = 1,
                             .chunk = sizes[4],
                             .seed = 1,
@@ -161,9 +161,9 @@ static tr_status run(contest_t *contest, const char *directory, const size_t *si
                             .learning_rate = 1e-4};
     for (size_t turn = 0; turn < turns && turn < MAX_TURNS; turn++) {
         // each way takes the same step, so all train on the same data
-        walk.step++;
+        pass.step++;
         for (size_t way = 0; way < WAYS; way++) {
-            TR_TRY(take_turn(contest, way, turn, &sequences, &walk, err));
+            TR_TRY(take_turn(contest, way, turn, &sequences, &pass, err));
         }
     }
     // turn 0 warmed up: the medians leave it out

@@ -103,7 +103,7 @@ static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
     return status;
 }
 
-// Showing. What a controller of another version leaves out shows as empty or 0.
+// Showing. A field that a controller of another version leaves out shows as empty or 0.
 
 static const char *text_of(const json_t *object, const char *key)
 {

@@ -399,14 +399,14 @@ void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const ch
     for (size_t i = 0; judged && i < recipe->roles.reward.count; i++) {
         const tr_judge_t *judge = &recipe->roles.reward.items[i];
         if (!judge->kind->started) {
-            fprintf(out, "judge '%s' is yours to start: ", judge->name);
+            fprintf(out, "judge '%s' is to be started by hand: ", judge->name);
             print_way(out, recipe, endpoint);
             fprintf(out, " TROUPE_GROUP=%s YOUR_PROGRAM\n", tr_judge_group(judge));
         }
     }
     const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
     for (uint64_t i = rollout->workers - rollout->external; judged && i < rollout->workers; i++) {
-        fprintf(out, "rollout-%llu is yours to start: ", (unsigned long long)i);
+        fprintf(out, "rollout-%llu is to be started by hand: ", (unsigned long long)i);
         print_way(out, recipe, endpoint);
         fprintf(out, " troupe-rollout --name rollout-%llu\n", (unsigned long long)i);
     }

@@ -9,7 +9,7 @@
 #include "common/hf/safetensors.h"
 
 /// *staging: the path of a new, empty `directory.tmp`, owned by the caller until it goes to commit
-/// or discard. What a killed process left there is removed; folders above are made. Fails with
+/// or discard. Leftovers of a killed process are removed; folders above are made. Fails with
 /// TR_ERR_ARGUMENT when `directory` exists and is not empty: nothing is ever replaced. One process
 /// at a time stages a given directory.
 tr_status tr_hf_stage(char **staging, const char *directory, tr_error_t *err);

@@ -32,7 +32,7 @@ static const tr_field_t fields[] = {
     TR_FIELD_AS("length.max", options_t, max, TR_FIELD_WHOLE, "null", .nullable = true,
                 .range = &tr_range_whole, .help = "null: no upper bound."),
     TR_FIELD_AS("length.unit", options_t, unit, TR_FIELD_CHOICE, "tokens", .choices = units,
-                .help = "What is counted."),
+                .help = "The unit that is counted."),
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 

@@ -21,7 +21,7 @@ static const tr_field_t fields[] = {
                 .brief = true,
                 .help = "A regular expression (PCRE2, UTF-8). `regex: PATTERN` is short for it."),
     TR_FIELD_AS("regex.score", options_t, score, TR_FIELD_REAL, "1.0", .range = &tr_range_any,
-                .help = "Of a response in which the pattern matches; any other has 0."),
+                .help = "Score of a response in which the pattern matches; any other has 0."),
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 

@@ -33,7 +33,8 @@ static const tr_field_t run[] = {
                   "prompt's own responses; `rejection_sampling`: by SFT on the best of them; "
                   "`sample` trains nothing: it is what `troupe sample` runs."),
     FIELD(seed, TR_FIELD_WHOLE, "1", .range = &any_whole,
-          .help = "Of all random numbers. The same recipe, data and seed give the same weights."),
+          .help =
+              "Seed of all random numbers. The same recipe, data and seed give the same weights."),
     FIELD(steps, TR_FIELD_WHOLE, NULL, .range = &tr_range_positive_whole,
           .help = "Update rounds (`ppo`) or optimizer steps (`sft`)."),
     FIELD(model, TR_FIELD_TEXT, NULL, .names = TR_NAMES_MODEL, .help = "The policy to start from."),
@@ -158,9 +159,9 @@ static const tr_field_t rollout[] = {
           .help =
               "Where they compute: one device, or a list that is dealt to the workers in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = "Of each worker: " TR_GPU_MEMORY_HELP),
+          .help = "For each worker: " TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
-          .help = "Of each worker; 0: its share of the processors."),
+          .help = "Threads of each worker; 0: its share of the processors."),
     FIELD(max_batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
           .help = "Sequences generated at once."),
     FIELD(weights, TR_FIELD_CHOICE, "auto", .choices = weight_ways,
@@ -177,9 +178,10 @@ static const tr_field_t actor[] = {
     FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = "Of each rank: " TR_GPU_MEMORY_HELP),
+          .help = "For each rank: " TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
-          .help = "Of each rank; 0: the ranks' share of half of the processors, or of all of them "
+          .help = "Threads of each rank; 0: the ranks' share of half of the processors, or of all "
+                  "of them "
                   "where only the actor is trained."),
     FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
           .help = "Processes that train as one, started by `mpirun`; docs/ranks.md."),
@@ -206,9 +208,9 @@ static const tr_field_t critic[] = {
     FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = "Of each rank: " TR_GPU_MEMORY_HELP),
+          .help = "For each rank: " TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
-          .help = "Of each rank; 0: the ranks' share of half of the processors."),
+          .help = "Threads of each rank; 0: the ranks' share of half of the processors."),
     FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
           .help = "Processes that train as one, started by `mpirun`; docs/ranks.md."),
     FIELD(learning_rate, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,

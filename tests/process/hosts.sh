@@ -28,7 +28,7 @@ start()
     RUN=$SCRATCH/$1
     "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$1" network.bind="tcp://$HERE:*" network.keys="$SCRATCH/keys" "${@:2}" >"$RUN.out" 2>&1 &
     JOB=$!
-    wait_for "the run does not say how to start rollouts" grep -qs 'is yours to start' "$RUN.out"
+    wait_for "the run does not say how to start rollouts" grep -qs 'is to be started by hand' "$RUN.out"
     ENDPOINT=$(cat "$RUN/endpoint")
 }
 
@@ -49,7 +49,7 @@ finish()
 # printed WORD: the line that says how rollout-0 is started has it.
 printed()
 {
-    grep 'rollout-0 is yours to start' "$RUN.out" | grep -qF -- "$1" || fail "'$1' is not printed: $(cat "$RUN.out")"
+    grep 'rollout-0 is to be started by hand' "$RUN.out" | grep -qF -- "$1" || fail "'$1' is not printed: $(cat "$RUN.out")"
 }
 
 "$TROUPE" run "$SCRATCH/recipe.yaml" >"$SCRATCH/base.out" 2>&1 || fail "the run on one machine failed: $(tail -n 1 "$SCRATCH/base.out")"
