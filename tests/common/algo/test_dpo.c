@@ -43,7 +43,8 @@ static const char *const CASES[] = {
 };
 enum { CASE_COUNT = sizeof CASES / sizeof *CASES };
 
-/// The golden batch: completions 0..PAIRS-1 are the chosen ones, PAIRS.. the rejected; ragged tokens.
+/// The golden batch: completions 0..PAIRS-1 are the chosen ones, PAIRS.. the rejected; ragged
+/// tokens.
 typedef struct batch {
     golden_t *golden;
     const size_t *lengths;
@@ -110,7 +111,8 @@ static tr_dpo_options_t options_of(const batch_t *b, const char *name)
     return o;
 }
 
-/// Pairs first..first + count - 1 of the batch through the loss; gradient: of all tokens, theirs written.
+/// Pairs first..first + count - 1 of the batch through the loss; gradient: of all tokens, theirs
+/// written.
 static double run(const batch_t *b, const tr_dpo_options_t *o, size_t first, size_t count,
                   float *gradient, tr_dpo_sums_t *sums)
 {
