@@ -1,5 +1,5 @@
-/// Judges behind messages: kinds by name, options that cannot be used, and scores that are no numbers, in sentences that name the
-/// judge.
+/// Judges behind messages: kinds by name, options that cannot be used, and scores that are no
+/// numbers, in sentences that name the judge.
 #include "reward/judge.h"
 
 #include <criterion/criterion.h>
@@ -18,7 +18,8 @@ static json_t *config_of(const tr_judge_kind_t *kind, json_t *options)
     return config;
 }
 
-/// Fails to open: status, and a sentence with the judge's name and `part`. Takes the reference of config.
+/// Fails to open: status, and a sentence with the judge's name and `part`. Takes the reference of
+/// config.
 static void expect_refused(json_t *config, tr_status wanted, const char *part)
 {
     tr_error_t err = {0};
@@ -30,7 +31,8 @@ static void expect_refused(json_t *config, tr_status wanted, const char *part)
     json_decref(config);
 }
 
-/// Fails to score: status, and a sentence with the names of judge and sample. Takes the reference of config.
+/// Fails to score: status, and a sentence with the names of judge and sample. Takes the reference
+/// of config.
 static void expect_blamed(json_t *config, const char *response, tr_status wanted)
 {
     const tr_sample_t sample = {.id = 41, .prompt = "happy ", .response = response};
@@ -46,10 +48,11 @@ static void expect_blamed(json_t *config, const char *response, tr_status wanted
 
 Test(judge, a_score_that_no_float_holds_is_an_error_that_names_judge_and_sample)
 {
-    expect_blamed(config_of(tr_judge_kind_find("words"), json_pack("{s:[[s, f]]}", "words", "big", 3e38)),
-                  "big big", TR_ERR_NUMERIC);
-    expect_blamed(config_of(tr_judge_kind_find("words"), json_pack("{s:[[s, f], [s, f]]}", "words", "up", 1e308,
-                                                       "down", -1e308)),
+    expect_blamed(
+        config_of(tr_judge_kind_find("words"), json_pack("{s:[[s, f]]}", "words", "big", 3e38)),
+        "big big", TR_ERR_NUMERIC);
+    expect_blamed(config_of(tr_judge_kind_find("words"), json_pack("{s:[[s, f], [s, f]]}", "words",
+                                                                   "up", 1e308, "down", -1e308)),
                   "up up down down", TR_ERR_NUMERIC);
 }
 

@@ -1,4 +1,5 @@
-/// From the recipe's judges to the worker's: the welcome's config, whose group is whose, and requests' bodies.
+/// From the recipe's judges to the worker's: the welcome's config, whose group is whose, and
+/// requests' bodies.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 ///
 ///     learning_t learning;
 ///     learning_open(&learning, &config, 2);
-///     // learning_rate LEARNING_PLAIN: parameters -= gradient
+///     // with learning_rate LEARNING_PLAIN: parameters -= gradient
 ///     tr_trainer_run_pass(learning.trainer, ...);
 ///     learning_close(&learning);
 #ifndef TESTS_SUPPORT_LEARNING_H
