@@ -171,7 +171,8 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     return TR_OK;
 }
 
-/// generation: from the body, by its table; released by the caller, also after a failure. options borrows its ids.
+/// generation: from the body, by its table; the caller releases it, after a failure too. options
+/// borrows its ids.
 static tr_status read_options(rollout_options_t *options, tr_generation_options_t *generation,
                               const json_t *body, tr_error_t *err)
 {

@@ -1,3 +1,4 @@
+/// Typed getters of message bodies: bounds, and sentences that name the key.
 #include <criterion/criterion.h>
 
 #include <float.h>

@@ -1,3 +1,4 @@
+/// The bodies of `score`: the keys of the contract, and replies that are refused.
 #include <criterion/criterion.h>
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/// Real judges, each a process: troupe-reward, and a program of others that knows only the protocol.
+/// Real judges, each a process: troupe-reward, and a program that knows only the protocol.
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/// Reading safetensors files: what is there, and each malformed header by its sentence.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdint.h>

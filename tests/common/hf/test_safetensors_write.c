@@ -1,3 +1,4 @@
+/// Writing safetensors files: what is read back, and a disk that is full.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <signal.h>

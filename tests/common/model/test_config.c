@@ -1,3 +1,4 @@
+/// config.json and generation_config.json: what is read, and what is refused by name.
 #include "common/model/config.h"
 
 #include <criterion/criterion.h>
