@@ -18,11 +18,15 @@ static json_t *absolute(const char *path)
     return text;
 }
 
-/// Threads of a process: what the recipe says, else its share of the processors; `sharers` work at the same time.
-static json_t *threads_of(uint64_t wanted, uint64_t sharers)
+uint64_t controller_role_threads(uint64_t wanted, uint64_t sharers)
 {
     uint64_t share = tr_pool_processors() / (sharers > 0 ? sharers : 1);
-    return json_integer((json_int_t)(wanted > 0 ? wanted : share > 0 ? share : 1));
+    return wanted > 0 ? wanted : share > 0 ? share : 1;
+}
+
+static json_t *threads_of(uint64_t wanted, uint64_t sharers)
+{
+    return json_integer((json_int_t)controller_role_threads(wanted, sharers));
 }
 
 /// Puts into the welcome on what the role computes (proto/device.h). devices: a text, or a list of texts; taken.

@@ -13,6 +13,10 @@ typedef struct controller_start {
     const char *run; ///< the run directory's absolute path
 } controller_start_t;
 
+/// Threads of a process: what the recipe says, else its share of the processors; `sharers` work at the
+/// same time.
+uint64_t controller_role_threads(uint64_t wanted, uint64_t sharers);
+
 /// The learners' welcomes, which are also the bodies of `restore`; new references.
 json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller_start_t *start);
 json_t *controller_role_config_critic(const tr_recipe_t *recipe, const controller_start_t *start);

@@ -91,7 +91,7 @@ static int run(tr_recipe_t *recipe)
     char *directory = tr_format("%s/%s", recipe->output, recipe->name);
     tr_status status = process_group_init(&group, recipe, directory, false, &err);
     if (status == TR_OK) {
-        status = needs_check(recipe, &err);
+        status = memory_plan_check(recipe, &err);
     }
     if (status == TR_OK) {
         status = make_directory(recipe, &err);
@@ -137,7 +137,7 @@ static int resume_with(tr_recipe_t *recipe, const char *directory)
     process_group_t group = {0};
     tr_status status = process_group_init(&group, recipe, directory, true, &err);
     if (status == TR_OK) {
-        status = needs_check(recipe, &err);
+        status = memory_plan_check(recipe, &err);
     }
     int exit_code =
         status == TR_OK ? run_to_end(&group, recipe, directory) : command_exit(status, &err);

@@ -12,7 +12,7 @@
 /// The counting backend over the rig's, from zero; owned by this file, valid until the next call.
 tr_backend_t *counting_open(const rig_t *rig);
 
-/// Bytes of buffers: now, and at most since counting_open.
+/// Bytes of buffers on the device: now, and at most since counting_open.
 size_t counting_now(void);
 size_t counting_peak(void);
 

@@ -6,10 +6,13 @@
 #include "common/tensor/backend.h"
 #include "common/tensor/cpu/kernels.h"
 
+typedef struct cpu_backend cpu_backend_t;
+
 struct tr_buffer {
     void *data;
     size_t bytes;
-    size_t mapped; ///< bytes of the mapping, or 0 when data came from the heap
+    size_t mapped;      ///< bytes of the mapping, or 0 when data came from the heap
+    cpu_backend_t *dry; ///< of a dry backend, which counts it; else NULL
 };
 
 /// Scratch memory by use, so that an operator can call another one that has its own.
@@ -23,18 +26,24 @@ typedef enum cpu_slot {
     CPU_SLOT_COUNT
 } cpu_slot_t;
 
-typedef struct cpu_backend {
+struct cpu_backend {
     tr_backend_t base;
     const cpu_kernels_t *kernels;
     tr_pool_t *pool;
     size_t threads;
+    /// No memory and no pool (common/tensor/dry.h): operators check shapes and ask for scratch
+    /// memory as always, and follow no pointer.
+    bool dry;
     void *scratch[CPU_SLOT_COUNT];
     size_t scratch_bytes[CPU_SLOT_COUNT];
-} cpu_backend_t;
+};
 
 struct tr_queue {
     cpu_backend_t *backend;
 };
+
+/// The table, and kernels of the widest instruction set or of what TROUPE_CPU says.
+tr_status cpu_backend_init(cpu_backend_t *backend, tr_error_t *err);
 
 /// At least `bytes` of 64-byte aligned memory that keeps its place until the slot is asked for
 /// more.

@@ -13,6 +13,7 @@
 #include <cuda_runtime.h>
 
 extern "C" {
+#include "common/tensor/cuda/scratch.h"
 #include "common/tensor/device.h"
 }
 
@@ -47,17 +48,6 @@ struct tr_buffer {
         CUDA_MAPPED
     } kind; ///< CUDA_HOST is pinned host memory, CUDA_MAPPED another process's: not in the budget
 };
-
-/// Scratch memory of a queue by use, so that an operator can call another one that has its own.
-/// Operators of a queue run one after another, so reusing a slot is no race.
-typedef enum cuda_slot {
-    CUDA_SLOT_LOGITS,   ///< a tile of logits
-    CUDA_SLOT_GRADIENT, ///< a tile of their gradients, [real]
-    CUDA_SLOT_ROWS,     ///< numbers that an operator keeps for each row
-    CUDA_SLOT_PARTIAL,  ///< sums of parts, before they are added in order
-    CUDA_SLOT_PRODUCT,  ///< cuBLASLt's workspace
-    CUDA_SLOT_COUNT
-} cuda_slot_t;
 
 struct tr_queue {
     cuda_backend_t *backend;

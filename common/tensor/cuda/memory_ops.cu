@@ -226,7 +226,8 @@ void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
         // waits).
         cuda_buffer_destroy(buffer);
         queue->moves++;
-        if (cuda_buffer_new(&queue->backend->base, buffer, bytes + bytes / 4, &err) != TR_OK) {
+        if (cuda_buffer_new(&queue->backend->base, buffer, cuda_scratch_size(bytes), &err) !=
+            TR_OK) {
             cuda_stick(queue, err.status, err.text);
             return NULL;
         }
