@@ -16,6 +16,8 @@ typedef struct ppo_context {
     double minibatch_ratio;        // their sum of ratios
     double mean_sum, mean_squares; // of the minibatches' mean ratios
     size_t minibatches;
+    size_t tokens_before;   // of the epochs that are over, ...
+    double approxkl_before; // ... and their sum of approxkl
 } ppo_context_t;
 
 /// The largest difference between what the rollouts said and what the actor computes; infinite when one is NaN.
@@ -71,13 +73,28 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
+/// Whether the epoch moved the policy further from the one that sampled than target_kl allows. All
+/// ranks have all chunks' sums, so all say the same.
+static bool moved_too_far(void *argument)
+{
+    ppo_context_t *context = argument;
+    const tr_ppo_policy_sums_t *sums = &context->report->sums;
+    double tokens = (double)(sums->tokens - context->tokens_before);
+    double approxkl = (sums->approxkl - context->approxkl_before) / tokens;
+    context->tokens_before = sums->tokens;
+    context->approxkl_before = sums->approxkl;
+    return approxkl > context->options->target_kl;
+}
+
 tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
                           const actor_experience_t *experience, const tr_ppo_options_t *options,
                           const tr_train_pass_t *pass, tr_error_t *err)
 {
     *report = (actor_report_t){0};
     ppo_context_t context = {.experience = experience, .options = options, .report = report};
-    TR_TRY(tr_trainer_run_pass(trainer, &experience->sequences, pass, ppo_loss, &context,
+    tr_train_pass_t own = *pass;
+    own.ends = options->target_kl > 0.0 ? moved_too_far : NULL;
+    TR_TRY(tr_trainer_run_pass(trainer, &experience->sequences, &own, ppo_loss, &context,
                                &report->pass, err));
     if (context.minibatches > 1) {
         double n = (double)context.minibatches;
@@ -96,6 +113,7 @@ static tr_status put_metrics(actor_training_t *t, const actor_report_t *report, 
     TR_TRY(actor_training_put(t, "policy/clipfrac_avg", sums->clipped, n, err));
     TR_TRY(actor_training_put(t, "policy/entropy_avg", report->entropy_sum, n, err));
     TR_TRY(actor_training_put(t, "loss/policy_avg", sums->loss, n, err));
+    TR_TRY(actor_training_put(t, "policy/epochs", (double)report->pass.epochs, 1.0, err));
     TR_TRY(actor_training_put(t, "val/ratio", sums->ratio, n, err));
     TR_TRY(actor_training_put(t, "val/ratio_var", report->ratio_variance, 1.0, err));
     TR_TRY(actor_training_put_norm(t, "grad_norm/actor", &report->pass, err));

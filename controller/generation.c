@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/ppo.h"
+
 /// Responses on their way from the rollouts.
 typedef struct generation {
     controller_run_t *run;
@@ -172,6 +174,32 @@ tr_status controller_generate(controller_experience_t *experience, controller_ru
     free(g.answers);
     free(g.parts);
     return status;
+}
+
+/// The mean number of tokens that truncation kept: the whole vocabulary where a list is empty.
+static double mean_kept(const controller_experience_t *e, size_t vocabulary)
+{
+    double sum = 0.0;
+    for (size_t t = 0; t < e->tokens; t++) {
+        int32_t kept = e->kept_offsets[t + 1] - e->kept_offsets[t];
+        sum += kept > 0 ? (double)kept : (double)vocabulary;
+    }
+    return sum / (double)e->tokens;
+}
+
+tr_status controller_generation_report(const controller_run_t *run,
+                                       const controller_experience_t *e,
+                                       controller_record_t *record, tr_error_t *err)
+{
+    const tr_model_config_t *model = &run->model;
+    size_t ends = tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count);
+    TR_TRY(controller_record_set(record, "val/num_eos_tokens", (double)ends, err));
+    if (e->kept_offsets != NULL) {
+        TR_TRY(
+            controller_record_set(record, "val/kept_tokens", mean_kept(e, model->vocabulary), err));
+    }
+    return controller_record_set(record, "response_length", (double)e->tokens / (double)e->count,
+                                 err);
 }
 
 char *controller_generation_text(const controller_run_t *run, const controller_experience_t *e,

@@ -11,6 +11,11 @@
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
                               uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err);
 
+/// The record's metrics of the responses themselves, whatever becomes of them.
+tr_status controller_generation_report(const controller_run_t *run,
+                                       const controller_experience_t *experience,
+                                       controller_record_t *record, tr_error_t *err);
+
 /// What response `index` says, without special tokens. *length: its bytes. Owned by the caller (free).
 char *controller_generation_text(const controller_run_t *run,
                                  const controller_experience_t *experience, size_t index,

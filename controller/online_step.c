@@ -103,7 +103,6 @@ static tr_status learn(const online_t *o, controller_record_t *record, tr_error_
 static tr_status report_scores(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
     const controller_experience_t *e = &o->experience;
-    const tr_model_config_t *model = &o->run->model;
     tr_statistics_t scores;
     double margins = 0.0;
     tr_statistics(&scores, e->scores, e->count);
@@ -117,13 +116,11 @@ static tr_status report_scores(const online_t *o, controller_record_t *record, t
         {"objective/scores", scores.mean},
         {"objective/scores_std", scores.deviation},
         {"objective/scores_margin", margins / (double)o->prompts},
-        {"val/num_eos_tokens",
-         (double)tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count)},
-        {"response_length", (double)e->tokens / (double)e->count},
     };
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
     }
+    TR_TRY(controller_generation_report(o->run, e, record, err));
     return controller_judges_report(o->run->judges, record, err);
 }
 

@@ -24,7 +24,7 @@ typedef struct ppo_step {
     size_t prompts;
     size_t responses;
     controller_experience_t experience;
-    json_t *metrics;                    // a tally of what both learners report
+    json_t *actor, *critic;             // tallies of what the learners report
     double generated, assessed, learnt; // seconds
 } ppo_step_t;
 
@@ -32,7 +32,8 @@ static void release(ppo_step_t *s)
 {
     free(s->rows);
     controller_experience_release(&s->experience);
-    json_decref(s->metrics);
+    json_decref(s->actor);
+    json_decref(s->critic);
 }
 
 // Scores, values, reference log-probs
@@ -118,14 +119,12 @@ static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *e
         {"objective/rlhf_reward", objective.rlhf_reward},
         {"objective/scores", objective.scores},
         {"objective/scores_std", scores.deviation},
-        {"val/num_eos_tokens",
-         (double)tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count)},
         {"val/explained_var", tr_explained_variance(e->values, e->returns, e->tokens)},
-        {"response_length", (double)e->tokens / (double)e->count},
     };
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
     }
+    TR_TRY(controller_generation_report(s->run, e, record, err));
     return controller_judges_report(s->run->judges, record, err);
 }
 
@@ -134,13 +133,14 @@ static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *e
 static tr_status take_report(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
 {
-    ppo_step_t *s = context;
+    json_t **tally = context;
     (void)index;
-    return controller_run_take_metrics(&s->metrics, reply, err);
+    return controller_run_take_metrics(tally, reply, err);
 }
 
 static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
-                        const float *first, const char *second_name, const float *second)
+                        const float *first, const char *second_name, const float *second,
+                        json_t **tally)
 {
     const tr_ppo_options_t *o = s->options;
     json_t *body =
@@ -153,7 +153,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
     tr_message_add_vector(message, second_name, TR_F32, s->experience.tokens, second);
     controller_call_t call = controller_run_learner_call(role, "train");
     call.take = take_report;
-    call.context = s;
+    call.context = tally;
     controller_calls_ask(s->run->calls, &call, &message);
 }
 
@@ -165,8 +165,10 @@ static tr_status learn(ppo_step_t *s, double rate, tr_error_t *err)
     const double own = recipe->roles.critic.learning_rate;
     double critic_rate = own > 0.0 ? controller_run_rate(s->run, own, s->step) : rate;
     double began = controller_run_phase(s->run, "train");
-    ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages);
-    ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns);
+    ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages,
+                &s->actor);
+    ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns,
+                &s->critic);
     TR_TRY(controller_calls_finish(s->run->calls, err));
     s->learnt = tr_clock_seconds() - began;
     return TR_OK;
@@ -175,7 +177,9 @@ static tr_status learn(ppo_step_t *s, double rate, tr_error_t *err)
 static tr_status report(const ppo_step_t *s, double rate, controller_record_t *record,
                         tr_error_t *err)
 {
-    TR_TRY(controller_record_add_tally(record, s->metrics, "", err));
+    // In this order, whoever answered first: the same run leaves the same line.
+    TR_TRY(controller_record_add_tally(record, s->actor, "", err));
+    TR_TRY(controller_record_add_tally(record, s->critic, "", err));
     const double tokens = (double)s->experience.tokens;
     const double learnt = tokens * (double)s->options->num_ppo_epochs;
     TR_TRY(controller_record_set(record, "lr", rate, err));
@@ -189,12 +193,15 @@ static tr_status report(const ppo_step_t *s, double rate, controller_record_t *r
 /// The promise: not one bit between what the rollouts reported and what the actor computed.
 static tr_status check_promise(const controller_record_t *record, tr_error_t *err)
 {
-    double mismatch = *controller_record_find(record, "exact/logprob_mismatch");
-    if (mismatch != 0.0) {
+    const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
+    if (mismatch == NULL) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "the actor reports no exact/logprob_mismatch");
+    }
+    if (*mismatch != 0.0) {
         return tr_fail(err, TR_ERR_NUMERIC,
                        "step %" PRIu64 ": rollouts and actor differ by %g in a log-probability; it "
                        "must be 0: do all processes come from one build?",
-                       record->step, mismatch);
+                       record->step, *mismatch);
     }
     return TR_OK;
 }

@@ -35,6 +35,11 @@ static const tr_field_t fields[] = {
           .help = "Discount of later rewards."),
     FIELD(lam, TR_FIELD_REAL, "0.95", .range = &tr_range_fraction,
           .help = "λ of the advantage estimate."),
+    FIELD(
+        target_kl, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
+        .help =
+            "The actor takes no more epochs of a step after one in which `policy/approxkl_avg` is "
+            "above this; the critic takes all. null: never."),
     FIELD(whiten_rewards, TR_FIELD_BOOL, "false",
           .help = "Whether rewards are scaled to variance 1."),
     FIELD(missing_eos_penalty, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_any,

@@ -30,7 +30,8 @@ typedef struct tr_ppo_options {
     double cliprange_value;    ///< a value may move this far from the old one
     double gamma;              ///< discount
     double lam;                ///< lambda of the advantage estimate
-    bool whiten_rewards;       ///< whether rewards are scaled to variance 1
+    double target_kl;    ///< the policy's epochs end after one whose approxkl is above; 0: never
+    bool whiten_rewards; ///< whether rewards are scaled to variance 1
     double
         missing_eos_penalty; ///< taken from the score of a response without end-of-sequence token; 0: none
 } tr_ppo_options_t;

@@ -166,6 +166,9 @@ bool tr_choices_has(const tr_choices_t *choices, int choice)
 static bool lists(const char *list, const char *word)
 {
     size_t length = strlen(word);
+    if (strchr(word, '|') != NULL) {
+        return false;
+    }
     for (const char *at = list; at != NULL; at = strchr(at, '|')) {
         at += *at == '|';
         if (strncmp(at, word, length) == 0 && (at[length] == '|' || at[length] == '\0')) {

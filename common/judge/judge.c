@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-const tr_judge_kind_t *const tr_judge_kinds[] = {
-    &tr_judge_exec,  &tr_judge_model,  &tr_judge_words,
-    &tr_judge_regex, &tr_judge_length, &tr_judge_external,
-};
+/// Every kind of judge, each a file of this folder.
+#define KINDS(X) X(exec) X(model) X(words) X(regex) X(length) X(repetition) X(external)
+
+#define DECLARE(name) extern const tr_judge_kind_t tr_judge_##name;
+#define ADDRESS(name) &tr_judge_##name,
+KINDS(DECLARE)
+const tr_judge_kind_t *const tr_judge_kinds[] = {KINDS(ADDRESS)};
 const size_t tr_judge_kind_count = sizeof tr_judge_kinds / sizeof tr_judge_kinds[0];
 
 const tr_judge_kind_t *tr_judge_kind_find(const char *name)

@@ -1,7 +1,7 @@
 /// Judges: what a recipe may list under roles.reward, and how those that come with Troupe score responses.
 ///
 /// A kind of judge is one file of this folder: its options with their table, what must agree among them, and (unless a program of
-/// the user's scores) the functions that score. To add one, write the file and put its row into judge.c; the recipe, the
+/// the user's scores) the functions that score. To add one, write the file and put its name into the list of judge.c; the recipe, the
 /// messages, docs/recipe.md, the JSON Schema and `troupe-reward` follow.
 ///
 /// A judge sees one sample at a time: its score depends neither on the others nor on threads.
@@ -97,8 +97,8 @@ const char *tr_judge_group(const tr_judge_t *judge);
 
 // The kinds
 
-extern const tr_judge_kind_t tr_judge_exec, tr_judge_model, tr_judge_words, tr_judge_regex,
-    tr_judge_length, tr_judge_external;
+/// Those that other code asks for by name; judge.c knows them all.
+extern const tr_judge_kind_t tr_judge_exec, tr_judge_model, tr_judge_external;
 
 typedef struct tr_exec_judge {
     tr_texts_t exec; ///< argv; found by PATH when without a slash

@@ -271,6 +271,10 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
             status = update(trainer, sequences, order + m * share, end - m * share, pass, loss,
                             context, result, err);
         }
+        result->epochs += status == TR_OK;
+        if (status == TR_OK && pass->ends != NULL && pass->ends(context)) {
+            break;
+        }
     }
     free(order);
     return status;

@@ -44,9 +44,13 @@ typedef struct tr_train_pass {
     float temperature;  ///< of the distribution whose log-probs are taken; ignored by scalar models
     double learning_rate;
     double neftune_noise_alpha; ///< of noise on the embeddings while learning (response.h); 0: none
+    /// Asked after each epoch, with the loss's context: true ends the pass there. With ranks, all must
+    /// give the same answer. NULL: never.
+    bool (*ends)(void *context);
 } tr_train_pass_t;
 
 typedef struct tr_train_pass_result {
+    size_t epochs; ///< that were finished
     size_t updates;
     double norm_sum; ///< of global gradient norms before clipping
 } tr_train_pass_result_t;

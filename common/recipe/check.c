@@ -212,7 +212,7 @@ static void check_devices(const whole_t *whole)
         check_one_gpu_each(whole, "roles.critic.device", "roles.critic.ranks",
                            &roles->critic.device, roles->critic.ranks);
     }
-    if (actor && critic) {
+    if (actor && critic && tr_algorithm_learns(whole->algorithm)) {
         check_rounding(whole);
     }
     if (actor && rollout && tr_algorithm_generates(whole->algorithm) &&

@@ -70,10 +70,10 @@ static const char form[] =
 static const char judges[] =
     "## `roles.reward`: judges\n"
     "\n"
-    "A list. Each entry is a judge of exactly one kind: the one of `exec`, `model`, `words`, "
-    "`regex`, `length` and `external` that\n"
-    "it has. A response's score is the weighted sum of theirs. Keys with kinds in the last column "
-    "are for those alone.\n"
+    "A list. Each entry is a judge of exactly one kind: the last column's, whose name is a key of the "
+    "entry or a section of it. A\n"
+    "response's score is the weighted sum of theirs. Keys with a kind in the last column are for "
+    "that kind alone.\n"
     "\n"
     "| key | value | default | meaning | kinds |\n"
     "|---|---|---|---|---|\n";

@@ -297,6 +297,22 @@ typedef struct tr_ops {
                   tr_tensor_t gradient, tr_adamw_t options);
 } tr_ops_t;
 
+/// The names of what every device has, for a backend to declare its functions by (cpu_write has the
+/// type that tr_ops_t's `write` points to) and to fill its table: a new operator is a member above,
+/// a name here, and a function in each backend. Members that some device lacks are not listed.
+// clang-format off
+#define TR_OPERATORS(X)                                                                            \
+    X(close)                                                                                       \
+    X(buffer_new)                                                                                  \
+    X(buffer_destroy) X(buffer_bytes) X(queue_new) X(queue_destroy) X(queue_wait) X(write) X(read) \
+        X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)                      \
+            X(matmul_weight_gradient) X(embedding) X(embedding_gradient) X(rmsnorm)                \
+                X(rmsnorm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient)         \
+                    X(swiglu) X(swiglu_gradient) X(add) X(gather_rows) X(scatter_rows_add)         \
+                        X(logprob) X(logprob_gradient) X(sample) X(logits) X(scalar_head)          \
+                            X(scalar_head_gradient) X(sum_squares) X(adamw)
+// clang-format on
+
 /// A device that was opened: the table and its state. A backend's own structure begins with this
 /// one.
 struct tr_backend {

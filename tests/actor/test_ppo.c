@@ -193,6 +193,30 @@ Test(actor_ppo, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
     learning_close(&rig.learning);
 }
 
+Test(actor_ppo, epochs_end_after_one_that_moved_the_policy_further_than_target_kl)
+{
+    static rig_ppo_t rig;
+    actor_report_t report;
+    tr_train_pass_t pass = learning_walk(2, 0.0); // nothing moves: every epoch has one approxkl
+    double kl = 0.0;
+    ppo_open(&rig);
+    for (size_t i = 0; i < TOKENS; i++) {
+        double distance = (double)rig.exact[i] - (double)rig.old[i];
+        kl += 0.5 * distance * distance / TOKENS;
+    }
+    pass.epochs = 4;
+    rig.options.target_kl = 0.99 * kl;
+    learn(&rig, &report, &pass);
+    cr_expect_eq(report.pass.epochs, 1);
+    rig.options.target_kl = 1.01 * kl;
+    learn(&rig, &report, &pass);
+    cr_expect_eq(report.pass.epochs, 4);
+    rig.options.target_kl = 0.0; // off
+    learn(&rig, &report, &pass);
+    cr_expect_eq(report.pass.epochs, 4);
+    learning_close(&rig.learning);
+}
+
 Test(actor_ppo, the_temperature_is_that_of_the_distribution_sampled_from)
 {
     static rig_ppo_t rig;

@@ -130,15 +130,11 @@ static void expect_learnt(tr_message_t *request, const char *const *names)
 
 Test(training, a_ppo_request_is_learnt_or_refused_whole)
 {
-    static const char *const names[] = {"policy/approxkl_avg",
-                                        "policy/clipfrac_avg",
-                                        "policy/entropy_avg",
-                                        "loss/policy_avg",
-                                        "val/ratio",
-                                        "val/ratio_var",
-                                        "grad_norm/actor",
-                                        "exact/logprob_mismatch",
-                                        NULL};
+    static const char *const names[] = {"policy/epochs",          "policy/approxkl_avg",
+                                        "policy/clipfrac_avg",    "policy/entropy_avg",
+                                        "loss/policy_avg",        "val/ratio",
+                                        "val/ratio_var",          "grad_norm/actor",
+                                        "exact/logprob_mismatch", NULL};
     open(false);
     expect_refused(request_of("train", NULL, "{}"), "num_ppo_epochs");
     tr_message_t *request = request_of("train", &tr_ppo_fields, "{}");

@@ -168,7 +168,7 @@ static tr_external_judge_t elsewhere = {group_name};
 /// Two judges; the second is an external one that registers under another group.
 static void name_judges(tr_judge_t judges[2])
 {
-    judges[0] = (tr_judge_t){.kind = &tr_judge_words,
+    judges[0] = (tr_judge_t){.kind = tr_judge_kind_find("words"),
                              .name = good_name,
                              .weight = 0.7,
                              .retries = 2,

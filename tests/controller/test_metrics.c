@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "controller/metrics.h"
+#include "tests/support/fields.h"
 #include "tests/support/scratch.h"
 
 static tr_error_t err;
@@ -167,6 +168,21 @@ Test(record, a_name_is_not_empty_not_step_and_utf8)
     }
     cr_assert_eq(controller_record_set(&record, "caf\xC3\xA9", 1, &err), TR_OK);
     controller_record_release(&record);
+}
+
+Test(record, a_tally_gives_means_under_their_names_behind_a_prefix)
+{
+    controller_record_t record;
+    json_t *tally = fields_json("{'loss': [6.0, 4.0], 'logps/chosen': [-3.0, 2.0],"
+                                " 'mean_reward': [4.0, 4.0], 'mean_squared_reward': [20.0, 4.0]}");
+    controller_record_init(&record, 3);
+    cr_assert_eq(controller_record_add_tally(&record, tally, "eval_", &err), TR_OK, "%s", err.text);
+    char *line = controller_record_print(&record);
+    cr_expect_str_eq(line, "{\"step\": 3, \"eval_loss\": 1.5, \"eval_logps/chosen\": -1.5, "
+                           "\"eval_mean_reward\": 1, \"eval_reward_std\": 2}"); // 5 - 1 squared
+    free(line);
+    controller_record_release(&record);
+    json_decref(tally);
 }
 
 Test(metrics, lines_are_whole_for_a_reader_as_soon_as_they_are_appended, .init = open_folder,

@@ -236,7 +236,8 @@ static void release(generation_t *generation)
     }
 }
 
-static const tr_sampling_t samplings[] = {{1.0f, 0, 1.0f, 0.0f}, {0.7f, 12, 0.9f, 0.0f}, {0.0f, 0, 1.0f, 0.0f}};
+static const tr_sampling_t samplings[] = {
+    {1.0f, 0, 1.0f, 0.0f}, {0.7f, 12, 0.9f, 0.0f}, {0.0f, 0, 1.0f, 0.0f}};
 
 Test(cuda_model, responses_in_f32_are_the_cpu_s)
 {

@@ -46,16 +46,16 @@ static void expect_blamed(json_t *config, const char *response, tr_status wanted
 
 Test(judge, a_score_that_no_float_holds_is_an_error_that_names_judge_and_sample)
 {
-    expect_blamed(config_of(&tr_judge_words, json_pack("{s:[[s, f]]}", "words", "big", 3e38)),
+    expect_blamed(config_of(tr_judge_kind_find("words"), json_pack("{s:[[s, f]]}", "words", "big", 3e38)),
                   "big big", TR_ERR_NUMERIC);
-    expect_blamed(config_of(&tr_judge_words, json_pack("{s:[[s, f], [s, f]]}", "words", "up", 1e308,
+    expect_blamed(config_of(tr_judge_kind_find("words"), json_pack("{s:[[s, f], [s, f]]}", "words", "up", 1e308,
                                                        "down", -1e308)),
                   "up up down down", TR_ERR_NUMERIC);
 }
 
 Test(judge, an_expression_that_gives_up_names_judge_and_sample, .timeout = 20)
 {
-    expect_blamed(config_of(&tr_judge_regex, json_pack("{s:s}", "pattern", "^(a+)+$")),
+    expect_blamed(config_of(tr_judge_kind_find("regex"), json_pack("{s:s}", "pattern", "^(a+)+$")),
                   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", TR_ERR_ARGUMENT);
 }
 
@@ -72,7 +72,7 @@ Test(judge, options_that_cannot_be_used_are_refused_by_their_key)
     json_t *bare = json_pack("{s:s}", "kind", "words"); // a message has every option
     expect_refused(bare, TR_ERR_PROTOCOL,
                    "words: expected words, each with a number, found nothing");
-    expect_refused(config_of(&tr_judge_regex, json_pack("{s:s}", "pattern", "ab(c")),
+    expect_refused(config_of(tr_judge_kind_find("regex"), json_pack("{s:s}", "pattern", "ab(c")),
                    TR_ERR_ARGUMENT, "regex.pattern: expected a regular expression");
     expect_refused(config_of(&tr_judge_model, json_pack("{s:s}", "model", "/no/such")), TR_ERR_IO,
                    "/no/such");

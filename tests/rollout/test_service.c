@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/model/generation.h"
 #include "common/tensor/device.h"
 #include "proto/responses.h"
 #include "proto/weights/weights.h"
 #include "rollout/decoder.h"
+#include "tests/support/fields.h"
 
 static const char MODEL[] = TEST_SOURCE_DIR "/examples/models/stories";
 
@@ -59,11 +61,15 @@ static void welcome(void)
 static tr_message_t *request(void)
 {
     tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_pack("{s:{s:i, s:s}, s:i, s:f, s:i, s:f, s:i, s:b, s:[i, i]}",
-                                           "weights", "version", 0, "checksum", TR_WEIGHTS_FROZEN,
-                                           "seed", 3, "temperature", 0.75, "top_k", 40, "top_p",
-                                           0.875, "max_new_tokens", NEW_TOKENS, "ignore_eos", 1,
-                                           "stop_ids", 21, 403));
+    json_t *body = json_object();
+    json_t *asked = json_pack("{s:{s:i, s:s}, s:i, s:f, s:i, s:f, s:f, s:i, s:b, s:[i, i]}",
+                              "weights", "version", 0, "checksum", TR_WEIGHTS_FROZEN, "seed", 3,
+                              "temperature", 0.75, "top_k", 40, "top_p", 0.875, "min_p", 0.01,
+                              "max_new_tokens", NEW_TOKENS, "ignore_eos", 1, "stop_ids", 21, 403);
+    fields_put_defaults(body, &tr_generation_fields);
+    json_object_update(body, asked);
+    json_decref(asked);
+    tr_message_set_body(message, body);
     tr_message_add_vector(message, "ids", TR_I32, 6, ids);
     tr_message_add_vector(message, "starts", TR_I32, COUNT + 1, starts);
     tr_message_add_vector(message, "prompt_numbers", TR_I32, COUNT, numbers);
@@ -77,7 +83,7 @@ static void decode(rollout_response_t *responses)
     static const int32_t stops[] = {21, 403};
     const tr_device_options_t device = {.device = "cpu", .threads = 1};
     const rollout_options_t asked = {
-        .sampling = {.temperature = 0.75f, .top_k = 40, .top_p = 0.875f},
+        .sampling = {.temperature = 0.75f, .top_k = 40, .top_p = 0.875f, .min_p = 0.01f},
         .max_new_tokens = NEW_TOKENS,
         .seed = 3,
         .stop_ids = stops,
@@ -152,6 +158,7 @@ Test(rollout_service, without_truncation_there_are_no_kept_ids)
     tr_message_t *message = request(), *reply = tr_message_new("reply");
     json_object_set_new(tr_message_body(message), "top_k", json_integer(0));
     json_object_set_new(tr_message_body(message), "top_p", json_real(1.0));
+    json_object_set_new(tr_message_body(message), "min_p", json_real(0.0));
     cr_assert_eq(rollout_service_generate(service, message, reply, &err), TR_OK, "%s", err.text);
     cr_expect_eq(tr_responses_take(&all, COUNT, 1 << 20, false, reply, &err), TR_OK, "%s",
                  err.text);
@@ -174,19 +181,29 @@ Test(rollout_service, a_request_before_the_welcome_is_refused)
     expect_refused(request(), TR_ERR_PROTOCOL, "before the welcome");
 }
 
+/// A request without the key is refused by its name.
+static void expect_missed(const char *key)
+{
+    tr_message_t *message = request();
+    cr_assert_eq(json_object_del(tr_message_body(message), key), 0, "%s", key);
+    expect_refused(message, TR_ERR_PROTOCOL, key);
+}
+
 Test(rollout_service, each_key_and_tensor_of_a_request_is_required_or_refused_by_name)
 {
-    static const char *const keys[] = {"weights", "seed",           "temperature", "top_k",
-                                       "top_p",   "max_new_tokens", "ignore_eos",  "stop_ids"};
+    static const char *const keys[] = {"weights", "seed", "ignore_eos"};
     welcome();
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        tr_message_t *message = request();
-        json_object_del(tr_message_body(message), keys[i]);
-        expect_refused(message, TR_ERR_PROTOCOL, keys[i]);
+        expect_missed(keys[i]);
+    }
+    for (size_t i = 0; i < tr_generation_fields.count; i++) {
+        if (!tr_generation_fields.items[i].local) {
+            expect_missed(tr_generation_fields.items[i].name);
+        }
     }
     tr_message_t *message = request();
     json_object_set_new(tr_message_body(message), "top_p", json_real(1.5));
-    expect_refused(message, TR_ERR_ARGUMENT, "top_p 1.5");
+    expect_refused(message, TR_ERR_PROTOCOL, "top_p: expected a number above 0 and at most 1");
     message = tr_message_new("request");
     tr_message_t *whole = request();
     tr_message_set_body(message, json_incref(tr_message_body(whole)));

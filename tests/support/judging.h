@@ -1,7 +1,7 @@
 /// A judge of common/judge at work, opened by options as a message brings them.
 ///
 ///     judging_t judge;
-///     judging_open(&judge, &tr_judge_regex, json_pack("{s:s}", "pattern", "a+"));
+///     judging_open(&judge, tr_judge_kind_find("regex"), json_pack("{s:s}", "pattern", "a+"));
 ///     cr_expect_eq(judging_score(&judge, "aaa", 0), 1.0f);
 ///     judging_close(&judge);
 ///

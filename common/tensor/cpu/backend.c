@@ -11,7 +11,7 @@
 
 #include "common/tensor/cpu/cpu.h"
 
-static void cpu_close(tr_backend_t *backend)
+void cpu_close(tr_backend_t *backend)
 {
     cpu_backend_t *self = (cpu_backend_t *)backend;
     for (size_t i = 0; i < CPU_SLOT_COUNT; i++) {
@@ -23,48 +23,16 @@ static void cpu_close(tr_backend_t *backend)
 
 /// buffer_new_host, buffer_export, the graphs and `stream` stay NULL: memory is the host's and
 /// operators run at once.
+// clang-format off
 static const tr_ops_t cpu_ops = {
     .name = "cpu",
-    .close = cpu_close,
-    .buffer_new = cpu_buffer_new,
-    .buffer_destroy = cpu_buffer_destroy,
-    .buffer_bytes = cpu_buffer_bytes,
-    .queue_new = cpu_queue_new,
-    .queue_destroy = cpu_queue_destroy,
-    .queue_wait = cpu_queue_wait,
-    .write = cpu_write,
-    .read = cpu_read,
-    .copy = cpu_copy,
-    .zero = cpu_zero,
-    .cast = cpu_cast,
-    .address = cpu_address,
-    .packed_count = cpu_packed_count,
+#define ROW(name) .name = cpu_##name,
+    TR_OPERATORS(ROW)
+#undef ROW
     .pack = cpu_pack,
-    .matmul = cpu_matmul,
-    .matmul_input_gradient = cpu_matmul_input_gradient,
-    .matmul_weight_gradient = cpu_matmul_weight_gradient,
-    .embedding = cpu_embedding,
-    .embedding_gradient = cpu_embedding_gradient,
-    .rmsnorm = cpu_rmsnorm,
-    .rmsnorm_gradient = cpu_rmsnorm_gradient,
-    .rope = cpu_rope,
-    .kv_store = cpu_kv_store,
-    .attention = cpu_attention,
-    .attention_gradient = cpu_attention_gradient,
-    .swiglu = cpu_swiglu,
-    .swiglu_gradient = cpu_swiglu_gradient,
-    .add = cpu_add,
-    .gather_rows = cpu_gather_rows,
-    .scatter_rows_add = cpu_scatter_rows_add,
-    .logprob = cpu_logprob,
-    .logprob_gradient = cpu_logprob_gradient,
-    .sample = cpu_sample,
-    .logits = cpu_logits,
-    .scalar_head = cpu_scalar_head,
-    .scalar_head_gradient = cpu_scalar_head_gradient,
-    .sum_squares = cpu_sum_squares,
-    .adamw = cpu_adamw,
+    .packed_count = cpu_packed_count,
 };
+// clang-format on
 
 #if defined(CPU_X86)
 /// The features that add_kernels in CMakeLists.txt compiles for.

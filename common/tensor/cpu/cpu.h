@@ -75,68 +75,11 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
 /// Rows of logits that exist at a time.
 size_t cpu_logits_tile(size_t rows, size_t vocabulary);
 
-size_t cpu_packed_count(size_t n, size_t k);
-
-// The operators, by file; contracts in backend.h.
-tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
-                         tr_error_t *err);
-void cpu_buffer_destroy(tr_buffer_t **buffer);
-size_t cpu_buffer_bytes(const tr_buffer_t *buffer);
-tr_status cpu_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
-void cpu_queue_destroy(tr_queue_t **queue);
-tr_status cpu_queue_wait(tr_queue_t *queue, tr_error_t *err);
-void cpu_write(tr_queue_t *queue, tr_tensor_t destination, const void *source);
-void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
-void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
-void cpu_zero(tr_queue_t *queue, tr_tensor_t destination);
-void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
-void *cpu_address(tr_tensor_t tensor);
-
-void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
-void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
-                bool accumulate);
-void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
-                               tr_tensor_t weight);
-void cpu_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x);
-
-void cpu_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
-void cpu_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy, tr_tensor_t ids);
-void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
-                 tr_tensor_t weight, float epsilon);
-void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
-                          tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight);
-void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
-              tr_heads_t heads, bool inverse);
-void cpu_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
-void cpu_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
-                         tr_tensor_t gate_up);
-void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
-void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
-void cpu_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
-void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
-void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
-               tr_tensor_t gradient, tr_adamw_t options);
-
-void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
-                  tr_heads_t heads);
-void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv, tr_kv_t kv,
-                   const tr_ragged_t *batch, tr_heads_t heads);
-void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out,
-                            tr_tensor_t lse, tr_tensor_t qkv, const tr_ragged_t *batch,
-                            tr_heads_t heads);
-
-void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
-                 tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
-                 tr_kept_t kept);
-void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                          tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
-                          tr_tensor_t head, tr_tensor_t targets, float temperature, tr_kept_t kept);
-void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
-                tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
-                size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling);
-void cpu_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head);
-void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight);
-void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight,
-                              tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight);
+// The operators; contracts and types in backend.h.
+#define CPU_DECLARE(name) __typeof__(*((tr_ops_t *)0)->name) cpu_##name;
+TR_OPERATORS(CPU_DECLARE)
+CPU_DECLARE(pack)
+CPU_DECLARE(packed_count)
+#undef CPU_DECLARE
 
 #endif

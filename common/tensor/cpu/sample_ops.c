@@ -159,9 +159,9 @@ static size_t cut_mass(const workspace_t *b, size_t n, float top_p, double total
     return n;
 }
 
-/// How many of the `kept` tokens are at least min_p times as likely as the likeliest. By logits,
-/// whose order is the keys': e^(z - max) >= min_p. Truncation before has sorted the kept ones; where
-/// there was none, those that stay are gathered in keys, which need no order.
+/// The number of the `kept` tokens that are at least min_p times as likely as the likeliest. By
+/// logits, whose order is the keys': e^(z - max) >= min_p. After another truncation the kept tokens
+/// are sorted; otherwise those that stay are gathered in keys, in no order.
 static size_t cut_unlikely(workspace_t *b, size_t vocabulary, size_t kept, float min_p)
 {
     const float least = (float)tr_real_log((double)min_p);

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-static void cuda_close(tr_backend_t *backend)
+void cuda_close(tr_backend_t *backend)
 {
     cuda_backend_t *self = reinterpret_cast<cuda_backend_t *>(backend);
     cuda_products_destroy(&self->products);
@@ -22,51 +22,17 @@ static tr_ops_t make_table(void)
 {
     tr_ops_t ops = {};
     ops.name = "cuda";
-    ops.close = cuda_close;
-    ops.buffer_new = cuda_buffer_new;
-    ops.buffer_new_host = cuda_buffer_new_host;
-    ops.buffer_destroy = cuda_buffer_destroy;
-    ops.buffer_export = cuda_buffer_export;
-    ops.buffer_import = cuda_buffer_import;
-    ops.buffer_bytes = cuda_buffer_bytes;
-    ops.queue_new = cuda_queue_new;
-    ops.queue_destroy = cuda_queue_destroy;
-    ops.queue_wait = cuda_queue_wait;
-    ops.write = cuda_write;
-    ops.read = cuda_read;
-    ops.copy = cuda_copy;
-    ops.zero = cuda_zero;
-    ops.cast = cuda_cast;
-    ops.address = cuda_address;
-    ops.stream = cuda_stream;
-    ops.graph_begin = cuda_graph_begin;
-    ops.graph_end = cuda_graph_end;
-    ops.graph_run = cuda_graph_run;
-    ops.graph_destroy = cuda_graph_destroy;
-    ops.matmul = cuda_matmul;
-    ops.matmul_input_gradient = cuda_matmul_input_gradient;
-    ops.matmul_weight_gradient = cuda_matmul_weight_gradient;
-    ops.embedding = cuda_embedding;
-    ops.embedding_gradient = cuda_embedding_gradient;
-    ops.rmsnorm = cuda_rmsnorm;
-    ops.rmsnorm_gradient = cuda_rmsnorm_gradient;
-    ops.rope = cuda_rope;
-    ops.kv_store = cuda_kv_store;
-    ops.attention = cuda_attention;
-    ops.attention_gradient = cuda_attention_gradient;
-    ops.swiglu = cuda_swiglu;
-    ops.swiglu_gradient = cuda_swiglu_gradient;
-    ops.add = cuda_add;
-    ops.gather_rows = cuda_gather_rows;
-    ops.scatter_rows_add = cuda_scatter_rows_add;
-    ops.logprob = cuda_logprob;
-    ops.logprob_gradient = cuda_logprob_gradient;
-    ops.sample = cuda_sample;
-    ops.logits = cuda_logits;
-    ops.scalar_head = cuda_scalar_head;
-    ops.scalar_head_gradient = cuda_scalar_head_gradient;
-    ops.sum_squares = cuda_sum_squares;
-    ops.adamw = cuda_adamw;
+#define ROW(name) ops.name = cuda_##name;
+    TR_OPERATORS(ROW)
+    ROW(buffer_new_host)
+    ROW(buffer_export)
+    ROW(buffer_import)
+    ROW(graph_begin)
+    ROW(graph_end)
+    ROW(graph_run)
+    ROW(graph_destroy)
+    ROW(stream)
+#undef ROW
     return ops;
 }
 

@@ -12,6 +12,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <type_traits>
+
 extern "C" {
 #include "common/tensor/cuda/scratch.h"
 #include "common/tensor/device.h"
@@ -146,81 +148,17 @@ void cuda_input_gradient(tr_queue_t *queue, void *dx, const void *dy, tr_tensor_
 void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const void *x,
                           tr_dtype_t dtype, size_t rows, size_t n, size_t k);
 
-// The operators, by file; contracts in backend.h.
-tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
-                          tr_error_t *err);
-tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
-                               tr_error_t *err);
-void cuda_buffer_destroy(tr_buffer_t **buffer);
-tr_status cuda_buffer_export(tr_device_memory_t *memory, const tr_buffer_t *buffer,
-                             tr_error_t *err);
-tr_status cuda_buffer_import(tr_backend_t *backend, tr_buffer_t **buffer,
-                             const tr_device_memory_t *memory, size_t bytes, bool *here,
-                             tr_error_t *err);
-void cuda_graph_begin(tr_queue_t *queue);
-tr_graph_t *cuda_graph_end(tr_queue_t *queue);
-bool cuda_graph_run(tr_queue_t *queue, const tr_graph_t *graph);
-void cuda_graph_destroy(tr_graph_t **graph);
-
-size_t cuda_buffer_bytes(const tr_buffer_t *buffer);
-tr_status cuda_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
-void cuda_queue_destroy(tr_queue_t **queue);
-tr_status cuda_queue_wait(tr_queue_t *queue, tr_error_t *err);
-void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source);
-void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source);
-void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
-void cuda_zero(tr_queue_t *queue, tr_tensor_t destination);
-void cuda_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source);
-void *cuda_address(tr_tensor_t tensor);
-void *cuda_stream(tr_queue_t *queue);
-
-void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
-                 bool accumulate);
-void cuda_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
-                                tr_tensor_t weight);
-void cuda_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x);
-
-void cuda_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
-void cuda_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy,
-                             tr_tensor_t ids);
-void cuda_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
-                  tr_tensor_t weight, float epsilon);
-void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
-                           tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight);
-void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
-               tr_heads_t heads, bool inverse);
-void cuda_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
-void cuda_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
-                          tr_tensor_t gate_up);
-void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
-void cuda_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
-void cuda_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
-void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
-void cuda_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
-                tr_tensor_t gradient, tr_adamw_t options);
-
-void cuda_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
-                   tr_heads_t heads);
-void cuda_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
-                    tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
-void cuda_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout, tr_tensor_t out,
-                             tr_tensor_t lse, tr_tensor_t qkv, const tr_ragged_t *batch,
-                             tr_heads_t heads);
-
-void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
-                  tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
-                  tr_kept_t kept);
-void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                           tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
-                           tr_tensor_t head, tr_tensor_t targets, float temperature,
-                           tr_kept_t kept);
-void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
-                 tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
-                 size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling);
-void cuda_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head);
-void cuda_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden,
-                      tr_tensor_t weight);
-void cuda_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dweight,
-                               tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight);
+// The operators; contracts and types in backend.h.
+#define CUDA_DECLARE(name) std::remove_pointer<decltype(tr_ops_t::name)>::type cuda_##name;
+TR_OPERATORS(CUDA_DECLARE)
+CUDA_DECLARE(buffer_new_host)
+CUDA_DECLARE(buffer_export)
+CUDA_DECLARE(buffer_import)
+CUDA_DECLARE(graph_begin)
+CUDA_DECLARE(graph_end)
+CUDA_DECLARE(graph_run)
+CUDA_DECLARE(graph_destroy)
+CUDA_DECLARE(stream)
+#undef CUDA_DECLARE
 
 #endif

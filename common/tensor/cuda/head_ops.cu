@@ -187,8 +187,8 @@ static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *
                         rows);
     if (dhead.buffer != NULL) { // else the head is frozen
         cuda_weight_gradient(queue, cuda_f32(dhead), gradient,
-                             cuda_real<T>(tr_tensor_rows(hidden, first, rows)),
-                             cuda_type<T>::dtype, rows, h.vocabulary, hidden.columns);
+                             cuda_real<T>(tr_tensor_rows(hidden, first, rows)), cuda_type<T>::dtype,
+                             rows, h.vocabulary, hidden.columns);
     }
 }
 

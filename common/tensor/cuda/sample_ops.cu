@@ -1,5 +1,5 @@
-/// Sampling tokens as cpu/sample_ops.c does: temperature, then top-k, then top-p, then the inverse
-/// of the cumulative distribution in ascending token id; ties go to the lower id everywhere.
+/// Sampling tokens as cpu/sample_ops.c does: temperature, then top-k, top-p and min-p, then the
+/// inverse of the cumulative distribution in ascending token id; ties go to the lower id everywhere.
 ///
 /// A block samples one row's token, without sorting the vocabulary. The k-th likeliest logit is
 /// found by its digits (a radix select), and the probabilities of the likeliest tokens are added a

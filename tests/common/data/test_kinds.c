@@ -311,6 +311,10 @@ Test(kinds, what_does_not_fit_is_said_with_the_limit_and_its_key)
     expect_bad(TR_KIND_TEXT, "{\"text\": \"a\"}", "assistants needs messages, found a text");
     expect_bad(TR_KIND_MESSAGES, "{\"messages\": " USER("a cat and a dog") "}",
                "no assistant speaks within 3 tokens (most), and assistants learns nothing else");
+    expect_bad(TR_KIND_MESSAGES, // one says something, but later
+               "{\"messages\": [{\"role\": \"user\", \"content\": \"a cat and a dog\"}, "
+               "{\"role\": \"assistant\", \"content\": \"Yes.\"}]}",
+               "no assistant speaks within 3 tokens (most), and assistants learns nothing else");
     options.assistant_only = NULL;
     options.keep_end = true; // then a prompt may be as long as it likes
     tr_sequence_t s = {0};

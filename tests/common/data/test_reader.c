@@ -107,6 +107,15 @@ Test(reader, a_line_is_a_row_good_or_bad)
     free(path);
 }
 
+Test(reader, a_byte_order_mark_is_passed_over_in_the_first_line_alone)
+{
+    static const char text[] = "{\"a\": \"x\"}\n\xEF\xBB\xBF{\"a\": \"y\"}\n";
+    char *path = scratch_write(folder, "rows.jsonl", text, sizeof text - 1);
+    seen_t seen = read_file(path, 8, TR_OK);
+    cr_expect_str_eq(seen.values, "xB");
+    free(path);
+}
+
 Test(reader, gzipped_lines_are_the_same_rows)
 {
     char *path = scratch_write(folder, "rows", "", 0);

@@ -98,7 +98,7 @@ Test(rows, margins_and_steps_are_noted)
 {
     tr_rows_t rows = load(TR_KIND_WHOLE_PAIRS, "{\"prompt\": \"One\", \"chosen\": \" day\", "
                                                "\"rejected\": \" way\", \"margin\": 0.5}\n");
-    cr_assert(rows.count == 1 && rows.margins && !rows.masked);
+    cr_assert(rows.count == 1 && rows.margins && !rows.masked && !rows.labelled);
     expect_text(&rows.sequences[0], "One day");
     expect_text(&rows.sequences[1], "One way");
     cr_expect_eq(rows.sequences[0].margin, 0.5f);
@@ -106,6 +106,23 @@ Test(rows, margins_and_steps_are_noted)
     rows = load(TR_KIND_STEPWISE, "{\"prompt\": \"Once.\", \"completions\": [\"It was happy.\", "
                                   "\"No.\"], \"labels\": [true, false]}\n");
     cr_assert(rows.steps && rows.masked && rows.count == 1 && rows.starts[1] == 1);
+    tr_rows_release(&rows);
+    rows =
+        load(TR_KIND_LABELLED, "{\"prompt\": \"A\", \"completion\": \" cat\", \"label\": true}\n");
+    cr_expect(rows.labelled && !rows.masked && rows.sequences[0].label);
+    tr_rows_release(&rows);
+}
+
+Test(rows, conversations_have_masks_where_assistants_alone_are_learnt)
+{
+    options.chat_template = TR_CHAT_PLAIN;
+    options.assistant_only = "assistants";
+    tr_rows_t rows =
+        load(TR_KIND_MESSAGES, "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi.\"}, "
+                               "{\"role\": \"assistant\", \"content\": \"Yes.\"}]}\n");
+    const tr_sequence_t *s = &rows.sequences[0];
+    cr_assert(rows.masked && s->mask != NULL);
+    cr_expect(!s->mask[0] && s->mask[s->length - 1]);
     tr_rows_release(&rows);
 }
 
@@ -115,7 +132,7 @@ Test(rows, unpaired_sides_come_in_blocks_first_the_chosen_ones)
                           "{\"prompt\": \"One\", \"chosen\": \" day\", \"rejected\": \" way\"}\n"
                           "{\"prompt\": \"The\", \"chosen\": \" cat\", \"rejected\": \" dog\"}\n");
     static const char *const expected[4] = {"One day", "The cat", "One way", "The dog"};
-    cr_assert(rows.count == 4 && rows.starts[4] == 4);
+    cr_assert(rows.count == 4 && rows.starts[4] == 4 && rows.labelled);
     for (size_t i = 0; i < 4; i++) {
         expect_text(&rows.sequences[i], expected[i]);
         cr_expect_eq(rows.sequences[i].label, i < 2);

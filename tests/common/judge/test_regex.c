@@ -13,7 +13,7 @@ static json_t *a_regex(const char *pattern, double score)
 Test(regex, a_match_anywhere_gives_the_score_once)
 {
     judging_t judge;
-    judging_open(&judge, &tr_judge_regex, a_regex("\\bthe end\\b", -0.25));
+    judging_open(&judge, tr_judge_kind_find("regex"), a_regex("\\bthe end\\b", -0.25));
     cr_expect_eq(judging_score(&judge, "This is the end.", 0), -0.25f);
     cr_expect_eq(judging_score(&judge, "the end the end", 0), -0.25f);
     cr_expect_eq(judging_score(&judge, "bathe endlessly", 0), 0.0f);
@@ -23,8 +23,8 @@ Test(regex, a_match_anywhere_gives_the_score_once)
 
 Test(regex, characters_are_code_points)
 {
-    cr_expect_eq(judging_once(&tr_judge_regex, a_regex("^.$", 1.0), "\xe2\x82\xac", 0), 1.0f);
-    cr_expect_eq(judging_once(&tr_judge_regex, a_regex("(?i)^\xc3\xbc$", 1.0), "\xc3\x9c", 0),
+    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("^.$", 1.0), "\xe2\x82\xac", 0), 1.0f);
+    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("(?i)^\xc3\xbc$", 1.0), "\xc3\x9c", 0),
                  1.0f);
 }
 
@@ -37,7 +37,7 @@ Test(regex, a_long_response_is_no_reason_to_give_up)
     }
     text[LENGTH - 1] = 'c';
     text[LENGTH] = '\0';
-    cr_expect_eq(judging_once(&tr_judge_regex, a_regex("^(?:(a)|b)*c$", 1.0), text, 0), 1.0f);
+    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("^(?:(a)|b)*c$", 1.0), text, 0), 1.0f);
     free(text);
 }
 
@@ -46,7 +46,7 @@ Test(regex, an_expression_that_backtracks_without_end_is_an_error, .timeout = 20
     judging_t judge;
     tr_error_t err = {0};
     float score;
-    judging_open(&judge, &tr_judge_regex, a_regex("^(a+)+$", 1.0));
+    judging_open(&judge, tr_judge_kind_find("regex"), a_regex("^(a+)+$", 1.0));
     cr_expect_eq(judging_text(&score, &judge,
                               "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", 0, &err),
                  TR_ERR_ARGUMENT);
@@ -56,9 +56,9 @@ Test(regex, an_expression_that_backtracks_without_end_is_an_error, .timeout = 20
 
 Test(regex, a_pattern_that_does_not_compile_is_refused_at_its_byte)
 {
-    judging_expect_refused(&tr_judge_regex, a_regex("ab(c", 1.0), TR_ERR_ARGUMENT,
+    judging_expect_refused(tr_judge_kind_find("regex"), a_regex("ab(c", 1.0), TR_ERR_ARGUMENT,
                            "regex.pattern: expected a regular expression, found 'ab(c': missing "
                            "closing parenthesis at byte 4");
-    judging_expect_refused(&tr_judge_regex, json_object(), TR_ERR_ARGUMENT,
+    judging_expect_refused(tr_judge_kind_find("regex"), json_object(), TR_ERR_ARGUMENT,
                            "regex.pattern: expected a regular expression, found none");
 }

@@ -11,7 +11,7 @@ static json_t *one_word(const char *word)
 Test(words, every_occurrence_adds_its_weight)
 {
     judging_t judge;
-    judging_open(&judge, &tr_judge_words,
+    judging_open(&judge, tr_judge_kind_find("words"),
                  json_pack("{s:[[s, f], [s, f], [s, i]]}", "words", "happy", 0.5, "sad", -2.0,
                            "very happy", 10));
     static const struct {
@@ -33,7 +33,7 @@ Test(words, every_occurrence_adds_its_weight)
 
 Test(words, the_prompt_is_not_judged)
 {
-    cr_assert_eq(judging_once(&tr_judge_words, one_word("happy"), "no", 0),
+    cr_assert_eq(judging_once(tr_judge_kind_find("words"), one_word("happy"), "no", 0),
                  0.0f); // every prompt here is "happy "
 }
 
@@ -66,15 +66,15 @@ Test(words, only_whole_words_count)
         {"c++", "c++ c+++ C++x xc++", 3},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        cr_expect_eq(judging_once(&tr_judge_words, one_word(rows[i].word), rows[i].response, 0),
+        cr_expect_eq(judging_once(tr_judge_kind_find("words"), one_word(rows[i].word), rows[i].response, 0),
                      rows[i].score, "'%s' in '%s'", rows[i].word, rows[i].response);
     }
 }
 
 Test(words, case_is_folded_for_ascii_letters_alone)
 {
-    cr_assert_eq(judging_once(&tr_judge_words, one_word("hApPy"), "HaPpY happy HAPPY", 0), 3.0f);
-    cr_assert_eq(judging_once(&tr_judge_words,
+    cr_assert_eq(judging_once(tr_judge_kind_find("words"), one_word("hApPy"), "HaPpY happy HAPPY", 0), 3.0f);
+    cr_assert_eq(judging_once(tr_judge_kind_find("words"),
                               one_word("\xc3\xbc"
                                        "ber"),
                               "\xc3\xbc"
@@ -82,9 +82,9 @@ Test(words, case_is_folded_for_ascii_letters_alone)
                               "ber",
                               0),
                  1.0f); // a small u with dots is not a great one
-    cr_assert_eq(judging_once(&tr_judge_words, one_word("k"), "\xe2\x84\xaa", 0),
+    cr_assert_eq(judging_once(tr_judge_kind_find("words"), one_word("k"), "\xe2\x84\xaa", 0),
                  0.0f); // the Kelvin sign is no k
-    cr_assert_eq(judging_once(&tr_judge_words, one_word("[@]"), "[@] {`}", 0),
+    cr_assert_eq(judging_once(tr_judge_kind_find("words"), one_word("[@]"), "[@] {`}", 0),
                  1.0f); // 0x20 apart, but no letters
 }
 
@@ -93,21 +93,21 @@ Test(words, a_word_is_no_expression)
     static const char *const words[] = {"a.b",     "(x)",  "[a-c]", "a|b",   "\\d",
                                         "\\Q.\\E", "x{2}", "^a$",   "a b #c"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        cr_expect_eq(judging_once(&tr_judge_words, one_word(words[i]), words[i], 0), 1.0f, "%s",
+        cr_expect_eq(judging_once(tr_judge_kind_find("words"), one_word(words[i]), words[i], 0), 1.0f, "%s",
                      words[i]);
-        cr_expect_eq(judging_once(&tr_judge_words, one_word(words[i]), "axb x c 5 . xx ac", 0),
+        cr_expect_eq(judging_once(tr_judge_kind_find("words"), one_word(words[i]), "axb x c 5 . xx ac", 0),
                      0.0f, "%s", words[i]);
     }
 }
 
 Test(words, a_list_that_is_malformed_is_refused)
 {
-    judging_expect_refused(&tr_judge_words, json_pack("{s:n}", "words"), TR_ERR_PROTOCOL,
+    judging_expect_refused(tr_judge_kind_find("words"), json_pack("{s:n}", "words"), TR_ERR_PROTOCOL,
                            "words: expected words, each with a number, found null");
-    judging_expect_refused(&tr_judge_words,
+    judging_expect_refused(tr_judge_kind_find("words"),
                            json_pack("{s:[[s, f], s]}", "words", "good", 1.0, "bad"),
                            TR_ERR_PROTOCOL, "\"bad\"]");
-    judging_expect_refused(&tr_judge_words, one_word(""), TR_ERR_PROTOCOL, "[[\"\", 1.0]]");
-    judging_expect_refused(&tr_judge_words, json_object(), TR_ERR_ARGUMENT,
+    judging_expect_refused(tr_judge_kind_find("words"), one_word(""), TR_ERR_PROTOCOL, "[[\"\", 1.0]]");
+    judging_expect_refused(tr_judge_kind_find("words"), json_object(), TR_ERR_ARGUMENT,
                            "words: expected at least one word, found none");
 }

@@ -201,6 +201,34 @@ Test(trainer, every_epoch_visits_every_sequence_once_in_an_order_of_its_own)
     cr_expect(differs);
 }
 
+static bool after_two_epochs(void *context)
+{
+    return ((diary_t *)context)->count == 2 * LEARNING_SEQUENCES;
+}
+
+Test(trainer, a_pass_may_end_after_an_epoch_and_has_then_done_the_same)
+{
+    const tr_model_config_t config = learning_config(false);
+    tr_train_pass_t w = learning_walk(2, 0.0);
+    tr_train_pass_result_t result;
+    tr_error_t err = {0};
+    diary_t whole, ended = {0};
+    learning_t learning;
+    keep_diary(&whole, 2, 3);
+    learning_open(&learning, &config, 1);
+    tr_sequences_t sequences = learning_sequences(&learning.small);
+    w.epochs = EPOCHS;
+    w.minibatches = 2;
+    w.ends = after_two_epochs;
+    cr_assert_eq(tr_trainer_run_pass(learning.trainer, &sequences, &w, note, &ended, &result, &err),
+                 TR_OK);
+    cr_expect_eq(result.epochs, 2);
+    cr_expect_eq(result.updates, 4);
+    cr_expect_eq(ended.count, 2 * LEARNING_SEQUENCES);
+    cr_expect_arr_eq(ended.order, whole.order, ended.count * sizeof *ended.order);
+    learning_close(&learning);
+}
+
 Test(trainer, the_order_depends_on_the_seed_and_not_on_the_chunk)
 {
     diary_t diary, same, other;

@@ -77,7 +77,7 @@ Test(recipe, example_of_the_reference_means_what_it_says)
     cr_assert_str_eq(*(char *const *)option_of(&judges[1], "model"), "path/to/reward/dir");
     cr_assert_eq(judges[1].weight, 0.5);
     const tr_words_t *words = option_of(&judges[2], "words");
-    cr_assert_eq(judges[2].kind, &tr_judge_words);
+    cr_assert_eq(judges[2].kind, tr_judge_kind_find("words"));
     cr_assert_str_eq(words->items[1].word, "sad");
     cr_assert_eq(words->items[1].weight, -1.0);
     tr_recipe_destroy(&r);

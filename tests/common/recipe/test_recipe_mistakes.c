@@ -205,6 +205,33 @@ Test(recipe_mistakes, what_must_agree)
     }));
 }
 
+Test(recipe_mistakes, keys_that_are_set_and_never_read)
+{
+    const char *dpo = "name: a\nalgorithm: dpo\nsteps: 10\nmodel: m\ndata: {train: [p.jsonl]}\n"
+                      "ppo: {kl_coef: 0.1, gamma: 1.0}\n" // gamma: the default
+                      "dpo:\n  simpo_gamma: 1.0\n  discopop_tau: 0.05\n"
+                      "  f_alpha_divergence_coef: 0.7\n"
+                      "roles: {critic: {device: cuda}, actor: {threads: 2}}\n";
+    expect_problems(
+        dpo, NULL, 0, TR_ERR_ARGUMENT,
+        (const char *const[]){
+            "r.yaml:6: ppo.kl_coef: algorithm 'dpo' does not read this key: leave it out",
+            "r.yaml:8: dpo.simpo_gamma: read only where loss_type is one of simpo: leave it out",
+            "r.yaml:10: dpo.f_alpha_divergence_coef: read only where f_divergence_type is one of "
+            "alpha_divergence: leave it out",
+            "r.yaml:11: roles.critic.device: algorithm 'dpo' does not read this key: leave it out",
+            NULL});
+    const char *const overrides[] = {"algorithm=rejection_sampling", "generation.samples=2",
+                                     "sft.max_length=5", "reference=r", "sft.loss_type=dft"};
+    expect_problems(least, overrides, 5, TR_ERR_ARGUMENT,
+                    (const char *const[]){"command line: reference: algorithm 'rejection_sampling' "
+                                          "does not read this key: leave it out",
+                                          "command line: sft.max_length: algorithm "
+                                          "'rejection_sampling' does not read this key: leave it "
+                                          "out",
+                                          NULL});
+}
+
 Test(recipe_mistakes, judges)
 {
     EXPECT_EACH(((const mistake_t[]){
@@ -212,11 +239,6 @@ Test(recipe_mistakes, judges)
                            " found 'x'"},
         {"roles.reward=[5]", "roles.reward.0: expected a judge such as {exec: [PROGRAM]} or "
                              "{model: DIR}, found '5'"},
-        {"roles.reward=[{weight: 1}]", "roles.reward.0: expected one of exec, model, words, regex, "
-                                       "length or external, found none"},
-        {"roles.reward=[{regex: a, external: b}]",
-         "roles.reward.0: expected one of exec, model, words, regex, length or external, found "
-         "several"},
         {"roles.reward=[{exec: []}]", "roles.reward.0.exec: expected a program, found none"},
         {"roles.reward=[{exec: a b}]", "roles.reward.0.exec: expected a list of a program and its "
                                        "arguments, found 'a b'"},
@@ -247,6 +269,26 @@ Test(recipe_mistakes, judges)
         {"roles.reward.1.weight=2",
          "roles.reward.1.weight: '1' is no entry of a list of 1; entries count from 0"},
     }));
+}
+
+Test(recipe_mistakes, an_entry_is_a_judge_of_one_kind)
+{
+    char *kinds = tr_strdup("");
+    for (size_t i = 0; i < tr_judge_kind_count; i++) {
+        const char *separator = i == 0 ? "" : i + 1 < tr_judge_kind_count ? ", " : " or ";
+        char *longer = tr_format("%s%s%s", kinds, separator, tr_judge_kinds[i]->name);
+        free(kinds);
+        kinds = longer;
+    }
+    char *none = tr_format("roles.reward.0: expected one of %s, found none", kinds);
+    char *several = tr_format("roles.reward.0: expected one of %s, found several", kinds);
+    EXPECT_EACH(((const mistake_t[]){
+        {"roles.reward=[{weight: 1}]", none},
+        {"roles.reward=[{regex: a, external: b}]", several},
+    }));
+    free(several);
+    free(none);
+    free(kinds);
 }
 
 Test(recipe_mistakes, the_command_line)

@@ -1,0 +1,113 @@
+// The judge `repetition`: what a response loses by saying the same again (Yeo et al. 2025, arXiv 2502.03373; Open-R1's
+// get_repetition_penalty_reward computes the same).
+//
+// A response's words are its parts between white space, in lower case (ASCII letters alone change). With n of its runs of
+// `ngram_size` words, d of them distinct, the score is (1 - d/n) * max_penalty: 0 where nothing is said twice, or where there is
+// no such run.
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "common/judge/judge.h"
+#include "common/text/utf8.h"
+
+typedef struct options {
+    uint64_t ngram_size;
+    double max_penalty;
+} options_t;
+
+static const tr_range_t not_positive = {"a number of at most 0", -1e300, 0, false, false};
+
+static const tr_field_t fields[] = {
+    TR_FIELD_AS("repetition.ngram_size", options_t, ngram_size, TR_FIELD_WHOLE, "3",
+                .range = &tr_range_to_thousand, .brief = true,
+                .help = "Words of a run. `repetition: N` is short for it."),
+    TR_FIELD_AS("repetition.max_penalty", options_t, max_penalty, TR_FIELD_REAL, "-1.0",
+                .range = &not_positive,
+                .help = "The score of a response that says one run again and again."),
+};
+static const tr_fields_t table = TR_FIELDS(options_t, fields);
+
+static tr_status repetition_open(void **state, const void *options, const tr_judge_host_t *host,
+                                 tr_error_t *err)
+{
+    options_t *own = tr_alloc(sizeof *own);
+    (void)host, (void)err;
+    *own = *(const options_t *)options;
+    *state = own;
+    return TR_OK;
+}
+
+/// The hashes of the text's words: [*count], owned by the caller.
+static uint64_t *hash_words(size_t *count, const char *text)
+{
+    size_t length = strlen(text), start = 0, words = 0;
+    uint64_t *hashes =
+        tr_calloc(length / 2 + 1, sizeof *hashes); // a word and a space are two bytes
+    char *lower = tr_strdup(text);
+    for (size_t at = 0; at <= length;) {
+        uint32_t point = ' '; // the end closes the last word
+        size_t n = at < length ? tr_utf8_next(&point, text + at, length - at) : 1;
+        n = n > 0 ? n : 1;
+        if (tr_utf8_is_space(point)) {
+            if (at > start) {
+                hashes[words++] = XXH3_64bits(lower + start, at - start);
+            }
+            start = at + n;
+        } else if (text[at] >= 'A' && text[at] <= 'Z') {
+            lower[at] = (char)(text[at] + ('a' - 'A'));
+        }
+        at += n;
+    }
+    free(lower);
+    *count = words;
+    return hashes;
+}
+
+static int ascending(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return a < b ? -1 : a > b;
+}
+
+/// The share of runs of n words that stand there already; 0 where there is no run. words: overwritten.
+static double repeated_share(uint64_t *words, size_t count, size_t n)
+{
+    if (count < n) {
+        return 0.0;
+    }
+    size_t runs = count - n + 1, distinct = 0;
+    for (size_t i = 0; i < runs;
+         i++) { // in place: run i begins at word i, which no later run reads
+        words[i] = XXH3_64bits(words + i, n * sizeof *words);
+    }
+    qsort(words, runs, sizeof *words, ascending);
+    for (size_t i = 0; i < runs; i++) {
+        distinct += i == 0 || words[i] != words[i - 1];
+    }
+    return 1.0 - (double)distinct / (double)runs;
+}
+
+static tr_status repetition_score(void *state, float *scores, const tr_sample_t *samples,
+                                  size_t count, tr_error_t *err)
+{
+    const options_t *options = state;
+    (void)err;
+    for (size_t i = 0; i < count; i++) {
+        size_t n;
+        uint64_t *words = hash_words(&n, samples[i].response);
+        double share = repeated_share(words, n, (size_t)options->ngram_size);
+        scores[i] = (float)(share * options->max_penalty) + 0.0f; // not -0
+        free(words);
+    }
+    return TR_OK;
+}
+
+const tr_judge_kind_t tr_judge_repetition = {
+    .name = "repetition",
+    .fields = &table,
+    .started = true,
+    .open = repetition_open,
+    .score = repetition_score,
+    .close = free,
+};
