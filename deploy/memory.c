@@ -46,7 +46,7 @@ static tr_status dry_run_begin(dry_run_t *run, memory_t *memory, const tr_device
     *memory = (memory_t){0};
     TR_TRY(tr_backend_open_dry(&run->backend, device, err));
     TR_TRY(tr_model_new_with(&run->model, config, run->backend, options, err));
-    memory->weights = tr_dry_bytes(run->backend).now;
+    memory->weights = run->backend->memory.now;
     return TR_OK;
 }
 
@@ -63,8 +63,7 @@ static tr_status dry_run_end(dry_run_t *run, tr_status status)
 /// What was taken at most beside `counted` bytes.
 static size_t rest_of(const dry_run_t *run, size_t counted)
 {
-    tr_dry_bytes_t bytes = tr_dry_bytes(run->backend);
-    return bytes.peak + bytes.scratch - counted;
+    return run->backend->memory.peak + run->backend->memory.scratch - counted;
 }
 
 // Batches of zeros
@@ -149,15 +148,14 @@ tr_status memory_of_decoder(memory_t *memory, const tr_device_options_t *device,
     const tr_model_options_t options = {.use = TR_MODEL_DECODES};
     dry_run_t run = {0};
     size_t n = laid_out(sequences, longest);
-    tr_status status;
-    TR_TRY_GOTO(dry_run_begin(&run, memory, device, config, &options, err), done);
-    run.decoder = rollout_decoder_new(run.model, n);
-    TR_TRY_GOTO(rollout_decoder_reserve(run.decoder, n, longest, err), done);
-    size_t before = tr_dry_bytes(run.backend).now;
-    TR_TRY_GOTO(rollout_decoder_rehearse(run.decoder, n, prompt, longest, sampling, err), done);
-    memory->cache = scaled(before - memory->weights, sequences, n);
-    memory->activations = scaled(rest_of(&run, before), sequences, n);
-done:
+    tr_status status = dry_run_begin(&run, memory, device, config, &options, err);
+    if (status == TR_OK) {
+        size_t cache = 0;
+        run.decoder = rollout_decoder_new(run.model, n);
+        status = rollout_decoder_rehearse(&cache, run.decoder, n, prompt, longest, sampling, err);
+        memory->cache = scaled(cache, sequences, n);
+        memory->activations = scaled(rest_of(&run, memory->weights + cache), sequences, n);
+    }
     return dry_run_end(&run, status);
 }
 
@@ -189,56 +187,30 @@ static void reduce(tr_collective_t *group, tr_backend_t *backend, tr_queue_t *qu
 static const tr_collective_ops_t alone = {
     .gather = gather, .exchange = exchange, .share = share, .reduce = reduce};
 
-static void init_shards(tr_shards_t *shards, const tr_layout_t *layout, size_t ranks, size_t rank)
-{
-    tr_shards_init(shards, layout->flat[TR_TRAINED].segments, layout->segment_count, ranks, rank);
-}
-
-/// The rank with the largest shard.
-static size_t largest_rank(const tr_model_config_t *config, size_t ranks)
-{
-    tr_layout_t layout;
-    size_t largest = 0, most = 0;
-    tr_layout_init(&layout, config);
-    for (size_t rank = 0; rank < ranks; rank++) {
-        tr_shards_t shards;
-        init_shards(&shards, &layout, ranks, rank);
-        size_t size = shards.local[shards.segments];
-        largest = size > most ? rank : largest;
-        most = size > most ? size : most;
-        tr_shards_release(&shards);
-    }
-    tr_layout_release(&layout);
-    return largest;
-}
-
 // Learners
 
-/// Bytes that an optimizer of this rank's shard has taken after an update's chunks. group NULL: it has
-/// nobody to send gradients to.
+/// Bytes that the last rank's optimizer has taken after an update of so many chunks. 0: its moments alone, and
+/// nothing to send gradients with.
 static tr_status optimizer_bytes(size_t *bytes, const dry_run_t *run,
-                                 const memory_learner_t *learner, const tr_collective_t *group,
+                                 const memory_learner_t *learner, const tr_ranks_t *ranks,
                                  size_t chunks, tr_error_t *err)
 {
-    const size_t before = tr_dry_bytes(run->backend).now;
-    tr_ranks_t ranks = learner->sharing;
+    const size_t before = run->backend->memory.now, size = learner->ranks;
+    const tr_layout_t *layout = tr_model_layout(run->model);
+    const tr_ranks_t none = {0};
     tr_optimizer_t *optimizer = NULL;
     tr_gradient_t *gradient;
     tr_shards_t shards;
-    tr_status status;
-    ranks.collective = group->size > 1 && chunks > 0 ? (tr_collective_t *)group : NULL;
-    init_shards(&shards, tr_model_layout(run->model), group->size, group->rank);
-    TR_TRY_GOTO(tr_optimizer_new(&optimizer, run->backend, tr_model_queue(run->model),
-                                 tr_model_trained(run->model), &shards, learner->options, &ranks,
-                                 err),
-                done);
-    for (size_t i = 0; i < chunks; i += group->size) {
-        TR_TRY_GOTO(tr_optimizer_round(optimizer, &gradient, least(group->size, chunks - i), err),
-                    done);
+    tr_shards_init(&shards, layout->flat[TR_TRAINED].segments, layout->segment_count, size,
+                   size - 1);
+    tr_status status = tr_optimizer_new(&optimizer, run->backend, tr_model_queue(run->model),
+                                        tr_model_trained(run->model), &shards, learner->options,
+                                        chunks > 0 ? ranks : &none, err);
+    for (size_t i = 0; i < chunks && status == TR_OK; i += size) {
+        status = tr_optimizer_round(optimizer, &gradient, least(size, chunks - i), err);
         tr_optimizer_round_end(optimizer);
     }
-    *bytes = tr_dry_bytes(run->backend).now - before;
-done:
+    *bytes = run->backend->memory.now - before;
     tr_optimizer_destroy(&optimizer);
     tr_shards_release(&shards);
     return status;
@@ -271,30 +243,27 @@ static tr_status learn(tr_trainer_t *trainer, const memory_learner_t *learner, s
 /// Columns by optimizers alone, and then the whole. The trainer runs a chunk a rank, or two where there
 /// are more: with further ones the tree grows, and nothing else.
 static tr_status measure(memory_t *memory, dry_run_t *run, const memory_learner_t *learner,
-                         tr_collective_t *group, tr_error_t *err)
+                         const tr_ranks_t *ranks, tr_error_t *err)
 {
     const memory_batch_t *chunk = &learner->chunk, *inference = &learner->inference;
     const tr_model_config_t *config = tr_model_config(run->model);
-    const size_t length = length_of(chunk, config);
+    const tr_memory_use_t *use = &run->backend->memory;
     size_t chunks = learner->ranks * (learner->chunks > learner->ranks ? 2 : 1), some, all;
-    size_t n = laid_out(chunk->sequences, chunks * length);
-    tr_ranks_t ranks = learner->sharing;
-    ranks.collective = group->size > 1 ? group : NULL;
-    TR_TRY(optimizer_bytes(&memory->optimizer, run, learner, group, 0, err));
-    TR_TRY(optimizer_bytes(&some, run, learner, group, chunks, err));
-    TR_TRY(optimizer_bytes(&all, run, learner, group,
+    size_t n = laid_out(chunk->sequences, chunks * length_of(chunk, config));
+    TR_TRY(optimizer_bytes(&memory->optimizer, run, learner, ranks, 0, err));
+    TR_TRY(optimizer_bytes(&some, run, learner, ranks, chunks, err));
+    TR_TRY(optimizer_bytes(&all, run, learner, ranks,
                            chunks > learner->chunks ? chunks : learner->chunks, err));
-    memory->gradient = all - memory->optimizer;
     tr_model_recompute(run->model, learner->options->gradient_checkpointing);
-    TR_TRY(tr_trainer_new(&run->trainer, &run->model, learner->options, &ranks, err));
+    TR_TRY(tr_trainer_new(&run->trainer, &run->model, learner->options, ranks, err));
     if (inference->sequences > 0) {
         TR_TRY(infer(tr_trainer_pass(run->trainer), inference, inference->sequences, config, err));
     }
     TR_TRY(learn(run->trainer, learner, chunks, n, err));
-    tr_dry_bytes_t bytes = tr_dry_bytes(run->backend);
-    size_t grown = bytes.now + all - some, most = bytes.peak > grown ? bytes.peak : grown;
-    memory->activations = scaled(most + bytes.scratch - memory->weights - all, chunk->sequences, n);
-    memory->host = bytes.host;
+    size_t grown = use->now + all - some, most = use->peak > grown ? use->peak : grown;
+    memory->gradient = all - memory->optimizer;
+    memory->activations = scaled(most + use->scratch - memory->weights - all, chunk->sequences, n);
+    memory->host = use->host;
     return TR_OK;
 }
 
@@ -302,11 +271,13 @@ tr_status memory_of_learner(memory_t *memory, const tr_device_options_t *device,
                             const tr_model_config_t *config, const memory_learner_t *learner,
                             tr_error_t *err)
 {
-    tr_collective_t group = {&alone, largest_rank(config, learner->ranks), learner->ranks};
-    bool sharded = learner->ranks > 1 && learner->sharing.zero_stage == 3;
-    const tr_model_options_t options = {learner->use, sharded ? &group : NULL, NULL};
+    tr_collective_t group = {&alone, learner->ranks - 1, learner->ranks};
+    tr_ranks_t ranks = learner->sharing;
+    ranks.collective = learner->ranks > 1 ? &group : NULL;
+    const tr_model_options_t options = {learner->use,
+                                        ranks.zero_stage == 3 ? ranks.collective : NULL, NULL};
     dry_run_t run = {0};
     tr_status status = dry_run_begin(&run, memory, device, config, &options, err);
-    status = status == TR_OK ? measure(memory, &run, learner, &group, err) : status;
+    status = status == TR_OK ? measure(memory, &run, learner, &ranks, err) : status;
     return dry_run_end(&run, status);
 }

@@ -43,7 +43,7 @@ typedef struct memory_learner {
 
 // device: name, precision and threads are read. They fail as tr_backend_open_dry does.
 
-/// An actor or a critic; of several ranks the one with the largest shard.
+/// An actor or a critic; of several ranks the last, whose parts have the most blocks (shards.h).
 tr_status memory_of_learner(memory_t *memory, const tr_device_options_t *device,
                             const tr_model_config_t *config, const memory_learner_t *learner,
                             tr_error_t *err);

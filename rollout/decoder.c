@@ -136,12 +136,11 @@ static tr_status check_request(const rollout_request_t *request, const tr_model_
     return TR_OK;
 }
 
-/// One page more than these is spare (device_pass.h). No sequence is running: all pages are free. A
-/// larger cache replaces a smaller one, whose contents nobody needs.
-tr_status rollout_decoder_reserve(rollout_decoder_t *decoder, size_t sequences, size_t longest,
-                                  tr_error_t *err)
+/// Makes the cache hold at least `pages`, and one more that nobody reads (device_pass.h). No
+/// sequence is running: all pages are free. A larger cache replaces a smaller one, whose contents
+/// nobody needs.
+static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_error_t *err)
 {
-    const size_t pages = sequences * pages_for(longest);
     if (pages <= decoder->free_count) {
         return TR_OK;
     }
@@ -172,7 +171,7 @@ static tr_status prepare(job_t *job, tr_error_t *err)
         size_t total = request->length + response_limit(job, request);
         longest = total > longest ? total : longest;
     }
-    return rollout_decoder_reserve(job->decoder, running_limit(job), longest, err);
+    return reserve_pages(job->decoder, running_limit(job) * pages_for(longest), err);
 }
 
 /// The next request takes a slot, with pages for the longest response that it may get: a running
@@ -413,20 +412,25 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
     return status;
 }
 
-tr_status rollout_decoder_rehearse(rollout_decoder_t *decoder, size_t sequences, size_t prompt,
-                                   size_t longest, const tr_sampling_t *sampling, tr_error_t *err)
+/// Twice a full pass, prompts beside the last tokens of the others: the second finds the arena in one
+/// buffer. Then the last tokens alone.
+tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, size_t sequences,
+                                   size_t prompt, size_t longest, const tr_sampling_t *sampling,
+                                   tr_error_t *err)
 {
+    const tr_memory_use_t *use = &tr_model_backend(decoder->model)->memory;
     const rollout_request_t request = {0};
     const rollout_options_t options = {.sampling = *sampling};
     const job_t job = {.decoder = decoder, .options = &options, .requests = &request};
     size_t columns = tr_sampling_most_kept(sampling, tr_model_config(decoder->model)->vocabulary);
+    size_t before = use->now;
+    TR_TRY(reserve_pages(decoder, sequences * pages_for(longest), err));
+    *cache = use->now - before;
     int32_t *ids = tr_calloc(longest + pages_for(longest), sizeof *ids);
     tr_status status = TR_OK;
     pass_t pass;
     rollout_drawn_t drawn;
     work_init(&pass, &drawn, sequences, columns);
-    // Twice a full pass, prompts beside the others' last tokens: the second finds the arena in one
-    // buffer. Then the last tokens alone.
     for (size_t turn = 0; turn < 3 && status == TR_OK; turn++) {
         for (size_t i = 0; i < sequences; i++) {
             size_t left = turn < 2 && i * prompt < ROLLOUT_PASS_TOKENS ? prompt : 1;

@@ -8,7 +8,6 @@
 
 #include "common/base/real.h"
 #include "common/model/model_private.h"
-#include "common/tensor/dry.h"
 
 enum { PACKED_UNIT = 16 }; // floats: a packed weight begins on a cache line
 
@@ -25,7 +24,7 @@ static void write_rope_table(tr_model_t *model)
 {
     const tr_model_config_t *config = &model->config;
     size_t half = config->head_dim / 2;
-    if (tr_backend_is_dry(model->backend)) {
+    if (model->backend->dry) {
         return; // long contexts have millions of angles
     }
     float *table = tr_calloc(config->max_positions * config->head_dim, sizeof *table);

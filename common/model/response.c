@@ -8,7 +8,6 @@
 
 #include "common/base/rng.h"
 #include "common/model/model_private.h"
-#include "common/tensor/dry.h"
 
 struct tr_response_pass {
     tr_model_t *model;
@@ -91,7 +90,7 @@ static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span
 {
     size_t hidden = tr_model_config(pass->model)->hidden, at = 0;
     float *noise = tr_calloc(batch->ragged.tokens * hidden + 1, sizeof *noise);
-    for (size_t i = 0; i < count && !tr_backend_is_dry(tr_model_backend(pass->model)); i++) {
+    for (size_t i = 0; i < count && !tr_model_backend(pass->model)->dry; i++) {
         tr_noise_draw(noise + at, &pass->noise, chosen[i], spans[i].length, hidden);
         at += spans[i].length * hidden;
     }
@@ -179,7 +178,7 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
         const int32_t *list = sequences->kept_offsets + sequences->response_starts[chosen[i]];
         for (size_t t = 0; t < response_length(sequences, chosen[i]); t++, at++) {
             size_t length = (size_t)(list[t + 1] - list[t]);
-            if (!tr_backend_is_dry(tr_model_backend(pass->model))) {
+            if (!tr_model_backend(pass->model)->dry) {
                 memcpy(ids + filled, sequences->kept_ids + list[t], length * sizeof *ids);
             }
             filled += length;

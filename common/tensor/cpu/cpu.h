@@ -6,13 +6,16 @@
 #include "common/tensor/backend.h"
 #include "common/tensor/cpu/kernels.h"
 
-typedef struct cpu_backend cpu_backend_t;
+/// The address of a dry backend's memory (common/tensor/dry.h): there is none, and the processor
+/// stops whoever follows it. Operators of such a backend check shapes and take scratch memory as
+/// always, and then do nothing.
+#define CPU_NOWHERE ((void *)((uintptr_t)1 << 54))
 
 struct tr_buffer {
     void *data;
     size_t bytes;
-    size_t mapped;      ///< bytes of the mapping, or 0 when data came from the heap
-    cpu_backend_t *dry; ///< of a dry backend, which counts it; else NULL
+    size_t mapped; ///< bytes of the mapping, or 0 when data came from the heap
+    size_t *sum;   ///< of the backend's memory, in which the bytes are
 };
 
 /// Scratch memory by use, so that an operator can call another one that has its own.
@@ -26,24 +29,22 @@ typedef enum cpu_slot {
     CPU_SLOT_COUNT
 } cpu_slot_t;
 
-struct cpu_backend {
+typedef struct cpu_backend {
     tr_backend_t base;
     const cpu_kernels_t *kernels;
     tr_pool_t *pool;
     size_t threads;
-    /// No memory and no pool (common/tensor/dry.h): operators check shapes and ask for scratch
-    /// memory as always, and follow no pointer.
-    bool dry;
     void *scratch[CPU_SLOT_COUNT];
     size_t scratch_bytes[CPU_SLOT_COUNT];
-};
+} cpu_backend_t;
 
 struct tr_queue {
     cpu_backend_t *backend;
 };
 
-/// The table, and kernels of the widest instruction set or of what TROUPE_CPU says.
-tr_status cpu_backend_init(cpu_backend_t *backend, tr_error_t *err);
+/// Chooses kernels, and sets all but the pool. dry: as CPU_NOWHERE says. Fails as
+/// tr_backend_open_cpu does.
+tr_status cpu_backend_init(cpu_backend_t *backend, size_t threads, bool dry, tr_error_t *err);
 
 /// At least `bytes` of 64-byte aligned memory that keeps its place until the slot is asked for
 /// more.

@@ -183,7 +183,7 @@ static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabul
     TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
               tr_tensor_count(targets), hidden.rows);
     h.targets = cpu_i32(targets);
-    if (queue->backend->dry) {
+    if (queue->backend->base.dry) {
         return h;
     }
     for (size_t i = 0; i < hidden.rows; i++) {
@@ -290,7 +290,7 @@ void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, 
     TR_ASSERT(tr_tensor_count(weight) == hidden.columns && tr_tensor_count(values) == hidden.rows,
               "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight),
               tr_tensor_count(values), hidden.rows, hidden.columns);
-    for (size_t r = 0; r < hidden.rows && !queue->backend->dry; r++) {
+    for (size_t r = 0; r < hidden.rows && !queue->backend->base.dry; r++) {
         y[r] = queue->backend->kernels->dot(x + r * hidden.columns, w, hidden.columns);
     }
 }
@@ -309,7 +309,7 @@ void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_
               "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]",
               tr_tensor_count(weight), tr_tensor_count(dweight), tr_tensor_count(dvalues),
               dhidden.rows, dhidden.columns, hidden.rows, width);
-    if (queue->backend->dry) {
+    if (queue->backend->base.dry) {
         return;
     }
     for (size_t r = 0; r < hidden.rows; r++) {

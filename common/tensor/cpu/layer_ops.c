@@ -37,7 +37,7 @@ static size_t row_grain(size_t columns)
 static void check_ids(const tr_queue_t *queue, const int32_t *ids, size_t count, size_t limit,
                       const char *what)
 {
-    for (size_t i = 0; i < count && !queue->backend->dry; i++) {
+    for (size_t i = 0; i < count && !queue->backend->base.dry; i++) {
         TR_ASSERT(ids[i] >= 0 && (size_t)ids[i] < limit, "%s %d of row %zu is outside 0..%zu", what,
                   ids[i], i, limit);
     }

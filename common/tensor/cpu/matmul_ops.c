@@ -208,7 +208,7 @@ static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stor
     } else {
         split_stored(backend, &p, panels);
     }
-    if (backend->dry) {
+    if (backend->base.dry) {
         return;
     }
     if (small) {
@@ -297,7 +297,7 @@ static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t 
         return;
     }
     float *panels = cpu_scratch(backend, CPU_SLOT_WEIGHT, floats * sizeof(float));
-    if (!backend->dry) {
+    if (!backend->base.dry) {
         pack_panels(panels, from, gemm->columns, gemm->k);
     }
     gemm->b = panels;

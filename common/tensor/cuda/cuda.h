@@ -33,7 +33,6 @@ typedef struct cuda_backend {
     int device;
     char form[16];
     size_t budget;      ///< bytes that may be in use; 0: no limit but the device's
-    size_t used;        ///< bytes in use by buffers
     size_t shared;      ///< most bytes of shared memory that a block may ask for
     bool free_products; ///< see tr_device_options_t
     tr_log_fn *log;     ///< the program's

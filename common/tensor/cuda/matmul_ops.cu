@@ -362,7 +362,7 @@ static tr_status trial_new(trial_t *trial, tr_queue_t *queue, const problem_t *p
     tr_backend_t *backend = &queue->backend->base;
     const size_t k = p->k, weight = p->m * p->k;
     const size_t element = p->type == CUDA_R_32F ? sizeof(float) : sizeof(bf16);
-    const cuda_trial_bytes_t bytes = cuda_trial_bytes(p->m, k, element);
+    const cuda_trial_t bytes = cuda_trial_bytes(p->m, k, element);
     *trial = {};
     trial->row_bytes = p->m * element;
     TR_TRY(cuda_buffer_new(backend, &trial->weight, bytes.weight, err));

@@ -71,15 +71,15 @@ static inline size_t cuda_attention_gradient_bytes(const tr_ragged_t *batch, tr_
 }
 
 /// The buffers of the choice of an algorithm, which go again. result: of both, each.
-typedef struct cuda_trial_bytes {
+typedef struct cuda_trial {
     size_t weight, rows, result;
-} cuda_trial_bytes_t;
+} cuda_trial_t;
 
 /// For products of a bf16 weight that write m numbers a row, `element` bytes each, from k.
-static inline cuda_trial_bytes_t cuda_trial_bytes(size_t m, size_t k, size_t element)
+static inline cuda_trial_t cuda_trial_bytes(size_t m, size_t k, size_t element)
 {
     const size_t rows = CUDA_TRIAL_ROWS, bf16 = tr_dtype_size(TR_BF16);
-    cuda_trial_bytes_t bytes = {m * k * bf16, rows * k * bf16, rows * m * element};
+    cuda_trial_t bytes = {m * k * bf16, rows * k * bf16, rows * m * element};
     return bytes;
 }
 
