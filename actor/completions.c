@@ -1,4 +1,6 @@
-// Completions as the pages of DPO and KTO read them: their tokens, and the metrics of the two classes.
+// Completions as DPO and KTO read them: their tokens, and the metrics of the two classes.
+//
+// Apart from dpo.c and kto.c because TRL reports both under the same names.
 #include "actor/algorithms.h"
 
 size_t actor_tokens_of(const tr_sequences_t *sequences, uint32_t s)
@@ -16,13 +18,13 @@ void actor_tokens_add(actor_tokens_t *tokens, const tr_token_facts_t *facts, siz
     tokens->count += n;
 }
 
-/// Each sequence must have something to learn.
 tr_status actor_expect_tokens(const tr_sequences_t *sequences, size_t group, tr_error_t *err)
 {
     if (sequences->count == 0 || sequences->count % group != 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
                        sequences->count, group);
     }
+    // The mean log-prob of an empty completion does not exist.
     for (size_t s = 0; s < sequences->count; s++) {
         if (actor_tokens_of(sequences, (uint32_t)s) == 0) {
             return tr_fail(err, TR_ERR_ARGUMENT, "completion %zu has no token", s);
@@ -34,6 +36,7 @@ tr_status actor_expect_tokens(const tr_sequences_t *sequences, size_t group, tr_
 tr_status actor_put_classes(actor_training_t *t, const actor_class_t *chosen,
                             const actor_class_t *rejected, tr_error_t *err)
 {
+    // w for the winner, l for the loser, as in the papers. Entropy is over the tokens of both.
     const actor_tokens_t *w = chosen->tokens, *l = rejected->tokens;
     TR_TRY(actor_training_put(t, "rewards/chosen", chosen->rewards, chosen->count, err));
     TR_TRY(actor_training_put(t, "rewards/rejected", rejected->rewards, rejected->count, err));

@@ -1,19 +1,22 @@
-// DPO and its relatives in the actor: pairs of completions, their log-probs summed, and the loss of common/algo/dpo.h.
+// DPO and its relatives in the actor: pairs of completions, their summed log-probs, and the losses
+// of common/algo/dpo.h.
 //
-// Losses that couple the pairs of a batch (aot) need all of them at once, so a pass over the whole batch comes before the update and
-// the chunks then take its slopes. Sequences stand chosen, rejected, chosen, rejected...
+// Sequences come as chosen, rejected, chosen, rejected... Losses that couple the pairs of a batch
+// (aot) need all of them at once: a pass over the whole batch without gradients comes first, and
+// the chunks of the update then use its slopes.
 #include <stdlib.h>
 
 #include "actor/algorithms.h"
 
-/// What the loss reads of some pairs, in one piece of memory.
+/// The inputs and outputs of the loss for some pairs, in two blocks of memory.
 typedef struct pairs {
     tr_dpo_pairs_t view;
     double *chosen, *rejected, *reference_chosen, *reference_rejected, *weights;
-    double *dchosen, *drejected; ///< the loss's answer
+    double *dchosen, *drejected; ///< written by the loss: its slopes
     size_t *chosen_tokens, *rejected_tokens, *order;
 } pairs_t;
 
+/// Room for `count` pairs, zeroed.
 static void pairs_new(pairs_t *p, size_t count)
 {
     double *reals = tr_calloc(7 * count, sizeof *reals);
@@ -43,17 +46,18 @@ typedef struct dpo_context {
     const tr_dpo_options_t *options;
     const float *reference; // over all response tokens, or NULL
     actor_dpo_report_t *report;
-    double nll;            // what sft's part gives each chosen token
-    const pairs_t *before; // of the whole batch, where the loss couples pairs; else NULL
+    double nll;            // sft's part of the slope of each chosen token
+    const pairs_t *before; // all pairs of the batch, when the loss couples them; else NULL
 } dpo_context_t;
 
-/// Tokens up to the shorter completion's length, which LD-DPO counts whole.
+/// The length of the shorter completion: LD-DPO counts the tokens up to it in full.
 static size_t shared_of(const pairs_t *p, size_t i)
 {
     return p->chosen_tokens[i] < p->rejected_tokens[i] ? p->chosen_tokens[i]
                                                        : p->rejected_tokens[i];
 }
 
+/// WPO's weight of a completion. collisions: log of the sum of squared probabilities, by token.
 static double weight_of(const float *logprobs, const tr_token_facts_t *facts, size_t n)
 {
     float *collisions = tr_calloc(n, sizeof *collisions);
@@ -65,7 +69,8 @@ static double weight_of(const float *logprobs, const tr_token_facts_t *facts, si
     return weight;
 }
 
-/// Fills the pairs of sequences chosen: [2 * pairs], whose response tokens stand one after another in logprobs and facts.
+/// Fills the pairs from the sequences chosen: [2 * pairs], whose response tokens follow one another
+/// in logprobs and facts.
 static void measure(pairs_t *p, const dpo_context_t *context, const tr_sequences_t *sequences,
                     const uint32_t *chosen, const float *logprobs, const tr_token_facts_t *facts)
 {
@@ -81,14 +86,17 @@ static void measure(pairs_t *p, const dpo_context_t *context, const tr_sequences
         p->chosen[i] = tr_dpo_sum(logprobs + at, n_w, shared, ld);
         p->rejected[i] = tr_dpo_sum(logprobs + at + n_w, n_l, shared, ld);
         if (context->reference != NULL) {
+            // The reference's log-probs are of the whole batch, the policy's of this chunk.
             const int32_t *starts = sequences->response_starts;
             p->reference_chosen[i] = tr_dpo_sum(context->reference + starts[w], n_w, shared, ld);
             p->reference_rejected[i] = tr_dpo_sum(context->reference + starts[l], n_l, shared, ld);
         }
+        // WPO multiplies the weights of both completions.
         p->weights[i] = weight_of(logprobs + at, facts + at, n_w) *
                         weight_of(logprobs + at + n_w, facts + at + n_w, n_l);
         at += n_w + n_l;
     }
+    // The view has NULL where the loss reads nothing.
     p->view.chosen = p->chosen;
     p->view.rejected = p->rejected;
     p->view.reference_chosen = context->reference != NULL ? p->reference_chosen : NULL;
@@ -99,6 +107,7 @@ static void measure(pairs_t *p, const dpo_context_t *context, const tr_sequences
     p->view.order = p->order;
 }
 
+/// The loss of a chunk of pairs. Its slope by a completion's log-prob is spread over the tokens.
 static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     dpo_context_t *context = argument;
@@ -114,11 +123,14 @@ static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     }
     for (size_t i = 0, at = 0; i < p.view.pairs; i++) {
         size_t n_w = p.chosen_tokens[i], n_l = p.rejected_tokens[i], shared = shared_of(&p, i);
+        // The slopes of a coupled loss are stored by the pair's place in the batch.
         size_t pair = chunk->chosen[2 * i] / 2;
         double dw = context->before != NULL ? context->before->dchosen[pair] : p.dchosen[i];
         double dl = context->before != NULL ? context->before->drejected[pair] : p.drejected[i];
+        // Only the chosen completion has sft's part.
         tr_dpo_spread(dout + at, dw, n_w, shared, ld, context->nll);
         tr_dpo_spread(dout + at + n_w, dl, n_l, shared, ld, 0.0);
+        // Always summed; put_metrics reports it only where sft is one of the losses.
         report->nll -= tr_dpo_sum(chunk->out + at, n_w, n_w, 1.0);
         actor_tokens_add(&report->chosen, chunk->facts + at, n_w);
         actor_tokens_add(&report->rejected, chunk->facts + at + n_w, n_l);
@@ -128,6 +140,7 @@ static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
+/// The indices 0..count - 1. Owned by the caller.
 static uint32_t *all_of(size_t count)
 {
     uint32_t *all = tr_calloc(count + 1, sizeof *all);
@@ -137,7 +150,7 @@ static uint32_t *all_of(size_t count)
     return all;
 }
 
-/// The loss of a whole batch whose pairs it couples, from a pass before the update.
+/// The slopes of a loss that couples pairs, from a forward pass over the whole batch.
 static tr_status whole_batch(pairs_t *p, const dpo_context_t *context, tr_trainer_t *trainer,
                              const tr_sequences_t *sequences, tr_error_t *err)
 {
@@ -158,6 +171,7 @@ static tr_status whole_batch(pairs_t *p, const dpo_context_t *context, tr_traine
     return status;
 }
 
+/// Response tokens of all chosen completions: the divisor of sft's mean.
 static size_t chosen_tokens(const tr_sequences_t *sequences)
 {
     size_t tokens = 0;
@@ -178,8 +192,9 @@ tr_status actor_learn_dpo(actor_dpo_report_t *report, tr_trainer_t *trainer,
     tr_train_pass_t pairwise = *pass;
     pairs_t before;
     tr_status status = TR_OK;
-    pairwise.group = 2;
+    pairwise.group = 2; // a chunk never separates a pair
     if (tr_dpo_uses(options, TR_DPO_SFT)) {
+        // The divisor is the whole batch's, so that chunks add up to its mean.
         context.nll = tr_dpo_loss_weight(options, TR_DPO_SFT) / (double)chosen_tokens(sequences);
     }
     pairs_new(&before, sequences->count / 2);
@@ -194,6 +209,7 @@ done:
     return status;
 }
 
+/// The tally under TRL's names. The loss includes sft's part, which is a mean over tokens.
 static tr_status put_metrics(actor_training_t *t, const actor_dpo_report_t *report,
                              const tr_dpo_options_t *options, tr_error_t *err)
 {
@@ -214,6 +230,7 @@ static tr_status put_metrics(actor_training_t *t, const actor_dpo_report_t *repo
     return actor_training_put(t, "nll_loss", sft ? report->nll : 0.0, sft ? tokens : 0.0, err);
 }
 
+/// Serves train_dpo: tensor reference, where a loss reads it.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const float *reference = NULL;

@@ -1,7 +1,9 @@
-// KTO in the actor: single completions that are good or bad, and the KL estimate from mismatched ones.
+// KTO in the actor: single completions that are desirable or not, and the KL estimate from
+// mismatched ones.
 //
-// A batch brings its completions and then, for loss_type kto, as many mismatched ones: prompts with the response of another row. A
-// pass over these before the update gives the point of reference; no gradient flows through it.
+// A batch has its completions and then, for loss_type kto, as many mismatched ones: prompts with
+// the response of another row. A forward pass over these before the update gives the reference
+// point of the loss; no gradient flows through it.
 #include <stdlib.h>
 
 #include "actor/algorithms.h"
@@ -13,6 +15,7 @@ typedef struct kto_context {
     actor_kto_report_t *report;
 } kto_context_t;
 
+/// The loss of a chunk, one completion at a time.
 static tr_status kto_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     kto_context_t *context = argument;
@@ -24,6 +27,7 @@ static tr_status kto_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
         size_t n = actor_tokens_of(chunk->sequences, s);
         const float *reference = context->reference + chunk->sequences->response_starts[s];
         double logp = tr_dpo_sum(chunk->out + at, n, n, 1.0);
+        // Sums as DPO makes them, with every token in full (ld_alpha 1).
         double old = tr_dpo_sum(reference, n, n, 1.0), slope;
         tr_kto_loss(&slope, &report->sums, &logp, &old, &context->desirable[s], 1, report->kl,
                     chunk->total, context->options);
@@ -35,7 +39,7 @@ static tr_status kto_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
-/// Sums over each sequence's response tokens; values as response_starts counts them.
+/// The sum over each sequence's response tokens. values: indexed as response_starts says.
 static void sum_sequences(double *sums, const tr_sequences_t *sequences, const float *values)
 {
     for (size_t s = 0; s < sequences->count; s++) {
@@ -44,7 +48,7 @@ static void sum_sequences(double *sums, const tr_sequences_t *sequences, const f
     }
 }
 
-/// The KL estimate from completions under prompts of other rows.
+/// The KL estimate from mismatched completions: policy against reference, before the update.
 static tr_status estimate_kl(double *kl, tr_trainer_t *trainer, const tr_sequences_t *mismatched,
                              const float *reference, tr_error_t *err)
 {
@@ -71,6 +75,7 @@ tr_status actor_learn_kto(actor_kto_report_t *report, tr_trainer_t *trainer,
     *report = (actor_kto_report_t){0};
     TR_TRY(actor_expect_tokens(sequences, 1, err));
     kto_context_t context = {options, reference, desirable, report};
+    // Two views of one batch: starts are moved, and offsets into ids and log-probs stay valid.
     tr_sequences_t matched = *sequences, mismatched = *sequences;
     matched.count = rows;
     mismatched.count = sequences->count - rows;
@@ -87,11 +92,12 @@ tr_status actor_learn_kto(actor_kto_report_t *report, tr_trainer_t *trainer,
     return tr_trainer_run_pass(trainer, &matched, pass, kto_loss, &context, &report->pass, err);
 }
 
-/// *desirable: [*rows], owned by the caller.
+/// Reads the labels. *desirable: [*rows], owned by the caller.
 static tr_status take_labels(bool **desirable, size_t *rows, const actor_training_t *t,
                              const tr_kto_options_t *options, tr_error_t *err)
 {
     tr_view_t view;
+    // With loss kto half of the sequences are mismatched completions, which have no label.
     *rows = t->sequences.count / (options->loss_type == TR_KTO_KTO ? 2 : 1);
     TR_TRY(tr_message_expect_tensor(&view, t->request, "desirable", TR_I32, *rows, err));
     const int32_t *labels = view.data;
@@ -102,6 +108,7 @@ static tr_status take_labels(bool **desirable, size_t *rows, const actor_trainin
     return TR_OK;
 }
 
+/// The tally under TRL's names. A batch without one class does not report it.
 static tr_status put_metrics(actor_training_t *t, const actor_kto_report_t *report, tr_error_t *err)
 {
     const tr_kto_sums_t *sums = &report->sums;
@@ -111,10 +118,12 @@ static tr_status put_metrics(actor_training_t *t, const actor_kto_report_t *repo
                                     &report->rejected};
     TR_TRY(actor_training_put(t, "loss", sums->loss, good + bad, err));
     TR_TRY(actor_training_put_norm(t, "grad_norm", &report->pass, err));
+    // One estimate for the batch, weighted by its rows so that batches average.
     TR_TRY(actor_training_put(t, "kl", report->kl * (good + bad), good + bad, err));
     return actor_put_classes(t, &chosen, &rejected, err);
 }
 
+/// Serves train_kto: tensors reference and desirable.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const float *reference;

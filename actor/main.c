@@ -1,4 +1,5 @@
-/// troupe-actor: learns the policy and publishes its weights; with --role reference, speaks for the frozen policy.
+/// troupe-actor: trains the policy and publishes its weights; with --role reference, computes
+/// log-probs of the frozen policy. The methods are service.c.
 #include "actor/service.h"
 
 int main(int argc, char **argv)
@@ -8,6 +9,7 @@ int main(int argc, char **argv)
         {"forget", actor_service_forget},
         {"mix_reference", actor_service_mix_reference},
         {"save_reference", actor_service_save_reference},
+        // One handler for all: training.c finds the algorithm by the method.
         {"train", actor_service_train},
         {"train_sft", actor_service_train},
         {"train_dpo", actor_service_train},

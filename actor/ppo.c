@@ -1,8 +1,9 @@
 // PPO in the actor: the clipped policy loss over a step's responses.
 //
-// The first pass of a step is also the proof that rollouts and actor agree: its log-probs, taken before any update, must be those
-// that the rollouts reported, bit for bit (exact/logprob_mismatch). The critic has its own page (critic/ppo.c); advantages are
-// the controller's.
+// The first pass of a step also proves that rollouts and actor agree: its log-probs, computed
+// before any update, must be those that the rollouts reported, bit for bit
+// (exact/logprob_mismatch). The equations are in common/algo/ppo.c; the critic has its own file
+// (critic/ppo.c); advantages come from the controller.
 #include <math.h>
 #include <stdlib.h>
 
@@ -12,15 +13,15 @@ typedef struct ppo_context {
     const actor_experience_t *experience;
     const tr_ppo_options_t *options;
     actor_report_t *report;
-    size_t minibatch_tokens;       // seen of the minibatch at hand
-    double minibatch_ratio;        // their sum of ratios
+    size_t minibatch_tokens;       // tokens of the current minibatch so far
+    double minibatch_ratio;        // sum of their ratios
     double mean_sum, mean_squares; // of the minibatches' mean ratios
     size_t minibatches;
-    size_t tokens_before;   // of the epochs that are over, ...
-    double approxkl_before; // ... and their sum of approxkl
+    size_t tokens_before;   // of the epochs that are over,
+    double approxkl_before; // and their sum of approxkl
 } ppo_context_t;
 
-/// The largest difference between what the rollouts said and what the actor computes; infinite when one is NaN.
+/// The largest difference between two vectors of log-probs; infinite when one is NaN.
 static float largest_difference(const float *a, const float *b, size_t n)
 {
     float largest = 0.0f;
@@ -34,6 +35,8 @@ static float largest_difference(const float *a, const float *b, size_t n)
     return largest;
 }
 
+/// Adds a chunk's ratios, and ends the minibatch when all its tokens (normalizer) are counted:
+/// val/ratio_var is the variance of the minibatches' means.
 static void count_ratio(ppo_context_t *context, size_t tokens, double ratios, size_t normalizer)
 {
     context->minibatch_tokens += tokens;
@@ -48,20 +51,24 @@ static void count_ratio(ppo_context_t *context, size_t tokens, double ratios, si
     }
 }
 
+/// The loss of a chunk, its gradient by each log-prob, and the sums for metrics.
 static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     ppo_context_t *context = argument;
     actor_report_t *report = context->report;
     (void)err;
+    // The chunk's tokens, gathered from the batch in the order of the chunk.
     float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
     float *advantages = old + chunk->n;
     tr_response_select(old, context->experience->logprobs, chunk->sequences, chunk->chosen,
                        chunk->count);
     tr_response_select(advantages, context->experience->advantages, chunk->sequences, chunk->chosen,
                        chunk->count);
+    // Before the first update new and old log-probs are of the same weights.
     if (chunk->first) {
         report->mismatch = fmaxf(report->mismatch, largest_difference(old, chunk->out, chunk->n));
     }
+    // The sums go on over all chunks; the difference is this chunk's part.
     double before = report->sums.ratio;
     tr_ppo_policy_loss(dout, &report->sums, chunk->out, old, advantages, chunk->n,
                        chunk->normalizer, context->options);
@@ -74,7 +81,7 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
 }
 
 /// Whether the epoch moved the policy further from the one that sampled than target_kl allows. All
-/// ranks have all chunks' sums, so all say the same.
+/// ranks have the sums of all chunks, so all decide alike.
 static bool moved_too_far(void *argument)
 {
     ppo_context_t *context = argument;
@@ -92,10 +99,12 @@ tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
 {
     *report = (actor_report_t){0};
     ppo_context_t context = {.experience = experience, .options = options, .report = report};
+    // Epochs end early only where target_kl asks for it.
     tr_train_pass_t own = *pass;
     own.ends = options->target_kl > 0.0 ? moved_too_far : NULL;
     TR_TRY(tr_trainer_run_pass(trainer, &experience->sequences, &own, ppo_loss, &context,
                                &report->pass, err));
+    // Bessel-corrected, from sums: rounding can take it below 0.
     if (context.minibatches > 1) {
         double n = (double)context.minibatches;
         double variance =
@@ -105,6 +114,7 @@ tr_status actor_learn_ppo(actor_report_t *report, tr_trainer_t *trainer,
     return TR_OK;
 }
 
+/// The tally under TRL's names.
 static tr_status put_metrics(actor_training_t *t, const actor_report_t *report, tr_error_t *err)
 {
     const tr_ppo_policy_sums_t *sums = &report->sums;
@@ -120,10 +130,12 @@ static tr_status put_metrics(actor_training_t *t, const actor_report_t *report, 
     return actor_training_put(t, "exact/logprob_mismatch", (double)report->mismatch, 1.0, err);
 }
 
+/// Serves train: tensors logprobs and advantages.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     actor_experience_t experience = {.sequences = t->sequences};
     actor_report_t report;
+    // Old log-probs and advantages exist for generated responses only.
     if (t->pass.evaluate) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "train: PPO has nothing to evaluate");
     }

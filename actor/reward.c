@@ -1,4 +1,7 @@
-// Reward models in the actor: pairs, scored at their last tokens.
+// Reward models in the actor: pairs of completions, scored at their last tokens.
+//
+// The equations are in common/algo/bradley_terry.c. TRL reports a mean and a standard deviation of
+// scores; squares travel instead of the latter, because they add up (controller/metrics.c).
 #include "actor/algorithms.h"
 
 typedef struct reward_context {
@@ -7,11 +10,13 @@ typedef struct reward_context {
     actor_reward_report_t *report;
 } reward_context_t;
 
+/// The loss of a chunk of pairs; out and dout have one score a sequence.
 static tr_status reward_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     reward_context_t *context = argument;
     (void)err;
     for (size_t i = 0; i < chunk->count; i += 2) {
+        // Margins are of the whole batch, indexed by pair.
         size_t pair = chunk->chosen[i] / 2;
         tr_bradley_terry_loss(dout + i, dout + i + 1, &context->report->sums, chunk->out + i,
                               chunk->out + i + 1,
@@ -28,12 +33,13 @@ tr_status actor_learn_reward(actor_reward_report_t *report, tr_trainer_t *traine
     *report = (actor_reward_report_t){0};
     reward_context_t context = {margins, center, report};
     tr_train_pass_t pairwise = *pass;
-    pairwise.group = 2;
-    pairwise.scores = true;
+    pairwise.group = 2;     // a chunk never separates a pair
+    pairwise.scores = true; // one output a sequence, at its last token
     return tr_trainer_run_pass(trainer, sequences, &pairwise, reward_loss, &context, &report->pass,
                                err);
 }
 
+/// The tally under TRL's names.
 static tr_status put_metrics(actor_training_t *t, const actor_reward_report_t *report,
                              tr_error_t *err)
 {
@@ -45,15 +51,18 @@ static tr_status put_metrics(actor_training_t *t, const actor_reward_report_t *r
     TR_TRY(actor_training_put(t, "margin", sums->margins, pairs, err));
     TR_TRY(actor_training_put(t, "mean_reward", sums->scores, 2.0 * pairs, err));
     TR_TRY(actor_training_put(t, "mean_squared_reward", sums->squares, 2.0 * pairs, err));
+    // Extremes do not add up; over batches these become means of extremes.
     TR_TRY(actor_training_put(t, "min_reward", sums->least, 1.0, err));
     return actor_training_put(t, "max_reward", sums->most, 1.0, err);
 }
 
+/// Serves train_reward: tensor margins, where rows have them.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const tr_reward_options_t *reward = options;
     tr_view_t margins = {0};
     actor_reward_report_t report;
+    // Margins are optional: rows may have none.
     if (tr_message_tensor(&margins, t->request, "margins")) {
         TR_TRY(tr_message_expect_tensor(&margins, t->request, "margins", TR_F32,
                                         t->sequences.count / 2, err));

@@ -1,3 +1,9 @@
+// The actor's methods that do not train: reference log-probs, publishing, saving, restoring.
+//
+// Training is training.c; what actor and critic share is proto/learner. The reference is a second
+// model beside the policy, or in a process of its own with --role reference. With several ranks
+// each gets every request; rank 0 writes, and the others only take part where parameters are
+// sharded.
 #include "actor/service.h"
 
 #include <stdlib.h>
@@ -9,18 +15,19 @@
 #include "proto/weights/weights_gpu.h"
 #include "proto/weights/weights_server.h"
 
+/// Role actor: a learner and the publisher of its weights. Both roles: the reference.
 struct actor_service {
     const tr_service_options_t *options;
     tr_learner_t learner;            // role actor
     tr_weights_publisher_t *weights; // role actor
-    tr_weights_server_t *server;     // of weights; NULL: to other machines none
+    tr_weights_server_t *server;     // serves weights to other machines; NULL: does not
     char *segment;
     char *endpoint;        // of the server; NULL: none
-    bool stays_on_gpu;     // weights are published where they are
-    tr_backend_t *backend; // role reference; an actor's reference shares the learner's
-    tr_model_t *reference; // opened when first asked
+    bool stays_on_gpu;     // rollouts read the weights where they are
+    tr_backend_t *backend; // role reference; else the reference shares the learner's
+    tr_model_t *reference; // NULL until it is first used
     tr_response_pass_t *reference_pass;
-    char *reference_source; // NULL: never asked
+    char *reference_source; // its directory; NULL: it is never used
 };
 
 actor_service_t *actor_service_new(const tr_service_options_t *options)
@@ -30,14 +37,17 @@ actor_service_t *actor_service_new(const tr_service_options_t *options)
     return service;
 }
 
+/// Releases the reference; open_reference opens it again.
 static void close_reference(actor_service_t *service)
 {
     tr_response_pass_destroy(&service->reference_pass);
     tr_model_destroy(&service->reference);
 }
 
+/// Releases everything that a config has opened.
 static void unload(actor_service_t *service)
 {
+    // The server reads the publisher's segments, and the models need their device: in this order.
     tr_weights_server_destroy(&service->server);
     tr_weights_publisher_destroy(&service->weights);
     close_reference(service);
@@ -60,12 +70,13 @@ void actor_service_destroy(actor_service_t **service)
     }
 }
 
-/// Whether the welcome asks for a reward model.
+/// Whether the config is for a reward model.
 static bool is_scalar(const json_t *config)
 {
     return json_is_true(json_object_get(config, "scalar"));
 }
 
+/// Role actor: reads how weights are published and opens the learner.
 static tr_status open_learner(actor_service_t *service, const json_t *config, tr_error_t *err)
 {
     const char *segment;
@@ -77,7 +88,7 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
     return tr_learner_open(&service->learner, config, is_scalar(config), service->options, err);
 }
 
-/// The reference that a welcome names, to be opened when it is asked.
+/// Remembers the reference that the config names; it is opened when it is first used.
 static void name_reference(actor_service_t *service, const json_t *config)
 {
     const char *reference = json_string_value(json_object_get(config, "reference"));
@@ -97,7 +108,7 @@ tr_status actor_service_welcome(void *context, const json_t *config, tr_error_t 
                : tr_device_open(&service->backend, config, threads, 0, err);
 }
 
-/// The answer to what only a learning actor does.
+/// Fails unless this process trains and has a model.
 static tr_status expect_learner(const actor_service_t *service, tr_error_t *err)
 {
     if (service->options->role != TR_ROLE_ACTOR) {
@@ -106,6 +117,7 @@ static tr_status expect_learner(const actor_service_t *service, tr_error_t *err)
     return tr_learner_holds(&service->learner, err);
 }
 
+/// Opens the reference, unless it is open.
 static tr_status open_reference(actor_service_t *service, tr_error_t *err)
 {
     if (service->reference != NULL) {
@@ -118,6 +130,7 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     TR_TRY(tr_model_open(&service->reference, service->reference_source, backend, TR_MODEL_READS,
                          err));
     service->reference_pass = tr_response_pass_new(service->reference);
+    // Ranks share the sequences of a request among them.
     tr_response_share(service->reference_pass, service->options->collective);
     tr_log(TR_LOG_INFO, "reference", "model=%s \"ready\"", service->reference_source);
     return TR_OK;
@@ -140,7 +153,7 @@ tr_status actor_service_forget(void *context, const tr_message_t *request, tr_me
     return TR_OK;
 }
 
-/// The learner of a request that belongs to the step it has finished, and the reference.
+/// Checks that the learner has finished the request's step, and opens the reference.
 static tr_status expect_both(actor_service_t *service, const tr_message_t *request,
                              const char *method, tr_error_t *err)
 {
@@ -161,19 +174,23 @@ tr_status actor_service_mix_reference(void *context, const tr_message_t *request
     TR_TRY(tr_body_real(&alpha, tr_message_body(request), "alpha", "mix_reference", err));
     const tr_model_t *policy = tr_trainer_model(service->learner.trainer);
     size_t n = tr_model_layout(policy)->total;
+    // A reference of another architecture can be compared with, but not mixed.
     if (tr_model_layout(service->reference)->total != n) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "'%s' has another shape than the policy: only a "
                        "reference of its shape can follow it",
                        service->reference_source);
     }
-    float *mixed = tr_calloc(2 * n, sizeof *mixed), *learnt = mixed + n;
+    float *mixed = tr_calloc(2 * n, sizeof *mixed), *policy_parameters = mixed + n;
     tr_status status;
     TR_TRY_GOTO(tr_model_read_parameters(service->reference, mixed, err), done);
-    TR_TRY_GOTO(tr_trainer_read_everywhere(service->learner.trainer, learnt, err), done);
+    // Ranks may hold a shard each: this gathers the whole vector on all of them.
+    TR_TRY_GOTO(tr_trainer_read_everywhere(service->learner.trainer, policy_parameters, err), done);
     for (size_t i = 0; i < n; i++) {
-        mixed[i] = (float)((1.0 - alpha) * (double)mixed[i] + alpha * (double)learnt[i]);
+        // In double, one rounding: every rank gets the same bits.
+        mixed[i] = (float)((1.0 - alpha) * (double)mixed[i] + alpha * (double)policy_parameters[i]);
     }
+    // Only now, since a failure above must leave the reference as it was.
     tr_model_write_parameters(service->reference, mixed);
     tr_log(TR_LOG_INFO, "reference", "alpha=%g \"followed the policy\"", alpha);
 done:
@@ -206,10 +223,12 @@ tr_status actor_service_train(void *context, const tr_message_t *request, tr_mes
     return actor_train(&service->learner, request, reply, err);
 }
 
+/// Writes the weights to shared memory: called by the publisher, which then computes the checksum.
 static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_t *err)
 {
     const tr_trainer_t *trainer = context;
     size_t expected = tr_model_weight_bytes(tr_trainer_model(trainer));
+    // A restore with another model would need other segments; the run's model never changes.
     if (bytes != expected) {
         return tr_fail(err, TR_ERR_VERSION, "a model of %zu bytes for segments of %zu", expected,
                        bytes);
@@ -217,7 +236,7 @@ static tr_status fill_segment(void *context, void *data, size_t bytes, tr_error_
     return tr_trainer_read_weights(trainer, data, err);
 }
 
-/// Of weights that rollouts read on the GPU.
+/// Publishes weights that rollouts read on the actor's GPU: only their address travels.
 static tr_status publish_on_gpu(const actor_service_t *service, int64_t step, tr_message_t *reply,
                                 tr_error_t *err)
 {
@@ -232,7 +251,7 @@ static tr_status publish_on_gpu(const actor_service_t *service, int64_t step, tr
     return TR_OK;
 }
 
-/// The segments, and who serves them to other machines.
+/// Opens the segments, and the server for other machines, when the first weights are published.
 static tr_status open_publisher(actor_service_t *service, tr_error_t *err)
 {
     size_t bytes = tr_model_weight_bytes(tr_trainer_model(service->learner.trainer));
@@ -245,10 +264,11 @@ static tr_status open_publisher(actor_service_t *service, tr_error_t *err)
                                        service->options->keys, err);
 }
 
-/// What rank 0 does.
+/// Publishes the weights; rank 0 alone.
 static tr_status publish(actor_service_t *service, int64_t step, tr_message_t *reply,
                          tr_error_t *err)
 {
+    // Rollouts on this GPU map the weights where they are: nothing is copied or served.
     if (service->stays_on_gpu) {
         return publish_on_gpu(service, step, reply, err);
     }

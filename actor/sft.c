@@ -1,7 +1,8 @@
 // Supervised fine-tuning in the actor: the mean loss of the tokens that count.
 //
-// A mask, where there is one, says which response tokens count (assistants' turns); means divide by those of the whole batch, so a
-// masked batch is one minibatch.
+// A mask says which response tokens count (assistants' turns). Means divide by the tokens that
+// count in the whole batch, so a masked batch is one minibatch. The equations are in
+// common/algo/sft.c.
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,11 +11,11 @@
 typedef struct sft_context {
     const tr_sft_options_t *options;
     const float *mask; // NULL: every token counts
-    size_t counted;    // tokens that count, of all sequences
+    size_t counted;    // tokens that count in the whole batch; not read without a mask
     actor_sft_report_t *report;
 } sft_context_t;
 
-/// The places in a chunk of the tokens that count: [*n], owned by the caller.
+/// The indices of the chunk's tokens that count: [*n], owned by the caller.
 static size_t *places_of(size_t *n, const tr_chunk_t *chunk, const float *mask)
 {
     size_t *places = tr_calloc(chunk->n + 1, sizeof *places);
@@ -32,11 +33,14 @@ static size_t *places_of(size_t *n, const tr_chunk_t *chunk, const float *mask)
     return places;
 }
 
+/// The loss of a chunk. Tokens that count are gathered, and their gradients scattered back; the
+/// others get a gradient of 0.
 static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     const sft_context_t *context = argument;
     actor_sft_report_t *report = context->report;
     size_t n, *places = places_of(&n, chunk, context->mask);
+    // One block: log-probs and vocabulary means, then the gradients of both.
     float *logprobs = tr_calloc(4 * n + 1, sizeof *logprobs), *means = logprobs + n;
     float *dlogprobs = means + n, *dmeans = dlogprobs + n;
     (void)err;
@@ -51,6 +55,7 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     memset(dout, 0, chunk->n * sizeof *dout);
     for (size_t i = 0; i < n; i++) {
         dout[places[i]] = dlogprobs[i];
+        // Label smoothing has a second gradient, by the mean log-prob of the vocabulary.
         if (chunk->dmean != NULL) {
             chunk->dmean[places[i]] = dmeans[i];
         }
@@ -67,6 +72,7 @@ tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
 {
     *report = (actor_sft_report_t){0};
     sft_context_t context = {.options = options, .mask = mask, .report = report};
+    // Only the forward pass can give the vocabulary's mean, and add NEFTune's noise.
     tr_train_pass_t smoothing = *pass;
     smoothing.smooths = options->label_smoothing_factor > 0.0;
     smoothing.neftune_noise_alpha = options->neftune_noise_alpha;
@@ -83,6 +89,7 @@ tr_status actor_learn_sft(actor_sft_report_t *report, tr_trainer_t *trainer,
                                err);
 }
 
+/// The tally under TRL's names.
 static tr_status put_metrics(actor_training_t *t, const actor_sft_report_t *report, tr_error_t *err)
 {
     const double n = (double)report->sums.tokens;
@@ -92,12 +99,14 @@ static tr_status put_metrics(actor_training_t *t, const actor_sft_report_t *repo
     return actor_training_put(t, "mean_token_accuracy", report->greedy_sum, n, err);
 }
 
+/// Serves train_sft: tensor mask, where some tokens do not count.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     const tr_sft_options_t *sft = options;
     const float *mask = NULL;
     actor_sft_report_t report;
     tr_view_t view;
+    // The recipe is checked too; a message is not trusted to come from a checked recipe.
     if (sft->loss_type == TR_SFT_DFT && sft->label_smoothing_factor > 0.0) {
         return tr_fail(err, TR_ERR_PROTOCOL,
                        "train_sft: label_smoothing_factor: %g with loss_type 'dft'",

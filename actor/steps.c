@@ -1,6 +1,8 @@
 // Process reward models in the actor: whether each step of a response is right.
 //
-// What the scalar head says before a token is the logit that the step that ended there is right.
+// The scalar head's output before a token is the logit that the step which ended there is right.
+// Labels come with the tokens, most of them "no step". The equations are in
+// common/algo/process_reward.c.
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,8 @@ typedef struct steps_context {
     actor_steps_report_t *report;
 } steps_context_t;
 
+/// The loss of a chunk: gathers the labels of its sequences. Tokens without one get a gradient of
+/// 0.
 static tr_status steps_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     const steps_context_t *context = argument;
@@ -37,12 +41,14 @@ tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
     steps_context_t context = {.labels = labels, .report = report};
     size_t tokens = (size_t)sequences->response_starts[sequences->count];
     for (size_t t = 0; t < tokens; t++) {
+        // From another process, so checked before it is an index or a sign.
         if (labels[t] < TR_STEP_NONE || labels[t] > TR_STEP_RIGHT) {
             return tr_fail(err, TR_ERR_ARGUMENT, "label %zu is %d: expected -1, 0 or 1", t,
                            labels[t]);
         }
         context.count += labels[t] != TR_STEP_NONE;
     }
+    // The mean is over labelled steps of the batch, so minibatches would change it.
     if (context.count == 0 || pass->minibatches != 1) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "%zu labelled steps in %zu minibatches: expected some, in one",
@@ -51,6 +57,7 @@ tr_status actor_learn_steps(actor_steps_report_t *report, tr_trainer_t *trainer,
     return tr_trainer_run_pass(trainer, sequences, pass, steps_loss, &context, &report->pass, err);
 }
 
+/// Serves train_steps: tensor labels.
 static tr_status train(actor_training_t *t, const void *options, tr_error_t *err)
 {
     tr_view_t labels;

@@ -1,4 +1,8 @@
-// Serves training requests: what comes before and after every algorithm's own page.
+// Serves training requests: what comes before and after every algorithm's own file.
+//
+// Apart from service.c, which has the methods that do not train. A request is checked in full
+// before the learner is marked as stale, so a bad one leaves it as it was. Next: ppo.c, or the file
+// of another algorithm.
 #include "actor/training.h"
 
 #include <stdlib.h>
@@ -7,9 +11,11 @@
 #include "proto/body.h"
 #include "proto/learner/tally.h"
 
+/// A new algorithm is a file, a row here and a method in main.c.
 static const actor_algorithm_t *const algorithms[] = {&actor_ppo, &actor_sft,    &actor_dpo,
                                                       &actor_kto, &actor_reward, &actor_steps};
 
+/// The algorithm that serves the method.
 static tr_status find(const actor_algorithm_t **algorithm, const char *method, tr_error_t *err)
 {
     for (size_t i = 0; i < sizeof algorithms / sizeof algorithms[0]; i++) {
@@ -21,17 +27,19 @@ static tr_status find(const actor_algorithm_t **algorithm, const char *method, t
     return tr_fail(err, TR_ERR_UNSUPPORTED, "method '%.100s' trains nothing", method);
 }
 
-/// Fails with nothing to release.
+/// Reads what all algorithms need. After a failure there is nothing to release.
 static tr_status open_training(actor_training_t *t, tr_learner_t *learner,
                                const tr_message_t *request, bool scalar, tr_error_t *err)
 {
     *t = (actor_training_t){.learner = learner, .request = request};
     TR_TRY(tr_learner_holds(learner, err));
     const tr_model_t *model = tr_trainer_model(learner->trainer);
+    // A language model has no scores, a reward model no log-probs.
     if (tr_model_config(model)->scalar_head != scalar) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "this actor learns a %s",
                        scalar ? "policy, not scores" : "reward model, not a policy");
     }
+    // Fails with TR_ERR_VERSION when the request is not for this learner's next step.
     TR_TRY(tr_learner_read_train_pass(&t->pass, learner, tr_message_body(request), err));
     tr_status status = tr_learner_take(&t->sequences, &t->owned, model, request, err);
     if (status != TR_OK) {
@@ -43,12 +51,14 @@ static tr_status open_training(actor_training_t *t, tr_learner_t *learner,
     return TR_OK;
 }
 
+/// Reads the algorithm's options by their table and trains.
 static tr_status train(actor_training_t *t, const actor_algorithm_t *algorithm, tr_error_t *err)
 {
     const tr_fields_t *fields = algorithm->options;
     if (fields == NULL) {
         return algorithm->train(t, NULL, err);
     }
+    // The struct's type is the algorithm's own matter: its table says how large it is.
     void *options = tr_calloc(1, fields->size);
     tr_status status =
         tr_fields_from_json(options, fields, tr_message_body(t->request), algorithm->method, err);
@@ -69,6 +79,7 @@ tr_status actor_train(tr_learner_t *learner, const tr_message_t *request, tr_mes
     TR_TRY(open_training(&t, learner, request, algorithm->scalar, err));
     tr_status status = train(&t, algorithm, err);
     if (status == TR_OK) {
+        // Only here is the learner's state known again; training had marked it as stale.
         if (!t.pass.evaluate) {
             learner->step = t.pass.step;
         }

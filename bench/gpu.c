@@ -1,19 +1,23 @@
-/// bench-gpu: what one GPU does in Troupe, beside the time that its arithmetic alone and its memory alone would take.
-///
-///     bench-gpu [--toy] [--free] limits | train SHAPE | rollout SHAPE | handover SHAPE | config SHAPE
-///
-/// Each row is a line of fields between tabs: what; milliseconds that the arithmetic would take at the card's measured rate;
-/// milliseconds that the bytes would take at its measured bandwidth; milliseconds measured; the share of the former (train) or of the
-/// latter (the others) in the measured; how much a second. `config` prints the shape as a config.json, for a rival. Other sentences go
-/// to standard error.
-///
-///     train      forward, backward and AdamW of the next-token loss, in one chunk that is as large as memory allows
-///     rollout    one more token for each of N sequences; the prompts' passes are taken off
-///     handover   a model's weights to another's through memory of the host
-///
-/// --free: products by cuBLASLt's own choice of algorithm, which breaks the promise of exactness: its price is the difference.
-/// --toy: sizes for the emulated GPU, which prove that this program runs and measure nothing. Counted as arithmetic: 6 operations a
-/// parameter and token of training, 2 of rollout, and those of causal attention; what is computed twice counts once.
+// bench-gpu: what one GPU does in Troupe, beside the time that its arithmetic alone and its memory
+// alone would take.
+//
+//     bench-gpu [--toy] [--free] limits
+//     bench-gpu [--toy] [--free] train|rollout|handover|config SHAPE
+//
+// Each row is a line of fields between tabs: what; milliseconds that the arithmetic would take at
+// the card's measured rate; milliseconds that the bytes would take at its measured bandwidth;
+// milliseconds measured; the share of the former (train) or of the latter (the others) in the
+// measured; how much a second. `config` prints the shape as a config.json, for a rival. Other
+// sentences go to standard error.
+//
+// train is forward, backward and AdamW of the next-token loss, in one chunk as large as memory
+// allows; rollout one more token for each of N sequences, the prompts' passes taken off; handover a
+// model's weights to another's through memory of the host.
+//
+// --free: products by cuBLASLt's own choice of algorithm, which gives up exactness: the difference
+// is what exactness costs. --toy: sizes for the emulated GPU, which show that this program runs and
+// measure nothing. Counted as arithmetic: 6 operations a parameter and token of training, 2 of
+// rollout, and those of causal attention; what is computed twice counts once.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +40,7 @@ typedef struct sizes {
     size_t chunk,
         least; // sequences of a chunk at most; fewer than `least` and the next way is taken
     size_t prompt, answer;   // tokens
-    size_t running[RUNNING]; // sequences that speak at once
+    size_t running[RUNNING]; // sequences that generate at once
 } sizes_t;
 
 static const sizes_t real_sizes = {8192, (size_t)4 << 30, 2048, 16, 4, 128, 128, {1, 16, 64, 256}};
@@ -72,6 +76,7 @@ static double median(double *seconds)
 static void print_row(const bench_t *b, const char *what, double operations, double bytes,
                       double seconds, bool of_bytes, double amount, const char *unit)
 {
+    // the larger of the two is the least time that the card could take
     double arithmetic = operations / b->rate, memory = bytes / b->bandwidth;
     printf("%s\t%.3f\t%.3f\t%.3f\t%.1f %%\t%.4g %s\n", what, 1e3 * arithmetic, 1e3 * memory,
            1e3 * seconds, 100.0 * (of_bytes ? memory : arithmetic) / seconds, amount / seconds,
@@ -91,6 +96,7 @@ static tr_status random_matrix(tr_tensor_t *tensor, tr_queue_t *queue, const ben
     for (size_t i = 0; i < columns; i++) {
         numbers[i] = tr_real_to_bf16(tr_rng_uniform(1, TR_RNG_INIT, 0, 0, (uint32_t)i) - 0.5f);
     }
+    // row by row: the host holds one row, not a matrix of gigabytes
     for (size_t row = 0; row < rows; row++) {
         b->backend->ops->write(queue, tr_tensor_rows(*tensor, row, 1), numbers);
     }
@@ -111,10 +117,12 @@ static tr_status time_product(double *seconds, const bench_t *b, tr_queue_t *que
     tr_status status = TR_OK;
     for (size_t i = 0; i <= TURNS && status == TR_OK; i++) {
         double start = tr_clock_seconds();
+        // several in a row: the start of a kernel is hidden behind the one before
         for (size_t j = 0; j < TURNS; j++) {
             ops->matmul(queue, y, x, w, false);
         }
         status = ops->queue_wait(queue, err);
+        // turn 0 warms up: its time is overwritten by turn 1's
         turns[i > 0 ? i - 1 : 0] = (tr_clock_seconds() - start) / TURNS;
     }
     *seconds = median(turns);
@@ -172,12 +180,14 @@ static double product_operations(const bench_t *b)
     return 2.0 * (double)b->sizes->product * (double)b->sizes->product * (double)b->sizes->product;
 }
 
-/// What shares are taken of: the product by the library's own choice, and the copy, which reads and writes.
+/// What shares are taken of: the product by the library's own choice, and the copy, which reads and
+/// writes.
 static tr_status find_limits(bench_t *b, tr_error_t *err)
 {
     double product, copy;
     TR_TRY(measure(&product, &copy, b, true, err));
     b->rate = product_operations(b) / product;
+    // a copy reads and writes each byte
     b->bandwidth = 2.0 * (double)b->sizes->copy / copy;
     return TR_OK;
 }
@@ -207,6 +217,8 @@ static tr_status open_model(tr_model_t **model, const bench_t *b, tr_model_use_t
                             tr_error_t *err)
 {
     enum { BLOCK = 1 << 18 };
+    // one block of random numbers is written again and again: the values do not matter, and making
+    // them would take longer than what is measured
     TR_TRY(tr_model_new(model, &b->config, b->backend, use, err));
     const size_t total = tr_model_layout(*model)->total;
     float *block = tr_calloc(BLOCK, sizeof *block);
@@ -263,6 +275,7 @@ static const way_t ways[] = {
      true},
 };
 
+/// The same as `troupe check`'s.
 static tr_status memory_of(memory_t *memory, const bench_t *b, const way_t *way, size_t chunk,
                            tr_error_t *err)
 {
@@ -295,8 +308,11 @@ static tr_status find_way(const way_t **way, size_t *chunk, const bench_t *b, tr
     tr_device_info_t info;
     size_t count;
     TR_TRY(tr_device_list(&info, 1, &count, err));
+    // the rest is for what CUDA takes while it runs
     const size_t available = info.free / 100 * 97;
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        // a larger chunk in a cheaper way goes before a smaller one in a dearer way only down to
+        // `least`
         for (size_t c = b->sizes->chunk; c >= b->sizes->least; c--) {
             memory_t memory;
             TR_TRY(memory_of(&memory, b, &ways[i], c, err));
@@ -316,6 +332,7 @@ static tr_status likelihood(void *context, const tr_chunk_t *chunk, float *dout,
 {
     (void)context, (void)err;
     for (size_t i = 0; i < chunk->n; i++) {
+        // descent on minus the mean
         dout[i] = -1.0f / (float)chunk->normalizer;
     }
     return TR_OK;
@@ -330,6 +347,7 @@ static tr_status time_updates(double *seconds, const bench_t *b, tr_trainer_t *t
     int32_t *starts = tr_calloc(3 * chunk + 2, sizeof *starts);
     int32_t *responses = starts + chunk + 1, *prompts = responses + chunk + 1;
     for (size_t s = 0; s < chunk; s++) {
+        // a prompt of one token: all others are trained on
         prompts[s] = 1;
         starts[s + 1] = (int32_t)((s + 1) * length);
         responses[s + 1] = (int32_t)((s + 1) * (length - 1));
@@ -348,6 +366,7 @@ static tr_status time_updates(double *seconds, const bench_t *b, tr_trainer_t *t
     for (size_t i = 0; i <= TURNS && status == TR_OK; i++) {
         double start = tr_clock_seconds();
         status = tr_trainer_run_pass(trainer, &sequences, &walk, likelihood, NULL, &result, err);
+        // a GPU computes after the call has returned
         status = status == TR_OK ? b->backend->ops->queue_wait(queue, err) : status;
         turns[i > 0 ? i - 1 : 0] = tr_clock_seconds() - start;
     }
@@ -374,9 +393,11 @@ static tr_status train(bench_t *b, tr_error_t *err)
     TR_TRY(time_updates(&seconds, b, trainer, chunk, err));
     tr_trainer_destroy(&trainer);
     const double tokens = (double)(chunk * b->sizes->length);
+    // forward is a third of it: the backward pass has two products for each of the forward's
     const double operations = tokens * (6.0 * read_parameters(b, total) +
                                         3.0 * attention(b, (double)b->sizes->length / 2.0));
-    // weights forward and back, the gradient zeroed, added to and read, masters or weights and moments updated
+    // weights forward and back, the gradient zeroed, added to and read, masters or weights and
+    // moments updated
     const double each =
         4.0 + 16.0 + (way->use == TR_MODEL_LEARNS ? 10.0 : 4.0) + (way->on_host ? 0.0 : 16.0);
     char *what = tr_format("train %s %zux%zu", b->shape, chunk, b->sizes->length);
@@ -418,13 +439,14 @@ static tr_status time_answers(double *seconds, const bench_t *b, rollout_decoder
     return status;
 }
 
-static tr_status speak(const bench_t *b, tr_model_t *model, const int32_t *ids, size_t n,
-                       tr_error_t *err)
+static tr_status generate(const bench_t *b, tr_model_t *model, const int32_t *ids, size_t n,
+                          tr_error_t *err)
 {
     const tr_model_config_t *c = &b->config;
     const size_t total = tr_model_layout(model)->total;
     double first = 0.0, all = 0.0;
     rollout_decoder_t *decoder = rollout_decoder_new(model, n);
+    // with one token and with all: the difference holds no pass over the prompts
     tr_status status = time_answers(&first, b, decoder, ids, n, 1, err);
     if (status == TR_OK) {
         status = time_answers(&all, b, decoder, ids, n, b->sizes->answer, err);
@@ -433,6 +455,7 @@ static tr_status speak(const bench_t *b, tr_model_t *model, const int32_t *ids, 
     TR_TRY(status);
     const double steps = (double)(b->sizes->answer - 1), sequences = (double)n;
     const double context = (double)b->sizes->prompt + (double)b->sizes->answer / 2.0;
+    // keys and values, two bytes each, of all positions so far
     const double cached = 4.0 * (double)(c->layers * c->key_value_heads * c->head_dim) * context;
     const double weights = read_parameters(b, total);
     char *what =
@@ -451,7 +474,7 @@ static tr_status rollout(bench_t *b, tr_error_t *err)
     int32_t *ids = random_ids(b, b->sizes->running[RUNNING - 1] * b->sizes->prompt);
     tr_status status = TR_OK;
     for (size_t i = 0; i < RUNNING && status == TR_OK; i++) {
-        status = speak(b, model, ids, b->sizes->running[i], err);
+        status = generate(b, model, ids, b->sizes->running[i], err);
     }
     free(ids);
     tr_model_destroy(&model);
@@ -460,6 +483,7 @@ static tr_status rollout(bench_t *b, tr_error_t *err)
 
 // Weights
 
+/// Through the host, as rollouts on another machine or in another container get them.
 static tr_status handover(bench_t *b, tr_error_t *err)
 {
     tr_model_t *from, *to;
@@ -473,6 +497,7 @@ static tr_status handover(bench_t *b, tr_error_t *err)
         double start = tr_clock_seconds();
         status = tr_model_read_weights(from, weights, err);
         if (status == TR_OK) {
+            // the copy may still be running when this returns
             tr_model_write_weights(to, weights);
             status = b->backend->ops->queue_wait(tr_model_queue(to), err);
         }
@@ -496,6 +521,7 @@ static tr_status print_config(const bench_t *b)
     return TR_OK;
 }
 
+/// `limits` needs no shape, `config` no GPU; the others need both.
 static tr_status run(int argc, char **argv, tr_error_t *err)
 {
     static const struct {
@@ -505,6 +531,7 @@ static tr_status run(int argc, char **argv, tr_error_t *err)
     bench_t b = {.sizes = &real_sizes};
     bool free_products = false;
     int at = 1;
+    // options come first
     for (; at < argc && argv[at][0] == '-'; at++) {
         free_products |= strcmp(argv[at], "--free") == 0;
         b.sizes = strcmp(argv[at], "--toy") == 0 ? &toy_sizes : b.sizes;
@@ -519,6 +546,7 @@ static tr_status run(int argc, char **argv, tr_error_t *err)
     }
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         if (strcmp(what, cases[i].name) == 0 && b.shape != NULL) {
+            // the limits are measured with the device opened for them alone
             TR_TRY(find_limits(&b, err));
             TR_TRY(open_gpu(&b, free_products, err));
             tr_status status = cases[i].measure(&b, err);

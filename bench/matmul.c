@@ -1,9 +1,11 @@
-/// bench-matmul THREADS: y = x W^T with W packed once, ours against oneDNN, OpenBLAS and BLIS, in GFLOP/s.
-///
-/// One line of JSON a shape. Contestants take turns; each turn runs one for 20 ms after a pause in which the threads of
-/// the one before fall asleep, and the best turn counts. Every product is compared with ours. Weights are the same
-/// all the time, so those that fit stay in the cache; weights_gb_s says how fast ours reads them.
-/// The rivals' threads are the environment's: OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, BLIS_NUM_THREADS.
+// bench-matmul THREADS: y = x W^T with W packed once, ours against oneDNN, OpenBLAS and BLIS, in
+// GFLOP/s.
+//
+// One line of JSON a shape. Contestants take turns; each turn runs one for 20 ms after a pause in
+// which the threads of the one before fall asleep, and the best turn counts. Every product is
+// compared with ours. Weights are the same all the time, so those that fit stay in the cache;
+// weights_gb_s says how fast ours reads them. The rivals' threads are the environment's:
+// OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, BLIS_NUM_THREADS.
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -21,6 +23,7 @@ typedef struct shape {
     size_t rows, n, k;
 } shape_t;
 
+/// The products of a Llama of 15 M parameters; the head is apart, as it is much wider.
 static const shape_t weights[] = {{0, 288, 288}, {0, 768, 2048}, {0, 2048, 768}};
 static const size_t row_counts[] = {1, 4, 8, 16, 64, 512};
 static const shape_t head = {512, 32000, 288};
@@ -57,6 +60,7 @@ static void run_blas(void *context)
     b->sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, m, n, k, 1.0f, b->x, k, b->weight, k, 0.0f, b->y, n);
 }
 
+/// queue_wait is part of the product: the operator only starts it.
 static void run_ours(void *context)
 {
     const ours_t *o = context;
@@ -65,16 +69,19 @@ static void run_ours(void *context)
     TR_ASSERT(o->ops->queue_wait(o->queue, &err) == TR_OK, "%s", err.text);
 }
 
+/// Both libraries export the same name, so each is opened apart, with RTLD_LOCAL.
 static sgemm_fn *find_sgemm(const char *library)
 {
     sgemm_fn *sgemm = NULL;
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (handle != NULL) {
+        // ISO C has no conversion from object to function pointers; POSIX means this one
         *(void **)&sgemm = dlsym(handle, "cblas_sgemm");
     }
     return sgemm;
 }
 
+/// In [-1, 1), so that sums stay small and the comparison below is meaningful.
 static float *random_floats(size_t count, uint64_t seed)
 {
     float *values = tr_alloc(count * sizeof *values);
@@ -84,6 +91,7 @@ static float *random_floats(size_t count, uint64_t seed)
     return values;
 }
 
+/// A buffer of floats; the caller destroys it.
 static tr_tensor_t tensor(tr_backend_t *backend, size_t rows, size_t columns)
 {
     tr_error_t err = {0};
@@ -93,6 +101,7 @@ static tr_tensor_t tensor(tr_backend_t *backend, size_t rows, size_t columns)
     return t;
 }
 
+/// Threads of OpenMP and BLIS spin for a while after their work.
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
@@ -101,6 +110,7 @@ static void pause_ms(long ms)
 static void take_turn(contestant_t *c)
 {
     pause_ms(PAUSE_MS);
+    // not counted: threads need a moment
     c->run(c->context); // wakes the threads
     size_t count = 0;
     double start = tr_clock_seconds(), seconds;
@@ -109,11 +119,13 @@ static void take_turn(contestant_t *c)
         count++;
         seconds = tr_clock_seconds() - start;
     } while (seconds < TURN_SECONDS);
+    // the best of the turns: what disturbs a turn only makes it slower
     if (seconds / (double)count < c->best) {
         c->best = seconds / (double)count;
     }
 }
 
+/// A rival that computes something else, or nothing, would win.
 static void check_product(const char *name, const float *got, const float *want, shape_t s)
 {
     for (size_t i = 0; i < s.rows * s.n; i++) {
@@ -122,8 +134,10 @@ static void check_product(const char *name, const float *got, const float *want,
     }
 }
 
+/// null for a rival that is not installed.
 static void print_shape(const contestant_t *c, size_t count, shape_t s, size_t threads)
 {
+    // a multiplication and an addition for each element of W and row of x
     double flops = 2.0 * (double)s.rows * (double)s.n * (double)s.k;
     printf("{\"case\": \"matmul\", \"name\": \"%zux%zux%zu\", \"threads\": %zu, "
            "\"unit\": \"GFLOP/s\"",
@@ -135,6 +149,7 @@ static void print_shape(const contestant_t *c, size_t count, shape_t s, size_t t
             printf(", \"%s\": %.1f", c[i].name, flops / c[i].best * 1e-9);
         }
     }
+    // each weight is read once a product
     double bytes = (double)(s.n * s.k * sizeof(float));
     printf(", \"weights_gb_s\": %.1f}\n", bytes / c[0].best * 1e-9);
     fflush(stdout);
@@ -149,9 +164,11 @@ static void measure(tr_backend_t *backend, tr_queue_t *queue, shape_t s, size_t 
     ours_t ours = {ops, queue, tensor(backend, s.rows, s.n), tensor(backend, s.rows, s.k),
                    tensor(backend, 1, ops->packed_count(s.n, s.k))};
     tr_tensor_t plain = tensor(backend, s.n, s.k);
+    // the same numbers for all, in each one's memory
     ops->write(queue, ours.x, x);
     ops->write(queue, plain, weight);
     ops->pack(queue, ours.packed, plain);
+    // the reference for all products
     run_ours(&ours);
     ops->read(queue, want, ours.y);
     onednn_t *onednn = onednn_new(y, x, weight, s.rows, s.n, s.k);
@@ -161,6 +178,7 @@ static void measure(tr_backend_t *backend, tr_queue_t *queue, shape_t s, size_t 
                         {"openblas", run_blas, openblas == NULL ? NULL : &with_openblas, INFINITY},
                         {"blis", run_blas, blis == NULL ? NULL : &with_blis, INFINITY}};
     const size_t count = sizeof c / sizeof c[0];
+    // in turn, so that a busy moment of the machine falls on all
     for (size_t turn = 0; turn < TURNS; turn++) {
         for (size_t i = 0; i < count; i++) {
             if (c[i].context != NULL) {

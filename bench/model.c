@@ -1,11 +1,13 @@
-/// bench-model: models with random weights, and how many tokens a second they learn and speak.
-///
-///     bench-model make SHAPE HEAD SOURCE DIRECTORY    writes a Hugging Face directory; HEAD is lm or score
-///     bench-model train DIRECTORY THREADS BATCH LENGTH
-///     bench-model rollout DIRECTORY THREADS BATCH PROMPT NEW
-///
-/// train and rollout measure once for each line on standard input and answer with a line: tokens a second. train is
-/// forward, backward and AdamW of the next-token loss on BATCH sequences; rollout draws NEW tokens for BATCH prompts.
+// bench-model: models with random weights, and how many tokens a second they train on and generate.
+//
+//     bench-model make SHAPE HEAD SOURCE DIRECTORY    writes a Hugging Face directory
+//     bench-model train DIRECTORY THREADS BATCH LENGTH
+//     bench-model rollout DIRECTORY THREADS BATCH PROMPT NEW
+//
+// HEAD is lm or score. train and rollout measure once for each line on standard input and answer
+// with a line: tokens a second. train is forward, backward and AdamW of the next-token loss on
+// BATCH sequences; rollout samples NEW tokens for BATCH prompts. bench/run starts this program and
+// its rival and asks them in turn.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@ enum { CHUNK = 8, MAX_BATCH = 64 }; // the recipe's defaults
 
 static const tr_optimizer_options_t optimizer = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
 
+/// The trainer is only there to save: it writes all that a Hugging Face directory needs.
 static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
 {
     tr_model_config_t config;
@@ -27,6 +30,7 @@ static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
     tr_trainer_t *trainer = NULL;
     TR_TRY(bench_shape(&config, argv[0], err));
     config.scalar_head = strcmp(argv[1], "score") == 0;
+    // a scalar head shares nothing with the embedding
     config.tied_embeddings &= !config.scalar_head;
     TR_TRY(tr_model_new(&model, &config, backend, TR_MODEL_LEARNS, err));
     tr_model_randomize(model, 1);
@@ -38,6 +42,7 @@ static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
     return status;
 }
 
+/// From 3 on: ids 0 to 2 are special tokens.
 static int32_t *random_ids(size_t count, size_t vocabulary)
 {
     int32_t *ids = tr_calloc(count, sizeof *ids);
@@ -61,6 +66,7 @@ static void answer(size_t tokens, double start)
     fflush(stdout);
 }
 
+/// A fresh trainer, and a step of next-token training for each line of input.
 static tr_status train(tr_backend_t *backend, const char *directory, const size_t *sizes,
                        tr_error_t *err)
 {
@@ -71,6 +77,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     int32_t *ids = random_ids(batch * length, tr_model_config(model)->vocabulary);
     int32_t *starts = tr_calloc(3 * batch + 2, sizeof *starts);
     int32_t *response_starts = starts + batch + 1, *prompts = response_starts + batch + 1;
+    // each sequence is a prompt of one token and a response of the rest: next-token training
     for (size_t s = 0; s < batch; s++) {
         prompts[s] = 1;
         starts[s + 1] = (int32_t)((s + 1) * length);
@@ -92,7 +99,9 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     tr_sft_options_t options;
     tr_fields_init(&options, &tr_sft_fields);
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);
+    // the first answer warms up; the caller drops it
     while (status == TR_OK && asked()) {
+        // the update ends when this returns: a CPU's queue is waited for in it
         double start = tr_clock_seconds();
         status = actor_learn_sft(&report, trainer, &sequences, NULL, &options, &walk, err);
         answer(batch * length, start);
@@ -104,6 +113,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     return status;
 }
 
+/// All prompts at once; as many run at a time as the decoder's batch allows.
 static tr_status rollout(tr_backend_t *backend, const char *directory, const size_t *sizes,
                          tr_error_t *err)
 {
@@ -119,6 +129,7 @@ static tr_status rollout(tr_backend_t *backend, const char *directory, const siz
     rollout_options_t options = {.sampling = {.temperature = 0.7f, .top_p = 1.0f},
                                  .max_new_tokens = new_tokens,
                                  .seed = 1,
+                                 // every response has the same length, as in the rival's run
                                  .ignore_eos = true};
     rollout_decoder_t *decoder = rollout_decoder_new(model, MAX_BATCH);
     tr_status status = TR_OK;
@@ -138,16 +149,18 @@ static tr_status rollout(tr_backend_t *backend, const char *directory, const siz
     return status;
 }
 
+/// The words decide the case; a wrong number of them is a usage error.
 static tr_status run(int argc, char **argv, tr_error_t *err)
 {
     const char *what = argc > 1 ? argv[1] : "";
     bool makes = strcmp(what, "make") == 0, trains = strcmp(what, "train") == 0;
-    bool speaks = strcmp(what, "rollout") == 0;
+    bool generates = strcmp(what, "rollout") == 0;
     size_t numbers[4] = {0}; // threads, then sizes
     tr_backend_t *backend;
-    if (!(makes && argc == 6) && !(trains && argc == 6) && !(speaks && argc == 7)) {
+    if (!(makes && argc == 6) && !(trains && argc == 6) && !(generates && argc == 7)) {
         return tr_fail(err, TR_ERR_ARGUMENT, "usage: see the head of bench/model.c");
     }
+    // argv[2] is the directory; numbers follow
     for (int i = 3; !makes && i < argc; i++) {
         numbers[i - 3] = strtoul(argv[i], NULL, 10);
     }

@@ -1,3 +1,7 @@
+// oneDNN's matrix product behind three functions, so that matmul.c builds where oneDNN is not
+// installed.
+//
+// oneDNN 2's C interface; version 3 changed it, and is treated as not installed.
 #include "bench/onednn.h"
 
 #include "common/base/status.h"
@@ -14,6 +18,7 @@ struct onednn {
     dnnl_memory_t source, weight, target;
 };
 
+/// A failure here is a mistake of this file: there is no input to blame.
 static void check(dnnl_status_t status)
 {
     TR_ASSERT(status == dnnl_success, "oneDNN answers %d", (int)status);
@@ -35,6 +40,7 @@ static void pack(onednn_t *p, const float *weight, const dnnl_memory_desc_t *pla
     dnnl_primitive_desc_t desc;
     dnnl_primitive_t reorder;
     check(dnnl_memory_create(&p->weight, packed, p->engine, DNNL_MEMORY_ALLOCATE));
+    // the cast drops const: the reorder only reads
     check(dnnl_memory_create(&from, plain, p->engine, (void *)(size_t)weight));
     check(dnnl_reorder_primitive_desc_create(&desc, plain, p->engine, packed, p->engine, NULL));
     check(dnnl_primitive_create(&reorder, desc));
@@ -46,10 +52,12 @@ static void pack(onednn_t *p, const float *weight, const dnnl_memory_desc_t *pla
     dnnl_memory_destroy(from);
 }
 
+/// Engine, stream, description, primitive: the order of oneDNN's own examples.
 onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_t n, size_t k)
 {
     onednn_t *p = tr_calloc(1, sizeof *p);
     dnnl_memory_desc_t source = describe(rows, k, dnnl_ab), target = describe(rows, n, dnnl_ab);
+    // weight^T: [k, n] as the transpose (ba) of what is in memory; `any` lets the primitive choose
     dnnl_memory_desc_t plain = describe(k, n, dnnl_ba), any = describe(k, n, dnnl_format_tag_any);
     dnnl_matmul_desc_t product;
     dnnl_primitive_desc_t desc;
@@ -57,6 +65,7 @@ onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_
     check(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags));
     check(dnnl_matmul_desc_init(&product, &source, &any, NULL, &target));
     check(dnnl_primitive_desc_create(&desc, &product, NULL, p->engine, NULL));
+    // the layout that the primitive asks for, once: packing is not measured on either side
     pack(p, weight, &plain, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0));
     check(dnnl_primitive_create(&p->primitive, desc));
     check(dnnl_memory_create(&p->source, &source, p->engine, x));
@@ -65,6 +74,7 @@ onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_
     return p;
 }
 
+/// The wait is part of the product, as in ours.
 void onednn_run(void *product)
 {
     onednn_t *p = product;
@@ -88,6 +98,7 @@ void onednn_destroy(onednn_t **self)
         *self = NULL;
     }
 }
+/// without oneDNN 2: matmul.c prints null for it
 #else
 onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_t n, size_t k)
 {

@@ -7,8 +7,8 @@
 
 typedef struct onednn onednn_t;
 
-/// y: [rows, n] = x: [rows, k] weight^T: [n, k]; all borrowed, weight for the call only. NULL when this build or this
-/// version of oneDNN cannot.
+/// y: [rows, n] = x: [rows, k] weight^T: [n, k]; all borrowed, weight for the call only. NULL when
+/// this build or this version of oneDNN cannot.
 onednn_t *onednn_new(float *y, float *x, const float *weight, size_t rows, size_t n, size_t k);
 void onednn_run(void *product);
 void onednn_destroy(onednn_t **product);

@@ -1,10 +1,12 @@
-/// bench-ranks: how many tokens a second several ranks learn together, beside one process on all of their threads.
-///
-///     mpirun -n RANKS bench-ranks DIRECTORY RANKS THREADS BATCH LENGTH CHUNK TURNS
-///
-/// THREADS: of all ranks together. A turn is a step of next-token training in each way, one after the other, so that what
-/// else the machine does falls on all of them; the first warms up. Rank 0 writes a line a way: its name, and the medians of tokens a
-/// second and of the milliseconds of processors that a step took on all ranks together (a busy machine changes these less).
+// bench-ranks: how many tokens a second several ranks train on together, beside one process on all
+// of their threads.
+//
+//     mpirun -n RANKS bench-ranks DIRECTORY RANKS THREADS BATCH LENGTH CHUNK TURNS
+//
+// THREADS: of all ranks together. A turn is a step of next-token training in each way, one after
+// the other, so that whatever else runs on the machine falls on all of them; the first turn warms
+// up. Rank 0 writes a line a way: its name, the median of tokens a second, and the median of the
+// CPU milliseconds that a step took on all ranks together (a busy machine changes these less).
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -15,6 +17,7 @@
 
 enum { WAYS = 7, MAX_TURNS = 99 };
 
+/// Each stage of sharding, with each order of adding gradients.
 static const struct {
     const char *name;
     unsigned zero_stage; // 0: one process
@@ -29,6 +32,7 @@ static const struct {
     {"stage 3, all_reduce", 3, TR_GRADIENT_SUM_ALL_REDUCE},
 };
 
+/// All trainers live side by side, so that every turn finds them warm.
 typedef struct contest {
     tr_collective_t *group;
     tr_backend_t *alone, *shared; // all threads, and a rank's
@@ -47,8 +51,10 @@ static tr_status open_trainer(contest_t *contest, size_t way, const char *direct
         TR_TRY(tr_model_open(&model, directory, contest->alone, TR_MODEL_LEARNS, err));
         return tr_trainer_new(&contest->trainers[way], &model, &adamw, NULL, err);
     }
-    const tr_model_options_t options = {
-        .use = TR_MODEL_LEARNS, .collective = ways[way].zero_stage == 3 ? contest->group : NULL};
+    const tr_model_options_t options = {// only with stage 3 is the model itself sharded
+                                        .use = TR_MODEL_LEARNS,
+                                        .collective =
+                                            ways[way].zero_stage == 3 ? contest->group : NULL};
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
     TR_TRY(tr_model_new_with(&model, &config, contest->shared, &options, err));
@@ -60,6 +66,7 @@ static tr_status open_trainer(contest_t *contest, size_t way, const char *direct
 static tr_sequences_t random_sequences(size_t batch, size_t length, size_t vocabulary)
 {
     int32_t *ids = tr_calloc(batch * length + 3 * batch + 2, sizeof *ids);
+    // three arrays in one block
     int32_t *starts = ids + batch * length, *response_starts = starts + batch + 1;
     int32_t *prompts = response_starts + batch + 1;
     for (size_t i = 0; i < batch * length; i++) {
@@ -92,6 +99,7 @@ static double add_up(tr_collective_t *group, double own)
     double all[64] = {0}, sum = 0.0;
     size_t starts[65];
     for (size_t r = 0; r <= group->size; r++) {
+        // gather takes each rank's part as a range of bytes
         starts[r] = r * sizeof(double);
     }
     all[group->rank] = own;
@@ -111,7 +119,9 @@ static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
     tr_sft_options_t options;
     tr_status status = TR_OK;
     tr_fields_init(&options, &tr_sft_fields);
+    // a barrier before and after: a step lasts as long as its slowest rank
     contest->group->ops->meet(contest->group, 1e9);
+    // wall time and CPU time of the same step
     double start = tr_clock_seconds(), worked = processor_seconds();
     if (ways[way].zero_stage > 0 || contest->group->rank == 0) {
         status =
@@ -129,11 +139,13 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/// sizes: ranks, threads, batch, length, chunk, turns.
 static tr_status run(contest_t *contest, const char *directory, const size_t *sizes,
                      tr_error_t *err)
 {
     size_t ranks = sizes[0], threads = sizes[1], turns = sizes[5] + 1;
     TR_TRY(tr_collective_open(&contest->group, "mpi", NULL, ranks, err));
+    // the ranks share the threads that the single process has
     TR_TRY(tr_backend_open_cpu(&contest->alone, threads, err));
     TR_TRY(tr_backend_open_cpu(&contest->shared, threads > ranks ? threads / ranks : 1, err));
     for (size_t way = 0; way < WAYS; way++) {
@@ -148,11 +160,13 @@ static tr_status run(contest_t *contest, const char *directory, const size_t *si
                             .temperature = 1.0f,
                             .learning_rate = 1e-4};
     for (size_t turn = 0; turn < turns && turn < MAX_TURNS; turn++) {
+        // each way takes the same step, so all train on the same data
         walk.step++;
         for (size_t way = 0; way < WAYS; way++) {
             TR_TRY(take_turn(contest, way, turn, &sequences, &walk, err));
         }
     }
+    // turn 0 warmed up: the medians leave it out
     for (size_t way = 0; way < WAYS && contest->group->rank == 0; way++) {
         qsort(contest->seconds[way] + 1, turns - 1, sizeof(double), compare);
         qsort(contest->work[way] + 1, turns - 1, sizeof(double), compare);

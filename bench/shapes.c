@@ -1,7 +1,12 @@
+// Shapes of Llamas by name, for the programs of bench/: sizes only, weights are random.
+//
+// 260K and 15M are those of the story models by Karpathy (llama2.c), 7B is Llama 2's; the others
+// lie between.
 #include "bench/shapes.h"
 
 #include <string.h>
 
+/// The vocabulary of 32000 is Llama 2's; "stories" and "toy" have their own.
 static const struct {
     const char *name;
     tr_model_config_t config;
@@ -92,6 +97,7 @@ tr_status bench_shape(tr_model_config_t *config, const char *name, tr_error_t *e
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         if (strcmp(shapes[i].name, name) == 0) {
             *config = shapes[i].config;
+            // what all shapes share
             config->rms_epsilon = 1e-5f;
             config->rope_theta = 10000.0;
             config->bos = 1;

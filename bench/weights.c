@@ -1,10 +1,11 @@
-/// bench-weights: how fast weights go from an actor to a rollout, which is a process of its own.
-///
-///     bench-weights shm|tcp MIB
-///     bench-weights keys MIB DIRECTORY        DIRECTORY: keys, made where there are none
-///
-/// Measures once for each line on standard input and answers with a line: MiB a second from the first byte that is published to the last
-/// that is there and believed. keys: by TCP with CURVE.
+// bench-weights: how fast weights go from an actor to a rollout, which is a process of its own.
+//
+//     bench-weights shm|tcp MIB
+//     bench-weights keys MIB DIRECTORY        DIRECTORY: keys, made where there are none
+//
+// Measures once for each line on standard input and answers with a line: MiB a second, from the
+// first byte published to the last one received and checked. keys: by TCP with CURVE. The child
+// reads, the parent publishes; descriptions go between them as they would in messages.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "proto/endpoint.h"
 #include "proto/weights/weights_server.h"
 
+/// Shared by both processes: it is made before the fork.
 typedef struct plan {
     bool shm;
     size_t bytes;
@@ -22,13 +24,16 @@ typedef struct plan {
     FILE *asks, *says; // descriptions, a line each; then a byte when the weights are there
 } plan_t;
 
+/// Whether to stop fetching: never.
 static bool go_on(void)
 {
     return false;
 }
 
+/// The reader: each description is answered with a byte once the weights are there.
 static tr_status take(const plan_t *plan, tr_error_t *err)
 {
+    // both ways are opened; the plan says which is used
     tr_weights_reader_t *reader = tr_weights_reader_new();
     tr_weights_fetcher_t *fetcher = tr_weights_fetcher_new("tcp://127.0.0.1:0", plan->keys);
     tr_status status = TR_OK;
@@ -59,12 +64,14 @@ static bool hand_over(const plan_t *plan, tr_weights_publisher_t *publisher,
     tr_error_t err = {0};
     tr_status status = tr_weights_publish(&sum, publisher, version, data, &err);
     TR_ASSERT(status == TR_OK, "%s", err.text);
+    // one description for both ways, as the actor sends it
     json_t *description = tr_weights_describe(publisher);
     tr_weights_server_describe(description, server);
     json_dumpf(description, plan->asks, JSON_COMPACT);
     fputc('\n', plan->asks);
     fflush(plan->asks);
     json_decref(description);
+    // the end of file when the reader has ended
     return fgetc(plan->says) == '.';
 }
 
@@ -79,6 +86,7 @@ static tr_status give(const plan_t *plan, tr_error_t *err)
     char *data = tr_calloc(plan->bytes, 1);
     bool there = true;
     for (uint64_t version = 0; there && fgets(line, sizeof line, stdin) != NULL; version++) {
+        // the checksum on both sides is part of it: a rollout trusts no version without
         double start = tr_clock_seconds();
         there = hand_over(plan, publisher, server, version, data);
         printf("%.1f\n", (double)(plan->bytes >> 20) / (tr_clock_seconds() - start));
@@ -105,6 +113,7 @@ int main(int argc, char **argv)
         return 71;
     }
     pid_t reader = fork();
+    // each side closes the ends that the other uses
     bool reads = reader == 0;
     close(down[reads]);
     close(up[!reads]);

@@ -1,3 +1,5 @@
+// A file that grows by whole records. Apart from the formats (lines.c, events.c), which share its
+// promise: a failed write leaves the file as it was.
 #include "controller/appender.h"
 
 #include <errno.h>
@@ -9,12 +11,14 @@
 
 #include "common/base/file.h"
 
+/// Written with write(2), not stdio: a record is visible to readers when the call returns.
 struct controller_appender {
     char *path;
     int descriptor;
-    off_t size;
+    off_t size; // bytes of whole records: where a failed write is cut
 };
 
+/// The sentence of a failed system call, with its errno.
 static tr_status failed(const controller_appender_t *appender, const char *what, tr_error_t *err)
 {
     return tr_fail(err, TR_ERR_IO, "cannot %s '%s': %s", what, appender->path, strerror(errno));
@@ -27,6 +31,7 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
     controller_appender_t *made = tr_calloc(1, sizeof *made);
     made->path = tr_strdup(path);
     made->size = (off_t)keep;
+    // O_APPEND: each write goes to the end, wherever a reader or a cut has left the file.
     made->descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     tr_status status = TR_OK;
     if (made->descriptor < 0) {
@@ -34,6 +39,7 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
     } else if (ftruncate(made->descriptor, made->size) != 0) {
         status = failed(made, "cut", err);
     } else {
+        // A new file's name must reach the disk too.
         status = tr_directory_sync_parent(path, err);
     }
     if (status != TR_OK) {
@@ -43,9 +49,10 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
     return status;
 }
 
-/// Takes back what a failed write left; errno is the reason of the failure.
+/// Removes what a failed write left. errno is the reason of that failure.
 static tr_status take_back(const controller_appender_t *appender, tr_error_t *err)
 {
+    // ftruncate overwrites errno.
     int code = errno;
     bool whole = ftruncate(appender->descriptor, appender->size) == 0;
     return tr_fail(err, TR_ERR_IO, "cannot write to '%s'%s: %s", appender->path,
@@ -59,6 +66,7 @@ tr_status controller_appender_write(controller_appender_t *appender, const void 
     size_t left = length;
     while (left > 0) {
         ssize_t written = write(appender->descriptor, next, left);
+        // write may take less than it is given, or be interrupted by a signal.
         if (written < 0 && errno == EINTR) {
             continue;
         }

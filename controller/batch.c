@@ -1,7 +1,9 @@
-// Batches: sequences of rows cut to the limit and laid out one after the other, as messages carry
-// them. A cut is worked out first for all sequences (how many tokens stay, how many of them are
-// learnt), then the tokens are copied. The mismatched completions of KTO are the same cut, of the
-// prompt of one row and the response of another.
+// Batches: sequences of rows, cut to the limit and laid out one after the other, as messages carry
+// them.
+//
+// Every cut is computed first (how many tokens stay, how many of them are trained on), because that
+// gives the size of the batch; then the tokens are copied. KTO's mismatched completions are cut in
+// the same way, with the prompt of one row and the response of another.
 #include "controller/batch.h"
 
 #include <stdlib.h>
@@ -9,37 +11,40 @@
 
 /// The tokens of a prompt and a response that stay.
 typedef struct cut {
-    const tr_sequence_t *prompt, *response; // whose prompt and whose response
-    size_t first;                           // token of both together that is the first to stay
+    const tr_sequence_t *prompt, *response; // the same sequence, or two for a mismatched one
+    size_t first;                           // first token to stay, counted over prompt and response
     size_t length;                          // tokens that stay
-    size_t learnt;                          // of these, the last so many
+    size_t trained;                         // the last so many of these
 } cut_t;
 
+/// Cuts a sequence that is too long at its end, or at its beginning (truncation_mode keep_end).
 static cut_t cut(const tr_rows_t *rows, const tr_sequence_t *prompt, const tr_sequence_t *response)
 {
     size_t total = prompt->prompt + response->length - response->prompt;
     size_t length = total < rows->limit ? total : rows->limit;
     size_t first = rows->keep_end ? total - length : 0;
-    size_t opening = prompt->prompt > first ? prompt->prompt - first : 1;
-    return (cut_t){prompt, response, first, length, length - opening};
+    // When the whole prompt is cut off, the first token left has no predecessor to predict it.
+    size_t untrained = prompt->prompt > first ? prompt->prompt - first : 1;
+    return (cut_t){prompt, response, first, length, length - untrained};
 }
 
-size_t controller_batch_learnt(const tr_rows_t *rows, const tr_sequence_t *sequence)
+size_t controller_batch_trained(const tr_rows_t *rows, const tr_sequence_t *sequence)
 {
-    return cut(rows, sequence, sequence).learnt;
+    return cut(rows, sequence, sequence).trained;
 }
 
-/// to: [cut->length]
+/// The tokens that stay, from the prompt and then from the response. to: [cut->length].
 static void copy_tokens(int32_t *to, const cut_t *cut)
 {
     const tr_sequence_t *prompt = cut->prompt, *response = cut->response;
     size_t first = cut->first < prompt->prompt ? cut->first : prompt->prompt;
-    size_t opening = prompt->prompt - first, skipped = cut->first - first;
-    memcpy(to, prompt->ids + first, opening * sizeof *to);
-    memcpy(to + opening, response->ids + response->prompt + skipped,
-           (cut->length - opening) * sizeof *to);
+    size_t kept = prompt->prompt - first, skipped = cut->first - first;
+    memcpy(to, prompt->ids + first, kept * sizeof *to);
+    memcpy(to + kept, response->ids + response->prompt + skipped,
+           (cut->length - kept) * sizeof *to);
 }
 
+/// Sequences of the chosen rows: a pair has two, a pack of SFT several.
 static size_t count_sequences(const tr_rows_t *rows, const uint32_t *indices, size_t count)
 {
     size_t n = 0;
@@ -49,7 +54,7 @@ static size_t count_sequences(const tr_rows_t *rows, const uint32_t *indices, si
     return n;
 }
 
-/// The cuts of the n sequences of the rows; then of the mismatched ones. Owned by the caller.
+/// The cuts of the n sequences of the rows, then of the mismatched ones. Owned by the caller.
 static cut_t *cut_all(const tr_rows_t *rows, const uint32_t *indices, size_t count, size_t n,
                       bool mismatched)
 {
@@ -60,6 +65,7 @@ static cut_t *cut_all(const tr_rows_t *rows, const uint32_t *indices, size_t cou
         }
     }
     for (size_t i = 0; mismatched && i < count; i++) {
+        // TRL's rotation: the response of the row before, and of the last row for the first.
         size_t before = (i + count - 1) % count;
         cuts[n + i] = cut(rows, &rows->sequences[rows->starts[indices[i]]],
                           &rows->sequences[rows->starts[indices[before]]]);
@@ -67,13 +73,13 @@ static cut_t *cut_all(const tr_rows_t *rows, const uint32_t *indices, size_t cou
     return cuts;
 }
 
-/// The masks of the responses, in the batch's order: [learnt]. cuts: [n]
-static float *copy_masks(const cut_t *cuts, size_t n, size_t learnt)
+/// The masks of the responses, in the batch's order: [trained]. cuts: [n]
+static float *copy_masks(const cut_t *cuts, size_t n, size_t trained)
 {
-    float *mask = tr_calloc(learnt + 1, sizeof *mask), *at = mask;
+    float *mask = tr_calloc(trained + 1, sizeof *mask), *at = mask;
     for (size_t i = 0; i < n; i++) {
         const tr_sequence_t *sequence = cuts[i].response;
-        for (size_t t = 0; t < cuts[i].learnt; t++) {
+        for (size_t t = 0; t < cuts[i].trained; t++) {
             *at++ = (float)sequence->mask[sequence->prompt + t];
         }
     }
@@ -97,11 +103,12 @@ void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
     for (size_t i = 0; i < n; i++) {
         copy_tokens(batch->ids + starts[i], &cuts[i]);
         starts[i + 1] = starts[i] + (int32_t)cuts[i].length;
-        prompts[i] = (int32_t)(cuts[i].length - cuts[i].learnt);
-        responses[i + 1] = responses[i] + (int32_t)cuts[i].learnt;
+        prompts[i] = (int32_t)(cuts[i].length - cuts[i].trained);
+        responses[i + 1] = responses[i] + (int32_t)cuts[i].trained;
     }
-    batch->learnt = (size_t)responses[n];
-    batch->mask = rows->masked ? copy_masks(cuts, n, batch->learnt) : NULL;
+    // The last start is the number of response tokens.
+    batch->trained = (size_t)responses[n];
+    batch->mask = rows->masked ? copy_masks(cuts, n, batch->trained) : NULL;
     batch->sequences = (tr_sequences_t){
         .count = n,
         .ids = batch->ids,

@@ -1,4 +1,4 @@
-/// Rows of a step, cut to the limit, on their way to workers as one ragged batch.
+/// The rows of a step, cut to the limit and laid out as one ragged batch for a message.
 #ifndef CONTROLLER_BATCH_H
 #define CONTROLLER_BATCH_H
 
@@ -7,11 +7,11 @@
 
 typedef struct controller_batch {
     tr_sequences_t sequences; ///< points into ids
-    size_t matched;           ///< those that are learnt; the mismatched ones follow
+    size_t matched;           ///< sequences to train on; the mismatched ones follow them
     int32_t *ids;
-    float *mask;    ///< [learnt] not 0 where a token counts (tr_sequence_t), or NULL: all do
+    float *mask;    ///< [trained] not 0 where a token counts (tr_sequence_t); NULL: all do
     size_t tokens;  ///< of all sequences, prompts too
-    size_t learnt;  ///< of the responses
+    size_t trained; ///< tokens to train on: those of the responses
     size_t longest; ///< tokens of the longest sequence
 } controller_batch_t;
 
@@ -23,7 +23,7 @@ void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
                            const uint32_t *indices, size_t count, bool mismatched);
 void controller_batch_release(controller_batch_t *batch);
 
-/// Tokens of a sequence that are learnt, cut to the limit.
-size_t controller_batch_learnt(const tr_rows_t *rows, const tr_sequence_t *sequence);
+/// Tokens of a sequence that are trained on after it is cut to the limit.
+size_t controller_batch_trained(const tr_rows_t *rows, const tr_sequence_t *sequence);
 
 #endif

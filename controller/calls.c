@@ -1,3 +1,8 @@
+// Calls: pending requests, what a failure means for each, and the wait for replies.
+//
+// Apart from proto/broker.h, which delivers one request once: retries, deadlines and the loss of
+// state are decisions of a run. A reply is read by its call's take function; a failure goes through
+// take_failure, which asks again, waits, or ends the wait.
 #include "controller/calls.h"
 
 #include <stdlib.h>
@@ -5,20 +10,21 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
+// A tick bounds how late a signal or a deadline is noticed; pauses double up to the maximum.
 enum { TICK_MS = 250, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000 };
 
-/// A call that is not answered yet.
+/// A call without a reply.
 typedef struct pending {
     controller_call_t call;
     tr_message_t *message;
-    int64_t id;       // of the request; 0 while it pauses
+    int64_t id;       // of the request; 0 while it pauses before it is sent again
     int64_t deadline; // INT64_MAX: none
-    int64_t ask_at;   // while it pauses
-    int64_t pause;
+    int64_t ask_at;   // end of the pause
+    int64_t pause;    // length of the next one
     uint64_t failures;
 } pending_t;
 
-/// When a role works.
+/// When a role has work: the time in which at least one call to it is open.
 typedef struct busy {
     size_t calls;
     double since;
@@ -28,13 +34,13 @@ typedef struct busy {
 struct controller_calls {
     tr_broker_t *broker;
     const volatile sig_atomic_t *stop;
-    pending_t **items; // [count]
+    pending_t **items; // [count], in any order; pointers stay valid when it grows
     size_t count;
     size_t room;
     busy_t busy[TR_ROLE_COUNT];
     bool asked_to_stop; // by the supervisor
     bool state_lost;    // a learner's process is gone
-    char *lost;         // which
+    char *lost;         // its name and the reason
 };
 
 controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop)
@@ -45,6 +51,7 @@ controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig
     return calls;
 }
 
+/// Counts an open call of the role; the first one starts the clock.
 static void begin_busy(busy_t *busy)
 {
     if (busy->calls++ == 0) {
@@ -52,6 +59,7 @@ static void begin_busy(busy_t *busy)
     }
 }
 
+/// Counts a closed call; the last one stops the clock.
 static void end_busy(busy_t *busy)
 {
     if (--busy->calls == 0) {
@@ -59,6 +67,7 @@ static void end_busy(busy_t *busy)
     }
 }
 
+/// Frees a call that has ended, with or without a reply.
 static void release(controller_calls_t *calls, pending_t *pending)
 {
     end_busy(&calls->busy[pending->call.role]);
@@ -66,6 +75,7 @@ static void release(controller_calls_t *calls, pending_t *pending)
     free(pending);
 }
 
+/// Ends all calls; late replies to them are dropped by the broker.
 static void cancel_all(controller_calls_t *calls)
 {
     for (size_t i = 0; i < calls->count; i++) {
@@ -88,14 +98,17 @@ void controller_calls_destroy(controller_calls_t **self)
     }
 }
 
+/// The deadline of a call that is sent now.
 static int64_t deadline_of(const controller_call_t *call)
 {
     return call->timeout_s > 0.0 ? tr_clock_ms() + (int64_t)(call->timeout_s * 1000.0) : INT64_MAX;
 }
 
+/// Sends a request, for the first time or again.
 static void submit(controller_calls_t *calls, pending_t *pending)
 {
     const controller_call_t *call = &pending->call;
+    // The original stays, to be sent again.
     tr_message_t *message = tr_message_copy(pending->message);
     pending->id = tr_broker_submit(calls->broker, call->role, call->group, call->worker,
                                    call->method, &message);
@@ -119,12 +132,14 @@ void controller_calls_ask(controller_calls_t *calls, const controller_call_t *ca
     submit(calls, pending);
 }
 
+/// Removes an answered call; the last one takes its place.
 static void forget(controller_calls_t *calls, size_t index)
 {
     release(calls, calls->items[index]);
     calls->items[index] = calls->items[--calls->count];
 }
 
+/// The index of the call with this request; calls->count when it has ended.
 static size_t find(const controller_calls_t *calls, int64_t id)
 {
     size_t i = 0;
@@ -134,35 +149,40 @@ static size_t find(const controller_calls_t *calls, int64_t id)
     return i;
 }
 
-/// A judge is asked again; for anybody else a lost process or another version means that state is lost.
+/// Whether a failure means that state is lost, so that sending the request again is no help. Judges
+/// and references have none; learners and rollouts hold weights of a version.
 static bool loses_state(const controller_call_t *call, tr_status status)
 {
     return call->role != TR_ROLE_REWARD && call->role != TR_ROLE_REFERENCE &&
            (status == TR_ERR_PEER || status == TR_ERR_VERSION);
 }
 
-/// The call failed with err: asks again after a pause, or fails.
+/// A call has failed with err: plans the next try, or fails.
 static tr_status take_failure(pending_t *pending, tr_error_t *err)
 {
     const controller_call_t *call = &pending->call;
     pending->id = 0;
     pending->failures++;
     if (loses_state(call, err->status)) {
+        // One status for every loss of state: run.c goes back to the checkpoint on it.
         err->status = TR_ERR_VERSION;
         return err->status;
     }
+    // Out of retries: a call that persists goes on with a warning.
     if (pending->failures > call->retries && !call->persists) {
         return err->status;
     }
     tr_log(TR_LOG_WARN, "calls", "role=%s method=%s failures=%llu retries=%llu \"%s\"",
            tr_role_name(call->role), call->method, (unsigned long long)pending->failures,
            (unsigned long long)call->retries, err->text);
+    // The pause gives the supervisor time to start the worker again.
     pending->ask_at = tr_clock_ms() + pending->pause;
     pending->pause = 2 * pending->pause < PAUSE_MAX_MS ? 2 * pending->pause : PAUSE_MAX_MS;
     *err = (tr_error_t){0};
     return TR_OK;
 }
 
+/// Gives the reply to its call. What the call cannot read is a failure of the worker.
 static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_event_t *event,
                             tr_error_t *err)
 {
@@ -172,10 +192,12 @@ static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_ev
     tr_status status =
         call.take == NULL ? TR_OK : call.take(call.context, call.index, event->message, err);
     if (status != TR_OK) {
+        // The worker's reply is at fault, so the sentence begins with its name.
         tr_error_prefix(err, "'%s' answered '%s'", event->worker, call.method);
         return take_failure(pending, err);
     }
     for (size_t i = 0; i < calls->count; i++) {
+        // Found by address: take may have sent calls and moved it.
         if (calls->items[i] == pending) {
             forget(calls, i);
             break;
@@ -184,6 +206,7 @@ static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_ev
     return TR_OK;
 }
 
+/// Logs a lost worker. A lost learner has lost its state, whether or not a call to it was open.
 static void note_lost(controller_calls_t *calls, const tr_event_t *event)
 {
     tr_log(TR_LOG_WARN, "workers", "role=%s worker=%s \"lost: %s\"", tr_role_name(event->role),
@@ -195,18 +218,20 @@ static void note_lost(controller_calls_t *calls, const tr_event_t *event)
     }
 }
 
+/// Logs a worker that has registered.
 static void note_joined(const tr_event_t *event)
 {
     tr_log(TR_LOG_INFO, "workers", "role=%s worker=%s group=%s \"joined\"",
            tr_role_name(event->role), event->worker, event->group);
 }
 
-/// A request that cannot be packed reaches no worker, however often it is asked again.
+/// Whether no worker can ever get the request, because it cannot be packed into a message.
 static bool hopeless(const tr_event_t *event)
 {
     return event->worker[0] == '\0' && event->status == TR_ERR_ARGUMENT;
 }
 
+/// Handles one event of the broker. Replies to calls that have ended are ignored.
 static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, tr_error_t *err)
 {
     size_t index = find(calls, event->id);
@@ -215,6 +240,7 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
     case TR_EVENT_LOST: note_lost(calls, event); return TR_OK;
     case TR_EVENT_STOP: return tr_fail(err, TR_ERR_INTERRUPTED, "the run was asked to stop");
     case TR_EVENT_REPLY: return index < calls->count ? take_reply(calls, index, event, err) : TR_OK;
+    // From a worker, or from the broker when no worker could be reached.
     case TR_EVENT_ERROR:
         if (index == calls->count) {
             return TR_OK;
@@ -225,13 +251,15 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
     return TR_OK;
 }
 
-/// Late calls fail; paused ones are asked again.
+/// Sends paused calls again, and fails late ones.
 static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
 {
     int64_t now = tr_clock_ms();
     for (size_t i = 0; i < calls->count; i++) {
         pending_t *pending = calls->items[i];
         const controller_call_t *call = &pending->call;
+        // Three states: pausing, queued for a busy worker (its time does not count yet), at a
+        // worker.
         if (pending->id == 0 && now >= pending->ask_at) {
             submit(calls, pending);
         } else if (tr_broker_queued(calls->broker, pending->id)) {
@@ -248,10 +276,12 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
     return TR_OK;
 }
 
+/// One round of the wait: an event or a tick, then what time has changed.
 static tr_status turn(controller_calls_t *calls, tr_error_t *err)
 {
     tr_event_t event;
     tr_status status = tr_broker_poll(&event, calls->broker, TICK_MS, err);
+    // A stop comes before everything else, whatever has arrived.
     if (*calls->stop || calls->asked_to_stop) {
         if (status == TR_OK) {
             tr_event_release(&event);
@@ -265,6 +295,7 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
         status = TR_OK;
     }
     TR_TRY(status);
+    // After the event, whatever it was: what the learner answered before it died has been taken.
     if (calls->state_lost) {
         calls->state_lost = false;
         return tr_fail(err, TR_ERR_VERSION, "%s", calls->lost);
@@ -272,12 +303,14 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
     return pass_time(calls, err);
 }
 
-/// Takes what the broker has heard already, after a failure: a loss that ended this wait must not end the next one too.
+/// Reads, after a failure, the events that have arrived already: a loss that ended this wait must
+/// not end the next one too.
 static void settle(controller_calls_t *calls)
 {
     tr_event_t event;
     tr_error_t ignored = {0};
     while (!calls->asked_to_stop && tr_broker_poll(&event, calls->broker, 0, &ignored) == TR_OK) {
+        // A stop must survive to the next wait.
         calls->asked_to_stop = event.type == TR_EVENT_STOP;
         if (event.type == TR_EVENT_JOINED) {
             note_joined(&event);
@@ -324,6 +357,7 @@ void controller_calls_reset(controller_calls_t *calls)
 {
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
         calls->busy[role].seconds = 0.0;
+        // Calls that are open now count from here on.
         calls->busy[role].since = tr_clock_seconds();
     }
 }

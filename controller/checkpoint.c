@@ -1,8 +1,8 @@
 // Checkpoints of a run: what roles save, the controller's own state, and the way back.
 //
-// A checkpoint is whole or absent: everything is written and synced in a directory under another name, which rundir_checkpoints.c then
-// renames. Metrics, samples and events are synced first, so that a resumed run finds at least the lines up to its step, and cuts
-// those that came later.
+// A checkpoint is complete or absent: everything is written and synced under another name, which
+// rundir_checkpoints.c then renames. Metrics, samples and events are synced before that, so a
+// resumed run finds at least the lines up to its step, and cuts those that came later.
 #include "controller/checkpoint.h"
 
 #include <inttypes.h>
@@ -17,6 +17,7 @@
 
 enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
 
+/// The row of the run's algorithm.
 static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
 {
     return tr_recipe_algorithm(run->recipe);
@@ -24,6 +25,7 @@ static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
 
 // Saving
 
+/// Has a learner save its model in the directory, and its optimizer's state if asked.
 static tr_status save_role(controller_run_t *run, tr_role_t role, const char *directory,
                            bool optimizer, uint64_t step, tr_error_t *err)
 {
@@ -31,6 +33,7 @@ static tr_status save_role(controller_run_t *run, tr_role_t role, const char *di
     tr_message_t *message = tr_message_new("request");
     json_t *body = json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory", directory,
                              "optimizer", (int)optimizer);
+    // reward.normalize: config.json then says by what scores are to be shifted and scaled.
     if (run->scores != NULL) {
         json_object_set(body, "scores", run->scores);
     }
@@ -39,7 +42,7 @@ static tr_status save_role(controller_run_t *run, tr_role_t role, const char *di
     return controller_calls_finish(run->calls, err);
 }
 
-/// Of a reference that follows the policy.
+/// Has the actor save a reference that follows the policy, which no other file could restore.
 static tr_status save_reference(controller_run_t *run, const char *directory, uint64_t step,
                                 tr_error_t *err)
 {
@@ -51,6 +54,7 @@ static tr_status save_reference(controller_run_t *run, const char *directory, ui
     return controller_calls_finish(run->calls, err);
 }
 
+/// Writes state.json: what the controller itself must know to go on.
 static tr_status write_state(const controller_run_t *run, const char *directory, uint64_t step,
                              tr_error_t *err)
 {
@@ -90,13 +94,17 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
         critic = tr_format("%s/critic", path);
         TR_TRY_GOTO(save_role(run, TR_ROLE_CRITIC, critic, true, step, err), done);
     }
+    // All other writes come before the rename that makes the checkpoint count.
     TR_TRY_GOTO(write_state(run, path, step, err), done);
     TR_TRY_GOTO(controller_metrics_sync(run->metrics, err), done);
     TR_TRY_GOTO(controller_samples_sync(run->samples, err), done);
     TR_TRY_GOTO(controller_events_sync(run->events, err), done);
+    // From here on the checkpoint exists; until here a crash leaves the one before.
     TR_TRY_GOTO(controller_rundir_checkpoint_commit(run->rundir, step, err), done);
+    // Older ones go only when the new one is on the disk.
     TR_TRY_GOTO(controller_rundir_checkpoint_prune(run->rundir, run->recipe->checkpoint.keep, err),
                 done);
+    // Workers that join from now on begin from this checkpoint.
     controller_checkpoint_announce(run, step);
 done:
     free(reference);
@@ -105,6 +113,7 @@ done:
     return status;
 }
 
+/// Reads state.json of the checkpoint, which must be that of its directory's step.
 static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
     char *directory = controller_rundir_checkpoint(run->rundir, step);
@@ -123,6 +132,7 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
             tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,
                     path, found, step);
     }
+    // num_tokens is a sum over the run, which no other file of the checkpoint has.
     run->tokens = (uint64_t)tokens;
     json_decref(state);
     free(path);
@@ -137,7 +147,7 @@ void controller_checkpoint_close_outputs(controller_run_t *run)
     controller_events_destroy(&run->events);
 }
 
-/// Opens metrics, samples and events, cut after the step that is finished.
+/// Opens metrics, samples and events, each cut after the last finished step.
 static tr_status open_outputs(controller_run_t *run, tr_error_t *err)
 {
     char *metrics = controller_rundir_file(run->rundir, "metrics.jsonl");
@@ -154,9 +164,9 @@ done:
     return status;
 }
 
-// Going back
+// Recovery
 
-/// Rolls learners that are alive back to the checkpoint.
+/// Rolls running learners back to the checkpoint. One that starts anew gets it with its config.
 static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
 {
     char *checkpoint = run->step > 0 ? controller_rundir_checkpoint(run->rundir, run->step) : NULL;
@@ -183,12 +193,14 @@ tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_e
     if (found) {
         TR_TRY(read_state(run, run->step, err));
     }
+    // Outputs and configs first: a worker may join while the learners are restored.
     TR_TRY(open_outputs(run, err));
     controller_checkpoint_announce(run, run->step);
     if (restore && tr_algorithm_learns(algorithm_of(run))) {
         controller_run_phase(run, "restore");
         TR_TRY(restore_learners(run, err));
     }
+    // Nothing trains: rollouts keep the model that they were started with.
     if (!tr_algorithm_learns(algorithm_of(run))) {
         json_decref(run->weights);
         run->weights = json_pack("{s:i, s:s}", "version", 0, "checksum", TR_WEIGHTS_FROZEN);
@@ -200,6 +212,7 @@ tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_e
 
 tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *err)
 {
+    // final/ also marks the run as finished, so sampling makes an empty one.
     char *path = controller_rundir_file(run->rundir, "final");
     tr_status status = !tr_algorithm_learns(algorithm_of(run))
                            ? tr_directory_make(path, err)

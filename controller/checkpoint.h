@@ -4,17 +4,19 @@
 
 #include "controller/context.h"
 
-/// What every worker that registers from now on is told: to begin from the checkpoint of `step`, or from the recipe's models for 0.
+/// Sets the config of every worker that registers from now on: to begin from the checkpoint of
+/// `step`, or from the recipe's models for 0.
 void controller_checkpoint_announce(controller_run_t *run, uint64_t step);
 
-/// Writes the checkpoint of `step`, which is finished, all or nothing; older ones go as the recipe says.
+/// Writes the checkpoint of `step`, which is finished, all or nothing. Removes older ones beyond
+/// checkpoint.keep.
 tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_error_t *err);
 
-/// Back to the last checkpoint, or to the beginning: run->step and what the run wrote. restore: learners are there already, and are
-/// rolled back too.
+/// Goes to the last checkpoint, or to the beginning: sets run->step and cuts the run's outputs.
+/// restore: the learners are running, and are rolled back too.
 tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_error_t *err);
 
-/// The model, without an optimizer: final/.
+/// Writes final/: the model, without an optimizer.
 tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *err);
 
 /// Closes metrics, samples and events.

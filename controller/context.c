@@ -1,4 +1,7 @@
-// What the steps of a run share: phases, calls to learners, the learning rate, publishing.
+// Calls that every algorithm makes: phases, requests to learners, the learning rate, publishing.
+//
+// Apart from run.c because the files of algorithms need these and must not know the run's loop.
+// Next: run.c, which takes the steps, or ppo_step.c, the longest of them.
 #include "controller/context.h"
 
 #include <inttypes.h>
@@ -11,6 +14,7 @@
 double controller_run_phase(controller_run_t *run, const char *phase)
 {
     double now = tr_clock_seconds();
+    // `troupe status` reads this note from the broker, so it must be complete at every phase.
     json_t *version = json_object_get(run->weights, "version");
     tr_broker_set_note(run->broker,
                        json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
@@ -31,7 +35,8 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
                                   uint64_t minibatches, double learning_rate)
 {
     const tr_recipe_t *recipe = run->recipe;
-    // A policy's log-probs are those of the distribution that it sampled from; rows were not sampled.
+    // A policy's log-probs are those of the distribution that it sampled from; rows were not
+    // sampled.
     bool sampled = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "epochs",
                      (json_int_t)epochs, "minibatches", (json_int_t)minibatches, "chunk",
@@ -52,6 +57,7 @@ double controller_run_rate(const controller_run_t *run, double peak, uint64_t st
     return tr_schedule_rate(&schedule, step - 1);
 }
 
+/// A controller_take_fn: keeps the description of the weights that the actor has published.
 static tr_status take_weights(void *context, size_t index, const tr_message_t *reply,
                               tr_error_t *err)
 {
@@ -71,6 +77,7 @@ tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_
     tr_message_set_body(message, json_pack("{s:I}", "step", (json_int_t)step));
     call.take = take_weights;
     call.context = run;
+    // Rollouts are told these weights by the next request, so nothing is sent to them here.
     controller_run_phase(run, "publish");
     controller_calls_ask(run->calls, &call, &message);
     TR_TRY(controller_calls_finish(run->calls, err));
@@ -84,6 +91,7 @@ tr_status controller_run_take_metrics(json_t **tally, const tr_message_t *reply,
 {
     json_t *metrics;
     TR_TRY(tr_body_object(&metrics, tr_message_body(reply), "metrics", "reply", err));
+    // A tally is NULL until the first answer.
     if (*tally == NULL) {
         *tally = json_object();
     }

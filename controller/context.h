@@ -1,6 +1,8 @@
-/// What the steps of a run share: the recipe, the workers, the data, what is written, and the calls that every page makes.
+/// State that the steps of a run share (recipe, workers, data, outputs), and the calls that every
+/// algorithm makes.
 ///
-/// run.c makes one and takes the steps; a page of an algorithm (ppo_step.c, rows_step.c, online_step.c) is handed it.
+/// run.c makes one and takes the steps; the file of an algorithm (ppo_step.c, rows_step.c,
+/// online_step.c) receives it.
 #ifndef CONTROLLER_CONTEXT_H
 #define CONTROLLER_CONTEXT_H
 
@@ -31,21 +33,23 @@ typedef struct controller_run {
     controller_events_t *events;
     bool reference_known; ///< the rows' log-probs under the reference were precomputed
     json_t *weights; ///< description of the weights that rollouts generate with, NULL: none yet
-    json_t *
-        scores; ///< reward.normalize: {mean, std} of the held-out pairs at the step finished; NULL: not measured
+    json_t *scores;  ///< reward.normalize: {mean, std} of the held-out pairs at the step finished;
+                     ///< NULL: not measured
     uint64_t step;   ///< steps finished
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
 
-/// A page of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the record with its metrics. Failures as
-/// controller_calls_finish; TR_ERR_NUMERIC when a promise about numbers is broken.
+/// The step of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the
+/// record with its metrics. Failures as controller_calls_finish; TR_ERR_NUMERIC when a promise
+/// about numbers is broken.
 typedef tr_status (*controller_step_fn)(controller_run_t *run, uint64_t step,
                                         controller_record_t *record, tr_error_t *err);
 
-/// Says what begins now: to progress and `troupe status`. Returns tr_clock_seconds.
+/// Announces the phase that begins, to the terminal and to `troupe status`. Returns the time,
+/// tr_clock_seconds.
 double controller_run_phase(controller_run_t *run, const char *phase);
 
-/// A call to a learner, by its name.
+/// A call to a learner: a worker that has the name of its role.
 controller_call_t controller_run_learner_call(tr_role_t role, const char *method);
 
 /// A request's body for training step `step`: what tr_learner_read_train_pass reads.
@@ -58,7 +62,7 @@ double controller_run_rate(const controller_run_t *run, double peak, uint64_t st
 /// Asks the actor to publish the weights of the step that is finished; run->weights describes them.
 tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_t *err);
 
-/// A worker's answer {metrics: a tally}, added to *tally (a new reference; NULL is an empty one).
+/// Adds a worker's answer {metrics: a tally} to *tally (a new reference; NULL counts as empty).
 tr_status controller_run_take_metrics(json_t **tally, const tr_message_t *reply, tr_error_t *err);
 
 #endif

@@ -1,3 +1,7 @@
+// TensorBoard's event file: checksums, protocol buffers and TFRecord frames, written and read back.
+//
+// By hand, because a dozen fields need no library. Reading serves one purpose: a resumed run must
+// find where to cut the file. appender.c does the writing; metrics.c has the same numbers as JSON.
 #include "controller/events.h"
 
 #include <dirent.h>
@@ -14,6 +18,7 @@
 #include "common/text/utf8.h"
 #include "controller/appender.h"
 
+/// Framed events behind one another.
 struct controller_events {
     controller_appender_t *file;
 };
@@ -33,6 +38,7 @@ uint32_t controller_crc32c(const void *data, size_t length)
     const unsigned char *bytes = data;
     uint32_t crc = UINT32_MAX;
     for (size_t i = 0; i < length; i++) {
+        // Two steps of four bits, low half first.
         crc ^= bytes[i];
         crc = crc >> 4 ^ TABLE[crc & 15];
         crc = crc >> 4 ^ TABLE[crc & 15];
@@ -52,6 +58,7 @@ enum { EVENT_WALL_TIME = 1, EVENT_STEP = 2, EVENT_FILE_VERSION = 3, EVENT_SUMMAR
 enum { SUMMARY_VALUE = 1 };
 enum { VALUE_TAG = 1, VALUE_SIMPLE_VALUE = 2 };
 
+/// Little endian, as both formats want it.
 static void put_fixed(tr_bytes_t *out, uint64_t bits, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++) {
@@ -60,6 +67,7 @@ static void put_fixed(tr_bytes_t *out, uint64_t bits, size_t bytes)
     }
 }
 
+/// Seven bits a byte, low ones first; the top bit says that more follow.
 static void put_varint(tr_bytes_t *out, uint64_t value)
 {
     for (; value >= 0x80; value >>= 7) {
@@ -73,6 +81,7 @@ static void put_key(tr_bytes_t *out, unsigned field, unsigned wire)
     put_varint(out, field << 3 | wire);
 }
 
+/// A text or a message: its length, then its bytes.
 static void put_bytes(tr_bytes_t *out, unsigned field, const char *data, size_t length)
 {
     put_key(out, field, WIRE_BYTES);
@@ -80,6 +89,7 @@ static void put_bytes(tr_bytes_t *out, unsigned field, const char *data, size_t 
     tr_bytes_append(out, data, length);
 }
 
+/// A field of eight bytes.
 static void put_double(tr_bytes_t *out, unsigned field, double value)
 {
     uint64_t bits;
@@ -88,6 +98,7 @@ static void put_double(tr_bytes_t *out, unsigned field, double value)
     put_fixed(out, bits, sizeof bits);
 }
 
+/// A field of four bytes: TensorBoard's scalars are floats.
 static void put_float(tr_bytes_t *out, unsigned field, float value)
 {
     uint32_t bits;
@@ -96,6 +107,7 @@ static void put_float(tr_bytes_t *out, unsigned field, float value)
     put_fixed(out, bits, sizeof bits);
 }
 
+/// Each metric is a message of its own inside the summary: tag and value.
 static void put_summary(tr_bytes_t *out, const controller_record_t *record)
 {
     for (size_t i = 0; i < record->count; i++) {
@@ -111,6 +123,7 @@ static void put_summary(tr_bytes_t *out, const controller_record_t *record)
 
 enum { HEAD_BYTES = 12, CRC_BYTES = 4 };
 
+/// Writes one record with its frame; a failure leaves none of it.
 static tr_status write_framed(controller_appender_t *file, const tr_bytes_t *event, tr_error_t *err)
 {
     tr_bytes_t frame = {0};
@@ -124,6 +137,7 @@ static tr_status write_framed(controller_appender_t *file, const tr_bytes_t *eve
     return status;
 }
 
+/// The reverse of put_fixed.
 static uint64_t load_fixed(const char *data, size_t bytes)
 {
     uint64_t bits = 0;
@@ -133,23 +147,26 @@ static uint64_t load_fixed(const char *data, size_t bytes)
     return bits;
 }
 
+/// Whether the stored checksum is that of the data.
 static bool crc_holds(const char *data, size_t length, const char *stored)
 {
     return controller_crc32c_mask(controller_crc32c(data, length)) == load_fixed(stored, CRC_BYTES);
 }
 
+/// Bytes that are still to be read.
 typedef struct span {
     const char *data;
     size_t length;
 } span_t;
 
-/// Takes the event in front of *rest; false when what is there is no whole record.
+/// Takes the first event off *rest; false when no complete record is there.
 static bool next_event(span_t *event, span_t *rest)
 {
     if (rest->length < HEAD_BYTES + CRC_BYTES || !crc_holds(rest->data, 8, rest->data + 8)) {
         return false;
     }
     uint64_t length = load_fixed(rest->data, 8);
+    // Compared by subtraction: a damaged length could overflow a sum.
     if (length > rest->length - HEAD_BYTES - CRC_BYTES) {
         return false;
     }
@@ -164,7 +181,7 @@ static bool next_event(span_t *event, span_t *rest)
 
 // Reading protocol buffers
 
-/// Takes `length` bytes off *rest; false when there are not so many.
+/// Takes `length` bytes off *rest; false when there are fewer.
 static bool take(span_t *taken, span_t *rest, uint64_t length)
 {
     if (length > rest->length) {
@@ -176,6 +193,7 @@ static bool take(span_t *taken, span_t *rest, uint64_t length)
     return true;
 }
 
+/// False at the end of the bytes, or after ten of them (64 bits).
 static bool take_varint(uint64_t *value, span_t *rest)
 {
     *value = 0;
@@ -192,12 +210,14 @@ static bool take_varint(uint64_t *value, span_t *rest)
     return false;
 }
 
+/// One field of a message, before its number says what it means.
 typedef struct field {
     uint64_t number;
     uint64_t varint; ///< of WIRE_VARINT
     span_t bytes;    ///< of the other wire types
 } field_t;
 
+/// One field: its key, then a value whose length follows from the wire type.
 static bool take_field(field_t *field, span_t *rest)
 {
     uint64_t key = 0;
@@ -216,7 +236,7 @@ static bool take_field(field_t *field, span_t *rest)
     }
 }
 
-/// The event's step, 0 when it has none; *version: whether it is the one that starts a file.
+/// The event's step, 0 when it has none. *version: whether the event is the one that starts a file.
 static uint64_t read_event(bool *version, span_t event)
 {
     uint64_t step = 0;
@@ -235,8 +255,8 @@ static uint64_t read_event(bool *version, span_t event)
 
 // The file
 
-/// The first event file in the directory by name, which is the oldest: the run's own, should others have
-/// been laid beside it. NULL when there is none. Owned by the caller.
+/// The first event file in the directory by name, which is the oldest: the run's own, if others
+/// were put beside it. NULL when there is none. Owned by the caller.
 static tr_status find_file(char **path, const char *directory, tr_error_t *err)
 {
     *path = NULL;
@@ -259,14 +279,16 @@ static tr_status find_file(char **path, const char *directory, tr_error_t *err)
     return TR_OK;
 }
 
+/// The name that TensorBoard expects.
 static char *new_path(const char *directory, double wall)
 {
+    // TensorBoard tells files of several machines apart by the name's end.
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
     return tr_format("%s/%s%.0f.%s", directory, NAME_START, wall, host);
 }
 
-/// file: the bytes of path, mapped; {0} for an empty file. unmap releases it.
+/// Maps the bytes of path; {0} for an empty file. unmap releases it.
 static tr_status map(span_t *file, const char *path, tr_error_t *err)
 {
     struct stat info;
@@ -280,6 +302,7 @@ static tr_status map(span_t *file, const char *path, tr_error_t *err)
         return status;
     }
     size_t length = (size_t)info.st_size;
+    // Mapped, since event files of long runs are large and are read once. An empty one cannot be.
     void *data = length == 0 ? NULL : mmap(NULL, length, PROT_READ, MAP_PRIVATE, descriptor, 0);
     close(descriptor);
     if (data == MAP_FAILED) {
@@ -297,8 +320,8 @@ static void unmap(span_t *file)
     *file = (span_t){0};
 }
 
-/// *keep: the bytes before the first event that is torn or of a step after `last`; 0 when the file is
-/// empty.
+/// *keep: the bytes before the first event that is torn or of a step after `last`; 0 when the file
+/// is empty.
 static tr_status measure(uint64_t *keep, const char *path, uint64_t last, tr_error_t *err)
 {
     span_t file;
@@ -310,19 +333,21 @@ static tr_status measure(uint64_t *keep, const char *path, uint64_t last, tr_err
     if (next_event(&event, &rest)) {
         read_event(&version, event);
     }
+    // Cutting a file of another kind would destroy it.
     if (file.length > 0 && !version) {
         unmap(&file);
         return tr_fail(err, TR_ERR_FORMAT,
                        "%s: expected a TensorBoard event file; remove it or move it away", path);
     }
     do {
+        // Everything up to here is of steps to keep.
         *keep = file.length - rest.length;
     } while (next_event(&event, &rest) && read_event(&version, event) <= last);
     unmap(&file);
     return TR_OK;
 }
 
-/// The event with which each file starts.
+/// The event with which every file starts.
 static tr_status write_version(controller_appender_t *file, double wall, tr_error_t *err)
 {
     tr_bytes_t event = {0};
@@ -349,6 +374,7 @@ tr_status controller_events_open(controller_events_t **events, const char *direc
         TR_TRY_GOTO(measure(&keep, path, last, err), done);
     }
     TR_TRY_GOTO(controller_appender_open(&made->file, path, keep, err), done);
+    // A new file, or one whose first event was torn.
     if (keep == 0) {
         TR_TRY_GOTO(write_version(made->file, wall, err), done);
     }

@@ -1,8 +1,9 @@
-/// A TensorBoard event file: each metric as a scalar, each step as one event.
+/// A TensorBoard event file: each step is one event, with each metric as a scalar.
 ///
 /// The format is TFRecord (length, masked CRC-32C, bytes, masked CRC-32C) around Event messages of
-/// protocol buffers, of which a handful of fields is written by hand: wall_time, step, file_version
-/// ("brain.Event:2"), summary.value.{tag, simple_value}. Values are floats, as TensorBoard keeps them.
+/// protocol buffers. The few fields needed are written by hand: wall_time, step, file_version
+/// ("brain.Event:2"), summary.value.{tag, simple_value}. Values are floats, as TensorBoard keeps
+/// them.
 #ifndef CONTROLLER_EVENTS_H
 #define CONTROLLER_EVENTS_H
 
@@ -14,10 +15,10 @@
 
 typedef struct controller_events controller_events_t;
 
-/// Opens the event file of the run directory to append: the one that is there, cut after the last
-/// event whose step is at most `last` (and before a torn one), or a new one named
+/// Opens the event file of the run directory to append: the existing one, cut after the last event
+/// whose step is at most `last` (and before a torn one), or a new one named
 /// events.out.tfevents.SECONDS.HOST. *events: owned by the caller; NULL on failure. TR_ERR_IO;
-/// TR_ERR_FORMAT when the file there is no event file.
+/// TR_ERR_FORMAT when the file is no event file.
 tr_status controller_events_open(controller_events_t **events, const char *directory, uint64_t last,
                                  tr_error_t *err);
 
@@ -25,7 +26,7 @@ tr_status controller_events_open(controller_events_t **events, const char *direc
 tr_status controller_events_append(controller_events_t *events, const controller_record_t *record,
                                    double wall, tr_error_t *err);
 
-/// To the disk; before a checkpoint is committed.
+/// Syncs to the disk; called before a checkpoint is committed.
 tr_status controller_events_sync(controller_events_t *events, tr_error_t *err);
 
 void controller_events_destroy(controller_events_t **events);

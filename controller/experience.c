@@ -1,81 +1,90 @@
+// The experience of a step: joins the rollouts' shards to one ragged batch.
+//
+// Apart from generation.c because it knows neither workers nor judges: arrays in, arrays out, and
+// a test that divides the responses in every possible way. Next: ppo_step.c, which fills the rest.
 #include "controller/experience.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static void measure(controller_experience_t *e, const tr_responses_t *parts, size_t part_count,
+/// Counts responses, tokens and kept ids over the shards; all start at 0.
+static void measure(controller_experience_t *e, const tr_responses_t *shards, size_t shard_count,
                     size_t *kept)
 {
-    for (size_t p = 0; p < part_count; p++) {
-        size_t tokens = (size_t)parts[p].starts[parts[p].count];
-        e->count += parts[p].count;
+    for (size_t p = 0; p < shard_count; p++) {
+        size_t tokens = (size_t)shards[p].starts[shards[p].count];
+        e->count += shards[p].count;
         e->tokens += tokens;
-        *kept += parts[p].kept_offsets == NULL ? 0 : (size_t)parts[p].kept_offsets[tokens];
+        *kept += shards[p].kept_offsets == NULL ? 0 : (size_t)shards[p].kept_offsets[tokens];
     }
 }
 
+/// All arrays, zeroed. truncated: whether shards have kept sets.
 static void allocate(controller_experience_t *e, size_t prompt_tokens, bool truncated, size_t kept)
 {
     e->ids = tr_calloc(prompt_tokens + e->tokens, sizeof *e->ids);
     e->starts = tr_calloc(e->count + 1, sizeof *e->starts);
     e->prompt_lengths = tr_calloc(e->count, sizeof *e->prompt_lengths);
     e->response_starts = tr_calloc(e->count + 1, sizeof *e->response_starts);
-    e->responses = tr_calloc(e->tokens, sizeof *e->responses);
     e->finish = tr_calloc(e->count, sizeof *e->finish);
-    e->offsets = tr_calloc(e->count + 1, sizeof *e->offsets);
     e->scores = tr_calloc(e->count, sizeof *e->scores);
+    // One number a response token each.
     float **vectors[] = {&e->logprobs, &e->reference,  &e->values, &e->kl,
                          &e->rewards,  &e->advantages, &e->returns};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = tr_calloc(e->tokens, sizeof(float));
     }
     if (truncated) {
+        // The + 1 in sizes: there is always a last start, and no allocation is empty.
         e->kept_offsets = tr_calloc(e->tokens + 1, sizeof *e->kept_offsets);
         e->kept_ids = tr_calloc(kept + 1, sizeof *e->kept_ids);
     }
 }
 
-/// The kept sets of a part, behind those of the parts before; `tokens`: response tokens before.
-static void join_kept(controller_experience_t *e, const tr_responses_t *part, size_t tokens)
+/// Appends the kept sets of a shard. tokens: response tokens of the shards before it.
+static void append_kept(controller_experience_t *e, const tr_responses_t *shard, size_t tokens)
 {
-    size_t n = (size_t)part->starts[part->count];
+    size_t n = (size_t)shard->starts[shard->count];
+    // A shard's offsets begin at 0; here they go on from the sets before.
     int32_t before = e->kept_offsets[tokens];
     for (size_t t = 0; t < n; t++) {
-        e->kept_offsets[tokens + t + 1] = before + part->kept_offsets[t + 1];
+        e->kept_offsets[tokens + t + 1] = before + shard->kept_offsets[t + 1];
     }
-    memcpy(e->kept_ids + before, part->kept_ids, (size_t)part->kept_offsets[n] * sizeof(int32_t));
+    memcpy(e->kept_ids + before, shard->kept_ids, (size_t)shard->kept_offsets[n] * sizeof(int32_t));
 }
 
-/// Response r of a part becomes response i, after its prompt.
-static void join_response(controller_experience_t *e, size_t i, const tr_sequence_t *prompt,
-                          const tr_responses_t *part, size_t r)
+/// Response r of a shard becomes response i, behind a copy of its prompt.
+static void append_response(controller_experience_t *e, size_t i, const tr_sequence_t *prompt,
+                            const tr_responses_t *shard, size_t r)
 {
-    size_t n = (size_t)(part->starts[r + 1] - part->starts[r]);
-    const int32_t *response = part->ids + part->starts[r];
+    size_t n = (size_t)(shard->starts[r + 1] - shard->starts[r]);
+    const int32_t *response = shard->ids + shard->starts[r];
     int32_t *to = e->ids + e->starts[i];
+    // Learners compute log-probs of a response given its prompt, so the two stand together.
     memcpy(to, prompt->ids, prompt->prompt * sizeof *to);
     memcpy(to + prompt->prompt, response, n * sizeof *to);
-    memcpy(e->responses + e->offsets[i], response, n * sizeof *to);
-    memcpy(e->logprobs + e->offsets[i], part->logprobs + part->starts[r], n * sizeof(float));
+    memcpy(e->logprobs + e->response_starts[i], shard->logprobs + shard->starts[r],
+           n * sizeof(float));
     e->prompt_lengths[i] = (int32_t)prompt->prompt;
     e->starts[i + 1] = e->starts[i] + (int32_t)(prompt->prompt + n);
     e->response_starts[i + 1] = e->response_starts[i] + (int32_t)n;
-    e->offsets[i + 1] = e->offsets[i] + n;
-    e->finish[i] = part->finish[r];
+    e->finish[i] = shard->finish[r];
 }
 
 tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t *data,
                                      const uint32_t *rows, size_t samples,
-                                     const tr_responses_t *parts, size_t part_count,
+                                     const tr_responses_t *shards, size_t shard_count,
                                      tr_error_t *err)
 {
     size_t kept = 0, prompt_tokens = 0, i = 0;
-    bool truncated = parts[0].kept_offsets != NULL;
+    // All rollouts sample by the same options, so the first shard speaks for all.
+    bool truncated = shards[0].kept_offsets != NULL;
     *e = (controller_experience_t){.samples = samples};
-    measure(e, parts, part_count, &kept);
+    measure(e, shards, shard_count, &kept);
     for (size_t r = 0; r < e->count; r++) {
         prompt_tokens += data->sequences[rows[r / samples]].prompt;
     }
+    // Offsets travel as int32: check before anything is allocated.
     if (prompt_tokens + e->tokens > INT32_MAX || kept > INT32_MAX) {
         tr_fail(err, TR_ERR_ARGUMENT,
                 "%zu tokens with %zu kept ids are too many for a step: lower data.batch or "
@@ -87,12 +96,12 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
     allocate(e, prompt_tokens, truncated, kept);
     e->rows = tr_calloc(e->count / samples, sizeof *e->rows);
     memcpy(e->rows, rows, e->count / samples * sizeof *e->rows);
-    for (size_t p = 0; p < part_count; p++) {
+    for (size_t p = 0; p < shard_count; p++) {
         if (truncated) {
-            join_kept(e, &parts[p], e->offsets[i]);
+            append_kept(e, &shards[p], (size_t)e->response_starts[i]);
         }
-        for (size_t r = 0; r < parts[p].count; r++, i++) {
-            join_response(e, i, &data->sequences[rows[i / samples]], &parts[p], r);
+        for (size_t r = 0; r < shards[p].count; r++, i++) {
+            append_response(e, i, &data->sequences[rows[i / samples]], &shards[p], r);
         }
     }
     e->sequences = (tr_sequences_t){
@@ -107,6 +116,13 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
     return TR_OK;
 }
 
+const int32_t *controller_experience_response(const controller_experience_t *e, size_t i,
+                                              size_t *length)
+{
+    *length = (size_t)(e->response_starts[i + 1] - e->response_starts[i]);
+    return e->ids + e->starts[i] + e->prompt_lengths[i];
+}
+
 void controller_experience_release(controller_experience_t *e)
 {
     free(e->rows);
@@ -116,9 +132,7 @@ void controller_experience_release(controller_experience_t *e)
     free(e->response_starts);
     free(e->kept_offsets);
     free(e->kept_ids);
-    free(e->responses);
     free(e->finish);
-    free(e->offsets);
     free(e->scores);
     free(e->logprobs);
     free(e->reference);

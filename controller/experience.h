@@ -1,6 +1,8 @@
-/// What a step of PPO knows: the responses of a batch, ragged, in the order of the data, and what was said of each token.
+/// The experience of a step: the responses of a batch, ragged, in the order of the data, with the
+/// numbers of each token.
 ///
-/// Plain arrays on the host, filled phase by phase. Response i answers prompt i / samples of the step's batch.
+/// Plain arrays on the host, filled phase by phase. Response i answers prompt i / samples of the
+/// step's batch.
 #ifndef CONTROLLER_EXPERIENCE_H
 #define CONTROLLER_EXPERIENCE_H
 
@@ -22,22 +24,26 @@ typedef struct controller_experience {
     int32_t *response_starts; ///< [count + 1]
     int32_t *kept_offsets;    ///< [tokens + 1] or NULL
     int32_t *kept_ids;
-    int32_t *responses; ///< [tokens], the responses alone
-    int32_t *finish;    ///< [count] tr_finish_t
-    size_t *offsets;    ///< [count + 1], response_starts as common/algo takes it
+    int32_t *finish; ///< [count] tr_finish_t
 
     float *scores; ///< [count]
     // Over response tokens, [tokens] each:
     float *logprobs, *reference, *values, *kl, *rewards, *advantages, *returns;
 } controller_experience_t;
 
-/// Joins the parts, which cover the responses in order, to one experience, and makes room for the rest. rows:
-/// [count / samples], copied. The parts' messages are not needed any more. TR_ERR_ARGUMENT when there are more ids than an
-/// int32_t counts; there is then nothing to release.
+/// Joins the shards, which cover the responses in order, to one experience, and allocates the
+/// arrays that later phases fill. rows: [count / samples], copied. The messages of the shards are
+/// not needed any more. TR_ERR_ARGUMENT when there are more ids than an int32_t counts; there is
+/// then nothing to release.
 tr_status controller_experience_init(controller_experience_t *experience, const tr_rows_t *data,
                                      const uint32_t *rows, size_t samples,
-                                     const tr_responses_t *parts, size_t part_count,
+                                     const tr_responses_t *shards, size_t shard_count,
                                      tr_error_t *err);
+
+/// Ids of response i, without its prompt: [*length].
+const int32_t *controller_experience_response(const controller_experience_t *experience, size_t i,
+                                              size_t *length);
+
 void controller_experience_release(controller_experience_t *experience);
 
 #endif

@@ -1,3 +1,9 @@
+// Generation: requests to the rollouts, a shard of the responses each, and what is read from them.
+//
+// Apart from the steps because PPO and the online algorithms generate in the same way. A response
+// is a function of weights, seed, prompt number and sample number, so neither the number of
+// rollouts nor the order of their answers changes a byte. Next: rollout/decoder.c, which generates;
+// experience.c, which joins the shards.
 #include "controller/generation.h"
 
 #include <inttypes.h>
@@ -12,26 +18,29 @@ typedef struct generation {
     uint64_t step;
     const uint32_t *rows; // [responses / samples]
     size_t responses;
-    tr_message_t **answers; // [part_count] of the rollouts; parts point into them
-    tr_responses_t *parts;  // [part_count]
-    size_t part_size;       // responses of each part but the last
-    size_t part_count;
+    /// [shard_count] of the rollouts, NULL until one arrives; shards point into them
+    tr_message_t **answers;
+    tr_responses_t *shards; // [shard_count]
+    size_t shard_size;      // responses of each shard but the last, which may be smaller
+    size_t shard_count;
 } generation_t;
 
-/// As the rollouts decide it, from the same numbers.
+/// Whether the rollouts truncate the distribution and so send kept sets. They decide it in the same
+/// way, from the same numbers.
 static bool truncates(const tr_generation_options_t *generation)
 {
     const tr_sampling_t sampling = tr_generation_sampling(generation);
     return tr_sampling_truncates(&sampling);
 }
 
-/// Which prompt response i answers.
+/// The row of the prompt that response i answers.
 static uint32_t row_of(const generation_t *g, size_t i)
 {
     return g->rows[i / g->run->recipe->generation.samples];
 }
 
-/// Refuses what was made with other weights than the ones asked for.
+/// Refuses responses that were generated with other weights than the published ones: PPO's ratio
+/// would be wrong without notice.
 static tr_status check_weights(const generation_t *g, const tr_message_t *reply, tr_error_t *err)
 {
     const json_t *wanted = g->run->weights;
@@ -45,16 +54,18 @@ static tr_status check_weights(const generation_t *g, const tr_message_t *reply,
                    (int64_t)json_integer_value(json_object_get(wanted, "version")));
 }
 
-/// A part of the responses is there: judges begin with it at once.
-static tr_status take_part(void *context, size_t index, const tr_message_t *reply, tr_error_t *err)
+/// A controller_take_fn: keeps the shard and requests its scores at once, while other rollouts
+/// still generate.
+static tr_status take_shard(void *context, size_t index, const tr_message_t *reply, tr_error_t *err)
 {
     generation_t *g = context;
-    size_t first = index * g->part_size;
-    size_t count = g->responses - first < g->part_size ? g->responses - first : g->part_size;
+    size_t first = index * g->shard_size;
+    size_t count = g->responses - first < g->shard_size ? g->responses - first : g->shard_size;
+    // A copy that shares the tensors' bytes: the reply itself ends with this call.
     tr_message_t *answer = tr_message_copy(reply);
     tr_status status = check_weights(g, reply, err);
     if (status == TR_OK) {
-        status = tr_responses_take(&g->parts[index], count, g->run->model.vocabulary,
+        status = tr_responses_take(&g->shards[index], count, g->run->model.vocabulary,
                                    truncates(&g->run->recipe->generation), answer, err);
     }
     if (status != TR_OK) {
@@ -62,15 +73,17 @@ static tr_status take_part(void *context, size_t index, const tr_message_t *repl
         return status;
     }
     g->answers[index] = answer;
+    // Judges read prompts by row, and several responses share one.
     uint32_t *rows = tr_calloc(count, sizeof *rows);
     for (size_t i = 0; i < count; i++) {
         rows[i] = row_of(g, first + i);
     }
-    controller_judges_ask(g->run->judges, first, &g->parts[index], rows);
+    controller_judges_ask(g->run->judges, first, &g->shards[index], rows);
     free(rows);
     return TR_OK;
 }
 
+/// The body of every rollout's request: weights, seed and sampling options.
 static json_t *generate_body(const generation_t *g)
 {
     const tr_recipe_t *recipe = g->run->recipe;
@@ -81,7 +94,8 @@ static json_t *generate_body(const generation_t *g)
     return body;
 }
 
-/// The prompts of responses first..first + count - 1, and the random address of each.
+/// Adds the prompts of responses first..first + count - 1, and the random address of each: number
+/// of the prompt in the run, number of the sample.
 static void put_prompts(const generation_t *g, size_t first, size_t count, tr_message_t *message)
 {
     size_t samples = g->run->recipe->generation.samples, batch = g->run->recipe->data.batch;
@@ -89,6 +103,7 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
     for (size_t i = 0; i < count; i++) {
         tokens += g->run->rows.sequences[row_of(g, first + i)].prompt;
     }
+    // One block for all four vectors.
     int32_t *ids = tr_calloc(tokens + 3 * count + 1, sizeof *ids);
     int32_t *starts = ids + tokens, *numbers = starts + count + 1, *sample = numbers + count;
     for (size_t i = 0; i < count; i++) {
@@ -96,6 +111,7 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
         memcpy(ids + at, row->ids, row->prompt * sizeof *ids);
         at += row->prompt;
         starts[i + 1] = (int32_t)at;
+        // Counted over the run, so that a prompt which returns in a later epoch is sampled anew.
         numbers[i] = (int32_t)((g->step - 1) * batch + (first + i) / samples);
         sample[i] = (int32_t)((first + i) % samples);
     }
@@ -106,26 +122,28 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
     free(ids);
 }
 
-/// Deals the responses out to the rollouts in equal parts. How many there are changes no response.
+/// Divides the responses among the rollouts in equal shards.
 static void ask_rollouts(generation_t *g)
 {
     size_t workers = g->run->recipe->roles.rollout.workers;
-    g->part_count = workers < g->responses ? workers : g->responses;
-    g->part_size = (g->responses + g->part_count - 1) / g->part_count;
-    g->part_count = (g->responses + g->part_size - 1) / g->part_size;
-    g->answers = tr_calloc(g->part_count, sizeof(tr_message_t *));
-    g->parts = tr_calloc(g->part_count, sizeof *g->parts);
+    g->shard_count = workers < g->responses ? workers : g->responses;
+    g->shard_size = (g->responses + g->shard_count - 1) / g->shard_count;
+    // Rounding the size up can leave fewer shards than workers; none may be empty.
+    g->shard_count = (g->responses + g->shard_size - 1) / g->shard_size;
+    g->answers = tr_calloc(g->shard_count, sizeof(tr_message_t *));
+    g->shards = tr_calloc(g->shard_count, sizeof *g->shards);
+    // The same body for all; only the prompts differ.
     json_t *body = generate_body(g);
-    for (size_t p = 0; p < g->part_count; p++) {
-        size_t first = p * g->part_size;
+    for (size_t p = 0; p < g->shard_count; p++) {
+        size_t first = p * g->shard_size;
         size_t left = g->responses - first;
         tr_message_t *message = tr_message_new("request");
         tr_message_set_body(message, json_incref(body));
-        put_prompts(g, first, left < g->part_size ? left : g->part_size, message);
+        put_prompts(g, first, left < g->shard_size ? left : g->shard_size, message);
         const controller_call_t call = {
             .role = TR_ROLE_ROLLOUT,
             .method = "generate",
-            .take = take_part,
+            .take = take_shard,
             .context = g,
             .index = p,
         };
@@ -134,10 +152,11 @@ static void ask_rollouts(generation_t *g)
     json_decref(body);
 }
 
-static bool all_parts(const void *context)
+/// Whether every rollout has answered. Judges may still be at work.
+static bool all_shards(const void *context)
 {
     const generation_t *g = context;
-    for (size_t p = 0; p < g->part_count; p++) {
+    for (size_t p = 0; p < g->shard_count; p++) {
         if (g->answers[p] == NULL) {
             return false;
         }
@@ -145,16 +164,19 @@ static bool all_parts(const void *context)
     return true;
 }
 
+/// From the requests to the joined experience.
 static tr_status generate(controller_experience_t *experience, generation_t *g, tr_error_t *err)
 {
     controller_run_t *run = g->run;
     controller_run_phase(run, "rollout");
+    // Sample ids count over all steps, so that an id names one response of the run.
     uint64_t before = (g->step - 1) * run->recipe->data.batch * run->recipe->generation.samples;
     controller_judges_begin(run->judges, g->responses, (int64_t)before);
     ask_rollouts(g);
-    TR_TRY(controller_calls_until(run->calls, all_parts, g, err));
+    // Until the shards are there: requests to judges stay open.
+    TR_TRY(controller_calls_until(run->calls, all_shards, g, err));
     return controller_experience_init(experience, &run->rows, g->rows,
-                                      run->recipe->generation.samples, g->parts, g->part_count,
+                                      run->recipe->generation.samples, g->shards, g->shard_count,
                                       err);
 }
 
@@ -168,11 +190,11 @@ tr_status controller_generate(controller_experience_t *experience, controller_ru
         .responses = prompts * run->recipe->generation.samples,
     };
     tr_status status = generate(experience, &g, err);
-    for (size_t p = 0; p < g.part_count; p++) {
+    for (size_t p = 0; p < g.shard_count; p++) {
         tr_message_destroy(&g.answers[p]);
     }
     free(g.answers);
-    free(g.parts);
+    free(g.shards);
     return status;
 }
 
@@ -192,7 +214,13 @@ tr_status controller_generation_report(const controller_run_t *run,
                                        controller_record_t *record, tr_error_t *err)
 {
     const tr_model_config_t *model = &run->model;
-    size_t ends = tr_count_tokens(e->responses, e->tokens, model->eos, model->eos_count);
+    // An end-of-sequence token can occur in a prompt too; only those of responses count.
+    size_t ends = 0;
+    for (size_t i = 0; i < e->count; i++) {
+        size_t n;
+        const int32_t *response = controller_experience_response(e, i, &n);
+        ends += tr_count_tokens(response, n, model->eos, model->eos_count);
+    }
     TR_TRY(controller_record_set(record, "val/num_eos_tokens", (double)ends, err));
     if (e->kept_offsets != NULL) {
         TR_TRY(
@@ -205,8 +233,9 @@ tr_status controller_generation_report(const controller_run_t *run,
 char *controller_generation_text(const controller_run_t *run, const controller_experience_t *e,
                                  size_t index, size_t *length)
 {
-    return tr_tokenizer_decode(length, run->tokenizer, e->responses + e->offsets[index],
-                               e->offsets[index + 1] - e->offsets[index],
+    size_t n;
+    const int32_t *response = controller_experience_response(e, index, &n);
+    return tr_tokenizer_decode(length, run->tokenizer, response, n,
                                TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
 }
 
@@ -214,6 +243,7 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
                                               const controller_experience_t *e, tr_error_t *err)
 {
     const tr_recipe_samples_t *options = &run->recipe->samples;
+    // Without training the responses are the result of the run, so none is left out.
     bool all = !tr_algorithm_learns(tr_recipe_algorithm(run->recipe));
     bool due = all || (options->every > 0 &&
                        (step == 1 || step == run->recipe->steps || step % options->every == 0));

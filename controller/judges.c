@@ -1,3 +1,9 @@
+// Scores of a step's responses: requests to every judge, their results, the weighted sum, and the
+// judges' metrics.
+//
+// Apart from generation.c because what a judge returns (scores and named extras) is its own matter.
+// A judge here is a group of workers; how one scores is common/judge, and the message is
+// proto/score.h.
 #include "controller/judges.h"
 
 #include <stdlib.h>
@@ -6,40 +12,42 @@
 #include "common/algo/statistics.h"
 #include "proto/score.h"
 
+// Requests are small enough to be spread over a judge's workers, and bounded in bytes.
 enum { SAMPLES_A_REQUEST = 16, BYTES_A_REQUEST = 256 << 10 };
 
-/// A named number that a judge gives besides its scores.
+/// A named number that a judge returns besides its scores.
 typedef struct extra {
     char *name;
     double *values; // [count]
-    bool *given;    // [count]
+    bool *given;    // [count] a judge may leave it out for some responses
 } extra_t;
 
-/// What one judge said of the step's responses.
-typedef struct verdict {
+/// One judge's results for the step's responses.
+typedef struct result {
     const tr_judge_t *judge;
     float *scores;   // [count]
     extra_t *extras; // [extra_count], by name
     size_t extra_count;
-} verdict_t;
+} result_t;
 
-/// One request: responses first..first + count - 1 go to a judge.
-typedef struct errand {
-    verdict_t *verdict;
+/// One request: responses first..first + count - 1, to one judge.
+typedef struct request {
+    result_t *result;
     size_t first;
     size_t count;
-} errand_t;
+} request_t;
 
+/// Judges of the recipe, and the step's results and requests.
 struct controller_judges {
     const tr_rows_t *rows;
     const tr_tokenizer_t *tokenizer;
     controller_calls_t *calls;
-    verdict_t *verdicts; // [judges]
+    result_t *results; // [judges]
     size_t judges;
     size_t count; // responses of the step
     int64_t first_id;
-    errand_t **errands; // [errand_count] of the step
-    size_t errand_count;
+    request_t **requests; // [request_count] of the step
+    size_t request_count;
 };
 
 controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_rows_t *rows,
@@ -51,38 +59,39 @@ controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_r
     self->tokenizer = tokenizer;
     self->calls = calls;
     self->judges = judges->count;
-    self->verdicts = tr_calloc(judges->count + 1, sizeof *self->verdicts);
+    self->results = tr_calloc(judges->count + 1, sizeof *self->results);
     for (size_t j = 0; j < judges->count; j++) {
-        self->verdicts[j].judge = &judges->items[j];
+        self->results[j].judge = &judges->items[j];
     }
     return self;
 }
 
+/// Forgets the step: scores, extras and requests.
 static void clear(controller_judges_t *self)
 {
     for (size_t j = 0; j < self->judges; j++) {
-        verdict_t *verdict = &self->verdicts[j];
-        for (size_t x = 0; x < verdict->extra_count; x++) {
-            free(verdict->extras[x].name);
-            free(verdict->extras[x].values);
-            free(verdict->extras[x].given);
+        result_t *result = &self->results[j];
+        for (size_t x = 0; x < result->extra_count; x++) {
+            free(result->extras[x].name);
+            free(result->extras[x].values);
+            free(result->extras[x].given);
         }
-        free(verdict->extras);
-        free(verdict->scores);
-        *verdict = (verdict_t){.judge = verdict->judge};
+        free(result->extras);
+        free(result->scores);
+        *result = (result_t){.judge = result->judge};
     }
-    for (size_t i = 0; i < self->errand_count; i++) {
-        free(self->errands[i]);
+    for (size_t i = 0; i < self->request_count; i++) {
+        free(self->requests[i]);
     }
-    self->errand_count = 0;
+    self->request_count = 0;
 }
 
 void controller_judges_destroy(controller_judges_t **self)
 {
     if (*self != NULL) {
         clear(*self);
-        free((*self)->errands);
-        free((*self)->verdicts);
+        free((*self)->requests);
+        free((*self)->results);
         free(*self);
         *self = NULL;
     }
@@ -94,60 +103,64 @@ void controller_judges_begin(controller_judges_t *self, size_t count, int64_t fi
     self->count = count;
     self->first_id = first_id;
     for (size_t j = 0; j < self->judges; j++) {
-        self->verdicts[j].scores = tr_calloc(count, sizeof(float));
+        self->results[j].scores = tr_calloc(count, sizeof(float));
     }
 }
 
-// Answers
+// Replies
 
-/// The extra of that name; a new one is put in its place by name.
-static extra_t *extra_named(verdict_t *verdict, const char *name, size_t count)
+/// The extra of that name. A new one is inserted in the order of names, so that the order of
+/// answers does not change the order of metrics.
+static extra_t *extra_named(result_t *result, const char *name, size_t count)
 {
     size_t at = 0;
-    while (at < verdict->extra_count && strcmp(verdict->extras[at].name, name) < 0) {
+    while (at < result->extra_count && strcmp(result->extras[at].name, name) < 0) {
         at++;
     }
-    if (at < verdict->extra_count && strcmp(verdict->extras[at].name, name) == 0) {
-        return &verdict->extras[at];
+    if (at < result->extra_count && strcmp(result->extras[at].name, name) == 0) {
+        return &result->extras[at];
     }
-    verdict->extras =
-        tr_realloc(verdict->extras, (verdict->extra_count + 1) * sizeof *verdict->extras);
-    memmove(verdict->extras + at + 1, verdict->extras + at,
-            (verdict->extra_count - at) * sizeof *verdict->extras);
-    verdict->extra_count++;
-    verdict->extras[at] = (extra_t){
+    result->extras = tr_realloc(result->extras, (result->extra_count + 1) * sizeof *result->extras);
+    memmove(result->extras + at + 1, result->extras + at,
+            (result->extra_count - at) * sizeof *result->extras);
+    result->extra_count++;
+    result->extras[at] = (extra_t){
         .name = tr_strdup(name),
         .values = tr_calloc(count, sizeof(double)),
         .given = tr_calloc(count, sizeof(bool)),
     };
-    return &verdict->extras[at];
+    return &result->extras[at];
 }
 
+/// A controller_take_fn: index is the request's. Malformed scores are the judge's failure, and the
+/// request is sent again.
 static tr_status take_scores(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
 {
     controller_judges_t *self = context;
-    const errand_t *errand = self->errands[index];
-    verdict_t *verdict = errand->verdict;
+    const request_t *request = self->requests[index];
+    result_t *result = request->result;
     json_t *extras, *array;
     const char *name;
-    TR_TRY(tr_score_reply_read(verdict->scores + errand->first, &extras, errand->count,
-                               tr_message_body(reply), verdict->judge->name, err));
+    TR_TRY(tr_score_reply_read(result->scores + request->first, &extras, request->count,
+                               tr_message_body(reply), result->judge->name, err));
+    // The reply has been checked: one number for each response of the request.
     json_object_foreach(extras, name, array)
     {
-        extra_t *extra = extra_named(verdict, name, self->count);
-        for (size_t i = 0; i < errand->count; i++) {
-            extra->values[errand->first + i] = json_number_value(json_array_get(array, i));
-            extra->given[errand->first + i] = true;
+        extra_t *extra = extra_named(result, name, self->count);
+        for (size_t i = 0; i < request->count; i++) {
+            extra->values[request->first + i] = json_number_value(json_array_get(array, i));
+            extra->given[request->first + i] = true;
         }
     }
     json_decref(extras);
     return TR_OK;
 }
 
-// Questions
+// Requests
 
-/// The text as judges get it: a NUL, which would end it for many of them, becomes a space.
+/// The response as a text for judges. A NUL would end the text for many of them, so it becomes a
+/// space.
 static char *text_of(const controller_judges_t *self, const int32_t *ids, size_t count)
 {
     size_t length;
@@ -159,6 +172,7 @@ static char *text_of(const controller_judges_t *self, const int32_t *ids, size_t
     return text;
 }
 
+/// The row's other columns (reference answers and the like), which judges may read.
 static json_t *columns_of(const controller_judges_t *self, uint32_t row)
 {
     char *text = tr_dataset_extras(self->rows->dataset, row, self->rows->prompt_column);
@@ -168,13 +182,13 @@ static json_t *columns_of(const controller_judges_t *self, uint32_t row)
     return columns;
 }
 
-/// *bytes: roughly the size of the sample in a message.
-static json_t *sample_of(const controller_judges_t *self, size_t index, const tr_responses_t *part,
-                         size_t r, uint32_t row, size_t *bytes)
+/// One response as proto/score.h sends it. *bytes: about its size in a message.
+static json_t *sample_of(const controller_judges_t *self, size_t index,
+                         const tr_responses_t *responses, size_t r, uint32_t row, size_t *bytes)
 {
     const tr_sequence_t *prompt = &self->rows->sequences[row];
-    const int32_t *ids = part->ids + part->starts[r];
-    size_t count = (size_t)(part->starts[r + 1] - part->starts[r]);
+    const int32_t *ids = responses->ids + responses->starts[r];
+    size_t count = (size_t)(responses->starts[r + 1] - responses->starts[r]);
     char *response = text_of(self, ids, count);
     json_t *columns = columns_of(self, row);
     const tr_sample_t sample = {
@@ -186,10 +200,11 @@ static json_t *sample_of(const controller_judges_t *self, size_t index, const tr
         .prompt_count = prompt->prompt,
         .response_count = count,
         .columns = columns,
-        .finish = tr_finish_name((tr_finish_t)part->finish[r]),
+        .finish = tr_finish_name((tr_finish_t)responses->finish[r]),
     };
     json_t *map = tr_score_sample(&sample);
     char *printed = json_dumps(columns, JSON_COMPACT);
+    // An id takes up to 5 bytes in MessagePack; 128 for the keys.
     *bytes = strlen(sample.prompt) + strlen(response) + strlen(printed) +
              5 * (count + prompt->prompt) + 128;
     free(printed);
@@ -198,16 +213,18 @@ static json_t *sample_of(const controller_judges_t *self, size_t index, const tr
     return map;
 }
 
-/// Sends samples (taken) to every judge.
-static void send_errand(controller_judges_t *self, size_t first, json_t *samples)
+/// Sends samples (taken) to every judge, one request each.
+static void send_request(controller_judges_t *self, size_t first, json_t *samples)
 {
     size_t count = json_array_size(samples);
     for (size_t j = 0; j < self->judges && count > 0; j++) {
-        const tr_judge_t *judge = self->verdicts[j].judge;
-        errand_t *errand = tr_alloc(sizeof *errand);
-        *errand = (errand_t){&self->verdicts[j], first, count};
-        self->errands = tr_realloc(self->errands, (self->errand_count + 1) * sizeof *self->errands);
-        self->errands[self->errand_count] = errand;
+        const tr_judge_t *judge = self->results[j].judge;
+        request_t *request = tr_alloc(sizeof *request);
+        *request = (request_t){&self->results[j], first, count};
+        // Requests are allocated one by one: a call keeps its index into them until it is answered.
+        self->requests =
+            tr_realloc(self->requests, (self->request_count + 1) * sizeof *self->requests);
+        self->requests[self->request_count] = request;
         tr_message_t *message = tr_message_new("request");
         tr_message_set_body(message, json_pack("{s:O}", "samples", samples));
         const controller_call_t call = {
@@ -215,29 +232,31 @@ static void send_errand(controller_judges_t *self, size_t first, json_t *samples
             .group = tr_judge_group(judge),
             .method = "score",
             .timeout_s = judge->timeout_s,
+            // on_failure decides what follows the last retry: wait for the judge, or end the run.
             .retries = judge->retries,
             .persists = judge->on_failure == TR_ON_FAILURE_WAIT,
             .take = take_scores,
             .context = self,
-            .index = self->errand_count++,
+            .index = self->request_count++,
         };
         controller_calls_ask(self->calls, &call, &message);
     }
     json_decref(samples);
 }
 
-void controller_judges_ask(controller_judges_t *self, size_t first, const tr_responses_t *part,
+void controller_judges_ask(controller_judges_t *self, size_t first, const tr_responses_t *responses,
                            const uint32_t *rows)
 {
     json_t *samples = json_array();
     size_t filled = 0, begin = first;
-    for (size_t r = 0; r < part->count; r++) {
+    for (size_t r = 0; r < responses->count; r++) {
         size_t bytes;
-        json_t *sample = sample_of(self, first + r, part, r, rows[r], &bytes);
+        json_t *sample = sample_of(self, first + r, responses, r, rows[r], &bytes);
+        // A sample larger than the bound travels alone.
         bool full = json_array_size(samples) == SAMPLES_A_REQUEST ||
                     (filled > 0 && filled + bytes > BYTES_A_REQUEST);
         if (full) {
-            send_errand(self, begin, samples);
+            send_request(self, begin, samples);
             samples = json_array();
             filled = 0;
             begin = first + r;
@@ -245,22 +264,24 @@ void controller_judges_ask(controller_judges_t *self, size_t first, const tr_res
         json_array_append_new(samples, sample);
         filled += bytes;
     }
-    send_errand(self, begin, samples);
+    send_request(self, begin, samples);
 }
 
-// What came of it
+// Scores and metrics
 
 void controller_judges_scores(const controller_judges_t *self, float *scores)
 {
     for (size_t i = 0; i < self->count; i++) {
+        // In double and in the order of the recipe, whatever the order of answers.
         double sum = 0.0;
         for (size_t j = 0; j < self->judges; j++) {
-            sum += self->verdicts[j].judge->weight * (double)self->verdicts[j].scores[i];
+            sum += self->results[j].judge->weight * (double)self->results[j].scores[i];
         }
         scores[i] = (float)sum;
     }
 }
 
+/// controller_record_set with a name that is taken.
 static tr_status set(controller_record_t *record, char *name, double value, tr_error_t *err)
 {
     tr_status status = controller_record_set(record, name, value, err);
@@ -268,7 +289,8 @@ static tr_status set(controller_record_t *record, char *name, double value, tr_e
     return status;
 }
 
-static tr_status report_extra(const controller_judges_t *self, const verdict_t *verdict,
+/// The mean over the responses for which the extra was given, of which there is at least one.
+static tr_status report_extra(const controller_judges_t *self, const result_t *result,
                               const extra_t *extra, controller_record_t *record, tr_error_t *err)
 {
     double sum = 0.0, given = 0.0;
@@ -276,7 +298,7 @@ static tr_status report_extra(const controller_judges_t *self, const verdict_t *
         sum += extra->given[i] ? extra->values[i] : 0.0;
         given += extra->given[i] ? 1.0 : 0.0;
     }
-    return set(record, tr_format("judge/%s/%s", verdict->judge->name, extra->name), sum / given,
+    return set(record, tr_format("judge/%s/%s", result->judge->name, extra->name), sum / given,
                err);
 }
 
@@ -284,13 +306,13 @@ tr_status controller_judges_report(const controller_judges_t *self, controller_r
                                    tr_error_t *err)
 {
     for (size_t j = 0; j < self->judges; j++) {
-        const verdict_t *verdict = &self->verdicts[j];
+        const result_t *result = &self->results[j];
         tr_statistics_t s;
-        tr_statistics(&s, verdict->scores, self->count);
-        TR_TRY(set(record, tr_format("rewards/%s/mean", verdict->judge->name), s.mean, err));
-        TR_TRY(set(record, tr_format("rewards/%s/std", verdict->judge->name), s.deviation, err));
-        for (size_t x = 0; x < verdict->extra_count; x++) {
-            TR_TRY(report_extra(self, verdict, &verdict->extras[x], record, err));
+        tr_statistics(&s, result->scores, self->count);
+        TR_TRY(set(record, tr_format("rewards/%s/mean", result->judge->name), s.mean, err));
+        TR_TRY(set(record, tr_format("rewards/%s/std", result->judge->name), s.deviation, err));
+        for (size_t x = 0; x < result->extra_count; x++) {
+            TR_TRY(report_extra(self, result, &result->extras[x], record, err));
         }
     }
     return TR_OK;

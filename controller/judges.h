@@ -1,12 +1,13 @@
-/// Asks each judge of the recipe for the scores of responses, and adds them up.
+/// Requests scores of responses from each judge of the recipe, and adds them up.
 ///
-/// Judging of a response may begin as soon as it is there. A step's scores are placed by response, so the order in which
-/// judges answer decides nothing. A missing score is never a number: the wait ends only when all are there.
+/// A response can be judged as soon as it is generated. Scores are placed by response, so the order
+/// in which judges answer changes nothing. A missing score never becomes a number: the wait ends
+/// only when all have arrived.
 #ifndef CONTROLLER_JUDGES_H
 #define CONTROLLER_JUDGES_H
 
-#include "common/judge/judge.h"
 #include "common/data/rows.h"
+#include "common/judge/judge.h"
 #include "controller/calls.h"
 #include "controller/metrics.h"
 #include "proto/responses.h"
@@ -19,18 +20,19 @@ controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_r
                                            controller_calls_t *calls);
 void controller_judges_destroy(controller_judges_t **judges);
 
-/// A step's scores begin: `count` responses, whose sample ids start at first_id.
+/// Starts a step: `count` responses, whose sample ids start at first_id. Forgets the step before.
 void controller_judges_begin(controller_judges_t *judges, size_t count, int64_t first_id);
 
-/// Asks every judge about responses first..first + part->count - 1. rows: [part->count], their prompts. part is copied.
-void controller_judges_ask(controller_judges_t *judges, size_t first, const tr_responses_t *part,
-                           const uint32_t *rows);
+/// Requests scores of responses first..first + responses->count - 1 from every judge. rows:
+/// [responses->count], their prompts. responses is copied.
+void controller_judges_ask(controller_judges_t *judges, size_t first,
+                           const tr_responses_t *responses, const uint32_t *rows);
 
 /// scores: [count], the weighted sums. Every judge must have answered (controller_calls_finish).
 void controller_judges_scores(const controller_judges_t *judges, float *scores);
 
-/// Adds rewards/NAME/mean and rewards/NAME/std for each judge, and judge/NAME/EXTRA, the mean of a named extra over the
-/// responses for which it was given.
+/// Adds rewards/NAME/mean and rewards/NAME/std for each judge, and judge/NAME/EXTRA, the mean of a
+/// named extra over the responses for which it was given.
 tr_status controller_judges_report(const controller_judges_t *judges, controller_record_t *record,
                                    tr_error_t *err);
 

@@ -1,3 +1,7 @@
+// JSON lines: where a resumed run cuts a file, and how values are printed.
+//
+// Apart from metrics.c and samples.c, which share it. Jansson prints doubles with 17 digits; here a
+// number has the fewest digits that read back as the same double, so lines are short and exact.
 #include "controller/lines.h"
 
 #include <errno.h>
@@ -9,6 +13,7 @@
 
 // Reading: where to cut
 
+/// The step of a line.
 static tr_status parse_step(uint64_t *step, const char *text, size_t length, const char *path,
                             size_t line, tr_error_t *err)
 {
@@ -41,10 +46,13 @@ static tr_status measure(uint64_t *keep, FILE *stream, const char *path, uint64_
     *keep = 0;
     for (size_t line = 1; (length = getline(&text, &capacity, stream)) > 0; line++) {
         uint64_t step = 0;
+        // Torn by a kill during a write: not an error, and cut off.
         if (text[length - 1] != '\n') {
             break;
         }
+        // Every kept line is parsed: a damaged file is reported and not continued.
         TR_TRY_GOTO(parse_step(&step, text, (size_t)length, path, line, err), done);
+        // Steps never fall, so everything from here on is later.
         if (step > last) {
             break;
         }
@@ -82,12 +90,14 @@ static void append_text(tr_bytes_t *out, const char *text)
     tr_bytes_append(out, text, strlen(text));
 }
 
+/// Whole numbers without a point, others with the fewest digits that are exact.
 static void append_real(tr_bytes_t *out, double value)
 {
     char text[32];
     if (value == trunc(value) && fabs(value) < 1e15) {
         snprintf(text, sizeof text, "%.0f", value);
     } else {
+        // 17 digits always suffice for a double.
         int digits = 1;
         do {
             snprintf(text, sizeof text, "%.*g", digits, value);
@@ -96,7 +106,7 @@ static void append_real(tr_bytes_t *out, double value)
     append_text(out, text);
 }
 
-/// A text, a whole number, a truth value or null.
+/// A text, a whole number, a bool or null.
 static void append_plain(tr_bytes_t *out, const json_t *value)
 {
     char *text = json_dumps(value, JSON_ENCODE_ANY);
@@ -105,6 +115,7 @@ static void append_plain(tr_bytes_t *out, const json_t *value)
     free(text);
 }
 
+/// The key as jansson quotes it.
 static void append_key(tr_bytes_t *out, const char *key)
 {
     json_t *name = json_string(key);
@@ -113,6 +124,7 @@ static void append_key(tr_bytes_t *out, const char *key)
     append_text(out, ": ");
 }
 
+/// Like json_dumps, but for reals.
 static void append_value(tr_bytes_t *out, const json_t *value)
 {
     const char *key;
@@ -122,6 +134,8 @@ static void append_value(tr_bytes_t *out, const json_t *value)
     switch (json_typeof(value)) {
     case JSON_OBJECT:
         append_text(out, "{");
+        // In the order in which keys were set (jansson keeps it), so equal records give equal
+        // lines.
         json_object_foreach((json_t *)value, key, item)
         {
             append_text(out, between);

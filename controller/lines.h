@@ -1,5 +1,5 @@
-/// JSON lines by step: what metrics.jsonl and samples.jsonl share. One object a line, and each has a
-/// whole number `step` that never falls from line to line.
+/// JSON lines by step, the common form of metrics.jsonl and samples.jsonl: one object a line, each
+/// with a whole number `step` that never falls from line to line.
 #ifndef CONTROLLER_LINES_H
 #define CONTROLLER_LINES_H
 
@@ -9,19 +9,19 @@
 #include "common/base/status.h"
 #include "controller/appender.h"
 
-/// Opens path to append, cut before the first line whose step is after `last` and before a last line
-/// that is torn (without a newline). *file: owned by the caller; NULL on failure. TR_ERR_IO;
-/// TR_ERR_FORMAT as "file:line: ...", and the file is then as it was.
+/// Opens path to append, cut before the first line whose step is after `last`, and before a torn
+/// last line (without a newline). *file: owned by the caller; NULL on failure. TR_ERR_IO;
+/// TR_ERR_FORMAT as "file:line: ...", and the file is then unchanged.
 tr_status controller_lines_open(controller_appender_t **file, const char *path, uint64_t last,
                                 tr_error_t *err);
 
-/// One line. TR_ERR_IO.
+/// Appends the object as one line. TR_ERR_IO.
 tr_status controller_lines_append(controller_appender_t *file, const json_t *object,
                                   tr_error_t *err);
 
-/// The value on one line, without a newline: numbers with the fewest digits that read back as the same
-/// double, whole ones without a point; keys in the order in which they were set. Owned by the caller
-/// (free).
+/// The value on one line, without a newline: numbers with the fewest digits that read back as the
+/// same double, whole ones without a point; keys in the order in which they were set. Owned by the
+/// caller (free).
 char *controller_lines_print(const json_t *value);
 
 #endif

@@ -1,4 +1,5 @@
-/// troupe-controller: directs a run, step by step, and keeps its directory.
+/// troupe-controller: directs a run, step by step, and keeps its directory. Parses the command line
+/// and handles signals; the run itself is run.c.
 #include <argp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -15,7 +16,7 @@ typedef struct options {
     tr_log_level_t level;
 } options_t;
 
-/// The second signal of the keyboard ends the process at once.
+/// Asks the run to stop at its next poll. A second SIGINT ends the process at once.
 static void take_signal(int number)
 {
     if (stop && number == SIGINT) {
@@ -24,6 +25,7 @@ static void take_signal(int number)
     stop = 1;
 }
 
+/// Reads one option or argument for argp.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     options_t *options = state->input;
@@ -64,19 +66,23 @@ int main(int argc, char **argv)
     options_t options = {.level = TR_LOG_INFO};
     const char *level = getenv("TROUPE_LOG_LEVEL");
     if (level != NULL) {
-        tr_log_level_parse(&options.level, level); // another word leaves the default
+        tr_log_level_parse(&options.level, level); // an unknown word leaves the default
     }
     tr_error_t err = {0};
     argp_program_version = "troupe " TROUPE_VERSION;
+    // EX_USAGE of sysexits.h.
     argp_err_exit_status = 64;
     argp_parse(&parser, argc, argv, 0, NULL, &options);
+    // Options before anything is opened: a wrong command line leaves no trace.
     tr_log_init("controller", options.level);
+    // Turns off CZMQ's signal handling, so it comes before the handlers below.
     tr_wire_init();
     const struct sigaction action = {.sa_handler = take_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     tr_status status = controller_run(options.directory, options.resume, &stop, &err);
     if (status != TR_OK) {
+        // The log has the details; the supervisor shows this sentence.
         fprintf(stderr, "troupe-controller: %s\n", err.text);
     }
     return tr_status_exit_code(status);

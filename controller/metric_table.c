@@ -1,8 +1,10 @@
-// The table of metrics, and the page that it makes.
+// The table of metrics, and docs/metrics.md, which is made from it.
+//
+// A new metric is a row here and a call where it is computed. The order of rows is that of the page
+// and of the terminal's line.
 #include "controller/metric_table.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const controller_metric_row_t controller_metric_rows[] = {
@@ -106,8 +108,8 @@ const controller_metric_row_t controller_metric_rows[] = {
 const size_t controller_metric_count =
     sizeof controller_metric_rows / sizeof controller_metric_rows[0];
 
-/// Whether the name is the row's, where '*' takes everything up to the next slash, and at the end of a pattern everything: a judge
-/// may name its numbers as it likes.
+/// Whether the name fits the pattern: '*' takes everything up to the next slash, and at the end of
+/// a pattern everything, since a judge may give its numbers any names.
 static bool matches(const char *pattern, const char *name)
 {
     while (*pattern != '\0') {
@@ -126,6 +128,7 @@ static bool matches(const char *pattern, const char *name)
 
 const controller_metric_row_t *controller_metric_row(const char *name)
 {
+    // A metric of held-out rows is documented by the one it is named after.
     const char *bare = strncmp(name, "eval_", 5) == 0 ? name + 5 : name;
     for (size_t i = 0; i < controller_metric_count; i++) {
         if (matches(controller_metric_rows[i].name, bare)) {

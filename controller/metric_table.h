@@ -1,7 +1,8 @@
-/// Every metric of metrics.jsonl: one table, from which docs/metrics.md and the terminal's line follow.
+/// Every metric of metrics.jsonl in one table, from which docs/metrics.md and the terminal's line
+/// follow.
 ///
-/// A metric is put where it is computed (an actor's page, a controller's step) and has a row here; a step whose record holds a name
-/// without a row stops the program, so no metric goes undocumented.
+/// A metric is set where it is computed (an actor's page, a controller's step) and has a row here.
+/// A step whose record has a name without a row stops the program, so no metric goes undocumented.
 #ifndef CONTROLLER_METRIC_TABLE_H
 #define CONTROLLER_METRIC_TABLE_H
 
@@ -10,12 +11,12 @@
 #include "controller/metrics.h"
 
 typedef struct controller_metric_row {
-    const char *name;    ///< '*' stands for a part between slashes
+    const char *name;    ///< '*' stands for a part between slashes, at the end for any rest
     const char *unit;    ///< "nats", "tokens", ...
     const char *over;    ///< what it is a mean of, or else how a step's value comes about
     const char *meaning; ///< one line
     const char *label;   ///< on the terminal, in the order of the table; NULL: not shown
-    bool percent;        ///< shown as one
+    bool percent;        ///< shown as a percentage
 } controller_metric_row_t;
 
 /// [controller_metric_count]

@@ -1,3 +1,7 @@
+// A step's record of metrics, and metrics.jsonl, one line for each.
+//
+// Apart from events.c (TensorBoard) and progress.c (terminal), which read the same record. How
+// lines are cut and numbers printed is lines.c; what each metric means is metric_table.c.
 #include "controller/metrics.h"
 
 #include <math.h>
@@ -8,6 +12,7 @@
 #include "controller/lines.h"
 #include "proto/learner/tally.h"
 
+/// A file of JSON lines; what is special about it is the record.
 struct controller_metrics {
     controller_appender_t *file;
 };
@@ -28,6 +33,7 @@ void controller_record_release(controller_record_t *record)
     *record = (controller_record_t){0};
 }
 
+/// A step has about 40 metrics: a search from the first on is fast enough.
 static controller_metric_t *find(const controller_record_t *record, const char *name)
 {
     for (size_t i = 0; i < record->count; i++) {
@@ -38,6 +44,7 @@ static controller_metric_t *find(const controller_record_t *record, const char *
     return NULL;
 }
 
+/// Appends a metric that is not in the record yet.
 static void add(controller_record_t *record, const char *name, double value)
 {
     if (record->count == record->capacity) {
@@ -51,11 +58,13 @@ tr_status controller_record_set(controller_record_t *record, const char *name, d
                                 tr_error_t *err)
 {
     size_t length = strlen(name);
+    // `step` is the key of the line itself.
     if (length == 0 || strcmp(name, "step") == 0 || tr_utf8_valid(name, length) < length) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "metric '%s': expected a name in UTF-8 that is not empty and not 'step'",
                        name);
     }
+    // JSON has no NaN; a run that makes one must not go on.
     if (!isfinite(value)) {
         return tr_fail(err, TR_ERR_NUMERIC, "metric '%s' of step %llu is %g", name,
                        (unsigned long long)record->step, value);
@@ -77,9 +86,9 @@ const double *controller_record_find(const controller_record_t *record, const ch
 
 // Tallies
 
-static const char SQUARES[] = "mean_squared_reward"; // adds up, where a deviation does not
+static const char SQUARES[] = "mean_squared_reward"; // the mean of squares, which adds up
 
-/// Of a reward model's scores.
+/// The standard deviation of a reward model's scores, from the means of squares and of scores.
 static tr_status put_deviation(controller_record_t *record, const json_t *tally, const char *prefix,
                                tr_error_t *err)
 {
@@ -88,6 +97,7 @@ static tr_status put_deviation(controller_record_t *record, const json_t *tally,
         return TR_OK;
     }
     double mean = tr_tally_mean(json_object_get(tally, "mean_reward"));
+    // E[x^2] - E[x]^2, which rounding can take below 0.
     double variance = tr_tally_mean(squares) - mean * mean;
     char *name = tr_format("%sreward_std", prefix);
     tr_status status =
@@ -113,7 +123,7 @@ tr_status controller_record_add_tally(controller_record_t *record, const json_t 
     return put_deviation(record, tally, prefix, err);
 }
 
-/// A new reference.
+/// The record as an object, `step` first. A new reference.
 static json_t *to_json(const controller_record_t *record)
 {
     json_t *object = json_object();

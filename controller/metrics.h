@@ -36,11 +36,12 @@ void controller_record_release(controller_record_t *record);
 tr_status controller_record_set(controller_record_t *record, const char *name, double value,
                                 tr_error_t *err);
 
-/// NULL when there is none of that name; the record's, until the next set.
+/// The value of a metric, valid until the next set. NULL: the record has none of that name.
 const double *controller_record_find(const controller_record_t *record, const char *name);
 
-/// Adds the means of a tally (proto/learner/tally.h), each under its name after the prefix. mean_squared_reward, which adds up
-/// where a deviation does not, becomes reward_std.
+/// Adds the means of a tally (proto/learner/tally.h), each with the prefix before its name. A
+/// standard deviation does not add up over batches, so mean_squared_reward travels instead and
+/// becomes reward_std here.
 tr_status controller_record_add_tally(controller_record_t *record, const json_t *tally,
                                       const char *prefix, tr_error_t *err);
 

@@ -1,3 +1,8 @@
+// A step on generated responses: generate, score, choose, train on the choice as on rows.
+//
+// Online DPO, rejection sampling and plain sampling share this file because they differ in two
+// facts of the table of algorithms alone: whether the actor trains, and how many responses of a
+// prompt make a row (group). Next: rows_step.c for the update, generation.c for the responses.
 #include "controller/online_step.h"
 
 #include <stdlib.h>
@@ -16,10 +21,11 @@ typedef struct online {
     uint32_t *rows; // [prompts]
     size_t prompts;
     controller_experience_t experience;
-    size_t *best, *worst; // [prompts] responses
+    size_t *best, *worst; // [prompts] indices of responses
 } online_t;
 
-/// The step's prompts. Where nothing learns, all of them in the file's order, the last step taking what is left.
+/// The step's prompts: a shuffled batch for training. Sampling takes all prompts in the order of
+/// the file instead, and its last step takes those that remain.
 static tr_status choose_prompts(online_t *o, tr_error_t *err)
 {
     const tr_recipe_t *recipe = o->run->recipe;
@@ -44,6 +50,7 @@ static tr_status choose_prompts(online_t *o, tr_error_t *err)
 
 // The choice
 
+/// The best and the worst response of each prompt, by score.
 static void choose_responses(online_t *o)
 {
     const float *scores = o->experience.scores;
@@ -58,6 +65,7 @@ static void choose_responses(online_t *o)
     }
 }
 
+/// Response `index` with its prompt, as a sequence of a row.
 static void copy_response(tr_sequence_t *item, const controller_experience_t *e, size_t index)
 {
     item->prompt = (size_t)e->prompt_lengths[index];
@@ -66,10 +74,12 @@ static void copy_response(tr_sequence_t *item, const controller_experience_t *e,
     memcpy(item->ids, e->ids + e->starts[index], item->length * sizeof *item->ids);
 }
 
-/// The chosen responses as rows: pairs for DPO, else one a prompt. rows: released by the caller.
+/// The chosen responses as rows: a pair for DPO, else one sequence a prompt. The caller releases
+/// rows.
 static void make_rows(tr_rows_t *rows, const online_t *o)
 {
     size_t group = tr_recipe_algorithm(o->run->recipe)->group;
+    // Responses fit the model already, so no row is cut.
     *rows = (tr_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
@@ -83,15 +93,17 @@ static void make_rows(tr_rows_t *rows, const online_t *o)
     }
 }
 
-static tr_status learn(const online_t *o, controller_record_t *record, tr_error_t *err)
+/// One update on the chosen responses, exactly as on rows of a file.
+static tr_status train(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
     tr_rows_t rows;
+    // Every row that was made is of this step.
     uint32_t *all = tr_calloc(o->prompts, sizeof *all);
     for (size_t i = 0; i < o->prompts; i++) {
         all[i] = (uint32_t)i;
     }
     make_rows(&rows, o);
-    tr_status status = controller_rows_learn(o->run, &rows, all, o->prompts, o->step, record, err);
+    tr_status status = controller_rows_train(o->run, &rows, all, o->prompts, o->step, record, err);
     tr_rows_release(&rows);
     free(all);
     return status;
@@ -99,7 +111,8 @@ static tr_status learn(const online_t *o, controller_record_t *record, tr_error_
 
 // Metrics
 
-/// TRL's names. The margin is between the best and the worst response of a prompt.
+/// objective/ metrics under TRL's names. The margin is between the best and the worst response of a
+/// prompt.
 static tr_status report_scores(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
     const controller_experience_t *e = &o->experience;
@@ -126,33 +139,38 @@ static tr_status report_scores(const online_t *o, controller_record_t *record, t
 
 // The step
 
-static tr_status speak(online_t *o, controller_record_t *record, tr_error_t *err)
+/// Responses and their scores. Judges score while rollouts still generate; "assess" is the rest of
+/// their time.
+static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *err)
 {
     controller_run_t *run = o->run;
     double began = tr_clock_seconds();
     TR_TRY(controller_generate(&o->experience, run, o->step, o->rows, o->prompts, err));
-    double spoken = tr_clock_seconds();
+    double generated = tr_clock_seconds();
     controller_run_phase(run, "assess");
     TR_TRY(controller_calls_finish(run->calls, err));
     controller_judges_scores(run->judges, o->experience.scores);
-    TR_TRY(controller_record_set(record, "time/rollout", spoken - began, err));
-    TR_TRY(controller_record_set(record, "time/assess", tr_clock_seconds() - spoken, err));
+    TR_TRY(controller_record_set(record, "time/rollout", generated - began, err));
+    TR_TRY(controller_record_set(record, "time/assess", tr_clock_seconds() - generated, err));
     return controller_record_set(record, "tokens_per_second/rollout",
-                                 (double)o->experience.tokens / (spoken - began), err);
+                                 (double)o->experience.tokens / (generated - began), err);
 }
 
+/// The algorithm, in the order of a step.
 static tr_status take_step(online_t *o, controller_record_t *record, tr_error_t *err)
 {
-    bool learns = tr_algorithm_learns(tr_recipe_algorithm(o->run->recipe));
+    bool trains = tr_algorithm_learns(tr_recipe_algorithm(o->run->recipe));
     TR_TRY(choose_prompts(o, err));
-    TR_TRY(speak(o, record, err));
+    TR_TRY(generate(o, record, err));
     choose_responses(o);
+    // Scores before the loss: the order of metrics in a line of metrics.jsonl.
     TR_TRY(report_scores(o, record, err));
-    if (learns) {
-        TR_TRY(learn(o, record, err));
+    if (trains) {
+        TR_TRY(train(o, record, err));
     }
     TR_TRY(controller_generation_write_samples(o->run, o->step, &o->experience, err));
-    return learns ? controller_run_publish(o->run, o->step, err) : TR_OK;
+    // The next step must generate with the weights that this one has made.
+    return trains ? controller_run_publish(o->run, o->step, err) : TR_OK;
 }
 
 tr_status controller_online_step(controller_run_t *run, uint64_t step, controller_record_t *record,

@@ -1,8 +1,8 @@
 // PPO in the controller: one step from prompts to new weights.
 //
-// Reads like the algorithm: generate, assess (scores, values, reference log-probs, all at once), turn them into advantages, let actor and
-// critic take their epochs at the same time, publish. The arithmetic is common/algo/ppo.c; the updates are actor/ppo.c and
-// critic/ppo.c.
+// take_step reads like the algorithm: generate, assess (scores, values, reference log-probs, all at
+// the same time), compute advantages, let actor and critic take their epochs at the same time,
+// publish. The equations are in common/algo/ppo.c; the updates in actor/ppo.c and critic/ppo.c.
 #include "controller/ppo_step.h"
 
 #include <inttypes.h>
@@ -24,8 +24,8 @@ typedef struct ppo_step {
     size_t prompts;
     size_t responses;
     controller_experience_t experience;
-    json_t *actor, *critic;             // tallies of what the learners report
-    double generated, assessed, learnt; // seconds
+    json_t *actor, *critic;              // tallies of the metrics that the learners report
+    double generated, assessed, trained; // seconds of each phase
 } ppo_step_t;
 
 static void release(ppo_step_t *s)
@@ -38,6 +38,7 @@ static void release(ppo_step_t *s)
 
 // Scores, values, reference log-probs
 
+/// Copies a tensor of the answer that has one number a response token.
 static tr_status take_vector(float *out, const char *name, const ppo_step_t *s,
                              const tr_message_t *reply, tr_error_t *err)
 {
@@ -48,6 +49,7 @@ static tr_status take_vector(float *out, const char *name, const ppo_step_t *s,
     return TR_OK;
 }
 
+/// A controller_take_fn, as the one below.
 static tr_status take_values(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
 {
@@ -56,6 +58,7 @@ static tr_status take_values(void *context, size_t index, const tr_message_t *re
     return take_vector(s->experience.values, "values", s, reply, err);
 }
 
+/// The reference's log-probs of the sampled tokens.
 static tr_status take_reference(void *context, size_t index, const tr_message_t *reply,
                                 tr_error_t *err)
 {
@@ -64,6 +67,7 @@ static tr_status take_reference(void *context, size_t index, const tr_message_t 
     return take_vector(s->experience.reference, "logprobs", s, reply, err);
 }
 
+/// Requests one number a response token, from the critic or the reference.
 static void ask_about_sequences(ppo_step_t *s, controller_call_t call, controller_take_fn take)
 {
     tr_message_t *message = tr_message_new("request");
@@ -76,38 +80,53 @@ static void ask_about_sequences(ppo_step_t *s, controller_call_t call, controlle
     controller_calls_ask(s->run->calls, &call, &message);
 }
 
-/// Values and reference log-probs, while the judges finish.
+/// Values and reference log-probs, while the judges finish their scores.
 static tr_status assess(ppo_step_t *s, tr_error_t *err)
 {
     double began = controller_run_phase(s->run, "assess");
     bool separate = s->run->recipe->roles.reference.separate;
+    // A separate reference is called without a name: it has no state to lose.
     const controller_call_t frozen = {.role = TR_ROLE_REFERENCE, .method = "logprobs"};
     ask_about_sequences(s, controller_run_learner_call(TR_ROLE_CRITIC, "values"), take_values);
     ask_about_sequences(s,
                         separate ? frozen : controller_run_learner_call(TR_ROLE_ACTOR, "logprobs"),
                         take_reference);
+    // Waits for the judges too: their requests were sent during generation.
     TR_TRY(controller_calls_finish(s->run->calls, err));
     controller_judges_scores(s->run->judges, s->experience.scores);
     s->assessed = tr_clock_seconds() - began;
     return TR_OK;
 }
 
-/// The record's objective/ metrics, and what the updates learn from.
-static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
+/// Subtracts missing_eos_penalty from the scores of responses without an end.
+static void penalise_missing_eos(ppo_step_t *s)
 {
     controller_experience_t *e = &s->experience;
     const tr_model_config_t *model = &s->run->model;
+    for (size_t i = 0; i < e->count; i++) {
+        size_t n;
+        const int32_t *response = controller_experience_response(e, i, &n);
+        tr_missing_eos_penalty(&e->scores[i], response, n, model->eos, model->eos_count,
+                               s->options->missing_eos_penalty);
+    }
+}
+
+/// From scores to advantages and returns, and the record's objective/ metrics.
+static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
+{
+    controller_experience_t *e = &s->experience;
     tr_objective_t objective;
     tr_statistics_t scores;
+    // Before the rewards: the penalised score is what the last token gets, as in TRL.
     if (s->options->missing_eos_penalty != 0.0) {
-        tr_missing_eos_penalty(e->scores, e->responses, e->offsets, e->count, model->eos,
-                               model->eos_count, s->options->missing_eos_penalty);
+        penalise_missing_eos(s);
     }
     tr_ppo_advantages(e->kl, e->rewards, e->advantages, e->returns, e->logprobs, e->reference,
-                      e->values, e->scores, e->offsets, e->count, s->options);
-    tr_objective(&objective, e->kl, e->logprobs, e->scores, e->offsets, e->count,
+                      e->values, e->scores, e->response_starts, e->count, s->options);
+    tr_objective(&objective, e->kl, e->logprobs, e->scores, e->response_starts, e->count,
                  s->options->kl_coef);
     tr_statistics(&scores, e->scores, e->count);
+    // The order of this table is the order in metrics.jsonl.
     const struct {
         const char *name;
         double value;
@@ -130,6 +149,7 @@ static tr_status judge(ppo_step_t *s, controller_record_t *record, tr_error_t *e
 
 // Updates
 
+/// A controller_take_fn: keeps a learner's metrics in its tally.
 static tr_status take_report(void *context, size_t index, const tr_message_t *reply,
                              tr_error_t *err)
 {
@@ -138,6 +158,7 @@ static tr_status take_report(void *context, size_t index, const tr_message_t *re
     return controller_run_take_metrics(tally, reply, err);
 }
 
+/// Requests the epochs of one learner, with the two vectors over response tokens that it reads.
 static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
                         const float *first, const char *second_name, const float *second,
                         json_t **tally)
@@ -157,12 +178,13 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
     controller_calls_ask(s->run->calls, &call, &message);
 }
 
-/// Actor and critic take their epochs at the same time.
-static tr_status learn(ppo_step_t *s, double rate, tr_error_t *err)
+/// Actor and critic take their epochs at the same time: they share nothing.
+static tr_status train(ppo_step_t *s, double rate, tr_error_t *err)
 {
     const controller_experience_t *e = &s->experience;
     const tr_recipe_t *recipe = s->run->recipe;
     const double own = recipe->roles.critic.learning_rate;
+    // The critic has the actor's learning rate unless the recipe gives it its own.
     double critic_rate = own > 0.0 ? controller_run_rate(s->run, own, s->step) : rate;
     double began = controller_run_phase(s->run, "train");
     ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages,
@@ -170,10 +192,11 @@ static tr_status learn(ppo_step_t *s, double rate, tr_error_t *err)
     ask_learner(s, TR_ROLE_CRITIC, critic_rate, "values", e->values, "returns", e->returns,
                 &s->critic);
     TR_TRY(controller_calls_finish(s->run->calls, err));
-    s->learnt = tr_clock_seconds() - began;
+    s->trained = tr_clock_seconds() - began;
     return TR_OK;
 }
 
+/// The learners' metrics, and what only the controller can measure.
 static tr_status report(const ppo_step_t *s, double rate, controller_record_t *record,
                         tr_error_t *err)
 {
@@ -181,16 +204,17 @@ static tr_status report(const ppo_step_t *s, double rate, controller_record_t *r
     TR_TRY(controller_record_add_tally(record, s->actor, "", err));
     TR_TRY(controller_record_add_tally(record, s->critic, "", err));
     const double tokens = (double)s->experience.tokens;
-    const double learnt = tokens * (double)s->options->num_ppo_epochs;
+    // As if all epochs were taken; policy/epochs says whether target_kl ended them early.
+    const double trained = tokens * (double)s->options->num_ppo_epochs;
     TR_TRY(controller_record_set(record, "lr", rate, err));
     TR_TRY(controller_record_set(record, "time/rollout", s->generated, err));
     TR_TRY(controller_record_set(record, "time/assess", s->assessed, err));
-    TR_TRY(controller_record_set(record, "time/train", s->learnt, err));
+    TR_TRY(controller_record_set(record, "time/train", s->trained, err));
     TR_TRY(controller_record_set(record, "tokens_per_second/rollout", tokens / s->generated, err));
-    return controller_record_set(record, "tokens_per_second/train", learnt / s->learnt, err);
+    return controller_record_set(record, "tokens_per_second/train", trained / s->trained, err);
 }
 
-/// The promise: not one bit between what the rollouts reported and what the actor computed.
+/// The promise of exactness: the rollouts' log-probs and the actor's are the same bits.
 static tr_status check_promise(const controller_record_t *record, tr_error_t *err)
 {
     const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
@@ -206,6 +230,7 @@ static tr_status check_promise(const controller_record_t *record, tr_error_t *er
     return TR_OK;
 }
 
+/// The algorithm, in the order of a step; the helpers above follow the same order.
 static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
 {
     const tr_recipe_t *recipe = s->run->recipe;
@@ -216,9 +241,10 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
     TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, s->prompts, err));
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
-    TR_TRY(judge(s, record, err));
-    TR_TRY(learn(s, rate, err));
+    TR_TRY(compute_advantages(s, record, err));
+    TR_TRY(train(s, rate, err));
     TR_TRY(report(s, rate, record, err));
+    // Before publishing: weights of a step that was not exact must not be used.
     TR_TRY(check_promise(record, err));
     TR_TRY(controller_generation_write_samples(s->run, s->step, &s->experience, err));
     return controller_run_publish(s->run, s->step, err);

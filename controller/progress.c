@@ -1,3 +1,7 @@
+// The terminal output of a run: texts first, then the object that draws them.
+//
+// The texts are functions of their arguments, so tests compare them without a terminal. Which
+// metrics are shown, and under which label, is metric_table.c.
 #include "controller/progress.h"
 
 #include <math.h>
@@ -16,7 +20,7 @@ static void put(tr_bytes_t *out, const char *text)
     tr_bytes_append(out, text, strlen(text));
 }
 
-/// Appends text, owned here, behind two spaces and a label.
+/// Appends two spaces, a label and the text (taken).
 static void put_item(tr_bytes_t *out, const char *label, char *text)
 {
     put(out, "  ");
@@ -31,6 +35,7 @@ char *controller_progress_duration(double seconds)
     if (!isfinite(seconds) || seconds < 0) {
         return tr_strdup("?");
     }
+    // Rounded before it is divided: 59.7 seconds are 1m00s, not 60s.
     unsigned long long whole = (unsigned long long)llround(fmin(seconds, 1e15));
     unsigned long long minutes = whole / 60;
     unsigned long long hours = minutes / 60;
@@ -58,14 +63,14 @@ char *controller_progress_rate(double per_second)
     return tr_format("%.*f%s", digits, per_second, UNITS[unit]);
 }
 
-/// Three digits, or all that stand before the point.
+/// Three significant digits, or all that stand before the point.
 static char *number(double value)
 {
     return fabs(value) >= 999.5 && fabs(value) < 1e9 ? tr_format("%.0f", value)
                                                      : tr_format("%.3g", value);
 }
 
-/// A metric that the table has on the terminal, where the record has it.
+/// Appends a metric of the table, if it has a label and the record a value.
 static void put_row(tr_bytes_t *out, const controller_record_t *record,
                     const controller_metric_row_t *row)
 {
@@ -76,6 +81,7 @@ static void put_row(tr_bytes_t *out, const controller_record_t *record,
     }
 }
 
+/// Appends the rate of each phase, under the phase's name.
 static void put_rates(tr_bytes_t *out, const controller_record_t *record)
 {
     static const char START[] = "tokens_per_second/";
@@ -88,7 +94,7 @@ static void put_rates(tr_bytes_t *out, const controller_record_t *record)
     }
 }
 
-/// The log-probabilities of rollout and actor differ: the promise on which the rest stands is broken.
+/// Whether log-probabilities of rollout and actor differ: everything else rests on their equality.
 static bool is_inexact(const controller_record_t *record)
 {
     const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
@@ -98,6 +104,7 @@ static bool is_inexact(const controller_record_t *record)
 char *controller_progress_line(const controller_record_t *record, uint64_t steps, double left)
 {
     tr_bytes_t out = {0};
+    // Padded to the width of the last step, so that columns stay where they are.
     int width = snprintf(NULL, 0, "%llu", (unsigned long long)steps);
     char *step = tr_format("step  %*llu/%llu", width, (unsigned long long)record->step,
                            (unsigned long long)steps);
@@ -115,6 +122,7 @@ char *controller_progress_line(const controller_record_t *record, uint64_t steps
     return out.data;
 }
 
+/// Appends the bar of the steps done.
 static void put_bar(tr_bytes_t *out, uint64_t done, uint64_t steps)
 {
     enum { WIDTH = 20 };
@@ -127,12 +135,13 @@ static void put_bar(tr_bytes_t *out, uint64_t done, uint64_t steps)
     put(out, "]");
 }
 
-/// Ends text after `columns` characters.
+/// Ends the text after `columns` characters, which may be longer than bytes.
 static void cut(char *text, size_t columns)
 {
     size_t at = 0;
     size_t length = strlen(text);
     for (size_t i = 0; i < columns && at < length; i++) {
+        // A byte that begins no character counts as one.
         size_t bytes = tr_utf8_next(NULL, text + at, length - at);
         at += bytes == 0 ? 1 : bytes;
     }
@@ -159,19 +168,21 @@ char *controller_progress_live(const controller_record_t *record, uint64_t done,
 
 // The terminal
 
-/// How many steps the mean of a step's time looks back.
+/// Steps whose mean time gives the time left.
 enum { WINDOW = 20 };
 
+/// The live line is drawn again at every phase and step, from the last step's record.
 struct controller_progress {
     FILE *out;
     bool live;
-    bool drawn; ///< a live line stands on the terminal
+    bool drawn; ///< a live line is on the terminal
     uint64_t done;
     uint64_t steps;
     controller_record_t record; ///< the last step's; read when `finished`
     bool finished;              ///< a step is finished
     char *phase;                ///< NULL between phases
-    double ends[WINDOW + 1]; ///< [count], oldest first: when the first phase began, and steps ended
+    double ends[WINDOW +
+                1]; ///< [count], oldest first: the start of the first phase, then ends of steps
     size_t count;
 };
 
@@ -185,6 +196,7 @@ controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_
     return progress;
 }
 
+/// The terminal's width now: it may be resized during a run.
 static size_t terminal_columns(FILE *out)
 {
     struct winsize size = {0};
@@ -204,17 +216,20 @@ static double time_left(const controller_progress_t *progress)
     return mean * (double)(progress->steps - done);
 }
 
+/// Draws the live line over the one before.
 static void draw(controller_progress_t *progress)
 {
     char *line = controller_progress_live(progress->finished ? &progress->record : NULL,
                                           progress->done, progress->steps, progress->phase,
                                           time_left(progress), terminal_columns(progress->out));
+    // The escape sequence clears what is left of a longer line.
     fprintf(progress->out, "\r%s\x1b[K", line);
     fflush(progress->out);
     free(line);
     progress->drawn = true;
 }
 
+/// The phase shown from now on; NULL: none.
 static void set_phase(controller_progress_t *progress, const char *phase)
 {
     free(progress->phase);
@@ -227,6 +242,7 @@ void controller_progress_destroy(controller_progress_t **progress)
         return;
     }
     set_phase(*progress, NULL);
+    // A last time without a phase, so that the line which stays shows the end.
     if ((*progress)->drawn) {
         draw(*progress);
         fputs("\n", (*progress)->out);
@@ -237,6 +253,7 @@ void controller_progress_destroy(controller_progress_t **progress)
     *progress = NULL;
 }
 
+/// Remembers a time, and forgets the oldest when the window is full.
 static void note_time(controller_progress_t *progress, double now)
 {
     if (progress->count == WINDOW + 1) {
@@ -248,6 +265,7 @@ static void note_time(controller_progress_t *progress, double now)
 
 void controller_progress_phase(controller_progress_t *progress, const char *phase, double now)
 {
+    // The clock starts here and not with the program: workers take their time to join.
     if (progress->count == 0) {
         note_time(progress, now);
     }
@@ -257,6 +275,7 @@ void controller_progress_phase(controller_progress_t *progress, const char *phas
     }
 }
 
+/// Copies the record, which the live line shows until the next step ends.
 static void keep(controller_progress_t *progress, const controller_record_t *record)
 {
     controller_record_release(&progress->record);
@@ -270,7 +289,7 @@ static void keep(controller_progress_t *progress, const controller_record_t *rec
     progress->finished = true;
 }
 
-/// The step's line, which stays; on a terminal it takes the live line's place.
+/// Prints the step's line, which stays; on a terminal it replaces the live line.
 static void print_line(controller_progress_t *progress, const controller_record_t *record)
 {
     char *line = controller_progress_line(record, progress->steps, time_left(progress));
@@ -290,7 +309,9 @@ void controller_progress_step(controller_progress_t *progress, const controller_
 {
     note_time(progress, now);
     keep(progress, record);
+    // Between steps there is no phase: the next one begins with the next step.
     set_phase(progress, NULL);
+    // On a terminal the live line shows the step; only a broken promise must not scroll by unseen.
     if (!progress->live || is_inexact(record)) {
         print_line(progress, record);
     }

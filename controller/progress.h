@@ -1,4 +1,4 @@
-/// What a run shows on the terminal: a live line with a bar where standard output is a terminal,
+/// The terminal output of a run: a live line with a bar where standard output is a terminal,
 /// else one line a step.
 ///
 ///     step  12/60  score 1.25  kl 0.031  entropy 33.2  clip 4.2%  rollout 5.1k tok/s  left 1m40s
@@ -17,15 +17,13 @@
 
 // Formatting
 
-/// One line without a newline. left: seconds to go, negative when unknown. Shown, where the record has
-/// them: objective/scores, objective/kl, objective/entropy, loss, accuracy or rewards/accuracies,
-/// rewards/margins, policy/clipfrac_avg, and each
-/// tokens_per_second/PHASE; and before them exact/logprob_mismatch, loudly, when it is not 0. Owned by
-/// the caller (free).
+/// One line without a newline. left: seconds to go, negative when unknown. Shown are the metrics
+/// that have a label in metric_table.c and a value in the record, and each tokens_per_second/PHASE;
+/// before them exact/logprob_mismatch, in capitals, when it is not 0. Owned by the caller (free).
 char *controller_progress_line(const controller_record_t *record, uint64_t steps, double left);
 
 /// The live line: a bar, the phase that runs (NULL: none), then controller_progress_line, cut to
-/// `columns` characters. record NULL: no step is finished yet. Owned by the caller (free).
+/// `columns` characters. record NULL: no step has finished yet. Owned by the caller (free).
 char *controller_progress_live(const controller_record_t *record, uint64_t done, uint64_t steps,
                                const char *phase, double left, size_t columns);
 
@@ -45,13 +43,13 @@ controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_
 /// Ends the live line; the last step's line stays.
 void controller_progress_destroy(controller_progress_t **progress);
 
-/// A sentence that stays, before the first phase.
+/// A sentence on a line of its own, before the first phase.
 void controller_progress_note(controller_progress_t *progress, const char *sentence);
 
-/// A phase of the step begins; shown on a live line only. now: tr_clock_seconds.
+/// Begins a phase of the step; shown on a live line only. now: tr_clock_seconds.
 void controller_progress_phase(controller_progress_t *progress, const char *phase, double now);
 
-/// A step is finished. The time left follows from the mean of the last 20 steps since the start, which is
+/// Ends a step. The time left follows from the mean of the last 20 steps since the start, which is
 /// the first phase. On a live line a step with a logprob_mismatch also leaves a line that stays.
 void controller_progress_step(controller_progress_t *progress, const controller_record_t *record,
                               double now);

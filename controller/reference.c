@@ -1,3 +1,9 @@
+// The reference: requests for its log-probs, the precomputed ones and their file, and its mixing
+// with the policy.
+//
+// The reference is part of the actor's process, or a process of its own (roles.reference.separate);
+// only call_of knows which. The file saves a resumed run the pass over all rows. Next:
+// actor/service.c, which answers.
 #include "controller/reference.h"
 
 #include <stdio.h>
@@ -9,30 +15,33 @@
 #include "common/hf/safetensors.h"
 #include "controller/rows_step.h"
 
-// Asking
+// Requests
 
-typedef struct question {
+/// Where the answer of a request goes.
+typedef struct request {
     float *logprobs; // [n]
     size_t n;
-} question_t;
+} request_t;
 
+/// A controller_take_fn: copies the log-probs to where they are wanted.
 static tr_status take_logprobs(void *context, size_t index, const tr_message_t *reply,
                                tr_error_t *err)
 {
-    question_t *question = context;
+    request_t *request = context;
     tr_view_t view;
     (void)index;
-    TR_TRY(tr_message_expect_tensor(&view, reply, "logprobs", TR_F32, question->n, err));
-    memcpy(question->logprobs, view.data, question->n * sizeof *question->logprobs);
+    TR_TRY(tr_message_expect_tensor(&view, reply, "logprobs", TR_F32, request->n, err));
+    memcpy(request->logprobs, view.data, request->n * sizeof *request->logprobs);
     return TR_OK;
 }
 
-/// A call to whoever holds the reference.
+/// A call to the process that holds the reference.
 static controller_call_t call_of(const controller_run_t *run, const char *method)
 {
     controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, method);
     if (run->recipe->roles.reference.separate) {
         call.role = TR_ROLE_REFERENCE;
+        // Any process with the frozen model will do: it has no state to lose.
         call.worker = NULL;
     }
     return call;
@@ -41,10 +50,10 @@ static controller_call_t call_of(const controller_run_t *run, const char *method
 tr_status controller_reference_ask(float *logprobs, controller_run_t *run,
                                    const controller_batch_t *batch, tr_error_t *err)
 {
-    question_t question = {logprobs, batch->learnt};
+    request_t request = {logprobs, batch->trained};
     controller_call_t call = call_of(run, "logprobs");
     call.take = take_logprobs;
-    call.context = &question;
+    call.context = &request;
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, json_pack("{s:f, s:I}", "temperature", 1.0, "chunk",
                                            (json_int_t)run->recipe->optimizer.chunk));
@@ -65,6 +74,7 @@ tr_status controller_reference_forget(controller_run_t *run, tr_error_t *err)
 tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
+    // TR-DPO: every ref_model_sync_steps, reference = alpha policy + (1 - alpha) reference.
     if (!tr_recipe_syncs_reference(recipe) || step % recipe->dpo.ref_model_sync_steps != 0) {
         return TR_OK;
     }
@@ -76,7 +86,7 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
     return controller_calls_finish(run->calls, err);
 }
 
-// Asking once
+// Precomputed log-probs
 
 /// The rows of batch `index` (from 0). chosen: [data.batch], of which *count are written.
 static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t *run,
@@ -85,6 +95,7 @@ static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t 
     const tr_recipe_t *recipe = run->recipe;
     size_t batch = recipe->data.batch, first = index * batch;
     *count = batch;
+    // The batch of that step, in the shuffled order that the steps will have.
     if (controller_rows_mismatched(recipe) && rows == &run->rows) {
         return tr_dataset_batch(chosen, rows->count, recipe->seed, index, batch,
                                 recipe->data.shuffle, err);
@@ -96,7 +107,7 @@ static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t 
     return TR_OK;
 }
 
-/// How many batches there are to ask: every row once, or, where they are mismatched, every step.
+/// Number of batches to request: each row once, or with mismatched completions each step.
 static size_t batches_of(const controller_run_t *run, const tr_rows_t *rows)
 {
     size_t batch = run->recipe->data.batch;
@@ -105,7 +116,7 @@ static size_t batches_of(const controller_run_t *run, const tr_rows_t *rows)
                : (rows->count + batch - 1) / batch;
 }
 
-/// batch: to be released, on success.
+/// The ragged batch `index`; the caller releases it after success.
 static tr_status make_batch(controller_batch_t *batch, const controller_run_t *run,
                             const tr_rows_t *rows, size_t index, tr_error_t *err)
 {
@@ -119,14 +130,15 @@ static tr_status make_batch(controller_batch_t *batch, const controller_run_t *r
     return status;
 }
 
-/// Fills reference_starts, of items or of batches, and makes room. *n: all log-probs. *key: of the tokens they are of, where they are
-/// cut, and the reference's directory.
+/// Fills reference_starts, of sequences or of batches, and allocates the log-probs. *n: their
+/// number. *key: a hash of the tokens, of where they are cut, and of the reference's directory.
 static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run, tr_rows_t *rows,
                          tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
     bool mismatched = controller_rows_mismatched(recipe);
+    // Room for either kind of start, and the end.
     size_t items = rows->starts[rows->count], batches = batches_of(run, rows), at = 0;
     rows->reference_starts =
         tr_realloc(rows->reference_starts, (items + batches + 1) * sizeof *rows->reference_starts);
@@ -136,13 +148,15 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
         controller_batch_t batch;
         TR_TRY(make_batch(&batch, run, rows, i, err));
         const tr_sequences_t *s = &batch.sequences;
+        // One start a batch where rows are mismatched, else one a sequence.
         if (mismatched) {
             rows->reference_starts[i] = *n;
         }
         for (size_t k = 0; !mismatched && k < s->count; k++) {
             rows->reference_starts[at++] = *n + (size_t)s->response_starts[k];
         }
-        *n += batch.learnt;
+        *n += batch.trained;
+        // Chained: each hash is the seed of the next, so the order of batches counts.
         *key = XXH3_64bits_withSeed(batch.ids, batch.tokens * sizeof *batch.ids, *key);
         *key = XXH3_64bits_withSeed(s->response_starts, (s->count + 1) * sizeof *s->response_starts,
                                     *key);
@@ -152,23 +166,25 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
     return TR_OK;
 }
 
+/// Requests the log-probs of all batches, in order.
 static tr_status ask_all(controller_run_t *run, tr_rows_t *rows, tr_error_t *err)
 {
     size_t batches = batches_of(run, rows);
+    // In the order in which lay_out counted them.
     float *at = rows->reference;
     controller_run_phase(run, "reference");
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
         TR_TRY(make_batch(&batch, run, rows, i, err));
         tr_status status = controller_reference_ask(at, run, &batch, err);
-        at += batch.learnt;
+        at += batch.trained;
         controller_batch_release(&batch);
         TR_TRY(status);
     }
     return TR_OK;
 }
 
-/// *found: whether the file is of these rows.
+/// Reads the file if it has this key. *found: whether it has.
 static tr_status read_all(bool *found, tr_rows_t *rows, size_t n, const char *path, const char *key,
                           tr_error_t *err)
 {
@@ -185,6 +201,7 @@ static tr_status read_all(bool *found, tr_rows_t *rows, size_t n, const char *pa
     return status;
 }
 
+/// Writes the log-probs with their key.
 static tr_status write_all(const tr_rows_t *rows, size_t n, const char *path, const char *key,
                            tr_error_t *err)
 {
@@ -193,12 +210,13 @@ static tr_status write_all(const tr_rows_t *rows, size_t n, const char *path, co
     return tr_safetensors_write(path, &entry, 1, &pair, 1, err);
 }
 
-/// From the file, or by asking.
+/// Reads the log-probs from the file, or requests them and writes it.
 static tr_status fill(controller_run_t *run, tr_rows_t *rows, size_t n, const char *path,
                       const char *key, tr_error_t *err)
 {
     bool found = false;
     if (access(path, F_OK) == 0 && read_all(&found, rows, n, path, key, err) != TR_OK) {
+        // A damaged file costs time, not the run.
         tr_log(TR_LOG_WARN, "reference", "\"asked anew: %s\"", err->text);
         *err = (tr_error_t){0};
     }
@@ -221,7 +239,7 @@ tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows
         snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
         status = fill(run, rows, n, path, key, err);
     }
-    if (status != TR_OK) { // half of them are none
+    if (status != TR_OK) { // no half-filled log-probs
         free(rows->reference);
         rows->reference = NULL;
     }
@@ -236,7 +254,8 @@ void controller_reference_recall(float *logprobs, const tr_rows_t *rows, const u
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         for (size_t k = rows->starts[chosen[i]]; k < rows->starts[chosen[i] + 1]; k++) {
-            size_t n = controller_batch_learnt(rows, &rows->sequences[k]);
+            // Cut as in the batch that was sent: lay_out counted the same tokens.
+            size_t n = controller_batch_trained(rows, &rows->sequences[k]);
             memcpy(logprobs + at, rows->reference + rows->reference_starts[k], n * sizeof(float));
             at += n;
         }

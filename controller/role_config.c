@@ -1,3 +1,8 @@
+// The configs of the roles, from the recipe.
+//
+// The controller alone reads the recipe: a worker knows what its config says and nothing else. The
+// readers are proto/learner/learner.c (actor, critic), actor/service.c, rollout/service.c and the
+// judges (proto/judge.h).
 #include "controller/role_config.h"
 
 #include <stdlib.h>
@@ -9,7 +14,8 @@
 #include "common/base/pool.h"
 #include "proto/judge.h"
 
-/// The path as other processes can use it, whatever directory they run in; a new reference.
+/// The path as other processes can use it, whatever directory they run in; a new reference. A path
+/// that does not exist stays, for the worker to report.
 static json_t *absolute(const char *path)
 {
     char *resolved = realpath(path, NULL);
@@ -29,7 +35,8 @@ static json_t *threads_of(uint64_t wanted, uint64_t sharers)
     return json_integer((json_int_t)controller_role_threads(wanted, sharers));
 }
 
-/// Puts into the welcome on what the role computes (proto/device.h). devices: a text, or a list of texts; taken.
+/// Adds the device settings (proto/device.h) to a config. devices: a text, or a list of texts;
+/// taken.
 static json_t *on_device(json_t *welcome, const tr_recipe_t *recipe, json_t *devices, double memory)
 {
     json_object_set_new(welcome, "device", devices);
@@ -38,6 +45,7 @@ static json_t *on_device(json_t *welcome, const tr_recipe_t *recipe, json_t *dev
     return welcome;
 }
 
+/// The texts as a JSON list.
 static json_t *names_of(const tr_texts_t *devices)
 {
     json_t *names = json_array();
@@ -47,10 +55,12 @@ static json_t *names_of(const tr_texts_t *devices)
     return names;
 }
 
-/// What actor and critic are both told. own: the role's section; folder: its place in a checkpoint.
+/// The config that actor and critic share. own: the role's section of the recipe; folder: its place
+/// in a checkpoint.
 static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *start,
                        const tr_recipe_learner_t *own, const char *model, const char *folder)
 {
+    // Actor and critic train at the same time, each with all its ranks.
     uint64_t learners = tr_algorithm_has_critic(tr_recipe_algorithm(recipe)) ? 2 : 1;
     char *checkpoint =
         start->checkpoint == NULL ? NULL : tr_format("%s%s", start->checkpoint, folder);
@@ -61,12 +71,13 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
                   checkpoint == NULL ? json_null() : absolute(checkpoint), "step",
                   (json_int_t)start->step, "seed", (json_int_t)recipe->seed, "threads",
                   threads_of(own->threads, learners * own->ranks), "optimizer", optimizer);
+    // zero_stage and gradient_sum stand beside the other keys, not in an object of their own.
     tr_fields_to_json(config, &own->sharing, &tr_sharing_fields);
     free(checkpoint);
     return on_device(config, recipe, names_of(&own->device), own->memory);
 }
 
-/// The directory of the reference: where it follows the policy, the checkpoint's.
+/// The directory of the reference; a reference that follows the policy is in the checkpoint.
 static json_t *reference_of(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     if (tr_recipe_syncs_reference(recipe) && start->checkpoint != NULL) {
@@ -78,16 +89,18 @@ static json_t *reference_of(const tr_recipe_t *recipe, const controller_start_t 
     return absolute(recipe->reference != NULL ? recipe->reference : recipe->model);
 }
 
-/// Whether rollouts read the actor's weights on its GPU.
+/// Whether rollouts read the actor's weights on its GPU, without a copy through the host.
 static bool weights_stay(const tr_recipe_t *recipe)
 {
     const tr_recipe_learner_t *actor = &recipe->roles.actor;
+    // With zero_stage 3 no single GPU holds all weights.
     bool sharded = actor->ranks > 1 && actor->sharing.zero_stage == 3;
     return recipe->roles.rollout.weights == TR_WEIGHTS_AUTO && !sharded &&
            !tr_recipe_serves_weights(recipe) && tr_device_is_gpu(actor->device.items[0]);
 }
 
-/// Where the actor serves its weights to other machines: another port of the controller's address. NULL: nowhere.
+/// Where the actor serves its weights to other machines: another port of the controller's address.
+/// null: nowhere.
 static json_t *weights_endpoint(const tr_recipe_t *recipe)
 {
     if (!tr_recipe_serves_weights(recipe)) {
@@ -103,8 +116,10 @@ static json_t *weights_endpoint(const tr_recipe_t *recipe)
 json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     json_t *config = learner(recipe, start, &recipe->roles.actor, recipe->model, "");
+    // A reference with a process of its own is not opened by the actor.
     bool asked = tr_recipe_reads_reference(recipe) && !recipe->roles.reference.separate;
     bool scalar = tr_recipe_algorithm(recipe)->scalar;
+    // Shared memory is named by the run, so runs on one machine do not meet.
     char segment[24];
     snprintf(segment, sizeof segment, "%016llx",
              (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
@@ -120,6 +135,7 @@ json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller
 json_t *controller_role_config_critic(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     const tr_recipe_learner_t *critic = &recipe->roles.critic;
+    // Without a model of its own the critic begins from the policy's.
     const char *model = critic->model != NULL ? critic->model : recipe->model;
     return learner(recipe, start, critic, model, "/critic");
 }
@@ -131,7 +147,7 @@ void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
     tr_broker_set_config(broker, TR_ROLE_ACTOR, controller_role_config_actor(recipe, start));
     bool critic = tr_algorithm_has_critic(algorithm);
-    uint64_t sharers = critic ? 2 : 1; // a reference then works beside the critic
+    uint64_t sharers = critic ? 2 : 1; // a separate reference works beside the critic
     json_t *reference = json_pack("{s:o, s:o}", "reference", reference_of(recipe, start), "threads",
                                   threads_of(roles->reference.threads, sharers));
     tr_broker_set_config(broker, TR_ROLE_REFERENCE,
@@ -140,9 +156,11 @@ void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
     if (critic) {
         tr_broker_set_config(broker, TR_ROLE_CRITIC, controller_role_config_critic(recipe, start));
     }
+    // Without generation there are neither rollouts nor judges.
     if (!tr_algorithm_generates(algorithm)) {
         return;
     }
+    // External workers have processors of their own.
     uint64_t here = roles->rollout.workers - roles->rollout.external;
     json_t *rollout = json_pack("{s:o, s:o, s:I, s:b}", "model", absolute(recipe->model), "threads",
                                 threads_of(roles->rollout.threads, here), "max_batch",

@@ -1,4 +1,5 @@
-/// What each role is told when it registers: models, threads, and the checkpoint to begin from.
+/// The config that each role receives when it registers: models, threads, devices, and the
+/// checkpoint to begin from.
 #ifndef CONTROLLER_ROLE_CONFIG_H
 #define CONTROLLER_ROLE_CONFIG_H
 
@@ -7,21 +8,21 @@
 
 /// Where learners begin.
 typedef struct controller_start {
-    const char
-        *checkpoint; ///< directory, the critic's in its folder `critic`; NULL: the recipe's models
+    /// Directory, the critic's in its folder `critic`; NULL: the recipe's models.
+    const char *checkpoint;
     uint64_t step;   ///< of the checkpoint
     const char *run; ///< the run directory's absolute path
 } controller_start_t;
 
-/// Threads of a process: what the recipe says, else its share of the processors; `sharers` work at the
-/// same time.
+/// Threads of a process: as the recipe says, else its share of the processors when `sharers`
+/// processes work at the same time, at least 1.
 uint64_t controller_role_threads(uint64_t wanted, uint64_t sharers);
 
-/// The learners' welcomes, which are also the bodies of `restore`; new references.
+/// The learners' configs, which are also the bodies of `restore`; new references.
 json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller_start_t *start);
 json_t *controller_role_config_critic(const tr_recipe_t *recipe, const controller_start_t *start);
 
-/// Tells the broker what every later worker is told.
+/// Gives the broker the configs of all roles, for every worker that registers from now on.
 void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
                                 const controller_start_t *start);
 

@@ -1,12 +1,15 @@
-// From the recipe to rows: the options of common/data, from the recipe's keys and the row of its
-// algorithm (common/recipe/algorithms.c). common/data/rows.h has the stages; controller/batch.h is
-// next on a row's way.
+// From a recipe to rows: fills the options of common/data from the recipe's keys and from the row
+// of its algorithm (common/recipe/algorithms.c).
+//
+// common/data/rows.h describes the stages from file to tokens; controller/batch.h comes next on a
+// row's way.
 #include "controller/rows.h"
 
 /// The longest sequence that the recipe allows; 0: no bound.
 static uint64_t limit_of(const tr_recipe_t *recipe)
 {
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    // Algorithms on rows name a limit of their own, such as sft.max_length; others limit prompts.
     return algorithm->max_length_key == NULL
                ? recipe->data.max_prompt_length
                : *(const uint64_t *)((const char *)recipe + algorithm->max_length_offset);
@@ -42,7 +45,7 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
     }
 }
 
-/// Some options are about pairs alone.
+/// Refuses options of pairs (reward.normalize, center_rewards_coefficient) for rows of steps.
 static tr_status check_kind(const tr_recipe_t *recipe, tr_kind_t kind, tr_error_t *err)
 {
     const tr_recipe_reward_t *reward = &recipe->reward;
@@ -56,6 +59,7 @@ static tr_status check_kind(const tr_recipe_t *recipe, tr_kind_t kind, tr_error_
         reward->normalize ? "reward.normalize" : "reward.center_rewards_coefficient");
 }
 
+/// Files to rows; the dataset is owned by the rows afterwards.
 static tr_status load(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,
                       const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
 {
@@ -65,6 +69,7 @@ static tr_status load(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_
     controller_rows_options(&options, recipe, positions);
     TR_TRY(tr_dataset_new(&dataset, (const char *const *)files->items, files->count,
                           recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP, err));
+    // The kind follows from the columns of the files, so it is checked after they are read.
     tr_kind_t kind = tr_kind_of(dataset, &options);
     tr_status status = check_kind(recipe, kind, err);
     if (status == TR_OK) {
@@ -77,6 +82,7 @@ static tr_status load(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_
 tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
                                const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
 {
+    // Generating algorithms need prompts alone, others complete rows.
     const tr_texts_t *files = tr_algorithm_generates(tr_recipe_algorithm(recipe))
                                   ? &recipe->data.prompts
                                   : &recipe->data.train;

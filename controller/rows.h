@@ -8,17 +8,17 @@
 /// The recipe as common/data takes it. positions: of the model, the longest sequence that it
 /// computes. Texts are borrowed from the recipe.
 ///
-///     sft     text or messages, all of which is learnt, or prompt and completion
-///     reward  pairs, whole, or steps: a process reward model's
+///     sft     text or messages, trained on whole, or prompt and completion
+///     reward  pairs, whole, or labelled steps (a process reward model)
 ///     dpo     pairs
 ///     kto     prompt, completion and label, or pairs, each side of which becomes a row
-///     others  prompts, which leave room for a token of the response
+///     others  prompts, cut so that one token of a response fits
 void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *recipe,
                              size_t positions);
 
 /// Reads recipe->data.prompts where the algorithm generates, else .train. TR_ERR_IO, TR_ERR_FORMAT,
-/// or TR_ERR_ARGUMENT, as "file:line: ..." where a row is bad; after a failure too, rows are
-/// released by the caller.
+/// or TR_ERR_ARGUMENT, as "file:line: ..." where a row is bad. The caller releases rows, after a
+/// failure too.
 tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
                                const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err);
 

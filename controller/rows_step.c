@@ -1,10 +1,10 @@
-// A step on rows: batch, reference, one update, and TRL's metrics of it.
+// A step on rows: a batch, the reference's log-probs, one update, and TRL's metrics.
 //
-// Nothing here knows which algorithm runs: the table of algorithms (common/recipe/algorithms.c) says which method the actor is asked for
-// and which options it is told, and the actor's page reports a tally of metrics under their own names.
+// Nothing here knows which algorithm runs: the table of algorithms (common/recipe/algorithms.c)
+// gives the actor's method and the options that travel with it, and the actor returns a tally of
+// metrics under their own names. Next: actor/training.c, which receives the request.
 #include "controller/rows_step.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,135 +13,144 @@
 #include "controller/reference.h"
 #include "proto/learner/tally.h"
 
-/// Rows of a step or of a piece of the held-out ones, on their way through reference and actor.
-typedef struct piece {
+/// Rows of a step, or a batch of the held-out rows, on their way through reference and actor.
+typedef struct batch {
     controller_run_t *run;
     const tr_rows_t *rows;
     uint32_t *chosen; // [count]
     size_t count;
-    size_t index; // of the batch among all that are to come, or the pieces
-    controller_batch_t batch;
-    float *reference; // [batch.learnt]; NULL: not asked
-    json_t *metrics;  // the actor's answer
-} piece_t;
+    size_t index; // of the batch: the step it is for, from 0, or the place in the held-out rows
+    controller_batch_t ragged; // the rows' sequences
+    float *reference;          // [ragged.trained]; NULL: the loss reads none
+    json_t *metrics;           // the actor's answer
+} batch_t;
 
-// Pieces
+// Batches
 
-static void piece_init(piece_t *piece, controller_run_t *run, const tr_rows_t *rows, size_t count)
+/// Room for the indices of `count` rows, which the caller fills.
+static void batch_init(batch_t *batch, controller_run_t *run, const tr_rows_t *rows, size_t count)
 {
-    *piece = (piece_t){.run = run, .rows = rows, .count = count};
-    piece->chosen = tr_calloc(count, sizeof *piece->chosen);
+    *batch = (batch_t){.run = run, .rows = rows, .count = count};
+    batch->chosen = tr_calloc(count, sizeof *batch->chosen);
 }
 
-static void piece_release(piece_t *piece)
+static void batch_release(batch_t *batch)
 {
-    free(piece->chosen);
-    free(piece->reference);
-    controller_batch_release(&piece->batch);
-    json_decref(piece->metrics);
+    free(batch->chosen);
+    free(batch->reference);
+    controller_batch_release(&batch->ragged);
+    json_decref(batch->metrics);
 }
 
-static void put_step_labels(tr_message_t *message, const controller_batch_t *batch)
+/// Labels of steps: the mask of a token (0 none, 1 wrong, 2 right) less 1.
+static void put_step_labels(tr_message_t *message, const controller_batch_t *ragged)
 {
-    int32_t *labels = tr_calloc(batch->learnt + 1, sizeof *labels);
-    for (size_t t = 0; t < batch->learnt; t++) {
-        labels[t] = (int32_t)batch->mask[t] - 1;
+    int32_t *labels = tr_calloc(ragged->trained + 1, sizeof *labels);
+    for (size_t t = 0; t < ragged->trained; t++) {
+        labels[t] = (int32_t)ragged->mask[t] - 1;
     }
-    tr_message_add_vector(message, "labels", TR_I32, batch->learnt, labels);
+    tr_message_add_vector(message, "labels", TR_I32, ragged->trained, labels);
     free(labels);
 }
 
-/// What stands beside the sequences: one label or margin a row or pair.
-static void put_columns(tr_message_t *message, const piece_t *piece)
+/// Adds the tensors beside the sequences: labels and margins a row, masks a token.
+static void put_columns(tr_message_t *message, const batch_t *batch)
 {
-    const tr_rows_t *rows = piece->rows;
-    int32_t *labels = tr_calloc(piece->count, sizeof *labels);
-    float *margins = tr_calloc(piece->count, sizeof *margins);
-    for (size_t i = 0; i < piece->count; i++) {
-        const tr_sequence_t *item = &rows->sequences[rows->starts[piece->chosen[i]]];
+    const tr_rows_t *rows = batch->rows;
+    int32_t *labels = tr_calloc(batch->count, sizeof *labels);
+    float *margins = tr_calloc(batch->count, sizeof *margins);
+    for (size_t i = 0; i < batch->count; i++) {
+        const tr_sequence_t *item = &rows->sequences[rows->starts[batch->chosen[i]]];
         labels[i] = item->label;
         margins[i] = item->margin;
     }
     if (rows->labelled) {
-        tr_message_add_vector(message, "desirable", TR_I32, piece->count, labels);
+        tr_message_add_vector(message, "desirable", TR_I32, batch->count, labels);
     }
     if (rows->steps) {
-        put_step_labels(message, &piece->batch);
-    } else if (piece->batch.mask != NULL) {
-        tr_message_add_vector(message, "mask", TR_F32, piece->batch.learnt, piece->batch.mask);
+        put_step_labels(message, &batch->ragged);
+    } else if (batch->ragged.mask != NULL) {
+        tr_message_add_vector(message, "mask", TR_F32, batch->ragged.trained, batch->ragged.mask);
     }
     if (rows->margins) {
-        tr_message_add_vector(message, "margins", TR_F32, piece->count, margins);
+        tr_message_add_vector(message, "margins", TR_F32, batch->count, margins);
     }
     free(margins);
     free(labels);
 }
 
-/// From what was asked once, or by asking now.
-static tr_status find_reference(piece_t *piece, tr_error_t *err)
+/// The reference's log-probs: precomputed before the first step, or requested now.
+static tr_status find_reference(batch_t *batch, tr_error_t *err)
 {
-    const tr_rows_t *rows = piece->rows;
-    piece->reference = tr_calloc(piece->batch.learnt + 1, sizeof *piece->reference);
+    const tr_rows_t *rows = batch->rows;
+    batch->reference = tr_calloc(batch->ragged.trained + 1, sizeof *batch->reference);
     if (rows->reference == NULL) {
-        return controller_reference_ask(piece->reference, piece->run, &piece->batch, err);
+        return controller_reference_ask(batch->reference, batch->run, &batch->ragged, err);
     }
-    if (controller_rows_mismatched(piece->run->recipe)) {
-        controller_reference_recall_batch(piece->reference, rows, piece->index,
-                                          piece->batch.learnt);
+    if (controller_rows_mismatched(batch->run->recipe)) {
+        // Mismatched completions depend on the batch, so whole batches were precomputed, not rows.
+        controller_reference_recall_batch(batch->reference, rows, batch->index,
+                                          batch->ragged.trained);
     } else {
-        controller_reference_recall(piece->reference, rows, piece->chosen, piece->count);
+        controller_reference_recall(batch->reference, rows, batch->chosen, batch->count);
     }
     return TR_OK;
 }
 
+/// A controller_take_fn: keeps the actor's tally.
 static tr_status take_metrics(void *context, size_t index, const tr_message_t *reply,
                               tr_error_t *err)
 {
-    piece_t *piece = context;
+    batch_t *batch = context;
     (void)index;
-    return controller_run_take_metrics(&piece->metrics, reply, err);
+    return controller_run_take_metrics(&batch->metrics, reply, err);
 }
 
-/// body: of the pass; taken.
-static tr_status ask_actor(piece_t *piece, json_t *body, tr_error_t *err)
+/// Sends the batch to the actor and waits. body: of the pass; taken.
+static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
 {
-    controller_run_t *run = piece->run;
+    controller_run_t *run = batch->run;
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(run->recipe);
+    // Rows with labelled steps train a process reward model, a method of its own.
     controller_call_t call = controller_run_learner_call(
-        TR_ROLE_ACTOR, piece->rows->steps ? "train_steps" : algorithm->method);
+        TR_ROLE_ACTOR, batch->rows->steps ? "train_steps" : algorithm->method);
     call.take = take_metrics;
-    call.context = piece;
+    call.context = batch;
     tr_fields_to_json(body, (const char *)run->recipe + algorithm->loss_offset, algorithm->loss);
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
-    tr_sequences_put(message, &piece->batch.sequences);
-    put_columns(message, piece);
-    if (piece->reference != NULL) {
-        tr_message_add_vector(message, "reference", TR_F32, piece->batch.learnt, piece->reference);
+    tr_sequences_put(message, &batch->ragged.sequences);
+    put_columns(message, batch);
+    if (batch->reference != NULL) {
+        tr_message_add_vector(message, "reference", TR_F32, batch->ragged.trained,
+                              batch->reference);
     }
     controller_calls_ask(run->calls, &call, &message);
     return controller_calls_finish(run->calls, err);
 }
 
-/// The chosen rows through reference and actor.
-static tr_status piece_run(piece_t *piece, json_t *body, tr_error_t *err)
+/// The chosen rows through reference and actor. body: of the pass; taken.
+static tr_status batch_run(batch_t *batch, json_t *body, tr_error_t *err)
 {
-    const tr_recipe_t *recipe = piece->run->recipe;
-    controller_batch_init(&piece->batch, piece->rows, piece->chosen, piece->count,
+    const tr_recipe_t *recipe = batch->run->recipe;
+    controller_batch_init(&batch->ragged, batch->rows, batch->chosen, batch->count,
                           controller_rows_mismatched(recipe));
+    // The reference first: its log-probs are an input of the loss.
     if (tr_recipe_reads_reference(recipe)) {
-        tr_status status = find_reference(piece, err);
+        tr_status status = find_reference(batch, err);
         if (status != TR_OK) {
+            // ask_actor would have taken it.
             json_decref(body);
             return status;
         }
     }
-    return ask_actor(piece, body, err);
+    return ask_actor(batch, body, err);
 }
 
 // Metrics
 
-/// TRL's margin of KTO: of the means of the two classes, where a batch has both.
+/// TRL's margin of KTO: the difference of the means of the two classes, when a batch has both. DPO
+/// reports its own, of pairs.
 static tr_status put_margin(controller_record_t *record, const char *prefix, tr_error_t *err)
 {
     char *margins = tr_format("%srewards/margins", prefix);
@@ -159,46 +168,51 @@ static tr_status put_margin(controller_record_t *record, const char *prefix, tr_
     return status;
 }
 
-static tr_status report(const piece_t *piece, uint64_t step, double rate, double seconds,
+/// The metrics of the actor's tally, and those that only the controller knows.
+static tr_status report(const batch_t *batch, uint64_t step, double rate, double seconds,
                         controller_record_t *record, tr_error_t *err)
 {
-    controller_run_t *run = piece->run;
+    controller_run_t *run = batch->run;
+    // Whole batches: rows that do not fill one wait for the next epoch's order.
     size_t epoch_steps = run->rows.count / run->recipe->data.batch;
-    TR_TRY(controller_record_add_tally(record, piece->metrics, "", err));
+    TR_TRY(controller_record_add_tally(record, batch->metrics, "", err));
     TR_TRY(put_margin(record, "", err));
     TR_TRY(controller_record_set(record, "learning_rate", rate, err));
     TR_TRY(controller_record_set(record, "num_tokens", (double)run->tokens, err));
     TR_TRY(controller_record_set(record, "epoch", (double)step / (double)epoch_steps, err));
     TR_TRY(controller_record_set(record, "time/train", seconds, err));
     return controller_record_set(record, "tokens_per_second/train",
-                                 (double)piece->batch.tokens / seconds, err);
+                                 (double)batch->ragged.tokens / seconds, err);
 }
 
-/// All tokens of the rows that are learnt, prompts too, as TRL counts num_tokens.
-static uint64_t tokens_of(const piece_t *piece)
+/// Tokens of the rows that are trained on, prompts too, as TRL counts num_tokens. Mismatched
+/// completions do not count.
+static uint64_t tokens_of(const batch_t *batch)
 {
-    return (uint64_t)piece->batch.sequences.starts[piece->batch.matched];
+    return (uint64_t)batch->ragged.sequences.starts[batch->ragged.matched];
 }
 
-tr_status controller_rows_learn(controller_run_t *run, const tr_rows_t *rows,
+tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
                                 const uint32_t *chosen, size_t count, uint64_t step,
                                 controller_record_t *record, tr_error_t *err)
 {
     double rate = controller_run_rate(run, run->recipe->optimizer.learning_rate, step);
-    piece_t piece;
-    piece_init(&piece, run, rows, count);
-    piece.index = step - 1;
-    memcpy(piece.chosen, chosen, count * sizeof *chosen);
+    batch_t batch;
+    batch_init(&batch, run, rows, count);
+    batch.index = step - 1;
+    memcpy(batch.chosen, chosen, count * sizeof *chosen);
     double began = controller_run_phase(run, "train");
-    tr_status status = piece_run(&piece, controller_run_train_pass(run, step, 1, 1, rate), err);
+    // One epoch of one minibatch: these algorithms make one update a step.
+    tr_status status = batch_run(&batch, controller_run_train_pass(run, step, 1, 1, rate), err);
     if (status == TR_OK) {
-        run->tokens += tokens_of(&piece);
-        status = report(&piece, step, rate, tr_clock_seconds() - began, record, err);
+        run->tokens += tokens_of(&batch);
+        status = report(&batch, step, rate, tr_clock_seconds() - began, record, err);
     }
     if (status == TR_OK) {
+        // After the update, because the reference follows the policy that this step made.
         status = controller_reference_sync(run, step, err);
     }
-    piece_release(&piece);
+    batch_release(&batch);
     return status;
 }
 
@@ -211,7 +225,7 @@ tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_
     tr_status status = tr_dataset_batch(chosen, run->rows.count, recipe->seed, step - 1, count,
                                         recipe->data.shuffle, err);
     if (status == TR_OK) {
-        status = controller_rows_learn(run, &run->rows, chosen, count, step, record, err);
+        status = controller_rows_train(run, &run->rows, chosen, count, step, record, err);
     }
     free(chosen);
     return status;
@@ -219,35 +233,37 @@ tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_
 
 // Evaluation
 
+/// Evaluates held-out rows first..first + count - 1 and adds their metrics to the tally.
 static tr_status measure(json_t *tally, controller_run_t *run, size_t first, size_t count,
                          tr_error_t *err)
 {
-    piece_t piece;
-    piece_init(&piece, run, &run->eval_rows, count);
-    piece.index = first / run->recipe->data.batch;
+    batch_t batch;
+    batch_init(&batch, run, &run->eval_rows, count);
+    batch.index = first / run->recipe->data.batch;
     for (size_t i = 0; i < count; i++) {
-        piece.chosen[i] = (uint32_t)(first + i);
+        batch.chosen[i] = (uint32_t)(first + i);
     }
     json_t *body = controller_run_train_pass(run, run->step, 1, 1, 0.0);
     json_object_set_new(body, "evaluate", json_true());
-    tr_status status = piece_run(&piece, body, err);
+    tr_status status = batch_run(&batch, body, err);
     if (status == TR_OK) {
-        status = tr_tally_add(tally, piece.metrics, "metrics", err);
+        status = tr_tally_add(tally, batch.metrics, "metrics", err);
     }
-    piece_release(&piece);
+    batch_release(&batch);
     return status;
 }
 
 tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *record,
                                    tr_error_t *err)
 {
-    size_t rows = run->eval_rows.count, batch = run->recipe->data.batch;
+    // Batches of tallies add up to means over all held-out rows; the last batch may be smaller.
+    size_t rows = run->eval_rows.count, size = run->recipe->data.batch;
     json_t *tally = json_object();
     tr_status status = TR_OK;
     controller_run_phase(run, "evaluate");
-    for (size_t first = 0; first < rows && status == TR_OK; first += batch) {
+    for (size_t first = 0; first < rows && status == TR_OK; first += size) {
         size_t left = rows - first;
-        status = measure(tally, run, first, left < batch ? left : batch, err);
+        status = measure(tally, run, first, left < size ? left : size, err);
     }
     if (status == TR_OK) {
         status = controller_record_add_tally(record, tally, "eval_", err);
@@ -259,7 +275,7 @@ tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *r
     return status;
 }
 
-// What KTO's rows are
+// KTO's rows
 
 bool controller_rows_mismatched(const tr_recipe_t *recipe)
 {
@@ -275,6 +291,7 @@ char *controller_rows_advice(const controller_run_t *run)
         return NULL;
     }
     for (size_t i = 0; i < run->rows.count; i++) {
+        // KTO's rows have one sequence each.
         desirable += run->rows.sequences[i].label;
     }
     tr_kto_advise(&advice, desirable, run->rows.count - desirable, &run->recipe->kto.loss);

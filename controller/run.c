@@ -1,6 +1,8 @@
-// A run from its first step to its last: which page takes a step, what is measured around it, and the life of a run.
+// A run from its first step to its last: which file takes a step, what is measured around it, and
+// how a run starts, recovers and ends.
 //
-// Checkpoints and the way back to them are in checkpoint.c; what pages share is context.h.
+// Checkpoints and the way back to them are in checkpoint.c; the state that algorithms share is
+// context.h; a step itself is ppo_step.c, rows_step.c or online_step.c.
 #include "controller/run.h"
 
 #include <inttypes.h>
@@ -19,9 +21,9 @@
 #include "controller/rows_step.h"
 #include "proto/endpoint.h"
 
-enum { RETURNS_MAX = 3 }; // to a checkpoint, without a step finished since
+enum { RETURNS_MAX = 3 }; // to a checkpoint, without progress in between
 
-/// The pages, by the algorithm's name.
+/// The function that takes a step, by the algorithm's name.
 static const struct {
     const char *algorithm;
     controller_step_fn step;
@@ -36,6 +38,7 @@ static const struct {
     {"sample", controller_online_step},
 };
 
+/// The function of the algorithm. Each algorithm of the table must have one.
 static controller_step_fn page_of(const tr_algorithm_t *algorithm)
 {
     size_t i = 0;
@@ -46,6 +49,7 @@ static controller_step_fn page_of(const tr_algorithm_t *algorithm)
     return pages[i].step;
 }
 
+/// The row of the run's algorithm.
 static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
 {
     return tr_recipe_algorithm(run->recipe);
@@ -56,13 +60,14 @@ static bool generates(const controller_run_t *run)
     return tr_algorithm_generates(algorithm_of(run));
 }
 
-static bool learns(const controller_run_t *run)
+static bool trains(const controller_run_t *run)
 {
     return tr_algorithm_learns(algorithm_of(run));
 }
 
 // Steps
 
+/// Adds time/step, episodes a second (eps), and the idle time of each role that the run uses.
 static tr_status report_time(controller_run_t *run, controller_record_t *record, double seconds,
                              tr_error_t *err)
 {
@@ -74,14 +79,16 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
         TR_TRY(controller_record_set(record, "eps", episodes / seconds, err));
     }
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
+        // A role that the recipe does not start has no idle time to report.
         const bool used[TR_ROLE_COUNT] = {
-            [TR_ROLE_ACTOR] = learns(run),
+            [TR_ROLE_ACTOR] = trains(run),
             [TR_ROLE_CRITIC] = tr_algorithm_has_critic(algorithm_of(run)),
             [TR_ROLE_ROLLOUT] = generates(run),
             [TR_ROLE_REWARD] = generates(run),
             [TR_ROLE_REFERENCE] = separate,
         };
         if (used[role]) {
+            // Calls may overlap the edges of the step, so the busy share is bounded by 1.
             double busy = controller_calls_busy(run->calls, (tr_role_t)role) / seconds;
             char *name = tr_format("idle/%s", tr_role_name((tr_role_t)role));
             tr_status status =
@@ -93,14 +100,15 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     return TR_OK;
 }
 
-/// After the step that is finished, and always after the last.
+/// Whether the finished step gets a checkpoint; the last one always does.
 static bool checkpoint_due(const controller_run_t *run)
 {
     uint64_t every = run->recipe->checkpoint.every;
     return run->step == run->recipe->steps || (every > 0 && run->step % every == 0);
 }
 
-/// For those who save the model: what its scores are like.
+/// Remembers the scores' mean and deviation for reward.normalize: checkpoint.c passes them to the
+/// actor, which saves them with the reward model.
 static void note_scores(controller_run_t *run, const controller_record_t *record)
 {
     const double *mean = controller_record_find(record, "eval_mean_reward");
@@ -111,6 +119,7 @@ static void note_scores(controller_run_t *run, const controller_record_t *record
     }
 }
 
+/// Stops the program at a metric without documentation: docs/metrics.md is made from the table.
 static void expect_documented(const controller_record_t *record)
 {
     for (size_t i = 0; i < record->count; i++) {
@@ -119,11 +128,14 @@ static void expect_documented(const controller_record_t *record)
     }
 }
 
+/// One step of the algorithm, its evaluation when due, and its line in every output.
 static tr_status take_step(controller_run_t *run, controller_record_t *record, tr_error_t *err)
 {
     double began = tr_clock_seconds();
+    // Idle times are of this step.
     controller_calls_reset(run->calls);
     TR_TRY(page_of(algorithm_of(run))(run, record->step, record, err));
+    // From here on the step counts: the learners have finished it.
     run->step = record->step;
     if (run->eval_rows.count > 0 && checkpoint_due(run)) {
         TR_TRY(controller_rows_evaluate(run, record, err));
@@ -148,7 +160,7 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
     return checkpoint_due(run) ? controller_checkpoint_save(run, run->step, err) : TR_OK;
 }
 
-/// What is asked once, before the first step.
+/// Work that is done once, before the first step: log-probs of the reference.
 static tr_status prepare(controller_run_t *run, tr_error_t *err)
 {
     if (!tr_recipe_precomputes_reference(run->recipe) || run->reference_known) {
@@ -159,17 +171,20 @@ static tr_status prepare(controller_run_t *run, tr_error_t *err)
         TR_TRY(controller_reference_precompute(run, &run->eval_rows, "eval", err));
     }
     run->reference_known = true;
+    // The log-probs are all that is read of the reference, so its memory is released.
     return controller_reference_forget(run, err);
 }
 
-/// Back to the last checkpoint, or to the beginning; restore: learners are there already.
+/// Goes to the last checkpoint, or to the beginning. restore: the learners are running and must be
+/// rolled back too.
 static tr_status begin(controller_run_t *run, bool restore, tr_error_t *err)
 {
     TR_TRY(controller_checkpoint_return(run, restore, err));
     return prepare(run, err);
 }
 
-/// All steps. A lost learner sends the run back, but not for ever over the same step.
+/// Takes all steps. A lost learner (TR_ERR_VERSION) sends the run back to its last checkpoint; the
+/// run gives up when the same step fails again and again.
 static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 {
     tr_status status = begin(run, false, err);
@@ -183,11 +198,13 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
             }
             tr_log(TR_LOG_WARN, "run", "step=%" PRIu64 " \"back to the last checkpoint: %s\"",
                    run->step + 1, err->text);
+            // The error is dealt with; a later one must not carry its text.
             *err = (tr_error_t){0};
             status = begin(run, true, err);
             continue;
         }
         status = advance(run, err);
+        // Steps that are repeated after a return are no progress.
         if (run->step > furthest) {
             furthest = run->step;
             returns = 0;
@@ -198,6 +215,7 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 
 // Life cycle
 
+/// Tokenizer, model shape and rows, with the checks that need two of them.
 static tr_status load_rows(controller_run_t *run, tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
@@ -212,11 +230,13 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
             recipe->model, ids, run->model.vocabulary);
     }
     size_t positions = run->model.max_positions;
+    // A generating algorithm evaluates nothing: data.eval belongs to those that train on rows.
     TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
     if (!generates(run) && recipe->data.eval.count > 0) {
         TR_TRY(controller_rows_load_eval(&run->eval_rows, recipe, run->tokenizer, positions, err));
     }
-    if (learns(run) && recipe->data.batch > run->rows.count) {
+    // `sample` may end with a batch that is not full; a training step needs all its rows.
+    if (trains(run) && recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",
                        recipe->data.batch, run->rows.count);
@@ -224,7 +244,7 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     return TR_OK;
 }
 
-/// Says it to the user and to the log.
+/// Shows a sentence (taken) to the user and writes it to the log.
 static void note(controller_run_t *run, char *sentence)
 {
     tr_log(TR_LOG_WARN, "data", "\"%s\"", sentence);
@@ -232,6 +252,7 @@ static void note(controller_run_t *run, char *sentence)
     free(sentence);
 }
 
+/// Reports the rows that data.on_bad_row left out.
 static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const char *key)
 {
     size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
@@ -242,6 +263,7 @@ static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const cha
     }
 }
 
+/// Listens on network.bind, or on a socket of this machine that only this run uses.
 static tr_status open_broker(controller_run_t *run, tr_error_t *err)
 {
     const tr_recipe_network_t *network = &run->recipe->network;
@@ -258,8 +280,10 @@ static tr_status open_broker(controller_run_t *run, tr_error_t *err)
     return status;
 }
 
+/// Everything that a run holds but the outputs, which controller_checkpoint_return opens.
 static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *stop, tr_error_t *err)
 {
+    // Data first: a mistake in it is reported before a worker can join.
     TR_TRY(load_rows(run, err));
     TR_TRY(open_broker(run, err));
     run->calls = controller_calls_new(run->broker, stop);
@@ -270,6 +294,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     uint64_t done;
     bool found;
     TR_TRY(controller_rundir_checkpoint_latest(&done, &found, run->rundir, err));
+    // A resumed run's bar begins where its checkpoint ends.
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
     note_dropped(run, &run->rows, generates(run) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");
@@ -278,9 +303,11 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
         note(run, advice);
     }
     controller_checkpoint_announce(run, done); // before workers can come
+    // Workers read the address from this file, so it is written when all else is ready.
     return controller_rundir_write_endpoint(run->rundir, tr_broker_endpoint(run->broker), err);
 }
 
+/// Releases everything, in the reverse of the order in which open_run made it.
 static void close_run(controller_run_t *run)
 {
     controller_progress_destroy(&run->progress);
@@ -295,6 +322,7 @@ static void close_run(controller_run_t *run)
     json_decref(run->scores);
 }
 
+/// Runs from open to close; what open_run has opened is closed after a failure too.
 static tr_status run_recipe(controller_run_t *run, const volatile sig_atomic_t *stop,
                             tr_error_t *err)
 {
@@ -317,6 +345,8 @@ static bool has_file(const controller_rundir_t *rundir, const char *name)
     return there;
 }
 
+/// Reads the run's own recipe.yaml, of which only the first problem is reported: it was checked
+/// when the run was made.
 static tr_status load_recipe(tr_recipe_t **recipe, const controller_rundir_t *rundir,
                              tr_error_t *err)
 {
@@ -342,12 +372,14 @@ tr_status controller_run(const char *directory, bool resume, const volatile sig_
     TR_TRY(controller_rundir_open(&run.rundir, directory, err));
     TR_TRY_GOTO(load_recipe(&recipe, run.rundir, err), done);
     TR_TRY_GOTO(controller_rundir_checkpoint_latest(&step, &found, run.rundir, err), done);
+    // Starting again would overwrite what is there.
     if (found && !resume) {
         status = tr_fail(err, TR_ERR_ARGUMENT,
                          "'%s' has run already: `troupe resume %s` goes on with it", directory,
                          directory);
         goto done;
     }
+    // final/ is written last: such a run has ended, and there is nothing to do.
     if (has_file(run.rundir, "final")) {
         tr_log(TR_LOG_INFO, "run", "\"finished already\"");
         goto done;

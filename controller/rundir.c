@@ -1,3 +1,8 @@
+// The run directory: its paths, its lock, how it is made and opened, and the controller's address.
+//
+// Its checkpoints are in rundir_checkpoints.c. Every step of making a run may be the last before
+// the process is killed, so the order of writes matters: recipe.yaml, which makes it a run, comes
+// last.
 #include "controller/rundir.h"
 
 #include <dirent.h>
@@ -13,6 +18,7 @@
 
 #include "common/base/file.h"
 
+/// A run directory that this process has locked.
 struct controller_rundir {
     char *path;
     int lock; ///< descriptor of the file `lock`; -1 while not locked
@@ -24,6 +30,7 @@ enum { ENDPOINT_LIMIT = 4096 };
 
 // Paths
 
+/// path/name. Owned by the caller.
 static char *joined(const char *path, const char *name)
 {
     return tr_format("%s/%s", path, name);
@@ -60,6 +67,7 @@ char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t s
 
 // The lock
 
+/// Opens the file `lock`, which stays when its holder is gone: flock belongs to the process.
 static tr_status open_lock(int *descriptor, const char *path, int flags, tr_error_t *err)
 {
     char *file = joined(path, "lock");
@@ -72,7 +80,7 @@ static tr_status open_lock(int *descriptor, const char *path, int flags, tr_erro
     return status;
 }
 
-/// flock that waits a moment, because somebody who looks whether the run is active holds it so long.
+/// flock with a short wait (100 ms): probe_lock of another process holds the lock for a moment.
 static int lock_soon(int descriptor)
 {
     int result = flock(descriptor, LOCK_EX | LOCK_NB);
@@ -83,6 +91,7 @@ static int lock_soon(int descriptor)
     return result;
 }
 
+/// Locks the run for this process.
 static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
 {
     TR_TRY(open_lock(&rundir->lock, rundir->path, O_RDWR | O_CREAT, err));
@@ -97,7 +106,7 @@ static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
     return tr_fail(err, TR_ERR_IO, "cannot lock '%s/lock': %s", rundir->path, strerror(errno));
 }
 
-/// *active: whether a process has the run at path open.
+/// *active: whether another process has the run at path open.
 static tr_status probe_lock(bool *active, const char *path, tr_error_t *err)
 {
     int descriptor;
@@ -106,6 +115,7 @@ static tr_status probe_lock(bool *active, const char *path, tr_error_t *err)
         return TR_OK;
     }
     TR_TRY(open_lock(&descriptor, path, O_RDONLY, err));
+    // A shared lock, so that two processes that look do not disturb each other.
     *active = flock(descriptor, LOCK_SH | LOCK_NB) != 0;
     close(descriptor);
     return TR_OK;
@@ -131,6 +141,7 @@ void controller_rundir_destroy(controller_rundir_t **rundir)
         unlink(file);
         free(file);
     }
+    // Closing the descriptor unlocks.
     if ((*rundir)->lock >= 0) {
         close((*rundir)->lock);
     }
@@ -139,7 +150,7 @@ void controller_rundir_destroy(controller_rundir_t **rundir)
     *rundir = NULL;
 }
 
-/// What a process that was killed while it made a run may have left.
+/// Whether the name is of a file that a process killed while making a run may have left.
 static bool is_beginning(const char *name)
 {
     static const char *const NAMES[] = {".",           "..",   "lock",
@@ -152,7 +163,7 @@ static bool is_beginning(const char *name)
     return false;
 }
 
-/// The directory holds neither a run nor anything else.
+/// Fails when the directory holds a run or anything else.
 static tr_status check_vacant(const char *path, tr_error_t *err)
 {
     if (is_there(path, "recipe.yaml")) {
@@ -177,6 +188,7 @@ static tr_status check_vacant(const char *path, tr_error_t *err)
                             "'%s' is not empty and holds no run; give the run another name", path);
 }
 
+/// checkpoints/ and logs/, unless they are there.
 static tr_status make_folders(const controller_rundir_t *rundir, tr_error_t *err)
 {
     static const char *const NAMES[] = {"checkpoints", "logs"};
@@ -189,7 +201,7 @@ static tr_status make_folders(const controller_rundir_t *rundir, tr_error_t *err
     return TR_OK;
 }
 
-/// recipe.yaml, by which the directory becomes a run, and all of it to the disk.
+/// Writes recipe.yaml, which makes the directory a run, and syncs all of it to the disk.
 static tr_status write_recipe(const controller_rundir_t *rundir, const tr_recipe_t *recipe,
                               tr_error_t *err)
 {
@@ -198,6 +210,7 @@ static tr_status write_recipe(const controller_rundir_t *rundir, const tr_recipe
     free(file);
     TR_TRY(status);
     TR_TRY(tr_directory_sync(rundir->path, err));
+    // The directory's own name must reach the disk too.
     return tr_directory_sync_parent(rundir->path, err);
 }
 
@@ -210,7 +223,7 @@ tr_status controller_rundir_create(controller_rundir_t **rundir, const tr_recipe
     TR_TRY_GOTO(tr_directory_make(made->path, err), done);
     TR_TRY_GOTO(check_vacant(made->path, err), done);
     TR_TRY_GOTO(take_lock(made, err), done);
-    TR_TRY_GOTO(check_vacant(made->path, err), done); // nobody else was quicker
+    TR_TRY_GOTO(check_vacant(made->path, err), done); // another process may have been quicker
     TR_TRY_GOTO(make_folders(made, err), done);
     TR_TRY_GOTO(write_recipe(made, recipe, err), done);
     *rundir = made;
@@ -220,7 +233,7 @@ done:
     return status;
 }
 
-/// Removes each checkpoint that was never finished, or was on its way out.
+/// Removes checkpoints that were never finished or were being removed.
 static tr_status clear_parts(const controller_rundir_t *rundir, tr_error_t *err)
 {
     char *folder = joined(rundir->path, "checkpoints");
@@ -244,10 +257,12 @@ static tr_status clear_parts(const controller_rundir_t *rundir, tr_error_t *err)
     return status;
 }
 
+/// Removes the address of a controller that was killed.
 static tr_status clear_endpoint(const controller_rundir_t *rundir, tr_error_t *err)
 {
     char *file = joined(rundir->path, "endpoint");
     tr_status status = TR_OK;
+    // No file is the usual case: the controller removes it when it ends.
     if (unlink(file) != 0 && errno != ENOENT) {
         status = tr_fail(err, TR_ERR_IO, "cannot remove '%s': %s", file, strerror(errno));
     }
@@ -255,6 +270,7 @@ static tr_status clear_endpoint(const controller_rundir_t *rundir, tr_error_t *e
     return status;
 }
 
+/// Fails unless the directory is a run's.
 static tr_status check_run(const char *path, tr_error_t *err)
 {
     return is_there(path, "recipe.yaml")
@@ -274,6 +290,7 @@ tr_status controller_rundir_open(controller_rundir_t **rundir, const char *path,
     tr_status status;
     TR_TRY_GOTO(take_lock(made, err), done);
     TR_TRY_GOTO(make_folders(made, err), done);
+    // Only with the lock: another controller may be writing a checkpoint.
     TR_TRY_GOTO(clear_parts(made, err), done);
     TR_TRY_GOTO(clear_endpoint(made, err), done);
     *rundir = made;
@@ -291,6 +308,7 @@ tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const ch
     char *file = joined(rundir->path, "endpoint");
     char *line = tr_format("%s\n", endpoint);
     tr_status status = tr_file_write_atomic(file, line, strlen(line), err);
+    // Destroying the object then removes the file: the address ends with the controller.
     rundir->endpoint_written |= status == TR_OK;
     free(line);
     free(file);
@@ -304,6 +322,7 @@ tr_status controller_rundir_read_endpoint(char **endpoint, const char *path, tr_
     *endpoint = NULL;
     TR_TRY(check_run(path, err));
     TR_TRY(probe_lock(&active, path, err));
+    // The file of a killed controller names an address where nobody listens.
     if (!active) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "no run is active in '%s'; go on with it by `troupe resume %s`", path, path);

@@ -1,16 +1,16 @@
-/// The directory of a run: where its files lie, who may write there, and its checkpoints.
+/// The directory of a run: where its files are, who may write there, and its checkpoints.
 ///
 ///     output/name/  lock  endpoint  recipe.yaml  metrics.jsonl  samples.jsonl
 ///                   events.out.tfevents.*  checkpoints/step-000040/  logs/  final/
 ///
-/// Used by the controller and the `troupe` command. A directory that is open is locked (flock) until
-/// it is destroyed or its process ends, so that two controllers never share a run; a process that
-/// starts the controller must destroy its own first. A checkpoint is written under a name ending in
-/// `.part`, synced, then renamed: what bears the final name is whole. recipe.yaml is written last when
-/// a run is made: what has none is no run.
+/// Used by the controller and the `troupe` command. An open directory is locked (flock) until it is
+/// destroyed or its process ends, so that two controllers never share a run; a process that starts
+/// the controller must destroy its own first. A checkpoint is written under a name ending in
+/// `.part`, synced, then renamed: a directory with the final name is complete. When a run is made,
+/// recipe.yaml is written last: a directory without it is no run.
 ///
-/// A controller that falls back to a checkpoint keeps its directory open, and opens metrics, samples
-/// and events again with the checkpoint's step.
+/// A controller that falls back to a checkpoint keeps its directory open, and opens metrics,
+/// samples and events again with the checkpoint's step.
 #ifndef CONTROLLER_RUNDIR_H
 #define CONTROLLER_RUNDIR_H
 
@@ -25,23 +25,23 @@ typedef struct controller_rundir controller_rundir_t;
 // Life cycle
 
 /// Makes recipe->output/recipe->name with checkpoints/ and logs/, locks it, and writes recipe.yaml.
-/// *rundir: owned by the caller; NULL on failure. TR_ERR_ARGUMENT when a run is there already, in a
-/// sentence that names `troupe resume`, or anything else: only an empty directory is taken, and one in
-/// which a killed process had begun to make a run. TR_ERR_IO.
+/// *rundir: owned by the caller; NULL on failure. TR_ERR_ARGUMENT when the directory holds a run
+/// (the sentence names `troupe resume`) or anything else: it must be empty, or left by a process
+/// that was killed while it made a run. TR_ERR_IO.
 tr_status controller_rundir_create(controller_rundir_t **rundir, const tr_recipe_t *recipe,
                                    tr_error_t *err);
 
-/// Opens the run at path, locks it, and clears away what a killed process left: checkpoints that were
-/// never finished, and its address. *rundir: owned by the caller; NULL on failure. TR_ERR_ARGUMENT when
-/// there is no run or another process has it open; TR_ERR_IO.
+/// Opens the run at path, locks it, and removes what a killed process left: unfinished checkpoints,
+/// and its address. *rundir: owned by the caller; NULL on failure. TR_ERR_ARGUMENT when there is no
+/// run or another process has it open; TR_ERR_IO.
 tr_status controller_rundir_open(controller_rundir_t **rundir, const char *path, tr_error_t *err);
 
-/// Unlocks; the files stay, but for `endpoint` when this object wrote it.
+/// Unlocks. The files stay, except `endpoint` if this object wrote it.
 void controller_rundir_destroy(controller_rundir_t **rundir);
 
 // Paths
 
-/// The directory, as given; the run directory's.
+/// The path as it was given. Owned by the run directory.
 const char *controller_rundir_path(const controller_rundir_t *rundir);
 
 /// path/name, such as "metrics.jsonl" or "logs/actor.log". Owned by the caller (free).
@@ -52,19 +52,19 @@ char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t s
 
 // The controller's address
 
-/// Writes it to the file `endpoint`, all or nothing, in place of an older one. TR_ERR_IO.
+/// Writes the address to the file `endpoint`, atomically, in place of an older one. TR_ERR_IO.
 tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const char *endpoint,
                                            tr_error_t *err);
 
-/// The address of the controller that has the run directory at path open now. *endpoint: owned by the
-/// caller (free); NULL on failure. TR_ERR_ARGUMENT, with what to do, when there is no run, none is
-/// active, or its controller has not said its address yet. Takes no lock for longer than a look.
+/// The address of the controller that has the run directory at path open. *endpoint: owned by the
+/// caller (free); NULL on failure. TR_ERR_ARGUMENT, with a remedy, when there is no run, none is
+/// active, or its controller has not written its address yet. Holds no lock afterwards.
 tr_status controller_rundir_read_endpoint(char **endpoint, const char *path, tr_error_t *err);
 
 // Checkpoints
 
-/// Makes the empty directory checkpoints/step-000040.part. *path: owned by the caller (free); NULL on
-/// failure. TR_ERR_IO.
+/// Makes the empty directory checkpoints/step-000040.part. *path: owned by the caller (free); NULL
+/// on failure. TR_ERR_IO.
 tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundir_t *rundir,
                                              uint64_t step, tr_error_t *err);
 
@@ -73,11 +73,11 @@ tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundi
 tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir, uint64_t step,
                                               tr_error_t *err);
 
-/// The step of the last whole checkpoint. *found: false when there is none; *step is then 0.
+/// The step of the last complete checkpoint. *found: false when there is none; *step is then 0.
 tr_status controller_rundir_checkpoint_latest(uint64_t *step, bool *found,
                                               const controller_rundir_t *rundir, tr_error_t *err);
 
-/// Removes all but the last `keep` whole checkpoints, oldest first. keep >= 1.
+/// Removes all but the last `keep` complete checkpoints, oldest first. keep >= 1.
 tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, uint64_t keep,
                                              tr_error_t *err);
 

@@ -1,4 +1,8 @@
-// The checkpoints of a run directory: begun beside their names, committed, listed, pruned.
+// The checkpoints of a run directory: begun under a temporary name, committed, listed, pruned.
+//
+// Apart from rundir.c because all of it serves one promise: a directory named step-NNNNNN is
+// complete, whenever the machine stops. Rename is atomic; so each change of a checkpoint is one
+// rename, and everything else happens under names that end in `.part`.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +16,7 @@
 #include "common/base/file.h"
 #include "controller/rundir.h"
 
+/// The name under which a checkpoint is written.
 static char *part_of(const controller_rundir_t *rundir, uint64_t step)
 {
     char *path = controller_rundir_checkpoint(rundir, step);
@@ -20,6 +25,7 @@ static char *part_of(const controller_rundir_t *rundir, uint64_t step)
     return part;
 }
 
+/// Renames, atomically.
 static tr_status move(const char *from, const char *to, tr_error_t *err)
 {
     return rename(from, to) == 0 ? TR_OK
@@ -27,12 +33,14 @@ static tr_status move(const char *from, const char *to, tr_error_t *err)
                                            to, strerror(errno));
 }
 
-/// The name to which a whole checkpoint goes before it is removed: what is half gone bears no whole one's.
+/// The name that a checkpoint gets before it is removed, so that a half removed one has no final
+/// name.
 static char *away_of(const char *path)
 {
     return tr_format("%s.old.part", path);
 }
 
+/// Removes a checkpoint.
 static tr_status discard(const char *path, tr_error_t *err)
 {
     char *away = away_of(path);
@@ -62,11 +70,11 @@ tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundi
     return status;
 }
 
-/// For nftw: fsync of one file or directory; errno is the reason of a failure.
+/// For nftw: fsync of one file or directory. errno is the reason of a failure.
 static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
     (void)info, (void)where;
-    if (kind == FTW_SL) { // the directory holds all of a link
+    if (kind == FTW_SL) { // a link's target is in the directory, which is synced itself
         return 0;
     }
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
@@ -74,12 +82,14 @@ static int sync_entry(const char *path, const struct stat *info, int kind, struc
         return -1;
     }
     int result = fsync(descriptor);
+    // close may overwrite errno.
     int code = errno;
     close(descriptor);
     errno = code;
     return result;
 }
 
+/// Syncs every file and directory of the tree; children before parents (FTW_DEPTH).
 static tr_status sync_tree(const char *path, tr_error_t *err)
 {
     return nftw(path, sync_entry, 16, FTW_DEPTH | FTW_PHYS) == 0
@@ -94,12 +104,15 @@ tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir,
     char *part = part_of(rundir, step);
     char *away = away_of(path);
     tr_status status;
+    // The bytes must be on the disk before the name says that they are.
     TR_TRY_GOTO(sync_tree(part, err), done);
+    // A run that went back writes a step's checkpoint again.
     if (access(path, F_OK) == 0) {
         TR_TRY_GOTO(tr_directory_remove(away, err), done);
         TR_TRY_GOTO(move(path, away, err), done);
     }
     TR_TRY_GOTO(move(part, path, err), done);
+    // The rename itself must reach the disk before the old checkpoint goes.
     TR_TRY_GOTO(tr_directory_sync_parent(path, err), done);
     TR_TRY_GOTO(tr_directory_remove(away, err), done);
 done:
@@ -123,7 +136,8 @@ static int compare(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/// Whether name is what controller_rundir_checkpoint calls a step, and a directory has it.
+/// Whether the name is exactly the one that controller_rundir_checkpoint gives a step, and a
+/// directory has it.
 static bool is_checkpoint(uint64_t *step, const controller_rundir_t *rundir, const char *name)
 {
     static const char START[] = "step-";
@@ -131,7 +145,8 @@ static bool is_checkpoint(uint64_t *step, const controller_rundir_t *rundir, con
     if (strncmp(name, START, strlen(START)) != 0) {
         return false;
     }
-    *step = strtoull(name + strlen(START), NULL, 10); // its name tells whether that was all
+    *step = strtoull(name + strlen(START), NULL,
+                     10); // whether that was all of the name is checked below
     char *path = controller_rundir_checkpoint(rundir, *step);
     bool whole = strcmp(strrchr(path, '/') + 1, name) == 0 && stat(path, &info) == 0 &&
                  S_ISDIR(info.st_mode);
@@ -139,7 +154,7 @@ static bool is_checkpoint(uint64_t *step, const controller_rundir_t *rundir, con
     return whole;
 }
 
-/// steps: released by free(items), also on failure.
+/// All complete checkpoints, by step. The caller frees steps->items, after a failure too.
 static tr_status list(steps_t *steps, const controller_rundir_t *rundir, tr_error_t *err)
 {
     *steps = (steps_t){0};
@@ -152,6 +167,7 @@ static tr_status list(steps_t *steps, const controller_rundir_t *rundir, tr_erro
     }
     const struct dirent *entry;
     uint64_t step;
+    // Names that end in .part, and files that are not ours, are passed over.
     while ((entry = readdir(listing)) != NULL) {
         if (is_checkpoint(&step, rundir, entry->d_name)) {
             steps->items = tr_realloc(steps->items, (steps->count + 1) * sizeof *steps->items);

@@ -1,3 +1,5 @@
+// samples.jsonl. Apart from generation.c, which chooses what is written, because responses are
+// arbitrary bytes and a line must be valid JSON. The file itself is lines.c.
 #include "controller/samples.h"
 
 #include <math.h>
@@ -31,21 +33,22 @@ void controller_samples_destroy(controller_samples_t **samples)
     *samples = NULL;
 }
 
-/// text: [length] bytes, repaired where it is not UTF-8. A new reference.
+/// The bytes as valid UTF-8, repaired where necessary. A new reference.
 static json_t *to_text(const char *text, size_t length)
 {
     tr_bytes_t pending = {0};
     tr_bytes_t repaired = {0};
     tr_bytes_append(&pending, text, length);
+    // 1: the bytes end here, so a sequence that is cut at the end is replaced too.
     tr_utf8_drain(&repaired, &pending, 1);
-    tr_bytes_append(&repaired, "", 0); // data, also of an empty text
+    tr_bytes_append(&repaired, "", 0); // allocates data for an empty text too
     json_t *value = json_stringn(repaired.data, repaired.length);
     tr_bytes_release(&repaired);
     tr_bytes_release(&pending);
     return value;
 }
 
-/// Adds further keys behind the four.
+/// Adds the further keys behind the four of every line.
 static tr_status add_more(json_t *line, const json_t *more, tr_error_t *err)
 {
     const char *key;
@@ -66,10 +69,12 @@ tr_status controller_samples_append(controller_samples_t *samples, uint64_t step
                                     size_t response_length, double score, const json_t *more,
                                     tr_error_t *err)
 {
+    // JSON has no NaN.
     if (!isfinite(score)) {
         return tr_fail(err, TR_ERR_NUMERIC, "the score of a sample of step %llu is %g",
                        (unsigned long long)step, score);
     }
+    // Readers of the file rely on these four, in this order.
     json_t *line = json_object();
     int failed = json_object_set_new(line, "step", json_integer((json_int_t)step));
     failed |= json_object_set_new(line, "prompt", to_text(prompt, prompt_length));

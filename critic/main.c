@@ -1,4 +1,5 @@
-/// troupe-critic: predicts the value of every response token, and learns to.
+/// troupe-critic: predicts the value of every response token, and trains to. The methods are
+/// service.c.
 #include "critic/service.h"
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
 // PPO in the critic: the clipped value loss over a step's responses.
 //
-// The actor has its own page (actor/ppo.c); both take their epochs at the same time. Returns are the controller's.
+// The actor has its own file (actor/ppo.c); both take their epochs at the same time. Returns come
+// from the controller. The equations are in common/algo/ppo.c.
 #include "critic/ppo.h"
 
 #include <stdlib.h>
@@ -13,10 +14,13 @@ typedef struct value_context {
     critic_report_t *report;
 } value_context_t;
 
+/// The loss of a chunk and its gradient by each value. The values that were predicted when the
+/// responses were generated bound how far the new ones move.
 static tr_status value_loss(void *argument, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     value_context_t *context = argument;
     (void)err;
+    // The chunk's tokens, gathered from the batch in the order of the chunk.
     float *old = tr_calloc(2 * chunk->n + 1, sizeof *old);
     float *returns = old + chunk->n;
     tr_response_select(old, context->experience->values, chunk->sequences, chunk->chosen,
@@ -39,6 +43,7 @@ tr_status critic_learn_ppo(critic_report_t *report, tr_trainer_t *trainer,
                                &report->pass, err);
 }
 
+/// Reads the request's tensors. *owned: to be freed by the caller.
 static tr_status take_experience(critic_experience_t *experience, int32_t **owned,
                                  const tr_learner_t *learner, const tr_message_t *request,
                                  tr_error_t *err)
@@ -55,9 +60,11 @@ static tr_status take_experience(critic_experience_t *experience, int32_t **owne
     return TR_OK;
 }
 
+/// The tally under TRL's names.
 static tr_status put_metrics(json_t *metrics, const critic_report_t *report, tr_error_t *err)
 {
     const double n = (double)report->sums.tokens;
+    // Sums over all epochs, divided by all their tokens.
     TR_TRY(tr_tally_put(metrics, "loss/value_avg", report->sums.loss, n, err));
     TR_TRY(tr_tally_put(metrics, "val/clipfrac_avg", report->sums.clipped, n, err));
     return tr_tally_put(metrics, "grad_norm/critic", report->pass.norm_sum,
@@ -75,14 +82,16 @@ tr_status critic_train_ppo(tr_learner_t *learner, const tr_message_t *request, t
     tr_train_pass_t pass;
     int32_t *owned = NULL;
     tr_status status;
+    // Everything is read and checked before the learner is marked as stale.
     TR_TRY_GOTO(tr_learner_read_train_pass(&pass, learner, body, err), done);
     TR_TRY_GOTO(tr_fields_from_json(&options, &tr_ppo_fields, body, "train", err), done);
     TR_TRY_GOTO(take_experience(&experience, &owned, learner, request, err), done);
+    // Returns exist for generated responses only.
     if (pass.evaluate) {
         status = tr_fail(err, TR_ERR_UNSUPPORTED, "train: PPO has nothing to evaluate");
         goto done;
     }
-    learner->step = TR_LEARNER_STALE; // until the update is whole
+    learner->step = TR_LEARNER_STALE; // until the update is complete
     TR_TRY_GOTO(critic_learn_ppo(&report, learner->trainer, &experience, &options, &pass, err),
                 done);
     TR_TRY_GOTO(put_metrics(metrics, &report, err), done);

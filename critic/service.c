@@ -1,10 +1,12 @@
-// The critic's methods. Values are a forward pass; the updates are in ppo.c; the rest is proto/learner.
+// The critic's methods. Values are a forward pass; updates are in ppo.c; the rest is
+// proto/learner/learner.c.
 #include "critic/service.h"
 
 #include <stdlib.h>
 
 #include "critic/ppo.h"
 
+/// A learner is all the state of a critic.
 struct critic_service {
     const tr_service_options_t *options;
     tr_learner_t learner;
@@ -30,6 +32,7 @@ tr_status critic_service_welcome(void *context, const json_t *config, tr_error_t
 {
     critic_service_t *service = context;
     tr_learner_close(&service->learner);
+    // true: a critic is a language model with a scalar head.
     return tr_learner_open(&service->learner, config, true, service->options, err);
 }
 
@@ -37,6 +40,7 @@ tr_status critic_service_values(void *context, const tr_message_t *request, tr_m
                                 tr_error_t *err)
 {
     critic_service_t *service = context;
+    // Values do not name a step: they are asked before training, of the weights at hand.
     TR_TRY(tr_learner_holds(&service->learner, err));
     tr_trainer_t *trainer = service->learner.trainer;
     return tr_learner_infer(tr_trainer_pass(trainer), tr_trainer_model(trainer), "values", request,

@@ -1,3 +1,9 @@
+// One child process of the supervisor: started in a group of its own, its output in a log, its end
+// reported in words.
+//
+// Apart from supervisor.c because it knows neither phases nor restarts: only fork, signals, and
+// what a process wrote last. pidfd rather than SIGCHLD, so that the end of each child is an event
+// of poll and no signal handler is needed.
 #include "deploy/child.h"
 
 #include <errno.h>
@@ -18,6 +24,7 @@
 
 enum { TAIL = 16384 }; ///< bytes of a log's end among which its last line is looked for
 
+/// No process yet; the log is made by the first start.
 void child_init(child_t *child, const supervisor_process_t *process, const char *directory)
 {
     *child = (child_t){.process = process, .pidfd = -1};
@@ -39,31 +46,40 @@ __attribute__((noreturn)) static void become(const child_t *child, pid_t parent,
 {
     sigset_t none;
     sigemptyset(&none);
+    // a group of its own: Ctrl-C on the terminal reaches the supervisor alone, which ends all in
+    // order
     setpgid(0, 0);
+    // the kernel ends the child when the supervisor is killed
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) {
         _exit(127); // the supervisor died before the request above
     }
+    // no child reads the terminal
     dup2(input, STDIN_FILENO);
     if (!shows_output) {
         dup2(output, STDOUT_FILENO);
     }
     dup2(output, STDERR_FILENO);
+    // the supervisor blocks signals and waits for them by signalfd; a mask is inherited through
+    // exec
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (char **entry = child->process->environment; *entry != NULL; entry++) {
+        // "NAME=VALUE" sets; glibc's putenv removes a "NAME" without a value
         putenv(*entry);
     }
     if (endpoint != NULL) {
         setenv("TROUPE_ENDPOINT", endpoint, 1);
     }
     execvp(child->process->argv[0], child->process->argv);
+    // standard error is the child's log, where child_last_line finds this
     dprintf(STDERR_FILENO, "cannot start '%s': %s\n", child->process->argv[0], strerror(errno));
     _exit(127);
 }
 
+/// What the parent does after fork. A child that cannot be watched is killed.
 static tr_status take_in(child_t *child, pid_t pid, tr_error_t *err)
 {
-    setpgid(pid, pid); // the child does it as well: whoever comes first
+    setpgid(pid, pid); // parent and child both do it: either may run first
     child->pidfd = pidfd_open(pid, 0);
     if (child->pidfd < 0) {
         int code = errno;
@@ -84,12 +100,15 @@ tr_status child_start(child_t *child, const char *endpoint, bool shows_output, t
     pid_t parent = getpid();
     int output = open(child->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    // the log is opened in the parent, so that a failure is reported by the supervisor
     if (output < 0 || input < 0 || fstat(output, &info) != 0) {
         status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", child->log, strerror(errno));
         goto done;
     }
+    // logs are added to; a message from an earlier start must not be taken for this one's
     child->log_start = info.st_size;
     pid_t pid = fork();
+    // in the child: become does not return
     if (pid == 0) {
         become(child, parent, input, output, endpoint, shows_output);
     }
@@ -108,6 +127,7 @@ done:
 
 // Ending
 
+/// The format of common/base/log.h, since the file lies beside the others' logs.
 void child_note(int log, const child_t *child, const char *format, ...)
 {
     struct timespec now;
@@ -127,6 +147,7 @@ void child_note(int log, const child_t *child, const char *format, ...)
 void child_signal(const child_t *child, int signal)
 {
     if (child->pid > 0) {
+        // a negative pid means the group: mpirun's ranks and a judge's own children too
         kill(-child->pid, signal);
     }
 }
@@ -135,6 +156,7 @@ bool child_reap(int *how, child_t *child)
 {
     siginfo_t info = {0};
     if (child->pid == 0 ||
+        // WNOWAIT leaves it as a zombie, so that its number cannot be given to another process yet
         waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
         info.si_pid == 0) {
         return false;
@@ -167,6 +189,7 @@ static char *read_tail(const child_t *child)
     int log = open(child->log, O_RDONLY | O_CLOEXEC);
     struct stat info;
     if (log >= 0 && fstat(log, &info) == 0) {
+        // the last TAIL bytes, or all of this start when that is less
         off_t from =
             info.st_size - TAIL > child->log_start ? info.st_size - TAIL : child->log_start;
         ssize_t length = pread(log, text, TAIL, from);
@@ -184,6 +207,8 @@ char *child_last_line(const child_t *child, const char *prefix)
     const char *last = NULL;
     bool prefixed = false;
     char *state = NULL;
+    // a line with the prefix ("troupe-controller: ...") is the program's own sentence; a sanitizer
+    // or a library may have written more below it
     for (char *line = strtok_r(text, "\r\n", &state); line != NULL;
          line = strtok_r(NULL, "\r\n", &state)) {
         if (strncmp(line, prefix, strlen(prefix)) == 0) {

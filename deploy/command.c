@@ -1,3 +1,7 @@
+// What the subcommands of `troupe` share: exit codes, loading a recipe, parsing values of options.
+//
+// argp_error ends the process with 64 and a sentence; the functions here that take a `state` rely
+// on that.
 #include "deploy/command.h"
 
 #include <errno.h>
@@ -15,13 +19,15 @@ int command_exit(tr_status status, const tr_error_t *err)
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count)
 {
     tr_recipe_problems_t problems = {0};
+    // arguments[0] is the file, the rest are overrides
     tr_status status = tr_recipe_load(recipe, arguments[0], (const char *const *)arguments + 1,
                                       count - 1, &problems);
     for (size_t i = 0; i < problems.count; i++) {
         fprintf(stderr, "%s\n", problems.texts[i]);
     }
+    // a single problem is a sentence by itself
     if (problems.count > 1) {
-        fprintf(stderr, "%s cannot be run: mend the %zu mistakes above\n",
+        fprintf(stderr, "%s cannot be run: correct the %zu mistakes above\n",
                 arguments[0] != NULL ? arguments[0] : "this", problems.count);
     }
     tr_recipe_problems_release(&problems);
@@ -34,6 +40,7 @@ uint64_t command_parse_whole(const char *name, const char *text, uint64_t least,
     char *end;
     errno = 0;
     uint64_t value = strtoull(text, &end, 10);
+    // strtoull would take a sign and leading spaces
     if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value < least ||
         value > most) {
         argp_error(state, "%s: expected a whole number from %llu to %llu, found '%s'", name,
@@ -48,6 +55,7 @@ double command_parse_real(const char *name, const char *text, double least, doub
     char *end;
     errno = 0;
     double value = strtod(text, &end);
+    // the comparison is written so that NaN fails it
     if (errno != 0 || end == text || *end != '\0' || !(value >= least && value <= most)) {
         argp_error(state, "%s: expected a number from %g to %g, found '%s'", name, least, most,
                    text);
@@ -60,6 +68,7 @@ bool command_parse_device(tr_device_options_t *options, int key, const char *val
 {
     tr_error_t err = {0};
     switch (key) {
+    // a name only: whether the machine has the device is found when it is opened
     case 'd':
         if (!tr_device_is_name(value)) {
             argp_error(state, "--device: expected " TR_DEVICE_NAMES ", found '%s'", value);

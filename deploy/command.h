@@ -27,8 +27,8 @@ int command_schema(int argc, char **argv);
 /// Prints the failure's sentence to standard error; returns the exit code for main.
 int command_exit(tr_status status, const tr_error_t *err);
 
-/// tr_recipe_load of arguments[0] (NULL: no file) with the rest as overrides. Prints every problem to standard
-/// error, one a line, the last of which is the sentence of the failure.
+/// tr_recipe_load of arguments[0] (NULL: no file) with the rest as overrides. Prints every problem
+/// to standard error, one a line, the last of which is the sentence of the failure.
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count);
 
 /// A value of an option; a mistake ends the process as argp does. name: "--seed".
@@ -42,7 +42,8 @@ uint64_t command_parse_whole(const char *name, const char *text, uint64_t least,
         "threads", 'j', "N", 0, "Threads of a CPU; 0: one per processor (default 0)", 0          \
     }
 
-/// Reads one of them; false for another key. options starts as {.precision = TR_BF16}; its texts are borrowed.
+/// Reads one of them; false for another key. options starts as {.precision = TR_BF16}; its texts
+/// are borrowed.
 bool command_parse_device(tr_device_options_t *options, int key, const char *value,
                           const struct argp_state *state);
 

@@ -1,4 +1,7 @@
-/// `troupe devices`: what a recipe's `device` may name on this machine.
+// `troupe devices`: lists what a recipe's `device` may name on this machine.
+//
+// The same questions as `troupe check` asks, without a recipe: the CPU by /proc (machine.c), GPUs
+// by the CUDA module, if it is there.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +14,7 @@
 
 enum { DEVICES_MOST = 64, COLUMNS = 6 };
 
+/// One option, no arguments.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     bool *json = state->input;
@@ -22,6 +26,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 }
 
 /// The CPU as the GPUs are described.
+/// Opened to learn its form: the widest instruction set that this CPU has.
 static tr_status describe_cpu(tr_device_info_t *info, tr_error_t *err)
 {
     tr_backend_t *backend;
@@ -41,6 +46,7 @@ typedef struct table {
     size_t rows;
 } table_t;
 
+/// The last two cells are taken, the others copied.
 static void add_row(table_t *table, const char *name, const char *model, const char *form,
                     const char *units, char *free_bytes, char *memory)
 {
@@ -53,6 +59,7 @@ static void add_row(table_t *table, const char *name, const char *model, const c
     row[5] = memory;
 }
 
+/// threads: of a CPU; 0: a GPU.
 static void add_device(table_t *table, const tr_device_info_t *info, size_t threads)
 {
     char *units = threads > 0 ? tr_format("%zu threads", threads)
@@ -63,6 +70,7 @@ static void add_device(table_t *table, const tr_device_info_t *info, size_t thre
     free(units);
 }
 
+/// Columns as wide as their widest cell; bytes stand to the right.
 static void print_table(const table_t *table)
 {
     int widths[COLUMNS] = {0};
@@ -82,6 +90,8 @@ static void print_table(const table_t *table)
     }
 }
 
+/// reason: why there is no GPU, or "".
+/// For people: a table, then the reason why there is no GPU.
 static void show(const tr_device_info_t *devices, size_t count, const char *reason)
 {
     table_t table = {0};
@@ -100,7 +110,8 @@ static void show(const tr_device_info_t *devices, size_t count, const char *reas
     }
 }
 
-/// {"devices": [{"device", "model", "form", "memory", "free", and "threads" or "multiprocessors"}], "no_gpu": why, or null}.
+/// {"devices": [{"device", "model", "form", "memory", "free", and "threads" or "multiprocessors"}],
+/// "no_gpu": why, or null}.
 static void show_json(const tr_device_info_t *devices, size_t count, const char *reason)
 {
     json_t *list = json_array();
@@ -126,6 +137,7 @@ int command_devices(int argc, char **argv)
         {"json", 'j', NULL, 0, "Print JSON", 0},
         {0},
     };
+    // COLUMNS wide, a row for each device and one for the titles.
     const struct argp parser = {
         .options = table,
         .parser = take_option,

@@ -1,4 +1,8 @@
-// Options of commands from tables of fields. argp wants an array of texts that live as long as it parses: they are made here.
+// Options of commands made from tables of fields: `--top-p 0.9` sets the field top_p.
+//
+// So that `troupe generate` and `troupe sample` have every option of generation with the recipe's
+// own help, range and name. argp wants an array of texts that live as long as it parses: they are
+// made here.
 #include "deploy/command_fields.h"
 
 #include <stdlib.h>
@@ -18,14 +22,17 @@ static char *option_name(const tr_field_t *field)
 static char *option_help(const tr_field_t *field, const void *record)
 {
     const void *value = tr_field_of_const(record, field);
+    // the record's value, not the table's: a command may have another default than a recipe
     char *initial = field->kind == TR_FIELD_WHOLE
                         ? tr_format("%llu", (unsigned long long)*(const uint64_t *)value)
                     : field->kind == TR_FIELD_REAL ? tr_format("%g", *(const double *)value)
                                                    : tr_strdup(field->initial);
     size_t length = strlen(field->help);
+    // the default is put before the sentence's full stop, and argp's style has none
     bool ends = length > 0 && field->help[length - 1] == '.';
     char *help = tr_format("%.*s (default %s)", (int)(length - ends), field->help, initial);
     char *to = help;
+    // backquotes are Markdown's; a terminal shows them as they are
     for (const char *from = help; *from != '\0'; from++) {
         if (*from != '`') {
             *to++ = *from;
@@ -36,6 +43,7 @@ static char *option_help(const tr_field_t *field, const void *record)
     return help;
 }
 
+/// What --help calls the value.
 static const char *argument_of(const tr_field_t *field)
 {
     switch (field->kind) {
@@ -49,6 +57,7 @@ struct argp_option *command_fields_options(const struct argp_option *own, const 
                                            const void *record)
 {
     size_t count = 0;
+    // both arrays are joined: argp takes one
     while (own[count].name != NULL) {
         count++;
     }
@@ -60,6 +69,7 @@ struct argp_option *command_fields_options(const struct argp_option *own, const 
     }
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
+        // a field without a letter is no option
         if (field->letter != 0) {
             options[count++] = (struct argp_option){.name = option_name(field),
                                                     .key = field->letter,
@@ -97,6 +107,7 @@ bool command_fields_parse(void *record, const tr_fields_t *fields, int key, cons
     if (field == NULL) {
         return false;
     }
+    // the sentence names the option, not the recipe's key
     if (!tr_field_parse(record, field, value, false)) {
         char *expected = tr_field_expected(field), *name = option_name(field);
         argp_error(state, "--%s: expected %s, found '%s'", name, expected, value);

@@ -1,4 +1,7 @@
-// `troupe generate`: one prompt, its responses, token by token as they come.
+// `troupe generate`: responses to one prompt, printed token by token as they are generated.
+//
+// The rollout's decoder in this process: no controller, no messages. The same seed gives the same
+// text as a run would.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,6 +19,7 @@ typedef struct arguments {
     tr_device_options_t device;
 } arguments_t;
 
+/// Own options first, then generation's and the device's by their letters.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;
@@ -23,6 +27,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case 'm': arguments->model = value; return 0;
     case 'p': arguments->prompt = value; return 0;
     case 's': arguments->seed = command_parse_whole("--seed", value, 0, INT64_MAX, state); return 0;
+    // temperature 0 is the decoder's word for greedy
     case 'g': arguments->generation.temperature = 0.0; return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not understood (a prompt is given with --prompt)", value);
@@ -48,6 +53,7 @@ static bool print_token(void *context, size_t index, int32_t id)
     size_t length;
     const char *text = tr_text_stream_push(&length, context, id);
     fwrite(text, 1, length, stdout);
+    // false ends the decoding: nobody reads any more
     return fflush(stdout) == 0;
 }
 
@@ -59,6 +65,7 @@ static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *
     size_t length;
     tr_text_stream_t *stream =
         tr_text_stream_new(loaded->tokenizer, TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
+    // one request a call: its index among the samples is part of its random numbers
     const rollout_options_t options = {
         .sampling = tr_generation_sampling(&arguments->generation),
         .max_new_tokens = (size_t)arguments->generation.max_new_tokens,
@@ -66,17 +73,19 @@ static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *
     };
     tr_status status =
         rollout_decode(decoder, &response, request, 1, &options, print_token, stream, err);
+    // bytes of a character that the last token left incomplete
     const char *rest = tr_text_stream_flush(&length, stream);
     fwrite(rest, 1, length, stdout);
     putchar('\n');
     tr_text_stream_destroy(&stream);
     rollout_response_release(&response);
     if (fflush(stdout) != 0) {
-        return tr_fail(err, TR_ERR_IO, "standard output takes no more text");
+        return tr_fail(err, TR_ERR_IO, "cannot write to standard output");
     }
     return status;
 }
 
+/// Loads, encodes, and generates the samples one after another.
 static tr_status generate(const arguments_t *arguments, tr_error_t *err)
 {
     loaded_model_t loaded = {0};
@@ -88,6 +97,7 @@ static tr_status generate(const arguments_t *arguments, tr_error_t *err)
     TR_TRY_GOTO(loaded_model_encode(&ids, &length, &loaded, arguments->prompt, "the prompt",
                                     TR_ENCODE_SPECIAL, err),
                 done);
+    // one sequence at a time, since each is printed as it comes
     decoder = rollout_decoder_new(loaded.model, 1);
     for (uint64_t i = 0; i < arguments->generation.samples; i++) {
         const rollout_request_t request = {.prompt = ids, .length = length, .sample = (uint32_t)i};
@@ -107,16 +117,18 @@ int command_generate(int argc, char **argv)
 {
     static const struct argp_option table[] = {
         {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
-        {"prompt", 'p', "TEXT", 0, "What the model goes on from", 0},
+        {"prompt", 'p', "TEXT", 0, "The text that the model continues", 0},
         {"seed", 's', "N", 0, "The same seed gives the same text (default 1)", 0},
-        {"greedy", 'g', NULL, 0, "Always the likeliest token", 0},
+        {"greedy", 'g', NULL, 0, "Always take the most likely token", 0},
         COMMAND_DEVICE_OPTIONS,
         {0},
     };
     arguments_t arguments = {.seed = 1, .device = {.precision = TR_BF16}};
     tr_error_t err = {0};
     tr_fields_init(&arguments.generation, &tr_generation_fields);
+    // a terminal wants less than the recipe's default
     arguments.generation.max_new_tokens = 64;
+    // made after the defaults are set: the help shows them
     struct argp_option *options =
         command_fields_options(table, &tr_generation_fields, &arguments.generation);
     const struct argp parser = {
@@ -125,6 +137,7 @@ int command_generate(int argc, char **argv)
         .doc = "Generate from a prompt: the response goes to standard output."};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
     command_fields_free(&options);
+    // argp has ended the process for a wrong option: the values are in their ranges
     tr_status status = generate(&arguments, &err);
     tr_fields_release(&arguments.generation, &tr_generation_fields);
     return command_exit(status, &err);

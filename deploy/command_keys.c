@@ -1,3 +1,7 @@
+// `troupe keys`: makes the CURVE keys that let workers on other machines join a run.
+//
+// Making them is proto/endpoint.h's; this file explains what to copy where, since that is what goes
+// wrong.
 #include <stdio.h>
 
 #include "deploy/command.h"
@@ -8,6 +12,7 @@ typedef struct arguments {
     const char *add;
 } arguments_t;
 
+/// One directory, and --add for one more certificate.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;
@@ -24,6 +29,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     }
 }
 
+/// What goes where; the controller's secret stays.
 static void say_made(const char *directory)
 {
     printf("made keys for a controller and its workers in '%s'\n"
@@ -61,6 +67,7 @@ int command_keys(int argc, char **argv)
     arguments_t arguments = {0};
     tr_error_t err = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    // CZMQ must be initialised before certificates are made
     tr_wire_init();
     tr_status status = arguments.add != NULL ? tr_keys_add(arguments.directory, arguments.add, &err)
                                              : tr_keys_make(arguments.directory, &err);

@@ -1,3 +1,7 @@
+// `troupe logprobs`: the log-probability of each token of a given response.
+//
+// The same forward pass as in a run, so the numbers are the ones that rollout and actor compute:
+// for comparing with another program, and for finding out why a response is unlikely.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +17,7 @@ typedef struct arguments {
     tr_device_options_t device;
 } arguments_t;
 
+/// All three texts are needed: an empty response has no log-probability.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;
@@ -41,10 +46,12 @@ typedef struct pair {
     size_t prompt, response;
 } pair_t;
 
+/// The response is encoded as a continuation: no special tokens, and no space added before it.
 static tr_status encode(pair_t *pair, const loaded_model_t *loaded, const arguments_t *arguments,
                         tr_error_t *err)
 {
     int32_t *response;
+    // the prompt with its begin token
     TR_TRY(loaded_model_encode(&pair->ids, &pair->prompt, loaded, arguments->prompt, "the prompt",
                                TR_ENCODE_SPECIAL, err));
     TR_TRY(loaded_model_encode(&response, &pair->response, loaded, arguments->response,
@@ -59,6 +66,7 @@ static tr_status encode(pair_t *pair, const loaded_model_t *loaded, const argume
 static tr_status measure(float *logprobs, const loaded_model_t *loaded, const pair_t *pair,
                          float temperature, tr_error_t *err)
 {
+    // one sequence, as the actor's batches are laid out (proto/sequences.h)
     const int32_t starts[] = {0, (int32_t)(pair->prompt + pair->response)};
     const int32_t prompt_lengths[] = {(int32_t)pair->prompt};
     const int32_t response_starts[] = {0, (int32_t)pair->response};
@@ -67,9 +75,11 @@ static tr_status measure(float *logprobs, const loaded_model_t *loaded, const pa
                                       .starts = starts,
                                       .prompt_lengths = prompt_lengths,
                                       .response_starts = response_starts};
+    // the only sequence
     const uint32_t chosen[] = {0};
     tr_response_pass_t *pass = tr_response_pass_new(loaded->model);
     tr_status status =
+        // one pass, no gradient
         tr_response_forward(pass, &sequences, chosen, 1, temperature, false, logprobs, NULL, err);
     tr_response_pass_destroy(&pass);
     return status;
@@ -83,9 +93,12 @@ static tr_status print(const loaded_model_t *loaded, const pair_t *pair, const f
         int32_t id = pair->ids[pair->prompt + i];
         const char *token = tr_tokenizer_token(loaded->tokenizer, id);
         json_array_append_new(ids, json_integer(id));
+        // a byte token is no UTF-8: jansson gives NULL, and the list would be short; the ids are
+        // complete in any case
         json_array_append_new(tokens, json_string(token != NULL ? token : ""));
         json_array_append_new(numbers, json_real((double)logprobs[i]));
     }
+    // ids, tokens and logprobs have one entry for each token of the response
     json_t *object =
         json_pack("{s:o, s:o, s:o}", "ids", ids, "tokens", tokens, "logprobs", numbers);
     tr_status status = TR_OK;
@@ -100,6 +113,7 @@ static tr_status print(const loaded_model_t *loaded, const pair_t *pair, const f
     return status;
 }
 
+/// Loads, encodes, measures, prints.
 static tr_status logprobs_of(const arguments_t *arguments, tr_error_t *err)
 {
     loaded_model_t loaded = {0};
@@ -122,8 +136,8 @@ int command_logprobs(int argc, char **argv)
 {
     static const struct argp_option table[] = {
         {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
-        {"prompt", 'p', "TEXT", 0, "What stands before the response", 0},
-        {"response", 'r', "TEXT", 0, "What is measured", 0},
+        {"prompt", 'p', "TEXT", 0, "The text before the response", 0},
+        {"response", 'r', "TEXT", 0, "The text whose tokens are scored", 0},
         {"temperature", 't', "NUMBER", 0, "Divides the logits (default 1)", 0},
         COMMAND_DEVICE_OPTIONS,
         {0},

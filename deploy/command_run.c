@@ -1,5 +1,9 @@
-/// `troupe run` and `troupe resume`: the group of a recipe on this machine, from start to the
-/// aligned model.
+// `troupe run` and `troupe resume`: the processes of a recipe on this machine, from start to the
+// aligned model.
+//
+// The order matters: everything that can be found wrong beforehand (programs, ranks, memory) is
+// checked before the run directory is made, so that a failed start leaves nothing behind. Next:
+// process_group.c for the processes, supervisor.c for the time while they run.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,6 +24,7 @@ typedef struct words {
     size_t most;
 } words_t;
 
+/// Words only: no options beside argp's own.
 static error_t take_word(int key, char *value, struct argp_state *state)
 {
     words_t *words = state->input;
@@ -29,6 +34,7 @@ static error_t take_word(int key, char *value, struct argp_state *state)
     if (key != ARGP_KEY_ARG) {
         return ARGP_ERR_UNKNOWN;
     }
+    // resume takes one word, run any number
     if (words->count == words->most) {
         argp_error(state, "'%s' is one argument too many", value);
     }
@@ -36,6 +42,7 @@ static error_t take_word(int key, char *value, struct argp_state *state)
     return 0;
 }
 
+/// Whether the run directory has the file or folder.
 static bool exists(const char *directory, const char *name)
 {
     char *path = tr_format("%s/%s", directory, name);
@@ -46,6 +53,7 @@ static bool exists(const char *directory, const char *name)
 
 // The run
 
+/// The samples show what the training changed; the paths, where to find it.
 static void say_success(const char *directory)
 {
     printf("\n");
@@ -59,13 +67,16 @@ static int run_to_end(const process_group_t *group, tr_recipe_t *recipe, const c
 {
     tr_error_t err = {0};
     int exit_code;
+    // flushed, since the leader's standard output is the same one
     printf("running %s: %zu workers, logs in %s/logs\n", directory, group->count, directory);
     fflush(stdout);
     tr_status status = process_group_run(&exit_code, group, recipe, directory, &err);
+    // a signal that came after the last step: the run is complete all the same
     if (status == TR_OK || (status == TR_ERR_INTERRUPTED && exists(directory, "final"))) {
         say_success(directory);
         return 0;
     }
+    // a stopped run is no loss: say how to continue
     if (status == TR_ERR_INTERRUPTED) {
         fprintf(stderr, "%s: `troupe resume %s` goes on from the last checkpoint\n", err.text,
                 directory);
@@ -91,6 +102,7 @@ static int run(tr_recipe_t *recipe)
     char *directory = tr_format("%s/%s", recipe->output, recipe->name);
     tr_status status = process_group_init(&group, recipe, directory, false, &err);
     if (status == TR_OK) {
+        // memory is checked before the directory is made
         status = memory_plan_check(recipe, &err);
     }
     if (status == TR_OK) {
@@ -103,6 +115,7 @@ static int run(tr_recipe_t *recipe)
     return exit_code;
 }
 
+/// words: the recipe, then overrides; at most as many as the command line has.
 int command_run(int argc, char **argv)
 {
     const struct argp parser = {
@@ -131,6 +144,7 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
     return TR_OK;
 }
 
+/// As run, in a directory that is there.
 static int resume_with(tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
@@ -153,11 +167,14 @@ static int resume(const char *directory)
     if (status != TR_OK) {
         return command_exit(status, &err);
     }
+    // nothing to do is a success: scripts may resume in any case
     if (exists(directory, "final")) {
         printf("the run is finished: the aligned model is in %s/final\n", directory);
         return 0;
     }
+    // the resolved recipe: overrides of the first command are in it
     char *path = tr_format("%s/recipe.yaml", directory);
+    // with a look at the disk: models and data must still be there
     status = command_load_recipe(&recipe, &path, 1);
     int exit_code = status == TR_OK ? resume_with(recipe, directory) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);
@@ -170,7 +187,7 @@ int command_resume(int argc, char **argv)
     const struct argp parser = {
         .parser = take_word,
         .args_doc = "RUN_DIR",
-        .doc = "Go on with a run from its last checkpoint, to the same end as if it had never "
+        .doc = "Continue a run from its last checkpoint, to the same end as if it had never "
                "been stopped."};
     char *directory = NULL;
     words_t words = {&directory, 0, "the run directory is missing", 1};

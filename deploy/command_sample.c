@@ -1,7 +1,9 @@
-/// `troupe sample`: a model's responses to many prompts, and what judges say of them, as rows to learn from.
-///
-/// It is a run of its own, algorithm `sample`, in the directory OUT.run beside what it writes: any judge serves, any number of
-/// rollouts, and the same command goes on where an earlier one was stopped.
+// `troupe sample`: responses to many prompts, scored by judges, written as rows to train on.
+//
+// It is a run of its own, algorithm `sample`, in the directory OUT.run beside its output: any
+// judge, any number of rollouts, and a stopped command continues when it is given again. The
+// command line is turned into overrides of an empty recipe, so that a recipe's checks and sentences
+// hold here too. Next: sample_rows.c for the files.
 #include <jansson.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -22,8 +24,7 @@
 typedef struct arguments {
     json_t *prompts; // array of paths
     char *judges;    // YAML entries, with commas between them
-    char *
-        *words; // [count] KEY=VALUE, as troupe run takes them; the first is NULL: there is no file
+    char **words;    // [count] KEY=VALUE, as of troupe run; the first is NULL: no file
     size_t count;
     sample_rows_t rows;
 } arguments_t;
@@ -39,6 +40,7 @@ static void add_word(arguments_t *arguments, char *word)
 /// KEY="TEXT", whatever the text holds.
 static void add_text(arguments_t *arguments, const char *key, const char *text)
 {
+    // a JSON string is a YAML scalar, whatever characters it has
     json_t *string = json_string(text);
     char *quoted = json_dumps(string, JSON_ENCODE_ANY);
     add_word(arguments, tr_format("%s=%s", key, quoted != NULL ? quoted : "\"\""));
@@ -49,7 +51,9 @@ static void add_text(arguments_t *arguments, const char *key, const char *text)
 /// `words: {happy: 1}` or `{words: {happy: 1}}`: an entry of roles.reward.
 static void add_judge(arguments_t *arguments, const char *entry)
 {
+    // an entry may be given with or without its braces
     bool braced = entry[strspn(entry, " \n")] == '{';
+    // entries are joined with commas: finish_words puts brackets around them
     char *judges = tr_format("%s%s%s%s%s", arguments->judges != NULL ? arguments->judges : "",
                              arguments->judges != NULL ? ", " : "", braced ? "" : "{", entry,
                              braced ? "" : "}");
@@ -57,9 +61,11 @@ static void add_judge(arguments_t *arguments, const char *entry)
     arguments->judges = judges;
 }
 
+/// After the last option: what follows from several of them.
 static void finish_words(arguments_t *arguments, const struct argp_state *state)
 {
     const sample_rows_t *rows = &arguments->rows;
+    // the run's directory is named after the first file asked for
     const char *out = rows->pairs != NULL  ? rows->pairs
                       : rows->best != NULL ? rows->best
                                            : rows->all;
@@ -68,11 +74,13 @@ static void finish_words(arguments_t *arguments, const struct argp_state *state)
                    "--model, --prompts, --judge, and one of --pairs, --best and --out are needed");
         return;
     }
+    // basename and dirname change their argument
     char *path = tr_strdup(out), *folder = tr_strdup(out);
     char *name = tr_format("%s.run", basename(path));
     char *prompts = json_dumps(arguments->prompts, JSON_COMPACT);
     add_text(arguments, "name", name);
     add_text(arguments, "output", dirname(folder));
+    // a JSON array is a YAML list
     add_word(arguments, tr_format("data.prompts=%s", prompts));
     add_word(arguments, tr_format("roles.reward=[%s]", arguments->judges));
     free(prompts);
@@ -87,12 +95,15 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'm': add_text(arguments, "model", value); return 0;
     case 'p': json_array_append_new(arguments->prompts, json_string(value)); return 0;
+    // several judges add up, as in a recipe
     case 'J': add_judge(arguments, value); return 0;
+    // the recipe checks the number
     case 's': add_word(arguments, tr_format("seed=%s", value)); return 0;
     case 'o': arguments->rows.all = value; return 0;
     case 'b': arguments->rows.best = value; return 0;
     case 'w': arguments->rows.pairs = value; return 0;
     case ARGP_KEY_ARG:
+        // words that set a key go through as they are, after the options' own
         if (strchr(value, '=') == NULL) {
             argp_error(state, "'%s' is not understood (KEY=VALUE sets a key of the recipe)", value);
         }
@@ -101,6 +112,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END: finish_words(arguments, state); return 0;
     default: break;
     }
+    // options of generation become keys of the recipe, so that the recipe checks them
     const tr_field_t *field = command_fields_find(&tr_generation_fields, key);
     if (field == NULL) {
         return ARGP_ERR_UNKNOWN;
@@ -118,9 +130,11 @@ static tr_status count_steps(uint64_t *steps, const tr_recipe_t *recipe, tr_erro
     tr_tokenizer_t *tokenizer = NULL;
     tr_model_config_t config;
     tr_status status;
+    // rows are counted as the run will read them: bad rows may be dropped
     TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
     TR_TRY_GOTO(tr_model_config_load(&config, recipe->model, err), done);
     TR_TRY_GOTO(controller_rows_load(&rows, recipe, tokenizer, config.max_positions, err), done);
+    // rounded up: no prompt is left out
     *steps = (rows.count + recipe->data.batch - 1) / recipe->data.batch;
 done:
     tr_rows_release(&rows);
@@ -128,11 +142,13 @@ done:
     return status;
 }
 
-/// Twice: how many steps there are follows from what the recipe says of prompts. Prints what is wrong.
+/// Twice: how many steps there are follows from what the recipe says of prompts. Prints what is
+/// wrong.
 static tr_status load_recipe(tr_recipe_t **recipe, arguments_t *arguments)
 {
     tr_error_t err = {0};
     uint64_t steps = 0;
+    // the first time with steps=1, which add_word below overrides
     TR_TRY(command_load_recipe(recipe, arguments->words, arguments->count));
     tr_status status = count_steps(&steps, *recipe, &err);
     tr_recipe_destroy(recipe);
@@ -154,6 +170,7 @@ static tr_status find_earlier(bool *found, const tr_recipe_t *recipe, const char
     char *text = NULL, *wanted = tr_recipe_print(recipe);
     size_t length = 0;
     tr_status status = TR_OK;
+    // recipes are compared as text: the same values print the same bytes
     *found = access(path, F_OK) == 0;
     if (*found) {
         status = tr_file_read(&text, &length, path, SIZE_MAX, err);
@@ -170,6 +187,7 @@ static tr_status find_earlier(bool *found, const tr_recipe_t *recipe, const char
     return status;
 }
 
+/// A new run directory, or the one that an earlier, stopped command has left.
 static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const char *directory,
                                 tr_error_t *err)
 {
@@ -182,6 +200,7 @@ static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const c
     return TR_OK;
 }
 
+/// The run itself; its samples are the result.
 static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory, tr_error_t *err)
 {
     process_group_t group = {0};
@@ -189,6 +208,7 @@ static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory,
     tr_status status;
     TR_TRY(make_directory(&resume, recipe, directory, err));
     TR_TRY_GOTO(process_group_init(&group, recipe, directory, resume, err), done);
+    // the directory stays after a failure here: the command given again continues in it
     TR_TRY_GOTO(memory_plan_check(recipe, err), done);
     status = process_group_run(exit_code, &group, recipe, directory, err);
 done:
@@ -206,6 +226,7 @@ static tr_status deliver(const arguments_t *arguments, const tr_recipe_t *recipe
         sample_rows_write(&count, &arguments->rows, path, recipe->generation.samples, err);
     free(path);
     TR_TRY(status);
+    // pairs may be fewer than prompts: the sentence says why
     printf("%zu responses to %zu prompts", count.responses, count.prompts);
     if (arguments->rows.pairs != NULL) {
         printf(", %zu pairs: the responses to %zu prompts have one score", count.pairs,
@@ -215,6 +236,7 @@ static tr_status deliver(const arguments_t *arguments, const tr_recipe_t *recipe
     return tr_directory_remove(directory, err);
 }
 
+/// Run, deliver, and one sentence about what failed.
 static int sample(const arguments_t *arguments, tr_recipe_t *recipe)
 {
     tr_error_t err = {0};
@@ -224,6 +246,7 @@ static int sample(const arguments_t *arguments, tr_recipe_t *recipe)
     if (status == TR_OK) {
         status = deliver(arguments, recipe, directory, &err);
         exit_code = tr_status_exit_code(status);
+        // a failure before any process was started has no exit code yet
     } else if (exit_code == 0) {
         exit_code = tr_status_exit_code(status);
     }
@@ -240,7 +263,7 @@ int command_sample(int argc, char **argv)
         {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
         {"prompts", 'p', "FILE", 0, "JSONL file with a column `prompt`; may be given again", 0},
         {"judge", 'J', "ENTRY", 0,
-         "Who scores, as an entry of roles.reward in a recipe, such as 'model: runs/rm/final' or "
+         "The judge, as an entry of roles.reward in a recipe, such as 'model: runs/rm/final' or "
          "'exec: [python3, judge.py]'; may be given again: scores add up",
          0},
         {"pairs", 'w', "FILE", 0,
@@ -254,6 +277,7 @@ int command_sample(int argc, char **argv)
     arguments_t arguments = {.prompts = json_array()};
     tr_recipe_t *recipe = NULL;
     tr_fields_init(&generation, &tr_generation_fields);
+    // defaults of this command, where they differ from a recipe's
     generation.samples = 4;
     generation.temperature = 1.0;
     generation.max_new_tokens = 64;
@@ -265,7 +289,7 @@ int command_sample(int argc, char **argv)
                                        "write them as rows to train on. A response ends where "
                                        "the model ends it. KEY=VALUE sets any key of a recipe, "
                                        "such as roles.rollout.workers=2. A command that was "
-                                       "stopped goes on when it is given again."};
+                                       "stopped continues when it is given again."};
     add_word(&arguments, NULL); // no file
     add_word(&arguments, tr_strdup("algorithm=sample"));
     add_word(&arguments, tr_strdup("steps=1"));

@@ -1,4 +1,6 @@
-// `troupe schema`: the JSON Schema of recipes, for editors that complete and check YAML.
+// `troupe schema`: prints the JSON Schema of recipes, for editors that complete and check YAML.
+//
+// The schema is made by common/recipe/schema.c from the tables that also read recipes.
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,4 +1,7 @@
-/// `troupe status`: what a run is doing now, as its controller sees it.
+// `troupe status`: what a run is doing now, as its controller sees it.
+//
+// It asks the controller over the run's own socket, as a worker would, but registers nothing. Next:
+// proto/broker.h, and proto/dispatch_status.c for the answer's fields.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +21,7 @@ typedef struct arguments {
     bool json;
 } arguments_t;
 
+/// One run directory.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;
@@ -36,6 +40,8 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 
 // Asking
 
+/// The file `endpoint` is there while a controller runs; without it the run is finished, stopped,
+/// or was never started.
 static tr_status read_endpoint(char **endpoint, const char *directory, tr_error_t *err)
 {
     char *path = tr_format("%s/endpoint", directory);
@@ -45,6 +51,7 @@ static tr_status read_endpoint(char **endpoint, const char *directory, tr_error_
     if (tr_file_read(endpoint, &length, path, ENDPOINT_LIMIT, NULL) == TR_OK) {
         (*endpoint)[strcspn(*endpoint, "\r\n")] = '\0';
     } else if (access(final, F_OK) == 0) {
+        // a finished run has no controller to ask
         status = tr_fail(err, TR_ERR_PEER, "the run in '%s' is finished: its model is in '%s'",
                          directory, final);
     } else {
@@ -60,6 +67,8 @@ static tr_status read_endpoint(char **endpoint, const char *directory, tr_error_
 
 /// network.keys of the run's recipe; NULL when it names none or cannot be read. Owned by the caller
 /// (free).
+/// Problems are not reported: an old recipe may be read by a newer program, and a run without keys
+/// needs nothing from it.
 static char *keys_of_run(const char *directory)
 {
     char *path = tr_format("%s/recipe.yaml", directory);
@@ -67,6 +76,7 @@ static char *keys_of_run(const char *directory)
     size_t length;
     tr_recipe_t *recipe = NULL;
     tr_recipe_problems_t problems = {0};
+    // without a look at the disk: data may have moved since
     if (tr_file_read(&text, &length, path, RECIPE_LIMIT, NULL) == TR_OK &&
         tr_recipe_parse(&recipe, text, length, path, NULL, 0, &problems) == TR_OK &&
         recipe->network.keys != NULL) {
@@ -79,6 +89,7 @@ static char *keys_of_run(const char *directory)
     return keys;
 }
 
+/// The endpoint is in the run directory, and so are the keys, by its recipe.
 static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
 {
     char *endpoint;
@@ -113,16 +124,19 @@ static void print_pair(const char *key, const json_t *value)
     } else if (json_is_string(value)) {
         printf("  %s %s", key, json_string_value(value));
     } else {
+        // anything else as JSON: a newer controller may send more
         char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
         printf("  %s %s", key, text != NULL ? text : "?");
         free(text);
     }
 }
 
+/// A line of pairs: the run's state, or the counters.
 static void print_map(const char *title, json_t *map)
 {
     const char *key;
     json_t *value;
+    // titles in a column, then the pairs
     printf("%-9s", title);
     json_object_foreach(map, key, value)
     {
@@ -131,12 +145,14 @@ static void print_map(const char *title, json_t *map)
     printf("\n");
 }
 
+/// One line a worker: its state, for how long it has been silent, and the requests it works on.
 static void print_worker(const json_t *worker)
 {
     size_t index;
     json_t *request;
     printf("  %-20s %-10s %-12s %-6s %7.1f s ", text_of(worker, "name"), text_of(worker, "role"),
            text_of(worker, "group"), text_of(worker, "state"), seconds_of(worker, "silent_ms"));
+    // a worker may have several requests: its credit
     json_array_foreach(json_object_get(worker, "outstanding"), index, request)
     {
         printf("%s %s for %.1f s", index > 0 ? "," : "", text_of(request, "method"),
@@ -145,6 +161,7 @@ static void print_worker(const json_t *worker)
     printf("\n");
 }
 
+/// Column titles as wide as print_worker's columns.
 static void print_workers(const json_t *workers)
 {
     size_t index;
@@ -165,6 +182,7 @@ static bool anyone_serves(const json_t *workers, const json_t *queue)
     const char *group = text_of(queue, "group"), *wanted = text_of(queue, "worker");
     json_array_foreach(workers, index, worker)
     {
+        // a queue may be for a role, for a group of it, or for one worker
         if (strcmp(text_of(worker, "role"), text_of(queue, "role")) == 0 &&
             (group[0] == '\0' || strcmp(text_of(worker, "group"), group) == 0) &&
             (wanted[0] == '\0' || strcmp(text_of(worker, "name"), wanted) == 0)) {
@@ -174,6 +192,7 @@ static bool anyone_serves(const json_t *workers, const json_t *queue)
     return false;
 }
 
+/// A queue that no worker serves is what a user looks for when a run stands still.
 static void print_queues(const json_t *queues, const json_t *workers)
 {
     size_t index;
@@ -194,6 +213,7 @@ static void print_queues(const json_t *queues, const json_t *workers)
     }
 }
 
+/// Run, workers, queues, counters: from the whole to the detail.
 static void print_status(json_t *status)
 {
     json_t *workers = json_object_get(status, "workers");

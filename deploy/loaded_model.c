@@ -1,3 +1,8 @@
+// A model with its tokenizer, for the commands that ask one model directly (`generate`,
+// `logprobs`).
+//
+// Apart so that both refuse the same mistakes in the same words: a reward model, or a tokenizer
+// that belongs to another model.
 #include "deploy/loaded_model.h"
 
 #include <stdlib.h>
@@ -8,14 +13,16 @@ tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
 {
     tr_model_config_t config;
     TR_TRY(tr_model_config_load(&config, directory, err));
+    // asked before the weights are read
     if (config.scalar_head) {
-        return tr_fail(
-            err, TR_ERR_ARGUMENT,
-            "'%s' holds a model with a scalar head, which says no words (name a language model)",
-            directory);
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' holds a model with a scalar head, which generates no text (name a "
+                       "language model)",
+                       directory);
     }
     TR_TRY(tr_tokenizer_new(&loaded->tokenizer, directory, err));
     TR_TRY(tr_backend_open(&loaded->backend, device, err));
+    // the backend first: the model's weights go to it
     return tr_model_open(&loaded->model, directory, loaded->backend, TR_MODEL_DECODES, err);
 }
 
@@ -26,6 +33,7 @@ void loaded_model_release(loaded_model_t *loaded)
     tr_tokenizer_destroy(&loaded->tokenizer);
 }
 
+/// An id beyond the embedding would read other memory.
 static tr_status check_ids(const int32_t *ids, size_t count, const loaded_model_t *loaded,
                            const char *what, tr_error_t *err)
 {

@@ -1,3 +1,6 @@
+// This machine, as /proc describes it: memory and the CPU's name.
+//
+// `troupe devices` prints it, `troupe check` compares a recipe's needs with it.
 #include "deploy/machine.h"
 
 #include <errno.h>
@@ -14,6 +17,7 @@ tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err)
     }
     *total = *available = 0;
     while (fgets(line, sizeof line, file) != NULL) {
+        // the values are in KiB
         if (sscanf(line, "MemTotal: %llu", &kibibytes) == 1) {
             *total = (size_t)kibibytes << 10;
         } else if (sscanf(line, "MemAvailable: %llu", &kibibytes) == 1) {
@@ -21,6 +25,7 @@ tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err)
         }
     }
     fclose(file);
+    // a /proc without them is no Linux that Troupe knows
     return *total > 0 && *available > 0
                ? TR_OK
                : tr_fail(err, TR_ERR_FORMAT, "'/proc/meminfo' has no MemTotal and MemAvailable");
@@ -31,6 +36,7 @@ void machine_cpu_model(char *text, size_t size)
     char line[512];
     FILE *file = fopen("/proc/cpuinfo", "r");
     snprintf(text, size, "unknown");
+    // the first processor's name: all are alike on the machines that Troupe supports
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         const char *colon = strncmp(line, "model name", 10) == 0 ? strchr(line, ':') : NULL;
         if (colon != NULL && colon[1] == ' ') {

@@ -1,4 +1,9 @@
-// Which processes a recipe needs, with their command lines and environments; what they need to start; and the run under the supervisor.
+// From a recipe to processes: which programs, with which command lines and environments, and what
+// they need to start.
+//
+// Apart from supervisor.c, which knows no recipe. Nothing is started here before process_group_run;
+// what can be missing (programs, MPI, NCCL) is checked when the group is made, so that the sentence
+// comes at once. Next: supervisor.h.
 #include "deploy/process_group.h"
 
 #include <errno.h>
@@ -31,6 +36,7 @@ static tr_status find_programs(char **programs, tr_error_t *err)
                        strerror(errno));
     }
     path[length] = '\0';
+    // an absolute path: there is a slash
     *strrchr(path, '/') = '\0';
     *programs = tr_strdup(path);
     return TR_OK;
@@ -47,7 +53,8 @@ static char **copy_words(const char *const *words, size_t count)
     return copy;
 }
 
-/// What a worker reads (proto/service.h). A name without a value is removed, so that none leaks in from outside.
+/// What a worker reads (proto/service.h). A name without a value is removed, so that none leaks in
+/// from outside.
 static char **environment_of(const setting_t *setting, const char *name, const char *group)
 {
     char **environment = tr_calloc(7, sizeof *environment);
@@ -55,6 +62,7 @@ static char **environment_of(const setting_t *setting, const char *name, const c
     environment[1] = tr_format("TROUPE_GROUP=%s", group);
     environment[2] = setting->keys != NULL ? tr_format("TROUPE_KEYS=%s", setting->keys)
                                            : tr_strdup("TROUPE_KEYS");
+    // threads that wait must not spin: processes of a run share the processors
     environment[3] = tr_strdup("OMP_WAIT_POLICY=passive");
     environment[4] = tr_format("TROUPE_LOG_LEVEL=%s", tr_log_level_name(setting->level));
     environment[5] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
@@ -80,6 +88,7 @@ static char **our_program(const setting_t *setting, const char *program, const c
     char *path = tr_format("%s/%s", setting->programs, program);
     const char *words[WORDS_LIMIT] = {path};
     size_t count = 1;
+    // count begins with the path, so options are one behind
     while (options != NULL && options[count - 1] != NULL) {
         TR_ASSERT(count < WORDS_LIMIT, "more than %d options", WORDS_LIMIT);
         words[count] = options[count - 1];
@@ -90,14 +99,16 @@ static char **our_program(const setting_t *setting, const char *program, const c
     return argv;
 }
 
+/// A program of ours without options.
 static void add_ours(const setting_t *setting, const char *name, const char *group,
                      const char *program)
 {
     add(setting, tr_strdup(name), group, our_program(setting, program, NULL));
 }
 
-/// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the processors, share them as any
-/// processes do, and run as root where the run does; it says nothing when one of them ends.
+/// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the
+/// processors, share them as any processes do, and run as root where the run does; it says nothing
+/// when one of them ends.
 static void add_mpi_settings(supervisor_process_t *process)
 {
     static const char *const settings[] = {
@@ -112,9 +123,11 @@ static void add_mpi_settings(supervisor_process_t *process)
         "PRTE_MCA_hwloc_default_binding_policy=none",
     };
     size_t count = sizeof settings / sizeof settings[0], first = 0;
+    // appended to what environment_of made
     while (process->environment[first] != NULL) {
         first++;
     }
+    // the list ends with NULL, which moves to the new end
     process->environment =
         tr_realloc(process->environment, (first + count + 1) * sizeof *process->environment);
     for (size_t i = 0; i < count; i++) {
@@ -142,13 +155,17 @@ static learner_t critic_of(const tr_recipe_t *recipe)
     return (learner_t){"critic", critic->ranks, tr_device_is_gpu(critic->device.items[0])};
 }
 
+/// A learner of one rank is a plain process; of several, mpirun, which is one process to the
+/// supervisor.
 static void add_learner(const setting_t *setting, learner_t learner)
 {
     const char *role = learner.role;
     const uint64_t ranks = learner.ranks;
     char *program = tr_format("%s/troupe-%s", setting->programs, role);
     char *number = tr_format("%llu", (unsigned long long)ranks);
+    // one rank needs no MPI at all
     const char *const alone[] = {program};
+    // --ranks tells the program that MPI has started it, --gpus that NCCL is needed
     const char *const together[] = {MPIRUN, "-n", number, program, "--ranks", number, "--gpus"};
     size_t words = sizeof together / sizeof together[0] - (learner.gpus ? 0 : 1);
     add(setting, tr_strdup(role), role,
@@ -162,11 +179,13 @@ static void add_learner(const setting_t *setting, learner_t learner)
 
 // The processes of a recipe
 
+/// Workers of a judge: the user's program, or troupe-reward in the judge's group.
 static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 {
     uint64_t workers = tr_judge_workers(judge);
     for (uint64_t i = 0; i < workers; i++) {
         const tr_exec_judge_t *own = judge->kind == &tr_judge_exec ? judge->options : NULL;
+        // argv of `exec` is the recipe's; all other kinds are troupe-reward's
         char **argv = own != NULL
                           ? copy_words((const char *const *)own->exec.items, own->exec.count)
                           : our_program(setting, "troupe-reward", NULL);
@@ -174,6 +193,8 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
     }
 }
 
+/// External rollouts have the highest numbers: the names of those that are started here begin with
+/// 0.
 static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
 {
     for (uint64_t i = 0; i < recipe->roles.rollout.workers - recipe->roles.rollout.external; i++) {
@@ -186,9 +207,11 @@ static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
     }
 }
 
+/// A judge called "rollout" with a worker 0 would be "rollout-0" too.
 static tr_status check_names(const process_group_t *group, tr_error_t *err)
 {
     for (size_t i = 0; i < group->count; i++) {
+        // quadratic, over some hundred processes
         for (size_t j = 0; j < i; j++) {
             if (strcmp(group->workers[i].name, group->workers[j].name) == 0) {
                 return tr_fail(err, TR_ERR_ARGUMENT,
@@ -204,6 +227,7 @@ static tr_status check_program(const supervisor_process_t *process, const char *
                                tr_error_t *err)
 {
     const char *path = process->argv[0];
+    // only ours are looked for: a judge's program was checked with the recipe
     if (strncmp(path, programs, strlen(programs)) == 0 && access(path, X_OK) != 0) {
         return tr_fail(err, TR_ERR_IO,
                        "cannot run '%s': %s (build it: cmake --build build --target programs)",
@@ -227,10 +251,12 @@ static bool in_path(const char *program)
     return found;
 }
 
-/// Whether the module is there by which the ranks exchange data. library, package: what it is built with.
+/// Whether the module is there by which the ranks exchange data. library, package: what it is built
+/// with.
 static tr_status check_module(learner_t learner, const char *name, const char *library,
                               const char *package, const char *programs, tr_error_t *err)
 {
+    // modules lie beside the programs
     char *module = tr_collective_path(name, programs);
     tr_status status = TR_OK;
     if (access(module, R_OK) != 0) {
@@ -272,6 +298,7 @@ static tr_status check_all_ranks(const tr_recipe_t *recipe, const char *programs
                : TR_OK;
 }
 
+/// The plan of a recipe, with every process that its algorithm needs.
 static void fill(const setting_t *setting, const tr_recipe_t *recipe,
                  const char *const *controller_options)
 {
@@ -279,7 +306,9 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     group->leader.name = tr_strdup("controller");
     group->leader.argv = our_program(setting, "troupe-controller", controller_options);
     group->leader.environment = environment_of(setting, "controller", "controller");
+    // the same program as the actor, in another role
     static const char *const as_reference[] = {"--role", "reference", NULL};
+    // the order here is the order of starting; it changes nothing but the logs
     if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
         add_learner(setting, actor_of(recipe));
     }
@@ -295,6 +324,7 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe,
     }
 }
 
+/// Also the leader's: a build may be incomplete.
 static tr_status check_programs(const process_group_t *group, const char *programs, tr_error_t *err)
 {
     TR_TRY(check_program(&group->leader, programs, err));
@@ -312,6 +342,7 @@ tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
     const char *const again[] = {"--resume", run_directory, NULL};
     *group = (process_group_t){0};
     TR_TRY(find_programs(&programs, err));
+    // on a failure the caller releases what was filled
     const setting_t setting = {group, programs, recipe->network.keys,
                                (tr_log_level_t)recipe->log_level};
     fill(&setting, recipe, resume ? again : first);
@@ -326,6 +357,7 @@ tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
     return status;
 }
 
+/// For argv and environment alike: lists that end with NULL.
 static void release_words(char ***words)
 {
     for (char **word = *words; word != NULL && *word != NULL; word++) {
@@ -360,6 +392,7 @@ static void print_way(FILE *out, const tr_recipe_t *recipe, const char *endpoint
             keys != NULL ? keys : "");
 }
 
+/// Commands to copy: what the run does not start itself.
 void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
 {
     bool judged = tr_algorithm_generates(tr_recipe_algorithm(recipe));
@@ -382,6 +415,7 @@ void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const ch
 
 // The run
 
+/// A left-over file would let `troupe status` wait for a controller that is gone.
 void process_group_forget_endpoint(const char *run_directory)
 {
     char *path = tr_format("%s/endpoint", run_directory);
@@ -389,6 +423,7 @@ void process_group_forget_endpoint(const char *run_directory)
     free(path);
 }
 
+/// Called by the supervisor once the controller listens: before that there is no endpoint to print.
 static void announce_external(void *context, const char *endpoint)
 {
     process_group_print_external(stdout, context, endpoint);
@@ -398,6 +433,7 @@ tr_status process_group_run(int *exit_code, const process_group_t *group, tr_rec
                             const char *run_directory, tr_error_t *err)
 {
     supervisor_plan_t plan;
+    // times are the supervisor's defaults
     supervisor_plan_init(&plan);
     plan.leader = group->leader;
     plan.workers = group->workers;

@@ -19,16 +19,21 @@ typedef struct process_group {
 /// The group of a run; our own programs lie where this one does. *group is to be released after
 /// a failure too.
 ///
-///     actor where something learns, reference when it is separate, critic for ppo; where responses are generated
-///     rollout-0.. and for each judge NAME-0.. in the group NAME; what is external is not started
+///     actor           where something is trained
+///     reference       when it has a process of its own
+///     critic          where the algorithm has one
+///     rollout-0..     where responses are generated; external ones are not started
+///     NAME-0..        for each judge, in the group NAME; external ones are not started
 ///
-/// An actor or critic of several ranks is one worker here: mpirun, which starts, watches and ends them.
-/// TR_ERR_UNSUPPORTED when there is no MPI for these, TR_ERR_IO when a program is missing, TR_ERR_ARGUMENT when two workers would bear one name.
+/// An actor or critic of several ranks is one worker here: mpirun, which starts, watches and ends
+/// them. TR_ERR_UNSUPPORTED when there is no MPI for these, TR_ERR_IO when a program is missing,
+/// TR_ERR_ARGUMENT when two workers would bear one name.
 tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
                              const char *run_directory, bool resume, tr_error_t *err);
 void process_group_release(process_group_t *group);
 
-/// Starts all, and waits for the end; as supervisor_run. recipe: says how external workers are started, when they can come.
+/// Starts all, and waits for the end; as supervisor_run. recipe: says how external workers are
+/// started, when they can come.
 tr_status process_group_run(int *exit_code, const process_group_t *group, tr_recipe_t *recipe,
                             const char *run_directory, tr_error_t *err);
 

@@ -1,3 +1,8 @@
+// Rows to train on, made from judged responses: all of them, the best of each prompt, or pairs.
+//
+// It reads the run's samples.jsonl, where the responses to a prompt follow each other, and gathers
+// the files in memory: they appear whole or not at all. The columns are those that `algorithm: sft`
+// and `dpo` read.
 #include "deploy/sample_rows.h"
 
 #include <errno.h>
@@ -23,9 +28,11 @@ typedef struct writing {
     sample_rows_count_t count;
 } writing_t;
 
+/// A file that nobody asked for is gathered too, and dropped when it is closed.
 static void sheet_open(sheet_t *sheet, const char *path)
 {
     *sheet = (sheet_t){.path = path};
+    // in memory: a file appears when all of it is known to be right
     sheet->file = open_memstream(&sheet->text, &sheet->length);
     TR_ASSERT(sheet->file != NULL, "no memory for %s", path != NULL ? path : "rows");
 }
@@ -33,6 +40,7 @@ static void sheet_open(sheet_t *sheet, const char *path)
 /// Takes row.
 static void sheet_add(sheet_t *sheet, json_t *row)
 {
+    // nine digits give back every float
     json_dumpf(row, sheet->file, JSON_COMPACT | JSON_REAL_PRECISION(9));
     fputc('\n', sheet->file);
     json_decref(row);
@@ -60,6 +68,7 @@ static json_t *row_of(const json_t *sample)
     return json_pack("{s:O}", "prompt", json_object_get(sample, "prompt"));
 }
 
+/// A response under `column`, its score under `score`.
 static void put_response(json_t *row, const char *column, const json_t *sample, const char *score)
 {
     json_object_set(row, column, json_object_get(sample, "response"));
@@ -67,6 +76,7 @@ static void put_response(json_t *row, const char *column, const json_t *sample, 
 }
 
 /// group: [n] samples of one prompt.
+/// Writes a prompt's rows to all three sheets.
 static void add_group(writing_t *w, json_t *const *group, size_t n)
 {
     float *scores = tr_calloc(n, sizeof *scores);
@@ -78,12 +88,14 @@ static void add_group(writing_t *w, json_t *const *group, size_t n)
         sheet_add(&w->all, row);
         scores[i] = (float)score_of(group[i]);
     }
+    // the same choice as online_dpo's: the first of equal best, the last of equal worst
     tr_best_and_worst(&highest, &lowest, scores, n);
     const json_t *best = group[highest], *worst = group[lowest];
     free(scores);
     json_t *row = row_of(best);
     put_response(row, "completion", best, "score");
     sheet_add(&w->best, row);
+    // equal scores tell nothing about preference
     if (score_of(best) > score_of(worst)) {
         row = row_of(best);
         put_response(row, "chosen", best, "score_chosen");
@@ -95,6 +107,7 @@ static void add_group(writing_t *w, json_t *const *group, size_t n)
     w->count.responses += n;
 }
 
+/// All four members must be there, with these types; others are passed over.
 static tr_status parse_line(json_t **sample, const char *line, size_t length, size_t number,
                             const char *path, tr_error_t *err)
 {
@@ -118,7 +131,9 @@ static tr_status read_lines(writing_t *w, FILE *file, json_t **group, size_t sam
     tr_status status = TR_OK;
     for (ssize_t n; status == TR_OK && (n = getline(&line, &capacity, file)) > 0;) {
         status = parse_line(&group[filled], line, (size_t)n, ++number, path, err);
+        // a line that failed is not in the group
         filled += status == TR_OK;
+        // a full group is written; after a failure what was gathered is only released
         if (filled == samples || status != TR_OK) {
             if (status == TR_OK) {
                 add_group(w, group, samples);
@@ -153,6 +168,7 @@ tr_status sample_rows_write(sample_rows_count_t *count, const sample_rows_t *row
     tr_status status = read_lines(&w, file, group, samples, samples_path, err);
     free(group);
     fclose(file);
+    // each is closed in any case; after a failure nothing is written
     sheet_t *const sheets[] = {&w.all, &w.best, &w.pairs};
     for (size_t i = 0; i < sizeof sheets / sizeof(sheet_t *); i++) {
         tr_status closed = sheet_close(sheets[i], status == TR_OK, err);

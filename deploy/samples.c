@@ -1,3 +1,8 @@
+// Samples of the first and the last step, printed at the end of `troupe run`: what the training
+// changed.
+//
+// It reads samples.jsonl once and keeps the first step's samples and the latest step's. A missing
+// or damaged file is no failure: the run has succeeded without it.
 #include "deploy/samples.h"
 
 #include <jansson.h>
@@ -14,6 +19,7 @@ typedef struct samples {
     size_t count;
 } samples_t;
 
+/// Drops the references.
 static void clear(samples_t *samples)
 {
     for (size_t i = 0; i < samples->count; i++) {
@@ -33,9 +39,11 @@ static void add(samples_t *samples, json_t *sample, json_int_t step)
     }
 }
 
+/// A new step replaces what was kept as the last one.
 static void take_line(samples_t *first, samples_t *last, const char *line, size_t length)
 {
     json_int_t step;
+    // NULL for a malformed line; jansson's calls below accept that
     json_t *sample = json_loadb(line, length, JSON_ALLOW_NUL, NULL);
     if (json_unpack(sample, "{s:I}", "step", &step) == 0) {
         add(first, sample, step);
@@ -53,15 +61,18 @@ static void print_text(FILE *out, const json_t *text)
     const char *bytes = json_string_value(text);
     size_t length = bytes != NULL ? json_string_length(text) : 0;
     size_t shown = length < WIDTH ? length : WIDTH;
+    // bytes 10xxxxxx continue a character
     while (shown < length && shown > 0 && ((unsigned char)bytes[shown] & 0xc0) == 0x80) {
         shown--; // not within a character
     }
     for (size_t i = 0; i < shown; i++) {
+        // control characters could move the cursor or change colours
         putc((unsigned char)bytes[i] < ' ' || bytes[i] == 0x7f ? ' ' : bytes[i], out);
     }
     fputs(shown < length ? "..." : "", out);
 }
 
+/// when: "before" or "after".
 static void print(FILE *out, const char *when, const samples_t *samples)
 {
     fprintf(out, "%s (step %lld):\n", when, (long long)samples->step);
@@ -82,6 +93,7 @@ void samples_print(FILE *out, const char *run_directory)
     char *line = NULL;
     size_t capacity = 0;
     FILE *file = fopen(path, "r");
+    // a file that is missing is read as an empty one
     for (ssize_t n; file != NULL && (n = getline(&line, &capacity, file)) > 0;) {
         take_line(&first, &last, line, (size_t)n);
     }
@@ -89,6 +101,7 @@ void samples_print(FILE *out, const char *run_directory)
         fputs("score, prompt > response\n", out);
         print(out, "before", &first);
     }
+    // a run with samples of one step only has no "after"
     if (last.count > 0 && last.step != first.step) {
         print(out, "after", &last);
     }

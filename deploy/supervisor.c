@@ -1,3 +1,11 @@
+// The supervisor: runs a leader and its workers on this machine until the leader ends.
+//
+// One thread and one poll over signals (signalfd), changes of the run directory (inotify) and the
+// end of each process (pidfd): no handler, no race between a signal and a wait. It knows no recipe
+// and no protocol; process_group.c makes the plan, child.c starts and reaps one process.
+//
+// Phases go one way: STARTING, WATCHING, STOPPING, ENDING; a failure goes to ENDING from any of
+// them.
 #include "deploy/supervisor.h"
 
 #include <errno.h>
@@ -68,12 +76,14 @@ void supervisor_plan_init(supervisor_plan_t *plan)
 
 // Phases
 
+/// Sets the deadline of the phase; INFINITY: none.
 static void enter(supervisor_t *s, phase_t phase, double seconds)
 {
     s->phase = phase;
     s->deadline = tr_clock_seconds() + seconds;
 }
 
+/// To each process's whole group.
 static void signal_all(const supervisor_t *s, int signal)
 {
     child_signal(&s->leader, signal);
@@ -82,6 +92,7 @@ static void signal_all(const supervisor_t *s, int signal)
     }
 }
 
+/// Idempotent: the first call sets the deadline.
 static void end(supervisor_t *s)
 {
     if (s->phase != ENDING) {
@@ -90,6 +101,7 @@ static void end(supervisor_t *s)
     }
 }
 
+/// Not to be ignored by any process: the last resort of a second Ctrl-C or a passed deadline.
 static void kill_all(supervisor_t *s)
 {
     enter(s, ENDING, INFINITY);
@@ -102,6 +114,8 @@ static tr_error_t *cause(const supervisor_t *s)
     return s->settled ? NULL : s->err;
 }
 
+/// The first cause decides exit code and sentence; whatever fails while the others end is a
+/// consequence.
 static void settle(supervisor_t *s, tr_status status, int exit_code)
 {
     if (!s->settled) {
@@ -112,6 +126,7 @@ static void settle(supervisor_t *s, tr_status status, int exit_code)
     end(s);
 }
 
+/// A failure of the supervisor's own: its exit code is the status's.
 static void settle_failure(supervisor_t *s, tr_status status)
 {
     settle(s, status, tr_status_exit_code(status));
@@ -128,6 +143,8 @@ static void settle_stopped(supervisor_t *s)
 
 // The leader
 
+/// A leader that ends as it was asked to: killed by the signal, or with the exit code of an
+/// interruption.
 static bool stopped_as_asked(const supervisor_t *s, int how)
 {
     int interrupted = tr_status_exit_code(TR_ERR_INTERRUPTED);
@@ -137,8 +154,10 @@ static bool stopped_as_asked(const supervisor_t *s, int how)
 
 static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
 {
+    // messages on standard error begin with the program's name, without its folder
     const char *program = strrchr(s->plan->leader.argv[0], '/');
     char *prefix = tr_format("%s: ", program != NULL ? program + 1 : s->plan->leader.argv[0]);
+    // the controller's last line is its sentence, with its name before it
     char *sentence = child_last_line(&s->leader, prefix);
     if (WIFSIGNALED(how) || sentence == NULL) {
         tr_fail(cause(s), TR_ERR_PEER, "the %s %s (see '%s')", s->plan->leader.name, ending,
@@ -146,11 +165,13 @@ static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
     } else {
         tr_fail(cause(s), TR_ERR_PEER, "%s", sentence);
     }
+    // its exit code becomes ours: 12 for memory, 19 for exactness, and so on
     settle(s, TR_ERR_PEER, WIFEXITED(how) ? WEXITSTATUS(how) : tr_status_exit_code(TR_ERR_PEER));
     free(sentence);
     free(prefix);
 }
 
+/// Three ways to end: as asked, done, failed.
 static void take_leader_end(supervisor_t *s)
 {
     int how;
@@ -170,6 +191,7 @@ static void take_leader_end(supervisor_t *s)
 
 // Workers
 
+/// Failing to fork is a failure of this machine, which another try does not repair.
 static void start_worker(supervisor_t *s, worker_t *worker)
 {
     worker->due = INFINITY;
@@ -178,6 +200,7 @@ static void start_worker(supervisor_t *s, worker_t *worker)
     }
 }
 
+/// The sentence names the worker and quotes its log: that is what a user sees.
 static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
 {
     char *line = child_last_line(&worker->child, "");
@@ -191,6 +214,7 @@ static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
     settle_failure(s, TR_ERR_PEER);
 }
 
+/// A worker that ran for a while starts again soon; one that fails at once waits longer each time.
 static void start_again_later(const supervisor_t *s, worker_t *worker, const char *ending,
                               bool quick)
 {
@@ -209,8 +233,10 @@ static void take_worker_end(supervisor_t *s, worker_t *worker)
         return;
     }
     child_ending(ending, how);
+    // a failure long after the start is no sign that the next start fails
     bool quick = tr_clock_seconds() - worker->child.started < s->plan->quick_s;
     worker->quick = quick ? worker->quick + 1 : 0;
+    // at the end workers are expected to leave
     if (s->phase != WATCHING) {
         child_note(s->log, &worker->child, "%s", ending);
     } else if (worker->quick >= s->plan->quick_limit) {
@@ -228,10 +254,12 @@ static void take_ready_file(supervisor_t *s)
     char *text;
     size_t length;
     if (s->phase != STARTING ||
+        // the file is written by rename, so it is there with its content or not at all
         tr_file_read(&text, &length, s->ready, ENDPOINT_LIMIT, NULL) != TR_OK) {
         return;
     }
     text[strcspn(text, "\r\n")] = '\0';
+    // an empty file says no address yet
     if (text[0] == '\0') {
         free(text);
         return;
@@ -248,17 +276,21 @@ static void take_ready_file(supervisor_t *s)
 
 static void take_signal(supervisor_t *s, int number)
 {
+    // the log names the signal: later it matters who stopped a run
     child_note(s->log, &s->leader, "is to end: SIG%s came", sigabbrev_np(number));
     if (s->phase == STARTING || s->phase == WATCHING) {
         s->stopped_by = number;
         enter(s, STOPPING, s->plan->stop_s);
+        // only the leader: it tells the workers, so that a step's messages are not lost half way
         child_signal(&s->leader, SIGTERM);
+        // a second Ctrl-C: at once
     } else if (number == SIGINT) {
         settle_stopped(s);
         kill_all(s);
     }
 }
 
+/// Several may have come since the last round.
 static void take_signals(supervisor_t *s)
 {
     struct signalfd_siginfo info;
@@ -267,6 +299,7 @@ static void take_signals(supervisor_t *s)
     }
 }
 
+/// What changed does not matter: take_ready_file looks itself.
 static void drain_changes(const supervisor_t *s)
 {
     char events[4096];
@@ -280,12 +313,15 @@ static void take_deadline(supervisor_t *s)
         return;
     }
     switch (s->phase) {
+    // not ready in time
     case STARTING:
         tr_fail(cause(s), TR_ERR_TIMEOUT, "the %s was not ready within %g s (see '%s')",
                 s->plan->leader.name, s->plan->ready_s, s->leader.log);
         settle_failure(s, TR_ERR_TIMEOUT);
         break;
+    // the leader did not finish within stop_s
     case STOPPING:
+        // SIGKILL cannot fail: its end comes as an event
         s->deadline = INFINITY;
         child_signal(&s->leader, SIGKILL);
         break;
@@ -294,8 +330,10 @@ static void take_deadline(supervisor_t *s)
     }
 }
 
+/// Only while WATCHING: a run that ends starts nothing.
 static void start_due_workers(supervisor_t *s)
 {
+    // only then have workers a time to start at
     for (size_t i = 0; i < s->plan->worker_count && s->phase == WATCHING; i++) {
         if (tr_clock_seconds() >= s->workers[i].due) {
             start_worker(s, &s->workers[i]);
@@ -305,6 +343,7 @@ static void start_due_workers(supervisor_t *s)
 
 // The loop
 
+/// Until the next deadline or restart; -1: nothing is due.
 static int wait_ms(const supervisor_t *s)
 {
     double next = s->deadline;
@@ -333,6 +372,7 @@ static void wait_for_news(supervisor_t *s)
     }
 }
 
+/// The leader or any worker, for the loop's end.
 static bool anyone_runs(const supervisor_t *s)
 {
     bool runs = s->leader.pid > 0;
@@ -342,9 +382,11 @@ static bool anyone_runs(const supervisor_t *s)
     return runs;
 }
 
+/// Until all processes have ended.
 static void watch(supervisor_t *s)
 {
     while (s->phase != ENDING || anyone_runs(s)) {
+        // every kind of news is looked at in each round: more than one may have come
         wait_for_news(s);
         take_signals(s);
         drain_changes(s);
@@ -360,6 +402,7 @@ static void watch(supervisor_t *s)
 
 // Life cycle
 
+/// Blocked, and read from a descriptor instead.
 static tr_status open_signals(supervisor_t *s, tr_error_t *err)
 {
     sigset_t caught;
@@ -367,11 +410,13 @@ static tr_status open_signals(supervisor_t *s, tr_error_t *err)
     sigemptyset(&caught);
     sigaddset(&caught, SIGINT);
     sigaddset(&caught, SIGTERM);
+    // under nohup it stays ignored
     sigaction(SIGHUP, NULL, &hangup);
     if (hangup.sa_handler != SIG_IGN) { // nohup
         sigaddset(&caught, SIGHUP);
     }
-    signal(SIGCHLD, SIG_DFL); // ignored, it would take the exit codes away
+    // a parent may have left it ignored: then the kernel reaps children, and exit codes are lost
+    signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_BLOCK, &caught, &s->former);
     s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
     return s->signals >= 0
@@ -379,6 +424,7 @@ static tr_status open_signals(supervisor_t *s, tr_error_t *err)
                : tr_fail(err, TR_ERR_IO, "cannot wait for signals: %s", strerror(errno));
 }
 
+/// The log of the supervisor itself, and the watch for the leader's file.
 static tr_status open_files(supervisor_t *s, tr_error_t *err)
 {
     const char *directory = s->plan->directory;
@@ -386,6 +432,7 @@ static tr_status open_files(supervisor_t *s, tr_error_t *err)
     s->log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     s->changes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     free(log);
+    // watched before the leader starts, so that its file cannot be missed
     if (s->log < 0 || s->changes < 0 ||
         inotify_add_watch(s->changes, directory, IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
         return tr_fail(err, TR_ERR_IO, "cannot log to or watch '%s': %s", directory,
@@ -394,6 +441,7 @@ static tr_status open_files(supervisor_t *s, tr_error_t *err)
     return TR_OK;
 }
 
+/// Descriptors start at -1, so that release can be called after any failure.
 static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err)
 {
     *s = (supervisor_t){.plan = plan, .signals = -1, .changes = -1, .log = -1, .err = err};
@@ -407,12 +455,14 @@ static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err
     }
 }
 
+/// All processes have ended by now; child_release asserts it.
 static void release(supervisor_t *s)
 {
     child_release(&s->leader);
     for (size_t i = 0; i < s->plan->worker_count; i++) {
         child_release(&s->workers[i].child);
     }
+    // -1 for those that were never opened
     const int files[] = {s->signals, s->changes, s->log};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (files[i] >= 0) {
@@ -423,6 +473,7 @@ static void release(supervisor_t *s)
     free(s->polls);
     free(s->ready);
     free(s->endpoint);
+    // signals that are pending now reach the caller's own handlers
     sigprocmask(SIG_SETMASK, &s->former, NULL);
 }
 
@@ -431,6 +482,7 @@ tr_status supervisor_run(int *exit_code, const supervisor_plan_t *plan, tr_error
     supervisor_t s;
     init(&s, plan, err);
     s.status = open_signals(&s, err);
+    // each step only when all before it have succeeded
     if (s.status == TR_OK) {
         s.status = open_files(&s, err);
     }

@@ -27,8 +27,7 @@ typedef struct supervisor_plan {
     supervisor_process_t leader;   ///< its standard output is ours
     supervisor_process_t *workers; ///< [worker_count]
     size_t worker_count;
-    const char
-        *directory; ///< an existing one with logs/ in it; logs/supervisor.log says who ended how
+    const char *directory; ///< exists, with logs/ in it; logs/supervisor.log says who ended how
     supervisor_ready_fn on_ready; ///< or NULL
     void *context;
 

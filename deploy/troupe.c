@@ -1,4 +1,4 @@
-/// The `troupe` command: everything that a person does with Troupe from a terminal.
+// The `troupe` command: chooses a subcommand by the first word; each is a file command_NAME.c.
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@ typedef struct subcommand {
     int (*run)(int argc, char **argv);
 } subcommand_t;
 
+/// A new command is a row here, a line below, and its file.
 static const subcommand_t subcommands[] = {
     {"run", command_run},           {"resume", command_resume},     {"check", command_check},
     {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
@@ -19,14 +20,15 @@ static const subcommand_t subcommands[] = {
     {"schema", command_schema},
 };
 
+/// argp prints what follows \v after the options.
 static const char purpose[] =
     "Align a language model with reinforcement learning from human feedback.\n"
     "\n"
     "Commands:\n"
     "  run RECIPE [KEY=VALUE ...]    start the run that a recipe describes\n"
-    "  resume RUN_DIR                go on with a run that was stopped\n"
-    "  check RECIPE [KEY=VALUE ...]  what is wrong with a recipe; what it would run\n"
-    "  status RUN_DIR                what a run is doing: who waits for whom\n"
+    "  resume RUN_DIR                continue a run that was stopped\n"
+    "  check RECIPE [KEY=VALUE ...]  report all mistakes of a recipe; what it would run\n"
+    "  status RUN_DIR                what a run is doing: its step, workers and queues\n"
     "  generate --model DIR ...      generate from a prompt\n"
     "  sample --model DIR ...        generate from many prompts and score: pairs to train on\n"
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
@@ -48,6 +50,7 @@ typedef struct choice {
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     choice_t *choice = state->input;
+    // argp prints the usage after this sentence
     if (key == ARGP_KEY_NO_ARGS) {
         argp_error(state, "a command is missing");
     }
@@ -57,6 +60,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++) {
         if (strcmp(value, subcommands[i].name) == 0) {
             *choice = (choice_t){&subcommands[i], state->next - 1};
+            // ends argp's loop: the rest belongs to the subcommand
             state->next = state->argc;
             return 0;
         }
@@ -65,6 +69,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     return 0;
 }
 
+/// ARGP_IN_ORDER: options behind the command's name are the command's.
 int main(int argc, char **argv)
 {
     const struct argp parser = {
@@ -72,13 +77,15 @@ int main(int argc, char **argv)
     choice_t choice = {0};
     argp_program_version = "troupe " TROUPE_VERSION;
     argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &choice);
+    // argp prints argv[0] in usage and in errors
     char *name = tr_format("troupe %s", choice.subcommand->name);
     char **rest = argv + choice.at;
     rest[0] = name;
     int code = choice.subcommand->run(argc - choice.at, rest);
     free(name);
+    // a full disk or a closed pipe must not look like a success
     if (fclose(stdout) != 0 && code == 0) {
-        fprintf(stderr, "standard output did not take all: %s\n", strerror(errno));
+        fprintf(stderr, "cannot write all of standard output: %s\n", strerror(errno));
         code = tr_status_exit_code(TR_ERR_IO);
     }
     return code;

@@ -1,4 +1,5 @@
-// The config of the role reward: how each group of workers scores, by the tables of common/judge.
+// The config of the role reward, from the judges of a recipe, by the tables of common/judge. Apart
+// from controller/role_config.c because it is the contract that reward/service.c reads.
 #include "proto/judge.h"
 
 json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision)

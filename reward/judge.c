@@ -1,4 +1,8 @@
-// A judge at work: finds the kind that a message names, opens it with the message's options, and checks what it says.
+// A judge at work: finds the kind that a message names, opens it with the message's options, and
+// checks its scores.
+//
+// Apart from service.c because it knows no messages beyond its options; the kinds themselves are
+// common/judge.
 #include "reward/judge.h"
 
 #include <math.h>
@@ -6,12 +10,14 @@
 
 #include "proto/body.h"
 
+/// name: the group's, for sentences; the kinds themselves know no names.
 struct reward_judge {
     tr_judge_t entry; // kind and options
     char *name;
     void *state; // the kind's
 };
 
+/// `exec` and `external` are kinds too, but their programs score: nothing to open here.
 static tr_status find_kind(const tr_judge_kind_t **kind, const json_t *config, tr_error_t *err)
 {
     const char *name;
@@ -22,6 +28,8 @@ static tr_status find_kind(const tr_judge_kind_t **kind, const json_t *config, t
                : tr_fail(err, TR_ERR_UNSUPPORTED, "kind '%s' is not served by troupe-reward", name);
 }
 
+/// The options go through the same table and the same check as in the recipe: the controller may be
+/// of another version.
 static tr_status open_judge(reward_judge_t *judge, const json_t *config,
                             const tr_judge_host_t *host, tr_error_t *err)
 {
@@ -29,6 +37,7 @@ static tr_status open_judge(reward_judge_t *judge, const json_t *config,
     const char *key;
     TR_TRY(find_kind(&kind, config, err));
     tr_judge_init(&judge->entry, kind);
+    tr_fields_release(judge->entry.options, kind->fields); // the defaults: the message has all
     TR_TRY(tr_fields_from_json(judge->entry.options, kind->fields, config, "config", err));
     char *sentence = kind->check != NULL ? kind->check(&key, judge->entry.options) : NULL;
     if (sentence != NULL) {
@@ -45,6 +54,7 @@ tr_status reward_judge_new(reward_judge_t **judge, const char *name, const json_
     reward_judge_t *made = tr_calloc(1, sizeof *made);
     *judge = NULL;
     made->name = tr_strdup(name);
+    // destroy copes with a judge that was opened in part
     if (open_judge(made, config, host, err) != TR_OK) {
         reward_judge_destroy(&made);
         return tr_error_prefix(err, "judge '%s'", name);
@@ -53,6 +63,7 @@ tr_status reward_judge_new(reward_judge_t **judge, const char *name, const json_
     return TR_OK;
 }
 
+/// Also of one that was opened in part.
 void reward_judge_destroy(reward_judge_t **judge)
 {
     if (*judge != NULL) {
@@ -66,6 +77,7 @@ void reward_judge_destroy(reward_judge_t **judge)
     }
 }
 
+/// A NaN would pass through rewards into the weights without a trace.
 static tr_status check_finite(const float *scores, const tr_sample_t *samples, size_t count,
                               tr_error_t *err)
 {

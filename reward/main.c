@@ -1,4 +1,6 @@
-/// troupe-reward: scores responses by a model, a word list, a regular expression or their length.
+// troupe-reward: scores responses by a model, a word list, a regular expression or their length.
+//
+// Options, connection and the loop are proto/service.h's; the judge is service.c's.
 #include "reward/service.h"
 
 int main(int argc, char **argv)

@@ -1,3 +1,7 @@
+// The samples of a `score` request: from its body to arrays.
+//
+// The other end of tr_score_sample (proto/score.h). Strings and columns stay in the body; only ids
+// are copied, all into one block, since JSON keeps numbers one by one.
 #include "reward/samples.h"
 
 #include <stdint.h>
@@ -20,6 +24,7 @@ static tr_status read_ids(const int32_t **list, size_t *count, int32_t **ids, co
     return tr_body_ids(*ids - *count, *count, map, key, where, err);
 }
 
+/// Every field is required; unknown ones are passed over, as PROTOCOL.md allows.
 static tr_status read_sample(tr_sample_t *sample, int32_t **ids, const json_t *map,
                              const char *where, tr_error_t *err)
 {
@@ -36,12 +41,14 @@ static tr_status read_sample(tr_sample_t *sample, int32_t **ids, const json_t *m
     return tr_body_string(&sample->finish, map, "finish", where, err);
 }
 
+/// After a failure the arrays are released by the caller, as after a success.
 tr_status reward_samples_read(reward_samples_t *samples, const json_t *body, tr_error_t *err)
 {
     json_t *list;
     size_t total = 0;
     TR_TRY(tr_body_array(&list, body, "samples", SIZE_MAX, "score", err));
     samples->count = json_array_size(list);
+    // the block's size first: items point into it, so it must not move
     for (size_t i = 0; i < samples->count; i++) {
         const json_t *map = json_array_get(list, i);
         total += count_of(map, "prompt_ids") + count_of(map, "response_ids");
@@ -50,6 +57,7 @@ tr_status reward_samples_read(reward_samples_t *samples, const json_t *body, tr_
     samples->ids = tr_calloc(total + 1, sizeof *samples->ids);
     int32_t *ids = samples->ids;
     for (size_t i = 0; i < samples->count; i++) {
+        // names the sample in an error
         char where[48];
         snprintf(where, sizeof where, "score: samples[%zu]", i);
         TR_TRY(read_sample(&samples->items[i], &ids, json_array_get(list, i), where, err));

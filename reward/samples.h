@@ -11,7 +11,8 @@ typedef struct reward_samples {
     int32_t *ids; ///< what the items' prompt_ids and response_ids point into
 } reward_samples_t;
 
-/// body: {"samples": [...]}. TR_ERR_PROTOCOL names the sample's place and the key; samples is to be released also then.
+/// body: {"samples": [...]}. TR_ERR_PROTOCOL names the sample's place and the key; samples is to be
+/// released also then.
 tr_status reward_samples_read(reward_samples_t *samples, const json_t *body, tr_error_t *err);
 void reward_samples_release(reward_samples_t *samples);
 

@@ -1,3 +1,7 @@
+// The reward worker: takes its judge from the controller's configuration, and answers `score`.
+//
+// One judge a process: the group under which the worker registers says which of the recipe's. Next:
+// judge.c, and proto/service.h for the loop around this.
 #include "reward/service.h"
 
 #include <stdlib.h>
@@ -18,6 +22,7 @@ reward_service_t *reward_service_new(const tr_service_options_t *options)
 {
     reward_service_t *service = tr_calloc(1, sizeof *service);
     service->options = options;
+    // a judge may score for minutes; it asks between passes whether to end
     service->host.stopping = tr_service_stopping;
     return service;
 }
@@ -31,6 +36,7 @@ void reward_service_destroy(reward_service_t **service)
     }
 }
 
+/// A mistake of whoever starts workers by hand; the names of the groups show what was meant.
 static tr_status no_group(const char *group, json_t *judges, tr_error_t *err)
 {
     tr_bytes_t names = {0};
@@ -53,8 +59,11 @@ tr_status reward_service_welcome(void *context, const json_t *config, tr_error_t
 {
     reward_service_t *service = context;
     const tr_service_options_t *options = service->options;
+    // a worker without a group is in one named after its role
     const char *group = options->group != NULL ? options->group : tr_role_name(options->role);
     json_t *judges;
+    // a new configuration replaces the judge: the controller may have been restarted with another
+    // recipe
     reward_judge_destroy(&service->judge);
     TR_TRY(tr_body_object(&judges, config, "judges", "welcome", err));
     const json_t *own = json_object_get(judges, group);
@@ -62,6 +71,7 @@ tr_status reward_service_welcome(void *context, const json_t *config, tr_error_t
         return no_group(group, judges, err);
     }
     service->host.threads = options->threads;
+    // a failure here ends the worker with the judge's sentence
     TR_TRY(reward_judge_new(&service->judge, group, own, &service->host, err));
     tr_log(TR_LOG_INFO, "reward", "group=%s kind=%s \"ready\"", group,
            json_string_value(json_object_get(own, "kind")));
@@ -76,6 +86,7 @@ tr_status reward_service_score(void *context, const tr_message_t *request, tr_me
     float *scores = NULL;
     tr_status status;
     TR_TRY_GOTO(reward_samples_read(&samples, tr_message_body(request), err), done);
+    // one more: a request may hold no sample
     scores = tr_calloc(samples.count + 1, sizeof *scores);
     TR_TRY_GOTO(reward_judge_score(service->judge, scores, samples.items, samples.count, err),
                 done);

@@ -1,6 +1,7 @@
-// Reward models from pairs: the options and the loss of a batch of pairs.
+// Reward models from pairs: the options, and the loss of a batch of pairs.
 //
-// Scores are a scalar head's at the last token of each side; which token that is, the trainer decides.
+// A score is the output of a scalar head at the last token of a side; actor/reward.c has the
+// scores, this file only the arithmetic. logistic.h has the functions that do not overflow.
 #include "common/algo/bradley_terry.h"
 
 #include "common/algo/logistic.h"
@@ -14,6 +15,7 @@ static const tr_field_t fields[] = {
 
 const tr_fields_t tr_reward_fields = TR_FIELDS(tr_reward_options_t, fields);
 
+/// Adds a score to the sums. first: it is the first one, so it is the least and the most.
 static void note(tr_bradley_terry_sums_t *sums, double score, bool first)
 {
     sums->scores += score;
@@ -30,6 +32,7 @@ void tr_bradley_terry_loss(float *dchosen, float *drejected, tr_bradley_terry_su
     for (size_t i = 0; i < n; i++) {
         double w = (double)chosen[i], l = (double)rejected[i];
         double z = w - l - (margins != NULL ? (double)margins[i] : 0.0);
+        // d(-log s(z)) / dz; the centring term pulls both scores to the same side.
         double slope = -sigmoid(-z), pull = 2.0 * center * (w + l);
         sums->loss += -log_sigmoid(z) + center * (w + l) * (w + l);
         sums->accuracies += w > l;

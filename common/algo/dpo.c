@@ -1,7 +1,9 @@
-// DPO and its relatives: options, the 18 losses with their derivatives, and the sums behind TRL's metrics.
+// DPO and its relatives: options, the 18 losses with their derivatives, and the sums behind TRL's
+// metrics.
 //
-// A loss of single pairs is a function from pair_t to slope_t: add one there, in pair_loss, and in the table `losses`. Losses
-// that couple the pairs of a batch (aot) are at the end. dpo.h has each loss's formula and paper.
+// A loss of single pairs is a function from pair_t to slope_t: add one there, in pair_loss, and in
+// the table `losses`. Losses that couple the pairs of a batch (aot) are at the end. dpo.h has each
+// loss's formula and paper; actor/dpo.c has the log-probs.
 #include "common/algo/dpo.h"
 
 #include "common/algo/logistic.h"
@@ -83,6 +85,7 @@ bool tr_dpo_uses(const tr_dpo_options_t *options, tr_dpo_loss_type_t type)
 double tr_dpo_loss_weight(const tr_dpo_options_t *options, tr_dpo_loss_type_t type)
 {
     for (size_t i = 0; i < options->loss_type.count; i++) {
+        // loss_weights is empty or as long as loss_type; the recipe checks it.
         if (options->loss_type.items[i] == (int)type) {
             return options->loss_weights.count > i ? options->loss_weights.items[i] : 1.0;
         }
@@ -134,7 +137,7 @@ double tr_dpo_weight(const float *logprobs, const float *collisions, size_t n)
     return exponential(sum / (double)n);
 }
 
-/// One pair, as the losses of single pairs see it.
+/// One pair, as the losses of single pairs see it; names are those of dpo.h.
 typedef struct pair {
     double L_w, L_l;   // log-probs
     double c, j;       // log ratios
@@ -169,6 +172,7 @@ static double score(double *derivative, double u, const tr_dpo_options_t *option
     return u;
 }
 
+/// The pair's numbers. Without a reference the log ratios are the log-probs themselves.
 static pair_t pair_at(const tr_dpo_pairs_t *pairs, size_t i, const tr_dpo_options_t *options)
 {
     bool free = options->reference_free || pairs->reference_chosen == NULL;
@@ -192,13 +196,15 @@ static double smoothed(double *derivative, double z, double e)
     return -(1.0 - e) * log_sigmoid(z) - e * log_sigmoid(-z);
 }
 
-/// A loss of D alone, given its derivative by bD.
+/// The slopes of a loss that depends on D alone, given its derivative by bD: dD/dL_w = f'(c),
+/// dD/dL_l = -f'(j).
 static slope_t of_difference(const pair_t *p, double loss, double derivative, double beta)
 {
     return (slope_t){loss, beta * derivative * p->df_c, -beta * derivative * p->df_j};
 }
 
-/// KL(s(z) || (1-e, e)): the derivative of q = s(z) is q (1-q), and that of the KL by q is the difference of the log ratios.
+/// KL(s(z) || (1-e, e)): the derivative of q = s(z) is q (1-q), and that of the KL by q is the
+/// difference of the log ratios.
 static slope_t exo_pair(const pair_t *p, double z, const tr_dpo_options_t *o)
 {
     double right = tr_real_log(1.0 - o->label_smoothing), wrong = tr_real_log(o->label_smoothing);
@@ -207,7 +213,8 @@ static slope_t exo_pair(const pair_t *p, double z, const tr_dpo_options_t *o)
     return of_difference(p, loss, q * (1.0 - q) * (z - right + wrong), o->beta);
 }
 
-/// A blend of the logistic and the exponential loss, whose share m depends on z itself: hence the two terms with dm.
+/// A blend of the logistic and the exponential loss, whose share m depends on z itself: hence the
+/// two terms with dm.
 static slope_t discopop(const pair_t *p, double z, const tr_dpo_options_t *o)
 {
     double m = sigmoid(z / o->discopop_tau), dm = m * (1.0 - m) / o->discopop_tau;
@@ -216,7 +223,7 @@ static slope_t discopop(const pair_t *p, double z, const tr_dpo_options_t *o)
     return of_difference(p, logistic * (1.0 - m) + rise * m, derivative, o->beta);
 }
 
-/// A loss of the difference of mean scores, given its derivative by that.
+/// The slopes of a loss of f(c)/n_w - f(j)/n_l, given its derivative by that.
 static slope_t of_means(const pair_t *p, double loss, double derivative)
 {
     return (slope_t){loss, derivative * p->df_c / p->n_w, -derivative * p->df_j / p->n_l};
@@ -241,6 +248,7 @@ static slope_t orpo(const pair_t *p, double beta)
                      -derivative / (1.0 - exponential(l)) / p->n_l};
 }
 
+/// Mean log-probs, a margin, and no reference.
 static slope_t simpo(const pair_t *p, const tr_dpo_options_t *o)
 {
     double d, z = o->beta * (p->L_w / p->n_w - p->L_l / p->n_l) - o->simpo_gamma;
@@ -248,12 +256,14 @@ static slope_t simpo(const pair_t *p, const tr_dpo_options_t *o)
     return (slope_t){loss, o->beta * d / p->n_w, -o->beta * d / p->n_l};
 }
 
+/// DPO's loss with the reference taken to be uniform.
 static slope_t cpo(const pair_t *p, const tr_dpo_options_t *o)
 {
     double d, loss = smoothed(&d, o->beta * (p->L_w - p->L_l), o->label_smoothing);
     return (slope_t){loss, o->beta * d, -o->beta * d};
 }
 
+/// Noise contrastive alignment: d(-log s(x)) = -s(-x), d(-log s(-x)) = s(x).
 static slope_t nca_pair(const pair_t *p, double b)
 {
     double x = b * p->f_c, y = b * p->f_j;
@@ -264,6 +274,7 @@ static slope_t nca_pair(const pair_t *p, double b)
     };
 }
 
+/// Binary classifier: each completion on its own, chosen up and rejected down.
 static slope_t bco_pair(const pair_t *p, double b)
 {
     double x = b * p->f_c, y = b * p->f_j;
@@ -271,6 +282,7 @@ static slope_t bco_pair(const pair_t *p, double b)
                      b * sigmoid(y) * p->df_j};
 }
 
+/// Squared distance of each score to its win rate's target, +-1/2b.
 static slope_t sppo_hard(const pair_t *p, double b)
 {
     double winner = p->f_c - 0.5 / b, loser = p->f_j + 0.5 / b;
@@ -278,12 +290,14 @@ static slope_t sppo_hard(const pair_t *p, double b)
                      2.0 * loser * p->df_j};
 }
 
+/// Raises the chosen completion and lowers the rejected one; s' = s (1 - s).
 static slope_t apo_zero(const pair_t *p, double b)
 {
     double c = sigmoid(b * p->c), j = sigmoid(b * p->j);
     return (slope_t){1.0 - c + j, -b * c * (1.0 - c), b * j * (1.0 - j)};
 }
 
+/// Lowers the chosen completion, and the rejected one more: a term of c alone beside one of D.
 static slope_t apo_down(const pair_t *p, double z, double b)
 {
     double c = sigmoid(b * p->c), q = sigmoid(z);
@@ -292,6 +306,7 @@ static slope_t apo_down(const pair_t *p, double z, double b)
     return slope;
 }
 
+/// The loss under labels that are wrong with probability e, without its bias.
 static slope_t robust(const pair_t *p, double z, const tr_dpo_options_t *o)
 {
     double e = o->label_smoothing, scale = 1.0 - 2.0 * e;
@@ -304,6 +319,7 @@ static slope_t pair_loss(size_t type, const pair_t *p, const tr_dpo_options_t *o
 {
     double b = o->beta, d, loss;
     double z = b * (p->f_c - p->f_j);
+    // z and means are what most losses read.
     double means = p->f_c / p->n_w - p->f_j / p->n_l;
     switch ((tr_dpo_loss_type_t)type) {
     case TR_DPO_SIGMOID:
@@ -333,8 +349,9 @@ static slope_t pair_loss(size_t type, const pair_t *p, const tr_dpo_options_t *o
 
 // Losses of sorted batches
 
-/// What is sorted of pair i: its log ratio of chosen to rejected under the policy and the reference (aot), or its own log
-/// ratios of policy to reference (aot_unpaired).
+/// The number by which pair i is sorted. aot: its log ratio of chosen to rejected, under the policy
+/// (first) or the reference. aot_unpaired: the log ratio of policy to reference of its chosen
+/// completion (first) or of its rejected one.
 static double quantity(const tr_dpo_pairs_t *pairs, size_t i, bool unpaired, bool first,
                        const tr_dpo_options_t *options)
 {
@@ -345,7 +362,8 @@ static double quantity(const tr_dpo_pairs_t *pairs, size_t i, bool unpaired, boo
     return first ? p.L_w - p.L_l : (p.L_w - p.c) - (p.L_l - p.j);
 }
 
-/// order: [pairs], written: pairs by their quantity, ascending; equal ones keep their order. Batches are small.
+/// order: [pairs], written: pairs by their quantity, ascending; equal ones keep their order.
+/// Insertion sort: batches are small, and the order of equals must not depend on a library.
 static void sort(size_t *order, const tr_dpo_pairs_t *pairs, bool unpaired, bool first,
                  const tr_dpo_options_t *options)
 {
@@ -360,7 +378,8 @@ static void sort(size_t *order, const tr_dpo_pairs_t *pairs, bool unpaired, bool
     }
 }
 
-/// Alignment by optimal transport in one dimension: the k-th lowest of one side against the k-th of the other.
+/// Alignment by optimal transport in one dimension: the k-th lowest of one side against the k-th of
+/// the other.
 static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
                       const tr_dpo_pairs_t *pairs, bool unpaired, double normalizer,
                       const tr_dpo_options_t *options)
@@ -376,12 +395,14 @@ static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
         double factor = scale * (pairs->weights != NULL ? pairs->weights[k] : 1.0);
         double slope = factor * options->beta * d / normalizer;
         sums->loss += factor * loss;
+        // The slope goes to the completions whose quantities met; aot's reference side is constant.
         dchosen[order[k]] += slope;
         drejected[unpaired ? other[k] : order[k]] -= slope;
     }
 }
 
-/// TRL's metrics. Losses of mean log-probs (simpo, orpo) report rewards of means, unless a loss beside them reads the reference.
+/// Adds to TRL's metrics. Losses of mean log-probs (simpo, orpo) report rewards of means, unless a
+/// loss beside them reads the reference.
 static void note(tr_dpo_sums_t *sums, const pair_t *p, const tr_dpo_options_t *options)
 {
     bool means = (tr_dpo_uses(options, TR_DPO_SIMPO) || tr_dpo_uses(options, TR_DPO_ORPO)) &&
@@ -420,6 +441,7 @@ void tr_dpo_loss(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
         TR_ASSERT(pairs->pairs == normalizer && pairs->order != NULL,
                   "%zu of %zu pairs, or no room to sort them", pairs->pairs, normalizer);
     }
+    // After the losses of single pairs, to which its slopes are added.
     if (tr_dpo_uses(options, TR_DPO_AOT)) {
         transport(dchosen, drejected, sums, pairs, false, (double)normalizer, options);
     }

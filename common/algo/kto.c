@@ -1,6 +1,8 @@
-// KTO: the options, the KL estimate, the loss of single completions, and TRL's advice on the two weights.
+// KTO: the options, the KL estimate, the loss of single completions, and TRL's advice on the two
+// weights.
 //
-// The mismatched completions from which the KL divergence is estimated are made where batches are (controller).
+// The mismatched completions for the KL estimate are made where batches are (controller/batch.c);
+// actor/kto.c has the log-probs.
 #include "common/algo/kto.h"
 
 #include "common/algo/logistic.h"
@@ -40,11 +42,13 @@ void tr_kto_loss(double *dlogps, tr_kto_sums_t *sums, const double *logps, const
     double point = options->loss_type == TR_KTO_KTO ? kl : 0.0;
     TR_ASSERT(normalizer > 0, "a mean over no completions");
     for (size_t i = 0; i < n; i++) {
+        // One formula for both classes: an undesirable completion has the other sign.
         double sign = desirable[i] ? 1.0 : -1.0;
         double weight = desirable[i] ? options->desirable_weight : options->undesirable_weight;
         double u = logps[i] - reference[i];
         double s = sigmoid(sign * b * (u - point));
         sums->loss += weight * (1.0 - s);
+        // s' = s (1 - s); the reference point is a constant.
         dlogps[i] = -weight * sign * b * s * (1.0 - s) / (double)normalizer;
         *(desirable[i] ? &sums->chosen : &sums->rejected) += 1;
         *(desirable[i] ? &sums->chosen_rewards : &sums->rejected_rewards) += b * u;
@@ -52,7 +56,7 @@ void tr_kto_loss(double *dlogps, tr_kto_sums_t *sums, const double *logps, const
     }
 }
 
-/// To hundredths, the nearest; x >= 0.
+/// Rounds to hundredths; x >= 0.
 static double hundredths(double x)
 {
     double scaled = x * 100.0 + 0.5;
@@ -67,8 +71,10 @@ static bool within(double x, double low, double high)
 void tr_kto_advise(tr_kto_advice_t *advice, size_t desirable, size_t undesirable,
                    const tr_kto_options_t *options)
 {
+    // A class without rows counts as one row, as in TRL.
     double good = desirable > 0 ? (double)desirable : 1.0;
     double bad = undesirable > 0 ? (double)undesirable : 1.0;
+    // The ratio of the weighted classes should lie in [1, 1.33] (4/3 in the paper).
     double wanted = bad * options->undesirable_weight / good;
     double unwanted = good * options->desirable_weight / bad;
     advice->desirable_low = hundredths(wanted);

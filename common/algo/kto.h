@@ -1,5 +1,5 @@
-/// Learning from single completions that are good or bad: Kahneman-Tversky optimization (Ethayarajh et al. 2024), as
-/// TRL's KTOTrainer computes it. Pure.
+/// Losses on single completions that are desirable or not: Kahneman-Tversky optimization
+/// (Ethayarajh et al. 2024), as TRL's KTOTrainer computes it. Pure.
 #ifndef TR_ALGO_KTO_H
 #define TR_ALGO_KTO_H
 
@@ -20,28 +20,29 @@ typedef struct tr_kto_options {
 
 extern const tr_fields_t tr_kto_fields;
 
-/// The estimate of the KL divergence: the mean over the batch of policy - reference, log-probs of completions under the
-/// prompt of another row, summed; not below 0. policy, reference: [n], n >= 1.
+/// The estimate of the KL divergence: the mean over the batch of policy - reference, at least 0.
+/// policy, reference: [n], n >= 1: summed log-probs of completions under the prompts of other rows.
 double tr_kto_kl(const double *policy, const double *reference, size_t n);
 
 /// Sums over completions, for TRL's metrics. Start from all zeros ({0}).
 typedef struct tr_kto_sums {
-    size_t chosen, rejected;                 ///< how many are desirable, and are not
-    double loss;                             ///< divide by both
+    size_t chosen, rejected;                 ///< desirable completions, and others
+    double loss;                             ///< divide by the number of both
     double chosen_rewards, rejected_rewards; ///< beta u
     double chosen_logps, rejected_logps;
 } tr_kto_sums_t;
 
-/// With u = logps - reference, z = kl: desirable_weight (1 - s(beta (u - z))) for a desirable completion,
-/// undesirable_weight (1 - s(beta (z - u))) for another. dlogps: [n], written: d (sum of losses / normalizer) / d logps (kl
-/// is a constant). logps, reference: [n] log-probs summed over a completion. desirable: [n]. normalizer: completions of
-/// the whole batch. sums: continued.
+/// With u = logps - reference, z = kl: desirable_weight (1 - s(beta (u - z))) for a desirable
+/// completion, undesirable_weight (1 - s(beta (z - u))) for another. dlogps: [n], written: d (sum
+/// of losses / normalizer) / d logps (kl is a constant). logps, reference: [n] log-probs summed
+/// over a completion. desirable: [n]. normalizer: completions of the whole batch. sums: continued.
 void tr_kto_loss(double *dlogps, tr_kto_sums_t *sums, const double *logps, const double *reference,
                  const bool *desirable, size_t n, double kl, size_t normalizer,
                  const tr_kto_options_t *options);
 
-/// The ranges of weights, one of which should hold, that balance `desirable` against `undesirable` rows (eq. 9): in
-/// hundredths, as TRL advises. balanced: whether one does hold.
+/// Ranges for the weights, one of which should hold its weight, so that `desirable` and
+/// `undesirable` rows are balanced (eq. 9); in hundredths, as TRL advises. balanced: whether one
+/// does.
 typedef struct tr_kto_advice {
     double desirable_low, desirable_high;
     double undesirable_low, undesirable_high;

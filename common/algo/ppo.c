@@ -1,8 +1,9 @@
-// PPO on one page: options, KL, rewards, whitening, advantages, and the losses of actor and critic.
+// PPO in one file: options, KL, rewards, whitening, advantages, and the losses of actor and critic.
 //
-// Read it in the order of a step: tr_ppo_advantages is what the controller computes between the answers of judges, critic and
-// reference and the first update; the losses are what actor and critic then minimise. Sums are in double and ascending, so that
-// a result depends on nothing but its inputs. docs/algorithms.md says where this departs from TRL.
+// Read it in the order of a step: tr_ppo_advantages is what the controller computes between the
+// answers of judges, critic and reference and the first update; the losses are what actor and
+// critic then minimise. Sums are in double and ascending, so that a result depends on nothing but
+// its inputs. docs/algorithms.md says where this departs from TRL.
 #include "common/algo/ppo.h"
 
 #include <math.h>
@@ -59,11 +60,13 @@ void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
             kl[t] = (float)(0.0 - d); // not -d: equal log-probs give 0, not -0
             continue;
         }
+        // Schulman's third estimator.
         double k3 = exponential(d) - 1.0 - d;
         kl[t] = k3 < 0.0 ? 0.0f : (float)k3; // rounding alone can take it below 0
     }
 }
 
+/// Whether the id is in the list. Models have a handful of end-of-sequence ids.
 static bool contains(const int32_t *ids, size_t count, int32_t id)
 {
     for (size_t i = 0; i < count; i++) {
@@ -83,30 +86,26 @@ size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size
     return found;
 }
 
-size_t tr_missing_eos_penalty(float *scores, const int32_t *tokens, const size_t *starts,
-                              size_t responses, const int32_t *eos, size_t eos_count,
-                              double penalty)
+bool tr_missing_eos_penalty(float *score, const int32_t *tokens, size_t n, const int32_t *eos,
+                            size_t eos_count, double penalty)
 {
-    size_t penalised = 0;
-    for (size_t i = 0; i < responses; i++) {
-        size_t n = starts[i + 1] - starts[i];
-        if (tr_count_tokens(tokens + starts[i], n, eos, eos_count) == 0) {
-            scores[i] = (float)((double)scores[i] - penalty);
-            penalised++;
-        }
+    if (tr_count_tokens(tokens, n, eos, eos_count) > 0) {
+        return false;
     }
-    return penalised;
+    *score = (float)((double)*score - penalty);
+    return true;
 }
 
-void tr_rewards(float *rewards, const float *kl, const float *scores, const size_t *starts,
+void tr_rewards(float *rewards, const float *kl, const float *scores, const int32_t *starts,
                 size_t responses, double kl_coef)
 {
     for (size_t i = 0; i < responses; i++) {
         TR_ASSERT(starts[i] < starts[i + 1], "response %zu has no tokens", i);
-        size_t last = starts[i + 1] - 1; // the score belongs to the last token, whatever its kind
-        for (size_t t = starts[i]; t < last; t++) {
+        size_t last = (size_t)starts[i + 1] - 1; // the score goes to the last token, whatever it is
+        for (size_t t = (size_t)starts[i]; t < last; t++) {
             rewards[t] = (float)(-kl_coef * (double)kl[t]);
         }
+        // Ziegler et al., equation 2: the score once, the KL penalty at every token.
         rewards[last] = (float)(-kl_coef * (double)kl[last] + (double)scores[i]);
     }
 }
@@ -115,6 +114,7 @@ void tr_whiten(float *values, size_t n, bool shift_mean)
 {
     tr_statistics_t batch;
     tr_statistics(&batch, values, n);
+    // 1e-8 inside the root, as in TRL.
     double scale = 1.0 / sqrt(batch.variance + 1e-8);
     double shift = shift_mean ? 0.0 : batch.mean;
     for (size_t t = 0; t < n; t++) {
@@ -129,6 +129,7 @@ void tr_gae(float *advantages, float *returns, const float *rewards, const float
     double next_value = 0.0;       // past the end: an episode that is over is worth nothing more
     for (size_t t = n; t-- > 0;) { // from the end, since A[t] needs A[t + 1]
         double value = (double)values[t];
+        // delta[t] and A[t] of equation 16, in double throughout.
         double delta = (double)rewards[t] + gamma * next_value - value;
         advantage = delta + gamma * lambda * advantage;
         advantages[t] = (float)advantage;
@@ -138,23 +139,24 @@ void tr_gae(float *advantages, float *returns, const float *rewards, const float
 }
 
 void tr_gae_ragged(float *advantages, float *returns, const float *rewards, const float *values,
-                   const size_t *starts, size_t responses, double gamma, double lambda)
+                   const int32_t *starts, size_t responses, double gamma, double lambda)
 {
     for (size_t i = 0; i < responses; i++) {
-        size_t first = starts[i];
-        tr_gae(advantages + first, returns + first, rewards + first, values + first,
-               starts[i + 1] - first, gamma, lambda);
+        size_t first = (size_t)starts[i], n = (size_t)starts[i + 1] - first;
+        tr_gae(advantages + first, returns + first, rewards + first, values + first, n, gamma,
+               lambda);
     }
 }
 
 void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *returns,
                        const float *logprobs, const float *reference, const float *values,
-                       const float *scores, const size_t *starts, size_t responses,
+                       const float *scores, const int32_t *starts, size_t responses,
                        const tr_ppo_options_t *options)
 {
-    size_t tokens = starts[responses];
+    size_t tokens = (size_t)starts[responses];
     tr_kl(kl, logprobs, reference, tokens, (tr_kl_estimator_t)options->kl_estimator);
     tr_rewards(rewards, kl, scores, starts, responses, options->kl_coef);
+    // Without shifting the mean, so that rewards keep their sign.
     if (options->whiten_rewards) {
         tr_whiten(rewards, tokens, false);
     }
@@ -164,6 +166,7 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
     tr_whiten(advantages, tokens, true);
 }
 
+/// The sum in double, ascending.
 static double sum(const float *values, size_t n)
 {
     double total = 0.0;
@@ -174,12 +177,14 @@ static double sum(const float *values, size_t n)
 }
 
 void tr_objective(tr_objective_t *objective, const float *kl, const float *logprobs,
-                  const float *scores, const size_t *starts, size_t responses, double kl_coef)
+                  const float *scores, const int32_t *starts, size_t responses, double kl_coef)
 {
     TR_ASSERT(responses > 0, "no responses");
     double count = (double)responses;
-    objective->kl = sum(kl, starts[responses]) / count;
-    objective->entropy = -sum(logprobs, starts[responses]) / count;
+    size_t tokens = (size_t)starts[responses];
+    objective->kl = sum(kl, tokens) / count;
+    // The sampled tokens' own log-probs estimate the entropy.
+    objective->entropy = -sum(logprobs, tokens) / count;
     objective->non_score_reward = -kl_coef * objective->kl;
     objective->scores = sum(scores, responses) / count;
     objective->rlhf_reward = objective->non_score_reward + objective->scores;
@@ -202,6 +207,7 @@ void tr_ppo_policy_loss(float *dlogprobs, tr_ppo_policy_sums_t *sums, const floa
         double ratio = exponential(difference);
         double advantage = (double)advantages[t];
         double plain = -advantage * ratio;
+        // Equation 7: the ratio gains nothing by leaving [1 - cliprange, 1 + cliprange].
         double held = -advantage * clamp(ratio, 1.0 - options->cliprange, 1.0 + options->cliprange);
         bool clipped = held > plain; // the larger loss counts: a pessimistic bound
         // d ratio / d logprob = ratio, so the gradient of the unclipped side is its own value.
@@ -224,8 +230,9 @@ void tr_ppo_value_loss(float *dvalues, tr_ppo_value_sums_t *sums, const float *v
         double old = (double)old_values[t];
         double target = (double)returns[t];
         double error = (double)values[t] - target;
+        // The value is held near the old one, as the ratio is.
         double held_error = clamp((double)values[t], old - range, old + range) - target;
-        bool clipped = held_error * held_error > error * error; // likewise
+        bool clipped = held_error * held_error > error * error; // as in the policy's loss
         double worst = clipped ? held_error : error;
         dvalues[t] = clipped ? 0.0f : (float)(options->vf_coef * error / (double)normalizer);
         sums->loss += 0.5 * worst * worst;

@@ -1,14 +1,18 @@
-/// Proximal policy optimization (Schulman et al. 2017) for language models (Ziegler et al. 2019), as TRL's PPOTrainer computes
-/// it: from a step's scores to rewards, advantages and returns, and the two clipped losses with their gradients.
+/// Proximal policy optimization (Schulman et al. 2017) for language models (Ziegler et al. 2019),
+/// as TRL's PPOTrainer computes it: from a step's scores to rewards, advantages and returns, and
+/// the two clipped losses with their gradients.
 ///
-/// Pure: arrays in, arrays and gradients out. The controller calls the first half, actor and critic the losses.
+/// Pure: arrays in, arrays and gradients out. The controller calls the first half, actor and critic
+/// the losses.
 ///
-/// A score is what the judges say of a whole response; a reward belongs to a token. Responses are ragged: their tokens stand one
-/// after another, and response i owns tokens starts[i]..starts[i + 1] - 1, at least one; starts: [responses + 1], starts[0] = 0.
+/// A score belongs to a whole response, a reward to a token. Responses are ragged: their tokens
+/// follow one another, and response i has tokens starts[i]..starts[i + 1] - 1, at least one;
+/// starts: [responses + 1], starts[0] = 0.
 ///
-/// A minibatch may be processed in chunks (gradient accumulation). Each call of a loss takes its chunk's tokens and
-/// `normalizer`, the tokens of the WHOLE minibatch, so that gradients add up to those of the mean over the whole, and continues
-/// the sums it is given, so that chunks in order give the sums of the whole bit for bit.
+/// A minibatch may be processed in chunks (gradient accumulation). Each call of a loss gets its
+/// chunk's tokens and `normalizer`, the tokens of the WHOLE minibatch, so that gradients add up to
+/// those of the mean over the whole. It continues the sums it is given, so that chunks in order
+/// give the sums of the whole bit for bit.
 #ifndef TR_ALGO_PPO_H
 #define TR_ALGO_PPO_H
 
@@ -32,57 +36,62 @@ typedef struct tr_ppo_options {
     double lam;                ///< lambda of the advantage estimate
     double target_kl;    ///< the policy's epochs end after one whose approxkl is above; 0: never
     bool whiten_rewards; ///< whether rewards are scaled to variance 1
-    double
-        missing_eos_penalty; ///< taken from the score of a response without end-of-sequence token; 0: none
+    double missing_eos_penalty; ///< taken from the score of a response without end-of-sequence
+                                ///< token; 0: none
 } tr_ppo_options_t;
 
 extern const tr_fields_t tr_ppo_fields;
 
 // From scores to advantages
 
-/// Estimates of the KL divergence between policy and reference, token by token (Schulman 2020, "Approximating KL divergence",
-/// joschu.net/blog/kl-approx.html). kl: [n], written. policy, reference: [n] log-probs of the same tokens, drawn from the policy
-/// and taken from the same kind of distribution (same temperature, same kept set): only then is the expectation not negative. A
+/// Estimates of the KL divergence between policy and reference, token by token (Schulman 2020,
+/// "Approximating KL divergence", joschu.net/blog/kl-approx.html). kl: [n], written. policy,
+/// reference: [n] log-probs of the same tokens, drawn from the policy and taken from the same kind
+/// of distribution (same temperature, same kept set): only then is the expectation not negative. A
 /// NaN stays a NaN.
 void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
            tr_kl_estimator_t estimator);
 
-/// Takes penalty from the score of each response that holds none of the eos ids. scores: [responses], updated. tokens:
-/// [starts[responses]]. eos: [eos_count], none: every response is penalised. Returns how many were.
-size_t tr_missing_eos_penalty(float *scores, const int32_t *tokens, const size_t *starts,
-                              size_t responses, const int32_t *eos, size_t eos_count,
-                              double penalty);
+/// Subtracts the penalty from the score of a response that holds none of the eos ids; returns
+/// whether it did. *score: updated. tokens: [n], the response. eos: [eos_count]; an empty list
+/// penalises every response.
+bool tr_missing_eos_penalty(float *score, const int32_t *tokens, size_t n, const int32_t *eos,
+                            size_t eos_count, double penalty);
 
 /// How many of tokens: [n] are one of ids: [count]. For val/num_eos_tokens.
 size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size_t count);
 
-/// rewards: [starts[responses]], written: -kl_coef * kl[t], plus scores[i] at the last token of response i (Ziegler et al. 2019,
-/// eq. 2). kl: [starts[responses]]. scores: [responses], after tr_missing_eos_penalty. rewards may be kl.
-void tr_rewards(float *rewards, const float *kl, const float *scores, const size_t *starts,
+/// rewards: [starts[responses]], written: -kl_coef * kl[t], plus scores[i] at the last token of
+/// response i (Ziegler et al. 2019, eq. 2). kl: [starts[responses]]. scores: [responses], after
+/// tr_missing_eos_penalty. rewards may be kl.
+void tr_rewards(float *rewards, const float *kl, const float *scores, const int32_t *starts,
                 size_t responses, double kl_coef);
 
-/// values: [n], replaced by (v - mean) / sqrt(variance + 1e-8), plus mean when shift_mean is false. The variance is
-/// Bessel-corrected (n - 1). Sums in double, ascending. A single value has variance 0 (TRL divides by zero there).
+/// values: [n], replaced by (v - mean) / sqrt(variance + 1e-8), plus mean when shift_mean is false.
+/// The variance is Bessel-corrected (n - 1). Sums in double, ascending. A single value has variance
+/// 0 (TRL divides by zero there).
 void tr_whiten(float *values, size_t n, bool shift_mean);
 
-/// Generalised advantage estimation over one response (Schulman et al. 2016, eq. 16), summed in double from the end: delta[t] =
-/// rewards[t] + gamma * values[t + 1] - values[t]; A[t] = delta[t] + gamma * lambda * A[t + 1]. advantages, returns (A + values):
-/// [n], written. rewards, values: [n], one a token, values[t] read before token t is emitted; the value past the end is 0.
-/// n >= 1. advantages may be rewards; returns may be values.
+/// Generalised advantage estimation over one response (Schulman et al. 2016, eq. 16), summed in
+/// double from the end: delta[t] = rewards[t] + gamma * values[t + 1] - values[t]; A[t] = delta[t]
+/// + gamma * lambda * A[t + 1]. advantages, returns (A + values): [n], written. rewards, values:
+/// [n], one a token, values[t] read before token t is emitted; the value past the end is 0. n >= 1.
+/// advantages may be rewards; returns may be values.
 void tr_gae(float *advantages, float *returns, const float *rewards, const float *values, size_t n,
             double gamma, double lambda);
 
 /// The same for each of the ragged responses; all arrays: [starts[responses]].
 void tr_gae_ragged(float *advantages, float *returns, const float *rewards, const float *values,
-                   const size_t *starts, size_t responses, double gamma, double lambda);
+                   const int32_t *starts, size_t responses, double gamma, double lambda);
 
-/// Everything between the workers' answers and the first update: KL, rewards, their whitening if asked for, advantages and
-/// returns, whitening of the advantages over the batch. T = starts[responses] tokens. Written, each [T]: kl, rewards,
-/// advantages, returns (of the advantages before whitening). Distinct arrays. logprobs, reference, values: [T]. scores:
-/// [responses], after tr_missing_eos_penalty.
+/// Everything between the workers' answers and the first update: KL, rewards, their whitening if
+/// asked for, advantages and returns, whitening of the advantages over the batch. T =
+/// starts[responses] tokens. Written, each [T]: kl, rewards, advantages, returns (of the advantages
+/// before whitening). Distinct arrays. logprobs, reference, values: [T]. scores: [responses], after
+/// tr_missing_eos_penalty.
 void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *returns,
                        const float *logprobs, const float *reference, const float *values,
-                       const float *scores, const size_t *starts, size_t responses,
+                       const float *scores, const int32_t *starts, size_t responses,
                        const tr_ppo_options_t *options);
 
 /// TRL's `objective/` metrics of one step: means over responses of sums over their tokens.
@@ -94,13 +103,15 @@ typedef struct tr_objective {
     double scores;           ///< objective/scores
 } tr_objective_t;
 
-/// kl, logprobs: [starts[responses]] (logprobs of the policy that sampled). scores: [responses]. responses >= 1.
+/// kl, logprobs: [starts[responses]] (logprobs of the policy that sampled). scores: [responses].
+/// responses >= 1.
 void tr_objective(tr_objective_t *objective, const float *kl, const float *logprobs,
-                  const float *scores, const size_t *starts, size_t responses, double kl_coef);
+                  const float *scores, const int32_t *starts, size_t responses, double kl_coef);
 
 // The losses
 
-/// Sums over the tokens of a minibatch. Start from all zeros ({0}). Divide by tokens for TRL's means.
+/// Sums over the tokens of a minibatch. Start from all zeros ({0}). Divide by tokens for TRL's
+/// means.
 typedef struct tr_ppo_policy_sums {
     size_t tokens;
     double loss;     ///< loss/policy_avg
@@ -109,9 +120,10 @@ typedef struct tr_ppo_policy_sums {
     double ratio;    ///< val/ratio
 } tr_ppo_policy_sums_t;
 
-/// The clipped surrogate (eq. 7): with ratio = exp(new - old), loss[t] = max(-A ratio, -A clip(ratio, 1 +- cliprange)).
-/// dlogprobs: [n], written: d(sum of loss / normalizer) / d logprobs; 0 where the clipped side wins. sums: continued. logprobs
-/// (new), old_logprobs, advantages: [n]. normalizer >= 1. A NaN in gives NaNs out.
+/// The clipped surrogate (eq. 7): with ratio = exp(new - old), loss[t] = max(-A ratio, -A
+/// clip(ratio, 1 +- cliprange)). dlogprobs: [n], written: d(sum of loss / normalizer) / d logprobs;
+/// 0 where the clipped side wins. sums: continued. logprobs (new), old_logprobs, advantages: [n].
+/// normalizer >= 1. A NaN in gives NaNs out.
 void tr_ppo_policy_loss(float *dlogprobs, tr_ppo_policy_sums_t *sums, const float *logprobs,
                         const float *old_logprobs, const float *advantages, size_t n,
                         size_t normalizer, const tr_ppo_options_t *options);
@@ -123,9 +135,9 @@ typedef struct tr_ppo_value_sums {
     double clipped; ///< val/clipfrac_avg: tokens whose clipped loss was the larger
 } tr_ppo_value_sums_t;
 
-/// The clipped value loss: loss[t] = 0.5 * max((V - R)^2, (clip(V, V_old +- cliprange_value) - R)^2). dvalues: [n], written:
-/// vf_coef * d(sum of loss / normalizer) / d values; 0 where the clipped side wins. sums: continued. values (new), old_values,
-/// returns: [n]. normalizer >= 1.
+/// The clipped value loss: loss[t] = 0.5 * max((V - R)^2, (clip(V, V_old +- cliprange_value) -
+/// R)^2). dvalues: [n], written: vf_coef * d(sum of loss / normalizer) / d values; 0 where the
+/// clipped side wins. sums: continued. values (new), old_values, returns: [n]. normalizer >= 1.
 void tr_ppo_value_loss(float *dvalues, tr_ppo_value_sums_t *sums, const float *values,
                        const float *old_values, const float *returns, size_t n, size_t normalizer,
                        const tr_ppo_options_t *options);

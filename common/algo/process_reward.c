@@ -1,7 +1,8 @@
-// Process reward models: the loss over labelled steps, and one score from the chances of a response's steps.
+// Process reward models: the loss over labelled steps, and one score from the probabilities of a
+// response's steps.
 //
-// A step's logit is what the scalar head says where the step ends. The same head serves training (actor/steps.c) and judging
-// (common/judge/model.c).
+// A step's logit is the scalar head's output where the step ends. The same head serves training
+// (actor/steps.c) and judging (common/judge/model.c).
 #include "common/algo/process_reward.h"
 
 #include "common/algo/logistic.h"
@@ -17,6 +18,7 @@ void tr_process_reward_loss(float *dlogits, tr_process_reward_sums_t *sums, cons
         if (labels[i] == TR_STEP_NONE) {
             continue;
         }
+        // z for a right step, -z for a wrong one: one formula for both.
         double side = labels[i] == TR_STEP_RIGHT ? 1.0 : -1.0;
         dlogits[i] = (float)(-side * sigmoid(-side * z) / (double)normalizer);
         sums->loss -= log_sigmoid(side * z);
@@ -30,6 +32,7 @@ const char *const tr_step_score_names[] = {"null", "min", "mean", "last", "produ
 
 double tr_step_score(const float *logits, size_t n, tr_step_score_t kind)
 {
+    // All scores in one pass; steps are few.
     double least = 1.0, sum = 0.0, product = 1.0, last = 0.0;
     for (size_t i = 0; i < n; i++) {
         last = sigmoid((double)logits[i]);

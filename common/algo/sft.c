@@ -1,7 +1,8 @@
 // Supervised fine-tuning: the options, and the loss over the tokens that are trained on.
 //
-// Which tokens these are (completions alone, assistants' turns alone) is decided where rows become tokens; noise on the
-// embeddings is the forward pass's business (common/model/response.c).
+// Which tokens these are (completions alone, assistants' turns alone) is decided where rows become
+// tokens (common/data); noise on the embeddings belongs to the forward pass
+// (common/model/response.c).
 #include "common/algo/sft.h"
 
 #include "common/algo/exponential.h"
@@ -26,7 +27,7 @@ static const tr_field_t fields[] = {
 
 const tr_fields_t tr_sft_fields = TR_FIELDS(tr_sft_options_t, fields);
 
-/// The vocabulary's part of the loss.
+/// Label smoothing: e times the mean of -log p over the vocabulary, and its gradient.
 static void smooth(float *dmeans, tr_sft_sums_t *sums, const float *means, size_t n,
                    size_t normalizer, double factor)
 {
@@ -44,6 +45,7 @@ void tr_sft_loss(float *dlogprobs, float *dmeans, tr_sft_sums_t *sums, const flo
     TR_ASSERT(normalizer > 0, "a mean over no tokens");
     TR_ASSERT(factor == 0.0 || !dft, "dft does not smooth labels");
     for (size_t t = 0; t < n; t++) {
+        // dft weighs a token by its probability, which is a constant to the gradient.
         double weight = dft ? exponential((double)logprobs[t]) : 1.0 - factor;
         dlogprobs[t] = (float)(-weight / (double)normalizer);
         sums->loss -= weight * (double)logprobs[t];

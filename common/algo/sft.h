@@ -12,11 +12,11 @@ typedef enum tr_sft_loss_type {
 /// TRL's names and defaults (tr_sft_fields).
 typedef struct tr_sft_options {
     int loss_type; ///< a tr_sft_loss_type_t
-    /// How much of the loss is the mean of -log p over the vocabulary (Szegedy et al. 2016; transformers' LabelSmoother):
-    /// (1 - e) (-log p) + e mean(-log p). Below 1; for dft 0.
+    /// How much of the loss is the mean of -log p over the vocabulary (Szegedy et al. 2016;
+    /// transformers' LabelSmoother): (1 - e) (-log p) + e mean(-log p). Below 1; for dft 0.
     double label_smoothing_factor;
-    double
-        neftune_noise_alpha; ///< noise on the embeddings while training (common/model/response.h); 0: none
+    double neftune_noise_alpha; ///< noise on the embeddings while training
+                                ///< (common/model/response.h); 0: none
 } tr_sft_options_t;
 
 extern const tr_fields_t tr_sft_fields;
@@ -27,10 +27,11 @@ typedef struct tr_sft_sums {
     double loss; ///< divide by tokens for the mean
 } tr_sft_sums_t;
 
-/// dlogprobs: [n], written: -(1 - e) / normalizer, for dft -p / normalizer. sums: continued. logprobs: [n] of the
-/// tokens that are learnt (none of the prompt's, if only completions are). means: [n], of the log-probs of the whole vocabulary, and
-/// dmeans: [n], written: -e / normalizer; both may be NULL where e is 0. normalizer: such tokens in
-/// the WHOLE batch, so that chunks add up to its mean.
+/// dlogprobs: [n], written: -(1 - e) / normalizer, for dft -p / normalizer. sums: continued.
+/// logprobs: [n], those of the tokens that are trained on (without the prompt's, where only
+/// completions are). means: [n], the mean log-prob over the vocabulary at each token, and dmeans:
+/// [n], written: -e / normalizer; both may be NULL where e is 0. normalizer: tokens that are
+/// trained on in the WHOLE batch, so that chunks add up to its mean.
 void tr_sft_loss(float *dlogprobs, float *dmeans, tr_sft_sums_t *sums, const float *logprobs,
                  const float *means, size_t n, size_t normalizer, const tr_sft_options_t *options);
 

@@ -1,4 +1,6 @@
-// Descriptive numbers of a batch. Sums are in double and ascending, so that a number does not depend on threads or chunks.
+// Descriptive statistics of a batch. Apart from the losses because controller and judges need them
+// for metrics. Sums are in double and ascending, so that a number does not depend on threads or
+// chunks.
 #include "common/algo/statistics.h"
 
 #include <math.h>
@@ -13,6 +15,7 @@ static void moments(double *mean, double *variance, const float *a, const float 
     *mean = n ? total / (double)n : 0.0;
     double squares = 0.0;
     for (size_t t = 0; t < n; t++) {
+        // Two passes lose nothing to a large mean, as E[x^2] - E[x]^2 would.
         double centred = (double)a[t] - (b ? (double)b[t] : 0.0) - *mean;
         squares += centred * centred;
     }
@@ -32,6 +35,7 @@ void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n)
     statistics->maximum = (double)values[0];
     for (size_t t = 0; t < n; t++) {
         double value = (double)values[t];
+        // A NaN compares as false everywhere and would go unnoticed.
         if (value != value) {
             statistics->minimum = value;
             statistics->maximum = value;
@@ -51,19 +55,6 @@ void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t 
     }
 }
 
-double tr_variance(const double *values, size_t n)
-{
-    double mean = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        mean += values[i] / (double)n;
-    }
-    double squares = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        squares += (values[i] - mean) * (values[i] - mean);
-    }
-    return n > 1 ? squares / (double)(n - 1) : 0.0;
-}
-
 double tr_explained_variance(const float *values, const float *returns, size_t n)
 {
     double mean;
@@ -71,5 +62,6 @@ double tr_explained_variance(const float *values, const float *returns, size_t n
     double total;
     moments(&mean, &residual, returns, values, n);
     moments(&mean, &total, returns, NULL, n);
+    // Constant returns have no variance to explain.
     return total > 0.0 ? 1.0 - residual / total : 0.0;
 }

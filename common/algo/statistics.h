@@ -17,13 +17,10 @@ typedef struct tr_statistics {
 /// All zeros when n is 0; NaN where a value is one.
 void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n);
 
-/// Where the best and the worst of n >= 1 responses to a prompt are. Among equal scores the first is the best and the last the worst, so
-/// that a choice between two responses is always one of two.
+/// The indices of the best and the worst of n >= 1 responses to a prompt. Among equal scores the
+/// first is the best and the last the worst, so that two responses with equal scores still make a
+/// pair.
 void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n);
-
-/// Bessel-corrected variance of doubles, for val/ratio_var: of the mean ratios of a step's minibatches
-/// (sums.ratio / sums.tokens). 0 below two values.
-double tr_variance(const double *values, size_t n);
 
 /// 1 - variance(returns - values) / variance(returns): 1 a perfect critic, 0 one no better than a
 /// constant. 0 when the returns do not vary.

@@ -1,5 +1,6 @@
-/// Functions that this code does not use, and what to use instead. CMake includes it before every C file, so that a
-/// use is a compile error. The system's headers come first: they may still declare what is poisoned below.
+/// Functions that this code does not use, and what to use instead. CMake includes it before every C
+/// file, so that a use is a compile error. The system's headers come first: they may still declare
+/// what is poisoned below.
 #ifndef TR_BASE_BANNED_H
 #define TR_BASE_BANNED_H
 

@@ -1,7 +1,8 @@
-// Tables of fields: defaults, values from texts, and what a field expects, in words.
+// Tables of fields: defaults, values from texts, and sentences of what a field expects.
 //
-// Nothing here knows a particular option. fields_json.c has the tables' way into messages; common/recipe reads and writes YAML by
-// them.
+// Nothing here knows a particular option. fields_json.c sends tables in messages; common/recipe
+// reads and writes YAML by them. A new kind of field is a case in each switch of these files, which
+// the compiler finds.
 #include "common/base/fields.h"
 
 #include <math.h>
@@ -12,6 +13,7 @@
 
 // Ranges
 
+// The words of a range are part of error sentences and of docs/recipe.md.
 const tr_range_t tr_range_any = {"a number", -1e300, 1e300, false, false};
 const tr_range_t tr_range_positive = {"a positive number", 0, 1e300, true, false};
 const tr_range_t tr_range_not_negative = {"a number of at least 0", 0, 1e300, false, false};
@@ -46,19 +48,20 @@ const tr_field_t *tr_fields_find(const tr_fields_t *fields, const char *name)
     return NULL;
 }
 
-/// Lists of several and words begin empty.
+/// Whether there is a default to parse. Lists of several and words begin empty.
 static bool has_default(const tr_field_t *field)
 {
     return field->initial != NULL && field->initial[0] != '[' && field->initial[0] != '{';
 }
 
-/// A default in quotes is a text in any case, with JSON's escapes.
+/// Parses the default as a recipe's text. In quotes it is a text in any case, with JSON's escapes.
 static void set_default(void *record, const tr_field_t *field)
 {
     json_t *quoted =
         field->initial[0] == '"' ? json_loads(field->initial, JSON_DECODE_ANY, NULL) : NULL;
     const char *text = quoted != NULL ? json_string_value(quoted) : field->initial;
     bool read = tr_field_parse(record, field, text, quoted != NULL);
+    // A bad default is a mistake of the table's author, found by the first run.
     TR_ASSERT(read, "'%s' does not take its default %s", field->name, field->initial);
     json_decref(quoted);
 }
@@ -79,7 +82,7 @@ void tr_fields_init(void *record, const tr_fields_t *fields)
         case TR_FIELD_TEXTS: *(tr_texts_t *)value = (tr_texts_t){0}; break;
         case TR_FIELD_IDS: *(tr_token_ids_t *)value = (tr_token_ids_t){0}; break;
         case TR_FIELD_WORDS: *(tr_words_t *)value = (tr_words_t){0}; break;
-        case TR_FIELD_LIST: break; // its record begins with zeros
+        case TR_FIELD_LIST: break; // zero is its empty value
         }
         if (has_default(field)) {
             set_default(record, field);
@@ -87,6 +90,7 @@ void tr_fields_init(void *record, const tr_fields_t *fields)
     }
 }
 
+/// Frees the texts and leaves an empty list.
 static void release_texts(tr_texts_t *texts)
 {
     for (size_t i = 0; i < texts->count; i++) {
@@ -96,6 +100,7 @@ static void release_texts(tr_texts_t *texts)
     *texts = (tr_texts_t){0};
 }
 
+/// The same for words with weights.
 static void release_words(tr_words_t *words)
 {
     for (size_t i = 0; i < words->count; i++) {
@@ -121,7 +126,7 @@ void tr_fields_release(void *record, const tr_fields_t *fields)
             free(((tr_token_ids_t *)value)->items);
             *(tr_token_ids_t *)value = (tr_token_ids_t){0};
             break;
-        default: break; // they own nothing, or their list frees them (common/recipe)
+        default: break; // owns nothing, or is freed by its list (common/recipe)
         }
     }
 }
@@ -130,6 +135,7 @@ void tr_fields_release(void *record, const tr_fields_t *fields)
 
 const char *tr_field_choice(const tr_field_t *field, size_t index)
 {
+    // Names may be an array of their own, or the first members of a table's rows.
     size_t stride = field->stride > 0 ? field->stride : sizeof *field->choices;
     return *(const char *const *)((const char *)field->choices + index * stride);
 }
@@ -184,9 +190,11 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
         return true;
     }
     const tr_field_t *deciding = tr_fields_find(fields, field->when);
+    // `when` names a field of the same table.
     TR_ASSERT(deciding != NULL, "'%s' depends on '%s', which is no field", field->name,
               field->when);
     const void *value = tr_field_of_const(record, deciding);
+    // One choice decides, or any of a list of choices.
     if (deciding->kind == TR_FIELD_CHOICE) {
         return lists(field->is, tr_field_choice(deciding, (size_t) * (const int *)value));
     }
@@ -199,11 +207,13 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     return false;
 }
 
+/// NULL is equal to NULL alone.
 static bool text_equal(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+/// The same texts in the same order.
 static bool texts_equal(const tr_texts_t *a, const tr_texts_t *b)
 {
     bool same = a->count == b->count;
@@ -222,6 +232,7 @@ bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
     case TR_FIELD_REAL: return *(const double *)x == *(const double *)y;
     case TR_FIELD_BOOL: return *(const bool *)x == *(const bool *)y;
     case TR_FIELD_CHOICE: return *(const int *)x == *(const int *)y;
+    // Unused places of these two are zero, so bytes can be compared.
     case TR_FIELD_CHOICES: return memcmp(x, y, sizeof(tr_choices_t)) == 0;
     case TR_FIELD_REALS: return memcmp(x, y, sizeof(tr_reals_t)) == 0;
     case TR_FIELD_TEXTS: return texts_equal(x, y);
@@ -235,12 +246,14 @@ bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
 
 // Texts
 
+/// The end of the digits at the beginning of the text.
 static const char *skip_digits(const char *text)
 {
     return text + strspn(text, "0123456789");
 }
 
-/// [+-] digits [. digits] [e [+-] digits], with a digit on one side of the point.
+/// [+-] digits [. digits] [e [+-] digits], with a digit on one side of the point. Stricter than
+/// strtod, which also reads "inf", "nan" and hexadecimal numbers.
 static bool is_decimal(const char *text)
 {
     const char *start = text + (*text == '-' || *text == '+');
@@ -264,6 +277,7 @@ bool tr_real_parse(double *value, const char *text)
     if (!is_decimal(text)) {
         return false;
     }
+    // Decimal numbers can still overflow to infinity.
     double read = strtod(text, NULL);
     if (!isfinite(read)) {
         return false;
@@ -280,6 +294,7 @@ bool tr_whole_parse(uint64_t *value, const char *text)
     }
     for (; *text != '\0'; text++) {
         uint64_t digit = (uint64_t)(*text - '0');
+        // JSON's integers end at 2^63 - 1.
         if (sum > ((uint64_t)INT64_MAX - digit) / 10) {
             return false;
         }
@@ -300,32 +315,35 @@ bool tr_is_null_word(const char *text)
     return false;
 }
 
+/// null: the text is a word for null, and the field takes it.
 static bool parse_whole(uint64_t *value, const tr_field_t *field, const char *text, bool null)
 {
     *value = (uint64_t)field->null;
     return null || (tr_whole_parse(value, text) && tr_range_holds(field->range, (double)*value));
 }
 
+/// As parse_whole.
 static bool parse_real(double *value, const tr_field_t *field, const char *text, bool null)
 {
     *value = field->null;
     return null || (tr_real_parse(value, text) && tr_range_holds(field->range, *value));
 }
 
+/// YAML 1.2's words.
 static bool parse_bool(bool *value, const char *text)
 {
     *value = lists("true|True|TRUE", text);
     return *value || lists("false|False|FALSE", text);
 }
 
-/// null: whether the text is a word for null, which is the name of a choice where there is one.
+/// null: the text is a word for null, which is the name of a choice where there is one.
 static bool parse_choice(int *value, const tr_field_t *field, const char *text, bool null)
 {
     *value = tr_field_choice_index(field, null ? "null" : text);
     return *value >= 0;
 }
 
-/// A list of one.
+/// A text alone is a list of one.
 static bool parse_choices(tr_choices_t *value, const tr_field_t *field, const char *text)
 {
     *value = (tr_choices_t){.count = 1};
@@ -333,6 +351,7 @@ static bool parse_choices(tr_choices_t *value, const tr_field_t *field, const ch
     return value->items[0] >= 0;
 }
 
+/// An empty text is none: keys that may be absent take null.
 static bool parse_text(char **value, const tr_field_t *field, const char *text, bool null)
 {
     if (null ? !field->nullable
@@ -344,7 +363,7 @@ static bool parse_text(char **value, const tr_field_t *field, const char *text, 
     return true;
 }
 
-/// A list of one.
+/// A text alone is a list of one.
 static bool parse_texts(tr_texts_t *value, const tr_field_t *field, const char *text, bool null)
 {
     if (null || text[0] == '\0' || (field->names == TR_NAMES_DEVICE && !tr_device_is_name(text))) {
@@ -360,7 +379,9 @@ static bool parse_texts(tr_texts_t *value, const tr_field_t *field, const char *
 bool tr_field_parse(void *record, const tr_field_t *field, const char *text, bool quoted)
 {
     void *at = tr_field_of(record, field);
+    // null: the word; none: a null that the field takes.
     bool null = !quoted && tr_is_null_word(text), none = null && field->nullable;
+    // Parsed beside the record, so that the field is unchanged when the text is bad.
     union {
         uint64_t whole;
         double real;
@@ -404,7 +425,7 @@ bool tr_field_parse(void *record, const tr_field_t *field, const char *text, boo
     return read;
 }
 
-// What a field expects
+// Expectations, in words
 
 /// "'ppo', 'sft' or 'dpo'"
 static char *alternatives(const tr_field_t *field)
@@ -422,6 +443,7 @@ static char *alternatives(const tr_field_t *field)
     return text;
 }
 
+/// The thing that a text must name.
 static const char *expected_text(tr_field_names_t names)
 {
     switch (names) {
@@ -432,6 +454,7 @@ static const char *expected_text(tr_field_names_t names)
     }
 }
 
+/// The same for lists of texts.
 static const char *expected_texts(tr_field_names_t names)
 {
     switch (names) {
@@ -441,6 +464,7 @@ static const char *expected_texts(tr_field_names_t names)
     }
 }
 
+/// The expectation by kind; numbers have theirs in their range.
 static const char *expected(const tr_field_t *field)
 {
     switch (field->kind) {

@@ -1,8 +1,9 @@
 /// Options declared once: a plain struct, and beside it a table with one row for each field.
 ///
-/// The module that uses an option owns its struct and its table (common/algo/ppo.c is a short example). Everything else
-/// follows from the table: defaults, the recipe's YAML, `key=value` on the command line, message bodies, docs/recipe.md and
-/// the JSON Schema. A new option is one row and the code that reads the struct's field.
+/// The module that uses an option owns its struct and its table (common/algo/ppo.c is a short
+/// example). Everything else follows from the table: defaults, the recipe's YAML, `key=value` on
+/// the command line, message bodies, docs/recipe.md and the JSON Schema. A new option is one row
+/// and the code that reads the struct's field.
 ///
 ///     typedef struct tr_ppo_options {
 ///         double cliprange; ///< the ratio is clipped to 1 +- this
@@ -23,7 +24,7 @@
 
 #include "common/base/status.h"
 
-// What a field holds
+// Kinds of values
 
 typedef enum tr_field_kind {
     TR_FIELD_TEXT,    ///< char *, owned; NULL for null
@@ -36,7 +37,7 @@ typedef enum tr_field_kind {
     TR_FIELD_REALS,   ///< tr_reals_t
     TR_FIELD_IDS,     ///< tr_token_ids_t
     TR_FIELD_WORDS,   ///< tr_words_t
-    TR_FIELD_LIST     ///< whatever the field's `list` reads and writes
+    TR_FIELD_LIST     ///< read and written by the field's `list`
 } tr_field_kind_t;
 
 enum { TR_CHOICES_LIMIT = 32 };
@@ -85,7 +86,7 @@ extern const tr_range_t tr_range_any, tr_range_positive, tr_range_not_negative, 
     tr_range_above_0_to_1, tr_range_below_1, tr_range_whole, tr_range_positive_whole,
     tr_range_to_million, tr_range_to_thousand, tr_range_0_to_thousand, tr_range_gibibytes;
 
-/// What a text names.
+/// The thing that a text names.
 typedef enum tr_field_names {
     TR_NAMES_NOTHING,
     TR_NAMES_FILE,
@@ -107,18 +108,17 @@ typedef struct tr_field {
     const tr_range_t *range;    ///< of numbers
     const char *const *choices; ///< names by index, with NULL at the end, ...
     size_t
-        stride; ///< ... so many bytes apart: of a table whose rows begin with their names; 0: an array of names
+        stride; ///< ... and so many bytes apart, where rows begin with them; 0: an array of names
     tr_field_names_t names;
     const tr_field_list_t *list;
     bool brief;        ///< `section: VALUE` is short for it
     bool local;        ///< never sent in messages
-    bool message_only; ///< sent in messages, and no key of a recipe
-    unsigned
-        readers; ///< who reads it, in bits of whoever joins tables (common/recipe/algorithms.h); 0: all
-    char letter; ///< of the option `--name` of a command, 0: it has none (deploy/command_fields.h)
-    const char *also; ///< another name of the same key, or NULL
-    /// The field is read only while the choice or list of choices `when` of the same table has one of the words `is`
-    /// ("simpo|cpo"). NULL: always.
+    bool message_only; ///< sent in messages, but no key of a recipe
+    unsigned readers;  ///< bits of who reads it (common/recipe/algorithms.h); 0: all
+    char letter;       ///< of the command's option `--name`, 0: none (deploy/command_fields.h)
+    const char *also;  ///< another name of the same key, or NULL
+    /// The field is read only while the choice or list of choices `when` of the same table has one
+    /// of the words `is` ("simpo|cpo"). NULL: always.
     const char *when, *is;
     const char *help; ///< one sentence
 } tr_field_t;
@@ -144,7 +144,7 @@ typedef struct tr_fields {
         (rows), sizeof(rows) / sizeof((rows)[0]), sizeof(record) \
     }
 
-/// NULL: there is none of that name. The other name counts too.
+/// The field of that name, or with it as its other name. NULL: there is none.
 const tr_field_t *tr_fields_find(const tr_fields_t *fields, const char *name);
 
 static inline void *tr_field_of(void *record, const tr_field_t *field)
@@ -157,12 +157,13 @@ static inline const void *tr_field_of_const(const void *record, const tr_field_t
     return (const char *)record + field->offset;
 }
 
-/// Sets every field to its default; those without one to zero.
+/// Sets every field to its default, and those without one to zero.
 void tr_fields_init(void *record, const tr_fields_t *fields);
 /// Frees what the fields own and leaves them empty.
 void tr_fields_release(void *record, const tr_fields_t *fields);
 
-/// Whether the code behind the table reads the field, given the record's other fields (`when`, `is`).
+/// Whether the code behind the table reads the field, given the record's other fields (`when`,
+/// `is`).
 bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_field_t *field);
 bool tr_field_equal(const void *a, const void *b, const tr_field_t *field);
 
@@ -178,8 +179,9 @@ bool tr_choices_has(const tr_choices_t *choices, int choice);
 
 // Texts
 
-/// A value that is a text alone (every kind but lists of several, words and `list`) into its field of the record. quoted: what
-/// looks like a number or null is a text. False, with the field unchanged, when the text is none that the field takes.
+/// Reads a value that is one text (every kind but lists of several, words and `list`) into its
+/// field of the record. quoted: text that looks like a number or null is a text. False, with the
+/// field unchanged, when the field does not take the text.
 bool tr_field_parse(void *record, const tr_field_t *field, const char *text, bool quoted);
 /// False unless the whole text is a decimal number, and finite.
 bool tr_real_parse(double *value, const char *text);
@@ -193,11 +195,13 @@ char *tr_field_expected(const tr_field_t *field);
 
 // JSON: message bodies
 
-/// Adds every field that travels under the last part of its name. Numbers that null stands for are sent as numbers.
+/// Adds every field that travels (all but `local` ones), under the last part of its name. null
+/// travels as the number it stands for, where there is one.
 void tr_fields_to_json(json_t *object, const void *record, const tr_fields_t *fields);
 
-/// Reads every field that travels from the object, which must have all of them, in range. where: whose body it is, for the
-/// sentence. TR_ERR_PROTOCOL; the record is initialised in any case and is the caller's to release.
+/// Reads every field that travels from the object, which must have all of them, in range. where:
+/// the message's name, for the sentence. TR_ERR_PROTOCOL; the record is initialised in any case, so
+/// it must own nothing before, and the caller releases it.
 tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const json_t *object,
                               const char *where, tr_error_t *err);
 

@@ -1,7 +1,7 @@
 // Tables of fields as JSON: the bodies of messages between processes.
 //
-// Apart from fields.c because only this half knows jansson. A receiver trusts nothing: each value is checked against its row
-// before it is kept, as one of a recipe is.
+// Apart from fields.c because only this half builds JSON. A receiver trusts nothing: each value is
+// checked against its row before it is kept, as one of a recipe is.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "common/base/device_name.h"
 #include "common/base/fields.h"
 
-/// The last part of a dotted name.
+/// The key in a message: the last part of a dotted name.
 static const char *key_of(const tr_field_t *field)
 {
     const char *dot = strrchr(field->name, '.');
@@ -18,6 +18,7 @@ static const char *key_of(const tr_field_t *field)
 
 // Writing
 
+/// By name, so that the order of an enum is no part of the protocol.
 static json_t *choices_to_json(const tr_field_t *field, const tr_choices_t *choices)
 {
     json_t *list = json_array();
@@ -55,6 +56,7 @@ static json_t *ids_to_json(const tr_token_ids_t *ids)
     return list;
 }
 
+/// As pairs, because an object would lose the order.
 static json_t *words_to_json(const tr_words_t *words)
 {
     json_t *list = json_array();
@@ -98,6 +100,7 @@ void tr_fields_to_json(json_t *object, const void *record, const tr_fields_t *fi
 
 // Reading
 
+/// The number that null stands for passes, even when it is out of range.
 static bool take_whole(uint64_t *value, const tr_field_t *field, const json_t *json)
 {
     json_int_t number = json_integer_value(json);
@@ -107,6 +110,7 @@ static bool take_whole(uint64_t *value, const tr_field_t *field, const json_t *j
             tr_range_holds(field->range, (double)number));
 }
 
+/// As take_whole.
 static bool take_real(double *value, const tr_field_t *field, const json_t *json)
 {
     *value = json_number_value(json);
@@ -114,6 +118,7 @@ static bool take_real(double *value, const tr_field_t *field, const json_t *json
            ((field->nullable && *value == field->null) || tr_range_holds(field->range, *value));
 }
 
+/// A list of names that are not empty, known, and each there once.
 static bool take_choices(tr_choices_t *choices, const tr_field_t *field, const json_t *json)
 {
     size_t count = json_array_size(json);
@@ -127,6 +132,7 @@ static bool take_choices(tr_choices_t *choices, const tr_field_t *field, const j
     return good;
 }
 
+/// A list of finite numbers, possibly empty.
 static bool take_reals(tr_reals_t *reals, const json_t *json)
 {
     size_t count = json_array_size(json);
@@ -139,12 +145,13 @@ static bool take_reals(tr_reals_t *reals, const json_t *json)
     return good;
 }
 
-/// As in a recipe: not empty, and a device where one is named.
+/// As in a recipe: not empty, and a device where a device is named.
 static bool is_named(const tr_field_t *field, const char *text)
 {
     return text[0] != '\0' && (field->names != TR_NAMES_DEVICE || tr_device_is_name(text));
 }
 
+/// A text, or null where the field takes it.
 static bool take_text(char **text, const tr_field_t *field, const json_t *json)
 {
     const char *given = json_string_value(json);
@@ -153,16 +160,18 @@ static bool take_text(char **text, const tr_field_t *field, const json_t *json)
     return given != NULL ? is_named(field, given) : field->nullable && json_is_null(json);
 }
 
+/// A list of texts, possibly empty.
 static bool take_texts(tr_texts_t *texts, const json_t *json)
 {
     size_t count = json_array_size(json);
-    for (size_t i = 0; i < texts->count; i++) { // the default
+    for (size_t i = 0; i < texts->count; i++) { // frees the default
         free(texts->items[i]);
     }
     free(texts->items);
     *texts = (tr_texts_t){.items = tr_calloc(count + 1, sizeof *texts->items)};
     for (size_t i = 0; i < count; i++) {
         const char *text = json_string_value(json_array_get(json, i));
+        // What was taken so far is counted, so that it can be released.
         if (text == NULL) {
             return false;
         }
@@ -171,6 +180,7 @@ static bool take_texts(tr_texts_t *texts, const json_t *json)
     return json_is_array(json);
 }
 
+/// Token ids fit an int32.
 static bool take_ids(tr_token_ids_t *ids, const json_t *json)
 {
     size_t count = json_array_size(json);
@@ -185,6 +195,7 @@ static bool take_ids(tr_token_ids_t *ids, const json_t *json)
     return json_is_array(json);
 }
 
+/// Pairs of a word and its weight.
 static bool take_words(tr_words_t *words, const json_t *json)
 {
     size_t count = json_array_size(json);
@@ -201,6 +212,8 @@ static bool take_words(tr_words_t *words, const json_t *json)
     return json_is_array(json);
 }
 
+/// Reads one value into its field; false when the field does not take it. What it has allocated is
+/// the record's to release.
 static bool take_value(void *value, const tr_field_t *field, const json_t *json)
 {
     switch (field->kind) {
@@ -227,11 +240,13 @@ static bool take_value(void *value, const tr_field_t *field, const json_t *json)
 tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const json_t *object,
                               const char *where, tr_error_t *err)
 {
+    // The record can be released, whatever fails below.
     tr_fields_init(record, fields);
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
         const json_t *json = json_object_get(object, key_of(field));
         if (!field->local && !take_value(tr_field_of(record, field), field, json)) {
+            // The same sentence as for a recipe.
             char *wanted = tr_field_expected(field);
             char *found = json == NULL ? tr_strdup("nothing") : json_dumps(json, JSON_ENCODE_ANY);
             tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected %s, found %.60s", where, key_of(field),

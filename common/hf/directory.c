@@ -1,5 +1,9 @@
-/// A directory grows beside its name and takes it at the end. Nothing here knows models: the text
-/// of config.json and the tensors are the caller's (common/model/trainer_save.c).
+// A Hugging Face directory grows beside its name and takes it at the end, so that a reader finds
+// all of it or nothing.
+//
+// Nothing here knows models: the text of config.json and the tensors come from the caller
+// (common/model/trainer_save.c). Checkpoints of a run rely on it: a process killed while saving
+// leaves a `.tmp` and no half checkpoint.
 #include "common/hf/directory.h"
 
 #include <dirent.h>
@@ -14,6 +18,7 @@
 
 enum { COPY_LIMIT = 256 << 20 };
 
+/// What a tokenizer of transformers may consist of; files that source lacks are left out.
 static const char *const COPIED[] = {
     "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "tokenizer.model",       "vocab.json",
@@ -24,6 +29,7 @@ static const char *const COPIED[] = {
 static char *named(const char *directory, const char *suffix)
 {
     size_t length = strlen(directory);
+    // "runs/x/" and "runs/x" must have the same staging name
     while (length > 1 && directory[length - 1] == '/') {
         length--;
     }
@@ -45,6 +51,7 @@ static tr_status check_free(const char *directory, tr_error_t *err)
         entries++;
     }
     closedir(listing);
+    // readdir also gives "." and ".."
     return entries <= 2 ? TR_OK // . and ..
                         : tr_fail(err, TR_ERR_ARGUMENT,
                                   "cannot save to '%s': it is not empty; remove it or name another",
@@ -57,6 +64,7 @@ tr_status tr_hf_stage(char **staging, const char *directory, tr_error_t *err)
     TR_TRY(check_free(directory, err));
     char *path = named(directory, ".tmp");
     tr_status status;
+    // a process that was killed while saving has left this
     TR_TRY_GOTO(tr_directory_remove(path, err), failed);
     TR_TRY_GOTO(tr_directory_make(path, err), failed);
     *staging = path;
@@ -86,6 +94,7 @@ done:
     return status;
 }
 
+/// The caller's text, byte for byte.
 static tr_status write_config(const char *staging, const char *text, tr_error_t *err)
 {
     char *path = tr_format("%s/config.json", staging);
@@ -94,9 +103,11 @@ static tr_status write_config(const char *staging, const char *text, tr_error_t 
     return status;
 }
 
+/// One file, whatever its size; shards are only read.
 static tr_status write_weights(const char *staging, const tr_safetensors_entry_t *entries,
                                size_t count, tr_error_t *err)
 {
+    // transformers refuses files without it
     const tr_safetensors_pair_t format = {"format", "pt"};
     char *path = tr_format("%s/model.safetensors", staging);
     tr_status status = tr_safetensors_write(path, entries, count, &format, 1, err);
@@ -108,6 +119,7 @@ tr_status tr_hf_write(const char *staging, const char *config,
                       const tr_safetensors_entry_t *entries, size_t count, const char *source,
                       tr_error_t *err)
 {
+    // the weights come last: they are the longest to write and the likeliest to fail
     TR_TRY(write_config(staging, config, err));
     for (size_t i = 0; source != NULL && i < sizeof COPIED / sizeof *COPIED; i++) {
         TR_TRY(copy_file(staging, source, COPIED[i], err));
@@ -119,6 +131,7 @@ tr_status tr_hf_write(const char *staging, const char *config,
 static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
     (void)info, (void)where;
+    // a link has no data of its own
     if (kind == FTW_SL || kind == FTW_SLN) {
         return 0;
     }
@@ -127,21 +140,26 @@ static int sync_entry(const char *path, const struct stat *info, int kind, struc
         return -1;
     }
     int result = fsync(descriptor);
+    // close may set errno too
     int code = errno;
     close(descriptor);
     errno = code;
     return result;
 }
 
+/// The order makes it safe: the data to the disk, then the name, then the folder that holds the
+/// name.
 static tr_status publish(const char *staging, const char *directory, tr_error_t *err)
 {
     if (nftw(staging, sync_entry, 16, FTW_DEPTH | FTW_PHYS) != 0) {
         return tr_fail(err, TR_ERR_IO, "cannot sync '%s': %s", staging, strerror(errno));
     }
+    // replaces an empty directory, as POSIX allows
     if (rename(staging, directory) != 0) {
         return tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", staging, directory,
                        strerror(errno));
     }
+    // "/" alone stays "/"; without a slash it is the current directory
     const char *slash = strrchr(directory, '/');
     char *parent =
         slash == NULL ? tr_strdup(".") : tr_format("%.*s/", (int)(slash - directory), directory);

@@ -1,4 +1,7 @@
-/// Reading a small JSON file: jansson, with our limits and sentences.
+// Reading a small JSON file: jansson, with our limits and sentences.
+//
+// config.json, generation_config.json, tokenizer files and indexes all come through here, so that
+// one place refuses doubled keys and files that are too large.
 #include "common/hf/json_file.h"
 
 #include <stdio.h>
@@ -12,6 +15,7 @@ tr_status tr_json_file_read(json_t **object, const char *path, size_t limit, tr_
     size_t length;
     json_error_t detail;
     TR_TRY(tr_file_read(&text, &length, path, limit, err));
+    // a doubled key is refused: which of the two holds would depend on the parser
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &detail);
     free(text);
     if (root == NULL) {
@@ -27,6 +31,7 @@ tr_status tr_json_file_read(json_t **object, const char *path, size_t limit, tr_
 
 const char *tr_json_describe(char *out, size_t size, const json_t *value)
 {
+    // snprintf cuts the text to the room that is left in a sentence
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     snprintf(out, size, "%s", text == NULL ? "nothing" : text);
     free(text);

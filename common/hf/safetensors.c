@@ -1,6 +1,8 @@
-/// Opening: which files a path means, mapping them, and looking tensors up. A model may be cut in
-/// several files that an index lists; they become one list of tensors. The header of a file is
-/// safetensors_header.c, values are safetensors_read.c.
+// Opening safetensors: which files a path means, mapping them, looking tensors up.
+//
+// A large model is cut into several files that an index lists; they become one list of tensors
+// here. The header of a file is safetensors_header.c, values are safetensors_read.c, writing is
+// safetensors_write.c.
 #include "common/hf/safetensors.h"
 
 #include <errno.h>
@@ -14,6 +16,7 @@
 #include "common/hf/json_file.h"
 #include "common/hf/safetensors_parts.h"
 
+/// an index has about 100 bytes a tensor
 enum { INDEX_LIMIT = 64 << 20 };
 
 static const char SINGLE[] = "model.safetensors";
@@ -25,14 +28,17 @@ static int by_name(const void *a, const void *b)
                   ((const tr_safetensors_info_t *)b)->name);
 }
 
+/// For qsort of an array of strings.
 static int by_text(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/// The descriptor is closed at once: a mapping outlives it.
 static tr_status map_file(shard_t *shard, tr_error_t *err)
 {
     struct stat info;
+    // O_CLOEXEC: a judge's program must not inherit it
     int descriptor = open(shard->path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", shard->path, strerror(errno));
@@ -41,8 +47,10 @@ static tr_status map_file(shard_t *shard, tr_error_t *err)
         close(descriptor);
         return tr_fail(err, TR_ERR_IO, "cannot read '%s': not a regular file", shard->path);
     }
+    // mmap refuses 0 bytes; the header's check reports an empty file
     size_t bytes = (size_t)info.st_size;
     void *map = bytes == 0 ? NULL : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    // close may set errno too
     int code = errno;
     close(descriptor);
     if (map == MAP_FAILED) {
@@ -72,12 +80,14 @@ static tr_status list_shards(const char ***names, size_t *count, const char *pat
     const char *tensor;
     json_t *value;
     size_t n = 0;
+    // one entry a tensor at first; doubles go once the names are sorted
     const char **list = tr_calloc(json_object_size(map) + 1, sizeof *list);
     *names = list;
     *count = 0;
     json_object_foreach(map, tensor, value)
     {
         const char *name = json_string_value(value);
+        // a slash could lead out of the model's directory
         if (name == NULL || *name == '\0' || strchr(name, '/') != NULL) {
             char found[80];
             return tr_fail(err, TR_ERR_FORMAT,
@@ -128,6 +138,7 @@ static tr_status check_all_there(const tr_safetensors_t *file, json_t *map, tr_e
     return TR_OK;
 }
 
+/// In order of name, for bsearch.
 static void sort(tr_safetensors_t *file)
 {
     if (file->count > 0) {
@@ -140,10 +151,13 @@ static tr_status open_shards(tr_safetensors_t *file, json_t *map, tr_error_t *er
     const char **names;
     size_t count;
     const char *slash = strrchr(file->path, '/');
+    // shards lie beside the index
     int folder = slash == NULL ? 0 : (int)(slash + 1 - file->path);
+    // names are the index's own strings: they live as long as `map`
     tr_status status = list_shards(&names, &count, file->path, map, err);
     for (size_t i = 0; i < count && status == TR_OK; i++) {
         size_t first = file->count;
+        // infos of this shard are the ones from `first` on
         TR_TRY_GOTO(add_shard(file, tr_format("%.*s%s", folder, file->path, names[i]), err), done);
         TR_TRY_GOTO(check_shard(file, first, names[i], map, err), done);
     }
@@ -156,6 +170,7 @@ done:
     return status;
 }
 
+/// weight_map gives each tensor's file.
 static tr_status open_index(tr_safetensors_t *file, tr_error_t *err)
 {
     json_t *index;
@@ -169,6 +184,7 @@ static tr_status open_index(tr_safetensors_t *file, tr_error_t *err)
     return status;
 }
 
+/// One file is a list of one shard.
 static tr_status open_single(tr_safetensors_t *file, tr_error_t *err)
 {
     TR_TRY(add_shard(file, tr_strdup(file->path), err));
@@ -188,6 +204,7 @@ static tr_status resolve(char **found, const char *path, tr_error_t *err)
         *found = tr_strdup(path);
         return TR_OK;
     }
+    // a single file goes before an index, as in transformers
     for (size_t i = 0; i < 2; i++) {
         *found = tr_format("%s/%s", path, names[i]);
         if (access(*found, F_OK) == 0) {
@@ -205,6 +222,7 @@ tr_status tr_safetensors_open(tr_safetensors_t **self, const char *path, tr_erro
     tr_safetensors_t *file = tr_calloc(1, sizeof *file);
     file->path = found;
     size_t length = strlen(found);
+    // the name decides, as the path may be any file
     bool index = length > 5 && strcmp(found + length - 5, ".json") == 0;
     tr_status status = index ? open_index(file, err) : open_single(file, err);
     if (status != TR_OK) {
@@ -215,6 +233,7 @@ tr_status tr_safetensors_open(tr_safetensors_t **self, const char *path, tr_erro
     return TR_OK;
 }
 
+/// Also of a file that was opened in part.
 void tr_safetensors_close(tr_safetensors_t **self)
 {
     tr_safetensors_t *file = *self;
@@ -222,6 +241,7 @@ void tr_safetensors_close(tr_safetensors_t **self)
         return;
     }
     for (size_t i = 0; i < file->count; i++) {
+        // const for callers; this list owns them
         free((char *)file->infos[i].name);
     }
     for (size_t i = 0; i < file->shard_count; i++) {
@@ -255,6 +275,7 @@ const tr_safetensors_info_t *tr_safetensors_at(const tr_safetensors_t *file, siz
     return &file->infos[index];
 }
 
+/// By bisection: infos are in order of name once a file is open.
 const tr_safetensors_info_t *tr_safetensors_find(const tr_safetensors_t *file, const char *name)
 {
     const tr_safetensors_info_t key = {.name = name};
@@ -263,6 +284,7 @@ const tr_safetensors_info_t *tr_safetensors_find(const tr_safetensors_t *file, c
 
 const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *key)
 {
+    // shards agree in practice; the first that has the key decides
     for (size_t i = 0; i < file->shard_count; i++) {
         const char *value = json_string_value(json_object_get(file->shards[i].metadata, key));
         if (value != NULL) {
@@ -272,6 +294,7 @@ const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *ke
     return NULL;
 }
 
+/// The error names the first one: a file of another architecture has many.
 tr_status tr_safetensors_refuse_unknown(const tr_safetensors_t *file,
                                         bool (*known)(void *context, const char *name),
                                         void *context, tr_error_t *err)

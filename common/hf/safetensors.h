@@ -80,8 +80,8 @@ tr_status tr_safetensors_expect(const tr_safetensors_info_t **info, const tr_saf
 /// The functions above do so with what they copied.
 void tr_safetensors_forget(const tr_safetensors_info_t *info, size_t first, size_t count);
 
-/// Values of a tensor that is written block by block: `read` writes elements first..first+count-1 to
-/// out.
+/// Values of a tensor that is written block by block: `read` writes elements first..first+count-1
+/// to out.
 typedef struct tr_safetensors_source {
     tr_status (*read)(const void *context, void *out, size_t first, size_t count, tr_error_t *err);
     const void *context;

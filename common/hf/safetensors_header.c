@@ -1,4 +1,8 @@
-// The header of a safetensors file: from a stranger's bytes to checked records.
+// The header of a safetensors file: from bytes of unknown origin to checked records.
+//
+// Apart because it is the only code that reads what it cannot trust: each size, offset and name is
+// checked here, so that safetensors_read.c can use them without a further look. The format:
+// huggingface.co/docs/safetensors.
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +13,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read in pla
 
 enum { PREFIX = 8, HEADER_LIMIT = 100000000 }; // the limit is the reference implementation's
 
+/// The dtypes of the format that Troupe has too.
 static const struct {
     const char *name;
     tr_dtype_t dtype;
@@ -35,6 +40,7 @@ typedef struct entry {
     tr_error_t *err;
 } entry_t;
 
+/// "FILE: tensor NAME: KEY: expected ..., found ...".
 static tr_status refuse_as(tr_status status, const entry_t *entry, const char *key,
                            const char *expected)
 {
@@ -44,6 +50,7 @@ static tr_status refuse_as(tr_status status, const entry_t *entry, const char *k
                    entry->name, key, expected, tr_json_describe(found, sizeof found, value));
 }
 
+/// The common case: a malformed entry.
 static tr_status refuse(const entry_t *entry, const char *key, const char *expected)
 {
     return refuse_as(TR_ERR_FORMAT, entry, key, expected);
@@ -61,6 +68,7 @@ static tr_status read_dtype(tr_dtype_t *dtype, const entry_t *entry)
             return TR_OK;
         }
     }
+    // well-formed, but of a dtype that is not known here (F8, BOOL, ...)
     return refuse_as(TR_ERR_UNSUPPORTED, entry, "dtype", "F32, BF16, F16, F64, I32, I64 or U8");
 }
 
@@ -72,6 +80,7 @@ static tr_status read_shape(tr_safetensors_info_t *info, const entry_t *entry)
         return refuse(entry, "shape", "a list of at most 8 sizes");
     }
     info->rank = json_array_size(shape);
+    // no dimension: one number
     info->count = 1;
     for (size_t i = 0; i < info->rank; i++) {
         const json_t *size = json_array_get(shape, i);
@@ -91,18 +100,21 @@ static tr_status read_place(tr_safetensors_info_t *info, const entry_t *entry, c
                             size_t data_bytes)
 {
     const json_t *place = json_object_get(entry->value, "data_offsets");
+    // NULL where place is no array: the checks below refuse it
     const json_t *first = json_array_get(place, 0);
     const json_t *last = json_array_get(place, 1);
     if (json_array_size(place) != 2 || !json_is_integer(first) || !json_is_integer(last) ||
         json_integer_value(first) < 0 || json_integer_value(last) < json_integer_value(first)) {
         return refuse(entry, "data_offsets", "[begin, end]");
     }
+    // offsets count from the end of the header
     size_t begin = (size_t)json_integer_value(first);
     size_t end = (size_t)json_integer_value(last);
     size_t bytes;
     if (end > data_bytes) {
         return refuse(entry, "data_offsets", "a place within the file (is it cut short?)");
     }
+    // the tensor's bytes must be exactly those of its elements
     if (__builtin_mul_overflow(info->count, tr_dtype_size(info->dtype), &bytes) ||
         bytes != end - begin) {
         return refuse(entry, "data_offsets", "as many bytes as dtype and shape say");
@@ -130,6 +142,7 @@ static tr_status check_places(const shard_t *shard, tr_safetensors_info_t *infos
         qsort(infos, count, sizeof *infos, by_place);
     }
     for (size_t i = 0; i < count; i++) {
+        // `at` is where the tensors so far end
         const char *begin = infos[i].data;
         if (begin != at) {
             return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s' %s", shard->path, infos[i].name,
@@ -144,6 +157,7 @@ static tr_status check_places(const shard_t *shard, tr_safetensors_info_t *infos
     return TR_OK;
 }
 
+/// __metadata__ is an object of strings; the format allows nothing else.
 static tr_status keep_metadata(shard_t *shard, json_t *value, tr_error_t *err)
 {
     const char *key;
@@ -167,7 +181,9 @@ static tr_status read_entries(tr_safetensors_t *file, shard_t *shard, json_t *he
 {
     const char *name;
     json_t *value;
+    // room for all entries at once: names are kept in file->infos from here on
     size_t bytes = shard->bytes - (size_t)(data - (const char *)shard->map);
+    // names stay valid: they are strings of their own, not part of the array
     file->infos =
         tr_realloc(file->infos, (file->count + json_object_size(header) + 1) * sizeof *file->infos);
     json_object_foreach(header, name, value)
@@ -181,12 +197,14 @@ static tr_status read_entries(tr_safetensors_t *file, shard_t *shard, json_t *he
         TR_TRY(read_dtype(&info.dtype, &entry));
         TR_TRY(read_shape(&info, &entry));
         TR_TRY(read_place(&info, &entry, data, bytes));
+        // appended when all of it is right: tr_safetensors_close frees names of complete entries
         info.name = tr_strdup(name);
         file->infos[file->count++] = info;
     }
     return TR_OK;
 }
 
+/// The first eight bytes, checked against the file: a file of another kind is refused here.
 static tr_status header_length(size_t *length, const shard_t *shard, tr_error_t *err)
 {
     uint64_t n;
@@ -194,6 +212,7 @@ static tr_status header_length(size_t *length, const shard_t *shard, tr_error_t 
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a safetensors file, found %zu bytes",
                        shard->path, shard->bytes);
     }
+    // the prefix is not aligned by contract, and little-endian
     memcpy(&n, shard->map, sizeof n);
     if (n > HEADER_LIMIT || n > shard->bytes - PREFIX) {
         return tr_fail(err, TR_ERR_FORMAT,
@@ -211,6 +230,7 @@ tr_status safetensors_read_header(tr_safetensors_t *file, shard_t *shard, tr_err
     json_error_t detail;
     TR_TRY(header_length(&length, shard, err));
     const char *text = (const char *)shard->map + PREFIX;
+    // doubled names are refused by the parser
     json_t *header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &detail);
     if (!json_is_object(header)) {
         json_decref(header);
@@ -218,9 +238,11 @@ tr_status safetensors_read_header(tr_safetensors_t *file, shard_t *shard, tr_err
                        header == NULL ? detail.text : "another value");
     }
     size_t before = file->count;
+    // infos of earlier shards are already checked
     tr_status status = read_entries(file, shard, header, text + length, err);
     if (status == TR_OK) {
         status =
+            // only this shard's tensors: those of earlier shards lie in other files
             check_places(shard, file->infos + before, file->count - before, text + length, err);
     }
     json_decref(header);

@@ -1,4 +1,7 @@
 // From a mapped tensor to aligned memory, converted where floats are asked for.
+//
+// The mapping is private and read once: each function gives the pages back that it has copied
+// (tr_safetensors_forget), so that loading a model does not take its size twice.
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +23,7 @@ static const char *shape_text(char *out, size_t size, const size_t *shape, size_
     return out;
 }
 
+/// A missing tensor is a malformed file, not a wrong call: names come from the architecture.
 static tr_status find(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
                       const char *name, tr_error_t *err)
 {
@@ -41,6 +45,7 @@ static tr_status check_shape(const tr_safetensors_t *file, const tr_safetensors_
                    shape_text(found, sizeof found, info->shape, info->rank));
 }
 
+/// The usual way to reinterpret without undefined behaviour.
 static float from_bits(uint32_t bits)
 {
     float value;
@@ -58,10 +63,13 @@ static float from_f16(uint16_t half)
         float magnitude = (float)fraction * 0x1p-24f;
         return sign != 0 ? -magnitude : magnitude;
     }
+    // 31 is infinity or NaN, whose exponent has all bits in float too; else the bias changes from
+    // 15 to 127
     uint32_t wide = exponent == 31 ? 255 : exponent + 127 - 15;
     return from_bits(sign | wide << 23 | fraction << 13);
 }
 
+/// Elements are copied first: the data may not be aligned.
 static void widen(float *out, const char *data, size_t count, float (*convert)(uint16_t half))
 {
     for (size_t i = 0; i < count; i++) {
@@ -91,12 +99,14 @@ tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, fl
     const tr_safetensors_info_t *info;
     const size_t shape[2] = {rows, columns};
     TR_TRY(find(&info, file, name, err));
+    // rows 0: a vector, whose shape has one entry
     TR_TRY(check_shape(file, info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
     TR_TRY(convert(out, file, info, err));
     tr_safetensors_forget(info, 0, info->count);
     return TR_OK;
 }
 
+/// Optimizer state and the like: a flat array whose length is known, whatever its shape.
 tr_status tr_safetensors_expect(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
                                 const char *name, tr_dtype_t dtype, size_t count, tr_error_t *err)
 {
@@ -115,6 +125,7 @@ void tr_safetensors_forget(const tr_safetensors_info_t *info, size_t first, size
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = tr_dtype_size(info->dtype);
     char *begin = (char *)info->data + first * size, *end = begin + count * size;
+    // inwards, to whole pages: neighbours share the pages at both ends
     begin += (page - (uintptr_t)begin % page) % page;
     end -= (uintptr_t)end % page;
     if (begin < end) {
@@ -127,6 +138,7 @@ tr_status tr_safetensors_copy(const tr_safetensors_t *file, const char *name, tr
 {
     const tr_safetensors_info_t *info;
     TR_TRY(tr_safetensors_expect(&info, file, name, dtype, count, err));
+    // memcpy must not be given a null pointer, even for nothing
     if (count > 0) {
         memcpy(out, info->data, count * tr_dtype_size(dtype));
     }

@@ -1,5 +1,8 @@
-// The writer: a deterministic header, then the tensors streamed, under another name until all is on
-// the disk.
+// The writer of safetensors: a deterministic header, then the tensors streamed, under another name
+// until all of it is on the disk.
+//
+// Same tensors, same bytes, whatever their order: runs are compared by the hashes of these files.
+// Tensors may come from a source block by block, so that saving needs no copy of the weights.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -20,6 +23,7 @@ typedef struct output {
     tr_error_t *err;
 } output_t;
 
+/// All of it, however often write is interrupted or takes a part only.
 static tr_status put(const output_t *output, const void *data, size_t length)
 {
     const char *at = data;
@@ -38,6 +42,7 @@ static tr_status put(const output_t *output, const void *data, size_t length)
     return TR_OK;
 }
 
+/// A finite float beyond bfloat16's range rounds to infinity; an infinity stays one.
 static bool became_infinite(float value, uint16_t half)
 {
     uint32_t bits;
@@ -66,6 +71,7 @@ static tr_status put_rounded(const output_t *output, const char *name, const flo
     return status;
 }
 
+/// 1 for a tensor without dimensions.
 static size_t count_of(const tr_safetensors_entry_t *entry)
 {
     size_t count = 1;
@@ -79,6 +85,7 @@ static size_t count_of(const tr_safetensors_entry_t *entry)
 static tr_status put_piece(const output_t *output, const tr_safetensors_entry_t *entry, void *block,
                            size_t first, size_t n)
 {
+    // for bfloat16 the values at hand are floats; they are rounded on the way
     size_t size = entry->dtype == TR_BF16 ? sizeof(float) : tr_dtype_size(entry->dtype);
     const void *values = block;
     if (entry->source == NULL) {
@@ -90,6 +97,7 @@ static tr_status put_piece(const output_t *output, const tr_safetensors_entry_t 
                                    : put(output, values, n * size);
 }
 
+/// In pieces of BLOCK elements: memory does not grow with the tensor.
 static tr_status put_tensor(const output_t *output, const tr_safetensors_entry_t *entry)
 {
     size_t count = count_of(entry);
@@ -103,6 +111,7 @@ static tr_status put_tensor(const output_t *output, const tr_safetensors_entry_t
     return status;
 }
 
+/// Large elements first: each tensor then begins at a multiple of its element's size.
 static int by_size_and_name(const void *a, const void *b)
 {
     const tr_safetensors_entry_t *x = *(const tr_safetensors_entry_t *const *)a;
@@ -111,6 +120,7 @@ static int by_size_and_name(const void *a, const void *b)
     return n != m ? (n > m ? -1 : 1) : strcmp(x->name, y->name);
 }
 
+/// Keys of __metadata__.
 static int by_key(const void *a, const void *b)
 {
     const tr_safetensors_pair_t *x = *(const tr_safetensors_pair_t *const *)a;
@@ -130,6 +140,7 @@ static const void **sorted(const void *base, size_t count, size_t size,
     return order;
 }
 
+/// TR_F16 is refused because nothing in Troupe writes it; reading it is supported.
 static tr_status check_entry(const tr_safetensors_entry_t *entry, tr_error_t *err)
 {
     if (safetensors_dtype_name(entry->dtype) == NULL || entry->dtype == TR_F16) {
@@ -144,6 +155,8 @@ static tr_status check_entry(const tr_safetensors_entry_t *entry, tr_error_t *er
     return TR_OK;
 }
 
+/// {dtype, shape, data_offsets: [begin, end]}, in this order: the bytes of the header are compared
+/// too.
 static json_t *entry_json(const tr_safetensors_entry_t *entry, size_t begin, size_t end)
 {
     json_t *shape = json_array();
@@ -168,6 +181,7 @@ static tr_status add(json_t *object, const char *what, const char *key, json_t *
     return TR_OK;
 }
 
+/// No object at all without pairs.
 static tr_status add_metadata(json_t *header, const tr_safetensors_pair_t *metadata, size_t pairs,
                               tr_error_t *err)
 {
@@ -186,6 +200,7 @@ static tr_status add_metadata(json_t *header, const tr_safetensors_pair_t *metad
     return status;
 }
 
+/// Offsets follow from the order, so the header is complete before any data is written.
 static tr_status add_tensors(json_t *header, const void *const *order, size_t count,
                              tr_error_t *err)
 {
@@ -207,6 +222,7 @@ static void finish_header(char **text, size_t *length, const json_t *header)
     char *json = json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER);
     TR_ASSERT(json != NULL, "a header of checked strings has a text");
     size_t n = strlen(json);
+    // the data then begin at a multiple of eight
     uint64_t padded = (n + 7) / 8 * 8;
     *length = sizeof padded + padded;
     *text = tr_alloc(*length);
@@ -216,6 +232,7 @@ static void finish_header(char **text, size_t *length, const json_t *header)
     free(json);
 }
 
+/// Header, data, sync.
 static tr_status put_all(const output_t *output, const char *header, size_t length,
                          const void *const *order, size_t count)
 {
@@ -223,6 +240,7 @@ static tr_status put_all(const output_t *output, const char *header, size_t leng
     for (size_t i = 0; i < count; i++) {
         TR_TRY(put_tensor(output, order[i]));
     }
+    // before the rename: a name must not come to the disk before its data
     if (fsync(output->descriptor) != 0) {
         return tr_fail(output->err, TR_ERR_IO, "cannot sync '%s': %s", output->path,
                        strerror(errno));
@@ -230,6 +248,7 @@ static tr_status put_all(const output_t *output, const char *header, size_t leng
     return TR_OK;
 }
 
+/// The rename itself is on the disk when the folder is.
 static tr_status sync_parent(const char *path, tr_error_t *err)
 {
     const char *slash = strrchr(path, '/');
@@ -248,11 +267,13 @@ static tr_status put_file(const char *path, const char *header, size_t length,
     tr_status status;
     output.descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (output.descriptor < 0) {
+        // nothing to remove: the file was not made
         status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
         free(temporary);
         return status;
     }
     status = put_all(&output, header, length, order, count);
+    // some file systems report a full disk only here
     if (close(output.descriptor) != 0 && status == TR_OK) {
         status = tr_fail(err, TR_ERR_IO, "cannot close '%s': %s", temporary, strerror(errno));
     }
@@ -267,6 +288,7 @@ static tr_status put_file(const char *path, const char *header, size_t length,
     return status == TR_OK ? sync_parent(path, err) : status;
 }
 
+/// Names and dtypes are checked while the header is made: nothing is written for a mistake.
 tr_status tr_safetensors_write(const char *path, const tr_safetensors_entry_t *entries,
                                size_t count, const tr_safetensors_pair_t *metadata, size_t pairs,
                                tr_error_t *err)

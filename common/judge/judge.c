@@ -1,10 +1,14 @@
-// The table of judges, and what entries of all kinds have in common.
+// The table of judges, and what entries of all kinds have in common: name, weight, deadline,
+// retries.
+//
+// A kind is a file of its own in this folder; its name in the list here is all that the rest of the
+// program needs. Next: judge.h, then words.c as the simplest kind.
 #include "common/judge/judge.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/// Every kind of judge, each a file of this folder.
+/// Every kind of judge, each a file of this folder, in the order of docs/recipe.md.
 #define KINDS(X) X(exec) X(model) X(words) X(regex) X(length) X(repetition) X(external)
 
 #define DECLARE(name) extern const tr_judge_kind_t tr_judge_##name;
@@ -32,12 +36,12 @@ static const char *const failures[] = {"wait", "fail", NULL}; // tr_on_failure_t
 static const tr_field_t fields[] = {
     FIELD(name, TR_FIELD_TEXT, "null", .nullable = true,
           .help = "Its name in metrics and as a group of workers; null: its kind (`exec`, then "
-                  "`exec-2`), or what `external` "
-                  "says."),
+                  "`exec-2`), or the group of `external`."),
     FIELD(weight, TR_FIELD_REAL, "1.0", .range = &tr_range_any,
-          .help = "Its score counts so much."),
+          .help = "Factor of its score in the sum."),
     FIELD(timeout_s, TR_FIELD_REAL, "60.0", .range = &tr_range_positive,
-          .help = "Seconds for a request, from when a judge has it or none is there."),
+          .help =
+              "Deadline of a request in seconds, from when a worker has it or none is registered."),
     FIELD(retries, TR_FIELD_WHOLE, "3", .range = &tr_range_0_to_thousand,
           .help = "After a failure or a timeout."),
     FIELD(on_failure, TR_FIELD_CHOICE, "wait", .choices = failures,
@@ -45,6 +49,7 @@ static const tr_field_t fields[] = {
 };
 const tr_fields_t tr_judge_fields = TR_FIELDS(tr_judge_t, fields);
 
+/// Two records: the entry's, and the kind's options, whose size only the kind's table knows.
 void tr_judge_init(tr_judge_t *judge, const tr_judge_kind_t *kind)
 {
     *judge = (tr_judge_t){.kind = kind, .options = tr_calloc(1, kind->fields->size)};
@@ -55,6 +60,7 @@ void tr_judge_init(tr_judge_t *judge, const tr_judge_kind_t *kind)
 void tr_judge_release(tr_judge_t *judge)
 {
     tr_fields_release(judge, &tr_judge_fields);
+    // an entry may be released before its kind is known
     if (judge->kind != NULL) {
         tr_fields_release(judge->options, judge->kind->fields);
     }
@@ -62,6 +68,7 @@ void tr_judge_release(tr_judge_t *judge)
     *judge = (tr_judge_t){0};
 }
 
+/// A kind without a field `workers` has one process: it needs no more.
 uint64_t tr_judge_workers(const tr_judge_t *judge)
 {
     const tr_field_t *field = tr_fields_find(judge->kind->fields, "workers");
@@ -71,6 +78,8 @@ uint64_t tr_judge_workers(const tr_judge_t *judge)
     return field != NULL ? *(const uint64_t *)tr_field_of_const(judge->options, field) : 1;
 }
 
+/// Troupe's own workers register under the judge's name; a program that somebody starts by hand,
+/// under the group that the recipe names.
 const char *tr_judge_group(const tr_judge_t *judge)
 {
     return judge->kind == &tr_judge_external

@@ -1,8 +1,10 @@
-/// Judges: what a recipe may list under roles.reward, and how those that come with Troupe score responses.
+/// Judges: what a recipe may list under roles.reward, and how those that come with Troupe score
+/// responses.
 ///
-/// A kind of judge is one file of this folder: its options with their table, what must agree among them, and (unless a program of
-/// the user's scores) the functions that score. To add one, write the file and put its name into the list of judge.c; the recipe, the
-/// messages, docs/recipe.md, the JSON Schema and `troupe-reward` follow.
+/// A kind of judge is one file of this folder: its options with their table, what must agree among
+/// them, and (unless a program of the user's scores) the functions that score. To add one, write
+/// the file and put its name into the list of judge.c; the recipe, the messages, docs/recipe.md,
+/// the JSON Schema and `troupe-reward` follow.
 ///
 /// A judge sees one sample at a time: its score depends neither on the others nor on threads.
 #ifndef TR_JUDGE_JUDGE_H
@@ -36,7 +38,8 @@ typedef struct tr_judge_kind {
     /// Troupe starts processes that score by this kind. false: somebody starts them by hand.
     bool started;
 
-    /// What must agree among options. NULL: all is well. Else a sentence, owned by the caller, and the key it is about.
+    /// What must agree among options. NULL: all is well. Else a sentence, owned by the caller, and
+    /// the key it is about.
     char *(*check)(const char **key, const void *options);
 
     // Scoring, by `troupe-reward`. All NULL where a program of the user's scores.
@@ -44,8 +47,8 @@ typedef struct tr_judge_kind {
     /// *state: NULL after a failure. options: borrowed until close.
     tr_status (*open)(void **state, const void *options, const tr_judge_host_t *host,
                       tr_error_t *err);
-    /// scores: [count], written. TR_ERR_ARGUMENT for a sample that cannot be scored, in a sentence that begins with its id;
-    /// TR_ERR_INTERRUPTED when the host is stopping.
+    /// scores: [count], written. TR_ERR_ARGUMENT for a sample that cannot be scored, in a sentence
+    /// that begins with its id; TR_ERR_INTERRUPTED when the host is stopping.
     tr_status (*score)(void *state, float *scores, const tr_sample_t *samples, size_t count,
                        tr_error_t *err);
     void (*close)(void *state);
@@ -70,7 +73,8 @@ typedef struct tr_judge {
     void *options; ///< the kind's, owned
 
     // What every kind has (tr_judge_fields).
-    /// Unique; names group and metrics. Default: the kind ("exec", then "exec-2"), or external's group.
+    /// Unique; names group and metrics. Default: the kind ("exec", then "exec-2"), or external's
+    /// group.
     char *name;
     double weight;    ///< its score counts so much in the sum
     double timeout_s; ///< of a request

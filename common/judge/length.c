@@ -1,7 +1,8 @@
 // The judge `length`: how long a response is, against a target or bounds.
 //
-// n = the response's tokens (those of the policy, an end token included), words (separated by Unicode white space) or characters
-// (code points). With a target: 1 - |n - target| / target, not below 0. Else 1 where min <= n <= max, 0 outside.
+// n = the response's tokens (those of the policy, an end token included), words (separated by
+// Unicode white space) or characters (code points). With a target: 1 - |n - target| / target, not
+// below 0. Else 1 where min <= n <= max, 0 outside.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "common/judge/judge.h"
 #include "common/text/utf8.h"
 
+/// n is counted in one of these.
 typedef enum unit { TOKENS, WORDS, CHARACTERS } unit_t;
 
 typedef struct options {
@@ -34,6 +36,7 @@ static const tr_field_t fields[] = {
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 
+/// Exactly one of the two rules: a target, or bounds.
 static char *check(const char **key, const void *options)
 {
     const options_t *rule = options;
@@ -46,6 +49,7 @@ static char *check(const char **key, const void *options)
     return rule->max > 0 && rule->min > rule->max ? tr_strdup("min is above max") : NULL;
 }
 
+/// No state but the options: copied, so that close is free().
 static tr_status length_open(void **state, const void *options, const tr_judge_host_t *host,
                              tr_error_t *err)
 {
@@ -56,7 +60,8 @@ static tr_status length_open(void **state, const void *options, const tr_judge_h
     return TR_OK;
 }
 
-/// Characters of the text, and words: how often a character that is no space follows a space or the start.
+/// Characters of the text, and words: how often a character that is no space follows a space or the
+/// start.
 static void count_text(size_t *characters, size_t *words, const char *text)
 {
     size_t length = strlen(text);
@@ -64,8 +69,10 @@ static void count_text(size_t *characters, size_t *words, const char *text)
     *characters = *words = 0;
     for (size_t at = 0; at < length;) {
         uint32_t point = 0;
+        // a byte that is not UTF-8 counts as a character
         size_t n = tr_utf8_next(&point, text + at, length - at);
         at += n > 0 ? n : 1;
+        // a word begins where a character that is no space follows a space
         bool space = tr_utf8_is_space(point);
         *words += between && !space;
         *characters += 1;
@@ -88,6 +95,7 @@ static double length_rule(const options_t *rule, uint64_t n)
     if (rule->target > 0) {
         return fmax(0.0, 1.0 - fabs((double)n - (double)rule->target) / (double)rule->target);
     }
+    // max 0: no upper bound
     return n >= rule->min && (rule->max == 0 || n <= rule->max) ? 1.0 : 0.0;
 }
 

@@ -1,3 +1,8 @@
+// Regular expressions by PCRE2, with limits: the only file that knows how a match is run.
+//
+// Two judges use it: `regex` with one expression, `words` with one for each word. An expression
+// comes from a recipe and the text from a model, so a match that backtracks without end must be
+// given up.
 #define PCRE2_CODE_UNIT_WIDTH 8
 
 #include "common/judge/matcher.h"
@@ -6,7 +11,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/// Backtracks that a match may take, about a hundredth of a second of them; sane expressions stay far below.
+/// Backtracks that a match may take, about a hundredth of a second of them; sane expressions stay
+/// far below.
 static const uint32_t MATCH_LIMIT = 1000000;
 
 struct tr_matcher {
@@ -20,10 +26,12 @@ struct tr_matcher {
 tr_matcher_t *tr_matcher_new(void)
 {
     tr_matcher_t *matcher = tr_calloc(1, sizeof *matcher);
+    // pairs of offsets: one is enough, for the whole match
     matcher->match = pcre2_match_data_create(1, NULL); // where it matches, but no groups
     matcher->context = pcre2_match_context_create(NULL);
     TR_ASSERT(matcher->match != NULL && matcher->context != NULL, "out of memory");
     pcre2_set_match_limit(matcher->context, MATCH_LIMIT);
+    // from 32 KiB to 8 MiB: the default of 32 KiB is too small for long responses
     matcher->stack = pcre2_jit_stack_create((size_t)32 * 1024, (size_t)8 * 1024 * 1024, NULL);
     if (matcher->stack != NULL) { // it is NULL where there is no JIT
         pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
@@ -31,6 +39,7 @@ tr_matcher_t *tr_matcher_new(void)
     return matcher;
 }
 
+/// PCRE2's free functions accept NULL.
 void tr_matcher_destroy(tr_matcher_t **self)
 {
     tr_matcher_t *matcher = *self;
@@ -48,6 +57,7 @@ void tr_matcher_destroy(tr_matcher_t **self)
     *self = NULL;
 }
 
+/// PCRE2_UTF: patterns and texts are UTF-8, and offsets fall between characters.
 tr_status tr_matcher_add(tr_matcher_t *matcher, const char *pattern, size_t length, tr_error_t *err)
 {
     int cause = 0;
@@ -69,6 +79,7 @@ tr_status tr_matcher_next(bool *found, size_t *at, tr_matcher_t *matcher, size_t
                           const char *text, size_t length, tr_error_t *err)
 {
     TR_ASSERT(expression < matcher->count, "expression %zu of %zu", expression, matcher->count);
+    // only *at moves, so that a match may look behind it: \b and (?<!...) see the text before
     int result = pcre2_match(matcher->codes[expression], (PCRE2_SPTR)text, length, *at, 0,
                              matcher->match, matcher->context);
     *found = result >= 0;

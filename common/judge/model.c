@@ -1,10 +1,11 @@
 // The judge `model`: a Hugging Face directory with a scalar head.
 //
-// The score is what AutoModelForSequenceClassification gives for the text of prompt and response, encoded as one by the
-// directory's own tokenizer with its special tokens once: the head's value at the last token. Where its config.json has
-// score_mean and score_std (reward.normalize), less the mean, over the deviation. With `steps` it is a process reward model: the
-// response is split at each step_separator, and the chances that the steps are right, the sigmoid of the head's value at the end
-// of each, become one score in [0, 1].
+// The score is what AutoModelForSequenceClassification gives for the text of prompt and response,
+// encoded as one by the directory's own tokenizer with its special tokens once: the head's value at
+// the last token. Where its config.json has score_mean and score_std (reward.normalize), less the
+// mean, over the deviation. With `steps` it is a process reward model: the response is split at
+// each step_separator, and the chances that the steps are right, the sigmoid of the head's value at
+// the end of each, become one score in [0, 1].
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,20 +27,21 @@ static const tr_field_t fields[] = {
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
           .help = TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
-          .help = "0: one a processor."),
+          .help = "0: one for each processor."),
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names, .message_only = true,
           .help = "The run's."),
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "A model with a scalar head."),
     FIELD(steps, TR_FIELD_CHOICE, "null", .choices = tr_step_score_names,
-          .help =
-              "The model is a process reward model: its score is the least, the mean, the last or "
-              "the product of the "
-              "chances that each step of a response is right; null: it scores responses whole."),
-    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"", .help = "What ends a step of a response."),
+          .help = "For a process reward model: the score is the minimum, the mean, the last or the "
+                  "product of the probabilities that each step of a response is correct; null: the "
+                  "model scores whole responses."),
+    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"",
+          .help = "The text that ends a step of a response."),
 };
 static const tr_fields_t table = TR_FIELDS(tr_model_judge_t, fields);
 
+/// The option is nullable only so that an entry without it is refused here, with a sentence.
 static char *check(const char **key, const void *options)
 {
     *key = "model";
@@ -63,6 +65,7 @@ typedef struct encoded {
     int32_t *starts; // [count + 1]
 } encoded_t;
 
+/// Also after load failed half way: each part copes with NULL.
 static void model_close(void *state)
 {
     state_t *judge = state;
@@ -73,6 +76,7 @@ static void model_close(void *state)
     free(judge);
 }
 
+/// Asked before the weights are loaded: config.json is small.
 static tr_status require_scalar_head(const char *directory, tr_error_t *err)
 {
     tr_model_config_t config;
@@ -92,6 +96,7 @@ static tr_status load(state_t *judge, tr_error_t *err)
     const tr_device_options_t device = {
         .device = options->device,
         .precision = options->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32,
+        // `--threads` of the process goes before the recipe's
         .threads = judge->host->threads > 0 ? judge->host->threads : options->threads,
         .memory = (size_t)(options->memory * 0x1p30),
     };
@@ -99,10 +104,12 @@ static tr_status load(state_t *judge, tr_error_t *err)
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, options->model, err));
     TR_TRY(tr_backend_open(&judge->backend, &device, err));
     TR_TRY(tr_model_open(&judge->model, options->model, judge->backend, TR_MODEL_DECODES, err));
+    // reads the head's value at the last token of a sequence
     judge->pass = tr_response_pass_new(judge->model);
     return TR_OK;
 }
 
+/// options and host are borrowed: the caller keeps them until close.
 static tr_status model_open(void **state, const void *options, const tr_judge_host_t *host,
                             tr_error_t *err)
 {
@@ -120,6 +127,7 @@ static tr_status model_open(void **state, const void *options, const tr_judge_ho
     return TR_OK;
 }
 
+/// Between passes: a judge that was asked to leave does not finish a long request.
 static bool stopping(const state_t *judge)
 {
     return judge->host->stopping != NULL && judge->host->stopping();
@@ -132,6 +140,7 @@ static tr_status check_ids(const state_t *judge, const int32_t *ids, size_t coun
     if (count == 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "prompt and response together have no tokens");
     }
+    // cutting would score another text than the one that was generated
     if (count > config->max_positions) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "prompt and response have %zu tokens, the model takes %zu; "
@@ -198,8 +207,10 @@ static tr_status score_all(state_t *judge, float *scores, const encoded_t *encod
     uint32_t *chosen = tr_calloc(count + 1, sizeof *chosen);
     tr_status status = TR_OK;
     for (size_t i = 0; i < count; i++) {
+        // a pass takes an index of sequences: here a run of neighbours
         chosen[i] = (uint32_t)i;
     }
+    // as many responses a pass as PASS_TOKENS allows
     for (size_t i = 0, n = 0; i < count && status == TR_OK; i += n) {
         n = pass_size(encoded, i, count);
         status = stopping(judge) ? tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave")
@@ -221,8 +232,9 @@ static void normalize(const state_t *judge, float *scores, size_t count)
 
 // Process reward models
 
-/// The parts of a response between separators: [*count], at least one, which point into *copy; both the caller's. An empty part after
-/// the last separator is none.
+/// The parts of a response between separators: [*count], at least one, which point into *copy; both
+/// the caller's. An empty part after the last separator is none.
+/// `separator` is not empty: the table refuses that.
 static const char **split(char **copy, size_t *count, const char *response, const char *separator)
 {
     const char **parts = tr_calloc(strlen(response) + 1, sizeof(char *));
@@ -244,6 +256,7 @@ static const char **split(char **copy, size_t *count, const char *response, cons
 static tr_status read_values(const state_t *judge, float *values, const tr_steps_t *steps,
                              tr_error_t *err)
 {
+    // one sequence whose response is everything after the prompt, so that its values come back
     const int32_t starts[] = {0, (int32_t)steps->length}, prompt = (int32_t)steps->prompt;
     const int32_t responses[] = {0, (int32_t)(steps->length - steps->prompt)};
     const uint32_t chosen = 0;
@@ -252,6 +265,7 @@ static tr_status read_values(const state_t *judge, float *values, const tr_steps
                                       .starts = starts,
                                       .prompt_lengths = &prompt,
                                       .response_starts = responses};
+    // separators and special tokens are counted too
     TR_TRY(check_ids(judge, steps->ids, steps->length, err));
     return tr_response_forward(judge->pass, &sequences, &chosen, 1, 1.0f, false, values, NULL, err);
 }
@@ -271,6 +285,7 @@ static tr_status score_steps(const state_t *judge, float *score, const tr_sample
     values = tr_calloc(steps.length, sizeof *values);
     TR_TRY_GOTO(read_values(judge, values, &steps, err), done);
     for (size_t i = 0; i < count; i++) { // forwards: what is read lies at or behind what is written
+        // the value at the last token of step i
         values[i] = values[steps.ends[i] - steps.prompt];
     }
     *score = (float)tr_step_score(values, count, (tr_step_score_t)judge->options->steps);
@@ -282,6 +297,7 @@ done:
     return status;
 }
 
+/// One response at a time: responses with several steps are long enough to fill a pass.
 static tr_status score_all_steps(const state_t *judge, float *scores, const tr_sample_t *samples,
                                  size_t count, tr_error_t *err)
 {
@@ -296,11 +312,13 @@ static tr_status score_all_steps(const state_t *judge, float *scores, const tr_s
     return TR_OK;
 }
 
+/// Whole responses share passes; with `steps` each response has one of its own.
 static tr_status model_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
                              tr_error_t *err)
 {
     const state_t *judge = state;
     encoded_t encoded = {0};
+    // a process reward model is read at the end of every step instead of once
     if (judge->options->steps != TR_STEP_SCORE_NONE) {
         return score_all_steps(judge, scores, samples, count, err);
     }

@@ -1,6 +1,7 @@
 // The judge `regex`: `score` where the expression matches anywhere in the response, else 0.
 //
-// PCRE2 with UTF; (*UCP) at an expression's start makes \w and \b know all scripts, (?i) ignores case.
+// PCRE2 with UTF; (*UCP) at an expression's start makes \w and \b know all scripts, (?i) ignores
+// case.
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ static char *check(const char **key, const void *options)
         pcre2_code_free(compiled);
         return NULL;
     }
+    // the pattern is cut: it may be long, and the offset says where to look
     char reason[160];
     pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
     return tr_format("expected a regular expression, found '%.60s': %s at byte %zu", pattern,
@@ -51,6 +53,7 @@ typedef struct regex {
     double score;
 } regex_t;
 
+/// Also of one that was opened in part.
 static void regex_close(void *state)
 {
     regex_t *regex = state;
@@ -58,6 +61,8 @@ static void regex_close(void *state)
     free(regex);
 }
 
+/// The pattern was checked with the recipe, but by the controller, whose PCRE2 may be another
+/// version.
 static tr_status regex_open(void **state, const void *options, const tr_judge_host_t *host,
                             tr_error_t *err)
 {
@@ -75,6 +80,7 @@ static tr_status regex_open(void **state, const void *options, const tr_judge_ho
     return TR_OK;
 }
 
+/// One match decides: where it is does not matter.
 static tr_status regex_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
                              tr_error_t *err)
 {

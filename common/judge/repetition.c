@@ -1,9 +1,9 @@
-// The judge `repetition`: what a response loses by saying the same again (Yeo et al. 2025, arXiv 2502.03373; Open-R1's
-// get_repetition_penalty_reward computes the same).
+// The judge `repetition`: what a response loses by saying the same again (Yeo et al. 2025, arXiv
+// 2502.03373; Open-R1's get_repetition_penalty_reward computes the same).
 //
-// A response's words are its parts between white space, in lower case (ASCII letters alone change). With n of its runs of
-// `ngram_size` words, d of them distinct, the score is (1 - d/n) * max_penalty: 0 where nothing is said twice, or where there is
-// no such run.
+// A response's words are its parts between white space, in lower case (ASCII letters alone change).
+// With n of its runs of `ngram_size` words, d of them distinct, the score is (1 - d/n) *
+// max_penalty: 0 where nothing is said twice, or where there is no such run.
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -21,13 +21,14 @@ static const tr_range_t not_positive = {"a number of at most 0", -1e300, 0, fals
 static const tr_field_t fields[] = {
     TR_FIELD_AS("repetition.ngram_size", options_t, ngram_size, TR_FIELD_WHOLE, "3",
                 .range = &tr_range_to_thousand, .brief = true,
-                .help = "Words of a run. `repetition: N` is short for it."),
+                .help = "Number of words of a run. `repetition: N` is short for it."),
     TR_FIELD_AS("repetition.max_penalty", options_t, max_penalty, TR_FIELD_REAL, "-1.0",
                 .range = &not_positive,
-                .help = "The score of a response that says one run again and again."),
+                .help = "The score of a response that repeats one run throughout."),
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 
+/// No state but the options: copied, so that close is free().
 static tr_status repetition_open(void **state, const void *options, const tr_judge_host_t *host,
                                  tr_error_t *err)
 {
@@ -51,6 +52,7 @@ static uint64_t *hash_words(size_t *count, const char *text)
         n = n > 0 ? n : 1;
         if (tr_utf8_is_space(point)) {
             if (at > start) {
+                // 64 bits: among a thousand words a collision has a chance of about 1e-14
                 hashes[words++] = XXH3_64bits(lower + start, at - start);
             }
             start = at + n;
@@ -64,13 +66,15 @@ static uint64_t *hash_words(size_t *count, const char *text)
     return hashes;
 }
 
+/// Hashes have no order that means anything: equal ones must only become neighbours.
 static int ascending(const void *left, const void *right)
 {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
     return a < b ? -1 : a > b;
 }
 
-/// The share of runs of n words that stand there already; 0 where there is no run. words: overwritten.
+/// The share of runs of n words that stand there already; 0 where there is no run. words:
+/// overwritten.
 static double repeated_share(uint64_t *words, size_t count, size_t n)
 {
     if (count < n) {
@@ -83,6 +87,7 @@ static double repeated_share(uint64_t *words, size_t count, size_t n)
     }
     qsort(words, runs, sizeof *words, ascending);
     for (size_t i = 0; i < runs; i++) {
+        // equal runs are neighbours now
         distinct += i == 0 || words[i] != words[i - 1];
     }
     return 1.0 - (double)distinct / (double)runs;

@@ -1,10 +1,13 @@
-// The judge `words`: the sum of the weights of the words that occur in a response, once for each occurrence.
+// The judge `words`: the sum of the weights of the words that occur in a response, once for each
+// occurrence.
 //
-// An occurrence is a place where the word stands as it is written, except that the ASCII letters a-z and A-Z are taken as equal
-// ('happy' in "Happy!"; other letters must be the same), and where it is a whole word: no letter, combining mark, digit or '_' of
-// any script continues it on either side ('happy' is not in "unhappy" or "happy2", but in "happy-go-lucky" and "happy's"). An end
-// of the word that is none of these itself, as in ":)", may stand next to anything. Words may contain spaces and count apart from
-// each other, each from left to right without overlap. Scripts that put no space between words need the kind regex.
+// An occurrence is a place where the word stands as it is written, except that the ASCII letters
+// a-z and A-Z are taken as equal ('happy' in "Happy!"; other letters must be the same), and where
+// it is a whole word: no letter, combining mark, digit or '_' of any script continues it on either
+// side ('happy' is not in "unhappy" or "happy2", but in "happy-go-lucky" and "happy's"). An end of
+// the word that is none of these itself, as in ":)", may stand next to anything. Words may contain
+// spaces and count apart from each other, each from left to right without overlap. Scripts that put
+// no space between words need the kind regex.
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +20,7 @@ typedef struct options {
 } options_t;
 
 static const tr_field_t fields[] = {
-    TR_FIELD(options_t, words, TR_FIELD_WORDS, "{}", .help = "Words and what each is worth."),
+    TR_FIELD(options_t, words, TR_FIELD_WORDS, "{}", .help = "Words with the weight of each."),
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 
@@ -48,9 +51,12 @@ static tr_bytes_t word_pattern(const char *word, size_t length)
     tr_bytes_append(&pattern, WORD_START, strlen(WORD_START));
     for (size_t i = 0; i < length; i++) {
         unsigned char byte = (unsigned char)word[i];
+        // sets the bit that tells a lower-case ASCII letter from its upper-case one
         unsigned char lower = byte | 0x20;
         char text[8];
         int n = 0;
+        // other ASCII characters are escaped: none has a meaning in the expression; bytes of longer
+        // characters stand for themselves
         if (lower >= 'a' && lower <= 'z') {
             n = snprintf(text, sizeof text, "[%c%c]", lower - 0x20, lower);
         } else if (byte < 0x80) {
@@ -73,6 +79,7 @@ static tr_status add_word(state_t *words, const tr_word_weight_t *word, tr_error
     return status;
 }
 
+/// Also of one that was opened in part.
 static void words_close(void *state)
 {
     state_t *words = state;
@@ -87,6 +94,7 @@ static tr_status words_open(void **state, const void *options, const tr_judge_ho
     const tr_words_t *list = &((const options_t *)options)->words;
     state_t *words = tr_calloc(1, sizeof *words);
     (void)host;
+    // one more, so that an empty list has an address
     words->weights = tr_calloc(list->count + 1, sizeof *words->weights);
     words->matcher = tr_matcher_new();
     for (size_t i = 0; i < list->count; i++) {
@@ -100,12 +108,14 @@ static tr_status words_open(void **state, const void *options, const tr_judge_ho
     return TR_OK;
 }
 
+/// Matches of one word do not overlap: each search begins where the match before ended.
 static tr_status words_sum(double *sum, const state_t *words, const char *text, tr_error_t *err)
 {
     size_t length = strlen(text);
     *sum = 0;
     for (size_t i = 0; i < words->count; i++) {
         size_t at = 0;
+        // until a search finds no more
         bool found = true;
         while (found) {
             TR_TRY(tr_matcher_next(&found, &at, words->matcher, i, text, length, err));
@@ -115,6 +125,7 @@ static tr_status words_sum(double *sum, const state_t *words, const char *text, 
     return TR_OK;
 }
 
+/// The sum is taken in double, so that many small weights add up, and rounded once.
 static tr_status words_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
                              tr_error_t *err)
 {

@@ -299,6 +299,7 @@ static tr_status read_architecture(tr_model_config_t *config, const source_t *so
 /// Sizes that follow from others, and how sizes go together.
 static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
 {
+    TR_ASSERT(config->heads > 0, "a family whose keys give no heads");
     if (config->key_value_heads == 0) {
         config->key_value_heads = config->heads;
     }

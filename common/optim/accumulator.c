@@ -7,8 +7,8 @@
 ///   - ranks by all_reduce: the library adds, and a rank has one sum. With whole gradients
 ///     (zero_stage 1) chunks add up on their rank until the step, and are sent once ("late").
 ///
-/// From zero_stage 2 on a rank holds no whole gradient: the backward pass writes a segment, which is
-/// sent as soon as it is complete, and the next one takes its place ("windowed").
+/// From zero_stage 2 on a rank has no whole gradient: the backward pass writes a segment, which is
+/// sent as soon as it is complete, and the next one takes its place ("windowed"). Next: tree.c.
 #include "common/optim/accumulator.h"
 
 #include <stdlib.h>
@@ -22,15 +22,14 @@ struct accumulator {
     tr_ranks_t ranks;
     tr_tree_t *tree; // of the shard
 
-    // With ranks:
-    /// The gradient of the own chunk: whole, or the embedding's segment and then room for any
-    /// other.
+    /// The gradient of this rank's chunk: whole, or the embedding's segment followed by room for
+    /// one other.
     tr_buffer_t *written;
-    /// The own part of a segment: [ranks, largest part] of each chunk, or its sum.
+    /// This rank's part of a segment: [ranks, largest part] of each chunk, or its sum.
     tr_buffer_t *arrived;
     tr_gradient_t gradient;
-    size_t chunks;  // of the round at hand
-    size_t pending; // segments of the round that are still to be exchanged
+    size_t chunks;  // of the current round
+    size_t pending; // segments of the round that are not exchanged yet
 };
 
 static size_t rank_count(const accumulator_t *self)
@@ -38,16 +37,19 @@ static size_t rank_count(const accumulator_t *self)
     return tr_collective_size(self->ranks.collective);
 }
 
+/// Whether sums are those of the tree, not of the library.
 static bool is_exact(const accumulator_t *self)
 {
     return self->ranks.gradient_sum == TR_GRADIENT_SUM_TREE;
 }
 
+/// Whether one segment at a time is in memory.
 static bool is_windowed(const accumulator_t *self)
 {
     return rank_count(self) > 1 && self->ranks.zero_stage >= 2;
 }
 
+/// Whether chunks add up on their rank until the step.
 static bool is_late(const accumulator_t *self)
 {
     return rank_count(self) > 1 && !is_exact(self) && !is_windowed(self);
@@ -60,7 +62,7 @@ static size_t segment_size(const tr_shards_t *shards, size_t segment)
     return shards->starts[segment + 1] - shards->starts[segment];
 }
 
-/// Elements of `written`.
+/// Elements of `written`: all, or the embedding and the largest other segment.
 static size_t written_size(const accumulator_t *self)
 {
     const tr_shards_t *shards = self->shards;
@@ -72,6 +74,8 @@ static size_t written_size(const accumulator_t *self)
         size_t size = segment_size(shards, s);
         largest = size > largest ? size : largest;
     }
+    // The embedding's gradient is complete last (it may also be the head), so it has room of its
+    // own.
     return segment_size(shards, 0) + largest;
 }
 
@@ -83,6 +87,7 @@ tr_status accumulator_new(accumulator_t **self, tr_backend_t *backend, tr_queue_
     made->tree = tr_tree_new(backend, queue, shards->local[shards->segments]);
     *self = made;
     if (rank_count(made) > 1) {
+        // An exact round receives a part from each rank's chunk before any is added.
         size_t rows = is_exact(made) ? rank_count(made) : 1;
         TR_TRY(backend->ops->buffer_new(backend, &made->written, written_size(made) * sizeof(float),
                                         err));
@@ -105,13 +110,15 @@ void accumulator_destroy(accumulator_t **self)
 
 // Exchange
 
-/// `written` as the flat vector, with an element of it at a place of the buffer.
+/// `written` seen as the flat vector, with `element` of it at `place` of the buffer: the backward
+/// pass writes a segment as if all were there.
 static tr_tensor_t window(const accumulator_t *self, size_t element, size_t place)
 {
     size_t n = self->shards->starts[self->shards->segments];
     return (tr_tensor_t){self->written, (place - element) * sizeof(float), TR_F32, 1, n};
 }
 
+/// Zeroes a segment: the backward pass adds to it.
 static void clear(const accumulator_t *self, size_t segment, tr_tensor_t flat)
 {
     const tr_shards_t *shards = self->shards;
@@ -119,7 +126,7 @@ static void clear(const accumulator_t *self, size_t segment, tr_tensor_t flat)
     self->backend->ops->zero(self->queue, flat_part(flat, whole));
 }
 
-/// rest becomes the zeroed room for a segment behind the embedding.
+/// Points `rest` to the zeroed room behind the embedding, for the next segment.
 static void open_window(accumulator_t *self, size_t segment)
 {
     const tr_shards_t *shards = self->shards;
@@ -127,8 +134,8 @@ static void open_window(accumulator_t *self, size_t segment)
     clear(self, segment, self->gradient.rest);
 }
 
-/// Each rank gets its part of each chunk's gradient of the segment, and its tree these in their
-/// order. Ranks without a chunk send nothing.
+/// Sends each rank its part of this rank's gradient of the segment, and adds the parts that arrive
+/// to the tree, in the order of chunks. Ranks without a chunk send nothing.
 static void exchange(accumulator_t *self, size_t segment, tr_tensor_t flat)
 {
     const tr_shards_t *shards = self->shards;
@@ -152,7 +159,7 @@ static void exchange(accumulator_t *self, size_t segment, tr_tensor_t flat)
     free(sent);
 }
 
-/// Each rank gets its part of the sum of all ranks' gradients of the segment.
+/// Gives each rank its part of the sum of all ranks' gradients of the segment.
 static void reduce(accumulator_t *self, size_t segment, tr_tensor_t flat)
 {
     const tr_shards_t *shards = self->shards;
@@ -170,7 +177,7 @@ static void reduce(accumulator_t *self, size_t segment, tr_tensor_t flat)
     free(parts);
 }
 
-/// Sends the last pending segment, from where the own chunk's gradient stands.
+/// Exchanges the last pending segment, from where this rank's gradient is.
 static void absorb(accumulator_t *self)
 {
     size_t segment = --self->pending;
@@ -180,12 +187,13 @@ static void absorb(accumulator_t *self)
     } else {
         reduce(self, segment, flat);
     }
+    // Its room is free again: the backward pass goes from the last segment to the first.
     if (is_windowed(self) && segment > 1) {
         open_window(self, segment - 1);
     }
 }
 
-/// All that is pending; then the tree has grown.
+/// Exchanges all that is pending; the tree has then grown by the round's leaves.
 static void absorb_all(accumulator_t *self)
 {
     while (self->pending > 0) {
@@ -198,7 +206,7 @@ static void absorb_all(accumulator_t *self)
     }
 }
 
-/// Called by the backward pass (common/tensor/gradient.h).
+/// Called by the backward pass when a segment is complete (common/tensor/gradient.h).
 static void segment_complete(tr_gradient_t *gradient, size_t segment)
 {
     accumulator_t *self = gradient->context;
@@ -209,7 +217,8 @@ static void segment_complete(tr_gradient_t *gradient, size_t segment)
 
 // A round
 
-/// Room for the own chunk's gradient: zeroed, but for late sums, which go on from the round before.
+/// Prepares room for this rank's gradient: zeroed, except for late sums, which continue those of
+/// the round before.
 static void open_gradient(accumulator_t *self)
 {
     const tr_shards_t *shards = self->shards;
@@ -231,11 +240,13 @@ tr_status accumulator_round(accumulator_t *self, tr_gradient_t **gradient, size_
 {
     *gradient = &self->gradient;
     if (rank_count(self) == 1) {
+        // Without ranks the backward pass writes into the tree itself.
         tr_tensor_t leaf;
         TR_TRY(tr_tree_leaf(self->tree, &leaf, err));
         self->gradient = tr_gradient_whole(leaf);
         return TR_OK;
     }
+    // Memory first: once segments are under way, nothing may fail on one rank alone.
     TR_TRY(tr_tree_reserve(self->tree, chunks, err));
     open_gradient(self);
     self->chunks = chunks;

@@ -1,4 +1,5 @@
-/// The global norm from sums of squares, in double: blocks are few, and their order is fixed.
+// The global norm from sums of squares, in double: blocks are few, and their order is fixed. Apart
+// from optimizer.c because it is pure: the ranks' exchange of sums is there.
 #include "common/optim/clip.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@ tr_status tr_clip(float *scale, double *norm, const float *squares, size_t n, do
         sum += (double)squares[i];
     }
     *norm = sqrt(sum);
+    // 1e-6 as in PyTorch's clip_grad_norm_.
     double factor = max_norm / (*norm + 1e-6);
     *scale = max_norm > 0.0 && factor < 1.0 ? (float)factor : 1.0f;
     return TR_OK;

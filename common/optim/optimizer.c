@@ -1,5 +1,6 @@
-/// AdamW on a rank's shard of the trained parameters, and the norm that clips it. How a shard's
-/// gradient comes about is accumulator.c; who holds what, common/collective/shards.h.
+/// AdamW on a rank's shard of the trained parameters, and the norm that clips it. Apart from
+/// accumulator.c, which makes a shard's gradient; who has which shard is
+/// common/collective/shards.h.
 #include "common/optim/optimizer.h"
 
 #include <stdlib.h>
@@ -7,10 +8,11 @@
 #include "common/optim/accumulator.h"
 #include "common/optim/clip.h"
 
+/// Everything but parameters and shards belongs to the optimizer.
 struct tr_optimizer {
     tr_backend_t *backend;
     tr_queue_t *queue;
-    tr_tensor_t parameters;
+    tr_tensor_t parameters; // borrowed: all, or with zero_stage 3 the shard
     const tr_shards_t *shards;
     tr_optimizer_options_t options;
     tr_ranks_t ranks;
@@ -29,7 +31,7 @@ static size_t rank_count(const tr_optimizer_t *optimizer)
 
 // Life cycle
 
-/// Blocks of squares in a rank's parts of all segments.
+/// Number of sums of squares that a rank has: TR_SUM_BLOCKS for its part of each segment.
 static size_t blocks_of(const tr_shards_t *shards, size_t rank)
 {
     size_t blocks = 0;
@@ -39,6 +41,7 @@ static size_t blocks_of(const tr_shards_t *shards, size_t rank)
     return blocks;
 }
 
+/// Both moments in one buffer: in the GPU's memory, or with offload in pinned memory of the host.
 static tr_status allocate_moments(tr_optimizer_t *optimizer, size_t bytes, tr_error_t *err)
 {
     const tr_ops_t *ops = optimizer->backend->ops;
@@ -47,6 +50,7 @@ static tr_status allocate_moments(tr_optimizer_t *optimizer, size_t bytes, tr_er
                    : ops->buffer_new(optimizer->backend, &optimizer->moments, bytes, err);
 }
 
+/// Moments, sums of squares and the accumulator, all for this rank's shard.
 static tr_status allocate(tr_optimizer_t *optimizer, tr_error_t *err)
 {
     const tr_shards_t *shards = optimizer->shards;
@@ -113,10 +117,11 @@ void tr_optimizer_discard(tr_optimizer_t *optimizer)
 
 // The step
 
-/// sums: [blocks of all ranks], rank after rank, are written; squares: the same in the order of the
-/// flat vector.
+/// sums: [blocks of all ranks], rank after rank; squares: the same, written in the order of the
+/// flat vector, so that the norm does not depend on the number of ranks.
 static void order_squares(float *squares, const float *sums, const tr_shards_t *shards)
 {
+    // next[r]: where rank r's sums continue.
     size_t *next = tr_calloc(shards->ranks, sizeof *next);
     for (size_t r = 1; r < shards->ranks; r++) {
         next[r] = next[r - 1] + blocks_of(shards, r - 1);
@@ -132,7 +137,7 @@ static void order_squares(float *squares, const float *sums, const tr_shards_t *
     free(next);
 }
 
-/// The sums of squares of this rank's blocks, on the host.
+/// Reads the sums of squares of this rank's blocks to the host.
 static tr_status own_squares(float *sums, const tr_optimizer_t *optimizer, tr_tensor_t gradient,
                              tr_error_t *err)
 {
@@ -141,6 +146,7 @@ static tr_status own_squares(float *sums, const tr_optimizer_t *optimizer, tr_te
     for (size_t s = 0; s < optimizer->shards->segments; s++) {
         const tr_part_t part = tr_shards_own(optimizer->shards, s);
         const tr_part_t blocks = {at, TR_SUM_BLOCKS(part.count)};
+        // A small segment may leave a rank without a part.
         if (part.count > 0) {
             ops->sum_squares(optimizer->queue, flat_part(optimizer->sums, blocks),
                              flat_part(gradient, part));
@@ -151,7 +157,7 @@ static tr_status own_squares(float *sums, const tr_optimizer_t *optimizer, tr_te
     return ops->queue_wait(optimizer->queue, err);
 }
 
-/// *scale: of the gradient, from the norm over all ranks.
+/// *scale: of the gradient, from the norm over all ranks. All ranks compute the same.
 static tr_status clip(float *scale, double *norm, const tr_optimizer_t *optimizer,
                       tr_tensor_t gradient, tr_error_t *err)
 {
@@ -166,6 +172,7 @@ static tr_status clip(float *scale, double *norm, const tr_optimizer_t *optimize
     tr_status status;
     TR_TRY_GOTO(own_squares(sums + starts[shards->rank] / sizeof(float), optimizer, gradient, err),
                 done);
+    // Every rank needs all sums: the norm is of the whole gradient.
     if (shards->ranks > 1) {
         collective->ops->gather(collective, sums, starts);
     }
@@ -181,6 +188,7 @@ done:
     return status;
 }
 
+/// AdamW on this rank's part of a segment.
 static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_tensor_t gradient,
                            tr_adamw_t options)
 {
@@ -188,7 +196,9 @@ static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_t
     const tr_part_t own = tr_shards_own(shards, segment);
     bool sharded = rank_count(optimizer) > 1 && optimizer->ranks.zero_stage >= 3;
     const tr_part_t part = tr_shards_part(shards, segment, shards->rank);
+    // With zero_stage 3 parameters are the shard, else the whole vector.
     const tr_part_t place = sharded ? own : part;
+    // The place in the whole vector, by which stochastic rounding draws its numbers.
     options.first = part.first;
     if (own.count > 0) {
         optimizer->backend->ops->adamw(optimizer->queue, flat_part(optimizer->parameters, place),
@@ -197,7 +207,7 @@ static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_t
     }
 }
 
-/// The parameters of a segment, to all ranks.
+/// Sends this rank's updated parameters of a segment to all, and receives the others'.
 static void share_segment(const tr_optimizer_t *optimizer, size_t segment)
 {
     const tr_shards_t *shards = optimizer->shards;
@@ -210,6 +220,7 @@ static void share_segment(const tr_optimizer_t *optimizer, size_t segment)
     free(parts);
 }
 
+/// Updates all segments; each is shared as soon as it is updated.
 static void update(const tr_optimizer_t *optimizer, double learning_rate, float scale,
                    tr_tensor_t gradient)
 {
@@ -236,6 +247,7 @@ tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, dou
     float scale;
     tr_tensor_t gradient = accumulator_sum(optimizer->accumulator);
     TR_TRY(clip(&scale, norm, optimizer, gradient, err));
+    // Counted from 1: AdamW's bias correction divides by 1 - beta^step.
     optimizer->steps++;
     update(optimizer, learning_rate, scale, gradient);
     return TR_OK;

@@ -17,10 +17,11 @@
 #include "common/optim/options.h"
 #include "common/tensor/gradient.h"
 
-/// How the work is shared.
+/// How the work is divided.
 typedef struct tr_ranks {
     tr_collective_t *collective; ///< borrowed; NULL: one process does all, and the rest is not read
-    /// Sharded are: 1 moments; 2 also gradients, sent while the backward pass runs; 3 parameters too.
+    /// Sharded are: 1 moments; 2 also gradients, sent while the backward pass runs; 3 parameters
+    /// too.
     unsigned zero_stage;
     tr_gradient_sum_t gradient_sum;
 } tr_ranks_t;
@@ -43,13 +44,13 @@ tr_status tr_optimizer_round(tr_optimizer_t *optimizer, tr_gradient_t **gradient
                              tr_error_t *err);
 void tr_optimizer_round_end(tr_optimizer_t *optimizer);
 
-/// Forgets the chunks since the last step: for a caller that fails between two of them.
+/// Discards the chunks since the last step: for a caller that fails between two of them.
 void tr_optimizer_discard(tr_optimizer_t *optimizer);
 
-/// Adds up what is left of the tree, clips, updates the parameters, forgets the gradient. *norm:
-/// the global norm before clipping. A norm that is not finite fails with TR_ERR_NUMERIC, on all
-/// ranks, and changes neither parameters nor moments nor the number of updates; the gradient is
-/// forgotten too.
+/// Completes the sum of the tree, clips, updates the parameters, clears the gradient. *norm: the
+/// global norm before clipping. A norm that is not finite fails with TR_ERR_NUMERIC, on all ranks,
+/// and changes neither parameters nor moments nor the number of updates; the gradient is cleared
+/// too.
 tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, double *norm,
                             tr_error_t *err);
 

@@ -1,6 +1,10 @@
-// The options of updates, with their defaults (TRL's, and transformers' for AdamW) and their meaning.
+// The options of updates, with their defaults (TRL's, and transformers' for AdamW) and their help.
+//
+// The table is all: the recipe's section `optimizer`, messages to learners and docs/recipe.md
+// follow from it (common/base/fields.h).
 #include "common/optim/options.h"
 
+// Names by enum value; the order is that of the enums in options.h and schedule.h.
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL}; // tr_schedule_kind_t
 static const char *const roundings[] = {"nearest", "stochastic", NULL};        // tr_rounding_t
 static const char *const sums[] = {"tree", "all_reduce", NULL};                // tr_gradient_sum_t

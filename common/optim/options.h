@@ -1,7 +1,7 @@
 /// How parameters are updated: the recipe's section `optimizer`, and how ranks share the work.
 ///
-/// One struct for whoever reads a part of it: the controller (rate, chunk), the learners (rounding, checkpointing) and the
-/// optimizer (AdamW's numbers, clip, offload).
+/// One struct for all its readers: the controller (rate, chunk), the learners (rounding,
+/// checkpointing) and the optimizer (AdamW's numbers, clip, offload).
 #ifndef TR_OPTIM_OPTIONS_H
 #define TR_OPTIM_OPTIONS_H
 
@@ -31,21 +31,22 @@ typedef struct tr_optimizer_options {
     bool gradient_checkpointing; ///< the same bits
     bool offload;  ///< moments in memory of the host (backend.h, buffer_new_host); the same bits
     int rounding;  ///< a tr_rounding_t: of parameters that are updated
-    uint64_t seed; ///< of that rounding; the run's, and no key of this table
+    uint64_t seed; ///< of stochastic rounding; the run's, and no key of this table
 } tr_optimizer_options_t;
 
 extern const tr_fields_t tr_optimizer_fields;
 
 typedef enum tr_gradient_sum {
-    TR_GRADIENT_SUM_TREE, ///< the fixed tree: the same bits for any number of ranks
-    TR_GRADIENT_SUM_ALL_REDUCE ///< each rank's own chunks in a chain, then the library's sum: less is sent
+    TR_GRADIENT_SUM_TREE,      ///< the fixed tree: the same bits for any number of ranks
+    TR_GRADIENT_SUM_ALL_REDUCE ///< each rank's own chunks in a chain, then the library's sum: less
+                               ///< is sent
 } tr_gradient_sum_t;
 
-/// What the ranks of a role share.
+/// How the ranks of a role share the work.
 typedef struct tr_sharing_options {
-    uint64_t
-        zero_stage; ///< what is sharded: 1 moments; 2 also gradients, sent while the backward pass runs; 3 also parameters
-    int gradient_sum; ///< a tr_gradient_sum_t
+    uint64_t zero_stage; ///< what is sharded: 1 moments; 2 also gradients, sent while the backward
+                         ///< pass runs; 3 also parameters
+    int gradient_sum;    ///< a tr_gradient_sum_t
 } tr_sharing_options_t;
 
 extern const tr_fields_t tr_sharing_fields;

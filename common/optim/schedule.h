@@ -1,5 +1,5 @@
-/// Learning rates over the updates, as transformers' get_scheduler gives them. Pure; called by
-/// actor and critic.
+/// Learning rates over the updates, as transformers' get_scheduler gives them. Pure; called by the
+/// controller.
 #ifndef TR_OPTIM_SCHEDULE_H
 #define TR_OPTIM_SCHEDULE_H
 

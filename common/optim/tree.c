@@ -1,5 +1,6 @@
-/// A binary counter of partial sums: node i holds 2^levels[i] leaves, and a new leaf carries as one
-/// added to a number does. Its own file, for its shape is what makes sums independent of ranks.
+/// A binary counter of partial sums: node i has the sum of 2^levels[i] leaves, and a new leaf
+/// carries as one added to a number does. Apart from accumulator.c because its shape is what makes
+/// sums independent of ranks.
 #include "common/optim/tree.h"
 
 #include <stdlib.h>
@@ -12,10 +13,11 @@ typedef struct shape {
     unsigned levels[LEVELS + 1];
 } shape_t;
 
+/// Buffers are allocated when a level is first reached, and reused from then on.
 struct tr_tree {
     tr_backend_t *backend;
     tr_queue_t *queue;
-    size_t n;
+    size_t n; // elements of a leaf
     shape_t shape;
     tr_buffer_t *buffers[LEVELS + 1]; // of the nodes; those from shape.count on are kept for reuse
 };
@@ -40,12 +42,13 @@ void tr_tree_destroy(tr_tree_t **self)
     }
 }
 
+/// Elements first..first + count - 1 of a node.
 static tr_tensor_t node(const tr_tree_t *tree, size_t index, size_t first, size_t count)
 {
     return (tr_tensor_t){tree->buffers[index], first * sizeof(float), TR_F32, 1, count};
 }
 
-/// Memory for that many nodes.
+/// Allocates buffers for that many nodes, where there are none yet.
 static tr_status need(tr_tree_t *tree, size_t nodes, tr_error_t *err)
 {
     TR_ASSERT(nodes <= LEVELS + 1, "a gradient tree of %zu levels", nodes);
@@ -58,7 +61,7 @@ static tr_status need(tr_tree_t *tree, size_t nodes, tr_error_t *err)
     return TR_OK;
 }
 
-/// The last two nodes become one, in the shape and in elements first..first+count-1.
+/// The last two nodes become one, in the shape and in elements first..first + count - 1.
 static void merge(tr_tree_t *tree, shape_t *shape, size_t first, size_t count)
 {
     tr_tensor_t left = node(tree, shape->count - 2, first, count);
@@ -67,7 +70,7 @@ static void merge(tr_tree_t *tree, shape_t *shape, size_t first, size_t count)
     shape->count--;
 }
 
-/// Whether the last two nodes hold equally many leaves, so that they can become one.
+/// Whether the last two nodes have equally many leaves, so that they can become one.
 static bool is_ripe(const shape_t *shape)
 {
     return shape->count >= 2 && shape->levels[shape->count - 2] == shape->levels[shape->count - 1];
@@ -80,13 +83,15 @@ tr_status tr_tree_leaf(tr_tree_t *tree, tr_tensor_t *leaf, tr_error_t *err)
         merge(tree, shape, 0, tree->n);
     }
     TR_TRY(need(tree, shape->count + 1, err));
+    // The new leaf is a node of its own until the next leaf comes: the backward pass is still to
+    // write it.
     shape->levels[shape->count] = 0;
     *leaf = node(tree, shape->count++, 0, tree->n);
     tree->backend->ops->zero(tree->queue, *leaf);
     return TR_OK;
 }
 
-/// Changes the shape as that many new leaves do; returns the most nodes on the way.
+/// Changes the shape as that many new leaves do; returns the greatest number of nodes on the way.
 static size_t follow(shape_t *shape, size_t leaves)
 {
     size_t most = shape->count;
@@ -112,6 +117,7 @@ void tr_tree_push(tr_tree_t *tree, size_t first, const tr_tensor_t *leaves, size
     shape_t shape = tree->shape; // every range starts from the same one
     for (size_t i = 0; i < count; i++) {
         size_t n = tr_tensor_count(leaves[i]);
+        // An odd leaf is added to its neighbour as it arrives, without a buffer of its own.
         if (shape.count > 0 && shape.levels[shape.count - 1] == 0) { // its partner waits
             tr_tensor_t left = node(tree, shape.count - 1, first, n);
             tree->backend->ops->add(tree->queue, left, left, leaves[i]);
@@ -149,6 +155,7 @@ size_t tr_tree_count(const tr_tree_t *tree)
 tr_tensor_t tr_tree_sum(tr_tree_t *tree)
 {
     TR_ASSERT(tree->shape.count > 0, "the sum of no leaf");
+    // From the right: the nodes that remain are of different levels.
     while (tree->shape.count >= 2) {
         merge(tree, &tree->shape, 0, tree->n);
     }

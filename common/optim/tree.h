@@ -12,28 +12,27 @@
 
 typedef struct tr_tree tr_tree_t;
 
-/// Of vectors of n elements.
+/// A tree of vectors of n elements.
 tr_tree_t *tr_tree_new(tr_backend_t *backend, tr_queue_t *queue, size_t n);
 void tr_tree_destroy(tr_tree_t **tree);
 
 /// The next leaf: zeroed, to be written before the next call.
 tr_status tr_tree_leaf(tr_tree_t *tree, tr_tensor_t *leaf, tr_error_t *err);
 
-/// Memory for `count` more leaves, which then come range by range.
+/// Allocates memory for `count` more leaves, which then come range by range.
 tr_status tr_tree_reserve(tr_tree_t *tree, size_t count, tr_error_t *err);
-/// Elements first.. of the next `count` leaves, each a vector of the same length; read.
+/// Adds elements first.. of the next `count` leaves, each a vector of the same length; only read.
 void tr_tree_push(tr_tree_t *tree, size_t first, const tr_tensor_t *leaves, size_t count);
-/// All ranges of the `count` leaves were pushed.
+/// Ends the `count` leaves: all their ranges have been pushed.
 void tr_tree_grow(tr_tree_t *tree, size_t count);
 
-/// Adds values to elements first.. of all before, in a chain instead of a tree; afterwards there is one
-/// leaf. fresh: there was none before.
+/// Adds values to elements first.. in a chain instead of a tree; afterwards there is one leaf.
+/// fresh: there was none before.
 void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values, bool fresh);
 
-size_t tr_tree_count(const tr_tree_t *tree); ///< nodes that are not yet one; 0: empty
+size_t tr_tree_count(const tr_tree_t *tree); ///< nodes that are not merged yet; 0: empty
 
-/// The sum of all leaves, of which there is one at least; valid until the next leaf. The tree is
-/// then empty.
+/// The sum of all leaves, at least one; valid until the next leaf. The tree is then empty.
 tr_tensor_t tr_tree_sum(tr_tree_t *tree);
 
 /// Empties it.

@@ -1,4 +1,8 @@
 // The rows of the table of algorithms, and what a recipe's algorithm says of its reference.
+//
+// The table is the one place that knows what sets PPO, SFT or DPO apart. The controller, the actor,
+// the checks of a recipe and `troupe check` ask a row (has it a critic, does it need a reference)
+// and never compare names. Next: algorithms.h for the columns, controller/run.c for the caller.
 #include "common/recipe/algorithms.h"
 
 #include <string.h>
@@ -6,12 +10,15 @@
 #include "common/data/kinds.h"
 #include "common/recipe/recipe.h"
 
+/// The macros keep a row free of offsets: LOSS names the table of a method's options and where
+/// their struct lies in the recipe, MAX_LENGTH the key that bounds its rows.
 #define TAKES(kind) (1u << TR_KIND_##kind)
 #define LOSS(table, member) .loss = &(table), .loss_offset = offsetof(tr_recipe_t, member)
 #define MAX_LENGTH(section)                   \
     .max_length_key = #section ".max_length", \
     .max_length_offset = offsetof(tr_recipe_t, section.max_length)
 
+/// `cpo`, `simpo` and `orpo` compare with no reference: no process, no memory and no file for one.
 static bool dpo_needs_reference(const tr_recipe_t *recipe)
 {
     return tr_dpo_needs_reference(&recipe->dpo.loss);
@@ -39,6 +46,7 @@ const tr_algorithm_t tr_algorithms[] = {
     {
         .name = "reward", // a reward model from pairs, or a process reward model from steps
         .reads = TR_READS_ROWS | TR_READS_OPTIMIZER | TR_READS_REWARD,
+        // reward has pairs: both sides of one must be in the same chunk of a batch
         .group = 2,
         .rows = TAKES(STEPWISE) | TAKES(WHOLE_PAIRS),
         .scalar = true,
@@ -56,6 +64,8 @@ const tr_algorithm_t tr_algorithms[] = {
         LOSS(tr_dpo_fields, dpo.loss),
         MAX_LENGTH(dpo),
         .needs_reference = dpo_needs_reference,
+        // only dpo and kto can ask the reference before the first step: their rows are known by
+        // then
         .precompute_offset = offsetof(tr_recipe_t, dpo.precompute_ref_log_probs),
     },
     {
@@ -102,6 +112,8 @@ const tr_algorithm_t *tr_recipe_algorithm(const tr_recipe_t *recipe)
     return &tr_algorithms[recipe->algorithm];
 }
 
+/// Two questions: may the algorithm have a reference at all (`reads`), and do the options at hand
+/// use it.
 bool tr_recipe_reads_reference(const tr_recipe_t *recipe)
 {
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
@@ -111,16 +123,19 @@ bool tr_recipe_reads_reference(const tr_recipe_t *recipe)
 
 bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe)
 {
+    // 0 is the offset of `name`, which is no bool, so it can stand for "this algorithm cannot"
     size_t offset = tr_recipe_algorithm(recipe)->precompute_offset;
     return offset > 0 && *(const bool *)((const char *)recipe + offset) &&
            tr_recipe_reads_reference(recipe);
 }
 
+/// online_dpo reads dpo's options too, so the bit of its loss decides, not the name.
 bool tr_recipe_syncs_reference(const tr_recipe_t *recipe)
 {
     return (tr_recipe_algorithm(recipe)->reads & TR_READS_DPO) != 0 && recipe->dpo.sync_ref_model;
 }
 
+/// A Unix socket says that external rollouts run on this machine, where shared memory reaches them.
 bool tr_recipe_serves_weights(const tr_recipe_t *recipe)
 {
     return recipe->roles.rollout.external > 0 && recipe->network.bind != NULL &&

@@ -1,6 +1,7 @@
 /// The table of algorithms: what a run of each one needs, so that nobody has to ask which one runs.
 ///
-/// A new algorithm is a row here, a page in the controller that takes its steps, and its loss in common/algo.
+/// A new algorithm is a row here, a page in the controller that takes its steps, and its loss in
+/// common/algo.
 #ifndef TR_RECIPE_ALGORITHMS_H
 #define TR_RECIPE_ALGORITHMS_H
 
@@ -8,7 +9,8 @@
 
 typedef struct tr_recipe tr_recipe_t;
 
-/// Who reads a section or key of the recipe (tr_field_t.readers): algorithms that have one of the bits.
+/// Who reads a section or key of the recipe (tr_field_t.readers): algorithms that have one of the
+/// bits.
 enum {
     TR_READS_PROMPTS = 1 << 0,   ///< generates: rollouts respond to prompts and judges score
     TR_READS_ROWS = 1 << 1,      ///< trains on rows of data.train
@@ -31,7 +33,7 @@ typedef struct tr_algorithm {
     bool chooses;   ///< it chooses among a prompt's responses, so it needs several
     bool scalar;    ///< the actor's model has a scalar head
     size_t group;   ///< sequences of a row that is trained on: 2 for pairs
-    unsigned rows;    ///< kinds of rows that it takes, a bit each (common/data/kinds.h)
+    unsigned rows;  ///< kinds of rows that it takes, a bit each (common/data/kinds.h)
 
     const char *method;         ///< the actor's (actor/service.h), NULL: nothing is trained
     const tr_fields_t *loss;    ///< what that method is told beside the pass, NULL: nothing

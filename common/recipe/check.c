@@ -1,12 +1,15 @@
-// What must agree among the keys of a recipe, and whether whatever was set is read at all.
+// What must agree among the keys of a recipe, and whether each key that was set is read at all.
 //
-// A check looks only at keys that were read well: a value that was refused already makes no second problem.
+// value.c has judged each value alone; here are the rules between keys, and between a key and the
+// algorithm. A check looks only at keys that were read well, so that a refused value makes no
+// second problem. Next: sections.c for the keys, algorithms.h for what an algorithm reads.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/device_name.h"
 #include "common/recipe/parts.h"
 
+/// Everything that a check may look at: values, and the nodes of the tree, which know the lines.
 typedef struct whole {
     recipe_reader_t *reader;
     const tr_recipe_t *recipe;
@@ -15,6 +18,7 @@ typedef struct whole {
     const tr_algorithm_t *algorithm; // NULL: not known
 } whole_t;
 
+/// The names are literals of this file; an unknown one is our own mistake.
 static const recipe_key_t *key_of(const whole_t *whole, const char *name)
 {
     const recipe_key_t *key = recipe_key_find(whole->keys, name);
@@ -38,11 +42,13 @@ static size_t line_of(const whole_t *whole, const char *name, const char *otherw
     return node != NULL ? node->line : whole->root->line;
 }
 
+/// Only to be called once the algorithm is known.
 static bool reads(const whole_t *whole, unsigned readers)
 {
     return (whole->algorithm->reads & readers) != 0;
 }
 
+/// A field without a default must be given.
 static void check_required(const whole_t *whole)
 {
     for (size_t i = 0; i < whole->keys->count; i++) {
@@ -57,6 +63,8 @@ static void check_required(const whole_t *whole)
 }
 
 /// Whether the record has the value that the key has where nobody sets it.
+/// A key cannot be compared with its default as text ("1e-5" and "0.00001"), so a record is filled
+/// with defaults and compared by value.
 static bool is_default(const recipe_key_t *key)
 {
     void *defaults = tr_calloc(1, key->table->size);
@@ -67,8 +75,8 @@ static bool is_default(const recipe_key_t *key)
     return same;
 }
 
-/// A key that is set and never read is a mistake: whoever set it expects something of it. A resolved recipe spells every key
-/// out, so the default is no mistake.
+/// A key that is set and never read is a mistake: the user expects an effect of it. A resolved
+/// recipe spells every key out, so the default is no mistake.
 static void check_read(const whole_t *whole)
 {
     for (size_t i = 0; i < whole->keys->count; i++) {
@@ -76,6 +84,7 @@ static void check_read(const whole_t *whole)
         if (key->node == NULL || key->failed || is_default(key)) {
             continue;
         }
+        // first whether the algorithm reads it, then whether the options beside it do
         if (key->readers != 0 && !reads(whole, key->readers)) {
             recipe_problem(whole->reader, key->node->line, key->name,
                            "algorithm '%s' does not read this key: leave it out",
@@ -96,6 +105,7 @@ static void check_name(const whole_t *whole)
     if (name == NULL) {
         return;
     }
+    // NAME_LIMIT leaves room for suffixes such as ".run" below the 255 bytes of a file name
     bool usable = strlen(name) <= NAME_LIMIT && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
     for (const char *byte = name; *byte != '\0'; byte++) {
         usable = usable && *byte != '/' && (unsigned char)*byte >= 0x20 && *byte != 0x7F;
@@ -108,6 +118,7 @@ static void check_name(const whole_t *whole)
     }
 }
 
+/// Algorithms that train on rows need some; data.eval may be empty.
 static void check_train(const whole_t *whole)
 {
     if (whole->recipe->data.train.count == 0 && is_sound(whole, "data.train")) {
@@ -117,9 +128,11 @@ static void check_train(const whole_t *whole)
     }
 }
 
+/// Minibatches of one size: the last would else weigh more than the others.
 static void check_mini_batches(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
+    // below 2^63: each factor is at most a million
     uint64_t responses = recipe->data.batch * recipe->generation.samples;
     bool sound = is_sound(whole, "data.batch") && is_sound(whole, "generation.samples") &&
                  is_sound(whole, "ppo.num_mini_batches");
@@ -133,12 +146,14 @@ static void check_mini_batches(const whole_t *whole)
     }
 }
 
+/// One device tells the kind of all: check_device_list refuses mixed lists.
 static bool is_gpu(const tr_texts_t *devices, size_t i)
 {
     return tr_device_is_gpu(devices->items[i]);
 }
 
-/// At least one, and all of a kind: the ranks of a learner, and the workers that rollouts are dealt to, say the same.
+/// At least one, and all of a kind: the ranks of a learner, and the workers that rollouts are dealt
+/// to, say the same.
 static bool check_device_list(const whole_t *whole, const char *key, const tr_texts_t *devices)
 {
     if (!is_sound(whole, key)) {
@@ -149,6 +164,7 @@ static bool check_device_list(const whole_t *whole, const char *key, const tr_te
                        "expected at least one device, found none");
         return false;
     }
+    // one kind is enough: two GPUs of one machine give the same bits
     for (size_t i = 1; i < devices->count; i++) {
         if (is_gpu(devices, i) != is_gpu(devices, 0)) {
             recipe_problem(whole->reader, line_of(whole, key, key), key,
@@ -165,6 +181,7 @@ static bool check_device_list(const whole_t *whole, const char *key, const tr_te
 static void check_one_gpu_each(const whole_t *whole, const char *key, const char *ranks_key,
                                const tr_texts_t *devices, uint64_t ranks)
 {
+    // quadratic, over at most a thousand ranks; CPUs may be shared, so they are not looked at
     for (uint64_t i = 1; i < ranks && is_gpu(devices, 0); i++) {
         for (uint64_t j = 0; j < i; j++) {
             const char *name = devices->items[i % devices->count];
@@ -179,13 +196,15 @@ static void check_one_gpu_each(const whole_t *whole, const char *key, const char
     }
 }
 
-/// Parameters in bf16 alone are for learners on GPUs that compute in it, and whose ranks hold all of them.
+/// Parameters in bf16 alone are for learners on GPUs that compute in it, and whose ranks hold all
+/// of them.
 static void check_rounding(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
     const tr_recipe_roles_t *roles = &recipe->roles;
     bool critic = tr_algorithm_has_critic(whole->algorithm);
     bool gpus = is_gpu(&roles->actor.device, 0) && (!critic || is_gpu(&roles->critic.device, 0));
+    // with stage 3 no rank holds all parameters, so there is none to round
     bool sharded = (roles->actor.ranks > 1 && roles->actor.sharing.zero_stage == 3) ||
                    (critic && roles->critic.ranks > 1 && roles->critic.sharing.zero_stage == 3);
     if (recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC &&
@@ -204,6 +223,7 @@ static void check_devices(const whole_t *whole)
     bool actor = check_device_list(whole, "roles.actor.device", &roles->actor.device);
     bool rollout = check_device_list(whole, "roles.rollout.device", &roles->rollout.device);
     bool critic = check_device_list(whole, "roles.critic.device", &roles->critic.device);
+    // each of the following needs lists that were read well; a refused one was reported already
     if (actor && is_sound(whole, "roles.actor.ranks")) {
         check_one_gpu_each(whole, "roles.actor.device", "roles.actor.ranks", &roles->actor.device,
                            roles->actor.ranks);
@@ -215,6 +235,7 @@ static void check_devices(const whole_t *whole)
     if (actor && critic && tr_algorithm_learns(whole->algorithm)) {
         check_rounding(whole);
     }
+    // `sample` generates without an actor: nothing to agree with
     if (actor && rollout && tr_algorithm_generates(whole->algorithm) &&
         tr_algorithm_learns(whole->algorithm) &&
         is_gpu(&roles->actor.device, 0) != is_gpu(&roles->rollout.device, 0)) {
@@ -228,6 +249,7 @@ static void check_devices(const whole_t *whole)
     }
 }
 
+/// External workers are among the workers, since names and shares of a step are by number.
 static void check_external(const whole_t *whole)
 {
     const tr_recipe_rollout_t *rollout = &whole->recipe->roles.rollout;
@@ -256,6 +278,7 @@ static void check_generation(const whole_t *whole)
         recipe_problem(whole->reader, line_of(whole, "roles.reward", "algorithm"), "roles.reward",
                        "expected at least one judge for algorithm '%s', found none", algorithm);
     }
+    // the losses divide logits by the temperature; `sample` may be greedy
     if (recipe->generation.temperature <= 0 && tr_algorithm_learns(whole->algorithm) &&
         is_sound(whole, "generation.temperature")) {
         recipe_problem(whole->reader, line_of(whole, "generation.temperature", "algorithm"),
@@ -265,6 +288,7 @@ static void check_generation(const whole_t *whole)
 }
 
 /// Who chooses among a prompt's responses needs some to choose from.
+/// A prompt's only response would be both the best and the worst.
 static void check_choice(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
@@ -277,6 +301,7 @@ static void check_choice(const whole_t *whole)
     }
 }
 
+/// Losses of dpo that exclude or need another option; common/algo/dpo.h has the reasons.
 static void check_dpo(const whole_t *whole)
 {
     const tr_dpo_options_t *dpo = &whole->recipe->dpo.loss;
@@ -299,6 +324,7 @@ static void check_dpo(const whole_t *whole)
     }
 }
 
+/// Mean and deviation of the scores are taken over data.eval.
 static void check_reward(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
@@ -308,6 +334,8 @@ static void check_reward(const whole_t *whole)
     }
 }
 
+/// The reference changes while the run goes on: log-probs asked beforehand, or a process that never
+/// sees the policy, cannot follow.
 static void check_sync(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
@@ -325,6 +353,7 @@ static void check_sync(const whole_t *whole)
 static void check_warmup(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
+    // steps has no default: when it is missing, that is the problem to report
     bool sound = key_of(whole, "steps")->node != NULL && is_sound(whole, "steps") &&
                  is_sound(whole, "optimizer.warmup");
     if (sound && recipe->optimizer.warmup > recipe->steps) {
@@ -338,6 +367,8 @@ static void check_warmup(const whole_t *whole)
 void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const recipe_keys_t *keys,
                   const recipe_node_t *root)
 {
+    // Which checks an algorithm gets, by what it reads. check_read comes first: a key that is not
+    // read needs no further advice.
     static const struct {
         unsigned readers;
         void (*check)(const whole_t *whole);
@@ -352,9 +383,11 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         {TR_READS_REWARD, check_reward},
     };
     whole_t whole = {reader, recipe, keys, root, NULL};
+    // these hold whatever the algorithm
     check_required(&whole);
     check_name(&whole);
     check_warmup(&whole);
+    // without a known algorithm nothing can be said about what it reads
     if (key_of(&whole, "algorithm")->node == NULL || !is_sound(&whole, "algorithm")) {
         return;
     }

@@ -1,4 +1,7 @@
-// Whether what a recipe names is there.
+// Whether the files, directories, models and programs that a recipe names are there.
+//
+// Apart from value.c because it is the only part of reading a recipe that looks at the machine: a
+// recipe of a finished run is read without it (tr_recipe_parse).
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -6,18 +9,21 @@
 
 #include "common/recipe/parts.h"
 
+/// Follows links: a data file may be one.
 static bool is_file(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+/// The directory of keys, for one.
 static bool is_directory(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+/// A directory with a config.json; whether the model can be loaded is found when it is.
 static bool is_model(const char *path)
 {
     char *config = tr_format("%s/config.json", path);
@@ -27,10 +33,12 @@ static bool is_model(const char *path)
 }
 
 /// Whether a folder of PATH has the program.
+/// The same search as execvp's, so that what is accepted here starts later.
 static bool is_on_path(const char *program)
 {
     const char *folder = getenv("PATH");
     while (folder != NULL) {
+        // an empty entry of PATH is the current directory
         size_t length = strcspn(folder, ":");
         char *path = tr_format("%.*s%s%s", (int)length, folder, length == 0 ? "" : "/", program);
         bool runs = is_file(path) && access(path, X_OK) == 0;
@@ -43,6 +51,7 @@ static bool is_on_path(const char *program)
     return false;
 }
 
+/// A name with a slash is a path, as in a shell.
 static bool is_program(const char *program)
 {
     if (strchr(program, '/') == NULL) {
@@ -51,6 +60,7 @@ static bool is_program(const char *program)
     return is_file(program) && access(program, X_OK) == 0;
 }
 
+/// What the field's table says that its text names.
 static bool is_there(tr_field_names_t names, const char *text)
 {
     switch (names) {
@@ -64,6 +74,7 @@ static bool is_there(tr_field_names_t names, const char *text)
     return true;
 }
 
+/// What to say of a name that is_there refuses.
 static const char *sentence(tr_field_names_t names, const char *text)
 {
     switch (names) {
@@ -81,6 +92,7 @@ static const char *sentence(tr_field_names_t names, const char *text)
 bool recipe_disk_check(recipe_reader_t *reader, tr_field_names_t names, const char *text,
                        size_t line, const char *path)
 {
+    // without `disk` every name is accepted
     if (!reader->disk || is_there(names, text)) {
         return true;
     }

@@ -1,4 +1,7 @@
 // Numbers and texts as a recipe writes them: the same bytes for the same value.
+//
+// recipe.yaml of a run is compared byte for byte (`troupe sample` does, and so do tests), and must
+// load back to the same values. print.c calls this.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +12,7 @@
 static void shortest(char *text, size_t size, int *digits, int *power, double value)
 {
     enum { ENOUGH = 17 }; // to tell any two doubles apart
+    // the fewest digits are found by trying: printing is rare and this is exact
     for (*digits = 1; *digits <= ENOUGH; ++*digits) {
         snprintf(text, size, "%.*e", *digits - 1, value);
         if (strtod(text, NULL) == value) {
@@ -24,10 +28,12 @@ char *recipe_real_format(double value)
     int digits;
     int power;
     shortest(text, sizeof text, &digits, &power, value);
+    // plain notation where it is short; the same bounds as Python's repr
     if (power >= -4 && power < 15) {
         int decimals = digits - 1 - power;
         return tr_format("%.*f", decimals < 1 ? 1 : decimals, value);
     }
+    // the exponent is written without leading zeros: "3.0e-6"
     int mantissa = (int)strcspn(text, "e");
     const char *point = digits == 1 ? ".0" : ""; // YAML 1.1 knows no number without
     return tr_format("%.*s%se%+d", mantissa, text, point, power);
@@ -36,7 +42,9 @@ char *recipe_real_format(double value)
 /// A letter or slash, then letters, digits and what has no meaning in YAML.
 static bool has_plain_form(const char *text)
 {
+    // no digit first: 1.5 and 0x10 would be numbers
     static const char starts[] = "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    // anything else is quoted, though YAML would take much of it unquoted
     size_t head = strspn(text, starts);
     size_t good = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                "0123456789_./-");
@@ -44,6 +52,7 @@ static bool has_plain_form(const char *text)
 }
 
 /// Whether some YAML reads the word as a truth value or null.
+/// YAML 1.1 has more truth values than YAML 1.2; both must read the text as a text.
 static bool is_reserved(const char *text)
 {
     static const char *const words[] = {"null", "true", "false", "yes", "no",
@@ -59,6 +68,7 @@ static bool is_reserved(const char *text)
 /// The code point at text, which is valid UTF-8; *length: its bytes.
 static uint32_t code_point(size_t *length, const char *text)
 {
+    // the length is in the high bits of the first byte, the rest gives six bits each
     unsigned char first = (unsigned char)*text;
     *length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     uint32_t code = *length == 1 ? first : first & (0x7Fu >> *length);
@@ -75,6 +85,7 @@ static bool needs_escape(uint32_t code)
            code == 0xFEFF || code == 0xFFFE || code == 0xFFFF;
 }
 
+/// In double quotes, where YAML and JSON know the same escapes.
 static void write_quoted(FILE *out, const char *text)
 {
     size_t length;
@@ -96,6 +107,7 @@ static void write_quoted(FILE *out, const char *text)
     fputc('"', out);
 }
 
+/// Plain where every YAML reads the same text, else quoted.
 char *recipe_text_format(const char *text)
 {
     if (has_plain_form(text) && !is_reserved(text)) {

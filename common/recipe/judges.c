@@ -1,6 +1,8 @@
-// The list roles.reward: entries of common/judge, read, named, and written.
+// The list roles.reward: entries of common/judge, read, named, checked and written.
 //
-// An entry's keys are those that all judges have and those of its kind, which is the one whose name is among its keys.
+// An entry's keys are those that all judges have and those of its kind; the kind is the one whose
+// name is among the keys. It is apart because no other key of a recipe is a list of records. Next:
+// common/judge/judge.h for the kinds, record.c for how a map is read.
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,7 @@ static const tr_judge_kind_t *find_kind(recipe_reader_t *reader, const recipe_no
 {
     const tr_judge_kind_t *kind = NULL;
     size_t found = 0;
+    // a null counts as absent: `troupe run` may clear the kind of a file's entry
     for (size_t i = 0; i < tr_judge_kind_count; i++) {
         const char *name = tr_judge_kinds[i]->name;
         const recipe_node_t *given = recipe_node_find(node, name, strlen(name));
@@ -25,6 +28,7 @@ static const tr_judge_kind_t *find_kind(recipe_reader_t *reader, const recipe_no
     if (found == 1) {
         return kind;
     }
+    // none or several: name all kinds, "a, b or c"
     char *names = tr_strdup("");
     for (size_t i = 0; i < tr_judge_kind_count; i++) {
         const char *separator = i == 0 ? "" : i + 1 == tr_judge_kind_count ? " or " : ", ";
@@ -48,6 +52,7 @@ typedef struct entry {
 } entry_t;
 
 /// A key that some other kind has.
+/// Called by recipe_record_read for a key that the entry's kind has not. True: dealt with here.
 static bool report_foreign(void *context, const recipe_node_t *node, const char *name)
 {
     const entry_t *entry = context;
@@ -56,6 +61,7 @@ static bool report_foreign(void *context, const recipe_node_t *node, const char 
         if (kind == entry->judge->kind || tr_fields_find(kind->fields, name) == NULL) {
             continue;
         }
+        // null is accepted, so that a key can be taken back from the command line
         if (!recipe_node_is_null(node)) {
             char *path = recipe_join(entry->path, name);
             recipe_problem(entry->reader, node->line, path,
@@ -68,6 +74,7 @@ static bool report_foreign(void *context, const recipe_node_t *node, const char 
     return false;
 }
 
+/// The line of the first key that begins with name ("length" finds "length.min"), else the entry's.
 static size_t line_of(const entry_t *entry, const char *name)
 {
     for (size_t i = 0; i < entry->keys.count; i++) {
@@ -82,6 +89,7 @@ static size_t line_of(const entry_t *entry, const char *name)
 /// Names go into metrics, messages and files.
 static void check_name(const entry_t *entry, const char *key, const char *name)
 {
+    // a leading dot would make a hidden file
     size_t good = name == NULL ? 0
                                : strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                               "0123456789_.-");
@@ -96,6 +104,7 @@ static void check_name(const entry_t *entry, const char *key, const char *name)
     }
 }
 
+/// Whether a key of the entry was refused: then its options are partly defaults.
 static bool any_failed(const recipe_keys_t *keys)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -106,14 +115,17 @@ static bool any_failed(const recipe_keys_t *keys)
     return false;
 }
 
+/// What must agree in an entry, after all of its keys were read.
 static void check_entry(const entry_t *entry)
 {
     tr_judge_t *judge = entry->judge;
+    // the kind's check reads several options, so it waits until all of them were read well
     const char *key, *group = tr_judge_group(judge);
     char *sentence = judge->kind->check != NULL && !any_failed(&entry->keys)
                          ? judge->kind->check(&key, judge->options)
                          : NULL;
     check_name(entry, "name", judge->name);
+    // an external judge has a group of its own, which is a name too
     if (group != judge->name) {
         check_name(entry, judge->kind->name, group);
     }
@@ -123,6 +135,7 @@ static void check_entry(const entry_t *entry)
         free(path);
         free(sentence);
     }
+    // external judges are named after their group
     if (judge->name == NULL && group != NULL) {
         judge->name = tr_strdup(group);
     }
@@ -147,6 +160,7 @@ static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_
     if (kind == NULL) {
         return false;
     }
+    // from here on the judge holds memory; release() of the list frees it, also after a problem
     tr_judge_init(judge, kind);
     entry_t entry = {judge, reader, {0}, node, path};
     recipe_keys_add(&entry.keys, "", &tr_judge_fields, judge, 0);
@@ -154,9 +168,11 @@ static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_
     recipe_record_read(&entry.keys, reader, node, path, report_foreign, &entry);
     check_entry(&entry);
     recipe_keys_release(&entry.keys);
+    // any new problem makes the entry unusable
     return reader->count == before;
 }
 
+/// Linear in at most JUDGE_LIMIT judges; except: an index that does not count, or SIZE_MAX.
 static bool is_taken(const tr_judges_t *judges, const char *name, size_t except)
 {
     for (size_t i = 0; i < judges->count; i++) {
@@ -195,6 +211,7 @@ static bool check_names(recipe_reader_t *reader, const tr_judges_t *judges,
     return unique;
 }
 
+/// Names that were not given, after all given ones are known.
 static void fill_names(tr_judges_t *judges)
 {
     for (size_t i = 0; i < judges->count; i++) {
@@ -205,19 +222,23 @@ static void fill_names(tr_judges_t *judges)
     }
 }
 
+/// All entries, so that the problems of each are reported.
 static bool read_all(tr_judges_t *judges, recipe_reader_t *reader, const recipe_node_t *list,
                      const char *path)
 {
     bool usable = true;
     for (size_t i = 0; i < list->count; i++) {
         char *entry = tr_format("%s.%zu", path, i);
+        // counted before it is read, so that release() frees what was begun
         judges->count++;
+        // read_judge first: && must not skip an entry after a bad one
         usable = read_judge(&judges->items[i], reader, list->children[i], entry) && usable;
         free(entry);
     }
     return usable && check_names(reader, judges, list, path);
 }
 
+/// For tr_field_list_t: frees the list, complete or not.
 static void release(void *value)
 {
     tr_judges_t *judges = value;
@@ -228,9 +249,11 @@ static void release(void *value)
     *judges = (tr_judges_t){0};
 }
 
+/// For tr_field_list_t: the whole list, or none of it.
 static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list, const char *path)
 {
     tr_judges_t *judges = value;
+    // null is the empty list; a broken node was reported by the parser
     if (recipe_node_is_null(list) || list->kind == RECIPE_BROKEN) {
         return list->kind != RECIPE_BROKEN;
     }
@@ -255,9 +278,11 @@ static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list
     return usable;
 }
 
+/// For tr_field_list_t: each entry with every key of its kind.
 static void print(FILE *out, const void *value, int indent)
 {
     const tr_judges_t *judges = value;
+    // the name stands beside the dash, so it is written here and skipped below
     fputs(judges->count == 0 ? " []\n" : "\n", out);
     for (size_t i = 0; i < judges->count; i++) {
         const tr_judge_t *judge = &judges->items[i];

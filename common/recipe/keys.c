@@ -1,4 +1,8 @@
-// Keys of a recipe: tables of fields under their full names, questions to them, and which one was meant by an unknown name.
+// Keys of a recipe: the fields of all tables under their full names, look-ups among them, and the
+// known key that an unknown name most likely meant.
+//
+// The tables know a field's own name only; here each gets its section's. record.c reads a map by
+// these keys, print.c, markdown.c and schema.c write them.
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,9 +11,11 @@
 void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t *fields,
                      void *record, unsigned readers)
 {
+    // room for all; message_only ones leave some unused
     keys->items = tr_realloc(keys->items, (keys->count + fields->count) * sizeof *keys->items);
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
+        // such a field travels between processes and is no key of a recipe
         if (field->message_only) {
             continue;
         }
@@ -19,11 +25,13 @@ void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t
             .field = field,
             .table = fields,
             .record = record,
+            // a field that says nothing is read by whatever reads its section
             .readers = field->readers != 0 ? field->readers : readers,
         };
     }
 }
 
+/// The keys of a whole recipe; with recipe NULL for their names only.
 void recipe_keys_init(recipe_keys_t *keys, tr_recipe_t *recipe)
 {
     *keys = (recipe_keys_t){0};
@@ -44,6 +52,7 @@ void recipe_keys_release(recipe_keys_t *keys)
     *keys = (recipe_keys_t){0};
 }
 
+/// Linear: about 150 keys, each looked up once.
 recipe_key_t *recipe_key_find(const recipe_keys_t *keys, const char *name)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -62,6 +71,7 @@ static bool is_within(const recipe_key_t *key, const char *section)
     return strncmp(key->name, section, length) == 0 && key->name[length] == '.';
 }
 
+/// A section is known by the keys within it; there is no list of sections to keep in step.
 bool recipe_is_section(const recipe_keys_t *keys, const char *name)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -72,6 +82,7 @@ bool recipe_is_section(const recipe_keys_t *keys, const char *name)
     return false;
 }
 
+/// The key that a value in the place of its section stands for: `regex: PATTERN`.
 recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -85,9 +96,11 @@ recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section)
 
 // Which one was meant
 
+/// Costs: 0 to 13 edits, 10 for the same word in another section, 20 and more for abbreviations.
 enum { WORD_LIMIT = 40, FAR = 1000 };
 
 /// Levenshtein's distance; FAR beyond WORD_LIMIT bytes.
+/// Wagner and Fischer's table, of which only the current row is kept.
 static size_t distance(const char *a, const char *b)
 {
     size_t row[WORD_LIMIT + 1];
@@ -96,6 +109,7 @@ static size_t distance(const char *a, const char *b)
     if (rows > WORD_LIMIT || columns > WORD_LIMIT) {
         return FAR;
     }
+    // one row of the table is kept; `diagonal` is the entry that the new one replaces
     for (size_t j = 0; j <= columns; j++) {
         row[j] = j;
     }
@@ -112,7 +126,8 @@ static size_t distance(const char *a, const char *b)
     return row[columns];
 }
 
-/// Whether word's letters stand in other in that order, the first at the start: 'lr' in 'learning_rate'.
+/// Whether word's letters stand in other in that order, the first at the start: 'lr' in
+/// 'learning_rate'.
 static bool abbreviates(const char *word, const char *other)
 {
     if (strlen(word) < 2 || word[0] != other[0]) {
@@ -127,12 +142,14 @@ static bool abbreviates(const char *word, const char *other)
 /// How far the unknown word is from a known one; FAR when they have nothing in common.
 static size_t cost(const char *unknown, const char *known)
 {
+    // allowed edits grow with the word, so that short words do not match everything
     size_t edits = distance(unknown, known);
     size_t length = strlen(unknown);
     size_t allowed = length < 4 ? 1 : length < 9 ? 2 : length / 3; // two letters changed places: 2
     if (edits <= allowed) {
         return edits;
     }
+    // dearer than any misspelling: what an abbreviation means is a guess
     bool related = abbreviates(unknown, known) || abbreviates(known, unknown) ||
                    (length > 3 && strstr(known, unknown) != NULL);
     return related ? 20 + edits : FAR;
@@ -147,6 +164,7 @@ static const char *last_word(const char *name)
 /// The cost of a whole name; another section counts, and only the very word is sought there.
 static size_t name_cost(const char *unknown, const char *known)
 {
+    // compared with its dot, so "dpo.beta" and "kto.beta" differ
     size_t section = (size_t)(last_word(unknown) - unknown);
     bool same =
         section == (size_t)(last_word(known) - known) && strncmp(unknown, known, section) == 0;
@@ -157,6 +175,7 @@ static size_t name_cost(const char *unknown, const char *known)
     return words == 0 ? 10 : FAR;
 }
 
+/// Keeps the cheaper of two candidates; the earlier one when they cost the same.
 static void consider(char **best, size_t *best_cost, const char *unknown, const char *known)
 {
     size_t found = name_cost(unknown, known);
@@ -174,6 +193,7 @@ char *recipe_suggest(const recipe_keys_t *keys, const char *name)
     for (size_t i = 0; i < keys->count; i++) {
         char *known = tr_strdup(keys->items[i].name);
         char *dot = NULL;
+        // a misspelt section is one mistake of its own
         do { // the key, then its sections
             consider(&best, &best_cost, name, known);
             dot = strrchr(known, '.');

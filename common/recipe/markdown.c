@@ -1,15 +1,20 @@
 // docs/recipe.md: what a recipe is, an example, and every key of the tables.
+//
+// The page is generated so that it cannot disagree with the program; a test compares the file with
+// this output. Sentences about single keys stand in the tables (sections.c and the modules' own),
+// only what belongs to no key stands here.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/recipe/parts.h"
 
+/// Texts of the page, in its order.
 static const char introduction[] =
     "# The recipe\n"
     "\n"
-    "A recipe says what a run is to do. `troupe run RECIPE` reads it, reports every mistake at "
-    "once with its line and what was\n"
+    "A recipe describes a run. `troupe run RECIPE` reads it, reports all mistakes at once with "
+    "their lines and what was\n"
     "expected, and writes it into the run's directory with all defaults spelled out. A run is a "
     "function of its recipe, data and\n"
     "seed.\n"
@@ -17,6 +22,7 @@ static const char introduction[] =
     "This page is written by the program, from the table that also reads recipes.\n"
     "\n";
 
+/// Loaded by a test, so that it stays a recipe.
 static const char example[] =
     "```yaml\n"
     "name: happy-stories\n"
@@ -51,7 +57,7 @@ static const char form[] =
     "\n"
     "- YAML, in UTF-8, at most 1 MiB. Paths are relative to the current directory.\n"
     "- A key is known or a mistake; none is given twice. Anchors, aliases and tags are refused.\n"
-    "- `true` and `false` are the only truth values: `no` is a word.\n"
+    "- `true` and `false` are the only truth values: `no` is a text.\n"
     "- Whole numbers are written in digits, real ones also as `3.0e-6` or `1e-5`.\n"
     "- A list of files may be a single file.\n"
     "- `troupe run RECIPE key=value ...` puts values over the file's, in that order: `steps=10 "
@@ -70,8 +76,8 @@ static const char form[] =
 static const char judges[] =
     "## `roles.reward`: judges\n"
     "\n"
-    "A list. Each entry is a judge of exactly one kind: the last column's, whose name is a key of the "
-    "entry or a section of it. A\n"
+    "A list. Each entry is a judge of exactly one kind: the last column's, whose name is a key of "
+    "the entry or a section of it. A\n"
     "response's score is the weighted sum of theirs. Keys with a kind in the last column are for "
     "that kind alone.\n"
     "\n"
@@ -94,14 +100,15 @@ static const struct {
     {"kto", "Names and defaults are those of TRL's KTOTrainer."},
     {"optimizer", "AdamW, for the actor and the critic."},
     {"roles.rollout", "The workers that generate."},
-    {"roles.actor", "The policy, or the reward model, that learns."},
-    {"roles.reference", "The frozen policy that `ppo`, `dpo` and `kto` compare with."},
+    {"roles.actor", "The policy, or the reward model, that is trained."},
+    {"roles.reference", "The frozen policy that `ppo`, `dpo` and `kto` measure against."},
     {"roles.critic", "The value model."},
-    {"checkpoint", "What `troupe resume` goes on from."},
-    {"samples", "Responses to look at."},
+    {"checkpoint", "What `troupe resume` continues from."},
+    {"samples", "Responses written to `samples.jsonl`."},
     {"network", "For roles on other machines."},
 };
 
+/// A `|` would end the cell.
 static void write_cell(FILE *out, const char *text)
 {
     fputs(" ", out);
@@ -112,11 +119,13 @@ static void write_cell(FILE *out, const char *text)
     fputs(" |", out);
 }
 
+/// Four cells; the caller ends the line, as the judges' table has a fifth.
 static void write_row(FILE *out, const recipe_key_t *key)
 {
     char *expected = tr_field_expected(key->field);
     fprintf(out, "| `%s` |", key->name);
     write_cell(out, expected);
+    // no default: the key must be given
     if (key->field->initial == NULL) {
         write_cell(out, "");
     } else {
@@ -130,11 +139,13 @@ static void write_row(FILE *out, const recipe_key_t *key)
 static bool is_in(const recipe_key_t *key, const char *section)
 {
     size_t length = strlen(section);
+    // no dot after the section: keys of a section within it have a table of their own
     const char *word = key->name + (length == 0 ? 0 : length + 1);
     return strncmp(key->name, section, length) == 0 && (length == 0 || key->name[length] == '.') &&
            strchr(word, '.') == NULL;
 }
 
+/// A heading, a sentence, and a table of the section's own keys.
 static void write_section(FILE *out, const recipe_keys_t *keys, const char *section,
                           const char *sentence)
 {
@@ -143,6 +154,7 @@ static void write_section(FILE *out, const recipe_keys_t *keys, const char *sect
     } else {
         fprintf(out, "## `%s`\n\n%s\n\n", section, sentence);
     }
+    // the order of keys is that of the tables
     fputs("| key | value | default | meaning |\n|---|---|---|---|\n", out);
     for (size_t i = 0; i < keys->count; i++) {
         const recipe_key_t *key = &keys->items[i];
@@ -150,6 +162,7 @@ static void write_section(FILE *out, const recipe_keys_t *keys, const char *sect
             write_row(out, key);
             fputc('\n', out);
         }
+        // a second name gets a row of its own, so that a search finds it
         if (is_in(key, section) && key->also != NULL) {
             fprintf(out, "| `%s` | | | TRL's name of `%s`; give one of them. |\n", key->also,
                     key->name);
@@ -162,6 +175,7 @@ static void write_section(FILE *out, const recipe_keys_t *keys, const char *sect
 static void write_judge_rows(FILE *out, const tr_fields_t *fields, const char *kind)
 {
     recipe_keys_t keys = {0};
+    // names are within the entry: no section before them
     recipe_keys_add(&keys, "", fields, NULL, 0);
     for (size_t i = 0; i < keys.count; i++) {
         write_row(out, &keys.items[i]);
@@ -170,6 +184,7 @@ static void write_judge_rows(FILE *out, const tr_fields_t *fields, const char *k
     recipe_keys_release(&keys);
 }
 
+/// Keys of all judges, then those of each kind.
 static void write_judges(FILE *out)
 {
     fputs(judges, out);
@@ -186,6 +201,7 @@ char *tr_recipe_markdown(void)
     FILE *out = open_memstream(&text, &size);
     TR_ASSERT(out != NULL, "out of memory");
     recipe_keys_t keys;
+    // no record: only names, defaults and help are read
     recipe_keys_init(&keys, NULL);
     fprintf(out, "%s%s%s", introduction, example, form);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {

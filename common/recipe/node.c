@@ -1,9 +1,14 @@
-// The tree of what a recipe says, before anybody asks what it means.
+// The tree of a recipe: what was written, with its lines, before anybody asks what it means.
+//
+// A tree of our own rather than libyaml's document, because values from the command line are put
+// over it (override.c) and because each node keeps its line for problems. parse.c builds it,
+// record.c reads it.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/recipe/parts.h"
 
+/// Everything else is zero: no key, no text, no children.
 recipe_node_t *recipe_node_new(recipe_node_kind_t kind, size_t line)
 {
     recipe_node_t *node = tr_calloc(1, sizeof *node);
@@ -33,6 +38,7 @@ void recipe_node_destroy(recipe_node_t **node)
     *node = NULL;
 }
 
+/// Takes *child. Capacity doubles, so that a long list is built in linear time.
 void recipe_node_add(recipe_node_t *parent, recipe_node_t **child)
 {
     if (parent->count == parent->capacity) {
@@ -43,6 +49,7 @@ void recipe_node_add(recipe_node_t *parent, recipe_node_t **child)
     *child = NULL;
 }
 
+/// The key need not end with a NUL: override.c passes a part of a dotted path.
 recipe_node_t *recipe_node_find(const recipe_node_t *map, const char *key, size_t length)
 {
     for (size_t i = 0; i < map->count; i++) {
@@ -54,6 +61,7 @@ recipe_node_t *recipe_node_find(const recipe_node_t *map, const char *key, size_
     return NULL;
 }
 
+/// The node's address and key stay, its content is exchanged: parents need not know.
 void recipe_node_replace(recipe_node_t *node, recipe_node_t **value)
 {
     char *key = node->key;
@@ -65,6 +73,7 @@ void recipe_node_replace(recipe_node_t *node, recipe_node_t **value)
     *value = NULL;
 }
 
+/// YAML's spellings of null; in quotes they are texts.
 bool recipe_node_is_null(const recipe_node_t *node)
 {
     static const char *const words[] = {"", "~", "null", "Null", "NULL"};
@@ -81,6 +90,7 @@ bool recipe_node_is_null(const recipe_node_t *node)
 
 char *recipe_quote(const char *text)
 {
+    // enough to recognise the value; a sentence has room for about ten of these
     enum { SHOWN = 60 };
     char copy[SHOWN + 1];
     size_t length = 0;
@@ -88,6 +98,7 @@ char *recipe_quote(const char *text)
         copy[length] = text[length];
     }
     bool whole = text[length] == '\0';
+    // cut between characters: a byte 10xxxxxx continues one
     while (!whole && length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
         length--; // not within a character
     }
@@ -95,6 +106,7 @@ char *recipe_quote(const char *text)
     return tr_format("'%s%s'", copy, whole ? "" : "...");
 }
 
+/// Null first: it is a scalar too.
 char *recipe_node_describe(const recipe_node_t *node)
 {
     if (recipe_node_is_null(node)) {

@@ -1,4 +1,7 @@
 // `dotted.key=value` from the command line, put over the tree of the file.
+//
+// It works on the tree, not on the record, so that a value from the command line goes through the
+// same reading and the same checks as one from the file; only its place is "command line".
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +13,7 @@ static size_t key_length(const char *override)
     size_t length = strspn(override, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                      "0123456789_-.");
     bool usable = override[length] == '=';
+    // "a..b", ".a" and "a." are refused
     for (size_t i = 0; i < length; i++) { // no segment is empty
         usable =
             usable && (override[i] != '.' || (i > 0 && i + 1 < length && override[i + 1] != '.'));
@@ -17,10 +21,12 @@ static size_t key_length(const char *override)
     return usable ? length : 0;
 }
 
+/// Entry `segment` of a list: roles.reward.0.weight. A list is not extended this way.
 static recipe_node_t *item(recipe_reader_t *reader, const recipe_node_t *list, const char *segment,
                            size_t length, const char *path)
 {
     size_t index = 0;
+    // four digits cannot overflow, and no list has more entries
     bool number = length > 0 && length <= 4;
     for (size_t i = 0; number && i < length; i++) {
         number = segment[i] >= '0' && segment[i] <= '9';
@@ -35,6 +41,7 @@ static recipe_node_t *item(recipe_reader_t *reader, const recipe_node_t *list, c
     return NULL;
 }
 
+/// A null, to be replaced by the value or turned into a map by enter.
 static recipe_node_t *new_child(recipe_node_t *map, const char *segment, size_t length)
 {
     recipe_node_t *child = recipe_node_new(RECIPE_SCALAR, RECIPE_COMMAND_LINE);
@@ -49,6 +56,7 @@ static recipe_node_t *new_child(recipe_node_t *map, const char *segment, size_t 
 static recipe_node_t *enter(recipe_reader_t *reader, recipe_node_t *parent, const char *segment,
                             size_t length, const char *path)
 {
+    // `roles:` without a value in the file is a section without keys
     if (recipe_node_is_null(parent)) {
         recipe_node_t *map = recipe_node_new(RECIPE_MAP, RECIPE_COMMAND_LINE);
         recipe_node_replace(parent, &map);
@@ -65,6 +73,7 @@ static recipe_node_t *enter(recipe_reader_t *reader, recipe_node_t *parent, cons
     return child != NULL ? child : new_child(parent, segment, length);
 }
 
+/// Walks the path from the root, and makes the sections that are not there.
 static recipe_node_t *reach(recipe_reader_t *reader, recipe_node_t *root, const char *path)
 {
     recipe_node_t *node = root;
@@ -79,6 +88,7 @@ static recipe_node_t *reach(recipe_reader_t *reader, recipe_node_t *root, const 
     return NULL;
 }
 
+/// Whether the tree has the key; unlike reach, without making anything.
 static bool is_there(const recipe_node_t *root, const char *path)
 {
     const recipe_node_t *node = root;
@@ -93,7 +103,8 @@ static bool is_there(const recipe_node_t *root, const char *path)
     return false;
 }
 
-/// A key of two names goes under the one that the tree has, so that one replaces the other. Owned by the caller.
+/// A key of two names goes under the one that the tree has, so that one replaces the other. Owned
+/// by the caller.
 static char *spelling(const recipe_node_t *root, const char *path)
 {
     recipe_keys_t keys;
@@ -110,6 +121,7 @@ static char *spelling(const recipe_node_t *root, const char *path)
 tr_status recipe_override(recipe_reader_t *reader, recipe_node_t *root, const char *override)
 {
     size_t length = key_length(override);
+    // later overrides are read all the same: all mistakes are reported at once
     if (length == 0) {
         char *found = recipe_quote(override);
         recipe_problem(reader, RECIPE_COMMAND_LINE, NULL, "expected dotted.key=value, found %s",
@@ -117,14 +129,17 @@ tr_status recipe_override(recipe_reader_t *reader, recipe_node_t *root, const ch
         free(found);
         return TR_ERR_ARGUMENT;
     }
+    // a dotted path without its value
     char *path = tr_format("%.*s", (int)length, override);
     const char *text = override + length + 1;
+    // the value is a YAML document of its own: lists and maps need no other syntax
     recipe_node_t *value;
     tr_status status = recipe_parse(&value, reader, text, strlen(text), RECIPE_COMMAND_LINE, path);
     if (status == TR_OK) {
         char *name = spelling(root, path);
         recipe_node_t *node = reach(reader, root, name);
         free(name);
+        // NULL: reach has reported why
         if (node != NULL) {
             recipe_node_replace(node, &value);
         }

@@ -1,4 +1,8 @@
-// YAML events to a tree. Aliases, anchors and tags are refused: a recipe says what it says where it says it.
+// YAML to a tree (node.c), by libyaml's events. Anchors, aliases and tags are refused: a recipe
+// says each value where it is read.
+//
+// Two kinds of mistakes: a node of kind RECIPE_BROKEN stands for a value that was reported and lets
+// the parse go on; give_up ends the parse, because what follows would be guesswork.
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -20,19 +24,23 @@ typedef struct parse {
     tr_status status;
 } parse_t;
 
+/// A value from the command line has no line.
 static size_t line_of(const parse_t *parse, yaml_mark_t mark)
 {
     return parse->line == RECIPE_COMMAND_LINE ? parse->line : mark.line + 1;
 }
 
+/// A problem of the whole document has no key.
 static const char *or_null(const char *path)
 {
     return path[0] == '\0' ? NULL : path;
 }
 
+/// libyaml's own sentence, at the place where it noticed.
 static void report_malformed(parse_t *parse)
 {
     const yaml_parser_t *yaml = &parse->yaml;
+    // counted from 0; line_of adds one
     yaml_mark_t mark = yaml->problem_mark;
     if (yaml->error == YAML_READER_ERROR) { // which knows an offset only
         mark = yaml->mark;
@@ -62,12 +70,15 @@ static recipe_node_t *give_up(parse_t *parse, size_t line, const char *path, con
     return NULL;
 }
 
+/// Reports, and lets the parse go on.
 static recipe_node_t *broken(parse_t *parse, size_t line, const char *path, const char *sentence)
 {
     recipe_problem(parse->reader, line, or_null(path), "%s", sentence);
     return recipe_node_new(RECIPE_BROKEN, line);
 }
 
+/// They would be ignored by the tree, so a recipe that has them would mean something else than it
+/// says.
 static void refuse_properties(parse_t *parse, const yaml_char_t *anchor, const yaml_char_t *tag,
                               size_t line, const char *path)
 {
@@ -82,6 +93,7 @@ static void refuse_properties(parse_t *parse, const yaml_char_t *anchor, const y
     }
 }
 
+/// Recursive: a value may hold values.
 static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *path, size_t depth);
 
 static recipe_node_t *build_scalar(parse_t *parse, const yaml_event_t *event, const char *path)
@@ -89,11 +101,13 @@ static recipe_node_t *build_scalar(parse_t *parse, const yaml_event_t *event, co
     size_t line = line_of(parse, event->start_mark);
     const char *text = (const char *)event->data.scalar.value;
     refuse_properties(parse, event->data.scalar.anchor, event->data.scalar.tag, line, path);
+    // texts are C strings from here on
     if (strlen(text) != event->data.scalar.length) {
         return broken(parse, line, path, "a text cannot hold a NUL character");
     }
     recipe_node_t *node = recipe_node_new(RECIPE_SCALAR, line);
     node->text = tr_strdup(text);
+    // "12" in quotes is a text, 12 a number
     node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     return node;
 }
@@ -113,15 +127,20 @@ static void report_twice(parse_t *parse, const recipe_node_t *second, const reci
 static bool add_child(parse_t *parse, recipe_node_t *parent, yaml_event_t *event, char *key,
                       const char *path, size_t depth)
 {
+    // an entry of a list is named by its index in problems: roles.reward.0
+    // the path is only for problems: the tree itself has no paths
     char number[24];
     snprintf(number, sizeof number, "%zu", parent->count);
     char *child_path = recipe_join(path, key != NULL ? key : number);
     recipe_node_t *child = build(parse, event, child_path, depth + 1);
+    // the first of two equal keys stays; the second is reported and dropped
+    // in a map only: lists have no keys
     const recipe_node_t *first =
         child != NULL && key != NULL ? recipe_node_find(parent, key, strlen(key)) : NULL;
     if (first != NULL) {
         report_twice(parse, child, first, child_path);
     }
+    // false: the parse was given up within the value
     bool read = child != NULL;
     if (!read || first != NULL) {
         free(key);
@@ -134,6 +153,7 @@ static bool add_child(parse_t *parse, recipe_node_t *parent, yaml_event_t *event
     return read;
 }
 
+/// False when the parse cannot go on; then the list is incomplete.
 static bool build_list(parse_t *parse, recipe_node_t *list, const char *path, size_t depth)
 {
     yaml_event_t event;
@@ -150,6 +170,8 @@ static bool build_list(parse_t *parse, recipe_node_t *list, const char *path, si
 }
 
 /// Takes the event. *key: owned by the caller.
+/// A key is a scalar of bounded length without NUL; a list or a map as key is YAML, but no
+/// recipe's.
 static bool read_key(char **key, parse_t *parse, yaml_event_t *event, const char *path)
 {
     size_t line = line_of(parse, event->start_mark);
@@ -165,6 +187,7 @@ static bool read_key(char **key, parse_t *parse, yaml_event_t *event, const char
     return usable;
 }
 
+/// Keys and values in turn.
 static bool build_map(parse_t *parse, recipe_node_t *map, const char *path, size_t depth)
 {
     yaml_event_t event;
@@ -177,6 +200,7 @@ static bool build_map(parse_t *parse, recipe_node_t *map, const char *path, size
         if (!read_key(&key, parse, &event, path)) {
             return false;
         }
+        // the value of the key that was just read
         if (!next_event(&event, parse)) {
             free(key);
             return false;
@@ -193,6 +217,7 @@ static recipe_node_t *build_collection(parse_t *parse, const yaml_event_t *event
 {
     bool is_list = event->type == YAML_SEQUENCE_START_EVENT;
     size_t line = line_of(parse, event->start_mark);
+    // bounds the recursion of build, whatever the file holds
     if (depth >= DEPTH_LIMIT) {
         return give_up(parse, line, path, "the nesting is deeper than any recipe's");
     }
@@ -212,7 +237,8 @@ static recipe_node_t *build_collection(parse_t *parse, const yaml_event_t *event
     return node;
 }
 
-/// The value that begins with the event, which is taken. NULL, after a problem, when the parse cannot go on.
+/// The value that begins with the event, which is taken. NULL, after a problem, when the parse
+/// cannot go on.
 static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *path, size_t depth)
 {
     size_t line = line_of(parse, event->start_mark);
@@ -244,6 +270,7 @@ static bool skip(yaml_event_type_t *type, parse_t *parse, size_t count)
     return true;
 }
 
+/// The value of an empty document.
 static recipe_node_t *null_node(size_t line)
 {
     recipe_node_t *node = recipe_node_new(RECIPE_SCALAR, line == 0 ? 1 : line);
@@ -252,6 +279,7 @@ static recipe_node_t *null_node(size_t line)
 }
 
 /// stream start, document start, the value, document end, stream end.
+/// Exactly one document: a second one would be ignored silently otherwise.
 static void build_document(recipe_node_t **node, parse_t *parse)
 {
     yaml_event_type_t type;
@@ -259,6 +287,7 @@ static void build_document(recipe_node_t **node, parse_t *parse)
     if (!skip(&type, parse, 2)) {
         return;
     }
+    // no document at all, as in an empty value of the command line
     if (type == YAML_STREAM_END_EVENT) {
         *node = null_node(parse->line);
         return;
@@ -266,6 +295,7 @@ static void build_document(recipe_node_t **node, parse_t *parse)
     if (!next_event(&event, parse)) {
         return;
     }
+    // events of a document: its start was skipped, its end and the stream's end follow
     *node = build(parse, &event, parse->path, 0);
     if (*node == NULL || !skip(&type, parse, 2)) {
         return;

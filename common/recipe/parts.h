@@ -1,6 +1,6 @@
 /// What the files of the recipe share: problems, the tree of what was written, the table of keys.
 ///
-///     bytes --recipe_parse--> tree --recipe_override--> tree --recipe_read_record, by the table--> tr_recipe_t
+///     bytes --recipe_parse--> tree --recipe_override--> tree --recipe_record_read--> tr_recipe_t
 ///
 /// Nothing here fails half way: a mistake becomes a problem, and the field keeps its default.
 #ifndef TR_RECIPE_PARTS_H
@@ -79,9 +79,10 @@ char *recipe_quote(const char *text);
 /// "parent.key", or key alone when parent is "". Owned by the caller (free).
 char *recipe_join(const char *parent, const char *key);
 
-/// The tree of a YAML document: text [length]. line: RECIPE_COMMAND_LINE for a value from there, else 0.
-/// path: its dotted key, "" for a whole recipe. *node: NULL on failure, which is a problem then.
-/// TR_ERR_FORMAT for what is no YAML, TR_ERR_ARGUMENT beyond the limits on depth and number of values.
+/// The tree of a YAML document: text [length]. line: RECIPE_COMMAND_LINE for a value from there,
+/// else 0. path: its dotted key, "" for a whole recipe. *node: NULL on failure, which is a problem
+/// then. TR_ERR_FORMAT for what is no YAML, TR_ERR_ARGUMENT beyond the limits on depth and number
+/// of values.
 tr_status recipe_parse(recipe_node_t **node, recipe_reader_t *reader, const char *text,
                        size_t length, size_t line, const char *path);
 
@@ -134,13 +135,14 @@ bool recipe_is_section(const recipe_keys_t *keys, const char *name);
 /// The key that a section stands for when a value is given in its place; NULL: none.
 recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section);
 
-/// The name that was meant by an unknown one: a key or section. Owned by the caller (free); NULL: none is near.
+/// The name that was meant by an unknown one: a key or section. Owned by the caller (free); NULL:
+/// none is near.
 char *recipe_suggest(const recipe_keys_t *keys, const char *name);
 
 // Reading
 
-/// Reads the map into the keys' records, and notes at each key what was said. prefix: the map's dotted key. unknown: called for a
-/// key that is none; NULL: it is reported as such.
+/// Reads the map into the keys' records, and notes at each key what was said. prefix: the map's
+/// dotted key. unknown: called for a key that is none; NULL: it is reported as such.
 typedef bool (*recipe_unknown_fn)(void *context, const recipe_node_t *node, const char *name);
 void recipe_record_read(recipe_keys_t *keys, recipe_reader_t *reader, const recipe_node_t *map,
                         const char *prefix, recipe_unknown_fn unknown, void *context);
@@ -174,7 +176,8 @@ void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int i
 
 // Numbers and texts as a recipe writes them
 
-/// The fewest digits that read back, always with a point: "0.05", "3.0e-6". Owned by the caller (free).
+/// The fewest digits that read back, always with a point: "0.05", "3.0e-6". Owned by the caller
+/// (free).
 char *recipe_real_format(double value);
 
 /// text as a YAML scalar that YAML 1.1 and 1.2 read as that text. Owned by the caller (free).

@@ -1,10 +1,14 @@
-// The resolved recipe as YAML: every key, in the order of its sections.
+// The resolved recipe as YAML: every key with its value, in the order of the sections.
+//
+// The counterpart of value.c. The same values give the same bytes, and loading them gives the same
+// values: a run's recipe.yaml is what `troupe resume` reads.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/file.h"
 #include "common/recipe/parts.h"
 
+/// NULL is null: a nullable text.
 static void print_text(FILE *out, const char *text)
 {
     char *formatted = text == NULL ? tr_strdup("null") : recipe_text_format(text);
@@ -12,6 +16,7 @@ static void print_text(FILE *out, const char *text)
     free(formatted);
 }
 
+/// A list's numbers; they cannot be null.
 static void print_real(FILE *out, double value)
 {
     char *formatted = recipe_real_format(value);
@@ -19,6 +24,7 @@ static void print_real(FILE *out, double value)
     free(formatted);
 }
 
+/// A real number that stands for null (0 for "no bound") is written as null.
 static void print_number(FILE *out, const tr_field_t *field, double value)
 {
     if (field->nullable && value == field->null) {
@@ -38,6 +44,7 @@ static void print_whole(FILE *out, const tr_field_t *field, uint64_t value)
     }
 }
 
+/// Names, always as a list, though a single one is read without brackets too.
 static void print_choices(FILE *out, const tr_field_t *field, const tr_choices_t *choices)
 {
     fputc('[', out);
@@ -47,6 +54,7 @@ static void print_choices(FILE *out, const tr_field_t *field, const tr_choices_t
     fputc(']', out);
 }
 
+/// Flow style: paths and devices are short.
 static void print_texts(FILE *out, const tr_texts_t *texts)
 {
     fputc('[', out);
@@ -76,6 +84,7 @@ static void print_ids(FILE *out, const tr_token_ids_t *ids)
     fputc(']', out);
 }
 
+/// A map in block form: words are keys, and may hold what a flow map would not take.
 static void print_words(FILE *out, const tr_words_t *words, int indent)
 {
     for (size_t i = 0; i < words->count; i++) {
@@ -87,6 +96,7 @@ static void print_words(FILE *out, const tr_words_t *words, int indent)
     fputs(words->count == 0 ? " {}\n" : "\n", out);
 }
 
+/// What fits on the key's line.
 static void print_scalar(FILE *out, const tr_field_t *field, const void *value)
 {
     switch (field->kind) {
@@ -99,6 +109,7 @@ static void print_scalar(FILE *out, const tr_field_t *field, const void *value)
     case TR_FIELD_IDS: print_ids(out, value); break;
     case TR_FIELD_WHOLE: print_whole(out, field, *(const uint64_t *)value); break;
     case TR_FIELD_REAL: print_number(out, field, *(const double *)value); break;
+    // these two take several lines: print_value has them
     case TR_FIELD_WORDS:
     case TR_FIELD_LIST: break;
     }
@@ -118,10 +129,12 @@ static void print_value(FILE *out, const recipe_key_t *key, int indent)
     }
 }
 
-/// The sections of name that the key before it was not in; the indentation of the key itself comes back.
+/// The sections of name that the key before it was not in; the indentation of the key itself comes
+/// back.
 static int print_sections(FILE *out, const char *before, const char *name, int indent)
 {
     const char *segment = name;
+    // a section is begun when the key before does not share its name up to this dot
     for (const char *dot; (dot = strchr(segment, '.')) != NULL; segment = dot + 1) {
         if (strncmp(before, name, (size_t)(dot + 1 - name)) != 0) {
             fprintf(out, "%*s%.*s:\n", indent, "", (int)(dot - segment), segment);
@@ -131,12 +144,14 @@ static int print_sections(FILE *out, const char *before, const char *name, int i
     return indent;
 }
 
+/// Keys of one section stand together (recipe_sections), so each section is begun once.
 void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int indent)
 {
     const char *before = "";
     for (size_t i = first; i < keys->count; i++) {
         const recipe_key_t *key = &keys->items[i];
         int inner = print_sections(out, before, key->name, indent);
+        // the sections were printed; the key's own word is left
         const char *dot = strrchr(key->name, '.');
         fprintf(out, "%*s%s:", inner, "", dot == NULL ? key->name : dot + 1);
         print_value(out, key, inner);
@@ -144,6 +159,7 @@ void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int i
     }
 }
 
+/// The cast drops const because keys hold a record that reading fills; printing only reads it.
 char *tr_recipe_print(const tr_recipe_t *recipe)
 {
     char *text = NULL;

@@ -1,4 +1,7 @@
-// Mistakes are collected, then put into the order of the file.
+// Mistakes in a recipe: collected while it is read, then sorted into the order of the file.
+//
+// A recipe is checked in the order of its rules, not of its lines, so sorting comes last. All
+// mistakes are reported at once: a long run should not fail for them one at a time.
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -7,6 +10,7 @@
 /// Takes text, and puts it on one line.
 static void add(recipe_reader_t *reader, size_t line, char *text)
 {
+    // a quoted value may hold line breaks; a problem is one line on a terminal and in a log
     for (char *byte = text; *byte != '\0'; byte++) {
         *byte = (unsigned char)*byte < 0x20 || *byte == 0x7F ? ' ' : *byte;
     }
@@ -27,6 +31,7 @@ static char *place(const recipe_reader_t *reader, size_t line)
 
 void recipe_problem(recipe_reader_t *reader, size_t line, const char *key, const char *format, ...)
 {
+    // long enough: quoted values are cut to 60 bytes (recipe_quote)
     char sentence[1024];
     va_list arguments;
     va_start(arguments, format);
@@ -44,6 +49,7 @@ void recipe_problem_plain(recipe_reader_t *reader, const char *sentence)
     add(reader, 0, tr_strdup(sentence));
 }
 
+/// The command line's place is the largest number, so its problems come last.
 static int by_place(const void *left, const void *right)
 {
     const recipe_problem_t *a = left;
@@ -57,6 +63,7 @@ static int by_place(const void *left, const void *right)
 void recipe_problems_take(tr_recipe_problems_t *problems, recipe_reader_t *reader)
 {
     if (reader->count > 0) {
+        // the order of discovery decides within a line: qsort is not stable
         qsort(reader->problems, reader->count, sizeof *reader->problems, by_place);
         problems->texts = tr_calloc(reader->count, sizeof *problems->texts);
         problems->count = reader->count;

@@ -1,4 +1,8 @@
-// Loading: bytes to tree, overrides over it, the tree by the table into the record, what must agree.
+// Loading a recipe: bytes to a tree, overrides over it, the tree into the record by the tables,
+// then the checks between keys.
+//
+// This file has the sequence only; each stage is a file of its own (parse.c, override.c, record.c,
+// check.c). Next: parts.h, which draws the stages.
 #include <stdlib.h>
 
 #include "common/base/file.h"
@@ -6,6 +10,7 @@
 
 enum { SIZE_LIMIT = 1 << 20 }; // bytes of a recipe
 
+/// NULL after a problem, and *status says which.
 static recipe_node_t *read_tree(tr_status *status, recipe_reader_t *reader, const char *text,
                                 size_t length)
 {
@@ -38,10 +43,12 @@ static tr_status put_overrides(recipe_reader_t *reader, recipe_node_t *root,
     return first;
 }
 
+/// Defaults first: a field that is not given, or cannot be read, keeps its default.
 static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
 {
     recipe_keys_t keys;
     tr_recipe_t *recipe = tr_calloc(1, sizeof *recipe);
+    // each table fills its own struct within the recipe
     for (size_t i = 0; i < recipe_section_count; i++) {
         tr_fields_init((char *)recipe + recipe_sections[i].offset, recipe_sections[i].fields);
     }
@@ -52,6 +59,7 @@ static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
     return recipe;
 }
 
+/// The stages in their order. Problems are in the reader; the status is the first failure's kind.
 static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, const char *text,
                              size_t length, const char *const *overrides, size_t count)
 {
@@ -61,6 +69,7 @@ static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, cons
         return status;
     }
     status = put_overrides(reader, root, overrides, count);
+    // also after a bad override: its problems and the file's are reported together
     tr_recipe_t *read = resolve(reader, root);
     recipe_node_destroy(&root);
     if (reader->count > 0) {
@@ -71,6 +80,7 @@ static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, cons
     return TR_OK;
 }
 
+/// Hands the problems to the caller, whatever the status.
 static tr_status finish(tr_recipe_problems_t *problems, recipe_reader_t *reader, tr_status status)
 {
     tr_recipe_problems_release(problems);
@@ -84,6 +94,7 @@ tr_status tr_recipe_parse(tr_recipe_t **recipe, const char *text, size_t length,
 {
     recipe_reader_t reader = {.source = source};
     *recipe = NULL;
+    // a recipe comes from a person; more than this is another file
     if (length > SIZE_LIMIT) {
         recipe_problem(&reader, 1, NULL, "a recipe of %zu bytes; at most %d are read", length,
                        SIZE_LIMIT);
@@ -105,6 +116,7 @@ tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *con
         recipe_problem_plain(&reader, err.text);
         return finish(problems, &reader, status);
     }
+    // without a file the recipe consists of the overrides alone
     status = path != NULL ? read_recipe(recipe, &reader, text, length, overrides, count)
                           : read_recipe(recipe, &reader, "{}", 2, overrides, count);
     free(text);
@@ -119,6 +131,7 @@ void tr_recipe_destroy(tr_recipe_t **recipe)
     for (size_t i = 0; i < recipe_section_count; i++) {
         tr_fields_release((char *)*recipe + recipe_sections[i].offset, recipe_sections[i].fields);
     }
+    // the list of judges is no plain field: tr_fields_release leaves it
     recipe_judges.release(&(*recipe)->roles.reward);
     free(*recipe);
     *recipe = NULL;

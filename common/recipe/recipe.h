@@ -1,9 +1,11 @@
-/// The recipe: what a run is to do, from a YAML file and `key=value` from the command line, resolved and checked.
+/// The recipe: what a run is to do, from a YAML file and `key=value` from the command line,
+/// resolved and checked.
 ///
-/// A recipe is a list of sections, each a table of fields (common/base/fields.h): the modules' own, such as tr_ppo_fields, and those
-/// of sections.c. Loading, writing, docs/recipe.md and the JSON Schema follow from them. `troupe` and the controller load a recipe;
-/// everyone else is handed values from tr_recipe_t. Paths are relative to the current directory. Mistakes are collected, all of
-/// them, each as one sentence:
+/// A recipe is a list of sections, each a table of fields (common/base/fields.h): the modules' own,
+/// such as tr_ppo_fields, and those of sections.c. Loading, writing, docs/recipe.md and the JSON
+/// Schema follow from them. `troupe` and the controller load a recipe; everyone else is handed
+/// values from tr_recipe_t. Paths are relative to the current directory. Mistakes are collected,
+/// all of them, each as one sentence:
 ///
 ///     recipe.yaml:14: optimizer.learning_rate: expected a positive number, found 'fast'
 ///     command line: optimizer.lr: unknown key; did you mean 'optimizer.learning_rate'?
@@ -28,7 +30,7 @@
 
 typedef enum tr_on_bad_row {
     TR_ON_BAD_ROW_FAIL, ///< the run ends with an error
-    TR_ON_BAD_ROW_DROP  ///< the row is left out, with a warning, and counted
+    TR_ON_BAD_ROW_DROP  ///< the row is dropped with a warning, and counted
 } tr_on_bad_row_t;
 
 typedef enum tr_truncation {
@@ -49,7 +51,8 @@ typedef struct tr_recipe_data {
     uint64_t max_prompt_length; ///< tokens; 0: no bound but the model's
 } tr_recipe_data_t;
 
-// A section whose loss is in common/algo has that loss's options as `loss`, and beside them what its rows are.
+// A section whose loss is in common/algo has that loss's options as `loss`, and beside them what
+// its rows are.
 
 typedef struct tr_recipe_sft {
     tr_sft_options_t loss;
@@ -90,7 +93,8 @@ typedef enum tr_weights_way {
 typedef struct tr_recipe_rollout {
     uint64_t workers;
     uint64_t external; ///< of the workers: not started by the run
-    /// Names of common/base/device_name.h, at least one, all CPUs or all GPUs. Worker i has entry i mod count.
+    /// Names of common/base/device_name.h, at least one, all CPUs or all GPUs. Worker i has entry i
+    /// mod count.
     tr_texts_t device;
     double memory;      ///< of each worker; as tr_recipe_learner_t
     uint64_t threads;   ///< of each worker; 0: its share of the processors
@@ -102,9 +106,8 @@ typedef struct tr_recipe_rollout {
 typedef struct tr_recipe_learner {
     tr_texts_t device; ///< as tr_recipe_rollout_t; rank i has entry i mod count
     double memory;     ///< GiB of a GPU that each process may use; 0: all that is free
-    uint64_t
-        threads; ///< of each rank; 0: a share of the processors, as controller/role_config.c deals them
-    uint64_t ranks; ///< processes
+    uint64_t threads;  ///< of each rank; 0: a share of the processors (controller/role_config.c)
+    uint64_t ranks;    ///< processes
     tr_sharing_options_t sharing;
     char *model;          ///< critic: directory; NULL: the policy's trunk with a fresh scalar head
     double learning_rate; ///< critic; 0: optimizer.learning_rate
@@ -190,16 +193,18 @@ void tr_recipe_problems_release(tr_recipe_problems_t *problems);
 
 // Life cycle
 
-/// Reads the file (path NULL: none), puts overrides ("dotted.key=value", the value in YAML; [count], applied in order) over it, and
-/// checks everything: keys, kinds, ranges, what must agree, and that the files and directories named are there.
-/// *recipe: owned by the caller; NULL on failure. problems is emptied first; on failure it has at least one.
-/// A dotted key may hold the index of a list's entry: "roles.reward.0.weight=2".
-/// TR_ERR_ARGUMENT; TR_ERR_IO when the file itself cannot be read, TR_ERR_FORMAT when it is no YAML or above 1 MiB.
+/// Reads the file (path NULL: none), puts overrides ("dotted.key=value", the value in YAML;
+/// [count], applied in order) over it, and checks everything: keys, kinds, ranges, what must agree,
+/// and that the files and directories named are there. *recipe: owned by the caller; NULL on
+/// failure. problems is emptied first; on failure it has at least one. A dotted key may hold the
+/// index of a list's entry: "roles.reward.0.weight=2". TR_ERR_ARGUMENT; TR_ERR_IO when the file
+/// itself cannot be read, TR_ERR_FORMAT when it is no YAML or above 1 MiB.
 tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *const *overrides,
                          size_t count, tr_recipe_problems_t *problems);
 
-/// The same for text: [length] in memory, called `source` in problems, and without a look at the disk: whether
-/// files are there is not checked. For the recipe of a finished run, whose data may have moved.
+/// The same for text: [length] in memory, called `source` in problems, and without a look at the
+/// disk: whether files are there is not checked. For the recipe of a finished run, whose data may
+/// have moved.
 tr_status tr_recipe_parse(tr_recipe_t **recipe, const char *text, size_t length, const char *source,
                           const char *const *overrides, size_t count,
                           tr_recipe_problems_t *problems);
@@ -208,8 +213,9 @@ void tr_recipe_destroy(tr_recipe_t **recipe);
 
 // Output
 
-/// The resolved recipe as YAML with every default spelled out: the same bytes for the same values, and they load
-/// back to them. Real numbers have the fewest digits that read back, and a point ("3.0e-6"). Owned by the caller (free).
+/// The resolved recipe as YAML with every default spelled out: the same bytes for the same values,
+/// and they load back to them. Real numbers have the fewest digits that read back, and a point
+/// ("3.0e-6"). Owned by the caller (free).
 char *tr_recipe_print(const tr_recipe_t *recipe);
 
 /// tr_recipe_print into a file, atomically.

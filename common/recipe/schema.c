@@ -1,9 +1,15 @@
-// The recipe as a JSON Schema (2020-12), by the same tables: editors complete and check keys by it.
+// The recipe as a JSON Schema (2020-12), from the same tables as everything else: editors complete
+// and check keys by it.
+//
+// A schema cannot say everything that check.c does; it is for help while typing, and `troupe check`
+// decides.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/recipe/parts.h"
 
+/// The word "null" among the choices is YAML's null.
+/// An enum; null is a value of it where the choice may be null.
 static json_t *choices_of(const tr_field_t *field)
 {
     json_t *list = json_array();
@@ -15,6 +21,7 @@ static json_t *choices_of(const tr_field_t *field)
     return list;
 }
 
+/// A range's bounds, which may be open or closed.
 static json_t *number(const tr_field_t *field, const char *type)
 {
     const tr_range_t *range = field->range;
@@ -27,6 +34,7 @@ static json_t *number(const tr_field_t *field, const char *type)
 }
 
 /// One value, or a list of them.
+/// A recipe may write a list of one as its item.
 static json_t *one_or_more(json_t *item)
 {
     return json_pack("{s:[O, {s:s, s:o}]}", "anyOf", item, "type", "array", "items", item);
@@ -34,6 +42,7 @@ static json_t *one_or_more(json_t *item)
 
 static json_t *entries_of_judges(void);
 
+/// The schema of a field's value, without its description.
 static json_t *value_of(const tr_field_t *field)
 {
     switch (field->kind) {
@@ -57,12 +66,14 @@ static json_t *value_of(const tr_field_t *field)
     return NULL;
 }
 
+/// The value, null where that is allowed, the help as description, and the default.
 static json_t *schema_of(const tr_field_t *field)
 {
     json_t *value = value_of(field);
     json_t *schema =
         field->nullable ? json_pack("{s:[o, {s:s}]}", "anyOf", value, "type", "null") : value;
     json_object_set_new(schema, "description", json_string(field->help));
+    // a default is YAML: numbers, truth values and lists are JSON too
     if (field->initial != NULL) { // what is no JSON is a word
         json_t *initial = json_loads(field->initial, JSON_DECODE_ANY, NULL);
         json_object_set_new(schema, "default",
@@ -71,7 +82,9 @@ static json_t *schema_of(const tr_field_t *field)
     return schema;
 }
 
-/// The object schema's member that the name's first part names, itself an object schema; made when it is not there.
+/// The object schema's member that the name's first part names, itself an object schema; made when
+/// it is not there.
+/// A section may be null in a recipe: all of its keys are defaults then.
 static json_t *section_of(json_t *object, const char *name, size_t length)
 {
     json_t *properties = json_object_get(object, "properties");
@@ -86,6 +99,7 @@ static json_t *section_of(json_t *object, const char *name, size_t length)
     return section;
 }
 
+/// A dotted name: sections are objects within objects.
 static void put(json_t *object, const char *name, json_t *schema)
 {
     for (const char *dot; (dot = strchr(name, '.')) != NULL; name = dot + 1) {
@@ -94,6 +108,7 @@ static void put(json_t *object, const char *name, json_t *schema)
     json_object_set_new(json_object_get(object, "properties"), name, schema);
 }
 
+/// Under both names, where a key has two.
 static void put_keys(json_t *object, const recipe_keys_t *keys)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -113,6 +128,7 @@ static void allow_brief(json_t *object, const recipe_keys_t *keys)
         if (keys->items[i].field->brief && dot != NULL) {
             char *section =
                 tr_format("%.*s", (int)(dot - keys->items[i].name), keys->items[i].name);
+            // anyOf the section itself and the brief value
             json_t *properties = json_object_get(object, "properties");
             json_t *both = json_pack("{s:[O, o]}", "anyOf", json_object_get(properties, section),
                                      value_of(keys->items[i].field));
@@ -151,6 +167,7 @@ char *tr_recipe_schema(void)
     recipe_keys_init(&keys, NULL);
     put_keys(schema, &keys);
     for (size_t i = 0; i < keys.count; i++) {
+        // only keys at the top lack a default, so that "required" of the top is enough
         if (keys.items[i].field->initial == NULL) {
             json_array_append_new(required, json_string(keys.items[i].name));
         }

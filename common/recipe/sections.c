@@ -1,6 +1,10 @@
-// The recipe's sections: which tables it is made of, and the tables of what no other module owns (data, roles, checkpoints, ...).
+// The recipe's sections: which tables it is made of, and the tables of what no other module owns
+// (data, roles, checkpoints, ...).
 //
-// The options of losses, optimizer, generation and judges are declared where they are read; recipe_sections says where each stands.
+// Options of losses, optimizer, generation and judges are declared in the module that reads them;
+// recipe_sections at the end says where each stands. A new key is a row of a table here or there;
+// reading, printing, docs/recipe.md and the schema follow. Next: common/base/fields.h for what a
+// row may say.
 #include "common/recipe/parts.h"
 
 // Choices: the index is the value of the enum.
@@ -13,6 +17,7 @@ static const char *const chat_templates[] = {"null",    "chatml",     "llama2", 
                                              "mistral", "mistral-v1", "mistral-v3", "zephyr",
                                              "plain",   NULL}; // tr_chat_format_t
 
+/// Ranges come with the words that a problem uses: "expected a port from 1 to 65535, or 0".
 static const tr_range_t any_whole = {"a whole number from 0 to 2^63 - 1", 0, 0x1p63, false, false};
 static const tr_range_t ports = {"a port from 1 to 65535, or 0", 0, 65535, false, false};
 
@@ -24,9 +29,9 @@ static const tr_field_t run[] = {
           .help = "The run's name, a plain file name: its directory is `output/name`."),
     FIELD(algorithm, TR_FIELD_CHOICE, NULL, .choices = &tr_algorithms[0].name,
           .stride = sizeof tr_algorithms[0],
-          .help = "How the policy learns. `online_dpo`: by DPO from the best and the worst of a "
-                  "prompt's own responses; `rejection_sampling`: by SFT from the best of them; "
-                  "`sample` learns nothing: it is what `troupe sample` runs."),
+          .help = "How the policy is trained. `online_dpo`: by DPO on the best and the worst of a "
+                  "prompt's own responses; `rejection_sampling`: by SFT on the best of them; "
+                  "`sample` trains nothing: it is what `troupe sample` runs."),
     FIELD(seed, TR_FIELD_WHOLE, "1", .range = &any_whole,
           .help = "Of all random numbers. The same recipe, data and seed give the same weights."),
     FIELD(steps, TR_FIELD_WHOLE, NULL, .range = &tr_range_positive_whole,
@@ -34,13 +39,13 @@ static const tr_field_t run[] = {
     FIELD(model, TR_FIELD_TEXT, NULL, .names = TR_NAMES_MODEL, .help = "The policy to start from."),
     FIELD(reference, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .readers = TR_READS_REFERENCE,
-          .help = "The policy that the KL penalty holds on to; null: `model` as it starts."),
+          .help = "The policy that KL is measured against; null: `model` before training."),
     FIELD(from_scratch, TR_FIELD_BOOL, "false", .readers = TR_READS_SFT_ROWS,
           .help = "`sft`: whether to begin with fresh weights of the shape of `model`."),
     FIELD(output, TR_FIELD_TEXT, "runs", .help = "The directory of all runs."),
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names,
-          .help = "What GPUs compute in; weights are learnt in fp32 in any case, and a CPU knows "
-                  "nothing else."),
+          .help = "What GPUs compute in. The weights that are trained are fp32 in any case; a CPU "
+                  "computes in fp32 only."),
     FIELD(log_level, TR_FIELD_CHOICE, "info", .choices = log_levels,
           .help = "The lowest level that is logged."),
 };
@@ -51,14 +56,14 @@ static const tr_field_t run[] = {
 #define FIELD(...) TR_FIELD(tr_recipe_data_t, __VA_ARGS__)
 static const tr_field_t data[] = {
     FIELD(prompts, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_PROMPTS,
-          .help = "JSONL files of prompts, for what generates: `ppo`, `online_dpo`, "
+          .help = "JSONL files of prompts, for algorithms that generate: `ppo`, `online_dpo`, "
                   "`rejection_sampling`, `sample`."),
     FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
           .help = "JSONL files, plain or gzipped: texts (`sft`), pairs (`reward`, `dpo`), or "
                   "labelled completions (`kto`)."),
     FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
-          .help = "JSONL files that are measured at each checkpoint, never learnt (`eval_loss` and "
-                  "the other metrics)."),
+          .help = "JSONL files that are evaluated at each checkpoint and never trained on "
+                  "(`eval_loss` and the other metrics)."),
     FIELD(batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
           .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
     FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .help = "The column that holds prompts."),
@@ -82,14 +87,14 @@ static const tr_field_t data[] = {
 #define FIELD(...) TR_FIELD(tr_recipe_sft_t, __VA_ARGS__)
 static const tr_field_t sft[] = {
     FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
-          .help = "Tokens of a row that are learnt from; the rest is cut."),
+          .help = "Tokens of a row that are trained on; the rest is cut."),
     FIELD(packing, TR_FIELD_BOOL, "false",
           .help = "Whether `data.batch` counts packs of rows, each of up to `max_length` tokens in "
-                  "all, instead of rows; the rows of a pack do not see each other."),
+                  "all, instead of rows; the rows of a pack do not attend to each other."),
     FIELD(completion_only_loss, TR_FIELD_BOOL, "true",
-          .help = "Whether rows with a prompt are learnt from their completions alone."),
+          .help = "Whether only the completions of rows with a prompt are trained on."),
     FIELD(assistant_only_loss, TR_FIELD_BOOL, "false",
-          .help = "Whether conversations are learnt from what their assistants say alone."),
+          .help = "Whether only the assistant's turns of conversations are trained on."),
 };
 
 #undef FIELD
@@ -101,7 +106,8 @@ static const tr_field_t reward[] = {
           .help = "Whether the model, as a judge, gives scores of mean 0 and deviation 1 over the "
                   "pairs of `data.eval`, which it then needs."),
     FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"",
-          .help = "What ends a step, where rows are steps (`prompt`, `completions`, `labels`): a "
+          .help = "The text that ends a step, where rows are steps (`prompt`, `completions`, "
+                  "`labels`): a "
                   "process reward model."),
 };
 
@@ -114,19 +120,17 @@ static const tr_field_t dpo[] = {
                   "is a bad row."),
     FIELD(truncation_mode, TR_FIELD_CHOICE, "keep_start", .choices = truncations,
           .readers = TR_READS_DPO_ROWS,
-          .help = "What stays of a prompt with its completion when it is too long: its beginning "
-                  "or its end."),
+          .help = "Which end is kept of a prompt with its completion that is too long."),
     FIELD(precompute_ref_log_probs, TR_FIELD_BOOL, "false", .readers = TR_READS_DPO_ROWS,
-          .help =
-              "Whether the reference is asked once, for all rows, before the first step; the run "
-              "directory keeps its answers, and the reference's memory is free after that."),
+          .help = "Whether the reference computes the log-probs of all rows once, before the first "
+                  "step; the run directory keeps them, and the reference's memory is freed."),
     FIELD(sync_ref_model, TR_FIELD_BOOL, "false",
           .help = "Whether the reference, the actor's own copy, follows the policy (TR-DPO)."),
     FIELD(ref_model_mixup_alpha, TR_FIELD_REAL, "0.6", .range = &tr_range_fraction,
-          .help = "Every `ref_model_sync_steps` steps the reference becomes so much of the policy, "
-                  "and the rest of itself."),
+          .help = "Share of the policy that the reference takes over every `ref_model_sync_steps` "
+                  "steps."),
     FIELD(ref_model_sync_steps, TR_FIELD_WHOLE, "512", .range = &tr_range_positive_whole,
-          .help = "Steps between."),
+          .help = "Steps between updates of the reference."),
 };
 
 #undef FIELD
@@ -136,8 +140,8 @@ static const tr_field_t kto[] = {
           .help = "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it "
                   "is a bad row."),
     FIELD(precompute_ref_log_probs, TR_FIELD_BOOL, "false",
-          .help = "As dpo's; with loss_type kto, whose completions are mismatched anew in every "
-                  "epoch, for the batches of all `steps`."),
+          .help = "As in `dpo`; with `loss_type: kto`, whose completions are mismatched anew in "
+                  "every epoch, for the batches of all `steps`."),
 };
 
 // Roles
@@ -148,8 +152,8 @@ static const tr_field_t rollout[] = {
     FIELD(workers, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
           .help = "Processes that generate; the result does not depend on it."),
     FIELD(external, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
-          .help = "How many of the workers you start yourself, on this machine or others; the run "
-                  "says how, and goes on without those that do not come."),
+          .help = "How many of the workers are started by hand, on this machine or others; the run "
+                  "prints how, and continues without those that do not come."),
     FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
           .help =
               "Where they compute: one device, or a list that is dealt to the workers in turn."),
@@ -158,14 +162,13 @@ static const tr_field_t rollout[] = {
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
           .help = "Of each worker; 0: its share of the processors."),
     FIELD(max_batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
-          .help = "Sequences decoded at once."),
-    FIELD(
-        weights, TR_FIELD_CHOICE, "auto", .choices = weight_ways,
-        .help =
-            "How the actor's weights come: `auto` reads them where they are on its GPU (or copies "
-            "them from there to another GPU), and on CPUs, or where the parameters are sharded, "
-            "goes by shared memory of the host, as `host` always does: for GPUs or containers that "
-            "do not reach each other's memory. Rollouts on other machines get them by TCP."),
+          .help = "Sequences generated at once."),
+    FIELD(weights, TR_FIELD_CHOICE, "auto", .choices = weight_ways,
+          .help = "How rollouts get the actor's weights. `auto`: in place on the actor's GPU, or "
+                  "by a copy to another GPU of the machine; on CPUs, and where the parameters are "
+                  "sharded, through shared memory of the host. `host`: always through shared "
+                  "memory, for GPUs or containers that cannot reach each other's memory. Rollouts "
+                  "on other machines fetch them over TCP."),
 };
 
 #undef FIELD
@@ -177,18 +180,18 @@ static const tr_field_t actor[] = {
           .help = "Of each rank: " TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
           .help = "Of each rank; 0: the ranks' share of half of the processors, or of all of them "
-                  "where nothing but the actor learns."),
+                  "where only the actor is trained."),
     FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
-          .help = "Processes that learn as one, started by `mpirun`; docs/ranks.md."),
+          .help = "Processes that train as one, started by `mpirun`; docs/ranks.md."),
 };
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_reference_t, __VA_ARGS__)
 static const tr_field_t reference[] = {
     FIELD(separate, TR_FIELD_BOOL, "false",
-          .help = "Whether the reference has a process of its own instead of the actor's."),
+          .help = "Whether the reference runs in a process of its own instead of the actor's."),
     FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE,
-          .help = "Where it computes, in a process of its own; else it is where the actor does."),
+          .help = "Where it computes, in a process of its own; else it is on the actor's device."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
           .help = TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
@@ -207,7 +210,7 @@ static const tr_field_t critic[] = {
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
           .help = "Of each rank; 0: the ranks' share of half of the processors."),
     FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
-          .help = "Processes that learn as one, started by `mpirun`; docs/ranks.md."),
+          .help = "Processes that train as one, started by `mpirun`; docs/ranks.md."),
     FIELD(learning_rate, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
           .help = "null: `optimizer.learning_rate`."),
 };
@@ -216,7 +219,8 @@ static const tr_field_t critic[] = {
 #define FIELD(...) TR_FIELD(tr_recipe_roles_t, __VA_ARGS__)
 static const tr_field_t judges[] = {
     FIELD(reward, TR_FIELD_LIST, "[]", .list = &recipe_judges,
-          .help = "The judges, whose weighted scores add up; what generates needs one."),
+          .help =
+              "The judges, whose weighted scores are added; algorithms that generate need one."),
 };
 
 // The rest
@@ -227,7 +231,7 @@ static const tr_field_t checkpoint[] = {
     FIELD(every, TR_FIELD_WHOLE, "20", .range = &tr_range_whole,
           .help = "Steps between checkpoints; 0: only at the end."),
     FIELD(keep, TR_FIELD_WHOLE, "2", .range = &tr_range_positive_whole,
-          .help = "The latest so many stay."),
+          .help = "How many of the latest are kept."),
 };
 
 #undef FIELD
@@ -248,13 +252,14 @@ static const tr_field_t network[] = {
     FIELD(keys, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_DIRECTORY,
           .help = "Directory of CURVE keys, from `troupe keys`."),
     FIELD(weights_port, TR_FIELD_WHOLE, "0", .range = &ports,
-          .help = "Of the address of `network.bind`, where external rollouts on other machines get "
-                  "the weights; 0: any free one."),
+          .help = "Port, at the address of `network.bind`, where external rollouts on other "
+                  "machines fetch the weights; 0: any free one."),
 };
 #undef FIELD
 
 // Where each table stands
 
+/// A table knows its struct's size, its fields and their number.
 static const tr_fields_t run_fields = TR_FIELDS(tr_recipe_t, run);
 static const tr_fields_t data_fields = TR_FIELDS(tr_recipe_data_t, data);
 static const tr_fields_t sft_fields = TR_FIELDS(tr_recipe_sft_t, sft);
@@ -272,6 +277,8 @@ static const tr_fields_t network_fields = TR_FIELDS(tr_recipe_network_t, network
 
 #define AT(member) offsetof(tr_recipe_t, member)
 
+/// Name, table, offset of its struct, who reads it. Several tables may share a name: a loss's own
+/// options and those of its rows. A field's own readers go before its section's.
 const recipe_section_t recipe_sections[] = {
     {"", &run_fields, 0, 0},
     {"data", &data_fields, AT(data), 0},

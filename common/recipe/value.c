@@ -1,7 +1,8 @@
 // One value of the tree into one field, by its key.
 //
-// Scalars are parsed where defaults are (common/base/fields.c); here are what a list or map of the tree may hold, and the
-// problems, each with its place.
+// Scalars are parsed by common/base/fields.c, which also parses defaults and messages; here are
+// lists and maps of the tree, and problems with their place. A field changes only when its whole
+// value was read.
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ typedef struct place {
     const char *path;
 } place_t;
 
+/// Reports and returns false, for `return unexpected(...)`. A broken node was reported before.
 static bool unexpected(const place_t *place, const recipe_node_t *node, const char *expected)
 {
     if (node->kind != RECIPE_BROKEN) {
@@ -26,6 +28,7 @@ static bool unexpected(const place_t *place, const recipe_node_t *node, const ch
     return false;
 }
 
+/// What the field's table expects, in its own words.
 static bool unexpected_value(const place_t *place, const recipe_node_t *node)
 {
     char *expected = tr_field_expected(place->key->field);
@@ -34,6 +37,7 @@ static bool unexpected_value(const place_t *place, const recipe_node_t *node)
     return false;
 }
 
+/// A number in quotes is a text.
 static bool is_plain(const recipe_node_t *node)
 {
     return node->kind == RECIPE_SCALAR && !node->quoted;
@@ -58,6 +62,7 @@ static bool is_named(const place_t *place, const char *text)
 static bool read_text(const place_t *place, const recipe_node_t *node)
 {
     const tr_field_t *field = place->key->field;
+    // the disk is asked only about a text that could be a name; read_scalar reports the others
     bool null = field->nullable && recipe_node_is_null(node);
     return (null || node->kind != RECIPE_SCALAR || recipe_node_is_null(node) ||
             node->text[0] == '\0' || !is_named(place, node->text) ||
@@ -82,6 +87,7 @@ static place_t item_place(char **path, const place_t *place, size_t i)
 /// The first text of a program, each text of any other list, names something on the disk.
 static bool check_item(const place_t *place, const recipe_node_t *node, size_t i)
 {
+    // arguments of a program may be anything, also empty or "null"
     bool is_argument = place->key->field->names == TR_NAMES_PROGRAM && i > 0;
     if (node->kind != RECIPE_SCALAR || (recipe_node_is_null(node) && !is_argument) ||
         (node->text[0] == '\0' && !is_argument)) {
@@ -94,6 +100,7 @@ static bool check_item(const place_t *place, const recipe_node_t *node, size_t i
                                             node->line, place->path);
 }
 
+/// All items are checked, so that all problems of a list are reported at once.
 static bool check_items(const place_t *place, const recipe_node_t *list)
 {
     bool usable = true;
@@ -106,6 +113,7 @@ static bool check_items(const place_t *place, const recipe_node_t *list)
     return usable;
 }
 
+/// The default's texts, before the new ones take their place.
 static void release_texts(tr_texts_t *texts)
 {
     for (size_t i = 0; i < texts->count; i++) {
@@ -119,6 +127,8 @@ static void release_texts(tr_texts_t *texts)
 static bool read_texts(const place_t *place, const recipe_node_t *node)
 {
     tr_texts_t *field = tr_field_of(place->key->record, place->key->field);
+    // a program without arguments must be a list all the same: a command line is not split into
+    // words
     bool single = node->kind == RECIPE_SCALAR && place->key->field->names != TR_NAMES_PROGRAM;
     if (is_empty(node, RECIPE_LIST)) {
         release_texts(field);
@@ -127,6 +137,7 @@ static bool read_texts(const place_t *place, const recipe_node_t *node)
     if (!single && node->kind != RECIPE_LIST) {
         return unexpected_value(place, node);
     }
+    // checked first, copied after: the field keeps its value when any item is refused
     if (single ? !check_item(place, node, 0) : !check_items(place, node)) {
         return false;
     }
@@ -139,7 +150,8 @@ static bool read_texts(const place_t *place, const recipe_node_t *node)
     return true;
 }
 
-/// A list, whose item i read_item reads; a scalar alone, where `single`, is a list of one. most: items.
+/// A list, whose item i read_item reads; a scalar alone, where `single`, is a list of one. most:
+/// items.
 static bool read_items(const place_t *place, const recipe_node_t *node, bool single, size_t most,
                        bool (*read_item)(void *list, const place_t *, const recipe_node_t *),
                        void *list)
@@ -170,9 +182,11 @@ static bool read_real(void *list, const place_t *place, const recipe_node_t *nod
            unexpected(place, node, "a number");
 }
 
+/// A list of numbers, such as loss_weights; as long as choices may be.
 static bool read_reals(const place_t *place, const recipe_node_t *node)
 {
     tr_reals_t reals = {0};
+    // into a copy: the field keeps its value when an item is refused
     bool usable = read_items(place, node, false, TR_CHOICES_LIMIT, read_real, &reals);
     if (usable) {
         *(tr_reals_t *)tr_field_of(place->key->record, place->key->field) = reals;
@@ -180,6 +194,7 @@ static bool read_reals(const place_t *place, const recipe_node_t *node)
     return usable;
 }
 
+/// A choice's index is the value of its enum; an item twice is refused.
 static bool read_choice(void *list, const place_t *place, const recipe_node_t *node)
 {
     tr_choices_t *choices = list;
@@ -211,6 +226,7 @@ static bool read_choices(const place_t *place, const recipe_node_t *node)
     return usable;
 }
 
+/// A token id: whole, and not above INT32_MAX; whether the model knows it is found later.
 static bool read_id(void *list, const place_t *place, const recipe_node_t *node)
 {
     tr_token_ids_t *ids = list;
@@ -224,6 +240,7 @@ static bool read_id(void *list, const place_t *place, const recipe_node_t *node)
 
 static bool read_ids(const place_t *place, const recipe_node_t *node)
 {
+    // the node's count bounds the list
     tr_token_ids_t ids = {.items = tr_calloc(node->count + 1, sizeof *ids.items)};
     bool usable = read_items(place, node, false, SIZE_MAX, read_id, &ids);
     if (!usable) {
@@ -243,6 +260,7 @@ static bool read_word(tr_word_weight_t *item, const place_t *place, const recipe
                        "expected a word of 1 to %d bytes, found one of %zu", WORD_LIMIT, length);
         return false;
     }
+    // the weight of a word, which may be negative
     if (!is_plain(node) || !tr_real_parse(&item->weight, node->text)) {
         return unexpected(place, node, "a number");
     }
@@ -250,6 +268,7 @@ static bool read_word(tr_word_weight_t *item, const place_t *place, const recipe
     return true;
 }
 
+/// After a problem with one of them.
 static void release_words(tr_words_t *words)
 {
     for (size_t i = 0; i < words->count; i++) {
@@ -259,6 +278,7 @@ static void release_words(tr_words_t *words)
     *words = (tr_words_t){0};
 }
 
+/// Words and weights; the map replaces the default's as a whole.
 static bool read_words(const place_t *place, const recipe_node_t *node)
 {
     tr_words_t *field = tr_field_of(place->key->record, place->key->field);

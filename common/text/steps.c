@@ -1,6 +1,6 @@
 // Responses in steps. Prompt, steps and separators are each encoded by itself and joined, as TRL's
 // PRMTrainer does it, so that a step's tokens do not depend on the steps around it. Training
-// (common/data) and the judge of steps (reward/model_judge.c) share this file.
+// (common/data) and the judge of steps (common/judge/model.c) share this file.
 #include "common/text/steps.h"
 
 #include <stdlib.h>

@@ -1,11 +1,16 @@
+// A learner: opened from the controller's config, asked to train, infer, save and restore.
+//
+// Apart from actor and critic, which share all of it but their losses. Every method checks the step
+// first, so that a learner which missed something says so before it does anything. Next:
+// common/model/trainer.h, which takes the updates.
 #include "proto/learner/learner.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "proto/body.h"
 #include "proto/device.h"
 
+/// Reads the optimizer's options. The seed of stochastic rounding is the run's.
 static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *config,
                                 tr_error_t *err)
 {
@@ -17,6 +22,7 @@ static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *c
     return tr_fields_from_json(options, &tr_optimizer_fields, object, "welcome optimizer", err);
 }
 
+/// Reads how the ranks share the work.
 static tr_status read_ranks(tr_ranks_t *ranks, const json_t *config, tr_collective_t *collective,
                             tr_error_t *err)
 {
@@ -28,10 +34,12 @@ static tr_status read_ranks(tr_ranks_t *ranks, const json_t *config, tr_collecti
     return TR_OK;
 }
 
+/// Which parameters the model keeps: with stochastic rounding those in bf16 alone.
 static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner,
                             const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
                             tr_error_t *err)
 {
+    // Rounding up or down by chance replaces the f32 copy of the parameters, so it needs bf16 ones.
     bool rounds = options->rounding == TR_ROUNDING_STOCHASTIC;
     *use = rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS;
     if (rounds && (learner->backend->real != TR_BF16 || ranks->zero_stage == 3)) {
@@ -43,13 +51,14 @@ static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner,
     return TR_OK;
 }
 
-/// A model of the directory's shape, with its weights or with fresh ones.
+/// A model of the directory's shape, with its weights, or with fresh ones drawn from the seed.
 static tr_status fill_model(tr_model_t **model, const char *directory, bool scalar, bool fresh,
                             uint64_t seed, tr_backend_t *backend, const tr_model_options_t *options,
                             tr_error_t *err)
 {
     tr_model_config_t shape;
     TR_TRY(tr_model_config_load(&shape, directory, err));
+    // A reward model or a critic: the head has one output instead of the vocabulary.
     if (scalar) {
         tr_model_config_make_scalar(&shape);
     }
@@ -61,6 +70,7 @@ static tr_status fill_model(tr_model_t **model, const char *directory, bool scal
     return tr_model_load(*model, directory, seed, err);
 }
 
+/// The model of the checkpoint, else of the config. *model: NULL after a failure.
 static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
                             const char *checkpoint, bool scalar,
                             const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
@@ -70,10 +80,14 @@ static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const jso
     tr_model_options_t model_options = {0}; // all parameters are trained
     TR_TRY(choose_use(&model_options.use, learner, options, ranks, err));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
+    // Everything that training changes is in the checkpoint; tokenizer files are in the source.
     const char *directory = checkpoint != NULL ? checkpoint : source;
+    // A checkpoint has the run's own weights, and a scalar model is never trained from scratch.
     bool fresh =
         !scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"));
     if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
+        // With zero_stage 3 the parameters themselves are sharded, so the model must know the
+        // ranks.
         model_options.collective = ranks->collective;
     }
     tr_status status = fill_model(model, directory, scalar, fresh, options->seed, learner->backend,
@@ -97,20 +111,25 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
     TR_TRY(read_optimizer(&optimizer, config, err));
     TR_TRY(read_ranks(&ranks, config, options->collective, err));
+    // A restore keeps the device: only the model and its state are made anew.
     if (learner->backend == NULL) {
         TR_TRY(tr_device_open(&learner->backend, config, options->threads,
                               tr_collective_rank(options->collective), err));
+        // The collective must be able to move this device's vectors.
         TR_TRY(tr_collective_check(options->collective, learner->backend, err));
     }
     TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &optimizer, &ranks, err));
+    // gradient_checkpointing: the same bytes with less memory.
     tr_model_recompute(model, optimizer.gradient_checkpointing);
+    // Takes the model; one that a failure has left is destroyed.
     tr_status status = tr_trainer_new(&learner->trainer, &model, &optimizer, &ranks, err);
     tr_model_destroy(&model);
     TR_TRY(status);
     if (checkpoint != NULL) {
         TR_TRY(tr_trainer_restore(learner->trainer, checkpoint, err));
     } else {
-        tr_model_set_scores(tr_trainer_model(learner->trainer), 0.0, 0.0); // of what it was before
+        tr_model_set_scores(tr_trainer_model(learner->trainer), 0.0,
+                            0.0); // not those of the model before training
     }
     learner->step = (uint64_t)step;
     learner->source = tr_strdup(source);
@@ -120,7 +139,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     return TR_OK;
 }
 
-/// Lets go of all but the device.
+/// Releases everything but the device.
 static void unload(tr_learner_t *learner)
 {
     tr_trainer_destroy(&learner->trainer);
@@ -153,21 +172,23 @@ tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_
     return TR_OK;
 }
 
-tr_status tr_learner_read_train_pass(tr_train_pass_t *walk, const tr_learner_t *learner,
+tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *learner,
                                      const json_t *body, tr_error_t *err)
 {
     int64_t step, chunk, seed, epochs, minibatches;
     double rate, temperature;
+    // An evaluation belongs to the finished step, training to the one after it.
     bool evaluate = json_is_true(json_object_get(body, "evaluate"));
     TR_TRY(tr_body_integer(&step, body, "step", evaluate ? 0 : 1, UINT32_MAX, "train", err));
     TR_TRY(tr_learner_expect(learner, evaluate ? step : step - 1, err));
+    // All fields are required: a default here would be a second one beside the recipe's.
     TR_TRY(tr_body_integer(&chunk, body, "chunk", 1, INT32_MAX, "train", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "train", err));
     TR_TRY(tr_body_integer(&epochs, body, "epochs", 1, INT32_MAX, "train", err));
     TR_TRY(tr_body_integer(&minibatches, body, "minibatches", 1, INT32_MAX, "train", err));
     TR_TRY(tr_body_real(&rate, body, "learning_rate", "train", err));
     TR_TRY(tr_body_real(&temperature, body, "temperature", "train", err));
-    *walk = (tr_train_pass_t){
+    *pass = (tr_train_pass_t){
         .epochs = (size_t)epochs,
         .minibatches = (size_t)minibatches,
         .chunk = (size_t)chunk,
@@ -180,17 +201,19 @@ tr_status tr_learner_read_train_pass(tr_train_pass_t *walk, const tr_learner_t *
     return TR_OK;
 }
 
-/// What the body says of scores, if anything.
+/// Reads the body's scores, if it has any, into the model's config.
 static tr_status take_scores(const tr_learner_t *learner, const json_t *body, tr_error_t *err)
 {
     json_t *scores;
     double mean, deviation;
+    // Optional: only reward.normalize sends it.
     if (json_object_get(body, "scores") == NULL) {
         return TR_OK;
     }
     TR_TRY(tr_body_object(&scores, body, "scores", "save", err));
     TR_TRY(tr_body_real(&mean, scores, "mean", "save: scores", err));
     TR_TRY(tr_body_real(&deviation, scores, "std", "save: scores", err));
+    // Written so that a NaN fails too.
     if (!(deviation > 0.0)) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "the scores' standard deviation is %g: they cannot be normalized",
@@ -210,6 +233,7 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
     TR_TRY(tr_learner_expect(learner, step, err));
     TR_TRY(tr_body_string(&directory, body, "directory", "save", err));
     TR_TRY(tr_body_bool(&optimizer, body, "optimizer", "save", err));
+    // Before saving, since they are part of config.json.
     TR_TRY(take_scores(learner, body, err));
     TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, optimizer, err));
     tr_log(TR_LOG_INFO, "learner", "step=%lld directory=%s \"saved\"", (long long)step, directory);
@@ -232,6 +256,7 @@ tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_m
 {
     const tr_model_config_t *config = tr_model_config(model);
     TR_TRY(tr_sequences_take(sequences, owned, request, err));
+    // Ids index the embedding: a bad one must not reach the model.
     return tr_sequences_check(sequences, config->vocabulary, config->max_positions, err);
 }
 

@@ -1,10 +1,11 @@
-/// What the services of actor and critic share: the welcome's model and optimizer, the state of a learner, the body of a
-/// training request.
+/// A learner: what the services of actor and critic share. Opened by the controller's config, it
+/// holds a model with its optimizer and reads the body of a training request.
 ///
-/// A role of several ranks has a learner on each, and each gets every request.
+/// A role with several ranks has a learner on each, and each gets every request.
 ///
-/// A learner counts the steps it has finished. A request names the step it belongs to; a learner that is not exactly one
-/// step behind a training request answers TR_ERR_VERSION, and the controller then replays what it missed.
+/// A learner counts the steps that it has finished, and a request has the step it belongs to. A
+/// learner that is not exactly one step behind a training request answers TR_ERR_VERSION, and the
+/// controller goes back to its last checkpoint.
 #ifndef TR_PROTO_LEARNER_H
 #define TR_PROTO_LEARNER_H
 
@@ -20,14 +21,23 @@
 typedef struct tr_learner {
     tr_backend_t *backend;
     tr_trainer_t *trainer;
-    uint64_t step; ///< steps finished; TR_LEARNER_STALE after a step that failed half way
+    uint64_t step; ///< steps finished; TR_LEARNER_STALE after a step that failed midway
     char *source;  ///< directory whose tokenizer files are saved with the model
 } tr_learner_t;
 
-/// Reads a welcome {model, checkpoint: directory or null, step: of the checkpoint, seed, optimizer: {beta1, beta2, epsilon,
-/// weight_decay, clip, gradient_checkpointing, offload, stochastic_rounding: bool (absent: false)}, from_scratch: bool (absent: false), zero_stage: 1, 2 or 3
-/// (absent: 2), gradient_sum: "tree" (absent too) or "all_reduce", and what proto/device.h reads} and opens the device, of a list
-/// the rank's, the model (scalar: with a value head) and its optimizer. threads and collective: of options.
+/// Opens a learner by a config: the device, the model (scalar: with a value head) and the
+/// optimizer.
+///
+///     model         directory
+///     checkpoint    directory to begin from, or null: from the model
+///     step          of the checkpoint
+///     seed          of the run
+///     optimizer     the fields of tr_optimizer_fields
+///     from_scratch  optional bool, default false: fresh weights of the model's shape
+///     zero_stage, gradient_sum  the fields of tr_sharing_fields
+///     device...     what proto/device.h reads; of a list of devices, the rank's
+///
+/// Threads and the collective are those of options.
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,
                           const tr_service_options_t *options, tr_error_t *err);
 void tr_learner_close(tr_learner_t *learner);
@@ -38,26 +48,30 @@ tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err);
 /// TR_ERR_VERSION unless the learner has finished exactly `step` steps.
 tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err);
 
-/// A training request's {step (to be finished), learning_rate, temperature, chunk, seed, epochs, minibatches}; with evaluate:
-/// true nothing is learnt, and step is the one finished. Fails as tr_learner_expect does.
-tr_status tr_learner_read_train_pass(tr_train_pass_t *walk, const tr_learner_t *learner,
+/// Reads a training request's {step (the one to finish), learning_rate, temperature, chunk, seed,
+/// epochs, minibatches}. With evaluate: true there is no update, and step is the finished one.
+/// Fails as tr_learner_expect does.
+tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *learner,
                                      const json_t *body, tr_error_t *err);
 
-/// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the optimizer's state if asked. scores:
-/// {mean, std}, if it is there, is what config.json says of a reward model's scores from now on.
+/// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the
+/// optimizer's state if asked. An optional scores: {mean, std} is written to config.json, as those
+/// of the reward model's scores, from now on.
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request,
                           tr_error_t *err);
 
-/// `restore` of both roles: body as the welcome; opens the learner again from the checkpoint named there, on the device that it
-/// has.
+/// `restore` of both roles: the body is a config; opens the learner again from its checkpoint, on
+/// the device that is open.
 tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
                              const tr_service_options_t *options, tr_error_t *err);
 
-/// The request's sequences (proto/sequences.h), checked against the model. *owned: to be freed by the caller.
+/// The request's sequences (proto/sequences.h), checked against the model. *owned: to be freed by
+/// the caller.
 tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_model_t *model,
                           const tr_message_t *request, tr_error_t *err);
 
-/// One pass over the request's sequences, body {temperature, chunk}; the reply gets tensor `name` f32 [response tokens].
+/// One pass over the request's sequences, body {temperature, chunk}; the reply gets tensor `name`
+/// f32 [response tokens].
 tr_status tr_learner_infer(tr_response_pass_t *pass, const tr_model_t *model, const char *name,
                            const tr_message_t *request, tr_message_t *reply, tr_error_t *err);
 

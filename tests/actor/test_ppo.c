@@ -1,4 +1,5 @@
-/// PPO in the actor: the objective's slope by finite differences through the model, the proof of exactness, the report.
+/// PPO in the actor: the objective's slope by finite differences through the model, the proof of
+/// exactness, the report.
 #include "actor/algorithms.h"
 
 #include <criterion/criterion.h>
@@ -10,8 +11,8 @@
 
 enum { TOKENS = 32 }; // of learning_sequences
 
-/// How far the old log-probs lie from the model's: ratios of 1.49, 1.11, 1, 0.90 and 0.67, away from the bounds 0.8 and 1.2, where
-/// the objective has kinks.
+/// How far the old log-probs lie from the model's: ratios of 1.49, 1.11, 1, 0.90 and 0.67, away
+/// from the bounds 0.8 and 1.2, where the objective has kinks.
 static const float distances[] = {-0.4f, -0.1f, 0.0f, 0.1f, 0.4f};
 
 typedef struct rig_ppo {

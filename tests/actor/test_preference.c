@@ -1,4 +1,5 @@
-/// Updates from preferences follow the slopes of their losses, whatever the chunk; what is measured is what the models say.
+/// Updates from preferences follow the slopes of their losses, whatever the chunk; what is measured
+/// is what the models say.
 #include "actor/algorithms.h"
 
 #include <criterion/criterion.h>

@@ -1,4 +1,5 @@
-/// Supervised fine-tuning in the actor: the loss's slope by finite differences through the model, masks, noise on embeddings.
+/// Supervised fine-tuning in the actor: the loss's slope by finite differences through the model,
+/// masks, noise on embeddings.
 #include "actor/algorithms.h"
 
 #include <criterion/criterion.h>

@@ -1,4 +1,5 @@
-/// Training requests as they come over the wire: what is missing or does not fit is refused, and leaves the learner as it was.
+/// Training requests as they come over the wire: what is missing or does not fit is refused, and
+/// leaves the learner as it was.
 #include "actor/algorithms.h"
 
 #include <criterion/criterion.h>
@@ -28,7 +29,8 @@ TestSuite(training, .fini = teardown);
 
 enum { TOKENS = 8 }; // response tokens of the four sequences below
 
-/// A request of four sequences (two pairs) for step 1: options: the algorithm's, NULL: none; more: JSON over them and the pass.
+/// A request of four sequences (two pairs) for step 1: options: the algorithm's, NULL: none; more:
+/// JSON over them and the pass.
 static tr_message_t *request_of(const char *method, const tr_fields_t *options, const char *more)
 {
     static const int32_t ids[] = {5, 6, 7, 8, 5, 6, 9, 8, 7, 5, 4, 5, 9, 9};

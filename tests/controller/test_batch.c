@@ -34,22 +34,22 @@ typedef struct expected {
 static void expect_batch(const controller_batch_t *batch, const expected_t *expected, size_t count)
 {
     const tr_sequences_t *s = &batch->sequences;
-    size_t tokens = 0, learnt = 0, longest = 0;
+    size_t tokens = 0, trained = 0, longest = 0;
     cr_assert_eq(s->count, count);
     for (size_t i = 0; i < count; i++) {
         const expected_t *e = &expected[i];
         cr_assert_eq((size_t)s->starts[i], tokens, "sequence %zu", i);
-        cr_assert_eq((size_t)s->response_starts[i], learnt, "sequence %zu", i);
+        cr_assert_eq((size_t)s->response_starts[i], trained, "sequence %zu", i);
         cr_expect_eq((size_t)s->prompt_lengths[i], e->prompt, "sequence %zu", i);
         cr_expect_arr_eq(s->ids + tokens, e->ids, e->length * sizeof *e->ids, "sequence %zu", i);
         tokens += e->length;
-        learnt += e->length - e->prompt;
+        trained += e->length - e->prompt;
         longest = e->length > longest ? e->length : longest;
     }
     cr_expect_eq((size_t)s->starts[count], tokens);
-    cr_expect_eq((size_t)s->response_starts[count], learnt);
+    cr_expect_eq((size_t)s->response_starts[count], trained);
     cr_expect_eq(batch->tokens, tokens);
-    cr_expect_eq(batch->learnt, learnt);
+    cr_expect_eq(batch->trained, trained);
     cr_expect_eq(batch->longest, longest);
 }
 
@@ -81,8 +81,8 @@ Test(batch, what_is_longer_than_the_limit_loses_its_end)
     static const expected_t expected[] = {{2, 3, {1, 2, 3}}, {1, 3, {11, 12, 13}}};
     const tr_rows_t rows = rows_of(3, false);
     expect_rows(&rows, indices, 2, false, expected, 2);
-    cr_expect_eq(controller_batch_learnt(&rows, &sequences[0]), 1);
-    cr_expect_eq(controller_batch_learnt(&rows, &sequences[1]), 2);
+    cr_expect_eq(controller_batch_trained(&rows, &sequences[0]), 1);
+    cr_expect_eq(controller_batch_trained(&rows, &sequences[1]), 2);
 }
 
 // The cut falls into the prompt, to its end, and into the completion, whose first token then counts
@@ -95,7 +95,7 @@ Test(batch, or_its_beginning_where_the_end_is_kept)
     for (size_t i = 0; i < 3; i++) {
         const tr_rows_t rows = rows_of(4 - i, true);
         expect_rows(&rows, indices, 1, false, &expected[i], 1);
-        cr_expect_eq(controller_batch_learnt(&rows, &sequences[2]), 1);
+        cr_expect_eq(controller_batch_trained(&rows, &sequences[2]), 1);
     }
     static const uint32_t first[] = {0};
     static const expected_t without_prompt = {1, 3, {3, 4, 5}};
@@ -132,7 +132,7 @@ Test(batch, masks_are_of_the_tokens_that_are_learnt)
     tr_rows_t rows = rows_of(4, false);
     rows.masked = true;
     controller_batch_init(&batch, &rows, indices, 3, false);
-    cr_assert_eq(batch.learnt, 8);
+    cr_assert_eq(batch.trained, 8);
     cr_expect_arr_eq(batch.mask, expected, sizeof expected);
     controller_batch_release(&batch);
 }

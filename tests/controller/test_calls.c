@@ -1,4 +1,5 @@
-/// Calls against workers that err, hang, die and come back: what is asked again, what ends the wait, and with which status.
+/// Calls against workers that err, hang, die and come back: what is asked again, what ends the
+/// wait, and with which status.
 #include "controller/calls.h"
 
 #include <criterion/criterion.h>

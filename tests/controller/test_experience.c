@@ -8,7 +8,8 @@
 enum { PROMPTS = 3, SAMPLES = 2, RESPONSES = 6, TOKENS = 13 };
 #include <stdint.h>
 
-// Three prompts of a data set of four, two responses each. Numbers are made up so that each differs.
+// Three prompts of a data set of four, two responses each. Numbers are made up so that each
+// differs.
 static int32_t prompt_0[] = {1, 2}, prompt_1[] = {3}, prompt_2[] = {4, 5, 6};
 static tr_sequence_t items[] = {{.ids = prompt_0, .prompt = 2, .length = 2},
                                 {.ids = NULL},
@@ -21,7 +22,8 @@ static const int32_t response_ids[TOKENS] = {10, 11, 12, 13, 14, 15, 16, 17, 18,
 static const int32_t response_starts[RESPONSES + 1] = {0, 3, 4, 6, 9, 12, 13};
 static const int32_t finish[RESPONSES] = {0, 1, 2, 0, 2, 1};
 static const float logprobs[TOKENS] = {-1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12, -13};
-// Lists of 0 to 3 kept ids: a cut token keeps at least itself, an empty list is a token that nothing was cut from.
+// Lists of 0 to 3 kept ids: a cut token keeps at least itself, an empty list is a token that
+// nothing was cut from.
 static const int32_t kept_offsets[TOKENS + 1] = {0, 2, 2, 3, 6, 7, 7, 9, 10, 13, 13, 13, 15, 16};
 static const int32_t kept_ids[16] = {10, 99, 12, 13, 50, 51, 14, 8, 16, 17, 1, 18, 30, 2, 21, 22};
 
@@ -49,7 +51,8 @@ static tr_responses_t part_of(size_t first, size_t end, bool truncated)
     };
 }
 
-/// Joins parts that end where `division` has a bit: response i is the last of its part when bit i is set.
+/// Joins parts that end where `division` has a bit: response i is the last of its part when bit i
+/// is set.
 static void join(controller_experience_t *e, unsigned division, bool truncated)
 {
     tr_responses_t parts[RESPONSES];
@@ -91,12 +94,14 @@ Test(experience, each_response_follows_its_prompt_however_the_responses_were_div
         expect_ids(e.starts, starts, RESPONSES + 1, "starts", division);
         expect_ids(e.prompt_lengths, prompt_lengths, RESPONSES, "prompt_lengths", division);
         expect_ids(e.response_starts, response_starts, RESPONSES + 1, "response_starts", division);
-        expect_ids(e.responses, response_ids, TOKENS, "responses", division);
         expect_ids(e.finish, finish, RESPONSES, "finish", division);
         cr_expect_arr_eq(e.logprobs, logprobs, sizeof logprobs);
         cr_expect_arr_eq(e.rows, rows, sizeof rows);
-        for (size_t i = 0; i <= RESPONSES; i++) {
-            cr_expect_eq(e.offsets[i], (size_t)response_starts[i]);
+        for (size_t i = 0; i < RESPONSES; i++) {
+            size_t n;
+            const int32_t *response = controller_experience_response(&e, i, &n);
+            cr_assert_eq(n, (size_t)(response_starts[i + 1] - response_starts[i]));
+            expect_ids(response, response_ids + response_starts[i], n, "response", division);
         }
         cr_expect_null(e.sequences.kept_offsets);
         controller_experience_release(&e);

@@ -1,4 +1,5 @@
-/// The panel of judges: what they are shown, the weighted sum of what they say, and that no order of answers changes a bit.
+/// Judges as the controller asks them: what they are shown, the weighted sum of what they say, and
+/// that no order of answers changes a bit.
 #include "controller/judges.h"
 
 #include <criterion/criterion.h>
@@ -13,7 +14,7 @@
 
 enum { RESPONSES = 37, ROWS = 3, FIRST_ID = 1000 };
 
-static const char ENDPOINT[] = "inproc://panel";
+static const char ENDPOINT[] = "inproc://judges";
 static const char DATA[] =
     "{\"prompt\": \"One day\", \"answer\": 7, \"tags\": [\"a\", \"\\u00e9\"]}\n"
     "{\"prompt\": \"The cat\"}\n"
@@ -65,16 +66,16 @@ static char *text_of(size_t i)
     return tr_strdup(texts[i % 4]);
 }
 
-typedef struct spoken {
+typedef struct responses {
     tr_responses_t responses;
     int32_t *ids, *starts, *finish;
     uint32_t rows[RESPONSES];
-} spoken_t;
+} responses_t;
 
-static void speak(spoken_t *spoken)
+static void make_responses(responses_t *made)
 {
-    *spoken = (spoken_t){.starts = tr_calloc(RESPONSES + 1, sizeof(int32_t)),
-                         .finish = tr_calloc(RESPONSES, sizeof(int32_t))};
+    *made = (responses_t){.starts = tr_calloc(RESPONSES + 1, sizeof(int32_t)),
+                          .finish = tr_calloc(RESPONSES, sizeof(int32_t))};
     for (size_t i = 0; i < RESPONSES; i++) {
         int32_t *ids;
         size_t count;
@@ -83,29 +84,30 @@ static void speak(spoken_t *spoken)
         cr_assert_eq(tr_tokenizer_encode(&ids, &count, tokenizer, text, strlen(text),
                                          TR_ENCODE_CONTINUES, &err),
                      TR_OK, "%s", err.text);
-        size_t at = (size_t)spoken->starts[i];
-        spoken->ids = tr_realloc(spoken->ids, (at + count) * sizeof *ids);
-        memcpy(spoken->ids + at, ids, count * sizeof *ids);
-        spoken->starts[i + 1] = (int32_t)(at + count);
-        spoken->finish[i] = (int32_t)(i % 3);
-        spoken->rows[i] = (uint32_t)(i % ROWS);
+        size_t at = (size_t)made->starts[i];
+        made->ids = tr_realloc(made->ids, (at + count) * sizeof *ids);
+        memcpy(made->ids + at, ids, count * sizeof *ids);
+        made->starts[i + 1] = (int32_t)(at + count);
+        made->finish[i] = (int32_t)(i % 3);
+        made->rows[i] = (uint32_t)(i % ROWS);
         free(ids);
         free(text);
     }
-    spoken->responses = (tr_responses_t){
-        .count = RESPONSES, .ids = spoken->ids, .starts = spoken->starts, .finish = spoken->finish};
+    made->responses = (tr_responses_t){
+        .count = RESPONSES, .ids = made->ids, .starts = made->starts, .finish = made->finish};
 }
 
-static void fall_silent(spoken_t *spoken)
+static void release_responses(responses_t *made)
 {
-    free(spoken->ids);
-    free(spoken->starts);
-    free(spoken->finish);
+    free(made->ids);
+    free(made->starts);
+    free(made->finish);
 }
 
 // Judges
 
-/// The score of a sample: a fraction that adds up with rounding, so that an order of additions would show.
+/// The score of a sample: a fraction that adds up with rounding, so that an order of additions
+/// would show.
 static float score_of(int64_t id, float scale)
 {
     return scale / (float)(id - FIRST_ID + 3);
@@ -180,14 +182,15 @@ static void name_judges(tr_judge_t judges[2])
     judges[1].weight = -0.3;
 }
 
-/// A session of both judges; hold as in fake_worker_t; parts: how many pieces the responses come in.
+/// A session of both judges; hold as in fake_worker_t; parts: how many pieces the responses come
+/// in.
 static tr_status hold_session(float *scores, controller_record_t *record, critic_t critics[2],
                               size_t hold, size_t parts, tr_error_t *err)
 {
     tr_judge_t judges[2];
     name_judges(judges);
     const tr_judges_t list = {judges, 2};
-    spoken_t spoken;
+    responses_t made;
     fake_worker_t workers[2] = {
         {.role = TR_ROLE_REWARD,
          .name = "good-0",
@@ -202,24 +205,24 @@ static tr_status hold_session(float *scores, controller_record_t *record, critic
          .context = &critics[1],
          .hold = hold},
     };
-    speak(&spoken);
-    controller_judges_t *panel = controller_judges_new(&list, &rows, tokenizer, calls);
+    make_responses(&made);
+    controller_judges_t *session = controller_judges_new(&list, &rows, tokenizer, calls);
     for (size_t j = 0; j < 2; j++) {
         critics[j].samples = json_array();
         fake_start(&workers[j], ENDPOINT);
     }
-    controller_judges_begin(panel, RESPONSES, FIRST_ID);
+    controller_judges_begin(session, RESPONSES, FIRST_ID);
     for (size_t p = parts; p-- > 0;) { // the last part first: parts come in any order
         size_t first = p * RESPONSES / parts, end = (p + 1) * RESPONSES / parts;
         int32_t *starts = tr_calloc(end - first + 1, sizeof *starts);
         for (size_t i = first; i <= end; i++) {
-            starts[i - first] = spoken.starts[i] - spoken.starts[first];
+            starts[i - first] = made.starts[i] - made.starts[first];
         }
         const tr_responses_t part = {.count = end - first,
-                                     .ids = spoken.ids + spoken.starts[first],
+                                     .ids = made.ids + made.starts[first],
                                      .starts = starts,
-                                     .finish = spoken.finish + first};
-        controller_judges_ask(panel, first, &part, spoken.rows + first);
+                                     .finish = made.finish + first};
+        controller_judges_ask(session, first, &part, made.rows + first);
         free(starts);
     }
     tr_status status = controller_calls_finish(calls, err);
@@ -227,11 +230,11 @@ static tr_status hold_session(float *scores, controller_record_t *record, critic
         fake_stop(&workers[j]);
     }
     if (status == TR_OK) {
-        controller_judges_scores(panel, scores);
-        status = controller_judges_report(panel, record, err);
+        controller_judges_scores(session, scores);
+        status = controller_judges_report(session, record, err);
     }
-    controller_judges_destroy(&panel);
-    fall_silent(&spoken);
+    controller_judges_destroy(&session);
+    release_responses(&made);
     return status;
 }
 
@@ -311,7 +314,8 @@ Test(judges, extras_are_averaged_over_the_responses_for_which_they_were_given)
     }
     cr_expect_float_eq(*controller_record_find(&record, "judge/good/length"),
                        (double)length / RESPONSES, 1e-12);
-    // Requests begin at 1000, 1016 and 1032: the first and the last give `even`, of 16 and 5 responses.
+    // Requests begin at 1000, 1016 and 1032: the first and the last give `even`, of 16 and 5
+    // responses.
     const double *even = controller_record_find(&record, "judge/other/even");
     cr_assert_not_null(even);
     cr_expect_float_eq(*even, (8.0 + 3.0) / (16.0 + 5.0), 1e-12);
@@ -390,7 +394,7 @@ Test(judges, a_step_forgets_the_one_before)
 {
     critic_t critic = {1.0f, "", json_array()};
     tr_judge_t judges[2];
-    spoken_t spoken;
+    responses_t made;
     float scores[RESPONSES];
     tr_error_t err = {0};
     name_judges(judges);
@@ -400,18 +404,18 @@ Test(judges, a_step_forgets_the_one_before)
                             .group = good_name,
                             .answer = judge,
                             .context = &critic};
-    controller_judges_t *panel = controller_judges_new(&list, &rows, tokenizer, calls);
-    speak(&spoken);
+    controller_judges_t *session = controller_judges_new(&list, &rows, tokenizer, calls);
+    make_responses(&made);
     fake_start(&worker, ENDPOINT);
     for (int64_t step = 0; step < 3; step++) {
-        controller_judges_begin(panel, RESPONSES, FIRST_ID + step * 10);
-        controller_judges_ask(panel, 0, &spoken.responses, spoken.rows);
+        controller_judges_begin(session, RESPONSES, FIRST_ID + step * 10);
+        controller_judges_ask(session, 0, &made.responses, made.rows);
         cr_assert_eq(controller_calls_finish(calls, &err), TR_OK, "%s", err.text);
-        controller_judges_scores(panel, scores);
+        controller_judges_scores(session, scores);
         cr_expect_eq(scores[4], (float)(0.7 * (double)score_of(FIRST_ID + step * 10 + 4, 1.0f)));
     }
     fake_stop(&worker);
-    controller_judges_destroy(&panel);
-    fall_silent(&spoken);
+    controller_judges_destroy(&session);
+    release_responses(&made);
     json_decref(critic.samples);
 }

@@ -1,4 +1,5 @@
-/// What the roles are told: threads are dealt out so that processes that work at the same time share the processors.
+/// What the roles are told: threads are dealt out so that processes that work at the same time
+/// share the processors.
 #include "controller/role_config.h"
 
 #include <criterion/criterion.h>

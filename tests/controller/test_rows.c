@@ -48,8 +48,7 @@ Test(rows_of_recipe, each_algorithm_takes_its_kinds_up_to_its_length)
         size_t limit; // of a model with 1000 positions
         const char *key;
     } cases[] = {
-        {"sft", TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT), 101,
-         "sft.max_length"},
+        {"sft", TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT), 101, "sft.max_length"},
         {"reward", TAKES(STEPWISE) | TAKES(WHOLE_PAIRS), 102, "reward.max_length"},
         {"dpo", TAKES(PAIRS), 103, "dpo.max_length"},
         {"kto", TAKES(UNPAIRED) | TAKES(LABELLED), 104, "kto.max_length"},
@@ -190,8 +189,9 @@ Test(rows_of_files, options_of_pairs_are_refused_for_steps)
     tr_rows_release(&rows);
     recipe.reward.normalize = true;
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_ARGUMENT);
-    cr_expect_str_eq(err.text, "reward.normalize is about pairs, and the rows of data.train are steps "
-                               "(completions): leave it out");
+    cr_expect_str_eq(err.text,
+                     "reward.normalize is about pairs, and the rows of data.train are steps "
+                     "(completions): leave it out");
     recipe.reward = (tr_recipe_reward_t){
         .max_length = 100, .step_separator = separator, .loss.center_rewards_coefficient = 1.0};
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_ARGUMENT);

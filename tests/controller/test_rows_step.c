@@ -1,4 +1,5 @@
-/// Steps on rows: what the actor is asked for each algorithm, whose log-probs go along, and what becomes of its answer.
+/// Steps on rows: what the actor is asked for each algorithm, whose log-probs go along, and what
+/// becomes of its answer.
 #include "controller/rows_step.h"
 
 #include <criterion/criterion.h>

@@ -1,4 +1,5 @@
-/// The critic's updates: the clipped value loss by finite differences through the model, and its report.
+/// The critic's updates: the clipped value loss by finite differences through the model, and its
+/// report.
 #include "critic/ppo.h"
 
 #include <criterion/criterion.h>

@@ -1,3 +1,8 @@
+// The dispatcher driven by hand: messages in, messages and events out, and a clock that moves only
+// when a test says so.
+//
+// Shared by the tests of proto/dispatch*.c, which need no socket and no time of their own. One
+// dispatcher a test: Criterion runs each test in a process.
 #include "tests/support/by_hand.h"
 
 #include <criterion/criterion.h>
@@ -7,10 +12,12 @@
 tr_dispatch_t *dispatch;
 int64_t now;
 
+/// The default options, but a fixed session and token, which real ones draw.
 void dispatch_open(void)
 {
     tr_dispatch_options_t options;
     tr_dispatch_options_init(&options);
+    // tests count on these times; a change of the defaults must change the tests too
     cr_assert_eq(options.heartbeat_ms, HEARTBEAT);
     cr_assert_eq(options.silence_ms, SILENCE);
     cr_assert_eq(options.resend_ms, RESEND);
@@ -18,11 +25,13 @@ void dispatch_open(void)
     options.session = 5;
     options.stop_token = "secret";
     dispatch = tr_dispatch_new(&options);
+    // not 0: a time that was never set must not pass for a real one
     now = 1000000;
 }
 
 void dispatch_close(void)
 {
+    // a second destroy must do nothing
     tr_dispatch_destroy(&dispatch);
     cr_expect_null(dispatch);
     tr_dispatch_destroy(&dispatch);
@@ -30,6 +39,7 @@ void dispatch_close(void)
 
 // What peers say
 
+/// An identity as ZeroMQ makes them: a zero byte, then four of its own.
 tr_peer_t peer(uint8_t number)
 {
     return (tr_peer_t){.size = 5, .bytes = {0, 1, 2, 3, number}};
@@ -37,14 +47,17 @@ tr_peer_t peer(uint8_t number)
 
 void say_message(uint8_t from, tr_message_t *message)
 {
+    // the identity is what ZeroMQ puts before a message
     tr_peer_t sender = peer(from);
     tr_dispatch_receive(dispatch, now, &sender, &message);
+    // ownership moves with the call
     cr_assert_null(message, "receive takes the message");
 }
 
 void say(uint8_t from, const char *type, int64_t id, json_t *body)
 {
     tr_message_t *message = tr_message_new(type);
+    // ids begin at 1; 0 stands for none
     if (id > 0) {
         tr_message_set_id(message, id);
     }
@@ -80,6 +93,7 @@ int64_t expect_send(uint8_t to, const char *type)
     return id;
 }
 
+/// Both have a body with a code; the sentence is for people.
 void expect_error_send(uint8_t to, const char *type, const char *code)
 {
     tr_message_t *message = take_send(to, type);
@@ -87,6 +101,7 @@ void expect_error_send(uint8_t to, const char *type, const char *code)
     tr_message_destroy(&message);
 }
 
+/// Nothing more may go out: a message too many is a bug, too.
 void expect_no_send(void)
 {
     tr_peer_t receiver;
@@ -98,6 +113,7 @@ tr_event_t take_event(tr_event_type_t type)
 {
     tr_event_t event;
     cr_assert(tr_dispatch_next_event(&event, dispatch), "no event %d", (int)type);
+    // the event's sentence shows what happened instead
     cr_assert_eq(event.type, type, "event %d instead of %d: %s", (int)event.type, (int)type,
                  event.text);
     return event;
@@ -119,9 +135,11 @@ void expect_no_event(void)
     cr_assert_not(tr_dispatch_next_event(&event, dispatch));
 }
 
+/// What every test of requests begins with.
 void join(uint8_t number, const char *name, int credit)
 {
     say(number, "register", 0, registration(name, "process", credit));
+    // a welcome answers no request, so it has no id
     cr_assert_eq(expect_send(number, "welcome"), 0);
     expect_event(TR_EVENT_JOINED, 0, NULL);
 }
@@ -132,12 +150,14 @@ int64_t submit(const char *worker)
     return tr_dispatch_submit(dispatch, now, TR_ROLE_ROLLOUT, NULL, worker, "work", &message);
 }
 
+/// A tick is what the broker's timer does.
 void pass(int64_t milliseconds)
 {
     now += milliseconds;
     tr_dispatch_tick(dispatch, now);
 }
 
+/// As `troupe status` sees it.
 int64_t counter(const char *name)
 {
     json_t *status = tr_dispatch_status(dispatch, now);

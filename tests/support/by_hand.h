@@ -1,4 +1,5 @@
-/// The broker's rules (proto/dispatch.h) moved by hand: what peers say goes in, what comes out is expected. A peer is a number.
+/// The broker's rules (proto/dispatch.h) moved by hand: what peers say goes in, what comes out is
+/// expected. A peer is a number.
 ///
 /// Every unmet expectation fails the Criterion test.
 #ifndef TESTS_SUPPORT_BY_HAND_H

@@ -1,3 +1,7 @@
+// A table with a field of every kind and a record in which nothing is a default.
+//
+// Tests of tables (reading, printing, messages, schema) go over this one, so that a new kind of
+// field is tested everywhere once it is added here.
 #include "tests/support/every_kind.h"
 
 static const char *const colours[] = {"red", "green", "blue", NULL};
@@ -11,6 +15,7 @@ static const struct {
 
 #define FIELD(...) TR_FIELD(every_kind_t, __VA_ARGS__)
 
+/// Each kind with each of its marks: nullable, names, range, another name, a condition, local.
 static const tr_field_t fields[] = {
     FIELD(text, TR_FIELD_TEXT, "plain"),
     FIELD(none, TR_FIELD_TEXT, "null", .nullable = true),
@@ -42,6 +47,7 @@ static const tr_field_t fields[] = {
 
 const tr_fields_t every_kind_fields = TR_FIELDS(every_kind_t, fields);
 
+/// A list of two, owned by the record.
 static tr_texts_t texts_of(const char *first, const char *second)
 {
     tr_texts_t texts = {tr_calloc(2, sizeof *texts.items), 2};
@@ -50,6 +56,8 @@ static tr_texts_t texts_of(const char *first, const char *second)
     return texts;
 }
 
+/// Values at the edges: a text beyond ASCII, a range's last number, the largest id, a path with a
+/// space.
 void every_kind_fill(every_kind_t *record)
 {
     *record = (every_kind_t){

@@ -1,7 +1,8 @@
-/// Workers in threads of the test: they register with a broker of this process and answer as the test says.
+/// Workers in threads of the test: they register with a broker of this process and answer as the
+/// test says.
 ///
-/// A real service catches signals for its process, so there can be one a process; these can be many, and lie, fall silent, die and
-/// come back. Every failure fails the Criterion test.
+/// A real service catches signals for its process, so there can be one a process; these can be
+/// many, and lie, fall silent, die and come back. Every failure fails the Criterion test.
 #ifndef TESTS_SUPPORT_FAKE_WORKER_H
 #define TESTS_SUPPORT_FAKE_WORKER_H
 

@@ -1,3 +1,7 @@
+// What every table of fields must hold, for the tests of the modules that own one.
+//
+// Choices are strings in one place and an enum in another, tied by index alone:
+// fields_check_choices is the test that ties them.
 #include "tests/support/fields.h"
 
 #include <criterion/criterion.h>
@@ -31,7 +35,9 @@ void fields_check_choices(const tr_fields_t *fields, const char *name, const cha
     const tr_field_t *field = find(fields, name);
     void *record = tr_calloc(1, fields->size);
     int i = 0;
+    // text to index, index to text: both ways for each choice
     tr_fields_init(record, fields);
+    // by index: it is the value of the enum
     for (; names[i] != NULL; i++) {
         cr_assert_str_eq(tr_field_choice(field, (size_t)i), names[i]);
         cr_assert(tr_field_parse(record, field, names[i], false), "'%s'", names[i]);
@@ -41,6 +47,7 @@ void fields_check_choices(const tr_fields_t *fields, const char *name, const cha
         }
     }
     cr_assert_null(tr_field_choice(field, (size_t)i), "'%s' has more choices", name);
+    // a refused word must leave the field alone
     cr_assert_not(tr_field_parse(record, field, "no such word", false));
     cr_assert_eq(chosen(record, field), i - 1, "a word that is no choice changed the field");
     tr_fields_release(record, fields);
@@ -52,6 +59,7 @@ const char *fields_choice(const tr_fields_t *fields, const char *name, int index
     return tr_field_choice(find(fields, name), (size_t)index);
 }
 
+/// Local fields stay out: they never travel.
 void fields_put_defaults(json_t *body, const tr_fields_t *fields)
 {
     void *record = tr_calloc(1, fields->size);
@@ -61,6 +69,7 @@ void fields_put_defaults(json_t *body, const tr_fields_t *fields)
     free(record);
 }
 
+/// In C a JSON text full of escaped quotes is hard to read.
 json_t *fields_json(const char *text)
 {
     char *quoted = tr_strdup(text);
@@ -74,6 +83,7 @@ json_t *fields_json(const char *text)
     return value;
 }
 
+/// The index in the table, which is what a recipe holds.
 int fields_algorithm(const char *name)
 {
     for (size_t i = 0; i < tr_algorithm_count; i++) {

@@ -1,3 +1,8 @@
+// Golden numbers: JSON written by a Python script, read as flat arrays, and compared with a
+// tolerance.
+//
+// The scripts stand beside the JSON in tests/golden and say which library made the numbers. A
+// failure names the worst index, since a wrong formula and a wrong layout look different there.
 #include "tests/support/golden.h"
 
 #include <criterion/criterion.h>
@@ -14,6 +19,7 @@ struct golden {
     size_t array_count;
 };
 
+/// Arrays are freed with the golden_t, so that tests need not.
 static void *keep(golden_t *golden, void *memory)
 {
     golden->arrays = realloc(golden->arrays, (golden->array_count + 1) * sizeof(void *));
@@ -25,6 +31,7 @@ static void *keep(golden_t *golden, void *memory)
 golden_t *golden_open(const char *path)
 {
     json_error_t error;
+    // numbers without a point are read as reals too: Python writes 1.0 as 1
     json_t *root = json_load_file(path, JSON_DECODE_INT_AS_REAL, &error);
     cr_assert(root != NULL, "%s:%d: %s", path, error.line, error.text);
     golden_t *golden = calloc(1, sizeof *golden);
@@ -58,6 +65,7 @@ static json_t *find(golden_t *golden, const char *name)
     cr_assert(length >= 0 && (size_t)length < sizeof path, "golden name too long: '%s'", name);
     json_t *value = golden->root;
     char *rest = NULL;
+    // one object a key; arrays have no names
     for (char *key = strtok_r(path, "/", &rest); key && value; key = strtok_r(NULL, "/", &rest)) {
         value = json_object_get(value, key);
     }
@@ -71,6 +79,7 @@ static json_t *need(golden_t *golden, const char *name)
     return value;
 }
 
+/// For optional cases of a golden file.
 bool golden_has(golden_t *golden, const char *name)
 {
     return find(golden, name) != NULL;
@@ -86,6 +95,7 @@ static double number_of(golden_t *golden, const char *name, const json_t *value)
     return json_number_value(value);
 }
 
+/// A boolean is 0 or 1.
 double golden_number(golden_t *golden, const char *name)
 {
     return number_of(golden, name, need(golden, name));
@@ -98,6 +108,7 @@ const char *golden_string(golden_t *golden, const char *name)
     return json_string_value(value);
 }
 
+/// Numbers in nested arrays.
 static size_t flat_count(const json_t *value)
 {
     if (!json_is_array(value)) {
@@ -110,6 +121,7 @@ static size_t flat_count(const json_t *value)
     return count;
 }
 
+/// Row by row; returns where the next number goes.
 static double *flatten(golden_t *golden, const char *name, const json_t *value, double *out)
 {
     if (!json_is_array(value)) {
@@ -117,16 +129,19 @@ static double *flatten(golden_t *golden, const char *name, const json_t *value, 
         return out + 1;
     }
     for (size_t i = 0; i < json_array_size(value); i++) {
+        // the last index runs fastest, as in memory
         out = flatten(golden, name, json_array_get(value, i), out);
     }
     return out;
 }
 
+/// The other types convert from these: JSON has one kind of number.
 const double *golden_doubles(golden_t *golden, const char *name, size_t *count)
 {
     const json_t *value = need(golden, name);
     cr_assert(json_is_array(value), "%s: '%s' is no array", golden->path, name);
     size_t n = flat_count(value);
+    // one more, so that an empty array has an address
     double *numbers = keep(golden, malloc((n + 1) * sizeof(double)));
     flatten(golden, name, value, numbers);
     if (count != NULL) {
@@ -149,6 +164,7 @@ const float *golden_floats(golden_t *golden, const char *name, size_t *count)
     return converted;
 }
 
+/// Ids and the like: small whole numbers, exact in a double.
 const int32_t *golden_ints(golden_t *golden, const char *name, size_t *count)
 {
     size_t n;
@@ -163,6 +179,7 @@ const int32_t *golden_ints(golden_t *golden, const char *name, size_t *count)
     return converted;
 }
 
+/// Counts and offsets.
 const size_t *golden_sizes(golden_t *golden, const char *name, size_t *count)
 {
     size_t n;
@@ -181,9 +198,11 @@ const size_t *golden_sizes(golden_t *golden, const char *name, size_t *count)
 /// How far off, in units of what is allowed: more than 1 is a failure, a NaN infinitely far.
 static double excess(double actual, double expected, double relative, double absolute)
 {
+    // equal infinities have no difference
     if (actual == expected) {
         return 0.0;
     }
+    // absolute for numbers near 0, relative for large ones
     double far = fabs(actual - expected) / (absolute + relative * fabs(expected));
     return isnan(far) ? INFINITY : far;
 }
@@ -196,6 +215,7 @@ static void expect_doubles(const char *what, const float *actual, const double *
     double worst_excess = 0.0;
     for (size_t i = 0; i < n; i++) {
         double far = excess((double)actual[i], expected[i], relative, absolute);
+        // all are counted: one wrong number and a thousand have different causes
         bad += far > 1.0;
         if (far > worst_excess) {
             worst_excess = far;
@@ -214,6 +234,7 @@ void golden_expect(golden_t *golden, const char *name, const float *actual, size
 {
     size_t count;
     const double *expected = golden_doubles(golden, name, &count);
+    // a wrong length is reported before any value
     cr_assert(count == n, "%s: '%s' has %zu numbers, there are %zu", golden->path, name, count, n);
     expect_doubles(name, actual, expected, n, relative, absolute);
 }

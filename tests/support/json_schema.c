@@ -1,9 +1,14 @@
+// A validator for the keywords of JSON Schema that the recipe's schema uses, and no others.
+//
+// Small enough to be checked by reading, so that the tests of `troupe schema` need no library. An
+// unknown keyword fails the test: the schema must not say what nothing here looks at.
 #include "tests/support/json_schema.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
 
+/// In JSON Schema 1.0 is an integer too.
 static bool has_type(const json_t *value, const char *type)
 {
     static const char *const names[] = {"object", "array",   "string",  "number",
@@ -31,6 +36,7 @@ static bool has_one_type(const json_t *value, const json_t *types)
     return has;
 }
 
+/// For `enum`, which may hold null.
 static bool is_among(const json_t *value, const json_t *list)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -51,6 +57,7 @@ static bool allowed_by_any(const json_t *list, const json_t *value)
     return false;
 }
 
+/// keyword: one of the four bounds.
 static bool in_range(const char *keyword, double limit, double value)
 {
     return strcmp(keyword, "minimum") == 0            ? value >= limit
@@ -68,6 +75,7 @@ static bool members_allowed(const json_t *schema, const json_t *object)
     json_t *member;
     json_object_foreach((json_t *)object, key, member)
     {
+        // a known member by its own schema, another by `additionalProperties`, which may forbid it
         const json_t *own = json_object_get(properties, key);
         if (own != NULL              ? !json_schema_allows(own, member)
             : json_is_object(others) ? !json_schema_allows(others, member)
@@ -78,6 +86,7 @@ static bool members_allowed(const json_t *schema, const json_t *object)
     return true;
 }
 
+/// For `required`.
 static bool all_there(const json_t *required, const json_t *object)
 {
     bool there = true;
@@ -97,9 +106,11 @@ static bool items_allowed(const json_t *schema, const json_t *array)
     return allowed;
 }
 
+/// Keywords about another type than the value's allow it, as the standard says.
 static bool keyword_allows(const json_t *schema, const char *keyword, const json_t *argument,
                            const json_t *value)
 {
+    // these describe and decide nothing
     static const char *const silent[] = {"$schema", "title", "description", "$comment", "default"};
     for (size_t i = 0; i < sizeof silent / sizeof silent[0]; i++) {
         if (strcmp(keyword, silent[i]) == 0) {
@@ -124,6 +135,7 @@ static bool keyword_allows(const json_t *schema, const char *keyword, const json
     if (strcmp(keyword, "items") == 0) {
         return !json_is_array(value) || items_allowed(argument, value);
     }
+    // minimum, maximum and their exclusive forms are left
     cr_assert(strstr(keyword, "inimum") != NULL || strstr(keyword, "aximum") != NULL,
               "no test knows the keyword '%s'", keyword);
     return !json_is_number(value) ||

@@ -1,3 +1,7 @@
+// A judge of common/judge opened as `troupe-reward` opens it, for tests of kinds without a process.
+//
+// Options come as JSON, as they do in a message, so that tests go through the kind's table and its
+// check.
 #include "tests/support/judging.h"
 
 #include <criterion/criterion.h>
@@ -11,17 +15,21 @@ json_t *judging_options(const tr_judge_kind_t *kind, json_t *options)
     json_t *body = json_object();
     cr_assert_not_null(options);
     tr_judge_init(&entry, kind);
+    // a message has every option, as the controller sends it
     tr_fields_to_json(body, entry.options, kind->fields);
     tr_judge_release(&entry);
+    // defaults first, then what the test changes
     json_object_update(body, options);
     json_decref(options);
     return body;
 }
 
+/// The same steps as reward/judge.c's open_judge.
 static tr_status read_options(judging_t *judge, const json_t *options, tr_error_t *err)
 {
     const tr_judge_kind_t *kind = judge->entry.kind;
     const char *key;
+    tr_fields_release(judge->entry.options, kind->fields); // the defaults: the message has all
     TR_TRY(tr_fields_from_json(judge->entry.options, kind->fields, options, "config", err));
     char *sentence = kind->check != NULL ? kind->check(&key, judge->entry.options) : NULL;
     if (sentence != NULL) {
@@ -36,6 +44,7 @@ tr_status judging_try(judging_t *judge, const tr_judge_kind_t *kind, json_t *opt
                       tr_error_t *err)
 {
     json_t *body = judging_options(kind, options);
+    // no host: no threads, and nothing that stops it
     *judge = (judging_t){0};
     tr_judge_init(&judge->entry, kind);
     tr_status status = read_options(judge, body, err);
@@ -43,6 +52,7 @@ tr_status judging_try(judging_t *judge, const tr_judge_kind_t *kind, json_t *opt
         status = kind->open(&judge->state, judge->entry.options, &judge->host, err);
     }
     if (status != TR_OK) {
+        // a failed open leaves nothing to close
         cr_assert_null(judge->state);
         tr_judge_release(&judge->entry);
     }
@@ -62,11 +72,13 @@ void judging_close(judging_t *judge)
     tr_judge_release(&judge->entry);
 }
 
+/// One sample; what a judge does not read (ids, columns) is absent.
 tr_status judging_text(float *score, judging_t *judge, const char *response, size_t tokens,
                        tr_error_t *err)
 {
     const tr_sample_t sample = {
         .id = 41, .prompt = "happy ", .response = response, .response_count = tokens};
+    // a judge that writes no score must not pass by luck
     *score = NAN;
     return judge->entry.kind->score(judge->state, score, &sample, 1, err);
 }

@@ -1,8 +1,10 @@
-/// Trainers for tests: a small model whose update is plain gradient descent, so that a step shows its gradient.
+/// Trainers for tests: a small model whose update is plain gradient descent, so that a step shows
+/// its gradient.
 ///
 ///     learning_t learning;
 ///     learning_open(&learning, &config, 2);
-///     ... tr_trainer_run_pass(learning.trainer, ...) with learning_rate LEARNING_PLAIN: parameters -= gradient
+///     // learning_rate LEARNING_PLAIN: parameters -= gradient
+///     tr_trainer_run_pass(learning.trainer, ...);
 ///     learning_close(&learning);
 #ifndef TESTS_SUPPORT_LEARNING_H
 #define TESTS_SUPPORT_LEARNING_H
@@ -33,7 +35,8 @@ void learning_open(learning_t *learning, const tr_model_config_t *config, size_t
 void learning_open_directory(learning_t *learning, const char *directory, size_t threads);
 void learning_close(learning_t *learning);
 
-/// What a learner is told on a model's directory, with the default optimizer, on one thread; a new reference.
+/// What a learner is told on a model's directory, with the default optimizer, on one thread; a new
+/// reference.
 json_t *learning_config_json(const char *directory);
 
 /// One epoch in one minibatch.
@@ -42,13 +45,14 @@ tr_train_pass_t learning_walk(size_t chunk, double learning_rate);
 /// [total], the learning's memory.
 float *learning_parameters(learning_t *learning);
 
-/// A model of its own beside the trainer's: the slope of objective(model) along parameter i at `weights`: [total], from central
-/// differences at two steps, extrapolated to none (Richardson).
+/// A model of its own beside the trainer's: the slope of objective(model) along parameter i at
+/// `weights`: [total], from central differences at two steps, extrapolated to none (Richardson).
 typedef double (*learning_objective_fn)(void *context, small_t *model);
 double learning_slope(small_t *model, const float *weights, size_t i,
                       learning_objective_fn objective, void *context);
 
-/// Slopes along `count` parameters spread over the layout, and along the one with the largest gradient, against gradient: [total].
+/// Slopes along `count` parameters spread over the layout, and along the one with the largest
+/// gradient, against gradient: [total].
 void learning_check_slopes(learning_t *learning, const tr_model_config_t *config,
                            const float *weights, const float *gradient, size_t count,
                            learning_objective_fn objective, void *context);

@@ -1,3 +1,7 @@
+// A folder for a test's files, and files written by hand.
+//
+// Below TMPDIR, under a fresh name: tests run at the same time. A folder of a failed test stays, to
+// be looked at.
 #include "tests/support/scratch.h"
 
 #include <criterion/criterion.h>
@@ -29,6 +33,7 @@ char *scratch_write(const char *folder, const char *name, const void *data, size
     FILE *file = fopen(path, "wb");
     cr_assert_not_null(file, "cannot write '%s'", path);
     cr_assert_eq(fwrite(data, 1, length, file), length);
+    // buffered bytes are written here
     cr_assert_eq(fclose(file), 0);
     return path;
 }
@@ -54,5 +59,6 @@ size_t scratch_count(const char *folder)
         count++;
     }
     closedir(listing);
+    // "." and ".."
     return count - 2;
 }

@@ -1,3 +1,8 @@
+// A backend with a queue and tensors, for tests of operators; everything made through it is freed
+// at once.
+//
+// Tests of an operator run it on each instruction set and, where a GPU or its emulator is there, on
+// that too: rig_open and rig_open_gpu are the only difference.
 #include "tests/support/tensors.h"
 
 #include <criterion/criterion.h>
@@ -23,12 +28,15 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
     tr_error_t err = {0};
     memset(rig, 0, sizeof *rig);
     if (isa != NULL) {
+        // the backend reads it when it is opened, and the test's own environment must not decide
         setenv("TROUPE_CPU", isa, 1);
     } else {
+        // NULL: the widest that this CPU has
         unsetenv("TROUPE_CPU");
     }
     tr_status status = tr_backend_open_cpu(&rig->backend, threads, &err);
     unsetenv("TROUPE_CPU");
+    // this CPU has not these instructions: the caller goes on to the next
     if (status == TR_ERR_UNSUPPORTED) {
         return false;
     }
@@ -40,6 +48,7 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
 void need_gpu(void)
 {
     if (TEST_EMULATES_GPU) {
+        // 0: a module that is named from outside goes before the emulator
         setenv("TROUPE_CUDA_MODULE", TEST_BINARY_DIR "/troupe-cuda-emulated.so", 0);
     }
     if (getenv("TROUPE_CUDA_MODULE") == NULL) {
@@ -57,6 +66,7 @@ void rig_open_gpu(rig_t *rig, tr_dtype_t precision)
     start(rig);
 }
 
+/// Buffers before the backend that made them.
 void rig_close(rig_t *rig)
 {
     for (size_t i = 0; i < rig->buffer_count; i++) {
@@ -72,9 +82,11 @@ void rig_close(rig_t *rig)
 void *rig_memory(rig_t *rig, size_t bytes)
 {
     cr_assert_lt(rig->memory_count, (size_t)RIG_LIMIT);
+    // zeroed, and never empty
     return rig->memory[rig->memory_count++] = tr_calloc(1, bytes + 1);
 }
 
+/// data NULL: the buffer is as the backend makes it, zeros.
 static tr_tensor_t make(rig_t *rig, tr_dtype_t dtype, size_t rows, size_t columns, const void *data)
 {
     tr_error_t err = {0};
@@ -90,16 +102,19 @@ static tr_tensor_t make(rig_t *rig, tr_dtype_t dtype, size_t rows, size_t column
     return tensor;
 }
 
+/// In fp32, whatever the backend's precision.
 tr_tensor_t rig_zeros(rig_t *rig, size_t rows, size_t columns)
 {
     return make(rig, TR_F32, rows, columns, NULL);
 }
 
+/// The same with values.
 tr_tensor_t rig_tensor(rig_t *rig, size_t rows, size_t columns, const float *data)
 {
     return make(rig, TR_F32, rows, columns, data);
 }
 
+/// Ids and offsets.
 tr_tensor_t rig_indices(rig_t *rig, size_t rows, size_t columns, const int32_t *data)
 {
     return make(rig, TR_I32, rows, columns, data);
@@ -110,6 +125,7 @@ static uint16_t to_bf16(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
+    // ties to even: the lowest bit that stays decides
     return isnan(x) ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
@@ -128,11 +144,14 @@ void rig_round(float *data, size_t count)
     }
 }
 
+/// Weights and activations: bf16 on a GPU in that precision.
 tr_tensor_t rig_real(rig_t *rig, size_t rows, size_t columns, const float *data)
 {
+    // a backend's real type is what it keeps weights and activations in
     if (rig->backend->real == TR_F32 || data == NULL) {
         return make(rig, rig->backend->real, rows, columns, data);
     }
+    // rounded here as the device would, so that both sides begin with the same numbers
     uint16_t *rounded = rig_memory(rig, rows * columns * sizeof *rounded);
     for (size_t i = 0; i < rows * columns; i++) {
         rounded[i] = to_bf16(data[i]);
@@ -149,6 +168,7 @@ static void *read_back(rig_t *rig, tr_tensor_t tensor)
     return data;
 }
 
+/// As floats, whatever the tensor's type: comparisons are in fp32.
 float *rig_read(rig_t *rig, tr_tensor_t tensor)
 {
     void *data = read_back(rig, tensor);
@@ -163,11 +183,13 @@ float *rig_read(rig_t *rig, tr_tensor_t tensor)
     return floats;
 }
 
+/// No conversion: the type is the caller's to know.
 int32_t *rig_read_indices(rig_t *rig, tr_tensor_t tensor)
 {
     return read_back(rig, tensor);
 }
 
+/// Random by place and seed: the same on every backend.
 float *rig_random(rig_t *rig, size_t count, uint64_t seed)
 {
     float *data = rig_memory(rig, count * sizeof *data);
@@ -177,6 +199,7 @@ float *rig_random(rig_t *rig, size_t count, uint64_t seed)
     return data;
 }
 
+/// A packed weight has a size of its own, which the backend tells.
 tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight)
 {
     tr_tensor_t packed = rig_zeros(rig, 1, rig->ops->packed_count(weight.rows, weight.columns));
@@ -190,7 +213,9 @@ void check_close(const float *got, const double *want, size_t count, double tole
     size_t worst = 0;
     double distance = -1.0;
     for (size_t i = 0; i < count; i++) {
+        // relative for large numbers, absolute for small ones
         double d = fabs((double)got[i] - want[i]) / (1.0 + fabs(want[i]));
+        // written so that a NaN is the worst
         if (!(d <= distance)) {
             distance = d;
             worst = i;
@@ -203,6 +228,7 @@ void check_close(const float *got, const double *want, size_t count, double tole
               worst, count, count == 0 ? 0.0 : (double)got[worst], count == 0 ? 0.0 : want[worst]);
 }
 
+/// Bits, not values: -0 and 0 differ, and so do two NaNs.
 void check_same(const float *got, const float *want, size_t count, const char *what)
 {
     for (size_t i = 0; i < count; i++) {

@@ -1,4 +1,5 @@
-/// A backend, a queue and tensors for tests of operators. Everything made through a rig is freed by rig_close.
+/// A backend, a queue and tensors for tests of operators. Everything made through a rig is freed by
+/// rig_close.
 #ifndef TEST_SUPPORT_TENSORS_H
 #define TEST_SUPPORT_TENSORS_H
 
@@ -19,12 +20,14 @@ typedef struct rig {
 /// The instruction sets of tr_backend_open_cpu, the plainest first.
 extern const char *const rig_isas[3];
 
-/// Opens the CPU with TROUPE_CPU = isa (NULL: the widest); false when this CPU lacks it. Anything else fails the test.
+/// Opens the CPU with TROUPE_CPU = isa (NULL: the widest); false when this CPU lacks it. Anything
+/// else fails the test.
 bool rig_open(rig_t *rig, const char *isa, size_t threads);
-/// Skips the test unless TROUPE_CUDA_MODULE names a module or this build emulates a GPU, whose module is then named.
+/// Skips the test unless TROUPE_CUDA_MODULE names a module or this build emulates a GPU, whose
+/// module is then named.
 void need_gpu(void);
-/// Opens that module's first GPU; skips the test where there is none to name, before anything is allocated.
-/// precision: TR_F32 or TR_BF16, of what is marked [real].
+/// Opens that module's first GPU; skips the test where there is none to name, before anything is
+/// allocated. precision: TR_F32 or TR_BF16, of what is marked [real].
 void rig_open_gpu(rig_t *rig, tr_dtype_t precision);
 void rig_close(rig_t *rig);
 

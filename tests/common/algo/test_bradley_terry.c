@@ -1,3 +1,4 @@
+// The loss of pairs, its metrics and its gradient, against TRL (tests/golden/preference.json).
 #include <criterion/criterion.h>
 #include <stdio.h>
 

@@ -1,3 +1,5 @@
+// DPO's losses and their gradients against TRL (tests/golden/preference.json), chunks against the
+// whole batch bit for bit, and numbers at the ends of the range.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -43,7 +45,8 @@ static const char *const CASES[] = {
 };
 enum { CASE_COUNT = sizeof CASES / sizeof *CASES };
 
-/// The golden batch: completions 0..PAIRS-1 are the chosen ones, PAIRS.. the rejected; ragged tokens.
+/// The golden batch: completions 0..PAIRS-1 are the chosen ones, PAIRS.. the rejected; ragged
+/// tokens.
 typedef struct batch {
     golden_t *golden;
     const size_t *lengths;
@@ -110,7 +113,8 @@ static tr_dpo_options_t options_of(const batch_t *b, const char *name)
     return o;
 }
 
-/// Pairs first..first + count - 1 of the batch through the loss; gradient: of all tokens, theirs written.
+/// Pairs first..first + count - 1 of the batch through the loss; gradient: of all tokens, theirs
+/// written.
 static double run(const batch_t *b, const tr_dpo_options_t *o, size_t first, size_t count,
                   float *gradient, tr_dpo_sums_t *sums)
 {

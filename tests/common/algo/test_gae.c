@@ -1,3 +1,4 @@
+// Advantages against TRL (tests/golden/ppo.json), and the special cases in closed form.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static void equals_golden(golden_t *golden, const char *name, const char *advant
     float returns[128];
     const float *rewards = golden_floats(golden, AT("rewards"), &n);
     const float *values = golden_floats(golden, AT("values"), NULL);
-    const size_t *starts = golden_sizes(golden, AT("starts"), &responses);
+    const int32_t *starts = golden_ints(golden, AT("starts"), &responses);
     tr_gae_ragged(advantages, returns, rewards, values, starts, responses - 1,
                   golden_number(golden, AT("options/gamma")),
                   golden_number(golden, AT("options/lam")));
@@ -125,13 +126,13 @@ Test(gae, a_response_does_not_see_its_neighbours)
     float values[N];
     float together[2][N];
     float alone[2][N];
-    const size_t starts[4] = {0, 5, 6, N};
+    const int32_t starts[4] = {0, 5, 6, N};
     random_case(rewards, values, 4);
     tr_gae_ragged(together[0], together[1], rewards, values, starts, 3, 0.99, 0.95);
     for (size_t i = 0; i < 3; i++) {
-        size_t first = starts[i];
+        size_t first = (size_t)starts[i];
         tr_gae(alone[0] + first, alone[1] + first, rewards + first, values + first,
-               starts[i + 1] - first, 0.99, 0.95);
+               (size_t)starts[i + 1] - first, 0.99, 0.95);
     }
     cr_assert_arr_eq(together, alone, sizeof alone);
 }

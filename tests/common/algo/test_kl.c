@@ -1,3 +1,4 @@
+// Both KL estimators: against TRL, by their formulas, and by their expectation over a distribution.
 #include <criterion/criterion.h>
 #include <math.h>
 
@@ -122,7 +123,8 @@ Test(kl, both_expectations_are_the_divergence_itself)
 }
 
 // A KL that is negative on average is not noise: the tokens were drawn from another distribution
-// than the log-probs are of. Here top-k 2 draws them, and the log-probs are of the whole vocabulary.
+// than the log-probs are of. Here top-k 2 draws them, and the log-probs are of the whole
+// vocabulary.
 Test(kl, a_negative_mean_needs_logprobs_of_another_distribution_than_was_sampled)
 {
     const double drawn[WORDS] = {4.0 / 7.0, 3.0 / 7.0, 0, 0, 0};

@@ -1,3 +1,5 @@
+// KTO's losses, KL estimate and gradients against TRL (tests/golden/preference.json), and the
+// advice on its weights.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -109,8 +111,8 @@ Test(kto, kl_is_never_negative_and_a_nan_stays_one)
     cr_assert(isnan(tr_kto_kl(bad, low, 2)));
 }
 
-// Eq. 9 by hand: 100 desirable and 300 undesirable rows want desirable_weight in [3, 3.99], or undesirable_weight in
-// [0.25, 0.33].
+// Eq. 9 by hand: 100 desirable and 300 undesirable rows want desirable_weight in [3, 3.99], or
+// undesirable_weight in [0.25, 0.33].
 Test(kto, advice_balances_the_classes)
 {
     tr_kto_options_t options;

@@ -1,4 +1,5 @@
-/// The tables of the algorithms' options: defaults and names are those of TRL, by the enums that the code switches on.
+/// The tables of the algorithms' options: defaults and names are those of TRL, by the enums that
+/// the code switches on.
 #include <criterion/criterion.h>
 
 #include "common/algo/bradley_terry.h"

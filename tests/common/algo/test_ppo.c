@@ -1,3 +1,5 @@
+// PPO as a whole: advantages from a step's answers, then both clipped losses with their gradients,
+// against TRL (tests/golden/ppo.json) and by finite differences.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -69,7 +71,7 @@ Test(ppo, advantages_from_answers_equal_trl)
         const float *scores = floats(&scene, "scores", &responses);
         tr_ppo_advantages(kl, rewards, advantages, returns, logprobs,
                           floats(&scene, "ref_logprobs", NULL), floats(&scene, "values", NULL),
-                          scores, golden_sizes(golden, at(&scene, "starts"), NULL), responses,
+                          scores, golden_ints(golden, at(&scene, "starts"), NULL), responses,
                           &scene.options);
         golden_expect(golden, at(&scene, "kl"), kl, n, 1e-6, 1e-8);
         golden_expect(golden, at(&scene, "rewards"), rewards, n, 1e-6, 1e-7);

@@ -1,3 +1,5 @@
+// The loss over labelled steps against the cross-entropy of TRL's two logits
+// (tests/golden/process_reward.json).
 #include <criterion/criterion.h>
 #include <string.h>
 

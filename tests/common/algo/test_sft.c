@@ -1,3 +1,5 @@
+// The losses of supervised fine-tuning against transformers and TRL (tests/golden/sft.json), with
+// chunks of unequal length.
 #include <criterion/criterion.h>
 #include <stdio.h>
 
@@ -7,8 +9,8 @@
 static const tr_sft_options_t NLL = {.loss_type = TR_SFT_NLL};
 static const tr_sft_options_t DFT = {.loss_type = TR_SFT_DFT};
 
-// The golden gradient is of the logits; d logprob / d logit[v] = 1[v = label] - p[v], and d mean / d logit[v] = 1/V - p[v],
-// carry ours there. dmeans: NULL is 0.
+// The golden gradient is of the logits; d logprob / d logit[v] = 1[v = label] - p[v], and d mean /
+// d logit[v] = 1/V - p[v], carry ours there. dmeans: NULL is 0.
 static void expect_logit_gradient(golden_t *golden, const char *chunk, const float *dlogprobs,
                                   const float *dmeans, const char *expected)
 {

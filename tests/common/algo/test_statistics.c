@@ -1,3 +1,4 @@
+// Descriptive statistics, worked out by hand.
 #include <criterion/criterion.h>
 #include <math.h>
 
@@ -53,13 +54,6 @@ Test(statistics, explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_c
     cr_assert_float_eq(tr_explained_variance(constant, returns, 4), 0.0, 1e-15);
     cr_assert_float_eq(tr_explained_variance(reversed, returns, 4), -3.0, 1e-14);
     cr_assert(tr_explained_variance(returns, constant, 4) == 0.0);
-}
-
-Test(statistics, variance_of_minibatch_means_is_bessel_corrected_and_zero_for_one)
-{
-    const double means[4] = {1.0, 1.5, 0.5, 1.0};
-    cr_assert_float_eq(tr_variance(means, 4), 0.5 / 3.0, 1e-15);
-    cr_assert(tr_variance(means, 1) == 0.0 && tr_variance(NULL, 0) == 0.0);
 }
 
 Test(statistics, best_and_worst_differ_wherever_there_are_two)

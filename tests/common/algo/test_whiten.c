@@ -1,3 +1,4 @@
+// Whitening against TRL's masked_whiten (tests/golden/ppo.json), and what it must leave unchanged.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-/// Tables of fields: defaults, values from texts, nulls, choices, what depends on another field, and sentences of what is expected.
-/// test_fields_json.c has their way into messages and back. Both use one table with a field of every kind.
+/// Tables of fields: defaults, values from texts, nulls, choices, what depends on another field,
+/// and sentences of what is expected. test_fields_json.c has their way into messages and back. Both
+/// use one table with a field of every kind.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -7,7 +8,8 @@
 
 #include "tests/support/every_kind.h"
 
-/// Parses into a fresh record's field; false, and checked that nothing changed, for what is refused.
+/// Parses into a fresh record's field; false, and checked that nothing changed, for what is
+/// refused.
 static bool parses(every_kind_t *record, const char *name, const char *text, bool quoted)
 {
     const tr_field_t *field = tr_fields_find(&every_kind_fields, name);

@@ -1,5 +1,5 @@
-/// Tables of fields as bodies of messages: everything that travels comes back, and whatever is missing or out of range is refused by
-/// its key.
+/// Tables of fields as bodies of messages: everything that travels comes back, and whatever is
+/// missing or out of range is refused by its key.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>

@@ -34,8 +34,9 @@ Test(length, bounds_are_inclusive_and_the_upper_may_be_missing)
     } rows[] = {{3, 5, 2, 0}, {3, 5, 3, 1},   {3, 5, 5, 1}, {3, 5, 6, 0},
                 {3, 0, 2, 0}, {3, 0, 900, 1}, {0, 5, 0, 1}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        cr_expect_eq(judging_once(tr_judge_kind_find("length"), a_length(0, rows[i].min, rows[i].max, "tokens"),
-                                  "", rows[i].tokens),
+        cr_expect_eq(judging_once(tr_judge_kind_find("length"),
+                                  a_length(0, rows[i].min, rows[i].max, "tokens"), "",
+                                  rows[i].tokens),
                      rows[i].score, "%zu in %d..%d", rows[i].tokens, rows[i].min, rows[i].max);
     }
 }
@@ -57,30 +58,35 @@ Test(length, words_and_characters_are_those_of_the_text)
                 {"don't stop-now", 2, 14}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const int words = rows[i].words, characters = rows[i].characters;
-        cr_expect_eq(
-            judging_once(tr_judge_kind_find("length"), a_length(0, words, words, "words"), rows[i].text, 99),
-            1.0f, "'%s'", rows[i].text);
+        cr_expect_eq(judging_once(tr_judge_kind_find("length"), a_length(0, words, words, "words"),
+                                  rows[i].text, 99),
+                     1.0f, "'%s'", rows[i].text);
         cr_expect_eq(judging_once(tr_judge_kind_find("length"),
                                   a_length(0, characters, characters, "characters"), rows[i].text,
                                   99),
                      1.0f, "'%s'", rows[i].text);
     }
-    cr_expect_eq(judging_once(tr_judge_kind_find("length"), a_length(0, 1, 0, "words"), " \n ", 99), 0.0f);
-    cr_expect_eq(judging_once(tr_judge_kind_find("length"), a_length(0, 1, 0, "characters"), "", 99), 0.0f);
+    cr_expect_eq(judging_once(tr_judge_kind_find("length"), a_length(0, 1, 0, "words"), " \n ", 99),
+                 0.0f);
+    cr_expect_eq(
+        judging_once(tr_judge_kind_find("length"), a_length(0, 1, 0, "characters"), "", 99), 0.0f);
 }
 
 Test(length, an_unknown_unit_is_refused)
 {
-    judging_expect_refused(tr_judge_kind_find("length"), a_length(1, 0, 0, "lines"), TR_ERR_PROTOCOL,
+    judging_expect_refused(tr_judge_kind_find("length"), a_length(1, 0, 0, "lines"),
+                           TR_ERR_PROTOCOL,
                            "unit: expected 'tokens', 'words' or 'characters', found \"lines\"");
 }
 
 Test(length, a_target_and_bounds_exclude_each_other_and_one_of_them_is_needed)
 {
-    judging_expect_refused(tr_judge_kind_find("length"), a_length(2, 0, 3, "tokens"), TR_ERR_ARGUMENT,
+    judging_expect_refused(tr_judge_kind_find("length"), a_length(2, 0, 3, "tokens"),
+                           TR_ERR_ARGUMENT,
                            "length: expected target, or min and max, found both kinds");
-    judging_expect_refused(tr_judge_kind_find("length"), a_length(0, 0, 0, "tokens"), TR_ERR_ARGUMENT,
+    judging_expect_refused(tr_judge_kind_find("length"), a_length(0, 0, 0, "tokens"),
+                           TR_ERR_ARGUMENT,
                            "length: expected a target, a min or a max above 0, found none");
-    judging_expect_refused(tr_judge_kind_find("length"), a_length(0, 3, 2, "tokens"), TR_ERR_ARGUMENT,
-                           "length: min is above max");
+    judging_expect_refused(tr_judge_kind_find("length"), a_length(0, 3, 2, "tokens"),
+                           TR_ERR_ARGUMENT, "length: min is above max");
 }

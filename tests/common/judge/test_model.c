@@ -1,5 +1,6 @@
-/// The judge `model`: a reward model's scores against PyTorch's (tests/golden/make_llama.py), through text: the tokenizer made
-/// here has one printable character for each id, so a golden sequence can be written down.
+/// The judge `model`: a reward model's scores against PyTorch's (tests/golden/make_llama.py),
+/// through text: the tokenizer made here has one printable character for each id, so a golden
+/// sequence can be written down.
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <math.h>
@@ -92,7 +93,8 @@ static char *text_of(int32_t first, int32_t count)
     return text;
 }
 
-/// Every beginning of every golden sequence, cut into prompt and response after `part` of it: sample t ends at token t.
+/// Every beginning of every golden sequence, cut into prompt and response after `part` of it:
+/// sample t ends at token t.
 static void every_prefix(tr_sample_t *samples, double part)
 {
     for (int32_t s = 0; s < SEQUENCES; s++) {
@@ -303,7 +305,8 @@ static int32_t long_sequence(void)
     return 0;
 }
 
-/// A response whose steps end at the third token of a golden sequence: the head's value there is known.
+/// A response whose steps end at the third token of a golden sequence: the head's value there is
+/// known.
 Test(model, a_process_reward_model_reads_the_head_at_the_end_of_each_step)
 {
     open_directory(-1);

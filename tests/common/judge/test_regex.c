@@ -23,9 +23,11 @@ Test(regex, a_match_anywhere_gives_the_score_once)
 
 Test(regex, characters_are_code_points)
 {
-    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("^.$", 1.0), "\xe2\x82\xac", 0), 1.0f);
-    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("(?i)^\xc3\xbc$", 1.0), "\xc3\x9c", 0),
+    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("^.$", 1.0), "\xe2\x82\xac", 0),
                  1.0f);
+    cr_expect_eq(
+        judging_once(tr_judge_kind_find("regex"), a_regex("(?i)^\xc3\xbc$", 1.0), "\xc3\x9c", 0),
+        1.0f);
 }
 
 Test(regex, a_long_response_is_no_reason_to_give_up)
@@ -37,7 +39,8 @@ Test(regex, a_long_response_is_no_reason_to_give_up)
     }
     text[LENGTH - 1] = 'c';
     text[LENGTH] = '\0';
-    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("^(?:(a)|b)*c$", 1.0), text, 0), 1.0f);
+    cr_expect_eq(judging_once(tr_judge_kind_find("regex"), a_regex("^(?:(a)|b)*c$", 1.0), text, 0),
+                 1.0f);
     free(text);
 }
 

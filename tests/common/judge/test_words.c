@@ -66,14 +66,16 @@ Test(words, only_whole_words_count)
         {"c++", "c++ c+++ C++x xc++", 3},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        cr_expect_eq(judging_once(tr_judge_kind_find("words"), one_word(rows[i].word), rows[i].response, 0),
-                     rows[i].score, "'%s' in '%s'", rows[i].word, rows[i].response);
+        cr_expect_eq(
+            judging_once(tr_judge_kind_find("words"), one_word(rows[i].word), rows[i].response, 0),
+            rows[i].score, "'%s' in '%s'", rows[i].word, rows[i].response);
     }
 }
 
 Test(words, case_is_folded_for_ascii_letters_alone)
 {
-    cr_assert_eq(judging_once(tr_judge_kind_find("words"), one_word("hApPy"), "HaPpY happy HAPPY", 0), 3.0f);
+    cr_assert_eq(
+        judging_once(tr_judge_kind_find("words"), one_word("hApPy"), "HaPpY happy HAPPY", 0), 3.0f);
     cr_assert_eq(judging_once(tr_judge_kind_find("words"),
                               one_word("\xc3\xbc"
                                        "ber"),
@@ -93,21 +95,24 @@ Test(words, a_word_is_no_expression)
     static const char *const words[] = {"a.b",     "(x)",  "[a-c]", "a|b",   "\\d",
                                         "\\Q.\\E", "x{2}", "^a$",   "a b #c"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        cr_expect_eq(judging_once(tr_judge_kind_find("words"), one_word(words[i]), words[i], 0), 1.0f, "%s",
-                     words[i]);
-        cr_expect_eq(judging_once(tr_judge_kind_find("words"), one_word(words[i]), "axb x c 5 . xx ac", 0),
-                     0.0f, "%s", words[i]);
+        cr_expect_eq(judging_once(tr_judge_kind_find("words"), one_word(words[i]), words[i], 0),
+                     1.0f, "%s", words[i]);
+        cr_expect_eq(
+            judging_once(tr_judge_kind_find("words"), one_word(words[i]), "axb x c 5 . xx ac", 0),
+            0.0f, "%s", words[i]);
     }
 }
 
 Test(words, a_list_that_is_malformed_is_refused)
 {
-    judging_expect_refused(tr_judge_kind_find("words"), json_pack("{s:n}", "words"), TR_ERR_PROTOCOL,
+    judging_expect_refused(tr_judge_kind_find("words"), json_pack("{s:n}", "words"),
+                           TR_ERR_PROTOCOL,
                            "words: expected words, each with a number, found null");
     judging_expect_refused(tr_judge_kind_find("words"),
                            json_pack("{s:[[s, f], s]}", "words", "good", 1.0, "bad"),
                            TR_ERR_PROTOCOL, "\"bad\"]");
-    judging_expect_refused(tr_judge_kind_find("words"), one_word(""), TR_ERR_PROTOCOL, "[[\"\", 1.0]]");
+    judging_expect_refused(tr_judge_kind_find("words"), one_word(""), TR_ERR_PROTOCOL,
+                           "[[\"\", 1.0]]");
     judging_expect_refused(tr_judge_kind_find("words"), json_object(), TR_ERR_ARGUMENT,
                            "words: expected at least one word, found none");
 }

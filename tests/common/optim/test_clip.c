@@ -1,3 +1,4 @@
+// Clipping by the global norm, against PyTorch (tests/golden/optim.json).
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/// The tables of the optimizer's options: defaults, and names by the enums that the code switches on.
+/// The tables of the optimizer's options: defaults, and names by the enums that the code switches
+/// on.
 #include <criterion/criterion.h>
 
 #include "common/optim/options.h"

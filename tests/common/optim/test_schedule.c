@@ -1,3 +1,5 @@
+// Learning rates against transformers' get_scheduler (tests/golden/optim.json), and the ends of a
+// run.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
-/// Every key of a recipe, whichever there are: it says what it means, has a default that reads back, prints and reloads, and is a
-/// mistake where nothing reads it. The list of keys is the tables'; a new key is tested here without a line of its own, unless
-/// another value of it needs something beside it.
+/// Every key of a recipe, whichever there are: it says what it means, has a default that reads
+/// back, prints and reloads, and is a mistake where nothing reads it. The list of keys is the
+/// tables'; a new key is tested here without a line of its own, unless another value of it needs
+/// something beside it.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -290,7 +291,8 @@ Test(keys, each_default_is_read_as_the_value_that_is_there_without_it)
     recipe_keys_release(&keys);
 }
 
-/// The recipe with the key at another value prints, and the print loads to the same value and the same bytes.
+/// The recipe with the key at another value prints, and the print loads to the same value and the
+/// same bytes.
 static void expect_reloads(const char *text, const overrides_t *overrides, const recipe_key_t *key)
 {
     static const overrides_t none = {0};

@@ -371,7 +371,8 @@ static void world_close(world_t *world)
     scratch_close(&world->folder);
 }
 
-/// Loads the world's recipe with model, prompts and one more override; the only problem, or NULL for none.
+/// Loads the world's recipe with model, prompts and one more override; the only problem, or NULL
+/// for none.
 static char *load(const world_t *world, const char *override)
 {
     char *model = tr_format("model=%s", world->model);

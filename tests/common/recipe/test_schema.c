@@ -1,4 +1,5 @@
-/// The JSON Schema of recipes: it has every key of docs/recipe.md with its default, takes recipes that run, and refuses mistakes.
+/// The JSON Schema of recipes: it has every key of docs/recipe.md with its default, takes recipes
+/// that run, and refuses mistakes.
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <math.h>
@@ -123,7 +124,8 @@ static const json_t *judge_of(const char *kind)
     return NULL;
 }
 
-/// A cell of "| `key` | value | `default` | meaning |", without the quotes of a key or default. Owned by the caller.
+/// A cell of "| `key` | value | `default` | meaning |", without the quotes of a key or default.
+/// Owned by the caller.
 static char *cell_of(const char *row, size_t number)
 {
     char *cell = tr_calloc(strlen(row) + 1, 1), *out = cell;

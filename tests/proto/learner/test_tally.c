@@ -1,3 +1,5 @@
+// Tallies of metrics: sums and weights add up to the mean over all batches, and a sum that is no
+// finite number is refused by name.
 #include <criterion/criterion.h>
 #include <math.h>
 
