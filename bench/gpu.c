@@ -26,9 +26,9 @@
 #include "common/base/clock.h"
 #include "common/base/real.h"
 #include "common/base/rng.h"
-#include "common/model/memory.h"
 #include "common/model/trainer.h"
 #include "common/tensor/device.h"
+#include "deploy/memory.h"
 #include "rollout/decoder.h"
 
 enum { TURNS = 5, RUNNING = 4 };
@@ -275,31 +275,31 @@ static const way_t ways[] = {
      true},
 };
 
-/// The same estimate as `troupe check`'s.
-static tr_memory_t memory_of(const bench_t *b, const way_t *way, size_t chunk)
+/// The same as `troupe check`'s.
+static tr_status memory_of(memory_t *memory, const bench_t *b, const way_t *way, size_t chunk,
+                           tr_error_t *err)
 {
     const size_t length = b->sizes->length;
-    const tr_memory_plan_t plan = {.use = way->use,
-                                   .real = TR_BF16,
-                                   .host_moments = way->on_host,
-                                   .recompute = way->recompute,
-                                   .chunks = 1,
-                                   .pass = {.sequences = chunk,
-                                            .tokens = chunk * length,
-                                            .longest = length,
-                                            .answers = chunk * (length - 1),
-                                            .learns = true}};
-    return tr_memory_of(&b->config, &plan);
+    const tr_device_options_t device = {.device = "cuda", .precision = TR_BF16};
+    const tr_optimizer_options_t options = {.offload = way->on_host,
+                                            .gradient_checkpointing = way->recompute};
+    const memory_learner_t learner = {
+        .use = way->use,
+        .options = &options,
+        .ranks = 1,
+        .chunks = 1,
+        .chunk = {.sequences = chunk, .length = length, .answers = length - 1}};
+    return memory_of_learner(memory, &device, &b->config, &learner, err);
 }
 
-static void print_plan(const bench_t *b, const way_t *way, size_t chunk, size_t available)
+static void print_plan(const bench_t *b, const way_t *way, size_t chunk, const memory_t *m,
+                       size_t available)
 {
-    const tr_memory_t m = memory_of(b, way, chunk);
     fprintf(stderr,
             "%s learns from %zu x %zu tokens, %s: weights %.1f + optimizer %.1f + gradient %.1f + "
             "activations %.1f = %.1f GiB of %.1f\n",
-            b->shape, chunk, b->sizes->length, way->name, gib(m.weights), gib(m.optimizer),
-            gib(m.gradient), gib(m.activations), gib(tr_memory_sum(&m)), gib(available));
+            b->shape, chunk, b->sizes->length, way->name, gib(m->weights), gib(m->optimizer),
+            gib(m->gradient), gib(m->activations), gib(memory_sum(m)), gib(available));
 }
 
 /// The first way in which a chunk of the least size fits, and the largest chunk that does.
@@ -314,11 +314,12 @@ static tr_status find_way(const way_t **way, size_t *chunk, const bench_t *b, tr
         // a larger chunk in a cheaper way goes before a smaller one in a dearer way only down to
         // `least`
         for (size_t c = b->sizes->chunk; c >= b->sizes->least; c--) {
-            const tr_memory_t memory = memory_of(b, &ways[i], c);
-            if (tr_memory_sum(&memory) <= available) {
+            memory_t memory;
+            TR_TRY(memory_of(&memory, b, &ways[i], c, err));
+            if (memory_sum(&memory) <= available) {
                 *way = &ways[i];
                 *chunk = c;
-                print_plan(b, *way, c, available);
+                print_plan(b, *way, c, &memory, available);
                 return TR_OK;
             }
         }

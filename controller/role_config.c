@@ -24,12 +24,15 @@ static json_t *absolute(const char *path)
     return text;
 }
 
-/// Threads of a process: as the recipe says, else its share of the processors when `sharers`
-/// processes work at the same time, at least 1.
-static json_t *threads_of(uint64_t wanted, uint64_t sharers)
+uint64_t controller_role_threads(uint64_t wanted, uint64_t sharers)
 {
     uint64_t share = tr_pool_processors() / (sharers > 0 ? sharers : 1);
-    return json_integer((json_int_t)(wanted > 0 ? wanted : share > 0 ? share : 1));
+    return wanted > 0 ? wanted : share > 0 ? share : 1;
+}
+
+static json_t *threads_of(uint64_t wanted, uint64_t sharers)
+{
+    return json_integer((json_int_t)controller_role_threads(wanted, sharers));
 }
 
 /// Adds the device settings (proto/device.h) to a config. devices: a text, or a list of texts;

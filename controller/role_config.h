@@ -14,6 +14,10 @@ typedef struct controller_start {
     const char *run; ///< the run directory's absolute path
 } controller_start_t;
 
+/// Threads of a process: as the recipe says, else its share of the processors when `sharers`
+/// processes work at the same time, at least 1.
+uint64_t controller_role_threads(uint64_t wanted, uint64_t sharers);
+
 /// The learners' configs, which are also the bodies of `restore`; new references.
 json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller_start_t *start);
 json_t *controller_role_config_critic(const tr_recipe_t *recipe, const controller_start_t *start);

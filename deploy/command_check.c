@@ -65,7 +65,8 @@ static void print_judges(const tr_recipe_t *recipe)
     }
 }
 
-static tr_status print_summary(const tr_recipe_t *recipe, const needs_t *needs, tr_error_t *err)
+static tr_status print_summary(const tr_recipe_t *recipe, const memory_plan_t *plan,
+                               tr_error_t *err)
 {
     bool generates = tr_algorithm_generates(tr_recipe_algorithm(recipe));
     print_work(recipe);
@@ -73,27 +74,27 @@ static tr_status print_summary(const tr_recipe_t *recipe, const needs_t *needs, 
     if (generates) {
         print_judges(recipe);
     }
-    printf("longest    %zu tokens of a %s\n\n", needs->longest, generates ? "prompt" : "row");
-    needs_print(stdout, needs);
+    printf("longest    %zu tokens of a %s\n\n", plan->longest, generates ? "prompt" : "row");
+    memory_plan_print(stdout, plan);
     return TR_OK;
 }
 
 /// The summary, and whether it can be had here.
-static tr_status check_needs(const tr_recipe_t *recipe, tr_error_t *err)
+static tr_status check_memory(const tr_recipe_t *recipe, tr_error_t *err)
 {
-    needs_t needs = {0};
+    memory_plan_t plan = {0};
     tr_status status;
-    TR_TRY_GOTO(needs_check_devices(recipe, err), done);
-    TR_TRY_GOTO(needs_init(&needs, recipe, true, err), done);
-    TR_TRY_GOTO(print_summary(recipe, &needs, err), done);
-    status = needs_check_memory(&needs, err);
+    TR_TRY_GOTO(memory_plan_check_devices(recipe, err), done);
+    TR_TRY_GOTO(memory_plan_init(&plan, recipe, true, err), done);
+    TR_TRY_GOTO(print_summary(recipe, &plan, err), done);
+    status = memory_plan_check_memory(&plan, err);
 done:
-    needs_release(&needs);
+    memory_plan_release(&plan);
     return status;
 }
 
-/// What `run` would refuse, though the recipe alone is right.
-static tr_status check_company(const tr_recipe_t *recipe, tr_error_t *err)
+/// Processes that `run` could not start, though the recipe alone is right.
+static tr_status check_processes(const tr_recipe_t *recipe, tr_error_t *err)
 {
     process_group_t group;
     tr_status status = process_group_init(&group, recipe, recipe->output, false, err);
@@ -115,8 +116,8 @@ int command_check(int argc, char **argv)
     tr_status status = command_load_recipe(&recipe, words.items, words.count);
     int exit_code = tr_status_exit_code(status);
     if (status == TR_OK) {
-        status = check_company(recipe, &err);
-        status = status == TR_OK ? check_needs(recipe, &err) : status;
+        status = check_processes(recipe, &err);
+        status = status == TR_OK ? check_memory(recipe, &err) : status;
         exit_code = command_exit(status, &err);
     }
     tr_recipe_destroy(&recipe);

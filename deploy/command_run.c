@@ -103,7 +103,7 @@ static int run(tr_recipe_t *recipe)
     tr_status status = process_group_init(&group, recipe, directory, false, &err);
     if (status == TR_OK) {
         // memory is checked before the directory is made
-        status = needs_check(recipe, &err);
+        status = memory_plan_check(recipe, &err);
     }
     if (status == TR_OK) {
         status = make_directory(recipe, &err);
@@ -151,7 +151,7 @@ static int resume_with(tr_recipe_t *recipe, const char *directory)
     process_group_t group = {0};
     tr_status status = process_group_init(&group, recipe, directory, true, &err);
     if (status == TR_OK) {
-        status = needs_check(recipe, &err);
+        status = memory_plan_check(recipe, &err);
     }
     int exit_code =
         status == TR_OK ? run_to_end(&group, recipe, directory) : command_exit(status, &err);

@@ -209,7 +209,7 @@ static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory,
     TR_TRY(make_directory(&resume, recipe, directory, err));
     TR_TRY_GOTO(process_group_init(&group, recipe, directory, resume, err), done);
     // the directory stays after a failure here: the command given again continues in it
-    TR_TRY_GOTO(needs_check(recipe, err), done);
+    TR_TRY_GOTO(memory_plan_check(recipe, err), done);
     status = process_group_run(exit_code, &group, recipe, directory, err);
 done:
     process_group_release(&group);

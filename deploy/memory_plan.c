@@ -1,380 +1,383 @@
+/// From a recipe to the table's lines: which groups of processes it starts, on which devices, and what
+/// each of them runs at most. memory.c measures it; memory_plan_check.c compares it with the machine.
 #include "deploy/memory_plan.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/pool.h"
-#include "common/tensor/device.h"
+#include "controller/role_config.h"
 #include "controller/rows.h"
-#include "rollout/decoder.h"
 
-/// Sequences of a pass that learns nothing (controller/ppo_step.c, actor/preference.c), tokens of a judge's
-/// (reward/model_judge.c).
-enum { INFERRED = 16, JUDGED_TOKENS = 4096 };
+typedef enum kind { ACTOR, CRITIC, REFERENCE, ROLLOUT, JUDGE } kind_t;
+
+/// Processes that run the same.
+typedef struct group {
+    kind_t kind;
+    char key[32]; // roles.KEY
+    const char *name, *model;
+    tr_texts_t devices; // process i has entry i mod count; borrowed
+    size_t processes;
+    uint64_t threads; // of each on a CPU; 0: one a processor
+    double gibibytes;
+    bool within;                        // the processes of the group before
+    const tr_recipe_learner_t *learner; // ACTOR, CRITIC
+} group_t;
+
+enum { FIXED_GROUPS = 4 }; // at most, besides judges
 
 /// What the sizes of passes follow from.
-typedef struct plan {
+typedef struct work {
     const tr_recipe_t *recipe;
+    const tr_algorithm_t *algorithm;
+    bool generates, has_critic;
     tr_model_config_t policy;
-    size_t longest; // of a sequence
-    size_t answers; // of a sequence, at most
-    needs_t *needs;
-} plan_t;
+    size_t prompt;  // tokens of the longest prompt, or row
+    size_t longest; // tokens of a sequence
+    size_t answers; // of them, at most
+    size_t update;  // sequences
+} work_t;
 
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-static bool learns_pairs(const tr_recipe_t *recipe)
+/// That GPUs compute in.
+static tr_dtype_t dtype_of(const tr_recipe_t *recipe)
 {
-    return tr_recipe_algorithm(recipe)->group == 2;
+    return recipe->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32;
+}
+
+// Groups
+
+static group_t learner_group(kind_t kind, const char *name, const tr_recipe_learner_t *learner,
+                             const char *model, uint64_t learners)
+{
+    group_t group = {.kind = kind,
+                     .name = name,
+                     .model = learner->model != NULL ? learner->model : model,
+                     .devices = learner->device,
+                     .processes = (size_t)learner->ranks,
+                     .threads =
+                         controller_role_threads(learner->threads, learners * learner->ranks),
+                     .gibibytes = learner->memory,
+                     .learner = learner};
+    snprintf(group.key, sizeof group.key, "%s", name);
+    return group;
+}
+
+/// In a process of its own, or in each of the actor's.
+static group_t reference_group(const tr_recipe_t *recipe, const group_t *actor, uint64_t learners)
+{
+    const tr_recipe_reference_t *reference = &recipe->roles.reference;
+    group_t group = {.kind = REFERENCE,
+                     .key = "reference",
+                     .model = recipe->reference != NULL ? recipe->reference : recipe->model};
+    if (reference->separate) {
+        group.name = "reference";
+        group.devices = (tr_texts_t){(char **)&reference->device, 1};
+        group.processes = tr_recipe_reads_reference(recipe) ? 1 : 0;
+        group.threads = controller_role_threads(reference->threads, learners);
+        group.gibibytes = reference->memory;
+    } else {
+        group.name = "reference (in actor)";
+        group.within = true;
+        group.threads = actor->threads;
+    }
+    return group;
+}
+
+/// Without those that are started elsewhere.
+static group_t rollout_group(const tr_recipe_t *recipe)
+{
+    const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
+    const uint64_t here = rollout->workers - rollout->external;
+    return (group_t){.kind = ROLLOUT,
+                     .key = "rollout",
+                     .name = "rollout",
+                     .model = recipe->model,
+                     .devices = here > 0 ? rollout->device : (tr_texts_t){0},
+                     .processes = (size_t)here,
+                     .threads = controller_role_threads(rollout->threads, here),
+                     .gibibytes = rollout->memory};
+}
+
+static group_t judge_group(const tr_judge_t *judge, size_t number)
+{
+    const tr_model_judge_t *options = judge->options;
+    group_t group = {.kind = JUDGE,
+                     .name = judge->name,
+                     .model = options->model,
+                     .devices = {(char **)&options->device, 1},
+                     .processes = (size_t)options->workers,
+                     .threads = options->threads,
+                     .gibibytes = options->memory};
+    snprintf(group.key, sizeof group.key, "reward.%zu", number);
+    return group;
+}
+
+/// *groups: [the result], owned by the caller (free).
+static size_t list_groups(group_t **groups, const tr_recipe_t *recipe)
+{
+    const tr_recipe_roles_t *roles = &recipe->roles;
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    const uint64_t learners = tr_algorithm_has_critic(algorithm) ? 2 : 1;
+    group_t *all = *groups = tr_calloc(FIXED_GROUPS + roles->reward.count, sizeof *all);
+    size_t count = 0;
+    if (tr_algorithm_learns(algorithm)) {
+        all[count++] = learner_group(ACTOR, "actor", &roles->actor, recipe->model, learners);
+    }
+    if (roles->reference.separate || tr_recipe_reads_reference(recipe)) {
+        all[count] = reference_group(recipe, all, learners);
+        count++;
+    }
+    if (learners == 2) {
+        all[count++] = learner_group(CRITIC, "critic", &roles->critic, recipe->model, learners);
+    }
+    if (!tr_algorithm_generates(algorithm)) {
+        return count;
+    }
+    all[count++] = rollout_group(recipe);
+    for (size_t i = 0; i < roles->reward.count; i++) {
+        if (roles->reward.items[i].kind == &tr_judge_model) {
+            all[count++] = judge_group(&roles->reward.items[i], i);
+        }
+    }
+    return count;
 }
 
 // Lengths
 
-/// Tokens of the longest row that the recipe lets through.
-static size_t row_limit(const tr_recipe_t *recipe, const tr_model_config_t *config)
+/// Of the data, in tokens.
+static tr_status measure_rows(size_t *longest, const work_t *w, tr_error_t *err)
 {
-    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
-    uint64_t limit = algorithm->max_length_key != NULL
-                         ? *(const uint64_t *)((const char *)recipe + algorithm->max_length_offset)
-                         : config->max_positions;
-    return least((size_t)limit, config->max_positions);
-}
-
-static size_t prompt_limit(const tr_recipe_t *recipe, const tr_model_config_t *config)
-{
-    size_t given = (size_t)recipe->data.max_prompt_length;
-    return given > 0 ? least(given, config->max_positions - 1) : config->max_positions - 1;
-}
-
-static size_t longest_item(const tr_rows_t *rows)
-{
-    size_t longest = 1;
-    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
-        size_t length = least(rows->sequences[i].length, rows->limit);
-        longest = length > longest ? length : longest;
-    }
-    return longest;
-}
-
-static tr_status measure_rows(size_t *longest, const plan_t *plan, tr_error_t *err)
-{
-    const tr_recipe_t *recipe = plan->recipe;
-    const size_t positions = plan->policy.max_positions;
     tr_rows_t rows = {0};
     tr_tokenizer_t *tokenizer = NULL;
-    TR_TRY(tr_tokenizer_new(&tokenizer, recipe->model, err));
-    tr_status status = controller_rows_load(&rows, recipe, tokenizer, positions, err);
-    if (status == TR_OK) {
-        *longest = longest_item(&rows);
+    TR_TRY(tr_tokenizer_new(&tokenizer, w->recipe->model, err));
+    tr_status status =
+        controller_rows_load(&rows, w->recipe, tokenizer, w->policy.max_positions, err);
+    *longest = status == TR_OK ? 1 : *longest;
+    for (size_t i = 0; status == TR_OK && i < rows.starts[rows.count]; i++) {
+        size_t length = least(rows.sequences[i].length, rows.limit);
+        *longest = length > *longest ? length : *longest;
     }
     tr_rows_release(&rows);
     tr_tokenizer_destroy(&tokenizer);
     return status;
 }
 
-static tr_status find_lengths(plan_t *plan, bool measure, tr_error_t *err)
+/// Tokens of a prompt or row that the recipe lets through.
+static size_t length_limit(const work_t *w)
 {
-    const tr_recipe_t *recipe = plan->recipe;
-    bool generates = tr_algorithm_generates(tr_recipe_algorithm(recipe));
-    size_t found =
-        generates ? prompt_limit(recipe, &plan->policy) : row_limit(recipe, &plan->policy);
-    bool packs = recipe->sft.packing;
-    if (measure && !packs) {
-        TR_TRY(measure_rows(&found, plan, err));
+    const tr_algorithm_t *algorithm = w->algorithm;
+    const size_t positions = w->policy.max_positions;
+    uint64_t limit = w->recipe->data.max_prompt_length;
+    if (!w->generates) {
+        limit = algorithm->max_length_key == NULL
+                    ? 0
+                    : *(const uint64_t *)((const char *)w->recipe + algorithm->max_length_offset);
     }
-    plan->needs->longest = found;
-    plan->longest = generates ? least(found + (size_t)recipe->generation.max_new_tokens,
-                                      plan->policy.max_positions)
-                              : found;
-    plan->answers =
-        generates ? least((size_t)recipe->generation.max_new_tokens, plan->longest) : plan->longest;
+    return least(limit > 0 ? (size_t)limit : positions, w->generates ? positions - 1 : positions);
+}
+
+/// measure: lengths are the data's, else those that the recipe allows.
+static tr_status work_init(work_t *w, const tr_recipe_t *recipe, bool measure, tr_error_t *err)
+{
+    const tr_algorithm_t *a = tr_recipe_algorithm(recipe);
+    const tr_generation_options_t *g = &recipe->generation;
+    uint64_t update = tr_algorithm_has_critic(a)
+                          ? recipe->data.batch * g->samples / recipe->ppo.num_mini_batches
+                          : recipe->data.batch * a->group;
+    *w = (work_t){.recipe = recipe,
+                  .algorithm = a,
+                  .generates = tr_algorithm_generates(a),
+                  .has_critic = tr_algorithm_has_critic(a),
+                  .update = (size_t)update};
+    TR_TRY(tr_model_config_load(&w->policy, recipe->model, err));
+    w->prompt = length_limit(w);
+    if (measure && !recipe->sft.packing) {
+        TR_TRY(measure_rows(&w->prompt, w, err));
+    }
+    w->longest = w->prompt;
+    w->answers = w->longest;
+    if (w->generates) {
+        w->longest = least(w->prompt + (size_t)g->max_new_tokens, w->policy.max_positions);
+        w->answers = (size_t)g->max_new_tokens;
+    }
     return TR_OK;
 }
 
-// Passes
+// What a process runs
 
-/// Ids that truncation may keep for a token.
-static size_t kept_of(const plan_t *plan)
+/// As many of the longest sequences, at least one. Learners are told of kept ids where responses come
+/// with the log-probs that they were sampled with.
+static memory_batch_t batch_of(const work_t *w, size_t sequences, bool scores)
 {
-    const tr_generation_options_t *g = &plan->recipe->generation;
-    size_t all = plan->policy.vocabulary;
-    return g->top_k > 0 ? least((size_t)g->top_k, all) : g->top_p < 1.0 ? all : 0;
+    const tr_sampling_t sampling = tr_generation_sampling(&w->recipe->generation);
+    return (memory_batch_t){
+        .sequences = sequences > 0 ? sequences : 1,
+        .length = w->longest,
+        .answers = w->answers,
+        .kept = w->has_critic ? tr_sampling_most_kept(&sampling, w->policy.vocabulary) : 0,
+        .scores = scores};
 }
 
-/// Of `sequences` that are each as long as may be. scores: a head reads one row of each.
-static tr_memory_pass_t pass_of(const plan_t *plan, size_t sequences, bool scores)
+static tr_status measure_learner(memory_t *memory, const work_t *w, const group_t *group,
+                                 const tr_device_options_t *device, const tr_model_config_t *config,
+                                 tr_error_t *err)
 {
-    bool sampled = tr_algorithm_has_critic(tr_recipe_algorithm(plan->recipe)) && !scores;
-    return (tr_memory_pass_t){.sequences = sequences,
-                              .tokens = sequences * plan->longest,
-                              .longest = plan->longest,
-                              .answers = sequences * (scores ? 1 : plan->answers),
-                              .kept = sampled ? kept_of(plan) : 0};
+    const tr_optimizer_options_t *o = &w->recipe->optimizer;
+    const tr_sharing_options_t *sharing = &group->learner->sharing;
+    const size_t chunk = least((size_t)o->chunk * w->algorithm->group, w->update);
+    const bool rounds = o->rounding == TR_ROUNDING_STOCHASTIC, scores = w->algorithm->scalar;
+    const memory_learner_t learner = {
+        .use = rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS,
+        .options = o,
+        .ranks = group->processes,
+        .sharing = {NULL, (unsigned)sharing->zero_stage, (tr_gradient_sum_t)sharing->gradient_sum},
+        .chunks = (w->update + chunk - 1) / chunk,
+        .chunk = batch_of(w, chunk, scores),
+        .noise = w->recipe->sft.loss.neftune_noise_alpha > 0,
+        .inference = batch_of(w, least(TR_INFER_CHUNK, w->update), scores)};
+    return memory_of_learner(memory, device, config, &learner, err);
 }
 
-/// Sequences of an update.
-static size_t update_size(const tr_recipe_t *recipe)
+static tr_status measure_rollout(memory_t *memory, const work_t *w,
+                                 const tr_device_options_t *device, tr_error_t *err)
 {
-    size_t batch = (size_t)recipe->data.batch;
-    return tr_algorithm_has_critic(tr_recipe_algorithm(recipe))
-               ? batch * (size_t)recipe->generation.samples / (size_t)recipe->ppo.num_mini_batches
-               : batch * (learns_pairs(recipe) ? 2 : 1);
+    const tr_recipe_t *recipe = w->recipe;
+    const tr_sampling_t sampling = tr_generation_sampling(&recipe->generation);
+    uint64_t asked = recipe->data.batch * recipe->generation.samples;
+    size_t running = least((size_t)asked, (size_t)recipe->roles.rollout.max_batch);
+    return memory_of_decoder(memory, device, &w->policy, running, w->prompt, w->longest, &sampling,
+                             err);
 }
 
-static size_t chunk_size(const tr_recipe_t *recipe)
+/// What each process of the group takes of that device.
+static tr_status measure(memory_t *memory, const work_t *w, const group_t *group,
+                         const char *device, tr_error_t *err)
 {
-    return (size_t)recipe->optimizer.chunk * (learns_pairs(recipe) ? 2 : 1);
+    const tr_device_options_t options = {
+        .device = device, .precision = dtype_of(w->recipe), .threads = (size_t)group->threads};
+    const size_t asked = w->has_critic ? TR_INFER_CHUNK : (size_t)w->recipe->optimizer.chunk;
+    const memory_batch_t referred = batch_of(w, least(asked, w->update), false);
+    const memory_batch_t judged = batch_of(w, TR_JUDGE_PASS_TOKENS / w->longest, true);
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, group->model, err));
+    if (group->kind == CRITIC || group->kind == JUDGE ||
+        (group->kind == ACTOR && w->algorithm->scalar)) {
+        tr_model_config_make_scalar(&config);
+    }
+    switch (group->kind) {
+    case ROLLOUT: return measure_rollout(memory, w, &options, err);
+    case REFERENCE:
+        return memory_of_reader(memory, &options, &config, TR_MODEL_READS, &referred, err);
+    case JUDGE: return memory_of_reader(memory, &options, &config, TR_MODEL_DECODES, &judged, err);
+    case ACTOR:
+    case CRITIC: break;
+    }
+    return measure_learner(memory, w, group, &options, &config, err);
 }
 
-static tr_memory_plan_t memory_plan(const plan_t *plan, const char *device, uint64_t threads,
-                                    tr_model_use_t use)
+// The plan
+
+static tr_status add_line(memory_plan_t *plan, const work_t *w, const group_t *group,
+                          const char *device, size_t processes, tr_error_t *err)
 {
-    bool gpu = tr_device_is_gpu(device), bf16 = plan->recipe->precision == TR_PRECISION_BF16;
-    return (tr_memory_plan_t){
-        .use = use,
-        .real = gpu && bf16 ? TR_BF16 : TR_F32,
-        .threads = gpu           ? 0
-                   : threads > 0 ? (size_t)threads
-                                 : tr_pool_processors(),
-    };
+    memory_t memory;
+    TR_TRY(measure(&memory, w, group, device, err));
+    plan->lines = tr_realloc(plan->lines, (plan->count + 1) * sizeof *plan->lines);
+    plan->lines[plan->count++] = (memory_plan_line_t){
+        .name = tr_strdup(group->name),
+        .processes = processes,
+        .within = group->within,
+        .device = device,
+        .budget = tr_device_is_gpu(device) ? (size_t)(group->gibibytes * 0x1p30) : 0,
+        .memory = memory};
+    plan->host += processes * memory.host;
+    return TR_OK;
 }
 
-/// Threads of a process that says nothing of them: a share of the processors (controller/role_config.c).
-static uint64_t threads_of(uint64_t wanted, uint64_t sharers)
+/// A line a device, and with each the line of the group that is within, or NULL.
+static tr_status add_lines(memory_plan_t *plan, const work_t *w, const group_t *group,
+                           const group_t *within, tr_error_t *err)
 {
-    uint64_t share = tr_pool_processors() / (sharers > 0 ? sharers : 1);
-    return wanted > 0 ? wanted : share > 0 ? share : 1;
+    const size_t count = group->devices.count;
+    for (size_t d = 0; d < least(count, group->processes); d++) {
+        const char *device = group->devices.items[d];
+        size_t dealt = (group->processes - d + count - 1) / count;
+        TR_TRY(add_line(plan, w, group, device, dealt, err));
+        if (within != NULL) {
+            TR_TRY(add_line(plan, w, within, device, dealt, err));
+        }
+    }
+    return TR_OK;
 }
 
-/// What actor and critic say of their processes.
-typedef struct learner {
-    const char *name;
-    const tr_texts_t *devices;
-    double memory;
-    uint64_t threads, ranks, zero_stage;
-} learner_t;
-
-/// The larger of its passes that learn and of those that do not.
-static tr_memory_t learner_memory(const plan_t *plan, const tr_model_config_t *config,
-                                  const learner_t *learner, const char *device)
+/// The actor's weights as rollouts read them: two segments of shared memory.
+static size_t published(const work_t *w)
 {
-    const tr_recipe_t *recipe = plan->recipe;
-    bool scores = tr_recipe_algorithm(recipe)->scalar;
-    size_t update = update_size(recipe), chunk = least(chunk_size(recipe), update);
-    bool rounds = recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC;
-    tr_memory_plan_t m = memory_plan(plan, device, learner->threads,
-                                     rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS);
-    m.host_moments = recipe->optimizer.offload;
-    m.ranks = (size_t)learner->ranks;
-    m.zero_stage = (size_t)learner->zero_stage;
-    m.recompute = recipe->optimizer.gradient_checkpointing;
-    m.chunks = (update + chunk - 1) / chunk;
-    m.pass = pass_of(plan, least(INFERRED, update), scores);
-    size_t inferred = tr_memory_of(config, &m).activations;
-    m.pass = pass_of(plan, chunk, scores);
-    m.pass.learns = true;
-    m.pass.noise = recipe->sft.loss.neftune_noise_alpha > 0;
-    tr_memory_t memory = tr_memory_of(config, &m);
-    memory.activations = memory.activations > inferred ? memory.activations : inferred;
-    return memory;
+    bool gpu = tr_device_is_gpu(w->recipe->roles.actor.device.items[0]);
+    tr_layout_t layout;
+    tr_layout_init(&layout, &w->policy);
+    size_t bytes = layout.total * tr_dtype_size(gpu ? dtype_of(w->recipe) : TR_F32);
+    tr_layout_release(&layout);
+    return w->generates && tr_algorithm_learns(w->algorithm) ? 2 * bytes : 0;
 }
 
-// Roles
-
-static needs_role_t *add(needs_t *needs, const char *name, size_t processes, const char *device,
-                         double gibibytes)
+tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool measure,
+                           tr_error_t *err)
 {
-    needs->roles = tr_realloc(needs->roles, (needs->count + 1) * sizeof *needs->roles);
-    needs_role_t *role = &needs->roles[needs->count++];
-    *role = (needs_role_t){.name = tr_strdup(name),
-                           .processes = processes,
-                           .device = device,
-                           .budget = tr_device_is_gpu(device) ? (size_t)(gibibytes * 0x1p30) : 0};
-    return role;
+    work_t w;
+    group_t *groups;
+    tr_status status = TR_OK;
+    *plan = (memory_plan_t){0};
+    TR_TRY(work_init(&w, recipe, measure, err));
+    plan->longest = w.prompt;
+    plan->host = published(&w);
+    size_t count = list_groups(&groups, recipe);
+    for (size_t i = 0; i < count && status == TR_OK; i++) {
+        bool followed = i + 1 < count && groups[i + 1].within;
+        status = add_lines(plan, &w, &groups[i], followed ? &groups[i + 1] : NULL, err);
+    }
+    free(groups);
+    return status;
 }
 
-static tr_status load_config(tr_model_config_t *config, const char *directory, bool scalar,
+void memory_plan_release(memory_plan_t *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        free(plan->lines[i].name);
+    }
+    free(plan->lines);
+    *plan = (memory_plan_t){0};
+}
+
+// Devices
+
+static tr_status open_device(const group_t *group, const char *name, tr_dtype_t precision,
                              tr_error_t *err)
 {
-    TR_TRY(tr_model_config_load(config, directory, err));
-    config->scalar_head = scalar;
-    config->tied_embeddings = config->tied_embeddings && !scalar;
+    const tr_device_options_t options = {
+        .device = name, .precision = precision, .memory = (size_t)(group->gibibytes * 0x1p30)};
+    tr_backend_t *backend = NULL;
+    if (tr_device_is_gpu(name) && tr_backend_open(&backend, &options, err) != TR_OK) {
+        return tr_error_prefix(err, "roles.%s.device", group->key);
+    }
+    tr_backend_close(&backend);
     return TR_OK;
 }
 
-/// What a reference needs of its process.
-static tr_status reference_memory(tr_memory_t *memory, const plan_t *plan, const char *device,
-                                  uint64_t threads, tr_error_t *err)
+tr_status memory_plan_check_devices(const tr_recipe_t *recipe, tr_error_t *err)
 {
-    const tr_recipe_t *recipe = plan->recipe;
-    bool ppo = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
-    size_t asked = ppo ? INFERRED : (size_t)recipe->optimizer.chunk;
-    tr_model_config_t config;
-    TR_TRY(load_config(&config, recipe->reference != NULL ? recipe->reference : recipe->model,
-                       false, err));
-    tr_memory_plan_t m = memory_plan(plan, device, threads, TR_MODEL_READS);
-    m.pass = pass_of(plan, ppo ? least(asked, update_size(recipe)) : asked, false);
-    *memory = tr_memory_of(&config, &m);
-    return TR_OK;
-}
-
-/// Bytes of the host that the moments of a process on that device take.
-static size_t offloaded(const plan_t *plan, const tr_model_config_t *config,
-                        const learner_t *learner, const char *device)
-{
-    tr_memory_plan_t m = memory_plan(plan, device, learner->threads, TR_MODEL_LEARNS);
-    m.ranks = (size_t)learner->ranks;
-    size_t here = tr_memory_of(config, &m).optimizer;
-    m.host_moments = plan->recipe->optimizer.offload;
-    return here - tr_memory_of(config, &m).optimizer;
-}
-
-/// The processes of a learner, by device: rank i has entry i mod count. reference: each holds one too.
-static tr_status add_learner(const plan_t *plan, const tr_model_config_t *config,
-                             const learner_t *learner, bool reference, tr_error_t *err)
-{
-    const size_t ranks = (size_t)learner->ranks, count = learner->devices->count;
-    for (size_t d = 0; d < least(count, ranks); d++) {
-        const char *device = learner->devices->items[d];
-        size_t dealt = (ranks - d + count - 1) / count;
-        add(plan->needs, learner->name, dealt, device, learner->memory)->memory =
-            learner_memory(plan, config, learner, device);
-        plan->needs->host += dealt * offloaded(plan, config, learner, device);
-        if (reference) {
-            needs_role_t *role = add(plan->needs, "reference (in actor)", dealt, device, 0.0);
-            role->within = true;
-            TR_TRY(reference_memory(&role->memory, plan, device, learner->threads, err));
+    group_t *groups;
+    tr_status status = TR_OK;
+    size_t count = list_groups(&groups, recipe);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t d = 0; d < groups[i].devices.count && status == TR_OK; d++) {
+            status = open_device(&groups[i], groups[i].devices.items[d], dtype_of(recipe), err);
         }
     }
-    return TR_OK;
-}
-
-/// The actor, and its weights in shared memory where rollouts read them: two segments.
-static tr_status add_actor(const plan_t *plan, tr_error_t *err)
-{
-    const tr_recipe_t *recipe = plan->recipe;
-    const tr_recipe_learner_t *actor = &recipe->roles.actor;
-    bool ppo = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
-    bool reference = tr_recipe_reads_reference(recipe) && !recipe->roles.reference.separate;
-    const learner_t learner = {
-        "actor",       &actor->device,
-        actor->memory, threads_of(actor->threads, (ppo ? 2 : 1) * actor->ranks),
-        actor->ranks,  actor->sharing.zero_stage};
-    tr_model_config_t config = plan->policy;
-    config.scalar_head = tr_recipe_algorithm(recipe)->scalar;
-    config.tied_embeddings = config.tied_embeddings && !config.scalar_head;
-    if (tr_algorithm_generates(tr_recipe_algorithm(recipe))) {
-        tr_memory_plan_t m =
-            memory_plan(plan, actor->device.items[0], learner.threads, TR_MODEL_READS);
-        plan->needs->host += 2 * tr_memory_of(&config, &m).weights;
-    }
-    return add_learner(plan, &config, &learner, reference, err);
-}
-
-static tr_status add_reference(const plan_t *plan, tr_error_t *err)
-{
-    const tr_recipe_reference_t *reference = &plan->recipe->roles.reference;
-    bool ppo = tr_algorithm_has_critic(tr_recipe_algorithm(plan->recipe));
-    if (!reference->separate || !tr_recipe_reads_reference(plan->recipe)) {
-        return TR_OK;
-    }
-    needs_role_t *role = add(plan->needs, "reference", 1, reference->device, reference->memory);
-    return reference_memory(&role->memory, plan, reference->device,
-                            threads_of(reference->threads, ppo ? 2 : 1), err);
-}
-
-static tr_status add_critic(const plan_t *plan, tr_error_t *err)
-{
-    const tr_recipe_learner_t *critic = &plan->recipe->roles.critic;
-    const learner_t learner = {"critic",       &critic->device,
-                               critic->memory, threads_of(critic->threads, 2 * critic->ranks),
-                               critic->ranks,  critic->sharing.zero_stage};
-    tr_model_config_t config;
-    TR_TRY(load_config(&config, critic->model != NULL ? critic->model : plan->recipe->model, true,
-                       err));
-    return add_learner(plan, &config, &learner, false, err);
-}
-
-/// What a rollout on that device needs: as many of the longest responses as may run at once.
-static tr_memory_t rollout_memory(const plan_t *plan, const char *device)
-{
-    const tr_recipe_t *recipe = plan->recipe;
-    const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
-    size_t asked = (size_t)(recipe->data.batch * recipe->generation.samples);
-    size_t running = least(asked, (size_t)rollout->max_batch);
-    uint64_t threads = threads_of(rollout->threads, rollout->workers - rollout->external);
-    tr_memory_plan_t m = memory_plan(plan, device, threads, TR_MODEL_DECODES);
-    m.pages = tr_memory_pages(running, plan->longest);
-    m.pass = pass_of(plan, running, false);
-    m.pass.tokens = ROLLOUT_PASS_TOKENS + running;
-    m.pass.answers = running;
-    m.pass.kept = kept_of(plan);
-    return tr_memory_of(&plan->policy, &m);
-}
-
-/// Worker i has entry i mod count; those that are started elsewhere are the last.
-static void add_rollouts(const plan_t *plan)
-{
-    const tr_recipe_rollout_t *rollout = &plan->recipe->roles.rollout;
-    const size_t workers = (size_t)(rollout->workers - rollout->external),
-                 count = rollout->device.count;
-    for (size_t d = 0; d < least(count, workers); d++) {
-        const char *device = rollout->device.items[d];
-        size_t dealt = (workers - d + count - 1) / count;
-        needs_role_t *role = add(plan->needs, "rollout", dealt, device, rollout->memory);
-        role->memory = rollout_memory(plan, device);
-    }
-}
-
-static tr_status add_judges(const plan_t *plan, tr_error_t *err)
-{
-    const tr_judges_t *judges = &plan->recipe->roles.reward;
-    for (size_t i = 0; i < judges->count; i++) {
-        const tr_judge_t *judge = &judges->items[i];
-        tr_model_config_t config;
-        if (judge->kind != &tr_judge_model) {
-            continue;
-        }
-        const tr_model_judge_t *options = judge->options;
-        TR_TRY(load_config(&config, options->model, true, err));
-        tr_memory_plan_t m = memory_plan(plan, options->device, options->threads, TR_MODEL_DECODES);
-        size_t sequences = plan->longest < JUDGED_TOKENS ? JUDGED_TOKENS / plan->longest : 1;
-        m.pass = pass_of(plan, sequences, true);
-        needs_role_t *role = add(plan->needs, judge->name, (size_t)options->workers,
-                                 options->device, options->memory);
-        role->memory = tr_memory_of(&config, &m);
-    }
-    return TR_OK;
-}
-
-tr_status needs_init(needs_t *needs, const tr_recipe_t *recipe, bool measure, tr_error_t *err)
-{
-    plan_t plan = {.recipe = recipe, .needs = needs};
-    *needs = (needs_t){0};
-    TR_TRY(tr_model_config_load(&plan.policy, recipe->model, err));
-    TR_TRY(find_lengths(&plan, measure, err));
-    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
-        TR_TRY(add_actor(&plan, err));
-    }
-    TR_TRY(add_reference(&plan, err));
-    if (tr_algorithm_has_critic(tr_recipe_algorithm(recipe))) {
-        TR_TRY(add_critic(&plan, err));
-    }
-    if (tr_algorithm_generates(tr_recipe_algorithm(recipe))) {
-        add_rollouts(&plan);
-        TR_TRY(add_judges(&plan, err));
-    }
-    return TR_OK;
-}
-
-void needs_release(needs_t *needs)
-{
-    for (size_t i = 0; i < needs->count; i++) {
-        free(needs->roles[i].name);
-    }
-    free(needs->roles);
-    *needs = (needs_t){0};
+    free(groups);
+    return status;
 }

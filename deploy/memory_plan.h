@@ -1,49 +1,52 @@
-/// What a recipe's processes need of this machine's memory, against what it has: the table of `troupe check`, and why `troupe
-/// run` would refuse.
+/// The memory that a recipe's processes take of this machine, against what it has: the table of
+/// `troupe check`, and why `troupe run` would refuse.
 ///
-/// A learner is taken at its largest pass (optimizer.chunk rows, each as long as the longest of the data), a rollout at as many
-/// of the longest responses as it decodes at once. Estimates: common/model/memory.h.
+/// A learner is taken at its largest pass (optimizer.chunk rows, each as long as the longest of the
+/// data), a rollout at as many of the longest responses as it decodes at once. memory.h measures them.
 #ifndef DEPLOY_MEMORY_PLAN_H
 #define DEPLOY_MEMORY_PLAN_H
 
 #include <stdio.h>
 
-#include "common/model/memory.h"
 #include "common/recipe/recipe.h"
+#include "deploy/memory.h"
 
-/// Processes of one role on one device.
-typedef struct needs_role {
+/// A line of the table: processes of one role on one device.
+typedef struct memory_plan_line {
     char *name; ///< "actor", "reference", "rollout", or a judge's
     size_t processes;
-    bool within;        ///< the processes of the role before, whose budget it shares
+    bool within;        ///< the processes of the line before, whose budget it shares
     const char *device; ///< borrowed from the recipe
     size_t budget;      ///< bytes of a GPU that each may use; 0: no bound
-    tr_memory_t memory; ///< of each
-} needs_role_t;
+    memory_t memory;    ///< of each
+} memory_plan_line_t;
 
-typedef struct needs {
-    needs_role_t *roles; ///< [count], by device as they come
+typedef struct memory_plan {
+    memory_plan_line_t *lines; ///< [count], by role, and a role's by device
     size_t count;
-    size_t longest; ///< tokens of the longest prompt (what generates) or row
-    size_t
-        host; ///< bytes of host memory that no role's line has: published weights, moments of optimizer.offload
-} needs_t;
+    size_t longest; ///< tokens of the longest prompt (where responses are generated) or row
+    size_t host;    ///< bytes of the host that no line has: published weights, offloaded moments
+} memory_plan_t;
 
-/// Reads the models' configurations and the data, as the controller does. measure false: no data; rows are taken as long as the
-/// recipe lets them be. *needs: to be released, after a failure too.
-tr_status needs_init(needs_t *needs, const tr_recipe_t *recipe, bool measure, tr_error_t *err);
-void needs_release(needs_t *needs);
+/// Reads the models' configurations and the data, as the controller does. measure false: no data; rows
+/// are taken as long as the recipe lets them be. *plan: to be released, after a failure too.
+tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool measure,
+                           tr_error_t *err);
+void memory_plan_release(memory_plan_t *plan);
 
-/// Opens every GPU that the recipe names, and gives it back: TR_ERR_UNSUPPORTED, in one sentence, where one cannot be had.
-tr_status needs_check_devices(const tr_recipe_t *recipe, tr_error_t *err);
+/// Opens every GPU that the recipe names, and gives it back: TR_ERR_UNSUPPORTED, in one sentence, where
+/// one cannot be had.
+tr_status memory_plan_check_devices(const tr_recipe_t *recipe, tr_error_t *err);
 
-/// TR_ERR_MEMORY with the sum, where processes need more than their budgets, or together more than a device has free.
-tr_status needs_check_memory(const needs_t *needs, tr_error_t *err);
+/// TR_ERR_MEMORY with the sum, where processes need more than their budgets, or together more than a
+/// device has free.
+tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err);
 
 /// The table: a line a role, then a line a device.
-void needs_print(FILE *out, const needs_t *needs);
+void memory_plan_print(FILE *out, const memory_plan_t *plan);
 
-/// Whether a run can begin: devices, then memory. Data are read only if the recipe's bounds alone do not fit.
-tr_status needs_check(const tr_recipe_t *recipe, tr_error_t *err);
+/// Whether a run can begin: devices, then memory. Data are read only if the recipe's bounds alone do
+/// not fit.
+tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err);
 
 #endif

@@ -1,83 +1,19 @@
-// Needs against what this machine has, and both in a table.
+// A memory plan against what this machine has, and both in a table. Apart from memory_plan.c because
+// this asks the machine, and because its sentences and columns are what users see.
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/tensor/device.h"
 #include "deploy/machine.h"
 #include "deploy/memory_plan.h"
 
 enum {
     GPUS_MOST = 64,
     DRIVER =
-        512 << 20 // bytes, about, that CUDA takes of a GPU for each process, outside of its budget
+        512 << 20, // bytes, about, that CUDA takes of a GPU for each process, outside its budget
+    SIZE_TEXT = 32
 };
 
-// Devices
-
-static tr_status open_device(const tr_recipe_t *recipe, const char *role, const char *name,
-                             double gibibytes, tr_error_t *err)
-{
-    const char *precision = tr_precision_names[recipe->precision];
-    tr_device_options_t options = {.device = name, .memory = (size_t)(gibibytes * 0x1p30)};
-    tr_backend_t *backend = NULL;
-    if (!tr_device_is_gpu(name)) {
-        return TR_OK;
-    }
-    TR_TRY(tr_precision_parse(&options.precision, precision, err));
-    if (tr_backend_open(&backend, &options, err) != TR_OK) {
-        return tr_error_prefix(err, "roles.%s.device", role);
-    }
-    tr_backend_close(&backend);
-    return TR_OK;
-}
-
-static tr_status open_devices(const tr_recipe_t *recipe, const char *role, const tr_texts_t *names,
-                              double gibibytes, tr_error_t *err)
-{
-    for (size_t i = 0; i < names->count; i++) {
-        TR_TRY(open_device(recipe, role, names->items[i], gibibytes, err));
-    }
-    return TR_OK;
-}
-
-static tr_status check_speakers(const tr_recipe_t *recipe, tr_error_t *err)
-{
-    const tr_recipe_roles_t *roles = &recipe->roles;
-    if (roles->rollout.external < roles->rollout.workers) {
-        TR_TRY(open_devices(recipe, "rollout", &roles->rollout.device, roles->rollout.memory, err));
-    }
-    for (size_t i = 0; i < roles->reward.count; i++) {
-        const tr_judge_t *judge = &roles->reward.items[i];
-        if (judge->kind == &tr_judge_model) {
-            char *name = tr_format("reward.%zu", i);
-            tr_status status =
-                open_device(recipe, name, ((const tr_model_judge_t *)judge->options)->device,
-                            ((const tr_model_judge_t *)judge->options)->memory, err);
-            free(name);
-            TR_TRY(status);
-        }
-    }
-    return TR_OK;
-}
-
-tr_status needs_check_devices(const tr_recipe_t *recipe, tr_error_t *err)
-{
-    const tr_recipe_roles_t *roles = &recipe->roles;
-    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
-        TR_TRY(open_devices(recipe, "actor", &roles->actor.device, roles->actor.memory, err));
-    }
-    if (roles->reference.separate) {
-        TR_TRY(open_device(recipe, "reference", roles->reference.device, roles->reference.memory,
-                           err));
-    }
-    if (tr_algorithm_has_critic(tr_recipe_algorithm(recipe))) {
-        TR_TRY(open_devices(recipe, "critic", &roles->critic.device, roles->critic.memory, err));
-    }
-    return tr_algorithm_generates(tr_recipe_algorithm(recipe)) ? check_speakers(recipe, err)
-                                                               : TR_OK;
-}
-
-// Memory
+// Sums
 
 /// Bytes that a device has free.
 static tr_status available(size_t *bytes, const char *device, tr_error_t *err)
@@ -97,53 +33,60 @@ static tr_status available(size_t *bytes, const char *device, tr_error_t *err)
     return TR_OK;
 }
 
-/// Bytes that all processes of a role need.
-static size_t whole(const needs_role_t *role)
+/// Of all processes of a line.
+static size_t whole(const memory_plan_line_t *line)
 {
-    return tr_memory_sum(&role->memory) * role->processes;
+    return memory_sum(&line->memory) * line->processes;
 }
 
-/// The first role on its device, of whose lines the sums are made.
-static bool is_first(const needs_t *needs, size_t i)
+/// What is taken of a device and in no line: CUDA's own memory for each process, or the host's.
+static size_t beside(const memory_plan_t *plan, const char *device)
+{
+    size_t processes = 0;
+    if (!tr_device_is_gpu(device)) {
+        return plan->host;
+    }
+    for (size_t i = 0; i < plan->count; i++) {
+        const memory_plan_line_t *line = &plan->lines[i];
+        bool counts = !line->within && tr_device_is_same(line->device, device);
+        processes += counts ? line->processes : 0;
+    }
+    return processes * DRIVER;
+}
+
+static size_t sum_on(const memory_plan_t *plan, const char *device)
+{
+    size_t sum = beside(plan, device);
+    for (size_t i = 0; i < plan->count; i++) {
+        sum += tr_device_is_same(plan->lines[i].device, device) ? whole(&plan->lines[i]) : 0;
+    }
+    return sum;
+}
+
+/// The first line on its device: devices are gone through by these.
+static bool is_first(const memory_plan_t *plan, size_t i)
 {
     for (size_t k = 0; k < i; k++) {
-        if (tr_device_is_same(needs->roles[k].device, needs->roles[i].device)) {
+        if (tr_device_is_same(plan->lines[k].device, plan->lines[i].device)) {
             return false;
         }
     }
     return true;
 }
 
-/// What CUDA itself takes of a device.
-static size_t driver_on(const needs_t *needs, const char *device)
+// Texts
+
+/// "12.30 GiB" or "640.0 MiB", in text: [SIZE_TEXT].
+static const char *size_text(char *text, size_t bytes)
 {
-    size_t processes = 0;
-    for (size_t i = 0; i < needs->count && tr_device_is_gpu(device); i++) {
-        const needs_role_t *role = &needs->roles[i];
-        bool counts = !role->within && tr_device_is_same(role->device, device);
-        processes += counts ? role->processes : 0;
-    }
-    return processes * DRIVER;
+    bool large = bytes >= (size_t)1 << 30;
+    snprintf(text, SIZE_TEXT, large ? "%.2f GiB" : "%.1f MiB",
+             (double)bytes / (large ? 0x1p30 : 0x1p20));
+    return text;
 }
 
-static size_t sum_on(const needs_t *needs, const char *device)
-{
-    size_t sum = tr_device_is_gpu(device) ? driver_on(needs, device) : needs->host;
-    for (size_t i = 0; i < needs->count; i++) {
-        sum += tr_device_is_same(needs->roles[i].device, device) ? whole(&needs->roles[i]) : 0;
-    }
-    return sum;
-}
-
-/// "12.30 GiB" or "640.0 MiB". Owned by the caller (free).
-static char *size_text(size_t bytes)
-{
-    return bytes >= (size_t)1 << 30 ? tr_format("%.2f GiB", (double)bytes / 0x1p30)
-                                    : tr_format("%.1f MiB", (double)bytes / 0x1p20);
-}
-
-/// "weights 2.00 GiB + optimizer ..." of what is not 0. Owned by the caller (free).
-static char *parts_text(const tr_memory_t *m)
+/// "weights 2.00 GiB + optimizer ...": what is not 0. Owned by the caller (free).
+static char *parts_text(const memory_t *m)
 {
     const struct {
         const char *name;
@@ -153,191 +96,165 @@ static char *parts_text(const tr_memory_t *m)
                  {"gradient", m->gradient},
                  {"activations", m->activations},
                  {"cache", m->cache}};
-    char *text = tr_strdup("");
+    char *text = NULL, size[SIZE_TEXT];
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (parts[i].bytes > 0) {
-            char *size = size_text(parts[i].bytes);
-            char *longer =
-                tr_format("%s%s%s %s", text, text[0] == '\0' ? "" : " + ", parts[i].name, size);
-            free(size);
-            free(text);
-            text = longer;
+            fprintf(out, "%s%s %s", i == 0 ? "" : " + ", parts[i].name,
+                    size_text(size, parts[i].bytes));
         }
     }
+    fclose(out);
     return text;
 }
 
 /// "actor 3.00 GiB + 2 x rollout 1.00 GiB": who is on the device. Owned by the caller (free).
-static char *roles_text(const needs_t *needs, const char *device)
+static char *lines_text(const memory_plan_t *plan, const char *device)
 {
-    char *text = tr_strdup("");
-    for (size_t i = 0; i < needs->count; i++) {
-        const needs_role_t *role = &needs->roles[i];
-        if (tr_device_is_same(role->device, device)) {
-            char *size = size_text(tr_memory_sum(&role->memory));
-            char *times =
-                role->processes > 1 ? tr_format("%zu x ", role->processes) : tr_strdup("");
-            char *longer = tr_format("%s%s%s%s %s", text, text[0] == '\0' ? "" : " + ", times,
-                                     role->name, size);
-            free(times);
-            free(size);
-            free(text);
-            text = longer;
+    char *text = NULL, size[SIZE_TEXT];
+    const char *plus = "";
+    size_t length, rest = beside(plan, device);
+    FILE *out = open_memstream(&text, &length);
+    for (size_t i = 0; i < plan->count; i++) {
+        const memory_plan_line_t *line = &plan->lines[i];
+        if (!tr_device_is_same(line->device, device)) {
+            continue;
         }
+        fprintf(out, "%s", plus);
+        if (line->processes > 1) {
+            fprintf(out, "%zu x ", line->processes);
+        }
+        fprintf(out, "%s %s", line->name, size_text(size, memory_sum(&line->memory)));
+        plus = " + ";
     }
-    size_t rest = tr_device_is_gpu(device) ? driver_on(needs, device) : needs->host;
     if (rest > 0) {
-        char *size = size_text(rest);
-        char *longer = tr_format("%s + %s %s", text,
-                                 tr_device_is_gpu(device) ? "driver" : "host memory", size);
-        free(size);
-        free(text);
-        text = longer;
+        fprintf(out, " + %s %s", tr_device_is_gpu(device) ? "driver" : "host memory",
+                size_text(size, rest));
     }
+    fclose(out);
     return text;
 }
+
+// Checks
 
 static const char remedy[] =
     "lower optimizer.chunk, roles.rollout.max_batch or the rows' lengths, set "
     "optimizer.gradient_checkpointing, or take another device or a smaller model";
 
-/// A role's budget holds what is in its process: the actor's its reference too.
-static tr_status check_budget(const needs_t *needs, size_t i, tr_error_t *err)
+/// A budget holds what is in its process: the actor's its reference too.
+static tr_status check_budget(const memory_plan_t *plan, size_t i, tr_error_t *err)
 {
-    const needs_role_t *role = &needs->roles[i];
-    size_t needed = tr_memory_sum(&role->memory);
-    if (i + 1 < needs->count && needs->roles[i + 1].within) {
-        needed += tr_memory_sum(&needs->roles[i + 1].memory);
+    const memory_plan_line_t *line = &plan->lines[i];
+    char size[SIZE_TEXT], budget[SIZE_TEXT];
+    size_t needed = memory_sum(&line->memory);
+    if (i + 1 < plan->count && plan->lines[i + 1].within) {
+        needed += memory_sum(&plan->lines[i + 1].memory);
     }
-    if (role->within || role->budget == 0 || needed <= role->budget) {
+    if (line->within || line->budget == 0 || needed <= line->budget) {
         return TR_OK;
     }
-    char *size = size_text(needed), *budget = size_text(role->budget);
-    char *parts = parts_text(&role->memory);
+    char *parts = parts_text(&line->memory);
     tr_fail(err, TR_ERR_MEMORY, "%s needs %s of %s (%s), its `memory` is %s: raise it, or %s",
-            role->name, size, role->device, parts, budget, remedy);
+            line->name, size_text(size, needed), line->device, parts,
+            size_text(budget, line->budget), remedy);
     free(parts);
-    free(budget);
-    free(size);
     return TR_ERR_MEMORY;
 }
 
-static tr_status check_device(const needs_t *needs, const char *device, tr_error_t *err)
+static tr_status check_device(const memory_plan_t *plan, const char *device, tr_error_t *err)
 {
-    size_t free_bytes, needed = sum_on(needs, device);
+    char size[SIZE_TEXT], has[SIZE_TEXT];
+    size_t free_bytes, needed = sum_on(plan, device);
     TR_TRY(available(&free_bytes, device, err));
     if (needed <= free_bytes) {
         return TR_OK;
     }
-    char *size = size_text(needed), *has = size_text(free_bytes),
-         *roles = roles_text(needs, device);
-    tr_fail(err, TR_ERR_MEMORY, "%s: %s are needed (%s), %s are free: %s", device, size, roles, has,
-            remedy);
-    free(roles);
-    free(has);
-    free(size);
+    char *lines = lines_text(plan, device);
+    tr_fail(err, TR_ERR_MEMORY, "%s: %s are needed (%s), %s are free: %s", device,
+            size_text(size, needed), lines, size_text(has, free_bytes), remedy);
+    free(lines);
     return TR_ERR_MEMORY;
 }
 
-tr_status needs_check_memory(const needs_t *needs, tr_error_t *err)
+tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err)
 {
-    for (size_t i = 0; i < needs->count; i++) {
-        TR_TRY(check_budget(needs, i, err));
+    for (size_t i = 0; i < plan->count; i++) {
+        TR_TRY(check_budget(plan, i, err));
     }
-    for (size_t i = 0; i < needs->count; i++) {
-        if (is_first(needs, i)) {
-            TR_TRY(check_device(needs, needs->roles[i].device, err));
+    for (size_t i = 0; i < plan->count; i++) {
+        if (is_first(plan, i)) {
+            TR_TRY(check_device(plan, plan->lines[i].device, err));
         }
     }
     return TR_OK;
 }
 
-tr_status needs_check(const tr_recipe_t *recipe, tr_error_t *err)
+tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err)
 {
-    needs_t needs;
-    TR_TRY(needs_check_devices(recipe, err));
-    tr_status status = needs_init(&needs, recipe, false, err);
-    if (status == TR_OK) {
-        status = needs_check_memory(&needs, err);
+    tr_status status = TR_ERR_MEMORY;
+    TR_TRY(memory_plan_check_devices(recipe, err));
+    for (int measure = 0; measure < 2 && status == TR_ERR_MEMORY; measure++) {
+        memory_plan_t plan; // at first without the data, whose rows may be shorter than they may be
+        status = memory_plan_init(&plan, recipe, measure == 1, err);
+        status = status == TR_OK ? memory_plan_check_memory(&plan, err) : status;
+        memory_plan_release(&plan);
     }
-    needs_release(&needs);
-    if (status != TR_ERR_MEMORY) {
-        return status;
-    }
-    status = needs_init(&needs, recipe, true, err); // rows may be shorter than they may be
-    if (status == TR_OK) {
-        status = needs_check_memory(&needs, err);
-    }
-    needs_release(&needs);
     return status;
 }
 
 // The table
 
-static void print_size(FILE *out, size_t bytes)
+/// A row: counts, then the columns; 0 is "-". name and device: texts; no: processes, or "".
+static void print_row(FILE *out, const char *name, const char *no, const char *device,
+                      const memory_t *m, size_t sum)
 {
-    char *text = bytes > 0 ? size_text(bytes) : tr_strdup("-");
-    fprintf(out, "  %11s", text);
-    free(text);
-}
-
-static void print_role(FILE *out, const needs_role_t *role)
-{
-    const tr_memory_t *m = &role->memory;
-    fprintf(out, "  %-20s  %3zu  %-8s", role->name, role->processes, role->device);
-    print_size(out, m->weights);
-    print_size(out, m->optimizer);
-    print_size(out, m->gradient);
-    print_size(out, m->activations);
-    print_size(out, m->cache);
-    print_size(out, whole(role));
+    const size_t columns[] = {m->weights, m->optimizer, m->gradient, m->activations, m->cache, sum};
+    char text[SIZE_TEXT];
+    fprintf(out, "  %-20s  %3s  %-8s", name, no, device);
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        fprintf(out, "  %11s", columns[i] > 0 ? size_text(text, columns[i]) : "-");
+    }
     fputc('\n', out);
 }
 
-/// What is in no process's account.
-static void print_other(FILE *out, const char *name, const char *device, size_t bytes)
+static void print_device(FILE *out, const memory_plan_t *plan, const char *device)
 {
-    fprintf(out, "  %-20s  %3s  %-8s  %11s  %11s  %11s  %11s  %11s", name, "", device, "-", "-",
-            "-", "-", "-");
-    print_size(out, bytes);
-    fputc('\n', out);
-}
-
-static void print_device(FILE *out, const needs_t *needs, const char *device)
-{
+    char needed[SIZE_TEXT], has[SIZE_TEXT];
     tr_error_t err = {0};
     size_t free_bytes;
-    char *needed = size_text(sum_on(needs, device));
+    fprintf(out, "  %-8s  %s", device, size_text(needed, sum_on(plan, device)));
     if (available(&free_bytes, device, &err) == TR_OK) {
-        char *has = size_text(free_bytes);
-        fprintf(out, "  %-8s  %s of %s free\n", device, needed, has);
-        free(has);
+        fprintf(out, " of %s free\n", size_text(has, free_bytes));
     } else {
-        fprintf(out, "  %-8s  %s; %s\n", device, needed, err.text);
+        fprintf(out, "; %s\n", err.text);
     }
-    free(needed);
 }
 
-void needs_print(FILE *out, const needs_t *needs)
+void memory_plan_print(FILE *out, const memory_plan_t *plan)
 {
+    const memory_t nothing = {0};
     fprintf(out, "  %-20s  %3s  %-8s  %11s  %11s  %11s  %11s  %11s  %11s\n", "role", "no.",
             "device", "weights", "optimizer", "gradient", "activations", "cache", "sum");
-    for (size_t i = 0; i < needs->count; i++) {
-        print_role(out, &needs->roles[i]);
+    for (size_t i = 0; i < plan->count; i++) {
+        const memory_plan_line_t *line = &plan->lines[i];
+        char no[SIZE_TEXT];
+        snprintf(no, sizeof no, "%zu", line->processes);
+        print_row(out, line->name, no, line->device, &line->memory, whole(line));
     }
-    for (size_t i = 0; i < needs->count; i++) {
-        const char *device = needs->roles[i].device;
-        if (is_first(needs, i) && tr_device_is_gpu(device)) {
-            print_other(out, "driver", device, driver_on(needs, device));
+    for (size_t i = 0; i < plan->count; i++) {
+        const char *device = plan->lines[i].device;
+        if (is_first(plan, i) && tr_device_is_gpu(device)) {
+            print_row(out, "driver", "", device, &nothing, beside(plan, device));
         }
     }
-    if (needs->host > 0) {
-        print_other(out, "host memory", "cpu", needs->host);
+    if (plan->host > 0) {
+        print_row(out, "host memory", "", "cpu", &nothing, plan->host);
     }
     fputc('\n', out);
-    for (size_t i = 0; i < needs->count; i++) {
-        if (is_first(needs, i)) {
-            print_device(out, needs, needs->roles[i].device);
+    for (size_t i = 0; i < plan->count; i++) {
+        if (is_first(plan, i)) {
+            print_device(out, plan, plan->lines[i].device);
         }
     }
 }

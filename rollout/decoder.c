@@ -411,3 +411,40 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
     work_release(&pass, &drawn);
     return status;
 }
+
+/// Twice a full pass, prompts beside the last tokens of the others: the second finds the arena in one
+/// buffer. Then the last tokens alone.
+tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, size_t sequences,
+                                   size_t prompt, size_t longest, const tr_sampling_t *sampling,
+                                   tr_error_t *err)
+{
+    const tr_memory_use_t *use = &tr_model_backend(decoder->model)->memory;
+    const rollout_request_t request = {0};
+    const rollout_options_t options = {.sampling = *sampling};
+    const job_t job = {.decoder = decoder, .options = &options, .requests = &request};
+    size_t columns = tr_sampling_most_kept(sampling, tr_model_config(decoder->model)->vocabulary);
+    size_t before = use->now;
+    TR_TRY(reserve_pages(decoder, sequences * pages_for(longest), err));
+    *cache = use->now - before;
+    int32_t *ids = tr_calloc(longest + pages_for(longest), sizeof *ids);
+    tr_status status = TR_OK;
+    pass_t pass;
+    rollout_drawn_t drawn;
+    work_init(&pass, &drawn, sequences, columns);
+    for (size_t turn = 0; turn < 3 && status == TR_OK; turn++) {
+        for (size_t i = 0; i < sequences; i++) {
+            size_t left = turn < 2 && i * prompt < ROLLOUT_PASS_TOKENS ? prompt : 1;
+            decoder->slots[i] = (slot_t){.busy = true,
+                                         .table = ids + longest,
+                                         .ids = ids,
+                                         .done = longest - left,
+                                         .length = longest};
+        }
+        gather(&job, &pass);
+        status = rollout_device_run(decoder->device, &drawn, &pass.taken, sampling, err);
+    }
+    memset(decoder->slots, 0, sequences * sizeof *decoder->slots);
+    work_release(&pass, &drawn);
+    free(ids);
+    return status;
+}

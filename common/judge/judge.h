@@ -124,4 +124,8 @@ typedef struct tr_model_judge {
     char *step_separator;
 } tr_model_judge_t;
 
+/// Tokens that go through a judge's model at once; more where a single sample is longer. Bounds its
+/// memory, changes no bit.
+enum { TR_JUDGE_PASS_TOKENS = 4096 };
+
 #endif

@@ -50,10 +50,6 @@ static char *check(const char **key, const void *options)
                : tr_strdup("expected a Hugging Face directory, found none");
 }
 
-/// Tokens that go through the model at once; more where a single sample is longer. Bounds its
-/// memory, changes no bit.
-enum { PASS_TOKENS = 4096 };
-
 typedef struct state {
     const tr_model_judge_t *options; // borrowed
     const tr_judge_host_t *host;     // borrowed
@@ -197,7 +193,7 @@ static size_t pass_size(const encoded_t *encoded, size_t first, size_t count)
 {
     size_t n = 1;
     while (first + n < count &&
-           encoded->starts[first + n + 1] - encoded->starts[first] <= PASS_TOKENS) {
+           encoded->starts[first + n + 1] - encoded->starts[first] <= TR_JUDGE_PASS_TOKENS) {
         n++;
     }
     return n;

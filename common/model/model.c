@@ -24,6 +24,9 @@ static void write_rope_table(tr_model_t *model)
 {
     const tr_model_config_t *config = &model->config;
     size_t half = config->head_dim / 2;
+    if (model->backend->dry) {
+        return; // long contexts have millions of angles
+    }
     float *table = tr_calloc(config->max_positions * config->head_dim, sizeof *table);
     for (size_t i = 0; i < half; i++) {
         float exponent = (float)(2 * i) / (float)config->head_dim;

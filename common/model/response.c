@@ -90,11 +90,12 @@ static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span
 {
     size_t hidden = tr_model_config(pass->model)->hidden, at = 0;
     float *noise = tr_calloc(batch->ragged.tokens * hidden + 1, sizeof *noise);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !tr_model_backend(pass->model)->dry; i++) {
         tr_noise_draw(noise + at, &pass->noise, chosen[i], spans[i].length, hidden);
         at += spans[i].length * hidden;
     }
-    batch->noise = tr_arena_reals(pass->arena, tr_model_queue(pass->model), noise, at);
+    batch->noise = tr_arena_reals(pass->arena, tr_model_queue(pass->model), noise,
+                                  batch->ragged.tokens * hidden);
     free(noise);
 }
 
@@ -177,7 +178,9 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
         const int32_t *list = sequences->kept_offsets + sequences->response_starts[chosen[i]];
         for (size_t t = 0; t < response_length(sequences, chosen[i]); t++, at++) {
             size_t length = (size_t)(list[t + 1] - list[t]);
-            memcpy(ids + filled, sequences->kept_ids + list[t], length * sizeof *ids);
+            if (!tr_model_backend(pass->model)->dry) {
+                memcpy(ids + filled, sequences->kept_ids + list[t], length * sizeof *ids);
+            }
             filled += length;
             offsets[at + 1] = (int32_t)filled;
         }

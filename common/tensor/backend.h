@@ -313,12 +313,28 @@ typedef struct tr_ops {
                             X(scalar_head_gradient) X(sum_squares) X(adamw)
 // clang-format on
 
+/// Bytes of a device that a backend has allocated.
+typedef struct tr_memory_use {
+    size_t now;     ///< buffers
+    size_t peak;    ///< the same, at most so far
+    size_t scratch; ///< memory that operators keep, where no buffer holds it
+    size_t host;    ///< of buffer_new_host, and in no other sum
+} tr_memory_use_t;
+
+static inline void tr_memory_take(tr_memory_use_t *memory, size_t bytes)
+{
+    memory->now += bytes;
+    memory->peak = memory->now > memory->peak ? memory->now : memory->peak;
+}
+
 /// A device that was opened: the table and its state. A backend's own structure begins with this
 /// one.
 struct tr_backend {
     const tr_ops_t *ops;
     tr_dtype_t real;  ///< the type of tensors marked [real]
     const char *form; ///< "avx512", "avx2" or "generic"; "sm_90" and the like
+    bool dry;         ///< it computes nothing (dry.h), so values need not be made for it
+    tr_memory_use_t memory;
 };
 
 /// Opens the CPU: threads as tr_pool_new. Picks the widest instruction set the CPU has, unless the

@@ -40,6 +40,9 @@ static void check_batch(const attention_args_t *a, tr_tensor_t qkv)
     TR_ASSERT(tr_tensor_count(b->starts) >= b->sequences + 1 &&
                   tr_tensor_count(b->positions) >= b->tokens,
               "tables too short for %zu sequences, %zu tokens", b->sequences, b->tokens);
+    if (a->backend->base.dry) {
+        return;
+    }
     TR_ASSERT(a->starts[0] == 0 && (size_t)a->starts[b->sequences] == b->tokens,
               "starts run %d..%d for %zu tokens", a->starts[0], a->starts[b->sequences], b->tokens);
     for (size_t s = 0; s < b->sequences; s++) {
@@ -72,7 +75,7 @@ static void check_pages(const attention_args_t *a, size_t pages)
     const tr_ragged_t *b = a->batch;
     TR_ASSERT(tr_tensor_count(b->pages) >= b->sequences * b->max_pages,
               "a table too short for %zu sequences of %zu pages", b->sequences, b->max_pages);
-    for (size_t s = 0; s < b->sequences; s++) {
+    for (size_t s = 0; s < b->sequences && !a->backend->base.dry; s++) {
         if (a->starts[s] == a->starts[s + 1]) {
             continue;
         }
@@ -145,7 +148,7 @@ static size_t list_tasks(attention_args_t *a, size_t slice)
     size_t most = a->batch->sequences + a->batch->tokens / slice;
     int32_t *tasks = cpu_scratch(a->backend, CPU_SLOT_TASKS, 3 * most * sizeof *tasks);
     size_t count = 0;
-    for (size_t s = 0; s < a->batch->sequences; s++) {
+    for (size_t s = 0; s < a->batch->sequences && !a->backend->base.dry; s++) {
         for (size_t row = (size_t)a->starts[s]; row < (size_t)a->starts[s + 1]; row += slice) {
             size_t left = (size_t)a->starts[s + 1] - row;
             tasks[3 * count] = (int32_t)s;
@@ -262,6 +265,12 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
                   tr_tensor_count(lse) == batch->tokens * heads.query,
               "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout),
               tr_tensor_count(out), tr_tensor_count(lse));
+    size_t group = heads.query / heads.key_value;
+    share_scratch(
+        &a, queue->backend->kernels->attention_gradient_scratch(batch->longest, group, heads.dim));
+    if (queue->backend->base.dry) {
+        return;
+    }
     // The gradient reads keys and values from qkv, so all positions from 0 must be in the batch.
     for (size_t s = 0; s < batch->sequences; s++) {
         for (int32_t row = a.starts[s]; row < a.starts[s + 1]; row++) {
@@ -270,9 +279,6 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
                       a.positions[row]);
         }
     }
-    size_t group = heads.query / heads.key_value;
-    share_scratch(
-        &a, queue->backend->kernels->attention_gradient_scratch(batch->longest, group, heads.dim));
     // Not cpu_for: sequences differ in length, so the pool hands out single tasks.
     tr_pool_run(queue->backend->pool, batch->sequences * heads.key_value, attend_gradient, &a);
 }

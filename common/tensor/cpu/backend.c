@@ -14,7 +14,7 @@
 void cpu_close(tr_backend_t *backend)
 {
     cpu_backend_t *self = (cpu_backend_t *)backend;
-    for (size_t i = 0; i < CPU_SLOT_COUNT; i++) {
+    for (size_t i = 0; i < CPU_SLOT_COUNT && !backend->dry; i++) {
         free(self->scratch[i]);
     }
     tr_pool_destroy(&self->pool);
@@ -91,16 +91,30 @@ static tr_status choose(const cpu_kernels_t **kernels, tr_error_t *err)
                    "TROUPE_CPU is '%s'; expected 'generic', 'avx2' or 'avx512'", wanted);
 }
 
+tr_status cpu_backend_init(cpu_backend_t *backend, size_t threads, bool dry, tr_error_t *err)
+{
+    TR_TRY(choose(&backend->kernels, err));
+    backend->base.ops = &cpu_ops;
+    backend->base.real = TR_F32;
+    backend->base.form = backend->kernels->name;
+    backend->base.dry = dry;
+    backend->threads = threads > 0 ? threads : tr_pool_processors();
+    for (size_t i = 0; dry && i < CPU_SLOT_COUNT; i++) {
+        backend->scratch[i] = CPU_NOWHERE;
+    }
+    return TR_OK;
+}
+
 tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t *err)
 {
-    const cpu_kernels_t *kernels = NULL;
-    *backend = NULL;
-    TR_TRY(choose(&kernels, err));
     cpu_backend_t *self = tr_calloc(1, sizeof *self);
-    self->base = (tr_backend_t){&cpu_ops, TR_F32, kernels->name};
-    self->kernels = kernels;
-    self->pool = tr_pool_new(threads);
-    self->threads = tr_pool_threads(self->pool);
+    tr_status status = cpu_backend_init(self, threads, false, err);
+    *backend = NULL;
+    if (status != TR_OK) {
+        free(self);
+        return status;
+    }
+    self->pool = tr_pool_new(self->threads);
     *backend = &self->base;
     return TR_OK;
 }
@@ -112,13 +126,17 @@ void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)
 {
     if (backend->scratch_bytes[slot] < bytes) {
         size_t size = cpu_round_up(bytes + bytes / 4, 4096);
+        backend->base.memory.scratch += size - backend->scratch_bytes[slot];
+        backend->scratch_bytes[slot] = size;
+        if (backend->base.dry) {
+            return backend->scratch[slot];
+        }
         free(backend->scratch[slot]);
         void *memory = NULL;
         TR_ASSERT(posix_memalign(&memory, 4096, size) == 0, "no memory for %zu bytes of scratch",
                   size);
         memset(memory, 0, size);
         backend->scratch[slot] = memory;
-        backend->scratch_bytes[slot] = size;
     }
     return backend->scratch[slot];
 }
@@ -146,10 +164,11 @@ void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, v
     size_t most = backend->threads == 1 ? 1 : 4 * backend->threads;
     size_t piece = (n + most - 1) / most;
     piece = piece < grain ? grain : piece;
+    if (n == 0 || backend->base.dry) {
+        return;
+    }
     if (n <= piece) {
-        if (n > 0) {
-            fn(context, 0, n, 0);
-        }
+        fn(context, 0, n, 0);
         return;
     }
     range_t range = {.fn = fn, .context = context, .n = n, .piece = piece};

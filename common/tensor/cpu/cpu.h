@@ -6,10 +6,16 @@
 #include "common/tensor/backend.h"
 #include "common/tensor/cpu/kernels.h"
 
+/// The address of a dry backend's memory (common/tensor/dry.h): there is none, and the processor
+/// stops whoever follows it. Operators of such a backend check shapes and take scratch memory as
+/// always, and then do nothing.
+#define CPU_NOWHERE ((void *)((uintptr_t)1 << 54))
+
 struct tr_buffer {
     void *data;
     size_t bytes;
     size_t mapped; ///< bytes of the mapping, or 0 when data came from the heap
+    size_t *sum;   ///< of the backend's memory, in which the bytes are
 };
 
 /// Scratch memory by use, so that an operator can call another one that has its own.
@@ -35,6 +41,10 @@ typedef struct cpu_backend {
 struct tr_queue {
     cpu_backend_t *backend;
 };
+
+/// Chooses kernels, and sets all but the pool. dry: as CPU_NOWHERE says. Fails as
+/// tr_backend_open_cpu does.
+tr_status cpu_backend_init(cpu_backend_t *backend, size_t threads, bool dry, tr_error_t *err);
 
 /// At least `bytes` of 64-byte aligned memory that keeps its place until the slot is asked for
 /// more.

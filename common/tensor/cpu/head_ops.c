@@ -183,6 +183,9 @@ static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabul
     TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
               tr_tensor_count(targets), hidden.rows);
     h.targets = cpu_i32(targets);
+    if (queue->backend->base.dry) {
+        return h;
+    }
     for (size_t i = 0; i < hidden.rows; i++) {
         TR_ASSERT(h.targets[i] >= 0 && (size_t)h.targets[i] < vocabulary, "target %d of row %zu",
                   h.targets[i], i);
@@ -287,7 +290,7 @@ void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, 
     TR_ASSERT(tr_tensor_count(weight) == hidden.columns && tr_tensor_count(values) == hidden.rows,
               "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight),
               tr_tensor_count(values), hidden.rows, hidden.columns);
-    for (size_t r = 0; r < hidden.rows; r++) {
+    for (size_t r = 0; r < hidden.rows && !queue->backend->base.dry; r++) {
         y[r] = queue->backend->kernels->dot(x + r * hidden.columns, w, hidden.columns);
     }
 }
@@ -306,6 +309,9 @@ void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_
               "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]",
               tr_tensor_count(weight), tr_tensor_count(dweight), tr_tensor_count(dvalues),
               dhidden.rows, dhidden.columns, hidden.rows, width);
+    if (queue->backend->base.dry) {
+        return;
+    }
     for (size_t r = 0; r < hidden.rows; r++) {
         kernels->scale(dx + r * width, w, dy[r], width);
     }

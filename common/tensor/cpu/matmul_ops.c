@@ -208,6 +208,9 @@ static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stor
     } else {
         split_stored(backend, &p, panels);
     }
+    if (backend->base.dry) {
+        return;
+    }
     if (small) {
         for (size_t i = 0; i < p.chunks * p.groups; i++) {
             run_product(&p, i, 0);
@@ -294,7 +297,9 @@ static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t 
         return;
     }
     float *panels = cpu_scratch(backend, CPU_SLOT_WEIGHT, floats * sizeof(float));
-    pack_panels(panels, from, gemm->columns, gemm->k);
+    if (!backend->base.dry) {
+        pack_panels(panels, from, gemm->columns, gemm->k);
+    }
     gemm->b = panels;
     run_gemm(backend, gemm, &packed_already);
 }

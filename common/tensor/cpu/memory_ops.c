@@ -13,14 +13,13 @@ enum { HUGE_PAGE = 2 << 20 };
 /// ones come from the heap.
 tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes, tr_error_t *err)
 {
-    (void)backend;
     *buffer = NULL;
-    tr_buffer_t self = {.bytes = bytes};
+    tr_buffer_t self = {.data = CPU_NOWHERE, .bytes = bytes, .sum = &backend->memory.now};
     // Rounding up below must not wrap.
     if (bytes > SIZE_MAX - HUGE_PAGE) {
         return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
     }
-    if (bytes >= HUGE_PAGE) {
+    if (!backend->dry && bytes >= HUGE_PAGE) {
         self.mapped = cpu_round_up(bytes, HUGE_PAGE);
         self.data =
             mmap(NULL, self.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -28,7 +27,7 @@ tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t byt
             return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
         }
         (void)madvise(self.data, self.mapped, MADV_HUGEPAGE); // refusal costs speed only
-    } else {
+    } else if (!backend->dry) {
         // One byte more, so that a buffer of no bytes has an address too.
         if (posix_memalign(&self.data, 64, cpu_round_up(bytes + 1, 64)) != 0) {
             return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
@@ -37,6 +36,7 @@ tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t byt
     }
     *buffer = tr_alloc(sizeof **buffer);
     **buffer = self;
+    tr_memory_take(&backend->memory, bytes);
     return TR_OK;
 }
 
@@ -46,9 +46,10 @@ void cpu_buffer_destroy(tr_buffer_t **buffer)
     if (self == NULL) {
         return;
     }
+    *self->sum -= self->bytes;
     if (self->mapped != 0) {
         munmap(self->data, self->mapped);
-    } else {
+    } else if (self->data != CPU_NOWHERE) {
         free(self->data);
     }
     free(self);
@@ -95,8 +96,10 @@ static void *data(tr_tensor_t tensor)
 
 float *cpu_f32(tr_tensor_t tensor)
 {
-    TR_ASSERT(tensor.dtype == TR_F32, "expected f32, found %s", tr_dtype_name(tensor.dtype));
-    return data(tensor);
+    void *first = data(tensor);
+    TR_ASSERT(tensor.dtype == TR_F32 || tensor.buffer->data == CPU_NOWHERE, // of a GPU in bf16
+              "expected f32, found %s", tr_dtype_name(tensor.dtype));
+    return first;
 }
 
 int32_t *cpu_i32(tr_tensor_t tensor)
@@ -107,29 +110,37 @@ int32_t *cpu_i32(tr_tensor_t tensor)
 
 void cpu_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 {
-    (void)queue;
-    memcpy(data(destination), source, tr_tensor_bytes(destination));
+    void *to = data(destination);
+    if (!queue->backend->base.dry) {
+        memcpy(to, source, tr_tensor_bytes(destination));
+    }
 }
 
 void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 {
-    (void)queue;
-    memcpy(destination, data(source), tr_tensor_bytes(source));
+    const void *from = data(source);
+    if (!queue->backend->base.dry) {
+        memcpy(destination, from, tr_tensor_bytes(source));
+    }
 }
 
 /// memmove: ranges of one buffer may overlap.
 void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
-    (void)queue;
+    void *to = data(destination), *from = data(source);
     TR_ASSERT(tr_tensor_bytes(destination) == tr_tensor_bytes(source), "%zu bytes into %zu",
               tr_tensor_bytes(source), tr_tensor_bytes(destination));
-    memmove(data(destination), data(source), tr_tensor_bytes(source));
+    if (!queue->backend->base.dry) {
+        memmove(to, from, tr_tensor_bytes(source));
+    }
 }
 
 void cpu_zero(tr_queue_t *queue, tr_tensor_t destination)
 {
-    (void)queue;
-    memset(data(destination), 0, tr_tensor_bytes(destination));
+    void *to = data(destination);
+    if (!queue->backend->base.dry) {
+        memset(to, 0, tr_tensor_bytes(destination));
+    }
 }
 
 void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)

@@ -67,15 +67,6 @@ struct cuda_tile {
     int count; ///< of its rows; 0: nothing to do
 };
 
-/// The number of blocks that is enough for all tiles of M rows of one key-value head, `each` rows a
-/// token. Sequence s owns the blocks from floor(starts[s] * each / M) + s on, which is always
-/// enough, since floor(x) + 1 >= ceil(x). So the host need not know the lengths, and a captured
-/// graph serves batches of other lengths; a few blocks find nothing to do.
-static inline unsigned cuda_tiles(size_t tokens, size_t sequences, size_t each, size_t m)
-{
-    return tokens > 0 ? static_cast<unsigned>(tokens * each / m + sequences) : 0;
-}
-
 /// The last s of 0..sequences-1 with first(s) <= x, where first never falls: binary search.
 template <typename F>
 static __device__ __forceinline__ int cuda_last_sequence(int sequences, int x, F first)

@@ -373,8 +373,8 @@ void cuda_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t do
                   tr_tensor_count(out) == tr_tensor_count(dout) && tr_tensor_count(lse) == rows,
               "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout),
               tr_tensor_count(out), tr_tensor_count(lse));
-    float *delta =
-        static_cast<float *>(cuda_scratch(queue, CUDA_SLOT_ROWS, (rows + 1) * sizeof(float)));
+    float *delta = static_cast<float *>(
+        cuda_scratch(queue, CUDA_SLOT_ROWS, cuda_attention_gradient_bytes(batch, heads)));
     cuda_with_type(qkv.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         auto a = cuda_attending_of<T>(qkv, batch, heads);

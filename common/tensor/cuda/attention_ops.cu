@@ -144,10 +144,8 @@ static void attend(tr_queue_t *queue, const cuda_attending<float> &a, const tr_r
 //     multiplied by exp(0) = 1, weights are 0, and a product with zeros adds 0. Only a -0 may
 //     become a 0 that way, so the last step adds 0 to every result.
 
-enum {
-    SEGMENT = 4 * CUDA_KEYS, // keys of a segment
-    ENOUGH = 512             // blocks that keep a GPU busy: about four a multiprocessor
-};
+enum { SEGMENT = CUDA_SEGMENT };
+static_assert(SEGMENT == 4 * CUDA_KEYS, "keys of a segment");
 
 /// The running statistics of a row's scores: their maximum, and the sum of exp(score - maximum).
 struct softmax {
@@ -402,12 +400,12 @@ static void attend_whole(tr_queue_t *queue, const cuda_attending<bf16> &a, const
 /// of the layer's cache.
 template <int C>
 static void attend_parts(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch,
-                         unsigned segments)
+                         size_t bytes)
 {
     const size_t rows = batch->tokens * a.query;
+    const unsigned segments = cuda_blocks(batch->max_pages * TR_PAGE, SEGMENT);
     dim3 grid(cuda_tiles(batch->tokens, batch->sequences, a.group, 16), a.key_value, segments);
-    float *parts = static_cast<float *>(
-        cuda_scratch(queue, CUDA_SLOT_PARTIAL, rows * segments * (a.dim + 2) * sizeof(float)));
+    float *parts = static_cast<float *>(cuda_scratch(queue, CUDA_SLOT_PARTIAL, bytes));
     cuda_launch(queue, grid, 16 * CUDA_ROW_THREADS, sizeof(flash_tiles<16, C>), attend_bf16<16, C>,
                 a, parts);
     cuda_launch(queue, static_cast<unsigned>(rows), 64 * C, 0, join_parts, a, parts,
@@ -421,15 +419,15 @@ template <int C>
 static void attend_heads(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
 {
     const bool many = batch->tokens * a.group >= 32 * batch->sequences;
-    const unsigned segments = cuda_blocks(batch->max_pages * TR_PAGE, SEGMENT);
-    const size_t blocks =
-        cuda_tiles(batch->tokens, batch->sequences, a.group, 16) * static_cast<size_t>(a.key_value);
+    const tr_heads_t heads = {static_cast<size_t>(a.query), static_cast<size_t>(a.key_value),
+                              static_cast<size_t>(a.dim)};
+    const size_t bytes = cuda_attention_bytes(batch, heads);
     if (many && sizeof(flash_tiles<64, C>) <= queue->backend->shared) {
         attend_whole<64, C>(queue, a, batch);
-    } else if (blocks >= ENOUGH || segments == 1) {
+    } else if (bytes == 0) {
         attend_whole<16, C>(queue, a, batch);
     } else {
-        attend_parts<C>(queue, a, batch, segments);
+        attend_parts<C>(queue, a, batch, bytes);
     }
 }
 

@@ -129,7 +129,9 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
     self->budget = options->memory;
     self->free_products = options->free_products;
     snprintf(self->form, sizeof self->form, "%s", info.form);
-    self->base = {&cuda_ops, options->precision, self->form};
+    self->base.ops = &cuda_ops;
+    self->base.real = options->precision;
+    self->base.form = self->form;
     return cuda_products_new(&self->products, self, err);
 }
 

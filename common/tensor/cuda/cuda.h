@@ -15,6 +15,7 @@
 #include <type_traits>
 
 extern "C" {
+#include "common/tensor/cuda/scratch.h"
 #include "common/tensor/device.h"
 }
 
@@ -32,7 +33,6 @@ typedef struct cuda_backend {
     int device;
     char form[16];
     size_t budget;      ///< bytes that may be in use; 0: no limit but the device's
-    size_t used;        ///< bytes in use by buffers
     size_t shared;      ///< most bytes of shared memory that a block may ask for
     bool free_products; ///< see tr_device_options_t
     tr_log_fn *log;     ///< the program's
@@ -49,17 +49,6 @@ struct tr_buffer {
         CUDA_MAPPED
     } kind; ///< CUDA_HOST is pinned host memory, CUDA_MAPPED another process's: not in the budget
 };
-
-/// Scratch memory of a queue by use, so that an operator can call another one that has its own.
-/// Operators of a queue run one after another, so reusing a slot is no race.
-typedef enum cuda_slot {
-    CUDA_SLOT_LOGITS,   ///< a tile of logits
-    CUDA_SLOT_GRADIENT, ///< a tile of their gradients, [real]
-    CUDA_SLOT_ROWS,     ///< numbers that an operator keeps for each row
-    CUDA_SLOT_PARTIAL,  ///< sums of parts, before they are added in order
-    CUDA_SLOT_PRODUCT,  ///< cuBLASLt's workspace
-    CUDA_SLOT_COUNT
-} cuda_slot_t;
 
 struct tr_queue {
     cuda_backend_t *backend;

@@ -65,16 +65,6 @@ static __device__ __forceinline__ float cuda_row_logprob(const cuda_row_t &row, 
     return (row.at(i) - softmax.max) - softmax.log_sum;
 }
 
-/// Rows of logits that exist at a time: 64 Mi floats (256 MiB) or 512 rows, so that reading the
-/// head and adding to its gradient pay off.
-static inline size_t cuda_logits_tile(size_t rows, size_t vocabulary)
-{
-    const size_t floats = static_cast<size_t>(64) << 20, least = 512, step = 128;
-    size_t tile = floats / vocabulary / step * step;
-    tile = tile < least ? least : tile;
-    return tile < rows ? tile : rows;
-}
-
 /// Calls f(logits, first, count) for tiles of hidden: [rows, H]; logits: f32 [count, V] of rows
 /// first..first+count-1. All tiles share one slot: the queue runs f's kernels before the next
 /// tile's product.

@@ -14,10 +14,7 @@ extern "C" {
 #include "common/tensor/adamw.h"
 }
 
-enum {
-    SUM_LANES = 16,     // lanes of a block of sum_squares, as on the CPU
-    SEGMENT_ROWS = 128, // rows of a part of the sum for a norm's weight, in bf16
-};
+enum { SUM_LANES = 16 }; // lanes of a block of sum_squares, as on the CPU
 
 static __device__ __forceinline__ size_t thread_index(void)
 {
@@ -261,11 +258,11 @@ static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy,
                     rows, n, rows);
         return;
     }
-    unsigned segments = cuda_blocks(rows, SEGMENT_ROWS);
-    float *sums =
-        static_cast<float *>(cuda_scratch(queue, CUDA_SLOT_PARTIAL, segments * n * sizeof(float)));
+    unsigned segments = cuda_blocks(rows, CUDA_NORM_ROWS);
+    float *sums = static_cast<float *>(
+        cuda_scratch(queue, CUDA_SLOT_PARTIAL, cuda_norm_gradient_bytes(rows, n)));
     cuda_launch(queue, dim3(blocks, segments), CUDA_BLOCK, 0, norm_dweight<T>, sums, true, dy, x,
-                rstd, rows, n, static_cast<size_t>(SEGMENT_ROWS));
+                rstd, rows, n, static_cast<size_t>(CUDA_NORM_ROWS));
     cuda_launch(queue, blocks, CUDA_BLOCK, 0, add_segments, dweight, sums,
                 static_cast<size_t>(segments), n);
 }

@@ -110,11 +110,10 @@ static void run_chains(tr_queue_t *queue, float *y, operand_t a, operand_t b, si
 // bf16
 
 enum {
-    RANKED_ROWS = 512,    // the number of rows for which algorithms are ranked
-    CANDIDATES = 16,      // the first of the ranking, which are tried
-    WORKSPACE = 32 << 20, // bytes that an algorithm may use; NVIDIA recommends 32 MiB for sm_90
-    CHOICES = 256,        // most shapes of a process: a model has about fifteen
-    ALIGNMENT = 16        // bytes that an algorithm may rely on, where the shape has them
+    RANKED_ROWS = CUDA_TRIAL_ROWS,
+    CANDIDATES = 16, // the first of the ranking, which are tried
+    CHOICES = 256,   // most shapes of a process: a model has about fifteen
+    ALIGNMENT = 16   // bytes that an algorithm may rely on, where the shape has them
 };
 
 typedef enum product_kind { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT } product_kind_t;
@@ -223,13 +222,13 @@ static cublasStatus_t multiply(tr_queue_t *queue, const plan_t *plan, const prob
                                const cublasLtMatmulAlgo_t *algorithm)
 {
     const float one = 1.0f;
-    void *workspace = cuda_scratch(queue, CUDA_SLOT_PRODUCT, WORKSPACE);
+    void *workspace = cuda_scratch(queue, CUDA_SLOT_PRODUCT, CUDA_WORKSPACE);
     if (workspace == NULL) {
         return CUBLAS_STATUS_SUCCESS; // the queue holds the failure
     }
     return cublasLtMatmul(queue->backend->products->handle, plan->product, &one, p->a, plan->a,
                           p->b, plan->b, &p->beta, p->d, plan->d, p->d, plan->d, algorithm,
-                          workspace, WORKSPACE, queue->stream);
+                          workspace, CUDA_WORKSPACE, queue->stream);
 }
 
 // The choice of an algorithm
@@ -259,7 +258,7 @@ static int rank_algorithms(tr_queue_t *queue, const problem_t *problem,
 {
     cublasLtMatmulPreference_t preference = NULL;
     problem_t p = with_rows(*problem, RANKED_ROWS);
-    uint64_t workspace = WORKSPACE;
+    uint64_t workspace = CUDA_WORKSPACE;
     uint32_t none = CUBLASLT_REDUCTION_SCHEME_NONE, alignment = static_cast<uint32_t>(p.alignment);
     int count = 0;
     plan_t plan;
@@ -361,15 +360,17 @@ static bool rows_keep_bits(tr_queue_t *queue, problem_t p, trial_t *trial,
 static tr_status trial_new(trial_t *trial, tr_queue_t *queue, const problem_t *p, tr_error_t *err)
 {
     tr_backend_t *backend = &queue->backend->base;
-    size_t k = p->k, weight = p->m * p->k;
+    const size_t k = p->k, weight = p->m * p->k;
+    const size_t element = p->type == CUDA_R_32F ? sizeof(float) : sizeof(bf16);
+    const cuda_trial_t bytes = cuda_trial_bytes(p->m, k, element);
     *trial = {};
-    trial->row_bytes = p->m * (p->type == CUDA_R_32F ? sizeof(float) : sizeof(bf16));
-    TR_TRY(cuda_buffer_new(backend, &trial->weight, weight * sizeof(bf16), err));
-    TR_TRY(cuda_buffer_new(backend, &trial->rows, RANKED_ROWS * k * sizeof(bf16), err));
-    TR_TRY(cuda_buffer_new(backend, &trial->whole, RANKED_ROWS * trial->row_bytes, err));
-    TR_TRY(cuda_buffer_new(backend, &trial->part, RANKED_ROWS * trial->row_bytes, err));
-    trial->whole_bytes = static_cast<char *>(tr_alloc(2 * RANKED_ROWS * trial->row_bytes));
-    trial->part_bytes = trial->whole_bytes + RANKED_ROWS * trial->row_bytes;
+    trial->row_bytes = p->m * element;
+    TR_TRY(cuda_buffer_new(backend, &trial->weight, bytes.weight, err));
+    TR_TRY(cuda_buffer_new(backend, &trial->rows, bytes.rows, err));
+    TR_TRY(cuda_buffer_new(backend, &trial->whole, bytes.result, err));
+    TR_TRY(cuda_buffer_new(backend, &trial->part, bytes.result, err));
+    trial->whole_bytes = static_cast<char *>(tr_alloc(2 * bytes.result));
+    trial->part_bytes = trial->whole_bytes + bytes.result;
     size_t stride = p->kind == FORWARD ? 1 : p->m; // of the weight's depth
     cuda_launch(queue, cuda_blocks(weight, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
                 reinterpret_cast<bf16 *>(trial->weight->data), weight, stride, k, 1u, true);

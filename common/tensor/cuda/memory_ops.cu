@@ -23,7 +23,7 @@ static tr_status out_of_memory(const cuda_backend_t *self, size_t bytes, tr_erro
     return tr_fail(err, TR_ERR_MEMORY,
                    "cannot allocate %zu MiB on cuda:%d: %zu MiB are in use here, the "
                    "budget is %zu MiB (0: none), and the GPU has %zu of %zu MiB free",
-                   bytes >> 20, self->device, self->used >> 20, self->budget >> 20, free >> 20,
+                   bytes >> 20, self->device, self->base.memory.now >> 20, self->budget >> 20, free >> 20,
                    total >> 20);
 }
 
@@ -33,8 +33,8 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
     cuda_backend_t *self = reinterpret_cast<cuda_backend_t *>(backend);
     *buffer = NULL;
     void *data = NULL;
-    // Without overflow: used + bytes could wrap.
-    if (self->budget != 0 && (bytes > self->budget || self->used > self->budget - bytes)) {
+    // Without overflow: now + bytes could wrap.
+    if (self->budget != 0 && (bytes > self->budget || self->base.memory.now > self->budget - bytes)) {
         return out_of_memory(self, bytes, err);
     }
     if (cudaSetDevice(self->device) != cudaSuccess ||
@@ -54,7 +54,7 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
     }
     *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
     **buffer = {self, static_cast<char *>(data), bytes, tr_buffer_t::CUDA_OWN};
-    self->used += bytes;
+    tr_memory_take(&self->base.memory, bytes);
     return TR_OK;
 }
 
@@ -87,7 +87,7 @@ void cuda_buffer_destroy(tr_buffer_t **buffer)
     // not.
     if (self->kind == tr_buffer_t::CUDA_OWN) {
         (void)cudaFree(self->data);
-        self->backend->used -= self->bytes;
+        self->backend->base.memory.now -= self->bytes;
     } else {
         (void)cudaDeviceSynchronize();
         (void)(self->kind == tr_buffer_t::CUDA_HOST ? cudaFreeHost(self->data)
@@ -226,7 +226,8 @@ void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
         // waits).
         cuda_buffer_destroy(buffer);
         queue->moves++;
-        if (cuda_buffer_new(&queue->backend->base, buffer, bytes + bytes / 4, &err) != TR_OK) {
+        if (cuda_buffer_new(&queue->backend->base, buffer, cuda_scratch_size(bytes), &err) !=
+            TR_OK) {
             cuda_stick(queue, err.status, err.text);
             return NULL;
         }

@@ -8,7 +8,6 @@
 #include "common/algo/sft.h"
 #include "common/hf/safetensors.h"
 #include "common/model/trainer.h"
-#include "tests/support/counting.h"
 #include "tests/support/learning.h"
 #include "tests/support/scratch.h"
 
@@ -59,16 +58,13 @@ enum { SELECTIONS_COUNT = sizeof SELECTIONS / sizeof *SELECTIONS };
 
 // Trainers of a part
 
-static bool counts; // the bytes of the one learner that a test opens next
-
 static tr_status open_model(small_t *small, const tr_model_config_t *config, tr_model_use_t use,
                             trains_fn *trains, tr_error_t *err)
 {
     const tr_selection_t selection = {trains, (void *)config};
     const tr_model_options_t options = {.use = use, .trained = trains != NULL ? &selection : NULL};
     cr_assert(rig_open(&small->rig, NULL, 2));
-    tr_backend_t *backend = counts ? counting_open(&small->rig) : small->rig.backend;
-    TR_TRY(tr_model_new_with(&small->model, config, backend, &options, err));
+    TR_TRY(tr_model_new_with(&small->model, config, small->rig.backend, &options, err));
     small->config = tr_model_config(small->model);
     small->total = tr_model_layout(small->model)->total;
     tr_model_write_parameters(small->model,
@@ -178,14 +174,14 @@ Test(frozen, gradients_and_moments_take_memory_for_trained_parameters_alone)
 {
     const tr_model_config_t config = kind_of(1);
     size_t peaks[2], trained[2];
-    counts = true;
     for (size_t i = 0; i < 2; i++) {
         learning_t learning;
         open_ok(&learning, &config, i == 0 ? NULL : trains_last_layer);
         trained[i] = tr_model_layout(tr_trainer_model(learning.trainer))->flat[TR_TRAINED].total;
-        const size_t moments = counting_now();
+        const tr_memory_use_t *memory = &learning.small.rig.backend->memory;
+        const size_t moments = memory->now;
         learn(&learning, 1);
-        peaks[i] = counting_peak();
+        peaks[i] = memory->peak;
         cr_expect_geq(moments, (learning.total + 2 * trained[i]) * sizeof(float));
         learning_close(&learning);
     }
