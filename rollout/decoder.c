@@ -412,8 +412,19 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
     return status;
 }
 
-/// Twice a full pass, prompts beside the last tokens of the others: the second finds the arena in one
-/// buffer. Then the last tokens alone.
+/// The next token of so many more sequences as a device may fill a pass up to.
+static void fill_up(pass_t *pass)
+{
+    rollout_pass_t *taken = &pass->taken;
+    size_t rows = rollout_device_rows(taken->count);
+    for (; taken->count < rows; taken->count++) {
+        taken->spans[taken->count] = taken->spans[0];
+        taken->sampled_rows[taken->samples++] = (int32_t)taken->count;
+    }
+}
+
+/// As generation begins: prompts alone; twice a full pass, prompts beside the last tokens of the others,
+/// the second of which finds the arena in one buffer; and the last tokens alone.
 tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, size_t sequences,
                                    size_t prompt, size_t longest, const tr_sampling_t *sampling,
                                    tr_error_t *err)
@@ -431,16 +442,20 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
     pass_t pass;
     rollout_drawn_t drawn;
     work_init(&pass, &drawn, sequences, columns);
-    for (size_t turn = 0; turn < 3 && status == TR_OK; turn++) {
+    for (size_t turn = 0; turn < 4 && status == TR_OK; turn++) {
         for (size_t i = 0; i < sequences; i++) {
-            size_t left = turn < 2 && i * prompt < ROLLOUT_PASS_TOKENS ? prompt : 1;
-            decoder->slots[i] = (slot_t){.busy = true,
+            bool begins = turn < 3 && i * prompt < ROLLOUT_PASS_TOKENS;
+            size_t left = begins ? prompt : 1;
+            decoder->slots[i] = (slot_t){.busy = turn > 0 || begins,
                                          .table = ids + longest,
                                          .ids = ids,
                                          .done = longest - left,
                                          .length = longest};
         }
         gather(&job, &pass);
+        if (turn == 3) {
+            fill_up(&pass);
+        }
         status = rollout_device_run(decoder->device, &drawn, &pass.taken, sampling, err);
     }
     memset(decoder->slots, 0, sequences * sizeof *decoder->slots);

@@ -121,11 +121,11 @@ tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t
 
 /// Grows by a quarter more than asked, so that slowly growing batches do not allocate at every
 /// step. The old content is lost. New memory is zeroed, because kernels load whole vectors and then
-/// mask the lanes past a row's end.
+/// mask the lanes past a row's end. A dry backend counts as if the largest demand were the last.
 void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)
 {
-    if (backend->scratch_bytes[slot] < bytes) {
-        size_t size = cpu_round_up(bytes + bytes / 4, 4096);
+    size_t size = cpu_round_up(bytes + bytes / 4, 4096);
+    if (backend->scratch_bytes[slot] < (backend->base.dry ? size : bytes)) {
         backend->base.memory.scratch += size - backend->scratch_bytes[slot];
         backend->scratch_bytes[slot] = size;
         if (backend->base.dry) {

@@ -23,8 +23,8 @@ static tr_status out_of_memory(const cuda_backend_t *self, size_t bytes, tr_erro
     return tr_fail(err, TR_ERR_MEMORY,
                    "cannot allocate %zu MiB on cuda:%d: %zu MiB are in use here, the "
                    "budget is %zu MiB (0: none), and the GPU has %zu of %zu MiB free",
-                   bytes >> 20, self->device, self->base.memory.now >> 20, self->budget >> 20, free >> 20,
-                   total >> 20);
+                   bytes >> 20, self->device, self->base.memory.now >> 20, self->budget >> 20,
+                   free >> 20, total >> 20);
 }
 
 tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
@@ -34,7 +34,8 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
     *buffer = NULL;
     void *data = NULL;
     // Without overflow: now + bytes could wrap.
-    if (self->budget != 0 && (bytes > self->budget || self->base.memory.now > self->budget - bytes)) {
+    if (self->budget != 0 &&
+        (bytes > self->budget || self->base.memory.now > self->budget - bytes)) {
         return out_of_memory(self, bytes, err);
     }
     if (cudaSetDevice(self->device) != cudaSuccess ||
