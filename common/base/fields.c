@@ -135,6 +135,10 @@ void tr_fields_release(void *record, const tr_fields_t *fields)
 
 const char *tr_field_choice(const tr_field_t *field, size_t index)
 {
+    static const char *const truths[] = {"false", "true", NULL};
+    if (field->kind == TR_FIELD_BOOL) {
+        return truths[index];
+    }
     // Names may be an array of their own, or the first members of a table's rows.
     size_t stride = field->stride > 0 ? field->stride : sizeof *field->choices;
     return *(const char *const *)((const char *)field->choices + index * stride);
@@ -194,7 +198,10 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     TR_ASSERT(deciding != NULL, "'%s' depends on '%s', which is no field", field->name,
               field->when);
     const void *value = tr_field_of_const(record, deciding);
-    // One choice decides, or any of a list of choices.
+    // One choice or truth value decides, or any of a list of choices.
+    if (deciding->kind == TR_FIELD_BOOL) {
+        return lists(field->is, tr_field_choice(deciding, *(const bool *)value));
+    }
     if (deciding->kind == TR_FIELD_CHOICE) {
         return lists(field->is, tr_field_choice(deciding, (size_t) * (const int *)value));
     }

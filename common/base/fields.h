@@ -117,8 +117,8 @@ typedef struct tr_field {
     unsigned readers;  ///< bits of who reads it (common/recipe/algorithms.h); 0: all
     char letter;       ///< of the command's option `--name`, 0: none (deploy/command_fields.h)
     const char *also;  ///< another name of the same key, or NULL
-    /// The field is read only while the choice or list of choices `when` of the same table has one
-    /// of the words `is` ("simpo|cpo"). NULL: always.
+    /// The field is read only while the choice, list of choices or truth value `when` of the same
+    /// table has one of the words `is` ("simpo|cpo", "true"). NULL: always.
     const char *when, *is;
     const char *help; ///< one sentence
 } tr_field_t;
@@ -169,7 +169,7 @@ bool tr_field_equal(const void *a, const void *b, const tr_field_t *field);
 
 // Choices
 
-/// NULL past the last one.
+/// NULL past the last one. Those of a truth value are "false" and "true".
 const char *tr_field_choice(const tr_field_t *field, size_t index);
 /// -1: no choice has that name.
 int tr_field_choice_index(const tr_field_t *field, const char *name);

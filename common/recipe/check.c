@@ -91,7 +91,7 @@ static void check_read(const whole_t *whole)
                            whole->algorithm->name);
         } else if (!tr_field_is_read(key->record, key->table, key->field)) {
             recipe_problem(whole->reader, key->node->line, key->name,
-                           "read only where %s is one of %s: leave it out", key->field->when,
+                           "read only where %s is %s: leave it out", key->field->when,
                            key->field->is);
         }
     }

@@ -128,9 +128,11 @@ static const tr_field_t dpo[] = {
     FIELD(sync_ref_model, TR_FIELD_BOOL, "false",
           .help = "Whether the reference, the actor's own copy, follows the policy (TR-DPO)."),
     FIELD(ref_model_mixup_alpha, TR_FIELD_REAL, "0.6", .range = &tr_range_fraction,
+          .when = "sync_ref_model", .is = "true",
           .help = "Share of the policy that the reference takes over every `ref_model_sync_steps` "
                   "steps."),
     FIELD(ref_model_sync_steps, TR_FIELD_WHOLE, "512", .range = &tr_range_positive_whole,
+          .when = "sync_ref_model", .is = "true",
           .help = "Steps between updates of the reference."),
 };
 
@@ -192,12 +194,12 @@ static const tr_field_t actor[] = {
 static const tr_field_t reference[] = {
     FIELD(separate, TR_FIELD_BOOL, "false",
           .help = "Whether the reference runs in a process of its own instead of the actor's."),
-    FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE,
+    FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE, .when = "separate", .is = "true",
           .help = "Where it computes, in a process of its own; else it is on the actor's device."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = TR_GPU_MEMORY_HELP),
-    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
-          .help = "0: half of the processors."),
+          .when = "separate", .is = "true", .help = TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .when = "separate",
+          .is = "true", .help = "0: half of the processors."),
 };
 
 #undef FIELD

@@ -216,8 +216,8 @@ Test(recipe_mistakes, keys_that_are_set_and_never_read)
         dpo, NULL, 0, TR_ERR_ARGUMENT,
         (const char *const[]){
             "r.yaml:6: ppo.kl_coef: algorithm 'dpo' does not read this key: leave it out",
-            "r.yaml:8: dpo.simpo_gamma: read only where loss_type is one of simpo: leave it out",
-            ("r.yaml:10: dpo.f_alpha_divergence_coef: read only where f_divergence_type is one of "
+            "r.yaml:8: dpo.simpo_gamma: read only where loss_type is simpo: leave it out",
+            ("r.yaml:10: dpo.f_alpha_divergence_coef: read only where f_divergence_type is "
              "alpha_divergence: leave it out"),
             "r.yaml:11: roles.critic.device: algorithm 'dpo' does not read this key: leave it out",
             NULL});
@@ -452,6 +452,6 @@ Test(recipe_mistakes, dft_smooths_no_labels)
                        "sft:\n  loss_type: dft\n  label_smoothing_factor: 0.1\n";
     expect_problems(text, NULL, 0, TR_ERR_ARGUMENT,
                     (const char *const[]){"r.yaml:8: sft.label_smoothing_factor: read only where "
-                                          "loss_type is one of nll: leave it out",
+                                          "loss_type is nll: leave it out",
                                           NULL});
 }

@@ -392,17 +392,14 @@ def mixed(run, share, before, place):
     check(moved > 1e-4, "the policy is the reference")
 
 
-FOLLOWED = {"dpo.ref_model_sync_steps": 1, "reference": None}
-
-
-@row("dpo.sync_ref_model", "dpo", True, FOLLOWED)
+@row("dpo.sync_ref_model", "dpo", True, {"reference": None})
 def _(t):
     before = read_tensors(os.path.join(table_model("policy"), "model.safetensors"))
-    mixed(t.other, 0.6, before, ("checkpoints", "step-000001"))
-    check(not t.without(**{"dpo__ref_model_sync_steps": 512}).exists("checkpoints", "step-000001", "reference"), "a reference that stays is saved")
+    mixed(t.at(True, dpo__ref_model_sync_steps=1), 0.6, before, ("checkpoints", "step-000001"))
+    check(not t.base.exists("checkpoints", "step-000001", "reference"), "a reference that stays is saved")
 
 
-@row("dpo.ref_model_mixup_alpha", "dpo", 0.25, {**FOLLOWED, "dpo.sync_ref_model": True})
+@row("dpo.ref_model_mixup_alpha", "dpo", 0.25, {"reference": None, "dpo.sync_ref_model": True, "dpo.ref_model_sync_steps": 1})
 def _(t):
     before = read_tensors(os.path.join(table_model("policy"), "model.safetensors"))
     mixed(t.other, 0.25, before, ("checkpoints", "step-000001"))
