@@ -139,13 +139,18 @@ Test(memory_plan, a_learner_s_pass_is_a_chunk)
     static const tr_optimizer_options_t options = {0};
     const tr_device_options_t cpu = {.device = "cpu", .threads = 2};
     const memory_batch_t chunk = {.sequences = 16, .length = 100, .answers = 99};
-    const memory_learner_t learner = {TR_MODEL_LEARNS, &options, 1, {0}, 2, chunk, false, chunk};
+    const memory_work_t learner = {.use = TR_MODEL_LEARNS,
+                                   .batch = chunk,
+                                   .chunks = 2,
+                                   .chunk = chunk,
+                                   .options = &options,
+                                   .ranks = 1};
     const memory_t memory = first_line(DPO, NULL);
     tr_model_config_t config;
     memory_t wanted;
     tr_error_t err = {0};
     cr_assert_eq(tr_model_config_load(&config, STORIES, &err), TR_OK, "%s", err.text);
-    cr_assert_eq(memory_of_learner(&wanted, &cpu, &config, &learner, &err), TR_OK);
+    cr_assert_eq(memory_of(&wanted, &cpu, &config, &learner, &err), TR_OK);
     cr_expect_eq(memory_sum(&memory), memory_sum(&wanted));
 }
 
