@@ -204,8 +204,7 @@ static tr_status report(const ppo_step_t *s, double rate, controller_record_t *r
     TR_TRY(controller_record_add_tally(record, s->actor, "", err));
     TR_TRY(controller_record_add_tally(record, s->critic, "", err));
     const double tokens = (double)s->experience.tokens;
-    // As if all epochs were taken; policy/epochs says whether target_kl ended them early.
-    const double trained = tokens * (double)s->options->num_ppo_epochs;
+    const double trained = tokens * *controller_record_find(record, "policy/epochs");
     TR_TRY(controller_record_set(record, "lr", rate, err));
     TR_TRY(controller_record_set(record, "time/rollout", s->generated, err));
     TR_TRY(controller_record_set(record, "time/assess", s->assessed, err));

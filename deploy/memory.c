@@ -1,5 +1,7 @@
-/// A process's memory by a dry run: its objects are made in their order, its largest passes run, and
-/// the backend's sums are read in between. What processes do is memory_plan.c's to say.
+// A process's memory by a dry run: its objects are made in their order, its largest passes run, and
+// the backend's sums are read in between.
+//
+// Apart from memory_plan.c, which knows recipes and says what processes do. Next: tensor/dry.h.
 #include "deploy/memory.h"
 
 #include <stdlib.h>
@@ -189,8 +191,8 @@ static tr_status train(const dry_run_t *run, tr_trainer_t *trainer, size_t chunk
     return status;
 }
 
-/// Columns by optimizers alone, and then the whole. The trainer runs a chunk a rank, or two where there
-/// are more: with further ones the tree grows, and nothing else.
+/// Columns by optimizers alone, and then the whole. The trainer runs a chunk a rank, or two where
+/// there are more: with further ones the tree grows, and nothing else.
 static tr_status learn(memory_t *memory, dry_run_t *run, tr_error_t *err)
 {
     const memory_work_t *work = run->work;

@@ -1,9 +1,11 @@
-/// From a recipe to the table's lines: which groups of processes it starts, on which devices, and what
-/// each of them runs at most. memory.c measures it; memory_plan_check.c compares it with the machine.
+// From a recipe to the table's lines: which groups of processes it starts, on which devices, and
+// what each of them runs at most.
+//
+// Apart from memory.c, which measures a process and knows no recipe, and from memory_plan_check.c,
+// which compares the plan with this machine.
 #include "deploy/memory_plan.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "controller/role_config.h"
 #include "controller/rows.h"
@@ -206,8 +208,8 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure,
 
 // What a process does
 
-/// As many of the longest sequences, at least one. Learners are told of kept ids where responses come
-/// with the log-probs that they were sampled with.
+/// As many of the longest sequences, at least one. Learners are told of kept ids where responses
+/// come with the log-probs that they were sampled with.
 static memory_batch_t batch_of(const facts_t *f, size_t sequences, bool scores)
 {
     return (memory_batch_t){

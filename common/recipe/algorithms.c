@@ -14,9 +14,7 @@
 /// their struct lies in the recipe, MAX_LENGTH the key that bounds its rows.
 #define TAKES(kind) (1u << TR_KIND_##kind)
 #define LOSS(table, member) .loss = &(table), .loss_offset = offsetof(tr_recipe_t, member)
-#define MAX_LENGTH(section)                   \
-    .max_length_key = #section ".max_length", \
-    .max_length_offset = offsetof(tr_recipe_t, section.max_length)
+#define MAX_LENGTH(key) .max_length_key = #key, .max_length_offset = offsetof(tr_recipe_t, key)
 
 /// `cpo`, `simpo` and `orpo` compare with no reference: no process, no memory and no file for one.
 static bool dpo_needs_reference(const tr_recipe_t *recipe)
@@ -41,7 +39,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .rows = TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT),
         .method = "train_sft",
         LOSS(tr_sft_fields, sft.loss),
-        MAX_LENGTH(sft),
+        MAX_LENGTH(sft.max_length),
     },
     {
         .name = "reward", // a reward model from pairs, or a process reward model from steps
@@ -52,7 +50,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .scalar = true,
         .method = "train_reward",
         LOSS(tr_reward_fields, reward.loss),
-        MAX_LENGTH(reward),
+        MAX_LENGTH(reward.max_length),
     },
     {
         .name = "dpo",
@@ -62,7 +60,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .rows = TAKES(PAIRS),
         .method = "train_dpo",
         LOSS(tr_dpo_fields, dpo.loss),
-        MAX_LENGTH(dpo),
+        MAX_LENGTH(dpo.max_length),
         .needs_reference = dpo_needs_reference,
         // only dpo and kto can ask the reference before the first step: their rows are known by
         // then
@@ -75,7 +73,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .rows = TAKES(UNPAIRED) | TAKES(LABELLED),
         .method = "train_kto",
         LOSS(tr_kto_fields, kto.loss),
-        MAX_LENGTH(kto),
+        MAX_LENGTH(kto.max_length),
         .precompute_offset = offsetof(tr_recipe_t, kto.precompute_ref_log_probs),
     },
     {

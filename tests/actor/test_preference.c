@@ -103,7 +103,7 @@ Test(actor_preference, dpo_follows_the_slope_of_its_loss)
         actor_dpo_report_t report;
         small_t model;
         open(&rig, false);
-        rig.dpo.loss_type = (tr_choices_t){2, {types[k], TR_DPO_SFT}};
+        rig.dpo.loss_type = (tr_choices_t){2, {(int)types[k], TR_DPO_SFT}};
         rig.dpo.loss_weights = (tr_reals_t){2, {20.0, 0.5}};
         rig.dpo.ld_alpha = 0.5;
         float *before = learning_parameters(&rig.learning);

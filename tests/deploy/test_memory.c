@@ -1,5 +1,5 @@
-/// The memory that a dry run finds, against what the CPU is asked for by the same work; and weights,
-/// moments, gradients and caches to the byte, as closed forms say.
+// The memory that a dry run finds, against what the CPU is asked for by the same work; and
+// weights, moments, gradients and caches to the byte, as closed forms say.
 #include "deploy/memory.h"
 
 #include <criterion/criterion.h>
@@ -98,8 +98,8 @@ Test(memory, weights_and_state_are_counted_to_the_byte)
     }
 }
 
-/// One layer: the embedding, the layer and the rest are segments of two parts, each of whole blocks of
-/// 4096 floats. A round has two chunks, whose vectors are of the shard's size.
+/// One layer: the embedding, the layer and the rest are segments of two parts, each of whole blocks
+/// of 4096 floats. A round has two chunks, whose vectors are of the shard's size.
 Test(memory, ranks_share_what_zero_says)
 {
     const tr_model_config_t config = {.vocabulary = 4096,

@@ -1,5 +1,5 @@
-/// Which processes a recipe needs memory for, on which device, what they run, and the sentence when a
-/// budget does not hold them.
+// Which processes a recipe needs memory for, on which device, what they run, and the sentence when
+// a budget does not hold them.
 #include "deploy/memory_plan.h"
 
 #include <criterion/criterion.h>
@@ -88,7 +88,8 @@ Test(memory_plan, processes_are_dealt_to_devices)
     tr_recipe_destroy(&recipe);
 }
 
-/// Keys and values of 6 layers, 16 sequences of 150 tokens in pages of 16, and a spare page, in bf16.
+/// Keys and values of 6 layers, 16 sequences of 150 tokens in pages of 16, and a spare page, in
+/// bf16.
 Test(memory_plan, a_cache_holds_the_longest_responses_that_run_at_once)
 {
     tr_recipe_t *recipe = recipe_of(PPO, NULL);

@@ -1,6 +1,6 @@
-/// The memory of a learner and a rollout on a GPU against what a dry run finds: with that as their budget
-/// they must run, and take nearly all of it. The GPU is the emulated one unless TROUPE_CUDA_MODULE names
-/// a real one's module.
+// The memory of a learner and a rollout on a GPU against what a dry run finds: with that as their
+// budget they must run, and take nearly all of it. The GPU is the emulated one unless
+// TROUPE_CUDA_MODULE names a real one's module.
 #include <criterion/criterion.h>
 
 #include "common/tensor/cuda/scratch.h"

@@ -68,13 +68,19 @@ start()
     JOB=$!
 }
 
-# ranks N STAGE: what the recipe says of both roles.
+# ranks N STAGE: what a recipe with a critic says of both roles.
 ranks()
 {
     local role
     for role in actor critic; do
         echo "roles.$role.ranks=$1 roles.$role.zero_stage=$2"
     done
+}
+
+# actor_ranks N STAGE: what a recipe without one says.
+actor_ranks()
+{
+    echo "roles.actor.ranks=$1 roles.actor.zero_stage=$2"
 }
 
 # all_same A B SENTENCE: two runs ended with the same bytes, and said the same of every step.
@@ -149,14 +155,14 @@ need_mpi
     all_same ppo resumed "PPO, a checkpoint of two ranks resumed with one"
 
     run dpo dpo
-    run dpo three $(ranks 3 3)
+    run dpo three $(actor_ranks 3 3)
     all_same dpo three "DPO, three ranks, parameters sharded"
 
     run sft sft
-    run sft sft_two $(ranks 2 2)
+    run sft sft_two $(actor_ranks 2 2)
     all_same sft sft_two "SFT, two ranks"
     for stage in 1 3; do
-        run sft "sum_$stage" $(ranks 3 $stage) roles.actor.gradient_sum=all_reduce
+        run sft "sum_$stage" $(actor_ranks 3 $stage) roles.actor.gradient_sum=all_reduce
         near "$SCRATCH/sft" "$SCRATCH/sum_$stage"
     done
 }

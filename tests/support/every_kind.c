@@ -17,13 +17,13 @@ static const struct {
 
 /// Each kind with each of its marks: nullable, names, range, another name, a condition, local.
 static const tr_field_t fields[] = {
-    FIELD(text, TR_FIELD_TEXT, "plain"),
+    FIELD(text, TR_FIELD_TEXT, "plain", .help = "A text."),
     FIELD(none, TR_FIELD_TEXT, "null", .nullable = true),
     FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE),
     FIELD(directory, TR_FIELD_TEXT, "d", .names = TR_NAMES_DIRECTORY),
     FIELD(model, TR_FIELD_TEXT, "m", .names = TR_NAMES_MODEL),
-    FIELD(separator, TR_FIELD_TEXT, "\"\\n\""),
-    TR_FIELD_AS("section.deep", every_kind_t, deep, TR_FIELD_TEXT, "down"),
+    FIELD(separator, TR_FIELD_TEXT, "\"\\n\"", .help = "A line end."),
+    TR_FIELD_AS("section.deep", every_kind_t, deep, TR_FIELD_TEXT, "down", .help = "In a section."),
     FIELD(whole, TR_FIELD_WHOLE, "3", .range = &tr_range_to_thousand, .also = "number"),
     FIELD(bound, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_to_thousand),
     FIELD(required, TR_FIELD_WHOLE, NULL, .range = &tr_range_whole),
@@ -32,7 +32,7 @@ static const tr_field_t fields[] = {
           .range = &tr_range_above_0_to_1),
     FIELD(cold, TR_FIELD_REAL, "0", .range = &tr_range_any, .when = "colour", .is = "green|blue"),
     FIELD(wide, TR_FIELD_REAL, "0", .range = &tr_range_any, .when = "several", .is = "c"),
-    FIELD(truth, TR_FIELD_BOOL, "true"),
+    FIELD(truth, TR_FIELD_BOOL, "true", .help = "A truth."),
     FIELD(colour, TR_FIELD_CHOICE, "blue", .choices = colours),
     FIELD(shape, TR_FIELD_CHOICE, "round", .choices = &shapes[0].name, .stride = sizeof shapes[0]),
     FIELD(several, TR_FIELD_CHOICES, "b", .choices = letters),
@@ -40,8 +40,8 @@ static const tr_field_t fields[] = {
     FIELD(devices, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE),
     FIELD(program, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_PROGRAM),
     FIELD(files, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE),
-    FIELD(ids, TR_FIELD_IDS, "[]"),
-    FIELD(words, TR_FIELD_WORDS, "{}"),
+    FIELD(ids, TR_FIELD_IDS, "[]", .help = "Ids."),
+    FIELD(words, TR_FIELD_WORDS, "{}", .help = "Words."),
     FIELD(secret, TR_FIELD_WHOLE, "7", .range = &tr_range_whole, .local = true),
 };
 

@@ -1,4 +1,4 @@
-/// The work is done in the order of the daemons, so that arenas grow as theirs do.
+// Real work, measured. It is done in the order of the daemons, so that arenas grow as theirs do.
 #include "tests/support/measured.h"
 
 #include <criterion/criterion.h>

@@ -217,8 +217,8 @@ Test(recipe_mistakes, keys_that_are_set_and_never_read)
         (const char *const[]){
             "r.yaml:6: ppo.kl_coef: algorithm 'dpo' does not read this key: leave it out",
             "r.yaml:8: dpo.simpo_gamma: read only where loss_type is one of simpo: leave it out",
-            "r.yaml:10: dpo.f_alpha_divergence_coef: read only where f_divergence_type is one of "
-            "alpha_divergence: leave it out",
+            ("r.yaml:10: dpo.f_alpha_divergence_coef: read only where f_divergence_type is one of "
+             "alpha_divergence: leave it out"),
             "r.yaml:11: roles.critic.device: algorithm 'dpo' does not read this key: leave it out",
             NULL});
     const char *const overrides[] = {"algorithm=rejection_sampling", "generation.samples=2",

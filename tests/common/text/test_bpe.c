@@ -88,7 +88,7 @@ Test(bpe, a_long_piece_is_merged_as_its_parts_are)
     char *piece = tr_calloc(3 * TIMES + 1, 1);
     int32_t *ids = tr_calloc(TIMES, sizeof *ids);
     for (int i = 0; i < TIMES; i++) {
-        memcpy(piece + 3 * i, "abc", 3);
+        strcpy(piece + 3 * i, "abc");
         ids[i] = ABC;
     }
     expect_ids(&plain, false, piece, ids, TIMES);

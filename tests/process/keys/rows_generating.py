@@ -43,6 +43,7 @@ def _(t):
 
 row("generation.top_k", "sample", 1)(becomes_greedy)
 row("generation.top_p", "sample", 1e-6)(becomes_greedy)
+row("generation.min_p", "sample", 1.0)(becomes_greedy)
 
 
 @row("generation.max_new_tokens", "sample", 5)
@@ -208,6 +209,16 @@ def _(t):
 
 def updates_made(run):
     return run.optimizer()["step"][0], run.optimizer("critic")["step"][0]
+
+
+@row("ppo.target_kl", "ppo", 1e-12, {"ppo.num_ppo_epochs": 3})
+def _(t):
+    # The first epoch's policy is the one that sampled; the second has moved, and is the actor's last. The critic takes all.
+    same(t.base.first["policy/epochs"], 3, "policy/epochs")
+    same(t.other.first["policy/epochs"], 2, "policy/epochs")
+    steps = len(t.other.rows)
+    same(updates_made(t.base), (3 * steps, 3 * steps), "the number of updates")
+    same(updates_made(t.other), (2 * steps, 3 * steps), "the number of updates")
 
 
 STILL = {"optimizer.learning_rate": 1e-12}  # nothing moves: the gradients of a step's updates are those of its first policy and critic

@@ -67,10 +67,19 @@ def count(word):
     return lambda text: len(re.findall(rf"\b{word}\b", text.lower()))
 
 
+def said_again(text, n):
+    """The share of runs of n words that stand there already."""
+    words = text.lower().split()
+    runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
 KINDS = {"exec": lambda: {"exec": [PYTHON, letters()]}, "model": lambda: {"model": table_model("critic")}, "words": lambda: {"words": {"was": 1.0, "a": 0.5}},
-         "regex": lambda: {"regex": {"pattern": "[A-Z]"}}, "length": lambda: {"length": {"target": 12}}, "external": lambda: {"external": "mine"}}
+         "regex": lambda: {"regex": {"pattern": "[A-Z]"}}, "length": lambda: {"length": {"target": 12}}, "repetition": lambda: {"repetition": {"ngram_size": 1}},
+         "external": lambda: {"external": "mine"}}
 RAW = {"exec": len, "external": len, "words": lambda text: count("was")(text) + 0.5 * count("a")(text), "regex": lambda text: float(bool(re.search("[A-Z]", text))),
-       "length": lambda text: 1 - abs(len(ids(text)) - 12) / 12, "model": lambda text: value("critic", ids(text)[-1])}
+       "length": lambda text: 1 - abs(len(ids(text)) - 12) / 12, "model": lambda text: value("critic", ids(text)[-1]),
+       "repetition": lambda text: -said_again(text, 1)}
 
 
 def entry(kind, **more):
@@ -263,6 +272,17 @@ def _(t):
 @row("roles.reward[regex].regex.score", "sample", 3.5, entry("regex"))
 def _(t):
     judged(t.other, lambda text: 3.5 * RAW["regex"](text))
+
+
+@row("roles.reward[repetition].repetition.ngram_size", "sample", 2, lambda: {**LONGER, **entry("repetition")()})
+def _(t):
+    first, second = judged(t.base, RAW["repetition"]), judged(t.other, lambda text: -said_again(text, 2))
+    check(any(first) and first != second, "no response says a word again")
+
+
+@row("roles.reward[repetition].repetition.max_penalty", "sample", -3.0, lambda: {**LONGER, **entry("repetition")()})
+def _(t):
+    judged(t.other, lambda text: 3 * RAW["repetition"](text))
 
 
 def length_row(key, value, also, score, base_score):
