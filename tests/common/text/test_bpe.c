@@ -88,7 +88,9 @@ Test(bpe, a_long_piece_is_merged_as_its_parts_are)
     char *piece = tr_calloc(3 * TIMES + 1, 1);
     int32_t *ids = tr_calloc(TIMES, sizeof *ids);
     for (int i = 0; i < TIMES; i++) {
-        strcpy(piece + 3 * i, "abc");
+        for (int k = 0; k < 3; k++) {
+            piece[3 * i + k] = (char)('a' + k);
+        }
         ids[i] = ABC;
     }
     expect_ids(&plain, false, piece, ids, TIMES);
