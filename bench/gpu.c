@@ -276,20 +276,20 @@ static const way_t ways[] = {
 };
 
 /// The same as `troupe check`'s.
-static tr_status memory_of(memory_t *memory, const bench_t *b, const way_t *way, size_t chunk,
-                           tr_error_t *err)
+static tr_status memory_for(memory_t *memory, const bench_t *b, const way_t *way, size_t chunk,
+                            tr_error_t *err)
 {
     const size_t length = b->sizes->length;
     const tr_device_options_t device = {.device = "cuda", .precision = TR_BF16};
     const tr_optimizer_options_t options = {.offload = way->on_host,
                                             .gradient_checkpointing = way->recompute};
-    const memory_learner_t learner = {
+    const memory_work_t work = {
         .use = way->use,
         .options = &options,
         .ranks = 1,
         .chunks = 1,
         .chunk = {.sequences = chunk, .length = length, .answers = length - 1}};
-    return memory_of_learner(memory, &device, &b->config, &learner, err);
+    return memory_of(memory, &device, &b->config, &work, err);
 }
 
 static void print_plan(const bench_t *b, const way_t *way, size_t chunk, const memory_t *m,
@@ -315,7 +315,7 @@ static tr_status find_way(const way_t **way, size_t *chunk, const bench_t *b, tr
         // `least`
         for (size_t c = b->sizes->chunk; c >= b->sizes->least; c--) {
             memory_t memory;
-            TR_TRY(memory_of(&memory, b, &ways[i], c, err));
+            TR_TRY(memory_for(&memory, b, &ways[i], c, err));
             if (memory_sum(&memory) <= available) {
                 *way = &ways[i];
                 *chunk = c;

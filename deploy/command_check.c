@@ -1,5 +1,5 @@
-/// `troupe check`: what is wrong with a recipe, or what it would run and how much memory that
-/// takes of what this machine has.
+// `troupe check`: what is wrong with a recipe, or what it would run and how much memory that
+// takes of what this machine has.
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,9 +1,11 @@
-/// From a recipe to the table's lines: which groups of processes it starts, on which devices, and what
-/// each of them runs at most. memory.c measures it; memory_plan_check.c compares it with the machine.
+// From a recipe to the table's lines: which groups of processes it starts, on which devices, and
+// what each of them runs at most.
+//
+// Apart from memory.c, which measures a process and knows no recipe, and from memory_plan_check.c,
+// which compares the plan with this machine.
 #include "deploy/memory_plan.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "controller/role_config.h"
 #include "controller/rows.h"
@@ -26,16 +28,16 @@ typedef struct group {
 enum { FIXED_GROUPS = 4 }; // at most, besides judges
 
 /// What the sizes of passes follow from.
-typedef struct work {
+typedef struct facts {
     const tr_recipe_t *recipe;
     const tr_algorithm_t *algorithm;
     bool generates, has_critic;
     tr_model_config_t policy;
+    tr_sampling_t sampling;
     size_t prompt;  // tokens of the longest prompt, or row
     size_t longest; // tokens of a sequence
-    size_t answers; // of them, at most
     size_t update;  // sequences
-} work_t;
+} facts_t;
 
 static size_t least(size_t a, size_t b)
 {
@@ -149,13 +151,13 @@ static size_t list_groups(group_t **groups, const tr_recipe_t *recipe)
 // Lengths
 
 /// Of the data, in tokens.
-static tr_status measure_rows(size_t *longest, const work_t *w, tr_error_t *err)
+static tr_status measure_rows(size_t *longest, const facts_t *f, tr_error_t *err)
 {
     tr_rows_t rows = {0};
     tr_tokenizer_t *tokenizer = NULL;
-    TR_TRY(tr_tokenizer_new(&tokenizer, w->recipe->model, err));
+    TR_TRY(tr_tokenizer_new(&tokenizer, f->recipe->model, err));
     tr_status status =
-        controller_rows_load(&rows, w->recipe, tokenizer, w->policy.max_positions, err);
+        controller_rows_load(&rows, f->recipe, tokenizer, f->policy.max_positions, err);
     *longest = status == TR_OK ? 1 : *longest;
     for (size_t i = 0; status == TR_OK && i < rows.starts[rows.count]; i++) {
         size_t length = least(rows.sequences[i].length, rows.limit);
@@ -167,125 +169,120 @@ static tr_status measure_rows(size_t *longest, const work_t *w, tr_error_t *err)
 }
 
 /// Tokens of a prompt or row that the recipe lets through.
-static size_t length_limit(const work_t *w)
+static size_t length_limit(const facts_t *f)
 {
-    const tr_algorithm_t *algorithm = w->algorithm;
-    const size_t positions = w->policy.max_positions;
-    uint64_t limit = w->recipe->data.max_prompt_length;
-    if (!w->generates) {
+    const tr_algorithm_t *algorithm = f->algorithm;
+    const size_t positions = f->policy.max_positions;
+    uint64_t limit = f->recipe->data.max_prompt_length;
+    if (!f->generates) {
         limit = algorithm->max_length_key == NULL
                     ? 0
-                    : *(const uint64_t *)((const char *)w->recipe + algorithm->max_length_offset);
+                    : *(const uint64_t *)((const char *)f->recipe + algorithm->max_length_offset);
     }
-    return least(limit > 0 ? (size_t)limit : positions, w->generates ? positions - 1 : positions);
+    return least(limit > 0 ? (size_t)limit : positions, f->generates ? positions - 1 : positions);
 }
 
 /// measure: lengths are the data's, else those that the recipe allows.
-static tr_status work_init(work_t *w, const tr_recipe_t *recipe, bool measure, tr_error_t *err)
+static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure, tr_error_t *err)
 {
     const tr_algorithm_t *a = tr_recipe_algorithm(recipe);
     const tr_generation_options_t *g = &recipe->generation;
     uint64_t update = tr_algorithm_has_critic(a)
                           ? recipe->data.batch * g->samples / recipe->ppo.num_mini_batches
                           : recipe->data.batch * a->group;
-    *w = (work_t){.recipe = recipe,
-                  .algorithm = a,
-                  .generates = tr_algorithm_generates(a),
-                  .has_critic = tr_algorithm_has_critic(a),
-                  .update = (size_t)update};
-    TR_TRY(tr_model_config_load(&w->policy, recipe->model, err));
-    w->prompt = length_limit(w);
+    *f = (facts_t){.recipe = recipe,
+                   .algorithm = a,
+                   .generates = tr_algorithm_generates(a),
+                   .has_critic = tr_algorithm_has_critic(a),
+                   .sampling = tr_generation_sampling(g),
+                   .update = (size_t)update};
+    TR_TRY(tr_model_config_load(&f->policy, recipe->model, err));
+    f->prompt = length_limit(f);
     if (measure && !recipe->sft.packing) {
-        TR_TRY(measure_rows(&w->prompt, w, err));
+        TR_TRY(measure_rows(&f->prompt, f, err));
     }
-    w->longest = w->prompt;
-    w->answers = w->longest;
-    if (w->generates) {
-        w->longest = least(w->prompt + (size_t)g->max_new_tokens, w->policy.max_positions);
-        w->answers = (size_t)g->max_new_tokens;
-    }
+    size_t response = f->generates ? (size_t)g->max_new_tokens : 0;
+    f->longest = least(f->prompt + response, f->policy.max_positions);
     return TR_OK;
 }
 
-// What a process runs
+// What a process does
 
-/// As many of the longest sequences, at least one. Learners are told of kept ids where responses come
-/// with the log-probs that they were sampled with.
-static memory_batch_t batch_of(const work_t *w, size_t sequences, bool scores)
+/// As many of the longest sequences, at least one. Learners are told of kept ids where responses
+/// come with the log-probs that they were sampled with.
+static memory_batch_t batch_of(const facts_t *f, size_t sequences, bool scores)
 {
-    const tr_sampling_t sampling = tr_generation_sampling(&w->recipe->generation);
     return (memory_batch_t){
         .sequences = sequences > 0 ? sequences : 1,
-        .length = w->longest,
-        .answers = w->answers,
-        .kept = w->has_critic ? tr_sampling_most_kept(&sampling, w->policy.vocabulary) : 0,
+        .length = f->longest,
+        .answers = f->generates ? (size_t)f->recipe->generation.max_new_tokens : f->longest,
+        .kept = f->has_critic ? tr_sampling_most_kept(&f->sampling, f->policy.vocabulary) : 0,
         .scores = scores};
 }
 
-static tr_status measure_learner(memory_t *memory, const work_t *w, const group_t *group,
-                                 const tr_device_options_t *device, const tr_model_config_t *config,
-                                 tr_error_t *err)
+static memory_work_t learner_work(const facts_t *f, const group_t *group)
 {
-    const tr_optimizer_options_t *o = &w->recipe->optimizer;
+    const tr_optimizer_options_t *o = &f->recipe->optimizer;
     const tr_sharing_options_t *sharing = &group->learner->sharing;
-    const size_t chunk = least((size_t)o->chunk * w->algorithm->group, w->update);
-    const bool rounds = o->rounding == TR_ROUNDING_STOCHASTIC, scores = w->algorithm->scalar;
-    const memory_learner_t learner = {
+    const size_t chunk = least((size_t)o->chunk * f->algorithm->group, f->update);
+    const bool rounds = o->rounding == TR_ROUNDING_STOCHASTIC, scores = f->algorithm->scalar;
+    return (memory_work_t){
         .use = rounds ? TR_MODEL_LEARNS_ROUNDED : TR_MODEL_LEARNS,
+        .batch = batch_of(f, least(TR_INFER_CHUNK, f->update), scores),
+        .chunks = (f->update + chunk - 1) / chunk,
+        .chunk = batch_of(f, chunk, scores),
+        .noise = f->recipe->sft.loss.neftune_noise_alpha > 0,
         .options = o,
         .ranks = group->processes,
-        .sharing = {NULL, (unsigned)sharing->zero_stage, (tr_gradient_sum_t)sharing->gradient_sum},
-        .chunks = (w->update + chunk - 1) / chunk,
-        .chunk = batch_of(w, chunk, scores),
-        .noise = w->recipe->sft.loss.neftune_noise_alpha > 0,
-        .inference = batch_of(w, least(TR_INFER_CHUNK, w->update), scores)};
-    return memory_of_learner(memory, device, config, &learner, err);
+        .sharing = {NULL, (unsigned)sharing->zero_stage, (tr_gradient_sum_t)sharing->gradient_sum}};
 }
 
-static tr_status measure_rollout(memory_t *memory, const work_t *w,
-                                 const tr_device_options_t *device, tr_error_t *err)
+static memory_work_t work_of(const facts_t *f, const group_t *group)
 {
-    const tr_recipe_t *recipe = w->recipe;
-    const tr_sampling_t sampling = tr_generation_sampling(&recipe->generation);
-    uint64_t asked = recipe->data.batch * recipe->generation.samples;
-    size_t running = least((size_t)asked, (size_t)recipe->roles.rollout.max_batch);
-    return memory_of_decoder(memory, device, &w->policy, running, w->prompt, w->longest, &sampling,
-                             err);
-}
-
-/// What each process of the group takes of that device.
-static tr_status measure(memory_t *memory, const work_t *w, const group_t *group,
-                         const char *device, tr_error_t *err)
-{
-    const tr_device_options_t options = {
-        .device = device, .precision = dtype_of(w->recipe), .threads = (size_t)group->threads};
-    const size_t asked = w->has_critic ? TR_INFER_CHUNK : (size_t)w->recipe->optimizer.chunk;
-    const memory_batch_t referred = batch_of(w, least(asked, w->update), false);
-    const memory_batch_t judged = batch_of(w, TR_JUDGE_PASS_TOKENS / w->longest, true);
-    tr_model_config_t config;
-    TR_TRY(tr_model_config_load(&config, group->model, err));
-    if (group->kind == CRITIC || group->kind == JUDGE ||
-        (group->kind == ACTOR && w->algorithm->scalar)) {
-        tr_model_config_make_scalar(&config);
-    }
+    const tr_recipe_t *recipe = f->recipe;
+    const size_t asked = f->has_critic ? TR_INFER_CHUNK : (size_t)recipe->optimizer.chunk;
+    const uint64_t responses = recipe->data.batch * recipe->generation.samples;
+    const size_t running = least((size_t)responses, (size_t)recipe->roles.rollout.max_batch);
     switch (group->kind) {
-    case ROLLOUT: return measure_rollout(memory, w, &options, err);
     case REFERENCE:
-        return memory_of_reader(memory, &options, &config, TR_MODEL_READS, &referred, err);
-    case JUDGE: return memory_of_reader(memory, &options, &config, TR_MODEL_DECODES, &judged, err);
+        return (memory_work_t){.use = TR_MODEL_READS,
+                               .batch = batch_of(f, least(asked, f->update), false)};
+    case ROLLOUT:
+        return (memory_work_t){.use = TR_MODEL_DECODES,
+                               .batch = batch_of(f, running, false),
+                               .sampling = &f->sampling};
+    case JUDGE:
+        return (memory_work_t){.use = TR_MODEL_DECODES,
+                               .batch = batch_of(f, TR_JUDGE_PASS_TOKENS / f->longest, true)};
     case ACTOR:
     case CRITIC: break;
     }
-    return measure_learner(memory, w, group, &options, &config, err);
+    return learner_work(f, group);
+}
+
+/// What each process of the group takes of that device.
+static tr_status measure(memory_t *memory, const facts_t *f, const group_t *group,
+                         const char *device, tr_error_t *err)
+{
+    const tr_device_options_t options = {
+        .device = device, .precision = dtype_of(f->recipe), .threads = (size_t)group->threads};
+    const memory_work_t work = work_of(f, group);
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, group->model, err));
+    if (group->kind == CRITIC || group->kind == JUDGE ||
+        (group->kind == ACTOR && f->algorithm->scalar)) {
+        tr_model_config_make_scalar(&config);
+    }
+    return memory_of(memory, &options, &config, &work, err);
 }
 
 // The plan
 
-static tr_status add_line(memory_plan_t *plan, const work_t *w, const group_t *group,
+static tr_status add_line(memory_plan_t *plan, const facts_t *f, const group_t *group,
                           const char *device, size_t processes, tr_error_t *err)
 {
     memory_t memory;
-    TR_TRY(measure(&memory, w, group, device, err));
+    TR_TRY(measure(&memory, f, group, device, err));
     plan->lines = tr_realloc(plan->lines, (plan->count + 1) * sizeof *plan->lines);
     plan->lines[plan->count++] = (memory_plan_line_t){
         .name = tr_strdup(group->name),
@@ -299,46 +296,46 @@ static tr_status add_line(memory_plan_t *plan, const work_t *w, const group_t *g
 }
 
 /// A line a device, and with each the line of the group that is within, or NULL.
-static tr_status add_lines(memory_plan_t *plan, const work_t *w, const group_t *group,
+static tr_status add_lines(memory_plan_t *plan, const facts_t *f, const group_t *group,
                            const group_t *within, tr_error_t *err)
 {
     const size_t count = group->devices.count;
     for (size_t d = 0; d < least(count, group->processes); d++) {
         const char *device = group->devices.items[d];
         size_t dealt = (group->processes - d + count - 1) / count;
-        TR_TRY(add_line(plan, w, group, device, dealt, err));
+        TR_TRY(add_line(plan, f, group, device, dealt, err));
         if (within != NULL) {
-            TR_TRY(add_line(plan, w, within, device, dealt, err));
+            TR_TRY(add_line(plan, f, within, device, dealt, err));
         }
     }
     return TR_OK;
 }
 
 /// The actor's weights as rollouts read them: two segments of shared memory.
-static size_t published(const work_t *w)
+static size_t published(const facts_t *f)
 {
-    bool gpu = tr_device_is_gpu(w->recipe->roles.actor.device.items[0]);
+    bool gpu = tr_device_is_gpu(f->recipe->roles.actor.device.items[0]);
     tr_layout_t layout;
-    tr_layout_init(&layout, &w->policy);
-    size_t bytes = layout.total * tr_dtype_size(gpu ? dtype_of(w->recipe) : TR_F32);
+    tr_layout_init(&layout, &f->policy);
+    size_t bytes = layout.total * tr_dtype_size(gpu ? dtype_of(f->recipe) : TR_F32);
     tr_layout_release(&layout);
-    return w->generates && tr_algorithm_learns(w->algorithm) ? 2 * bytes : 0;
+    return f->generates && tr_algorithm_learns(f->algorithm) ? 2 * bytes : 0;
 }
 
 tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool measure,
                            tr_error_t *err)
 {
-    work_t w;
+    facts_t f;
     group_t *groups;
     tr_status status = TR_OK;
     *plan = (memory_plan_t){0};
-    TR_TRY(work_init(&w, recipe, measure, err));
-    plan->longest = w.prompt;
-    plan->host = published(&w);
+    TR_TRY(facts_init(&f, recipe, measure, err));
+    plan->longest = f.prompt;
+    plan->host = published(&f);
     size_t count = list_groups(&groups, recipe);
     for (size_t i = 0; i < count && status == TR_OK; i++) {
         bool followed = i + 1 < count && groups[i + 1].within;
-        status = add_lines(plan, &w, &groups[i], followed ? &groups[i + 1] : NULL, err);
+        status = add_lines(plan, &f, &groups[i], followed ? &groups[i + 1] : NULL, err);
     }
     free(groups);
     return status;

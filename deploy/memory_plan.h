@@ -2,7 +2,8 @@
 /// `troupe check`, and why `troupe run` would refuse.
 ///
 /// A learner is taken at its largest pass (optimizer.chunk rows, each as long as the longest of the
-/// data), a rollout at as many of the longest responses as it decodes at once. memory.h measures them.
+/// data), a rollout at as many of the longest responses as it decodes at once. memory.h measures
+/// them.
 #ifndef DEPLOY_MEMORY_PLAN_H
 #define DEPLOY_MEMORY_PLAN_H
 
@@ -28,25 +29,25 @@ typedef struct memory_plan {
     size_t host;    ///< bytes of the host that no line has: published weights, offloaded moments
 } memory_plan_t;
 
-/// Reads the models' configurations and the data, as the controller does. measure false: no data; rows
-/// are taken as long as the recipe lets them be. *plan: to be released, after a failure too.
+/// Reads the models' configurations and the data, as the controller does. measure false: no data;
+/// rows are taken as long as the recipe lets them be. *plan: to be released, after a failure too.
 tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool measure,
                            tr_error_t *err);
 void memory_plan_release(memory_plan_t *plan);
 
-/// Opens every GPU that the recipe names, and gives it back: TR_ERR_UNSUPPORTED, in one sentence, where
-/// one cannot be had.
+/// Opens every GPU that the recipe names, and gives it back: TR_ERR_UNSUPPORTED, in one sentence,
+/// where one cannot be had.
 tr_status memory_plan_check_devices(const tr_recipe_t *recipe, tr_error_t *err);
 
-/// TR_ERR_MEMORY with the sum, where processes need more than their budgets, or together more than a
-/// device has free.
+/// TR_ERR_MEMORY with the sum, where processes need more than their budgets, or together more than
+/// a device has free.
 tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err);
 
 /// The table: a line a role, then a line a device.
 void memory_plan_print(FILE *out, const memory_plan_t *plan);
 
-/// Whether a run can begin: devices, then memory. Data are read only if the recipe's bounds alone do
-/// not fit.
+/// Whether a run can begin: devices, then memory. Data are read only if the recipe's bounds alone
+/// do not fit.
 tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err);
 
 #endif

@@ -1,7 +1,8 @@
-// A memory plan against what this machine has, and both in a table. Apart from memory_plan.c because
-// this asks the machine, and because its sentences and columns are what users see.
+// A memory plan against what this machine has, and both in a table.
+//
+// Apart from memory_plan.c because this asks the machine, and because its sentences and columns are
+// what users see.
 #include <stdlib.h>
-#include <string.h>
 
 #include "deploy/machine.h"
 #include "deploy/memory_plan.h"

@@ -423,8 +423,8 @@ static void fill_up(pass_t *pass)
     }
 }
 
-/// As generation begins: prompts alone; twice a full pass, prompts beside the last tokens of the others,
-/// the second of which finds the arena in one buffer; and the last tokens alone.
+/// As generation begins: prompts alone; twice a full pass, prompts beside the last tokens of the
+/// others, the second of which finds the arena in one buffer; and the last tokens alone.
 tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, size_t sequences,
                                    size_t prompt, size_t longest, const tr_sampling_t *sampling,
                                    tr_error_t *err)

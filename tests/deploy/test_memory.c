@@ -1,5 +1,5 @@
-/// The memory that a dry run finds, against what the CPU is asked for by the same work; and weights,
-/// moments, gradients and caches to the byte, as closed forms say.
+// The memory that a dry run finds, against what the CPU is asked for by the same work; and
+// weights, moments, gradients and caches to the byte, as closed forms say.
 #include "deploy/memory.h"
 
 #include <criterion/criterion.h>
@@ -15,79 +15,46 @@ static const tr_optimizer_options_t plain = {.beta2 = 0.999, .epsilon = 1e-8},
                                                   .epsilon = 1e-8,
                                                   .gradient_checkpointing = true},
                                     offloads = {.offload = true};
-static const memory_learner_t learner = {.use = TR_MODEL_LEARNS,
-                                         .options = &plain,
-                                         .ranks = 1,
-                                         .chunks = 2,
-                                         .chunk = {.sequences = 4, .length = 160, .answers = 100}};
+static const memory_work_t learner = {.use = TR_MODEL_LEARNS,
+                                      .options = &plain,
+                                      .ranks = 1,
+                                      .chunks = 2,
+                                      .chunk = {.sequences = 4, .length = 160, .answers = 100}};
 
-static memory_t found(const tr_device_options_t *device, const tr_model_config_t *config,
-                      const memory_learner_t *l)
+Test(memory, a_process_takes_what_a_dry_run_finds)
 {
-    memory_t memory;
-    tr_error_t err = {0};
-    cr_assert_eq(memory_of_learner(&memory, device, config, l, &err), TR_OK, "%s", err.text);
-    return memory;
-}
-
-static void check_learner(const char *what, size_t i, const memory_learner_t *l)
-{
-    const tr_model_config_t config = measured_shape(i);
-    const memory_t memory = found(&cpu, &config, l);
-    small_t small;
-    measured_open(&small, &config, &cpu, l->use);
-    cr_expect_eq(small.rig.backend->memory.now, memory.weights);
-    measured_learn(&small, l);
-    small.config = &config;
-    measured_expect(&small, what, &memory, 0);
-}
-
-Test(memory, a_learner_takes_what_a_dry_run_finds)
-{
-    memory_learner_t other = learner;
+    const memory_work_t reader = {.use = TR_MODEL_READS, .batch = learner.chunk};
+    const memory_work_t rollout = {.use = TR_MODEL_DECODES,
+                                   .batch = {.sequences = 24, .length = 100, .answers = 40},
+                                   .sampling = &sampling};
+    memory_work_t other = learner;
     other.options = &recomputes;
     for (size_t i = 0; i < MEASURED_SHAPES; i++) {
-        check_learner("learner", i, &learner);
-        check_learner("recomputing learner", i, &other);
+        const tr_model_config_t config = measured_shape(i);
+        measured_check("learner", cpu, &config, &learner, 0);
+        measured_check("recomputing learner", cpu, &config, &other, 0);
+        measured_check("reference", cpu, &config, &reader, 0);
+        if (!config.scalar_head) {
+            measured_check("rollout", cpu, &config, &rollout, 0);
+        }
     }
 }
 
-Test(memory, so_does_one_with_noise_or_kept_ids_or_chunks_or_scores_or_inference)
+Test(memory, noise_and_kept_ids_and_chunks_and_scores_and_inference_are_found)
 {
-    memory_learner_t noisy = learner, kept = learner, many = learner, scores = learner,
-                     infers = learner;
+    const tr_model_config_t deep = measured_shape(1), critic = measured_shape(3);
+    memory_work_t noisy = learner, kept = learner, many = learner, scores = learner,
+                  infers = learner;
     noisy.noise = true;
     kept.chunk.kept = 50;
     many.chunks = 9;
     scores.chunk.scores = true;
-    infers.inference = (memory_batch_t){.sequences = 40, .length = 160, .answers = 100};
-    check_learner("noisy learner", 1, &noisy);
-    check_learner("learner of truncated answers", 1, &kept);
-    check_learner("learner of nine chunks", 1, &many);
-    check_learner("learner of scores", 3, &scores);
-    check_learner("learner that infers more than it learns", 1, &infers);
-}
-
-Test(memory, a_reference_and_a_rollout_take_what_a_dry_run_finds)
-{
-    for (size_t i = 0; i < MEASURED_SHAPES; i++) {
-        const tr_model_config_t config = measured_shape(i);
-        small_t small;
-        memory_t memory;
-        tr_error_t err = {0};
-        measured_open(&small, &config, &cpu, TR_MODEL_READS);
-        measured_read(&small, &learner.chunk);
-        cr_assert_eq(memory_of_reader(&memory, &cpu, &config, TR_MODEL_READS, &learner.chunk, &err),
-                     TR_OK);
-        measured_expect(&small, "reference", &memory, 0);
-        if (!config.scalar_head) {
-            measured_open(&small, &config, &cpu, TR_MODEL_DECODES);
-            measured_decode(&small, 24, 60, 100, &sampling);
-            cr_assert_eq(memory_of_decoder(&memory, &cpu, &config, 24, 60, 100, &sampling, &err),
-                         TR_OK);
-            measured_expect(&small, "rollout", &memory, 0);
-        }
-    }
+    infers.batch = (memory_batch_t){.sequences = 40, .length = 160, .answers = 100};
+    measured_check("noisy learner", cpu, &deep, &noisy, 0);
+    measured_check("learner of truncated answers", cpu, &deep, &kept, 0);
+    measured_check("learner of nine chunks", cpu, &deep, &many, 0);
+    measured_check("learner of scores", cpu, &critic, &scores, 0);
+    measured_check("learner that infers more than it learns", cpu, &deep, &infers, 0);
 }
 
 // Closed forms
@@ -104,32 +71,35 @@ Test(memory, weights_and_state_are_counted_to_the_byte)
                                       .max_positions = 20};
     const size_t n = 10 * 4 + 4 + (4 + 2 + 2) * 4 + 4 * 4 + 4 + 12 * 4 + 4 * 6 + 4 + 10 * 4;
     const size_t rope = 20 * 2 * 4, squares = 3 * 4; // a block of squares a segment
-    memory_learner_t off = learner, rounded = learner;
-    memory_t memory = found(&bf16, &config, &learner);
-    tr_error_t err = {0};
+    memory_work_t off = learner, rounded = learner;
+    memory_t memory = measured_dry(&bf16, &config, &learner);
+    const memory_work_t rollout = {.use = TR_MODEL_DECODES,
+                                   .batch = {.sequences = 3, .length = 17, .answers = 7},
+                                   .sampling = &sampling};
     off.options = &offloads;
     rounded.use = TR_MODEL_LEARNS_ROUNDED;
     cr_expect_eq(memory.weights, 2 * n + 4 * n + rope);
     cr_expect_eq(memory.optimizer, 8 * n + squares);
     cr_expect_eq(memory.host, 0);
-    cr_expect_eq(found(&bf16, &config, &off).optimizer, squares);
-    cr_expect_eq(found(&bf16, &config, &off).host, 8 * n);
-    cr_expect_eq(found(&cpu, &config, &off).optimizer, 8 * n + squares);
-    cr_expect_eq(found(&bf16, &config, &rounded).weights, 2 * n + rope);
-    cr_expect_eq(found(&gpu, &config, &rounded).weights, 4 * n + rope);
-    cr_assert_eq(memory_of_decoder(&memory, &bf16, &config, 3, 10, 17, &sampling, &err), TR_OK);
+    cr_expect_eq(measured_dry(&bf16, &config, &off).optimizer, squares);
+    cr_expect_eq(measured_dry(&bf16, &config, &off).host, 8 * n);
+    cr_expect_eq(measured_dry(&cpu, &config, &off).optimizer, 8 * n + squares);
+    cr_expect_eq(measured_dry(&bf16, &config, &rounded).weights, 2 * n + rope);
+    cr_expect_eq(measured_dry(&gpu, &config, &rounded).weights, 4 * n + rope);
+    memory = measured_dry(&bf16, &config, &rollout);
     cr_expect_eq(memory.weights, 2 * n + rope);
     cr_expect_eq(memory.cache, (size_t)2 * 7 * 16 * 2 * 2); // two pages each, and one to spare
     // Chunk i goes on top of the sums that i's binary digits say.
     static const size_t levels[] = {0, 1, 2, 2, 3, 3, 3, 3, 4};
     for (size_t chunks = 1; chunks < sizeof levels / sizeof levels[0]; chunks++) {
         off.chunks = chunks;
-        cr_expect_eq(found(&bf16, &config, &off).gradient, levels[chunks] * 4 * n, "%zu", chunks);
+        cr_expect_eq(measured_dry(&bf16, &config, &off).gradient, levels[chunks] * 4 * n, "%zu",
+                     chunks);
     }
 }
 
-/// One layer: the embedding, the layer and the rest are segments of two parts, each of whole blocks of
-/// 4096 floats. A round has two chunks, whose vectors are of the shard's size.
+/// One layer: the embedding, the layer and the rest are segments of two parts, each of whole blocks
+/// of 4096 floats. A round has two chunks, whose vectors are of the shard's size.
 Test(memory, ranks_share_what_zero_says)
 {
     const tr_model_config_t config = {.vocabulary = 4096,
@@ -144,11 +114,11 @@ Test(memory, ranks_share_what_zero_says)
     const size_t rest = 4 + 4096 * 4, all = embedding + layer + rest, rope = 8 * 2;
     // Of 4, 4 and 5 blocks rank 0 has 2 each, and rank 1 the rest.
     const size_t shard = all - 6 * 4096, largest = rest - 2 * 4096;
-    memory_learner_t ranks = learner;
+    memory_work_t ranks = learner;
     ranks.ranks = 2;
     for (unsigned stage = 1; stage <= 3; stage++) {
         ranks.sharing.zero_stage = stage;
-        memory_t memory = found(&gpu, &config, &ranks);
+        memory_t memory = measured_dry(&gpu, &config, &ranks);
         size_t written = stage == 1 ? all : embedding + rest;
         size_t weights = stage == 3 ? shard + all : all;
         cr_expect_eq(memory.weights, (weights + rope) * 4, "stage %u", stage);
@@ -161,12 +131,9 @@ Test(memory, ranks_share_what_zero_says)
 Test(memory, absurd_batches_are_measured_at_once)
 {
     const tr_model_config_t config = measured_shape(1);
-    const memory_batch_t batch = {.sequences = 1 << 30, .length = 700, .answers = 1, .kept = 700};
-    memory_t memory;
-    tr_error_t err = {0};
-    cr_assert_eq(memory_of_reader(&memory, &cpu, &config, TR_MODEL_READS, &batch, &err), TR_OK);
-    cr_expect_gt(memory.activations >> 30, (size_t)700 * 96 * 4);
-    cr_assert_eq(memory_of_decoder(&memory, &cpu, &config, 1 << 30, 9, 700, &sampling, &err),
-                 TR_OK);
-    cr_expect_gt(memory.cache >> 30, (size_t)700 * 3 * 16 * 4 * 2 * 14);
+    memory_work_t work = {.use = TR_MODEL_DECODES,
+                          .batch = {.sequences = 1 << 30, .length = 700, .answers = 1}};
+    cr_expect_gt(measured_dry(&cpu, &config, &work).activations >> 30, (size_t)700 * 96 * 4);
+    work.sampling = &sampling;
+    cr_expect_gt(measured_dry(&cpu, &config, &work).cache >> 30, (size_t)700 * 3 * 16 * 4 * 2 * 14);
 }

@@ -1,5 +1,5 @@
-/// Which processes a recipe needs memory for, on which device, what they run, and the sentence when a
-/// budget does not hold them.
+// Which processes a recipe needs memory for, on which device, what they run, and the sentence when
+// a budget does not hold them.
 #include "deploy/memory_plan.h"
 
 #include <criterion/criterion.h>
@@ -88,7 +88,8 @@ Test(memory_plan, processes_are_dealt_to_devices)
     tr_recipe_destroy(&recipe);
 }
 
-/// Keys and values of 6 layers, 16 sequences of 150 tokens in pages of 16, and a spare page, in bf16.
+/// Keys and values of 6 layers, 16 sequences of 150 tokens in pages of 16, and a spare page, in
+/// bf16.
 Test(memory_plan, a_cache_holds_the_longest_responses_that_run_at_once)
 {
     tr_recipe_t *recipe = recipe_of(PPO, NULL);
@@ -139,13 +140,18 @@ Test(memory_plan, a_learner_s_pass_is_a_chunk)
     static const tr_optimizer_options_t options = {0};
     const tr_device_options_t cpu = {.device = "cpu", .threads = 2};
     const memory_batch_t chunk = {.sequences = 16, .length = 100, .answers = 99};
-    const memory_learner_t learner = {TR_MODEL_LEARNS, &options, 1, {0}, 2, chunk, false, chunk};
+    const memory_work_t learner = {.use = TR_MODEL_LEARNS,
+                                   .batch = chunk,
+                                   .chunks = 2,
+                                   .chunk = chunk,
+                                   .options = &options,
+                                   .ranks = 1};
     const memory_t memory = first_line(DPO, NULL);
     tr_model_config_t config;
     memory_t wanted;
     tr_error_t err = {0};
     cr_assert_eq(tr_model_config_load(&config, STORIES, &err), TR_OK, "%s", err.text);
-    cr_assert_eq(memory_of_learner(&wanted, &cpu, &config, &learner, &err), TR_OK);
+    cr_assert_eq(memory_of(&wanted, &cpu, &config, &learner, &err), TR_OK);
     cr_expect_eq(memory_sum(&memory), memory_sum(&wanted));
 }
 

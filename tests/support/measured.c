@@ -1,11 +1,11 @@
-/// The work is done in the order of the daemons: arenas grow as theirs do.
+// Real work, measured. It is done in the order of the daemons, so that arenas grow as theirs do.
 #include "tests/support/measured.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "common/tensor/device.h"
 #include "rollout/decoder.h"
+#include "tests/support/small.h"
 
 tr_model_config_t measured_shape(size_t i)
 {
@@ -26,17 +26,13 @@ tr_model_config_t measured_shape(size_t i)
     return config;
 }
 
-void measured_open(small_t *small, const tr_model_config_t *config,
-                   const tr_device_options_t *device, tr_model_use_t use)
+memory_t measured_dry(const tr_device_options_t *device, const tr_model_config_t *config,
+                      const memory_work_t *work)
 {
+    memory_t memory;
     tr_error_t err = {0};
-    *small = (small_t){0};
-    cr_assert_eq(tr_backend_open(&small->rig.backend, device, &err), TR_OK, "%s", err.text);
-    small->rig.ops = small->rig.backend->ops;
-    cr_assert_eq(tr_model_new(&small->model, config, small->rig.backend, use, &err), TR_OK, "%s",
-                 err.text);
-    small->config = tr_model_config(small->model);
-    tr_model_randomize(small->model, 1);
+    cr_assert_eq(memory_of(&memory, device, config, work, &err), TR_OK, "%s", err.text);
+    return memory;
 }
 
 /// `times` batches; where ids are kept, the first of the vocabulary.
@@ -78,61 +74,80 @@ static tr_status flat_loss(void *context, const tr_chunk_t *chunk, float *dout, 
     return TR_OK;
 }
 
-void measured_learn(small_t *small, const memory_learner_t *learner)
+/// What is inferred, and two updates.
+static void learn(small_t *small, const memory_work_t *work)
 {
     const tr_train_pass_t pass = {.epochs = 2,
                                   .minibatches = 1,
-                                  .chunk = learner->chunk.sequences,
-                                  .scores = learner->chunk.scores,
+                                  .chunk = work->chunk.sequences,
+                                  .scores = work->chunk.scores,
                                   .temperature = 1.0f,
-                                  .neftune_noise_alpha = learner->noise ? 5.0 : 0.0};
-    tr_sequences_t sequences = sequences_of(small, &learner->chunk, learner->chunks);
+                                  .neftune_noise_alpha = work->noise ? 5.0 : 0.0};
+    tr_sequences_t sequences = sequences_of(small, &work->chunk, work->chunks);
     tr_trainer_t *trainer;
     tr_train_pass_result_t result;
     tr_error_t err = {0};
-    tr_model_recompute(small->model, learner->options->gradient_checkpointing);
-    cr_assert_eq(tr_trainer_new(&trainer, &small->model, learner->options, NULL, &err), TR_OK);
-    infer(small, tr_trainer_pass(trainer), &learner->inference);
+    tr_model_recompute(small->model, work->options->gradient_checkpointing);
+    cr_assert_eq(tr_trainer_new(&trainer, &small->model, work->options, NULL, &err), TR_OK);
+    infer(small, tr_trainer_pass(trainer), &work->batch);
     cr_assert_eq(tr_trainer_run_pass(trainer, &sequences, &pass, flat_loss, NULL, &result, &err),
                  TR_OK, "%s", err.text);
     tr_trainer_destroy(&trainer);
 }
 
-void measured_read(small_t *small, const memory_batch_t *batch)
+static void generate(small_t *small, const memory_batch_t *batch, const tr_sampling_t *sampling)
 {
-    tr_response_pass_t *pass = tr_response_pass_new(small->model);
-    infer(small, pass, batch);
-    tr_response_pass_destroy(&pass);
-}
-
-void measured_decode(small_t *small, size_t sequences, size_t prompt, size_t longest,
-                     const tr_sampling_t *sampling)
-{
-    rollout_request_t *requests = rig_memory(&small->rig, sequences * sizeof *requests);
-    rollout_response_t *responses = rig_memory(&small->rig, sequences * sizeof *responses);
+    const size_t count = batch->sequences, prompt = batch->length - batch->answers;
+    rollout_request_t *requests = rig_memory(&small->rig, count * sizeof *requests);
+    rollout_response_t *responses = rig_memory(&small->rig, count * sizeof *responses);
     const rollout_options_t options = {
-        .sampling = *sampling, .max_new_tokens = longest - prompt, .seed = 1, .ignore_eos = true};
+        .sampling = *sampling, .max_new_tokens = batch->answers, .ignore_eos = true};
     tr_error_t err = {0};
     const int32_t *ids = small_ids(small, prompt, 4);
-    for (size_t r = 0; r < sequences; r++) {
+    for (size_t r = 0; r < count; r++) {
         requests[r] = (rollout_request_t){.prompt = ids, .length = prompt, .sample = (uint32_t)r};
     }
-    rollout_decoder_t *decoder = rollout_decoder_new(small->model, sequences);
-    cr_assert_eq(
-        rollout_decode(decoder, responses, requests, sequences, &options, NULL, NULL, &err), TR_OK,
-        "%s", err.text);
-    for (size_t r = 0; r < sequences; r++) {
+    rollout_decoder_t *decoder = rollout_decoder_new(small->model, count);
+    cr_assert_eq(rollout_decode(decoder, responses, requests, count, &options, NULL, NULL, &err),
+                 TR_OK, "%s", err.text);
+    for (size_t r = 0; r < count; r++) {
         rollout_response_release(&responses[r]);
     }
     rollout_decoder_destroy(&decoder);
 }
 
-void measured_expect(small_t *small, const char *what, const memory_t *found, size_t more)
+static void do_work(small_t *small, const memory_work_t *work)
 {
-    const tr_memory_use_t *use = &small->rig.backend->memory;
-    size_t bytes = memory_sum(found), taken = use->peak + use->scratch;
+    if (work->chunks > 0) {
+        learn(small, work);
+    } else if (work->sampling != NULL) {
+        generate(small, &work->batch, work->sampling);
+    } else {
+        tr_response_pass_t *pass = tr_response_pass_new(small->model);
+        infer(small, pass, &work->batch);
+        tr_response_pass_destroy(&pass);
+    }
+}
+
+void measured_check(const char *what, tr_device_options_t device, const tr_model_config_t *config,
+                    const memory_work_t *work, size_t more)
+{
+    const memory_t found = measured_dry(&device, config, work);
+    const size_t bytes = memory_sum(&found);
+    small_t small = {0};
+    tr_error_t err = {0};
+    device.memory = bytes;
+    cr_assert_eq(tr_backend_open(&small.rig.backend, &device, &err), TR_OK, "%s", err.text);
+    const tr_memory_use_t *use = &small.rig.backend->memory;
+    small.rig.ops = small.rig.backend->ops;
+    small.config = config;
+    cr_assert_eq(tr_model_new(&small.model, config, small.rig.backend, work->use, &err), TR_OK);
+    cr_expect_eq(use->now, found.weights);
+    tr_model_randomize(small.model, 1);
+    do_work(&small, work);
+    size_t taken = use->peak + use->scratch;
     cr_expect(bytes >= taken && (double)bytes <= 1.02 * (double)taken + (double)more,
-              "%s, vocabulary %zu: %zu bytes are found, %zu were taken", what,
-              small->config->vocabulary, bytes, taken);
-    small_close(small);
+              "%s, vocabulary %zu: %zu bytes are found, %zu were taken", what, config->vocabulary,
+              bytes, taken);
+    small_close(&small);
 }

@@ -55,7 +55,8 @@ static inline unsigned cuda_tiles(size_t tokens, size_t sequences, size_t each, 
 }
 
 /// Of attention in bf16 by tiles of 16 rows, where each segment of keys gets a block of its own; 0:
-/// there are enough blocks to keep a GPU busy (512, about four a multiprocessor), and one takes all.
+/// there are enough blocks to keep a GPU busy (512, about four a multiprocessor), and one takes
+/// all.
 static inline size_t cuda_attention_bytes(const tr_ragged_t *batch, tr_heads_t heads)
 {
     size_t segments = (batch->max_pages * TR_PAGE + CUDA_SEGMENT - 1) / CUDA_SEGMENT;

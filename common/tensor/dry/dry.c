@@ -1,6 +1,7 @@
-/// The dry backend. A CPU's operators take its scratch memory themselves; a GPU's are the same but for
-/// those here, where it takes other scratch memory (cuda/scratch.h). Apart from cpu/ because it knows
-/// cuda/ too.
+// The dry backend. A CPU's operators take their scratch memory as on a real one; a GPU's are the
+// same but for those here, where it takes other scratch memory (cuda/scratch.h).
+//
+// Apart from cpu/ because it knows cuda/ too. Next: cpu/backend.h, for what `dry` leaves out.
 #include "common/tensor/dry.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/// The dry backend counts buffers and scratch memory, holds neither, and computes nothing.
+// The dry backend counts buffers and scratch memory, holds neither, and computes nothing.
 #include "common/tensor/dry.h"
 
 #include <criterion/criterion.h>
