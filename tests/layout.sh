@@ -9,8 +9,6 @@
 #   - no line is longer than 100 columns, comments included;
 #   - what README.md, CONTRIBUTING.md and docs/ name by a path or a link is there.
 # C, CUDA and C++ alike. Prints each breach as FILE:LINE: sentence; exits 1 when there is any. Needs a C compiler and pkg-config.
-#
-#   tests/layout.sh [--all]     --all: also the folders that the rules on heads and columns let off for now
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 breaches=$(mktemp)
@@ -18,10 +16,6 @@ trap 'rm -f "$breaches"' EXIT
 
 DAEMONS='actor|critic|reward|rollout|controller'
 FOLDERS='common proto actor critic reward rollout controller deploy'
-
-# Paths that the rules on heads and columns let off until their comments are rewritten; empty when all are.
-LET_OFF='common/model/|deploy/(memory_plan|command_check)|tests/(deploy|reward|common/(hf|judge|recipe|model))/'
-[ "${1:-}" = --all ] && LET_OFF=
 
 files_in()
 {
@@ -32,12 +26,6 @@ files_in()
 without_emulator()
 {
     grep -v '^tests/gpu/emulator/'
-}
-
-# strict FILES...: those that the rules on heads and columns hold for.
-strict()
-{
-    if [ -n "$LET_OFF" ]; then grep -vE "^($LET_OFF)"; else cat; fi
 }
 
 # forbid FILES_REGEX INCLUDE_REGEX SENTENCE: no file whose path matches includes a path that matches.
@@ -93,12 +81,12 @@ for header in $(without_emulator <<<"$all_sources" | grep '\.h$'); do
     alone "$header" "$flags" >>"$breaches"
 done
 
-for file in $(strict <<<"$all_sources"); do
+for file in $all_sources; do
     read -r first <"$file"
     [[ $first == //* ]] || echo "$file:1: no comment at the head says what the file is for"
 done >>"$breaches"
 # Characters, not bytes: a comment may have letters beyond ASCII.
-strict <<<"$all_sources" | LC_ALL=C.UTF-8 xargs grep -nE '^.{101,}' | sed 's/^\([^:]*:[0-9]*\):.*/\1: longer than 100 columns/' >>"$breaches"
+LC_ALL=C.UTF-8 xargs grep -nE '^.{101,}' <<<"$all_sources" | sed 's/^\([^:]*:[0-9]*\):.*/\1: longer than 100 columns/' >>"$breaches"
 
 # A path stands in backticks and begins with a folder of the tree (metrics have slashes too); it may be a glob.
 shopt -s globstar
