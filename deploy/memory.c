@@ -39,7 +39,7 @@ static size_t least(size_t a, size_t b)
 
 static size_t laid_out(size_t sequences, size_t tokens)
 {
-    return tokens < MOST_TOKENS ? least(sequences, MOST_TOKENS / tokens) : 1;
+    return tokens < MOST_TOKENS ? least(sequences, MOST_TOKENS / (tokens + 1)) : 1;
 }
 
 // Batches of zeros
