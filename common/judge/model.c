@@ -36,7 +36,7 @@ static const tr_field_t fields[] = {
           .help = "For a process reward model: the score is the minimum, the mean, the last or the "
                   "product of the probabilities that each step of a response is correct; null: the "
                   "model scores whole responses."),
-    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"",
+    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"", .when = "steps", .is = "min|mean|last|product",
           .help = "The text that ends a step of a response."),
 };
 static const tr_fields_t table = TR_FIELDS(tr_model_judge_t, fields);

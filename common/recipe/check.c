@@ -62,26 +62,13 @@ static void check_required(const whole_t *whole)
     }
 }
 
-/// Whether the record has the value that the key has where nobody sets it.
-/// A key cannot be compared with its default as text ("1e-5" and "0.00001"), so a record is filled
-/// with defaults and compared by value.
-static bool is_default(const recipe_key_t *key)
-{
-    void *defaults = tr_calloc(1, key->table->size);
-    tr_fields_init(defaults, key->table);
-    bool same = tr_field_equal(key->record, defaults, key->field);
-    tr_fields_release(defaults, key->table);
-    free(defaults);
-    return same;
-}
-
 /// A key that is set and never read is a mistake: the user expects an effect of it. A resolved
 /// recipe spells every key out, so the default is no mistake.
 static void check_read(const whole_t *whole)
 {
     for (size_t i = 0; i < whole->keys->count; i++) {
         const recipe_key_t *key = &whole->keys->items[i];
-        if (key->node == NULL || key->failed || is_default(key)) {
+        if (!recipe_key_is_set(key)) {
             continue;
         }
         // first whether the algorithm reads it, then whether the options beside it do
@@ -89,10 +76,8 @@ static void check_read(const whole_t *whole)
             recipe_problem(whole->reader, key->node->line, key->name,
                            "algorithm '%s' does not read this key: leave it out",
                            whole->algorithm->name);
-        } else if (!tr_field_is_read(key->record, key->table, key->field)) {
-            recipe_problem(whole->reader, key->node->line, key->name,
-                           "read only where %s is %s: leave it out", key->field->when,
-                           key->field->is);
+        } else {
+            recipe_check_read(whole->reader, key, key->name);
         }
     }
 }

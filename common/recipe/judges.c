@@ -124,6 +124,11 @@ static void check_entry(const entry_t *entry)
     char *sentence = judge->kind->check != NULL && !any_failed(&entry->keys)
                          ? judge->kind->check(&key, judge->options)
                          : NULL;
+    for (size_t i = 0; i < entry->keys.count; i++) {
+        char *path = recipe_join(entry->path, entry->keys.items[i].name);
+        recipe_check_read(entry->reader, &entry->keys.items[i], path);
+        free(path);
+    }
     check_name(entry, "name", judge->name);
     // an external judge has a group of its own, which is a name too
     if (group != judge->name) {

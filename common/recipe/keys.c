@@ -139,6 +139,32 @@ static bool abbreviates(const char *word, const char *other)
     return *word == '\0';
 }
 
+/// Whether the record has the value that the key has where nobody sets it.
+/// A key cannot be compared with its default as text ("1e-5" and "0.00001"), so a record is filled
+/// with defaults and compared by value.
+static bool is_default(const recipe_key_t *key)
+{
+    void *defaults = tr_calloc(1, key->table->size);
+    tr_fields_init(defaults, key->table);
+    bool same = tr_field_equal(key->record, defaults, key->field);
+    tr_fields_release(defaults, key->table);
+    free(defaults);
+    return same;
+}
+
+bool recipe_key_is_set(const recipe_key_t *key)
+{
+    return key->node != NULL && !key->failed && !is_default(key);
+}
+
+void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key, const char *path)
+{
+    if (recipe_key_is_set(key) && !tr_field_is_read(key->record, key->table, key->field)) {
+        recipe_problem(reader, key->node->line, path, "read only where %s is %s: leave it out",
+                       key->field->when, key->field->is);
+    }
+}
+
 /// How far the unknown word is from a known one; FAR when they have nothing in common.
 static size_t cost(const char *unknown, const char *known)
 {

@@ -135,6 +135,13 @@ bool recipe_is_section(const recipe_keys_t *keys, const char *name);
 /// The key that a section stands for when a value is given in its place; NULL: none.
 recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section);
 
+/// Whether somebody gave the key a value, and another than its default: a resolved recipe spells
+/// every key out.
+bool recipe_key_is_set(const recipe_key_t *key);
+
+/// A problem when the key is set and the options beside it leave it unread (tr_field_is_read).
+void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key, const char *path);
+
 /// The name that was meant by an unknown one: a key or section. Owned by the caller (free); NULL:
 /// none is near.
 char *recipe_suggest(const recipe_keys_t *keys, const char *name);

@@ -260,6 +260,9 @@ Test(recipe_mistakes, judges)
         {"roles.reward=[{length: {min: 3, max: 2}}]", "roles.reward.0.length: min is above max"},
         {"roles.reward.0.device=cpu", "roles.reward.0.device: the key means nothing for a judge of "
                                       "kind 'words': leave it out"},
+        {"roles.reward=[{model: m, step_separator: x}]",
+         "roles.reward.0.step_separator: read only where steps is min|mean|last|product: leave it "
+         "out"},
         {"roles.reward.0.name=a/b", "roles.reward.0.name: expected at most 64 letters, digits, "
                                     "'_', '-' and '.', found 'a/b'"},
         {"roles.reward=[{external: a}, {external: a}]",
