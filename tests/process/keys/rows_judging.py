@@ -98,7 +98,7 @@ def by_hand(it):
     group = it["roles.reward"][0]["external"]
 
     def join(job):
-        line = job.line_with("is yours to start")
+        line = job.line_with("is to be started by hand")
         place = dict(word.split("=", 1) for word in line.split() if "=" in word)
         same(place["TROUPE_GROUP"], group, "the group that the run prints")
         return [PYTHON, letters(), "--connect", place["TROUPE_ENDPOINT"], "--group", group]

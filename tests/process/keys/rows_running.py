@@ -410,7 +410,7 @@ def with_rollout(it, watch=lambda job: None):
     """The run of a recipe whose rollout is started by hand, as the run says; watch(job) looks at it before."""
 
     def join(job):
-        line = job.line_with("is yours to start")
+        line = job.line_with("is to be started by hand")
         place = dict(word.split("=", 1) for word in line.split() if "=" in word)
         watched.append((line, place, watch(job)))
         keys = ["--keys", place["TROUPE_KEYS"]] if "TROUPE_KEYS" in place else []
