@@ -5,7 +5,8 @@
 ///     cr_expect_eq(judging_score(&judge, "aaa", 0), 1.0f);
 ///     judging_close(&judge);
 ///
-/// JSON arguments are options that differ from the kind's defaults; their references are taken.
+/// JSON arguments are options that differ from the kind's defaults (json_object(): none do); their
+/// references are taken.
 #ifndef TESTS_SUPPORT_JUDGING_H
 #define TESTS_SUPPORT_JUDGING_H
 
@@ -34,7 +35,8 @@ float judging_score(judging_t *judge, const char *response, size_t tokens);
 float judging_once(const tr_judge_kind_t *kind, json_t *options, const char *response,
                    size_t tokens);
 
-/// It does not open: status, and a sentence that has `part`.
+/// It does not open: status, and a sentence that has `part`. Status is TR_ERR_PROTOCOL where the
+/// table of options refuses, TR_ERR_ARGUMENT where the kind's check does.
 void judging_expect_refused(const tr_judge_kind_t *kind, json_t *options, tr_status status,
                             const char *part);
 
