@@ -403,9 +403,8 @@ Test(keys, each_that_depends_on_a_choice_is_a_mistake_without_it)
         }
         char *text = least_of(reader_of(key)), *value = other_value(key), *problem;
         char *when = deciding_key(key), *choice = unread_choice(key);
-        char *expected =
-            tr_format("command line: %s: read only where %s is %s: leave it out", key->name,
-                      key->field->when, key->field->is);
+        char *expected = tr_format("command line: %s: read only where %s is %s: leave it out",
+                                   key->name, key->field->when, key->field->is);
         overrides_t overrides = {0};
         cr_assert_not_null(choice, "%s", key->name);
         add(&overrides, tr_format("%s=%s", when, choice));
