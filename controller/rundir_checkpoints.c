@@ -5,8 +5,6 @@
 // rename, and everything else happens under names that end in `.part`.
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,33 +68,6 @@ tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundi
     return status;
 }
 
-/// For nftw: fsync of one file or directory. errno is the reason of a failure.
-static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)where;
-    if (kind == FTW_SL) { // a link's target is in the directory, which is synced itself
-        return 0;
-    }
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-        return -1;
-    }
-    int result = fsync(descriptor);
-    // close may overwrite errno.
-    int code = errno;
-    close(descriptor);
-    errno = code;
-    return result;
-}
-
-/// Syncs every file and directory of the tree; children before parents (FTW_DEPTH).
-static tr_status sync_tree(const char *path, tr_error_t *err)
-{
-    return nftw(path, sync_entry, 16, FTW_DEPTH | FTW_PHYS) == 0
-               ? TR_OK
-               : tr_fail(err, TR_ERR_IO, "cannot sync '%s': %s", path, strerror(errno));
-}
-
 tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir, uint64_t step,
                                               tr_error_t *err)
 {
@@ -105,7 +76,7 @@ tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir,
     char *away = away_of(path);
     tr_status status;
     // The bytes must be on the disk before the name says that they are.
-    TR_TRY_GOTO(sync_tree(part, err), done);
+    TR_TRY_GOTO(tr_directory_sync_tree(part, err), done);
     // A run that went back writes a step's checkpoint again.
     if (access(path, F_OK) == 0) {
         TR_TRY_GOTO(tr_directory_remove(away, err), done);

@@ -24,6 +24,9 @@ tr_status tr_directory_remove(const char *path, tr_error_t *err);
 /// fsync of a directory, so that a rename in it survives a power cut.
 tr_status tr_directory_sync(const char *path, tr_error_t *err);
 
+/// fsync of the directory and all that is in it, children before parents. Follows no links.
+tr_status tr_directory_sync_tree(const char *path, tr_error_t *err);
+
 /// tr_directory_sync of the directory in which path lies.
 tr_status tr_directory_sync_parent(const char *path, tr_error_t *err);
 

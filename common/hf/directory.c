@@ -8,8 +8,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -127,33 +125,11 @@ tr_status tr_hf_write(const char *staging, const char *config,
     return write_weights(staging, entries, count, err);
 }
 
-/// For nftw: fsync of one file or directory; errno is the reason of a failure.
-static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)where;
-    // a link has no data of its own
-    if (kind == FTW_SL || kind == FTW_SLN) {
-        return 0;
-    }
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-        return -1;
-    }
-    int result = fsync(descriptor);
-    // close may set errno too
-    int code = errno;
-    close(descriptor);
-    errno = code;
-    return result;
-}
-
 /// The order makes it safe: the data to the disk, then the name, then the folder that holds the
 /// name.
 static tr_status publish(const char *staging, const char *directory, tr_error_t *err)
 {
-    if (nftw(staging, sync_entry, 16, FTW_DEPTH | FTW_PHYS) != 0) {
-        return tr_fail(err, TR_ERR_IO, "cannot sync '%s': %s", staging, strerror(errno));
-    }
+    TR_TRY(tr_directory_sync_tree(staging, err));
     // replaces an empty directory, as POSIX allows
     if (rename(staging, directory) != 0) {
         return tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", staging, directory,

@@ -102,3 +102,13 @@ Test(file, a_file_is_no_directory_and_nothing_is_no_path)
     }
     expect_content("file", "x", 1);
 }
+
+Test(file, a_tree_is_synced_past_links_and_a_missing_one_is_named)
+{
+    cr_assert_eq(tr_directory_make("tree/below", &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_file_write_atomic("tree/below/file", "x", 1, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(symlink("nowhere", "tree/dangling"), 0);
+    cr_expect_eq(tr_directory_sync_tree("tree", &err), TR_OK, "%s", err.text);
+    cr_expect_eq(tr_directory_sync_tree("missing", &err), TR_ERR_IO);
+    cr_expect_str_eq(err.text, "cannot sync 'missing': No such file or directory");
+}
