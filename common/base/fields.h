@@ -173,8 +173,6 @@ bool tr_field_equal(const void *a, const void *b, const tr_field_t *field);
 const char *tr_field_choice(const tr_field_t *field, size_t index);
 /// -1: no choice has that name.
 int tr_field_choice_index(const tr_field_t *field, const char *name);
-/// The name of the choice that the record's field has, which must exist.
-const char *tr_fields_choice(const void *record, const tr_fields_t *fields, const char *name);
 bool tr_choices_has(const tr_choices_t *choices, int choice);
 
 // Texts
@@ -183,17 +181,28 @@ bool tr_choices_has(const tr_choices_t *choices, int choice);
 /// field of the record. quoted: text that looks like a number or null is a text. False, with the
 /// field unchanged, when the field does not take the text.
 bool tr_field_parse(void *record, const tr_field_t *field, const char *text, bool quoted);
+/// A scalar as YAML means it: null, whole or real number, truth value, else text; in quotes always
+/// text. A new reference.
+json_t *tr_scalar_to_json(const char *text, bool quoted);
 /// False unless the whole text is a decimal number, and finite.
 bool tr_real_parse(double *value, const char *text);
 /// False unless the whole text is digits, of a number below 2^63.
 bool tr_whole_parse(uint64_t *value, const char *text);
 bool tr_range_holds(const tr_range_t *range, double value);
+/// Whether it is one of YAML's words for null, or empty.
 bool tr_is_null_word(const char *text);
 
 /// "a whole number from 1 to 1024", "'ppo' or 'sft'". Owned by the caller (free).
 char *tr_field_expected(const tr_field_t *field);
 
-// JSON: message bodies
+// JSON: values, and message bodies of them
+
+/// The value, in the form that tr_field_take reads: numbers that stand for null are numbers, words
+/// with weights are pairs. Of any kind but `list`. A new reference.
+json_t *tr_field_to_json(const void *record, const tr_field_t *field);
+/// Reads a value that a person wrote, so null is JSON's. False, with the field unchanged, when the
+/// field does not take it.
+bool tr_field_take(void *record, const tr_field_t *field, const json_t *json);
 
 /// Adds every field that travels (all but `local` ones), under the last part of its name. null
 /// travels as the number it stands for, where there is one.

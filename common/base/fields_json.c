@@ -1,13 +1,122 @@
-// Tables of fields as JSON: the bodies of messages between processes.
+// Values of fields: defaults, texts, the bodies of messages, and comparisons, all by way of JSON.
 //
-// Apart from fields.c because only this half builds JSON. A receiver trusts nothing: each value is
-// checked against its row before it is kept, as one of a recipe is.
+// JSON is the neutral form of a value. A message brings one; a text of a recipe, a default or the
+// command line becomes one; and in each case take_value checks it against the field's row and keeps
+// it. The other way, a message, a printed recipe and a comparison all begin with tr_field_to_json.
+// So a kind of field is written down three times here: its layout, to JSON, and from JSON.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/device_name.h"
 #include "common/base/fields.h"
+
+// The layout of values
+
+#define LIST(type, of)                                                        \
+    .size = sizeof(type), .item = sizeof(of), .items = offsetof(type, items), \
+    .count = offsetof(type, count)
+
+/// What the memory of a value looks like. Nothing is known about TR_FIELD_LIST, whose values belong
+/// to common/recipe.
+static const struct {
+    size_t size;  // bytes of the value
+    size_t item;  // bytes of an item; 0: the value is no list
+    size_t items; // offset of the first item, or of the pointer to it
+    size_t count; // offset of their number
+    bool owned;   // the items are on the heap
+} kinds[] = {
+    [TR_FIELD_TEXT] = {.size = sizeof(char *)},
+    [TR_FIELD_WHOLE] = {.size = sizeof(uint64_t)},
+    [TR_FIELD_REAL] = {.size = sizeof(double)},
+    [TR_FIELD_BOOL] = {.size = sizeof(bool)},
+    [TR_FIELD_CHOICE] = {.size = sizeof(int)},
+    [TR_FIELD_CHOICES] = {LIST(tr_choices_t, int)},
+    [TR_FIELD_REALS] = {LIST(tr_reals_t, double)},
+    [TR_FIELD_TEXTS] = {LIST(tr_texts_t, char *), .owned = true},
+    [TR_FIELD_IDS] = {LIST(tr_token_ids_t, int32_t), .owned = true},
+    [TR_FIELD_WORDS] = {LIST(tr_words_t, tr_word_weight_t), .owned = true},
+    [TR_FIELD_LIST] = {.size = 0},
+};
+
+static size_t *count_of(void *value, tr_field_kind_t kind)
+{
+    return (void *)((char *)value + kinds[kind].count);
+}
+
+/// Item i of a list; for i = 0 of an owned one, the block of all of them.
+static void *item_of(void *value, tr_field_kind_t kind, size_t i)
+{
+    void *items = (char *)value + kinds[kind].items;
+    if (kinds[kind].owned) {
+        memcpy(&items, items, sizeof(void *)); // what stands there is a pointer of some type
+    }
+    return items == NULL ? NULL : (char *)items + i * kinds[kind].item;
+}
+
+/// Frees what the value owns and leaves it empty; one that owns nothing stays as it is.
+static void release_value(void *value, tr_field_kind_t kind)
+{
+    if (kind == TR_FIELD_TEXT) {
+        free(*(char **)value);
+    } else if (!kinds[kind].owned) {
+        return;
+    } else {
+        // the text of a word is its first member, so both kinds begin with a pointer to free
+        bool texts = kind == TR_FIELD_TEXTS || kind == TR_FIELD_WORDS;
+        for (size_t i = 0; texts && i < *count_of(value, kind); i++) {
+            free(*(char **)item_of(value, kind, i));
+        }
+        free(item_of(value, kind, 0));
+    }
+    memset(value, 0, kinds[kind].size);
+}
+
+void tr_fields_release(void *record, const tr_fields_t *fields)
+{
+    for (size_t i = 0; i < fields->count; i++) {
+        release_value(tr_field_of(record, &fields->items[i]), fields->items[i].kind);
+    }
+}
+
+// To JSON
+
+/// A value that is no list, or an item of a list. A new reference.
+static json_t *item_to_json(const void *item, const tr_field_t *field)
+{
+    const tr_word_weight_t *word = item;
+    switch (field->kind) {
+    case TR_FIELD_TEXT:
+    case TR_FIELD_TEXTS:
+        return *(char *const *)item == NULL ? json_null() : json_string(*(char *const *)item);
+    case TR_FIELD_WHOLE: return json_integer((json_int_t) * (const uint64_t *)item);
+    case TR_FIELD_REAL:
+    case TR_FIELD_REALS: return json_real(*(const double *)item);
+    case TR_FIELD_BOOL: return json_boolean(*(const bool *)item);
+    // by name, so that the order of an enum is no part of the protocol
+    case TR_FIELD_CHOICE:
+    case TR_FIELD_CHOICES: return json_string(tr_field_choice(field, (size_t) * (const int *)item));
+    case TR_FIELD_IDS: return json_integer(*(const int32_t *)item);
+    // a pair, because an object of words would lose their order
+    case TR_FIELD_WORDS: return json_pack("[s, f]", word->word, word->weight);
+    case TR_FIELD_LIST: break;
+    }
+    TR_ASSERT(false, "'%s' is no field of a message", field->name);
+}
+
+json_t *tr_field_to_json(const void *record, const tr_field_t *field)
+{
+    // the cast drops const for item_of; the value is only read
+    void *value = (void *)tr_field_of_const(record, field);
+    if (kinds[field->kind].item == 0) {
+        return item_to_json(value, field);
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < *count_of(value, field->kind); i++) {
+        json_array_append_new(list, item_to_json(item_of(value, field->kind, i), field));
+    }
+    return list;
+}
 
 /// The key in a message: the last part of a dotted name.
 static const char *key_of(const tr_field_t *field)
@@ -16,225 +125,154 @@ static const char *key_of(const tr_field_t *field)
     return dot == NULL ? field->name : dot + 1;
 }
 
-// Writing
-
-/// By name, so that the order of an enum is no part of the protocol.
-static json_t *choices_to_json(const tr_field_t *field, const tr_choices_t *choices)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < choices->count; i++) {
-        const char *name = tr_field_choice(field, (size_t)choices->items[i]);
-        json_array_append_new(list, json_string(name));
-    }
-    return list;
-}
-
-static json_t *reals_to_json(const tr_reals_t *reals)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < reals->count; i++) {
-        json_array_append_new(list, json_real(reals->items[i]));
-    }
-    return list;
-}
-
-static json_t *texts_to_json(const tr_texts_t *texts)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < texts->count; i++) {
-        json_array_append_new(list, json_string(texts->items[i]));
-    }
-    return list;
-}
-
-static json_t *ids_to_json(const tr_token_ids_t *ids)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < ids->count; i++) {
-        json_array_append_new(list, json_integer(ids->items[i]));
-    }
-    return list;
-}
-
-/// As pairs, because an object would lose the order.
-static json_t *words_to_json(const tr_words_t *words)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < words->count; i++) {
-        const tr_word_weight_t *word = &words->items[i];
-        json_array_append_new(list, json_pack("[s, f]", word->word, word->weight));
-    }
-    return list;
-}
-
-/// A new reference.
-static json_t *value_to_json(const void *value, const tr_field_t *field)
-{
-    switch (field->kind) {
-    case TR_FIELD_TEXT:
-        return *(char *const *)value == NULL ? json_null() : json_string(*(char *const *)value);
-    case TR_FIELD_WHOLE: return json_integer((json_int_t) * (const uint64_t *)value);
-    case TR_FIELD_REAL: return json_real(*(const double *)value);
-    case TR_FIELD_BOOL: return json_boolean(*(const bool *)value);
-    case TR_FIELD_CHOICE: return json_string(tr_field_choice(field, (size_t) * (const int *)value));
-    case TR_FIELD_CHOICES: return choices_to_json(field, value);
-    case TR_FIELD_REALS: return reals_to_json(value);
-    case TR_FIELD_TEXTS: return texts_to_json(value);
-    case TR_FIELD_IDS: return ids_to_json(value);
-    case TR_FIELD_WORDS: return words_to_json(value);
-    case TR_FIELD_LIST: break;
-    }
-    TR_ASSERT(false, "'%s' is no field of a message", field->name);
-}
-
 void tr_fields_to_json(json_t *object, const void *record, const tr_fields_t *fields)
 {
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
         if (!field->local) {
-            json_object_set_new(object, key_of(field),
-                                value_to_json(tr_field_of_const(record, field), field));
+            json_object_set_new(object, key_of(field), tr_field_to_json(record, field));
         }
     }
 }
 
-// Reading
-
-/// The number that null stands for passes, even when it is out of range.
-static bool take_whole(uint64_t *value, const tr_field_t *field, const json_t *json)
+bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
 {
+    if (field->kind == TR_FIELD_LIST) {
+        // Empty by default, and nothing is compared with anything but its default. Every list of
+        // records begins as tr_texts_t does.
+        const tr_texts_t *x = tr_field_of_const(a, field), *y = tr_field_of_const(b, field);
+        return x->count == y->count;
+    }
+    json_t *x = tr_field_to_json(a, field), *y = tr_field_to_json(b, field);
+    bool same = json_equal(x, y);
+    json_decref(x);
+    json_decref(y);
+    return same;
+}
+
+// From JSON
+
+/// Null has two forms: JSON's where a person wrote the value; in a message the number that null
+/// stands for, which may lie out of the range (`max_prompt_length` of 0: no bound).
+static bool is_none(const json_t *json, const tr_field_t *field, bool message)
+{
+    return field->nullable &&
+           (message ? json_is_number(json) && json_number_value(json) == field->null
+                    : json_is_null(json));
+}
+
+/// Texts are not empty and name a device where they should. Arguments of a program may be anything.
+static bool is_named(const char *text, const tr_field_t *field)
+{
+    return (text[0] != '\0' || field->names == TR_NAMES_PROGRAM) &&
+           (field->names != TR_NAMES_DEVICE || tr_device_is_name(text));
+}
+
+static bool take_whole(uint64_t *whole, const json_t *json, const tr_field_t *field, bool message)
+{
+    bool none = !json_is_real(json) && is_none(json, field, message);
     json_int_t number = json_integer_value(json);
-    *value = (uint64_t)number;
-    return json_is_integer(json) && number >= 0 &&
-           ((field->nullable && *value == (uint64_t)field->null) ||
-            tr_range_holds(field->range, (double)number));
+    *whole = none ? (uint64_t)field->null : (uint64_t)number;
+    return none ||
+           (json_is_integer(json) && number >= 0 && tr_range_holds(field->range, (double)number));
 }
 
-/// As take_whole.
-static bool take_real(double *value, const tr_field_t *field, const json_t *json)
+static bool take_real(double *real, const json_t *json, const tr_field_t *field, bool message)
 {
-    *value = json_number_value(json);
-    return json_is_number(json) && isfinite(*value) &&
-           ((field->nullable && *value == field->null) || tr_range_holds(field->range, *value));
+    bool none = is_none(json, field, message);
+    *real = none ? field->null : json_number_value(json);
+    return none || (json_is_number(json) && isfinite(*real) && tr_range_holds(field->range, *real));
 }
 
-/// A list of names that are not empty, known, and each there once.
-static bool take_choices(tr_choices_t *choices, const tr_field_t *field, const json_t *json)
+/// [word, weight].
+static bool take_word(tr_word_weight_t *word, const json_t *json)
 {
-    size_t count = json_array_size(json);
-    bool good = json_is_array(json) && count > 0 && count <= TR_CHOICES_LIMIT;
-    for (size_t i = 0; good && i < count; i++) {
-        const char *name = json_string_value(json_array_get(json, i));
-        int index = name != NULL ? tr_field_choice_index(field, name) : -1;
-        good = index >= 0 && !tr_choices_has(choices, index);
-        choices->items[choices->count++] = index;
+    const char *text = json_string_value(json_array_get(json, 0));
+    const json_t *weight = json_array_get(json, 1);
+    if (text == NULL || text[0] == '\0' || !json_is_number(weight)) {
+        return false;
     }
-    return good;
+    *word = (tr_word_weight_t){tr_strdup(text), json_number_value(weight)};
+    return true;
 }
 
-/// A list of finite numbers, possibly empty.
-static bool take_reals(tr_reals_t *reals, const json_t *json)
+/// A value that is no list, or an item of a list. What it allocates is the value's, also when it is
+/// refused.
+static bool take_item(void *item, const json_t *json, const tr_field_t *field, bool message)
 {
-    size_t count = json_array_size(json);
-    bool good = json_is_array(json) && count <= TR_CHOICES_LIMIT;
-    for (size_t i = 0; good && i < count; i++) {
-        const json_t *number = json_array_get(json, i);
-        good = json_is_number(number) && isfinite(json_number_value(number));
-        reals->items[reals->count++] = json_number_value(number);
-    }
-    return good;
-}
-
-/// As in a recipe: not empty, and a device where a device is named.
-static bool is_named(const tr_field_t *field, const char *text)
-{
-    return text[0] != '\0' && (field->names != TR_NAMES_DEVICE || tr_device_is_name(text));
-}
-
-/// A text, or null where the field takes it.
-static bool take_text(char **text, const tr_field_t *field, const json_t *json)
-{
-    const char *given = json_string_value(json);
-    free(*text);
-    *text = given != NULL ? tr_strdup(given) : NULL;
-    return given != NULL ? is_named(field, given) : field->nullable && json_is_null(json);
-}
-
-/// A list of texts, possibly empty.
-static bool take_texts(tr_texts_t *texts, const json_t *json)
-{
-    size_t count = json_array_size(json);
-    for (size_t i = 0; i < texts->count; i++) { // frees the default
-        free(texts->items[i]);
-    }
-    free(texts->items);
-    *texts = (tr_texts_t){.items = tr_calloc(count + 1, sizeof *texts->items)};
-    for (size_t i = 0; i < count; i++) {
-        const char *text = json_string_value(json_array_get(json, i));
-        // What was taken so far is counted, so that it can be released.
-        if (text == NULL) {
-            return false;
-        }
-        texts->items[texts->count++] = tr_strdup(text);
-    }
-    return json_is_array(json);
-}
-
-/// Token ids fit an int32.
-static bool take_ids(tr_token_ids_t *ids, const json_t *json)
-{
-    size_t count = json_array_size(json);
-    ids->items = tr_calloc(count + 1, sizeof *ids->items);
-    for (size_t i = 0; i < count; i++) {
-        json_int_t id = json_integer_value(json_array_get(json, i));
-        if (!json_is_integer(json_array_get(json, i)) || id < 0 || id > INT32_MAX) {
-            return false;
-        }
-        ids->items[ids->count++] = (int32_t)id;
-    }
-    return json_is_array(json);
-}
-
-/// Pairs of a word and its weight.
-static bool take_words(tr_words_t *words, const json_t *json)
-{
-    size_t count = json_array_size(json);
-    words->items = tr_calloc(count + 1, sizeof *words->items);
-    for (size_t i = 0; i < count; i++) {
-        const json_t *pair = json_array_get(json, i), *weight = json_array_get(pair, 1);
-        const char *word = json_string_value(json_array_get(pair, 0));
-        if (word == NULL || word[0] == '\0' || !json_is_number(weight)) {
-            return false;
-        }
-        words->items[words->count++] =
-            (tr_word_weight_t){tr_strdup(word), json_number_value(weight)};
-    }
-    return json_is_array(json);
-}
-
-/// Reads one value into its field; false when the field does not take it. What it has allocated is
-/// the record's to release.
-static bool take_value(void *value, const tr_field_t *field, const json_t *json)
-{
+    const char *text = json_string_value(json); // NULL of anything but a string
+    json_int_t id = json_integer_value(json);
     switch (field->kind) {
-    case TR_FIELD_TEXT: return take_text(value, field, json);
-    case TR_FIELD_WHOLE: return take_whole(value, field, json);
-    case TR_FIELD_REAL: return take_real(value, field, json);
-    case TR_FIELD_BOOL: *(bool *)value = json_is_true(json); return json_is_boolean(json);
+    case TR_FIELD_TEXT:
+    case TR_FIELD_TEXTS:
+        *(char **)item = text == NULL ? NULL : tr_strdup(text);
+        return text == NULL ? field->nullable && json_is_null(json) : is_named(text, field);
+    case TR_FIELD_WHOLE: return take_whole(item, json, field, message);
+    case TR_FIELD_REAL: return take_real(item, json, field, message);
+    case TR_FIELD_BOOL: *(bool *)item = json_is_true(json); return json_is_boolean(json);
     case TR_FIELD_CHOICE:
-        *(int *)value =
-            json_is_string(json) ? tr_field_choice_index(field, json_string_value(json)) : -1;
-        return *(int *)value >= 0;
     case TR_FIELD_CHOICES:
-        *(tr_choices_t *)value = (tr_choices_t){0};
-        return take_choices(value, field, json);
-    case TR_FIELD_REALS: *(tr_reals_t *)value = (tr_reals_t){0}; return take_reals(value, json);
-    case TR_FIELD_TEXTS: return take_texts(value, json);
-    case TR_FIELD_IDS: return take_ids(value, json);
-    case TR_FIELD_WORDS: return take_words(value, json);
+        *(int *)item = text == NULL ? -1 : tr_field_choice_index(field, text);
+        return *(int *)item >= 0;
+    case TR_FIELD_REALS:
+        *(double *)item = json_number_value(json);
+        return json_is_number(json) && isfinite(*(double *)item);
+    case TR_FIELD_IDS:
+        *(int32_t *)item = (int32_t)id;
+        return json_is_integer(json) && id >= 0 && id <= INT32_MAX;
+    case TR_FIELD_WORDS: return take_word(item, json);
     case TR_FIELD_LIST: break;
     }
     return false;
+}
+
+/// An array of items. Choices: at least one, and each once.
+static bool take_list(void *value, const json_t *json, const tr_field_t *field)
+{
+    tr_field_kind_t kind = field->kind;
+    size_t count = json_array_size(json);
+    if (!json_is_array(json) || (!kinds[kind].owned && count > TR_CHOICES_LIMIT) ||
+        (kind == TR_FIELD_CHOICES && count == 0)) {
+        return false;
+    }
+    if (kinds[kind].owned && count > 0) {
+        void *block = tr_calloc(count, kinds[kind].item);
+        memcpy((char *)value + kinds[kind].items, &block, sizeof block);
+    }
+    for (size_t i = 0; i < count; i++) {
+        void *item = item_of(value, kind, i);
+        bool taken = take_item(item, json_array_get(json, i), field, false);
+        bool twice = kind == TR_FIELD_CHOICES && tr_choices_has(value, *(int *)item);
+        // counted even when it is refused: its text is freed with the list
+        ++*count_of(value, kind);
+        if (!taken || twice) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// Read beside the record first, so that the field is unchanged when the value is refused.
+static bool take_value(void *record, const json_t *json, const tr_field_t *field, bool message)
+{
+    tr_field_kind_t kind = field->kind;
+    void *at = tr_field_of(record, field);
+    void *value = tr_calloc(1, kinds[kind].size);
+    bool taken = kinds[kind].item > 0 ? take_list(value, json, field)
+                                      : take_item(value, json, field, message);
+    if (taken) {
+        release_value(at, kind);
+        memcpy(at, value, kinds[kind].size);
+    } else {
+        release_value(value, kind);
+    }
+    free(value);
+    return taken;
+}
+
+bool tr_field_take(void *record, const tr_field_t *field, const json_t *json)
+{
+    return take_value(record, json, field, false);
 }
 
 tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const json_t *object,
@@ -245,7 +283,7 @@ tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const jso
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
         const json_t *json = json_object_get(object, key_of(field));
-        if (!field->local && !take_value(tr_field_of(record, field), field, json)) {
+        if (!field->local && !take_value(record, json, field, true)) {
             // The same sentence as for a recipe.
             char *wanted = tr_field_expected(field);
             char *found = json == NULL ? tr_strdup("nothing") : json_dumps(json, JSON_ENCODE_ANY);
@@ -257,4 +295,55 @@ tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const jso
         }
     }
     return TR_OK;
+}
+
+// From texts
+
+/// As tr_scalar_to_json, where the field decides that 17 is a text, or that null is a choice. An
+/// argument of the command line need not be UTF-8, hence `nocheck`.
+static json_t *text_to_json(const char *text, bool quoted, const tr_field_t *field)
+{
+    bool null = !quoted && tr_is_null_word(text);
+    switch (field->kind) {
+    case TR_FIELD_TEXT: return null ? json_null() : json_string_nocheck(text);
+    case TR_FIELD_TEXTS: return json_pack("[o]", null ? json_null() : json_string_nocheck(text));
+    case TR_FIELD_CHOICE: return json_string_nocheck(null ? "null" : text);
+    case TR_FIELD_CHOICES: return json_pack("[o]", json_string_nocheck(text));
+    default: return tr_scalar_to_json(text, quoted);
+    }
+}
+
+bool tr_field_parse(void *record, const tr_field_t *field, const char *text, bool quoted)
+{
+    json_t *json = text_to_json(text, quoted, field);
+    bool taken = tr_field_take(record, field, json);
+    json_decref(json);
+    return taken;
+}
+
+// Defaults
+
+/// Lists of several and words begin empty, whatever stands between the brackets of their default. A
+/// default in quotes is a JSON string, for its escapes.
+static void set_default(void *record, const tr_field_t *field)
+{
+    const char *initial = field->initial;
+    if (initial == NULL || initial[0] == '[' || initial[0] == '{') {
+        return;
+    }
+    json_t *json = initial[0] == '"' ? json_loads(initial, JSON_DECODE_ANY, NULL)
+                                     : text_to_json(initial, false, field);
+    // A bad default is a mistake of the table's author, found by the first run.
+    TR_ASSERT(tr_field_take(record, field, json), "'%s' does not take its default %s", field->name,
+              initial);
+    json_decref(json);
+}
+
+void tr_fields_init(void *record, const tr_fields_t *fields)
+{
+    for (size_t i = 0; i < fields->count; i++) {
+        const tr_field_t *field = &fields->items[i];
+        memset(tr_field_of(record, field), 0, kinds[field->kind].size);
+        set_default(record, field);
+    }
 }

@@ -73,19 +73,10 @@ void recipe_node_replace(recipe_node_t *node, recipe_node_t **value)
     *value = NULL;
 }
 
-/// YAML's spellings of null; in quotes they are texts.
+/// In quotes the words for null are texts.
 bool recipe_node_is_null(const recipe_node_t *node)
 {
-    static const char *const words[] = {"", "~", "null", "Null", "NULL"};
-    if (node->kind != RECIPE_SCALAR || node->quoted) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (strcmp(node->text, words[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return node->kind == RECIPE_SCALAR && !node->quoted && tr_is_null_word(node->text);
 }
 
 char *recipe_quote(const char *text)

@@ -8,125 +8,69 @@
 #include "common/base/file.h"
 #include "common/recipe/parts.h"
 
-/// NULL is null: a nullable text.
-static void print_text(FILE *out, const char *text)
+/// A text that this function owns.
+static void print_owned(FILE *out, char *text)
 {
-    char *formatted = text == NULL ? tr_strdup("null") : recipe_text_format(text);
-    fputs(formatted, out);
-    free(formatted);
+    fputs(text, out);
+    free(text);
 }
 
-/// A list's numbers; they cannot be null.
-static void print_real(FILE *out, double value)
+/// On the line of its key; lists in flow style, because paths and devices are short.
+static void print_json(FILE *out, const json_t *value, const tr_field_t *field)
 {
-    char *formatted = recipe_real_format(value);
-    fputs(formatted, out);
-    free(formatted);
-}
-
-/// A real number that stands for null (0 for "no bound") is written as null.
-static void print_number(FILE *out, const tr_field_t *field, double value)
-{
-    if (field->nullable && value == field->null) {
+    // a number that stands for null ("no bound") is written as null: 0 would be refused again
+    if (json_is_null(value) ||
+        (field->nullable && json_is_number(value) && json_number_value(value) == field->null)) {
         fputs("null", out);
+    } else if (json_is_string(value) && field->choices != NULL) {
+        fputs(json_string_value(value), out); // a plain word, or YAML's null
+    } else if (json_is_string(value)) {
+        print_owned(out, recipe_text_format(json_string_value(value)));
+    } else if (json_is_real(value)) {
+        print_owned(out, recipe_real_format(json_real_value(value)));
+    } else if (json_is_array(value)) {
+        fputc('[', out);
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            fputs(i == 0 ? "" : ", ", out);
+            print_json(out, json_array_get(value, i), field);
+        }
+        fputc(']', out);
     } else {
-        print_real(out, value);
+        print_owned(out, json_dumps(value, JSON_ENCODE_ANY)); // whole numbers and truth values
     }
-}
-
-/// A number that stands for null is written as null.
-static void print_whole(FILE *out, const tr_field_t *field, uint64_t value)
-{
-    if (field->nullable && value == (uint64_t)field->null) {
-        fputs("null", out);
-    } else {
-        fprintf(out, "%llu", (unsigned long long)value);
-    }
-}
-
-/// Names, always as a list, though a single one is read without brackets too.
-static void print_choices(FILE *out, const tr_field_t *field, const tr_choices_t *choices)
-{
-    fputc('[', out);
-    for (size_t i = 0; i < choices->count; i++) {
-        fprintf(out, "%s%s", i == 0 ? "" : ", ", tr_field_choice(field, (size_t)choices->items[i]));
-    }
-    fputc(']', out);
-}
-
-/// Flow style: paths and devices are short.
-static void print_texts(FILE *out, const tr_texts_t *texts)
-{
-    fputc('[', out);
-    for (size_t i = 0; i < texts->count; i++) {
-        fputs(i == 0 ? "" : ", ", out);
-        print_text(out, texts->items[i]);
-    }
-    fputc(']', out);
-}
-
-static void print_reals(FILE *out, const tr_reals_t *reals)
-{
-    fputc('[', out);
-    for (size_t i = 0; i < reals->count; i++) {
-        fputs(i == 0 ? "" : ", ", out);
-        print_real(out, reals->items[i]);
-    }
-    fputc(']', out);
-}
-
-static void print_ids(FILE *out, const tr_token_ids_t *ids)
-{
-    fputc('[', out);
-    for (size_t i = 0; i < ids->count; i++) {
-        fprintf(out, "%s%d", i == 0 ? "" : ", ", ids->items[i]);
-    }
-    fputc(']', out);
 }
 
 /// A map in block form: words are keys, and may hold what a flow map would not take.
-static void print_words(FILE *out, const tr_words_t *words, int indent)
+static void print_words(FILE *out, const json_t *words, const tr_field_t *field, int indent)
 {
-    for (size_t i = 0; i < words->count; i++) {
+    size_t count = json_array_size(words);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *pair = json_array_get(words, i);
         fprintf(out, "\n%*s", indent + 2, "");
-        print_text(out, words->items[i].word);
+        print_json(out, json_array_get(pair, 0), field);
         fputs(": ", out);
-        print_real(out, words->items[i].weight);
+        print_json(out, json_array_get(pair, 1), field);
     }
-    fputs(words->count == 0 ? " {}\n" : "\n", out);
-}
-
-/// What fits on the key's line.
-static void print_scalar(FILE *out, const tr_field_t *field, const void *value)
-{
-    switch (field->kind) {
-    case TR_FIELD_TEXT: print_text(out, *(char *const *)value); break;
-    case TR_FIELD_BOOL: fputs(*(const bool *)value ? "true" : "false", out); break;
-    case TR_FIELD_CHOICE: fputs(tr_field_choice(field, (size_t) * (const int *)value), out); break;
-    case TR_FIELD_CHOICES: print_choices(out, field, value); break;
-    case TR_FIELD_TEXTS: print_texts(out, value); break;
-    case TR_FIELD_REALS: print_reals(out, value); break;
-    case TR_FIELD_IDS: print_ids(out, value); break;
-    case TR_FIELD_WHOLE: print_whole(out, field, *(const uint64_t *)value); break;
-    case TR_FIELD_REAL: print_number(out, field, *(const double *)value); break;
-    // these two take several lines: print_value has them
-    case TR_FIELD_WORDS:
-    case TR_FIELD_LIST: break;
-    }
+    fputs(count == 0 ? " {}\n" : "\n", out);
 }
 
 /// What stands after "key:", to the end of the line or lines.
 static void print_value(FILE *out, const recipe_key_t *key, int indent)
 {
-    const void *value = tr_field_of_const(key->record, key->field);
-    switch (key->field->kind) {
-    case TR_FIELD_WORDS: print_words(out, value, indent); break;
-    case TR_FIELD_LIST: key->field->list->print(out, value, indent); break;
-    default:
+    const tr_field_t *field = key->field;
+    if (field->kind == TR_FIELD_LIST) {
+        field->list->print(out, tr_field_of_const(key->record, field), indent);
+        return;
+    }
+    json_t *value = tr_field_to_json(key->record, field);
+    if (field->kind == TR_FIELD_WORDS) {
+        print_words(out, value, field, indent);
+    } else {
         fputc(' ', out);
-        print_scalar(out, key->field, value);
+        print_json(out, value, field);
         fputc('\n', out);
     }
+    json_decref(value);
 }
 
 /// The sections of name that the key before it was not in; the indentation of the key itself comes

@@ -241,7 +241,8 @@ Test(recipe, judges_without_a_name_are_numbered_by_kind)
     cr_assert_eq(*(const double *)option_of(&judges[0], "regex.score"), 1.0);
     cr_assert_eq(*(const double *)option_of(&judges[1], "regex.score"), 2.0);
     cr_assert_eq(*(const uint64_t *)option_of(&judges[2], "length.target"), 5U);
-    cr_assert_str_eq(tr_fields_choice(judges[2].options, judges[2].kind->fields, "length.unit"),
+    cr_assert_str_eq(fields_choice(judges[2].kind->fields, "length.unit",
+                                   *(const int *)option_of(&judges[2], "length.unit")),
                      "words");
     cr_assert_str_eq(*(char *const *)option_of(&judges[3], "external"), "judge");
     cr_assert_eq(*(const uint64_t *)option_of(&judges[4], "length.max"), 2U);
