@@ -2,7 +2,7 @@
 // known key that an unknown name most likely meant.
 //
 // The tables know a field's own name only; here each gets its section's. record.c reads a map by
-// these keys, print.c, markdown.c and schema.c write them.
+// these keys, print.c and schema.c write them.
 #include <stdlib.h>
 #include <string.h>
 

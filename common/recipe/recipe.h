@@ -221,9 +221,6 @@ char *tr_recipe_print(const tr_recipe_t *recipe);
 /// tr_recipe_print into a file, atomically.
 tr_status tr_recipe_write(const tr_recipe_t *recipe, const char *path, tr_error_t *err);
 
-/// The reference of all keys in Markdown (docs/recipe.md). Owned by the caller (free).
-char *tr_recipe_markdown(void);
-
 /// A JSON Schema (2020-12) of recipes, for editors. Owned by the caller (free).
 char *tr_recipe_schema(void);
 
