@@ -77,7 +77,7 @@ static void check_read(const whole_t *whole)
                            "algorithm '%s' does not read this key: leave it out",
                            whole->algorithm->name);
         } else {
-            recipe_check_read(whole->reader, key, key->name);
+            recipe_check_read(whole->reader, key);
         }
     }
 }

@@ -9,6 +9,7 @@
 #include "common/recipe/parts.h"
 
 enum { JUDGE_LIMIT = 100, NAME_LIMIT = 64 };
+#define LIST_EXPECTED "a list of at most 100 judges ('- {model: DIR}')" // JUDGE_LIMIT
 
 /// The kind whose key the entry has. NULL after a problem.
 static const tr_judge_kind_t *find_kind(recipe_reader_t *reader, const recipe_node_t *node,
@@ -56,25 +57,25 @@ typedef struct entry {
 static bool report_foreign(void *context, const recipe_node_t *node, const char *name)
 {
     const entry_t *entry = context;
+    const char *own = name + strlen(entry->path) + 1; // as the kind's table has it
     for (size_t i = 0; i < tr_judge_kind_count; i++) {
         const tr_judge_kind_t *kind = tr_judge_kinds[i];
-        if (kind == entry->judge->kind || tr_fields_find(kind->fields, name) == NULL) {
+        if (kind == entry->judge->kind || tr_fields_find(kind->fields, own) == NULL) {
             continue;
         }
         // null is accepted, so that a key can be taken back from the command line
         if (!recipe_node_is_null(node)) {
-            char *path = recipe_join(entry->path, name);
-            recipe_problem(entry->reader, node->line, path,
+            recipe_problem(entry->reader, node->line, name,
                            "the key means nothing for a judge of kind '%s': leave it out",
                            entry->judge->kind->name);
-            free(path);
         }
         return true;
     }
     return false;
 }
 
-/// The line of the first key that begins with name ("length" finds "length.min"), else the entry's.
+/// The line of the first key that begins with name ("roles.reward.0.length" finds that of its
+/// "length.min"), else the entry's.
 static size_t line_of(const entry_t *entry, const char *name)
 {
     for (size_t i = 0; i < entry->keys.count; i++) {
@@ -96,7 +97,7 @@ static void check_name(const entry_t *entry, const char *key, const char *name)
     if (name != NULL && (name[good] != '\0' || good > NAME_LIMIT || name[0] == '.')) {
         char *path = recipe_join(entry->path, key);
         char *found = recipe_quote(name);
-        recipe_problem(entry->reader, line_of(entry, key), path,
+        recipe_problem(entry->reader, line_of(entry, path), path,
                        "expected at most %d letters, digits, '_', '-' and '.', found %s",
                        NAME_LIMIT, found);
         free(found);
@@ -125,9 +126,7 @@ static void check_entry(const entry_t *entry)
                          ? judge->kind->check(&key, judge->options)
                          : NULL;
     for (size_t i = 0; i < entry->keys.count; i++) {
-        char *path = recipe_join(entry->path, entry->keys.items[i].name);
-        recipe_check_read(entry->reader, &entry->keys.items[i], path);
-        free(path);
+        recipe_check_read(entry->reader, &entry->keys.items[i]);
     }
     check_name(entry, "name", judge->name);
     // an external judge has a group of its own, which is a name too
@@ -136,7 +135,7 @@ static void check_entry(const entry_t *entry)
     }
     if (sentence != NULL) {
         char *path = recipe_join(entry->path, key);
-        recipe_problem(entry->reader, line_of(entry, key), path, "%s", sentence);
+        recipe_problem(entry->reader, line_of(entry, path), path, "%s", sentence);
         free(path);
         free(sentence);
     }
@@ -150,16 +149,10 @@ static void check_entry(const entry_t *entry)
 static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_node_t *node,
                        const char *path)
 {
-    size_t before = reader->count;
+    size_t before = reader->problems->count;
     if (node->kind != RECIPE_MAP) {
-        if (node->kind != RECIPE_BROKEN) {
-            char *text = recipe_node_describe(node);
-            recipe_problem(reader, node->line, path,
-                           "expected a judge such as {exec: [PROGRAM]} or {model: DIR}, found %s",
-                           text);
-            free(text);
-        }
-        return false;
+        return recipe_unexpected(reader, node, path,
+                                 "a judge such as {exec: [PROGRAM]} or {model: DIR}");
     }
     const tr_judge_kind_t *kind = find_kind(reader, node, path);
     if (kind == NULL) {
@@ -168,13 +161,13 @@ static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_
     // from here on the judge holds memory; release() of the list frees it, also after a problem
     tr_judge_init(judge, kind);
     entry_t entry = {judge, reader, {0}, node, path};
-    recipe_keys_add(&entry.keys, "", &tr_judge_fields, judge, 0);
-    recipe_keys_add(&entry.keys, "", kind->fields, judge->options, 0);
+    recipe_keys_add(&entry.keys, path, &tr_judge_fields, judge, 0);
+    recipe_keys_add(&entry.keys, path, kind->fields, judge->options, 0);
     recipe_record_read(&entry.keys, reader, node, path, report_foreign, &entry);
     check_entry(&entry);
     recipe_keys_release(&entry.keys);
     // any new problem makes the entry unusable
-    return reader->count == before;
+    return reader->problems->count == before;
 }
 
 /// Linear in at most JUDGE_LIMIT judges; except: an index that does not count, or SIZE_MAX.
@@ -258,18 +251,10 @@ static void release(void *value)
 static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list, const char *path)
 {
     tr_judges_t *judges = value;
-    // null is the empty list; a broken node was reported by the parser
-    if (recipe_node_is_null(list) || list->kind == RECIPE_BROKEN) {
-        return list->kind != RECIPE_BROKEN;
+    if (!recipe_node_is_null(list) && (list->kind != RECIPE_LIST || list->count > JUDGE_LIMIT)) {
+        return recipe_unexpected(reader, list, path, LIST_EXPECTED);
     }
-    if (list->kind != RECIPE_LIST || list->count > JUDGE_LIMIT) {
-        char *found = recipe_node_describe(list);
-        recipe_problem(reader, list->line, path,
-                       "expected a list of at most %d judges ('- {model: DIR}'), found %s",
-                       JUDGE_LIMIT, found);
-        free(found);
-        return false;
-    }
+    // null is the empty list
     if (list->count == 0) {
         return true;
     }

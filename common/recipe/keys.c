@@ -157,10 +157,10 @@ bool recipe_key_is_set(const recipe_key_t *key)
     return key->node != NULL && !key->failed && !is_default(key);
 }
 
-void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key, const char *path)
+void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key)
 {
     if (recipe_key_is_set(key) && !tr_field_is_read(key->record, key->table, key->field)) {
-        recipe_problem(reader, key->node->line, path, "read only where %s is %s: leave it out",
+        recipe_problem(reader, key->node->line, key->name, "read only where %s is %s: leave it out",
                        key->field->when, key->field->is);
     }
 }
@@ -212,21 +212,20 @@ static void consider(char **best, size_t *best_cost, const char *unknown, const 
     }
 }
 
-char *recipe_suggest(const recipe_keys_t *keys, const char *name)
+char *recipe_suggest(const recipe_keys_t *keys, const char *map, const char *name)
 {
     char *best = NULL;
     size_t best_cost = FAR;
     for (size_t i = 0; i < keys->count; i++) {
         char *known = tr_strdup(keys->items[i].name);
-        char *dot = NULL;
-        // a misspelt section is one mistake of its own
-        do { // the key, then its sections
+        // a misspelt section is one mistake of its own: the key, then its sections within the map
+        for (char *dot = known; dot != NULL && strlen(known) > strlen(map);) {
             consider(&best, &best_cost, name, known);
             dot = strrchr(known, '.');
             if (dot != NULL) {
                 *dot = '\0';
             }
-        } while (dot != NULL);
+        }
         free(known);
         if (keys->items[i].also != NULL) {
             consider(&best, &best_cost, name, keys->items[i].also);

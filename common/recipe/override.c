@@ -73,13 +73,18 @@ static recipe_node_t *enter(recipe_reader_t *reader, recipe_node_t *parent, cons
     return child != NULL ? child : new_child(parent, segment, length);
 }
 
-/// Walks the path from the root, and makes the sections that are not there.
+/// Walks the path from the root. reader: gets problems, and sections that are not there are made;
+/// NULL: nothing is made, and only keys of maps are found.
 static recipe_node_t *reach(recipe_reader_t *reader, recipe_node_t *root, const char *path)
 {
     recipe_node_t *node = root;
     for (const char *segment = path; node != NULL;) {
         size_t length = strcspn(segment, ".");
-        node = enter(reader, node, segment, length, path);
+        if (reader != NULL) {
+            node = enter(reader, node, segment, length, path);
+        } else {
+            node = node->kind == RECIPE_MAP ? recipe_node_find(node, segment, length) : NULL;
+        }
         if (segment[length] == '\0') {
             return node;
         }
@@ -88,31 +93,17 @@ static recipe_node_t *reach(recipe_reader_t *reader, recipe_node_t *root, const 
     return NULL;
 }
 
-/// Whether the tree has the key; unlike reach, without making anything.
-static bool is_there(const recipe_node_t *root, const char *path)
-{
-    const recipe_node_t *node = root;
-    for (const char *segment = path; node != NULL && node->kind == RECIPE_MAP;) {
-        size_t length = strcspn(segment, ".");
-        node = recipe_node_find(node, segment, length);
-        if (segment[length] == '\0') {
-            return node != NULL;
-        }
-        segment += length + 1;
-    }
-    return false;
-}
-
 /// A key of two names goes under the one that the tree has, so that one replaces the other. Owned
 /// by the caller.
-static char *spelling(const recipe_node_t *root, const char *path)
+static char *spelling(recipe_node_t *root, const char *path)
 {
     recipe_keys_t keys;
     recipe_keys_init(&keys, NULL);
     const recipe_key_t *key = recipe_key_find(&keys, path);
-    const char *found = key == NULL || key->also == NULL ? path
-                        : is_there(root, key->also)      ? key->also
-                                                         : key->name;
+    const char *found = path;
+    if (key != NULL && key->also != NULL) {
+        found = reach(NULL, root, key->also) != NULL ? key->also : key->name;
+    }
     char *copy = tr_strdup(found);
     recipe_keys_release(&keys);
     return copy;

@@ -13,30 +13,20 @@
 /// The place of what the command line gave; every line of the file comes before it.
 #define RECIPE_COMMAND_LINE SIZE_MAX
 
-typedef struct recipe_problem {
-    size_t line;
-    size_t order; ///< of discovery, which decides between problems of one line
-    char *text;
-} recipe_problem_t;
-
-/// What goes along with the reading of one recipe. Starts as {.source, .disk}.
+/// What goes along with the reading of one recipe. Starts as {.source, .disk, .problems}.
 typedef struct recipe_reader {
     const char *source; ///< the file's name in problems
     bool disk;          ///< whether the files and directories named must be there
-    recipe_problem_t *problems;
-    size_t count;
-    size_t capacity;
+    tr_recipe_problems_t *problems;
+    size_t *lines; ///< [problems->count], ascending, owned: the place of each problem
 } recipe_reader_t;
 
-/// Adds "source:line: key: sentence", on one line; key may be NULL.
+/// Adds "source:line: key: sentence", on one line; key may be NULL or "".
 void recipe_problem(recipe_reader_t *reader, size_t line, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /// Adds a whole sentence as it is.
 void recipe_problem_plain(recipe_reader_t *reader, const char *sentence);
-
-/// Moves the problems over, in order of their places, and empties the reader.
-void recipe_problems_take(tr_recipe_problems_t *problems, recipe_reader_t *reader);
 
 // The tree
 
@@ -72,6 +62,11 @@ bool recipe_node_is_null(const recipe_node_t *node);
 
 /// "'fast'", "a list", ...: for "found ...". Owned by the caller (free).
 char *recipe_node_describe(const recipe_node_t *node);
+
+/// Reports that the node is not what was expected there; a broken one was reported before. Returns
+/// false, for `return recipe_unexpected(...)`.
+bool recipe_unexpected(recipe_reader_t *reader, const recipe_node_t *node, const char *key,
+                       const char *expected);
 
 /// text in quotes, clipped to what a sentence can hold. Owned by the caller (free).
 char *recipe_quote(const char *text);
@@ -140,19 +135,20 @@ recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section);
 bool recipe_key_is_set(const recipe_key_t *key);
 
 /// A problem when the key is set and the options beside it leave it unread (tr_field_is_read).
-void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key, const char *path);
+void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key);
 
-/// The name that was meant by an unknown one: a key or section. Owned by the caller (free); NULL:
-/// none is near.
-char *recipe_suggest(const recipe_keys_t *keys, const char *name);
+/// The name that was meant by an unknown one: a key, or a section within `map`. Owned by the caller
+/// (free); NULL: none is near.
+char *recipe_suggest(const recipe_keys_t *keys, const char *map, const char *name);
 
 // Reading
 
-/// Reads the map into the keys' records, and notes at each key what was said. prefix: the map's
-/// dotted key. unknown: called for a key that is none; NULL: it is reported as such.
+/// Called for a name of a map that is no key: whether that is all right, or was reported.
 typedef bool (*recipe_unknown_fn)(void *context, const recipe_node_t *node, const char *name);
+/// Reads the map, whose dotted name is `name`, into the keys' records, and notes at each key what
+/// was said. unknown: NULL: a name that is no key is reported as such.
 void recipe_record_read(recipe_keys_t *keys, recipe_reader_t *reader, const recipe_node_t *map,
-                        const char *prefix, recipe_unknown_fn unknown, void *context);
+                        const char *name, recipe_unknown_fn unknown, void *context);
 
 /// Reads one value. False, with the field unchanged, after a problem.
 bool recipe_value_read(const recipe_key_t *key, recipe_reader_t *reader, const recipe_node_t *node,

@@ -17,12 +17,7 @@ static recipe_node_t *read_tree(tr_status *status, recipe_reader_t *reader, cons
     recipe_node_t *root;
     *status = recipe_parse(&root, reader, text, length, 0, "");
     if (*status == TR_OK && root->kind != RECIPE_MAP) {
-        if (root->kind != RECIPE_BROKEN) {
-            char *found = recipe_node_describe(root);
-            recipe_problem(reader, root->line, NULL,
-                           "expected a recipe of keys and values, found %s", found);
-            free(found);
-        }
+        recipe_unexpected(reader, root, "", "a recipe of keys and values");
         *status = TR_ERR_ARGUMENT;
     }
     if (*status != TR_OK) {
@@ -64,6 +59,13 @@ static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, cons
                              size_t length, const char *const *overrides, size_t count)
 {
     tr_status status;
+    *recipe = NULL;
+    // a recipe comes from a person; more than this is another file
+    if (length > SIZE_LIMIT) {
+        recipe_problem(reader, 1, NULL, "a recipe of %zu bytes; at most %d are read", length,
+                       SIZE_LIMIT);
+        return TR_ERR_FORMAT;
+    }
     recipe_node_t *root = read_tree(&status, reader, text, length);
     if (root == NULL) {
         return status;
@@ -72,7 +74,7 @@ static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, cons
     // also after a bad override: its problems and the file's are reported together
     tr_recipe_t *read = resolve(reader, root);
     recipe_node_destroy(&root);
-    if (reader->count > 0) {
+    if (reader->problems->count > 0) {
         tr_recipe_destroy(&read);
         return status != TR_OK ? status : TR_ERR_ARGUMENT;
     }
@@ -80,47 +82,38 @@ static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, cons
     return TR_OK;
 }
 
-/// Hands the problems to the caller, whatever the status.
-static tr_status finish(tr_recipe_problems_t *problems, recipe_reader_t *reader, tr_status status)
-{
-    tr_recipe_problems_release(problems);
-    recipe_problems_take(problems, reader);
-    return status;
-}
-
 tr_status tr_recipe_parse(tr_recipe_t **recipe, const char *text, size_t length, const char *source,
                           const char *const *overrides, size_t count,
                           tr_recipe_problems_t *problems)
 {
-    recipe_reader_t reader = {.source = source};
-    *recipe = NULL;
-    // a recipe comes from a person; more than this is another file
-    if (length > SIZE_LIMIT) {
-        recipe_problem(&reader, 1, NULL, "a recipe of %zu bytes; at most %d are read", length,
-                       SIZE_LIMIT);
-        return finish(problems, &reader, TR_ERR_FORMAT);
-    }
-    return finish(problems, &reader, read_recipe(recipe, &reader, text, length, overrides, count));
+    recipe_reader_t reader = {.source = source, .problems = problems};
+    tr_recipe_problems_release(problems);
+    tr_status status = read_recipe(recipe, &reader, text, length, overrides, count);
+    free(reader.lines);
+    return status;
 }
 
 tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *const *overrides,
                          size_t count, tr_recipe_problems_t *problems)
 {
-    recipe_reader_t reader = {.source = path != NULL ? path : "command line", .disk = true};
+    recipe_reader_t reader = {
+        .source = path != NULL ? path : "command line", .disk = true, .problems = problems};
     char *text = NULL;
     size_t length = 0;
     tr_error_t err = {0};
     *recipe = NULL;
+    tr_recipe_problems_release(problems);
     tr_status status = path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
     if (status != TR_OK) {
         recipe_problem_plain(&reader, err.text);
-        return finish(problems, &reader, status);
+    } else {
+        // without a file the recipe consists of the overrides alone
+        status = path != NULL ? read_recipe(recipe, &reader, text, length, overrides, count)
+                              : read_recipe(recipe, &reader, "{}", 2, overrides, count);
     }
-    // without a file the recipe consists of the overrides alone
-    status = path != NULL ? read_recipe(recipe, &reader, text, length, overrides, count)
-                          : read_recipe(recipe, &reader, "{}", 2, overrides, count);
     free(text);
-    return finish(problems, &reader, status);
+    free(reader.lines);
+    return status;
 }
 
 void tr_recipe_destroy(tr_recipe_t **recipe)

@@ -11,7 +11,7 @@
 typedef struct reading {
     recipe_keys_t *keys;
     recipe_reader_t *reader;
-    const char *prefix;
+    const char *map; // the name of the whole map
     recipe_unknown_fn unknown;
     void *context;
 } reading_t;
@@ -31,72 +31,58 @@ static void read_key(const reading_t *reading, recipe_key_t *key, const recipe_n
     key->failed = !recipe_value_read(key, reading->reader, node, path);
 }
 
-static void report_unknown(const reading_t *reading, const recipe_node_t *node, const char *name,
-                           const char *path)
+static void report_unknown(const reading_t *reading, const recipe_node_t *node, const char *name)
 {
     // the caller may know the name: a key of another kind of judge
     if (reading->unknown != NULL && reading->unknown(reading->context, node, name)) {
         return;
     }
-    char *meant = recipe_suggest(reading->keys, name);
-    char *whole = meant != NULL ? recipe_join(reading->prefix, meant) : NULL;
-    if (whole != NULL) {
-        recipe_problem(reading->reader, node->line, path, "unknown key; did you mean '%s'?", whole);
+    char *meant = recipe_suggest(reading->keys, reading->map, name);
+    if (meant != NULL) {
+        recipe_problem(reading->reader, node->line, name, "unknown key; did you mean '%s'?", meant);
     } else {
-        recipe_problem(reading->reader, node->line, path, "unknown key; docs/recipe.md lists them");
+        recipe_problem(reading->reader, node->line, name, "unknown key; docs/recipe.md lists them");
     }
-    free(whole);
     free(meant);
 }
 
 static void read_map(const reading_t *reading, const recipe_node_t *map, const char *section);
 
 /// A section is a map; where it has a brief key, a scalar stands for that key.
-static void read_section(const reading_t *reading, const recipe_node_t *node, const char *name,
-                         const char *path)
+static void read_section(const reading_t *reading, const recipe_node_t *node, const char *name)
 {
     recipe_key_t *brief = recipe_key_brief(reading->keys, name);
     if (node->kind == RECIPE_MAP) {
         read_map(reading, node, name);
     } else if (brief != NULL && node->kind == RECIPE_SCALAR) {
-        read_key(reading, brief, node, path);
-    } else if (!recipe_node_is_null(node) && node->kind != RECIPE_BROKEN) {
-        char *found = recipe_node_describe(node);
-        recipe_problem(reading->reader, node->line, path, "expected a section of keys, found %s",
-                       found);
-        free(found);
+        read_key(reading, brief, node, name);
+    } else if (!recipe_node_is_null(node)) {
+        recipe_unexpected(reading->reader, node, name, "a section of keys");
     }
 }
 
-/// A name is a key, else a section, else unknown.
-static void read_child(const reading_t *reading, const recipe_node_t *node, const char *section)
-{
-    char *name = recipe_join(section, node->key);
-    // name is within the record, path within the whole recipe: for problems
-    char *path = recipe_join(reading->prefix, name);
-    recipe_key_t *key = recipe_key_find(reading->keys, name);
-    if (key != NULL) {
-        read_key(reading, key, node, path);
-    } else if (recipe_is_section(reading->keys, name)) {
-        read_section(reading, node, name, path);
-    } else {
-        report_unknown(reading, node, name, path);
-    }
-    free(path);
-    free(name);
-}
-
-/// In the file's order, so that problems about one name are, too.
+/// In the file's order, so that problems about one name are, too. A name is a key, else a section,
+/// else unknown.
 static void read_map(const reading_t *reading, const recipe_node_t *map, const char *section)
 {
     for (size_t i = 0; i < map->count; i++) {
-        read_child(reading, map->children[i], section);
+        const recipe_node_t *node = map->children[i];
+        char *name = recipe_join(section, node->key);
+        recipe_key_t *key = recipe_key_find(reading->keys, name);
+        if (key != NULL) {
+            read_key(reading, key, node, name);
+        } else if (recipe_is_section(reading->keys, name)) {
+            read_section(reading, node, name);
+        } else {
+            report_unknown(reading, node, name);
+        }
+        free(name);
     }
 }
 
 void recipe_record_read(recipe_keys_t *keys, recipe_reader_t *reader, const recipe_node_t *map,
-                        const char *prefix, recipe_unknown_fn unknown, void *context)
+                        const char *name, recipe_unknown_fn unknown, void *context)
 {
-    const reading_t reading = {keys, reader, prefix, unknown, context};
-    read_map(&reading, map, "");
+    const reading_t reading = {keys, reader, name, unknown, context};
+    read_map(&reading, map, name);
 }

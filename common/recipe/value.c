@@ -16,16 +16,9 @@ typedef struct place {
     const char *path;
 } place_t;
 
-/// Reports and returns false, for `return unexpected(...)`. A broken node was reported before.
 static bool unexpected(const place_t *place, const recipe_node_t *node, const char *expected)
 {
-    if (node->kind != RECIPE_BROKEN) {
-        char *found = recipe_node_describe(node);
-        recipe_problem(place->reader, node->line, place->path, "expected %s, found %s", expected,
-                       found);
-        free(found);
-    }
-    return false;
+    return recipe_unexpected(place->reader, node, place->path, expected);
 }
 
 /// What the field's table expects, in its own words.

@@ -311,6 +311,19 @@ Test(recipe_mistakes, the_command_line)
     }));
 }
 
+Test(recipe_mistakes, a_key_of_two_names_is_not_sought_in_a_list)
+{
+    char *text = tr_format("%sgeneration: [a]\n", least);
+    const char *const overrides[] = {"generation.response_length=3"};
+    expect_problems(text, overrides, 1, TR_ERR_ARGUMENT,
+                    (const char *const[]){
+                        "r.yaml:7: generation: expected a section of keys, found a list",
+                        "command line: generation.max_new_tokens: 'max_new_tokens' is no entry of "
+                        "a list of 1; entries count from 0",
+                        NULL});
+    free(text);
+}
+
 Test(recipe_mistakes, what_is_no_yaml_is_a_format_error_with_its_line)
 {
     static const struct {
