@@ -30,12 +30,6 @@ static size_t line_of(const parse_t *parse, yaml_mark_t mark)
     return parse->line == RECIPE_COMMAND_LINE ? parse->line : mark.line + 1;
 }
 
-/// A problem of the whole document has no key.
-static const char *or_null(const char *path)
-{
-    return path[0] == '\0' ? NULL : path;
-}
-
 /// libyaml's own sentence, at the place where it noticed.
 static void report_malformed(parse_t *parse)
 {
@@ -45,8 +39,7 @@ static void report_malformed(parse_t *parse)
     if (yaml->error == YAML_READER_ERROR) { // which knows an offset only
         mark = yaml->mark;
     }
-    recipe_problem(parse->reader, line_of(parse, mark), or_null(parse->path),
-                   "malformed YAML: %s%s%s",
+    recipe_problem(parse->reader, line_of(parse, mark), parse->path, "malformed YAML: %s%s%s",
                    yaml->problem != NULL ? yaml->problem : "it cannot be read",
                    yaml->context != NULL ? " " : "", yaml->context != NULL ? yaml->context : "");
     parse->status = TR_ERR_FORMAT;
@@ -65,7 +58,7 @@ static bool next_event(yaml_event_t *event, parse_t *parse)
 /// Stops the parse.
 static recipe_node_t *give_up(parse_t *parse, size_t line, const char *path, const char *sentence)
 {
-    recipe_problem(parse->reader, line, or_null(path), "%s", sentence);
+    recipe_problem(parse->reader, line, path, "%s", sentence);
     parse->status = TR_ERR_ARGUMENT;
     return NULL;
 }
@@ -73,23 +66,25 @@ static recipe_node_t *give_up(parse_t *parse, size_t line, const char *path, con
 /// Reports, and lets the parse go on.
 static recipe_node_t *broken(parse_t *parse, size_t line, const char *path, const char *sentence)
 {
-    recipe_problem(parse->reader, line, or_null(path), "%s", sentence);
+    recipe_problem(parse->reader, line, path, "%s", sentence);
     return recipe_node_new(RECIPE_BROKEN, line);
 }
 
 /// They would be ignored by the tree, so a recipe that has them would mean something else than it
 /// says.
-static void refuse_properties(parse_t *parse, const yaml_char_t *anchor, const yaml_char_t *tag,
-                              size_t line, const char *path)
+static void refuse_properties(parse_t *parse, const yaml_event_t *event, const char *path)
 {
+    // the events of scalars, lists and maps all begin with anchor and tag
+    const yaml_char_t *anchor = event->data.scalar.anchor, *tag = event->data.scalar.tag;
+    size_t line = line_of(parse, event->start_mark);
     if (anchor != NULL) {
-        recipe_problem(parse->reader, line, or_null(path),
+        recipe_problem(parse->reader, line, path,
                        "anchors (&%.40s) have no use here: write each value out",
                        (const char *)anchor);
     }
     if (tag != NULL) {
-        recipe_problem(parse->reader, line, or_null(path),
-                       "tags (%.40s) have no use here: leave it out", (const char *)tag);
+        recipe_problem(parse->reader, line, path, "tags (%.40s) have no use here: leave it out",
+                       (const char *)tag);
     }
 }
 
@@ -100,7 +95,7 @@ static recipe_node_t *build_scalar(parse_t *parse, const yaml_event_t *event, co
 {
     size_t line = line_of(parse, event->start_mark);
     const char *text = (const char *)event->data.scalar.value;
-    refuse_properties(parse, event->data.scalar.anchor, event->data.scalar.tag, line, path);
+    refuse_properties(parse, event, path);
     // texts are C strings from here on
     if (strlen(text) != event->data.scalar.length) {
         return broken(parse, line, path, "a text cannot hold a NUL character");
@@ -153,22 +148,6 @@ static bool add_child(parse_t *parse, recipe_node_t *parent, yaml_event_t *event
     return read;
 }
 
-/// False when the parse cannot go on; then the list is incomplete.
-static bool build_list(parse_t *parse, recipe_node_t *list, const char *path, size_t depth)
-{
-    yaml_event_t event;
-    while (next_event(&event, parse)) {
-        if (event.type == YAML_SEQUENCE_END_EVENT) {
-            yaml_event_delete(&event);
-            return true;
-        }
-        if (!add_child(parse, list, &event, NULL, path, depth)) {
-            return false;
-        }
-    }
-    return false;
-}
-
 /// Takes the event. *key: owned by the caller.
 /// A key is a scalar of bounded length without NUL; a list or a map as key is YAML, but no
 /// recipe's.
@@ -178,7 +157,7 @@ static bool read_key(char **key, parse_t *parse, yaml_event_t *event, const char
     bool usable = event->type == YAML_SCALAR_EVENT && event->data.scalar.length <= KEY_LIMIT &&
                   strlen((const char *)event->data.scalar.value) == event->data.scalar.length;
     if (usable) {
-        refuse_properties(parse, event->data.scalar.anchor, event->data.scalar.tag, line, path);
+        refuse_properties(parse, event, path);
         *key = tr_strdup((const char *)event->data.scalar.value);
     } else {
         give_up(parse, line, path, "a key must be a short text");
@@ -187,25 +166,23 @@ static bool read_key(char **key, parse_t *parse, yaml_event_t *event, const char
     return usable;
 }
 
-/// Keys and values in turn.
-static bool build_map(parse_t *parse, recipe_node_t *map, const char *path, size_t depth)
+/// The values of a list or map up to its end; in a map each is behind its key. False when the parse
+/// cannot go on; then the node is incomplete.
+static bool build_children(parse_t *parse, recipe_node_t *node, const char *path, size_t depth)
 {
     yaml_event_t event;
     while (next_event(&event, parse)) {
-        char *key;
-        if (event.type == YAML_MAPPING_END_EVENT) {
+        char *key = NULL;
+        if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT) {
             yaml_event_delete(&event);
             return true;
         }
-        if (!read_key(&key, parse, &event, path)) {
-            return false;
-        }
-        // the value of the key that was just read
-        if (!next_event(&event, parse)) {
+        if (node->kind == RECIPE_MAP &&
+            !(read_key(&key, parse, &event, path) && next_event(&event, parse))) {
             free(key);
             return false;
         }
-        if (!add_child(parse, map, &event, key, path, depth)) {
+        if (!add_child(parse, node, &event, key, path, depth)) {
             return false;
         }
     }
@@ -215,23 +192,15 @@ static bool build_map(parse_t *parse, recipe_node_t *map, const char *path, size
 static recipe_node_t *build_collection(parse_t *parse, const yaml_event_t *event, const char *path,
                                        size_t depth)
 {
-    bool is_list = event->type == YAML_SEQUENCE_START_EVENT;
     size_t line = line_of(parse, event->start_mark);
     // bounds the recursion of build, whatever the file holds
     if (depth >= DEPTH_LIMIT) {
         return give_up(parse, line, path, "the nesting is deeper than any recipe's");
     }
-    if (is_list) {
-        refuse_properties(parse, event->data.sequence_start.anchor, event->data.sequence_start.tag,
-                          line, path);
-    } else {
-        refuse_properties(parse, event->data.mapping_start.anchor, event->data.mapping_start.tag,
-                          line, path);
-    }
-    recipe_node_t *node = recipe_node_new(is_list ? RECIPE_LIST : RECIPE_MAP, line);
-    bool read =
-        is_list ? build_list(parse, node, path, depth) : build_map(parse, node, path, depth);
-    if (!read) {
+    refuse_properties(parse, event, path);
+    recipe_node_t *node =
+        recipe_node_new(event->type == YAML_SEQUENCE_START_EVENT ? RECIPE_LIST : RECIPE_MAP, line);
+    if (!build_children(parse, node, path, depth)) {
         recipe_node_destroy(&node);
     }
     return node;
