@@ -263,49 +263,36 @@ static const tr_field_t network[] = {
 
 // Where each table stands
 
-/// A table knows its struct's size, its fields and their number.
-static const tr_fields_t run_fields = TR_FIELDS(tr_recipe_t, run);
-static const tr_fields_t data_fields = TR_FIELDS(tr_recipe_data_t, data);
-static const tr_fields_t sft_fields = TR_FIELDS(tr_recipe_sft_t, sft);
-static const tr_fields_t reward_fields = TR_FIELDS(tr_recipe_reward_t, reward);
-static const tr_fields_t dpo_fields = TR_FIELDS(tr_recipe_dpo_t, dpo);
-static const tr_fields_t kto_fields = TR_FIELDS(tr_recipe_kto_t, kto);
-static const tr_fields_t rollout_fields = TR_FIELDS(tr_recipe_rollout_t, rollout);
-static const tr_fields_t actor_fields = TR_FIELDS(tr_recipe_learner_t, actor);
-static const tr_fields_t reference_fields = TR_FIELDS(tr_recipe_reference_t, reference);
-static const tr_fields_t critic_fields = TR_FIELDS(tr_recipe_learner_t, critic);
-static const tr_fields_t judges_fields = TR_FIELDS(tr_recipe_roles_t, judges);
-static const tr_fields_t checkpoint_fields = TR_FIELDS(tr_recipe_checkpoint_t, checkpoint);
-static const tr_fields_t samples_fields = TR_FIELDS(tr_recipe_samples_t, samples);
-static const tr_fields_t network_fields = TR_FIELDS(tr_recipe_network_t, network);
-
+/// The table of rows of this file.
+#define OWN(record, rows) &(const tr_fields_t)TR_FIELDS(record, rows)
 #define AT(member) offsetof(tr_recipe_t, member)
 
 /// Name, table, offset of its struct, who reads it. Several tables may share a name: a loss's own
 /// options and those of its rows. A field's own readers go before its section's.
 const recipe_section_t recipe_sections[] = {
-    {"", &run_fields, 0, 0},
-    {"data", &data_fields, AT(data), 0},
+    {"", OWN(tr_recipe_t, run), 0, 0},
+    {"data", OWN(tr_recipe_data_t, data), AT(data), 0},
     {"generation", &tr_generation_fields, AT(generation), TR_READS_PROMPTS},
     {"ppo", &tr_ppo_fields, AT(ppo), TR_READS_PPO},
     {"sft", &tr_sft_fields, AT(sft.loss), TR_READS_SFT},
-    {"sft", &sft_fields, AT(sft), TR_READS_SFT_ROWS},
+    {"sft", OWN(tr_recipe_sft_t, sft), AT(sft), TR_READS_SFT_ROWS},
     {"reward", &tr_reward_fields, AT(reward.loss), TR_READS_REWARD},
-    {"reward", &reward_fields, AT(reward), TR_READS_REWARD},
+    {"reward", OWN(tr_recipe_reward_t, reward), AT(reward), TR_READS_REWARD},
     {"dpo", &tr_dpo_fields, AT(dpo.loss), TR_READS_DPO},
-    {"dpo", &dpo_fields, AT(dpo), TR_READS_DPO},
+    {"dpo", OWN(tr_recipe_dpo_t, dpo), AT(dpo), TR_READS_DPO},
     {"kto", &tr_kto_fields, AT(kto.loss), TR_READS_KTO},
-    {"kto", &kto_fields, AT(kto), TR_READS_KTO},
+    {"kto", OWN(tr_recipe_kto_t, kto), AT(kto), TR_READS_KTO},
     {"optimizer", &tr_optimizer_fields, AT(optimizer), TR_READS_OPTIMIZER},
-    {"roles.rollout", &rollout_fields, AT(roles.rollout), TR_READS_PROMPTS},
-    {"roles.actor", &actor_fields, AT(roles.actor), TR_READS_OPTIMIZER},
+    {"roles.rollout", OWN(tr_recipe_rollout_t, rollout), AT(roles.rollout), TR_READS_PROMPTS},
+    {"roles.actor", OWN(tr_recipe_learner_t, actor), AT(roles.actor), TR_READS_OPTIMIZER},
     {"roles.actor", &tr_sharing_fields, AT(roles.actor.sharing), TR_READS_OPTIMIZER},
-    {"roles.reference", &reference_fields, AT(roles.reference), TR_READS_REFERENCE},
-    {"roles.critic", &critic_fields, AT(roles.critic), TR_READS_CRITIC},
+    {"roles.reference", OWN(tr_recipe_reference_t, reference), AT(roles.reference),
+     TR_READS_REFERENCE},
+    {"roles.critic", OWN(tr_recipe_learner_t, critic), AT(roles.critic), TR_READS_CRITIC},
     {"roles.critic", &tr_sharing_fields, AT(roles.critic.sharing), TR_READS_CRITIC},
-    {"roles", &judges_fields, AT(roles), TR_READS_PROMPTS},
-    {"checkpoint", &checkpoint_fields, AT(checkpoint), 0},
-    {"samples", &samples_fields, AT(samples), TR_READS_PROMPTS},
-    {"network", &network_fields, AT(network), 0},
+    {"roles", OWN(tr_recipe_roles_t, judges), AT(roles), TR_READS_PROMPTS},
+    {"checkpoint", OWN(tr_recipe_checkpoint_t, checkpoint), AT(checkpoint), 0},
+    {"samples", OWN(tr_recipe_samples_t, samples), AT(samples), TR_READS_PROMPTS},
+    {"network", OWN(tr_recipe_network_t, network), AT(network), 0},
 };
 const size_t recipe_section_count = sizeof recipe_sections / sizeof recipe_sections[0];
