@@ -42,10 +42,23 @@ static size_t line_of(const whole_t *whole, const char *name, const char *otherw
     return node != NULL ? node->line : whole->root->line;
 }
 
+/// Reports a problem of the key, on its line or that of `otherwise`.
+#define REPORT(whole, key, otherwise, ...) \
+    recipe_problem((whole)->reader, line_of(whole, key, otherwise), key, __VA_ARGS__)
+
 /// Only to be called once the algorithm is known.
 static bool reads(const whole_t *whole, unsigned readers)
 {
     return (whole->algorithm->reads & readers) != 0;
+}
+
+/// A list of which the algorithm needs an item. what: "file", "judge".
+static void check_some(const whole_t *whole, const char *key, size_t count, const char *what)
+{
+    if (count == 0 && is_sound(whole, key)) {
+        REPORT(whole, key, "algorithm", "expected at least one %s for algorithm '%s', found none",
+               what, whole->algorithm->name);
+    }
 }
 
 /// A field without a default must be given.
@@ -97,8 +110,7 @@ static void check_name(const whole_t *whole)
     }
     if (!usable) {
         char *found = recipe_quote(name);
-        recipe_problem(whole->reader, line_of(whole, "name", "name"), "name",
-                       "expected a plain file name, without '/', found %s", found);
+        REPORT(whole, "name", "name", "expected a plain file name, without '/', found %s", found);
         free(found);
     }
 }
@@ -106,11 +118,7 @@ static void check_name(const whole_t *whole)
 /// Algorithms that train on rows need some; data.eval may be empty.
 static void check_train(const whole_t *whole)
 {
-    if (whole->recipe->data.train.count == 0 && is_sound(whole, "data.train")) {
-        recipe_problem(whole->reader, line_of(whole, "data.train", "algorithm"), "data.train",
-                       "expected at least one file for algorithm '%s', found none",
-                       whole->algorithm->name);
-    }
+    check_some(whole, "data.train", whole->recipe->data.train.count, "file");
 }
 
 /// Minibatches of one size: the last would else weigh more than the others.
@@ -122,12 +130,10 @@ static void check_mini_batches(const whole_t *whole)
     bool sound = is_sound(whole, "data.batch") && is_sound(whole, "generation.samples") &&
                  is_sound(whole, "ppo.num_mini_batches");
     if (sound && responses % recipe->ppo.num_mini_batches != 0) {
-        recipe_problem(whole->reader, line_of(whole, "ppo.num_mini_batches", "data.batch"),
-                       "ppo.num_mini_batches",
-                       "expected a divisor of the %llu responses of a step (data.batch x "
-                       "generation.samples), found %llu",
-                       (unsigned long long)responses,
-                       (unsigned long long)recipe->ppo.num_mini_batches);
+        REPORT(whole, "ppo.num_mini_batches", "data.batch",
+               "expected a divisor of the %llu responses of a step (data.batch x "
+               "generation.samples), found %llu",
+               (unsigned long long)responses, (unsigned long long)recipe->ppo.num_mini_batches);
     }
 }
 
@@ -145,17 +151,16 @@ static bool check_device_list(const whole_t *whole, const char *key, const tr_te
         return false;
     }
     if (devices->count == 0) {
-        recipe_problem(whole->reader, line_of(whole, key, key), key,
-                       "expected at least one device, found none");
+        REPORT(whole, key, key, "expected at least one device, found none");
         return false;
     }
     // one kind is enough: two GPUs of one machine give the same bits
     for (size_t i = 1; i < devices->count; i++) {
         if (is_gpu(devices, i) != is_gpu(devices, 0)) {
-            recipe_problem(whole->reader, line_of(whole, key, key), key,
-                           "expected devices of one kind, found '%s' and '%s': a CPU and a GPU "
-                           "need not agree bit for bit; put all on the CPU, or all on GPUs",
-                           devices->items[0], devices->items[i]);
+            REPORT(whole, key, key,
+                   "expected devices of one kind, found '%s' and '%s': a CPU and a GPU "
+                   "need not agree bit for bit; put all on the CPU, or all on GPUs",
+                   devices->items[0], devices->items[i]);
             return false;
         }
     }
@@ -171,10 +176,10 @@ static void check_one_gpu_each(const whole_t *whole, const char *key, const char
         for (uint64_t j = 0; j < i; j++) {
             const char *name = devices->items[i % devices->count];
             if (tr_device_is_same(name, devices->items[j % devices->count])) {
-                recipe_problem(whole->reader, line_of(whole, key, ranks_key), key,
-                               "expected %llu different GPUs, one for each rank of %s, found '%s' "
-                               "for two of them",
-                               (unsigned long long)ranks, ranks_key, name);
+                REPORT(whole, key, ranks_key,
+                       "expected %llu different GPUs, one for each rank of %s, found '%s' "
+                       "for two of them",
+                       (unsigned long long)ranks, ranks_key, name);
                 return;
             }
         }
@@ -194,10 +199,9 @@ static void check_rounding(const whole_t *whole)
                    (critic && roles->critic.ranks > 1 && roles->critic.sharing.zero_stage == 3);
     if (recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC &&
         (!gpus || sharded || recipe->precision != TR_PRECISION_BF16)) {
-        recipe_problem(whole->reader, line_of(whole, "optimizer.rounding", "optimizer.rounding"),
-                       "optimizer.rounding",
-                       "'stochastic' is for learners on GPUs with 'precision: bf16' and a "
-                       "zero_stage below 3; say 'nearest', or put actor and critic there");
+        REPORT(whole, "optimizer.rounding", "optimizer.rounding",
+               "'stochastic' is for learners on GPUs with 'precision: bf16' and a "
+               "zero_stage below 3; say 'nearest', or put actor and critic there");
     }
 }
 
@@ -224,13 +228,11 @@ static void check_devices(const whole_t *whole)
     if (actor && rollout && tr_algorithm_generates(whole->algorithm) &&
         tr_algorithm_learns(whole->algorithm) &&
         is_gpu(&roles->actor.device, 0) != is_gpu(&roles->rollout.device, 0)) {
-        recipe_problem(
-            whole->reader, line_of(whole, "roles.rollout.device", "roles.actor.device"),
-            "roles.rollout.device",
-            "expected a device of one kind with '%s' of roles.actor.device, found '%s': "
-            "a CPU and a GPU need not agree bit for bit, so exact/logprob_mismatch would "
-            "not be 0; put both on the CPU, or both on GPUs",
-            roles->actor.device.items[0], roles->rollout.device.items[0]);
+        REPORT(whole, "roles.rollout.device", "roles.actor.device",
+               "expected a device of one kind with '%s' of roles.actor.device, found '%s': "
+               "a CPU and a GPU need not agree bit for bit, so exact/logprob_mismatch would "
+               "not be 0; put both on the CPU, or both on GPUs",
+               roles->actor.device.items[0], roles->rollout.device.items[0]);
     }
 }
 
@@ -240,12 +242,10 @@ static void check_external(const whole_t *whole)
     const tr_recipe_rollout_t *rollout = &whole->recipe->roles.rollout;
     if (rollout->external > rollout->workers && is_sound(whole, "roles.rollout.external") &&
         is_sound(whole, "roles.rollout.workers")) {
-        recipe_problem(whole->reader,
-                       line_of(whole, "roles.rollout.external", "roles.rollout.workers"),
-                       "roles.rollout.external",
-                       "expected at most the %llu of roles.rollout.workers, which counts them too, "
-                       "found %llu",
-                       (unsigned long long)rollout->workers, (unsigned long long)rollout->external);
+        REPORT(whole, "roles.rollout.external", "roles.rollout.workers",
+               "expected at most the %llu of roles.rollout.workers, which counts them too, "
+               "found %llu",
+               (unsigned long long)rollout->workers, (unsigned long long)rollout->external);
     }
 }
 
@@ -253,22 +253,14 @@ static void check_external(const whole_t *whole)
 static void check_generation(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
-    const char *algorithm = whole->algorithm->name;
     check_external(whole);
-    if (recipe->data.prompts.count == 0 && is_sound(whole, "data.prompts")) {
-        recipe_problem(whole->reader, line_of(whole, "data.prompts", "algorithm"), "data.prompts",
-                       "expected at least one file for algorithm '%s', found none", algorithm);
-    }
-    if (recipe->roles.reward.count == 0 && is_sound(whole, "roles.reward")) {
-        recipe_problem(whole->reader, line_of(whole, "roles.reward", "algorithm"), "roles.reward",
-                       "expected at least one judge for algorithm '%s', found none", algorithm);
-    }
+    check_some(whole, "data.prompts", recipe->data.prompts.count, "file");
+    check_some(whole, "roles.reward", recipe->roles.reward.count, "judge");
     // the losses divide logits by the temperature; `sample` may be greedy
     if (recipe->generation.temperature <= 0 && tr_algorithm_learns(whole->algorithm) &&
         is_sound(whole, "generation.temperature")) {
-        recipe_problem(whole->reader, line_of(whole, "generation.temperature", "algorithm"),
-                       "generation.temperature",
-                       "expected a positive number for algorithm '%s', found 0", algorithm);
+        REPORT(whole, "generation.temperature", "algorithm",
+               "expected a positive number for algorithm '%s', found 0", whole->algorithm->name);
     }
 }
 
@@ -278,11 +270,10 @@ static void check_choice(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
     if (recipe->generation.samples < 2 && is_sound(whole, "generation.samples")) {
-        recipe_problem(whole->reader, line_of(whole, "generation.samples", "algorithm"),
-                       "generation.samples",
-                       "expected at least 2 for algorithm '%s', which chooses among a prompt's "
-                       "responses, found %llu",
-                       whole->algorithm->name, (unsigned long long)recipe->generation.samples);
+        REPORT(whole, "generation.samples", "algorithm",
+               "expected at least 2 for algorithm '%s', which chooses among a prompt's "
+               "responses, found %llu",
+               whole->algorithm->name, (unsigned long long)recipe->generation.samples);
     }
 }
 
@@ -292,20 +283,17 @@ static void check_dpo(const whole_t *whole)
     const tr_dpo_options_t *dpo = &whole->recipe->dpo.loss;
     if (dpo->loss_weights.count > 0 && dpo->loss_weights.count != dpo->loss_type.count &&
         is_sound(whole, "dpo.loss_type")) {
-        recipe_problem(whole->reader, line_of(whole, "dpo.loss_weights", "dpo.loss_type"),
-                       "dpo.loss_weights",
-                       "expected a weight for each of the %zu losses, found %zu",
-                       dpo->loss_type.count, dpo->loss_weights.count);
+        REPORT(whole, "dpo.loss_weights", "dpo.loss_type",
+               "expected a weight for each of the %zu losses, found %zu", dpo->loss_type.count,
+               dpo->loss_weights.count);
     }
     if (tr_dpo_uses(dpo, TR_DPO_EXO_PAIR) && dpo->label_smoothing == 0) {
-        recipe_problem(whole->reader, line_of(whole, "dpo.label_smoothing", "dpo.loss_type"),
-                       "dpo.label_smoothing",
-                       "expected a number above 0 for exo_pair, such as 0.001, found 0");
+        REPORT(whole, "dpo.label_smoothing", "dpo.loss_type",
+               "expected a number above 0 for exo_pair, such as 0.001, found 0");
     }
     if (tr_dpo_uses(dpo, TR_DPO_SFT) && dpo->use_weighting) {
-        recipe_problem(whole->reader, line_of(whole, "dpo.use_weighting", "dpo.loss_type"),
-                       "dpo.use_weighting",
-                       "expected false with loss_type sft, which is no loss of pairs, found true");
+        REPORT(whole, "dpo.use_weighting", "dpo.loss_type",
+               "expected false with loss_type sft, which is no loss of pairs, found true");
     }
 }
 
@@ -314,8 +302,8 @@ static void check_reward(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
     if (recipe->reward.normalize && recipe->data.eval.count == 0 && is_sound(whole, "data.eval")) {
-        recipe_problem(whole->reader, line_of(whole, "data.eval", "reward.normalize"), "data.eval",
-                       "expected at least one file for reward.normalize, found none");
+        REPORT(whole, "data.eval", "reward.normalize",
+               "expected at least one file for reward.normalize, found none");
     }
 }
 
@@ -326,12 +314,11 @@ static void check_sync(const whole_t *whole)
     const tr_recipe_t *recipe = whole->recipe;
     if (recipe->dpo.sync_ref_model &&
         (recipe->dpo.precompute_ref_log_probs || recipe->roles.reference.separate)) {
-        recipe_problem(whole->reader, line_of(whole, "dpo.sync_ref_model", "algorithm"),
-                       "dpo.sync_ref_model",
-                       "expected false with %s, found true: only the actor's own copy can follow "
-                       "the policy",
-                       recipe->dpo.precompute_ref_log_probs ? "dpo.precompute_ref_log_probs"
-                                                            : "roles.reference.separate");
+        REPORT(whole, "dpo.sync_ref_model", "algorithm",
+               "expected false with %s, found true: only the actor's own copy can follow "
+               "the policy",
+               recipe->dpo.precompute_ref_log_probs ? "dpo.precompute_ref_log_probs"
+                                                    : "roles.reference.separate");
     }
 }
 
@@ -342,10 +329,8 @@ static void check_warmup(const whole_t *whole)
     bool sound = key_of(whole, "steps")->node != NULL && is_sound(whole, "steps") &&
                  is_sound(whole, "optimizer.warmup");
     if (sound && recipe->optimizer.warmup > recipe->steps) {
-        recipe_problem(whole->reader, line_of(whole, "optimizer.warmup", "steps"),
-                       "optimizer.warmup", "expected at most the %llu steps, found %llu",
-                       (unsigned long long)recipe->steps,
-                       (unsigned long long)recipe->optimizer.warmup);
+        REPORT(whole, "optimizer.warmup", "steps", "expected at most the %llu steps, found %llu",
+               (unsigned long long)recipe->steps, (unsigned long long)recipe->optimizer.warmup);
     }
 }
 
