@@ -211,11 +211,6 @@ void tr_pool_destroy(tr_pool_t **self)
     *self = NULL;
 }
 
-size_t tr_pool_threads(const tr_pool_t *pool)
-{
-    return pool->threads;
-}
-
 void tr_pool_run(tr_pool_t *pool, size_t n, void (*fn)(void *context, size_t i, size_t thread),
                  void *context)
 {

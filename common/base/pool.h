@@ -15,8 +15,6 @@ typedef struct tr_pool tr_pool_t;
 tr_pool_t *tr_pool_new(size_t threads);
 void tr_pool_destroy(tr_pool_t **pool);
 
-size_t tr_pool_threads(const tr_pool_t *pool);
-
 /// How many processors this process may use; at least 1.
 size_t tr_pool_processors(void);
 

@@ -9,32 +9,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    tr_status status;
-    const char *name;
-} names[] = {
-    {TR_OK, "ok"},
-    {TR_ERR_ARGUMENT, "argument"},
-    {TR_ERR_MEMORY, "memory"},
-    {TR_ERR_IO, "io"},
-    {TR_ERR_FORMAT, "format"},
-    {TR_ERR_UNSUPPORTED, "unsupported"},
-    {TR_ERR_PROTOCOL, "protocol"},
-    {TR_ERR_TIMEOUT, "timeout"},
-    {TR_ERR_PEER, "peer"},
-    {TR_ERR_NUMERIC, "numeric"},
-    {TR_ERR_VERSION, "version"},
-    {TR_ERR_INTERRUPTED, "interrupted"},
+/// By the status, whose sign is dropped.
+static const char *const names[] = {
+    [-TR_OK] = "ok",
+    [-TR_ERR_ARGUMENT] = "argument",
+    [-TR_ERR_MEMORY] = "memory",
+    [-TR_ERR_IO] = "io",
+    [-TR_ERR_FORMAT] = "format",
+    [-TR_ERR_UNSUPPORTED] = "unsupported",
+    [-TR_ERR_PROTOCOL] = "protocol",
+    [-TR_ERR_TIMEOUT] = "timeout",
+    [-TR_ERR_PEER] = "peer",
+    [-TR_ERR_NUMERIC] = "numeric",
+    [-TR_ERR_VERSION] = "version",
+    [-TR_ERR_INTERRUPTED] = "interrupted",
 };
 
 const char *tr_status_name(tr_status status)
 {
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (names[i].status == status) {
-            return names[i].name;
-        }
-    }
-    return "unknown";
+    // a positive number, which is no status, becomes a large one
+    size_t place = (size_t)(-(long)status);
+    return place < sizeof names / sizeof names[0] ? names[place] : "unknown";
 }
 
 /// From 11 on, clear of the codes of the shell (1, 2, 126 and up) and of usage errors (64, argp's).

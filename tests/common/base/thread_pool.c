@@ -32,7 +32,7 @@ static void check(size_t threads)
         }
     }
     size_t sum = 0;
-    for (size_t thread = 0; thread < tr_pool_threads(pool); thread++) {
+    for (size_t thread = 0; thread < threads; thread++) {
         sum += tally->by_thread[thread];
     }
     TR_ASSERT(sum == (size_t)INDICES * ROUNDS, "%zu visits", sum);
