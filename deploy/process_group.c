@@ -64,7 +64,7 @@ static char **environment_of(const setting_t *setting, const char *name, const c
                                            : tr_strdup("TROUPE_KEYS");
     // threads that wait must not spin: processes of a run share the processors
     environment[3] = tr_strdup("OMP_WAIT_POLICY=passive");
-    environment[4] = tr_format("TROUPE_LOG_LEVEL=%s", tr_log_level_name(setting->level));
+    environment[4] = tr_format("TROUPE_LOG_LEVEL=%s", tr_log_level_names[setting->level]);
     environment[5] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
     return environment;
 }

@@ -13,7 +13,7 @@
 
 static char log_who[64] = "troupe";
 static tr_log_level_t log_lowest = TR_LOG_INFO;
-static const char *const level_names[] = {"debug", "info", "warn", "error"};
+const char *const tr_log_level_names[] = {"debug", "info", "warn", "error", NULL};
 
 void tr_log_init(const char *who, tr_log_level_t lowest)
 {
@@ -24,17 +24,12 @@ void tr_log_init(const char *who, tr_log_level_t lowest)
 bool tr_log_level_parse(tr_log_level_t *level, const char *name)
 {
     for (int i = TR_LOG_DEBUG; i <= TR_LOG_ERROR; i++) {
-        if (strcmp(level_names[i], name) == 0) {
+        if (strcmp(tr_log_level_names[i], name) == 0) {
             *level = (tr_log_level_t)i;
-            return 1;
+            return true;
         }
     }
-    return 0;
-}
-
-const char *tr_log_level_name(tr_log_level_t level)
-{
-    return level_names[level];
+    return false;
 }
 
 void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...)
@@ -50,7 +45,7 @@ void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...
     // The head of the line. `used` stays far below the size: the name has at most 63 characters.
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
     used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s %s ",
-                             now.tv_nsec / 1000000, level_names[level], log_who, subsystem);
+                             now.tv_nsec / 1000000, tr_log_level_names[level], log_who, subsystem);
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);

@@ -17,8 +17,8 @@ void tr_log_init(const char *who, tr_log_level_t lowest);
 /// "debug", "info", "warn" or "error" into *level; false for anything else.
 bool tr_log_level_parse(tr_log_level_t *level, const char *name);
 
-/// The reverse.
-const char *tr_log_level_name(tr_log_level_t level);
+/// The same words by level, with NULL at the end.
+extern const char *const tr_log_level_names[];
 
 /// subsystem: one word. format: printf style, `key=value` pairs first, then the sentence in quotes:
 ///     tr_log(TR_LOG_INFO, "weights", "version=%lu \"published\"", version);

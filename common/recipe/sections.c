@@ -12,7 +12,6 @@
 static const char *const bad_rows[] = {"fail", "drop", NULL};              // tr_on_bad_row_t
 static const char *const truncations[] = {"keep_start", "keep_end", NULL}; // tr_truncation_t
 static const char *const weight_ways[] = {"auto", "host", NULL};           // tr_weights_way_t
-static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL}; // tr_log_level_t
 static const char *const chat_templates[] = {"null",    "chatml",     "llama2",     "llama3",
                                              "mistral", "mistral-v1", "mistral-v3", "zephyr",
                                              "plain",   NULL}; // tr_chat_format_t
@@ -47,7 +46,7 @@ static const tr_field_t run[] = {
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names,
           .help = "What GPUs compute in. The weights that are trained are fp32 in any case; a CPU "
                   "computes in fp32 only."),
-    FIELD(log_level, TR_FIELD_CHOICE, "info", .choices = log_levels,
+    FIELD(log_level, TR_FIELD_CHOICE, "info", .choices = tr_log_level_names,
           .help = "The lowest level that is logged."),
 };
 
