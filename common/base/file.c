@@ -68,29 +68,10 @@ static tr_status write_all(int descriptor, const char *data, size_t length)
     return TR_OK;
 }
 
-tr_status tr_directory_sync(const char *path, tr_error_t *err)
+/// fsync of a file or directory. 0, or -1 with errno. flags: O_DIRECTORY refuses anything else.
+static int sync_path(const char *path, int flags)
 {
-    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0 || fsync(descriptor) != 0) {
-        int code = errno;
-        if (descriptor >= 0) {
-            close(descriptor);
-        }
-        return tr_fail(err, TR_ERR_IO, "cannot sync directory '%s': %s", path, strerror(code));
-    }
-    close(descriptor);
-    return TR_OK;
-}
-
-/// For nftw: fsync of one file or directory; errno is the reason of a failure.
-static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)where;
-    // a link has no data of its own
-    if (kind == FTW_SL || kind == FTW_SLN) {
-        return 0;
-    }
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (descriptor < 0) {
         return -1;
     }
@@ -100,6 +81,20 @@ static int sync_entry(const char *path, const struct stat *info, int kind, struc
     close(descriptor);
     errno = code;
     return result;
+}
+
+tr_status tr_directory_sync(const char *path, tr_error_t *err)
+{
+    return sync_path(path, O_DIRECTORY) == 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_IO, "cannot sync directory '%s': %s", path, strerror(errno));
+}
+
+/// For nftw. A link has no data of its own.
+static int sync_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)where;
+    return kind == FTW_SL || kind == FTW_SLN ? 0 : sync_path(path, 0);
 }
 
 tr_status tr_directory_sync_tree(const char *path, tr_error_t *err)
