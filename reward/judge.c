@@ -23,7 +23,7 @@ static tr_status find_kind(const tr_judge_kind_t **kind, const json_t *config, t
     const char *name;
     TR_TRY(tr_body_string(&name, config, "kind", "config", err));
     *kind = tr_judge_kind_find(name);
-    return *kind != NULL && (*kind)->open != NULL
+    return *kind != NULL && (*kind)->score != NULL
                ? TR_OK
                : tr_fail(err, TR_ERR_UNSUPPORTED, "kind '%s' is not served by troupe-reward", name);
 }
@@ -44,6 +44,10 @@ static tr_status open_judge(reward_judge_t *judge, const json_t *config,
         tr_status status = tr_fail(err, TR_ERR_ARGUMENT, "config: %s: %s", key, sentence);
         free(sentence);
         return status;
+    }
+    if (kind->open == NULL) {
+        judge->state = judge->entry.options;
+        return TR_OK;
     }
     return kind->open(&judge->state, judge->entry.options, host, err);
 }
@@ -67,7 +71,7 @@ tr_status reward_judge_new(reward_judge_t **judge, const char *name, const json_
 void reward_judge_destroy(reward_judge_t **judge)
 {
     if (*judge != NULL) {
-        if ((*judge)->state != NULL) {
+        if ((*judge)->state != NULL && (*judge)->entry.kind->close != NULL) {
             (*judge)->entry.kind->close((*judge)->state);
         }
         tr_judge_release(&(*judge)->entry);

@@ -44,7 +44,8 @@ typedef struct tr_judge_kind {
 
     // Scoring, by `troupe-reward`. All NULL where a program of the user's scores.
 
-    /// *state: NULL after a failure. options: borrowed until close.
+    /// *state: NULL after a failure. options: borrowed until close. A kind without open and close
+    /// has its options as state.
     tr_status (*open)(void **state, const void *options, const tr_judge_host_t *host,
                       tr_error_t *err);
     /// scores: [count], written. TR_ERR_ARGUMENT for a sample that cannot be scored, in a sentence

@@ -49,17 +49,6 @@ static char *check(const char **key, const void *options)
     return rule->max > 0 && rule->min > rule->max ? tr_strdup("min is above max") : NULL;
 }
 
-/// No state but the options: copied, so that close is free().
-static tr_status length_open(void **state, const void *options, const tr_judge_host_t *host,
-                             tr_error_t *err)
-{
-    options_t *rule = tr_alloc(sizeof *rule);
-    (void)host, (void)err;
-    *rule = *(const options_t *)options;
-    *state = rule;
-    return TR_OK;
-}
-
 /// Characters of the text, and words: how often a character that is no space follows a space or the
 /// start.
 static void count_text(size_t *characters, size_t *words, const char *text)
@@ -115,7 +104,5 @@ const tr_judge_kind_t tr_judge_length = {
     .fields = &table,
     .started = true,
     .check = check,
-    .open = length_open,
     .score = length_score,
-    .close = free,
 };

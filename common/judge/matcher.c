@@ -64,10 +64,12 @@ tr_status tr_matcher_add(tr_matcher_t *matcher, const char *pattern, size_t leng
     PCRE2_SIZE offset = 0;
     pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, length, PCRE2_UTF, &cause, &offset, NULL);
     if (code == NULL) {
-        PCRE2_UCHAR text[128];
+        PCRE2_UCHAR text[160];
         pcre2_get_error_message(cause, text, sizeof text);
-        return tr_fail(err, TR_ERR_ARGUMENT, "pattern '%s' is not understood at byte %zu: %s",
-                       pattern, (size_t)offset, (const char *)text);
+        // the pattern is cut: it may be long, and the offset says where to look
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "expected a regular expression, found '%.60s': %s at byte %zu", pattern,
+                       (const char *)text, (size_t)offset);
     }
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); // without JIT the interpreter matches the same
     matcher->codes = tr_realloc(matcher->codes, (matcher->count + 1) * sizeof(pcre2_code *));

@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include "common/judge/judge.h"
 #include "common/judge/matcher.h"
 
@@ -29,23 +26,15 @@ static const tr_fields_t table = TR_FIELDS(options_t, fields);
 static char *check(const char **key, const void *options)
 {
     const char *pattern = ((const options_t *)options)->pattern;
-    PCRE2_SIZE offset = 0;
-    int code = 0;
+    tr_error_t err = {0};
     *key = "regex.pattern";
     if (pattern == NULL) {
         return tr_strdup("expected a regular expression, found none");
     }
-    pcre2_code *compiled =
-        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &offset, NULL);
-    if (compiled != NULL) {
-        pcre2_code_free(compiled);
-        return NULL;
-    }
-    // the pattern is cut: it may be long, and the offset says where to look
-    char reason[160];
-    pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
-    return tr_format("expected a regular expression, found '%.60s': %s at byte %zu", pattern,
-                     reason, offset);
+    tr_matcher_t *matcher = tr_matcher_new();
+    tr_status status = tr_matcher_add(matcher, pattern, strlen(pattern), &err);
+    tr_matcher_destroy(&matcher);
+    return status == TR_OK ? NULL : tr_strdup(err.text);
 }
 
 typedef struct regex {

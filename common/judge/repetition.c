@@ -28,17 +28,6 @@ static const tr_field_t fields[] = {
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 
-/// No state but the options: copied, so that close is free().
-static tr_status repetition_open(void **state, const void *options, const tr_judge_host_t *host,
-                                 tr_error_t *err)
-{
-    options_t *own = tr_alloc(sizeof *own);
-    (void)host, (void)err;
-    *own = *(const options_t *)options;
-    *state = own;
-    return TR_OK;
-}
-
 /// The hashes of the text's words: [*count], owned by the caller.
 static uint64_t *hash_words(size_t *count, const char *text)
 {
@@ -112,7 +101,5 @@ const tr_judge_kind_t tr_judge_repetition = {
     .name = "repetition",
     .fields = &table,
     .started = true,
-    .open = repetition_open,
     .score = repetition_score,
-    .close = free,
 };

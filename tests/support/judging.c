@@ -48,7 +48,9 @@ tr_status judging_try(judging_t *judge, const tr_judge_kind_t *kind, json_t *opt
     *judge = (judging_t){0};
     tr_judge_init(&judge->entry, kind);
     tr_status status = read_options(judge, body, err);
-    if (status == TR_OK) {
+    if (status == TR_OK && kind->open == NULL) {
+        judge->state = judge->entry.options;
+    } else if (status == TR_OK) {
         status = kind->open(&judge->state, judge->entry.options, &judge->host, err);
     }
     if (status != TR_OK) {
@@ -68,7 +70,9 @@ void judging_open(judging_t *judge, const tr_judge_kind_t *kind, json_t *options
 
 void judging_close(judging_t *judge)
 {
-    judge->entry.kind->close(judge->state);
+    if (judge->entry.kind->close != NULL) {
+        judge->entry.kind->close(judge->state);
+    }
     tr_judge_release(&judge->entry);
 }
 
