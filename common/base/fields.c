@@ -263,7 +263,7 @@ static const char *expected(const tr_field_t *field)
     case TR_FIELD_REALS: return "a list of numbers";
     case TR_FIELD_IDS: return "a list of token ids";
     case TR_FIELD_WORDS: return "words, each with a number";
-    case TR_FIELD_LIST: return "a list of judges";
+    case TR_FIELD_JUDGES: return "a list of judges";
     default: return field->range->expected;
     }
 }

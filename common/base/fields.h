@@ -37,7 +37,7 @@ typedef enum tr_field_kind {
     TR_FIELD_REALS,   ///< tr_reals_t
     TR_FIELD_IDS,     ///< tr_token_ids_t
     TR_FIELD_WORDS,   ///< tr_words_t
-    TR_FIELD_LIST     ///< read and written by the field's `list`
+    TR_FIELD_JUDGES   ///< tr_judges_t; read, written and freed by common/recipe/judges.c
 } tr_field_kind_t;
 
 enum { TR_CHOICES_LIMIT = 32 };
@@ -96,8 +96,6 @@ typedef enum tr_field_names {
     TR_NAMES_DEVICE   ///< common/base/device_name.h
 } tr_field_names_t;
 
-typedef struct tr_field_list tr_field_list_t;
-
 typedef struct tr_field {
     const char *name; ///< "cliprange"; dotted where the value lies in a section of its own
     tr_field_kind_t kind;
@@ -110,7 +108,6 @@ typedef struct tr_field {
     size_t
         stride; ///< ... and so many bytes apart, where rows begin with them; 0: an array of names
     tr_field_names_t names;
-    const tr_field_list_t *list;
     bool brief;        ///< `section: VALUE` is short for it
     bool local;        ///< never sent in messages
     bool message_only; ///< sent in messages, but no key of a recipe
@@ -177,7 +174,7 @@ bool tr_choices_has(const tr_choices_t *choices, int choice);
 
 // Texts
 
-/// Reads a value that is one text (every kind but lists of several, words and `list`) into its
+/// Reads a value that is one text (every kind but lists of several, words and judges) into its
 /// field of the record. quoted: text that looks like a number or null is a text. False, with the
 /// field unchanged, when the field does not take the text.
 bool tr_field_parse(void *record, const tr_field_t *field, const char *text, bool quoted);
@@ -198,7 +195,7 @@ char *tr_field_expected(const tr_field_t *field);
 // JSON: values, and message bodies of them
 
 /// The value, in the form that tr_field_take reads: numbers that stand for null are numbers, words
-/// with weights are pairs. Of any kind but `list`. A new reference.
+/// with weights are pairs. Of any kind but judges. A new reference.
 json_t *tr_field_to_json(const void *record, const tr_field_t *field);
 /// Reads a value that a person wrote, so null is JSON's. False, with the field unchanged, when the
 /// field does not take it.

@@ -17,7 +17,7 @@
     .size = sizeof(type), .item = sizeof(of), .items = offsetof(type, items), \
     .count = offsetof(type, count)
 
-/// What the memory of a value looks like. Nothing is known about TR_FIELD_LIST, whose values belong
+/// What the memory of a value looks like. Nothing is known about TR_FIELD_JUDGES, whose values belong
 /// to common/recipe.
 static const struct {
     size_t size;  // bytes of the value
@@ -36,7 +36,7 @@ static const struct {
     [TR_FIELD_TEXTS] = {LIST(tr_texts_t, char *), .owned = true},
     [TR_FIELD_IDS] = {LIST(tr_token_ids_t, int32_t), .owned = true},
     [TR_FIELD_WORDS] = {LIST(tr_words_t, tr_word_weight_t), .owned = true},
-    [TR_FIELD_LIST] = {.size = 0},
+    [TR_FIELD_JUDGES] = {.size = 0},
 };
 
 static size_t *count_of(void *value, tr_field_kind_t kind)
@@ -88,7 +88,8 @@ static json_t *item_to_json(const void *item, const tr_field_t *field)
     switch (field->kind) {
     case TR_FIELD_TEXT:
     case TR_FIELD_TEXTS:
-        return *(char *const *)item == NULL ? json_null() : json_string(*(char *const *)item);
+        return *(char *const *)item == NULL ? json_null()
+                                            : json_string_nocheck(*(char *const *)item);
     case TR_FIELD_WHOLE: return json_integer((json_int_t) * (const uint64_t *)item);
     case TR_FIELD_REAL:
     case TR_FIELD_REALS: return json_real(*(const double *)item);
@@ -99,7 +100,7 @@ static json_t *item_to_json(const void *item, const tr_field_t *field)
     case TR_FIELD_IDS: return json_integer(*(const int32_t *)item);
     // a pair, because an object of words would lose their order
     case TR_FIELD_WORDS: return json_pack("[s, f]", word->word, word->weight);
-    case TR_FIELD_LIST: break;
+    case TR_FIELD_JUDGES: break;
     }
     TR_ASSERT(false, "'%s' is no field of a message", field->name);
 }
@@ -137,9 +138,9 @@ void tr_fields_to_json(json_t *object, const void *record, const tr_fields_t *fi
 
 bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
 {
-    if (field->kind == TR_FIELD_LIST) {
-        // Empty by default, and nothing is compared with anything but its default. Every list of
-        // records begins as tr_texts_t does.
+    if (field->kind == TR_FIELD_JUDGES) {
+        // Empty by default, and nothing is compared with anything but its default. tr_judges_t
+        // begins as tr_texts_t does.
         const tr_texts_t *x = tr_field_of_const(a, field), *y = tr_field_of_const(b, field);
         return x->count == y->count;
     }
@@ -221,7 +222,7 @@ static bool take_item(void *item, const json_t *json, const tr_field_t *field, b
         *(int32_t *)item = (int32_t)id;
         return json_is_integer(json) && id >= 0 && id <= INT32_MAX;
     case TR_FIELD_WORDS: return take_word(item, json);
-    case TR_FIELD_LIST: break;
+    case TR_FIELD_JUDGES: break;
     }
     return false;
 }

@@ -9,31 +9,23 @@
 
 #include "common/recipe/parts.h"
 
-/// Follows links: a data file may be one.
-static bool is_file(const char *path)
+/// kind: S_IFREG or S_IFDIR. Follows links: a data file may be one.
+static bool is_kind(const char *path, mode_t kind)
 {
     struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
-/// The directory of keys, for one.
-static bool is_directory(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    return stat(path, &info) == 0 && (info.st_mode & S_IFMT) == kind;
 }
 
 /// A directory with a config.json; whether the model can be loaded is found when it is.
 static bool is_model(const char *path)
 {
     char *config = tr_format("%s/config.json", path);
-    bool there = is_file(config);
+    bool there = is_kind(config, S_IFREG);
     free(config);
     return there;
 }
 
-/// Whether a folder of PATH has the program.
-/// The same search as execvp's, so that what is accepted here starts later.
+/// Whether a folder of PATH has the program. The same search as execvp's, so that what is accepted here starts later.
 static bool is_on_path(const char *program)
 {
     const char *folder = getenv("PATH");
@@ -41,7 +33,7 @@ static bool is_on_path(const char *program)
         // an empty entry of PATH is the current directory
         size_t length = strcspn(folder, ":");
         char *path = tr_format("%.*s%s%s", (int)length, folder, length == 0 ? "" : "/", program);
-        bool runs = is_file(path) && access(path, X_OK) == 0;
+        bool runs = is_kind(path, S_IFREG) && access(path, X_OK) == 0;
         free(path);
         if (runs) {
             return true;
@@ -57,15 +49,15 @@ static bool is_program(const char *program)
     if (strchr(program, '/') == NULL) {
         return is_on_path(program);
     }
-    return is_file(program) && access(program, X_OK) == 0;
+    return is_kind(program, S_IFREG) && access(program, X_OK) == 0;
 }
 
 /// What the field's table says that its text names.
 static bool is_there(tr_field_names_t names, const char *text)
 {
     switch (names) {
-    case TR_NAMES_FILE: return is_file(text);
-    case TR_NAMES_DIRECTORY: return is_directory(text);
+    case TR_NAMES_FILE: return is_kind(text, S_IFREG);
+    case TR_NAMES_DIRECTORY: return is_kind(text, S_IFDIR);
     case TR_NAMES_MODEL: return is_model(text);
     case TR_NAMES_PROGRAM: return is_program(text);
     case TR_NAMES_DEVICE: // a name, whatever this machine has
@@ -81,8 +73,8 @@ static const char *sentence(tr_field_names_t names, const char *text)
     case TR_NAMES_FILE: return "there is no file";
     case TR_NAMES_DIRECTORY: return "there is no directory";
     case TR_NAMES_MODEL:
-        return is_directory(text) ? "no config.json, so no Hugging Face model, is in"
-                                  : "there is no model directory";
+        return is_kind(text, S_IFDIR) ? "no config.json, so no Hugging Face model, is in"
+                                      : "there is no model directory";
     default:
         return strchr(text, '/') == NULL ? "no folder of PATH has the program"
                                          : "there is no file that can be run at";

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/recipe/parts.h"
+#include "common/text/utf8.h"
 
 /// As few digits as read back, in the form "3e-06"; *digits: how many, *power: of ten.
 static void shortest(char *text, size_t size, int *digits, int *power, double value)
@@ -51,8 +52,7 @@ static bool has_plain_form(const char *text)
     return head > 0 && text[good] == '\0';
 }
 
-/// Whether some YAML reads the word as a truth value or null.
-/// YAML 1.1 has more truth values than YAML 1.2; both must read the text as a text.
+/// Whether some YAML reads the word as a truth value or null. YAML 1.1 has more truth values than YAML 1.2; both must read the text as a text.
 static bool is_reserved(const char *text)
 {
     static const char *const words[] = {"null", "true", "false", "yes", "no",
@@ -63,19 +63,6 @@ static bool is_reserved(const char *text)
         }
     }
     return false;
-}
-
-/// The code point at text, which is valid UTF-8; *length: its bytes.
-static uint32_t code_point(size_t *length, const char *text)
-{
-    // the length is in the high bits of the first byte, the rest gives six bits each
-    unsigned char first = (unsigned char)*text;
-    *length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-    uint32_t code = *length == 1 ? first : first & (0x7Fu >> *length);
-    for (size_t i = 1; i < *length; i++) {
-        code = code << 6 | ((unsigned char)text[i] & 0x3Fu);
-    }
-    return code;
 }
 
 /// Control characters, line breaks and what a YAML stream must not hold.
@@ -91,7 +78,10 @@ static void write_quoted(FILE *out, const char *text)
     size_t length;
     fputc('"', out);
     for (; *text != '\0'; text += length) {
-        uint32_t code = code_point(&length, text);
+        // YAML brings UTF-8 only; a byte that is none would be written as it is
+        uint32_t code = 0xFFFD;
+        length = tr_utf8_next(&code, text, strlen(text));
+        length += length == 0;
         if (code == '"' || code == '\\') {
             fprintf(out, "\\%c", (int)code);
         } else if (code == '\n') {

@@ -170,12 +170,12 @@ static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_
     return reader->problems->count == before;
 }
 
-/// Linear in at most JUDGE_LIMIT judges; except: an index that does not count, or SIZE_MAX.
-static bool is_taken(const tr_judges_t *judges, const char *name, size_t except)
+/// Whether one of the first `count` judges has the name.
+static bool is_taken(const tr_judges_t *judges, size_t count, const char *name)
 {
-    for (size_t i = 0; i < judges->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const char *other = judges->items[i].name;
-        if (i != except && other != NULL && strcmp(other, name) == 0) {
+        if (other != NULL && strcmp(other, name) == 0) {
             return true;
         }
     }
@@ -186,7 +186,7 @@ static bool is_taken(const tr_judges_t *judges, const char *name, size_t except)
 static char *free_name(const tr_judges_t *judges, const char *base)
 {
     char *name = tr_strdup(base);
-    for (size_t number = 2; is_taken(judges, name, SIZE_MAX); number++) {
+    for (size_t number = 2; is_taken(judges, judges->count, name); number++) {
         free(name);
         name = tr_format("%s-%zu", base, number);
     }
@@ -200,7 +200,7 @@ static bool check_names(recipe_reader_t *reader, const tr_judges_t *judges,
     bool unique = true;
     for (size_t i = 0; i < judges->count; i++) {
         const char *name = judges->items[i].name;
-        if (name != NULL && is_taken(&(tr_judges_t){judges->items, i}, name, SIZE_MAX)) {
+        if (name != NULL && is_taken(judges, i, name)) {
             recipe_problem(reader, list->children[i]->line, path,
                            "entry %zu has the name '%s' of an earlier one", i, name);
             unique = false;
@@ -236,10 +236,9 @@ static bool read_all(tr_judges_t *judges, recipe_reader_t *reader, const recipe_
     return usable && check_names(reader, judges, list, path);
 }
 
-/// For tr_field_list_t: frees the list, complete or not.
-static void release(void *value)
+/// Also of a list that was read in part.
+void recipe_judges_release(tr_judges_t *judges)
 {
-    tr_judges_t *judges = value;
     for (size_t i = 0; i < judges->count; i++) {
         tr_judge_release(&judges->items[i]);
     }
@@ -247,10 +246,9 @@ static void release(void *value)
     *judges = (tr_judges_t){0};
 }
 
-/// For tr_field_list_t: the whole list, or none of it.
-static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list, const char *path)
+bool recipe_judges_read(tr_judges_t *judges, recipe_reader_t *reader, const recipe_node_t *list,
+                        const char *path)
 {
-    tr_judges_t *judges = value;
     if (!recipe_node_is_null(list) && (list->kind != RECIPE_LIST || list->count > JUDGE_LIMIT)) {
         return recipe_unexpected(reader, list, path, LIST_EXPECTED);
     }
@@ -263,15 +261,14 @@ static bool read(void *value, recipe_reader_t *reader, const recipe_node_t *list
     if (usable) {
         fill_names(judges);
     } else {
-        release(judges);
+        recipe_judges_release(judges);
     }
     return usable;
 }
 
-/// For tr_field_list_t: each entry with every key of its kind.
-static void print(FILE *out, const void *value, int indent)
+/// Each entry with every key of its kind.
+void recipe_judges_print(FILE *out, const tr_judges_t *judges, int indent)
 {
-    const tr_judges_t *judges = value;
     // the name stands beside the dash, so it is written here and skipped below
     fputs(judges->count == 0 ? " []\n" : "\n", out);
     for (size_t i = 0; i < judges->count; i++) {
@@ -286,5 +283,3 @@ static void print(FILE *out, const void *value, int indent)
         free(name);
     }
 }
-
-const tr_field_list_t recipe_judges = {read, release, print};

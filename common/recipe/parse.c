@@ -225,53 +225,32 @@ static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *pat
     return node;
 }
 
-/// Skips events that libyaml's grammar puts here. *type: what the last was.
-static bool skip(yaml_event_type_t *type, parse_t *parse, size_t count)
-{
-    for (; count > 0; count--) {
-        yaml_event_t event;
-        if (!next_event(&event, parse)) {
-            return false;
-        }
-        *type = event.type;
-        yaml_event_delete(&event);
-    }
-    return true;
-}
-
-/// The value of an empty document.
-static recipe_node_t *null_node(size_t line)
-{
-    recipe_node_t *node = recipe_node_new(RECIPE_SCALAR, line == 0 ? 1 : line);
-    node->text = tr_strdup("");
-    return node;
-}
-
-/// stream start, document start, the value, document end, stream end.
-/// Exactly one document: a second one would be ignored silently otherwise.
+/// The value of the only document: a second one would be ignored silently otherwise. Null where there
+/// is no document at all, as in an empty value of the command line.
 static void build_document(recipe_node_t **node, parse_t *parse)
 {
-    yaml_event_type_t type;
     yaml_event_t event;
-    if (!skip(&type, parse, 2)) {
-        return;
+    yaml_event_type_t type = YAML_NO_EVENT;
+    while (type != YAML_STREAM_END_EVENT && next_event(&event, parse)) {
+        type = event.type;
+        if (type == YAML_STREAM_START_EVENT || type == YAML_STREAM_END_EVENT ||
+            type == YAML_DOCUMENT_END_EVENT) {
+            yaml_event_delete(&event);
+        } else if (type == YAML_DOCUMENT_START_EVENT) {
+            size_t line = line_of(parse, event.start_mark);
+            yaml_event_delete(&event);
+            if (*node != NULL) {
+                give_up(parse, line, parse->path,
+                        "a second document ('---') begins where one is expected");
+                return;
+            }
+        } else if ((*node = build(parse, &event, parse->path, 0)) == NULL) {
+            return;
+        }
     }
-    // no document at all, as in an empty value of the command line
-    if (type == YAML_STREAM_END_EVENT) {
-        *node = null_node(parse->line);
-        return;
-    }
-    if (!next_event(&event, parse)) {
-        return;
-    }
-    // events of a document: its start was skipped, its end and the stream's end follow
-    *node = build(parse, &event, parse->path, 0);
-    if (*node == NULL || !skip(&type, parse, 2)) {
-        return;
-    }
-    if (type != YAML_STREAM_END_EVENT) {
-        give_up(parse, line_of(parse, parse->yaml.mark), parse->path,
-                "a second document ('---') begins where one is expected");
+    if (*node == NULL && parse->status == TR_OK) {
+        *node = recipe_node_new(RECIPE_SCALAR, parse->line == 0 ? 1 : parse->line);
+        (*node)->text = tr_strdup("");
     }
 }
 

@@ -162,15 +162,14 @@ bool recipe_disk_check(recipe_reader_t *reader, tr_field_names_t names, const ch
 void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const recipe_keys_t *keys,
                   const recipe_node_t *root);
 
-// Lists of records: roles.reward
+// Judges: roles.reward
 
-struct tr_field_list {
-    bool (*read)(void *value, recipe_reader_t *reader, const recipe_node_t *list, const char *path);
-    void (*release)(void *value);
-    void (*print)(FILE *out, const void *value, int indent);
-};
-
-extern const tr_field_list_t recipe_judges;
+/// Reads the whole list, whose dotted name is path, or none of it: false after a problem.
+bool recipe_judges_read(tr_judges_t *judges, recipe_reader_t *reader, const recipe_node_t *list,
+                        const char *path);
+void recipe_judges_release(tr_judges_t *judges);
+/// The list as YAML, from behind its "reward:" to the end of its last line.
+void recipe_judges_print(FILE *out, const tr_judges_t *judges, int indent);
 
 // Writing
 

@@ -58,8 +58,8 @@ static void print_words(FILE *out, const json_t *words, const tr_field_t *field,
 static void print_value(FILE *out, const recipe_key_t *key, int indent)
 {
     const tr_field_t *field = key->field;
-    if (field->kind == TR_FIELD_LIST) {
-        field->list->print(out, tr_field_of_const(key->record, field), indent);
+    if (field->kind == TR_FIELD_JUDGES) {
+        recipe_judges_print(out, tr_field_of_const(key->record, field), indent);
         return;
     }
     json_t *value = tr_field_to_json(key->record, field);

@@ -125,7 +125,7 @@ void tr_recipe_destroy(tr_recipe_t **recipe)
         tr_fields_release((char *)*recipe + recipe_sections[i].offset, recipe_sections[i].fields);
     }
     // the list of judges is no plain field: tr_fields_release leaves it
-    recipe_judges.release(&(*recipe)->roles.reward);
+    recipe_judges_release(&(*recipe)->roles.reward);
     free(*recipe);
     *recipe = NULL;
 }

@@ -60,7 +60,7 @@ static json_t *value_of(const tr_field_t *field)
     case TR_FIELD_WORDS:
         return json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type",
                          "number");
-    case TR_FIELD_LIST:
+    case TR_FIELD_JUDGES:
         return json_pack("{s:s, s:o}", "type", "array", "items", entries_of_judges());
     }
     return NULL;

@@ -221,7 +221,7 @@ static const tr_field_t critic[] = {
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_roles_t, __VA_ARGS__)
 static const tr_field_t judges[] = {
-    FIELD(reward, TR_FIELD_LIST, "[]", .list = &recipe_judges,
+    FIELD(reward, TR_FIELD_JUDGES, "[]",
           .help =
               "The judges, whose weighted scores are added; algorithms that generate need one."),
 };

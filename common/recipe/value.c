@@ -190,8 +190,8 @@ bool recipe_value_read(const recipe_key_t *key, recipe_reader_t *reader, const r
     case TR_FIELD_REALS:
     case TR_FIELD_IDS:
     case TR_FIELD_WORDS: return read_list(&place, node);
-    case TR_FIELD_LIST:
-        return key->field->list->read(tr_field_of(key->record, key->field), reader, node, path);
+    case TR_FIELD_JUDGES:
+        return recipe_judges_read(tr_field_of(key->record, key->field), reader, node, path);
     }
     return false;
 }

@@ -147,7 +147,7 @@ static char *other_value(const recipe_key_t *key)
     case TR_FIELD_TEXTS: return tr_strdup(field->names == TR_NAMES_DEVICE ? "[cuda]" : "[o.jsonl]");
     case TR_FIELD_IDS: return tr_strdup("[3, 4]");
     case TR_FIELD_WORDS:
-    case TR_FIELD_LIST: break;
+    case TR_FIELD_JUDGES: break;
     }
     cr_assert_fail("write down another value of %s", key->name);
     return NULL;
@@ -220,7 +220,6 @@ static void expect_described(const recipe_key_t *key)
     cr_expect_eq(field->help[strlen(field->help) - 1], '.', "%s: help is no sentence", key->name);
     cr_expect_eq(field->range != NULL, number, "%s: a range is for numbers", key->name);
     cr_expect_eq(field->choices != NULL, chosen, "%s: choices", key->name);
-    cr_expect_eq(field->list != NULL, field->kind == TR_FIELD_LIST, "%s: list", key->name);
     cr_expect_gt(strlen(expected), 0U);
     cr_expect_eq(field->when != NULL, field->is != NULL, "%s: when and is", key->name);
     cr_expect_lt(field->offset, key->table->size);
