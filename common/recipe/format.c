@@ -44,11 +44,9 @@ char *recipe_real_format(double value)
 static bool has_plain_form(const char *text)
 {
     // no digit first: 1.5 and 0x10 would be numbers
-    static const char starts[] = "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    size_t head = strspn(text, RECIPE_LETTERS "/");
     // anything else is quoted, though YAML would take much of it unquoted
-    size_t head = strspn(text, starts);
-    size_t good = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               "0123456789_./-");
+    size_t good = strspn(text, RECIPE_LETTERS "0123456789_./-");
     return head > 0 && text[good] == '\0';
 }
 

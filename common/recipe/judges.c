@@ -90,11 +90,12 @@ static size_t line_of(const entry_t *entry, const char *name)
 /// Names go into metrics, messages and files.
 static void check_name(const entry_t *entry, const char *key, const char *name)
 {
+    if (name == NULL) {
+        return;
+    }
+    size_t good = strspn(name, RECIPE_LETTERS "0123456789_.-");
     // a leading dot would make a hidden file
-    size_t good = name == NULL ? 0
-                               : strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                              "0123456789_.-");
-    if (name != NULL && (name[good] != '\0' || good > NAME_LIMIT || name[0] == '.')) {
+    if (name[good] != '\0' || good > NAME_LIMIT || name[0] == '.') {
         char *path = recipe_join(entry->path, key);
         char *found = recipe_quote(name);
         recipe_problem(entry->reader, line_of(entry, path), path,

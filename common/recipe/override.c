@@ -10,8 +10,7 @@
 /// The length of the key before '='; 0 unless there are letters, digits, '_', '-' and '.' only.
 static size_t key_length(const char *override)
 {
-    size_t length = strspn(override, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                     "0123456789_-.");
+    size_t length = strspn(override, RECIPE_LETTERS "0123456789_-.");
     bool usable = override[length] == '=';
     // "a..b", ".a" and "a." are refused
     for (size_t i = 0; i < length; i++) { // no segment is empty

@@ -68,6 +68,9 @@ char *recipe_node_describe(const recipe_node_t *node);
 bool recipe_unexpected(recipe_reader_t *reader, const recipe_node_t *node, const char *key,
                        const char *expected);
 
+/// The letters of names and of texts that need no quotes: for strspn, beside digits and others.
+#define RECIPE_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 /// text in quotes, clipped to what a sentence can hold. Owned by the caller (free).
 char *recipe_quote(const char *text);
 
