@@ -35,6 +35,7 @@ static tr_status open_judge(reward_judge_t *judge, const json_t *config,
 {
     const tr_judge_kind_t *kind;
     const char *key;
+    // first, because the kind says which table reads the rest of the map
     TR_TRY(find_kind(&kind, config, err));
     tr_judge_init(&judge->entry, kind);
     tr_fields_release(judge->entry.options, kind->fields); // the defaults: the message has all
@@ -45,6 +46,7 @@ static tr_status open_judge(reward_judge_t *judge, const json_t *config,
         free(sentence);
         return status;
     }
+    // a kind without state scores by its options, which live as long as the judge
     if (kind->open == NULL) {
         judge->state = judge->entry.options;
         return TR_OK;
@@ -97,6 +99,7 @@ static tr_status check_finite(const float *scores, const tr_sample_t *samples, s
 tr_status reward_judge_score(reward_judge_t *judge, float *scores, const tr_sample_t *samples,
                              size_t count, tr_error_t *err)
 {
+    // the kind names the sample, this the judge: a recipe may have several of one kind
     if (judge->entry.kind->score(judge->state, scores, samples, count, err) != TR_OK ||
         check_finite(scores, samples, count, err) != TR_OK) {
         return tr_error_prefix(err, "judge '%s'", judge->name);

@@ -68,6 +68,7 @@ tr_status reward_service_welcome(void *context, const json_t *config, tr_error_t
     // recipe
     reward_judge_destroy(&service->judge);
     TR_TRY(tr_body_object(&judges, config, "judges", "welcome", err));
+    // the map has all groups: the controller sends every worker the same
     const json_t *own = json_object_get(judges, group);
     if (own == NULL) {
         return no_group(group, judges, err);
@@ -159,6 +160,7 @@ tr_status reward_service_score(void *context, const tr_message_t *request, tr_me
     scores = tr_calloc(samples.count + 1, sizeof *scores);
     TR_TRY_GOTO(reward_judge_score(service->judge, scores, samples.items, samples.count, err),
                 done);
+    // extras are for judges of users; those of this folder have none
     tr_message_set_body(reply, tr_score_reply_body(scores, samples.count, NULL));
 done:
     free(scores);

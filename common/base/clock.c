@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+/// A double resolves a time since 1970 to a quarter of a microsecond, one since boot much finer.
 static double seconds(clockid_t id)
 {
     struct timespec now;
@@ -11,6 +12,7 @@ static double seconds(clockid_t id)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+/// Never set back, unlike the wall clock: a difference of two is a duration.
 double tr_clock_seconds(void)
 {
     return seconds(CLOCK_MONOTONIC);

@@ -14,6 +14,8 @@
 // Ranges
 
 // The words of a range are part of error sentences and of docs/recipe.md.
+// An end of 1e300 is no bound but that of finite numbers; whole numbers end at 1e9, which an int32
+// holds.
 const tr_range_t tr_range_any = {"a number", -1e300, 1e300, false, false};
 const tr_range_t tr_range_positive = {"a positive number", 0, 1e300, true, false};
 const tr_range_t tr_range_not_negative = {"a number of at least 0", 0, 1e300, false, false};
@@ -29,6 +31,7 @@ const tr_range_t tr_range_gibibytes = {"a number from 0 to 1048576", 0, 0x1p20, 
 
 bool tr_range_holds(const tr_range_t *range, double value)
 {
+    // a NaN fails every comparison, so it is in no range
     bool above = range->low_open ? value > range->low : value >= range->low;
     bool below = range->high_open ? value < range->high : value <= range->high;
     return above && below;
@@ -40,6 +43,7 @@ const tr_field_t *tr_fields_find(const tr_fields_t *fields, const char *name)
 {
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
+        // the other name is TRL's, where ours is another word (response_length)
         if (strcmp(field->name, name) == 0 ||
             (field->also != NULL && strcmp(field->also, name) == 0)) {
             return field;
@@ -86,6 +90,7 @@ bool tr_choices_has(const tr_choices_t *choices, int choice)
 static bool lists(const char *list, const char *word)
 {
     size_t length = strlen(word);
+    // a word may come from a person: 'true|True' would be found in the list as a whole
     if (strchr(word, '|') != NULL) {
         return false;
     }
@@ -138,11 +143,13 @@ static bool is_decimal(const char *text)
     const char *start = text + (*text == '-' || *text == '+');
     const char *end = skip_digits(start);
     size_t digits = (size_t)(end - start);
+    // digits on one side of the point are enough: "5." and ".5"
     if (*end == '.') {
         start = end + 1;
         end = skip_digits(start);
         digits += (size_t)(end - start);
     }
+    // an exponent needs digits of its own: "1e" is no number
     if (digits > 0 && (*end == 'e' || *end == 'E')) {
         start = end + 1 + (end[1] == '-' || end[1] == '+');
         end = skip_digits(start);
@@ -157,6 +164,7 @@ bool tr_real_parse(double *value, const char *text)
         return false;
     }
     // Decimal numbers can still overflow to infinity.
+    // The point is a point everywhere, because no program here calls setlocale.
     double read = strtod(text, NULL);
     if (!isfinite(read)) {
         return false;
@@ -171,6 +179,7 @@ bool tr_whole_parse(uint64_t *value, const char *text)
     if (text[0] == '\0' || *skip_digits(text) != '\0') {
         return false;
     }
+    // Leading zeros mean nothing: 0017 is 17, not an octal number.
     for (; *text != '\0'; text++) {
         uint64_t digit = (uint64_t)(*text - '0');
         // JSON's integers end at 2^63 - 1.
@@ -183,6 +192,7 @@ bool tr_whole_parse(uint64_t *value, const char *text)
     return true;
 }
 
+/// Those of YAML 1.2; a key without a value has the empty one.
 bool tr_is_null_word(const char *text)
 {
     static const char *const words[] = {"", "~", "null", "Null", "NULL"};
@@ -224,6 +234,7 @@ static char *alternatives(const tr_field_t *field)
     for (size_t i = 0; (choice = tr_field_choice(field, i)) != NULL; i++) {
         bool last = tr_field_choice(field, i + 1) == NULL;
         const char *separator = i == 0 ? "" : last ? " or " : ", ";
+        // the choice that is YAML's null is written without quotes, as in a recipe
         const char *quote = strcmp(choice, "null") == 0 ? "" : "'";
         char *longer = tr_format("%s%s%s%s%s", text, separator, quote, choice, quote);
         free(text);
@@ -270,6 +281,7 @@ static const char *expected(const tr_field_t *field)
 
 char *tr_field_expected(const tr_field_t *field)
 {
+    // where null is allowed it is one of the choices
     if (field->choices != NULL) {
         return alternatives(field);
     }

@@ -17,8 +17,8 @@
     .size = sizeof(type), .item = sizeof(of), .items = offsetof(type, items), \
     .count = offsetof(type, count)
 
-/// What the memory of a value looks like. Nothing is known about TR_FIELD_JUDGES, whose values belong
-/// to common/recipe.
+/// What the memory of a value looks like. Nothing is known about TR_FIELD_JUDGES, whose values
+/// belong to common/recipe.
 static const struct {
     size_t size;  // bytes of the value
     size_t item;  // bytes of an item; 0: the value is no list
@@ -84,6 +84,7 @@ void tr_fields_release(void *record, const tr_fields_t *fields)
 /// A value that is no list, or an item of a list. A new reference.
 static json_t *item_to_json(const void *item, const tr_field_t *field)
 {
+    // only of TR_FIELD_WORDS; the other kinds look at the item itself
     const tr_word_weight_t *word = item;
     switch (field->kind) {
     case TR_FIELD_TEXT:
@@ -112,6 +113,7 @@ json_t *tr_field_to_json(const void *record, const tr_field_t *field)
     if (kinds[field->kind].item == 0) {
         return item_to_json(value, field);
     }
+    // the order of a list is part of its value, as it is in a JSON array
     json_t *list = json_array();
     for (size_t i = 0; i < *count_of(value, field->kind); i++) {
         json_array_append_new(list, item_to_json(item_of(value, field->kind, i), field));
@@ -236,6 +238,7 @@ static bool take_list(void *value, const json_t *json, const tr_field_t *field)
         (kind == TR_FIELD_CHOICES && count == 0)) {
         return false;
     }
+    // Whoever wrote the array has bounded it: a message and a recipe have limits of their own.
     if (kinds[kind].owned && count > 0) {
         void *block = tr_calloc(count, kinds[kind].item);
         memcpy((char *)value + kinds[kind].items, &block, sizeof block);

@@ -20,6 +20,7 @@ tr_status tr_file_read(char **text, size_t *length, const char *path, size_t lim
 {
     *text = NULL;
     *length = 0;
+    // opened before it is looked at, so that what is checked is what is read
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
@@ -30,6 +31,7 @@ tr_status tr_file_read(char **text, size_t *length, const char *path, size_t lim
         fclose(file);
         return tr_fail(err, TR_ERR_IO, "cannot read '%s': not a regular file", path);
     }
+    // before memory is allocated: the path may lead to another file than was meant
     if ((size_t)info.st_size > limit) {
         fclose(file);
         return tr_fail(err, TR_ERR_FORMAT, "'%s' has %lld bytes; at most %zu are read", path,
@@ -104,6 +106,8 @@ tr_status tr_directory_sync_tree(const char *path, tr_error_t *err)
                : tr_fail(err, TR_ERR_IO, "cannot sync '%s': %s", path, strerror(errno));
 }
 
+/// A new name is an entry of its directory, so the directory is what has to be synced after a
+/// rename.
 tr_status tr_directory_sync_parent(const char *path, tr_error_t *err)
 {
     const char *slash = strrchr(path, '/');
@@ -118,6 +122,7 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
 {
     char *temporary = tr_format("%s.tmp", path);
     tr_status status = TR_OK;
+    // in the same directory, since a rename does not cross file systems
     int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (descriptor < 0) {
         status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
@@ -129,6 +134,7 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
     if (write_all(descriptor, data, length) != TR_OK || fsync(descriptor) != 0) {
         status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
     }
+    // its result says nothing more: fsync has reported what the disk refused
     close(descriptor);
     if (status == TR_OK && rename(temporary, path) != 0) {
         status = tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", temporary, path,
@@ -150,9 +156,11 @@ static bool directory_there(const char *path)
     if (mkdir(path, 0777) == 0) {
         return true;
     }
+    // another process may have made it in between: that is no failure
     if (errno != EEXIST || stat(path, &info) != 0) {
         return false;
     }
+    // the reason, for a caller that gets false below
     errno = ENOTDIR;
     return S_ISDIR(info.st_mode);
 }
@@ -169,6 +177,7 @@ tr_status tr_directory_make(const char *path, tr_error_t *err)
         char end = *p;
         *p = '\0';
         if (!directory_there(copy)) {
+            // copy ends at the part that failed, so the sentence names that part
             status =
                 tr_fail(err, TR_ERR_IO, "cannot make directory '%s': %s", copy, strerror(errno));
             break;
@@ -186,12 +195,14 @@ tr_status tr_directory_make(const char *path, tr_error_t *err)
 static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
     (void)info, (void)kind, (void)where;
+    // a link is removed as such (FTW_PHYS), not what it points to
     return remove(path);
 }
 
 tr_status tr_directory_remove(const char *path, tr_error_t *err)
 {
     struct stat info;
+    // a link to nothing is there too, so stat would not do
     if (lstat(path, &info) != 0) {
         return TR_OK;
     }

@@ -39,8 +39,10 @@ void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...
     }
     struct timespec now;
     struct tm utc;
+    // below PIPE_BUF (4096), up to which a write to a pipe is not divided
     char line[2048];
     clock_gettime(CLOCK_REALTIME, &now);
+    // UTC, so that logs of several machines can be merged by time
     gmtime_r(&now.tv_sec, &utc);
     // The head of the line. `used` stays far below the size: the name has at most 63 characters.
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
@@ -48,6 +50,7 @@ void tr_log(tr_log_level_t level, const char *subsystem, const char *format, ...
                              now.tv_nsec / 1000000, tr_log_level_names[level], log_who, subsystem);
     va_list arguments;
     va_start(arguments, format);
+    // one byte is kept for the line end
     int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
     va_end(arguments);
     used += length < 0 ? 0 : (size_t)length;

@@ -57,6 +57,7 @@ tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
     char text[sizeof err->text] = "";
     va_list arguments;
     va_start(arguments, format);
+    // a prefix that fills the sentence alone leaves no room for the cause, and is kept
     int used = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (used >= 0 && (size_t)used < sizeof text) {
@@ -75,6 +76,7 @@ void tr_assert_failed(const char *condition, const char *file, int line, const c
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);
+    // SIGABRT, not an exit code: a supervisor tells it from a failure that was foreseen
     abort();
 }
 
@@ -101,6 +103,7 @@ void *tr_calloc(size_t count, size_t size)
 
 void *tr_realloc(void *pointer, size_t bytes)
 {
+    // 0 bytes free the block, and NULL is then no failure
     return checked(realloc(pointer, bytes), bytes);
 }
 
@@ -114,6 +117,7 @@ char *tr_format(const char *format, ...)
     va_list arguments;
     char *text = NULL;
     va_start(arguments, format);
+    // after a failure text is undefined, so the length alone decides
     int length = vasprintf(&text, format, arguments);
     va_end(arguments);
     return checked(length < 0 ? NULL : text, 1);

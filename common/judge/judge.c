@@ -72,6 +72,7 @@ void tr_judge_release(tr_judge_t *judge)
 uint64_t tr_judge_workers(const tr_judge_t *judge)
 {
     const tr_field_t *field = tr_fields_find(judge->kind->fields, "workers");
+    // programs that somebody else starts are not counted: how many come is open
     if (!judge->kind->started) {
         return 0;
     }

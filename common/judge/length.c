@@ -72,6 +72,7 @@ static void count_text(size_t *characters, size_t *words, const char *text)
 static uint64_t measure(const tr_sample_t *sample, unit_t unit)
 {
     size_t characters, words;
+    // the policy's own tokens come with the sample: nothing is encoded again
     if (unit == TOKENS) {
         return sample->response_count;
     }
@@ -81,6 +82,7 @@ static uint64_t measure(const tr_sample_t *sample, unit_t unit)
 
 static double length_rule(const options_t *rule, uint64_t n)
 {
+    // both are converted before they are subtracted: unsigned numbers would wrap below 0
     if (rule->target > 0) {
         return fmax(0.0, 1.0 - fabs((double)n - (double)rule->target) / (double)rule->target);
     }

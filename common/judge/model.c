@@ -98,9 +98,11 @@ static tr_status load(state_t *judge, tr_error_t *err)
         .precision = options->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32,
         // `--threads` of the process goes before the recipe's
         .threads = judge->host->threads > 0 ? judge->host->threads : options->threads,
+        // GiB to bytes; 0 stays 0, all that is free
         .memory = (size_t)(options->memory * 0x1p30),
     };
     TR_TRY(require_scalar_head(options->model, err));
+    // the judge's own tokenizer: the policy's ids mean nothing to another model
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, options->model, err));
     TR_TRY(tr_backend_open(&judge->backend, &device, err));
     TR_TRY(tr_model_open(&judge->model, options->model, judge->backend, TR_MODEL_DECODES, err));
@@ -113,6 +115,7 @@ static tr_status load(state_t *judge, tr_error_t *err)
 static tr_status model_open(void **state, const void *options, const tr_judge_host_t *host,
                             tr_error_t *err)
 {
+    // zeroed, so that model_close copes with what was not opened
     state_t *judge = tr_calloc(1, sizeof *judge);
     judge->options = options;
     judge->host = host;
@@ -162,6 +165,7 @@ static tr_status encode_sample(tr_ids_t *all, const state_t *judge, const tr_sam
 {
     int32_t *ids;
     size_t count;
+    // as one text: a token may reach over the border between the two
     char *text = tr_format("%s%s", sample->prompt, sample->response);
     tr_status status = tr_tokenizer_encode(&ids, &count, judge->tokenizer, text, strlen(text),
                                            TR_ENCODE_SPECIAL, err);
@@ -181,6 +185,8 @@ static tr_status encode_all(encoded_t *encoded, const state_t *judge, const tr_s
     encoded->starts = tr_calloc(count + 1, sizeof *encoded->starts);
     for (size_t i = 0; i < count; i++) {
         if (encode_sample(&encoded->ids, judge, &samples[i], err) != TR_OK) {
+            // one bad sample refuses the request: a score of 0 in its place would train on a
+            // mistake
             return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
         }
         encoded->starts[i + 1] = (int32_t)encoded->ids.count;
@@ -191,6 +197,7 @@ static tr_status encode_all(encoded_t *encoded, const state_t *judge, const tr_s
 /// How many samples from `first` on go through the model at once; at least 1.
 static size_t pass_size(const encoded_t *encoded, size_t first, size_t count)
 {
+    // a sample longer than the bound has a pass alone
     size_t n = 1;
     while (first + n < count &&
            encoded->starts[first + n + 1] - encoded->starts[first] <= TR_JUDGE_PASS_TOKENS) {
@@ -225,7 +232,9 @@ static tr_status score_all(state_t *judge, float *scores, const encoded_t *encod
 static void normalize(const state_t *judge, float *scores, size_t count)
 {
     const tr_model_config_t *config = tr_model_config(judge->model);
+    // a model without score_std is read as 0 here: its scores stay as they are
     for (size_t i = 0; config->score_std > 0.0 && i < count; i++) {
+        // in double, and rounded once
         scores[i] = (float)(((double)scores[i] - config->score_mean) / config->score_std);
     }
 }
@@ -237,10 +246,12 @@ static void normalize(const state_t *judge, float *scores, size_t count)
 /// `separator` is not empty: the table refuses that.
 static const char **split(char **copy, size_t *count, const char *response, const char *separator)
 {
+    // more parts than bytes there cannot be, since each but the last has a separator behind it
     const char **parts = tr_calloc(strlen(response) + 1, sizeof(char *));
     size_t width = strlen(separator);
     char *at = *copy = tr_strdup(response), *end;
     *count = 0;
+    // PRMTrainer joins steps with the separator behind each; this undoes it
     while ((end = strstr(at, separator)) != NULL) {
         *end = '\0';
         parts[(*count)++] = at;
@@ -267,6 +278,7 @@ static tr_status read_values(const state_t *judge, float *values, const tr_steps
                                       .response_starts = responses};
     // separators and special tokens are counted too
     TR_TRY(check_ids(judge, steps->ids, steps->length, err));
+    // 1.0 is a temperature, which a scalar head does not use
     return tr_response_forward(judge->pass, &sequences, &chosen, 1, 1.0f, false, values, NULL, err);
 }
 
@@ -288,6 +300,7 @@ static tr_status score_steps(const state_t *judge, float *score, const tr_sample
         // the value at the last token of step i
         values[i] = values[steps.ends[i] - steps.prompt];
     }
+    // the count of steps is that of the parts: tr_steps_encode has put an end to each
     *score = (float)tr_step_score(values, count, (tr_step_score_t)judge->options->steps);
 done:
     free(values);
@@ -302,6 +315,7 @@ static tr_status score_all_steps(const state_t *judge, float *scores, const tr_s
                                  size_t count, tr_error_t *err)
 {
     for (size_t i = 0; i < count; i++) {
+        // as in score_all: the process leaves without a reply to the request
         if (stopping(judge)) {
             return tr_fail(err, TR_ERR_INTERRUPTED, "asked to leave");
         }
@@ -322,6 +336,7 @@ static tr_status model_score(void *state, float *scores, const tr_sample_t *samp
     if (judge->options->steps != TR_STEP_SCORE_NONE) {
         return score_all_steps(judge, scores, samples, count, err);
     }
+    // all are encoded before the first pass: a bad sample is found before the costly work
     tr_status status = encode_all(&encoded, state, samples, count, err);
     if (status == TR_OK) {
         status = score_all(state, scores, &encoded, count, err);

@@ -31,6 +31,7 @@ static char *check(const char **key, const void *options)
     if (pattern == NULL) {
         return tr_strdup("expected a regular expression, found none");
     }
+    // compiled as for scoring, so that what is accepted here opens there
     tr_matcher_t *matcher = tr_matcher_new();
     tr_status status = tr_matcher_add(matcher, pattern, strlen(pattern), &err);
     tr_matcher_destroy(&matcher);
@@ -58,6 +59,7 @@ static tr_status regex_open(void **state, const void *options, const tr_judge_ho
     const options_t *own = options;
     regex_t *regex = tr_calloc(1, sizeof *regex);
     (void)host;
+    // owned by the state from here on, also when the expression is refused
     regex->matcher = tr_matcher_new();
     regex->score = own->score;
     tr_status status = tr_matcher_add(regex->matcher, own->pattern, strlen(own->pattern), err);
@@ -76,6 +78,7 @@ static tr_status regex_score(void *state, float *scores, const tr_sample_t *samp
     const regex_t *regex = state;
     for (size_t i = 0; i < count; i++) {
         const char *text = samples[i].response;
+        // from the start: `^` and look-behind see the whole response
         size_t at = 0;
         bool found;
         if (tr_matcher_next(&found, &at, regex->matcher, 0, text, strlen(text), err) != TR_OK) {

@@ -34,6 +34,8 @@ static uint64_t *hash_words(size_t *count, const char *text)
     size_t length = strlen(text), start = 0, words = 0;
     uint64_t *hashes =
         tr_calloc(length / 2 + 1, sizeof *hashes); // a word and a space are two bytes
+    // ASCII letters alone: Python's lower(), which Open-R1 calls, changes those of other scripts
+    // too
     char *lower = tr_strdup(text);
     for (size_t at = 0; at <= length;) {
         uint32_t point = ' '; // the end closes the last word
@@ -66,6 +68,7 @@ static int ascending(const void *left, const void *right)
 /// overwritten.
 static double repeated_share(uint64_t *words, size_t count, size_t n)
 {
+    // fewer words than a run has: nothing can be repeated
     if (count < n) {
         return 0.0;
     }

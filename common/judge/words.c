@@ -75,6 +75,7 @@ static tr_status add_word(state_t *words, const tr_word_weight_t *word, tr_error
     tr_bytes_t pattern = word_pattern(word->word, strlen(word->word));
     tr_status status = tr_matcher_add(words->matcher, pattern.data, pattern.length, err);
     tr_bytes_release(&pattern);
+    // in step with the expressions: number i of the matcher is weight i
     words->weights[words->count++] = word->weight;
     return status;
 }
@@ -115,7 +116,8 @@ static tr_status words_sum(double *sum, const state_t *words, const char *text, 
     *sum = 0;
     for (size_t i = 0; i < words->count; i++) {
         size_t at = 0;
-        // until a search finds no more
+        // until a search finds no more; none finds an empty match, for which *at would stand still,
+        // because the pattern spells the word and no word is empty
         bool found = true;
         while (found) {
             TR_TRY(tr_matcher_next(&found, &at, words->matcher, i, text, length, err));

@@ -10,8 +10,9 @@
 #include "common/data/kinds.h"
 #include "common/recipe/recipe.h"
 
-/// The macros keep a row free of offsets: LOSS names the table of a method's options and where
-/// their struct lies in the recipe, MAX_LENGTH the key that bounds its rows.
+/// The macros keep a row free of offsets: TAKES is a kind of rows as a bit, LOSS names the table of
+/// a method's options and where their struct lies in the recipe, MAX_LENGTH the key that bounds its
+/// rows.
 #define TAKES(kind) (1u << TR_KIND_##kind)
 #define LOSS(table, member) .loss = &(table), .loss_offset = offsetof(tr_recipe_t, member)
 #define MAX_LENGTH(key) .max_length_key = #key, .max_length_offset = offsetof(tr_recipe_t, key)
@@ -96,6 +97,7 @@ const tr_algorithm_t tr_algorithms[] = {
         LOSS(tr_sft_fields, sft.loss),
     },
     {
+        // no method and no loss: neither an actor nor a critic is started
         .name = "sample", // nothing is trained: responses and their scores alone
         .reads = TR_READS_PROMPTS,
         .group = 1,
@@ -107,6 +109,7 @@ const size_t tr_algorithm_count = sizeof tr_algorithms / sizeof tr_algorithms[0]
 
 const tr_algorithm_t *tr_recipe_algorithm(const tr_recipe_t *recipe)
 {
+    // the key has the table as its choices, so its value is an index of it
     return &tr_algorithms[recipe->algorithm];
 }
 

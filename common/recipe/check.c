@@ -36,6 +36,7 @@ static bool is_sound(const whole_t *whole, const char *name)
 static size_t line_of(const whole_t *whole, const char *name, const char *otherwise)
 {
     const recipe_node_t *node = key_of(whole, name)->node;
+    // a default takes part too: then the line of the key that clashes with it helps most
     if (node == NULL) {
         node = key_of(whole, otherwise)->node;
     }
@@ -66,6 +67,7 @@ static void check_required(const whole_t *whole)
 {
     for (size_t i = 0; i < whole->keys->count; i++) {
         const recipe_key_t *key = &whole->keys->items[i];
+        // a key that was given and refused has a problem already
         if (key->field->initial == NULL && key->node == NULL) {
             char *expected = tr_field_expected(key->field);
             recipe_problem(whole->reader, whole->root->line, key->name, "missing; expected %s",
@@ -105,6 +107,7 @@ static void check_name(const whole_t *whole)
     }
     // NAME_LIMIT leaves room for suffixes such as ".run" below the 255 bytes of a file name
     bool usable = strlen(name) <= NAME_LIMIT && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    // bytes above 0x7F belong to characters of UTF-8, which may stand in a file name
     for (const char *byte = name; *byte != '\0'; byte++) {
         usable = usable && *byte != '/' && (unsigned char)*byte >= 0x20 && *byte != 0x7F;
     }
@@ -150,6 +153,7 @@ static bool check_device_list(const whole_t *whole, const char *key, const tr_te
     if (!is_sound(whole, key)) {
         return false;
     }
+    // `device: []` is a list of texts, so only this check can refuse it
     if (devices->count == 0) {
         REPORT(whole, key, key, "expected at least one device, found none");
         return false;
@@ -174,6 +178,7 @@ static void check_one_gpu_each(const whole_t *whole, const char *key, const char
     // quadratic, over at most a thousand ranks; CPUs may be shared, so they are not looked at
     for (uint64_t i = 1; i < ranks && is_gpu(devices, 0); i++) {
         for (uint64_t j = 0; j < i; j++) {
+            // rank i has entry i mod count: a list that is shorter than the ranks repeats
             const char *name = devices->items[i % devices->count];
             if (tr_device_is_same(name, devices->items[j % devices->count])) {
                 REPORT(whole, key, ranks_key,
@@ -192,6 +197,7 @@ static void check_rounding(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
     const tr_recipe_roles_t *roles = &recipe->roles;
+    // without a critic its options are defaults, which say nothing
     bool critic = tr_algorithm_has_critic(whole->algorithm);
     bool gpus = is_gpu(&roles->actor.device, 0) && (!critic || is_gpu(&roles->critic.device, 0));
     // with stage 3 no rank holds all parameters, so there is none to round
@@ -281,12 +287,14 @@ static void check_choice(const whole_t *whole)
 static void check_dpo(const whole_t *whole)
 {
     const tr_dpo_options_t *dpo = &whole->recipe->dpo.loss;
+    // no weights are weights of 1, however many losses there are
     if (dpo->loss_weights.count > 0 && dpo->loss_weights.count != dpo->loss_type.count &&
         is_sound(whole, "dpo.loss_type")) {
         REPORT(whole, "dpo.loss_weights", "dpo.loss_type",
                "expected a weight for each of the %zu losses, found %zu", dpo->loss_type.count,
                dpo->loss_weights.count);
     }
+    // its loss has the logarithm of the smoothing
     if (tr_dpo_uses(dpo, TR_DPO_EXO_PAIR) && dpo->label_smoothing == 0) {
         REPORT(whole, "dpo.label_smoothing", "dpo.loss_type",
                "expected a number above 0 for exo_pair, such as 0.001, found 0");
@@ -322,6 +330,7 @@ static void check_sync(const whole_t *whole)
     }
 }
 
+/// A warm-up past the end would never reach the learning rate that was asked for.
 static void check_warmup(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;

@@ -20,12 +20,14 @@ static bool is_kind(const char *path, mode_t kind)
 static bool is_model(const char *path)
 {
     char *config = tr_format("%s/config.json", path);
+    // the same file that common/model reads first
     bool there = is_kind(config, S_IFREG);
     free(config);
     return there;
 }
 
-/// Whether a folder of PATH has the program. The same search as execvp's, so that what is accepted here starts later.
+/// Whether a folder of PATH has the program. The same search as execvp's, so that what is accepted
+/// here starts later.
 static bool is_on_path(const char *program)
 {
     const char *folder = getenv("PATH");
@@ -66,7 +68,8 @@ static bool is_there(tr_field_names_t names, const char *text)
     return true;
 }
 
-/// What to say of a name that is_there refuses.
+/// What to say of a name that is_there refuses. A directory without a model is another mistake than
+/// a wrong path.
 static const char *sentence(tr_field_names_t names, const char *text)
 {
     switch (names) {

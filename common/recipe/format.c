@@ -20,6 +20,7 @@ static void shortest(char *text, size_t size, int *digits, int *power, double va
             break;
         }
     }
+    // %e always writes an exponent
     *power = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
 }
 
@@ -50,7 +51,8 @@ static bool has_plain_form(const char *text)
     return head > 0 && text[good] == '\0';
 }
 
-/// Whether some YAML reads the word as a truth value or null. YAML 1.1 has more truth values than YAML 1.2; both must read the text as a text.
+/// Whether some YAML reads the word as a truth value or null. YAML 1.1 has more truth values than
+/// YAML 1.2; both must read the text as a text.
 static bool is_reserved(const char *text)
 {
     static const char *const words[] = {"null", "true", "false", "yes", "no",
@@ -80,6 +82,7 @@ static void write_quoted(FILE *out, const char *text)
         uint32_t code = 0xFFFD;
         length = tr_utf8_next(&code, text, strlen(text));
         length += length == 0;
+        // the characters that would end the text or begin an escape
         if (code == '"' || code == '\\') {
             fprintf(out, "\\%c", (int)code);
         } else if (code == '\n') {

@@ -30,6 +30,7 @@ static const tr_judge_kind_t *find_kind(recipe_reader_t *reader, const recipe_no
         return kind;
     }
     // none or several: name all kinds, "a, b or c"
+    // The list is that of judge.c, so a new kind is named here without a change.
     char *names = tr_strdup("");
     for (size_t i = 0; i < tr_judge_kind_count; i++) {
         const char *separator = i == 0 ? "" : i + 1 == tr_judge_kind_count ? " or " : ", ";
@@ -93,6 +94,7 @@ static void check_name(const entry_t *entry, const char *key, const char *name)
     if (name == NULL) {
         return;
     }
+    // part of metrics ("judge/NAME/EXTRA") and, as TROUPE_GROUP, of the workers' environment
     size_t good = strspn(name, RECIPE_LETTERS "0123456789_.-");
     // a leading dot would make a hidden file
     if (name[good] != '\0' || good > NAME_LIMIT || name[0] == '.') {
@@ -162,6 +164,7 @@ static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_
     // from here on the judge holds memory; release() of the list frees it, also after a problem
     tr_judge_init(judge, kind);
     entry_t entry = {judge, reader, {0}, node, path};
+    // two tables, one map: an entry has the keys of both side by side
     recipe_keys_add(&entry.keys, path, &tr_judge_fields, judge, 0);
     recipe_keys_add(&entry.keys, path, kind->fields, judge->options, 0);
     recipe_record_read(&entry.keys, reader, node, path, report_foreign, &entry);
@@ -186,6 +189,7 @@ static bool is_taken(const tr_judges_t *judges, size_t count, const char *name)
 /// "exec", or the first of "exec-2", "exec-3", ... that no judge has.
 static char *free_name(const tr_judges_t *judges, const char *base)
 {
+    // the first judge of a kind has no number, so that a second does not rename it
     char *name = tr_strdup(base);
     for (size_t number = 2; is_taken(judges, judges->count, name); number++) {
         free(name);
@@ -215,6 +219,7 @@ static void fill_names(tr_judges_t *judges)
 {
     for (size_t i = 0; i < judges->count; i++) {
         tr_judge_t *judge = &judges->items[i];
+        // in the order of the list, so that names do not depend on anything else
         if (judge->name == NULL) {
             judge->name = free_name(judges, judge->kind->name);
         }
@@ -254,6 +259,7 @@ bool recipe_judges_read(tr_judges_t *judges, recipe_reader_t *reader, const reci
         return recipe_unexpected(reader, list, path, LIST_EXPECTED);
     }
     // null is the empty list
+    // whether an algorithm needs a judge is for check.c, which knows the algorithm
     if (list->count == 0) {
         return true;
     }

@@ -12,6 +12,7 @@ void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t
                      void *record, unsigned readers)
 {
     // room for all; message_only ones leave some unused
+    // keys of several tables in one list, in the order in which they are added
     keys->items = tr_realloc(keys->items, (keys->count + fields->count) * sizeof *keys->items);
     for (size_t i = 0; i < fields->count; i++) {
         const tr_field_t *field = &fields->items[i];
@@ -23,6 +24,7 @@ void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t
             .name = recipe_join(section, field->name),
             .also = field->also != NULL ? recipe_join(section, field->also) : NULL,
             .field = field,
+            // kept for its defaults, and for the fields that decide whether this one is read
             .table = fields,
             .record = record,
             // a field that says nothing is read by whatever reads its section
@@ -68,6 +70,7 @@ recipe_key_t *recipe_key_find(const recipe_keys_t *keys, const char *name)
 static bool is_within(const recipe_key_t *key, const char *section)
 {
     size_t length = strlen(section);
+    // the dot keeps "reward" from being a section of "rewards.x"
     return strncmp(key->name, section, length) == 0 && key->name[length] == '.';
 }
 
@@ -106,6 +109,7 @@ static size_t distance(const char *a, const char *b)
     size_t row[WORD_LIMIT + 1];
     size_t rows = strlen(a);
     size_t columns = strlen(b);
+    // no word of a key is as long, so there is nothing to suggest
     if (rows > WORD_LIMIT || columns > WORD_LIMIT) {
         return FAR;
     }
@@ -133,6 +137,7 @@ static bool abbreviates(const char *word, const char *other)
     if (strlen(word) < 2 || word[0] != other[0]) {
         return false;
     }
+    // greedy: the first place of each letter leaves most room for the rest
     for (; *other != '\0' && *word != '\0'; other++) {
         word += *word == *other;
     }
@@ -154,6 +159,7 @@ static bool is_default(const recipe_key_t *key)
 
 bool recipe_key_is_set(const recipe_key_t *key)
 {
+    // a refused value has a problem already
     return key->node != NULL && !key->failed && !is_default(key);
 }
 
@@ -205,6 +211,7 @@ static size_t name_cost(const char *unknown, const char *known)
 static void consider(char **best, size_t *best_cost, const char *unknown, const char *known)
 {
     size_t found = name_cost(unknown, known);
+    // FAR is where the search begins, so what is as far is never suggested
     if (found < *best_cost) {
         free(*best);
         *best = tr_strdup(known);

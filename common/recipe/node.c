@@ -52,6 +52,7 @@ void recipe_node_add(recipe_node_t *parent, recipe_node_t **child)
 /// The key need not end with a NUL: override.c passes a part of a dotted path.
 recipe_node_t *recipe_node_find(const recipe_node_t *map, const char *key, size_t length)
 {
+    // linear: a section has a dozen keys
     for (size_t i = 0; i < map->count; i++) {
         const char *name = map->children[i]->key;
         if (strncmp(name, key, length) == 0 && name[length] == '\0') {
@@ -66,6 +67,7 @@ void recipe_node_replace(recipe_node_t *node, recipe_node_t **value)
 {
     char *key = node->key;
     empty(node);
+    // the key of the new value, if any, is that of another place
     free((*value)->key);
     *node = **value;
     node->key = key;
@@ -94,10 +96,12 @@ char *recipe_quote(const char *text)
         length--; // not within a character
     }
     copy[length] = '\0';
+    // the dots stand within the quotes: there the text goes on
     return tr_format("'%s%s'", copy, whole ? "" : "...");
 }
 
-/// Null first: it is a scalar too.
+/// Null first: it is a scalar too. An empty list is often what was not expected, so it is told
+/// apart. A scalar is shown as it was written, not as what it means.
 char *recipe_node_describe(const recipe_node_t *node)
 {
     if (recipe_node_is_null(node)) {

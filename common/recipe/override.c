@@ -31,6 +31,7 @@ static recipe_node_t *item(recipe_reader_t *reader, const recipe_node_t *list, c
         number = segment[i] >= '0' && segment[i] <= '9';
         index = index * 10 + (size_t)(segment[i] - '0');
     }
+    // an entry can be changed, not added: what its other keys were to be is not said
     if (number && index < list->count) {
         return list->children[index];
     }
@@ -46,6 +47,7 @@ static recipe_node_t *new_child(recipe_node_t *map, const char *segment, size_t 
     recipe_node_t *child = recipe_node_new(RECIPE_SCALAR, RECIPE_COMMAND_LINE);
     recipe_node_t *added = child;
     child->text = tr_strdup("");
+    // its place in the map is the end; order matters for problems alone
     child->key = tr_format("%.*s", (int)length, segment);
     recipe_node_add(map, &child);
     return added;
@@ -98,6 +100,7 @@ static char *spelling(recipe_node_t *root, const char *path)
 {
     recipe_keys_t keys;
     recipe_keys_init(&keys, NULL);
+    // keys within a list (roles.reward.0.weight) are not found here: none has two names
     const recipe_key_t *key = recipe_key_find(&keys, path);
     const char *found = path;
     if (key != NULL && key->also != NULL) {
@@ -134,6 +137,7 @@ tr_status recipe_override(recipe_reader_t *reader, recipe_node_t *root, const ch
             recipe_node_replace(node, &value);
         }
     }
+    // NULL where it was put into the tree
     recipe_node_destroy(&value);
     free(path);
     return status;

@@ -16,6 +16,7 @@ enum {
 };
 
 typedef struct parse {
+    // owned by recipe_parse, which also deletes it
     yaml_parser_t yaml;
     recipe_reader_t *reader;
     size_t line; // RECIPE_COMMAND_LINE or 0
@@ -27,6 +28,7 @@ typedef struct parse {
 /// A value from the command line has no line.
 static size_t line_of(const parse_t *parse, yaml_mark_t mark)
 {
+    // libyaml counts lines from 0
     return parse->line == RECIPE_COMMAND_LINE ? parse->line : mark.line + 1;
 }
 
@@ -48,6 +50,7 @@ static void report_malformed(parse_t *parse)
 /// False, after a problem, when there is none.
 static bool next_event(yaml_event_t *event, parse_t *parse)
 {
+    // an event that was given out is the caller's to delete; after a failure there is none
     if (yaml_parser_parse(&parse->yaml, event)) {
         return true;
     }
@@ -154,6 +157,7 @@ static bool add_child(parse_t *parse, recipe_node_t *parent, yaml_event_t *event
 static bool read_key(char **key, parse_t *parse, yaml_event_t *event, const char *path)
 {
     size_t line = line_of(parse, event->start_mark);
+    // a NUL would cut the key when it is compared
     bool usable = event->type == YAML_SCALAR_EVENT && event->data.scalar.length <= KEY_LIMIT &&
                   strlen((const char *)event->data.scalar.value) == event->data.scalar.length;
     if (usable) {
@@ -212,6 +216,7 @@ static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *pat
 {
     size_t line = line_of(parse, event->start_mark);
     recipe_node_t *node = NULL;
+    // counted here, where every value of the document passes, lists and maps too
     if (++parse->values > VALUE_LIMIT) {
         give_up(parse, line, path, "there are more values than a recipe may have (10000)");
     } else if (event->type == YAML_ALIAS_EVENT) {
@@ -225,8 +230,8 @@ static recipe_node_t *build(parse_t *parse, yaml_event_t *event, const char *pat
     return node;
 }
 
-/// The value of the only document: a second one would be ignored silently otherwise. Null where there
-/// is no document at all, as in an empty value of the command line.
+/// The value of the only document: a second one would be ignored silently otherwise. Null where
+/// there is no document at all, as in an empty value of the command line.
 static void build_document(recipe_node_t **node, parse_t *parse)
 {
     yaml_event_t event;
@@ -260,6 +265,7 @@ tr_status recipe_parse(recipe_node_t **node, recipe_reader_t *reader, const char
     parse_t parse = {.reader = reader, .line = line, .path = path};
     *node = NULL;
     TR_ASSERT(yaml_parser_initialize(&parse.yaml), "out of memory");
+    // text is borrowed until the parser is deleted below
     yaml_parser_set_input_string(&parse.yaml, (const unsigned char *)text, length);
     build_document(node, &parse);
     yaml_parser_delete(&parse.yaml);

@@ -47,6 +47,7 @@ static void print_words(FILE *out, const json_t *words, const tr_field_t *field,
     for (size_t i = 0; i < count; i++) {
         const json_t *pair = json_array_get(words, i);
         fprintf(out, "\n%*s", indent + 2, "");
+        // a word that YAML would read as something else comes in quotes
         print_json(out, json_array_get(pair, 0), field);
         fputs(": ", out);
         print_json(out, json_array_get(pair, 1), field);
@@ -91,6 +92,7 @@ static int print_sections(FILE *out, const char *before, const char *name, int i
 /// Keys of one section stand together (recipe_sections), so each section is begun once.
 void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int indent)
 {
+    // the root is no section, so nothing is open at first
     const char *before = "";
     for (size_t i = first; i < keys->count; i++) {
         const recipe_key_t *key = &keys->items[i];
@@ -121,6 +123,7 @@ char *tr_recipe_print(const tr_recipe_t *recipe)
 tr_status tr_recipe_write(const tr_recipe_t *recipe, const char *path, tr_error_t *err)
 {
     char *text = tr_recipe_print(recipe);
+    // a run that is killed here has the old recipe or the new one, never half of one
     tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
     free(text);
     return status;

@@ -13,6 +13,7 @@
 static void add(recipe_reader_t *reader, size_t line, char *text)
 {
     tr_recipe_problems_t *problems = reader->problems;
+    // problems are few, so one more place at a time is enough
     size_t at = problems->count++;
     problems->texts = tr_realloc(problems->texts, problems->count * sizeof *problems->texts);
     reader->lines = tr_realloc(reader->lines, problems->count * sizeof *reader->lines);
@@ -42,6 +43,7 @@ void recipe_problem(recipe_reader_t *reader, size_t line, const char *key, const
     va_start(arguments, format);
     vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
+    // the whole document has no key
     char *where = place(reader, line);
     add(reader, line,
         key == NULL || key[0] == '\0' ? tr_format("%s: %s", where, sentence)
@@ -51,6 +53,7 @@ void recipe_problem(recipe_reader_t *reader, size_t line, const char *key, const
 
 void recipe_problem_plain(recipe_reader_t *reader, const char *sentence)
 {
+    // 0 is before the first line: it is about the file as a whole
     add(reader, 0, tr_strdup(sentence));
 }
 

@@ -16,6 +16,7 @@ static recipe_node_t *read_tree(tr_status *status, recipe_reader_t *reader, cons
 {
     recipe_node_t *root;
     *status = recipe_parse(&root, reader, text, length, 0, "");
+    // overrides need a map to go into, so nothing else is read of such a file
     if (*status == TR_OK && root->kind != RECIPE_MAP) {
         recipe_unexpected(reader, root, "", "a recipe of keys and values");
         *status = TR_ERR_ARGUMENT;
@@ -33,6 +34,7 @@ static tr_status put_overrides(recipe_reader_t *reader, recipe_node_t *root,
     tr_status first = TR_OK;
     for (size_t i = 0; i < count; i++) {
         tr_status status = recipe_override(reader, root, overrides[i]);
+        // the file is still read after a bad override, and its problems are reported too
         first = first == TR_OK ? status : first;
     }
     return first;
@@ -49,6 +51,7 @@ static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
     }
     recipe_keys_init(&keys, recipe);
     recipe_record_read(&keys, reader, root, "", NULL, NULL);
+    // by the keys: which were given, where, and which could not be read
     recipe_check(reader, recipe, &keys, root);
     recipe_keys_release(&keys);
     return recipe;
@@ -74,6 +77,7 @@ static tr_status read_recipe(tr_recipe_t **recipe, recipe_reader_t *reader, cons
     // also after a bad override: its problems and the file's are reported together
     tr_recipe_t *read = resolve(reader, root);
     recipe_node_destroy(&root);
+    // a problem that no function has returned (a refused value) counts as well
     if (reader->problems->count > 0) {
         tr_recipe_destroy(&read);
         return status != TR_OK ? status : TR_ERR_ARGUMENT;
@@ -105,6 +109,7 @@ tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *con
     tr_recipe_problems_release(problems);
     tr_status status = path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
     if (status != TR_OK) {
+        // the sentence names the file already
         recipe_problem_plain(&reader, err.text);
     } else {
         // without a file the recipe consists of the overrides alone

@@ -27,6 +27,7 @@ static void read_key(const reading_t *reading, recipe_key_t *key, const recipe_n
                        key->also);
         return;
     }
+    // kept also when the value is refused: the key is given, and checks ask where
     key->node = node;
     key->failed = !recipe_value_read(key, reading->reader, node, path);
 }
@@ -37,6 +38,7 @@ static void report_unknown(const reading_t *reading, const recipe_node_t *node, 
     if (reading->unknown != NULL && reading->unknown(reading->context, node, name)) {
         return;
     }
+    // a guess is offered, never taken: the value may be meant for another key
     char *meant = recipe_suggest(reading->keys, reading->map, name);
     if (meant != NULL) {
         recipe_problem(reading->reader, node->line, name, "unknown key; did you mean '%s'?", meant);

@@ -26,6 +26,7 @@ static json_t *number(const tr_field_t *field, const char *type)
 {
     const tr_range_t *range = field->range;
     json_t *schema = json_pack("{s:s}", "type", type);
+    // as real numbers: bounds of up to 1e300 are none of JSON's integers
     json_object_set_new(schema, range->low_open ? "exclusiveMinimum" : "minimum",
                         json_real(range->low));
     json_object_set_new(schema, range->high_open ? "exclusiveMaximum" : "maximum",
@@ -37,6 +38,7 @@ static json_t *number(const tr_field_t *field, const char *type)
 /// A recipe may write a list of one as its item.
 static json_t *one_or_more(json_t *item)
 {
+    // "O" takes a reference of its own, "o" the caller's: the item stands in two places
     return json_pack("{s:[O, {s:s, s:o}]}", "anyOf", item, "type", "array", "items", item);
 }
 
@@ -91,6 +93,7 @@ static json_t *section_of(json_t *object, const char *name, size_t length)
     char *key = tr_format("%.*s", (int)length, name);
     json_t *section = json_object_get(properties, key);
     if (section == NULL) {
+        // an unknown key is a mistake, as in a recipe
         section = json_pack("{s:[s, s], s:{}, s:b}", "type", "object", "null", "properties",
                             "additionalProperties", 0);
         json_object_set_new(properties, key, section);
@@ -152,6 +155,7 @@ static json_t *entries_of_judges(void)
         put_keys(entry, &keys);
         allow_brief(entry, &keys);
         recipe_keys_release(&keys);
+        // the kind is the key that it must have: exactly one fits an entry
         json_array_append_new(kinds, entry);
     }
     return json_pack("{s:o}", "anyOf", kinds);
@@ -174,6 +178,7 @@ char *tr_recipe_schema(void)
     }
     json_object_set_new(schema, "required", required);
     recipe_keys_release(&keys);
+    // keys stay in the order of the tables, which editors show
     char *text = json_dumps(schema, JSON_INDENT(2));
     TR_ASSERT(text != NULL, "out of memory");
     json_decref(schema);

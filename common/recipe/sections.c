@@ -23,6 +23,8 @@ static const tr_range_t ports = {"a port from 1 to 65535, or 0", 0, 65535, false
 // The run
 
 #define FIELD(...) TR_FIELD(tr_recipe_t, __VA_ARGS__)
+// Keys at the top. Those without a default (NULL) must be given: no value of them would suit most
+// runs.
 static const tr_field_t run[] = {
     FIELD(name, TR_FIELD_TEXT, NULL,
           .help = "The run's name, a plain file name: its directory is `output/name`."),
@@ -40,6 +42,7 @@ static const tr_field_t run[] = {
     FIELD(reference, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .readers = TR_READS_REFERENCE,
           .help = "The policy that KL is measured against; null: `model` before training."),
+    // the model directory then gives shape and tokenizer alone
     FIELD(from_scratch, TR_FIELD_BOOL, "false", .readers = TR_READS_SFT_ROWS,
           .help = "`sft`: whether to begin with fresh weights of the shape of `model`."),
     FIELD(output, TR_FIELD_TEXT, "runs", .help = "The directory of all runs."),
@@ -54,6 +57,8 @@ static const tr_field_t run[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_data_t, __VA_ARGS__)
+// Which files an algorithm reads follows from `.readers`: prompts to generate from, or rows to
+// train on.
 static const tr_field_t data[] = {
     FIELD(prompts, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_PROMPTS,
           .help = "JSONL files of prompts, for algorithms that generate: `ppo`, `online_dpo`, "
@@ -69,6 +74,7 @@ static const tr_field_t data[] = {
     FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .help = "The column that holds prompts."),
     FIELD(text_column, TR_FIELD_TEXT, "text", .readers = TR_READS_SFT_ROWS,
           .help = "The column that holds texts."),
+    // the choices are the templates of common/text/chat.c; no program of Jinja is run
     FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = chat_templates,
           .help = "How conversations become text; null: by the model's own template, which must be "
                   "one of these."),
@@ -85,6 +91,8 @@ static const tr_field_t data[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_sft_t, __VA_ARGS__)
+// Names are those of TRL's SFTConfig. The loss has a table of its own in common/algo/sft.c, and so
+// have those below.
 static const tr_field_t sft[] = {
     FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
           .help = "Tokens of a row that are trained on; the rest is cut."),
@@ -99,6 +107,7 @@ static const tr_field_t sft[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_reward_t, __VA_ARGS__)
+// TRL's RewardConfig, and `step_separator` of its PRMConfig; `normalize` is an addition.
 static const tr_field_t reward[] = {
     FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
           .help = "A pair with a longer side, in tokens, is a bad row."),
@@ -113,6 +122,8 @@ static const tr_field_t reward[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_dpo_t, __VA_ARGS__)
+// TRL's DPOConfig. DPO_ROWS leaves out online_dpo, which makes its pairs itself: there is no row to
+// cut, and nothing to ask the reference before the first step.
 static const tr_field_t dpo[] = {
     FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
           .readers = TR_READS_DPO_ROWS,
@@ -137,6 +148,7 @@ static const tr_field_t dpo[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_kto_t, __VA_ARGS__)
+// TRL's KTOConfig.
 static const tr_field_t kto[] = {
     FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
           .help = "Tokens of a prompt with its completion; the rest is cut. A prompt that fills it "
@@ -150,6 +162,8 @@ static const tr_field_t kto[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_rollout_t, __VA_ARGS__)
+// The number of workers and their share of the work change the speed of a run and none of its
+// bytes.
 static const tr_field_t rollout[] = {
     FIELD(workers, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
           .help = "Processes that generate; the result does not depend on it."),
@@ -175,6 +189,8 @@ static const tr_field_t rollout[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_learner_t, __VA_ARGS__)
+// The actor's model is the recipe's, its learning rate the optimizer's. How ranks share their work
+// is tr_sharing_fields.
 static const tr_field_t actor[] = {
     FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
@@ -190,6 +206,8 @@ static const tr_field_t actor[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_reference_t, __VA_ARGS__)
+// Without `separate` the reference is a second model in the actor's process, so it has the actor's
+// device, memory and threads.
 static const tr_field_t reference[] = {
     FIELD(separate, TR_FIELD_BOOL, "false",
           .help = "Whether the reference runs in a process of its own instead of the actor's."),
@@ -203,6 +221,7 @@ static const tr_field_t reference[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_learner_t, __VA_ARGS__)
+// As the actor's, but with a model and a learning rate of its own: PPO's value model.
 static const tr_field_t critic[] = {
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "null: the trunk of the policy with a fresh scalar head."),
@@ -220,6 +239,7 @@ static const tr_field_t critic[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_roles_t, __VA_ARGS__)
+// A list of records, the only one: judges.c reads and prints it.
 static const tr_field_t judges[] = {
     FIELD(reward, TR_FIELD_JUDGES, "[]",
           .help =
@@ -230,6 +250,7 @@ static const tr_field_t judges[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_checkpoint_t, __VA_ARGS__)
+// Checkpoints hold optimizer states, which are larger than the model: hence few are kept.
 static const tr_field_t checkpoint[] = {
     FIELD(every, TR_FIELD_WHOLE, "20", .range = &tr_range_whole,
           .help = "Steps between checkpoints; 0: only at the end."),
@@ -239,6 +260,7 @@ static const tr_field_t checkpoint[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_samples_t, __VA_ARGS__)
+// A few responses are read by a person, to see what the numbers do not tell.
 static const tr_field_t samples[] = {
     FIELD(every, TR_FIELD_WHOLE, "10", .range = &tr_range_whole,
           .help = "Steps between entries of `samples.jsonl`; 0: none."),
@@ -248,6 +270,7 @@ static const tr_field_t samples[] = {
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_network_t, __VA_ARGS__)
+// A run on one machine needs none of these: its processes meet at a Unix socket.
 static const tr_field_t network[] = {
     FIELD(bind, TR_FIELD_TEXT, "null", .nullable = true,
           .help =

@@ -63,6 +63,7 @@ static json_t *read_named(const place_t *place, const recipe_node_t *node, size_
         return NULL;
     }
     if (field->names == TR_NAMES_DEVICE && !tr_device_is_name(node->text)) {
+        // the list has a sentence of its own; of an item only the names are expected
         unexpected(place, node, TR_DEVICE_NAMES);
         return NULL;
     }
@@ -94,6 +95,7 @@ static json_t *read_choice(const place_t *place, const recipe_node_t *node, cons
 static json_t *read_number(const place_t *place, const recipe_node_t *node, bool ids)
 {
     json_t *number =
+        // NULL is no number either: the tests below refuse it
         node->kind == RECIPE_SCALAR ? tr_scalar_to_json(node->text, node->quoted) : NULL;
     if (ids ? json_is_integer(number) && json_integer_value(number) <= INT32_MAX
             : json_is_number(number)) {
@@ -114,6 +116,7 @@ static json_t *read_word(const place_t *place, const recipe_node_t *node)
                        "expected a word of 1 to %d bytes, found one of %zu", WORD_LIMIT, length);
         return NULL;
     }
+    // the place of a problem ends with the word
     json_t *weight = read_number(place, node, false);
     return weight == NULL ? NULL : json_pack("[s, o]", node->key, weight);
 }
@@ -141,6 +144,7 @@ static json_t *read_items(const place_t *place, const recipe_node_t *node)
                                               : tr_format("%s.%zu", place->path, i);
         const place_t at = {place->reader, place->key, path};
         json_t *item = read_item(&at, node->children[i], i, items);
+        // after a bad item the rest is still read, for its problems
         bad += item == NULL || json_array_append_new(items, item) != 0;
         free(path);
     }
@@ -155,6 +159,7 @@ static json_t *read_items(const place_t *place, const recipe_node_t *node)
 /// program must be a list also without arguments: a command line is not split into words.
 static bool read_list(const place_t *place, const recipe_node_t *node)
 {
+    // quotes make a text of the words for null, so `""` is an item, and a refused one
     const tr_field_t *field = place->key->field;
     bool null = recipe_node_is_null(node);
     bool alone = !null && node->kind == RECIPE_SCALAR &&
@@ -168,6 +173,7 @@ static bool read_list(const place_t *place, const recipe_node_t *node)
     if (items == NULL) {
         return false;
     }
+    // "[o]" takes the item
     json_t *list = alone ? json_pack("[o]", items) : items;
     // what is refused now is too long, or an empty list of choices
     bool taken = tr_field_take(place->key->record, field, list);
@@ -180,6 +186,7 @@ bool recipe_value_read(const recipe_key_t *key, recipe_reader_t *reader, const r
 {
     const place_t place = {reader, key, path};
     switch (key->field->kind) {
+        // only texts and lists of them name things of the disk
     case TR_FIELD_TEXT: return read_text(&place, node);
     case TR_FIELD_WHOLE:
     case TR_FIELD_REAL:
@@ -190,6 +197,7 @@ bool recipe_value_read(const recipe_key_t *key, recipe_reader_t *reader, const r
     case TR_FIELD_REALS:
     case TR_FIELD_IDS:
     case TR_FIELD_WORDS: return read_list(&place, node);
+    // judges.c reads a whole list at once, because names must differ among entries
     case TR_FIELD_JUDGES:
         return recipe_judges_read(tr_field_of(key->record, key->field), reader, node, path);
     }
