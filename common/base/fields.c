@@ -27,6 +27,7 @@ const tr_range_t tr_range_positive_whole = {"a whole number of at least 1", 1, 1
 const tr_range_t tr_range_to_million = {"a whole number from 1 to 1000000", 1, 1e6, false, false};
 const tr_range_t tr_range_to_thousand = {"a whole number from 1 to 1000", 1, 1e3, false, false};
 const tr_range_t tr_range_0_to_thousand = {"a whole number from 0 to 1000", 0, 1e3, false, false};
+// the end is a pebibyte, so that bytes fit 64 bits
 const tr_range_t tr_range_gibibytes = {"a number from 0 to 1048576", 0, 0x1p20, false, false};
 
 bool tr_range_holds(const tr_range_t *range, double value)
@@ -94,6 +95,7 @@ static bool lists(const char *list, const char *word)
     if (strchr(word, '|') != NULL) {
         return false;
     }
+    // at the start, then at each separator, which is stepped over
     for (const char *at = list; at != NULL; at = strchr(at, '|')) {
         at += *at == '|';
         if (strncmp(at, word, length) == 0 && (at[length] == '|' || at[length] == '\0')) {
@@ -133,6 +135,7 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
 /// The end of the digits at the beginning of the text.
 static const char *skip_digits(const char *text)
 {
+    // not isdigit, which takes no negative char
     return text + strspn(text, "0123456789");
 }
 
@@ -260,6 +263,7 @@ static const char *expected_texts(tr_field_names_t names)
     switch (names) {
     case TR_NAMES_PROGRAM: return "a list of a program and its arguments";
     case TR_NAMES_DEVICE: return TR_DEVICE_NAMES ", or a list of them";
+    // the only other lists of texts
     default: return "a list of files";
     }
 }

@@ -262,6 +262,7 @@ static bool take_value(void *record, const json_t *json, const tr_field_t *field
     tr_field_kind_t kind = field->kind;
     void *at = tr_field_of(record, field);
     void *value = tr_calloc(1, kinds[kind].size);
+    // no list has null in it, so only single values differ in a message
     bool taken = kinds[kind].item > 0 ? take_list(value, json, field)
                                       : take_item(value, json, field, message);
     if (taken) {
@@ -288,6 +289,7 @@ tr_status tr_fields_from_json(void *record, const tr_fields_t *fields, const jso
         const tr_field_t *field = &fields->items[i];
         const json_t *json = json_object_get(object, key_of(field));
         if (!field->local && !take_value(record, json, field, true)) {
+            // A peer may have sent anything, hence the bound on what is shown.
             // The same sentence as for a recipe.
             char *wanted = tr_field_expected(field);
             char *found = json == NULL ? tr_strdup("nothing") : json_dumps(json, JSON_ENCODE_ANY);

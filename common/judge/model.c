@@ -195,6 +195,7 @@ static tr_status encode_all(encoded_t *encoded, const state_t *judge, const tr_s
 }
 
 /// How many samples from `first` on go through the model at once; at least 1.
+/// Greedy, in the order of the request: scores do not depend on who shares a pass.
 static size_t pass_size(const encoded_t *encoded, size_t first, size_t count)
 {
     // a sample longer than the bound has a pass alone
@@ -211,6 +212,7 @@ static tr_status score_all(state_t *judge, float *scores, const encoded_t *encod
 {
     const tr_sequences_t sequences = {
         .count = count, .ids = encoded->ids.data, .starts = encoded->starts};
+    // one more: a request may hold no sample
     uint32_t *chosen = tr_calloc(count + 1, sizeof *chosen);
     tr_status status = TR_OK;
     for (size_t i = 0; i < count; i++) {
@@ -268,6 +270,7 @@ static tr_status read_values(const state_t *judge, float *values, const tr_steps
                              tr_error_t *err)
 {
     // one sequence whose response is everything after the prompt, so that its values come back
+    // [2] each: where the only sequence, and its response, begins and ends
     const int32_t starts[] = {0, (int32_t)steps->length}, prompt = (int32_t)steps->prompt;
     const int32_t responses[] = {0, (int32_t)(steps->length - steps->prompt)};
     const uint32_t chosen = 0;

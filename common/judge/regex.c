@@ -35,9 +35,11 @@ static char *check(const char **key, const void *options)
     tr_matcher_t *matcher = tr_matcher_new();
     tr_status status = tr_matcher_add(matcher, pattern, strlen(pattern), &err);
     tr_matcher_destroy(&matcher);
+    // the sentence says where in the expression, so that the recipe can be mended
     return status == TR_OK ? NULL : tr_strdup(err.text);
 }
 
+/// Not the options themselves: the expression is compiled once, not for each response.
 typedef struct regex {
     tr_matcher_t *matcher; // one expression
     double score;

@@ -48,6 +48,7 @@ const tr_algorithm_t tr_algorithms[] = {
         // reward has pairs: both sides of one must be in the same chunk of a batch
         .group = 2,
         .rows = TAKES(STEPWISE) | TAKES(WHOLE_PAIRS),
+        // one number a token instead of a distribution over the vocabulary
         .scalar = true,
         .method = "train_reward",
         LOSS(tr_reward_fields, reward.loss),

@@ -148,6 +148,7 @@ static bool is_gpu(const tr_texts_t *devices, size_t i)
 
 /// At least one, and all of a kind: the ranks of a learner, and the workers that rollouts are dealt
 /// to, say the same.
+/// False: the list cannot be used by further checks.
 static bool check_device_list(const whole_t *whole, const char *key, const tr_texts_t *devices)
 {
     if (!is_sound(whole, key)) {
@@ -352,6 +353,7 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         unsigned readers;
         void (*check)(const whole_t *whole);
     } checks[] = {
+        // every algorithm reads prompts or rows
         {TR_READS_PROMPTS | TR_READS_ROWS, check_read},
         {TR_READS_PROMPTS | TR_READS_ROWS, check_devices},
         {TR_READS_ROWS, check_train},
@@ -376,6 +378,7 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
             checks[i].check(&whole);
         }
     }
+    // no bit of what is read: algorithms that choose read the same keys as others
     if (whole.algorithm->chooses) {
         check_choice(&whole);
     }

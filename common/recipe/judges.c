@@ -23,6 +23,7 @@ static const tr_judge_kind_t *find_kind(recipe_reader_t *reader, const recipe_no
         const recipe_node_t *given = recipe_node_find(node, name, strlen(name));
         if (given != NULL && !recipe_node_is_null(given)) {
             kind = tr_judge_kinds[i];
+            // counted to the end, because several kinds are a mistake of their own
             found++;
         }
     }
@@ -163,6 +164,7 @@ static bool read_judge(tr_judge_t *judge, recipe_reader_t *reader, const recipe_
     }
     // from here on the judge holds memory; release() of the list frees it, also after a problem
     tr_judge_init(judge, kind);
+    // what the functions above are told about the entry
     entry_t entry = {judge, reader, {0}, node, path};
     // two tables, one map: an entry has the keys of both side by side
     recipe_keys_add(&entry.keys, path, &tr_judge_fields, judge, 0);

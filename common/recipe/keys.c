@@ -211,7 +211,8 @@ static size_t name_cost(const char *unknown, const char *known)
 static void consider(char **best, size_t *best_cost, const char *unknown, const char *known)
 {
     size_t found = name_cost(unknown, known);
-    // FAR is where the search begins, so what is as far is never suggested
+    // strictly less: of two that are as near it is the one that a recipe has first, and what is
+    // FAR, where the search begins, is never suggested
     if (found < *best_cost) {
         free(*best);
         *best = tr_strdup(known);

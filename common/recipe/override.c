@@ -122,7 +122,7 @@ tr_status recipe_override(recipe_reader_t *reader, recipe_node_t *root, const ch
         free(found);
         return TR_ERR_ARGUMENT;
     }
-    // a dotted path without its value
+    // divided at the first '=': a key has none, a value may
     char *path = tr_format("%.*s", (int)length, override);
     const char *text = override + length + 1;
     // the value is a YAML document of its own: lists and maps need no other syntax

@@ -153,7 +153,8 @@ typedef bool (*recipe_unknown_fn)(void *context, const recipe_node_t *node, cons
 void recipe_record_read(recipe_keys_t *keys, recipe_reader_t *reader, const recipe_node_t *map,
                         const char *name, recipe_unknown_fn unknown, void *context);
 
-/// Reads one value. False, with the field unchanged, after a problem.
+/// Reads one value. False after a problem: the field is unchanged then, unless it has a text that
+/// names nothing on the disk.
 bool recipe_value_read(const recipe_key_t *key, recipe_reader_t *reader, const recipe_node_t *node,
                        const char *path);
 

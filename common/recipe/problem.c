@@ -17,6 +17,7 @@ static void add(recipe_reader_t *reader, size_t line, char *text)
     size_t at = problems->count++;
     problems->texts = tr_realloc(problems->texts, problems->count * sizeof *problems->texts);
     reader->lines = tr_realloc(reader->lines, problems->count * sizeof *reader->lines);
+    // strictly greater, so that problems of one line stay in the order of discovery
     for (; at > 0 && reader->lines[at - 1] > line; at--) {
         problems->texts[at] = problems->texts[at - 1];
         reader->lines[at] = reader->lines[at - 1];

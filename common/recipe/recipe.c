@@ -44,6 +44,7 @@ static tr_status put_overrides(recipe_reader_t *reader, recipe_node_t *root,
 static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
 {
     recipe_keys_t keys;
+    // zeroed for the list of judges, which no default fills
     tr_recipe_t *recipe = tr_calloc(1, sizeof *recipe);
     // each table fills its own struct within the recipe
     for (size_t i = 0; i < recipe_section_count; i++) {
@@ -100,6 +101,7 @@ tr_status tr_recipe_parse(tr_recipe_t **recipe, const char *text, size_t length,
 tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *const *overrides,
                          size_t count, tr_recipe_problems_t *problems)
 {
+    // with `disk`: what a recipe that is to be run names must be there
     recipe_reader_t reader = {
         .source = path != NULL ? path : "command line", .disk = true, .problems = problems};
     char *text = NULL;

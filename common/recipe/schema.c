@@ -74,6 +74,7 @@ static json_t *schema_of(const tr_field_t *field)
     json_t *value = value_of(field);
     json_t *schema =
         field->nullable ? json_pack("{s:[o, {s:s}]}", "anyOf", value, "type", "null") : value;
+    // beside anyOf, not within it: editors show the description in either case
     json_object_set_new(schema, "description", json_string(field->help));
     // a default is YAML: numbers, truth values and lists are JSON too
     if (field->initial != NULL) { // what is no JSON is a word

@@ -17,6 +17,7 @@ static const char *const chat_templates[] = {"null",    "chatml",     "llama2", 
                                              "plain",   NULL}; // tr_chat_format_t
 
 /// Ranges come with the words that a problem uses: "expected a port from 1 to 65535, or 0".
+// 2^63 - 1 is no double: the end is the next one, which tr_whole_parse refuses
 static const tr_range_t any_whole = {"a whole number from 0 to 2^63 - 1", 0, 0x1p63, false, false};
 static const tr_range_t ports = {"a port from 1 to 65535, or 0", 0, 65535, false, false};
 
@@ -46,6 +47,8 @@ static const tr_field_t run[] = {
     FIELD(from_scratch, TR_FIELD_BOOL, "false", .readers = TR_READS_SFT_ROWS,
           .help = "`sft`: whether to begin with fresh weights of the shape of `model`."),
     FIELD(output, TR_FIELD_TEXT, "runs", .help = "The directory of all runs."),
+    // no part of `roles`: all processes of a run compute alike, or log-probs would not be the same
+    // bits
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names,
           .help = "What GPUs compute in. The weights that are trained are fp32 in any case; a CPU "
                   "computes in fp32 only."),
@@ -82,6 +85,7 @@ static const tr_field_t data[] = {
     FIELD(on_bad_row, TR_FIELD_CHOICE, "fail", .choices = bad_rows,
           .help = "A row that is malformed, empty or too long ends the run (`fail`) or is left out "
                   "with a warning and counted (`drop`)."),
+    // a prompt is never cut: a longer one is a bad row
     FIELD(max_prompt_length, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_whole,
           .readers = TR_READS_PROMPTS,
           .help = "Tokens of the longest prompt taken; null or 0: only the model bounds it."),
@@ -137,6 +141,8 @@ static const tr_field_t dpo[] = {
                   "step; the run directory keeps them, and the reference's memory is freed."),
     FIELD(sync_ref_model, TR_FIELD_BOOL, "false",
           .help = "Whether the reference, the actor's own copy, follows the policy (TR-DPO)."),
+    // TR-DPO, Gorbatovski et al. 2024 (arXiv 2404.09656): 1 is its hard update, anything below the
+    // soft one
     FIELD(ref_model_mixup_alpha, TR_FIELD_REAL, "0.6", .range = &tr_range_fraction,
           .when = "sync_ref_model", .is = "true",
           .help = "Share of the policy that the reference takes over every `ref_model_sync_steps` "

@@ -1,8 +1,8 @@
 // One value of the tree into one field, by its key.
 //
-// Scalars are parsed by common/base/fields.c, which also parses defaults and messages; here are
-// lists and maps of the tree, and problems with their place. A field changes only when its whole
-// value was read.
+// Scalars are parsed by common/base/fields_json.c, which also parses defaults and messages; here
+// are lists and maps of the tree, and problems with their place. A field changes only when its
+// whole value was read.
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +43,7 @@ static bool read_scalar(const place_t *place, const recipe_node_t *node)
 static bool read_text(const place_t *place, const recipe_node_t *node)
 {
     const tr_field_t *field = place->key->field;
+    // the disk is asked last: a text that the table refuses names nothing
     return read_scalar(place, node) &&
            (recipe_node_is_null(node) ||
             recipe_disk_check(place->reader, field->names, node->text, node->line, place->path));
