@@ -11,6 +11,8 @@
 
 #include "common/base/file.h"
 #include "common/hf/json_file.h"
+#include "controller/events.h"
+#include "controller/lines.h"
 #include "controller/role_config.h"
 #include "proto/body.h"
 #include "proto/weights/weights.h"
@@ -96,9 +98,9 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
     }
     // All other writes come before the rename that makes the checkpoint count.
     TR_TRY_GOTO(write_state(run, path, step, err), done);
-    TR_TRY_GOTO(controller_metrics_sync(run->metrics, err), done);
-    TR_TRY_GOTO(controller_samples_sync(run->samples, err), done);
-    TR_TRY_GOTO(controller_events_sync(run->events, err), done);
+    TR_TRY_GOTO(controller_appender_sync(run->metrics, err), done);
+    TR_TRY_GOTO(controller_appender_sync(run->samples, err), done);
+    TR_TRY_GOTO(controller_appender_sync(run->events, err), done);
     // From here on the checkpoint exists; until here a crash leaves the one before.
     TR_TRY_GOTO(controller_rundir_checkpoint_commit(run->rundir, step, err), done);
     // Older ones go only when the new one is on the disk.
@@ -142,9 +144,9 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
 
 void controller_checkpoint_close_outputs(controller_run_t *run)
 {
-    controller_metrics_destroy(&run->metrics);
-    controller_samples_destroy(&run->samples);
-    controller_events_destroy(&run->events);
+    controller_appender_destroy(&run->metrics);
+    controller_appender_destroy(&run->samples);
+    controller_appender_destroy(&run->events);
 }
 
 /// Opens metrics, samples and events, each cut after the last finished step.
@@ -155,8 +157,8 @@ static tr_status open_outputs(controller_run_t *run, tr_error_t *err)
     const char *directory = controller_rundir_path(run->rundir);
     tr_status status;
     controller_checkpoint_close_outputs(run);
-    TR_TRY_GOTO(controller_metrics_open(&run->metrics, metrics, run->step, err), done);
-    TR_TRY_GOTO(controller_samples_open(&run->samples, samples, run->step, err), done);
+    TR_TRY_GOTO(controller_lines_open(&run->metrics, metrics, run->step, err), done);
+    TR_TRY_GOTO(controller_lines_open(&run->samples, samples, run->step, err), done);
     status = controller_events_open(&run->events, directory, run->step, err);
 done:
     free(samples);

@@ -10,12 +10,10 @@
 #include "common/model/config.h"
 #include "common/recipe/recipe.h"
 #include "controller/calls.h"
-#include "controller/events.h"
 #include "controller/judges.h"
 #include "controller/metrics.h"
 #include "controller/progress.h"
 #include "controller/rundir.h"
-#include "controller/samples.h"
 
 typedef struct controller_run {
     const tr_recipe_t *recipe;
@@ -28,9 +26,7 @@ typedef struct controller_run {
     tr_rows_t eval_rows;         ///< empty without data.eval
     controller_judges_t *judges; ///< NULL for algorithms that train on rows
     controller_progress_t *progress;
-    controller_metrics_t *metrics;
-    controller_samples_t *samples;
-    controller_events_t *events;
+    controller_appender_t *metrics, *samples, *events; ///< the run's outputs
     bool reference_known; ///< the rows' log-probs under the reference were precomputed
     json_t *weights; ///< description of the weights that rollouts generate with, NULL: none yet
     json_t *scores;  ///< reward.normalize: {mean, std} of the held-out pairs at the step finished;

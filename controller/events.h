@@ -7,36 +7,17 @@
 #ifndef CONTROLLER_EVENTS_H
 #define CONTROLLER_EVENTS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#include "common/base/status.h"
 #include "controller/metrics.h"
-
-typedef struct controller_events controller_events_t;
 
 /// Opens the event file of the run directory to append: the existing one, cut after the last event
 /// whose step is at most `last` (and before a torn one), or a new one named
-/// events.out.tfevents.SECONDS.HOST. *events: owned by the caller; NULL on failure. TR_ERR_IO;
+/// events.out.tfevents.SECONDS.HOST. *file: owned by the caller; NULL on failure. TR_ERR_IO;
 /// TR_ERR_FORMAT when the file is no event file.
-tr_status controller_events_open(controller_events_t **events, const char *directory, uint64_t last,
+tr_status controller_events_open(controller_appender_t **file, const char *directory, uint64_t last,
                                  tr_error_t *err);
 
 /// One event with all metrics of the record, flushed. wall: seconds since 1970 (tr_clock_wall).
-tr_status controller_events_append(controller_events_t *events, const controller_record_t *record,
+tr_status controller_events_append(controller_appender_t *file, const controller_record_t *record,
                                    double wall, tr_error_t *err);
-
-/// Syncs to the disk; called before a checkpoint is committed.
-tr_status controller_events_sync(controller_events_t *events, tr_error_t *err);
-
-void controller_events_destroy(controller_events_t **events);
-
-// Parts of the format, for tests
-
-/// CRC-32C (Castagnoli) of data: [length].
-uint32_t controller_crc32c(const void *data, size_t length);
-
-/// The mask of TFRecord: rotated right by 15 bits, plus a constant.
-uint32_t controller_crc32c_mask(uint32_t crc);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/algo/ppo.h"
+#include "controller/samples.h"
 
 /// Responses on their way from the rollouts.
 typedef struct generation {
@@ -230,15 +231,6 @@ tr_status controller_generation_report(const controller_run_t *run,
                                  err);
 }
 
-char *controller_generation_text(const controller_run_t *run, const controller_experience_t *e,
-                                 size_t index, size_t *length)
-{
-    size_t n;
-    const int32_t *response = controller_experience_response(e, index, &n);
-    return tr_tokenizer_decode(length, run->tokenizer, response, n,
-                               TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
-}
-
 tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,
                                               const controller_experience_t *e, tr_error_t *err)
 {
@@ -250,13 +242,13 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
     size_t count = all || e->count < options->count ? e->count : options->count;
     tr_status status = TR_OK;
     for (size_t i = 0; due && i < count && status == TR_OK; i++) {
-        size_t length;
-        char *text = controller_generation_text(run, e, i, &length);
-        const char *prompt = tr_rows_prompt(&run->rows, e->rows[i / e->samples]);
-        json_t *more = json_pack("{s:s}", "finish", tr_finish_name((tr_finish_t)e->finish[i]));
-        status = controller_samples_append(run->samples, step, prompt, strlen(prompt), text, length,
-                                           (double)e->scores[i], more, err);
-        json_decref(more);
+        size_t n, length;
+        const int32_t *response = controller_experience_response(e, i, &n);
+        char *text = tr_tokenizer_decode(&length, run->tokenizer, response, n,
+                                         TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
+        status = controller_samples_append(
+            run->samples, step, tr_rows_prompt(&run->rows, e->rows[i / e->samples]), text, length,
+            (double)e->scores[i], tr_finish_name((tr_finish_t)e->finish[i]), err);
         free(text);
     }
     return status;

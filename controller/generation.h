@@ -19,12 +19,6 @@ tr_status controller_generation_report(const controller_run_t *run,
                                        const controller_experience_t *experience,
                                        controller_record_t *record, tr_error_t *err);
 
-/// The text of response `index`, without special tokens. *length: its bytes. Owned by the caller
-/// (free).
-char *controller_generation_text(const controller_run_t *run,
-                                 const controller_experience_t *experience, size_t index,
-                                 size_t *length);
-
 /// Writes to samples.jsonl, when due, the first responses of the batch with their scores; without
 /// training, all of them.
 tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,

@@ -106,73 +106,36 @@ static void append_real(tr_bytes_t *out, double value)
     append_text(out, text);
 }
 
-/// A text, a whole number, a bool or null.
-static void append_plain(tr_bytes_t *out, const json_t *value)
+/// A value of a line: a number as above, a text as jansson quotes it.
+static void append_value(tr_bytes_t *out, const json_t *value)
 {
+    if (json_is_real(value)) {
+        append_real(out, json_real_value(value));
+        return;
+    }
     char *text = json_dumps(value, JSON_ENCODE_ANY);
     TR_ASSERT(text != NULL, "out of memory");
     append_text(out, text);
     free(text);
 }
 
-/// The key as jansson quotes it.
-static void append_key(tr_bytes_t *out, const char *key)
-{
-    json_t *name = json_string(key);
-    append_plain(out, name);
-    json_decref(name);
-    append_text(out, ": ");
-}
-
-/// Like json_dumps, but for reals.
-static void append_value(tr_bytes_t *out, const json_t *value)
-{
-    const char *key;
-    json_t *item;
-    size_t index;
-    const char *between = "";
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        append_text(out, "{");
-        // In the order in which keys were set (jansson keeps it), so equal records give equal
-        // lines.
-        json_object_foreach((json_t *)value, key, item)
-        {
-            append_text(out, between);
-            append_key(out, key);
-            append_value(out, item);
-            between = ", ";
-        }
-        append_text(out, "}");
-        break;
-    case JSON_ARRAY:
-        append_text(out, "[");
-        json_array_foreach(value, index, item)
-        {
-            append_text(out, between);
-            append_value(out, item);
-            between = ", ";
-        }
-        append_text(out, "]");
-        break;
-    case JSON_REAL: append_real(out, json_real_value(value)); break;
-    default: append_plain(out, value); break;
-    }
-}
-
-char *controller_lines_print(const json_t *value)
-{
-    tr_bytes_t out = {0};
-    append_value(&out, value);
-    return out.data;
-}
-
-tr_status controller_lines_append(controller_appender_t *file, const json_t *object,
-                                  tr_error_t *err)
+tr_status controller_lines_append(controller_appender_t *file, json_t *object, tr_error_t *err)
 {
     tr_bytes_t line = {0};
-    append_value(&line, object);
-    append_text(&line, "\n");
+    const char *key, *between = "{";
+    json_t *value;
+    // In the order in which keys were set (jansson keeps it), so equal records give equal lines.
+    json_object_foreach(object, key, value)
+    {
+        json_t *name = json_string(key);
+        append_text(&line, between);
+        append_value(&line, name);
+        append_text(&line, ": ");
+        append_value(&line, value);
+        json_decref(name);
+        between = ", ";
+    }
+    append_text(&line, "}\n");
     tr_status status = controller_appender_write(file, line.data, line.length, err);
     tr_bytes_release(&line);
     return status;

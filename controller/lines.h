@@ -4,9 +4,7 @@
 #define CONTROLLER_LINES_H
 
 #include <jansson.h>
-#include <stdint.h>
 
-#include "common/base/status.h"
 #include "controller/appender.h"
 
 /// Opens path to append, cut before the first line whose step is after `last`, and before a torn
@@ -15,13 +13,9 @@
 tr_status controller_lines_open(controller_appender_t **file, const char *path, uint64_t last,
                                 tr_error_t *err);
 
-/// Appends the object as one line. TR_ERR_IO.
-tr_status controller_lines_append(controller_appender_t *file, const json_t *object,
-                                  tr_error_t *err);
-
-/// The value on one line, without a newline: numbers with the fewest digits that read back as the
-/// same double, whole ones without a point; keys in the order in which they were set. Owned by the
-/// caller (free).
-char *controller_lines_print(const json_t *value);
+/// Appends the object, which is flat and not empty, as one line: numbers with the fewest digits that
+/// read back as the same double, whole ones without a point; keys in the order in which they were
+/// set. TR_ERR_IO.
+tr_status controller_lines_append(controller_appender_t *file, json_t *object, tr_error_t *err);
 
 #endif

@@ -12,11 +12,6 @@
 #include "controller/lines.h"
 #include "proto/learner/tally.h"
 
-/// A file of JSON lines; what is special about it is the record.
-struct controller_metrics {
-    controller_appender_t *file;
-};
-
 // The record of a step
 
 void controller_record_init(controller_record_t *record, uint64_t step)
@@ -123,60 +118,18 @@ tr_status controller_record_add_tally(controller_record_t *record, const json_t 
     return put_deviation(record, tally, prefix, err);
 }
 
-/// The record as an object, `step` first. A new reference.
-static json_t *to_json(const controller_record_t *record)
+tr_status controller_metrics_append(controller_appender_t *file, const controller_record_t *record,
+                                    tr_error_t *err)
 {
     json_t *object = json_object();
+    // First in the line: lines.c finds by it where a resumed run cuts the file.
     int failed = json_object_set_new(object, "step", json_integer((json_int_t)record->step));
     for (size_t i = 0; i < record->count; i++) {
         const controller_metric_t *metric = &record->items[i];
         failed |= json_object_set_new(object, metric->name, json_real(metric->value));
     }
     TR_ASSERT(failed == 0, "out of memory, or a metric that is not finite");
-    return object;
-}
-
-char *controller_record_print(const controller_record_t *record)
-{
-    json_t *object = to_json(record);
-    char *text = controller_lines_print(object);
-    json_decref(object);
-    return text;
-}
-
-// The file
-
-tr_status controller_metrics_open(controller_metrics_t **metrics, const char *path, uint64_t last,
-                                  tr_error_t *err)
-{
-    *metrics = NULL;
-    controller_appender_t *file;
-    TR_TRY(controller_lines_open(&file, path, last, err));
-    *metrics = tr_alloc(sizeof **metrics);
-    (*metrics)->file = file;
-    return TR_OK;
-}
-
-tr_status controller_metrics_append(controller_metrics_t *metrics,
-                                    const controller_record_t *record, tr_error_t *err)
-{
-    json_t *object = to_json(record);
-    tr_status status = controller_lines_append(metrics->file, object, err);
+    tr_status status = controller_lines_append(file, object, err);
     json_decref(object);
     return status;
-}
-
-tr_status controller_metrics_sync(controller_metrics_t *metrics, tr_error_t *err)
-{
-    return controller_appender_sync(metrics->file, err);
-}
-
-void controller_metrics_destroy(controller_metrics_t **metrics)
-{
-    if (*metrics == NULL) {
-        return;
-    }
-    controller_appender_destroy(&(*metrics)->file);
-    free(*metrics);
-    *metrics = NULL;
 }

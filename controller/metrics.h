@@ -9,10 +9,8 @@
 #define CONTROLLER_METRICS_H
 
 #include <jansson.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include "common/base/status.h"
+#include "controller/appender.h"
 
 typedef struct controller_metric {
     char *name;
@@ -25,8 +23,6 @@ typedef struct controller_record {
     size_t count;
     size_t capacity;
 } controller_record_t;
-
-// The record of a step
 
 void controller_record_init(controller_record_t *record, uint64_t step);
 void controller_record_release(controller_record_t *record);
@@ -45,26 +41,8 @@ const double *controller_record_find(const controller_record_t *record, const ch
 tr_status controller_record_add_tally(controller_record_t *record, const json_t *tally,
                                       const char *prefix, tr_error_t *err);
 
-/// The record as one line of JSON without the newline, `step` first. Owned by the caller (free).
-char *controller_record_print(const controller_record_t *record);
-
-// The file
-
-typedef struct controller_metrics controller_metrics_t;
-
-/// Opens path to append. Lines of steps after `last` are cut off first, and so is a torn last line:
-/// last is the step of the checkpoint that the run goes on from, 0 for a new run.
-/// *metrics: owned by the caller; NULL on failure. TR_ERR_IO; TR_ERR_FORMAT as "file:line: ...".
-tr_status controller_metrics_open(controller_metrics_t **metrics, const char *path, uint64_t last,
-                                  tr_error_t *err);
-
-/// Appends the record and flushes, so that a reader sees whole lines.
-tr_status controller_metrics_append(controller_metrics_t *metrics,
-                                    const controller_record_t *record, tr_error_t *err);
-
-/// To the disk. Call it before a checkpoint is committed: the lines up to its step are then there.
-tr_status controller_metrics_sync(controller_metrics_t *metrics, tr_error_t *err);
-
-void controller_metrics_destroy(controller_metrics_t **metrics);
+/// Appends the record as one line of JSON, `step` first, to a file of controller_lines_open.
+tr_status controller_metrics_append(controller_appender_t *file, const controller_record_t *record,
+                                    tr_error_t *err);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "common/base/clock.h"
 #include "controller/checkpoint.h"
+#include "controller/events.h"
 #include "controller/metric_table.h"
 #include "controller/online_step.h"
 #include "controller/ppo_step.h"

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "controller/lines.h"
 #include "controller/metrics.h"
 #include "tests/support/fields.h"
 #include "tests/support/scratch.h"
@@ -30,13 +31,28 @@ static void close_folder(void)
     scratch_close(&folder);
 }
 
+/// The record's line in a file of its own, without the newline; owned by the caller.
+static char *print(const controller_record_t *record)
+{
+    char *directory = scratch_open(), *file = tr_format("%s/lines", directory);
+    controller_appender_t *lines;
+    cr_assert_eq(controller_lines_open(&lines, file, 0, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_metrics_append(lines, record, &err), TR_OK, "%s", err.text);
+    controller_appender_destroy(&lines);
+    char *line = scratch_read(file, NULL);
+    line[strlen(line) - 1] = '\0';
+    free(file);
+    scratch_close(&directory);
+    return line;
+}
+
 /// The line of a record with one metric; owned by the caller.
 static char *line_of(const char *name, double value)
 {
     controller_record_t record;
     controller_record_init(&record, 12);
     cr_assert_eq(controller_record_set(&record, name, value, &err), TR_OK, "%s", err.text);
-    char *line = controller_record_print(&record);
+    char *line = print(&record);
     controller_record_release(&record);
     return line;
 }
@@ -51,8 +67,8 @@ static void expect_line(const char *name, double value, const char *expected)
 /// Opens the file with `last`, appends one line a step from..to, and closes it.
 static void write_steps(uint64_t last, uint64_t from, uint64_t to)
 {
-    controller_metrics_t *metrics;
-    cr_assert_eq(controller_metrics_open(&metrics, path, last, &err), TR_OK, "%s", err.text);
+    controller_appender_t *metrics;
+    cr_assert_eq(controller_lines_open(&metrics, path, last, &err), TR_OK, "%s", err.text);
     for (uint64_t step = from; step <= to; step++) {
         controller_record_t record;
         controller_record_init(&record, step);
@@ -60,9 +76,9 @@ static void write_steps(uint64_t last, uint64_t from, uint64_t to)
         cr_assert_eq(controller_metrics_append(metrics, &record, &err), TR_OK, "%s", err.text);
         controller_record_release(&record);
     }
-    cr_assert_eq(controller_metrics_sync(metrics, &err), TR_OK, "%s", err.text);
-    controller_metrics_destroy(&metrics);
-    controller_metrics_destroy(&metrics);
+    cr_assert_eq(controller_appender_sync(metrics, &err), TR_OK, "%s", err.text);
+    controller_appender_destroy(&metrics);
+    controller_appender_destroy(&metrics);
 }
 
 static void expect_file(const char *expected)
@@ -75,9 +91,9 @@ static void expect_file(const char *expected)
 /// Opening a file with this text fails with the sentence path + rest, and leaves the file alone.
 static void expect_refused(const char *text, const char *rest)
 {
-    controller_metrics_t *metrics;
+    controller_appender_t *metrics;
     free(scratch_write(folder, "metrics.jsonl", text, strlen(text)));
-    cr_assert_eq(controller_metrics_open(&metrics, path, 1, &err), TR_ERR_FORMAT);
+    cr_assert_eq(controller_lines_open(&metrics, path, 1, &err), TR_ERR_FORMAT);
     cr_assert_null(metrics);
     cr_assert_eq(strncmp(err.text, path, strlen(path)), 0, "%s", err.text);
     cr_assert_eq(strncmp(err.text + strlen(path), rest, strlen(rest)), 0, "%s", err.text);
@@ -92,7 +108,7 @@ Test(record, is_a_line_with_the_step_first_and_metrics_in_the_order_they_were_se
     cr_assert_eq(controller_record_set(&record, "objective/scores", 1.5, &err), TR_OK);
     cr_assert_eq(controller_record_set(&record, "a \"b\"", -3, &err), TR_OK);
     cr_assert_eq(controller_record_set(&record, "objective/kl", 0.25, &err), TR_OK);
-    char *line = controller_record_print(&record);
+    char *line = print(&record);
     cr_assert_str_eq(line, "{\"step\": 12, \"objective/kl\": 0.25, \"objective/scores\": 1.5, "
                            "\"a \\\"b\\\"\": -3}");
     cr_assert_float_eq(*controller_record_find(&record, "objective/scores"), 1.5, 0);
@@ -127,23 +143,44 @@ Test(record, numbers_have_the_fewest_digits)
     expect_line("x", 5e-324, "{\"step\": 12, \"x\": 5e-324}");
 }
 
-Test(record, any_finite_double_reads_back_with_the_same_bits)
+/// A finite double from all over the range: multiples of 2^64 / golden ratio, as bits.
+static bool nth_double(double *value, uint64_t i)
 {
+    uint64_t bits = (i + 1) * 0x9E3779B97F4A7C15u;
+    memcpy(value, &bits, sizeof *value);
+    return isfinite(*value);
+}
+
+Test(record, any_finite_double_reads_back_with_the_same_bits, .init = open_folder,
+     .fini = close_folder)
+{
+    enum { TRIED = 20000 };
+    controller_appender_t *file;
+    controller_record_t record;
+    double value;
     int tried = 0;
-    for (uint64_t i = 0; i < 20000; i++) {
-        uint64_t bits = (i + 1) * 0x9E3779B97F4A7C15u; // multiples of 2^64 / golden ratio
-        double value;
-        memcpy(&value, &bits, sizeof value);
-        if (!isfinite(value)) {
-            continue;
+    controller_record_init(&record, 1);
+    cr_assert_eq(controller_lines_open(&file, path, 0, &err), TR_OK, "%s", err.text);
+    for (uint64_t i = 0; i < TRIED; i++) {
+        if (nth_double(&value, i)) {
+            cr_assert_eq(controller_record_set(&record, "x", value, &err), TR_OK, "%s", err.text);
+            cr_assert_eq(controller_metrics_append(file, &record, &err), TR_OK, "%s", err.text);
         }
-        char *line = line_of("x", value);
-        double back = strtod(strstr(line, "\"x\": ") + 5, NULL);
-        cr_assert_eq(memcmp(&back, &value, sizeof value), 0, "%a is printed as %s", value, line);
-        free(line);
-        tried++;
+    }
+    char *text = scratch_read(path, NULL), *at = text;
+    for (uint64_t i = 0; i < TRIED; i++) {
+        if (nth_double(&value, i)) {
+            at = strstr(at, "\"x\": ") + 5;
+            double back = strtod(at, NULL);
+            cr_assert_eq(memcmp(&back, &value, sizeof value), 0, "%a is printed as %.30s", value,
+                         at);
+            tried++;
+        }
     }
     cr_assert_gt(tried, 19000);
+    free(text);
+    controller_appender_destroy(&file);
+    controller_record_release(&record);
 }
 
 Test(record, a_value_that_is_not_finite_is_refused_by_the_metrics_name)
@@ -177,7 +214,7 @@ Test(record, a_tally_gives_means_under_their_names_behind_a_prefix)
                                 " 'mean_reward': [4.0, 4.0], 'mean_squared_reward': [20.0, 4.0]}");
     controller_record_init(&record, 3);
     cr_assert_eq(controller_record_add_tally(&record, tally, "eval_", &err), TR_OK, "%s", err.text);
-    char *line = controller_record_print(&record);
+    char *line = print(&record);
     cr_expect_str_eq(line, "{\"step\": 3, \"eval_loss\": 1.5, \"eval_logps/chosen\": -1.5, "
                            "\"eval_mean_reward\": 1, \"eval_reward_std\": 2}"); // 5 - 1 squared
     free(line);
@@ -188,13 +225,13 @@ Test(record, a_tally_gives_means_under_their_names_behind_a_prefix)
 Test(metrics, lines_are_whole_for_a_reader_as_soon_as_they_are_appended, .init = open_folder,
      .fini = close_folder)
 {
-    controller_metrics_t *metrics;
+    controller_appender_t *metrics;
     controller_record_t record;
     controller_record_init(&record, 1);
-    cr_assert_eq(controller_metrics_open(&metrics, path, 0, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_lines_open(&metrics, path, 0, &err), TR_OK, "%s", err.text);
     cr_assert_eq(controller_metrics_append(metrics, &record, &err), TR_OK);
     expect_file("{\"step\": 1}\n");
-    controller_metrics_destroy(&metrics);
+    controller_appender_destroy(&metrics);
     controller_record_release(&record);
 }
 
@@ -250,11 +287,11 @@ Test(metrics, malformed_lines_are_refused_with_their_number, .init = open_folder
 Test(metrics, a_line_that_does_not_fit_on_the_disk_leaves_nothing_of_itself, .init = open_folder,
      .fini = close_folder)
 {
-    controller_metrics_t *metrics;
+    controller_appender_t *metrics;
     controller_record_t record;
     controller_record_init(&record, 1);
     signal(SIGXFSZ, SIG_IGN);
-    cr_assert_eq(controller_metrics_open(&metrics, path, 0, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_lines_open(&metrics, path, 0, &err), TR_OK, "%s", err.text);
     cr_assert_eq(controller_metrics_append(metrics, &record, &err), TR_OK);
     struct rlimit before;
     cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -267,14 +304,14 @@ Test(metrics, a_line_that_does_not_fit_on_the_disk_leaves_nothing_of_itself, .in
     expect_file("{\"step\": 1}\n");
     cr_assert_eq(controller_metrics_append(metrics, &record, &err), TR_OK, "%s", err.text);
     expect_file("{\"step\": 1}\n{\"step\": 1}\n");
-    controller_metrics_destroy(&metrics);
+    controller_appender_destroy(&metrics);
     controller_record_release(&record);
 }
 
 Test(metrics, a_path_that_cannot_be_opened_is_an_error_that_names_it)
 {
-    controller_metrics_t *metrics;
-    cr_assert_eq(controller_metrics_open(&metrics, "/no/such/folder/m.jsonl", 0, &err), TR_ERR_IO);
+    controller_appender_t *metrics;
+    cr_assert_eq(controller_lines_open(&metrics, "/no/such/folder/m.jsonl", 0, &err), TR_ERR_IO);
     cr_assert_null(metrics);
     cr_assert_not_null(strstr(err.text, "'/no/such/folder/m.jsonl'"));
 }

@@ -4,34 +4,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controller/lines.h"
 #include "controller/samples.h"
 #include "tests/support/scratch.h"
 
 static tr_error_t err;
 static char *folder;
 static char *path;
-static controller_samples_t *samples;
+static controller_appender_t *samples;
 
 static void open_samples(void)
 {
     folder = scratch_open();
     path = tr_format("%s/samples.jsonl", folder);
-    cr_assert_eq(controller_samples_open(&samples, path, 0, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_lines_open(&samples, path, 0, &err), TR_OK, "%s", err.text);
 }
 
 static void close_samples(void)
 {
-    controller_samples_destroy(&samples);
-    controller_samples_destroy(&samples);
+    controller_appender_destroy(&samples);
+    controller_appender_destroy(&samples);
     free(path);
     scratch_close(&folder);
 }
 
-static tr_status append(uint64_t step, const char *prompt, const char *response, double score,
-                        const json_t *more)
+static tr_status append(uint64_t step, const char *prompt, const char *response, double score)
 {
-    return controller_samples_append(samples, step, prompt, strlen(prompt), response,
-                                     strlen(response), score, more, &err);
+    return controller_samples_append(samples, step, prompt, response, strlen(response), score,
+                                     "eos", &err);
 }
 
 static void expect_file(const char *expected)
@@ -41,22 +41,18 @@ static void expect_file(const char *expected)
     free(text);
 }
 
-Test(samples, a_line_has_the_four_keys_first_and_further_ones_after_them, .init = open_samples,
-     .fini = close_samples)
+Test(samples, a_line_has_its_five_keys_in_this_order, .init = open_samples, .fini = close_samples)
 {
-    json_t *more =
-        json_pack("{s:s, s:[f, n], s:{s:f}}", "finish", "eos", "z", 0.1, "by", "words", 0.3);
-    cr_assert_eq(append(10, "Once", " upon a \"time\"\n", 1.5, more), TR_OK, "%s", err.text);
-    json_decref(more);
+    cr_assert_eq(append(10, "Once", " upon a \"time\"\n", 1.5), TR_OK, "%s", err.text);
     expect_file("{\"step\": 10, \"prompt\": \"Once\", \"response\": \" upon a \\\"time\\\"\\n\", "
-                "\"score\": 1.5, \"finish\": \"eos\", \"z\": [0.1, null], \"by\": {\"words\": "
-                "0.3}}\n");
+                "\"score\": 1.5, \"finish\": \"eos\"}\n");
 }
 
 Test(samples, empty_texts_are_texts, .init = open_samples, .fini = close_samples)
 {
-    cr_assert_eq(append(1, "", "", -0.1, NULL), TR_OK, "%s", err.text);
-    expect_file("{\"step\": 1, \"prompt\": \"\", \"response\": \"\", \"score\": -0.1}\n");
+    cr_assert_eq(append(1, "", "", -0.1), TR_OK, "%s", err.text);
+    expect_file("{\"step\": 1, \"prompt\": \"\", \"response\": \"\", \"score\": -0.1, "
+                "\"finish\": \"eos\"}\n");
 }
 
 /// "EF BF BD" is U+FFFD; E2 82 is the start of a character of three bytes.
@@ -66,9 +62,8 @@ Test(samples, invalid_utf8_becomes_replacement_characters_and_a_nul_is_kept, .in
     static const char SAID[] = "a\xFF"
                                "b\xE2\x82"
                                "c\0d\xC3\xA9\xE2\x82";
-    cr_assert_eq(
-        controller_samples_append(samples, 1, "p", 1, SAID, sizeof SAID - 1, 0, NULL, &err), TR_OK,
-        "%s", err.text);
+    cr_assert_eq(controller_samples_append(samples, 1, "p", SAID, sizeof SAID - 1, 0, "eos", &err),
+                 TR_OK, "%s", err.text);
     char *text = scratch_read(path, NULL);
     json_t *line = json_loads(text, JSON_ALLOW_NUL, NULL);
     cr_assert_not_null(line, "%s", text);
@@ -85,11 +80,11 @@ Test(samples, invalid_utf8_becomes_replacement_characters_and_a_nul_is_kept, .in
 Test(samples, what_holds_a_nul_is_read_again_by_a_run_that_goes_on, .init = open_samples,
      .fini = close_samples)
 {
-    cr_assert_eq(controller_samples_append(samples, 1, "p", 1, "\0", 1, 0, NULL, &err), TR_OK);
+    cr_assert_eq(controller_samples_append(samples, 1, "p", "\0", 1, 0, "eos", &err), TR_OK);
     char *before = scratch_read(path, NULL);
-    cr_assert_eq(append(2, "p", "q", 0, NULL), TR_OK);
-    controller_samples_destroy(&samples);
-    cr_assert_eq(controller_samples_open(&samples, path, 1, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(append(2, "p", "q", 0), TR_OK);
+    controller_appender_destroy(&samples);
+    cr_assert_eq(controller_lines_open(&samples, path, 1, &err), TR_OK, "%s", err.text);
     expect_file(before);
     free(before);
 }
@@ -98,12 +93,12 @@ Test(samples, all_lines_of_the_last_step_stay, .init = open_samples, .fini = clo
 {
     static const uint64_t STEPS[] = {10, 10, 20, 20, 30};
     for (size_t i = 0; i < sizeof STEPS / sizeof *STEPS; i++) {
-        cr_assert_eq(append(STEPS[i], "p", "r", 1, NULL), TR_OK);
+        cr_assert_eq(append(STEPS[i], "p", "r", 1), TR_OK);
     }
-    cr_assert_eq(controller_samples_sync(samples, &err), TR_OK, "%s", err.text);
-    controller_samples_destroy(&samples);
-    cr_assert_eq(controller_samples_open(&samples, path, 25, &err), TR_OK, "%s", err.text);
-    cr_assert_eq(append(40, "p", "r", 1, NULL), TR_OK);
+    cr_assert_eq(controller_appender_sync(samples, &err), TR_OK, "%s", err.text);
+    controller_appender_destroy(&samples);
+    cr_assert_eq(controller_lines_open(&samples, path, 25, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(append(40, "p", "r", 1), TR_OK);
     char *text = scratch_read(path, NULL);
     const char *line = text;
     for (size_t i = 0; i < 5; i++) {
@@ -119,20 +114,7 @@ Test(samples, all_lines_of_the_last_step_stay, .init = open_samples, .fini = clo
 Test(samples, a_score_that_is_not_finite_is_refused_and_nothing_is_written, .init = open_samples,
      .fini = close_samples)
 {
-    cr_assert_eq(append(3, "p", "r", (double)NAN, NULL), TR_ERR_NUMERIC);
-    cr_assert_eq(append(3, "p", "r", (double)INFINITY, NULL), TR_ERR_NUMERIC);
-    expect_file("");
-}
-
-Test(samples, a_further_key_cannot_take_the_place_of_one_of_the_four, .init = open_samples,
-     .fini = close_samples)
-{
-    static const char *const TAKEN[] = {"step", "prompt", "response", "score"};
-    for (size_t i = 0; i < sizeof TAKEN / sizeof *TAKEN; i++) {
-        json_t *more = json_pack("{s:i}", TAKEN[i], 1);
-        cr_assert_eq(append(3, "p", "r", 0, more), TR_ERR_ARGUMENT);
-        cr_assert_not_null(strstr(err.text, TAKEN[i]));
-        json_decref(more);
-    }
+    cr_assert_eq(append(3, "p", "r", (double)NAN), TR_ERR_NUMERIC);
+    cr_assert_eq(append(3, "p", "r", (double)INFINITY), TR_ERR_NUMERIC);
     expect_file("");
 }
