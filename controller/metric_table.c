@@ -1,10 +1,9 @@
-// The table of metrics, and docs/metrics.md, which is made from it.
+// The table of metrics, from which tests/controller/test_metric_table.c makes docs/metrics.md.
 //
 // A new metric is a row here and a call where it is computed. The order of rows is that of the page
 // and of the terminal's line.
 #include "controller/metric_table.h"
 
-#include <stdio.h>
 #include <string.h>
 
 const controller_metric_row_t controller_metric_rows[] = {
@@ -136,38 +135,4 @@ const controller_metric_row_t *controller_metric_row(const char *name)
         }
     }
     return NULL;
-}
-
-char *controller_metric_markdown(void)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    TR_ASSERT(out != NULL, "out of memory");
-    fputs("# Metrics\n"
-          "\n"
-          "A run writes one JSON object a step to `metrics.jsonl`, and the same numbers for "
-          "TensorBoard. Names are TRL's where "
-          "TRL has\n"
-          "the metric. A value is a mean over what the third column says, unless that says "
-          "otherwise. Where the recipe names "
-          "`data.eval`,\n"
-          "the line of each checkpoint's step also has the metrics of the held-out rows, each "
-          "after `eval_`, as means over all "
-          "of them.\n"
-          "\n"
-          "This page is written by the program, from the table that the terminal's line also "
-          "follows. `*` stands for a name: "
-          "a judge, a\n"
-          "phase, a role.\n"
-          "\n"
-          "| name | unit | mean over | meaning |\n"
-          "|---|---|---|---|\n",
-          out);
-    for (size_t i = 0; i < controller_metric_count; i++) {
-        const controller_metric_row_t *row = &controller_metric_rows[i];
-        fprintf(out, "| `%s` | %s | %s | %s |\n", row->name, row->unit, row->over, row->meaning);
-    }
-    TR_ASSERT(fclose(out) == 0, "out of memory");
-    return text;
 }

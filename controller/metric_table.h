@@ -26,7 +26,4 @@ extern const size_t controller_metric_count;
 /// The row of a metric, whose name may begin with `eval_`. NULL: there is none.
 const controller_metric_row_t *controller_metric_row(const char *name);
 
-/// docs/metrics.md. Owned by the caller (free).
-char *controller_metric_markdown(void);
-
 #endif
