@@ -189,10 +189,9 @@ static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
 
 tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_error_t *err)
 {
-    bool found;
     run->tokens = 0;
-    TR_TRY(controller_rundir_checkpoint_latest(&run->step, &found, run->rundir, err));
-    if (found) {
+    TR_TRY(controller_rundir_checkpoint_latest(&run->step, run->rundir, err));
+    if (run->step > 0) {
         TR_TRY(read_state(run, run->step, err));
     }
     // Outputs and configs first: a worker may join while the learners are restored.

@@ -293,8 +293,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
                                             run->calls);
     }
     uint64_t done;
-    bool found;
-    TR_TRY(controller_rundir_checkpoint_latest(&done, &found, run->rundir, err));
+    TR_TRY(controller_rundir_checkpoint_latest(&done, run->rundir, err));
     // A resumed run's bar begins where its checkpoint ends.
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
     note_dropped(run, &run->rows, generates(run) ? "data.prompts" : "data.train");
@@ -367,14 +366,13 @@ tr_status controller_run(const char *directory, bool resume, const volatile sig_
 {
     controller_run_t run = {0};
     tr_recipe_t *recipe = NULL;
-    bool found;
     uint64_t step;
     tr_status status;
     TR_TRY(controller_rundir_open(&run.rundir, directory, err));
     TR_TRY_GOTO(load_recipe(&recipe, run.rundir, err), done);
-    TR_TRY_GOTO(controller_rundir_checkpoint_latest(&step, &found, run.rundir, err), done);
+    TR_TRY_GOTO(controller_rundir_checkpoint_latest(&step, run.rundir, err), done);
     // Starting again would overwrite what is there.
-    if (found && !resume) {
+    if (step > 0 && !resume) {
         status = tr_fail(err, TR_ERR_ARGUMENT,
                          "'%s' has run already: `troupe resume %s` goes on with it", directory,
                          directory);

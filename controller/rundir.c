@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -24,9 +23,6 @@ struct controller_rundir {
     int lock; ///< descriptor of the file `lock`; -1 while not locked
     bool endpoint_written;
 };
-
-/// Longer than any address that can be bound.
-enum { ENDPOINT_LIMIT = 4096 };
 
 // Paths
 
@@ -67,35 +63,17 @@ char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t s
 
 // The lock
 
-/// Opens the file `lock`, which stays when its holder is gone: flock belongs to the process.
-static tr_status open_lock(int *descriptor, const char *path, int flags, tr_error_t *err)
-{
-    char *file = joined(path, "lock");
-    *descriptor = open(file, flags | O_CLOEXEC, 0644);
-    tr_status status = TR_OK;
-    if (*descriptor < 0) {
-        status = tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", file, strerror(errno));
-    }
-    free(file);
-    return status;
-}
-
-/// flock with a short wait (100 ms): probe_lock of another process holds the lock for a moment.
-static int lock_soon(int descriptor)
-{
-    int result = flock(descriptor, LOCK_EX | LOCK_NB);
-    for (int i = 0; i < 20 && result != 0 && errno == EWOULDBLOCK; i++) {
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-        result = flock(descriptor, LOCK_EX | LOCK_NB);
-    }
-    return result;
-}
-
-/// Locks the run for this process.
+/// Locks the run for this process. The file `lock` stays when its holder is gone: flock belongs to
+/// the process.
 static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
 {
-    TR_TRY(open_lock(&rundir->lock, rundir->path, O_RDWR | O_CREAT, err));
-    if (lock_soon(rundir->lock) == 0) {
+    char *file = joined(rundir->path, "lock");
+    rundir->lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    free(file);
+    if (rundir->lock < 0) {
+        return tr_fail(err, TR_ERR_IO, "cannot open '%s/lock': %s", rundir->path, strerror(errno));
+    }
+    if (flock(rundir->lock, LOCK_EX | LOCK_NB) == 0) {
         return TR_OK;
     }
     if (errno == EWOULDBLOCK) {
@@ -104,21 +82,6 @@ static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
                        rundir->path);
     }
     return tr_fail(err, TR_ERR_IO, "cannot lock '%s/lock': %s", rundir->path, strerror(errno));
-}
-
-/// *active: whether another process has the run at path open.
-static tr_status probe_lock(bool *active, const char *path, tr_error_t *err)
-{
-    int descriptor;
-    *active = false;
-    if (!is_there(path, "lock")) {
-        return TR_OK;
-    }
-    TR_TRY(open_lock(&descriptor, path, O_RDONLY, err));
-    // A shared lock, so that two processes that look do not disturb each other.
-    *active = flock(descriptor, LOCK_SH | LOCK_NB) != 0;
-    close(descriptor);
-    return TR_OK;
 }
 
 // Life cycle
@@ -312,30 +275,5 @@ tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const ch
     rundir->endpoint_written |= status == TR_OK;
     free(line);
     free(file);
-    return status;
-}
-
-tr_status controller_rundir_read_endpoint(char **endpoint, const char *path, tr_error_t *err)
-{
-    bool active;
-    size_t length;
-    *endpoint = NULL;
-    TR_TRY(check_run(path, err));
-    TR_TRY(probe_lock(&active, path, err));
-    // The file of a killed controller names an address where nobody listens.
-    if (!active) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "no run is active in '%s'; go on with it by `troupe resume %s`", path, path);
-    }
-    if (!is_there(path, "endpoint")) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "the run in '%s' is starting or ending and has no address; try again", path);
-    }
-    char *file = joined(path, "endpoint");
-    tr_status status = tr_file_read(endpoint, &length, file, ENDPOINT_LIMIT, err);
-    free(file);
-    if (status == TR_OK && length > 0 && (*endpoint)[length - 1] == '\n') {
-        (*endpoint)[length - 1] = '\0';
-    }
     return status;
 }

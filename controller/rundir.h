@@ -56,11 +56,6 @@ char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t s
 tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const char *endpoint,
                                            tr_error_t *err);
 
-/// The address of the controller that has the run directory at path open. *endpoint: owned by the
-/// caller (free); NULL on failure. TR_ERR_ARGUMENT, with a remedy, when there is no run, none is
-/// active, or its controller has not written its address yet. Holds no lock afterwards.
-tr_status controller_rundir_read_endpoint(char **endpoint, const char *path, tr_error_t *err);
-
 // Checkpoints
 
 /// Makes the empty directory checkpoints/step-000040.part. *path: owned by the caller (free); NULL
@@ -73,9 +68,9 @@ tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundi
 tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir, uint64_t step,
                                               tr_error_t *err);
 
-/// The step of the last complete checkpoint. *found: false when there is none; *step is then 0.
-tr_status controller_rundir_checkpoint_latest(uint64_t *step, bool *found,
-                                              const controller_rundir_t *rundir, tr_error_t *err);
+/// The step of the last complete checkpoint; 0 when there is none: steps count from 1.
+tr_status controller_rundir_checkpoint_latest(uint64_t *step, const controller_rundir_t *rundir,
+                                              tr_error_t *err);
 
 /// Removes all but the last `keep` complete checkpoints, oldest first. keep >= 1.
 tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, uint64_t keep,

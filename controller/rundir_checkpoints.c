@@ -54,17 +54,16 @@ done:
 tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundir_t *rundir,
                                              uint64_t step, tr_error_t *err)
 {
-    *path = NULL;
-    char *part = part_of(rundir, step);
-    tr_status status = tr_directory_remove(part, err);
+    *path = part_of(rundir, step);
+    // A run that was killed while it saved this step has left one.
+    tr_status status = tr_directory_remove(*path, err);
     if (status == TR_OK) {
-        status = tr_directory_make(part, err);
+        status = tr_directory_make(*path, err);
     }
-    if (status == TR_OK) {
-        *path = part;
-        return TR_OK;
+    if (status != TR_OK) {
+        free(*path);
+        *path = NULL;
     }
-    free(part);
     return status;
 }
 
@@ -153,15 +152,13 @@ static tr_status list(steps_t *steps, const controller_rundir_t *rundir, tr_erro
     return TR_OK;
 }
 
-tr_status controller_rundir_checkpoint_latest(uint64_t *step, bool *found,
-                                              const controller_rundir_t *rundir, tr_error_t *err)
+tr_status controller_rundir_checkpoint_latest(uint64_t *step, const controller_rundir_t *rundir,
+                                              tr_error_t *err)
 {
     steps_t steps;
-    *found = false;
     *step = 0;
     TR_TRY(list(&steps, rundir, err));
     if (steps.count > 0) {
-        *found = true;
         *step = steps.items[steps.count - 1];
     }
     free(steps.items);
