@@ -91,7 +91,8 @@ void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
 {
     size_t matched = count_sequences(rows, indices, count), n = (mismatched ? 2 : 1) * matched;
     cut_t *cuts = cut_all(rows, indices, count, matched, mismatched);
-    *batch = (controller_batch_t){.matched = matched};
+    *batch =
+        (controller_batch_t){.rows = rows, .indices = indices, .count = count, .matched = matched};
     for (size_t i = 0; i < n; i++) {
         batch->tokens += cuts[i].length;
         batch->longest = cuts[i].length > batch->longest ? cuts[i].length : batch->longest;

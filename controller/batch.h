@@ -6,6 +6,9 @@
 #include "proto/sequences.h"
 
 typedef struct controller_batch {
+    const tr_rows_t *rows; ///< what it was made of, borrowed: rows indices: [count]
+    const uint32_t *indices;
+    size_t count;
     tr_sequences_t sequences; ///< points into ids
     size_t matched;           ///< sequences to train on; the mismatched ones follow them
     int32_t *ids;

@@ -19,12 +19,6 @@
 
 enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
 
-/// The row of the run's algorithm.
-static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
-{
-    return tr_recipe_algorithm(run->recipe);
-}
-
 // Saving
 
 /// Has a learner save its model in the directory, and its optimizer's state if asked.
@@ -32,16 +26,13 @@ static tr_status save_role(controller_run_t *run, tr_role_t role, const char *di
                            bool optimizer, uint64_t step, tr_error_t *err)
 {
     const controller_call_t call = controller_run_learner_call(role, "save");
-    tr_message_t *message = tr_message_new("request");
     json_t *body = json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory", directory,
                              "optimizer", (int)optimizer);
     // reward.normalize: config.json then says by what scores are to be shifted and scaled.
     if (run->scores != NULL) {
         json_object_set(body, "scores", run->scores);
     }
-    tr_message_set_body(message, body);
-    controller_calls_ask(run->calls, &call, &message);
-    return controller_calls_finish(run->calls, err);
+    return controller_run_ask(run, &call, body, err);
 }
 
 /// Has the actor save a reference that follows the policy, which no other file could restore.
@@ -49,11 +40,8 @@ static tr_status save_reference(controller_run_t *run, const char *directory, ui
                                 tr_error_t *err)
 {
     const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "save_reference");
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message,
-                        json_pack("{s:I, s:s}", "step", (json_int_t)step, "directory", directory));
-    controller_calls_ask(run->calls, &call, &message);
-    return controller_calls_finish(run->calls, err);
+    return controller_run_ask(
+        run, &call, json_pack("{s:I, s:s}", "step", (json_int_t)step, "directory", directory), err);
 }
 
 /// Writes state.json: what the controller itself must know to go on.
@@ -61,7 +49,7 @@ static tr_status write_state(const controller_run_t *run, const char *directory,
                              tr_error_t *err)
 {
     char *path = tr_format("%s/state.json", directory);
-    json_t *state = json_pack("{s:s, s:I, s:I}", "algorithm", algorithm_of(run)->name, "step",
+    json_t *state = json_pack("{s:s, s:I, s:I}", "algorithm", run->algorithm->name, "step",
                               (json_int_t)step, "num_tokens", (json_int_t)run->tokens);
     char *text = json_dumps(state, JSON_INDENT(2));
     tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
@@ -85,14 +73,14 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
     tr_status status;
     controller_run_phase(run, "checkpoint");
     TR_TRY_GOTO(controller_rundir_checkpoint_begin(&path, run->rundir, step, err), done);
-    if (tr_algorithm_learns(algorithm_of(run))) {
+    if (tr_algorithm_learns(run->algorithm)) {
         TR_TRY_GOTO(save_role(run, TR_ROLE_ACTOR, path, true, step, err), done);
     }
     if (tr_recipe_syncs_reference(run->recipe)) {
         reference = tr_format("%s/reference", path);
         TR_TRY_GOTO(save_reference(run, reference, step, err), done);
     }
-    if (tr_algorithm_has_critic(algorithm_of(run))) {
+    if (tr_algorithm_has_critic(run->algorithm)) {
         critic = tr_format("%s/critic", path);
         TR_TRY_GOTO(save_role(run, TR_ROLE_CRITIC, critic, true, step, err), done);
     }
@@ -178,7 +166,7 @@ static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, controller_role_config_actor(run->recipe, &start));
     controller_calls_ask(run->calls, &actor, &message);
-    if (tr_algorithm_has_critic(algorithm_of(run))) {
+    if (tr_algorithm_has_critic(run->algorithm)) {
         message = tr_message_new("request");
         tr_message_set_body(message, controller_role_config_critic(run->recipe, &start));
         controller_calls_ask(run->calls, &critic, &message);
@@ -197,25 +185,25 @@ tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_e
     // Outputs and configs first: a worker may join while the learners are restored.
     TR_TRY(open_outputs(run, err));
     controller_checkpoint_announce(run, run->step);
-    if (restore && tr_algorithm_learns(algorithm_of(run))) {
+    if (restore && tr_algorithm_learns(run->algorithm)) {
         controller_run_phase(run, "restore");
         TR_TRY(restore_learners(run, err));
     }
     // Nothing trains: rollouts keep the model that they were started with.
-    if (!tr_algorithm_learns(algorithm_of(run))) {
+    if (!tr_algorithm_learns(run->algorithm)) {
         json_decref(run->weights);
         run->weights = json_pack("{s:i, s:s}", "version", 0, "checksum", TR_WEIGHTS_FROZEN);
         return TR_OK;
     }
-    return tr_algorithm_generates(algorithm_of(run)) ? controller_run_publish(run, run->step, err)
-                                                     : TR_OK;
+    return tr_algorithm_generates(run->algorithm) ? controller_run_publish(run, run->step, err)
+                                                  : TR_OK;
 }
 
 tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *err)
 {
     // final/ also marks the run as finished, so sampling makes an empty one.
     char *path = controller_rundir_file(run->rundir, "final");
-    tr_status status = !tr_algorithm_learns(algorithm_of(run))
+    tr_status status = !tr_algorithm_learns(run->algorithm)
                            ? tr_directory_make(path, err)
                            : save_role(run, TR_ROLE_ACTOR, path, false, run->recipe->steps, err);
     free(path);

@@ -5,6 +5,7 @@
 #include "controller/context.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "common/base/clock.h"
 #include "common/optim/schedule.h"
@@ -18,9 +19,9 @@ double controller_run_phase(controller_run_t *run, const char *phase)
     json_t *version = json_object_get(run->weights, "version");
     tr_broker_set_note(run->broker,
                        json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
-                                 tr_recipe_algorithm(run->recipe)->name, "step",
-                                 (json_int_t)run->step + 1, "steps", (json_int_t)run->recipe->steps,
-                                 "phase", phase, "phase_since", tr_clock_wall(), "weights_version",
+                                 run->algorithm->name, "step", (json_int_t)run->step + 1, "steps",
+                                 (json_int_t)run->recipe->steps, "phase", phase, "phase_since",
+                                 tr_clock_wall(), "weights_version",
                                  version != NULL ? version : json_null()));
     controller_progress_phase(run->progress, phase, now);
     return now;
@@ -37,7 +38,7 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
     const tr_recipe_t *recipe = run->recipe;
     // A policy's log-probs are those of the distribution that it sampled from; rows were not
     // sampled.
-    bool sampled = tr_algorithm_has_critic(tr_recipe_algorithm(recipe));
+    bool sampled = tr_algorithm_has_critic(run->algorithm);
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "epochs",
                      (json_int_t)epochs, "minibatches", (json_int_t)minibatches, "chunk",
                      (json_int_t)recipe->optimizer.chunk, "seed", (json_int_t)recipe->seed,
@@ -57,6 +58,52 @@ double controller_run_rate(const controller_run_t *run, double peak, uint64_t st
     return tr_schedule_rate(&schedule, step - 1);
 }
 
+tr_status controller_run_ask(controller_run_t *run, const controller_call_t *call, json_t *body,
+                             tr_error_t *err)
+{
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(message, body);
+    controller_calls_ask(run->calls, call, &message);
+    return controller_calls_finish(run->calls, err);
+}
+
+/// A controller_take_fn: copies the tensor out of the reply, which ends with the call.
+static tr_status take_vector(void *context, size_t index, const tr_message_t *reply,
+                             tr_error_t *err)
+{
+    const controller_vector_t *vector = context;
+    tr_view_t view;
+    (void)index;
+    TR_TRY(tr_message_expect_tensor(&view, reply, vector->name, TR_F32, vector->n, err));
+    memcpy(vector->values, view.data, vector->n * sizeof *vector->values);
+    return TR_OK;
+}
+
+void controller_run_infer(controller_run_t *run, controller_call_t call,
+                          const tr_sequences_t *sequences, double temperature, uint64_t chunk,
+                          controller_vector_t *vector)
+{
+    tr_message_t *message = tr_message_new("request");
+    tr_message_set_body(
+        message, json_pack("{s:f, s:I}", "temperature", temperature, "chunk", (json_int_t)chunk));
+    tr_sequences_put(message, sequences);
+    call.take = take_vector;
+    call.context = vector;
+    controller_calls_ask(run->calls, &call, &message);
+}
+
+tr_status controller_run_take_metrics(void *context, size_t index, const tr_message_t *reply,
+                                      tr_error_t *err)
+{
+    json_t **tally = context, *metrics;
+    (void)index;
+    TR_TRY(tr_body_object(&metrics, tr_message_body(reply), "metrics", "reply", err));
+    if (*tally == NULL) {
+        *tally = json_object();
+    }
+    return tr_tally_add(*tally, metrics, "metrics", err);
+}
+
 /// A controller_take_fn: keeps the description of the weights that the actor has published.
 static tr_status take_weights(void *context, size_t index, const tr_message_t *reply,
                               tr_error_t *err)
@@ -73,27 +120,13 @@ static tr_status take_weights(void *context, size_t index, const tr_message_t *r
 tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
     controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "publish");
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_pack("{s:I}", "step", (json_int_t)step));
     call.take = take_weights;
     call.context = run;
     // Rollouts are told these weights by the next request, so nothing is sent to them here.
     controller_run_phase(run, "publish");
-    controller_calls_ask(run->calls, &call, &message);
-    TR_TRY(controller_calls_finish(run->calls, err));
+    TR_TRY(controller_run_ask(run, &call, json_pack("{s:I}", "step", (json_int_t)step), err));
     const char *checksum = json_string_value(json_object_get(run->weights, "checksum"));
     tr_log(TR_LOG_INFO, "weights", "version=%" PRIu64 " checksum=%s \"published\"", step,
            checksum != NULL ? checksum : "?");
     return TR_OK;
-}
-
-tr_status controller_run_take_metrics(json_t **tally, const tr_message_t *reply, tr_error_t *err)
-{
-    json_t *metrics;
-    TR_TRY(tr_body_object(&metrics, tr_message_body(reply), "metrics", "reply", err));
-    // A tally is NULL until the first answer.
-    if (*tally == NULL) {
-        *tally = json_object();
-    }
-    return tr_tally_add(*tally, metrics, "metrics", err);
 }

@@ -14,9 +14,11 @@
 #include "controller/metrics.h"
 #include "controller/progress.h"
 #include "controller/rundir.h"
+#include "proto/sequences.h"
 
 typedef struct controller_run {
     const tr_recipe_t *recipe;
+    const tr_algorithm_t *algorithm; ///< the recipe's
     controller_rundir_t *rundir;
     tr_broker_t *broker;
     controller_calls_t *calls;
@@ -55,10 +57,29 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
 /// The learning rate of a step, given the peak.
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step);
 
+/// Sends a request that has no tensors and waits for the reply. body: taken.
+tr_status controller_run_ask(controller_run_t *run, const controller_call_t *call, json_t *body,
+                             tr_error_t *err);
+
+/// Where the reply's tensor `name` goes: f32 [n], one number a response token.
+typedef struct controller_vector {
+    const char *name;
+    float *values;
+    size_t n;
+} controller_vector_t;
+
+/// Sends a request for one number a response token: log-probs or values, `chunk` sequences a pass.
+/// vector: borrowed, and written, until the call ends.
+void controller_run_infer(controller_run_t *run, controller_call_t call,
+                          const tr_sequences_t *sequences, double temperature, uint64_t chunk,
+                          controller_vector_t *vector);
+
+/// A controller_take_fn: adds the reply's {metrics: a tally} to the json_t * that context points
+/// to, a new reference, NULL until the first reply.
+tr_status controller_run_take_metrics(void *context, size_t index, const tr_message_t *reply,
+                                      tr_error_t *err);
+
 /// Asks the actor to publish the weights of the step that is finished; run->weights describes them.
 tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_t *err);
-
-/// Adds a worker's answer {metrics: a tally} to *tally (a new reference; NULL counts as empty).
-tr_status controller_run_take_metrics(json_t **tally, const tr_message_t *reply, tr_error_t *err);
 
 #endif

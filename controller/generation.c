@@ -236,7 +236,7 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
 {
     const tr_recipe_samples_t *options = &run->recipe->samples;
     // Without training the responses are the result of the run, so none is left out.
-    bool all = !tr_algorithm_learns(tr_recipe_algorithm(run->recipe));
+    bool all = !tr_algorithm_learns(run->algorithm);
     bool due = all || (options->every > 0 &&
                        (step == 1 || step == run->recipe->steps || step % options->every == 0));
     size_t count = all || e->count < options->count ? e->count : options->count;

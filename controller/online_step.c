@@ -32,7 +32,7 @@ static tr_status choose_prompts(online_t *o, tr_error_t *err)
     size_t batch = recipe->data.batch, rows = o->run->rows.count;
     o->rows = tr_calloc(batch, sizeof *o->rows);
     o->prompts = batch;
-    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
+    if (tr_algorithm_learns(o->run->algorithm)) {
         return tr_dataset_batch(o->rows, rows, recipe->seed, o->step - 1, batch,
                                 recipe->data.shuffle, err);
     }
@@ -78,7 +78,7 @@ static void copy_response(tr_sequence_t *item, const controller_experience_t *e,
 /// rows.
 static void make_rows(tr_rows_t *rows, const online_t *o)
 {
-    size_t group = tr_recipe_algorithm(o->run->recipe)->group;
+    size_t group = o->run->algorithm->group;
     // Responses fit the model already, so no row is cut.
     *rows = (tr_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
@@ -159,7 +159,7 @@ static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *
 /// The algorithm, in the order of a step.
 static tr_status take_step(online_t *o, controller_record_t *record, tr_error_t *err)
 {
-    bool trains = tr_algorithm_learns(tr_recipe_algorithm(o->run->recipe));
+    bool trains = tr_algorithm_learns(o->run->algorithm);
     TR_TRY(choose_prompts(o, err));
     TR_TRY(generate(o, record, err));
     choose_responses(o);

@@ -7,13 +7,13 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/algo/ppo.h"
 #include "common/algo/statistics.h"
 #include "common/base/clock.h"
 #include "common/model/response.h"
 #include "controller/generation.h"
+#include "controller/reference.h"
 
 /// A step in progress.
 typedef struct ppo_step {
@@ -38,59 +38,19 @@ static void release(ppo_step_t *s)
 
 // Scores, values, reference log-probs
 
-/// Copies a tensor of the answer that has one number a response token.
-static tr_status take_vector(float *out, const char *name, const ppo_step_t *s,
-                             const tr_message_t *reply, tr_error_t *err)
-{
-    tr_view_t view;
-    size_t tokens = s->experience.tokens;
-    TR_TRY(tr_message_expect_tensor(&view, reply, name, TR_F32, tokens, err));
-    memcpy(out, view.data, tokens * sizeof *out);
-    return TR_OK;
-}
-
-/// A controller_take_fn, as the one below.
-static tr_status take_values(void *context, size_t index, const tr_message_t *reply,
-                             tr_error_t *err)
-{
-    ppo_step_t *s = context;
-    (void)index;
-    return take_vector(s->experience.values, "values", s, reply, err);
-}
-
-/// The reference's log-probs of the sampled tokens.
-static tr_status take_reference(void *context, size_t index, const tr_message_t *reply,
-                                tr_error_t *err)
-{
-    ppo_step_t *s = context;
-    (void)index;
-    return take_vector(s->experience.reference, "logprobs", s, reply, err);
-}
-
-/// Requests one number a response token, from the critic or the reference.
-static void ask_about_sequences(ppo_step_t *s, controller_call_t call, controller_take_fn take)
-{
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message,
-                        json_pack("{s:f, s:i}", "temperature",
-                                  s->run->recipe->generation.temperature, "chunk", TR_INFER_CHUNK));
-    tr_sequences_put(message, &s->experience.sequences);
-    call.take = take;
-    call.context = s;
-    controller_calls_ask(s->run->calls, &call, &message);
-}
-
 /// Values and reference log-probs, while the judges finish their scores.
 static tr_status assess(ppo_step_t *s, tr_error_t *err)
 {
+    controller_experience_t *e = &s->experience;
+    // Of the distribution that was sampled from: the KL compares policy and reference under it.
+    double temperature = s->run->recipe->generation.temperature;
+    controller_vector_t values = {"values", e->values, e->tokens};
+    controller_vector_t reference = {"logprobs", e->reference, e->tokens};
     double began = controller_run_phase(s->run, "assess");
-    bool separate = s->run->recipe->roles.reference.separate;
-    // A separate reference is called without a name: it has no state to lose.
-    const controller_call_t frozen = {.role = TR_ROLE_REFERENCE, .method = "logprobs"};
-    ask_about_sequences(s, controller_run_learner_call(TR_ROLE_CRITIC, "values"), take_values);
-    ask_about_sequences(s,
-                        separate ? frozen : controller_run_learner_call(TR_ROLE_ACTOR, "logprobs"),
-                        take_reference);
+    controller_run_infer(s->run, controller_run_learner_call(TR_ROLE_CRITIC, "values"),
+                         &e->sequences, temperature, TR_INFER_CHUNK, &values);
+    controller_run_infer(s->run, controller_reference_call(s->run, "logprobs"), &e->sequences,
+                         temperature, TR_INFER_CHUNK, &reference);
     // Waits for the judges too: their requests were sent during generation.
     TR_TRY(controller_calls_finish(s->run->calls, err));
     controller_judges_scores(s->run->judges, s->experience.scores);
@@ -149,15 +109,6 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
 
 // Updates
 
-/// A controller_take_fn: keeps a learner's metrics in its tally.
-static tr_status take_report(void *context, size_t index, const tr_message_t *reply,
-                             tr_error_t *err)
-{
-    json_t **tally = context;
-    (void)index;
-    return controller_run_take_metrics(tally, reply, err);
-}
-
 /// Requests the epochs of one learner, with the two vectors over response tokens that it reads.
 static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
                         const float *first, const char *second_name, const float *second,
@@ -173,7 +124,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
     tr_message_add_vector(message, first_name, TR_F32, s->experience.tokens, first);
     tr_message_add_vector(message, second_name, TR_F32, s->experience.tokens, second);
     controller_call_t call = controller_run_learner_call(role, "train");
-    call.take = take_report;
+    call.take = controller_run_take_metrics;
     call.context = tally;
     controller_calls_ask(s->run->calls, &call, &message);
 }

@@ -2,7 +2,7 @@
 // with the policy.
 //
 // The reference is part of the actor's process, or a process of its own (roles.reference.separate);
-// only call_of knows which. The file saves a resumed run the pass over all rows. Next:
+// only controller_reference_call knows which. The file saves a resumed run the pass over all rows. Next:
 // actor/service.c, which answers.
 #include "controller/reference.h"
 
@@ -17,26 +17,7 @@
 
 // Requests
 
-/// Where the answer of a request goes.
-typedef struct request {
-    float *logprobs; // [n]
-    size_t n;
-} request_t;
-
-/// A controller_take_fn: copies the log-probs to where they are wanted.
-static tr_status take_logprobs(void *context, size_t index, const tr_message_t *reply,
-                               tr_error_t *err)
-{
-    request_t *request = context;
-    tr_view_t view;
-    (void)index;
-    TR_TRY(tr_message_expect_tensor(&view, reply, "logprobs", TR_F32, request->n, err));
-    memcpy(request->logprobs, view.data, request->n * sizeof *request->logprobs);
-    return TR_OK;
-}
-
-/// A call to the process that holds the reference.
-static controller_call_t call_of(const controller_run_t *run, const char *method)
+controller_call_t controller_reference_call(const controller_run_t *run, const char *method)
 {
     controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, method);
     if (run->recipe->roles.reference.separate) {
@@ -47,28 +28,21 @@ static controller_call_t call_of(const controller_run_t *run, const char *method
     return call;
 }
 
-tr_status controller_reference_ask(float *logprobs, controller_run_t *run,
-                                   const controller_batch_t *batch, tr_error_t *err)
+/// logprobs: [batch->trained], written: those of the batch's response tokens.
+static tr_status ask(float *logprobs, controller_run_t *run, const controller_batch_t *batch,
+                     tr_error_t *err)
 {
-    request_t request = {logprobs, batch->trained};
-    controller_call_t call = call_of(run, "logprobs");
-    call.take = take_logprobs;
-    call.context = &request;
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_pack("{s:f, s:I}", "temperature", 1.0, "chunk",
-                                           (json_int_t)run->recipe->optimizer.chunk));
-    tr_sequences_put(message, &batch->sequences);
-    controller_calls_ask(run->calls, &call, &message);
+    controller_vector_t vector = {"logprobs", logprobs, batch->trained};
+    // Rows were not sampled, so their log-probs are those of the untempered model.
+    controller_run_infer(run, controller_reference_call(run, "logprobs"), &batch->sequences, 1.0,
+                         run->recipe->optimizer.chunk, &vector);
     return controller_calls_finish(run->calls, err);
 }
 
 tr_status controller_reference_forget(controller_run_t *run, tr_error_t *err)
 {
-    const controller_call_t call = call_of(run, "forget");
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_object());
-    controller_calls_ask(run->calls, &call, &message);
-    return controller_calls_finish(run->calls, err);
+    const controller_call_t call = controller_reference_call(run, "forget");
+    return controller_run_ask(run, &call, json_object(), err);
 }
 
 tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_error_t *err)
@@ -79,11 +53,10 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
         return TR_OK;
     }
     const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "mix_reference");
-    tr_message_t *message = tr_message_new("request");
-    tr_message_set_body(message, json_pack("{s:I, s:f}", "step", (json_int_t)step, "alpha",
-                                           recipe->dpo.ref_model_mixup_alpha));
-    controller_calls_ask(run->calls, &call, &message);
-    return controller_calls_finish(run->calls, err);
+    return controller_run_ask(run, &call,
+                              json_pack("{s:I, s:f}", "step", (json_int_t)step, "alpha",
+                                        recipe->dpo.ref_model_mixup_alpha),
+                              err);
 }
 
 // Precomputed log-probs
@@ -176,7 +149,7 @@ static tr_status ask_all(controller_run_t *run, tr_rows_t *rows, tr_error_t *err
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
         TR_TRY(make_batch(&batch, run, rows, i, err));
-        tr_status status = controller_reference_ask(at, run, &batch, err);
+        tr_status status = ask(at, run, &batch, err);
         at += batch.trained;
         controller_batch_release(&batch);
         TR_TRY(status);
@@ -248,22 +221,35 @@ tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows
     return status;
 }
 
-void controller_reference_recall(float *logprobs, const tr_rows_t *rows, const uint32_t *chosen,
-                                 size_t count)
+/// Copies the precomputed log-probs of the batch's sequences, in order.
+static void recall(float *logprobs, const controller_batch_t *batch)
 {
-    size_t at = 0;
-    for (size_t i = 0; i < count; i++) {
-        for (size_t k = rows->starts[chosen[i]]; k < rows->starts[chosen[i] + 1]; k++) {
+    const tr_rows_t *rows = batch->rows;
+    for (size_t i = 0; i < batch->count; i++) {
+        size_t row = batch->indices[i];
+        for (size_t k = rows->starts[row]; k < rows->starts[row + 1]; k++) {
             // Cut as in the batch that was sent: lay_out counted the same tokens.
             size_t n = controller_batch_trained(rows, &rows->sequences[k]);
-            memcpy(logprobs + at, rows->reference + rows->reference_starts[k], n * sizeof(float));
-            at += n;
+            memcpy(logprobs, rows->reference + rows->reference_starts[k], n * sizeof *logprobs);
+            logprobs += n;
         }
     }
 }
 
-void controller_reference_recall_batch(float *logprobs, const tr_rows_t *rows, size_t index,
-                                       size_t n)
+tr_status controller_reference_logprobs(float *logprobs, controller_run_t *run,
+                                        const controller_batch_t *batch, size_t index,
+                                        tr_error_t *err)
 {
-    memcpy(logprobs, rows->reference + rows->reference_starts[index], n * sizeof(float));
+    const tr_rows_t *rows = batch->rows;
+    if (rows->reference == NULL) {
+        return ask(logprobs, run, batch, err);
+    }
+    if (controller_rows_mismatched(run->recipe)) {
+        // Mismatched completions depend on the batch, so whole batches were precomputed, not rows.
+        memcpy(logprobs, rows->reference + rows->reference_starts[index],
+               batch->trained * sizeof *logprobs);
+    } else {
+        recall(logprobs, batch);
+    }
+    return TR_OK;
 }

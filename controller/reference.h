@@ -7,9 +7,15 @@
 #include "controller/batch.h"
 #include "controller/context.h"
 
-/// logprobs: [batch->trained], written: those of the batch's response tokens.
-tr_status controller_reference_ask(float *logprobs, controller_run_t *run,
-                                   const controller_batch_t *batch, tr_error_t *err);
+/// A call to the process that holds the reference.
+controller_call_t controller_reference_call(const controller_run_t *run, const char *method);
+
+/// logprobs: [batch->trained], written: those of the batch's response tokens; precomputed ones where
+/// its rows have them. index: of the batch, from 0: the step that it is for, or the place in the
+/// held-out rows.
+tr_status controller_reference_logprobs(float *logprobs, controller_run_t *run,
+                                        const controller_batch_t *batch, size_t index,
+                                        tr_error_t *err);
 
 /// Fills rows->reference with the log-probs of every sequence. KTO's mismatched completions differ
 /// in every epoch, so there it is filled for every batch to come (a step of run->rows, data.batch
@@ -18,15 +24,6 @@ tr_status controller_reference_ask(float *logprobs, controller_run_t *run,
 /// cannot be read is made again, with a warning.
 tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows, const char *name,
                                           tr_error_t *err);
-
-/// Copies precomputed log-probs: those of the sequences of chosen rows: [count], in order.
-void controller_reference_recall(float *logprobs, const tr_rows_t *rows, const uint32_t *chosen,
-                                 size_t count);
-
-/// The same for batch `index` (from 0), where whole batches were precomputed. logprobs: [n], all
-/// response tokens of the batch.
-void controller_reference_recall_batch(float *logprobs, const tr_rows_t *rows, size_t index,
-                                       size_t n);
 
 /// After step `step`, when it is due and the recipe has the reference follow the policy
 /// (sync_ref_model): mixes the policy into it.

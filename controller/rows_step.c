@@ -16,10 +16,6 @@
 /// Rows of a step, or a batch of the held-out rows, on their way through reference and actor.
 typedef struct batch {
     controller_run_t *run;
-    const tr_rows_t *rows;
-    uint32_t *chosen; // [count]
-    size_t count;
-    size_t index; // of the batch: the step it is for, from 0, or the place in the held-out rows
     controller_batch_t ragged; // the rows' sequences
     float *reference;          // [ragged.trained]; NULL: the loss reads none
     json_t *metrics;           // the actor's answer
@@ -27,16 +23,8 @@ typedef struct batch {
 
 // Batches
 
-/// Room for the indices of `count` rows, which the caller fills.
-static void batch_init(batch_t *batch, controller_run_t *run, const tr_rows_t *rows, size_t count)
-{
-    *batch = (batch_t){.run = run, .rows = rows, .count = count};
-    batch->chosen = tr_calloc(count, sizeof *batch->chosen);
-}
-
 static void batch_release(batch_t *batch)
 {
-    free(batch->chosen);
     free(batch->reference);
     controller_batch_release(&batch->ragged);
     json_decref(batch->metrics);
@@ -54,73 +42,47 @@ static void put_step_labels(tr_message_t *message, const controller_batch_t *rag
 }
 
 /// Adds the tensors beside the sequences: labels and margins a row, masks a token.
-static void put_columns(tr_message_t *message, const batch_t *batch)
+static void put_columns(tr_message_t *message, const controller_batch_t *ragged)
 {
-    const tr_rows_t *rows = batch->rows;
-    int32_t *labels = tr_calloc(batch->count, sizeof *labels);
-    float *margins = tr_calloc(batch->count, sizeof *margins);
-    for (size_t i = 0; i < batch->count; i++) {
-        const tr_sequence_t *item = &rows->sequences[rows->starts[batch->chosen[i]]];
-        labels[i] = item->label;
-        margins[i] = item->margin;
+    const tr_rows_t *rows = ragged->rows;
+    int32_t *labels = tr_calloc(ragged->count, sizeof *labels);
+    float *margins = tr_calloc(ragged->count, sizeof *margins);
+    for (size_t i = 0; i < ragged->count; i++) {
+        // The chosen side of a pair comes first, and has its margin.
+        const tr_sequence_t *first = &rows->sequences[rows->starts[ragged->indices[i]]];
+        labels[i] = first->label;
+        margins[i] = first->margin;
     }
     if (rows->labelled) {
-        tr_message_add_vector(message, "desirable", TR_I32, batch->count, labels);
+        tr_message_add_vector(message, "desirable", TR_I32, ragged->count, labels);
     }
     if (rows->steps) {
-        put_step_labels(message, &batch->ragged);
-    } else if (batch->ragged.mask != NULL) {
-        tr_message_add_vector(message, "mask", TR_F32, batch->ragged.trained, batch->ragged.mask);
+        put_step_labels(message, ragged);
+    } else if (ragged->mask != NULL) {
+        tr_message_add_vector(message, "mask", TR_F32, ragged->trained, ragged->mask);
     }
     if (rows->margins) {
-        tr_message_add_vector(message, "margins", TR_F32, batch->count, margins);
+        tr_message_add_vector(message, "margins", TR_F32, ragged->count, margins);
     }
     free(margins);
     free(labels);
-}
-
-/// The reference's log-probs: precomputed before the first step, or requested now.
-static tr_status find_reference(batch_t *batch, tr_error_t *err)
-{
-    const tr_rows_t *rows = batch->rows;
-    batch->reference = tr_calloc(batch->ragged.trained + 1, sizeof *batch->reference);
-    if (rows->reference == NULL) {
-        return controller_reference_ask(batch->reference, batch->run, &batch->ragged, err);
-    }
-    if (controller_rows_mismatched(batch->run->recipe)) {
-        // Mismatched completions depend on the batch, so whole batches were precomputed, not rows.
-        controller_reference_recall_batch(batch->reference, rows, batch->index,
-                                          batch->ragged.trained);
-    } else {
-        controller_reference_recall(batch->reference, rows, batch->chosen, batch->count);
-    }
-    return TR_OK;
-}
-
-/// A controller_take_fn: keeps the actor's tally.
-static tr_status take_metrics(void *context, size_t index, const tr_message_t *reply,
-                              tr_error_t *err)
-{
-    batch_t *batch = context;
-    (void)index;
-    return controller_run_take_metrics(&batch->metrics, reply, err);
 }
 
 /// Sends the batch to the actor and waits. body: of the pass; taken.
 static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
 {
     controller_run_t *run = batch->run;
-    const tr_algorithm_t *algorithm = tr_recipe_algorithm(run->recipe);
+    const tr_algorithm_t *algorithm = run->algorithm;
     // Rows with labelled steps train a process reward model, a method of its own.
     controller_call_t call = controller_run_learner_call(
-        TR_ROLE_ACTOR, batch->rows->steps ? "train_steps" : algorithm->method);
-    call.take = take_metrics;
-    call.context = batch;
+        TR_ROLE_ACTOR, batch->ragged.rows->steps ? "train_steps" : algorithm->method);
+    call.take = controller_run_take_metrics;
+    call.context = &batch->metrics;
     tr_fields_to_json(body, (const char *)run->recipe + algorithm->loss_offset, algorithm->loss);
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
     tr_sequences_put(message, &batch->ragged.sequences);
-    put_columns(message, batch);
+    put_columns(message, &batch->ragged);
     if (batch->reference != NULL) {
         tr_message_add_vector(message, "reference", TR_F32, batch->ragged.trained,
                               batch->reference);
@@ -129,15 +91,20 @@ static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
     return controller_calls_finish(run->calls, err);
 }
 
-/// The chosen rows through reference and actor. body: of the pass; taken.
-static tr_status batch_run(batch_t *batch, json_t *body, tr_error_t *err)
+/// Sends rows chosen: [count] through reference and actor. index: controller_reference_logprobs.
+/// body: of the pass; taken. The caller releases *batch, after a failure too.
+static tr_status batch_run(batch_t *batch, controller_run_t *run, const tr_rows_t *rows,
+                           const uint32_t *chosen, size_t count, size_t index, json_t *body,
+                           tr_error_t *err)
 {
-    const tr_recipe_t *recipe = batch->run->recipe;
-    controller_batch_init(&batch->ragged, batch->rows, batch->chosen, batch->count,
-                          controller_rows_mismatched(recipe));
+    *batch = (batch_t){.run = run};
+    controller_batch_init(&batch->ragged, rows, chosen, count,
+                          controller_rows_mismatched(run->recipe));
     // The reference first: its log-probs are an input of the loss.
-    if (tr_recipe_reads_reference(recipe)) {
-        tr_status status = find_reference(batch, err);
+    if (tr_recipe_reads_reference(run->recipe)) {
+        batch->reference = tr_calloc(batch->ragged.trained + 1, sizeof *batch->reference);
+        tr_status status =
+            controller_reference_logprobs(batch->reference, run, &batch->ragged, index, err);
         if (status != TR_OK) {
             // ask_actor would have taken it.
             json_decref(body);
@@ -198,12 +165,10 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
 {
     double rate = controller_run_rate(run, run->recipe->optimizer.learning_rate, step);
     batch_t batch;
-    batch_init(&batch, run, rows, count);
-    batch.index = step - 1;
-    memcpy(batch.chosen, chosen, count * sizeof *chosen);
     double began = controller_run_phase(run, "train");
     // One epoch of one minibatch: these algorithms make one update a step.
-    tr_status status = batch_run(&batch, controller_run_train_pass(run, step, 1, 1, rate), err);
+    tr_status status = batch_run(&batch, run, rows, chosen, count, step - 1,
+                                 controller_run_train_pass(run, step, 1, 1, rate), err);
     if (status == TR_OK) {
         run->tokens += tokens_of(&batch);
         status = report(&batch, step, rate, tr_clock_seconds() - began, record, err);
@@ -238,18 +203,19 @@ static tr_status measure(json_t *tally, controller_run_t *run, size_t first, siz
                          tr_error_t *err)
 {
     batch_t batch;
-    batch_init(&batch, run, &run->eval_rows, count);
-    batch.index = first / run->recipe->data.batch;
+    uint32_t *chosen = tr_calloc(count, sizeof *chosen);
     for (size_t i = 0; i < count; i++) {
-        batch.chosen[i] = (uint32_t)(first + i);
+        chosen[i] = (uint32_t)(first + i);
     }
     json_t *body = controller_run_train_pass(run, run->step, 1, 1, 0.0);
     json_object_set_new(body, "evaluate", json_true());
-    tr_status status = batch_run(&batch, body, err);
+    tr_status status = batch_run(&batch, run, &run->eval_rows, chosen, count,
+                                 first / run->recipe->data.batch, body, err);
     if (status == TR_OK) {
         status = tr_tally_add(tally, batch.metrics, "metrics", err);
     }
     batch_release(&batch);
+    free(chosen);
     return status;
 }
 

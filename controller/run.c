@@ -50,22 +50,6 @@ static controller_step_fn page_of(const tr_algorithm_t *algorithm)
     return pages[i].step;
 }
 
-/// The row of the run's algorithm.
-static const tr_algorithm_t *algorithm_of(const controller_run_t *run)
-{
-    return tr_recipe_algorithm(run->recipe);
-}
-
-static bool generates(const controller_run_t *run)
-{
-    return tr_algorithm_generates(algorithm_of(run));
-}
-
-static bool trains(const controller_run_t *run)
-{
-    return tr_algorithm_learns(algorithm_of(run));
-}
-
 // Steps
 
 /// Adds time/step, episodes a second (eps), and the idle time of each role that the run uses.
@@ -76,16 +60,16 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     bool separate = recipe->roles.reference.separate && tr_recipe_reads_reference(recipe);
     double episodes = (double)(recipe->data.batch * recipe->generation.samples);
     TR_TRY(controller_record_set(record, "time/step", seconds, err));
-    if (generates(run)) {
+    if (tr_algorithm_generates(run->algorithm)) {
         TR_TRY(controller_record_set(record, "eps", episodes / seconds, err));
     }
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
         // A role that the recipe does not start has no idle time to report.
         const bool used[TR_ROLE_COUNT] = {
-            [TR_ROLE_ACTOR] = trains(run),
-            [TR_ROLE_CRITIC] = tr_algorithm_has_critic(algorithm_of(run)),
-            [TR_ROLE_ROLLOUT] = generates(run),
-            [TR_ROLE_REWARD] = generates(run),
+            [TR_ROLE_ACTOR] = tr_algorithm_learns(run->algorithm),
+            [TR_ROLE_CRITIC] = tr_algorithm_has_critic(run->algorithm),
+            [TR_ROLE_ROLLOUT] = tr_algorithm_generates(run->algorithm),
+            [TR_ROLE_REWARD] = tr_algorithm_generates(run->algorithm),
             [TR_ROLE_REFERENCE] = separate,
         };
         if (used[role]) {
@@ -135,7 +119,7 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
     double began = tr_clock_seconds();
     // Idle times are of this step.
     controller_calls_reset(run->calls);
-    TR_TRY(page_of(algorithm_of(run))(run, record->step, record, err));
+    TR_TRY(page_of(run->algorithm)(run, record->step, record, err));
     // From here on the step counts: the learners have finished it.
     run->step = record->step;
     if (run->eval_rows.count > 0 && checkpoint_due(run)) {
@@ -233,11 +217,11 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     size_t positions = run->model.max_positions;
     // A generating algorithm evaluates nothing: data.eval belongs to those that train on rows.
     TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
-    if (!generates(run) && recipe->data.eval.count > 0) {
+    if (!tr_algorithm_generates(run->algorithm) && recipe->data.eval.count > 0) {
         TR_TRY(controller_rows_load_eval(&run->eval_rows, recipe, run->tokenizer, positions, err));
     }
     // `sample` may end with a batch that is not full; a training step needs all its rows.
-    if (trains(run) && recipe->data.batch > run->rows.count) {
+    if (tr_algorithm_learns(run->algorithm) && recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",
                        recipe->data.batch, run->rows.count);
@@ -288,7 +272,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     TR_TRY(load_rows(run, err));
     TR_TRY(open_broker(run, err));
     run->calls = controller_calls_new(run->broker, stop);
-    if (generates(run)) {
+    if (tr_algorithm_generates(run->algorithm)) {
         run->judges = controller_judges_new(&run->recipe->roles.reward, &run->rows, run->tokenizer,
                                             run->calls);
     }
@@ -296,7 +280,8 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     TR_TRY(controller_rundir_checkpoint_latest(&done, run->rundir, err));
     // A resumed run's bar begins where its checkpoint ends.
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
-    note_dropped(run, &run->rows, generates(run) ? "data.prompts" : "data.train");
+    note_dropped(run, &run->rows,
+                 tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");
     char *advice = controller_rows_advice(run);
     if (advice != NULL) {
@@ -384,6 +369,7 @@ tr_status controller_run(const char *directory, bool resume, const volatile sig_
         goto done;
     }
     run.recipe = recipe;
+    run.algorithm = tr_recipe_algorithm(recipe);
     status = run_recipe(&run, stop, err);
 done:
     controller_rundir_destroy(&run.rundir);

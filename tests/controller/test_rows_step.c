@@ -85,7 +85,7 @@ static void open_run(const char *algorithm, const char *rows, const char *overri
     tr_dispatch_options_t options;
     tr_error_t err = {0};
     load_recipe(algorithm, rows, override);
-    run = (controller_run_t){.recipe = recipe};
+    run = (controller_run_t){.recipe = recipe, .algorithm = tr_recipe_algorithm(recipe)};
     tr_dispatch_options_init(&options);
     options.silence_ms = 600000;
     cr_assert_eq(tr_broker_new(&run.broker, ENDPOINT, NULL, &options, &err), TR_OK, "%s", err.text);
