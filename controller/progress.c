@@ -13,6 +13,8 @@
 #include "common/text/utf8.h"
 #include "controller/metric_table.h"
 
+static const char MISMATCH[] = "exact/logprob_mismatch";
+
 // Formatting
 
 static void put(tr_bytes_t *out, const char *text)
@@ -97,7 +99,7 @@ static void put_rates(tr_bytes_t *out, const controller_record_t *record)
 /// Whether log-probabilities of rollout and actor differ: everything else rests on their equality.
 static bool is_inexact(const controller_record_t *record)
 {
-    const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
+    const double *mismatch = controller_record_find(record, MISMATCH);
     return mismatch != NULL && *mismatch != 0;
 }
 
@@ -112,7 +114,7 @@ char *controller_progress_line(const controller_record_t *record, uint64_t steps
     free(step);
     if (is_inexact(record)) {
         put_item(&out, "NOT EXACT! logprob mismatch",
-                 number(*controller_record_find(record, "exact/logprob_mismatch")));
+                 number(*controller_record_find(record, MISMATCH)));
     }
     for (size_t i = 0; i < controller_metric_count; i++) {
         put_row(&out, record, &controller_metric_rows[i]);
@@ -148,11 +150,9 @@ static void cut(char *text, size_t columns)
     text[at] = '\0';
 }
 
-char *controller_progress_live(const controller_record_t *record, uint64_t done, uint64_t steps,
-                               const char *phase, double left, size_t columns)
+char *controller_progress_live(const char *line, uint64_t done, uint64_t steps, const char *phase,
+                               size_t columns)
 {
-    const controller_record_t none = {.step = done};
-    char *line = controller_progress_line(record == NULL ? &none : record, steps, left);
     tr_bytes_t out = {0};
     put_bar(&out, done, steps);
     if (phase != NULL) {
@@ -161,7 +161,6 @@ char *controller_progress_live(const controller_record_t *record, uint64_t done,
     }
     put(&out, "  ");
     put(&out, line);
-    free(line);
     cut(out.data, columns);
     return out.data;
 }
@@ -171,28 +170,29 @@ char *controller_progress_live(const controller_record_t *record, uint64_t done,
 /// Steps whose mean time gives the time left.
 enum { WINDOW = 20 };
 
-/// The live line is drawn again at every phase and step, from the last step's record.
+/// The live line is drawn again at every phase and step, with the last step's numbers.
 struct controller_progress {
     FILE *out;
     bool live;
     bool drawn; ///< a live line is on the terminal
     uint64_t done;
     uint64_t steps;
-    controller_record_t record; ///< the last step's; read when `finished`
-    bool finished;              ///< a step is finished
-    char *phase;                ///< NULL between phases
-    double ends[WINDOW +
-                1]; ///< [count], oldest first: the start of the first phase, then ends of steps
+    char *line;  ///< controller_progress_line of the last step
+    char *phase; ///< NULL between phases
+    /// [count], oldest first: the start of the first phase, then ends of steps
+    double ends[WINDOW + 1];
     size_t count;
 };
 
 controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_t steps)
 {
+    const controller_record_t none = {.step = done};
     controller_progress_t *progress = tr_calloc(1, sizeof *progress);
     progress->out = out;
     progress->live = isatty(fileno(out));
     progress->done = done;
     progress->steps = steps;
+    progress->line = controller_progress_line(&none, steps, -1);
     return progress;
 }
 
@@ -219,13 +219,12 @@ static double time_left(const controller_progress_t *progress)
 /// Draws the live line over the one before.
 static void draw(controller_progress_t *progress)
 {
-    char *line = controller_progress_live(progress->finished ? &progress->record : NULL,
-                                          progress->done, progress->steps, progress->phase,
-                                          time_left(progress), terminal_columns(progress->out));
+    char *live = controller_progress_live(progress->line, progress->done, progress->steps,
+                                          progress->phase, terminal_columns(progress->out));
     // The escape sequence clears what is left of a longer line.
-    fprintf(progress->out, "\r%s\x1b[K", line);
+    fprintf(progress->out, "\r%s\x1b[K", live);
     fflush(progress->out);
-    free(line);
+    free(live);
     progress->drawn = true;
 }
 
@@ -248,7 +247,7 @@ void controller_progress_destroy(controller_progress_t **progress)
         fputs("\n", (*progress)->out);
         fflush((*progress)->out);
     }
-    controller_record_release(&(*progress)->record);
+    free((*progress)->line);
     free(*progress);
     *progress = NULL;
 }
@@ -275,29 +274,6 @@ void controller_progress_phase(controller_progress_t *progress, const char *phas
     }
 }
 
-/// Copies the record, which the live line shows until the next step ends.
-static void keep(controller_progress_t *progress, const controller_record_t *record)
-{
-    controller_record_release(&progress->record);
-    controller_record_init(&progress->record, record->step);
-    for (size_t i = 0; i < record->count; i++) {
-        tr_status status = controller_record_set(&progress->record, record->items[i].name,
-                                                 record->items[i].value, NULL);
-        TR_ASSERT(status == TR_OK, "metric '%s' was taken before", record->items[i].name);
-    }
-    progress->done = record->step;
-    progress->finished = true;
-}
-
-/// Prints the step's line, which stays; on a terminal it replaces the live line.
-static void print_line(controller_progress_t *progress, const controller_record_t *record)
-{
-    char *line = controller_progress_line(record, progress->steps, time_left(progress));
-    fprintf(progress->out, progress->live ? "\r%s\x1b[K\n" : "%s\n", line);
-    fflush(progress->out);
-    free(line);
-}
-
 void controller_progress_note(controller_progress_t *progress, const char *sentence)
 {
     fprintf(progress->out, "%s\n", sentence);
@@ -308,12 +284,15 @@ void controller_progress_step(controller_progress_t *progress, const controller_
                               double now)
 {
     note_time(progress, now);
-    keep(progress, record);
+    progress->done = record->step;
+    free(progress->line);
+    progress->line = controller_progress_line(record, progress->steps, time_left(progress));
     // Between steps there is no phase: the next one begins with the next step.
     set_phase(progress, NULL);
     // On a terminal the live line shows the step; only a broken promise must not scroll by unseen.
     if (!progress->live || is_inexact(record)) {
-        print_line(progress, record);
+        fprintf(progress->out, progress->live ? "\r%s\x1b[K\n" : "%s\n", progress->line);
+        fflush(progress->out);
     }
     if (progress->live) {
         draw(progress);

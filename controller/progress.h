@@ -22,10 +22,10 @@
 /// before them exact/logprob_mismatch, in capitals, when it is not 0. Owned by the caller (free).
 char *controller_progress_line(const controller_record_t *record, uint64_t steps, double left);
 
-/// The live line: a bar, the phase that runs (NULL: none), then controller_progress_line, cut to
-/// `columns` characters. record NULL: no step has finished yet. Owned by the caller (free).
-char *controller_progress_live(const controller_record_t *record, uint64_t done, uint64_t steps,
-                               const char *phase, double left, size_t columns);
+/// The live line: a bar, the phase that runs (NULL: none), then `line` (controller_progress_line),
+/// cut to `columns` characters. Owned by the caller (free).
+char *controller_progress_live(const char *line, uint64_t done, uint64_t steps, const char *phase,
+                               size_t columns);
 
 /// "45s", "1m40s", "2h05m", "3d04h"; "?" when negative or not finite. Owned by the caller (free).
 char *controller_progress_duration(double seconds);

@@ -127,28 +127,19 @@ Test(line, a_broken_promise_of_exactness_comes_first)
 
 Test(live, has_a_bar_and_the_phase_before_the_line)
 {
-    static const metric_t METRICS[] = {{"objective/scores", 1}};
-    controller_record_t record = record_of(15, METRICS, 1);
-    expect_text(controller_progress_live(&record, 15, 60, "rollout", 5, 200),
-                "[#####...............] rollout  step  15/60  score 1  left 5s");
-    expect_text(controller_progress_live(&record, 60, 60, NULL, 0, 200),
-                "[####################]  step  15/60  score 1  left 0s");
-    controller_record_release(&record);
-}
-
-Test(live, says_where_a_run_starts_before_its_first_step)
-{
-    expect_text(controller_progress_live(NULL, 40, 60, "actor", -1, 200),
-                "[#############.......] actor  step  40/60  left ?");
+    expect_text(controller_progress_live("step  15/60  score 1", 15, 60, "rollout", 200),
+                "[#####...............] rollout  step  15/60  score 1");
+    expect_text(controller_progress_live("step  15/60  score 1", 60, 60, NULL, 200),
+                "[####################]  step  15/60  score 1");
 }
 
 Test(live, is_cut_between_characters)
 {
-    expect_text(controller_progress_live(NULL, 0, 60, "caf\xC3\xA9s", -1, 27),
+    expect_text(controller_progress_live("", 0, 60, "caf\xC3\xA9s", 27),
                 "[....................] caf\xC3\xA9");
-    expect_text(controller_progress_live(NULL, 0, 60, "caf\xC3\xA9s", -1, 26),
+    expect_text(controller_progress_live("", 0, 60, "caf\xC3\xA9s", 26),
                 "[....................] caf");
-    expect_text(controller_progress_live(NULL, 0, 60, NULL, -1, 0), "");
+    expect_text(controller_progress_live("", 0, 60, NULL, 0), "");
 }
 
 /// All that is written to `out`, whose other end is descriptor: [size] of text, NUL terminated.
@@ -240,6 +231,20 @@ Test(progress, a_terminal_gets_one_line_that_is_drawn_again_and_stays_at_the_end
     cr_assert_str_eq(text, "\r[....................] rollout  step  0/2  left ?\x1b[K"
                            "\r[##########..........]  step  1/2  loss 2  left 10s\x1b[K"
                            "\r[##########..........]  step  1/2  loss 2  left 10s\x1b[K\r\n");
+    fclose(out);
+    close(reader);
+}
+
+Test(progress, a_run_that_goes_on_shows_where_before_its_first_step)
+{
+    FILE *out;
+    char text[2000];
+    int reader = open_terminal(&out, 100);
+    controller_progress_t *progress = controller_progress_new(out, 40, 60);
+    controller_progress_phase(progress, "actor", 100);
+    read_all(text, sizeof text, reader);
+    cr_assert_str_eq(text, "\r[#############.......] actor  step  40/60  left ?\x1b[K");
+    controller_progress_destroy(&progress);
     fclose(out);
     close(reader);
 }
