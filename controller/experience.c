@@ -19,25 +19,23 @@ static void measure(controller_experience_t *e, const tr_responses_t *shards, si
     }
 }
 
-/// All arrays, zeroed. truncated: whether shards have kept sets.
+/// All arrays, zeroed, in two blocks of memory. truncated: whether shards have kept sets.
 static void allocate(controller_experience_t *e, size_t prompt_tokens, bool truncated, size_t kept)
 {
-    e->ids = tr_calloc(prompt_tokens + e->tokens, sizeof *e->ids);
-    e->starts = tr_calloc(e->count + 1, sizeof *e->starts);
-    e->prompt_lengths = tr_calloc(e->count, sizeof *e->prompt_lengths);
-    e->response_starts = tr_calloc(e->count + 1, sizeof *e->response_starts);
-    e->finish = tr_calloc(e->count, sizeof *e->finish);
-    e->scores = tr_calloc(e->count, sizeof *e->scores);
+    size_t n = e->count, tokens = e->tokens, ids = prompt_tokens + tokens;
+    e->ids = tr_calloc(ids + 4 * n + 2 + (truncated ? tokens + 1 + kept : 0), sizeof *e->ids);
+    e->starts = e->ids + ids;
+    e->prompt_lengths = e->starts + n + 1;
+    e->response_starts = e->prompt_lengths + n;
+    e->finish = e->response_starts + n + 1;
+    e->kept_offsets = truncated ? e->finish + n : NULL;
+    e->kept_ids = truncated ? e->kept_offsets + tokens + 1 : NULL;
+    e->scores = tr_calloc(n + 7 * tokens, sizeof *e->scores);
     // One number a response token each.
     float **vectors[] = {&e->logprobs, &e->reference,  &e->values, &e->kl,
                          &e->rewards,  &e->advantages, &e->returns};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
-        *vectors[i] = tr_calloc(e->tokens, sizeof(float));
-    }
-    if (truncated) {
-        // The + 1 in sizes: there is always a last start, and no allocation is empty.
-        e->kept_offsets = tr_calloc(e->tokens + 1, sizeof *e->kept_offsets);
-        e->kept_ids = tr_calloc(kept + 1, sizeof *e->kept_ids);
+        *vectors[i] = e->scores + n + i * tokens;
     }
 }
 
@@ -79,7 +77,7 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
     size_t kept = 0, prompt_tokens = 0, i = 0;
     // All rollouts sample by the same options, so the first shard speaks for all.
     bool truncated = shards[0].kept_offsets != NULL;
-    *e = (controller_experience_t){.samples = samples};
+    *e = (controller_experience_t){.rows = rows, .samples = samples};
     measure(e, shards, shard_count, &kept);
     for (size_t r = 0; r < e->count; r++) {
         prompt_tokens += data->sequences[rows[r / samples]].prompt;
@@ -94,8 +92,6 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
         return err->status;
     }
     allocate(e, prompt_tokens, truncated, kept);
-    e->rows = tr_calloc(e->count / samples, sizeof *e->rows);
-    memcpy(e->rows, rows, e->count / samples * sizeof *e->rows);
     for (size_t p = 0; p < shard_count; p++) {
         if (truncated) {
             append_kept(e, &shards[p], (size_t)e->response_starts[i]);
@@ -125,21 +121,7 @@ const int32_t *controller_experience_response(const controller_experience_t *e, 
 
 void controller_experience_release(controller_experience_t *e)
 {
-    free(e->rows);
     free(e->ids);
-    free(e->starts);
-    free(e->prompt_lengths);
-    free(e->response_starts);
-    free(e->kept_offsets);
-    free(e->kept_ids);
-    free(e->finish);
     free(e->scores);
-    free(e->logprobs);
-    free(e->reference);
-    free(e->values);
-    free(e->kl);
-    free(e->rewards);
-    free(e->advantages);
-    free(e->returns);
     *e = (controller_experience_t){0};
 }

@@ -11,12 +11,12 @@
 #include "proto/sequences.h"
 
 typedef struct controller_experience {
-    size_t count;   ///< responses
-    size_t samples; ///< responses to a prompt
-    size_t tokens;  ///< response tokens
-    uint32_t *rows; ///< [count / samples] the step's prompts
+    size_t count;         ///< responses
+    size_t samples;       ///< responses to a prompt
+    size_t tokens;        ///< response tokens
+    const uint32_t *rows; ///< [count / samples] the step's prompts, borrowed
 
-    // Prompts with responses; sequences points into these.
+    // Prompts with responses, in one block that begins at ids; sequences points into it.
     tr_sequences_t sequences;
     int32_t *ids;
     int32_t *starts;          ///< [count + 1]
@@ -26,13 +26,13 @@ typedef struct controller_experience {
     int32_t *kept_ids;
     int32_t *finish; ///< [count] tr_finish_t
 
-    float *scores; ///< [count]
-    // Over response tokens, [tokens] each:
+    // One block, which begins at scores: [count], and then over response tokens, [tokens] each:
+    float *scores;
     float *logprobs, *reference, *values, *kl, *rewards, *advantages, *returns;
 } controller_experience_t;
 
 /// Joins the shards, which cover the responses in order, to one experience, and allocates the
-/// arrays that later phases fill. rows: [count / samples], copied. The messages of the shards are
+/// arrays that later phases fill. rows: [count / samples], borrowed until the release. The messages of the shards are
 /// not needed any more. TR_ERR_ARGUMENT when there are more ids than an int32_t counts; there is
 /// then nothing to release.
 tr_status controller_experience_init(controller_experience_t *experience, const tr_rows_t *data,
