@@ -46,7 +46,7 @@ struct controller_judges {
     size_t judges;
     size_t count; // responses of the step
     int64_t first_id;
-    request_t **requests; // [request_count] of the step
+    request_t *requests; // [request_count] of the step; a call has the index of its own
     size_t request_count;
 };
 
@@ -79,9 +79,6 @@ static void clear(controller_judges_t *self)
         free(result->extras);
         free(result->scores);
         *result = (result_t){.judge = result->judge};
-    }
-    for (size_t i = 0; i < self->request_count; i++) {
-        free(self->requests[i]);
     }
     self->request_count = 0;
 }
@@ -138,7 +135,7 @@ static tr_status take_scores(void *context, size_t index, const tr_message_t *re
                              tr_error_t *err)
 {
     controller_judges_t *self = context;
-    const request_t *request = self->requests[index];
+    const request_t *request = &self->requests[index];
     result_t *result = request->result;
     json_t *extras, *array;
     const char *name;
@@ -219,12 +216,9 @@ static void send_request(controller_judges_t *self, size_t first, json_t *sample
     size_t count = json_array_size(samples);
     for (size_t j = 0; j < self->judges && count > 0; j++) {
         const tr_judge_t *judge = self->results[j].judge;
-        request_t *request = tr_alloc(sizeof *request);
-        *request = (request_t){&self->results[j], first, count};
-        // Requests are allocated one by one: a call keeps its index into them until it is answered.
         self->requests =
             tr_realloc(self->requests, (self->request_count + 1) * sizeof *self->requests);
-        self->requests[self->request_count] = request;
+        self->requests[self->request_count] = (request_t){&self->results[j], first, count};
         tr_message_t *message = tr_message_new("request");
         tr_message_set_body(message, json_pack("{s:O}", "samples", samples));
         const controller_call_t call = {
