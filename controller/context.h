@@ -37,12 +37,6 @@ typedef struct controller_run {
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
 
-/// The step of an algorithm: takes step `step` (from 1) with the weights of step - 1, and fills the
-/// record with its metrics. Failures as controller_calls_finish; TR_ERR_NUMERIC when a promise
-/// about numbers is broken.
-typedef tr_status (*controller_step_fn)(controller_run_t *run, uint64_t step,
-                                        controller_record_t *record, tr_error_t *err);
-
 /// Announces the phase that begins, to the terminal and to `troupe status`. Returns the time,
 /// tr_clock_seconds.
 double controller_run_phase(controller_run_t *run, const char *phase);

@@ -3,7 +3,7 @@
 // Online DPO, rejection sampling and plain sampling share this file because they differ in two
 // facts of the table of algorithms alone: whether the actor trains, and how many responses of a
 // prompt make a row (group). Next: rows_step.c for the update, generation.c for the responses.
-#include "controller/online_step.h"
+#include "controller/steps.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,6 @@
 #include "common/algo/statistics.h"
 #include "common/base/clock.h"
 #include "controller/generation.h"
-#include "controller/rows_step.h"
 
 /// A step in progress.
 typedef struct online {

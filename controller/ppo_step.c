@@ -3,7 +3,7 @@
 // take_step reads like the algorithm: generate, assess (scores, values, reference log-probs, all at
 // the same time), compute advantages, let actor and critic take their epochs at the same time,
 // publish. The equations are in common/algo/ppo.c; the updates in actor/ppo.c and critic/ppo.c.
-#include "controller/ppo_step.h"
+#include "controller/steps.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 #include "common/hf/safetensors.h"
-#include "controller/rows_step.h"
+#include "controller/steps.h"
 
 // Requests
 

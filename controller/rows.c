@@ -59,9 +59,8 @@ static tr_status check_kind(const tr_recipe_t *recipe, tr_kind_t kind, tr_error_
         reward->normalize ? "reward.normalize" : "reward.center_rewards_coefficient");
 }
 
-/// Files to rows; the dataset is owned by the rows afterwards.
-static tr_status load(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,
-                      const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
+tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,
+                               const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
 {
     tr_rows_options_t options;
     tr_dataset_t *dataset;
@@ -86,12 +85,5 @@ tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
     const tr_texts_t *files = tr_algorithm_generates(tr_recipe_algorithm(recipe))
                                   ? &recipe->data.prompts
                                   : &recipe->data.train;
-    return load(rows, files, recipe, tokenizer, positions, err);
-}
-
-tr_status controller_rows_load_eval(tr_rows_t *rows, const tr_recipe_t *recipe,
-                                    const tr_tokenizer_t *tokenizer, size_t positions,
-                                    tr_error_t *err)
-{
-    return load(rows, &recipe->data.eval, recipe, tokenizer, positions, err);
+    return controller_rows_read(rows, files, recipe, tokenizer, positions, err);
 }

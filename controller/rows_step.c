@@ -3,7 +3,7 @@
 // Nothing here knows which algorithm runs: the table of algorithms (common/recipe/algorithms.c)
 // gives the actor's method and the options that travel with it, and the actor returns a tally of
 // metrics under their own names. Next: actor/training.c, which receives the request.
-#include "controller/rows_step.h"
+#include "controller/steps.h"
 
 #include <stdlib.h>
 #include <string.h>

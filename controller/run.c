@@ -15,11 +15,9 @@
 #include "controller/checkpoint.h"
 #include "controller/events.h"
 #include "controller/metric_table.h"
-#include "controller/online_step.h"
-#include "controller/ppo_step.h"
 #include "controller/reference.h"
 #include "controller/rows.h"
-#include "controller/rows_step.h"
+#include "controller/steps.h"
 #include "proto/endpoint.h"
 
 enum { RETURNS_MAX = 3 }; // to a checkpoint, without progress in between
@@ -218,7 +216,8 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     // A generating algorithm evaluates nothing: data.eval belongs to those that train on rows.
     TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
     if (!tr_algorithm_generates(run->algorithm) && recipe->data.eval.count > 0) {
-        TR_TRY(controller_rows_load_eval(&run->eval_rows, recipe, run->tokenizer, positions, err));
+        TR_TRY(controller_rows_read(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
+                                    positions, err));
     }
     // `sample` may end with a batch that is not full; a training step needs all its rows.
     if (tr_algorithm_learns(run->algorithm) && recipe->data.batch > run->rows.count) {

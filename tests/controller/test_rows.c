@@ -142,8 +142,8 @@ Test(rows_of_files, prompts_train_and_eval_are_read_as_the_algorithm_wants)
     cr_expect_str_eq(tr_rows_prompt(&rows, 0), "One day");
     tr_rows_release(&rows);
     choose("sft");
-    cr_assert_eq(controller_rows_load_eval(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s",
-                 err.text);
+    cr_assert_eq(controller_rows_read(&rows, &recipe.data.eval, &recipe, tokenizer, 100, &err),
+                 TR_OK, "%s", err.text);
     cr_expect_str_eq(tr_dataset_string(rows.dataset, 0, "story"), "A sea.");
     tr_rows_release(&rows);
 }

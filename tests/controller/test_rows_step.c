@@ -1,6 +1,6 @@
 /// Steps on rows: what the actor is asked for each algorithm, whose log-probs go along, and what
 /// becomes of its answer.
-#include "controller/rows_step.h"
+#include "controller/steps.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -95,8 +95,9 @@ static void open_run(const char *algorithm, const char *rows, const char *overri
                  TR_OK, "%s", err.text);
     cr_assert_eq(controller_rows_load(&run.rows, recipe, run.tokenizer, 100, &err), TR_OK, "%s",
                  err.text);
-    cr_assert_eq(controller_rows_load_eval(&run.eval_rows, recipe, run.tokenizer, 100, &err), TR_OK,
-                 "%s", err.text);
+    cr_assert_eq(
+        controller_rows_read(&run.eval_rows, &recipe->data.eval, recipe, run.tokenizer, 100, &err),
+        TR_OK, "%s", err.text);
     controller_record_init(&record, 1);
     worker =
         (fake_worker_t){.role = TR_ROLE_ACTOR, .name = "actor", .group = "actor", .answer = act};
