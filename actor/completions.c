@@ -1,7 +1,7 @@
 // Completions as DPO and KTO read them: their tokens, and the metrics of the two classes.
 //
 // Apart from dpo.c and kto.c because TRL reports both under the same names.
-#include "actor/algorithms.h"
+#include "actor/training.h"
 
 size_t actor_tokens_of(const tr_sequences_t *sequences, uint32_t s)
 {
@@ -33,17 +33,16 @@ tr_status actor_expect_tokens(const tr_sequences_t *sequences, size_t group, tr_
     return TR_OK;
 }
 
-tr_status actor_put_classes(actor_training_t *t, const actor_class_t *chosen,
-                            const actor_class_t *rejected, tr_error_t *err)
+tr_status actor_put_classes(json_t *m, const actor_class_t *chosen, const actor_class_t *rejected,
+                            tr_error_t *err)
 {
     // w for the winner, l for the loser, as in the papers. Entropy is over the tokens of both.
     const actor_tokens_t *w = chosen->tokens, *l = rejected->tokens;
-    TR_TRY(actor_training_put(t, "rewards/chosen", chosen->rewards, chosen->count, err));
-    TR_TRY(actor_training_put(t, "rewards/rejected", rejected->rewards, rejected->count, err));
-    TR_TRY(actor_training_put(t, "logps/chosen", chosen->logps, chosen->count, err));
-    TR_TRY(actor_training_put(t, "logps/rejected", rejected->logps, rejected->count, err));
-    TR_TRY(actor_training_put(t, "logits/chosen", w->logits, (double)w->count, err));
-    TR_TRY(actor_training_put(t, "logits/rejected", l->logits, (double)l->count, err));
-    return actor_training_put(t, "entropy", w->entropy + l->entropy, (double)(w->count + l->count),
-                              err);
+    TR_TRY(tr_tally_put(m, "rewards/chosen", chosen->rewards, chosen->count, err));
+    TR_TRY(tr_tally_put(m, "rewards/rejected", rejected->rewards, rejected->count, err));
+    TR_TRY(tr_tally_put(m, "logps/chosen", chosen->logps, chosen->count, err));
+    TR_TRY(tr_tally_put(m, "logps/rejected", rejected->logps, rejected->count, err));
+    TR_TRY(tr_tally_put(m, "logits/chosen", w->logits, (double)w->count, err));
+    TR_TRY(tr_tally_put(m, "logits/rejected", l->logits, (double)l->count, err));
+    return tr_tally_put(m, "entropy", w->entropy + l->entropy, (double)(w->count + l->count), err);
 }

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "proto/body.h"
-#include "proto/learner/tally.h"
 
 /// A new algorithm is a file, a row here and a method in main.c.
 static const actor_algorithm_t *const algorithms[] = {&actor_ppo, &actor_sft,    &actor_dpo,
@@ -90,25 +89,13 @@ tr_status actor_train(tr_learner_t *learner, const tr_message_t *request, tr_mes
     return status;
 }
 
-// For the pages
+// For the files of the algorithms
 
 void actor_training_begins(actor_training_t *t)
 {
     if (!t->pass.evaluate) {
         t->learner->step = TR_LEARNER_STALE;
     }
-}
-
-tr_status actor_training_put(actor_training_t *t, const char *name, double sum, double weight,
-                             tr_error_t *err)
-{
-    return tr_tally_put(t->metrics, name, sum, weight, err);
-}
-
-tr_status actor_training_put_norm(actor_training_t *t, const char *name,
-                                  const tr_train_pass_result_t *pass, tr_error_t *err)
-{
-    return tr_tally_put(t->metrics, name, pass->norm_sum, (double)pass->updates, err);
 }
 
 tr_status actor_training_take(const float **values, const actor_training_t *t, const char *name,

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "actor/algorithms.h"
+#include "actor/training.h"
 #include "bench/shapes.h"
 #include "common/base/clock.h"
 #include "common/base/rng.h"
@@ -95,15 +95,15 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
                                   .step = 1,
                                   .temperature = 1.0f,
                                   .learning_rate = 1e-4};
-    actor_sft_report_t report;
     tr_sft_options_t options;
+    actor_sft_t sft = {.options = &options};
     tr_fields_init(&options, &tr_sft_fields);
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);
     // the first answer warms up; the caller drops it
     while (status == TR_OK && asked()) {
         // the update ends when this returns: a CPU's queue is waited for in it
         double start = tr_clock_seconds();
-        status = actor_learn_sft(&report, trainer, &sequences, NULL, &options, &pass, err);
+        status = actor_learn_sft(&sft, trainer, &sequences, &pass, err);
         answer(batch * length, start);
     }
     tr_trainer_destroy(&trainer);

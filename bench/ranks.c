@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "actor/algorithms.h"
+#include "actor/training.h"
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 
@@ -115,8 +115,8 @@ static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
                            const tr_sequences_t *sequences, const tr_train_pass_t *pass,
                            tr_error_t *err)
 {
-    actor_sft_report_t report;
     tr_sft_options_t options;
+    actor_sft_t sft = {.options = &options};
     tr_status status = TR_OK;
     tr_fields_init(&options, &tr_sft_fields);
     // a barrier before and after: a step lasts as long as its slowest rank
@@ -124,8 +124,7 @@ static tr_status take_turn(contest_t *contest, size_t way, size_t turn,
     // wall time and CPU time of the same step
     double start = tr_clock_seconds(), worked = processor_seconds();
     if (ways[way].zero_stage > 0 || contest->group->rank == 0) {
-        status =
-            actor_learn_sft(&report, contest->trainers[way], sequences, NULL, &options, pass, err);
+        status = actor_learn_sft(&sft, contest->trainers[way], sequences, pass, err);
     }
     contest->group->ops->meet(contest->group, 1e9);
     contest->work[way][turn] = add_up(contest->group, processor_seconds() - worked);

@@ -301,8 +301,7 @@ tr_status controller_judges_report(const controller_judges_t *self, controller_r
 {
     for (size_t j = 0; j < self->judges; j++) {
         const result_t *result = &self->results[j];
-        tr_statistics_t s;
-        tr_statistics(&s, result->scores, self->count);
+        const tr_statistics_t s = tr_statistics(result->scores, self->count);
         TR_TRY(set(record, tr_format("rewards/%s/mean", result->judge->name), s.mean, err));
         TR_TRY(set(record, tr_format("rewards/%s/std", result->judge->name), s.deviation, err));
         for (size_t x = 0; x < result->extra_count; x++) {

@@ -115,9 +115,8 @@ static tr_status train(const online_t *o, controller_record_t *record, tr_error_
 static tr_status report_scores(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
     const controller_experience_t *e = &o->experience;
-    tr_statistics_t scores;
+    const tr_statistics_t scores = tr_statistics(e->scores, e->count);
     double margins = 0.0;
-    tr_statistics(&scores, e->scores, e->count);
     for (size_t i = 0; i < o->prompts; i++) {
         margins += (double)e->scores[o->best[i]] - (double)e->scores[o->worst[i]];
     }

@@ -76,7 +76,6 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
 {
     controller_experience_t *e = &s->experience;
     tr_objective_t objective;
-    tr_statistics_t scores;
     // Before the rewards: the penalised score is what the last token gets, as in TRL.
     if (s->options->missing_eos_penalty != 0.0) {
         penalise_missing_eos(s);
@@ -85,7 +84,6 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
                       e->values, e->scores, e->response_starts, e->count, s->options);
     tr_objective(&objective, e->kl, e->logprobs, e->scores, e->response_starts, e->count,
                  s->options->kl_coef);
-    tr_statistics(&scores, e->scores, e->count);
     // The order of this table is the order in metrics.jsonl.
     const struct {
         const char *name;
@@ -97,7 +95,7 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
         {"objective/non_score_reward", objective.non_score_reward},
         {"objective/rlhf_reward", objective.rlhf_reward},
         {"objective/scores", objective.scores},
-        {"objective/scores_std", scores.deviation},
+        {"objective/scores_std", tr_statistics(e->scores, e->count).deviation},
         {"val/explained_var", tr_explained_variance(e->values, e->returns, e->tokens)},
     };
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {

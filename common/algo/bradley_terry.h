@@ -22,12 +22,12 @@ typedef struct tr_bradley_terry_sums {
     double least, most; ///< of all scores so far; 0 while there are none
 } tr_bradley_terry_sums_t;
 
-/// -log s(chosen - rejected - margin) + center (chosen + rejected)^2 (Touvron et al. 2023, eq. 2;
-/// Eisenstein et al. 2023, eq. 2). dchosen, drejected: [n], written: d (sum / normalizer) / d
-/// score. chosen, rejected: [n] scores. margins: [n] or NULL. center: center_rewards_coefficient, 0
-/// for none. normalizer: pairs of the whole batch. sums: continued.
+/// The loss of one pair: -log s(chosen - rejected - margin) + center (chosen + rejected)^2 (Touvron
+/// et al. 2023, eq. 2; Eisenstein et al. 2023, eq. 2). dchosen, drejected: written: d (loss /
+/// normalizer) / d score. chosen, rejected: scores. margin: 0 for none. center:
+/// center_rewards_coefficient, 0 for none. normalizer: pairs of the whole batch. sums: continued.
 void tr_bradley_terry_loss(float *dchosen, float *drejected, tr_bradley_terry_sums_t *sums,
-                           const float *chosen, const float *rejected, const float *margins,
-                           size_t n, size_t normalizer, double center);
+                           float chosen, float rejected, float margin, size_t normalizer,
+                           double center);
 
 #endif

@@ -1,8 +1,8 @@
 // DPO and its relatives: options, the 18 losses with their derivatives, and the sums behind TRL's
 // metrics.
 //
-// A loss of single pairs is a function from pair_t to slope_t: add one there, in pair_loss, and in
-// the table `losses`. Losses that couple the pairs of a batch (aot) are at the end. dpo.h has each
+// A loss of single pairs is a function from pair_t to slope_t: add one there, and a row in the tables
+// `losses` and `pair_losses`. Losses that couple the pairs of a batch (aot) are at the end. dpo.h has each
 // loss's formula and paper; actor/dpo.c has the log-probs.
 #include "common/algo/dpo.h"
 
@@ -14,27 +14,26 @@
 static const struct loss {
     const char *name;
     bool reads_reference;
-    bool couples_pairs;
 } losses[TR_DPO_LOSS_COUNT + 1] = {
-    [TR_DPO_SIGMOID] = {"sigmoid", true, false},
-    [TR_DPO_HINGE] = {"hinge", true, false},
-    [TR_DPO_IPO] = {"ipo", true, false},
-    [TR_DPO_EXO_PAIR] = {"exo_pair", true, false},
-    [TR_DPO_NCA_PAIR] = {"nca_pair", true, false},
-    [TR_DPO_ROBUST] = {"robust", true, false},
-    [TR_DPO_BCO_PAIR] = {"bco_pair", true, false},
-    [TR_DPO_SPPO_HARD] = {"sppo_hard", true, false},
-    [TR_DPO_AOT] = {"aot", true, true},
-    [TR_DPO_AOT_UNPAIRED] = {"aot_unpaired", true, true},
-    [TR_DPO_APO_ZERO] = {"apo_zero", true, false},
-    [TR_DPO_APO_DOWN] = {"apo_down", true, false},
-    [TR_DPO_DISCOPOP] = {"discopop", true, false},
-    [TR_DPO_SFT] = {"sft", false, false},
-    [TR_DPO_SIGMOID_NORM] = {"sigmoid_norm", true, false},
-    [TR_DPO_CPO] = {"cpo", false, false},
-    [TR_DPO_SIMPO] = {"simpo", false, false},
-    [TR_DPO_ORPO] = {"orpo", false, false},
-    {NULL, false, false},
+    [TR_DPO_SIGMOID] = {"sigmoid", true},
+    [TR_DPO_HINGE] = {"hinge", true},
+    [TR_DPO_IPO] = {"ipo", true},
+    [TR_DPO_EXO_PAIR] = {"exo_pair", true},
+    [TR_DPO_NCA_PAIR] = {"nca_pair", true},
+    [TR_DPO_ROBUST] = {"robust", true},
+    [TR_DPO_BCO_PAIR] = {"bco_pair", true},
+    [TR_DPO_SPPO_HARD] = {"sppo_hard", true},
+    [TR_DPO_AOT] = {"aot", true},
+    [TR_DPO_AOT_UNPAIRED] = {"aot_unpaired", true},
+    [TR_DPO_APO_ZERO] = {"apo_zero", true},
+    [TR_DPO_APO_DOWN] = {"apo_down", true},
+    [TR_DPO_DISCOPOP] = {"discopop", true},
+    [TR_DPO_SFT] = {"sft", false},
+    [TR_DPO_SIGMOID_NORM] = {"sigmoid_norm", true},
+    [TR_DPO_CPO] = {"cpo", false},
+    [TR_DPO_SIMPO] = {"simpo", false},
+    [TR_DPO_ORPO] = {"orpo", false},
+    {NULL, false},
 };
 
 /// By tr_f_divergence_t.
@@ -104,11 +103,7 @@ bool tr_dpo_needs_reference(const tr_dpo_options_t *options)
 
 bool tr_dpo_couples_pairs(const tr_dpo_options_t *options)
 {
-    bool couples = false;
-    for (size_t i = 0; i < options->loss_type.count; i++) {
-        couples = couples || losses[options->loss_type.items[i]].couples_pairs;
-    }
-    return couples;
+    return tr_dpo_uses(options, TR_DPO_AOT) || tr_dpo_uses(options, TR_DPO_AOT_UNPAIRED);
 }
 
 double tr_dpo_sum(const float *logprobs, size_t n, size_t shared, double ld_alpha)
@@ -144,6 +139,7 @@ typedef struct pair {
     double f_c, f_j;   // their scores
     double df_c, df_j; // f'(c), f'(j)
     double n_w, n_l;   // tokens
+    double z, means;   // bD, and f(c)/n_w - f(j)/n_l: what most losses are functions of
 } pair_t;
 
 /// A loss and its derivatives by L_w and L_l.
@@ -173,19 +169,21 @@ static double score(double *derivative, double u, const tr_dpo_options_t *option
 }
 
 /// The pair's numbers. Without a reference the log ratios are the log-probs themselves.
-static pair_t pair_at(const tr_dpo_pairs_t *pairs, size_t i, const tr_dpo_options_t *options)
+static pair_t pair_of(const tr_dpo_pair_t *pair, const tr_dpo_options_t *options)
 {
-    bool free = options->reference_free || pairs->reference_chosen == NULL;
+    bool free = options->reference_free;
     pair_t p = {
-        .L_w = pairs->chosen[i],
-        .L_l = pairs->rejected[i],
-        .n_w = (double)pairs->chosen_tokens[i],
-        .n_l = (double)pairs->rejected_tokens[i],
+        .L_w = pair->chosen,
+        .L_l = pair->rejected,
+        .n_w = (double)pair->chosen_tokens,
+        .n_l = (double)pair->rejected_tokens,
     };
-    p.c = p.L_w - (free ? 0.0 : pairs->reference_chosen[i]);
-    p.j = p.L_l - (free ? 0.0 : pairs->reference_rejected[i]);
+    p.c = p.L_w - (free ? 0.0 : pair->reference_chosen);
+    p.j = p.L_l - (free ? 0.0 : pair->reference_rejected);
     p.f_c = score(&p.df_c, p.c, options);
     p.f_j = score(&p.df_j, p.j, options);
+    p.z = options->beta * (p.f_c - p.f_j);
+    p.means = p.f_c / p.n_w - p.f_j / p.n_l;
     return p;
 }
 
@@ -203,21 +201,35 @@ static slope_t of_difference(const pair_t *p, double loss, double derivative, do
     return (slope_t){loss, beta * derivative * p->df_c, -beta * derivative * p->df_j};
 }
 
+/// DPO's own loss (Rafailov et al. 2023, eq. 7), with wrong labels as in cDPO (Mitchell 2023).
+static slope_t dpo(const pair_t *p, const tr_dpo_options_t *o)
+{
+    double d, loss = smoothed(&d, p->z, o->label_smoothing);
+    return of_difference(p, loss, d, o->beta);
+}
+
+/// Nothing is left to gain once bD is 1.
+static slope_t hinge(const pair_t *p, const tr_dpo_options_t *o)
+{
+    bool met = p->z >= 1.0;
+    return of_difference(p, met ? 0.0 : 1.0 - p->z, met ? 0.0 : -1.0, o->beta);
+}
+
 /// KL(s(z) || (1-e, e)): the derivative of q = s(z) is q (1-q), and that of the KL by q is the
 /// difference of the log ratios.
-static slope_t exo_pair(const pair_t *p, double z, const tr_dpo_options_t *o)
+static slope_t exo_pair(const pair_t *p, const tr_dpo_options_t *o)
 {
     double right = tr_real_log(1.0 - o->label_smoothing), wrong = tr_real_log(o->label_smoothing);
-    double q = sigmoid(z);
+    double z = p->z, q = sigmoid(z);
     double loss = q * (log_sigmoid(z) - right) + (1.0 - q) * (log_sigmoid(-z) - wrong);
     return of_difference(p, loss, q * (1.0 - q) * (z - right + wrong), o->beta);
 }
 
 /// A blend of the logistic and the exponential loss, whose share m depends on z itself: hence the
 /// two terms with dm.
-static slope_t discopop(const pair_t *p, double z, const tr_dpo_options_t *o)
+static slope_t discopop(const pair_t *p, const tr_dpo_options_t *o)
 {
-    double m = sigmoid(z / o->discopop_tau), dm = m * (1.0 - m) / o->discopop_tau;
+    double z = p->z, m = sigmoid(z / o->discopop_tau), dm = m * (1.0 - m) / o->discopop_tau;
     double logistic = -log_sigmoid(z), rise = exponential(-z);
     double derivative = -sigmoid(-z) * (1.0 - m) - logistic * dm - rise * m + rise * dm;
     return of_difference(p, logistic * (1.0 - m) + rise * m, derivative, o->beta);
@@ -229,6 +241,21 @@ static slope_t of_means(const pair_t *p, double loss, double derivative)
     return (slope_t){loss, derivative * p->df_c / p->n_w, -derivative * p->df_j / p->n_l};
 }
 
+/// Squared distance to a margin of 1/2b: unlike DPO's, the loss grows again past it. Means over
+/// tokens, as in TRL.
+static slope_t ipo(const pair_t *p, const tr_dpo_options_t *o)
+{
+    double off = p->means - 0.5 / o->beta;
+    return of_means(p, off * off, 2.0 * off);
+}
+
+/// DPO of means over tokens, so that length counts for nothing.
+static slope_t sigmoid_norm(const pair_t *p, const tr_dpo_options_t *o)
+{
+    double d, loss = smoothed(&d, o->beta * p->means, 0.0);
+    return of_means(p, loss, o->beta * d);
+}
+
 /// log(1 - e^x) for x < 0.
 static double log_one_minus_exponential(double x)
 {
@@ -236,9 +263,10 @@ static double log_one_minus_exponential(double x)
 }
 
 /// log(p/(1-p)) of the mean log-prob of each side; its slope by the mean x is 1/(1-e^x).
-static slope_t orpo(const pair_t *p, double beta)
+static slope_t orpo(const pair_t *p, const tr_dpo_options_t *o)
 {
     const double most = -1e-12; // a completion that is certain has infinite odds
+    double beta = o->beta;
     double w = p->L_w / p->n_w, l = p->L_l / p->n_l;
     w = w > most ? most : w;
     l = l > most ? most : l;
@@ -264,9 +292,9 @@ static slope_t cpo(const pair_t *p, const tr_dpo_options_t *o)
 }
 
 /// Noise contrastive alignment: d(-log s(x)) = -s(-x), d(-log s(-x)) = s(x).
-static slope_t nca_pair(const pair_t *p, double b)
+static slope_t nca_pair(const pair_t *p, const tr_dpo_options_t *o)
 {
-    double x = b * p->f_c, y = b * p->f_j;
+    double b = o->beta, x = b * p->f_c, y = b * p->f_j;
     return (slope_t){
         -log_sigmoid(x) - 0.5 * log_sigmoid(-x) - 0.5 * log_sigmoid(-y),
         b * (0.5 * sigmoid(x) - sigmoid(-x)) * p->df_c,
@@ -275,102 +303,81 @@ static slope_t nca_pair(const pair_t *p, double b)
 }
 
 /// Binary classifier: each completion on its own, chosen up and rejected down.
-static slope_t bco_pair(const pair_t *p, double b)
+static slope_t bco_pair(const pair_t *p, const tr_dpo_options_t *o)
 {
-    double x = b * p->f_c, y = b * p->f_j;
+    double b = o->beta, x = b * p->f_c, y = b * p->f_j;
     return (slope_t){-log_sigmoid(x) - log_sigmoid(-y), -b * sigmoid(-x) * p->df_c,
                      b * sigmoid(y) * p->df_j};
 }
 
 /// Squared distance of each score to its win rate's target, +-1/2b.
-static slope_t sppo_hard(const pair_t *p, double b)
+static slope_t sppo_hard(const pair_t *p, const tr_dpo_options_t *o)
 {
-    double winner = p->f_c - 0.5 / b, loser = p->f_j + 0.5 / b;
+    double winner = p->f_c - 0.5 / o->beta, loser = p->f_j + 0.5 / o->beta;
     return (slope_t){winner * winner + loser * loser, 2.0 * winner * p->df_c,
                      2.0 * loser * p->df_j};
 }
 
 /// Raises the chosen completion and lowers the rejected one; s' = s (1 - s).
-static slope_t apo_zero(const pair_t *p, double b)
+static slope_t apo_zero(const pair_t *p, const tr_dpo_options_t *o)
 {
-    double c = sigmoid(b * p->c), j = sigmoid(b * p->j);
+    double b = o->beta, c = sigmoid(b * p->c), j = sigmoid(b * p->j);
     return (slope_t){1.0 - c + j, -b * c * (1.0 - c), b * j * (1.0 - j)};
 }
 
 /// Lowers the chosen completion, and the rejected one more: a term of c alone beside one of D.
-static slope_t apo_down(const pair_t *p, double z, double b)
+static slope_t apo_down(const pair_t *p, const tr_dpo_options_t *o)
 {
-    double c = sigmoid(b * p->c), q = sigmoid(z);
+    double b = o->beta, c = sigmoid(b * p->c), q = sigmoid(p->z);
     slope_t slope = of_difference(p, c + 1.0 - q, -q * (1.0 - q), b);
     slope.dw += b * c * (1.0 - c);
     return slope;
 }
 
 /// The loss under labels that are wrong with probability e, without its bias.
-static slope_t robust(const pair_t *p, double z, const tr_dpo_options_t *o)
+static slope_t robust(const pair_t *p, const tr_dpo_options_t *o)
 {
-    double e = o->label_smoothing, scale = 1.0 - 2.0 * e;
+    double z = p->z, e = o->label_smoothing, scale = 1.0 - 2.0 * e;
     double loss = (-(1.0 - e) * log_sigmoid(z) + e * log_sigmoid(-z)) / scale;
     return of_difference(p, loss, (-(1.0 - e) * sigmoid(-z) - e * sigmoid(z)) / scale, o->beta);
 }
 
-/// The loss of one pair; those that couple pairs, and sft, have none of their own.
-static slope_t pair_loss(size_t type, const pair_t *p, const tr_dpo_options_t *o)
-{
-    double b = o->beta, d, loss;
-    double z = b * (p->f_c - p->f_j);
-    // z and means are what most losses read.
-    double means = p->f_c / p->n_w - p->f_j / p->n_l;
-    switch ((tr_dpo_loss_type_t)type) {
-    case TR_DPO_SIGMOID:
-        loss = smoothed(&d, z, o->label_smoothing);
-        return of_difference(p, loss, d, b);
-    case TR_DPO_HINGE: return of_difference(p, z >= 1.0 ? 0.0 : 1.0 - z, z >= 1.0 ? 0.0 : -1.0, b);
-    case TR_DPO_IPO: means -= 0.5 / b; return of_means(p, means * means, 2.0 * means);
-    case TR_DPO_EXO_PAIR: return exo_pair(p, z, o);
-    case TR_DPO_NCA_PAIR: return nca_pair(p, b);
-    case TR_DPO_ROBUST: return robust(p, z, o);
-    case TR_DPO_BCO_PAIR: return bco_pair(p, b);
-    case TR_DPO_SPPO_HARD: return sppo_hard(p, b);
-    case TR_DPO_APO_ZERO: return apo_zero(p, b);
-    case TR_DPO_APO_DOWN: return apo_down(p, z, b);
-    case TR_DPO_DISCOPOP: return discopop(p, z, o);
-    case TR_DPO_SIGMOID_NORM: loss = smoothed(&d, b * means, 0.0); return of_means(p, loss, b * d);
-    case TR_DPO_CPO: return cpo(p, o);
-    case TR_DPO_SIMPO: return simpo(p, o);
-    case TR_DPO_ORPO: return orpo(p, b);
-    case TR_DPO_AOT:
-    case TR_DPO_AOT_UNPAIRED:
-    case TR_DPO_SFT:
-    case TR_DPO_LOSS_COUNT: break;
-    }
-    return (slope_t){0};
-}
+/// By tr_dpo_loss_type_t. NULL: a loss that is none of single pairs.
+static slope_t (*const pair_losses[TR_DPO_LOSS_COUNT])(const pair_t *, const tr_dpo_options_t *) = {
+    [TR_DPO_SIGMOID] = dpo,       [TR_DPO_HINGE] = hinge,
+    [TR_DPO_IPO] = ipo,           [TR_DPO_EXO_PAIR] = exo_pair,
+    [TR_DPO_NCA_PAIR] = nca_pair, [TR_DPO_ROBUST] = robust,
+    [TR_DPO_BCO_PAIR] = bco_pair, [TR_DPO_SPPO_HARD] = sppo_hard,
+    [TR_DPO_APO_ZERO] = apo_zero, [TR_DPO_APO_DOWN] = apo_down,
+    [TR_DPO_DISCOPOP] = discopop, [TR_DPO_SIGMOID_NORM] = sigmoid_norm,
+    [TR_DPO_CPO] = cpo,           [TR_DPO_SIMPO] = simpo,
+    [TR_DPO_ORPO] = orpo,
+};
 
 // Losses of sorted batches
 
-/// The number by which pair i is sorted. aot: its log ratio of chosen to rejected, under the policy
+/// The number by which a pair is sorted. aot: its log ratio of chosen to rejected, under the policy
 /// (first) or the reference. aot_unpaired: the log ratio of policy to reference of its chosen
 /// completion (first) or of its rejected one.
-static double quantity(const tr_dpo_pairs_t *pairs, size_t i, bool unpaired, bool first,
+static double quantity(const tr_dpo_pair_t *pair, bool unpaired, bool first,
                        const tr_dpo_options_t *options)
 {
-    pair_t p = pair_at(pairs, i, options);
+    pair_t p = pair_of(pair, options);
     if (unpaired) {
         return first ? p.c : p.j;
     }
     return first ? p.L_w - p.L_l : (p.L_w - p.c) - (p.L_l - p.j);
 }
 
-/// order: [pairs], written: pairs by their quantity, ascending; equal ones keep their order.
-/// Insertion sort: batches are small, and the order of equals must not depend on a library.
-static void sort(size_t *order, const tr_dpo_pairs_t *pairs, bool unpaired, bool first,
+/// order: [n], written: pairs by their quantity, ascending; equal ones keep their order. Insertion
+/// sort: batches are small, and the order of equals must not depend on a library.
+static void sort(size_t *order, const tr_dpo_pair_t *pairs, size_t n, bool unpaired, bool first,
                  const tr_dpo_options_t *options)
 {
-    for (size_t i = 0; i < pairs->pairs; i++) {
-        double value = quantity(pairs, i, unpaired, first, options);
+    for (size_t i = 0; i < n; i++) {
+        double value = quantity(&pairs[i], unpaired, first, options);
         size_t at = i;
-        while (at > 0 && quantity(pairs, order[at - 1], unpaired, first, options) > value) {
+        while (at > 0 && quantity(&pairs[order[at - 1]], unpaired, first, options) > value) {
             order[at] = order[at - 1];
             at--;
         }
@@ -380,24 +387,24 @@ static void sort(size_t *order, const tr_dpo_pairs_t *pairs, bool unpaired, bool
 
 /// Alignment by optimal transport in one dimension: the k-th lowest of one side against the k-th of
 /// the other.
-static void transport(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
-                      const tr_dpo_pairs_t *pairs, bool unpaired, double normalizer,
-                      const tr_dpo_options_t *options)
+static void transport(tr_dpo_pair_t *pairs, size_t n, size_t *order, tr_dpo_sums_t *sums,
+                      bool unpaired, double normalizer, const tr_dpo_options_t *options)
 {
     double scale = tr_dpo_loss_weight(options, unpaired ? TR_DPO_AOT_UNPAIRED : TR_DPO_AOT);
-    size_t *order = pairs->order, *other = order + pairs->pairs;
-    sort(order, pairs, unpaired, true, options);
-    sort(other, pairs, unpaired, false, options);
-    for (size_t k = 0; k < pairs->pairs; k++) {
-        double delta = quantity(pairs, order[k], unpaired, true, options) -
-                       quantity(pairs, other[k], unpaired, false, options);
+    size_t *other = order + n;
+    sort(order, pairs, n, unpaired, true, options);
+    sort(other, pairs, n, unpaired, false, options);
+    for (size_t k = 0; k < n; k++) {
+        double delta = quantity(&pairs[order[k]], unpaired, true, options) -
+                       quantity(&pairs[other[k]], unpaired, false, options);
         double d, loss = smoothed(&d, options->beta * delta, options->label_smoothing);
-        double factor = scale * (pairs->weights != NULL ? pairs->weights[k] : 1.0);
+        // By rank and not by pair: TRL multiplies the sorted losses by the weights as they come.
+        double factor = scale * pairs[k].weight;
         double slope = factor * options->beta * d / normalizer;
         sums->loss += factor * loss;
         // The slope goes to the completions whose quantities met; aot's reference side is constant.
-        dchosen[order[k]] += slope;
-        drejected[unpaired ? other[k] : order[k]] -= slope;
+        pairs[order[k]].dchosen += slope;
+        pairs[unpaired ? other[k] : order[k]].drejected -= slope;
     }
 }
 
@@ -417,35 +424,35 @@ static void note(tr_dpo_sums_t *sums, const pair_t *p, const tr_dpo_options_t *o
     sums->rejected_logps += p->L_l;
 }
 
-void tr_dpo_loss(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
-                 const tr_dpo_pairs_t *pairs, size_t normalizer, const tr_dpo_options_t *options)
+void tr_dpo_loss(tr_dpo_pair_t *pairs, size_t n, size_t *order, tr_dpo_sums_t *sums,
+                 size_t normalizer, const tr_dpo_options_t *options)
 {
     TR_ASSERT(normalizer > 0, "a mean over no pairs");
-    for (size_t i = 0; i < pairs->pairs; i++) {
-        pair_t p = pair_at(pairs, i, options);
-        double weight = pairs->weights != NULL ? pairs->weights[i] : 1.0;
-        dchosen[i] = drejected[i] = 0.0;
-        for (size_t type = 0; type < TR_DPO_LOSS_COUNT;
-             type++) { // in this order, whatever the recipe's
-            if (tr_dpo_uses(options, (tr_dpo_loss_type_t)type)) {
-                slope_t slope = pair_loss(type, &p, options);
-                double factor = weight * tr_dpo_loss_weight(options, (tr_dpo_loss_type_t)type);
+    for (size_t i = 0; i < n; i++) {
+        pair_t p = pair_of(&pairs[i], options);
+        pairs[i].dchosen = pairs[i].drejected = 0.0;
+        // In the order of the enum, whatever the recipe's: sums have one order.
+        for (size_t type = 0; type < TR_DPO_LOSS_COUNT; type++) {
+            if (pair_losses[type] != NULL && tr_dpo_uses(options, (tr_dpo_loss_type_t)type)) {
+                slope_t slope = pair_losses[type](&p, options);
+                double factor =
+                    pairs[i].weight * tr_dpo_loss_weight(options, (tr_dpo_loss_type_t)type);
                 sums->loss += factor * slope.loss;
-                dchosen[i] += factor * slope.dw / (double)normalizer;
-                drejected[i] += factor * slope.dl / (double)normalizer;
+                pairs[i].dchosen += factor * slope.dw / (double)normalizer;
+                pairs[i].drejected += factor * slope.dl / (double)normalizer;
             }
         }
         note(sums, &p, options);
     }
     if (tr_dpo_couples_pairs(options)) {
-        TR_ASSERT(pairs->pairs == normalizer && pairs->order != NULL,
-                  "%zu of %zu pairs, or no room to sort them", pairs->pairs, normalizer);
+        TR_ASSERT(n == normalizer && order != NULL, "%zu of %zu pairs, or no room to sort them", n,
+                  normalizer);
     }
     // After the losses of single pairs, to which its slopes are added.
     if (tr_dpo_uses(options, TR_DPO_AOT)) {
-        transport(dchosen, drejected, sums, pairs, false, (double)normalizer, options);
+        transport(pairs, n, order, sums, false, (double)normalizer, options);
     }
     if (tr_dpo_uses(options, TR_DPO_AOT_UNPAIRED)) {
-        transport(dchosen, drejected, sums, pairs, true, (double)normalizer, options);
+        transport(pairs, n, order, sums, true, (double)normalizer, options);
     }
 }

@@ -76,15 +76,14 @@ bool tr_dpo_needs_reference(const tr_dpo_options_t *options);
 /// one call.
 bool tr_dpo_couples_pairs(const tr_dpo_options_t *options);
 
-/// Pairs, or a chunk of a batch's. Arrays: [pairs]; each completion has at least one token.
-typedef struct tr_dpo_pairs {
-    size_t pairs;
-    const double *chosen, *rejected;                     ///< L, from tr_dpo_sum
-    const double *reference_chosen, *reference_rejected; ///< R, likewise; NULL: 0
-    const size_t *chosen_tokens, *rejected_tokens;       ///< n
-    const double *weights; ///< of the pairs' losses (tr_dpo_weight of both completions); NULL: 1
-    size_t *order;         ///< [2 * pairs] scratch, for losses that couple pairs; else NULL
-} tr_dpo_pairs_t;
+/// A pair of a batch; each completion has at least one token.
+typedef struct tr_dpo_pair {
+    double chosen, rejected;                     ///< L, from tr_dpo_sum
+    double reference_chosen, reference_rejected; ///< R, likewise; 0 where there is no reference
+    size_t chosen_tokens, rejected_tokens;       ///< n
+    double weight;             ///< of the pair's loss: tr_dpo_weight of both completions, or 1
+    double dchosen, drejected; ///< written by tr_dpo_loss
+} tr_dpo_pair_t;
 
 /// Sums over pairs, for TRL's metrics. Start from all zeros ({0}).
 typedef struct tr_dpo_sums {
@@ -96,11 +95,12 @@ typedef struct tr_dpo_sums {
     double chosen_logps, rejected_logps; ///< L
 } tr_dpo_sums_t;
 
-/// dchosen, drejected: [pairs], written: d (sum of the pairs' losses / normalizer) / d L, sft's
-/// part excepted, whose gradient is -weight / (chosen tokens of the WHOLE batch) for each chosen
-/// token. normalizer: pairs of the whole batch. sums: continued.
-void tr_dpo_loss(double *dchosen, double *drejected, tr_dpo_sums_t *sums,
-                 const tr_dpo_pairs_t *pairs, size_t normalizer, const tr_dpo_options_t *options);
+/// pairs: [n], of which dchosen and drejected are written: d (sum of the pairs' losses / normalizer)
+/// / d L, sft's part excepted, whose gradient is -weight / (chosen tokens of the WHOLE batch) for
+/// each chosen token. order: [2 n] scratch, for losses that couple pairs; else NULL. normalizer:
+/// pairs of the whole batch. sums: continued.
+void tr_dpo_loss(tr_dpo_pair_t *pairs, size_t n, size_t *order, tr_dpo_sums_t *sums,
+                 size_t normalizer, const tr_dpo_options_t *options);
 
 /// The sum of a completion's log-probs: [n], of which those past `shared` tokens count ld_alpha.
 double tr_dpo_sum(const float *logprobs, size_t n, size_t shared, double ld_alpha);

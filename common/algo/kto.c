@@ -34,26 +34,23 @@ double tr_kto_kl(const double *policy, const double *reference, size_t n)
     return sum < 0.0 ? 0.0 : sum / (double)n; // a NaN stays a NaN
 }
 
-void tr_kto_loss(double *dlogps, tr_kto_sums_t *sums, const double *logps, const double *reference,
-                 const bool *desirable, size_t n, double kl, size_t normalizer,
-                 const tr_kto_options_t *options)
+double tr_kto_loss(tr_kto_sums_t *sums, double logp, double reference, bool desirable, double kl,
+                   size_t normalizer, const tr_kto_options_t *options)
 {
     double b = options->beta;
     double point = options->loss_type == TR_KTO_KTO ? kl : 0.0;
     TR_ASSERT(normalizer > 0, "a mean over no completions");
-    for (size_t i = 0; i < n; i++) {
-        // One formula for both classes: an undesirable completion has the other sign.
-        double sign = desirable[i] ? 1.0 : -1.0;
-        double weight = desirable[i] ? options->desirable_weight : options->undesirable_weight;
-        double u = logps[i] - reference[i];
-        double s = sigmoid(sign * b * (u - point));
-        sums->loss += weight * (1.0 - s);
-        // s' = s (1 - s); the reference point is a constant.
-        dlogps[i] = -weight * sign * b * s * (1.0 - s) / (double)normalizer;
-        *(desirable[i] ? &sums->chosen : &sums->rejected) += 1;
-        *(desirable[i] ? &sums->chosen_rewards : &sums->rejected_rewards) += b * u;
-        *(desirable[i] ? &sums->chosen_logps : &sums->rejected_logps) += logps[i];
-    }
+    // One formula for both classes: an undesirable completion has the other sign.
+    double sign = desirable ? 1.0 : -1.0;
+    double weight = desirable ? options->desirable_weight : options->undesirable_weight;
+    double u = logp - reference;
+    double s = sigmoid(sign * b * (u - point));
+    sums->loss += weight * (1.0 - s);
+    *(desirable ? &sums->chosen : &sums->rejected) += 1;
+    *(desirable ? &sums->chosen_rewards : &sums->rejected_rewards) += b * u;
+    *(desirable ? &sums->chosen_logps : &sums->rejected_logps) += logp;
+    // s' = s (1 - s); the reference point is a constant.
+    return -weight * sign * b * s * (1.0 - s) / (double)normalizer;
 }
 
 /// Rounds to hundredths; x >= 0.

@@ -32,13 +32,12 @@ typedef struct tr_kto_sums {
     double chosen_logps, rejected_logps;
 } tr_kto_sums_t;
 
-/// With u = logps - reference, z = kl: desirable_weight (1 - s(beta (u - z))) for a desirable
-/// completion, undesirable_weight (1 - s(beta (z - u))) for another. dlogps: [n], written: d (sum
-/// of losses / normalizer) / d logps (kl is a constant). logps, reference: [n] log-probs summed
-/// over a completion. desirable: [n]. normalizer: completions of the whole batch. sums: continued.
-void tr_kto_loss(double *dlogps, tr_kto_sums_t *sums, const double *logps, const double *reference,
-                 const bool *desirable, size_t n, double kl, size_t normalizer,
-                 const tr_kto_options_t *options);
+/// The loss of one completion: with u = logp - reference, z = kl: desirable_weight (1 - s(beta (u -
+/// z))) for a desirable one, undesirable_weight (1 - s(beta (z - u))) for another. Returns d (loss /
+/// normalizer) / d logp (kl is a constant). logp, reference: log-probs summed over the completion.
+/// normalizer: completions of the whole batch. sums: continued.
+double tr_kto_loss(tr_kto_sums_t *sums, double logp, double reference, bool desirable, double kl,
+                   size_t normalizer, const tr_kto_options_t *options);
 
 /// Ranges for the weights, one of which should hold its weight, so that `desirable` and
 /// `undesirable` rows are balanced (eq. 9); in hundredths, as TRL advises. balanced: whether one

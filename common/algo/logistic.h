@@ -1,8 +1,18 @@
-/// The logistic function and its logarithm, total. Private to algo/.
+/// The exponential, the logistic function and its logarithm as the losses need them: total. Private
+/// to algo/.
 #ifndef TR_ALGO_LOGISTIC_H
 #define TR_ALGO_LOGISTIC_H
 
-#include "common/algo/exponential.h"
+#include "common/base/real.h"
+
+/// e^x for any x: x is held within +-700, where the result is still finite; a NaN stays a NaN.
+static inline double exponential(double x)
+{
+    if (x != x) {
+        return x;
+    }
+    return tr_real_exp(x > 700.0 ? 700.0 : x < -700.0 ? -700.0 : x);
+}
 
 /// log(1 + x) for x >= 0, exact to the last bits for small x too (Kahan).
 static inline double log_one_plus(double x)

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#include "common/algo/exponential.h"
+#include "common/algo/logistic.h"
 #include "common/algo/statistics.h"
 
 // Options
@@ -66,22 +66,16 @@ void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
     }
 }
 
-/// Whether the id is in the list. Models have a handful of end-of-sequence ids.
-static bool contains(const int32_t *ids, size_t count, int32_t id)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size_t count)
 {
     size_t found = 0;
     for (size_t t = 0; t < n; t++) {
-        found += contains(ids, count, tokens[t]);
+        // Models have a handful of end-of-sequence ids: the list is searched, not indexed.
+        size_t i = 0;
+        while (i < count && ids[i] != tokens[t]) {
+            i++;
+        }
+        found += i < count;
     }
     return found;
 }
@@ -112,8 +106,7 @@ void tr_rewards(float *rewards, const float *kl, const float *scores, const int3
 
 void tr_whiten(float *values, size_t n, bool shift_mean)
 {
-    tr_statistics_t batch;
-    tr_statistics(&batch, values, n);
+    const tr_statistics_t batch = tr_statistics(values, n);
     // 1e-8 inside the root, as in TRL.
     double scale = 1.0 / sqrt(batch.variance + 1e-8);
     double shift = shift_mean ? 0.0 : batch.mean;

@@ -5,7 +5,7 @@
 // (common/model/response.c).
 #include "common/algo/sft.h"
 
-#include "common/algo/exponential.h"
+#include "common/algo/logistic.h"
 
 static const char *const loss_types[] = {"nll", "dft", NULL}; // tr_sft_loss_type_t
 

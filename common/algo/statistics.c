@@ -22,28 +22,12 @@ static void moments(double *mean, double *variance, const float *a, const float 
     *variance = n > 1 ? squares / (double)(n - 1) : 0.0;
 }
 
-void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n)
+tr_statistics_t tr_statistics(const float *values, size_t n)
 {
-    *statistics = (tr_statistics_t){.count = n};
-    if (n == 0) {
-        return;
-    }
-    moments(&statistics->mean, &statistics->variance, values, NULL, n);
-    statistics->deviation = sqrt(statistics->variance);
-    statistics->standard_error = statistics->deviation / sqrt((double)n);
-    statistics->minimum = (double)values[0];
-    statistics->maximum = (double)values[0];
-    for (size_t t = 0; t < n; t++) {
-        double value = (double)values[t];
-        // A NaN compares as false everywhere and would go unnoticed.
-        if (value != value) {
-            statistics->minimum = value;
-            statistics->maximum = value;
-            return;
-        }
-        statistics->minimum = value < statistics->minimum ? value : statistics->minimum;
-        statistics->maximum = value > statistics->maximum ? value : statistics->maximum;
-    }
+    tr_statistics_t statistics;
+    moments(&statistics.mean, &statistics.variance, values, NULL, n);
+    statistics.deviation = sqrt(statistics.variance);
+    return statistics;
 }
 
 void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n)

@@ -5,17 +5,13 @@
 #include <stddef.h>
 
 typedef struct tr_statistics {
-    size_t count;
-    double mean;
-    double variance;       ///< Bessel-corrected; 0 below two values
-    double deviation;      ///< square root of variance
-    double standard_error; ///< deviation / sqrt(count)
-    double minimum;
-    double maximum;
+    double mean;      ///< 0 of no value
+    double variance;  ///< Bessel-corrected; 0 below two values
+    double deviation; ///< square root of variance
 } tr_statistics_t;
 
-/// All zeros when n is 0; NaN where a value is one.
-void tr_statistics(tr_statistics_t *statistics, const float *values, size_t n);
+/// values: [n]. NaN where a value is one.
+tr_statistics_t tr_statistics(const float *values, size_t n);
 
 /// The indices of the best and the worst of n >= 1 responses to a prompt. Among equal scores the
 /// first is the best and the last the worst, so that two responses with equal scores still make a

@@ -1,6 +1,6 @@
 /// PPO in the actor: the objective's slope by finite differences through the model, the proof of
 /// exactness, the report.
-#include "actor/algorithms.h"
+#include "actor/training.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -19,7 +19,7 @@ typedef struct rig_ppo {
     learning_t learning;
     tr_model_config_t config;
     float old[TOKENS], exact[TOKENS], advantages[TOKENS];
-    actor_experience_t experience;
+    tr_sequences_t sequences;
     tr_ppo_options_t options;
 } rig_ppo_t;
 
@@ -37,20 +37,22 @@ static void ppo_open(rig_ppo_t *rig)
         rig->old[i] = rig->exact[i] + distances[i % 5];
     }
     learning_open(&rig->learning, &rig->config, 1);
-    rig->experience = (actor_experience_t){
-        .sequences = learning_sequences(&rig->learning.small),
-        .logprobs = rig->old,
-        .advantages = rig->advantages,
-    };
+    rig->sequences = learning_sequences(&rig->learning.small);
     tr_fields_init(&rig->options, &tr_ppo_fields);
 }
 
-static void learn(rig_ppo_t *rig, actor_report_t *report, const tr_train_pass_t *walk)
+static tr_status try_learn(rig_ppo_t *rig, actor_ppo_t *report, const tr_train_pass_t *walk,
+                           tr_error_t *err)
+{
+    *report = (actor_ppo_t){
+        .options = &rig->options, .logprobs = rig->old, .advantages = rig->advantages};
+    return actor_learn_ppo(report, rig->learning.trainer, &rig->sequences, walk, err);
+}
+
+static void learn(rig_ppo_t *rig, actor_ppo_t *report, const tr_train_pass_t *walk)
 {
     tr_error_t err = {0};
-    tr_status status =
-        actor_learn_ppo(report, rig->learning.trainer, &rig->experience, &rig->options, walk, &err);
-    cr_assert_eq(status, TR_OK, "%s", err.text);
+    cr_assert_eq(try_learn(rig, report, walk, &err), TR_OK, "%s", err.text);
 }
 
 /// Schulman et al. 2017, eq. 7, as a loss: the mean over tokens of max(-A r, -A clip(r)).
@@ -64,7 +66,7 @@ static double clipped_loss(double logprob, double old, double advantage, double 
 static double objective(void *context, small_t *model)
 {
     const rig_ppo_t *rig = context;
-    const float *logprobs = small_response(model, &rig->experience.sequences, 5, 1.0f);
+    const float *logprobs = small_response(model, &rig->sequences, 5, 1.0f);
     double sum = 0.0;
     for (size_t i = 0; i < TOKENS; i++) {
         sum += clipped_loss((double)logprobs[i], (double)rig->old[i], (double)rig->advantages[i],
@@ -76,7 +78,7 @@ static double objective(void *context, small_t *model)
 Test(actor_ppo, an_update_follows_the_slope_of_the_clipped_objective)
 {
     static rig_ppo_t rig;
-    actor_report_t report;
+    actor_ppo_t report;
     const tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     ppo_open(&rig);
     float *before = learning_parameters(&rig.learning);
@@ -107,7 +109,7 @@ Test(actor_ppo, the_report_is_of_the_clipped_objective_whatever_the_chunk)
     cr_assert_gt(clipped, 3.0);
     cr_assert_lt(clipped, TOKENS - 3.0);
     for (size_t chunk = 1; chunk <= LEARNING_SEQUENCES; chunk++) {
-        actor_report_t report;
+        actor_ppo_t report;
         const tr_train_pass_t walk = learning_walk(chunk, 0.0);
         learn(&rig, &report, &walk);
         cr_expect_eq(report.sums.tokens, TOKENS);
@@ -116,7 +118,7 @@ Test(actor_ppo, the_report_is_of_the_clipped_objective_whatever_the_chunk)
         cr_expect_float_eq(report.sums.approxkl, approxkl, 1e-4);
         cr_expect_float_eq(report.sums.clipped, clipped, 0.0);
         cr_expect_eq(report.ratio_variance, 0.0, "of a single minibatch");
-        cr_expect_eq(report.pass.updates, 1);
+        cr_expect_eq(report.result.updates, 1);
     }
     learning_close(&rig.learning);
 }
@@ -124,7 +126,7 @@ Test(actor_ppo, the_report_is_of_the_clipped_objective_whatever_the_chunk)
 Test(actor_ppo, the_mismatch_is_zero_for_exact_log_probs_and_the_difference_for_others)
 {
     static rig_ppo_t rig;
-    actor_report_t report;
+    actor_ppo_t report;
     const tr_train_pass_t still = learning_walk(2, 0.0);
     ppo_open(&rig);
     memcpy(rig.old, rig.exact, sizeof rig.old);
@@ -141,9 +143,7 @@ Test(actor_ppo, the_mismatch_is_zero_for_exact_log_probs_and_the_difference_for_
     }
     rig.old[3] = NAN; // nothing is learnt from it
     tr_error_t err = {0};
-    cr_expect_eq(
-        actor_learn_ppo(&report, rig.learning.trainer, &rig.experience, &rig.options, &still, &err),
-        TR_ERR_NUMERIC);
+    cr_expect_eq(try_learn(&rig, &report, &still, &err), TR_ERR_NUMERIC);
     cr_expect_eq(report.mismatch, INFINITY);
     learning_close(&rig.learning);
 }
@@ -151,7 +151,7 @@ Test(actor_ppo, the_mismatch_is_zero_for_exact_log_probs_and_the_difference_for_
 Test(actor_ppo, only_the_first_update_must_match)
 {
     static rig_ppo_t rig;
-    actor_report_t report;
+    actor_ppo_t report;
     tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     ppo_open(&rig);
     memcpy(rig.old, rig.exact, sizeof rig.old);
@@ -174,7 +174,7 @@ Test(actor_ppo, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
     for (size_t m = 0; m < 3; m++) {
         size_t tokens = 0;
         for (size_t s = m; s < (m < 2 ? m + 1 : LEARNING_SEQUENCES); s++) {
-            const int32_t *starts = rig.experience.sequences.response_starts + order[s];
+            const int32_t *starts = rig.sequences.response_starts + order[s];
             for (int32_t i = starts[0]; i < starts[1]; i++, tokens++) {
                 means[m] += exp((double)rig.exact[i] - (double)rig.old[i]);
             }
@@ -187,7 +187,7 @@ Test(actor_ppo, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
     }
     cr_assert_gt(variance, 1e-4);
     for (walk.chunk = 1; walk.chunk < 5; walk.chunk++) {
-        actor_report_t report;
+        actor_ppo_t report;
         learn(&rig, &report, &walk);
         cr_expect_float_eq(report.ratio_variance, variance, 1e-6 * variance + 1e-7);
     }
@@ -197,7 +197,7 @@ Test(actor_ppo, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
 Test(actor_ppo, epochs_end_after_one_that_moved_the_policy_further_than_target_kl)
 {
     static rig_ppo_t rig;
-    actor_report_t report;
+    actor_ppo_t report;
     tr_train_pass_t pass = learning_walk(2, 0.0); // nothing moves: every epoch has one approxkl
     double kl = 0.0;
     ppo_open(&rig);
@@ -208,25 +208,25 @@ Test(actor_ppo, epochs_end_after_one_that_moved_the_policy_further_than_target_k
     pass.epochs = 4;
     rig.options.target_kl = 0.99 * kl;
     learn(&rig, &report, &pass);
-    cr_expect_eq(report.pass.epochs, 1);
+    cr_expect_eq(report.result.epochs, 1);
     rig.options.target_kl = 1.01 * kl;
     learn(&rig, &report, &pass);
-    cr_expect_eq(report.pass.epochs, 4);
+    cr_expect_eq(report.result.epochs, 4);
     rig.options.target_kl = 0.0; // off
     learn(&rig, &report, &pass);
-    cr_expect_eq(report.pass.epochs, 4);
+    cr_expect_eq(report.result.epochs, 4);
     learning_close(&rig.learning);
 }
 
 Test(actor_ppo, the_temperature_is_that_of_the_distribution_sampled_from)
 {
     static rig_ppo_t rig;
-    actor_report_t report;
+    actor_ppo_t report;
     tr_train_pass_t walk = learning_walk(2, 0.0);
     small_t model;
     ppo_open(&rig);
     cr_assert(small_open(&model, &rig.config, NULL, 1, false));
-    memcpy(rig.old, small_response(&model, &rig.experience.sequences, 5, 0.7f), sizeof rig.old);
+    memcpy(rig.old, small_response(&model, &rig.sequences, 5, 0.7f), sizeof rig.old);
     small_close(&model);
     walk.temperature = 0.7f;
     learn(&rig, &report, &walk);

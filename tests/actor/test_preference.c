@@ -1,6 +1,6 @@
 /// Updates from preferences follow the slopes of their losses, whatever the chunk; what is measured
 /// is what the models say.
-#include "actor/algorithms.h"
+#include "actor/training.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -24,7 +24,7 @@ typedef struct rig_preference {
     float margins[SEQUENCES / 2];
 } rig_preference_t;
 
-static const bool DESIRABLE[SEQUENCES / 2] = {true, false};
+static const int32_t DESIRABLE[SEQUENCES / 2] = {1, 0};
 
 static void open(rig_preference_t *rig, bool scalar)
 {
@@ -53,39 +53,48 @@ static double dpo_objective(void *context, small_t *model)
     const rig_preference_t *rig = context;
     const tr_sequences_t *s = &rig->sequences;
     const float *logprobs = small_response(model, s, SEQUENCES, 1.0f);
-    double logps[2][2], reference[2][2], slopes[2][2], nll = 0.0;
-    size_t tokens[2][2], order[4], chosen = length_of(s, 0) + length_of(s, 2);
-    for (size_t i = 0; i < SEQUENCES; i++) {
-        size_t n = length_of(s, i), other = length_of(s, i ^ 1);
-        const int32_t at = s->response_starts[i];
-        tokens[i % 2][i / 2] = n;
-        logps[i % 2][i / 2] =
-            tr_dpo_sum(logprobs + at, n, n < other ? n : other, rig->dpo.ld_alpha);
-        reference[i % 2][i / 2] =
-            tr_dpo_sum(rig->reference + at, n, n < other ? n : other, rig->dpo.ld_alpha);
-        nll -= i % 2 == 0 ? tr_dpo_sum(logprobs + at, n, n, 1.0) : 0.0;
-    }
-    const tr_dpo_pairs_t pairs = {.pairs = 2,
-                                  .chosen = logps[0],
-                                  .rejected = logps[1],
-                                  .reference_chosen = reference[0],
-                                  .reference_rejected = reference[1],
-                                  .chosen_tokens = tokens[0],
-                                  .rejected_tokens = tokens[1],
-                                  .order = order};
+    tr_dpo_pair_t pairs[2];
     tr_dpo_sums_t sums = {0};
-    tr_dpo_loss(slopes[0], slopes[1], &sums, &pairs, 2, &rig->dpo);
+    size_t order[4], chosen = length_of(s, 0) + length_of(s, 2);
+    double nll = 0.0;
+    for (size_t i = 0; i < 2; i++) {
+        size_t n_w = length_of(s, 2 * i), n_l = length_of(s, 2 * i + 1);
+        size_t shared = n_w < n_l ? n_w : n_l;
+        const int32_t *at = s->response_starts + 2 * i;
+        const double ld = rig->dpo.ld_alpha;
+        pairs[i] = (tr_dpo_pair_t){
+            .chosen = tr_dpo_sum(logprobs + at[0], n_w, shared, ld),
+            .rejected = tr_dpo_sum(logprobs + at[1], n_l, shared, ld),
+            .reference_chosen = tr_dpo_sum(rig->reference + at[0], n_w, shared, ld),
+            .reference_rejected = tr_dpo_sum(rig->reference + at[1], n_l, shared, ld),
+            .chosen_tokens = n_w,
+            .rejected_tokens = n_l,
+            .weight = 1.0,
+        };
+        nll -= tr_dpo_sum(logprobs + at[0], n_w, n_w, 1.0);
+    }
+    tr_dpo_loss(pairs, 2, order, &sums, 2, &rig->dpo);
     return sums.loss / 2.0 + tr_dpo_loss_weight(&rig->dpo, TR_DPO_SFT) * nll / (double)chosen;
 }
 
+static actor_dpo_t dpo_of(const rig_preference_t *rig)
+{
+    return (actor_dpo_t){.options = &rig->dpo, .reference = rig->reference};
+}
+
+static actor_kto_t kto_of(const rig_preference_t *rig)
+{
+    return (actor_kto_t){.options = &rig->kto, .reference = rig->reference, .desirable = DESIRABLE};
+}
+
 /// The gradient that an update followed, and its report.
-static float *learn_dpo(rig_preference_t *rig, actor_dpo_report_t *report, size_t chunk)
+static float *learn_dpo(rig_preference_t *rig, actor_dpo_t *report, size_t chunk)
 {
     tr_train_pass_t walk = learning_walk(chunk, LEARNING_PLAIN);
     tr_error_t err = {0};
     float *before = learning_parameters(&rig->learning);
-    tr_status status = actor_learn_dpo(report, rig->learning.trainer, &rig->sequences,
-                                       rig->reference, &rig->dpo, &walk, &err);
+    *report = dpo_of(rig);
+    tr_status status = actor_learn_dpo(report, rig->learning.trainer, &rig->sequences, &walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     float *gradient = learning_parameters(&rig->learning);
     for (size_t i = 0; i < rig->learning.total; i++) {
@@ -100,7 +109,7 @@ Test(actor_preference, dpo_follows_the_slope_of_its_loss)
                                                TR_DPO_AOT_UNPAIRED, TR_DPO_ORPO};
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         static rig_preference_t rig;
-        actor_dpo_report_t report;
+        actor_dpo_t report;
         small_t model;
         open(&rig, false);
         rig.dpo.loss_type = (tr_choices_t){2, {(int)types[k], TR_DPO_SFT}};
@@ -123,14 +132,14 @@ Test(actor_preference, dpo_follows_the_slope_of_its_loss)
 Test(actor_preference, pairs_stay_together_whatever_the_chunk)
 {
     static rig_preference_t rig;
-    actor_dpo_report_t one, all;
+    actor_dpo_t one, all;
     open(&rig, false);
     learn_dpo(&rig, &one, 1);
     learning_close(&rig.learning);
     open(&rig, false);
     learn_dpo(&rig, &all, 10);
-    double norm = one.pass.norm_sum;
-    cr_expect_float_eq(norm, all.pass.norm_sum, 1e-5 * norm);
+    double norm = one.result.norm_sum;
+    cr_expect_float_eq(norm, all.result.norm_sum, 1e-5 * norm);
     cr_expect_eq(one.sums.loss, all.sums.loss);
     learning_close(&rig.learning);
 }
@@ -138,18 +147,18 @@ Test(actor_preference, pairs_stay_together_whatever_the_chunk)
 Test(actor_preference, what_evaluates_learns_nothing_and_measures_the_same)
 {
     static rig_preference_t rig;
-    actor_dpo_report_t measured, learnt;
+    actor_dpo_t measured, learnt;
     tr_error_t err = {0};
     tr_train_pass_t walk = learning_walk(1, LEARNING_PLAIN);
     walk.evaluate = true;
     open(&rig, false);
     float *before = learning_parameters(&rig.learning);
-    cr_assert_eq(actor_learn_dpo(&measured, rig.learning.trainer, &rig.sequences, rig.reference,
-                                 &rig.dpo, &walk, &err),
+    measured = dpo_of(&rig);
+    cr_assert_eq(actor_learn_dpo(&measured, rig.learning.trainer, &rig.sequences, &walk, &err),
                  TR_OK, "%s", err.text);
     cr_expect_arr_eq(before, learning_parameters(&rig.learning),
                      rig.learning.total * sizeof *before);
-    cr_expect_eq(measured.pass.updates, 0);
+    cr_expect_eq(measured.result.updates, 0);
     learn_dpo(&rig, &learnt, 1);
     cr_expect_float_eq(measured.sums.loss, learnt.sums.loss, 1e-12);
     cr_expect_float_eq(measured.chosen.entropy, learnt.chosen.entropy, 1e-9);
@@ -161,21 +170,20 @@ static double kto_objective(void *context, small_t *model)
     const rig_preference_t *rig = context;
     const tr_sequences_t *s = &rig->sequences;
     const float *logprobs = small_response(model, s, SEQUENCES, 1.0f);
-    double logps[2], reference[2], slopes[2];
     tr_kto_sums_t sums = {0};
     for (size_t i = 0; i < 2; i++) {
         size_t n = length_of(s, i);
-        logps[i] = tr_dpo_sum(logprobs + s->response_starts[i], n, n, 1.0);
-        reference[i] = tr_dpo_sum(rig->reference + s->response_starts[i], n, n, 1.0);
+        tr_kto_loss(&sums, tr_dpo_sum(logprobs + s->response_starts[i], n, n, 1.0),
+                    tr_dpo_sum(rig->reference + s->response_starts[i], n, n, 1.0),
+                    DESIRABLE[i] != 0, rig->kl, 2, &rig->kto);
     }
-    tr_kto_loss(slopes, &sums, logps, reference, DESIRABLE, 2, rig->kl, 2, &rig->kto);
     return sums.loss / 2.0;
 }
 
 Test(actor_preference, kto_follows_the_slope_of_its_loss_at_the_kl_of_the_mismatched)
 {
     static rig_preference_t rig;
-    actor_kto_report_t report;
+    actor_kto_t report;
     tr_error_t err = {0};
     tr_train_pass_t walk = learning_walk(1, LEARNING_PLAIN);
     double logps[2], reference[2];
@@ -191,8 +199,8 @@ Test(actor_preference, kto_follows_the_slope_of_its_loss_at_the_kl_of_the_mismat
         reference[i] = tr_dpo_sum(rig.reference + rig.sequences.response_starts[i + 2], n, n, 1.0);
     }
     rig.kl = tr_kto_kl(logps, reference, 2);
-    tr_status status = actor_learn_kto(&report, rig.learning.trainer, &rig.sequences, 2,
-                                       rig.reference, DESIRABLE, &rig.kto, &walk, &err);
+    report = kto_of(&rig);
+    tr_status status = actor_learn_kto(&report, rig.learning.trainer, &rig.sequences, &walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     cr_expect_float_eq(report.kl, rig.kl, 1e-6);
     cr_expect_gt(report.kl, 0.0);
@@ -212,30 +220,34 @@ static double reward_objective(void *context, small_t *model)
 {
     const rig_preference_t *rig = context;
     const uint32_t all[SEQUENCES] = {0, 1, 2, 3};
-    float scores[SEQUENCES], slopes[2][2];
+    float scores[SEQUENCES], slopes[2];
     tr_error_t err = {0};
     tr_bradley_terry_sums_t sums = {0};
     tr_response_pass_t *pass = tr_response_pass_new(model->model);
     cr_assert_eq(tr_response_scores(pass, &rig->sequences, all, SEQUENCES, false, scores, &err),
                  TR_OK);
     tr_response_pass_destroy(&pass);
-    const float chosen[2] = {scores[0], scores[2]}, rejected[2] = {scores[1], scores[3]};
-    tr_bradley_terry_loss(slopes[0], slopes[1], &sums, chosen, rejected, rig->margins, 2, 2, 0.1);
+    for (size_t i = 0; i < 2; i++) {
+        tr_bradley_terry_loss(&slopes[0], &slopes[1], &sums, scores[2 * i], scores[2 * i + 1],
+                              rig->margins[i], 2, 0.1);
+    }
     return sums.loss / 2.0;
 }
 
 Test(actor_preference, a_reward_model_follows_the_slope_of_its_loss)
 {
     static rig_preference_t rig;
-    actor_reward_report_t report;
+    const tr_reward_options_t options = {.center_rewards_coefficient = 0.1};
+    actor_reward_t report = {.options = &options};
     tr_error_t err = {0};
     tr_train_pass_t walk = learning_walk(1, LEARNING_PLAIN);
     small_t model;
     open(&rig, true);
     cr_assert(small_open(&model, &rig.config, NULL, 1, false));
     float *before = learning_parameters(&rig.learning);
-    tr_status status = actor_learn_reward(&report, rig.learning.trainer, &rig.sequences,
-                                          rig.margins, 0.1, &walk, &err);
+    report.margins = rig.margins;
+    tr_status status =
+        actor_learn_reward(&report, rig.learning.trainer, &rig.sequences, &walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     cr_expect_float_eq(report.sums.loss / 2.0, reward_objective(&rig, &model), 1e-6);
     float *gradient = learning_parameters(&rig.learning);
@@ -250,17 +262,15 @@ Test(actor_preference, a_reward_model_follows_the_slope_of_its_loss)
 Test(actor_preference, what_cannot_be_pairs_is_refused)
 {
     static rig_preference_t rig;
-    actor_dpo_report_t report;
-    actor_kto_report_t kto;
     tr_error_t err = {0};
     tr_train_pass_t walk = learning_walk(1, 0.0);
     open(&rig, false);
+    actor_dpo_t dpo = dpo_of(&rig);
+    actor_kto_t kto = kto_of(&rig);
     rig.sequences.count = 3;
-    cr_expect_eq(actor_learn_dpo(&report, rig.learning.trainer, &rig.sequences, rig.reference,
-                                 &rig.dpo, &walk, &err),
+    cr_expect_eq(actor_learn_dpo(&dpo, rig.learning.trainer, &rig.sequences, &walk, &err),
                  TR_ERR_ARGUMENT);
-    cr_expect_eq(actor_learn_kto(&kto, rig.learning.trainer, &rig.sequences, 1, rig.reference,
-                                 DESIRABLE, &rig.kto, &walk, &err),
+    cr_expect_eq(actor_learn_kto(&kto, rig.learning.trainer, &rig.sequences, &walk, &err),
                  TR_ERR_ARGUMENT);
     learning_close(&rig.learning);
 }

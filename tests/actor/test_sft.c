@@ -1,6 +1,6 @@
 /// Supervised fine-tuning in the actor: the loss's slope by finite differences through the model,
 /// masks, noise on embeddings.
-#include "actor/algorithms.h"
+#include "actor/training.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -45,14 +45,13 @@ static void check_sft(const tr_sft_options_t *options)
     const tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     learning_t learning;
     small_t model;
-    actor_sft_report_t report;
+    actor_sft_t report = {.options = options};
     tr_error_t err = {0};
     learning_open(&learning, &config, 1);
     tr_sequences_t sequences = learning_sequences(&learning.small);
     sft_case_t c = {&sequences, options};
     float *before = learning_parameters(&learning);
-    tr_status status =
-        actor_learn_sft(&report, learning.trainer, &sequences, NULL, options, &walk, &err);
+    tr_status status = actor_learn_sft(&report, learning.trainer, &sequences, &walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     float *gradient = learning_parameters(&learning);
     for (size_t i = 0; i < learning.total; i++) {
@@ -93,14 +92,13 @@ Test(actor_sft, masked_tokens_are_not_learnt)
     float mask[TOKENS];
     learning_t learning;
     small_t model;
-    actor_sft_report_t report;
+    actor_sft_t report = {.options = &PLAIN, .mask = mask};
     tr_error_t err = {0};
     every_other(mask);
     learning_open(&learning, &config, 1);
     tr_sequences_t sequences = learning_sequences(&learning.small);
     float *before = learning_parameters(&learning);
-    tr_status status =
-        actor_learn_sft(&report, learning.trainer, &sequences, mask, &PLAIN, &walk, &err);
+    tr_status status = actor_learn_sft(&report, learning.trainer, &sequences, &walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     float *gradient = learning_parameters(&learning);
     for (size_t i = 0; i < learning.total; i++) {
@@ -113,7 +111,7 @@ Test(actor_sft, masked_tokens_are_not_learnt)
     cr_expect_float_eq(report.sums.loss / (double)report.sums.tokens,
                        mean_likelihood_of_every_other(&sequences, &model), 1e-6);
     walk.minibatches = 2;
-    cr_expect_eq(actor_learn_sft(&report, learning.trainer, &sequences, mask, &PLAIN, &walk, &err),
+    cr_expect_eq(actor_learn_sft(&report, learning.trainer, &sequences, &walk, &err),
                  TR_ERR_ARGUMENT);
     small_close(&model);
     learning_close(&learning);
@@ -134,11 +132,10 @@ static double noisy(learning_t *learning, const tr_train_pass_t *walk, double al
                     float **parameters)
 {
     const tr_sft_options_t options = {.loss_type = TR_SFT_NLL, .neftune_noise_alpha = alpha};
-    actor_sft_report_t report;
+    actor_sft_t report = {.options = &options};
     tr_error_t err = {0};
     tr_sequences_t sequences = learning_sequences(&learning->small);
-    tr_status status =
-        actor_learn_sft(&report, learning->trainer, &sequences, NULL, &options, walk, &err);
+    tr_status status = actor_learn_sft(&report, learning->trainer, &sequences, walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     *parameters = learning_parameters(learning);
     return report.sums.loss;

@@ -1,6 +1,6 @@
 /// Training requests as they come over the wire: what is missing or does not fit is refused, and
 /// leaves the learner as it was.
-#include "actor/algorithms.h"
+#include "actor/training.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

@@ -17,7 +17,7 @@ typedef struct rig_value {
     learning_t learning;
     tr_model_config_t config;
     float old[TOKENS], exact[TOKENS], returns[TOKENS];
-    critic_experience_t experience;
+    tr_sequences_t sequences;
     tr_ppo_options_t options;
 } rig_value_t;
 
@@ -36,20 +36,16 @@ static void value_open(rig_value_t *rig)
     }
     small_close(&model);
     learning_open(&rig->learning, &rig->config, 1);
-    rig->experience = (critic_experience_t){
-        .sequences = learning_sequences(&rig->learning.small),
-        .values = rig->old,
-        .returns = rig->returns,
-    };
+    rig->sequences = learning_sequences(&rig->learning.small);
     tr_fields_init(&rig->options, &tr_ppo_fields);
     rig->options.vf_coef = 0.5;
 }
 
-static void learn(rig_value_t *rig, critic_report_t *report, const tr_train_pass_t *walk)
+static void learn(rig_value_t *rig, critic_ppo_t *report, const tr_train_pass_t *walk)
 {
     tr_error_t err = {0};
-    tr_status status = critic_learn_ppo(report, rig->learning.trainer, &rig->experience,
-                                        &rig->options, walk, &err);
+    *report = (critic_ppo_t){.options = &rig->options, .values = rig->old, .returns = rig->returns};
+    tr_status status = critic_learn_ppo(report, rig->learning.trainer, &rig->sequences, walk, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
 }
 
@@ -80,14 +76,14 @@ static double objective(void *context, small_t *model)
 {
     const rig_value_t *rig = context;
     double clipped;
-    const float *values = small_response(model, &rig->experience.sequences, 5, 1.0f);
+    const float *values = small_response(model, &rig->sequences, 5, 1.0f);
     return rig->options.vf_coef * mean_loss(rig, values, &clipped);
 }
 
 Test(critic_ppo, an_update_follows_the_slope_of_the_clipped_value_loss)
 {
     static rig_value_t rig;
-    critic_report_t report;
+    critic_ppo_t report;
     const tr_train_pass_t walk = learning_walk(2, LEARNING_PLAIN);
     value_open(&rig);
     float *before = learning_parameters(&rig.learning);
@@ -109,13 +105,13 @@ Test(critic_ppo, the_report_is_of_the_loss_without_its_coefficient_whatever_the_
     cr_assert_gt(clipped, 2.0);
     cr_assert_lt(clipped, TOKENS - 2.0);
     for (size_t chunk = 1; chunk <= LEARNING_SEQUENCES; chunk++) {
-        critic_report_t report;
+        critic_ppo_t report;
         const tr_train_pass_t walk = learning_walk(chunk, 0.0);
         learn(&rig, &report, &walk);
         cr_expect_eq(report.sums.tokens, TOKENS);
         cr_expect_float_eq(report.sums.loss / TOKENS, loss, 1e-5 * loss);
         cr_expect_float_eq(report.sums.clipped, clipped, 0.0);
-        cr_expect_eq(report.pass.updates, 1);
+        cr_expect_eq(report.result.updates, 1);
     }
     learning_close(&rig.learning);
 }
@@ -123,7 +119,7 @@ Test(critic_ppo, the_report_is_of_the_loss_without_its_coefficient_whatever_the_
 Test(critic_ppo, updates_come_closer_to_the_returns)
 {
     static rig_value_t rig;
-    critic_report_t first, last;
+    critic_ppo_t first, last;
     tr_train_pass_t walk = learning_walk(2, 0.02 * LEARNING_PLAIN);
     value_open(&rig);
     rig.options.cliprange_value = 100.0;

@@ -23,9 +23,9 @@ static void expect_case(golden_t *golden, const char *name)
     const float *margins = golden_floats(golden, path_of(name, "margins"), &margin_count);
     double center = golden_number(golden, path_of(name, "center"));
     cr_assert_eq(n, 2 * PAIRS);
-    for (size_t i = 0; i < PAIRS; i += 2) { // chunks of two
-        tr_bradley_terry_loss(gradient + i, gradient + PAIRS + i, &sums, scores + i,
-                              scores + PAIRS + i, margin_count > 0 ? margins + i : NULL, 2, PAIRS,
+    for (size_t i = 0; i < PAIRS; i++) {
+        tr_bradley_terry_loss(&gradient[i], &gradient[PAIRS + i], &sums, scores[i],
+                              scores[PAIRS + i], margin_count > 0 ? margins[i] : 0.0f, PAIRS,
                               center);
     }
     golden_expect_number(golden, path_of(name, "loss"), sums.loss / PAIRS, 1e-6, 0);

@@ -118,41 +118,37 @@ static tr_dpo_options_t options_of(const batch_t *b, const char *name)
 static double run(const batch_t *b, const tr_dpo_options_t *o, size_t first, size_t count,
                   float *gradient, tr_dpo_sums_t *sums)
 {
-    double logps[2][PAIRS], reference[2][PAIRS], weights[PAIRS], slopes[2][PAIRS], nll = 0.0;
-    size_t tokens[2][PAIRS], shared[PAIRS], order[2 * PAIRS], chosen_tokens = b->starts[PAIRS];
+    const bool needs = tr_dpo_needs_reference(o);
+    tr_dpo_pair_t pairs[PAIRS] = {0};
+    size_t shared[PAIRS], order[2 * PAIRS], chosen_tokens = b->starts[PAIRS];
+    double nll = 0.0;
     for (size_t i = 0; i < count; i++) {
-        size_t w = first + i, l = PAIRS + first + i;
-        shared[i] = b->lengths[w] < b->lengths[l] ? b->lengths[w] : b->lengths[l];
-        weights[i] = 1.0;
-        for (int side = 0; side < 2; side++) {
-            size_t s = side == 0 ? w : l, at = b->starts[s], n = b->lengths[s];
-            tokens[side][i] = n;
-            logps[side][i] = tr_dpo_sum(b->policy + at, n, shared[i], o->ld_alpha);
-            reference[side][i] = tr_dpo_sum(b->reference + at, n, shared[i], o->ld_alpha);
-            weights[i] *= tr_dpo_weight(b->policy + at, b->collisions + at, n);
-        }
-        nll -= tr_dpo_sum(b->policy + b->starts[w], tokens[0][i], tokens[0][i], 1.0);
+        size_t w = first + i, l = PAIRS + first + i, n_w = b->lengths[w], n_l = b->lengths[l];
+        const float *policy[2] = {b->policy + b->starts[w], b->policy + b->starts[l]};
+        const float *reference[2] = {b->reference + b->starts[w], b->reference + b->starts[l]};
+        const float *collisions[2] = {b->collisions + b->starts[w], b->collisions + b->starts[l]};
+        const double ld = o->ld_alpha;
+        shared[i] = n_w < n_l ? n_w : n_l;
+        pairs[i] = (tr_dpo_pair_t){
+            .chosen = tr_dpo_sum(policy[0], n_w, shared[i], ld),
+            .rejected = tr_dpo_sum(policy[1], n_l, shared[i], ld),
+            .reference_chosen = needs ? tr_dpo_sum(reference[0], n_w, shared[i], ld) : 0.0,
+            .reference_rejected = needs ? tr_dpo_sum(reference[1], n_l, shared[i], ld) : 0.0,
+            .chosen_tokens = n_w,
+            .rejected_tokens = n_l,
+            .weight = o->use_weighting ? tr_dpo_weight(policy[0], collisions[0], n_w) *
+                                             tr_dpo_weight(policy[1], collisions[1], n_l)
+                                       : 1.0,
+        };
+        nll -= tr_dpo_sum(policy[0], n_w, n_w, 1.0);
     }
-    bool needs = tr_dpo_needs_reference(o);
-    const tr_dpo_pairs_t pairs = {
-        .pairs = count,
-        .chosen = logps[0],
-        .rejected = logps[1],
-        .reference_chosen = needs ? reference[0] : NULL,
-        .reference_rejected = needs ? reference[1] : NULL,
-        .chosen_tokens = tokens[0],
-        .rejected_tokens = tokens[1],
-        .weights = o->use_weighting ? weights : NULL,
-        .order = order,
-    };
-    tr_dpo_loss(slopes[0], slopes[1], sums, &pairs, PAIRS, o);
+    tr_dpo_loss(pairs, count, order, sums, PAIRS, o);
     double share = tr_dpo_loss_weight(o, TR_DPO_SFT) / (double)chosen_tokens;
     for (size_t i = 0; i < count; i++) {
-        for (int side = 0; side < 2; side++) {
-            tr_dpo_spread(gradient + b->starts[(side == 0 ? 0 : PAIRS) + first + i],
-                          slopes[side][i], tokens[side][i], shared[i], o->ld_alpha,
-                          side == 0 ? share : 0.0);
-        }
+        tr_dpo_spread(gradient + b->starts[first + i], pairs[i].dchosen, pairs[i].chosen_tokens,
+                      shared[i], o->ld_alpha, share);
+        tr_dpo_spread(gradient + b->starts[PAIRS + first + i], pairs[i].drejected,
+                      pairs[i].rejected_tokens, shared[i], o->ld_alpha, 0.0);
     }
     return share * nll;
 }
@@ -212,22 +208,18 @@ Test(dpo, chunks_of_a_batch_give_the_bits_of_the_whole)
 
 Test(dpo, conservative_dpo_is_a_mixture_of_both_labels)
 {
-    const double chosen = -3.0, rejected = -5.0, zero = 0.0;
-    const size_t one = 1;
     tr_dpo_options_t options;
     tr_fields_init(&options, &tr_dpo_fields);
-    double losses[3], dw, dl;
+    double losses[3];
     for (int i = 0; i < 3; i++) {
-        tr_dpo_pairs_t pairs = {.pairs = 1,
-                                .chosen = i == 1 ? &rejected : &chosen,
-                                .rejected = i == 1 ? &chosen : &rejected,
-                                .reference_chosen = &zero,
-                                .reference_rejected = &zero,
-                                .chosen_tokens = &one,
-                                .rejected_tokens = &one};
+        tr_dpo_pair_t pair = {.chosen = i == 1 ? -5.0 : -3.0,
+                              .rejected = i == 1 ? -3.0 : -5.0,
+                              .chosen_tokens = 1,
+                              .rejected_tokens = 1,
+                              .weight = 1.0};
         tr_dpo_sums_t sums = {0};
         options.label_smoothing = i == 2 ? 0.3 : 0.0;
-        tr_dpo_loss(&dw, &dl, &sums, &pairs, 1, &options);
+        tr_dpo_loss(&pair, 1, NULL, &sums, 1, &options);
         losses[i] = sums.loss;
     }
     cr_assert(fabs(losses[2] - (0.7 * losses[0] + 0.3 * losses[1])) < 1e-15);
@@ -248,8 +240,7 @@ Test(dpo, a_reference_is_needed_unless_every_loss_does_without)
 
 Test(dpo, far_apart_log_probs_give_finite_numbers_and_a_nan_stays_one)
 {
-    const double far[2] = {-1e5, NAN}, near = -1.0, zero = 0.0;
-    const size_t one = 1;
+    const double far[2] = {-1e5, NAN};
     for (int type = 0; type < TR_DPO_LOSS_COUNT; type++) {
         tr_dpo_options_t options;
         size_t order[2];
@@ -257,21 +248,18 @@ Test(dpo, far_apart_log_probs_give_finite_numbers_and_a_nan_stays_one)
         options.loss_type = (tr_choices_t){1, {type}};
         options.label_smoothing = type == TR_DPO_EXO_PAIR ? 0.1 : 0.0;
         for (int i = 0; i < 2 && type != TR_DPO_SFT; i++) {
-            double dw, dl;
             tr_dpo_sums_t sums = {0};
-            const tr_dpo_pairs_t pairs = {.pairs = 1,
-                                          .chosen = &far[i],
-                                          .rejected = &near,
-                                          .reference_chosen = &zero,
-                                          .reference_rejected = &zero,
-                                          .chosen_tokens = &one,
-                                          .rejected_tokens = &one,
-                                          .order = order};
-            tr_dpo_loss(&dw, &dl, &sums, &pairs, 1, &options);
-            cr_assert(i == 0 ? isfinite(sums.loss) && isfinite(dw) && isfinite(dl)
-                             : isnan(sums.loss) || isnan(dw),
+            tr_dpo_pair_t pair = {.chosen = far[i],
+                                  .rejected = -1.0,
+                                  .chosen_tokens = 1,
+                                  .rejected_tokens = 1,
+                                  .weight = 1.0};
+            tr_dpo_loss(&pair, 1, order, &sums, 1, &options);
+            cr_assert(i == 0 ? isfinite(sums.loss) && isfinite(pair.dchosen) &&
+                                   isfinite(pair.drejected)
+                             : isnan(sums.loss) || isnan(pair.dchosen),
                       "%s: %g %g %g", fields_choice(&tr_dpo_fields, "loss_type", type), sums.loss,
-                      dw, dl);
+                      pair.dchosen, pair.drejected);
         }
     }
 }

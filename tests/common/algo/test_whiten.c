@@ -44,7 +44,7 @@ Test(whiten, gives_mean_zero_and_variance_one)
     tr_statistics_t after;
     random_values(values);
     tr_whiten(values, N, true);
-    tr_statistics(&after, values, N);
+    after = tr_statistics(values, N);
     cr_assert_float_eq(after.mean, 0.0, 1e-7);
     cr_assert_float_eq(after.variance, 1.0, 1e-6);
 }
@@ -55,9 +55,9 @@ Test(whiten, keeps_the_mean_when_it_is_not_shifted)
     tr_statistics_t before;
     tr_statistics_t after;
     random_values(values);
-    tr_statistics(&before, values, N);
+    before = tr_statistics(values, N);
     tr_whiten(values, N, false);
-    tr_statistics(&after, values, N);
+    after = tr_statistics(values, N);
     cr_assert_float_eq(after.mean, before.mean, 1e-6);
     cr_assert_float_eq(after.variance, 1.0, 1e-6);
 }
