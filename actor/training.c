@@ -1,6 +1,6 @@
 // Serves training requests: what comes before and after every algorithm's own file.
 //
-// Apart from service.c, which has the methods that do not train. A request is checked in full
+// Apart from main.c, which has the methods that do not train. A request is checked in full
 // before the learner is marked as stale, so a bad one leaves it as it was. Next: ppo.c, or the file
 // of another algorithm.
 #include "actor/training.h"

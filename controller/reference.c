@@ -3,7 +3,7 @@
 //
 // The reference is part of the actor's process, or a process of its own (roles.reference.separate);
 // only controller_reference_call knows which. The file saves a resumed run the pass over all rows. Next:
-// actor/service.c, which answers.
+// actor/main.c, which answers.
 #include "controller/reference.h"
 
 #include <stdio.h>

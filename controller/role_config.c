@@ -1,7 +1,7 @@
 // The configs of the roles, from the recipe.
 //
 // The controller alone reads the recipe: a worker knows what its config says and nothing else. The
-// readers are proto/learner/learner.c (actor, critic), actor/service.c, rollout/service.c and the
+// readers are proto/learner/learner.c (actor, critic), actor/main.c, rollout/service.c and the
 // judges (proto/judge.h).
 #include "controller/role_config.h"
 
