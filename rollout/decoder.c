@@ -101,11 +101,6 @@ void rollout_decoder_weights_moved(rollout_decoder_t *decoder)
     rollout_device_forget(decoder->device);
 }
 
-size_t rollout_decoder_graph_runs(const rollout_decoder_t *decoder)
-{
-    return rollout_device_graph_runs(decoder->device);
-}
-
 /// The most sequences that run at once.
 static size_t running_limit(const job_t *job)
 {

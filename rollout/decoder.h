@@ -74,7 +74,4 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
 /// dropped.
 void rollout_decoder_weights_moved(rollout_decoder_t *decoder);
 
-/// Passes of this decoder that ran as a graph so far: 0 on a device without graphs. For tests.
-size_t rollout_decoder_graph_runs(const rollout_decoder_t *decoder);
-
 #endif

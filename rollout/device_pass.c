@@ -38,7 +38,6 @@ struct rollout_device {
     known_t known[GRAPHS];
     size_t count;
     size_t generation; // of the arena when the graphs were recorded
-    size_t graph_runs;
 };
 
 rollout_device_t *rollout_device_new(tr_model_t *model)
@@ -74,11 +73,6 @@ void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spa
     rollout_device_forget(device);
     device->cache = cache;
     device->spare = spare;
-}
-
-size_t rollout_device_graph_runs(const rollout_device_t *device)
-{
-    return device->graph_runs;
 }
 
 /// 1, 2, 4, 8, and from there on by 8.
@@ -199,7 +193,6 @@ static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
         known->graph = ops->graph_end(queue);
     }
     if (known != NULL && known->graph != NULL && ops->graph_run(queue, known->graph)) {
-        device->graph_runs++;
         return known->outputs;
     }
     // A graph that cannot run is stale, and so are the others; or the table is full.

@@ -50,7 +50,4 @@ tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
                              const rollout_pass_t *pass, const tr_sampling_t *sampling,
                              tr_error_t *err);
 
-/// Passes that ran as a graph so far.
-size_t rollout_device_graph_runs(const rollout_device_t *device);
-
 #endif

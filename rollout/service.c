@@ -221,53 +221,24 @@ static tr_status read_requests(rollout_request_t **requests, size_t *count,
 typedef struct flat {
     int32_t *ids, *starts, *finish, *kept_offsets, *kept_ids;
     float *logprobs, *raw;
-    size_t tokens, kept; ///< filled so far
 } flat_t;
 
 /// Appends response i: its tokens, and its lists of kept ids behind those of the responses before
 /// it.
 static void append_response(flat_t *flat, const rollout_response_t *r, size_t i)
 {
-    size_t at = flat->tokens;
+    int32_t at = flat->starts[i], kept = flat->kept_offsets[at];
     memcpy(flat->ids + at, r->ids, r->length * sizeof *r->ids);
     memcpy(flat->logprobs + at, r->logprobs, r->length * sizeof *r->logprobs);
     memcpy(flat->raw + at, r->raw, r->length * sizeof *r->raw);
     for (size_t t = 0; t < r->length; t++) {
-        flat->kept_offsets[at + t + 1] = (int32_t)flat->kept + r->kept_ends[t];
+        flat->kept_offsets[(size_t)at + t + 1] = kept + r->kept_ends[t];
     }
     if (r->kept > 0) {
-        memcpy(flat->kept_ids + flat->kept, r->kept_ids, r->kept * sizeof *r->kept_ids);
+        memcpy(flat->kept_ids + kept, r->kept_ids, r->kept * sizeof *r->kept_ids);
     }
-    flat->kept += r->kept;
-    flat->tokens += r->length;
-    flat->starts[i + 1] = (int32_t)flat->tokens;
+    flat->starts[i + 1] = at + (int32_t)r->length;
     flat->finish[i] = (int32_t)r->finish;
-}
-
-/// tokens, kept: of all responses together.
-static void put_flat(tr_message_t *reply, const rollout_response_t *responses, size_t count,
-                     size_t tokens, size_t kept, bool truncates)
-{
-    int32_t *ids = tr_calloc(2 * tokens + 2 * count + kept + 2, sizeof *ids);
-    int32_t *starts = ids + tokens, *finish = starts + count + 1, *offsets = finish + count;
-    float *logprobs = tr_calloc(2 * tokens + 1, sizeof *logprobs), *raw = logprobs + tokens;
-    flat_t flat = {ids, starts, finish, offsets, offsets + tokens + 1, logprobs, raw, 0, 0};
-    for (size_t i = 0; i < count; i++) {
-        append_response(&flat, &responses[i], i);
-    }
-    const tr_responses_t all = {
-        .count = count,
-        .ids = ids,
-        .starts = starts,
-        .finish = finish,
-        .logprobs = logprobs,
-        .raw = raw,
-        .kept_offsets = truncates ? offsets : NULL,
-        .kept_ids = flat.kept_ids,
-    };
-    tr_responses_put(reply, &all);
-    free(ids);
-    free(logprobs);
 }
 
 /// The responses as the reply's tensors, whose offsets are integers of 32 bits.
@@ -285,7 +256,27 @@ static tr_status put_responses(tr_message_t *reply, const rollout_response_t *re
                        "or generation.top_p, or set top_k",
                        tokens, kept);
     }
-    put_flat(reply, responses, count, tokens, kept, truncates);
+    int32_t *ids = tr_calloc(2 * tokens + 2 * count + kept + 2, sizeof *ids);
+    int32_t *starts = ids + tokens, *finish = starts + count + 1, *offsets = finish + count;
+    float *logprobs = tr_calloc(2 * tokens + 1, sizeof *logprobs), *raw = logprobs + tokens;
+    flat_t flat = {ids, starts, finish, offsets, offsets + tokens + 1, logprobs, raw};
+    for (size_t i = 0; i < count; i++) {
+        append_response(&flat, &responses[i], i);
+    }
+    // Kept sets travel exactly where sampling truncates, even if every list is empty.
+    const tr_responses_t all = {
+        .count = count,
+        .ids = ids,
+        .starts = starts,
+        .finish = finish,
+        .logprobs = logprobs,
+        .raw = raw,
+        .kept_offsets = truncates ? offsets : NULL,
+        .kept_ids = flat.kept_ids,
+    };
+    tr_responses_put(reply, &all);
+    free(logprobs);
+    free(ids);
     return TR_OK;
 }
 
