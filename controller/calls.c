@@ -39,8 +39,7 @@ struct controller_calls {
     size_t room;
     busy_t busy[TR_ROLE_COUNT];
     bool asked_to_stop; // by the supervisor
-    bool state_lost;    // a learner's process is gone
-    char *lost;         // its name and the reason
+    char *lost;         // a learner whose process is gone, and the reason; NULL: none
 };
 
 controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop)
@@ -212,7 +211,6 @@ static void note_lost(controller_calls_t *calls, const tr_event_t *event)
     tr_log(TR_LOG_WARN, "workers", "role=%s worker=%s \"lost: %s\"", tr_role_name(event->role),
            event->worker, event->text);
     if (event->role == TR_ROLE_ACTOR || event->role == TR_ROLE_CRITIC) {
-        calls->state_lost = true;
         free(calls->lost);
         calls->lost = tr_format("'%s' %s", event->worker, event->text);
     }
@@ -296,8 +294,7 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
     }
     TR_TRY(status);
     // After the event, whatever it was: what the learner answered before it died has been taken.
-    if (calls->state_lost) {
-        calls->state_lost = false;
+    if (calls->lost != NULL) {
         return tr_fail(err, TR_ERR_VERSION, "%s", calls->lost);
     }
     return pass_time(calls, err);
@@ -319,7 +316,8 @@ static void settle(controller_calls_t *calls)
         }
         tr_event_release(&event);
     }
-    calls->state_lost = false;
+    free(calls->lost);
+    calls->lost = NULL;
 }
 
 tr_status controller_calls_until(controller_calls_t *calls, bool (*done)(const void *context),

@@ -109,21 +109,20 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
     char *directory = controller_rundir_checkpoint(run->rundir, step);
     char *path = tr_format("%s/state.json", directory);
     json_t *state = NULL;
-    int64_t found = 0, tokens = 0;
-    tr_status status = tr_json_file_read(&state, path, STATE_LIMIT, err);
-    if (status == TR_OK) {
-        status = tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err);
-    }
-    if (status == TR_OK) {
-        status = tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err);
-    }
-    if (status == TR_OK && (uint64_t)found != step) {
+    int64_t found, tokens;
+    tr_status status;
+    TR_TRY_GOTO(tr_json_file_read(&state, path, STATE_LIMIT, err), done);
+    TR_TRY_GOTO(tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err), done);
+    TR_TRY_GOTO(tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err), done);
+    if ((uint64_t)found != step) {
         status =
             tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,
                     path, found, step);
+        goto done;
     }
     // num_tokens is a sum over the run, which no other file of the checkpoint has.
     run->tokens = (uint64_t)tokens;
+done:
     json_decref(state);
     free(path);
     free(directory);

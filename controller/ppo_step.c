@@ -20,21 +20,11 @@ typedef struct ppo_step {
     controller_run_t *run;
     uint64_t step;
     const tr_ppo_options_t *options;
-    uint32_t *rows; // [prompts]
-    size_t prompts;
-    size_t responses;
+    uint32_t *rows; // [data.batch]
     controller_experience_t experience;
     json_t *actor, *critic;              // tallies of the metrics that the learners report
     double generated, assessed, trained; // seconds of each phase
 } ppo_step_t;
-
-static void release(ppo_step_t *s)
-{
-    free(s->rows);
-    controller_experience_release(&s->experience);
-    json_decref(s->actor);
-    json_decref(s->critic);
-}
 
 // Scores, values, reference log-probs
 
@@ -89,7 +79,7 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
         const char *name;
         double value;
     } metrics[] = {
-        {"episode", (double)s->step * (double)s->responses},
+        {"episode", (double)s->step * (double)e->count},
         {"objective/kl", objective.kl},
         {"objective/entropy", objective.entropy},
         {"objective/non_score_reward", objective.non_score_reward},
@@ -183,10 +173,10 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
 {
     const tr_recipe_t *recipe = s->run->recipe;
     double rate = controller_run_rate(s->run, recipe->optimizer.learning_rate, s->step);
-    TR_TRY(tr_dataset_batch(s->rows, s->run->rows.count, recipe->seed, s->step - 1, s->prompts,
-                            recipe->data.shuffle, err));
+    TR_TRY(tr_dataset_batch(s->rows, s->run->rows.count, recipe->seed, s->step - 1,
+                            recipe->data.batch, recipe->data.shuffle, err));
     double began = tr_clock_seconds();
-    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, s->prompts, err));
+    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, recipe->data.batch, err));
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
     TR_TRY(compute_advantages(s, record, err));
@@ -205,12 +195,13 @@ tr_status controller_ppo_step(controller_run_t *run, uint64_t step, controller_r
     ppo_step_t s = {
         .run = run,
         .step = step,
-        .prompts = recipe->data.batch,
-        .responses = recipe->data.batch * recipe->generation.samples,
+        .options = &recipe->ppo,
+        .rows = tr_calloc(recipe->data.batch, sizeof *s.rows),
     };
-    s.rows = tr_calloc(s.prompts, sizeof *s.rows);
-    s.options = &recipe->ppo;
     tr_status status = take_step(&s, record, err);
-    release(&s);
+    free(s.rows);
+    controller_experience_release(&s.experience);
+    json_decref(s.actor);
+    json_decref(s.critic);
     return status;
 }
