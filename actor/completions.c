@@ -10,6 +10,7 @@ size_t actor_tokens_of(const tr_sequences_t *sequences, uint32_t s)
 
 void actor_tokens_add(actor_tokens_t *tokens, const tr_token_facts_t *facts, size_t n)
 {
+    // Sums in double: the f32 facts of a batch would lose digits when they are added up.
     for (size_t t = 0; t < n; t++) {
         tokens->entropy += (double)facts[t].entropy;
         tokens->logits += (double)facts[t].logit;
@@ -24,6 +25,7 @@ tr_status actor_expect_tokens(const tr_sequences_t *sequences, size_t group, tr_
         return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
                        sequences->count, group);
     }
+    // Checked for every loss, though only some divide by the length: one rule for all rows.
     // The mean log-prob of an empty completion does not exist.
     for (size_t s = 0; s < sequences->count; s++) {
         if (actor_tokens_of(sequences, (uint32_t)s) == 0) {
@@ -36,6 +38,7 @@ tr_status actor_expect_tokens(const tr_sequences_t *sequences, size_t group, tr_
 tr_status actor_put_classes(json_t *m, const actor_class_t *chosen, const actor_class_t *rejected,
                             tr_error_t *err)
 {
+    // A batch of KTO may lack one class: a metric whose weight is 0 is left out (tr_tally_put).
     // w for the winner, l for the loser, as in the papers. Entropy is over the tokens of both.
     const actor_tokens_t *w = chosen->tokens, *l = rejected->tokens;
     TR_TRY(tr_tally_put(m, "rewards/chosen", chosen->rewards, chosen->count, err));

@@ -18,6 +18,7 @@ static size_t shared_of(const tr_dpo_pair_t *pair)
 /// WPO's weight of a completion. collisions: log of the sum of squared probabilities, by token.
 static double weight_of(const float *logprobs, const tr_token_facts_t *facts, size_t n)
 {
+    // A batch of facts is an array of records; the loss wants one field of it as a vector.
     float *collisions = tr_calloc(n, sizeof *collisions);
     for (size_t t = 0; t < n; t++) {
         collisions[t] = facts[t].collision;
@@ -34,6 +35,7 @@ static tr_dpo_pair_t measure(const actor_dpo_t *dpo, const tr_sequences_t *seque
     const double ld = dpo->options->ld_alpha;
     size_t n_w = actor_tokens_of(sequences, w), n_l = actor_tokens_of(sequences, l);
     tr_dpo_pair_t pair = {.chosen_tokens = n_w, .rejected_tokens = n_l, .weight = 1.0};
+    // Policy and reference are cut at the same token, so that their difference is of the same text.
     size_t shared = shared_of(&pair);
     pair.chosen = tr_dpo_sum(logprobs, n_w, shared, ld);
     pair.rejected = tr_dpo_sum(logprobs + n_w, n_l, shared, ld);
@@ -77,6 +79,7 @@ static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     const double ld = dpo->options->ld_alpha;
     tr_dpo_pair_t *pairs = pairs_of(dpo, chunk);
     (void)err;
+    // out, facts and dout have the chunk's response tokens in a row: chosen, rejected, chosen...
     for (size_t i = 0, at = 0; i < chunk->count / 2; i++) {
         const tr_dpo_pair_t *pair = &pairs[i];
         size_t n_w = pair->chosen_tokens, n_l = pair->rejected_tokens, shared = shared_of(pair);
@@ -98,6 +101,7 @@ static tr_status dpo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
 static tr_status couple(tr_dpo_pair_t *pairs, size_t n, actor_dpo_t *dpo, tr_trainer_t *trainer,
                         const tr_sequences_t *sequences, tr_error_t *err)
 {
+    // Without gradients, so any number of pairs fits: only log-probs and facts are kept.
     const int32_t *starts = sequences->response_starts;
     size_t tokens = (size_t)starts[sequences->count];
     size_t *order = tr_calloc(2 * n, sizeof *order);
@@ -110,6 +114,7 @@ static tr_status couple(tr_dpo_pair_t *pairs, size_t n, actor_dpo_t *dpo, tr_tra
             int32_t at = starts[2 * i];
             pairs[i] = measure(dpo, sequences, 2 * i, 2 * i + 1, logprobs + at, facts + at);
         }
+        // These sums are complete here; the chunks of the update add none of their own.
         tr_dpo_loss(pairs, n, order, &dpo->sums, n, dpo->options);
     }
     free(facts);
@@ -159,6 +164,7 @@ static tr_status put_metrics(json_t *m, const actor_dpo_t *dpo, tr_error_t *err)
     const tr_dpo_sums_t *sums = &dpo->sums;
     double pairs = (double)sums->pairs, tokens = (double)dpo->chosen.count;
     bool sft = tr_dpo_uses(dpo->options, TR_DPO_SFT);
+    // A mean over tokens: times the pairs, it survives the division by them.
     double nll = sft ? tr_dpo_loss_weight(dpo->options, TR_DPO_SFT) * dpo->nll / tokens : 0.0;
     const actor_class_t chosen = {pairs, sums->chosen_rewards, sums->chosen_logps, &dpo->chosen};
     const actor_class_t rejected = {pairs, sums->rejected_rewards, sums->rejected_logps,
@@ -167,9 +173,11 @@ static tr_status put_metrics(json_t *m, const actor_dpo_t *dpo, tr_error_t *err)
     TR_TRY(tr_tally_put(m, "grad_norm", dpo->result.norm_sum, (double)dpo->result.updates, err));
     TR_TRY(actor_put_classes(m, &chosen, &rejected, err));
     TR_TRY(tr_tally_put(m, "rewards/accuracies", sums->accuracies, pairs, err));
+    // The difference of the sums is the sum of the differences: all pairs have both sides.
     TR_TRY(tr_tally_put(m, "rewards/margins", sums->chosen_rewards - sums->rejected_rewards, pairs,
                         err));
     TR_TRY(tr_tally_put(m, "mean_token_accuracy", dpo->chosen.greedy, tokens, err));
+    // Weight 0 leaves it out where sft is none of the losses.
     return tr_tally_put(m, "nll_loss", sft ? dpo->nll : 0.0, sft ? tokens : 0.0, err);
 }
 

@@ -44,6 +44,7 @@ static tr_status estimate_kl(double *kl, tr_trainer_t *trainer, const tr_sequenc
                              const float *reference, tr_error_t *err)
 {
     size_t end = (size_t)mismatched->response_starts[mismatched->count];
+    // Offsets of the second half count from the batch's start, so the array covers all of it.
     float *logprobs = tr_calloc(end + 1, sizeof *logprobs);
     double *sums = tr_calloc(2 * mismatched->count, sizeof *sums);
     tr_status status = tr_response_forward_all(tr_trainer_pass(trainer), mismatched, TR_INFER_CHUNK,
@@ -51,6 +52,7 @@ static tr_status estimate_kl(double *kl, tr_trainer_t *trainer, const tr_sequenc
     if (status == TR_OK) {
         sum_sequences(sums, mismatched, logprobs);
         sum_sequences(sums + mismatched->count, mismatched, reference);
+        // Of the policy before this update, and constant for the whole batch.
         *kl = tr_kto_kl(sums, sums + mismatched->count, mismatched->count);
     }
     free(sums);
@@ -68,9 +70,11 @@ tr_status actor_learn_kto(actor_kto_t *kto, tr_trainer_t *trainer, const tr_sequ
                           const tr_train_pass_t *pass, tr_error_t *err)
 {
     size_t rows = rows_of(kto->options, sequences->count);
+    // The loss trains on the first half; the second half is only measured.
     // Two views of one batch: starts are moved, and offsets into ids and log-probs stay valid.
     tr_sequences_t matched = *sequences, mismatched = *sequences;
     TR_TRY(actor_expect_tokens(sequences, 1, err));
+    // apo_zero_unpaired has no second half: mismatched is then empty.
     matched.count = rows;
     mismatched.count = sequences->count - rows;
     mismatched.starts += rows;

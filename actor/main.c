@@ -64,6 +64,7 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
 {
     const char *segment;
     TR_TRY(tr_body_string(&segment, config, "segment", "welcome", err));
+    // The config is the message's, which ends with this call.
     service->segment = tr_strdup(segment);
     const char *endpoint = json_string_value(json_object_get(config, "weights_endpoint"));
     service->endpoint = endpoint != NULL ? tr_strdup(endpoint) : NULL;
@@ -89,6 +90,7 @@ static tr_status welcome(void *context, const json_t *config, tr_error_t *err)
 {
     actor_service_t *service = context;
     size_t threads = service->options->threads;
+    // A new session may bring another model: everything is opened anew.
     unload(service);
     name_reference(service, config);
     return service->options->role == TR_ROLE_ACTOR
@@ -114,6 +116,7 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     if (service->reference_source == NULL) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "this process was given no reference model");
     }
+    // An actor's reference lives on the actor's device; another process has its own.
     tr_backend_t *backend = service->backend != NULL ? service->backend : service->learner.backend;
     TR_TRY(tr_model_open(&service->reference, service->reference_source, backend, TR_MODEL_READS,
                          err));
@@ -124,8 +127,8 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     return TR_OK;
 }
 
-/// `logprobs`: {temperature, chunk}, sequences as tensors (proto/sequences.h) -> tensor logprobs f32
-/// [response tokens] of the reference.
+/// `logprobs`: {temperature, chunk}, sequences as tensors (proto/sequences.h) -> tensor logprobs
+/// f32 [response tokens] of the reference.
 static tr_status logprobs(void *context, const tr_message_t *request, tr_message_t *reply,
                           tr_error_t *err)
 {
@@ -166,6 +169,7 @@ static tr_status mix_reference(void *context, const tr_message_t *request, tr_me
     TR_TRY(open_reference(service, err));
     TR_TRY(tr_body_real(&alpha, tr_message_body(request), "alpha", "mix_reference", err));
     const tr_model_t *policy = tr_trainer_model(service->learner.trainer);
+    // Parameters are compared by number: two models of one shape have one layout.
     size_t n = tr_model_layout(policy)->total;
     // A reference of another architecture can be compared with, but not mixed.
     if (tr_model_layout(service->reference)->total != n) {
@@ -204,6 +208,7 @@ static tr_status save_reference(void *context, const tr_message_t *request, tr_m
     TR_TRY(
         tr_body_string(&directory, tr_message_body(request), "directory", "save_reference", err));
     const tr_trainer_t *trainer = service->learner.trainer;
+    // Rank 0 writes alone, and asks the others for the parameters that they hold.
     if (tr_collective_rank(service->options->collective) > 0) {
         return tr_trainer_attend(trainer, err);
     }
@@ -318,6 +323,7 @@ static tr_status restore(void *context, const tr_message_t *request, tr_message_
     if (service->options->role != TR_ROLE_ACTOR) {
         return expect_learner(service, err);
     }
+    // A reference that follows the policy is rolled back too: its directory is the checkpoint's.
     const json_t *config = tr_message_body(request);
     name_reference(service, config);
     return tr_learner_restore(&service->learner, config, is_scalar(config), service->options, err);

@@ -13,6 +13,7 @@ static size_t *places_of(size_t *n, const tr_chunk_t *chunk, const float *mask)
 {
     size_t *places = tr_calloc(chunk->n + 1, sizeof *places);
     float *counts = tr_calloc(chunk->n + 1, sizeof *counts);
+    // The mask is of the whole batch; the chunk has its own order of sequences.
     if (mask != NULL) {
         tr_response_select(counts, mask, chunk->sequences, chunk->chosen, chunk->count);
     }
@@ -44,6 +45,7 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     }
     tr_sft_loss(dlogprobs, dmeans, &sft->sums, logprobs, means, n,
                 sft->mask != NULL ? sft->counted : chunk->normalizer, sft->options);
+    // A token with a gradient of 0 is still context for those behind it.
     memset(dout, 0, chunk->n * sizeof *dout);
     for (size_t i = 0; i < n; i++) {
         dout[places[i]] = dlogprobs[i];
@@ -60,6 +62,7 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
 tr_status actor_learn_sft(actor_sft_t *sft, tr_trainer_t *trainer, const tr_sequences_t *sequences,
                           const tr_train_pass_t *pass, tr_error_t *err)
 {
+    // Both cost time in every pass, so a pass has them only where an option asks.
     // Only the forward pass can give the vocabulary's mean, and add NEFTune's noise.
     tr_train_pass_t smoothing = *pass;
     smoothing.smooths = sft->options->label_smoothing_factor > 0.0;
@@ -98,6 +101,7 @@ static tr_status train(actor_training_t *t, const void *options, tr_error_t *err
         return tr_fail(err, TR_ERR_PROTOCOL,
                        "train_sft: label_smoothing_factor: %g with loss_type 'dft'", smoothing);
     }
+    // No mask is the usual case: rows of which every response token counts.
     if (tr_message_tensor(&view, t->request, "mask")) {
         TR_TRY(actor_training_take(&sft.mask, t, "mask", err));
     }

@@ -24,6 +24,7 @@ static tr_status steps_loss(void *argument, const tr_chunk_t *chunk, float *dout
     for (size_t i = 0; i < chunk->count; i++) {
         const int32_t *starts = chunk->sequences->response_starts + chunk->chosen[i];
         size_t n = (size_t)(starts[1] - starts[0]);
+        // The chunk's sequences are shuffled; labels follow them.
         memcpy(at, steps->labels + starts[0], n * sizeof *at);
         at += n;
     }

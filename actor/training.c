@@ -31,6 +31,7 @@ static tr_status open_training(actor_training_t *t, tr_learner_t *learner,
                                const tr_message_t *request, bool scalar, tr_error_t *err)
 {
     *t = (actor_training_t){.learner = learner, .request = request};
+    // A restore that failed leaves no model: the controller goes back to its checkpoint.
     TR_TRY(tr_learner_holds(learner, err));
     const tr_model_t *model = tr_trainer_model(learner->trainer);
     // A language model has no scores, a reward model no log-probs.
@@ -45,6 +46,7 @@ static tr_status open_training(actor_training_t *t, tr_learner_t *learner,
         free(t->owned);
         return status;
     }
+    // The last start is the number of response tokens: what every tensor of numbers must have.
     t->tokens = (size_t)t->sequences.response_starts[t->sequences.count];
     t->metrics = json_object();
     return TR_OK;
@@ -53,6 +55,7 @@ static tr_status open_training(actor_training_t *t, tr_learner_t *learner,
 /// Reads the algorithm's options by their table and trains.
 static tr_status train(actor_training_t *t, const actor_algorithm_t *algorithm, tr_error_t *err)
 {
+    // Process reward models have no options beside the pass.
     const tr_fields_t *fields = algorithm->options;
     if (fields == NULL) {
         return algorithm->train(t, NULL, err);
@@ -82,6 +85,7 @@ tr_status actor_train(tr_learner_t *learner, const tr_message_t *request, tr_mes
         if (!t.pass.evaluate) {
             learner->step = t.pass.step;
         }
+        // A new reference: t.metrics is released below either way.
         json_object_set(tr_message_body(reply), "metrics", t.metrics);
     }
     json_decref(t.metrics);
@@ -93,6 +97,7 @@ tr_status actor_train(tr_learner_t *learner, const tr_message_t *request, tr_mes
 
 void actor_training_begins(actor_training_t *t)
 {
+    // An evaluation changes no weight, so nothing can be left half done.
     if (!t->pass.evaluate) {
         t->learner->step = TR_LEARNER_STALE;
     }

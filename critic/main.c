@@ -60,6 +60,7 @@ static tr_status restore(void *context, const tr_message_t *request, tr_message_
 
 int main(int argc, char **argv)
 {
+    // The same names as the actor's, so that the controller asks both learners alike.
     static const tr_method_t methods[] = {
         {"values", values},
         {"train", train},
@@ -72,6 +73,7 @@ int main(int argc, char **argv)
     tr_service_parse(&options, argc, argv, "predicts values in a Troupe run");
     critic_service_t service = {.options = &options};
     options.welcome = welcome;
+    // Before the service runs: all ranks must have met when the first config comes.
     tr_status status = tr_service_join(&options, &err);
     if (status == TR_OK) {
         status =

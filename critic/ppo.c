@@ -20,6 +20,7 @@ static tr_status value_loss(void *argument, const tr_chunk_t *chunk, float *dout
     tr_response_select(returns, ppo->returns, chunk->sequences, chunk->chosen, chunk->count);
     tr_ppo_value_loss(dout, &ppo->sums, chunk->out, old, returns, chunk->n, chunk->normalizer,
                       ppo->options);
+    // Both vectors are in one block.
     free(old);
     return TR_OK;
 }
@@ -61,6 +62,7 @@ tr_status critic_train_ppo(tr_learner_t *learner, const tr_message_t *request, t
                            tr_error_t *err)
 {
     const json_t *body = tr_message_body(request);
+    // The actor's training.c does the same for many algorithms; a critic has one.
     json_t *metrics = json_object();
     tr_ppo_options_t options;
     critic_ppo_t ppo = {.options = &options};
@@ -81,6 +83,7 @@ tr_status critic_train_ppo(tr_learner_t *learner, const tr_message_t *request, t
     TR_TRY_GOTO(critic_learn_ppo(&ppo, learner->trainer, &sequences, &pass, err), done);
     TR_TRY_GOTO(put_metrics(metrics, &ppo, err), done);
     learner->step = pass.step;
+    // Only now: after a failure the controller must not take the step as finished.
     json_object_set(tr_message_body(reply), "metrics", metrics);
 done:
     free(owned);

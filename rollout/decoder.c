@@ -67,6 +67,7 @@ rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch)
     decoder->model = model;
     decoder->max_batch = max_batch;
     decoder->device = rollout_device_new(model);
+    // The cache comes with the first call, which knows how long its sequences get.
     decoder->slots = tr_calloc(max_batch, sizeof *decoder->slots);
     return decoder;
 }
@@ -88,6 +89,7 @@ void rollout_decoder_destroy(rollout_decoder_t **self)
     if (decoder == NULL) {
         return;
     }
+    // Graphs have recorded the cache's addresses, so they go first.
     rollout_device_destroy(&decoder->device);
     tr_cache_destroy(&decoder->cache);
     free(decoder->free_pages);
@@ -110,6 +112,7 @@ static size_t running_limit(const job_t *job)
 /// max_new_tokens, or the room that the model's positions leave behind the prompt.
 static size_t response_limit(const job_t *job, const rollout_request_t *request)
 {
+    // check_request has made sure that there is room for at least one token.
     size_t room = tr_model_config(job->decoder->model)->max_positions - request->length;
     return job->options->max_new_tokens < room ? job->options->max_new_tokens : room;
 }
@@ -136,6 +139,7 @@ static tr_status check_request(const rollout_request_t *request, const tr_model_
 /// nobody needs.
 static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_error_t *err)
 {
+    // The cache only grows: calls of a run are alike, and a new cache costs the recorded graphs.
     if (pages <= decoder->free_count) {
         return TR_OK;
     }
@@ -146,6 +150,8 @@ static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_erro
     rollout_device_use(decoder->device, decoder->cache, (int32_t)pages);
     decoder->free_pages = tr_realloc(decoder->free_pages, pages * sizeof *decoder->free_pages);
     for (size_t i = 0; i < pages; i++) {
+        // The lowest page is on top. Which pages a sequence gets changes no number, only where it
+        // is read.
         decoder->free_pages[i] = (int32_t)(pages - 1 - i);
     }
     decoder->free_count = pages;
@@ -177,6 +183,7 @@ static void begin(job_t *job, slot_t *slot)
     const rollout_request_t *request = &job->requests[job->next];
     size_t limit = response_limit(job, request);
     *slot = (slot_t){.busy = true, .index = job->next, .limit = limit, .length = request->length};
+    // Prompt and response in one array: the pass takes from it what is not in the cache yet.
     slot->ids = tr_calloc(request->length + limit, sizeof *slot->ids);
     memcpy(slot->ids, request->prompt, request->length * sizeof *slot->ids);
     slot->pages = pages_for(request->length + limit);
@@ -185,6 +192,7 @@ static void begin(job_t *job, slot_t *slot)
         slot->table[j] = decoder->free_pages[--decoder->free_count];
     }
     rollout_response_t *response = &job->responses[job->next];
+    // At full length at once, so that append() needs no check.
     response->ids = tr_calloc(limit, sizeof *response->ids);
     response->logprobs = tr_calloc(limit, sizeof *response->logprobs);
     response->raw = tr_calloc(limit, sizeof *response->raw);
@@ -196,6 +204,7 @@ static void begin(job_t *job, slot_t *slot)
 static void admit(job_t *job)
 {
     rollout_decoder_t *decoder = job->decoder;
+    // Slots are taken from the first on. A slot's number decides nothing but the order in the pass.
     for (size_t i = 0; i < decoder->max_batch && job->next < job->count; i++) {
         const rollout_request_t *request = &job->requests[job->next];
         if (decoder->slots[i].busy) {
@@ -223,6 +232,7 @@ static void gather(const job_t *job, pass_t *pass)
     rollout_pass_t *taken = &pass->taken;
     size_t budget = ROLLOUT_PASS_TOKENS;
     int32_t rows = 0;
+    // The arrays are used again by every pass.
     taken->count = 0;
     taken->samples = 0;
     for (size_t i = 0; i < decoder->max_batch; i++) {
@@ -239,9 +249,12 @@ static void gather(const job_t *job, pass_t *pass)
         }
         // Running sequences do not count against the budget.
         budget -= waiting == 1 ? 0 : take;
+        // A span borrows the ids and the page table: the slot outlives the pass.
         taken->spans[taken->count++] =
             (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
         rows += (int32_t)take;
+        // From here on counted as cached, though the pass has yet to run: a failure ends the whole
+        // call.
         slot->done += take;
         // With its last known token in the pass, the sequence gets its next one. The random number
         // depends on what the token is (seed, prompt, sample, position), not on when it is sampled.
@@ -270,6 +283,7 @@ static bool contains(const int32_t *ids, size_t count, int32_t id)
 static void append_kept(rollout_response_t *response, const int32_t *ids, size_t count)
 {
     if (count > 0) {
+        // Grows by what is kept: with top_p a token may keep two ids or thousands.
         response->kept_ids = tr_realloc(response->kept_ids, (response->kept + count) * sizeof *ids);
         memcpy(response->kept_ids + response->kept, ids, count * sizeof *ids);
         response->kept += count;
@@ -284,6 +298,7 @@ static bool complete(const job_t *job, const slot_t *slot, rollout_response_t *r
     const tr_model_config_t *config = tr_model_config(job->decoder->model);
     const rollout_options_t *options = job->options;
     int32_t id = response->ids[response->length - 1];
+    // EOS before stop ids: a token that is both ends the response as EOS.
     if (!options->ignore_eos && contains(config->eos, config->eos_count, id)) {
         response->finish = TR_FINISH_EOS;
         return true;
@@ -315,6 +330,7 @@ static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error
     rollout_decoder_t *decoder = job->decoder;
     admit(job);
     gather(job, pass);
+    // A pass of parts of prompts alone samples nothing; the loop below is then empty.
     TR_TRY(rollout_device_run(decoder->device, drawn, &pass->taken, &job->options->sampling, err));
     for (size_t i = 0; i < pass->taken.samples; i++) {
         slot_t *slot = &decoder->slots[pass->sampled[i]];
@@ -337,6 +353,7 @@ static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error
 static void work_init(pass_t *pass, rollout_drawn_t *drawn, size_t n, size_t kept_columns)
 {
     size_t rows = rollout_device_rows(n);
+    // sampled needs no such room: it names slots, and filling rows have none.
     *pass = (pass_t){.taken = {.spans = tr_calloc(rows, sizeof *pass->taken.spans),
                                .sampled_rows = tr_calloc(rows, sizeof *pass->taken.sampled_rows),
                                .uniforms = tr_calloc(rows, sizeof *pass->taken.uniforms)},
@@ -371,6 +388,7 @@ static void release_all(job_t *job)
         }
     }
     for (size_t i = 0; i < job->count; i++) {
+        // Those that have not begun are zeros, which release takes too.
         rollout_response_release(&job->responses[i]);
     }
 }
@@ -394,6 +412,7 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
     rollout_drawn_t drawn;
     size_t columns =
         tr_sampling_most_kept(&options->sampling, tr_model_config(decoder->model)->vocabulary);
+    // 0 columns where sampling does not truncate: nothing is kept then.
     work_init(&pass, &drawn, running_limit(&job), columns);
     tr_status status = TR_OK;
     // Every pass takes at least one token, so this ends.
@@ -401,6 +420,7 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
         status = step(&job, &pass, &drawn, err);
     }
     if (status != TR_OK) {
+        // Half of a batch is of no use: a request that is sent again gets the same bits.
         release_all(&job);
     }
     work_release(&pass, &drawn);
@@ -424,6 +444,7 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
                                    size_t prompt, size_t longest, const tr_sampling_t *sampling,
                                    tr_error_t *err)
 {
+    // Nothing is computed: a dry backend counts what the operators would allocate.
     const tr_memory_use_t *use = &tr_model_backend(decoder->model)->memory;
     const rollout_request_t request = {0};
     const rollout_options_t options = {.sampling = *sampling};
@@ -439,6 +460,8 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
     work_init(&pass, &drawn, sequences, columns);
     for (size_t turn = 0; turn < 4 && status == TR_OK; turn++) {
         for (size_t i = 0; i < sequences; i++) {
+            // Turn 0: prompts alone, as many as the budget takes; turns 1 and 2: beside running
+            // sequences.
             bool begins = turn < 3 && i * prompt < ROLLOUT_PASS_TOKENS;
             size_t left = begins ? prompt : 1;
             decoder->slots[i] = (slot_t){.busy = turn > 0 || begins,
@@ -448,11 +471,13 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
                                          .length = longest};
         }
         gather(&job, &pass);
+        // The last turn is one token of each sequence, which a device with graphs fills up.
         if (turn == 3) {
             fill_up(&pass);
         }
         status = rollout_device_run(decoder->device, &drawn, &pass.taken, sampling, err);
     }
+    // The made-up slots own nothing: release_slot would free the shared arrays.
     memset(decoder->slots, 0, sequences * sizeof *decoder->slots);
     work_release(&pass, &drawn);
     free(ids);

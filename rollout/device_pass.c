@@ -20,6 +20,7 @@ typedef struct outputs {
 /// Everything that selects kernels and their arguments, so that passes of one shape are one graph.
 typedef struct shape {
     size_t rows, pages, kept_columns;
+    // Its options are arguments of the kernel, which a graph records by value.
     tr_sampling_t sampling;
 } shape_t;
 
@@ -79,6 +80,7 @@ void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spa
 size_t rollout_device_rows(size_t count)
 {
     size_t rows = 1;
+    // Small steps where a row is a large part of the work, then few shapes: 7 rows may be wasted.
     while (rows < count && rows < 8) {
         rows *= 2;
     }
@@ -101,6 +103,7 @@ static rollout_pass_t fill(const rollout_device_t *device, const rollout_pass_t 
 {
     static const int32_t id = 0;
     rollout_pass_t filled = *pass;
+    // A copy of the record: the caller's counts stay those of real sequences.
     filled.count = filled.samples = rollout_device_rows(pass->count);
     for (size_t i = pass->count; i < filled.count; i++) {
         // A sequence of one token at position 0, whose page is the spare one.
@@ -122,6 +125,7 @@ static inputs_t upload(rollout_device_t *device, const rollout_pass_t *pass)
 {
     inputs_t inputs;
     tr_queue_t *queue = tr_model_queue(device->model);
+    // Into the arena, in this order in every pass: the addresses must repeat.
     tr_batch_init(&inputs.batch, device->arena, queue, pass->spans, pass->count);
     inputs.rows = tr_arena_indices(device->arena, queue, pass->sampled_rows, pass->samples);
     inputs.uniforms = tr_arena_reals(device->arena, queue, pass->uniforms, pass->samples);
@@ -139,6 +143,7 @@ static outputs_t enqueue(rollout_device_t *device, const inputs_t *inputs, size_
     const tr_model_config_t *config = tr_model_config(model);
     tr_queue_t *queue = tr_model_queue(model);
     outputs_t outputs = {0};
+    // Writes the keys and values of all tokens of the pass into the cache.
     tr_tensor_t hidden = tr_model_decode(model, device->cache, &inputs->batch, arena);
     if (samples == 0) {
         return outputs;
@@ -187,6 +192,7 @@ static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
     tr_queue_t *queue = tr_model_queue(device->model);
     known_t *known = find(device, shape);
     if (known != NULL && known->graph == NULL) {
+        // Recording runs nothing: operators that are enqueued in between become the graph.
         ops->graph_begin(queue);
         known->outputs =
             enqueue(device, inputs, shape->rows, shape->kept_columns, &shape->sampling);
@@ -199,6 +205,7 @@ static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
     if (known != NULL || device->count == GRAPHS) {
         rollout_device_forget(device);
     }
+    // Its first run: remembered, so that the second one is recorded.
     device->known[device->count++] = (known_t){.shape = *shape};
     return enqueue(device, inputs, shape->rows, shape->kept_columns, &shape->sampling);
 }
@@ -206,6 +213,7 @@ static outputs_t enqueue_graph(rollout_device_t *device, const inputs_t *inputs,
 /// The first n numbers of a vector, or rows of a matrix.
 static tr_tensor_t first(tr_tensor_t tensor, size_t n)
 {
+    // Tensors of one row are vectors here; the device wrote to more than the caller wants.
     *(tensor.rows == 1 ? &tensor.columns : &tensor.rows) = n;
     return tensor;
 }
@@ -216,6 +224,7 @@ static tr_status download(const rollout_device_t *device, rollout_drawn_t *drawn
 {
     const tr_ops_t *ops = tr_model_backend(device->model)->ops;
     tr_queue_t *queue = tr_model_queue(device->model);
+    // Not by first(): with one sample it is a matrix of one row all the same.
     tr_tensor_t ids = outputs->ids;
     ids.rows = samples;
     ops->read(queue, drawn->tokens, first(outputs->tokens, samples));
@@ -231,6 +240,7 @@ tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
                              tr_error_t *err)
 {
     const tr_ops_t *ops = tr_model_backend(device->model)->ops;
+    // Parts of prompts have a new shape every time: recording them would never pay.
     const bool by_graph = ops->graph_begin != NULL && repeats(pass);
     const rollout_pass_t whole = by_graph ? fill(device, pass) : *pass;
     outputs_t outputs;
@@ -251,5 +261,6 @@ tr_status rollout_device_run(rollout_device_t *device, rollout_drawn_t *drawn,
     } else {
         outputs = enqueue(device, &inputs, whole.samples, drawn->kept_columns, sampling);
     }
+    // Without samples nobody waits here: the next pass is enqueued behind this one.
     return pass->samples > 0 ? download(device, drawn, &outputs, pass->samples, err) : TR_OK;
 }

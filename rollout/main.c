@@ -1,5 +1,6 @@
 // troupe-rollout: generates responses with the weights that the actor published. The work is in
-// service.c, the daemon in proto/service.h.
+// service.c, the daemon in proto/service.h. A rollout is one process: it joins no ranks, and more
+// rollouts (roles.rollout.workers) share the prompts instead.
 #include "rollout/service.h"
 
 int main(int argc, char **argv)

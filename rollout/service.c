@@ -29,6 +29,7 @@ struct rollout_service {
 
 rollout_service_t *rollout_service_new(const tr_service_options_t *options)
 {
+    // Everything else comes with the welcome: a service without one answers no request.
     rollout_service_t *service = tr_calloc(1, sizeof *service);
     service->options = options;
     return service;
@@ -37,11 +38,13 @@ rollout_service_t *rollout_service_new(const tr_service_options_t *options)
 /// Back to the state before the first welcome; the model goes before its backend.
 static void unload(rollout_service_t *service)
 {
+    // The decoder borrows the model, and the model the backend.
     rollout_decoder_destroy(&service->decoder);
     tr_model_destroy(&service->model);
     tr_backend_close(&service->backend);
     tr_weights_reader_destroy(&service->reader);
     tr_weights_fetcher_destroy(&service->fetcher);
+    // No weights are held any more, so the next request must bring some.
     service->checksum[0] = '\0';
 }
 
@@ -60,6 +63,7 @@ static tr_status open_model(rollout_service_t *service, const char *directory, b
                             tr_error_t *err)
 {
     tr_model_config_t shape;
+    // The checksum never changes: requests of a run that trains nothing name it too.
     if (frozen) {
         snprintf(service->checksum, sizeof service->checksum, "%s", TR_WEIGHTS_FROZEN);
         return tr_model_open(&service->model, directory, service->backend, TR_MODEL_DECODES, err);
@@ -77,8 +81,10 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     // A new session: another controller, perhaps with another model.
     unload(service);
     TR_TRY(tr_body_string(&directory, config, "model", "welcome", err));
+    // The bound is a sanity check: each running sequence needs pages of the cache.
     TR_TRY(tr_body_integer(&max_batch, config, "max_batch", 1, 65536, "welcome", err));
     TR_TRY(tr_body_bool(&frozen, config, "frozen", "welcome", err));
+    // Of a list of devices, the worker takes the one of its number.
     TR_TRY(tr_device_open(&service->backend, config, service->options->threads,
                           tr_device_worker_number(service->options->name), err));
     TR_TRY(open_model(service, directory, frozen, err));
@@ -97,6 +103,7 @@ static tr_status copy_weights(rollout_service_t *service, const json_t *descript
 {
     const void *data;
     size_t bytes, expected = tr_model_weight_bytes(service->model);
+    // The version and the checksum that are mapped are compared with the description there.
     uint64_t mapped, sum;
     TR_TRY(tr_weights_map(&data, &bytes, &mapped, &sum, service->reader, description, err));
     // Another shape than our model's: the recipe and the actor disagree.
@@ -104,6 +111,7 @@ static tr_status copy_weights(rollout_service_t *service, const json_t *descript
         return tr_fail(err, TR_ERR_VERSION, "weights of %zu bytes for a model of %zu", bytes,
                        expected);
     }
+    // Copied while the actor may begin the next version: tr_weights_check tells if it did.
     tr_model_write_weights(service->model, data);
     return tr_weights_check(service->reader, err);
 }
@@ -113,6 +121,7 @@ static tr_status fetch_weights(rollout_service_t *service, const json_t *descrip
                                tr_error_t *err)
 {
     const void *data;
+    // The checksum of what came is checked there, before the model is touched.
     TR_TRY(tr_weights_fetch(&data, tr_model_weight_bytes(service->model), service->fetcher,
                             description, tr_service_stopping, err));
     tr_model_write_weights(service->model, data);
@@ -125,6 +134,7 @@ static tr_status borrow_weights(rollout_service_t *service, const json_t *descri
 {
     tr_device_memory_t memory;
     bool moved;
+    // The description has an address that only processes of this machine can map.
     TR_TRY(tr_weights_gpu_read(&memory, description, tr_model_weight_bytes(service->model), err));
     if (service->backend->ops->buffer_import == NULL) {
         return tr_fail(
@@ -145,6 +155,7 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
                               tr_error_t *err)
 {
     json_t *description;
+    // The protocol has the welcome first; a peer that breaks it must not crash us.
     if (service->decoder == NULL) {
         return tr_fail(err, TR_ERR_PROTOCOL, "a request came before the welcome");
     }
@@ -157,6 +168,7 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
     // Set before the weights are there: a failure discards the reply anyway.
     json_object_set_new(tr_message_body(reply), "version", json_integer(version));
     json_object_set_new(tr_message_body(reply), "checksum", json_string(checksum));
+    // By checksum and not by version: a run that went back publishes a version again.
     if (service->checksum[0] != '\0' && strcmp(service->checksum, checksum) == 0) {
         return TR_OK;
     }
@@ -176,12 +188,14 @@ static tr_status take_weights(rollout_service_t *service, const json_t *body, tr
 static tr_status read_options(rollout_options_t *options, tr_generation_options_t *generation,
                               const json_t *body, tr_error_t *err)
 {
+    // What decides the random numbers travels with every request: a worker has no state of its own.
     int64_t seed;
     bool ignore_eos;
     TR_TRY(tr_fields_from_json(generation, &tr_generation_fields, body, "generate", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "generate", err));
     TR_TRY(tr_body_bool(&ignore_eos, body, "ignore_eos", "generate", err));
     *options = (rollout_options_t){
+        // The same function as the controller's, so both agree on whether sampling truncates.
         .sampling = tr_generation_sampling(generation),
         .max_new_tokens = (size_t)generation->max_new_tokens,
         .seed = (uint64_t)seed,
@@ -200,9 +214,11 @@ static tr_status read_requests(rollout_request_t **requests, size_t *count,
     tr_view_t ids, numbers, samples;
     const int32_t *starts;
     TR_TRY(tr_message_expect_tensor(&numbers, message, "prompt_numbers", TR_I32, SIZE_MAX, err));
+    // One prompt number a response: it says how many responses there are.
     *count = numbers.bytes / sizeof(int32_t);
     TR_TRY(tr_message_expect_tensor(&samples, message, "samples", TR_I32, *count, err));
     TR_TRY(tr_message_expect_tensor(&ids, message, "ids", TR_I32, SIZE_MAX, err));
+    // Prompts may be empty here: the decoder refuses them by their number.
     TR_TRY(tr_message_expect_offsets(&starts, message, "starts", *count,
                                      ids.bytes / sizeof(int32_t), 0, err));
     *requests = tr_calloc(*count + 1, sizeof **requests);
@@ -227,6 +243,7 @@ typedef struct flat {
 /// it.
 static void append_response(flat_t *flat, const rollout_response_t *r, size_t i)
 {
+    // The offsets so far are the counters: both begin with the 0 of a fresh block.
     int32_t at = flat->starts[i], kept = flat->kept_offsets[at];
     memcpy(flat->ids + at, r->ids, r->length * sizeof *r->ids);
     memcpy(flat->logprobs + at, r->logprobs, r->length * sizeof *r->logprobs);
@@ -238,6 +255,7 @@ static void append_response(flat_t *flat, const rollout_response_t *r, size_t i)
         memcpy(flat->kept_ids + kept, r->kept_ids, r->kept * sizeof *r->kept_ids);
     }
     flat->starts[i + 1] = at + (int32_t)r->length;
+    // tr_finish_t: the numbers travel, not the names.
     flat->finish[i] = (int32_t)r->finish;
 }
 
@@ -256,6 +274,7 @@ static tr_status put_responses(tr_message_t *reply, const rollout_response_t *re
                        "or generation.top_p, or set top_k",
                        tokens, kept);
     }
+    // One block for all integers: ids, starts (+ 1), finish, kept offsets (+ 1), kept ids.
     int32_t *ids = tr_calloc(2 * tokens + 2 * count + kept + 2, sizeof *ids);
     int32_t *starts = ids + tokens, *finish = starts + count + 1, *offsets = finish + count;
     float *logprobs = tr_calloc(2 * tokens + 1, sizeof *logprobs), *raw = logprobs + tokens;
@@ -284,6 +303,7 @@ static tr_status put_responses(tr_message_t *reply, const rollout_response_t *re
 static bool keep_going(void *context, size_t index, int32_t id)
 {
     (void)context, (void)index, (void)id;
+    // A request that ends here is answered by another rollout, with the same bits.
     return !tr_service_stopping();
 }
 
@@ -301,16 +321,19 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
     TR_TRY(take_weights(service, tr_message_body(request), reply, err));
     TR_TRY_GOTO(read_options(&options, &generation, tr_message_body(request), err), done);
     TR_TRY_GOTO(read_requests(&requests, &count, request, err), done);
+    // + 1: no allocation is empty, even where no prompt came.
     responses = tr_calloc(count + 1, sizeof *responses);
     TR_TRY_GOTO(rollout_decode(service->decoder, responses, requests, count, &options, keep_going,
                                NULL, err),
                 done);
     // As the controller decides it from the recipe: it expects kept sets exactly then.
     bool truncates = tr_sampling_truncates(&options.sampling);
+    // The responses are copied into the message, so they are released here in any case.
     status = put_responses(reply, responses, count, truncates, err);
     for (size_t i = 0; i < count; i++) {
         rollout_response_release(&responses[i]);
     }
+// Responses of a failed decode are released already (rollout_decode).
 done:
     free(responses);
     free(requests);

@@ -6,6 +6,7 @@
 
 #include "common/algo/logistic.h"
 
+// The margin is no option: it comes with the rows.
 static const tr_field_t fields[] = {
     TR_FIELD(
         tr_reward_options_t, center_rewards_coefficient, TR_FIELD_REAL, "null", .nullable = true,

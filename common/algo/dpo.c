@@ -1,16 +1,17 @@
 // DPO and its relatives: options, the 18 losses with their derivatives, and the sums behind TRL's
 // metrics.
 //
-// A loss of single pairs is a function from pair_t to slope_t: add one there, and a row in the tables
-// `losses` and `pair_losses`. Losses that couple the pairs of a batch (aot) are at the end. dpo.h has each
-// loss's formula and paper; actor/dpo.c has the log-probs.
+// A loss of single pairs is a function from pair_t to slope_t: add one there, and a row in the
+// tables `losses` and `pair_losses`. Losses that couple the pairs of a batch (aot) are at the end.
+// dpo.h has each loss's formula and paper; actor/dpo.c has the log-probs.
 #include "common/algo/dpo.h"
 
 #include "common/algo/logistic.h"
 
 // Options
 
-/// By tr_dpo_loss_type_t.
+/// By tr_dpo_loss_type_t. The name comes first: the key's choices are read from this table by its
+/// stride, so a loss is named once.
 static const struct loss {
     const char *name;
     bool reads_reference;
@@ -40,6 +41,7 @@ static const struct loss {
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js_divergence",
                                           "alpha_divergence", NULL};
 
+// From one half on a label says nothing: robust would divide by 1 - 2e <= 0.
 static const tr_range_t below_half = {"a number of at least 0 and below 0.5", 0, 0.5, false, true};
 
 #define FIELD(...) TR_FIELD(tr_dpo_options_t, __VA_ARGS__)
@@ -50,6 +52,7 @@ static const tr_field_t fields[] = {
     FIELD(loss_type, TR_FIELD_CHOICES, "sigmoid", .choices = &losses[0].name,
           .stride = sizeof losses[0],
           .help = "The loss, or a list whose weighted sum is minimised."),
+    // MPO (Wang et al. 2024) is sigmoid, bco_pair and sft with weights of their own.
     FIELD(loss_weights, TR_FIELD_REALS, "[]", .range = &tr_range_any,
           .help = "The weight of each loss; none: 1."),
     FIELD(label_smoothing, TR_FIELD_REAL, "0.0", .range = &below_half, .when = "loss_type",
@@ -108,6 +111,7 @@ bool tr_dpo_couples_pairs(const tr_dpo_options_t *options)
 
 double tr_dpo_sum(const float *logprobs, size_t n, size_t shared, double ld_alpha)
 {
+    // Two sums in double, each ascending: the weight multiplies the tail once.
     double sum = 0.0, tail = 0.0;
     for (size_t t = 0; t < n; t++) {
         *(t < shared ? &sum : &tail) += (double)logprobs[t];
@@ -119,6 +123,7 @@ void tr_dpo_spread(float *dlogprobs, double slope, size_t n, size_t shared, doub
                    double nll)
 {
     for (size_t t = 0; t < n; t++) {
+        // Rounded once, at the end: the gradient enters the backward pass as f32.
         dlogprobs[t] = (float)((t < shared ? slope : slope * ld_alpha) - nll);
     }
 }
@@ -129,6 +134,7 @@ double tr_dpo_weight(const float *logprobs, const float *collisions, size_t n)
     for (size_t t = 0; t < n; t++) {
         sum += (double)logprobs[t] - (double)collisions[t];
     }
+    // The exponential of a mean of logarithms: a geometric mean, which length does not change.
     return exponential(sum / (double)n);
 }
 
@@ -153,11 +159,14 @@ static double score(double *derivative, double u, const tr_dpo_options_t *option
     double power = options->f_alpha_divergence_coef - 1.0;
     bool limit = -1e-6 < power && power < 1e-6; // alpha_divergence's limit case is reverse_kl
     switch ((tr_f_divergence_t)options->f_divergence_type) {
+    // f = -e^-u, whose derivative is e^-u.
     case TR_F_FORWARD_KL: *derivative = exponential(-u); return -*derivative;
+    // TRL writes log s(u) as u - softplus(u).
     case TR_F_JS_DIVERGENCE: *derivative = sigmoid(-u); return log_sigmoid(u);
     case TR_F_ALPHA_DIVERGENCE:
         if (!limit) {
             double held = power * u > 80.0 ? 80.0 : power * u; // as TRL holds it
+            // Past the bound f is constant, so its derivative is 0.
             *derivative = power * u > 80.0 ? 0.0 : exponential(held);
             return exponential(held) / power;
         }
@@ -265,6 +274,8 @@ static double log_one_minus_exponential(double x)
 /// log(p/(1-p)) of the mean log-prob of each side; its slope by the mean x is 1/(1-e^x).
 static slope_t orpo(const pair_t *p, const tr_dpo_options_t *o)
 {
+    // The paper adds the likelihood of the chosen completion; here that is loss sft beside this
+    // one.
     const double most = -1e-12; // a completion that is certain has infinite odds
     double beta = o->beta;
     double w = p->L_w / p->n_w, l = p->L_l / p->n_l;
@@ -279,12 +290,14 @@ static slope_t orpo(const pair_t *p, const tr_dpo_options_t *o)
 /// Mean log-probs, a margin, and no reference.
 static slope_t simpo(const pair_t *p, const tr_dpo_options_t *o)
 {
+    // TRL subtracts gamma / beta before it multiplies by beta: the same up to rounding.
     double d, z = o->beta * (p->L_w / p->n_w - p->L_l / p->n_l) - o->simpo_gamma;
     double loss = smoothed(&d, z, o->label_smoothing);
     return (slope_t){loss, o->beta * d / p->n_w, -o->beta * d / p->n_l};
 }
 
-/// DPO's loss with the reference taken to be uniform.
+/// DPO's loss with the reference taken to be uniform. The paper adds the likelihood of the chosen
+/// completion, as for orpo.
 static slope_t cpo(const pair_t *p, const tr_dpo_options_t *o)
 {
     double d, loss = smoothed(&d, o->beta * (p->L_w - p->L_l), o->label_smoothing);
@@ -342,7 +355,8 @@ static slope_t robust(const pair_t *p, const tr_dpo_options_t *o)
     return of_difference(p, loss, (-(1.0 - e) * sigmoid(-z) - e * sigmoid(z)) / scale, o->beta);
 }
 
-/// By tr_dpo_loss_type_t. NULL: a loss that is none of single pairs.
+/// By tr_dpo_loss_type_t. NULL: no loss of single pairs: aot needs the whole batch (below), and sft
+/// is a mean over tokens, whose gradient actor/dpo.c adds.
 static slope_t (*const pair_losses[TR_DPO_LOSS_COUNT])(const pair_t *, const tr_dpo_options_t *) = {
     [TR_DPO_SIGMOID] = dpo,       [TR_DPO_HINGE] = hinge,
     [TR_DPO_IPO] = ipo,           [TR_DPO_EXO_PAIR] = exo_pair,
@@ -391,6 +405,7 @@ static void transport(tr_dpo_pair_t *pairs, size_t n, size_t *order, tr_dpo_sums
                       bool unpaired, double normalizer, const tr_dpo_options_t *options)
 {
     double scale = tr_dpo_loss_weight(options, unpaired ? TR_DPO_AOT_UNPAIRED : TR_DPO_AOT);
+    // aot compares distributions and not pairs: ranks meet, whichever pair they come from.
     size_t *other = order + n;
     sort(order, pairs, n, unpaired, true, options);
     sort(other, pairs, n, unpaired, false, options);
@@ -444,6 +459,7 @@ void tr_dpo_loss(tr_dpo_pair_t *pairs, size_t n, size_t *order, tr_dpo_sums_t *s
         }
         note(sums, &p, options);
     }
+    // A chunk of the batch would be sorted by itself and give another loss.
     if (tr_dpo_couples_pairs(options)) {
         TR_ASSERT(n == normalizer && order != NULL, "%zu of %zu pairs, or no room to sort them", n,
                   normalizer);

@@ -95,10 +95,10 @@ typedef struct tr_dpo_sums {
     double chosen_logps, rejected_logps; ///< L
 } tr_dpo_sums_t;
 
-/// pairs: [n], of which dchosen and drejected are written: d (sum of the pairs' losses / normalizer)
-/// / d L, sft's part excepted, whose gradient is -weight / (chosen tokens of the WHOLE batch) for
-/// each chosen token. order: [2 n] scratch, for losses that couple pairs; else NULL. normalizer:
-/// pairs of the whole batch. sums: continued.
+/// pairs: [n], of which dchosen and drejected are written: d (sum of the pairs' losses /
+/// normalizer) / d L, sft's part excepted, whose gradient is -weight / (chosen tokens of the WHOLE
+/// batch) for each chosen token. order: [2 n] scratch, for losses that couple pairs; else NULL.
+/// normalizer: pairs of the whole batch. sums: continued.
 void tr_dpo_loss(tr_dpo_pair_t *pairs, size_t n, size_t *order, tr_dpo_sums_t *sums,
                  size_t normalizer, const tr_dpo_options_t *options);
 

@@ -31,6 +31,7 @@ double tr_kto_kl(const double *policy, const double *reference, size_t n)
     for (size_t i = 0; i < n; i++) {
         sum += policy[i] - reference[i];
     }
+    // A divergence is never negative, but its estimate from a few rows can be.
     return sum < 0.0 ? 0.0 : sum / (double)n; // a NaN stays a NaN
 }
 
@@ -38,6 +39,7 @@ double tr_kto_loss(tr_kto_sums_t *sums, double logp, double reference, bool desi
                    size_t normalizer, const tr_kto_options_t *options)
 {
     double b = options->beta;
+    // The reference point divides gains from losses; apo_zero_unpaired puts it at 0.
     double point = options->loss_type == TR_KTO_KTO ? kl : 0.0;
     TR_ASSERT(normalizer > 0, "a mean over no completions");
     // One formula for both classes: an undesirable completion has the other sign.
@@ -56,6 +58,7 @@ double tr_kto_loss(tr_kto_sums_t *sums, double logp, double reference, bool desi
 /// Rounds to hundredths; x >= 0.
 static double hundredths(double x)
 {
+    // By a cast, which no rounding mode changes; past its range a number is left as it is.
     double scaled = x * 100.0 + 0.5;
     return scaled < 1e15 ? (double)(long long)scaled / 100.0 : x;
 }

@@ -33,9 +33,9 @@ typedef struct tr_kto_sums {
 } tr_kto_sums_t;
 
 /// The loss of one completion: with u = logp - reference, z = kl: desirable_weight (1 - s(beta (u -
-/// z))) for a desirable one, undesirable_weight (1 - s(beta (z - u))) for another. Returns d (loss /
-/// normalizer) / d logp (kl is a constant). logp, reference: log-probs summed over the completion.
-/// normalizer: completions of the whole batch. sums: continued.
+/// z))) for a desirable one, undesirable_weight (1 - s(beta (z - u))) for another. Returns d (loss
+/// / normalizer) / d logp (kl is a constant). logp, reference: log-probs summed over the
+/// completion. normalizer: completions of the whole batch. sums: continued.
 double tr_kto_loss(tr_kto_sums_t *sums, double logp, double reference, bool desirable, double kl,
                    size_t normalizer, const tr_kto_options_t *options);
 

@@ -55,6 +55,7 @@ void tr_kl(float *kl, const float *policy, const float *reference, size_t n,
            tr_kl_estimator_t estimator)
 {
     for (size_t t = 0; t < n; t++) {
+        // d is the log ratio of reference to policy: k1 is -d, k3 is e^d - 1 - d.
         double d = (double)reference[t] - (double)policy[t];
         if (estimator == TR_KL_K1) {
             kl[t] = (float)(0.0 - d); // not -d: equal log-probs give 0, not -0
@@ -83,6 +84,8 @@ size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size
 bool tr_missing_eos_penalty(float *score, const int32_t *tokens, size_t n, const int32_t *eos,
                             size_t eos_count, double penalty)
 {
+    // A response that a stop token of the recipe ended has no end-of-sequence token either: TRL
+    // penalises it too.
     if (tr_count_tokens(tokens, n, eos, eos_count) > 0) {
         return false;
     }
@@ -106,8 +109,10 @@ void tr_rewards(float *rewards, const float *kl, const float *scores, const int3
 
 void tr_whiten(float *values, size_t n, bool shift_mean)
 {
+    // Over all tokens of the batch at once, as TRL's masked_whiten: a long response counts more.
     const tr_statistics_t batch = tr_statistics(values, n);
     // 1e-8 inside the root, as in TRL.
+    // A batch whose values are all equal becomes zeros, not NaNs.
     double scale = 1.0 / sqrt(batch.variance + 1e-8);
     double shift = shift_mean ? 0.0 : batch.mean;
     for (size_t t = 0; t < n; t++) {
@@ -135,6 +140,7 @@ void tr_gae_ragged(float *advantages, float *returns, const float *rewards, cons
                    const int32_t *starts, size_t responses, double gamma, double lambda)
 {
     for (size_t i = 0; i < responses; i++) {
+        // Each response is an episode of its own: nothing is carried over to the next.
         size_t first = (size_t)starts[i], n = (size_t)starts[i + 1] - first;
         tr_gae(advantages + first, returns + first, rewards + first, values + first, n, gamma,
                lambda);
@@ -147,6 +153,7 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
                        const tr_ppo_options_t *options)
 {
     size_t tokens = (size_t)starts[responses];
+    // Before the penalty: the metric objective/kl is of the KL without its weight.
     tr_kl(kl, logprobs, reference, tokens, (tr_kl_estimator_t)options->kl_estimator);
     tr_rewards(rewards, kl, scores, starts, responses, options->kl_coef);
     // Without shifting the mean, so that rewards keep their sign.
@@ -164,6 +171,7 @@ static double sum(const float *values, size_t n)
 {
     double total = 0.0;
     for (size_t t = 0; t < n; t++) {
+        // f32 sums would lose tokens of large batches.
         total += (double)values[t];
     }
     return total;
@@ -175,6 +183,7 @@ void tr_objective(tr_objective_t *objective, const float *kl, const float *logpr
     TR_ASSERT(responses > 0, "no responses");
     double count = (double)responses;
     size_t tokens = (size_t)starts[responses];
+    // A response's KL is the sum over its tokens, so the divisor is the number of responses.
     objective->kl = sum(kl, tokens) / count;
     // The sampled tokens' own log-probs estimate the entropy.
     objective->entropy = -sum(logprobs, tokens) / count;
@@ -185,6 +194,7 @@ void tr_objective(tr_objective_t *objective, const float *kl, const float *logpr
 
 // The losses
 
+/// A NaN passes through: it is neither below nor above.
 static double clamp(double x, double low, double high)
 {
     return x < low ? low : x > high ? high : x;
@@ -207,6 +217,7 @@ void tr_ppo_policy_loss(float *dlogprobs, tr_ppo_policy_sums_t *sums, const floa
         dlogprobs[t] = clipped ? 0.0f : (float)(plain / (double)normalizer);
         sums->loss += clipped ? held : plain;
         sums->clipped += clipped;
+        // Schulman's second estimator (k2); never negative, and what target_kl is compared with.
         sums->approxkl += 0.5 * difference * difference;
         sums->ratio += ratio;
     }
@@ -218,6 +229,7 @@ void tr_ppo_value_loss(float *dvalues, tr_ppo_value_sums_t *sums, const float *v
                        const tr_ppo_options_t *options)
 {
     TR_ASSERT(normalizer > 0, "a mean over no tokens");
+    // vf_coef is in the gradient alone: TRL reports the loss without it.
     double range = options->cliprange_value;
     for (size_t t = 0; t < n; t++) {
         double old = (double)old_values[t];

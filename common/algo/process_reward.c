@@ -32,6 +32,7 @@ const char *const tr_step_score_names[] = {"null", "min", "mean", "last", "produ
 
 double tr_step_score(const float *logits, size_t n, tr_step_score_t kind)
 {
+    // A sigmoid of the logit is the chance that the step is right.
     // All scores in one pass; steps are few.
     double least = 1.0, sum = 0.0, product = 1.0, last = 0.0;
     for (size_t i = 0; i < n; i++) {
@@ -44,6 +45,7 @@ double tr_step_score(const float *logits, size_t n, tr_step_score_t kind)
     case TR_STEP_SCORE_MIN: return least;
     case TR_STEP_SCORE_MEAN: return sum / (double)n;
     case TR_STEP_SCORE_PRODUCT: return product;
+    // Without steps the model gives one score, and common/judge/model.c does not come here.
     case TR_STEP_SCORE_LAST:
     case TR_STEP_SCORE_NONE: break;
     }

@@ -32,6 +32,7 @@ static void smooth(float *dmeans, tr_sft_sums_t *sums, const float *means, size_
                    size_t normalizer, double factor)
 {
     for (size_t t = 0; t < n; t++) {
+        // The loss is linear in the mean, so the gradient is the same for every token.
         dmeans[t] = (float)(-factor / (double)normalizer);
         sums->loss -= factor * (double)means[t];
     }
@@ -50,6 +51,7 @@ void tr_sft_loss(float *dlogprobs, float *dmeans, tr_sft_sums_t *sums, const flo
         dlogprobs[t] = (float)(-weight / (double)normalizer);
         sums->loss -= weight * (double)logprobs[t];
     }
+    // Without smoothing the forward pass computes no means, and both arrays may be NULL.
     if (factor > 0.0) {
         smooth(dmeans, sums, means, n, normalizer, factor);
     }

@@ -34,6 +34,8 @@ void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t 
 {
     *best = *worst = 0;
     for (size_t i = 1; i < n; i++) {
+        // Strictly better and not strictly worse: among equals the first is the best, the last the
+        // worst.
         *best = scores[i] > scores[*best] ? i : *best;
         *worst = scores[i] <= scores[*worst] ? i : *worst;
     }
@@ -44,6 +46,7 @@ double tr_explained_variance(const float *values, const float *returns, size_t n
     double mean;
     double residual;
     double total;
+    // A variance ignores the mean, so a critic that is off by a constant explains everything.
     moments(&mean, &residual, returns, values, n);
     moments(&mean, &total, returns, NULL, n);
     // Constant returns have no variance to explain.
