@@ -16,6 +16,7 @@ void actor_tokens_add(actor_tokens_t *tokens, const tr_token_facts_t *facts, siz
         tokens->logits += (double)facts[t].logit;
         tokens->greedy += (double)facts[t].greedy;
     }
+    // Counted apart: rows of a batch differ in length.
     tokens->count += n;
 }
 

@@ -30,6 +30,7 @@ tr_status controller_appender_open(controller_appender_t **appender, const char 
     *appender = NULL;
     controller_appender_t *made = tr_calloc(1, sizeof *made);
     made->path = tr_strdup(path);
+    // What is kept is known before the file is opened, so an error in it leaves the file as it was.
     made->size = (off_t)keep;
     // O_APPEND: each write goes to the end, wherever a reader or a cut has left the file.
     made->descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -54,6 +55,8 @@ static tr_status take_back(const controller_appender_t *appender, tr_error_t *er
 {
     // ftruncate overwrites errno.
     int code = errno;
+    // A reader must never see a part of a record: a line of JSON would be torn, an event
+    // unreadable.
     bool whole = ftruncate(appender->descriptor, appender->size) == 0;
     return tr_fail(err, TR_ERR_IO, "cannot write to '%s'%s: %s", appender->path,
                    whole ? "" : ", whose end is torn now", strerror(code));
@@ -63,6 +66,7 @@ tr_status controller_appender_write(controller_appender_t *appender, const void 
                                     size_t length, tr_error_t *err)
 {
     const char *next = data;
+    // Size grows only at the end, so that a failure can cut the file to where it was.
     size_t left = length;
     while (left > 0) {
         ssize_t written = write(appender->descriptor, next, left);
@@ -73,6 +77,7 @@ tr_status controller_appender_write(controller_appender_t *appender, const void 
         if (written < 0) {
             return take_back(appender, err);
         }
+        // A part may be written when the disk is nearly full; the next call then gives the reason.
         next += written;
         left -= (size_t)written;
     }
@@ -82,6 +87,7 @@ tr_status controller_appender_write(controller_appender_t *appender, const void 
 
 tr_status controller_appender_sync(controller_appender_t *appender, tr_error_t *err)
 {
+    // Not at every write: a crash may cost lines that the resumed run writes again.
     return fsync(appender->descriptor) == 0 ? TR_OK : failed(appender, "sync", err);
 }
 
@@ -90,9 +96,11 @@ void controller_appender_destroy(controller_appender_t **appender)
     if (*appender == NULL) {
         return;
     }
+    // -1 after a failed open.
     if ((*appender)->descriptor >= 0) {
         close((*appender)->descriptor);
     }
+    // No sync: what matters was synced before a checkpoint was committed.
     free((*appender)->path);
     free(*appender);
     *appender = NULL;

@@ -20,6 +20,7 @@ typedef struct cut {
 /// Cuts a sequence that is too long at its end, or at its beginning (truncation_mode keep_end).
 static cut_t cut(const tr_rows_t *rows, const tr_sequence_t *prompt, const tr_sequence_t *response)
 {
+    // Of a mismatched pair the prompt of one row and the response of another count.
     size_t total = prompt->prompt + response->length - response->prompt;
     size_t length = total < rows->limit ? total : rows->limit;
     size_t first = rows->keep_end ? total - length : 0;
@@ -99,6 +100,7 @@ void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
     }
     // One block: ids, then starts (n + 1), prompt lengths (n) and response starts (n + 1).
     batch->ids = tr_calloc(batch->tokens + 3 * n + 2, sizeof *batch->ids);
+    // The first start is 0, as the block is zeroed.
     int32_t *starts = batch->ids + batch->tokens, *prompts = starts + n + 1,
             *responses = prompts + n;
     for (size_t i = 0; i < n; i++) {

@@ -122,6 +122,8 @@ void controller_calls_ask(controller_calls_t *calls, const controller_call_t *ca
     pending->message = *message;
     pending->pause = PAUSE_FIRST_MS;
     *message = NULL;
+    // A take function may ask while the list is walked: items are pointers, which growing does not
+    // move.
     if (calls->count == calls->room) {
         calls->room = calls->room == 0 ? 16 : 2 * calls->room;
         calls->items = tr_realloc(calls->items, calls->room * sizeof *calls->items);
@@ -135,6 +137,7 @@ void controller_calls_ask(controller_calls_t *calls, const controller_call_t *ca
 static void forget(controller_calls_t *calls, size_t index)
 {
     release(calls, calls->items[index]);
+    // The order does not matter: replies find their call by its id.
     calls->items[index] = calls->items[--calls->count];
 }
 
@@ -161,6 +164,7 @@ static tr_status take_failure(pending_t *pending, tr_error_t *err)
 {
     const controller_call_t *call = &pending->call;
     pending->id = 0;
+    // A late reply to this try is dropped: its id belongs to no call any more.
     pending->failures++;
     if (loses_state(call, err->status)) {
         // One status for every loss of state: run.c goes back to the checkpoint on it.
@@ -186,6 +190,7 @@ static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_ev
                             tr_error_t *err)
 {
     pending_t *pending = calls->items[index];
+    // A copy: take may send calls, and the list then grows.
     const controller_call_t call = pending->call;
     pending->id = 0; // answered; the handler may ask more, which moves the list
     tr_status status =
@@ -244,6 +249,7 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
             return TR_OK;
         }
         tr_fail(err, event->status, "%s", event->text);
+        // A request that cannot be packed fails the run at once: every try would end alike.
         return hopeless(event) ? err->status : take_failure(calls->items[index], err);
     }
     return TR_OK;
@@ -252,6 +258,7 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
 /// Sends paused calls again, and fails late ones.
 static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
 {
+    // One clock reading a round, so that all calls are judged by the same time.
     int64_t now = tr_clock_ms();
     for (size_t i = 0; i < calls->count; i++) {
         pending_t *pending = calls->items[i];
@@ -278,6 +285,7 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
 static tr_status turn(controller_calls_t *calls, tr_error_t *err)
 {
     tr_event_t event;
+    // A timeout is no failure here: the tick is for deadlines and signals.
     tr_status status = tr_broker_poll(&event, calls->broker, TICK_MS, err);
     // A stop comes before everything else, whatever has arrived.
     if (*calls->stop || calls->asked_to_stop) {
@@ -309,6 +317,7 @@ static void settle(controller_calls_t *calls)
     while (!calls->asked_to_stop && tr_broker_poll(&event, calls->broker, 0, &ignored) == TR_OK) {
         // A stop must survive to the next wait.
         calls->asked_to_stop = event.type == TR_EVENT_STOP;
+        // Replies and errors are of cancelled calls, so only the workers' comings and goings count.
         if (event.type == TR_EVENT_JOINED) {
             note_joined(&event);
         } else if (event.type == TR_EVENT_LOST) {
@@ -328,6 +337,7 @@ tr_status controller_calls_until(controller_calls_t *calls, bool (*done)(const v
         status = turn(calls, err);
     }
     if (status != TR_OK) {
+        // Their workers may go on computing; what they answer finds no call.
         cancel_all(calls);
         settle(calls);
     }
@@ -348,11 +358,13 @@ tr_status controller_calls_finish(controller_calls_t *calls, tr_error_t *err)
 double controller_calls_busy(const controller_calls_t *calls, tr_role_t role)
 {
     const busy_t *busy = &calls->busy[role];
+    // An open call counts up to now.
     return busy->seconds + (busy->calls > 0 ? tr_clock_seconds() - busy->since : 0.0);
 }
 
 void controller_calls_reset(controller_calls_t *calls)
 {
+    // A role is busy or idle as a whole: the busy time of two judges at once counts once.
     for (size_t role = 0; role < TR_ROLE_COUNT; role++) {
         calls->busy[role].seconds = 0.0;
         // Calls that are open now count from here on.

@@ -17,6 +17,7 @@
 #include "proto/body.h"
 #include "proto/weights/weights.h"
 
+// The file has three keys; the bound keeps a wrong file from being read into memory.
 enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
 
 // Saving
@@ -25,6 +26,7 @@ enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
 static tr_status save_role(controller_run_t *run, tr_role_t role, const char *directory,
                            bool optimizer, uint64_t step, tr_error_t *err)
 {
+    // With ranks, all get the request, and rank 0 writes (proto/learner/learner.h).
     const controller_call_t call = controller_run_learner_call(role, "save");
     json_t *body = json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory", directory,
                              "optimizer", (int)optimizer);
@@ -49,8 +51,10 @@ static tr_status write_state(const controller_run_t *run, const char *directory,
                              tr_error_t *err)
 {
     char *path = tr_format("%s/state.json", directory);
+    // Random numbers are functions of the step, so no state of a generator is kept.
     json_t *state = json_pack("{s:s, s:I, s:I}", "algorithm", run->algorithm->name, "step",
                               (json_int_t)step, "num_tokens", (json_int_t)run->tokens);
+    // For people to read: the only file of a checkpoint that is not the model's.
     char *text = json_dumps(state, JSON_INDENT(2));
     tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
     free(text);
@@ -71,7 +75,9 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
 {
     char *path = NULL, *critic = NULL, *reference = NULL;
     tr_status status;
+    // Saves run one after another: each writes several times the size of a model.
     controller_run_phase(run, "checkpoint");
+    // Under a name that no reader takes for a checkpoint (rundir_checkpoints.c).
     TR_TRY_GOTO(controller_rundir_checkpoint_begin(&path, run->rundir, step, err), done);
     if (tr_algorithm_learns(run->algorithm)) {
         TR_TRY_GOTO(save_role(run, TR_ROLE_ACTOR, path, true, step, err), done);
@@ -81,6 +87,7 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
         TR_TRY_GOTO(save_reference(run, reference, step, err), done);
     }
     if (tr_algorithm_has_critic(run->algorithm)) {
+        // The actor's model is the checkpoint directory itself, so that any tool can load it.
         critic = tr_format("%s/critic", path);
         TR_TRY_GOTO(save_role(run, TR_ROLE_CRITIC, critic, true, step, err), done);
     }
@@ -112,6 +119,7 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
     int64_t found, tokens;
     tr_status status;
     TR_TRY_GOTO(tr_json_file_read(&state, path, STATE_LIMIT, err), done);
+    // A directory that was renamed or copied by hand would resume at the wrong step.
     TR_TRY_GOTO(tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err), done);
     TR_TRY_GOTO(tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err), done);
     if ((uint64_t)found != step) {
@@ -144,6 +152,7 @@ static tr_status open_outputs(controller_run_t *run, tr_error_t *err)
     const char *directory = controller_rundir_path(run->rundir);
     tr_status status;
     controller_checkpoint_close_outputs(run);
+    // Opened anew after a return, too: opening is what cuts them.
     TR_TRY_GOTO(controller_lines_open(&run->metrics, metrics, run->step, err), done);
     TR_TRY_GOTO(controller_lines_open(&run->samples, samples, run->step, err), done);
     status = controller_events_open(&run->events, directory, run->step, err);
@@ -160,6 +169,7 @@ static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
 {
     char *checkpoint = run->step > 0 ? controller_rundir_checkpoint(run->rundir, run->step) : NULL;
     const controller_start_t start = {checkpoint, run->step, controller_rundir_path(run->rundir)};
+    // Both at once: each reads its own part of the checkpoint.
     const controller_call_t actor = controller_run_learner_call(TR_ROLE_ACTOR, "restore");
     const controller_call_t critic = controller_run_learner_call(TR_ROLE_CRITIC, "restore");
     tr_message_t *message = tr_message_new("request");
@@ -184,6 +194,7 @@ tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_e
     // Outputs and configs first: a worker may join while the learners are restored.
     TR_TRY(open_outputs(run, err));
     controller_checkpoint_announce(run, run->step);
+    // At the start there is nothing to roll back: workers begin with the config announced above.
     if (restore && tr_algorithm_learns(run->algorithm)) {
         controller_run_phase(run, "restore");
         TR_TRY(restore_learners(run, err));
@@ -194,14 +205,17 @@ tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_e
         run->weights = json_pack("{s:i, s:s}", "version", 0, "checksum", TR_WEIGHTS_FROZEN);
         return TR_OK;
     }
+    // Rollouts may hold weights of a step that is undone: they must be told the right ones.
     return tr_algorithm_generates(run->algorithm) ? controller_run_publish(run, run->step, err)
                                                   : TR_OK;
 }
 
 tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *err)
 {
+    // Without the optimizer's state, which only a resumed run reads.
     // final/ also marks the run as finished, so sampling makes an empty one.
     char *path = controller_rundir_file(run->rundir, "final");
+    // Written with the run's last step, whose checkpoint is already on the disk.
     tr_status status = !tr_algorithm_learns(run->algorithm)
                            ? tr_directory_make(path, err)
                            : save_role(run, TR_ROLE_ACTOR, path, false, run->recipe->steps, err);

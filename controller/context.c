@@ -14,6 +14,7 @@
 
 double controller_run_phase(controller_run_t *run, const char *phase)
 {
+    // Monotonic: the caller measures phases with it. The note has wall time, for other processes.
     double now = tr_clock_seconds();
     // `troupe status` reads this note from the broker, so it must be complete at every phase.
     json_t *version = json_object_get(run->weights, "version");
@@ -23,12 +24,15 @@ double controller_run_phase(controller_run_t *run, const char *phase)
                                  (json_int_t)run->recipe->steps, "phase", phase, "phase_since",
                                  tr_clock_wall(), "weights_version",
                                  version != NULL ? version : json_null()));
+    // Shown live on a terminal; elsewhere only finished steps are.
     controller_progress_phase(run->progress, phase, now);
     return now;
 }
 
 controller_call_t controller_run_learner_call(tr_role_t role, const char *method)
 {
+    // No retries and no timeout: an update takes as long as it takes, and a learner that dies is
+    // noticed.
     return (controller_call_t){.role = role, .worker = tr_role_name(role), .method = method};
 }
 
@@ -39,6 +43,7 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
     // A policy's log-probs are those of the distribution that it sampled from; rows were not
     // sampled.
     bool sampled = tr_algorithm_has_critic(run->algorithm);
+    // The order of sequences follows from seed and step, so a step that is repeated is the same.
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "epochs",
                      (json_int_t)epochs, "minibatches", (json_int_t)minibatches, "chunk",
                      (json_int_t)recipe->optimizer.chunk, "seed", (json_int_t)recipe->seed,
@@ -49,18 +54,21 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step)
 {
     const tr_recipe_t *recipe = run->recipe;
+    // Made for each step: it has no state, so a resumed run continues at the same rate.
     const tr_schedule_t schedule = {
         .kind = (tr_schedule_kind_t)recipe->optimizer.schedule,
         .learning_rate = peak,
         .warmup_steps = recipe->optimizer.warmup,
         .total_steps = recipe->steps,
     };
+    // The schedule counts finished steps, from 0.
     return tr_schedule_rate(&schedule, step - 1);
 }
 
 tr_status controller_run_ask(controller_run_t *run, const controller_call_t *call, json_t *body,
                              tr_error_t *err)
 {
+    // Learners answer after they have computed, so one wait covers request and work.
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
     controller_calls_ask(run->calls, call, &message);
@@ -74,6 +82,7 @@ static tr_status take_vector(void *context, size_t index, const tr_message_t *re
     const controller_vector_t *vector = context;
     tr_view_t view;
     (void)index;
+    // A reply of another length is the worker's failure, and the request is sent again.
     TR_TRY(tr_message_expect_tensor(&view, reply, vector->name, TR_F32, vector->n, err));
     memcpy(vector->values, view.data, vector->n * sizeof *vector->values);
     return TR_OK;
@@ -87,8 +96,10 @@ void controller_run_infer(controller_run_t *run, controller_call_t call,
     tr_message_set_body(
         message, json_pack("{s:f, s:I}", "temperature", temperature, "chunk", (json_int_t)chunk));
     tr_sequences_put(message, sequences);
+    // The call is the caller's, so that it may go to a learner or to a process without state.
     call.take = take_vector;
     call.context = vector;
+    // The caller waits, since it may send more first.
     controller_calls_ask(run->calls, &call, &message);
 }
 
@@ -98,6 +109,7 @@ tr_status controller_run_take_metrics(void *context, size_t index, const tr_mess
     json_t **tally = context, *metrics;
     (void)index;
     TR_TRY(tr_body_object(&metrics, tr_message_body(reply), "metrics", "reply", err));
+    // The first reply to this tally.
     if (*tally == NULL) {
         *tally = json_object();
     }
@@ -112,7 +124,9 @@ static tr_status take_weights(void *context, size_t index, const tr_message_t *r
     json_t *weights;
     (void)index;
     TR_TRY(tr_body_object(&weights, tr_message_body(reply), "weights", "reply", err));
+    // The reply's body ends with the call.
     json_decref(run->weights);
+    // Opaque to the controller: it hands the description on to the rollouts.
     run->weights = json_incref(weights);
     return TR_OK;
 }
@@ -125,6 +139,7 @@ tr_status controller_run_publish(controller_run_t *run, uint64_t step, tr_error_
     // Rollouts are told these weights by the next request, so nothing is sent to them here.
     controller_run_phase(run, "publish");
     TR_TRY(controller_run_ask(run, &call, json_pack("{s:I}", "step", (json_int_t)step), err));
+    // Logged so that a run's logs show whether two machines made the same weights.
     const char *checksum = json_string_value(json_object_get(run->weights, "checksum"));
     tr_log(TR_LOG_INFO, "weights", "version=%" PRIu64 " checksum=%s \"published\"", step,
            checksum != NULL ? checksum : "?");

@@ -23,6 +23,7 @@ static const char NAME_START[] = "events.out.tfevents.";
 /// still a good one.
 static uint32_t masked_crc(const char *data, size_t length)
 {
+    // CRC of each half byte alone: 64 bytes instead of a kilobyte; a step's event is short.
     static const uint32_t TABLE[16] = {
         0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
         0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
@@ -56,6 +57,7 @@ static const char FILE_VERSION[] = "\x1a\x0d"
 /// Little endian, as both formats want it.
 static void put_fixed(tr_bytes_t *out, uint64_t bits, size_t bytes)
 {
+    // Byte by byte, whatever the order of the machine.
     for (size_t i = 0; i < bytes; i++) {
         char byte = (char)(bits >> 8 * i & 0xff);
         tr_bytes_append(out, &byte, 1);
@@ -89,6 +91,7 @@ static void put_double(tr_bytes_t *out, unsigned field, double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
+    // The bits of an IEEE double, as protocol buffers have them.
     put_key(out, field, WIRE_FIXED64);
     put_fixed(out, bits, sizeof bits);
 }
@@ -106,6 +109,7 @@ static void put_float(tr_bytes_t *out, unsigned field, float value)
 static void put_summary(tr_bytes_t *out, const controller_record_t *record)
 {
     for (size_t i = 0; i < record->count; i++) {
+        // Its length comes before its bytes, so each part is built apart.
         tr_bytes_t value = {0};
         put_bytes(&value, VALUE_TAG, record->items[i].name, strlen(record->items[i].name));
         put_float(&value, VALUE_SIMPLE_VALUE, (float)record->items[i].value);
@@ -122,6 +126,7 @@ enum { HEAD_BYTES = 12, CRC_BYTES = 4 };
 static tr_status write_framed(controller_appender_t *file, const tr_bytes_t *event, tr_error_t *err)
 {
     tr_bytes_t frame = {0};
+    // The length has a checksum of its own: a reader trusts it before it has the data.
     put_fixed(&frame, event->length, 8);
     put_fixed(&frame, masked_crc(frame.data, 8), CRC_BYTES);
     tr_bytes_append(&frame, event->data, event->length);
@@ -161,6 +166,7 @@ static bool next_event(tr_bytes_t *event, FILE *stream)
     if (length > EVENT_LIMIT) {
         return false;
     }
+    // With the data's checksum, which stands behind it.
     size_t framed = (size_t)length + CRC_BYTES;
     event->data = tr_realloc(event->data, framed);
     event->length = (size_t)length;
@@ -206,7 +212,9 @@ static tr_status find_file(char **path, const char *directory, tr_error_t *err)
         return tr_fail(err, TR_ERR_IO, "cannot list '%s': %s", directory, strerror(errno));
     }
     const struct dirent *entry;
+    // A run resumed on another machine goes on with the file that it finds.
     char *name = NULL;
+    // Names begin with the seconds at which they were made, so they sort by age until 2286.
     while ((entry = readdir(listing)) != NULL) {
         bool fits = strncmp(entry->d_name, NAME_START, strlen(NAME_START)) == 0;
         if (fits && (name == NULL || strcmp(entry->d_name, name) < 0)) {
@@ -215,6 +223,7 @@ static tr_status find_file(char **path, const char *directory, tr_error_t *err)
         }
     }
     closedir(listing);
+    // None is no error: the file of a new run is made next.
     *path = name == NULL ? NULL : tr_format("%s/%s", directory, name);
     free(name);
     return TR_OK;
@@ -224,6 +233,7 @@ static tr_status find_file(char **path, const char *directory, tr_error_t *err)
 static char *new_path(const char *directory, double wall)
 {
     // TensorBoard tells files of several machines apart by the name's end.
+    // gethostname leaves it as it is when it fails, and the last byte is never written.
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
     return tr_format("%s/%s%.0f.%s", directory, NAME_START, wall, host);
@@ -240,6 +250,7 @@ static tr_status measure(uint64_t *keep, const char *path, uint64_t last, tr_err
     if (stream == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     }
+    // The first event tells whether this is a file of ours.
     bool more = next_event(&event, stream);
     bool version = more && is_version(&event);
     // Cutting a file of another kind would destroy it; an empty one is begun anew.
@@ -267,6 +278,7 @@ static tr_status write_version(controller_appender_t *file, double wall, tr_erro
     tr_bytes_t event = {0};
     put_double(&event, EVENT_WALL_TIME, wall);
     tr_bytes_append(&event, FILE_VERSION, strlen(FILE_VERSION));
+    // Without it TensorBoard takes the file for the oldest format.
     tr_status status = write_framed(file, &event, err);
     tr_bytes_release(&event);
     return status;
@@ -277,6 +289,7 @@ tr_status controller_events_open(controller_appender_t **file, const char *direc
 {
     char *path = NULL;
     uint64_t keep = 0;
+    // One reading for the name and for the first event.
     double wall = tr_clock_wall();
     tr_status status;
     *file = NULL;
@@ -304,6 +317,7 @@ tr_status controller_events_append(controller_appender_t *file, const controller
 {
     tr_bytes_t summary = {0};
     tr_bytes_t event = {0};
+    // Tag and simple value suffice: TensorBoard derives the scalars plugin's metadata from them.
     put_summary(&summary, record);
     put_double(&event, EVENT_WALL_TIME, wall);
     put_key(&event, EVENT_STEP, WIRE_VARINT);

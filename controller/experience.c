@@ -12,6 +12,7 @@ static void measure(controller_experience_t *e, const tr_responses_t *shards, si
                     size_t *kept)
 {
     for (size_t p = 0; p < shard_count; p++) {
+        // The last start is the number of tokens, and the last offset that of kept ids.
         size_t tokens = (size_t)shards[p].starts[shards[p].count];
         e->count += shards[p].count;
         e->tokens += tokens;
@@ -24,6 +25,7 @@ static void allocate(controller_experience_t *e, size_t prompt_tokens, bool trun
 {
     size_t n = e->count, tokens = e->tokens, ids = prompt_tokens + tokens;
     e->ids = tr_calloc(ids + 4 * n + 2 + (truncated ? tokens + 1 + kept : 0), sizeof *e->ids);
+    // starts and response_starts have one entry more than there are responses: the end.
     e->starts = e->ids + ids;
     e->prompt_lengths = e->starts + n + 1;
     e->response_starts = e->prompt_lengths + n;
@@ -44,6 +46,7 @@ static void append_kept(controller_experience_t *e, const tr_responses_t *shard,
 {
     size_t n = (size_t)shard->starts[shard->count];
     // A shard's offsets begin at 0; here they go on from the sets before.
+    // The prompts have no kept sets: only sampled tokens were cut from a distribution.
     int32_t before = e->kept_offsets[tokens];
     for (size_t t = 0; t < n; t++) {
         e->kept_offsets[tokens + t + 1] = before + shard->kept_offsets[t + 1];
@@ -61,11 +64,13 @@ static void append_response(controller_experience_t *e, size_t i, const tr_seque
     // Learners compute log-probs of a response given its prompt, so the two stand together.
     memcpy(to, prompt->ids, prompt->prompt * sizeof *to);
     memcpy(to + prompt->prompt, response, n * sizeof *to);
+    // Numbers of tokens are of responses alone, so they stand without the prompts between.
     memcpy(e->logprobs + e->response_starts[i], shard->logprobs + shard->starts[r],
            n * sizeof(float));
     e->prompt_lengths[i] = (int32_t)prompt->prompt;
     e->starts[i + 1] = e->starts[i] + (int32_t)(prompt->prompt + n);
     e->response_starts[i + 1] = e->response_starts[i] + (int32_t)n;
+    // The text ends there either way; samples.jsonl says why.
     e->finish[i] = shard->finish[r];
 }
 
@@ -77,7 +82,10 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
     size_t kept = 0, prompt_tokens = 0, i = 0;
     // All rollouts sample by the same options, so the first shard speaks for all.
     bool truncated = shards[0].kept_offsets != NULL;
+    // Counts start from 0: measure adds up.
     *e = (controller_experience_t){.rows = rows, .samples = samples};
+    // Sizes first: everything is allocated once, and offsets are checked before they are cut to 32
+    // bits.
     measure(e, shards, shard_count, &kept);
     for (size_t r = 0; r < e->count; r++) {
         prompt_tokens += data->sequences[rows[r / samples]].prompt;
@@ -96,6 +104,7 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
         if (truncated) {
             append_kept(e, &shards[p], (size_t)e->response_starts[i]);
         }
+        // Shards cover the responses in order, so i counts on over them.
         for (size_t r = 0; r < shards[p].count; r++, i++) {
             append_response(e, i, &data->sequences[rows[i / samples]], &shards[p], r);
         }
@@ -121,6 +130,7 @@ const int32_t *controller_experience_response(const controller_experience_t *e, 
 
 void controller_experience_release(controller_experience_t *e)
 {
+    // Both blocks begin at their first array; the rows are the caller's.
     free(e->ids);
     free(e->scores);
     *e = (controller_experience_t){0};

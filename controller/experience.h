@@ -32,9 +32,9 @@ typedef struct controller_experience {
 } controller_experience_t;
 
 /// Joins the shards, which cover the responses in order, to one experience, and allocates the
-/// arrays that later phases fill. rows: [count / samples], borrowed until the release. The messages of the shards are
-/// not needed any more. TR_ERR_ARGUMENT when there are more ids than an int32_t counts; there is
-/// then nothing to release.
+/// arrays that later phases fill. rows: [count / samples], borrowed until the release. The messages
+/// of the shards are not needed any more. TR_ERR_ARGUMENT when there are more ids than an int32_t
+/// counts; there is then nothing to release.
 tr_status controller_experience_init(controller_experience_t *experience, const tr_rows_t *data,
                                      const uint32_t *rows, size_t samples,
                                      const tr_responses_t *shards, size_t shard_count,

@@ -44,6 +44,7 @@ static uint32_t row_of(const generation_t *g, size_t i)
 /// would be wrong without notice.
 static tr_status check_weights(const generation_t *g, const tr_message_t *reply, tr_error_t *err)
 {
+    // A rollout that was lost and came back may have taken others in between.
     const json_t *wanted = g->run->weights;
     const json_t *body = tr_message_body(reply);
     if (json_equal(json_object_get(wanted, "version"), json_object_get(body, "version")) &&
@@ -60,6 +61,7 @@ static tr_status check_weights(const generation_t *g, const tr_message_t *reply,
 static tr_status take_shard(void *context, size_t index, const tr_message_t *reply, tr_error_t *err)
 {
     generation_t *g = context;
+    // index is the shard's, whichever rollout generated it.
     size_t first = index * g->shard_size;
     size_t count = g->responses - first < g->shard_size ? g->responses - first : g->shard_size;
     // A copy that shares the tensors' bytes: the reply itself ends with this call.
@@ -73,6 +75,7 @@ static tr_status take_shard(void *context, size_t index, const tr_message_t *rep
         tr_message_destroy(&answer);
         return status;
     }
+    // Its shard points into it, so it stays until the experience is joined.
     g->answers[index] = answer;
     // Judges read prompts by row, and several responses share one.
     uint32_t *rows = tr_calloc(count, sizeof *rows);
@@ -105,6 +108,7 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
         tokens += g->run->rows.sequences[row_of(g, first + i)].prompt;
     }
     // One block for all four vectors.
+    // Two samples of a prompt carry it twice: the rollout then needs no table of prompts.
     int32_t *ids = tr_calloc(tokens + 3 * count + 1, sizeof *ids);
     int32_t *starts = ids + tokens, *numbers = starts + count + 1, *sample = numbers + count;
     for (size_t i = 0; i < count; i++) {
@@ -126,6 +130,8 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
 /// Divides the responses among the rollouts in equal shards.
 static void ask_rollouts(generation_t *g)
 {
+    // As many as the recipe promises, registered or not: a shard waits for the next one that is
+    // free.
     size_t workers = g->run->recipe->roles.rollout.workers;
     g->shard_count = workers < g->responses ? workers : g->responses;
     g->shard_size = (g->responses + g->shard_count - 1) / g->shard_count;
@@ -172,6 +178,7 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
     controller_run_phase(run, "rollout");
     // Sample ids count over all steps, so that an id names one response of the run.
     uint64_t before = (g->step - 1) * run->recipe->data.batch * run->recipe->generation.samples;
+    // Before the requests: the first shard is sent to the judges as soon as it comes.
     controller_judges_begin(run->judges, g->responses, (int64_t)before);
     ask_rollouts(g);
     // Until the shards are there: requests to judges stay open.
@@ -190,6 +197,7 @@ tr_status controller_generate(controller_experience_t *experience, controller_ru
         .rows = rows,
         .responses = prompts * run->recipe->generation.samples,
     };
+    // After a failure some shards may be there: they end here with the others.
     tr_status status = generate(experience, &g, err);
     for (size_t p = 0; p < g.shard_count; p++) {
         tr_message_destroy(&g.answers[p]);
@@ -205,6 +213,7 @@ static double mean_kept(const controller_experience_t *e, size_t vocabulary)
     double sum = 0.0;
     for (size_t t = 0; t < e->tokens; t++) {
         int32_t kept = e->kept_offsets[t + 1] - e->kept_offsets[t];
+        // Where top_p is larger than what the tail holds, nothing is cut and the list is empty.
         sum += kept > 0 ? (double)kept : (double)vocabulary;
     }
     return sum / (double)e->tokens;
@@ -237,6 +246,7 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
     const tr_recipe_samples_t *options = &run->recipe->samples;
     // Without training the responses are the result of the run, so none is left out.
     bool all = !tr_algorithm_learns(run->algorithm);
+    // The first and the last step always, so that a short run leaves samples too.
     bool due = all || (options->every > 0 &&
                        (step == 1 || step == run->recipe->steps || step % options->every == 0));
     size_t count = all || e->count < options->count ? e->count : options->count;

@@ -58,6 +58,7 @@ controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_r
     self->rows = rows;
     self->tokenizer = tokenizer;
     self->calls = calls;
+    // One result a judge, in the order of the recipe: it decides the order of sums and metrics.
     self->judges = judges->count;
     self->results = tr_calloc(judges->count + 1, sizeof *self->results);
     for (size_t j = 0; j < judges->count; j++) {
@@ -72,6 +73,7 @@ static void clear(controller_judges_t *self)
     for (size_t j = 0; j < self->judges; j++) {
         result_t *result = &self->results[j];
         for (size_t x = 0; x < result->extra_count; x++) {
+            // Extras are forgotten too: a judge may give other names in the next step.
             free(result->extras[x].name);
             free(result->extras[x].values);
             free(result->extras[x].given);
@@ -80,6 +82,7 @@ static void clear(controller_judges_t *self)
         free(result->scores);
         *result = (result_t){.judge = result->judge};
     }
+    // The array stays, at its size, for the next step.
     self->request_count = 0;
 }
 
@@ -110,6 +113,7 @@ void controller_judges_begin(controller_judges_t *self, size_t count, int64_t fi
 /// answers does not change the order of metrics.
 static extra_t *extra_named(result_t *result, const char *name, size_t count)
 {
+    // A judge gives a handful of names, so the place is found by walking.
     size_t at = 0;
     while (at < result->extra_count && strcmp(result->extras[at].name, name) < 0) {
         at++;
@@ -137,6 +141,7 @@ static tr_status take_scores(void *context, size_t index, const tr_message_t *re
     controller_judges_t *self = context;
     const request_t *request = &self->requests[index];
     result_t *result = request->result;
+    // Scores go straight to their place; they count only when all of them have come.
     json_t *extras, *array;
     const char *name;
     TR_TRY(tr_score_reply_read(result->scores + request->first, &extras, request->count,
@@ -147,6 +152,7 @@ static tr_status take_scores(void *context, size_t index, const tr_message_t *re
         extra_t *extra = extra_named(result, name, self->count);
         for (size_t i = 0; i < request->count; i++) {
             extra->values[request->first + i] = json_number_value(json_array_get(array, i));
+            // Given for all responses of a request or for none; other requests may lack the name.
             extra->given[request->first + i] = true;
         }
     }
@@ -172,7 +178,9 @@ static char *text_of(const controller_judges_t *self, const int32_t *ids, size_t
 /// The row's other columns (reference answers and the like), which judges may read.
 static json_t *columns_of(const controller_judges_t *self, uint32_t row)
 {
+    // Without the prompt, which travels as such.
     char *text = tr_dataset_extras(self->rows->dataset, row, self->rows->prompt_column);
+    // The data set wrote this text itself, so it can be read.
     json_t *columns = json_loads(text, JSON_ALLOW_NUL, NULL);
     free(text);
     TR_ASSERT(columns != NULL, "row %u's columns are no JSON", row);
@@ -188,6 +196,7 @@ static json_t *sample_of(const controller_judges_t *self, size_t index,
     size_t count = (size_t)(responses->starts[r + 1] - responses->starts[r]);
     char *response = text_of(self, ids, count);
     json_t *columns = columns_of(self, row);
+    // Texts for judges that read, ids for judges that count or have the policy's tokenizer.
     const tr_sample_t sample = {
         .id = self->first_id + (int64_t)index,
         .prompt = tr_rows_prompt(self->rows, row),
@@ -200,6 +209,7 @@ static json_t *sample_of(const controller_judges_t *self, size_t index,
         .finish = tr_finish_name((tr_finish_t)responses->finish[r]),
     };
     json_t *map = tr_score_sample(&sample);
+    // Printed only to be measured: messages are MessagePack, whose size is not known before.
     char *printed = json_dumps(columns, JSON_COMPACT);
     // An id takes up to 5 bytes in MessagePack; 128 for the keys.
     *bytes = strlen(sample.prompt) + strlen(response) + strlen(printed) +
@@ -220,11 +230,13 @@ static void send_request(controller_judges_t *self, size_t first, json_t *sample
             tr_realloc(self->requests, (self->request_count + 1) * sizeof *self->requests);
         self->requests[self->request_count] = (request_t){&self->results[j], first, count};
         tr_message_t *message = tr_message_new("request");
+        // Shared by all judges' requests: nobody changes it any more.
         tr_message_set_body(message, json_pack("{s:O}", "samples", samples));
         const controller_call_t call = {
             .role = TR_ROLE_REWARD,
             .group = tr_judge_group(judge),
             .method = "score",
+            // Judges are the only ones with a timeout: they may be scripts of the user.
             .timeout_s = judge->timeout_s,
             // on_failure decides what follows the last retry: wait for the judge, or end the run.
             .retries = judge->retries,
@@ -287,6 +299,7 @@ static tr_status set(controller_record_t *record, char *name, double value, tr_e
 static tr_status report_extra(const controller_judges_t *self, const result_t *result,
                               const extra_t *extra, controller_record_t *record, tr_error_t *err)
 {
+    // In the order of responses, so that the order of answers changes no bit.
     double sum = 0.0, given = 0.0;
     for (size_t i = 0; i < self->count; i++) {
         sum += extra->given[i] ? extra->values[i] : 0.0;
@@ -302,6 +315,7 @@ tr_status controller_judges_report(const controller_judges_t *self, controller_r
     for (size_t j = 0; j < self->judges; j++) {
         const result_t *result = &self->results[j];
         const tr_statistics_t s = tr_statistics(result->scores, self->count);
+        // Before the judge's weight: its own scale, as the judge said it.
         TR_TRY(set(record, tr_format("rewards/%s/mean", result->judge->name), s.mean, err));
         TR_TRY(set(record, tr_format("rewards/%s/std", result->judge->name), s.deviation, err));
         for (size_t x = 0; x < result->extra_count; x++) {

@@ -17,6 +17,7 @@
 static tr_status parse_step(uint64_t *step, const char *text, size_t length, const char *path,
                             size_t line, tr_error_t *err)
 {
+    // JSON_ALLOW_NUL: a response in samples.jsonl may hold one.
     json_error_t cause;
     json_t *object = json_loadb(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &cause);
     if (object == NULL) {
@@ -24,6 +25,7 @@ static tr_status parse_step(uint64_t *step, const char *text, size_t length, con
                        path, line, cause.position, cause.text);
     }
     const json_t *value = json_object_get(object, "step");
+    // -1 stands for no whole number, which a step never is.
     json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
     json_decref(object);
     if (number < 0) {
@@ -42,6 +44,7 @@ static tr_status measure(uint64_t *keep, FILE *stream, const char *path, uint64_
     char *text = NULL;
     size_t capacity = 0;
     tr_status status = TR_OK;
+    // getline: a line may be as long as a response.
     ssize_t length = 0;
     *keep = 0;
     for (size_t line = 1; (length = getline(&text, &capacity, stream)) > 0; line++) {
@@ -58,6 +61,7 @@ static tr_status measure(uint64_t *keep, FILE *stream, const char *path, uint64_
         }
         *keep += (uint64_t)length;
     }
+    // getline returns -1 at the end and after an error alike.
     if (ferror(stream)) {
         status = tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path, strerror(errno));
     }
@@ -72,10 +76,12 @@ tr_status controller_lines_open(controller_appender_t **file, const char *path, 
     *file = NULL;
     uint64_t keep = 0;
     FILE *stream = fopen(path, "rb");
+    // No file is a new run; any other failure must not end in a new file.
     if (stream == NULL && errno != ENOENT) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     }
     if (stream != NULL) {
+        // Closed before the file is opened to write and cut.
         tr_status status = measure(&keep, stream, path, last, err);
         fclose(stream);
         TR_TRY(status);
@@ -95,9 +101,11 @@ static void append_real(tr_bytes_t *out, double value)
 {
     char text[32];
     if (value == trunc(value) && fabs(value) < 1e15) {
+        // Up to 1e15 a double holds every whole number, and no exponent is needed.
         snprintf(text, sizeof text, "%.0f", value);
     } else {
         // 17 digits always suffice for a double.
+        // From 1 on: rates such as 1e-05 are common, and most other numbers need them all.
         int digits = 1;
         do {
             snprintf(text, sizeof text, "%.*g", digits, value);
@@ -135,6 +143,7 @@ tr_status controller_lines_append(controller_appender_t *file, json_t *object, t
         json_decref(name);
         between = ", ";
     }
+    // In one write, so that a reader sees the whole line or none of it.
     append_text(&line, "}\n");
     tr_status status = controller_appender_write(file, line.data, line.length, err);
     tr_bytes_release(&line);

@@ -13,9 +13,9 @@
 tr_status controller_lines_open(controller_appender_t **file, const char *path, uint64_t last,
                                 tr_error_t *err);
 
-/// Appends the object, which is flat and not empty, as one line: numbers with the fewest digits that
-/// read back as the same double, whole ones without a point; keys in the order in which they were
-/// set. TR_ERR_IO.
+/// Appends the object, which is flat and not empty, as one line: numbers with the fewest digits
+/// that read back as the same double, whole ones without a point; keys in the order in which they
+/// were set. TR_ERR_IO.
 tr_status controller_lines_append(controller_appender_t *file, json_t *object, tr_error_t *err);
 
 #endif

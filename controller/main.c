@@ -19,6 +19,7 @@ typedef struct options {
 /// Asks the run to stop at its next poll. A second SIGINT ends the process at once.
 static void take_signal(int number)
 {
+    // _Exit: nothing but the flag is safe to touch in a signal handler.
     if (stop && number == SIGINT) {
         _Exit(130);
     }
@@ -37,6 +38,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
                        value);
         }
         return 0;
+    // The run directory; argp_error prints the usage and ends with code 64.
     case ARGP_KEY_ARG:
         if (options->directory != NULL) {
             argp_error(state, "expected one run directory, found '%s' too", value);
@@ -48,6 +50,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
             argp_error(state, "no run directory was given");
         }
         return 0;
+    // argp takes --help and --version itself.
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -64,6 +67,7 @@ int main(int argc, char **argv)
                                 .args_doc = "RUN_DIRECTORY",
                                 .doc = "directs a Troupe run; `troupe run` starts it"};
     options_t options = {.level = TR_LOG_INFO};
+    // The option wins over the environment, by which the supervisor tells all processes.
     const char *level = getenv("TROUPE_LOG_LEVEL");
     if (level != NULL) {
         tr_log_level_parse(&options.level, level); // an unknown word leaves the default
@@ -77,9 +81,11 @@ int main(int argc, char **argv)
     tr_log_init("controller", options.level);
     // Turns off CZMQ's signal handling, so it comes before the handlers below.
     tr_wire_init();
+    // Without SA_RESTART: a signal ends the wait of a poll.
     const struct sigaction action = {.sa_handler = take_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    // From here on failures are sentences in err, and the exit code is their status.
     tr_status status = controller_run(options.directory, options.resume, &stop, &err);
     if (status != TR_OK) {
         // The log has the details; the supervisor shows this sentence.

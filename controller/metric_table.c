@@ -7,6 +7,7 @@
 #include <string.h>
 
 const controller_metric_row_t controller_metric_rows[] = {
+    // objective/: TRL's names for what is known before the update.
     // Responses and their scores
     {"objective/scores", "score", "responses", "score, after `missing_eos_penalty`", "score",
      false},
@@ -21,6 +22,7 @@ const controller_metric_row_t controller_metric_rows[] = {
      NULL, false},
     {"objective/scores_margin", "score", "prompts",
      "score of a prompt's best response less that of its worst", NULL, false},
+    // The judges of the recipe, by their names there; extras by the names that they give.
     {"rewards/*/mean", "score", "responses", "what one judge of the recipe said, before its weight",
      NULL, false},
     {"rewards/*/std", "score", "the step's responses", "standard deviation of it", NULL, false},
@@ -31,13 +33,17 @@ const controller_metric_row_t controller_metric_rows[] = {
      "tokens that `top_k`, `top_p` and `min_p` left to sample from", NULL, false},
     {"val/num_eos_tokens", "tokens", "the step, a sum", "end-of-sequence tokens in the responses",
      NULL, false},
+    // TRL counts a response as an episode, whatever becomes of it.
     {"episode", "responses", "the run so far, a sum", "responses", NULL, false},
 
+    // Of algorithms on rows and of online_dpo and rejection_sampling, by TRL's names. Two
+    // algorithms may share one.
     // Training
     {"loss", "nats", "tokens, pairs or completions", "the loss that is minimised", "loss", false},
     {"accuracy", "share", "pairs or steps",
      "the chosen side has the higher score; the step's logit is on the right side", "accuracy",
      false},
+    // DPO's implicit rewards: beta times the log ratio of policy to reference.
     {"rewards/accuracies", "share", "pairs", "the chosen completion has the higher reward",
      "accuracy", false},
     {"rewards/margins", "nats", "pairs; `kto`: difference of the two means",
@@ -50,6 +56,7 @@ const controller_metric_row_t controller_metric_rows[] = {
     {"logits/chosen", "logits", "tokens", "mean logit over the vocabulary, chosen completions",
      NULL, false},
     {"logits/rejected", "logits", "tokens", "the same of rejected ones", NULL, false},
+    // Only where sft is one of the losses; it is a part of `loss` then.
     {"nll_loss", "nats", "tokens", "negative log-likelihood of chosen completions (loss `sft`)",
      NULL, false},
     {"kl", "nats", "completions", "the KL estimate of `kto`, from mismatched completions", NULL,
@@ -57,6 +64,7 @@ const controller_metric_row_t controller_metric_rows[] = {
     {"entropy", "nats", "tokens", "entropy of the distribution, from the logits", NULL, false},
     {"mean_token_accuracy", "share", "tokens", "the likeliest token is the one that stands there",
      NULL, false},
+    // Of reward models. The deviation comes from the mean of squares (metrics.c).
     {"mean_reward", "score", "both sides of pairs", "score of a reward model", NULL, false},
     {"reward_std", "score", "both sides of pairs", "standard deviation of it", NULL, false},
     {"min_reward", "score", "the least; of held-out batches the mean", "lowest score", NULL, false},
@@ -65,12 +73,14 @@ const controller_metric_row_t controller_metric_rows[] = {
     {"margin", "score", "pairs", "score of the chosen side less that of the rejected", NULL, false},
     {"mean_step_score", "share", "steps", "chance that a step is right, as the model has it", NULL,
      false},
+    // Of all algorithms that train on rows.
     {"grad_norm", "1", "updates", "global norm of the gradient, before clipping", NULL, false},
     {"learning_rate", "1", "the step's", "learning rate", NULL, false},
     {"num_tokens", "tokens", "the run so far, a sum", "tokens of the rows seen, prompts included",
      NULL, false},
     {"epoch", "passes", "the run so far", "passes over the rows", NULL, false},
 
+    // Two learners, so two gradient norms. A mean is over all tokens of all epochs.
     // PPO
     {"policy/clipfrac_avg", "share", "tokens of all updates",
      "the clipped policy loss was the larger", "clip", true},
@@ -94,10 +104,12 @@ const controller_metric_row_t controller_metric_rows[] = {
      NULL, false},
     {"grad_norm/critic", "1", "updates", "the same of the critic's", NULL, false},
     {"lr", "1", "the step's", "learning rate of the actor", NULL, false},
+    // Troupe's own: the promise that a rollout and the actor compute the same bits.
     {"exact/logprob_mismatch", "nats", "the greatest over the step's tokens",
      "difference between a rollout's log-prob and the actor's before the first update; must be 0",
      NULL, false},
 
+    // Not the same in two runs: what compares runs leaves these out.
     // Time
     {"eps", "responses/s", "the step", "responses a second", NULL, false},
     {"time/*", "s", "the step", "seconds of a phase, or of the whole `step`", NULL, false},
@@ -112,6 +124,7 @@ const size_t controller_metric_count =
 static bool matches(const char *pattern, const char *name)
 {
     while (*pattern != '\0') {
+        // No backtracking: what a star takes is known at once.
         if (*pattern == '*') {
             size_t part = *++pattern == '\0' ? strlen(name) : strcspn(name, "/");
             if (part == 0) {

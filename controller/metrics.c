@@ -16,6 +16,7 @@
 
 void controller_record_init(controller_record_t *record, uint64_t step)
 {
+    // No memory yet: add takes it with the first metric.
     *record = (controller_record_t){.step = step};
 }
 
@@ -43,6 +44,7 @@ static controller_metric_t *find(const controller_record_t *record, const char *
 static void add(controller_record_t *record, const char *name, double value)
 {
     if (record->count == record->capacity) {
+        // A step of PPO has about 40 metrics, so the array grows once.
         record->capacity = record->capacity == 0 ? 32 : record->capacity * 2;
         record->items = tr_realloc(record->items, record->capacity * sizeof *record->items);
     }
@@ -54,6 +56,7 @@ tr_status controller_record_set(controller_record_t *record, const char *name, d
 {
     size_t length = strlen(name);
     // `step` is the key of the line itself.
+    // A judge names its extras, so names come from other programs too.
     if (length == 0 || strcmp(name, "step") == 0 || tr_utf8_valid(name, length) < length) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "metric '%s': expected a name in UTF-8 that is not empty and not 'step'",
@@ -65,6 +68,7 @@ tr_status controller_record_set(controller_record_t *record, const char *name, d
                        (unsigned long long)record->step, value);
     }
     controller_metric_t *metric = find(record, name);
+    // A replaced value keeps its place: the order of a line is that of the first setting.
     if (metric != NULL) {
         metric->value = value;
     } else {
@@ -88,12 +92,14 @@ static tr_status put_deviation(controller_record_t *record, const json_t *tally,
                                tr_error_t *err)
 {
     const json_t *squares = json_object_get(tally, SQUARES);
+    // Only reward models have it.
     if (squares == NULL) {
         return TR_OK;
     }
     double mean = tr_tally_mean(json_object_get(tally, "mean_reward"));
     // E[x^2] - E[x]^2, which rounding can take below 0.
     double variance = tr_tally_mean(squares) - mean * mean;
+    // Under TRL's name, in place of the squares.
     char *name = tr_format("%sreward_std", prefix);
     tr_status status =
         controller_record_set(record, name, variance > 0.0 ? sqrt(variance) : 0.0, err);
@@ -104,11 +110,13 @@ static tr_status put_deviation(controller_record_t *record, const json_t *tally,
 tr_status controller_record_add_tally(controller_record_t *record, const json_t *tally,
                                       const char *prefix, tr_error_t *err)
 {
+    // In the tally's order, which is the actor's: jansson keeps it.
     const char *name;
     json_t *entry;
     json_object_foreach((json_t *)tally, name, entry)
     {
         char *full = tr_format("%s%s", prefix, name);
+        // The squares are no metric of their own: put_deviation uses them.
         tr_status status = strcmp(name, SQUARES) == 0
                                ? TR_OK
                                : controller_record_set(record, full, tr_tally_mean(entry), err);
@@ -126,6 +134,7 @@ tr_status controller_metrics_append(controller_appender_t *file, const controlle
     int failed = json_object_set_new(object, "step", json_integer((json_int_t)record->step));
     for (size_t i = 0; i < record->count; i++) {
         const controller_metric_t *metric = &record->items[i];
+        // Checked once, after all of them: jansson fails for want of memory or for a NaN alone.
         failed |= json_object_set_new(object, metric->name, json_real(metric->value));
     }
     TR_ASSERT(failed == 0, "out of memory, or a metric that is not finite");

@@ -32,6 +32,7 @@ static tr_status choose_prompts(online_t *o, tr_error_t *err)
     o->rows = tr_calloc(batch, sizeof *o->rows);
     o->prompts = batch;
     if (tr_algorithm_learns(o->run->algorithm)) {
+        // By seed and step: a step that is repeated after a return takes the same prompts.
         return tr_dataset_batch(o->rows, rows, recipe->seed, o->step - 1, batch,
                                 recipe->data.shuffle, err);
     }
@@ -54,6 +55,7 @@ static void choose_responses(online_t *o)
 {
     const float *scores = o->experience.scores;
     size_t samples = o->experience.samples;
+    // One block for both, freed by its beginning.
     o->best = tr_calloc(2 * o->prompts, sizeof *o->best);
     o->worst = o->best + o->prompts;
     for (size_t i = 0; i < o->prompts; i++) {
@@ -80,6 +82,7 @@ static void make_rows(tr_rows_t *rows, const online_t *o)
     size_t group = o->run->algorithm->group;
     // Responses fit the model already, so no row is cut.
     *rows = (tr_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
+    // Copies: rows own their tokens, and the experience ends with the step.
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
     for (size_t i = 0; i < o->prompts; i++) {
@@ -144,6 +147,7 @@ static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *
     controller_run_t *run = o->run;
     double began = tr_clock_seconds();
     TR_TRY(controller_generate(&o->experience, run, o->step, o->rows, o->prompts, err));
+    // Responses are there; some scores may still be missing.
     double generated = tr_clock_seconds();
     controller_run_phase(run, "assess");
     TR_TRY(controller_calls_finish(run->calls, err));

@@ -56,6 +56,7 @@ static void penalise_missing_eos(ppo_step_t *s)
     for (size_t i = 0; i < e->count; i++) {
         size_t n;
         const int32_t *response = controller_experience_response(e, i, &n);
+        // Any of the model's EOS ids counts, wherever in the response it stands.
         tr_missing_eos_penalty(&e->scores[i], response, n, model->eos, model->eos_count,
                                s->options->missing_eos_penalty);
     }
@@ -70,8 +71,10 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
     if (s->options->missing_eos_penalty != 0.0) {
         penalise_missing_eos(s);
     }
+    // All numbers of the step are here, so this needs no worker: arrays in, arrays out.
     tr_ppo_advantages(e->kl, e->rewards, e->advantages, e->returns, e->logprobs, e->reference,
                       e->values, e->scores, e->response_starts, e->count, s->options);
+    // The policy that sampled, and its KL before any update.
     tr_objective(&objective, e->kl, e->logprobs, e->scores, e->response_starts, e->count,
                  s->options->kl_coef);
     // The order of this table is the order in metrics.jsonl.
@@ -105,6 +108,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
     const tr_ppo_options_t *o = s->options;
     json_t *body =
         controller_run_train_pass(s->run, s->step, o->num_ppo_epochs, o->num_mini_batches, rate);
+    // Every option goes to both learners; each reads those of its loss.
     tr_fields_to_json(body, o, &tr_ppo_fields);
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
@@ -112,6 +116,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
     tr_message_add_vector(message, first_name, TR_F32, s->experience.tokens, first);
     tr_message_add_vector(message, second_name, TR_F32, s->experience.tokens, second);
     controller_call_t call = controller_run_learner_call(role, "train");
+    // A tally each, so that the order of answers does not order the metrics.
     call.take = controller_run_take_metrics;
     call.context = tally;
     controller_calls_ask(s->run->calls, &call, &message);
@@ -125,6 +130,7 @@ static tr_status train(ppo_step_t *s, double rate, tr_error_t *err)
     const double own = recipe->roles.critic.learning_rate;
     // The critic has the actor's learning rate unless the recipe gives it its own.
     double critic_rate = own > 0.0 ? controller_run_rate(s->run, own, s->step) : rate;
+    // Returns and advantages are fixed now: the critic's updates change neither.
     double began = controller_run_phase(s->run, "train");
     ask_learner(s, TR_ROLE_ACTOR, rate, "logprobs", e->logprobs, "advantages", e->advantages,
                 &s->actor);
@@ -142,7 +148,9 @@ static tr_status report(const ppo_step_t *s, double rate, controller_record_t *r
     // In this order, whoever answered first: the same run leaves the same line.
     TR_TRY(controller_record_add_tally(record, s->actor, "", err));
     TR_TRY(controller_record_add_tally(record, s->critic, "", err));
+    // Response tokens: what was generated, and what the losses are over.
     const double tokens = (double)s->experience.tokens;
+    // Epochs that target_kl ended early were not taken.
     const double trained = tokens * *controller_record_find(record, "policy/epochs");
     TR_TRY(controller_record_set(record, "lr", rate, err));
     TR_TRY(controller_record_set(record, "time/rollout", s->generated, err));
@@ -156,9 +164,11 @@ static tr_status report(const ppo_step_t *s, double rate, controller_record_t *r
 static tr_status check_promise(const controller_record_t *record, tr_error_t *err)
 {
     const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
+    // Silence is no proof: an actor of another build may lack the metric.
     if (mismatch == NULL) {
         return tr_fail(err, TR_ERR_PROTOCOL, "the actor reports no exact/logprob_mismatch");
     }
+    // Any difference at all: a ratio that does not begin at 1 biases every update.
     if (*mismatch != 0.0) {
         return tr_fail(err, TR_ERR_NUMERIC,
                        "step %" PRIu64 ": rollouts and actor differ by %g in a log-probability; it "
@@ -177,6 +187,7 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
                             recipe->data.batch, recipe->data.shuffle, err));
     double began = tr_clock_seconds();
     TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, recipe->data.batch, err));
+    // Until the last response; the judges' remaining time counts as assess.
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
     TR_TRY(compute_advantages(s, record, err));

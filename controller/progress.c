@@ -41,6 +41,7 @@ char *controller_progress_duration(double seconds)
     unsigned long long whole = (unsigned long long)llround(fmin(seconds, 1e15));
     unsigned long long minutes = whole / 60;
     unsigned long long hours = minutes / 60;
+    // Two units at most: the third one would change with every step.
     if (whole < 60) {
         return tr_format("%llus", whole);
     }
@@ -57,6 +58,7 @@ char *controller_progress_rate(double per_second)
 {
     static const char *const UNITS[] = {"", "k", "M", "G", "T"};
     size_t unit = 0;
+    // 999.5 is where rounding would give four digits.
     while (unit + 1 < sizeof UNITS / sizeof *UNITS && per_second >= 999.5) {
         per_second /= 1000;
         unit++;
@@ -68,6 +70,7 @@ char *controller_progress_rate(double per_second)
 /// Three significant digits, or all that stand before the point.
 static char *number(double value)
 {
+    // %.3g would print 1235 as 1.23e+03.
     return fabs(value) >= 999.5 && fabs(value) < 1e9 ? tr_format("%.0f", value)
                                                      : tr_format("%.3g", value);
 }
@@ -76,6 +79,7 @@ static char *number(double value)
 static void put_row(tr_bytes_t *out, const controller_record_t *record,
                     const controller_metric_row_t *row)
 {
+    // A name with a star is no metric's own, and its row has no label.
     const double *value = row->label != NULL ? controller_record_find(record, row->name) : NULL;
     if (value != NULL) {
         put_item(out, row->label,
@@ -89,6 +93,7 @@ static void put_rates(tr_bytes_t *out, const controller_record_t *record)
     static const char START[] = "tokens_per_second/";
     for (size_t i = 0; i < record->count; i++) {
         const char *name = record->items[i].name;
+        // Not by the table: which phases an algorithm has is its own matter.
         if (strncmp(name, START, strlen(START)) == 0) {
             put_item(out, name + strlen(START), controller_progress_rate(record->items[i].value));
             put(out, " tok/s");
@@ -100,6 +105,7 @@ static void put_rates(tr_bytes_t *out, const controller_record_t *record)
 static bool is_inexact(const controller_record_t *record)
 {
     const double *mismatch = controller_record_find(record, MISMATCH);
+    // Only PPO compares them; other algorithms have no such metric.
     return mismatch != NULL && *mismatch != 0;
 }
 
@@ -116,6 +122,7 @@ char *controller_progress_line(const controller_record_t *record, uint64_t steps
         put_item(&out, "NOT EXACT! logprob mismatch",
                  number(*controller_record_find(record, MISMATCH)));
     }
+    // In the table's order, whatever the record's.
     for (size_t i = 0; i < controller_metric_count; i++) {
         put_row(&out, record, &controller_metric_rows[i]);
     }
@@ -128,6 +135,7 @@ char *controller_progress_line(const controller_record_t *record, uint64_t steps
 static void put_bar(tr_bytes_t *out, uint64_t done, uint64_t steps)
 {
     enum { WIDTH = 20 };
+    // A record of a run whose recipe has fewer steps now must not overflow the bar.
     double part = steps == 0 ? 0 : fmin((double)done / (double)steps, 1);
     int full = (int)(part * WIDTH);
     put(out, "[");
@@ -142,6 +150,7 @@ static void cut(char *text, size_t columns)
 {
     size_t at = 0;
     size_t length = strlen(text);
+    // Cut between characters: half of one would show as garbage.
     for (size_t i = 0; i < columns && at < length; i++) {
         // A byte that begins no character counts as one.
         size_t bytes = tr_utf8_next(NULL, text + at, length - at);
@@ -189,6 +198,7 @@ controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_
     const controller_record_t none = {.step = done};
     controller_progress_t *progress = tr_calloc(1, sizeof *progress);
     progress->out = out;
+    // In a file or a pipe carriage returns would pile up the lines.
     progress->live = isatty(fileno(out));
     progress->done = done;
     progress->steps = steps;
@@ -200,6 +210,7 @@ controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_
 static size_t terminal_columns(FILE *out)
 {
     struct winsize size = {0};
+    // 80 where nobody says: the width of a terminal since the VT100.
     bool known = ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
     return (known ? size.ws_col : 80U) - 1; // a full line would wrap on some terminals
 }
@@ -212,6 +223,7 @@ static double time_left(const controller_progress_t *progress)
     }
     double mean =
         (progress->ends[progress->count - 1] - progress->ends[0]) / (double)(progress->count - 1);
+    // A resumed run may have finished more steps than its recipe asks for.
     uint64_t done = progress->done < progress->steps ? progress->done : progress->steps;
     return mean * (double)(progress->steps - done);
 }
@@ -255,7 +267,9 @@ void controller_progress_destroy(controller_progress_t **progress)
 /// Remembers a time, and forgets the oldest when the window is full.
 static void note_time(controller_progress_t *progress, double now)
 {
+    // WINDOW steps have WINDOW + 1 edges.
     if (progress->count == WINDOW + 1) {
+        // A step takes seconds: moving 20 numbers costs nothing.
         memmove(progress->ends, progress->ends + 1, WINDOW * sizeof *progress->ends);
         progress->count--;
     }
@@ -268,6 +282,7 @@ void controller_progress_phase(controller_progress_t *progress, const char *phas
     if (progress->count == 0) {
         note_time(progress, now);
     }
+    // Elsewhere a line a phase would drown the steps.
     if (progress->live) {
         set_phase(progress, phase);
         draw(progress);
@@ -276,6 +291,7 @@ void controller_progress_phase(controller_progress_t *progress, const char *phas
 
 void controller_progress_note(controller_progress_t *progress, const char *sentence)
 {
+    // Before the first phase, so no live line is on the terminal yet.
     fprintf(progress->out, "%s\n", sentence);
     fflush(progress->out);
 }
@@ -284,7 +300,9 @@ void controller_progress_step(controller_progress_t *progress, const controller_
                               double now)
 {
     note_time(progress, now);
+    // The record's step and not one more: a run that went back counts again from there.
     progress->done = record->step;
+    // time_left reads `done`, so the line is made after it is set.
     free(progress->line);
     progress->line = controller_progress_line(record, progress->steps, time_left(progress));
     // Between steps there is no phase: the next one begins with the next step.

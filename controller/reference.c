@@ -2,8 +2,8 @@
 // with the policy.
 //
 // The reference is part of the actor's process, or a process of its own (roles.reference.separate);
-// only controller_reference_call knows which. The file saves a resumed run the pass over all rows. Next:
-// actor/main.c, which answers.
+// only controller_reference_call knows which. The file saves a resumed run the pass over all rows.
+// Next: actor/main.c, which answers.
 #include "controller/reference.h"
 
 #include <stdio.h>
@@ -52,6 +52,7 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
     if (!tr_recipe_syncs_reference(recipe) || step % recipe->dpo.ref_model_sync_steps != 0) {
         return TR_OK;
     }
+    // Only an actor has both models: a recipe that syncs has no separate reference.
     const controller_call_t call = controller_run_learner_call(TR_ROLE_ACTOR, "mix_reference");
     return controller_run_ask(run, &call,
                               json_pack("{s:I, s:f}", "step", (json_int_t)step, "alpha",
@@ -66,6 +67,7 @@ static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t 
                         const tr_rows_t *rows, size_t index, tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
+    // Held-out rows are never shuffled, and rows that are asked once need no order either.
     size_t batch = recipe->data.batch, first = index * batch;
     *count = batch;
     // The batch of that step, in the shuffled order that the steps will have.
@@ -109,10 +111,12 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
                          tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
+    // By its path: hashing the weights would read the whole model at every start.
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
     bool mismatched = controller_rows_mismatched(recipe);
     // Room for either kind of start, and the end.
     size_t items = rows->starts[rows->count], batches = batches_of(run, rows), at = 0;
+    // realloc: an attempt that failed (a lost learner) has left some.
     rows->reference_starts =
         tr_realloc(rows->reference_starts, (items + batches + 1) * sizeof *rows->reference_starts);
     *n = 0;
@@ -120,6 +124,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
         TR_TRY(make_batch(&batch, run, rows, i, err));
+        // The batch is made twice, here and for the request: keeping all would hold the data twice.
         const tr_sequences_t *s = &batch.sequences;
         // One start a batch where rows are mismatched, else one a sequence.
         if (mismatched) {
@@ -128,6 +133,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
         for (size_t k = 0; !mismatched && k < s->count; k++) {
             rows->reference_starts[at++] = *n + (size_t)s->response_starts[k];
         }
+        // Cut sequences have fewer tokens than their rows: only the batch knows how many.
         *n += batch.trained;
         // Chained: each hash is the seed of the next, so the order of batches counts.
         *key = XXH3_64bits_withSeed(batch.ids, batch.tokens * sizeof *batch.ids, *key);
@@ -135,6 +141,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
                                     *key);
         controller_batch_release(&batch);
     }
+    // + 1: not NULL even without a token, since NULL means that nothing was precomputed.
     rows->reference = tr_realloc(rows->reference, (*n + 1) * sizeof *rows->reference);
     return TR_OK;
 }
@@ -149,6 +156,7 @@ static tr_status ask_all(controller_run_t *run, tr_rows_t *rows, tr_error_t *err
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
         TR_TRY(make_batch(&batch, run, rows, i, err));
+        // One at a time: a request's memory is that of a step's.
         tr_status status = ask(at, run, &batch, err);
         at += batch.trained;
         controller_batch_release(&batch);
@@ -164,6 +172,7 @@ static tr_status read_all(bool *found, tr_rows_t *rows, size_t n, const char *pa
     tr_safetensors_t *file = NULL;
     *found = false;
     TR_TRY(tr_safetensors_open(&file, path, err));
+    // Another key is no error: the data, the template or the reference has changed.
     const char *written = tr_safetensors_metadata(file, "key");
     tr_status status = TR_OK;
     if (written != NULL && strcmp(written, key) == 0) {
@@ -196,6 +205,7 @@ static tr_status fill(controller_run_t *run, tr_rows_t *rows, size_t n, const ch
     if (found) {
         return TR_OK;
     }
+    // What is read from the file is the same bytes that would come from the reference.
     TR_TRY(ask_all(run, rows, err));
     return write_all(rows, n, path, key, err);
 }
@@ -209,6 +219,7 @@ tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows
     char *path = controller_rundir_file(run->rundir, file);
     tr_status status = lay_out(&n, &hash, run, rows, err);
     if (status == TR_OK) {
+        // In hexadecimal: metadata of safetensors are texts.
         snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
         status = fill(run, rows, n, path, key, err);
     }

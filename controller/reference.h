@@ -10,9 +10,9 @@
 /// A call to the process that holds the reference.
 controller_call_t controller_reference_call(const controller_run_t *run, const char *method);
 
-/// logprobs: [batch->trained], written: those of the batch's response tokens; precomputed ones where
-/// its rows have them. index: of the batch, from 0: the step that it is for, or the place in the
-/// held-out rows.
+/// logprobs: [batch->trained], written: those of the batch's response tokens; precomputed ones
+/// where its rows have them. index: of the batch, from 0: the step that it is for, or the place in
+/// the held-out rows.
 tr_status controller_reference_logprobs(float *logprobs, controller_run_t *run,
                                         const controller_batch_t *batch, size_t index,
                                         tr_error_t *err);

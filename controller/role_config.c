@@ -26,6 +26,7 @@ static json_t *absolute(const char *path)
 
 uint64_t controller_role_threads(uint64_t wanted, uint64_t sharers)
 {
+    // Processors of the controller's machine: a worker on another one may say --threads.
     uint64_t share = tr_pool_processors() / (sharers > 0 ? sharers : 1);
     return wanted > 0 ? wanted : share > 0 ? share : 1;
 }
@@ -39,6 +40,7 @@ static json_t *threads_of(uint64_t wanted, uint64_t sharers)
 /// taken.
 static json_t *on_device(json_t *welcome, const tr_recipe_t *recipe, json_t *devices, double memory)
 {
+    // The same keys for all roles, as one reader takes them.
     json_object_set_new(welcome, "device", devices);
     json_object_set_new(welcome, "precision", json_string(tr_precision_names[recipe->precision]));
     json_object_set_new(welcome, "memory", json_real(memory));
@@ -65,6 +67,7 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
     char *checkpoint =
         start->checkpoint == NULL ? NULL : tr_format("%s%s", start->checkpoint, folder);
     json_t *optimizer = json_object();
+    // By the table, so that a new option needs no line here.
     tr_fields_to_json(optimizer, &recipe->optimizer, &tr_optimizer_fields);
     json_t *config =
         json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "model", absolute(model), "checkpoint",
@@ -107,6 +110,7 @@ static json_t *weights_endpoint(const tr_recipe_t *recipe)
         return json_null();
     }
     const char *bind = recipe->network.bind;
+    // The last colon: an address of IPv6 has several.
     int host = (int)(strrchr(bind, ':') - bind);
     uint64_t port = recipe->network.weights_port;
     return port > 0 ? json_sprintf("%.*s:%llu", host, bind, (unsigned long long)port)

@@ -21,6 +21,7 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
     const tr_recipe_data_t *data = &recipe->data;
     const char *key = algorithm->max_length_key;
+    // 0 is no bound of the recipe; the model's positions always are one.
     uint64_t most = limit_of(recipe);
     // A key that the algorithm does not read has its default, so none of these asks which one runs.
     *options = (tr_rows_options_t){
@@ -66,6 +67,7 @@ tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const t
     tr_dataset_t *dataset;
     *rows = (tr_rows_t){0};
     controller_rows_options(&options, recipe, positions);
+    // Bad rows are dropped or end the run, as the recipe says, before they are tokens.
     TR_TRY(tr_dataset_new(&dataset, (const char *const *)files->items, files->count,
                           recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP, err));
     // The kind follows from the columns of the files, so it is checked after they are read.
@@ -74,6 +76,7 @@ tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const t
     if (status == TR_OK) {
         status = tr_rows_init(rows, &dataset, kind, tokenizer, &options, err);
     }
+    // NULL when the rows have taken it.
     tr_dataset_destroy(&dataset);
     return status;
 }

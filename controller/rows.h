@@ -16,8 +16,8 @@
 void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *recipe,
                              size_t positions);
 
-/// Reads the files. TR_ERR_IO, TR_ERR_FORMAT, or TR_ERR_ARGUMENT, as "file:line: ..." where a row is
-/// bad. The caller releases rows, after a failure too.
+/// Reads the files. TR_ERR_IO, TR_ERR_FORMAT, or TR_ERR_ARGUMENT, as "file:line: ..." where a row
+/// is bad. The caller releases rows, after a failure too.
 tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,
                                const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err);
 

@@ -33,6 +33,7 @@ static void batch_release(batch_t *batch)
 /// Labels of steps: the mask of a token (0 none, 1 wrong, 2 right) less 1.
 static void put_step_labels(tr_message_t *message, const controller_batch_t *ragged)
 {
+    // TR_MASK_WRONG_STEP and _RIGHT_STEP of common/data are 1 and 2; TR_STEP_NONE is -1.
     int32_t *labels = tr_calloc(ragged->trained + 1, sizeof *labels);
     for (size_t t = 0; t < ragged->trained; t++) {
         labels[t] = (int32_t)ragged->mask[t] - 1;
@@ -56,6 +57,7 @@ static void put_columns(tr_message_t *message, const controller_batch_t *ragged)
     if (rows->labelled) {
         tr_message_add_vector(message, "desirable", TR_I32, ragged->count, labels);
     }
+    // Labelled steps use the mask as their labels, so it does not go along as a mask too.
     if (rows->steps) {
         put_step_labels(message, ragged);
     } else if (ragged->mask != NULL) {
@@ -78,6 +80,7 @@ static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
         TR_ROLE_ACTOR, batch->ragged.rows->steps ? "train_steps" : algorithm->method);
     call.take = controller_run_take_metrics;
     call.context = &batch->metrics;
+    // The loss's options stand beside the pass, under the names of the recipe.
     tr_fields_to_json(body, (const char *)run->recipe + algorithm->loss_offset, algorithm->loss);
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
@@ -97,6 +100,7 @@ static tr_status batch_run(batch_t *batch, controller_run_t *run, const tr_rows_
                            const uint32_t *chosen, size_t count, size_t index, json_t *body,
                            tr_error_t *err)
 {
+    // From here on there is something to release, whatever fails.
     *batch = (batch_t){.run = run};
     controller_batch_init(&batch->ragged, rows, chosen, count,
                           controller_rows_mismatched(run->recipe));
@@ -120,9 +124,11 @@ static tr_status batch_run(batch_t *batch, controller_run_t *run, const tr_rows_
 /// reports its own, of pairs.
 static tr_status put_margin(controller_record_t *record, const char *prefix, tr_error_t *err)
 {
+    // Found by name, because the tally is the actor's and nothing here knows its algorithm.
     char *margins = tr_format("%srewards/margins", prefix);
     char *chosen_name = tr_format("%srewards/chosen", prefix);
     char *rejected_name = tr_format("%srewards/rejected", prefix);
+    // Pointers into the record: read before the next set, which may move it.
     const double *chosen = controller_record_find(record, chosen_name);
     const double *rejected = controller_record_find(record, rejected_name);
     tr_status status = TR_OK;
@@ -141,8 +147,10 @@ static tr_status report(const batch_t *batch, uint64_t step, double rate, double
 {
     controller_run_t *run = batch->run;
     // Whole batches: rows that do not fill one wait for the next epoch's order.
+    // At least 1: load_rows has checked that the rows fill a batch.
     size_t epoch_steps = run->rows.count / run->recipe->data.batch;
     TR_TRY(controller_record_add_tally(record, batch->metrics, "", err));
+    // Behind the tally, of whose means it is made.
     TR_TRY(put_margin(record, "", err));
     TR_TRY(controller_record_set(record, "learning_rate", rate, err));
     TR_TRY(controller_record_set(record, "num_tokens", (double)run->tokens, err));
@@ -156,6 +164,7 @@ static tr_status report(const batch_t *batch, uint64_t step, double rate, double
 /// completions do not count.
 static uint64_t tokens_of(const batch_t *batch)
 {
+    // `matched` of the sequences are rows; the start of the next one is the sum of their lengths.
     return (uint64_t)batch->ragged.sequences.starts[batch->ragged.matched];
 }
 
@@ -163,6 +172,7 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
                                 const uint32_t *chosen, size_t count, uint64_t step,
                                 controller_record_t *record, tr_error_t *err)
 {
+    // Rows of online_dpo come from this step's responses; the update is the same.
     double rate = controller_run_rate(run, run->recipe->optimizer.learning_rate, step);
     batch_t batch;
     double began = controller_run_phase(run, "train");
@@ -170,6 +180,7 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
     tr_status status = batch_run(&batch, run, rows, chosen, count, step - 1,
                                  controller_run_train_pass(run, step, 1, 1, rate), err);
     if (status == TR_OK) {
+        // Only of steps that succeeded: a repeated step counts once.
         run->tokens += tokens_of(&batch);
         status = report(&batch, step, rate, tr_clock_seconds() - began, record, err);
     }
@@ -186,6 +197,7 @@ tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_
 {
     const tr_recipe_t *recipe = run->recipe;
     size_t count = recipe->data.batch;
+    // In the order of the file: an evaluation is the same every time.
     uint32_t *chosen = tr_calloc(count, sizeof *chosen);
     tr_status status = tr_dataset_batch(chosen, run->rows.count, recipe->seed, step - 1, count,
                                         recipe->data.shuffle, err);
@@ -207,6 +219,7 @@ static tr_status measure(json_t *tally, controller_run_t *run, size_t first, siz
     for (size_t i = 0; i < count; i++) {
         chosen[i] = (uint32_t)(first + i);
     }
+    // The step that is finished: the learner refuses any other. The rate changes nothing.
     json_t *body = controller_run_train_pass(run, run->step, 1, 1, 0.0);
     json_object_set_new(body, "evaluate", json_true());
     tr_status status = batch_run(&batch, run, &run->eval_rows, chosen, count,
@@ -224,6 +237,7 @@ tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *r
 {
     // Batches of tallies add up to means over all held-out rows; the last batch may be smaller.
     size_t rows = run->eval_rows.count, size = run->recipe->data.batch;
+    // Sums with their weights, so that the smaller last batch counts for less.
     json_t *tally = json_object();
     tr_status status = TR_OK;
     controller_run_phase(run, "evaluate");
@@ -245,6 +259,7 @@ tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *r
 
 bool controller_rows_mismatched(const tr_recipe_t *recipe)
 {
+    // apo_zero_unpaired reads no KL, so it needs no second half.
     return (tr_recipe_algorithm(recipe)->reads & TR_READS_KTO) != 0 &&
            recipe->kto.loss.loss_type == TR_KTO_KTO;
 }

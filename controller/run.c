@@ -44,6 +44,7 @@ static controller_step_fn page_of(const tr_algorithm_t *algorithm)
     while (i < sizeof pages / sizeof pages[0] && strcmp(pages[i].algorithm, algorithm->name) != 0) {
         i++;
     }
+    // The recipe has been checked, so a name without a page is a mistake of ours.
     TR_ASSERT(i < sizeof pages / sizeof pages[0], "no page takes steps of '%s'", algorithm->name);
     return pages[i].step;
 }
@@ -55,8 +56,10 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
                              tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
+    // In the actor's process the reference is part of the actor's time.
     bool separate = recipe->roles.reference.separate && tr_recipe_reads_reference(recipe);
     double episodes = (double)(recipe->data.batch * recipe->generation.samples);
+    // Behind the algorithm's own metrics, in every line of the file.
     TR_TRY(controller_record_set(record, "time/step", seconds, err));
     if (tr_algorithm_generates(run->algorithm)) {
         TR_TRY(controller_record_set(record, "eps", episodes / seconds, err));
@@ -96,6 +99,7 @@ static void note_scores(controller_run_t *run, const controller_record_t *record
 {
     const double *mean = controller_record_find(record, "eval_mean_reward");
     const double *deviation = controller_record_find(record, "eval_reward_std");
+    // Only evaluations measure them; between two of them the last ones stand.
     if (run->recipe->reward.normalize && mean != NULL && deviation != NULL) {
         json_decref(run->scores);
         run->scores = json_pack("{s:f, s:f}", "mean", *mean, "std", *deviation);
@@ -106,6 +110,7 @@ static void note_scores(controller_run_t *run, const controller_record_t *record
 static void expect_documented(const controller_record_t *record)
 {
     for (size_t i = 0; i < record->count; i++) {
+        // eval_ and the judges' names are covered by the rows' patterns.
         TR_ASSERT(controller_metric_row(record->items[i].name) != NULL,
                   "metric '%s' has no row in controller/metric_table.c", record->items[i].name);
     }
@@ -126,6 +131,7 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
     }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
     expect_documented(record);
+    // A return to a checkpoint before this step cuts its lines again.
     TR_TRY(controller_metrics_append(run->metrics, record, err));
     TR_TRY(controller_events_append(run->events, record, tr_clock_wall(), err));
     controller_progress_step(run->progress, record, tr_clock_seconds());
@@ -136,6 +142,7 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
 static tr_status advance(controller_run_t *run, tr_error_t *err)
 {
     controller_record_t record;
+    // The record's step is what the page takes; run->step grows when it is finished.
     controller_record_init(&record, run->step + 1);
     tr_status status = take_step(run, &record, err);
     controller_record_release(&record);
@@ -146,6 +153,7 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
 /// Work that is done once, before the first step: log-probs of the reference.
 static tr_status prepare(controller_run_t *run, tr_error_t *err)
 {
+    // Known once, known for the whole process: rows and reference do not change.
     if (!tr_recipe_precomputes_reference(run->recipe) || run->reference_known) {
         return TR_OK;
     }
@@ -162,6 +170,7 @@ static tr_status prepare(controller_run_t *run, tr_error_t *err)
 /// rolled back too.
 static tr_status begin(controller_run_t *run, bool restore, tr_error_t *err)
 {
+    // Outputs and learners first: the reference may be part of the actor's process.
     TR_TRY(controller_checkpoint_return(run, restore, err));
     return prepare(run, err);
 }
@@ -171,10 +180,12 @@ static tr_status begin(controller_run_t *run, bool restore, tr_error_t *err)
 static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 {
     tr_status status = begin(run, false, err);
+    // Progress is a step that was never finished before, however often the run went back.
     uint64_t furthest = run->step;
     unsigned returns = 0;
     while (status == TR_ERR_VERSION || (status == TR_OK && run->step < run->recipe->steps)) {
         if (status == TR_ERR_VERSION) {
+            // A step that kills its learner each time would go on for ever.
             if (returns++ == RETURNS_MAX) {
                 return tr_error_prefix(err, "step %" PRIu64 " failed %u times", run->step + 1,
                                        returns);
@@ -204,6 +215,7 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     const tr_recipe_t *recipe = run->recipe;
     TR_TRY(tr_tokenizer_new(&run->tokenizer, recipe->model, err));
     TR_TRY(tr_model_config_load(&run->model, recipe->model, err));
+    // More ids than rows of the embedding would be read past its end; fewer are common (padding).
     size_t ids = tr_tokenizer_vocab_size(run->tokenizer);
     if (ids > run->model.vocabulary) {
         return tr_fail(
@@ -231,6 +243,7 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
 /// Shows a sentence (taken) to the user and writes it to the log.
 static void note(controller_run_t *run, char *sentence)
 {
+    // To both, because many runs have no terminal, and few users read the log of a run that works.
     tr_log(TR_LOG_WARN, "data", "\"%s\"", sentence);
     controller_progress_note(run->progress, sentence);
     free(sentence);
@@ -239,6 +252,7 @@ static void note(controller_run_t *run, char *sentence)
 /// Reports the rows that data.on_bad_row left out.
 static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const char *key)
 {
+    // Rows without a dataset are empty ones.
     size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
     if (dropped > 0) {
         note(run, tr_format("%s: %zu of %zu rows are bad and were dropped; "
@@ -254,6 +268,7 @@ static tr_status open_broker(controller_run_t *run, tr_error_t *err)
     tr_dispatch_options_t options;
     char *endpoint = NULL;
     tr_dispatch_options_init(&options);
+    // With bind, workers may come from other machines; then the address is the user's.
     if (network->bind != NULL) {
         endpoint = tr_strdup(network->bind);
     } else {
@@ -272,6 +287,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     TR_TRY(open_broker(run, err));
     run->calls = controller_calls_new(run->broker, stop);
     if (tr_algorithm_generates(run->algorithm)) {
+        // Judges score responses, so algorithms on rows have none.
         run->judges = controller_judges_new(&run->recipe->roles.reward, &run->rows, run->tokenizer,
                                             run->calls);
     }
@@ -294,6 +310,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
 /// Releases everything, in the reverse of the order in which open_run made it.
 static void close_run(controller_run_t *run)
 {
+    // First, so that the last line is complete before anything else may print.
     controller_progress_destroy(&run->progress);
     controller_judges_destroy(&run->judges);
     controller_calls_destroy(&run->calls);
@@ -312,6 +329,7 @@ static tr_status run_recipe(controller_run_t *run, const volatile sig_atomic_t *
 {
     tr_status status = open_run(run, stop, err);
     if (status == TR_OK) {
+        // TR_ERR_INTERRUPTED leaves everything as it is: the last checkpoint stands.
         status = take_all_steps(run, err);
     }
     if (status == TR_OK) {
@@ -352,6 +370,7 @@ tr_status controller_run(const char *directory, bool resume, const volatile sig_
     tr_recipe_t *recipe = NULL;
     uint64_t step;
     tr_status status;
+    // The lock comes with it, so from here on this is the run's only controller.
     TR_TRY(controller_rundir_open(&run.rundir, directory, err));
     TR_TRY_GOTO(load_recipe(&recipe, run.rundir, err), done);
     TR_TRY_GOTO(controller_rundir_checkpoint_latest(&step, run.rundir, err), done);

@@ -40,6 +40,7 @@ static bool is_there(const char *path, const char *name)
     return there;
 }
 
+/// Whether the text has this end.
 static bool ends_with(const char *text, const char *end)
 {
     size_t length = strlen(text);
@@ -58,6 +59,7 @@ char *controller_rundir_file(const controller_rundir_t *rundir, const char *name
 
 char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t step)
 {
+    // Six digits, so that a listing is in order; a run of more steps has longer names.
     return tr_format("%s/checkpoints/step-%06" PRIu64, rundir->path, step);
 }
 
@@ -68,6 +70,7 @@ char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t s
 static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
 {
     char *file = joined(rundir->path, "lock");
+    // Made if missing, and never removed: an unlinked file could be locked by two.
     rundir->lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     free(file);
     if (rundir->lock < 0) {
@@ -76,6 +79,7 @@ static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
     if (flock(rundir->lock, LOCK_EX | LOCK_NB) == 0) {
         return TR_OK;
     }
+    // Whoever holds it lives: the kernel unlocks when a process ends, however it does.
     if (errno == EWOULDBLOCK) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "the run in '%s' is active in another process; let it end or stop it first",
@@ -90,6 +94,7 @@ static controller_rundir_t *new_rundir(char *path)
 {
     controller_rundir_t *rundir = tr_calloc(1, sizeof *rundir);
     rundir->path = path;
+    // Not locked yet: destroy must not close descriptor 0.
     rundir->lock = -1;
     return rundir;
 }
@@ -99,8 +104,10 @@ void controller_rundir_destroy(controller_rundir_t **rundir)
     if (*rundir == NULL) {
         return;
     }
+    // Only by the object that wrote it: the `troupe` command opens run directories too.
     if ((*rundir)->endpoint_written) {
         char *file = joined((*rundir)->path, "endpoint");
+        // A killed controller leaves the file; the next open removes it (clear_endpoint).
         unlink(file);
         free(file);
     }
@@ -129,6 +136,7 @@ static bool is_beginning(const char *name)
 /// Fails when the directory holds a run or anything else.
 static tr_status check_vacant(const char *path, tr_error_t *err)
 {
+    // recipe.yaml comes last, so where it is there is a whole run.
     if (is_there(path, "recipe.yaml")) {
         return tr_fail(
             err, TR_ERR_ARGUMENT,
@@ -140,7 +148,9 @@ static tr_status check_vacant(const char *path, tr_error_t *err)
     if (listing == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot list '%s': %s", path, strerror(errno));
     }
+    // Files of others are never touched: a mistyped `output` must not cost data.
     bool vacant = true;
+    // readdir also gives . and .., which a run in the making has as well.
     const struct dirent *entry;
     while ((entry = readdir(listing)) != NULL) {
         vacant = vacant && is_beginning(entry->d_name);
@@ -154,6 +164,7 @@ static tr_status check_vacant(const char *path, tr_error_t *err)
 /// checkpoints/ and logs/, unless they are there.
 static tr_status make_folders(const controller_rundir_t *rundir, tr_error_t *err)
 {
+    // The supervisor writes logs/ before the controller is there.
     static const char *const NAMES[] = {"checkpoints", "logs"};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         char *folder = joined(rundir->path, NAMES[i]);
@@ -169,6 +180,7 @@ static tr_status write_recipe(const controller_rundir_t *rundir, const tr_recipe
                               tr_error_t *err)
 {
     char *file = joined(rundir->path, "recipe.yaml");
+    // Atomically: recipe.yaml.tmp is renamed when its bytes are on the disk.
     tr_status status = tr_recipe_write(recipe, file, err);
     free(file);
     TR_TRY(status);
@@ -184,11 +196,14 @@ tr_status controller_rundir_create(controller_rundir_t **rundir, const tr_recipe
     controller_rundir_t *made = new_rundir(joined(recipe->output, recipe->name));
     tr_status status;
     TR_TRY_GOTO(tr_directory_make(made->path, err), done);
+    // Before the lock too: the sentence about the run that is there says more than one about a
+    // lock.
     TR_TRY_GOTO(check_vacant(made->path, err), done);
     TR_TRY_GOTO(take_lock(made, err), done);
     TR_TRY_GOTO(check_vacant(made->path, err), done); // another process may have been quicker
     TR_TRY_GOTO(make_folders(made, err), done);
     TR_TRY_GOTO(write_recipe(made, recipe, err), done);
+    // Taken: the clean-up below then finds NULL.
     *rundir = made;
     made = NULL;
 done:
@@ -207,6 +222,7 @@ static tr_status clear_parts(const controller_rundir_t *rundir, tr_error_t *err)
     }
     const struct dirent *entry;
     while (status == TR_OK && (entry = readdir(listing)) != NULL) {
+        // Also NAME.old.part: a checkpoint that was being replaced or pruned.
         if (ends_with(entry->d_name, ".part")) {
             char *part = joined(folder, entry->d_name);
             status = tr_directory_remove(part, err);
@@ -236,6 +252,7 @@ static tr_status clear_endpoint(const controller_rundir_t *rundir, tr_error_t *e
 /// Fails unless the directory is a run's.
 static tr_status check_run(const char *path, tr_error_t *err)
 {
+    // Nothing else is looked at: recipe.yaml is written last.
     return is_there(path, "recipe.yaml")
                ? TR_OK
                : tr_fail(
@@ -248,10 +265,12 @@ static tr_status check_run(const char *path, tr_error_t *err)
 tr_status controller_rundir_open(controller_rundir_t **rundir, const char *path, tr_error_t *err)
 {
     *rundir = NULL;
+    // Before the lock, whose file would be made in any directory.
     TR_TRY(check_run(path, err));
     controller_rundir_t *made = new_rundir(tr_strdup(path));
     tr_status status;
     TR_TRY_GOTO(take_lock(made, err), done);
+    // Removed by hand, perhaps to save space: a run without checkpoints begins anew.
     TR_TRY_GOTO(make_folders(made, err), done);
     // Only with the lock: another controller may be writing a checkpoint.
     TR_TRY_GOTO(clear_parts(made, err), done);
@@ -269,7 +288,9 @@ tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const ch
                                            tr_error_t *err)
 {
     char *file = joined(rundir->path, "endpoint");
+    // A line, for shells.
     char *line = tr_format("%s\n", endpoint);
+    // Workers poll for the file, so they must never read half an address.
     tr_status status = tr_file_write_atomic(file, line, strlen(line), err);
     // Destroying the object then removes the file: the address ends with the controller.
     rundir->endpoint_written |= status == TR_OK;

@@ -26,6 +26,7 @@ static char *part_of(const controller_rundir_t *rundir, uint64_t step)
 /// Renames, atomically.
 static tr_status move(const char *from, const char *to, tr_error_t *err)
 {
+    // Within one directory: rename is atomic there, and fails across file systems.
     return rename(from, to) == 0 ? TR_OK
                                  : tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", from,
                                            to, strerror(errno));
@@ -43,6 +44,7 @@ static tr_status discard(const char *path, tr_error_t *err)
 {
     char *away = away_of(path);
     tr_status status;
+    // What an attempt that failed has left.
     TR_TRY_GOTO(tr_directory_remove(away, err), done);
     TR_TRY_GOTO(move(path, away, err), done);
     TR_TRY_GOTO(tr_directory_remove(away, err), done);
@@ -79,6 +81,7 @@ tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir,
     // A run that went back writes a step's checkpoint again.
     if (access(path, F_OK) == 0) {
         TR_TRY_GOTO(tr_directory_remove(away, err), done);
+        // A directory that is not empty cannot be renamed over.
         TR_TRY_GOTO(move(path, away, err), done);
     }
     TR_TRY_GOTO(move(part, path, err), done);
@@ -115,9 +118,11 @@ static bool is_checkpoint(uint64_t *step, const controller_rundir_t *rundir, con
     if (strncmp(name, START, strlen(START)) != 0) {
         return false;
     }
+    // A number too large gives ULLONG_MAX, whose name is another one.
     *step = strtoull(name + strlen(START), NULL,
                      10); // whether that was all of the name is checked below
     char *path = controller_rundir_checkpoint(rundir, *step);
+    // Names by hand such as step-9 or step-000009-copy are the user's, and stay.
     bool whole = strcmp(strrchr(path, '/') + 1, name) == 0 && stat(path, &info) == 0 &&
                  S_ISDIR(info.st_mode);
     free(path);
@@ -140,6 +145,7 @@ static tr_status list(steps_t *steps, const controller_rundir_t *rundir, tr_erro
     // Names that end in .part, and files that are not ours, are passed over.
     while ((entry = readdir(listing)) != NULL) {
         if (is_checkpoint(&step, rundir, entry->d_name)) {
+            // A run keeps a handful of checkpoints.
             steps->items = tr_realloc(steps->items, (steps->count + 1) * sizeof *steps->items);
             steps->items[steps->count++] = step;
         }
@@ -147,6 +153,7 @@ static tr_status list(steps_t *steps, const controller_rundir_t *rundir, tr_erro
     closedir(listing);
     free(folder);
     if (steps->count > 0) {
+        // As numbers: step-1000000 comes behind step-999999, though not as text.
         qsort(steps->items, steps->count, sizeof *steps->items, compare);
     }
     return TR_OK;
@@ -159,6 +166,7 @@ tr_status controller_rundir_checkpoint_latest(uint64_t *step, const controller_r
     *step = 0;
     TR_TRY(list(&steps, rundir, err));
     if (steps.count > 0) {
+        // The list ascends, so the last one is the newest.
         *step = steps.items[steps.count - 1];
     }
     free(steps.items);
@@ -172,6 +180,7 @@ tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, 
     steps_t steps;
     TR_TRY(list(&steps, rundir, err));
     tr_status status = TR_OK;
+    // Oldest first: a kill in between leaves the newest ones.
     for (size_t i = 0; i + keep < steps.count && status == TR_OK; i++) {
         char *path = controller_rundir_checkpoint(rundir, steps.items[i]);
         status = discard(path, err);

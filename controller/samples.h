@@ -7,8 +7,8 @@
 
 #include "controller/appender.h"
 
-/// Appends one line, flushed, to a file of controller_lines_open. response: [length] bytes, of which
-/// a NUL is kept; invalid UTF-8 becomes U+FFFD, in the prompt too. score: finite, else
+/// Appends one line, flushed, to a file of controller_lines_open. response: [length] bytes, of
+/// which a NUL is kept; invalid UTF-8 becomes U+FFFD, in the prompt too. score: finite, else
 /// TR_ERR_NUMERIC. finish: tr_finish_name.
 tr_status controller_samples_append(controller_appender_t *file, uint64_t step, const char *prompt,
                                     const char *response, size_t length, double score,

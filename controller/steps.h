@@ -6,8 +6,8 @@
 
 /// Each takes step `step` (from 1) with the weights of step - 1, which must be published where the
 /// algorithm generates, and fills the record with its metrics. Failures as controller_calls_finish;
-/// TR_ERR_NUMERIC when a promise about numbers is broken: a NaN, or rollouts and actor that disagree
-/// about a log-probability.
+/// TR_ERR_NUMERIC when a promise about numbers is broken: a NaN, or rollouts and actor that
+/// disagree about a log-probability.
 typedef tr_status (*controller_step_fn)(controller_run_t *run, uint64_t step,
                                         controller_record_t *record, tr_error_t *err);
 
@@ -32,14 +32,14 @@ tr_status controller_online_step(controller_run_t *run, uint64_t step, controlle
 
 // Parts of a step on rows
 
-/// One update of the actor on the chosen rows: [count], for step `step`: rows of files, or made from
-/// responses. The record gets the metrics of the algorithm.
+/// One update of the actor on the chosen rows: [count], for step `step`: rows of files, or made
+/// from responses. The record gets the metrics of the algorithm.
 tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
                                 const uint32_t *chosen, size_t count, uint64_t step,
                                 controller_record_t *record, tr_error_t *err);
 
-/// The same without the update, on run->eval_rows under the weights of run->step: adds eval_loss and
-/// the other metrics, each with the prefix `eval_`.
+/// The same without the update, on run->eval_rows under the weights of run->step: adds eval_loss
+/// and the other metrics, each with the prefix `eval_`.
 tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *record,
                                    tr_error_t *err);
 
