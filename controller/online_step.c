@@ -67,12 +67,12 @@ static void choose_responses(online_t *o)
 }
 
 /// Response `index` with its prompt, as a sequence of a row.
-static void copy_response(tr_sequence_t *item, const controller_experience_t *e, size_t index)
+static void copy_response(tr_sequence_t *sequence, const controller_experience_t *e, size_t index)
 {
-    item->prompt = (size_t)e->prompt_lengths[index];
-    item->length = (size_t)(e->starts[index + 1] - e->starts[index]);
-    item->ids = tr_calloc(item->length, sizeof *item->ids);
-    memcpy(item->ids, e->ids + e->starts[index], item->length * sizeof *item->ids);
+    sequence->prompt = (size_t)e->prompt_lengths[index];
+    sequence->length = (size_t)(e->starts[index + 1] - e->starts[index]);
+    sequence->ids = tr_calloc(sequence->length, sizeof *sequence->ids);
+    memcpy(sequence->ids, e->ids + e->starts[index], sequence->length * sizeof *sequence->ids);
 }
 
 /// The chosen responses as rows: a pair for DPO, else one sequence a prompt. The caller releases
@@ -86,10 +86,10 @@ static void make_rows(tr_rows_t *rows, const online_t *o)
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
     for (size_t i = 0; i < o->prompts; i++) {
-        tr_sequence_t *items = rows->sequences + group * i;
-        copy_response(&items[0], &o->experience, o->best[i]);
+        tr_sequence_t *sequences = rows->sequences + group * i;
+        copy_response(&sequences[0], &o->experience, o->best[i]);
         if (group == 2) {
-            copy_response(&items[1], &o->experience, o->worst[i]);
+            copy_response(&sequences[1], &o->experience, o->worst[i]);
         }
         rows->starts[i + 1] = group * (i + 1);
     }
