@@ -9,7 +9,6 @@
 #include "common/base/status.h"
 
 typedef struct tr_split tr_split_t;
-typedef struct tr_split_cursor tr_split_cursor_t; ///< one pass over one text
 
 /// The expression of GPT-2's byte-level tokenizer.
 extern const char *const TR_SPLIT_GPT2;
@@ -21,14 +20,13 @@ tr_status tr_split_new(tr_split_t **split, const char *pattern, size_t length, b
                        tr_error_t *err);
 void tr_split_destroy(tr_split_t **split);
 
-/// Goes over `length` bytes of valid UTF-8; borrows split and text.
-tr_split_cursor_t *tr_split_cursor_new(const tr_split_t *split, const char *text, size_t length);
-void tr_split_cursor_destroy(tr_split_cursor_t **cursor);
+/// Takes a piece: text[start .. start + length), length >= 1. Anything but TR_OK ends the walk.
+typedef tr_status (*tr_piece_fn)(void *context, size_t start, size_t length);
 
-/// The next piece, text[*start .. *start + *length); *length is 0 after the last one. Pieces are
-/// never empty, and joined they are the text. TR_ERR_ARGUMENT when the expression exceeds PCRE2's
-/// limits on this text.
-tr_status tr_split_cursor_next(size_t *start, size_t *length, tr_split_cursor_t *cursor,
-                               tr_error_t *err);
+/// Hands the pieces of `length` bytes of valid UTF-8 to `take`, in order: none is empty, and joined
+/// they are the text. TR_ERR_ARGUMENT when the expression exceeds PCRE2's limits on this text, or
+/// what `take` returned.
+tr_status tr_split_run(const tr_split_t *split, const char *text, size_t length, tr_piece_fn take,
+                       void *context, tr_error_t *err);
 
 #endif

@@ -88,28 +88,29 @@ static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *te
     return status;
 }
 
+/// A text that is being split by a stage.
+typedef struct splitting {
+    encoding_t *encoding;
+    size_t stage;
+    const char *text;
+    bool continues;
+} splitting_t;
+
+/// A tr_piece_fn.
+static tr_status take_piece(void *context, size_t start, size_t length)
+{
+    const splitting_t *s = context;
+    return encode_piece(s->encoding, s->stage, s->text + start, length, s->continues && start == 0);
+}
+
 /// A text in pieces by the stage's expression, or in one piece where it has none.
 static tr_status encode_split(encoding_t *encoding, size_t stage, const char *text, size_t length,
                               bool continues)
 {
     const tr_split_t *split = encoding->tokenizer->stages[stage].split;
-    if (split == NULL) {
-        return encode_piece(encoding, stage, text, length, continues);
-    }
-    tr_split_cursor_t *cursor = tr_split_cursor_new(split, text, length);
-    tr_status status = TR_OK;
-    for (;;) {
-        size_t start = 0;
-        size_t n = 0;
-        TR_TRY_GOTO(tr_split_cursor_next(&start, &n, cursor, encoding->err), done);
-        if (n == 0) {
-            break;
-        }
-        TR_TRY_GOTO(encode_piece(encoding, stage, text + start, n, continues && start == 0), done);
-    }
-done:
-    tr_split_cursor_destroy(&cursor);
-    return status;
+    splitting_t splitting = {encoding, stage, text, continues};
+    return split == NULL ? take_piece(&splitting, 0, length)
+                         : tr_split_run(split, text, length, take_piece, &splitting, encoding->err);
 }
 
 /// The stages from `stage` on; past the last one BPE.

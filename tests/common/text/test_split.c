@@ -2,30 +2,58 @@
 #include "common/text/split.h"
 
 #include <criterion/criterion.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-/// The pieces of text with a bar after each are `expected`.
+/// The pieces of a text with a bar after each.
+typedef struct pieces {
+    const char *text;
+    char found[256];
+    size_t length;
+    size_t most; // pieces taken before it fails
+} pieces_t;
+
+static tr_status take(void *context, size_t start, size_t length)
+{
+    pieces_t *pieces = context;
+    if (pieces->most-- == 0) {
+        return TR_ERR_INTERRUPTED;
+    }
+    cr_expect(length > 0, "an empty piece");
+    memcpy(pieces->found + pieces->length, pieces->text + start, length);
+    pieces->length += length;
+    pieces->found[pieces->length++] = '|';
+    return TR_OK;
+}
+
+/// The pieces of text are `expected`.
 static void expect_pieces(const char *pattern, bool literal, const char *text, const char *expected)
 {
-    char found[256] = "";
-    size_t at = 0, start, n;
+    pieces_t pieces = {.text = text, .most = SIZE_MAX};
     tr_split_t *split;
     tr_error_t err = {0};
     cr_assert_eq(tr_split_new(&split, pattern, strlen(pattern), literal, &err), TR_OK, "%s",
                  err.text);
-    tr_split_cursor_t *cursor = tr_split_cursor_new(split, text, strlen(text));
-    do {
-        cr_assert_eq(tr_split_cursor_next(&start, &n, cursor, &err), TR_OK, "%s", err.text);
-        memcpy(found + at, text + start, n);
-        at += n;
-        found[at] = n > 0 ? '|' : '\0';
-        at += n > 0;
-    } while (n > 0);
-    cr_expect_str_eq(found, expected);
-    tr_split_cursor_destroy(&cursor);
+    cr_assert_eq(tr_split_run(split, text, strlen(text), take, &pieces, &err), TR_OK, "%s",
+                 err.text);
+    cr_expect_str_eq(pieces.found, expected);
     tr_split_destroy(&split);
     tr_split_destroy(&split);
+}
+
+Test(split, a_piece_that_is_not_taken_ends_the_walk)
+{
+    for (size_t most = 0; most < 3; most++) {
+        static const char *const expected[] = {"", "a|", "a|1|"};
+        pieces_t pieces = {.text = "a1b", .most = most};
+        tr_split_t *split;
+        tr_error_t err = {0};
+        cr_assert_eq(tr_split_new(&split, "[0-9]", 5, false, &err), TR_OK);
+        cr_expect_eq(tr_split_run(split, "a1b", 3, take, &pieces, &err), TR_ERR_INTERRUPTED);
+        cr_expect_str_eq(pieces.found, expected[most]);
+        tr_split_destroy(&split);
+    }
 }
 
 Test(split, a_match_is_a_piece_and_so_is_what_lies_between)
