@@ -25,7 +25,6 @@ struct tr_bpe {
     int32_t byte_ids[256]; // of <0xNN>, -1 where there is none
     merge_t *merges;       // [slot_count], open addressing
     size_t slot_count;     // a power of two
-    size_t count;
 };
 
 /// A piece's symbols, a list linked by index: `next` is the right neighbour, NONE at the end.
@@ -53,12 +52,15 @@ struct tr_bpe_work {
     size_t heap_capacity;
 };
 
-tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options)
+tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options, size_t merges)
 {
     tr_bpe_t *bpe = tr_calloc(1, sizeof *bpe);
     bpe->vocab = vocab;
     bpe->options = *options;
     bpe->slot_count = 1024;
+    while (bpe->slot_count < 2 * merges) { // at most half full: look-ups stay short
+        bpe->slot_count *= 2;
+    }
     bpe->merges = tr_alloc(bpe->slot_count * sizeof *bpe->merges);
     for (size_t i = 0; i < bpe->slot_count; i++) {
         bpe->merges[i].key = EMPTY;
@@ -94,23 +96,6 @@ static size_t slot_of(const tr_bpe_t *bpe, uint64_t key)
     return slot;
 }
 
-static void grow_merges(tr_bpe_t *bpe)
-{
-    merge_t *old = bpe->merges;
-    size_t old_count = bpe->slot_count;
-    bpe->slot_count *= 2;
-    bpe->merges = tr_alloc(bpe->slot_count * sizeof *bpe->merges);
-    for (size_t i = 0; i < bpe->slot_count; i++) {
-        bpe->merges[i].key = EMPTY;
-    }
-    for (size_t i = 0; i < old_count; i++) {
-        if (old[i].key != EMPTY) {
-            bpe->merges[slot_of(bpe, old[i].key)] = old[i];
-        }
-    }
-    free(old);
-}
-
 static uint64_t key_of(int32_t left, int32_t right)
 {
     return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
@@ -118,15 +103,8 @@ static uint64_t key_of(int32_t left, int32_t right)
 
 void tr_bpe_add_merge(tr_bpe_t *bpe, int32_t left, int32_t right, int32_t merged, uint32_t rank)
 {
-    if ((bpe->count + 1) * 2 > bpe->slot_count) {
-        grow_merges(bpe);
-    }
     uint64_t key = key_of(left, right);
-    size_t slot = slot_of(bpe, key);
-    if (bpe->merges[slot].key == EMPTY) {
-        bpe->count++;
-    }
-    bpe->merges[slot] = (merge_t){key, rank, merged};
+    bpe->merges[slot_of(bpe, key)] = (merge_t){key, rank, merged};
 }
 
 // Scratch memory

@@ -18,8 +18,8 @@ typedef struct tr_bpe_options {
     bool ignore_merges; ///< a piece that is a token is taken whole
 } tr_bpe_options_t;
 
-/// Borrows vocab.
-tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options);
+/// Borrows vocab. merges: how many will be added at most.
+tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options, size_t merges);
 void tr_bpe_destroy(tr_bpe_t **bpe);
 
 /// The pair (left, right) becomes `merged`; a smaller rank is merged earlier. A pair that was there

@@ -26,8 +26,6 @@ static void fill_alphabet(tr_tokenizer_t *tokenizer)
 tr_tokenizer_t *tr_tokenizer_empty(void)
 {
     tr_tokenizer_t *tokenizer = tr_calloc(1, sizeof *tokenizer);
-    tokenizer->vocab = tr_vocab_new();
-    tokenizer->added = tr_vocab_new();
     tokenizer->bos = tokenizer->eos = -1;
     fill_alphabet(tokenizer);
     return tokenizer;

@@ -22,6 +22,7 @@ static tr_status parse_vocab(tr_tokenizer_t *tokenizer, json_t *vocab, tr_error_
     if (!json_is_object(vocab)) {
         return tr_fail(err, TR_ERR_FORMAT, "model.vocab: expected an object of tokens and ids");
     }
+    tokenizer->vocab = tr_vocab_new(json_object_size(vocab));
     for (void *at = json_object_iter(vocab); at != NULL; at = json_object_iter_next(vocab, at)) {
         int32_t id = id_of(json_object_iter_value(at));
         if (id < 0) {
@@ -117,11 +118,11 @@ static tr_status parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_
     if (unk != NULL && options.unk < 0) {
         return tr_fail(err, TR_ERR_FORMAT, "model.unk_token: '%s' is not in model.vocab", unk);
     }
-    tokenizer->bpe = tr_bpe_new(tokenizer->vocab, &options);
     const json_t *merges = json_object_get(model, "merges");
     if (!json_is_array(merges)) {
         return tr_fail(err, TR_ERR_FORMAT, "model.merges: expected a list");
     }
+    tokenizer->bpe = tr_bpe_new(tokenizer->vocab, &options, json_array_size(merges));
     for (size_t i = 0; i < json_array_size(merges); i++) {
         TR_TRY(parse_merge(tokenizer, json_array_get(merges, i), (uint32_t)i, err));
     }
@@ -176,6 +177,7 @@ static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node
 static tr_status parse_added_tokens(tr_tokenizer_t *tokenizer, const json_t *list, tr_error_t *err)
 {
     size_t count = json_array_size(list);
+    tokenizer->added = tr_vocab_new(count);
     tokenizer->tokens = tr_calloc(count + 1, sizeof *tokenizer->tokens);
     for (size_t i = 0; i < count; i++) {
         TR_TRY(parse_added_token(tokenizer, json_array_get(list, i), i, err));
@@ -193,15 +195,10 @@ static tr_status parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t
             return tr_fail(err, TR_ERR_UNSUPPORTED, "%s: not supported; set it to null", absent[i]);
         }
     }
-    // Added tokens need the normalizer's rules, which must be read before them.
+    // The normalizer's rules must be there before the added tokens, which they rewrite.
     TR_TRY(parse_model(tokenizer, json_object_get(root, "model"), err));
-    TR_TRY(tr_tokenizer_parse_normalizer(tokenizer, json_object_get(root, "normalizer"), err));
-    TR_TRY(parse_added_tokens(tokenizer, json_object_get(root, "added_tokens"), err));
-    TR_TRY(
-        tr_tokenizer_parse_pre_tokenizer(tokenizer, json_object_get(root, "pre_tokenizer"), err));
-    TR_TRY(
-        tr_tokenizer_parse_post_processor(tokenizer, json_object_get(root, "post_processor"), err));
-    return tr_tokenizer_parse_decoder(tokenizer, json_object_get(root, "decoder"), err);
+    TR_TRY(tr_tokenizer_parse_pipeline(tokenizer, root, err));
+    return parse_added_tokens(tokenizer, json_object_get(root, "added_tokens"), err);
 }
 
 // Special ids
@@ -222,42 +219,31 @@ static int32_t numbered_id(const json_t *config, const char *key)
     return id_of(json_is_array(value) ? json_array_get(value, 0) : value);
 }
 
-/// files: tokenizer_config.json, generation_config.json, config.json, each NULL where it is absent.
-static void fill_specials(tr_tokenizer_t *tokenizer, json_t *const files[3])
-{
-    struct {
-        int32_t *id;
-        const char *name;
-        const char *number;
-    } wanted[] = {{&tokenizer->bos, "bos_token", "bos_token_id"},
-                  {&tokenizer->eos, "eos_token", "eos_token_id"}};
-    for (size_t i = 0; i < 2; i++) {
-        int32_t id = named_id(tokenizer, files[0], wanted[i].name);
-        for (size_t file = 1; file < 3 && id < 0; file++) {
-            id = numbered_id(files[file], wanted[i].number);
-        }
-        *wanted[i].id = id;
-    }
-}
-
+/// The begin and end tokens, each from the first of the files that says it. transformers names them
+/// in tokenizer_config.json; the others have their numbers.
 static tr_status read_specials(tr_tokenizer_t *tokenizer, const char *directory, tr_error_t *err)
 {
-    static const char *const names[3] = {"tokenizer_config.json", "generation_config.json",
-                                         "config.json"};
-    json_t *files[3] = {0};
-    tr_status status = TR_OK;
-    for (size_t i = 0; i < 3 && status == TR_OK; i++) {
+    static const char *const names[] = {"tokenizer_config.json", "generation_config.json",
+                                        "config.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        json_t *file;
         char *path = tr_format("%s/%s", directory, names[i]);
-        status = tr_json_read(&files[i], path, true, err);
+        tr_status status = tr_json_read(&file, path, true, err);
         free(path);
+        TR_TRY(status);
+        if (i == 0) {
+            tokenizer->bos = named_id(tokenizer, file, "bos_token");
+            tokenizer->eos = named_id(tokenizer, file, "eos_token");
+        }
+        if (tokenizer->bos < 0) {
+            tokenizer->bos = numbered_id(file, "bos_token_id");
+        }
+        if (tokenizer->eos < 0) {
+            tokenizer->eos = numbered_id(file, "eos_token_id");
+        }
+        json_decref(file);
     }
-    if (status == TR_OK) {
-        fill_specials(tokenizer, files);
-    }
-    for (size_t i = 0; i < 3; i++) {
-        json_decref(files[i]);
-    }
-    return status;
+    return TR_OK;
 }
 
 // Both

@@ -71,17 +71,11 @@ struct tr_tokenizer {
 /// Rewrites text in place.
 void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule);
 
-/// A tokenizer without tokens, stages and special ids. Owned by the caller.
+/// A tokenizer without vocabularies, stages and special ids. Owned by the caller.
 tr_tokenizer_t *tr_tokenizer_empty(void);
 
 /// The parts "normalizer", "pre_tokenizer", "post_processor" and "decoder" of tokenizer.json.
-tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node,
-                                        tr_error_t *err);
-tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node,
-                                           tr_error_t *err);
-tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node,
-                                            tr_error_t *err);
-tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node,
-                                     tr_error_t *err);
+tr_status tr_tokenizer_parse_pipeline(tr_tokenizer_t *tokenizer, const json_t *root,
+                                      tr_error_t *err);
 
 #endif

@@ -12,28 +12,36 @@
 typedef tr_status (*step_t)(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
                             tr_error_t *err);
 
-/// Calls `step` for a node: not at all for null, for each member of a Sequence (its list
-/// `members`), else for the node itself. where: the chain's name, for messages.
-static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, const char *where,
-                             const char *members, step_t step, tr_error_t *err)
+/// A part of tokenizer.json that is one step, or a Sequence of steps.
+typedef struct chain {
+    const char *name;
+    const char *members; // the name of a Sequence's list
+    step_t step;
+} chain_t;
+
+/// Calls the chain's step for a node: not at all for null, for each member of a Sequence, else for
+/// the node itself.
+static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, const chain_t *chain,
+                             tr_error_t *err)
 {
     if (node == NULL || json_is_null(node)) {
         return TR_OK;
     }
     const char *type = tr_json_string(node, "type", NULL);
     if (type == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s: expected an object with a type", where);
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected an object with a type", chain->name);
     }
-    const json_t *list = json_object_get(node, members);
+    const json_t *list = json_object_get(node, chain->members);
     if (strcmp(type, "Sequence") != 0) {
-        tr_status status = step(tokenizer, node, type, err);
-        return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", where);
+        tr_status status = chain->step(tokenizer, node, type, err);
+        return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", chain->name);
     }
     if (!json_is_array(list)) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s: a Sequence needs a list '%s'", where, members);
+        return tr_fail(err, TR_ERR_FORMAT, "%s: a Sequence needs a list '%s'", chain->name,
+                       chain->members);
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
-        TR_TRY(parse_chain(tokenizer, json_array_get(list, i), where, members, step, err));
+        TR_TRY(parse_chain(tokenizer, json_array_get(list, i), chain, err));
     }
     return TR_OK;
 }
@@ -98,12 +106,6 @@ static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, 
     return TR_OK;
 }
 
-tr_status tr_tokenizer_parse_normalizer(tr_tokenizer_t *tokenizer, const json_t *node,
-                                        tr_error_t *err)
-{
-    return parse_chain(tokenizer, node, "normalizer", "normalizers", normalizer_step, err);
-}
-
 // Pre-tokenizer
 
 enum { STAGE_LIMIT = 16 }; // each is a level of recursion in the encoder
@@ -157,12 +159,6 @@ static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *nod
         return TR_OK;
     }
     return tr_split_new(&stage->split, TR_SPLIT_GPT2, strlen(TR_SPLIT_GPT2), false, err);
-}
-
-tr_status tr_tokenizer_parse_pre_tokenizer(tr_tokenizer_t *tokenizer, const json_t *node,
-                                           tr_error_t *err)
-{
-    return parse_chain(tokenizer, node, "pre_tokenizer", "pretokenizers", pre_tokenizer_step, err);
 }
 
 // Post-processor
@@ -226,34 +222,13 @@ static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *no
     return status == TR_OK ? TR_OK : tr_error_prefix(err, "TemplateProcessing");
 }
 
-tr_status tr_tokenizer_parse_post_processor(tr_tokenizer_t *tokenizer, const json_t *node,
-                                            tr_error_t *err)
-{
-    return parse_chain(tokenizer, node, "post_processor", "processors", post_processor_step, err);
-}
-
 // Decoder
 
 /// The steps of a decoder of pieces. text_stream.c does them in this order, so files must have them
 /// so.
-typedef enum decoder_step {
-    STEP_NONE,
-    STEP_REPLACE,
-    STEP_BYTE_FALLBACK,
-    STEP_FUSE,
-    STEP_STRIP
-} decoder_step_t;
+enum { REPLACE, BYTE_FALLBACK, FUSE, STRIP, PIECES_STEPS };
 
-static decoder_step_t decoder_step_of(const char *type)
-{
-    static const char *const names[] = {"", "Replace", "ByteFallback", "Fuse", "Strip"};
-    for (decoder_step_t step = STEP_REPLACE; step <= STEP_STRIP; step++) {
-        if (strcmp(type, names[step]) == 0) {
-            return step;
-        }
-    }
-    return STEP_NONE;
-}
+static const char *const PIECES_NAMES[] = {"Replace", "ByteFallback", "Fuse", "Strip"};
 
 static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
 {
@@ -272,21 +247,19 @@ static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_e
     return TR_OK;
 }
 
-static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node,
-                                   decoder_step_t step, tr_error_t *err)
+static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node, int step,
+                                   tr_error_t *err)
 {
     switch (step) {
-    case STEP_REPLACE:
+    case REPLACE:
         return parse_replace(&tokenizer->decoder_rules, &tokenizer->decoder_rule_count, node, err);
-    case STEP_BYTE_FALLBACK: tokenizer->decoder_byte_fallback = true; return TR_OK;
-    case STEP_STRIP: return parse_strip(tokenizer, node, err);
-    case STEP_NONE:
-    case STEP_FUSE: break; // a stream joins pieces anyway
+    case STRIP: return parse_strip(tokenizer, node, err);
+    case BYTE_FALLBACK: tokenizer->decoder_byte_fallback = true; return TR_OK;
+    default: return TR_OK; // Fuse: a stream joins pieces anyway
     }
-    return TR_OK;
 }
 
-tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+static tr_status parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
 {
     const char *type = tr_json_string(node, "type", NULL);
     if (type == NULL) {
@@ -303,12 +276,15 @@ tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *no
     }
     tokenizer->decoder = TR_DECODER_PIECES;
     const json_t *list = json_object_get(node, "decoders");
-    decoder_step_t last = STEP_NONE;
+    int last = REPLACE;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = tr_json_string(json_array_get(list, i), "type", "");
-        decoder_step_t step = decoder_step_of(name);
+        int step = 0;
+        while (step < PIECES_STEPS && strcmp(name, PIECES_NAMES[step]) != 0) {
+            step++;
+        }
         // Strip takes characters from the start of the whole text, so it must come after Fuse.
-        if (step == STEP_NONE || step < last || (step == STEP_STRIP && last != STEP_FUSE)) {
+        if (step == PIECES_STEPS || step < last || (step == STRIP && last != FUSE)) {
             return tr_fail(err, TR_ERR_UNSUPPORTED,
                            "decoder: '%s' is not supported here; Replace, ByteFallback, Fuse, "
                            "Strip in this order are",
@@ -321,4 +297,18 @@ tr_status tr_tokenizer_parse_decoder(tr_tokenizer_t *tokenizer, const json_t *no
         last = step;
     }
     return TR_OK;
+}
+
+tr_status tr_tokenizer_parse_pipeline(tr_tokenizer_t *tokenizer, const json_t *root,
+                                      tr_error_t *err)
+{
+    static const chain_t chains[] = {
+        {"normalizer", "normalizers", normalizer_step},
+        {"pre_tokenizer", "pretokenizers", pre_tokenizer_step},
+        {"post_processor", "processors", post_processor_step},
+    };
+    for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
+        TR_TRY(parse_chain(tokenizer, json_object_get(root, chains[i].name), &chains[i], err));
+    }
+    return parse_decoder(tokenizer, json_object_get(root, "decoder"), err);
 }

@@ -15,9 +15,9 @@ typedef struct entry {
 } entry_t;
 
 struct tr_vocab {
-    entry_t *entries; // [count], in the order of adding
+    entry_t *entries; // [count] of [limit], in the order of adding
     size_t count;
-    size_t capacity;
+    size_t limit;
     uint32_t *slots;   // [slot_count], an entry's index plus one; 0 is free; open addressing
     size_t slot_count; // a power of two
     uint32_t *by_id;   // [size], an entry's index plus one
@@ -25,10 +25,15 @@ struct tr_vocab {
     size_t by_id_capacity;
 };
 
-tr_vocab_t *tr_vocab_new(void)
+tr_vocab_t *tr_vocab_new(size_t limit)
 {
     tr_vocab_t *vocab = tr_calloc(1, sizeof *vocab);
+    vocab->limit = limit;
+    vocab->entries = tr_calloc(limit + 1, sizeof *vocab->entries);
     vocab->slot_count = 1024;
+    while (vocab->slot_count < 2 * limit) { // at most half full: look-ups stay short
+        vocab->slot_count *= 2;
+    }
     vocab->slots = tr_calloc(vocab->slot_count, sizeof *vocab->slots);
     return vocab;
 }
@@ -63,18 +68,6 @@ static size_t slot_of(const tr_vocab_t *vocab, const char *text, size_t length)
     return slot;
 }
 
-/// Doubles the slots; entries keep their indices.
-static void grow_slots(tr_vocab_t *vocab)
-{
-    free(vocab->slots);
-    vocab->slot_count *= 2;
-    vocab->slots = tr_calloc(vocab->slot_count, sizeof *vocab->slots);
-    for (size_t i = 0; i < vocab->count; i++) {
-        size_t slot = slot_of(vocab, vocab->entries[i].text, vocab->entries[i].length);
-        vocab->slots[slot] = (uint32_t)(i + 1);
-    }
-}
-
 /// Room for ids below size.
 static void grow_ids(tr_vocab_t *vocab, size_t size)
 {
@@ -94,10 +87,7 @@ static void grow_ids(tr_vocab_t *vocab, size_t size)
 /// The index plus one of a new entry without an id.
 static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
 {
-    if (vocab->count == vocab->capacity) {
-        vocab->capacity = vocab->capacity == 0 ? 512 : vocab->capacity * 2;
-        vocab->entries = tr_realloc(vocab->entries, vocab->capacity * sizeof *vocab->entries);
-    }
+    TR_ASSERT(vocab->count < vocab->limit, "more than %zu strings", vocab->limit);
     char *copy = tr_alloc(length + 1);
     memcpy(copy, text, length);
     copy[length] = '\0';
@@ -108,9 +98,6 @@ static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
 void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id)
 {
     TR_ASSERT(id >= 0 && id < TR_VOCAB_LIMIT, "id %d", id);
-    if ((vocab->count + 1) * 2 > vocab->slot_count) {
-        grow_slots(vocab);
-    }
     grow_ids(vocab, (size_t)id + 1);
     size_t slot = slot_of(vocab, text, length);
     if (vocab->slots[slot] == 0) {

@@ -9,7 +9,8 @@ typedef struct tr_vocab tr_vocab_t;
 
 enum { TR_VOCAB_LIMIT = 1 << 24 }; ///< ids are below this
 
-tr_vocab_t *tr_vocab_new(void);
+/// limit: how many strings will be added at most.
+tr_vocab_t *tr_vocab_new(size_t limit);
 void tr_vocab_destroy(tr_vocab_t **vocab);
 
 /// Adds a string (copied) for id, 0 <= id < TR_VOCAB_LIMIT; a string or id that was there is

@@ -15,7 +15,7 @@ enum { A, B, C, AB, BC, ABC, UNK, FIRST, SECOND };
 static void setup(void)
 {
     static const char *const texts[] = {"a", "b", "c", "ab", "bc", "abc", "?", "<0xC3>", "<0xA9>"};
-    vocab = tr_vocab_new();
+    vocab = tr_vocab_new(SECOND + 1);
     work = tr_bpe_work_new();
     for (int32_t id = A; id <= SECOND; id++) {
         tr_vocab_add(vocab, texts[id], strlen(texts[id]), id);
@@ -35,7 +35,7 @@ static void expect_ids(const tr_bpe_options_t *options, bool bc_first, const cha
                        const int32_t *ids, size_t count)
 {
     tr_ids_t found = {0};
-    tr_bpe_t *bpe = tr_bpe_new(vocab, options);
+    tr_bpe_t *bpe = tr_bpe_new(vocab, options, 3);
     tr_bpe_add_merge(bpe, A, B, AB, bc_first ? 1 : 0);
     tr_bpe_add_merge(bpe, B, C, BC, bc_first ? 0 : 1);
     tr_bpe_add_merge(bpe, AB, C, ABC, 2);

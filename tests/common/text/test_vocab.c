@@ -11,7 +11,7 @@ static tr_vocab_t *vocab;
 
 static void setup(void)
 {
-    vocab = tr_vocab_new();
+    vocab = tr_vocab_new(5000);
 }
 
 static void teardown(void)
