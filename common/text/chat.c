@@ -15,11 +15,6 @@ const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1] = {
     "mistral-v1", "mistral-v3", "zephyr", "plain",  NULL,
 };
 
-const char *tr_chat_format_name(tr_chat_format_t format)
-{
-    return format < TR_CHAT_FORMAT_COUNT ? tr_chat_format_names[format] : "unknown";
-}
-
 // Formats. In their texts these stand for the tokenizer's begin and end tokens:
 
 #define BOS "\001"
@@ -35,6 +30,7 @@ typedef struct turn {
     const char *before, *after;
 } turn_t;
 
+/// Texts that are NULL are empty.
 typedef struct format {
     const char *start;        // before all messages
     turn_t turns[ROLE_COUNT]; // the assistant's: what it generates, its end token included
@@ -47,18 +43,13 @@ typedef struct format {
 // Where user and assistant alternate, the system message's turn stands before the first question,
 // inside the user's turn.
 static const format_t FORMATS[TR_CHAT_FORMAT_COUNT] = {
-    [TR_CHAT_CHATML] = {.start = "",
-                        .turns = {{"<|im_start|>system\n", "<|im_end|>\n"},
+    [TR_CHAT_CHATML] = {.turns = {{"<|im_start|>system\n", "<|im_end|>\n"},
                                   {"<|im_start|>user\n", "<|im_end|>\n"},
                                   {"", "<|im_end|>\n"}},
-                        .prompt = "<|im_start|>assistant\n",
-                        .gap = ""},
-    [TR_CHAT_LLAMA2] = {.start = "",
-                        .turns = {{"<<SYS>>\n", "\n<</SYS>>\n\n"},
+                        .prompt = "<|im_start|>assistant\n"},
+    [TR_CHAT_LLAMA2] = {.turns = {{"<<SYS>>\n", "\n<</SYS>>\n\n"},
                                   {BOS "[INST] ", " [/INST]"},
                                   {" ", " " EOS}},
-                        .prompt = "",
-                        .gap = "",
                         .trims = {[USER] = true, [ASSISTANT] = true},
                         .alternates = true},
     [TR_CHAT_LLAMA3] = {.start = BOS,
@@ -66,32 +57,22 @@ static const format_t FORMATS[TR_CHAT_FORMAT_COUNT] = {
                                   {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
                                   {"", "<|eot_id|>"}},
                         .prompt = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-                        .gap = "",
                         .trims = {true, true, true}},
     [TR_CHAT_MISTRAL] = {.start = BOS,
                          .turns = {[USER] = {"[INST] ", " [/INST]"}, [ASSISTANT] = {"", EOS}},
-                         .prompt = "",
-                         .gap = "",
                          .alternates = true},
     [TR_CHAT_MISTRAL_V1] = {.start = BOS,
                             .turns = {{"", "\n\n"}, {" [INST] ", " [/INST]"}, {" ", EOS}},
-                            .prompt = "",
-                            .gap = "",
                             .alternates = true},
     [TR_CHAT_MISTRAL_V3] = {.start = BOS,
                             .turns = {[USER] = {"[INST] ", "[/INST]"}, [ASSISTANT] = {" ", EOS}},
-                            .prompt = "",
-                            .gap = "",
                             .trims = {[ASSISTANT] = true},
                             .alternates = true},
-    [TR_CHAT_ZEPHYR] = {.start = "",
-                        .turns = {{"<|system|>\n", EOS "\n"}, {"<|user|>\n", EOS "\n"}, {"", EOS}},
+    [TR_CHAT_ZEPHYR] = {.turns = {{"<|system|>\n", EOS "\n"}, {"<|user|>\n", EOS "\n"}, {"", EOS}},
                         .prompt = "<|assistant|>\n",
                         .gap = "\n"},
-    [TR_CHAT_PLAIN] = {.start = "",
-                       .turns = {{"\n\nSystem: ", ""}, {"\n\nHuman: ", ""}, {" ", EOS}},
-                       .prompt = "\n\nAssistant:",
-                       .gap = ""},
+    [TR_CHAT_PLAIN] = {.turns = {{"\n\nSystem: ", ""}, {"\n\nHuman: ", ""}, {" ", EOS}},
+                       .prompt = "\n\nAssistant:"},
 };
 
 // Reading messages
@@ -200,7 +181,7 @@ static tr_status read_messages(message_t *message, const json_t *messages,
 /// Whether the format's texts have BOS or EOS.
 static bool writes(const format_t *format, const char *token)
 {
-    bool found = strstr(format->start, token) != NULL;
+    bool found = format->start != NULL && strstr(format->start, token) != NULL;
     for (size_t i = 0; i < ROLE_COUNT; i++) {
         const turn_t *turn = &format->turns[i];
         found = found || (turn->before != NULL && (strstr(turn->before, token) != NULL ||
@@ -225,10 +206,10 @@ static tr_status check_tokens(const rendering_t *rendering, tr_error_t *err)
 
 // Writing
 
-/// Appends a format's text, its tokens in their places.
+/// Appends a format's text (NULL: none), its tokens in their places.
 static void write_text(rendering_t *rendering, const char *text)
 {
-    for (; *text != '\0'; text++) {
+    for (; text != NULL && *text != '\0'; text++) {
         const char *token = *text == *BOS   ? rendering->begin
                             : *text == *EOS ? rendering->end
                                             : NULL;
@@ -314,7 +295,7 @@ static void write_messages(rendering_t *rendering, bool add_generation_prompt)
             write_turn(rendering, i);
         }
     }
-    write_text(rendering, add_generation_prompt ? format->prompt : "");
+    write_text(rendering, add_generation_prompt ? format->prompt : NULL);
 }
 
 bool tr_chat_is_conversation(const json_t *value)
@@ -341,7 +322,7 @@ tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json
     message_t *message = tr_calloc(count, sizeof *message);
     rendering_t rendering = {
         .format = &FORMATS[chat->format],
-        .name = tr_chat_format_name(chat->format),
+        .name = tr_chat_format_names[chat->format],
         .begin = tr_tokenizer_token(chat->tokenizer, tr_tokenizer_bos(chat->tokenizer)),
         .end = tr_tokenizer_token(chat->tokenizer, tr_tokenizer_eos(chat->tokenizer)),
         .message = message,

@@ -34,9 +34,6 @@ typedef enum tr_chat_format {
 /// The names above, by format, and NULL.
 extern const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1];
 
-/// "unknown" for a number outside the table.
-const char *tr_chat_format_name(tr_chat_format_t format);
-
 /// The format of a model directory: chat_template.jinja, else chat_template of
 /// tokenizer_config.json (a string, or "default" of a list of {name, template}), compared with the
 /// known templates to the byte. TR_CHAT_NONE where there is none. TR_ERR_UNSUPPORTED for a template

@@ -30,27 +30,19 @@ static tr_status spelt_place(size_t *place, const tr_tokenizer_t *tokenizer, con
     return TR_OK;
 }
 
-/// Sets mask: [count] where a token of ids and the span of the text overlap.
-static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_chat_span_t *span,
-                      const tr_tokenizer_t *tokenizer, const char *text, tr_error_t *err)
+/// Sets mask: [count] where a token of ids overlaps what the assistant generates.
+static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_chat_text_t *text,
+                      const tr_tokenizer_t *tokenizer, tr_error_t *err)
 {
-    size_t from = 0, to = 0, at = 0;
-    TR_TRY(spelt_place(&from, tokenizer, text, span->from, err));
-    TR_TRY(spelt_place(&to, tokenizer, text, span->to, err));
-    for (size_t i = 0; i < count && at < to; i++) {
-        size_t end = at + spelt_length(tokenizer, ids[i]);
-        mask[i] = mask[i] || end > from; // spans come in order: an earlier one may have set it
-        at = end;
-    }
-    return TR_OK;
-}
-
-static tr_status mark_all(uint8_t *mask, const int32_t *ids, size_t count,
-                          const tr_chat_text_t *text, const tr_tokenizer_t *tokenizer,
-                          tr_error_t *err)
-{
-    for (size_t i = 0; i < text->span_count; i++) {
-        TR_TRY(mark(mask, ids, count, &text->spans[i], tokenizer, text->text.data, err));
+    for (size_t s = 0; s < text->span_count; s++) {
+        size_t from = 0, to = 0, at = 0;
+        TR_TRY(spelt_place(&from, tokenizer, text->text.data, text->spans[s].from, err));
+        TR_TRY(spelt_place(&to, tokenizer, text->text.data, text->spans[s].to, err));
+        for (size_t i = 0; i < count && at < to; i++) {
+            size_t end = at + spelt_length(tokenizer, ids[i]);
+            mask[i] = mask[i] || end > from; // spans come in order: an earlier one may have set it
+            at = end;
+        }
     }
     return TR_OK;
 }
@@ -62,25 +54,23 @@ tr_status tr_chat_encode(int32_t **ids, size_t *count, uint8_t **mask, const tr_
     int32_t *all = NULL;
     uint8_t *marks = NULL;
     size_t n = 0;
-    tr_status status = tr_chat_render(&text, chat, messages, add_generation_prompt, err);
-    if (status != TR_OK) {
-        return status;
-    }
+    tr_status status;
+    TR_TRY_GOTO(tr_chat_render(&text, chat, messages, add_generation_prompt, err), done);
     TR_TRY_GOTO(
         tr_tokenizer_encode(&all, &n, chat->tokenizer, text.text.data, text.text.length, 0, err),
         done);
     if (mask != NULL) {
         marks = tr_calloc(n + 1, sizeof *marks);
-        TR_TRY_GOTO(mark_all(marks, all, n, &text, chat->tokenizer, err), done);
+        TR_TRY_GOTO(mark(marks, all, n, &text, chat->tokenizer, err), done);
         *mask = marks;
+        marks = NULL;
     }
     *ids = all;
     *count = n;
+    all = NULL;
 done:
-    if (status != TR_OK) {
-        free(marks);
-        free(all);
-    }
+    free(marks);
+    free(all);
     tr_chat_text_release(&text);
     return status;
 }

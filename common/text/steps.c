@@ -14,9 +14,7 @@ static tr_status append(tr_ids_t *ids, const tr_tokenizer_t *tokenizer, const ch
     int32_t *more;
     size_t count;
     TR_TRY(tr_tokenizer_encode(&more, &count, tokenizer, text, strlen(text), 0, err));
-    for (size_t i = 0; i < count; i++) {
-        tr_ids_append(ids, more[i]);
-    }
+    tr_ids_extend(ids, more, count);
     free(more);
     return TR_OK;
 }
@@ -58,8 +56,8 @@ tr_status tr_steps_encode(tr_steps_t *steps, const tr_tokenizer_t *tokenizer, co
     // The token after the last separator: any token will do, since nothing is read behind it.
     tr_ids_append(&ids, ids.data[ids.count - 1]);
     steps->length = ids.count;
-    steps->ids = tr_calloc(ids.count, sizeof *steps->ids);
-    memcpy(steps->ids, ids.data, ids.count * sizeof *steps->ids);
+    steps->ids = ids.data;
+    ids = (tr_ids_t){0};
 done:
     tr_ids_release(&ids);
     return status;

@@ -1,5 +1,6 @@
 // Ids to text, one id at a time. Decoding all ids at once is the same stream, ended after the last
 // one, so that pieces shown while they are generated are the final text by construction.
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,27 +79,14 @@ static void end_run(tr_text_stream_t *stream)
     run->length = 0;
 }
 
-/// -1: none.
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'A' && c <= 'F') {
-        return c - 'A' + 10;
-    }
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /// The byte of a token <0xNN>, -1 for any other token.
 static int byte_token(const char *text, size_t length)
 {
-    if (length != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') {
+    if (length != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>' ||
+        !isxdigit((unsigned char)text[3]) || !isxdigit((unsigned char)text[4])) {
         return -1;
     }
-    int high = hex_digit(text[3]);
-    int low = hex_digit(text[4]);
-    return high < 0 || low < 0 ? -1 : high * 16 + low;
+    return (int)strtol(text + 3, NULL, 16);
 }
 
 /// A token of the decoder of pieces.

@@ -18,11 +18,6 @@ typedef struct encoding {
 
 // Pieces
 
-static bool starts_with(const char *text, size_t length, const char *prefix, size_t prefix_length)
-{
-    return prefix_length <= length && memcmp(text, prefix, prefix_length) == 0;
-}
-
 void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule)
 {
     tr_bytes_t result = {0};
@@ -144,8 +139,8 @@ static const tr_added_token_t *token_at(const tr_tokenizer_t *tokenizer, const c
 {
     for (size_t i = 0; i < tokenizer->token_count; i++) {
         const tr_added_token_t *token = &tokenizer->tokens[i];
-        if (token->normalized == normalized &&
-            starts_with(text, length, token->content, token->length)) {
+        if (token->normalized == normalized && token->length <= length &&
+            memcmp(text, token->content, token->length) == 0) {
             return token;
         }
     }
@@ -180,14 +175,27 @@ static size_t space_after(const char *text, size_t from, size_t to)
     return from;
 }
 
-typedef tr_status (*encode_t)(encoding_t *encoding, const char *text, size_t length,
-                              bool continues);
-
-/// Cuts the added tokens of one kind (normalized or not) out of text, and hands what lies between
-/// to `between`. firsts: bytes that such a token starts with, so that most bytes cost one look.
-static tr_status encode_added(encoding_t *encoding, const char *text, size_t length, bool continues,
-                              bool normalized, const bool *firsts, encode_t between)
+/// firsts: [256], set for each byte that an added token of the kind starts with.
+static void mark_firsts(bool *firsts, const tr_tokenizer_t *tokenizer, bool normalized)
 {
+    memset(firsts, 0, 256 * sizeof *firsts);
+    for (size_t i = 0; i < tokenizer->token_count; i++) {
+        if (tokenizer->tokens[i].normalized == normalized) {
+            firsts[(unsigned char)tokenizer->tokens[i].content[0]] = true;
+        }
+    }
+}
+
+static tr_status encode_between(encoding_t *encoding, const char *text, size_t length,
+                                bool continues, bool normalized);
+
+/// Cuts the added tokens of one kind (normalized or not) out of text, which is of that kind, and
+/// encodes what lies between.
+static tr_status encode_added(encoding_t *encoding, const char *text, size_t length, bool continues,
+                              bool normalized)
+{
+    bool firsts[256]; // bytes that such a token starts with, so that most bytes cost one look
+    mark_firsts(firsts, encoding->tokenizer, normalized);
     size_t done = 0; // bytes that were handed on or belong to a token
     for (size_t at = 0; at < length;) {
         const tr_added_token_t *token = NULL;
@@ -201,50 +209,39 @@ static tr_status encode_added(encoding_t *encoding, const char *text, size_t len
         size_t start = token->lstrip ? space_before(text, done, at) : at;
         at += token->length;
         if (start > done) {
-            TR_TRY(between(encoding, text + done, start - done, continues && done == 0));
+            TR_TRY(encode_between(encoding, text + done, start - done, continues && done == 0,
+                                  normalized));
         }
         tr_ids_append(&encoding->ids, token->id);
         at = token->rstrip ? space_after(text, at, length) : at;
         done = at;
     }
-    return done < length ? between(encoding, text + done, length - done, continues && done == 0)
+    return done < length ? encode_between(encoding, text + done, length - done,
+                                          continues && done == 0, normalized)
                          : TR_OK;
 }
 
-/// firsts: [256], set for each byte that an added token of the kind starts with.
-static void mark_firsts(bool *firsts, const tr_tokenizer_t *tokenizer, bool normalized)
+/// Text between two added tokens: raw text is normalized, and its other added tokens are looked for;
+/// normalized text goes through the stages.
+static tr_status encode_between(encoding_t *encoding, const char *text, size_t length,
+                                bool continues, bool normalized)
 {
-    memset(firsts, 0, 256 * sizeof *firsts);
-    for (size_t i = 0; i < tokenizer->token_count; i++) {
-        if (tokenizer->tokens[i].normalized == normalized) {
-            firsts[(unsigned char)tokenizer->tokens[i].content[0]] = true;
-        }
+    if (normalized) {
+        return encode_stage(encoding, 0, text, length, continues);
     }
-}
-
-/// Text between the added tokens of normalized text.
-static tr_status encode_plain(encoding_t *encoding, const char *text, size_t length, bool continues)
-{
-    return encode_stage(encoding, 0, text, length, continues);
-}
-
-/// Text between the added tokens of raw text.
-static tr_status encode_raw(encoding_t *encoding, const char *text, size_t length, bool continues)
-{
-    bool firsts[256];
-    mark_firsts(firsts, encoding->tokenizer, true);
     tr_bytes_t normal = normalize(encoding->tokenizer, text, length, continues);
-    tr_status status =
-        encode_added(encoding, normal.data, normal.length, continues, true, firsts, encode_plain);
+    tr_status status = encode_added(encoding, normal.data, normal.length, continues, true);
     tr_bytes_release(&normal);
     return status;
 }
 
 // The template
 
-static bool same_ids(const int32_t *ids, size_t count, const tr_ids_t *wanted)
+/// Whether ids has the wanted ones at `at`, from where it has as many.
+static bool has_ids(const tr_ids_t *ids, size_t at, const tr_ids_t *wanted)
 {
-    return wanted->count <= count && memcmp(ids, wanted->data, wanted->count * sizeof *ids) == 0;
+    return wanted->count == 0 ||
+           memcmp(ids->data + at, wanted->data, wanted->count * sizeof *ids->data) == 0;
 }
 
 /// Puts the template around the ids, but not where the text brought its ids along.
@@ -253,19 +250,11 @@ static void add_template(tr_ids_t *ids, const tr_tokenizer_t *tokenizer)
     const tr_ids_t *before = &tokenizer->template_before;
     const tr_ids_t *after = &tokenizer->template_after;
     tr_ids_t result = {0};
-    if (before->count > 0 && !same_ids(ids->data, ids->count, before)) {
-        for (size_t i = 0; i < before->count; i++) {
-            tr_ids_append(&result, before->data[i]);
-        }
-    }
-    for (size_t i = 0; i < ids->count; i++) {
-        tr_ids_append(&result, ids->data[i]);
-    }
-    bool ended = ids->count >= after->count && after->count > 0 &&
-                 same_ids(ids->data + ids->count - after->count, after->count, after);
-    for (size_t i = 0; !ended && i < after->count; i++) {
-        tr_ids_append(&result, after->data[i]);
-    }
+    bool begun = before->count <= ids->count && has_ids(ids, 0, before);
+    bool ended = after->count <= ids->count && has_ids(ids, ids->count - after->count, after);
+    tr_ids_extend(&result, before->data, begun ? 0 : before->count);
+    tr_ids_extend(&result, ids->data, ids->count);
+    tr_ids_extend(&result, after->data, ended ? 0 : after->count);
     tr_ids_release(ids);
     *ids = result;
 }
@@ -284,11 +273,9 @@ tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t
         return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: %zu bytes; at most %d are taken",
                        length, 1 << 30);
     }
-    bool firsts[256];
-    mark_firsts(firsts, tokenizer, false);
     encoding_t encoding = {.tokenizer = tokenizer, .work = tr_bpe_work_new(), .err = err};
-    tr_status status = encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0,
-                                    false, firsts, encode_raw);
+    tr_status status =
+        encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0, false);
     tr_bpe_work_destroy(&encoding.work);
     if (status == TR_OK) {
         if ((flags & TR_ENCODE_SPECIAL) != 0) {

@@ -38,6 +38,13 @@ void tr_ids_append(tr_ids_t *ids, int32_t id)
     ids->data[ids->count++] = id;
 }
 
+void tr_ids_extend(tr_ids_t *ids, const int32_t *more, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        tr_ids_append(ids, more[i]);
+    }
+}
+
 void tr_ids_release(tr_ids_t *ids)
 {
     free(ids->data);

@@ -26,6 +26,8 @@ typedef struct tr_ids {
 } tr_ids_t;
 
 void tr_ids_append(tr_ids_t *ids, int32_t id);
+/// more: [count].
+void tr_ids_extend(tr_ids_t *ids, const int32_t *more, size_t count);
 void tr_ids_release(tr_ids_t *ids);
 
 /// Length (1..4) of the well-formed character at text, and its code point; 0 if the first of
