@@ -515,7 +515,7 @@ static tr_status handover(bench_t *b, tr_error_t *err)
 
 static tr_status print_config(const bench_t *b)
 {
-    char *text = tr_model_config_json(&b->config, TR_BF16);
+    char *text = tr_model_config_json(&b->config);
     puts(text);
     free(text);
     return TR_OK;

@@ -189,7 +189,7 @@ static tr_status write_all(const tr_rows_t *rows, size_t n, const char *path, co
 {
     const tr_safetensors_entry_t entry = {"logprobs", TR_F32, 1, {n}, rows->reference, NULL};
     const tr_safetensors_pair_t pair = {"key", key};
-    return tr_safetensors_write(path, &entry, 1, &pair, 1, err);
+    return tr_safetensors_write(path, &entry, 1, &pair, err);
 }
 
 /// Reads the log-probs from the file, or requests them and writes it.

@@ -1,9 +1,9 @@
 /// Whole files and directories (file.h).
 ///
 /// A file that must survive a crash is written in the order write, fsync, rename, fsync of the
-/// directory. For files that fit in memory the order stands here, in tr_file_write_atomic; tensors
-/// (common/hf/safetensors_write.c) and checkpoints (controller/rundir_checkpoints.c) follow it in
-/// larger steps, with tr_directory_sync.
+/// directory. For a file the order stands here, in tr_file_replace; directories of models
+/// (common/hf/directory.c) and checkpoints (controller/rundir_checkpoints.c) follow it in larger
+/// steps, with tr_directory_sync_tree.
 #include "common/base/file.h"
 
 #include <errno.h>
@@ -53,21 +53,21 @@ tr_status tr_file_read(char **text, size_t *length, const char *path, size_t lim
     return TR_OK;
 }
 
-/// Calls write until everything is written: a signal or a full disk may cut one call short.
-static tr_status write_all(int descriptor, const char *data, size_t length)
+bool tr_file_write_all(int descriptor, const void *data, size_t length)
 {
+    const char *at = data;
     while (length > 0) {
-        ssize_t written = write(descriptor, data, length);
+        ssize_t written = write(descriptor, at, length);
         if (written < 0 && errno == EINTR) {
             continue;
         }
         if (written < 0) {
-            return TR_ERR_IO;
+            return false;
         }
-        data += written;
+        at += written;
         length -= (size_t)written;
     }
-    return TR_OK;
+    return true;
 }
 
 /// fsync of a file or directory. 0, or -1 with errno. flags: O_DIRECTORY refuses anything else.
@@ -118,7 +118,10 @@ tr_status tr_directory_sync_parent(const char *path, tr_error_t *err)
     return status;
 }
 
-tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err)
+tr_status tr_file_replace(const char *path,
+                          tr_status (*fill)(const void *context, int descriptor,
+                                            const char *temporary, tr_error_t *err),
+                          const void *context, tr_error_t *err)
 {
     char *temporary = tr_format("%s.tmp", path);
     tr_status status = TR_OK;
@@ -129,13 +132,11 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
         free(temporary);
         return status;
     }
-    // The data must be on disk before the rename is: otherwise a crash could leave the new name
-    // with an empty file.
-    if (write_all(descriptor, data, length) != TR_OK || fsync(descriptor) != 0) {
-        status = tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
+    status = fill(context, descriptor, temporary, err);
+    // Some file systems report a full disk only here.
+    if (close(descriptor) != 0 && status == TR_OK) {
+        status = tr_fail(err, TR_ERR_IO, "cannot close '%s': %s", temporary, strerror(errno));
     }
-    // its result says nothing more: fsync has reported what the disk refused
-    close(descriptor);
     if (status == TR_OK && rename(temporary, path) != 0) {
         status = tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", temporary, path,
                          strerror(errno));
@@ -146,6 +147,29 @@ tr_status tr_file_write_atomic(const char *path, const void *data, size_t length
     }
     free(temporary);
     return status == TR_OK ? tr_directory_sync_parent(path, err) : status;
+}
+
+/// Bytes that become a file.
+typedef struct content {
+    const void *data;
+    size_t length;
+} content_t;
+
+static tr_status fill_content(const void *context, int descriptor, const char *temporary,
+                              tr_error_t *err)
+{
+    const content_t *content = context;
+    // The data must be on disk before the rename is: otherwise a crash could leave the new name
+    // with an empty file.
+    return tr_file_write_all(descriptor, content->data, content->length) && fsync(descriptor) == 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", temporary, strerror(errno));
+}
+
+tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err)
+{
+    const content_t content = {data, length};
+    return tr_file_replace(path, fill_content, &content, err);
 }
 
 /// Makes the directory, or finds it there. False with errno otherwise; ENOTDIR where path is

@@ -2,6 +2,7 @@
 #ifndef TR_BASE_FILE_H
 #define TR_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/base/status.h"
@@ -11,8 +12,19 @@
 tr_status tr_file_read(char **text, size_t *length, const char *path, size_t limit,
                        tr_error_t *err);
 
-/// Writes path.tmp, syncs it, renames it to path and syncs the directory: a reader sees the old
-/// file or the new.
+/// All of data: [length], however often write is interrupted or takes a part only. False with
+/// errno.
+bool tr_file_write_all(int descriptor, const void *data, size_t length);
+
+/// Makes path.tmp, has `fill` write and sync it, renames it to path and syncs the directory: a
+/// reader sees the old file or the new. temporary: path.tmp, for the sentences of `fill`. After a
+/// failure, of `fill` too, path is as it was, and path.tmp is gone.
+tr_status tr_file_replace(const char *path,
+                          tr_status (*fill)(const void *context, int descriptor,
+                                            const char *temporary, tr_error_t *err),
+                          const void *context, tr_error_t *err);
+
+/// tr_file_replace with data: [length].
 tr_status tr_file_write_atomic(const char *path, const void *data, size_t length, tr_error_t *err);
 
 /// mkdir -p: every part that is missing. TR_ERR_IO also where a part is no directory.

@@ -108,7 +108,7 @@ static tr_status write_weights(const char *staging, const tr_safetensors_entry_t
     // transformers refuses files without it
     const tr_safetensors_pair_t format = {"format", "pt"};
     char *path = tr_format("%s/model.safetensors", staging);
-    tr_status status = tr_safetensors_write(path, entries, count, &format, 1, err);
+    tr_status status = tr_safetensors_write(path, entries, count, &format, err);
     free(path);
     return status;
 }
@@ -135,13 +135,7 @@ static tr_status publish(const char *staging, const char *directory, tr_error_t 
         return tr_fail(err, TR_ERR_IO, "cannot rename '%s' to '%s': %s", staging, directory,
                        strerror(errno));
     }
-    // "/" alone stays "/"; without a slash it is the current directory
-    const char *slash = strrchr(directory, '/');
-    char *parent =
-        slash == NULL ? tr_strdup(".") : tr_format("%.*s/", (int)(slash - directory), directory);
-    tr_status status = tr_directory_sync(parent, err);
-    free(parent);
-    return status;
+    return tr_directory_sync_parent(directory, err);
 }
 
 tr_status tr_hf_commit(char **staging, const char *directory, tr_error_t *err)

@@ -293,18 +293,3 @@ const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *ke
     }
     return NULL;
 }
-
-/// The error names the first one: a file of another architecture has many.
-tr_status tr_safetensors_refuse_unknown(const tr_safetensors_t *file,
-                                        bool (*known)(void *context, const char *name),
-                                        void *context, tr_error_t *err)
-{
-    for (size_t i = 0; i < file->count; i++) {
-        if (!known(context, file->infos[i].name)) {
-            return tr_fail(err, TR_ERR_UNSUPPORTED,
-                           "%s: tensor '%s' has no place in this architecture", file->path,
-                           file->infos[i].name);
-        }
-    }
-    return TR_OK;
-}

@@ -64,12 +64,6 @@ tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, fl
 tr_status tr_safetensors_copy(const tr_safetensors_t *file, const char *name, tr_dtype_t dtype,
                               void *out, size_t count, tr_error_t *err);
 
-/// Fails with TR_ERR_UNSUPPORTED, naming the tensor, when the file holds one that
-/// known(context, name) does not know (a bias that a model would silently leave out, say).
-tr_status tr_safetensors_refuse_unknown(const tr_safetensors_t *file,
-                                        bool (*known)(void *context, const char *name),
-                                        void *context, tr_error_t *err);
-
 /// Checks that a tensor has exactly this dtype and this many elements, whatever its rank, and gives
 /// it as tr_safetensors_find does: for callers that read it a part at a time, and let go of each
 /// part by tr_safetensors_forget.
@@ -90,10 +84,10 @@ typedef struct tr_safetensors_source {
 /// A tensor to write. All pointers are borrowed.
 typedef struct tr_safetensors_entry {
     const char *name;
-    tr_dtype_t dtype; ///< in the file; TR_F16 is refused
+    tr_dtype_t dtype; ///< TR_F16 and TR_BF16, which nothing here writes, are refused
     size_t rank;      ///< at most TR_SAFETENSORS_RANK
     size_t shape[TR_SAFETENSORS_RANK];
-    const void *data; ///< floats for TR_F32 and TR_BF16 (rounded to nearest even), else dtype's
+    const void *data;                      ///< of dtype
     const tr_safetensors_source_t *source; ///< of the same; NULL: data
 } tr_safetensors_entry_t;
 
@@ -104,14 +98,13 @@ typedef struct tr_safetensors_pair {
 } tr_safetensors_pair_t;
 
 /// Writes path.tmp, syncs it, renames it to path, syncs the folder: a reader sees the old file or
-/// the new. Data is streamed, in blocks of at most 256 KiB where it has a source. The same entries
-/// and pairs, in any order, give the same bytes: tensors stand by element size, largest first, then
-/// by name, so that all are aligned. Fails with TR_ERR_IO (with the system's reason),
-/// TR_ERR_ARGUMENT (a name or key that comes twice or is no UTF-8; a dtype or rank) or
-/// TR_ERR_NUMERIC (a finite number that bfloat16 cannot hold); then path is as it was, and path.tmp
-/// is gone.
+/// the new. Data is streamed, in blocks of 2^16 elements where it has a source. The same entries, in
+/// any order, give the same bytes: tensors stand by element size, largest first, then by name, so
+/// that all are aligned. metadata: __metadata__; NULL: there is none. Fails with TR_ERR_IO (with the
+/// system's reason), TR_ERR_ARGUMENT (a name that comes twice or is no UTF-8; a dtype or rank) or as
+/// a source fails; then path is as it was, and path.tmp is gone.
 tr_status tr_safetensors_write(const char *path, const tr_safetensors_entry_t *entries,
-                               size_t count, const tr_safetensors_pair_t *metadata, size_t pairs,
+                               size_t count, const tr_safetensors_pair_t *metadata,
                                tr_error_t *err);
 
 #endif

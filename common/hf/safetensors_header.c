@@ -13,23 +13,15 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read in pla
 
 enum { PREFIX = 8, HEADER_LIMIT = 100000000 }; // the limit is the reference implementation's
 
-/// The dtypes of the format that Troupe has too.
-static const struct {
-    const char *name;
-    tr_dtype_t dtype;
-} DTYPES[] = {{"F32", TR_F32}, {"BF16", TR_BF16}, {"F16", TR_F16}, {"F64", TR_F64},
-              {"I32", TR_I32}, {"I64", TR_I64},   {"U8", TR_U8}};
-
-enum { DTYPE_COUNT = sizeof DTYPES / sizeof *DTYPES };
+/// The format's names of dtypes, by tr_dtype_t.
+static const char *const DTYPES[] = {
+    [TR_F32] = "F32", [TR_I32] = "I32", [TR_BF16] = "BF16", [TR_F16] = "F16",
+    [TR_F64] = "F64", [TR_I64] = "I64", [TR_U8] = "U8",
+};
 
 const char *safetensors_dtype_name(tr_dtype_t dtype)
 {
-    for (size_t i = 0; i < DTYPE_COUNT; i++) {
-        if (DTYPES[i].dtype == dtype) {
-            return DTYPES[i].name;
-        }
-    }
-    return NULL;
+    return DTYPES[dtype];
 }
 
 /// A tensor's entry in the header, while it is read.
@@ -62,9 +54,9 @@ static tr_status read_dtype(tr_dtype_t *dtype, const entry_t *entry)
     if (!json_is_string(value)) {
         return refuse(entry, "dtype", "a name");
     }
-    for (size_t i = 0; i < DTYPE_COUNT; i++) {
-        if (strcmp(DTYPES[i].name, json_string_value(value)) == 0) {
-            *dtype = DTYPES[i].dtype;
+    for (size_t i = 0; i < sizeof DTYPES / sizeof *DTYPES; i++) {
+        if (strcmp(DTYPES[i], json_string_value(value)) == 0) {
+            *dtype = (tr_dtype_t)i;
             return TR_OK;
         }
     }

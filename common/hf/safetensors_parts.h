@@ -22,7 +22,7 @@ struct tr_safetensors {
     size_t count;
 };
 
-/// "F32", ...; NULL for a dtype that the format does not have.
+/// "F32", ...
 const char *safetensors_dtype_name(tr_dtype_t dtype);
 
 /// Checks the shard's header and appends its tensors to file->infos.

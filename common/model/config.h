@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
-#include "common/tensor/tensor.h"
 
 enum { TR_MODEL_EOS_LIMIT = 8 };
 
@@ -52,8 +51,8 @@ tr_status tr_model_config_load(tr_model_config_t *config, const char *directory,
 void tr_model_config_make_scalar(tr_model_config_t *config);
 
 /// The text of a config.json that transformers and tr_model_config_load read back to the same
-/// values; its keys are those of transformers 4, which 5 reads too. dtype: of the weights beside
-/// it, TR_F32, TR_BF16 or TR_F16. The caller frees the text. The same bytes for the same input.
-char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype);
+/// values; its keys are those of transformers 4, which 5 reads too. The weights beside it are F32.
+/// The caller frees the text. The same bytes for the same input.
+char *tr_model_config_json(const tr_model_config_t *config);
 
 #endif

@@ -9,32 +9,19 @@
 
 enum { LINES = 48, VALUE = 16 * (TR_MODEL_EOS_LIMIT + 1) };
 
-/// The shortest decimal that reads back as the same float.
-static const char *float_text(char *out, size_t size, float value)
-{
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(out, size, "%.*g", digits, (double)value);
-        if (strtof(out, NULL) == value) {
-            break;
-        }
-    }
-    return out;
-}
-
-/// The shortest decimal that reads back as the same double, with a point or exponent so that it
-/// stays a float.
-static const char *double_text(char *out, size_t size, double value)
+/// The shortest decimal that reads back as the same number: as a float (`single`), or as a double
+/// with a point or exponent, so that Python reads no int.
+static void real_text(char *out, size_t size, double value, bool single)
 {
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(out, size, "%.*g", digits, value);
-        if (strtod(out, NULL) == value) {
+        if (single ? strtof(out, NULL) == (float)value : strtod(out, NULL) == value) {
             break;
         }
     }
-    if (value < 1e15 && value == (double)(int64_t)value) {
+    if (!single && value < 1e15 && value == (double)(int64_t)value) {
         snprintf(out, size, "%" PRId64 ".0", (int64_t)value);
     }
-    return out;
 }
 
 /// "null" for a negative id.
@@ -57,16 +44,6 @@ static const char *eos_text(char *out, size_t size, const tr_model_config_t *con
     }
     snprintf(out + used, size - used, "]");
     return out;
-}
-
-static const char *dtype_text(tr_dtype_t dtype)
-{
-    switch (dtype) {
-    case TR_F32: return "float32";
-    case TR_BF16: return "bfloat16";
-    case TR_F16: return "float16";
-    default: TR_ASSERT(false, "dtype %d has no place in config.json", (int)dtype);
-    }
 }
 
 /// A line of the file: a key and the JSON text of its value.
@@ -94,8 +71,8 @@ static void add_key(page_t *page, const tr_model_config_t *config, const family_
     char *value = add(page, key->name);
     switch (key->kind) {
     case FAMILY_SIZE: snprintf(value, VALUE, "%zu", *(const size_t *)field); break;
-    case FAMILY_REAL: double_text(value, VALUE, *(const double *)field); break;
-    case FAMILY_FLOAT: float_text(value, VALUE, *(const float *)field); break;
+    case FAMILY_REAL: real_text(value, VALUE, *(const double *)field, false); break;
+    case FAMILY_FLOAT: real_text(value, VALUE, (double)*(const float *)field, true); break;
     case FAMILY_BOOL: snprintf(value, VALUE, *(const bool *)field ? "true" : "false"); break;
     case FAMILY_TOKEN: token_text(value, VALUE, *(const int32_t *)field); break;
     case FAMILY_EOS: eos_text(value, VALUE, config); break;
@@ -135,7 +112,7 @@ static char *text_of(page_t *page)
     return text;
 }
 
-char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype)
+char *tr_model_config_json(const tr_model_config_t *config)
 {
     const family_t *family = family_at(config->family);
     size_t shared;
@@ -145,7 +122,7 @@ char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype)
     snprintf(add(&page, "architectures"), VALUE, "[\"%s\"]",
              config->scalar_head ? family->scalar : family->causal);
     snprintf(add(&page, "model_type"), VALUE, "\"%s\"", family->model_type);
-    snprintf(add(&page, "torch_dtype"), VALUE, "\"%s\"", dtype_text(dtype));
+    snprintf(add(&page, "torch_dtype"), VALUE, "\"float32\"");
     if (config->scalar_head) { // one label, whose other direction stands beside it
         snprintf(add(&page, "id2label"), VALUE,
                  "{\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");

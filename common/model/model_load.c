@@ -81,9 +81,8 @@ static bool ends_with(const char *text, const char *end)
 
 /// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the
 /// language model's head where embeddings are tied or a scalar head stands, old rotary tables).
-static bool is_known(void *context, const char *name)
+static bool is_known(const tr_model_t *model, const char *name)
 {
-    const tr_model_t *model = context;
     const family_t *family = family_at(model->config.family);
     if (strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0 ||
         ends_with(name, family->unread)) {
@@ -95,6 +94,21 @@ static bool is_known(void *context, const char *name)
         }
     }
     return false;
+}
+
+/// A part that would be left out in silence (a bias, say) makes another model: the first is named.
+static tr_status refuse_unknown(const tr_model_t *model, const tr_safetensors_t *file,
+                                tr_error_t *err)
+{
+    for (size_t i = 0; i < tr_safetensors_count(file); i++) {
+        const char *name = tr_safetensors_at(file, i)->name;
+        if (!is_known(model, name)) {
+            return tr_fail(err, TR_ERR_UNSUPPORTED,
+                           "%s: tensor '%s' has no place in this architecture",
+                           tr_safetensors_path(file), name);
+        }
+    }
+    return TR_OK;
 }
 
 /// draws: a score head is drawn from seed, for the file has none.
@@ -128,7 +142,7 @@ tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed,
     tr_status status;
     TR_TRY(tr_model_config_load(&stored, directory, err));
     TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
-    TR_TRY_GOTO(tr_safetensors_refuse_unknown(file, is_known, model, err), done);
+    TR_TRY_GOTO(refuse_unknown(model, file, err), done);
     TR_TRY_GOTO(read_parameters(model, file, !stored.scalar_head, seed, err), done);
 done:
     tr_safetensors_close(&file);

@@ -241,7 +241,7 @@ static tr_status write_model(const char *staging, const tr_model_t *model,
                              const tr_trainer_t *trainer, const char *source, tr_error_t *err)
 {
     const tr_layout_t *layout = tr_model_layout(model);
-    char *config = tr_model_config_json(tr_model_config(model), TR_F32);
+    char *config = tr_model_config_json(tr_model_config(model));
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
     for (size_t i = 0; i < layout->count; i++) {
@@ -267,7 +267,7 @@ static tr_status write_optimizer(const char *staging, const tr_trainer_t *traine
                                               {"exp_avg_sq", TR_F32, 1, {n}, NULL, &v.source},
                                               {"step", TR_I64, 1, {1}, &steps, NULL}};
     char *path = tr_format("%s/optimizer.safetensors", staging);
-    tr_status status = tr_safetensors_write(path, entries, 3, NULL, 0, err);
+    tr_status status = tr_safetensors_write(path, entries, 3, NULL, err);
     free(path);
     return status;
 }

@@ -269,33 +269,6 @@ Test(safetensors_read, another_name_shape_or_dtype_is_an_error_that_says_what_wa
     tr_safetensors_close(&file);
 }
 
-static bool is_gradient(void *context, const char *name)
-{
-    ++*(size_t *)context;
-    return strncmp(name, "grad.", 5) == 0;
-}
-
-static bool is_anything(void *context, const char *name)
-{
-    (void)name;
-    ++*(size_t *)context;
-    return true;
-}
-
-Test(safetensors_read, a_tensor_that_nobody_knows_is_named)
-{
-    tr_safetensors_t *file = opened(MODELS "tied/golden.safetensors");
-    tr_error_t err = {0};
-    size_t asked = 0;
-    cr_expect_eq(tr_safetensors_refuse_unknown(file, is_gradient, &asked, &err),
-                 TR_ERR_UNSUPPORTED);
-    cr_expect_not_null(strstr(err.text, "tensor 'ids'"), "%s", err.text);
-    asked = 0;
-    cr_expect_eq(tr_safetensors_refuse_unknown(file, is_anything, &asked, &err), TR_OK);
-    cr_expect_eq(asked, tr_safetensors_count(file));
-    tr_safetensors_close(&file);
-}
-
 Test(safetensors_read, a_file_of_transformers_is_read_by_name)
 {
     tr_safetensors_t *file = opened(MODELS "tied");

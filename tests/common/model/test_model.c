@@ -388,11 +388,11 @@ static tr_status open_altered(const char *without, const char *added, tr_error_t
         entries[count++] =
             (tr_safetensors_entry_t){.name = added, .rank = 1, .shape = {1}, .data = &extra};
     }
-    char *text = tr_model_config_json(&config, TR_F32);
+    char *text = tr_model_config_json(&config);
     free(scratch_write(folder, "config.json", text, strlen(text)));
     free(text);
     char *path = tr_format("%s/model.safetensors", folder);
-    cr_assert_eq(tr_safetensors_write(path, entries, count, NULL, 0, err), TR_OK, "%s", err->text);
+    cr_assert_eq(tr_safetensors_write(path, entries, count, NULL, err), TR_OK, "%s", err->text);
     free(path);
     tr_model_t *model = NULL;
     tr_status status = tr_model_open(&model, folder, rig.backend, TR_MODEL_DECODES, err);
