@@ -221,15 +221,13 @@ static tr_status open_model(tr_model_t **model, const bench_t *b, tr_model_use_t
     // them would take longer than what is measured
     TR_TRY(tr_model_new(model, &b->config, b->backend, use, err));
     const size_t total = tr_model_layout(*model)->total;
-    float *block = tr_calloc(BLOCK, sizeof *block);
-    for (size_t i = 0; i < BLOCK; i++) {
-        block[i] = 0.04f * tr_rng_uniform(1, TR_RNG_INIT, 0, 0, (uint32_t)i) - 0.02f;
+    float *values = tr_calloc(total, sizeof *values);
+    for (size_t i = 0; i < total; i++) {
+        values[i] = i < BLOCK ? 0.04f * tr_rng_uniform(1, TR_RNG_INIT, 0, 0, (uint32_t)i) - 0.02f
+                              : values[i - BLOCK];
     }
-    for (size_t first = 0; first < total; first += BLOCK) {
-        tr_model_write_range(*model, block, first, total - first < BLOCK ? total - first : BLOCK);
-    }
-    tr_model_repack(*model);
-    free(block);
+    tr_model_write_parameters(*model, values);
+    free(values);
     return b->backend->ops->queue_wait(tr_model_queue(*model), err);
 }
 

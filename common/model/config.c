@@ -238,10 +238,10 @@ static tr_status read_key(tr_model_config_t *config, const source_t *source,
 }
 
 static tr_status read_keys(tr_model_config_t *config, const source_t *source,
-                           const family_key_t *keys, size_t count)
+                           const family_keys_t *keys)
 {
-    for (size_t i = 0; i < count; i++) {
-        TR_TRY(read_key(config, source, &keys[i]));
+    for (size_t i = 0; i < keys->count; i++) {
+        TR_TRY(read_key(config, source, &keys->items[i]));
     }
     return TR_OK;
 }
@@ -333,14 +333,12 @@ static tr_status read_config(tr_model_config_t *config, const char *path, tr_err
     json_t *root;
     TR_TRY(tr_json_file_read(&root, path, FILE_LIMIT, err));
     source_t source = {root, path, "", err};
-    size_t shared;
-    const family_key_t *shared_keys = family_shared_keys(&shared);
     tr_status status;
     TR_TRY_GOTO(read_family(&config->family, &source), done);
     const family_t *family = family_at(config->family);
     TR_TRY_GOTO(read_architecture(config, &source), done);
-    TR_TRY_GOTO(read_keys(config, &source, family->keys, family->key_count), done);
-    TR_TRY_GOTO(read_keys(config, &source, shared_keys, shared), done);
+    TR_TRY_GOTO(read_keys(config, &source, &family->keys), done);
+    TR_TRY_GOTO(read_keys(config, &source, &family_shared_keys), done);
     TR_TRY_GOTO(finish_sizes(config, &source), done);
     if (config->scalar_head) {
         tr_model_config_make_scalar(config);

@@ -81,14 +81,13 @@ static void add_key(page_t *page, const tr_model_config_t *config, const family_
     }
 }
 
-static void add_keys(page_t *page, const tr_model_config_t *config, const family_key_t *keys,
-                     size_t count)
+static void add_keys(page_t *page, const tr_model_config_t *config, const family_keys_t *keys)
 {
     const bool normalized = config->score_std > 0.0;
-    for (size_t i = 0; i < count; i++) {
-        if (keys[i].written == FAMILY_ALWAYS ||
-            (keys[i].written == FAMILY_WITH_SCORES && normalized)) {
-            add_key(page, config, &keys[i]);
+    for (size_t i = 0; i < keys->count; i++) {
+        const family_key_t *key = &keys->items[i];
+        if (key->written == FAMILY_ALWAYS || (key->written == FAMILY_WITH_SCORES && normalized)) {
+            add_key(page, config, key);
         }
     }
 }
@@ -115,8 +114,6 @@ static char *text_of(page_t *page)
 char *tr_model_config_json(const tr_model_config_t *config)
 {
     const family_t *family = family_at(config->family);
-    size_t shared;
-    const family_key_t *shared_keys = family_shared_keys(&shared);
     page_t page = {.count = 0};
     TR_ASSERT(config->eos_count <= TR_MODEL_EOS_LIMIT, "eos_count is %zu", config->eos_count);
     snprintf(add(&page, "architectures"), VALUE, "[\"%s\"]",
@@ -127,7 +124,7 @@ char *tr_model_config_json(const tr_model_config_t *config)
         snprintf(add(&page, "id2label"), VALUE,
                  "{\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");
     }
-    add_keys(&page, config, family->keys, family->key_count);
-    add_keys(&page, config, shared_keys, shared);
+    add_keys(&page, config, &family->keys);
+    add_keys(&page, config, &family_shared_keys);
     return text_of(&page);
 }

@@ -160,23 +160,13 @@ void tr_model_repack(tr_model_t *model)
     }
 }
 
-void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count)
-{
-    const size_t end = first + count;
-    for (size_t i = 0; i < model->layout.count; i++) {
-        const tr_parameter_t *parameter = &model->layout.parameters[i];
-        size_t begin = parameter->offset, stop = begin + parameter->rows * parameter->columns;
-        size_t from = begin > first ? begin : first, to = stop < end ? stop : end;
-        if (from < to) { // the parameter and the range overlap
-            parameters_write(&model->parameters, parameter->weight->trained, values + from - first,
-                             parameter->place + from - begin, to - from);
-        }
-    }
-}
-
 void tr_model_write_parameters(tr_model_t *model, const float *values)
 {
-    tr_model_write_range(model, values, 0, model->layout.total);
+    for (size_t i = 0; i < model->layout.count; i++) {
+        const tr_parameter_t *parameter = &model->layout.parameters[i];
+        parameters_write(&model->parameters, parameter->weight->trained, values + parameter->offset,
+                         parameter->place, parameter->rows * parameter->columns);
+    }
     tr_model_repack(model);
 }
 

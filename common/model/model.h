@@ -79,12 +79,9 @@ tr_queue_t *tr_model_queue(const tr_model_t *model);
 tr_tensor_t tr_model_trained(const tr_model_t *model);
 void tr_model_repack(tr_model_t *model);
 
-/// Numbers first..first+count-1 of all parameters, in the order of the layout's offsets, from host
-/// memory: values: [count] floats, whatever the device keeps. To a sharded model all ranks write
-/// the same. Takes effect with tr_model_repack.
-void tr_model_write_range(tr_model_t *model, const float *values, size_t first, size_t count);
-/// All of them: values: [layout.total]. A model that is read is not sharded (trainer.h:
-/// tr_trainer_read_everywhere).
+/// All parameters, in the order of the layout's offsets, from host memory and to it: values:
+/// [layout.total] floats, whatever the device keeps. To a sharded model all ranks write the same; a
+/// model that is read is not sharded (trainer.h: tr_trainer_read_everywhere).
 void tr_model_write_parameters(tr_model_t *model, const float *values);
 tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_error_t *err);
 

@@ -30,7 +30,7 @@ tr_response_pass_t *tr_response_pass_new(tr_model_t *model)
 {
     tr_response_pass_t *pass = tr_calloc(1, sizeof *pass);
     pass->model = model;
-    pass->arena = tr_arena_new(tr_model_backend(model));
+    pass->arena = tr_arena_new(model->backend);
     return pass;
 }
 
@@ -65,6 +65,15 @@ static size_t response_length(const tr_sequences_t *sequences, uint32_t s)
     return (size_t)(sequences->response_starts[s + 1] - sequences->response_starts[s]);
 }
 
+size_t tr_response_tokens(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += response_length(sequences, chosen[i]);
+    }
+    return n;
+}
+
 size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences,
                           const uint32_t *chosen, size_t count)
 {
@@ -80,22 +89,22 @@ size_t tr_response_select(float *out, const float *values, const tr_sequences_t 
 /// [rows, hidden], [real].
 static tr_tensor_t real_rows(const tr_response_pass_t *pass, size_t rows)
 {
-    return tr_arena_tensor(pass->arena, tr_model_backend(pass->model)->real, rows,
-                           tr_model_config(pass->model)->hidden);
+    return tr_arena_tensor(pass->arena, pass->model->backend->real, rows,
+                           pass->model->config.hidden);
 }
 
 /// Noise for every token of the batch. spans: of the chosen sequences.
 static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span_t *spans,
                       const uint32_t *chosen, size_t count)
 {
-    size_t hidden = tr_model_config(pass->model)->hidden, at = 0;
+    size_t hidden = pass->model->config.hidden, at = 0;
     float *noise = tr_calloc(batch->ragged.tokens * hidden + 1, sizeof *noise);
-    for (size_t i = 0; i < count && !tr_model_backend(pass->model)->dry; i++) {
+    for (size_t i = 0; i < count && !pass->model->backend->dry; i++) {
         tr_noise_draw(noise + at, &pass->noise, chosen[i], spans[i].length, hidden);
         at += spans[i].length * hidden;
     }
-    batch->noise = tr_arena_reals(pass->arena, tr_model_queue(pass->model), noise,
-                                  batch->ragged.tokens * hidden);
+    batch->noise =
+        tr_arena_reals(pass->arena, pass->model->queue, noise, batch->ragged.tokens * hidden);
     free(noise);
 }
 
@@ -104,7 +113,7 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
                        const uint32_t *chosen, size_t count, bool learn, tr_tensor_t *hidden,
                        tr_error_t *err)
 {
-    size_t limit = tr_model_config(pass->model)->max_positions;
+    size_t limit = pass->model->config.max_positions;
     tr_span_t *spans = tr_calloc(count, sizeof *spans);
     for (size_t i = 0; i < count; i++) {
         size_t start = (size_t)sequences->starts[chosen[i]];
@@ -118,7 +127,7 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
     }
     tr_batch_t batch;
     tr_arena_reset(pass->arena);
-    tr_batch_init(&batch, pass->arena, tr_model_queue(pass->model), spans, count);
+    tr_batch_init(&batch, pass->arena, pass->model->queue, spans, count);
     if (learn && pass->noise.alpha != 0.0) {
         add_noise(pass, &batch, spans, chosen, count);
     }
@@ -134,10 +143,7 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
 static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
-        n += response_length(sequences, chosen[i]);
-    }
+    size_t n = tr_response_tokens(sequences, chosen, count);
     int32_t *rows = tr_calloc(2 * n + 1, sizeof *rows);
     int32_t *targets = rows + n;
     size_t at = 0;
@@ -152,8 +158,22 @@ static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequence
         base += sequences->starts[s + 1] - sequences->starts[s];
     }
     pass->n = n;
-    pass->rows = tr_arena_indices(pass->arena, tr_model_queue(pass->model), rows, n);
-    pass->targets = tr_arena_indices(pass->arena, tr_model_queue(pass->model), targets, n);
+    pass->rows = tr_arena_indices(pass->arena, pass->model->queue, rows, n);
+    pass->targets = tr_arena_indices(pass->arena, pass->model->queue, targets, n);
+    free(rows);
+}
+
+/// The last row of each chosen sequence, where a whole sequence is scored.
+static void upload_ends(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                        const uint32_t *chosen, size_t count)
+{
+    int32_t *rows = tr_calloc(count + 1, sizeof *rows), end = 0;
+    for (size_t i = 0; i < count; i++) {
+        end += sequences->starts[chosen[i] + 1] - sequences->starts[chosen[i]];
+        rows[i] = end - 1;
+    }
+    pass->n = count;
+    pass->rows = tr_arena_indices(pass->arena, pass->model->queue, rows, count);
     free(rows);
 }
 
@@ -178,14 +198,14 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
         const int32_t *list = sequences->kept_offsets + sequences->response_starts[chosen[i]];
         for (size_t t = 0; t < response_length(sequences, chosen[i]); t++, at++) {
             size_t length = (size_t)(list[t + 1] - list[t]);
-            if (!tr_model_backend(pass->model)->dry) {
+            if (!pass->model->backend->dry) {
                 memcpy(ids + filled, sequences->kept_ids + list[t], length * sizeof *ids);
             }
             filled += length;
             offsets[at + 1] = (int32_t)filled;
         }
     }
-    tr_queue_t *queue = tr_model_queue(pass->model);
+    tr_queue_t *queue = pass->model->queue;
     pass->kept.offsets = tr_arena_indices(pass->arena, queue, offsets, pass->n + 1);
     pass->kept.ids = tr_arena_indices(pass->arena, queue, ids, total > 0 ? total : 1);
     free(offsets);
@@ -194,35 +214,33 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
 
 static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t facts)
 {
-    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
-    ops->logprob(tr_model_queue(pass->model), out, facts, pass->gathered,
-                 tr_model_head(pass->model), tr_model_config(pass->model)->vocabulary,
-                 pass->targets, pass->temperature, pass->kept);
+    const tr_ops_t *ops = pass->model->backend->ops;
+    ops->logprob(pass->model->queue, out, facts, pass->gathered, linear_read(pass->model->head),
+                 pass->model->config.vocabulary, pass->targets, pass->temperature, pass->kept);
 }
 
-tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                              const uint32_t *chosen, size_t count, float temperature, bool learn,
-                              float *out, tr_token_facts_t *facts, tr_error_t *err)
+/// Trunk and head. ends: scores at the sequences' ends, else a number a response token.
+static tr_status forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                         const uint32_t *chosen, size_t count, bool ends, bool learn, float *out,
+                         tr_token_facts_t *facts, tr_error_t *err)
 {
-    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
-    const tr_model_config_t *config = tr_model_config(pass->model);
-    tr_queue_t *queue = tr_model_queue(pass->model);
+    const tr_ops_t *ops = pass->model->backend->ops;
+    tr_queue_t *queue = pass->model->queue;
     tr_tensor_t hidden;
-    if (!config->scalar_head && !(temperature > 0.0f)) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "temperature %g: log-probs need one above 0",
-                       (double)temperature);
-    }
     TR_TRY(trunk(pass, sequences, chosen, count, learn, &hidden, err));
-    upload_rows(pass, sequences, chosen, count);
-    pass->temperature = temperature;
+    if (ends) {
+        upload_ends(pass, sequences, chosen, count);
+    } else {
+        upload_rows(pass, sequences, chosen, count);
+    }
     if (pass->n == 0) { // nothing but prompts
         return TR_OK;
     }
     pass->gathered = real_rows(pass, pass->n);
     ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, pass->n);
-    if (config->scalar_head) {
-        ops->scalar_head(queue, result, pass->gathered, tr_model_head(pass->model));
+    if (pass->model->config.scalar_head) {
+        ops->scalar_head(queue, result, pass->gathered, linear_read(pass->model->head));
     } else {
         upload_kept(pass, sequences, chosen, count);
         tr_tensor_t about = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
@@ -235,13 +253,33 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
     return ops->queue_wait(queue, err);
 }
 
+tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                              const uint32_t *chosen, size_t count, float temperature, bool learn,
+                              float *out, tr_token_facts_t *facts, tr_error_t *err)
+{
+    if (!pass->model->config.scalar_head && !(temperature > 0.0f)) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "temperature %g: log-probs need one above 0",
+                       (double)temperature);
+    }
+    pass->temperature = temperature;
+    return forward(pass, sequences, chosen, count, false, learn, out, facts, err);
+}
+
+tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
+                             const uint32_t *chosen, size_t count, bool learn, float *scores,
+                             tr_error_t *err)
+{
+    TR_ASSERT(pass->model->config.scalar_head, "scores of a policy");
+    return forward(pass, sequences, chosen, count, true, learn, scores, NULL, err);
+}
+
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
                           tr_gradient_t *gradient)
 {
-    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
-    const tr_model_config_t *config = tr_model_config(pass->model);
+    const tr_ops_t *ops = pass->model->backend->ops;
+    const tr_model_config_t *config = &pass->model->config;
     const tr_weight_t *head = pass->model->head->weight;
-    tr_queue_t *queue = tr_model_queue(pass->model);
+    tr_queue_t *queue = pass->model->queue;
     TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
     if (pass->n == 0) { // no gradient, but other ranks wait for this one's part of the pass
         model_idle_backward(pass->model, gradient);
@@ -252,13 +290,13 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     if (config->scalar_head) {
         ops->scalar_head_gradient(queue, dgathered,
                                   model_vector_gradient(head, gradient, pass->arena), d,
-                                  pass->gathered, tr_model_head(pass->model));
+                                  pass->gathered, linear_read(pass->model->head));
     } else {
         tr_tensor_t dhead = tr_weight_gradient(head, gradient);
         tr_tensor_t even =
             dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
         ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->gathered,
-                              tr_model_head(pass->model), pass->targets, pass->temperature,
+                              linear_read(pass->model->head), pass->targets, pass->temperature,
                               pass->kept);
     }
     // Rows that no head read have a gradient of zero.
@@ -268,86 +306,54 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     tr_model_backward(pass->model, pass->saved, dhidden, gradient, pass->arena);
 }
 
-tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                             const uint32_t *chosen, size_t count, bool learn, float *scores,
-                             tr_error_t *err)
-{
-    const tr_ops_t *ops = tr_model_backend(pass->model)->ops;
-    tr_queue_t *queue = tr_model_queue(pass->model);
-    tr_tensor_t hidden;
-    TR_ASSERT(tr_model_config(pass->model)->scalar_head, "scores of a policy");
-    TR_TRY(trunk(pass, sequences, chosen, count, learn, &hidden, err));
-    pass->n = count;
-    if (count == 0) {
-        return TR_OK;
-    }
-    int32_t *rows = tr_calloc(count, sizeof *rows); // the last of each sequence
-    int32_t end = 0;
-    for (size_t i = 0; i < count; i++) {
-        end += sequences->starts[chosen[i] + 1] - sequences->starts[chosen[i]];
-        rows[i] = end - 1;
-    }
-    pass->rows = tr_arena_indices(pass->arena, queue, rows, count);
-    free(rows);
-    pass->gathered = real_rows(pass, count);
-    tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, count);
-    ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
-    ops->scalar_head(queue, result, pass->gathered, tr_model_head(pass->model));
-    ops->read(queue, scores, result);
-    return ops->queue_wait(queue, err);
-}
-
 void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective)
 {
     pass->collective = collective;
 }
 
-/// Where the ranks' chunks of one round begin among the sequences: bounds: [ranks + 1], written.
-static void round_bounds(size_t *bounds, size_t ranks, size_t first, size_t chunk, size_t count)
+/// Gives each rank's part of values, of `size` bytes each, to all.
+static void gather(tr_collective_t *collective, void *values, const size_t *starts, size_t size)
 {
+    size_t ranks = tr_collective_size(collective);
+    size_t *bytes = tr_calloc(ranks + 1, sizeof *bytes);
     for (size_t r = 0; r <= ranks; r++) {
-        bounds[r] = first + r * chunk < count ? first + r * chunk : count;
+        bytes[r] = starts[r] * size;
     }
+    collective->ops->gather(collective, values, bytes);
+    free(bytes);
 }
 
-/// Gives each rank's outputs of a round to all.
-static void gather_round(const tr_response_pass_t *pass, const tr_sequences_t *sequences,
-                         const size_t *bounds, float *out, tr_token_facts_t *facts)
+void tr_response_gather(tr_collective_t *collective, const size_t *starts, float *out,
+                        tr_token_facts_t *facts)
 {
-    tr_collective_t *collective = pass->collective;
-    size_t ranks = tr_collective_size(collective);
-    if (ranks == 1) {
-        return;
+    if (tr_collective_size(collective) > 1) {
+        gather(collective, out, starts, sizeof *out);
+        if (facts != NULL) {
+            gather(collective, facts, starts, sizeof *facts);
+        }
     }
-    size_t *starts = tr_calloc(2 * (ranks + 1), sizeof *starts), *fact_starts = starts + ranks + 1;
-    for (size_t r = 0; r <= ranks; r++) {
-        size_t at = (size_t)sequences->response_starts[bounds[r]];
-        starts[r] = at * sizeof *out;
-        fact_starts[r] = at * sizeof *facts;
-    }
-    collective->ops->gather(collective, out, starts);
-    if (facts != NULL) {
-        collective->ops->gather(collective, facts, fact_starts);
-    }
-    free(starts);
 }
 
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                                   size_t chunk, float temperature, float *out,
                                   tr_token_facts_t *facts, tr_error_t *err)
 {
-    size_t ranks = tr_collective_size(pass->collective),
-           rank = tr_collective_rank(pass->collective);
-    size_t *bounds = tr_calloc(ranks + 1, sizeof *bounds);
+    size_t ranks = tr_collective_size(pass->collective);
+    size_t rank = tr_collective_rank(pass->collective);
+    // of a round, in which each rank runs a chunk: its first sequence, and its first response token
+    size_t *bounds = tr_calloc(2 * (ranks + 1), sizeof *bounds), *starts = bounds + ranks + 1;
     uint32_t *chosen = tr_calloc(sequences->count + 1, sizeof *chosen);
     for (size_t s = 0; s < sequences->count; s++) {
         chosen[s] = (uint32_t)s;
     }
     tr_status status = TR_OK;
     for (size_t s = 0; s < sequences->count && status == TR_OK; s += ranks * chunk) {
-        round_bounds(bounds, ranks, s, chunk, sequences->count);
-        size_t own = bounds[rank], count = bounds[rank + 1] - own;
-        size_t at = (size_t)sequences->response_starts[own];
+        for (size_t r = 0; r <= ranks; r++) {
+            size_t bound = s + r * chunk;
+            bounds[r] = bound < sequences->count ? bound : sequences->count;
+            starts[r] = (size_t)sequences->response_starts[bounds[r]];
+        }
+        size_t own = bounds[rank], count = bounds[rank + 1] - own, at = starts[rank];
         if (count > 0) {
             status = tr_response_forward(pass, sequences, chosen + own, count, temperature, false,
                                          out + at, facts == NULL ? NULL : facts + at, err);
@@ -355,7 +361,7 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
             model_idle_forward(pass->model);
         }
         if (status == TR_OK) {
-            gather_round(pass, sequences, bounds, out, facts);
+            tr_response_gather(pass->collective, starts, out, facts);
         }
     }
     free(bounds);

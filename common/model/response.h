@@ -80,6 +80,15 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
                                   size_t chunk, float temperature, float *out,
                                   tr_token_facts_t *facts, tr_error_t *err);
 
+/// Gives every rank all outputs of a round: rank r computed those from starts[r] to starts[r + 1].
+/// starts: [ranks + 1], counted in elements of out and of facts, which may be NULL. All ranks call
+/// it; collective NULL: this process is alone.
+void tr_response_gather(tr_collective_t *collective, const size_t *starts, float *out,
+                        tr_token_facts_t *facts);
+
+/// Response tokens of the chosen sequences.
+size_t tr_response_tokens(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count);
+
 /// Copies values over response tokens of the chosen sequences, in their order, to out; returns how
 /// many.
 size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences,

@@ -57,16 +57,6 @@ tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer)
     return trainer->pass;
 }
 
-static size_t tokens_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
-        n += (size_t)(sequences->response_starts[chosen[i] + 1] -
-                      sequences->response_starts[chosen[i]]);
-    }
-    return n;
-}
-
 static size_t group_of(const tr_train_pass_t *pass)
 {
     return pass->group > 1 ? pass->group : 1;
@@ -88,7 +78,7 @@ static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk,
 static size_t outputs_of(const tr_sequences_t *sequences, const uint32_t *chosen, size_t count,
                          const tr_train_pass_t *pass)
 {
-    return pass->scores ? count : tokens_of(sequences, chosen, count);
+    return pass->scores ? count : tr_response_tokens(sequences, chosen, count);
 }
 
 /// Up to one chunk a rank, with the arrays that their losses read and write, one chunk after
@@ -146,8 +136,7 @@ static void round_close(round_t *round)
 static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *pass,
                                tr_error_t *err)
 {
-    size_t ranks = trainer->shards.ranks, own = trainer->shards.rank;
-    tr_collective_t *collective = trainer->ranks.collective;
+    size_t own = trainer->shards.rank;
     if (own < round->count) {
         size_t at = round->starts[own];
         TR_TRY(
@@ -155,16 +144,7 @@ static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_t
     } else {
         model_idle_forward(trainer->model);
     }
-    if (ranks > 1) {
-        size_t *bytes = tr_calloc(2 * (ranks + 1), sizeof *bytes), *fact_bytes = bytes + ranks + 1;
-        for (size_t r = 0; r <= ranks; r++) {
-            bytes[r] = round->starts[r] * sizeof *round->out;
-            fact_bytes[r] = round->starts[r] * sizeof *round->facts;
-        }
-        collective->ops->gather(collective, round->out, bytes);
-        collective->ops->gather(collective, round->facts, fact_bytes);
-        free(bytes);
-    }
+    tr_response_gather(trainer->ranks.collective, round->starts, round->out, round->facts);
     return TR_OK;
 }
 

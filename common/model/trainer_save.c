@@ -156,7 +156,7 @@ static const tr_trainer_t *sharing(const tr_trainer_t *trainer)
 /// On rank 0 while the others attend.
 static tr_status read_parameters(const tr_trainer_t *trainer, float *values, tr_error_t *err)
 {
-    const tr_layout_t *layout = tr_model_layout(trainer->model);
+    const tr_layout_t *layout = &trainer->model->layout;
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
         TR_TRY(read_shared(trainer, vector_of(parameter), values + parameter->offset,
@@ -174,7 +174,7 @@ tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values,
     tr_status status = collective->rank == 0
                            ? tr_trainer_dismiss(trainer, read_parameters(trainer, values, err))
                            : tr_trainer_attend(trainer, err);
-    size_t bytes = tr_model_layout(trainer->model)->total * sizeof *values;
+    size_t bytes = trainer->model->layout.total * sizeof *values;
     collective->ops->broadcast(collective, values, bytes);
     return status;
 }
@@ -182,11 +182,11 @@ tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values,
 tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err)
 {
     const tr_model_t *model = trainer->model;
-    const size_t n = tr_model_layout(model)->flat[TR_TRAINED].total;
+    const size_t n = model->layout.flat[TR_TRAINED].total;
     if (sharing(trainer) == NULL) {
         return tr_model_read_weights(model, weights, err);
     }
-    if (tr_model_backend(model)->real == TR_F32) {
+    if (model->backend->real == TR_F32) {
         return read_shared(trainer, TRAINED, weights, 0, n, err);
     }
     uint16_t *rounded = weights; // as every rank rounds what it gives to a pass
@@ -240,8 +240,8 @@ static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const st
 static tr_status write_model(const char *staging, const tr_model_t *model,
                              const tr_trainer_t *trainer, const char *source, tr_error_t *err)
 {
-    const tr_layout_t *layout = tr_model_layout(model);
-    char *config = tr_model_config_json(tr_model_config(model));
+    const tr_layout_t *layout = &model->layout;
+    char *config = tr_model_config_json(&model->config);
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
     for (size_t i = 0; i < layout->count; i++) {
@@ -259,7 +259,7 @@ static tr_status write_model(const char *staging, const tr_model_t *model,
 
 static tr_status write_optimizer(const char *staging, const tr_trainer_t *trainer, tr_error_t *err)
 {
-    size_t n = tr_model_layout(trainer->model)->flat[TR_TRAINED].total;
+    size_t n = trainer->model->layout.flat[TR_TRAINED].total;
     int64_t steps = (int64_t)tr_optimizer_steps(trainer->optimizer);
     const stored_t m = {NULL, trainer, FIRST_MOMENT, 0, {read_stored, &m}};
     const stored_t v = {NULL, trainer, SECOND_MOMENT, 0, {read_stored, &v}};
@@ -313,12 +313,12 @@ tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, 
 static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
                            const tr_safetensors_info_t *info)
 {
-    const tr_ops_t *ops = tr_model_backend(trainer->model)->ops;
+    const tr_ops_t *ops = trainer->model->backend->ops;
     const char *values = info->data; // maybe not aligned
     for (size_t first = 0; first < info->count;) {
         size_t rank, local, count = run_of(&rank, &local, &trainer->shards, first, BLOCK);
         if (rank == trainer->shards.rank) {
-            ops->write(tr_model_queue(trainer->model), tr_tensor_slice(moment, local, 1, count),
+            ops->write(trainer->model->queue, tr_tensor_slice(moment, local, 1, count),
                        values + first * sizeof(float));
         }
         tr_safetensors_forget(info, first, count);
@@ -329,7 +329,7 @@ static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
 static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *file,
                                 tr_error_t *err)
 {
-    size_t n = tr_model_layout(trainer->model)->flat[TR_TRAINED].total;
+    size_t n = trainer->model->layout.flat[TR_TRAINED].total;
     int64_t steps;
     const tr_safetensors_info_t *m, *v;
     TR_TRY(tr_safetensors_copy(file, "step", TR_I64, &steps, 1, err));

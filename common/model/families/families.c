@@ -17,6 +17,8 @@ static const family_key_t SHARED_KEYS[] = {
      .highest = 1e30, .written = FAMILY_WITH_SCORES},
 };
 
+const family_keys_t family_shared_keys = {SHARED_KEYS, sizeof SHARED_KEYS / sizeof *SHARED_KEYS};
+
 size_t family_count(void)
 {
     return sizeof FAMILIES / sizeof *FAMILIES;
@@ -26,12 +28,6 @@ const family_t *family_at(size_t row)
 {
     TR_ASSERT(row < family_count(), "family %zu of %zu", row, family_count());
     return FAMILIES[row];
-}
-
-const family_key_t *family_shared_keys(size_t *count)
-{
-    *count = sizeof SHARED_KEYS / sizeof *SHARED_KEYS;
-    return SHARED_KEYS;
 }
 
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind)

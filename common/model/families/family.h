@@ -41,6 +41,12 @@ typedef struct family_key {
     family_written_t written;
 } family_key_t;
 
+/// A table of keys.
+typedef struct family_keys {
+    const family_key_t *items; ///< [count]
+    size_t count;
+} family_keys_t;
+
 /// Rows or columns of a tensor.
 typedef enum family_extent {
     FAMILY_VECTOR, ///< of rows: stored with one dimension
@@ -63,8 +69,7 @@ typedef struct family_tensor {
 typedef struct family {
     const char *model_type;
     const char *causal, *scalar; ///< architectures: a language model; sequence classification
-    const family_key_t *keys;
-    size_t key_count;
+    family_keys_t keys;
     const family_tensor_t *tensors; ///< in the order of the flat vectors
     size_t tensor_count;
     const char *unread; ///< how names end of tensors that a file may hold and no model reads
@@ -74,8 +79,8 @@ typedef struct family {
 const family_t *family_at(size_t row);
 size_t family_count(void);
 
-/// Keys that every family has besides its own: *count of them.
-const family_key_t *family_shared_keys(size_t *count);
+/// Keys that every family has besides its own.
+extern const family_keys_t family_shared_keys;
 
 /// The name of the only tensor of a kind.
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind);

@@ -38,21 +38,23 @@ static void check_key(const family_key_t *key)
     }
 }
 
+/// The family's own keys, then those of all.
+static const family_key_t *key_at(const family_t *family, size_t i)
+{
+    return i < family->keys.count ? &family->keys.items[i]
+                                  : &family_shared_keys.items[i - family->keys.count];
+}
+
 Test(families, keys_have_a_field_a_name_of_their_own_and_bounds)
 {
-    size_t shared;
-    const family_key_t *common = family_shared_keys(&shared);
     for (size_t f = 0; f < family_count(); f++) {
         const family_t *family = family_at(f);
-        const size_t count = family->key_count + shared;
+        const size_t count = family->keys.count + family_shared_keys.count;
         for (size_t i = 0; i < count; i++) {
-            const family_key_t *key =
-                i < family->key_count ? &family->keys[i] : &common[i - family->key_count];
+            const family_key_t *key = key_at(family, i);
             check_key(key);
             for (size_t j = 0; j < i; j++) {
-                const family_key_t *other =
-                    j < family->key_count ? &family->keys[j] : &common[j - family->key_count];
-                cr_expect_str_neq(key->name, other->name);
+                cr_expect_str_neq(key->name, key_at(family, j)->name);
             }
         }
     }
@@ -63,8 +65,8 @@ Test(families, token_ids_are_read_after_the_vocabulary_that_bounds_them)
     for (size_t f = 0; f < family_count(); f++) {
         const family_t *family = family_at(f);
         bool known = false;
-        for (size_t i = 0; i < family->key_count; i++) {
-            const family_key_t *key = &family->keys[i];
+        for (size_t i = 0; i < family->keys.count; i++) {
+            const family_key_t *key = &family->keys.items[i];
             known = known || (key->kind == FAMILY_SIZE &&
                               key->offset == offsetof(tr_model_config_t, vocabulary));
             cr_expect(known || (key->kind != FAMILY_TOKEN && key->kind != FAMILY_EOS), "%s",
