@@ -18,7 +18,7 @@ typedef struct row {
 } row_t;
 
 struct tr_dataset {
-    char **paths; // [path_count]
+    char **paths; // [path_count] of the files so far: rows that are read are the last one's
     size_t path_count;
     row_t *rows; // [size]
     size_t size;
@@ -28,12 +28,6 @@ struct tr_dataset {
 };
 
 // Reading
-
-/// One file on its way into the data set.
-typedef struct reading {
-    tr_dataset_t *dataset;
-    size_t file;
-} reading_t;
 
 /// A bad line or row, whose failure in err has its place already: dropped with a warning, or fatal.
 static tr_status take_bad(tr_dataset_t *dataset, tr_error_t *err)
@@ -50,8 +44,7 @@ static tr_status take_bad(tr_dataset_t *dataset, tr_error_t *err)
 /// A tr_row_fn.
 static tr_status take_row(void *context, json_t *columns, size_t line, tr_error_t *err)
 {
-    const reading_t *reading = context;
-    tr_dataset_t *dataset = reading->dataset;
+    tr_dataset_t *dataset = context;
     if (columns == NULL) {
         return take_bad(dataset, err);
     }
@@ -60,18 +53,17 @@ static tr_status take_row(void *context, json_t *columns, size_t line, tr_error_
         dataset->rows = tr_realloc(dataset->rows, dataset->capacity * sizeof *dataset->rows);
     }
     dataset->rows[dataset->size++] =
-        (row_t){columns, (uint32_t)reading->file, (uint32_t)line, false};
+        (row_t){columns, (uint32_t)dataset->path_count - 1, (uint32_t)line, false};
     return TR_OK;
 }
 
-static tr_status read_file(tr_dataset_t *dataset, size_t file, tr_error_t *err)
+static tr_status read_file(tr_dataset_t *dataset, const char *path, tr_error_t *err)
 {
-    reading_t reading = {dataset, file};
     size_t before = dataset->size;
-    TR_TRY(tr_reader_read(dataset->paths[file], take_row, &reading, err));
-    return dataset->size > before
-               ? TR_OK
-               : tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", dataset->paths[file]);
+    dataset->paths[dataset->path_count++] = tr_strdup(path);
+    TR_TRY(tr_reader_read(path, take_row, dataset, err));
+    return dataset->size > before ? TR_OK
+                                  : tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", path);
 }
 
 tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, bool drop,
@@ -83,14 +75,10 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_
     }
     tr_dataset_t *made = tr_calloc(1, sizeof *made);
     made->paths = tr_calloc(count, sizeof *made->paths);
-    made->path_count = count;
     made->drop = drop;
     tr_status status = TR_OK;
     for (size_t i = 0; i < count; i++) {
-        made->paths[i] = tr_strdup(paths[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        TR_TRY_GOTO(read_file(made, i, err), done);
+        TR_TRY_GOTO(read_file(made, paths[i], err), done);
     }
     *dataset = made;
     made = NULL;
@@ -213,11 +201,6 @@ static const row_t *row_at(const tr_dataset_t *dataset, size_t row)
 bool tr_dataset_has(const tr_dataset_t *dataset, const char *column)
 {
     return dataset->size > 0 && json_object_get(dataset->rows[0].columns, column) != NULL;
-}
-
-const char *tr_dataset_string(const tr_dataset_t *dataset, size_t row, const char *column)
-{
-    return json_string_value(json_object_get(row_at(dataset, row)->columns, column));
 }
 
 const json_t *tr_dataset_value(const tr_dataset_t *dataset, size_t row, const char *column)

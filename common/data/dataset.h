@@ -48,11 +48,8 @@ size_t tr_dataset_size(const tr_dataset_t *dataset);
 /// Whether the first row has the column: it decides for all (kinds.h).
 bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
 
-/// The text of a string column: the data set's, valid UTF-8 without NUL; NULL where the row has
-/// none or it is not a string. row < size.
-const char *tr_dataset_string(const tr_dataset_t *dataset, size_t row, const char *column);
-
-/// The column's value, of any type; NULL where the row has none. Borrowed.
+/// The column's value, of any type; NULL where the row has none. Borrowed. Texts are valid UTF-8
+/// without NUL. row < size.
 const json_t *tr_dataset_value(const tr_dataset_t *dataset, size_t row, const char *column);
 
 /// All columns but `except` (NULL: all) as one compact JSON object, in the file's order; "{}" when

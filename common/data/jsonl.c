@@ -3,20 +3,11 @@
 // end is an error in any case. Next: dataset.c, which keeps the rows.
 #include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 #include "common/data/reader.h"
 #include "common/text/utf8.h"
-
-/// The line that is being read.
-typedef struct line {
-    char *text; // [length], closed by a NUL
-    size_t length;
-    size_t capacity;
-    size_t number; // from 1
-} line_t;
 
 static bool is_blank(const char *text, size_t length)
 {
@@ -48,27 +39,25 @@ static tr_status parse(json_t **columns, const char *text, size_t length, const 
     return TR_OK;
 }
 
-/// The next line with its end. length 0: the file is at its end.
-static tr_status next_line(line_t *line, gzFile stream, const char *path, tr_error_t *err)
+/// The next line with its end; empty at the end of the file.
+static tr_status next_line(tr_bytes_t *line, gzFile stream, const char *path, tr_error_t *err)
 {
-    int byte = 0;
+    char part[4096];
     line->length = 0;
-    line->number++;
-    while (byte != '\n' && (byte = gzgetc(stream)) != -1) {
-        if (line->length + 2 > line->capacity) {
-            line->capacity = line->capacity == 0 ? 4096 : 2 * line->capacity;
-            line->text = tr_realloc(line->text, line->capacity);
+    do {
+        z_off_t start = gztell(stream);
+        if (gzgets(stream, part, sizeof part) == NULL) {
+            // The end of the file, or a failure, such as gzipped bytes that were cut off.
+            int code;
+            const char *cause = gzerror(stream, &code);
+            return code == Z_OK || code == Z_STREAM_END
+                       ? TR_OK
+                       : tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path,
+                                 code == Z_ERRNO ? strerror(errno) : cause);
         }
-        line->text[line->length++] = (char)byte;
-        line->text[line->length] = '\0';
-    }
-    // -1 is the end of the file or a failure, such as gzipped bytes that were cut off.
-    int code = Z_OK;
-    const char *cause = byte == -1 ? gzerror(stream, &code) : NULL;
-    if (code != Z_OK && code != Z_STREAM_END) {
-        return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path,
-                       code == Z_ERRNO ? strerror(errno) : cause);
-    }
+        // Not strlen: a line may hold NUL bytes, which are refused with their place.
+        tr_bytes_append(line, part, (size_t)(gztell(stream) - start));
+    } while (line->data[line->length - 1] != '\n');
     return TR_OK;
 }
 
@@ -76,24 +65,23 @@ static tr_status read_lines(gzFile stream, const char *path, tr_row_fn take, voi
                             tr_error_t *err)
 {
     static const char MARK[] = "\xEF\xBB\xBF"; // the byte order mark of UTF-8
-    line_t line = {0};
+    tr_bytes_t line = {0};
     tr_status status = TR_OK;
-    for (;;) {
+    for (size_t number = 1;; number++) {
         TR_TRY_GOTO(next_line(&line, stream, path, err), done);
         if (line.length == 0) {
             break;
         }
-        bool marked = line.number == 1 && line.length >= 3 && memcmp(line.text, MARK, 3) == 0;
-        const char *text = line.text + (marked ? 3 : 0);
-        size_t length = line.length - (marked ? 3 : 0);
-        if (!is_blank(text, length)) {
-            json_t *columns;
-            parse(&columns, text, length, path, line.number, err); // a failure goes to `take`
-            TR_TRY_GOTO(take(context, columns, line.number, err), done);
+        size_t mark = number == 1 && line.length >= 3 && memcmp(line.data, MARK, 3) == 0 ? 3 : 0;
+        const char *text = line.data + mark;
+        if (!is_blank(text, line.length - mark)) {
+            json_t *columns; // of a bad row NULL: the failure goes to `take`
+            parse(&columns, text, line.length - mark, path, number, err);
+            TR_TRY_GOTO(take(context, columns, number, err), done);
         }
     }
 done:
-    free(line.text);
+    tr_bytes_release(&line);
     return status;
 }
 

@@ -48,7 +48,8 @@ static tr_status expect_one_type(const reading_t *r, const char *a, const char *
                        messages ? "list of messages" : "text");
     }
     for (int i = 0; i < 2; i++) { // a list of anything else has passed tr_dataset_require
-        if (values[i] != NULL && !tr_encoder_takes(values[i])) {
+        if (values[i] != NULL && !json_is_string(values[i]) &&
+            !tr_chat_is_conversation(values[i])) {
             return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages",
                            names[i]);
         }
@@ -63,6 +64,16 @@ static tr_status expect_prompt(const tr_sequence_t *sequence, const reading_t *r
                                           r->options->prompt_column);
 }
 
+/// Whether a token from `first` on is left, within the limit, that the mask counts.
+static bool counts(const tr_sequence_t *sequence, size_t first, const tr_rows_options_t *options)
+{
+    size_t end = sequence->length < options->limit ? sequence->length : options->limit;
+    while (first < end && sequence->mask[first] == 0) {
+        first++;
+    }
+    return first < end;
+}
+
 /// Where only assistants are learnt, one must say something within the limit.
 static tr_status expect_assistant(const tr_sequence_t *sequence, const reading_t *r,
                                   tr_error_t *err)
@@ -75,14 +86,11 @@ static tr_status expect_assistant(const tr_sequence_t *sequence, const reading_t
         return tr_fail(err, TR_ERR_ARGUMENT, "%s needs messages, found a text",
                        options->assistant_only);
     }
-    for (size_t t = sequence->prompt; t < sequence->length && t < options->limit; t++) {
-        if (sequence->mask[t]) {
-            return TR_OK;
-        }
-    }
-    return tr_fail(err, TR_ERR_ARGUMENT,
-                   "no assistant speaks within %zu tokens (%s), and %s learns nothing else",
-                   options->limit, options->limit_key, options->assistant_only);
+    return counts(sequence, sequence->prompt, options)
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT,
+                         "no assistant speaks within %zu tokens (%s), and %s learns nothing else",
+                         options->limit, options->limit_key, options->assistant_only);
 }
 
 /// Batches cut sequences to the limit; something must be left to learn.
@@ -249,20 +257,6 @@ static tr_status take_steps(const char **texts, bool *right, const json_t *steps
     return TR_OK;
 }
 
-/// The first step must end within the limit: later ones may be cut off.
-static tr_status expect_step(const tr_sequence_t *sequence, const tr_rows_options_t *options,
-                             tr_error_t *err)
-{
-    for (size_t t = 0; t < sequence->length && t < options->limit; t++) {
-        if (sequence->mask[t] != 0) {
-            return TR_OK;
-        }
-    }
-    return tr_fail(err, TR_ERR_ARGUMENT,
-                   "no step ends within %zu tokens (%s): shorten the prompt or take the row out",
-                   options->limit, options->limit_key);
-}
-
 static tr_status read_steps(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *steps = value_of(r, "completions"), *labels = value_of(r, "labels");
@@ -284,7 +278,13 @@ static tr_status read_steps(tr_sequence_t *sequence, const reading_t *r, tr_erro
     TR_TRY_GOTO(tr_encode_steps(sequence, r->encoder, prompt, texts, right, count,
                                 r->options->step_separator, err),
                 done);
-    status = expect_step(sequence, r->options, err);
+    // The first step must end within the limit: later ones may be cut off.
+    if (!counts(sequence, 0, r->options)) {
+        status =
+            tr_fail(err, TR_ERR_ARGUMENT,
+                    "no step ends within %zu tokens (%s): shorten the prompt or take the row out",
+                    r->options->limit, r->options->limit_key);
+    }
 done:
     free(right);
     free(texts);

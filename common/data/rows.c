@@ -24,7 +24,9 @@ void tr_rows_release(tr_rows_t *rows)
 const char *tr_rows_prompt(const tr_rows_t *rows, size_t row)
 {
     const char *text = rows->sequences[rows->starts[row]].text;
-    return text != NULL ? text : tr_dataset_string(rows->dataset, row, rows->prompt_column);
+    return text != NULL
+               ? text
+               : json_string_value(tr_dataset_value(rows->dataset, row, rows->prompt_column));
 }
 
 /// Reads every row; bad ones are refused, and gone at the end.

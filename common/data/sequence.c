@@ -16,11 +16,6 @@ void tr_sequence_release(tr_sequence_t *sequence)
     *sequence = (tr_sequence_t){0};
 }
 
-bool tr_encoder_takes(const json_t *value)
-{
-    return json_is_string(value) || tr_chat_is_conversation(value);
-}
-
 /// The template that writes conversations: the one asked for, else the model's own.
 static tr_status find_template(tr_chat_t *chat, tr_encoder_t *encoder, tr_error_t *err)
 {
@@ -74,7 +69,8 @@ tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const
         const tr_chat_t chat = {encoder->chat_template, encoder->tokenizer};
         tr_chat_text_t text = {0};
         TR_TRY(tr_chat_render(&text, &chat, prompt, true, err));
-        sequence->text = tr_format("%.*s", (int)text.text.length, text.text.data);
+        sequence->text = text.text.data;
+        text.text = (tr_bytes_t){0};
         tr_chat_text_release(&text);
     }
     return TR_OK;

@@ -34,9 +34,6 @@ typedef struct tr_encoder {
     size_t mismatches;
 } tr_encoder_t;
 
-/// Whether the value can be encoded: a text or a conversation.
-bool tr_encoder_takes(const json_t *value);
-
 // Each fills an empty sequence, which is released by the caller after a failure too. Failures are
 // those of tr_tokenizer_encode and tr_chat_encode, and TR_ERR_UNSUPPORTED for a conversation where
 // the model has no template. A sequence may come out without tokens (a tokenizer without a begin

@@ -144,7 +144,7 @@ Test(rows_of_files, prompts_train_and_eval_are_read_as_the_algorithm_wants)
     choose("sft");
     cr_assert_eq(controller_rows_read(&rows, &recipe.data.eval, &recipe, tokenizer, 100, &err),
                  TR_OK, "%s", err.text);
-    cr_expect_str_eq(tr_dataset_string(rows.dataset, 0, "story"), "A sea.");
+    cr_expect_str_eq(json_string_value(tr_dataset_value(rows.dataset, 0, "story")), "A sea.");
     tr_rows_release(&rows);
 }
 

@@ -65,10 +65,10 @@ Test(dataset, rows_of_all_files_come_in_order)
     cr_assert_eq(tr_dataset_new(&dataset, (const char *const *)paths, 2, false, &err), TR_OK, "%s",
                  err.text);
     cr_assert_eq(tr_dataset_size(dataset), 3U);
-    cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"), "one");
-    cr_assert_str_eq(tr_dataset_string(dataset, 1, "prompt"), "two");
-    cr_assert_str_eq(tr_dataset_string(dataset, 2, "prompt"), "thr\xC3\xA9"
-                                                              "e");
+    cr_assert_str_eq(json_string_value(tr_dataset_value(dataset, 0, "prompt")), "one");
+    cr_assert_str_eq(json_string_value(tr_dataset_value(dataset, 1, "prompt")), "two");
+    cr_assert_str_eq(json_string_value(tr_dataset_value(dataset, 2, "prompt")), "thr\xC3\xA9"
+                                                                                "e");
     char *place = tr_dataset_place(dataset, 1);
     char *wanted = tr_format("%s:3", paths[0]);
     cr_assert_str_eq(place, wanted);
@@ -94,10 +94,10 @@ Test(dataset, other_columns_are_kept_as_compact_json)
     cr_assert_str_eq(extras, "{\"z\":[1,2.5,null],\"a\":{\"k\":\"\xC3\xA9\"}}");
     cr_assert_str_eq(none, "{}");
     cr_assert_str_eq(all, "{\"prompt\":\"q\"}");
-    cr_assert_str_eq(tr_dataset_string(dataset, 0, "prompt"),
+    cr_assert_str_eq(json_string_value(tr_dataset_value(dataset, 0, "prompt")),
                      "p"); // leaving it out did not remove it
-    cr_assert_null(tr_dataset_string(dataset, 0, "z"));
-    cr_assert_null(tr_dataset_string(dataset, 1, "a"));
+    cr_assert_null(json_string_value(tr_dataset_value(dataset, 0, "z")));
+    cr_assert_null(json_string_value(tr_dataset_value(dataset, 1, "a")));
     free(extras);
     free(none);
     free(all);
@@ -172,7 +172,7 @@ Test(dataset, gzipped_files_are_read_as_they_are)
     cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, false, &err), TR_OK, "%s",
                  err.text);
     cr_assert_eq(tr_dataset_size(dataset), 1000);
-    cr_assert_str_eq(tr_dataset_string(dataset, 999, "text"), "row 999");
+    cr_assert_str_eq(json_string_value(tr_dataset_value(dataset, 999, "text")), "row 999");
     tr_dataset_destroy(&dataset);
     cr_assert_eq(truncate(path, 500), 0);
     cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, true, &err), TR_ERR_IO);
@@ -198,7 +198,7 @@ Test(dataset, bad_rows_are_dropped_and_counted_where_asked)
     cr_assert_eq(err.status, TR_OK);
     cr_assert_eq(tr_dataset_compact(dataset, &err), TR_OK);
     cr_assert_eq(tr_dataset_size(dataset), 2);
-    cr_assert_str_eq(tr_dataset_string(dataset, 1, "text"), "c");
+    cr_assert_str_eq(json_string_value(tr_dataset_value(dataset, 1, "text")), "c");
     char *place = tr_dataset_place(dataset, 1);
     cr_assert_not_null(strstr(place, ":6"), "%s", place);
     free(place);
@@ -282,6 +282,6 @@ Test(dataset, the_openings_of_the_examples_are_prompts)
     const char *path = TEST_SOURCE_DIR "/examples/data/openings.jsonl";
     cr_assert_eq(tr_dataset_new(&dataset, &path, 1, false, &err), TR_OK, "%s", err.text);
     cr_assert_geq(tr_dataset_size(dataset), 300U);
-    cr_assert_not_null(tr_dataset_string(dataset, 0, "hero"));
+    cr_assert_not_null(json_string_value(tr_dataset_value(dataset, 0, "hero")));
     tr_dataset_destroy(&dataset);
 }

@@ -202,23 +202,8 @@ Test(sequence, steps_are_marked_at_the_token_after_each)
                  TR_ERR_ARGUMENT);
 }
 
-Test(sequence, values_are_texts_or_conversations_and_join_as_such)
+Test(sequence, values_join_as_texts_or_as_conversations)
 {
-    static const struct {
-        const char *json;
-        bool takes;
-    } cases[] = {{"\"\"", true},
-                 {"[{\"role\": \"user\"}]", true},
-                 {"[\"a\"]", false},
-                 {"[]", false},
-                 {"7", false},
-                 {"null", false},
-                 {"{\"role\": \"user\"}", false}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        json_t *value = value_of(cases[i].json);
-        cr_expect_eq(tr_encoder_takes(value), cases[i].takes, "%s", cases[i].json);
-        json_decref(value);
-    }
     static const char *const joins[][3] = {{"\"a\"", "\" b\"", "\"a b\""},
                                            {NULL, "\"b\"", "\"b\""},
                                            {"[1, 2]", "[3]", "[1, 2, 3]"},
