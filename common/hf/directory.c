@@ -56,22 +56,6 @@ static tr_status check_free(const char *directory, tr_error_t *err)
                                   directory);
 }
 
-tr_status tr_hf_stage(char **staging, const char *directory, tr_error_t *err)
-{
-    *staging = NULL;
-    TR_TRY(check_free(directory, err));
-    char *path = named(directory, ".tmp");
-    tr_status status;
-    // a process that was killed while saving has left this
-    TR_TRY_GOTO(tr_directory_remove(path, err), failed);
-    TR_TRY_GOTO(tr_directory_make(path, err), failed);
-    *staging = path;
-    return TR_OK;
-failed:
-    free(path);
-    return status;
-}
-
 /// Copies a file of source into staging; one that source lacks is passed over.
 static tr_status copy_file(const char *staging, const char *source, const char *name,
                            tr_error_t *err)
@@ -92,37 +76,33 @@ done:
     return status;
 }
 
-/// The caller's text, byte for byte.
-static tr_status write_config(const char *staging, const char *text, tr_error_t *err)
+/// A file of tensors, whatever its size: shards are only read.
+static tr_status write_tensors(const char *staging, const char *name,
+                               const tr_safetensors_entry_t *entries, size_t count,
+                               const tr_safetensors_pair_t *metadata, tr_error_t *err)
 {
+    char *path = tr_format("%s/%s", staging, name);
+    tr_status status = tr_safetensors_write(path, entries, count, metadata, err);
+    free(path);
+    return status;
+}
+
+static tr_status write_files(const char *staging, const tr_hf_model_t *model, tr_error_t *err)
+{
+    // transformers refuses a model's file without it
+    static const tr_safetensors_pair_t format = {"format", "pt"};
     char *path = tr_format("%s/config.json", staging);
-    tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
+    tr_status status = tr_file_write_atomic(path, model->config, strlen(model->config), err);
     free(path);
-    return status;
-}
-
-/// One file, whatever its size; shards are only read.
-static tr_status write_weights(const char *staging, const tr_safetensors_entry_t *entries,
-                               size_t count, tr_error_t *err)
-{
-    // transformers refuses files without it
-    const tr_safetensors_pair_t format = {"format", "pt"};
-    char *path = tr_format("%s/model.safetensors", staging);
-    tr_status status = tr_safetensors_write(path, entries, count, &format, err);
-    free(path);
-    return status;
-}
-
-tr_status tr_hf_write(const char *staging, const char *config,
-                      const tr_safetensors_entry_t *entries, size_t count, const char *source,
-                      tr_error_t *err)
-{
-    // the weights come last: they are the longest to write and the likeliest to fail
-    TR_TRY(write_config(staging, config, err));
-    for (size_t i = 0; source != NULL && i < sizeof COPIED / sizeof *COPIED; i++) {
-        TR_TRY(copy_file(staging, source, COPIED[i], err));
+    TR_TRY(status);
+    for (size_t i = 0; model->source != NULL && i < sizeof COPIED / sizeof *COPIED; i++) {
+        TR_TRY(copy_file(staging, model->source, COPIED[i], err));
     }
-    return write_weights(staging, entries, count, err);
+    // the weights come late: they are the longest to write and the likeliest to fail
+    TR_TRY(write_tensors(staging, "model.safetensors", model->entries, model->count, &format, err));
+    return model->state_count == 0 ? TR_OK
+                                   : write_tensors(staging, "optimizer.safetensors", model->state,
+                                                   model->state_count, NULL, err);
 }
 
 /// The order makes it safe: the data to the disk, then the name, then the folder that holds the
@@ -138,21 +118,21 @@ static tr_status publish(const char *staging, const char *directory, tr_error_t 
     return tr_directory_sync_parent(directory, err);
 }
 
-tr_status tr_hf_commit(char **staging, const char *directory, tr_error_t *err)
+tr_status tr_hf_save(const char *directory, const tr_hf_model_t *model, tr_error_t *err)
 {
-    char *final = named(directory, "");
-    tr_status status = publish(*staging, final, err);
-    tr_hf_discard(staging); // after a success there is nothing under this name
+    TR_TRY(check_free(directory, err));
+    char *final = named(directory, ""), *staging = named(directory, ".tmp");
+    tr_status status;
+    // a process that was killed while saving has left this
+    TR_TRY_GOTO(tr_directory_remove(staging, err), done);
+    TR_TRY_GOTO(tr_directory_make(staging, err), done);
+    TR_TRY_GOTO(write_files(staging, model, err), done);
+    TR_TRY_GOTO(publish(staging, final, err), done);
+done:
+    if (status != TR_OK) {
+        tr_directory_remove(staging, NULL); // what stays is removed by the next save
+    }
+    free(staging);
     free(final);
     return status;
-}
-
-void tr_hf_discard(char **staging)
-{
-    if (*staging == NULL) {
-        return;
-    }
-    tr_directory_remove(*staging, NULL); // what stays is removed by the next stage
-    free(*staging);
-    *staging = NULL;
 }

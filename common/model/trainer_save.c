@@ -236,11 +236,14 @@ static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const st
     };
 }
 
-/// trainer: of a model that its ranks hold together, else NULL.
-static tr_status write_model(const char *staging, const tr_model_t *model,
-                             const tr_trainer_t *trainer, const char *source, tr_error_t *err)
+/// On rank 0. trainer: of a model that its ranks hold together, else NULL. optimizer: whose state
+/// goes with the model, or NULL.
+static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
+                      const tr_trainer_t *optimizer, const char *directory, const char *source,
+                      tr_error_t *err)
 {
     const tr_layout_t *layout = &model->layout;
+    const size_t n = layout->flat[TR_TRAINED].total;
     char *config = tr_model_config_json(&model->config);
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
@@ -250,44 +253,23 @@ static tr_status write_model(const char *staging, const tr_model_t *model,
             model, trainer, vector_of(parameter), parameter->place, {read_stored, &stored[i]}};
         entries[i] = entry_of(parameter, &stored[i]);
     }
-    tr_status status = tr_hf_write(staging, config, entries, layout->count, source, err);
+    int64_t steps = optimizer != NULL ? (int64_t)tr_optimizer_steps(optimizer->optimizer) : 0;
+    const stored_t m = {NULL, optimizer, FIRST_MOMENT, 0, {read_stored, &m}};
+    const stored_t v = {NULL, optimizer, SECOND_MOMENT, 0, {read_stored, &v}};
+    const tr_safetensors_entry_t state[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &m.source},
+                                            {"exp_avg_sq", TR_F32, 1, {n}, NULL, &v.source},
+                                            {"step", TR_I64, 1, {1}, &steps, NULL}};
+    const tr_hf_model_t files = {.config = config,
+                                 .entries = entries,
+                                 .count = layout->count,
+                                 .state = state,
+                                 .state_count = optimizer != NULL ? 3 : 0,
+                                 .source = source};
+    tr_status status = tr_hf_save(directory, &files, err);
     free(entries);
     free(stored);
     free(config);
     return status;
-}
-
-static tr_status write_optimizer(const char *staging, const tr_trainer_t *trainer, tr_error_t *err)
-{
-    size_t n = trainer->model->layout.flat[TR_TRAINED].total;
-    int64_t steps = (int64_t)tr_optimizer_steps(trainer->optimizer);
-    const stored_t m = {NULL, trainer, FIRST_MOMENT, 0, {read_stored, &m}};
-    const stored_t v = {NULL, trainer, SECOND_MOMENT, 0, {read_stored, &v}};
-    const tr_safetensors_entry_t entries[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &m.source},
-                                              {"exp_avg_sq", TR_F32, 1, {n}, NULL, &v.source},
-                                              {"step", TR_I64, 1, {1}, &steps, NULL}};
-    char *path = tr_format("%s/optimizer.safetensors", staging);
-    tr_status status = tr_safetensors_write(path, entries, 3, NULL, err);
-    free(path);
-    return status;
-}
-
-/// On rank 0. trainer: as of list_parameters; optimizer: whose state goes with the model, or NULL.
-static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
-                      const tr_trainer_t *optimizer, const char *directory, const char *source,
-                      tr_error_t *err)
-{
-    char *staging = NULL;
-    TR_TRY(tr_hf_stage(&staging, directory, err));
-    tr_status status = write_model(staging, model, trainer, source, err);
-    if (status == TR_OK && optimizer != NULL) {
-        status = write_optimizer(staging, optimizer, err);
-    }
-    if (status != TR_OK) {
-        tr_hf_discard(&staging);
-        return status;
-    }
-    return tr_hf_commit(&staging, directory, err);
 }
 
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,

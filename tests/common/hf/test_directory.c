@@ -56,16 +56,12 @@ static void host_close(host_model_t *model)
 static tr_status save(const char *directory, const host_model_t *model, const char *source,
                       tr_error_t *err)
 {
-    char *staging = NULL;
-    TR_TRY(tr_hf_stage(&staging, directory, err));
     char *config = tr_model_config_json(&model->config);
-    tr_status status = tr_hf_write(staging, config, model->entries, model->count, source, err);
+    const tr_hf_model_t files = {
+        .config = config, .entries = model->entries, .count = model->count, .source = source};
+    tr_status status = tr_hf_save(directory, &files, err);
     free(config);
-    if (status != TR_OK) {
-        tr_hf_discard(&staging);
-        return status;
-    }
-    return tr_hf_commit(&staging, directory, err);
+    return status;
 }
 
 static void save_ok(const char *directory, const host_model_t *model, const char *source)
@@ -221,27 +217,36 @@ Test(directory, a_failure_in_the_middle_leaves_nothing)
     scratch_close(&folder);
 }
 
-Test(directory, files_of_the_caller_arrive_with_the_model_or_not_at_all)
+static tr_status lost(const void *context, void *out, size_t first, size_t count, tr_error_t *err)
+{
+    (void)context, (void)out, (void)first, (void)count;
+    return tr_fail(err, TR_ERR_MEMORY, "the device is lost");
+}
+
+Test(directory, an_optimizers_state_arrives_with_the_model_or_not_at_all)
 {
     char *folder = scratch_open();
     char *saved = tr_format("%s/saved", folder);
     char *stale = tr_format("%s/saved.tmp/deep", folder);
-    char *staging = NULL;
+    char *state_path = tr_format("%s/optimizer.safetensors", saved);
     tr_error_t err = {0};
+    const float value = 1.0f;
+    const tr_safetensors_source_t source = {lost, NULL};
+    const tr_safetensors_entry_t weight = {"w", TR_F32, 1, {1}, &value, NULL};
+    const tr_safetensors_entry_t good = {"m", TR_F32, 1, {1}, &value, NULL};
+    const tr_safetensors_entry_t bad = {"m", TR_F32, 1, {1}, NULL, &source};
+    tr_hf_model_t model = {
+        .config = "{}", .entries = &weight, .count = 1, .state = &bad, .state_count = 1};
     cr_assert_eq(tr_directory_make(stale, NULL), TR_OK); // what a killed process left
-    cr_assert_eq(tr_hf_stage(&staging, saved, &err), TR_OK, "%s", err.text);
-    cr_expect_eq(scratch_count(staging), 0);
-    free(scratch_write(staging, "optimizer.safetensors", "x", 1));
-    cr_expect_neq(access(saved, F_OK), 0);
-    cr_assert_eq(tr_hf_commit(&staging, saved, &err), TR_OK, "%s", err.text);
-    cr_expect_null(staging);
-    cr_expect_eq(scratch_count(saved), 1);
-    cr_expect_eq(scratch_count(folder), 1);
-    tr_hf_discard(&staging);
-    cr_assert_eq(tr_directory_remove(saved, NULL), TR_OK);
-    cr_assert_eq(tr_hf_stage(&staging, saved, &err), TR_OK, "%s", err.text);
-    tr_hf_discard(&staging);
+    cr_expect_eq(tr_hf_save(saved, &model, &err), TR_ERR_MEMORY);
     cr_expect_eq(scratch_count(folder), 0);
+    cr_assert_eq(tr_directory_make(stale, NULL), TR_OK);
+    model.state = &good;
+    cr_assert_eq(tr_hf_save(saved, &model, &err), TR_OK, "%s", err.text);
+    cr_expect_eq(access(state_path, F_OK), 0);
+    cr_expect_eq(scratch_count(saved), 3);
+    cr_expect_eq(scratch_count(folder), 1);
+    free(state_path);
     free(stale);
     free(saved);
     scratch_close(&folder);
