@@ -47,34 +47,22 @@ static bool is_text(const json_t *value, const char *text)
 
 // Values by kind
 
-static tr_status read_size(size_t *out, const source_t *source, const family_key_t *key)
-{
-    const json_t *value = value_of(source, key->name);
-    if (value == NULL && !key->needed) {
-        *out = (size_t)key->fallback;
-        return TR_OK;
-    }
-    json_int_t number = json_integer_value(value);
-    if (!json_is_integer(value) || number < 1 || (double)number > key->highest) {
-        char expected[64];
-        snprintf(expected, sizeof expected, "a whole number from 1 to %zu", (size_t)key->highest);
-        return refuse(source, TR_ERR_FORMAT, key->name, expected);
-    }
-    *out = (size_t)number;
-    return TR_OK;
-}
-
+/// A size is a whole number from 1; its bounds are far below 2^53, where doubles are exact.
 static tr_status read_number(double *out, const source_t *source, const family_key_t *key)
 {
     const json_t *value = value_of(source, key->name);
-    if (value == NULL) {
+    const bool size = key->kind == FAMILY_SIZE;
+    if (value == NULL && !key->needed) {
         *out = key->fallback;
         return TR_OK;
     }
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= key->lowest && number <= key->highest)) {
+    double number = json_number_value(value), lowest = size ? 1.0 : key->lowest;
+    bool right = size ? json_is_integer(value) : json_is_number(value);
+    if (!right || !(number >= lowest && number <= key->highest)) {
         char expected[64];
-        snprintf(expected, sizeof expected, "a number from %g to %g", key->lowest, key->highest);
+        snprintf(expected, sizeof expected,
+                 size ? "a whole number from %.0f to %.0f" : "a number from %g to %g", lowest,
+                 key->highest);
         return refuse(source, TR_ERR_FORMAT, key->name, expected);
     }
     *out = number;
@@ -218,7 +206,10 @@ static tr_status read_key(tr_model_config_t *config, const source_t *source,
     const bool small = id >= (int32_t)config->vocabulary; // a default id that this vocabulary lacks
     double number;
     switch (key->kind) {
-    case FAMILY_SIZE: return read_size(field, source, key);
+    case FAMILY_SIZE:
+        TR_TRY(read_number(&number, source, key));
+        *(size_t *)field = (size_t)number;
+        return TR_OK;
     case FAMILY_REAL: return read_number(field, source, key);
     case FAMILY_FLOAT:
         TR_TRY(read_number(&number, source, key));

@@ -27,18 +27,14 @@ void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x)
     ops_of(linear)->matmul(linear->parameters->queue, y, x, linear_read(linear), true);
 }
 
-void linear_input_gradient(const linear_t *linear, tr_tensor_t dx, tr_tensor_t dy)
-{
-    ops_of(linear)->matmul_input_gradient(linear->parameters->queue, dx, dy, stored(linear));
-}
-
-void linear_weight_gradient(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dy,
-                            tr_tensor_t x)
+void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
+                     tr_tensor_t dy, tr_tensor_t x)
 {
     tr_tensor_t dw = tr_weight_gradient(linear->weight, gradient);
     if (dw.buffer != NULL) {
         ops_of(linear)->matmul_weight_gradient(linear->parameters->queue, dw, dy, x);
     }
+    ops_of(linear)->matmul_input_gradient(linear->parameters->queue, dx, dy, stored(linear));
 }
 
 size_t linear_packed_count(const linear_t *linear)

@@ -18,11 +18,10 @@ typedef struct linear {
 /// y: [T, N] = x W^T, or y + x W^T; x: [T, K].
 void linear_forward(const linear_t *linear, tr_tensor_t y, tr_tensor_t x);
 void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x);
-/// dx: [T, K] = dy W; dy: [T, N].
-void linear_input_gradient(const linear_t *linear, tr_tensor_t dx, tr_tensor_t dy);
-/// Adds dy^T x to the weight's gradient; nothing to do for a frozen weight.
-void linear_weight_gradient(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dy,
-                            tr_tensor_t x);
+/// dx: [T, K] = dy W; dy: [T, N]. Before that, dy^T x is added to the weight's gradient, where the
+/// weight is trained.
+void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
+                     tr_tensor_t dy, tr_tensor_t x);
 
 /// The weight for an operator that multiplies by it itself, as the heads do: packed, or as it is
 /// stored.

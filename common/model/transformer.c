@@ -31,7 +31,6 @@ struct tr_activations {
 struct tr_cache {
     tr_backend_t *backend;
     tr_buffer_t *buffer;
-    size_t layers;
     tr_kv_t kv[]; // [layers]
 };
 
@@ -265,24 +264,20 @@ static void layer_backward(const pass_t *p, size_t segment, const layer_activati
     tr_tensor_t post_norm = vector(p, segment, TR_WEIGHT_POST_NORM);
 
     ops->swiglu(queue, s->mlp, a->gate_up); // recomputed: cheaper than kept
-    linear_weight_gradient(&linears[TR_WEIGHT_DOWN], gradient, dstream, s->mlp);
-    linear_input_gradient(&linears[TR_WEIGHT_DOWN], s->dmlp, dstream);
+    linear_backward(&linears[TR_WEIGHT_DOWN], gradient, s->dmlp, dstream, s->mlp);
     ops->swiglu_gradient(queue, s->dgate_up, s->dmlp, a->gate_up);
     ops->rmsnorm(queue, s->norm, s->unused, a->middle, post_norm, epsilon);
-    linear_weight_gradient(&linears[TR_WEIGHT_GATE_UP], gradient, s->dgate_up, s->norm);
-    linear_input_gradient(&linears[TR_WEIGHT_GATE_UP], s->dnorm, s->dgate_up);
+    linear_backward(&linears[TR_WEIGHT_GATE_UP], gradient, s->dnorm, s->dgate_up, s->norm);
     ops->rmsnorm_gradient(queue, dstream,
                           vector_gradient(p, segment, TR_WEIGHT_POST_NORM, gradient), s->dnorm,
                           a->middle, a->middle_rstd, post_norm);
 
-    linear_weight_gradient(&linears[TR_WEIGHT_OUTPUT], gradient, dstream, a->attention);
-    linear_input_gradient(&linears[TR_WEIGHT_OUTPUT], s->dattention, dstream);
+    linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dstream, a->attention);
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, ragged,
                             p->heads);
     ops->rope(queue, s->dqkv, ragged->positions, p->model->rope, p->heads, true);
     ops->rmsnorm(queue, s->norm, s->unused, a->input, input_norm, epsilon);
-    linear_weight_gradient(&linears[TR_WEIGHT_QKV], gradient, s->dqkv, s->norm);
-    linear_input_gradient(&linears[TR_WEIGHT_QKV], s->dnorm, s->dqkv);
+    linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, s->dqkv, s->norm);
     ops->rmsnorm_gradient(queue, dstream,
                           vector_gradient(p, segment, TR_WEIGHT_INPUT_NORM, gradient), s->dnorm,
                           a->input, a->rstd, input_norm);
@@ -388,7 +383,6 @@ tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages,
     size_t row = model->config.key_value_heads * model->config.head_dim * TR_PAGE;
     tr_cache_t *cache = tr_calloc(1, sizeof *cache + layers * sizeof *cache->kv);
     cache->backend = model->backend;
-    cache->layers = layers;
     const tr_dtype_t real = model->backend->real;
     size_t bytes = pages * row * tr_dtype_size(real);
     tr_status status =

@@ -120,8 +120,7 @@ Test(linear, gradients_are_sums_of_products_and_a_frozen_weight_gets_none)
         tr_tensor_t got_dx = rig_zeros(rig, T, k), flat = rig_zeros(rig, 1, total);
         const tr_gradient_t gradient = tr_gradient_whole(flat);
         tr_tensor_t rows = rig_tensor(rig, T, k, x), slopes = rig_tensor(rig, T, n, dy);
-        linear_input_gradient(subject.linear, got_dx, slopes);
-        linear_weight_gradient(subject.linear, &gradient, slopes, rows);
+        linear_backward(subject.linear, &gradient, got_dx, slopes, rows);
         check_close(rig_read(rig, got_dx), dx, T * k, 1e-5, "dx");
         check_close(rig_read(rig, flat), dw, total, 1e-5, "the whole gradient");
     }
