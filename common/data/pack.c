@@ -1,4 +1,4 @@
-// Best fit decreasing: a counting sort by length, and a queue of packs for each amount of room, in
+// Best fit decreasing: sequences sorted by length, and a queue of packs for each amount of room, in
 // which the least room that fits is found by a walk upwards. The queues keep TRL's order among
 // packs with equal room, which a golden file pins. rows.c packs the rows of a run with it.
 #include "common/data/pack.h"
@@ -28,25 +28,15 @@ static int32_t take_first(queue_t *queue, const int32_t *next)
     return index;
 }
 
-/// by_length: [count], written: sequences from the longest to the shortest, equal ones as they
-/// came.
-static void sort(uint32_t *by_length, const size_t *lengths, size_t count, size_t capacity)
+/// For qsort_r of sequences: from the longest to the shortest, equal ones as they came.
+static int longest_first(const void *a, const void *b, void *context)
 {
-    // places[r]: first how many sequences leave r - 1 tokens of room, then where those with r
-    // begin.
-    size_t *places = tr_calloc(capacity + 2, sizeof *places);
-    for (size_t i = 0; i < count; i++) {
-        TR_ASSERT(lengths[i] >= 1 && lengths[i] <= capacity, "%zu tokens in a pack of %zu",
-                  lengths[i], capacity);
-        places[capacity - lengths[i] + 1]++;
+    const size_t *lengths = context;
+    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    if (lengths[i] != lengths[j]) {
+        return lengths[i] > lengths[j] ? -1 : 1;
     }
-    for (size_t i = 1; i <= capacity; i++) {
-        places[i] += places[i - 1];
-    }
-    for (size_t i = 0; i < count; i++) {
-        by_length[places[capacity - lengths[i]]++] = (uint32_t)i;
-    }
-    free(places);
+    return i < j ? -1 : i > j;
 }
 
 size_t tr_pack(uint32_t *order, size_t *starts, const size_t *lengths, size_t count,
@@ -61,7 +51,12 @@ size_t tr_pack(uint32_t *order, size_t *starts, const size_t *lengths, size_t co
     for (size_t room = 0; room <= capacity; room++) {
         with_room[room].first = NONE;
     }
-    sort(by_length, lengths, count, capacity);
+    for (size_t i = 0; i < count; i++) {
+        TR_ASSERT(lengths[i] >= 1 && lengths[i] <= capacity, "%zu tokens in a pack of %zu",
+                  lengths[i], capacity);
+        by_length[i] = (uint32_t)i;
+    }
+    qsort_r(by_length, count, sizeof *by_length, longest_first, (size_t *)lengths);
     for (size_t i = 0; i < count; i++) {
         uint32_t sequence = by_length[i];
         size_t room = lengths[sequence];

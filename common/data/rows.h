@@ -10,7 +10,6 @@
 
 #include "common/data/dataset.h"
 #include "common/data/kinds.h"
-#include "common/data/options.h"
 #include "common/data/sequence.h"
 
 /// {0} is empty; release frees it.
