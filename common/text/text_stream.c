@@ -101,9 +101,7 @@ static void push_piece(tr_text_stream_t *stream, const char *text, size_t length
     end_run(stream);
     tr_bytes_t piece = {0};
     tr_bytes_append(&piece, text, length);
-    for (size_t i = 0; i < tokenizer->decoder_rule_count; i++) {
-        tr_text_rule_apply(&piece, &tokenizer->decoder_rules[i]);
-    }
+    tr_text_rules_apply(&piece, &tokenizer->decoder_rules, false);
     emit(stream, piece.data, piece.length);
     tr_bytes_release(&piece);
 }

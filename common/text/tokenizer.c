@@ -18,8 +18,10 @@ static void fill_alphabet(tr_tokenizer_t *tokenizer)
         bool printable =
             (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
         uint32_t point = printable ? byte : next++;
-        tokenizer->point_of[byte] = point;
         tokenizer->byte_of[point] = (int16_t)byte;
+        char *spelt = tokenizer->spelt[byte]; // one byte, or two below U+0800
+        spelt[0] = (char)(point < 0x80 ? point : 0xC0U | point >> 6);
+        spelt[1] = (char)(point < 0x80 ? '\0' : 0x80U | (point & 0x3FU));
     }
 }
 
@@ -31,13 +33,13 @@ tr_tokenizer_t *tr_tokenizer_empty(void)
     return tokenizer;
 }
 
-static void free_rules(tr_text_rule_t *rules, size_t count)
+static void release_rules(tr_text_rules_t *rules)
 {
-    for (size_t i = 0; i < count; i++) {
-        free(rules[i].from);
-        free(rules[i].to);
+    for (size_t i = 0; i < rules->count; i++) {
+        tr_bytes_release(&rules->items[i].from);
+        tr_bytes_release(&rules->items[i].to);
     }
-    free(rules);
+    free(rules->items);
 }
 
 void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
@@ -54,8 +56,8 @@ void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
         free(t->tokens[i].content);
     }
     free(t->tokens);
-    free_rules(t->rules, t->rule_count);
-    free_rules(t->decoder_rules, t->decoder_rule_count);
+    release_rules(&t->rules);
+    release_rules(&t->decoder_rules);
     tr_ids_release(&t->template_before);
     tr_ids_release(&t->template_after);
     tr_bpe_destroy(&t->bpe);

@@ -18,41 +18,36 @@ typedef struct encoding {
 
 // Pieces
 
-void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule)
+static void apply(tr_bytes_t *text, const tr_text_rule_t *rule)
 {
+    const tr_bytes_t *from = &rule->from, *to = &rule->to;
     tr_bytes_t result = {0};
-    if (rule->from_length == 0) { // a prefix, of a text that is not empty
-        tr_bytes_append(&result, rule->to, text->length > 0 ? rule->to_length : 0);
+    if (from->length == 0) { // a prefix, of a text that is not empty
+        tr_bytes_append(&result, to->data, text->length > 0 ? to->length : 0);
         tr_bytes_append(&result, text->data, text->length);
     }
-    for (size_t at = 0; rule->from_length > 0 && at < text->length;) {
+    for (size_t at = 0; from->length > 0 && at < text->length;) {
         const char *rest = text->data + at;
-        const char *found = memmem(rest, text->length - at, rule->from, rule->from_length);
+        const char *found = memmem(rest, text->length - at, from->data, from->length);
         size_t kept = found == NULL ? text->length - at : (size_t)(found - rest);
         tr_bytes_append(&result, rest, kept);
         at += kept;
         if (found != NULL) {
-            tr_bytes_append(&result, rule->to, rule->to_length);
-            at += rule->from_length;
+            tr_bytes_append(&result, to->data, to->length);
+            at += from->length;
         }
     }
     tr_bytes_release(text);
     *text = result;
 }
 
-/// The normalized text, owned by the caller. continues: the text is not a beginning, so that it
-/// gets no prefix.
-static tr_bytes_t normalize(const tr_tokenizer_t *tokenizer, const char *text, size_t length,
-                            bool continues)
+void tr_text_rules_apply(tr_bytes_t *text, const tr_text_rules_t *rules, bool continues)
 {
-    tr_bytes_t result = {0};
-    tr_bytes_append(&result, text, length);
-    for (size_t i = 0; i < tokenizer->rule_count; i++) {
-        if (!continues || tokenizer->rules[i].from_length > 0) {
-            tr_text_rule_apply(&result, &tokenizer->rules[i]);
+    for (size_t i = 0; i < rules->count; i++) {
+        if (!continues || rules->items[i].from.length > 0) {
+            apply(text, &rules->items[i]);
         }
     }
-    return result;
 }
 
 /// The bytes of text in GPT-2's alphabet.
@@ -60,9 +55,8 @@ static tr_bytes_t spell_bytes(const tr_tokenizer_t *tokenizer, const char *text,
 {
     tr_bytes_t result = {0};
     for (size_t i = 0; i < length; i++) {
-        char point[4];
-        size_t n = tr_utf8_encode(point, tokenizer->point_of[(unsigned char)text[i]]);
-        tr_bytes_append(&result, point, n);
+        const char *spelt = tokenizer->spelt[(unsigned char)text[i]];
+        tr_bytes_append(&result, spelt, strlen(spelt));
     }
     return result;
 }
@@ -229,7 +223,9 @@ static tr_status encode_between(encoding_t *encoding, const char *text, size_t l
     if (normalized) {
         return encode_stage(encoding, 0, text, length, continues);
     }
-    tr_bytes_t normal = normalize(encoding->tokenizer, text, length, continues);
+    tr_bytes_t normal = {0};
+    tr_bytes_append(&normal, text, length);
+    tr_text_rules_apply(&normal, &encoding->tokenizer->rules, continues);
     tr_status status = encode_added(encoding, normal.data, normal.length, continues, true);
     tr_bytes_release(&normal);
     return status;

@@ -165,8 +165,8 @@ static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node
     // here.
     tr_bytes_t text = {0};
     tr_bytes_append(&text, json_string_value(content), json_string_length(content));
-    for (size_t i = 0; token.normalized && i < tokenizer->rule_count; i++) {
-        tr_text_rule_apply(&text, &tokenizer->rules[i]);
+    if (token.normalized) {
+        tr_text_rules_apply(&text, &tokenizer->rules, false);
     }
     token.content = text.data;
     token.length = text.length;

@@ -16,11 +16,13 @@
 /// One rewriting of text: from -> to everywhere, or (from is empty) `to` put before text that is
 /// not empty.
 typedef struct tr_text_rule {
-    char *from;
-    size_t from_length; ///< 0: a prefix
-    char *to;
-    size_t to_length;
+    tr_bytes_t from, to;
 } tr_text_rule_t;
+
+typedef struct tr_text_rules {
+    tr_text_rule_t *items; // [count], applied in this order
+    size_t count;
+} tr_text_rules_t;
 
 /// One step of the pre-tokenizer.
 typedef struct tr_text_stage {
@@ -48,28 +50,26 @@ struct tr_tokenizer {
 
     tr_added_token_t *tokens; // [token_count], longest content first
     size_t token_count;
-    tr_text_rule_t *rules; // [rule_count], the normalizer
-    size_t rule_count;
+    tr_text_rules_t rules;   // the normalizer
     tr_text_stage_t *stages; // [stage_count], the pre-tokenizer
     size_t stage_count;
     tr_ids_t template_before; // what the template puts around the text
     tr_ids_t template_after;
 
     tr_decoder_kind_t decoder;
-    tr_text_rule_t *decoder_rules; // [decoder_rule_count], for each token; only TR_DECODER_PIECES
-    size_t decoder_rule_count;
+    tr_text_rules_t decoder_rules; // for each token; only TR_DECODER_PIECES
     bool decoder_byte_fallback;
-    size_t strip_count;     // so many characters `strip` are taken from the start
-    uint32_t strip;         // a code point
-    int16_t byte_of[512];   // GPT-2's alphabet: code point -> byte, -1 if it stands for none
-    uint32_t point_of[256]; // byte -> code point
+    size_t strip_count;   // so many characters `strip` are taken from the start
+    uint32_t strip;       // a code point
+    int16_t byte_of[512]; // GPT-2's alphabet: code point -> byte, -1 if it stands for none
+    char spelt[256][3];   // byte -> the UTF-8 of its code point, and a NUL
 
     int32_t bos;
     int32_t eos;
 };
 
-/// Rewrites text in place.
-void tr_text_rule_apply(tr_bytes_t *text, const tr_text_rule_t *rule);
+/// Rewrites text in place. continues: it is not a beginning, so that nothing is put before it.
+void tr_text_rules_apply(tr_bytes_t *text, const tr_text_rules_t *rules, bool continues);
 
 /// A tokenizer without vocabularies, stages and special ids. Owned by the caller.
 tr_tokenizer_t *tr_tokenizer_empty(void);

@@ -52,28 +52,22 @@ static tr_status refuse(const char *type, const char *known, tr_error_t *err)
     return tr_fail(err, TR_ERR_UNSUPPORTED, "'%s' is not supported; %s", type, known);
 }
 
-static char *copy_string(size_t *length, const json_t *value)
+static void append(tr_bytes_t *bytes, const json_t *text)
 {
-    *length = json_string_length(value);
-    char *copy = tr_alloc(*length + 1);
-    memcpy(copy, json_string_value(value), *length + 1);
-    return copy;
+    tr_bytes_append(bytes, json_string_value(text), json_string_length(text));
 }
 
 /// from: NULL for a prefix.
-static void add_rule(tr_text_rule_t **rules, size_t *count, const json_t *from, const json_t *to)
+static void add_rule(tr_text_rules_t *rules, const json_t *from, const json_t *to)
 {
-    *rules = tr_realloc(*rules, (*count + 1) * sizeof **rules);
-    tr_text_rule_t *rule = &(*rules)[(*count)++];
+    rules->items = tr_realloc(rules->items, (rules->count + 1) * sizeof *rules->items);
+    tr_text_rule_t *rule = &rules->items[rules->count++];
     *rule = (tr_text_rule_t){0};
-    rule->to = copy_string(&rule->to_length, to);
-    if (from != NULL) {
-        rule->from = copy_string(&rule->from_length, from);
-    }
+    append(&rule->to, to);
+    append(&rule->from, from); // Jansson gives NULL and 0 for NULL
 }
 
-static tr_status parse_replace(tr_text_rule_t **rules, size_t *count, const json_t *node,
-                               tr_error_t *err)
+static tr_status parse_replace(tr_text_rules_t *rules, const json_t *node, tr_error_t *err)
 {
     const json_t *from = json_object_get(json_object_get(node, "pattern"), "String");
     const json_t *to = json_object_get(node, "content");
@@ -83,7 +77,7 @@ static tr_status parse_replace(tr_text_rule_t **rules, size_t *count, const json
     if (!json_is_string(from) || json_string_length(from) == 0 || !json_is_string(to)) {
         return tr_fail(err, TR_ERR_FORMAT, "Replace needs a pattern and content");
     }
-    add_rule(rules, count, from, to);
+    add_rule(rules, from, to);
     return TR_OK;
 }
 
@@ -93,7 +87,7 @@ static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, 
                                  tr_error_t *err)
 {
     if (strcmp(type, "Replace") == 0) {
-        return parse_replace(&tokenizer->rules, &tokenizer->rule_count, node, err);
+        return parse_replace(&tokenizer->rules, node, err);
     }
     if (strcmp(type, "Prepend") != 0) {
         return refuse(type, "Prepend and Replace are", err);
@@ -102,7 +96,7 @@ static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, 
     if (!json_is_string(prefix)) {
         return tr_fail(err, TR_ERR_FORMAT, "Prepend needs a text 'prepend'");
     }
-    add_rule(&tokenizer->rules, &tokenizer->rule_count, NULL, prefix);
+    add_rule(&tokenizer->rules, NULL, prefix);
     return TR_OK;
 }
 
@@ -251,8 +245,7 @@ static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node
                                    tr_error_t *err)
 {
     switch (step) {
-    case REPLACE:
-        return parse_replace(&tokenizer->decoder_rules, &tokenizer->decoder_rule_count, node, err);
+    case REPLACE: return parse_replace(&tokenizer->decoder_rules, node, err);
     case STRIP: return parse_strip(tokenizer, node, err);
     case BYTE_FALLBACK: tokenizer->decoder_byte_fallback = true; return TR_OK;
     default: return TR_OK; // Fuse: a stream joins pieces anyway

@@ -97,8 +97,8 @@ static size_t subpart(const unsigned char *text, size_t length, size_t *expected
 
 size_t tr_utf8_next(uint32_t *point, const char *text, size_t length)
 {
-    static const unsigned char mask[5] = {0, 0x7F, 0x1F, 0x0F,
-                                          0x07}; // of the first byte, by length
+    // by length: the bits of the first byte that belong to the code point
+    static const unsigned char mask[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
     const unsigned char *bytes = (const unsigned char *)text;
     size_t expected = 0;
     if (length == 0 || subpart(bytes, length, &expected) != expected) {
@@ -125,22 +125,6 @@ size_t tr_utf8_valid(const char *text, size_t length)
         at += n;
     }
     return at;
-}
-
-size_t tr_utf8_encode(char out[4], uint32_t point)
-{
-    if (point < 0x80) {
-        out[0] = (char)point;
-        return 1;
-    }
-    size_t length = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-    for (size_t i = length - 1; i > 0; i--) {
-        out[i] = (char)(0x80U | (point & 0x3FU));
-        point >>= 6;
-    }
-    static const unsigned char first[5] = {0, 0, 0xC0, 0xE0, 0xF0};
-    out[0] = (char)(first[length] | point);
-    return length;
 }
 
 bool tr_utf8_is_space(uint32_t point)

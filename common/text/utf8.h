@@ -37,9 +37,6 @@ size_t tr_utf8_next(uint32_t *point, const char *text, size_t length);
 /// How many leading bytes are well-formed UTF-8: `length` if all are.
 size_t tr_utf8_valid(const char *text, size_t length);
 
-/// Bytes written to out for a code point that is one (not a surrogate, at most U+10FFFF).
-size_t tr_utf8_encode(char out[4], uint32_t point);
-
 /// Unicode's White_Space property.
 bool tr_utf8_is_space(uint32_t point);
 
