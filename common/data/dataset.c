@@ -36,6 +36,8 @@ static tr_status take_bad(tr_dataset_t *dataset, tr_error_t *err)
         return err->status;
     }
     tr_log(TR_LOG_WARN, "data", "\"dropped: %s\"", err->text);
+    // The caller's sink is empty again: a later failure must not be mixed up with a row that was
+    // dropped.
     *err = (tr_error_t){0};
     dataset->dropped++;
     return TR_OK;
@@ -48,6 +50,7 @@ static tr_status take_row(void *context, json_t *columns, size_t line, tr_error_
     if (columns == NULL) {
         return take_bad(dataset, err);
     }
+    // How many rows a file has is not known before its end, since a gzipped one tells no length.
     if (dataset->size == dataset->capacity) {
         dataset->capacity = dataset->capacity == 0 ? 256 : dataset->capacity * 2;
         dataset->rows = tr_realloc(dataset->rows, dataset->capacity * sizeof *dataset->rows);
@@ -62,6 +65,8 @@ static tr_status read_file(tr_dataset_t *dataset, const char *path, tr_error_t *
     size_t before = dataset->size;
     dataset->paths[dataset->path_count++] = tr_strdup(path);
     TR_TRY(tr_reader_read(path, take_row, dataset, err));
+    // A file that had bad rows only is not told apart from an empty one: neither gives anything to
+    // train on. What was dropped has been logged.
     return dataset->size > before ? TR_OK
                                   : tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", path);
 }
@@ -71,6 +76,7 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_
 {
     *dataset = NULL;
     if (count == 0) {
+        // The recipe's checks ask for files already; this one is for other callers.
         return tr_fail(err, TR_ERR_ARGUMENT, "no data files were given; name at least one");
     }
     tr_dataset_t *made = tr_calloc(1, sizeof *made);
@@ -120,6 +126,8 @@ static const char *type_of(const json_t *value)
     return "something else";
 }
 
+/// What makes a column unusable for a kind of rows, in the order in which a person would find it:
+/// it is missing, it is of another type, it is empty.
 static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, const char *column,
                              tr_error_t *err)
 {
@@ -134,6 +142,8 @@ static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, cons
                        "%s:%u: %s: expected a text or a list of messages, found %s", path,
                        row->line, column, type_of(value));
     }
+    // Jansson gives 0 for the length of what is no string, and for the size of what is no list: one
+    // of the two is always 0.
     if (json_string_length(value) == 0 && json_array_size(value) == 0) {
         return tr_fail(err, TR_ERR_FORMAT, "%s:%u: %s: the %s is empty", path, row->line, column,
                        json_is_string(value) ? "text" : "list");
@@ -145,6 +155,8 @@ static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, cons
 
 tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err)
 {
+    // All rows are looked at before the first is taken out, so that with `drop` every bad one is
+    // named.
     for (size_t i = 0; i < dataset->size; i++) {
         if (require_row(dataset, &dataset->rows[i], column, err) != TR_OK) {
             TR_TRY(take_bad(dataset, err));
@@ -169,6 +181,7 @@ tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err)
     size_t kept = 0; // rows so far, and where the next one goes
     for (size_t i = 0; i < dataset->size; i++) {
         if (dataset->rows[i].refused) {
+            // The values go at once: they are most of a data set's memory.
             json_decref(dataset->rows[i].columns);
         } else {
             dataset->rows[kept++] = dataset->rows[i];
@@ -200,6 +213,7 @@ static const row_t *row_at(const tr_dataset_t *dataset, size_t row)
 
 bool tr_dataset_has(const tr_dataset_t *dataset, const char *column)
 {
+    // The first row speaks for all: tr_dataset_require then names each row that differs.
     return dataset->size > 0 && json_object_get(dataset->rows[0].columns, column) != NULL;
 }
 
@@ -210,6 +224,7 @@ const json_t *tr_dataset_value(const tr_dataset_t *dataset, size_t row, const ch
 
 char *tr_dataset_extras(const tr_dataset_t *dataset, size_t row, const char *except)
 {
+    // A shallow copy: the values are shared, and the row keeps its column.
     json_t *others = json_copy(row_at(dataset, row)->columns);
     TR_ASSERT(others != NULL, "out of memory");
     if (except != NULL) {
@@ -241,11 +256,14 @@ tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t 
         return tr_fail(err, TR_ERR_ARGUMENT, "a batch of %zu rows cannot be taken from %zu rows",
                        batch, size);
     }
+    // Everything follows from the step's number, so that a run that is resumed at step n takes the
+    // rows that it would have taken.
     uint64_t steps = size / batch; // in an epoch
     uint32_t epoch = (uint32_t)(step / steps);
     size_t first = (size_t)(step % steps) * batch;
     uint32_t *order = NULL;
     if (shuffle) {
+        // The whole permutation, for each step: a checkpoint then has no order to hold.
         order = tr_alloc(size * sizeof *order);
         tr_rng_permutation(order, size, seed, epoch, EPOCH_PASS);
     }

@@ -16,6 +16,8 @@ static bool continues(char byte)
 /// Bytes of the prompt of two texts.
 static size_t common_text(const char *a, const char *b)
 {
+    // Bytes are compared, not characters: of two characters that differ, the first bytes may be
+    // equal.
     size_t n = 0, last = 0;
     while (a[n] != '\0' && a[n] == b[n]) {
         if (!continues(a[n])) {
@@ -40,6 +42,7 @@ static size_t common_messages(const json_t *a, const json_t *b)
     while (n < shorter && json_equal(json_array_get(a, n), json_array_get(b, n))) {
         n++;
     }
+    // A side that is the beginning of the other keeps its last message as its completion.
     return n == shorter && n > 0 ? n - 1 : n;
 }
 
@@ -65,6 +68,7 @@ static size_t size_of(const json_t *value)
 
 void tr_extract_prompt(json_t **prompt, json_t *completions[2], const json_t *const sides[2])
 {
+    // Both sides are of one type: kinds.c has checked that.
     size_t n = json_is_string(sides[0])
                    ? common_text(json_string_value(sides[0]), json_string_value(sides[1]))
                    : common_messages(sides[0], sides[1]);

@@ -24,9 +24,11 @@ static tr_status parse(json_t **columns, const char *text, size_t length, const 
         return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: invalid UTF-8 at byte %zu of the line (0x%02X)",
                        path, line, valid + 1, (unsigned char)text[valid]);
     }
+    // Of a column that comes twice the last value would win in silence, so it makes a bad row.
     json_error_t cause;
     json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
     if (value == NULL) {
+        // Jansson counts lines in what it was given, which is one line: ours stands before it.
         return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: malformed JSON at byte %d of the line: %s",
                        path, line, cause.position, cause.text);
     }
@@ -45,6 +47,7 @@ static tr_status next_line(tr_bytes_t *line, gzFile stream, const char *path, tr
     char part[4096];
     line->length = 0;
     do {
+        // A line may be longer than any buffer: it is put together from parts.
         z_off_t start = gztell(stream);
         if (gzgets(stream, part, sizeof part) == NULL) {
             // The end of the file, or a failure, such as gzipped bytes that were cut off.
@@ -64,6 +67,7 @@ static tr_status next_line(tr_bytes_t *line, gzFile stream, const char *path, tr
 static tr_status read_lines(gzFile stream, const char *path, tr_row_fn take, void *context,
                             tr_error_t *err)
 {
+    // Some editors write it; Jansson would refuse the first row for it.
     static const char MARK[] = "\xEF\xBB\xBF"; // the byte order mark of UTF-8
     tr_bytes_t line = {0};
     tr_status status = TR_OK;
@@ -72,6 +76,7 @@ static tr_status read_lines(gzFile stream, const char *path, tr_row_fn take, voi
         if (line.length == 0) {
             break;
         }
+        // Only where the file begins: anywhere else the same bytes are a mistake.
         size_t mark = number == 1 && line.length >= 3 && memcmp(line.data, MARK, 3) == 0 ? 3 : 0;
         const char *text = line.data + mark;
         if (!is_blank(text, line.length - mark)) {
@@ -87,6 +92,7 @@ done:
 
 tr_status tr_read_jsonl(const char *path, tr_row_fn take, void *context, tr_error_t *err)
 {
+    // errno tells a file that cannot be opened from zlib's other failures, which may leave it alone.
     errno = 0;
     gzFile stream = gzopen(path, "rb");
     if (stream == NULL) {
@@ -94,6 +100,7 @@ tr_status tr_read_jsonl(const char *path, tr_row_fn take, void *context, tr_erro
                        errno != 0 ? strerror(errno) : "out of memory");
     }
     tr_status status = read_lines(stream, path, take, context, err);
+    // What closing says of a file that was only read is of no use.
     gzclose_r(stream);
     return status;
 }

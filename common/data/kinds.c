@@ -22,6 +22,7 @@ typedef struct reading {
     size_t row;
 } reading_t;
 
+/// The name in the files of a column that the table names: recipes may rename two of them.
 static const char *name_of(const tr_rows_options_t *options, const char *column)
 {
     return column == PROMPT ? options->prompt_column
@@ -41,6 +42,7 @@ static tr_status expect_one_type(const reading_t *r, const char *a, const char *
 {
     const char *names[2] = {name_of(r->options, a), name_of(r->options, b)};
     const json_t *values[2] = {value_of(r, a), value_of(r, b)};
+    // The sentence about a mix comes first: a text beside a conversation is the usual mistake.
     bool messages = tr_chat_is_conversation(values[1]);
     if (values[0] != NULL && messages != tr_chat_is_conversation(values[0])) {
         return tr_fail(err, TR_ERR_FORMAT, "%s is a %s and %s a %s: make them one kind", names[0],
@@ -57,6 +59,8 @@ static tr_status expect_one_type(const reading_t *r, const char *a, const char *
     return TR_OK;
 }
 
+/// A response's first token is predicted from the token before it, so a prompt has at least one.
+/// Where the tokenizer adds no begin token, an empty text has none.
 static tr_status expect_prompt(const tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     return sequence->prompt > 0 ? TR_OK
@@ -82,6 +86,7 @@ static tr_status expect_assistant(const tr_sequence_t *sequence, const reading_t
     if (options->assistant_only == NULL) {
         return TR_OK;
     }
+    // Texts have no turns; a chat template says where an assistant's begin and end.
     if (sequence->mask == NULL) {
         return tr_fail(err, TR_ERR_ARGUMENT, "%s needs messages, found a text",
                        options->assistant_only);
@@ -98,6 +103,7 @@ static tr_status expect_learnt(const tr_sequence_t *sequence, const reading_t *r
 {
     const tr_rows_options_t *options = r->options;
     // The first token that is left counts as the prompt, if the whole prompt is cut off.
+    // With keep_end a batch drops the first tokens, and at worst the whole prompt.
     size_t shortest = options->keep_end ? 1 : sequence->prompt;
     if (sequence->length <= sequence->prompt || shortest >= options->limit) {
         return tr_fail(
@@ -114,7 +120,9 @@ static tr_status expect_learnt(const tr_sequence_t *sequence, const reading_t *r
 static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const tr_rows_options_t *options = r->options;
+    // One column compared with itself: what is left of the check is that it can be encoded.
     TR_TRY(expect_one_type(r, PROMPT, PROMPT, err));
+    // A prompt alone is generated from, not learnt: nothing but its length can be wrong now.
     TR_TRY(tr_encode_prompt(sequence, r->encoder, value_of(r, PROMPT), err));
     TR_TRY(expect_prompt(sequence, r, err));
     if (sequence->length > options->limit) { // a prompt is not cut: it would be another one
@@ -130,6 +138,7 @@ static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_err
 static tr_status read_text(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *text = value_of(r, TEXT);
+    // A common slip: as in TRL, conversations without a prompt stand in `messages`.
     if (!json_is_string(text)) {
         return tr_fail(err, TR_ERR_FORMAT,
                        "%s: expected a text, found a list (of messages? they "
@@ -144,6 +153,7 @@ static tr_status read_messages(tr_sequence_t *sequence, const reading_t *r, tr_e
 {
     const json_t *messages = value_of(r, "messages");
     if (!tr_chat_is_conversation(messages)) {
+        // A list of other things, such as texts, has passed tr_dataset_require.
         return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
     }
     TR_TRY(tr_encode_whole(sequence, r->encoder, messages, err));
@@ -156,18 +166,21 @@ static tr_status read_completion(tr_sequence_t *sequence, const reading_t *r, tr
     TR_TRY(tr_encode_completion(sequence, r->encoder, value_of(r, PROMPT),
                                 value_of(r, "completion"), err));
     TR_TRY(expect_prompt(sequence, r, err));
+    // TRL's completion_only_loss of false: all tokens but the first, which nothing predicts.
     if (!r->options->completion_only) {
         sequence->prompt = 1; // the prompt is learnt too
     }
     return expect_learnt(sequence, r, err);
 }
 
+/// Unpaired preferences, as KTO takes them: a completion, and whether it is wanted.
 static tr_status read_labelled(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *label = value_of(r, "label");
     if (!json_is_boolean(label)) {
         return tr_fail(err, TR_ERR_FORMAT, "label: expected true or false");
     }
+    // Not 0 and 1: a number could as well be a score.
     sequence->label = json_is_true(label);
     return read_completion(sequence, r, err);
 }
@@ -175,6 +188,8 @@ static tr_status read_labelled(tr_sequence_t *sequence, const reading_t *r, tr_e
 static const char *const SIDES[2] = {"chosen", "rejected"};
 
 /// completions: [2], of SIDES.
+/// The completions of one pair, each a sequence of its own that begins with the same prompt: the
+/// chosen one, then the rejected one.
 static tr_status read_sides(tr_sequence_t *sequences, const reading_t *r, const json_t *prompt,
                             const json_t *const completions[2], tr_error_t *err)
 {
@@ -183,8 +198,10 @@ static tr_status read_sides(tr_sequence_t *sequences, const reading_t *r, const 
         TR_TRY(tr_encode_completion(sequence, r->encoder, prompt, completions[side], err));
         TR_TRY(expect_prompt(sequence, r, err));
         if (expect_learnt(sequence, r, err) != TR_OK) {
+            // The sentence says what is wrong, not with which of the two sides.
             return tr_error_prefix(err, "%s", SIDES[side]);
         }
+        // Where pairs are unpaired (TR_KIND_UNPAIRED), the label is all that tells the sides apart.
         sequence->label = side == 0;
     }
     return TR_OK;
@@ -194,11 +211,13 @@ static tr_status read_sides(tr_sequence_t *sequences, const reading_t *r, const 
 static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
 {
     const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])};
+    // Three columns of one type: the sides with each other, and the prompt, if any, with them.
     TR_TRY(expect_one_type(r, SIDES[0], SIDES[1], err));
     TR_TRY(expect_one_type(r, PROMPT, SIDES[0], err));
     if (value_of(r, PROMPT) != NULL) {
         return read_sides(sequences, r, value_of(r, PROMPT), sides, err);
     }
+    // No column `prompt`: as TRL's extract_prompt, what the sides share is the prompt.
     json_t *prompt, *rest[2];
     tr_extract_prompt(&prompt, rest, sides);
     tr_status status =
@@ -212,6 +231,7 @@ static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_erro
 static tr_status read_margin(float *margin, const reading_t *r, tr_error_t *err)
 {
     const json_t *value = value_of(r, "margin");
+    // A number past a float's range would be an infinite margin, and so would be the loss.
     *margin = (float)json_number_value(value);
     return json_is_number(value) && isfinite(*margin)
                ? TR_OK
@@ -225,6 +245,8 @@ static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, t
     for (int side = 0; side < 2; side++) {
         tr_sequence_t *sequence = &sequences[side];
         TR_TRY(expect_one_type(r, PROMPT, SIDES[side], err));
+        // Encoded together, not one after another: a reward model scores texts, and a tokenizer may
+        // merge across the border.
         json_t *whole = tr_value_join(value_of(r, PROMPT), value_of(r, SIDES[side]));
         tr_status status = tr_encode_whole(sequence, r->encoder, whole, err);
         json_decref(whole);
@@ -242,11 +264,14 @@ static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, t
 }
 
 /// Items of the lists `completions` and `labels`. texts: borrowed. texts, right: [count], written.
+/// A process reward model's row, as TRL's stepwise supervision has it: step i is right or wrong by
+/// itself, whatever its neighbours are.
 static tr_status take_steps(const char **texts, bool *right, const json_t *steps,
                             const json_t *labels, size_t count, tr_error_t *err)
 {
     for (size_t i = 0; i < count; i++) {
         const json_t *label = json_array_get(labels, i);
+        // The texts stay the row's: they live as long as the data set.
         texts[i] = json_string_value(json_array_get(steps, i));
         right[i] = json_is_true(label);
         if (texts[i] == NULL || !json_is_boolean(label)) {
@@ -262,6 +287,7 @@ static tr_status read_steps(tr_sequence_t *sequence, const reading_t *r, tr_erro
     const json_t *steps = value_of(r, "completions"), *labels = value_of(r, "labels");
     const char *prompt = json_string_value(value_of(r, PROMPT));
     size_t count = json_array_size(steps);
+    // Lists of different lengths would pair steps with the labels of others.
     if (count == 0 || json_array_size(labels) != count) {
         return tr_fail(err, TR_ERR_FORMAT,
                        "completions, labels: expected lists of one length, found %zu and %zu items",
@@ -321,6 +347,7 @@ tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *optio
         if ((options->kinds & 1u << kind) == 0) {
             continue;
         }
+        // Also the answer where no kind fits: tr_kind_require then says which column is missing.
         last = (tr_kind_t)kind;
         if (tr_dataset_has(dataset, name_of(options, KINDS[kind].own))) {
             break;
@@ -344,6 +371,8 @@ tr_status tr_kind_require(tr_kind_t kind, tr_dataset_t *dataset, const tr_rows_o
                           tr_error_t *err)
 {
     const kind_t *k = &KINDS[kind];
+    // A column that the first row has is demanded of all: with some rows lacking it, half of a data
+    // set would be read by another rule.
     if (k->optional != NULL && tr_dataset_has(dataset, name_of(options, k->optional))) {
         TR_TRY(tr_dataset_require(dataset, name_of(options, k->optional), err));
     }
@@ -357,6 +386,7 @@ tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_
                        const tr_dataset_t *dataset, size_t row, const tr_rows_options_t *options,
                        tr_error_t *err)
 {
+    // One record instead of four arguments in every function above.
     const reading_t reading = {encoder, options, dataset, row};
     return KINDS[kind].read(sequences, &reading, err);
 }

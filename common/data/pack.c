@@ -16,6 +16,7 @@ typedef struct queue {
 
 static void append(queue_t *queue, int32_t *next, int32_t index)
 {
+    // Into the first place, or behind the last one.
     next[index] = NONE;
     *(queue->first == NONE ? &queue->first : &next[queue->last]) = index;
     queue->last = index;
@@ -45,6 +46,8 @@ size_t tr_pack(uint32_t *order, size_t *starts, const size_t *lengths, size_t co
     uint32_t *by_length = tr_calloc(count + 1, sizeof *by_length);
     int32_t *next_pack = tr_calloc(2 * count + 1, sizeof *next_pack),
             *next_sequence = next_pack + count;
+    // A queue for each amount of room: looking for the least room that fits is a walk, not a
+    // search.
     queue_t *with_room = tr_calloc(capacity + 1, sizeof *with_room); // packs, by their room
     queue_t *packs = tr_calloc(count + 1, sizeof *packs);            // sequences, by pack
     size_t made = 0, at = 0;
@@ -59,6 +62,7 @@ size_t tr_pack(uint32_t *order, size_t *starts, const size_t *lengths, size_t co
     qsort_r(by_length, count, sizeof *by_length, longest_first, (size_t *)lengths);
     for (size_t i = 0; i < count; i++) {
         uint32_t sequence = by_length[i];
+        // The least room that takes it. `room` ends at the capacity where no open pack does.
         size_t room = lengths[sequence];
         while (room < capacity && with_room[room].first == NONE) {
             room++;
@@ -70,9 +74,12 @@ size_t tr_pack(uint32_t *order, size_t *starts, const size_t *lengths, size_t co
             packs[made++].first = NONE;
         }
         append(&packs[pack], next_sequence, (int32_t)sequence);
+        // The pack now waits among those with the room that is left: behind the ones that came
+        // there earlier, which is TRL's order.
         append(&with_room[room - lengths[sequence]], next_pack, pack);
     }
     for (size_t p = 0; p < made; p++) {
+        // Sequences of a pack in the order in which they came into it, the longest first.
         starts[p] = at;
         for (int32_t s = packs[p].first; s != NONE; s = next_sequence[s]) {
             order[at++] = (uint32_t)s;

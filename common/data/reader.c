@@ -18,8 +18,11 @@ static bool ends_with(const char *text, const char *suffix)
     return n <= length && strcmp(text + length - n, suffix) == 0;
 }
 
+/// Whether the file's first bytes are the magic. A file that cannot be opened has no bytes: the
+/// reader that takes it then says why.
 static bool begins_with(const char *path, const char *magic)
 {
+    // A name may lie, the first bytes do not; but a format without a magic can only go by its name.
     char start[16] = "";
     size_t n = strlen(magic);
     TR_ASSERT(n <= sizeof start, "a magic of %zu bytes", n);
@@ -46,6 +49,7 @@ const tr_reader_t *tr_reader_find(const tr_reader_t *readers, size_t count, cons
 tr_status tr_reader_read(const char *path, tr_row_fn take, void *context, tr_error_t *err)
 {
     const tr_reader_t *reader = tr_reader_find(READERS, sizeof READERS / sizeof *READERS, path);
+    // The last row of the table takes anything.
     TR_ASSERT(reader != NULL, "no reader takes '%s'", path);
     return reader->read(path, take, context, err);
 }

@@ -10,6 +10,8 @@
 
 void tr_rows_release(tr_rows_t *rows)
 {
+    // Also of rows whose reading failed in the middle: count then ends before the bad row, whose
+    // sequences have been released.
     for (size_t i = 0; rows->sequences != NULL && i < rows->starts[rows->count]; i++) {
         tr_sequence_release(&rows->sequences[i]);
     }
@@ -21,6 +23,7 @@ void tr_rows_release(tr_rows_t *rows)
     *rows = (tr_rows_t){0};
 }
 
+/// Rows of prompts are neither unpaired nor packed, so row i is still row i of the data set.
 const char *tr_rows_prompt(const tr_rows_t *rows, size_t row)
 {
     const char *text = rows->sequences[rows->starts[row]].text;
@@ -37,6 +40,8 @@ static tr_status read_all(tr_rows_t *rows, tr_encoder_t *encoder, tr_kind_t kind
     rows->sequences = tr_calloc(group * size, sizeof *rows->sequences);
     rows->starts = tr_calloc(size + 1, sizeof *rows->starts);
     for (size_t row = 0; row < size; row++) {
+        // A bad row's place is used by the next one: what is left has no gaps, as in the data set
+        // after tr_dataset_compact.
         tr_sequence_t *sequences = rows->sequences + group * rows->count;
         if (tr_kind_read(sequences, encoder, kind, rows->dataset, row, options, err) == TR_OK) {
             rows->count++;
@@ -46,8 +51,10 @@ static tr_status read_all(tr_rows_t *rows, tr_encoder_t *encoder, tr_kind_t kind
         for (size_t i = 0; i < group; i++) {
             tr_sequence_release(&sequences[i]);
         }
+        // Ends here unless bad rows are dropped.
         TR_TRY(tr_dataset_refuse(rows->dataset, row, err));
     }
+    // Only now, so that the loop's numbers are those of the data set.
     return tr_dataset_compact(rows->dataset, err);
 }
 
@@ -71,6 +78,7 @@ static void unpair(tr_rows_t *rows)
     for (size_t first = 0; first < pairs; first += BLOCK) {
         size_t block = pairs - first < BLOCK ? pairs - first : BLOCK;
         for (size_t i = 0; i < block; i++) {
+            // Sequences move by value: what they own goes with them.
             sequences[2 * first + i] = rows->sequences[2 * (first + i)];
             sequences[2 * first + block + i] = rows->sequences[2 * (first + i) + 1];
         }
@@ -93,17 +101,21 @@ static void pack(tr_rows_t *rows)
         size_t length = rows->sequences[i].length;
         lengths[i] = length < rows->limit ? length : rows->limit;
     }
+    // A sequence that is cut to the limit fills a pack of its own.
     size_t packs = tr_pack(order, starts, lengths, count, rows->limit);
     for (size_t i = 0; i < count; i++) {
         sequences[i] = rows->sequences[order[i]];
     }
     replace(rows, sequences, packs);
+    // A row is now a pack: its sequences stand side by side in the new order.
     memcpy(rows->starts, starts, (packs + 1) * sizeof *starts);
     free(order);
     free(starts);
     free(lengths);
 }
 
+/// Stages 2 and 3 in their order: columns, then tokens, then the order of a batch. Unpairing comes
+/// before packing, as packs are made of single sequences.
 tr_status tr_rows_init(tr_rows_t *rows, tr_dataset_t **dataset, tr_kind_t kind,
                        const tr_tokenizer_t *tokenizer, const tr_rows_options_t *options,
                        tr_error_t *err)
@@ -120,9 +132,13 @@ tr_status tr_rows_init(tr_rows_t *rows, tr_dataset_t **dataset, tr_kind_t kind,
                         .masked = kind == TR_KIND_STEPWISE || options->assistant_only != NULL,
                         .prompt_column = options->prompt_column};
     *dataset = NULL;
+    // Columns of all rows before any token: a mistake in the last row is named at once.
     TR_TRY(tr_kind_require(kind, rows->dataset, options, err));
+    // Asked while the first row is still the file's first: a dropped one could take the answer
+    // along.
     rows->margins = tr_kind_has_margins(kind, rows->dataset);
     TR_TRY(read_all(rows, &encoder, kind, options, err));
+    // A warning alone, as in TRL: completions are learnt after the prompts' own tokens.
     if (encoder.mismatches > 0) {
         tr_log(TR_LOG_WARN, "data",
                "rows=%zu \"the tokens of these prompts change when a completion follows: begin "

@@ -20,6 +20,7 @@ void tr_sequence_release(tr_sequence_t *sequence)
 static tr_status find_template(tr_chat_t *chat, tr_encoder_t *encoder, tr_error_t *err)
 {
     if (encoder->chat_template == TR_CHAT_NONE) {
+        // Once for all rows: the encoder keeps what was found.
         TR_TRY(tr_chat_detect(&encoder->chat_template, encoder->model, err));
     }
     *chat = (tr_chat_t){encoder->chat_template, encoder->tokenizer};
@@ -33,6 +34,8 @@ static tr_status find_template(tr_chat_t *chat, tr_encoder_t *encoder, tr_error_
 static tr_status encode_text(int32_t **ids, size_t *count, const tr_encoder_t *encoder,
                              const json_t *text, tr_error_t *err)
 {
+    // Special tokens are those of the tokenizer's template, the begin token as a rule: as
+    // transformers' default, add_special_tokens=True.
     return tr_tokenizer_encode(ids, count, encoder->tokenizer, json_string_value(text),
                                json_string_length(text), TR_ENCODE_SPECIAL, err);
 }
@@ -40,6 +43,7 @@ static tr_status encode_text(int32_t **ids, size_t *count, const tr_encoder_t *e
 /// Appends the end token, unless the text brought one.
 static void append_end(tr_sequence_t *sequence, const tr_tokenizer_t *tokenizer)
 {
+    // TRL appends eos to texts and completions, so that a model learns to stop.
     int32_t eos = tr_tokenizer_eos(tokenizer);
     size_t n = sequence->length;
     if (eos >= 0 && (n == 0 || sequence->ids[n - 1] != eos)) {
@@ -57,6 +61,7 @@ static tr_status encode_opening(int32_t **ids, size_t *count, tr_encoder_t *enco
         return encode_text(ids, count, encoder, prompt, err);
     }
     TR_TRY(find_template(&chat, encoder, err));
+    // With the generation prompt, as the text ends where the assistant begins.
     return tr_chat_encode(ids, count, NULL, &chat, prompt, true, err);
 }
 
@@ -64,6 +69,7 @@ tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const
                            tr_error_t *err)
 {
     TR_TRY(encode_opening(&sequence->ids, &sequence->length, encoder, prompt, err));
+    // Nothing but a prompt: the response is yet to be generated.
     sequence->prompt = sequence->length;
     if (!json_is_string(prompt)) { // judges and samples show the text
         const tr_chat_t chat = {encoder->chat_template, encoder->tokenizer};
@@ -88,6 +94,7 @@ tr_status tr_encode_whole(tr_sequence_t *sequence, tr_encoder_t *encoder, const 
         TR_TRY(tr_chat_encode(&sequence->ids, &sequence->length,
                               encoder->masks ? &sequence->mask : NULL, &chat, value, false, err));
     }
+    // The first token has none before it that could predict it, so it is never learnt.
     sequence->prompt = sequence->length > 0 ? 1 : 0;
     return TR_OK;
 }
@@ -102,7 +109,10 @@ tr_status tr_encode_completion(tr_sequence_t *sequence, tr_encoder_t *encoder, c
 {
     int32_t *opening = NULL;
     size_t count = 0;
+    // The prompt as generation will see it: this is where the completion begins.
     TR_TRY(encode_opening(&opening, &count, encoder, prompt, err));
+    // Both together, since the completion's first token may depend on the prompt's end:
+    // SentencePiece puts a space before a text, and BPE merges across the border.
     json_t *all = tr_value_join(prompt, completion);
     tr_status status = tr_encode_whole(sequence, encoder, all, err);
     if (status == TR_OK) {
@@ -111,6 +121,8 @@ tr_status tr_encode_completion(tr_sequence_t *sequence, tr_encoder_t *encoder, c
         // how often it differs.
         encoder->mismatches += !begins_with(sequence, opening, count);
         sequence->prompt = count < sequence->length ? count : sequence->length;
+        // The same tokens unless the border was crossed; ids past the prompt stay those of the
+        // whole, as in TRL.
         memcpy(sequence->ids, opening, sequence->prompt * sizeof *opening);
     }
     json_decref(all);
@@ -140,6 +152,7 @@ tr_status tr_encode_steps(tr_sequence_t *sequence, tr_encoder_t *encoder, const 
 
 json_t *tr_value_join(const json_t *a, const json_t *b)
 {
+    // b decides, as a may be absent; expect_one_type in kinds.c has seen to it that they agree.
     if (json_is_string(b)) {
         char *text = tr_format("%s%s", a != NULL ? json_string_value(a) : "", json_string_value(b));
         json_t *joined = json_string(text);
