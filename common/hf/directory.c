@@ -92,6 +92,7 @@ static tr_status write_files(const char *staging, const tr_hf_model_t *model, tr
     // transformers refuses a model's file without it
     static const tr_safetensors_pair_t format = {"format", "pt"};
     char *path = tr_format("%s/config.json", staging);
+    // The caller's text, byte for byte: runs are compared by the hashes of these files.
     tr_status status = tr_file_write_atomic(path, model->config, strlen(model->config), err);
     free(path);
     TR_TRY(status);
@@ -125,6 +126,8 @@ tr_status tr_hf_save(const char *directory, const tr_hf_model_t *model, tr_error
     tr_status status;
     // a process that was killed while saving has left this
     TR_TRY_GOTO(tr_directory_remove(staging, err), done);
+    // With the folders above it: a checkpoint's directory is named before a run has written
+    // anything.
     TR_TRY_GOTO(tr_directory_make(staging, err), done);
     TR_TRY_GOTO(write_files(staging, model, err), done);
     TR_TRY_GOTO(publish(staging, final, err), done);

@@ -1,7 +1,8 @@
 // Reading a small JSON file: jansson, with our limits and sentences.
 //
-// config.json, generation_config.json, tokenizer files and indexes all come through here, so that
-// one place refuses doubled keys and files that are too large.
+// config.json, generation_config.json, indexes of shards and our own small files come through here,
+// so that one place refuses doubled keys and files that are too large. Tokenizers have a reader of
+// their own (common/text/json.c), as their vocabularies may hold NUL bytes.
 #include "common/hf/json_file.h"
 
 #include <stdio.h>
@@ -21,6 +22,7 @@ tr_status tr_json_file_read(json_t **object, const char *path, size_t limit, tr_
     if (root == NULL) {
         return tr_fail(err, TR_ERR_FORMAT, "%s:%d: %s", path, detail.line, detail.text);
     }
+    // Every file that is read here is a record of named values; a list or a number is another file.
     if (!json_is_object(root)) {
         json_decref(root);
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a JSON object", path);

@@ -19,6 +19,7 @@
 /// an index has about 100 bytes a tensor
 enum { INDEX_LIMIT = 64 << 20 };
 
+// The names that transformers' save_pretrained gives its files.
 static const char SINGLE[] = "model.safetensors";
 static const char INDEX[] = "model.safetensors.index.json";
 
@@ -63,8 +64,10 @@ static tr_status map_file(shard_t *shard, tr_error_t *err)
 
 /// Maps a file and reads its header. The path is taken; what fails is freed by
 /// tr_safetensors_close.
+/// A file that fails stays in the list: it is freed with the others.
 static tr_status add_shard(tr_safetensors_t *file, char *path, tr_error_t *err)
 {
+    // Counted before it is mapped, so that tr_safetensors_close frees what a failure leaves.
     file->shards = tr_realloc(file->shards, (file->shard_count + 1) * sizeof *file->shards);
     shard_t *shard = &file->shards[file->shard_count++];
     *shard = (shard_t){.path = path};
@@ -86,6 +89,7 @@ static tr_status list_shards(const char ***names, size_t *count, const char *pat
     *count = 0;
     json_object_foreach(map, tensor, value)
     {
+        // The index may come from a stranger, as all of a downloaded directory.
         const char *name = json_string_value(value);
         // a slash could lead out of the model's directory
         if (name == NULL || *name == '\0' || strchr(name, '/') != NULL) {
@@ -113,6 +117,7 @@ static tr_status check_shard(const tr_safetensors_t *file, size_t first, const c
 {
     for (size_t i = first; i < file->count; i++) {
         const char *tensor = file->infos[i].name;
+        // A stale index is the usual cause: shards were replaced and the index was not.
         const char *place = json_string_value(json_object_get(map, tensor));
         if (place == NULL || strcmp(place, name) != 0) {
             return tr_fail(err, TR_ERR_FORMAT,
@@ -124,6 +129,7 @@ static tr_status check_shard(const tr_safetensors_t *file, size_t first, const c
 }
 
 /// Once infos are in order of name.
+/// check_shard has seen that what is there is in its place; this sees that nothing is missing.
 static tr_status check_all_there(const tr_safetensors_t *file, json_t *map, tr_error_t *err)
 {
     const char *tensor;
@@ -141,6 +147,7 @@ static tr_status check_all_there(const tr_safetensors_t *file, json_t *map, tr_e
 /// In order of name, for bsearch.
 static void sort(tr_safetensors_t *file)
 {
+    // qsort must not be given a null pointer, even for nothing.
     if (file->count > 0) {
         qsort(file->infos, file->count, sizeof *file->infos, by_name);
     }
@@ -156,6 +163,7 @@ static tr_status open_shards(tr_safetensors_t *file, json_t *map, tr_error_t *er
     // names are the index's own strings: they live as long as `map`
     tr_status status = list_shards(&names, &count, file->path, map, err);
     for (size_t i = 0; i < count && status == TR_OK; i++) {
+        // infos is one list for all shards; bsearch needs no more.
         size_t first = file->count;
         // infos of this shard are the ones from `first` on
         TR_TRY_GOTO(add_shard(file, tr_format("%.*s%s", folder, file->path, names[i]), err), done);
@@ -197,6 +205,7 @@ static tr_status resolve(char **found, const char *path, tr_error_t *err)
 {
     struct stat info;
     const char *const names[] = {SINGLE, INDEX};
+    // Before anything is joined to it, so that a path that does not exist is named as it was given.
     if (stat(path, &info) != 0) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     }
@@ -248,6 +257,7 @@ void tr_safetensors_close(tr_safetensors_t **self)
         shard_t *shard = &file->shards[i];
         json_decref(shard->metadata);
         if (shard->map != NULL) {
+            // After this no info's data may be read; whoever kept one has kept it too long.
             munmap(shard->map, shard->bytes);
         }
         free(shard->path);

@@ -48,6 +48,8 @@ static tr_status refuse(const entry_t *entry, const char *key, const char *expec
     return refuse_as(TR_ERR_FORMAT, entry, key, expected);
 }
 
+/// Dtypes of the format that Troupe lacks (F8, BOOL, ...) are well-formed: they are unsupported,
+/// not wrong.
 static tr_status read_dtype(tr_dtype_t *dtype, const entry_t *entry)
 {
     const json_t *value = json_object_get(entry->value, "dtype");
@@ -80,6 +82,7 @@ static tr_status read_shape(tr_safetensors_info_t *info, const entry_t *entry)
             return refuse(entry, "shape", "a list of at most 8 sizes");
         }
         info->shape[i] = (size_t)json_integer_value(size);
+        // Else [2^32, 2^32, 4] would count 0 elements, and fit any file.
         if (__builtin_mul_overflow(info->count, info->shape[i], &info->count)) {
             return refuse(entry, "shape", "fewer than 2^64 elements");
         }
@@ -95,6 +98,7 @@ static tr_status read_place(tr_safetensors_info_t *info, const entry_t *entry, c
     // NULL where place is no array: the checks below refuse it
     const json_t *first = json_array_get(place, 0);
     const json_t *last = json_array_get(place, 1);
+    // Compared as signed numbers before they become sizes: a negative offset would be a huge one.
     if (json_array_size(place) != 2 || !json_is_integer(first) || !json_is_integer(last) ||
         json_integer_value(first) < 0 || json_integer_value(last) < json_integer_value(first)) {
         return refuse(entry, "data_offsets", "[begin, end]");
@@ -115,6 +119,8 @@ static tr_status read_place(tr_safetensors_info_t *info, const entry_t *entry, c
     return TR_OK;
 }
 
+/// In the order of the data; of two that begin at one place the empty one comes first, as it
+/// overlaps nothing.
 static int by_place(const void *a, const void *b)
 {
     const tr_safetensors_info_t *x = a, *y = b;
@@ -140,6 +146,7 @@ static tr_status check_places(const shard_t *shard, tr_safetensors_info_t *infos
             return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s' %s", shard->path, infos[i].name,
                            begin < at ? "overlaps another" : "follows bytes that belong to none");
         }
+        // It cannot overflow: read_place has found the product to be within the file.
         at += infos[i].count * tr_dtype_size(infos[i].dtype);
     }
     if (at != end) {
@@ -163,6 +170,7 @@ static tr_status keep_metadata(shard_t *shard, json_t *value, tr_error_t *err)
         return tr_fail(err, TR_ERR_FORMAT, "%s: __metadata__: expected an object of strings",
                        shard->path);
     }
+    // The header itself is freed after reading; what a caller may ask for later is kept.
     shard->metadata = json_incref(value);
     return TR_OK;
 }
@@ -206,6 +214,8 @@ static tr_status header_length(size_t *length, const shard_t *shard, tr_error_t 
     }
     // the prefix is not aligned by contract, and little-endian
     memcpy(&n, shard->map, sizeof n);
+    // Compared with what is left of the file, not added to the prefix: a claim near 2^64 would
+    // wrap.
     if (n > HEADER_LIMIT || n > shard->bytes - PREFIX) {
         return tr_fail(err, TR_ERR_FORMAT,
                        "%s: its header claims %llu bytes, of %zu in the file (no safetensors file, "

@@ -37,6 +37,7 @@ static tr_status check_shape(const tr_safetensors_t *file, const tr_safetensors_
                              const size_t *shape, size_t rank, tr_error_t *err)
 {
     char found[200], expected[64];
+    // A transposed matrix has the same number of elements: only the whole shape tells it.
     if (info->rank == rank && memcmp(info->shape, shape, rank * sizeof *shape) == 0) {
         return TR_OK;
     }
@@ -84,6 +85,7 @@ static tr_status convert(float *out, const tr_safetensors_t *file,
                          const tr_safetensors_info_t *info, tr_error_t *err)
 {
     switch (info->dtype) {
+    // Places in a file are not aligned by contract, so nothing is read in place as floats.
     case TR_F32: memcpy(out, info->data, info->count * sizeof *out); return TR_OK;
     case TR_BF16: widen(out, info->data, info->count, tr_real_from_bf16); return TR_OK;
     case TR_F16: widen(out, info->data, info->count, from_f16); return TR_OK;
@@ -137,6 +139,7 @@ tr_status tr_safetensors_copy(const tr_safetensors_t *file, const char *name, tr
                               void *out, size_t count, tr_error_t *err)
 {
     const tr_safetensors_info_t *info;
+    // Whatever the shape: a number may stand in a file as [] or as [1].
     TR_TRY(tr_safetensors_expect(&info, file, name, dtype, count, err));
     // memcpy must not be given a null pointer, even for nothing
     if (count > 0) {

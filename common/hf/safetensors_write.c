@@ -21,6 +21,7 @@ typedef struct output {
     tr_error_t *err;
 } output_t;
 
+/// All of data: [length] to the file.
 static tr_status put(const output_t *output, const void *data, size_t length)
 {
     return tr_file_write_all(output->descriptor, data, length)
@@ -47,6 +48,7 @@ static tr_status put_tensor(const output_t *output, const tr_safetensors_entry_t
     if (entry->source == NULL) {
         return put(output, entry->data, count * size);
     }
+    // A source reads a device, or the shards of other ranks: host memory holds one block of them.
     void *block = tr_alloc(BLOCK * size);
     tr_status status = TR_OK;
     for (size_t first = 0; first < count && status == TR_OK; first += BLOCK) {
@@ -104,6 +106,8 @@ static tr_status add(json_t *object, const char *what, const char *key, json_t *
         json_decref(value);
         return tr_fail(err, TR_ERR_ARGUMENT, "%s '%s' comes twice", what, key);
     }
+    // Jansson checks the key's UTF-8 and fails for a value that is NULL, which json_string gives
+    // for text that is none.
     if (json_object_set_new(object, key, value) != 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "%s '%s' is no UTF-8", what, key);
     }
@@ -118,6 +122,8 @@ static tr_status add_tensors(json_t *header, const tr_safetensors_entry_t *const
     for (size_t i = 0; i < count; i++) {
         const tr_safetensors_entry_t *entry = order[i];
         TR_TRY(check_entry(entry, err));
+        // data_offsets count from the end of the header, which is why they do not depend on its
+        // length.
         size_t end = at + count_of(entry) * tr_dtype_size(entry->dtype);
         TR_TRY(add(header, "tensor", entry->name, entry_json(entry, at, end), err));
         at = end;
@@ -136,6 +142,7 @@ static void finish_header(char **text, size_t *length, const json_t *header)
     uint64_t padded = (n + 7) / 8 * 8;
     *length = sizeof padded + padded;
     *text = tr_alloc(*length);
+    // Spaces after the object are JSON still, and the format allows them.
     memset(*text, ' ', *length);
     memcpy(*text, &padded, sizeof padded);
     memcpy(*text + sizeof padded, json, n);
@@ -181,10 +188,12 @@ tr_status tr_safetensors_write(const char *path, const tr_safetensors_entry_t *e
     qsort(document.order, count, sizeof *document.order, by_size_and_name);
     if (metadata != NULL) {
         json_t *object = json_object();
+        // First, where the reference implementation writes it.
         json_object_set_new(header, "__metadata__", object);
         TR_TRY_GOTO(add(object, "metadata key", metadata->key, json_string(metadata->value), err),
                     done);
     }
+    // JSON_PRESERVE_ORDER keeps the order of adding: the order of the data.
     TR_TRY_GOTO(add_tensors(header, document.order, count, err), done);
     finish_header(&text, &document.length, header);
     document.header = text;
