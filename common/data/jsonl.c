@@ -92,7 +92,8 @@ done:
 
 tr_status tr_read_jsonl(const char *path, tr_row_fn take, void *context, tr_error_t *err)
 {
-    // errno tells a file that cannot be opened from zlib's other failures, which may leave it alone.
+    // errno tells a file that cannot be opened from zlib's other failures, which may leave it
+    // alone.
     errno = 0;
     gzFile stream = gzopen(path, "rb");
     if (stream == NULL) {

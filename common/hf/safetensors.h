@@ -98,11 +98,11 @@ typedef struct tr_safetensors_pair {
 } tr_safetensors_pair_t;
 
 /// Writes path.tmp, syncs it, renames it to path, syncs the folder: a reader sees the old file or
-/// the new. Data is streamed, in blocks of 2^16 elements where it has a source. The same entries, in
-/// any order, give the same bytes: tensors stand by element size, largest first, then by name, so
-/// that all are aligned. metadata: __metadata__; NULL: there is none. Fails with TR_ERR_IO (with the
-/// system's reason), TR_ERR_ARGUMENT (a name that comes twice or is no UTF-8; a dtype or rank) or as
-/// a source fails; then path is as it was, and path.tmp is gone.
+/// the new. Data is streamed, in blocks of 2^16 elements where it has a source. The same entries,
+/// in any order, give the same bytes: tensors stand by element size, largest first, then by name,
+/// so that all are aligned. metadata: __metadata__; NULL: there is none. Fails with TR_ERR_IO (with
+/// the system's reason), TR_ERR_ARGUMENT (a name that comes twice or is no UTF-8; a dtype or rank)
+/// or as a source fails; then path is as it was, and path.tmp is gone.
 tr_status tr_safetensors_write(const char *path, const tr_safetensors_entry_t *entries,
                                size_t count, const tr_safetensors_pair_t *metadata,
                                tr_error_t *err);

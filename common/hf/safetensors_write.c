@@ -40,8 +40,8 @@ static size_t count_of(const tr_safetensors_entry_t *entry)
     return count;
 }
 
-/// A tensor's elements: at once from memory, or from its source in pieces of BLOCK elements, so that
-/// memory does not grow with the tensor.
+/// A tensor's elements: at once from memory, or from its source in pieces of BLOCK elements, so
+/// that memory does not grow with the tensor.
 static tr_status put_tensor(const output_t *output, const tr_safetensors_entry_t *entry)
 {
     size_t count = count_of(entry), size = tr_dtype_size(entry->dtype);

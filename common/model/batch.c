@@ -11,6 +11,8 @@
 /// the same for some tokens.
 enum { PAGES_UNIT = 8 };
 
+/// Pages that the span's sequence has up to its last token. TR_PAGE tokens share a page of the
+/// key-value cache.
 static size_t pages_of(const tr_span_t *span)
 {
     return (span->position + span->length + TR_PAGE - 1) / TR_PAGE;
@@ -26,6 +28,7 @@ static void measure(tr_ragged_t *ragged, const tr_span_t *spans, size_t count)
         size_t pages = pages_of(&spans[s]);
         ragged->max_pages = pages > ragged->max_pages ? pages : ragged->max_pages;
     }
+    // Rounded up: the columns past a sequence's pages hold -1 and are not read.
     ragged->max_pages = (ragged->max_pages + PAGES_UNIT - 1) / PAGES_UNIT * PAGES_UNIT;
     ragged->sequences = count;
 }
@@ -53,11 +56,15 @@ void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, cons
     int32_t *pages = starts + count + 1;
     size_t row = 0;
     for (size_t s = 0; s < count; s++) {
+        // Rows of a sequence stand side by side, in the order of the spans; operators find them by
+        // starts.
         starts[s] = (int32_t)row;
         fill_pages(pages + s * ragged->max_pages, ragged->max_pages, &spans[s],
                    &batch->fresh_pages);
         memcpy(ids + row, spans[s].ids, spans[s].length * sizeof *ids);
         for (size_t i = 0; i < spans[s].length; i++) {
+            // A decoding step has one token at the end of its sequence, a forward pass all from 0:
+            // RoPE and the causal mask go by positions, not by rows.
             positions[row++] = (int32_t)(spans[s].position + i);
         }
     }

@@ -26,6 +26,7 @@ static const json_t *value_of(const source_t *source, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
+/// "FILE: KEY: expected ..., found ...": what the file has is shown, whatever its type.
 static tr_status refuse(const source_t *source, tr_status status, const char *key,
                         const char *expected)
 {
@@ -35,6 +36,7 @@ static tr_status refuse(const source_t *source, tr_status status, const char *ke
                    source->prefix, key, expected, tr_json_describe(found, sizeof found, value));
 }
 
+/// Well-formed, but a model that the passes would compute wrongly.
 static tr_status unsupported(const source_t *source, const char *key, const char *expected)
 {
     return refuse(source, TR_ERR_UNSUPPORTED, key, expected);
@@ -72,6 +74,7 @@ static tr_status read_number(double *out, const source_t *source, const family_k
 static tr_status read_bool(bool *out, const source_t *source, const family_key_t *key)
 {
     const json_t *value = value_of(source, key->name);
+    // 0 and 1 are refused too: they are numbers.
     if (value != NULL && !json_is_boolean(value)) {
         return refuse(source, TR_ERR_FORMAT, key->name, "true or false");
     }
@@ -87,6 +90,7 @@ static tr_status read_token(int32_t *out, const source_t *source, const char *ke
     if (value == NULL) {
         return TR_OK;
     }
+    // transformers writes null for no token; older files have a pad_token_id of -1.
     json_int_t id = json_is_null(value) ? -1 : json_integer_value(value);
     if ((!json_is_null(value) && !json_is_integer(value)) || id < -1 ||
         id >= (json_int_t)vocabulary) {
@@ -102,6 +106,7 @@ static tr_status append_eos(tr_model_config_t *config, const source_t *source, c
     if (!json_is_integer(value) || id < 0 || id >= (json_int_t)config->vocabulary) {
         return refuse(source, TR_ERR_FORMAT, "eos_token_id", "token ids below vocab_size, or null");
     }
+    // The list is kept by value in the config. Llama 3.1's has three ids.
     if (config->eos_count == TR_MODEL_EOS_LIMIT) {
         return unsupported(source, "eos_token_id", "at most 8 token ids");
     }
@@ -117,6 +122,7 @@ static tr_status read_eos(tr_model_config_t *config, const source_t *source)
         return TR_OK;
     }
     config->eos_count = 0;
+    // Nothing is left of the default, or of config.json's list.
     memset(config->eos, 0, sizeof config->eos);
     if (json_is_null(value)) {
         return TR_OK;
@@ -138,6 +144,7 @@ static tr_status check_only(const source_t *source, const family_key_t *key)
     bool same = json_is_number(only) && json_is_number(value) // 1 and 1.0 are one number
                     ? json_number_value(value) == json_number_value(only)
                     : json_equal(value, only);
+    // A number where a truth value belongs is a malformed file, not a missing feature.
     bool odd = json_is_boolean(only) && !json_is_boolean(value);
     json_decref(only);
     if (value == NULL || same) {
@@ -150,6 +157,7 @@ static tr_status check_only(const source_t *source, const family_key_t *key)
 /// A RoPE record asks for the plain rotation: no scaling, and no key that we do not know.
 static tr_status check_rope_record(const source_t *rope)
 {
+    // "type" is the older name of "rope_type".
     static const char *const known[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
     static const family_key_t factor = {"partial_rotary_factor", FAMILY_ONLY, .only = "1"};
     for (size_t i = 0; i < 2; i++) {
@@ -159,6 +167,7 @@ static tr_status check_rope_record(const source_t *rope)
         }
     }
     json_t *object = (json_t *)rope->object; // jansson's iterators take no const
+    // What only a scaling has (factor, low_freq_factor, ...) would be left out in silence.
     for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
         size_t i = 0;
         while (i < 4 && strcmp(json_object_iter_key(at), known[i]) != 0) {
@@ -190,6 +199,7 @@ static tr_status read_rope(double *theta, const source_t *source, const family_k
     double own;
     TR_TRY(check_rope_record(&rope));
     TR_TRY(read_number(&own, &rope, &inner));
+    // A file may have both; which of two that differ holds would depend on the reader.
     if (value_of(source, "rope_theta") != NULL && own != *theta) {
         return refuse(&rope, TR_ERR_FORMAT, "rope_theta", "the rope_theta that stands beside it");
     }
@@ -216,6 +226,7 @@ static tr_status read_key(tr_model_config_t *config, const source_t *source,
         *(float *)field = (float)number;
         return TR_OK;
     case FAMILY_BOOL: return read_bool(field, source, key);
+    // The default is set first: a missing key leaves it, null replaces it by -1.
     case FAMILY_TOKEN:
         *(int32_t *)field = small ? -1 : id;
         return read_token(field, source, key->name, config->vocabulary);
@@ -244,6 +255,7 @@ static tr_status check_labels(const source_t *source)
 {
     const json_t *labels = value_of(source, "id2label");
     const json_t *count = value_of(source, "num_labels");
+    // Two labels would be a classifier: its head has two rows, and no one value.
     if (labels != NULL) {
         return json_object_size(labels) == 1 ? TR_OK : unsupported(source, "id2label", "one label");
     }
@@ -275,6 +287,7 @@ static tr_status read_architecture(tr_model_config_t *config, const source_t *so
     char expected[160];
     const family_t *family = family_at(config->family);
     const json_t *names = value_of(source, "architectures");
+    // A list of several, or of none, matches neither name and is refused below.
     const json_t *name = json_array_size(names) == 1 ? json_array_get(names, 0) : NULL;
     if (names == NULL || is_text(name, family->causal)) {
         return TR_OK;
@@ -291,9 +304,11 @@ static tr_status read_architecture(tr_model_config_t *config, const source_t *so
 static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
 {
     TR_ASSERT(config->heads > 0, "a family whose keys give no heads");
+    // 0 is a missing key: multi-head attention, where every query head has keys of its own.
     if (config->key_value_heads == 0) {
         config->key_value_heads = config->heads;
     }
+    // Each key-value head serves the same number of query heads (Ainslie et al. 2023, GQA).
     if (config->heads % config->key_value_heads != 0) {
         return refuse(source, TR_ERR_FORMAT, "num_key_value_heads",
                       "a divisor of num_attention_heads");
@@ -305,6 +320,7 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     if (config->head_dim == 0) {
         config->head_dim = config->hidden / config->heads;
     }
+    // RoPE rotates pairs of elements.
     if (config->head_dim % 2 != 0) {
         return tr_fail(source->err, TR_ERR_UNSUPPORTED,
                        "%s: head_dim: expected an even number, found %zu", source->path,
@@ -325,12 +341,14 @@ static tr_status read_config(tr_model_config_t *config, const char *path, tr_err
     TR_TRY(tr_json_file_read(&root, path, FILE_LIMIT, err));
     source_t source = {root, path, "", err};
     tr_status status;
+    // The family first: it says which keys there are.
     TR_TRY_GOTO(read_family(&config->family, &source), done);
     const family_t *family = family_at(config->family);
     TR_TRY_GOTO(read_architecture(config, &source), done);
     TR_TRY_GOTO(read_keys(config, &source, &family->keys), done);
     TR_TRY_GOTO(read_keys(config, &source, &family_shared_keys), done);
     TR_TRY_GOTO(finish_sizes(config, &source), done);
+    // After the keys: the file of a scalar model may say that its embeddings are tied.
     if (config->scalar_head) {
         tr_model_config_make_scalar(config);
     }
@@ -349,6 +367,8 @@ static tr_status read_generation(tr_model_config_t *config, const char *path, tr
     TR_TRY(tr_json_file_read(&root, path, FILE_LIMIT, err));
     source_t source = {root, path, "", err};
     tr_status status = TR_OK;
+    // As transformers' generate, which stops at these; config.json's are for models without the
+    // file.
     if (value_of(&source, "eos_token_id") != NULL) {
         TR_TRY_GOTO(read_eos(config, &source), done);
     }
@@ -365,6 +385,7 @@ tr_status tr_model_config_load(tr_model_config_t *config, const char *directory,
     tr_model_config_t read = {0};
     char *path = tr_format("%s/config.json", directory);
     char *generation = tr_format("%s/generation_config.json", directory);
+    // Into a copy: on failure the caller's config is as it was.
     tr_status status = read_config(&read, path, err);
     if (status == TR_OK) {
         status = read_generation(&read, generation, err);

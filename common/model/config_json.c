@@ -13,6 +13,7 @@ enum { LINES = 48, VALUE = 16 * (TR_MODEL_EOS_LIMIT + 1) };
 /// with a point or exponent, so that Python reads no int.
 static void real_text(char *out, size_t size, double value, bool single)
 {
+    // 17 digits tell any two doubles apart, 9 any two floats: the loop ends with the number itself.
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(out, size, "%.*g", digits, value);
         if (single ? strtof(out, NULL) == (float)value : strtod(out, NULL) == value) {
@@ -34,6 +35,7 @@ static const char *token_text(char *out, size_t size, int32_t id)
 /// null, an id, or a list of ids.
 static const char *eos_text(char *out, size_t size, const tr_model_config_t *config)
 {
+    // One id is no list, as transformers writes it.
     if (config->eos_count < 2) {
         return token_text(out, size, config->eos_count == 0 ? -1 : config->eos[0]);
     }
@@ -102,6 +104,7 @@ static char *text_of(page_t *page)
 {
     char *text = tr_alloc(page->count * (VALUE + 64)), *at = text;
     size_t room = page->count * (VALUE + 64);
+    // As transformers writes them (sort_keys), so that a diff of two files is short.
     qsort(page->lines, page->count, sizeof *page->lines, by_key);
     for (size_t i = 0; i < page->count; i++) {
         at += snprintf(at, room - (size_t)(at - text), "%s  \"%s\": %s", i == 0 ? "{\n" : ",\n",
@@ -119,11 +122,13 @@ char *tr_model_config_json(const tr_model_config_t *config)
     snprintf(add(&page, "architectures"), VALUE, "[\"%s\"]",
              config->scalar_head ? family->scalar : family->causal);
     snprintf(add(&page, "model_type"), VALUE, "\"%s\"", family->model_type);
+    // As trainer_save.c writes the weights, whatever a run computes in.
     snprintf(add(&page, "torch_dtype"), VALUE, "\"float32\"");
     if (config->scalar_head) { // one label, whose other direction stands beside it
         snprintf(add(&page, "id2label"), VALUE,
                  "{\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");
     }
+    // Every key is written, also where it has its default: readers' defaults may change.
     add_keys(&page, config, &family->keys);
     add_keys(&page, config, &family_shared_keys);
     return text_of(&page);

@@ -6,6 +6,8 @@ static const char *const stop_tokens[] = {"null", "eos", NULL}; // tr_stop_token
 
 #define FIELD(...) TR_FIELD(tr_generation_options_t, __VA_ARGS__)
 
+// Names are TRL's and transformers' where they have the option; letters are those of `troupe
+// generate`.
 static const tr_field_t fields[] = {
     FIELD(temperature, TR_FIELD_REAL, "0.7", .letter = 't', .range = &tr_range_not_negative,
           .help = "Divides the logits; 0 is greedy, which algorithms that train refuse."),

@@ -25,6 +25,7 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
 static bool is_there(const tr_model_config_t *config, tr_weight_kind_t kind)
 {
     switch (kind) {
+    // A tied head is the embedding itself: no tensor, no gradient and no moment of its own.
     case TR_WEIGHT_HEAD: return !config->scalar_head && !config->tied_embeddings;
     case TR_WEIGHT_SCORE: return config->scalar_head;
     default: return true;
@@ -67,10 +68,13 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     parameter->rows = extent_of(config, tensor->rows);
     parameter->columns = extent_of(config, tensor->columns);
     parameter->vector = tensor->rows == FAMILY_VECTOR;
+    // The offset never changes; the place depends on what is trained (tr_layout_select).
     parameter->offset = layout->total;
     layout->total += parameter->rows * parameter->columns;
     weight->kind = tensor->kind;
     weight->segment = segment;
+    // Query, key and value follow each other in the table, so the three are one matrix and one
+    // product.
     weight->rows += parameter->rows; // below those of the parameter before
     weight->columns = parameter->columns;
 }
@@ -82,6 +86,7 @@ static void append_all(tr_layout_t *layout, const tr_model_config_t *config, con
     for (; at < end && star_of(at) == NULL; at++) {
         append(layout, config, at, 0);
     }
+    // The table has the tensors of one layer, which are laid out for each.
     const family_tensor_t *layer = at;
     for (size_t i = 0; i < config->layers; i++) {
         for (at = layer; at < end && star_of(at) != NULL; at++) {
@@ -98,12 +103,14 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
     const family_t *family = family_at(config->family);
     const size_t segments = config->layers + 2;
     *layout = (tr_layout_t){.segment_count = segments};
+    // More room than is needed: a segment has either a layer's tensors or others.
     layout->parameters = tr_calloc(segments * family->tensor_count, sizeof *layout->parameters);
     layout->weights = tr_calloc(segments * TR_WEIGHT_KINDS, sizeof *layout->weights);
     for (size_t k = 0; k < TR_FLATS; k++) {
         layout->flat[k].segments = tr_calloc(segments + 1, sizeof *layout->flat[k].segments);
     }
     append_all(layout, config, family);
+    // A scalar head is never tied, so it is asked for first.
     layout->head = config->scalar_head       ? weight_at(layout, segments - 1, TR_WEIGHT_SCORE)
                    : config->tied_embeddings ? weight_at(layout, 0, TR_WEIGHT_EMBEDDING)
                                              : weight_at(layout, segments - 1, TR_WEIGHT_HEAD);
@@ -112,6 +119,7 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
 
 void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
 {
+    // Parameters come in order of offset, so segments begin in order too, in both vectors.
     size_t totals[TR_FLATS] = {0}, segment = 0;
     const tr_weight_t *last = NULL;
     for (size_t i = 0; i < layout->count; i++) {
@@ -121,6 +129,8 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
             layout->flat[TR_FROZEN].segments[segment + 1] = totals[TR_FROZEN];
             layout->flat[TR_TRAINED].segments[segment + 1] = totals[TR_TRAINED];
         }
+        // Asked once a weight, not once a parameter: parts of one matrix are trained or frozen
+        // together, and must stand side by side.
         if (weight != last) {
             weight->trained = selection == NULL || selection->trains(selection->context, weight);
             weight->place = totals[weight->trained];
@@ -130,6 +140,8 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
         last = weight;
     }
     for (size_t k = 0; k < TR_FLATS; k++) {
+        // Where the last segment ends; segments without a parameter in this vector are empty
+        // ranges.
         layout->flat[k].total = layout->flat[k].segments[layout->segment_count] = totals[k];
     }
 }
@@ -145,6 +157,9 @@ void tr_layout_release(tr_layout_t *layout)
 
 tr_tensor_t tr_weight_gradient(const tr_weight_t *weight, const tr_gradient_t *gradient)
 {
+    // Two views of one vector: with zero_stage 2 and 3 only one segment of the rest is in memory at
+    // a time, while the gradient of an embedding that is the head too is written at both ends of
+    // the pass.
     tr_tensor_t flat = weight->segment == 0 ? gradient->embedding : gradient->rest;
     tr_tensor_t place = tr_tensor_slice(flat, weight->place, weight->rows, weight->columns);
     place.buffer = weight->trained ? place.buffer : NULL;

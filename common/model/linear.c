@@ -12,6 +12,7 @@ static tr_tensor_t stored(const linear_t *linear)
     return parameters_view(linear->parameters, linear->weight);
 }
 
+/// Packed forms hold the same numbers in another order: results have the same bits.
 tr_tensor_t linear_read(const linear_t *linear)
 {
     return linear->packed.buffer != NULL ? linear->packed : stored(linear);
@@ -30,10 +31,12 @@ void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x)
 void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
                      tr_tensor_t dy, tr_tensor_t x)
 {
+    // A frozen weight has no place for a gradient: that product is left out.
     tr_tensor_t dw = tr_weight_gradient(linear->weight, gradient);
     if (dw.buffer != NULL) {
         ops_of(linear)->matmul_weight_gradient(linear->parameters->queue, dw, dy, x);
     }
+    // By the weight as it is stored: packed forms are for y = x W^T alone.
     ops_of(linear)->matmul_input_gradient(linear->parameters->queue, dx, dy, stored(linear));
 }
 

@@ -29,6 +29,8 @@ static void write_rope_table(tr_model_t *model)
     }
     float *table = tr_calloc(config->max_positions * config->head_dim, sizeof *table);
     for (size_t i = 0; i < half; i++) {
+        // Each step in the precision of transformers' LlamaRotaryEmbedding: a table in double would
+        // differ in the last bits, and grow apart with the position.
         float exponent = (float)(2 * i) / (float)config->head_dim;
         float frequency = 1.0f / (float)tr_real_pow(config->rope_theta, (double)exponent);
         for (size_t position = 0; position < config->max_positions; position++) {
@@ -47,6 +49,8 @@ static void write_rope_table(tr_model_t *model)
 /// embedding. A scalar head has an operator of its own.
 static bool is_multiplied(const tr_model_t *model, const tr_weight_t *weight)
 {
+    // The kinds are in this order for it: what products read comes last in the enum. Rows are 0 for
+    // a kind that this segment lacks.
     bool projects = weight->rows > 0 && weight->kind >= TR_WEIGHT_QKV;
     return projects || (weight == model->layout.head && !model->config.scalar_head);
 }
@@ -65,6 +69,7 @@ static void make_linears(tr_model_t *model)
         model->linears[i].parameters = &model->parameters;
         model->linears[i].weight = &layout->weights[i];
     }
+    // Both arrays have the same indices.
     model->head = &model->linears[layout->head - layout->weights];
 }
 
@@ -77,6 +82,7 @@ static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
         linear_t *linear = &model->linears[i];
         if (is_multiplied(model, linear->weight)) {
             size_t count = linear_packed_count(linear);
+            // The buffer is set below: how large it must be is known only after the last weight.
             linear->packed = (tr_tensor_t){NULL, floats * sizeof(float), TR_F32, 1, count};
             floats += (count + PACKED_UNIT - 1) / PACKED_UNIT * PACKED_UNIT;
         }
@@ -84,6 +90,8 @@ static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
     TR_TRY(ops_of(model)->buffer_new(model->backend, &model->packed, floats * sizeof(float), err));
     for (size_t i = 0; i < linear_count(model); i++) {
         linear_t *linear = &model->linears[i];
+        // Norms and the input embedding are never packed: linear_read gives them as they are
+        // stored.
         linear->packed.buffer = linear->packed.columns > 0 ? model->packed : NULL;
     }
     return TR_OK;
@@ -93,6 +101,8 @@ static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_err
 {
     const tr_ops_t *ops = ops_of(model);
     const tr_model_config_t *config = &model->config;
+    // Small updates vanish in bf16, which has 8 bits of precision: who learns keeps the parameters
+    // in f32, or rounds stochastically (TR_MODEL_LEARNS_ROUNDED).
     const tr_dtype_t dtype = model->use == TR_MODEL_LEARNS ? TR_F32 : model->backend->real;
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
     TR_TRY(parameters_init(&model->parameters, &model->layout, model->backend, model->queue, dtype,
@@ -101,6 +111,7 @@ static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_err
     TR_TRY(ops->buffer_new(model->backend, &model->rope_buffer, rope * sizeof(float), err));
     model->rope =
         (tr_tensor_t){model->rope_buffer, 0, TR_F32, config->max_positions, config->head_dim};
+    // A GPU has no pack: its products read weights as they are stored.
     return model->use == TR_MODEL_DECODES && ops->pack != NULL ? allocate_packed(model, err)
                                                                : TR_OK;
 }
@@ -112,6 +123,7 @@ tr_status tr_model_new_with(tr_model_t **self, const tr_model_config_t *config,
     tr_model_t *model = tr_calloc(1, sizeof *model);
     model->config = *config;
     model->backend = backend;
+    // Before anything can fail: tr_model_destroy frees what is there, whatever that is.
     model->use = options->use;
     tr_layout_init(&model->layout, config);
     tr_layout_select(&model->layout, options->trained);
@@ -138,6 +150,7 @@ void tr_model_destroy(tr_model_t **self)
     if (model == NULL) {
         return;
     }
+    // Buffers before the queue that reads and writes them.
     ops_of(model)->buffer_destroy(&model->rope_buffer);
     ops_of(model)->buffer_destroy(&model->packed);
     parameters_release(&model->parameters);
@@ -152,6 +165,7 @@ void tr_model_destroy(tr_model_t **self)
 
 void tr_model_repack(tr_model_t *model)
 {
+    // First the copies that passes read, then the packed forms, which are made from them.
     parameters_changed(&model->parameters);
     for (size_t i = 0; model->packed != NULL && i < linear_count(model); i++) {
         if (model->linears[i].packed.buffer != NULL) {
@@ -198,6 +212,7 @@ size_t tr_model_weight_bytes(const tr_model_t *model)
 
 void tr_model_write_weights(tr_model_t *model, const void *weights)
 {
+    // A learner has f32 parameters beside what it publishes, which this would leave behind.
     TR_ASSERT(!model_learns(model), "weights taken by a model that learns its own");
     ops_of(model)->write(model->queue, whole(model)->weights, weights);
     tr_model_repack(model);
@@ -212,6 +227,7 @@ tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error
 tr_status tr_model_export_weights(const tr_model_t *model, tr_device_memory_t *memory,
                                   tr_error_t *err)
 {
+    // The other process reads the memory without this queue: what was enqueued must be done.
     TR_TRY(ops_of(model)->queue_wait(model->queue, err));
     return ops_of(model)->buffer_export(memory, whole(model)->weights.buffer, err);
 }
@@ -219,6 +235,7 @@ tr_status tr_model_export_weights(const tr_model_t *model, tr_device_memory_t *m
 /// Passes read this buffer from now on, and the old one goes.
 static void adopt(flat_memory_t *trained, const tr_ops_t *ops, tr_buffer_t **buffer)
 {
+    // Its own memory is freed: one copy of the weights on the GPU serves both processes.
     ops->buffer_destroy(&trained->buffer);
     trained->buffer = *buffer;
     trained->values.buffer = trained->weights.buffer = *buffer;
@@ -233,6 +250,7 @@ tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *m
     tr_buffer_t *buffer;
     bool here;
     *moved = false;
+    // The usual case, from the second version on: nothing moves.
     if (model->imports && memcmp(&model->imported, memory, sizeof *memory) == 0) {
         return TR_OK; // the same place, which holds the new version
     }
@@ -245,6 +263,7 @@ tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *m
         model->imports = *moved = true;
         return TR_OK;
     }
+    // This model keeps its own memory, so the next version is copied again.
     tr_tensor_t from = trained->weights; // on another GPU: copied once
     from.buffer = buffer;
     ops->copy(model->queue, trained->weights, from);

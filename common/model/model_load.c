@@ -40,9 +40,12 @@ static void write_parameter(tr_model_t *model, size_t index, const float *values
 static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
 {
     switch (kind) {
+    // As Huang et al. 2024 initialise a reward model's head ("The N+ implementation details of RLHF
+    // with PPO").
     case TR_WEIGHT_SCORE: return 1.0f / sqrtf((float)model->config.hidden + 1.0f);
     case TR_WEIGHT_OUTPUT:
     case TR_WEIGHT_DOWN: return 0.02f / sqrtf(2.0f * (float)model->config.layers);
+    // transformers' initializer_range.
     default: return 0.02f;
     }
 }
@@ -54,6 +57,7 @@ static void randomize_parameter(const tr_model_t *model, float *values, size_t i
     const tr_parameter_t *parameter = &model->layout.parameters[index];
     float deviation = fresh_deviation(model, parameter->weight->kind);
     for (size_t i = 0; i < count_of(parameter); i++) {
+        // Addressed, not drawn: the same numbers whatever ranks, threads or order write them.
         values[i] = parameter->vector ? 1.0f
                                       : deviation * tr_rng_normal(seed, TR_RNG_INIT,
                                                                   (uint32_t)index, 0, (uint32_t)i);
@@ -84,6 +88,8 @@ static bool ends_with(const char *text, const char *end)
 static bool is_known(const tr_model_t *model, const char *name)
 {
     const family_t *family = family_at(model->config.family);
+    // Also where the model has no such parameter: a tied or scalar model may come from a file that
+    // has the language model's head.
     if (strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0 ||
         ends_with(name, family->unread)) {
         return true;
@@ -119,9 +125,13 @@ static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file
     tr_status status = TR_OK;
     for (size_t i = 0; i < model->layout.count; i++) {
         const tr_parameter_t *parameter = &model->layout.parameters[i];
+        // A reward model that starts from a language model: the trunk is the file's, the head is
+        // new.
         if (draws && parameter->weight->kind == TR_WEIGHT_SCORE) {
+            // A reward model or critic that starts from a language model: the trunk is the file's.
             randomize_parameter(model, values, i, seed);
         } else {
+            // 0 rows: tr_safetensors_read then expects one dimension, as norms have.
             size_t rows = parameter->vector ? 0 : parameter->rows;
             TR_TRY_GOTO(
                 tr_safetensors_read(file, parameter->name, values, rows, parameter->columns, err),
@@ -140,6 +150,8 @@ tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed,
     tr_model_config_t stored;
     tr_safetensors_t *file = NULL;
     tr_status status;
+    // The file's own config says whether it has a score head; the model's says whether one is
+    // wanted.
     TR_TRY(tr_model_config_load(&stored, directory, err));
     TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
     TR_TRY_GOTO(refuse_unknown(model, file, err), done);
@@ -156,6 +168,7 @@ tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *
     tr_model_t *model = NULL;
     TR_TRY(tr_model_config_load(&config, directory, err));
     TR_TRY(tr_model_new(&model, &config, backend, use, err));
+    // The config is the directory's, so there is no head to draw, and the seed is not read.
     tr_status status = tr_model_load(model, directory, 0, err);
     if (status != TR_OK) {
         tr_model_destroy(&model);

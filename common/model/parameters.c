@@ -12,6 +12,8 @@ static const tr_ops_t *ops_of(const parameters_t *parameters)
     return parameters->backend->ops;
 }
 
+/// Memory of vector k (TR_FROZEN or TR_TRAINED), whose values have this dtype: all of it, or where
+/// ranks share it this rank's shard and windows for what the others hold.
 static tr_status allocate(parameters_t *self, size_t k, tr_dtype_t dtype,
                           tr_collective_t *collective, tr_error_t *err)
 {
@@ -22,12 +24,16 @@ static tr_status allocate(parameters_t *self, size_t k, tr_dtype_t dtype,
     if (collective != NULL) {
         TR_TRY(sharding_new(&memory->sharding, flat->segments, self->layout->segment_count,
                             self->backend, self->queue, collective, err));
+        // The end of the last own part: the size of this rank's shard.
         n = memory->sharding->shards.local[self->layout->segment_count];
     }
     TR_TRY(ops_of(self)->buffer_new(self->backend, &memory->buffer, n * tr_dtype_size(dtype), err));
     memory->values = (tr_tensor_t){memory->buffer, 0, dtype, 1, n};
+    // The usual case, where passes read what the optimizer updates.
     memory->weights = memory->values;
     if (collective != NULL) {
+        // A sharded vector has no rounded copy: sharding_gather casts the own part on the way to
+        // the window.
         memory->sharding->own = memory->values; // passes read its windows
     } else if (dtype != real) {
         TR_TRY(
@@ -43,6 +49,7 @@ tr_status parameters_init(parameters_t *self, const tr_layout_t *layout, tr_back
 {
     *self = (parameters_t){.layout = layout, .backend = backend, .queue = queue};
     for (size_t k = 0; k < TR_FLATS; k++) {
+        // A model of which all is trained has no frozen vector, and no memory for one.
         if (layout->flat[k].total > 0) {
             TR_TRY(allocate(self, k, k == TR_TRAINED ? dtype : backend->real, collective, err));
         }
@@ -52,6 +59,7 @@ tr_status parameters_init(parameters_t *self, const tr_layout_t *layout, tr_back
 
 void parameters_release(parameters_t *self)
 {
+    // backend NULL: parameters_init was never reached.
     for (size_t k = 0; k < TR_FLATS && self->backend != NULL; k++) {
         ops_of(self)->buffer_destroy(&self->flat[k].buffer);
         ops_of(self)->buffer_destroy(&self->flat[k].copy);
@@ -59,6 +67,7 @@ void parameters_release(parameters_t *self)
     }
 }
 
+/// Either vector tells: with zero_stage 3 every one that is not empty is sharded.
 bool parameters_are_sharded(const parameters_t *self)
 {
     return self->flat[TR_TRAINED].sharding != NULL || self->flat[TR_FROZEN].sharding != NULL;
@@ -67,6 +76,8 @@ bool parameters_are_sharded(const parameters_t *self)
 tr_tensor_t parameters_view(const parameters_t *self, const tr_weight_t *weight)
 {
     const flat_memory_t *memory = &self->flat[weight->trained];
+    // Of a sharded vector the view is of the segment's window, shifted so that places count from
+    // the vector's start, as everywhere.
     tr_tensor_t flat = memory->sharding == NULL ? memory->weights
                                                 : sharding_view(memory->sharding, weight->segment);
     return tr_tensor_slice(flat, weight->place, weight->rows, weight->columns);
@@ -76,6 +87,7 @@ void parameters_gather(parameters_t *self, size_t segment)
 {
     for (size_t k = 0; k < TR_FLATS; k++) {
         if (self->flat[k].sharding != NULL) {
+            // Both vectors: a layer may have frozen and trained weights.
             sharding_gather(self->flat[k].sharding, segment);
         }
     }
@@ -86,9 +98,11 @@ void parameters_changed(parameters_t *self)
     for (size_t k = 0; k < TR_FLATS; k++) {
         const flat_memory_t *memory = &self->flat[k];
         if (memory->copy != NULL) {
+            // Rounded once an update, not in every pass.
             ops_of(self)->cast(self->queue, memory->weights, memory->values);
         }
         if (memory->sharding != NULL) {
+            // What was gathered is of the parameters before the update.
             sharding_forget(memory->sharding);
         }
     }
@@ -99,6 +113,7 @@ static void write_floats(const parameters_t *self, tr_tensor_t to, const float *
 {
     const size_t count = tr_tensor_count(to);
     if (to.dtype == TR_F32) {
+        // write has read `values` when it returns, so the caller may free them.
         ops_of(self)->write(self->queue, to, values);
         return;
     }
@@ -135,6 +150,7 @@ tr_status parameters_read(const parameters_t *self, size_t flat, float *values, 
                           size_t count, tr_error_t *err)
 {
     const flat_memory_t *memory = &self->flat[flat];
+    // Only the trainer can ask the other ranks, which must be waiting for that (tr_trainer_attend).
     TR_ASSERT(memory->sharding == NULL, "parameters that ranks share are read by the trainer");
     return parameters_read_floats(self, values, tr_tensor_slice(memory->values, first, 1, count),
                                   err);
@@ -155,6 +171,7 @@ tr_status parameters_read_floats(const parameters_t *self, float *values, tr_ten
     ops->read(self->queue, rounded, from);
     tr_status status = ops->queue_wait(self->queue, err);
     for (size_t i = 0; i < count; i++) {
+        // Exact: every bf16 is a float.
         values[i] = tr_real_from_bf16(rounded[i]);
     }
     free(rounded);

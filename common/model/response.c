@@ -48,9 +48,11 @@ void tr_noise_draw(float *noise, const tr_noise_t *options, uint32_t sequence, s
                    size_t hidden)
 {
     size_t n = length * hidden;
+    // alpha / sqrt(L H): the expected length of a sequence's noise does not grow with the sequence.
     float magnitude = (float)(options->alpha / sqrt((double)n));
     tr_rng_uniforms(noise, n, options->seed, TR_RNG_NOISE, options->step, sequence);
     for (size_t i = 0; i < n; i++) {
+        // From [0, 1) to [-1, 1).
         noise[i] = (2.0f * noise[i] - 1.0f) * magnitude;
     }
 }
@@ -74,6 +76,8 @@ size_t tr_response_tokens(const tr_sequences_t *sequences, const uint32_t *chose
     return n;
 }
 
+/// What the chosen sequences have of an array over all response tokens, packed as a chunk's outputs
+/// are.
 size_t tr_response_select(float *out, const float *values, const tr_sequences_t *sequences,
                           const uint32_t *chosen, size_t count)
 {
@@ -98,6 +102,8 @@ static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span
                       const uint32_t *chosen, size_t count)
 {
     size_t hidden = pass->model->config.hidden, at = 0;
+    // Drawn on the host, addressed by the sequence's number and not by its place in the batch: the
+    // same noise in whatever chunk the sequence comes.
     float *noise = tr_calloc(batch->ragged.tokens * hidden + 1, sizeof *noise);
     for (size_t i = 0; i < count && !pass->model->backend->dry; i++) {
         tr_noise_draw(noise + at, &pass->noise, chosen[i], spans[i].length, hidden);
@@ -113,11 +119,14 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
                        const uint32_t *chosen, size_t count, bool learn, tr_tensor_t *hidden,
                        tr_error_t *err)
 {
+    // The table of rotations has so many rows.
     size_t limit = pass->model->config.max_positions;
     tr_span_t *spans = tr_calloc(count, sizeof *spans);
     for (size_t i = 0; i < count; i++) {
         size_t start = (size_t)sequences->starts[chosen[i]];
         size_t length = (size_t)sequences->starts[chosen[i] + 1] - start;
+        // Checked before anything is uploaded: the pass's tensors are still those of the last
+        // batch.
         if (length > limit) {
             free(spans);
             return tr_fail(err, TR_ERR_ARGUMENT, "sequence %u has %zu tokens; the model takes %zu",
@@ -126,12 +135,14 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
         spans[i] = (tr_span_t){.ids = sequences->ids + start, .length = length};
     }
     tr_batch_t batch;
+    // All tensors of the last pass go, those for its backward pass too.
     tr_arena_reset(pass->arena);
     tr_batch_init(&batch, pass->arena, pass->model->queue, spans, count);
     if (learn && pass->noise.alpha != 0.0) {
         add_noise(pass, &batch, spans, chosen, count);
     }
     free(spans);
+    // For the backward pass, which has no batch in its arguments.
     pass->tokens = batch.ragged.tokens;
     pass->learn = learn;
     *hidden = tr_model_forward(pass->model, &batch, pass->arena, learn ? &pass->saved : NULL);
@@ -152,9 +163,11 @@ static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequence
         uint32_t s = chosen[i];
         int32_t prompt = sequences->prompt_lengths[s];
         for (size_t t = 0; t < response_length(sequences, s); t++, at++) {
+            // Token t of the response stands at prompt + t; the row before it predicts it.
             rows[at] = base + prompt - 1 + (int32_t)t;
             targets[at] = sequences->ids[sequences->starts[s] + prompt + (int32_t)t];
         }
+        // Sequences follow each other in the batch without padding.
         base += sequences->starts[s + 1] - sequences->starts[s];
     }
     pass->n = n;
@@ -181,10 +194,12 @@ static void upload_ends(tr_response_pass_t *pass, const tr_sequences_t *sequence
 static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count)
 {
+    // No sets: the softmax is over the whole vocabulary.
     pass->kept = (tr_kept_t){0};
     if (sequences->kept_offsets == NULL) {
         return;
     }
+    // Lists of the chosen sequences are copied side by side, so offsets begin again at 0.
     int32_t *offsets = tr_calloc(pass->n + 1, sizeof *offsets);
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
@@ -198,6 +213,7 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
         const int32_t *list = sequences->kept_offsets + sequences->response_starts[chosen[i]];
         for (size_t t = 0; t < response_length(sequences, chosen[i]); t++, at++) {
             size_t length = (size_t)(list[t + 1] - list[t]);
+            // A dry backend counts bytes: the lengths matter, and there may be no lists.
             if (!pass->model->backend->dry) {
                 memcpy(ids + filled, sequences->kept_ids + list[t], length * sizeof *ids);
             }
@@ -207,6 +223,7 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
     }
     tr_queue_t *queue = pass->model->queue;
     pass->kept.offsets = tr_arena_indices(pass->arena, queue, offsets, pass->n + 1);
+    // One element at least: all lists may be empty.
     pass->kept.ids = tr_arena_indices(pass->arena, queue, ids, total > 0 ? total : 1);
     free(offsets);
     free(ids);
@@ -236,12 +253,15 @@ static tr_status forward(tr_response_pass_t *pass, const tr_sequences_t *sequenc
     if (pass->n == 0) { // nothing but prompts
         return TR_OK;
     }
+    // The head runs over the rows that are asked for: of a long prompt, most are not.
     pass->gathered = real_rows(pass, pass->n);
     ops->gather_rows(queue, pass->gathered, hidden, pass->rows);
     tr_tensor_t result = tr_arena_tensor(pass->arena, TR_F32, 1, pass->n);
     if (pass->model->config.scalar_head) {
         ops->scalar_head(queue, result, pass->gathered, linear_read(pass->model->head));
     } else {
+        // Log-probs are those of the distribution that tokens were sampled from, which top_k, top_p
+        // and min_p cut; without the sets the ratio of PPO would not be 1 before the first update.
         upload_kept(pass, sequences, chosen, count);
         tr_tensor_t about = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
         policy_head(pass, result, about);
@@ -250,6 +270,7 @@ static tr_status forward(tr_response_pass_t *pass, const tr_sequences_t *sequenc
         }
     }
     ops->read(queue, out, result);
+    // The only wait of a forward pass: until here everything was enqueued.
     return ops->queue_wait(queue, err);
 }
 
@@ -257,6 +278,7 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
                               const uint32_t *chosen, size_t count, float temperature, bool learn,
                               float *out, tr_token_facts_t *facts, tr_error_t *err)
 {
+    // Written so that NaN is refused too.
     if (!pass->model->config.scalar_head && !(temperature > 0.0f)) {
         return tr_fail(err, TR_ERR_ARGUMENT, "temperature %g: log-probs need one above 0",
                        (double)temperature);
@@ -280,6 +302,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     const tr_model_config_t *config = &pass->model->config;
     const tr_weight_t *head = pass->model->head->weight;
     tr_queue_t *queue = pass->model->queue;
+    // Without `learn` the activations are an older pass's, or none.
     TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
     if (pass->n == 0) { // no gradient, but other ranks wait for this one's part of the pass
         model_idle_backward(pass->model, gradient);
@@ -292,6 +315,8 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
                                   model_vector_gradient(head, gradient, pass->arena), d,
                                   pass->gathered, linear_read(pass->model->head));
     } else {
+        // The head's gradient first, as its segment is the last: a sharded gradient is filled from
+        // the end.
         tr_tensor_t dhead = tr_weight_gradient(head, gradient);
         tr_tensor_t even =
             dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
@@ -302,6 +327,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     // Rows that no head read have a gradient of zero.
     tr_tensor_t dhidden = real_rows(pass, pass->tokens);
     ops->zero(queue, dhidden);
+    // Rows are distinct: a token is predicted once.
     ops->scatter_rows_add(queue, dhidden, dgathered, pass->rows);
     tr_model_backward(pass->model, pass->saved, dhidden, gradient, pass->arena);
 }
@@ -349,6 +375,7 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
     tr_status status = TR_OK;
     for (size_t s = 0; s < sequences->count && status == TR_OK; s += ranks * chunk) {
         for (size_t r = 0; r <= ranks; r++) {
+            // The last round may have chunks that are short or empty.
             size_t bound = s + r * chunk;
             bounds[r] = bound < sequences->count ? bound : sequences->count;
             starts[r] = (size_t)sequences->response_starts[bounds[r]];
@@ -358,6 +385,8 @@ tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t
             status = tr_response_forward(pass, sequences, chosen + own, count, temperature, false,
                                          out + at, facts == NULL ? NULL : facts + at, err);
         } else {
+            // Ranks that share the parameters gather them together: who has no sequences takes part
+            // nevertheless.
             model_idle_forward(pass->model);
         }
         if (status == TR_OK) {

@@ -8,6 +8,7 @@
 
 typedef enum window { EMBEDDING, LAYER, REST } window_t;
 
+/// Which memory a segment is gathered into. Segments between the first and the last are layers.
 static window_t window_of(const sharding_t *sharding, size_t segment)
 {
     return segment == 0 ? EMBEDDING : segment + 1 < sharding->shards.segments ? LAYER : REST;
@@ -44,6 +45,7 @@ tr_status sharding_new(sharding_t **self, const size_t *starts, size_t segments,
         return status;
     }
     const tr_tensor_t all = {sharding->buffer, 0, backend->real, 1, elements};
+    // Columns are those of the whole vector, since a view may begin before its window.
     for (size_t w = 0, at = 0; w < SHARDING_WINDOWS; at += sizes[w++]) {
         sharding->windows[w] = tr_tensor_slice(all, at, 1, starts[segments]);
     }
@@ -74,12 +76,15 @@ void sharding_gather(sharding_t *sharding, size_t segment)
 {
     const tr_shards_t *shards = &sharding->shards;
     size_t *held = &sharding->held[window_of(sharding, segment)];
+    // The backward pass begins with the layer that the forward pass ended with, and the embedding
+    // and the head stay: these are not sent again.
     if (*held == segment + 1) {
         return;
     }
     tr_tensor_t view = sharding_view(sharding, segment);
     tr_tensor_t *parts = tr_calloc(shards->ranks, sizeof *parts);
     for (size_t r = 0; r < shards->ranks; r++) {
+        // Every rank computes all parts, so that nobody has to be told where a part goes.
         tr_part_t part = tr_shards_part(shards, segment, r);
         parts[r] = tr_tensor_slice(view, part.first, 1, part.count);
     }
@@ -99,5 +104,6 @@ void sharding_gather(sharding_t *sharding, size_t segment)
 
 void sharding_forget(sharding_t *sharding)
 {
+    // The windows' memory stays; what is in it is of an older version.
     memset(sharding->held, 0, sizeof sharding->held);
 }

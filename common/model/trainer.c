@@ -11,15 +11,19 @@ tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model,
                          tr_error_t *err)
 {
     tr_trainer_t *trainer = tr_calloc(1, sizeof *trainer);
+    // Taken at once, also when making the optimizer fails: the caller's pointer is NULL in any
+    // case.
     trainer->model = *model;
     *model = NULL;
     trainer->ranks = ranks != NULL ? *ranks : (tr_ranks_t){0};
     const tr_layout_t *layout = tr_model_layout(trainer->model);
     const tr_flat_t *trained = &layout->flat[TR_TRAINED];
     tr_collective_t *collective = trainer->ranks.collective;
+    // One process is a group of one, whose shard is everything: there is no second path.
     tr_shards_init(&trainer->shards, trained->segments, layout->segment_count,
                    tr_collective_size(collective), tr_collective_rank(collective));
     tr_status status =
+        // An optimizer of nothing would run, and train nothing: better said now than after a run.
         trained->total > 0
             ? tr_optimizer_new(&trainer->optimizer, tr_model_backend(trainer->model),
                                tr_model_queue(trainer->model), tr_model_trained(trainer->model),
@@ -57,11 +61,13 @@ tr_response_pass_t *tr_trainer_pass(const tr_trainer_t *trainer)
     return trainer->pass;
 }
 
+/// Sequences that stay together; the options' 0 is 1.
 static size_t group_of(const tr_train_pass_t *pass)
 {
     return pass->group > 1 ? pass->group : 1;
 }
 
+/// A chunk through the model. With `evaluate` nothing is kept for a backward pass.
 static tr_status forward(tr_trainer_t *trainer, const tr_chunk_t *chunk,
                          const tr_train_pass_t *pass, float *out, tr_token_facts_t *facts,
                          tr_error_t *err)
@@ -103,7 +109,11 @@ static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_c
     round->starts = tr_calloc(ranks + 1, sizeof *round->starts);
     for (size_t r = 0; r < ranks; r++) {
         tr_chunk_t *chunk = &round->chunks[r];
+        // What all chunks share: the sequences, the normalizer of the means, whether it is the
+        // first.
         *chunk = *minibatch;
+        // Past the last sequence the count is 0: such chunks belong to ranks that idle in this
+        // round.
         chunk->chosen = chosen + taken;
         chunk->count = left - taken < most ? left - taken : most;
         chunk->n = outputs_of(chunk->sequences, chunk->chosen, chunk->count, pass);
@@ -112,9 +122,11 @@ static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_c
         round->count += chunk->count > 0;
         round->starts[r + 1] = n;
     }
+    // Zeros, as trainer.h promises of dmean.
     round->out = tr_calloc(3 * n + 1, sizeof *round->out);
     round->dout = round->out + n;
     round->dmean = round->dout + n;
+    // Apart from the floats, as the type is another.
     round->facts = tr_calloc(n + 1, sizeof *round->facts);
     for (size_t r = 0; r < round->count; r++) {
         round->chunks[r].out = round->out + round->starts[r];
@@ -156,6 +168,8 @@ static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_tra
     size_t own = trainer->shards.rank;
     tr_gradient_t *gradient = NULL;
     if (!pass->evaluate) {
+        // Before the passes, since with zero_stage 2 and 3 parts of the gradient are sent while the
+        // backward pass runs.
         TR_TRY(tr_optimizer_round(trainer->optimizer, &gradient, round->count, err));
     }
     TR_TRY(round_forward(trainer, round, pass, err));
@@ -169,6 +183,7 @@ static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_tra
         } else {
             model_idle_backward(trainer->model, gradient);
         }
+        // Also by ranks that idled: they hold a shard of what the others computed.
         tr_optimizer_round_end(trainer->optimizer);
     }
     return TR_OK;
@@ -186,10 +201,12 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
         .first = result->updates == 0,
     };
     double norm = 0.0;
+    // Means would divide by it.
     if (minibatch.normalizer == 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "a minibatch of %zu sequences has no response token",
                        count);
     }
+    // A round at a time: memory is that of one chunk a rank, however large the minibatch is.
     for (size_t taken = 0; taken < count;) {
         round_t round;
         taken += round_open(&round, trainer, &minibatch, chosen + taken, count - taken,
@@ -205,8 +222,10 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
         return TR_OK;
     }
     TR_TRY(tr_optimizer_step(trainer->optimizer, pass->learning_rate, &norm, err));
+    // The parameters have changed in place; passes read copies and windows of them.
     tr_model_repack(trainer->model);
     result->updates++;
+    // A sum, of which the caller takes the mean over updates.
     result->norm_sum += norm;
     return TR_OK;
 }
@@ -216,6 +235,7 @@ static void visit(uint32_t *order, size_t count, const tr_train_pass_t *pass, si
 {
     size_t group = group_of(pass), groups = count / group;
     for (size_t i = 0; i < groups; i++) {
+        // Groups are shuffled, not sequences: the two sides of a pair must be in one chunk.
         order[i] = (uint32_t)i;
     }
     if (!pass->evaluate) {
@@ -243,6 +263,7 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
         return tr_fail(err, TR_ERR_ARGUMENT, "%zu sequences are not groups of %zu",
                        sequences->count, group);
     }
+    // Drawn by seed, step and sequence: each epoch of a step gives a sequence the same noise.
     tr_response_noise(trainer->pass, &noise);
     uint32_t *order = tr_calloc(sequences->count, sizeof *order);
     for (size_t epoch = 0; epoch < pass->epochs && status == TR_OK; epoch++) {
@@ -253,6 +274,7 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
                             context, result, err);
         }
         result->epochs += status == TR_OK;
+        // For PPO's target_kl: an epoch is finished before the pass ends, on all ranks.
         if (status == TR_OK && pass->ends != NULL && pass->ends(context)) {
             break;
         }

@@ -48,6 +48,7 @@ static tr_tensor_t shard_of(const tr_trainer_t *trainer, vector_t vector)
 /// Moments are cut as the trained parameters that they belong to.
 static const tr_shards_t *shards_of(const tr_trainer_t *trainer, vector_t vector)
 {
+    // Frozen parameters are cut by segments of their own vector.
     return vector == FROZEN ? &trainer->model->parameters.flat[TR_FROZEN].sharding->shards
                             : &trainer->shards;
 }
@@ -62,6 +63,7 @@ static size_t run_of(size_t *rank, size_t *local, const tr_shards_t *shards, siz
 static void tell(const tr_trainer_t *trainer, request_t request)
 {
     tr_collective_t *collective = trainer->ranks.collective;
+    // One process has nobody to tell; reading then finds everything in its own shard.
     if (trainer->shards.ranks > 1) {
         collective->ops->broadcast(collective, &request, sizeof request);
     }
@@ -82,6 +84,7 @@ static tr_status read_shared(const tr_trainer_t *trainer, vector_t vector, float
     tr_collective_t *collective = trainer->ranks.collective;
     const tr_shards_t *shards = shards_of(trainer, vector);
     tr_status status = TR_OK;
+    // All ranks walk the same runs, so who sends next needs no further message.
     tell(trainer, (request_t){vector, TR_OK, first, count});
     while (count > 0) {
         size_t rank, local, n = run_of(&rank, &local, shards, first, count);
@@ -112,6 +115,7 @@ static tr_status answer(const tr_trainer_t *trainer, const request_t *request, t
             float *values = tr_calloc(n, sizeof *values);
             tr_status had = read_shard(trainer, request->vector, values, local, n, err);
             status = had != TR_OK ? had : status;
+            // In the order in which rank 0 receives.
             collective->ops->send(collective, values, n * sizeof *values, 0);
             free(values);
         }
@@ -130,9 +134,11 @@ tr_status tr_trainer_attend(const tr_trainer_t *trainer, tr_error_t *err)
         if (request.vector == NO_VECTOR) {
             break;
         }
+        // On after a failure: rank 0 is still receiving, and would wait forever.
         tr_status answered = answer(trainer, &request, err);
         status = answered != TR_OK ? answered : status;
     }
+    // All ranks end with a failure, so that no daemon reports a checkpoint that is not there.
     if (status == TR_OK && request.status != TR_OK) {
         return tr_fail(err, request.status, "what rank 0 did alone failed");
     }
@@ -175,6 +181,7 @@ tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values,
                            ? tr_trainer_dismiss(trainer, read_parameters(trainer, values, err))
                            : tr_trainer_attend(trainer, err);
     size_t bytes = trainer->model->layout.total * sizeof *values;
+    // After a failure too: the others are waiting for it.
     collective->ops->broadcast(collective, values, bytes);
     return status;
 }
@@ -218,6 +225,7 @@ static tr_status read_stored(const void *context, void *out, size_t first, size_
                              tr_error_t *err)
 {
     const stored_t *stored = context;
+    // Elements are counted from the tensor's first; the vector holds all tensors.
     first += stored->first;
     return stored->trainer != NULL
                ? read_shared(stored->trainer, stored->vector, out, first, count, err)
@@ -253,6 +261,7 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
             model, trainer, vector_of(parameter), parameter->place, {read_stored, &stored[i]}};
         entries[i] = entry_of(parameter, &stored[i]);
     }
+    // AdamW's bias correction counts from here when the run is resumed.
     int64_t steps = optimizer != NULL ? (int64_t)tr_optimizer_steps(optimizer->optimizer) : 0;
     const stored_t m = {NULL, optimizer, FIRST_MOMENT, 0, {read_stored, &m}};
     const stored_t v = {NULL, optimizer, SECOND_MOMENT, 0, {read_stored, &v}};
@@ -275,6 +284,7 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
                           bool optimizer, tr_error_t *err)
 {
+    // Files are written once, by rank 0. Which tensors it needs, and when, it asks.
     if (trainer->shards.rank > 0) {
         return tr_trainer_attend(trainer, err);
     }
@@ -303,6 +313,8 @@ static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
             ops->write(trainer->model->queue, tr_tensor_slice(moment, local, 1, count),
                        values + first * sizeof(float));
         }
+        // Moments are twice the parameters: pages that were read are given back, so that restoring
+        // needs no memory for the file.
         tr_safetensors_forget(info, first, count);
         first += count;
     }
@@ -315,6 +327,7 @@ static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *f
     int64_t steps;
     const tr_safetensors_info_t *m, *v;
     TR_TRY(tr_safetensors_copy(file, "step", TR_I64, &steps, 1, err));
+    // PyTorch's names. All three are checked before the optimizer is touched.
     TR_TRY(tr_safetensors_expect(&m, file, "exp_avg", TR_F32, n, err));
     TR_TRY(tr_safetensors_expect(&v, file, "exp_avg_sq", TR_F32, n, err));
     if (steps < 0) {

@@ -8,11 +8,12 @@
 
 /// What one layer keeps for its backward pass.
 typedef struct layer_activations {
-    tr_tensor_t input;       // [T, H] residual stream before attention
-    tr_tensor_t rstd;        // [T]
-    tr_tensor_t qkv;         // [T, (Hq+2Hk)*D] after rotation
-    tr_tensor_t attention;   // [T, Hq*D]
-    tr_tensor_t lse;         // [T, Hq]
+    tr_tensor_t input;     // [T, H] residual stream before attention
+    tr_tensor_t rstd;      // [T]
+    tr_tensor_t qkv;       // [T, (Hq+2Hk)*D] after rotation
+    tr_tensor_t attention; // [T, Hq*D]
+    tr_tensor_t lse;       // [T, Hq]
+    // Both norms are computed again from the stream and rstd is kept: [T] floats instead of [T, H].
     tr_tensor_t middle;      // [T, H] residual stream before the MLP
     tr_tensor_t middle_rstd; // [T]
     tr_tensor_t gate_up;     // [T, 2F]
@@ -25,12 +26,15 @@ struct tr_activations {
     tr_tensor_t output;      // [T, H] residual stream after the last layer
     tr_tensor_t output_rstd; // [T]
     size_t layers;
+    // One allocation that later passes use again; what the tensors are in is the arena.
     layer_activations_t layer[];
 };
 
 struct tr_cache {
     tr_backend_t *backend;
     tr_buffer_t *buffer;
+    // Keys and values of all sequences that are being decoded, in pages (Kwon et al. 2023,
+    // PagedAttention).
     tr_kv_t kv[]; // [layers]
 };
 
@@ -115,6 +119,7 @@ static layer_activations_t layer_tensors(const pass_t *p)
     };
 }
 
+/// Keys and values of a batch of whole sequences: pages that the batch numbered itself.
 static tr_kv_t fresh_kv(const pass_t *p)
 {
     size_t floats = p->heads.key_value * p->heads.dim * TR_PAGE;
@@ -135,8 +140,10 @@ static void layer_activate(const pass_t *p, size_t segment, const layer_activati
     ops->rmsnorm(queue, norm, a->rstd, a->input, vector(p, segment, TR_WEIGHT_INPUT_NORM), epsilon);
     linear_forward(&linears[TR_WEIGHT_QKV], a->qkv, norm);
     ops->rope(queue, a->qkv, ragged->positions, p->model->rope, p->heads, false);
+    // After the rotation: cached keys are never rotated again.
     ops->kv_store(queue, a->kv, a->qkv, ragged, p->heads);
     ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, p->heads);
+    // The input is kept for the backward pass, so the sum goes into another tensor.
     ops->copy(queue, a->middle, a->input);
     linear_forward_add(&linears[TR_WEIGHT_OUTPUT], a->middle, a->attention);
 
@@ -150,6 +157,7 @@ static void layer_forward(const pass_t *p, size_t segment, const layer_activatio
                           tr_tensor_t norm, tr_tensor_t mlp, tr_tensor_t output)
 {
     layer_activate(p, segment, a, norm);
+    // Not kept: the backward pass computes it again from gate_up, which it needs anyway.
     p->ops->swiglu(p->queue, mlp, a->gate_up);
     p->ops->copy(p->queue, output, a->middle);
     linear_forward_add(&model_linears(p->model, segment)[TR_WEIGHT_DOWN], output, mlp);
@@ -171,6 +179,8 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
                        tr_arena_t *arena, tr_activations_t *saved)
 {
     pass_t p = pass_of(model, batch, arena);
+    // Three ways to hold activations: none kept (one set and two streams that swap), all kept, or
+    // each layer's input alone.
     bool keep = saved != NULL && !saved->recompute; // each layer has tensors of its own
     tr_tensor_t norm = reals(&p, p.T, p.H);
     tr_tensor_t mlp = reals(&p, p.T, p.F);
@@ -179,6 +189,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     layer_activations_t a = !keep ? layer_tensors(&p) : (layer_activations_t){0};
     tr_kv_t own = kv == NULL ? fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
+    // A segment before it is read: of shared parameters only one layer is there at a time.
     parameters_gather(&model->parameters, 0);
     embed(&p, stream);
     for (size_t i = 0; i < model->config.layers; i++) {
@@ -195,6 +206,8 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         if (saved != NULL) {
             saved->layer[i] = a;
         }
+        // This layer's output is the next one's input; with `saved` the old input stays in its
+        // layer's record.
         tr_tensor_t swap = stream;
         stream = other;
         other = swap;
@@ -222,6 +235,7 @@ tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_aren
         *saved = tr_calloc(1, sizeof **saved + layers * sizeof(layer_activations_t));
     }
     TR_ASSERT((*saved)->layers == 0 || (*saved)->layers == layers, "activations of another model");
+    // By value: the caller's batch may be gone when the backward pass runs, its tensors are not.
     (*saved)->batch = *batch;
     (*saved)->layers = layers;
     (*saved)->recompute = model->recompute;
@@ -237,6 +251,7 @@ void tr_activations_destroy(tr_activations_t **activations)
 tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch,
                             tr_arena_t *arena)
 {
+    // Nothing is kept: nobody learns while decoding.
     return run(model, cache->kv, batch, arena, NULL);
 }
 
@@ -266,6 +281,7 @@ static void layer_backward(const pass_t *p, size_t segment, const layer_activati
     ops->swiglu(queue, s->mlp, a->gate_up); // recomputed: cheaper than kept
     linear_backward(&linears[TR_WEIGHT_DOWN], gradient, s->dmlp, dstream, s->mlp);
     ops->swiglu_gradient(queue, s->dgate_up, s->dmlp, a->gate_up);
+    // The norm's output, which the product read, is computed again; its rstd is known.
     ops->rmsnorm(queue, s->norm, s->unused, a->middle, post_norm, epsilon);
     linear_backward(&linears[TR_WEIGHT_GATE_UP], gradient, s->dnorm, s->dgate_up, s->norm);
     ops->rmsnorm_gradient(queue, dstream,
@@ -273,8 +289,11 @@ static void layer_backward(const pass_t *p, size_t segment, const layer_activati
                           a->middle, a->middle_rstd, post_norm);
 
     linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dstream, a->attention);
+    // From lse the probabilities are computed again (Dao et al. 2022,
+    // FlashAttention).
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, ragged,
                             p->heads);
+    // The transpose of a rotation is the rotation back.
     ops->rope(queue, s->dqkv, ragged->positions, p->model->rope, p->heads, true);
     ops->rmsnorm(queue, s->norm, s->unused, a->input, input_norm, epsilon);
     linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, s->dqkv, s->norm);
@@ -283,6 +302,8 @@ static void layer_backward(const pass_t *p, size_t segment, const layer_activati
                           a->input, a->rstd, input_norm);
 }
 
+/// Tells whoever holds the gradient that a segment has all its parts, so that it can be sent or
+/// added up while the pass goes on.
 static void complete(tr_gradient_t *gradient, size_t segment)
 {
     if (gradient->complete != NULL) {
@@ -296,6 +317,7 @@ static size_t lowest_trained(const tr_model_t *model)
 {
     const size_t *starts = model->layout.flat[TR_TRAINED].segments;
     size_t segment = 0;
+    // starts counts trained elements: 0 as long as all before it are frozen.
     while (segment < last_segment(model) && starts[segment + 1] == 0) {
         segment++;
     }
@@ -340,6 +362,8 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
         }
         complete(gradient, segment);
     }
+    // What is left in dstream is the gradient of the embedded tokens. Of a tied embedding it is
+    // added to the head's.
     const tr_weight_t *embedding = tr_layout_weight(&model->layout, 0, TR_WEIGHT_EMBEDDING);
     if (embedding->trained) {
         p.ops->embedding_gradient(p.queue, tr_weight_gradient(embedding, gradient), dstream,
@@ -350,6 +374,7 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
 
 void model_idle_forward(tr_model_t *model)
 {
+    // The same segments in the same order as in `run`: a gather needs all ranks.
     for (size_t s = 0; s <= last_segment(model); s++) {
         parameters_gather(&model->parameters, s);
     }
@@ -384,6 +409,7 @@ tr_status tr_cache_new(tr_cache_t **self, const tr_model_t *model, size_t pages,
     tr_cache_t *cache = tr_calloc(1, sizeof *cache + layers * sizeof *cache->kv);
     cache->backend = model->backend;
     const tr_dtype_t real = model->backend->real;
+    // Of the keys, or of the values, of one layer.
     size_t bytes = pages * row * tr_dtype_size(real);
     tr_status status =
         model->backend->ops->buffer_new(model->backend, &cache->buffer, 2 * layers * bytes, err);

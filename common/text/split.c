@@ -64,8 +64,8 @@ tr_status tr_split_run(const tr_split_t *split, const char *text, size_t length,
     pcre2_match_data *match = pcre2_match_data_create_from_pattern(split->code, NULL);
     pcre2_match_context *limits = pcre2_match_context_create(NULL);
     TR_ASSERT(match != NULL && limits != NULL, "out of memory");
-    // Long runs of one class, such as a page of spaces, need more than JIT's own 32 KiB. NULL, which
-    // is no stack of our own, where PCRE2 was built without JIT.
+    // Long runs of one class, such as a page of spaces, need more than JIT's own 32 KiB. NULL,
+    // which is no stack of our own, where PCRE2 was built without JIT.
     pcre2_jit_stack *stack = pcre2_jit_stack_create(32 * 1024, 8 * 1024 * 1024, NULL);
     pcre2_jit_stack_assign(limits, NULL, stack);
     tr_status status = TR_OK;

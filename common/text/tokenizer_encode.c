@@ -215,8 +215,8 @@ static tr_status encode_added(encoding_t *encoding, const char *text, size_t len
                          : TR_OK;
 }
 
-/// Text between two added tokens: raw text is normalized, and its other added tokens are looked for;
-/// normalized text goes through the stages.
+/// Text between two added tokens: raw text is normalized, and its other added tokens are looked
+/// for; normalized text goes through the stages.
 static tr_status encode_between(encoding_t *encoding, const char *text, size_t length,
                                 bool continues, bool normalized)
 {

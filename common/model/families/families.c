@@ -26,10 +26,12 @@ size_t family_count(void)
 
 const family_t *family_at(size_t row)
 {
+    // config.c gives rows of this table alone.
     TR_ASSERT(row < family_count(), "family %zu of %zu", row, family_count());
     return FAMILIES[row];
 }
 
+/// Of a kind with one tensor, such as the head; the parts of QKV have a name each.
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind)
 {
     for (size_t i = 0; i < family->tensor_count; i++) {

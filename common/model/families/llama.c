@@ -18,6 +18,7 @@ static const family_key_t KEYS[] = {
     {"pretraining_tp", FAMILY_ONLY, .only = "1", .written = FAMILY_NEVER},
     {"partial_rotary_factor", FAMILY_ONLY, .only = "1", .written = FAMILY_NEVER},
 
+    // The first of the sizes, since token ids are checked against it.
     {"vocab_size", FAMILY_SIZE, FIELD(vocabulary), .needed = true, .highest = 1 << 24},
     {"hidden_size", FAMILY_SIZE, FIELD(hidden), .needed = true, .highest = 1 << 18},
     {"intermediate_size", FAMILY_SIZE, FIELD(intermediate), .needed = true, .highest = 1 << 20},
@@ -55,6 +56,7 @@ static const family_tensor_t TENSORS[] = {
     {"model.layers.*.mlp.up_proj.weight", TR_WEIGHT_GATE_UP, FAMILY_INTERMEDIATE, FAMILY_HIDDEN},
     {"model.layers.*.mlp.down_proj.weight", TR_WEIGHT_DOWN, FAMILY_HIDDEN, FAMILY_INTERMEDIATE},
 
+    // A model has one of the two heads, or none where its embedding is the head (layout.c).
     {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
     {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
     {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
