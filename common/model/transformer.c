@@ -289,8 +289,7 @@ static void layer_backward(const pass_t *p, size_t segment, const layer_activati
                           a->middle, a->middle_rstd, post_norm);
 
     linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dstream, a->attention);
-    // From lse the probabilities are computed again (Dao et al. 2022,
-    // FlashAttention).
+    // The probabilities are computed again from lse (Dao et al. 2022, FlashAttention).
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, ragged,
                             p->heads);
     // The transpose of a rotation is the rotation back.

@@ -65,6 +65,7 @@ tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options, s
     for (size_t i = 0; i < bpe->slot_count; i++) {
         bpe->merges[i].key = EMPTY;
     }
+    // SentencePiece's names of single bytes.
     for (unsigned byte = 0; byte < 256; byte++) { // for byte_fallback
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", byte);
@@ -88,7 +89,9 @@ void tr_bpe_destroy(tr_bpe_t **bpe)
 /// The slot that holds the pair, or the free one where it belongs.
 static size_t slot_of(const tr_bpe_t *bpe, uint64_t key)
 {
+    // A slot is always free, as the table is at most half full: the walk ends.
     size_t mask = bpe->slot_count - 1;
+    // Multiplying spreads ids that follow each other over the high bits, which are the ones taken.
     size_t slot = (size_t)((key * 0x9E3779B97F4A7C15U) >> 20) & mask; // 2^64 by the golden ratio
     while (bpe->merges[slot].key != EMPTY && bpe->merges[slot].key != key) {
         slot = (slot + 1) & mask;
@@ -104,11 +107,14 @@ static uint64_t key_of(int32_t left, int32_t right)
 void tr_bpe_add_merge(tr_bpe_t *bpe, int32_t left, int32_t right, int32_t merged, uint32_t rank)
 {
     uint64_t key = key_of(left, right);
+    // A merge that comes twice has its last rank.
     bpe->merges[slot_of(bpe, key)] = (merge_t){key, rank, merged};
 }
 
 // Scratch memory
 
+/// It grows with the longest piece and is used again for the next one: pieces are words, and there
+/// are many.
 tr_bpe_work_t *tr_bpe_work_new(void)
 {
     return tr_calloc(1, sizeof(tr_bpe_work_t));
@@ -132,12 +138,15 @@ static void add_symbol(tr_bpe_work_t *work, int32_t id)
         work->symbols = tr_realloc(work->symbols, work->symbol_capacity * sizeof *work->symbols);
     }
     uint32_t at = (uint32_t)work->symbol_count++;
+    // By index, not by pointer: the array moves when it grows.
     work->symbols[at] = (symbol_t){id, at == 0 ? NONE : at - 1, NONE};
     if (at > 0) {
         work->symbols[at - 1].next = at;
     }
 }
 
+/// The merge that was learned first; of equal ones the leftmost, as the reference merges from left
+/// to right.
 static bool before(candidate_t a, candidate_t b)
 {
     return a.rank != b.rank ? a.rank < b.rank : a.at < b.at;
@@ -150,6 +159,7 @@ static void heap_push(tr_bpe_work_t *work, candidate_t candidate)
         work->heap = tr_realloc(work->heap, work->heap_capacity * sizeof *work->heap);
     }
     size_t at = work->heap_count++;
+    // Parents that come later move down until the candidate's place is found.
     while (at > 0 && before(candidate, work->heap[(at - 1) / 2])) {
         work->heap[at] = work->heap[(at - 1) / 2];
         at = (at - 1) / 2;
@@ -160,6 +170,7 @@ static void heap_push(tr_bpe_work_t *work, candidate_t candidate)
 static candidate_t heap_pop(tr_bpe_work_t *work)
 {
     candidate_t top = work->heap[0];
+    // The last one takes the place of the first, and sinks to where it belongs.
     candidate_t last = work->heap[--work->heap_count];
     size_t at = 0;
     for (;;) {
@@ -205,6 +216,7 @@ static void consider(const tr_bpe_t *bpe, tr_bpe_work_t *work, uint32_t at)
 static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *text, size_t length,
                           bool *unk_open)
 {
+    // All bytes or none: half a character as bytes would not be decoded as the text that it was.
     bool all = bpe->options.byte_fallback;
     for (size_t i = 0; all && i < length; i++) {
         all = bpe->byte_ids[(unsigned char)text[i]] >= 0;
@@ -216,6 +228,7 @@ static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *
         *unk_open = false;
         return;
     }
+    // Without unk_token, or next to one that is shared, the character leaves no symbol.
     if (bpe->options.unk >= 0 && !(*unk_open && bpe->options.fuse_unk)) {
         add_symbol(work, bpe->options.unk);
         *unk_open = true;
@@ -225,11 +238,13 @@ static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *
 /// A piece as symbols, a character each where that is a token.
 static void spell(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, size_t length)
 {
+    // Of the piece before.
     work->symbol_count = 0;
     work->heap_count = 0;
     bool unk_open = false;
     for (size_t at = 0; at < length;) {
         size_t n = tr_utf8_next(NULL, piece + at, length - at);
+        // tr_tokenizer_encode has checked the whole text, and pieces end where characters do.
         TR_ASSERT(n > 0, "byte %zu is not UTF-8", at);
         int32_t id = tr_vocab_find(bpe->vocab, piece + at, n);
         if (id >= 0) {
@@ -250,6 +265,8 @@ static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
     while (work->heap_count > 0) {
         candidate_t best = heap_pop(work);
         symbol_t *left = &work->symbols[best.at];
+        // A candidate says what the pair was when it was found. It still holds if the pair that is
+        // there now becomes the same token.
         const merge_t *merge = left->id < 0 ? NULL : merge_at(bpe, work, best.at);
         if (merge == NULL || merge->merged != best.merged) {
             continue; // stale: one of the two was merged since
@@ -257,6 +274,7 @@ static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
         symbol_t *right = &work->symbols[left->next];
         left->id = best.merged;
         left->next = right->next;
+        // The symbol stays in the array, out of the list.
         right->id = -1;
         if (left->next != NONE) {
             work->symbols[left->next].previous = best.at;
@@ -273,6 +291,7 @@ void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, cons
                    size_t length)
 {
     if (bpe->options.ignore_merges) {
+        // Llama 3's tokens that no sequence of merges reaches.
         int32_t whole = tr_vocab_find(bpe->vocab, piece, length);
         if (whole >= 0) {
             tr_ids_append(ids, whole);

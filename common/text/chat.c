@@ -22,6 +22,7 @@ const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1] = {
 
 typedef enum role { SYSTEM, USER, ASSISTANT, ROLE_COUNT } role_t;
 
+// Tools have roles too ("tool", "ipython"): what they return has no format here.
 static const char *const ROLES[ROLE_COUNT] = {"system", "user", "assistant"};
 
 /// What stands before and after a role's content. before is NULL for a role that the format does
@@ -104,6 +105,8 @@ static const char *taken_by(const format_t *format)
 static tr_status read_role(message_t *message, const json_t *node, size_t index,
                            const rendering_t *rendering, tr_error_t *err)
 {
+    // Missing and of another type are told apart: the first is a forgotten key, the second a
+    // mistake in a program.
     const json_t *value = json_object_get(node, "role");
     const char *role = json_string_value(value);
     if (role == NULL) {
@@ -131,10 +134,12 @@ static tr_status read_message(message_t *message, const json_t *node, size_t ind
     TR_TRY(read_role(message, node, index, rendering, err));
     const json_t *content = json_object_get(node, "content");
     const json_t *calls = json_object_get(node, "tool_calls");
+    // An empty list, or null, is how data sets with one schema for all rows say that there is none.
     if (calls != NULL && !json_is_null(calls) && json_array_size(calls) != 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED,
                        "messages[%zu]: tool_calls: not understood; contents are", index);
     }
+    // A list of parts is for models that take images too.
     if (!json_is_string(content)) {
         return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: content: %s", index,
                        content == NULL ? "missing" : "expected a string");
@@ -147,6 +152,8 @@ static tr_status read_message(message_t *message, const json_t *node, size_t ind
 /// Whether user and assistant alternate, where the format needs that.
 static tr_status check_order(const rendering_t *rendering, tr_error_t *err)
 {
+    // Where roles do not alternate, these formats' templates raise an exception: there is no text
+    // to agree with.
     size_t first = rendering->message[0].role == SYSTEM; // the message that must be the user's
     if (first == rendering->count) {
         return tr_fail(err, TR_ERR_FORMAT,
@@ -193,6 +200,7 @@ static bool writes(const format_t *format, const char *token)
 /// A format can only be written with the tokens that it writes.
 static tr_status check_tokens(const rendering_t *rendering, tr_error_t *err)
 {
+    // Written as nothing, the token would be missing from every text, and no one would notice.
     bool needs_begin = rendering->begin == NULL && writes(rendering->format, BOS);
     if (needs_begin || (rendering->end == NULL && writes(rendering->format, EOS))) {
         const char *key = needs_begin ? "bos_token" : "eos_token";
@@ -209,6 +217,7 @@ static tr_status check_tokens(const rendering_t *rendering, tr_error_t *err)
 /// Appends a format's text (NULL: none), its tokens in their places.
 static void write_text(rendering_t *rendering, const char *text)
 {
+    // Byte by byte: BOS and EOS are control characters, which stand in formats for nothing else.
     for (; text != NULL && *text != '\0'; text++) {
         const char *token = *text == *BOS   ? rendering->begin
                             : *text == *EOS ? rendering->end
@@ -229,6 +238,8 @@ static bool is_space(uint32_t point)
 static tr_chat_span_t inner(const char *text, size_t length)
 {
     tr_chat_span_t span = {length, length};
+    // One walk: `from` is the first character that is not white space, `to` the end of the last
+    // one.
     for (size_t at = 0, n; at < length; at += n) {
         uint32_t point = 0;
         n = tr_utf8_next(&point, text + at, length - at);
@@ -249,6 +260,7 @@ static void write_content(rendering_t *rendering, size_t index)
     tr_bytes_t content = {0};
     if (format->alternates && index == 1 && rendering->message[0].role == SYSTEM) {
         const turn_t *turn = &format->turns[SYSTEM];
+        // These texts have neither token: they are appended as they are.
         tr_bytes_append(&content, turn->before, strlen(turn->before));
         tr_bytes_append(&content, rendering->message[0].content, rendering->message[0].length);
         tr_bytes_append(&content, turn->after, strlen(turn->after));
@@ -256,6 +268,7 @@ static void write_content(rendering_t *rendering, size_t index)
     tr_bytes_append(&content, message->content, message->length);
     tr_chat_span_t kept = {0, content.length};
     if (format->trims[message->role]) {
+        // With the system message: Llama 2's template trims what both together are.
         kept = inner(content.data, content.length);
     }
     tr_bytes_append(&rendering->text.text, content.data + kept.from, kept.to - kept.from);
@@ -277,6 +290,7 @@ static void write_answer(rendering_t *rendering, size_t index)
     write_text(rendering, rendering->format->prompt);
     size_t from = text->text.length;
     write_turn(rendering, index);
+    // The end token is within the span, so that ending a turn is learnt; the gap behind it is not.
     text->spans[text->span_count++] = (tr_chat_span_t){from, text->text.length};
     write_text(rendering, rendering->format->gap);
 }
@@ -300,6 +314,7 @@ static void write_messages(rendering_t *rendering, bool add_generation_prompt)
 
 bool tr_chat_is_conversation(const json_t *value)
 {
+    // Jansson gives NULL for the item of what is no array, and for the key of what is no object.
     return json_object_get(json_array_get(value, 0), "role") != NULL;
 }
 
@@ -319,6 +334,7 @@ tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json
     if (count == 0) {
         return tr_fail(err, TR_ERR_FORMAT, "messages: expected an array of at least one message");
     }
+    // Read before anything is written: what is wrong with the last message is found first.
     message_t *message = tr_calloc(count, sizeof *message);
     rendering_t rendering = {
         .format = &FORMATS[chat->format],

@@ -20,6 +20,8 @@ static tr_status spelt_place(size_t *place, const tr_tokenizer_t *tokenizer, con
                              size_t at, tr_error_t *err)
 {
     int32_t *ids = NULL;
+    // The text before the border, encoded by itself: where its spelling ends, whatever tokens the
+    // whole has there.
     size_t count = 0;
     TR_TRY(tr_tokenizer_encode(&ids, &count, tokenizer, text, at, 0, err));
     *place = 0;
@@ -38,6 +40,8 @@ static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_
         size_t from = 0, to = 0, at = 0;
         TR_TRY(spelt_place(&from, tokenizer, text->text.data, text->spans[s].from, err));
         TR_TRY(spelt_place(&to, tokenizer, text->text.data, text->spans[s].to, err));
+        // A token counts if it overlaps the span at all: one that reaches across the border is
+        // learnt.
         for (size_t i = 0; i < count && at < to; i++) {
             size_t end = at + spelt_length(tokenizer, ids[i]);
             mask[i] = mask[i] || end > from; // spans come in order: an earlier one may have set it
@@ -60,11 +64,13 @@ tr_status tr_chat_encode(int32_t **ids, size_t *count, uint8_t **mask, const tr_
         tr_tokenizer_encode(&all, &n, chat->tokenizer, text.text.data, text.text.length, 0, err),
         done);
     if (mask != NULL) {
+        // Not NULL, also for a text without tokens.
         marks = tr_calloc(n + 1, sizeof *marks);
         TR_TRY_GOTO(mark(marks, all, n, &text, chat->tokenizer, err), done);
         *mask = marks;
         marks = NULL;
     }
+    // Only now, when nothing can fail any more.
     *ids = all;
     *count = n;
     all = NULL;

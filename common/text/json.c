@@ -12,6 +12,7 @@ enum { FILE_LIMIT = 256 << 20 }; // bytes
 tr_status tr_json_read(json_t **root, const char *path, bool optional, tr_error_t *err)
 {
     *root = NULL;
+    // A file that is there and cannot be read is an error, whether it is optional or not.
     if (optional && access(path, F_OK) != 0) {
         return TR_OK;
     }
@@ -19,6 +20,7 @@ tr_status tr_json_read(json_t **root, const char *path, bool optional, tr_error_
     size_t length = 0;
     TR_TRY(tr_file_read(&text, &length, path, FILE_LIMIT, err));
     json_error_t cause;
+    // A token's text may hold NUL bytes, which Jansson refuses otherwise.
     *root = json_loadb(text, length, JSON_ALLOW_NUL, &cause);
     free(text);
     if (*root == NULL) {
@@ -42,5 +44,6 @@ const char *tr_json_string(const json_t *object, const char *key, const char *fa
 bool tr_json_flag(const json_t *object, const char *key, bool fallback)
 {
     const json_t *value = json_object_get(object, key);
+    // null is the fallback too.
     return json_is_boolean(value) ? json_is_true(value) : fallback;
 }

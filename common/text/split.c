@@ -8,6 +8,8 @@
 #include <pcre2.h>
 #include <stdlib.h>
 
+// Radford et al. 2019: contractions, words with the space before them, numbers, other characters,
+// white space that leaves its last character to the next word, and the rest.
 const char *const TR_SPLIT_GPT2 =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 

@@ -22,6 +22,8 @@ struct tr_text_stream {
 static void start(tr_text_stream_t *stream)
 {
     stream->strip_left =
+        // The space that encoding put before a beginning is taken away again; a continuation had
+        // none.
         (stream->flags & TR_DECODE_CONTINUES) != 0 ? 0 : stream->tokenizer->strip_count;
     stream->pending.length = 0;
 }
@@ -54,6 +56,7 @@ static void emit(tr_text_stream_t *stream, const char *text, size_t length)
     while (stream->strip_left > 0 && length > 0) {
         uint32_t point = 0;
         size_t n = tr_utf8_next(&point, text, length);
+        // The first other character ends it: spaces within the text stay.
         if (point != stream->tokenizer->strip) {
             stream->strip_left = 0;
             break;
@@ -69,6 +72,8 @@ static void emit(tr_text_stream_t *stream, const char *text, size_t length)
 static void end_run(tr_text_stream_t *stream)
 {
     tr_bytes_t *run = &stream->pending;
+    // As the decoder ByteFallback: the run is text as a whole, or each of its bytes is a character
+    // of its own.
     if (run->length > 0 && tr_utf8_valid(run->data, run->length) == run->length) {
         emit(stream, run->data, run->length);
     } else {
@@ -93,11 +98,13 @@ static int byte_token(const char *text, size_t length)
 static void push_piece(tr_text_stream_t *stream, const char *text, size_t length)
 {
     const tr_tokenizer_t *tokenizer = stream->tokenizer;
+    // Without that decoder <0xNN> is a text as any other.
     int byte = tokenizer->decoder_byte_fallback ? byte_token(text, length) : -1;
     if (byte >= 0) {
         tr_bytes_append(&stream->pending, &(char){(char)byte}, 1);
         return;
     }
+    // Any other token ends the run: its text can be given out.
     end_run(stream);
     tr_bytes_t piece = {0};
     tr_bytes_append(&piece, text, length);
@@ -122,6 +129,7 @@ static void push_bytes(tr_text_stream_t *stream, const char *text, size_t length
         tr_bytes_append(&stream->pending, &(char){(char)stream->tokenizer->byte_of[point]}, 1);
         at += n;
     }
+    // A character's first bytes wait for the others, which may come with the next token.
     tr_utf8_drain(&stream->out, &stream->pending, false);
 }
 
@@ -131,6 +139,7 @@ static void decode(tr_text_stream_t *stream, int32_t id)
     const tr_tokenizer_t *tokenizer = stream->tokenizer;
     size_t length = 0;
     const char *text = tr_vocab_text(&length, tokenizer->added, id);
+    // Special tokens are added ones: only those are looked for.
     if (text != NULL && (stream->flags & TR_DECODE_SKIP_SPECIAL) != 0 &&
         tr_tokenizer_is_special(tokenizer, id)) {
         return;
@@ -164,6 +173,7 @@ static void finish(tr_text_stream_t *stream)
 /// What `out` holds, as the calls return it.
 static const char *result(size_t *length, tr_text_stream_t *stream)
 {
+    // data is not NULL and ends with a NUL, also when there is no text.
     tr_bytes_append(&stream->out, "", 0);
     if (length != NULL) {
         *length = stream->out.length;
@@ -195,6 +205,7 @@ char *tr_tokenizer_decode(size_t *length, const tr_tokenizer_t *tokenizer, const
     finish(stream);
     result(length, stream);
     char *text = stream->out.data;
+    // The text goes to the caller; destroying the stream must not free it.
     stream->out = (tr_bytes_t){0};
     tr_text_stream_destroy(&stream);
     return text;

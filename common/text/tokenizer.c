@@ -10,11 +10,14 @@
 /// GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 and on, in order.
 static void fill_alphabet(tr_tokenizer_t *tokenizer)
 {
+    // Code points of the alphabet are below 256 + 68: 512 is enough.
     for (size_t i = 0; i < 512; i++) {
         tokenizer->byte_of[i] = -1;
     }
     uint32_t next = 256;
     for (uint32_t byte = 0; byte < 256; byte++) {
+        // Bytes that Latin-1 shows as a character. White space and controls are not among them, so
+        // that a vocabulary's file has none.
         bool printable =
             (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
         uint32_t point = printable ? byte : next++;
@@ -28,6 +31,7 @@ static void fill_alphabet(tr_tokenizer_t *tokenizer)
 tr_tokenizer_t *tr_tokenizer_empty(void)
 {
     tr_tokenizer_t *tokenizer = tr_calloc(1, sizeof *tokenizer);
+    // 0 is an id. Vocabularies are made when their size is known (tokenizer_load.c).
     tokenizer->bos = tokenizer->eos = -1;
     fill_alphabet(tokenizer);
     return tokenizer;
@@ -48,6 +52,7 @@ void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
     if (t == NULL) {
         return;
     }
+    // Also of a tokenizer whose file was refused in the middle: what was not made is NULL.
     for (size_t i = 0; i < t->stage_count; i++) {
         tr_split_destroy(&t->stages[i].split);
     }
@@ -69,6 +74,7 @@ void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
 
 size_t tr_tokenizer_vocab_size(const tr_tokenizer_t *tokenizer)
 {
+    // Added tokens mostly come after the model's, but may have ids among them.
     size_t model = tr_vocab_size(tokenizer->vocab);
     size_t added = tr_vocab_size(tokenizer->added);
     return model > added ? model : added;
@@ -76,6 +82,7 @@ size_t tr_tokenizer_vocab_size(const tr_tokenizer_t *tokenizer)
 
 int32_t tr_tokenizer_id(const tr_tokenizer_t *tokenizer, const char *token)
 {
+    // An added token decides, as in encoding.
     int32_t id = tr_vocab_find(tokenizer->added, token, strlen(token));
     return id >= 0 ? id : tr_vocab_find(tokenizer->vocab, token, strlen(token));
 }
@@ -88,6 +95,7 @@ const char *tr_tokenizer_token(const tr_tokenizer_t *tokenizer, int32_t id)
 
 bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id)
 {
+    // A walk: few tokens are added, and only decoding without special ones asks.
     for (size_t i = 0; i < tokenizer->token_count; i++) {
         if (tokenizer->tokens[i].id == id) {
             return tokenizer->tokens[i].special;

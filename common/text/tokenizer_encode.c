@@ -22,12 +22,14 @@ static void apply(tr_bytes_t *text, const tr_text_rule_t *rule)
 {
     const tr_bytes_t *from = &rule->from, *to = &rule->to;
     tr_bytes_t result = {0};
+    // SentencePiece's "▁" before the first word; an empty text has no word.
     if (from->length == 0) { // a prefix, of a text that is not empty
         tr_bytes_append(&result, to->data, text->length > 0 ? to->length : 0);
         tr_bytes_append(&result, text->data, text->length);
     }
     for (size_t at = 0; from->length > 0 && at < text->length;) {
         const char *rest = text->data + at;
+        // Texts may hold NUL bytes, so not strstr. What was put in is not looked at again.
         const char *found = memmem(rest, text->length - at, from->data, from->length);
         size_t kept = found == NULL ? text->length - at : (size_t)(found - rest);
         tr_bytes_append(&result, rest, kept);
@@ -68,6 +70,8 @@ static tr_status encode_stage(encoding_t *encoding, size_t stage, const char *te
 static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *text, size_t length,
                               bool continues)
 {
+    // A later stage cuts each piece of an earlier one further, as a Sequence of pre-tokenizers
+    // does.
     if (!encoding->tokenizer->stages[stage].bytes) {
         return encode_stage(encoding, stage + 1, text, length, continues);
     }
@@ -132,6 +136,7 @@ static const tr_added_token_t *token_at(const tr_tokenizer_t *tokenizer, const c
                                         size_t length, bool normalized)
 {
     for (size_t i = 0; i < tokenizer->token_count; i++) {
+        // The list has the longest first, so the first that fits is the longest.
         const tr_added_token_t *token = &tokenizer->tokens[i];
         if (token->normalized == normalized && token->length <= length &&
             memcmp(text, token->content, token->length) == 0) {
@@ -145,6 +150,7 @@ static const tr_added_token_t *token_at(const tr_tokenizer_t *tokenizer, const c
 static size_t space_before(const char *text, size_t from, size_t to)
 {
     while (to > from) {
+        // Back over the bytes that continue a character, to where it begins.
         size_t at = to - 1;
         while (at > from && ((unsigned char)text[at] & 0xC0) == 0x80) {
             at--;
@@ -190,6 +196,8 @@ static tr_status encode_added(encoding_t *encoding, const char *text, size_t len
 {
     bool firsts[256]; // bytes that such a token starts with, so that most bytes cost one look
     mark_firsts(firsts, encoding->tokenizer, normalized);
+    // Text between two tokens is handed on when the second is found: a token may take white space
+    // before it.
     size_t done = 0; // bytes that were handed on or belong to a token
     for (size_t at = 0; at < length;) {
         const tr_added_token_t *token = NULL;
@@ -200,12 +208,14 @@ static tr_status encode_added(encoding_t *encoding, const char *text, size_t len
             at++;
             continue;
         }
+        // Not before `done`: what an earlier token took is gone.
         size_t start = token->lstrip ? space_before(text, done, at) : at;
         at += token->length;
         if (start > done) {
             TR_TRY(encode_between(encoding, text + done, start - done, continues && done == 0,
                                   normalized));
         }
+        // Never through the stages: an added token is one id, whatever it is made of.
         tr_ids_append(&encoding->ids, token->id);
         at = token->rstrip ? space_after(text, at, length) : at;
         done = at;
@@ -243,6 +253,8 @@ static bool has_ids(const tr_ids_t *ids, size_t at, const tr_ids_t *wanted)
 /// Puts the template around the ids, but not where the text brought its ids along.
 static void add_template(tr_ids_t *ids, const tr_tokenizer_t *tokenizer)
 {
+    // The one difference from the tokenizers library (tokenizer.h): a prompt that begins with the
+    // begin token gets no second one.
     const tr_ids_t *before = &tokenizer->template_before;
     const tr_ids_t *after = &tokenizer->template_after;
     tr_ids_t result = {0};
@@ -260,11 +272,13 @@ tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t
 {
     *ids = NULL;
     *count = 0;
+    // Checked once here; everything further inside relies on it.
     size_t valid = tr_utf8_valid(text, length);
     if (valid < length) {
         return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: byte %zu (0x%02X) is not UTF-8",
                        valid, (unsigned char)text[valid]);
     }
+    // BPE counts symbols in 32 bits, and ByteLevel doubles a byte.
     if (length > (size_t)1 << 30) {
         return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: %zu bytes; at most %d are taken",
                        length, 1 << 30);
@@ -278,6 +292,7 @@ tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t
             add_template(&encoding.ids, tokenizer);
         }
         *count = encoding.ids.count;
+        // Not NULL for a text without tokens: callers copy and free it as any other.
         *ids = encoding.ids.data != NULL ? encoding.ids.data : tr_alloc(sizeof **ids);
         return TR_OK;
     }

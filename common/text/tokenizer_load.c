@@ -13,10 +13,12 @@
 /// An id that fits a vocabulary, -1 for anything else.
 static int32_t id_of(const json_t *value)
 {
+    // A bound, since by_id of the vocabulary has a place for every id up to the largest.
     json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
     return id >= 0 && id < TR_VOCAB_LIMIT ? (int32_t)id : -1;
 }
 
+/// The model's tokens. Gaps between ids are allowed: their ids have no text.
 static tr_status parse_vocab(tr_tokenizer_t *tokenizer, json_t *vocab, tr_error_t *err)
 {
     if (!json_is_object(vocab)) {
@@ -37,6 +39,7 @@ static tr_status parse_vocab(tr_tokenizer_t *tokenizer, json_t *vocab, tr_error_
 /// The two halves of a merge: "a b" or ["a", "b"]. They point into the value.
 static bool merge_halves(const char *half[2], size_t length[2], const json_t *merge)
 {
+    // Newer files have pairs, as a token may hold a space itself.
     if (json_is_array(merge) && json_array_size(merge) == 2) {
         for (size_t i = 0; i < 2; i++) {
             half[i] = json_string_value(json_array_get(merge, i));
@@ -54,6 +57,7 @@ static bool merge_halves(const char *half[2], size_t length[2], const json_t *me
     length[0] = (size_t)(space - text);
     half[1] = space + 1;
     length[1] = total - length[0] - 1;
+    // A second space: which of the two divides the halves cannot be told.
     return memchr(half[1], ' ', length[1]) == NULL;
 }
 
@@ -69,6 +73,7 @@ static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uin
     tr_bytes_t joined = {0}; // the merge names the two texts, not what they become
     tr_bytes_append(&joined, half[0], length[0]);
     tr_bytes_append(&joined, half[1], length[1]);
+    // A merge of texts that are no tokens could never be applied: the file is damaged.
     int32_t left = tr_vocab_find(tokenizer->vocab, half[0], length[0]);
     int32_t right = tr_vocab_find(tokenizer->vocab, half[1], length[1]);
     int32_t merged = tr_vocab_find(tokenizer->vocab, joined.data, joined.length);
@@ -84,6 +89,7 @@ static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uin
 /// Features that would change the ids.
 static tr_status refuse_model_features(const json_t *model, tr_error_t *err)
 {
+    // Old files have no type, and are BPE.
     const char *type = tr_json_string(model, "type", "BPE");
     if (strcmp(type, "BPE") != 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "model.type: '%s' is not supported; BPE is", type);
@@ -94,6 +100,7 @@ static tr_status refuse_model_features(const json_t *model, tr_error_t *err)
             return tr_fail(err, TR_ERR_UNSUPPORTED, "model.%s: not supported", texts[i]);
         }
     }
+    // BPE-dropout is for training a model: ids would be random.
     const json_t *dropout = json_object_get(model, "dropout");
     if (json_is_number(dropout) && json_number_value(dropout) != 0.0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "model.dropout: not supported");
@@ -110,6 +117,7 @@ static tr_status parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_
     TR_TRY(parse_vocab(tokenizer, json_object_get(model, "vocab"), err));
     const char *unk = tr_json_string(model, "unk_token", NULL);
     tr_bpe_options_t options = {
+        // The file names the token, not its id.
         .unk = unk == NULL ? -1 : tr_vocab_find(tokenizer->vocab, unk, strlen(unk)),
         .fuse_unk = tr_json_flag(model, "fuse_unk", false),
         .byte_fallback = tr_json_flag(model, "byte_fallback", false),
@@ -124,6 +132,7 @@ static tr_status parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_
     }
     tokenizer->bpe = tr_bpe_new(tokenizer->vocab, &options, json_array_size(merges));
     for (size_t i = 0; i < json_array_size(merges); i++) {
+        // The place in the list is the rank: what was learned first is merged first.
         TR_TRY(parse_merge(tokenizer, json_array_get(merges, i), (uint32_t)i, err));
     }
     return TR_OK;
@@ -137,6 +146,8 @@ static int longest_first(const void *a, const void *b)
     if (left->length != right->length) {
         return left->length > right->length ? -1 : 1;
     }
+    // Two tokens of one length cannot both begin at a place; the order is for the sake of qsort,
+    // which is not stable.
     return left->id < right->id ? -1 : left->id > right->id;
 }
 
@@ -148,6 +159,7 @@ static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node
     if (!json_is_string(content) || id < 0) {
         return tr_fail(err, TR_ERR_FORMAT, "added_tokens[%zu]: expected content and id", index);
     }
+    // It would be found between the borders of words alone.
     if (tr_json_flag(node, "single_word", false)) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "added_tokens[%zu].single_word: not supported",
                        index);
@@ -160,6 +172,7 @@ static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node
                               .special = tr_json_flag(node, "special", false),
                               .lstrip = tr_json_flag(node, "lstrip", false),
                               .rstrip = tr_json_flag(node, "rstrip", false)};
+    // The default of AddedToken: special tokens are found in the raw text.
     token.normalized = tr_json_flag(node, "normalized", !token.special);
     // A normalized token is looked for in normalized text, so the rules are applied to it once,
     // here.
@@ -190,6 +203,8 @@ static tr_status parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t
 {
     static const char *const absent[] = {"truncation", "padding"};
     for (size_t i = 0; i < 2; i++) {
+        // They would cut or fill every text; batches here are ragged, and cut by the recipe's
+        // limits.
         const json_t *value = json_object_get(root, absent[i]);
         if (value != NULL && !json_is_null(value)) {
             return tr_fail(err, TR_ERR_UNSUPPORTED, "%s: not supported; set it to null", absent[i]);
@@ -208,6 +223,7 @@ static int32_t named_id(const tr_tokenizer_t *tokenizer, const json_t *config, c
 {
     const json_t *value = json_object_get(config, key);
     const char *text =
+        // An AddedToken, or its text alone.
         json_is_object(value) ? tr_json_string(value, "content", NULL) : json_string_value(value);
     return text == NULL ? -1 : tr_tokenizer_id(tokenizer, text);
 }
@@ -216,6 +232,7 @@ static int32_t named_id(const tr_tokenizer_t *tokenizer, const json_t *config, c
 static int32_t numbered_id(const json_t *config, const char *key)
 {
     const json_t *value = json_object_get(config, key);
+    // Of a list the first: Llama 3's begins with <|end_of_text|>.
     return id_of(json_is_array(value) ? json_array_get(value, 0) : value);
 }
 
@@ -257,6 +274,7 @@ tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directo
     tr_status status = TR_OK;
     TR_TRY_GOTO(tr_json_read(&root, path, false, err), done);
     made = tr_tokenizer_empty();
+    // Sentences of the parts name a key; the file is named here, for all of them.
     status = parse(made, root, err);
     if (status != TR_OK) {
         tr_error_prefix(err, "%s", path);

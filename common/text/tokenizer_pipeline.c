@@ -31,6 +31,7 @@ static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, cons
     if (type == NULL) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected an object with a type", chain->name);
     }
+    // Sequences may hold Sequences: this function calls itself for each member.
     const json_t *list = json_object_get(node, chain->members);
     if (strcmp(type, "Sequence") != 0) {
         tr_status status = chain->step(tokenizer, node, type, err);
@@ -71,6 +72,7 @@ static tr_status parse_replace(tr_text_rules_t *rules, const json_t *node, tr_er
 {
     const json_t *from = json_object_get(json_object_get(node, "pattern"), "String");
     const json_t *to = json_object_get(node, "content");
+    // Rules are found by memmem.
     if (json_object_get(json_object_get(node, "pattern"), "Regex") != NULL) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "Replace by a regular expression is not supported");
     }
@@ -86,6 +88,7 @@ static tr_status parse_replace(tr_text_rules_t *rules, const json_t *node, tr_er
 static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
                                  tr_error_t *err)
 {
+    // SentencePiece's normalizer, as files have it: "▁" before the text and for each space.
     if (strcmp(type, "Replace") == 0) {
         return parse_replace(&tokenizer->rules, node, err);
     }
@@ -108,6 +111,7 @@ static tr_text_stage_t *add_stage(tr_tokenizer_t *tokenizer)
 {
     tokenizer->stages =
         tr_realloc(tokenizer->stages, (tokenizer->stage_count + 1) * sizeof *tokenizer->stages);
+    // In the tokenizer before it is filled: what a failure leaves is freed with it.
     tr_text_stage_t *stage = &tokenizer->stages[tokenizer->stage_count++];
     *stage = (tr_text_stage_t){0};
     return stage;
@@ -115,6 +119,7 @@ static tr_text_stage_t *add_stage(tr_tokenizer_t *tokenizer)
 
 static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
 {
+    // The others remove a match, or join it to a neighbour.
     const char *behavior = tr_json_string(node, "behavior", "");
     if (strcmp(behavior, "Isolated") != 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "Split behavior '%s' is not supported; Isolated is",
@@ -148,6 +153,7 @@ static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *nod
     }
     tr_text_stage_t *stage = add_stage(tokenizer);
     stage->bytes = true;
+    // The tokenizers library's defaults, both of them.
     stage->prefix_space = tr_json_flag(node, "add_prefix_space", true);
     if (!tr_json_flag(node, "use_regex", true)) { // the text stays in one piece
         return TR_OK;
@@ -167,6 +173,7 @@ static tr_status append_template_ids(tr_ids_t *ids, const json_t *template, cons
         return tr_fail(err, TR_ERR_FORMAT, "special_tokens has no ids for '%s'", name);
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
+        // The template has its ids itself: they need not be in the vocabulary.
         json_int_t id = json_integer_value(json_array_get(list, i));
         if (!json_is_integer(json_array_get(list, i)) || id < 0 || id >= TR_VOCAB_LIMIT) {
             return tr_fail(err, TR_ERR_FORMAT, "special_tokens: bad id for '%s'", name);
@@ -192,6 +199,7 @@ static tr_status parse_template(tr_tokenizer_t *tokenizer, const json_t *node, t
             texts += json_object_get(piece, "Sequence") != NULL;
             continue;
         }
+        // Before the text and behind it, by whether the Sequence has come yet.
         tr_ids_t *ids = texts == 0 ? &tokenizer->template_before : &tokenizer->template_after;
         TR_TRY(append_template_ids(ids, node, tr_json_string(special, "id", ""), err));
     }
@@ -209,6 +217,7 @@ static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *no
     if (strcmp(type, "TemplateProcessing") != 0) {
         return refuse(type, "TemplateProcessing and ByteLevel are", err);
     }
+    // Llama 3 has ByteLevel and one TemplateProcessing in a Sequence; two would nest.
     if (tokenizer->template_before.count + tokenizer->template_after.count > 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "a second TemplateProcessing is not supported");
     }
@@ -228,6 +237,7 @@ static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_e
 {
     const json_t *content = json_object_get(node, "content");
     json_int_t start = json_integer_value(json_object_get(node, "start"));
+    // A stream cannot take back what it has given out.
     if (json_integer_value(json_object_get(node, "stop")) != 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "Strip from the end (stop) is not supported");
     }
@@ -267,6 +277,8 @@ static tr_status parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr
         refuse(type, "ByteLevel and Sequence are", err);
         return tr_error_prefix(err, "decoder");
     }
+    // SentencePiece's: Replace "▁" by a space, bytes to characters, all to one text, and the first
+    // space off.
     tokenizer->decoder = TR_DECODER_PIECES;
     const json_t *list = json_object_get(node, "decoders");
     int last = REPLACE;

@@ -13,9 +13,11 @@
 void tr_bytes_append(tr_bytes_t *bytes, const char *data, size_t length)
 {
     if (bytes->data == NULL || bytes->length + length + 1 > bytes->capacity) {
+        // Twice what is needed: appending byte by byte costs constant time each.
         bytes->capacity = (bytes->length + length + 1) * 2;
         bytes->data = tr_realloc(bytes->data, bytes->capacity);
     }
+    // memcpy must not be given a null pointer, even for nothing.
     if (length > 0) {
         memcpy(bytes->data + bytes->length, data, length);
     }
@@ -65,13 +67,16 @@ static shape_t shape_of(unsigned char first)
     if (first < 0x80) {
         return (shape_t){1, 0, 0};
     }
+    // C0 and C1 would be overlong forms of ASCII.
     if (first >= 0xC2 && first <= 0xDF) {
         return (shape_t){2, 0x80, 0xBF};
     }
     if (first >= 0xE0 && first <= 0xEF) {
+        // E0: below A0 are overlong forms. ED: from A0 on are surrogates, which UTF-16 alone has.
         return (shape_t){3, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF};
     }
     if (first >= 0xF0 && first <= 0xF4) {
+        // F0: below 90 are overlong forms. F4: from 90 on lies past U+10FFFF.
         return (shape_t){4, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF};
     }
     return (shape_t){0, 0, 0};
@@ -85,6 +90,7 @@ static size_t subpart(const unsigned char *text, size_t length, size_t *expected
     *expected = shape.length;
     size_t n = 1;
     while (n < shape.length && n < length) {
+        // Only the second byte's range depends on the first; the others are 80..BF.
         unsigned char low = n == 1 ? shape.low : 0x80;
         unsigned char high = n == 1 ? shape.high : 0xBF;
         if (text[n] < low || text[n] > high) {
@@ -101,6 +107,7 @@ size_t tr_utf8_next(uint32_t *point, const char *text, size_t length)
     static const unsigned char mask[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
     const unsigned char *bytes = (const unsigned char *)text;
     size_t expected = 0;
+    // expected is 0 for a byte that begins no character, and the subpart at least 1: they differ.
     if (length == 0 || subpart(bytes, length, &expected) != expected) {
         return 0;
     }
@@ -129,6 +136,8 @@ size_t tr_utf8_valid(const char *text, size_t length)
 
 bool tr_utf8_is_space(uint32_t point)
 {
+    // A fixed list of 25 (PropList.txt): a library's tables would change with its version, and ids
+    // with them.
     return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 ||
            point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 ||
            point == 0x2029 || point == 0x202F || point == 0x205F || point == 0x3000;
@@ -137,6 +146,8 @@ bool tr_utf8_is_space(uint32_t point)
 void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, bool end)
 {
     size_t at = 0;
+    // Well-formed stretches go as they are, one copy each; what lies between is looked at by
+    // subparts.
     while (at < pending->length) {
         size_t valid = tr_utf8_valid(pending->data + at, pending->length - at);
         if (valid > 0) {
@@ -154,6 +165,7 @@ void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, bool end)
         at += n;
     }
     if (at > 0) {
+        // At most three bytes are left: the start of one character.
         memmove(pending->data, pending->data + at, pending->length - at);
         pending->length -= at;
     }

@@ -59,10 +59,12 @@ static size_t slot_of(const tr_vocab_t *vocab, const char *text, size_t length)
     size_t mask = vocab->slot_count - 1;
     size_t slot = (size_t)XXH3_64bits(text, length) & mask;
     while (vocab->slots[slot] != 0) {
+        // Slots hold indices plus one, so that zeroed memory is an empty table.
         const entry_t *entry = &vocab->entries[vocab->slots[slot] - 1];
         if (entry->length == length && memcmp(entry->text, text, length) == 0) {
             break;
         }
+        // A free slot comes: the table is at most half full.
         slot = (slot + 1) & mask;
     }
     return slot;
@@ -71,12 +73,14 @@ static size_t slot_of(const tr_vocab_t *vocab, const char *text, size_t length)
 /// Room for ids below size.
 static void grow_ids(tr_vocab_t *vocab, size_t size)
 {
+    // Ids mostly come in ascending order, one larger each.
     if (size <= vocab->size) {
         return;
     }
     if (size > vocab->by_id_capacity) {
         size_t capacity = size * 2;
         vocab->by_id = tr_realloc(vocab->by_id, capacity * sizeof *vocab->by_id);
+        // Ids that no string has are 0: no entry.
         memset(vocab->by_id + vocab->by_id_capacity, 0,
                (capacity - vocab->by_id_capacity) * sizeof *vocab->by_id);
         vocab->by_id_capacity = capacity;
@@ -88,6 +92,7 @@ static void grow_ids(tr_vocab_t *vocab, size_t size)
 static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
 {
     TR_ASSERT(vocab->count < vocab->limit, "more than %zu strings", vocab->limit);
+    // The JSON that the text comes from is freed after loading.
     char *copy = tr_alloc(length + 1);
     memcpy(copy, text, length);
     copy[length] = '\0';
@@ -97,6 +102,7 @@ static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
 
 void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id)
 {
+    // Files' ids have been checked (tokenizer_load.c).
     TR_ASSERT(id >= 0 && id < TR_VOCAB_LIMIT, "id %d", id);
     grow_ids(vocab, (size_t)id + 1);
     size_t slot = slot_of(vocab, text, length);
@@ -104,6 +110,7 @@ void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id
         vocab->slots[slot] = new_entry(vocab, text, length);
     }
     vocab->entries[vocab->slots[slot] - 1].id = id;
+    // An id that another text had is this text's from now on; the other text still finds the id.
     vocab->by_id[id] = vocab->slots[slot];
 }
 
