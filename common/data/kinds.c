@@ -117,6 +117,8 @@ static tr_status expect_learnt(const tr_sequence_t *sequence, const reading_t *r
 
 // One row into its sequences
 
+/// A prompt that a policy answers. Its length is checked here, since generation has no place to cut
+/// it.
 static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const tr_rows_options_t *options = r->options;
@@ -160,6 +162,7 @@ static tr_status read_messages(tr_sequence_t *sequence, const reading_t *r, tr_e
     return expect_learnt(sequence, r, err);
 }
 
+/// A prompt and what follows it: rows of supervised training, and the base of labelled ones.
 static tr_status read_completion(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     TR_TRY(expect_one_type(r, PROMPT, "completion", err));
@@ -228,6 +231,8 @@ static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_erro
     return status;
 }
 
+/// How much better the chosen side is, for losses that ask for such a distance (Touvron et al.
+/// 2023, section 3.2.2).
 static tr_status read_margin(float *margin, const reading_t *r, tr_error_t *err)
 {
     const json_t *value = value_of(r, "margin");
@@ -282,6 +287,7 @@ static tr_status take_steps(const char **texts, bool *right, const json_t *steps
     return TR_OK;
 }
 
+/// A response in steps, each with its label, for a process reward model.
 static tr_status read_steps(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *steps = value_of(r, "completions"), *labels = value_of(r, "labels");
@@ -340,6 +346,8 @@ static const kind_t KINDS[TR_KIND_COUNT] = {
     [TR_KIND_PROMPTS] = {PROMPT, {PROMPT}, NULL, 1, read_prompt},
 };
 
+/// The enum's order decides where several kinds fit: a row with `chosen` and `prompt` is a pair,
+/// not a prompt.
 tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *options)
 {
     tr_kind_t last = TR_KIND_COUNT;
@@ -367,6 +375,7 @@ bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset)
     return kind == TR_KIND_WHOLE_PAIRS && tr_dataset_has(dataset, "margin");
 }
 
+/// The optional column first: where the first row has it, it is as good as needed.
 tr_status tr_kind_require(tr_kind_t kind, tr_dataset_t *dataset, const tr_rows_options_t *options,
                           tr_error_t *err)
 {

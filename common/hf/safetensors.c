@@ -98,6 +98,7 @@ static tr_status list_shards(const char ***names, size_t *count, const char *pat
                            "%s: weight_map: '%s': expected the name of a file beside it, found %s",
                            path, tensor, tr_json_describe(found, sizeof found, value));
         }
+        // Each shard as often as it has tensors; doubles are taken out below.
         list[n++] = name;
     }
     if (n > 0) {
@@ -153,6 +154,8 @@ static void sort(tr_safetensors_t *file)
     }
 }
 
+/// All files that the index names. Each is checked against the index as soon as its header is read;
+/// that nothing is missing can be seen only at the end.
 static tr_status open_shards(tr_safetensors_t *file, json_t *map, tr_error_t *err)
 {
     const char **names;
@@ -179,6 +182,7 @@ done:
 }
 
 /// weight_map gives each tensor's file.
+/// Its "metadata" (total_size) is not read: files tell their sizes themselves.
 static tr_status open_index(tr_safetensors_t *file, tr_error_t *err)
 {
     json_t *index;
@@ -201,6 +205,7 @@ static tr_status open_single(tr_safetensors_t *file, tr_error_t *err)
 }
 
 /// The file that path means, owned by the caller.
+/// A model's directory, as transformers' from_pretrained takes it, or a file of its own.
 static tr_status resolve(char **found, const char *path, tr_error_t *err)
 {
     struct stat info;
@@ -209,6 +214,7 @@ static tr_status resolve(char **found, const char *path, tr_error_t *err)
     if (stat(path, &info) != 0) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     }
+    // A file's name is not looked at yet: a cache may give it any.
     if (!S_ISDIR(info.st_mode)) {
         *found = tr_strdup(path);
         return TR_OK;
@@ -224,6 +230,7 @@ static tr_status resolve(char **found, const char *path, tr_error_t *err)
     return tr_fail(err, TR_ERR_IO, "'%s' holds neither %s nor %s", path, SINGLE, INDEX);
 }
 
+/// Only headers are read here; data comes page by page when somebody reads it.
 tr_status tr_safetensors_open(tr_safetensors_t **self, const char *path, tr_error_t *err)
 {
     char *found = NULL;

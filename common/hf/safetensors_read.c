@@ -95,6 +95,7 @@ static tr_status convert(float *out, const tr_safetensors_t *file,
     }
 }
 
+/// Any of the three dtypes in which models are published; half precision widens to floats exactly.
 tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, float *out,
                               size_t rows, size_t columns, tr_error_t *err)
 {

@@ -30,6 +30,7 @@ static const json_t *value_of(const source_t *source, const char *key)
 static tr_status refuse(const source_t *source, tr_status status, const char *key,
                         const char *expected)
 {
+    // What the file has is cut to fit: it may be a long list.
     char found[80];
     const json_t *value = json_object_get(source->object, key);
     return tr_fail(source->err, status, "%s: %s%s: expected %s, found %s", source->path,
@@ -54,6 +55,7 @@ static tr_status read_number(double *out, const source_t *source, const family_k
 {
     const json_t *value = value_of(source, key->name);
     const bool size = key->kind == FAMILY_SIZE;
+    // null counts as missing, as transformers writes it for an option that is not set.
     if (value == NULL && !key->needed) {
         *out = key->fallback;
         return TR_OK;
@@ -100,9 +102,11 @@ static tr_status read_token(int32_t *out, const source_t *source, const char *ke
     return TR_OK;
 }
 
+/// One more id at which generation stops; the list is the config's, and in the file's order.
 static tr_status append_eos(tr_model_config_t *config, const source_t *source, const json_t *value)
 {
     json_int_t id = json_integer_value(value);
+    // An id that the model never gives would let responses run to their limit.
     if (!json_is_integer(value) || id < 0 || id >= (json_int_t)config->vocabulary) {
         return refuse(source, TR_ERR_FORMAT, "eos_token_id", "token ids below vocab_size, or null");
     }
@@ -127,6 +131,7 @@ static tr_status read_eos(tr_model_config_t *config, const source_t *source)
     if (json_is_null(value)) {
         return TR_OK;
     }
+    // One id or several: transformers takes both.
     if (!json_is_array(value)) {
         return append_eos(config, source, value);
     }
@@ -140,6 +145,7 @@ static tr_status read_eos(tr_model_config_t *config, const source_t *source)
 static tr_status check_only(const source_t *source, const family_key_t *key)
 {
     const json_t *value = value_of(source, key->name);
+    // The table has JSON text, so that one row serves reading, refusing and writing.
     json_t *only = json_loads(key->only, JSON_DECODE_ANY, NULL);
     bool same = json_is_number(only) && json_is_number(value) // 1 and 1.0 are one number
                     ? json_number_value(value) == json_number_value(only)
@@ -193,6 +199,7 @@ static tr_status read_rope(double *theta, const source_t *source, const family_k
     }
     char prefix[64];
     snprintf(prefix, sizeof prefix, "%s.", key->name);
+    // Its keys are named in sentences as "rope_parameters.rope_theta".
     source_t rope = {record, source->path, prefix, source->err};
     const family_key_t inner = {"rope_theta", FAMILY_REAL, .fallback = *theta, .lowest = 1.0,
                                 .highest = 1e15};
@@ -213,6 +220,7 @@ static tr_status read_key(tr_model_config_t *config, const source_t *source,
 {
     void *field = (char *)config + key->offset;
     const int32_t id = (int32_t)key->fallback;
+    // Llama's defaults, 1 and 2, are ids of its own vocabulary: a smaller one may lack them.
     const bool small = id >= (int32_t)config->vocabulary; // a default id that this vocabulary lacks
     double number;
     switch (key->kind) {
@@ -239,6 +247,8 @@ static tr_status read_key(tr_model_config_t *config, const source_t *source,
     }
 }
 
+/// In the table's order, which is one of dependence: token ids are checked against vocab_size,
+/// which stands above them.
 static tr_status read_keys(tr_model_config_t *config, const source_t *source,
                            const family_keys_t *keys)
 {
@@ -257,6 +267,7 @@ static tr_status check_labels(const source_t *source)
     const json_t *count = value_of(source, "num_labels");
     // Two labels would be a classifier: its head has two rows, and no one value.
     if (labels != NULL) {
+        // transformers' num_labels is the size of id2label.
         return json_object_size(labels) == 1 ? TR_OK : unsupported(source, "id2label", "one label");
     }
     if (json_is_integer(count) && json_integer_value(count) == 1) {
@@ -265,12 +276,15 @@ static tr_status check_labels(const source_t *source)
     return unsupported(source, "num_labels", "1 (a scalar head; without the key it is 2)");
 }
 
+/// The row of the table whose model_type the file has; where none has it, the sentence lists what
+/// there is.
 static tr_status read_family(size_t *row, const source_t *source)
 {
     char expected[256];
     size_t used = 0;
     for (size_t i = 0; i < family_count(); i++) {
         const char *type = family_at(i)->model_type;
+        // model_type alone decides, as in transformers' AutoConfig.
         if (is_text(json_object_get(source->object, "model_type"), type)) {
             *row = i;
             return TR_OK;
@@ -313,6 +327,7 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
         return refuse(source, TR_ERR_FORMAT, "num_key_value_heads",
                       "a divisor of num_attention_heads");
     }
+    // Only where head_dim follows from the two: with a head_dim of its own any hidden size will do.
     if (config->head_dim == 0 && config->hidden % config->heads != 0) {
         return refuse(source, TR_ERR_FORMAT, "num_attention_heads",
                       "a divisor of hidden_size, or head_dim beside it");
@@ -335,6 +350,8 @@ void tr_model_config_make_scalar(tr_model_config_t *config)
     config->tied_embeddings = false;
 }
 
+/// The order matters: the family says which keys there are, the architecture which head, and sizes
+/// that follow from others come when all are read.
 static tr_status read_config(tr_model_config_t *config, const char *path, tr_error_t *err)
 {
     json_t *root;
@@ -347,6 +364,7 @@ static tr_status read_config(tr_model_config_t *config, const char *path, tr_err
     TR_TRY_GOTO(read_architecture(config, &source), done);
     TR_TRY_GOTO(read_keys(config, &source, &family->keys), done);
     TR_TRY_GOTO(read_keys(config, &source, &family_shared_keys), done);
+    // Last, when all sizes are there.
     TR_TRY_GOTO(finish_sizes(config, &source), done);
     // After the keys: the file of a scalar model may say that its embeddings are tied.
     if (config->scalar_head) {
@@ -361,6 +379,7 @@ done:
 static tr_status read_generation(tr_model_config_t *config, const char *path, tr_error_t *err)
 {
     json_t *root;
+    // Not every model has one.
     if (access(path, F_OK) != 0) {
         return TR_OK;
     }
@@ -372,6 +391,7 @@ static tr_status read_generation(tr_model_config_t *config, const char *path, tr
     if (value_of(&source, "eos_token_id") != NULL) {
         TR_TRY_GOTO(read_eos(config, &source), done);
     }
+    // config.json's is the model's own; the other file fills it in where it is missing.
     if (config->pad < 0) {
         TR_TRY_GOTO(read_token(&config->pad, &source, "pad_token_id", config->vocabulary), done);
     }
@@ -382,6 +402,7 @@ done:
 
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err)
 {
+    // 0 also for what the family has no key for.
     tr_model_config_t read = {0};
     char *path = tr_format("%s/config.json", directory);
     char *generation = tr_format("%s/generation_config.json", directory);

@@ -33,6 +33,7 @@ static const char *token_text(char *out, size_t size, int32_t id)
 }
 
 /// null, an id, or a list of ids.
+/// As read_eos in config.c takes it back: none, one, or several.
 static const char *eos_text(char *out, size_t size, const tr_model_config_t *config)
 {
     // One id is no list, as transformers writes it.
@@ -67,8 +68,10 @@ static char *add(page_t *page, const char *key)
     return page->lines[page->count++].value;
 }
 
+/// The reverse of read_key in config.c, kind by kind.
 static void add_key(page_t *page, const tr_model_config_t *config, const family_key_t *key)
 {
+    // The same offsets that config.c reads into: what is written is read back.
     const void *field = (const char *)config + key->offset;
     char *value = add(page, key->name);
     switch (key->kind) {
@@ -88,6 +91,7 @@ static void add_keys(page_t *page, const tr_model_config_t *config, const family
     const bool normalized = config->score_std > 0.0;
     for (size_t i = 0; i < keys->count; i++) {
         const family_key_t *key = &keys->items[i];
+        // A deviation of 0 says that scores were never normalized (config.h).
         if (key->written == FAMILY_ALWAYS || (key->written == FAMILY_WITH_SCORES && normalized)) {
             add_key(page, config, key);
         }
@@ -102,6 +106,7 @@ static int by_key(const void *a, const void *b)
 /// The lines in the order of the alphabet; the caller's to free.
 static char *text_of(page_t *page)
 {
+    // 64 for the name of a key, quotes and indentation.
     char *text = tr_alloc(page->count * (VALUE + 64)), *at = text;
     size_t room = page->count * (VALUE + 64);
     // As transformers writes them (sort_keys), so that a diff of two files is short.
@@ -124,6 +129,8 @@ char *tr_model_config_json(const tr_model_config_t *config)
     snprintf(add(&page, "model_type"), VALUE, "\"%s\"", family->model_type);
     // As trainer_save.c writes the weights, whatever a run computes in.
     snprintf(add(&page, "torch_dtype"), VALUE, "\"float32\"");
+    // transformers counts labels by id2label: without it a model of one row would be read as one of
+    // two.
     if (config->scalar_head) { // one label, whose other direction stands beside it
         snprintf(add(&page, "id2label"), VALUE,
                  "{\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");

@@ -30,6 +30,7 @@ static const tr_field_t fields[] = {
 
 const tr_fields_t tr_generation_fields = TR_FIELDS(tr_generation_options_t, fields);
 
+/// Narrowed to the operator's types; ranges of the options keep the values within them.
 tr_sampling_t tr_generation_sampling(const tr_generation_options_t *options)
 {
     return (tr_sampling_t){

@@ -49,6 +49,7 @@ static const char *star_of(const family_tensor_t *tensor)
     return strchr(tensor->name, '*');
 }
 
+/// One tensor of the family as the next parameter, and as a part of its weight.
 static void append(tr_layout_t *layout, const tr_model_config_t *config,
                    const family_tensor_t *tensor, size_t segment)
 {

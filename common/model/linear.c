@@ -7,6 +7,8 @@ static const tr_ops_t *ops_of(const linear_t *linear)
     return linear->parameters->backend->ops;
 }
 
+/// The weight as Hugging Face stores it, wherever it is now: in the flat vector, its rounded copy,
+/// or a window of the ranks'.
 static tr_tensor_t stored(const linear_t *linear)
 {
     return parameters_view(linear->parameters, linear->weight);

@@ -20,6 +20,7 @@ static const tr_ops_t *ops_of(const tr_model_t *model)
 
 /// cos and sin of position * theta^(-2i/D), rounded as transformers rounds them: frequency and
 /// angle in float.
+/// Once for all positions and layers: RoPE's angles depend on nothing else.
 static void write_rope_table(tr_model_t *model)
 {
     const tr_model_config_t *config = &model->config;
@@ -55,6 +56,7 @@ static bool is_multiplied(const tr_model_t *model, const tr_weight_t *weight)
     return projects || (weight == model->layout.head && !model->config.scalar_head);
 }
 
+/// Also of weights that the model lacks: the index is computed from segment and kind.
 static size_t linear_count(const tr_model_t *model)
 {
     return model->layout.segment_count * TR_WEIGHT_KINDS;
@@ -81,6 +83,7 @@ static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
     for (size_t i = 0; i < linear_count(model); i++) {
         linear_t *linear = &model->linears[i];
         if (is_multiplied(model, linear->weight)) {
+            // Packed forms are padded to whole tiles, so they are larger than rows times columns.
             size_t count = linear_packed_count(linear);
             // The buffer is set below: how large it must be is known only after the last weight.
             linear->packed = (tr_tensor_t){NULL, floats * sizeof(float), TR_F32, 1, count};
@@ -97,6 +100,8 @@ static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
+/// Everything on the device: parameters in the form that the model's use asks for, the table of
+/// rotations, and for decoding on a CPU the packed weights.
 static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_error_t *err)
 {
     const tr_ops_t *ops = ops_of(model);
@@ -104,6 +109,7 @@ static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_err
     // Small updates vanish in bf16, which has 8 bits of precision: who learns keeps the parameters
     // in f32, or rounds stochastically (TR_MODEL_LEARNS_ROUNDED).
     const tr_dtype_t dtype = model->use == TR_MODEL_LEARNS ? TR_F32 : model->backend->real;
+    // The queue first: everything else is written through it.
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
     TR_TRY(parameters_init(&model->parameters, &model->layout, model->backend, model->queue, dtype,
                            collective, err));
@@ -163,6 +169,8 @@ void tr_model_destroy(tr_model_t **self)
 
 // Parameters as numbers
 
+/// What passes read, made anew from the parameters: after loading, after an update, after new
+/// weights came.
 void tr_model_repack(tr_model_t *model)
 {
     // First the copies that passes read, then the packed forms, which are made from them.
@@ -188,6 +196,7 @@ tr_status tr_model_read_parameters(const tr_model_t *model, float *values, tr_er
 {
     for (size_t i = 0; i < model->layout.count; i++) {
         const tr_parameter_t *parameter = &model->layout.parameters[i];
+        // Frozen and trained parameters are in two vectors; values has them in the file's order.
         TR_TRY(parameters_read(&model->parameters, parameter->weight->trained,
                                values + parameter->offset, parameter->place,
                                parameter->rows * parameter->columns, err));
@@ -242,10 +251,13 @@ static void adopt(flat_memory_t *trained, const tr_ops_t *ops, tr_buffer_t **buf
     *buffer = NULL;
 }
 
+/// On one GPU this model's trained vector becomes the other process's memory, and a new version
+/// costs nothing; from another GPU it is copied over.
 tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *memory, bool *moved,
                                   tr_error_t *err)
 {
     const tr_ops_t *ops = ops_of(model);
+    // The frozen vector stays this process's own: it never changes.
     flat_memory_t *trained = &model->parameters.flat[TR_TRAINED];
     tr_buffer_t *buffer;
     bool here;
@@ -259,6 +271,7 @@ tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *m
                               err));
     if (here) {
         adopt(trained, ops, &buffer);
+        // What the next version's place is compared with.
         model->imported = *memory;
         model->imports = *moved = true;
         return TR_OK;

@@ -75,6 +75,7 @@ bool parameters_are_sharded(const parameters_t *self)
 
 tr_tensor_t parameters_view(const parameters_t *self, const tr_weight_t *weight)
 {
+    // trained is 0 or 1: the index of the vector.
     const flat_memory_t *memory = &self->flat[weight->trained];
     // Of a sharded vector the view is of the segment's window, shifted so that places count from
     // the vector's start, as everywhere.
@@ -156,6 +157,7 @@ tr_status parameters_read(const parameters_t *self, size_t flat, float *values, 
                                   err);
 }
 
+/// Host memory gets floats whatever the device keeps: files and messages are written from them.
 tr_status parameters_read_floats(const parameters_t *self, float *values, tr_tensor_t from,
                                  tr_error_t *err)
 {
@@ -164,6 +166,7 @@ tr_status parameters_read_floats(const parameters_t *self, float *values, tr_ten
     TR_ASSERT(from.dtype == TR_F32 || from.dtype == TR_BF16, "floats from %s",
               tr_dtype_name(from.dtype));
     if (from.dtype == TR_F32) {
+        // Valid after the wait: a read is enqueued as any other operator.
         ops->read(self->queue, values, from);
         return ops->queue_wait(self->queue, err);
     }

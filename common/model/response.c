@@ -91,6 +91,7 @@ size_t tr_response_select(float *out, const float *values, const tr_sequences_t 
 }
 
 /// [rows, hidden], [real].
+/// A matrix as wide as the residual stream.
 static tr_tensor_t real_rows(const tr_response_pass_t *pass, size_t rows)
 {
     return tr_arena_tensor(pass->arena, pass->model->backend->real, rows,
@@ -121,6 +122,7 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
 {
     // The table of rotations has so many rows.
     size_t limit = pass->model->config.max_positions;
+    // Whole sequences from position 0: no span has pages, so the batch numbers fresh ones.
     tr_span_t *spans = tr_calloc(count, sizeof *spans);
     for (size_t i = 0; i < count; i++) {
         size_t start = (size_t)sequences->starts[chosen[i]];
@@ -156,6 +158,7 @@ static void upload_rows(tr_response_pass_t *pass, const tr_sequences_t *sequence
 {
     size_t n = tr_response_tokens(sequences, chosen, count);
     int32_t *rows = tr_calloc(2 * n + 1, sizeof *rows);
+    // One piece of host memory for both.
     int32_t *targets = rows + n;
     size_t at = 0;
     int32_t base = 0;
@@ -191,6 +194,7 @@ static void upload_ends(tr_response_pass_t *pass, const tr_sequences_t *sequence
 }
 
 /// The kept sets of the chosen sequences, one list a response token.
+/// Of a batch without sets nothing is uploaded.
 static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count)
 {
@@ -203,6 +207,7 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
     int32_t *offsets = tr_calloc(pass->n + 1, sizeof *offsets);
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
+        // Offsets count over all response tokens of all sequences, chosen or not.
         const int32_t *first = sequences->kept_offsets + sequences->response_starts[chosen[i]];
         total += (size_t)(first[response_length(sequences, chosen[i])] - first[0]);
     }
@@ -229,6 +234,7 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
     free(ids);
 }
 
+/// Log-probs of the targets, and facts (entropy and the like, backend.h) of their distributions.
 static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t facts)
 {
     const tr_ops_t *ops = pass->model->backend->ops;
@@ -245,6 +251,7 @@ static tr_status forward(tr_response_pass_t *pass, const tr_sequences_t *sequenc
     tr_queue_t *queue = pass->model->queue;
     tr_tensor_t hidden;
     TR_TRY(trunk(pass, sequences, chosen, count, learn, &hidden, err));
+    // Where the head is read: a reward model's score stands at a sequence's end.
     if (ends) {
         upload_ends(pass, sequences, chosen, count);
     } else {
@@ -263,12 +270,14 @@ static tr_status forward(tr_response_pass_t *pass, const tr_sequences_t *sequenc
         // Log-probs are those of the distribution that tokens were sampled from, which top_k, top_p
         // and min_p cut; without the sets the ratio of PPO would not be 1 before the first update.
         upload_kept(pass, sequences, chosen, count);
+        // Written in any case: the operator has both at hand from the same logits.
         tr_tensor_t about = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
         policy_head(pass, result, about);
         if (facts != NULL) {
             ops->read(queue, facts, about);
         }
     }
+    // The copies to the host are enqueued behind the kernels, in one order.
     ops->read(queue, out, result);
     // The only wait of a forward pass: until here everything was enqueued.
     return ops->queue_wait(queue, err);
@@ -287,6 +296,7 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
     return forward(pass, sequences, chosen, count, false, learn, out, facts, err);
 }
 
+/// The head at the last token alone, as a reward model is trained and asked.
 tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                              const uint32_t *chosen, size_t count, bool learn, float *scores,
                              tr_error_t *err)
@@ -295,6 +305,8 @@ tr_status tr_response_scores(tr_response_pass_t *pass, const tr_sequences_t *seq
     return forward(pass, sequences, chosen, count, true, learn, scores, NULL, err);
 }
 
+/// The reverse of `forward`: through the head to the rows that it read, from these to all rows,
+/// then through the trunk. A rank without rows still does its part where parameters are shared.
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
                           tr_gradient_t *gradient)
 {
@@ -309,6 +321,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
         return;
     }
     tr_tensor_t d = tr_arena_reals(pass->arena, queue, dout, pass->n);
+    // The gradient of the rows that the head read; the others are added below.
     tr_tensor_t dgathered = real_rows(pass, pass->n);
     if (config->scalar_head) {
         ops->scalar_head_gradient(queue, dgathered,
@@ -320,6 +333,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
         tr_tensor_t dhead = tr_weight_gradient(head, gradient);
         tr_tensor_t even =
             dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
+        // Logits are not kept, they would be [n, V]: the operator computes them again.
         ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->gathered,
                               linear_read(pass->model->head), pass->targets, pass->temperature,
                               pass->kept);
@@ -343,6 +357,7 @@ static void gather(tr_collective_t *collective, void *values, const size_t *star
     size_t ranks = tr_collective_size(collective);
     size_t *bytes = tr_calloc(ranks + 1, sizeof *bytes);
     for (size_t r = 0; r <= ranks; r++) {
+        // The collective counts bytes, as it moves memory of any type.
         bytes[r] = starts[r] * size;
     }
     collective->ops->gather(collective, values, bytes);
@@ -360,6 +375,8 @@ void tr_response_gather(tr_collective_t *collective, const size_t *starts, float
     }
 }
 
+/// Each rank runs the chunk of its number in every round, so the same pass is done by one process
+/// or by many, with the same bits.
 tr_status tr_response_forward_all(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                                   size_t chunk, float temperature, float *out,
                                   tr_token_facts_t *facts, tr_error_t *err)

@@ -68,6 +68,7 @@ void sharding_destroy(sharding_t **self)
 tr_tensor_t sharding_view(const sharding_t *sharding, size_t segment)
 {
     tr_tensor_t view = sharding->windows[window_of(sharding, segment)];
+    // Arithmetic on size_t may wrap; what is added to reach the segment's elements takes it back.
     view.offset -= sharding->shards.starts[segment] * tr_dtype_size(view.dtype);
     return view;
 }
@@ -91,6 +92,7 @@ void sharding_gather(sharding_t *sharding, size_t segment)
     // The own part goes into the window in the type that passes read; then every rank sends its own
     // to all.
     tr_tensor_t own = parts[shards->rank];
+    // A small segment may have no part for this rank: parts are whole blocks (shards.h).
     if (own.columns > 0) {
         sharding->backend->ops->cast(
             sharding->queue, own,

@@ -6,6 +6,8 @@
 #include "common/base/rng.h"
 #include "common/model/trainer_private.h"
 
+/// The optimizer keeps pointers to the trainer's shards and the model's parameters, so both are
+/// destroyed after it.
 tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model,
                          const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
                          tr_error_t *err)
@@ -117,6 +119,7 @@ static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_c
         chunk->chosen = chosen + taken;
         chunk->count = left - taken < most ? left - taken : most;
         chunk->n = outputs_of(chunk->sequences, chunk->chosen, chunk->count, pass);
+        // Chunk r goes to rank r: who computes what follows from the order alone.
         taken += chunk->count;
         n += chunk->n;
         round->count += chunk->count > 0;
@@ -136,6 +139,7 @@ static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_c
     return taken;
 }
 
+/// dout and dmean are parts of out.
 static void round_close(round_t *round)
 {
     free(round->facts);
@@ -189,11 +193,14 @@ static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_tra
     return TR_OK;
 }
 
+/// One minibatch: rounds of a chunk a rank until all its sequences have been through the model,
+/// then one step of the optimizer. With `evaluate` it is the rounds alone.
 static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
                         const uint32_t *chosen, size_t count, const tr_train_pass_t *pass,
                         tr_loss_fn loss, void *context, tr_train_pass_result_t *result,
                         tr_error_t *err)
 {
+    // What every chunk of it knows: losses divide by the whole, not by the part.
     const tr_chunk_t minibatch = {
         .sequences = sequences,
         .normalizer = outputs_of(sequences, chosen, count, pass),
@@ -221,6 +228,7 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
     if (pass->evaluate) {
         return TR_OK;
     }
+    // Clipping needs the norm of the whole gradient, so all chunks have been added up before.
     TR_TRY(tr_optimizer_step(trainer->optimizer, pass->learning_rate, &norm, err));
     // The parameters have changed in place; passes read copies and windows of them.
     tr_model_repack(trainer->model);
@@ -249,6 +257,7 @@ static void visit(uint32_t *order, size_t count, const tr_train_pass_t *pass, si
     }
 }
 
+/// Epochs, and minibatches in each: the loops of PPO (Schulman et al. 2017, algorithm 1).
 tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *sequences,
                               const tr_train_pass_t *pass, tr_loss_fn loss, void *context,
                               tr_train_pass_result_t *result, tr_error_t *err)

@@ -60,6 +60,7 @@ static size_t run_of(size_t *rank, size_t *local, const tr_shards_t *shards, siz
     return count < most ? count : most;
 }
 
+/// A request goes to all ranks at once; who holds nothing of it answers nothing.
 static void tell(const tr_trainer_t *trainer, request_t request)
 {
     tr_collective_t *collective = trainer->ranks.collective;
@@ -145,6 +146,7 @@ tr_status tr_trainer_attend(const tr_trainer_t *trainer, tr_error_t *err)
     return status;
 }
 
+/// Ends what tr_trainer_attend began on the other ranks.
 tr_status tr_trainer_dismiss(const tr_trainer_t *trainer, tr_status status)
 {
     tell(trainer, (request_t){NO_VECTOR, status, 0, 0});
@@ -177,6 +179,8 @@ tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values,
     if (sharing(trainer) == NULL) {
         return tr_model_read_parameters(trainer->model, values, err);
     }
+    // Rank 0 collects, parameter after parameter; the others answer. Then one broadcast gives all
+    // to all.
     tr_status status = collective->rank == 0
                            ? tr_trainer_dismiss(trainer, read_parameters(trainer, values, err))
                            : tr_trainer_attend(trainer, err);
@@ -186,6 +190,7 @@ tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values,
     return status;
 }
 
+/// Of a sharded model the vector comes from the ranks; otherwise it is read where passes read it.
 tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err)
 {
     const tr_model_t *model = trainer->model;
@@ -233,12 +238,14 @@ static tr_status read_stored(const void *context, void *out, size_t first, size_
                                  err);
 }
 
+/// A parameter as a tensor of the file, under Hugging Face's name and in its shape.
 static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const stored_t *stored)
 {
     return (tr_safetensors_entry_t){
         .name = parameter->name,
         .dtype = TR_F32,
         .rank = parameter->vector ? 1 : 2,
+        // A vector's second entry is beyond its rank, and not read.
         .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
         .source = &stored->source,
     };
@@ -257,6 +264,7 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
+        // Sources are asked for blocks while the file is written, so these records live until then.
         stored[i] = (stored_t){
             model, trainer, vector_of(parameter), parameter->place, {read_stored, &stored[i]}};
         entries[i] = entry_of(parameter, &stored[i]);
@@ -281,6 +289,8 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
     return status;
 }
 
+/// The other ranks attend until rank 0 has written everything, or has failed: either way all return
+/// the same.
 tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
                           bool optimizer, tr_error_t *err)
 {
@@ -307,7 +317,9 @@ static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
 {
     const tr_ops_t *ops = trainer->model->backend->ops;
     const char *values = info->data; // maybe not aligned
+    // Every rank reads the whole file's header, and only its own parts of the data.
     for (size_t first = 0; first < info->count;) {
+        // Runs and blocks are the same on all ranks; each takes those that are its own.
         size_t rank, local, count = run_of(&rank, &local, &trainer->shards, first, BLOCK);
         if (rank == trainer->shards.rank) {
             ops->write(trainer->model->queue, tr_tensor_slice(moment, local, 1, count),
@@ -320,6 +332,8 @@ static void restore_moment(tr_trainer_t *trainer, tr_tensor_t moment,
     }
 }
 
+/// Everything is checked before anything is written to the optimizer: a damaged checkpoint leaves
+/// it as it was.
 static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *file,
                                 tr_error_t *err)
 {
@@ -336,6 +350,7 @@ static tr_status read_optimizer(tr_trainer_t *trainer, const tr_safetensors_t *f
     }
     restore_moment(trainer, tr_optimizer_first_moment(trainer->optimizer), m);
     restore_moment(trainer, tr_optimizer_second_moment(trainer->optimizer), v);
+    // After the moments: bias correction by the number of updates that they have seen.
     tr_optimizer_resume(trainer->optimizer, (uint64_t)steps);
     return TR_OK;
 }

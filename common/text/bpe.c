@@ -257,6 +257,8 @@ static void spell(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, s
     }
 }
 
+/// From the pieces' characters to its tokens. Each merge removes one symbol and can make two new
+/// pairs, so a piece of n characters costs n log n.
 static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
 {
     for (uint32_t at = 0; at + 1 < work->symbol_count; at++) {
@@ -287,6 +289,8 @@ static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
     }
 }
 
+/// Symbols that were merged away stay in the array with the id -1; the others are the tokens, in
+/// order.
 void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece,
                    size_t length)
 {

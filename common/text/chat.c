@@ -124,6 +124,8 @@ static tr_status read_role(message_t *message, const json_t *node, size_t index,
                    rendering->name, taken_by(rendering->format));
 }
 
+/// One message: a role that the format takes, a text as content, and no calls of tools, which no
+/// format here writes.
 static tr_status read_message(message_t *message, const json_t *node, size_t index,
                               const rendering_t *rendering, tr_error_t *err)
 {
@@ -176,6 +178,7 @@ static tr_status check_order(const rendering_t *rendering, tr_error_t *err)
     return TR_OK;
 }
 
+/// Each message for itself, then their order, which some formats restrict.
 static tr_status read_messages(message_t *message, const json_t *messages,
                                const rendering_t *rendering, tr_error_t *err)
 {
@@ -295,6 +298,8 @@ static void write_answer(rendering_t *rendering, size_t index)
     write_text(rendering, rendering->format->gap);
 }
 
+/// The conversation from its start: turns in order, each answer behind the generation prompt as it
+/// will stand when the assistant generates it.
 static void write_messages(rendering_t *rendering, bool add_generation_prompt)
 {
     const format_t *format = rendering->format;
@@ -325,6 +330,7 @@ void tr_chat_text_release(tr_chat_text_t *text)
     *text = (tr_chat_text_t){0};
 }
 
+/// Everything that can fail comes before the first byte is written.
 tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json_t *messages,
                          bool add_generation_prompt, tr_error_t *err)
 {

@@ -7,6 +7,7 @@
 
 #include "common/base/file.h"
 
+// The largest public tokenizer.json files are some tens of megabytes.
 enum { FILE_LIMIT = 256 << 20 }; // bytes
 
 tr_status tr_json_read(json_t **root, const char *path, bool optional, tr_error_t *err)

@@ -20,6 +20,7 @@ static tr_status append(tr_ids_t *ids, const tr_tokenizer_t *tokenizer, const ch
     return TR_OK;
 }
 
+/// Each step and its separator; where a step ends is kept.
 static tr_status append_steps(tr_steps_t *steps, tr_ids_t *ids, const tr_tokenizer_t *tokenizer,
                               const char *const *texts, size_t count, const char *separator,
                               tr_error_t *err)

@@ -19,6 +19,7 @@ struct tr_text_stream {
 
 // Life cycle
 
+/// Before the first id of a text.
 static void start(tr_text_stream_t *stream)
 {
     stream->strip_left =

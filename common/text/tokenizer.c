@@ -28,6 +28,7 @@ static void fill_alphabet(tr_tokenizer_t *tokenizer)
     }
 }
 
+/// What every tokenizer has before its file is read: no special ids, and GPT-2's alphabet.
 tr_tokenizer_t *tr_tokenizer_empty(void)
 {
     tr_tokenizer_t *tokenizer = tr_calloc(1, sizeof *tokenizer);
@@ -93,6 +94,7 @@ const char *tr_tokenizer_token(const tr_tokenizer_t *tokenizer, int32_t id)
     return text != NULL ? text : tr_vocab_text(NULL, tokenizer->vocab, id);
 }
 
+/// Tokens of the model alone are never special.
 bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id)
 {
     // A walk: few tokens are added, and only decoding without special ones asks.

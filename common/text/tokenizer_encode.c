@@ -267,6 +267,7 @@ static void add_template(tr_ids_t *ids, const tr_tokenizer_t *tokenizer)
     *ids = result;
 }
 
+/// The text is checked and bounded here, once: all functions above rely on it.
 tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer,
                               const char *text, size_t length, unsigned flags, tr_error_t *err)
 {

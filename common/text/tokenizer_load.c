@@ -61,6 +61,7 @@ static bool merge_halves(const char *half[2], size_t length[2], const json_t *me
     return memchr(half[1], ' ', length[1]) == NULL;
 }
 
+/// A merge of the list. Both texts and what they become must be tokens: BPE works with ids alone.
 static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uint32_t rank,
                              tr_error_t *err)
 {
@@ -108,6 +109,8 @@ static tr_status refuse_model_features(const json_t *model, tr_error_t *err)
     return TR_OK;
 }
 
+/// The model must be BPE without anything that would give other ids; its vocabulary comes before
+/// its merges, which are looked up in it.
 static tr_status parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_error_t *err)
 {
     if (!json_is_object(model)) {
@@ -151,6 +154,8 @@ static int longest_first(const void *a, const void *b)
     return left->id < right->id ? -1 : left->id > right->id;
 }
 
+/// An added token, in the form in which it is looked for, and by its own text in the vocabulary of
+/// added tokens: ids are decoded to that.
 static tr_status parse_added_token(tr_tokenizer_t *tokenizer, const json_t *node, size_t index,
                                    tr_error_t *err)
 {
@@ -199,6 +204,8 @@ static tr_status parse_added_tokens(tr_tokenizer_t *tokenizer, const json_t *lis
     return TR_OK;
 }
 
+/// Features that are left out are refused before anything is read: texts would be cut or padded
+/// otherwise.
 static tr_status parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err)
 {
     static const char *const absent[] = {"truncation", "padding"};

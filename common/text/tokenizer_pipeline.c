@@ -68,6 +68,7 @@ static void add_rule(tr_text_rules_t *rules, const json_t *from, const json_t *t
     append(&rule->from, from); // Jansson gives NULL and 0 for NULL
 }
 
+/// A rewriting of one text by another, of a normalizer or a decoder.
 static tr_status parse_replace(tr_text_rules_t *rules, const json_t *node, tr_error_t *err)
 {
     const json_t *from = json_object_get(json_object_get(node, "pattern"), "String");
@@ -85,6 +86,8 @@ static tr_status parse_replace(tr_text_rules_t *rules, const json_t *node, tr_er
 
 // Normalizer
 
+/// Case folding, Unicode normal forms and the like are refused: leaving them out would give other
+/// ids.
 static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
                                  tr_error_t *err)
 {
@@ -107,6 +110,7 @@ static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, 
 
 enum { STAGE_LIMIT = 16 }; // each is a level of recursion in the encoder
 
+/// A new stage behind the others, empty: the text stays in one piece.
 static tr_text_stage_t *add_stage(tr_tokenizer_t *tokenizer)
 {
     tokenizer->stages =
@@ -117,6 +121,7 @@ static tr_text_stage_t *add_stage(tr_tokenizer_t *tokenizer)
     return stage;
 }
 
+/// Cuts text by an expression, as Llama 3 and Qwen do before ByteLevel.
 static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
 {
     // The others remove a match, or join it to a neighbour.
@@ -164,6 +169,7 @@ static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *nod
 // Post-processor
 
 /// Appends the ids of a special token of the template.
+/// Most have one id; a special token of a template may stand for several.
 static tr_status append_template_ids(tr_ids_t *ids, const json_t *template, const char *name,
                                      tr_error_t *err)
 {
@@ -208,6 +214,7 @@ static tr_status parse_template(tr_tokenizer_t *tokenizer, const json_t *node, t
                : tr_fail(err, TR_ERR_FORMAT, "expected one Sequence in 'single', found %zu", texts);
 }
 
+/// Only the template adds ids; offsets, which the others correct, are not kept here.
 static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *node,
                                      const char *type, tr_error_t *err)
 {
@@ -233,6 +240,8 @@ enum { REPLACE, BYTE_FALLBACK, FUSE, STRIP, PIECES_STEPS };
 
 static const char *const PIECES_NAMES[] = {"Replace", "ByteFallback", "Fuse", "Strip"};
 
+/// Takes a character off the start of the text, at most `start` times: the space that Prepend put
+/// there.
 static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
 {
     const json_t *content = json_object_get(node, "content");
@@ -262,6 +271,8 @@ static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node
     }
 }
 
+/// ByteLevel alone, or a Sequence for pieces. Unlike the other parts it must be there: without a
+/// decoder ids have no text.
 static tr_status parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
 {
     const char *type = tr_json_string(node, "type", NULL);

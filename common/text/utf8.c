@@ -62,6 +62,7 @@ typedef struct shape {
     unsigned char high;
 } shape_t;
 
+/// Table 3-7 of the Unicode standard, row by row.
 static shape_t shape_of(unsigned char first)
 {
     if (first < 0x80) {

@@ -100,6 +100,7 @@ static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
     return (uint32_t)++vocab->count;
 }
 
+/// By its text, and by its id, what was added last is found.
 void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id)
 {
     // Files' ids have been checked (tokenizer_load.c).

@@ -9,6 +9,7 @@ static const family_t *const FAMILIES[] = {&family_llama};
 
 /// Scores are a reward model's: ours alone, for transformers keeps what it does not know.
 static const family_key_t SHARED_KEYS[] = {
+    // Quantized weights come as tensors of other names and dtypes.
     {"quantization_config", FAMILY_ONLY, .only = "null",
      .expected = "none (weights as F32, BF16 or F16)", .written = FAMILY_NEVER},
     {"score_mean", FAMILY_REAL, offsetof(tr_model_config_t, score_mean), .lowest = -1e30,
@@ -35,6 +36,7 @@ const family_t *family_at(size_t row)
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind)
 {
     for (size_t i = 0; i < family->tensor_count; i++) {
+        // The first: the caller asks for kinds of which there is one.
         if (family->tensors[i].kind == kind) {
             return family->tensors[i].name;
         }
