@@ -296,6 +296,8 @@ static tr_status read_family(size_t *row, const source_t *source)
 }
 
 /// A bare configuration is a causal model's.
+/// Which of the family's two architectures the file names. Other ones of the same family (token
+/// classification, say) have heads that nothing here computes.
 static tr_status read_architecture(tr_model_config_t *config, const source_t *source)
 {
     char expected[160];
@@ -344,6 +346,7 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     return TR_OK;
 }
 
+/// A head with one row cannot be the embedding, which has a row a token.
 void tr_model_config_make_scalar(tr_model_config_t *config)
 {
     config->scalar_head = true;
@@ -358,13 +361,11 @@ static tr_status read_config(tr_model_config_t *config, const char *path, tr_err
     TR_TRY(tr_json_file_read(&root, path, FILE_LIMIT, err));
     source_t source = {root, path, "", err};
     tr_status status;
-    // The family first: it says which keys there are.
     TR_TRY_GOTO(read_family(&config->family, &source), done);
     const family_t *family = family_at(config->family);
     TR_TRY_GOTO(read_architecture(config, &source), done);
     TR_TRY_GOTO(read_keys(config, &source, &family->keys), done);
     TR_TRY_GOTO(read_keys(config, &source, &family_shared_keys), done);
-    // Last, when all sizes are there.
     TR_TRY_GOTO(finish_sizes(config, &source), done);
     // After the keys: the file of a scalar model may say that its embeddings are tied.
     if (config->scalar_head) {
@@ -400,6 +401,8 @@ done:
     return status;
 }
 
+/// Both files, the second only where the first was read: its ids are checked against the first's
+/// vocabulary.
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err)
 {
     // 0 also for what the family has no key for.

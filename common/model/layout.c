@@ -118,6 +118,8 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
     tr_layout_select(layout, NULL);
 }
 
+/// A weight goes to one of two vectors. Within its vector the order stays that of the layout, so
+/// the parts of a matrix still follow each other.
 void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
 {
     // Parameters come in order of offset, so segments begin in order too, in both vectors.

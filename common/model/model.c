@@ -63,6 +63,7 @@ static size_t linear_count(const tr_model_t *model)
 }
 
 /// A linear for each weight of the layout, at the same index.
+/// Norms get one too, which nobody asks for: an index needs no table then.
 static void make_linears(tr_model_t *model)
 {
     const tr_layout_t *layout = &model->layout;

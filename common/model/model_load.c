@@ -64,6 +64,7 @@ static void randomize_parameter(const tr_model_t *model, float *values, size_t i
     }
 }
 
+/// For tests, benchmarks and training from nothing. A tied head is the embedding and is drawn once.
 void tr_model_randomize(tr_model_t *model, uint64_t seed)
 {
     float *values = room_for_largest(&model->layout);
@@ -145,6 +146,7 @@ done:
     return status;
 }
 
+/// Names and shapes are those of the layout; which file a tensor is in does not matter.
 tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed, tr_error_t *err)
 {
     tr_model_config_t stored;
@@ -161,6 +163,7 @@ done:
     return status;
 }
 
+/// The usual way to a model: shape and weights from one directory.
 tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend,
                         tr_model_use_t use, tr_error_t *err)
 {

@@ -43,6 +43,7 @@ static tr_status allocate(parameters_t *self, size_t k, tr_dtype_t dtype,
     return TR_OK;
 }
 
+/// Frozen parameters are kept as passes read them: nobody adds small updates to them.
 tr_status parameters_init(parameters_t *self, const tr_layout_t *layout, tr_backend_t *backend,
                           tr_queue_t *queue, tr_dtype_t dtype, tr_collective_t *collective,
                           tr_error_t *err)
@@ -126,6 +127,7 @@ static void write_floats(const parameters_t *self, tr_tensor_t to, const float *
     free(rounded);
 }
 
+/// A rank writes what it holds of the range, and passes over what others hold.
 void parameters_write(parameters_t *self, size_t flat, const float *values, size_t first,
                       size_t count)
 {

@@ -26,6 +26,7 @@ struct tr_response_pass {
     tr_kept_t kept;
 };
 
+/// The arena is empty until the first pass, and then grows to what the largest one needs.
 tr_response_pass_t *tr_response_pass_new(tr_model_t *model)
 {
     tr_response_pass_t *pass = tr_calloc(1, sizeof *pass);
@@ -243,6 +244,7 @@ static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t f
 }
 
 /// Trunk and head. ends: scores at the sequences' ends, else a number a response token.
+/// The head is the model's: log-probs of a language model, values or scores of a scalar one.
 static tr_status forward(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                          const uint32_t *chosen, size_t count, bool ends, bool learn, float *out,
                          tr_token_facts_t *facts, tr_error_t *err)

@@ -73,6 +73,8 @@ tr_tensor_t sharding_view(const sharding_t *sharding, size_t segment)
     return view;
 }
 
+/// From the ranks' shards to the whole segment, in the type that passes read. Nothing to do for one
+/// that is there.
 void sharding_gather(sharding_t *sharding, size_t segment)
 {
     const tr_shards_t *shards = &sharding->shards;

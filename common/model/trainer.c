@@ -149,6 +149,7 @@ static void round_close(round_t *round)
 }
 
 /// Each rank runs its own chunk; then all have all outputs.
+/// Every rank computes the losses of all chunks (learn_round), so every rank gets all outputs.
 static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *pass,
                                tr_error_t *err)
 {

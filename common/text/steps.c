@@ -40,6 +40,7 @@ static tr_status append_steps(tr_steps_t *steps, tr_ids_t *ids, const tr_tokeniz
     return TR_OK;
 }
 
+/// The ids grow as texts are encoded; where the prompt and each step end is noted on the way.
 tr_status tr_steps_encode(tr_steps_t *steps, const tr_tokenizer_t *tokenizer, const char *prompt,
                           const char *const *texts, size_t count, const char *separator,
                           tr_error_t *err)

@@ -189,6 +189,7 @@ const char *tr_text_stream_push(size_t *length, tr_text_stream_t *stream, int32_
     return result(length, stream);
 }
 
+/// Nothing follows: bytes that wait for others are no characters.
 const char *tr_text_stream_flush(size_t *length, tr_text_stream_t *stream)
 {
     stream->out.length = 0;

@@ -88,6 +88,7 @@ int32_t tr_tokenizer_id(const tr_tokenizer_t *tokenizer, const char *token)
     return id >= 0 ? id : tr_vocab_find(tokenizer->vocab, token, strlen(token));
 }
 
+/// As the file spells it: "▁the", or GPT-2's alphabet for a byte-level token.
 const char *tr_tokenizer_token(const tr_tokenizer_t *tokenizer, int32_t id)
 {
     const char *text = tr_vocab_text(NULL, tokenizer->added, id);

@@ -18,6 +18,7 @@ typedef struct encoding {
 
 // Pieces
 
+/// One rule over a whole text, into new memory: lengths change.
 static void apply(tr_bytes_t *text, const tr_text_rule_t *rule)
 {
     const tr_bytes_t *from = &rule->from, *to = &rule->to;
@@ -75,6 +76,7 @@ static tr_status encode_piece(encoding_t *encoding, size_t stage, const char *te
     if (!encoding->tokenizer->stages[stage].bytes) {
         return encode_stage(encoding, stage + 1, text, length, continues);
     }
+    // After splitting, since the expressions are about characters, not about the alphabet of bytes.
     tr_bytes_t spelt = spell_bytes(encoding->tokenizer, text, length);
     tr_status status = encode_stage(encoding, stage + 1, spelt.data, spelt.length, continues);
     tr_bytes_release(&spelt);
@@ -284,6 +286,7 @@ tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t
         return tr_fail(err, TR_ERR_ARGUMENT, "cannot encode text: %zu bytes; at most %d are taken",
                        length, 1 << 30);
     }
+    // Scratch memory of this call alone: threads share a tokenizer.
     encoding_t encoding = {.tokenizer = tokenizer, .work = tr_bpe_work_new(), .err = err};
     tr_status status =
         encode_added(&encoding, text, length, (flags & TR_ENCODE_CONTINUES) != 0, false);

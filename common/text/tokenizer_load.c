@@ -88,6 +88,7 @@ static tr_status parse_merge(tr_tokenizer_t *tokenizer, const json_t *merge, uin
 }
 
 /// Features that would change the ids.
+/// Prefixes and suffixes would join pieces of words in another way (WordPiece, GPT-1).
 static tr_status refuse_model_features(const json_t *model, tr_error_t *err)
 {
     // Old files have no type, and are BPE.

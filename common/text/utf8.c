@@ -159,9 +159,12 @@ void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, bool end)
         size_t expected = 0;
         size_t left = pending->length - at;
         size_t n = subpart((const unsigned char *)pending->data + at, left, &expected);
+        // The last bytes are the beginning of a character, and nothing says yet that it stays
+        // incomplete.
         if (!end && n == left && n < expected) {
             break; // the start of a character whose rest may come
         }
+        // One U+FFFD a subpart, as Python's and the WHATWG's decoders have it.
         tr_bytes_append(out, "\xEF\xBF\xBD", 3);
         at += n;
     }

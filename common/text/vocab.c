@@ -78,6 +78,7 @@ static void grow_ids(tr_vocab_t *vocab, size_t size)
         return;
     }
     if (size > vocab->by_id_capacity) {
+        // Doubled: added tokens of a file come with rising ids.
         size_t capacity = size * 2;
         vocab->by_id = tr_realloc(vocab->by_id, capacity * sizeof *vocab->by_id);
         // Ids that no string has are 0: no entry.
@@ -115,6 +116,7 @@ void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id
     vocab->by_id[id] = vocab->slots[slot];
 }
 
+/// One hash and, as a rule, one comparison: encoding asks for every character.
 int32_t tr_vocab_find(const tr_vocab_t *vocab, const char *text, size_t length)
 {
     uint32_t index = vocab->slots[slot_of(vocab, text, length)];
