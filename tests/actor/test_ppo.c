@@ -218,6 +218,32 @@ Test(actor_ppo, epochs_end_after_one_that_moved_the_policy_further_than_target_k
     learning_close(&rig.learning);
 }
 
+/// From the same weights and exact log-probs each time, with updates: the first epoch's KL is 0, the
+/// second's is not.
+static void learn_moving(rig_ppo_t *rig, actor_ppo_t *report, size_t epochs, double target_kl)
+{
+    tr_train_pass_t pass = learning_walk(2, 0.05 * LEARNING_PLAIN);
+    ppo_open(rig);
+    memcpy(rig->old, rig->exact, sizeof rig->old);
+    pass.epochs = epochs;
+    rig->options.target_kl = target_kl;
+    learn(rig, report, &pass);
+    learning_close(&rig->learning);
+}
+
+Test(actor_ppo, each_epoch_is_measured_by_its_own_tokens_for_target_kl)
+{
+    static rig_ppo_t rig;
+    actor_ppo_t report;
+    learn_moving(&rig, &report, 2, 0.0);
+    double second = report.sums.approxkl / TOKENS;
+    cr_assert_gt(second, 1e-9);
+    learn_moving(&rig, &report, 3, 0.99 * second);
+    cr_expect_eq(report.result.epochs, 2);
+    learn_moving(&rig, &report, 3, 1.01 * second);
+    cr_expect_eq(report.result.epochs, 3);
+}
+
 Test(actor_ppo, the_temperature_is_that_of_the_distribution_sampled_from)
 {
     static rig_ppo_t rig;

@@ -20,7 +20,7 @@ POLICY, SCALAR = "tests/golden/models/tied", "tests/golden/models/scalar"
 # Prompts and lengths of responses of six sequences: unequal, so that means over tokens, completions and pairs differ. Their
 # tokens are the policy's first and third choice in turn.
 PROMPTS, LENGTHS = [[5, 6], [5, 6], [7], [7], [12, 3, 8], [6]], [3, 1, 2, 4, 2, 3]
-CHUNK = 4
+CHUNK = 2
 
 
 def single(values):
@@ -204,7 +204,7 @@ def reward():
         "min_reward": scores.min().item(),
         "max_reward": scores.max().item(),
     }
-    options = {"center_rewards_coefficient": 0.25, "chunk": 6}
+    options = {"center_rewards_coefficient": 0.25, "chunk": 4}
     return case("reward", "train_reward", SCALAR, 6, options, {"margins": margins}, metrics)
 
 
