@@ -19,24 +19,18 @@
 
 #include "common/base/real.h"
 
-#if defined(__AVX512F__)
-/// As in gemm.c: rows x vectors of sums that fit the registers.
-enum { TILE_ROWS = 12 };
-#else
-enum { TILE_ROWS = 6 };
-#endif
 enum { PAGE = 16 }; // TR_PAGE, which is LANES: a page of scores is a vector
 
 typedef struct tile {
     const cpu_attention_t *job;
     size_t rows;
-    float *query;  // [TILE_ROWS, D]
-    float *scores; // [TILE_ROWS, stride]: first scores, then exponentials
+    float *query;  // [CPU_BLOCK_ROWS, D]
+    float *scores; // [CPU_BLOCK_ROWS, stride]: first scores, then exponentials
     size_t stride;
-    float *sum; // [TILE_ROWS, D]: outputs before the division
-    size_t position[TILE_ROWS];
-    float *out[TILE_ROWS];
-    float *lse[TILE_ROWS];
+    float *sum; // [CPU_BLOCK_ROWS, D]: outputs before the division
+    size_t position[CPU_BLOCK_ROWS];
+    float *out[CPU_BLOCK_ROWS];
+    float *lse[CPU_BLOCK_ROWS];
 } tile_t;
 
 /// Scaled scores of R rows with the C pages from `page` on: one chain over d for each (row, key).
@@ -139,100 +133,66 @@ SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size
     }
 }
 
-/// Tables of the instances, by the number of rows: `wide` takes several pages or vectors at once,
-/// `one` a single one, `partial` the rest of a head.
+// The instances for R rows: X(R, W), where W is the pages or vectors of the widest one. The sums are
+// limited as in gemm.c.
+// clang-format off
+#if defined(__AVX512F__)
+#define TILES(X)                                                                                   \
+    X(1, 4) X(2, 4) X(3, 4) X(4, 4) X(5, 4) X(6, 4)                                                \
+    X(7, 2) X(8, 2) X(9, 2) X(10, 2) X(11, 2) X(12, 2)
+#else
+#define TILES(X) X(1, 4) X(2, 2) X(3, 2) X(4, 1) X(5, 1) X(6, 1)
+#endif
+// clang-format on
+
 typedef void scores_fn(const tile_t *t, size_t page, float scale);
 typedef void values_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column);
-typedef void partial_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column,
-                        size_t lanes);
+typedef void rest_fn(const tile_t *t, size_t row, size_t first, size_t end, size_t column,
+                     size_t lanes);
 
-#define SCORES(R, C)                                                        \
-    static void scores_##R##x##C(const tile_t *t, size_t page, float scale) \
-    {                                                                       \
-        scores_run(t, page, scale, R, C);                                   \
+#define SCORES(name, R, C)                                            \
+    static void name##_##R(const tile_t *t, size_t page, float scale) \
+    {                                                                 \
+        scores_run(t, page, scale, R, C);                             \
     }
-#define VALUES(R, C)                                                                    \
-    static void values_##R##x##C(const tile_t *t, size_t row, size_t first, size_t end, \
-                                 size_t column)                                         \
-    {                                                                                   \
-        values_run(t, row, first, end, column, LANES, R, C);                            \
+#define VALUES(name, R, C)                                                                       \
+    static void name##_##R(const tile_t *t, size_t row, size_t first, size_t end, size_t column) \
+    {                                                                                            \
+        values_run(t, row, first, end, column, LANES, R, C);                                     \
     }
-#define PARTIAL(R)                                                                                \
-    static void partial_##R(const tile_t *t, size_t row, size_t first, size_t end, size_t column, \
-                            size_t n)                                                             \
-    {                                                                                             \
-        values_run(t, row, first, end, column, n, R, 1);                                          \
+#define REST(R)                                                                                \
+    static void rest_##R(const tile_t *t, size_t row, size_t first, size_t end, size_t column, \
+                         size_t lanes)                                                         \
+    {                                                                                          \
+        values_run(t, row, first, end, column, lanes, R, 1);                                   \
     }
-#define ROWS(R, C) SCORES(R, 1) SCORES(R, C) VALUES(R, 1) VALUES(R, C) PARTIAL(R)
+#define DEFINE(R, W)          \
+    SCORES(scores_wide, R, W) \
+    SCORES(scores_one, R, 1) VALUES(values_wide, R, W) VALUES(values_one, R, 1) REST(R)
+TILES(DEFINE)
 
-#if defined(__AVX512F__)
-ROWS(1, 4)
-ROWS(2, 4)
-ROWS(3, 4)
-ROWS(4, 4)
-ROWS(5, 4)
-ROWS(6, 4)
-ROWS(7, 2)
-ROWS(8, 2)
-ROWS(9, 2)
-ROWS(10, 2)
-ROWS(11, 2)
-ROWS(12, 2)
-static const size_t wide_columns[] = {0, 4, 4, 4, 4, 4, 4, 2, 2, 2, 2, 2, 2};
-#define EACH_WIDE(f)                                                                           \
-    {                                                                                          \
-        NULL, f##_1x4, f##_2x4, f##_3x4, f##_4x4, f##_5x4, f##_6x4, f##_7x2, f##_8x2, f##_9x2, \
-            f##_10x2, f##_11x2, f##_12x2                                                       \
-    }
-#define EACH_ONE(f)                                                                            \
-    {                                                                                          \
-        NULL, f##_1x1, f##_2x1, f##_3x1, f##_4x1, f##_5x1, f##_6x1, f##_7x1, f##_8x1, f##_9x1, \
-            f##_10x1, f##_11x1, f##_12x1                                                       \
-    }
-static partial_fn *const partial[] = {NULL,       partial_1,  partial_2, partial_3, partial_4,
-                                      partial_5,  partial_6,  partial_7, partial_8, partial_9,
-                                      partial_10, partial_11, partial_12};
-#else
-ROWS(1, 4)
-ROWS(2, 2)
-ROWS(3, 2)
-SCORES(4, 1)
-SCORES(5, 1)
-SCORES(6, 1)
-VALUES(4, 1)
-VALUES(5, 1)
-VALUES(6, 1)
-PARTIAL(4)
-PARTIAL(5)
-PARTIAL(6)
-static const size_t wide_columns[] = {0, 4, 2, 2, 1, 1, 1};
-#define EACH_WIDE(f)                                               \
-    {                                                              \
-        NULL, f##_1x4, f##_2x2, f##_3x2, f##_4x1, f##_5x1, f##_6x1 \
-    }
-#define EACH_ONE(f)                                                \
-    {                                                              \
-        NULL, f##_1x1, f##_2x1, f##_3x1, f##_4x1, f##_5x1, f##_6x1 \
-    }
-static partial_fn *const partial[] = {NULL,      partial_1, partial_2, partial_3,
-                                      partial_4, partial_5, partial_6};
-#endif
-static scores_fn *const scores_wide[] = EACH_WIDE(scores);
-static scores_fn *const scores_one[] = EACH_ONE(scores);
-static values_fn *const values_wide[] = EACH_WIDE(values);
-static values_fn *const values_one[] = EACH_ONE(values);
+/// One page or vector at a time where fewer than `width` are left, and the rest of a head that is
+/// no whole vector.
+#define TILE(R, W) \
+    [R] = {W, scores_wide_##R, scores_one_##R, values_wide_##R, values_one_##R, rest_##R},
+static const struct {
+    size_t width; // of the wide ones
+    scores_fn *scores_wide, *scores_one;
+    values_fn *values_wide, *values_one;
+    rest_fn *rest;
+} tiles[] = {TILES(TILE)};
 
 /// Scores of all rows with all keys up to the last row's position. Earlier rows get scores past
 /// their own position, which `exponentials` masks.
 static void score(const tile_t *t, float scale)
 {
     size_t pages = t->position[t->rows - 1] / PAGE + 1;
-    size_t page = 0;
-    for (; page + wide_columns[t->rows] <= pages; page += wide_columns[t->rows]) {
-        scores_wide[t->rows](t, page, scale);
+    size_t page = 0, width = tiles[t->rows].width;
+    for (; page + width <= pages; page += width) {
+        tiles[t->rows].scores_wide(t, page, scale);
     }
     for (; page < pages; page++) {
-        scores_one[t->rows](t, page, scale);
+        tiles[t->rows].scores_one(t, page, scale);
     }
 }
 
@@ -270,15 +230,15 @@ static float exponentials(float *score, size_t n, float *greatest)
 static void add_values(const tile_t *t, size_t from, size_t first, size_t end)
 {
     size_t rows = t->rows - from, vectors = t->job->dim / LANES, rest = t->job->dim % LANES;
-    size_t column = 0;
-    for (; column + wide_columns[rows] <= vectors; column += wide_columns[rows]) {
-        values_wide[rows](t, from, first, end, column);
+    size_t column = 0, width = tiles[rows].width;
+    for (; column + width <= vectors; column += width) {
+        tiles[rows].values_wide(t, from, first, end, column);
     }
     for (; column < vectors; column++) {
-        values_one[rows](t, from, first, end, column);
+        tiles[rows].values_one(t, from, first, end, column);
     }
     if (rest > 0) {
-        partial[rows](t, from, first, end, vectors, rest);
+        tiles[rows].rest(t, from, first, end, vectors, rest);
     }
 }
 
@@ -302,7 +262,7 @@ static void attend(tile_t *t)
 {
     const size_t dim = t->job->dim;
     score(t, 1.0f / sqrtf((float)dim));
-    float sums[TILE_ROWS];
+    float sums[CPU_BLOCK_ROWS];
     for (size_t r = 0; r < t->rows; r++) {
         float max;
         sums[r] = exponentials(t->scores + r * t->stride, t->position[r] + 1, &max);
@@ -322,17 +282,15 @@ static void attend(tile_t *t)
 /// Cuts the slice into tiles. The heads of a group share their keys, so they are rows of the same
 /// tile: one decoded token fills as many rows as its group has heads. Queries are copied together,
 /// which makes them rows of stride D.
-void CPU_NAME(cpu_attention)(const cpu_attention_t *job);
-
 void CPU_NAME(cpu_attention)(const cpu_attention_t *job)
 {
     tile_t t = {.job = job, .stride = cpu_round_up(job->longest, PAGE) + PAGE};
     t.query = job->scratch;
-    t.sum = t.query + TILE_ROWS * job->dim;
-    t.scores = t.sum + TILE_ROWS * job->dim;
+    t.sum = t.query + CPU_BLOCK_ROWS * job->dim;
+    t.scores = t.sum + CPU_BLOCK_ROWS * job->dim;
     size_t all = job->rows * job->group;
     for (size_t i = 0; i < all;) {
-        t.rows = all - i < TILE_ROWS ? all - i : TILE_ROWS;
+        t.rows = all - i < CPU_BLOCK_ROWS ? all - i : CPU_BLOCK_ROWS;
         for (size_t r = 0; r < t.rows; r++, i++) {
             size_t row = i / job->group, head = i % job->group;
             memcpy(t.query + r * job->dim, job->query + row * job->query_stride + head * job->dim,
@@ -346,9 +304,7 @@ void CPU_NAME(cpu_attention)(const cpu_attention_t *job)
 }
 
 /// Scores have a page more than the longest sequence: whole vectors are stored past the last key.
-size_t CPU_NAME(cpu_attention_scratch)(size_t longest, size_t dim);
-
 size_t CPU_NAME(cpu_attention_scratch)(size_t longest, size_t dim)
 {
-    return TILE_ROWS * (2 * dim + cpu_round_up(longest, PAGE) + PAGE);
+    return CPU_BLOCK_ROWS * (2 * dim + cpu_round_up(longest, PAGE) + PAGE);
 }

@@ -38,11 +38,6 @@ typedef struct work {
     float *dquery;        // [block * group, D]
 } work_t;
 
-void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm);
-float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n);
-void CPU_NAME(cpu_attention_gradient)(const cpu_attention_gradient_t *job);
-size_t CPU_NAME(cpu_attention_gradient_scratch)(size_t rows, size_t group, size_t dim);
-
 /// Panels whose columns are the rows of x: panels[i / 32][d][i % 32] = x[i][d], zero padded.
 static void pack_columns(float *panels, const float *x, size_t stride, size_t rows, size_t dim)
 {

@@ -8,15 +8,6 @@
 
 #include <math.h>
 
-void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
-void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
-void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up,
-                                   size_t rows, size_t n);
-void CPU_NAME(cpu_add)(float *y, const float *a, const float *b, size_t n);
-void CPU_NAME(cpu_scale)(float *y, const float *x, float factor, size_t n);
-void CPU_NAME(cpu_adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
-                         const tr_adamw_scalars_t *options);
-
 /// Rotates up to 16 pairs (first[i], second[i]) by their angles; the inverse is the angle's
 /// negative.
 SIMD void rotate(float *first, float *second, const float *cosine, const float *sine, size_t n,

@@ -130,4 +130,25 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
 /// A kernel's symbol in the form being compiled.
 #define CPU_NAME(name) CPU_JOIN(name, CPU_FORM)
 
+/// The names of the functions above: a new kernel is a member of cpu_kernels_t, a name here, and a
+/// function that is compiled for each form.
+// clang-format off
+#define CPU_KERNELS(X)                                                                             \
+    X(gemm) X(attention) X(attention_gradient) X(attention_scratch) X(attention_gradient_scratch)  \
+    X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient) X(add)        \
+    X(scale) X(dot) X(weighted_rows) X(adamw) X(divide) X(softmax)
+// clang-format on
+
+// Where a form is compiled: its kernels, with the types that the table gives them.
+#if defined(CPU_FORM)
+#if defined(__AVX512F__)
+enum { CPU_BLOCK_ROWS = 12 }; ///< of the widest tile: its sums fill the registers (gemm.c)
+#else
+enum { CPU_BLOCK_ROWS = 6 };
+#endif
+#define CPU_DECLARE_KERNEL(name) __typeof__(*((cpu_kernels_t *)0)->name) CPU_NAME(cpu_##name);
+CPU_KERNELS(CPU_DECLARE_KERNEL)
+#undef CPU_DECLARE_KERNEL
+#endif
+
 #endif

@@ -9,17 +9,6 @@
 
 #include <math.h>
 
-float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n);
-void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
-                           size_t n, float epsilon);
-void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
-                              const float *weight, size_t rows, size_t n);
-void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float *x,
-                                   const float *rstd, size_t rows, size_t n, size_t first,
-                                   size_t count);
-void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride,
-                                 size_t rows, size_t n);
-
 float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n)
 {
     v16 sum = v_zero();

@@ -56,36 +56,16 @@ SIMD v16 v_keep_n(v16 a, size_t n, v16 fill)
 {
     return _mm512_mask_blend_ps(simd_first(n), fill, a);
 }
-SIMD v16 v_add(v16 a, v16 b)
-{
-    return _mm512_add_ps(a, b);
-}
-SIMD v16 v_sub(v16 a, v16 b)
-{
-    return _mm512_sub_ps(a, b);
-}
-SIMD v16 v_mul(v16 a, v16 b)
-{
-    return _mm512_mul_ps(a, b);
-}
-SIMD v16 v_div(v16 a, v16 b)
-{
-    return _mm512_div_ps(a, b);
-}
+/// An operation of two operands that is one instruction; `lane` says what it does to each lane.
+#define SIMD_BINARY(name, instruction, lane)    \
+    SIMD v16 name(v16 x, v16 y)                 \
+    {                                           \
+        return _mm512_##instruction##_ps(x, y); \
+    }
 /// a * b + c, rounded once.
 SIMD v16 v_fma(v16 a, v16 b, v16 c)
 {
     return _mm512_fmadd_ps(a, b, c);
-}
-/// a > b ? a : b
-SIMD v16 v_max(v16 a, v16 b)
-{
-    return _mm512_max_ps(a, b);
-}
-/// a < b ? a : b
-SIMD v16 v_min(v16 a, v16 b)
-{
-    return _mm512_min_ps(a, b);
 }
 SIMD v16 v_sqrt(v16 a)
 {
@@ -110,21 +90,14 @@ typedef struct v16 {
     __m256 a, b;
 } v16;
 
-/// Masks of lanes 0..n-1 for the first and the second register: windows into 16 ones that zeros
-/// follow.
-SIMD __m256i simd_first(size_t n)
+/// The mask of the register that begins at lane `from`, for lanes 0..n-1: a window into 16 ones that
+/// zeros follow.
+SIMD __m256i simd_first(size_t n, size_t from)
 {
     static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1,
                                      -1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 16 - n));
+    return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 16 + from - n));
 }
-SIMD __m256i simd_second(size_t n)
-{
-    static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1,
-                                     -1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256((const __m256i *)(const void *)(ones + 24 - n));
-}
-#define SIMD_BOTH(f) ((v16){f(x.a, y.a), f(x.b, y.b)})
 SIMD v16 v_set1(float x)
 {
     return (v16){_mm256_set1_ps(x), _mm256_set1_ps(x)};
@@ -140,45 +113,27 @@ SIMD void v_store(float *p, v16 x)
 }
 SIMD v16 v_load_n(const float *p, size_t n)
 {
-    return (v16){_mm256_maskload_ps(p, simd_first(n)), _mm256_maskload_ps(p + 8, simd_second(n))};
+    return (v16){_mm256_maskload_ps(p, simd_first(n, 0)),
+                 _mm256_maskload_ps(p + 8, simd_first(n, 8))};
 }
 SIMD void v_store_n(float *p, v16 x, size_t n)
 {
-    _mm256_maskstore_ps(p, simd_first(n), x.a);
-    _mm256_maskstore_ps(p + 8, simd_second(n), x.b);
+    _mm256_maskstore_ps(p, simd_first(n, 0), x.a);
+    _mm256_maskstore_ps(p + 8, simd_first(n, 8), x.b);
 }
 SIMD v16 v_keep_n(v16 x, size_t n, v16 fill)
 {
-    return (v16){_mm256_blendv_ps(fill.a, x.a, _mm256_castsi256_ps(simd_first(n))),
-                 _mm256_blendv_ps(fill.b, x.b, _mm256_castsi256_ps(simd_second(n)))};
+    return (v16){_mm256_blendv_ps(fill.a, x.a, _mm256_castsi256_ps(simd_first(n, 0))),
+                 _mm256_blendv_ps(fill.b, x.b, _mm256_castsi256_ps(simd_first(n, 8)))};
 }
-SIMD v16 v_add(v16 x, v16 y)
-{
-    return SIMD_BOTH(_mm256_add_ps);
-}
-SIMD v16 v_sub(v16 x, v16 y)
-{
-    return SIMD_BOTH(_mm256_sub_ps);
-}
-SIMD v16 v_mul(v16 x, v16 y)
-{
-    return SIMD_BOTH(_mm256_mul_ps);
-}
-SIMD v16 v_div(v16 x, v16 y)
-{
-    return SIMD_BOTH(_mm256_div_ps);
-}
+#define SIMD_BINARY(name, instruction, lane)                                                    \
+    SIMD v16 name(v16 x, v16 y)                                                                 \
+    {                                                                                           \
+        return (v16){_mm256_##instruction##_ps(x.a, y.a), _mm256_##instruction##_ps(x.b, y.b)}; \
+    }
 SIMD v16 v_fma(v16 x, v16 y, v16 z)
 {
     return (v16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
-}
-SIMD v16 v_max(v16 x, v16 y)
-{
-    return SIMD_BOTH(_mm256_max_ps);
-}
-SIMD v16 v_min(v16 x, v16 y)
-{
-    return SIMD_BOTH(_mm256_min_ps);
 }
 SIMD v16 v_sqrt(v16 x)
 {
@@ -198,7 +153,6 @@ SIMD v16 v_power_of_two(v16 t)
 {
     return (v16){simd_power_of_two(t.a), simd_power_of_two(t.b)};
 }
-#undef SIMD_BOTH
 
 #else
 
@@ -236,33 +190,19 @@ SIMD v16 v_keep_n(v16 a, size_t n, v16 fill)
 {
     SIMD_EACH(i < n ? a.v[i] : fill.v[i]);
 }
-SIMD v16 v_add(v16 a, v16 b)
-{
-    SIMD_EACH(a.v[i] + b.v[i]);
-}
-SIMD v16 v_sub(v16 a, v16 b)
-{
-    SIMD_EACH(a.v[i] - b.v[i]);
-}
-SIMD v16 v_mul(v16 a, v16 b)
-{
-    SIMD_EACH(a.v[i] * b.v[i]);
-}
-SIMD v16 v_div(v16 a, v16 b)
-{
-    SIMD_EACH(a.v[i] / b.v[i]);
-}
+#define SIMD_BINARY(name, instruction, lane)    \
+    SIMD v16 name(v16 x, v16 y)                 \
+    {                                           \
+        v16 result;                             \
+        for (size_t i = 0; i < LANES; i++) {    \
+            const float a = x.v[i], b = y.v[i]; \
+            result.v[i] = (lane);               \
+        }                                       \
+        return result;                          \
+    }
 SIMD v16 v_fma(v16 a, v16 b, v16 c)
 {
     SIMD_EACH(fmaf(a.v[i], b.v[i], c.v[i]));
-}
-SIMD v16 v_max(v16 a, v16 b)
-{
-    SIMD_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
-}
-SIMD v16 v_min(v16 a, v16 b)
-{
-    SIMD_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
 }
 SIMD v16 v_sqrt(v16 a)
 {
@@ -286,6 +226,14 @@ SIMD v16 v_power_of_two(v16 t)
 #undef SIMD_EACH
 
 #endif
+
+SIMD_BINARY(v_add, add, a + b)
+SIMD_BINARY(v_sub, sub, a - b)
+SIMD_BINARY(v_mul, mul, a *b)
+SIMD_BINARY(v_div, div, a / b)
+SIMD_BINARY(v_max, max, a > b ? a : b) // b where either is NaN, as the instruction does
+SIMD_BINARY(v_min, min, a < b ? a : b)
+#undef SIMD_BINARY
 
 SIMD v16 v_zero(void)
 {

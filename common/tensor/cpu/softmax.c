@@ -11,9 +11,6 @@
 
 #include "common/base/real.h"
 
-void CPU_NAME(cpu_divide)(float *z, float divisor, size_t n);
-cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n);
-
 void CPU_NAME(cpu_divide)(float *z, float divisor, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
