@@ -166,7 +166,7 @@ static void layer_forward(const pass_t *p, size_t segment, const layer_activatio
 /// Tokens become rows of the residual stream, with noise where the caller wants it.
 static void embed(const pass_t *p, tr_tensor_t stream)
 {
-    p->ops->embedding(p->queue, stream, embedding_table(p), p->batch->ids);
+    p->ops->gather_rows(p->queue, stream, embedding_table(p), p->batch->ids);
     if (p->batch->noise.buffer != NULL) {
         tr_tensor_t noise = reals(p, p->T, p->H);
         p->ops->cast(p->queue, noise, p->batch->noise);

@@ -15,7 +15,7 @@ enum { ARENA_BUFFERS = 64, ARENA_ALIGNMENT = 64, ARENA_FIRST = 1 << 20 };
 struct tr_arena {
     tr_backend_t *backend;
     tr_buffer_t *buffers[ARENA_BUFFERS];
-    size_t used[ARENA_BUFFERS]; // bytes of each
+    size_t bytes[ARENA_BUFFERS], used[ARENA_BUFFERS]; // of each
     size_t count;
     size_t total;      // bytes handed out since the last reset
     size_t peak;       // the most bytes handed out between two resets
@@ -57,6 +57,7 @@ static void add_buffer(tr_arena_t *arena, size_t bytes)
     // sized before they start (deploy/memory_plan), so this is our own mistake or another
     // process's.
     TR_ASSERT(status == TR_OK, "%s", err.text);
+    arena->bytes[arena->count] = bytes;
     arena->used[arena->count++] = 0;
     arena->generation++;
 }
@@ -80,8 +81,7 @@ void tr_arena_reset(tr_arena_t *arena)
 static size_t find_room(const tr_arena_t *arena, size_t bytes)
 {
     size_t i = 0;
-    while (i < arena->count &&
-           arena->used[i] + bytes > arena->backend->ops->buffer_bytes(arena->buffers[i])) {
+    while (i < arena->count && arena->used[i] + bytes > arena->bytes[i]) {
         i++;
     }
     return i;

@@ -50,6 +50,12 @@ typedef struct tr_heads {
     size_t dim;       ///< D, even
 } tr_heads_t;
 
+/// Columns of qkv.
+static inline size_t tr_heads_width(tr_heads_t heads)
+{
+    return (heads.query + 2 * heads.key_value) * heads.dim;
+}
+
 /// A ragged batch: T tokens of S sequences, concatenated without padding, in the cache's pages.
 /// A sequence's tokens in the batch may be a later part of it (a chunk of a prompt, one decoded
 /// token): position tells where each stands, and the pages before hold the rest.
@@ -156,7 +162,6 @@ typedef struct tr_ops {
     tr_status (*buffer_import)(tr_backend_t *backend, tr_buffer_t **buffer,
                                const tr_device_memory_t *memory, size_t bytes, bool *here,
                                tr_error_t *err);
-    size_t (*buffer_bytes)(const tr_buffer_t *buffer);
     tr_status (*queue_new)(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err);
     void (*queue_destroy)(tr_queue_t **queue);
     tr_status (*queue_wait)(tr_queue_t *queue, tr_error_t *err);
@@ -195,7 +200,7 @@ typedef struct tr_ops {
     size_t (*packed_count)(size_t n, size_t k);
     void (*pack)(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
     /// y: [T, N] = x W^T (chain over K), or y + x W^T (one addition at the end) when accumulate; x:
-    /// [T, K].
+    /// [T, K]. y may be f32 where [real] is bf16: logits.
     void (*matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                    bool accumulate);
     /// dx: [T, K] = dy W (chain over N), written; dy: [T, N]. weight: [N, K] as it is stored.
@@ -208,8 +213,11 @@ typedef struct tr_ops {
 
     // Layers. The gradients of inputs are written (not added) unless said; those of weights
     // continue their chain.
-    /// y: [T, H] = table[ids[t]]; table: [V, H], ids: i32 [T].
-    void (*embedding)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids);
+    /// y[i] = x[rows[i]], rows: i32; with a table x: [V, H] of the vocabulary, embedding.
+    void (*gather_rows)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
+    /// dx[rows[i]] += dy[i] (rows distinct).
+    void (*scatter_rows_add)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
+    /// dtable: f32 [V, H], dtable[ids[t]] += dy[t] in ascending order of t; ids may repeat.
     void (*embedding_gradient)(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy,
                                tr_tensor_t ids);
     /// y = x * rstd * weight, rstd: [T] = 1/sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019).
@@ -244,9 +252,6 @@ typedef struct tr_ops {
                             tr_tensor_t gate_up);
     /// y = a + b, element by element; y may be a or b.
     void (*add)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
-    /// y[i] = x[rows[i]]; and dx[rows[i]] += dy[i] (rows distinct).
-    void (*gather_rows)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows);
-    void (*scatter_rows_add)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows);
 
     // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above. Logits
     // exist for a tile of rows only.
@@ -275,8 +280,6 @@ typedef struct tr_ops {
                    tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden,
                    tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
                    tr_sampling_t sampling);
-    /// logits: [R, V] for tests and tools: the same chains as above.
-    void (*logits)(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head);
     /// values: [R] = hidden . weight: [H]; fixed reduction shape.
     void (*scalar_head)(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden,
                         tr_tensor_t weight);
@@ -304,12 +307,12 @@ typedef struct tr_ops {
 #define TR_OPERATORS(X)                                                                            \
     X(close)                                                                                       \
     X(buffer_new)                                                                                  \
-    X(buffer_destroy) X(buffer_bytes) X(queue_new) X(queue_destroy) X(queue_wait) X(write) X(read) \
+    X(buffer_destroy) X(queue_new) X(queue_destroy) X(queue_wait) X(write) X(read) \
         X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)                      \
-            X(matmul_weight_gradient) X(embedding) X(embedding_gradient) X(rmsnorm)                \
+            X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm)                \
                 X(rmsnorm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient)         \
                     X(swiglu) X(swiglu_gradient) X(add) X(gather_rows) X(scatter_rows_add)         \
-                        X(logprob) X(logprob_gradient) X(sample) X(logits) X(scalar_head)          \
+                        X(logprob) X(logprob_gradient) X(sample) X(scalar_head)          \
                             X(scalar_head_gradient) X(sum_squares) X(adamw)
 // clang-format on
 

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/base/status.h"
+
 typedef enum tr_dtype {
     TR_F32 = 0,
     TR_I32 = 1,
@@ -56,5 +58,17 @@ static inline tr_tensor_t tr_tensor_slice(tr_tensor_t flat, size_t first, size_t
     return (tr_tensor_t){flat.buffer, flat.offset + first * tr_dtype_size(flat.dtype), flat.dtype,
                          rows, columns};
 }
+
+/// What operators demand of their tensors: a shape; as many elements; at least as many, since vectors
+/// with a number a row may be made for the largest batch.
+#define TR_ASSERT_SHAPE(t, rows_, columns_)                                                        \
+    TR_ASSERT((t).rows == (rows_) && (t).columns == (columns_), "[%zu, %zu], expected [%zu, %zu]", \
+              (t).rows, (t).columns, (size_t)(rows_), (size_t)(columns_))
+#define TR_ASSERT_COUNT(t, n)                                                               \
+    TR_ASSERT(tr_tensor_count(t) == (n), "[%zu, %zu], expected %zu", (t).rows, (t).columns, \
+              (size_t)(n))
+#define TR_ASSERT_ROOM(t, n)                                                           \
+    TR_ASSERT(tr_tensor_count(t) >= (n), "[%zu, %zu], expected %zu or more", (t).rows, \
+              (t).columns, (size_t)(n))
 
 #endif

@@ -220,7 +220,7 @@ static void rows(rig_t *rig, shape_t s, outputs_t *outputs)
     tr_tensor_t chosen = rig_indices(rig, 1, s.t, ids(rig, s.t, 13)),
                 few = rig_indices(rig, 1, 3, (int32_t[]){2, 12, 0});
     tr_tensor_t dx = matrix(rig, 13, s.n, 3);
-    rig->ops->embedding(rig->queue, y, table, chosen);
+    rig->ops->gather_rows(rig->queue, y, table, chosen);
     rig->ops->embedding_gradient(rig->queue, dtable, y, chosen);
     rig->ops->scatter_rows_add(rig->queue, dx, matrix(rig, 3, s.n, 4), few);
     rig->ops->add(rig->queue, y, y, matrix(rig, s.t, s.n, 5));

@@ -35,11 +35,9 @@ static void check_batch(const attention_args_t *a, tr_tensor_t qkv)
     const tr_ragged_t *b = a->batch;
     TR_ASSERT(a->heads.key_value > 0 && a->heads.query % a->heads.key_value == 0,
               "%zu query heads over %zu", a->heads.query, a->heads.key_value);
-    TR_ASSERT(qkv.rows == b->tokens && qkv.columns == a->width,
-              "qkv [%zu, %zu] for %zu tokens of %zu", qkv.rows, qkv.columns, b->tokens, a->width);
-    TR_ASSERT(tr_tensor_count(b->starts) >= b->sequences + 1 &&
-                  tr_tensor_count(b->positions) >= b->tokens,
-              "tables too short for %zu sequences, %zu tokens", b->sequences, b->tokens);
+    TR_ASSERT_SHAPE(qkv, b->tokens, a->width);
+    TR_ASSERT_ROOM(b->starts, b->sequences + 1);
+    TR_ASSERT_ROOM(b->positions, b->tokens);
     if (a->backend->base.dry) {
         return;
     }
@@ -64,7 +62,7 @@ static attention_args_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_rag
     a.starts = cpu_i32(batch->starts);
     a.positions = cpu_i32(batch->positions);
     a.qkv = cpu_f32(qkv);
-    a.width = (heads.query + 2 * heads.key_value) * heads.dim;
+    a.width = tr_heads_width(heads);
     check_batch(&a, qkv);
     return a;
 }
@@ -73,8 +71,7 @@ static attention_args_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_rag
 static void check_pages(const attention_args_t *a, size_t pages)
 {
     const tr_ragged_t *b = a->batch;
-    TR_ASSERT(tr_tensor_count(b->pages) >= b->sequences * b->max_pages,
-              "a table too short for %zu sequences of %zu pages", b->sequences, b->max_pages);
+    TR_ASSERT_ROOM(b->pages, b->sequences * b->max_pages);
     for (size_t s = 0; s < b->sequences && !a->backend->base.dry; s++) {
         if (a->starts[s] == a->starts[s + 1]) {
             continue;
@@ -99,9 +96,9 @@ static attention_args_t prepare_cached(tr_queue_t *queue, tr_tensor_t qkv, tr_kv
     a.keys = cpu_f32(kv.keys);
     a.values = cpu_f32(kv.values);
     size_t page = heads.key_value * heads.dim * TR_PAGE;
-    TR_ASSERT(kv.keys.columns == page && kv.values.columns == page,
-              "cache pages of %zu and %zu, expected %zu", kv.keys.columns, kv.values.columns, page);
-    check_pages(&a, kv.keys.rows < kv.values.rows ? kv.keys.rows : kv.values.rows);
+    TR_ASSERT_SHAPE(kv.keys, kv.keys.rows, page);
+    TR_ASSERT_SHAPE(kv.values, kv.keys.rows, page);
+    check_pages(&a, kv.keys.rows);
     return a;
 }
 
@@ -205,9 +202,8 @@ void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tenso
     attention_args_t a = prepare_cached(queue, qkv, kv, batch, heads);
     a.out = cpu_f32(out);
     a.lse = cpu_f32(lse);
-    TR_ASSERT(tr_tensor_count(out) == batch->tokens * heads.query * heads.dim &&
-                  tr_tensor_count(lse) == batch->tokens * heads.query,
-              "out has %zu elements, lse %zu", tr_tensor_count(out), tr_tensor_count(lse));
+    TR_ASSERT_COUNT(out, batch->tokens * heads.query * heads.dim);
+    TR_ASSERT_COUNT(lse, batch->tokens * heads.query);
     share_scratch(&a, queue->backend->kernels->attention_scratch(batch->longest, heads.dim));
     size_t group = heads.query / heads.key_value;
     size_t tasks =
@@ -259,12 +255,10 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
     a.dout = cpu_f32(dout);
     a.const_out = cpu_f32(out);
     a.const_lse = cpu_f32(lse);
-    TR_ASSERT(tr_tensor_count(dqkv) == batch->tokens * a.width &&
-                  tr_tensor_count(dout) == batch->tokens * heads.query * heads.dim &&
-                  tr_tensor_count(out) == tr_tensor_count(dout) &&
-                  tr_tensor_count(lse) == batch->tokens * heads.query,
-              "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout),
-              tr_tensor_count(out), tr_tensor_count(lse));
+    TR_ASSERT_COUNT(dqkv, batch->tokens * a.width);
+    TR_ASSERT_COUNT(dout, batch->tokens * heads.query * heads.dim);
+    TR_ASSERT_COUNT(out, batch->tokens * heads.query * heads.dim);
+    TR_ASSERT_COUNT(lse, batch->tokens * heads.query);
     size_t group = heads.query / heads.key_value;
     share_scratch(
         &a, queue->backend->kernels->attention_gradient_scratch(batch->longest, group, heads.dim));

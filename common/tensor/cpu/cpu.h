@@ -73,8 +73,25 @@ void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, 
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
                              const float *x, size_t rows, size_t n, size_t k);
 
-/// Rows of logits that exist at a time.
-size_t cpu_logits_tile(size_t rows, size_t vocabulary);
+/// The next tile of logits: *logits: [returned number, vocabulary], of the rows of hidden from
+/// `first` on, in scratch memory. head: packed or not.
+size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_tensor_t head,
+                       size_t vocabulary, size_t first);
+
+// One row of logits: the arithmetic that log-probabilities and sampling share, so that both give
+// the same bits.
+
+/// z: [vocabulary] logits. Gathers the `count` kept ids (0: all) to z's front, divides by the
+/// temperature there, and returns the statistics. e: [kept or vocabulary], written with e^(z - max)
+/// unless NULL; may be z.
+cpu_softmax_t cpu_row_softmax(const cpu_kernels_t *kernels, float *z, float *e, size_t vocabulary,
+                              const int32_t *ids, size_t count, float temperature);
+
+/// Log-probability of z[index] after cpu_row_softmax.
+float cpu_row_logprob(const float *z, size_t index, const cpu_softmax_t *softmax);
+
+/// Rows of logits below which a thread works alone.
+size_t cpu_row_grain(size_t vocabulary);
 
 // The operators; contracts and types in backend.h.
 #define CPU_DECLARE(name) __typeof__(*((tr_ops_t *)0)->name) cpu_##name;

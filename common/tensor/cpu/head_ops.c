@@ -2,15 +2,13 @@
 /// tile of rows only, and the scalar head.
 ///
 /// A model's logits are its largest activation (rows x vocabulary), so they are computed a tile at
-/// a time, here and again in the gradient, and never kept. A row's arithmetic (cpu_row_softmax,
-/// head.h) is shared with sampling (sample_ops.c): a token's log-probability has the same bits when
+/// a time, here and again in the gradient, and never kept. A row's arithmetic (cpu_row_softmax) is shared with sampling (sample_ops.c): a token's log-probability has the same bits when
 /// it is sampled and when it is trained on.
 #include <math.h>
 #include <string.h>
 
 #include "common/base/real.h"
 #include "common/tensor/cpu/cpu.h"
-#include "common/tensor/cpu/head.h"
 
 enum {
     TILE_FLOATS = 8 << 20, // of a tile of logits: 32 MiB
@@ -18,11 +16,17 @@ enum {
     ROW_GRAIN = 8192       // logits below which waking another thread costs more than it saves
 };
 
-size_t cpu_logits_tile(size_t rows, size_t vocabulary)
+size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_tensor_t head,
+                       size_t vocabulary, size_t first)
 {
+    const size_t width = hidden.columns, left = hidden.rows - first;
     size_t tile = TILE_FLOATS / vocabulary;
     tile = tile < LEAST_ROWS ? LEAST_ROWS : tile / 16 * 16;
-    return tile < rows ? tile : rows;
+    size_t rows = tile < left ? tile : left;
+    *logits = cpu_scratch(backend, CPU_SLOT_LOGITS, rows * vocabulary * sizeof(float));
+    cpu_matmul_run(backend, *logits, vocabulary, cpu_f32(hidden) + first * width, width, head, rows,
+                   vocabulary, width, CPU_WRITE);
+    return rows;
 }
 
 size_t cpu_row_grain(size_t vocabulary)
@@ -180,8 +184,7 @@ static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabul
     head_args_t h = {
         .kernels = queue->backend->kernels, .vocabulary = vocabulary, .temperature = temperature};
     TR_ASSERT(temperature > 0.0f, "temperature %g", (double)temperature);
-    TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
-              tr_tensor_count(targets), hidden.rows);
+    TR_ASSERT_COUNT(targets, hidden.rows);
     h.targets = cpu_i32(targets);
     if (queue->backend->base.dry) {
         return h;
@@ -191,25 +194,15 @@ static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabul
                   h.targets[i], i);
     }
     if (kept.offsets.buffer != NULL) {
-        TR_ASSERT(tr_tensor_count(kept.offsets) >= hidden.rows + 1, "%zu offsets for %zu rows",
-                  tr_tensor_count(kept.offsets), hidden.rows);
+        TR_ASSERT_ROOM(kept.offsets, hidden.rows + 1);
         h.offsets = cpu_i32(kept.offsets);
-        TR_ASSERT((size_t)h.offsets[hidden.rows] <= tr_tensor_count(kept.ids), "%d kept ids of %zu",
-                  h.offsets[hidden.rows], tr_tensor_count(kept.ids));
+        TR_ASSERT_ROOM(kept.ids, (size_t)h.offsets[hidden.rows]);
         h.kept = h.offsets[hidden.rows] > 0 ? cpu_i32(kept.ids) : NULL;
         for (int32_t i = 0; i < h.offsets[hidden.rows]; i++) {
             TR_ASSERT(h.kept[i] >= 0 && (size_t)h.kept[i] < vocabulary, "kept id %d", h.kept[i]);
         }
     }
     return h;
-}
-
-/// Logits of rows first..first+rows-1, into the tile.
-static void tile_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, tr_tensor_t head,
-                        size_t first, size_t rows, size_t vocabulary)
-{
-    cpu_matmul_run(backend, logits, vocabulary, cpu_f32(hidden) + first * hidden.columns,
-                   hidden.columns, head, rows, vocabulary, hidden.columns, CPU_WRITE);
 }
 
 void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
@@ -221,17 +214,12 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
         return;
     }
     head_args_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
-    TR_ASSERT(tr_tensor_count(logprob) == hidden.rows &&
-                  tr_tensor_count(facts) == hidden.rows * TR_FACTS,
-              "logprob %zu, facts %zu for %zu rows", tr_tensor_count(logprob),
-              tr_tensor_count(facts), hidden.rows);
+    TR_ASSERT_COUNT(logprob, hidden.rows);
+    TR_ASSERT_COUNT(facts, hidden.rows * TR_FACTS);
     h.logprob = cpu_f32(logprob);
     h.facts = (tr_token_facts_t *)cpu_f32(facts);
-    size_t tile = cpu_logits_tile(hidden.rows, vocabulary);
-    h.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
-    for (h.first = 0; h.first < hidden.rows; h.first += tile) {
-        size_t rows = hidden.rows - h.first < tile ? hidden.rows - h.first : tile;
-        tile_logits(backend, h.logits, hidden, head, h.first, rows, vocabulary);
+    for (size_t rows; h.first < hidden.rows; h.first += rows) {
+        rows = cpu_tile_logits(backend, &h.logits, hidden, head, vocabulary, h.first);
         cpu_for(backend, rows, cpu_row_grain(vocabulary), logprob_rows, &h);
     }
 }
@@ -246,25 +234,19 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
         return;
     }
     head_args_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
-    TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
-                  tr_tensor_count(dlogprob) == hidden.rows && head.rows == vocabulary &&
-                  head.columns == width,
-              "dhead [%zu, %zu], dhidden [%zu, %zu], dlogprob %zu, hidden [%zu, %zu]", dhead.rows,
-              dhead.columns, dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob), hidden.rows,
-              width);
+    TR_ASSERT_SHAPE(head, vocabulary, width);
+    TR_ASSERT_SHAPE(dhead, vocabulary, width);
+    TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
+    TR_ASSERT_COUNT(dlogprob, hidden.rows);
     h.dlogprob = cpu_f32(dlogprob);
     if (dmean.buffer != NULL) {
-        TR_ASSERT(tr_tensor_count(dmean) == hidden.rows, "dmean %zu for %zu rows",
-                  tr_tensor_count(dmean), hidden.rows);
+        TR_ASSERT_COUNT(dmean, hidden.rows);
         h.dmean = cpu_f32(dmean);
     }
     h.scratch =
         cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * vocabulary * sizeof(float));
-    size_t tile = cpu_logits_tile(hidden.rows, vocabulary);
-    h.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
-    for (h.first = 0; h.first < hidden.rows; h.first += tile) {
-        size_t rows = hidden.rows - h.first < tile ? hidden.rows - h.first : tile;
-        tile_logits(backend, h.logits, hidden, head, h.first, rows, vocabulary);
+    for (size_t rows; h.first < hidden.rows; h.first += rows) {
+        rows = cpu_tile_logits(backend, &h.logits, hidden, head, vocabulary, h.first);
         // The tile's gradient goes on at once: dhidden of its rows, and dhead, whose chain over
         // tokens continues from tile to tile.
         cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);
@@ -277,19 +259,13 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
     }
 }
 
-void cpu_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head)
-{
-    cpu_matmul(queue, logits, hidden, head, false);
-}
-
 /// A dot product a row. One thread: there is one row for each token and little work in it.
 void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight)
 {
     const float *x = cpu_f32(hidden), *w = cpu_f32(weight);
     float *y = cpu_f32(values);
-    TR_ASSERT(tr_tensor_count(weight) == hidden.columns && tr_tensor_count(values) == hidden.rows,
-              "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight),
-              tr_tensor_count(values), hidden.rows, hidden.columns);
+    TR_ASSERT_COUNT(weight, hidden.columns);
+    TR_ASSERT_COUNT(values, hidden.rows);
     for (size_t r = 0; r < hidden.rows && !queue->backend->base.dry; r++) {
         y[r] = queue->backend->kernels->dot(x + r * hidden.columns, w, hidden.columns);
     }
@@ -303,12 +279,10 @@ void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_
     const size_t width = hidden.columns;
     const float *dy = cpu_f32(dvalues), *x = cpu_f32(hidden), *w = cpu_f32(weight);
     float *dx = cpu_f32(dhidden);
-    TR_ASSERT(tr_tensor_count(weight) == width && tr_tensor_count(dweight) == width &&
-                  tr_tensor_count(dvalues) == hidden.rows && dhidden.rows == hidden.rows &&
-                  dhidden.columns == width,
-              "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]",
-              tr_tensor_count(weight), tr_tensor_count(dweight), tr_tensor_count(dvalues),
-              dhidden.rows, dhidden.columns, hidden.rows, width);
+    TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
+    TR_ASSERT_COUNT(weight, width);
+    TR_ASSERT_COUNT(dweight, width);
+    TR_ASSERT_COUNT(dvalues, hidden.rows);
     if (queue->backend->base.dry) {
         return;
     }

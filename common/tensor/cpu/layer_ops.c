@@ -9,6 +9,9 @@
 #include "common/base/real.h"
 #include "common/tensor/cpu/cpu.h"
 
+// Tasks have the arguments that cpu_for gives; none here needs the number of its thread.
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
 enum {
     GRAIN = 16384,    // elements below which waking another thread costs more than it saves
     COLUMN_GRAIN = 64 // least columns of a task of a sum over rows: some cache lines a row
@@ -43,17 +46,10 @@ static void check_ids(const tr_queue_t *queue, const int32_t *ids, size_t count,
     }
 }
 
-static void same_shape(tr_tensor_t a, tr_tensor_t b)
-{
-    TR_ASSERT(a.rows == b.rows && a.columns == b.columns, "[%zu, %zu] and [%zu, %zu]", a.rows,
-              a.columns, b.rows, b.columns);
-}
-
 /// y[r] = a[ids[r]]
 static void take_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     for (size_t r = first; r < first + count; r++) {
         memcpy(l->y + r * l->n, l->a + (size_t)l->ids[r] * l->n, l->n * sizeof(float));
     }
@@ -62,16 +58,9 @@ static void take_rows(void *context, size_t first, size_t count, size_t thread)
 void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
 {
     layer_t l = {.y = cpu_f32(y), .a = cpu_f32(x), .ids = cpu_i32(rows), .n = y.columns};
-    TR_ASSERT(y.columns == x.columns && y.rows == tr_tensor_count(rows),
-              "y [%zu, %zu], x [%zu, %zu], %zu rows", y.rows, y.columns, x.rows, x.columns,
-              tr_tensor_count(rows));
+    TR_ASSERT_SHAPE(y, tr_tensor_count(rows), x.columns);
     check_ids(queue, l.ids, y.rows, x.rows, "row");
     cpu_for(queue->backend, y.rows, row_grain(y.columns), take_rows, &l);
-}
-
-void cpu_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids)
-{
-    cpu_gather_rows(queue, y, table, ids);
 }
 
 /// y[ids[r]] += a[r], columns first..first+count-1. Rows in order by one thread: ids may repeat,
@@ -79,7 +68,6 @@ void cpu_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tenso
 static void add_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     for (size_t r = 0; r < l->rows; r++) {
         float *y = l->y + (size_t)l->ids[r] * l->n + first;
         l->kernels->add(y, y, l->a + r * l->n + first, count);
@@ -91,12 +79,10 @@ void cpu_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(dx),
                  .a = cpu_f32(dy),
-                 .ids = cpu_i32(rows)};
-    l.rows = dy.rows;
-    l.n = dy.columns;
-    TR_ASSERT(dx.columns == dy.columns && dy.rows == tr_tensor_count(rows),
-              "dx [%zu, %zu], dy [%zu, %zu], %zu rows", dx.rows, dx.columns, dy.rows, dy.columns,
-              tr_tensor_count(rows));
+                 .ids = cpu_i32(rows),
+                 .rows = dy.rows,
+                 .n = dy.columns};
+    TR_ASSERT_SHAPE(dy, tr_tensor_count(rows), dx.columns);
     check_ids(queue, l.ids, l.rows, dx.rows, "row");
     // A small sum stays on one thread: all columns in one piece.
     size_t grain = l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN;
@@ -112,7 +98,6 @@ void cpu_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t d
 static void norm_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     l->kernels->rmsnorm(l->y + first * l->n, l->y2 + first, l->a + first * l->n, l->b, count, l->n,
                         l->scalar);
 }
@@ -120,15 +105,16 @@ static void norm_rows(void *context, size_t first, size_t count, size_t thread)
 void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
                  tr_tensor_t weight, float epsilon)
 {
-    layer_t l = {
-        .kernels = queue->backend->kernels, .y = cpu_f32(y), .y2 = cpu_f32(rstd), .a = cpu_f32(x)};
-    l.b = cpu_f32(weight);
-    l.n = x.columns;
-    l.scalar = epsilon;
-    same_shape(y, x);
-    TR_ASSERT(tr_tensor_count(weight) == x.columns && tr_tensor_count(rstd) >= x.rows,
-              "weight %zu, rstd %zu, x [%zu, %zu]", tr_tensor_count(weight), tr_tensor_count(rstd),
-              x.rows, x.columns);
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(y),
+                 .y2 = cpu_f32(rstd),
+                 .a = cpu_f32(x),
+                 .b = cpu_f32(weight),
+                 .n = x.columns,
+                 .scalar = epsilon};
+    TR_ASSERT_SHAPE(y, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, x.columns);
+    TR_ASSERT_ROOM(rstd, x.rows);
     cpu_for(queue->backend, x.rows, row_grain(l.n), norm_rows, &l);
 }
 
@@ -136,7 +122,6 @@ void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t
 static void norm_dx(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     size_t at = first * l->n;
     l->kernels->rmsnorm_dx(l->y + at, l->a + at, l->b + at, l->c + first, l->d, count, l->n);
 }
@@ -145,7 +130,6 @@ static void norm_dx(void *context, size_t first, size_t count, size_t thread)
 static void norm_dweight(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     l->kernels->rmsnorm_dweight(l->y2, l->a, l->b, l->c, l->rows, l->n, first, count);
 }
 
@@ -155,18 +139,17 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(dx),
                  .y2 = cpu_f32(dweight),
-                 .a = cpu_f32(dy)};
-    l.b = cpu_f32(x);
-    l.c = cpu_f32(rstd);
-    l.d = cpu_f32(weight);
-    l.rows = x.rows;
-    l.n = x.columns;
-    same_shape(dx, x);
-    same_shape(dy, x);
-    TR_ASSERT(tr_tensor_count(weight) == l.n && tr_tensor_count(dweight) == l.n &&
-                  tr_tensor_count(rstd) >= l.rows,
-              "weight %zu, dweight %zu, rstd %zu, x [%zu, %zu]", tr_tensor_count(weight),
-              tr_tensor_count(dweight), tr_tensor_count(rstd), x.rows, x.columns);
+                 .a = cpu_f32(dy),
+                 .b = cpu_f32(x),
+                 .c = cpu_f32(rstd),
+                 .d = cpu_f32(weight),
+                 .rows = x.rows,
+                 .n = x.columns};
+    TR_ASSERT_SHAPE(dx, x.rows, x.columns);
+    TR_ASSERT_SHAPE(dy, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, x.columns);
+    TR_ASSERT_COUNT(dweight, x.columns);
+    TR_ASSERT_ROOM(rstd, x.rows);
     // Two loops, as dx is split by rows and dweight by columns.
     cpu_for(queue->backend, l.rows, row_grain(l.n), norm_dx, &l);
     cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, norm_dweight, &l);
@@ -177,7 +160,6 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
 static void rope_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     for (size_t r = first; r < first + count; r++) {
         l->kernels->rope(l->y + r * l->n, l->a + (size_t)l->ids[r] * l->heads.dim,
                          l->heads.query + l->heads.key_value, l->heads.dim, l->flag);
@@ -190,16 +172,13 @@ void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tens
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(qkv),
                  .a = cpu_f32(table),
-                 .ids = cpu_i32(positions)};
-    l.n = qkv.columns;
-    l.heads = heads;
-    l.flag = inverse;
-    TR_ASSERT(qkv.columns == (heads.query + 2 * heads.key_value) * heads.dim &&
-                  heads.dim % 2 == 0 && table.columns == heads.dim &&
-                  tr_tensor_count(positions) == qkv.rows,
-              "qkv [%zu, %zu], heads %zu + 2 * %zu of %zu, table of %zu columns, %zu positions",
-              qkv.rows, qkv.columns, heads.query, heads.key_value, heads.dim, table.columns,
-              tr_tensor_count(positions));
+                 .ids = cpu_i32(positions),
+                 .n = qkv.columns,
+                 .heads = heads,
+                 .flag = inverse};
+    TR_ASSERT(heads.dim % 2 == 0, "heads of %zu elements", heads.dim);
+    TR_ASSERT_SHAPE(qkv, tr_tensor_count(positions), tr_heads_width(heads));
+    TR_ASSERT_SHAPE(table, table.rows, heads.dim);
     check_ids(queue, l.ids, qkv.rows, table.rows, "position");
     cpu_for(queue->backend, qkv.rows, row_grain(l.n), rope_rows, &l);
 }
@@ -207,7 +186,6 @@ void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tens
 static void swiglu_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     l->kernels->swiglu(l->y + first * l->n, l->a + first * 2 * l->n, count, l->n);
 }
 
@@ -215,8 +193,7 @@ void cpu_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
 {
     layer_t l = {
         .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(gate_up), .n = y.columns};
-    TR_ASSERT(gate_up.columns == 2 * y.columns && gate_up.rows == y.rows,
-              "y [%zu, %zu], gate_up [%zu, %zu]", y.rows, y.columns, gate_up.rows, gate_up.columns);
+    TR_ASSERT_SHAPE(gate_up, y.rows, 2 * y.columns);
     // An exponential and a division count as about four plain elements.
     cpu_for(queue->backend, y.rows, row_grain(4 * l.n), swiglu_rows, &l);
 }
@@ -224,7 +201,6 @@ void cpu_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
 static void swiglu_gradient_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     l->kernels->swiglu_gradient(l->y + first * 2 * l->n, l->a + first * l->n,
                                 l->b + first * 2 * l->n, count, l->n);
 }
@@ -235,19 +211,16 @@ void cpu_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(dgate_up),
                  .a = cpu_f32(dy),
-                 .b = cpu_f32(gate_up)};
-    l.n = dy.columns;
-    same_shape(dgate_up, gate_up);
-    TR_ASSERT(gate_up.columns == 2 * dy.columns && gate_up.rows == dy.rows,
-              "dy [%zu, %zu], gate_up [%zu, %zu]", dy.rows, dy.columns, gate_up.rows,
-              gate_up.columns);
+                 .b = cpu_f32(gate_up),
+                 .n = dy.columns};
+    TR_ASSERT_SHAPE(gate_up, dy.rows, 2 * dy.columns);
+    TR_ASSERT_SHAPE(dgate_up, dy.rows, 2 * dy.columns);
     cpu_for(queue->backend, dy.rows, row_grain(4 * l.n), swiglu_gradient_rows, &l);
 }
 
 static void add_range(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     l->kernels->add(l->y + first, l->a + first, l->b + first, count);
 }
 
@@ -255,8 +228,8 @@ void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 {
     layer_t l = {
         .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(a), .b = cpu_f32(b)};
-    TR_ASSERT(tr_tensor_count(y) == tr_tensor_count(a) && tr_tensor_count(y) == tr_tensor_count(b),
-              "%zu = %zu + %zu", tr_tensor_count(y), tr_tensor_count(a), tr_tensor_count(b));
+    TR_ASSERT_COUNT(a, tr_tensor_count(y));
+    TR_ASSERT_COUNT(b, tr_tensor_count(y));
     cpu_for(queue->backend, tr_tensor_count(y), 4 * GRAIN, add_range, &l);
 }
 
@@ -264,7 +237,6 @@ void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 static void square_blocks(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     for (size_t i = first; i < first + count; i++) {
         size_t left = l->n - i * TR_SUM_BLOCK;
         const float *x = l->a + i * TR_SUM_BLOCK;
@@ -278,17 +250,14 @@ void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
                  .y = cpu_f32(sums),
                  .a = cpu_f32(x),
                  .n = tr_tensor_count(x)};
-    size_t blocks = TR_SUM_BLOCKS(l.n);
-    TR_ASSERT(tr_tensor_count(sums) == blocks, "%zu sums of %zu blocks", tr_tensor_count(sums),
-              blocks);
+    TR_ASSERT_COUNT(sums, TR_SUM_BLOCKS(l.n));
     // 16 blocks are 65536 elements.
-    cpu_for(queue->backend, blocks, 16, square_blocks, &l);
+    cpu_for(queue->backend, TR_SUM_BLOCKS(l.n), 16, square_blocks, &l);
 }
 
 static void adamw_range(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
-    (void)thread;
     l->kernels->adamw(l->y + first, l->y2 + first, l->y3 + first, l->a + first, count, l->adamw);
 }
 
@@ -299,13 +268,12 @@ void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(weight),
                  .y2 = cpu_f32(m),
-                 .y3 = cpu_f32(v)};
-    l.a = cpu_f32(gradient);
-    l.n = tr_tensor_count(weight);
-    l.adamw = &scalars;
-    TR_ASSERT(tr_tensor_count(m) == l.n && tr_tensor_count(v) == l.n &&
-                  tr_tensor_count(gradient) == l.n,
-              "weight %zu, m %zu, v %zu, gradient %zu", l.n, tr_tensor_count(m), tr_tensor_count(v),
-              tr_tensor_count(gradient));
+                 .y3 = cpu_f32(v),
+                 .a = cpu_f32(gradient),
+                 .n = tr_tensor_count(weight),
+                 .adamw = &scalars};
+    TR_ASSERT_COUNT(m, l.n);
+    TR_ASSERT_COUNT(v, l.n);
+    TR_ASSERT_COUNT(gradient, l.n);
     cpu_for(queue->backend, l.n, GRAIN, adamw_range, &l);
 }

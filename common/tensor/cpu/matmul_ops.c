@@ -107,8 +107,7 @@ void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight)
     pack_args_t p = {cpu_f32(packed), weight};
     size_t panels = (weight.rows + CPU_PANEL - 1) / CPU_PANEL;
     size_t expected = cpu_packed_count(weight.rows, weight.columns);
-    TR_ASSERT(packed.rows == 1 && packed.columns == expected,
-              "packed is [%zu, %zu], must be [1, %zu]", packed.rows, packed.columns, expected);
+    TR_ASSERT_SHAPE(packed, 1, expected);
     // A piece has at least 32768 floats.
     cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels), pack_share, &p);
 }
@@ -344,7 +343,7 @@ void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const flo
 void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                 bool accumulate)
 {
-    TR_ASSERT(y.rows == x.rows, "y has %zu rows, x %zu", y.rows, x.rows);
+    TR_ASSERT_SHAPE(y, x.rows, y.columns);
     cpu_matmul_run(queue->backend, cpu_f32(y), y.columns, cpu_f32(x), x.columns, weight, y.rows,
                    y.columns, x.columns, accumulate ? CPU_ADD : CPU_WRITE);
 }
@@ -361,9 +360,8 @@ void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, 
 void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
                                tr_tensor_t weight)
 {
-    TR_ASSERT(dx.rows == dy.rows && dx.columns == weight.columns && dy.columns == weight.rows,
-              "dx [%zu, %zu], dy [%zu, %zu], weight [%zu, %zu]", dx.rows, dx.columns, dy.rows,
-              dy.columns, weight.rows, weight.columns);
+    TR_ASSERT_SHAPE(weight, dy.columns, dx.columns);
+    TR_ASSERT_SHAPE(dx, dy.rows, dx.columns);
     cpu_input_gradient_run(queue->backend, cpu_f32(dx), cpu_f32(dy), dy.columns, weight, dx.rows);
 }
 
@@ -461,9 +459,8 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
 
 void cpu_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x)
 {
-    TR_ASSERT(dw.rows == dy.columns && dw.columns == x.columns && dy.rows == x.rows,
-              "dw [%zu, %zu], dy [%zu, %zu], x [%zu, %zu]", dw.rows, dw.columns, dy.rows,
-              dy.columns, x.rows, x.columns);
+    TR_ASSERT_SHAPE(dw, dy.columns, x.columns);
+    TR_ASSERT_SHAPE(dy, x.rows, dy.columns);
     cpu_weight_gradient_run(queue->backend, cpu_f32(dw), cpu_f32(dy), dy.columns, cpu_f32(x),
                             x.rows, dw.rows, dw.columns);
 }

@@ -56,11 +56,6 @@ void cpu_buffer_destroy(tr_buffer_t **buffer)
     *buffer = NULL;
 }
 
-size_t cpu_buffer_bytes(const tr_buffer_t *buffer)
-{
-    return buffer->bytes;
-}
-
 tr_status cpu_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err)
 {
     (void)err;
@@ -81,9 +76,8 @@ tr_status cpu_queue_wait(tr_queue_t *queue, tr_error_t *err)
     return TR_OK;
 }
 
-/// The tensor's first byte. Every operator gets its pointers here, so no tensor that leaves its
-/// buffer reaches a kernel.
-static void *data(tr_tensor_t tensor)
+/// Every operator gets its pointers here, so no tensor that leaves its buffer reaches a kernel.
+void *cpu_address(tr_tensor_t tensor)
 {
     TR_ASSERT(tensor.buffer != NULL, "a %s tensor [%zu, %zu] has no buffer",
               tr_dtype_name(tensor.dtype), tensor.rows, tensor.columns);
@@ -96,7 +90,7 @@ static void *data(tr_tensor_t tensor)
 
 float *cpu_f32(tr_tensor_t tensor)
 {
-    void *first = data(tensor);
+    void *first = cpu_address(tensor);
     TR_ASSERT(tensor.dtype == TR_F32 || tensor.buffer->data == CPU_NOWHERE, // of a GPU in bf16
               "expected f32, found %s", tr_dtype_name(tensor.dtype));
     return first;
@@ -105,12 +99,12 @@ float *cpu_f32(tr_tensor_t tensor)
 int32_t *cpu_i32(tr_tensor_t tensor)
 {
     TR_ASSERT(tensor.dtype == TR_I32, "expected i32, found %s", tr_dtype_name(tensor.dtype));
-    return data(tensor);
+    return cpu_address(tensor);
 }
 
 void cpu_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 {
-    void *to = data(destination);
+    void *to = cpu_address(destination);
     if (!queue->backend->base.dry) {
         memcpy(to, source, tr_tensor_bytes(destination));
     }
@@ -118,7 +112,7 @@ void cpu_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 
 void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 {
-    const void *from = data(source);
+    const void *from = cpu_address(source);
     if (!queue->backend->base.dry) {
         memcpy(destination, from, tr_tensor_bytes(source));
     }
@@ -127,7 +121,7 @@ void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 /// memmove: ranges of one buffer may overlap.
 void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
-    void *to = data(destination), *from = data(source);
+    void *to = cpu_address(destination), *from = cpu_address(source);
     TR_ASSERT(tr_tensor_bytes(destination) == tr_tensor_bytes(source), "%zu bytes into %zu",
               tr_tensor_bytes(source), tr_tensor_bytes(destination));
     if (!queue->backend->base.dry) {
@@ -137,7 +131,7 @@ void cpu_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 
 void cpu_zero(tr_queue_t *queue, tr_tensor_t destination)
 {
-    void *to = data(destination);
+    void *to = cpu_address(destination);
     if (!queue->backend->base.dry) {
         memset(to, 0, tr_tensor_bytes(destination));
     }
@@ -149,9 +143,4 @@ void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
               "a cast from %s to %s: this device has one real type", tr_dtype_name(source.dtype),
               tr_dtype_name(destination.dtype));
     cpu_copy(queue, destination, source);
-}
-
-void *cpu_address(tr_tensor_t tensor)
-{
-    return data(tensor);
 }

@@ -10,7 +10,6 @@
 
 #include "common/base/real.h"
 #include "common/tensor/cpu/cpu.h"
-#include "common/tensor/cpu/head.h"
 
 enum {
     BUCKETS = 2048,  // of 11 bits of a key
@@ -22,6 +21,7 @@ enum {
 typedef struct sample_args {
     const cpu_kernels_t *kernels;
     size_t vocabulary;
+    size_t first;  // number of the tile's first row
     float *logits; // [tile, vocabulary]
     tr_sampling_t sampling;
     int32_t *tokens, *kept_count; // [R], written
@@ -340,32 +340,13 @@ static void sample_row(const sample_args_t *d, size_t row, const float *logits, 
     }
 }
 
-typedef struct tile {
-    const sample_args_t *drawing;
-    size_t first;
-} tile_t;
-
 static void sample_rows(void *context, size_t first, size_t count, size_t thread)
 {
-    const tile_t *tile = context;
-    const sample_args_t *d = tile->drawing;
+    const sample_args_t *d = context;
     workspace_t b = lay_out(d->scratch + thread * d->scratch_share, d->vocabulary);
     for (size_t i = first; i < first + count; i++) {
-        sample_row(d, tile->first + i, d->logits + i * d->vocabulary, b);
+        sample_row(d, d->first + i, d->logits + i * d->vocabulary, b);
     }
-}
-
-static void check(const sample_args_t *d, size_t rows, tr_tensor_t tokens, tr_tensor_t logprob,
-                  tr_tensor_t raw, tr_tensor_t kept_count, tr_tensor_t uniform)
-{
-    TR_ASSERT(tr_tensor_count(tokens) == rows && tr_tensor_count(logprob) == rows &&
-                  tr_tensor_count(raw) == rows && tr_tensor_count(kept_count) == rows &&
-                  tr_tensor_count(uniform) == rows,
-              "tokens %zu, logprob %zu, raw %zu, kept_count %zu, uniform %zu for %zu rows",
-              tr_tensor_count(tokens), tr_tensor_count(logprob), tr_tensor_count(raw),
-              tr_tensor_count(kept_count), tr_tensor_count(uniform), rows);
-    TR_ASSERT(d->sampling.top_p > 0.0f && d->sampling.top_k >= 0, "top_p %g, top_k %d",
-              (double)d->sampling.top_p, d->sampling.top_k);
 }
 
 void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
@@ -378,7 +359,13 @@ void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_t
         return;
     }
     sample_args_t d = {.kernels = backend->kernels, .vocabulary = vocabulary, .sampling = sampling};
-    check(&d, rows, tokens, logprob, raw, kept_count, uniform);
+    TR_ASSERT_COUNT(tokens, rows);
+    TR_ASSERT_COUNT(logprob, rows);
+    TR_ASSERT_COUNT(raw, rows);
+    TR_ASSERT_COUNT(kept_count, rows);
+    TR_ASSERT_COUNT(uniform, rows);
+    TR_ASSERT(sampling.top_p > 0.0f && sampling.top_k >= 0, "top_p %g, top_k %d",
+              (double)sampling.top_p, sampling.top_k);
     d.tokens = cpu_i32(tokens);
     d.kept_count = cpu_i32(kept_count);
     d.kept_ids = kept_ids.buffer == NULL ? NULL : cpu_i32(kept_ids);
@@ -390,13 +377,8 @@ void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_t
     d.uniform = cpu_f32(uniform);
     d.scratch_share = share_bytes(vocabulary);
     d.scratch = cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * d.scratch_share);
-    size_t tile = cpu_logits_tile(rows, vocabulary);
-    d.logits = cpu_scratch(backend, CPU_SLOT_LOGITS, tile * vocabulary * sizeof(float));
-    for (size_t first = 0; first < rows; first += tile) {
-        size_t count = rows - first < tile ? rows - first : tile;
-        cpu_matmul_run(backend, d.logits, vocabulary, cpu_f32(hidden) + first * hidden.columns,
-                       hidden.columns, head, count, vocabulary, hidden.columns, CPU_WRITE);
-        tile_t t = {.drawing = &d, .first = first};
-        cpu_for(backend, count, cpu_row_grain(vocabulary), sample_rows, &t);
+    for (size_t count; d.first < rows; d.first += count) {
+        count = cpu_tile_logits(backend, &d.logits, hidden, head, vocabulary, d.first);
+        cpu_for(backend, count, cpu_row_grain(vocabulary), sample_rows, &d);
     }
 }

@@ -36,15 +36,12 @@ template <typename T>
 static cuda_attending<T> cuda_attending_of(tr_tensor_t qkv, const tr_ragged_t *batch,
                                            tr_heads_t heads)
 {
-    const size_t width = (heads.query + 2 * heads.key_value) * heads.dim;
     TR_ASSERT(heads.key_value > 0 && heads.query % heads.key_value == 0 && heads.dim > 0 &&
                   heads.dim <= CUDA_MOST_DIM,
               "%zu query heads over %zu, of %zu elements", heads.query, heads.key_value, heads.dim);
-    TR_ASSERT(qkv.rows == batch->tokens && qkv.columns == width,
-              "qkv [%zu, %zu] for %zu tokens of %zu", qkv.rows, qkv.columns, batch->tokens, width);
-    TR_ASSERT(tr_tensor_count(batch->starts) >= batch->sequences + 1 &&
-                  tr_tensor_count(batch->positions) >= batch->tokens,
-              "tables too short for %zu sequences, %zu tokens", batch->sequences, batch->tokens);
+    TR_ASSERT_SHAPE(qkv, batch->tokens, tr_heads_width(heads));
+    TR_ASSERT_ROOM(batch->starts, batch->sequences + 1);
+    TR_ASSERT_ROOM(batch->positions, batch->tokens);
     cuda_attending<T> a = {};
     a.starts = cuda_i32(batch->starts);
     a.positions = cuda_i32(batch->positions);
@@ -53,7 +50,7 @@ static cuda_attending<T> cuda_attending_of(tr_tensor_t qkv, const tr_ragged_t *b
     a.key_value = static_cast<int>(heads.key_value);
     a.group = a.query / a.key_value;
     a.dim = static_cast<int>(heads.dim);
-    a.width = static_cast<int>(width);
+    a.width = static_cast<int>(qkv.columns);
     a.scale = 1.0f / sqrtf(static_cast<float>(heads.dim));
     a.qkv = cuda_real<T>(qkv);
     return a;

@@ -368,11 +368,10 @@ void cuda_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t do
                              tr_heads_t heads)
 {
     const size_t rows = batch->tokens * heads.query;
-    TR_ASSERT(tr_tensor_count(dqkv) == tr_tensor_count(qkv) &&
-                  tr_tensor_count(dout) == rows * heads.dim &&
-                  tr_tensor_count(out) == tr_tensor_count(dout) && tr_tensor_count(lse) == rows,
-              "dqkv %zu, dout %zu, out %zu, lse %zu", tr_tensor_count(dqkv), tr_tensor_count(dout),
-              tr_tensor_count(out), tr_tensor_count(lse));
+    TR_ASSERT_COUNT(dqkv, tr_tensor_count(qkv));
+    TR_ASSERT_COUNT(dout, rows * heads.dim);
+    TR_ASSERT_COUNT(out, rows * heads.dim);
+    TR_ASSERT_COUNT(lse, rows);
     float *delta = static_cast<float *>(
         cuda_scratch(queue, CUDA_SLOT_ROWS, cuda_attention_gradient_bytes(batch, heads)));
     cuda_with_type(qkv.dtype, [&](auto zero) {

@@ -29,12 +29,11 @@ static cuda_attending<T> cached(tr_tensor_t qkv, tr_kv_t kv, const tr_ragged_t *
 {
     const size_t page = heads.key_value * heads.dim * TR_PAGE;
     cuda_attending<T> a = cuda_attending_of<T>(qkv, batch, heads);
-    TR_ASSERT(kv.keys.columns == page && kv.values.columns == page,
-              "cache pages of %zu and %zu, expected %zu", kv.keys.columns, kv.values.columns, page);
-    TR_ASSERT(tr_tensor_count(batch->pages) >= batch->sequences * batch->max_pages &&
-                  batch->longest <= batch->max_pages * TR_PAGE,
-              "a table of %zu pages for %zu sequences, %zu each, longest %zu",
-              tr_tensor_count(batch->pages), batch->sequences, batch->max_pages, batch->longest);
+    TR_ASSERT_SHAPE(kv.keys, kv.keys.rows, page);
+    TR_ASSERT_SHAPE(kv.values, kv.keys.rows, page);
+    TR_ASSERT_ROOM(batch->pages, batch->sequences * batch->max_pages);
+    TR_ASSERT(batch->longest <= batch->max_pages * TR_PAGE, "%zu pages for %zu positions",
+              batch->max_pages, batch->longest);
     a.pages = cuda_i32(batch->pages);
     a.max_pages = static_cast<int>(batch->max_pages);
     a.keys = cuda_real<T>(kv.keys);
@@ -445,9 +444,8 @@ static void attend(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ra
 void cuda_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                     tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads)
 {
-    TR_ASSERT(tr_tensor_count(out) == batch->tokens * heads.query * heads.dim &&
-                  tr_tensor_count(lse) == batch->tokens * heads.query,
-              "out has %zu elements, lse %zu", tr_tensor_count(out), tr_tensor_count(lse));
+    TR_ASSERT_COUNT(out, batch->tokens * heads.query * heads.dim);
+    TR_ASSERT_COUNT(lse, batch->tokens * heads.query);
     cuda_with_type(qkv.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         auto a = cached<T>(qkv, kv, batch, heads);

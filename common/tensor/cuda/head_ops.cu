@@ -130,14 +130,12 @@ static head_args_t prepare(tr_tensor_t hidden, size_t vocabulary, tr_tensor_t ta
 {
     head_args_t h = {};
     TR_ASSERT(temperature > 0.0f, "temperature %g", static_cast<double>(temperature));
-    TR_ASSERT(tr_tensor_count(targets) == hidden.rows, "%zu targets for %zu rows",
-              tr_tensor_count(targets), hidden.rows);
+    TR_ASSERT_COUNT(targets, hidden.rows);
     h.vocabulary = vocabulary;
     h.targets = cuda_i32(targets);
     h.temperature = temperature;
     if (kept.offsets.buffer != NULL) {
-        TR_ASSERT(tr_tensor_count(kept.offsets) >= hidden.rows + 1, "%zu offsets for %zu rows",
-                  tr_tensor_count(kept.offsets), hidden.rows);
+        TR_ASSERT_ROOM(kept.offsets, hidden.rows + 1);
         h.offsets = cuda_i32(kept.offsets);
         h.kept_limit = kept.ids.buffer == NULL ? 0 : tr_tensor_count(kept.ids);
         h.kept = h.kept_limit > 0 ? cuda_i32(kept.ids) : NULL;
@@ -153,11 +151,9 @@ void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_
         return;
     }
     head_args_t h = prepare(hidden, vocabulary, targets, temperature, kept);
-    TR_ASSERT(tr_tensor_count(logprob) == hidden.rows && head.rows == vocabulary &&
-                  tr_tensor_count(facts) == hidden.rows * TR_FACTS,
-              "logprob %zu, facts %zu for %zu rows; head [%zu, %zu] of %zu tokens",
-              tr_tensor_count(logprob), tr_tensor_count(facts), hidden.rows, head.rows,
-              head.columns, vocabulary);
+    TR_ASSERT_SHAPE(head, vocabulary, hidden.columns);
+    TR_ASSERT_COUNT(logprob, hidden.rows);
+    TR_ASSERT_COUNT(facts, hidden.rows * TR_FACTS);
     h.logprob = cuda_f32(logprob);
     h.facts = cuda_f32(facts);
     cuda_with_type(queue->backend->base.real, [&](auto zero) {
@@ -201,30 +197,21 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
         return;
     }
     head_args_t h = prepare(hidden, dhead.rows, targets, temperature, kept);
-    TR_ASSERT(dhead.columns == width && dhidden.rows == hidden.rows && dhidden.columns == width &&
-                  tr_tensor_count(dlogprob) == hidden.rows && head.rows == dhead.rows &&
-                  (dmean.buffer == NULL || tr_tensor_count(dmean) == hidden.rows),
-              "dhead [%zu, %zu], dhidden [%zu, %zu], dlogprob %zu, dmean %zu, hidden [%zu, %zu]",
-              dhead.rows, dhead.columns, dhidden.rows, dhidden.columns, tr_tensor_count(dlogprob),
-              tr_tensor_count(dmean), hidden.rows, width);
+    TR_ASSERT_SHAPE(head, dhead.rows, width);
+    TR_ASSERT_SHAPE(dhead, dhead.rows, width);
+    TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
+    TR_ASSERT_COUNT(dlogprob, hidden.rows);
     h.dlogprob = cuda_f32(dlogprob);
-    h.dmean = dmean.buffer != NULL ? cuda_f32(dmean) : NULL;
+    if (dmean.buffer != NULL) {
+        TR_ASSERT_COUNT(dmean, hidden.rows);
+        h.dmean = cuda_f32(dmean);
+    }
     cuda_with_type(queue->backend->base.real, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_over_logits(queue, hidden, head, [&](const float *logits, size_t first, size_t rows) {
             tile_gradient<T>(queue, h, logits, first, rows, dhidden, dhead, hidden, head);
         });
     });
-}
-
-void cuda_logits(tr_queue_t *queue, tr_tensor_t logits, tr_tensor_t hidden, tr_tensor_t head)
-{
-    TR_ASSERT(logits.rows == hidden.rows && logits.columns == head.rows &&
-                  hidden.columns == head.columns,
-              "logits [%zu, %zu], hidden [%zu, %zu], head [%zu, %zu]", logits.rows, logits.columns,
-              hidden.rows, hidden.columns, head.rows, head.columns);
-    cuda_product(queue, cuda_f32(logits), TR_F32, cuda_data(hidden, queue->backend->base.real),
-                 head, hidden.rows);
 }
 
 // The scalar head
@@ -248,9 +235,8 @@ static __global__ void scalar_rows(float *values, const T *hidden, const T *weig
 
 void cuda_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight)
 {
-    TR_ASSERT(tr_tensor_count(weight) == hidden.columns && tr_tensor_count(values) == hidden.rows,
-              "weight %zu, values %zu, hidden [%zu, %zu]", tr_tensor_count(weight),
-              tr_tensor_count(values), hidden.rows, hidden.columns);
+    TR_ASSERT_COUNT(weight, hidden.columns);
+    TR_ASSERT_COUNT(values, hidden.rows);
     cuda_with_type(hidden.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(hidden.rows), row_block<T>::threads, 0,
@@ -280,12 +266,10 @@ void cuda_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor
                                tr_tensor_t dvalues, tr_tensor_t hidden, tr_tensor_t weight)
 {
     const size_t width = hidden.columns;
-    TR_ASSERT(tr_tensor_count(weight) == width && tr_tensor_count(dweight) == width &&
-                  tr_tensor_count(dvalues) == hidden.rows && dhidden.rows == hidden.rows &&
-                  dhidden.columns == width,
-              "weight %zu, dweight %zu, dvalues %zu, dhidden [%zu, %zu], hidden [%zu, %zu]",
-              tr_tensor_count(weight), tr_tensor_count(dweight), tr_tensor_count(dvalues),
-              dhidden.rows, dhidden.columns, hidden.rows, width);
+    TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
+    TR_ASSERT_COUNT(weight, width);
+    TR_ASSERT_COUNT(dweight, width);
+    TR_ASSERT_COUNT(dvalues, hidden.rows);
     cuda_with_type(hidden.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(width, CUDA_BLOCK), CUDA_BLOCK, 0, scalar_gradient<T>,

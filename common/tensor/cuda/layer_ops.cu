@@ -36,19 +36,12 @@ static __global__ void take_rows(T *y, const T *x, const int32_t *rows, size_t n
 
 void cuda_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
 {
-    TR_ASSERT(y.columns == x.columns && y.rows == tr_tensor_count(rows),
-              "y [%zu, %zu], x [%zu, %zu], %zu rows", y.rows, y.columns, x.rows, x.columns,
-              tr_tensor_count(rows));
+    TR_ASSERT_SHAPE(y, tr_tensor_count(rows), x.columns);
     cuda_with_type(y.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(y.rows), CUDA_BLOCK, 0, take_rows<T>,
                     cuda_real<T>(y), cuda_real<T>(x), cuda_i32(rows), y.columns);
     });
-}
-
-void cuda_embedding(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t table, tr_tensor_t ids)
-{
-    cuda_gather_rows(queue, y, table, ids);
 }
 
 /// dx[rows[block]] += dy[block]. Rows are distinct, so no two blocks write to the same row.
@@ -64,9 +57,7 @@ static __global__ void add_distinct_rows(T *dx, const T *dy, const int32_t *rows
 
 void cuda_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows)
 {
-    TR_ASSERT(dx.columns == dy.columns && dy.rows == tr_tensor_count(rows),
-              "dx [%zu, %zu], dy [%zu, %zu], %zu rows", dx.rows, dx.columns, dy.rows, dy.columns,
-              tr_tensor_count(rows));
+    TR_ASSERT_SHAPE(dy, tr_tensor_count(rows), dx.columns);
     cuda_with_type(dx.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(dy.rows), CUDA_BLOCK, 0, add_distinct_rows<T>,
@@ -125,9 +116,7 @@ static __global__ void add_token_rows(float *dtable, const T *dy, const int32_t 
 
 void cuda_embedding_gradient(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy, tr_tensor_t ids)
 {
-    TR_ASSERT(dtable.columns == dy.columns && dy.rows == tr_tensor_count(ids),
-              "dtable [%zu, %zu], dy [%zu, %zu], %zu ids", dtable.rows, dtable.columns, dy.rows,
-              dy.columns, tr_tensor_count(ids));
+    TR_ASSERT_SHAPE(dy, tr_tensor_count(ids), dtable.columns);
     cuda_with_type(dy.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(dy.rows), CUDA_BLOCK, 0, add_token_rows<T>,
@@ -179,10 +168,9 @@ static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight,
 void cuda_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
                   tr_tensor_t weight, float epsilon)
 {
-    TR_ASSERT(y.rows == x.rows && y.columns == x.columns && tr_tensor_count(weight) == x.columns &&
-                  tr_tensor_count(rstd) >= x.rows,
-              "y [%zu, %zu], weight %zu, rstd %zu, x [%zu, %zu]", y.rows, y.columns,
-              tr_tensor_count(weight), tr_tensor_count(rstd), x.rows, x.columns);
+    TR_ASSERT_SHAPE(y, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, x.columns);
+    TR_ASSERT_ROOM(rstd, x.rows);
     cuda_with_type(x.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
@@ -270,12 +258,11 @@ static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy,
 void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
                            tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight)
 {
-    TR_ASSERT(dx.rows == x.rows && dx.columns == x.columns && dy.rows == x.rows &&
-                  dy.columns == x.columns && tr_tensor_count(weight) == x.columns &&
-                  tr_tensor_count(dweight) == x.columns && tr_tensor_count(rstd) >= x.rows,
-              "dx [%zu, %zu], dy [%zu, %zu], x [%zu, %zu], weight %zu, dweight %zu, rstd %zu",
-              dx.rows, dx.columns, dy.rows, dy.columns, x.rows, x.columns, tr_tensor_count(weight),
-              tr_tensor_count(dweight), tr_tensor_count(rstd));
+    TR_ASSERT_SHAPE(dx, x.rows, x.columns);
+    TR_ASSERT_SHAPE(dy, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, x.columns);
+    TR_ASSERT_COUNT(dweight, x.columns);
+    TR_ASSERT_ROOM(rstd, x.rows);
     if (x.rows == 0) {
         return;
     }
@@ -315,12 +302,9 @@ static __global__ void rotate_heads(T *qkv, const int32_t *positions, const floa
 void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
                tr_heads_t heads, bool inverse)
 {
-    TR_ASSERT(qkv.columns == (heads.query + 2 * heads.key_value) * heads.dim &&
-                  heads.dim % 2 == 0 && table.columns == heads.dim &&
-                  tr_tensor_count(positions) == qkv.rows,
-              "qkv [%zu, %zu], heads %zu + 2 * %zu of %zu, table of %zu columns, %zu positions",
-              qkv.rows, qkv.columns, heads.query, heads.key_value, heads.dim, table.columns,
-              tr_tensor_count(positions));
+    TR_ASSERT(heads.dim % 2 == 0, "heads of %zu elements", heads.dim);
+    TR_ASSERT_SHAPE(qkv, tr_tensor_count(positions), tr_heads_width(heads));
+    TR_ASSERT_SHAPE(table, table.rows, heads.dim);
     cuda_with_type(qkv.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(qkv.rows), CUDA_BLOCK, 0, rotate_heads<T>,
@@ -349,8 +333,7 @@ static __global__ void swiglu_elements(T *y, const T *gate_up, size_t rows, size
 
 void cuda_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
 {
-    TR_ASSERT(gate_up.columns == 2 * y.columns && gate_up.rows == y.rows,
-              "y [%zu, %zu], gate_up [%zu, %zu]", y.rows, y.columns, gate_up.rows, gate_up.columns);
+    TR_ASSERT_SHAPE(gate_up, y.rows, 2 * y.columns);
     cuda_with_type(y.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(tr_tensor_count(y), CUDA_BLOCK), CUDA_BLOCK, 0,
@@ -377,10 +360,8 @@ static __global__ void swiglu_slopes(T *dgate_up, const T *dy, const T *gate_up,
 void cuda_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
                           tr_tensor_t gate_up)
 {
-    TR_ASSERT(gate_up.columns == 2 * dy.columns && gate_up.rows == dy.rows &&
-                  dgate_up.columns == gate_up.columns && dgate_up.rows == gate_up.rows,
-              "dgate_up [%zu, %zu], dy [%zu, %zu], gate_up [%zu, %zu]", dgate_up.rows,
-              dgate_up.columns, dy.rows, dy.columns, gate_up.rows, gate_up.columns);
+    TR_ASSERT_SHAPE(gate_up, dy.rows, 2 * dy.columns);
+    TR_ASSERT_SHAPE(dgate_up, dy.rows, 2 * dy.columns);
     cuda_with_type(dy.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(tr_tensor_count(dy), CUDA_BLOCK), CUDA_BLOCK, 0,
@@ -400,8 +381,8 @@ template <typename T> static __global__ void add_elements(T *y, const T *a, cons
 void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 {
     size_t n = tr_tensor_count(y);
-    TR_ASSERT(n == tr_tensor_count(a) && n == tr_tensor_count(b), "%zu = %zu + %zu", n,
-              tr_tensor_count(a), tr_tensor_count(b));
+    TR_ASSERT_COUNT(a, n);
+    TR_ASSERT_COUNT(b, n);
     cuda_with_type(y.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, add_elements<T>,
@@ -432,8 +413,7 @@ static __global__ void square_blocks(float *sums, const float *x, size_t n, size
 void cuda_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
 {
     const size_t n = tr_tensor_count(x), blocks = TR_SUM_BLOCKS(n);
-    TR_ASSERT(tr_tensor_count(sums) == blocks, "%zu sums of %zu elements", tr_tensor_count(sums),
-              n);
+    TR_ASSERT_COUNT(sums, blocks);
     cuda_launch(queue, cuda_blocks(blocks * SUM_LANES, CUDA_BLOCK), CUDA_BLOCK, 0, square_blocks,
                 cuda_f32(sums), cuda_f32(x), n, blocks);
 }
@@ -506,9 +486,9 @@ void cuda_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_
 {
     size_t n = tr_tensor_count(weight);
     const tr_adamw_scalars_t s = tr_adamw_scalars_of(&options);
-    TR_ASSERT(tr_tensor_count(m) == n && tr_tensor_count(v) == n && tr_tensor_count(gradient) == n,
-              "weight %zu, m %zu, v %zu, gradient %zu", n, tr_tensor_count(m), tr_tensor_count(v),
-              tr_tensor_count(gradient));
+    TR_ASSERT_COUNT(m, n);
+    TR_ASSERT_COUNT(v, n);
+    TR_ASSERT_COUNT(gradient, n);
     const rounding_t rounding = {options.seed, options.step, options.first};
     cuda_with_type(weight.dtype, [&](auto zero) {
         typedef decltype(zero) T;

@@ -569,26 +569,25 @@ static void *real_data(tr_queue_t *queue, tr_tensor_t tensor)
 void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                  bool accumulate)
 {
-    TR_ASSERT(y.rows == x.rows && x.columns == weight.columns && y.columns == weight.rows,
-              "y [%zu, %zu], x [%zu, %zu], weight [%zu, %zu]", y.rows, y.columns, x.rows, x.columns,
-              weight.rows, weight.columns);
-    forward(queue, real_data(queue, y), y.dtype, real_data(queue, x), weight, x.rows, accumulate);
+    TR_ASSERT_SHAPE(weight, y.columns, x.columns);
+    TR_ASSERT_SHAPE(y, x.rows, y.columns);
+    // Logits are f32 whatever the precision.
+    void *to = y.dtype == TR_F32 ? cuda_f32(y) : real_data(queue, y);
+    forward(queue, to, y.dtype, real_data(queue, x), weight, x.rows, accumulate);
 }
 
 void cuda_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
                                 tr_tensor_t weight)
 {
-    TR_ASSERT(dx.rows == dy.rows && dx.columns == weight.columns && dy.columns == weight.rows,
-              "dx [%zu, %zu], dy [%zu, %zu], weight [%zu, %zu]", dx.rows, dx.columns, dy.rows,
-              dy.columns, weight.rows, weight.columns);
+    TR_ASSERT_SHAPE(weight, dy.columns, dx.columns);
+    TR_ASSERT_SHAPE(dx, dy.rows, dx.columns);
     cuda_input_gradient(queue, real_data(queue, dx), real_data(queue, dy), weight, dy.rows);
 }
 
 void cuda_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x)
 {
-    TR_ASSERT(dw.rows == dy.columns && dw.columns == x.columns && dy.rows == x.rows,
-              "dw [%zu, %zu], dy [%zu, %zu], x [%zu, %zu]", dw.rows, dw.columns, dy.rows,
-              dy.columns, x.rows, x.columns);
+    TR_ASSERT_SHAPE(dw, dy.columns, x.columns);
+    TR_ASSERT_SHAPE(dy, x.rows, dy.columns);
     cuda_weight_gradient(queue, cuda_f32(dw), real_data(queue, dy), real_data(queue, x), dy.dtype,
                          dy.rows, dw.rows, dw.columns);
 }

@@ -155,11 +155,6 @@ tr_status cuda_buffer_import(tr_backend_t *backend, tr_buffer_t **buffer,
     return TR_OK;
 }
 
-size_t cuda_buffer_bytes(const tr_buffer_t *buffer)
-{
-    return buffer->bytes;
-}
-
 tr_status cuda_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err)
 {
     tr_queue_t *self = static_cast<tr_queue_t *>(tr_calloc(1, sizeof *self));
@@ -249,15 +244,9 @@ void *cuda_data(tr_tensor_t tensor, tr_dtype_t dtype)
     return tensor.buffer->data + tensor.offset;
 }
 
-/// The tensor's first byte, whatever its type.
-static void *bytes_of(tr_tensor_t tensor)
-{
-    return cuda_data(tensor, tensor.dtype);
-}
-
 void *cuda_address(tr_tensor_t tensor)
 {
-    return bytes_of(tensor);
+    return cuda_data(tensor, tensor.dtype);
 }
 
 void *cuda_stream(tr_queue_t *queue)
@@ -269,7 +258,7 @@ void *cuda_stream(tr_queue_t *queue)
 void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 {
     size_t bytes = tr_tensor_bytes(destination);
-    void *to = bytes_of(destination);
+    void *to = cuda_address(destination);
     if (bytes == 0) {
         return;
     }
@@ -297,7 +286,7 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 {
     size_t bytes = tr_tensor_bytes(source);
-    const void *from = bytes_of(source);
+    const void *from = cuda_address(source);
     if (bytes > 0) {
         cuda_check(queue,
                    cudaMemcpyAsync(destination, from, bytes, cudaMemcpyDefault, queue->stream),
@@ -310,8 +299,8 @@ void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
     size_t bytes = tr_tensor_bytes(destination);
     TR_ASSERT(bytes == tr_tensor_bytes(source), "%zu bytes into %zu", tr_tensor_bytes(source),
               bytes);
-    void *to = bytes_of(destination);
-    const void *from = bytes_of(source);
+    void *to = cuda_address(destination);
+    const void *from = cuda_address(source);
     if (bytes > 0) {
         cuda_check(queue, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue->stream),
                    "copying");
@@ -320,7 +309,7 @@ void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 
 void cuda_zero(tr_queue_t *queue, tr_tensor_t destination)
 {
-    void *to = bytes_of(destination);
+    void *to = cuda_address(destination);
     if (tr_tensor_bytes(destination) > 0) {
         cuda_check(queue, cudaMemsetAsync(to, 0, tr_tensor_bytes(destination), queue->stream),
                    "zeroing");

@@ -444,14 +444,12 @@ void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_
     if (rows == 0) {
         return;
     }
-    TR_ASSERT(tr_tensor_count(tokens) == rows && tr_tensor_count(logprob) == rows &&
-                  tr_tensor_count(raw) == rows && tr_tensor_count(kept_count) == rows &&
-                  tr_tensor_count(uniform) == rows && head.rows == vocabulary,
-              "tokens %zu, logprob %zu, raw %zu, kept_count %zu, uniform %zu for %zu rows; head "
-              "[%zu, %zu] of %zu tokens",
-              tr_tensor_count(tokens), tr_tensor_count(logprob), tr_tensor_count(raw),
-              tr_tensor_count(kept_count), tr_tensor_count(uniform), rows, head.rows, head.columns,
-              vocabulary);
+    TR_ASSERT_SHAPE(head, vocabulary, hidden.columns);
+    TR_ASSERT_COUNT(tokens, rows);
+    TR_ASSERT_COUNT(logprob, rows);
+    TR_ASSERT_COUNT(raw, rows);
+    TR_ASSERT_COUNT(kept_count, rows);
+    TR_ASSERT_COUNT(uniform, rows);
     TR_ASSERT(sampling.top_p > 0.0f && sampling.top_k >= 0, "top_p %g, top_k %d",
               static_cast<double>(sampling.top_p), sampling.top_k);
     TR_ASSERT(most == 0 ||

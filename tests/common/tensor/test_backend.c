@@ -40,7 +40,6 @@ Test(buffer, is_zeroed_and_aligned_small_and_large)
     const size_t counts[] = {0, 1, 1000, 3 << 20};
     for (size_t i = 0; i < 4; i++) {
         tr_tensor_t tensor = rig_zeros(&rig, 1, counts[i]);
-        cr_assert_eq(rig.ops->buffer_bytes(tensor.buffer), 4 * counts[i]);
         float *data = rig_read(&rig, tensor);
         for (size_t j = 0; j < counts[i]; j++) {
             cr_assert_eq(data[j], 0.0f);

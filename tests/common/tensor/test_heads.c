@@ -359,8 +359,8 @@ Test(sample, keeps_what_top_k_top_p_and_then_min_p_define)
         rig_open(&rig, NULL, 2);
         inputs_t in = inputs_new(&rig, 8, 512, false);
         tr_tensor_t logits = rig_zeros(&rig, 8, 512);
-        rig.ops->logits(rig.queue, logits, rig_tensor(&rig, 8, H, in.hidden),
-                        rig_pack(&rig, rig_tensor(&rig, 512, H, in.head)));
+        rig.ops->matmul(rig.queue, logits, rig_tensor(&rig, 8, H, in.hidden),
+                        rig_pack(&rig, rig_tensor(&rig, 512, H, in.head)), false);
         float *z = rig_read(&rig, logits);
         drawn_t drawn = sample(&rig, &in, uniforms(&rig, 8), samplings[k]);
         for (size_t r = 0; r < 8; r++) {

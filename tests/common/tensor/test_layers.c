@@ -237,7 +237,7 @@ static float *embedding(rig_t *rig, size_t *count)
     }
     tr_tensor_t rows = rig_indices(rig, 1, T, ids), y = rig_zeros(rig, T, H);
     tr_tensor_t table = rig_tensor(rig, V, H, rig_random(rig, V * H, 1));
-    rig->ops->embedding(rig->queue, y, table, rows);
+    rig->ops->gather_rows(rig->queue, y, table, rows);
     rig->ops->embedding_gradient(rig->queue, table,
                                  rig_tensor(rig, T, H, rig_random(rig, T * H, 2)), rows);
     return join(rig, count, y, table);
