@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "common/base/clock.h"
-#include "common/optim/schedule.h"
 #include "proto/body.h"
 #include "proto/learner/tally.h"
 
@@ -53,16 +52,8 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
 
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step)
 {
-    const tr_recipe_t *recipe = run->recipe;
-    // Made for each step: it has no state, so a resumed run continues at the same rate.
-    const tr_schedule_t schedule = {
-        .kind = (tr_schedule_kind_t)recipe->optimizer.schedule,
-        .learning_rate = peak,
-        .warmup_steps = recipe->optimizer.warmup,
-        .total_steps = recipe->steps,
-    };
     // The schedule counts finished steps, from 0.
-    return tr_schedule_rate(&schedule, step - 1);
+    return tr_schedule_rate(&run->recipe->optimizer, peak, run->recipe->steps, step - 1);
 }
 
 tr_status controller_run_ask(controller_run_t *run, const controller_call_t *call, json_t *body,

@@ -9,48 +9,24 @@
 ///
 /// From zero_stage 2 on a rank has no whole gradient: the backward pass writes a segment, which is
 /// sent as soon as it is complete, and the next one takes its place ("windowed"). Next: tree.c.
-#include "common/optim/accumulator.h"
+#include "common/optim/optimizer_private.h"
 
 #include <stdlib.h>
 
-#include "common/optim/tree.h"
-
-struct accumulator {
-    tr_backend_t *backend;
-    tr_queue_t *queue;
-    const tr_shards_t *shards;
-    tr_ranks_t ranks;
-    tr_tree_t *tree; // of the shard
-
-    /// The gradient of this rank's chunk: whole, or the embedding's segment followed by room for
-    /// one other.
-    tr_buffer_t *written;
-    /// This rank's part of a segment: [ranks, largest part] of each chunk, or its sum.
-    tr_buffer_t *arrived;
-    tr_gradient_t gradient;
-    size_t chunks;  // of the current round
-    size_t pending; // segments of the round that are not exchanged yet
-};
-
-static size_t rank_count(const accumulator_t *self)
-{
-    return tr_collective_size(self->ranks.collective);
-}
-
 /// Whether sums are those of the tree, not of the library.
-static bool is_exact(const accumulator_t *self)
+static bool is_exact(const tr_optimizer_t *self)
 {
     return self->ranks.gradient_sum == TR_GRADIENT_SUM_TREE;
 }
 
 /// Whether one segment at a time is in memory.
-static bool is_windowed(const accumulator_t *self)
+static bool is_windowed(const tr_optimizer_t *self)
 {
     return rank_count(self) > 1 && self->ranks.zero_stage >= 2;
 }
 
 /// Whether chunks add up on their rank until the step.
-static bool is_late(const accumulator_t *self)
+static bool is_late(const tr_optimizer_t *self)
 {
     return rank_count(self) > 1 && !is_exact(self) && !is_windowed(self);
 }
@@ -63,7 +39,7 @@ static size_t segment_size(const tr_shards_t *shards, size_t segment)
 }
 
 /// Elements of `written`: all, or the embedding and the largest other segment.
-static size_t written_size(const accumulator_t *self)
+static size_t written_size(const tr_optimizer_t *self)
 {
     const tr_shards_t *shards = self->shards;
     size_t largest = 0;
@@ -79,47 +55,41 @@ static size_t written_size(const accumulator_t *self)
     return segment_size(shards, 0) + largest;
 }
 
-tr_status accumulator_new(accumulator_t **self, tr_backend_t *backend, tr_queue_t *queue,
-                          const tr_shards_t *shards, const tr_ranks_t *ranks, tr_error_t *err)
+tr_status accumulator_allocate(tr_optimizer_t *self, tr_error_t *err)
 {
-    accumulator_t *made = tr_calloc(1, sizeof *made);
-    *made = (accumulator_t){.backend = backend, .queue = queue, .shards = shards, .ranks = *ranks};
-    made->tree = tr_tree_new(backend, queue, shards->local[shards->segments]);
-    *self = made;
-    if (rank_count(made) > 1) {
-        // An exact round receives a part from each rank's chunk before any is added.
-        size_t rows = is_exact(made) ? rank_count(made) : 1;
-        TR_TRY(backend->ops->buffer_new(backend, &made->written, written_size(made) * sizeof(float),
-                                        err));
-        TR_TRY(backend->ops->buffer_new(backend, &made->arrived,
-                                        rows * shards->largest * sizeof(float), err));
+    const tr_shards_t *shards = self->shards;
+    tr_backend_t *backend = self->backend;
+    self->tree = tr_tree_new(backend, self->queue, shards->local[shards->segments]);
+    if (rank_count(self) == 1) {
+        return TR_OK;
     }
-    return TR_OK;
+    // An exact round receives a part from each rank's chunk before any is added.
+    size_t rows = is_exact(self) ? rank_count(self) : 1;
+    TR_TRY(
+        backend->ops->buffer_new(backend, &self->written, written_size(self) * sizeof(float), err));
+    return backend->ops->buffer_new(backend, &self->arrived, rows * shards->largest * sizeof(float),
+                                    err);
 }
 
-void accumulator_destroy(accumulator_t **self)
+void accumulator_release(tr_optimizer_t *self)
 {
-    if (*self != NULL) {
-        (*self)->backend->ops->buffer_destroy(&(*self)->written);
-        (*self)->backend->ops->buffer_destroy(&(*self)->arrived);
-        tr_tree_destroy(&(*self)->tree);
-        free(*self);
-        *self = NULL;
-    }
+    self->backend->ops->buffer_destroy(&self->written);
+    self->backend->ops->buffer_destroy(&self->arrived);
+    tr_tree_destroy(&self->tree);
 }
 
 // Exchange
 
 /// `written` seen as the flat vector, with `element` of it at `place` of the buffer: the backward
 /// pass writes a segment as if all were there.
-static tr_tensor_t window(const accumulator_t *self, size_t element, size_t place)
+static tr_tensor_t window(const tr_optimizer_t *self, size_t element, size_t place)
 {
     size_t n = self->shards->starts[self->shards->segments];
     return (tr_tensor_t){self->written, (place - element) * sizeof(float), TR_F32, 1, n};
 }
 
 /// Zeroes a segment: the backward pass adds to it.
-static void clear(const accumulator_t *self, size_t segment, tr_tensor_t flat)
+static void clear(const tr_optimizer_t *self, size_t segment, tr_tensor_t flat)
 {
     const tr_shards_t *shards = self->shards;
     const tr_part_t whole = {shards->starts[segment], segment_size(shards, segment)};
@@ -127,7 +97,7 @@ static void clear(const accumulator_t *self, size_t segment, tr_tensor_t flat)
 }
 
 /// Points `rest` to the zeroed room behind the embedding, for the next segment.
-static void open_window(accumulator_t *self, size_t segment)
+static void open_window(tr_optimizer_t *self, size_t segment)
 {
     const tr_shards_t *shards = self->shards;
     self->gradient.rest = window(self, shards->starts[segment], segment_size(shards, 0));
@@ -136,7 +106,7 @@ static void open_window(accumulator_t *self, size_t segment)
 
 /// Sends each rank its part of this rank's gradient of the segment, and adds the parts that arrive
 /// to the tree, in the order of chunks. Ranks without a chunk send nothing.
-static void exchange(accumulator_t *self, size_t segment, tr_tensor_t flat)
+static void exchange(tr_optimizer_t *self, size_t segment, tr_tensor_t flat)
 {
     const tr_shards_t *shards = self->shards;
     tr_tensor_t *sent = tr_calloc(2 * shards->ranks, sizeof *sent),
@@ -160,7 +130,7 @@ static void exchange(accumulator_t *self, size_t segment, tr_tensor_t flat)
 }
 
 /// Gives each rank its part of the sum of all ranks' gradients of the segment.
-static void reduce(accumulator_t *self, size_t segment, tr_tensor_t flat)
+static void reduce(tr_optimizer_t *self, size_t segment, tr_tensor_t flat)
 {
     const tr_shards_t *shards = self->shards;
     tr_tensor_t *parts = tr_calloc(shards->ranks, sizeof *parts);
@@ -172,13 +142,13 @@ static void reduce(accumulator_t *self, size_t segment, tr_tensor_t flat)
     tr_collective_t *collective = self->ranks.collective;
     collective->ops->reduce(collective, self->backend, self->queue, sum, parts);
     if (own.count > 0) {
-        tr_tree_add(self->tree, own.first, sum, tr_tree_count(self->tree) == 0);
+        tr_tree_add(self->tree, own.first, sum);
     }
     free(parts);
 }
 
 /// Exchanges the last pending segment, from where this rank's gradient is.
-static void absorb(accumulator_t *self)
+static void absorb(tr_optimizer_t *self)
 {
     size_t segment = --self->pending;
     tr_tensor_t flat = segment == 0 ? self->gradient.embedding : self->gradient.rest;
@@ -194,7 +164,7 @@ static void absorb(accumulator_t *self)
 }
 
 /// Exchanges all that is pending; the tree has then grown by the round's leaves.
-static void absorb_all(accumulator_t *self)
+static void absorb_all(tr_optimizer_t *self)
 {
     while (self->pending > 0) {
         absorb(self);
@@ -209,7 +179,7 @@ static void absorb_all(accumulator_t *self)
 /// Called by the backward pass when a segment is complete (common/tensor/gradient.h).
 static void segment_complete(tr_gradient_t *gradient, size_t segment)
 {
-    accumulator_t *self = gradient->context;
+    tr_optimizer_t *self = gradient->context;
     TR_ASSERT(segment + 1 == self->pending, "segment %zu is complete before %zu", segment,
               self->pending - 1);
     absorb(self);
@@ -219,7 +189,7 @@ static void segment_complete(tr_gradient_t *gradient, size_t segment)
 
 /// Prepares room for this rank's gradient: zeroed, except for late sums, which continue those of
 /// the round before.
-static void open_gradient(accumulator_t *self)
+static void open_gradient(tr_optimizer_t *self)
 {
     const tr_shards_t *shards = self->shards;
     self->gradient = tr_gradient_whole(window(self, 0, 0));
@@ -235,8 +205,8 @@ static void open_gradient(accumulator_t *self)
     }
 }
 
-tr_status accumulator_round(accumulator_t *self, tr_gradient_t **gradient, size_t chunks,
-                            tr_error_t *err)
+tr_status tr_optimizer_round(tr_optimizer_t *self, tr_gradient_t **gradient, size_t chunks,
+                             tr_error_t *err)
 {
     *gradient = &self->gradient;
     if (rank_count(self) == 1) {
@@ -254,20 +224,20 @@ tr_status accumulator_round(accumulator_t *self, tr_gradient_t **gradient, size_
     return TR_OK;
 }
 
-void accumulator_round_end(accumulator_t *self)
+void tr_optimizer_round_end(tr_optimizer_t *self)
 {
     if (rank_count(self) > 1 && !is_late(self)) {
         absorb_all(self);
     }
 }
 
-void accumulator_discard(accumulator_t *self)
+void tr_optimizer_discard(tr_optimizer_t *self)
 {
     tr_tree_clear(self->tree);
     self->pending = 0;
 }
 
-tr_tensor_t accumulator_sum(accumulator_t *self)
+tr_tensor_t accumulator_sum(tr_optimizer_t *self)
 {
     if (is_late(self)) {
         absorb_all(self);

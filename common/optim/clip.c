@@ -1,6 +1,6 @@
 // The global norm from sums of squares, in double: blocks are few, and their order is fixed. Apart
 // from optimizer.c because it is pure: the ranks' exchange of sums is there.
-#include "common/optim/clip.h"
+#include "common/optim/optimizer_private.h"
 
 #include <math.h>
 

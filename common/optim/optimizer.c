@@ -1,33 +1,9 @@
 /// AdamW on a rank's shard of the trained parameters, and the norm that clips it. Apart from
 /// accumulator.c, which makes a shard's gradient; who has which shard is
 /// common/collective/shards.h.
-#include "common/optim/optimizer.h"
+#include "common/optim/optimizer_private.h"
 
 #include <stdlib.h>
-
-#include "common/optim/accumulator.h"
-#include "common/optim/clip.h"
-
-/// Everything but parameters and shards belongs to the optimizer.
-struct tr_optimizer {
-    tr_backend_t *backend;
-    tr_queue_t *queue;
-    tr_tensor_t parameters; // borrowed: all, or with zero_stage 3 the shard
-    const tr_shards_t *shards;
-    tr_optimizer_options_t options;
-    tr_ranks_t ranks;
-    tr_buffer_t *moments;
-    tr_tensor_t m, v; // [shard]
-    tr_buffer_t *squares;
-    tr_tensor_t sums; // [blocks of the shard] sums of squares
-    accumulator_t *accumulator;
-    uint64_t steps;
-};
-
-static size_t rank_count(const tr_optimizer_t *optimizer)
-{
-    return tr_collective_size(optimizer->ranks.collective);
-}
 
 // Life cycle
 
@@ -61,8 +37,7 @@ static tr_status allocate(tr_optimizer_t *optimizer, tr_error_t *err)
     optimizer->m = (tr_tensor_t){optimizer->moments, 0, TR_F32, 1, n};
     optimizer->v = (tr_tensor_t){optimizer->moments, n * sizeof(float), TR_F32, 1, n};
     optimizer->sums = (tr_tensor_t){optimizer->squares, 0, TR_F32, 1, blocks};
-    return accumulator_new(&optimizer->accumulator, backend, optimizer->queue, shards,
-                           &optimizer->ranks, err);
+    return accumulator_allocate(optimizer, err);
 }
 
 tr_status tr_optimizer_new(tr_optimizer_t **self, tr_backend_t *backend, tr_queue_t *queue,
@@ -91,28 +66,10 @@ void tr_optimizer_destroy(tr_optimizer_t **self)
     if (*self != NULL) {
         (*self)->backend->ops->buffer_destroy(&(*self)->moments);
         (*self)->backend->ops->buffer_destroy(&(*self)->squares);
-        accumulator_destroy(&(*self)->accumulator);
+        accumulator_release(*self);
         free(*self);
         *self = NULL;
     }
-}
-
-// Gradients
-
-tr_status tr_optimizer_round(tr_optimizer_t *optimizer, tr_gradient_t **gradient, size_t chunks,
-                             tr_error_t *err)
-{
-    return accumulator_round(optimizer->accumulator, gradient, chunks, err);
-}
-
-void tr_optimizer_round_end(tr_optimizer_t *optimizer)
-{
-    accumulator_round_end(optimizer->accumulator);
-}
-
-void tr_optimizer_discard(tr_optimizer_t *optimizer)
-{
-    accumulator_discard(optimizer->accumulator);
 }
 
 // The step
@@ -245,7 +202,7 @@ tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, dou
                             tr_error_t *err)
 {
     float scale;
-    tr_tensor_t gradient = accumulator_sum(optimizer->accumulator);
+    tr_tensor_t gradient = accumulator_sum(optimizer);
     TR_TRY(clip(&scale, norm, optimizer, gradient, err));
     // Counted from 1: AdamW's bias correction divides by 1 - beta^step.
     optimizer->steps++;

@@ -4,7 +4,7 @@
 // follow from it (common/base/fields.h).
 #include "common/optim/options.h"
 
-// Names by enum value; the order is that of the enums in options.h and schedule.h.
+// Names by enum value; in the order of the enums in options.h.
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL}; // tr_schedule_kind_t
 static const char *const roundings[] = {"nearest", "stochastic", NULL};        // tr_rounding_t
 static const char *const sums[] = {"tree", "all_reduce", NULL};                // tr_gradient_sum_t

@@ -36,6 +36,15 @@ typedef struct tr_optimizer_options {
 
 extern const tr_fields_t tr_optimizer_fields;
 
+/// The learning rate after `step` steps of the scheduler, as transformers' get_scheduler gives it,
+/// so 0 for the first update (which warm-up therefore leaves at rate 0, as transformers does). A
+/// step of PPO is one batch of prompts, whatever its epochs and minibatches, as in TRL. Past
+/// `steps` linear stays at 0, cosine at 0 too (transformers lets it rise again). peak: of the role,
+/// in place of options' learning_rate. steps: of the whole run, warm-up included; not read when
+/// constant.
+double tr_schedule_rate(const tr_optimizer_options_t *options, double peak, uint64_t steps,
+                        uint64_t step);
+
 typedef enum tr_gradient_sum {
     TR_GRADIENT_SUM_TREE,      ///< the fixed tree: the same bits for any number of ranks
     TR_GRADIENT_SUM_ALL_REDUCE ///< each rank's own chunks in a chain, then the library's sum: less

@@ -137,10 +137,10 @@ void tr_tree_grow(tr_tree_t *tree, size_t count)
     follow(&tree->shape, count);
 }
 
-void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values, bool fresh)
+void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values)
 {
     tr_tensor_t sum = node(tree, 0, first, tr_tensor_count(values));
-    if (fresh) {
+    if (tree->shape.count == 0) {
         tree->backend->ops->copy(tree->queue, sum, values);
     } else {
         tree->backend->ops->add(tree->queue, sum, sum, values);

@@ -26,9 +26,9 @@ void tr_tree_push(tr_tree_t *tree, size_t first, const tr_tensor_t *leaves, size
 /// Ends the `count` leaves: all their ranges have been pushed.
 void tr_tree_grow(tr_tree_t *tree, size_t count);
 
-/// Adds values to elements first.. in a chain instead of a tree; afterwards there is one leaf.
-/// fresh: there was none before.
-void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values, bool fresh);
+/// Adds values to elements first.. of the only leaf, in a chain instead of a tree; writes them
+/// while the tree is empty. After its first ranges, tr_tree_grow by 1.
+void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values);
 
 size_t tr_tree_count(const tr_tree_t *tree); ///< nodes that are not merged yet; 0: empty
 

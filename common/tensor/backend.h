@@ -288,7 +288,7 @@ typedef struct tr_ops {
 
     // The optimizer.
     /// sums: f32 [TR_SUM_BLOCKS(n)], written with the sum of squares of each block of x: [n].
-    /// common/optim/clip.h adds the blocks in order, so the norm does not depend on which rank
+    /// common/optim/clip.c adds the blocks in order, so the norm does not depend on which rank
     /// holds which block.
     void (*sum_squares)(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x);
     /// AdamW (Loshchilov and Hutter 2019) in PyTorch's order of operations; weight, m, v: [n],

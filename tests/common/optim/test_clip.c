@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "common/optim/clip.h"
+#include "common/optim/optimizer_private.h"
 #include "tests/support/golden.h"
 
 /// The golden gradients, one after another, scaled by what tr_clip says of their sums of squares.

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "common/optim/schedule.h"
+#include "common/optim/options.h"
 #include "tests/support/fields.h"
 #include "tests/support/golden.h"
 
@@ -12,19 +12,17 @@ static void equals_transformers(golden_t *golden, const char *name, tr_schedule_
 {
     char path[64];
 #define AT(key) (snprintf(path, sizeof path, "%s/" key, name), path)
-    tr_schedule_t schedule = {
-        .kind = kind,
-        .learning_rate = golden_number(golden, AT("learning_rate")),
-        .warmup_steps = (uint64_t)golden_number(golden, AT("warmup")),
-        .total_steps = (uint64_t)golden_number(golden, AT("total")),
-    };
+    const double peak = golden_number(golden, AT("learning_rate"));
+    const uint64_t steps = (uint64_t)golden_number(golden, AT("total"));
+    const tr_optimizer_options_t options = {
+        .schedule = kind, .warmup = (uint64_t)golden_number(golden, AT("warmup"))};
     size_t n;
     const double *rates = golden_doubles(golden, AT("rates"), &n);
 #undef AT
     for (size_t step = 0; step < n; step++) {
-        double rate = tr_schedule_rate(&schedule, step);
-        cr_assert(fabs(rate - rates[step]) <= 1e-14 * schedule.learning_rate,
-                  "%s, step %zu: %.17g, expected %.17g", name, step, rate, rates[step]);
+        double rate = tr_schedule_rate(&options, peak, steps, step);
+        cr_assert(fabs(rate - rates[step]) <= 1e-14 * peak, "%s, step %zu: %.17g, expected %.17g",
+                  name, step, rate, rates[step]);
     }
 }
 
@@ -43,21 +41,21 @@ Test(schedule, equals_get_scheduler_of_transformers)
 Test(schedule, ends_at_zero_and_stays_there)
 {
     for (int kind = TR_SCHEDULE_LINEAR; kind <= TR_SCHEDULE_COSINE; kind++) {
-        tr_schedule_t schedule = {(tr_schedule_kind_t)kind, 1e-3, 2, 10};
-        cr_assert(tr_schedule_rate(&schedule, 9) > 0.0);
+        const tr_optimizer_options_t options = {.schedule = kind, .warmup = 2};
+        cr_assert(tr_schedule_rate(&options, 1e-3, 10, 9) > 0.0);
         for (uint64_t step = 10; step < 40; step++) {
-            cr_assert(tr_schedule_rate(&schedule, step) == 0.0);
+            cr_assert(tr_schedule_rate(&options, 1e-3, 10, step) == 0.0);
         }
     }
 }
 
 Test(schedule, a_run_that_is_all_warmup_rises_to_its_end)
 {
-    tr_schedule_t schedule = {TR_SCHEDULE_COSINE, 8.0, 8, 4};
+    const tr_optimizer_options_t options = {.schedule = TR_SCHEDULE_COSINE, .warmup = 8};
     for (uint64_t step = 0; step < 8; step++) {
-        cr_assert(tr_schedule_rate(&schedule, step) == (double)step);
+        cr_assert(tr_schedule_rate(&options, 8.0, 4, step) == (double)step);
     }
-    cr_assert(tr_schedule_rate(&schedule, 8) == 0.0);
+    cr_assert(tr_schedule_rate(&options, 8.0, 4, 8) == 0.0);
 }
 
 Test(schedule, is_found_by_name_and_another_word_changes_nothing)

@@ -79,12 +79,12 @@ Test(tree, a_chain_adds_in_order)
     cr_assert_eq(tr_tree_reserve(tree, 1, &err), TR_OK, "%s", err.text);
     for (size_t i = 0; i < 3; i++) {
         const float *values = leaf_values(&rig, i);
-        tr_tree_add(tree, 0, rig_tensor(&rig, 1, N, values), i == 0);
+        tr_tree_add(tree, 0, rig_tensor(&rig, 1, N, values));
+        tr_tree_grow(tree, i == 0);
         for (size_t k = 0; k < N; k++) {
             want[k] = i == 0 ? values[k] : want[k] + values[k];
         }
     }
-    tr_tree_grow(tree, 1);
     check_same(rig_read(&rig, tr_tree_sum(tree)), want, N, "chain");
     tr_tree_destroy(&tree);
     rig_close(&rig);
