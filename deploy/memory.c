@@ -223,7 +223,7 @@ tr_status memory_of(memory_t *memory, const tr_device_options_t *device,
     const tr_model_options_t options = {work->use, shards ? &run.group : NULL, NULL};
     tr_status status;
     *memory = (memory_t){0};
-    run.group = (tr_collective_t){&alone, work->ranks > 0 ? work->ranks - 1 : 0, work->ranks};
+    run.group = (tr_collective_t){&alone, work->ranks > 0 ? work->ranks - 1 : 0, work->ranks, NULL};
     run.ranks.collective = work->ranks > 1 ? &run.group : NULL;
     run.n = laid_out(batch->sequences, batch->length * (learns ? 2 * work->ranks : 1));
     TR_TRY_GOTO(tr_backend_open_dry(&run.backend, device, err), done);

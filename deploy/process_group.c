@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/device_name.h"
+#include "common/base/file.h"
 #include "common/collective/collective.h"
 
 static const char MPIRUN[] = "mpirun";
@@ -29,16 +30,11 @@ typedef struct setting {
 /// The directory where this program lies; the daemons lie beside it. Owned by the caller (free).
 static tr_status find_programs(char **programs, tr_error_t *err)
 {
-    char path[4096];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0) {
+    *programs = tr_directory_of_program();
+    if (*programs == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot tell where the troupe command lies: %s",
                        strerror(errno));
     }
-    path[length] = '\0';
-    // an absolute path: there is a slash
-    *strrchr(path, '/') = '\0';
-    *programs = tr_strdup(path);
     return TR_OK;
 }
 

@@ -235,3 +235,16 @@ tr_status tr_directory_remove(const char *path, tr_error_t *err)
     }
     return TR_OK;
 }
+
+char *tr_directory_of_program(void)
+{
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0) {
+        return NULL;
+    }
+    path[length] = '\0';
+    // An absolute path: there is a slash.
+    *strrchr(path, '/') = '\0';
+    return tr_strdup(path);
+}

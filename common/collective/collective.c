@@ -8,20 +8,8 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/// The directory of this program. Owned by the caller (free).
-static char *own_directory(void)
-{
-    char path[4096];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[length > 0 ? length : 0] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash != NULL) {
-        *slash = '\0';
-    }
-    return tr_strdup(slash != NULL ? path : ".");
-}
+#include "common/base/file.h"
 
 char *tr_collective_path(const char *name, const char *directory)
 {
@@ -30,15 +18,20 @@ char *tr_collective_path(const char *name, const char *directory)
     if (wanted != NULL && wanted[0] != '\0') {
         return tr_strdup(wanted);
     }
-    char *own = directory == NULL ? own_directory() : tr_strdup(directory);
-    char *path = tr_format("%s/troupe-%s.so", own, name);
+    char *own = tr_directory_of_program();
+    if (directory == NULL) {
+        directory = own != NULL ? own : ".";
+    }
+    char *path = tr_format("%s/troupe-%s.so", directory, name);
     free(own);
     return path;
 }
 
-/// Loads a module for good and finds its entry.
-static tr_status load(tr_collective_module_fn *join, const char *path, tr_error_t *err)
+/// The module is loaded for good: an MPI that was closed cannot be started again.
+tr_status tr_collective_join(tr_collective_t **collective, const char *path, tr_error_t *err)
 {
+    tr_collective_module_fn join;
+    *collective = NULL;
     // RTLD_GLOBAL: Open MPI loads plug-ins that look for MPI's symbols among the global ones.
     void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
     void *symbol = module != NULL ? dlsym(module, "tr_collective_module") : NULL;
@@ -47,15 +40,7 @@ static tr_status load(tr_collective_module_fn *join, const char *path, tr_error_
                        dlerror());
     }
     // ISO C has no cast from an object pointer to a function pointer.
-    memcpy(join, &symbol, sizeof symbol);
-    return TR_OK;
-}
-
-tr_status tr_collective_join(tr_collective_t **collective, const char *path, tr_error_t *err)
-{
-    tr_collective_module_fn join = NULL;
-    *collective = NULL;
-    TR_TRY(load(&join, path, err));
+    memcpy(&join, &symbol, sizeof join);
     return join(collective, err);
 }
 

@@ -53,11 +53,13 @@ typedef struct tr_collective_ops {
                    tr_tensor_t sum, const tr_tensor_t *parts);
 } tr_collective_ops_t;
 
-/// A module's own structure begins with this one.
+/// A module's own structure begins with this one. A module that builds on another one puts its own
+/// table in place of that one's, and its state into `extension`.
 struct tr_collective {
     const tr_collective_ops_t *ops;
     size_t rank;
     size_t size;
+    void *extension; ///< NULL: none
 };
 
 /// The function that a module exports under the name tr_collective_module: joins the group that

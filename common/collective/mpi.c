@@ -115,31 +115,26 @@ static void mpi_broadcast(tr_collective_t *collective, void *data, size_t bytes)
     wait_all(self, IDLE_NS, 1e300);
 }
 
-/// All-gather. data[r]: [bytes[r]], sent by rank r and received by all others, in place.
-static void gather_all(mpi_t *self, char *const *data, const size_t *bytes)
+/// What this rank and rank r send each other: `into` gets in_bytes, and r gets out_bytes of `from`.
+/// Nothing where r is this rank.
+static void add_trade(mpi_t *self, size_t r, void *into, size_t in_bytes, const void *from,
+                      size_t out_bytes)
 {
-    size_t own = self->base.rank;
-    for (size_t r = 0; r < self->base.size; r++) {
-        if (r != own) {
-            add_receive(self, data[r], bytes[r], r);
-            add_send(self, data[own], bytes[own], r);
-        }
+    if (r != self->base.rank) {
+        add_receive(self, into, in_bytes, r);
+        add_send(self, from, out_bytes, r);
     }
-    finish(self);
 }
 
 static void mpi_gather(tr_collective_t *collective, void *data, const size_t *starts)
 {
-    size_t size = collective->size;
-    char **parts = tr_calloc(size, sizeof *parts);
-    size_t *bytes = tr_calloc(size, sizeof *bytes);
-    for (size_t r = 0; r < size; r++) {
-        parts[r] = (char *)data + starts[r];
-        bytes[r] = starts[r + 1] - starts[r];
+    mpi_t *self = (mpi_t *)collective;
+    const size_t own = collective->rank;
+    for (size_t r = 0; r < collective->size; r++) {
+        add_trade(self, r, (char *)data + starts[r], starts[r + 1] - starts[r],
+                  (char *)data + starts[own], starts[own + 1] - starts[own]);
     }
-    gather_all((mpi_t *)collective, parts, bytes);
-    free(bytes);
-    free(parts);
+    finish(self);
 }
 
 static void mpi_send(tr_collective_t *collective, const void *data, size_t bytes, size_t to)
@@ -181,10 +176,8 @@ static void mpi_exchange(tr_collective_t *collective, tr_backend_t *backend, tr_
     mpi_t *self = (mpi_t *)collective;
     size_t own = collective->rank;
     for (size_t r = 0; r < collective->size; r++) {
-        if (r != own) {
-            add_receive(self, address(backend, received[r]), tr_tensor_bytes(received[r]), r);
-            add_send(self, address(backend, sent[r]), tr_tensor_bytes(sent[r]), r);
-        }
+        add_trade(self, r, address(backend, received[r]), tr_tensor_bytes(received[r]),
+                  address(backend, sent[r]), tr_tensor_bytes(sent[r]));
     }
     if (sent[own].columns > 0) {
         backend->ops->copy(queue, received[own], sent[own]);
@@ -196,16 +189,13 @@ static void mpi_share(tr_collective_t *collective, tr_backend_t *backend, tr_que
                       const tr_tensor_t *parts)
 {
     (void)queue;
-    size_t size = collective->size;
-    char **data = tr_calloc(size, sizeof *data);
-    size_t *bytes = tr_calloc(size, sizeof *bytes);
-    for (size_t r = 0; r < size; r++) {
-        data[r] = address(backend, parts[r]);
-        bytes[r] = tr_tensor_bytes(parts[r]);
+    mpi_t *self = (mpi_t *)collective;
+    const tr_tensor_t own = parts[collective->rank];
+    for (size_t r = 0; r < collective->size; r++) {
+        add_trade(self, r, address(backend, parts[r]), tr_tensor_bytes(parts[r]),
+                  address(backend, own), tr_tensor_bytes(own));
     }
-    gather_all((mpi_t *)collective, data, bytes);
-    free(bytes);
-    free(data);
+    finish(self);
 }
 
 /// Room for n floats from every rank: [size, n]. Kept for the next step.
@@ -233,10 +223,8 @@ static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_qu
         const float *part = address(backend, parts[r]);
         if (r == own && n > 0) {
             memcpy(arrived + r * n, part, n * sizeof(float));
-        } else if (r != own) {
-            add_receive(self, arrived + r * n, n * sizeof(float), r);
-            add_send(self, part, tr_tensor_bytes(parts[r]), r);
         }
+        add_trade(self, r, arrived + r * n, n * sizeof(float), part, tr_tensor_bytes(parts[r]));
     }
     finish(self);
     for (size_t i = 0; i < n; i++) {
@@ -297,7 +285,7 @@ tr_status tr_collective_module(tr_collective_t **collective, tr_error_t *err)
     MPI_Comm_dup(MPI_COMM_WORLD, &self->meeting);
     MPI_Comm_rank(self->group, &rank);
     MPI_Comm_size(self->group, &size);
-    self->base = (tr_collective_t){&mpi_ops, (size_t)rank, (size_t)size};
+    self->base = (tr_collective_t){&mpi_ops, (size_t)rank, (size_t)size, NULL};
     *collective = &self->base;
     return TR_OK;
 }

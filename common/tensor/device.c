@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/file.h"
+
 void tr_backend_close(tr_backend_t **backend)
 {
     if (*backend != NULL) {
@@ -27,15 +29,12 @@ static tr_status module_path(char **path, tr_error_t *err)
         *path = tr_strdup(wanted);
         return TR_OK;
     }
-    char program[4096];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length <= 0) {
+    char *folder = tr_directory_of_program();
+    if (folder == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot tell where this program lies: %s", strerror(errno));
     }
-    program[length] = '\0';
-    // /proc/self/exe is absolute, so there is a slash.
-    *strrchr(program, '/') = '\0';
-    *path = tr_format("%s/troupe-cuda.so", program);
+    *path = tr_format("%s/troupe-cuda.so", folder);
+    free(folder);
     // Checked first, because dlopen's own sentence for a missing file is about the loader, not
     // about the build.
     if (access(*path, F_OK) != 0) {
@@ -54,7 +53,7 @@ static tr_status module_path(char **path, tr_error_t *err)
 /// ends.
 static tr_status module_function(void **function, const char *name, tr_error_t *err)
 {
-    char *path;
+    char *path = NULL;
     TR_TRY(module_path(&path, err));
     // RTLD_LOCAL: the module has its own copies of status.c and tensor.c, which must not replace
     // ours.

@@ -29,7 +29,7 @@ Test(collective, moves_vectors_of_its_own_device)
 {
     static const tr_collective_ops_t mpi = {.name = "mpi", .device = "cpu"},
                                      nccl = {.name = "nccl", .device = "cuda"};
-    const tr_collective_t by_mpi = {&mpi, 0, 2}, by_nccl = {&nccl, 0, 2};
+    const tr_collective_t by_mpi = {.ops = &mpi, .size = 2}, by_nccl = {.ops = &nccl, .size = 2};
     tr_backend_t *cpu;
     tr_error_t err = {0};
     cr_assert_eq(tr_backend_open_cpu(&cpu, 1, &err), TR_OK, "%s", err.text);
