@@ -339,12 +339,10 @@ static void differentiate_heads(tr_queue_t *queue, const cuda_attending<bf16> &a
     dim3 rows(cuda_tiles(batch->tokens, batch->sequences, a.group, TILE), heads);
     dim3 keys(cuda_tiles(batch->tokens, batch->sequences, 1, TILE), heads);
     if (shared > queue->backend->shared) {
-        tr_error_t err = {};
-        tr_fail(&err, TR_ERR_UNSUPPORTED,
+        tr_fail(cuda_failure(queue), TR_ERR_UNSUPPORTED,
                 "the gradient of attention in bf16, with heads of %d elements, takes %zu KiB of "
                 "shared memory a block, and this GPU has %zu: train in fp32",
                 a.dim, shared >> 10, queue->backend->shared >> 10);
-        cuda_stick(queue, err.status, err.text);
         return;
     }
     cuda_launch(queue, rows, 8 * TILE, shared, dquery_bf16<C>, a);

@@ -132,7 +132,7 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
     self->base.ops = &cuda_ops;
     self->base.real = options->precision;
     self->base.form = self->form;
-    return cuda_products_new(&self->products, self, err);
+    return cuda_products_new(&self->products, err);
 }
 
 extern "C" __attribute__((visibility("default"))) tr_status
@@ -162,22 +162,12 @@ troupe_cuda_open(tr_backend_t **backend, const tr_device_options_t *options, siz
     return TR_OK;
 }
 
-/// Only the first failure is kept: those after it are usually its consequences.
-void cuda_stick(tr_queue_t *queue, tr_status status, const char *text)
-{
-    if (queue->failed.status == TR_OK) {
-        (void)tr_fail(&queue->failed, status, "%s", text);
-    }
-}
-
 void cuda_check(tr_queue_t *queue, cudaError_t error, const char *what)
 {
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
-        if (queue->failed.status == TR_OK) {
-            (void)tr_fail(&queue->failed,
-                          error == cudaErrorMemoryAllocation ? TR_ERR_MEMORY : TR_ERR_UNSUPPORTED,
-                          "the GPU failed (%s): %s", what, cudaGetErrorString(error));
-        }
+        (void)tr_fail(cuda_failure(queue),
+                      error == cudaErrorMemoryAllocation ? TR_ERR_MEMORY : TR_ERR_UNSUPPORTED,
+                      "the GPU failed (%s): %s", what, cudaGetErrorString(error));
     }
 }

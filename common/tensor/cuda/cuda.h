@@ -60,10 +60,15 @@ struct tr_queue {
     tr_error_t failed; ///< the first failure since queue_wait
 };
 
-/// Makes the first failure stick to the queue; later operators then do nothing. what: a few words
-/// for the sentence.
+/// Where a failure is written (tr_fail) that sticks to the queue, after which operators do nothing;
+/// NULL after the first one: those after it are usually its consequences.
+static inline tr_error_t *cuda_failure(tr_queue_t *queue)
+{
+    return queue->failed.status == TR_OK ? &queue->failed : NULL;
+}
+
+/// Makes the failure of a call stick. what: a few words for the sentence.
 void cuda_check(tr_queue_t *queue, cudaError_t error, const char *what);
-void cuda_stick(tr_queue_t *queue, tr_status status, const char *text);
 
 /// At least `bytes` of device memory that keeps its place until the slot is asked for more; content
 /// undefined. NULL, with the failure stuck to the queue, when there is no memory: the operator must
@@ -133,8 +138,7 @@ static inline void cuda_launch(tr_queue_t *queue, dim3 grid, dim3 block, size_t 
 }
 
 // matmul_ops.cu
-tr_status cuda_products_new(struct cuda_products **products, cuda_backend_t *backend,
-                            tr_error_t *err);
+tr_status cuda_products_new(struct cuda_products **products, tr_error_t *err);
 void cuda_products_destroy(struct cuda_products **products);
 /// y: [rows, n] of y_dtype = x W^T; x: [rows, k], weight: [n, k], both [real]. For operators that
 /// use memory of their own.

@@ -8,9 +8,8 @@ template <typename T> struct row_block {
     enum { threads = cuda_lanes<T>::count < 32 ? 32 : cuda_lanes<T>::count };
 };
 
-enum : size_t {
-    NOWHERE = SIZE_MAX
-}; // of a target that is no token, or whose row's list is not valid
+/// The place of a target that is no token, or whose row's list is not valid.
+enum : size_t { NOWHERE = SIZE_MAX };
 
 /// One call's arguments.
 typedef struct head_args {

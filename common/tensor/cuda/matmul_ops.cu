@@ -118,24 +118,27 @@ enum {
 
 typedef enum product_kind { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT } product_kind_t;
 
-/// A product as cuBLASLt sees it: column-major d: [m, n] = op(a) op(b) + beta d, depth k. See
-/// make_plan for how the three kinds of product map to it.
-typedef struct problem {
+/// What an algorithm is chosen for: a kind of product of one weight shape.
+typedef struct product {
     product_kind_t kind;
-    size_t m, n, k;
-    cudaDataType type; // of d
-    size_t alignment;  // of all pointers and rows, in bytes; 0: not known yet
+    size_t outputs, inputs; // the weight is [outputs, inputs]
+    cudaDataType type;      // of the result
+    size_t alignment;       // of all pointers and rows, in bytes; 0: not known yet
+} product_t;
+
+/// A product for so many rows (tokens): d = op(a) op(b) + beta d. See make_plan for what the three
+/// kinds have as a, b and d.
+typedef struct problem {
+    product_t product;
+    size_t rows;
     const void *a, *b; // bf16
     void *d;
     float beta;
 } problem_t;
 
-/// The pinned algorithm for a kind of product of one weight shape.
+/// The pinned algorithm of a product.
 typedef struct choice {
-    product_kind_t kind;
-    size_t outputs, inputs; // the weight is [outputs, inputs]
-    cudaDataType type;
-    size_t alignment;
+    product_t product;
     cublasLtMatmulAlgo_t algorithm;
 } choice_t;
 
@@ -151,12 +154,10 @@ typedef struct plan {
     cublasLtMatrixLayout_t a, b, d;
 } plan_t;
 
-tr_status cuda_products_new(struct cuda_products **products, cuda_backend_t *backend,
-                            tr_error_t *err)
+tr_status cuda_products_new(struct cuda_products **products, tr_error_t *err)
 {
     *products = static_cast<struct cuda_products *>(tr_calloc(1, sizeof **products));
     cublasStatus_t code = cublasLtCreate(&(*products)->handle);
-    (void)backend;
     if (code != CUBLAS_STATUS_SUCCESS) {
         free(*products);
         *products = NULL;
@@ -189,19 +190,25 @@ static void plan_release(plan_t *plan)
     }
 }
 
-/// A row-major matrix is its transpose in column-major, so the products become:
+/// The layout of a row-major matrix, which is its transpose in column-major.
+static bool row_major(cublasLtMatrixLayout_t *layout, cudaDataType type, size_t rows,
+                      size_t columns)
+{
+    return cublasLtMatrixLayoutCreate(layout, type, columns, rows, static_cast<int64_t>(columns)) ==
+           CUBLAS_STATUS_SUCCESS;
+}
+
+/// As cuBLASLt's matrices are column-major, the products become:
 ///
 ///     forward          y  = x W^T    y^T  = W x^T      a = W, transposed     b = x
 ///     input gradient   dx = dy W     dx^T = W^T dy^T   a = W as it stands    b = dy
 ///     weight gradient  dw = dy^T x   dw^T = x^T dy     a = x as it stands    b = dy, transposed
 static bool make_plan(plan_t *plan, const problem_t *p)
 {
-    int32_t transpose_a = p->kind == FORWARD ? CUBLAS_OP_T : CUBLAS_OP_N;
-    int32_t transpose_b = p->kind == WEIGHT_GRADIENT ? CUBLAS_OP_T : CUBLAS_OP_N;
-    uint64_t a_rows = p->kind == FORWARD ? p->k : p->m,
-             a_columns = p->kind == FORWARD ? p->m : p->k;
-    uint64_t b_rows = p->kind == WEIGHT_GRADIENT ? p->n : p->k;
-    uint64_t b_columns = p->kind == WEIGHT_GRADIENT ? p->k : p->n;
+    const size_t outputs = p->product.outputs, inputs = p->product.inputs;
+    const bool forward = p->product.kind == FORWARD, weight = p->product.kind == WEIGHT_GRADIENT;
+    int32_t transpose_a = forward ? CUBLAS_OP_T : CUBLAS_OP_N;
+    int32_t transpose_b = weight ? CUBLAS_OP_T : CUBLAS_OP_N;
     *plan = {};
     return cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
                CUBLAS_STATUS_SUCCESS &&
@@ -209,12 +216,10 @@ static bool make_plan(plan_t *plan, const problem_t *p)
                                           sizeof transpose_a) == CUBLAS_STATUS_SUCCESS &&
            cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSB, &transpose_b,
                                           sizeof transpose_b) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&plan->a, CUDA_R_16BF, a_rows, a_columns,
-                                      static_cast<int64_t>(a_rows)) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&plan->b, CUDA_R_16BF, b_rows, b_columns,
-                                      static_cast<int64_t>(b_rows)) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&plan->d, p->type, p->m, p->n, static_cast<int64_t>(p->m)) ==
-               CUBLAS_STATUS_SUCCESS;
+           row_major(&plan->a, CUDA_R_16BF, weight ? p->rows : outputs, inputs) &&
+           row_major(&plan->b, CUDA_R_16BF, p->rows, forward ? inputs : outputs) &&
+           row_major(&plan->d, p->product.type, weight ? outputs : p->rows,
+                     forward ? outputs : inputs);
 }
 
 /// Enqueues the product. c and d are the same matrix, so beta adds to the destination.
@@ -233,35 +238,19 @@ static cublasStatus_t multiply(tr_queue_t *queue, const plan_t *plan, const prob
 
 // The choice of an algorithm
 
-/// The weight is [outputs, inputs]; m, n and k hold these in another place for each kind.
-static size_t outputs_of(const problem_t *p)
-{
-    return p->kind == FORWARD ? p->m : p->kind == INPUT_GRADIENT ? p->k : p->n;
-}
-
-static size_t inputs_of(const problem_t *p)
-{
-    return p->kind == FORWARD ? p->k : p->m;
-}
-
-/// The same product with another number of rows (tokens).
-static problem_t with_rows(problem_t p, size_t rows)
-{
-    *(p.kind == WEIGHT_GRADIENT ? &p.k : &p.n) = rows;
-    return p;
-}
-
 /// candidates: [CANDIDATES], written with the library's ranking of algorithms that do not split k;
 /// returns their number.
 static int rank_algorithms(tr_queue_t *queue, const problem_t *problem,
                            cublasLtMatmulHeuristicResult_t *candidates)
 {
     cublasLtMatmulPreference_t preference = NULL;
-    problem_t p = with_rows(*problem, RANKED_ROWS);
+    problem_t p = *problem;
     uint64_t workspace = CUDA_WORKSPACE;
-    uint32_t none = CUBLASLT_REDUCTION_SCHEME_NONE, alignment = static_cast<uint32_t>(p.alignment);
+    uint32_t none = CUBLASLT_REDUCTION_SCHEME_NONE,
+             alignment = static_cast<uint32_t>(p.product.alignment);
     int count = 0;
     plan_t plan;
+    p.rows = RANKED_ROWS;
     if (make_plan(&plan, &p) &&
         cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS) {
         static const cublasLtMatmulPreferenceAttributes_t aligned[] = {
@@ -332,26 +321,24 @@ static bool rows_keep_bits(tr_queue_t *queue, problem_t p, trial_t *trial,
     static const size_t few[] = {1, 2, 3, 8, 16, 17, 64, 100, 129, 256};
     tr_tensor_t whole = {trial->whole, 0, TR_U8, RANKED_ROWS, trial->row_bytes};
     bool same = true;
-    p = with_rows(p, RANKED_ROWS);
     p.a = trial->weight->data;
     p.b = trial->rows->data;
     p.beta = 0.0f;
     // i = 0 is the whole product, the others are compared with it.
     for (size_t i = 0; i <= sizeof few / sizeof few[0] && same; i++) {
-        size_t rows = i == 0 ? static_cast<size_t>(RANKED_ROWS) : few[i - 1];
         plan_t plan;
-        problem_t q = with_rows(p, rows);
-        q.d = i == 0 ? trial->whole->data : trial->part->data;
+        p.rows = i == 0 ? static_cast<size_t>(RANKED_ROWS) : few[i - 1];
+        p.d = i == 0 ? trial->whole->data : trial->part->data;
         same =
-            make_plan(&plan, &q) && multiply(queue, &plan, &q, algorithm) == CUBLAS_STATUS_SUCCESS;
+            make_plan(&plan, &p) && multiply(queue, &plan, &p, algorithm) == CUBLAS_STATUS_SUCCESS;
         plan_release(&plan);
         if (i == 0) {
             cuda_read(queue, trial->whole_bytes, whole);
         } else if (same) {
-            tr_tensor_t part = {trial->part, 0, TR_U8, rows, trial->row_bytes};
+            tr_tensor_t part = {trial->part, 0, TR_U8, p.rows, trial->row_bytes};
             cuda_read(queue, trial->part_bytes, part);
             same = cuda_queue_wait(queue, NULL) == TR_OK &&
-                   memcmp(trial->part_bytes, trial->whole_bytes, rows * trial->row_bytes) == 0;
+                   memcmp(trial->part_bytes, trial->whole_bytes, p.rows * trial->row_bytes) == 0;
         }
     }
     return same;
@@ -360,20 +347,22 @@ static bool rows_keep_bits(tr_queue_t *queue, problem_t p, trial_t *trial,
 static tr_status trial_new(trial_t *trial, tr_queue_t *queue, const problem_t *p, tr_error_t *err)
 {
     tr_backend_t *backend = &queue->backend->base;
-    const size_t k = p->k, weight = p->m * p->k;
-    const size_t element = p->type == CUDA_R_32F ? sizeof(float) : sizeof(bf16);
-    const cuda_trial_t bytes = cuda_trial_bytes(p->m, k, element);
+    const bool forward = p->product.kind == FORWARD;
+    const size_t outputs = p->product.outputs, inputs = p->product.inputs;
+    const size_t k = forward ? inputs : outputs, m = forward ? outputs : inputs;
+    const size_t element = p->product.type == CUDA_R_32F ? sizeof(float) : sizeof(bf16);
+    const cuda_trial_t bytes = cuda_trial_bytes(m, k, element);
     *trial = {};
-    trial->row_bytes = p->m * element;
+    trial->row_bytes = m * element;
     TR_TRY(cuda_buffer_new(backend, &trial->weight, bytes.weight, err));
     TR_TRY(cuda_buffer_new(backend, &trial->rows, bytes.rows, err));
     TR_TRY(cuda_buffer_new(backend, &trial->whole, bytes.result, err));
     TR_TRY(cuda_buffer_new(backend, &trial->part, bytes.result, err));
     trial->whole_bytes = static_cast<char *>(tr_alloc(2 * bytes.result));
     trial->part_bytes = trial->whole_bytes + bytes.result;
-    size_t stride = p->kind == FORWARD ? 1 : p->m; // of the weight's depth
-    cuda_launch(queue, cuda_blocks(weight, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
-                reinterpret_cast<bf16 *>(trial->weight->data), weight, stride, k, 1u, true);
+    size_t stride = forward ? 1 : inputs; // of the weight's depth
+    cuda_launch(queue, cuda_blocks(m * k, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
+                reinterpret_cast<bf16 *>(trial->weight->data), m * k, stride, k, 1u, true);
     cuda_launch(queue, cuda_blocks(RANKED_ROWS * k, CUDA_BLOCK), CUDA_BLOCK, 0, fill,
                 reinterpret_cast<bf16 *>(trial->rows->data), RANKED_ROWS * k,
                 static_cast<size_t>(1), k, 77777u, false);
@@ -389,26 +378,27 @@ static void trial_release(trial_t *trial)
     free(trial->whole_bytes);
 }
 
-/// *fit: the first candidate that keeps bits, or NULL. Weight gradients need no trial: their rows
-/// are the weight's outputs, always the same number, and only the depth varies.
-static tr_status first_fit(const cublasLtMatmulAlgo_t **fit, tr_queue_t *queue, const problem_t *p,
-                           const cublasLtMatmulHeuristicResult_t *candidates, int count,
-                           tr_error_t *err)
+/// The first candidate that keeps bits, or NULL. Weight gradients need no trial: their rows are the
+/// weight's outputs, always the same number, and only the depth varies.
+static const cublasLtMatmulAlgo_t *first_fit(tr_queue_t *queue, const problem_t *p,
+                                             const cublasLtMatmulHeuristicResult_t *candidates,
+                                             int count)
 {
     trial_t trial = {};
-    bool tries = p->kind != WEIGHT_GRADIENT;
-    tr_status status = tries ? trial_new(&trial, queue, p, err) : TR_OK;
-    *fit = NULL;
-    for (int i = 0; i < count && status == TR_OK && *fit == NULL; i++) {
+    const bool tries = p->product.kind != WEIGHT_GRADIENT;
+    // Where there is no memory for a trial, that failure sticks to the queue.
+    const bool ready = !tries || trial_new(&trial, queue, p, cuda_failure(queue)) == TR_OK;
+    const cublasLtMatmulAlgo_t *fit = NULL;
+    for (int i = 0; i < count && ready && fit == NULL; i++) {
         const cublasLtMatmulAlgo_t *algorithm = &candidates[i].algo;
         bool splits = setting(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1;
         if (candidates[i].state == CUBLAS_STATUS_SUCCESS && !splits &&
             (!tries || rows_keep_bits(queue, *p, &trial, algorithm))) {
-            *fit = algorithm;
+            fit = algorithm;
         }
     }
     trial_release(&trial);
-    return status;
+    return fit;
 }
 
 /// One line for each shape, so that two processes' choices can be compared.
@@ -417,7 +407,7 @@ static void log_choice(const tr_queue_t *queue, const problem_t *p, const cublas
     static const char *const names[] = {"forward", "input_gradient", "weight_gradient"};
     queue->backend->log(TR_LOG_INFO, "products",
                         "kind=%s outputs=%zu inputs=%zu algorithm=%d tile=%d stages=%d \"pinned\"",
-                        names[p->kind], outputs_of(p), inputs_of(p),
+                        names[p->product.kind], p->product.outputs, p->product.inputs,
                         static_cast<int>(setting(fit, CUBLASLT_ALGO_CONFIG_ID)),
                         static_cast<int>(setting(fit, CUBLASLT_ALGO_CONFIG_TILE_ID)),
                         static_cast<int>(setting(fit, CUBLASLT_ALGO_CONFIG_STAGES_ID)));
@@ -429,23 +419,19 @@ static const cublasLtMatmulAlgo_t *choose(tr_queue_t *queue, const problem_t *p)
 {
     struct cuda_products *products = queue->backend->products;
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
-    const cublasLtMatmulAlgo_t *fit;
-    tr_error_t err = {};
     TR_ASSERT(products->count < CHOICES, "%zu shapes of products", products->count);
     int count = rank_algorithms(queue, p, candidates);
-    if (first_fit(&fit, queue, p, candidates, count, &err) == TR_OK && fit == NULL) {
-        (void)tr_fail(&err, TR_ERR_UNSUPPORTED,
+    const cublasLtMatmulAlgo_t *fit = first_fit(queue, p, candidates, count);
+    if (fit == NULL) {
+        (void)tr_fail(cuda_failure(queue), TR_ERR_UNSUPPORTED,
                       "no algorithm of cuBLASLt (of %d) gives a row of a [%zu, %zu] product the "
                       "same bits among few rows and many; say 'precision: fp32'",
-                      count, outputs_of(p), inputs_of(p));
-    }
-    if (fit == NULL) {
-        cuda_stick(queue, err.status, err.text);
+                      count, p->product.outputs, p->product.inputs);
         return NULL;
     }
     log_choice(queue, p, fit);
     choice_t *made = &products->choices[products->count++];
-    *made = {p->kind, outputs_of(p), inputs_of(p), p->type, p->alignment, *fit};
+    *made = {p->product, *fit};
     return &made->algorithm;
 }
 
@@ -454,11 +440,12 @@ static const cublasLtMatmulAlgo_t *choose(tr_queue_t *queue, const problem_t *p)
 static const cublasLtMatmulAlgo_t *chosen(tr_queue_t *queue, const problem_t *p)
 {
     const struct cuda_products *products = queue->backend->products;
+    const product_t *x = &p->product;
     for (size_t i = 0; i < products->count; i++) {
-        const choice_t *c = &products->choices[i];
-        if (c->kind == p->kind && c->outputs == outputs_of(p) && c->inputs == inputs_of(p) &&
-            c->type == p->type && c->alignment == p->alignment) {
-            return &c->algorithm;
+        const product_t *y = &products->choices[i].product;
+        if (x->kind == y->kind && x->outputs == y->outputs && x->inputs == y->inputs &&
+            x->type == y->type && x->alignment == y->alignment) {
+            return &products->choices[i].algorithm;
         }
     }
     return choose(queue, p);
@@ -469,8 +456,8 @@ static const cublasLtMatmulAlgo_t *chosen(tr_queue_t *queue, const problem_t *p)
 static size_t alignment_of(const problem_t *p)
 {
     size_t bits = reinterpret_cast<size_t>(p->a) | reinterpret_cast<size_t>(p->b) |
-                  reinterpret_cast<size_t>(p->d) | outputs_of(p) * sizeof(bf16) |
-                  inputs_of(p) * sizeof(bf16) | ALIGNMENT;
+                  reinterpret_cast<size_t>(p->d) | p->product.outputs * sizeof(bf16) |
+                  p->product.inputs * sizeof(bf16) | ALIGNMENT;
     return bits & (~bits + 1); // the lowest set bit
 }
 
@@ -478,10 +465,11 @@ static size_t alignment_of(const problem_t *p)
 static void run_library(tr_queue_t *queue, problem_t p)
 {
     plan_t plan;
-    if (p.m == 0 || p.n == 0 || queue->failed.status != TR_OK) {
+    const bool empty = p.rows == 0 || p.product.outputs == 0 || p.product.inputs == 0;
+    if (empty || queue->failed.status != TR_OK) {
         return;
     }
-    p.alignment = alignment_of(&p);
+    p.product.alignment = alignment_of(&p);
     const bool pinned = !queue->backend->free_products;
     // NULL lets the library choose.
     const cublasLtMatmulAlgo_t *algorithm = pinned ? chosen(queue, &p) : NULL;
@@ -492,38 +480,37 @@ static void run_library(tr_queue_t *queue, problem_t p)
         make_plan(&plan, &p) ? multiply(queue, &plan, &p, algorithm) : CUBLAS_STATUS_INVALID_VALUE;
     plan_release(&plan);
     if (code != CUBLAS_STATUS_SUCCESS) {
-        tr_error_t err = {};
         (void)tr_fail(
-            &err, TR_ERR_UNSUPPORTED,
+            cuda_failure(queue), TR_ERR_UNSUPPORTED,
             "cuBLASLt refused a product of a [%zu, %zu] weight with %s algorithm (code %d)",
-            outputs_of(&p), inputs_of(&p), pinned ? "the pinned" : "its own",
+            p.product.outputs, p.product.inputs, pinned ? "the pinned" : "its own",
             static_cast<int>(code));
-        cuda_stick(queue, err.status, err.text);
     }
 }
 
 // The operators
 
-static bool in_bf16(const tr_queue_t *queue)
+static void *real_data(const tr_queue_t *queue, tr_tensor_t tensor)
 {
-    return queue->backend->base.real == TR_BF16;
+    return cuda_data(tensor, queue->backend->base.real);
 }
 
 /// y = x W^T, or y += x W^T; y may be f32 where [real] is bf16 (logits).
 static void forward(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x,
                     tr_tensor_t weight, size_t rows, bool accumulate)
 {
-    const void *w = cuda_data(weight, queue->backend->base.real);
-    if (!in_bf16(queue)) {
+    const void *w = real_data(queue, weight);
+    if (queue->backend->base.real == TR_F32) {
         run_chains(queue, static_cast<float *>(y),
                    {static_cast<const float *>(x), weight.columns, 1},
                    {static_cast<const float *>(w), weight.columns, 1}, rows, weight.rows,
                    weight.columns, accumulate ? PRODUCT_ADD : PRODUCT_WRITE);
         return;
     }
-    run_library(queue, {FORWARD, weight.rows, rows, weight.columns,
-                        y_dtype == TR_F32 ? CUDA_R_32F : CUDA_R_16BF, 0, w, x, y,
-                        accumulate ? 1.0f : 0.0f});
+    const cudaDataType type = y_dtype == TR_F32 ? CUDA_R_32F : CUDA_R_16BF;
+    run_library(
+        queue,
+        {{FORWARD, weight.rows, weight.columns, type, 0}, rows, w, x, y, accumulate ? 1.0f : 0.0f});
 }
 
 void cuda_product(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x, tr_tensor_t weight,
@@ -535,35 +522,28 @@ void cuda_product(tr_queue_t *queue, void *y, tr_dtype_t y_dtype, const void *x,
 void cuda_input_gradient(tr_queue_t *queue, void *dx, const void *dy, tr_tensor_t weight,
                          size_t rows)
 {
-    const void *w = cuda_data(weight, queue->backend->base.real);
-    if (!in_bf16(queue)) {
+    const void *w = real_data(queue, weight);
+    if (queue->backend->base.real == TR_F32) {
         run_chains(queue, static_cast<float *>(dx),
                    {static_cast<const float *>(dy), weight.rows, 1},
                    {static_cast<const float *>(w), 1, weight.columns}, rows, weight.columns,
                    weight.rows, PRODUCT_WRITE);
         return;
     }
-    run_library(queue, {INPUT_GRADIENT, weight.columns, rows, weight.rows, CUDA_R_16BF, 0, w, dy,
-                        dx, 0.0f});
+    run_library(
+        queue,
+        {{INPUT_GRADIENT, weight.rows, weight.columns, CUDA_R_16BF, 0}, rows, w, dy, dx, 0.0f});
 }
 
 void cuda_weight_gradient(tr_queue_t *queue, float *dw, const void *dy, const void *x,
                           tr_dtype_t dtype, size_t rows, size_t n, size_t k)
 {
-    if (rows == 0) {
-        return;
-    }
     if (dtype == TR_F32) {
         run_chains(queue, dw, {static_cast<const float *>(dy), 1, n},
                    {static_cast<const float *>(x), 1, k}, n, k, rows, PRODUCT_CONTINUE);
         return;
     }
-    run_library(queue, {WEIGHT_GRADIENT, k, n, rows, CUDA_R_32F, 0, x, dy, dw, 1.0f});
-}
-
-static void *real_data(tr_queue_t *queue, tr_tensor_t tensor)
-{
-    return cuda_data(tensor, queue->backend->base.real);
+    run_library(queue, {{WEIGHT_GRADIENT, n, k, CUDA_R_32F, 0}, rows, x, dy, dw, 1.0f});
 }
 
 void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,

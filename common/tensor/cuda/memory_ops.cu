@@ -201,11 +201,8 @@ tr_status cuda_queue_wait(tr_queue_t *queue, tr_error_t *err)
     cuda_check(queue, cudaStreamSynchronize(queue->stream), "waiting for its work");
     // The stream is empty, so no copy reads the staging memory any more.
     queue->staged = 0;
-    if (queue->failed.status == TR_OK) {
-        return TR_OK;
-    }
     tr_status status = queue->failed.status;
-    if (err != NULL) {
+    if (status != TR_OK && err != NULL) {
         *err = queue->failed;
     }
     // Reported once; the next operators run again.
@@ -217,14 +214,12 @@ void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
 {
     tr_buffer_t **buffer = &queue->scratch[slot];
     if (*buffer == NULL || (*buffer)->bytes < bytes) {
-        tr_error_t err = {};
         // The old memory goes first: both need not fit. Kernels that use it have ended (cudaFree
         // waits).
         cuda_buffer_destroy(buffer);
         queue->moves++;
-        if (cuda_buffer_new(&queue->backend->base, buffer, cuda_scratch_size(bytes), &err) !=
-            TR_OK) {
-            cuda_stick(queue, err.status, err.text);
+        if (cuda_buffer_new(&queue->backend->base, buffer, cuda_scratch_size(bytes),
+                            cuda_failure(queue)) != TR_OK) {
             return NULL;
         }
     }
@@ -255,6 +250,14 @@ void *cuda_stream(tr_queue_t *queue)
     return queue->stream;
 }
 
+/// Enqueues a copy from or to any memory. what: a few words for the sentence of a failure.
+static void move(tr_queue_t *queue, void *to, const void *from, size_t bytes, const char *what)
+{
+    if (bytes > 0) {
+        cuda_check(queue, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue->stream), what);
+    }
+}
+
 void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 {
     size_t bytes = tr_tensor_bytes(destination);
@@ -264,8 +267,7 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
     }
     // Large: copied from the source itself, which the caller may change as soon as this returns.
     if (bytes > STAGED_MOST) {
-        cuda_check(queue, cudaMemcpyAsync(to, source, bytes, cudaMemcpyDefault, queue->stream),
-                   "writing to it");
+        move(queue, to, source, bytes, "writing to it");
         cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
         return;
     }
@@ -277,21 +279,14 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
     char *waiting = queue->staging + queue->staged;
     queue->staged += (bytes + 63) & ~static_cast<size_t>(63);
     memcpy(waiting, source, bytes);
-    cuda_check(queue, cudaMemcpyAsync(to, waiting, bytes, cudaMemcpyDefault, queue->stream),
-               "writing to it");
+    move(queue, to, waiting, bytes, "writing to it");
 }
 
 /// The destination is valid after queue_wait, as backend.h says; a small read is not worth a wait
 /// of its own.
 void cuda_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 {
-    size_t bytes = tr_tensor_bytes(source);
-    const void *from = cuda_address(source);
-    if (bytes > 0) {
-        cuda_check(queue,
-                   cudaMemcpyAsync(destination, from, bytes, cudaMemcpyDefault, queue->stream),
-                   "reading from it");
-    }
+    move(queue, destination, cuda_address(source), tr_tensor_bytes(source), "reading from it");
 }
 
 void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
@@ -299,12 +294,7 @@ void cuda_copy(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
     size_t bytes = tr_tensor_bytes(destination);
     TR_ASSERT(bytes == tr_tensor_bytes(source), "%zu bytes into %zu", tr_tensor_bytes(source),
               bytes);
-    void *to = cuda_address(destination);
-    const void *from = cuda_address(source);
-    if (bytes > 0) {
-        cuda_check(queue, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue->stream),
-                   "copying");
-    }
+    move(queue, cuda_address(destination), cuda_address(source), bytes, "copying");
 }
 
 void cuda_zero(tr_queue_t *queue, tr_tensor_t destination)

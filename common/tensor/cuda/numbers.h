@@ -104,26 +104,13 @@ static __device__ __forceinline__ float cuda_over_lanes(float x, float *shared, 
     return __shfl_sync(0xffffffffu, x, 0, width);
 }
 
-struct cuda_plus {
-    __device__ __forceinline__ float operator()(float a, float b) const
-    {
-        return a + b;
-    }
-};
-struct cuda_greater {
-    __device__ __forceinline__ float operator()(float a, float b) const
-    {
-        return a > b ? a : b;
-    }
-};
-
 template <int L> static __device__ __forceinline__ float cuda_sum_lanes(float x, float *shared)
 {
-    return cuda_over_lanes<L>(x, shared, cuda_plus());
+    return cuda_over_lanes<L>(x, shared, [](float a, float b) { return a + b; });
 }
 template <int L> static __device__ __forceinline__ float cuda_greatest_lane(float x, float *shared)
 {
-    return cuda_over_lanes<L>(x, shared, cuda_greater());
+    return cuda_over_lanes<L>(x, shared, [](float a, float b) { return a > b ? a : b; });
 }
 
 #endif
