@@ -38,30 +38,6 @@ typedef struct work {
     float *dquery;        // [block * group, D]
 } work_t;
 
-/// Panels whose columns are the rows of x: panels[i / 32][d][i % 32] = x[i][d], zero padded.
-static void pack_columns(float *panels, const float *x, size_t stride, size_t rows, size_t dim)
-{
-    for (size_t first = 0; first < rows; first += CPU_PANEL, panels += dim * CPU_PANEL) {
-        for (size_t d = 0; d < dim; d++) {
-            for (size_t i = 0; i < CPU_PANEL; i++) {
-                panels[d * CPU_PANEL + i] = first + i < rows ? x[(first + i) * stride + d] : 0.0f;
-            }
-        }
-    }
-}
-
-/// Panels whose columns are the columns of x: panels[d / 32][i][d % 32] = x[i][d], zero padded.
-static void pack_rows(float *panels, const float *x, size_t stride, size_t rows, size_t dim)
-{
-    for (size_t first = 0; first < dim; first += CPU_PANEL, panels += rows * CPU_PANEL) {
-        size_t count = dim - first < CPU_PANEL ? dim - first : CPU_PANEL;
-        for (size_t i = 0; i < rows; i++) {
-            memcpy(panels + i * CPU_PANEL, x + i * stride + first, count * sizeof *x);
-            memset(panels + i * CPU_PANEL + count, 0, (CPU_PANEL - count) * sizeof *x);
-        }
-    }
-}
-
 /// The next `count` floats of the scratch memory, in whole vectors.
 static float *take(float *base, size_t *used, size_t count)
 {
@@ -149,8 +125,9 @@ static void gather(const work_t *w, size_t first, size_t positions)
         memcpy(w->dout + i * job->group * job->dim, job->dout + (first + i) * job->out_stride,
                bytes);
     }
-    pack_rows(w->query_panels, w->query, job->dim, positions * job->group, job->dim);
-    pack_rows(w->dout_panels, w->dout, job->dim, positions * job->group, job->dim);
+    const size_t rows = positions * job->group;
+    cpu_pack_panels(w->query_panels, &(cpu_stored_t){w->query, 1, job->dim}, job->dim, rows);
+    cpu_pack_panels(w->dout_panels, &(cpu_stored_t){w->dout, 1, job->dim}, job->dim, rows);
 }
 
 /// The block's dq, and what it adds to dk and dv. Keys after the block's last position are not
@@ -192,9 +169,11 @@ void CPU_NAME(cpu_attention_gradient)(const cpu_attention_gradient_t *job)
 {
     work_t w = {.job = job};
     lay_out(&w, job->scratch, job->rows, job->group, job->dim);
-    pack_columns(w.key_columns, job->key, job->stride, job->rows, job->dim);
-    pack_columns(w.value_columns, job->value, job->stride, job->rows, job->dim);
-    pack_rows(w.key_rows, job->key, job->stride, job->rows, job->dim);
+    // Keys and values as columns, for scores and dp; keys as rows too, for dq.
+    const size_t rows = job->rows, dim = job->dim, stride = job->stride;
+    cpu_pack_panels(w.key_columns, &(cpu_stored_t){job->key, stride, 1}, rows, dim);
+    cpu_pack_panels(w.value_columns, &(cpu_stored_t){job->value, stride, 1}, rows, dim);
+    cpu_pack_panels(w.key_rows, &(cpu_stored_t){job->key, 1, stride}, dim, rows);
     memset(w.dkey, 0, job->rows * job->dim * sizeof(float));
     memset(w.dvalue, 0, job->rows * job->dim * sizeof(float));
     for (size_t first = 0; first < job->rows; first += w.block) {

@@ -120,6 +120,17 @@ extern const cpu_kernels_t cpu_kernels_generic;
 extern const cpu_kernels_t cpu_kernels_avx2;
 extern const cpu_kernels_t cpu_kernels_avx512;
 
+/// A matrix seen as b of a product, from memory: the distance of two outputs of the product (its
+/// columns) and of two elements of its chain. One of the two is 1.
+typedef struct cpu_stored {
+    const float *data; ///< NULL: the product has its panels already
+    size_t output_step, chain_step;
+} cpu_stored_t;
+
+/// Packs outputs 0..outputs-1 into panels: [ceil(outputs / 32)][chain][32], the last one filled up
+/// with zeros (matmul_ops.c). By the calling thread.
+void cpu_pack_panels(float *to, const cpu_stored_t *from, size_t outputs, size_t chain);
+
 static inline size_t cpu_round_up(size_t n, size_t unit)
 {
     return (n + unit - 1) / unit * unit;

@@ -35,19 +35,12 @@ size_t cpu_packed_count(size_t n, size_t k)
     return cpu_round_up(n, CPU_PANEL) * k;
 }
 
-/// A weight as Hugging Face stores it, [N, K], seen as b: the distance of two outputs of the
-/// product and of two elements of its chain. Forward: K and 1; input gradient: 1 and K.
-typedef struct stored {
-    const float *weight; // NULL: the product has its panels already
-    size_t output_step, chain_step;
-} stored_t;
-
 /// For a forward product: rows of the weight become the columns of a panel [chain][32]. Reads along
 /// the rows, so each cache line of the weight is fetched once.
-static void pack_rows(float *to, const stored_t *from, size_t outputs, size_t chain)
+static void pack_rows(float *to, const cpu_stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t i = 0; i < outputs; i++) {
-        const float *row = from->weight + i * from->output_step;
+        const float *row = from->data + i * from->output_step;
         for (size_t k = 0; k < chain; k++) {
             to[k * CPU_PANEL + i] = row[k];
         }
@@ -58,24 +51,23 @@ static void pack_rows(float *to, const stored_t *from, size_t outputs, size_t ch
 }
 
 /// For an input gradient: 32 neighbours of each row of the weight become a row of the panel.
-static void pack_columns(float *to, const stored_t *from, size_t outputs, size_t chain)
+static void pack_columns(float *to, const cpu_stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t k = 0; k < chain; k++, to += CPU_PANEL) {
-        memcpy(to, from->weight + k * from->chain_step, outputs * sizeof(float));
+        memcpy(to, from->data + k * from->chain_step, outputs * sizeof(float));
         memset(to + outputs, 0, (CPU_PANEL - outputs) * sizeof(float));
     }
 }
 
-/// Packs outputs 0..outputs-1 into panels of 32: [panel][chain][32], a short piece of the chain at
-/// a time.
-static void pack_panels(float *to, const stored_t *from, size_t outputs, size_t chain)
+/// A short piece of the chain at a time.
+void cpu_pack_panels(float *to, const cpu_stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t first = 0; first < outputs; first += CPU_PANEL, to += chain * CPU_PANEL) {
         size_t columns = outputs - first < CPU_PANEL ? outputs - first : CPU_PANEL;
         for (size_t k = 0; k < chain; k += PACK_CHAIN) {
             size_t length = chain - k < PACK_CHAIN ? chain - k : PACK_CHAIN;
-            stored_t part = *from;
-            part.weight += first * from->output_step + k * from->chain_step;
+            cpu_stored_t part = *from;
+            part.data += first * from->output_step + k * from->chain_step;
             if (from->output_step == 1) {
                 pack_columns(to + k * CPU_PANEL, &part, columns, length);
             } else {
@@ -97,9 +89,9 @@ static void pack_share(void *context, size_t first, size_t count, size_t thread)
     const size_t n = p->weight.rows, k = p->weight.columns;
     size_t left = n - first * CPU_PANEL;
     (void)thread;
-    pack_panels(p->packed + first * CPU_PANEL * k,
-                &(stored_t){cpu_f32(p->weight) + first * CPU_PANEL * k, k, 1},
-                left < count * CPU_PANEL ? left : count * CPU_PANEL, k);
+    cpu_pack_panels(p->packed + first * CPU_PANEL * k,
+                    &(cpu_stored_t){cpu_f32(p->weight) + first * CPU_PANEL * k, k, 1},
+                    left < count * CPU_PANEL ? left : count * CPU_PANEL, k);
 }
 
 void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight)
@@ -119,8 +111,8 @@ typedef struct product {
     size_t chunk_rows;   // of a task
     size_t group_panels; // of a task
     size_t chunks, groups;
-    stored_t from;  // what a task packs first; weight NULL: nothing, gemm has the panels
-    float *scratch; // [threads, share] a task's panels
+    cpu_stored_t from; // what a task packs first; data NULL: nothing, gemm has the panels
+    float *scratch;    // [threads, share] a task's panels
     size_t share;
 } product_t;
 
@@ -136,13 +128,13 @@ static void run_product(void *context, size_t i, size_t thread)
     g.columns = columns < p->group_panels * CPU_PANEL ? columns : p->group_panels * CPU_PANEL;
     g.y += row * g.y_stride + panel * CPU_PANEL;
     g.a += g.a_block != 0 ? row / p->kernels->block_rows * g.a_block : row * g.a_row;
-    if (p->from.weight == NULL) {
+    if (p->from.data == NULL) {
         g.b += panel * g.b_panel;
     } else {
-        stored_t from = p->from;
+        cpu_stored_t from = p->from;
         float *panels = p->scratch + thread * p->share;
-        from.weight += panel * CPU_PANEL * from.output_step;
-        pack_panels(panels, &from, g.columns, g.k);
+        from.data += panel * CPU_PANEL * from.output_step;
+        cpu_pack_panels(panels, &from, g.columns, g.k);
         g.b = panels;
         g.b_panel = g.k * CPU_PANEL; // shorter than the weight's where this is a piece of the chain
     }
@@ -194,7 +186,7 @@ static void split_stored(cpu_backend_t *backend, product_t *p, size_t panels)
 }
 
 /// Splits one product and runs it, by the caller alone where that is faster.
-static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stored_t *from)
+static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const cpu_stored_t *from)
 {
     product_t p = {.kernels = backend->kernels, .gemm = *gemm, .from = *from};
     size_t panels = (gemm->columns + CPU_PANEL - 1) / CPU_PANEL;
@@ -202,7 +194,7 @@ static void run_split(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stor
         return;
     }
     bool small = backend->threads == 1 || gemm->rows * gemm->columns * (gemm->k + 1) < SMALL_WORK;
-    if (from->weight == NULL) {
+    if (from->data == NULL) {
         split_packed(backend, &p, panels, small);
     } else {
         split_stored(backend, &p, panels);
@@ -252,18 +244,18 @@ static void spread(cpu_backend_t *backend, cpu_gemm_t *g)
 /// Many rows: k in pieces of nearly equal length, so that a panel of a piece stays in the cache
 /// while all rows pass. In mode CPU_ADD the product must be complete before it is added, so it
 /// stays whole.
-static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const stored_t *from)
+static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const cpu_stored_t *from)
 {
     size_t pieces = gemm.mode == CPU_ADD || gemm.k == 0 ? 1 : (gemm.k + CHAIN - 1) / CHAIN;
     size_t length = (gemm.k + pieces - 1) / pieces;
     for (size_t first = 0; first < gemm.k; first += length) {
         cpu_gemm_t piece = gemm;
-        stored_t stored = *from;
+        cpu_stored_t stored = *from;
         piece.a += first;
-        if (from->weight == NULL) {
+        if (from->data == NULL) {
             piece.b += first * CPU_PANEL;
         } else {
-            stored.weight += first * from->chain_step;
+            stored.data += first * from->chain_step;
         }
         piece.k = gemm.k - first < length ? gemm.k - first : length;
         piece.mode = first == 0 ? gemm.mode : CPU_CONTINUE;
@@ -275,7 +267,7 @@ static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const stored_t *
 }
 
 /// Few rows pass a panel once or twice, so cutting k would only cost loads and stores of y.
-static void run_gemm(cpu_backend_t *backend, const cpu_gemm_t *gemm, const stored_t *from)
+static void run_gemm(cpu_backend_t *backend, const cpu_gemm_t *gemm, const cpu_stored_t *from)
 {
     if (gemm->rows > 2 * backend->kernels->block_rows) {
         run_pieces(backend, *gemm, from);
@@ -284,11 +276,11 @@ static void run_gemm(cpu_backend_t *backend, const cpu_gemm_t *gemm, const store
     }
 }
 
-static const stored_t packed_already = {NULL, 0, 0};
+static const cpu_stored_t packed_already = {NULL, 0, 0};
 
 /// A weight small enough for one cache is packed once, by the caller, for all tasks; of a larger
 /// one each task packs its part.
-static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t *from)
+static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const cpu_stored_t *from)
 {
     size_t floats = cpu_packed_count(gemm->columns, gemm->k);
     if (floats * sizeof(float) > PANELS_BYTES) {
@@ -297,7 +289,7 @@ static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const stored_t 
     }
     float *panels = cpu_scratch(backend, CPU_SLOT_WEIGHT, floats * sizeof(float));
     if (!backend->base.dry) {
-        pack_panels(panels, from, gemm->columns, gemm->k);
+        cpu_pack_panels(panels, from, gemm->columns, gemm->k);
     }
     gemm->b = panels;
     run_gemm(backend, gemm, &packed_already);
@@ -337,7 +329,7 @@ void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const flo
     TR_ASSERT(weight.rows == columns && weight.columns == k,
               "weight [%zu, %zu]; %zu outputs of %zu need it so, or [1, %zu] packed", weight.rows,
               weight.columns, columns, k, cpu_packed_count(columns, k));
-    run_stored(backend, &gemm, &(stored_t){cpu_f32(weight), k, 1});
+    run_stored(backend, &gemm, &(cpu_stored_t){cpu_f32(weight), k, 1});
 }
 
 void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
@@ -354,7 +346,7 @@ void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, 
 {
     const size_t n = weight.rows, k = weight.columns;
     cpu_gemm_t gemm = gemm_of(dx, k, dy, dy_stride, rows, k, n);
-    run_stored(backend, &gemm, &(stored_t){cpu_f32(weight), 1, k});
+    run_stored(backend, &gemm, &(cpu_stored_t){cpu_f32(weight), 1, k});
 }
 
 void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
