@@ -1,12 +1,12 @@
 // A process's memory by a dry run: its objects are made in their order, its largest passes run, and
 // the backend's sums are read in between.
 //
-// Apart from memory_plan.c, which knows recipes and says what processes do. Next: tensor/dry.h.
+// Apart from memory_plan.c, which knows recipes and says what processes do. Next: tensor/device.h.
 #include "deploy/memory.h"
 
 #include <stdlib.h>
 
-#include "common/tensor/dry.h"
+#include "common/tensor/device.h"
 #include "rollout/decoder.h"
 
 // Collectives and losses have the arguments that their types demand.

@@ -1,5 +1,5 @@
 /// How many bytes of its device a process takes: model, trainer, passes and decoder run on a
-/// backend that counts and computes nothing (common/tensor/dry.h).
+/// backend that counts and computes nothing (common/tensor/device.h).
 ///
 /// Not counted is what a process has besides: its program, texts, messages, and on a GPU the
 /// driver's own memory. tests/deploy/test_memory.c compares with what real devices are asked for.

@@ -63,7 +63,7 @@ tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *respons
                          const rollout_options_t *options, rollout_token_fn on_token, void *context,
                          tr_error_t *err);
 
-/// On a dry backend (common/tensor/dry.h): takes all memory that a new decoder ever needs for
+/// On a dry backend (common/tensor/device.h): takes all memory that a new decoder ever needs for
 /// `sequences` sequences at once of up to `longest` tokens, of which the prompt has up to `prompt`,
 /// by the largest passes. *cache: bytes of the cache alone.
 tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, size_t sequences,

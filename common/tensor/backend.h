@@ -336,7 +336,7 @@ struct tr_backend {
     const tr_ops_t *ops;
     tr_dtype_t real;  ///< the type of tensors marked [real]
     const char *form; ///< "avx512", "avx2" or "generic"; "sm_90" and the like
-    bool dry;         ///< it computes nothing (dry.h), so values need not be made for it
+    bool dry;         ///< it computes nothing (device.h), so values need not be made for it
     tr_memory_use_t memory;
 };
 

@@ -38,6 +38,16 @@ typedef struct tr_device_info {
 tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *options,
                           tr_error_t *err);
 
+/// A device that computes nothing: its buffers have an address and no memory, its operators take
+/// the memory that they keep for themselves and do nothing else, and both are counted (backend.h,
+/// memory). Code that runs on a backend runs on this one as it is, in microseconds, and the memory
+/// that it takes can be read off. So `troupe check` knows the memory of a run (deploy/memory.h), as
+/// ggml knows that of a graph. A dry CPU is the CPU's own backend, told to; a GPU need not be
+/// there. Of the options are read device, precision (of a GPU) and threads (of the CPU). What is
+/// read from it is left as it was. Fails as tr_backend_open_cpu does.
+tr_status tr_backend_open_dry(tr_backend_t **backend, const tr_device_options_t *options,
+                              tr_error_t *err);
+
 /// "bf16" or "fp32". TR_ERR_ARGUMENT for another word.
 tr_status tr_precision_parse(tr_dtype_t *precision, const char *name, tr_error_t *err);
 

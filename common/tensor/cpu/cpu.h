@@ -6,7 +6,7 @@
 #include "common/tensor/backend.h"
 #include "common/tensor/cpu/kernels.h"
 
-/// The address of a dry backend's memory (common/tensor/dry.h): there is none, and the processor
+/// The address of a dry backend's memory (common/tensor/device.h): there is none, and the processor
 /// stops whoever follows it. Operators of such a backend check shapes and take scratch memory as
 /// always, and then do nothing.
 #define CPU_NOWHERE ((void *)((uintptr_t)1 << 54))

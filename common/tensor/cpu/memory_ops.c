@@ -10,30 +10,37 @@ enum { HUGE_PAGE = 2 << 20 };
 
 /// Large buffers come straight from the kernel: zeroed when they are first touched, and in huge
 /// pages where it grants them, which saves TLB misses in products whose rows lie far apart. Small
-/// ones come from the heap.
+/// ones come from the heap. False where there is no memory.
+static bool allocate(tr_buffer_t *self)
+{
+    if (self->bytes >= HUGE_PAGE) {
+        self->mapped = cpu_round_up(self->bytes, HUGE_PAGE);
+        self->data =
+            mmap(NULL, self->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (self->data == MAP_FAILED) {
+            return false;
+        }
+        (void)madvise(self->data, self->mapped, MADV_HUGEPAGE); // refusal costs speed only
+        return true;
+    }
+    // One byte more, so that a buffer of no bytes has an address too.
+    size_t size = cpu_round_up(self->bytes + 1, 64);
+    if (posix_memalign(&self->data, 64, size) != 0) {
+        return false;
+    }
+    memset(self->data, 0, size);
+    return true;
+}
+
 tr_status cpu_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes, tr_error_t *err)
 {
     *buffer = NULL;
     tr_buffer_t self = {.data = CPU_NOWHERE, .bytes = bytes, .sum = &backend->memory.now};
-    // Rounding up below must not wrap.
-    if (bytes > SIZE_MAX - HUGE_PAGE) {
+    // Rounding up must not wrap.
+    if (bytes > SIZE_MAX - HUGE_PAGE || (!backend->dry && !allocate(&self))) {
         return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
     }
-    if (!backend->dry && bytes >= HUGE_PAGE) {
-        self.mapped = cpu_round_up(bytes, HUGE_PAGE);
-        self.data =
-            mmap(NULL, self.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (self.data == MAP_FAILED) {
-            return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
-        }
-        (void)madvise(self.data, self.mapped, MADV_HUGEPAGE); // refusal costs speed only
-    } else if (!backend->dry) {
-        // One byte more, so that a buffer of no bytes has an address too.
-        if (posix_memalign(&self.data, 64, cpu_round_up(bytes + 1, 64)) != 0) {
-            return tr_fail(err, TR_ERR_MEMORY, "cannot allocate a buffer of %zu bytes", bytes);
-        }
-        memset(self.data, 0, cpu_round_up(bytes + 1, 64));
-    }
+    // Only now, so that after a failure there is nothing to free.
     *buffer = tr_alloc(sizeof **buffer);
     **buffer = self;
     tr_memory_take(&backend->memory, bytes);
@@ -46,6 +53,7 @@ void cpu_buffer_destroy(tr_buffer_t **buffer)
     if (self == NULL) {
         return;
     }
+    // Of device memory, or of the host's where a dry GPU has it there (dry.c).
     *self->sum -= self->bytes;
     if (self->mapped != 0) {
         munmap(self->data, self->mapped);
@@ -56,6 +64,7 @@ void cpu_buffer_destroy(tr_buffer_t **buffer)
     *buffer = NULL;
 }
 
+/// Queues of one backend share its pool and scratch memory, so only one thread may use them.
 tr_status cpu_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *err)
 {
     (void)err;
@@ -64,6 +73,7 @@ tr_status cpu_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *e
     return TR_OK;
 }
 
+/// Nothing can be pending.
 void cpu_queue_destroy(tr_queue_t **queue)
 {
     free(*queue);
@@ -88,6 +98,8 @@ void *cpu_address(tr_tensor_t tensor)
     return (char *)tensor.buffer->data + tensor.offset;
 }
 
+/// A dry GPU in bf16 runs the CPU's operators on its tensors, up to where they would compute; so
+/// their type is not looked at where there is no memory.
 float *cpu_f32(tr_tensor_t tensor)
 {
     void *first = cpu_address(tensor);
@@ -96,12 +108,14 @@ float *cpu_f32(tr_tensor_t tensor)
     return first;
 }
 
+/// Indices have one type on every device.
 int32_t *cpu_i32(tr_tensor_t tensor)
 {
     TR_ASSERT(tensor.dtype == TR_I32, "expected i32, found %s", tr_dtype_name(tensor.dtype));
     return cpu_address(tensor);
 }
 
+/// As soon as it is called: no kernel can be using the destination.
 void cpu_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 {
     void *to = cpu_address(destination);
@@ -112,6 +126,7 @@ void cpu_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 
 void cpu_read(tr_queue_t *queue, void *destination, tr_tensor_t source)
 {
+    // The address is asked for in any case: it checks the tensor, also of a dry backend.
     const void *from = cpu_address(source);
     if (!queue->backend->base.dry) {
         memcpy(destination, from, tr_tensor_bytes(source));
@@ -137,6 +152,7 @@ void cpu_zero(tr_queue_t *queue, tr_tensor_t destination)
     }
 }
 
+/// A copy: everything is f32 here.
 void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
     TR_ASSERT(destination.dtype == source.dtype,

@@ -1,6 +1,6 @@
 /// How much device memory operators ask for beside their tensors, as functions of shapes, in bytes.
-/// The operators call these, and so does the dry backend (common/tensor/dry.h) on machines without
-/// toolkit or driver: plain C of the host.
+/// The operators call these, and so does the dry backend (common/tensor/device.h) on machines
+/// without toolkit or driver: plain C of the host.
 #ifndef TR_TENSOR_CUDA_SCRATCH_H
 #define TR_TENSOR_CUDA_SCRATCH_H
 

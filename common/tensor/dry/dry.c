@@ -2,7 +2,7 @@
 // same but for those here, where it takes other scratch memory (cuda/scratch.h).
 //
 // Apart from cpu/ because it knows cuda/ too. Next: cpu/backend.h, for what `dry` leaves out.
-#include "common/tensor/dry.h"
+#include "common/tensor/device.h"
 
 #include <stdlib.h>
 
@@ -12,6 +12,7 @@
 // Operators have the arguments that the table demands, and most are not looked at here.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
+/// A dry CPU with a table of its own, which starts as a copy of the CPU's.
 typedef struct dry_gpu {
     cpu_backend_t cpu; // whose scratch_bytes are by cuda_slot_t
     tr_ops_t ops;
@@ -19,9 +20,12 @@ typedef struct dry_gpu {
 
 _Static_assert((size_t)CUDA_SLOT_COUNT <= (size_t)CPU_SLOT_COUNT, "slots of either device");
 
+/// Counted apart: it takes nothing of the GPU.
 static tr_status buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                                  tr_error_t *err)
 {
+    // Of no bytes, so that it adds nothing to the device's sum; what it is said to have is set
+    // after.
     TR_TRY(cpu_buffer_new(backend, buffer, 0, err));
     (*buffer)->bytes = bytes;
     (*buffer)->sum = &backend->memory.host;
@@ -29,6 +33,8 @@ static tr_status buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, si
     return TR_OK;
 }
 
+/// As cuda_scratch: a slot grows, never shrinks. The old memory goes before the new one comes, so
+/// the peak is that of the new one.
 static void need(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
 {
     size_t *held = &queue->backend->scratch_bytes[slot], size = cuda_scratch_size(bytes);
@@ -44,6 +50,8 @@ static void product(tr_queue_t *queue, size_t m, size_t k, tr_dtype_t dtype)
     const cuda_trial_t trial = cuda_trial_bytes(m, k, tr_dtype_size(dtype));
     const size_t bytes = trial.weight + trial.rows + 2 * trial.result;
     tr_backend_t *backend = &queue->backend->base;
+    // In f32 our own kernel runs, which needs nothing beside its operands. The trial's buffers go
+    // again before the next operator, so they count in the peak alone.
     if (backend->real == TR_BF16) {
         tr_memory_take(&backend->memory, bytes);
         backend->memory.now -= bytes;
@@ -51,6 +59,8 @@ static void product(tr_queue_t *queue, size_t m, size_t k, tr_dtype_t dtype)
     }
 }
 
+// The shapes are the weight's: y = x W^T writes `outputs` numbers a row from `inputs`, dx = dy W
+// the other way round.
 static void matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                    bool accumulate)
 {
@@ -68,6 +78,7 @@ static void matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_
     product(queue, 0, 0, dw.dtype); // needs no trial
 }
 
+/// In f32 the sum over rows is one chain, in place (cuda/layer_ops.cu).
 static void rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
                              tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight)
 {
@@ -88,12 +99,14 @@ static void attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t 
                                tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                                const tr_ragged_t *batch, tr_heads_t heads)
 {
+    // delta, a number for each token and head, in either precision.
     need(queue, CUDA_SLOT_ROWS, cuda_attention_gradient_bytes(batch, heads));
 }
 
 /// A tile of logits, and the product that gives it; returns its elements.
 static size_t logits_tile(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head)
 {
+    // Logits are f32 whatever the precision.
     size_t count = cuda_logits_tile(hidden.rows, head.rows) * head.rows;
     need(queue, CUDA_SLOT_LOGITS, count * sizeof(float));
     product(queue, head.rows, head.columns, TR_F32);
@@ -112,6 +125,8 @@ static void logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t
                              tr_tensor_t head, tr_tensor_t targets, float temperature,
                              tr_kept_t kept)
 {
+    // The gradient of a tile, then the product with the head that makes dhidden of it. That of
+    // dhead needs no trial.
     size_t count = logits_tile(queue, hidden, head);
     need(queue, CUDA_SLOT_GRADIENT, count * tr_dtype_size(hidden.dtype));
     matmul_input_gradient(queue, dhidden, hidden, head);
@@ -124,6 +139,7 @@ static void sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t out, tr_te
     logits_tile(queue, hidden, head);
 }
 
+/// The CPU's casts between equal types only, and a GPU has two.
 static void cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
 }
@@ -135,6 +151,7 @@ static void make_gpu(dry_gpu_t *gpu, tr_dtype_t precision)
     gpu->cpu.base.real = precision;
     gpu->ops.name = "cuda";
     gpu->ops.buffer_new_host = buffer_new_host;
+    // As in cuda/backend.cu: weights are used as they are stored.
     gpu->ops.pack = NULL;
     gpu->ops.packed_count = NULL;
 #define REPLACE(name) gpu->ops.name = name;
@@ -161,6 +178,7 @@ tr_status tr_backend_open_dry(tr_backend_t **backend, const tr_device_options_t 
         free(gpu);
         return status;
     }
+    // The first member is the CPU's backend, so cpu_close frees the whole.
     if (options->device != NULL && tr_device_is_gpu(options->device)) {
         make_gpu(gpu, options->precision);
     }

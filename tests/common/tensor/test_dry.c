@@ -1,5 +1,5 @@
 // The dry backend counts buffers and scratch memory, holds neither, and computes nothing.
-#include "common/tensor/dry.h"
+#include "common/tensor/device.h"
 
 #include <criterion/criterion.h>
 
