@@ -39,8 +39,8 @@ tr_status tr_directory_sync(const char *path, tr_error_t *err);
 /// fsync of the directory and all that is in it, children before parents. Follows no links.
 tr_status tr_directory_sync_tree(const char *path, tr_error_t *err);
 
-/// The directory of this program. Owned by the caller (free); NULL, with errno set, where the system
-/// does not tell.
+/// The directory of this program. Owned by the caller (free); NULL, with errno set, where the
+/// system does not tell.
 char *tr_directory_of_program(void);
 
 /// tr_directory_sync of the directory in which path lies.

@@ -34,6 +34,7 @@ tr_status tr_collective_join(tr_collective_t **collective, const char *path, tr_
     *collective = NULL;
     // RTLD_GLOBAL: Open MPI loads plug-ins that look for MPI's symbols among the global ones.
     void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+    // Both modules export the same name, so they are told apart by their paths.
     void *symbol = module != NULL ? dlsym(module, "tr_collective_module") : NULL;
     if (symbol == NULL) {
         return tr_fail(err, TR_ERR_UNSUPPORTED, "ranks need a module that cannot be loaded: %s",
@@ -64,6 +65,7 @@ tr_status tr_collective_open(tr_collective_t **collective, const char *name, con
     return TR_OK;
 }
 
+/// The group's own function frees it and writes NULL.
 void tr_collective_close(tr_collective_t **collective)
 {
     if (*collective != NULL) {
@@ -71,6 +73,7 @@ void tr_collective_close(tr_collective_t **collective)
     }
 }
 
+// One process is no group, so that a run without ranks needs no module: callers ask these two.
 size_t tr_collective_rank(const tr_collective_t *collective)
 {
     return collective == NULL ? 0 : collective->rank;
@@ -84,6 +87,7 @@ size_t tr_collective_size(const tr_collective_t *collective)
 tr_status tr_collective_check(const tr_collective_t *collective, const tr_backend_t *backend,
                               tr_error_t *err)
 {
+    // By name, since a backend's table may lie in another module.
     if (collective == NULL || strcmp(collective->ops->device, backend->ops->name) == 0) {
         return TR_OK;
     }

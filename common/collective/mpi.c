@@ -36,6 +36,7 @@ typedef struct mpi {
 
 static MPI_Request *add_request(mpi_t *self)
 {
+    // Grown by doubling, and kept: the number of pending messages depends on ranks and sizes alone.
     if (self->count == self->room) {
         self->room = 2 * self->room + 8;
         self->requests = tr_realloc(self->requests, (size_t)self->room * sizeof(MPI_Request));
@@ -137,6 +138,7 @@ static void mpi_gather(tr_collective_t *collective, void *data, const size_t *st
     finish(self);
 }
 
+// A pair of ranks only; the others do not take part and need not call.
 static void mpi_send(tr_collective_t *collective, const void *data, size_t bytes, size_t to)
 {
     add_send((mpi_t *)collective, data, bytes, to);
@@ -152,6 +154,7 @@ static void mpi_receive(tr_collective_t *collective, void *data, size_t bytes, s
 static bool mpi_meet(tr_collective_t *collective, double seconds)
 {
     mpi_t *self = (mpi_t *)collective;
+    // After a false the barrier stays pending for ever: only abort may follow (collective.h).
     MPI_Ibarrier(self->meeting, add_request(self));
     return wait_all(self, IDLE_NS, MPI_Wtime() + seconds);
 }
@@ -179,6 +182,7 @@ static void mpi_exchange(tr_collective_t *collective, tr_backend_t *backend, tr_
         add_trade(self, r, address(backend, received[r]), tr_tensor_bytes(received[r]),
                   address(backend, sent[r]), tr_tensor_bytes(sent[r]));
     }
+    // While the messages travel.
     if (sent[own].columns > 0) {
         backend->ops->copy(queue, received[own], sent[own]);
     }
@@ -218,6 +222,7 @@ static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_qu
     (void)queue;
     mpi_t *self = (mpi_t *)collective;
     size_t n = sum.columns, own = collective->rank, size = collective->size;
+    // With n = 0 this rank has no part of the segment, but the others want theirs of it.
     float *arrived = room_for(self, n), *into = address(backend, sum);
     for (size_t r = 0; r < size; r++) {
         const float *part = address(backend, parts[r]);
@@ -227,6 +232,7 @@ static void mpi_reduce(tr_collective_t *collective, tr_backend_t *backend, tr_qu
         add_trade(self, r, arrived + r * n, n * sizeof(float), part, tr_tensor_bytes(parts[r]));
     }
     finish(self);
+    // Rank 0's part first, then a chain in the order of the ranks.
     for (size_t i = 0; i < n; i++) {
         into[i] = arrived[i];
     }
@@ -281,6 +287,7 @@ tr_status tr_collective_module(tr_collective_t **collective, tr_error_t *err)
                        "(MPI_THREAD_SERIALIZED)");
     }
     mpi_t *self = tr_calloc(1, sizeof *self);
+    // Communicators of our own: our messages never match those of a library in the same process.
     MPI_Comm_dup(MPI_COMM_WORLD, &self->group);
     MPI_Comm_dup(MPI_COMM_WORLD, &self->meeting);
     MPI_Comm_rank(self->group, &rank);

@@ -57,6 +57,7 @@ static cudaStream_t begin(tr_collective_t *group, tr_backend_t *backend, tr_queu
 {
     const nccl_t *self = group->extension;
     ncclResult_t before = ncclSuccess;
+    // Also makes the queue's GPU the calling thread's, which NCCL computes on.
     cudaStream_t stream = backend->ops->stream(queue);
     if (self->backend == NULL) {
         connect_ranks(group, backend);
@@ -148,6 +149,7 @@ static void nccl_close(tr_collective_t **collective)
 {
     tr_collective_t *group = *collective;
     nccl_t *self = group->extension;
+    // Never made where no vector was moved.
     if (self->backend != NULL) {
         check(group, ncclCommDestroy(self->communicator), "closing");
     }
@@ -180,6 +182,7 @@ tr_status tr_collective_module(tr_collective_t **collective, tr_error_t *err)
     tr_collective_t *group = *collective;
     nccl_t *self = tr_calloc(1, sizeof *self);
     self->host = group->ops;
+    // The group keeps its rank and size, which are the same over both libraries.
     self->ops = *group->ops;
     self->ops.name = NAME;
     self->ops.device = "cuda";

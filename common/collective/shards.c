@@ -54,6 +54,7 @@ size_t tr_shards_find(size_t *rank, size_t *local, const tr_shards_t *shards, si
     while (at >= shards->starts[segment + 1]) {
         segment++;
     }
+    // Parts of a segment ascend by rank; an empty one ends where it begins and is passed over.
     tr_part_t part = tr_shards_part(shards, segment, 0);
     while (at >= part.first + part.count) {
         part = tr_shards_part(shards, segment, ++r);

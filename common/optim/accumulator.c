@@ -85,6 +85,7 @@ void accumulator_release(tr_optimizer_t *self)
 static tr_tensor_t window(const tr_optimizer_t *self, size_t element, size_t place)
 {
     size_t n = self->shards->starts[self->shards->segments];
+    // May wrap below 0: offsets are added to again before they are used (gradient.h).
     return (tr_tensor_t){self->written, (place - element) * sizeof(float), TR_F32, 1, n};
 }
 
@@ -113,6 +114,7 @@ static void exchange(tr_optimizer_t *self, size_t segment, tr_tensor_t flat)
                 *received = sent + shards->ranks;
     const tr_part_t own = tr_shards_own(shards, segment);
     for (size_t r = 0; r < shards->ranks; r++) {
+        // The last round of a minibatch may have fewer chunks than ranks.
         if (shards->rank < self->chunks) {
             sent[r] = flat_part(flat, tr_shards_part(shards, segment, r));
         }
@@ -192,6 +194,7 @@ static void segment_complete(tr_gradient_t *gradient, size_t segment)
 static void open_gradient(tr_optimizer_t *self)
 {
     const tr_shards_t *shards = self->shards;
+    // Embedding and rest are the same vector where all of it is there.
     self->gradient = tr_gradient_whole(window(self, 0, 0));
     if (is_windowed(self)) {
         self->gradient.complete = segment_complete;

@@ -9,6 +9,7 @@ tr_status tr_clip(float *scale, double *norm, const float *squares, size_t n, do
 {
     double sum = 0.0;
     for (size_t i = 0; i < n; i++) {
+        // Checked one by one, so that the sentence can name the part.
         if (!isfinite(squares[i])) {
             return tr_fail(err, TR_ERR_NUMERIC,
                            "part %zu of the gradient is not finite (sum of squares %g); lower the "

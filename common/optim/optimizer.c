@@ -31,9 +31,11 @@ static tr_status allocate(tr_optimizer_t *optimizer, tr_error_t *err)
 {
     const tr_shards_t *shards = optimizer->shards;
     tr_backend_t *backend = optimizer->backend;
+    // Everything is of the shard: with N ranks each has about an Nth (ZeRO).
     size_t n = shards->local[shards->segments], blocks = blocks_of(shards, shards->rank);
     TR_TRY(allocate_moments(optimizer, 2 * n * sizeof(float), err));
     TR_TRY(backend->ops->buffer_new(backend, &optimizer->squares, blocks * sizeof(float), err));
+    // New buffers are zeroed, which is where AdamW's moments start.
     optimizer->m = (tr_tensor_t){optimizer->moments, 0, TR_F32, 1, n};
     optimizer->v = (tr_tensor_t){optimizer->moments, n * sizeof(float), TR_F32, 1, n};
     optimizer->sums = (tr_tensor_t){optimizer->squares, 0, TR_F32, 1, blocks};
@@ -78,6 +80,8 @@ void tr_optimizer_destroy(tr_optimizer_t **self)
 /// flat vector, so that the norm does not depend on the number of ranks.
 static void order_squares(float *squares, const float *sums, const tr_shards_t *shards)
 {
+    // `gather` brought the sums rank after rank; in the flat vector ranks alternate, segment by
+    // segment.
     // next[r]: where rank r's sums continue.
     size_t *next = tr_calloc(shards->ranks, sizeof *next);
     for (size_t r = 1; r < shards->ranks; r++) {
@@ -103,13 +107,17 @@ static tr_status own_squares(float *sums, const tr_optimizer_t *optimizer, tr_te
     for (size_t s = 0; s < optimizer->shards->segments; s++) {
         const tr_part_t part = tr_shards_own(optimizer->shards, s);
         const tr_part_t blocks = {at, TR_SUM_BLOCKS(part.count)};
-        // A small segment may leave a rank without a part.
+        // One call a segment: a rank's parts lie side by side in the shard, but blocks start anew
+        // with each segment, as they do in the whole vector. A small segment may leave a rank
+        // without a part.
         if (part.count > 0) {
             ops->sum_squares(optimizer->queue, flat_part(optimizer->sums, blocks),
                              flat_part(gradient, part));
         }
         at += blocks.count;
     }
+    // The only place of an update where the host waits for the device: the scale depends on the
+    // norm.
     ops->read(optimizer->queue, sums, optimizer->sums);
     return ops->queue_wait(optimizer->queue, err);
 }
@@ -125,6 +133,7 @@ static tr_status clip(float *scale, double *norm, const tr_optimizer_t *optimize
         starts[r + 1] = starts[r] + blocks_of(shards, r) * sizeof(float);
     }
     size_t blocks = starts[shards->ranks] / sizeof(float);
+    // As they arrive, rank after rank, and as they are added.
     float *sums = tr_calloc(2 * blocks, sizeof *sums), *squares = sums + blocks;
     tr_status status;
     TR_TRY_GOTO(own_squares(sums + starts[shards->rank] / sizeof(float), optimizer, gradient, err),
@@ -134,6 +143,7 @@ static tr_status clip(float *scale, double *norm, const tr_optimizer_t *optimize
         collective->ops->gather(collective, sums, starts);
     }
     order_squares(squares, sums, shards);
+    // Every rank has the same sums in the same order, so all decide alike, also to fail.
     status = tr_clip(scale, norm, squares, blocks, optimizer->options.clip, err);
     if (status != TR_OK) {
         tr_error_prefix(err, "update %llu (lower the learning rate?)",
@@ -151,6 +161,8 @@ static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_t
 {
     const tr_shards_t *shards = optimizer->shards;
     const tr_part_t own = tr_shards_own(shards, segment);
+    // Moments and gradient are always the shard, so they have one place and parameters may have
+    // another.
     bool sharded = rank_count(optimizer) > 1 && optimizer->ranks.zero_stage >= 3;
     const tr_part_t part = tr_shards_part(shards, segment, shards->rank);
     // With zero_stage 3 parameters are the shard, else the whole vector.
@@ -173,6 +185,7 @@ static void share_segment(const tr_optimizer_t *optimizer, size_t segment)
     for (size_t r = 0; r < shards->ranks; r++) {
         parts[r] = flat_part(optimizer->parameters, tr_shards_part(shards, segment, r));
     }
+    // In place: this rank's part is updated, the others' parts are overwritten.
     collective->ops->share(collective, optimizer->backend, optimizer->queue, parts);
     free(parts);
 }
@@ -182,6 +195,7 @@ static void update(const tr_optimizer_t *optimizer, double learning_rate, float 
                    tr_tensor_t gradient)
 {
     const tr_optimizer_options_t *options = &optimizer->options;
+    // The scheduler's rate of this step, in place of the options' peak.
     const tr_adamw_t adamw = {.learning_rate = learning_rate,
                               .beta1 = options->beta1,
                               .beta2 = options->beta2,
@@ -192,6 +206,8 @@ static void update(const tr_optimizer_t *optimizer, double learning_rate, float 
                               .seed = options->seed};
     for (size_t s = 0; s < optimizer->shards->segments; s++) {
         update_segment(optimizer, s, gradient, adamw);
+        // With zero_stage 3 the forward pass gathers a layer when it needs it
+        // (common/model/sharding.c).
         if (rank_count(optimizer) > 1 && optimizer->ranks.zero_stage < 3) {
             share_segment(optimizer, s);
         }
@@ -202,6 +218,8 @@ tr_status tr_optimizer_step(tr_optimizer_t *optimizer, double learning_rate, dou
                             tr_error_t *err)
 {
     float scale;
+    // The accumulator is empty afterwards, also where the norm is not finite and nothing is
+    // updated.
     tr_tensor_t gradient = accumulator_sum(optimizer);
     TR_TRY(clip(&scale, norm, optimizer, gradient, err));
     // Counted from 1: AdamW's bias correction divides by 1 - beta^step.
@@ -225,6 +243,8 @@ tr_tensor_t tr_optimizer_second_moment(const tr_optimizer_t *optimizer)
     return optimizer->v;
 }
 
+/// The number of updates is part of the state: bias correction and stochastic rounding depend on
+/// it.
 void tr_optimizer_resume(tr_optimizer_t *optimizer, uint64_t steps)
 {
     optimizer->steps = steps;

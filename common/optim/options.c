@@ -46,6 +46,7 @@ static const tr_field_t optimizer[] = {
 };
 const tr_fields_t tr_optimizer_fields = TR_FIELDS(tr_optimizer_options_t, optimizer);
 
+// How the ranks of a role divide the optimizer's work.
 static const tr_field_t sharing[] = {
     TR_FIELD(tr_sharing_options_t, zero_stage, TR_FIELD_WHOLE, "2", .range = &zero_stages,
              .help = "What the ranks keep a share of: 1 the optimizer's moments, 2 gradients too, "

@@ -16,6 +16,7 @@ double tr_schedule_rate(const tr_optimizer_options_t *options, double peak, uint
     if (options->schedule == TR_SCHEDULE_CONSTANT) {
         return peak;
     }
+    // Also where warm-up is longer than the run: span below would not be positive.
     if (step >= steps) {
         return 0.0;
     }

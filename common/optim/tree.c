@@ -52,6 +52,7 @@ static tr_tensor_t node(const tr_tree_t *tree, size_t index, size_t first, size_
 static tr_status need(tr_tree_t *tree, size_t nodes, tr_error_t *err)
 {
     TR_ASSERT(nodes <= LEVELS + 1, "a gradient tree of %zu levels", nodes);
+    // Existing buffers stay: a minibatch of as many chunks as the last one allocates nothing.
     for (size_t i = 0; i < nodes; i++) {
         if (tree->buffers[i] == NULL) {
             TR_TRY(tree->backend->ops->buffer_new(tree->backend, &tree->buffers[i],
@@ -64,6 +65,7 @@ static tr_status need(tr_tree_t *tree, size_t nodes, tr_error_t *err)
 /// The last two nodes become one, in the shape and in elements first..first + count - 1.
 static void merge(tr_tree_t *tree, shape_t *shape, size_t first, size_t count)
 {
+    // The sum takes the left node's buffer, so the right one's is free for the next leaf.
     tr_tensor_t left = node(tree, shape->count - 2, first, count);
     tree->backend->ops->add(tree->queue, left, left, node(tree, shape->count - 1, first, count));
     shape->levels[shape->count - 2]++;
@@ -79,6 +81,8 @@ static bool is_ripe(const shape_t *shape)
 tr_status tr_tree_leaf(tr_tree_t *tree, tr_tensor_t *leaf, tr_error_t *err)
 {
     shape_t *shape = &tree->shape;
+    // The leaf before is complete now, and so are sums that it completes. Merging first frees a
+    // node, which saves a buffer.
     while (is_ripe(shape)) {
         merge(tree, shape, 0, tree->n);
     }
@@ -98,6 +102,7 @@ static size_t follow(shape_t *shape, size_t leaves)
     for (size_t i = 0; i < leaves; i++) {
         shape->levels[shape->count++] = 0;
         most = shape->count > most ? shape->count : most;
+        // What merge does to the shape, without the additions.
         while (is_ripe(shape)) {
             shape->levels[shape->count - 2]++;
             shape->count--;
@@ -106,12 +111,15 @@ static size_t follow(shape_t *shape, size_t leaves)
     return most;
 }
 
+/// All ranks reserve before any sends: a rank that failed later would leave the others waiting.
 tr_status tr_tree_reserve(tr_tree_t *tree, size_t count, tr_error_t *err)
 {
     shape_t shape = tree->shape;
     return need(tree, follow(&shape, count), err);
 }
 
+/// Ranges of the same leaves come one after another, and each must find the shape that the first
+/// one found: the tree's own changes in tr_tree_grow only.
 void tr_tree_push(tr_tree_t *tree, size_t first, const tr_tensor_t *leaves, size_t count)
 {
     shape_t shape = tree->shape; // every range starts from the same one
@@ -139,6 +147,7 @@ void tr_tree_grow(tr_tree_t *tree, size_t count)
 
 void tr_tree_add(tr_tree_t *tree, size_t first, tr_tensor_t values)
 {
+    // A chain is a tree of one node: sums of the library, whose order is not ours to fix.
     tr_tensor_t sum = node(tree, 0, first, tr_tensor_count(values));
     if (tree->shape.count == 0) {
         tree->backend->ops->copy(tree->queue, sum, values);

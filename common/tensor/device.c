@@ -24,6 +24,7 @@ void tr_backend_close(tr_backend_t **backend)
 /// The module's path, owned by the caller: from the environment, else beside this program.
 static tr_status module_path(char **path, tr_error_t *err)
 {
+    // Tests name the emulated module here.
     const char *wanted = getenv("TROUPE_CUDA_MODULE");
     if (wanted != NULL && wanted[0] != '\0') {
         *path = tr_strdup(wanted);
@@ -55,6 +56,8 @@ static tr_status module_function(void **function, const char *name, tr_error_t *
 {
     char *path = NULL;
     TR_TRY(module_path(&path, err));
+    // RTLD_NOW: a library that is missing, such as cuBLASLt, is reported here and not by a crash
+    // in the middle of a step.
     // RTLD_LOCAL: the module has its own copies of status.c and tensor.c, which must not replace
     // ours.
     void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -80,6 +83,7 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
         return tr_fail(err, TR_ERR_ARGUMENT, "device: expected " TR_DEVICE_NAMES ", found '%s'",
                        name);
     }
+    // The CPU needs no module, so a build without CUDA has it too.
     if (!tr_device_is_gpu(name)) {
         return tr_backend_open_cpu(backend, options->threads, err);
     }
@@ -91,6 +95,7 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
 
 tr_status tr_precision_parse(tr_dtype_t *precision, const char *name, tr_error_t *err)
 {
+    // The words are the recipe's; tensors are named by tr_dtype_name.
     if (strcmp(name, "bf16") != 0 && strcmp(name, "fp32") != 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "precision: expected 'bf16' or 'fp32', found '%s'",
                        name);

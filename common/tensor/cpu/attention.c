@@ -133,8 +133,8 @@ SIMD void values_run(const tile_t *t, size_t row, size_t first, size_t end, size
     }
 }
 
-// The instances for R rows: X(R, W), where W is the pages or vectors of the widest one. The sums are
-// limited as in gemm.c.
+// The instances for R rows: X(R, W), where W is the pages or vectors of the widest one. The sums
+// are limited as in gemm.c.
 // clang-format off
 #if defined(__AVX512F__)
 #define TILES(X)                                                                                   \
@@ -202,6 +202,7 @@ static float exponentials(float *score, size_t n, float *greatest)
 {
     const v16 lowest = v_set1(-INFINITY);
     size_t whole = n / LANES * LANES, rest = n - whole;
+    // A maximum has no order, so masked lanes need only be the lowest number.
     v16 most = lowest;
     for (size_t i = 0; i < whole; i += LANES) {
         most = v_max(most, v_load(score + i));
@@ -211,6 +212,7 @@ static float exponentials(float *score, size_t n, float *greatest)
     }
     float max = v_greatest(most);
     v16 sum = v_zero();
+    // e^(s - max) is at most 1, so the sum is at least 1 and cannot overflow.
     for (size_t i = 0; i < whole; i += LANES) {
         v16 e = v_exp(v_sub(v_load(score + i), v_set1(max)));
         v_store(score + i, e);
@@ -268,6 +270,7 @@ static void attend(tile_t *t)
         sums[r] = exponentials(t->scores + r * t->stride, t->position[r] + 1, &max);
         *t->lse[r] = max + (float)tr_real_log((double)sums[r]);
     }
+    // The division by the sum comes last, one for each output instead of one for each weight.
     memset(t->sum, 0, t->rows * dim * sizeof *t->sum);
     add_all_values(t);
     for (size_t r = 0; r < t->rows; r++) {

@@ -59,6 +59,7 @@ static attention_args_t prepare(tr_queue_t *queue, tr_tensor_t qkv, const tr_rag
                                 tr_heads_t heads)
 {
     attention_args_t a = {.backend = queue->backend, .batch = batch, .heads = heads};
+    // Pointers of a dry backend are CPU_NOWHERE: checks that read through them are left out below.
     a.starts = cpu_i32(batch->starts);
     a.positions = cpu_i32(batch->positions);
     a.qkv = cpu_f32(qkv);
@@ -76,6 +77,7 @@ static void check_pages(const attention_args_t *a, size_t pages)
         if (a->starts[s] == a->starts[s + 1]) {
             continue;
         }
+        // Positions ascend, so the last one needs the most pages.
         size_t last = (size_t)a->positions[a->starts[s + 1] - 1];
         TR_ASSERT(last / TR_PAGE < b->max_pages, "position %zu of sequence %zu: %zu pages", last, s,
                   b->max_pages);
@@ -135,12 +137,14 @@ void cpu_kv_store(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragge
 {
     attention_args_t a = prepare_cached(queue, qkv, kv, batch, heads);
     size_t grain = 1 + 16384 / (1 + batch->tokens * heads.dim);
+    // A task copies 16384 elements at least, so a decoding step's few stay on one thread.
     cpu_for(queue->backend, heads.key_value, grain, store_heads, &a);
 }
 
 /// Writes the slices of all sequences into scratch memory; returns their number.
 static size_t list_tasks(attention_args_t *a, size_t slice)
 {
+    // A list, because sequences have different numbers of slices and cpu_for hands out numbers.
     // Each sequence has at most one slice that is not full.
     size_t most = a->batch->sequences + a->batch->tokens / slice;
     int32_t *tasks = cpu_scratch(a->backend, CPU_SLOT_TASKS, 3 * most * sizeof *tasks);
@@ -164,6 +168,7 @@ static void attend(void *context, size_t first, size_t count, size_t thread)
     const attention_args_t *a = context;
     const size_t group = a->heads.query / a->heads.key_value, dim = a->heads.dim;
     for (size_t i = first; i < first + count; i++) {
+        // Heads of a slice read the same pages, so one thread takes them one after another.
         const int32_t *task = a->tasks + 3 * (i / a->heads.key_value);
         size_t h = i % a->heads.key_value, row = (size_t)task[1];
         const cpu_attention_t job = {
@@ -178,6 +183,7 @@ static void attend(void *context, size_t first, size_t count, size_t thread)
             .group = group,
             .dim = dim,
             .pages = a->pages + (size_t)task[0] * a->batch->max_pages,
+            // Head h of page 0; the kernel adds page * page_stride.
             .keys = a->keys + h * dim * TR_PAGE,
             .values = a->values + h * dim * TR_PAGE,
             .page_stride = a->heads.key_value * dim * TR_PAGE,
@@ -204,6 +210,7 @@ void cpu_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tenso
     a.lse = cpu_f32(lse);
     TR_ASSERT_COUNT(out, batch->tokens * heads.query * heads.dim);
     TR_ASSERT_COUNT(lse, batch->tokens * heads.query);
+    // For the longest sequence of the batch, so that any thread can take any task.
     share_scratch(&a, queue->backend->kernels->attention_scratch(batch->longest, heads.dim));
     size_t group = heads.query / heads.key_value;
     size_t tasks =
@@ -220,6 +227,7 @@ static void attend_gradient(void *context, size_t i, size_t thread)
     const size_t group = a->heads.query / a->heads.key_value, dim = a->heads.dim;
     size_t s = i / a->heads.key_value, h = i % a->heads.key_value;
     size_t row = (size_t)a->starts[s], rows = (size_t)a->starts[s + 1] - row;
+    // Places in a row of qkv, [Hq queries | Hk keys | Hk values]; those of dqkv are the same.
     size_t query = row * a->width + h * group * dim;
     size_t key = row * a->width + (a->heads.query + h) * dim;
     size_t value = key + a->heads.key_value * dim;
@@ -241,6 +249,7 @@ static void attend_gradient(void *context, size_t i, size_t thread)
         .dim = dim,
         .scratch = a->scratch + thread * a->scratch_share,
     };
+    // A sequence without tokens in the batch has a task too, and nothing to do.
     if (rows > 0) {
         a->backend->kernels->attention_gradient(&job);
     }

@@ -11,6 +11,7 @@
 
 #include "common/tensor/cpu/cpu.h"
 
+/// Scratch memory of a dry backend is CPU_NOWHERE, which nobody owns. It has no pool either.
 void cpu_close(tr_backend_t *backend)
 {
     cpu_backend_t *self = (cpu_backend_t *)backend;
@@ -98,7 +99,10 @@ tr_status cpu_backend_init(cpu_backend_t *backend, size_t threads, bool dry, tr_
     backend->base.real = TR_F32;
     backend->base.form = backend->kernels->name;
     backend->base.dry = dry;
+    // The number of threads decides how much scratch memory operators take, so a dry backend has it
+    // too, without the threads.
     backend->threads = threads > 0 ? threads : tr_pool_processors();
+    // Never NULL, so that operators need not ask whether they have memory.
     for (size_t i = 0; dry && i < CPU_SLOT_COUNT; i++) {
         backend->scratch[i] = CPU_NOWHERE;
     }
@@ -128,6 +132,7 @@ void *cpu_scratch(cpu_backend_t *backend, cpu_slot_t slot, size_t bytes)
     if (backend->scratch_bytes[slot] < (backend->base.dry ? size : bytes)) {
         backend->base.memory.scratch += size - backend->scratch_bytes[slot];
         backend->scratch_bytes[slot] = size;
+        // Counted, and that is all.
         if (backend->base.dry) {
             return backend->scratch[slot];
         }
@@ -161,6 +166,7 @@ static void run_piece(void *context, size_t i, size_t thread)
 /// delays costs a quarter of its share. No result depends on the cut, by the rules of backend.h.
 void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, void *context)
 {
+    // One thread alone gains nothing from pieces.
     size_t most = backend->threads == 1 ? 1 : 4 * backend->threads;
     size_t piece = (n + most - 1) / most;
     piece = piece < grain ? grain : piece;
@@ -171,6 +177,7 @@ void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, v
         fn(context, 0, n, 0);
         return;
     }
+    // The pool counts pieces; the last one may be short (run_piece).
     range_t range = {.fn = fn, .context = context, .n = n, .piece = piece};
     tr_pool_run(backend->pool, (n + piece - 1) / piece, run_piece, &range);
 }

@@ -129,8 +129,8 @@ static const struct {
     tile_fn *wide, *two, *one;
 } tiles[] = {TILES(TILE)};
 
-/// One tile: the rows of a block from `first` on, whose a is given, and `vectors` vectors of columns
-/// from vector `column` on.
+/// One tile: the rows of a block from `first` on, whose a is given, and `vectors` vectors of
+/// columns from vector `column` on.
 static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t column, size_t vectors,
                 tile_fn *fn)
 {

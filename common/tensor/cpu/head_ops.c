@@ -2,8 +2,9 @@
 /// tile of rows only, and the scalar head.
 ///
 /// A model's logits are its largest activation (rows x vocabulary), so they are computed a tile at
-/// a time, here and again in the gradient, and never kept. A row's arithmetic (cpu_row_softmax) is shared with sampling (sample_ops.c): a token's log-probability has the same bits when
-/// it is sampled and when it is trained on.
+/// a time, here and again in the gradient, and never kept. A row's arithmetic (cpu_row_softmax) is
+/// shared with sampling (sample_ops.c): a token's log-probability has the same bits when it is
+/// sampled and when it is trained on.
 #include <math.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ enum {
 size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_tensor_t head,
                        size_t vocabulary, size_t first)
 {
+    // Rows in multiples of 16, as many as fill TILE_FLOATS. Which rows share a tile changes no bit.
     const size_t width = hidden.columns, left = hidden.rows - first;
     size_t tile = TILE_FLOATS / vocabulary;
     tile = tile < LEAST_ROWS ? LEAST_ROWS : tile / 16 * 16;
@@ -108,6 +110,7 @@ static void logprob_rows(void *context, size_t first, size_t count, size_t threa
         size_t n = kept == 0 ? h->vocabulary : kept;
         cpu_softmax_t softmax =
             cpu_row_softmax(h->kernels, z, NULL, h->vocabulary, ids, kept, h->temperature);
+        // `target` is the place in the kept list, where z was gathered; kept when it is not there.
         // A token that truncation cut has probability 0.
         h->logprob[row] =
             kept > 0 && target == kept ? -INFINITY : cpu_row_logprob(z, target, &softmax);
@@ -158,6 +161,7 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
     float *e = h->scratch + thread * h->vocabulary;
     for (size_t i = first; i < first + count; i++) {
         size_t row = h->first + i, kept;
+        // Without a list the gradient takes the place of the logits, and no scratch is needed.
         const int32_t *ids = row_kept(h, row, &kept);
         float *z = h->logits + i * h->vocabulary;
         if (kept == 0) {
@@ -185,6 +189,7 @@ static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabul
         .kernels = queue->backend->kernels, .vocabulary = vocabulary, .temperature = temperature};
     TR_ASSERT(temperature > 0.0f, "temperature %g", (double)temperature);
     TR_ASSERT_COUNT(targets, hidden.rows);
+    // Rollouts and batches made these lists, so a wrong id is our own mistake.
     h.targets = cpu_i32(targets);
     if (queue->backend->base.dry) {
         return h;
@@ -217,6 +222,7 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
     TR_ASSERT_COUNT(logprob, hidden.rows);
     TR_ASSERT_COUNT(facts, hidden.rows * TR_FACTS);
     h.logprob = cpu_f32(logprob);
+    // A row of facts is the struct, member by member (TR_FACTS).
     h.facts = (tr_token_facts_t *)cpu_f32(facts);
     for (size_t rows; h.first < hidden.rows; h.first += rows) {
         rows = cpu_tile_logits(backend, &h.logits, hidden, head, vocabulary, h.first);

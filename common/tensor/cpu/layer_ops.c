@@ -55,6 +55,7 @@ static void take_rows(void *context, size_t first, size_t count, size_t thread)
     }
 }
 
+/// Also the embedding of a batch: rows of the table by token.
 void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
 {
     layer_t l = {.y = cpu_f32(y), .a = cpu_f32(x), .ids = cpu_i32(rows), .n = y.columns};
@@ -68,12 +69,15 @@ void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_
 static void add_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
+    // Columns first..first+count-1 belong to this task alone.
     for (size_t r = 0; r < l->rows; r++) {
         float *y = l->y + (size_t)l->ids[r] * l->n + first;
         l->kernels->add(y, y, l->a + r * l->n + first, count);
     }
 }
 
+/// Rows are distinct for callers of this operator, but the embedding's gradient below, which is the
+/// same sum, has tokens that repeat.
 void cpu_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows)
 {
     layer_t l = {.kernels = queue->backend->kernels,
@@ -102,6 +106,7 @@ static void norm_rows(void *context, size_t first, size_t count, size_t thread)
                         l->scalar);
 }
 
+/// rstd is written for the gradient; a decoding pass does not read it.
 void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
                  tr_tensor_t weight, float epsilon)
 {
@@ -123,6 +128,7 @@ static void norm_dx(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
     size_t at = first * l->n;
+    // weight is one row for all, so it does not move with the rows.
     l->kernels->rmsnorm_dx(l->y + at, l->a + at, l->b + at, l->c + first, l->d, count, l->n);
 }
 
@@ -130,6 +136,7 @@ static void norm_dx(void *context, size_t first, size_t count, size_t thread)
 static void norm_dweight(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
+    // The kernel adds first and n itself; dy, x and rstd are whole.
     l->kernels->rmsnorm_dweight(l->y2, l->a, l->b, l->c, l->rows, l->n, first, count);
 }
 
@@ -150,6 +157,7 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
     TR_ASSERT_COUNT(weight, x.columns);
     TR_ASSERT_COUNT(dweight, x.columns);
     TR_ASSERT_ROOM(rstd, x.rows);
+    // The residual stream's gradient is already in dx, so both loops add.
     // Two loops, as dx is split by rows and dweight by columns.
     cpu_for(queue->backend, l.rows, row_grain(l.n), norm_dx, &l);
     cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, norm_dweight, &l);
@@ -166,6 +174,7 @@ static void rope_rows(void *context, size_t first, size_t count, size_t thread)
     }
 }
 
+/// Positions are checked against the table, which has a row for each position of the model.
 void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
               tr_heads_t heads, bool inverse)
 {
@@ -186,6 +195,7 @@ void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tens
 static void swiglu_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
+    // gate_up has two elements for each of y, side by side in a row: [gate | up].
     l->kernels->swiglu(l->y + first * l->n, l->a + first * 2 * l->n, count, l->n);
 }
 
@@ -224,6 +234,7 @@ static void add_range(void *context, size_t first, size_t count, size_t thread)
     l->kernels->add(l->y + first, l->a + first, l->b + first, count);
 }
 
+/// Element by element, so y may be an operand. Memory is the bound: hence the larger grain.
 void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 {
     layer_t l = {
@@ -237,6 +248,8 @@ void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
 static void square_blocks(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
+    // Blocks begin at multiples of TR_SUM_BLOCK of the vector that is given; shards are cut there
+    // (common/collective/shards.c), so a block's sum does not depend on who has it.
     for (size_t i = first; i < first + count; i++) {
         size_t left = l->n - i * TR_SUM_BLOCK;
         const float *x = l->a + i * TR_SUM_BLOCK;
@@ -258,9 +271,11 @@ void cpu_sum_squares(tr_queue_t *queue, tr_tensor_t sums, tr_tensor_t x)
 static void adamw_range(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
+    // Elements do not meet, so pieces may begin anywhere.
     l->kernels->adamw(l->y + first, l->y2 + first, l->y3 + first, l->a + first, count, l->adamw);
 }
 
+/// Weights are f32 here, so `seed` and `first`, which are for stochastic rounding, are not read.
 void cpu_adamw(tr_queue_t *queue, tr_tensor_t weight, tr_tensor_t m, tr_tensor_t v,
                tr_tensor_t gradient, tr_adamw_t options)
 {

@@ -82,6 +82,7 @@ void CPU_NAME(cpu_rmsnorm_dweight)(float *dweight, const float *dy, const float 
 void CPU_NAME(cpu_weighted_rows)(float *y, const float *factor, const float *x, size_t stride,
                                  size_t rows, size_t n)
 {
+    // 16 columns stay in a register while all rows pass.
     for (size_t i = 0; i < n; i += LANES) {
         size_t lanes = n - i < LANES ? n - i : LANES;
         v16 sum = v_load_n(y + i, lanes);

@@ -90,8 +90,8 @@ typedef struct v16 {
     __m256 a, b;
 } v16;
 
-/// The mask of the register that begins at lane `from`, for lanes 0..n-1: a window into 16 ones that
-/// zeros follow.
+/// The mask of the register that begins at lane `from`, for lanes 0..n-1: a window into 16 ones
+/// that zeros follow.
 SIMD __m256i simd_first(size_t n, size_t from)
 {
     static const int32_t ones[48] = {-1, -1, -1, -1, -1, -1, -1, -1,

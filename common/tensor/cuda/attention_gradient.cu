@@ -16,6 +16,7 @@ template <typename T>
 static __global__ void dot_rows(float *delta, const T *dout, const T *out, size_t rows, int dim)
 {
     const size_t row = (static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x) / CUDA_EXACT;
+    // Rows past the last repeat row 0: all lanes of a warp must take part in the tree.
     const size_t at = (row < rows ? row : 0) * dim;
     float sum = 0.0f;
     for (int d = static_cast<int>(threadIdx.x) % CUDA_EXACT; d < dim; d += CUDA_EXACT) {
@@ -40,6 +41,7 @@ struct exact_tiles {
 static __device__ __forceinline__ exact_tiles exact_layout(float *memory, int dim)
 {
     typedef float(*between)[CUDA_EXACT + 1];
+    // D + 1: rows of a tile that are a multiple of 32 floats apart would lie in the same bank.
     const int tile = CUDA_EXACT * (dim + 1);
     between weights = reinterpret_cast<between>(memory + 4 * tile);
     return {memory,  memory + tile,       memory + 2 * tile, memory + 3 * tile,
@@ -79,6 +81,7 @@ static __device__ __forceinline__ float2 exact_slopes(const exact_tiles &m, int 
                                                       const cuda_attending<float> &a, float lse,
                                                       float delta)
 {
+    // s = q . k, and dp = dout . v; the scale comes after the chain, as in the forward pass.
     const int stride = a.dim + 1;
     float s = cuda_chain(m.query + r * stride, m.key + k * stride, a.dim);
     float dp = cuda_chain(m.dout + r * stride, m.value + k * stride, a.dim);
@@ -107,11 +110,13 @@ static __global__ void dquery_f32(cuda_attending<float> a)
     const int row = t.first + min(r, t.count - 1), last = t.first + t.count - 1;
     const size_t n = cuda_row_of(a, t, h, row);
     cuda_columns dquery;
+    // The sums stay in registers for all keys: 16 lanes by up to 16 elements.
     dquery.zero();
     load_rows(m, a, t, h, t.first);
     for (int first = 0; first < end_of(last); first += CUDA_EXACT) {
         load_keys(m, a, t, h, first, tokens);
         __syncthreads();
+        // Thread (r, lane) has row r and key `lane` of the tiles.
         float2 p_ds = exact_slopes(m, r, lane, a, a.lse[n], a.delta[n]);
         m.slopes[r][lane] = first + lane <= row / a.group ? p_ds.y : 0.0f;
         __syncthreads();
@@ -143,6 +148,8 @@ static __global__ void dkey_f32(cuda_attending<float> a)
     cuda_columns dkey, dvalue;
     dkey.zero();
     dvalue.zero();
+    // The roles of dquery_f32 turned around: keys stay, rows pass, in ascending order, so each
+    // chain is the CPU's over (position, head).
     load_keys(m, a, t, h, key, tokens);
     for (int first = key * a.group; first < t.all; first += CUDA_EXACT) {
         load_rows(m, a, t, h, first);
@@ -154,6 +161,7 @@ static __global__ void dkey_f32(cuda_attending<float> a)
         m.weights[r][lane] = seen ? p_ds.x : 0.0f;
         m.slopes[r][lane] = seen ? p_ds.y : 0.0f;
         __syncthreads();
+        // Here r is a key: column r of p and ds, down the 16 rows.
         for (int i = 0; i < CUDA_EXACT && first + i < t.all; i++) {
             dvalue.add(m.weights[i][r], m.dout + i * (a.dim + 1), lane, a.dim);
             dkey.add(m.slopes[i][r], m.query + i * (a.dim + 1), lane, a.dim);
@@ -210,6 +218,7 @@ static __device__ __forceinline__ void load_rows(slope_tiles<C> *m, const cuda_a
         const size_t n = cuda_row_of(a, t, h, min(first + r, t.all - 1));
         m->lse[r] = a.lse[n];
         m->delta[r] = a.delta[n];
+        // Whole sequences: row i of a sequence has position i / group.
         m->position[r] = first + r < t.all ? (first + r) / a.group : -1;
     }
 }
@@ -236,6 +245,8 @@ static __device__ __forceinline__ void find_slopes(slope_tiles<C> *m, const cuda
 {
     enum { S = slope_tiles<C>::S };
     const cuda_warp w = cuda_this_warp();
+    // Four warps a row of pieces and four rows of them cover the 64 x 64 tile: 16 warps, 512
+    // threads.
     cuda_piece s = cuda_dot_rows<C>(m->query + w.side * S, m->key + w.column * S);
     cuda_piece dp = cuda_dot_rows<C>(m->dout + w.side * S, m->value + w.column * S);
     for (int i = 0; i < cuda_piece::num_elements; i++) {
@@ -260,6 +271,7 @@ static __global__ void __launch_bounds__(8 * TILE) dquery_bf16(cuda_attending<bf
     if (t.count == 0) {
         return;
     }
+    // Later keys are masked for every row of the tile, so they are not loaded.
     const int last = (t.first + t.count - 1) / a.group; // the last row's position
     const cuda_places places = cuda_find_places(reinterpret_cast<float *>(m->weights));
     cuda_piece dquery[C];
@@ -270,6 +282,7 @@ static __global__ void __launch_bounds__(8 * TILE) dquery_bf16(cuda_attending<bf
         __syncthreads();
         find_slopes(m, places, first, a.scale);
         __syncthreads();
+        // dq += ds k. The barrier after it keeps the next keys from overwriting these.
         for (int c = 0; c < C; c++) {
             cuda_add_product<cuda_plain, CUDA_WEIGHTS, cuda_plain, tiles::S, TILE>(
                 dquery[c], m->slopes + w.side * CUDA_WEIGHTS, m->key + w.column + c * 64);
@@ -308,6 +321,7 @@ static __global__ void __launch_bounds__(8 * TILE) dkey_bf16(cuda_attending<bf16
         __syncthreads();
         find_slopes(m, places, key, a.scale);
         __syncthreads();
+        // dv += p^T dout, dk += ds^T q: p and ds lie as [rows, keys] and are read transposed.
         for (int c = 0; c < C; c++) {
             const int column = w.column + c * 64;
             cuda_add_product<cuda_transposed, CUDA_WEIGHTS, cuda_plain, tiles::S, TILE>(

@@ -40,6 +40,7 @@ tr_graph_t *cuda_graph_end(tr_queue_t *queue)
 
 bool cuda_graph_run(tr_queue_t *queue, const tr_graph_t *graph)
 {
+    // The kernels would write to scratch memory that has been freed.
     if (graph->moves != queue->moves) {
         return false;
     }

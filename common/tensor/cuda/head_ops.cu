@@ -45,12 +45,14 @@ static __device__ cuda_row_t row_of(const head_args_t &h, const float *z, size_t
                                     size_t *target)
 {
     cuda_row_t result = {z, NULL, h.vocabulary, h.vocabulary, h.temperature};
+    // A negative id becomes a huge one, which the comparison catches too.
     size_t id = static_cast<size_t>(h.targets[row]);
     *target = id < h.vocabulary ? id : static_cast<size_t>(NOWHERE);
     if (h.offsets == NULL || *target == NOWHERE) {
         return result;
     }
     int32_t begin = h.offsets[row], end = h.offsets[row + 1];
+    // An empty list keeps the whole vocabulary (tr_kept_t).
     if (begin < 0 || end < begin || static_cast<size_t>(end) > h.kept_limit) {
         *target = NOWHERE;
     } else if (end > begin) {
@@ -72,12 +74,14 @@ static __global__ void logprob_rows(head_args_t h, const float *logits, size_t f
     size_t target;
     cuda_row_t row = row_of(h, logits + blockIdx.x * h.vocabulary, at, &target);
     cuda_softmax_t softmax = cuda_row_softmax<L>(row, shared);
+    // All threads have the statistics; one writes the row. No barrier follows.
     if (threadIdx.x != 0) {
         return;
     }
     const bool inside = target < row.n;
     tr_token_facts_t facts;
     facts.entropy = softmax.entropy;
+    // log sum p^2 = log sum e^2(z - max) - 2 log sum e^(z - max).
     facts.collision =
         static_cast<float>(cuda_log(static_cast<double>(softmax.squares))) - 2.0f * softmax.log_sum;
     facts.logit = softmax.mean;
@@ -105,6 +109,7 @@ static __global__ void gradient_rows(T *gradient, head_args_t h, const float *lo
     size_t target;
     cuda_row_t row = row_of(h, logits + blockIdx.x * h.vocabulary, at, &target);
     cuda_softmax_t softmax = cuda_row_softmax<L>(row, shared);
+    // The row's three numbers; each thread computes them, which is cheaper than sharing them.
     const float factor = target == NOWHERE ? NAN : h.dlogprob[at] / h.temperature;
     const float even = h.dmean == NULL ? 0.0f : h.dmean[at] / h.temperature;
     const float scale = -(h.dmean == NULL ? factor : factor + even) / softmax.sum;
@@ -117,6 +122,7 @@ static __global__ void gradient_rows(T *gradient, head_args_t h, const float *lo
         float d = cuda_exp(row.at(i) - softmax.max) * scale;
         d = h.dmean == NULL ? d : d + even / static_cast<float>(row.n);
         d = i == target ? d + factor : d;
+        // A kept id that is no token has a NaN as its logit, and no place to write to.
         if (row.id(i) < h.vocabulary) {
             cuda_store(to + row.id(i), d);
         }
@@ -130,6 +136,7 @@ static head_args_t prepare(tr_tensor_t hidden, size_t vocabulary, tr_tensor_t ta
     head_args_t h = {};
     TR_ASSERT(temperature > 0.0f, "temperature %g", static_cast<double>(temperature));
     TR_ASSERT_COUNT(targets, hidden.rows);
+    // Unlike the CPU's, these checks do not see the ids: they are on the device.
     h.vocabulary = vocabulary;
     h.targets = cuda_i32(targets);
     h.temperature = temperature;
@@ -171,6 +178,8 @@ static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *
                           size_t first, size_t rows, tr_tensor_t dhidden, tr_tensor_t dhead,
                           tr_tensor_t hidden, tr_tensor_t head)
 {
+    // The same slot for every tile: the products below have read it before the next tile's kernel
+    // starts, since both are in the queue.
     T *gradient =
         static_cast<T *>(cuda_scratch(queue, CUDA_SLOT_GRADIENT, rows * h.vocabulary * sizeof(T)));
     if (gradient == NULL) {
@@ -191,6 +200,7 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
                            tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
                            tr_tensor_t head, tr_tensor_t targets, float temperature, tr_kept_t kept)
 {
+    // dhead tells the vocabulary also where its buffer is NULL.
     const size_t width = hidden.columns;
     if (hidden.rows == 0) {
         return;
@@ -200,6 +210,7 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
     TR_ASSERT_SHAPE(dhead, dhead.rows, width);
     TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
     TR_ASSERT_COUNT(dlogprob, hidden.rows);
+    // Without dmean the kernel leaves the second gradient out, so that the first keeps its bits.
     h.dlogprob = cuda_f32(dlogprob);
     if (dmean.buffer != NULL) {
         TR_ASSERT_COUNT(dmean, hidden.rows);
@@ -226,6 +237,7 @@ static __global__ void scalar_rows(float *values, const T *hidden, const T *weig
     for (size_t i = threadIdx.x % L; i < n; i += L) {
         sum = fmaf(cuda_load(x[i]), cuda_load(weight[i]), sum);
     }
+    // In f32 16 lanes work and the other threads of the warp repeat them: threadIdx.x % L above.
     sum = cuda_sum_lanes<L>(sum, shared);
     if (threadIdx.x == 0) {
         values[blockIdx.x] = sum;
@@ -253,6 +265,7 @@ static __global__ void scalar_gradient(T *dhidden, float *dweight, const float *
     if (i >= n) {
         return;
     }
+    // Neighbouring threads have neighbouring columns, so each row is read in whole transactions.
     float w = cuda_load(weight[i]), sum = dweight[i];
     for (size_t r = 0; r < rows; r++) {
         cuda_store(dhidden + r * n + i, w * dvalues[r]);

@@ -23,6 +23,7 @@ static __device__ __forceinline__ size_t thread_index(void)
 
 // Rows
 
+/// Threads of a block walk the row side by side, so that a warp's loads are one memory transaction.
 /// y[block] = x[rows[block]]
 template <typename T>
 static __global__ void take_rows(T *y, const T *x, const int32_t *rows, size_t n)
@@ -37,6 +38,7 @@ static __global__ void take_rows(T *y, const T *x, const int32_t *rows, size_t n
 void cuda_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
 {
     TR_ASSERT_SHAPE(y, tr_tensor_count(rows), x.columns);
+    // Row numbers are on the device, so they are not checked here, as they are on the CPU.
     cuda_with_type(y.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(y.rows), CUDA_BLOCK, 0, take_rows<T>,
@@ -48,6 +50,7 @@ void cuda_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor
 template <typename T>
 static __global__ void add_distinct_rows(T *dx, const T *dy, const int32_t *rows, size_t n)
 {
+    // Reads and writes of an element are one thread's, so no two additions can meet.
     T *to = dx + static_cast<size_t>(rows[blockIdx.x]) * n;
     const T *from = dy + static_cast<size_t>(blockIdx.x) * n;
     for (size_t i = threadIdx.x; i < n; i += blockDim.x) {
@@ -58,6 +61,7 @@ static __global__ void add_distinct_rows(T *dx, const T *dy, const int32_t *rows
 void cuda_scatter_rows_add(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t rows)
 {
     TR_ASSERT_SHAPE(dy, tr_tensor_count(rows), dx.columns);
+    // [real] also in bf16: at most one addition an element, which rounds once.
     cuda_with_type(dx.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(dy.rows), CUDA_BLOCK, 0, add_distinct_rows<T>,
@@ -81,6 +85,7 @@ static __global__ void add_token_rows(float *dtable, const T *dy, const int32_t 
         seen = 0;
     }
     __syncthreads();
+    // Only the block of the first row with this token works; the others must leave.
     // Did the token occur before? Several threads may write `seen`, all the same value.
     for (int r = thread; r < first; r += CUDA_BLOCK) {
         if (ids[r] == id) {
@@ -92,10 +97,13 @@ static __global__ void add_token_rows(float *dtable, const T *dy, const int32_t 
     if (seen != 0) {
         return;
     }
+    // Global memory as accumulator: a row of the table is too long for registers.
     float *to = dtable + static_cast<size_t>(id) * n;
     // 256 rows at a time: each thread compares one id, each warp's votes are a mask, and then all
     // threads walk the set bits in order, each adding its columns.
+    // base and the number of rows are the same for all threads, so all reach the barriers.
     for (int base = first; base < rows; base += CUDA_BLOCK) {
+        // All 32 lanes must vote, also those past the last row.
         bool mine = base + thread < rows && ids[base + thread] == id;
         unsigned votes = __ballot_sync(0xffffffffu, mine);
         if (thread % 32 == 0) {
@@ -106,6 +114,7 @@ static __global__ void add_token_rows(float *dtable, const T *dy, const int32_t 
             for (unsigned left = found[w]; left != 0; left &= left - 1) {
                 int row = base + w * 32 + __ffs(static_cast<int>(left)) - 1;
                 for (size_t i = threadIdx.x; i < n; i += CUDA_BLOCK) {
+                    // f32 whatever the precision of dy: a frequent token adds up thousands of rows.
                     to[i] = to[i] + cuda_load(dy[static_cast<size_t>(row) * n + i]);
                 }
             }
@@ -148,6 +157,7 @@ static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight,
 {
     enum { L = cuda_lanes<T>::count };
     __shared__ float shared[CUDA_BLOCK];
+    // L divides the block, so the lanes of a row are in the same block.
     const size_t row = thread_index() / L;
     const T *from = x + (row < rows ? row : 0) * n;
     float sum = sum_row<L>(n, shared, [&](size_t i, float s) {
@@ -156,8 +166,10 @@ static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight,
     if (row >= rows) {
         return;
     }
+    // sqrtf and the division round correctly (nvcc's default), so these are the CPU's bits.
     float factor = 1.0f / sqrtf(sum / static_cast<float>(n) + epsilon);
     for (size_t i = threadIdx.x % L; i < n; i += L) {
+        // (x rstd) weight, not x (rstd weight): the CPU's order. In bf16 one rounding, at the end.
         cuda_store(y + row * n + i, (cuda_load(from[i]) * factor) * cuda_load(weight[i]));
     }
     if (threadIdx.x % L == 0) {
@@ -194,6 +206,7 @@ static __global__ void norm_dx(T *dx, const T *dy, const T *x, const float *rstd
         return;
     }
     float factor = rstd[row];
+    // rstd^2 mean(dy w x): what the derivative of rstd takes from each element, times x.
     float pull = sum / static_cast<float>(n) * factor * factor;
     for (size_t i = threadIdx.x % L; i < n; i += L) {
         float d = cuda_load(dy[at + i]) * cuda_load(weight[i]) - cuda_load(x[at + i]) * pull;
@@ -211,6 +224,7 @@ static __global__ void norm_dweight(float *sums, bool from_zero, const T *dy, co
     if (i >= n) {
         return;
     }
+    // In f32 there is one segment, blockIdx.y is 0 and `sums` is dweight itself.
     size_t first = blockIdx.y * segment, end = first + segment < rows ? first + segment : rows;
     float sum = from_zero ? 0.0f : sums[blockIdx.y * n + i];
     for (size_t r = first; r < end; r++) {
@@ -246,6 +260,7 @@ static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy,
                     rows, n, rows);
         return;
     }
+    // Both kernels run in the queue's order, so the second one finds all segments complete.
     unsigned segments = cuda_blocks(rows, CUDA_NORM_ROWS);
     float *sums = static_cast<float *>(
         cuda_scratch(queue, CUDA_SLOT_PARTIAL, cuda_norm_gradient_bytes(rows, n)));
@@ -263,6 +278,8 @@ void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweigh
     TR_ASSERT_COUNT(weight, x.columns);
     TR_ASSERT_COUNT(dweight, x.columns);
     TR_ASSERT_ROOM(rstd, x.rows);
+    // A rank's share of a batch may be empty; a grid of no blocks is not launched, but scratch
+    // memory would be asked for.
     if (x.rows == 0) {
         return;
     }
@@ -286,11 +303,14 @@ static __global__ void rotate_heads(T *qkv, const int32_t *positions, const floa
 {
     const size_t half = dim / 2;
     T *row = qkv + static_cast<size_t>(blockIdx.x) * width;
+    // The table's rows are [cos | sin] of a position, made once on the host in double.
     const float *angles = table + static_cast<size_t>(positions[blockIdx.x]) * dim;
     for (size_t j = threadIdx.x; j < heads * half; j += blockDim.x) {
+        // A thread owns both elements of its pair, so rotating in place needs no copy.
         size_t i = j % half;
         T *first = row + j / half * dim + i, *second = first + half;
         float a = cuda_load(*first), b = cuda_load(*second), c = angles[i], s = angles[half + i];
+        // The gradient of a rotation is the rotation back.
         if (inverse) {
             s = 0.0f - s;
         }
@@ -326,6 +346,7 @@ static __global__ void swiglu_elements(T *y, const T *gate_up, size_t rows, size
     size_t i = thread_index();
     if (i < rows * n) {
         const T *row = gate_up + i / n * 2 * n;
+        // A row is [gate | up], n each.
         float gate = cuda_load(row[i % n]), up = cuda_load(row[n + i % n]);
         cuda_store(y + i, (gate * sigmoid(gate)) * up);
     }
@@ -348,8 +369,10 @@ static __global__ void swiglu_slopes(T *dgate_up, const T *dy, const T *gate_up,
 {
     size_t i = thread_index();
     if (i < rows * n) {
+        // Element i of [rows, n] stands at `at` of gate, and n further at up, in [rows, 2n].
         size_t at = i / n * 2 * n + i % n;
         float gate = cuda_load(gate_up[at]), up = cuda_load(gate_up[at + n]);
+        // The sigmoid is computed again rather than kept: memory costs more than the exponential.
         float d = cuda_load(dy[i]), s = sigmoid(gate);
         float slope = s * fmaf(gate, 1.0f - s, 1.0f); // silu'(g) = s (1 + g (1 - s))
         cuda_store(dgate_up + at, (d * up) * slope);
@@ -404,6 +427,7 @@ static __global__ void square_blocks(float *sums, const float *x, size_t n, size
             sum = fmaf(x[i], x[i], sum);
         }
     }
+    // 16 lanes are half a warp, so the tree needs no shared memory.
     sum = cuda_sum_lanes<SUM_LANES>(sum, NULL);
     if (block < blocks && threadIdx.x % SUM_LANES == 0) {
         sums[block] = sum;
@@ -426,6 +450,8 @@ typedef struct rounding {
 /// The first word of Philox 4x32-10 (base/rng.c) at (seed, TR_RNG_ROUND, step, element).
 static __device__ unsigned random_word(rounding_t at, uint64_t element)
 {
+    // The element's 64-bit number takes two words of the counter, the step one: vectors of more
+    // than 2^32 elements draw different numbers.
     unsigned c0 = static_cast<unsigned>(element), c1 = static_cast<unsigned>(element >> 32);
     unsigned c2 = static_cast<unsigned>(at.step), c3 = TR_RNG_ROUND;
     unsigned k0 = static_cast<unsigned>(at.seed), k1 = static_cast<unsigned>(at.seed >> 32);
@@ -458,6 +484,8 @@ static __device__ __forceinline__ void round_to(bf16 *p, float x, rounding_t at,
         *p = __float2bfloat16_rn(x);
         return;
     }
+    // 16 random bits: a bf16 is the upper half of an f32. A carry goes into the exponent, as it
+    // must.
     bits += random_word(at, element) & 0xffffu;
     *p = __ushort_as_bfloat16(static_cast<unsigned short>(bits >> 16));
 }
@@ -472,6 +500,7 @@ static __global__ void adamw_elements(T *weight, float *m, float *v, const float
         return;
     }
     float g = gradient[i] * s.scale;
+    // -fmad=false keeps each operation rounded by itself, as in PyTorch and in cpu_adamw.
     float first = m[i] + s.lerp * (g - m[i]);
     float second = v[i] * s.beta2 + (s.square * g) * g;
     float denominator = sqrtf(second) / s.root + s.epsilon;

@@ -38,6 +38,7 @@ typedef struct operand {
 static __device__ __forceinline__ void load_tile(float (*to)[TILE], operand_t from, size_t first,
                                                  size_t rows, size_t k, size_t depth)
 {
+    // 64 x 16 elements by 256 threads: four each.
     for (int e = static_cast<int>(threadIdx.x); e < TILE * DEPTH; e += CUDA_BLOCK) {
         // Neighbouring threads load neighbouring floats, along k or along i: one memory
         // transaction.
@@ -182,6 +183,7 @@ static void plan_release(plan_t *plan)
     if (plan->product != NULL) {
         (void)cublasLtMatmulDescDestroy(plan->product);
     }
+    // make_plan stops at the first failure, which leaves the rest NULL.
     cublasLtMatrixLayout_t layouts[] = {plan->a, plan->b, plan->d};
     for (size_t i = 0; i < 3; i++) {
         if (layouts[i] != NULL) {
@@ -227,6 +229,7 @@ static cublasStatus_t multiply(tr_queue_t *queue, const plan_t *plan, const prob
                                const cublasLtMatmulAlgo_t *algorithm)
 {
     const float one = 1.0f;
+    // Products of a queue run one after another, so they share a workspace.
     void *workspace = cuda_scratch(queue, CUDA_SLOT_PRODUCT, CUDA_WORKSPACE);
     if (workspace == NULL) {
         return CUBLAS_STATUS_SUCCESS; // the queue holds the failure
@@ -277,6 +280,7 @@ static int rank_algorithms(tr_queue_t *queue, const problem_t *problem,
 static int32_t setting(const cublasLtMatmulAlgo_t *algorithm,
                        cublasLtMatmulAlgoConfigAttributes_t attribute)
 {
+    // Not every algorithm has every setting; the call then fails and leaves the 0.
     int32_t value = 0;
     size_t written;
     (void)cublasLtMatmulAlgoConfigGetAttribute(algorithm, attribute, &value, sizeof value,
@@ -358,6 +362,7 @@ static tr_status trial_new(trial_t *trial, tr_queue_t *queue, const problem_t *p
     TR_TRY(cuda_buffer_new(backend, &trial->rows, bytes.rows, err));
     TR_TRY(cuda_buffer_new(backend, &trial->whole, bytes.result, err));
     TR_TRY(cuda_buffer_new(backend, &trial->part, bytes.result, err));
+    // Both halves of one block of host memory.
     trial->whole_bytes = static_cast<char *>(tr_alloc(2 * bytes.result));
     trial->part_bytes = trial->whole_bytes + bytes.result;
     size_t stride = forward ? 1 : inputs; // of the weight's depth
@@ -419,6 +424,7 @@ static const cublasLtMatmulAlgo_t *choose(tr_queue_t *queue, const problem_t *p)
 {
     struct cuda_products *products = queue->backend->products;
     cublasLtMatmulHeuristicResult_t candidates[CANDIDATES];
+    // A shape is chosen once a process; a model's shapes are few.
     TR_ASSERT(products->count < CHOICES, "%zu shapes of products", products->count);
     int count = rank_algorithms(queue, p, candidates);
     const cublasLtMatmulAlgo_t *fit = first_fit(queue, p, candidates, count);
@@ -473,9 +479,12 @@ static void run_library(tr_queue_t *queue, problem_t p)
     const bool pinned = !queue->backend->free_products;
     // NULL lets the library choose.
     const cublasLtMatmulAlgo_t *algorithm = pinned ? chosen(queue, &p) : NULL;
+    // The failure sticks already; NULL below would let the library choose.
     if (pinned && algorithm == NULL) {
         return;
     }
+    // A plan is made anew for each product: the number of rows is part of it, and making one costs
+    // little beside the product.
     cublasStatus_t code =
         make_plan(&plan, &p) ? multiply(queue, &plan, &p, algorithm) : CUBLAS_STATUS_INVALID_VALUE;
     plan_release(&plan);

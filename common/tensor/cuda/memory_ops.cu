@@ -27,6 +27,8 @@ static tr_status out_of_memory(const cuda_backend_t *self, size_t bytes, tr_erro
                    free >> 20, total >> 20);
 }
 
+/// The budget is checked here and not by the device: several roles may share a GPU, each with its
+/// own.
 tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                           tr_error_t *err)
 {
@@ -38,6 +40,8 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
         (bytes > self->budget || self->base.memory.now > self->budget - bytes)) {
         return out_of_memory(self, bytes, err);
     }
+    // The device is a property of the calling thread, and a role may have several threads. A buffer
+    // of no bytes has an address too.
     if (cudaSetDevice(self->device) != cudaSuccess ||
         cudaMalloc(&data, bytes > 0 ? bytes : 1) != cudaSuccess) {
         return out_of_memory(self, bytes, err);
@@ -59,6 +63,8 @@ tr_status cuda_buffer_new(tr_backend_t *backend, tr_buffer_t **buffer, size_t by
     return TR_OK;
 }
 
+/// Pinned, so that kernels can read and write it over the bus: the moments of an optimizer with
+/// offload, which are touched once a step. Not in the budget, which is of the device.
 tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size_t bytes,
                                tr_error_t *err)
 {
@@ -71,6 +77,7 @@ tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size
         return tr_fail(err, TR_ERR_MEMORY, "cannot allocate %zu MiB of pinned host memory",
                        bytes >> 20);
     }
+    // Zeroed by the host: it is the host's memory.
     memset(data, 0, bytes);
     *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
     **buffer = {self, static_cast<char *>(data), bytes, tr_buffer_t::CUDA_HOST};
@@ -80,6 +87,7 @@ tr_status cuda_buffer_new_host(tr_backend_t *backend, tr_buffer_t **buffer, size
 void cuda_buffer_destroy(tr_buffer_t **buffer)
 {
     tr_buffer_t *self = *buffer;
+    // Also called for scratch memory that was never asked for.
     if (self == NULL) {
         return;
     }
@@ -91,6 +99,7 @@ void cuda_buffer_destroy(tr_buffer_t **buffer)
         self->backend->base.memory.now -= self->bytes;
     } else {
         (void)cudaDeviceSynchronize();
+        // A mapped buffer is closed, not freed: it belongs to the process that exported it.
         (void)(self->kind == tr_buffer_t::CUDA_HOST ? cudaFreeHost(self->data)
                                                     : cudaIpcCloseMemHandle(self->data));
     }
@@ -106,6 +115,7 @@ static cudaError_t bus_id(char (&place)[32], int device)
     return cudaDeviceGetPCIBusId(place, sizeof place, device);
 }
 
+/// The handle names the whole allocation; `place` tells the importer on which GPU it lies.
 tr_status cuda_buffer_export(tr_device_memory_t *memory, const tr_buffer_t *buffer, tr_error_t *err)
 {
     cudaIpcMemHandle_t handle;
@@ -135,6 +145,8 @@ tr_status cuda_buffer_import(tr_backend_t *backend, tr_buffer_t **buffer,
     void *data = NULL;
     *buffer = NULL;
     memcpy(&handle, memory->handle, sizeof handle);
+    // LazyEnablePeerAccess: the memory may lie on another GPU of the machine; the caller then
+    // copies it once, since `here` is false.
     cudaError_t error = cudaSetDevice(self->device);
     if (error == cudaSuccess) {
         error = bus_id(place, self->device);
@@ -149,6 +161,7 @@ tr_status cuda_buffer_import(tr_backend_t *backend, tr_buffer_t **buffer,
                        "Where GPUs do not reach each other say 'roles.rollout.weights: host'",
                        memory->place, cudaGetErrorString(error));
     }
+    // Another GPU's memory can be mapped, but each kernel would fetch it over the link.
     *here = strncmp(place, memory->place, sizeof place) == 0;
     *buffer = static_cast<tr_buffer_t *>(tr_alloc(sizeof **buffer));
     **buffer = {self, static_cast<char *>(data), bytes, tr_buffer_t::CUDA_MAPPED};
@@ -159,6 +172,7 @@ tr_status cuda_queue_new(tr_backend_t *backend, tr_queue_t **queue, tr_error_t *
 {
     tr_queue_t *self = static_cast<tr_queue_t *>(tr_calloc(1, sizeof *self));
     void *staging = NULL;
+    // NonBlocking: not ordered with the default stream, in which buffers are zeroed.
     self->backend = reinterpret_cast<cuda_backend_t *>(backend);
     cudaError_t error = cudaSetDevice(self->backend->device);
     if (error == cudaSuccess) {
@@ -186,6 +200,7 @@ void cuda_queue_destroy(tr_queue_t **queue)
     if (self == NULL) {
         return;
     }
+    // Kernels may still use scratch and staging memory.
     (void)cudaStreamSynchronize(self->stream);
     for (size_t i = 0; i < CUDA_SLOT_COUNT; i++) {
         cuda_buffer_destroy(&self->scratch[i]);
@@ -198,6 +213,7 @@ void cuda_queue_destroy(tr_queue_t **queue)
 
 tr_status cuda_queue_wait(tr_queue_t *queue, tr_error_t *err)
 {
+    // A kernel that fails does so later than the call that started it; here at the latest.
     cuda_check(queue, cudaStreamSynchronize(queue->stream), "waiting for its work");
     // The stream is empty, so no copy reads the staging memory any more.
     queue->staged = 0;
@@ -217,6 +233,7 @@ void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
         // The old memory goes first: both need not fit. Kernels that use it have ended (cudaFree
         // waits).
         cuda_buffer_destroy(buffer);
+        // Graphs recorded before have the old address: graph_run refuses them.
         queue->moves++;
         if (cuda_buffer_new(&queue->backend->base, buffer, cuda_scratch_size(bytes),
                             cuda_failure(queue)) != TR_OK) {
@@ -226,6 +243,7 @@ void *cuda_scratch(tr_queue_t *queue, cuda_slot_t slot, size_t bytes)
     return (*buffer)->data;
 }
 
+/// Every operator gets its pointers here, so no tensor that leaves its buffer reaches a kernel.
 void *cuda_data(tr_tensor_t tensor, tr_dtype_t dtype)
 {
     TR_ASSERT(tensor.dtype == dtype, "expected %s, found %s", tr_dtype_name(dtype),
@@ -258,6 +276,9 @@ static void move(tr_queue_t *queue, void *to, const void *from, size_t bytes, co
     }
 }
 
+/// Small writes (ids, positions, a step's indices) are many, and the caller's memory is free on
+/// return; waiting for each would stop the GPU. So they are copied to the staging memory, from
+/// which the GPU fetches them when their turn comes.
 void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
 {
     size_t bytes = tr_tensor_bytes(destination);
@@ -265,6 +286,7 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
     if (bytes == 0) {
         return;
     }
+    // Such a write would fill the staging memory; it waits for its own copy instead.
     // Large: copied from the source itself, which the caller may change as soon as this returns.
     if (bytes > STAGED_MOST) {
         move(queue, to, source, bytes, "writing to it");
@@ -276,6 +298,7 @@ void cuda_write(tr_queue_t *queue, tr_tensor_t destination, const void *source)
         cuda_check(queue, cudaStreamSynchronize(queue->stream), "writing to it");
         queue->staged = 0;
     }
+    // Every copy keeps its own place until the next wait; 64 bytes, so that each is aligned.
     char *waiting = queue->staging + queue->staged;
     queue->staged += (bytes + 63) & ~static_cast<size_t>(63);
     memcpy(waiting, source, bytes);
@@ -306,7 +329,8 @@ void cuda_zero(tr_queue_t *queue, tr_tensor_t destination)
     }
 }
 
-/// A thread an element.
+/// Values pass through f32, which holds every bf16 exactly; to bf16 they are rounded to nearest,
+/// ties to even. A thread an element.
 template <typename To, typename From>
 static __global__ void cast_elements(To *to, const From *from, size_t n)
 {

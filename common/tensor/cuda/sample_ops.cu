@@ -112,6 +112,7 @@ static __device__ void take_digit(size_t left, workspace_t *b)
 /// The atomics count integers, so their order is of no matter.
 static __device__ place_t place_of(const cuda_row_t &row, size_t rank, workspace_t *b)
 {
+    // No barrier yet: the one after the counters are cleared also shows this to all.
     if (threadIdx.x == 0) {
         b->place = {0, 0, 0};
     }
@@ -371,6 +372,7 @@ static __device__ size_t argmax(const cuda_row_t &row, workspace_t *b)
         unsigned long long key = static_cast<unsigned long long>(key_of(row.at(i))) << 32 | i;
         best = key < best ? key : best;
     }
+    // The tree's order is of no matter: keys with ids are all different, so there is one least.
     b->best[threadIdx.x] = best;
     __syncthreads();
     for (unsigned half = CUDA_BLOCK / 2; half > 0; half /= 2) {
@@ -408,6 +410,7 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     const size_t at = first + blockIdx.x;
     const cuda_row_t plain = {logits + blockIdx.x * d.vocabulary, NULL, d.vocabulary, d.vocabulary,
                               1.0f};
+    // All branches below are the same for the whole block, as the barriers inside need.
     const bool greedy = d.sampling.temperature <= 0.0f;
     cuda_row_t row = plain;
     cuda_softmax_t softmax;
@@ -419,6 +422,7 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
         row.temperature = d.sampling.temperature;
         kept = cut_row<L>(&row, d, at, &workspace);
         softmax = cuda_row_softmax<L>(row, workspace.lanes);
+        // An index among the kept tokens, which row.id turns into a token.
         size_t index = invert(row, softmax.max, d.uniform[at], sums, &workspace);
         token = row.id(index);
         logprob = cuda_row_logprob(row, index, softmax);
