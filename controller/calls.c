@@ -267,14 +267,15 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
         // worker.
         if (pending->id == 0 && now >= pending->ask_at) {
             submit(calls, pending);
-        } else if (tr_broker_queued(calls->broker, pending->id)) {
+        } else if (tr_dispatch_queued(tr_broker_dispatch(calls->broker), pending->id)) {
             pending->deadline = deadline_of(call);
         } else if (pending->id != 0 && now >= pending->deadline) {
             tr_broker_cancel(calls->broker, pending->id);
             tr_fail(
                 err, TR_ERR_TIMEOUT, "%s '%s' did not answer '%s' in %g seconds (%zu registered)",
                 tr_role_name(call->role), call->group != NULL ? call->group : "any", call->method,
-                call->timeout_s, tr_broker_workers(calls->broker, call->role, call->group));
+                call->timeout_s,
+                tr_dispatch_workers(tr_broker_dispatch(calls->broker), call->role, call->group));
             TR_TRY(take_failure(pending, err));
         }
     }

@@ -149,16 +149,18 @@ void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
 {
     const tr_recipe_roles_t *roles = &recipe->roles;
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
-    tr_broker_set_config(broker, TR_ROLE_ACTOR, controller_role_config_actor(recipe, start));
+    tr_dispatch_t *dispatch = tr_broker_dispatch(broker);
+    tr_dispatch_set_config(dispatch, TR_ROLE_ACTOR, controller_role_config_actor(recipe, start));
     bool critic = tr_algorithm_has_critic(algorithm);
     uint64_t sharers = critic ? 2 : 1; // a separate reference works beside the critic
     json_t *reference = json_pack("{s:o, s:o}", "reference", reference_of(recipe, start), "threads",
                                   threads_of(roles->reference.threads, sharers));
-    tr_broker_set_config(broker, TR_ROLE_REFERENCE,
-                         on_device(reference, recipe, json_string(roles->reference.device),
-                                   roles->reference.memory));
+    tr_dispatch_set_config(dispatch, TR_ROLE_REFERENCE,
+                           on_device(reference, recipe, json_string(roles->reference.device),
+                                     roles->reference.memory));
     if (critic) {
-        tr_broker_set_config(broker, TR_ROLE_CRITIC, controller_role_config_critic(recipe, start));
+        tr_dispatch_set_config(dispatch, TR_ROLE_CRITIC,
+                               controller_role_config_critic(recipe, start));
     }
     // Without generation there are neither rollouts nor judges.
     if (!tr_algorithm_generates(algorithm)) {
@@ -170,9 +172,9 @@ void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
                                 threads_of(roles->rollout.threads, here), "max_batch",
                                 (json_int_t)roles->rollout.max_batch, "frozen",
                                 (int)!tr_algorithm_learns(algorithm));
-    tr_broker_set_config(
-        broker, TR_ROLE_ROLLOUT,
+    tr_dispatch_set_config(
+        dispatch, TR_ROLE_ROLLOUT,
         on_device(rollout, recipe, names_of(&roles->rollout.device), roles->rollout.memory));
-    tr_broker_set_config(broker, TR_ROLE_REWARD,
-                         tr_judges_config(&roles->reward, (tr_precision_t)recipe->precision));
+    tr_dispatch_set_config(dispatch, TR_ROLE_REWARD,
+                           tr_judges_config(&roles->reward, (tr_precision_t)recipe->precision));
 }

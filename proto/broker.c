@@ -80,14 +80,9 @@ const char *tr_broker_endpoint(const tr_broker_t *broker)
     return broker->endpoint;
 }
 
-void tr_broker_set_config(tr_broker_t *broker, tr_role_t role, json_t *config)
+tr_dispatch_t *tr_broker_dispatch(const tr_broker_t *broker)
 {
-    tr_dispatch_set_config(broker->dispatch, role, config);
-}
-
-void tr_broker_set_note(tr_broker_t *broker, json_t *note)
-{
-    tr_dispatch_set_note(broker->dispatch, note);
+    return broker->dispatch;
 }
 
 int64_t tr_broker_submit(tr_broker_t *broker, tr_role_t role, const char *group, const char *worker,
@@ -103,26 +98,6 @@ void tr_broker_cancel(tr_broker_t *broker, int64_t id)
 {
     tr_dispatch_cancel(broker->dispatch, tr_clock_ms(), id);
     flush(broker);
-}
-
-size_t tr_broker_workers(const tr_broker_t *broker, tr_role_t role, const char *group)
-{
-    return tr_dispatch_workers(broker->dispatch, role, group);
-}
-
-size_t tr_broker_pending(const tr_broker_t *broker)
-{
-    return tr_dispatch_pending(broker->dispatch);
-}
-
-bool tr_broker_queued(const tr_broker_t *broker, int64_t id)
-{
-    return tr_dispatch_queued(broker->dispatch, id);
-}
-
-json_t *tr_broker_status(const tr_broker_t *broker)
-{
-    return tr_dispatch_status(broker->dispatch, tr_clock_ms());
 }
 
 /// Logs the first, the second, the fourth ... only: a peer must not be able to fill a disk.

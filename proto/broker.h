@@ -35,8 +35,9 @@ void tr_broker_destroy(tr_broker_t **broker);
 /// The address bound, with the real port when ":*" was asked for.
 const char *tr_broker_endpoint(const tr_broker_t *broker);
 
-/// The `config` of later welcomes of this role, an object. Takes the reference.
-void tr_broker_set_config(tr_broker_t *broker, tr_role_t role, json_t *config);
+/// The rules, borrowed: what is set and asked there needs no socket (configs, the note, workers,
+/// the status).
+tr_dispatch_t *tr_broker_dispatch(const tr_broker_t *broker);
 
 /// Queues a request and returns its id (> 0), unique over the sessions of a run. group NULL: any of
 /// the role. worker NULL: any worker. Takes *message (type "request", no id yet): body and tensors
@@ -52,21 +53,6 @@ void tr_broker_cancel(tr_broker_t *broker, int64_t id);
 /// happened or a signal came (err is untouched). Must be called at least every heartbeat, or
 /// workers believe that the controller is gone.
 tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms, tr_error_t *err);
-
-/// How many workers of role (and group, unless NULL) are registered.
-size_t tr_broker_workers(const tr_broker_t *broker, tr_role_t role, const char *group);
-
-/// Queued and outstanding requests together. For tests: none may be left.
-size_t tr_broker_pending(const tr_broker_t *broker);
-
-/// Whether a request waits behind others: no worker has it, and some that are registered could.
-bool tr_broker_queued(const tr_broker_t *broker, int64_t id);
-
-/// The body of a status message, for a caller in this process; a new reference.
-json_t *tr_broker_status(const tr_broker_t *broker);
-
-/// A map for the key "run" of status messages (step, phase, ...). Takes the reference.
-void tr_broker_set_note(tr_broker_t *broker, json_t *note);
 
 /// A client, in another process than the broker: asks for its status, as `troupe status` does.
 /// *status: a new reference. Waits at most timeout_ms.

@@ -50,7 +50,7 @@ int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const 
     tr_message_set_field(r->message, "type", json_string("request"));
     tr_message_set_field(r->message, "method", json_string(method));
     tr_message_set_id(r->message, id);
-    dispatch_list_push(&d->requests, &r);
+    TAILQ_INSERT_TAIL(&d->requests, r, link);
     // In the list first: a request that fails is removed from there, like any other.
     if (sendable(d, r)) {
         dispatch_schedule(d, now);
@@ -226,8 +226,7 @@ static void take_stop(tr_dispatch_t *d, const tr_peer_t *peer, const tr_message_
         dispatch_post_error(d, peer, 0, "argument", "stop: the token is not this run's");
         return;
     }
-    tr_event_t event = {.type = TR_EVENT_STOP, .worker = tr_strdup(""), .group = tr_strdup("")};
-    dispatch_list_push(&d->events, &event);
+    dispatch_emit(d, TR_EVENT_STOP, TR_ROLE_ACTOR, NULL); // of no worker: the role is not read
     dispatch_post(d, peer, tr_message_new("stopping"));
 }
 
@@ -267,18 +266,17 @@ void tr_dispatch_garbage(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, c
 
 // Time passes
 
-/// Losing a worker removes it from the list, so the index moves on only past those that stay.
+/// Workers that were not heard for longer than they may be silent.
 static void lose_silent(tr_dispatch_t *d, int64_t now)
 {
-    for (size_t i = 0; i < dispatch_list_count(&d->workers);) {
-        dispatch_worker_t *worker = dispatch_worker_at(d, i);
-        if (now - worker->heard < worker->silence_ms) {
-            i++;
-            continue;
+    for (dispatch_worker_t *worker = TAILQ_FIRST(&d->workers), *next; worker != NULL;
+         worker = next) {
+        next = TAILQ_NEXT(worker, link); // losing a worker frees it
+        if (now - worker->heard >= worker->silence_ms) {
+            char *why = tr_format("was silent for %lld ms", (long long)(now - worker->heard));
+            dispatch_lose(d, worker, why, true);
+            free(why);
         }
-        char *why = tr_format("was silent for %lld ms", (long long)(now - worker->heard));
-        dispatch_lose(d, worker, why, true);
-        free(why);
     }
 }
 
@@ -287,8 +285,7 @@ void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
     // First the losses: a request of a lost worker must not be sent to it once more, and is free
     // for the schedule below.
     lose_silent(d, now);
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        dispatch_request_t *r = dispatch_request_at(d, i);
+    for (dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL; r = TAILQ_NEXT(r, link)) {
         if (r->worker != NULL && now >= r->resend_at) {
             r->pause = r->pause * 2 < PAUSE_MAX_MS ? r->pause * 2 : PAUSE_MAX_MS;
             dispatch_send_request(d, now, r);
@@ -301,13 +298,13 @@ void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
 int64_t tr_dispatch_deadline(const tr_dispatch_t *d)
 {
     int64_t deadline = INT64_MAX;
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        const dispatch_worker_t *worker = dispatch_worker_at(d, i);
+    for (const dispatch_worker_t *worker = TAILQ_FIRST(&d->workers); worker != NULL;
+         worker = TAILQ_NEXT(worker, link)) {
         int64_t at = worker->heard + worker->silence_ms;
         deadline = at < deadline ? at : deadline;
     }
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        const dispatch_request_t *r = dispatch_request_at(d, i);
+    for (const dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL;
+         r = TAILQ_NEXT(r, link)) {
         deadline = r->worker != NULL && r->resend_at < deadline ? r->resend_at : deadline;
     }
     return deadline;
@@ -315,7 +312,7 @@ int64_t tr_dispatch_deadline(const tr_dispatch_t *d)
 
 void tr_dispatch_dismiss(tr_dispatch_t *d)
 {
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        dispatch_post(d, &dispatch_worker_at(d, i)->peer, tr_message_new("bye"));
+    for (dispatch_worker_t *w = TAILQ_FIRST(&d->workers); w != NULL; w = TAILQ_NEXT(w, link)) {
+        dispatch_post(d, &w->peer, tr_message_new("bye"));
     }
 }

@@ -94,11 +94,13 @@ int64_t tr_dispatch_deadline(const tr_dispatch_t *dispatch);
 
 // State.
 
+/// The `config` of later welcomes of this role, an object. Takes the reference.
 void tr_dispatch_set_config(tr_dispatch_t *dispatch, tr_role_t role, json_t *config);
+/// A map for the key "run" of status messages (step, phase, ...). Takes the reference.
 void tr_dispatch_set_note(tr_dispatch_t *dispatch, json_t *note);
+/// How many workers of role (and group, unless NULL) are registered.
 size_t tr_dispatch_workers(const tr_dispatch_t *dispatch, tr_role_t role, const char *group);
-size_t tr_dispatch_pending(const tr_dispatch_t *dispatch);
-/// As tr_broker_queued.
+/// Whether a request waits behind others: no worker has it, and some that are registered could.
 bool tr_dispatch_queued(const tr_dispatch_t *dispatch, int64_t id);
 
 /// The body of a status message, as PROTOCOL.md shows it: session, run (the note), workers with

@@ -26,8 +26,8 @@ bool dispatch_may_answer(const dispatch_worker_t *worker, const dispatch_request
 static dispatch_worker_t *least_busy(const tr_dispatch_t *d, const dispatch_request_t *r)
 {
     dispatch_worker_t *best = NULL;
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        dispatch_worker_t *worker = dispatch_worker_at(d, i);
+    for (dispatch_worker_t *worker = TAILQ_FIRST(&d->workers); worker != NULL;
+         worker = TAILQ_NEXT(worker, link)) {
         bool free = dispatch_may_answer(worker, r) && worker->outstanding < worker->credit;
         if (free && (best == NULL || worker->outstanding < best->outstanding)) {
             best = worker;
@@ -41,8 +41,7 @@ void dispatch_schedule(tr_dispatch_t *d, int64_t now)
 {
     // In order of submission, past requests that find nobody: those behind them may be for another
     // role or group.
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        dispatch_request_t *r = dispatch_request_at(d, i);
+    for (dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL; r = TAILQ_NEXT(r, link)) {
         dispatch_worker_t *worker = r->worker == NULL ? least_busy(d, r) : NULL;
         if (worker != NULL) {
             dispatch_request_assign(r, worker);
@@ -57,39 +56,39 @@ void dispatch_schedule(tr_dispatch_t *d, int64_t now)
 bool tr_dispatch_queued(const tr_dispatch_t *d, int64_t id)
 {
     const dispatch_request_t *r = dispatch_request_of(d, id);
-    bool queued = false;
-    for (size_t i = 0; r != NULL && r->worker == NULL && i < dispatch_list_count(&d->workers);
-         i++) {
-        queued = queued || dispatch_may_answer(dispatch_worker_at(d, i), r);
+    const dispatch_worker_t *w = TAILQ_FIRST(&d->workers);
+    while (r != NULL && w != NULL && !dispatch_may_answer(w, r)) {
+        w = TAILQ_NEXT(w, link);
     }
-    return queued;
+    return r != NULL && r->worker == NULL && w != NULL;
 }
 
-/// Whether a request whose worker is gone is queued again; otherwise it ends with an ERROR.
-/// `counts`: the worker did not leave of its own accord, so the request may be what killed it. A
-/// request for a named worker always ends: the state that it relied on is gone with the process.
-static bool survives(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_worker_t *worker,
-                     const char *why, bool counts)
+/// A request whose worker is gone is queued again, or ends with an ERROR and is freed. `counts`:
+/// the worker did not leave of its own accord, so the request may be what killed it. A request for
+/// a named worker always ends: the state that it relied on is gone with the process.
+static void requeue_or_end(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_worker_t *worker,
+                           const char *why, bool counts)
 {
     r->losses += counts;
     if (r->wanted == NULL && r->losses < d->options.attempts) {
         dispatch_request_assign(r, NULL);
         d->counters.reassigned++;
-        return true;
+        return;
     }
     dispatch_emit_error(d, r, worker, TR_ERR_PEER, why);
     dispatch_request_remove(d, r);
-    return false;
 }
 
 void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
 {
-    for (size_t i = 0; i < dispatch_list_count(&d->requests);) {
-        dispatch_request_t *r = dispatch_request_at(d, i);
+    for (dispatch_request_t *r = TAILQ_FIRST(&d->requests), *next; r != NULL; r = next) {
+        // Before r is freed, as it is when it ends here.
+        next = TAILQ_NEXT(r, link);
         // A request for this worker by name ends with it even if it is still queued.
         bool named = r->wanted != NULL && strcmp(r->wanted, worker->name) == 0;
-        bool gone = (r->worker == worker || named) && !survives(d, r, worker, why, counts);
-        i += !gone;
+        if (r->worker == worker || named) {
+            requeue_or_end(d, r, worker, why, counts);
+        }
     }
     // After the errors, so that the caller has heard of every request before the worker is gone.
     dispatch_emit_worker(d, TR_EVENT_LOST, worker, NULL, why);

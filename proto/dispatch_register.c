@@ -115,8 +115,7 @@ static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, con
     worker->peer = *peer;
     worker->heard = now;
     welcome(d, worker);
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        dispatch_request_t *r = dispatch_request_at(d, i);
+    for (dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL; r = TAILQ_NEXT(r, link)) {
         if (r->worker == worker) {
             r->acknowledged = false;
             r->pause = d->options.resend_ms;
@@ -137,7 +136,8 @@ static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const reg
     worker->silence_ms = reg->silence_ms;
     worker->credit = (size_t)reg->credit;
     worker->heard = now;
-    dispatch_list_push(&d->workers, &worker);
+    TAILQ_INSERT_TAIL(&d->workers, worker, link);
+    d->worker_count++;
     welcome(d, worker);
     // The event before the schedule: the caller hears of a worker before it hears of its answers.
     dispatch_emit_worker(d, TR_EVENT_JOINED, worker, tr_message_copy(message), NULL);
@@ -182,7 +182,7 @@ void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_
         dispatch_lose(d, here, "took another name", true);
     }
     // The limit bounds what a peer can make the controller remember by registering many names.
-    if (dispatch_list_count(&d->workers) >= WORKERS_MAX) {
+    if (d->worker_count >= WORKERS_MAX) {
         refuse(d, peer, TR_ERR_MEMORY, "too many workers");
         return;
     }

@@ -1,8 +1,8 @@
-// The state of the rules and its bookkeeping: lists, workers, requests, the two queues, life cycle.
+// The state of the rules and its bookkeeping: workers, requests, the two queues, life cycle.
 //
 // No rule is here, so that the files with rules (dispatch.c and those that it names) read without
-// memory management. Lists are searched from the front: a run has tens of workers and hundreds of
-// requests, and order of arrival is what the rules ask for.
+// memory management. Lists are the C library's (sys/queue.h) and are searched from the front: a run
+// has tens of workers and hundreds of requests, and order of arrival is what the rules ask for.
 #include "proto/dispatch_state.h"
 
 #include <stdlib.h>
@@ -37,73 +37,13 @@ void tr_event_release(tr_event_t *event)
     *event = (tr_event_t){0};
 }
 
-// Lists
-
-void dispatch_list_push(dispatch_list_t *list, const void *item)
-{
-    if (list->end == list->room) {
-        // First the space of elements that were taken from the front is used again. The memory
-        // grows only if half of it is in use, so that an element is moved a constant number of
-        // times on average.
-        size_t count = list->end - list->first;
-        if (count > 0) { // an empty list has no items to point at
-            memmove(list->items, (char *)list->items + list->first * list->size,
-                    count * list->size);
-        }
-        list->first = 0;
-        list->end = count;
-        if (count * 2 >= list->room) {
-            list->room = list->room * 2 + 16;
-            list->items = tr_realloc(list->items, list->room * list->size);
-        }
-    }
-    memcpy((char *)list->items + list->end++ * list->size, item, list->size);
-}
-
-/// The queues are emptied from the front. *item: the caller's.
-static bool list_take(dispatch_list_t *list, void *item)
-{
-    if (list->first == list->end) {
-        return false;
-    }
-    memcpy(item, (char *)list->items + list->first++ * list->size, list->size);
-    return true;
-}
-
-size_t dispatch_list_count(const dispatch_list_t *list)
-{
-    return list->end - list->first;
-}
-
-static void *pointer_at(const dispatch_list_t *list, size_t index)
-{
-    return ((void **)list->items)[list->first + index];
-}
-
-/// The pointer is in the list. Order is kept: requests are served oldest first.
-static void remove_pointer(dispatch_list_t *list, const void *pointer)
-{
-    void **items = list->items;
-    size_t i = list->first;
-    while (items[i] != pointer) {
-        i++;
-    }
-    memmove(items + i, items + i + 1, (list->end - i - 1) * sizeof *items);
-    list->end--;
-}
-
 // Workers
-
-dispatch_worker_t *dispatch_worker_at(const tr_dispatch_t *d, size_t index)
-{
-    return pointer_at(&d->workers, index);
-}
 
 /// The worker with this connection, or NULL: a peer that is not registered.
 dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer_t *peer)
 {
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        dispatch_worker_t *worker = dispatch_worker_at(d, i);
+    for (dispatch_worker_t *worker = TAILQ_FIRST(&d->workers); worker != NULL;
+         worker = TAILQ_NEXT(worker, link)) {
         if (worker->peer.size == peer->size &&
             memcmp(worker->peer.bytes, peer->bytes, peer->size) == 0) {
             return worker;
@@ -114,8 +54,8 @@ dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer
 
 dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *name)
 {
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        dispatch_worker_t *worker = dispatch_worker_at(d, i);
+    for (dispatch_worker_t *worker = TAILQ_FIRST(&d->workers); worker != NULL;
+         worker = TAILQ_NEXT(worker, link)) {
         if (strcmp(worker->name, name) == 0) {
             return worker;
         }
@@ -126,7 +66,8 @@ dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *nam
 /// Its requests must have gone to others, or ended: they would point at freed memory.
 void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker)
 {
-    remove_pointer(&d->workers, worker);
+    TAILQ_REMOVE(&d->workers, worker, link);
+    d->worker_count--;
     free(worker->name);
     free(worker->group);
     free(worker->instance);
@@ -136,8 +77,8 @@ void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker)
 size_t tr_dispatch_workers(const tr_dispatch_t *d, tr_role_t role, const char *group)
 {
     size_t found = 0;
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        const dispatch_worker_t *worker = dispatch_worker_at(d, i);
+    for (const dispatch_worker_t *worker = TAILQ_FIRST(&d->workers); worker != NULL;
+         worker = TAILQ_NEXT(worker, link)) {
         found += worker->role == role && (group == NULL || strcmp(worker->group, group) == 0);
     }
     return found;
@@ -145,16 +86,11 @@ size_t tr_dispatch_workers(const tr_dispatch_t *d, tr_role_t role, const char *g
 
 // Requests
 
-dispatch_request_t *dispatch_request_at(const tr_dispatch_t *d, size_t index)
-{
-    return pointer_at(&d->requests, index);
-}
-
 /// NULL: answered, cancelled or never submitted.
 dispatch_request_t *dispatch_request_of(const tr_dispatch_t *d, int64_t id)
 {
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        dispatch_request_t *request = dispatch_request_at(d, i);
+    for (dispatch_request_t *request = TAILQ_FIRST(&d->requests); request != NULL;
+         request = TAILQ_NEXT(request, link)) {
         if (request->id == id) {
             return request;
         }
@@ -179,16 +115,11 @@ void dispatch_request_assign(dispatch_request_t *request, dispatch_worker_t *wor
 void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request)
 {
     dispatch_request_assign(request, NULL);
-    remove_pointer(&d->requests, request);
+    TAILQ_REMOVE(&d->requests, request, link);
     tr_message_destroy(&request->message);
     free(request->group);
     free(request->wanted);
     free(request);
-}
-
-size_t tr_dispatch_pending(const tr_dispatch_t *d)
-{
-    return dispatch_list_count(&d->requests);
 }
 
 // The two queues
@@ -196,8 +127,9 @@ size_t tr_dispatch_pending(const tr_dispatch_t *d)
 /// peer is copied: the worker may be gone when the message is sent.
 void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *message)
 {
-    dispatch_send_t send = {.peer = *peer, .message = message};
-    dispatch_list_push(&d->sends, &send);
+    dispatch_send_t *send = tr_alloc(sizeof *send);
+    *send = (dispatch_send_t){.peer = *peer, .message = message};
+    STAILQ_INSERT_TAIL(&d->sends, send, link);
 }
 
 void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code,
@@ -211,67 +143,78 @@ void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, co
     dispatch_post(d, peer, message);
 }
 
-/// worker: NULL for an event without one.
-static tr_event_t event_about(tr_event_type_t type, tr_role_t role, const dispatch_worker_t *worker)
+/// The names are copied: the worker may be freed before the caller sees the event.
+tr_event_t *dispatch_emit(tr_dispatch_t *d, tr_event_type_t type, tr_role_t role,
+                          const dispatch_worker_t *worker)
 {
-    return (tr_event_t){.type = type,
-                        .role = role,
-                        .worker = tr_strdup(worker != NULL ? worker->name : ""),
-                        .group = tr_strdup(worker != NULL ? worker->group : "")};
+    dispatch_event_t *queued = tr_alloc(sizeof *queued);
+    *queued = (dispatch_event_t){.event = {
+                                     .type = type,
+                                     .role = role,
+                                     .worker = tr_strdup(worker != NULL ? worker->name : ""),
+                                     .group = tr_strdup(worker != NULL ? worker->group : ""),
+                                 }};
+    STAILQ_INSERT_TAIL(&d->events, queued, link);
+    return &queued->event;
 }
 
 void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
                           tr_message_t *message, const char *text)
 {
-    // Strings are copied: the worker is freed before the caller sees the event, where it is LOST.
-    tr_event_t event = event_about(type, worker->role, worker);
-    event.message = message;
-    event.text = text != NULL ? tr_format("%s worker '%s' %s", tr_role_name(worker->role),
-                                          worker->name, text)
-                              : NULL;
-    dispatch_list_push(&d->events, &event);
+    tr_event_t *event = dispatch_emit(d, type, worker->role, worker);
+    event->message = message;
+    event->text = text != NULL ? tr_format("%s worker '%s' %s", tr_role_name(worker->role),
+                                           worker->name, text)
+                               : NULL;
 }
 
 void dispatch_emit_error(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_status status, const char *text)
 {
-    tr_event_t event = event_about(TR_EVENT_ERROR, request->role, worker);
+    tr_event_t *event = dispatch_emit(d, TR_EVENT_ERROR, request->role, worker);
     // Without a worker the sentence names the one that was asked for.
     const char *name = worker != NULL            ? worker->name
                        : request->wanted != NULL ? request->wanted
                                                  : "any";
-    event.id = request->id;
-    event.status = status;
-    event.text = tr_format("%s worker '%s': %s: %s", tr_role_name(request->role), name,
-                           tr_message_method(request->message), text);
+    event->id = request->id;
+    event->status = status;
+    event->text = tr_format("%s worker '%s': %s: %s", tr_role_name(request->role), name,
+                            tr_message_method(request->message), text);
     d->counters.errors++;
-    dispatch_list_push(&d->events, &event);
 }
 
 void dispatch_emit_reply(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_message_t *message)
 {
-    tr_event_t event = event_about(TR_EVENT_REPLY, request->role, worker);
-    event.id = request->id;
-    event.message = message;
+    tr_event_t *event = dispatch_emit(d, TR_EVENT_REPLY, request->role, worker);
+    event->id = request->id;
+    event->message = message;
     d->counters.replies++;
-    dispatch_list_push(&d->events, &event);
 }
 
 bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_t *d)
 {
-    dispatch_send_t send;
-    if (!list_take(&d->sends, &send)) {
+    dispatch_send_t *send = STAILQ_FIRST(&d->sends);
+    if (send == NULL) {
         return false;
     }
-    *peer = send.peer;
-    *message = send.message;
+    STAILQ_REMOVE_HEAD(&d->sends, link);
+    *peer = send->peer;
+    *message = send->message;
+    free(send);
     return true;
 }
 
 bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *d)
 {
-    return list_take(&d->events, event);
+    dispatch_event_t *queued = STAILQ_FIRST(&d->events);
+    if (queued == NULL) {
+        return false;
+    }
+    STAILQ_REMOVE_HEAD(&d->events, link);
+    *event = queued->event;
+    free(queued);
+    return true;
 }
 
 // Life cycle
@@ -284,32 +227,35 @@ tr_dispatch_t *tr_dispatch_new(const tr_dispatch_options_t *options)
     d->options = *options;
     // The options are borrowed for the call; the string must live longer.
     d->stop_token = options->stop_token != NULL ? tr_strdup(options->stop_token) : NULL;
-    d->workers.size = sizeof(dispatch_worker_t *);
-    d->requests.size = sizeof(dispatch_request_t *);
-    d->sends.size = sizeof(dispatch_send_t);
-    d->events.size = sizeof(tr_event_t);
+    TAILQ_INIT(&d->workers);
+    TAILQ_INIT(&d->requests);
+    STAILQ_INIT(&d->sends);
+    STAILQ_INIT(&d->events);
     return d;
 }
 
 void tr_dispatch_destroy(tr_dispatch_t **dispatch)
 {
     tr_dispatch_t *d = *dispatch;
-    dispatch_send_t send;
+    tr_peer_t peer;
+    tr_message_t *message;
     tr_event_t event;
     if (d == NULL) {
         return;
     }
     // Requests before workers: removing a request corrects the count of its worker.
-    while (dispatch_list_count(&d->requests) > 0) {
-        dispatch_request_remove(d, dispatch_request_at(d, 0));
+    for (dispatch_request_t *r = TAILQ_FIRST(&d->requests), *next; r != NULL; r = next) {
+        next = TAILQ_NEXT(r, link);
+        dispatch_request_remove(d, r);
     }
-    while (dispatch_list_count(&d->workers) > 0) {
-        dispatch_worker_remove(d, dispatch_worker_at(d, 0));
+    for (dispatch_worker_t *w = TAILQ_FIRST(&d->workers), *next; w != NULL; w = next) {
+        next = TAILQ_NEXT(w, link);
+        dispatch_worker_remove(d, w);
     }
-    while (list_take(&d->sends, &send)) {
-        tr_message_destroy(&send.message);
+    while (tr_dispatch_next_send(&peer, &message, d)) {
+        tr_message_destroy(&message);
     }
-    while (list_take(&d->events, &event)) {
+    while (tr_dispatch_next_event(&event, d)) {
         tr_event_release(&event);
     }
     // A role without a config has NULL, which json_decref ignores.
@@ -317,10 +263,6 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch)
         json_decref(d->config[i]);
     }
     json_decref(d->note);
-    free(d->workers.items);
-    free(d->requests.items);
-    free(d->sends.items);
-    free(d->events.items);
     free(d->stop_token);
     free(d);
     *dispatch = NULL;

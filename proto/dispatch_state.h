@@ -3,9 +3,12 @@
 #ifndef TR_PROTO_DISPATCH_STATE_H
 #define TR_PROTO_DISPATCH_STATE_H
 
+#include <sys/queue.h>
+
 #include "proto/dispatch.h"
 
 typedef struct dispatch_worker {
+    TAILQ_ENTRY(dispatch_worker) link;
     tr_peer_t peer;
     tr_role_t role;
     char *name;
@@ -18,6 +21,7 @@ typedef struct dispatch_worker {
 } dispatch_worker_t;
 
 typedef struct dispatch_request {
+    TAILQ_ENTRY(dispatch_request) link;
     int64_t id;
     tr_role_t role;
     char *group;  ///< NULL: any
@@ -33,18 +37,15 @@ typedef struct dispatch_request {
 } dispatch_request_t;
 
 typedef struct dispatch_send {
+    STAILQ_ENTRY(dispatch_send) link;
     tr_peer_t peer;
     tr_message_t *message;
 } dispatch_send_t;
 
-/// A growing array of elements first..end-1; taking the first one moves no other.
-typedef struct dispatch_list {
-    void *items;
-    size_t size; ///< bytes an element
-    size_t first;
-    size_t end;
-    size_t room;
-} dispatch_list_t;
+typedef struct dispatch_event {
+    STAILQ_ENTRY(dispatch_event) link;
+    tr_event_t event;
+} dispatch_event_t;
 
 typedef struct dispatch_counters {
     int64_t replies, errors, resent, reassigned, late, garbage, refused, unregistered;
@@ -56,23 +57,19 @@ struct tr_dispatch {
     int64_t issued; ///< requests so far
     json_t *config[TR_ROLE_COUNT];
     json_t *note;
-    dispatch_list_t workers;  ///< dispatch_worker_t *
-    dispatch_list_t requests; ///< dispatch_request_t *, in order of submission
-    dispatch_list_t sends;    ///< dispatch_send_t
-    dispatch_list_t events;   ///< tr_event_t
+    TAILQ_HEAD(, dispatch_worker) workers;   ///< in order of arrival
+    TAILQ_HEAD(, dispatch_request) requests; ///< in order of submission
+    size_t worker_count;
+    STAILQ_HEAD(, dispatch_send) sends;
+    STAILQ_HEAD(, dispatch_event) events;
     dispatch_counters_t counters;
 };
 
-void dispatch_list_push(dispatch_list_t *list, const void *item);
-size_t dispatch_list_count(const dispatch_list_t *list);
-
-dispatch_worker_t *dispatch_worker_at(const tr_dispatch_t *d, size_t index);
 dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer_t *peer);
 dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *name);
 /// Takes it from the list and frees it.
 void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker);
 
-dispatch_request_t *dispatch_request_at(const tr_dispatch_t *d, size_t index);
 dispatch_request_t *dispatch_request_of(const tr_dispatch_t *d, int64_t id);
 void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request);
 /// Gives the request to a worker, or to none (NULL), and keeps the workers' counts right.
@@ -96,7 +93,10 @@ void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *messag
 void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code,
                          const char *text);
 
-/// Queues an event about a worker, copying its names; text may be NULL. Takes message.
+/// Queues an event, with copies of the worker's names (NULL: ""), and returns it to be filled.
+tr_event_t *dispatch_emit(tr_dispatch_t *d, tr_event_type_t type, tr_role_t role,
+                          const dispatch_worker_t *worker);
+/// Queues an event about a worker; text may be NULL. Takes message.
 void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
                           tr_message_t *message, const char *text);
 /// Queues the ERROR of a request, text prefixed with who and what; worker may be NULL.

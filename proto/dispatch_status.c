@@ -11,8 +11,8 @@
 static json_t *outstanding_of(const tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t now)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        const dispatch_request_t *r = dispatch_request_at(d, i);
+    for (const dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL;
+         r = TAILQ_NEXT(r, link)) {
         if (r->worker == worker) {
             json_array_append_new(list,
                                   json_pack("{s:I, s:s, s:I, s:b, s:I}", "id", (json_int_t)r->id,
@@ -28,8 +28,8 @@ static json_t *outstanding_of(const tr_dispatch_t *d, const dispatch_worker_t *w
 static json_t *workers_of(const tr_dispatch_t *d, int64_t now)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < dispatch_list_count(&d->workers); i++) {
-        const dispatch_worker_t *w = dispatch_worker_at(d, i);
+    for (const dispatch_worker_t *w = TAILQ_FIRST(&d->workers); w != NULL;
+         w = TAILQ_NEXT(w, link)) {
         json_array_append_new(
             list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "name", w->name, "role",
                             tr_role_name(w->role), "group", w->group, "state",
@@ -70,8 +70,8 @@ static json_t *queue_of(json_t *queues, const dispatch_request_t *r, int64_t now
 static json_t *queues_of(const tr_dispatch_t *d, int64_t now)
 {
     json_t *queues = json_array();
-    for (size_t i = 0; i < dispatch_list_count(&d->requests); i++) {
-        const dispatch_request_t *r = dispatch_request_at(d, i);
+    for (const dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL;
+         r = TAILQ_NEXT(r, link)) {
         if (r->worker == NULL) {
             json_t *depth = json_object_get(queue_of(queues, r, now), "depth");
             json_integer_set(depth, json_integer_value(depth) + 1);

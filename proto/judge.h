@@ -20,8 +20,7 @@
 #include "common/base/device_name.h"
 #include "common/judge/judge.h"
 
-/// The config for tr_broker_set_config(broker, TR_ROLE_REWARD, ...); a new reference. precision: of
-/// models on GPUs.
+/// The config for tr_dispatch_set_config; a new reference. precision: of models on GPUs.
 json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision);
 
 #endif

@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "proto/endpoint.h"
 #include "tests/support/fake_worker.h"
+#include "tests/support/open_requests.h"
 
 enum { CALLS = 6 };
 
@@ -133,7 +134,7 @@ static void expect_finish(tr_status expected, const char *part)
     cr_expect_eq(status, expected, "%d: %s", status, err.text);
     cr_expect_eq(err.status, expected);
     cr_expect_not_null(strstr(err.text, part), "'%s' lacks '%s'", err.text, part);
-    cr_expect_eq(tr_broker_pending(broker), 0, "requests are left");
+    cr_expect_eq(open_requests(tr_broker_dispatch(broker)), 0, "requests are left");
 }
 
 Test(calls, answers_are_placed_by_index_in_whatever_order_they_come)
@@ -358,7 +359,7 @@ Test(calls, until_waits_for_no_more_than_it_needs)
     ask(call_to(TR_ROLE_ROLLOUT, &book), 2);
     cr_expect_eq(controller_calls_until(calls, one_taken, &book, &err), TR_OK, "%s", err.text);
     cr_expect_eq(book.numbers[2], 20);
-    cr_expect_eq(tr_broker_pending(broker), 1);
+    cr_expect_eq(open_requests(tr_broker_dispatch(broker)), 1);
     fake_start(&judge, ENDPOINT);
     expect_finish(TR_OK, "");
     cr_expect_eq(book.numbers[1], 10);

@@ -83,7 +83,7 @@ static void serve(question_t *question)
 
 static int64_t garbage_count(void)
 {
-    json_t *status = tr_broker_status(broker);
+    json_t *status = tr_dispatch_status(tr_broker_dispatch(broker), tr_clock_ms());
     int64_t count =
         json_integer_value(json_object_get(json_object_get(status, "counters"), "garbage"));
     json_decref(status);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/support/by_hand.h"
+#include "tests/support/open_requests.h"
 
 TestSuite(dispatch, .init = dispatch_open, .fini = dispatch_close, .timeout = 60);
 
@@ -28,7 +29,7 @@ Test(dispatch, a_request_becomes_one_reply_and_done)
     tr_event_release(&event);
     expect_no_event();
     expect_no_send();
-    cr_expect_eq(tr_dispatch_pending(dispatch), 0);
+    cr_expect_eq(open_requests(dispatch), 0);
 }
 
 Test(dispatch, a_lost_request_is_sent_again_after_growing_pauses)
@@ -97,7 +98,7 @@ Test(dispatch, an_answer_to_what_was_never_asked_is_dropped)
     say(1, "reply", queued, NULL); // not sent to anybody yet
     expect_send(1, "done");
     expect_no_event();
-    cr_expect_eq(tr_dispatch_pending(dispatch), 1);
+    cr_expect_eq(open_requests(dispatch), 1);
     cr_expect_eq(counter("late"), 2);
 }
 
@@ -138,7 +139,7 @@ Test(dispatch, a_late_answer_of_the_first_worker_counts_when_it_is_back)
     say(2, "reply", id, NULL);
     cr_expect_eq(expect_send(2, "done"), id);
     expect_no_event();
-    cr_expect_eq(tr_dispatch_pending(dispatch), 0);
+    cr_expect_eq(open_requests(dispatch), 0);
 }
 
 Test(dispatch, a_request_that_costs_three_workers_is_an_error)
@@ -154,7 +155,7 @@ Test(dispatch, a_request_that_costs_three_workers_is_an_error)
         }
         expect_event(TR_EVENT_LOST, 0, NULL);
     }
-    cr_expect_eq(tr_dispatch_pending(dispatch), 0);
+    cr_expect_eq(open_requests(dispatch), 0);
 }
 
 Test(dispatch, a_worker_that_leaves_costs_a_request_nothing)
@@ -316,5 +317,5 @@ Test(dispatch, a_request_that_cannot_be_packed_is_an_error_at_once)
     int64_t id = tr_dispatch_submit(dispatch, now, TR_ROLE_ROLLOUT, NULL, NULL, "work", &message);
     cr_expect_null(message);
     expect_event(TR_EVENT_ERROR, id, "could not be built");
-    cr_expect_eq(tr_dispatch_pending(dispatch), 0);
+    cr_expect_eq(open_requests(dispatch), 0);
 }

@@ -8,6 +8,7 @@
 
 #include "common/base/rng.h"
 #include "proto/dispatch.h"
+#include "tests/support/open_requests.h"
 
 enum { WORKERS = 3, CREDIT = 2, REQUESTS = 40, FLIGHTS = 4096, HELD = 64 };
 enum { STORM_MS = 60000, END_MS = 3600000, AFTER_MS = 20000, STEP_MS = 50 };
@@ -286,7 +287,7 @@ static int64_t run(uint64_t seed)
             end = w->now + AFTER_MS; // what is still under way must change nothing
         }
     }
-    cr_expect_eq(tr_dispatch_pending(w->dispatch), 0);
+    cr_expect_eq(open_requests(w->dispatch), 0);
     for (int i = 0; i < REQUESTS; i++) {
         cr_expect_eq(answers[i], 1, "seed %d: request %d has %d answers", (int)seed, i, answers[i]);
     }

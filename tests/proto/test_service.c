@@ -22,6 +22,7 @@
 #include "proto/endpoint.h"
 #include "proto/score.h"
 #include "proto/service.h"
+#include "tests/support/open_requests.h"
 
 enum { PATIENCE_MS = 15000 };
 
@@ -254,7 +255,7 @@ static int await_acknowledged(const char *first, const char *second)
     while (holder < 0 && tr_clock_ms() < end) {
         tr_event_t event;
         cr_assert_eq(tr_broker_poll(&event, broker, 10, NULL), TR_ERR_TIMEOUT);
-        json_t *status = tr_broker_status(broker);
+        json_t *status = tr_dispatch_status(tr_broker_dispatch(broker), tr_clock_ms());
         size_t index;
         json_t *worker;
         json_array_foreach(json_object_get(status, "workers"), index, worker)
@@ -340,7 +341,8 @@ Test(service, leaves_with_success_whenever_the_controller_ends)
 Test(service, joins_with_capabilities_and_gets_its_config_once)
 {
     open_broker();
-    tr_broker_set_config(broker, TR_ROLE_ROLLOUT, json_pack("{s:i}", "seed", 7));
+    tr_dispatch_set_config(tr_broker_dispatch(broker), TR_ROLE_ROLLOUT,
+                           json_pack("{s:i}", "seed", 7));
     pid_t pid = start_service("d");
     tr_event_t joined = await(TR_EVENT_JOINED);
     cr_assert_str_eq(joined.worker, "d");
@@ -365,7 +367,8 @@ Test(service, joins_with_capabilities_and_gets_its_config_once)
 Test(service, ends_with_the_failure_of_its_welcome)
 {
     open_broker();
-    tr_broker_set_config(broker, TR_ROLE_ROLLOUT, json_pack("{s:i}", "bad", 1));
+    tr_dispatch_set_config(tr_broker_dispatch(broker), TR_ROLE_ROLLOUT,
+                           json_pack("{s:i}", "bad", 1));
     pid_t pid = start_service("e");
     tr_event_t lost = await(TR_EVENT_LOST);
     cr_assert_str_eq(lost.text, "rollout worker 'e' left: this config is not for us");
@@ -436,8 +439,8 @@ Test(service, the_loss_of_a_named_worker_is_an_error_and_a_new_process_takes_its
     submit("count", "only", NULL);
     event = await(TR_EVENT_REPLY);
     tr_event_release(&event);
-    cr_assert_eq(tr_broker_workers(broker, TR_ROLE_ROLLOUT, "rollout"), 1);
-    cr_assert_eq(tr_broker_pending(broker), 0);
+    cr_assert_eq(tr_dispatch_workers(tr_broker_dispatch(broker), TR_ROLE_ROLLOUT, "rollout"), 1);
+    cr_assert_eq(open_requests(tr_broker_dispatch(broker)), 0);
     tr_broker_destroy(&broker);
     cr_assert_eq(wait_exit(pid), 0);
 }

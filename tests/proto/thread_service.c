@@ -148,7 +148,8 @@ int main(void)
     tr_dispatch_options_init(&options);
     options.heartbeat_ms = 1; // as many as can be, beside the work
     TR_ASSERT(tr_broker_new(&broker, endpoint, NULL, &options, &err) == TR_OK, "%s", err.text);
-    tr_broker_set_config(broker, TR_ROLE_REWARD, json_pack("{s:b}", "double", 1));
+    tr_dispatch_set_config(tr_broker_dispatch(broker), TR_ROLE_REWARD,
+                           json_pack("{s:b}", "double", 1));
     TR_ASSERT(pthread_create(&thread, NULL, serve, endpoint) == 0, "no thread");
     submit_all(broker, ids, &released);
     check_answers(broker, ids);

@@ -29,9 +29,10 @@ static void open_broker(const char *keys)
     tr_dispatch_options_init(&options);
     options.heartbeat_ms = 100;
     cr_assert_eq(tr_broker_new(&broker, endpoint, keys, &options, &err), TR_OK, "%s", err.text);
-    tr_broker_set_config(broker, TR_ROLE_REWARD,
-                         json_pack("{s:{s:{s:s, s:[[s, f]]}, s:{s:s}}}", "judges", "words", "kind",
-                                   "words", "words", "happy", 0.5, "python", "kind", "exec"));
+    tr_dispatch_set_config(tr_broker_dispatch(broker), TR_ROLE_REWARD,
+                           json_pack("{s:{s:{s:s, s:[[s, f]]}, s:{s:s}}}", "judges", "words",
+                                     "kind", "words", "words", "happy", 0.5, "python", "kind",
+                                     "exec"));
 }
 
 static void close_all(void)
