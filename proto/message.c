@@ -1,8 +1,8 @@
 // The message as an object: fields, body and tensors, and who owns their bytes.
 //
-// Tensors can be gigabytes, so their bytes are counted references (blobs) that copies share and
-// that a send hands to ZeroMQ without a copy. The envelope's bytes are made in message_codec.c,
-// frames are sent in message_socket.c.
+// Tensors can be gigabytes, so their bytes are ZeroMQ's frames, whose references are counted: copies
+// of a message share them, and sending takes one more reference. The envelope's bytes are made in
+// message_codec.c, frames are sent in message_socket.c.
 #include "proto/message.h"
 
 #include <stdlib.h>
@@ -17,39 +17,27 @@ static void free_data(void *data, void *hint)
     free(data);
 }
 
-/// The bytes are freed by release, or by the frame that a receiver puts in afterwards.
-message_blob_t *message_blob_new(void *data, tr_release_fn release, void *hint)
+message_part_t *message_part_add(tr_message_t *message, const tr_view_t *view)
 {
-    message_blob_t *blob = tr_calloc(1, sizeof *blob);
-    atomic_init(&blob->references, 1);
-    blob->data = data;
-    blob->release = release;
-    blob->hint = hint;
-    return blob;
+    message_part_t *part = tr_calloc(1, sizeof *part);
+    part->view = *view;
+    part->view.name = tr_strdup(view->name);
+    message->parts = tr_realloc(message->parts, (message->count + 1) * sizeof(message_part_t *));
+    message->parts[message->count++] = part;
+    return part;
 }
 
-void message_blob_drop(message_blob_t *blob)
+void message_part_lend(message_part_t *part, void *data, tr_release_fn release, void *hint)
 {
-    // The count is atomic because ZeroMQ drops its reference on a thread of its own.
-    if (blob == NULL || atomic_fetch_sub(&blob->references, 1) > 1) {
-        return;
-    }
-    if (blob->received) {
-        zmq_msg_close(&blob->frame);
-    } else if (blob->release != NULL) {
-        blob->release(blob->data, blob->hint);
-    }
-    free(blob);
+    part->view.data = data;
+    TR_ASSERT(data != NULL, "tensor '%s' has no address", part->view.name);
+    TR_ASSERT(zmq_msg_init_data(&part->frame, data, part->view.bytes, release, hint) == 0,
+              "out of memory");
 }
 
-message_blob_t *message_blob_keep(message_blob_t *blob)
+void message_part_copy(message_part_t *part, const void *data)
 {
-    atomic_fetch_add(&blob->references, 1);
-    return blob;
-}
-
-static void *aligned_copy(const void *data, size_t bytes)
-{
+    size_t bytes = part->view.bytes;
     void *copy = NULL;
     // Aligned to a cache line: vector code reads tensors where they are. Zero bytes, too, need an
     // address.
@@ -58,12 +46,7 @@ static void *aligned_copy(const void *data, size_t bytes)
     if (bytes > 0) {
         memcpy(copy, data, bytes);
     }
-    return copy;
-}
-
-message_blob_t *message_blob_copy(const void *data, size_t bytes)
-{
-    return message_blob_new(aligned_copy(data, bytes), free_data, NULL);
+    message_part_lend(part, copy, free_data, NULL);
 }
 
 tr_message_t *message_new(json_t *fields, json_t *body)
@@ -88,9 +71,12 @@ void tr_message_destroy(tr_message_t **message)
         return;
     }
     for (size_t i = 0; i < m->count; i++) {
-        // Names are ours; the data belongs to the blob.
-        free((char *)(uintptr_t)m->parts[i].view.name);
-        message_blob_drop(m->parts[i].blob);
+        message_part_t *part = m->parts[i];
+        if (part->view.data != NULL) {
+            zmq_msg_close(&part->frame);
+        }
+        free((char *)(uintptr_t)part->view.name);
+        free(part);
     }
     free(m->parts);
     free(m->fault);
@@ -107,12 +93,12 @@ tr_message_t *tr_message_copy(const tr_message_t *message)
     tr_message_t *copy = message_new(json_copy(message->fields), json_incref(message->body));
     copy->broken = message->broken;
     copy->fault = message->fault != NULL ? tr_strdup(message->fault) : NULL;
-    copy->count = message->count;
-    copy->parts = tr_calloc(message->count + 1, sizeof *copy->parts);
     for (size_t i = 0; i < message->count; i++) {
-        copy->parts[i] = message->parts[i];
-        copy->parts[i].view.name = tr_strdup(message->parts[i].view.name);
-        message_blob_keep(copy->parts[i].blob);
+        message_part_t *part = message_part_add(copy, &message->parts[i]->view);
+        // The bytes are shared, so view.data holds for the copy too: ZeroMQ would copy only short
+        // frames that it keeps inside zmq_msg_t, and a part never has such a frame.
+        zmq_msg_init(&part->frame);
+        zmq_msg_copy(&part->frame, &message->parts[i]->frame);
     }
     return copy;
 }
@@ -199,14 +185,14 @@ size_t tr_message_tensors(const tr_message_t *message)
 tr_view_t tr_message_tensor_at(const tr_message_t *message, size_t index)
 {
     TR_ASSERT(index < message->count, "tensor %zu of %zu", index, message->count);
-    return message->parts[index].view;
+    return message->parts[index]->view;
 }
 
 bool tr_message_tensor(tr_view_t *view, const tr_message_t *message, const char *name)
 {
     for (size_t i = 0; i < message->count; i++) {
-        if (strcmp(message->parts[i].view.name, name) == 0) {
-            *view = message->parts[i].view;
+        if (strcmp(message->parts[i]->view.name, name) == 0) {
+            *view = message->parts[i]->view;
             return true;
         }
     }
@@ -267,7 +253,7 @@ bool message_view_bytes(size_t *bytes, const tr_view_t *view)
 void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t dims,
                            const size_t *shape, const void *data, tr_release_fn release, void *hint)
 {
-    tr_view_t view = {.dtype = dtype, .dims = dims, .shape = {1, 1, 1, 1}};
+    tr_view_t view = {.name = name, .dtype = dtype, .dims = dims, .shape = {1, 1, 1, 1}};
     TR_ASSERT(dims >= 1 && dims <= TR_MESSAGE_DIMS, "tensor '%s' has %zu dimensions", name, dims);
     // The limits of PROTOCOL.md, which we keep ourselves: a receiver would refuse the message.
     TR_ASSERT(message->count < TR_MESSAGE_TENSORS && strlen(name) <= TR_MESSAGE_NAME, "tensor '%s'",
@@ -276,14 +262,13 @@ void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t d
     TR_ASSERT(!tr_message_tensor(&other, message, name), "tensor '%s' comes twice", name);
     memcpy(view.shape, shape, dims * sizeof *shape);
     TR_ASSERT(message_view_bytes(&view.bytes, &view), "tensor '%s' is larger than memory", name);
-    // Lent bytes are never written: the cast away from const is for release, which frees them.
-    void *bytes = release != NULL ? (void *)(uintptr_t)data : aligned_copy(data, view.bytes);
-    message->parts = tr_realloc(message->parts, (message->count + 1) * sizeof *message->parts);
-    view.name = tr_strdup(name);
-    view.data = bytes;
-    // A blob either way: only the release tells lent bytes from copied ones.
-    message->parts[message->count++] = (message_part_t){
-        .view = view, .blob = message_blob_new(bytes, release != NULL ? release : free_data, hint)};
+    message_part_t *part = message_part_add(message, &view);
+    if (release != NULL) {
+        // Lent bytes are never written: the cast away from const is for release, which frees them.
+        message_part_lend(part, (void *)(uintptr_t)data, release, hint);
+    } else {
+        message_part_copy(part, data);
+    }
 }
 
 void tr_message_add_vector(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t count,

@@ -26,7 +26,7 @@ static json_t *tensor_entries(const tr_message_t *message)
 {
     json_t *tensors = json_array();
     for (size_t i = 0; i < message->count; i++) {
-        const tr_view_t *view = &message->parts[i].view;
+        const tr_view_t *view = &message->parts[i]->view;
         json_t *shape = json_array();
         for (size_t d = 0; d < view->dims; d++) {
             json_array_append_new(shape, json_integer((json_int_t)view->shape[d]));
@@ -99,8 +99,6 @@ static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_e
         return tr_fail(err, TR_ERR_PROTOCOL, "tensors: expected an array of at most %d",
                        (int)TR_MESSAGE_TENSORS);
     }
-    // The count is raised as parts are filled, so that a failure frees what is there.
-    message->parts = tr_calloc(json_array_size(tensors) + 1, sizeof *message->parts);
     for (size_t i = 0; i < json_array_size(tensors); i++) {
         tr_view_t view, other;
         TR_TRY(read_tensor(&view, json_array_get(tensors, i), i, err));
@@ -109,8 +107,7 @@ static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_e
             return tr_fail(err, TR_ERR_PROTOCOL, "tensors[%zu]: name '%s' comes twice", i,
                            view.name);
         }
-        view.name = tr_strdup(view.name);
-        message->parts[message->count++].view = view;
+        message_part_add(message, &view);
     }
     return TR_OK;
 }
@@ -177,7 +174,7 @@ tr_status message_check_frame(const tr_message_t *message, size_t index, size_t 
                        message->count);
     }
     // The size follows from dtype and shape, so no kernel ever reads past a frame.
-    const tr_view_t *view = &message->parts[index].view;
+    const tr_view_t *view = &message->parts[index]->view;
     if (view->bytes != bytes) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': frame of %zu bytes, the shape says %zu",
                        view->name, bytes, view->bytes);
@@ -189,10 +186,8 @@ tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const voi
                                   size_t bytes, tr_error_t *err)
 {
     TR_TRY(message_check_frame(message, index, bytes, err));
-    message_part_t *part = &message->parts[index];
     // Only our own tests and ranks give frames by hand.
-    TR_ASSERT(part->blob == NULL, "frame %zu given twice", index);
-    part->blob = message_blob_copy(data, bytes);
-    part->view.data = part->blob->data;
+    TR_ASSERT(message->parts[index]->view.data == NULL, "frame %zu given twice", index);
+    message_part_copy(message->parts[index], data);
     return TR_OK;
 }

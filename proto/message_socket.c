@@ -8,29 +8,19 @@
 
 #include "proto/message_parts.h"
 
-/// The bytes of a frame: as they lie if they are aligned to 16 bytes, as message.h promises, else a
-/// copy.
-static message_blob_t *blob_from_frame(zmq_msg_t *frame)
+/// Gives the part a received frame: as it lies if it is aligned to 16 bytes, as message.h promises,
+/// else a copy.
+static void take_frame(message_part_t *part, zmq_msg_t *frame)
 {
     void *data = zmq_msg_data(frame);
-    size_t bytes = zmq_msg_size(frame);
     // ZeroMQ keeps short frames inside zmq_msg_t itself, where moving the struct moves the bytes.
-    if (bytes < 64 || (uintptr_t)data % 16 != 0) {
-        return message_blob_copy(data, bytes);
+    if (zmq_msg_size(frame) < 64 || (uintptr_t)data % 16 != 0) {
+        message_part_copy(part, data);
+        return;
     }
-    message_blob_t *blob = message_blob_new(NULL, NULL, NULL);
-    zmq_msg_init(&blob->frame);
-    zmq_msg_move(&blob->frame, frame);
-    blob->received = true;
-    blob->data = zmq_msg_data(&blob->frame);
-    return blob;
-}
-
-/// ZeroMQ is done with a tensor; called on one of its threads.
-static void release_sent(void *data, void *blob)
-{
-    (void)data;
-    message_blob_drop(blob);
+    zmq_msg_init(&part->frame);
+    zmq_msg_move(&part->frame, frame);
+    part->view.data = zmq_msg_data(&part->frame);
 }
 
 static tr_status send_frame(void *socket, zmq_msg_t *frame, bool more, tr_error_t *err)
@@ -55,16 +45,12 @@ static tr_status send_copy(void *socket, const void *data, size_t bytes, bool mo
     return send_frame(socket, &frame, more, err);
 }
 
-static tr_status send_tensor(void *socket, const message_part_t *part, bool more, tr_error_t *err)
+/// Takes one more reference to the bytes; ZeroMQ gives it back on a thread of its own.
+static tr_status send_tensor(void *socket, message_part_t *part, bool more, tr_error_t *err)
 {
     zmq_msg_t frame;
-    // A tensor without elements still has its frame, but perhaps no memory that could be lent.
-    if (part->view.bytes == 0) {
-        zmq_msg_init(&frame);
-    } else {
-        zmq_msg_init_data(&frame, part->blob->data, part->view.bytes, release_sent,
-                          message_blob_keep(part->blob));
-    }
+    zmq_msg_init(&frame);
+    zmq_msg_copy(&frame, &part->frame);
     return send_frame(socket, &frame, more, err);
 }
 
@@ -81,7 +67,7 @@ tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_
         status = send_copy(handle, bytes, length, message->count > 0, err);
     }
     for (size_t i = 0; status == TR_OK && i < message->count; i++) {
-        status = send_tensor(handle, &message->parts[i], i + 1 < message->count, err);
+        status = send_tensor(handle, message->parts[i], i + 1 < message->count, err);
     }
     free(bytes);
     return status;
@@ -125,16 +111,14 @@ static tr_status receive_tensors(tr_message_t *message, void *socket, bool *more
         *more = zmq_msg_more(&frame) != 0;
         tr_status status = message_check_frame(message, index, zmq_msg_size(&frame), err);
         if (status == TR_OK) {
-            message_part_t *part = &message->parts[index++];
-            part->blob = blob_from_frame(&frame);
-            part->view.data = part->blob->data;
+            take_frame(message->parts[index++], &frame);
         }
         zmq_msg_close(&frame);
         TR_TRY(status);
     }
     if (index < message->count) {
         return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s': its frame is missing",
-                       message->parts[index].view.name);
+                       message->parts[index]->view.name);
     }
     return TR_OK;
 }
