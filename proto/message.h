@@ -117,9 +117,9 @@ tr_status tr_message_expect_offsets(const int32_t **offsets, const tr_message_t 
                                     tr_error_t *err);
 
 /// Adds a tensor; shape: [dims]. release NULL: the bytes are copied now. Otherwise they are lent
-/// (not NULL) and must not change, and release(data, hint) is called when the last copy has been sent, perhaps
-/// on a thread of ZeroMQ. Our own mistakes (a name twice, too many, dims out of range) are
-/// assertions.
+/// (data not NULL) and must not change, and release(data, hint) is called when the last copy has
+/// been sent, perhaps on a thread of ZeroMQ. Our own mistakes (a name twice, too many, dims out of
+/// range) are assertions.
 void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t dims,
                            const size_t *shape, const void *data, tr_release_fn release,
                            void *hint);

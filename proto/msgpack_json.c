@@ -123,28 +123,31 @@ static tr_status take_bytes(const char **bytes, cursor_t *c, uint64_t length)
     return TR_OK;
 }
 
+// Readers of one value. number: what its head says, a length, a count or the value itself; bytes:
+// in how many bytes the head said it.
+
 /// jansson checks the UTF-8.
-static tr_status read_string(json_t **value, cursor_t *c, uint64_t length)
+static tr_status read_string(json_t **value, cursor_t *c, uint64_t length, size_t bytes)
 {
-    const char *bytes = NULL;
-    TR_TRY(take_bytes(&bytes, c, length));
-    *value = json_stringn(bytes, (size_t)length);
+    const char *content = NULL;
+    (void)bytes;
+    TR_TRY(take_bytes(&content, c, length));
+    *value = json_stringn(content, (size_t)length);
     return *value != NULL ? TR_OK : bad_content(value, c, "the string is not UTF-8");
 }
 
 /// Well-formed, so the reader knows where the next value begins; but JSON has no such type.
-static tr_status skip_binary(json_t **value, cursor_t *c, uint64_t length)
+static tr_status skip_binary(json_t **value, cursor_t *c, uint64_t length, size_t bytes)
 {
-    const char *bytes = NULL;
-    TR_TRY(take_bytes(&bytes, c, length));
+    const char *content = NULL;
+    (void)bytes;
+    TR_TRY(take_bytes(&content, c, length));
     return bad_content(value, c, "binary and extension values are not allowed (send a tensor)");
 }
 
-static tr_status read_real(json_t **value, cursor_t *c, size_t bytes)
+static tr_status read_real(json_t **value, cursor_t *c, uint64_t bits, size_t bytes)
 {
-    uint64_t bits = 0;
     double number;
-    TR_TRY(read_big_endian(&bits, c, bytes));
     // A 32-bit float is widened, which is exact.
     if (bytes == 4) {
         uint32_t half = (uint32_t)bits;
@@ -155,20 +158,17 @@ static tr_status read_real(json_t **value, cursor_t *c, size_t bytes)
         memcpy(&number, &bits, sizeof number);
     }
     // JSON cannot hold these, and no metric, score or option may be one.
-    if (isnan(number)) {
-        return bad_content(value, c, "NaN is not allowed");
-    }
-    if (isinf(number)) {
-        return bad_content(value, c, "infinity is not allowed");
+    if (!isfinite(number)) {
+        return bad_content(value, c,
+                           isnan(number) ? "NaN is not allowed" : "infinity is not allowed");
     }
     *value = json_real(number);
     return TR_OK;
 }
 
-static tr_status read_unsigned(json_t **value, cursor_t *c, size_t bytes)
+static tr_status read_unsigned(json_t **value, cursor_t *c, uint64_t number, size_t bytes)
 {
-    uint64_t number = 0;
-    TR_TRY(read_big_endian(&number, c, bytes));
+    (void)bytes;
     if (number > INT64_MAX) {
         return bad_content(value, c, "the integer is larger than 2^63 - 1");
     }
@@ -176,10 +176,9 @@ static tr_status read_unsigned(json_t **value, cursor_t *c, size_t bytes)
     return TR_OK;
 }
 
-static tr_status read_signed(json_t **value, cursor_t *c, size_t bytes)
+static tr_status read_signed(json_t **value, cursor_t *c, uint64_t number, size_t bytes)
 {
-    uint64_t number = 0;
-    TR_TRY(read_big_endian(&number, c, bytes));
+    (void)c;
     // Moves the sign bit to the top and back, which copies it over the upper bits.
     unsigned shift = (unsigned)(64 - 8 * bytes);
     *value = json_integer((json_int_t)((int64_t)(number << shift) >> shift));
@@ -199,8 +198,9 @@ static tr_status check_bounds(cursor_t *c)
     return TR_OK;
 }
 
-static tr_status read_array(json_t **value, cursor_t *c, uint64_t count)
+static tr_status read_array(json_t **value, cursor_t *c, uint64_t count, size_t bytes)
 {
+    (void)bytes;
     // Before anything is allocated.
     if (count > remaining(c)) {
         return bad_form(c, "an array claims more elements than the message has bytes");
@@ -299,8 +299,9 @@ static tr_status read_entry(json_t *map, cursor_t *c, step_t *step)
     return put_entry(map, c, key, length, entry);
 }
 
-static tr_status read_map(json_t **value, cursor_t *c, uint64_t count)
+static tr_status read_map(json_t **value, cursor_t *c, uint64_t count, size_t bytes)
 {
+    (void)bytes;
     // An entry takes two bytes at least, one for the key and one for the value.
     if (count > remaining(c) / 2) {
         return bad_form(c, "a map claims more entries than the message has bytes");
@@ -320,52 +321,35 @@ static tr_status read_map(json_t **value, cursor_t *c, uint64_t count)
     return TR_OK;
 }
 
-/// A value whose head is followed by a length or count in `bytes` bytes, big-endian. extra: bytes
-/// after it that count as content, the type of an extension.
-static tr_status read_sized(json_t **value, cursor_t *c, size_t bytes,
-                            tr_status (*read)(json_t **, cursor_t *, uint64_t), uint64_t extra)
-{
-    uint64_t size = 0;
-    TR_TRY(read_big_endian(&size, c, bytes));
-    return read(value, c, size + extra);
-}
+/// Types of value, by the first byte. Of the heads first..last, the k-th is followed by a big-endian
+/// number in bytes << k bytes; or, with bytes 0, the number is in the head itself: head - first.
+static const struct {
+    uint8_t first, last, bytes;
+    uint8_t extra; ///< bytes of content beside the number's: the type of an extension
+    tr_status (*read)(json_t **value, cursor_t *c, uint64_t number, size_t bytes);
+} forms[] = {
+    {0x00, 0x7f, 0, 0, read_unsigned}, {0x80, 0x8f, 0, 0, read_map},
+    {0x90, 0x9f, 0, 0, read_array},    {0xa0, 0xbf, 0, 0, read_string},
+    {0xc4, 0xc6, 1, 0, skip_binary},   {0xc7, 0xc9, 1, 1, skip_binary},
+    {0xca, 0xcb, 4, 0, read_real},     {0xcc, 0xcf, 1, 0, read_unsigned},
+    {0xd0, 0xd3, 1, 0, read_signed},   {0xd9, 0xdb, 1, 0, read_string},
+    {0xdc, 0xdd, 2, 0, read_array},    {0xde, 0xdf, 2, 0, read_map},
+};
 
-/// Heads 0xc0 to 0xdf, in the order of the specification's table.
-static tr_status read_headed(json_t **value, cursor_t *c, uint8_t head)
+/// Values that are a head and nothing else, and extensions of 1, 2, 4, 8 or 16 bytes.
+static tr_status read_short(json_t **value, cursor_t *c, uint8_t head)
 {
     switch (head) {
     case 0xc0: *value = json_null(); return TR_OK;
+    case 0xc1: return bad_form(c, "byte 0xc1 begins no msgpack value");
     case 0xc2: *value = json_false(); return TR_OK;
     case 0xc3: *value = json_true(); return TR_OK;
-    case 0xc4:
-    case 0xc5:
-    case 0xc6: return read_sized(value, c, (size_t)1 << (head - 0xc4), skip_binary, 0);
-    case 0xc7:
-    case 0xc8:
-    case 0xc9: return read_sized(value, c, (size_t)1 << (head - 0xc7), skip_binary, 1);
-    case 0xca: return read_real(value, c, 4);
-    case 0xcb: return read_real(value, c, 8);
-    case 0xcc:
-    case 0xcd:
-    case 0xce:
-    case 0xcf: return read_unsigned(value, c, (size_t)1 << (head - 0xcc));
-    case 0xd0:
-    case 0xd1:
-    case 0xd2:
-    case 0xd3: return read_signed(value, c, (size_t)1 << (head - 0xd0));
     case 0xd4:
     case 0xd5:
     case 0xd6:
     case 0xd7:
-    case 0xd8: return skip_binary(value, c, ((uint64_t)1 << (head - 0xd4)) + 1);
-    case 0xd9:
-    case 0xda:
-    case 0xdb: return read_sized(value, c, (size_t)1 << (head - 0xd9), read_string, 0);
-    case 0xdc:
-    case 0xdd: return read_sized(value, c, (size_t)2 << (head - 0xdc), read_array, 0);
-    case 0xde:
-    case 0xdf: return read_sized(value, c, (size_t)2 << (head - 0xde), read_map, 0);
-    default: return bad_form(c, "byte 0xc1 begins no msgpack value");
+    case 0xd8: return skip_binary(value, c, ((uint64_t)1 << (head - 0xd4)) + 1, 0);
+    default: *value = json_integer((json_int_t)head - 256); return TR_OK; // 0xe0 to 0xff
     }
 }
 
@@ -374,26 +358,17 @@ static tr_status read_value(json_t **value, cursor_t *c)
     if (remaining(c) == 0) {
         return bad_form(c, "the message ends inside a value");
     }
-    // The first byte has the type, and for short values the length too.
     uint8_t head = *c->at++;
-    if (head <= 0x7f) {
-        *value = json_integer(head);
-        return TR_OK;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (head >= forms[i].first && head <= forms[i].last) {
+            uint8_t k = (uint8_t)(head - forms[i].first);
+            uint64_t number = k;
+            size_t bytes = forms[i].bytes > 0 ? (size_t)forms[i].bytes << k : 0;
+            TR_TRY(bytes > 0 ? read_big_endian(&number, c, bytes) : TR_OK);
+            return forms[i].read(value, c, number + forms[i].extra, bytes);
+        }
     }
-    if (head >= 0xe0) {
-        *value = json_integer((json_int_t)head - 256);
-        return TR_OK;
-    }
-    if (head <= 0x8f) {
-        return read_map(value, c, head & 0x0f);
-    }
-    if (head <= 0x9f) {
-        return read_array(value, c, head & 0x0f);
-    }
-    if (head <= 0xbf) {
-        return read_string(value, c, head & 0x1f);
-    }
-    return read_headed(value, c, head);
+    return read_short(value, c, head);
 }
 
 tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant,
