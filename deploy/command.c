@@ -34,6 +34,45 @@ tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size
     return status;
 }
 
+static error_t take_key(int key, char *value, struct argp_state *state)
+{
+    command_line_t *line = state->input;
+    switch (key) {
+    // Unlike ARGP_KEY_ARG: all words at once, since argp has moved them behind the options.
+    case ARGP_KEY_ARGS:
+        line->words = state->argv + state->next;
+        line->count = (size_t)(state->argc - state->next);
+        if (line->count > line->most) {
+            argp_error(state,
+                       line->most > 0 ? "'%s' is one argument too many"
+                                      : "'%s' is not understood (options only)",
+                       line->words[line->most]);
+        }
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        if (line->missing != NULL) {
+            argp_error(state, "%s", line->missing);
+        }
+        return 0;
+    default:
+        // Letters are the options'; argp's own keys and ARGP_KEY_ARG are no letters.
+        if (key <= 0 || key > UCHAR_MAX) {
+            return ARGP_ERR_UNKNOWN;
+        }
+        line->values[key] = value != NULL ? value : "";
+        return 0;
+    }
+}
+
+void command_parse(command_line_t *line, int argc, char **argv)
+{
+    const struct argp parser = {.options = line->options,
+                                .parser = take_key,
+                                .args_doc = line->words_doc,
+                                .doc = line->doc};
+    argp_parse(&parser, argc, argv, 0, NULL, line);
+}
+
 uint64_t command_parse_whole(const char *name, const char *text, uint64_t least, uint64_t most,
                              const struct argp_state *state)
 {

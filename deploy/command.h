@@ -7,6 +7,7 @@
 #define DEPLOY_COMMAND_H
 
 #include <argp.h>
+#include <limits.h>
 #include <stdint.h>
 
 #include "common/base/status.h"
@@ -30,6 +31,21 @@ int command_exit(tr_status status, const tr_error_t *err);
 /// tr_recipe_load of arguments[0] (NULL: no file) with the rest as overrides. Prints every problem
 /// to standard error, one a line, the last of which is the sentence of the failure.
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count);
+
+/// A command line of words and of options that are texts or flags.
+typedef struct command_line {
+    const struct argp_option *options; ///< each with a letter, ended by {0}; NULL: none
+    const char *words_doc, *doc;       ///< for --help
+    const char *missing;               ///< the sentence when there is no word; NULL: none is needed
+    size_t most;                       ///< words that are taken
+
+    char **words; ///< [count], read: in argv
+    size_t count;
+    const char *values[UCHAR_MAX + 1]; ///< read: by letter; "" of a flag, NULL: not given
+} command_line_t;
+
+/// Reads words, count and values; a mistake ends the process as argp does.
+void command_parse(command_line_t *line, int argc, char **argv);
 
 /// A value of an option; a mistake ends the process as argp does. name: "--seed".
 uint64_t command_parse_whole(const char *name, const char *text, uint64_t least, uint64_t most,

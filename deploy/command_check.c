@@ -8,21 +8,6 @@
 #include "deploy/memory_plan.h"
 #include "deploy/process_group.h"
 
-typedef struct words {
-    char **items; // [count]
-    size_t count;
-} words_t;
-
-static error_t take_word(int key, char *value, struct argp_state *state)
-{
-    words_t *words = state->input;
-    switch (key) {
-    case ARGP_KEY_ARG: words->items[words->count++] = value; return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "the recipe is missing"); return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
 // Showing
 
 static tr_status print_model(const char *directory, tr_error_t *err)
@@ -104,16 +89,16 @@ static tr_status check_processes(const tr_recipe_t *recipe, tr_error_t *err)
 
 int command_check(int argc, char **argv)
 {
-    const struct argp parser = {
-        .parser = take_word,
-        .args_doc = "RECIPE [KEY=VALUE ...]",
+    command_line_t line = {
+        .words_doc = "RECIPE [KEY=VALUE ...]",
         .doc = "Say what is wrong with a recipe, all of it, or what it would run and how much "
-               "memory each role needs of its device."};
-    words_t words = {tr_calloc((size_t)argc, sizeof(char *)), 0};
+               "memory each role needs of its device.",
+        .missing = "the recipe is missing",
+        .most = SIZE_MAX};
     tr_recipe_t *recipe = NULL;
     tr_error_t err = {0};
-    argp_parse(&parser, argc, argv, 0, NULL, &words);
-    tr_status status = command_load_recipe(&recipe, words.items, words.count);
+    command_parse(&line, argc, argv);
+    tr_status status = command_load_recipe(&recipe, line.words, line.count);
     int exit_code = tr_status_exit_code(status);
     if (status == TR_OK) {
         status = check_processes(recipe, &err);
@@ -121,6 +106,5 @@ int command_check(int argc, char **argv)
         exit_code = command_exit(status, &err);
     }
     tr_recipe_destroy(&recipe);
-    free(words.items);
     return exit_code;
 }

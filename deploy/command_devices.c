@@ -14,17 +14,6 @@
 
 enum { DEVICES_MOST = 64, COLUMNS = 6 };
 
-/// One option, no arguments.
-static error_t take_option(int key, char *value, struct argp_state *state)
-{
-    bool *json = state->input;
-    switch (key) {
-    case 'j': *json = true; return 0;
-    case ARGP_KEY_ARG: argp_error(state, "'%s' is not understood (options only)", value); return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
 /// The CPU as the GPUs are described.
 /// Opened to learn its form: the widest instruction set that this CPU has.
 static tr_status describe_cpu(tr_device_info_t *info, tr_error_t *err)
@@ -138,21 +127,19 @@ int command_devices(int argc, char **argv)
         {0},
     };
     // COLUMNS wide, a row for each device and one for the titles.
-    const struct argp parser = {
+    command_line_t line = {
         .options = table,
-        .parser = take_option,
         .doc = "List what a role's `device` may be on this machine: the CPU, and each GPU with its "
                "memory; where there is none, why."};
     tr_device_info_t devices[DEVICES_MOST + 1];
-    bool json = false;
     size_t gpus = 0;
     tr_error_t err = {0}, none = {0};
-    argp_parse(&parser, argc, argv, 0, NULL, &json);
+    command_parse(&line, argc, argv);
     tr_status status = describe_cpu(&devices[0], &err);
     if (status != TR_OK) {
         return command_exit(status, &err);
     }
     tr_device_list(devices + 1, DEVICES_MOST, &gpus, &none); // a machine without GPUs is no failure
-    (json ? show_json : show)(devices, 1 + gpus, none.text);
+    (line.values['j'] != NULL ? show_json : show)(devices, 1 + gpus, none.text);
     return 0;
 }

@@ -7,28 +7,6 @@
 #include "deploy/command.h"
 #include "proto/endpoint.h"
 
-typedef struct arguments {
-    const char *directory;
-    const char *add;
-} arguments_t;
-
-/// One directory, and --add for one more certificate.
-static error_t take_option(int key, char *value, struct argp_state *state)
-{
-    arguments_t *arguments = state->input;
-    switch (key) {
-    case 'a': arguments->add = value; return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->directory != NULL) {
-            argp_error(state, "'%s' is one argument too many", value);
-        }
-        arguments->directory = value;
-        return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "the directory of the keys is missing"); return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
 /// What goes where; the controller's secret stays.
 static void say_made(const char *directory)
 {
@@ -59,22 +37,23 @@ int command_keys(int argc, char **argv)
         {"add", 'a', "NAME", 0, "One more worker certificate for keys that are there", 0},
         {0},
     };
-    const struct argp parser = {
+    command_line_t line = {
         .options = table,
-        .parser = take_option,
-        .args_doc = "DIR",
-        .doc = "Make the keys that a run needs when its workers are on other machines."};
-    arguments_t arguments = {0};
+        .words_doc = "DIR",
+        .doc = "Make the keys that a run needs when its workers are on other machines.",
+        .missing = "the directory of the keys is missing",
+        .most = 1};
     tr_error_t err = {0};
-    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    command_parse(&line, argc, argv);
+    const char *directory = line.words[0], *added = line.values['a'];
     // CZMQ must be initialised before certificates are made
     tr_wire_init();
-    tr_status status = arguments.add != NULL ? tr_keys_add(arguments.directory, arguments.add, &err)
-                                             : tr_keys_make(arguments.directory, &err);
-    if (status == TR_OK && arguments.add != NULL) {
-        say_added(arguments.directory, arguments.add);
+    tr_status status =
+        added != NULL ? tr_keys_add(directory, added, &err) : tr_keys_make(directory, &err);
+    if (status == TR_OK && added != NULL) {
+        say_added(directory, added);
     } else if (status == TR_OK) {
-        say_made(arguments.directory);
+        say_made(directory);
     }
     return command_exit(status, &err);
 }

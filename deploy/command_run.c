@@ -16,32 +16,6 @@
 #include "deploy/samples.h"
 #include "deploy/supervisor.h"
 
-/// The words after `run` or `resume`.
-typedef struct words {
-    char **items; // [count]
-    size_t count;
-    const char *missing; ///< what to say when there are none
-    size_t most;
-} words_t;
-
-/// Words only: no options beside argp's own.
-static error_t take_word(int key, char *value, struct argp_state *state)
-{
-    words_t *words = state->input;
-    if (key == ARGP_KEY_NO_ARGS) {
-        argp_error(state, "%s", words->missing);
-    }
-    if (key != ARGP_KEY_ARG) {
-        return ARGP_ERR_UNKNOWN;
-    }
-    // resume takes one word, run any number
-    if (words->count == words->most) {
-        argp_error(state, "'%s' is one argument too many", value);
-    }
-    words->items[words->count++] = value;
-    return 0;
-}
-
 /// Whether the run directory has the file or folder.
 static bool exists(const char *directory, const char *name)
 {
@@ -115,22 +89,19 @@ static int run(tr_recipe_t *recipe)
     return exit_code;
 }
 
-/// words: the recipe, then overrides; at most as many as the command line has.
 int command_run(int argc, char **argv)
 {
-    const struct argp parser = {
-        .parser = take_word,
-        .args_doc = "RECIPE [KEY=VALUE ...]",
+    command_line_t line = {
+        .words_doc = "RECIPE [KEY=VALUE ...]",
         .doc = "Start the run that a recipe describes. KEY=VALUE overrides a key by its dotted "
-               "path, such as steps=10 or roles.rollout.workers=2."};
-    words_t words = {tr_calloc((size_t)argc, sizeof(char *)), 0, "the recipe is missing",
-                     (size_t)argc};
+               "path, such as steps=10 or roles.rollout.workers=2.",
+        .missing = "the recipe is missing",
+        .most = SIZE_MAX};
     tr_recipe_t *recipe = NULL;
-    argp_parse(&parser, argc, argv, 0, NULL, &words);
-    tr_status status = command_load_recipe(&recipe, words.items, words.count);
+    command_parse(&line, argc, argv);
+    tr_status status = command_load_recipe(&recipe, line.words, line.count);
     int exit_code = status == TR_OK ? run(recipe) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);
-    free(words.items);
     return exit_code;
 }
 
@@ -184,13 +155,12 @@ static int resume(const char *directory)
 
 int command_resume(int argc, char **argv)
 {
-    const struct argp parser = {
-        .parser = take_word,
-        .args_doc = "RUN_DIR",
+    command_line_t line = {
+        .words_doc = "RUN_DIR",
         .doc = "Continue a run from its last checkpoint, to the same end as if it had never "
-               "been stopped."};
-    char *directory = NULL;
-    words_t words = {&directory, 0, "the run directory is missing", 1};
-    argp_parse(&parser, argc, argv, 0, NULL, &words);
-    return resume(directory);
+               "been stopped.",
+        .missing = "the run directory is missing",
+        .most = 1};
+    command_parse(&line, argc, argv);
+    return resume(line.words[0]);
 }

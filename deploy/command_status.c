@@ -16,28 +16,6 @@
 
 enum { ANSWER_MS = 5000, RECIPE_LIMIT = 1 << 20, ENDPOINT_LIMIT = 4096 };
 
-typedef struct arguments {
-    const char *directory;
-    bool json;
-} arguments_t;
-
-/// One run directory.
-static error_t take_option(int key, char *value, struct argp_state *state)
-{
-    arguments_t *arguments = state->input;
-    switch (key) {
-    case 'j': arguments->json = true; return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->directory != NULL) {
-            argp_error(state, "'%s' is one argument too many", value);
-        }
-        arguments->directory = value;
-        return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "the run directory is missing"); return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
 // Asking
 
 /// The file `endpoint` is there while a controller runs; without it the run is finished, stopped,
@@ -229,17 +207,17 @@ int command_status(int argc, char **argv)
         {"json", 'j', NULL, 0, "Print the controller's answer as it is", 0},
         {0},
     };
-    const struct argp parser = {
+    command_line_t line = {
         .options = table,
-        .parser = take_option,
-        .args_doc = "RUN_DIR",
-        .doc = "Show what a run is doing: its step, its workers, and who waits for whom."};
-    arguments_t arguments = {0};
+        .words_doc = "RUN_DIR",
+        .doc = "Show what a run is doing: its step, its workers, and who waits for whom.",
+        .missing = "the run directory is missing",
+        .most = 1};
     tr_error_t err = {0};
     json_t *answer = NULL;
-    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
-    tr_status status = ask(&answer, arguments.directory, &err);
-    if (status == TR_OK && arguments.json) {
+    command_parse(&line, argc, argv);
+    tr_status status = ask(&answer, line.words[0], &err);
+    if (status == TR_OK && line.values['j'] != NULL) {
         json_dumpf(answer, stdout, JSON_INDENT(2));
         printf("\n");
     } else if (status == TR_OK) {
