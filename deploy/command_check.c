@@ -79,11 +79,11 @@ done:
 }
 
 /// Processes that `run` could not start, though the recipe alone is right.
-static tr_status check_processes(const tr_recipe_t *recipe, tr_error_t *err)
+static tr_status check_processes(tr_recipe_t *recipe, tr_error_t *err)
 {
-    process_group_t group;
-    tr_status status = process_group_init(&group, recipe, recipe->output, false, err);
-    process_group_release(&group);
+    supervisor_plan_t plan;
+    tr_status status = process_group_init(&plan, recipe, recipe->output, false, err);
+    process_group_release(&plan);
     return status;
 }
 

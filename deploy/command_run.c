@@ -37,14 +37,15 @@ static void say_success(const char *directory)
 }
 
 /// Runs the group in a run directory that nobody has open; returns the process's exit code.
-static int run_to_end(const process_group_t *group, tr_recipe_t *recipe, const char *directory)
+static int run_to_end(const supervisor_plan_t *plan)
 {
+    const char *directory = plan->directory;
     tr_error_t err = {0};
     int exit_code;
     // flushed, since the leader's standard output is the same one
-    printf("running %s: %zu workers, logs in %s/logs\n", directory, group->count, directory);
+    printf("running %s: %zu workers, logs in %s/logs\n", directory, plan->worker_count, directory);
     fflush(stdout);
-    tr_status status = process_group_run(&exit_code, group, recipe, directory, &err);
+    tr_status status = process_group_run(&exit_code, plan, &err);
     // a signal that came after the last step: the run is complete all the same
     if (status == TR_OK || (status == TR_ERR_INTERRUPTED && exists(directory, "final"))) {
         say_success(directory);
@@ -69,23 +70,20 @@ static tr_status make_directory(const tr_recipe_t *recipe, tr_error_t *err)
     return TR_OK;
 }
 
-static int run(tr_recipe_t *recipe)
+/// resume: the directory is there; else it is made once nothing is known to be wrong.
+static int run(tr_recipe_t *recipe, const char *directory, bool resume)
 {
     tr_error_t err = {0};
-    process_group_t group = {0};
-    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
-    tr_status status = process_group_init(&group, recipe, directory, false, &err);
+    supervisor_plan_t plan = {0};
+    tr_status status = process_group_init(&plan, recipe, directory, resume, &err);
     if (status == TR_OK) {
-        // memory is checked before the directory is made
         status = memory_plan_check(recipe, &err);
     }
-    if (status == TR_OK) {
+    if (status == TR_OK && !resume) {
         status = make_directory(recipe, &err);
     }
-    int exit_code =
-        status == TR_OK ? run_to_end(&group, recipe, directory) : command_exit(status, &err);
-    process_group_release(&group);
-    free(directory);
+    int exit_code = status == TR_OK ? run_to_end(&plan) : command_exit(status, &err);
+    process_group_release(&plan);
     return exit_code;
 }
 
@@ -100,7 +98,12 @@ int command_run(int argc, char **argv)
     tr_recipe_t *recipe = NULL;
     command_parse(&line, argc, argv);
     tr_status status = command_load_recipe(&recipe, line.words, line.count);
-    int exit_code = status == TR_OK ? run(recipe) : tr_status_exit_code(status);
+    int exit_code = tr_status_exit_code(status);
+    if (status == TR_OK) {
+        char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+        exit_code = run(recipe, directory, false);
+        free(directory);
+    }
     tr_recipe_destroy(&recipe);
     return exit_code;
 }
@@ -113,21 +116,6 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
     process_group_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
-}
-
-/// As run, in a directory that is there.
-static int resume_with(tr_recipe_t *recipe, const char *directory)
-{
-    tr_error_t err = {0};
-    process_group_t group = {0};
-    tr_status status = process_group_init(&group, recipe, directory, true, &err);
-    if (status == TR_OK) {
-        status = memory_plan_check(recipe, &err);
-    }
-    int exit_code =
-        status == TR_OK ? run_to_end(&group, recipe, directory) : command_exit(status, &err);
-    process_group_release(&group);
-    return exit_code;
 }
 
 static int resume(const char *directory)
@@ -147,7 +135,7 @@ static int resume(const char *directory)
     char *path = tr_format("%s/recipe.yaml", directory);
     // with a look at the disk: models and data must still be there
     status = command_load_recipe(&recipe, &path, 1);
-    int exit_code = status == TR_OK ? resume_with(recipe, directory) : tr_status_exit_code(status);
+    int exit_code = status == TR_OK ? run(recipe, directory, true) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);
     free(path);
     return exit_code;

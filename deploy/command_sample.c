@@ -203,16 +203,16 @@ static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const c
 /// The run itself; its samples are the result.
 static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory, tr_error_t *err)
 {
-    process_group_t group = {0};
+    supervisor_plan_t plan = {0};
     bool resume;
     tr_status status;
     TR_TRY(make_directory(&resume, recipe, directory, err));
-    TR_TRY_GOTO(process_group_init(&group, recipe, directory, resume, err), done);
+    TR_TRY_GOTO(process_group_init(&plan, recipe, directory, resume, err), done);
     // the directory stays after a failure here: the command given again continues in it
     TR_TRY_GOTO(memory_plan_check(recipe, err), done);
-    status = process_group_run(exit_code, &group, recipe, directory, err);
+    status = process_group_run(exit_code, &plan, err);
 done:
-    process_group_release(&group);
+    process_group_release(&plan);
     return status;
 }
 

@@ -17,11 +17,9 @@
 
 static const char MPIRUN[] = "mpirun";
 
-enum { WORDS_LIMIT = 8 }; ///< of a command line of our own programs, with the NULL
-
 /// What all processes of the group have in common.
 typedef struct setting {
-    process_group_t *processes;
+    supervisor_plan_t *plan;
     const char *programs;
     const char *keys; ///< NULL: none
     tr_log_level_t level;
@@ -49,11 +47,28 @@ static char **copy_words(const char *const *words, size_t count)
     return copy;
 }
 
-/// What a worker reads (proto/service.h). A name without a value is removed, so that none leaks in
-/// from outside.
-static char **environment_of(const setting_t *setting, const char *name, const char *group)
+/// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the
+/// processors, share them as any processes do, and run as root where the run does; it says nothing
+/// when one of them ends.
+static const char *const mpi_settings[] = {
+    "OMPI_ALLOW_RUN_AS_ROOT=1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+    "OMPI_MCA_rmaps_base_oversubscribe=1",
+    "OMPI_MCA_hwloc_base_binding_policy=none",
+    "OMPI_MCA_orte_execute_quiet=1",
+    "PRTE_ALLOW_RUN_AS_ROOT=1",
+    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+    "PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe",
+    "PRTE_MCA_hwloc_default_binding_policy=none",
+};
+enum { MPI_SETTINGS = sizeof mpi_settings / sizeof mpi_settings[0], OWN_SETTINGS = 6 };
+
+/// What a worker reads (proto/service.h), and mpirun where there are ranks. A name without a value
+/// is removed, so that none leaks in from outside.
+static char **environment_of(const setting_t *setting, const char *name, const char *group,
+                             bool ranks)
 {
-    char **environment = tr_calloc(7, sizeof *environment);
+    char **environment = tr_calloc(OWN_SETTINGS + MPI_SETTINGS + 1, sizeof *environment);
     environment[0] = tr_format("TROUPE_NAME=%s", name);
     environment[1] = tr_format("TROUPE_GROUP=%s", group);
     environment[2] = setting->keys != NULL ? tr_format("TROUPE_KEYS=%s", setting->keys)
@@ -62,74 +77,30 @@ static char **environment_of(const setting_t *setting, const char *name, const c
     environment[3] = tr_strdup("OMP_WAIT_POLICY=passive");
     environment[4] = tr_format("TROUPE_LOG_LEVEL=%s", tr_log_level_names[setting->level]);
     environment[5] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
+    for (size_t i = 0; ranks && i < MPI_SETTINGS; i++) {
+        environment[OWN_SETTINGS + i] = tr_strdup(mpi_settings[i]);
+    }
     return environment;
 }
 
-/// Takes name and argv.
-static void add(const setting_t *setting, char *name, const char *group, char **argv)
+/// Takes name and argv. ranks: argv is mpirun's.
+static void add(const setting_t *setting, char *name, const char *group, char **argv, bool ranks)
 {
-    process_group_t *processes = setting->processes;
-    processes->workers =
-        tr_realloc(processes->workers, (processes->count + 1) * sizeof *processes->workers);
-    processes->workers[processes->count++] = (supervisor_process_t){
-        .name = name,
-        .argv = argv,
-        .environment = environment_of(setting, name, group),
-    };
+    supervisor_plan_t *plan = setting->plan;
+    plan->workers = tr_realloc(plan->workers, (plan->worker_count + 1) * sizeof *plan->workers);
+    plan->workers[plan->worker_count++] = (supervisor_process_t){
+        .name = name, .argv = argv, .environment = environment_of(setting, name, group, ranks)};
 }
 
-/// argv of one of our programs: program and options, a list that ends with NULL.
-static char **our_program(const setting_t *setting, const char *program, const char *const *options)
+/// argv of one of our programs, with up to two words behind it; NULL: none.
+static char **our_program(const setting_t *setting, const char *program, const char *first,
+                          const char *second)
 {
     char *path = tr_format("%s/%s", setting->programs, program);
-    const char *words[WORDS_LIMIT] = {path};
-    size_t count = 1;
-    // count begins with the path, so options are one behind
-    while (options != NULL && options[count - 1] != NULL) {
-        TR_ASSERT(count < WORDS_LIMIT, "more than %d options", WORDS_LIMIT);
-        words[count] = options[count - 1];
-        count++;
-    }
-    char **argv = copy_words(words, count);
+    const char *const words[] = {path, first, second};
+    char **argv = copy_words(words, 1 + (size_t)(first != NULL) + (size_t)(second != NULL));
     free(path);
     return argv;
-}
-
-/// A program of ours without options.
-static void add_ours(const setting_t *setting, const char *name, const char *group,
-                     const char *program)
-{
-    add(setting, tr_strdup(name), group, our_program(setting, program, NULL));
-}
-
-/// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the
-/// processors, share them as any processes do, and run as root where the run does; it says nothing
-/// when one of them ends.
-static void add_mpi_settings(supervisor_process_t *process)
-{
-    static const char *const settings[] = {
-        "OMPI_ALLOW_RUN_AS_ROOT=1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
-        "OMPI_MCA_rmaps_base_oversubscribe=1",
-        "OMPI_MCA_hwloc_base_binding_policy=none",
-        "OMPI_MCA_orte_execute_quiet=1",
-        "PRTE_ALLOW_RUN_AS_ROOT=1",
-        "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1",
-        "PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe",
-        "PRTE_MCA_hwloc_default_binding_policy=none",
-    };
-    size_t count = sizeof settings / sizeof settings[0], first = 0;
-    // appended to what environment_of made
-    while (process->environment[first] != NULL) {
-        first++;
-    }
-    // the list ends with NULL, which moves to the new end
-    process->environment =
-        tr_realloc(process->environment, (first + count + 1) * sizeof *process->environment);
-    for (size_t i = 0; i < count; i++) {
-        process->environment[first + i] = tr_strdup(settings[i]);
-    }
-    process->environment[first + count] = NULL;
 }
 
 /// What the recipe says of the processes of a role that learns.
@@ -139,37 +110,24 @@ typedef struct learner {
     bool gpus; ///< whether they compute on such
 } learner_t;
 
-static learner_t actor_of(const tr_recipe_t *recipe)
+static learner_t learner_of(const char *role, const tr_recipe_learner_t *learner)
 {
-    const tr_recipe_learner_t *actor = &recipe->roles.actor;
-    return (learner_t){"actor", actor->ranks, tr_device_is_gpu(actor->device.items[0])};
-}
-
-static learner_t critic_of(const tr_recipe_t *recipe)
-{
-    const tr_recipe_learner_t *critic = &recipe->roles.critic;
-    return (learner_t){"critic", critic->ranks, tr_device_is_gpu(critic->device.items[0])};
+    return (learner_t){role, learner->ranks, tr_device_is_gpu(learner->device.items[0])};
 }
 
 /// A learner of one rank is a plain process; of several, mpirun, which is one process to the
 /// supervisor.
 static void add_learner(const setting_t *setting, learner_t learner)
 {
-    const char *role = learner.role;
-    const uint64_t ranks = learner.ranks;
-    char *program = tr_format("%s/troupe-%s", setting->programs, role);
-    char *number = tr_format("%llu", (unsigned long long)ranks);
-    // one rank needs no MPI at all
-    const char *const alone[] = {program};
+    char *program = tr_format("%s/troupe-%s", setting->programs, learner.role);
+    char *ranks = tr_format("%llu", (unsigned long long)learner.ranks);
     // --ranks tells the program that MPI has started it, --gpus that NCCL is needed
-    const char *const together[] = {MPIRUN, "-n", number, program, "--ranks", number, "--gpus"};
-    size_t words = sizeof together / sizeof together[0] - (learner.gpus ? 0 : 1);
-    add(setting, tr_strdup(role), role,
-        ranks > 1 ? copy_words(together, words) : copy_words(alone, 1));
-    if (ranks > 1) {
-        add_mpi_settings(&setting->processes->workers[setting->processes->count - 1]);
-    }
-    free(number);
+    const char *const words[] = {MPIRUN, "-n", ranks, program, "--ranks", ranks, "--gpus"};
+    bool several = learner.ranks > 1;
+    // one rank needs no MPI at all: the program alone
+    char **argv = several ? copy_words(words, learner.gpus ? 7 : 6) : copy_words(words + 3, 1);
+    add(setting, tr_strdup(learner.role), learner.role, argv, several);
+    free(ranks);
     free(program);
 }
 
@@ -184,8 +142,9 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
         // argv of `exec` is the recipe's; all other kinds are troupe-reward's
         char **argv = own != NULL
                           ? copy_words((const char *const *)own->exec.items, own->exec.count)
-                          : our_program(setting, "troupe-reward", NULL);
-        add(setting, tr_format("%s-%llu", judge->name, (unsigned long long)i), judge->name, argv);
+                          : our_program(setting, "troupe-reward", NULL, NULL);
+        add(setting, tr_format("%s-%llu", judge->name, (unsigned long long)i), judge->name, argv,
+            false);
     }
 }
 
@@ -194,9 +153,8 @@ static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
 {
     for (uint64_t i = 0; i < recipe->roles.rollout.workers - recipe->roles.rollout.external; i++) {
-        char *name = tr_format("rollout-%llu", (unsigned long long)i);
-        add_ours(setting, name, "rollout", "troupe-rollout");
-        free(name);
+        add(setting, tr_format("rollout-%llu", (unsigned long long)i), "rollout",
+            our_program(setting, "troupe-rollout", NULL, NULL), false);
     }
     for (size_t i = 0; i < recipe->roles.reward.count; i++) {
         add_judge(setting, &recipe->roles.reward.items[i]);
@@ -204,15 +162,15 @@ static void add_generators(const setting_t *setting, const tr_recipe_t *recipe)
 }
 
 /// A judge called "rollout" with a worker 0 would be "rollout-0" too.
-static tr_status check_names(const process_group_t *group, tr_error_t *err)
+static tr_status check_names(const supervisor_plan_t *plan, tr_error_t *err)
 {
-    for (size_t i = 0; i < group->count; i++) {
+    for (size_t i = 0; i < plan->worker_count; i++) {
         // quadratic, over some hundred processes
         for (size_t j = 0; j < i; j++) {
-            if (strcmp(group->workers[i].name, group->workers[j].name) == 0) {
+            if (strcmp(plan->workers[i].name, plan->workers[j].name) == 0) {
                 return tr_fail(err, TR_ERR_ARGUMENT,
                                "two workers would be called '%s': give the judge another name",
-                               group->workers[i].name);
+                               plan->workers[i].name);
             }
         }
     }
@@ -287,68 +245,100 @@ static tr_status check_ranks(learner_t learner, const char *programs, tr_error_t
 static tr_status check_all_ranks(const tr_recipe_t *recipe, const char *programs, tr_error_t *err)
 {
     if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
-        TR_TRY(check_ranks(actor_of(recipe), programs, err));
+        TR_TRY(check_ranks(learner_of("actor", &recipe->roles.actor), programs, err));
     }
     return tr_algorithm_has_critic(tr_recipe_algorithm(recipe))
-               ? check_ranks(critic_of(recipe), programs, err)
+               ? check_ranks(learner_of("critic", &recipe->roles.critic), programs, err)
                : TR_OK;
 }
 
 /// The plan of a recipe, with every process that its algorithm needs.
-static void fill(const setting_t *setting, const tr_recipe_t *recipe,
-                 const char *const *controller_options)
+static void fill(const setting_t *setting, const tr_recipe_t *recipe, bool resume)
 {
-    process_group_t *group = setting->processes;
-    group->leader.name = tr_strdup("controller");
-    group->leader.argv = our_program(setting, "troupe-controller", controller_options);
-    group->leader.environment = environment_of(setting, "controller", "controller");
-    // the same program as the actor, in another role
-    static const char *const as_reference[] = {"--role", "reference", NULL};
+    supervisor_plan_t *plan = setting->plan;
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    plan->leader = (supervisor_process_t){
+        .name = tr_strdup("controller"),
+        .argv = resume ? our_program(setting, "troupe-controller", "--resume", plan->directory)
+                       : our_program(setting, "troupe-controller", plan->directory, NULL),
+        .environment = environment_of(setting, "controller", "controller", false)};
     // the order here is the order of starting; it changes nothing but the logs
-    if (tr_algorithm_learns(tr_recipe_algorithm(recipe))) {
-        add_learner(setting, actor_of(recipe));
+    if (tr_algorithm_learns(algorithm)) {
+        add_learner(setting, learner_of("actor", &recipe->roles.actor));
     }
     if (recipe->roles.reference.separate && tr_recipe_reads_reference(recipe)) {
+        // the same program as the actor, in another role
         add(setting, tr_strdup("reference"), "reference",
-            our_program(setting, "troupe-actor", as_reference));
+            our_program(setting, "troupe-actor", "--role", "reference"), false);
     }
-    if (tr_algorithm_has_critic(tr_recipe_algorithm(recipe))) {
-        add_learner(setting, critic_of(recipe));
+    if (tr_algorithm_has_critic(algorithm)) {
+        add_learner(setting, learner_of("critic", &recipe->roles.critic));
     }
-    if (tr_algorithm_generates(tr_recipe_algorithm(recipe))) {
+    if (tr_algorithm_generates(algorithm)) {
         add_generators(setting, recipe);
     }
 }
 
 /// Also the leader's: a build may be incomplete.
-static tr_status check_programs(const process_group_t *group, const char *programs, tr_error_t *err)
+static tr_status check_programs(const supervisor_plan_t *plan, const char *programs,
+                                tr_error_t *err)
 {
-    TR_TRY(check_program(&group->leader, programs, err));
-    for (size_t i = 0; i < group->count; i++) {
-        TR_TRY(check_program(&group->workers[i], programs, err));
+    TR_TRY(check_program(&plan->leader, programs, err));
+    for (size_t i = 0; i < plan->worker_count; i++) {
+        TR_TRY(check_program(&plan->workers[i], programs, err));
     }
     return TR_OK;
 }
 
-tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
+/// What the environment of a worker must say that somebody else starts.
+static void print_way(const tr_recipe_t *recipe, const char *endpoint)
+{
+    const char *keys = recipe->network.keys;
+    printf("TROUPE_ENDPOINT=%s%s%s", endpoint, keys != NULL ? " TROUPE_KEYS=" : "",
+           keys != NULL ? keys : "");
+}
+
+/// How somebody starts the external judges and rollouts by hand, as commands to copy. Called by the
+/// supervisor once the controller listens: before that there is no endpoint to print.
+static void announce_external(void *context, const char *endpoint)
+{
+    const tr_recipe_t *recipe = context;
+    bool judged = tr_algorithm_generates(tr_recipe_algorithm(recipe));
+    for (size_t i = 0; judged && i < recipe->roles.reward.count; i++) {
+        const tr_judge_t *judge = &recipe->roles.reward.items[i];
+        if (!judge->kind->started) {
+            printf("judge '%s' is to be started by hand: ", judge->name);
+            print_way(recipe, endpoint);
+            printf(" TROUPE_GROUP=%s YOUR_PROGRAM\n", tr_judge_group(judge));
+        }
+    }
+    const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
+    for (uint64_t i = rollout->workers - rollout->external; judged && i < rollout->workers; i++) {
+        printf("rollout-%llu is to be started by hand: ", (unsigned long long)i);
+        print_way(recipe, endpoint);
+        printf(" troupe-rollout --name rollout-%llu\n", (unsigned long long)i);
+    }
+    fflush(stdout);
+}
+
+tr_status process_group_init(supervisor_plan_t *plan, tr_recipe_t *recipe,
                              const char *run_directory, bool resume, tr_error_t *err)
 {
     char *programs = NULL;
-    const char *const first[] = {run_directory, NULL};
-    const char *const again[] = {"--resume", run_directory, NULL};
-    *group = (process_group_t){0};
+    tr_status status;
+    supervisor_plan_init(plan);
+    plan->directory = run_directory;
+    plan->on_ready = announce_external;
+    plan->context = recipe;
     TR_TRY(find_programs(&programs, err));
-    // on a failure the caller releases what was filled
-    const setting_t setting = {group, programs, recipe->network.keys,
+    const setting_t setting = {plan, programs, recipe->network.keys,
                                (tr_log_level_t)recipe->log_level};
-    fill(&setting, recipe, resume ? again : first);
-    tr_status status = check_names(group, err);
-    if (status == TR_OK) {
-        status = check_programs(group, programs, err);
-    }
-    if (status == TR_OK) {
-        status = check_all_ranks(recipe, programs, err);
-    }
+    fill(&setting, recipe, resume);
+    // on a failure the caller releases what was filled
+    TR_TRY_GOTO(check_names(plan, err), done);
+    TR_TRY_GOTO(check_programs(plan, programs, err), done);
+    status = check_all_ranks(recipe, programs, err);
+done:
     free(programs);
     return status;
 }
@@ -370,43 +360,14 @@ static void release_process(supervisor_process_t *process)
     release_words(&process->environment);
 }
 
-void process_group_release(process_group_t *group)
+void process_group_release(supervisor_plan_t *plan)
 {
-    release_process(&group->leader);
-    for (size_t i = 0; i < group->count; i++) {
-        release_process(&group->workers[i]);
+    release_process(&plan->leader);
+    for (size_t i = 0; i < plan->worker_count; i++) {
+        release_process(&plan->workers[i]);
     }
-    free(group->workers);
-    *group = (process_group_t){0};
-}
-
-/// What the environment of a worker must say that somebody else starts.
-static void print_way(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
-{
-    const char *keys = recipe->network.keys;
-    fprintf(out, "TROUPE_ENDPOINT=%s%s%s", endpoint, keys != NULL ? " TROUPE_KEYS=" : "",
-            keys != NULL ? keys : "");
-}
-
-/// Commands to copy: what the run does not start itself.
-void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint)
-{
-    bool judged = tr_algorithm_generates(tr_recipe_algorithm(recipe));
-    for (size_t i = 0; judged && i < recipe->roles.reward.count; i++) {
-        const tr_judge_t *judge = &recipe->roles.reward.items[i];
-        if (!judge->kind->started) {
-            fprintf(out, "judge '%s' is to be started by hand: ", judge->name);
-            print_way(out, recipe, endpoint);
-            fprintf(out, " TROUPE_GROUP=%s YOUR_PROGRAM\n", tr_judge_group(judge));
-        }
-    }
-    const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
-    for (uint64_t i = rollout->workers - rollout->external; judged && i < rollout->workers; i++) {
-        fprintf(out, "rollout-%llu is to be started by hand: ", (unsigned long long)i);
-        print_way(out, recipe, endpoint);
-        fprintf(out, " troupe-rollout --name rollout-%llu\n", (unsigned long long)i);
-    }
-    fflush(out);
+    free(plan->workers);
+    *plan = (supervisor_plan_t){0};
 }
 
 // The run
@@ -419,25 +380,9 @@ void process_group_forget_endpoint(const char *run_directory)
     free(path);
 }
 
-/// Called by the supervisor once the controller listens: before that there is no endpoint to print.
-static void announce_external(void *context, const char *endpoint)
+tr_status process_group_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err)
 {
-    process_group_print_external(stdout, context, endpoint);
-}
-
-tr_status process_group_run(int *exit_code, const process_group_t *group, tr_recipe_t *recipe,
-                            const char *run_directory, tr_error_t *err)
-{
-    supervisor_plan_t plan;
-    // times are the supervisor's defaults
-    supervisor_plan_init(&plan);
-    plan.leader = group->leader;
-    plan.workers = group->workers;
-    plan.worker_count = group->count;
-    plan.directory = run_directory;
-    plan.on_ready = announce_external;
-    plan.context = recipe;
-    tr_status status = supervisor_run(exit_code, &plan, err);
-    process_group_forget_endpoint(run_directory); // of a controller that was killed
+    tr_status status = supervisor_run(exit_code, plan, err);
+    process_group_forget_endpoint(plan->directory); // of a controller that was killed
     return status;
 }

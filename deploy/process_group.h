@@ -3,21 +3,14 @@
 #define DEPLOY_PROCESS_GROUP_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
 
 #include "common/base/status.h"
 #include "common/recipe/recipe.h"
 #include "deploy/supervisor.h"
 
-typedef struct process_group {
-    supervisor_process_t leader;   ///< the controller
-    supervisor_process_t *workers; ///< [count]
-    size_t count;
-} process_group_t;
-
-/// The group of a run; our own programs lie where this one does. *group is to be released after
-/// a failure too.
+/// The plan of a run; our own programs lie where this one does. *plan is to be released after a
+/// failure too. recipe, run_directory: borrowed as long as it is used; the recipe says how external
+/// workers are started, when they can come.
 ///
 ///     actor           where something is trained
 ///     reference       when it has a process of its own
@@ -28,19 +21,14 @@ typedef struct process_group {
 /// An actor or critic of several ranks is one worker here: mpirun, which starts, watches and ends
 /// them. TR_ERR_UNSUPPORTED when there is no MPI for these, TR_ERR_IO when a program is missing,
 /// TR_ERR_ARGUMENT when two workers would bear one name.
-tr_status process_group_init(process_group_t *group, const tr_recipe_t *recipe,
+tr_status process_group_init(supervisor_plan_t *plan, tr_recipe_t *recipe,
                              const char *run_directory, bool resume, tr_error_t *err);
-void process_group_release(process_group_t *group);
+void process_group_release(supervisor_plan_t *plan);
 
-/// Starts all, and waits for the end; as supervisor_run. recipe: says how external workers are
-/// started, when they can come.
-tr_status process_group_run(int *exit_code, const process_group_t *group, tr_recipe_t *recipe,
-                            const char *run_directory, tr_error_t *err);
+/// Starts all, and waits for the end; as supervisor_run.
+tr_status process_group_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err);
 
 /// Removes the file that says where the controller listens, of a run that is over.
 void process_group_forget_endpoint(const char *run_directory);
-
-/// How somebody starts the external judges and rollouts by hand; nothing when the recipe has none.
-void process_group_print_external(FILE *out, const tr_recipe_t *recipe, const char *endpoint);
 
 #endif
