@@ -360,5 +360,5 @@ int main(int argc, char **argv)
     }
     unload(&service);
     tr_service_options_release(&options);
-    return tr_service_exit(status, &err);
+    return tr_status_report(status, &err);
 }

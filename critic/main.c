@@ -81,5 +81,5 @@ int main(int argc, char **argv)
     }
     tr_learner_close(&service.learner);
     tr_service_options_release(&options);
-    return tr_service_exit(status, &err);
+    return tr_status_report(status, &err);
 }

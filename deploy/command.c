@@ -1,4 +1,4 @@
-// What the subcommands of `troupe` share: exit codes, loading a recipe, parsing values of options.
+// What the subcommands of `troupe` share: loading a recipe, parsing command lines and values.
 //
 // argp_error ends the process with 64 and a sentence; the functions here that take a `state` rely
 // on that.
@@ -7,14 +7,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-int command_exit(tr_status status, const tr_error_t *err)
-{
-    if (status != TR_OK) {
-        fprintf(stderr, "%s\n", err->text);
-    }
-    return tr_status_exit_code(status);
-}
 
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count)
 {

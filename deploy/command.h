@@ -25,9 +25,6 @@ int command_keys(int argc, char **argv);
 int command_devices(int argc, char **argv);
 int command_schema(int argc, char **argv);
 
-/// Prints the failure's sentence to standard error; returns the exit code for main.
-int command_exit(tr_status status, const tr_error_t *err);
-
 /// tr_recipe_load of arguments[0] (NULL: no file) with the rest as overrides. Prints every problem
 /// to standard error, one a line, the last of which is the sentence of the failure.
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count);

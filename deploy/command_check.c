@@ -103,7 +103,7 @@ int command_check(int argc, char **argv)
     if (status == TR_OK) {
         status = check_processes(recipe, &err);
         status = status == TR_OK ? check_memory(recipe, &err) : status;
-        exit_code = command_exit(status, &err);
+        exit_code = tr_status_report(status, &err);
     }
     tr_recipe_destroy(&recipe);
     return exit_code;

@@ -137,7 +137,7 @@ int command_devices(int argc, char **argv)
     command_parse(&line, argc, argv);
     tr_status status = describe_cpu(&devices[0], &err);
     if (status != TR_OK) {
-        return command_exit(status, &err);
+        return tr_status_report(status, &err);
     }
     tr_device_list(devices + 1, DEVICES_MOST, &gpus, &none); // a machine without GPUs is no failure
     (line.values['j'] != NULL ? show_json : show)(devices, 1 + gpus, none.text);

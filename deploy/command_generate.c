@@ -140,5 +140,5 @@ int command_generate(int argc, char **argv)
     // argp has ended the process for a wrong option: the values are in their ranges
     tr_status status = generate(&arguments, &err);
     tr_fields_release(&arguments.generation, &tr_generation_fields);
-    return command_exit(status, &err);
+    return tr_status_report(status, &err);
 }

@@ -55,5 +55,5 @@ int command_keys(int argc, char **argv)
     } else if (status == TR_OK) {
         say_made(directory);
     }
-    return command_exit(status, &err);
+    return tr_status_report(status, &err);
 }

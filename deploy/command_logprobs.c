@@ -150,5 +150,5 @@ int command_logprobs(int argc, char **argv)
     arguments_t arguments = {.temperature = 1.0f, .device = {.precision = TR_BF16}};
     tr_error_t err = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
-    return command_exit(logprobs_of(&arguments, &err), &err);
+    return tr_status_report(logprobs_of(&arguments, &err), &err);
 }

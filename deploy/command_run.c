@@ -82,7 +82,7 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
     if (status == TR_OK && !resume) {
         status = make_directory(recipe, &err);
     }
-    int exit_code = status == TR_OK ? run_to_end(&plan) : command_exit(status, &err);
+    int exit_code = status == TR_OK ? run_to_end(&plan) : tr_status_report(status, &err);
     process_group_release(&plan);
     return exit_code;
 }
@@ -124,7 +124,7 @@ static int resume(const char *directory)
     tr_recipe_t *recipe = NULL;
     tr_status status = prepare_resume(directory, &err);
     if (status != TR_OK) {
-        return command_exit(status, &err);
+        return tr_status_report(status, &err);
     }
     // nothing to do is a success: scripts may resume in any case
     if (exists(directory, "final")) {

@@ -153,7 +153,7 @@ static tr_status load_recipe(tr_recipe_t **recipe, arguments_t *arguments)
     tr_status status = count_steps(&steps, *recipe, &err);
     tr_recipe_destroy(recipe);
     if (status != TR_OK) {
-        command_exit(status, &err);
+        tr_status_report(status, &err);
         return status;
     }
     add_word(arguments, tr_format("steps=%llu", (unsigned long long)steps));

@@ -224,5 +224,5 @@ int command_status(int argc, char **argv)
         print_status(answer);
     }
     json_decref(answer);
-    return command_exit(status, &err);
+    return tr_status_report(status, &err);
 }

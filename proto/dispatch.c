@@ -71,13 +71,6 @@ void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
 
 // Messages of registered workers. Each function may take *message: then it sets it to NULL.
 
-static void post_done(tr_dispatch_t *d, const dispatch_worker_t *worker, int64_t id)
-{
-    tr_message_t *done = tr_message_new("done");
-    tr_message_set_id(done, id);
-    dispatch_post(d, &worker->peer, done);
-}
-
 /// Answered, so that the worker can tell a quiet controller from a dead one.
 static void take_heartbeat(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                            tr_message_t **message)
@@ -118,7 +111,7 @@ static void take_reply(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
     int64_t id = tr_message_id(*message);
     dispatch_request_t *r = answered(d, worker, id);
     // Also for an answer that is dropped: the worker keeps it until it hears `done`.
-    post_done(d, worker, id);
+    dispatch_post(d, &worker->peer, tr_message_about("done", id));
     if (r == NULL) {
         return;
     }
@@ -154,7 +147,7 @@ static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
         return;
     }
     dispatch_request_t *r = answered(d, worker, id);
-    post_done(d, worker, id);
+    dispatch_post(d, &worker->peer, tr_message_about("done", id));
     if (r == NULL) {
         return;
     }

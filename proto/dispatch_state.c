@@ -135,10 +135,7 @@ void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *messag
 void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code,
                          const char *text)
 {
-    tr_message_t *message = tr_message_new("error");
-    if (id > 0) {
-        tr_message_set_id(message, id);
-    }
+    tr_message_t *message = tr_message_about("error", id);
     tr_message_set_error(message, code, text);
     dispatch_post(d, peer, message);
 }

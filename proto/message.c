@@ -64,6 +64,15 @@ tr_message_t *tr_message_new(const char *type)
     return message_new(fields, json_object());
 }
 
+tr_message_t *tr_message_about(const char *type, int64_t id)
+{
+    tr_message_t *message = tr_message_new(type);
+    if (id > 0) {
+        tr_message_set_id(message, id);
+    }
+    return message;
+}
+
 void tr_message_destroy(tr_message_t **message)
 {
     tr_message_t *m = *message;

@@ -65,6 +65,8 @@ typedef void (*tr_release_fn)(void *data, void *hint);
 
 /// type: "request", "reply", ...; copied. The body is an empty map, there are no tensors.
 tr_message_t *tr_message_new(const char *type);
+/// As tr_message_new, with the number of a request; 0: none.
+tr_message_t *tr_message_about(const char *type, int64_t id);
 void tr_message_destroy(tr_message_t **message);
 
 /// A second message with the same envelope and tensors. Tensor bytes and the body are shared, not

@@ -70,12 +70,9 @@ static void post(service_t *s, const tr_message_t *message)
     }
 }
 
-static void post_simple(service_t *s, const char *type, int64_t id)
+/// As post, and takes the message.
+static void post_new(service_t *s, tr_message_t *message)
 {
-    tr_message_t *message = tr_message_new(type);
-    if (id > 0) {
-        tr_message_set_id(message, id);
-    }
     post(s, message);
     tr_message_destroy(&message);
 }
@@ -83,13 +80,9 @@ static void post_simple(service_t *s, const char *type, int64_t id)
 /// id 0: about no request.
 static void post_error(service_t *s, int64_t id, tr_status code, const char *text)
 {
-    tr_message_t *message = tr_message_new("error");
-    if (id > 0) {
-        tr_message_set_id(message, id);
-    }
+    tr_message_t *message = tr_message_about("error", id);
     tr_message_set_error(message, tr_status_name(code), text);
-    post(s, message);
-    tr_message_destroy(&message);
+    post_new(s, message);
 }
 
 /// why: the failure because of which we leave, or NULL.
@@ -99,8 +92,7 @@ static void post_bye(service_t *s, const char *why)
     if (why != NULL) {
         tr_message_set_body(message, json_pack("{s:s}", "text", why));
     }
-    post(s, message);
-    tr_message_destroy(&message);
+    post_new(s, message);
 }
 
 static void post_register(service_t *s)
@@ -115,8 +107,7 @@ static void post_register(service_t *s)
                                            "instance", s->instance, "protocol", TR_PROTOCOL_MAJOR,
                                            TR_PROTOCOL_MINOR, "credit", (json_int_t)o->credit,
                                            "capabilities", capabilities));
-    post(s, message);
-    tr_message_destroy(&message);
+    post_new(s, message);
 }
 
 /// A new socket, and a registration at once. Requests and replies are kept: the controller may be
@@ -205,7 +196,7 @@ static void take_request(service_t *s, tr_message_t **message)
         post_error(s, id, TR_ERR_MEMORY, "too many requests wait here");
         return;
     }
-    post_simple(s, "ack", id);
+    post_new(s, tr_message_about("ack", id));
 }
 
 static void take_done(service_t *s, tr_message_t **message)
@@ -347,7 +338,7 @@ static void keep_connected(service_t *s, int64_t now)
         }
     }
     if (s->registered && now >= s->heartbeat_at) {
-        post_simple(s, "heartbeat", 0);
+        post_new(s, tr_message_new("heartbeat"));
         s->heartbeat_at = now + s->heartbeat_ms;
     }
     // Repeated until a welcome comes: the controller may not be there yet.

@@ -28,7 +28,7 @@
 ///         tr_service_parse(&options, argc, argv, "answers what it is asked");
 ///         tr_status status = tr_service_run(&options, methods, 1, NULL, &err);
 ///         tr_service_options_release(&options);
-///         return tr_service_exit(status, &err);
+///         return tr_status_report(status, &err);
 ///     }
 #ifndef TR_PROTO_SERVICE_H
 #define TR_PROTO_SERVICE_H
@@ -109,9 +109,5 @@ tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t 
 /// True once a signal or the controller asked to leave: a handler that computes for long may fail
 /// early with TR_ERR_INTERRUPTED; its request then goes to another worker.
 bool tr_service_stopping(void);
-
-/// Prints the sentence to standard error when status is a failure, and returns the exit code for
-/// main.
-int tr_service_exit(tr_status status, const tr_error_t *err);
 
 #endif

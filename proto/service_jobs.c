@@ -56,8 +56,7 @@ static void job_destroy(service_job_t *job)
 static void answer_error(service_job_t *job, tr_status status, const char *text)
 {
     tr_message_destroy(&job->reply);
-    job->reply = tr_message_new("error");
-    tr_message_set_id(job->reply, job->id);
+    job->reply = tr_message_about("error", job->id);
     tr_message_set_error(job->reply, tr_status_name(status), text);
     job->status = status;
 }
@@ -98,14 +97,13 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
         return;
     }
     // Made before the handler runs: it fills body and tensors.
-    job->reply = tr_message_new("reply");
+    job->reply = tr_message_about("reply", job->id);
     job->status = service_ranks_forward(jobs->collective, job->request, err);
     if (job->status == TR_OK) {
         job->status = method->handle(jobs->context, job->request, job->reply, err);
         // Ranks that ended differently have different states, so the group cannot go on.
         service_ranks_agree(jobs->collective, job->status, err);
     }
-    tr_message_set_id(job->reply, job->id);
     if (job->status != TR_OK) {
         answer_error(job, job->status, err->text);
     } else {

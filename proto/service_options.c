@@ -5,7 +5,6 @@
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -154,12 +153,4 @@ tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err)
         free(who);
     }
     return TR_OK;
-}
-
-int tr_service_exit(tr_status status, const tr_error_t *err)
-{
-    if (status != TR_OK) {
-        fprintf(stderr, "%s\n", err->text);
-    }
-    return tr_status_exit_code(status);
 }

@@ -15,5 +15,5 @@ int main(int argc, char **argv)
     tr_status status = tr_service_run(&options, methods, 1, service, &err);
     rollout_service_destroy(&service);
     tr_service_options_release(&options);
-    return tr_service_exit(status, &err);
+    return tr_status_report(status, &err);
 }

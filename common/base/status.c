@@ -38,6 +38,14 @@ int tr_status_exit_code(tr_status status)
     return status == TR_OK ? 0 : 10 - (int)status;
 }
 
+int tr_status_report(tr_status status, const tr_error_t *err)
+{
+    if (status != TR_OK) {
+        fprintf(stderr, "%s\n", err->text);
+    }
+    return tr_status_exit_code(status);
+}
+
 /// The name in parentheses, because status.h makes a macro of it for clang's analyzer.
 tr_status(tr_fail)(tr_error_t *err, tr_status status, const char *format, ...)
 {

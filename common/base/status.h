@@ -37,6 +37,10 @@ const char *tr_status_name(tr_status status);
 /// cause.
 int tr_status_exit_code(tr_status status);
 
+/// Prints err's sentence to standard error when status is a failure; returns the exit code for
+/// main.
+int tr_status_report(tr_status status, const tr_error_t *err);
+
 /// Writes the sentence into err (NULL is allowed) and returns status, so that `return tr_fail(...)`
 /// reads well.
 tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)

@@ -113,8 +113,7 @@ static void ask(transfer_t *t, size_t piece)
 {
     tr_error_t err = {0};
     json_int_t offset = (json_int_t)piece * (json_int_t)TR_WEIGHTS_PIECE;
-    tr_message_t *request = tr_message_new("request");
-    tr_message_set_id(request, (int64_t)piece + 1);
+    tr_message_t *request = tr_message_about("request", (int64_t)piece + 1);
     tr_message_set_field(request, "method", json_string("piece"));
     tr_message_set_body(request,
                         json_pack("{s:I, s:I, s:I}", "version", (json_int_t)t->version, "offset",

@@ -59,19 +59,16 @@ static void answer(const tr_weights_server_t *server, const tr_peer_t *peer,
                    const tr_message_t *request)
 {
     tr_error_t err = {0};
-    tr_message_t *reply = tr_message_new("reply");
+    tr_message_t *reply = tr_message_about("reply", tr_message_id(request));
     tr_status status = give(server, request, reply, &err);
     if (status != TR_OK) {
         tr_message_destroy(&reply);
-        reply = tr_message_new("error");
+        reply = tr_message_about("error", tr_message_id(request));
         tr_message_set_error(reply, tr_status_name(status), err.text);
     }
     // The version goes back as it came: a reader drops answers that belong to an earlier transfer.
     json_t *version = json_object_get(tr_message_body(request), "version");
     json_object_set(tr_message_body(reply), "version", version);
-    if (tr_message_id(request) > 0) {
-        tr_message_set_id(reply, tr_message_id(request));
-    }
     if (tr_message_send(server->socket, peer, reply, &err) != TR_OK) { // the reader asks again
         tr_log(TR_LOG_DEBUG, "weights", "\"%s\"", err.text);
     }

@@ -128,7 +128,7 @@ static int serve(char **argv)
         tr_service_run(&options, methods, sizeof methods / sizeof methods[0], &worker, &err);
     tr_service_options_release(&options);
     json_decref(worker.config);
-    return tr_service_exit(status, &err);
+    return tr_status_report(status, &err);
 }
 
 int main(int argc, char **argv)
