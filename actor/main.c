@@ -278,8 +278,8 @@ static tr_status publish_here(actor_service_t *service, int64_t step, tr_message
     uint64_t checksum;
     tr_trainer_t *trainer = service->learner.trainer;
     TR_TRY(open_publisher(service, err));
-    TR_TRY(tr_weights_publish_with(&checksum, service->weights, (uint64_t)step, fill_segment,
-                                   trainer, err));
+    TR_TRY(tr_weights_publish(&checksum, service->weights, (uint64_t)step, fill_segment, trainer,
+                              err));
     tr_log(TR_LOG_INFO, "weights", "version=%lld checksum=%016llx \"published\"", (long long)step,
            (unsigned long long)checksum);
     json_t *weights = tr_weights_describe(service->weights);

@@ -56,13 +56,20 @@ static tr_status take(const plan_t *plan, tr_error_t *err)
     return status;
 }
 
+static tr_status copy_in(void *source, void *bytes, size_t count, tr_error_t *err)
+{
+    (void)err;
+    memcpy(bytes, source, count);
+    return TR_OK;
+}
+
 /// False where the reader has failed, which it has said.
 static bool hand_over(const plan_t *plan, tr_weights_publisher_t *publisher,
-                      const tr_weights_server_t *server, uint64_t version, const char *data)
+                      const tr_weights_server_t *server, uint64_t version, char *data)
 {
     uint64_t sum;
     tr_error_t err = {0};
-    tr_status status = tr_weights_publish(&sum, publisher, version, data, &err);
+    tr_status status = tr_weights_publish(&sum, publisher, version, copy_in, data, &err);
     TR_ASSERT(status == TR_OK, "%s", err.text);
     // one description for both ways, as the actor sends it
     json_t *description = tr_weights_describe(publisher);

@@ -2,7 +2,7 @@
 //
 // The controller alone reads the recipe: a worker knows what its config says and nothing else. The
 // readers are proto/learner/learner.c (actor, critic), actor/main.c, rollout/service.c and the
-// judges (proto/judge.h).
+// judges (proto/score.h).
 #include "controller/role_config.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 #include "common/base/device_name.h"
 #include "common/base/pool.h"
-#include "proto/judge.h"
+#include "proto/score.h"
 
 /// The path as other processes can use it, whatever directory they run in; a new reference. A path
 /// that does not exist stays, for the worker to report.

@@ -4,7 +4,6 @@
 // by the CUDA module, if it is there.
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/pool.h"
@@ -14,8 +13,8 @@
 
 enum { DEVICES_MOST = 64, COLUMNS = 6 };
 
-/// The CPU as the GPUs are described.
-/// Opened to learn its form: the widest instruction set that this CPU has.
+/// The CPU as the GPUs are described. Its backend is opened to learn the form: the widest
+/// instruction set that this CPU has.
 static tr_status describe_cpu(tr_device_info_t *info, tr_error_t *err)
 {
     tr_backend_t *backend;
@@ -29,34 +28,25 @@ static tr_status describe_cpu(tr_device_info_t *info, tr_error_t *err)
 
 // Showing
 
-/// Cells of a row, left or right in their columns; line 0 has their names.
+enum { CELL = sizeof((tr_device_info_t *)0)->model + 32 };
+
+/// Texts of a row, left or right in their columns; row 0 has the titles.
 typedef struct table {
-    char *cells[DEVICES_MOST + 2][COLUMNS];
+    char cells[DEVICES_MOST + 2][COLUMNS][CELL];
     size_t rows;
 } table_t;
-
-/// The last two cells are taken, the others copied.
-static void add_row(table_t *table, const char *name, const char *model, const char *form,
-                    const char *units, char *free_bytes, char *memory)
-{
-    char **row = table->cells[table->rows++];
-    row[0] = tr_strdup(name);
-    row[1] = tr_strdup(model);
-    row[2] = tr_strdup(form);
-    row[3] = tr_strdup(units);
-    row[4] = free_bytes;
-    row[5] = memory;
-}
 
 /// threads: of a CPU; 0: a GPU.
 static void add_device(table_t *table, const tr_device_info_t *info, size_t threads)
 {
-    char *units = threads > 0 ? tr_format("%zu threads", threads)
-                              : tr_format("%zu multiprocessors", info->multiprocessors);
-    add_row(table, info->name, info->model, info->form, units,
-            tr_format("%.1f GiB", (double)info->free / 0x1p30),
-            tr_format("%.1f GiB", (double)info->memory / 0x1p30));
-    free(units);
+    char(*row)[CELL] = table->cells[table->rows++];
+    snprintf(row[0], CELL, "%s", info->name);
+    snprintf(row[1], CELL, "%s", info->model);
+    snprintf(row[2], CELL, "%s", info->form);
+    snprintf(row[3], CELL, threads > 0 ? "%zu threads" : "%zu multiprocessors",
+             threads > 0 ? threads : info->multiprocessors);
+    snprintf(row[4], CELL, "%.1f GiB", (double)info->free / 0x1p30);
+    snprintf(row[5], CELL, "%.1f GiB", (double)info->memory / 0x1p30);
 }
 
 /// Columns as wide as their widest cell; bytes stand to the right.
@@ -79,21 +69,14 @@ static void print_table(const table_t *table)
     }
 }
 
-/// reason: why there is no GPU, or "".
-/// For people: a table, then the reason why there is no GPU.
+/// For people: a table, then why there is no GPU; reason "": there is one.
 static void show(const tr_device_info_t *devices, size_t count, const char *reason)
 {
-    table_t table = {0};
-    add_row(&table, "device", "model", "form", "", tr_strdup("free"), tr_strdup("memory"));
+    table_t table = {.cells = {{"device", "model", "form", "", "free", "memory"}}, .rows = 1};
     for (size_t i = 0; i < count; i++) {
         add_device(&table, &devices[i], i == 0 ? tr_pool_processors() : 0);
     }
     print_table(&table);
-    for (size_t i = 0; i < table.rows; i++) {
-        for (size_t c = 0; c < COLUMNS; c++) {
-            free(table.cells[i][c]);
-        }
-    }
     if (reason[0] != '\0') {
         printf("no GPU: %s\n", reason);
     }

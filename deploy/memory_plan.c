@@ -285,7 +285,7 @@ static tr_status add_line(memory_plan_t *plan, const facts_t *f, const group_t *
     TR_TRY(measure(&memory, f, group, device, err));
     plan->lines = tr_realloc(plan->lines, (plan->count + 1) * sizeof *plan->lines);
     plan->lines[plan->count++] = (memory_plan_line_t){
-        .name = tr_strdup(group->name),
+        .name = group->name,
         .processes = processes,
         .within = group->within,
         .device = device,
@@ -343,9 +343,6 @@ tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool 
 
 void memory_plan_release(memory_plan_t *plan)
 {
-    for (size_t i = 0; i < plan->count; i++) {
-        free(plan->lines[i].name);
-    }
     free(plan->lines);
     *plan = (memory_plan_t){0};
 }

@@ -14,7 +14,7 @@
 
 /// A line of the table: processes of one role on one device.
 typedef struct memory_plan_line {
-    char *name; ///< "actor", "reference", "rollout", or a judge's
+    const char *name; ///< "actor", "reference", "rollout", or a judge's, borrowed from the recipe
     size_t processes;
     bool within;        ///< the processes of the line before, whose budget it shares
     const char *device; ///< borrowed from the recipe

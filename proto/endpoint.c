@@ -52,21 +52,13 @@ static bool starts(const char *text, const char *prefix)
 /// Whether the address reaches this machine alone.
 static bool is_local(const char *endpoint)
 {
-    static const char *const hosts[] = {"tcp://[::1]:", "tcp://localhost:"};
-    if (starts(endpoint, "ipc://") || starts(endpoint, "inproc://")) {
-        return true;
-    }
     if (starts(endpoint, "tcp://127.")) {
         // Only digits: a host name, such as 127.example.org, may begin with "127." too.
         const char *host = endpoint + strlen("tcp://");
         return host[strspn(host, "0123456789.")] == ':';
     }
-    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
-        if (starts(endpoint, hosts[i])) {
-            return true;
-        }
-    }
-    return false;
+    return starts(endpoint, "ipc://") || starts(endpoint, "inproc://") ||
+           starts(endpoint, "tcp://[::1]:") || starts(endpoint, "tcp://localhost:");
 }
 
 // Keys

@@ -1,8 +1,8 @@
 // The message as an object: fields, body and tensors, and who owns their bytes.
 //
-// Tensors can be gigabytes, so their bytes are ZeroMQ's frames, whose references are counted: copies
-// of a message share them, and sending takes one more reference. The envelope's bytes are made in
-// message_codec.c, frames are sent in message_socket.c.
+// Tensors can be gigabytes, so their bytes are ZeroMQ's frames, whose references are counted:
+// copies of a message share them, and sending takes one more reference. The envelope's bytes are
+// made in message_codec.c, frames are sent in message_socket.c.
 #include "proto/message.h"
 
 #include <stdlib.h>

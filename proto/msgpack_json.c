@@ -321,8 +321,8 @@ static tr_status read_map(json_t **value, cursor_t *c, uint64_t count, size_t by
     return TR_OK;
 }
 
-/// Types of value, by the first byte. Of the heads first..last, the k-th is followed by a big-endian
-/// number in bytes << k bytes; or, with bytes 0, the number is in the head itself: head - first.
+/// Types of value, by the first byte. Of the heads first..last, the k-th is followed by a
+/// big-endian number in bytes << k bytes; with bytes 0 the head itself has the number: k.
 static const struct {
     uint8_t first, last, bytes;
     uint8_t extra; ///< bytes of content beside the number's: the type of an extension

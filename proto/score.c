@@ -1,13 +1,29 @@
-// Both ends of the method `score`: the controller writes samples and reads scores, Troupe's own
-// judges write scores.
+// The config of judges, and both ends of the method `score`: the controller writes samples and
+// reads scores, Troupe's own judges write scores.
 //
 // Together in one file so that the two ends cannot disagree. Third-party judges have only
-// PROTOCOL.md, so everything that is read here is checked. Which judges there are: judge.h.
+// PROTOCOL.md, so everything that is read here is checked. Which judges there are:
+// common/judge/judge.h.
 #include "proto/score.h"
 
 #include <stdlib.h>
 
 #include "proto/body.h"
+
+json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision)
+{
+    json_t *groups = json_object();
+    for (size_t i = 0; i < judges->count; i++) {
+        const tr_judge_t *judge = &judges->items[i];
+        json_t *entry = json_pack("{s:s}", "kind", judge->kind->name);
+        tr_fields_to_json(entry, judge->options, judge->kind->fields);
+        if (json_object_get(entry, "precision") != NULL) { // of the run, not of the entry
+            json_object_set_new(entry, "precision", json_string(tr_precision_names[precision]));
+        }
+        json_object_set_new(groups, tr_judge_group(judge), entry);
+    }
+    return json_pack("{s:o}", "judges", groups);
+}
 
 /// The columns are copied because the row is sent to several judges.
 json_t *tr_score_sample(const tr_sample_t *sample)

@@ -77,7 +77,6 @@ typedef struct tr_service_options {
     size_t credit;         ///< requests taken at once, one computing, the rest queued; default 2
     double patience;       ///< seconds without a controller before the service gives up; default 60
     tr_log_level_t level;  ///< --log-level
-    json_t *capabilities;  ///< sent when registering, or NULL; owned
     tr_welcome_fn welcome; ///< or NULL
 } tr_service_options_t;
 

@@ -206,11 +206,7 @@ void service_jobs_end(service_jobs_t *jobs)
     pthread_join(jobs->thread, NULL);
     close(jobs->socket);
     close(jobs->other_socket);
-    while (jobs->first != NULL) {
-        service_job_t *job = jobs->first;
-        jobs->first = job->next;
-        job_destroy(job);
-    }
+    service_jobs_forget(jobs);
 }
 
 service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id)

@@ -44,7 +44,6 @@ void tr_service_options_release(tr_service_options_t *options)
     free(options->endpoint);
     free(options->keys);
     free(options->config);
-    json_decref(options->capabilities);
     // Leaves the group; every rank comes here.
     tr_collective_close(&options->collective);
     *options = (tr_service_options_t){0};

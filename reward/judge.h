@@ -1,7 +1,7 @@
 /// A judge at work: the options of a kind of common/judge, from a message, and its scores, checked.
 ///
 /// service.c makes one from the map that the controller's welcome holds for its group
-/// (proto/judge.h says what is in it), then has it score request after request. The kinds are
+/// (proto/score.h says what is in it), then has it score request after request. The kinds are
 /// common/judge's.
 #ifndef REWARD_JUDGE_H
 #define REWARD_JUDGE_H

@@ -11,7 +11,7 @@ typedef struct reward_service reward_service_t;
 reward_service_t *reward_service_new(const tr_service_options_t *options);
 void reward_service_destroy(reward_service_t **service);
 
-/// The controller's welcome: {judges: {GROUP: how it judges}} (proto/judge.h). A group that is not
+/// The controller's welcome: {judges: {GROUP: how it judges}} (proto/score.h). A group that is not
 /// there is TR_ERR_ARGUMENT with the names of those that are.
 tr_status reward_service_welcome(void *context, const json_t *config, tr_error_t *err);
 

@@ -51,47 +51,33 @@ static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner,
     return TR_OK;
 }
 
-/// A model of the directory's shape, with its weights, or with fresh ones drawn from the seed.
-static tr_status fill_model(tr_model_t **model, const char *directory, bool scalar, bool fresh,
-                            uint64_t seed, tr_backend_t *backend, const tr_model_options_t *options,
+/// The model of the checkpoint, else of the config's source. *model: NULL after a failure.
+static tr_status open_model(tr_model_t **model, const tr_learner_t *learner, const json_t *config,
+                            const char *checkpoint, const char *source, bool scalar,
+                            const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
                             tr_error_t *err)
 {
     tr_model_config_t shape;
+    tr_model_options_t model_options = {0}; // all parameters are trained
+    // Everything that training changes is in the checkpoint; tokenizer files are in the source.
+    const char *directory = checkpoint != NULL ? checkpoint : source;
+    TR_TRY(choose_use(&model_options.use, learner, options, ranks, err));
+    // With zero_stage 3 the parameters themselves are sharded, so the model must know the ranks.
+    if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
+        model_options.collective = ranks->collective;
+    }
     TR_TRY(tr_model_config_load(&shape, directory, err));
     // A reward model or a critic: the head has one output instead of the vocabulary.
     if (scalar) {
         tr_model_config_make_scalar(&shape);
     }
-    TR_TRY(tr_model_new_with(model, &shape, backend, options, err));
-    if (fresh) {
-        tr_model_randomize(*model, seed);
+    TR_TRY(tr_model_new_with(model, &shape, learner->backend, &model_options, err));
+    // A checkpoint has the run's own weights, and a scalar model is never trained from scratch.
+    if (!scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"))) {
+        tr_model_randomize(*model, options->seed);
         return TR_OK;
     }
-    return tr_model_load(*model, directory, seed, err);
-}
-
-/// The model of the checkpoint, else of the config. *model: NULL after a failure.
-static tr_status open_model(tr_model_t **model, tr_learner_t *learner, const json_t *config,
-                            const char *checkpoint, bool scalar,
-                            const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
-                            tr_error_t *err)
-{
-    const char *source;
-    tr_model_options_t model_options = {0}; // all parameters are trained
-    TR_TRY(choose_use(&model_options.use, learner, options, ranks, err));
-    TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
-    // Everything that training changes is in the checkpoint; tokenizer files are in the source.
-    const char *directory = checkpoint != NULL ? checkpoint : source;
-    // A checkpoint has the run's own weights, and a scalar model is never trained from scratch.
-    bool fresh =
-        !scalar && checkpoint == NULL && json_is_true(json_object_get(config, "from_scratch"));
-    if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
-        // With zero_stage 3 the parameters themselves are sharded, so the model must know the
-        // ranks.
-        model_options.collective = ranks->collective;
-    }
-    tr_status status = fill_model(model, directory, scalar, fresh, options->seed, learner->backend,
-                                  &model_options, err);
+    tr_status status = tr_model_load(*model, directory, options->seed, err);
     if (status != TR_OK) {
         tr_model_destroy(model);
     }
@@ -118,7 +104,8 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
         // The collective must be able to move this device's vectors.
         TR_TRY(tr_collective_check(options->collective, learner->backend, err));
     }
-    TR_TRY(open_model(&model, learner, config, checkpoint, scalar, &optimizer, &ranks, err));
+    TR_TRY(
+        open_model(&model, learner, config, checkpoint, source, scalar, &optimizer, &ranks, err));
     // gradient_checkpointing: the same bytes with less memory.
     tr_model_recompute(model, optimizer.gradient_checkpointing);
     // Takes the model; one that a failure has left is destroyed.

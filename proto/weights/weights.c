@@ -6,9 +6,9 @@
 // other machines.
 #include "proto/weights/weights.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -113,20 +113,16 @@ static void remove_when_stale(const char *name)
 /// restarts.
 static void remove_stale(const char *prefix)
 {
-    char wanted[NAME_BYTES];
-    int length = snprintf(wanted, sizeof wanted, "troupe.%s.", prefix);
-    DIR *directory = opendir("/dev/shm");
-    if (directory == NULL) {
-        return;
-    }
-    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
-        if (strncmp(entry->d_name, wanted, (size_t)length) == 0) {
-            char name[NAME_BYTES + 256];
-            snprintf(name, sizeof name, "/%s", entry->d_name);
-            remove_when_stale(name);
+    glob_t found;
+    // the prefix has no character that means something in a pattern (good_prefix)
+    char *pattern = tr_format("/dev/shm/troupe.%s.*", prefix);
+    if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            remove_when_stale(strrchr(found.gl_pathv[i], '/'));
         }
+        globfree(&found);
     }
-    closedir(directory);
+    free(pattern);
 }
 
 static tr_status make_segment(segment_t *segment, size_t bytes, const char *prefix, size_t slot,
@@ -217,24 +213,9 @@ void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher)
     *publisher = NULL;
 }
 
-/// The fill of tr_weights_publish: context is the data.
-static tr_status copy_in(void *context, void *data, size_t bytes, tr_error_t *err)
-{
-    (void)err;
-    memcpy(data, context, bytes);
-    return TR_OK;
-}
-
 tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher,
-                             uint64_t version, const void *data, tr_error_t *err)
-{
-    return tr_weights_publish_with(checksum, publisher, version, copy_in, (void *)(uintptr_t)data,
-                                   err);
-}
-
-tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *publisher,
-                                  uint64_t version, tr_weights_fill_fn fill, void *context,
-                                  tr_error_t *err)
+                             uint64_t version, tr_weights_fill_fn fill, void *context,
+                             tr_error_t *err)
 {
     size_t slot = (publisher->slot + 1) % SLOTS;
     segment_t *segment = &publisher->segments[slot];
@@ -380,7 +361,8 @@ void tr_weights_reader_destroy(tr_weights_reader_t **reader)
     *reader = NULL;
 }
 
-/// Maps the whole segment of the description, in place of what the slot had.
+/// Maps the whole segment of the description, in place of what the slot had. After a failure the
+/// slot has no mapping, and the next call replaces it.
 static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d, tr_error_t *err)
 {
     size_t slot = (size_t)d->slot;
@@ -400,13 +382,11 @@ static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d
     struct stat info;
     // A shorter file would be mapped all the same, and kill the reader when it is read.
     if (fstat(segment->fd, &info) != 0 || (uint64_t)info.st_size != total) {
-        unmap(reader, slot);
         return tr_fail(err, TR_ERR_FORMAT,
                        "weights '%s': the segment has another size than %zu bytes", d->name, total);
     }
     void *memory = mmap(NULL, total, PROT_READ, MAP_SHARED | MAP_POPULATE, segment->fd, 0);
     if (memory == MAP_FAILED) {
-        unmap(reader, slot);
         return tr_fail(err, TR_ERR_MEMORY, "weights '%s' could not be mapped: %s", d->name,
                        strerror(errno));
     }

@@ -39,13 +39,11 @@ tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t by
 /// Unlinks the segments; readers that have them mapped keep them.
 void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher);
 
-/// Publishes data: [bytes] as `version`. *checksum: XXH3-64, for the log.
+/// Publishes what fill writes, straight into the segment, as `version`. *checksum: XXH3-64, for the
+/// log.
 tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher,
-                             uint64_t version, const void *data, tr_error_t *err);
-/// As tr_weights_publish, but fill writes straight into the segment.
-tr_status tr_weights_publish_with(uint64_t *checksum, tr_weights_publisher_t *publisher,
-                                  uint64_t version, tr_weights_fill_fn fill, void *context,
-                                  tr_error_t *err);
+                             uint64_t version, tr_weights_fill_fn fill, void *context,
+                             tr_error_t *err);
 
 /// The version published last, for a message to its readers: {"transport": "shm", "version",
 /// "bytes", "checksum": 16 hex digits, "segments": [name, name], "slot": 0|1, "place"}; a new

@@ -37,12 +37,6 @@ bool tr_weights_gpu_is(const json_t *description)
     return transport != NULL && strcmp(transport, "gpu") == 0;
 }
 
-/// 0 to 15, or -1.
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 tr_status tr_weights_gpu_read(tr_device_memory_t *memory, const json_t *description, size_t bytes,
                               tr_error_t *err)
 {
@@ -57,12 +51,12 @@ tr_status tr_weights_gpu_read(tr_device_memory_t *memory, const json_t *descript
     // Ends the place with a zero byte, too.
     *memory = (tr_device_memory_t){0};
     memcpy(memory->place, place, strlen(place));
+    // Before sscanf, which would take spaces and signs for a part of a number.
+    if (strspn(hex, "0123456789abcdef") != 2 * HANDLE) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "weights: 'handle' is not in hex digits");
+    }
     for (size_t i = 0; i < HANDLE; i++) {
-        int high = digit(hex[2 * i]), low = digit(hex[2 * i + 1]);
-        if (high < 0 || low < 0) {
-            return tr_fail(err, TR_ERR_PROTOCOL, "weights: 'handle' is not in hex digits");
-        }
-        memory->handle[i] = (unsigned char)(high << 4 | low);
+        sscanf(hex + 2 * i, "%2hhx", &memory->handle[i]);
     }
     return (size_t)said == bytes
                ? TR_OK

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "common/recipe/recipe.h"
-#include "proto/judge.h"
 #include "proto/score.h"
 #include "reward/service.h"
 #include "tests/support/fields.h"
