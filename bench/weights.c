@@ -40,10 +40,8 @@ static tr_status take(const plan_t *plan, tr_error_t *err)
     char line[1024];
     while (status == TR_OK && fgets(line, sizeof line, plan->asks) != NULL) {
         const void *got;
-        size_t bytes;
-        uint64_t version, sum;
         json_t *description = json_loads(line, 0, NULL);
-        status = plan->shm ? tr_weights_map(&got, &bytes, &version, &sum, reader, description, err)
+        status = plan->shm ? tr_weights_map(&got, plan->bytes, reader, description, err)
                            : tr_weights_fetch(&got, plan->bytes, fetcher, description, go_on, err);
         json_decref(description);
         if (status == TR_OK) {

@@ -245,16 +245,11 @@ static int sample(const arguments_t *arguments, tr_recipe_t *recipe)
     tr_status status = run(&exit_code, recipe, directory, &err);
     if (status == TR_OK) {
         status = deliver(arguments, recipe, directory, &err);
-        exit_code = tr_status_exit_code(status);
-        // a failure before any process was started has no exit code yet
-    } else if (exit_code == 0) {
-        exit_code = tr_status_exit_code(status);
-    }
-    if (status != TR_OK) {
-        fprintf(stderr, "%s\n", err.text);
     }
     free(directory);
-    return exit_code;
+    // a failure before any process was started, or after all have ended, has no exit code of theirs
+    int reported = tr_status_report(status, &err);
+    return exit_code != 0 ? exit_code : reported;
 }
 
 int command_sample(int argc, char **argv)

@@ -75,8 +75,7 @@ static void put_response(json_t *row, const char *column, const json_t *sample, 
     json_object_set(row, score, json_object_get(sample, "score"));
 }
 
-/// group: [n] samples of one prompt.
-/// Writes a prompt's rows to all three sheets.
+/// Writes a prompt's rows to all three sheets. group: [n], its samples, whose references are taken.
 static void add_group(writing_t *w, json_t *const *group, size_t n)
 {
     float *scores = tr_calloc(n, sizeof *scores);
@@ -105,6 +104,9 @@ static void add_group(writing_t *w, json_t *const *group, size_t n)
     }
     w->count.prompts++;
     w->count.responses += n;
+    for (size_t i = 0; i < n; i++) {
+        json_decref(group[i]);
+    }
 }
 
 /// All four members must be there, with these types; others are passed over.
@@ -131,16 +133,11 @@ static tr_status read_lines(writing_t *w, FILE *file, json_t **group, size_t sam
     tr_status status = TR_OK;
     for (ssize_t n; status == TR_OK && (n = getline(&line, &capacity, file)) > 0;) {
         status = parse_line(&group[filled], line, (size_t)n, ++number, path, err);
-        // a line that failed is not in the group
+        // a line that failed is not in the group, which cannot be full then
         filled += status == TR_OK;
-        // a full group is written; after a failure what was gathered is only released
-        if (filled == samples || status != TR_OK) {
-            if (status == TR_OK) {
-                add_group(w, group, samples);
-            }
-            while (filled > 0) {
-                json_decref(group[--filled]);
-            }
+        if (filled == samples) {
+            add_group(w, group, samples);
+            filled = 0;
         }
     }
     free(line);

@@ -288,13 +288,26 @@ tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, ui
 /// A description as numbers; name: of the segment, borrowed.
 typedef struct description {
     int64_t version;
-    int64_t bytes;
+    size_t bytes;
     int64_t slot;
     uint64_t checksum;
     const char *name;
 } description_t;
 
-static tr_status read_description(description_t *d, const json_t *object, tr_error_t *err)
+tr_status tr_weights_expect_bytes(const json_t *description, size_t bytes, tr_error_t *err)
+{
+    int64_t said;
+    TR_TRY(
+        tr_body_integer(&said, description, "bytes", 1, INT64_MAX - HEADER_BYTES, "weights", err));
+    // Another shape than the reader's model: its recipe and the actor's disagree.
+    return (size_t)said == bytes
+               ? TR_OK
+               : tr_fail(err, TR_ERR_VERSION, "weights of %lld bytes for a model of %zu",
+                         (long long)said, bytes);
+}
+
+static tr_status read_description(description_t *d, size_t bytes, const json_t *object,
+                                  tr_error_t *err)
 {
     const char *where = "weights";
     const char *text;
@@ -306,7 +319,8 @@ static tr_status read_description(description_t *d, const json_t *object, tr_err
                        text);
     }
     TR_TRY(tr_body_integer(&d->version, object, "version", 0, INT64_MAX, where, err));
-    TR_TRY(tr_body_integer(&d->bytes, object, "bytes", 1, INT64_MAX - HEADER_BYTES, where, err));
+    TR_TRY(tr_weights_expect_bytes(object, bytes, err));
+    d->bytes = bytes;
     TR_TRY(tr_body_integer(&d->slot, object, "slot", 0, SLOTS - 1, where, err));
     TR_TRY(tr_body_string(&text, object, "checksum", where, err));
     d->checksum = strtoull(text, &end, 16);
@@ -366,7 +380,7 @@ void tr_weights_reader_destroy(tr_weights_reader_t **reader)
 static tr_status map_segment(tr_weights_reader_t *reader, const description_t *d, tr_error_t *err)
 {
     size_t slot = (size_t)d->slot;
-    size_t total = HEADER_BYTES + (size_t)d->bytes;
+    size_t total = HEADER_BYTES + d->bytes;
     segment_t *segment = &reader->segments[slot];
     // Mapped already: the publisher uses the same two segments for its whole life.
     if (segment->header != NULL && strcmp(segment->name, d->name) == 0 &&
@@ -400,9 +414,9 @@ static tr_status verify(const segment_t *segment, const description_t *d, uint64
                         tr_error_t *err)
 {
     const header_t *header = segment->header;
-    if (header->magic != MAGIC || header->bytes != (uint64_t)d->bytes) {
-        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': not a weights segment of %lld bytes",
-                       d->name, (long long)d->bytes);
+    if (header->magic != MAGIC || header->bytes != d->bytes) {
+        return tr_fail(err, TR_ERR_FORMAT, "weights '%s': not a weights segment of %zu bytes",
+                       d->name, d->bytes);
     }
     if (sequence % 2 == 1) {
         return tr_fail(err, TR_ERR_FORMAT, "weights '%s': the segment is being overwritten",
@@ -414,7 +428,7 @@ static tr_status verify(const segment_t *segment, const description_t *d, uint64
                        (long long)d->version, (unsigned long long)header->version);
     }
     // Last, because it reads everything, and because the cases above have better sentences.
-    uint64_t found = XXH3_64bits(data_of(segment), (size_t)d->bytes);
+    uint64_t found = XXH3_64bits(data_of(segment), d->bytes);
     if (found != d->checksum || found != header->checksum) {
         return tr_fail(err, TR_ERR_FORMAT, "weights '%s': checksum %016llx, expected %016llx",
                        d->name, (unsigned long long)found, (unsigned long long)d->checksum);
@@ -422,13 +436,13 @@ static tr_status verify(const segment_t *segment, const description_t *d, uint64
     return TR_OK;
 }
 
-tr_status tr_weights_map(const void **data, size_t *bytes, uint64_t *version, uint64_t *checksum,
-                         tr_weights_reader_t *reader, const json_t *description, tr_error_t *err)
+tr_status tr_weights_map(const void **data, size_t bytes, tr_weights_reader_t *reader,
+                         const json_t *description, tr_error_t *err)
 {
     description_t d;
     // Until this call has succeeded, there is nothing that tr_weights_check could answer for.
     reader->given = false;
-    TR_TRY(read_description(&d, description, err));
+    TR_TRY(read_description(&d, bytes, description, err));
     TR_TRY(map_segment(reader, &d, err));
     const segment_t *segment = &reader->segments[d.slot];
     reader->slot = (size_t)d.slot;
@@ -439,9 +453,6 @@ tr_status tr_weights_map(const void **data, size_t *bytes, uint64_t *version, ui
     reader->given = true;
     TR_TRY(tr_weights_check(reader, err));
     *data = data_of(segment);
-    *bytes = (size_t)d.bytes;
-    *version = (uint64_t)d.version;
-    *checksum = d.checksum;
     return TR_OK;
 }
 

@@ -62,12 +62,16 @@ bool tr_weights_here(const json_t *description);
 tr_weights_reader_t *tr_weights_reader_new(void);
 void tr_weights_reader_destroy(tr_weights_reader_t **reader);
 
-/// The version that the description names: *data, 64-byte aligned, *bytes long, read-only, valid
-/// until the next call with this reader. All of it is checked against the checksum, which is also
-/// in *checksum. TR_ERR_VERSION for another version, TR_ERR_FORMAT for another checksum or a torn
-/// read, TR_ERR_PROTOCOL for a bad description, TR_ERR_PEER when the segments are gone.
-tr_status tr_weights_map(const void **data, size_t *bytes, uint64_t *version, uint64_t *checksum,
-                         tr_weights_reader_t *reader, const json_t *description, tr_error_t *err);
+/// TR_ERR_VERSION unless a description, of any transport, is of weights of `bytes` bytes.
+tr_status tr_weights_expect_bytes(const json_t *description, size_t bytes, tr_error_t *err);
+
+/// The `bytes` bytes of the version that the description names: *data, 64-byte aligned, read-only,
+/// valid until the next call with this reader. All of it is checked against the checksum.
+/// TR_ERR_VERSION for another version or weights of another size, TR_ERR_FORMAT for another
+/// checksum or a torn read, TR_ERR_PROTOCOL for a bad description, TR_ERR_PEER when the segments
+/// are gone.
+tr_status tr_weights_map(const void **data, size_t bytes, tr_weights_reader_t *reader,
+                         const json_t *description, tr_error_t *err);
 
 /// Whether the bytes of the last map have not changed since; for callers that have copied or packed
 /// them.

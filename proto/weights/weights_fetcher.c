@@ -240,13 +240,9 @@ static tr_status expect_checksum(const void *data, size_t bytes, const json_t *d
 tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t *fetcher,
                            const json_t *description, bool (*stop)(void), tr_error_t *err)
 {
-    int64_t version, said, port;
+    int64_t version, port;
     TR_TRY(tr_body_integer(&version, description, "version", 0, INT64_MAX, "weights", err));
-    TR_TRY(tr_body_integer(&said, description, "bytes", 1, INT64_MAX, "weights", err));
-    if ((size_t)said != bytes) {
-        return tr_fail(err, TR_ERR_VERSION, "weights of %lld bytes for a model of %zu",
-                       (long long)said, bytes);
-    }
+    TR_TRY(tr_weights_expect_bytes(description, bytes, err));
     // The controller counts external rollouts; where there are none, the actor opens no port.
     if (json_object_get(description, "port") == NULL) {
         return tr_fail(

@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "proto/body.h"
+#include "proto/weights/weights.h"
 
 /// Bytes of a handle.
 enum { HANDLE = sizeof((tr_device_memory_t *)0)->handle };
@@ -41,10 +42,8 @@ tr_status tr_weights_gpu_read(tr_device_memory_t *memory, const json_t *descript
                               tr_error_t *err)
 {
     const char *hex, *place;
-    int64_t said;
     TR_TRY(tr_body_string(&hex, description, "handle", "weights", err));
     TR_TRY(tr_body_string(&place, description, "place", "weights", err));
-    TR_TRY(tr_body_integer(&said, description, "bytes", 0, INT64_MAX, "weights", err));
     if (strlen(hex) != 2 * HANDLE || strlen(place) >= sizeof memory->place) {
         return tr_fail(err, TR_ERR_PROTOCOL, "weights: 'handle' or 'place' is no GPU's");
     }
@@ -58,8 +57,5 @@ tr_status tr_weights_gpu_read(tr_device_memory_t *memory, const json_t *descript
     for (size_t i = 0; i < HANDLE; i++) {
         sscanf(hex + 2 * i, "%2hhx", &memory->handle[i]);
     }
-    return (size_t)said == bytes
-               ? TR_OK
-               : tr_fail(err, TR_ERR_VERSION, "weights of %lld bytes for a model of %zu",
-                         (long long)said, bytes);
+    return tr_weights_expect_bytes(description, bytes, err);
 }
