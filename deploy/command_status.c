@@ -12,7 +12,6 @@
 #include "common/base/file.h"
 #include "deploy/command.h"
 #include "proto/broker.h"
-#include "proto/endpoint.h"
 
 enum { ANSWER_MS = 5000, RECIPE_LIMIT = 1 << 20, ENDPOINT_LIMIT = 4096 };
 
@@ -74,7 +73,6 @@ static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
     *answer = NULL;
     TR_TRY(read_endpoint(&endpoint, directory, err));
     char *keys = keys_of_run(directory);
-    tr_wire_init();
     tr_status status = tr_broker_ask_status(answer, endpoint, keys, ANSWER_MS, err);
     free(keys);
     free(endpoint);

@@ -177,19 +177,6 @@ static tr_status check_names(const supervisor_plan_t *plan, tr_error_t *err)
     return TR_OK;
 }
 
-static tr_status check_program(const supervisor_process_t *process, const char *programs,
-                               tr_error_t *err)
-{
-    const char *path = process->argv[0];
-    // only ours are looked for: a judge's program was checked with the recipe
-    if (strncmp(path, programs, strlen(programs)) == 0 && access(path, X_OK) != 0) {
-        return tr_fail(err, TR_ERR_IO,
-                       "cannot run '%s': %s (build it: cmake --build build --target programs)",
-                       path, strerror(errno));
-    }
-    return TR_OK;
-}
-
 /// Whether execvp would find it.
 static bool in_path(const char *program)
 {
@@ -283,9 +270,14 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe, bool resum
 static tr_status check_programs(const supervisor_plan_t *plan, const char *programs,
                                 tr_error_t *err)
 {
-    TR_TRY(check_program(&plan->leader, programs, err));
-    for (size_t i = 0; i < plan->worker_count; i++) {
-        TR_TRY(check_program(&plan->workers[i], programs, err));
+    for (size_t i = 0; i <= plan->worker_count; i++) {
+        const char *path = i == 0 ? plan->leader.argv[0] : plan->workers[i - 1].argv[0];
+        // only ours are looked for: a judge's program was checked with the recipe
+        if (strncmp(path, programs, strlen(programs)) == 0 && access(path, X_OK) != 0) {
+            return tr_fail(err, TR_ERR_IO,
+                           "cannot run '%s': %s (build it: cmake --build build --target programs)",
+                           path, strerror(errno));
+        }
     }
     return TR_OK;
 }

@@ -19,7 +19,6 @@ enum { RECEIVES_A_TURN = 256 };
 struct tr_broker {
     zsock_t *socket;
     zactor_t *auth; ///< checks the keys of peers; NULL: there are none
-    char *endpoint;
     tr_dispatch_t *dispatch;
     uint64_t malformed; ///< messages so far
 };
@@ -35,9 +34,6 @@ tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *
         free(b);
         return status;
     }
-    // For an address with `:*` the one that the system chose.
-    const char *bound = zsock_endpoint(b->socket);
-    b->endpoint = tr_strdup(bound != NULL ? bound : endpoint);
     b->dispatch = tr_dispatch_new(options);
     *broker = b;
     return TR_OK;
@@ -70,14 +66,14 @@ void tr_broker_destroy(tr_broker_t **broker)
     tr_dispatch_destroy(&b->dispatch);
     zsock_destroy(&b->socket);
     zactor_destroy(&b->auth);
-    free(b->endpoint);
     free(b);
     *broker = NULL;
 }
 
 const char *tr_broker_endpoint(const tr_broker_t *broker)
 {
-    return broker->endpoint;
+    // For an address with `:*` the one that the system chose.
+    return zsock_endpoint(broker->socket);
 }
 
 tr_dispatch_t *tr_broker_dispatch(const tr_broker_t *broker)

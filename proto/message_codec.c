@@ -129,7 +129,7 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
                             tr_error_t *err)
 {
     json_t *fields;
-    char fault[256];
+    tr_error_t fault = {0};
     *message = NULL;
     if (length > TR_ENVELOPE_MAX) {
         return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes, more than %d", length,
@@ -137,7 +137,7 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
     }
     // "body" may hold what the protocol forbids without making the message malformed: the fault is
     // kept, and becomes an error of this request, not of the connection.
-    TR_TRY(tr_msgpack_to_json(&fields, bytes, length, "body", fault, sizeof fault, err));
+    TR_TRY(tr_msgpack_to_json(&fields, bytes, length, "body", &fault, err));
     if (!json_is_object(fields)) {
         json_decref(fields);
         return tr_fail(err, TR_ERR_PROTOCOL, "envelope: expected a map");
@@ -145,14 +145,14 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
     json_t *body = json_incref(json_object_get(fields, "body"));
     // A fault of the body, like those that the reader below has found.
     if (body != NULL && !json_is_object(body)) {
-        snprintf(fault, sizeof fault, "body: expected a map");
+        tr_fail(&fault, TR_ERR_PROTOCOL, "body: expected a map");
         json_decref(body);
         body = NULL;
     }
     // Fields keep neither body nor tensors: both are written from where they are kept.
     json_object_del(fields, "body");
     tr_message_t *m = message_new(fields, body != NULL ? body : json_object());
-    m->fault = fault[0] != '\0' ? tr_strdup(fault) : NULL;
+    m->fault = fault.status != TR_OK ? tr_strdup(fault.text) : NULL;
     tr_status status = check_fields(fields, err);
     if (status == TR_OK) {
         status = read_tensors(m, json_object_get(fields, "tensors"), err);

@@ -29,8 +29,7 @@ typedef struct cursor {
     size_t nodes;         ///< maps and arrays so far
     const char *tolerant; ///< key of the root map whose contents may be bad
     bool inside;          ///< reading that key's value now
-    char *fault;          ///< the first bad content inside it; "" until then
-    size_t fault_size;
+    tr_error_t *fault;    ///< the first bad content inside it; TR_OK until then
     tr_error_t *err;
 } cursor_t;
 
@@ -43,16 +42,15 @@ static size_t remaining(const cursor_t *c)
 }
 
 /// A key as text that is safe to log and to send: printable ASCII, other bytes as '?', cut after
-/// 40. Returns its length.
-static int write_key(char *text, size_t size, const char *key, size_t length)
+/// 40 and where the buffer ends. Returns its length.
+static size_t write_key(char *text, size_t size, const char *key, size_t length)
 {
-    char safe[41];
-    size_t n = length < sizeof safe - 1 ? length : sizeof safe - 1;
-    for (size_t i = 0; i < n; i++) {
-        safe[i] = key[i] >= ' ' && key[i] <= '~' ? key[i] : '?';
+    size_t n = 0;
+    for (; n < length && n < 40 && n + 1 < size; n++) {
+        text[n] = key[n] >= ' ' && key[n] <= '~' ? key[n] : '?';
     }
-    safe[n] = '\0';
-    return snprintf(text, size, "%s", safe);
+    text[n] = '\0';
+    return n;
 }
 
 /// "body.scores[3]", cut where the buffer ends; "envelope" for the root.
@@ -63,23 +61,28 @@ static void write_path(char *text, size_t size, const cursor_t *c)
     for (size_t i = 0; i < c->depth && used + 1 < size; i++) {
         const step_t *s = &c->path[i];
         if (s->key == NULL) {
+            // may return more than fits; the loop then ends
             used += (size_t)snprintf(text + used, size - used, "[%zu]", s->index);
             continue;
         }
         if (i > 0) {
             text[used++] = '.';
         }
-        // snprintf may return more than fits; the loop then ends.
-        used += (size_t)write_key(text + used, size - used, s->key, s->key_length);
+        used += write_key(text + used, size - used, s->key, s->key_length);
     }
+}
+
+static tr_status fail_here(tr_error_t *err, const cursor_t *c, const char *what)
+{
+    char path[256];
+    write_path(path, sizeof path, c);
+    return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s", path, what);
 }
 
 /// The bytes are not msgpack, or break a bound: nothing after them can be trusted, so reading ends.
 static tr_status bad_form(cursor_t *c, const char *what)
 {
-    char path[256];
-    write_path(path, sizeof path, c);
-    return tr_fail(c->err, TR_ERR_PROTOCOL, "%s: %s", path, what);
+    return fail_here(c->err, c, what);
 }
 
 /// A well-formed value that the protocol does not allow. Outside the tolerant entry it ends
@@ -90,10 +93,8 @@ static tr_status bad_content(json_t **value, cursor_t *c, const char *what)
     if (!c->inside) {
         return bad_form(c, what);
     }
-    if (c->fault[0] == '\0') {
-        char path[256];
-        write_path(path, sizeof path, c);
-        snprintf(c->fault, c->fault_size, "%s: %s", path, what);
+    if (c->fault->status == TR_OK) {
+        fail_here(c->fault, c, what);
     }
     *value = json_null();
     return TR_OK;
@@ -291,7 +292,7 @@ static tr_status read_entry(json_t *map, cursor_t *c, step_t *step)
     if (tolerant) {
         c->inside = false;
         // The value has nulls in place of what was refused: it is dropped.
-        if (c->fault[0] != '\0') {
+        if (c->fault->status != TR_OK) {
             json_decref(entry);
             return TR_OK;
         }
@@ -372,18 +373,14 @@ static tr_status read_value(json_t **value, cursor_t *c)
 }
 
 tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant,
-                             char *fault, size_t fault_size, tr_error_t *err)
+                             tr_error_t *fault, tr_error_t *err)
 {
     cursor_t c = {.at = bytes,
                   .end = (const uint8_t *)bytes + length,
                   .tolerant = tolerant,
                   .fault = fault,
-                  .fault_size = fault_size,
                   .err = err};
     *value = NULL;
-    if (fault != NULL) {
-        fault[0] = '\0';
-    }
     TR_TRY(read_value(value, &c));
     // Other readers might take bytes behind the value for a second one.
     if (remaining(&c) > 0) {

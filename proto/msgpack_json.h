@@ -15,10 +15,10 @@
 
 /// Reads one value that fills `length` bytes exactly. *value: a new reference. Failures:
 /// TR_ERR_PROTOCOL. If tolerant is not NULL, forbidden content (not malformed bytes) inside the
-/// entry of that key of the root map is not a failure: the entry is left out, and *fault,
-/// [fault_size] bytes, gets the sentence. Otherwise *fault is "".
+/// entry of that key of the root map is not a failure: the entry is left out, and *fault (then not
+/// NULL, and {0} before the call) gets the sentence.
 tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant,
-                             char *fault, size_t fault_size, tr_error_t *err);
+                             tr_error_t *fault, tr_error_t *err);
 
 /// Writes a value. *bytes: owned by the caller (free). Failures: TR_ERR_ARGUMENT for what the
 /// reader would refuse (depth, number of maps and arrays) and for more than `most` bytes.

@@ -36,21 +36,6 @@ json_t *tr_score_sample(const tr_sample_t *sample)
                      columns, "finish", sample->finish);
 }
 
-/// Checks that each extra is an array of count finite numbers. values: [count], scratch.
-static tr_status check_extras(float *values, size_t count, json_t *extras, const char *judge,
-                              tr_error_t *err)
-{
-    const char *name;
-    json_t *array;
-    json_object_foreach(extras, name, array)
-    {
-        if (tr_body_floats(values, count, extras, name, "extras", err) != TR_OK) {
-            return tr_error_prefix(err, "judge '%s'", judge);
-        }
-    }
-    return TR_OK;
-}
-
 tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, const json_t *body,
                               const char *judge, tr_error_t *err)
 {
@@ -70,12 +55,20 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
     }
     // The numbers are only checked here; their means become metrics in the controller.
     float *scratch = tr_alloc((count + 1) * sizeof *scratch);
-    tr_status status = check_extras(scratch, count, given, judge, err);
-    free(scratch);
-    if (status == TR_OK) {
-        *extras = json_incref(given);
+    tr_status status = TR_OK;
+    const char *name;
+    json_t *array;
+    json_object_foreach(given, name, array)
+    {
+        status =
+            status == TR_OK ? tr_body_floats(scratch, count, given, name, "extras", err) : status;
     }
-    return status;
+    free(scratch);
+    if (status != TR_OK) {
+        return tr_error_prefix(err, "judge '%s'", judge);
+    }
+    *extras = json_incref(given);
+    return TR_OK;
 }
 
 /// NULL for a score that is not finite: the service then answers with an error, never with a zero.

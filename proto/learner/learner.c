@@ -10,23 +10,18 @@
 #include "proto/body.h"
 #include "proto/device.h"
 
-/// Reads the optimizer's options. The seed of stochastic rounding is the run's.
-static tr_status read_optimizer(tr_optimizer_options_t *options, const json_t *config,
-                                tr_error_t *err)
+/// Reads the optimizer's options and how the ranks share its work. The seed of stochastic rounding
+/// is the run's.
+static tr_status read_options(tr_optimizer_options_t *options, tr_ranks_t *ranks,
+                              const json_t *config, tr_collective_t *collective, tr_error_t *err)
 {
     json_t *object;
     int64_t seed;
+    tr_sharing_options_t sharing;
     TR_TRY(tr_body_integer(&seed, config, "seed", 0, INT64_MAX, "welcome", err));
     TR_TRY(tr_body_object(&object, config, "optimizer", "welcome", err));
     options->seed = (uint64_t)seed;
-    return tr_fields_from_json(options, &tr_optimizer_fields, object, "welcome optimizer", err);
-}
-
-/// Reads how the ranks share the work.
-static tr_status read_ranks(tr_ranks_t *ranks, const json_t *config, tr_collective_t *collective,
-                            tr_error_t *err)
-{
-    tr_sharing_options_t sharing;
+    TR_TRY(tr_fields_from_json(options, &tr_optimizer_fields, object, "welcome optimizer", err));
     TR_TRY(tr_fields_from_json(&sharing, &tr_sharing_fields, config, "welcome", err));
     *ranks = (tr_ranks_t){.collective = collective,
                           .zero_stage = (unsigned)sharing.zero_stage,
@@ -95,8 +90,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
-    TR_TRY(read_optimizer(&optimizer, config, err));
-    TR_TRY(read_ranks(&ranks, config, options->collective, err));
+    TR_TRY(read_options(&optimizer, &ranks, config, options->collective, err));
     // A restore keeps the device: only the model and its state are made anew.
     if (learner->backend == NULL) {
         TR_TRY(tr_device_open(&learner->backend, config, options->threads,

@@ -8,13 +8,13 @@
 #include "proto/message.h"
 #include "proto/msgpack_json.h"
 
-static char fault[256];
+static tr_error_t fault;
 static tr_error_t err;
 
 static tr_status decode(json_t **value, const void *bytes, size_t length, const char *tolerant)
 {
     err = (tr_error_t){0};
-    return tr_msgpack_to_json(value, bytes, length, tolerant, fault, sizeof fault, &err);
+    return tr_msgpack_to_json(value, bytes, length, tolerant, &fault, &err);
 }
 
 #define BYTES(text) (text), sizeof(text) - 1
@@ -231,7 +231,7 @@ Test(msgpack_json, bad_contents_of_the_tolerated_entry_are_noted_and_left_out)
                                 "body\x81\xa1s\x92\x01\xca\x7f\xc0\x00\x00\xa2id\x05";
     json_t *value;
     cr_assert_eq(decode(&value, BYTES(bytes), "body"), TR_OK, "%s", err.text);
-    cr_expect_str_eq(fault, "body.s[1]: NaN is not allowed");
+    cr_expect_str_eq(fault.text, "body.s[1]: NaN is not allowed");
     cr_expect_null(json_object_get(value, "body"));
     cr_expect_eq(json_integer_value(json_object_get(value, "id")), 5);
     json_decref(value);
