@@ -31,6 +31,7 @@ void child_init(child_t *child, const supervisor_process_t *process, const char 
     child->log = tr_format("%s/logs/%s.log", directory, process->name);
 }
 
+/// Asserts what the supervisor promises: nothing that it started outlives it.
 void child_release(child_t *child)
 {
     TR_ASSERT(child->pid == 0, "'%s' still runs", child->process->name);
@@ -93,6 +94,8 @@ static tr_status take_in(child_t *child, pid_t pid, tr_error_t *err)
     return TR_OK;
 }
 
+/// Both sides of the fork are in functions of their own: become in the child, take_in in the
+/// parent.
 tr_status child_start(child_t *child, const char *endpoint, bool shows_output, tr_error_t *err)
 {
     struct stat info;
@@ -144,6 +147,7 @@ void child_note(int log, const child_t *child, const char *format, ...)
             now.tv_nsec / 1000000, child->process->name, text);
 }
 
+/// An ended child that was not reaped yet may still get it, which does no harm.
 void child_signal(const child_t *child, int signal)
 {
     if (child->pid > 0) {
@@ -152,6 +156,7 @@ void child_signal(const child_t *child, int signal)
     }
 }
 
+/// Kills what the child has left in its group: ranks of a killed mpirun, say.
 bool child_reap(int *how, child_t *child)
 {
     siginfo_t info = {0};
@@ -169,6 +174,7 @@ bool child_reap(int *how, child_t *child)
     return true;
 }
 
+/// In the words of the shell: an exit code, or the name of the signal.
 const char *child_ending(char out[CHILD_ENDING], int how)
 {
     const char *name = WIFSIGNALED(how) ? sigabbrev_np(WTERMSIG(how)) : NULL;
@@ -201,6 +207,7 @@ static char *read_tail(const child_t *child)
     return text;
 }
 
+/// What a program says last is mostly the reason why it ended.
 char *child_last_line(const child_t *child, const char *prefix)
 {
     char *text = read_tail(child);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/// All problems are shown, not only the first: a recipe is corrected in one go.
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count)
 {
     tr_recipe_problems_t problems = {0};
@@ -26,6 +27,7 @@ tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size
     return status;
 }
 
+/// Letters go to values, words to words. Whether a letter exists was checked by argp.
 static error_t take_key(int key, char *value, struct argp_state *state)
 {
     command_line_t *line = state->input;
@@ -56,6 +58,7 @@ static error_t take_key(int key, char *value, struct argp_state *state)
     }
 }
 
+/// For commands whose options need no conversion; the others have a parser of their own.
 void command_parse(command_line_t *line, int argc, char **argv)
 {
     const struct argp parser = {.options = line->options,
@@ -65,6 +68,7 @@ void command_parse(command_line_t *line, int argc, char **argv)
     argp_parse(&parser, argc, argv, 0, NULL, line);
 }
 
+/// The sentence names the option, as argp's own do.
 uint64_t command_parse_whole(const char *name, const char *text, uint64_t least, uint64_t most,
                              const struct argp_state *state)
 {
@@ -80,6 +84,7 @@ uint64_t command_parse_whole(const char *name, const char *text, uint64_t least,
     return value;
 }
 
+/// errno is set for a number beyond a double, which strtod gives as infinity.
 double command_parse_real(const char *name, const char *text, double least, double most,
                           const struct argp_state *state)
 {
@@ -94,6 +99,7 @@ double command_parse_real(const char *name, const char *text, double least, doub
     return value;
 }
 
+/// The names are borrowed from argv, which lives as long as the program.
 bool command_parse_device(tr_device_options_t *options, int key, const char *value,
                           const struct argp_state *state)
 {
@@ -106,6 +112,7 @@ bool command_parse_device(tr_device_options_t *options, int key, const char *val
         }
         options->device = value;
         return true;
+    // bf16 or fp32, as in a recipe; a CPU computes in fp32 whatever is said here.
     case 'x':
         if (tr_precision_parse(&options->precision, value, &err) != TR_OK) {
             argp_error(state, "--%s", err.text);

@@ -10,6 +10,7 @@
 
 // Showing
 
+/// From config.json alone: the weights are not read.
 static tr_status print_model(const char *directory, tr_error_t *err)
 {
     tr_model_config_t config;
@@ -24,6 +25,7 @@ static tr_status print_model(const char *directory, tr_error_t *err)
     return TR_OK;
 }
 
+/// One line each for where the run goes and for what a step is.
 static void print_work(const tr_recipe_t *recipe)
 {
     printf("run        %s/%s, seed %llu\n", recipe->output, recipe->name,
@@ -50,9 +52,11 @@ static void print_judges(const tr_recipe_t *recipe)
     }
 }
 
+/// The plan is printed also where it does not fit, so that the user sees which role is too large.
 static tr_status print_summary(const tr_recipe_t *recipe, const memory_plan_t *plan,
                                tr_error_t *err)
 {
+    // Judges are there only where something is generated.
     bool generates = tr_algorithm_generates(tr_recipe_algorithm(recipe));
     print_work(recipe);
     TR_TRY(print_model(recipe->model, err));
@@ -69,7 +73,9 @@ static tr_status check_memory(const tr_recipe_t *recipe, tr_error_t *err)
 {
     memory_plan_t plan = {0};
     tr_status status;
+    // Devices first: a GPU that is not there has a better sentence than a sum that does not fit.
     TR_TRY_GOTO(memory_plan_check_devices(recipe, err), done);
+    // Measured by the data, unlike for `run`, since a user who asks wants exact numbers.
     TR_TRY_GOTO(memory_plan_init(&plan, recipe, true, err), done);
     TR_TRY_GOTO(print_summary(recipe, &plan, err), done);
     status = memory_plan_check_memory(&plan, err);
@@ -81,12 +87,14 @@ done:
 /// Processes that `run` could not start, though the recipe alone is right.
 static tr_status check_processes(tr_recipe_t *recipe, tr_error_t *err)
 {
+    // Made and thrown away: making it is the check.
     supervisor_plan_t plan;
     tr_status status = process_group_init(&plan, recipe, recipe->output, false, err);
     process_group_release(&plan);
     return status;
 }
 
+/// In the order of `run`: recipe, programs, devices, memory. The run directory is not touched.
 int command_check(int argc, char **argv)
 {
     command_line_t line = {

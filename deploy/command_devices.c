@@ -89,6 +89,7 @@ static void show_json(const tr_device_info_t *devices, size_t count, const char 
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         const tr_device_info_t *info = &devices[i];
+        // The first one is the CPU.
         size_t units = i == 0 ? tr_pool_processors() : info->multiprocessors;
         json_array_append_new(list,
                               json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "device", info->name,
@@ -103,6 +104,7 @@ static void show_json(const tr_device_info_t *devices, size_t count, const char 
     json_decref(all);
 }
 
+/// A machine without a GPU is a normal answer and no failure.
 int command_devices(int argc, char **argv)
 {
     static const struct argp_option table[] = {

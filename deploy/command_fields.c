@@ -53,6 +53,7 @@ static const char *argument_of(const tr_field_t *field)
     }
 }
 
+/// One list for argp, which shows all of it in --help.
 struct argp_option *command_fields_options(const struct argp_option *own, const tr_fields_t *fields,
                                            const void *record)
 {
@@ -80,6 +81,7 @@ struct argp_option *command_fields_options(const struct argp_option *own, const 
     return options;
 }
 
+/// Every name and text was allocated, also those of the command's own options.
 void command_fields_free(struct argp_option **options)
 {
     for (struct argp_option *option = *options; option->name != NULL; option++) {
@@ -90,6 +92,7 @@ void command_fields_free(struct argp_option **options)
     *options = NULL;
 }
 
+/// Letters are unique in a table; 0 means that the field is no option.
 const tr_field_t *command_fields_find(const tr_fields_t *fields, int key)
 {
     for (size_t i = 0; i < fields->count; i++) {
@@ -100,6 +103,7 @@ const tr_field_t *command_fields_find(const tr_fields_t *fields, int key)
     return NULL;
 }
 
+/// The same parser and the same range as for a recipe.
 bool command_fields_parse(void *record, const tr_fields_t *fields, int key, const char *value,
                           const struct argp_state *state)
 {

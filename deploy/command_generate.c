@@ -57,6 +57,7 @@ static bool print_token(void *context, size_t index, int32_t id)
     return fflush(stdout) == 0;
 }
 
+/// One response, streamed. The decoder is used again for the next one.
 static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *loaded,
                               const arguments_t *arguments, const rollout_request_t *request,
                               tr_error_t *err)
@@ -101,6 +102,7 @@ static tr_status generate(const arguments_t *arguments, tr_error_t *err)
     decoder = rollout_decoder_new(loaded.model, 1);
     for (uint64_t i = 0; i < arguments->generation.samples; i++) {
         const rollout_request_t request = {.prompt = ids, .length = length, .sample = (uint32_t)i};
+        // A single response is printed alone, for pipes.
         if (arguments->generation.samples > 1) {
             printf("== sample %llu\n", (unsigned long long)i + 1);
         }
@@ -113,6 +115,7 @@ done:
     return status;
 }
 
+/// Own options, then those of generation and of the device.
 int command_generate(int argc, char **argv)
 {
     static const struct argp_option table[] = {
@@ -123,6 +126,7 @@ int command_generate(int argc, char **argv)
         COMMAND_DEVICE_OPTIONS,
         {0},
     };
+    // A fixed seed: the command given again says the same.
     arguments_t arguments = {.seed = 1, .device = {.precision = TR_BF16}};
     tr_error_t err = {0};
     tr_fields_init(&arguments.generation, &tr_generation_fields);

@@ -21,6 +21,7 @@ static void say_made(const char *directory)
            directory, directory, directory, directory);
 }
 
+/// How one machine gets in, and how it is shut out again.
 static void say_added(const char *directory, const char *name)
 {
     printf("made the certificate '%s/%s.cert_secret' and let it in ('%s/authorised')\n"
@@ -31,6 +32,7 @@ static void say_added(const char *directory, const char *name)
            directory, name, directory, directory, name);
 }
 
+/// New keys, or with --add one more certificate beside them.
 int command_keys(int argc, char **argv)
 {
     static const struct argp_option table[] = {

@@ -85,6 +85,7 @@ static tr_status measure(float *logprobs, const loaded_model_t *loaded, const pa
     return status;
 }
 
+/// One object a call, on one line, for programs that read it.
 static tr_status print(const loaded_model_t *loaded, const pair_t *pair, const float *logprobs,
                        tr_error_t *err)
 {
@@ -132,6 +133,7 @@ done:
     return status;
 }
 
+/// Temperature 1 is the model as it is.
 int command_logprobs(int argc, char **argv)
 {
     static const struct argp_option table[] = {

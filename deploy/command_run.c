@@ -87,6 +87,7 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
     return exit_code;
 }
 
+/// Parses, loads the recipe, and runs in output/name.
 int command_run(int argc, char **argv)
 {
     command_line_t line = {
@@ -113,11 +114,13 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
 {
     controller_rundir_t *rundir;
     TR_TRY(controller_rundir_open(&rundir, directory, err));
+    // A controller that was killed has left its address, which would be taken for the new one's.
     process_group_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }
 
+/// The recipe of the run directory decides; the user's file may have changed since.
 static int resume(const char *directory)
 {
     tr_error_t err = {0};
@@ -141,6 +144,7 @@ static int resume(const char *directory)
     return exit_code;
 }
 
+/// No overrides: another recipe would be another run.
 int command_resume(int argc, char **argv)
 {
     command_line_t line = {

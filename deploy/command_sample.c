@@ -89,6 +89,7 @@ static void finish_words(arguments_t *arguments, const struct argp_state *state)
     free(path);
 }
 
+/// Nothing is checked here that the recipe checks: its sentences name the key.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
     arguments_t *arguments = state->input;
@@ -252,6 +253,7 @@ static int sample(const arguments_t *arguments, tr_recipe_t *recipe)
     return exit_code != 0 ? exit_code : reported;
 }
 
+/// Builds the words, then goes the way of `run`.
 int command_sample(int argc, char **argv)
 {
     static const struct argp_option table[] = {

@@ -6,6 +6,7 @@
 
 #include "deploy/command.h"
 
+/// argp is called for --help and to refuse arguments.
 int command_schema(int argc, char **argv)
 {
     const struct argp parser = {

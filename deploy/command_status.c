@@ -81,12 +81,14 @@ static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
 
 // Showing. A field that a controller of another version leaves out shows as empty or 0.
 
+/// "" for what is missing.
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text != NULL ? text : "";
 }
 
+/// Times travel in milliseconds.
 static double seconds_of(const json_t *object, const char *key)
 {
     return json_number_value(json_object_get(object, key)) / 1000.0;
@@ -199,6 +201,8 @@ static void print_status(json_t *status)
     print_map("counters", json_object_get(status, "counters"));
 }
 
+/// A run that does not go on is a failure (exit code of a peer), so that scripts can wait for its
+/// end.
 int command_status(int argc, char **argv)
 {
     static const struct argp_option table[] = {

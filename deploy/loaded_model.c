@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/// Cheap checks first: configuration, tokenizer, device, and then the weights.
 tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
                             const tr_device_options_t *device, tr_error_t *err)
 {
@@ -26,6 +27,7 @@ tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
     return tr_model_open(&loaded->model, directory, loaded->backend, TR_MODEL_DECODES, err);
 }
 
+/// The model before its backend, which has its memory.
 void loaded_model_release(loaded_model_t *loaded)
 {
     tr_model_destroy(&loaded->model);
@@ -52,6 +54,7 @@ static tr_status check_ids(const int32_t *ids, size_t count, const loaded_model_
     return TR_OK;
 }
 
+/// The prompt is taken as it is: no chat template.
 tr_status loaded_model_encode(int32_t **ids, size_t *count, const loaded_model_t *loaded,
                               const char *text, const char *what, unsigned flags, tr_error_t *err)
 {

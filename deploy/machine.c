@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/// MemAvailable and not MemFree: the page cache can be given up.
 tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err)
 {
     char line[256];
@@ -31,6 +32,7 @@ tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err)
                : tr_fail(err, TR_ERR_FORMAT, "'/proc/meminfo' has no MemTotal and MemAvailable");
 }
 
+/// For people; nothing depends on it.
 void machine_cpu_model(char *text, size_t size)
 {
     char line[512];

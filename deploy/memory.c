@@ -27,6 +27,7 @@ typedef struct dry_run {
     size_t counted; // bytes that are in another column than activations
 } dry_run_t;
 
+/// Without host, which is of another device.
 size_t memory_sum(const memory_t *m)
 {
     return m->weights + m->optimizer + m->gradient + m->activations + m->cache;
@@ -37,6 +38,8 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+/// How many sequences of so many tokens are laid out: all that there are, or as many as MOST_TOKENS
+/// holds, and at least one.
 static size_t laid_out(size_t sequences, size_t tokens)
 {
     return tokens < MOST_TOKENS ? least(sequences, MOST_TOKENS / (tokens + 1)) : 1;
@@ -67,6 +70,7 @@ static tr_sequences_t make_sequences(const memory_batch_t *batch, size_t length,
                             .kept_offsets = kept > 0 ? offsets : NULL};
 }
 
+/// The arrays of make_sequences: two allocations, of which starts holds four arrays.
 static void release(tr_sequences_t *sequences)
 {
     free((void *)sequences->ids);
@@ -93,6 +97,7 @@ static tr_status infer(const dry_run_t *run, tr_response_pass_t *pass, size_t n,
     return status;
 }
 
+/// A reference or a judge: passes over batches, and nothing between them.
 static tr_status read_batches(dry_run_t *run, tr_error_t *err)
 {
     tr_response_pass_t *pass = tr_response_pass_new(run->model);
@@ -101,6 +106,8 @@ static tr_status read_batches(dry_run_t *run, tr_error_t *err)
     return status;
 }
 
+/// A rollout: the decoder lays out its cache for all sequences at once, and runs a step at the full
+/// length.
 static tr_status generate(memory_t *memory, dry_run_t *run, tr_error_t *err)
 {
     const memory_batch_t *batch = &run->work->batch;
@@ -115,6 +122,7 @@ static tr_status generate(memory_t *memory, dry_run_t *run, tr_error_t *err)
 
 // A group of ranks of which one runs: what it sends goes nowhere, what it receives stays as it was
 
+/// Called by trainer and optimizer, where ranks would exchange gradients and parts of parameters.
 static void gather(tr_collective_t *group, void *data, const size_t *starts)
 {
 }
@@ -144,6 +152,7 @@ static const tr_collective_ops_t alone = {
 static tr_status optimizer_bytes(size_t *bytes, const dry_run_t *run, size_t chunks,
                                  tr_error_t *err)
 {
+    // The difference is the optimizer's, since nothing else is made in between.
     const size_t before = run->backend->memory.now, size = run->group.size;
     const tr_layout_t *layout = tr_model_layout(run->model);
     const tr_ranks_t none = {0};
@@ -165,6 +174,7 @@ static tr_status optimizer_bytes(size_t *bytes, const dry_run_t *run, size_t chu
     return status;
 }
 
+/// Losses are computed on the host, from memory that no column counts.
 static tr_status no_loss(void *context, const tr_chunk_t *chunk, float *dout, tr_error_t *err)
 {
     return TR_OK;
@@ -174,6 +184,8 @@ static tr_status no_loss(void *context, const tr_chunk_t *chunk, float *dout, tr
 static tr_status train(const dry_run_t *run, tr_trainer_t *trainer, size_t chunks, tr_error_t *err)
 {
     const memory_work_t *work = run->work;
+    // Two epochs of one minibatch are two updates: the second runs in the memory that the first has
+    // left.
     const tr_train_pass_t pass = {.epochs = 2,
                                   .minibatches = 1,
                                   .chunk = run->n,
@@ -207,13 +219,17 @@ static tr_status learn(memory_t *memory, dry_run_t *run, tr_error_t *err)
     tr_model_recompute(run->model, work->options->gradient_checkpointing);
     TR_TRY(tr_trainer_new(&trainer, &run->model, work->options, &run->ranks, err));
     tr_status status = train(run, trainer, chunks, err);
+    // Read while the trainer is there: moments that were taken off a GPU are freed with it.
     memory->host = use->host;
+    // The gradients that the trainer would have with all chunks, and of which it has run some.
     tr_memory_take(use, all - some);
     run->counted += all;
     tr_trainer_destroy(&trainer);
     return status;
 }
 
+/// The order of a process: backend, model, then what its role does with them. The peak of all that
+/// is the result.
 tr_status memory_of(memory_t *memory, const tr_device_options_t *device,
                     const tr_model_config_t *config, const memory_work_t *work, tr_error_t *err)
 {
@@ -225,13 +241,17 @@ tr_status memory_of(memory_t *memory, const tr_device_options_t *device,
     *memory = (memory_t){0};
     run.group = (tr_collective_t){&alone, work->ranks > 0 ? work->ranks - 1 : 0, work->ranks, NULL};
     run.ranks.collective = work->ranks > 1 ? &run.group : NULL;
+    // A learner gets up to two chunks for each rank (learn), so each is laid out that much smaller.
     run.n = laid_out(batch->sequences, batch->length * (learns ? 2 * work->ranks : 1));
     TR_TRY_GOTO(tr_backend_open_dry(&run.backend, device, err), done);
     TR_TRY_GOTO(tr_model_new_with(&run.model, config, run.backend, &options, err), done);
+    // All that is there before a pass runs is the model.
     run.counted = memory->weights = run.backend->memory.now;
     status = learns                   ? learn(memory, &run, err)
              : work->sampling != NULL ? generate(memory, &run, err)
                                       : read_batches(&run, err);
+    // 1, unless the batch was too large to be laid out. Activations and cache grow with the
+    // sequences.
     const double scale = (double)batch->sequences / (double)run.n;
     const tr_memory_use_t *use = &run.backend->memory;
     memory->cache = (size_t)((double)memory->cache * scale);

@@ -39,6 +39,7 @@ typedef struct facts {
     size_t update;  // sequences
 } facts_t;
 
+/// The smaller one.
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -52,6 +53,8 @@ static tr_dtype_t dtype_of(const tr_recipe_t *recipe)
 
 // Groups
 
+/// Actor or critic. learners: how many roles share the processors; with ranks, each rank has its
+/// part.
 static group_t learner_group(kind_t kind, const char *name, const tr_recipe_learner_t *learner,
                              const char *model, uint64_t learners)
 {
@@ -93,6 +96,7 @@ static group_t reference_group(const tr_recipe_t *recipe, const group_t *actor, 
 static group_t rollout_group(const tr_recipe_t *recipe)
 {
     const tr_recipe_rollout_t *rollout = &recipe->roles.rollout;
+    // External rollouts compute on machines that we cannot see.
     const uint64_t here = rollout->workers - rollout->external;
     return (group_t){.kind = ROLLOUT,
                      .key = "rollout",
@@ -104,6 +108,7 @@ static group_t rollout_group(const tr_recipe_t *recipe)
                      .gibibytes = rollout->memory};
 }
 
+/// A judge that is a model. Others take no memory that is counted here.
 static group_t judge_group(const tr_judge_t *judge, size_t number)
 {
     const tr_model_judge_t *options = judge->options;
@@ -187,6 +192,8 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure,
 {
     const tr_algorithm_t *a = tr_recipe_algorithm(recipe);
     const tr_generation_options_t *g = &recipe->generation;
+    // Sequences of an update of the optimizer. PPO cuts the responses of a step into minibatches;
+    // the others take all rows of a batch, a pair as two.
     uint64_t update = tr_algorithm_has_critic(a)
                           ? recipe->data.batch * g->samples / recipe->ppo.num_mini_batches
                           : recipe->data.batch * a->group;
@@ -198,9 +205,11 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure,
                    .update = (size_t)update};
     TR_TRY(tr_model_config_load(&f->policy, recipe->model, err));
     f->prompt = length_limit(f);
+    // With packing, rows are filled up to the limit, so the data's own lengths say nothing.
     if (measure && !recipe->sft.packing) {
         TR_TRY(measure_rows(&f->prompt, f, err));
     }
+    // Rows are whole already; prompts get a response behind them.
     size_t response = f->generates ? (size_t)g->max_new_tokens : 0;
     f->longest = least(f->prompt + response, f->policy.max_positions);
     return TR_OK;
@@ -220,6 +229,8 @@ static memory_batch_t batch_of(const facts_t *f, size_t sequences, bool scores)
         .scores = scores};
 }
 
+/// An update is cut into chunks, each of which is one pass forward and back. Before it, rows are
+/// read without gradient in batches of TR_INFER_CHUNK.
 static memory_work_t learner_work(const facts_t *f, const group_t *group)
 {
     const tr_optimizer_options_t *o = &f->recipe->optimizer;
@@ -237,10 +248,12 @@ static memory_work_t learner_work(const facts_t *f, const group_t *group)
         .sharing = {NULL, (unsigned)sharing->zero_stage, (tr_gradient_sum_t)sharing->gradient_sum}};
 }
 
+/// The largest that a process of the group does at once.
 static memory_work_t work_of(const facts_t *f, const group_t *group)
 {
     const tr_recipe_t *recipe = f->recipe;
     const size_t asked = f->has_critic ? TR_INFER_CHUNK : (size_t)recipe->optimizer.chunk;
+    // No more are decoded at once than a step has.
     const uint64_t responses = recipe->data.batch * recipe->generation.samples;
     const size_t running = least((size_t)responses, (size_t)recipe->roles.rollout.max_batch);
     switch (group->kind) {
@@ -251,6 +264,7 @@ static memory_work_t work_of(const facts_t *f, const group_t *group)
         return (memory_work_t){.use = TR_MODEL_DECODES,
                                .batch = batch_of(f, running, false),
                                .sampling = &f->sampling};
+    // A judge packs as many sequences into a pass as fit TR_JUDGE_PASS_TOKENS.
     case JUDGE:
         return (memory_work_t){.use = TR_MODEL_DECODES,
                                .batch = batch_of(f, TR_JUDGE_PASS_TOKENS / f->longest, true)};
@@ -278,6 +292,7 @@ static tr_status measure(memory_t *memory, const facts_t *f, const group_t *grou
 
 // The plan
 
+/// Runs the group's process dry on this device, and adds the result.
 static tr_status add_line(memory_plan_t *plan, const facts_t *f, const group_t *group,
                           const char *device, size_t processes, tr_error_t *err)
 {
@@ -302,6 +317,7 @@ static tr_status add_lines(memory_plan_t *plan, const facts_t *f, const group_t 
     const size_t count = group->devices.count;
     for (size_t d = 0; d < least(count, group->processes); d++) {
         const char *device = group->devices.items[d];
+        // Processes d, d + count, d + 2 count ... are on device d (proto/device.c deals them so).
         size_t dealt = (group->processes - d + count - 1) / count;
         TR_TRY(add_line(plan, f, group, device, dealt, err));
         if (within != NULL) {
@@ -314,6 +330,7 @@ static tr_status add_lines(memory_plan_t *plan, const facts_t *f, const group_t 
 /// The actor's weights as rollouts read them: two segments of shared memory.
 static size_t published(const facts_t *f)
 {
+    // On a GPU they are published in the precision that it computes in.
     bool gpu = tr_device_is_gpu(f->recipe->roles.actor.device.items[0]);
     tr_layout_t layout;
     tr_layout_init(&layout, &f->policy);
@@ -322,6 +339,7 @@ static size_t published(const facts_t *f)
     return f->generates && tr_algorithm_learns(f->algorithm) ? 2 * bytes : 0;
 }
 
+/// Lengths, then groups, then a line for each group and device.
 tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool measure,
                            tr_error_t *err)
 {
@@ -334,6 +352,7 @@ tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool 
     plan->host = published(&f);
     size_t count = list_groups(&groups, recipe);
     for (size_t i = 0; i < count && status == TR_OK; i++) {
+        // A group that is within the one before is added with it; by itself it has no devices.
         bool followed = i + 1 < count && groups[i + 1].within;
         status = add_lines(plan, &f, &groups[i], followed ? &groups[i + 1] : NULL, err);
     }
@@ -341,6 +360,7 @@ tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool 
     return status;
 }
 
+/// Names and devices are the recipe's or constants.
 void memory_plan_release(memory_plan_t *plan)
 {
     free(plan->lines);
@@ -349,6 +369,7 @@ void memory_plan_release(memory_plan_t *plan)
 
 // Devices
 
+/// With the memory that the recipe grants, as the process itself will open it.
 static tr_status open_device(const group_t *group, const char *name, tr_dtype_t precision,
                              tr_error_t *err)
 {
@@ -362,6 +383,7 @@ static tr_status open_device(const group_t *group, const char *name, tr_dtype_t 
     return TR_OK;
 }
 
+/// Before sums are made: what cannot be opened needs no estimate.
 tr_status memory_plan_check_devices(const tr_recipe_t *recipe, tr_error_t *err)
 {
     group_t *groups;

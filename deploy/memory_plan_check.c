@@ -24,6 +24,7 @@ static tr_status available(size_t *bytes, const char *device, tr_error_t *err)
     if (!tr_device_is_gpu(device)) {
         return machine_memory(&total, bytes, err);
     }
+    // Asked of the driver each time: other programs come and go.
     index = (size_t)tr_device_index(device);
     TR_TRY(tr_device_list(gpus, GPUS_MOST, &count, err));
     if (index >= count) {
@@ -55,6 +56,7 @@ static size_t beside(const memory_plan_t *plan, const char *device)
     return processes * DRIVER;
 }
 
+/// Of all lines on the device, and of what is beside them.
 static size_t sum_on(const memory_plan_t *plan, const char *device)
 {
     size_t sum = beside(plan, device);
@@ -80,6 +82,7 @@ static bool is_first(const memory_plan_t *plan, size_t i)
 /// "12.30 GiB" or "640.0 MiB", in text: [SIZE_TEXT].
 static const char *size_text(char *text, size_t bytes)
 {
+    // Three or four digits are enough for an estimate.
     bool large = bytes >= (size_t)1 << 30;
     snprintf(text, SIZE_TEXT, large ? "%.2f GiB" : "%.1f MiB",
              (double)bytes / (large ? 0x1p30 : 0x1p20));
@@ -89,6 +92,7 @@ static const char *size_text(char *text, size_t bytes)
 /// "weights 2.00 GiB + optimizer ...": what is not 0. Owned by the caller (free).
 static char *parts_text(const memory_t *m)
 {
+    // In the order of the table's columns.
     const struct {
         const char *name;
         size_t bytes;
@@ -149,9 +153,11 @@ static tr_status check_budget(const memory_plan_t *plan, size_t i, tr_error_t *e
     const memory_plan_line_t *line = &plan->lines[i];
     char size[SIZE_TEXT], budget[SIZE_TEXT];
     size_t needed = memory_sum(&line->memory);
+    // The reference in the actor comes behind the actor.
     if (i + 1 < plan->count && plan->lines[i + 1].within) {
         needed += memory_sum(&plan->lines[i + 1].memory);
     }
+    // A line within another is counted there.
     if (line->within || line->budget == 0 || needed <= line->budget) {
         return TR_OK;
     }
@@ -163,6 +169,7 @@ static tr_status check_budget(const memory_plan_t *plan, size_t i, tr_error_t *e
     return TR_ERR_MEMORY;
 }
 
+/// What other programs use is not free, so the sum is compared with what is free now.
 static tr_status check_device(const memory_plan_t *plan, const char *device, tr_error_t *err)
 {
     char size[SIZE_TEXT], has[SIZE_TEXT];
@@ -178,6 +185,7 @@ static tr_status check_device(const memory_plan_t *plan, const char *device, tr_
     return TR_ERR_MEMORY;
 }
 
+/// First the bounds that the recipe sets itself, then those of the machine.
 tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err)
 {
     for (size_t i = 0; i < plan->count; i++) {
@@ -191,6 +199,8 @@ tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err)
     return TR_OK;
 }
 
+/// What `run` asks before it starts anything. Reading the data takes long, so it is done only if it
+/// may change the answer.
 tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err)
 {
     tr_status status = TR_ERR_MEMORY;
@@ -219,6 +229,7 @@ static void print_row(FILE *out, const char *name, const char *no, const char *d
     fputc('\n', out);
 }
 
+/// One line: what is needed of what is free, or why that is not known.
 static void print_device(FILE *out, const memory_plan_t *plan, const char *device)
 {
     char needed[SIZE_TEXT], has[SIZE_TEXT];
@@ -232,6 +243,7 @@ static void print_device(FILE *out, const memory_plan_t *plan, const char *devic
     }
 }
 
+/// Roles, then what no role has, then devices.
 void memory_plan_print(FILE *out, const memory_plan_t *plan)
 {
     const memory_t nothing = {0};
@@ -240,11 +252,13 @@ void memory_plan_print(FILE *out, const memory_plan_t *plan)
     for (size_t i = 0; i < plan->count; i++) {
         const memory_plan_line_t *line = &plan->lines[i];
         char no[SIZE_TEXT];
+        // As a text, because a line that is no role has none.
         snprintf(no, sizeof no, "%zu", line->processes);
         print_row(out, line->name, no, line->device, &line->memory, whole(line));
     }
     for (size_t i = 0; i < plan->count; i++) {
         const char *device = plan->lines[i].device;
+        // Once a GPU, whatever number of roles it has.
         if (is_first(plan, i) && tr_device_is_gpu(device)) {
             print_row(out, "driver", "", device, &nothing, beside(plan, device));
         }

@@ -38,6 +38,8 @@ static tr_status find_programs(char **programs, tr_error_t *err)
 
 // One process
 
+/// Words come from the recipe, from constants and from texts that are freed soon; a plan owns its
+/// own.
 static char **copy_words(const char *const *words, size_t count)
 {
     char **copy = tr_calloc(count + 1, sizeof *copy);
@@ -110,6 +112,7 @@ typedef struct learner {
     bool gpus; ///< whether they compute on such
 } learner_t;
 
+/// All devices of a role are of one kind, so the first one tells.
 static learner_t learner_of(const char *role, const tr_recipe_learner_t *learner)
 {
     return (learner_t){role, learner->ranks, tr_device_is_gpu(learner->device.items[0])};
@@ -136,6 +139,7 @@ static void add_learner(const setting_t *setting, learner_t learner)
 /// Workers of a judge: the user's program, or troupe-reward in the judge's group.
 static void add_judge(const setting_t *setting, const tr_judge_t *judge)
 {
+    // 0 for one that is external.
     uint64_t workers = tr_judge_workers(judge);
     for (uint64_t i = 0; i < workers; i++) {
         const tr_exec_judge_t *own = judge->kind == &tr_judge_exec ? judge->options : NULL;
@@ -180,6 +184,7 @@ static tr_status check_names(const supervisor_plan_t *plan, tr_error_t *err)
 /// Whether execvp would find it.
 static bool in_path(const char *program)
 {
+    // A copy, because strtok_r writes into it.
     char *path = tr_strdup(getenv("PATH") != NULL ? getenv("PATH") : ""), *state = NULL;
     bool found = false;
     for (char *folder = strtok_r(path, ":", &state); folder != NULL && !found;
@@ -221,6 +226,7 @@ static tr_status check_ranks(learner_t learner, const char *programs, tr_error_t
     if (learner.gpus) {
         TR_TRY(check_module(learner, "nccl", "NCCL", "libnccl-dev", programs, err));
     }
+    // mpirun itself is no part of our build.
     return in_path(MPIRUN) ? TR_OK
                            : tr_fail(err, TR_ERR_UNSUPPORTED,
                                      "roles.%s.ranks: %llu needs the program '%s', and it is "
@@ -313,6 +319,8 @@ static void announce_external(void *context, const char *endpoint)
     fflush(stdout);
 }
 
+/// Everything that can be wrong is found here, in the order of who can mend it: the recipe, the
+/// build, the machine.
 tr_status process_group_init(supervisor_plan_t *plan, tr_recipe_t *recipe,
                              const char *run_directory, bool resume, tr_error_t *err)
 {
@@ -320,6 +328,7 @@ tr_status process_group_init(supervisor_plan_t *plan, tr_recipe_t *recipe,
     tr_status status;
     supervisor_plan_init(plan);
     plan->directory = run_directory;
+    // Times are the supervisor's defaults.
     plan->on_ready = announce_external;
     plan->context = recipe;
     TR_TRY(find_programs(&programs, err));
@@ -345,6 +354,7 @@ static void release_words(char ***words)
     *words = NULL;
 }
 
+/// Also of a process that was never filled.
 static void release_process(supervisor_process_t *process)
 {
     free(process->name);
@@ -352,6 +362,7 @@ static void release_process(supervisor_process_t *process)
     release_words(&process->environment);
 }
 
+/// Leaves an empty plan.
 void process_group_release(supervisor_plan_t *plan)
 {
     release_process(&plan->leader);
@@ -372,6 +383,8 @@ void process_group_forget_endpoint(const char *run_directory)
     free(path);
 }
 
+/// The address of a controller is in a file of the run directory, which it removes itself unless it
+/// was killed.
 tr_status process_group_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err)
 {
     tr_status status = supervisor_run(exit_code, plan, err);

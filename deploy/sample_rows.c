@@ -57,6 +57,7 @@ static tr_status sheet_close(sheet_t *sheet, bool write, tr_error_t *err)
     return status;
 }
 
+/// As the judges' weighted sum; parse_line has checked that it is a number.
 static double score_of(const json_t *sample)
 {
     return json_number_value(json_object_get(sample, "score"));
@@ -78,6 +79,7 @@ static void put_response(json_t *row, const char *column, const json_t *sample, 
 /// Writes a prompt's rows to all three sheets. group: [n], its samples, whose references are taken.
 static void add_group(writing_t *w, json_t *const *group, size_t n)
 {
+    // Floats, as the controller compares them.
     float *scores = tr_calloc(n, sizeof *scores);
     size_t highest, lowest;
     for (size_t i = 0; i < n; i++) {
@@ -115,6 +117,7 @@ static tr_status parse_line(json_t **sample, const char *line, size_t length, si
 {
     const char *prompt, *response, *finish;
     double score;
+    // NULL for what is no JSON; json_unpack fails then too.
     *sample = json_loadb(line, length, JSON_ALLOW_NUL, NULL);
     if (json_unpack(*sample, "{s:s, s:s, s:F, s:s}", "prompt", &prompt, "response", &response,
                     "score", &score, "finish", &finish) != 0) {
@@ -150,6 +153,7 @@ static tr_status read_lines(writing_t *w, FILE *file, json_t **group, size_t sam
     return status;
 }
 
+/// All three kinds are gathered in one pass, since they come from the same groups.
 tr_status sample_rows_write(sample_rows_count_t *count, const sample_rows_t *rows,
                             const char *samples_path, size_t samples, tr_error_t *err)
 {

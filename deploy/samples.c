@@ -86,6 +86,7 @@ static void print(FILE *out, const char *when, const samples_t *samples)
     }
 }
 
+/// Steps are in order in the file, so the first line has the first step and the last line the last.
 void samples_print(FILE *out, const char *run_directory)
 {
     samples_t first = {0}, last = {0};

@@ -61,6 +61,7 @@ typedef struct supervisor {
     tr_error_t *err;
 } supervisor_t;
 
+/// Tests set shorter times.
 void supervisor_plan_init(supervisor_plan_t *plan)
 {
     *plan = (supervisor_plan_t){
@@ -152,6 +153,7 @@ static bool stopped_as_asked(const supervisor_t *s, int how)
            (WIFSIGNALED(how) || WEXITSTATUS(how) == 0 || WEXITSTATUS(how) == interrupted);
 }
 
+/// The sentence is the leader's own where it left one.
 static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
 {
     // messages on standard error begin with the program's name, without its folder
@@ -225,6 +227,7 @@ static void start_again_later(const supervisor_t *s, worker_t *worker, const cha
     child_note(s->log, &worker->child, "%s; starts again in %.1f s", ending, worker->pause);
 }
 
+/// While all is well a worker is started again; during the end it is only noted.
 static void take_worker_end(supervisor_t *s, worker_t *worker)
 {
     int how;
@@ -274,6 +277,7 @@ static void take_ready_file(supervisor_t *s)
     }
 }
 
+/// SIGINT, SIGTERM or SIGHUP. The terminal sends Ctrl-C to us alone (child.c).
 static void take_signal(supervisor_t *s, int number)
 {
     // the log names the signal: later it matters who stopped a run
@@ -307,6 +311,7 @@ static void drain_changes(const supervisor_t *s)
     }
 }
 
+/// What a phase does when its time is over.
 static void take_deadline(supervisor_t *s)
 {
     if (tr_clock_seconds() < s->deadline) {
@@ -350,10 +355,12 @@ static int wait_ms(const supervisor_t *s)
     for (size_t i = 0; i < s->plan->worker_count && s->phase == WATCHING; i++) {
         next = fmin(next, s->workers[i].due);
     }
+    // Rounded up: a poll that ends too early would spin until the time has come.
     double left = fmax(0.0, ceil((next - tr_clock_seconds()) * 1000.0));
     return isinf(next) ? -1 : (int)fmin(left, INT_MAX);
 }
 
+/// Sleeps until a signal, a change of the directory, the end of a process, or a deadline.
 static void wait_for_news(supervisor_t *s)
 {
     s->polls[0].fd = s->signals;
@@ -477,6 +484,8 @@ static void release(supervisor_t *s)
     sigprocmask(SIG_SETMASK, &s->former, NULL);
 }
 
+/// Nothing is started unless signals can be caught: a run that Ctrl-C cannot end would be left
+/// behind.
 tr_status supervisor_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err)
 {
     supervisor_t s;

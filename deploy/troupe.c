@@ -7,6 +7,7 @@
 
 #include "deploy/command.h"
 
+/// argv[0] of a subcommand is "troupe NAME".
 typedef struct subcommand {
     const char *name;
     int (*run)(int argc, char **argv);

@@ -16,6 +16,8 @@ static const char *type_name(const json_t *value)
 }
 
 /// The sentence for a value of another type; NULL: the key is absent.
+/// A missing key and a value of another type read alike to a peer's author: both name the key, what
+/// was expected and what is there.
 static tr_status unexpected(const json_t *value, const char *key, const char *where,
                             const char *wanted, tr_error_t *err)
 {
@@ -23,6 +25,7 @@ static tr_status unexpected(const json_t *value, const char *key, const char *wh
                    type_name(value));
 }
 
+/// The text is valid UTF-8, which was checked when the message was read.
 tr_status tr_body_string(const char **value, const json_t *object, const char *key,
                          const char *where, tr_error_t *err)
 {
@@ -34,6 +37,8 @@ tr_status tr_body_string(const char **value, const json_t *object, const char *k
     return TR_OK;
 }
 
+/// A real number is refused even where it is whole: 3.0 as a count is a mistake of the peer, and
+/// larger ones would lose digits.
 tr_status tr_body_integer(int64_t *value, const json_t *object, const char *key, int64_t lowest,
                           int64_t highest, const char *where, tr_error_t *err)
 {
@@ -59,10 +64,13 @@ tr_status tr_body_real(double *value, const json_t *object, const char *key, con
     if (!json_is_number(found)) {
         return unexpected(found, key, where, "a number", err);
     }
+    // jansson converts an integer to the nearest double. NaN and infinities were refused when the
+    // message was read.
     *value = json_number_value(found);
     return TR_OK;
 }
 
+/// 0 and 1 are no truth values here: msgpack has a type of its own for them.
 tr_status tr_body_bool(bool *value, const json_t *object, const char *key, const char *where,
                        tr_error_t *err)
 {
@@ -100,6 +108,8 @@ tr_status tr_body_array(json_t **value, const json_t *object, const char *key, s
 static tr_status exact_array(json_t **array, size_t count, const json_t *object, const char *key,
                              const char *where, tr_error_t *err)
 {
+    // No bound of its own: the exact number is compared below, and an envelope has at most a
+    // million elements in any case.
     TR_TRY(tr_body_array(array, object, key, SIZE_MAX, where, err));
     if (json_array_size(*array) != count) {
         return tr_fail(err, TR_ERR_PROTOCOL, "%s: %s: expected %zu elements, found %zu", where, key,
@@ -108,6 +118,8 @@ static tr_status exact_array(json_t **array, size_t count, const json_t *object,
     return TR_OK;
 }
 
+/// The length is known to the caller, who has allocated the memory: a reply with fewer or more
+/// numbers is refused whole, since nobody could tell which rows they belong to.
 tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key,
                          const char *where, tr_error_t *err)
 {
@@ -128,6 +140,7 @@ tr_status tr_body_floats(float *values, size_t count, const json_t *object, cons
     return TR_OK;
 }
 
+/// The same for ids. A real number that happens to be whole is refused too.
 tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const char *key,
                       const char *where, tr_error_t *err)
 {
@@ -160,6 +173,7 @@ json_t *tr_body_from_floats(const float *values, size_t count)
     return array;
 }
 
+/// Needs no check: an int32 is always an integer that jansson can hold.
 json_t *tr_body_from_ids(const int32_t *values, size_t count)
 {
     json_t *array = json_array();

@@ -16,6 +16,7 @@
 /// Messages that are read before the timers are looked at again.
 enum { RECEIVES_A_TURN = 256 };
 
+/// One thread uses it: neither the socket nor the rules have a lock.
 struct tr_broker {
     zsock_t *socket;
     zactor_t *auth; ///< checks the keys of peers; NULL: there are none
@@ -23,6 +24,7 @@ struct tr_broker {
     uint64_t malformed; ///< messages so far
 };
 
+/// Binds first: without an address there is nothing that a worker could be told.
 tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *keys,
                         const tr_dispatch_options_t *options, tr_error_t *err)
 {
@@ -54,6 +56,7 @@ static void flush(tr_broker_t *broker)
     }
 }
 
+/// Workers are told in order to end at once; one that misses its bye ends by its own patience.
 void tr_broker_destroy(tr_broker_t **broker)
 {
     tr_broker_t *b = *broker;
@@ -76,6 +79,8 @@ const char *tr_broker_endpoint(const tr_broker_t *broker)
     return zsock_endpoint(broker->socket);
 }
 
+/// Calls that send nothing go there directly. Those that may queue a message have a function here,
+/// which sends it at once.
 tr_dispatch_t *tr_broker_dispatch(const tr_broker_t *broker)
 {
     return broker->dispatch;
@@ -90,6 +95,7 @@ int64_t tr_broker_submit(tr_broker_t *broker, tr_role_t role, const char *group,
     return id;
 }
 
+/// The free credit may have sent another request.
 void tr_broker_cancel(tr_broker_t *broker, int64_t id)
 {
     tr_dispatch_cancel(broker->dispatch, tr_clock_ms(), id);
@@ -116,6 +122,7 @@ static void drain(tr_broker_t *broker)
         tr_error_t err = {0};
         tr_status status = tr_message_receive(&message, &peer, broker->socket, &err);
         if (status == TR_OK) {
+            // The time is asked anew for each message: a large one may have taken a while to read.
             tr_dispatch_receive(broker->dispatch, tr_clock_ms(), &peer, &message);
         } else if (status == TR_ERR_PROTOCOL && peer.size > 0) {
             log_malformed(broker, err.text);
@@ -131,11 +138,14 @@ static void drain(tr_broker_t *broker)
 static long wait_ms(const tr_broker_t *broker, int64_t end)
 {
     int64_t now = tr_clock_ms();
+    // INT64_MAX when nothing is due: then the caller's end decides.
     int64_t deadline = tr_dispatch_deadline(broker->dispatch);
     int64_t until = deadline < end ? deadline : end;
     return until > now ? (long)(until - now) : 0;
 }
 
+/// The controller calls this in a loop and computes little in between, so that heartbeats are
+/// answered in time.
 tr_status tr_broker_poll(tr_event_t *event, tr_broker_t *broker, int timeout_ms, tr_error_t *err)
 {
     // Returns at the first event. The caller polls again for the next one.
@@ -193,6 +203,7 @@ static tr_status ask(tr_message_t **answer, zsock_t *socket, const char *endpoin
     }
     tr_message_destroy(&question);
     TR_TRY(status);
+    // An answer that is lost is not asked for again: the user may repeat the command.
     TR_TRY(wait_for(socket, ZMQ_POLLIN, end, endpoint, err));
     return tr_message_receive(answer, NULL, socket, err);
 }
@@ -201,6 +212,7 @@ static tr_status ask(tr_message_t **answer, zsock_t *socket, const char *endpoin
 static tr_status read_answer(json_t **status, const tr_message_t *answer, tr_error_t *err)
 {
     const char *text = json_string_value(json_object_get(tr_message_body(answer), "text"));
+    // A controller of another version may not know the question, and says so.
     if (strcmp(tr_message_type(answer), "status") != 0) {
         return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
                        text != NULL ? text : tr_message_type(answer));
@@ -209,6 +221,8 @@ static tr_status read_answer(json_t **status, const tr_message_t *answer, tr_err
     return TR_OK;
 }
 
+/// A question and an answer over a connection of its own; the broker does not register the asker.
+/// One deadline covers connecting, asking and waiting.
 tr_status tr_broker_ask_status(json_t **status, const char *endpoint, const char *keys,
                                int timeout_ms, tr_error_t *err)
 {

@@ -22,6 +22,8 @@ static tr_status read_name(const char **name, const json_t *config, size_t numbe
     if (!json_is_array(json_object_get(config, "device"))) {
         return tr_body_string(name, config, "device", "welcome", err);
     }
+    // number is below the number of workers, so each device gets as many of them as any other, or
+    // one more.
     TR_TRY(tr_body_array(&list, config, "device", DEVICES_MOST, "welcome", err));
     size_t count = json_array_size(list);
     *name = count == 0 ? NULL : json_string_value(json_array_get(list, number % count));
@@ -30,6 +32,8 @@ static tr_status read_name(const char **name, const json_t *config, size_t numbe
                                    "welcome: device: expected a name, or a list of names");
 }
 
+/// The keys of a GPU. They are read for a CPU too, where they change nothing: a malformed config is
+/// refused on every device.
 static tr_status read_options(tr_device_options_t *options, const json_t *config, tr_error_t *err)
 {
     // Absent keys keep these defaults: a recipe without GPUs does not send them.
@@ -49,6 +53,8 @@ static tr_status read_options(tr_device_options_t *options, const json_t *config
     return tr_precision_parse(&options->precision, precision, err);
 }
 
+/// The command line decides over the config only in the number of threads: whoever starts a worker
+/// by hand knows the machine it runs on.
 tr_status tr_device_open(tr_backend_t **backend, const json_t *config, size_t threads,
                          size_t number, tr_error_t *err)
 {
@@ -63,6 +69,8 @@ tr_status tr_device_open(tr_backend_t **backend, const json_t *config, size_t th
     return tr_backend_open(backend, &options, err);
 }
 
+/// The names are made by the supervisor ("rollout-3"). A worker that was started by hand under
+/// another name counts as number 0, and takes the first device of the list.
 size_t tr_device_worker_number(const char *name)
 {
     const char *dash = name != NULL ? strrchr(name, '-') : NULL;

@@ -28,6 +28,7 @@ static bool sendable(tr_dispatch_t *d, dispatch_request_t *r)
         free(bytes);
         return true;
     }
+    // Through the same queue as any failure, so the caller needs no second path.
     dispatch_emit_error(d, r, NULL, err.status, err.text);
     dispatch_request_remove(d, r);
     return false;
@@ -58,6 +59,7 @@ int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const 
     return id;
 }
 
+/// An id that is not known is no mistake: the answer may have come just before.
 void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
 {
     dispatch_request_t *r = dispatch_request_of(d, id);
@@ -79,6 +81,8 @@ static void take_heartbeat(tr_dispatch_t *d, int64_t now, dispatch_worker_t *wor
     dispatch_post(d, &worker->peer, tr_message_new("heartbeat"));
 }
 
+/// From the first sending until this, a request is sent again soon, since it may be lost on the
+/// way; from here on only after unanswered_ms, since it may be computed for long.
 static void take_ack(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                      tr_message_t **message)
 {
@@ -105,6 +109,7 @@ static dispatch_request_t *answered(tr_dispatch_t *d, const dispatch_worker_t *w
     return NULL;
 }
 
+/// The one answer of a request, if it still waits for one.
 static void take_reply(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                        tr_message_t **message)
 {
@@ -138,6 +143,8 @@ static tr_status status_of_code(const char *code)
     return TR_ERR_PEER;
 }
 
+/// A worker could not do what a request asks: the caller gets the sentence, and the request is not
+/// given to another worker, which would fail alike.
 static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                        tr_message_t **message)
 {
@@ -159,6 +166,7 @@ static void take_error(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
     dispatch_schedule(d, now);
 }
 
+/// A worker leaves. Its requests go to others, as when it is lost, but at once.
 static void take_bye(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker,
                      tr_message_t **message)
 {
@@ -185,6 +193,7 @@ static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *pee
                              tr_message_t **message)
 {
     dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
+    // First the type, then the sender: an unknown type is reported as such to strangers too.
     for (size_t i = 0; i < sizeof takers / sizeof takers[0]; i++) {
         if (strcmp(takers[i].type, tr_message_type(*message)) != 0) {
             continue;
@@ -204,6 +213,7 @@ static bool take_from_worker(tr_dispatch_t *d, int64_t now, const tr_peer_t *pee
 
 // Messages that need no registration
 
+/// Answered to any peer that may connect: `troupe status` does not register.
 static void take_status(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer)
 {
     tr_message_t *answer = tr_message_new("status");
@@ -223,6 +233,8 @@ static void take_stop(tr_dispatch_t *d, const tr_peer_t *peer, const tr_message_
     dispatch_post(d, peer, tr_message_new("stopping"));
 }
 
+/// The only entry of well-formed messages. Unknown types are answered with an error, so that the
+/// author of a worker sees the mistake; the connection goes on.
 void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
                          tr_message_t **message)
 {
@@ -247,6 +259,8 @@ void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
     tr_message_destroy(message);
 }
 
+/// Even a malformed message shows that its sender lives. It is not lost for it, so that one bad
+/// reply does not end a judge.
 void tr_dispatch_garbage(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const char *text)
 {
     dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
@@ -273,6 +287,8 @@ static void lose_silent(tr_dispatch_t *d, int64_t now)
     }
 }
 
+/// Called often and at least at tr_dispatch_deadline. Nothing depends on how often: all that is due
+/// by `now` happens.
 void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
 {
     // First the losses: a request of a lost worker must not be sent to it once more, and is free
@@ -303,6 +319,7 @@ int64_t tr_dispatch_deadline(const tr_dispatch_t *d)
     return deadline;
 }
 
+/// The workers stay in the list: the run is over and nothing is decided any more.
 void tr_dispatch_dismiss(tr_dispatch_t *d)
 {
     for (dispatch_worker_t *w = TAILQ_FIRST(&d->workers); w != NULL; w = TAILQ_NEXT(w, link)) {

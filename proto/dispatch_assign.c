@@ -16,6 +16,7 @@ void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *r)
     dispatch_post(d, &r->worker->peer, tr_message_copy(r->message));
 }
 
+/// Whether it has credit is asked elsewhere: an answer also counts from a worker that is full.
 bool dispatch_may_answer(const dispatch_worker_t *worker, const dispatch_request_t *r)
 {
     return worker->role == r->role && (r->group == NULL || strcmp(r->group, worker->group) == 0) &&
@@ -79,6 +80,7 @@ static void requeue_or_end(tr_dispatch_t *d, dispatch_request_t *r, const dispat
     dispatch_request_remove(d, r);
 }
 
+/// For silence, a bye, and a successor of the same name alike.
 void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
 {
     for (dispatch_request_t *r = TAILQ_FIRST(&d->requests), *next; r != NULL; r = next) {

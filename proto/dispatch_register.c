@@ -35,6 +35,7 @@ static void welcome(tr_dispatch_t *d, const dispatch_worker_t *worker)
     dispatch_post(d, &worker->peer, message);
 }
 
+/// First of all: the meaning of the other keys depends on the version.
 static tr_status check_version(const json_t *body, tr_error_t *err)
 {
     const json_t *protocol = json_object_get(body, "protocol");
@@ -76,6 +77,8 @@ typedef struct registration {
     int64_t silence_ms;
 } registration_t;
 
+/// Everything is checked before anything is changed, so a refused registration leaves no trace but
+/// a counter.
 static tr_status read_registration(registration_t *reg, const tr_message_t *message,
                                    int64_t silence_ms, tr_error_t *err)
 {
@@ -124,6 +127,7 @@ static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, con
     }
 }
 
+/// A worker that was not known by this name.
 static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const registration_t *reg,
                  const tr_message_t *message)
 {
@@ -144,6 +148,7 @@ static void join(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, const reg
     dispatch_schedule(d, now);
 }
 
+/// Decides which of four cases a registration is; PROTOCOL.md lists them.
 void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t *message)
 {
     tr_error_t err = {0};

@@ -28,6 +28,8 @@ void tr_dispatch_options_init(tr_dispatch_options_t *options)
     };
 }
 
+/// Leaves an empty event, so that releasing it twice does no harm. A caller that keeps the message
+/// sets it to NULL first.
 void tr_event_release(tr_event_t *event)
 {
     free(event->worker);
@@ -52,6 +54,8 @@ dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer
     return NULL;
 }
 
+/// NULL: nobody has registered under this name, or it was lost. Names are unique: a second process
+/// takes the first one's place.
 dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *name)
 {
     for (dispatch_worker_t *worker = TAILQ_FIRST(&d->workers); worker != NULL;
@@ -67,6 +71,7 @@ dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *nam
 void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker)
 {
     TAILQ_REMOVE(&d->workers, worker, link);
+    // Kept beside the list for the limit on registrations.
     d->worker_count--;
     free(worker->name);
     free(worker->group);
@@ -74,6 +79,7 @@ void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker)
     free(worker);
 }
 
+/// Counted on demand: it is asked for a sentence or a test, never in the loop of messages.
 size_t tr_dispatch_workers(const tr_dispatch_t *d, tr_role_t role, const char *group)
 {
     size_t found = 0;
@@ -112,8 +118,11 @@ void dispatch_request_assign(dispatch_request_t *request, dispatch_worker_t *wor
     request->acknowledged = false;
 }
 
+/// Answered, failed or cancelled. What was sent of it may still be on the way: its tensors are
+/// freed when ZeroMQ is done with them too.
 void dispatch_request_remove(tr_dispatch_t *d, dispatch_request_t *request)
 {
+    // Gives the credit back.
     dispatch_request_assign(request, NULL);
     TAILQ_REMOVE(&d->requests, request, link);
     tr_message_destroy(&request->message);
@@ -129,9 +138,12 @@ void dispatch_post(tr_dispatch_t *d, const tr_peer_t *peer, tr_message_t *messag
 {
     dispatch_send_t *send = tr_alloc(sizeof *send);
     *send = (dispatch_send_t){.peer = *peer, .message = message};
+    // Sent by the broker after the rules have run, never from within them: they stay free of
+    // sockets.
     STAILQ_INSERT_TAIL(&d->sends, send, link);
 }
 
+/// An error of the protocol, or about a request; it does not end the connection.
 void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, const char *code,
                          const char *text)
 {
@@ -155,6 +167,7 @@ tr_event_t *dispatch_emit(tr_dispatch_t *d, tr_event_type_t type, tr_role_t role
     return &queued->event;
 }
 
+/// JOINED comes before the worker gets a request, LOST after the errors of its requests.
 void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
                           tr_message_t *message, const char *text)
 {
@@ -165,6 +178,7 @@ void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch
                                : NULL;
 }
 
+/// Does not remove the request: the caller does, after it has read what it needs of it.
 void dispatch_emit_error(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_status status, const char *text)
 {
@@ -180,6 +194,8 @@ void dispatch_emit_error(tr_dispatch_t *d, const dispatch_request_t *request,
     d->counters.errors++;
 }
 
+/// The names of the event are those of the worker that answered, which need not be the one that has
+/// the request now.
 void dispatch_emit_reply(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_message_t *message)
 {
@@ -189,6 +205,8 @@ void dispatch_emit_reply(tr_dispatch_t *d, const dispatch_request_t *request,
     d->counters.replies++;
 }
 
+/// In the order of posting. Messages to one peer must not overtake each other: a welcome comes
+/// before the first request.
 bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_t *d)
 {
     dispatch_send_t *send = STAILQ_FIRST(&d->sends);
@@ -202,6 +220,7 @@ bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_
     return true;
 }
 
+/// In the order in which things happened.
 bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *d)
 {
     dispatch_event_t *queued = STAILQ_FIRST(&d->events);
@@ -216,6 +235,8 @@ bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *d)
 
 // Life cycle
 
+/// The session is the upper half of each request's id (dispatch.c), which must stay positive as an
+/// int64.
 tr_dispatch_t *tr_dispatch_new(const tr_dispatch_options_t *options)
 {
     TR_ASSERT(options->session > 0 && options->session <= INT32_MAX, "session %lld",
@@ -231,6 +252,7 @@ tr_dispatch_t *tr_dispatch_new(const tr_dispatch_options_t *options)
     return d;
 }
 
+/// Open requests end without an event: the caller is leaving.
 void tr_dispatch_destroy(tr_dispatch_t **dispatch)
 {
     tr_dispatch_t *d = *dispatch;
@@ -265,12 +287,14 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch)
     *dispatch = NULL;
 }
 
+/// Read when a welcome is made. Workers that are registered hear of it only if they register again.
 void tr_dispatch_set_config(tr_dispatch_t *d, tr_role_t role, json_t *config)
 {
     json_decref(d->config[role]);
     d->config[role] = config;
 }
 
+/// Shown by `troupe status` and read by nothing else.
 void tr_dispatch_set_note(tr_dispatch_t *d, json_t *note)
 {
     json_decref(d->note);

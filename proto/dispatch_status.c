@@ -40,6 +40,7 @@ static json_t *workers_of(const tr_dispatch_t *d, int64_t now)
     return list;
 }
 
+/// The entries are our own, so the key is there and is a string.
 static bool same_text(const json_t *entry, const char *key, const char *text)
 {
     return strcmp(json_string_value(json_object_get(entry, key)), text) == 0;
@@ -49,6 +50,7 @@ static bool same_text(const json_t *entry, const char *key, const char *text)
 /// oldest first, so the one that makes the entry gives oldest_ms.
 static json_t *queue_of(json_t *queues, const dispatch_request_t *r, int64_t now)
 {
+    // "" stands for any: JSON maps have no wildcard.
     const char *group = r->group != NULL ? r->group : "";
     const char *wanted = r->wanted != NULL ? r->wanted : "";
     size_t index;
@@ -80,6 +82,9 @@ static json_t *queues_of(const tr_dispatch_t *d, int64_t now)
     return queues;
 }
 
+/// For `troupe status` and for tests. The counters tell where a run loses time: resent and late
+/// grow with a bad network, reassigned with dying workers, refused and unregistered with workers
+/// that were started twice.
 json_t *tr_dispatch_status(const tr_dispatch_t *d, int64_t now)
 {
     const dispatch_counters_t *c = &d->counters;

@@ -20,6 +20,8 @@ enum {
 };
 static const int64_t FRAME_MAX = (int64_t)1 << 31;
 
+/// CZMQ would end the process at SIGINT and SIGTERM by itself; every daemon has its own way to
+/// leave.
 void tr_wire_init(void)
 {
     zsys_handler_set(NULL);
@@ -27,6 +29,7 @@ void tr_wire_init(void)
     zsys_set_linger(LINGER_MS);
 }
 
+/// In the run directory, beside everything else of the run, unless that is too deep for a socket.
 tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_error_t *err)
 {
     // Its length is the limit for paths of Unix sockets.
@@ -44,6 +47,7 @@ tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_err
     return TR_OK;
 }
 
+/// Addresses are compared as texts, as they were given: no name is looked up.
 static bool starts(const char *text, const char *prefix)
 {
     return strncmp(text, prefix, strlen(prefix)) == 0;
@@ -63,6 +67,7 @@ static bool is_local(const char *endpoint)
 
 // Keys
 
+/// Both halves, under directory/NAME.cert and NAME.cert_secret.
 static tr_status save_certificate(zcert_t *certificate, const char *directory, const char *name,
                                   tr_error_t *err)
 {
@@ -70,6 +75,7 @@ static tr_status save_certificate(zcert_t *certificate, const char *directory, c
     char *both = tr_format("%s/%s.cert", directory, name);
     int failed = zcert_save(certificate, both);
     char *secret = tr_format("%s_secret", both);
+    // Whatever mode CZMQ gave it.
     failed |= chmod(secret, 0600);
     tr_status status =
         failed ? tr_fail(err, TR_ERR_IO, "'%s' could not be written: %s", both, strerror(errno))
@@ -92,6 +98,7 @@ static tr_status authorise(zcert_t *certificate, const char *directory, const ch
     return status;
 }
 
+/// The name becomes a part of file names, so letters and digits only.
 tr_status tr_keys_add(const char *directory, const char *name, tr_error_t *err)
 {
     static const char letters[] =
@@ -111,6 +118,7 @@ tr_status tr_keys_add(const char *directory, const char *name, tr_error_t *err)
     return status;
 }
 
+/// A directory that holds the controller's secret is complete or was damaged; both are left alone.
 tr_status tr_keys_make(const char *directory, tr_error_t *err)
 {
     char *secret = tr_format("%s/controller.cert_secret", directory);
@@ -180,6 +188,8 @@ static zsock_t *socket_new(int type)
     return socket;
 }
 
+/// Makes the socket one that only holders of an authorised key can connect to. *auth: the caller's,
+/// also after a failure.
 static tr_status secure_server(zsock_t *socket, zactor_t **auth, const char *keys, tr_error_t *err)
 {
     zcert_t *certificate;
@@ -205,6 +215,7 @@ static void protect_ipc(const char *endpoint)
 {
     const char *path = endpoint + strlen("ipc://");
     if (starts(endpoint, "ipc://") && path[0] != '@' && path[0] != '*') {
+        // ZeroMQ makes it with the mode that the umask leaves.
         chmod(path, 0600);
     }
 }
@@ -213,6 +224,7 @@ static void protect_ipc(const char *endpoint)
 /// in use.
 static int bind_with_retries(zsock_t *socket, const char *endpoint)
 {
+    // Only an address in use is waited for; any other failure would stay.
     int64_t end = tr_clock_ms() + BIND_MS;
     int port = zsock_bind(socket, "%s", endpoint);
     while (port < 0 && zmq_errno() == EADDRINUSE && tr_clock_ms() < end) {
@@ -222,6 +234,7 @@ static int bind_with_retries(zsock_t *socket, const char *endpoint)
     return port;
 }
 
+/// ROUTER, because the controller must choose which worker gets a message.
 tr_status tr_endpoint_bind(zsock_t **socket, zactor_t **auth, const char *endpoint,
                            const char *keys, tr_error_t *err)
 {
@@ -262,6 +275,8 @@ static tr_status secure_client(zsock_t *socket, const char *keys, const char *na
     return status;
 }
 
+/// DEALER, because a worker sends when it likes: REQ would allow one message at a time. Connecting
+/// happens in the background and does not fail when nobody is there yet.
 tr_status tr_endpoint_connect(zsock_t **socket, const char *endpoint, const char *keys,
                               const char *certificate, tr_error_t *err)
 {

@@ -17,16 +17,20 @@ static void free_data(void *data, void *hint)
     free(data);
 }
 
+/// The only place where parts are made, so that a name is always a copy of ours.
 message_part_t *message_part_add(tr_message_t *message, const tr_view_t *view)
 {
     message_part_t *part = tr_calloc(1, sizeof *part);
     part->view = *view;
     part->view.name = tr_strdup(view->name);
+    // One pointer more each time: messages have few tensors.
     message->parts = tr_realloc(message->parts, (message->count + 1) * sizeof(message_part_t *));
     message->parts[message->count++] = part;
     return part;
 }
 
+/// ZeroMQ calls release when nobody holds the frame any more: neither this message, nor a copy, nor
+/// a socket that still sends.
 void message_part_lend(message_part_t *part, void *data, tr_release_fn release, void *hint)
 {
     part->view.data = data;
@@ -35,6 +39,7 @@ void message_part_lend(message_part_t *part, void *data, tr_release_fn release, 
               "out of memory");
 }
 
+/// For bytes that their owner will change or free, and for frames that lie badly in memory.
 void message_part_copy(message_part_t *part, const void *data)
 {
     size_t bytes = part->view.bytes;
@@ -49,6 +54,7 @@ void message_part_copy(message_part_t *part, const void *data)
     message_part_lend(part, copy, free_data, NULL);
 }
 
+/// Also used by the reader of envelopes, which has all fields already.
 tr_message_t *message_new(json_t *fields, json_t *body)
 {
     tr_message_t *message = tr_calloc(1, sizeof *message);
@@ -57,6 +63,7 @@ tr_message_t *message_new(json_t *fields, json_t *body)
     return message;
 }
 
+/// Without an id or a method: most types have neither.
 tr_message_t *tr_message_new(const char *type)
 {
     json_t *fields = json_object();
@@ -64,6 +71,7 @@ tr_message_t *tr_message_new(const char *type)
     return message_new(fields, json_object());
 }
 
+/// Acknowledgements, answers and errors name the request that they are about.
 tr_message_t *tr_message_about(const char *type, int64_t id)
 {
     tr_message_t *message = tr_message_new(type);
@@ -73,6 +81,7 @@ tr_message_t *tr_message_about(const char *type, int64_t id)
     return message;
 }
 
+/// Bytes that were lent live on while ZeroMQ sends them.
 void tr_message_destroy(tr_message_t **message)
 {
     tr_message_t *m = *message;
@@ -119,6 +128,7 @@ static const char *text_of(const tr_message_t *message, const char *key)
     return text != NULL ? text : "";
 }
 
+/// Checked to be a string when the message was read.
 const char *tr_message_type(const tr_message_t *message)
 {
     return text_of(message, "type");
@@ -129,21 +139,25 @@ int64_t tr_message_id(const tr_message_t *message)
     return json_integer_value(json_object_get(message->fields, "id"));
 }
 
+/// Ids are above 0 (PROTOCOL.md); that is the caller's to keep.
 void tr_message_set_id(tr_message_t *message, int64_t id)
 {
     json_object_set_new(message->fields, "id", json_integer(id));
 }
 
+/// Only requests have one; a missing one is treated like an unknown one.
 const char *tr_message_method(const tr_message_t *message)
 {
     return text_of(message, "method");
 }
 
+/// Always an object, so that callers can look up keys without a check.
 json_t *tr_message_body(const tr_message_t *message)
 {
     return message->body;
 }
 
+/// Takes the reference also where the body cannot be used.
 void tr_message_set_body(tr_message_t *message, json_t *body)
 {
     json_decref(message->body);
@@ -158,6 +172,7 @@ void tr_message_set_body(tr_message_t *message, json_t *body)
     message->body = body;
 }
 
+/// In the form that PROTOCOL.md gives to errors and refusals.
 void tr_message_set_error(tr_message_t *message, const char *code, const char *text)
 {
     // Sentences may quote bytes of a peer or of a file. An error must be sendable whatever they
@@ -174,11 +189,14 @@ void tr_message_set_error(tr_message_t *message, const char *code, const char *t
     tr_message_set_body(message, json_pack("{s:s, s:o}", "code", code, "text", sentence));
 }
 
+/// Whoever reads the body looks here first: with a fault the body is empty, which might pass for a
+/// request without options.
 const char *tr_message_fault(const tr_message_t *message)
 {
     return message->fault;
 }
 
+/// For `method`, and for tests that write what no program of ours does.
 void tr_message_set_field(tr_message_t *message, const char *key, json_t *value)
 {
     TR_ASSERT(strcmp(key, "body") != 0 && strcmp(key, "tensors") != 0,
@@ -191,12 +209,14 @@ size_t tr_message_tensors(const tr_message_t *message)
     return message->count;
 }
 
+/// By position, where all tensors are treated alike; readers of a certain one ask by name.
 tr_view_t tr_message_tensor_at(const tr_message_t *message, size_t index)
 {
     TR_ASSERT(index < message->count, "tensor %zu of %zu", index, message->count);
     return message->parts[index]->view;
 }
 
+/// A search from the front: messages have a handful of tensors.
 bool tr_message_tensor(tr_view_t *view, const tr_message_t *message, const char *name)
 {
     for (size_t i = 0; i < message->count; i++) {
@@ -208,6 +228,7 @@ bool tr_message_tensor(tr_view_t *view, const tr_message_t *message, const char 
     return false;
 }
 
+/// The sentence says what was expected and what came, as dtype[elements]; -1 elements: any number.
 tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message, const char *name,
                                    tr_dtype_t dtype, size_t count, tr_error_t *err)
 {
@@ -217,6 +238,7 @@ tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message,
     }
     // The shape does not matter, only the number of elements: callers know their dimensions.
     size_t found = view->bytes / tr_dtype_size(view->dtype);
+    // No conversion: a peer that sends another dtype computes with another, and should say so.
     if (view->dtype != dtype || (count != SIZE_MAX && found != count)) {
         return tr_fail(err, TR_ERR_PROTOCOL,
                        "%s '%s': tensor '%s': expected %s[%zd], found %s[%zu]",
@@ -226,6 +248,7 @@ tr_status tr_message_expect_tensor(tr_view_t *view, const tr_message_t *message,
     return TR_OK;
 }
 
+/// These numbers become indices into other arrays, so each one is checked, not only the ends.
 tr_status tr_message_expect_offsets(const int32_t **offsets, const tr_message_t *message,
                                     const char *name, size_t count, size_t end, int32_t least,
                                     tr_error_t *err)
@@ -248,6 +271,7 @@ tr_status tr_message_expect_offsets(const int32_t **offsets, const tr_message_t 
     return TR_OK;
 }
 
+/// For our own tensors and for those of a peer alike.
 bool message_view_bytes(size_t *bytes, const tr_view_t *view)
 {
     *bytes = tr_dtype_size(view->dtype);
@@ -259,6 +283,7 @@ bool message_view_bytes(size_t *bytes, const tr_view_t *view)
     return fits;
 }
 
+/// Tensors keep their order: the frames follow the envelope as its list names them.
 void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t dims,
                            const size_t *shape, const void *data, tr_release_fn release, void *hint)
 {
@@ -280,6 +305,7 @@ void tr_message_add_tensor(tr_message_t *message, const char *name, tr_dtype_t d
     }
 }
 
+/// Most tensors are short vectors, where a copy costs nothing that could be measured.
 void tr_message_add_vector(tr_message_t *message, const char *name, tr_dtype_t dtype, size_t count,
                            const void *data)
 {

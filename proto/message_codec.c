@@ -37,6 +37,8 @@ static json_t *tensor_entries(const tr_message_t *message)
     return tensors;
 }
 
+/// Called for every sending; also, with the bytes thrown away, to learn whether a message can be
+/// sent at all (dispatch.c, service_jobs.c).
 tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *message,
                           tr_error_t *err)
 {
@@ -45,6 +47,7 @@ tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *mess
                        "body could not be built: a number is not finite or a string not UTF-8");
     }
     // The copy is shallow, and an empty body is left out: PROTOCOL.md reads a missing one so.
+    // Made anew each time, since the caller may change the body between two sendings.
     json_t *envelope = json_copy(message->fields);
     if (json_object_size(message->body) > 0) {
         json_object_set(envelope, "body", message->body);
@@ -60,6 +63,7 @@ tr_status tr_message_pack(char **bytes, size_t *length, const tr_message_t *mess
 /// Reads tensors[index] of the envelope. view->name: borrowed from the entry.
 static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index, tr_error_t *err)
 {
+    // Of an entry that is no map every look-up gives NULL, so one check below serves all cases.
     const char *name = json_string_value(json_object_get(entry, "name"));
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     const json_t *shape = json_object_get(entry, "shape");
@@ -90,6 +94,7 @@ static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index,
     return TR_OK;
 }
 
+/// Makes a part for each entry. The bytes come later, in frames of their own.
 static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_error_t *err)
 {
     if (tensors == NULL) {
@@ -115,6 +120,7 @@ static tr_status read_tensors(tr_message_t *message, const json_t *tensors, tr_e
 /// Type and id must be right in every message; other keys are read where they are needed.
 static tr_status check_fields(const json_t *fields, tr_error_t *err)
 {
+    // Absent in messages that are about no request.
     const json_t *id = json_object_get(fields, "id");
     if (!json_is_string(json_object_get(fields, "type"))) {
         return tr_fail(err, TR_ERR_PROTOCOL, "type: expected a string");
@@ -125,12 +131,16 @@ static tr_status check_fields(const json_t *fields, tr_error_t *err)
     return TR_OK;
 }
 
+/// The order matters: first the size, then the msgpack with its bounds, then the types of the keys,
+/// then the tensors. Each step relies on the one before.
 tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t length,
                             tr_error_t *err)
 {
     json_t *fields;
     tr_error_t fault = {0};
     *message = NULL;
+    // Before a single byte is read. ZeroMQ has a limit of its own, but on frames, which may hold
+    // tensors.
     if (length > TR_ENVELOPE_MAX) {
         return tr_fail(err, TR_ERR_PROTOCOL, "envelope: %zu bytes, more than %d", length,
                        (int)TR_ENVELOPE_MAX);
@@ -151,6 +161,7 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
     }
     // Fields keep neither body nor tensors: both are written from where they are kept.
     json_object_del(fields, "body");
+    // From here on the message owns fields and body, also after a failure.
     tr_message_t *m = message_new(fields, body != NULL ? body : json_object());
     m->fault = fault.status != TR_OK ? tr_strdup(fault.text) : NULL;
     tr_status status = check_fields(fields, err);
@@ -161,11 +172,13 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
         tr_message_destroy(&m);
         return status;
     }
+    // The parts have everything that the list said.
     json_object_del(fields, "tensors");
     *message = m;
     return TR_OK;
 }
 
+/// For frames of a socket and for those that rank 0 forwards.
 tr_status message_check_frame(const tr_message_t *message, size_t index, size_t bytes,
                               tr_error_t *err)
 {
@@ -182,6 +195,7 @@ tr_status message_check_frame(const tr_message_t *message, size_t index, size_t 
     return TR_OK;
 }
 
+/// Ranks get all tensors of a message in one broadcast and cut it up here.
 tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const void *data,
                                   size_t bytes, tr_error_t *err)
 {

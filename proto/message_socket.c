@@ -19,10 +19,12 @@ static void take_frame(message_part_t *part, zmq_msg_t *frame)
         return;
     }
     zmq_msg_init(&part->frame);
+    // No byte is copied: the frame keeps the buffer that ZeroMQ has received into.
     zmq_msg_move(&part->frame, frame);
     part->view.data = zmq_msg_data(&part->frame);
 }
 
+/// Takes the frame, also when it fails. more: another frame of the message follows.
 static tr_status send_frame(void *socket, zmq_msg_t *frame, bool more, tr_error_t *err)
 {
     while (zmq_msg_send(frame, socket, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) < 0) {
@@ -37,6 +39,7 @@ static tr_status send_frame(void *socket, zmq_msg_t *frame, bool more, tr_error_
     return TR_OK;
 }
 
+/// For the peer's name and the envelope, which are short.
 static tr_status send_copy(void *socket, const void *data, size_t bytes, bool more, tr_error_t *err)
 {
     zmq_msg_t frame;
@@ -54,6 +57,7 @@ static tr_status send_tensor(void *socket, message_part_t *part, bool more, tr_e
     return send_frame(socket, &frame, more, err);
 }
 
+/// ZeroMQ queues the frames and sends them in its own thread; success means queued.
 tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_t *message,
                           tr_error_t *err)
 {
@@ -138,12 +142,14 @@ static tr_status receive_peer(tr_peer_t *peer, void *socket, bool *more, tr_erro
     return *more ? TR_OK : tr_fail(err, TR_ERR_PROTOCOL, "envelope: the message is empty");
 }
 
+/// The caller learns the peer even of a malformed message, in order to answer it.
 tr_status tr_message_receive(tr_message_t **message, tr_peer_t *peer, void *socket, tr_error_t *err)
 {
     void *handle = zsock_resolve(socket);
     zmq_msg_t envelope;
     bool more = false;
     *message = NULL;
+    // A ROUTER puts the sender's name before the message; a DEALER has one peer and does not.
     if (peer != NULL) {
         TR_TRY(receive_peer(peer, handle, &more, err));
     }
@@ -155,6 +161,7 @@ tr_status tr_message_receive(tr_message_t **message, tr_peer_t *peer, void *sock
     if (status == TR_OK) {
         status = receive_tensors(*message, handle, &more, err);
     }
+    // Does nothing after a success: `more` is false then.
     skip_rest(handle, more);
     if (status != TR_OK) {
         tr_message_destroy(message);

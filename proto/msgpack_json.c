@@ -72,6 +72,7 @@ static void write_path(char *text, size_t size, const cursor_t *c)
     }
 }
 
+/// The path is written only when something failed: reading keeps track of it, without making texts.
 static tr_status fail_here(tr_error_t *err, const cursor_t *c, const char *what)
 {
     char path[256];
@@ -103,6 +104,7 @@ static tr_status bad_content(json_t **value, cursor_t *c, const char *what)
 /// All numbers and lengths of msgpack are big-endian.
 static tr_status read_big_endian(uint64_t *number, cursor_t *c, size_t bytes)
 {
+    // A cut message ends here or in take_bytes, never behind its last byte.
     if (remaining(c) < bytes) {
         return bad_form(c, "the message ends inside a value");
     }
@@ -146,6 +148,7 @@ static tr_status skip_binary(json_t **value, cursor_t *c, uint64_t length, size_
     return bad_content(value, c, "binary and extension values are not allowed (send a tensor)");
 }
 
+/// Floats of 32 or 64 bits; the head has said which.
 static tr_status read_real(json_t **value, cursor_t *c, uint64_t bits, size_t bytes)
 {
     double number;
@@ -167,6 +170,7 @@ static tr_status read_real(json_t **value, cursor_t *c, uint64_t bits, size_t by
     return TR_OK;
 }
 
+/// jansson has signed integers alone, as PROTOCOL.md has.
 static tr_status read_unsigned(json_t **value, cursor_t *c, uint64_t number, size_t bytes)
 {
     (void)bytes;
@@ -177,6 +181,7 @@ static tr_status read_unsigned(json_t **value, cursor_t *c, uint64_t number, siz
     return TR_OK;
 }
 
+/// Two's complement in 1, 2, 4 or 8 bytes.
 static tr_status read_signed(json_t **value, cursor_t *c, uint64_t number, size_t bytes)
 {
     (void)c;
@@ -199,6 +204,7 @@ static tr_status check_bounds(cursor_t *c)
     return TR_OK;
 }
 
+/// Elements are appended as they are read: memory grows with the bytes that were really there.
 static tr_status read_array(json_t **value, cursor_t *c, uint64_t count, size_t bytes)
 {
     (void)bytes;
@@ -215,6 +221,7 @@ static tr_status read_array(json_t **value, cursor_t *c, uint64_t count, size_t 
         *step = (step_t){.index = (size_t)i};
         tr_status status = read_value(&element, c);
         if (status != TR_OK) {
+            // The message is refused whole, so nothing of it is kept.
             json_decref(array);
             return status;
         }
@@ -237,6 +244,7 @@ static tr_status read_key(const char **key, size_t *length, cursor_t *c)
     if (remaining(c) == 0) {
         return bad_form(c, "the message ends inside a value");
     }
+    // Looked at and not taken: a key that is no string is read as a value below.
     uint8_t head = *c->at;
     if ((head & 0xe0) == 0xa0) {
         c->at++;
@@ -273,6 +281,7 @@ static tr_status put_entry(json_t *map, cursor_t *c, const char *key, size_t len
     return TR_OK;
 }
 
+/// One key with its value. step: the last one of the path, which names the key meanwhile.
 static tr_status read_entry(json_t *map, cursor_t *c, step_t *step)
 {
     const char *key;
@@ -372,6 +381,7 @@ static tr_status read_value(json_t **value, cursor_t *c)
     return read_short(value, c, head);
 }
 
+/// Written for one caller, the reader of envelopes, for which "tolerant" is "body".
 tr_status tr_msgpack_to_json(json_t **value, const void *bytes, size_t length, const char *tolerant,
                              tr_error_t *fault, tr_error_t *err)
 {

@@ -16,6 +16,7 @@ typedef struct writer {
 
 static tr_status write_value(writer_t *w, const json_t *value);
 
+/// With its length, so that a zero byte inside is no end.
 static void write_string(writer_t *w, const char *text, size_t length)
 {
     msgpack_pack_str(&w->packer, length);
@@ -50,6 +51,7 @@ static tr_status write_map(writer_t *w, const json_t *map)
     return TR_OK;
 }
 
+/// Numbers stay as they are: long arrays belong into tensors (message.h).
 static tr_status write_array(writer_t *w, const json_t *array)
 {
     TR_TRY(enter(w));
@@ -80,9 +82,11 @@ static tr_status write_value(writer_t *w, const json_t *value)
     }
 }
 
+/// Whole or not at all: after a failure nothing is left to be freed.
 tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value, size_t most,
                                tr_error_t *err)
 {
+    // msgpack-c is trusted here, unlike in the reader: the value is ours and already in memory.
     msgpack_sbuffer buffer;
     writer_t writer = {.err = err};
     msgpack_sbuffer_init(&buffer);
@@ -100,6 +104,7 @@ tr_status tr_msgpack_from_json(char **bytes, size_t *length, const json_t *value
         return status;
     }
     *length = buffer.size;
+    // The buffer was allocated by malloc, so the caller frees it as any other.
     *bytes = msgpack_sbuffer_release(&buffer);
     return TR_OK;
 }

@@ -6,12 +6,14 @@
 
 #include <math.h>
 
+/// As in samples.jsonl and in what judges are sent.
 const char *tr_finish_name(tr_finish_t finish)
 {
     static const char *const names[] = {"eos", "stop", "length"};
     return names[finish];
 }
 
+/// Copied, since the rollout's arrays are used again for the next request.
 void tr_responses_put(tr_message_t *message, const tr_responses_t *r)
 {
     size_t tokens = (size_t)r->starts[r->count];
@@ -58,6 +60,7 @@ static tr_status check_logprobs(const float *logprobs, size_t tokens, const char
 /// cut at this token.
 static tr_status check_kept(const tr_responses_t *r, size_t tokens, tr_error_t *err)
 {
+    // Offsets rise or stay (expect_offsets), so begin is never behind end.
     for (size_t t = 0; t < tokens; t++) {
         int32_t begin = r->kept_offsets[t], end = r->kept_offsets[t + 1];
         bool held = begin == end;
@@ -75,6 +78,8 @@ static tr_status check_kept(const tr_responses_t *r, size_t tokens, tr_error_t *
     return TR_OK;
 }
 
+/// The sets of ids that truncated sampling chose from, ragged: those of a token stand between two
+/// offsets.
 static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, bool truncated,
                            const tr_message_t *message, tr_error_t *err)
 {
@@ -98,6 +103,7 @@ static tr_status take_kept(tr_responses_t *r, size_t tokens, size_t vocabulary, 
     return check_kept(r, tokens, err);
 }
 
+/// What comes out can be indexed without further checks: every offset, id and number was looked at.
 tr_status tr_responses_take(tr_responses_t *r, size_t count, size_t vocabulary, bool truncated,
                             const tr_message_t *message, tr_error_t *err)
 {

@@ -10,6 +10,8 @@
 
 #include "proto/body.h"
 
+/// Written by the same tables that read it in reward/service.c, so a new option of a judge needs no
+/// line here.
 json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision)
 {
     json_t *groups = json_object();
@@ -36,9 +38,11 @@ json_t *tr_score_sample(const tr_sample_t *sample)
                      columns, "finish", sample->finish);
 }
 
+/// extras are whatever a judge wants to be seen as metrics, such as the parts of its score.
 tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, const json_t *body,
                               const char *judge, tr_error_t *err)
 {
+    // So that the caller may drop it after a failure too.
     *extras = NULL;
     if (tr_body_floats(scores, count, body, "scores", "reply", err) != TR_OK) {
         return tr_error_prefix(err, "judge '%s'", judge);

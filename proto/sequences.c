@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+/// All sequences in one vector of ids, one behind the other: no padding travels.
 void tr_sequences_put(tr_message_t *message, const tr_sequences_t *sequences)
 {
     size_t count = sequences->count;
@@ -54,6 +55,7 @@ static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr
     return TR_OK;
 }
 
+/// Without copies: the arrays stay in the message, aligned as message.h promises.
 tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr_message_t *message,
                             tr_error_t *err)
 {
@@ -72,6 +74,7 @@ tr_status tr_sequences_take(tr_sequences_t *sequences, int32_t **owned, const tr
     sequences->count = count;
     sequences->ids = ids.data;
     sequences->prompt_lengths = prompts.data;
+    // The starts of responses alone: learners lay out one row for each response token.
     *owned = tr_calloc(count + 1, sizeof **owned);
     tr_status status = measure(sequences, *owned, err);
     if (status == TR_OK) {
@@ -96,6 +99,7 @@ static tr_status check_ids(const int32_t *ids, size_t count, size_t vocabulary, 
     return TR_OK;
 }
 
+/// Apart from taking, because only the receiver knows its model.
 tr_status tr_sequences_check(const tr_sequences_t *sequences, size_t vocabulary,
                              size_t max_positions, tr_error_t *err)
 {

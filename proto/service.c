@@ -54,6 +54,8 @@ typedef struct service {
     tr_error_t *err;
 } service_t;
 
+/// Ends the loop after this turn. The first call need not be the last: a later failure replaces the
+/// status.
 static void end(service_t *s, tr_status status)
 {
     s->ended = true;
@@ -95,6 +97,8 @@ static void post_bye(service_t *s, const char *why)
     post_new(s, message);
 }
 
+/// The same message each time, so that the controller can tell a repetition (by instance) from a
+/// new process.
 static void post_register(service_t *s)
 {
     const tr_service_options_t *o = s->options;
@@ -121,6 +125,7 @@ static tr_status reconnect(service_t *s, tr_error_t *err)
 
 // Messages from the controller. Each function may take *message: then it sets it to NULL.
 
+/// Answers a registration, also one that was repeated.
 static void take_welcome(service_t *s, tr_message_t **message)
 {
     const json_t *body = tr_message_body(*message);
@@ -147,6 +152,7 @@ static void take_welcome(service_t *s, tr_message_t **message)
     tr_log(TR_LOG_INFO, "service", "session=%lld \"welcomed\"", (long long)session);
     // Another controller: it knows nothing of the requests of the one before.
     service_jobs_forget(&s->jobs);
+    // The user of this machine decides over the recipe: paths and devices may differ here.
     if (s->settings != NULL) {
         json_object_update(json_object_get(body, "config"), s->settings);
     }
@@ -168,6 +174,8 @@ static void take_refused(service_t *s, tr_message_t **message)
                    text != NULL ? text : "no reason given"));
 }
 
+/// Acknowledges a request that waits or is computed, as often as it comes; answers again one that
+/// is done.
 static void take_request(service_t *s, tr_message_t **message)
 {
     int64_t id = tr_message_id(*message);
@@ -197,11 +205,13 @@ static void take_request(service_t *s, tr_message_t **message)
     post_new(s, tr_message_about("ack", id));
 }
 
+/// The controller has the answer: it need not be kept any longer.
 static void take_done(service_t *s, tr_message_t **message)
 {
     service_jobs_remove(&s->jobs, tr_message_id(*message));
 }
 
+/// An error is never answered, or two sides that misunderstand each other would go on for ever.
 static void take_error(service_t *s, tr_message_t **message)
 {
     const char *code = json_string_value(json_object_get(tr_message_body(*message), "code"));
@@ -219,6 +229,7 @@ static void take_error(service_t *s, tr_message_t **message)
            text != NULL ? text : "an error");
 }
 
+/// The controller ends. Nothing is to be confirmed to it any more.
 static void take_bye(service_t *s, tr_message_t **message)
 {
     (void)message;
@@ -233,6 +244,7 @@ static void take_heartbeat(service_t *s, tr_message_t **message)
     (void)s, (void)message;
 }
 
+/// A type that is not here is answered with an error: a newer controller may send it.
 static const struct {
     const char *type;
     void (*take)(service_t *, tr_message_t **);
@@ -299,6 +311,7 @@ static void take_finished(service_t *s)
     // again.
     if (job->id == 0) {
         if (job->status != TR_OK) {
+            // The handler's own sentence is what the user sees.
             *s->err = job->err;
             post_bye(s, job->err.text);
             end(s, job->status);
@@ -382,6 +395,7 @@ static void leave(service_t *s, int64_t now)
 /// Milliseconds until the next timer is due, at most a second.
 static long next_timeout(const service_t *s, int64_t now)
 {
+    // Silence and patience are far longer than the tick below, so they need no timer of their own.
     int64_t until = s->registered ? s->heartbeat_at : s->register_at;
     if (tr_service_stopping()) {
         until = now + 50; // while the last request is finished and confirmed
@@ -419,6 +433,7 @@ static void poll_once(service_t *s)
     }
 }
 
+/// Before anything is opened: a wrong command line leaves no trace in the run.
 static tr_status read_settings(json_t **settings, const tr_service_options_t *options,
                                tr_error_t *err)
 {
@@ -445,6 +460,7 @@ static tr_status start(service_t *s)
     return service_jobs_start(&s->jobs, s->err);
 }
 
+/// Everything is given back in reverse order, also after a start that failed half way.
 static tr_status serve(service_t *s)
 {
     tr_wire_init();
@@ -468,6 +484,7 @@ static tr_status serve(service_t *s)
     return status;
 }
 
+/// With ranks only rank 0 has a socket; the others follow its jobs.
 tr_status tr_service_run(const tr_service_options_t *options, const tr_method_t *methods,
                          size_t count, void *context, tr_error_t *err)
 {

@@ -22,6 +22,7 @@ enum { WAITING_MAX = 2048, ANSWERED_MAX = 256 };
 /// A pointer goes to the other thread, and with it all that it points at. NULL ends that thread.
 static void hand_over(int socket, const service_job_t *job)
 {
+    // A packet of eight bytes: the address itself.
     const uintptr_t address = (uintptr_t)job;
     ssize_t written;
     do {
@@ -43,6 +44,7 @@ static service_job_t *take_over(int socket)
     return (service_job_t *)address;
 }
 
+/// The thread must not have it.
 static void job_destroy(service_job_t *job)
 {
     tr_message_destroy(&job->request);
@@ -86,6 +88,7 @@ static void check_packs(service_job_t *job)
     free(bytes);
 }
 
+/// Fills job->reply, with an answer or an error. Handlers of other ranks run at the same time.
 static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 {
     const tr_method_t *method = find_method(jobs, tr_message_method(job->request));
@@ -125,6 +128,7 @@ static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
     json_decref(empty);
 }
 
+/// A job without an id is a welcome.
 static void compute(const service_jobs_t *jobs, service_job_t *job)
 {
     if (job->id > 0) {
@@ -173,6 +177,7 @@ tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err)
 
 // On the service's thread
 
+/// The sockets first: the thread reads from one as soon as it runs.
 tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
 {
     // Packets keep pointers whole, where a stream might deliver a part of one.
@@ -182,6 +187,7 @@ tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
     }
     jobs->socket = pair[0];
     jobs->other_socket = pair[1];
+    // With the caller's mask of signals; a handler for them is safe on any thread.
     int code = pthread_create(&jobs->thread, NULL, compute_jobs, jobs);
     if (code != 0) {
         close(pair[0]);
@@ -191,6 +197,7 @@ tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
     return TR_OK;
 }
 
+/// Called once the loop has ended; a request that is computed is waited for, however long it takes.
 void service_jobs_end(service_jobs_t *jobs)
 {
     if (jobs->computing != NULL) {
@@ -209,6 +216,7 @@ void service_jobs_end(service_jobs_t *jobs)
     service_jobs_forget(jobs);
 }
 
+/// NULL: never seen, or confirmed and forgotten. Welcomes have id 0, which no request has.
 service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id)
 {
     service_job_t *job = jobs->first;
@@ -232,6 +240,7 @@ static size_t count_state(const service_jobs_t *jobs, service_job_state_t state,
     return count;
 }
 
+/// Looks for the limits first; *message stays the caller's when it is refused.
 service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message)
 {
     service_job_t *oldest;
@@ -264,6 +273,7 @@ static void unlink_job(service_jobs_t *jobs, service_job_t *job)
     *link = job->next;
 }
 
+/// A `done` may come twice, or for a job of an earlier session.
 void service_jobs_remove(service_jobs_t *jobs, int64_t id)
 {
     service_job_t *job = service_jobs_find(jobs, id);
@@ -274,6 +284,7 @@ void service_jobs_remove(service_jobs_t *jobs, int64_t id)
     job_destroy(job);
 }
 
+/// Their answers would go to a controller that has not asked.
 void service_jobs_forget(service_jobs_t *jobs)
 {
     while (jobs->first != NULL) {
@@ -299,6 +310,7 @@ void service_jobs_advance(service_jobs_t *jobs)
     }
 }
 
+/// Called when the socket is readable, so it does not wait.
 service_job_t *service_jobs_finished(service_jobs_t *jobs)
 {
     service_job_t *job = take_over(jobs->socket);

@@ -18,6 +18,8 @@ static char *from_environment(const char *name)
     return value != NULL && value[0] != '\0' ? tr_strdup(value) : NULL;
 }
 
+/// The environment is how the supervisor speaks to workers that it starts; PROTOCOL.md names the
+/// variables, for judges in other languages too.
 void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
 {
     *options = (tr_service_options_t){
@@ -27,7 +29,9 @@ void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
         .endpoint = from_environment("TROUPE_ENDPOINT"),
         .keys = from_environment("TROUPE_KEYS"),
         .ranks = 1,
+        // One computes, one waits: the worker is never idle between two requests.
         .credit = 2,
+        // Above the longest pause of service.c, so that a worker that only waits does not give up.
         .patience = 60.0,
         .level = TR_LOG_INFO,
     };
@@ -37,6 +41,7 @@ void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
     }
 }
 
+/// What the command line and the environment gave was copied, so all of it is freed.
 void tr_service_options_release(tr_service_options_t *options)
 {
     free(options->name);
@@ -103,6 +108,8 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     }
 }
 
+/// Each daemon has the same options, also those that mean nothing to it, so that one command line
+/// fits all.
 void tr_service_parse(tr_service_options_t *options, int argc, char **argv, const char *purpose)
 {
     static const struct argp_option table[] = {
@@ -137,11 +144,14 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
     free(who);
 }
 
+/// Opens the module that MPI or NCCL is in. It is loaded at run time: a machine without it runs
+/// single processes.
 tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err)
 {
     if (options->ranks == 1) {
         return TR_OK;
     }
+    // NCCL moves what is on GPUs, MPI what is in host memory; mpirun starts the ranks either way.
     const char *module = options->gpus ? "nccl" : "mpi";
     TR_TRY(tr_collective_open(&options->collective, module, NULL, options->ranks, err));
     size_t rank = options->collective->rank;

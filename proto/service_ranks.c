@@ -42,6 +42,7 @@ static void broadcast_tensors(tr_collective_t *collective, const tr_message_t *m
     free(all);
 }
 
+/// The sizes go first: a broadcast needs its length on every rank beforehand.
 tr_status service_ranks_forward(tr_collective_t *collective, const tr_message_t *message,
                                 tr_error_t *err)
 {
@@ -64,6 +65,7 @@ tr_status service_ranks_forward(tr_collective_t *collective, const tr_message_t 
     return TR_OK;
 }
 
+/// An envelope of no bytes, which no message has.
 void service_ranks_dismiss(tr_collective_t *collective)
 {
     if (tr_collective_size(collective) > 1) {
@@ -84,6 +86,7 @@ __attribute__((noreturn)) static void end_group(tr_collective_t *collective, tr_
     collective->ops->abort(collective, tr_status_exit_code(status != TR_OK ? status : TR_ERR_PEER));
 }
 
+/// Also where all have failed: then they have failed alike, and the group goes on.
 void service_ranks_agree(tr_collective_t *collective, tr_status status, const tr_error_t *err)
 {
     size_t size = tr_collective_size(collective);

@@ -21,6 +21,7 @@ static int wake[2] = {-1, -1};
 static struct sigaction former[2]; // of caught
 static const int caught[2] = {SIGTERM, SIGINT};
 
+/// Sets a flag, wakes the loop, and nothing else: a signal handler may interrupt malloc.
 static void on_signal(int number)
 {
     int saved = errno;
@@ -35,6 +36,7 @@ static void on_signal(int number)
     errno = saved;
 }
 
+/// The state begins anew, for a process that runs one service after another.
 tr_status service_signals_catch(int *readable, tr_error_t *err)
 {
     struct sigaction action = {.sa_handler = on_signal};
@@ -52,6 +54,7 @@ tr_status service_signals_catch(int *readable, tr_error_t *err)
     return TR_OK;
 }
 
+/// The pipe is closed last: until then a late signal may still write to it.
 void service_signals_release(void)
 {
     const struct sigaction ignore = {.sa_handler = SIG_IGN};

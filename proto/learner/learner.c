@@ -79,6 +79,7 @@ static tr_status open_model(tr_model_t **model, const tr_learner_t *learner, con
     return status;
 }
 
+/// The config is read before the model is made, which takes longest.
 tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scalar,
                           const tr_service_options_t *options, tr_error_t *err)
 {
@@ -112,6 +113,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
         tr_model_set_scores(tr_trainer_model(learner->trainer), 0.0,
                             0.0); // not those of the model before training
     }
+    // Only now: a learner that failed above must not look like one that is ready.
     learner->step = (uint64_t)step;
     learner->source = tr_strdup(source);
     tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld device=%s form=%s \"ready\"",
@@ -128,12 +130,14 @@ static void unload(tr_learner_t *learner)
     *learner = (tr_learner_t){.backend = learner->backend};
 }
 
+/// The model first, since it lies in the backend's memory.
 void tr_learner_close(tr_learner_t *learner)
 {
     unload(learner);
     tr_backend_close(&learner->backend);
 }
 
+/// After a restore that failed, until one succeeds.
 tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err)
 {
     if (learner->trainer == NULL) {
@@ -143,6 +147,8 @@ tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err)
     return TR_OK;
 }
 
+/// Steps are counted at both ends, so that a learner that was restarted or a request that came
+/// twice cannot train a step twice or skip one.
 tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err)
 {
     TR_TRY(tr_learner_holds(learner, err));
@@ -153,6 +159,7 @@ tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_
     return TR_OK;
 }
 
+/// The same body for all algorithms; what a loss needs besides is read by its own page.
 tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *learner,
                                      const json_t *body, tr_error_t *err)
 {
@@ -204,6 +211,7 @@ static tr_status take_scores(const tr_learner_t *learner, const json_t *body, tr
     return TR_OK;
 }
 
+/// Only the state after whole steps is saved: the request names the step that it believes finished.
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request, tr_error_t *err)
 {
     const json_t *body = tr_message_body(request);
@@ -221,6 +229,7 @@ tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *reque
     return TR_OK;
 }
 
+/// Learners that live on go back too, so that all of a run are at the checkpoint's step.
 tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool scalar,
                              const tr_service_options_t *options, tr_error_t *err)
 {
@@ -232,6 +241,7 @@ tr_status tr_learner_restore(tr_learner_t *learner, const json_t *config, bool s
     return status;
 }
 
+/// *owned may be there after a failure of the second check too: the caller frees it in any case.
 tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_model_t *model,
                           const tr_message_t *request, tr_error_t *err)
 {
@@ -241,6 +251,7 @@ tr_status tr_learner_take(tr_sequences_t *sequences, int32_t **owned, const tr_m
     return tr_sequences_check(sequences, config->vocabulary, config->max_positions, err);
 }
 
+/// For log-probs and values alike: `name` is the tensor's, and begins the sentences of errors.
 tr_status tr_learner_infer(tr_response_pass_t *pass, const tr_model_t *model, const char *name,
                            const tr_message_t *request, tr_message_t *reply, tr_error_t *err)
 {
@@ -254,6 +265,7 @@ tr_status tr_learner_infer(tr_response_pass_t *pass, const tr_model_t *model, co
     TR_TRY(tr_body_integer(&chunk, tr_message_body(request), "chunk", 1, INT32_MAX, name, err));
     TR_TRY_GOTO(tr_learner_take(&sequences, &owned, model, request, err), done);
     size_t tokens = (size_t)sequences.response_starts[sequences.count];
+    // One more, so that no response tokens at all are no special case.
     out = tr_calloc(tokens + 1, sizeof *out);
     TR_TRY_GOTO(tr_response_forward_all(pass, &sequences, (size_t)chunk, (float)temperature, out,
                                         NULL, err),

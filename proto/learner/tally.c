@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdbool.h>
 
+/// weight: of how many rows or tokens the sum is, usually.
 tr_status tr_tally_put(json_t *tally, const char *name, double sum, double weight, tr_error_t *err)
 {
     // No row of this batch had the quantity: there is nothing to divide.
@@ -31,6 +32,8 @@ static bool is_entry(const json_t *entry)
            json_number_value(weight) > 0.0;
 }
 
+/// Entry by entry; after a failure those before the bad one are added already, and the caller gives
+/// up.
 tr_status tr_tally_add(json_t *tally, const json_t *other, const char *where, tr_error_t *err)
 {
     const char *name;
@@ -56,6 +59,7 @@ tr_status tr_tally_add(json_t *tally, const json_t *other, const char *where, tr
     return TR_OK;
 }
 
+/// The weight is above 0: tr_tally_put leaves out others.
 double tr_tally_mean(const json_t *entry)
 {
     return json_number_value(json_array_get(entry, 0)) /

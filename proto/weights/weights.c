@@ -79,11 +79,13 @@ static void find_place(char *place, size_t room)
     }
 }
 
+/// Behind the page of the header.
 static void *data_of(const segment_t *segment)
 {
     return (char *)segment->header + HEADER_BYTES;
 }
 
+/// mapped: bytes, where there is a mapping. Leaves a closed segment, so a second call does nothing.
 static void close_segment(segment_t *segment, size_t mapped)
 {
     if (segment->header != NULL) {
@@ -125,6 +127,7 @@ static void remove_stale(const char *prefix)
     free(pattern);
 }
 
+/// On a failure the caller closes what is open.
 static tr_status make_segment(segment_t *segment, size_t bytes, const char *prefix, size_t slot,
                               tr_error_t *err)
 {
@@ -168,6 +171,8 @@ static bool good_prefix(const char *prefix)
     return length > 0 && length <= 64 && strspn(prefix, letters) == length;
 }
 
+/// Both segments at once: that memory is short must be known at the start of a run, not at its
+/// second step.
 tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t bytes,
                                    const char *prefix, tr_error_t *err)
 {
@@ -197,6 +202,7 @@ tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t by
     return TR_OK;
 }
 
+/// Readers keep their mappings, which the kernel frees with the last of them.
 void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher)
 {
     tr_weights_publisher_t *p = *publisher;
@@ -213,10 +219,12 @@ void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher)
     *publisher = NULL;
 }
 
+/// Into the segment that does not hold the last version, which stays as it is.
 tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher,
                              uint64_t version, tr_weights_fill_fn fill, void *context,
                              tr_error_t *err)
 {
+    // The other one of the two.
     size_t slot = (publisher->slot + 1) % SLOTS;
     segment_t *segment = &publisher->segments[slot];
     header_t *header = segment->header;
@@ -238,6 +246,7 @@ tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publish
     return TR_OK;
 }
 
+/// Both names, so that a reader opens each segment once and not at every second version.
 json_t *tr_weights_describe(const tr_weights_publisher_t *publisher)
 {
     // The header is ours and not being written: publishing and describing are calls of one thread.
@@ -258,6 +267,7 @@ static bool copy_from(const segment_t *segment, uint64_t version, void *out, siz
 {
     const header_t *header = segment->header;
     uint64_t sequence = atomic_load(&header->sequence);
+    // Never filled, being filled, or filled with another version.
     if (sequence == 0 || sequence % 2 == 1 || header->version != version) {
         return false;
     }
@@ -266,6 +276,7 @@ static bool copy_from(const segment_t *segment, uint64_t version, void *out, siz
     return atomic_load(&header->sequence) == sequence;
 }
 
+/// For readers of other machines, whose pieces come while the actor may be training already.
 tr_status tr_weights_copy(void *out, const tr_weights_publisher_t *publisher, uint64_t version,
                           size_t offset, size_t bytes, tr_error_t *err)
 {
@@ -294,6 +305,7 @@ typedef struct description {
     const char *name;
 } description_t;
 
+/// Before anything is mapped, fetched or allocated.
 tr_status tr_weights_expect_bytes(const json_t *description, size_t bytes, tr_error_t *err)
 {
     int64_t said;
@@ -306,6 +318,7 @@ tr_status tr_weights_expect_bytes(const json_t *description, size_t bytes, tr_er
                          (long long)said, bytes);
 }
 
+/// A description comes in a request's body, so every key is checked.
 static tr_status read_description(description_t *d, size_t bytes, const json_t *object,
                                   tr_error_t *err)
 {
@@ -323,6 +336,7 @@ static tr_status read_description(description_t *d, size_t bytes, const json_t *
     d->bytes = bytes;
     TR_TRY(tr_body_integer(&d->slot, object, "slot", 0, SLOTS - 1, where, err));
     TR_TRY(tr_body_string(&text, object, "checksum", where, err));
+    // As text, because JSON has no unsigned 64-bit integers.
     d->checksum = strtoull(text, &end, 16);
     if (strlen(text) != 16 || *end != '\0') {
         return tr_fail(err, TR_ERR_PROTOCOL, "weights: checksum: expected 16 hexadecimal digits");
@@ -348,6 +362,7 @@ bool tr_weights_here(const json_t *description)
     return said != NULL && strcmp(said, place) == 0;
 }
 
+/// Opens nothing: names come with the first description.
 tr_weights_reader_t *tr_weights_reader_new(void)
 {
     tr_weights_reader_t *reader = tr_calloc(1, sizeof *reader);
@@ -357,12 +372,14 @@ tr_weights_reader_t *tr_weights_reader_new(void)
     return reader;
 }
 
+/// After this the slot is as in a new reader.
 static void unmap(tr_weights_reader_t *reader, size_t slot)
 {
     close_segment(&reader->segments[slot], reader->mapped[slot]);
     reader->mapped[slot] = 0;
 }
 
+/// The segments themselves are the publisher's.
 void tr_weights_reader_destroy(tr_weights_reader_t **reader)
 {
     if (*reader == NULL) {
@@ -436,6 +453,7 @@ static tr_status verify(const segment_t *segment, const description_t *d, uint64
     return TR_OK;
 }
 
+/// Maps, verifies, and looks once more that nothing has changed meanwhile.
 tr_status tr_weights_map(const void **data, size_t bytes, tr_weights_reader_t *reader,
                          const json_t *description, tr_error_t *err)
 {
@@ -456,6 +474,7 @@ tr_status tr_weights_map(const void **data, size_t bytes, tr_weights_reader_t *r
     return TR_OK;
 }
 
+/// Called again by whoever has copied the bytes, since the publisher waits for nobody.
 tr_status tr_weights_check(const tr_weights_reader_t *reader, tr_error_t *err)
 {
     TR_ASSERT(reader->given, "no weights were mapped");

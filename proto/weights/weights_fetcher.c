@@ -30,6 +30,7 @@ struct tr_weights_fetcher {
     void *data;    ///< the weights that came last
 };
 
+/// Connects at the first transfer: the port is in the description.
 tr_weights_fetcher_t *tr_weights_fetcher_new(const char *controller, const char *keys)
 {
     tr_weights_fetcher_t *fetcher = tr_calloc(1, sizeof *fetcher);
@@ -38,6 +39,7 @@ tr_weights_fetcher_t *tr_weights_fetcher_new(const char *controller, const char 
     return fetcher;
 }
 
+/// Leaves the fetcher as new, but for the weights that it holds.
 static void disconnect(tr_weights_fetcher_t *fetcher)
 {
     if (fetcher->socket != NULL) {
@@ -49,6 +51,7 @@ static void disconnect(tr_weights_fetcher_t *fetcher)
     fetcher->address = NULL;
 }
 
+/// Frees the weights too, which the caller must have copied.
 void tr_weights_fetcher_destroy(tr_weights_fetcher_t **fetcher)
 {
     tr_weights_fetcher_t *f = *fetcher;
@@ -102,6 +105,7 @@ typedef struct transfer {
     int64_t asked;         // when the last piece was asked for
 } transfer_t;
 
+/// All pieces are of one size but the last.
 static size_t bytes_of(const transfer_t *t, size_t piece)
 {
     return piece + 1 < t->pieces ? TR_WEIGHTS_PIECE : t->bytes - piece * TR_WEIGHTS_PIECE;
@@ -237,6 +241,7 @@ static tr_status expect_checksum(const void *data, size_t bytes, const json_t *d
                          found, wanted);
 }
 
+/// The memory is kept for the next version, which has the same size.
 tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t *fetcher,
                            const json_t *description, bool (*stop)(void), tr_error_t *err)
 {
@@ -262,6 +267,7 @@ tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t
                            .pieces = pieces,
                            .missing = pieces,
                            .states = tr_calloc(pieces, 1)};
+    // For the log: how long a rollout elsewhere waits for weights.
     double began = tr_clock_seconds();
     tr_status status = run(&transfer, stop, err);
     free(transfer.states);

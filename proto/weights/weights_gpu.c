@@ -16,6 +16,8 @@
 /// Bytes of a handle.
 enum { HANDLE = sizeof((tr_device_memory_t *)0)->handle };
 
+/// The handle is 64 bytes that CUDA gives to other processes; in hexadecimal digits, since a body
+/// holds no binary values.
 json_t *tr_weights_gpu_describe(const tr_device_memory_t *memory, uint64_t version, size_t bytes)
 {
     char hex[2 * HANDLE + 1], checksum[17];
@@ -32,12 +34,14 @@ json_t *tr_weights_gpu_describe(const tr_device_memory_t *memory, uint64_t versi
                      "handle", hex, "place", memory->place);
 }
 
+/// False also for what is no description, which the other reader then refuses with a sentence.
 bool tr_weights_gpu_is(const json_t *description)
 {
     const char *transport = json_string_value(json_object_get(description, "transport"));
     return transport != NULL && strcmp(transport, "gpu") == 0;
 }
 
+/// Checks the form alone. Whether the handle opens, and on this machine, is found by the backend.
 tr_status tr_weights_gpu_read(tr_device_memory_t *memory, const json_t *description, size_t bytes,
                               tr_error_t *err)
 {

@@ -43,6 +43,7 @@ static tr_status give(const tr_weights_server_t *server, const tr_message_t *req
     TR_TRY(tr_body_integer(&version, body, "version", 0, INT64_MAX, "piece", err));
     TR_TRY(tr_body_integer(&offset, body, "offset", 0, INT64_MAX, "piece", err));
     TR_TRY(tr_body_integer(&bytes, body, "bytes", 1, (int64_t)TR_WEIGHTS_PIECE, "piece", err));
+    // At most TR_WEIGHTS_PIECE, by the bound above.
     size_t count = (size_t)bytes;
     void *piece = tr_calloc(count, 1);
     tr_status status =
@@ -55,6 +56,8 @@ static tr_status give(const tr_weights_server_t *server, const tr_message_t *req
     return TR_OK;
 }
 
+/// Every request that can be read gets an answer, so that the reader does not wait for its silence
+/// to pass.
 static void answer(const tr_weights_server_t *server, const tr_peer_t *peer,
                    const tr_message_t *request)
 {
@@ -102,8 +105,10 @@ static void serve(zsock_t *pipe, void *context)
         {.socket = zsock_resolve(pipe), .events = ZMQ_POLLIN},
         {.socket = zsock_resolve(server->socket), .events = ZMQ_POLLIN},
     };
+    // zactor_new returns on this signal.
     zsock_signal(pipe, 0);
     while (items[0].revents == 0) {
+        // Without a timeout: nothing is due by time here.
         if (zmq_poll(items, 2, -1) < 0 && zmq_errno() != EINTR) {
             return;
         }
@@ -111,6 +116,7 @@ static void serve(zsock_t *pipe, void *context)
     }
 }
 
+/// Binds here and not on the thread, so that an address in use is an error of the caller.
 tr_status tr_weights_server_new(tr_weights_server_t **server,
                                 const tr_weights_publisher_t *publisher, const char *endpoint,
                                 const char *keys, tr_error_t *err)
@@ -134,6 +140,7 @@ tr_status tr_weights_server_new(tr_weights_server_t **server,
     return TR_OK;
 }
 
+/// Requests that are still queued stay unanswered.
 void tr_weights_server_destroy(tr_weights_server_t **server)
 {
     tr_weights_server_t *s = *server;
@@ -148,6 +155,7 @@ void tr_weights_server_destroy(tr_weights_server_t **server)
     *server = NULL;
 }
 
+/// The host is left out: a reader knows by which name it reaches this machine, and we do not.
 void tr_weights_server_describe(json_t *description, const tr_weights_server_t *server)
 {
     json_object_set_new(description, "port", json_integer(server->port));
