@@ -35,35 +35,26 @@ void loaded_model_release(loaded_model_t *loaded)
     tr_tokenizer_destroy(&loaded->tokenizer);
 }
 
-/// An id beyond the embedding would read other memory.
-static tr_status check_ids(const int32_t *ids, size_t count, const loaded_model_t *loaded,
-                           const char *what, tr_error_t *err)
-{
-    size_t vocabulary = tr_model_config(loaded->model)->vocabulary;
-    if (count == 0) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "%s has no tokens", what);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (ids[i] < 0 || (size_t)ids[i] >= vocabulary) {
-            return tr_fail(
-                err, TR_ERR_ARGUMENT,
-                "%s has token %d, but the model knows %zu: tokenizer.json is another model's", what,
-                ids[i], vocabulary);
-        }
-    }
-    return TR_OK;
-}
-
-/// The prompt is taken as it is: no chat template.
+/// The prompt is taken as it is: no chat template. An id beyond the embedding would read other
+/// memory, so the ids are compared with the model's vocabulary.
 tr_status loaded_model_encode(int32_t **ids, size_t *count, const loaded_model_t *loaded,
                               const char *text, const char *what, unsigned flags, tr_error_t *err)
 {
+    size_t vocabulary = tr_model_config(loaded->model)->vocabulary;
     if (tr_tokenizer_encode(ids, count, loaded->tokenizer, text, strlen(text), flags, err) !=
         TR_OK) {
         *ids = NULL;
         return tr_error_prefix(err, "%s", what);
     }
-    tr_status status = check_ids(*ids, *count, loaded, what, err);
+    tr_status status = *count > 0 ? TR_OK : tr_fail(err, TR_ERR_ARGUMENT, "%s has no tokens", what);
+    for (size_t i = 0; status == TR_OK && i < *count; i++) {
+        if ((*ids)[i] < 0 || (size_t)(*ids)[i] >= vocabulary) {
+            status = tr_fail(
+                err, TR_ERR_ARGUMENT,
+                "%s has token %d, but the model knows %zu: tokenizer.json is another model's", what,
+                (*ids)[i], vocabulary);
+        }
+    }
     if (status != TR_OK) {
         free(*ids);
         *ids = NULL;

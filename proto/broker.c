@@ -191,34 +191,31 @@ static tr_status wait_for(zsock_t *socket, short events, int64_t end, const char
     return TR_OK;
 }
 
-/// *answer: owned by the caller. The socket connects in its own time, so even sending may have to
-/// wait.
-static tr_status ask(tr_message_t **answer, zsock_t *socket, const char *endpoint, int64_t end,
+/// *status: the body of the answer, a new reference; an error message becomes our error. The socket
+/// connects in its own time, so even sending may have to wait.
+static tr_status ask(json_t **status, zsock_t *socket, const char *endpoint, int64_t end,
                      tr_error_t *err)
 {
-    tr_message_t *question = tr_message_new("status");
-    tr_status status = wait_for(socket, ZMQ_POLLOUT, end, endpoint, err);
-    if (status == TR_OK) {
-        status = tr_message_send(socket, NULL, question, err);
+    tr_message_t *question = tr_message_new("status"), *answer;
+    tr_status result = wait_for(socket, ZMQ_POLLOUT, end, endpoint, err);
+    if (result == TR_OK) {
+        result = tr_message_send(socket, NULL, question, err);
     }
     tr_message_destroy(&question);
-    TR_TRY(status);
+    TR_TRY(result);
     // An answer that is lost is not asked for again: the user may repeat the command.
     TR_TRY(wait_for(socket, ZMQ_POLLIN, end, endpoint, err));
-    return tr_message_receive(answer, NULL, socket, err);
-}
-
-/// *status: the body of a status message; an error message becomes our error.
-static tr_status read_answer(json_t **status, const tr_message_t *answer, tr_error_t *err)
-{
+    TR_TRY(tr_message_receive(&answer, NULL, socket, err));
     const char *text = json_string_value(json_object_get(tr_message_body(answer), "text"));
     // A controller of another version may not know the question, and says so.
     if (strcmp(tr_message_type(answer), "status") != 0) {
-        return tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
-                       text != NULL ? text : tr_message_type(answer));
+        result = tr_fail(err, TR_ERR_PEER, "the controller answered: %s",
+                         text != NULL ? text : tr_message_type(answer));
+    } else {
+        *status = json_incref(tr_message_body(answer));
     }
-    *status = json_incref(tr_message_body(answer));
-    return TR_OK;
+    tr_message_destroy(&answer);
+    return result;
 }
 
 /// A question and an answer over a connection of its own; the broker does not register the asker.
@@ -228,14 +225,9 @@ tr_status tr_broker_ask_status(json_t **status, const char *endpoint, const char
 {
     zsock_t *socket;
     int64_t end = tr_clock_ms() + timeout_ms;
-    tr_message_t *answer = NULL;
     *status = NULL;
     TR_TRY(tr_endpoint_connect(&socket, endpoint, keys, NULL, err));
-    tr_status result = ask(&answer, socket, endpoint, end, err);
-    if (result == TR_OK) {
-        result = read_answer(status, answer, err);
-    }
-    tr_message_destroy(&answer);
+    tr_status result = ask(status, socket, endpoint, end, err);
     zsock_set_linger(socket, 0); // a question that nobody answered is not kept for later
     zsock_destroy(&socket);
     return result;

@@ -10,8 +10,8 @@
 
 #include "proto/message_parts.h"
 
-/// The release of bytes that were copied.
-static void free_data(void *data, void *hint)
+/// Called by ZeroMQ, mostly on a thread of its own.
+void tr_message_free(void *data, void *hint)
 {
     (void)hint;
     free(data);
@@ -51,7 +51,7 @@ void message_part_copy(message_part_t *part, const void *data)
     if (bytes > 0) {
         memcpy(copy, data, bytes);
     }
-    message_part_lend(part, copy, free_data, NULL);
+    message_part_lend(part, copy, tr_message_free, NULL);
 }
 
 /// Also used by the reader of envelopes, which has all fields already.

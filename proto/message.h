@@ -60,6 +60,8 @@ typedef struct tr_peer {
 
 /// Frees memory that a tensor lent to the wire; called once, on any thread.
 typedef void (*tr_release_fn)(void *data, void *hint);
+/// The release of memory of malloc; hint is not read.
+void tr_message_free(void *data, void *hint);
 
 // Life cycle
 

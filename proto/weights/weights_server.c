@@ -24,13 +24,6 @@ struct tr_weights_server {
     int64_t port;
 };
 
-/// Called by ZeroMQ when the piece is on its way.
-static void release_piece(void *piece, void *hint)
-{
-    (void)hint;
-    free(piece);
-}
-
 /// Fills the reply to a request. The piece is copied once, and the copy lent to the message.
 static tr_status give(const tr_weights_server_t *server, const tr_message_t *request,
                       tr_message_t *reply, tr_error_t *err)
@@ -52,7 +45,7 @@ static tr_status give(const tr_weights_server_t *server, const tr_message_t *req
         free(piece);
         return status;
     }
-    tr_message_add_tensor(reply, "piece", TR_U8, 1, &count, piece, release_piece, NULL);
+    tr_message_add_tensor(reply, "piece", TR_U8, 1, &count, piece, tr_message_free, NULL);
     return TR_OK;
 }
 
