@@ -159,6 +159,7 @@ void child_signal(const child_t *child, int signal)
 /// Kills what the child has left in its group: ranks of a killed mpirun, say.
 bool child_reap(int *how, child_t *child)
 {
+    // si_pid stays 0 where the child still runs.
     siginfo_t info = {0};
     if (child->pid == 0 ||
         // WNOWAIT leaves it as a zombie, so that its number cannot be given to another process yet

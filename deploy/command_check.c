@@ -63,6 +63,7 @@ static tr_status print_summary(const tr_recipe_t *recipe, const memory_plan_t *p
     if (generates) {
         print_judges(recipe);
     }
+    // Of the data as it was read: a single long row decides how much memory a pass takes.
     printf("longest    %zu tokens of a %s\n\n", plan->longest, generates ? "prompt" : "row");
     memory_plan_print(stdout, plan);
     return TR_OK;
@@ -77,6 +78,7 @@ static tr_status check_memory(const tr_recipe_t *recipe, tr_error_t *err)
     TR_TRY_GOTO(memory_plan_check_devices(recipe, err), done);
     // Measured by the data, unlike for `run`, since a user who asks wants exact numbers.
     TR_TRY_GOTO(memory_plan_init(&plan, recipe, true, err), done);
+    // Before the sums are compared: the table explains a failure.
     TR_TRY_GOTO(print_summary(recipe, &plan, err), done);
     status = memory_plan_check_memory(&plan, err);
 done:

@@ -140,6 +140,7 @@ int command_generate(int argc, char **argv)
         .parser = take_option,
         .doc = "Generate from a prompt: the response goes to standard output."};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    // Values point into argv, so the texts of the options are not needed any more.
     command_fields_free(&options);
     // argp has ended the process for a wrong option: the values are in their ranges
     tr_status status = generate(&arguments, &err);

@@ -35,6 +35,7 @@ static void say_added(const char *directory, const char *name)
 /// New keys, or with --add one more certificate beside them.
 int command_keys(int argc, char **argv)
 {
+    // One certificate may serve all workers; one each allows to shut out a single machine.
     static const struct argp_option table[] = {
         {"add", 'a', "NAME", 0, "One more worker certificate for keys that are there", 0},
         {0},

@@ -56,6 +56,7 @@ static tr_status encode(pair_t *pair, const loaded_model_t *loaded, const argume
                                TR_ENCODE_SPECIAL, err));
     TR_TRY(loaded_model_encode(&response, &pair->response, loaded, arguments->response,
                                "the response", TR_ENCODE_CONTINUES, err));
+    // Joined behind the prompt: a pass takes a sequence, and is told where its response begins.
     pair->ids = tr_realloc(pair->ids, (pair->prompt + pair->response) * sizeof *pair->ids);
     memcpy(pair->ids + pair->prompt, response, pair->response * sizeof *response);
     free(response);
@@ -97,6 +98,7 @@ static tr_status print(const loaded_model_t *loaded, const pair_t *pair, const f
         // a byte token is no UTF-8: jansson gives NULL, and the list would be short; the ids are
         // complete in any case
         json_array_append_new(tokens, json_string(token != NULL ? token : ""));
+        // A float becomes a double without loss.
         json_array_append_new(numbers, json_real((double)logprobs[i]));
     }
     // ids, tokens and logprobs have one entry for each token of the response

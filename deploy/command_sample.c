@@ -150,6 +150,7 @@ static tr_status load_recipe(tr_recipe_t **recipe, arguments_t *arguments)
     tr_error_t err = {0};
     uint64_t steps = 0;
     // the first time with steps=1, which add_word below overrides
+    // Checks all but the number of steps, so that prompts are read only by a good recipe.
     TR_TRY(command_load_recipe(recipe, arguments->words, arguments->count));
     tr_status status = count_steps(&steps, *recipe, &err);
     tr_recipe_destroy(recipe);
@@ -157,6 +158,7 @@ static tr_status load_recipe(tr_recipe_t **recipe, arguments_t *arguments)
         tr_status_report(status, &err);
         return status;
     }
+    // A later word overrides an earlier one.
     add_word(arguments, tr_format("steps=%llu", (unsigned long long)steps));
     return command_load_recipe(recipe, arguments->words, arguments->count);
 }
@@ -234,6 +236,7 @@ static tr_status deliver(const arguments_t *arguments, const tr_recipe_t *recipe
                count.prompts - count.pairs);
     }
     printf("\n");
+    // Its samples are in the files now; there is no model that anyone would want.
     return tr_directory_remove(directory, err);
 }
 
@@ -290,6 +293,7 @@ int command_sample(int argc, char **argv)
     add_word(&arguments, NULL); // no file
     add_word(&arguments, tr_strdup("algorithm=sample"));
     add_word(&arguments, tr_strdup("steps=1"));
+    // As the help says, a response ends where the model ends it.
     add_word(&arguments, tr_strdup("generation.stop_token=eos"));
     add_word(&arguments,
              tr_format("generation.samples=%llu", (unsigned long long)generation.samples));

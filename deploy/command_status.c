@@ -72,6 +72,7 @@ static tr_status ask(json_t **answer, const char *directory, tr_error_t *err)
     char *endpoint;
     *answer = NULL;
     TR_TRY(read_endpoint(&endpoint, directory, err));
+    // NULL on one machine, where the file permissions of the socket protect it.
     char *keys = keys_of_run(directory);
     tr_status status = tr_broker_ask_status(answer, endpoint, keys, ANSWER_MS, err);
     free(keys);
@@ -175,6 +176,7 @@ static void print_queues(const json_t *queues, const json_t *workers)
 {
     size_t index;
     json_t *queue;
+    // Said in words, since an empty list looks like a fault.
     if (json_array_size(queues) == 0) {
         printf("queues     empty\n");
         return;
@@ -219,6 +221,7 @@ int command_status(int argc, char **argv)
     json_t *answer = NULL;
     command_parse(&line, argc, argv);
     tr_status status = ask(&answer, line.words[0], &err);
+    // For programs: nothing is left out or rounded.
     if (status == TR_OK && line.values['j'] != NULL) {
         json_dumpf(answer, stdout, JSON_INDENT(2));
         printf("\n");

@@ -212,6 +212,8 @@ static tr_status learn(memory_t *memory, dry_run_t *run, tr_error_t *err)
     tr_memory_use_t *use = &run->backend->memory;
     tr_trainer_t *trainer;
     size_t some, all;
+    // Three optimizers: moments alone, as much as the trainer below has, and as much as a real one
+    // has.
     TR_TRY(optimizer_bytes(&memory->optimizer, run, 0, err));
     TR_TRY(optimizer_bytes(&some, run, chunks, err));
     TR_TRY(optimizer_bytes(&all, run, chunks > work->chunks ? chunks : work->chunks, err));

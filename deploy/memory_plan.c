@@ -211,6 +211,7 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure,
     }
     // Rows are whole already; prompts get a response behind them.
     size_t response = f->generates ? (size_t)g->max_new_tokens : 0;
+    // A response ends at the model's last position, whatever the recipe allows.
     f->longest = least(f->prompt + response, f->policy.max_positions);
     return TR_OK;
 }
@@ -235,6 +236,7 @@ static memory_work_t learner_work(const facts_t *f, const group_t *group)
 {
     const tr_optimizer_options_t *o = &f->recipe->optimizer;
     const tr_sharing_options_t *sharing = &group->learner->sharing;
+    // Counted in rows in a recipe, in sequences here: a pair is two.
     const size_t chunk = least((size_t)o->chunk * f->algorithm->group, f->update);
     const bool rounds = o->rounding == TR_ROUNDING_STOCHASTIC, scores = f->algorithm->scalar;
     return (memory_work_t){
@@ -282,6 +284,7 @@ static tr_status measure(memory_t *memory, const facts_t *f, const group_t *grou
         .device = device, .precision = dtype_of(f->recipe), .threads = (size_t)group->threads};
     const memory_work_t work = work_of(f, group);
     tr_model_config_t config;
+    // Each role may have a model of its own shape; a critic or judge has a scalar head besides.
     TR_TRY(tr_model_config_load(&config, group->model, err));
     if (group->kind == CRITIC || group->kind == JUDGE ||
         (group->kind == ACTOR && f->algorithm->scalar)) {
@@ -333,6 +336,7 @@ static size_t published(const facts_t *f)
     // On a GPU they are published in the precision that it computes in.
     bool gpu = tr_device_is_gpu(f->recipe->roles.actor.device.items[0]);
     tr_layout_t layout;
+    // The number of parameters, by the layout that the actor publishes in.
     tr_layout_init(&layout, &f->policy);
     size_t bytes = layout.total * tr_dtype_size(gpu ? dtype_of(f->recipe) : TR_F32);
     tr_layout_release(&layout);
@@ -349,6 +353,7 @@ tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool 
     *plan = (memory_plan_t){0};
     TR_TRY(facts_init(&f, recipe, measure, err));
     plan->longest = f.prompt;
+    // Added to by lines whose optimizers keep their moments on the host (add_line).
     plan->host = published(&f);
     size_t count = list_groups(&groups, recipe);
     for (size_t i = 0; i < count && status == TR_OK; i++) {

@@ -50,6 +50,7 @@ static size_t beside(const memory_plan_t *plan, const char *device)
     }
     for (size_t i = 0; i < plan->count; i++) {
         const memory_plan_line_t *line = &plan->lines[i];
+        // A process within another has no context of the driver of its own.
         bool counts = !line->within && tr_device_is_same(line->device, device);
         processes += counts ? line->processes : 0;
     }
@@ -69,6 +70,7 @@ static size_t sum_on(const memory_plan_t *plan, const char *device)
 /// The first line on its device: devices are gone through by these.
 static bool is_first(const memory_plan_t *plan, size_t i)
 {
+    // Quadratic, over a handful of lines.
     for (size_t k = 0; k < i; k++) {
         if (tr_device_is_same(plan->lines[k].device, plan->lines[i].device)) {
             return false;
@@ -178,6 +180,7 @@ static tr_status check_device(const memory_plan_t *plan, const char *device, tr_
     if (needed <= free_bytes) {
         return TR_OK;
     }
+    // The sentence lists who is on the device, so that the user sees what to move.
     char *lines = lines_text(plan, device);
     tr_fail(err, TR_ERR_MEMORY, "%s: %s are needed (%s), %s are free: %s", device,
             size_text(size, needed), lines, size_text(has, free_bytes), remedy);
@@ -207,6 +210,7 @@ tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err)
     TR_TRY(memory_plan_check_devices(recipe, err));
     for (int measure = 0; measure < 2 && status == TR_ERR_MEMORY; measure++) {
         memory_plan_t plan; // at first without the data, whose rows may be shorter than they may be
+        // The second round only after TR_ERR_MEMORY; any other failure would come again.
         status = memory_plan_init(&plan, recipe, measure == 1, err);
         status = status == TR_OK ? memory_plan_check_memory(&plan, err) : status;
         memory_plan_release(&plan);

@@ -51,7 +51,7 @@ static char **copy_words(const char *const *words, size_t count)
 
 /// What Open MPI (4 reads OMPI, 5 PRTE) is told on one machine: the ranks may be more than the
 /// processors, share them as any processes do, and run as root where the run does; it says nothing
-/// when one of them ends.
+/// when one of them ends. A version ignores the other's names, so all are always set.
 static const char *const mpi_settings[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
@@ -254,6 +254,7 @@ static void fill(const setting_t *setting, const tr_recipe_t *recipe, bool resum
         .name = tr_strdup("controller"),
         .argv = resume ? our_program(setting, "troupe-controller", "--resume", plan->directory)
                        : our_program(setting, "troupe-controller", plan->directory, NULL),
+        // It reads keys and level as workers do; name and group mean nothing to it.
         .environment = environment_of(setting, "controller", "controller", false)};
     // the order here is the order of starting; it changes nothing but the logs
     if (tr_algorithm_learns(algorithm)) {

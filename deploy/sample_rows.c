@@ -144,6 +144,7 @@ static tr_status read_lines(writing_t *w, FILE *file, json_t **group, size_t sam
         }
     }
     free(line);
+    // The run writes a prompt's responses together, so an incomplete group is a damaged file.
     if (status == TR_OK && filled > 0) {
         status = tr_fail(err, TR_ERR_FORMAT, "'%s' ends within the responses to a prompt", path);
     }
@@ -165,6 +166,7 @@ tr_status sample_rows_write(sample_rows_count_t *count, const sample_rows_t *row
     sheet_open(&w.all, rows->all);
     sheet_open(&w.best, rows->best);
     sheet_open(&w.pairs, rows->pairs);
+    // Filled again for each prompt.
     json_t **group = tr_calloc(samples, sizeof(json_t *));
     tr_status status = read_lines(&w, file, group, samples, samples_path, err);
     free(group);

@@ -34,6 +34,9 @@ typedef enum phase {
     ENDING    ///< all were asked to end
 } phase_t;
 
+/// Workers that fail quickly, several times in a row, end the run: the cause is then in what they
+/// were given (a model that is not there, no memory), and another start does not mend it. One that
+/// fails after a while is started again without an end.
 typedef struct worker {
     child_t child;
     double due; ///< when to start again; INFINITY while it runs
@@ -256,6 +259,7 @@ static void take_ready_file(supervisor_t *s)
 {
     char *text;
     size_t length;
+    // Read anew at each change of the directory, whatever file it was.
     if (s->phase != STARTING ||
         // the file is written by rename, so it is there with its content or not at all
         tr_file_read(&text, &length, s->ready, ENDPOINT_LIMIT, NULL) != TR_OK) {

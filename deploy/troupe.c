@@ -76,10 +76,12 @@ int main(int argc, char **argv)
     const struct argp parser = {
         .parser = take_option, .args_doc = "COMMAND [ARGUMENT ...]", .doc = purpose};
     choice_t choice = {0};
+    // --version belongs to this parser; subcommands inherit the variable.
     argp_program_version = "troupe " TROUPE_VERSION;
     argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &choice);
     // argp prints argv[0] in usage and in errors
     char *name = tr_format("troupe %s", choice.subcommand->name);
+    // The subcommand's own command line begins with its name, where argv[0] would be.
     char **rest = argv + choice.at;
     rest[0] = name;
     int code = choice.subcommand->run(argc - choice.at, rest);

@@ -66,7 +66,8 @@ bool tr_dispatch_queued(const tr_dispatch_t *d, int64_t id)
 
 /// A request whose worker is gone is queued again, or ends with an ERROR and is freed. `counts`:
 /// the worker did not leave of its own accord, so the request may be what killed it. A request for
-/// a named worker always ends: the state that it relied on is gone with the process.
+/// a named worker always ends: the state that it relied on is gone with the process. Others
+/// survive, because any worker of the group gives the same answer.
 static void requeue_or_end(tr_dispatch_t *d, dispatch_request_t *r, const dispatch_worker_t *worker,
                            const char *why, bool counts)
 {

@@ -215,6 +215,7 @@ bool tr_dispatch_next_send(tr_peer_t *peer, tr_message_t **message, tr_dispatch_
     }
     STAILQ_REMOVE_HEAD(&d->sends, link);
     *peer = send->peer;
+    // Owned by the caller from now on.
     *message = send->message;
     free(send);
     return true;

@@ -26,6 +26,7 @@ void tr_wire_init(void)
 {
     zsys_handler_set(NULL);
     zsys_init();
+    // Enough for a `bye`; a peer that is gone does not hold up the exit for longer.
     zsys_set_linger(LINGER_MS);
 }
 
@@ -40,6 +41,7 @@ tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_err
         return TR_OK;
     }
     char directory[] = "/tmp/troupe-XXXXXX";
+    // A fresh directory, readable by its owner alone, so that nobody else can bind the name first.
     if (mkdtemp(directory) == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot create '%s': %s", directory, strerror(errno));
     }
@@ -203,6 +205,7 @@ static tr_status secure_server(zsock_t *socket, zactor_t **auth, const char *key
     zsock_wait(*auth);
     free(authorised);
     zcert_apply(certificate, socket);
+    // The side that is connected to holds the long-term key that peers know.
     zsock_set_curve_server(socket, 1);
     zsock_set_zap_domain(socket, "troupe");
     zcert_destroy(&certificate);

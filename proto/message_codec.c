@@ -85,6 +85,7 @@ static tr_status read_tensor(tr_view_t *view, const json_t *entry, size_t index,
             return tr_fail(err, TR_ERR_PROTOCOL,
                            "tensors[%zu]: shape[%zu]: expected an integer from 0", index, d);
         }
+        // 0 is allowed: a batch may have no kept ids.
         view->shape[d] = (size_t)json_integer_value(extent);
     }
     if (!message_view_bytes(&view->bytes, view)) {
@@ -155,6 +156,7 @@ tr_status tr_message_unpack(tr_message_t **message, const void *bytes, size_t le
     json_t *body = json_incref(json_object_get(fields, "body"));
     // A fault of the body, like those that the reader below has found.
     if (body != NULL && !json_is_object(body)) {
+        // Not the case of a fault inside: the reader left such a body out.
         tr_fail(&fault, TR_ERR_PROTOCOL, "body: expected a map");
         json_decref(body);
         body = NULL;

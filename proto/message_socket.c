@@ -105,7 +105,8 @@ static void skip_rest(void *socket, bool more)
 }
 
 /// Reads the frames of the tensors. *more: whether a frame of this message is unread, before and
-/// after.
+/// after. A peer that sends more frames than its envelope names, or fewer, has a message of another
+/// length in mind: it is refused whole.
 static tr_status receive_tensors(tr_message_t *message, void *socket, bool *more, tr_error_t *err)
 {
     size_t index = 0;

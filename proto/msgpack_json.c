@@ -21,6 +21,8 @@ typedef struct step {
     size_t index;
 } step_t;
 
+/// Where reading is, and what it may still take. Every function takes the cursor by pointer and
+/// either moves it behind a whole value or fails.
 typedef struct cursor {
     const uint8_t *at;
     const uint8_t *end;
@@ -253,6 +255,7 @@ static tr_status read_key(const char **key, size_t *length, cursor_t *c)
         c->at++;
         TR_TRY(read_big_endian(&size, c, (size_t)1 << (head - 0xd9)));
     } else {
+        // A key of another type may be an array or a map: reading it finds where the value begins.
         TR_TRY(read_value(&ignored, c));
         json_decref(ignored);
         return bad_content(&ignored, c, "a key is not a string");
@@ -369,6 +372,7 @@ static tr_status read_value(json_t **value, cursor_t *c)
         return bad_form(c, "the message ends inside a value");
     }
     uint8_t head = *c->at++;
+    // Twelve rows, of which a map of short strings needs the first four.
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         if (head >= forms[i].first && head <= forms[i].last) {
             uint8_t k = (uint8_t)(head - forms[i].first);

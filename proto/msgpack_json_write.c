@@ -30,6 +30,7 @@ static tr_status enter(writer_t *w)
         return tr_fail(w->err, TR_ERR_ARGUMENT, "message nests deeper than %d",
                        (int)TR_ENVELOPE_DEPTH);
     }
+    // A hundred bytes of memory each at the other side (message.h).
     if (++w->nodes > TR_ENVELOPE_NODES) {
         return tr_fail(w->err, TR_ERR_ARGUMENT,
                        "message holds more than %d maps and arrays (split the request)",

@@ -35,6 +35,7 @@ static tr_status check_ids(const int32_t *ids, size_t count, size_t limit, const
                            tr_error_t *err)
 {
     for (size_t i = 0; i < count; i++) {
+        // limit is at least 1: a vocabulary, or the number of ways to finish.
         if (ids[i] < 0 || (size_t)ids[i] >= limit) {
             return tr_fail(err, TR_ERR_PROTOCOL, "tensor '%s' holds %d at %zu; expected 0 to %zu",
                            name, ids[i], i, limit - 1);
@@ -62,6 +63,7 @@ static tr_status check_kept(const tr_responses_t *r, size_t tokens, tr_error_t *
 {
     // Offsets rise or stay (expect_offsets), so begin is never behind end.
     for (size_t t = 0; t < tokens; t++) {
+        // Of this token; as many ids as sampling let through.
         int32_t begin = r->kept_offsets[t], end = r->kept_offsets[t + 1];
         bool held = begin == end;
         for (int32_t i = begin; i < end; i++) {

@@ -45,6 +45,7 @@ static tr_status measure(tr_sequences_t *sequences, int32_t *response_starts, tr
     for (size_t s = 0; s < sequences->count; s++) {
         int32_t length = sequences->starts[s + 1] - sequences->starts[s];
         int32_t prompt = sequences->prompt_lengths[s];
+        // starts do not fall (expect_offsets), so length is not negative.
         if (prompt < 1 || prompt > length) {
             return tr_fail(err, TR_ERR_PROTOCOL, "sequence %zu of %d tokens has a prompt of %d", s,
                            length, prompt);

@@ -286,7 +286,8 @@ static void receive_all(service_t *s)
 }
 
 /// A handler cannot serve now, though the process is healthy (weights could not be fetched, say):
-/// the other workers get its requests, and it registers again later.
+/// the other workers get its requests, and it registers again later. An error reply would not do:
+/// it would be taken for the answer, and nobody else would be asked.
 static void withdraw(service_t *s, const char *why)
 {
     tr_log(TR_LOG_WARN, "service", "\"leaving for %lld seconds: %s\"", (long long)s->backoff / 1000,

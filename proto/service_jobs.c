@@ -20,6 +20,9 @@
 enum { WAITING_MAX = 2048, ANSWERED_MAX = 256 };
 
 /// A pointer goes to the other thread, and with it all that it points at. NULL ends that thread.
+/// The life of a job: added by the service's thread as WAITING; handed over, COMPUTING; handed
+/// back, ANSWERED, with its reply; removed when `done` comes. Only between the two handovers does
+/// the other thread have it.
 static void hand_over(int socket, const service_job_t *job)
 {
     // A packet of eight bytes: the address itself.
@@ -232,6 +235,7 @@ static size_t count_state(const service_jobs_t *jobs, service_job_state_t state,
 {
     size_t count = 0;
     *oldest = NULL;
+    // Short lists: some requests that wait and some answers.
     for (service_job_t *job = jobs->first; job != NULL; job = job->next) {
         if (job->state == state) {
             *oldest = count++ == 0 ? job : *oldest;
@@ -259,6 +263,7 @@ service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message)
     while (*end != NULL) {
         end = &(*end)->next;
     }
+    // The state is WAITING, which is 0.
     *end = job;
     return job;
 }
@@ -266,6 +271,7 @@ service_job_t *service_jobs_add(service_jobs_t *jobs, tr_message_t **message)
 /// The job is in the list.
 static void unlink_job(service_jobs_t *jobs, service_job_t *job)
 {
+    // By the address of the link, so that the first job is no special case.
     service_job_t **link = &jobs->first;
     while (*link != job) {
         link = &(*link)->next;

@@ -61,7 +61,7 @@ static void replace(char **field, const char *value)
     *field = tr_strdup(value);
 }
 
-/// A whole number from `least` to 4096.
+/// A whole number from `least` to 4096, for --threads and --ranks; a sentence begins with option.
 static void parse_count(size_t *count, const char *option, unsigned long least, const char *text,
                         struct argp_state *state)
 {
@@ -148,11 +148,13 @@ void tr_service_parse(tr_service_options_t *options, int argc, char **argv, cons
 /// single processes.
 tr_status tr_service_join(tr_service_options_t *options, tr_error_t *err)
 {
+    // A single process needs neither module.
     if (options->ranks == 1) {
         return TR_OK;
     }
     // NCCL moves what is on GPUs, MPI what is in host memory; mpirun starts the ranks either way.
     const char *module = options->gpus ? "nccl" : "mpi";
+    // All ranks meet here; it fails on each where their number is another than --ranks says.
     TR_TRY(tr_collective_open(&options->collective, module, NULL, options->ranks, err));
     size_t rank = options->collective->rank;
     // Rank 0 is the worker; the logs of the others tell them apart by a number.

@@ -94,6 +94,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     TR_TRY(read_options(&optimizer, &ranks, config, options->collective, err));
     // A restore keeps the device: only the model and its state are made anew.
     if (learner->backend == NULL) {
+        // Of a list of devices the rank's own.
         TR_TRY(tr_device_open(&learner->backend, config, options->threads,
                               tr_collective_rank(options->collective), err));
         // The collective must be able to move this device's vectors.
@@ -127,6 +128,7 @@ static void unload(tr_learner_t *learner)
 {
     tr_trainer_destroy(&learner->trainer);
     free(learner->source);
+    // The device stays open: a restore needs it again.
     *learner = (tr_learner_t){.backend = learner->backend};
 }
 
@@ -207,6 +209,7 @@ static tr_status take_scores(const tr_learner_t *learner, const json_t *body, tr
                        "the scores' standard deviation is %g: they cannot be normalized",
                        deviation);
     }
+    // Kept in the model, so later saves write them too.
     tr_model_set_scores(tr_trainer_model(learner->trainer), mean, deviation);
     return TR_OK;
 }

@@ -69,6 +69,7 @@ static void find_place(char *place, size_t room)
     char boot[40] = "";
     struct stat info;
     FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    // Both parts must be known, or places of two machines could look alike.
     bool known = file != NULL && fscanf(file, "%39s", boot) == 1 && stat("/dev/shm", &info) == 0;
     if (file != NULL) {
         fclose(file);
@@ -102,8 +103,10 @@ static void close_segment(segment_t *segment, size_t mapped)
 /// A segment is locked by its publisher as long as that lives: one that can be locked is left over.
 static void remove_when_stale(const char *name)
 {
+    // A segment of another user cannot be opened, and is left alone.
     int fd = shm_open(name, O_RDWR | O_CLOEXEC, 0);
     if (fd >= 0) {
+        // Free: no publisher lives. The lock is given up when the descriptor is closed.
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
             shm_unlink(name);
         }
@@ -240,6 +243,8 @@ tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publish
     // Of the bytes in the segment, not of their source: it covers the copy as well.
     header->checksum = XXH3_64bits(data_of(segment), publisher->bytes);
     *checksum = header->checksum;
+    // Even again: a store that is sequentially consistent is seen after all that was written before
+    // it.
     atomic_store(&header->sequence, filling + 1);
     publisher->slot = slot;
     publisher->published = true;
@@ -271,6 +276,7 @@ static bool copy_from(const segment_t *segment, uint64_t version, void *out, siz
     if (sequence == 0 || sequence % 2 == 1 || header->version != version) {
         return false;
     }
+    // May race with the publisher, on purpose: a torn copy is thrown away by the check below.
     memcpy(out, (const char *)data_of(segment) + offset, bytes);
     atomic_thread_fence(memory_order_seq_cst);
     return atomic_load(&header->sequence) == sequence;

@@ -272,6 +272,7 @@ tr_status tr_weights_fetch(const void **data, size_t bytes, tr_weights_fetcher_t
     tr_status status = run(&transfer, stop, err);
     free(transfer.states);
     TR_TRY(status);
+    // Over the whole, in the order of the model: pieces may have come in any.
     TR_TRY(expect_checksum(fetcher->data, bytes, description, err));
     tr_log(TR_LOG_INFO, "weights", "version=%lld bytes=%zu seconds=%.3f from=%s \"fetched\"",
            (long long)version, bytes, tr_clock_seconds() - began, fetcher->address);

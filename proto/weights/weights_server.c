@@ -38,6 +38,7 @@ static tr_status give(const tr_weights_server_t *server, const tr_message_t *req
     TR_TRY(tr_body_integer(&bytes, body, "bytes", 1, (int64_t)TR_WEIGHTS_PIECE, "piece", err));
     // At most TR_WEIGHTS_PIECE, by the bound above.
     size_t count = (size_t)bytes;
+    // Copied out of the segment, since the actor may overwrite it while ZeroMQ sends.
     void *piece = tr_calloc(count, 1);
     tr_status status =
         tr_weights_copy(piece, server->publisher, (uint64_t)version, (size_t)offset, count, err);
@@ -82,6 +83,7 @@ static void answer_some(const tr_weights_server_t *server)
         if (status == TR_OK) {
             answer(server, &peer, request);
             tr_message_destroy(&request);
+            // Its frames were skipped; the next message is a good one again.
         } else if (status == TR_ERR_PROTOCOL) {
             tr_log(TR_LOG_DEBUG, "weights", "\"malformed request: %s\"", err.text);
         } else {
