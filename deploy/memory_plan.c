@@ -39,7 +39,6 @@ typedef struct facts {
     size_t update;  // sequences
 } facts_t;
 
-/// The smaller one.
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;

@@ -36,7 +36,7 @@ typedef enum phase {
 
 /// Workers that fail quickly, several times in a row, end the run: the cause is then in what they
 /// were given (a model that is not there, no memory), and another start does not mend it. One that
-/// fails after a while is started again without an end.
+/// ran for a while is started again, as often as it ends.
 typedef struct worker {
     child_t child;
     double due; ///< when to start again; INFINITY while it runs

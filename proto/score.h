@@ -6,9 +6,9 @@
 ///
 ///     {"judges": {"words":  {"kind": "words", "words": [["happy", 1.0], ["sad", -1.0]]},
 ///                 "regex":  {"kind": "regex", "pattern": "\\bthe end\\b", "score": 1.0},
-///                 "length": {"kind": "length", "target": 40, "min": 0, "max": 0, "unit":
-///                 "tokens"}, "model":  {"kind": "model", "model": "path/to/directory", "threads":
-///                 2,
+///                 "length": {"kind": "length", "target": 40, "min": 0, "max": 0,
+///                            "unit": "tokens"},
+///                 "model":  {"kind": "model", "model": "path/to/directory", "threads": 2,
 ///                            "device": "cuda:0", "precision": "bf16", "memory": 0.0},
 ///                 "exec":   {"kind": "exec"}}}
 ///
