@@ -218,8 +218,8 @@ Test(actor_ppo, epochs_end_after_one_that_moved_the_policy_further_than_target_k
     learning_close(&rig.learning);
 }
 
-/// From the same weights and exact log-probs each time, with updates: the first epoch's KL is 0, the
-/// second's is not.
+/// From the same weights and exact log-probs each time, with updates: the first epoch's KL is 0,
+/// the second's is not.
 static void learn_moving(rig_ppo_t *rig, actor_ppo_t *report, size_t epochs, double target_kl)
 {
     tr_train_pass_t pass = learning_walk(2, 0.05 * LEARNING_PLAIN);

@@ -1,5 +1,5 @@
-/// Every metric that a training request is answered with, against PyTorch and transformers: requests
-/// with learning rate 0, from tests/golden/training.py.
+/// Every metric that a training request is answered with, against PyTorch and transformers:
+/// requests with learning rate 0, from tests/golden/training.py.
 #include "actor/training.h"
 
 #include <criterion/criterion.h>
