@@ -102,7 +102,8 @@ static tr_status copy_weights(rollout_service_t *service, const json_t *descript
                               tr_error_t *err)
 {
     const void *data;
-    // The version, the checksum and the size that are mapped are compared with the description there.
+    // The version, the checksum and the size that are mapped are compared with the description
+    // there.
     TR_TRY(tr_weights_map(&data, tr_model_weight_bytes(service->model), service->reader,
                           description, err));
     // Copied while the actor may begin the next version: tr_weights_check tells if it did.
