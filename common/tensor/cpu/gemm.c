@@ -106,7 +106,7 @@ SIMD void tile_run(const cpu_gemm_t *t, const size_t R, const size_t C)
 // clang-format on
 
 /// Instantiates tile_run: the widest tile, and narrower ones for the last columns, of two vectors
-/// (a panel) where the registers allow, and of one.
+/// (a panel), which is not used where the widest has one, and of one.
 #define DEFINE(R, W)                          \
     static void wide_##R(const cpu_gemm_t *t) \
     {                                         \
@@ -114,7 +114,7 @@ SIMD void tile_run(const cpu_gemm_t *t, const size_t R, const size_t C)
     }                                         \
     static void two_##R(const cpu_gemm_t *t)  \
     {                                         \
-        tile_run(t, R, W < 2 ? W : 2);        \
+        tile_run(t, R, 2);                    \
     }                                         \
     static void one_##R(const cpu_gemm_t *t)  \
     {                                         \

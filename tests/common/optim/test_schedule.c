@@ -15,7 +15,7 @@ static void equals_transformers(golden_t *golden, const char *name, tr_schedule_
     const double peak = golden_number(golden, AT("learning_rate"));
     const uint64_t steps = (uint64_t)golden_number(golden, AT("total"));
     const tr_optimizer_options_t options = {
-        .schedule = kind, .warmup = (uint64_t)golden_number(golden, AT("warmup"))};
+        .schedule = (int)kind, .warmup = (uint64_t)golden_number(golden, AT("warmup"))};
     size_t n;
     const double *rates = golden_doubles(golden, AT("rates"), &n);
 #undef AT
