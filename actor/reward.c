@@ -13,8 +13,7 @@ static tr_status reward_loss(void *argument, const tr_chunk_t *chunk, float *dou
         // Margins are of the whole batch, indexed by pair.
         float margin = reward->margins != NULL ? reward->margins[chunk->chosen[i] / 2] : 0.0f;
         tr_bradley_terry_loss(&dout[i], &dout[i + 1], &reward->sums, chunk->out[i],
-                              chunk->out[i + 1], margin, chunk->total / 2,
-                              reward->options->center_rewards_coefficient);
+                              chunk->out[i + 1], margin, chunk->total / 2, reward->options);
     }
     return TR_OK;
 }

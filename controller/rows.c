@@ -46,18 +46,28 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
     }
 }
 
-/// Refuses options of pairs (reward.normalize, center_rewards_coefficient) for rows of steps.
+/// An option of the loss of pairs that is not at its default; NULL: none.
+static const char *option_of_pairs(const tr_recipe_reward_t *reward)
+{
+    for (size_t i = 0; i < tr_reward_fields.count; i++) {
+        const tr_field_t *field = &tr_reward_fields.items[i];
+        if (!tr_field_is_default(&reward->loss, &tr_reward_fields, field)) {
+            return field->name;
+        }
+    }
+    return reward->normalize ? "normalize" : NULL;
+}
+
+/// Refuses the options of pairs for rows of steps, whose loss has none.
 static tr_status check_kind(const tr_recipe_t *recipe, tr_kind_t kind, tr_error_t *err)
 {
-    const tr_recipe_reward_t *reward = &recipe->reward;
-    if (kind != TR_KIND_STEPWISE ||
-        (!reward->normalize && reward->loss.center_rewards_coefficient == 0.0)) {
-        return TR_OK;
-    }
-    return tr_fail(
-        err, TR_ERR_ARGUMENT,
-        "%s is about pairs, and the rows of data.train are steps (completions): leave it out",
-        reward->normalize ? "reward.normalize" : "reward.center_rewards_coefficient");
+    const char *option = kind == TR_KIND_STEPWISE ? option_of_pairs(&recipe->reward) : NULL;
+    return option == NULL
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT,
+                         "reward.%s is about pairs, and the rows of data.train are steps "
+                         "(completions): leave it out",
+                         option);
 }
 
 tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,

@@ -27,9 +27,10 @@ static void note(tr_bradley_terry_sums_t *sums, double score, bool first)
 
 void tr_bradley_terry_loss(float *dchosen, float *drejected, tr_bradley_terry_sums_t *sums,
                            float chosen, float rejected, float margin, size_t normalizer,
-                           double center)
+                           const tr_reward_options_t *options)
 {
     TR_ASSERT(normalizer > 0, "a mean over no pairs");
+    const double center = options->center_rewards_coefficient;
     double w = (double)chosen, l = (double)rejected;
     double z = w - l - (double)margin;
     // d(-log s(z)) / dz; the centring term pulls both scores to the same side.

@@ -24,10 +24,10 @@ typedef struct tr_bradley_terry_sums {
 
 /// The loss of one pair: -log s(chosen - rejected - margin) + center (chosen + rejected)^2 (Touvron
 /// et al. 2023, eq. 2; Eisenstein et al. 2023, eq. 2). dchosen, drejected: written: d (loss /
-/// normalizer) / d score. chosen, rejected: scores. margin: 0 for none. center:
-/// center_rewards_coefficient, 0 for none. normalizer: pairs of the whole batch. sums: continued.
+/// normalizer) / d score. chosen, rejected: scores. margin: 0 for none.
+/// center: center_rewards_coefficient. normalizer: pairs of the whole batch. sums: continued.
 void tr_bradley_terry_loss(float *dchosen, float *drejected, tr_bradley_terry_sums_t *sums,
                            float chosen, float rejected, float margin, size_t normalizer,
-                           double center);
+                           const tr_reward_options_t *options);
 
 #endif

@@ -163,6 +163,8 @@ void tr_fields_release(void *record, const tr_fields_t *fields);
 /// `is`).
 bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_field_t *field);
 bool tr_field_equal(const void *a, const void *b, const tr_field_t *field);
+/// Whether the record has the value that the field has where nobody sets it.
+bool tr_field_is_default(const void *record, const tr_fields_t *fields, const tr_field_t *field);
 
 // Choices
 

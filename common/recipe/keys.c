@@ -144,23 +144,11 @@ static bool abbreviates(const char *word, const char *other)
     return *word == '\0';
 }
 
-/// Whether the record has the value that the key has where nobody sets it.
-/// A key cannot be compared with its default as text ("1e-5" and "0.00001"), so a record is filled
-/// with defaults and compared by value.
-static bool is_default(const recipe_key_t *key)
-{
-    void *defaults = tr_calloc(1, key->table->size);
-    tr_fields_init(defaults, key->table);
-    bool same = tr_field_equal(key->record, defaults, key->field);
-    tr_fields_release(defaults, key->table);
-    free(defaults);
-    return same;
-}
-
 bool recipe_key_is_set(const recipe_key_t *key)
 {
     // a refused value has a problem already
-    return key->node != NULL && !key->failed && !is_default(key);
+    return key->node != NULL && !key->failed &&
+           !tr_field_is_default(key->record, key->table, key->field);
 }
 
 void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key)

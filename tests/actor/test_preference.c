@@ -20,6 +20,7 @@ typedef struct rig_preference {
     size_t tokens;
     tr_dpo_options_t dpo;
     tr_kto_options_t kto;
+    tr_reward_options_t reward;
     double kl;
     float margins[SEQUENCES / 2];
 } rig_preference_t;
@@ -39,6 +40,8 @@ static void open(rig_preference_t *rig, bool scalar)
     }
     tr_fields_init(&rig->dpo, &tr_dpo_fields);
     tr_fields_init(&rig->kto, &tr_kto_fields);
+    tr_fields_init(&rig->reward, &tr_reward_fields);
+    rig->reward.center_rewards_coefficient = 0.1;
 }
 
 static size_t length_of(const tr_sequences_t *s, size_t i)
@@ -229,7 +232,7 @@ static double reward_objective(void *context, small_t *model)
     tr_response_pass_destroy(&pass);
     for (size_t i = 0; i < 2; i++) {
         tr_bradley_terry_loss(&slopes[0], &slopes[1], &sums, scores[2 * i], scores[2 * i + 1],
-                              rig->margins[i], 2, 0.1);
+                              rig->margins[i], 2, &rig->reward);
     }
     return sums.loss / 2.0;
 }
@@ -237,8 +240,7 @@ static double reward_objective(void *context, small_t *model)
 Test(actor_preference, a_reward_model_follows_the_slope_of_its_loss)
 {
     static rig_preference_t rig;
-    const tr_reward_options_t options = {.center_rewards_coefficient = 0.1};
-    actor_reward_t report = {.options = &options};
+    actor_reward_t report = {.options = &rig.reward};
     tr_error_t err = {0};
     tr_train_pass_t walk = learning_walk(1, LEARNING_PLAIN);
     small_t model;

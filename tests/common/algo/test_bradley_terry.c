@@ -21,12 +21,13 @@ static void expect_case(golden_t *golden, const char *name)
     size_t n, margin_count;
     const float *scores = golden_floats(golden, path_of(name, "scores"), &n);
     const float *margins = golden_floats(golden, path_of(name, "margins"), &margin_count);
-    double center = golden_number(golden, path_of(name, "center"));
+    const tr_reward_options_t options = {.center_rewards_coefficient =
+                                             golden_number(golden, path_of(name, "center"))};
     cr_assert_eq(n, 2 * PAIRS);
     for (size_t i = 0; i < PAIRS; i++) {
         tr_bradley_terry_loss(&gradient[i], &gradient[PAIRS + i], &sums, scores[i],
                               scores[PAIRS + i], margin_count > 0 ? margins[i] : 0.0f, PAIRS,
-                              center);
+                              &options);
     }
     golden_expect_number(golden, path_of(name, "loss"), sums.loss / PAIRS, 1e-6, 0);
     golden_expect(golden, path_of(name, "gradient"), gradient, n, 1e-6, 1e-9);
