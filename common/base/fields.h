@@ -27,7 +27,7 @@
 // Kinds of values
 
 typedef enum tr_field_kind {
-    TR_FIELD_TEXT,    ///< char *, owned; NULL for null
+    TR_FIELD_TEXT,    ///< char *, owned, never ""; NULL for null
     TR_FIELD_WHOLE,   ///< uint64_t
     TR_FIELD_REAL,    ///< double, finite
     TR_FIELD_BOOL,    ///< bool

@@ -126,4 +126,9 @@ Test(kto, advice_balances_the_classes)
     tr_fields_init(&options, &tr_kto_fields);
     tr_kto_advise(&advice, 7, 7, &options);
     cr_assert(advice.balanced);
+    // TRL: max(rows of the class, 1)
+    tr_kto_advise(&advice, 10, 0, &options);
+    cr_assert(advice.desirable_low == 0.1 && advice.undesirable_high == 10.0);
+    tr_kto_advise(&advice, 0, 10, &options);
+    cr_assert(advice.desirable_low == 10.0 && advice.undesirable_high == 0.1);
 }

@@ -20,6 +20,7 @@ def moments(run, name, role=""):
 
 
 def vector_scaled(found, expected, factor, what, relative=1e-5):
+    """Element by element; where some lie near 0, compare with a share of the largest (optimizer.chunk does)."""
     check(any(expected), f"{what}: the base is 0")
     for a, b in zip(found, expected):
         close(a, factor * b, relative, 1e-12, what)
