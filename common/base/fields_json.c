@@ -153,8 +153,8 @@ bool tr_field_equal(const void *a, const void *b, const tr_field_t *field)
     return same;
 }
 
-/// A value cannot be compared with its default as text ("1e-5" and "0.00001"), so a record is filled
-/// with defaults and compared by value.
+/// A value cannot be compared with its default as text ("1e-5" and "0.00001"), so a record is
+/// filled with defaults and compared by value.
 bool tr_field_is_default(const void *record, const tr_fields_t *fields, const tr_field_t *field)
 {
     void *defaults = tr_calloc(1, fields->size);

@@ -250,7 +250,8 @@ Test(schema, takes_a_resolved_recipe_with_many_judges)
 {
     const char *const overrides[] = {
         ("roles.reward=[{words: {good: 1, bad: -0.5}}, {regex: a}, {regex: {pattern: b}}, "
-         "{length: {min: 1}}, {exec: [sh, '-c']}, {model: m, steps: min}, {external: x}, {repetition: 2}]"),
+         "{length: {min: 1}}, {exec: [sh, '-c']}, {model: m, steps: min}, {external: x}, "
+         "{repetition: 2}]"),
         "generation.stop_ids=[1, 2]", "generation.stop_token=eos", "ppo.missing_eos_penalty=1"};
     tr_recipe_t *recipe;
     tr_recipe_problems_t problems = {0};
