@@ -59,11 +59,15 @@ static inline tr_tensor_t tr_tensor_slice(tr_tensor_t flat, size_t first, size_t
                          rows, columns};
 }
 
-/// What operators demand of their tensors: a shape; as many elements; at least as many, since
-/// vectors with a number a row may be made for the largest batch.
+/// What operators demand of their tensors: a shape or one side of it; as many elements; at least as
+/// many, since vectors with a number a row may be made for the largest batch.
 #define TR_ASSERT_SHAPE(t, rows_, columns_)                                                        \
     TR_ASSERT((t).rows == (rows_) && (t).columns == (columns_), "[%zu, %zu], expected [%zu, %zu]", \
               (t).rows, (t).columns, (size_t)(rows_), (size_t)(columns_))
+#define TR_ASSERT_ROWS(t, n) \
+    TR_ASSERT((t).rows == (n), "%zu rows, expected %zu", (t).rows, (size_t)(n))
+#define TR_ASSERT_COLUMNS(t, n) \
+    TR_ASSERT((t).columns == (n), "%zu columns, expected %zu", (t).columns, (size_t)(n))
 #define TR_ASSERT_COUNT(t, n)                                                               \
     TR_ASSERT(tr_tensor_count(t) == (n), "[%zu, %zu], expected %zu", (t).rows, (t).columns, \
               (size_t)(n))

@@ -187,7 +187,7 @@ void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tens
                  .flag = inverse};
     TR_ASSERT(heads.dim % 2 == 0, "heads of %zu elements", heads.dim);
     TR_ASSERT_SHAPE(qkv, tr_tensor_count(positions), tr_heads_width(heads));
-    TR_ASSERT_SHAPE(table, table.rows, heads.dim);
+    TR_ASSERT_COLUMNS(table, heads.dim);
     check_ids(queue, l.ids, qkv.rows, table.rows, "position");
     cpu_for(queue->backend, qkv.rows, row_grain(l.n), rope_rows, &l);
 }

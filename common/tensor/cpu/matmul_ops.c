@@ -335,7 +335,7 @@ void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const flo
 void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
                 bool accumulate)
 {
-    TR_ASSERT_SHAPE(y, x.rows, y.columns);
+    TR_ASSERT_ROWS(y, x.rows);
     cpu_matmul_run(queue->backend, cpu_f32(y), y.columns, cpu_f32(x), x.columns, weight, y.rows,
                    y.columns, x.columns, accumulate ? CPU_ADD : CPU_WRITE);
 }
@@ -353,7 +353,7 @@ void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy
                                tr_tensor_t weight)
 {
     TR_ASSERT_SHAPE(weight, dy.columns, dx.columns);
-    TR_ASSERT_SHAPE(dx, dy.rows, dx.columns);
+    TR_ASSERT_ROWS(dx, dy.rows);
     cpu_input_gradient_run(queue->backend, cpu_f32(dx), cpu_f32(dy), dy.columns, weight, dx.rows);
 }
 
@@ -452,7 +452,7 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
 void cpu_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x)
 {
     TR_ASSERT_SHAPE(dw, dy.columns, x.columns);
-    TR_ASSERT_SHAPE(dy, x.rows, dy.columns);
+    TR_ASSERT_ROWS(dy, x.rows);
     cpu_weight_gradient_run(queue->backend, cpu_f32(dw), cpu_f32(dy), dy.columns, cpu_f32(x),
                             x.rows, dw.rows, dw.columns);
 }

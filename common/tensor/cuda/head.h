@@ -73,7 +73,7 @@ static inline void cuda_over_logits(tr_queue_t *queue, tr_tensor_t hidden, tr_te
 {
     const tr_dtype_t real = queue->backend->base.real;
     const size_t tile = cuda_logits_tile(hidden.rows, head.rows);
-    TR_ASSERT_SHAPE(head, head.rows, hidden.columns);
+    TR_ASSERT_COLUMNS(head, hidden.columns);
     float *logits = static_cast<float *>(
         cuda_scratch(queue, CUDA_SLOT_LOGITS, tile * head.rows * sizeof(float)));
     for (size_t first = 0; logits != NULL && first < hidden.rows; first += tile) {

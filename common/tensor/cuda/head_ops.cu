@@ -207,7 +207,7 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
     }
     head_args_t h = prepare(hidden, dhead.rows, targets, temperature, kept);
     TR_ASSERT_SHAPE(head, dhead.rows, width);
-    TR_ASSERT_SHAPE(dhead, dhead.rows, width);
+    TR_ASSERT_COLUMNS(dhead, width);
     TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
     TR_ASSERT_COUNT(dlogprob, hidden.rows);
     // Without dmean the kernel leaves the second gradient out, so that the first keeps its bits.

@@ -324,7 +324,7 @@ void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_ten
 {
     TR_ASSERT(heads.dim % 2 == 0, "heads of %zu elements", heads.dim);
     TR_ASSERT_SHAPE(qkv, tr_tensor_count(positions), tr_heads_width(heads));
-    TR_ASSERT_SHAPE(table, table.rows, heads.dim);
+    TR_ASSERT_COLUMNS(table, heads.dim);
     cuda_with_type(qkv.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(qkv.rows), CUDA_BLOCK, 0, rotate_heads<T>,

@@ -559,7 +559,7 @@ void cuda_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t we
                  bool accumulate)
 {
     TR_ASSERT_SHAPE(weight, y.columns, x.columns);
-    TR_ASSERT_SHAPE(y, x.rows, y.columns);
+    TR_ASSERT_ROWS(y, x.rows);
     // Logits are f32 whatever the precision.
     void *to = y.dtype == TR_F32 ? cuda_f32(y) : real_data(queue, y);
     forward(queue, to, y.dtype, real_data(queue, x), weight, x.rows, accumulate);
@@ -569,14 +569,14 @@ void cuda_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t d
                                 tr_tensor_t weight)
 {
     TR_ASSERT_SHAPE(weight, dy.columns, dx.columns);
-    TR_ASSERT_SHAPE(dx, dy.rows, dx.columns);
+    TR_ASSERT_ROWS(dx, dy.rows);
     cuda_input_gradient(queue, real_data(queue, dx), real_data(queue, dy), weight, dy.rows);
 }
 
 void cuda_matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x)
 {
     TR_ASSERT_SHAPE(dw, dy.columns, x.columns);
-    TR_ASSERT_SHAPE(dy, x.rows, dy.columns);
+    TR_ASSERT_ROWS(dy, x.rows);
     cuda_weight_gradient(queue, cuda_f32(dw), real_data(queue, dy), real_data(queue, x), dy.dtype,
                          dy.rows, dw.rows, dw.columns);
 }
