@@ -135,11 +135,20 @@ static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t column
                 tile_fn *fn)
 {
     size_t left = g->columns - column * LANES;
-    cpu_gemm_t tile = *g;
-    tile.y += first * g->y_stride + column * LANES;
-    tile.a = a;
-    tile.b += (column / 2) * g->b_panel + (column % 2) * LANES;
-    tile.columns = left < vectors * LANES ? left : vectors * LANES;
+    // Field by field: a copy of *g with some fields changed afterwards made generation 3 % slower.
+    const cpu_gemm_t tile = {
+        .y = g->y + first * g->y_stride + column * LANES,
+        .y_stride = g->y_stride,
+        .a = a,
+        .a_row = g->a_row,
+        .a_k = g->a_k,
+        .b = g->b + (column / 2) * g->b_panel + (column % 2) * LANES,
+        .b_k = g->b_k,
+        .b_panel = g->b_panel,
+        .columns = left < vectors * LANES ? left : vectors * LANES,
+        .k = g->k,
+        .mode = g->mode,
+    };
     fn(&tile); // NOLINT(*CallAndMessage): a form has a kernel for each number of rows
 }
 
