@@ -97,6 +97,8 @@ outcome 0 "$TROUPE" status --json "$RUN"
 if command -v python3 >/dev/null; then
     [ "$(python3 -c "$workers" <"$SCRATCH/said")" = "actor critic reference reward rollout" ] ||
         fail "other workers than the recipe's: $(cat "$SCRATCH/said")"
+    python3 -c 'import json, sys; sys.exit(json.load(sys.stdin)["run"]["weights_version"] < 1)' <"$SCRATCH/said" ||
+        fail "status does not say the version of the weights: $(cat "$SCRATCH/said")"
 fi
 say "status of a running run"
 

@@ -49,6 +49,16 @@ grep -q '"judge/judge/happy_words"' "$SCRATCH/good/metrics.jsonl" || fail "the j
 head -n 1 "$SCRATCH/good/metrics.jsonl" | grep -q '"objective/kl": 0,' ||
     fail "the KL of the reference with itself is not 0"
 
+recipe prompts "$(naughty prompt always "weight: 1.0")"
+"$TROUPE" run "$SCRATCH/prompts.yaml" generation.samples=2 samples.every=1 samples.count=48 >"$SCRATCH/prompts.out" 2>&1 ||
+    fail "the run 'prompts' failed: $(tail -n 3 "$SCRATCH/prompts.out")"
+"$PYTHON" - "$SCRATCH/prompts/samples.jsonl" <<'CHECK' || fail "a response was not judged with its own prompt"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+sys.exit(len(rows) != 3 * 48 or len({row["prompt"] for row in rows}) < 20 or any(row["score"] != len(row["prompt"]) for row in rows))
+CHECK
+say "every response is judged with its own prompt"
+
 for manner in nan short text raise die slow; do
     recipe $manner "$(naughty $manner "$SCRATCH/$manner.marker" 'timeout_s: 2')"
     ends_well $manner

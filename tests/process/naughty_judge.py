@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """examples/rewards/happy_words.py with bad manners, for tests: naughty_judge.py MANNER MARKER [OPTIONS].
 
-MANNER: nan, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds. It does so for the
-first request only, which the file MARKER remembers, or for every one when MARKER is `always`.
+MANNER: nan, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds; prompt: scores the
+prompt alone, by its number of characters. It does so for the first request only, which the file MARKER remembers, or for every one when
+MARKER is `always`.
 """
 import os
 import pathlib
@@ -33,6 +34,8 @@ def judge(body):
         raise RuntimeError("bad mood")
     elif manner == "die":
         os._exit(3)
+    elif manner == "prompt":
+        answer["scores"] = [float(len(sample["prompt"])) for sample in body["samples"]]
     elif manner == "slow":
         time.sleep(5)
     return answer
