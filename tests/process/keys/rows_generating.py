@@ -41,7 +41,12 @@ def _(t):
     close(warm.first["policy/approxkl_avg"], 0.5 * second["policy/approxkl_avg"], 1e-3, 1e-6, "policy/approxkl_avg")
 
 
-row("generation.top_k", "sample", 1)(becomes_greedy)
+@row("generation.top_k", "sample", 1)
+def _(t):
+    becomes_greedy(t)
+    same(t.other.first["val/kept_tokens"], 1, "val/kept_tokens")
+
+
 row("generation.top_p", "sample", 1e-6)(becomes_greedy)
 row("generation.min_p", "sample", 1.0)(becomes_greedy)
 
