@@ -235,32 +235,31 @@ Test(progress, a_terminal_gets_one_line_that_is_drawn_again_and_stays_at_the_end
     close(reader);
 }
 
-Test(progress, a_run_that_goes_on_shows_where_before_its_first_step)
+/// What a terminal of so many columns shows of a run of 60 steps in a phase, after `done` of them.
+static void expect_drawn(unsigned short columns, uint64_t done, const char *phase,
+                         const char *expected)
 {
     FILE *out;
     char text[2000];
-    int reader = open_terminal(&out, 100);
-    controller_progress_t *progress = controller_progress_new(out, 40, 60);
-    controller_progress_phase(progress, "actor", 100);
+    int reader = open_terminal(&out, columns);
+    controller_progress_t *progress = controller_progress_new(out, done, 60);
+    controller_progress_phase(progress, phase, 100);
     read_all(text, sizeof text, reader);
-    cr_assert_str_eq(text, "\r[#############.......] actor  step  40/60  left ?\x1b[K");
+    cr_assert_str_eq(text, expected);
     controller_progress_destroy(&progress);
     fclose(out);
     close(reader);
 }
 
+Test(progress, a_run_that_goes_on_shows_where_before_its_first_step)
+{
+    expect_drawn(100, 40, "actor", "\r[#############.......] actor  step  40/60  left ?\x1b[K");
+}
+
 Test(progress, a_narrow_terminal_never_wraps)
 {
-    FILE *out;
-    char text[2000];
-    int reader = open_terminal(&out, 30);
-    controller_progress_t *progress = controller_progress_new(out, 0, 2);
-    controller_progress_phase(progress, "rollout", 100);
-    read_all(text, sizeof text, reader);
-    cr_assert_str_eq(text, "\r[....................] rollou\x1b[K"); // 30 would fill the line
-    controller_progress_destroy(&progress);
-    fclose(out);
-    close(reader);
+    // 30 characters would fill the line
+    expect_drawn(30, 0, "rollout", "\r[....................] rollou\x1b[K");
 }
 
 Test(progress, on_a_terminal_a_step_that_is_not_exact_leaves_its_line)
