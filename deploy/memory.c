@@ -162,8 +162,8 @@ static tr_status optimizer_bytes(size_t *bytes, const dry_run_t *run, size_t chu
     tr_shards_init(&shards, layout->flat[TR_TRAINED].segments, layout->segment_count, size,
                    run->group.rank);
     tr_status status = tr_optimizer_new(&optimizer, run->backend, tr_model_queue(run->model),
-                                        tr_model_trained(run->model), &shards, run->work->options,
-                                        chunks > 0 ? &run->ranks : &none, err);
+                                        tr_model_trained(run->model), &layout->spared, &shards,
+                                        run->work->options, chunks > 0 ? &run->ranks : &none, err);
     for (size_t i = 0; i < chunks && status == TR_OK; i += size) {
         status = tr_optimizer_round(optimizer, &gradient, least(size, chunks - i), err);
         tr_optimizer_round_end(optimizer);

@@ -22,6 +22,12 @@ typedef struct tr_part {
     size_t first, count;
 } tr_part_t;
 
+/// Ranges that ascend and do not meet.
+typedef struct tr_parts {
+    tr_part_t *items; // [count]
+    size_t count;
+} tr_parts_t;
+
 /// starts: [segments + 1], ascending from 0; copied. rank < ranks.
 void tr_shards_init(tr_shards_t *shards, const size_t *starts, size_t segments, size_t ranks,
                     size_t rank);

@@ -107,6 +107,7 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
     // More room than is needed: a segment has either a layer's tensors or others.
     layout->parameters = tr_calloc(segments * family->tensor_count, sizeof *layout->parameters);
     layout->weights = tr_calloc(segments * TR_WEIGHT_KINDS, sizeof *layout->weights);
+    layout->spared.items = tr_calloc(segments * family->tensor_count, sizeof *layout->spared.items);
     for (size_t k = 0; k < TR_FLATS; k++) {
         layout->flat[k].segments = tr_calloc(segments + 1, sizeof *layout->flat[k].segments);
     }
@@ -125,6 +126,7 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
     // Parameters come in order of offset, so segments begin in order too, in both vectors.
     size_t totals[TR_FLATS] = {0}, segment = 0;
     const tr_weight_t *last = NULL;
+    layout->spared.count = 0;
     for (size_t i = 0; i < layout->count; i++) {
         tr_parameter_t *parameter = &layout->parameters[i];
         tr_weight_t *weight = parameter->weight;
@@ -141,6 +143,11 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
         parameter->place = totals[weight->trained];
         totals[weight->trained] += parameter->rows * parameter->columns;
         last = weight;
+        // transformers' rule: norms and biases, which is what has one dimension, do not decay.
+        if (weight->trained && parameter->vector) {
+            layout->spared.items[layout->spared.count++] =
+                (tr_part_t){parameter->place, parameter->columns};
+        }
     }
     for (size_t k = 0; k < TR_FLATS; k++) {
         // Where the last segment ends; segments without a parameter in this vector are empty
@@ -153,6 +160,7 @@ void tr_layout_release(tr_layout_t *layout)
 {
     free(layout->parameters);
     free(layout->weights);
+    free(layout->spared.items);
     free(layout->flat[TR_FROZEN].segments);
     free(layout->flat[TR_TRAINED].segments);
     *layout = (tr_layout_t){0};

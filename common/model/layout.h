@@ -8,6 +8,7 @@
 #ifndef TR_MODEL_LAYOUT_H
 #define TR_MODEL_LAYOUT_H
 
+#include "common/collective/shards.h"
 #include "common/model/config.h"
 #include "common/tensor/gradient.h"
 
@@ -43,7 +44,7 @@ typedef struct tr_parameter {
     tr_weight_t *weight; ///< which it is, or a part of
     size_t rows;         ///< 1 for a norm's weight
     size_t columns;
-    bool vector;   ///< stored with one dimension (norms)
+    bool vector;   ///< stored with one dimension (norms): weight decay spares it
     size_t offset; ///< elements from the start of all parameters, trained or frozen, in their order
     size_t place;  ///< from the start of its weight's vector; offset, where nothing is frozen
 } tr_parameter_t;
@@ -64,6 +65,7 @@ typedef struct tr_layout {
     tr_weight_t *weights;    // [segment_count][TR_WEIGHT_KINDS]
     const tr_weight_t *head; ///< TR_WEIGHT_HEAD, the embedding when tied, or TR_WEIGHT_SCORE
     tr_flat_t flat[TR_FLATS];
+    tr_parts_t spared; ///< by weight decay, of the trained vector: the norms of it
 } tr_layout_t;
 
 /// Which weights are trained.

@@ -29,7 +29,7 @@ tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model,
         trained->total > 0
             ? tr_optimizer_new(&trainer->optimizer, tr_model_backend(trainer->model),
                                tr_model_queue(trainer->model), tr_model_trained(trainer->model),
-                               &trainer->shards, options, &trainer->ranks, err)
+                               &layout->spared, &trainer->shards, options, &trainer->ranks, err)
             : tr_fail(err, TR_ERR_ARGUMENT, "every parameter of the model is frozen");
     if (status != TR_OK) {
         tr_trainer_destroy(&trainer);

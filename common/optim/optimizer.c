@@ -43,14 +43,18 @@ static tr_status allocate(tr_optimizer_t *optimizer, tr_error_t *err)
 }
 
 tr_status tr_optimizer_new(tr_optimizer_t **self, tr_backend_t *backend, tr_queue_t *queue,
-                           tr_tensor_t parameters, const tr_shards_t *shards,
-                           const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
-                           tr_error_t *err)
+                           tr_tensor_t parameters, const tr_parts_t *spared,
+                           const tr_shards_t *shards, const tr_optimizer_options_t *options,
+                           const tr_ranks_t *ranks, tr_error_t *err)
 {
     tr_optimizer_t *optimizer = tr_calloc(1, sizeof *optimizer);
     optimizer->backend = backend;
     optimizer->queue = queue;
     optimizer->parameters = parameters;
+    // Without decay all parts are alike, and one call updates a segment.
+    if (spared != NULL && options->weight_decay > 0.0) {
+        optimizer->spared = *spared;
+    }
     optimizer->shards = shards;
     optimizer->options = *options;
     optimizer->ranks = *ranks;
@@ -155,6 +159,22 @@ done:
     return status;
 }
 
+/// How many elements from `at` on decay alike; *decay: set to 0 where they are spared.
+static size_t run_from(double *decay, const tr_parts_t *spared, size_t at)
+{
+    for (size_t i = 0; i < spared->count; i++) {
+        const tr_part_t part = spared->items[i];
+        if (at < part.first) {
+            return part.first - at;
+        }
+        if (at < part.first + part.count) {
+            *decay = 0.0;
+            return part.first + part.count - at;
+        }
+    }
+    return SIZE_MAX;
+}
+
 /// AdamW on this rank's part of a segment.
 static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_tensor_t gradient,
                            tr_adamw_t options)
@@ -167,12 +187,17 @@ static void update_segment(const tr_optimizer_t *optimizer, size_t segment, tr_t
     const tr_part_t part = tr_shards_part(shards, segment, shards->rank);
     // With zero_stage 3 parameters are the shard, else the whole vector.
     const tr_part_t place = sharded ? own : part;
-    // The place in the whole vector, by which stochastic rounding draws its numbers.
-    options.first = part.first;
-    if (own.count > 0) {
-        optimizer->backend->ops->adamw(optimizer->queue, flat_part(optimizer->parameters, place),
-                                       flat_part(optimizer->m, own), flat_part(optimizer->v, own),
-                                       flat_part(gradient, own), options);
+    const double decay = options.weight_decay;
+    for (size_t done = 0, n; done < own.count; done += n) {
+        // The place in the whole vector, by which stochastic rounding draws its numbers.
+        options.first = part.first + done;
+        options.weight_decay = decay;
+        n = run_from(&options.weight_decay, &optimizer->spared, options.first);
+        n = n < own.count - done ? n : own.count - done;
+        const tr_part_t run = {own.first + done, n}, weights = {place.first + done, n};
+        optimizer->backend->ops->adamw(optimizer->queue, flat_part(optimizer->parameters, weights),
+                                       flat_part(optimizer->m, run), flat_part(optimizer->v, run),
+                                       flat_part(gradient, run), options);
     }
 }
 

@@ -29,12 +29,13 @@ typedef struct tr_ranks {
 typedef struct tr_optimizer tr_optimizer_t;
 
 /// parameters: f32 vector (or bf16, rounded stochastically: backend.h, adamw), updated in place by
-/// tr_optimizer_step; the whole, or with zero_stage 3 this rank's shard. It and shards must outlive
-/// the optimizer; ranks is copied.
+/// tr_optimizer_step; the whole, or with zero_stage 3 this rank's shard. spared: the parts of the
+/// whole vector without weight decay; NULL: none. These and shards must outlive the optimizer;
+/// ranks is copied.
 tr_status tr_optimizer_new(tr_optimizer_t **optimizer, tr_backend_t *backend, tr_queue_t *queue,
-                           tr_tensor_t parameters, const tr_shards_t *shards,
-                           const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
-                           tr_error_t *err);
+                           tr_tensor_t parameters, const tr_parts_t *spared,
+                           const tr_shards_t *shards, const tr_optimizer_options_t *options,
+                           const tr_ranks_t *ranks, tr_error_t *err);
 void tr_optimizer_destroy(tr_optimizer_t **optimizer);
 
 /// Begins a round of `chunks` chunks, at most one a rank: rank r's gradient, if r < chunks, goes to

@@ -11,6 +11,7 @@ struct tr_optimizer {
     tr_backend_t *backend;
     tr_queue_t *queue;
     tr_tensor_t parameters; ///< borrowed: all, or with zero_stage 3 the shard
+    tr_parts_t spared;      ///< borrowed: parts of all parameters; none where nothing decays
     const tr_shards_t *shards;
     tr_optimizer_options_t options;
     tr_ranks_t ranks;

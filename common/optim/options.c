@@ -25,7 +25,8 @@ static const tr_field_t optimizer[] = {
     FIELD(beta1, TR_FIELD_REAL, "0.9", .range = &tr_range_below_1, .help = "Of AdamW."),
     FIELD(beta2, TR_FIELD_REAL, "0.999", .range = &tr_range_below_1, .help = "Of AdamW."),
     FIELD(epsilon, TR_FIELD_REAL, "1.0e-8", .range = &tr_range_positive, .help = "Of AdamW."),
-    FIELD(weight_decay, TR_FIELD_REAL, "0.0", .range = &tr_range_not_negative, .help = "Of AdamW."),
+    FIELD(weight_decay, TR_FIELD_REAL, "0.0", .range = &tr_range_not_negative,
+          .help = "Of AdamW; norms are spared, as by transformers."),
     FIELD(chunk, TR_FIELD_WHOLE, "8", .range = &tr_range_to_million,
           .help = "Sequences whose gradients are summed in one chain. It bounds memory; another "
                   "value rounds otherwise, so it is "

@@ -266,7 +266,7 @@ def config_of(settings, output):
         adam_beta1=optimizer["beta1"],
         adam_beta2=optimizer["beta2"],
         adam_epsilon=optimizer["epsilon"],
-        weight_decay=0.0,
+        weight_decay=optimizer["weight_decay"],
         optim="adamw_torch",
         seed=settings["seed"],
         per_device_train_batch_size=batch,  # one micro-batch a minibatch: a mean over all of its tokens

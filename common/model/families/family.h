@@ -49,7 +49,7 @@ typedef struct family_keys {
 
 /// Rows or columns of a tensor.
 typedef enum family_extent {
-    FAMILY_VECTOR, ///< of rows: stored with one dimension
+    FAMILY_VECTOR, ///< of rows: one dimension, a norm or a bias, which weight decay spares
     FAMILY_ONE,
     FAMILY_HIDDEN,
     FAMILY_INTERMEDIATE,

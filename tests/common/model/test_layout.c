@@ -160,6 +160,35 @@ Test(layout, trained_and_frozen_parameters_fill_a_vector_each_without_gaps)
     }
 }
 
+/// As transformers' Trainer.get_decay_parameter_names: for a Llama, all but what its norms hold.
+static void spares_the_trained_norms(const tr_layout_t *layout)
+{
+    size_t spared = 0;
+    for (size_t p = 0; p < layout->count; p++) {
+        const tr_parameter_t *parameter = &layout->parameters[p];
+        if (parameter->weight->trained && strstr(parameter->name, "norm.weight") != NULL) {
+            cr_assert_lt(spared, layout->spared.count, "%s decays", parameter->name);
+            cr_expect_eq(layout->spared.items[spared].first, parameter->place);
+            cr_expect_eq(layout->spared.items[spared++].count, parameter->columns);
+        }
+    }
+    cr_expect_eq(layout->spared.count, spared);
+    cr_expect_gt(spared, 0U);
+}
+
+Test(layout, weight_decay_spares_the_trained_norms_and_nothing_else)
+{
+    for (size_t i = 0; i < 4; i++) {
+        tr_layout_t layout;
+        tr_model_config_t config = config_of(ALL[i]);
+        tr_layout_init(&layout, &config);
+        spares_the_trained_norms(&layout);
+        tr_layout_select(&layout, &(tr_selection_t){trains_some, &config});
+        spares_the_trained_norms(&layout);
+        tr_layout_release(&layout);
+    }
+}
+
 /// The gradient of a frozen weight has no place; the others' are in the part of the vector that
 /// their segment is written to.
 Test(layout, gradients_are_places_of_the_trained_vector)

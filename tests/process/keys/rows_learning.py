@@ -27,14 +27,17 @@ def vector_scaled(found, expected, factor, what, relative=1e-5):
 
 
 def updated(run, before, steps=1, role="", **options):
-    """Asserts AdamW's last update of the embeddings, the first in the optimizer's vectors, and of the head, the last."""
+    """Asserts AdamW's last update of the embeddings, the first in the optimizer's vectors, and of the last norm and the head, the last.
+    Weight decay spares the norm."""
     place = ("checkpoints", run.checkpoints[-1], role)
     old, new, state = read_tensors(os.path.join(before, "model.safetensors")), run.weights(*place), run.optimizer(role)
     same(state["step"][0], steps, "the number of updates")
     head = "score.weight" if role else HEAD
-    for name, start in (("model.embed_tokens.weight", 0), (head, len(state["exp_avg"]) - len(new[head]))):
+    last, norm = len(state["exp_avg"]) - len(new[head]), {**options, "weight_decay": 0.0}
+    places = (("model.embed_tokens.weight", 0, options), ("model.norm.weight", last - WIDTH, norm), (head, last, options))
+    for name, start, its in places:
         for i in range(0, len(new[name]), 7 if role else SAMPLED):
-            expected = adamw(old[name][i], state["exp_avg"][start + i], state["exp_avg_sq"][start + i], steps, **options)
+            expected = adamw(old[name][i], state["exp_avg"][start + i], state["exp_avg_sq"][start + i], steps, **its)
             close(new[name][i], expected, 1e-6, 3e-7, f"{name}[{i}]")
     check(any(a != b for a, b in zip(old[head], new[head])), "nothing was learnt")
 
