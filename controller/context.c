@@ -50,6 +50,16 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
                      sampled ? recipe->generation.temperature : 1.0);
 }
 
+tr_order_t controller_run_order(const controller_run_t *run)
+{
+    const tr_recipe_t *recipe = run->recipe;
+    return (tr_order_t){.size = run->rows.count,
+                        .batch = recipe->data.batch,
+                        .seed = recipe->seed,
+                        .shuffle = tr_algorithm_learns(run->algorithm) && recipe->data.shuffle,
+                        .drop_last = recipe->data.drop_last};
+}
+
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step)
 {
     // The schedule counts finished steps, from 0.

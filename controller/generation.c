@@ -16,7 +16,7 @@
 /// Responses on their way from the rollouts.
 typedef struct generation {
     controller_run_t *run;
-    uint64_t step;
+    uint64_t before;      // prompts of the steps before
     const uint32_t *rows; // [responses / samples]
     size_t responses;
     /// [shard_count] of the rollouts, NULL until one arrives; shards point into them
@@ -102,7 +102,7 @@ static json_t *generate_body(const generation_t *g)
 /// of the prompt in the run, number of the sample.
 static void put_prompts(const generation_t *g, size_t first, size_t count, tr_message_t *message)
 {
-    size_t samples = g->run->recipe->generation.samples, batch = g->run->recipe->data.batch;
+    size_t samples = g->run->recipe->generation.samples;
     size_t tokens = 0, at = 0;
     for (size_t i = 0; i < count; i++) {
         tokens += g->run->rows.sequences[row_of(g, first + i)].prompt;
@@ -117,7 +117,7 @@ static void put_prompts(const generation_t *g, size_t first, size_t count, tr_me
         at += row->prompt;
         starts[i + 1] = (int32_t)at;
         // Counted over the run, so that a prompt which returns in a later epoch is sampled anew.
-        numbers[i] = (int32_t)((g->step - 1) * batch + (first + i) / samples);
+        numbers[i] = (int32_t)(g->before + (first + i) / samples);
         sample[i] = (int32_t)((first + i) % samples);
     }
     tr_message_add_vector(message, "ids", TR_I32, tokens, ids);
@@ -177,7 +177,7 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
     controller_run_t *run = g->run;
     controller_run_phase(run, "rollout");
     // Sample ids count over all steps, so that an id names one response of the run.
-    uint64_t before = (g->step - 1) * run->recipe->data.batch * run->recipe->generation.samples;
+    uint64_t before = g->before * run->recipe->generation.samples;
     // Before the requests: the first shard is sent to the judges as soon as it comes.
     controller_judges_begin(run->judges, g->responses, (int64_t)before);
     ask_rollouts(g);
@@ -191,9 +191,10 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
                               uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err)
 {
+    const tr_order_t order = controller_run_order(run);
     generation_t g = {
         .run = run,
-        .step = step,
+        .before = tr_order_taken(&order, step - 1),
         .rows = rows,
         .responses = prompts * run->recipe->generation.samples,
     };

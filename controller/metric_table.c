@@ -78,7 +78,8 @@ const controller_metric_row_t controller_metric_rows[] = {
     {"learning_rate", "1", "the step's", "learning rate", NULL, false},
     {"num_tokens", "tokens", "the run so far, a sum", "tokens of the rows seen, prompts included",
      NULL, false},
-    {"epoch", "passes", "the run so far", "passes over the rows", NULL, false},
+    {"epoch", "passes", "the run so far", "passes over the rows: steps by the steps of a pass",
+     NULL, false},
 
     // Two learners, so two gradient norms. A mean is over all tokens of all epochs.
     // PPO

@@ -23,28 +23,19 @@ typedef struct online {
     size_t *best, *worst; // [prompts] indices of responses
 } online_t;
 
-/// The step's prompts: a shuffled batch for training. Sampling takes all prompts in the order of
-/// the file instead, and its last step takes those that remain.
+/// The step's prompts. Sampling takes each once, and has no step after the last of them.
 static tr_status choose_prompts(online_t *o, tr_error_t *err)
 {
-    const tr_recipe_t *recipe = o->run->recipe;
-    size_t batch = recipe->data.batch, rows = o->run->rows.count;
-    o->rows = tr_calloc(batch, sizeof *o->rows);
-    o->prompts = batch;
-    if (tr_algorithm_learns(o->run->algorithm)) {
-        // By seed and step: a step that is repeated after a return takes the same prompts.
-        return tr_dataset_batch(o->rows, rows, recipe->seed, o->step - 1, batch,
-                                recipe->data.shuffle, err);
+    const tr_order_t order = controller_run_order(o->run);
+    const uint64_t epoch = tr_order_steps(&order);
+    if (!tr_algorithm_learns(o->run->algorithm) && o->step > epoch) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "steps is %llu, and %llu answer all %zu prompts",
+                       (unsigned long long)o->run->recipe->steps, (unsigned long long)epoch,
+                       order.size);
     }
-    size_t first = (size_t)(o->step - 1) * batch;
-    if (first >= rows) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "steps is %llu, and %zu answer all %zu prompts",
-                       (unsigned long long)recipe->steps, (rows + batch - 1) / batch, rows);
-    }
-    o->prompts = rows - first < batch ? rows - first : batch;
-    for (size_t i = 0; i < o->prompts; i++) {
-        o->rows[i] = (uint32_t)(first + i);
-    }
+    o->rows = tr_calloc(order.batch, sizeof *o->rows);
+    // By seed and step: a step that is repeated after a return takes the same prompts.
+    o->prompts = tr_order_batch(o->rows, &order, o->step - 1);
     return TR_OK;
 }
 

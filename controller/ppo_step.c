@@ -18,6 +18,7 @@
 /// A step in progress.
 typedef struct ppo_step {
     controller_run_t *run;
+    tr_order_t order;
     uint64_t step;
     const tr_ppo_options_t *options;
     uint32_t *rows; // [data.batch]
@@ -82,7 +83,7 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
         const char *name;
         double value;
     } metrics[] = {
-        {"episode", (double)s->step * (double)e->count},
+        {"episode", (double)(tr_order_taken(&s->order, s->step) * e->samples)},
         {"objective/kl", objective.kl},
         {"objective/entropy", objective.entropy},
         {"objective/non_score_reward", objective.non_score_reward},
@@ -100,6 +101,15 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
 
 // Updates
 
+/// Minibatches of an epoch. The smaller last batch has fewer, so that none is smaller than those of
+/// the other steps, if there is more than one.
+static uint64_t minibatches_of(const ppo_step_t *s)
+{
+    const size_t full = s->order.batch * s->experience.samples;
+    const uint64_t most = s->options->num_mini_batches, n = most * s->experience.count / full;
+    return n > 0 ? n : 1;
+}
+
 /// Requests the epochs of one learner, with the two vectors over response tokens that it reads.
 static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
                         const float *first, const char *second_name, const float *second,
@@ -107,7 +117,7 @@ static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *
 {
     const tr_ppo_options_t *o = s->options;
     json_t *body =
-        controller_run_train_pass(s->run, s->step, o->num_ppo_epochs, o->num_mini_batches, rate);
+        controller_run_train_pass(s->run, s->step, o->num_ppo_epochs, minibatches_of(s), rate);
     // Every option goes to both learners; each reads those of its loss.
     tr_fields_to_json(body, o, &tr_ppo_fields);
     tr_message_t *message = tr_message_new("request");
@@ -183,10 +193,9 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
 {
     const tr_recipe_t *recipe = s->run->recipe;
     double rate = controller_run_rate(s->run, recipe->optimizer.learning_rate, s->step);
-    TR_TRY(tr_dataset_batch(s->rows, s->run->rows.count, recipe->seed, s->step - 1,
-                            recipe->data.batch, recipe->data.shuffle, err));
+    size_t prompts = tr_order_batch(s->rows, &s->order, s->step - 1);
     double began = tr_clock_seconds();
-    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, recipe->data.batch, err));
+    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, prompts, err));
     // Until the last response; the judges' remaining time counts as assess.
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
@@ -205,6 +214,7 @@ tr_status controller_ppo_step(controller_run_t *run, uint64_t step, controller_r
     const tr_recipe_t *recipe = run->recipe;
     ppo_step_t s = {
         .run = run,
+        .order = controller_run_order(run),
         .step = step,
         .options = &recipe->ppo,
         .rows = tr_calloc(recipe->data.batch, sizeof *s.rows),

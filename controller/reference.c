@@ -62,24 +62,17 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
 
 // Precomputed log-probs
 
-/// The rows of batch `index` (from 0). chosen: [data.batch], of which *count are written.
-static tr_status choose(uint32_t *chosen, size_t *count, const controller_run_t *run,
-                        const tr_rows_t *rows, size_t index, tr_error_t *err)
+/// The rows of batch `index` (from 0). chosen: [data.batch]. Returns how many are written.
+static size_t choose(uint32_t *chosen, const controller_run_t *run, const tr_rows_t *rows,
+                     size_t index)
 {
-    const tr_recipe_t *recipe = run->recipe;
     // Held-out rows are never shuffled, and rows that are asked once need no order either.
-    size_t batch = recipe->data.batch, first = index * batch;
-    *count = batch;
+    tr_order_t order = {.size = rows->count, .batch = run->recipe->data.batch};
     // The batch of that step, in the shuffled order that the steps will have.
-    if (controller_rows_mismatched(recipe) && rows == &run->rows) {
-        return tr_dataset_batch(chosen, rows->count, recipe->seed, index, batch,
-                                recipe->data.shuffle, err);
+    if (controller_rows_mismatched(run->recipe) && rows == &run->rows) {
+        order = controller_run_order(run);
     }
-    *count = rows->count - first < batch ? rows->count - first : batch;
-    for (size_t i = 0; i < *count; i++) {
-        chosen[i] = (uint32_t)(first + i);
-    }
-    return TR_OK;
+    return tr_order_batch(chosen, &order, index);
 }
 
 /// Number of batches to request: each row once, or with mismatched completions each step.
@@ -91,24 +84,19 @@ static size_t batches_of(const controller_run_t *run, const tr_rows_t *rows)
                : (rows->count + batch - 1) / batch;
 }
 
-/// The ragged batch `index`; the caller releases it after success.
-static tr_status make_batch(controller_batch_t *batch, const controller_run_t *run,
-                            const tr_rows_t *rows, size_t index, tr_error_t *err)
+/// The ragged batch `index`; the caller releases it.
+static void make_batch(controller_batch_t *batch, const controller_run_t *run,
+                       const tr_rows_t *rows, size_t index)
 {
-    size_t count;
     uint32_t *chosen = tr_calloc(run->recipe->data.batch, sizeof *chosen);
-    tr_status status = choose(chosen, &count, run, rows, index, err);
-    if (status == TR_OK) {
-        controller_batch_init(batch, rows, chosen, count, controller_rows_mismatched(run->recipe));
-    }
+    size_t count = choose(chosen, run, rows, index);
+    controller_batch_init(batch, rows, chosen, count, controller_rows_mismatched(run->recipe));
     free(chosen);
-    return status;
 }
 
 /// Fills reference_starts, of sequences or of batches, and allocates the log-probs. *n: their
 /// number. *key: a hash of the tokens, of where they are cut, and of the reference's directory.
-static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run, tr_rows_t *rows,
-                         tr_error_t *err)
+static void lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run, tr_rows_t *rows)
 {
     const tr_recipe_t *recipe = run->recipe;
     // By its path: hashing the weights would read the whole model at every start.
@@ -123,7 +111,7 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
     *key = XXH3_64bits(model, strlen(model));
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
-        TR_TRY(make_batch(&batch, run, rows, i, err));
+        make_batch(&batch, run, rows, i);
         // The batch is made twice, here and for the request: keeping all would hold the data twice.
         const tr_sequences_t *s = &batch.sequences;
         // One start a batch where rows are mismatched, else one a sequence.
@@ -143,7 +131,6 @@ static tr_status lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *r
     }
     // + 1: not NULL even without a token, since NULL means that nothing was precomputed.
     rows->reference = tr_realloc(rows->reference, (*n + 1) * sizeof *rows->reference);
-    return TR_OK;
 }
 
 /// Requests the log-probs of all batches, in order.
@@ -155,7 +142,7 @@ static tr_status ask_all(controller_run_t *run, tr_rows_t *rows, tr_error_t *err
     controller_run_phase(run, "reference");
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
-        TR_TRY(make_batch(&batch, run, rows, i, err));
+        make_batch(&batch, run, rows, i);
         // One at a time: a request's memory is that of a step's.
         tr_status status = ask(at, run, &batch, err);
         at += batch.trained;
@@ -217,12 +204,10 @@ tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows
     XXH64_hash_t hash;
     char key[17], *file = tr_format("reference-%s.safetensors", name);
     char *path = controller_rundir_file(run->rundir, file);
-    tr_status status = lay_out(&n, &hash, run, rows, err);
-    if (status == TR_OK) {
-        // In hexadecimal: metadata of safetensors are texts.
-        snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
-        status = fill(run, rows, n, path, key, err);
-    }
+    lay_out(&n, &hash, run, rows);
+    // In hexadecimal: metadata of safetensors are texts.
+    snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
+    tr_status status = fill(run, rows, n, path, key, err);
     if (status != TR_OK) { // no half-filled log-probs
         free(rows->reference);
         rows->reference = NULL;

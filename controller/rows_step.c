@@ -146,15 +146,15 @@ static tr_status report(const batch_t *batch, uint64_t step, double rate, double
                         controller_record_t *record, tr_error_t *err)
 {
     controller_run_t *run = batch->run;
-    // Whole batches: rows that do not fill one wait for the next epoch's order.
-    // At least 1: load_rows has checked that the rows fill a batch.
-    size_t epoch_steps = run->rows.count / run->recipe->data.batch;
+    const tr_order_t order = controller_run_order(run);
     TR_TRY(controller_record_add_tally(record, batch->metrics, "", err));
     // Behind the tally, of whose means it is made.
     TR_TRY(put_margin(record, "", err));
     TR_TRY(controller_record_set(record, "learning_rate", rate, err));
     TR_TRY(controller_record_set(record, "num_tokens", (double)run->tokens, err));
-    TR_TRY(controller_record_set(record, "epoch", (double)step / (double)epoch_steps, err));
+    // A smaller last batch counts as a step of its epoch like the others, as in TRL.
+    TR_TRY(
+        controller_record_set(record, "epoch", (double)step / (double)tr_order_steps(&order), err));
     TR_TRY(controller_record_set(record, "time/train", seconds, err));
     return controller_record_set(record, "tokens_per_second/train",
                                  (double)batch->ragged.tokens / seconds, err);
@@ -195,15 +195,10 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
 tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_record_t *record,
                                tr_error_t *err)
 {
-    const tr_recipe_t *recipe = run->recipe;
-    size_t count = recipe->data.batch;
-    // In the order of the file: an evaluation is the same every time.
-    uint32_t *chosen = tr_calloc(count, sizeof *chosen);
-    tr_status status = tr_dataset_batch(chosen, run->rows.count, recipe->seed, step - 1, count,
-                                        recipe->data.shuffle, err);
-    if (status == TR_OK) {
-        status = controller_rows_train(run, &run->rows, chosen, count, step, record, err);
-    }
+    const tr_order_t order = controller_run_order(run);
+    uint32_t *chosen = tr_calloc(order.batch, sizeof *chosen);
+    size_t count = tr_order_batch(chosen, &order, step - 1);
+    tr_status status = controller_rows_train(run, &run->rows, chosen, count, step, record, err);
     free(chosen);
     return status;
 }
@@ -216,6 +211,7 @@ static tr_status measure(json_t *tally, controller_run_t *run, size_t first, siz
 {
     batch_t batch;
     uint32_t *chosen = tr_calloc(count, sizeof *chosen);
+    // In the order of the file: an evaluation is the same every time.
     for (size_t i = 0; i < count; i++) {
         chosen[i] = (uint32_t)(first + i);
     }

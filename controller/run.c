@@ -58,7 +58,10 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     const tr_recipe_t *recipe = run->recipe;
     // In the actor's process the reference is part of the actor's time.
     bool separate = recipe->roles.reference.separate && tr_recipe_reads_reference(recipe);
-    double episodes = (double)(recipe->data.batch * recipe->generation.samples);
+    const tr_order_t order = controller_run_order(run);
+    uint64_t prompts =
+        tr_order_taken(&order, record->step) - tr_order_taken(&order, record->step - 1);
+    double episodes = (double)(prompts * recipe->generation.samples);
     // Behind the algorithm's own metrics, in every line of the file.
     TR_TRY(controller_record_set(record, "time/step", seconds, err));
     if (tr_algorithm_generates(run->algorithm)) {
@@ -231,7 +234,7 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
         TR_TRY(controller_rows_read(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
                                     positions, err));
     }
-    // `sample` may end with a batch that is not full; a training step needs all its rows.
+    // The last batch of an epoch may be smaller, but no epoch is smaller than a batch.
     if (tr_algorithm_learns(run->algorithm) && recipe->data.batch > run->rows.count) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",

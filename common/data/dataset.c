@@ -249,28 +249,36 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)
 /// theirs.
 static const uint32_t EPOCH_PASS = UINT32_MAX;
 
-tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t step, size_t batch,
-                           bool shuffle, tr_error_t *err)
+uint64_t tr_order_steps(const tr_order_t *order)
 {
-    if (batch == 0 || batch > size) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "a batch of %zu rows cannot be taken from %zu rows",
-                       batch, size);
-    }
+    return (order->size + (order->drop_last ? 0 : order->batch - 1)) / order->batch;
+}
+
+uint64_t tr_order_taken(const tr_order_t *order, uint64_t steps)
+{
+    const uint64_t epoch = tr_order_steps(order);
+    const uint64_t rows = order->drop_last ? epoch * order->batch : order->size;
+    // Within an epoch all batches but the last are full.
+    return steps / epoch * rows + steps % epoch * order->batch;
+}
+
+size_t tr_order_batch(uint32_t *rows, const tr_order_t *order, uint64_t step)
+{
     // Everything follows from the step's number, so that a run that is resumed at step n takes the
     // rows that it would have taken.
-    uint64_t steps = size / batch; // in an epoch
-    uint32_t epoch = (uint32_t)(step / steps);
-    size_t first = (size_t)(step % steps) * batch;
-    uint32_t *order = NULL;
-    if (shuffle) {
+    const uint64_t steps = tr_order_steps(order);
+    const size_t first = (size_t)(step % steps) * order->batch, left = order->size - first;
+    const size_t count = left < order->batch ? left : order->batch;
+    uint32_t *permutation = NULL;
+    if (order->shuffle) {
         // The whole permutation, for each step: a checkpoint then has no order to hold.
-        order = tr_alloc(size * sizeof *order);
-        tr_rng_permutation(order, size, seed, epoch, EPOCH_PASS);
+        permutation = tr_alloc(order->size * sizeof *permutation);
+        tr_rng_permutation(permutation, order->size, order->seed, (uint32_t)(step / steps),
+                           EPOCH_PASS);
     }
-    // The rest of an epoch, smaller than a batch, is left out: `first` never reaches it.
-    for (size_t i = 0; i < batch; i++) {
-        rows[i] = order != NULL ? order[first + i] : (uint32_t)(first + i);
+    for (size_t i = 0; i < count; i++) {
+        rows[i] = permutation != NULL ? permutation[first + i] : (uint32_t)(first + i);
     }
-    free(order);
-    return TR_OK;
+    free(permutation);
+    return count;
 }

@@ -61,11 +61,24 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row);
 
 // Order
 
-/// The rows of step `step` (from 0), out of 0..size-1: a pure function of its arguments. rows:
-/// [batch], written. Epochs follow each other, each a permutation of its own (ascending if not
-/// shuffle), of size / batch steps; the rest of an epoch is left out. TR_ERR_ARGUMENT when batch is
-/// 0 or larger than size.
-tr_status tr_dataset_batch(uint32_t *rows, size_t size, uint64_t seed, uint64_t step, size_t batch,
-                           bool shuffle, tr_error_t *err);
+/// How training takes rows 0..size - 1: epochs follow each other, each a permutation of its own, in
+/// batches of which the last of an epoch may be smaller.
+typedef struct tr_order {
+    size_t size;    ///< at least 1
+    size_t batch;   ///< at least 1
+    uint64_t seed;  ///< of the permutations
+    bool shuffle;   ///< else every epoch is ascending
+    bool drop_last; ///< a smaller last batch is left out; batch <= size
+} tr_order_t;
+
+/// Steps of an epoch.
+uint64_t tr_order_steps(const tr_order_t *order);
+
+/// Rows that the first `steps` steps take, over all epochs.
+uint64_t tr_order_taken(const tr_order_t *order, uint64_t steps);
+
+/// The rows of step `step` (from 0): a pure function of its arguments. rows: [batch], of which as
+/// many are written as it returns.
+size_t tr_order_batch(uint32_t *rows, const tr_order_t *order, uint64_t step);
 
 #endif

@@ -47,6 +47,7 @@ typedef struct tr_recipe_data {
     char *text_column;
     int chat_template; ///< a tr_chat_format_t (common/text); none: the model's own
     bool shuffle;
+    bool drop_last;             ///< an epoch's last batch, where it is smaller
     int on_bad_row;             ///< a tr_on_bad_row_t
     uint64_t max_prompt_length; ///< tokens; 0: no bound but the model's
 } tr_recipe_data_t;

@@ -82,6 +82,9 @@ static const tr_field_t data[] = {
           .help = "How conversations become text; null: by the model's own template, which must be "
                   "one of these."),
     FIELD(shuffle, TR_FIELD_BOOL, "true", .help = "Whether each epoch has an order of its own."),
+    FIELD(drop_last, TR_FIELD_BOOL, "false", .readers = TR_READS_OPTIMIZER,
+          .help = "Whether the last batch of an epoch is left out where the rows do not fill it; "
+                  "else it is a smaller one."),
     FIELD(on_bad_row, TR_FIELD_CHOICE, "fail", .choices = bad_rows,
           .help = "A row that is malformed, empty or too long ends the run (`fail`) or is left out "
                   "with a warning and counted (`drop`)."),

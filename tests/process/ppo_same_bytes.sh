@@ -7,6 +7,9 @@
 steps=8
 [ -z "${TROUPE_TEST_BRIEF:-}" ] || steps=6
 
+# Every third step takes the four prompts that are left of an epoch.
+head -n 20 examples/data/openings.jsonl >"$SCRATCH/prompts.jsonl"
+
 cat >"$SCRATCH/recipe.yaml" <<RECIPE
 name: base
 algorithm: ppo
@@ -14,7 +17,7 @@ seed: 7
 steps: $steps
 model: $MODEL
 output: $SCRATCH
-data: {prompts: [examples/data/openings.jsonl], batch: 8}
+data: {prompts: [$SCRATCH/prompts.jsonl], batch: 8}
 generation: {temperature: 0.9, max_new_tokens: 24, samples: 2, stop_token: eos, top_k: 200, top_p: 0.98}
 ppo: {num_ppo_epochs: 2, num_mini_batches: 2, missing_eos_penalty: 0.5}
 optimizer: {learning_rate: 1.0e-3, chunk: 4}

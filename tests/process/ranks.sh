@@ -3,6 +3,10 @@
 # whatever the ranks share, after one of them was killed, where a checkpoint of two goes on with one, and on two machines.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+# The last batch of each epoch is smaller than the others.
+head -n 10 examples/data/openings.jsonl >"$SCRATCH/prompts.jsonl"
+head -n 17 examples/data/pairs.jsonl >"$SCRATCH/pairs.jsonl"
+
 cat >"$SCRATCH/ppo.yaml" <<RECIPE
 name: ppo
 algorithm: ppo
@@ -10,7 +14,7 @@ seed: 7
 steps: 4
 model: $MODEL
 output: $SCRATCH
-data: {prompts: [examples/data/openings.jsonl], batch: 7}
+data: {prompts: [$SCRATCH/prompts.jsonl], batch: 7}
 generation: {temperature: 0.9, max_new_tokens: 16, samples: 2, stop_token: eos, top_k: 200}
 ppo: {num_ppo_epochs: 1, num_mini_batches: 2}
 optimizer: {learning_rate: 1.0e-3, chunk: 2}
@@ -28,7 +32,7 @@ seed: 5
 steps: 6
 model: $MODEL
 output: $SCRATCH
-data: {train: [examples/data/pairs.jsonl], eval: [$SCRATCH/held-out.jsonl], batch: 7}
+data: {train: [$SCRATCH/pairs.jsonl], eval: [$SCRATCH/held-out.jsonl], batch: 7}
 dpo: {sync_ref_model: true, ref_model_sync_steps: 2}
 optimizer: {learning_rate: 3.0e-4, chunk: 1}
 checkpoint: {every: 3, keep: 2}
@@ -36,7 +40,7 @@ RECIPE
 head -n 5 examples/data/held-out-pairs.jsonl >"$SCRATCH/held-out.jsonl"
 
 # Pairs without what was rejected are prompts with completions.
-sed 's/"chosen": /"completion": /; s/, "rejected": .*/}/' examples/data/pairs.jsonl >"$SCRATCH/rows.jsonl"
+sed 's/"chosen": /"completion": /; s/, "rejected": .*/}/' "$SCRATCH/pairs.jsonl" >"$SCRATCH/rows.jsonl"
 cat >"$SCRATCH/sft.yaml" <<RECIPE
 name: sft
 algorithm: sft

@@ -209,70 +209,70 @@ Test(dataset, bad_rows_are_dropped_and_counted_where_asked)
     free(path);
 }
 
-static tr_dataset_t *seven_rows(void)
+static tr_order_t seven_rows(uint64_t seed, size_t batch, bool drop_last)
 {
-    return open_text(
-        "{\"i\":0}\n{\"i\":1}\n{\"i\":2}\n{\"i\":3}\n{\"i\":4}\n{\"i\":5}\n{\"i\":6}\n", NULL);
+    return (tr_order_t){7, batch, seed, .shuffle = true, .drop_last = drop_last};
 }
 
-static void batch(uint32_t *rows, const tr_dataset_t *dataset, uint64_t seed, uint64_t step,
-                  size_t size, bool shuffle)
+/// Twenty epochs, in which no row comes twice; each takes `taken` rows in `steps` steps.
+static void expect_epochs(bool drop_last, uint64_t steps, size_t taken)
 {
-    tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_batch(rows, tr_dataset_size(dataset), seed, step, size, shuffle, &err),
-                 TR_OK, "%s", err.text);
-}
-
-Test(dataset, an_epoch_shows_no_row_twice_and_drops_the_rest)
-{
-    tr_dataset_t *dataset = seven_rows();
-    for (uint64_t epoch = 0; epoch < 20; epoch++) {
+    const tr_order_t order = seven_rows(5, 2, drop_last);
+    cr_assert_eq(tr_order_steps(&order), steps);
+    for (uint64_t step = 0, all = 0; step < 20 * steps;) {
         unsigned seen = 0;
-        for (uint64_t step = 0; step < 3; step++) {
+        for (uint64_t s = 0; s < steps; s++, step++) {
             uint32_t rows[2];
-            batch(rows, dataset, 5, epoch * 3 + step, 2, 1);
-            for (size_t i = 0; i < 2; i++) {
+            size_t count = tr_order_batch(rows, &order, step);
+            for (size_t i = 0; i < count; i++) {
                 cr_assert_lt(rows[i], 7U);
-                cr_assert_eq(seen & (1U << rows[i]), 0U, "row %u twice in epoch %zu", rows[i],
-                             (size_t)epoch);
+                cr_assert_eq(seen & (1U << rows[i]), 0U, "row %u twice", rows[i]);
                 seen |= 1U << rows[i];
             }
+            all += count;
+            cr_assert_eq(tr_order_taken(&order, step + 1), all);
         }
+        cr_assert_eq((size_t)__builtin_popcount(seen), taken);
     }
-    tr_dataset_destroy(&dataset);
 }
 
-Test(dataset, order_depends_on_seed_and_epoch_only)
+// PyTorch's DataLoader on 7 rows in batches of 2, without drop_last and with it.
+Test(order, an_epoch_takes_every_row_once_or_leaves_out_what_fills_no_batch)
 {
-    tr_dataset_t *dataset = seven_rows();
-    uint32_t a[7];
-    uint32_t b[7];
-    batch(a, dataset, 1, 0, 7, 1);
-    batch(b, dataset, 1, 1, 7, 1);
+    expect_epochs(false, 4, 7);
+    expect_epochs(true, 3, 6);
+}
+
+Test(order, depends_on_seed_and_epoch_only)
+{
+    const tr_order_t whole = seven_rows(1, 7, true), other = seven_rows(2, 7, true),
+                     parts = seven_rows(1, 3, false);
+    uint32_t a[7], b[7];
+    tr_order_batch(a, &whole, 0);
+    tr_order_batch(b, &whole, 1);
     cr_assert_neq(memcmp(a, b, sizeof a), 0);
-    batch(b, dataset, 2, 0, 7, 1);
+    tr_order_batch(b, &other, 0);
     cr_assert_neq(memcmp(a, b, sizeof a), 0);
-    batch(b, dataset, 1, 0, 7, 1);
+    tr_order_batch(b, &whole, 0);
     cr_assert_eq(memcmp(a, b, sizeof a), 0);
-    batch(b, dataset, 1, 1, 3, 1); // the second batch of three continues the first epoch's order
+    // The second batch of three continues the first epoch's order, and the third ends it.
+    cr_assert_eq(tr_order_batch(b, &parts, 1), 3);
     cr_assert_eq(memcmp(a + 3, b, 3 * sizeof *b), 0);
-    tr_dataset_destroy(&dataset);
+    cr_assert_eq(tr_order_batch(b, &parts, 2), 1);
+    cr_assert_eq(a[6], b[0]);
 }
 
-Test(dataset, without_shuffling_rows_come_as_in_the_files)
+Test(order, without_shuffling_rows_come_as_in_the_files)
 {
-    tr_dataset_t *dataset = seven_rows();
+    tr_order_t order = {.size = 7, .batch = 3, .seed = 9};
     uint32_t rows[3];
-    batch(rows, dataset, 1, 1, 3, 0);
+    cr_assert_eq(tr_order_batch(rows, &order, 1), 3);
     cr_assert(rows[0] == 3 && rows[1] == 4 && rows[2] == 5);
-    batch(rows, dataset, 9, 2, 3, 0);
+    cr_assert_eq(tr_order_batch(rows, &order, 2), 1);
+    cr_assert_eq(rows[0], 6);
+    order.drop_last = true;
+    cr_assert_eq(tr_order_batch(rows, &order, 2), 3);
     cr_assert(rows[0] == 0 && rows[1] == 1 && rows[2] == 2);
-    tr_error_t err = {0};
-    cr_assert_eq(tr_dataset_batch(rows, tr_dataset_size(dataset), 1, 0, 8, 0, &err),
-                 TR_ERR_ARGUMENT);
-    cr_assert_eq(tr_dataset_batch(rows, tr_dataset_size(dataset), 1, 0, 0, 0, &err),
-                 TR_ERR_ARGUMENT);
-    tr_dataset_destroy(&dataset);
 }
 
 Test(dataset, the_openings_of_the_examples_are_prompts)

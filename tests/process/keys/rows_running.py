@@ -183,6 +183,24 @@ def _(t):
     check(len({found["loss"] for found in t.base.rows}) == 6, "two shuffled batches are the same")
 
 
+@row("data.drop_last", "sft", True, lambda: {"data.train": write_rows("five", COMPLETIONS[:5]), "steps": 3, "optimizer.learning_rate": 1e-12})
+def _(t):
+    # Five rows in batches of four: the fifth alone, or never.
+    tokens = [row_tokens(r) for r in COMPLETIONS[:5]]
+    for it, batches, epochs in ((t.base, (tokens[:4], tokens[4:], tokens[:4]), (0.5, 1, 1.5)), (t.other, (tokens[:4],) * 3, (1, 2, 3))):
+        for found, batch, epoch in zip(it.rows, batches, epochs):
+            close(found["loss"], oracle.sft(batch), what="the loss")
+            close(found["epoch"], epoch, what="epoch")
+    # Four prompts in batches of three: what generates takes the fourth too, PPO in one minibatch, and counts its episodes.
+    prompts = {"data.prompts": write_rows("four-prompts", PROMPTS[:4]), "data.batch": 3, "steps": 3}
+    ppo = run({**recipe("ppo"), **prompts, "ppo.num_mini_batches": 3})
+    same([found["episode"] for found in ppo.rows], [3, 4, 7], "episodes")
+    for it in (ppo, run({**recipe("online_dpo"), **prompts}), run({**recipe("online_dpo"), **prompts, "algorithm": "rejection_sampling"})):
+        taken = [list(dict.fromkeys(s["prompt"] for s in it.samples if s["step"] == step)) for step in (1, 2, 3)]
+        answered = [r["prompt"] for r in PROMPTS[:4]]
+        same(taken, [answered[:3], answered[3:], answered[:3]], "the prompts")
+
+
 @row("data.on_bad_row", "sft", "drop", lambda: {"data.train": write_rows("bad", COMPLETIONS[:2] + [{"prompt": "no completion"}] + COMPLETIONS[2:])})
 def _(t):
     refused = t.without(ends_well=False)
