@@ -133,7 +133,7 @@ static tr_status count_steps(uint64_t *steps, const tr_recipe_t *recipe, tr_erro
     tr_status status;
     // rows are counted as the run will read them: bad rows may be dropped
     TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
-    TR_TRY_GOTO(tr_model_config_load(&config, recipe->model, err), done);
+    TR_TRY_GOTO(tr_model_config_load_language(&config, recipe->model, err), done);
     TR_TRY_GOTO(controller_rows_load(&rows, recipe, tokenizer, config.max_positions, err), done);
     // rounded up: no prompt is left out
     *steps = (rows.count + recipe->data.batch - 1) / recipe->data.batch;

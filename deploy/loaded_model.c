@@ -13,14 +13,7 @@ tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
                             const tr_device_options_t *device, tr_error_t *err)
 {
     tr_model_config_t config;
-    TR_TRY(tr_model_config_load(&config, directory, err));
-    // asked before the weights are read
-    if (config.scalar_head) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "'%s' holds a model with a scalar head, which generates no text (name a "
-                       "language model)",
-                       directory);
-    }
+    TR_TRY(tr_model_config_load_language(&config, directory, err));
     TR_TRY(tr_tokenizer_new(&loaded->tokenizer, directory, err));
     TR_TRY(tr_backend_open(&loaded->backend, device, err));
     // the backend first: the model's weights go to it

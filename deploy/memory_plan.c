@@ -202,7 +202,8 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure,
                    .has_critic = tr_algorithm_has_critic(a),
                    .sampling = tr_generation_sampling(g),
                    .update = (size_t)update};
-    TR_TRY(tr_model_config_load(&f->policy, recipe->model, err));
+    TR_TRY(a->scalar ? tr_model_config_load(&f->policy, recipe->model, err)
+                     : tr_model_config_load_language(&f->policy, recipe->model, err));
     f->prompt = length_limit(f);
     // With packing, rows are filled up to the limit, so the data's own lengths say nothing.
     if (measure && !recipe->sft.packing) {

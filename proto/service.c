@@ -429,7 +429,7 @@ static void poll_once(service_t *s)
     // A service that leaves begins no other job.
     if (tr_service_stopping() && !s->ended) {
         leave(s, tr_clock_ms());
-    } else {
+    } else if (!s->ended) {
         service_jobs_advance(&s->jobs);
     }
 }

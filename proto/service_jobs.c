@@ -99,6 +99,12 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
     if (method == NULL) {
         tr_fail(err, TR_ERR_UNSUPPORTED, "method '%.100s' is not served here",
                 tr_message_method(job->request));
+    } else if (!jobs->ready) {
+        // Handlers rely on what the welcome made.
+        tr_fail(err, TR_ERR_PROTOCOL, "method '%s' was asked for before a welcome succeeded",
+                method->name);
+    }
+    if (err->status != TR_OK) {
         answer_error(job, err->status, err->text);
         return;
     }
@@ -118,8 +124,9 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 }
 
 /// A config that is not a map counts as an empty one: the daemon names the key that it misses.
-static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
+static void compute_welcome(service_jobs_t *jobs, service_job_t *job)
 {
+    jobs->ready = false;
     job->status = service_ranks_forward(jobs->collective, job->request, &job->err);
     if (job->status != TR_OK) {
         return;
@@ -128,11 +135,12 @@ static void compute_welcome(const service_jobs_t *jobs, service_job_t *job)
     json_t *empty = json_object();
     job->status = jobs->welcome(jobs->context, json_is_object(config) ? config : empty, &job->err);
     service_ranks_agree(jobs->collective, job->status, &job->err);
+    jobs->ready = job->status == TR_OK;
     json_decref(empty);
 }
 
 /// A job without an id is a welcome.
-static void compute(const service_jobs_t *jobs, service_job_t *job)
+static void compute(service_jobs_t *jobs, service_job_t *job)
 {
     if (job->id > 0) {
         compute_request(jobs, job);
@@ -144,7 +152,7 @@ static void compute(const service_jobs_t *jobs, service_job_t *job)
 /// The handlers' thread, until it gets NULL.
 static void *compute_jobs(void *argument)
 {
-    const service_jobs_t *jobs = argument;
+    service_jobs_t *jobs = argument;
     int socket = jobs->other_socket;
     for (service_job_t *job = take_over(socket); job != NULL; job = take_over(socket)) {
         compute(jobs, job);
@@ -156,8 +164,9 @@ static void *compute_jobs(void *argument)
 // On the other ranks
 
 /// No thread and no list: this rank has no socket to serve while it computes.
-tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err)
+tr_status service_jobs_follow(service_jobs_t *jobs, tr_error_t *err)
 {
+    jobs->ready = jobs->welcome == NULL;
     tr_log(TR_LOG_INFO, "ranks", "rank=%zu of=%zu by=%s \"follows rank 0\"", jobs->collective->rank,
            jobs->collective->size, jobs->collective->ops->name);
     for (;;) {
@@ -190,6 +199,7 @@ tr_status service_jobs_start(service_jobs_t *jobs, tr_error_t *err)
     }
     jobs->socket = pair[0];
     jobs->other_socket = pair[1];
+    jobs->ready = jobs->welcome == NULL;
     // With the caller's mask of signals; a handler for them is safe on any thread.
     int code = pthread_create(&jobs->thread, NULL, compute_jobs, jobs);
     if (code != 0) {

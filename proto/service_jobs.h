@@ -32,6 +32,7 @@ typedef struct service_jobs {
     void *context;
     tr_collective_t *collective; ///< ranks that run each job together; NULL: one process
     pthread_t thread;
+    bool ready;               ///< the last welcome succeeded, or there is none; the thread's own
     int socket;               ///< the service's end: readable when a job is finished
     int other_socket;         ///< the thread's end
     service_job_t *first;     ///< in order of arrival
@@ -47,7 +48,7 @@ void service_jobs_end(service_jobs_t *jobs);
 /// On ranks other than 0, instead of start: runs on the calling thread what rank 0 forwards, and
 /// drops the replies. Returns when rank 0 is done, or with a welcome's failure, which rank 0 has
 /// too.
-tr_status service_jobs_follow(const service_jobs_t *jobs, tr_error_t *err);
+tr_status service_jobs_follow(service_jobs_t *jobs, tr_error_t *err);
 
 service_job_t *service_jobs_find(const service_jobs_t *jobs, int64_t id);
 /// Takes *message. NULL when too many wait already.

@@ -63,12 +63,12 @@ static tr_status open_model(rollout_service_t *service, const char *directory, b
                             tr_error_t *err)
 {
     tr_model_config_t shape;
+    TR_TRY(tr_model_config_load_language(&shape, directory, err));
     // The checksum never changes: requests of a run that trains nothing name it too.
     if (frozen) {
         snprintf(service->checksum, sizeof service->checksum, "%s", TR_WEIGHTS_FROZEN);
         return tr_model_open(&service->model, directory, service->backend, TR_MODEL_DECODES, err);
     }
-    TR_TRY(tr_model_config_load(&shape, directory, err));
     return tr_model_new(&service->model, &shape, service->backend, TR_MODEL_DECODES, err);
 }
 

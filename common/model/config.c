@@ -421,3 +421,19 @@ tr_status tr_model_config_load(tr_model_config_t *config, const char *directory,
     free(path);
     return status;
 }
+
+/// The kind of model is a matter of config.json alone, so it is known before a weight is read.
+tr_status tr_model_config_load_language(tr_model_config_t *config, const char *directory,
+                                        tr_error_t *err)
+{
+    tr_model_config_t read;
+    TR_TRY(tr_model_config_load(&read, directory, err));
+    if (read.scalar_head) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' holds a model with a scalar head, which generates no text (name a "
+                       "language model)",
+                       directory);
+    }
+    *config = read;
+    return TR_OK;
+}

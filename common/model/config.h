@@ -46,6 +46,11 @@ typedef struct tr_model_config {
 /// the sentence names the file and the key.
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err);
 
+/// As tr_model_config_load, and TR_ERR_ARGUMENT for a scalar head: the model must have probabilities
+/// of tokens.
+tr_status tr_model_config_load_language(tr_model_config_t *config, const char *directory,
+                                        tr_error_t *err);
+
 /// The same trunk with a scalar head of its own: for a critic, or a reward model that starts from a
 /// language model.
 void tr_model_config_make_scalar(tr_model_config_t *config);

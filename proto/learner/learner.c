@@ -61,10 +61,12 @@ static tr_status open_model(tr_model_t **model, const tr_learner_t *learner, con
     if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
         model_options.collective = ranks->collective;
     }
-    TR_TRY(tr_model_config_load(&shape, directory, err));
     // A reward model or a critic: the head has one output instead of the vocabulary.
     if (scalar) {
+        TR_TRY(tr_model_config_load(&shape, directory, err));
         tr_model_config_make_scalar(&shape);
+    } else {
+        TR_TRY(tr_model_config_load_language(&shape, directory, err));
     }
     TR_TRY(tr_model_new_with(model, &shape, learner->backend, &model_options, err));
     // A checkpoint has the run's own weights, and a scalar model is never trained from scratch.

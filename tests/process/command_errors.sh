@@ -79,6 +79,20 @@ expect 18 "no run is going on in" status "$scratch"
 echo "ipc://$scratch/nobody.sock" >"$scratch/endpoint"
 expect 17 "no controller answered" status "$scratch"
 
+# A reward model has no probabilities of tokens
+mkdir "$scratch/scores"
+sed 's/"LlamaForCausalLM"/"LlamaForSequenceClassification"/; s/{/{"num_labels": 1,/' examples/models/stories/config.json >"$scratch/scores/config.json"
+cp examples/models/stories/token* examples/models/stories/model.safetensors "$scratch/scores"
+for algorithm in ppo sft; do
+    cat >"$scratch/$algorithm.yaml" <<YAML
+{name: scores, algorithm: $algorithm, steps: 1, model: $scratch/scores, output: $scratch/runs,
+ $([ $algorithm = sft ] && echo 'data: {train: [examples/data/openings.jsonl]}' || echo 'data: {prompts: [examples/data/openings.jsonl]}, roles: {reward: [{words: {happy: 1}}]}')}
+YAML
+    expect 11 "holds a model with a scalar head, which generates no text" run "$scratch/$algorithm.yaml"
+done
+expect 11 "which generates no text" sample --model "$scratch/scores" --prompts examples/data/openings.jsonl --judge 'words: {happy: 1}' \
+    --out "$scratch/rows.jsonl"
+
 # Keys are made once
 "$troupe" keys "$scratch/keys" >"$scratch/out" 2>"$scratch/err" || complain "keys cannot be made"
 expect 11 "holds keys already" keys "$scratch/keys"

@@ -72,6 +72,14 @@ static service_job_t *finish(void)
     return service_jobs_finished(&jobs);
 }
 
+/// A welcome that succeeds.
+static void add_welcome(void)
+{
+    add(0, NULL, json_pack("{s:{s:i}}", "config", "a", 1));
+    cr_assert_eq(finish()->status, TR_OK);
+    service_jobs_remove(&jobs, 0);
+}
+
 static const char *text_of(const service_job_t *job)
 {
     return json_string_value(json_object_get(tr_message_body(job->reply), "text"));
@@ -79,6 +87,7 @@ static const char *text_of(const service_job_t *job)
 
 Test(service_jobs, run_in_order_of_arrival_one_at_a_time)
 {
+    add_welcome();
     for (int64_t id = 1; id <= 3; id++) {
         add(id, "work", json_object());
     }
@@ -97,6 +106,7 @@ Test(service_jobs, run_in_order_of_arrival_one_at_a_time)
 
 Test(service_jobs, a_reply_is_kept_until_it_is_removed)
 {
+    add_welcome();
     add(7, "work", json_object());
     service_jobs_remove(&jobs, 7); // not answered: nothing happens
     cr_assert_not_null(finish());
@@ -108,6 +118,7 @@ Test(service_jobs, a_reply_is_kept_until_it_is_removed)
 
 Test(service_jobs, failures_become_error_replies_with_their_sentence)
 {
+    add_welcome();
     add(1, "work", json_pack("{s:b}", "fail", 1));
     add(2, "other", json_object());
     const service_job_t *failed = finish();
@@ -122,14 +133,30 @@ Test(service_jobs, failures_become_error_replies_with_their_sentence)
 
 Test(service_jobs, a_welcome_has_no_reply_and_keeps_its_failure)
 {
-    add(0, NULL, json_pack("{s:{s:i}}", "config", "a", 1));
-    cr_expect_eq(finish()->status, TR_OK);
-    service_jobs_remove(&jobs, 0);
+    add_welcome();
     add(0, NULL, json_object());
     const service_job_t *job = finish();
     cr_expect_eq(job->status, TR_ERR_ARGUMENT);
     cr_expect_str_eq(job->err.text, "an empty config");
     cr_expect_null(job->reply);
+}
+
+Test(service_jobs, no_request_reaches_a_service_before_a_welcome_succeeded)
+{
+    add(1, "work", json_object());
+    cr_expect_eq(finish()->status, TR_ERR_PROTOCOL, "without a welcome");
+    add(0, NULL, json_object());
+    add(2, "work", json_object());
+    cr_expect_eq(finish()->status, TR_ERR_ARGUMENT);
+    service_jobs_remove(&jobs, 0);
+    const service_job_t *refused = finish();
+    cr_expect_eq(refused->status, TR_ERR_PROTOCOL, "after a welcome that failed");
+    cr_expect_str_eq(text_of(refused), "method 'work' was asked for before a welcome succeeded");
+    cr_expect_eq(computed, 0);
+    add_welcome();
+    add(3, "work", json_object());
+    cr_expect_eq(finish()->status, TR_OK);
+    cr_expect_eq(computed, 1);
 }
 
 Test(service_jobs, what_is_forgotten_while_it_is_computed_is_freed_when_it_comes_back)

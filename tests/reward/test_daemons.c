@@ -130,11 +130,13 @@ Test(daemon, a_built_in_judge_scores_and_leaves_when_dismissed, .timeout = 60)
     close_all();
 }
 
-Test(daemon, a_group_that_the_recipe_does_not_have_ends_it, .timeout = 60)
+Test(daemon, a_group_that_the_recipe_does_not_have_ends_it_though_a_request_waits, .timeout = 60)
 {
     open_broker(NULL);
+    ask("sdrow", "score");
     pid_t pid = start(OURS, "sdrow", NULL);
-    tr_event_t event = await(TR_EVENT_JOINED);
+    tr_event_t event = await(TR_EVENT_LOST);
+    cr_expect_not_null(strstr(event.text, "has no judge 'sdrow'"), "%s", event.text);
     tr_event_release(&event);
     cr_assert_eq(wait_exit(pid), tr_status_exit_code(TR_ERR_ARGUMENT));
     tr_broker_destroy(&broker);
