@@ -111,6 +111,9 @@ static void submit(controller_calls_t *calls, pending_t *pending)
     tr_message_t *message = tr_message_copy(pending->message);
     pending->id = tr_broker_submit(calls->broker, call->role, call->group, call->worker,
                                    call->method, &message);
+    if (call->timeout_s > 0.0) {
+        tr_dispatch_be_patient(tr_broker_dispatch(calls->broker), pending->id);
+    }
     pending->deadline = deadline_of(call);
 }
 

@@ -42,14 +42,18 @@ tr_status tr_broker_new(tr_broker_t **broker, const char *endpoint, const char *
 }
 
 /// Sends what waits. A message that cannot be sent is lost here, as it may be on the way: dispatch
-/// sends it again.
+/// sends it again. A full queue is no closed connection: its peer computes.
 static void flush(tr_broker_t *broker)
 {
     tr_peer_t peer;
     tr_message_t *message;
     while (tr_dispatch_next_send(&peer, &message, broker->dispatch)) {
         tr_error_t err = {0};
-        if (tr_message_send(broker->socket, &peer, message, &err) != TR_OK) {
+        tr_status status = tr_message_send(broker->socket, &peer, message, &err);
+        if (status == TR_ERR_PEER) {
+            tr_dispatch_unreachable(broker->dispatch, &peer);
+        }
+        if (status != TR_OK) {
             tr_log(TR_LOG_DEBUG, "broker", "type=%s \"%s\"", tr_message_type(message), err.text);
         }
         tr_message_destroy(&message);

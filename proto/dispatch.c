@@ -60,6 +60,15 @@ int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const 
     return id;
 }
 
+/// An id that is not known was refused by submit.
+void tr_dispatch_be_patient(tr_dispatch_t *d, int64_t id)
+{
+    dispatch_request_t *r = dispatch_request_of(d, id);
+    if (r != NULL) {
+        r->patient = true;
+    }
+}
+
 /// An id that is not known is no mistake: the answer may have come just before.
 void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
 {
@@ -243,7 +252,7 @@ void tr_dispatch_receive(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer,
     dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
     // Any message proves that its sender lives, whatever it says.
     if (worker != NULL) {
-        worker->heard = now;
+        dispatch_worker_heard(worker, now);
     }
     if (strcmp(type, "register") == 0) {
         dispatch_register(d, now, peer, *message);
@@ -266,13 +275,60 @@ void tr_dispatch_garbage(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, c
 {
     dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
     if (worker != NULL) {
-        worker->heard = now;
+        dispatch_worker_heard(worker, now);
     }
     d->counters.garbage++;
     dispatch_post_error(d, peer, 0, "protocol", text);
 }
 
+/// It may come over a new connection: until then the usual limits of silence hold for it.
+void tr_dispatch_unreachable(tr_dispatch_t *d, const tr_peer_t *peer)
+{
+    dispatch_worker_t *worker = dispatch_worker_of_peer(d, peer);
+    if (worker != NULL) {
+        worker->closed = true;
+    }
+}
+
 // Time passes
+
+/// Whether its worker may compute it without a word. ZeroMQ loses no message of an open connection,
+/// and a process that dies closes it.
+static bool is_left_alone(const dispatch_request_t *r)
+{
+    return r->patient && r->worker != NULL && !r->worker->closed;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t probe_at(const tr_dispatch_t *d, const dispatch_worker_t *worker)
+{
+    return later(worker->heard, worker->probed) + d->options.heartbeat_ms;
+}
+
+static int64_t lost_at(const dispatch_worker_t *worker)
+{
+    return later(worker->heard, worker->excused) + worker->silence_ms;
+}
+
+/// A judge with one thread says nothing while it computes. That its connection is open shows when
+/// something is sent over it.
+static void excuse_silence(tr_dispatch_t *d, int64_t now)
+{
+    for (dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL; r = TAILQ_NEXT(r, link)) {
+        if (!is_left_alone(r)) {
+            continue;
+        }
+        r->worker->excused = now;
+        if (now >= probe_at(d, r->worker)) {
+            r->worker->probed = now;
+            dispatch_post(d, &r->worker->peer, tr_message_new("heartbeat"));
+        }
+    }
+}
 
 /// Workers that were not heard for longer than they may be silent.
 static void lose_silent(tr_dispatch_t *d, int64_t now)
@@ -280,7 +336,7 @@ static void lose_silent(tr_dispatch_t *d, int64_t now)
     for (dispatch_worker_t *worker = TAILQ_FIRST(&d->workers), *next; worker != NULL;
          worker = next) {
         next = TAILQ_NEXT(worker, link); // losing a worker frees it
-        if (now - worker->heard >= worker->silence_ms) {
+        if (now >= lost_at(worker)) {
             char *why = tr_format("was silent for %lld ms", (long long)(now - worker->heard));
             dispatch_lose(d, worker, why, true);
             free(why);
@@ -292,11 +348,12 @@ static void lose_silent(tr_dispatch_t *d, int64_t now)
 /// by `now` happens.
 void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
 {
+    excuse_silence(d, now);
     // First the losses: a request of a lost worker must not be sent to it once more, and is free
     // for the schedule below.
     lose_silent(d, now);
     for (dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL; r = TAILQ_NEXT(r, link)) {
-        if (r->worker != NULL && now >= r->resend_at) {
+        if (r->worker != NULL && !is_left_alone(r) && now >= r->resend_at) {
             r->pause = r->pause * 2 < PAUSE_MAX_MS ? r->pause * 2 : PAUSE_MAX_MS;
             dispatch_send_request(d, now, r);
         }
@@ -304,18 +361,20 @@ void tr_dispatch_tick(tr_dispatch_t *d, int64_t now)
     dispatch_schedule(d, now);
 }
 
-/// The earliest of the times at which a worker is lost or a request is sent again.
+/// The earliest of the times at which a worker is lost, or a request or a probe is sent.
 int64_t tr_dispatch_deadline(const tr_dispatch_t *d)
 {
     int64_t deadline = INT64_MAX;
     for (const dispatch_worker_t *worker = TAILQ_FIRST(&d->workers); worker != NULL;
          worker = TAILQ_NEXT(worker, link)) {
-        int64_t at = worker->heard + worker->silence_ms;
-        deadline = at < deadline ? at : deadline;
+        deadline = lost_at(worker) < deadline ? lost_at(worker) : deadline;
     }
     for (const dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL;
          r = TAILQ_NEXT(r, link)) {
-        deadline = r->worker != NULL && r->resend_at < deadline ? r->resend_at : deadline;
+        int64_t at = is_left_alone(r)    ? probe_at(d, r->worker)
+                     : r->worker != NULL ? r->resend_at
+                                         : INT64_MAX;
+        deadline = at < deadline ? at : deadline;
     }
     return deadline;
 }

@@ -67,6 +67,9 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch);
 /// As tr_broker_submit. A message that cannot be packed becomes an ERROR event at once.
 int64_t tr_dispatch_submit(tr_dispatch_t *dispatch, int64_t now, tr_role_t role, const char *group,
                            const char *worker, const char *method, tr_message_t **message);
+/// The caller limits the time of this request, by cancelling it: until then the worker that has it
+/// owes no sign of life, and it is not sent again, as long as the worker's connection is open.
+void tr_dispatch_be_patient(tr_dispatch_t *dispatch, int64_t id);
 void tr_dispatch_cancel(tr_dispatch_t *dispatch, int64_t now, int64_t id);
 
 /// Takes *message.
@@ -76,6 +79,9 @@ void tr_dispatch_receive(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *
 /// A malformed message came from peer: it is counted, and answered with an error.
 void tr_dispatch_garbage(tr_dispatch_t *dispatch, int64_t now, const tr_peer_t *peer,
                          const char *text);
+
+/// A message could not be sent to peer: its connection is closed.
+void tr_dispatch_unreachable(tr_dispatch_t *dispatch, const tr_peer_t *peer);
 
 /// Declares silent workers lost and sends again what is due.
 void tr_dispatch_tick(tr_dispatch_t *dispatch, int64_t now);

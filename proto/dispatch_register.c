@@ -116,7 +116,7 @@ static tr_status read_registration(registration_t *reg, const tr_message_t *mess
 static void rejoin(tr_dispatch_t *d, int64_t now, dispatch_worker_t *worker, const tr_peer_t *peer)
 {
     worker->peer = *peer;
-    worker->heard = now;
+    dispatch_worker_heard(worker, now);
     welcome(d, worker);
     for (dispatch_request_t *r = TAILQ_FIRST(&d->requests); r != NULL; r = TAILQ_NEXT(r, link)) {
         if (r->worker == worker) {
@@ -163,7 +163,7 @@ void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_
     dispatch_worker_t *named = dispatch_worker_named(d, reg.name);
     // A repetition: our welcome was late or got lost.
     if (here != NULL && here == named && strcmp(here->instance, reg.instance) == 0) {
-        here->heard = now;
+        dispatch_worker_heard(here, now);
         welcome(d, here);
         return;
     }

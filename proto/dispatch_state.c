@@ -67,6 +67,12 @@ dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *nam
     return NULL;
 }
 
+void dispatch_worker_heard(dispatch_worker_t *worker, int64_t now)
+{
+    worker->heard = now;
+    worker->closed = false;
+}
+
 /// Its requests must have gone to others, or ended: they would point at freed memory.
 void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker)
 {

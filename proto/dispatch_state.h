@@ -16,6 +16,9 @@ typedef struct dispatch_worker {
     char *instance;     ///< tells processes of one name apart; "": it gave none
     int64_t silence_ms; ///< how long it may be silent
     int64_t heard;      ///< when its last message came
+    int64_t excused;    ///< until when its silence is no sign of anything
+    int64_t probed;     ///< when its connection was last tried
+    bool closed;        ///< since its last message one could not be sent to it
     size_t credit;      ///< requests that it takes at once
     size_t outstanding; ///< requests that it has
 } dispatch_worker_t;
@@ -32,6 +35,7 @@ typedef struct dispatch_request {
     int64_t resend_at;
     int64_t pause; ///< between the last sending and the next; doubles
     bool acknowledged;
+    bool patient;  ///< its worker may be silent: the caller limits its time
     size_t sent;   ///< times
     size_t losses; ///< workers lost while they had it
 } dispatch_request_t;
@@ -67,6 +71,8 @@ struct tr_dispatch {
 
 dispatch_worker_t *dispatch_worker_of_peer(const tr_dispatch_t *d, const tr_peer_t *peer);
 dispatch_worker_t *dispatch_worker_named(const tr_dispatch_t *d, const char *name);
+/// A message of it has come.
+void dispatch_worker_heard(dispatch_worker_t *worker, int64_t now);
 /// Takes it from the list and frees it.
 void dispatch_worker_remove(tr_dispatch_t *d, dispatch_worker_t *worker);
 

@@ -149,8 +149,8 @@ tr_status tr_message_unpack_frame(tr_message_t *message, size_t index, const voi
                                   size_t bytes, tr_error_t *err);
 
 /// Sends through a ZeroMQ socket (zsock_t * or void *), to `peer` through a ROUTER, NULL through a
-/// DEALER. Never waits: TR_ERR_PEER when the peer is gone or its queue is full. The message stays
-/// the caller's.
+/// DEALER. Never waits: TR_ERR_PEER when the peer is gone, TR_ERR_IO when its queue is full. The
+/// message stays the caller's.
 tr_status tr_message_send(void *socket, const tr_peer_t *peer, const tr_message_t *message,
                           tr_error_t *err);
 

@@ -33,7 +33,8 @@ static tr_status send_frame(void *socket, zmq_msg_t *frame, bool more, tr_error_
             // fail so.
             int code = zmq_errno();
             zmq_msg_close(frame);
-            return tr_fail(err, TR_ERR_PEER, "message was not sent: %s", zmq_strerror(code));
+            return tr_fail(err, code == EHOSTUNREACH ? TR_ERR_PEER : TR_ERR_IO,
+                           "message was not sent: %s", zmq_strerror(code));
         }
     }
     return TR_OK;

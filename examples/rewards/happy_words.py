@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 
 try:
     import msgpack
@@ -76,7 +77,8 @@ class Worker:
                 if message.get("method") != "score":
                     raise ValueError(f"method {message.get('method')!r} is not served here")
                 self.answers[number] = {"kind": "reply", "body": judge(message["body"])}
-            except Exception as error:  # whatever goes wrong, the controller hears it
+            except Exception as error:  # whatever goes wrong, the controller hears it, and our log has the place
+                traceback.print_exc()
                 text = f"{type(error).__name__}: {error}"
                 self.answers[number] = {"kind": "error", "body": {"code": "argument", "text": text}}
         self.send(id=number, **self.answers[number])
@@ -109,9 +111,9 @@ class Worker:
                     due = time.monotonic() + self.heartbeat
             if not self.socket.poll(max(0.0, due - time.monotonic()) * 1000):
                 continue
-            frames, heard = self.socket.recv_multipart(), time.monotonic()
-            if not self.handle(msgpack.unpackb(frames[0])):
+            if not self.handle(msgpack.unpackb(self.socket.recv_multipart()[0])):
                 return
+            heard = time.monotonic()  # judging takes as long as it takes
         sys.exit(f"happy_words: no controller was heard for {PATIENCE:.0f} seconds")
 
 

@@ -59,14 +59,15 @@ sys.exit(len(rows) != 3 * 48 or len({row["prompt"] for row in rows}) < 20 or any
 CHECK
 say "every response is judged with its own prompt"
 
-for manner in nan short text raise die slow; do
-    recipe $manner "$(naughty $manner "$SCRATCH/$manner.marker" 'timeout_s: 2')"
+for manner in nan short text raise die slow long; do
+    recipe $manner "$(naughty $manner "$SCRATCH/$manner.marker" "timeout_s: $([ $manner = long ] && echo 60 || echo 2)")"
     ends_well $manner
     same "$SCRATCH/good" "$SCRATCH/$manner" "a judge that once was '$manner'"
 done
 for manner in nan short text raise; do
     grep -q "warn.*'judge\(-0\)\?'" "$SCRATCH/$manner/logs/controller.log" || fail "'$manner': the judge is not named in the log"
 done
+! grep -E 'silent|lost|failures' "$SCRATCH/long/logs/controller.log" || fail "a judge that computes for 12 s is not left alone"
 grep -q 'judge-0: .*3' "$SCRATCH/die/logs/supervisor.log" || grep -q 'judge-0' "$SCRATCH/die/logs/supervisor.log" ||
     fail "the supervisor does not say how the judge ended"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """examples/rewards/happy_words.py with bad manners, for tests: naughty_judge.py MANNER MARKER [OPTIONS].
 
-MANNER: nan, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds; prompt: scores the
+MANNER: nan, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds; long: after 12; prompt: scores the
 prompt alone, by its number of characters. It does so for the first request only, which the file MARKER remembers, or for every one when
 MARKER is `always`.
 """
@@ -36,8 +36,8 @@ def judge(body):
         os._exit(3)
     elif manner == "prompt":
         answer["scores"] = [float(len(sample["prompt"])) for sample in body["samples"]]
-    elif manner == "slow":
-        time.sleep(5)
+    elif manner in ("slow", "long"):
+        time.sleep(5 if manner == "slow" else 12)
     return answer
 
 

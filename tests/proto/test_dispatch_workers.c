@@ -56,6 +56,60 @@ Test(dispatch_workers, a_worker_may_ask_for_more_silence_but_not_for_less)
     expect_event(TR_EVENT_LOST, 0, "patient");
 }
 
+/// A worker that has got a request which the caller will cancel in time. Returns its id.
+static int64_t give_patient_request(void)
+{
+    join(1, "a", 1);
+    int64_t id = submit(NULL);
+    tr_dispatch_be_patient(dispatch, id);
+    cr_assert_eq(expect_send(1, "request"), id);
+    return id;
+}
+
+Test(dispatch_workers, one_that_computes_for_a_patient_caller_owes_no_sign_of_life)
+{
+    int64_t id = give_patient_request();
+    for (int64_t ms = 0; ms < 60 * SILENCE; ms += HEARTBEAT) {
+        cr_expect_eq(tr_dispatch_deadline(dispatch), now + HEARTBEAT);
+        pass(HEARTBEAT);
+        expect_send(1, "heartbeat"); // shows whether the connection is open
+        expect_no_send();
+        expect_no_event();
+    }
+    say(1, "reply", id, NULL);
+    cr_expect_eq(expect_send(1, "done"), id);
+    expect_event(TR_EVENT_REPLY, id, NULL);
+    cr_expect_eq(counter("resent"), 0);
+    pass(SILENCE - 1);
+    expect_no_event();
+    pass(1);
+    expect_event(TR_EVENT_LOST, 0, "silent");
+}
+
+Test(dispatch_workers, one_whose_connection_is_closed_is_lost_even_while_it_computes)
+{
+    const tr_peer_t gone = peer(1);
+    give_patient_request();
+    pass(2 * SILENCE);
+    expect_send(1, "heartbeat");
+    tr_dispatch_unreachable(dispatch, &gone);
+    pass(SILENCE - 1);
+    expect_send(1, "request"); // in vain
+    expect_no_event();
+    pass(1);
+    expect_event(TR_EVENT_LOST, 0, "silent");
+}
+
+Test(dispatch_workers, one_that_is_silent_after_its_request_was_cancelled_is_lost)
+{
+    int64_t id = give_patient_request();
+    pass(2 * SILENCE);
+    expect_send(1, "heartbeat");
+    tr_dispatch_cancel(dispatch, now, id);
+    pass(SILENCE);
+    expect_event(TR_EVENT_LOST, 0, "silent");
+}
+
 Test(dispatch_workers, garbage_is_counted_and_answered)
 {
     tr_peer_t stranger = peer(9);
