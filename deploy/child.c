@@ -21,14 +21,15 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "deploy/machine.h"
 
 enum { TAIL = 16384 }; ///< bytes of a log's end among which its last line is looked for
 
 /// No process yet; the log is made by the first start.
-void child_init(child_t *child, const supervisor_process_t *process, const char *directory)
+void child_init(child_t *child, const supervisor_process_t *process, const supervisor_plan_t *plan)
 {
-    *child = (child_t){.process = process, .pidfd = -1};
-    child->log = tr_format("%s/logs/%s.log", directory, process->name);
+    *child = (child_t){.process = process, .counters = plan->counters, .pidfd = -1};
+    child->log = tr_format("%s/logs/%s.log", plan->directory, process->name);
 }
 
 /// Asserts what the supervisor promises: nothing that it started outlives it.
@@ -91,6 +92,8 @@ static tr_status take_in(child_t *child, pid_t pid, tr_error_t *err)
     }
     child->pid = pid;
     child->started = tr_clock_seconds();
+    child->killed = false;
+    child->memory_kills = machine_memory_kills(child->counters);
     return TR_OK;
 }
 
@@ -148,9 +151,10 @@ void child_note(int log, const child_t *child, const char *format, ...)
 }
 
 /// An ended child that was not reaped yet may still get it, which does no harm.
-void child_signal(const child_t *child, int signal)
+void child_signal(child_t *child, int signal)
 {
     if (child->pid > 0) {
+        child->killed = child->killed || signal == SIGKILL;
         // a negative pid means the group: mpirun's ranks and a judge's own children too
         kill(-child->pid, signal);
     }
@@ -175,16 +179,29 @@ bool child_reap(int *how, child_t *child)
     return true;
 }
 
+/// What the ending says of memory. A process may also end because one that it started was killed:
+/// a rank of mpirun, or the program of a script.
+static const char *memory_note(const child_t *child, int how)
+{
+    bool unasked = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL && !child->killed;
+    if (machine_memory_kills(child->counters) > child->memory_kills && !child->killed) {
+        return unasked ? " by the kernel, because memory ran out"
+                       : ", after the kernel had killed a process because memory ran out";
+    }
+    return unasked ? ", not by this run (the kernel does so when memory runs out)" : "";
+}
+
 /// In the words of the shell: an exit code, or the name of the signal.
-const char *child_ending(char out[CHILD_ENDING], int how)
+const char *child_ending(char out[CHILD_ENDING], const child_t *child, int how)
 {
     const char *name = WIFSIGNALED(how) ? sigabbrev_np(WTERMSIG(how)) : NULL;
+    const char *memory = memory_note(child, how);
     if (WIFEXITED(how)) {
-        snprintf(out, CHILD_ENDING, "exited with code %d", WEXITSTATUS(how));
+        snprintf(out, CHILD_ENDING, "exited with code %d%s", WEXITSTATUS(how), memory);
     } else if (name != NULL) {
-        snprintf(out, CHILD_ENDING, "was killed by SIG%s", name);
+        snprintf(out, CHILD_ENDING, "was killed by SIG%s%s", name, memory);
     } else {
-        snprintf(out, CHILD_ENDING, "was killed by signal %d", WTERMSIG(how));
+        snprintf(out, CHILD_ENDING, "was killed by signal %d%s", WTERMSIG(how), memory);
     }
     return out;
 }
@@ -229,4 +246,13 @@ char *child_last_line(const child_t *child, const char *prefix)
     char *copy = last != NULL && last[0] != '\0' ? tr_strdup(last) : NULL;
     free(text);
     return copy;
+}
+
+/// For a sentence about a process that ended without one of its own.
+char *child_last_words(const child_t *child)
+{
+    char *line = child_last_line(child, "");
+    char *words = tr_format("the end of '%s': %s", child->log, line != NULL ? line : "(nothing)");
+    free(line);
+    return words;
 }

@@ -12,18 +12,22 @@
 #include "common/base/status.h"
 #include "deploy/supervisor.h"
 
-enum { CHILD_ENDING = 40 }; ///< bytes of an end in words
+enum { CHILD_ENDING = 160 }; ///< bytes of an end in words
 
 typedef struct child {
     const supervisor_process_t *process; ///< what it runs; borrowed
+    const char *counters;                ///< the plan's
     char *log;                           ///< directory/logs/NAME.log
     pid_t pid;                           ///< 0 while it does not run
     int pidfd;                           ///< readable once it has ended; -1 while it does not run
     double started;                      ///< tr_clock_seconds
+    bool killed;                         ///< we sent it SIGKILL
+    unsigned long long memory_kills;     ///< machine_memory_kills when it started
     off_t log_start;                     ///< where the output of this start begins in its log
 } child_t;
 
-void child_init(child_t *child, const supervisor_process_t *process, const char *directory);
+/// plan: the one that process belongs to; both are borrowed.
+void child_init(child_t *child, const supervisor_process_t *process, const supervisor_plan_t *plan);
 
 /// The child must not run.
 void child_release(child_t *child);
@@ -34,7 +38,7 @@ void child_release(child_t *child);
 tr_status child_start(child_t *child, const char *endpoint, bool shows_output, tr_error_t *err);
 
 /// To its group; nothing happens when it does not run.
-void child_signal(const child_t *child, int signal);
+void child_signal(child_t *child, int signal);
 
 /// True when it has ended: then it and what is left of its group are gone, *how is its wait status.
 bool child_reap(int *how, child_t *child);
@@ -43,8 +47,12 @@ bool child_reap(int *how, child_t *child);
 void child_note(int log, const child_t *child, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/// "exited with code 3", "was killed by SIGKILL" in out, which is returned.
-const char *child_ending(char out[CHILD_ENDING], int how);
+/// "exited with code 3", "was killed by SIGSEGV" in out, which is returned; and whether memory ran
+/// out, where that can be known.
+const char *child_ending(char out[CHILD_ENDING], const child_t *child, int how);
+
+/// "the end of 'LOG': its last line". Owned by the caller (free).
+char *child_last_words(const child_t *child);
 
 /// The last line that it wrote to its log since its start and that begins with prefix, without the
 /// prefix; else the last line that is not blank; NULL when there is none. Owned by the caller

@@ -14,6 +14,7 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -42,6 +43,7 @@ typedef struct worker {
     double due; ///< when to start again; INFINITY while it runs
     double pause;
     size_t quick; ///< quick failures in a row
+    int told;     ///< the wait status that the terminal was told last; 0: none
 } worker_t;
 
 typedef struct supervisor {
@@ -68,6 +70,7 @@ typedef struct supervisor {
 void supervisor_plan_init(supervisor_plan_t *plan)
 {
     *plan = (supervisor_plan_t){
+        .counters = "/proc/vmstat",
         .ready_s = 120.0,
         .stop_s = 10.0,
         .end_s = 5.0,
@@ -88,7 +91,7 @@ static void enter(supervisor_t *s, phase_t phase, double seconds)
 }
 
 /// To each process's whole group.
-static void signal_all(const supervisor_t *s, int signal)
+static void signal_all(supervisor_t *s, int signal)
 {
     child_signal(&s->leader, signal);
     for (size_t i = 0; i < s->plan->worker_count; i++) {
@@ -165,8 +168,9 @@ static void settle_leader_failure(supervisor_t *s, int how, const char *ending)
     // the controller's last line is its sentence, with its name before it
     char *sentence = child_last_line(&s->leader, prefix);
     if (WIFSIGNALED(how) || sentence == NULL) {
-        tr_fail(cause(s), TR_ERR_PEER, "the %s %s (see '%s')", s->plan->leader.name, ending,
-                s->leader.log);
+        char *words = child_last_words(&s->leader);
+        tr_fail(cause(s), TR_ERR_PEER, "the %s %s; %s", s->plan->leader.name, ending, words);
+        free(words);
     } else {
         tr_fail(cause(s), TR_ERR_PEER, "%s", sentence);
     }
@@ -184,7 +188,7 @@ static void take_leader_end(supervisor_t *s)
     if (!child_reap(&how, &s->leader)) {
         return;
     }
-    child_note(s->log, &s->leader, "%s", child_ending(ending, how));
+    child_note(s->log, &s->leader, "%s", child_ending(ending, &s->leader, how));
     if (stopped_as_asked(s, how)) {
         settle_stopped(s);
     } else if (WIFEXITED(how) && WEXITSTATUS(how) == 0) {
@@ -208,15 +212,27 @@ static void start_worker(supervisor_t *s, worker_t *worker)
 /// The sentence names the worker and quotes its log: that is what a user sees.
 static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
 {
-    char *line = child_last_line(&worker->child, "");
-    tr_fail(cause(s), TR_ERR_PEER,
-            "worker '%s' failed %zu times in a row: it %s; the end of '%s': %s",
-            worker->child.process->name, worker->quick, ending, worker->child.log,
-            line != NULL ? line : "(nothing)");
-    free(line);
+    char *words = child_last_words(&worker->child);
+    tr_fail(cause(s), TR_ERR_PEER, "worker '%s' failed %zu times in a row: it %s; %s",
+            worker->child.process->name, worker->quick, ending, words);
+    free(words);
     child_note(s->log, &worker->child, "%s; given up after %zu quick failures", ending,
                worker->quick);
     settle_failure(s, TR_ERR_PEER);
+}
+
+/// On the terminal, in place of a line that the leader may have drawn there. Once for all endings of
+/// one kind in a row.
+static void tell(worker_t *worker, int how, const char *ending)
+{
+    if (how != worker->told) {
+        char *words = child_last_words(&worker->child);
+        fprintf(stderr, "%sworker '%s' %s, and starts again; %s\n",
+                isatty(STDERR_FILENO) ? "\r\x1b[K" : "", worker->child.process->name, ending,
+                words);
+        free(words);
+    }
+    worker->told = how;
 }
 
 /// A worker that ran for a while starts again soon; one that fails at once waits longer each time.
@@ -238,7 +254,7 @@ static void take_worker_end(supervisor_t *s, worker_t *worker)
     if (!child_reap(&how, &worker->child)) {
         return;
     }
-    child_ending(ending, how);
+    child_ending(ending, &worker->child, how);
     // a failure long after the start is no sign that the next start fails
     bool quick = tr_clock_seconds() - worker->child.started < s->plan->quick_s;
     worker->quick = quick ? worker->quick + 1 : 0;
@@ -248,6 +264,7 @@ static void take_worker_end(supervisor_t *s, worker_t *worker)
     } else if (worker->quick >= s->plan->quick_limit) {
         give_up(s, worker, ending);
     } else {
+        tell(worker, how, ending);
         start_again_later(s, worker, ending, quick);
     }
 }
@@ -459,9 +476,9 @@ static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err
     s->workers = tr_calloc(plan->worker_count + 1, sizeof *s->workers);
     s->polls = tr_calloc(3 + plan->worker_count, sizeof *s->polls);
     s->ready = tr_format("%s/endpoint", plan->directory);
-    child_init(&s->leader, &plan->leader, plan->directory);
+    child_init(&s->leader, &plan->leader, plan);
     for (size_t i = 0; i < plan->worker_count; i++) {
-        child_init(&s->workers[i].child, &plan->workers[i], plan->directory);
+        child_init(&s->workers[i].child, &plan->workers[i], plan);
         s->workers[i].due = INFINITY;
     }
 }

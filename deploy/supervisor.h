@@ -27,6 +27,7 @@ typedef struct supervisor_plan {
     supervisor_process_t leader;   ///< its standard output is ours
     supervisor_process_t *workers; ///< [worker_count]
     size_t worker_count;
+    const char *counters;  ///< of the kernel, /proc/vmstat: whether memory has run out
     const char *directory; ///< exists, with logs/ in it; logs/supervisor.log says who ended how
     supervisor_ready_fn on_ready; ///< or NULL
     void *context;

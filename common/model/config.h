@@ -46,8 +46,8 @@ typedef struct tr_model_config {
 /// the sentence names the file and the key.
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err);
 
-/// As tr_model_config_load, and TR_ERR_ARGUMENT for a scalar head: the model must have probabilities
-/// of tokens.
+/// As tr_model_config_load, and TR_ERR_ARGUMENT for a scalar head, which gives no probabilities of
+/// tokens.
 tr_status tr_model_config_load_language(tr_model_config_t *config, const char *directory,
                                         tr_error_t *err);
 

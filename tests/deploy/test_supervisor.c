@@ -194,12 +194,13 @@ Test(supervisor, what_an_earlier_run_logged_is_not_this_ones_cause)
 Test(supervisor, a_killed_leader_is_a_failure_that_names_the_signal)
 {
     scene_t scene;
-    open_scene(&scene, READY "kill -KILL $$", FOR_EVER);
+    open_scene(&scene, READY "echo last words >&2; kill -KILL $$", FOR_EVER);
     scene.plan.worker_count = 1;
     run(&scene);
     cr_assert_eq(scene.status, TR_ERR_PEER);
     cr_assert_neq(scene.exit_code, 0);
     cr_assert_not_null(strstr(scene.err.text, "SIGKILL"), "%s", scene.err.text);
+    cr_assert_not_null(strstr(scene.err.text, "last words"), "%s", scene.err.text);
     close_scene(&scene);
 }
 
@@ -238,6 +239,45 @@ Test(supervisor, a_worker_that_dies_starts_again)
     cr_assert_eq(scene.status, TR_OK, "%s", scene.err.text);
     cr_assert_geq(occurrences(&scene, "logs/supervisor.log", "was killed by SIGSEGV; starts again"),
                   2);
+    close_scene(&scene);
+}
+
+/// A scene whose worker ends by SIGKILL five times; the sentence of the run must have these words.
+/// script: what the worker does before. counters: the kernel's, in the scene's folder.
+static void die_by_sigkill(const char *script, const char *words)
+{
+    scene_t scene;
+    char *text = tr_format("echo 'at layer 7' >&2; %s kill -KILL $$", script);
+    open_scene(&scene, READY FOR_EVER, text);
+    char *counters = scratch_write(scene.folder, "vmstat", "pgfault 3\noom_kill 4\n", 21);
+    scene.plan.worker_count = 1;
+    scene.plan.counters = counters;
+    run(&scene);
+    cr_expect_not_null(strstr(scene.err.text, words), "%s", scene.err.text);
+    cr_expect_not_null(strstr(scene.err.text, "at layer 7"), "%s", scene.err.text);
+    free(counters);
+    free(text);
+    close_scene(&scene);
+}
+
+Test(supervisor, a_worker_that_the_kernel_kills_for_memory_is_named_so)
+{
+    die_by_sigkill("", "was killed by SIGKILL, not by this run (the kernel does so when memory");
+    die_by_sigkill("echo oom_kill $$ > vmstat;",
+                   "was killed by SIGKILL by the kernel, because memory ran out");
+}
+
+Test(supervisor, the_end_of_a_program_whose_part_was_killed_for_memory_says_so)
+{
+    scene_t scene;
+    open_scene(&scene, READY FOR_EVER, "echo oom_kill $$ > vmstat; exit 0");
+    scene.plan.worker_count = 1;
+    char *counters = scratch_write(scene.folder, "vmstat", "oom_kill 0\n", 11);
+    scene.plan.counters = counters;
+    run(&scene);
+    cr_expect_not_null(strstr(scene.err.text, "exited with code 0, after the kernel had killed"),
+                       "%s", scene.err.text);
+    free(counters);
     close_scene(&scene);
 }
 
