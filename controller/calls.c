@@ -22,6 +22,8 @@ typedef struct pending {
     int64_t ask_at;   // end of the pause
     int64_t pause;    // length of the next one
     uint64_t failures;
+    double asked; // tr_clock_seconds, the first time
+    bool noted;   // the log says that it is waited for
 } pending_t;
 
 /// When a role has work: the time in which at least one call to it is open.
@@ -34,7 +36,8 @@ typedef struct busy {
 struct controller_calls {
     tr_broker_t *broker;
     const volatile sig_atomic_t *stop;
-    pending_t **items; // [count], in any order; pointers stay valid when it grows
+    controller_watch_t watch; // functions NULL: nobody watches
+    pending_t **items;        // [count], in any order; pointers stay valid when it grows
     size_t count;
     size_t room;
     busy_t busy[TR_ROLE_COUNT];
@@ -48,6 +51,11 @@ controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig
     calls->broker = broker;
     calls->stop = stop;
     return calls;
+}
+
+void controller_calls_watch(controller_calls_t *calls, const controller_watch_t *watch)
+{
+    calls->watch = *watch;
 }
 
 /// Counts an open call of the role; the first one starts the clock.
@@ -124,6 +132,7 @@ void controller_calls_ask(controller_calls_t *calls, const controller_call_t *ca
     pending->call = *call;
     pending->message = *message;
     pending->pause = PAUSE_FIRST_MS;
+    pending->asked = tr_clock_seconds();
     *message = NULL;
     // A take function may ask while the list is walked: items are pointers, which growing does not
     // move.
@@ -162,8 +171,23 @@ static bool loses_state(const controller_call_t *call, tr_status status)
            (status == TR_ERR_PEER || status == TR_ERR_VERSION);
 }
 
-/// A call has failed with err: plans the next try, or fails.
-static tr_status take_failure(pending_t *pending, tr_error_t *err)
+/// Tells whoever watches.
+static void tell_failure(const controller_calls_t *calls, const pending_t *pending,
+                         const char *worker, bool final, tr_error_t *err)
+{
+    const controller_failure_t failure = {.role = pending->call.role,
+                                          .worker = worker,
+                                          .request = pending->message,
+                                          .failures = pending->failures,
+                                          .final = final};
+    if (calls->watch.failed != NULL) {
+        calls->watch.failed(calls->watch.context, &failure, err);
+    }
+}
+
+/// A call has failed with err: plans the next try, or fails. worker: that failed; "": none.
+static tr_status take_failure(const controller_calls_t *calls, pending_t *pending,
+                              const char *worker, tr_error_t *err)
 {
     const controller_call_t *call = &pending->call;
     pending->id = 0;
@@ -175,7 +199,9 @@ static tr_status take_failure(pending_t *pending, tr_error_t *err)
         return err->status;
     }
     // Out of retries: a call that persists goes on with a warning.
-    if (pending->failures > call->retries && !call->persists) {
+    bool final = pending->failures > call->retries && !call->persists;
+    tell_failure(calls, pending, worker, final, err);
+    if (final) {
         return err->status;
     }
     tr_log(TR_LOG_WARN, "calls", "role=%s method=%s failures=%llu retries=%llu \"%s\"",
@@ -201,7 +227,7 @@ static tr_status take_reply(controller_calls_t *calls, size_t index, const tr_ev
     if (status != TR_OK) {
         // The worker's reply is at fault, so the sentence begins with its name.
         tr_error_prefix(err, "'%s' answered '%s'", event->worker, call.method);
-        return take_failure(pending, err);
+        return take_failure(calls, pending, event->worker, err);
     }
     for (size_t i = 0; i < calls->count; i++) {
         // Found by address: take may have sent calls and moved it.
@@ -253,9 +279,59 @@ static tr_status take_event(controller_calls_t *calls, const tr_event_t *event, 
         }
         tr_fail(err, event->status, "%s", event->text);
         // A request that cannot be packed fails the run at once: every try would end alike.
-        return hopeless(event) ? err->status : take_failure(calls->items[index], err);
+        return hopeless(event) ? err->status
+                               : take_failure(calls, calls->items[index], event->worker, err);
     }
     return TR_OK;
+}
+
+/// The name of the worker that has the request; "": none has it.
+static const char *holder_of(const controller_calls_t *calls, const pending_t *pending)
+{
+    const char *name = tr_dispatch_holder(tr_broker_dispatch(calls->broker), pending->id);
+    return name != NULL ? name : "";
+}
+
+/// Who is waited for, and for what: "judge-0: score". Owned by the caller (free).
+static char *describe(const controller_calls_t *calls, const pending_t *pending)
+{
+    const controller_call_t *call = &pending->call;
+    const char *holder = holder_of(calls, pending);
+    const char *group = call->group != NULL ? call->group : tr_role_name(call->role);
+    size_t workers =
+        tr_dispatch_workers(tr_broker_dispatch(calls->broker), call->role, call->group);
+    if (holder[0] != '\0') {
+        return tr_format("%s: %s", holder, call->method);
+    }
+    return tr_format("a worker of '%s' (%s): %s", group,
+                     pending->id == 0 ? "one failed"
+                     : workers > 0    ? "all are busy"
+                                      : "none is registered",
+                     call->method);
+}
+
+/// Tells whoever watches what the wait is for.
+static void tell_wait(const controller_calls_t *calls)
+{
+    pending_t *oldest = NULL;
+    if (calls->watch.waits == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < calls->count; i++) {
+        oldest =
+            oldest == NULL || calls->items[i]->asked < oldest->asked ? calls->items[i] : oldest;
+    }
+    if (oldest == NULL || tr_clock_seconds() - oldest->asked < calls->watch.after_s) {
+        calls->watch.waits(calls->watch.context, NULL, 0.0);
+        return;
+    }
+    char *text = describe(calls, oldest);
+    if (!oldest->noted) {
+        tr_log(TR_LOG_INFO, "calls", "\"waits for %s\"", text);
+        oldest->noted = true;
+    }
+    calls->watch.waits(calls->watch.context, text, oldest->asked);
+    free(text);
 }
 
 /// Sends paused calls again, and fails late ones.
@@ -273,13 +349,15 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
         } else if (tr_dispatch_queued(tr_broker_dispatch(calls->broker), pending->id)) {
             pending->deadline = deadline_of(call);
         } else if (pending->id != 0 && now >= pending->deadline) {
-            tr_broker_cancel(calls->broker, pending->id);
+            int64_t id = pending->id;
             tr_fail(
                 err, TR_ERR_TIMEOUT, "%s '%s' did not answer '%s' in %g seconds (%zu registered)",
                 tr_role_name(call->role), call->group != NULL ? call->group : "any", call->method,
                 call->timeout_s,
                 tr_dispatch_workers(tr_broker_dispatch(calls->broker), call->role, call->group));
-            TR_TRY(take_failure(pending, err));
+            tr_status status = take_failure(calls, pending, holder_of(calls, pending), err);
+            tr_broker_cancel(calls->broker, id);
+            TR_TRY(status);
         }
     }
     return TR_OK;
@@ -305,6 +383,7 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
         status = TR_OK;
     }
     TR_TRY(status);
+    tell_wait(calls);
     // After the event, whatever it was: what the learner answered before it died has been taken.
     if (calls->lost != NULL) {
         return tr_fail(err, TR_ERR_VERSION, "%s", calls->lost);
@@ -345,6 +424,7 @@ tr_status controller_calls_until(controller_calls_t *calls, bool (*done)(const v
         cancel_all(calls);
         settle(calls);
     }
+    tell_wait(calls);
     return status;
 }
 

@@ -33,11 +33,34 @@ typedef struct controller_call {
     size_t index;
 } controller_call_t;
 
+/// A request that a worker did not answer as it should.
+typedef struct controller_failure {
+    tr_role_t role;
+    const char *worker; ///< "": nobody answered
+    const tr_message_t *request;
+    uint64_t failures; ///< of this request so far
+    bool final;        ///< it is not asked again
+} controller_failure_t;
+
+/// Who is told of what a wait meets.
+typedef struct controller_watch {
+    void *context;
+    /// err: the failure's sentence; more may be said in it.
+    void (*failed)(void *context, const controller_failure_t *failure, tr_error_t *err);
+    /// Several times a second. text: who has been waited for the longest, and for what, since the
+    /// time `since` (tr_clock_seconds); NULL: for nobody longer than after_s.
+    void (*waits)(void *context, const char *text, double since);
+    double after_s;
+} controller_watch_t;
+
 typedef struct controller_calls controller_calls_t;
 
 /// broker: borrowed. stop: set by a signal handler; ends the wait with TR_ERR_INTERRUPTED.
 controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop);
 void controller_calls_destroy(controller_calls_t **calls);
+
+/// watch: copied; both functions are given. Without it nobody is told.
+void controller_calls_watch(controller_calls_t *calls, const controller_watch_t *watch);
 
 /// Sends the request; takes *message (a "request").
 void controller_calls_ask(controller_calls_t *calls, const controller_call_t *call,

@@ -11,18 +11,28 @@
 #include "proto/body.h"
 #include "proto/learner/tally.h"
 
+json_t *controller_run_note(controller_run_t *run)
+{
+    // The broker has a reference: it reads the map when it is asked.
+    if (run->note == NULL) {
+        run->note = json_object();
+        tr_dispatch_set_note(tr_broker_dispatch(run->broker), json_incref(run->note));
+    }
+    return run->note;
+}
+
 double controller_run_phase(controller_run_t *run, const char *phase)
 {
     // Monotonic: the caller measures phases with it. The note has wall time, for other processes.
     double now = tr_clock_seconds();
     // `troupe status` reads this note from the broker, so it must be complete at every phase.
     json_t *version = json_object_get(run->weights, "version");
-    tr_dispatch_set_note(tr_broker_dispatch(run->broker),
-                         json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
-                                   run->algorithm->name, "step", (json_int_t)run->step + 1, "steps",
-                                   (json_int_t)run->recipe->steps, "phase", phase, "phase_since",
-                                   tr_clock_wall(), "weights_version",
-                                   version != NULL ? version : json_null()));
+    json_object_update_new(controller_run_note(run),
+                           json_pack("{s:s, s:I, s:I, s:s, s:f, s:O}", "algorithm",
+                                     run->algorithm->name, "step", (json_int_t)run->step + 1,
+                                     "steps", (json_int_t)run->recipe->steps, "phase", phase,
+                                     "phase_since", tr_clock_wall(), "weights_version",
+                                     version != NULL ? version : json_null()));
     // Shown live on a terminal; elsewhere only finished steps are.
     controller_progress_phase(run->progress, phase, now);
     return now;

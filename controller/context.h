@@ -33,6 +33,8 @@ typedef struct controller_run {
     json_t *weights; ///< description of the weights that rollouts generate with, NULL: none yet
     json_t *scores;  ///< reward.normalize: {mean, std} of the held-out pairs at the step finished;
                      ///< NULL: not measured
+    json_t *note;    ///< what `troupe status` says of the run; NULL: nothing yet
+    double told_at;  ///< when the terminal was told of a failure; 0: never
     uint64_t step;   ///< steps finished
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
@@ -40,6 +42,9 @@ typedef struct controller_run {
 /// Announces the phase that begins, to the terminal and to `troupe status`. Returns the time,
 /// tr_clock_seconds.
 double controller_run_phase(controller_run_t *run, const char *phase);
+
+/// The map that `troupe status` shows of the run, to be changed. Borrowed.
+json_t *controller_run_note(controller_run_t *run);
 
 /// A call to a learner: a worker that has the name of its role.
 controller_call_t controller_run_learner_call(tr_role_t role, const char *method);

@@ -188,6 +188,7 @@ struct controller_progress {
     uint64_t steps;
     char *line;  ///< controller_progress_line of the last step
     char *phase; ///< NULL between phases
+    char *wait;  ///< NULL: nobody is waited for
     /// [count], oldest first: the start of the first phase, then ends of steps
     double ends[WINDOW + 1];
     size_t count;
@@ -231,20 +232,26 @@ static double time_left(const controller_progress_t *progress)
 /// Draws the live line over the one before.
 static void draw(controller_progress_t *progress)
 {
+    char *state =
+        progress->wait == NULL
+            ? NULL
+            : tr_format("%s, %s", progress->phase != NULL ? progress->phase : "", progress->wait);
     char *live = controller_progress_live(progress->line, progress->done, progress->steps,
-                                          progress->phase, terminal_columns(progress->out));
+                                          state != NULL ? state : progress->phase,
+                                          terminal_columns(progress->out));
     // The escape sequence clears what is left of a longer line.
     fprintf(progress->out, "\r%s\x1b[K", live);
     fflush(progress->out);
     free(live);
+    free(state);
     progress->drawn = true;
 }
 
-/// The phase shown from now on; NULL: none.
-static void set_phase(controller_progress_t *progress, const char *phase)
+/// Replaces a text by a copy of another; NULL: by none.
+static void set_text(char **text, const char *other)
 {
-    free(progress->phase);
-    progress->phase = phase == NULL ? NULL : tr_strdup(phase);
+    free(*text);
+    *text = other == NULL ? NULL : tr_strdup(other);
 }
 
 void controller_progress_destroy(controller_progress_t **progress)
@@ -252,7 +259,8 @@ void controller_progress_destroy(controller_progress_t **progress)
     if (*progress == NULL) {
         return;
     }
-    set_phase(*progress, NULL);
+    set_text(&(*progress)->phase, NULL);
+    set_text(&(*progress)->wait, NULL);
     // A last time without a phase, so that the line which stays shows the end.
     if ((*progress)->drawn) {
         draw(*progress);
@@ -284,16 +292,35 @@ void controller_progress_phase(controller_progress_t *progress, const char *phas
     }
     // Elsewhere a line a phase would drown the steps.
     if (progress->live) {
-        set_phase(progress, phase);
+        set_text(&progress->phase, phase);
         draw(progress);
     }
 }
 
+void controller_progress_wait(controller_progress_t *progress, const char *text, double seconds)
+{
+    if (!progress->live || (text == NULL && progress->wait == NULL)) {
+        return;
+    }
+    char *duration = controller_progress_duration(seconds);
+    char *wait = text == NULL ? NULL : tr_format("waits %s for %s", duration, text);
+    // Drawn once a second, though asked for more often.
+    if (wait == NULL || progress->wait == NULL || strcmp(wait, progress->wait) != 0) {
+        set_text(&progress->wait, wait);
+        draw(progress);
+    }
+    free(wait);
+    free(duration);
+}
+
 void controller_progress_note(controller_progress_t *progress, const char *sentence)
 {
-    // Before the first phase, so no live line is on the terminal yet.
-    fprintf(progress->out, "%s\n", sentence);
+    // In place of the live line, which then stands below.
+    fprintf(progress->out, progress->drawn ? "\r%s\x1b[K\n" : "%s\n", sentence);
     fflush(progress->out);
+    if (progress->drawn) {
+        draw(progress);
+    }
 }
 
 void controller_progress_step(controller_progress_t *progress, const controller_record_t *record,
@@ -306,7 +333,7 @@ void controller_progress_step(controller_progress_t *progress, const controller_
     free(progress->line);
     progress->line = controller_progress_line(record, progress->steps, time_left(progress));
     // Between steps there is no phase: the next one begins with the next step.
-    set_phase(progress, NULL);
+    set_text(&progress->phase, NULL);
     // On a terminal the live line shows the step; only a broken promise must not scroll by unseen.
     if (!progress->live || is_inexact(record)) {
         fprintf(progress->out, progress->live ? "\r%s\x1b[K\n" : "%s\n", progress->line);

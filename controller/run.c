@@ -18,6 +18,7 @@
 #include "controller/reference.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
+#include "controller/troubles.h"
 #include "proto/endpoint.h"
 
 enum { RETURNS_MAX = 3 }; // to a checkpoint, without progress in between
@@ -128,6 +129,7 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
     TR_TRY(page_of(run->algorithm)(run, record->step, record, err));
     // From here on the step counts: the learners have finished it.
     run->step = record->step;
+    json_object_del(controller_run_note(run), "failure");
     if (run->eval_rows.count > 0 && checkpoint_due(run)) {
         TR_TRY(controller_rows_evaluate(run, record, err));
         note_scores(run, record);
@@ -305,6 +307,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     if (advice != NULL) {
         note(run, advice);
     }
+    controller_troubles_watch(run);
     controller_checkpoint_announce(run, done); // before workers can come
     // Workers read the address from this file, so it is written when all else is ready.
     return controller_rundir_write_endpoint(run->rundir, tr_broker_endpoint(run->broker), err);
@@ -324,6 +327,7 @@ static void close_run(controller_run_t *run)
     tr_tokenizer_destroy(&run->tokenizer);
     json_decref(run->weights);
     json_decref(run->scores);
+    json_decref(run->note);
 }
 
 /// Runs from open to close; what open_run has opened is closed after a failure too.

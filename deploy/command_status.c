@@ -95,10 +95,11 @@ static double seconds_of(const json_t *object, const char *key)
     return json_number_value(json_object_get(object, key)) / 1000.0;
 }
 
-/// "key value"; `phase_since`, in seconds since 1970, as how long ago.
+/// "key value"; `phase_since` and the like, in seconds since 1970, as how long ago.
 static void print_pair(const char *key, const json_t *value)
 {
-    if (strcmp(key, "phase_since") == 0 && json_is_number(value)) {
+    const char *since = strstr(key, "_since");
+    if (since != NULL && json_is_number(value)) {
         printf("  for %.1f s", tr_clock_wall() - json_number_value(value));
     } else if (json_is_string(value)) {
         printf("  %s %s", key, json_string_value(value));

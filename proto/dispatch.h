@@ -106,6 +106,8 @@ void tr_dispatch_set_config(tr_dispatch_t *dispatch, tr_role_t role, json_t *con
 void tr_dispatch_set_note(tr_dispatch_t *dispatch, json_t *note);
 /// How many workers of role (and group, unless NULL) are registered.
 size_t tr_dispatch_workers(const tr_dispatch_t *dispatch, tr_role_t role, const char *group);
+/// The name of the worker that has the request; NULL: nobody has it. Valid until the next input.
+const char *tr_dispatch_holder(const tr_dispatch_t *dispatch, int64_t id);
 /// Whether a request waits behind others: no worker has it, and some that are registered could.
 bool tr_dispatch_queued(const tr_dispatch_t *dispatch, int64_t id);
 

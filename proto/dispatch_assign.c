@@ -52,6 +52,12 @@ void dispatch_schedule(tr_dispatch_t *d, int64_t now)
     }
 }
 
+const char *tr_dispatch_holder(const tr_dispatch_t *d, int64_t id)
+{
+    const dispatch_request_t *r = dispatch_request_of(d, id);
+    return r != NULL && r->worker != NULL ? r->worker->name : NULL;
+}
+
 /// The caller limits the time of an answer and does not count the time that a request waits behind
 /// others. It does count the time in which no worker has registered that could take it.
 bool tr_dispatch_queued(const tr_dispatch_t *d, int64_t id)

@@ -29,7 +29,7 @@ const tr_judge_kind_t *tr_judge_kind_find(const char *name)
 
 // Entries
 
-static const char *const failures[] = {"wait", "fail", NULL}; // tr_on_failure_t
+static const char *const failures[] = {"fail", "wait", NULL}; // tr_on_failure_t
 
 #define FIELD(...) TR_FIELD(tr_judge_t, __VA_ARGS__)
 
@@ -44,8 +44,8 @@ static const tr_field_t fields[] = {
               "Deadline of a request in seconds, from when a worker has it or none is registered."),
     FIELD(retries, TR_FIELD_WHOLE, "3", .range = &tr_range_0_to_thousand,
           .help = "After a failure or a timeout."),
-    FIELD(on_failure, TR_FIELD_CHOICE, "wait", .choices = failures,
-          .help = "When the retries are used up: `wait` for a judge that answers, or `fail`."),
+    FIELD(on_failure, TR_FIELD_CHOICE, "fail", .choices = failures,
+          .help = "When the retries are used up: `fail`, or `wait` for a judge that answers."),
 };
 const tr_fields_t tr_judge_fields = TR_FIELDS(tr_judge_t, fields);
 

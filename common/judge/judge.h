@@ -65,8 +65,8 @@ const tr_judge_kind_t *tr_judge_kind_find(const char *name);
 // Entries of roles.reward
 
 typedef enum tr_on_failure {
-    TR_ON_FAILURE_WAIT, ///< the run waits for a judge that answers
-    TR_ON_FAILURE_FAIL  ///< the run ends with an error
+    TR_ON_FAILURE_FAIL, ///< the run ends with an error
+    TR_ON_FAILURE_WAIT  ///< the run waits for a judge that answers
 } tr_on_failure_t;
 
 typedef struct tr_judge {

@@ -342,6 +342,90 @@ Test(calls, a_stop_ends_the_wait)
     cr_expect_lt(tr_clock_seconds() - began, 5.0);
 }
 
+// Who is told
+
+typedef struct told {
+    size_t failures, finals, waits;
+    char text[200]; // of the last failure or wait
+} told_t;
+
+static void count_failure(void *context, const controller_failure_t *failure, tr_error_t *err)
+{
+    told_t *told = context;
+    told->failures++;
+    told->finals += failure->final;
+    snprintf(told->text, sizeof told->text, "%s %zu", failure->worker, (size_t)failure->failures);
+    char *body = json_dumps(tr_message_body(failure->request), 0);
+    tr_fail(err, err->status, "more of '%s'", body);
+    free(body);
+}
+
+static void count_wait(void *context, const char *text, double since)
+{
+    told_t *told = context;
+    if (text != NULL) {
+        cr_expect_leq(since, tr_clock_seconds() - 0.3);
+        told->waits++;
+        snprintf(told->text, sizeof told->text, "%s", text);
+    }
+}
+
+static told_t told;
+
+static void watch(void)
+{
+    told = (told_t){.failures = 0};
+    controller_calls_watch(calls, &(controller_watch_t){&told, count_failure, count_wait, 0.3});
+}
+
+Test(calls, every_failure_is_told_with_its_worker_and_its_request)
+{
+    size_t failures = 9;
+    fake_worker_t worker = {.role = TR_ROLE_REWARD,
+                            .name = "one",
+                            .group = "words",
+                            .answer = fail_at_first,
+                            .context = &failures};
+    book_t book = {.taken = 0};
+    controller_call_t call = call_to(TR_ROLE_REWARD, &book);
+    call.retries = 1;
+    watch();
+    fake_start(&worker, ENDPOINT);
+    ask(call, 3);
+    expect_finish(TR_ERR_NUMERIC, "more of '{\"number\": 30}'");
+    cr_expect_eq(told.failures, 2);
+    cr_expect_eq(told.finals, 1);
+    cr_expect_str_eq(told.text, "one 2");
+    fake_stop(&worker);
+}
+
+Test(calls, who_is_waited_for_is_told)
+{
+    long milliseconds = 900;
+    fake_worker_t worker = {.role = TR_ROLE_REWARD,
+                            .name = "one",
+                            .group = "words",
+                            .answer = answer_late,
+                            .context = &milliseconds,
+                            .credit = 1};
+    book_t book = {.taken = 0};
+    controller_call_t call = call_to(TR_ROLE_REWARD, &book);
+    call.group = "others";
+    call.timeout_s = 0.7;
+    watch();
+    ask(call, 1);
+    expect_finish(TR_ERR_TIMEOUT, "");
+    cr_expect_str_eq(told.text, " 1");
+    cr_expect_gt(told.waits, 0, "nobody is registered");
+    call = call_to(TR_ROLE_REWARD, &book);
+    watch();
+    fake_start(&worker, ENDPOINT);
+    ask(call, 1);
+    expect_finish(TR_OK, "");
+    cr_expect_str_eq(told.text, "one: count");
+    fake_stop(&worker);
+}
+
 static bool one_taken(const void *context)
 {
     return ((const book_t *)context)->taken == 1;

@@ -256,6 +256,31 @@ Test(progress, a_run_that_goes_on_shows_where_before_its_first_step)
     expect_drawn(100, 40, "actor", "\r[#############.......] actor  step  40/60  left ?\x1b[K");
 }
 
+Test(progress, who_is_waited_for_stands_on_the_line_and_a_note_above_it)
+{
+    FILE *out;
+    char text[2000];
+    int reader = open_terminal(&out, 100);
+    controller_progress_t *progress = controller_progress_new(out, 0, 9);
+    controller_progress_wait(progress, NULL, 0);
+    controller_progress_phase(progress, "rollout", 100);
+    controller_progress_wait(progress, "judge-0: score", 7.1);
+    controller_progress_wait(progress, "judge-0: score", 7.2); // shows nothing else
+    controller_progress_note(progress, "it failed");
+    controller_progress_wait(progress, NULL, 0);
+    read_all(text, sizeof text, reader);
+    static const char LINE[] = "\r[....................] rollout%s  step  0/9  left ?\x1b[K";
+    char *plain = tr_format(LINE, ""), *waiting = tr_format(LINE, ", waits 7s for judge-0: score");
+    char *expected = tr_format("%s%s\rit failed\x1b[K\r\n%s%s", plain, waiting, waiting, plain);
+    cr_assert_str_eq(text, expected);
+    free(expected);
+    free(waiting);
+    free(plain);
+    controller_progress_destroy(&progress);
+    fclose(out);
+    close(reader);
+}
+
 Test(progress, a_narrow_terminal_never_wraps)
 {
     // 30 characters would fill the line

@@ -71,13 +71,34 @@ done
 grep -q 'judge-0: .*3' "$SCRATCH/die/logs/supervisor.log" || grep -q 'judge-0' "$SCRATCH/die/logs/supervisor.log" ||
     fail "the supervisor does not say how the judge ended"
 
+# A judge that never works ends the run, in its own words, with its log and the request.
 for manner in nan text raise; do
-    recipe always_$manner "$(naughty $manner always 'retries: 1, on_failure: fail')"
+    recipe always_$manner "$(naughty $manner always 'retries: 1')"
     run always_$manner && fail "a judge that always is '$manner' passes"
-    tail -n 1 "$SCRATCH/always_$manner.out" | grep -q judge ||
-        fail "the last sentence does not name the judge: $(tail -n 1 "$SCRATCH/always_$manner.out")"
-    say "always '$manner': $(tail -n 1 "$SCRATCH/always_$manner.out")"
+    out=$SCRATCH/always_$manner.out
+    log=$SCRATCH/always_$manner/logs/judge-0.log request=$SCRATCH/always_$manner/logs/failed-request.json
+    tail -n 1 "$out" | grep -q "judge.*(failed 2 times; its log: $log; the request: $request)" ||
+        fail "the last sentence does not say who failed at what: $(tail -n 1 "$out")"
+    grep -q '"response"' "$request" || fail "'$manner': the request is not kept"
+    [ "$(grep -c '^failed, and is tried again: .*judge' "$out")" -eq 1 ] || fail "'$manner': the first failure is not on the terminal: $(cat "$out")"
+    say "always '$manner': $(tail -n 1 "$out")"
 done
+sed -n "/^the end of '.*judge-0.log':/,\$p" "$SCRATCH/always_raise.out" | grep -q 'in judge' || fail "the traceback is not on the terminal"
+tail -n 1 "$SCRATCH/always_raise.out" | grep -q 'RuntimeError: bad mood' || fail "the judge's own words are not said"
+
+# One that is waited for, as the recipe asks, is seen in the status.
+recipe waited "$(naughty raise always 'retries: 1, on_failure: wait')"
+run waited &
+JOB=$!
+status_says()
+{
+    "$TROUPE" status "$SCRATCH/waited" 2>&1 | grep -q -- "$1"
+}
+wait_for "the status has no failure" status_says 'failure reward worker .judge-0.*bad mood'
+wait_for "the status does not say who is waited for" status_says 'waits_for .*score  for [0-9.]* s'
+kill -TERM "$JOB" && wait "$JOB"
+grep -q 'waits for .*: score' "$SCRATCH/waited/logs/controller.log" || fail "the log does not say who is waited for"
+say "a judge that is waited for is seen"
 
 recipe absent "{exec: [/bin/false], name: judge}"
 run absent && fail "a judge that never starts passes"
