@@ -43,7 +43,8 @@ controller_progress_t *controller_progress_new(FILE *out, uint64_t done, uint64_
 /// Ends the live line; the last step's line stays.
 void controller_progress_destroy(controller_progress_t **progress);
 
-/// Whoever is waited for, and for how many seconds; NULL: nobody for long. Shown on a live line only.
+/// Whoever is waited for, and for how many seconds; NULL: nobody for long. Shown on a live line
+/// only.
 void controller_progress_wait(controller_progress_t *progress, const char *text, double seconds);
 
 /// A sentence on a line of its own.

@@ -14,8 +14,8 @@
 /// Seconds; bytes and lines of a log's end.
 enum { LONG_WAIT_S = 5, TELL_EVERY_S = 10, TAIL_BYTES = 4096, TAIL_LINES = 20 };
 
-/// logs/WORKER.log as a path; NULL: there is none, as of a worker that somebody else started. Owned by
-/// the caller (free).
+/// logs/WORKER.log as a path; NULL: there is none, as of a worker that somebody else started. Owned
+/// by the caller (free).
 static char *log_of(const controller_run_t *run, const char *worker)
 {
     char *name = tr_format("logs/%s.log", worker);
@@ -59,8 +59,8 @@ static void show_tail(controller_run_t *run, const char *path)
     free(note);
 }
 
-/// The body of the request, by which whoever wrote the judge can try it again. Its path, owned by the
-/// caller (free); NULL: it could not be written.
+/// The body of the request, by which whoever wrote the judge can try it again. Its path, owned by
+/// the caller (free); NULL: it could not be written.
 static char *keep_request(const controller_run_t *run, const tr_message_t *request)
 {
     char *path = controller_rundir_file(run->rundir, "logs/failed-request.json");

@@ -9,8 +9,8 @@
 /// Bytes of memory, and of those that can be had without swapping (MemAvailable).
 tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err);
 
-/// How many processes the kernel has killed for want of memory since this machine started; path: its
-/// counters, /proc/vmstat. 0 where it does not say.
+/// How many processes the kernel has killed for want of memory since this machine started; path:
+/// its counters, /proc/vmstat. 0 where it does not say.
 unsigned long long machine_memory_kills(const char *path);
 
 /// text: [size], written: what the CPU calls itself; "unknown" where it does not say.

@@ -221,8 +221,8 @@ static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
     settle_failure(s, TR_ERR_PEER);
 }
 
-/// On the terminal, in place of a line that the leader may have drawn there. Once for all endings of
-/// one kind in a row.
+/// On the terminal, in place of a line that the leader may have drawn there. Once for all endings
+/// of one kind in a row.
 static void tell(worker_t *worker, int how, const char *ending)
 {
     if (how != worker->told) {
