@@ -12,6 +12,8 @@
 
 // A tick bounds how late a signal or a deadline is noticed; pauses double up to the maximum.
 enum { TICK_MS = 250, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000 };
+/// A silent worker's process has run for at least so many seconds; a younger one is another.
+static const double SILENCE_S = 10.0;
 
 /// A call without a reply.
 typedef struct pending {
@@ -24,6 +26,7 @@ typedef struct pending {
     uint64_t failures;
     double asked; // tr_clock_seconds, the first time
     bool noted;   // the log says that it is waited for
+    double alone; // tr_clock_seconds, when a worker that could take it was registered last
 } pending_t;
 
 /// When a role has work: the time in which at least one call to it is open.
@@ -132,7 +135,7 @@ void controller_calls_ask(controller_calls_t *calls, const controller_call_t *ca
     pending->call = *call;
     pending->message = *message;
     pending->pause = PAUSE_FIRST_MS;
-    pending->asked = tr_clock_seconds();
+    pending->asked = pending->alone = tr_clock_seconds();
     *message = NULL;
     // A take function may ask while the list is walked: items are pointers, which growing does not
     // move.
@@ -244,6 +247,10 @@ static void note_lost(controller_calls_t *calls, const tr_event_t *event)
 {
     tr_log(TR_LOG_WARN, "workers", "role=%s worker=%s \"lost: %s\"", tr_role_name(event->role),
            event->worker, event->text);
+    // It may hang: then a new process must take its place.
+    if (event->status == TR_ERR_TIMEOUT && calls->watch.mute != NULL) {
+        calls->watch.mute(calls->watch.context, event->worker, SILENCE_S);
+    }
     if (event->role == TR_ROLE_ACTOR || event->role == TR_ROLE_CRITIC) {
         free(calls->lost);
         calls->lost = tr_format("'%s' %s", event->worker, event->text);
@@ -292,18 +299,23 @@ static const char *holder_of(const controller_calls_t *calls, const pending_t *p
     return name != NULL ? name : "";
 }
 
+/// The group of the workers that may take the call; a learner's is its name.
+static const char *group_of(const controller_call_t *call)
+{
+    return call->group != NULL ? call->group : tr_role_name(call->role);
+}
+
 /// Who is waited for, and for what: "judge-0: score". Owned by the caller (free).
 static char *describe(const controller_calls_t *calls, const pending_t *pending)
 {
     const controller_call_t *call = &pending->call;
     const char *holder = holder_of(calls, pending);
-    const char *group = call->group != NULL ? call->group : tr_role_name(call->role);
     size_t workers =
         tr_dispatch_workers(tr_broker_dispatch(calls->broker), call->role, call->group);
     if (holder[0] != '\0') {
         return tr_format("%s: %s", holder, call->method);
     }
-    return tr_format("a worker of '%s' (%s): %s", group,
+    return tr_format("a worker of '%s' (%s): %s", group_of(call),
                      pending->id == 0 ? "one failed"
                      : workers > 0    ? "all are busy"
                                       : "none is registered",
@@ -334,6 +346,19 @@ static void tell_wait(const controller_calls_t *calls)
     free(text);
 }
 
+/// Tells of calls for which no worker has registered.
+static void tell_absence(const controller_calls_t *calls, pending_t *pending)
+{
+    const controller_call_t *call = &pending->call;
+    double now = tr_clock_seconds();
+    if (tr_dispatch_workers(tr_broker_dispatch(calls->broker), call->role, call->group) > 0) {
+        pending->alone = now;
+    } else if (calls->watch.mute != NULL && now - pending->alone >= calls->watch.absent_s) {
+        calls->watch.mute(calls->watch.context, group_of(call), calls->watch.absent_s);
+        pending->alone = now;
+    }
+}
+
 /// Sends paused calls again, and fails late ones.
 static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
 {
@@ -342,6 +367,7 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
     for (size_t i = 0; i < calls->count; i++) {
         pending_t *pending = calls->items[i];
         const controller_call_t *call = &pending->call;
+        tell_absence(calls, pending);
         // Three states: pausing, queued for a busy worker (its time does not count yet), at a
         // worker.
         if (pending->id == 0 && now >= pending->ask_at) {

@@ -51,6 +51,9 @@ typedef struct controller_watch {
     /// time `since` (tr_clock_seconds); NULL: for nobody longer than after_s.
     void (*waits)(void *context, const char *text, double since);
     double after_s;
+    /// A worker of this name, or the workers of this group, gave no sign of life for `seconds`.
+    void (*mute)(void *context, const char *name, double seconds);
+    double absent_s; ///< mute is called when a request has found no worker for so long, and again
 } controller_watch_t;
 
 typedef struct controller_calls controller_calls_t;
@@ -59,7 +62,7 @@ typedef struct controller_calls controller_calls_t;
 controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop);
 void controller_calls_destroy(controller_calls_t **calls);
 
-/// watch: copied; both functions are given. Without it nobody is told.
+/// watch: copied; all functions are given. Without it nobody is told.
 void controller_calls_watch(controller_calls_t *calls, const controller_watch_t *watch);
 
 /// Sends the request; takes *message (a "request").

@@ -12,7 +12,7 @@
 #include "common/base/clock.h"
 
 /// Seconds; bytes and lines of a log's end.
-enum { LONG_WAIT_S = 5, TELL_EVERY_S = 10, TAIL_BYTES = 4096, TAIL_LINES = 20 };
+enum { LONG_WAIT_S = 5, TELL_EVERY_S = 10, ABSENT_S = 300, TAIL_BYTES = 4096, TAIL_LINES = 20 };
 
 /// logs/WORKER.log as a path; NULL: there is none, as of a worker that somebody else started. Owned
 /// by the caller (free).
@@ -122,9 +122,23 @@ static void take_wait(void *context, const char *text, double since)
     }
 }
 
+/// The supervisor started the process, and starts another in its place (deploy/supervisor.h).
+static void take_mute(void *context, const char *name, double seconds)
+{
+    const char *descriptor = getenv("TROUPE_SUPERVISOR");
+    (void)context;
+    if (descriptor != NULL) {
+        dprintf((int)strtol(descriptor, NULL, 10), "%.0f %s\n", seconds, name);
+    }
+}
+
 void controller_troubles_watch(controller_run_t *run)
 {
-    const controller_watch_t watch = {
-        .context = run, .failed = take_failure, .waits = take_wait, .after_s = LONG_WAIT_S};
+    const controller_watch_t watch = {.context = run,
+                                      .failed = take_failure,
+                                      .waits = take_wait,
+                                      .after_s = LONG_WAIT_S,
+                                      .mute = take_mute,
+                                      .absent_s = ABSENT_S};
     controller_calls_watch(run->calls, &watch);
 }

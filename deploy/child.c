@@ -44,7 +44,7 @@ void child_release(child_t *child)
 
 /// In the child, between fork and exec. The supervisor has one thread: everything is allowed here.
 __attribute__((noreturn)) static void become(const child_t *child, pid_t parent, int input,
-                                             int output, const char *endpoint, bool shows_output)
+                                             int output, const char *endpoint, int reports)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -58,7 +58,7 @@ __attribute__((noreturn)) static void become(const child_t *child, pid_t parent,
     }
     // no child reads the terminal
     dup2(input, STDIN_FILENO);
-    if (!shows_output) {
+    if (endpoint != NULL) {
         dup2(output, STDOUT_FILENO);
     }
     dup2(output, STDERR_FILENO);
@@ -71,6 +71,11 @@ __attribute__((noreturn)) static void become(const child_t *child, pid_t parent,
     }
     if (endpoint != NULL) {
         setenv("TROUPE_ENDPOINT", endpoint, 1);
+    } else {
+        char number[16];
+        snprintf(number, sizeof number, "%d", reports);
+        setenv("TROUPE_SUPERVISOR", number, 1);
+        fcntl(reports, F_SETFD, 0); // survives exec, in the leader alone
     }
     execvp(child->process->argv[0], child->process->argv);
     // standard error is the child's log, where child_last_line finds this
@@ -99,7 +104,7 @@ static tr_status take_in(child_t *child, pid_t pid, tr_error_t *err)
 
 /// Both sides of the fork are in functions of their own: become in the child, take_in in the
 /// parent.
-tr_status child_start(child_t *child, const char *endpoint, bool shows_output, tr_error_t *err)
+tr_status child_start(child_t *child, const char *endpoint, int reports, tr_error_t *err)
 {
     struct stat info;
     tr_status status = TR_OK;
@@ -116,7 +121,7 @@ tr_status child_start(child_t *child, const char *endpoint, bool shows_output, t
     pid_t pid = fork();
     // in the child: become does not return
     if (pid == 0) {
-        become(child, parent, input, output, endpoint, shows_output);
+        become(child, parent, input, output, endpoint, reports);
     }
     status = pid > 0 ? take_in(child, pid, err)
                      : tr_fail(err, TR_ERR_IO, "cannot start '%s': %s", child->process->name,

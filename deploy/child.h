@@ -32,10 +32,10 @@ void child_init(child_t *child, const supervisor_process_t *process, const super
 /// The child must not run.
 void child_release(child_t *child);
 
-/// Starts it. endpoint: its TROUPE_ENDPOINT, or NULL. shows_output: its standard output is ours,
-/// not the log. A program that cannot be executed is no failure here: the child says so in its log
-/// and exits with 127.
-tr_status child_start(child_t *child, const char *endpoint, bool shows_output, tr_error_t *err);
+/// Starts it. endpoint: its TROUPE_ENDPOINT, or NULL: it is the leader, whose standard output is
+/// ours and not the log, and which may write to the descriptor `reports`. A program that cannot be
+/// executed is no failure here: the child says so in its log and exits with 127.
+tr_status child_start(child_t *child, const char *endpoint, int reports, tr_error_t *err);
 
 /// To its group; nothing happens when it does not run.
 void child_signal(child_t *child, int signal);

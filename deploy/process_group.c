@@ -90,8 +90,11 @@ static void add(const setting_t *setting, char *name, const char *group, char **
 {
     supervisor_plan_t *plan = setting->plan;
     plan->workers = tr_realloc(plan->workers, (plan->worker_count + 1) * sizeof *plan->workers);
-    plan->workers[plan->worker_count++] = (supervisor_process_t){
-        .name = name, .argv = argv, .environment = environment_of(setting, name, group, ranks)};
+    plan->workers[plan->worker_count++] =
+        (supervisor_process_t){.name = name,
+                               .argv = argv,
+                               .environment = environment_of(setting, name, group, ranks),
+                               .group = group};
 }
 
 /// argv of one of our programs, with up to two words behind it; NULL: none.

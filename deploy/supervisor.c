@@ -26,7 +26,7 @@
 #include "common/base/file.h"
 #include "deploy/child.h"
 
-enum { ENDPOINT_LIMIT = 4096 };
+enum { ENDPOINT_LIMIT = 4096, OTHERS = 4 };
 
 typedef enum phase {
     STARTING, ///< the leader runs, its file is not there yet
@@ -44,6 +44,7 @@ typedef struct worker {
     double pause;
     size_t quick; ///< quick failures in a row
     int told;     ///< the wait status that the terminal was told last; 0: none
+    bool mute;    ///< killed because the leader heard nothing of it
 } worker_t;
 
 typedef struct supervisor {
@@ -51,11 +52,13 @@ typedef struct supervisor {
     phase_t phase;
     double deadline; ///< of the phase, tr_clock_seconds; INFINITY: none
     child_t leader;
-    worker_t *workers;    // [plan->worker_count]
-    struct pollfd *polls; // [3 + plan->worker_count]: signals, changes, leader, workers
-    int signals;          ///< signalfd
-    int changes;          ///< inotify on the directory of the ready file
-    int log;              ///< supervisor.log
+    worker_t *workers; // [plan->worker_count]
+    struct pollfd
+        *polls;     // [OTHERS + plan->worker_count]: signals, changes, reports, leader, workers
+    int signals;    ///< signalfd
+    int changes;    ///< inotify on the directory of the ready file
+    int reports[2]; ///< a pipe from the leader
+    int log;        ///< supervisor.log
     sigset_t former;
     char *ready; ///< the file that the leader writes
     char *endpoint;
@@ -204,7 +207,8 @@ static void take_leader_end(supervisor_t *s)
 static void start_worker(supervisor_t *s, worker_t *worker)
 {
     worker->due = INFINITY;
-    if (child_start(&worker->child, s->endpoint, false, cause(s)) != TR_OK) {
+    worker->mute = false;
+    if (child_start(&worker->child, s->endpoint, -1, cause(s)) != TR_OK) {
         settle_failure(s, TR_ERR_IO);
     }
 }
@@ -255,6 +259,9 @@ static void take_worker_end(supervisor_t *s, worker_t *worker)
         return;
     }
     child_ending(ending, &worker->child, how);
+    if (worker->mute) {
+        snprintf(ending, sizeof ending, "gave no sign of life and was killed");
+    }
     // a failure long after the start is no sign that the next start fails
     bool quick = tr_clock_seconds() - worker->child.started < s->plan->quick_s;
     worker->quick = quick ? worker->quick + 1 : 0;
@@ -332,6 +339,37 @@ static void drain_changes(const supervisor_t *s)
     }
 }
 
+/// A process that has not run for so long is not the one that was meant: it may be about to
+/// register.
+static void kill_mute(supervisor_t *s, const char *name, double seconds)
+{
+    for (size_t i = 0; i < s->plan->worker_count; i++) {
+        worker_t *worker = &s->workers[i];
+        const supervisor_process_t *process = worker->child.process;
+        bool named = strcmp(process->name, name) == 0 ||
+                     (process->group != NULL && strcmp(process->group, name) == 0);
+        if (named && tr_clock_seconds() - worker->child.started >= seconds) {
+            worker->mute = true;
+            child_signal(&worker->child, SIGKILL);
+        }
+    }
+}
+
+/// Lines "SECONDS NAME", which the leader writes whole.
+static void take_reports(supervisor_t *s)
+{
+    char text[4096];
+    ssize_t length = read(s->reports[0], text, sizeof text - 1);
+    text[length > 0 ? length : 0] = '\0';
+    char *state = NULL;
+    for (char *line = strtok_r(text, "\n", &state); line != NULL && s->phase == WATCHING;
+         line = strtok_r(NULL, "\n", &state)) {
+        char *name;
+        double seconds = strtod(line, &name);
+        kill_mute(s, name + (*name == ' '), seconds);
+    }
+}
+
 /// What a phase does when its time is over.
 static void take_deadline(supervisor_t *s)
 {
@@ -386,14 +424,15 @@ static void wait_for_news(supervisor_t *s)
 {
     s->polls[0].fd = s->signals;
     s->polls[1].fd = s->changes;
-    s->polls[2].fd = s->leader.pidfd;
+    s->polls[2].fd = s->reports[0];
+    s->polls[3].fd = s->leader.pidfd;
     for (size_t i = 0; i < s->plan->worker_count; i++) {
-        s->polls[3 + i].fd = s->workers[i].child.pidfd;
+        s->polls[OTHERS + i].fd = s->workers[i].child.pidfd;
     }
-    for (size_t i = 0; i < 3 + s->plan->worker_count; i++) {
+    for (size_t i = 0; i < OTHERS + s->plan->worker_count; i++) {
         s->polls[i].events = POLLIN; // a negative descriptor is passed over
     }
-    if (poll(s->polls, 3 + s->plan->worker_count, wait_ms(s)) < 0 && errno != EINTR) {
+    if (poll(s->polls, OTHERS + s->plan->worker_count, wait_ms(s)) < 0 && errno != EINTR) {
         tr_fail(cause(s), TR_ERR_IO, "cannot wait for processes: %s", strerror(errno));
         settle_failure(s, TR_ERR_IO);
         kill_all(s);
@@ -418,6 +457,7 @@ static void watch(supervisor_t *s)
         wait_for_news(s);
         take_signals(s);
         drain_changes(s);
+        take_reports(s);
         take_leader_end(s);
         take_ready_file(s);
         for (size_t i = 0; i < s->plan->worker_count; i++) {
@@ -461,7 +501,7 @@ static tr_status open_files(supervisor_t *s, tr_error_t *err)
     s->changes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     free(log);
     // watched before the leader starts, so that its file cannot be missed
-    if (s->log < 0 || s->changes < 0 ||
+    if (s->log < 0 || s->changes < 0 || pipe2(s->reports, O_CLOEXEC | O_NONBLOCK) != 0 ||
         inotify_add_watch(s->changes, directory, IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
         return tr_fail(err, TR_ERR_IO, "cannot log to or watch '%s': %s", directory,
                        strerror(errno));
@@ -472,9 +512,10 @@ static tr_status open_files(supervisor_t *s, tr_error_t *err)
 /// Descriptors start at -1, so that release can be called after any failure.
 static void init(supervisor_t *s, const supervisor_plan_t *plan, tr_error_t *err)
 {
-    *s = (supervisor_t){.plan = plan, .signals = -1, .changes = -1, .log = -1, .err = err};
+    *s = (supervisor_t){
+        .plan = plan, .signals = -1, .changes = -1, .reports = {-1, -1}, .log = -1, .err = err};
     s->workers = tr_calloc(plan->worker_count + 1, sizeof *s->workers);
-    s->polls = tr_calloc(3 + plan->worker_count, sizeof *s->polls);
+    s->polls = tr_calloc(OTHERS + plan->worker_count, sizeof *s->polls);
     s->ready = tr_format("%s/endpoint", plan->directory);
     child_init(&s->leader, &plan->leader, plan);
     for (size_t i = 0; i < plan->worker_count; i++) {
@@ -491,7 +532,7 @@ static void release(supervisor_t *s)
         child_release(&s->workers[i].child);
     }
     // -1 for those that were never opened
-    const int files[] = {s->signals, s->changes, s->log};
+    const int files[] = {s->signals, s->changes, s->reports[0], s->reports[1], s->log};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (files[i] >= 0) {
             close(files[i]);
@@ -517,7 +558,7 @@ tr_status supervisor_run(int *exit_code, const supervisor_plan_t *plan, tr_error
         s.status = open_files(&s, err);
     }
     if (s.status == TR_OK) {
-        s.status = child_start(&s.leader, NULL, true, err);
+        s.status = child_start(&s.leader, NULL, s.reports[1], err);
     }
     s.exit_code = tr_status_exit_code(s.status);
     if (s.status == TR_OK) {

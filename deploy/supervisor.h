@@ -3,8 +3,13 @@
 ///
 /// The leader (the controller) starts first and writes its endpoint to a file `endpoint`; then the
 /// workers start, with its content as TROUPE_ENDPOINT. A worker that ends starts again; the leader
-/// does not. When the leader ends, all end. The supervisor knows no recipe and no protocol: who is
-/// to run, with which arguments, stands in the plan (deploy/process_group.h makes it).
+/// does not. When the leader ends, all end.
+///
+/// A worker that hangs is the leader's to notice: it writes lines "SECONDS NAME" to the descriptor
+/// whose number is in its environment as TROUPE_SUPERVISOR. The worker of this name, or the workers
+/// of this group, that have run for so long are killed, and start again. The supervisor knows no
+/// recipe and no protocol: who is to run, with which arguments, stands in the plan
+/// (deploy/process_group.h makes it).
 #ifndef DEPLOY_SUPERVISOR_H
 #define DEPLOY_SUPERVISOR_H
 
@@ -17,6 +22,7 @@ typedef struct supervisor_process {
     char *name;         ///< unique in the plan; its output is added to logs/NAME.log
     char **argv;        ///< found by PATH when argv[0] has no slash
     char **environment; ///< over ours: "NAME=VALUE" sets, "NAME" removes
+    const char *group;  ///< of a worker: those that can take its place; NULL: none
 } supervisor_process_t;
 
 /// Called once, when the workers have started.

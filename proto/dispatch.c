@@ -338,7 +338,10 @@ static void lose_silent(tr_dispatch_t *d, int64_t now)
         next = TAILQ_NEXT(worker, link); // losing a worker frees it
         if (now >= lost_at(worker)) {
             char *why = tr_format("was silent for %lld ms", (long long)(now - worker->heard));
-            dispatch_lose(d, worker, why, true);
+            // One that is silent on an open connection hangs; a closed one is of a process that is
+            // gone, and another may be about to register.
+            tr_status status = worker->closed ? TR_ERR_PEER : TR_ERR_TIMEOUT;
+            dispatch_lose(d, worker, why, true)->status = status;
             free(why);
         }
     }

@@ -53,7 +53,7 @@ typedef struct tr_event {
     char *group;
     int64_t id;            ///< of the request; 0 for JOINED, LOST, STOP
     tr_message_t *message; ///< REPLY: the reply; JOINED: the registration (capabilities); else NULL
-    tr_status status;      ///< ERROR: what kind of failure
+    tr_status status;      ///< ERROR: what kind of failure; LOST: TR_ERR_TIMEOUT if it hangs
     char *text;            ///< ERROR, LOST: one sentence
 } tr_event_t;
 

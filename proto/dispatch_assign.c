@@ -88,7 +88,7 @@ static void requeue_or_end(tr_dispatch_t *d, dispatch_request_t *r, const dispat
 }
 
 /// For silence, a bye, and a successor of the same name alike.
-void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
+tr_event_t *dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts)
 {
     for (dispatch_request_t *r = TAILQ_FIRST(&d->requests), *next; r != NULL; r = next) {
         // Before r is freed, as it is when it ends here.
@@ -100,6 +100,7 @@ void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why,
         }
     }
     // After the errors, so that the caller has heard of every request before the worker is gone.
-    dispatch_emit_worker(d, TR_EVENT_LOST, worker, NULL, why);
+    tr_event_t *event = dispatch_emit_worker(d, TR_EVENT_LOST, worker, NULL, why);
     dispatch_worker_remove(d, worker);
+    return event;
 }

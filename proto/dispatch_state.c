@@ -174,14 +174,16 @@ tr_event_t *dispatch_emit(tr_dispatch_t *d, tr_event_type_t type, tr_role_t role
 }
 
 /// JOINED comes before the worker gets a request, LOST after the errors of its requests.
-void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
-                          tr_message_t *message, const char *text)
+tr_event_t *dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type,
+                                 const dispatch_worker_t *worker, tr_message_t *message,
+                                 const char *text)
 {
     tr_event_t *event = dispatch_emit(d, type, worker->role, worker);
     event->message = message;
     event->text = text != NULL ? tr_format("%s worker '%s' %s", tr_role_name(worker->role),
                                            worker->name, text)
                                : NULL;
+    return event;
 }
 
 /// Does not remove the request: the caller does, after it has read what it needs of it.

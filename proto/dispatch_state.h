@@ -88,8 +88,10 @@ void dispatch_send_request(tr_dispatch_t *d, int64_t now, dispatch_request_t *re
 /// Gives queued requests, oldest first, to workers that have credit.
 void dispatch_schedule(tr_dispatch_t *d, int64_t now);
 /// The worker is gone, and is freed: its requests are queued again or become errors. why: follows
-/// its name in a sentence; counts: it did not leave of its own accord.
-void dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why, bool counts);
+/// its name in a sentence; counts: it did not leave of its own accord. Returns the event, to be
+/// filled.
+tr_event_t *dispatch_lose(tr_dispatch_t *d, dispatch_worker_t *worker, const char *why,
+                          bool counts);
 /// A `register` message came from peer.
 void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_message_t *message);
 
@@ -102,9 +104,10 @@ void dispatch_post_error(tr_dispatch_t *d, const tr_peer_t *peer, int64_t id, co
 /// Queues an event, with copies of the worker's names (NULL: ""), and returns it to be filled.
 tr_event_t *dispatch_emit(tr_dispatch_t *d, tr_event_type_t type, tr_role_t role,
                           const dispatch_worker_t *worker);
-/// Queues an event about a worker; text may be NULL. Takes message.
-void dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type, const dispatch_worker_t *worker,
-                          tr_message_t *message, const char *text);
+/// Queues an event about a worker; text may be NULL. Takes message. Returns the event.
+tr_event_t *dispatch_emit_worker(tr_dispatch_t *d, tr_event_type_t type,
+                                 const dispatch_worker_t *worker, tr_message_t *message,
+                                 const char *text);
 /// Queues the ERROR of a request, text prefixed with who and what; worker may be NULL.
 void dispatch_emit_error(tr_dispatch_t *d, const dispatch_request_t *request,
                          const dispatch_worker_t *worker, tr_status status, const char *text);

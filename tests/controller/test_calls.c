@@ -345,7 +345,7 @@ Test(calls, a_stop_ends_the_wait)
 // Who is told
 
 typedef struct told {
-    size_t failures, finals, waits;
+    size_t failures, finals, waits, mutes;
     char text[200]; // of the last failure or wait
 } told_t;
 
@@ -370,12 +370,21 @@ static void count_wait(void *context, const char *text, double since)
     }
 }
 
+static void count_mute(void *context, const char *name, double seconds)
+{
+    told_t *told = context;
+    told->mutes++;
+    cr_expect_str_eq(name, "others");
+    cr_expect_eq(seconds, 0.4);
+}
+
 static told_t told;
 
 static void watch(void)
 {
     told = (told_t){.failures = 0};
-    controller_calls_watch(calls, &(controller_watch_t){&told, count_failure, count_wait, 0.3});
+    controller_calls_watch(
+        calls, &(controller_watch_t){&told, count_failure, count_wait, 0.3, count_mute, 0.4});
 }
 
 Test(calls, every_failure_is_told_with_its_worker_and_its_request)
@@ -411,18 +420,20 @@ Test(calls, who_is_waited_for_is_told)
     book_t book = {.taken = 0};
     controller_call_t call = call_to(TR_ROLE_REWARD, &book);
     call.group = "others";
-    call.timeout_s = 0.7;
+    call.timeout_s = 1.5;
     watch();
     ask(call, 1);
     expect_finish(TR_ERR_TIMEOUT, "");
     cr_expect_str_eq(told.text, " 1");
     cr_expect_gt(told.waits, 0, "nobody is registered");
+    cr_expect_geq(told.mutes, 2, "told again and again");
     call = call_to(TR_ROLE_REWARD, &book);
     watch();
     fake_start(&worker, ENDPOINT);
     ask(call, 1);
     expect_finish(TR_OK, "");
     cr_expect_str_eq(told.text, "one: count");
+    cr_expect_eq(told.mutes, 0);
     fake_stop(&worker);
 }
 

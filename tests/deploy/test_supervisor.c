@@ -56,11 +56,13 @@ static void open_scene(scene_t *scene, const char *leader, const char *worker)
     cr_assert_eq(pipe(scene->alive), 0);
     cr_assert_eq(fcntl(scene->alive[0], F_SETFD, FD_CLOEXEC), 0);
     supervisor_plan_init(&scene->plan);
-    scene->plan.leader =
-        (supervisor_process_t){"leader", program(scene->folder, "leader", leader), no_environment};
+    scene->plan.leader = (supervisor_process_t){.name = "leader",
+                                                .argv = program(scene->folder, "leader", leader),
+                                                .environment = no_environment};
     for (size_t i = 0; worker != NULL && i < WORKERS; i++) {
-        scene->workers[i] = (supervisor_process_t){
-            names[i], program(scene->folder, names[i], worker), no_environment};
+        scene->workers[i] = (supervisor_process_t){.name = names[i],
+                                                   .argv = program(scene->folder, names[i], worker),
+                                                   .environment = no_environment};
     }
     scene->plan.workers = scene->workers;
     scene->plan.directory = scene->folder;
@@ -293,6 +295,27 @@ Test(supervisor, five_quick_failures_end_the_run_and_the_log_says_why)
     cr_assert_not_null(strstr(scene.err.text, "exited with code 3"), "%s", scene.err.text);
     cr_assert_not_null(strstr(scene.err.text, "no luck today"), "%s", scene.err.text);
     cr_assert_eq(occurrences(&scene, "logs/first.log", "no luck today"), 5);
+    close_scene(&scene);
+}
+
+Test(supervisor, a_worker_of_which_the_leader_hears_nothing_is_killed_and_starts_again)
+{
+    scene_t scene;
+    open_scene(
+        &scene,
+        READY
+        "exec 3<> news; read line <&3; echo '1000 first' > /proc/self/fd/$TROUPE_SUPERVISOR;"
+        "echo '0 others' > /proc/self/fd/$TROUPE_SUPERVISOR; echo '0 pool' > "
+        "/proc/self/fd/$TROUPE_SUPERVISOR;"
+        "read line <&3; echo '0 first' > /proc/self/fd/$TROUPE_SUPERVISOR; read line <&3; exit 0",
+        "echo started > news; kill -STOP $$");
+    scene.workers[0].group = "pool";
+    scene.plan.worker_count = 1;
+    run(&scene);
+    cr_assert_eq(scene.status, TR_OK, "%s", scene.err.text);
+    cr_expect_eq(occurrences(&scene, "logs/supervisor.log",
+                             "process=first \"gave no sign of life and was killed; starts again"),
+                 2);
     close_scene(&scene);
 }
 

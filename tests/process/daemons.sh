@@ -135,6 +135,25 @@ outcome 18 "$TROUPE" status "$RUN"
 says "no run is going on"
 say "SIGTERM to the controller ends the group: $(tail -n 1 "$RUN.out")"
 
+# hung WORKER: the supervisor saw that it gave no sign of life.
+hung()
+{
+    grep -q "process=$1 .*gave no sign of life and was killed" "$RUN/logs/supervisor.log"
+}
+
+RUN=$SCRATCH/stopped
+"$TROUPE" run "$SCRATCH/recipe.yaml" name=stopped >"$RUN.out" 2>&1 &
+JOB=$!
+steps=1
+for worker in rollout-0 critic; do
+    wait_for "no step $((steps + 1))" took_step
+    steps=$((steps + 2))
+    kill -STOP "$(pid_of "$RUN" $worker)" || fail "$worker could not be signalled"
+    wait_for "$worker, which is stopped, is not started anew" hung $worker
+done
+wait "$JOB" || fail "the run failed: $(tail -n 3 "$RUN.out")"
+same "$SCRATCH/base" "$RUN" "rollout and critic that hang"
+
 RUN=$SCRATCH/disturbed
 "$TROUPE" run "$SCRATCH/recipe.yaml" name=disturbed >"$RUN.out" 2>&1 &
 JOB=$!
