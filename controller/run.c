@@ -273,6 +273,8 @@ static tr_status open_broker(controller_run_t *run, tr_error_t *err)
     tr_dispatch_options_t options;
     char *endpoint = NULL;
     tr_dispatch_options_init(&options);
+    // The supervisor gives it to the workers that it starts.
+    options.token = getenv("TROUPE_TOKEN");
     // With bind, workers may come from other machines; then the address is the user's.
     if (network->bind != NULL) {
         endpoint = tr_strdup(network->bind);

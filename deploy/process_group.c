@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/base/device_name.h"
@@ -16,12 +17,14 @@
 #include "common/collective/collective.h"
 
 static const char MPIRUN[] = "mpirun";
+enum { TOKEN_BYTES = 33 }; ///< of a token in hexadecimal
 
 /// What all processes of the group have in common.
 typedef struct setting {
     supervisor_plan_t *plan;
     const char *programs;
     const char *keys; ///< NULL: none
+    const char *token;
     tr_log_level_t level;
 } setting_t;
 
@@ -34,6 +37,18 @@ static tr_status find_programs(char **programs, tr_error_t *err)
                        strerror(errno));
     }
     return TR_OK;
+}
+
+/// Drawn anew for each start of the processes, so that nobody else's worker is taken for one of
+/// them.
+static void draw_token(char token[TOKEN_BYTES])
+{
+    unsigned char bits[(TOKEN_BYTES - 1) / 2];
+    // Never short of so few bytes, once the system has started.
+    TR_ASSERT(getrandom(bits, sizeof bits, 0) == (ssize_t)sizeof bits, "no random bytes");
+    for (size_t i = 0; i < sizeof bits; i++) {
+        snprintf(token + 2 * i, 3, "%02x", bits[i]);
+    }
 }
 
 // One process
@@ -63,7 +78,7 @@ static const char *const mpi_settings[] = {
     "PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe",
     "PRTE_MCA_hwloc_default_binding_policy=none",
 };
-enum { MPI_SETTINGS = sizeof mpi_settings / sizeof mpi_settings[0], OWN_SETTINGS = 6 };
+enum { MPI_SETTINGS = sizeof mpi_settings / sizeof mpi_settings[0], OWN_SETTINGS = 7 };
 
 /// What a worker reads (proto/service.h), and mpirun where there are ranks. A name without a value
 /// is removed, so that none leaks in from outside.
@@ -79,6 +94,7 @@ static char **environment_of(const setting_t *setting, const char *name, const c
     environment[3] = tr_strdup("OMP_WAIT_POLICY=passive");
     environment[4] = tr_format("TROUPE_LOG_LEVEL=%s", tr_log_level_names[setting->level]);
     environment[5] = tr_strdup("TROUPE_ENDPOINT"); // the supervisor sets it when it is known
+    environment[6] = tr_format("TROUPE_TOKEN=%s", setting->token);
     for (size_t i = 0; ranks && i < MPI_SETTINGS; i++) {
         environment[OWN_SETTINGS + i] = tr_strdup(mpi_settings[i]);
     }
@@ -336,7 +352,9 @@ tr_status process_group_init(supervisor_plan_t *plan, tr_recipe_t *recipe,
     plan->on_ready = announce_external;
     plan->context = recipe;
     TR_TRY(find_programs(&programs, err));
-    const setting_t setting = {plan, programs, recipe->network.keys,
+    char token[TOKEN_BYTES];
+    draw_token(token);
+    const setting_t setting = {plan, programs, recipe->network.keys, token,
                                (tr_log_level_t)recipe->log_level};
     fill(&setting, recipe, resume);
     // on a failure the caller releases what was filled

@@ -40,8 +40,7 @@ int64_t tr_dispatch_submit(tr_dispatch_t *d, int64_t now, tr_role_t role, const 
     dispatch_request_t *r = tr_calloc(1, sizeof *r);
     // The session makes ids unique over restarts of the controller: an answer to a request of an
     // earlier controller can then never be taken for one of ours.
-    // Positive: a session is below 2^31.
-    int64_t id = d->options.session << 32 | ++d->issued;
+    int64_t id = d->options.session << TR_REQUEST_BITS | ++d->issued;
     r->id = id;
     r->role = role;
     r->group = group != NULL ? tr_strdup(group) : NULL;

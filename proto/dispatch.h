@@ -21,8 +21,12 @@
 
 typedef struct tr_dispatch tr_dispatch_t;
 
+/// A request's id is below 2^53, so that it is exact as a double too: the session's 24 bits above
+/// 29 that count the requests, 100 a second for two months.
+enum { TR_REQUEST_BITS = 29, TR_SESSION_MAX = (1 << 24) - 1 };
+
 typedef struct tr_dispatch_options {
-    /// 1..2^31-1, another for each start of a controller: the upper half of request ids.
+    /// 1..TR_SESSION_MAX, another for each start of a controller: the upper bits of request ids.
     int64_t session;
     int64_t heartbeat_ms; ///< how often workers send a heartbeat; default 1000
     /// A worker that was not heard for so long is lost; default 10000. A worker may ask for more.
@@ -32,6 +36,9 @@ typedef struct tr_dispatch_options {
     /// The same for a request that was acknowledged and not answered; default 15000.
     int64_t unanswered_ms;
     size_t attempts; ///< workers that may be lost over one request before it fails; default 3
+    /// Of the workers that this run started, in the roles that it has once (actor, critic,
+    /// reference); NULL: anyone may take these under the role's name.
+    const char *token;
     const char *stop_token; ///< expected in a `stop` message; NULL: no message ends the run
 } tr_dispatch_options_t;
 

@@ -77,13 +77,30 @@ typedef struct registration {
     int64_t silence_ms;
 } registration_t;
 
+/// A role with a state is this run's own: a stranger who takes it and leaves would cost the run its
+/// progress.
+static tr_status check_place(const registration_t *reg, const char *shown, const char *token,
+                             tr_error_t *err)
+{
+    static const bool once[TR_ROLE_COUNT] = {
+        [TR_ROLE_ACTOR] = true, [TR_ROLE_CRITIC] = true, [TR_ROLE_REFERENCE] = true};
+    const char *role = tr_role_name(reg->role);
+    bool invited = strcmp(reg->name, role) == 0 && (token == NULL || strcmp(shown, token) == 0);
+    return !once[reg->role] || invited
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT,
+                         "register: token: the %s is the worker that this run started, and no "
+                         "other",
+                         role);
+}
+
 /// Everything is checked before anything is changed, so a refused registration leaves no trace but
 /// a counter.
 static tr_status read_registration(registration_t *reg, const tr_message_t *message,
-                                   int64_t silence_ms, tr_error_t *err)
+                                   int64_t silence_ms, const char *token, tr_error_t *err)
 {
     const json_t *body = tr_message_body(message);
-    const char *role;
+    const char *role, *shown;
     if (tr_message_fault(message) != NULL) {
         return tr_fail(err, TR_ERR_PROTOCOL, "register: %s", tr_message_fault(message));
     }
@@ -95,6 +112,8 @@ static tr_status read_registration(registration_t *reg, const tr_message_t *mess
     TR_TRY(short_text(&reg->name, body, "name", NULL, err));
     TR_TRY(short_text(&reg->group, body, "group", tr_role_name(reg->role), err));
     TR_TRY(short_text(&reg->instance, body, "instance", "", err));
+    TR_TRY(short_text(&shown, body, "token", "", err));
+    TR_TRY(check_place(reg, shown, token, err));
     // Defaults for the optional keys.
     reg->credit = 1;
     reg->silence_ms = silence_ms;
@@ -153,7 +172,7 @@ void dispatch_register(tr_dispatch_t *d, int64_t now, const tr_peer_t *peer, tr_
 {
     tr_error_t err = {0};
     registration_t reg;
-    if (read_registration(&reg, message, d->options.silence_ms, &err) != TR_OK) {
+    if (read_registration(&reg, message, d->options.silence_ms, d->token, &err) != TR_OK) {
         refuse(d, peer, err.status, err.text);
         return;
     }

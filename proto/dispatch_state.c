@@ -19,7 +19,7 @@ void tr_dispatch_options_init(tr_dispatch_options_t *options)
     uint64_t mixed =
         ((uint64_t)now.tv_sec * 1000000007u) ^ (uint64_t)now.tv_nsec ^ ((uint64_t)getpid() << 15);
     *options = (tr_dispatch_options_t){
-        .session = (int64_t)((mixed * 0x9e3779b97f4a7c15u) >> 34) + 1,
+        .session = (int64_t)((mixed * 0x9e3779b97f4a7c15u) >> 40) % TR_SESSION_MAX + 1,
         .heartbeat_ms = 1000,
         .silence_ms = 10000,
         .resend_ms = 1000,
@@ -244,16 +244,16 @@ bool tr_dispatch_next_event(tr_event_t *event, tr_dispatch_t *d)
 
 // Life cycle
 
-/// The session is the upper half of each request's id (dispatch.c), which must stay positive as an
-/// int64.
+/// The session is a part of each request's id (dispatch.h).
 tr_dispatch_t *tr_dispatch_new(const tr_dispatch_options_t *options)
 {
-    TR_ASSERT(options->session > 0 && options->session <= INT32_MAX, "session %lld",
+    TR_ASSERT(options->session > 0 && options->session <= TR_SESSION_MAX, "session %lld",
               (long long)options->session);
     tr_dispatch_t *d = tr_calloc(1, sizeof *d);
     d->options = *options;
-    // The options are borrowed for the call; the string must live longer.
+    // The options are borrowed for the call; the strings must live longer.
     d->stop_token = options->stop_token != NULL ? tr_strdup(options->stop_token) : NULL;
+    d->token = options->token != NULL ? tr_strdup(options->token) : NULL;
     TAILQ_INIT(&d->workers);
     TAILQ_INIT(&d->requests);
     STAILQ_INIT(&d->sends);
@@ -292,6 +292,7 @@ void tr_dispatch_destroy(tr_dispatch_t **dispatch)
     }
     json_decref(d->note);
     free(d->stop_token);
+    free(d->token);
     free(d);
     *dispatch = NULL;
 }

@@ -57,6 +57,7 @@ typedef struct dispatch_counters {
 
 struct tr_dispatch {
     tr_dispatch_options_t options;
+    char *token;
     char *stop_token;
     int64_t issued; ///< requests so far
     json_t *config[TR_ROLE_COUNT];

@@ -104,11 +104,12 @@ static void post_register(service_t *s)
     const tr_service_options_t *o = s->options;
     tr_message_t *message = tr_message_new("register");
     const char *group = o->group != NULL ? o->group : tr_role_name(o->role);
-    tr_message_set_body(message, json_pack("{s:s, s:s, s:s, s:s, s:[i, i], s:I, s:{}}", "role",
+    tr_message_set_body(message, json_pack("{s:s, s:s, s:s, s:s, s:s, s:[i, i], s:I, s:{}}", "role",
                                            tr_role_name(o->role), "name", s->name, "group", group,
-                                           "instance", s->instance, "protocol", TR_PROTOCOL_MAJOR,
-                                           TR_PROTOCOL_MINOR, "credit", (json_int_t)o->credit,
-                                           "capabilities"));
+                                           "instance", s->instance, "token",
+                                           o->token != NULL ? o->token : "", "protocol",
+                                           TR_PROTOCOL_MAJOR, TR_PROTOCOL_MINOR, "credit",
+                                           (json_int_t)o->credit, "capabilities"));
     post_new(s, message);
 }
 

@@ -66,6 +66,7 @@ typedef struct tr_service_options {
     char *name;     ///< unique in the run; default "ROLE-PID"
     char *group;    ///< which pool of the role, such as which judge; default the role's name
     char *endpoint; ///< address of the controller; --connect, else $TROUPE_ENDPOINT
+    char *token;    ///< shows that the run has started this worker; $TROUPE_TOKEN, or NULL
     char *keys;     ///< directory of CURVE keys or NULL; --keys, else $TROUPE_KEYS
     char *config;   ///< --config FILE or NULL: a JSON object, laid over each welcome's config
     size_t threads; ///< --threads; 0: one per processor
@@ -80,8 +81,8 @@ typedef struct tr_service_options {
     tr_welcome_fn welcome; ///< or NULL
 } tr_service_options_t;
 
-/// Defaults, and name, group, endpoint, keys and level from $TROUPE_NAME, $TROUPE_GROUP,
-/// $TROUPE_ENDPOINT, $TROUPE_KEYS and $TROUPE_LOG_LEVEL.
+/// Defaults, and name, group, endpoint, token, keys and level from $TROUPE_NAME, $TROUPE_GROUP,
+/// $TROUPE_ENDPOINT, $TROUPE_TOKEN, $TROUPE_KEYS and $TROUPE_LOG_LEVEL.
 void tr_service_options_init(tr_service_options_t *options, tr_role_t role);
 void tr_service_options_release(tr_service_options_t *options);
 

@@ -27,6 +27,7 @@ void tr_service_options_init(tr_service_options_t *options, tr_role_t role)
         .name = from_environment("TROUPE_NAME"),
         .group = from_environment("TROUPE_GROUP"),
         .endpoint = from_environment("TROUPE_ENDPOINT"),
+        .token = from_environment("TROUPE_TOKEN"),
         .keys = from_environment("TROUPE_KEYS"),
         .ranks = 1,
         // One computes, one waits: the worker is never idle between two requests.
@@ -47,6 +48,7 @@ void tr_service_options_release(tr_service_options_t *options)
     free(options->name);
     free(options->group);
     free(options->endpoint);
+    free(options->token);
     free(options->keys);
     free(options->config);
     // Leaves the group; every rank comes here.

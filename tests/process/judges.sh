@@ -112,7 +112,7 @@ JOB=$!
 wait_for "no controller" test -s "$SCRATCH/by_hand/endpoint"
 ENDPOINT=$(cat "$SCRATCH/by_hand/endpoint")
 "$PYTHON" - "$ENDPOINT" <<'PYTHON'
-import os, sys, zmq
+import msgpack, os, sys, zmq
 socket = zmq.Context.instance().socket(zmq.DEALER)
 socket.connect(sys.argv[1])
 for size in (0, 1, 5, 100, 70000):
@@ -120,7 +120,18 @@ for size in (0, 1, 5, 100, 70000):
     socket.send_multipart([os.urandom(size), os.urandom(size)])
 socket.send(b"\xdf\xff\xff\xff\xff")
 socket.close(linger=2000)
+# A stray worker of a role that the run has once is refused, and its leaving is nobody's loss.
+for role, name in [(role, name) for role in ("actor", "critic") for name in (role, "stray")] * 2:
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.connect(sys.argv[1])
+    socket.send(msgpack.packb({"type": "register", "body": {"role": role, "name": name, "instance": "1", "protocol": [1, 0]}}))
+    answer = msgpack.unpackb(socket.recv())
+    socket.send(msgpack.packb({"type": "bye"}))
+    socket.close(linger=2000)
+    if answer["type"] != "refused" or f"the {role} is the worker that this run started" not in answer["body"]["text"]:
+        sys.exit(f"a stray {role} is answered {answer}")
 PYTHON
+[ $? -eq 0 ] || fail "a stray worker is let in"
 "$PYTHON" examples/rewards/happy_words.py --connect "$ENDPOINT" --group judge --name mine >"$SCRATCH/mine.out" 2>&1 &
 MINE=$!
 wait "$JOB" || fail "the run with a judge started by hand failed: $(tail -n 3 "$SCRATCH/by_hand.out")"

@@ -12,7 +12,8 @@ Test(dispatch, a_request_becomes_one_reply_and_done)
 {
     join(1, "a", 1);
     int64_t id = submit(NULL);
-    cr_expect_eq(id, (int64_t)5 << 32 | 1, "the session is the upper half");
+    cr_expect_eq(id, 5 * 536870912LL + 1, "the session stands above 29 bits");
+    cr_expect_eq(((int64_t)TR_SESSION_MAX + 1) << TR_REQUEST_BITS, 1LL << 53, "ids fit a double");
     tr_message_t *request = take_send(1, "request");
     cr_expect_eq(tr_message_id(request), id);
     cr_expect_str_eq(tr_message_method(request), "work");
@@ -298,7 +299,7 @@ Test(dispatch, error_codes_become_statuses)
 Test(dispatch, a_reply_that_cannot_be_read_is_an_error_of_its_request)
 {
     static const char bytes[] =
-        "\x83\xa4type\xa5reply\xa2id\xcf\x00\x00\x00\x05\x00\x00\x00\x01\xa4"
+        "\x83\xa4type\xa5reply\xa2id\xcf\x00\x00\x00\x00\xa0\x00\x00\x01\xa4"
         "body\x81\xa1x\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00";
     join(1, "a", 1);
     int64_t id = submit(NULL);

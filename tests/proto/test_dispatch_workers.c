@@ -188,6 +188,34 @@ Test(dispatch_workers, a_bad_registration_is_refused_by_name_of_the_key)
     expect_send(1, "welcome");
 }
 
+Test(dispatch_workers, a_role_that_the_run_has_once_is_its_own_worker_s)
+{
+    static const struct {
+        const char *role, *name, *token;
+        bool welcome;
+    } rows[] = {{"actor", "actor", TOKEN, true},     {"actor", "actor", "guessed", false},
+                {"actor", "actor", "", false},       {"actor", "stray-1", TOKEN, false},
+                {"critic", "critic", NULL, false},   {"critic", "critic", TOKEN, true},
+                {"reference", "stray", NULL, false}, {"reference", "reference", TOKEN, true},
+                {"rollout", "anyone", NULL, true},   {"reward", "judge", NULL, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *body = registration(rows[i].name, "p", 1);
+        json_object_set_new(body, "role", json_string(rows[i].role));
+        if (rows[i].token != NULL) {
+            json_object_set_new(body, "token", json_string(rows[i].token));
+        }
+        say((uint8_t)(i + 1), "register", 0, body);
+        if (rows[i].welcome) {
+            expect_send((uint8_t)(i + 1), "welcome");
+            expect_event(TR_EVENT_JOINED, 0, NULL);
+        } else {
+            expect_error_send((uint8_t)(i + 1), "refused", "argument");
+            expect_no_event();
+        }
+    }
+    cr_expect_eq(counter("refused"), 5);
+}
+
 Test(dispatch_workers, a_higher_minor_version_is_welcome)
 {
     json_t *body = registration("a", "p", 1);

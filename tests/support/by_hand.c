@@ -23,6 +23,7 @@ void dispatch_open(void)
     cr_assert_eq(options.resend_ms, RESEND);
     cr_assert_eq(options.unanswered_ms, UNANSWERED);
     options.session = 5;
+    options.token = TOKEN;
     options.stop_token = "secret";
     dispatch = tr_dispatch_new(&options);
     // not 0: a time that was never set must not pass for a real one

@@ -12,7 +12,9 @@ enum { HEARTBEAT = 1000, SILENCE = 10000, RESEND = 1000, UNANSWERED = 15000 };
 extern tr_dispatch_t *dispatch;
 extern int64_t now; ///< milliseconds; pass() moves it
 
-/// Before and after each test: default options, session 5, stop token "secret".
+#define TOKEN "invitation" ///< of the run's own workers
+
+/// Before and after each test: default options, session 5, TOKEN, stop token "secret".
 void dispatch_open(void);
 void dispatch_close(void);
 
