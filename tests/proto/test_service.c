@@ -237,11 +237,16 @@ static int64_t submit_hold(const char *worker)
     return submit("hold", worker, json_pack("{s:s}", "fifo", fifo));
 }
 
-static void let_go(void)
+/// Waits until a handler computes: it then reads what is written. Returns where to.
+static int await_handler(void)
 {
-    int fd = open(fifo, O_WRONLY); // blocks until a handler reads
-    cr_assert_eq(write(fd, "!", 1), 1);
-    close(fd);
+    return open(fifo, O_WRONLY);
+}
+
+static void let_go(int handler)
+{
+    cr_assert_eq(write(handler, "!", 1), 1);
+    close(handler);
 }
 
 /// The worker that has acknowledged a request, of two at most: 0 the first, 1 the second. No event
@@ -389,7 +394,7 @@ Test(service, work_of_a_killed_worker_goes_to_another)
     cr_assert_str_eq(lost.worker, holder == 0 ? "first" : "second");
     tr_event_release(&lost);
     cr_assert_eq(await_acknowledged("first", "second"), 1 - holder);
-    let_go();
+    let_go(await_handler());
     tr_event_t event = await(TR_EVENT_REPLY);
     cr_assert_eq(event.id, id);
     cr_assert_eq(json_integer_value(json_object_get(tr_message_body(event.message), "pid")),
@@ -451,8 +456,9 @@ Test(service, a_signal_lets_the_request_at_hand_finish)
     await_and_drop(TR_EVENT_JOINED);
     int64_t id = submit_hold(NULL);
     await_acknowledged("f", "");
+    int handler = await_handler(); // one that only waits is left to another worker
     kill(pid, SIGTERM);
-    let_go();
+    let_go(handler);
     tr_event_t event = await(TR_EVENT_REPLY);
     cr_assert_eq(event.id, id);
     tr_event_release(&event);
