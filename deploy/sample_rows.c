@@ -69,11 +69,13 @@ static json_t *row_of(const json_t *sample)
     return json_pack("{s:O}", "prompt", json_object_get(sample, "prompt"));
 }
 
-/// A response under `column`, its score under `score`.
-static void put_response(json_t *row, const char *column, const json_t *sample, const char *score)
+/// A response under `column`, its score under `score`, and how it ended under `finish`.
+static void put_response(json_t *row, const char *column, const json_t *sample, const char *score,
+                         const char *finish)
 {
     json_object_set(row, column, json_object_get(sample, "response"));
     json_object_set(row, score, json_object_get(sample, "score"));
+    json_object_set(row, finish, json_object_get(sample, "finish"));
 }
 
 /// Writes a prompt's rows to all three sheets. group: [n], its samples, whose references are taken.
@@ -84,8 +86,7 @@ static void add_group(writing_t *w, json_t *const *group, size_t n)
     size_t highest, lowest;
     for (size_t i = 0; i < n; i++) {
         json_t *row = row_of(group[i]);
-        put_response(row, "completion", group[i], "score");
-        json_object_set(row, "finish", json_object_get(group[i], "finish"));
+        put_response(row, "completion", group[i], "score", "finish");
         sheet_add(&w->all, row);
         scores[i] = (float)score_of(group[i]);
     }
@@ -94,13 +95,13 @@ static void add_group(writing_t *w, json_t *const *group, size_t n)
     const json_t *best = group[highest], *worst = group[lowest];
     free(scores);
     json_t *row = row_of(best);
-    put_response(row, "completion", best, "score");
+    put_response(row, "completion", best, "score", "finish");
     sheet_add(&w->best, row);
     // equal scores tell nothing about preference
     if (score_of(best) > score_of(worst)) {
         row = row_of(best);
-        put_response(row, "chosen", best, "score_chosen");
-        put_response(row, "rejected", worst, "score_rejected");
+        put_response(row, "chosen", best, "score_chosen", "finish_chosen");
+        put_response(row, "rejected", worst, "score_rejected", "finish_rejected");
         sheet_add(&w->pairs, row);
         w->count.pairs++;
     }

@@ -11,10 +11,11 @@
 typedef struct sample_rows {
     /// {prompt, completion, score, finish} for each response.
     const char *all;
-    /// {prompt, completion, score}: the response to each prompt with the highest score.
+    /// The same: the response to each prompt with the highest score.
     const char *best;
-    /// {prompt, chosen, rejected, score_chosen, score_rejected}: the best and the worst response to
-    /// each prompt; none for a prompt whose responses have one score.
+    /// {prompt, chosen, score_chosen, finish_chosen, rejected, score_rejected, finish_rejected}:
+    /// the best and the worst response to each prompt; none for a prompt whose responses have one
+    /// score.
     const char *pairs;
 } sample_rows_t;
 

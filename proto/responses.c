@@ -6,13 +6,6 @@
 
 #include <math.h>
 
-/// As in samples.jsonl and in what judges are sent.
-const char *tr_finish_name(tr_finish_t finish)
-{
-    static const char *const names[] = {"eos", "stop", "length"};
-    return names[finish];
-}
-
 /// Copied, since the rollout's arrays are used again for the next request.
 void tr_responses_put(tr_message_t *message, const tr_responses_t *r)
 {

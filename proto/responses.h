@@ -6,13 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/text/finish.h"
 #include "proto/message.h"
-
-/// Why a response ended. The numbers travel.
-typedef enum tr_finish { TR_FINISH_EOS = 0, TR_FINISH_STOP = 1, TR_FINISH_LENGTH = 2 } tr_finish_t;
-
-/// "eos", "stop" or "length".
-const char *tr_finish_name(tr_finish_t finish);
 
 /// Ragged host arrays, borrowed: tokens = starts[count].
 typedef struct tr_responses {

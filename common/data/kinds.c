@@ -10,9 +10,11 @@
 #include <stdlib.h>
 
 #include "common/data/extract_prompt.h"
+#include "common/text/finish.h"
 
 // Columns that the options may call otherwise. They are compared as pointers.
 static const char PROMPT[] = "prompt", TEXT[] = "text";
+static const char FINISH[] = "finish";
 
 /// The row that is being read.
 typedef struct reading {
@@ -115,6 +117,21 @@ static tr_status expect_learnt(const tr_sequence_t *sequence, const reading_t *r
     return expect_assistant(sequence, r, err);
 }
 
+/// Whether the column `finish`, or that of a side, says that a response was cut: then no end is
+/// learnt. Rows without it are whole.
+static tr_status read_cut(bool *cut, const reading_t *r, const char *column, tr_error_t *err)
+{
+    const json_t *value = value_of(r, column);
+    tr_finish_t finish = TR_FINISH_STOP;
+    *cut = false;
+    if (value != NULL && !json_is_null(value) &&
+        !(json_is_string(value) && tr_finish_find(&finish, json_string_value(value)))) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected \"stop\", \"eos\" or \"length\"", column);
+    }
+    *cut = finish == TR_FINISH_LENGTH;
+    return TR_OK;
+}
+
 // One row into its sequences
 
 /// A prompt that a policy answers. Its length is checked here, since generation has no place to cut
@@ -140,6 +157,7 @@ static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_err
 static tr_status read_text(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *text = value_of(r, TEXT);
+    bool cut;
     // A common slip: as in TRL, conversations without a prompt stand in `messages`.
     if (!json_is_string(text)) {
         return tr_fail(err, TR_ERR_FORMAT,
@@ -147,27 +165,32 @@ static tr_status read_text(tr_sequence_t *sequence, const reading_t *r, tr_error
                        "stand in the column `messages`)",
                        r->options->text_column);
     }
-    TR_TRY(tr_encode_whole(sequence, r->encoder, text, err));
+    TR_TRY(read_cut(&cut, r, FINISH, err));
+    TR_TRY(tr_encode_whole(sequence, r->encoder, text, cut, err));
     return expect_learnt(sequence, r, err);
 }
 
 static tr_status read_messages(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *messages = value_of(r, "messages");
+    bool cut;
     if (!tr_chat_is_conversation(messages)) {
         // A list of other things, such as texts, has passed tr_dataset_require.
         return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
     }
-    TR_TRY(tr_encode_whole(sequence, r->encoder, messages, err));
+    TR_TRY(read_cut(&cut, r, FINISH, err));
+    TR_TRY(tr_encode_whole(sequence, r->encoder, messages, cut, err));
     return expect_learnt(sequence, r, err);
 }
 
 /// A prompt and what follows it: rows of supervised training, and the base of labelled ones.
 static tr_status read_completion(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
+    bool cut;
     TR_TRY(expect_one_type(r, PROMPT, "completion", err));
+    TR_TRY(read_cut(&cut, r, FINISH, err));
     TR_TRY(tr_encode_completion(sequence, r->encoder, value_of(r, PROMPT),
-                                value_of(r, "completion"), err));
+                                value_of(r, "completion"), cut, err));
     TR_TRY(expect_prompt(sequence, r, err));
     // TRL's completion_only_loss of false: all tokens but the first, which nothing predicts.
     if (!r->options->completion_only) {
@@ -189,6 +212,7 @@ static tr_status read_labelled(tr_sequence_t *sequence, const reading_t *r, tr_e
 }
 
 static const char *const SIDES[2] = {"chosen", "rejected"};
+static const char *const SIDES_FINISH[2] = {"finish_chosen", "finish_rejected"};
 
 /// completions: [2], of SIDES.
 /// The completions of one pair, each a sequence of its own that begins with the same prompt: the
@@ -198,7 +222,9 @@ static tr_status read_sides(tr_sequence_t *sequences, const reading_t *r, const 
 {
     for (int side = 0; side < 2; side++) {
         tr_sequence_t *sequence = &sequences[side];
-        TR_TRY(tr_encode_completion(sequence, r->encoder, prompt, completions[side], err));
+        bool cut;
+        TR_TRY(read_cut(&cut, r, SIDES_FINISH[side], err));
+        TR_TRY(tr_encode_completion(sequence, r->encoder, prompt, completions[side], cut, err));
         TR_TRY(expect_prompt(sequence, r, err));
         if (expect_learnt(sequence, r, err) != TR_OK) {
             // The sentence says what is wrong, not with which of the two sides.
@@ -249,11 +275,13 @@ static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, t
     const tr_rows_options_t *options = r->options;
     for (int side = 0; side < 2; side++) {
         tr_sequence_t *sequence = &sequences[side];
+        bool cut;
         TR_TRY(expect_one_type(r, PROMPT, SIDES[side], err));
+        TR_TRY(read_cut(&cut, r, SIDES_FINISH[side], err));
         // Encoded together, not one after another: a reward model scores texts, and a tokenizer may
         // merge across the border.
         json_t *whole = tr_value_join(value_of(r, PROMPT), value_of(r, SIDES[side]));
-        tr_status status = tr_encode_whole(sequence, r->encoder, whole, err);
+        tr_status status = tr_encode_whole(sequence, r->encoder, whole, cut, err);
         json_decref(whole);
         TR_TRY(status);
         if (sequence->length > options->limit || sequence->length == 0) {

@@ -10,7 +10,9 @@
 #include "common/data/sequence.h"
 
 /// In the order in which they are looked for: the first that the caller takes and whose own column
-/// the first row has. A column in brackets may be absent.
+/// the first row has. A column in brackets may be absent. Beside a response, `finish` ("eos",
+/// "stop" or "length"; of pairs finish_chosen, finish_rejected) may say how it ended: one that was
+/// cut ("length") gets no end token.
 typedef enum tr_kind {
     TR_KIND_STEPWISE, ///< prompt, completions (a list of steps), labels (a truth value each)
     /// Preference: [prompt], chosen, rejected. Both sides are completions of one prompt, which is,

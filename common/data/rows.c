@@ -32,6 +32,12 @@ const char *tr_rows_prompt(const tr_rows_t *rows, size_t row)
                : json_string_value(tr_dataset_value(rows->dataset, row, rows->prompt_column));
 }
 
+const json_t *tr_rows_messages(const tr_rows_t *rows, size_t row)
+{
+    const json_t *prompt = tr_dataset_value(rows->dataset, row, rows->prompt_column);
+    return tr_chat_is_conversation(prompt) ? prompt : NULL;
+}
+
 /// Reads every row; bad ones are refused, and gone at the end.
 static tr_status read_all(tr_rows_t *rows, tr_encoder_t *encoder, tr_kind_t kind,
                           const tr_rows_options_t *options, tr_error_t *err)

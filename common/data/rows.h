@@ -42,4 +42,7 @@ void tr_rows_release(tr_rows_t *rows);
 /// The text of a prompt: the row's own, or a conversation as its template writes it.
 const char *tr_rows_prompt(const tr_rows_t *rows, size_t row);
 
+/// The conversation that a prompt is, as its row has it; NULL for a text.
+const json_t *tr_rows_messages(const tr_rows_t *rows, size_t row);
+
 #endif

@@ -23,11 +23,11 @@ static tr_status find_template(tr_chat_t *chat, tr_encoder_t *encoder, tr_error_
         // Once for all rows: the encoder keeps what was found.
         TR_TRY(tr_chat_detect(&encoder->chat_template, encoder->model, err));
     }
-    *chat = (tr_chat_t){encoder->chat_template, encoder->tokenizer};
+    *chat = (tr_chat_t){encoder->chat_template, encoder->tokenizer, false};
     return chat->format != TR_CHAT_NONE
                ? TR_OK
                : tr_fail(err, TR_ERR_UNSUPPORTED,
-                         "'%s' has no chat template: data.chat_template names one, such as plain",
+                         "'%s' has no chat template: chat_template names one, such as plain",
                          encoder->model);
 }
 
@@ -72,7 +72,7 @@ tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const
     // Nothing but a prompt: the response is yet to be generated.
     sequence->prompt = sequence->length;
     if (!json_is_string(prompt)) { // judges and samples show the text
-        const tr_chat_t chat = {encoder->chat_template, encoder->tokenizer};
+        const tr_chat_t chat = {encoder->chat_template, encoder->tokenizer, false};
         tr_chat_text_t text = {0};
         TR_TRY(tr_chat_render(&text, &chat, prompt, true, err));
         sequence->text = text.text.data;
@@ -83,14 +83,17 @@ tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const
 }
 
 tr_status tr_encode_whole(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *value,
-                          tr_error_t *err)
+                          bool cut, tr_error_t *err)
 {
     tr_chat_t chat;
     if (json_is_string(value)) {
         TR_TRY(encode_text(&sequence->ids, &sequence->length, encoder, value, err));
-        append_end(sequence, encoder->tokenizer);
+        if (!cut) { // what was cut goes on: an end here would teach to stop anywhere
+            append_end(sequence, encoder->tokenizer);
+        }
     } else { // a template ends the turns itself
         TR_TRY(find_template(&chat, encoder, err));
+        chat.cut = cut;
         TR_TRY(tr_chat_encode(&sequence->ids, &sequence->length,
                               encoder->masks ? &sequence->mask : NULL, &chat, value, false, err));
     }
@@ -105,7 +108,7 @@ static bool begins_with(const tr_sequence_t *sequence, const int32_t *ids, size_
 }
 
 tr_status tr_encode_completion(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *prompt,
-                               const json_t *completion, tr_error_t *err)
+                               const json_t *completion, bool cut, tr_error_t *err)
 {
     int32_t *opening = NULL;
     size_t count = 0;
@@ -114,7 +117,7 @@ tr_status tr_encode_completion(tr_sequence_t *sequence, tr_encoder_t *encoder, c
     // Both together, since the completion's first token may depend on the prompt's end:
     // SentencePiece puts a space before a text, and BPE merges across the border.
     json_t *all = tr_value_join(prompt, completion);
-    tr_status status = tr_encode_whole(sequence, encoder, all, err);
+    tr_status status = tr_encode_whole(sequence, encoder, all, cut, err);
     if (status == TR_OK) {
         // A token of the whole may reach across the prompt's end. Generation starts from the
         // prompt's own tokens, so they are what the completion is learnt after; the caller is told

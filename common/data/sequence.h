@@ -44,15 +44,16 @@ typedef struct tr_encoder {
 tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *prompt,
                            tr_error_t *err);
 
-/// A whole text or conversation, with its end; its first token, which nothing precedes, is the
-/// prompt.
+/// A whole text or conversation, with its end unless it was cut; its first token, which nothing
+/// precedes, is the prompt. So reward models are trained, and asked (common/judge/model.c).
 tr_status tr_encode_whole(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *value,
-                          tr_error_t *err);
+                          bool cut, tr_error_t *err);
 
 /// A prompt and a completion, both texts or both conversations, as TRL has it: the prompt's tokens,
 /// then what both tokenized together have past as many tokens. prompt is 0 when it has no tokens.
+/// cut: as above.
 tr_status tr_encode_completion(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *prompt,
-                               const json_t *completion, tr_error_t *err);
+                               const json_t *completion, bool cut, tr_error_t *err);
 
 /// What the mask of a response in steps says at the token after each step; 0 elsewhere.
 enum { TR_MASK_WRONG_STEP = 1, TR_MASK_RIGHT_STEP = 2 };

@@ -6,15 +6,13 @@
 // reading, printing, docs/recipe.md and the schema follow. Next: common/base/fields.h for what a
 // row may say.
 #include "common/recipe/parts.h"
+#include "common/text/chat.h"
 
 // Choices: the index is the value of the enum.
 
 static const char *const bad_rows[] = {"fail", "drop", NULL};              // tr_on_bad_row_t
 static const char *const truncations[] = {"keep_start", "keep_end", NULL}; // tr_truncation_t
 static const char *const weight_ways[] = {"auto", "host", NULL};           // tr_weights_way_t
-static const char *const chat_templates[] = {"null",    "chatml",     "llama2",     "llama3",
-                                             "mistral", "mistral-v1", "mistral-v3", "zephyr",
-                                             "plain",   NULL}; // tr_chat_format_t
 
 /// Ranges come with the words that a problem uses: "expected a port from 1 to 65535, or 0".
 // 2^63 - 1 is no double: the end is the next one, which tr_whole_parse refuses
@@ -78,7 +76,7 @@ static const tr_field_t data[] = {
     FIELD(text_column, TR_FIELD_TEXT, "text", .readers = TR_READS_SFT_ROWS,
           .help = "The column that holds texts."),
     // the choices are the templates of common/text/chat.c; no program of Jinja is run
-    FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = chat_templates,
+    FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = tr_chat_format_names,
           .help = "How conversations become text; null: by the model's own template, which must be "
                   "one of these."),
     FIELD(shuffle, TR_FIELD_BOOL, "true", .help = "Whether each epoch has an order of its own."),

@@ -11,7 +11,7 @@
 // Names
 
 const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1] = {
-    "none",       "chatml",     "llama2", "llama3", "mistral",
+    "null",       "chatml",     "llama2", "llama3", "mistral",
     "mistral-v1", "mistral-v3", "zephyr", "plain",  NULL,
 };
 
@@ -91,6 +91,7 @@ typedef struct rendering {
     const char *begin, *end;  // the tokens; NULL: the tokenizer has none
     const message_t *message; // [count]
     size_t count;
+    bool cut; // the last message is an answer that goes on
     tr_chat_text_t text;
 } rendering_t;
 
@@ -278,12 +279,17 @@ static void write_content(rendering_t *rendering, size_t index)
     tr_bytes_release(&content);
 }
 
+static bool ends(const rendering_t *rendering, size_t index)
+{
+    return !rendering->cut || index + 1 < rendering->count;
+}
+
 static void write_turn(rendering_t *rendering, size_t index)
 {
     const turn_t *turn = &rendering->format->turns[rendering->message[index].role];
     write_text(rendering, turn->before);
     write_content(rendering, index);
-    write_text(rendering, turn->after);
+    write_text(rendering, ends(rendering, index) ? turn->after : NULL);
 }
 
 /// An assistant's turn, with its span.
@@ -295,7 +301,7 @@ static void write_answer(rendering_t *rendering, size_t index)
     write_turn(rendering, index);
     // The end token is within the span, so that ending a turn is learnt; the gap behind it is not.
     text->spans[text->span_count++] = (tr_chat_span_t){from, text->text.length};
-    write_text(rendering, rendering->format->gap);
+    write_text(rendering, ends(rendering, index) ? rendering->format->gap : NULL);
 }
 
 /// The conversation from its start: turns in order, each answer behind the generation prompt as it
@@ -321,6 +327,14 @@ bool tr_chat_is_conversation(const json_t *value)
 {
     // Jansson gives NULL for the item of what is no array, and for the key of what is no object.
     return json_object_get(json_array_get(value, 0), "role") != NULL;
+}
+
+const char *tr_chat_content(tr_chat_format_t format, const char *answer)
+{
+    // What an assistant generates begins with the text that the template puts before its content.
+    const char *before = FORMATS[format].turns[ASSISTANT].before;
+    size_t length = strlen(before);
+    return strncmp(answer, before, length) == 0 ? answer + length : answer;
 }
 
 void tr_chat_text_release(tr_chat_text_t *text)
@@ -355,6 +369,7 @@ tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json
         status = read_messages(message, messages, &rendering, err);
     }
     if (status == TR_OK) {
+        rendering.cut = chat->cut && message[count - 1].role == ASSISTANT;
         write_messages(&rendering, add_generation_prompt);
         *text = rendering.text;
     }

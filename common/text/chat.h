@@ -19,7 +19,7 @@
 #include "common/text/utf8.h"
 
 typedef enum tr_chat_format {
-    TR_CHAT_NONE,   ///< "none": texts only
+    TR_CHAT_NONE,   ///< "null": texts only
     TR_CHAT_CHATML, ///< "chatml": <|im_start|>role, content<|im_end|>; no system message of its own
     TR_CHAT_LLAMA2, ///< "llama2": Llama-2-chat; the system message stands in the first question
     TR_CHAT_LLAMA3, ///< "llama3": Meta-Llama-3-Instruct; contents without white space around them
@@ -31,7 +31,7 @@ typedef enum tr_chat_format {
     TR_CHAT_FORMAT_COUNT
 } tr_chat_format_t;
 
-/// The names above, by format, and NULL.
+/// The names above, by format, and NULL: the choices of an option whose default is the model's own.
 extern const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1];
 
 /// The format of a model directory: chat_template.jinja, else chat_template of
@@ -44,10 +44,17 @@ tr_status tr_chat_detect(tr_chat_format_t *format, const char *model_directory, 
 typedef struct tr_chat {
     tr_chat_format_t format;         ///< not TR_CHAT_NONE
     const tr_tokenizer_t *tokenizer; ///< borrowed; its begin and end tokens are the template's
+    /// An answer that stands last goes on: nothing follows its content (transformers'
+    /// continue_final_message).
+    bool cut;
 } tr_chat_t;
 
 /// Whether a value is a conversation: an array whose first item has a role, as TRL asks.
 bool tr_chat_is_conversation(const json_t *value);
+
+/// The content of a message that an assistant has generated as `answer`: without the text that the
+/// format writes before contents. Points into answer.
+const char *tr_chat_content(tr_chat_format_t format, const char *answer);
 
 /// Bytes from..to-1 of a text.
 typedef struct tr_chat_span {

@@ -97,7 +97,7 @@ static tr_status recognise(tr_chat_format_t *format, const char *text, size_t le
     return tr_fail(
         err, TR_ERR_UNSUPPORTED,
         "%s: the chat template '%s...' is not a known one: if a format renders as it does, name it "
-        "in data.chat_template",
+        "in chat_template",
         directory, quote);
 }
 

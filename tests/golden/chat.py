@@ -1,4 +1,4 @@
-"""Golden conversations: texts, ids and assistant masks of transformers' apply_chat_template.
+"""Golden conversations: texts, ids and assistant masks of transformers' apply_chat_template, and texts and ids of answers that are cut.
 
     python tests/golden/chat.py             # writes tests/golden/chat.json
     python tests/golden/chat.py FILE...     # a line of common/text/chat_detect.c for each template that renders as a format does
@@ -213,6 +213,13 @@ def case_of(tokenizer, template, messages, prompt):
     }
 
 
+def cut_case_of(tokenizer, template, messages):
+    """An answer that goes on: its turn does not end."""
+    options = {"chat_template": template, "continue_final_message": True}
+    text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    return {"messages": messages, "text": text, "ids": tokenizer.apply_chat_template(messages, **options)["input_ids"]}
+
+
 def write_golden():
     tokenizers = {"bytes": bytes_tokenizer(), "pieces": pieces_tokenizer()}
     golden = {"tokenizers": {}, "formats": {}}
@@ -226,7 +233,9 @@ def write_golden():
             for i, messages in enumerate(conversations_for(name))
             for prompt in ((False, True) if i < 3 else (messages[-1]["role"] != "assistant",))
         ]
-        golden["formats"][name] = {"template": template, "tokenizer": kind, "cases": cases}
+        cut = [cut_case_of(tokenizers[kind], template, messages) for messages in conversations_for(name)
+               if messages[-1]["role"] == "assistant" and messages[-1]["content"].strip()]
+        golden["formats"][name] = {"template": template, "tokenizer": kind, "cases": cases, "cut": cut}
     text = json.dumps(golden, separators=(",", ":"))
     pathlib.Path(__file__).with_suffix(".json").write_text(text + "\n")
 

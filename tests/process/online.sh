@@ -79,7 +79,7 @@ sample()
     local out=$1
     shift
     "$TROUPE" sample --model "$MODEL" --prompts "$SCRATCH/prompts.jsonl" --judge 'words: {happy: 1, sad: -1}' \
-        --judge '{length: {target: 20}, weight: 0.01}' --samples 3 --max-new-tokens 24 --pairs "$SCRATCH/$out.jsonl" \
+        --judge '{length: {target: 20}, weight: 0.01}' --samples 3 --max-new-tokens 40 --pairs "$SCRATCH/$out.jsonl" \
         --out "$SCRATCH/$out-all.jsonl" --best "$SCRATCH/$out-best.jsonl" data.batch=4 "$@" >"$SCRATCH/$out.out" 2>&1
 }
 sample pairs || fail "troupe sample failed: $(tail -n 3 "$SCRATCH/pairs.out")"
@@ -94,12 +94,15 @@ assert [group[0]["prompt"] for group in groups] == [row["prompt"] for row in pro
 found = iter(pairs)
 for group, row in zip(groups, best):
     scores = [one["score"] for one in group]
-    assert row["score"] == max(scores) and row["completion"] == group[scores.index(max(scores))]["completion"]
+    best_one, worst_one = group[scores.index(max(scores))], [one for one in group if one["score"] == min(scores)][-1]
+    assert row == best_one and row["score"] == max(scores)
     if max(scores) > min(scores):
         pair = next(found)
         assert pair["prompt"] == row["prompt"] and pair["chosen"] == row["completion"]
         assert pair["score_chosen"] == max(scores) and pair["score_rejected"] == min(scores)
+        assert pair["finish_chosen"] == best_one["finish"] and pair["finish_rejected"] == worst_one["finish"]
 assert next(found, None) is None
+assert {row["finish"] for row in every} == {"eos", "length"}
 happy = lambda text: text.lower().count("happy")
 assert sum(happy(p["chosen"]) for p in pairs) > sum(happy(p["rejected"]) for p in pairs)
 PYTHON

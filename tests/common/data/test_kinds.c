@@ -217,6 +217,48 @@ Test(kinds, each_reads_its_row_into_prompts_and_what_follows)
     }
 }
 
+/// Whether the row's sequences end with the end token; ends: [2].
+static void expect_ends(tr_kind_t kind, const char *row, const bool ends[2])
+{
+    tr_sequence_t s[2] = {{0}};
+    tr_error_t err = {0};
+    cr_assert_eq(read_row(s, kind, row, &err), TR_OK, "%s: %s", row, err.text);
+    for (size_t i = 0; i < tr_kind_sequences(kind); i++) {
+        cr_expect_eq(s[i].ids[s[i].length - 1] == tr_tokenizer_eos(tokenizer), ends[i], "%s", row);
+        tr_sequence_release(&s[i]);
+    }
+}
+
+Test(kinds, a_response_that_was_cut_has_no_end)
+{
+    static const struct {
+        tr_kind_t kind;
+        const char *row;
+        bool ends[2];
+    } cases[] = {
+        {TR_KIND_TEXT, "{\"text\": \"A\", \"finish\": \"length\"}", {false}},
+        {TR_KIND_TEXT, "{\"text\": \"A\", \"finish\": \"stop\"}", {true}},
+        {TR_KIND_TEXT, "{\"text\": \"A\", \"finish\": \"eos\"}", {true}},
+        {TR_KIND_TEXT, "{\"text\": \"A\", \"finish\": null}", {true}},
+        {TR_KIND_TEXT, "{\"text\": \"A\"}", {true}},
+        {TR_KIND_MESSAGES, "{\"messages\": " ANSWER("A") ", \"finish\": \"length\"}", {false}},
+        {TR_KIND_PROMPT_COMPLETION,
+         "{\"prompt\": \"A\", \"completion\": \" b\", \"finish\": \"length\"}",
+         {false}},
+        {TR_KIND_LABELLED,
+         "{\"prompt\": \"A\", \"completion\": \" b\", \"label\": true, \"finish\": \"length\"}",
+         {false}},
+        {TR_KIND_PAIRS, "{" PAIR ", \"finish_chosen\": \"length\"}", {false, true}},
+        {TR_KIND_UNPAIRED, "{" PAIR ", \"finish_rejected\": \"length\"}", {true, false}},
+        {TR_KIND_WHOLE_PAIRS,
+         "{" PAIR ", \"finish_chosen\": \"stop\", \"finish_rejected\": \"length\"}",
+         {true, false}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect_ends(cases[i].kind, cases[i].row, cases[i].ends);
+    }
+}
+
 Test(kinds, labels_are_the_rows_or_the_chosen_sides)
 {
     tr_sequence_t s[2] = {{0}};
@@ -276,6 +318,10 @@ Test(kinds, what_is_wrong_with_a_row_is_said_of_its_column)
                "chosen is a text and rejected a list of messages: make them one kind");
     expect_bad(TR_KIND_LABELLED, "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": 1}",
                "label: expected true or false");
+    expect_bad(TR_KIND_TEXT, "{\"text\": \"a\", \"finish\": \"tired\"}",
+               "finish: expected \"stop\", \"eos\" or \"length\"");
+    expect_bad(TR_KIND_PAIRS, "{" PAIR ", \"finish_rejected\": 1}",
+               "finish_rejected: expected \"stop\", \"eos\" or \"length\"");
     expect_bad(TR_KIND_WHOLE_PAIRS, "{" PAIR ", \"margin\": \"big\"}", "margin: expected a number");
     expect_bad(TR_KIND_WHOLE_PAIRS, "{" PAIR ", \"margin\": 1e39}", "margin: expected a number");
     expect_bad(TR_KIND_STEPWISE, "{\"prompt\": \"a\", \"completions\": [\"b\"], \"labels\": []}",

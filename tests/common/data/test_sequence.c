@@ -50,7 +50,7 @@ static tr_sequence_t whole(const char *json)
     tr_sequence_t s = {0};
     tr_error_t err = {0};
     json_t *value = value_of(json);
-    cr_assert_eq(tr_encode_whole(&s, &encoder, value, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_encode_whole(&s, &encoder, value, false, &err), TR_OK, "%s", err.text);
     json_decref(value);
     return s;
 }
@@ -60,7 +60,7 @@ static tr_sequence_t completion(const char *prompt, const char *rest)
     tr_sequence_t s = {0};
     tr_error_t err = {0};
     json_t *a = value_of(prompt), *b = value_of(rest);
-    cr_assert_eq(tr_encode_completion(&s, &encoder, a, b, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_encode_completion(&s, &encoder, a, b, false, &err), TR_OK, "%s", err.text);
     json_decref(a);
     json_decref(b);
     return s;
@@ -87,6 +87,33 @@ Test(sequence, a_text_begins_and_ends_once_whatever_it_brought)
         cr_expect_null(s.mask);
         tr_sequence_release(&s);
         cr_expect(s.ids == NULL && s.length == 0);
+    }
+}
+
+Test(sequence, what_was_cut_has_no_end)
+{
+    encoder.chat_template = TR_CHAT_PLAIN;
+    const struct {
+        const char *prompt, *rest, *expected;
+    } cases[] = {
+        {"\"A cat\"", "\" ran\"", "<|endoftext|>A cat ran"},
+        {"[" SAY("user", "Hi.") "]", "[" SAY("assistant", "I") "]",
+         "\n\nHuman: Hi.\n\nAssistant: I"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        tr_sequence_t s = {0}, ended = completion(cases[i].prompt, cases[i].rest);
+        tr_error_t err = {0};
+        json_t *a = value_of(cases[i].prompt), *b = value_of(cases[i].rest);
+        cr_assert_eq(tr_encode_completion(&s, &encoder, a, b, true, &err), TR_OK, "%s", err.text);
+        expect_tokens(&s, 0, s.length, cases[i].expected);
+        // the end is all that is missing
+        cr_expect_eq(ended.length, s.length + 1);
+        cr_expect_eq(ended.ids[s.length], eos);
+        cr_expect_arr_eq(s.ids, ended.ids, s.length * sizeof *s.ids);
+        json_decref(a);
+        json_decref(b);
+        tr_sequence_release(&s);
+        tr_sequence_release(&ended);
     }
 }
 
@@ -171,8 +198,8 @@ Test(sequence, a_model_without_a_template_takes_texts_only)
     tr_sequence_t s = {0};
     tr_error_t err = {0};
     json_t *value = value_of(CONVERSATION);
-    cr_expect_eq(tr_encode_whole(&s, &encoder, value, &err), TR_ERR_UNSUPPORTED);
-    cr_expect_str_eq(err.text, "'" MODEL "' has no chat template: data.chat_template names one, "
+    cr_expect_eq(tr_encode_whole(&s, &encoder, value, false, &err), TR_ERR_UNSUPPORTED);
+    cr_expect_str_eq(err.text, "'" MODEL "' has no chat template: chat_template names one, "
                                "such as plain");
     json_decref(value);
     tr_sequence_release(&s);

@@ -99,6 +99,44 @@ Test(chat, texts_ids_and_masks_are_those_of_transformers)
     }
 }
 
+/// What is cut has no end, and its mask reaches to where it stops.
+static void expect_cut(chat_rig_t *rig, const json_t *golden)
+{
+    const json_t *messages = json_object_get(golden, "messages");
+    const json_t *wanted = json_object_get(golden, "ids");
+    rig->chat.cut = true;
+    tr_chat_text_t text = render(rig, messages, false);
+    cr_expect_str_eq(text.text.data, json_string_value(json_object_get(golden, "text")));
+    int32_t *ids = NULL;
+    uint8_t *mask = NULL;
+    size_t count = 0;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_chat_encode(&ids, &count, &mask, &rig->chat, messages, false, &err), TR_OK,
+                 "%s", err.text);
+    cr_assert_eq(count, json_array_size(wanted), "%s", text.text.data);
+    for (size_t i = 0; i < count; i++) {
+        cr_expect_eq(ids[i], json_integer_value(json_array_get(wanted, i)), "'%s': id %zu",
+                     text.text.data, i);
+    }
+    cr_expect_eq(mask[count - 1], 1, "%s", text.text.data);
+    free(ids);
+    free(mask);
+    tr_chat_text_release(&text);
+}
+
+Test(chat, a_cut_answer_is_that_of_transformers_continue_final_message)
+{
+    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
+        chat_rig_t rig = rig_for(format);
+        const json_t *cases = json_object_get(format_of(&rig, format), "cut");
+        cr_assert_geq(json_array_size(cases), 2);
+        for (size_t i = 0; i < json_array_size(cases); i++) {
+            expect_cut(&rig, json_array_get(cases, i));
+        }
+        release(&rig);
+    }
+}
+
 /// The messages before the first `count`-th.
 static json_t *first_messages(const json_t *messages, size_t count)
 {
@@ -144,6 +182,13 @@ Test(chat, an_answer_follows_the_prompt_of_what_stands_before_it)
         }
         release(&rig);
     }
+}
+
+Test(chat, an_answers_content_is_what_follows_the_templates_own_text)
+{
+    cr_expect_str_eq(tr_chat_content(TR_CHAT_PLAIN, " Yes."), "Yes.");
+    cr_expect_str_eq(tr_chat_content(TR_CHAT_PLAIN, "Yes."), "Yes.");
+    cr_expect_str_eq(tr_chat_content(TR_CHAT_CHATML, " Yes."), " Yes.");
 }
 
 Test(chat, formats_have_their_names)
@@ -339,7 +384,7 @@ Test(chat, an_unknown_template_is_quoted_and_never_guessed)
                    TR_ERR_UNSUPPORTED,
                    ": the chat template '{% for m in messages %} <|im_start|>{{ m.role }} {{ "
                    "m.conten...' is not a "
-                   "known one: if a format renders as it does, name it in data.chat_template");
+                   "known one: if a format renders as it does, name it in chat_template");
     expect_unknown("{\"chat_template\":3}", TR_ERR_FORMAT,
                    "/tokenizer_config.json: chat_template: expected a string, or a list of names "
                    "and templates");
