@@ -206,14 +206,13 @@ static json_t *sample_of(const controller_judges_t *self, size_t index,
         .prompt_count = prompt->prompt,
         .response_count = count,
         .columns = columns,
+        .messages = tr_rows_messages(self->rows, row),
         .finish = tr_finish_name((tr_finish_t)responses->finish[r]),
     };
     json_t *map = tr_score_sample(&sample);
-    // Printed only to be measured: messages are MessagePack, whose size is not known before.
-    char *printed = json_dumps(columns, JSON_COMPACT);
-    // An id takes up to 5 bytes in MessagePack; 128 for the keys.
-    *bytes = strlen(sample.prompt) + strlen(response) + strlen(printed) +
-             5 * (count + prompt->prompt) + 128;
+    // Printed only to be measured: messages are MessagePack, which is shorter, as a rule.
+    char *printed = json_dumps(map, JSON_COMPACT);
+    *bytes = strlen(printed);
     free(printed);
     json_decref(columns);
     free(response);

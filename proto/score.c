@@ -27,15 +27,17 @@ json_t *tr_judges_config(const tr_judges_t *judges, tr_precision_t precision)
     return json_pack("{s:o}", "judges", groups);
 }
 
-/// The columns are copied because the row is sent to several judges.
+/// Columns and messages are copied because the row is sent to several judges.
 json_t *tr_score_sample(const tr_sample_t *sample)
 {
     json_t *columns = sample->columns != NULL ? json_deep_copy(sample->columns) : json_object();
-    return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:s}", "id", (json_int_t)sample->id, "prompt",
-                     sample->prompt, "response", sample->response, "prompt_ids",
+    // no key for a prompt that is a text
+    json_t *messages = json_deep_copy(sample->messages);
+    return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:s, s:o*}", "id", (json_int_t)sample->id,
+                     "prompt", sample->prompt, "response", sample->response, "prompt_ids",
                      tr_body_from_ids(sample->prompt_ids, sample->prompt_count), "response_ids",
                      tr_body_from_ids(sample->response_ids, sample->response_count), "columns",
-                     columns, "finish", sample->finish);
+                     columns, "finish", sample->finish, "messages", messages);
 }
 
 /// extras are whatever a judge wants to be seen as metrics, such as the parts of its score.

@@ -12,7 +12,8 @@
 ///                            "device": "cuda:0", "precision": "bf16", "memory": 0.0},
 ///                 "exec":   {"kind": "exec"}}}
 ///
-/// A model has steps and step_separator too. Each kind's file in common/judge declares its fields.
+/// A model has chat_template, steps and step_separator too. Each kind's file in common/judge
+/// declares its fields.
 /// Programs of users (kinds exec and external) know how they judge and may ignore all this.
 #ifndef TR_PROTO_SCORE_H
 #define TR_PROTO_SCORE_H

@@ -106,7 +106,7 @@ static tr_status read_ids(const int32_t **list, size_t *count, int32_t **ids, co
     return tr_body_ids(*ids - *count, *count, map, key, where, err);
 }
 
-/// Every field is required; unknown ones are passed over, as PROTOCOL.md allows.
+/// Every field but messages is required; unknown ones are passed over, as PROTOCOL.md allows.
 static tr_status read_sample(tr_sample_t *sample, int32_t **ids, const json_t *map,
                              const char *where, tr_error_t *err)
 {
@@ -120,6 +120,7 @@ static tr_status read_sample(tr_sample_t *sample, int32_t **ids, const json_t *m
                     err));
     TR_TRY(tr_body_object(&columns, map, "columns", where, err));
     sample->columns = columns;
+    sample->messages = json_object_get(map, "messages");
     return tr_body_string(&sample->finish, map, "finish", where, err);
 }
 

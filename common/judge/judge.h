@@ -21,8 +21,9 @@ typedef struct tr_sample {
     const int32_t *response_ids; ///< [response_count]
     size_t prompt_count;
     size_t response_count;
-    const json_t *columns; ///< every other column of the prompt's row, an object; NULL: none
-    const char *finish;    ///< "eos", "stop" or "length"
+    const json_t *columns;  ///< every other column of the prompt's row, an object; NULL: none
+    const json_t *messages; ///< the prompt's conversation; NULL: the prompt is a text
+    const char *finish;     ///< "eos", "stop" or "length"
 } tr_sample_t;
 
 /// What a judge is given of the process that it scores in.
@@ -116,12 +117,13 @@ typedef struct tr_external_judge {
 
 typedef struct tr_model_judge {
     uint64_t workers;
-    char *device;     ///< common/base/device_name.h
-    double memory;    ///< GiB of a GPU; 0: all that is free
-    uint64_t threads; ///< 0: one per processor
-    int precision;    ///< the run's (tr_precision_fields); in messages alone
-    char *model;      ///< a Hugging Face directory with a scalar head
-    int steps;        ///< a tr_step_score_t (common/algo/process_reward.h)
+    char *device;      ///< common/base/device_name.h
+    double memory;     ///< GiB of a GPU; 0: all that is free
+    uint64_t threads;  ///< 0: one per processor
+    int precision;     ///< the run's (tr_precision_fields); in messages alone
+    char *model;       ///< a Hugging Face directory with a scalar head
+    int chat_template; ///< a tr_chat_format_t; none: the model's own
+    int steps;         ///< a tr_step_score_t (common/algo/process_reward.h)
     char *step_separator;
 } tr_model_judge_t;
 

@@ -1,19 +1,23 @@
 // The judge `model`: a Hugging Face directory with a scalar head.
 //
-// The score is what AutoModelForSequenceClassification gives for the text of prompt and response,
-// encoded as one by the directory's own tokenizer with its special tokens once: the head's value at
-// the last token. Where its config.json has score_mean and score_std (reward.normalize), less the
-// mean, over the deviation. With `steps` it is a process reward model: the response is split at
-// each step_separator, and the chances that the steps are right, the sigmoid of the head's value at
-// the end of each, become one score in [0, 1].
+// The score is what AutoModelForSequenceClassification gives for prompt and response, encoded as
+// one by the directory's own tokenizer and by the function that encodes the rows of `algorithm:
+// reward` (common/data/sequence.h): a finished response has the tokenizer's end token, or its
+// template's end of turn, and a cut one has neither. It is the head's value at the last token.
+// Where its config.json has score_mean and score_std (reward.normalize), less the mean, over the
+// deviation. With `steps` it is a process reward model: the response is split at each
+// step_separator, and the chances that the steps are right, the sigmoid of the head's value at the
+// end of each, become one score in [0, 1].
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/algo/process_reward.h"
 #include "common/base/log.h"
+#include "common/data/sequence.h"
 #include "common/judge/judge.h"
 #include "common/model/response.h"
 #include "common/tensor/device.h"
+#include "common/text/finish.h"
 #include "common/text/steps.h"
 #include "common/text/tokenizer.h"
 #include "common/text/utf8.h"
@@ -32,6 +36,11 @@ static const tr_field_t fields[] = {
           .help = "The run's."),
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "A model with a scalar head."),
+    FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = tr_chat_format_names, .when = "steps",
+          .is = "null",
+          .help =
+              "How it reads conversations; null: by the model's own template, and without one as "
+              "the policy's template writes them."),
     FIELD(steps, TR_FIELD_CHOICE, "null", .choices = tr_step_score_names,
           .help = "For a process reward model: the score is the minimum, the mean, the last or the "
                   "product of the probabilities that each step of a response is correct; null: the "
@@ -55,6 +64,8 @@ typedef struct state {
     const tr_judge_host_t *host;     // borrowed
     tr_backend_t *backend;
     tr_tokenizer_t *tokenizer;
+    tr_encoder_t encoder;
+    bool detected; // the model's own template has been looked for
     tr_model_t *model;
     tr_response_pass_t *pass;
 } state_t;
@@ -104,6 +115,9 @@ static tr_status load(state_t *judge, tr_error_t *err)
     TR_TRY(require_scalar_head(options->model, err));
     // the judge's own tokenizer: the policy's ids mean nothing to another model
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, options->model, err));
+    judge->encoder = (tr_encoder_t){.tokenizer = judge->tokenizer,
+                                    .chat_template = (tr_chat_format_t)options->chat_template,
+                                    .model = options->model};
     TR_TRY(tr_backend_open(&judge->backend, &device, err));
     TR_TRY(tr_model_open(&judge->model, options->model, judge->backend, TR_MODEL_DECODES, err));
     // reads the head's value at the last token of a sequence
@@ -160,26 +174,61 @@ static tr_status check_ids(const state_t *judge, const int32_t *ids, size_t coun
     return TR_OK;
 }
 
-static tr_status encode_sample(tr_ids_t *all, const state_t *judge, const tr_sample_t *sample,
+/// Looks for the model's own template when the first conversation comes, so that a model with one
+/// that is not known scores texts.
+static tr_status detect_template(state_t *judge, tr_error_t *err)
+{
+    tr_encoder_t *encoder = &judge->encoder;
+    if (encoder->chat_template == TR_CHAT_NONE && !judge->detected) {
+        TR_TRY(tr_chat_detect(&encoder->chat_template, encoder->model, err));
+        judge->detected = true;
+    }
+    return TR_OK;
+}
+
+/// The sample as a row of `algorithm: reward` has it: one text, or the conversation that ends with
+/// the response. *value: a new reference.
+static tr_status read_sample(json_t **value, state_t *judge, const tr_sample_t *sample,
+                             tr_error_t *err)
+{
+    if (sample->messages != NULL) {
+        TR_TRY(detect_template(judge, err));
+    }
+    tr_chat_format_t format = judge->encoder.chat_template;
+    if (sample->messages == NULL || format == TR_CHAT_NONE) {
+        // as one text: a token may reach over the border between the two
+        char *text = tr_format("%s%s", sample->prompt, sample->response);
+        *value = json_string(text);
+        free(text);
+    } else {
+        *value = json_copy((json_t *)sample->messages);
+        json_array_append_new(*value, json_pack("{s:s, s:s}", "role", "assistant", "content",
+                                                tr_chat_content(format, sample->response)));
+    }
+    TR_ASSERT(*value != NULL, "a sample that is no text");
+    return TR_OK;
+}
+
+static tr_status encode_sample(tr_ids_t *all, state_t *judge, const tr_sample_t *sample,
                                tr_error_t *err)
 {
-    int32_t *ids;
-    size_t count;
-    // as one text: a token may reach over the border between the two
-    char *text = tr_format("%s%s", sample->prompt, sample->response);
-    tr_status status = tr_tokenizer_encode(&ids, &count, judge->tokenizer, text, strlen(text),
-                                           TR_ENCODE_SPECIAL, err);
-    free(text);
-    TR_TRY(status);
-    status = check_ids(judge, ids, count, err);
-    for (size_t i = 0; i < count && status == TR_OK; i++) {
-        tr_ids_append(all, ids[i]);
+    json_t *value;
+    tr_sequence_t sequence = {0};
+    bool cut = strcmp(sample->finish, tr_finish_name(TR_FINISH_LENGTH)) == 0;
+    TR_TRY(read_sample(&value, judge, sample, err));
+    tr_status status = tr_encode_whole(&sequence, &judge->encoder, value, cut, err);
+    json_decref(value);
+    if (status == TR_OK) {
+        status = check_ids(judge, sequence.ids, sequence.length, err);
     }
-    free(ids);
+    if (status == TR_OK) {
+        tr_ids_extend(all, sequence.ids, sequence.length);
+    }
+    tr_sequence_release(&sequence);
     return status;
 }
 
-static tr_status encode_all(encoded_t *encoded, const state_t *judge, const tr_sample_t *samples,
+static tr_status encode_all(encoded_t *encoded, state_t *judge, const tr_sample_t *samples,
                             size_t count, tr_error_t *err)
 {
     encoded->starts = tr_calloc(count + 1, sizeof *encoded->starts);

@@ -29,6 +29,14 @@ Test(score, a_sample_has_the_keys_of_the_contract)
     json_t *map = tr_score_sample(&sample);
     cr_expect(json_equal(map, expected));
     json_decref(map);
+    // A prompt that is a conversation travels as such too.
+    tr_sample_t chat = sample;
+    json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "2 *");
+    chat.messages = messages;
+    json_object_set_new(expected, "messages", messages);
+    map = tr_score_sample(&chat);
+    cr_expect(json_equal(map, expected));
+    json_decref(map);
     json_decref(expected);
     json_decref(columns);
 }

@@ -103,7 +103,8 @@ static void every_prefix(tr_sample_t *samples, double part)
             int32_t prompt = (int32_t)(part * length);
             samples[t] = (tr_sample_t){.id = t,
                                        .prompt = text_of(starts[s], prompt),
-                                       .response = text_of(starts[s] + prompt, length - prompt)};
+                                       .response = text_of(starts[s] + prompt, length - prompt),
+                                       .finish = "length"};
         }
     }
 }
@@ -125,7 +126,8 @@ static void score(judging_t *judge, float *scores, const tr_sample_t *samples, s
 
 static float score_text(judging_t *judge, const char *prompt, const char *response)
 {
-    const tr_sample_t sample = {.id = 7, .prompt = prompt, .response = response};
+    const tr_sample_t sample = {
+        .id = 7, .prompt = prompt, .response = response, .finish = "length"};
     float value;
     score(judge, &value, &sample, 1);
     return value;
@@ -133,7 +135,7 @@ static float score_text(judging_t *judge, const char *prompt, const char *respon
 
 static void expect_blamed(judging_t *judge, const char *response, const char *part)
 {
-    const tr_sample_t sample = {.id = 7, .prompt = "", .response = response};
+    const tr_sample_t sample = {.id = 7, .prompt = "", .response = response, .finish = "length"};
     tr_error_t err = {0};
     float value;
     cr_assert_eq(tr_judge_model.score(judge->state, &value, &sample, 1, &err), TR_ERR_ARGUMENT,
@@ -154,6 +156,40 @@ Test(model, the_score_is_the_heads_value_at_the_last_token)
     expect_near("scores", scores, values, TOKENS, 2e-5, 2e-5);
     free_texts(samples, TOKENS);
     judging_close(&judge);
+    scratch_close(&directory);
+}
+
+/// Makes the token of that id the tokenizer's end.
+static void name_end(int32_t id)
+{
+    char *text = tr_format("{\"eos_token\": {\"content\": \"%s%c\"}}",
+                           strchr("\\\"", FIRST + id) != NULL ? "\\" : "", FIRST + id);
+    free(scratch_write(directory, "tokenizer_config.json", text, strlen(text)));
+    free(text);
+}
+
+Test(model, a_finished_response_is_scored_at_its_end_token)
+{
+    open_directory(-1);
+    tr_sample_t samples[TOKENS];
+    every_prefix(samples, 0.5);
+    // PyTorch's value one token later is the score of a prefix whose end is the token that follows.
+    for (int32_t s = 0; s < SEQUENCES; s++) {
+        for (int32_t t = starts[s]; t + 1 < starts[s + 1]; t++) {
+            judging_t judge;
+            float ended[2];
+            tr_sample_t pair[] = {samples[t], samples[t]};
+            pair[0].finish = t % 2 == 0 ? "eos" : "stop";
+            name_end(ids[t + 1]);
+            judging_open(&judge, &tr_judge_model, options_of(directory, 1));
+            score(&judge, ended, pair, 2);
+            // an end that stands there already is not added again
+            const float expected[] = {values[ids[t] == ids[t + 1] ? t : t + 1], values[t]};
+            expect_near("scores", ended, expected, 2, 2e-5, 2e-5);
+            judging_close(&judge);
+        }
+    }
+    free_texts(samples, TOKENS);
     scratch_close(&directory);
 }
 

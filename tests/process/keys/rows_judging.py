@@ -5,9 +5,9 @@ import re
 import shutil
 import subprocess
 
-from data import BATCH
+from data import BATCH, PROMPTS, write_rows
 from harness import DEADLINE, SCRATCH, TROUPE, Job, Skip, attended, check, close, mean, once, run, same, write_recipe
-from models import ids, table_model, value
+from models import EOS, ids, table_model, value
 from oracle import sigmoid
 from table import row
 
@@ -221,6 +221,29 @@ def _(t):
     judged(t.base, RAW["model"])
     judged(run({**t.recipe(), "roles.reward": [{"model": table_model("zero")}]}), lambda _: 0.0)
     t.used = True
+
+
+def judged_by_endings(it, end):
+    """Finished responses have the value of the token that ends them, cut ones that of their last token."""
+    found = {s["finish"]: 0 for s in it.samples}
+    for s in it.samples:
+        token = ids(s["response"])[-1] if s["finish"] == "length" else end
+        close(s["score"], value("critic", token), 1e-5, 1e-6, f"the score of {s['response']!r}, which ended by {s['finish']}")
+        found[s["finish"]] += 1
+    check(found.get("stop") and found.get("length"), "all responses are finished, or cut")
+
+
+def asked():
+    """Prompts that are conversations, and responses that end at a full stop, or are cut."""
+    prompts = write_rows("asked", [{"prompt": [{"role": "user", "content": row["prompt"]}]} for row in PROMPTS])
+    return {**entry("model")(), "generation.max_new_tokens": 6, "data.prompts": prompts, "data.chat_template": "plain", "generation.stop_ids": [ids_of_stop()]}
+
+
+@row("roles.reward[model].chat_template", "sample", "chatml", asked)
+def _(t):
+    # Without a template the judge scores the text that the policy's wrote, and its own end token.
+    judged_by_endings(t.base, EOS)
+    judged_by_endings(t.other, ids("<|im_end|>\n")[-1])
 
 
 def chance(separator):
