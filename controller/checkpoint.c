@@ -66,7 +66,8 @@ static tr_status write_state(const controller_run_t *run, const char *directory,
 void controller_checkpoint_announce(controller_run_t *run, uint64_t step)
 {
     char *checkpoint = step > 0 ? controller_rundir_checkpoint(run->rundir, step) : NULL;
-    const controller_start_t start = {checkpoint, step, controller_rundir_path(run->rundir)};
+    const controller_start_t start = {checkpoint, step, controller_rundir_path(run->rundir),
+                                      tr_tokenizer_eos(run->tokenizer)};
     controller_role_config_set(run->broker, run->recipe, &start);
     free(checkpoint);
 }
@@ -168,7 +169,8 @@ done:
 static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
 {
     char *checkpoint = run->step > 0 ? controller_rundir_checkpoint(run->rundir, run->step) : NULL;
-    const controller_start_t start = {checkpoint, run->step, controller_rundir_path(run->rundir)};
+    const controller_start_t start = {checkpoint, run->step, controller_rundir_path(run->rundir),
+                                      tr_tokenizer_eos(run->tokenizer)};
     // Both at once: each reads its own part of the checkpoint.
     const controller_call_t actor = controller_run_learner_call(TR_ROLE_ACTOR, "restore");
     const controller_call_t critic = controller_run_learner_call(TR_ROLE_CRITIC, "restore");

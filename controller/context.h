@@ -23,7 +23,8 @@ typedef struct controller_run {
     tr_broker_t *broker;
     controller_calls_t *calls;
     tr_tokenizer_t *tokenizer; ///< the policy's
-    tr_model_config_t model;   ///< the policy's
+    tr_model_config_t model;   ///< the policy's, with the tokenizer's end token
+    bool end_added;            ///< which was none of its own
     tr_rows_t rows;
     tr_rows_t eval_rows;         ///< empty without data.eval
     controller_judges_t *judges; ///< NULL for algorithms that train on rows

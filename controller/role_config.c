@@ -69,11 +69,11 @@ static json_t *learner(const tr_recipe_t *recipe, const controller_start_t *star
     json_t *optimizer = json_object();
     // By the table, so that a new option needs no line here.
     tr_fields_to_json(optimizer, &recipe->optimizer, &tr_optimizer_fields);
-    json_t *config =
-        json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "model", absolute(model), "checkpoint",
-                  checkpoint == NULL ? json_null() : absolute(checkpoint), "step",
-                  (json_int_t)start->step, "seed", (json_int_t)recipe->seed, "threads",
-                  threads_of(own->threads, learners * own->ranks), "optimizer", optimizer);
+    json_t *config = json_pack(
+        "{s:o, s:o, s:I, s:I, s:i, s:o, s:o}", "model", absolute(model), "checkpoint",
+        checkpoint == NULL ? json_null() : absolute(checkpoint), "step", (json_int_t)start->step,
+        "seed", (json_int_t)recipe->seed, "eos", start->eos, "threads",
+        threads_of(own->threads, learners * own->ranks), "optimizer", optimizer);
     // zero_stage and gradient_sum stand beside the other keys, not in an object of their own.
     tr_fields_to_json(config, &own->sharing, &tr_sharing_fields);
     free(checkpoint);
@@ -168,10 +168,10 @@ void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
     }
     // External workers have processors of their own.
     uint64_t here = roles->rollout.workers - roles->rollout.external;
-    json_t *rollout = json_pack("{s:o, s:o, s:I, s:b}", "model", absolute(recipe->model), "threads",
-                                threads_of(roles->rollout.threads, here), "max_batch",
-                                (json_int_t)roles->rollout.max_batch, "frozen",
-                                (int)!tr_algorithm_learns(algorithm));
+    json_t *rollout = json_pack(
+        "{s:o, s:i, s:o, s:I, s:b}", "model", absolute(recipe->model), "eos", start->eos, "threads",
+        threads_of(roles->rollout.threads, here), "max_batch", (json_int_t)roles->rollout.max_batch,
+        "frozen", (int)!tr_algorithm_learns(algorithm));
     tr_dispatch_set_config(
         dispatch, TR_ROLE_ROLLOUT,
         on_device(rollout, recipe, names_of(&roles->rollout.device), roles->rollout.memory));

@@ -12,6 +12,7 @@ typedef struct controller_start {
     const char *checkpoint;
     uint64_t step;   ///< of the checkpoint
     const char *run; ///< the run directory's absolute path
+    int32_t eos;     ///< the tokenizer's end token, for roles without a tokenizer; -1: none
 } controller_start_t;
 
 /// Threads of a process: as the recipe says, else its share of the processors when `sharers`

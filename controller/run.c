@@ -229,6 +229,9 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
             "belong together",
             recipe->model, ids, run->model.vocabulary);
     }
+    size_t ends = run->model.eos_count;
+    TR_TRY(tr_model_config_align(&run->model, tr_tokenizer_eos(run->tokenizer), err));
+    run->end_added = run->model.eos_count > ends;
     size_t positions = run->model.max_positions;
     // A generating algorithm evaluates nothing: data.eval belongs to those that train on rows.
     TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
@@ -263,6 +266,17 @@ static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const cha
         note(run, tr_format("%s: %zu of %zu rows are bad and were dropped; "
                             "logs/controller.log names them",
                             key, dropped, dropped + tr_dataset_size(rows->dataset)));
+    }
+}
+
+/// Says that what texts are learnt to end with is none of the model's end tokens.
+static void note_end(controller_run_t *run)
+{
+    int32_t eos = tr_tokenizer_eos(run->tokenizer);
+    if (run->end_added) {
+        note(run, tr_format("the tokenizer's end token %s (%d) is none of the model's "
+                            "(eos_token_id): it ends responses as they do, and saved models say so",
+                            tr_tokenizer_token(run->tokenizer, eos), eos));
     }
 }
 
@@ -305,6 +319,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     note_dropped(run, &run->rows,
                  tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");
+    note_end(run);
     char *advice = controller_rows_advice(run);
     if (advice != NULL) {
         note(run, advice);

@@ -17,7 +17,9 @@ tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
     TR_TRY(tr_tokenizer_new(&loaded->tokenizer, directory, err));
     TR_TRY(tr_backend_open(&loaded->backend, device, err));
     // the backend first: the model's weights go to it
-    return tr_model_open(&loaded->model, directory, loaded->backend, TR_MODEL_DECODES, err);
+    TR_TRY(tr_model_open(&loaded->model, directory, loaded->backend, TR_MODEL_DECODES, err));
+    // a run's rollouts stop there too
+    return tr_model_align(loaded->model, tr_tokenizer_eos(loaded->tokenizer), err);
 }
 
 /// The model before its backend, which has its memory.

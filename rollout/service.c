@@ -76,7 +76,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
 {
     rollout_service_t *service = context;
     const char *directory;
-    int64_t max_batch;
+    int64_t max_batch, eos;
     bool frozen;
     // A new session: another controller, perhaps with another model.
     unload(service);
@@ -84,10 +84,13 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     // The bound is a sanity check: each running sequence needs pages of the cache.
     TR_TRY(tr_body_integer(&max_batch, config, "max_batch", 1, 65536, "welcome", err));
     TR_TRY(tr_body_bool(&frozen, config, "frozen", "welcome", err));
+    TR_TRY(tr_body_integer(&eos, config, "eos", -1, INT32_MAX, "welcome", err));
     // Of a list of devices, the worker takes the one of its number.
     TR_TRY(tr_device_open(&service->backend, config, service->options->threads,
                           tr_device_worker_number(service->options->name), err));
     TR_TRY(open_model(service, directory, frozen, err));
+    // the end token that rows are learnt with ends responses too
+    TR_TRY(tr_model_align(service->model, (int32_t)eos, err));
     // The readers of weights are made anew as well: those of the last session may map its segments.
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();

@@ -76,6 +76,16 @@ done:
     return status;
 }
 
+/// The caller's text, byte for byte: runs are compared by the hashes of these files.
+static tr_status write_text(const char *staging, const char *name, const char *text,
+                            tr_error_t *err)
+{
+    char *path = tr_format("%s/%s", staging, name);
+    tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
+    free(path);
+    return status;
+}
+
 /// A file of tensors, whatever its size: shards are only read.
 static tr_status write_tensors(const char *staging, const char *name,
                                const tr_safetensors_entry_t *entries, size_t count,
@@ -91,13 +101,12 @@ static tr_status write_files(const char *staging, const tr_hf_model_t *model, tr
 {
     // transformers refuses a model's file without it
     static const tr_safetensors_pair_t format = {"format", "pt"};
-    char *path = tr_format("%s/config.json", staging);
-    // The caller's text, byte for byte: runs are compared by the hashes of these files.
-    tr_status status = tr_file_write_atomic(path, model->config, strlen(model->config), err);
-    free(path);
-    TR_TRY(status);
+    TR_TRY(write_text(staging, "config.json", model->config, err));
     for (size_t i = 0; model->source != NULL && i < sizeof COPIED / sizeof *COPIED; i++) {
         TR_TRY(copy_file(staging, model->source, COPIED[i], err));
+    }
+    if (model->generation != NULL) {
+        TR_TRY(write_text(staging, "generation_config.json", model->generation, err));
     }
     // the weights come late: they are the longest to write and the likeliest to fail
     TR_TRY(write_tensors(staging, "model.safetensors", model->entries, model->count, &format, err));

@@ -346,6 +346,32 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     return TR_OK;
 }
 
+tr_status tr_model_config_align(tr_model_config_t *config, int32_t eos, tr_error_t *err)
+{
+    for (size_t i = 0; i < config->eos_count; i++) {
+        if (config->eos[i] == eos) {
+            return TR_OK;
+        }
+    }
+    if (eos < 0) {
+        return TR_OK;
+    }
+    if ((size_t)eos >= config->vocabulary) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "the end token %d is beyond the vocabulary of %zu",
+                       eos, config->vocabulary);
+    }
+    if (config->eos_count == TR_MODEL_EOS_LIMIT) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "the model has %d end tokens, and the tokenizer's %d is none of them: "
+                       "shorten eos_token_id in generation_config.json",
+                       TR_MODEL_EOS_LIMIT, eos);
+    }
+    memmove(config->eos + 1, config->eos, config->eos_count * sizeof *config->eos);
+    config->eos[0] = eos;
+    config->eos_count++;
+    return TR_OK;
+}
+
 /// A head with one row cannot be the embedding, which has a row a token.
 void tr_model_config_make_scalar(tr_model_config_t *config)
 {

@@ -55,6 +55,19 @@ tr_status tr_model_config_load_language(tr_model_config_t *config, const char *d
 /// language model.
 void tr_model_config_make_scalar(tr_model_config_t *config);
 
+/// The tokenizer's end token ends responses too, before the ids that the config has, as
+/// transformers' align_special_tokens has it; unchanged where the config has it, or eos is -1: the
+/// tokenizer has none. TR_ERR_ARGUMENT for an id beyond the vocabulary, TR_ERR_UNSUPPORTED for one
+/// more than TR_MODEL_EOS_LIMIT.
+tr_status tr_model_config_align(tr_model_config_t *config, int32_t eos, tr_error_t *err);
+
+/// The text of the generation_config.json of a model whose other files are those of the directory
+/// `source`: its file, with the config's eos_token_id. *text: the caller's; NULL where the file
+/// says the same, or there is none, and config.json speaks for both. Fails as
+/// tr_model_config_load.
+tr_status tr_model_generation_json(char **text, const tr_model_config_t *config, const char *source,
+                                   tr_error_t *err);
+
 /// The text of a config.json that transformers and tr_model_config_load read back to the same
 /// values; its keys are those of transformers 4, which 5 reads too. The weights beside it are F32.
 /// The caller frees the text. The same bytes for the same input.

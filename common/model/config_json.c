@@ -3,11 +3,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/hf/json_file.h"
 #include "common/model/config.h"
 #include "common/model/families/family.h"
 
-enum { LINES = 48, VALUE = 16 * (TR_MODEL_EOS_LIMIT + 1) };
+enum { LINES = 48, VALUE = 16 * (TR_MODEL_EOS_LIMIT + 1), FILE_LIMIT = 16 << 20 };
 
 /// The shortest decimal that reads back as the same number: as a float (`single`), or as a double
 /// with a point or exponent, so that Python reads no int.
@@ -117,6 +119,43 @@ static char *text_of(page_t *page)
     }
     snprintf(at, room - (size_t)(at - text), "\n}\n");
     return text;
+}
+
+/// Sets the file's eos_token_id to the config's list; whether that changed it. One id may stand by
+/// itself.
+static bool set_eos(json_t *file, const tr_model_config_t *config)
+{
+    const json_t *old = json_object_get(file, "eos_token_id");
+    json_t *list = json_array();
+    for (size_t i = 0; i < config->eos_count; i++) {
+        json_array_append_new(list, json_integer(config->eos[i]));
+    }
+    bool changes = config->eos_count > 0 && !json_equal(old, list) &&
+                   !(config->eos_count == 1 && json_equal(old, json_array_get(list, 0)));
+    if (changes) {
+        json_object_set(file, "eos_token_id", list);
+    }
+    json_decref(list);
+    return changes;
+}
+
+tr_status tr_model_generation_json(char **text, const tr_model_config_t *config, const char *source,
+                                   tr_error_t *err)
+{
+    char *path = tr_format("%s/generation_config.json", source);
+    json_t *file = NULL;
+    tr_status status = TR_OK;
+    *text = NULL;
+    if (access(path, F_OK) == 0) {
+        status = tr_json_file_read(&file, path, FILE_LIMIT, err);
+    }
+    if (file != NULL && set_eos(file, config)) {
+        // 16 digits give numbers that people wrote back as they wrote them
+        *text = json_dumps(file, JSON_INDENT(2) | JSON_REAL_PRECISION(16));
+    }
+    json_decref(file);
+    free(path);
+    return status;
 }
 
 char *tr_model_config_json(const tr_model_config_t *config)

@@ -314,6 +314,11 @@ void tr_model_set_scores(tr_model_t *model, double mean, double deviation)
     model->config.score_std = deviation;
 }
 
+tr_status tr_model_align(tr_model_t *model, int32_t eos, tr_error_t *err)
+{
+    return tr_model_config_align(&model->config, eos, err);
+}
+
 const tr_layout_t *tr_model_layout(const tr_model_t *model)
 {
     return &model->layout;

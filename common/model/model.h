@@ -66,6 +66,8 @@ void tr_model_randomize(tr_model_t *model, uint64_t seed);
 const tr_model_config_t *tr_model_config(const tr_model_t *model);
 /// What config.json will say of a reward model's scores (config.h); nothing here computes with it.
 void tr_model_set_scores(tr_model_t *model, double mean, double deviation);
+/// As tr_model_config_align, of the model's config.
+tr_status tr_model_align(tr_model_t *model, int32_t eos, tr_error_t *err);
 const tr_layout_t *tr_model_layout(const tr_model_t *model);
 tr_backend_t *tr_model_backend(const tr_model_t *model);
 tr_queue_t *tr_model_queue(const tr_model_t *model);

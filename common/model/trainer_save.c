@@ -259,6 +259,10 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
 {
     const tr_layout_t *layout = &model->layout;
     const size_t n = layout->flat[TR_TRAINED].total;
+    char *generation = NULL;
+    if (source != NULL) {
+        TR_TRY(tr_model_generation_json(&generation, &model->config, source, err));
+    }
     char *config = tr_model_config_json(&model->config);
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
@@ -281,11 +285,13 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
                                  .count = layout->count,
                                  .state = state,
                                  .state_count = optimizer != NULL ? 3 : 0,
-                                 .source = source};
+                                 .source = source,
+                                 .generation = generation};
     tr_status status = tr_hf_save(directory, &files, err);
     free(entries);
     free(stored);
     free(config);
+    free(generation);
     return status;
 }
 

@@ -86,13 +86,14 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
                           const tr_service_options_t *options, tr_error_t *err)
 {
     const char *source;
-    int64_t step;
+    int64_t step, eos;
     tr_optimizer_options_t optimizer;
     tr_ranks_t ranks;
     tr_model_t *model = NULL;
     const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
+    TR_TRY(tr_body_integer(&eos, config, "eos", -1, INT32_MAX, "welcome", err));
     TR_TRY(read_options(&optimizer, &ranks, config, options->collective, err));
     // A restore keeps the device: only the model and its state are made anew.
     if (learner->backend == NULL) {
@@ -107,7 +108,10 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     // gradient_checkpointing: the same bytes with less memory.
     tr_model_recompute(model, optimizer.gradient_checkpointing);
     // Takes the model; one that a failure has left is destroyed.
-    tr_status status = tr_trainer_new(&learner->trainer, &model, &optimizer, &ranks, err);
+    tr_status status = tr_model_align(model, (int32_t)eos, err);
+    if (status == TR_OK) {
+        status = tr_trainer_new(&learner->trainer, &model, &optimizer, &ranks, err);
+    }
     tr_model_destroy(&model);
     TR_TRY(status);
     if (checkpoint != NULL) {

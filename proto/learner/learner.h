@@ -33,6 +33,7 @@ typedef struct tr_learner {
 ///     step          of the checkpoint
 ///     seed          of the run
 ///     optimizer     the fields of tr_optimizer_fields
+///     eos           the tokenizer's end token, which saved configurations have too; -1: none
 ///     from_scratch  optional bool, default false: fresh weights of the model's shape
 ///     zero_stage, gradient_sum  the fields of tr_sharing_fields
 ///     device...     what proto/device.h reads; of a list of devices, the rank's

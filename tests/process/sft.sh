@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Next-token training from fresh weights: the loss falls, eval_loss is there, and a run is a function of recipe, data and seed,
-# whatever is killed or stopped; prompts with completions are learnt too; a bad row ends the run by its file and line.
+# whatever is killed or stopped; prompts with completions are learnt too; a response ends as rows do; a bad row ends the run by its file and line.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 command -v python3 >/dev/null || skip "there is no python3"
 
@@ -156,6 +156,22 @@ assert all(0.75 * 512 * row["step"] < row["num_tokens"] <= 512 * row["step"] for
 assert all(0 < row["loss"] < row["entropy"] + 8 for row in rows), rows
 PYTHON
 say "packs of rows"
+
+# The tokenizer's end token is none of the model's: both end responses, and final/ says so (tests/golden/eos.py has transformers' word).
+cp -r "$MODEL" "$SCRATCH/other-end" && sed -i 's/"eos_token": "[^"]*"/"eos_token": "<|pad|>"/' "$SCRATCH/other-end/tokenizer_config.json"
+for i in 1 2 3 4 5 6 7 8; do echo '{"prompt": "Once", "completion": " upon a time."}'; done >"$SCRATCH/once.jsonl"
+run other_end steps=24 "model=$SCRATCH/other-end" "data.train=[$SCRATCH/once.jsonl]" "data.eval=[]"
+grep -qF '<|pad|> (1) is none of the model' "$SCRATCH/other_end.out" || fail "the other end token is not said"
+grep -qF '<|pad|> (1) is none of the model' "$SCRATCH/other_end/logs/controller.log" || fail "the other end token is not in the log"
+python3 - "$SCRATCH/other_end/final" <<'PYTHON' || fail "final/ does not stop at both end tokens"
+import json, sys
+for name in ("config.json", "generation_config.json"):
+    assert json.load(open(f"{sys.argv[1]}/{name}"))["eos_token_id"] == [1, 0], name
+PYTHON
+said=$("$TROUPE" generate --model "$SCRATCH/other_end/final" --prompt Once --greedy --max-new-tokens 40)
+[ "$said" = " upon a time." ] || fail "the response does not end where it was learnt to: '$said'"
+cmp -s "$MODEL/generation_config.json" "$SCRATCH/base/final/generation_config.json" || fail "an aligned model gets another generation_config.json"
+say "the tokenizer's end token beside the model's"
 
 {
     head -n 10 "$SCRATCH/stories.jsonl"

@@ -47,8 +47,8 @@ TestSuite(rollout_service, .init = setup, .fini = teardown, .timeout = 120);
 
 static json_t *config(void)
 {
-    return json_pack("{s:s, s:i, s:b, s:i}", "model", MODEL, "max_batch", 2, "frozen", 1, "threads",
-                     1);
+    return json_pack("{s:s, s:i, s:i, s:b, s:i}", "model", MODEL, "eos", -1, "max_batch", 2,
+                     "frozen", 1, "threads", 1);
 }
 
 static void welcome(void)
@@ -237,7 +237,7 @@ Test(rollout_service, weights_of_an_unknown_kind_are_refused)
 
 Test(rollout_service, each_key_of_the_welcome_is_required_by_name)
 {
-    static const char *const keys[] = {"model", "max_batch", "frozen", "threads"};
+    static const char *const keys[] = {"model", "eos", "max_batch", "frozen", "threads"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *bad = config();
         json_object_del(bad, keys[i]);

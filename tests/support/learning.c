@@ -70,8 +70,9 @@ json_t *learning_config_json(const char *directory)
     // as the controller sends it: every option of the table
     json_t *optimizer = json_object();
     fields_put_defaults(optimizer, &tr_optimizer_fields);
-    json_t *config = json_pack("{s:s, s:n, s:i, s:i, s:i, s:o}", "model", directory, "checkpoint",
-                               "step", 0, "seed", 1, "threads", 1, "optimizer", optimizer);
+    json_t *config =
+        json_pack("{s:s, s:n, s:i, s:i, s:i, s:i, s:o}", "model", directory, "checkpoint", "eos",
+                  -1, "step", 0, "seed", 1, "threads", 1, "optimizer", optimizer);
     fields_put_defaults(config, &tr_sharing_fields);
     return config;
 }

@@ -2,6 +2,7 @@
 #include "common/model/config.h"
 
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,6 +163,83 @@ Test(config, what_generation_stops_at_is_its_own_configuration_s_business)
                    "generation_config.json: eos_token_id");
     expect_refused(text, "{\"eos_token_id\": [0, 1, 2, 3, 4, 5, 6, 7, 8]}", TR_ERR_UNSUPPORTED,
                    "eos_token_id");
+}
+
+/// The key's value in a configuration, as the text of an object's member; owned by the caller.
+static char *member(const json_t *golden, const char *file)
+{
+    char *value = json_dumps(json_object_get(golden, file), JSON_ENCODE_ANY);
+    char *text = tr_format("\"eos_token_id\": %s", value);
+    free(value);
+    return text;
+}
+
+/// Whether both hold the same ids; one id may stand by itself.
+static bool same_ids(const json_t *ids, const tr_model_config_t *config)
+{
+    size_t found = 0, count = json_is_array(ids) ? json_array_size(ids) : 1;
+    for (size_t i = 0; i < config->eos_count; i++) {
+        for (size_t k = 0; k < count; k++) {
+            const json_t *id = json_is_array(ids) ? json_array_get(ids, k) : ids;
+            found += json_integer_value(id) == config->eos[i];
+        }
+    }
+    return found == count && count == config->eos_count;
+}
+
+/// Both files as they are saved: generation_config.json says what the config stops at.
+static void expect_saved(const tr_model_config_t *config, const char *generation,
+                         const json_t *expected)
+{
+    char *folder = scratch_open(), *text = NULL;
+    tr_error_t err = {0};
+    free(scratch_write(folder, "generation_config.json", generation, strlen(generation)));
+    cr_assert_eq(tr_model_generation_json(&text, config, folder, &err), TR_OK, "%s", err.text);
+    json_t *file = json_loads(text != NULL ? text : generation, 0, NULL);
+    cr_expect(same_ids(json_object_get(file, "eos_token_id"), config));
+    cr_expect(same_ids(expected, config));
+    cr_expect_eq(json_real_value(json_object_get(file, "temperature")), 0.6);
+    cr_expect(text == NULL || strstr(text, "0.6,") != NULL, "%s", text);
+    json_decref(file);
+    free(text);
+    scratch_close(&folder);
+}
+
+Test(config, the_tokenizers_end_token_is_added_as_transformers_adds_it)
+{
+    json_t *golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/eos.json", 0, NULL);
+    json_t *cases = json_object_get(golden, "cases"), *one;
+    size_t i;
+    cr_assert_geq(json_array_size(cases), 10);
+    json_array_foreach(cases, i, one)
+    {
+        const json_t *eos = json_object_get(one, "tokenizer");
+        bool alone = json_is_null(json_object_get(one, "generation"));
+        char *own = member(one, "config"), *generation = member(one, "generation");
+        char *text = tr_format("{" CAUSAL ", %s}", own);
+        char *other = tr_format("{\"temperature\": 0.6, %s}", generation);
+        tr_model_config_t config = loaded(text, alone ? NULL : other);
+        tr_error_t err = {0};
+        cr_assert_eq(tr_model_config_align(
+                         &config, json_is_null(eos) ? -1 : (int32_t)json_integer_value(eos), &err),
+                     TR_OK, "%s", err.text);
+        expect_saved(&config, other, json_object_get(one, "saved"));
+        free(other);
+        free(text);
+        free(generation);
+        free(own);
+    }
+    json_decref(golden);
+}
+
+Test(config, an_end_token_that_cannot_be_added_is_refused)
+{
+    tr_error_t err = {0};
+    tr_model_config_t config =
+        loaded("{" CAUSAL ", \"eos_token_id\": [0, 1, 2, 3, 4, 5, 6, 7]}", NULL);
+    cr_expect_eq(tr_model_config_align(&config, 61, &err), TR_ERR_ARGUMENT);
+    cr_expect_eq(tr_model_config_align(&config, 8, &err), TR_ERR_UNSUPPORTED);
+    cr_expect_eq(tr_model_config_align(&config, 7, &err), TR_OK);
 }
 
 Test(config, what_the_engine_lacks_is_refused_by_name)
