@@ -49,7 +49,7 @@ static tr_status assess(ppo_step_t *s, tr_error_t *err)
     return TR_OK;
 }
 
-/// Subtracts missing_eos_penalty from the scores of responses without an end.
+/// Subtracts missing_eos_penalty from the scores of responses that nothing ended.
 static void penalise_missing_eos(ppo_step_t *s)
 {
     controller_experience_t *e = &s->experience;
@@ -57,6 +57,10 @@ static void penalise_missing_eos(ppo_step_t *s)
     for (size_t i = 0; i < e->count; i++) {
         size_t n;
         const int32_t *response = controller_experience_response(e, i, &n);
+        // What the recipe says ends a response is an end too.
+        if (e->finish[i] == TR_FINISH_STOP) {
+            continue;
+        }
         // Any of the model's EOS ids counts, wherever in the response it stands.
         tr_missing_eos_penalty(&e->scores[i], response, n, model->eos, model->eos_count,
                                s->options->missing_eos_penalty);

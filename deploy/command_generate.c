@@ -19,6 +19,16 @@ typedef struct arguments {
     tr_device_options_t device;
 } arguments_t;
 
+static void add_stop(arguments_t *arguments, const char *text, const struct argp_state *state)
+{
+    tr_texts_t *stop = &arguments->generation.stop;
+    if (text[0] == '\0') {
+        argp_error(state, "--stop: expected a text");
+    }
+    stop->items = tr_realloc(stop->items, (stop->count + 1) * sizeof *stop->items);
+    stop->items[stop->count++] = tr_strdup(text);
+}
+
 /// Own options first, then generation's and the device's by their letters.
 static error_t take_option(int key, char *value, struct argp_state *state)
 {
@@ -29,6 +39,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case 's': arguments->seed = command_parse_whole("--seed", value, 0, INT64_MAX, state); return 0;
     // temperature 0 is the decoder's word for greedy
     case 'g': arguments->generation.temperature = 0.0; return 0;
+    case 'S': add_stop(arguments, value, state); return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not understood (a prompt is given with --prompt)", value);
         return 0;
@@ -71,6 +82,8 @@ static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *
         .sampling = tr_generation_sampling(&arguments->generation),
         .max_new_tokens = (size_t)arguments->generation.max_new_tokens,
         .seed = arguments->seed,
+        .stop = arguments->generation.stop,
+        .tokenizer = loaded->tokenizer,
     };
     tr_status status =
         rollout_decode(decoder, &response, request, 1, &options, print_token, stream, err);
@@ -122,6 +135,8 @@ int command_generate(int argc, char **argv)
         {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
         {"prompt", 'p', "TEXT", 0, "The text that the model continues", 0},
         {"seed", 's', "N", 0, "The same seed gives the same text (default 1)", 0},
+        {"stop", 'S', "TEXT", 0,
+         "A text that ends the response when the response holds it; may be given again", 0},
         {"greedy", 'g', NULL, 0, "Always take the most likely token", 0},
         COMMAND_DEVICE_OPTIONS,
         {0},

@@ -23,6 +23,7 @@
 
 typedef struct arguments {
     json_t *prompts; // array of paths
+    json_t *stop;    // array of texts
     char *judges;    // YAML entries, with commas between them
     char **words;    // [count] KEY=VALUE, as of troupe run; the first is NULL: no file
     size_t count;
@@ -78,11 +79,16 @@ static void finish_words(arguments_t *arguments, const struct argp_state *state)
     char *path = tr_strdup(out), *folder = tr_strdup(out);
     char *name = tr_format("%s.run", basename(path));
     char *prompts = json_dumps(arguments->prompts, JSON_COMPACT);
+    char *stop = json_dumps(arguments->stop, JSON_COMPACT);
     add_text(arguments, "name", name);
     add_text(arguments, "output", dirname(folder));
     // a JSON array is a YAML list
     add_word(arguments, tr_format("data.prompts=%s", prompts));
+    if (json_array_size(arguments->stop) > 0) {
+        add_word(arguments, tr_format("generation.stop=%s", stop));
+    }
     add_word(arguments, tr_format("roles.reward=[%s]", arguments->judges));
+    free(stop);
     free(prompts);
     free(name);
     free(folder);
@@ -98,6 +104,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     case 'p': json_array_append_new(arguments->prompts, json_string(value)); return 0;
     // several judges add up, as in a recipe
     case 'J': add_judge(arguments, value); return 0;
+    case 'S': json_array_append_new(arguments->stop, json_string(value)); return 0;
     // the recipe checks the number
     case 's': add_word(arguments, tr_format("seed=%s", value)); return 0;
     case 'o': arguments->rows.all = value; return 0;
@@ -271,10 +278,12 @@ int command_sample(int argc, char **argv)
         {"best", 'b', "FILE", 0, "The best response to each prompt, as completion", 0},
         {"out", 'o', "FILE", 0, "Every response, with its score", 0},
         {"seed", 's', "N", 0, "The same seed gives the same responses (default 1)", 0},
+        {"stop", 'S', "TEXT", 0,
+         "A text that ends a response when the response holds it; may be given again", 0},
         {0},
     };
     tr_generation_options_t generation;
-    arguments_t arguments = {.prompts = json_array()};
+    arguments_t arguments = {.prompts = json_array(), .stop = json_array()};
     tr_recipe_t *recipe = NULL;
     tr_fields_init(&generation, &tr_generation_fields);
     // defaults of this command, where they differ from a recipe's
@@ -311,5 +320,6 @@ int command_sample(int argc, char **argv)
     free(arguments.words);
     free(arguments.judges);
     json_decref(arguments.prompts);
+    json_decref(arguments.stop);
     return exit_code;
 }

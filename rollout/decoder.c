@@ -9,18 +9,20 @@
 #include <string.h>
 
 #include "common/base/rng.h"
+#include "common/text/stop.h"
 #include "rollout/device_pass.h"
 
 /// A running sequence.
 typedef struct slot {
     bool busy;
-    size_t index;   // of the request
-    size_t done;    // tokens whose keys and values are in the cache
-    size_t limit;   // greatest response length
-    size_t pages;   // of the cache, for the whole length
-    int32_t *table; // [pages]
-    int32_t *ids;   // prompt, then response
-    size_t length;  // of ids; ids past done go into the next pass
+    size_t index;    // of the request
+    size_t done;     // tokens whose keys and values are in the cache
+    size_t limit;    // greatest response length
+    size_t pages;    // of the cache, for the whole length
+    int32_t *table;  // [pages]
+    int32_t *ids;    // prompt, then response
+    size_t length;   // of ids; ids past done go into the next pass
+    tr_stop_t *stop; // NULL without stop strings
 } slot_t;
 
 struct rollout_decoder {
@@ -80,6 +82,7 @@ static void release_slot(rollout_decoder_t *decoder, slot_t *slot)
     }
     free(slot->table);
     free(slot->ids);
+    tr_stop_destroy(&slot->stop);
     *slot = (slot_t){0};
 }
 
@@ -191,6 +194,10 @@ static void begin(job_t *job, slot_t *slot)
     for (size_t j = 0; j < slot->pages; j++) {
         slot->table[j] = decoder->free_pages[--decoder->free_count];
     }
+    const rollout_options_t *options = job->options;
+    if (options->stop.count > 0) {
+        slot->stop = tr_stop_new(options->tokenizer, options->stop.items, options->stop.count);
+    }
     rollout_response_t *response = &job->responses[job->next];
     // At full length at once, so that append() needs no check.
     response->ids = tr_calloc(limit, sizeof *response->ids);
@@ -291,8 +298,8 @@ static void append_kept(rollout_response_t *response, const int32_t *ids, size_t
     response->kept_ends[response->length] = (int32_t)response->kept;
 }
 
-/// Whether the response is complete; sets the reason. EOS and stop ids count even at the length
-/// limit.
+/// Whether the response is complete; sets the reason. EOS, stop ids and stop strings count even at
+/// the length limit.
 static bool complete(const job_t *job, const slot_t *slot, rollout_response_t *response)
 {
     const tr_model_config_t *config = tr_model_config(job->decoder->model);
@@ -303,7 +310,8 @@ static bool complete(const job_t *job, const slot_t *slot, rollout_response_t *r
         response->finish = TR_FINISH_EOS;
         return true;
     }
-    if (contains(options->stop_ids, options->stop_count, id)) {
+    if (contains(options->stop_ids, options->stop_count, id) ||
+        (slot->stop != NULL && tr_stop_push(slot->stop, id))) {
         response->finish = TR_FINISH_STOP;
         return true;
     }

@@ -6,7 +6,9 @@
 #ifndef TR_ROLLOUT_DECODER_H
 #define TR_ROLLOUT_DECODER_H
 
+#include "common/base/fields.h"
 #include "common/model/model.h"
+#include "common/text/tokenizer.h"
 #include "proto/responses.h"
 
 /// Prompt tokens that a pass takes besides the running sequences' next tokens.
@@ -19,6 +21,10 @@ typedef struct rollout_options {
     /// [stop_count], borrowed: they end a response as the model's own EOS ids do.
     const int32_t *stop_ids;
     size_t stop_count;
+    /// Texts that end a response when its text holds one; borrowed, as the tokenizer, which is read
+    /// only if there are any.
+    tr_texts_t stop;
+    const tr_tokenizer_t *tokenizer;
     bool ignore_eos; ///< go on past the model's own EOS ids
 } rollout_options_t;
 

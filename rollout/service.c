@@ -24,7 +24,9 @@ struct rollout_service {
     rollout_decoder_t *decoder;
     tr_weights_reader_t *reader;
     tr_weights_fetcher_t *fetcher;
-    char checksum[24]; ///< of the weights in the model; empty: none, or half a copy
+    char *directory;           ///< of the welcome
+    tr_tokenizer_t *tokenizer; ///< NULL before the first request with stop strings
+    char checksum[24];         ///< of the weights in the model; empty: none, or half a copy
 };
 
 rollout_service_t *rollout_service_new(const tr_service_options_t *options)
@@ -44,6 +46,9 @@ static void unload(rollout_service_t *service)
     tr_backend_close(&service->backend);
     tr_weights_reader_destroy(&service->reader);
     tr_weights_fetcher_destroy(&service->fetcher);
+    tr_tokenizer_destroy(&service->tokenizer);
+    free(service->directory);
+    service->directory = NULL;
     // No weights are held any more, so the next request must bring some.
     service->checksum[0] = '\0';
 }
@@ -91,6 +96,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     TR_TRY(open_model(service, directory, frozen, err));
     // the end token that rows are learnt with ends responses too
     TR_TRY(tr_model_align(service->model, (int32_t)eos, err));
+    service->directory = tr_strdup(directory);
     // The readers of weights are made anew as well: those of the last session may map its segments.
     service->decoder = rollout_decoder_new(service->model, (size_t)max_batch);
     service->reader = tr_weights_reader_new();
@@ -200,7 +206,19 @@ static tr_status read_options(rollout_options_t *options, tr_generation_options_
         .ignore_eos = ignore_eos,
         .stop_ids = generation->stop_ids.items,
         .stop_count = generation->stop_ids.count,
+        .stop = generation->stop,
     };
+    return TR_OK;
+}
+
+/// Stop strings are found in text: only then a rollout needs the tokenizer.
+static tr_status take_tokenizer(rollout_service_t *service, rollout_options_t *options,
+                                tr_error_t *err)
+{
+    if (options->stop.count > 0 && service->tokenizer == NULL) {
+        TR_TRY(tr_tokenizer_new(&service->tokenizer, service->directory, err));
+    }
+    options->tokenizer = service->tokenizer;
     return TR_OK;
 }
 
@@ -318,6 +336,7 @@ tr_status rollout_service_generate(void *context, const tr_message_t *request, t
     // The weights first: a request that cannot have them fails before anything is allocated.
     TR_TRY(take_weights(service, tr_message_body(request), reply, err));
     TR_TRY_GOTO(read_options(&options, &generation, tr_message_body(request), err), done);
+    TR_TRY_GOTO(take_tokenizer(service, &options, err), done);
     TR_TRY_GOTO(read_requests(&requests, &count, request, err), done);
     // + 1: no allocation is empty, even where no prompt came.
     responses = tr_calloc(count + 1, sizeof *responses);

@@ -16,8 +16,9 @@ void rollout_service_destroy(rollout_service_t **service);
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err);
 
 /// `generate`: body {weights: a description (proto/weights/weights.h), seed, temperature, top_k,
-/// top_p, min_p, max_new_tokens, ignore_eos, stop_ids: [..]}; i32 tensors ids and starts: the
-/// prompts, one for each response; prompt_numbers and samples: which random numbers each uses.
+/// top_p, min_p, max_new_tokens, ignore_eos, stop_ids: [..], stop: [..]}; i32 tensors ids and
+/// starts: the prompts, one for each response; prompt_numbers and samples: which random numbers
+/// each uses.
 /// Reply: body {version, checksum} of the weights used; tensors as in proto/responses.h.
 tr_status rollout_service_generate(void *context, const tr_message_t *request, tr_message_t *reply,
                                    tr_error_t *err);

@@ -44,7 +44,9 @@ static const tr_field_t fields[] = {
     FIELD(whiten_rewards, TR_FIELD_BOOL, "false",
           .help = "Whether rewards are scaled to variance 1."),
     FIELD(missing_eos_penalty, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_any,
-          .help = "Taken from the score of a response without an end-of-sequence token."),
+          .help = "Taken from the score of a response that nothing ended: neither an "
+                  "end-of-sequence token nor "
+                  "generation.stop_ids or generation.stop."),
 };
 
 const tr_fields_t tr_ppo_fields = TR_FIELDS(tr_ppo_options_t, fields);
@@ -84,8 +86,6 @@ size_t tr_count_tokens(const int32_t *tokens, size_t n, const int32_t *ids, size
 bool tr_missing_eos_penalty(float *score, const int32_t *tokens, size_t n, const int32_t *eos,
                             size_t eos_count, double penalty)
 {
-    // A response that a stop token of the recipe ended has no end-of-sequence token either: TRL
-    // penalises it too.
     if (tr_count_tokens(tokens, n, eos, eos_count) > 0) {
         return false;
     }

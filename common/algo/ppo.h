@@ -36,8 +36,7 @@ typedef struct tr_ppo_options {
     double lam;                ///< lambda of the advantage estimate
     double target_kl;    ///< the policy's epochs end after one whose approxkl is above; 0: never
     bool whiten_rewards; ///< whether rewards are scaled to variance 1
-    double missing_eos_penalty; ///< taken from the score of a response without end-of-sequence
-                                ///< token; 0: none
+    double missing_eos_penalty; ///< taken from the score of a response that nothing ended; 0: none
 } tr_ppo_options_t;
 
 extern const tr_fields_t tr_ppo_fields;

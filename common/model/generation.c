@@ -23,6 +23,10 @@ static const tr_field_t fields[] = {
     FIELD(samples, TR_FIELD_WHOLE, "1", .letter = 'c', .range = &tr_range_to_thousand,
           .local = true, .help = "Responses to each prompt."),
     FIELD(stop_ids, TR_FIELD_IDS, "[]", .help = "Token ids that end a response."),
+    FIELD(stop, TR_FIELD_TEXTS, "[]",
+          .help =
+              "Texts that end a response when its text holds one, wherever its tokens begin and "
+              "end; the tokens stay, and so does the text."),
     FIELD(stop_token, TR_FIELD_CHOICE, "null", .choices = stop_tokens, .local = true,
           .help =
               "`eos`: the end-of-sequence token ends a response; null: it does not, as in TRL."),

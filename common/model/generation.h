@@ -19,6 +19,7 @@ typedef struct tr_generation_options {
     uint64_t max_new_tokens; ///< of the longest response
     uint64_t samples;        ///< responses to a prompt
     tr_token_ids_t stop_ids; ///< token ids that end a response
+    tr_texts_t stop;         ///< texts that end it (common/text/stop.h)
     int stop_token;          ///< a tr_stop_token_t
 } tr_generation_options_t;
 

@@ -197,6 +197,19 @@ const char *tr_text_stream_flush(size_t *length, tr_text_stream_t *stream)
     return result(length, stream);
 }
 
+const char *tr_text_stream_peek(size_t *length, tr_text_stream_t *stream)
+{
+    tr_bytes_t pending = {0};
+    size_t strip_left = stream->strip_left;
+    tr_bytes_append(&pending, stream->pending.data, stream->pending.length);
+    tr_text_stream_flush(NULL, stream);
+    // Back to where it was: the flush has emptied what waits.
+    tr_bytes_release(&stream->pending);
+    stream->pending = pending;
+    stream->strip_left = strip_left;
+    return result(length, stream);
+}
+
 char *tr_tokenizer_decode(size_t *length, const tr_tokenizer_t *tokenizer, const int32_t *ids,
                           size_t count, unsigned flags)
 {

@@ -68,6 +68,9 @@ void tr_text_stream_destroy(tr_text_stream_t **stream);
 /// NULL), NUL terminated, the stream's until its next call.
 const char *tr_text_stream_push(size_t *length, tr_text_stream_t *stream, int32_t id);
 
+/// What tr_text_stream_flush would return now; the stream goes on.
+const char *tr_text_stream_peek(size_t *length, tr_text_stream_t *stream);
+
 /// The rest, incomplete characters as U+FFFD; the stream then starts afresh with its first flags.
 const char *tr_text_stream_flush(size_t *length, tr_text_stream_t *stream);
 

@@ -108,6 +108,28 @@ assert sum(happy(p["chosen"]) for p in pairs) > sum(happy(p["rejected"]) for p i
 PYTHON
 say "troupe sample: pairs, the best, and all responses"
 
+# A stop string ends a response where its text first holds it, in both commands; the text stays.
+whole=$("$TROUPE" generate --model "$MODEL" --prompt "Once upon a time" --greedy)
+ended=$("$TROUPE" generate --model "$MODEL" --prompt "Once upon a time" --greedy --stop zzz --stop "${whole:30:3}")
+[[ $whole == "$ended"* && $ended == *"${whole:30:3}"* && ${#ended} -le 40 ]] || fail "'$whole' ended as '$ended'"
+"$TROUPE" generate --model "$MODEL" --prompt "Once" --stop "" >"$SCRATCH/empty.out" 2>&1 && fail "an empty stop string is taken"
+sample stopped --stop "d th" --stop zzz || fail "troupe sample --stop failed: $(tail -n 3 "$SCRATCH/stopped.out")"
+python3 - "$SCRATCH" <<'PYTHON' || fail "responses do not end at the stop string"
+import json, sys
+read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}.jsonl")]
+ended = 0
+for whole, row in zip(read("pairs-all"), read("stopped-all")):
+    text, at = whole["completion"], whole["completion"].find("d th")
+    assert text.startswith(row["completion"])
+    if at >= 0:
+        ended += 1
+        assert row["finish"] == "stop" and len(row["completion"]) < at + 4 + 12 and "d th" in row["completion"], row
+    else:
+        assert (row["completion"], row["finish"]) == (text, whole["finish"]), row
+assert 0 < ended < len(read("pairs-all"))
+PYTHON
+say "stop strings"
+
 # A command that was stopped goes on when it is given again; another one is refused.
 mkdir "$SCRATCH/again.jsonl.run" && touch "$SCRATCH/again.jsonl.run/recipe.yaml"
 sample again && fail "a run directory of other options was taken"

@@ -98,6 +98,25 @@ def _(t):
     check(stopped > 0, "no response has the id")
 
 
+@row("generation.stop", "ppo", ["e w", "zzz"], {"generation.max_new_tokens": 32, "ppo.missing_eos_penalty": 0.5, "reference": None})
+def _(t):
+    stopped = 0
+    for prompt, (response, finish) in responses(t.other).items():
+        whole = responses(t.base)[prompt][0]
+        if "e w" in whole:
+            # The text crosses a border of tokens: the token that ends it is the last, and stays.
+            check(whole.startswith(response) and "e w" in response and "e w" not in response[:-1].rsplit(" ", 1)[0], f"{response!r} of {whole!r}")
+            same(finish, "stop", "how the response ended")
+            stopped += 1
+        else:
+            same((response, finish), (whole, "length"), "a response without the text")
+    check(0 < stopped < BATCH, f"{stopped} responses have the text")
+    # What the recipe ends is no response without an end.
+    plain = t.at(t.value, ppo__missing_eos_penalty=None)
+    for one, other in zip(t.other.samples, plain.samples):
+        close(one["score"], other["score"] - (0.5 if one["finish"] == "length" else 0), what="the score, less the penalty for no end")
+
+
 @row("generation.stop_token", "ppo", "eos", {"generation.max_new_tokens": 160, "reference": None})
 def _(t):
     check(t.base.first["val/num_eos_tokens"] > 0, "no response ends")
