@@ -85,6 +85,8 @@ int main(int argc, char **argv)
     const struct sigaction action = {.sa_handler = take_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    // Progress that nobody reads any more is lost, not the run.
+    signal(SIGPIPE, SIG_IGN);
     // From here on failures are sentences in err, and the exit code is their status.
     tr_status status = controller_run(options.directory, options.resume, &stop, &err);
     if (status != TR_OK) {

@@ -286,6 +286,7 @@ static tr_status open_broker(controller_run_t *run, tr_error_t *err)
     const tr_recipe_network_t *network = &run->recipe->network;
     tr_dispatch_options_t options;
     char *endpoint = NULL;
+    tr_status status;
     tr_dispatch_options_init(&options);
     // The supervisor gives it to the workers that it starts.
     options.token = getenv("TROUPE_TOKEN");
@@ -293,9 +294,14 @@ static tr_status open_broker(controller_run_t *run, tr_error_t *err)
     if (network->bind != NULL) {
         endpoint = tr_strdup(network->bind);
     } else {
-        TR_TRY(tr_endpoint_default(&endpoint, controller_rundir_path(run->rundir), err));
+        // Absolute: others may ask from another directory.
+        char *directory = realpath(controller_rundir_path(run->rundir), NULL);
+        status = tr_endpoint_default(
+            &endpoint, directory != NULL ? directory : controller_rundir_path(run->rundir), err);
+        free(directory);
+        TR_TRY(status);
     }
-    tr_status status = tr_broker_new(&run->broker, endpoint, network->keys, &options, err);
+    status = tr_broker_new(&run->broker, endpoint, network->keys, &options, err);
     free(endpoint);
     return status;
 }

@@ -16,6 +16,9 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "proto/endpoint.h"
+
+enum { ADDRESS_LIMIT = 4096 }; ///< bytes of the file `endpoint`
 
 /// A run directory that this process has locked.
 struct controller_rundir {
@@ -65,27 +68,41 @@ char *controller_rundir_checkpoint(const controller_rundir_t *rundir, uint64_t s
 
 // The lock
 
-/// Locks the run for this process. The file `lock` stays when its holder is gone: flock belongs to
-/// the process.
+/// A lock on a file that its last holder has removed meanwhile keeps nobody out.
+static bool is_file(int descriptor, const char *path)
+{
+    struct stat held, named;
+    return fstat(descriptor, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino;
+}
+
+/// Locks the run for this process. The file goes with its holder, unless that is killed; the lock
+/// goes in any case: flock belongs to the process.
 static tr_status take_lock(controller_rundir_t *rundir, tr_error_t *err)
 {
     char *file = joined(rundir->path, "lock");
-    // Made if missing, and never removed: an unlinked file could be locked by two.
-    rundir->lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    free(file);
-    if (rundir->lock < 0) {
+    int lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (lock < 0) {
+        free(file);
         return tr_fail(err, TR_ERR_IO, "cannot open '%s/lock': %s", rundir->path, strerror(errno));
     }
-    if (flock(rundir->lock, LOCK_EX | LOCK_NB) == 0) {
+    int failed = flock(lock, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    bool removed = failed == 0 && !is_file(lock, file);
+    free(file);
+    if (failed == 0 && !removed) {
+        rundir->lock = lock;
         return TR_OK;
     }
+    close(lock);
+    if (removed) {
+        return take_lock(rundir, err);
+    }
     // Whoever holds it lives: the kernel unlocks when a process ends, however it does.
-    if (errno == EWOULDBLOCK) {
+    if (failed == EWOULDBLOCK) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "the run in '%s' is active in another process; let it end or stop it first",
                        rundir->path);
     }
-    return tr_fail(err, TR_ERR_IO, "cannot lock '%s/lock': %s", rundir->path, strerror(errno));
+    return tr_fail(err, TR_ERR_IO, "cannot lock '%s/lock': %s", rundir->path, strerror(failed));
 }
 
 // Life cycle
@@ -111,8 +128,11 @@ void controller_rundir_destroy(controller_rundir_t **rundir)
         unlink(file);
         free(file);
     }
-    // Closing the descriptor unlocks.
+    // Removed while it is held, so that nobody else's is removed; closing the descriptor unlocks.
     if ((*rundir)->lock >= 0) {
+        char *file = joined((*rundir)->path, "lock");
+        unlink(file);
+        free(file);
         close((*rundir)->lock);
     }
     free((*rundir)->path);
@@ -236,11 +256,17 @@ static tr_status clear_parts(const controller_rundir_t *rundir, tr_error_t *err)
     return status;
 }
 
-/// Removes the address of a controller that was killed.
+/// Removes the address of a controller that was killed, and its socket.
 static tr_status clear_endpoint(const controller_rundir_t *rundir, tr_error_t *err)
 {
-    char *file = joined(rundir->path, "endpoint");
+    char *file = joined(rundir->path, "endpoint"), *address = NULL;
+    size_t length;
     tr_status status = TR_OK;
+    if (tr_file_read(&address, &length, file, ADDRESS_LIMIT, NULL) == TR_OK) {
+        address[strcspn(address, "\r\n")] = '\0';
+        tr_endpoint_forget(address);
+        free(address);
+    }
     // No file is the usual case: the controller removes it when it ends.
     if (unlink(file) != 0 && errno != ENOENT) {
         status = tr_fail(err, TR_ERR_IO, "cannot remove '%s': %s", file, strerror(errno));

@@ -65,6 +65,7 @@ __attribute__((noreturn)) static void become(const child_t *child, pid_t parent,
     // the supervisor blocks signals and waits for them by signalfd; a mask is inherited through
     // exec
     sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
     for (char **entry = child->process->environment; *entry != NULL; entry++) {
         // "NAME=VALUE" sets; glibc's putenv removes a "NAME" without a value
         putenv(*entry);

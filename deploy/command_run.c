@@ -4,6 +4,7 @@
 // The order matters: everything that can be found wrong beforehand (programs, ranks, memory) is
 // checked before the run directory is made, so that a failed start leaves nothing behind. Next:
 // process_group.c for the processes, supervisor.c for the time while they run.
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -45,6 +46,8 @@ static int run_to_end(const supervisor_plan_t *plan)
     // flushed, since the leader's standard output is the same one
     printf("running %s: %zu workers, logs in %s/logs\n", directory, plan->worker_count, directory);
     fflush(stdout);
+    // whoever reads our output may leave before the end, as `head` does: the run goes on
+    signal(SIGPIPE, SIG_IGN);
     tr_status status = process_group_run(&exit_code, plan, &err);
     // a signal that came after the last step: the run is complete all the same
     if (status == TR_OK || (status == TR_ERR_INTERRUPTED && exists(directory, "final"))) {
@@ -114,8 +117,6 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
 {
     controller_rundir_t *rundir;
     TR_TRY(controller_rundir_open(&rundir, directory, err));
-    // A controller that was killed has left its address, which would be taken for the new one's.
-    process_group_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }

@@ -205,7 +205,6 @@ static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const c
     TR_TRY(find_earlier(resume, recipe, directory, err));
     TR_TRY(*resume ? controller_rundir_open(&rundir, directory, err)
                    : controller_rundir_create(&rundir, recipe, err));
-    process_group_forget_endpoint(directory);
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }

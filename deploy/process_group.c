@@ -15,6 +15,8 @@
 #include "common/base/device_name.h"
 #include "common/base/file.h"
 #include "common/collective/collective.h"
+#include "controller/rundir.h"
+#include "proto/endpoint.h"
 
 static const char MPIRUN[] = "mpirun";
 enum { TOKEN_BYTES = 33 }; ///< of a token in hexadecimal
@@ -312,8 +314,10 @@ static tr_status check_programs(const supervisor_plan_t *plan, const char *progr
 static void print_way(const tr_recipe_t *recipe, const char *endpoint)
 {
     const char *keys = recipe->network.keys;
-    printf("TROUPE_ENDPOINT=%s%s%s", endpoint, keys != NULL ? " TROUPE_KEYS=" : "",
+    char *reachable = tr_endpoint_reachable(endpoint);
+    printf("TROUPE_ENDPOINT=%s%s%s", reachable, keys != NULL ? " TROUPE_KEYS=" : "",
            keys != NULL ? keys : "");
+    free(reachable);
 }
 
 /// How somebody starts the external judges and rollouts by hand, as commands to copy. Called by the
@@ -397,19 +401,14 @@ void process_group_release(supervisor_plan_t *plan)
 
 // The run
 
-/// A left-over file would let `troupe status` wait for a controller that is gone.
-void process_group_forget_endpoint(const char *run_directory)
-{
-    char *path = tr_format("%s/endpoint", run_directory);
-    unlink(path);
-    free(path);
-}
-
-/// The address of a controller is in a file of the run directory, which it removes itself unless it
-/// was killed.
+/// A controller that was killed leaves its lock, its socket, its address and a checkpoint that is
+/// not whole: opening the run removes them.
 tr_status process_group_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err)
 {
     tr_status status = supervisor_run(exit_code, plan, err);
-    process_group_forget_endpoint(plan->directory); // of a controller that was killed
+    controller_rundir_t *rundir;
+    if (controller_rundir_open(&rundir, plan->directory, NULL) == TR_OK) {
+        controller_rundir_destroy(&rundir);
+    }
     return status;
 }

@@ -25,10 +25,8 @@ tr_status process_group_init(supervisor_plan_t *plan, tr_recipe_t *recipe,
                              const char *run_directory, bool resume, tr_error_t *err);
 void process_group_release(supervisor_plan_t *plan);
 
-/// Starts all, and waits for the end; as supervisor_run.
+/// Starts all, and waits for the end; as supervisor_run. Of a run whose controller was killed, what
+/// it left behind is removed.
 tr_status process_group_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err);
-
-/// Removes the file that says where the controller listens, of a run that is over.
-void process_group_forget_endpoint(const char *run_directory);
 
 #endif

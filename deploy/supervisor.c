@@ -26,7 +26,8 @@
 #include "common/base/file.h"
 #include "deploy/child.h"
 
-enum { ENDPOINT_LIMIT = 4096, OTHERS = 4 };
+/// KILLED_CODE: 128 and the number of SIGINT, as shells have it.
+enum { ENDPOINT_LIMIT = 4096, OTHERS = 4, KILLED_CODE = 130 };
 
 typedef enum phase {
     STARTING, ///< the leader runs, its file is not there yet
@@ -317,7 +318,8 @@ static void take_signal(supervisor_t *s, int number)
         child_signal(&s->leader, SIGTERM);
         // a second Ctrl-C: at once
     } else if (number == SIGINT) {
-        settle_stopped(s);
+        tr_fail(cause(s), TR_ERR_INTERRUPTED, "killed by a second SIGINT");
+        settle(s, TR_ERR_INTERRUPTED, KILLED_CODE);
         kill_all(s);
     }
 }

@@ -55,7 +55,8 @@ void supervisor_plan_init(supervisor_plan_t *plan);
 /// should exit with.
 ///
 /// TR_OK when the leader exited with 0. TR_ERR_INTERRUPTED when SIGINT, SIGTERM or SIGHUP stopped
-/// the run: the leader got SIGTERM and time to finish; a SIGINT after that kills all at once.
+/// the run: the leader got SIGTERM and time to finish; a SIGINT after that kills all at once, with
+/// exit code 130.
 /// Otherwise a failure: the leader's own exit code with the last sentence of its log, or a worker
 /// that kept failing, or a leader that was not ready in time. For a process with one thread: it
 /// blocks signals for the call.

@@ -71,8 +71,11 @@ void tr_broker_destroy(tr_broker_t **broker)
     tr_dispatch_dismiss(b->dispatch);
     flush(b);
     tr_dispatch_destroy(&b->dispatch);
+    char *endpoint = tr_strdup(tr_broker_endpoint(b));
     zsock_destroy(&b->socket);
     zactor_destroy(&b->auth);
+    tr_endpoint_forget(endpoint);
+    free(endpoint);
     free(b);
     *broker = NULL;
 }

@@ -5,6 +5,10 @@
 #include "proto/endpoint.h"
 
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +22,8 @@ enum {
     LINGER_MS = 500, ///< how long a closed socket goes on sending
     BIND_MS = 1000   ///< how long binding is tried
 };
+/// How the name of a directory begins that is made for a socket alone.
+#define TEMPORARY "/tmp/troupe-"
 static const int64_t FRAME_MAX = (int64_t)1 << 31;
 
 /// CZMQ would end the process at SIGINT and SIGTERM by itself; every daemon has its own way to
@@ -30,6 +36,12 @@ void tr_wire_init(void)
     zsys_set_linger(LINGER_MS);
 }
 
+/// Addresses are compared as texts, as they were given: no name is looked up.
+static bool starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
 /// In the run directory, beside everything else of the run, unless that is too deep for a socket.
 tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_error_t *err)
 {
@@ -40,7 +52,7 @@ tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_err
         *endpoint = tr_format("ipc://%s/controller.sock", run_directory);
         return TR_OK;
     }
-    char directory[] = "/tmp/troupe-XXXXXX";
+    char directory[] = TEMPORARY "XXXXXX";
     // A fresh directory, readable by its owner alone, so that nobody else can bind the name first.
     if (mkdtemp(directory) == NULL) {
         return tr_fail(err, TR_ERR_IO, "cannot create '%s': %s", directory, strerror(errno));
@@ -49,10 +61,60 @@ tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_err
     return TR_OK;
 }
 
-/// Addresses are compared as texts, as they were given: no name is looked up.
-static bool starts(const char *text, const char *prefix)
+/// ZeroMQ leaves the file of a Unix socket where it is.
+void tr_endpoint_forget(const char *endpoint)
 {
-    return strncmp(text, prefix, strlen(prefix)) == 0;
+    if (!starts(endpoint, "ipc://") || endpoint[strlen("ipc://")] == '@') {
+        return;
+    }
+    char *path = tr_strdup(endpoint + strlen("ipc://"));
+    unlink(path);
+    if (starts(path, TEMPORARY)) {
+        *strrchr(path, '/') = '\0';
+        rmdir(path);
+    }
+    free(path);
+}
+
+/// An address of an interface that is up and is not the loopback; the host's name where there is
+/// none. Owned by the caller.
+static char *own_address(void)
+{
+    char text[256] = "localhost";
+    struct ifaddrs *all = NULL;
+    gethostname(text, sizeof text - 1);
+    if (getifaddrs(&all) == 0) {
+        const struct ifaddrs *one = all;
+        while (one != NULL &&
+               (one->ifa_addr == NULL || one->ifa_addr->sa_family != AF_INET ||
+                (one->ifa_flags & IFF_UP) == 0 || (one->ifa_flags & IFF_LOOPBACK) != 0)) {
+            one = one->ifa_next;
+        }
+        if (one != NULL) {
+            getnameinfo(one->ifa_addr, sizeof(struct sockaddr_in), text, sizeof text, NULL, 0,
+                        NI_NUMERICHOST);
+        }
+        freeifaddrs(all);
+    }
+    return tr_strdup(text);
+}
+
+/// What a wildcard stands for differs with who connects; of several addresses the first is said.
+char *tr_endpoint_reachable(const char *endpoint)
+{
+    static const char *const wildcards[] = {"tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"};
+    for (size_t i = 0; i < sizeof wildcards / sizeof wildcards[0]; i++) {
+        if (starts(endpoint, wildcards[i])) {
+            char *address = own_address();
+            char *text = tr_format("tcp://%s:%s", address, endpoint + strlen(wildcards[i]));
+            free(address);
+            return text;
+        }
+    }
+    char *path = starts(endpoint, "ipc://") ? realpath(endpoint + strlen("ipc://"), NULL) : NULL;
+    char *text = path != NULL ? tr_format("ipc://%s", path) : tr_strdup(endpoint);
+    free(path);
+    return text;
 }
 
 /// Whether the address reaches this machine alone.

@@ -26,6 +26,15 @@ void tr_wire_init(void);
 /// (107 bytes), one in a fresh directory under /tmp. *endpoint: owned by the caller (free).
 tr_status tr_endpoint_default(char **endpoint, const char *run_directory, tr_error_t *err);
 
+/// What is left of an address once nobody listens there: removes the socket of an ipc address, and
+/// the directory that tr_endpoint_default made for it. Nothing of other addresses.
+void tr_endpoint_forget(const char *endpoint);
+
+/// The address by which others reach a socket that is bound to `endpoint`: an ipc path is made
+/// absolute, and a wildcard (tcp://0.0.0.0, tcp://[::], tcp://\*) becomes an address of this
+/// machine. Owned by the caller (free).
+char *tr_endpoint_reachable(const char *endpoint);
+
 /// Makes the directory with fresh keys for a controller and its workers; secrets are readable by
 /// the owner alone. Refuses a directory that has keys.
 tr_status tr_keys_make(const char *directory, tr_error_t *err);

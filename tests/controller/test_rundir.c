@@ -262,6 +262,20 @@ Test(rundir, a_run_is_open_once, .init = make_run, .fini = clear)
     cr_assert_null(second);
     cr_assert_not_null(strstr(err.text, "active"));
     reopen();
+    controller_rundir_destroy(&rundir);
+    cr_assert(!has("lock"), "the lock goes with its holder");
+}
+
+Test(rundir, a_killed_controllers_socket_goes_when_the_run_is_opened, .init = make_run,
+     .fini = clear)
+{
+    char *address = tr_format("ipc://%s/controller.sock\n", path);
+    controller_rundir_destroy(&rundir);
+    free(scratch_write(path, "controller.sock", "", 0));
+    free(scratch_write(path, "endpoint", address, strlen(address)));
+    reopen();
+    cr_assert(!has("controller.sock") && !has("endpoint"));
+    free(address);
 }
 
 Test(rundir, another_processs_run_is_left_alone_until_it_is_gone, .init = make_run, .fini = clear)

@@ -413,8 +413,8 @@ Test(supervisor, a_second_interrupt_kills_at_once)
     kill(pid, SIGINT);
     await_news(&scene, "asked");
     kill(pid, SIGINT);
-    cr_assert_eq(finish(&scene, pid), tr_status_exit_code(TR_ERR_INTERRUPTED));
-    cr_assert_eq(occurrences(&scene, "result", "stopped by SIGINT"), 1);
+    cr_assert_eq(finish(&scene, pid), 130);
+    cr_assert_eq(occurrences(&scene, "result", "killed by a second SIGINT"), 1);
     close_scene(&scene);
 }
 

@@ -83,7 +83,17 @@ RECIPE
 # Prints the roles of the workers of a status.
 workers='import json, sys; print(*sorted(w["role"] for w in json.load(sys.stdin)["workers"]))'
 
-"$TROUPE" run "$SCRATCH/recipe.yaml" >"$SCRATCH/base.out" 2>&1 || fail "the run failed: $(tail -n 3 "$SCRATCH/base.out")"
+# remains RUN: what only a run that goes on may have.
+remains()
+{
+    find "$1" -name '*.part' -o -name '*.sock' -o -name lock -o -name endpoint
+}
+
+# Whoever reads its output may leave: the run goes on.
+"$TROUPE" run "$SCRATCH/recipe.yaml" 2>"$SCRATCH/base.out" | head -n 1 >/dev/null
+[ "${PIPESTATUS[0]}" -eq 0 ] || fail "a run whose reader left failed: $(tail -n 3 "$SCRATCH/base.out")"
+[ -z "$(remains "$SCRATCH/base")" ] || fail "a run that ended leaves $(remains "$SCRATCH/base")"
+say "a run without its terminal goes on, and leaves no socket and no lock"
 
 RUN=$SCRATCH/group
 "$TROUPE" run "$SCRATCH/recipe.yaml" name=group steps=100000 >"$RUN.out" 2>&1 &
@@ -140,6 +150,26 @@ hung()
 {
     grep -q "process=$1 .*gave no sign of life and was killed" "$RUN/logs/supervisor.log"
 }
+
+# A second Ctrl-C does not wait. The first one comes while a checkpoint is written, as likely as not.
+RUN=$SCRATCH/killed
+"$TROUPE" run "$SCRATCH/recipe.yaml" name=killed steps=100000 checkpoint.every=1 >"$RUN.out" 2>&1 &
+JOB=$!
+wait_for "no third step" has_steps "$RUN" 3
+controller=$(pgrep -f "troupe-controller $RUN\$") || fail "no controller"
+kill -STOP "$controller" # it does not end by itself
+kill -INT "$JOB" && wait_for "the first Ctrl-C is not seen" grep -q 'is to end: SIGINT' "$RUN/logs/supervisor.log"
+kill -INT "$JOB"
+wait "$JOB"
+code=$?
+[ $code -eq 130 ] || fail "two Ctrl-C end with code $code"
+[ -z "$(remains "$RUN")" ] || fail "two Ctrl-C leave $(remains "$RUN")"
+"$TROUPE" resume "$RUN" >"$RUN.out" 2>&1 &
+JOB=$!
+steps=$(wc -l <"$RUN/metrics.jsonl")
+wait_for "a run that was killed does not go on" took_step
+kill -TERM "$JOB" && wait "$JOB"
+say "two Ctrl-C: code 130, and nothing is left"
 
 RUN=$SCRATCH/stopped
 "$TROUPE" run "$SCRATCH/recipe.yaml" name=stopped >"$RUN.out" 2>&1 &

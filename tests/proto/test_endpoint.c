@@ -1,9 +1,12 @@
 // Which addresses are local, which need keys, and how keys lie on the disk.
 #include <criterion/criterion.h>
 
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/file.h"
 #include "proto/endpoint.h"
@@ -72,9 +75,49 @@ Test(endpoint, the_default_address_is_short_enough_for_a_unix_socket)
     zactor_t *auth;
     cr_assert_eq(tr_endpoint_bind(&socket, &auth, address, NULL, &err), TR_OK, "%s", err.text);
     zsock_destroy(&socket);
+    tr_endpoint_forget(address);
     *strrchr(address, '/') = '\0';
-    cr_expect_eq(tr_directory_remove(address + strlen("ipc://"), &err), TR_OK, "%s", err.text);
+    cr_expect_neq(access(address + strlen("ipc://"), F_OK), 0, "its directory is left");
     free(address);
+}
+
+/// Whether a TCP socket that listens on all interfaces takes a connection to the address.
+static bool takes_connection(const char *address)
+{
+    struct addrinfo *found = NULL;
+    char *host = tr_strdup(address + strlen("tcp://"));
+    char *port = strrchr(host, ':');
+    *port++ = '\0';
+    bool taken = getaddrinfo(host, port, &(struct addrinfo){.ai_family = AF_INET}, &found) == 0;
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    taken = taken && connect(client, found->ai_addr, found->ai_addrlen) == 0;
+    close(client);
+    freeaddrinfo(found);
+    free(host);
+    return taken;
+}
+
+Test(endpoint, a_reachable_address_can_be_connected_to)
+{
+    struct sockaddr_in bound = {.sin_family = AF_INET};
+    socklen_t size = sizeof bound;
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(bind(server, (struct sockaddr *)&bound, size), 0);
+    cr_assert_eq(listen(server, 4), 0);
+    cr_assert_eq(getsockname(server, (struct sockaddr *)&bound, &size), 0);
+    static const char *const wildcards[] = {"0.0.0.0", "[::]", "*"};
+    for (size_t i = 0; i < 3; i++) {
+        char *address = tr_format("tcp://%s:%d", wildcards[i], ntohs(bound.sin_port));
+        char *reachable = tr_endpoint_reachable(address);
+        cr_expect_null(strstr(reachable, wildcards[i]), "%s", reachable);
+        cr_expect(takes_connection(reachable), "%s", reachable);
+        free(reachable);
+        free(address);
+    }
+    close(server);
+    char *kept = tr_endpoint_reachable("tcp://127.0.0.1:5555");
+    cr_expect_str_eq(kept, "tcp://127.0.0.1:5555");
+    free(kept);
 }
 
 Test(endpoint, keys_are_never_overwritten_and_secrets_are_the_owners)
