@@ -173,11 +173,11 @@ def common_rows(kind):
             same((code != 0, len(warned)), (True, retries + 1), "whether the run fails, and how often the judge was asked")
         t.used = True
 
-    @row(place + "on_failure", "sample", "fail", quick(on_failure="wait"))
+    @row(place + "on_failure", "sample", "wait", quick())
     def _(t):
-        code, out, _ = silent(t.recipe((t.value,)))
+        code, out, _ = silent(t.recipe())
         check(code != 0 and "did not answer" in out, f"the run says {out!r}")
-        waits(t.recipe())
+        waits(t.recipe((t.value,)))
         t.used = True
 
 
