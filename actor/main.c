@@ -212,8 +212,9 @@ static tr_status save_reference(void *context, const tr_message_t *request, tr_m
     if (tr_collective_rank(service->options->collective) > 0) {
         return tr_trainer_attend(trainer, err);
     }
-    return tr_trainer_dismiss(trainer, tr_trainer_save_model(service->reference, directory,
-                                                             service->learner.source, err));
+    const tr_save_options_t options = {.source = service->learner.source};
+    return tr_trainer_dismiss(trainer,
+                              tr_trainer_save_model(service->reference, directory, &options, err));
 }
 
 /// `train`, `train_sft`, ...: updates of the policy or the reward model, one method for each

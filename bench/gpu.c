@@ -513,7 +513,7 @@ static tr_status handover(bench_t *b, tr_error_t *err)
 
 static tr_status print_config(const bench_t *b)
 {
-    char *text = tr_model_config_json(&b->config);
+    char *text = tr_model_config_json(&b->config, TR_F32);
     puts(text);
     free(text);
     return TR_OK;

@@ -36,7 +36,7 @@ static tr_status make(tr_backend_t *backend, char **argv, tr_error_t *err)
     tr_model_randomize(model, 1);
     tr_status status = tr_trainer_new(&trainer, &model, &optimizer, NULL, err);
     if (status == TR_OK) {
-        status = tr_trainer_save(trainer, argv[3], argv[2], false, err);
+        status = tr_trainer_save(trainer, argv[3], &(tr_save_options_t){.source = argv[2]}, err);
     }
     tr_trainer_destroy(&trainer);
     return status;

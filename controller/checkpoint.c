@@ -11,6 +11,8 @@
 
 #include "common/base/file.h"
 #include "common/hf/json_file.h"
+#include "common/model/trainer.h"
+#include "common/text/chat.h"
 #include "controller/events.h"
 #include "controller/lines.h"
 #include "controller/role_config.h"
@@ -22,14 +24,19 @@ enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
 
 // Saving
 
-/// Has a learner save its model in the directory, and its optimizer's state if asked.
+/// Has a learner save its model in the directory: with its optimizer's state, in fp32, to go on
+/// from, or alone, as the recipe wants the last one.
 static tr_status save_role(controller_run_t *run, tr_role_t role, const char *directory,
                            bool optimizer, uint64_t step, tr_error_t *err)
 {
+    const tr_recipe_t *recipe = run->recipe;
+    int dtype = optimizer ? TR_SAVE_F32 : recipe->save_dtype;
     // With ranks, all get the request, and rank 0 writes (proto/learner/learner.h).
     const controller_call_t call = controller_run_learner_call(role, "save");
-    json_t *body = json_pack("{s:I, s:s, s:b}", "step", (json_int_t)step, "directory", directory,
-                             "optimizer", (int)optimizer);
+    json_t *body =
+        json_pack("{s:I, s:s, s:b, s:s, s:s}", "step", (json_int_t)step, "directory", directory,
+                  "optimizer", (int)optimizer, "dtype", tr_save_dtype_names[dtype], "chat_template",
+                  tr_chat_format_names[recipe->data.chat_template]);
     // reward.normalize: config.json then says by what scores are to be shifted and scaled.
     if (run->scores != NULL) {
         json_object_set(body, "scores", run->scores);

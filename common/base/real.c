@@ -116,3 +116,43 @@ float tr_real_from_bf16(uint16_t bits)
     memcpy(&x, &wide, sizeof x);
     return x;
 }
+
+/// IEEE 754 binary16: a sign, 5 bits of exponent (bias 15), 10 of fraction.
+float tr_real_from_f16(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    uint32_t exponent = (half >> 10) & 0x1f;
+    uint32_t fraction = half & 0x3ff;
+    if (exponent == 0) { // zero and subnormals: a multiple of 2^-24, which float holds exactly
+        float magnitude = (float)fraction * 0x1p-24f;
+        return sign != 0 ? -magnitude : magnitude;
+    }
+    // 31 is infinity or NaN, whose exponent has all bits in float too; else the bias changes from
+    // 15 to 127
+    uint32_t wide = exponent == 31 ? 255 : exponent + 127 - 15;
+    uint32_t bits = sign | wide << 23 | fraction << 13;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+uint16_t tr_real_to_f16(float x)
+{
+    uint32_t bits, half;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) {
+        half = 0x7e00u; // a NaN
+    } else if (magnitude >= 0x477ff000u) {
+        half = 0x7c00u; // from 65520 on: nearer to infinity than to the largest one, 65504
+    } else if (magnitude < 0x38800000u) {
+        // Below 2^-14 they are multiples of 2^-24, and so are the floats from 0.5 to 1.
+        float scaled = (x < 0.0f ? -x : x) + 0.5f;
+        memcpy(&half, &scaled, sizeof half);
+        half -= 0x3f000000u;
+    } else {
+        // The bias changes from 127 to 15; 13 bits of the fraction are rounded, ties to even.
+        half = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+    }
+    return (uint16_t)(sign | half);
+}

@@ -23,4 +23,8 @@ void tr_real_sincos(double *sine, double *cosine, double x);
 uint16_t tr_real_to_bf16(float x);
 float tr_real_from_bf16(uint16_t bits);
 
+/// The same of IEEE's binary16; from 65520 on an infinity.
+uint16_t tr_real_to_f16(float x);
+float tr_real_from_f16(uint16_t bits);
+
 #endif

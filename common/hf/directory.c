@@ -108,6 +108,10 @@ static tr_status write_files(const char *staging, const tr_hf_model_t *model, tr
     if (model->generation != NULL) {
         TR_TRY(write_text(staging, "generation_config.json", model->generation, err));
     }
+    // transformers looks there before it looks into tokenizer_config.json
+    if (model->chat_template != NULL) {
+        TR_TRY(write_text(staging, "chat_template.jinja", model->chat_template, err));
+    }
     // the weights come late: they are the longest to write and the likeliest to fail
     TR_TRY(write_tensors(staging, "model.safetensors", model->entries, model->count, &format, err));
     return model->state_count == 0 ? TR_OK

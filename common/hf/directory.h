@@ -21,6 +21,7 @@ typedef struct tr_hf_model {
     /// tokenizer.model, vocab.json, merges.txt, chat_template.jinja), and generation_config.json;
     /// NULL: none.
     const char *source;
+    const char *chat_template; ///< the text of chat_template.jinja instead of source's; NULL: that
     const char *generation; ///< the text of generation_config.json instead of source's; NULL: that
 } tr_hf_model_t;
 

@@ -84,8 +84,8 @@ typedef struct tr_safetensors_source {
 /// A tensor to write. All pointers are borrowed.
 typedef struct tr_safetensors_entry {
     const char *name;
-    tr_dtype_t dtype; ///< TR_F16 and TR_BF16, which nothing here writes, are refused
-    size_t rank;      ///< at most TR_SAFETENSORS_RANK
+    tr_dtype_t dtype;
+    size_t rank; ///< at most TR_SAFETENSORS_RANK
     size_t shape[TR_SAFETENSORS_RANK];
     const void *data;                      ///< of dtype
     const tr_safetensors_source_t *source; ///< of the same; NULL: data
@@ -101,7 +101,7 @@ typedef struct tr_safetensors_pair {
 /// the new. Data is streamed, in blocks of 2^16 elements where it has a source. The same entries,
 /// in any order, give the same bytes: tensors stand by element size, largest first, then by name,
 /// so that all are aligned. metadata: __metadata__; NULL: there is none. Fails with TR_ERR_IO (with
-/// the system's reason), TR_ERR_ARGUMENT (a name that comes twice or is no UTF-8; a dtype or rank)
+/// the system's reason), TR_ERR_ARGUMENT (a name that comes twice or is no UTF-8; a rank)
 /// or as a source fails; then path is as it was, and path.tmp is gone.
 tr_status tr_safetensors_write(const char *path, const tr_safetensors_entry_t *entries,
                                size_t count, const tr_safetensors_pair_t *metadata,

@@ -47,29 +47,6 @@ static tr_status check_shape(const tr_safetensors_t *file, const tr_safetensors_
 }
 
 /// The usual way to reinterpret without undefined behaviour.
-static float from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/// IEEE 754 binary16: a sign, 5 bits of exponent (bias 15), 10 of fraction.
-static float from_f16(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    uint32_t exponent = (half >> 10) & 0x1f;
-    uint32_t fraction = half & 0x3ff;
-    if (exponent == 0) { // zero and subnormals: a multiple of 2^-24, which float holds exactly
-        float magnitude = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    // 31 is infinity or NaN, whose exponent has all bits in float too; else the bias changes from
-    // 15 to 127
-    uint32_t wide = exponent == 31 ? 255 : exponent + 127 - 15;
-    return from_bits(sign | wide << 23 | fraction << 13);
-}
-
 /// Elements are copied first: the data may not be aligned.
 static void widen(float *out, const char *data, size_t count, float (*convert)(uint16_t half))
 {
@@ -88,7 +65,7 @@ static tr_status convert(float *out, const tr_safetensors_t *file,
     // Places in a file are not aligned by contract, so nothing is read in place as floats.
     case TR_F32: memcpy(out, info->data, info->count * sizeof *out); return TR_OK;
     case TR_BF16: widen(out, info->data, info->count, tr_real_from_bf16); return TR_OK;
-    case TR_F16: widen(out, info->data, info->count, from_f16); return TR_OK;
+    case TR_F16: widen(out, info->data, info->count, tr_real_from_f16); return TR_OK;
     default:
         return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
                        file->path, info->name, safetensors_dtype_name(info->dtype));

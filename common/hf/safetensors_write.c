@@ -71,13 +71,8 @@ static int by_size_and_name(const void *a, const void *b)
     return n != m ? (n > m ? -1 : 1) : strcmp(x->name, y->name);
 }
 
-/// Nothing in Troupe writes half precision, which is only read.
 static tr_status check_entry(const tr_safetensors_entry_t *entry, tr_error_t *err)
 {
-    if (entry->dtype == TR_F16 || entry->dtype == TR_BF16) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "tensor '%s': cannot be written as %s", entry->name,
-                       tr_dtype_name(entry->dtype));
-    }
     if (entry->rank > TR_SAFETENSORS_RANK || strcmp(entry->name, "__metadata__") == 0) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "tensor '%s': cannot be written with this name and %zu dimensions",

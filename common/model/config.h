@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
+#include "common/tensor/tensor.h"
 
 enum { TR_MODEL_EOS_LIMIT = 8 };
 
@@ -69,8 +70,8 @@ tr_status tr_model_generation_json(char **text, const tr_model_config_t *config,
                                    tr_error_t *err);
 
 /// The text of a config.json that transformers and tr_model_config_load read back to the same
-/// values; its keys are those of transformers 4, which 5 reads too. The weights beside it are F32.
-/// The caller frees the text. The same bytes for the same input.
-char *tr_model_config_json(const tr_model_config_t *config);
+/// values; its keys are those of transformers 4, which 5 reads too. dtype: of the weights beside
+/// it. The caller frees the text. The same bytes for the same input.
+char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype);
 
 #endif

@@ -158,7 +158,13 @@ tr_status tr_model_generation_json(char **text, const tr_model_config_t *config,
     return status;
 }
 
-char *tr_model_config_json(const tr_model_config_t *config)
+/// PyTorch's name.
+static const char *torch_name(tr_dtype_t dtype)
+{
+    return dtype == TR_BF16 ? "bfloat16" : dtype == TR_F16 ? "float16" : "float32";
+}
+
+char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype)
 {
     const family_t *family = family_at(config->family);
     page_t page = {.count = 0};
@@ -167,7 +173,7 @@ char *tr_model_config_json(const tr_model_config_t *config)
              config->scalar_head ? family->scalar : family->causal);
     snprintf(add(&page, "model_type"), VALUE, "\"%s\"", family->model_type);
     // As trainer_save.c writes the weights, whatever a run computes in.
-    snprintf(add(&page, "torch_dtype"), VALUE, "\"float32\"");
+    snprintf(add(&page, "torch_dtype"), VALUE, "\"%s\"", torch_name(dtype));
     // transformers counts labels by id2label: without it a model of one row would be read as one of
     // two.
     if (config->scalar_head) { // one label, whose other direction stands beside it

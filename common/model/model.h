@@ -59,6 +59,10 @@ tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed,
 tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend,
                         tr_model_use_t use, tr_error_t *err);
 
+/// The dtype in which a directory has its weights: that of its first tensor; TR_F32 where it has
+/// none, only a configuration. Fails as tr_safetensors_open.
+tr_status tr_model_stored_dtype(tr_dtype_t *dtype, const char *directory, tr_error_t *err);
+
 /// Fresh weights: normal with standard deviation 0.02 (projections into the residual stream
 /// 0.02/sqrt(2 layers)), norms 1.
 void tr_model_randomize(tr_model_t *model, uint64_t seed);

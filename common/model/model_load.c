@@ -163,6 +163,23 @@ done:
     return status;
 }
 
+tr_status tr_model_stored_dtype(tr_dtype_t *dtype, const char *directory, tr_error_t *err)
+{
+    tr_safetensors_t *file = NULL;
+    *dtype = TR_F32;
+    tr_status status = tr_safetensors_open(&file, directory, err);
+    if (status == TR_ERR_IO) { // fresh weights need no file of them
+        *err = (tr_error_t){0};
+        return TR_OK;
+    }
+    TR_TRY(status);
+    if (tr_safetensors_count(file) > 0) {
+        *dtype = tr_safetensors_at(file, 0)->dtype;
+    }
+    tr_safetensors_close(&file);
+    return TR_OK;
+}
+
 /// The usual way to a model: shape and weights from one directory.
 tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend,
                         tr_model_use_t use, tr_error_t *err)

@@ -84,17 +84,36 @@ tr_status tr_trainer_read_everywhere(const tr_trainer_t *trainer, float *values,
 /// tr_model_weight_bytes bytes.
 tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr_error_t *err);
 
-/// Writes the model, all parameters of it, as a Hugging Face directory that must not be there yet
-/// (or be empty), all or nothing. With ranks, all call it, and rank 0 writes. Tokenizer files are
-/// copied from `source`. optimizer: also optimizer.safetensors (exp_avg, exp_avg_sq: [trained
-/// parameters] in the order of the layout, and step: the updates so far), which makes it a
-/// checkpoint.
-tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
-                          bool optimizer, tr_error_t *err);
+/// In what dtype a run's last model is saved, as a recipe has it.
+typedef enum tr_save_dtype {
+    TR_SAVE_AS_BASE, ///< null: as the model that it began with
+    TR_SAVE_F32,
+    TR_SAVE_BF16,
+    TR_SAVE_F16
+} tr_save_dtype_t;
 
-/// The same for a model that nobody trains.
-tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, const char *source,
-                                tr_error_t *err);
+/// "null", "float32", "bfloat16" and "float16", by the enum's values, and NULL.
+extern const char *const tr_save_dtype_names[];
+
+/// How a model is saved. Texts are borrowed.
+typedef struct tr_save_options {
+    const char *source; ///< a directory whose tokenizer files are copied; NULL: none
+    /// Also optimizer.safetensors (exp_avg, exp_avg_sq: [trained parameters] in the order of the
+    /// layout, and step: the updates so far), which makes it a checkpoint.
+    bool optimizer;
+    tr_dtype_t dtype;          ///< of the weights: TR_F32, TR_BF16 or TR_F16, rounded to nearest
+    const char *chat_template; ///< Jinja, instead of source's; NULL: that
+} tr_save_options_t;
+
+/// Writes the model, all parameters of it, as a Hugging Face directory that must not be there yet
+/// (or be empty), all or nothing. With ranks, all call it, and rank 0 writes. TR_ERR_NUMERIC for a
+/// weight beyond the range of TR_F16.
+tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory,
+                          const tr_save_options_t *options, tr_error_t *err);
+
+/// The same for a model that nobody trains; there is no optimizer.
+tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory,
+                                const tr_save_options_t *options, tr_error_t *err);
 
 /// Restores the optimizer's state that tr_trainer_save wrote; the model was opened from the same
 /// directory, and as much of it is trained.

@@ -1,6 +1,7 @@
 /// A trainer on the disk: saving, restoring, and reading its parameters, which its ranks may hold
 /// together. Rank 0 alone touches files; while it does, the others answer its requests for what
 /// they hold (tr_trainer_attend).
+#include <math.h>
 #include <stdlib.h>
 
 #include "common/base/real.h"
@@ -9,6 +10,8 @@
 #include "common/model/trainer_private.h"
 
 enum { BLOCK = 1 << 20 }; // elements read or restored at a time
+
+const char *const tr_save_dtype_names[] = {"null", "float32", "bfloat16", "float16", NULL};
 
 // What the ranks hold together
 
@@ -222,14 +225,14 @@ typedef struct stored {
     const tr_model_t *model;     // that holds its parameters alone,
     const tr_trainer_t *trainer; // or whose ranks hold the vector together
     vector_t vector;
-    size_t first; // element of the vector
+    size_t first;     // element of the vector
+    tr_dtype_t dtype; // of the file
     tr_safetensors_source_t source;
 } stored_t;
 
-static tr_status read_stored(const void *context, void *out, size_t first, size_t count,
+static tr_status read_floats(const stored_t *stored, float *out, size_t first, size_t count,
                              tr_error_t *err)
 {
-    const stored_t *stored = context;
     // Elements are counted from the tensor's first; the vector holds all tensors.
     first += stored->first;
     return stored->trainer != NULL
@@ -238,12 +241,43 @@ static tr_status read_stored(const void *context, void *out, size_t first, size_
                                  err);
 }
 
+/// Rounds to the file's dtype, of 16 bits.
+static tr_status narrow(uint16_t *out, const float *values, size_t count, tr_dtype_t dtype,
+                        tr_error_t *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        out[i] = dtype == TR_BF16 ? tr_real_to_bf16(values[i]) : tr_real_to_f16(values[i]);
+        if (dtype == TR_F16 && isfinite(values[i]) && !isfinite(tr_real_from_f16(out[i]))) {
+            return tr_fail(err, TR_ERR_NUMERIC,
+                           "a weight of %g is beyond float16: save_dtype takes bfloat16 or float32",
+                           (double)values[i]);
+        }
+    }
+    return TR_OK;
+}
+
+static tr_status read_stored(const void *context, void *out, size_t first, size_t count,
+                             tr_error_t *err)
+{
+    const stored_t *stored = context;
+    if (stored->dtype == TR_F32) {
+        return read_floats(stored, out, first, count, err);
+    }
+    float *values = tr_calloc(count, sizeof *values);
+    tr_status status = read_floats(stored, values, first, count, err);
+    if (status == TR_OK) {
+        status = narrow(out, values, count, stored->dtype, err);
+    }
+    free(values);
+    return status;
+}
+
 /// A parameter as a tensor of the file, under Hugging Face's name and in its shape.
 static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const stored_t *stored)
 {
     return (tr_safetensors_entry_t){
         .name = parameter->name,
-        .dtype = TR_F32,
+        .dtype = stored->dtype,
         .rank = parameter->vector ? 1 : 2,
         // A vector's second entry is beyond its rank, and not read.
         .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
@@ -254,29 +288,33 @@ static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const st
 /// On rank 0. trainer: of a model that its ranks hold together, else NULL. optimizer: whose state
 /// goes with the model, or NULL.
 static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
-                      const tr_trainer_t *optimizer, const char *directory, const char *source,
-                      tr_error_t *err)
+                      const tr_trainer_t *optimizer, const char *directory,
+                      const tr_save_options_t *options, tr_error_t *err)
 {
     const tr_layout_t *layout = &model->layout;
     const size_t n = layout->flat[TR_TRAINED].total;
     char *generation = NULL;
-    if (source != NULL) {
-        TR_TRY(tr_model_generation_json(&generation, &model->config, source, err));
+    if (options->source != NULL) {
+        TR_TRY(tr_model_generation_json(&generation, &model->config, options->source, err));
     }
-    char *config = tr_model_config_json(&model->config);
+    char *config = tr_model_config_json(&model->config, options->dtype);
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
         // Sources are asked for blocks while the file is written, so these records live until then.
-        stored[i] = (stored_t){
-            model, trainer, vector_of(parameter), parameter->place, {read_stored, &stored[i]}};
+        stored[i] = (stored_t){model,
+                               trainer,
+                               vector_of(parameter),
+                               parameter->place,
+                               options->dtype,
+                               {read_stored, &stored[i]}};
         entries[i] = entry_of(parameter, &stored[i]);
     }
     // AdamW's bias correction counts from here when the run is resumed.
     int64_t steps = optimizer != NULL ? (int64_t)tr_optimizer_steps(optimizer->optimizer) : 0;
-    const stored_t m = {NULL, optimizer, FIRST_MOMENT, 0, {read_stored, &m}};
-    const stored_t v = {NULL, optimizer, SECOND_MOMENT, 0, {read_stored, &v}};
+    const stored_t m = {NULL, optimizer, FIRST_MOMENT, 0, TR_F32, {read_stored, &m}};
+    const stored_t v = {NULL, optimizer, SECOND_MOMENT, 0, TR_F32, {read_stored, &v}};
     const tr_safetensors_entry_t state[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &m.source},
                                             {"exp_avg_sq", TR_F32, 1, {n}, NULL, &v.source},
                                             {"step", TR_I64, 1, {1}, &steps, NULL}};
@@ -285,7 +323,8 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
                                  .count = layout->count,
                                  .state = state,
                                  .state_count = optimizer != NULL ? 3 : 0,
-                                 .source = source,
+                                 .source = options->source,
+                                 .chat_template = options->chat_template,
                                  .generation = generation};
     tr_status status = tr_hf_save(directory, &files, err);
     free(entries);
@@ -297,22 +336,22 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
 
 /// The other ranks attend until rank 0 has written everything, or has failed: either way all return
 /// the same.
-tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory, const char *source,
-                          bool optimizer, tr_error_t *err)
+tr_status tr_trainer_save(const tr_trainer_t *trainer, const char *directory,
+                          const tr_save_options_t *options, tr_error_t *err)
 {
     // Files are written once, by rank 0. Which tensors it needs, and when, it asks.
     if (trainer->shards.rank > 0) {
         return tr_trainer_attend(trainer, err);
     }
-    tr_status status =
-        save(trainer->model, sharing(trainer), optimizer ? trainer : NULL, directory, source, err);
+    tr_status status = save(trainer->model, sharing(trainer), options->optimizer ? trainer : NULL,
+                            directory, options, err);
     return tr_trainer_dismiss(trainer, status);
 }
 
-tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory, const char *source,
-                                tr_error_t *err)
+tr_status tr_trainer_save_model(const tr_model_t *model, const char *directory,
+                                const tr_save_options_t *options, tr_error_t *err)
 {
-    return save(model, NULL, NULL, directory, source, err);
+    return save(model, NULL, NULL, directory, options, err);
 }
 
 // Restoring

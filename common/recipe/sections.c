@@ -5,6 +5,7 @@
 // recipe_sections at the end says where each stands. A new key is a row of a table here or there;
 // reading, printing, docs/recipe.md and the schema follow. Next: common/base/fields.h for what a
 // row may say.
+#include "common/model/trainer.h"
 #include "common/recipe/parts.h"
 #include "common/text/chat.h"
 
@@ -50,6 +51,10 @@ static const tr_field_t run[] = {
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names,
           .help = "What GPUs compute in. The weights that are trained are fp32 in any case; a CPU "
                   "computes in fp32 only."),
+    FIELD(save_dtype, TR_FIELD_CHOICE, "null", .choices = tr_save_dtype_names,
+          .readers = TR_READS_OPTIMIZER,
+          .help = "In what the weights of `final` are saved; null: as those of `model` are. "
+                  "Checkpoints have fp32."),
     FIELD(log_level, TR_FIELD_CHOICE, "info", .choices = tr_log_level_names,
           .help = "The lowest level that is logged."),
 };

@@ -40,6 +40,9 @@ extern const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1];
 /// that is not known, TR_ERR_IO, TR_ERR_FORMAT.
 tr_status tr_chat_detect(tr_chat_format_t *format, const char *model_directory, tr_error_t *err);
 
+/// The format as a template in Jinja, which tr_chat_detect knows; NULL for TR_CHAT_NONE.
+const char *tr_chat_template(tr_chat_format_t format);
+
 /// How conversations are written. The caller fills it.
 typedef struct tr_chat {
     tr_chat_format_t format;         ///< not TR_CHAT_NONE

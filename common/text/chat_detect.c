@@ -85,10 +85,18 @@ static void quote_start(char *quote, const char *text, size_t length)
 static tr_status recognise(tr_chat_format_t *format, const char *text, size_t length,
                            const char *directory, tr_error_t *err)
 {
-    uint64_t hash = XXH3_64bits(text, without_line_end(text, length));
+    length = without_line_end(text, length);
+    uint64_t hash = XXH3_64bits(text, length);
     for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++) {
         if (KNOWN[i].hash == hash) {
             *format = KNOWN[i].format;
+            return TR_OK;
+        }
+    }
+    for (tr_chat_format_t own = TR_CHAT_NONE + 1; own < TR_CHAT_FORMAT_COUNT; own++) {
+        const char *template = tr_chat_template(own);
+        if (length == strlen(template) && memcmp(text, template, length) == 0) {
+            *format = own;
             return TR_OK;
         }
     }

@@ -6,7 +6,9 @@
 #include "proto/learner/learner.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/text/chat.h"
 #include "proto/body.h"
 #include "proto/device.h"
 
@@ -108,7 +110,11 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     // gradient_checkpointing: the same bytes with less memory.
     tr_model_recompute(model, optimizer.gradient_checkpointing);
     // Takes the model; one that a failure has left is destroyed.
+    tr_dtype_t dtype;
     tr_status status = tr_model_align(model, (int32_t)eos, err);
+    if (status == TR_OK) {
+        status = tr_model_stored_dtype(&dtype, source, err);
+    }
     if (status == TR_OK) {
         status = tr_trainer_new(&learner->trainer, &model, &optimizer, &ranks, err);
     }
@@ -123,6 +129,7 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     // Only now: a learner that failed above must not look like one that is ready.
     learner->step = (uint64_t)step;
     learner->source = tr_strdup(source);
+    learner->dtype = dtype;
     tr_log(TR_LOG_INFO, "learner", "model=%s step=%lld device=%s form=%s \"ready\"",
            checkpoint != NULL ? checkpoint : source, (long long)step, learner->backend->ops->name,
            learner->backend->form);
@@ -220,20 +227,49 @@ static tr_status take_scores(const tr_learner_t *learner, const json_t *body, tr
     return TR_OK;
 }
 
+/// The index of the body's text among the names; the last of them is NULL.
+static tr_status read_choice(size_t *index, const json_t *body, const char *key,
+                             const char *const *names, tr_error_t *err)
+{
+    const char *name;
+    TR_TRY(tr_body_string(&name, body, key, "save", err));
+    for (*index = 0; names[*index] != NULL; (*index)++) {
+        if (strcmp(names[*index], name) == 0) {
+            return TR_OK;
+        }
+    }
+    return tr_fail(err, TR_ERR_PROTOCOL, "save: %s: '%s' is none that there is", key, name);
+}
+
+/// The options but the step's and the directory's.
+static tr_status read_save(tr_save_options_t *options, const tr_learner_t *learner,
+                           const json_t *body, tr_error_t *err)
+{
+    const tr_dtype_t dtypes[] = {learner->dtype, TR_F32, TR_BF16, TR_F16}; // by tr_save_dtype_t
+    size_t dtype, format;
+    *options = (tr_save_options_t){.source = learner->source};
+    TR_TRY(tr_body_bool(&options->optimizer, body, "optimizer", "save", err));
+    TR_TRY(read_choice(&dtype, body, "dtype", tr_save_dtype_names, err));
+    TR_TRY(read_choice(&format, body, "chat_template", tr_chat_format_names, err));
+    options->dtype = dtypes[dtype];
+    options->chat_template = tr_chat_template((tr_chat_format_t)format);
+    return TR_OK;
+}
+
 /// Only the state after whole steps is saved: the request names the step that it believes finished.
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request, tr_error_t *err)
 {
     const json_t *body = tr_message_body(request);
     const char *directory;
-    bool optimizer;
+    tr_save_options_t options;
     int64_t step;
     TR_TRY(tr_body_integer(&step, body, "step", 0, INT64_MAX, "save", err));
     TR_TRY(tr_learner_expect(learner, step, err));
     TR_TRY(tr_body_string(&directory, body, "directory", "save", err));
-    TR_TRY(tr_body_bool(&optimizer, body, "optimizer", "save", err));
+    TR_TRY(read_save(&options, learner, body, err));
     // Before saving, since they are part of config.json.
     TR_TRY(take_scores(learner, body, err));
-    TR_TRY(tr_trainer_save(learner->trainer, directory, learner->source, optimizer, err));
+    TR_TRY(tr_trainer_save(learner->trainer, directory, &options, err));
     tr_log(TR_LOG_INFO, "learner", "step=%lld directory=%s \"saved\"", (long long)step, directory);
     return TR_OK;
 }

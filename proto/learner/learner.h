@@ -21,8 +21,9 @@
 typedef struct tr_learner {
     tr_backend_t *backend;
     tr_trainer_t *trainer;
-    uint64_t step; ///< steps finished; TR_LEARNER_STALE after a step that failed midway
-    char *source;  ///< directory whose tokenizer files are saved with the model
+    uint64_t step;    ///< steps finished; TR_LEARNER_STALE after a step that failed midway
+    char *source;     ///< directory whose tokenizer files are saved with the model
+    tr_dtype_t dtype; ///< of the source's weights
 } tr_learner_t;
 
 /// Opens a learner by a config: the device, the model (scalar: with a value head) and the
@@ -55,9 +56,10 @@ tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_
 tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *learner,
                                      const json_t *body, tr_error_t *err);
 
-/// `save` of both roles: body {step, directory, optimizer: bool}: writes the model, and the
-/// optimizer's state if asked. An optional scores: {mean, std} is written to config.json, as those
-/// of the reward model's scores, from now on.
+/// `save` of both roles: body {step, directory, optimizer: bool, dtype: of tr_save_dtype_names,
+/// chat_template: of tr_chat_format_names}: writes the model, and the optimizer's state if asked; a
+/// template that is not "null" goes before the model's own. An optional scores: {mean, std} is
+/// written to config.json, as those of the reward model's scores, from now on.
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request,
                           tr_error_t *err);
 

@@ -10,6 +10,7 @@ kinds that Llama models have.
 
 import json
 import pathlib
+import re
 import sys
 
 import xxhash
@@ -213,6 +214,11 @@ def case_of(tokenizer, template, messages, prompt):
     }
 
 
+def saved_form(template):
+    """As models are saved with it: without the marks, which not every reader of templates knows."""
+    return re.sub(r"\{%-? generation %\}|\{% endgeneration %\}", "", template).lstrip("\n")
+
+
 def cut_case_of(tokenizer, template, messages):
     """An answer that goes on: its turn does not end."""
     options = {"chat_template": template, "continue_final_message": True}
@@ -235,7 +241,9 @@ def write_golden():
         ]
         cut = [cut_case_of(tokenizers[kind], template, messages) for messages in conversations_for(name)
                if messages[-1]["role"] == "assistant" and messages[-1]["content"].strip()]
-        golden["formats"][name] = {"template": template, "tokenizer": kind, "cases": cases, "cut": cut}
+        golden["formats"][name] = {"template": template, "tokenizer": kind, "cases": cases, "cut": cut,
+                                   "saved": saved_form(template)}
+        assert renders_as(tokenizers[kind], name, saved_form(template)), name
     text = json.dumps(golden, separators=(",", ":"))
     pathlib.Path(__file__).with_suffix(".json").write_text(text + "\n")
 

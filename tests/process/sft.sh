@@ -157,6 +157,20 @@ assert all(0 < row["loss"] < row["entropy"] + 8 for row in rows), rows
 PYTHON
 say "packs of rows"
 
+for i in 1 2 3 4 5 6 7 8; do
+    echo '{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Lily."}]}'
+done >"$SCRATCH/asked.jsonl"
+run templated steps=2 "data.train=[$SCRATCH/asked.jsonl]" "data.eval=[]" data.chat_template=zephyr
+run retrained steps=2 "data.train=[$SCRATCH/asked.jsonl]" "data.eval=[]" "model=$SCRATCH/templated/final" from_scratch=false
+python3 - "$SCRATCH" <<'PYTHON' || fail "final/ has not the template that conversations were learnt by"
+import json, sys
+formats = json.load(open("tests/golden/chat.json"))["formats"]
+for name in ("templated/final", "retrained/final"):
+    assert open(f"{sys.argv[1]}/{name}/chat_template.jinja").read() == formats["zephyr"]["saved"], name
+PYTHON
+[ ! -e "$SCRATCH/base/final/chat_template.jinja" ] || fail "a model of texts has a template"
+say "the template of the conversations that were learnt"
+
 # The tokenizer's end token is none of the model's: both end responses, and final/ says so (tests/golden/eos.py has transformers' word).
 cp -r "$MODEL" "$SCRATCH/other-end" && sed -i 's/"eos_token": "[^"]*"/"eos_token": "<|pad|>"/' "$SCRATCH/other-end/tokenizer_config.json"
 for i in 1 2 3 4 5 6 7 8; do echo '{"prompt": "Once", "completion": " upon a time."}'; done >"$SCRATCH/once.jsonl"

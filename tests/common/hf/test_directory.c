@@ -56,7 +56,7 @@ static void host_close(host_model_t *model)
 static tr_status save(const char *directory, const host_model_t *model, const char *source,
                       tr_error_t *err)
 {
-    char *config = tr_model_config_json(&model->config);
+    char *config = tr_model_config_json(&model->config, TR_F32);
     const tr_hf_model_t files = {
         .config = config, .entries = model->entries, .count = model->count, .source = source};
     tr_status status = tr_hf_save(directory, &files, err);
@@ -80,8 +80,8 @@ static void expect_same_model(const host_model_t *a, const host_model_t *b)
         cr_expect_arr_eq(x->shape, y->shape, sizeof x->shape);
         cr_expect_arr_eq(x->data, y->data, count * sizeof(float), "%s", x->name);
     }
-    char *one = tr_model_config_json(&a->config);
-    char *two = tr_model_config_json(&b->config);
+    char *one = tr_model_config_json(&a->config, TR_F32);
+    char *two = tr_model_config_json(&b->config, TR_F32);
     cr_expect_str_eq(one, two);
     free(two);
     free(one);

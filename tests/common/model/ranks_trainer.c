@@ -171,9 +171,10 @@ static void equals_one_process(const char *directory, const kind_t *which, unsig
     expect_same(values_of(shared, kind, stage), values_of(alone, kind, 0),
                 (size_t)response_starts[COUNT], "outputs", kind, stage);
 
-    expect(tr_trainer_save(shared, "/dev/null/nowhere", NULL, true, &err) != TR_OK,
+    const tr_save_options_t options = {.optimizer = true};
+    expect(tr_trainer_save(shared, "/dev/null/nowhere", &options, &err) != TR_OK,
            "a disk that fails fails on all ranks", kind, stage);
-    expect(tr_trainer_save(shared, checkpoint, NULL, true, &err) == TR_OK, "saving", kind, stage);
+    expect(tr_trainer_save(shared, checkpoint, &options, &err) == TR_OK, "saving", kind, stage);
     tr_trainer_destroy(&shared);
     shared = open_trainer(checkpoint, which, stage);
     expect(tr_trainer_restore(shared, checkpoint, &err) == TR_OK, "restoring", kind, stage);
@@ -207,8 +208,8 @@ static void make_model(const char *directory, bool tied)
         expect(tr_model_new(&model, &config, backend, TR_MODEL_LEARNS, &err) == TR_OK, "a model",
                directory, 0);
         tr_model_randomize(model, 3);
-        expect(tr_trainer_save_model(model, directory, NULL, &err) == TR_OK, "a directory",
-               directory, 0);
+        expect(tr_trainer_save_model(model, directory, &(tr_save_options_t){0}, &err) == TR_OK,
+               "a directory", directory, 0);
         tr_model_destroy(&model);
     }
     group->ops->meet(group, 60.0);

@@ -361,8 +361,8 @@ Test(config, what_is_written_is_read_back)
                NULL),
         loaded("{" SCALAR ", \"num_labels\": 1, \"score_mean\": -0.1, \"score_std\": 2.5}", NULL)};
     for (size_t i = 0; i < 4; i++) {
-        char *text = tr_model_config_json(&configs[i]);
-        char *again = tr_model_config_json(&configs[i]);
+        char *text = tr_model_config_json(&configs[i], TR_F32);
+        char *again = tr_model_config_json(&configs[i], TR_F32);
         tr_model_config_t back = loaded(text, NULL);
         expect_same(&back, &configs[i]);
         cr_expect_str_eq(text, again);
@@ -375,7 +375,7 @@ Test(config, what_is_written_is_read_back)
 Test(config, numbers_are_written_as_people_write_them)
 {
     tr_model_config_t config = loaded("{" CAUSAL ", \"rms_norm_eps\": 1e-5}", NULL);
-    char *text = tr_model_config_json(&config);
+    char *text = tr_model_config_json(&config, TR_F32);
     cr_expect_not_null(strstr(text, "\"rms_norm_eps\": 1e-05,"), "%s", text);
     cr_expect_not_null(strstr(text, "\"rope_theta\": 10000.0,"), "%s", text);
     free(text);

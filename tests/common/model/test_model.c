@@ -388,7 +388,7 @@ static tr_status open_altered(const char *without, const char *added, tr_error_t
         entries[count++] =
             (tr_safetensors_entry_t){.name = added, .rank = 1, .shape = {1}, .data = &extra};
     }
-    char *text = tr_model_config_json(&config);
+    char *text = tr_model_config_json(&config, TR_F32);
     free(scratch_write(folder, "config.json", text, strlen(text)));
     free(text);
     char *path = tr_format("%s/model.safetensors", folder);

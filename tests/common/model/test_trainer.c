@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "common/algo/sft.h"
+#include "common/base/real.h"
+#include "common/hf/safetensors.h"
 #include "tests/support/golden.h"
 #include "tests/support/learning.h"
 #include "tests/support/scratch.h"
@@ -304,7 +306,8 @@ Test(trainer, a_minibatch_without_response_tokens_is_refused)
 static void save(const learning_t *learning, const char *directory, bool optimizer)
 {
     tr_error_t err = {0};
-    tr_status status = tr_trainer_save(learning->trainer, directory, SOURCE, optimizer, &err);
+    const tr_save_options_t options = {.source = SOURCE, .optimizer = optimizer};
+    tr_status status = tr_trainer_save(learning->trainer, directory, &options, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
 }
 
@@ -356,6 +359,64 @@ static void check_resuming(bool scalar)
     scratch_close(&folder);
 }
 
+/// A parameter as the directory has it, which must be stored in the dtype.
+static void read_stored(float *values, const char *directory, tr_dtype_t dtype, size_t *count)
+{
+    tr_error_t err = {0};
+    tr_safetensors_t *file;
+    cr_assert_eq(tr_safetensors_open(&file, directory, &err), TR_OK, "%s", err.text);
+    const tr_safetensors_info_t *info = tr_safetensors_find(file, "model.embed_tokens.weight");
+    cr_assert_eq(info->dtype, dtype);
+    *count = info->count;
+    cr_assert_eq(
+        tr_safetensors_read(file, info->name, values, info->shape[0], info->shape[1], &err), TR_OK,
+        "%s", err.text);
+    tr_safetensors_close(&file);
+}
+
+Test(trainer, weights_are_saved_rounded_to_the_dtype_asked_for)
+{
+    static const tr_dtype_t dtypes[] = {TR_F32, TR_BF16, TR_F16};
+    static const char *const names[] = {"float32", "bfloat16", "float16"};
+    const tr_model_config_t config = learning_config(false);
+    learning_t learning;
+    learning_open(&learning, &config, 1);
+    size_t n = tr_model_layout(tr_trainer_model(learning.trainer))->total, count = 0;
+    float *own = tr_calloc(n, sizeof *own), *back = tr_calloc(n, sizeof *back);
+    char *folder = scratch_open();
+    for (size_t i = 0; i < 3; i++) {
+        tr_error_t err = {0};
+        tr_dtype_t stored;
+        char *directory = tr_format("%s/%s", folder, names[i]);
+        const tr_save_options_t options = {.dtype = dtypes[i], .chat_template = "{{ hello }}"};
+        cr_assert_eq(tr_trainer_save(learning.trainer, directory, &options, &err), TR_OK, "%s",
+                     err.text);
+        read_stored(i == 0 ? own : back, directory, dtypes[i], &count);
+        for (size_t k = 0; i > 0 && k < count; k++) {
+            cr_assert_eq(back[k], i == 1 ? tr_real_from_bf16(tr_real_to_bf16(own[k]))
+                                         : tr_real_from_f16(tr_real_to_f16(own[k])));
+        }
+        cr_expect_eq(tr_model_stored_dtype(&stored, directory, &err), TR_OK, "%s", err.text);
+        cr_expect_eq(stored, dtypes[i]);
+        char *path = tr_format("%s/config.json", directory), *text = scratch_read(path, NULL);
+        char *line = tr_format("\"torch_dtype\": \"%s\"", names[i]);
+        cr_expect_not_null(strstr(text, line), "%s", text);
+        free(line);
+        free(text);
+        free(path);
+        path = tr_format("%s/chat_template.jinja", directory);
+        text = scratch_read(path, NULL);
+        cr_expect_str_eq(text, "{{ hello }}");
+        free(text);
+        free(path);
+        free(directory);
+    }
+    free(own);
+    free(back);
+    scratch_close(&folder);
+    learning_close(&learning);
+}
+
 Test(trainer, a_restored_policy_ends_with_the_bytes_of_one_that_went_on)
 {
     check_resuming(false);
@@ -399,7 +460,9 @@ Test(trainer, a_folder_with_files_is_not_overwritten)
     tr_error_t err = {0};
     learning_t learning;
     learning_open(&learning, &config, 1);
-    cr_expect_neq(tr_trainer_save(learning.trainer, folder, SOURCE, true, &err), TR_OK);
+    cr_expect_neq(
+        tr_trainer_save(learning.trainer, folder, &(tr_save_options_t){.source = SOURCE}, &err),
+        TR_OK);
     cr_expect_eq(scratch_count(folder), 1);
     learning_close(&learning);
     free(path);

@@ -353,6 +353,20 @@ Test(chat, a_known_template_is_recognised_wherever_it_stands)
     }
 }
 
+Test(chat, a_model_is_saved_with_the_template_that_transformers_renders_alike)
+{
+    cr_expect_null(tr_chat_template(TR_CHAT_NONE));
+    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
+        chat_rig_t rig = rig_for(format);
+        const char *text = tr_chat_template(format);
+        cr_expect_str_eq(text,
+                         json_string_value(json_object_get(format_of(&rig, format), "saved")));
+        free(scratch_write(rig.folder, "chat_template.jinja", text, strlen(text)));
+        cr_expect_eq(detect(rig.folder), format);
+        release(&rig);
+    }
+}
+
 Test(chat, without_a_template_there_is_no_format)
 {
     char *folder = scratch_open();

@@ -45,17 +45,19 @@ def read_tensors(path):
         header = json.loads(file.read(size))
         data = file.read()
     header.pop("__metadata__", None)
-    kinds = {"F32": "f", "I64": "q"}
+    kinds = {"F32": "f", "I64": "q", "BF16": "H", "F16": "H"}
     return {name: array.array(kinds[e["dtype"]], data[e["data_offsets"][0] : e["data_offsets"][1]]) for name, e in header.items()}
 
 
-def write_tensors(path, tensors):
-    """tensors: name -> (shape, array of floats)."""
+def write_tensors(path, tensors, dtype="F32"):
+    """tensors: name -> (shape, array of floats). dtype: or BF16, to which floats are cut."""
     header, data = {"__metadata__": {"format": "pt"}}, b""
     for name in sorted(tensors):
         shape, values = tensors[name]
         piece = array.array("f", values).tobytes()
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(piece)]}
+        if dtype == "BF16":
+            piece = array.array("H", array.array("H", piece)[1::2]).tobytes()
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(piece)]}
         data += piece
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

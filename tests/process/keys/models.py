@@ -70,17 +70,34 @@ def _make(name):
     return path
 
 
+def shaped_tensors(path):
+    """As write_tensors takes them."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        shapes = {name: e["shape"] for name, e in json.loads(file.read(size)).items() if name != "__metadata__"}
+    return {name: (shapes[name], values) for name, values in read_tensors(path).items()}
+
+
+def policy_in_bf16():
+    """The table `policy`, its weights cut to bf16."""
+
+    def make():
+        path = os.path.join(SCRATCH, "policy-bf16")
+        shutil.copytree(table_model("policy"), path)
+        file = os.path.join(path, "model.safetensors")
+        write_tensors(file, shaped_tensors(file), "BF16")
+        return path
+
+    return once(("policy", "bf16"), make)
+
+
 def scaled_stories(factor):
     """The example's model with its last norm scaled: as if at another temperature, so that its KL to the original is not 0."""
 
     def make():
         path = os.path.join(SCRATCH, f"stories-{factor}")
         shutil.copytree(STORIES, path)
-        shapes = {}
-        with open(os.path.join(STORIES, "model.safetensors"), "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            shapes = {name: e["shape"] for name, e in json.loads(file.read(size)).items() if name != "__metadata__"}
-        tensors = {name: (shapes[name], values) for name, values in read_tensors(os.path.join(STORIES, "model.safetensors")).items()}
+        tensors = shaped_tensors(os.path.join(STORIES, "model.safetensors"))
         shape, values = tensors["model.norm.weight"]
         tensors["model.norm.weight"] = shape, [factor * value for value in values]
         write_tensors(os.path.join(path, "model.safetensors"), tensors)

@@ -4,12 +4,13 @@ import json
 import math
 import os
 import socket
+import struct
 
 import oracle
 from data import BATCH, COMPLETIONS, PROMPTS, TEXTS, completion_ids, recipe, write_rows
 from harness import SCRATCH, attended, check, close, mean, measured, once, run, same, troupe, write_recipe
 from machine import PROGRAMS, check_lines, gpu, mpi, plan
-from models import EOS, STORIES, ids, table_model
+from models import EOS, STORIES, ids, policy_in_bf16, table_model
 from rows_generating import first_update, responses
 from rows_learning import updated
 from table import row
@@ -96,6 +97,33 @@ def _(t):
     same(full.hashes, t.base.hashes, "what a GPU learns in fp32")
     check(half.hashes != full.hashes, "a GPU learns the same in bf16")
     close(half.first["loss"], full.first["loss"], 1e-2, what="the loss in bf16")
+
+
+def half(value):
+    """IEEE's, as its bits."""
+    return struct.unpack("<H", struct.pack("<e", value))[0]
+
+
+def brain(value):
+    """The nearest bfloat16, ties to even, as its bits."""
+    bits = struct.unpack("<I", struct.pack("<f", value))[0]
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+
+
+@row("save_dtype", "sft", "float16")
+def _(t):
+    def check_saved(it, full, kind, bits):
+        for name, values in full.weights("final").items():
+            same(list(it.weights("final")[name]), [bits(value) for value in values], f"{name} in {kind}")
+        same(json.loads(it.text("final", "config.json"))["torch_dtype"], kind, "the dtype that config.json names")
+        last = os.path.join("checkpoints", it.checkpoints[-1])
+        same(it.weights(last), full.weights(last), "the checkpoint, which has fp32")
+
+    same(t.base.weights("final"), t.base.weights("checkpoints", t.base.checkpoints[-1]), "what is saved as a base of fp32 is")
+    check_saved(t.other, t.base, "float16", half)
+    check_saved(t.at("bfloat16"), t.base, "bfloat16", brain)
+    short = policy_in_bf16()
+    check_saved(t.at(None, model=short), t.at("float32", model=short), "bfloat16", brain)
 
 
 @row("log_level", "sft", "warn")
