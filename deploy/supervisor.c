@@ -227,10 +227,10 @@ static void give_up(supervisor_t *s, const worker_t *worker, const char *ending)
 }
 
 /// On the terminal, in place of a line that the leader may have drawn there. Once for all endings
-/// of one kind in a row.
+/// of one kind in a row; one that left in peace, as it was told, is no news.
 static void tell(worker_t *worker, int how, const char *ending)
 {
-    if (how != worker->told) {
+    if (how != 0 && how != worker->told) {
         char *words = child_last_words(&worker->child);
         fprintf(stderr, "%sworker '%s' %s, and starts again; %s\n",
                 isatty(STDERR_FILENO) ? "\r\x1b[K" : "", worker->child.process->name, ending,
