@@ -117,16 +117,21 @@ static json_t *weights_endpoint(const tr_recipe_t *recipe)
                     : json_sprintf("%.*s:*", host, bind);
 }
 
+/// Shared memory is named by the run, so runs on one machine do not meet.
+void controller_role_segment(char segment[CONTROLLER_SEGMENT], const char *run)
+{
+    snprintf(segment, CONTROLLER_SEGMENT, "%016llx",
+             (unsigned long long)XXH3_64bits(run, strlen(run)));
+}
+
 json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     json_t *config = learner(recipe, start, &recipe->roles.actor, recipe->model, "");
     // A reference with a process of its own is not opened by the actor.
     bool asked = tr_recipe_reads_reference(recipe) && !recipe->roles.reference.separate;
     bool scalar = tr_recipe_algorithm(recipe)->scalar;
-    // Shared memory is named by the run, so runs on one machine do not meet.
-    char segment[24];
-    snprintf(segment, sizeof segment, "%016llx",
-             (unsigned long long)XXH3_64bits(start->run, strlen(start->run)));
+    char segment[CONTROLLER_SEGMENT];
+    controller_role_segment(segment, start->run);
     json_object_set_new(config, "segment", json_string(segment));
     json_object_set_new(config, "weights_stay", json_boolean(weights_stay(recipe)));
     json_object_set_new(config, "weights_endpoint", weights_endpoint(recipe));

@@ -19,6 +19,12 @@ typedef struct controller_start {
 /// processes work at the same time, at least 1.
 uint64_t controller_role_threads(uint64_t wanted, uint64_t sharers);
 
+enum { CONTROLLER_SEGMENT = 17 }; ///< bytes of a segment's prefix
+
+/// Under which prefix the run's actor publishes weights (proto/weights/weights.h). run: its
+/// directory's absolute path.
+void controller_role_segment(char segment[CONTROLLER_SEGMENT], const char *run);
+
 /// The learners' configs, which are also the bodies of `restore`; new references.
 json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller_start_t *start);
 json_t *controller_role_config_critic(const tr_recipe_t *recipe, const controller_start_t *start);

@@ -15,8 +15,10 @@
 #include "common/base/device_name.h"
 #include "common/base/file.h"
 #include "common/collective/collective.h"
+#include "controller/role_config.h"
 #include "controller/rundir.h"
 #include "proto/endpoint.h"
+#include "proto/weights/weights.h"
 
 static const char MPIRUN[] = "mpirun";
 enum { TOKEN_BYTES = 33 }; ///< of a token in hexadecimal
@@ -401,14 +403,26 @@ void process_group_release(supervisor_plan_t *plan)
 
 // The run
 
-/// A controller that was killed leaves its lock, its socket, its address and a checkpoint that is
-/// not whole: opening the run removes them.
+/// What processes that were killed leave behind. Opening the run removes the controller's lock,
+/// socket and address, and a checkpoint that is not whole.
+static void clean_up(const char *run_directory)
+{
+    controller_rundir_t *rundir;
+    char segment[CONTROLLER_SEGMENT];
+    char *path = realpath(run_directory, NULL);
+    if (controller_rundir_open(&rundir, run_directory, NULL) == TR_OK) {
+        controller_rundir_destroy(&rundir);
+    }
+    if (path != NULL) {
+        controller_role_segment(segment, path);
+        tr_weights_forget(segment);
+    }
+    free(path);
+}
+
 tr_status process_group_run(int *exit_code, const supervisor_plan_t *plan, tr_error_t *err)
 {
     tr_status status = supervisor_run(exit_code, plan, err);
-    controller_rundir_t *rundir;
-    if (controller_rundir_open(&rundir, plan->directory, NULL) == TR_OK) {
-        controller_rundir_destroy(&rundir);
-    }
+    clean_up(plan->directory);
     return status;
 }

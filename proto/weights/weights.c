@@ -114,9 +114,8 @@ static void remove_when_stale(const char *name)
     }
 }
 
-/// A killed actor cannot unlink its segments, and they would fill /dev/shm until the machine
-/// restarts.
-static void remove_stale(const char *prefix)
+/// A killed actor cannot unlink its segments.
+void tr_weights_forget(const char *prefix)
 {
     glob_t found;
     // the prefix has no character that means something in a pattern (good_prefix)
@@ -185,7 +184,7 @@ tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t by
                        "weights of %zu bytes under '%s': expected letters, digits and '-'", bytes,
                        prefix);
     }
-    remove_stale(prefix);
+    tr_weights_forget(prefix);
     tr_weights_publisher_t *p = tr_calloc(1, sizeof *p);
     p->bytes = bytes;
     // So that the first version goes to slot 0.

@@ -39,6 +39,10 @@ tr_status tr_weights_publisher_new(tr_weights_publisher_t **publisher, size_t by
 /// Unlinks the segments; readers that have them mapped keep them.
 void tr_weights_publisher_destroy(tr_weights_publisher_t **publisher);
 
+/// Removes the segments of the prefix whose publisher was killed. They would fill /dev/shm until
+/// the machine restarts.
+void tr_weights_forget(const char *prefix);
+
 /// Publishes what fill writes, straight into the segment, as `version`. *checksum: XXH3-64, for the
 /// log.
 tr_status tr_weights_publish(uint64_t *checksum, tr_weights_publisher_t *publisher,

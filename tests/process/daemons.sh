@@ -157,13 +157,18 @@ RUN=$SCRATCH/killed
 JOB=$!
 wait_for "no third step" has_steps "$RUN" 3
 controller=$(pgrep -f "troupe-controller $RUN\$") || fail "no controller"
-kill -STOP "$controller" # it does not end by itself
+segments=$(find "/proc/$(pid_of "$RUN" actor)/fd" -lname '/dev/shm/troupe.*' -printf '%l\n')
+[ -n "$segments" ] || fail "the actor has no shared memory"
+kill -STOP "$controller" "$(pid_of "$RUN" actor)" # they do not end by themselves
 kill -INT "$JOB" && wait_for "the first Ctrl-C is not seen" grep -q 'is to end: SIGINT' "$RUN/logs/supervisor.log"
 kill -INT "$JOB"
 wait "$JOB"
 code=$?
 [ $code -eq 130 ] || fail "two Ctrl-C end with code $code"
 [ -z "$(remains "$RUN")" ] || fail "two Ctrl-C leave $(remains "$RUN")"
+for segment in $segments; do
+    [ ! -e "$segment" ] || fail "two Ctrl-C leave $segment"
+done
 "$TROUPE" resume "$RUN" >"$RUN.out" 2>&1 &
 JOB=$!
 steps=$(wc -l <"$RUN/metrics.jsonl")
