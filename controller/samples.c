@@ -25,17 +25,17 @@ static json_t *to_text(const char *text, size_t length)
 
 tr_status controller_samples_append(controller_appender_t *file, uint64_t step, const char *prompt,
                                     const char *response, size_t length, double score,
-                                    const char *finish, tr_error_t *err)
+                                    const char *finish, const json_t *messages, tr_error_t *err)
 {
     // JSON has no NaN.
     if (!isfinite(score)) {
         return tr_fail(err, TR_ERR_NUMERIC, "the score of a sample of step %llu is %g",
                        (unsigned long long)step, score);
     }
-    // lines.c reads the step; deploy/sample_rows.c reads prompt, response and score.
-    json_t *line = json_pack("{s:I, s:o, s:o, s:f, s:s}", "step", (json_int_t)step, "prompt",
+    // lines.c reads the step; deploy/sample_rows.c reads the rest.
+    json_t *line = json_pack("{s:I, s:o, s:o, s:f, s:s, s:O*}", "step", (json_int_t)step, "prompt",
                              to_text(prompt, strlen(prompt)), "response", to_text(response, length),
-                             "score", score, "finish", finish);
+                             "score", score, "finish", finish, "messages", messages);
     TR_ASSERT(line != NULL, "out of memory");
     tr_status status = controller_lines_append(file, line, err);
     json_decref(line);

@@ -63,17 +63,31 @@ static double score_of(const json_t *sample)
     return json_number_value(json_object_get(sample, "score"));
 }
 
-/// A row that begins with the sample's prompt.
+/// A row that begins with the sample's prompt: a text, or the messages before the response.
 static json_t *row_of(const json_t *sample)
 {
-    return json_pack("{s:O}", "prompt", json_object_get(sample, "prompt"));
+    json_t *messages = json_copy(json_object_get(sample, "messages"));
+    if (messages == NULL) {
+        return json_pack("{s:O}", "prompt", json_object_get(sample, "prompt"));
+    }
+    json_array_remove(messages, json_array_size(messages) - 1);
+    return json_pack("{s:o}", "prompt", messages);
+}
+
+/// As the prompt is: a text, or a list of one message. A new reference.
+static json_t *response_of(const json_t *sample)
+{
+    const json_t *messages = json_object_get(sample, "messages");
+    return messages == NULL
+               ? json_incref(json_object_get(sample, "response"))
+               : json_pack("[O]", json_array_get(messages, json_array_size(messages) - 1));
 }
 
 /// A response under `column`, its score under `score`, and how it ended under `finish`.
 static void put_response(json_t *row, const char *column, const json_t *sample, const char *score,
                          const char *finish)
 {
-    json_object_set(row, column, json_object_get(sample, "response"));
+    json_object_set_new(row, column, response_of(sample));
     json_object_set(row, score, json_object_get(sample, "score"));
     json_object_set(row, finish, json_object_get(sample, "finish"));
 }

@@ -7,7 +7,8 @@
 
 #include "common/base/status.h"
 
-/// Where each kind of row goes; NULL: nowhere.
+/// Where each kind of row goes; NULL: nowhere. Of a prompt that is a conversation, prompt and
+/// responses are messages.
 typedef struct sample_rows {
     /// {prompt, completion, score, finish} for each response.
     const char *all;

@@ -144,6 +144,7 @@ tr_status tr_rows_init(tr_rows_t *rows, tr_dataset_t **dataset, tr_kind_t kind,
     // along.
     rows->margins = tr_kind_has_margins(kind, rows->dataset);
     TR_TRY(read_all(rows, &encoder, kind, options, err));
+    rows->chat_template = encoder.chat_template;
     // A warning alone, as in TRL: completions are learnt after the prompts' own tokens.
     if (encoder.mismatches > 0) {
         tr_log(TR_LOG_WARN, "data",

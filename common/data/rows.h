@@ -24,7 +24,8 @@ typedef struct tr_rows {
     bool labelled;  ///< sequences have labels
     bool masked;    ///< sequences have masks
     bool steps;     ///< masks are TR_MASK_WRONG_STEP and _RIGHT_STEP
-    const char *prompt_column; ///< the options'
+    const char *prompt_column;      ///< the options'
+    tr_chat_format_t chat_template; ///< what conversations are written by
 
     float *reference;         ///< log-probs that were asked once (controller/reference.h), or NULL
     size_t *reference_starts; ///< where those of a sequence begin, or of a batch

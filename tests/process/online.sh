@@ -130,6 +130,40 @@ assert 0 < ended < len(read("pairs-all"))
 PYTHON
 say "stop strings"
 
+# Prompts that are conversations give rows that are conversations, which a run with the same template learns.
+python3 - "$SCRATCH" <<'PYTHON'
+import json, sys
+rows = [json.loads(line)["prompt"] for line in open(sys.argv[1] + "/prompts.jsonl")][:8]
+with open(sys.argv[1] + "/asked.jsonl", "w") as file:
+    file.writelines(json.dumps({"prompt": [{"role": "user", "content": row}]}) + "\n" for row in rows)
+PYTHON
+"$TROUPE" sample --model "$MODEL" --prompts "$SCRATCH/asked.jsonl" --judge 'words: {the: 1, was: 0.5, and: 0.3, a: 0.2}' --samples 3 --max-new-tokens 24 \
+    --pairs "$SCRATCH/chats.jsonl" --out "$SCRATCH/chats-all.jsonl" data.batch=4 data.chat_template=plain >"$SCRATCH/chats.out" 2>&1 ||
+    fail "troupe sample failed: $(tail -n 3 "$SCRATCH/chats.out")"
+python3 - "$SCRATCH" <<'PYTHON' || fail "the rows are not conversations"
+import json, sys
+read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}.jsonl")]
+asked, every = read("asked"), read("chats-all")
+for i, row in enumerate(every):
+    assert row["prompt"] == asked[i // 3]["prompt"], row
+    [message] = row["completion"]
+    assert message["role"] == "assistant" and isinstance(message["content"], str), row
+said = {row["completion"][0]["content"] for row in every}
+assert all(row["chosen"][0]["content"] in said and row["rejected"][0]["content"] in said for row in read("chats"))
+# The template's own space before an answer is none of its content.
+assert not any(text.startswith(" ") for text in said)
+PYTHON
+cat >"$SCRATCH/chats.yaml" <<RECIPE
+name: chats
+algorithm: dpo
+steps: 1
+model: $MODEL
+output: $SCRATCH
+data: {train: [$SCRATCH/chats.jsonl], batch: 2, chat_template: plain}
+RECIPE
+"$TROUPE" run "$SCRATCH/chats.yaml" >"$SCRATCH/chats.run.out" 2>&1 || fail "the rows are not learnt: $(tail -n 3 "$SCRATCH/chats.run.out")"
+say "conversations, sampled and learnt"
+
 # A command that was stopped goes on when it is given again; another one is refused.
 mkdir "$SCRATCH/again.jsonl.run" && touch "$SCRATCH/again.jsonl.run/recipe.yaml"
 sample again && fail "a run directory of other options was taken"
