@@ -60,14 +60,17 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
                      sampled ? recipe->generation.temperature : 1.0);
 }
 
-tr_order_t controller_run_order(const controller_run_t *run)
+tr_order_t controller_run_order(const controller_run_t *run, const tr_rows_t *rows)
 {
     const tr_recipe_t *recipe = run->recipe;
-    return (tr_order_t){.size = run->rows.count,
+    bool learns = rows == &run->rows && tr_algorithm_learns(run->algorithm);
+    return (tr_order_t){.size = rows->count,
                         .batch = recipe->data.batch,
                         .seed = recipe->seed,
-                        .shuffle = tr_algorithm_learns(run->algorithm) && recipe->data.shuffle,
-                        .drop_last = recipe->data.drop_last};
+                        .shuffle = learns && recipe->data.shuffle,
+                        .drop_last = learns && recipe->data.drop_last,
+                        // A row meets the completion of another of its batch.
+                        .least = tr_recipe_mismatches(recipe) ? 2 : 0};
 }
 
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step)

@@ -54,8 +54,9 @@ controller_call_t controller_run_learner_call(tr_role_t role, const char *method
 json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
                                   uint64_t minibatches, double learning_rate);
 
-/// How the steps take the rows. Sampling goes once through all of them, as the files have them.
-tr_order_t controller_run_order(const controller_run_t *run);
+/// How the steps take the rows (run->rows), or evaluation the held-out ones. Evaluation and
+/// sampling go through all of them, as the files have them.
+tr_order_t controller_run_order(const controller_run_t *run, const tr_rows_t *rows);
 
 /// The learning rate of a step, given the peak.
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step);

@@ -191,7 +191,7 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
                               uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err)
 {
-    const tr_order_t order = controller_run_order(run);
+    const tr_order_t order = controller_run_order(run, &run->rows);
     generation_t g = {
         .run = run,
         .before = tr_order_taken(&order, step - 1),

@@ -26,7 +26,7 @@ typedef struct online {
 /// The step's prompts. Sampling takes each once, and has no step after the last of them.
 static tr_status choose_prompts(online_t *o, tr_error_t *err)
 {
-    const tr_order_t order = controller_run_order(o->run);
+    const tr_order_t order = controller_run_order(o->run, &o->run->rows);
     const uint64_t epoch = tr_order_steps(&order);
     if (!tr_algorithm_learns(o->run->algorithm) && o->step > epoch) {
         return tr_fail(err, TR_ERR_ARGUMENT, "steps is %llu, and %llu answer all %zu prompts",

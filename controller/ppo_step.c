@@ -218,7 +218,7 @@ tr_status controller_ppo_step(controller_run_t *run, uint64_t step, controller_r
     const tr_recipe_t *recipe = run->recipe;
     ppo_step_t s = {
         .run = run,
-        .order = controller_run_order(run),
+        .order = controller_run_order(run, &run->rows),
         .step = step,
         .options = &recipe->ppo,
         .rows = tr_calloc(recipe->data.batch, sizeof *s.rows),

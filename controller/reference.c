@@ -62,35 +62,31 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
 
 // Precomputed log-probs
 
-/// The rows of batch `index` (from 0). chosen: [data.batch]. Returns how many are written.
-static size_t choose(uint32_t *chosen, const controller_run_t *run, const tr_rows_t *rows,
-                     size_t index)
+/// How rows are asked: each once and in no order, or with mismatched completions in the batches that
+/// training and evaluation will take.
+static tr_order_t order_of(const controller_run_t *run, const tr_rows_t *rows)
 {
-    // Held-out rows are never shuffled, and rows that are asked once need no order either.
-    tr_order_t order = {.size = rows->count, .batch = run->recipe->data.batch};
-    // The batch of that step, in the shuffled order that the steps will have.
-    if (controller_rows_mismatched(run->recipe) && rows == &run->rows) {
-        order = controller_run_order(run);
-    }
-    return tr_order_batch(chosen, &order, index);
+    return tr_recipe_mismatches(run->recipe)
+               ? controller_run_order(run, rows)
+               : (tr_order_t){.size = rows->count, .batch = run->recipe->data.batch};
 }
 
 /// Number of batches to request: each row once, or with mismatched completions each step.
 static size_t batches_of(const controller_run_t *run, const tr_rows_t *rows)
 {
-    size_t batch = run->recipe->data.batch;
-    return controller_rows_mismatched(run->recipe) && rows == &run->rows
-               ? run->recipe->steps
-               : (rows->count + batch - 1) / batch;
+    const tr_order_t order = order_of(run, rows);
+    return tr_recipe_mismatches(run->recipe) && rows == &run->rows ? run->recipe->steps
+                                                                   : tr_order_steps(&order);
 }
 
 /// The ragged batch `index`; the caller releases it.
 static void make_batch(controller_batch_t *batch, const controller_run_t *run,
                        const tr_rows_t *rows, size_t index)
 {
-    uint32_t *chosen = tr_calloc(run->recipe->data.batch, sizeof *chosen);
-    size_t count = choose(chosen, run, rows, index);
-    controller_batch_init(batch, rows, chosen, count, controller_rows_mismatched(run->recipe));
+    const tr_order_t order = order_of(run, rows);
+    uint32_t *chosen = tr_calloc(order.batch + order.least, sizeof *chosen);
+    size_t count = tr_order_batch(chosen, &order, index);
+    controller_batch_init(batch, rows, chosen, count, tr_recipe_mismatches(run->recipe));
     free(chosen);
 }
 
@@ -101,7 +97,7 @@ static void lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run, t
     const tr_recipe_t *recipe = run->recipe;
     // By its path: hashing the weights would read the whole model at every start.
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
-    bool mismatched = controller_rows_mismatched(recipe);
+    bool mismatched = tr_recipe_mismatches(recipe);
     // Room for either kind of start, and the end.
     size_t items = rows->starts[rows->count], batches = batches_of(run, rows), at = 0;
     // realloc: an attempt that failed (a lost learner) has left some.
@@ -240,7 +236,7 @@ tr_status controller_reference_logprobs(float *logprobs, controller_run_t *run,
     if (rows->reference == NULL) {
         return ask(logprobs, run, batch, err);
     }
-    if (controller_rows_mismatched(run->recipe)) {
+    if (tr_recipe_mismatches(run->recipe)) {
         // Mismatched completions depend on the batch, so whole batches were precomputed, not rows.
         memcpy(logprobs, rows->reference + rows->reference_starts[index],
                batch->trained * sizeof *logprobs);

@@ -102,8 +102,7 @@ static tr_status batch_run(batch_t *batch, controller_run_t *run, const tr_rows_
 {
     // From here on there is something to release, whatever fails.
     *batch = (batch_t){.run = run};
-    controller_batch_init(&batch->ragged, rows, chosen, count,
-                          controller_rows_mismatched(run->recipe));
+    controller_batch_init(&batch->ragged, rows, chosen, count, tr_recipe_mismatches(run->recipe));
     // The reference first: its log-probs are an input of the loss.
     if (tr_recipe_reads_reference(run->recipe)) {
         batch->reference = tr_calloc(batch->ragged.trained + 1, sizeof *batch->reference);
@@ -146,7 +145,7 @@ static tr_status report(const batch_t *batch, uint64_t step, double rate, double
                         controller_record_t *record, tr_error_t *err)
 {
     controller_run_t *run = batch->run;
-    const tr_order_t order = controller_run_order(run);
+    const tr_order_t order = controller_run_order(run, &run->rows);
     TR_TRY(controller_record_add_tally(record, batch->metrics, "", err));
     // Behind the tally, of whose means it is made.
     TR_TRY(put_margin(record, "", err));
@@ -195,8 +194,8 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
 tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_record_t *record,
                                tr_error_t *err)
 {
-    const tr_order_t order = controller_run_order(run);
-    uint32_t *chosen = tr_calloc(order.batch, sizeof *chosen);
+    const tr_order_t order = controller_run_order(run, &run->rows);
+    uint32_t *chosen = tr_calloc(order.batch + order.least, sizeof *chosen);
     size_t count = tr_order_batch(chosen, &order, step - 1);
     tr_status status = controller_rows_train(run, &run->rows, chosen, count, step, record, err);
     free(chosen);
@@ -205,21 +204,17 @@ tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_
 
 // Evaluation
 
-/// Evaluates held-out rows first..first + count - 1 and adds their metrics to the tally.
-static tr_status measure(json_t *tally, controller_run_t *run, size_t first, size_t count,
-                         tr_error_t *err)
+/// Evaluates batch `index` of the held-out rows and adds its metrics to the tally.
+static tr_status measure(json_t *tally, controller_run_t *run, const tr_order_t *order,
+                         size_t index, tr_error_t *err)
 {
     batch_t batch;
-    uint32_t *chosen = tr_calloc(count, sizeof *chosen);
-    // In the order of the file: an evaluation is the same every time.
-    for (size_t i = 0; i < count; i++) {
-        chosen[i] = (uint32_t)(first + i);
-    }
+    uint32_t *chosen = tr_calloc(order->batch + order->least, sizeof *chosen);
+    size_t count = tr_order_batch(chosen, order, index);
     // The step that is finished: the learner refuses any other. The rate changes nothing.
     json_t *body = controller_run_train_pass(run, run->step, 1, 1, 0.0);
     json_object_set_new(body, "evaluate", json_true());
-    tr_status status = batch_run(&batch, run, &run->eval_rows, chosen, count,
-                                 first / run->recipe->data.batch, body, err);
+    tr_status status = batch_run(&batch, run, &run->eval_rows, chosen, count, index, body, err);
     if (status == TR_OK) {
         status = tr_tally_add(tally, batch.metrics, "metrics", err);
     }
@@ -231,15 +226,14 @@ static tr_status measure(json_t *tally, controller_run_t *run, size_t first, siz
 tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *record,
                                    tr_error_t *err)
 {
-    // Batches of tallies add up to means over all held-out rows; the last batch may be smaller.
-    size_t rows = run->eval_rows.count, size = run->recipe->data.batch;
-    // Sums with their weights, so that the smaller last batch counts for less.
+    // Batches of tallies add up to means over all held-out rows: sums with their weights, so that
+    // a smaller last batch counts for less.
+    const tr_order_t order = controller_run_order(run, &run->eval_rows);
     json_t *tally = json_object();
     tr_status status = TR_OK;
     controller_run_phase(run, "evaluate");
-    for (size_t first = 0; first < rows && status == TR_OK; first += size) {
-        size_t left = rows - first;
-        status = measure(tally, run, first, left < size ? left : size, err);
+    for (size_t i = 0; i < tr_order_steps(&order) && status == TR_OK; i++) {
+        status = measure(tally, run, &order, i, err);
     }
     if (status == TR_OK) {
         status = controller_record_add_tally(record, tally, "eval_", err);
@@ -252,13 +246,6 @@ tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *r
 }
 
 // KTO's rows
-
-bool controller_rows_mismatched(const tr_recipe_t *recipe)
-{
-    // apo_zero_unpaired reads no KL, so it needs no second half.
-    return (tr_recipe_algorithm(recipe)->reads & TR_READS_KTO) != 0 &&
-           recipe->kto.loss.loss_type == TR_KTO_KTO;
-}
 
 char *controller_rows_advice(const controller_run_t *run)
 {

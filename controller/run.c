@@ -59,7 +59,7 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     const tr_recipe_t *recipe = run->recipe;
     // In the actor's process the reference is part of the actor's time.
     bool separate = recipe->roles.reference.separate && tr_recipe_reads_reference(recipe);
-    const tr_order_t order = controller_run_order(run);
+    const tr_order_t order = controller_run_order(run, &run->rows);
     uint64_t prompts =
         tr_order_taken(&order, record->step) - tr_order_taken(&order, record->step - 1);
     double episodes = (double)(prompts * recipe->generation.samples);
@@ -238,6 +238,12 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     if (!tr_algorithm_generates(run->algorithm) && recipe->data.eval.count > 0) {
         TR_TRY(controller_rows_read(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
                                     positions, err));
+    }
+    if (tr_recipe_mismatches(recipe) && run->eval_rows.count == 1) {
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "data.eval has one row, and kto estimates the KL divergence from other rows' "
+            "completions: add rows");
     }
     // The last batch of an epoch may be smaller, but no epoch is smaller than a batch.
     if (tr_algorithm_learns(run->algorithm) && recipe->data.batch > run->rows.count) {

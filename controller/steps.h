@@ -43,9 +43,6 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
 tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *record,
                                    tr_error_t *err);
 
-/// Whether batches hold mismatched completions too, from which KTO estimates the KL divergence.
-bool controller_rows_mismatched(const tr_recipe_t *recipe);
-
 /// Advice to the user about the rows: KTO's weights when its two classes are out of balance. NULL:
 /// none. Owned by the caller (free).
 char *controller_rows_advice(const controller_run_t *run);

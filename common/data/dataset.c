@@ -251,7 +251,8 @@ static const uint32_t EPOCH_PASS = UINT32_MAX;
 
 uint64_t tr_order_steps(const tr_order_t *order)
 {
-    return (order->size + (order->drop_last ? 0 : order->batch - 1)) / order->batch;
+    const size_t rest = order->size % order->batch;
+    return order->size / order->batch + (rest > 0 && !order->drop_last && rest >= order->least);
 }
 
 uint64_t tr_order_taken(const tr_order_t *order, uint64_t steps)
@@ -267,8 +268,9 @@ size_t tr_order_batch(uint32_t *rows, const tr_order_t *order, uint64_t step)
     // Everything follows from the step's number, so that a run that is resumed at step n takes the
     // rows that it would have taken.
     const uint64_t steps = tr_order_steps(order);
-    const size_t first = (size_t)(step % steps) * order->batch, left = order->size - first;
-    const size_t count = left < order->batch ? left : order->batch;
+    const size_t first = (size_t)(step % steps) * order->batch;
+    const bool ends = step % steps == steps - 1 && !order->drop_last;
+    const size_t count = ends ? order->size - first : order->batch;
     uint32_t *permutation = NULL;
     if (order->shuffle) {
         // The whole permutation, for each step: a checkpoint then has no order to hold.

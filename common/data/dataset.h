@@ -69,6 +69,7 @@ typedef struct tr_order {
     uint64_t seed;  ///< of the permutations
     bool shuffle;   ///< else every epoch is ascending
     bool drop_last; ///< a smaller last batch is left out; batch <= size
+    size_t least;   ///< a last batch of fewer rows joins the one before it; at most size
 } tr_order_t;
 
 /// Steps of an epoch.
@@ -77,8 +78,8 @@ uint64_t tr_order_steps(const tr_order_t *order);
 /// Rows that the first `steps` steps take, over all epochs.
 uint64_t tr_order_taken(const tr_order_t *order, uint64_t steps);
 
-/// The rows of step `step` (from 0): a pure function of its arguments. rows: [batch], of which as
-/// many are written as it returns.
+/// The rows of step `step` (from 0): a pure function of its arguments. rows: [batch + least], of
+/// which as many are written as it returns.
 size_t tr_order_batch(uint32_t *rows, const tr_order_t *order, uint64_t step);
 
 #endif

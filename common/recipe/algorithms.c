@@ -131,6 +131,13 @@ bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe)
            tr_recipe_reads_reference(recipe);
 }
 
+/// apo_zero_unpaired reads no KL, so it needs no mismatched completions.
+bool tr_recipe_mismatches(const tr_recipe_t *recipe)
+{
+    return (tr_recipe_algorithm(recipe)->reads & TR_READS_KTO) != 0 &&
+           recipe->kto.loss.loss_type == TR_KTO_KTO;
+}
+
 /// online_dpo reads dpo's options too, so the bit of its loss decides, not the name.
 bool tr_recipe_syncs_reference(const tr_recipe_t *recipe)
 {

@@ -306,6 +306,17 @@ static void check_dpo(const whole_t *whole)
     }
 }
 
+/// A row alone would meet its own completion: no divergence, and a loss of 0.5 for ever.
+static void check_kto(const whole_t *whole)
+{
+    if (whole->recipe->data.batch < 2 && tr_recipe_mismatches(whole->recipe) &&
+        is_sound(whole, "data.batch")) {
+        REPORT(whole, "data.batch", "kto.loss_type",
+               "expected at least 2 for kto, which estimates the KL divergence from the "
+               "completions of other rows of the batch, found 1");
+    }
+}
+
 /// Mean and deviation of the scores are taken over data.eval.
 static void check_reward(const whole_t *whole)
 {
@@ -362,6 +373,7 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         {TR_READS_DPO, check_dpo},
         {TR_READS_DPO, check_sync},
         {TR_READS_REWARD, check_reward},
+        {TR_READS_KTO, check_kto},
     };
     whole_t whole = {reader, recipe, keys, root, NULL};
     // these hold whatever the algorithm

@@ -180,6 +180,8 @@ bool tr_recipe_reads_reference(const tr_recipe_t *recipe);
 bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe);
 /// It follows the policy (dpo.sync_ref_model).
 bool tr_recipe_syncs_reference(const tr_recipe_t *recipe);
+/// Whether batches hold mismatched completions too, from which KTO estimates the KL divergence.
+bool tr_recipe_mismatches(const tr_recipe_t *recipe);
 /// The actor serves its weights to rollouts on other machines.
 bool tr_recipe_serves_weights(const tr_recipe_t *recipe);
 

@@ -243,6 +243,21 @@ Test(order, an_epoch_takes_every_row_once_or_leaves_out_what_fills_no_batch)
     expect_epochs(true, 3, 6);
 }
 
+// KTO's: seven rows in batches of three and, as one row alone has none to meet, four.
+Test(order, a_last_batch_that_is_too_small_joins_the_one_before)
+{
+    const tr_order_t order = {.size = 7, .batch = 3, .least = 2};
+    const tr_order_t enough = {.size = 8, .batch = 3, .least = 2};
+    uint32_t rows[5];
+    cr_assert_eq(tr_order_steps(&order), 2);
+    cr_assert_eq(tr_order_batch(rows, &order, 0), 3);
+    cr_assert_eq(tr_order_batch(rows, &order, 3), 4);
+    cr_assert(rows[0] == 3 && rows[3] == 6);
+    cr_assert_eq(tr_order_taken(&order, 3), 10);
+    cr_assert_eq(tr_order_steps(&enough), 3);
+    cr_assert_eq(tr_order_batch(rows, &enough, 2), 2);
+}
+
 Test(order, depends_on_seed_and_epoch_only)
 {
     const tr_order_t whole = seven_rows(1, 7, true), other = seven_rows(2, 7, true),

@@ -205,6 +205,17 @@ Test(recipe_mistakes, what_must_agree)
     }));
 }
 
+Test(recipe_mistakes, kto_needs_another_row_in_a_batch)
+{
+    const char *kto = "name: a\nalgorithm: kto\nsteps: 10\nmodel: m\n"
+                      "data: {train: [p.jsonl], batch: 1}\n";
+    expect_problems(kto, NULL, 0, TR_ERR_ARGUMENT,
+                    (const char *const[]){"r.yaml:5: data.batch: expected at least 2 for kto, "
+                                          "which estimates the KL divergence from the completions "
+                                          "of other rows of the batch, found 1",
+                                          NULL});
+}
+
 Test(recipe_mistakes, keys_that_are_set_and_never_read)
 {
     const char *dpo = "name: a\nalgorithm: dpo\nsteps: 10\nmodel: m\ndata: {train: [p.jsonl]}\n"

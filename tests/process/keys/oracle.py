@@ -132,9 +132,9 @@ def head_row_gradient(slopes, token):
     return total
 
 
-def kto(loss_type="kto", beta=0.1, desirable_weight=1.0, undesirable_weight=1.0, cut=None):
-    """Loss, KL and slopes of the first step of KTO on LABELLED. cut: how many tokens a completion after this prompt keeps."""
-    rows = LABELLED[:BATCH]
+def kto(loss_type="kto", beta=0.1, desirable_weight=1.0, undesirable_weight=1.0, cut=None, rows=None):
+    """Loss, KL and slopes of the first step of KTO on LABELLED, or on rows. cut: how many tokens a completion after this prompt keeps."""
+    rows = rows or LABELLED[:BATCH]
     cut = cut or (lambda prompt: None)
 
     def difference(prompt, completion):

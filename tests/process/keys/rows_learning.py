@@ -437,7 +437,27 @@ def kto_row(key, value, also=None):
 
 
 kto_row("kto.loss_type", "apo_zero_unpaired", {"kto.beta": 0.5})
-kto_row("kto.beta", 0.6)
+
+
+@row("kto.beta", "kto", 0.6)
+def _(t):
+    kto_metrics(t.base)
+    kto_metrics(t.other, beta=0.6)
+    # Three rows in batches of two: in training and in evaluation the third, which would meet itself, joins the others.
+    expected = ({}, None)
+    for first in range(10):
+        rows = LABELLED[first : first + 3]
+        expected = oracle.kto(beta=0.6, rows=rows)[0]
+        if expected["kl"] > 0:
+            break
+    check(expected["kl"] > 0, "no rows with a divergence")
+    path = write_rows("three-labelled", rows)
+    for kept in (False, True):
+        found = t.at(0.6, data__batch=2, data__train=path, data__eval=path, optimizer__learning_rate=1e-12, kto__precompute_ref_log_probs=kept).first
+        for name, what in {**expected, **{"eval_" + name: what for name, what in expected.items()}}.items():
+            close(found[name], what, 1e-4, 1e-6, name)
+
+
 kto_row("kto.desirable_weight", 1.75)
 kto_row("kto.undesirable_weight", 0.3)
 
