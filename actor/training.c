@@ -41,13 +41,15 @@ static tr_status open_training(actor_training_t *t, tr_learner_t *learner,
     }
     // Fails with TR_ERR_VERSION when the request is not for this learner's next step.
     TR_TRY(tr_learner_read_train_pass(&t->pass, learner, tr_message_body(request), err));
-    tr_status status = tr_learner_take(&t->sequences, &t->owned, model, request, err);
-    if (status != TR_OK) {
-        free(t->owned);
-        return status;
+    if (t->pass.epochs > 0) {
+        tr_status status = tr_learner_take(&t->sequences, &t->owned, model, request, err);
+        if (status != TR_OK) {
+            free(t->owned);
+            return status;
+        }
+        // The last start is the number of response tokens: what every tensor of numbers must have.
+        t->tokens = (size_t)t->sequences.response_starts[t->sequences.count];
     }
-    // The last start is the number of response tokens: what every tensor of numbers must have.
-    t->tokens = (size_t)t->sequences.response_starts[t->sequences.count];
     t->metrics = json_object();
     return TR_OK;
 }
@@ -79,7 +81,8 @@ tr_status actor_train(tr_learner_t *learner, const tr_message_t *request, tr_mes
     actor_training_t t;
     TR_TRY(find(&algorithm, tr_message_method(request), err));
     TR_TRY(open_training(&t, learner, request, algorithm->scalar, err));
-    tr_status status = train(&t, algorithm, err);
+    // Without an epoch there are no sequences, and no loss to report.
+    tr_status status = t.pass.epochs > 0 ? train(&t, algorithm, err) : TR_OK;
     if (status == TR_OK) {
         // Only here is the learner's state known again; training had marked it as stale.
         if (!t.pass.evaluate) {

@@ -22,6 +22,8 @@ const controller_metric_row_t controller_metric_rows[] = {
      NULL, false},
     {"objective/scores_margin", "score", "prompts",
      "score of a prompt's best response less that of its worst", NULL, false},
+    {"objective/ties", "prompts", "the step, a sum",
+     "prompts whose responses all have the same score: no pair is learnt of them", NULL, false},
     // The judges of the recipe, by their names there; extras by the names that they give.
     {"rewards/*/mean", "score", "responses", "what one judge of the recipe said, before its weight",
      NULL, false},

@@ -57,6 +57,13 @@ static void choose_responses(online_t *o)
     }
 }
 
+/// Equal scores tell nothing about preference: such a prompt makes no pair.
+static bool is_tie(const online_t *o, size_t prompt)
+{
+    const float *scores = o->experience.scores;
+    return o->run->algorithm->group == 2 && scores[o->best[prompt]] == scores[o->worst[prompt]];
+}
+
 /// Response `index` with its prompt, as a sequence of a row.
 static void copy_response(tr_sequence_t *sequence, const controller_experience_t *e, size_t index)
 {
@@ -66,23 +73,27 @@ static void copy_response(tr_sequence_t *sequence, const controller_experience_t
     memcpy(sequence->ids, e->ids + e->starts[index], sequence->length * sizeof *sequence->ids);
 }
 
-/// The chosen responses as rows: a pair for DPO, else one sequence a prompt. The caller releases
-/// rows.
+/// The chosen responses as rows: a pair for DPO, but of ties, else one sequence a prompt. The
+/// caller releases rows, of which there may be none.
 static void make_rows(tr_rows_t *rows, const online_t *o)
 {
     size_t group = o->run->algorithm->group;
     // Responses fit the model already, so no row is cut.
-    *rows = (tr_rows_t){.count = o->prompts, .limit = o->run->model.max_positions};
+    *rows = (tr_rows_t){.limit = o->run->model.max_positions};
     // Copies: rows own their tokens, and the experience ends with the step.
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
     for (size_t i = 0; i < o->prompts; i++) {
-        tr_sequence_t *sequences = rows->sequences + group * i;
+        if (is_tie(o, i)) {
+            continue;
+        }
+        tr_sequence_t *sequences = rows->sequences + group * rows->count;
         copy_response(&sequences[0], &o->experience, o->best[i]);
         if (group == 2) {
             copy_response(&sequences[1], &o->experience, o->worst[i]);
         }
-        rows->starts[i + 1] = group * (i + 1);
+        rows->count++;
+        rows->starts[rows->count] = group * rows->count;
     }
 }
 
@@ -90,13 +101,13 @@ static void make_rows(tr_rows_t *rows, const online_t *o)
 static tr_status train(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
     tr_rows_t rows;
+    make_rows(&rows, o);
     // Every row that was made is of this step.
-    uint32_t *all = tr_calloc(o->prompts, sizeof *all);
-    for (size_t i = 0; i < o->prompts; i++) {
+    uint32_t *all = tr_calloc(rows.count + 1, sizeof *all);
+    for (size_t i = 0; i < rows.count; i++) {
         all[i] = (uint32_t)i;
     }
-    make_rows(&rows, o);
-    tr_status status = controller_rows_train(o->run, &rows, all, o->prompts, o->step, record, err);
+    tr_status status = controller_rows_train(o->run, &rows, all, rows.count, o->step, record, err);
     tr_rows_release(&rows);
     free(all);
     return status;
@@ -110,8 +121,9 @@ static tr_status report_scores(const online_t *o, controller_record_t *record, t
 {
     const controller_experience_t *e = &o->experience;
     const tr_statistics_t scores = tr_statistics(e->scores, e->count);
-    double margins = 0.0;
+    double margins = 0.0, ties = 0.0;
     for (size_t i = 0; i < o->prompts; i++) {
+        ties += is_tie(o, i);
         margins += (double)e->scores[o->best[i]] - (double)e->scores[o->worst[i]];
     }
     const struct {
@@ -124,6 +136,9 @@ static tr_status report_scores(const online_t *o, controller_record_t *record, t
     };
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
+    }
+    if (o->run->algorithm->group == 2) {
+        TR_TRY(controller_record_set(record, "objective/ties", ties, err));
     }
     TR_TRY(controller_generation_report(o->run, e, record, err));
     return controller_judges_report(o->run->judges, record, err);

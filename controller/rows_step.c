@@ -84,8 +84,11 @@ static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
     tr_fields_to_json(body, (const char *)run->recipe + algorithm->loss_offset, algorithm->loss);
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
-    tr_sequences_put(message, &batch->ragged.sequences);
-    put_columns(message, &batch->ragged);
+    // Without a row there is no tensor, and no epoch either.
+    if (batch->ragged.count > 0) {
+        tr_sequences_put(message, &batch->ragged.sequences);
+        put_columns(message, &batch->ragged);
+    }
     if (batch->reference != NULL) {
         tr_message_add_vector(message, "reference", TR_F32, batch->ragged.trained,
                               batch->reference);
@@ -104,7 +107,7 @@ static tr_status batch_run(batch_t *batch, controller_run_t *run, const tr_rows_
     *batch = (batch_t){.run = run};
     controller_batch_init(&batch->ragged, rows, chosen, count, tr_recipe_mismatches(run->recipe));
     // The reference first: its log-probs are an input of the loss.
-    if (tr_recipe_reads_reference(run->recipe)) {
+    if (count > 0 && tr_recipe_reads_reference(run->recipe)) {
         batch->reference = tr_calloc(batch->ragged.trained + 1, sizeof *batch->reference);
         tr_status status =
             controller_reference_logprobs(batch->reference, run, &batch->ragged, index, err);
@@ -175,9 +178,10 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
     double rate = controller_run_rate(run, run->recipe->optimizer.learning_rate, step);
     batch_t batch;
     double began = controller_run_phase(run, "train");
-    // One epoch of one minibatch: these algorithms make one update a step.
+    // One epoch of one minibatch: these algorithms make one update a step, or none where
+    // online_dpo's responses are all ties.
     tr_status status = batch_run(&batch, run, rows, chosen, count, step - 1,
-                                 controller_run_train_pass(run, step, 1, 1, rate), err);
+                                 controller_run_train_pass(run, step, count > 0, 1, rate), err);
     if (status == TR_OK) {
         // Only of steps that succeeded: a repeated step counts once.
         run->tokens += tokens_of(&batch);

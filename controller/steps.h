@@ -33,7 +33,8 @@ tr_status controller_online_step(controller_run_t *run, uint64_t step, controlle
 // Parts of a step on rows
 
 /// One update of the actor on the chosen rows: [count], for step `step`: rows of files, or made
-/// from responses. The record gets the metrics of the algorithm.
+/// from responses. The record gets the metrics of the algorithm. count 0: the step counts, and
+/// nothing is learnt.
 tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
                                 const uint32_t *chosen, size_t count, uint64_t step,
                                 controller_record_t *record, tr_error_t *err);

@@ -187,7 +187,7 @@ tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *
     // All fields are required: a default here would be a second one beside the recipe's.
     TR_TRY(tr_body_integer(&chunk, body, "chunk", 1, INT32_MAX, "train", err));
     TR_TRY(tr_body_integer(&seed, body, "seed", 0, INT64_MAX, "train", err));
-    TR_TRY(tr_body_integer(&epochs, body, "epochs", 1, INT32_MAX, "train", err));
+    TR_TRY(tr_body_integer(&epochs, body, "epochs", 0, INT32_MAX, "train", err));
     TR_TRY(tr_body_integer(&minibatches, body, "minibatches", 1, INT32_MAX, "train", err));
     TR_TRY(tr_body_real(&rate, body, "learning_rate", "train", err));
     TR_TRY(tr_body_real(&temperature, body, "temperature", "train", err));

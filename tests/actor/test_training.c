@@ -233,6 +233,18 @@ Test(training, an_sft_request_is_learnt_or_refused_whole)
     expect_learnt(sft("{\"label_smoothing_factor\": 0.1, \"neftune_noise_alpha\": 5.0}"), names);
 }
 
+Test(training, a_step_without_an_epoch_counts_and_needs_no_sequences)
+{
+    open(false);
+    tr_message_t *request = tr_message_new("request");
+    json_t *body =
+        json_pack("{s:i, s:i, s:i, s:i, s:i, s:f, s:f}", "step", 1, "epochs", 0, "minibatches", 1,
+                  "chunk", 2, "seed", 3, "learning_rate", 1e-3, "temperature", 1.0);
+    tr_message_set_body(request, body);
+    tr_message_set_field(request, "method", json_string("train_dpo"));
+    expect_learnt(request, (const char *const[]){NULL});
+}
+
 Test(training, what_evaluates_leaves_the_step_and_has_no_gradient)
 {
     static const char *const names[] = {"loss", "entropy", "mean_token_accuracy", NULL};

@@ -62,6 +62,25 @@ cmp -s "$SCRATCH/online_dpo/final/model.safetensors" "$SCRATCH/two/final/model.s
     fail "other bytes with two rollouts, one thread and a reference of its own"
 say "two rollouts, one thread, a reference of its own: the same bytes"
 
+# Responses of equal scores make no pair: where all are equal, nothing moves; else the others are learnt and the ties counted.
+few=(steps=2 samples.every=1 samples.count=24 data.batch=5 generation.max_new_tokens=8)
+run online_dpo tied "${few[@]}" 'roles.reward=[{words: {zebra: 1}}]'
+run online_dpo still "${few[@]}" optimizer.learning_rate=1.0e-30
+cmp -s "$SCRATCH/tied/final/model.safetensors" "$SCRATCH/still/final/model.safetensors" || fail "ties are learnt"
+run online_dpo some "${few[@]}" 'roles.reward=[{words: {was: 1}}]' generation.samples=2
+python3 - "$SCRATCH" <<'PYTHON' || fail "ties are not counted"
+import json, math, sys
+read = lambda name, file: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}/{file}.jsonl")]
+for row in read("tied", "metrics"):
+    assert row["objective/ties"] == 5 and row["num_tokens"] == 0 and "loss" not in row and row["epoch"] == row["step"] / 18, row
+samples, some = read("some", "samples"), read("some", "metrics")
+for row in some:
+    scores = [sample["score"] for sample in samples if sample["step"] == row["step"]]
+    assert len(scores) == 10 and row["objective/ties"] == sum(a == b for a, b in zip(scores[::2], scores[1::2])), (row, scores)
+assert 0 < some[0]["objective/ties"] < 5 and abs(some[0]["loss"] - math.log(2)) < 1e-12 and some[1]["num_tokens"] > some[0]["num_tokens"] > 0, some
+PYTHON
+say "ties are counted, and not learnt"
+
 killed()
 {
     "$TROUPE" run "$SCRATCH/online_dpo.yaml" name=killed >"$SCRATCH/killed.out" 2>&1 &
