@@ -5,6 +5,7 @@
 #include "controller/context.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/clock.h"
@@ -36,6 +37,14 @@ double controller_run_phase(controller_run_t *run, const char *phase)
     // Shown live on a terminal; elsewhere only finished steps are.
     controller_progress_phase(run->progress, phase, now);
     return now;
+}
+
+void controller_run_warn(controller_run_t *run, const char *subsystem, char *sentence)
+{
+    // To both, because many runs have no terminal, and few users read the log of a run that works.
+    tr_log(TR_LOG_WARN, subsystem, "\"%s\"", sentence);
+    controller_progress_note(run->progress, sentence);
+    free(sentence);
 }
 
 controller_call_t controller_run_learner_call(tr_role_t role, const char *method)

@@ -36,6 +36,7 @@ typedef struct controller_run {
                      ///< NULL: not measured
     json_t *note;    ///< what `troupe status` says of the run; NULL: nothing yet
     double told_at;  ///< when the terminal was told of a failure; 0: never
+    bool doubted;    ///< that a KL can be what it is: said once
     uint64_t step;   ///< steps finished
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
@@ -46,6 +47,9 @@ double controller_run_phase(controller_run_t *run, const char *phase);
 
 /// The map that `troupe status` shows of the run, to be changed. Borrowed.
 json_t *controller_run_note(controller_run_t *run);
+
+/// Shows a sentence (taken) on the terminal, and writes it to the log as a warning.
+void controller_run_warn(controller_run_t *run, const char *subsystem, char *sentence);
 
 /// A call to a learner: a worker that has the name of its role.
 controller_call_t controller_run_learner_call(tr_role_t role, const char *method);

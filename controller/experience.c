@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/ppo.h"
+
 /// Counts responses, tokens and kept ids over the shards; all start at 0.
 static void measure(controller_experience_t *e, const tr_responses_t *shards, size_t shard_count,
                     size_t *kept)
@@ -126,6 +128,21 @@ const int32_t *controller_experience_response(const controller_experience_t *e, 
 {
     *length = (size_t)(e->response_starts[i + 1] - e->response_starts[i]);
     return e->ids + e->starts[i] + e->prompt_lengths[i];
+}
+
+char *controller_experience_doubt(const controller_experience_t *e)
+{
+    // Fewer say too little about their own spread.
+    enum { LEAST = 4 };
+    const tr_kl_estimate_t kl =
+        tr_kl_estimate(e->logprobs, e->reference, e->response_starts, e->count);
+    return e->count < LEAST || kl.mean >= -3.0 * kl.error
+               ? NULL
+               : tr_format("the mean KL to the reference is %.3g nats a response with a standard "
+                           "error of %.2g, and no divergence is negative: is `reference` a "
+                           "language model of the policy's tokenizer and vocabulary, and do all "
+                           "processes come from one build?",
+                           kl.mean, kl.error);
 }
 
 void controller_experience_release(controller_experience_t *e)

@@ -44,6 +44,10 @@ tr_status controller_experience_init(controller_experience_t *experience, const 
 const int32_t *controller_experience_response(const controller_experience_t *experience, size_t i,
                                               size_t *length);
 
+/// What is to be said of a mean KL that is negative by more than three standard errors, which no
+/// divergence is. NULL: nothing. Owned by the caller (free).
+char *controller_experience_doubt(const controller_experience_t *experience);
+
 void controller_experience_release(controller_experience_t *experience);
 
 #endif

@@ -49,6 +49,18 @@ static tr_status assess(ppo_step_t *s, tr_error_t *err)
     return TR_OK;
 }
 
+/// Says at once, and once in a run, that the KL cannot be right.
+static void doubt(ppo_step_t *s)
+{
+    char *sentence = s->run->doubted ? NULL : controller_experience_doubt(&s->experience);
+    if (sentence != NULL) {
+        s->run->doubted = true;
+        controller_run_warn(s->run, "reference",
+                            tr_format("step %" PRIu64 ": %s", s->step, sentence));
+        free(sentence);
+    }
+}
+
 /// Subtracts missing_eos_penalty from the scores of responses that nothing ended.
 static void penalise_missing_eos(ppo_step_t *s)
 {
@@ -203,6 +215,7 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
     // Until the last response; the judges' remaining time counts as assess.
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
+    doubt(s);
     TR_TRY(compute_advantages(s, record, err));
     TR_TRY(train(s, rate, err));
     TR_TRY(report(s, rate, record, err));

@@ -254,24 +254,37 @@ static tr_status load_rows(controller_run_t *run, tr_error_t *err)
     return TR_OK;
 }
 
-/// Shows a sentence (taken) to the user and writes it to the log.
-static void note(controller_run_t *run, char *sentence)
-{
-    // To both, because many runs have no terminal, and few users read the log of a run that works.
-    tr_log(TR_LOG_WARN, "data", "\"%s\"", sentence);
-    controller_progress_note(run->progress, sentence);
-    free(sentence);
-}
-
 /// Reports the rows that data.on_bad_row left out.
 static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const char *key)
 {
     // Rows without a dataset are empty ones.
     size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
     if (dropped > 0) {
-        note(run, tr_format("%s: %zu of %zu rows are bad and were dropped; "
-                            "logs/controller.log names them",
-                            key, dropped, dropped + tr_dataset_size(rows->dataset)));
+        controller_run_warn(run, "data",
+                            tr_format("%s: %zu of %zu rows are bad and were dropped; "
+                                      "logs/controller.log names them",
+                                      key, dropped, dropped + tr_dataset_size(rows->dataset)));
+    }
+}
+
+/// Reports the prompts behind which the model has no room for max_new_tokens.
+static void note_room(controller_run_t *run)
+{
+    const size_t positions = run->model.max_positions;
+    const uint64_t most = run->recipe->generation.max_new_tokens;
+    size_t cut = 0, longest = 0;
+    for (size_t i = 0; i < run->rows.count; i++) {
+        size_t prompt = run->rows.sequences[run->rows.starts[i]].prompt;
+        cut += most > positions - prompt;
+        longest = prompt > longest ? prompt : longest;
+    }
+    if (cut > 0) {
+        controller_run_warn(
+            run, "data",
+            tr_format("generation.max_new_tokens is %" PRIu64 ", and the model has %zu positions: "
+                      "responses to %zu of %zu prompts are cut earlier, behind the longest prompt "
+                      "after %zu tokens",
+                      most, positions, cut, run->rows.count, positions - longest));
     }
 }
 
@@ -280,9 +293,11 @@ static void note_end(controller_run_t *run)
 {
     int32_t eos = tr_tokenizer_eos(run->tokenizer);
     if (run->end_added) {
-        note(run, tr_format("the tokenizer's end token %s (%d) is none of the model's "
-                            "(eos_token_id): it ends responses as they do, and saved models say so",
-                            tr_tokenizer_token(run->tokenizer, eos), eos));
+        controller_run_warn(
+            run, "data",
+            tr_format("the tokenizer's end token %s (%d) is none of the model's "
+                      "(eos_token_id): it ends responses as they do, and saved models say so",
+                      tr_tokenizer_token(run->tokenizer, eos), eos));
     }
 }
 
@@ -332,9 +347,12 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
                  tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");
     note_end(run);
+    if (tr_algorithm_generates(run->algorithm)) {
+        note_room(run);
+    }
     char *advice = controller_rows_advice(run);
     if (advice != NULL) {
-        note(run, advice);
+        controller_run_warn(run, "data", advice);
     }
     controller_troubles_watch(run);
     controller_checkpoint_announce(run, done); // before workers can come

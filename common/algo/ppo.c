@@ -177,6 +177,33 @@ static double sum(const float *values, size_t n)
     return total;
 }
 
+/// k1 of a response.
+static double log_ratio(const float *logprobs, const float *reference, int32_t first, int32_t end)
+{
+    double total = 0.0;
+    for (int32_t t = first; t < end; t++) {
+        total += (double)logprobs[t] - (double)reference[t];
+    }
+    return total;
+}
+
+tr_kl_estimate_t tr_kl_estimate(const float *logprobs, const float *reference,
+                                const int32_t *starts, size_t responses)
+{
+    const double n = (double)responses;
+    tr_kl_estimate_t kl = {0};
+    for (size_t i = 0; i < responses; i++) {
+        kl.mean += log_ratio(logprobs, reference, starts[i], starts[i + 1]) / n;
+    }
+    double squares = 0.0;
+    for (size_t i = 0; i < responses; i++) {
+        double off = log_ratio(logprobs, reference, starts[i], starts[i + 1]) - kl.mean;
+        squares += off * off;
+    }
+    kl.error = responses > 1 ? sqrt(squares / (n - 1.0) / n) : 0.0;
+    return kl;
+}
+
 void tr_objective(tr_objective_t *objective, const float *kl, const float *logprobs,
                   const float *scores, const int32_t *starts, size_t responses, double kl_coef)
 {

@@ -93,6 +93,17 @@ void tr_ppo_advantages(float *kl, float *rewards, float *advantages, float *retu
                        const float *scores, const int32_t *starts, size_t responses,
                        const tr_ppo_options_t *options);
 
+/// The KL of the policy that sampled to the reference, by k1: the mean over responses of log-probs
+/// less the reference's, summed over a response's tokens, and the mean's standard error. No
+/// divergence is negative, so a mean that is, by several errors, is of log-probs that do not belong
+/// together. logprobs, reference: [starts[responses]]. responses >= 1; the error of one is 0.
+typedef struct tr_kl_estimate {
+    double mean, error;
+} tr_kl_estimate_t;
+
+tr_kl_estimate_t tr_kl_estimate(const float *logprobs, const float *reference,
+                                const int32_t *starts, size_t responses);
+
 /// TRL's `objective/` metrics of one step: means over responses of sums over their tokens.
 typedef struct tr_objective {
     double kl;               ///< objective/kl

@@ -139,6 +139,37 @@ Test(experience, what_travels_to_the_learners_is_what_they_take)
     controller_experience_release(&e);
 }
 
+/// By how much the reference is below the policy in each of the responses' first tokens. Their
+/// mean m and standard error e decide.
+static char *doubt_of(const float *differences)
+{
+    controller_experience_t e;
+    join(&e, 0, false);
+    memcpy(e.reference, logprobs, sizeof logprobs);
+    for (size_t i = 0; i < RESPONSES; i++) {
+        e.reference[response_starts[i]] -= differences[i];
+    }
+    char *doubt = controller_experience_doubt(&e);
+    controller_experience_release(&e);
+    return doubt;
+}
+
+Test(experience, a_mean_kl_far_below_zero_is_doubted)
+{
+    // m = -2 and e = 0.632, -3.2 errors; m = -1.5 and the same e, -2.4 errors.
+    char *far = doubt_of((const float[]){-1, -1, -1, -1, -4, -4});
+    char *near = doubt_of((const float[]){-0.5f, -0.5f, -0.5f, -0.5f, -3.5f, -3.5f});
+    char *none = doubt_of((const float[]){0, 0, 0, 0, 0, 0});
+    char *above = doubt_of((const float[]){3, 3, 3, 3, 3, 3});
+    cr_expect_null(near);
+    cr_expect_null(none);
+    cr_expect_null(above);
+    cr_assert_not_null(far);
+    cr_expect_not_null(strstr(far, "-2 nats"), "%s", far);
+    cr_expect_not_null(strstr(far, "error of 0.63"), "%s", far);
+    free(far);
+}
+
 Test(experience, more_kept_ids_than_an_int32_counts_are_refused)
 {
     static const int32_t starts[] = {0, 1}, offsets[] = {0, INT32_MAX};

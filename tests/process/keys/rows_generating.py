@@ -2,7 +2,7 @@
 from itertools import combinations
 from operator import mul
 
-from data import BATCH, recipe
+from data import BATCH, PROMPTS, recipe, write_rows
 from harness import check, close, mean, once, run, same, troupe
 from models import STORIES, hidden, ids, scaled_stories, table_model
 from oracle import Experience
@@ -58,6 +58,13 @@ def _(t):
     # A token depends on what stands before it and on the place of its draw, so that a shorter response is the beginning of the longer one.
     for prompt, (response, finish) in responses(t.other).items():
         check(responses(t.base)[prompt][0].startswith(response) and finish == "length", f"{response!r} does not begin the longer response")
+    # The stories model has 512 positions, and this prompt and the token that begins it leave room for so many.
+    room = 512 - 1 - len(ids(PROMPTS[0]["prompt"]))
+    path, says = write_rows("one-prompt", PROMPTS[:1]), "generation.max_new_tokens is %d, and the model has 512 positions: responses to 1 of 1 prompts"
+    full, cut = (t.at(n, data__prompts=path, data__batch=1) for n in (room, room + 1))
+    same((full.first["response_length"], cut.first["response_length"]), (room, room), "response_length")
+    check(says % (room + 1) in cut.out and f"after {room} tokens" in cut.out and "positions" not in full.out, f"the run says {cut.out!r}, {full.out!r}")
+    check(says % (room + 1) in cut.text("logs", "controller.log"), "the log does not say so")
 
 
 @row("generation.response_length", "sample", 5, {"generation.max_new_tokens": None})
@@ -227,6 +234,12 @@ def _(t):
     check(len(endings) == 2 and "length" in endings, f"responses all end by {endings}")
     for prompt, (score, finish) in base.items():
         close(other[prompt][0], score - (0.75 if finish == "length" else 0), what=f"the score of a response that ends by {finish}")
+    # What a stop id ended has its end, and no EOS.
+    base, other = scores(t.without(generation__stop_ids=[STOP])), scores(t.at(0.75, generation__stop_ids=[STOP]))
+    check("stop" in {finish for _, finish in base.values()}, "no response ends by the stop id")
+    for prompt, (score, finish) in base.items():
+        close(other[prompt][0], score - (0.75 if finish == "length" else 0), what=f"the score of a response that ends by {finish}")
+    base = scores(t.base)
     missing = mean(finish == "length" for _, finish in base.values())
     close(t.other.first["objective/scores"], t.base.first["objective/scores"] - 0.75 * missing, what="objective/scores")
 
