@@ -244,7 +244,7 @@ def _(t):
     bad = sum(n > 20 for n in sides)
     check(0 < bad <= len(PAIRS) - 2, f"{bad} pairs are too long")
     close(t.base.first["epoch"], 2 / len(PAIRS), what="epoch")
-    close(t.other.first["epoch"], 1 / ((len(PAIRS) - bad) // 2), what="epoch")
+    close(t.other.first["epoch"], 1 / math.ceil((len(PAIRS) - bad) / 2), what="epoch")
     check(f"{bad} of {len(PAIRS)} rows are bad" in t.other.out, "the dropped pairs are not counted")
 
 

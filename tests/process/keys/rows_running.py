@@ -266,7 +266,7 @@ def sampled(it):
     return {step: steps.count(step) for step in steps}
 
 
-@row("samples.every", "ppo", 2, {"steps": 5, "samples.count": 3, "data.batch": 3})
+@row("samples.every", "ppo", 2, {"steps": 5, "samples.count": 3, "data.batch": 4})
 def _(t):
     same(sampled(t.base), {step: 3 for step in range(1, 6)}, "the samples of each step")
     same(set(sampled(t.other)), {1, 2, 4, 5}, "the steps with samples, the first and the last among them")
