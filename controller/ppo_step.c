@@ -117,13 +117,12 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
 
 // Updates
 
-/// Minibatches of an epoch. The smaller last batch has fewer, so that none is smaller than those of
-/// the other steps, if there is more than one.
+/// Minibatches of an epoch. A smaller last batch has no more than it needs for none to be larger
+/// than those of the other steps.
 static uint64_t minibatches_of(const ppo_step_t *s)
 {
-    const size_t full = s->order.batch * s->experience.samples;
-    const uint64_t most = s->options->num_mini_batches, n = most * s->experience.count / full;
-    return n > 0 ? n : 1;
+    const uint64_t full = s->order.batch * s->experience.samples / s->options->num_mini_batches;
+    return (s->experience.count + full - 1) / full;
 }
 
 /// Requests the epochs of one learner, with the two vectors over response tokens that it reads.

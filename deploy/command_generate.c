@@ -99,6 +99,19 @@ static tr_status generate_one(rollout_decoder_t *decoder, const loaded_model_t *
     return status;
 }
 
+/// Says where the model's positions cut a response: not on standard output, which has the response.
+static void note_room(const arguments_t *arguments, size_t positions, size_t prompt)
+{
+    const uint64_t most = arguments->generation.max_new_tokens;
+    // A prompt that leaves no room at all is refused by the decoder.
+    if (prompt < positions && most > positions - prompt) {
+        fprintf(stderr,
+                "%llu new tokens are more than the model's %zu positions leave behind the "
+                "prompt: a response is cut after %zu\n",
+                (unsigned long long)most, positions, positions - prompt);
+    }
+}
+
 /// Loads, encodes, and generates the samples one after another.
 static tr_status generate(const arguments_t *arguments, tr_error_t *err)
 {
@@ -111,6 +124,7 @@ static tr_status generate(const arguments_t *arguments, tr_error_t *err)
     TR_TRY_GOTO(loaded_model_encode(&ids, &length, &loaded, arguments->prompt, "the prompt",
                                     TR_ENCODE_SPECIAL, err),
                 done);
+    note_room(arguments, tr_model_config(loaded.model)->max_positions, length);
     // one sequence at a time, since each is printed as it comes
     decoder = rollout_decoder_new(loaded.model, 1);
     for (uint64_t i = 0; i < arguments->generation.samples; i++) {

@@ -195,7 +195,8 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure,
     // the others take all rows of a batch, a pair as two.
     uint64_t update = tr_algorithm_has_critic(a)
                           ? recipe->data.batch * g->samples / recipe->ppo.num_mini_batches
-                          : recipe->data.batch * a->group;
+                          // KTO's last row, if alone, joins the batch before.
+                          : recipe->data.batch * a->group + tr_recipe_mismatches(recipe);
     *f = (facts_t){.recipe = recipe,
                    .algorithm = a,
                    .generates = tr_algorithm_generates(a),

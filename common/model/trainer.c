@@ -263,9 +263,7 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
                               const tr_train_pass_t *pass, tr_loss_fn loss, void *context,
                               tr_train_pass_result_t *result, tr_error_t *err)
 {
-    size_t group = group_of(pass);
-    // Minibatches are equal numbers of whole groups, and the last one takes the rest.
-    size_t share = sequences->count / group / pass->minibatches * group;
+    const size_t group = group_of(pass), groups = sequences->count / group;
     const tr_noise_t noise = {pass->neftune_noise_alpha, pass->seed, pass->step};
     tr_status status = TR_OK;
     *result = (tr_train_pass_result_t){0};
@@ -279,9 +277,11 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
     for (size_t epoch = 0; epoch < pass->epochs && status == TR_OK; epoch++) {
         visit(order, sequences->count, pass, epoch);
         for (size_t m = 0; m < pass->minibatches && status == TR_OK; m++) {
-            size_t end = m + 1 == pass->minibatches ? sequences->count : (m + 1) * share;
-            status = update(trainer, sequences, order + m * share, end - m * share, pass, loss,
-                            context, result, err);
+            // Whole groups, as even as they can be.
+            size_t first = groups * m / pass->minibatches * group;
+            size_t end = groups * (m + 1) / pass->minibatches * group;
+            status = update(trainer, sequences, order + first, end - first, pass, loss, context,
+                            result, err);
         }
         result->epochs += status == TR_OK;
         // For PPO's target_kl: an epoch is finished before the pass ends, on all ranks.

@@ -33,7 +33,7 @@ typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *d
 
 typedef struct tr_train_pass {
     size_t epochs;
-    size_t minibatches; ///< of an epoch: equal parts of the sequences, the last takes the rest
+    size_t minibatches; ///< of an epoch: parts of the sequences, as even as they can be
     size_t chunk;       ///< groups
     size_t group;       ///< sequences that follow each other and stay together: 2 for pairs; 0 is 1
     bool scores;        ///< out is a scalar model's score of each whole sequence (a reward model)

@@ -165,15 +165,16 @@ Test(actor_ppo, only_the_first_update_must_match)
 Test(actor_ppo, ratio_var_is_the_variance_of_the_minibatches_mean_ratios)
 {
     static rig_ppo_t rig;
+    static const size_t starts_of[] = {0, 1, 3, LEARNING_SEQUENCES};
     uint32_t order[LEARNING_SEQUENCES];
     double means[3] = {0.0, 0.0, 0.0}, mean = 0.0, variance = 0.0;
     tr_train_pass_t walk = learning_walk(1, 0.0);
     ppo_open(&rig);
-    walk.minibatches = 3; // of 1, 1 and 3 sequences
+    walk.minibatches = 3; // of 1, 2 and 2 sequences
     tr_rng_permutation(order, LEARNING_SEQUENCES, walk.seed, walk.step, 0);
     for (size_t m = 0; m < 3; m++) {
         size_t tokens = 0;
-        for (size_t s = m; s < (m < 2 ? m + 1 : LEARNING_SEQUENCES); s++) {
+        for (size_t s = starts_of[m]; s < starts_of[m + 1]; s++) {
             const int32_t *starts = rig.sequences.response_starts + order[s];
             for (int32_t i = starts[0]; i < starts[1]; i++, tokens++) {
                 means[m] += exp((double)rig.exact[i] - (double)rig.old[i]);

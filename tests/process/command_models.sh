@@ -53,6 +53,10 @@ same "the first sample" "$(say)" "$(sed -n '2p' <<<"$both")"
 differ "the samples" "$(sed -n '2p' <<<"$both")" "$(sed -n '4p' <<<"$both")"
 longer=$(say --greedy --max-new-tokens 30)
 same "a longer text begins as the shorter one" "$(say --greedy)" "${longer:0:$(say --greedy | tr -d '\n' | wc -m)}"
+# The model has 512 positions: what they cut is said, beside the response.
+same "a short response needs no word" "$(say 2>&1 >/dev/null)" ""
+grep -q "600 new tokens are more than the model's 512 positions leave" <<<"$(say --max-new-tokens 600 2>&1 >/dev/null)" ||
+    complain "nobody says that the response is cut"
 
 # The chain rule: a response in two pieces has the log-probabilities of the whole, bit for bit.
 whole=$(logprobs "Once upon a time" ", there was")

@@ -243,7 +243,7 @@ Test(trainer, the_order_depends_on_the_seed_and_not_on_the_chunk)
     cr_expect_neq(memcmp(diary.order, other.order, sizeof diary.order), 0);
 }
 
-Test(trainer, means_are_over_the_minibatch_and_the_last_minibatch_takes_the_rest)
+Test(trainer, means_are_over_the_minibatch_and_minibatches_are_as_even_as_they_can_be)
 {
     static const size_t tokens[LEARNING_SEQUENCES] = {5, 2, 14, 1, 10};
     diary_t diary;
@@ -257,6 +257,30 @@ Test(trainer, means_are_over_the_minibatch_and_the_last_minibatch_takes_the_rest
             cr_expect_eq(diary.first[e * LEARNING_SEQUENCES + i], e == 0 && i < 2);
         }
     }
+}
+
+// Of five sequences three minibatches have 1, 2 and 2, as numpy's array_split but for their order.
+Test(trainer, no_minibatch_is_two_larger_than_another)
+{
+    static const size_t tokens[LEARNING_SEQUENCES] = {5, 2, 14, 1, 10};
+    static const size_t first[LEARNING_SEQUENCES] = {0, 1, 1, 3, 3};
+    const tr_model_config_t config = learning_config(false);
+    tr_train_pass_t w = learning_walk(2, 0.0);
+    tr_train_pass_result_t result;
+    tr_error_t err = {0};
+    diary_t diary = {0};
+    learning_t learning;
+    learning_open(&learning, &config, 1);
+    tr_sequences_t sequences = learning_sequences(&learning.small);
+    w.minibatches = 3;
+    cr_assert_eq(tr_trainer_run_pass(learning.trainer, &sequences, &w, note, &diary, &result, &err),
+                 TR_OK);
+    for (size_t i = 0; i < LEARNING_SEQUENCES; i++) {
+        size_t own = tokens[diary.order[first[i]]];
+        own += first[i] > 0 ? tokens[diary.order[first[i] + 1]] : 0;
+        cr_expect_eq(diary.normalizers[i], own);
+    }
+    learning_close(&learning);
 }
 
 Test(trainer, a_loss_that_fails_leaves_nothing_for_the_next_pass)
