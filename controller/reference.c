@@ -62,8 +62,8 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
 
 // Precomputed log-probs
 
-/// How rows are asked: each once and in no order, or with mismatched completions in the batches that
-/// training and evaluation will take.
+/// How rows are asked: each once and in no order, or with mismatched completions in the batches
+/// that training and evaluation will take.
 static tr_order_t order_of(const controller_run_t *run, const tr_rows_t *rows)
 {
     return tr_recipe_mismatches(run->recipe)

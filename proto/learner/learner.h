@@ -51,9 +51,8 @@ tr_status tr_learner_holds(const tr_learner_t *learner, tr_error_t *err);
 tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_t *err);
 
 /// Reads a training request's {step (the one to finish), learning_rate, temperature, chunk, seed,
-/// epochs, minibatches}. epochs 0: the step counts, without sequences or an update. With evaluate: true there
-/// is no update, and step is the finished one.
-/// Fails as tr_learner_expect does.
+/// epochs, minibatches}. epochs 0: the step counts, without sequences or an update. With evaluate:
+/// true there is no update, and step is the finished one. Fails as tr_learner_expect does.
 tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *learner,
                                      const json_t *body, tr_error_t *err);
 
