@@ -14,8 +14,7 @@ typedef struct tr_statistics {
 tr_statistics_t tr_statistics(const float *values, size_t n);
 
 /// The indices of the best and the worst of n >= 1 responses to a prompt. Among equal scores the
-/// first is the best and the last the worst, so that two responses with equal scores still make a
-/// pair.
+/// first is the best and the last the worst.
 void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n);
 
 /// 1 - variance(returns - values) / variance(returns): 1 a perfect critic, 0 one no better than a
