@@ -73,6 +73,10 @@ void tr_dispatch_cancel(tr_dispatch_t *d, int64_t now, int64_t id)
 {
     dispatch_request_t *r = dispatch_request_of(d, id);
     if (r != NULL) {
+        // Late, and silent until now: the next request must not excuse it anew.
+        if (r->worker != NULL) {
+            r->worker->overdue = true;
+        }
         // The worker is not told and computes on. Its credit is free at once; its late answer is
         // confirmed and dropped like any other.
         dispatch_request_remove(d, r);
@@ -295,7 +299,7 @@ void tr_dispatch_unreachable(tr_dispatch_t *d, const tr_peer_t *peer)
 /// and a process that dies closes it.
 static bool is_left_alone(const dispatch_request_t *r)
 {
-    return r->patient && r->worker != NULL && !r->worker->closed;
+    return r->patient && r->worker != NULL && !r->worker->closed && !r->worker->overdue;
 }
 
 static int64_t later(int64_t a, int64_t b)

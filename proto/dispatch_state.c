@@ -71,6 +71,7 @@ void dispatch_worker_heard(dispatch_worker_t *worker, int64_t now)
 {
     worker->heard = now;
     worker->closed = false;
+    worker->overdue = false;
 }
 
 /// Its requests must have gone to others, or ended: they would point at freed memory.

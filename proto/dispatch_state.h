@@ -18,6 +18,7 @@ typedef struct dispatch_worker {
     int64_t heard;      ///< when its last message came
     int64_t excused;    ///< until when its silence is no sign of anything
     int64_t probed;     ///< when its connection was last tried
+    bool overdue;       ///< since its last message a request of it was cancelled
     bool closed;        ///< since its last message one could not be sent to it
     size_t credit;      ///< requests that it takes at once
     size_t outstanding; ///< requests that it has

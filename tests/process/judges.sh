@@ -71,6 +71,12 @@ done
 grep -q 'judge-0: .*3' "$SCRATCH/die/logs/supervisor.log" || grep -q 'judge-0' "$SCRATCH/die/logs/supervisor.log" ||
     fail "the supervisor does not say how the judge ended"
 
+# One that hangs is killed when its deadline and the limit of silence are over.
+recipe hung "$(naughty hang "$SCRATCH/hung.marker" 'timeout_s: 2, retries: 20')"
+ends_well hung
+grep -q 'process=judge-0 "gave no sign of life and was killed' "$SCRATCH/hung/logs/supervisor.log" || fail "the judge that hangs is not killed"
+same "$SCRATCH/good" "$SCRATCH/hung" "a judge that hung"
+
 # A judge that never works ends the run, in its own words, with its log and the request.
 for manner in nan text raise; do
     recipe always_$manner "$(naughty $manner always 'retries: 1')"

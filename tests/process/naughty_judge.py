@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """examples/rewards/happy_words.py with bad manners, for tests: naughty_judge.py MANNER MARKER [OPTIONS].
 
-MANNER: nan, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds; long: after 12; prompt: scores the
-prompt alone, by its number of characters. It does so for the first request only, which the file MARKER remembers, or for every one when
-MARKER is `always`.
+MANNER: nan, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds; long: after 12; hang: is
+stopped; prompt: scores the prompt alone, by its number of characters. It does so for the first request only, which the file MARKER
+remembers, or for every one when MARKER is `always`.
 """
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -34,6 +35,8 @@ def judge(body):
         raise RuntimeError("bad mood")
     elif manner == "die":
         os._exit(3)
+    elif manner == "hang":
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif manner == "prompt":
         answer["scores"] = [float(len(sample["prompt"])) for sample in body["samples"]]
     elif manner in ("slow", "long"):

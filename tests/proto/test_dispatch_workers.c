@@ -108,6 +108,8 @@ Test(dispatch_workers, one_that_is_silent_after_its_request_was_cancelled_is_los
     pass(2 * SILENCE);
     expect_send(1, "heartbeat");
     tr_dispatch_cancel(dispatch, now, id);
+    tr_dispatch_be_patient(dispatch, submit(NULL)); // the caller tries again: no new excuse
+    expect_send(1, "request");
     pass(SILENCE);
     tr_event_t lost = take_event(TR_EVENT_LOST);
     cr_expect_eq(lost.status, TR_ERR_TIMEOUT, "it hangs");
