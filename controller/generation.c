@@ -241,23 +241,6 @@ tr_status controller_generation_report(const controller_run_t *run,
                                  err);
 }
 
-/// The conversation that the row's prompt is, with the response: [length] at its end; a new
-/// reference. NULL where the prompt is a text.
-static json_t *conversation_of(const tr_rows_t *rows, uint32_t row, const char *response,
-                               size_t length)
-{
-    const json_t *prompt = tr_rows_messages(rows, row);
-    if (prompt == NULL) {
-        return NULL;
-    }
-    const char *content = tr_chat_content(rows->chat_template, response);
-    size_t n = length - (size_t)(content - response);
-    json_t *messages = json_copy((json_t *)prompt);
-    json_array_append_new(messages,
-                          json_pack("{s:s, s:s%}", "role", "assistant", "content", content, n));
-    return messages;
-}
-
 tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,
                                               const controller_experience_t *e, tr_error_t *err)
 {
@@ -275,7 +258,7 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
         char *text = tr_tokenizer_decode(&length, run->tokenizer, response, n,
                                          TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
         uint32_t row = e->rows[i / e->samples];
-        json_t *messages = all ? conversation_of(&run->rows, row, text, length) : NULL;
+        json_t *messages = all ? tr_rows_conversation(&run->rows, row, text, length) : NULL;
         status = controller_samples_append(
             run->samples, step, tr_rows_prompt(&run->rows, row), text, length, (double)e->scores[i],
             tr_finish_name((tr_finish_t)e->finish[i]), messages, err);

@@ -196,6 +196,7 @@ static json_t *sample_of(const controller_judges_t *self, size_t index,
     size_t count = (size_t)(responses->starts[r + 1] - responses->starts[r]);
     char *response = text_of(self, ids, count);
     json_t *columns = columns_of(self, row);
+    json_t *messages = tr_rows_conversation(self->rows, row, response, strlen(response));
     // Texts for judges that read, ids for judges that count or have the policy's tokenizer.
     const tr_sample_t sample = {
         .id = self->first_id + (int64_t)index,
@@ -206,7 +207,7 @@ static json_t *sample_of(const controller_judges_t *self, size_t index,
         .prompt_count = prompt->prompt,
         .response_count = count,
         .columns = columns,
-        .messages = tr_rows_messages(self->rows, row),
+        .messages = messages,
         .finish = tr_finish_name((tr_finish_t)responses->finish[r]),
     };
     json_t *map = tr_score_sample(&sample);
@@ -214,6 +215,7 @@ static json_t *sample_of(const controller_judges_t *self, size_t index,
     char *printed = json_dumps(map, JSON_COMPACT);
     *bytes = strlen(printed);
     free(printed);
+    json_decref(messages);
     json_decref(columns);
     free(response);
     return map;

@@ -32,10 +32,18 @@ const char *tr_rows_prompt(const tr_rows_t *rows, size_t row)
                : json_string_value(tr_dataset_value(rows->dataset, row, rows->prompt_column));
 }
 
-const json_t *tr_rows_messages(const tr_rows_t *rows, size_t row)
+json_t *tr_rows_conversation(const tr_rows_t *rows, size_t row, const char *response, size_t length)
 {
     const json_t *prompt = tr_dataset_value(rows->dataset, row, rows->prompt_column);
-    return tr_chat_is_conversation(prompt) ? prompt : NULL;
+    if (!tr_chat_is_conversation(prompt)) {
+        return NULL;
+    }
+    const char *content = tr_chat_content(rows->chat_template, response);
+    size_t n = length - (size_t)(content - response);
+    json_t *messages = json_copy((json_t *)prompt); // the row keeps its own
+    json_array_append_new(messages,
+                          json_pack("{s:s, s:s%}", "role", "assistant", "content", content, n));
+    return messages;
 }
 
 /// Reads every row; bad ones are refused, and gone at the end.

@@ -43,7 +43,9 @@ void tr_rows_release(tr_rows_t *rows);
 /// The text of a prompt: the row's own, or a conversation as its template writes it.
 const char *tr_rows_prompt(const tr_rows_t *rows, size_t row);
 
-/// The conversation that a prompt is, as its row has it; NULL for a text.
-const json_t *tr_rows_messages(const tr_rows_t *rows, size_t row);
+/// The conversation that a prompt is, with the response: [length] as its last message, without what
+/// the template puts before an answer. A new reference; NULL where the prompt is a text.
+json_t *tr_rows_conversation(const tr_rows_t *rows, size_t row, const char *response,
+                             size_t length);
 
 #endif

@@ -22,7 +22,7 @@ typedef struct tr_sample {
     size_t prompt_count;
     size_t response_count;
     const json_t *columns;  ///< every other column of the prompt's row, an object; NULL: none
-    const json_t *messages; ///< the prompt's conversation; NULL: the prompt is a text
+    const json_t *messages; ///< the conversation, ending with the response; NULL: texts
     const char *finish;     ///< "eos", "stop" or "length"
 } tr_sample_t;
 

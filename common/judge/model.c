@@ -194,16 +194,13 @@ static tr_status read_sample(json_t **value, state_t *judge, const tr_sample_t *
     if (sample->messages != NULL) {
         TR_TRY(detect_template(judge, err));
     }
-    tr_chat_format_t format = judge->encoder.chat_template;
-    if (sample->messages == NULL || format == TR_CHAT_NONE) {
+    if (sample->messages == NULL || judge->encoder.chat_template == TR_CHAT_NONE) {
         // as one text: a token may reach over the border between the two
         char *text = tr_format("%s%s", sample->prompt, sample->response);
         *value = json_string(text);
         free(text);
     } else {
-        *value = json_copy((json_t *)sample->messages);
-        json_array_append_new(*value, json_pack("{s:s, s:s}", "role", "assistant", "content",
-                                                tr_chat_content(format, sample->response)));
+        *value = json_incref((json_t *)sample->messages);
     }
     TR_ASSERT(*value != NULL, "a sample that is no text");
     return TR_OK;

@@ -253,6 +253,24 @@ Test(rows, a_prompt_says_its_column_or_its_conversation)
     tr_rows_release(&rows);
 }
 
+Test(rows, a_conversation_goes_on_with_the_response_as_its_last_message)
+{
+    options.chat_template = TR_CHAT_PLAIN;
+    tr_rows_t rows =
+        load(TR_KIND_PROMPTS, "{\"prompt\": \"One day\"}\n"
+                              "{\"prompt\": [{\"role\": \"user\", \"content\": \"Hi.\"}]}\n");
+    // the template's own space before an answer is none of its content
+    json_t *all = tr_rows_conversation(&rows, 1, " Yes. No", 5);
+    json_t *expected = json_loads("[{\"role\": \"user\", \"content\": \"Hi.\"}, {\"role\": "
+                                  "\"assistant\", \"content\": \"Yes.\"}]",
+                                  0, NULL);
+    cr_expect(json_equal(all, expected));
+    cr_expect_null(tr_rows_conversation(&rows, 0, " Yes.", 5));
+    json_decref(expected);
+    json_decref(all);
+    tr_rows_release(&rows);
+}
+
 Test(rows, a_prompt_that_just_fits_is_taken_and_one_token_more_refused)
 {
     static const char text[] =
