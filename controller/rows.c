@@ -5,6 +5,9 @@
 // row's way.
 #include "controller/rows.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
+
 /// The longest sequence that the recipe allows; 0: no bound.
 static uint64_t limit_of(const tr_recipe_t *recipe)
 {
@@ -46,30 +49,6 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
     }
 }
 
-/// An option of the loss of pairs that is not at its default; NULL: none.
-static const char *option_of_pairs(const tr_recipe_reward_t *reward)
-{
-    for (size_t i = 0; i < tr_reward_fields.count; i++) {
-        const tr_field_t *field = &tr_reward_fields.items[i];
-        if (!tr_field_is_default(&reward->loss, &tr_reward_fields, field)) {
-            return field->name;
-        }
-    }
-    return reward->normalize ? "normalize" : NULL;
-}
-
-/// Refuses the options of pairs for rows of steps, whose loss has none.
-static tr_status check_kind(const tr_recipe_t *recipe, tr_kind_t kind, tr_error_t *err)
-{
-    const char *option = kind == TR_KIND_STEPWISE ? option_of_pairs(&recipe->reward) : NULL;
-    return option == NULL
-               ? TR_OK
-               : tr_fail(err, TR_ERR_ARGUMENT,
-                         "reward.%s is about pairs, and the rows of data.train are steps "
-                         "(completions): leave it out",
-                         option);
-}
-
 tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,
                                const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
 {
@@ -80,15 +59,8 @@ tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const t
     // Bad rows are dropped or end the run, as the recipe says, before they are tokens.
     TR_TRY(tr_dataset_new(&dataset, (const char *const *)files->items, files->count,
                           recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP, err));
-    // The kind follows from the columns of the files, so it is checked after they are read.
-    tr_kind_t kind = tr_kind_of(dataset, &options);
-    tr_status status = check_kind(recipe, kind, err);
-    if (status == TR_OK) {
-        status = tr_rows_init(rows, &dataset, kind, tokenizer, &options, err);
-    }
-    // NULL when the rows have taken it.
-    tr_dataset_destroy(&dataset);
-    return status;
+    // The kind follows from the columns of the files.
+    return tr_rows_init(rows, &dataset, tr_kind_of(dataset, &options), tokenizer, &options, err);
 }
 
 tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
@@ -99,4 +71,91 @@ tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
                                   ? &recipe->data.prompts
                                   : &recipe->data.train;
     return controller_rows_read(rows, files, recipe, tokenizer, positions, err);
+}
+
+// A run's data
+
+/// Tokenizer and shape of the policy.
+static tr_status load_model(controller_data_t *data, const tr_recipe_t *recipe, tr_error_t *err)
+{
+    TR_TRY(tr_tokenizer_new(&data->tokenizer, recipe->model, err));
+    TR_TRY(tr_model_config_load(&data->model, recipe->model, err));
+    // More ids than rows of the embedding would be read past its end; fewer are common (padding).
+    size_t ids = tr_tokenizer_vocab_size(data->tokenizer);
+    if (ids > data->model.vocabulary) {
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "'%s': the tokenizer has %zu ids and the model's vocabulary %zu: they do not "
+            "belong together",
+            recipe->model, ids, data->model.vocabulary);
+    }
+    size_t ends = data->model.eos_count;
+    TR_TRY(tr_model_config_align(&data->model, tr_tokenizer_eos(data->tokenizer), err));
+    data->end_added = data->model.eos_count > ends;
+    return TR_OK;
+}
+
+/// A response never ends by an id that the model cannot generate.
+static tr_status check_stop_ids(const controller_data_t *data, const tr_recipe_t *recipe,
+                                tr_error_t *err)
+{
+    const tr_token_ids_t *stops = &recipe->generation.stop_ids;
+    for (size_t i = 0; i < stops->count; i++) {
+        if ((size_t)stops->items[i] >= data->model.vocabulary) {
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "generation.stop_ids: expected ids below %zu, the vocabulary of '%s', "
+                           "found %" PRId32,
+                           data->model.vocabulary, recipe->model, stops->items[i]);
+        }
+    }
+    return TR_OK;
+}
+
+/// What the recipe says of rows must be about rows such as these.
+static tr_status check_rows(const controller_data_t *data, const tr_recipe_t *recipe,
+                            tr_error_t *err)
+{
+    char *key = tr_recipe_key_without_rows(recipe, data->rows.kinds | data->eval_rows.kinds);
+    if (key != NULL) {
+        tr_fail(err, TR_ERR_ARGUMENT,
+                "%s: no row of the data files is of the kind that has this key read: leave it out",
+                key);
+        free(key);
+        return TR_ERR_ARGUMENT;
+    }
+    if (tr_recipe_mismatches(recipe) && data->eval_rows.count == 1) {
+        return tr_fail(
+            err, TR_ERR_ARGUMENT,
+            "data.eval has one row, and kto estimates the KL divergence from other rows' "
+            "completions: add rows");
+    }
+    // The last batch of an epoch may be smaller, but no epoch is smaller than a batch.
+    if (tr_algorithm_learns(tr_recipe_algorithm(recipe)) && recipe->data.batch > data->rows.count) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",
+                       recipe->data.batch, data->rows.count);
+    }
+    return TR_OK;
+}
+
+tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recipe, tr_error_t *err)
+{
+    *data = (controller_data_t){0};
+    TR_TRY(load_model(data, recipe, err));
+    TR_TRY(check_stop_ids(data, recipe, err));
+    size_t positions = data->model.max_positions;
+    TR_TRY(controller_rows_load(&data->rows, recipe, data->tokenizer, positions, err));
+    // A generating algorithm has none: data.eval belongs to those that train on rows.
+    if (recipe->data.eval.count > 0) {
+        TR_TRY(controller_rows_read(&data->eval_rows, &recipe->data.eval, recipe, data->tokenizer,
+                                    positions, err));
+    }
+    return check_rows(data, recipe, err);
+}
+
+void controller_data_release(controller_data_t *data)
+{
+    tr_rows_release(&data->rows);
+    tr_rows_release(&data->eval_rows);
+    tr_tokenizer_destroy(&data->tokenizer);
 }

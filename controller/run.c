@@ -214,44 +214,17 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 
 // Life cycle
 
-/// Tokenizer, model shape and rows, with the checks that need two of them.
-static tr_status load_rows(controller_run_t *run, tr_error_t *err)
+/// What `troupe check` reads too. After a failure close_run releases what was read.
+static tr_status load_data(controller_run_t *run, tr_error_t *err)
 {
-    const tr_recipe_t *recipe = run->recipe;
-    TR_TRY(tr_tokenizer_new(&run->tokenizer, recipe->model, err));
-    TR_TRY(tr_model_config_load(&run->model, recipe->model, err));
-    // More ids than rows of the embedding would be read past its end; fewer are common (padding).
-    size_t ids = tr_tokenizer_vocab_size(run->tokenizer);
-    if (ids > run->model.vocabulary) {
-        return tr_fail(
-            err, TR_ERR_ARGUMENT,
-            "'%s': the tokenizer has %zu ids and the model's vocabulary %zu: they do not "
-            "belong together",
-            recipe->model, ids, run->model.vocabulary);
-    }
-    size_t ends = run->model.eos_count;
-    TR_TRY(tr_model_config_align(&run->model, tr_tokenizer_eos(run->tokenizer), err));
-    run->end_added = run->model.eos_count > ends;
-    size_t positions = run->model.max_positions;
-    // A generating algorithm evaluates nothing: data.eval belongs to those that train on rows.
-    TR_TRY(controller_rows_load(&run->rows, recipe, run->tokenizer, positions, err));
-    if (!tr_algorithm_generates(run->algorithm) && recipe->data.eval.count > 0) {
-        TR_TRY(controller_rows_read(&run->eval_rows, &recipe->data.eval, recipe, run->tokenizer,
-                                    positions, err));
-    }
-    if (tr_recipe_mismatches(recipe) && run->eval_rows.count == 1) {
-        return tr_fail(
-            err, TR_ERR_ARGUMENT,
-            "data.eval has one row, and kto estimates the KL divergence from other rows' "
-            "completions: add rows");
-    }
-    // The last batch of an epoch may be smaller, but no epoch is smaller than a batch.
-    if (tr_algorithm_learns(run->algorithm) && recipe->data.batch > run->rows.count) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",
-                       recipe->data.batch, run->rows.count);
-    }
-    return TR_OK;
+    controller_data_t data;
+    tr_status status = controller_data_load(&data, run->recipe, err);
+    run->tokenizer = data.tokenizer;
+    run->model = data.model;
+    run->end_added = data.end_added;
+    run->rows = data.rows;
+    run->eval_rows = data.eval_rows;
+    return status;
 }
 
 /// Reports the rows that data.on_bad_row left out.
@@ -331,7 +304,7 @@ static tr_status open_broker(controller_run_t *run, tr_error_t *err)
 static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *stop, tr_error_t *err)
 {
     // Data first: a mistake in it is reported before a worker can join.
-    TR_TRY(load_rows(run, err));
+    TR_TRY(load_data(run, err));
     TR_TRY(open_broker(run, err));
     run->calls = controller_calls_new(run->broker, stop);
     if (tr_algorithm_generates(run->algorithm)) {

@@ -59,12 +59,15 @@ static const tr_field_t fields[] = {
           .is = "sigmoid|exo_pair|robust|aot|aot_unpaired|cpo|simpo",
           .help =
               "How often a label is taken to be wrong (cDPO, robust, exo_pair, aot, cpo, simpo)."),
+    // These losses are not functions of f, so that no divergence changes them.
     FIELD(f_divergence_type, TR_FIELD_CHOICE, "reverse_kl", .choices = divergences,
+          .when = "loss_type", .is = "!aot|aot_unpaired|apo_zero|sft|cpo|simpo|orpo",
           .help = "The divergence that holds the policy to the reference (f-DPO)."),
     FIELD(f_alpha_divergence_coef, TR_FIELD_REAL, "0.5", .range = &tr_range_any,
           .when = "f_divergence_type", .is = "alpha_divergence", .help = "α of alpha_divergence."),
+    // TRL's CPO and ORPO trainers have none.
     FIELD(ld_alpha, TR_FIELD_REAL, "null", .nullable = true, .null = 1.0,
-          .range = &tr_range_fraction,
+          .range = &tr_range_fraction, .when = "loss_type", .is = "!sft|cpo|simpo|orpo",
           .help =
               "Weight of the tokens past the length of the shorter completion (LD-DPO); null: 1."),
     FIELD(discopop_tau, TR_FIELD_REAL, "0.05", .range = &tr_range_positive, .when = "loss_type",
@@ -73,7 +76,7 @@ static const tr_field_t fields[] = {
           .is = "simpo", .help = "Target margin of simpo."),
     FIELD(use_weighting, TR_FIELD_BOOL, "false",
           .help = "Whether pairs are weighted by how likely the policy makes them (WPO)."),
-    FIELD(reference_free, TR_FIELD_BOOL, "false",
+    FIELD(reference_free, TR_FIELD_BOOL, "false", .when = "loss_type", .is = "!sft|cpo|simpo|orpo",
           .help = "Whether the reference is taken to be uniform."),
 };
 

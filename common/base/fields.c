@@ -122,8 +122,10 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     case TR_FIELD_BOOL: chosen.items[0] = *(const bool *)value; break;
     default: chosen.items[0] = *(const int *)value; break;
     }
+    bool others = field->is[0] == '!';
     for (size_t i = 0; i < chosen.count; i++) {
-        if (lists(field->is, tr_field_choice(deciding, (size_t)chosen.items[i]))) {
+        if (lists(field->is + others, tr_field_choice(deciding, (size_t)chosen.items[i])) !=
+            others) {
             return true;
         }
     }

@@ -111,11 +111,13 @@ typedef struct tr_field {
     bool brief;        ///< `section: VALUE` is short for it
     bool local;        ///< never sent in messages
     bool message_only; ///< sent in messages, but no key of a recipe
-    unsigned readers;  ///< bits of who reads it (common/recipe/algorithms.h); 0: all
+    unsigned readers;  ///< bits that its reader has, all of them (common/recipe/algorithms.h)
+    unsigned rows;     ///< kinds of rows that have it read (common/data/kinds.h); 0: any
     char letter;       ///< of the command's option `--name`, 0: none (deploy/command_fields.h)
     const char *also;  ///< another name of the same key, or NULL
     /// The field is read only while the choice, list of choices or truth value `when` of the same
-    /// table has one of the words `is` ("simpo|cpo", "true"). NULL: always.
+    /// table has one of the words `is` ("simpo|cpo", "true"), or any other word ("!simpo|cpo"). NULL:
+    /// always.
     const char *when, *is;
     const char *help; ///< one sentence
 } tr_field_t;

@@ -398,6 +398,14 @@ size_t tr_kind_sequences(tr_kind_t kind)
     return KINDS[kind].sequences;
 }
 
+bool tr_kind_has_prompt(tr_kind_t kind, const tr_dataset_t *dataset,
+                        const tr_rows_options_t *options)
+{
+    const kind_t *k = &KINDS[kind];
+    return (k->needs[0] == PROMPT || k->optional == PROMPT) &&
+           tr_dataset_has(dataset, options->prompt_column);
+}
+
 bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset)
 {
     return kind == TR_KIND_WHOLE_PAIRS && tr_dataset_has(dataset, "margin");

@@ -28,6 +28,13 @@ typedef enum tr_kind {
     TR_KIND_COUNT
 } tr_kind_t;
 
+/// A kind as a bit of a set, and two bits beside the kinds: what rows may have whatever their kind.
+#define TR_ROWS_OF(kind) (1u << TR_KIND_##kind)
+enum {
+    TR_ROWS_PROMPT = 1u << TR_KIND_COUNT,             ///< the prompt's column
+    TR_ROWS_CONVERSATIONS = 1u << (TR_KIND_COUNT + 1) ///< conversations, beside texts or alone
+};
+
 /// How rows are read: what the caller wants of them, without a recipe or an algorithm.
 /// Plain values, filled by the caller; texts are borrowed, as long as there are rows.
 typedef struct tr_rows_options {
@@ -59,6 +66,10 @@ tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *optio
 
 /// Sequences of a row: 2 for pairs, whose first one is the chosen side.
 size_t tr_kind_sequences(tr_kind_t kind);
+
+/// Whether rows of the kind have a prompt in a column of its own. Asked as tr_kind_has_margins.
+bool tr_kind_has_prompt(tr_kind_t kind, const tr_dataset_t *dataset,
+                        const tr_rows_options_t *options);
 
 /// Whether rows of the kind bring margins. Asked between tr_kind_require and the first dropped row.
 bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset);

@@ -151,8 +151,11 @@ tr_status tr_rows_init(tr_rows_t *rows, tr_dataset_t **dataset, tr_kind_t kind,
     // Asked while the first row is still the file's first: a dropped one could take the answer
     // along.
     rows->margins = tr_kind_has_margins(kind, rows->dataset);
+    rows->kinds = 1u << kind;
+    rows->kinds |= tr_kind_has_prompt(kind, rows->dataset, options) ? TR_ROWS_PROMPT : 0;
     TR_TRY(read_all(rows, &encoder, kind, options, err));
     rows->chat_template = encoder.chat_template;
+    rows->kinds |= encoder.conversations ? TR_ROWS_CONVERSATIONS : 0;
     // A warning alone, as in TRL: completions are learnt after the prompts' own tokens.
     if (encoder.mismatches > 0) {
         tr_log(TR_LOG_WARN, "data",

@@ -23,6 +23,7 @@ typedef struct tr_rows {
     bool margins;   ///< pairs have margins
     bool labelled;  ///< sequences have labels
     bool masked;    ///< sequences have masks
+    unsigned kinds; ///< what the rows are: TR_ROWS_... bits
     bool steps;     ///< masks are TR_MASK_WRONG_STEP and _RIGHT_STEP
     const char *prompt_column;      ///< the options'
     tr_chat_format_t chat_template; ///< what conversations are written by

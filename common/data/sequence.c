@@ -19,6 +19,7 @@ void tr_sequence_release(tr_sequence_t *sequence)
 /// The template that writes conversations: the one asked for, else the model's own.
 static tr_status find_template(tr_chat_t *chat, tr_encoder_t *encoder, tr_error_t *err)
 {
+    encoder->conversations = true;
     if (encoder->chat_template == TR_CHAT_NONE) {
         // Once for all rows: the encoder keeps what was found.
         TR_TRY(tr_chat_detect(&encoder->chat_template, encoder->model, err));

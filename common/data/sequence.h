@@ -28,8 +28,9 @@ typedef struct tr_encoder {
     /// TR_CHAT_NONE: the model's own. Found when the first conversation comes, so that a model
     /// without a template takes texts.
     tr_chat_format_t chat_template;
-    const char *model; ///< the directory of that template
-    bool masks;        ///< conversations get masks of what assistants say
+    const char *model;  ///< the directory of that template
+    bool masks;         ///< conversations get masks of what assistants say
+    bool conversations; ///< written: some value was one
     /// Counted: prompts whose tokens change when a completion follows them.
     size_t mismatches;
 } tr_encoder_t;

@@ -10,10 +10,8 @@
 #include "common/data/kinds.h"
 #include "common/recipe/recipe.h"
 
-/// The macros keep a row free of offsets: TAKES is a kind of rows as a bit, LOSS names the table of
-/// a method's options and where their struct lies in the recipe, MAX_LENGTH the key that bounds its
-/// rows.
-#define TAKES(kind) (1u << TR_KIND_##kind)
+/// The macros keep a row free of offsets: LOSS names the table of a method's options and where
+/// their struct lies in the recipe, MAX_LENGTH the key that bounds its rows.
 #define LOSS(table, member) .loss = &(table), .loss_offset = offsetof(tr_recipe_t, member)
 #define MAX_LENGTH(key) .max_length_key = #key, .max_length_offset = offsetof(tr_recipe_t, key)
 
@@ -29,7 +27,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_CRITIC | TR_READS_OPTIMIZER |
                  TR_READS_PPO,
         .group = 1,
-        .rows = TAKES(PROMPTS),
+        .rows = TR_ROWS_OF(PROMPTS),
         .method = "train",
         LOSS(tr_ppo_fields, ppo),
     },
@@ -37,7 +35,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .name = "sft",
         .reads = TR_READS_ROWS | TR_READS_OPTIMIZER | TR_READS_SFT | TR_READS_SFT_ROWS,
         .group = 1,
-        .rows = TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT),
+        .rows = TR_ROWS_OF(PROMPT_COMPLETION) | TR_ROWS_OF(MESSAGES) | TR_ROWS_OF(TEXT),
         .method = "train_sft",
         LOSS(tr_sft_fields, sft.loss),
         MAX_LENGTH(sft.max_length),
@@ -47,7 +45,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_ROWS | TR_READS_OPTIMIZER | TR_READS_REWARD,
         // reward has pairs: both sides of one must be in the same chunk of a batch
         .group = 2,
-        .rows = TAKES(STEPWISE) | TAKES(WHOLE_PAIRS),
+        .rows = TR_ROWS_OF(STEPWISE) | TR_ROWS_OF(WHOLE_PAIRS),
         // one number a token instead of a distribution over the vocabulary
         .scalar = true,
         .method = "train_reward",
@@ -59,7 +57,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_ROWS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_DPO |
                  TR_READS_DPO_ROWS,
         .group = 2,
-        .rows = TAKES(PAIRS),
+        .rows = TR_ROWS_OF(PAIRS),
         .method = "train_dpo",
         LOSS(tr_dpo_fields, dpo.loss),
         MAX_LENGTH(dpo.max_length),
@@ -72,7 +70,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .name = "kto",
         .reads = TR_READS_ROWS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_KTO,
         .group = 1,
-        .rows = TAKES(UNPAIRED) | TAKES(LABELLED),
+        .rows = TR_ROWS_OF(UNPAIRED) | TR_ROWS_OF(LABELLED),
         .method = "train_kto",
         LOSS(tr_kto_fields, kto.loss),
         MAX_LENGTH(kto.max_length),
@@ -83,7 +81,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_DPO,
         .chooses = true,
         .group = 2,
-        .rows = TAKES(PROMPTS),
+        .rows = TR_ROWS_OF(PROMPTS),
         .method = "train_dpo",
         LOSS(tr_dpo_fields, dpo.loss),
         .needs_reference = dpo_needs_reference,
@@ -93,7 +91,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .reads = TR_READS_PROMPTS | TR_READS_OPTIMIZER | TR_READS_SFT,
         .chooses = true,
         .group = 1,
-        .rows = TAKES(PROMPTS),
+        .rows = TR_ROWS_OF(PROMPTS),
         .method = "train_sft",
         LOSS(tr_sft_fields, sft.loss),
     },
@@ -102,7 +100,7 @@ const tr_algorithm_t tr_algorithms[] = {
         .name = "sample", // nothing is trained: responses and their scores alone
         .reads = TR_READS_PROMPTS,
         .group = 1,
-        .rows = TAKES(PROMPTS),
+        .rows = TR_ROWS_OF(PROMPTS),
     },
     {.name = NULL},
 };
@@ -121,6 +119,12 @@ bool tr_recipe_reads_reference(const tr_recipe_t *recipe)
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
     return (algorithm->reads & TR_READS_REFERENCE) != 0 &&
            (algorithm->needs_reference == NULL || algorithm->needs_reference(recipe));
+}
+
+unsigned tr_recipe_reads(const tr_recipe_t *recipe)
+{
+    unsigned reads = tr_recipe_algorithm(recipe)->reads;
+    return tr_recipe_reads_reference(recipe) ? reads : reads & ~(unsigned)TR_READS_REFERENCE;
 }
 
 bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe)

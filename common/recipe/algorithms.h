@@ -9,7 +9,7 @@
 
 typedef struct tr_recipe tr_recipe_t;
 
-/// Who reads a section or key of the recipe (tr_field_t.readers): algorithms that have one of the
+/// Who reads a section or key of the recipe (tr_field_t.readers): algorithms that have all of its
 /// bits.
 enum {
     TR_READS_PROMPTS = 1 << 0,   ///< generates: rollouts respond to prompts and judges score

@@ -77,23 +77,11 @@ static void check_required(const whole_t *whole)
     }
 }
 
-/// A key that is set and never read is a mistake: the user expects an effect of it. A resolved
-/// recipe spells every key out, so the default is no mistake.
+/// A key that is set and never read is a mistake: the user expects an effect of it.
 static void check_read(const whole_t *whole)
 {
     for (size_t i = 0; i < whole->keys->count; i++) {
-        const recipe_key_t *key = &whole->keys->items[i];
-        if (!recipe_key_is_set(key)) {
-            continue;
-        }
-        // first whether the algorithm reads it, then whether the options beside it do
-        if (key->readers != 0 && !reads(whole, key->readers)) {
-            recipe_problem(whole->reader, key->node->line, key->name,
-                           "algorithm '%s' does not read this key: leave it out",
-                           whole->algorithm->name);
-        } else {
-            recipe_check_read(whole->reader, key);
-        }
+        recipe_check_read(whole->reader, &whole->keys->items[i], whole->recipe);
     }
 }
 

@@ -130,7 +130,7 @@ static void check_entry(const entry_t *entry)
                          ? judge->kind->check(&key, judge->options)
                          : NULL;
     for (size_t i = 0; i < entry->keys.count; i++) {
-        recipe_check_read(entry->reader, &entry->keys.items[i]);
+        recipe_check_read(entry->reader, &entry->keys.items[i], NULL);
     }
     check_name(entry, "name", judge->name);
     // an external judge has a group of its own, which is a name too
@@ -287,7 +287,7 @@ void recipe_judges_print(FILE *out, const tr_judges_t *judges, int indent)
         recipe_keys_add(&keys, "", &tr_judge_fields, (void *)judge, 0);
         recipe_keys_add(&keys, "", judge->kind->fields, judge->options, 0);
         fprintf(out, "%*s- name: %s\n", indent + 2, "", name);
-        recipe_print_keys(out, &keys, 1, indent + 4); // the first is the name
+        recipe_print_keys(out, &keys, 1, indent + 4, NULL); // the first is the name
         recipe_keys_release(&keys);
         free(name);
     }

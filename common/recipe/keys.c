@@ -28,7 +28,7 @@ void recipe_keys_add(recipe_keys_t *keys, const char *section, const tr_fields_t
             .table = fields,
             .record = record,
             // a field that says nothing is read by whatever reads its section
-            .readers = field->readers != 0 ? field->readers : readers,
+            .readers = readers | field->readers,
         };
     }
 }
@@ -151,12 +151,53 @@ bool recipe_key_is_set(const recipe_key_t *key)
            !tr_field_is_default(key->record, key->table, key->field);
 }
 
-void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key)
+char *recipe_key_unread(const recipe_key_t *key, const tr_recipe_t *recipe)
 {
-    if (recipe_key_is_set(key) && !tr_field_is_read(key->record, key->table, key->field)) {
-        recipe_problem(reader, key->node->line, key->name, "read only where %s is %s: leave it out",
-                       key->field->when, key->field->is);
+    const tr_field_t *field = key->field;
+    // first whether the algorithm reads it, then whether the options beside it do
+    if (recipe != NULL && (key->readers & ~tr_recipe_algorithm(recipe)->reads) != 0) {
+        return tr_format("algorithm '%s' does not read this key",
+                         tr_recipe_algorithm(recipe)->name);
     }
+    if (recipe != NULL && (key->readers & ~tr_recipe_reads(recipe)) != 0) {
+        return tr_strdup("the loss compares with no reference, so nothing reads this key");
+    }
+    if (tr_field_is_read(key->record, key->table, field)) {
+        return NULL;
+    }
+    bool others = field->is[0] == '!';
+    return tr_format("read only where %s is %s%s", field->when, others ? "none of " : "",
+                     field->is + others);
+}
+
+void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key, const tr_recipe_t *recipe)
+{
+    // a refused value has a problem already; null takes a key back
+    bool given = key->node != NULL && !key->failed && !recipe_node_is_null(key->node);
+    char *why = given ? recipe_key_unread(key, recipe) : NULL;
+    if (why != NULL && recipe_key_is_set(key)) {
+        recipe_problem(reader, key->node->line, key->name, "%s: leave it out", why);
+    } else if (why != NULL) {
+        recipe_note(reader, key->node->line, key->name, why);
+    }
+    free(why);
+}
+
+char *tr_recipe_key_without_rows(const tr_recipe_t *recipe, unsigned kinds)
+{
+    for (size_t i = 0; i < recipe_section_count; i++) {
+        const recipe_section_t *section = &recipe_sections[i];
+        const void *record = (const char *)recipe + section->offset;
+        for (size_t k = 0; k < section->fields->count; k++) {
+            const tr_field_t *field = &section->fields->items[k];
+            unsigned rows = field->rows != 0 ? field->rows : section->rows;
+            if (rows != 0 && (rows & kinds) == 0 &&
+                !tr_field_is_default(record, section->fields, field)) {
+                return recipe_join(section->name, field->name);
+            }
+        }
+    }
+    return NULL;
 }
 
 /// How far the unknown word is from a known one; FAR when they have nothing in common.

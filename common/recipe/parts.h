@@ -25,6 +25,9 @@ typedef struct recipe_reader {
 void recipe_problem(recipe_reader_t *reader, size_t line, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/// Adds a note, as recipe_problem adds a problem.
+void recipe_note(recipe_reader_t *reader, size_t line, const char *key, const char *sentence);
+
 /// Adds a whole sentence as it is.
 void recipe_problem_plain(recipe_reader_t *reader, const char *sentence);
 
@@ -94,7 +97,8 @@ typedef struct recipe_section {
     const char *name; ///< dotted; "" for the top
     const tr_fields_t *fields;
     size_t offset;    ///< of the table's struct in tr_recipe_t
-    unsigned readers; ///< TR_READS_... of the algorithms that read it; 0: all
+    unsigned readers; ///< TR_READS_... that the algorithms have that read it; 0: all read it
+    unsigned rows;    ///< of the fields that name no rows of their own (tr_field_t.rows)
 } recipe_section_t;
 
 /// In the order in which a recipe is printed; sections of one name stand together.
@@ -108,7 +112,7 @@ typedef struct recipe_key {
     const tr_field_t *field;
     const tr_fields_t *table;  ///< the field's
     void *record;              ///< where the value is
-    unsigned readers;          ///< of the section and the field
+    unsigned readers;          ///< bits of the section and of the field
     const recipe_node_t *node; ///< NULL: not given
     bool failed;               ///< given, and it could not be used
 } recipe_key_t;
@@ -137,8 +141,12 @@ recipe_key_t *recipe_key_brief(const recipe_keys_t *keys, const char *section);
 /// every key out.
 bool recipe_key_is_set(const recipe_key_t *key);
 
-/// A problem when the key is set and the options beside it leave it unread (tr_field_is_read).
-void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key);
+/// Why nothing reads the key: the algorithm, its loss, or the options beside it. NULL: it is read.
+/// recipe: NULL for a key of a judge. Owned by the caller (free).
+char *recipe_key_unread(const recipe_key_t *key, const tr_recipe_t *recipe);
+
+/// A key that is given and that nothing reads is a problem, or a note where it has its default.
+void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key, const tr_recipe_t *recipe);
 
 /// The name that was meant by an unknown one: a key, or a section within `map`. Owned by the caller
 /// (free); NULL: none is near.
@@ -177,8 +185,10 @@ void recipe_judges_print(FILE *out, const tr_judges_t *judges, int indent);
 
 // Writing
 
-/// Keys as YAML, from `first` on, each on a line.
-void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int indent);
+/// Keys as YAML, from `first` on, each on a line. Those that nothing reads are left out
+/// (recipe_key_unread).
+void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int indent,
+                       const tr_recipe_t *recipe);
 
 // Numbers and texts as a recipe writes them
 

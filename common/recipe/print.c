@@ -90,12 +90,18 @@ static int print_sections(FILE *out, const char *before, const char *name, int i
 }
 
 /// Keys of one section stand together (recipe_sections), so each section is begun once.
-void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int indent)
+void recipe_print_keys(FILE *out, const recipe_keys_t *keys, size_t first, int indent,
+                       const tr_recipe_t *recipe)
 {
     // the root is no section, so nothing is open at first
     const char *before = "";
     for (size_t i = first; i < keys->count; i++) {
         const recipe_key_t *key = &keys->items[i];
+        char *unread = recipe_key_unread(key, recipe);
+        free(unread);
+        if (unread != NULL) {
+            continue;
+        }
         int inner = print_sections(out, before, key->name, indent);
         // the sections were printed; the key's own word is left
         const char *dot = strrchr(key->name, '.');
@@ -114,7 +120,7 @@ char *tr_recipe_print(const tr_recipe_t *recipe)
     FILE *out = open_memstream(&text, &size);
     TR_ASSERT(out != NULL, "out of memory");
     recipe_keys_init(&keys, (tr_recipe_t *)recipe); // which are read alone
-    recipe_print_keys(out, &keys, 0, 0);
+    recipe_print_keys(out, &keys, 0, 0, recipe);
     recipe_keys_release(&keys);
     TR_ASSERT(fclose(out) == 0, "out of memory");
     return text;

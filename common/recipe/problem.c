@@ -52,6 +52,16 @@ void recipe_problem(recipe_reader_t *reader, size_t line, const char *key, const
     free(where);
 }
 
+void recipe_note(recipe_reader_t *reader, size_t line, const char *key, const char *sentence)
+{
+    tr_recipe_problems_t *problems = reader->problems;
+    char *where = place(reader, line);
+    problems->notes =
+        tr_realloc(problems->notes, (problems->note_count + 1) * sizeof *problems->notes);
+    problems->notes[problems->note_count++] = tr_format("%s: %s: %s", where, key, sentence);
+    free(where);
+}
+
 void recipe_problem_plain(recipe_reader_t *reader, const char *sentence)
 {
     // 0 is before the first line: it is about the file as a whole
@@ -75,5 +85,9 @@ void tr_recipe_problems_release(tr_recipe_problems_t *problems)
         free(problems->texts[i]);
     }
     free(problems->texts);
+    for (size_t i = 0; i < problems->note_count; i++) {
+        free(problems->notes[i]);
+    }
+    free(problems->notes);
     *problems = (tr_recipe_problems_t){0};
 }

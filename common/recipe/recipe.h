@@ -174,6 +174,8 @@ typedef struct tr_recipe {
 /// The row of its algorithm.
 const tr_algorithm_t *tr_recipe_algorithm(const tr_recipe_t *recipe);
 
+/// TR_READS_... of the algorithm, without the reference where the options at hand use none.
+unsigned tr_recipe_reads(const tr_recipe_t *recipe);
 /// The actor's reference process or model is asked for log-probs.
 bool tr_recipe_reads_reference(const tr_recipe_t *recipe);
 /// It is asked once, before the first step.
@@ -185,12 +187,20 @@ bool tr_recipe_mismatches(const tr_recipe_t *recipe);
 /// The actor serves its weights to rollouts on other machines.
 bool tr_recipe_serves_weights(const tr_recipe_t *recipe);
 
+/// A key that is set and that is not read with rows such as those of the data (kinds: TR_ROWS_...
+/// bits of common/data/kinds.h). Owned by the caller (free); NULL: there is none.
+char *tr_recipe_key_without_rows(const tr_recipe_t *recipe, unsigned kinds);
+
 // Problems
 
 /// What is wrong with a recipe, in the file's order, the command line's last. Starts as {0}.
 typedef struct tr_recipe_problems {
     char **texts; ///< [count]; one sentence each, without a newline
     size_t count;
+    /// [note_count]: what is no mistake and should be known: keys that nothing reads, given at their
+    /// default. Also of a recipe that loads.
+    char **notes;
+    size_t note_count;
 } tr_recipe_problems_t;
 
 void tr_recipe_problems_release(tr_recipe_problems_t *problems);
@@ -217,8 +227,8 @@ void tr_recipe_destroy(tr_recipe_t **recipe);
 
 // Output
 
-/// The resolved recipe as YAML with every default spelled out: the same bytes for the same values,
-/// and they load back to them. Real numbers have the fewest digits that read back, and a point
+/// The resolved recipe as YAML with the default of every key that it reads spelled out: the same
+/// bytes for the same values, and they load back to them. Real numbers have the fewest digits that read back, and a point
 /// ("3.0e-6"). Owned by the caller (free).
 char *tr_recipe_print(const tr_recipe_t *recipe);
 

@@ -5,6 +5,7 @@
 // recipe_sections at the end says where each stands. A new key is a row of a table here or there;
 // reading, printing, docs/recipe.md and the schema follow. Next: common/base/fields.h for what a
 // row may say.
+#include "common/data/kinds.h"
 #include "common/model/trainer.h"
 #include "common/recipe/parts.h"
 #include "common/text/chat.h"
@@ -77,11 +78,13 @@ static const tr_field_t data[] = {
                   "(`eval_loss` and the other metrics)."),
     FIELD(batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
           .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
-    FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .help = "The column that holds prompts."),
+    FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .rows = TR_ROWS_PROMPT,
+          .help = "The column that holds prompts."),
     FIELD(text_column, TR_FIELD_TEXT, "text", .readers = TR_READS_SFT_ROWS,
-          .help = "The column that holds texts."),
+          .rows = TR_ROWS_OF(TEXT), .help = "The column that holds texts."),
     // the choices are the templates of common/text/chat.c; no program of Jinja is run
     FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = tr_chat_format_names,
+          .rows = TR_ROWS_CONVERSATIONS,
           .help = "How conversations become text; null: by the model's own template, which must be "
                   "one of these."),
     FIELD(shuffle, TR_FIELD_BOOL, "true", .help = "Whether each epoch has an order of its own."),
@@ -109,7 +112,7 @@ static const tr_field_t sft[] = {
     FIELD(packing, TR_FIELD_BOOL, "false",
           .help = "Whether `data.batch` counts packs of rows, each of up to `max_length` tokens in "
                   "all, instead of rows; the rows of a pack do not attend to each other."),
-    FIELD(completion_only_loss, TR_FIELD_BOOL, "true",
+    FIELD(completion_only_loss, TR_FIELD_BOOL, "true", .rows = TR_ROWS_OF(PROMPT_COMPLETION),
           .help = "Whether only the completions of rows with a prompt are trained on."),
     FIELD(assistant_only_loss, TR_FIELD_BOOL, "false",
           .help = "Whether only the assistant's turns of conversations are trained on."),
@@ -121,10 +124,10 @@ static const tr_field_t sft[] = {
 static const tr_field_t reward[] = {
     FIELD(max_length, TR_FIELD_WHOLE, "1024", .range = &tr_range_to_million,
           .help = "A pair with a longer side, in tokens, is a bad row."),
-    FIELD(normalize, TR_FIELD_BOOL, "false",
+    FIELD(normalize, TR_FIELD_BOOL, "false", .rows = TR_ROWS_OF(WHOLE_PAIRS),
           .help = "Whether the model, as a judge, gives scores of mean 0 and deviation 1 over the "
                   "pairs of `data.eval`, which it then needs."),
-    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"",
+    FIELD(step_separator, TR_FIELD_TEXT, "\"\\n\"", .rows = TR_ROWS_OF(STEPWISE),
           .help = "The text that ends a step, where rows are steps (`prompt`, `completions`, "
                   "`labels`): a "
                   "process reward model."),
@@ -142,19 +145,20 @@ static const tr_field_t dpo[] = {
     FIELD(truncation_mode, TR_FIELD_CHOICE, "keep_start", .choices = truncations,
           .readers = TR_READS_DPO_ROWS,
           .help = "Which end is kept of a prompt with its completion that is too long."),
-    FIELD(precompute_ref_log_probs, TR_FIELD_BOOL, "false", .readers = TR_READS_DPO_ROWS,
+    FIELD(precompute_ref_log_probs, TR_FIELD_BOOL, "false",
+          .readers = TR_READS_DPO_ROWS | TR_READS_REFERENCE,
           .help = "Whether the reference computes the log-probs of all rows once, before the first "
                   "step; the run directory keeps them, and the reference's memory is freed."),
-    FIELD(sync_ref_model, TR_FIELD_BOOL, "false",
+    FIELD(sync_ref_model, TR_FIELD_BOOL, "false", .readers = TR_READS_REFERENCE,
           .help = "Whether the reference, the actor's own copy, follows the policy (TR-DPO)."),
     // TR-DPO, Gorbatovski et al. 2024 (arXiv 2404.09656): 1 is its hard update, anything below the
     // soft one
     FIELD(ref_model_mixup_alpha, TR_FIELD_REAL, "0.6", .range = &tr_range_fraction,
-          .when = "sync_ref_model", .is = "true",
+          .readers = TR_READS_REFERENCE, .when = "sync_ref_model", .is = "true",
           .help = "Share of the policy that the reference takes over every `ref_model_sync_steps` "
                   "steps."),
     FIELD(ref_model_sync_steps, TR_FIELD_WHOLE, "512", .range = &tr_range_positive_whole,
-          .when = "sync_ref_model", .is = "true",
+          .readers = TR_READS_REFERENCE, .when = "sync_ref_model", .is = "true",
           .help = "Steps between updates of the reference."),
 };
 
@@ -301,32 +305,32 @@ static const tr_field_t network[] = {
 #define OWN(record, rows) &(const tr_fields_t)TR_FIELDS(record, rows)
 #define AT(member) offsetof(tr_recipe_t, member)
 
-/// Name, table, offset of its struct, who reads it. Several tables may share a name: a loss's own
-/// options and those of its rows. A field's own readers go before its section's.
+/// Name, table, offset of its struct, who reads it, with which rows. Several tables may share a name: a loss's own
+/// options and those of its rows. A field's own readers are in addition to its section's.
 const recipe_section_t recipe_sections[] = {
-    {"", OWN(tr_recipe_t, run), 0, 0},
-    {"data", OWN(tr_recipe_data_t, data), AT(data), 0},
-    {"generation", &tr_generation_fields, AT(generation), TR_READS_PROMPTS},
-    {"ppo", &tr_ppo_fields, AT(ppo), TR_READS_PPO},
-    {"sft", &tr_sft_fields, AT(sft.loss), TR_READS_SFT},
-    {"sft", OWN(tr_recipe_sft_t, sft), AT(sft), TR_READS_SFT_ROWS},
-    {"reward", &tr_reward_fields, AT(reward.loss), TR_READS_REWARD},
-    {"reward", OWN(tr_recipe_reward_t, reward), AT(reward), TR_READS_REWARD},
-    {"dpo", &tr_dpo_fields, AT(dpo.loss), TR_READS_DPO},
-    {"dpo", OWN(tr_recipe_dpo_t, dpo), AT(dpo), TR_READS_DPO},
-    {"kto", &tr_kto_fields, AT(kto.loss), TR_READS_KTO},
-    {"kto", OWN(tr_recipe_kto_t, kto), AT(kto), TR_READS_KTO},
-    {"optimizer", &tr_optimizer_fields, AT(optimizer), TR_READS_OPTIMIZER},
-    {"roles.rollout", OWN(tr_recipe_rollout_t, rollout), AT(roles.rollout), TR_READS_PROMPTS},
-    {"roles.actor", OWN(tr_recipe_learner_t, actor), AT(roles.actor), TR_READS_OPTIMIZER},
-    {"roles.actor", &tr_sharing_fields, AT(roles.actor.sharing), TR_READS_OPTIMIZER},
+    {"", OWN(tr_recipe_t, run), 0, 0, 0},
+    {"data", OWN(tr_recipe_data_t, data), AT(data), 0, 0},
+    {"generation", &tr_generation_fields, AT(generation), TR_READS_PROMPTS, 0},
+    {"ppo", &tr_ppo_fields, AT(ppo), TR_READS_PPO, 0},
+    {"sft", &tr_sft_fields, AT(sft.loss), TR_READS_SFT, 0},
+    {"sft", OWN(tr_recipe_sft_t, sft), AT(sft), TR_READS_SFT_ROWS, 0},
+    {"reward", &tr_reward_fields, AT(reward.loss), TR_READS_REWARD, TR_ROWS_OF(WHOLE_PAIRS)},
+    {"reward", OWN(tr_recipe_reward_t, reward), AT(reward), TR_READS_REWARD, 0},
+    {"dpo", &tr_dpo_fields, AT(dpo.loss), TR_READS_DPO, 0},
+    {"dpo", OWN(tr_recipe_dpo_t, dpo), AT(dpo), TR_READS_DPO, 0},
+    {"kto", &tr_kto_fields, AT(kto.loss), TR_READS_KTO, 0},
+    {"kto", OWN(tr_recipe_kto_t, kto), AT(kto), TR_READS_KTO, 0},
+    {"optimizer", &tr_optimizer_fields, AT(optimizer), TR_READS_OPTIMIZER, 0},
+    {"roles.rollout", OWN(tr_recipe_rollout_t, rollout), AT(roles.rollout), TR_READS_PROMPTS, 0},
+    {"roles.actor", OWN(tr_recipe_learner_t, actor), AT(roles.actor), TR_READS_OPTIMIZER, 0},
+    {"roles.actor", &tr_sharing_fields, AT(roles.actor.sharing), TR_READS_OPTIMIZER, 0},
     {"roles.reference", OWN(tr_recipe_reference_t, reference), AT(roles.reference),
-     TR_READS_REFERENCE},
-    {"roles.critic", OWN(tr_recipe_learner_t, critic), AT(roles.critic), TR_READS_CRITIC},
-    {"roles.critic", &tr_sharing_fields, AT(roles.critic.sharing), TR_READS_CRITIC},
-    {"roles", OWN(tr_recipe_roles_t, judges), AT(roles), TR_READS_PROMPTS},
-    {"checkpoint", OWN(tr_recipe_checkpoint_t, checkpoint), AT(checkpoint), 0},
-    {"samples", OWN(tr_recipe_samples_t, samples), AT(samples), TR_READS_PROMPTS},
-    {"network", OWN(tr_recipe_network_t, network), AT(network), 0},
+     TR_READS_REFERENCE, 0},
+    {"roles.critic", OWN(tr_recipe_learner_t, critic), AT(roles.critic), TR_READS_CRITIC, 0},
+    {"roles.critic", &tr_sharing_fields, AT(roles.critic.sharing), TR_READS_CRITIC, 0},
+    {"roles", OWN(tr_recipe_roles_t, judges), AT(roles), TR_READS_PROMPTS, 0},
+    {"checkpoint", OWN(tr_recipe_checkpoint_t, checkpoint), AT(checkpoint), 0, 0},
+    {"samples", OWN(tr_recipe_samples_t, samples), AT(samples), TR_READS_PROMPTS, 0},
+    {"network", OWN(tr_recipe_network_t, network), AT(network), 0, 0},
 };
 const size_t recipe_section_count = sizeof recipe_sections / sizeof recipe_sections[0];

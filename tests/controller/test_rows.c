@@ -7,8 +7,6 @@
 
 #include "tests/support/scratch.h"
 
-#define TAKES(kind) (1u << TR_KIND_##kind)
-
 static char prompt_column[] = "question", text_column[] = "story", separator[] = "\n\n",
             model[] = TEST_SOURCE_DIR "/examples/models/stories";
 static char *folder, *paths[3];
@@ -48,14 +46,15 @@ Test(rows_of_recipe, each_algorithm_takes_its_kinds_up_to_its_length)
         size_t limit; // of a model with 1000 positions
         const char *key;
     } cases[] = {
-        {"sft", TAKES(PROMPT_COMPLETION) | TAKES(MESSAGES) | TAKES(TEXT), 101, "sft.max_length"},
-        {"reward", TAKES(STEPWISE) | TAKES(WHOLE_PAIRS), 102, "reward.max_length"},
-        {"dpo", TAKES(PAIRS), 103, "dpo.max_length"},
-        {"kto", TAKES(UNPAIRED) | TAKES(LABELLED), 104, "kto.max_length"},
-        {"ppo", TAKES(PROMPTS), 999, prompts},
-        {"online_dpo", TAKES(PROMPTS), 999, prompts},
-        {"rejection_sampling", TAKES(PROMPTS), 999, prompts},
-        {"sample", TAKES(PROMPTS), 999, prompts},
+        {"sft", TR_ROWS_OF(PROMPT_COMPLETION) | TR_ROWS_OF(MESSAGES) | TR_ROWS_OF(TEXT), 101,
+         "sft.max_length"},
+        {"reward", TR_ROWS_OF(STEPWISE) | TR_ROWS_OF(WHOLE_PAIRS), 102, "reward.max_length"},
+        {"dpo", TR_ROWS_OF(PAIRS), 103, "dpo.max_length"},
+        {"kto", TR_ROWS_OF(UNPAIRED) | TR_ROWS_OF(LABELLED), 104, "kto.max_length"},
+        {"ppo", TR_ROWS_OF(PROMPTS), 999, prompts},
+        {"online_dpo", TR_ROWS_OF(PROMPTS), 999, prompts},
+        {"rejection_sampling", TR_ROWS_OF(PROMPTS), 999, prompts},
+        {"sample", TR_ROWS_OF(PROMPTS), 999, prompts},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tr_rows_options_t o;
@@ -176,27 +175,124 @@ Test(rows_of_files, what_cannot_be_opened_leaves_nothing_behind)
     tr_rows_release(&rows);
 }
 
-Test(rows_of_files, options_of_pairs_are_refused_for_steps)
+/// A recipe whose keys about rows have their defaults, and whose files are this one.
+static void take_rows(const char *algorithm, const char *text)
 {
-    static const char text[] = "{\"question\": \"Once.\", \"completions\": [\"It.\"], \"labels\": "
-                               "[true]}\n";
-    tr_rows_t rows;
+    static char defaults[3][8] = {"prompt", "text", "\n"};
+    free(paths[0]);
+    paths[0] = scratch_write(folder, "taken.jsonl", text, strlen(text));
+    choose(algorithm);
+    recipe.generation.stop_ids = (tr_token_ids_t){0};
+    recipe.data = (tr_recipe_data_t){.prompts = {&paths[0], 1},
+                                     .train = {&paths[0], 1},
+                                     .batch = 1,
+                                     .prompt_column = defaults[0],
+                                     .text_column = defaults[1]};
+    recipe.reward = (tr_recipe_reward_t){.max_length = 100, .step_separator = defaults[2]};
+}
+
+/// Loads the data of the recipe; the key that is refused, NULL where none is.
+static void expect_key(const char *key)
+{
+    controller_data_t data;
     tr_error_t err = {0};
-    char *path = scratch_write(folder, "steps.jsonl", text, strlen(text));
-    choose("reward");
-    recipe.data.train = (tr_texts_t){&path, 1};
-    cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s", err.text);
-    tr_rows_release(&rows);
+    tr_status status = controller_data_load(&data, &recipe, &err);
+    if (key == NULL) {
+        cr_expect_eq(status, TR_OK, "%s", err.text);
+    } else {
+        char *expected = tr_format("%s: no row of the data files is of the kind that has this key "
+                                   "read: leave it out",
+                                   key);
+        cr_expect_eq(status, TR_ERR_ARGUMENT);
+        cr_expect_str_eq(err.text, expected);
+        free(expected);
+    }
+    controller_data_release(&data);
+}
+
+static const char steps[] =
+    "{\"prompt\": \"Once.\", \"completions\": [\"It.\"], \"labels\": [true]}\n",
+                  pairs[] =
+                      "{\"prompt\": \"Once.\", \"chosen\": \" It.\", \"rejected\": \" A.\"}\n",
+                  bare_pairs[] = "{\"chosen\": \"Once. It.\", \"rejected\": \"Once. A.\"}\n",
+                  texts[] = "{\"text\": \"Once.\"}\n",
+                  completions[] = "{\"prompt\": \"Once.\", \"completion\": \" It.\"}\n",
+                  messages[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi.\"}]}\n";
+
+Test(rows_of_files, options_of_pairs_are_refused_for_steps_and_those_of_steps_for_pairs)
+{
+    take_rows("reward", steps);
+    expect_key(NULL);
     recipe.reward.normalize = true;
-    cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_ARGUMENT);
-    cr_expect_str_eq(err.text,
-                     "reward.normalize is about pairs, and the rows of data.train are steps "
-                     "(completions): leave it out");
-    recipe.reward = (tr_recipe_reward_t){
-        .max_length = 100, .step_separator = separator, .loss.center_rewards_coefficient = 1.0};
-    cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_ARGUMENT);
-    cr_expect_eq(strncmp(err.text, "reward.center_rewards_coefficient is about pairs", 48), 0, "%s",
-                 err.text);
-    tr_rows_release(&rows);
-    free(path);
+    expect_key("reward.normalize");
+    recipe.reward.normalize = false;
+    recipe.reward.loss.center_rewards_coefficient = 1.0;
+    expect_key("reward.center_rewards_coefficient");
+    take_rows("reward", pairs);
+    recipe.reward.loss.center_rewards_coefficient = 1.0;
+    recipe.reward.normalize = true;
+    expect_key(NULL);
+    recipe.reward.step_separator = separator;
+    expect_key("reward.step_separator");
+}
+
+Test(rows_of_files, a_column_or_template_that_no_row_has_read_is_refused)
+{
+    take_rows("sft", texts);
+    recipe.data.prompt_column = prompt_column;
+    expect_key("data.prompt_column");
+    take_rows("sft", texts);
+    recipe.data.chat_template = TR_CHAT_ZEPHYR;
+    expect_key("data.chat_template");
+    take_rows("sft", texts);
+    recipe.sft.completion_only_loss = false;
+    expect_key("sft.completion_only_loss");
+    take_rows("sft", completions);
+    expect_key(NULL);
+    recipe.sft.completion_only_loss = true;
+    recipe.data.text_column = text_column;
+    expect_key("data.text_column");
+    take_rows("sft", messages);
+    recipe.data.chat_template = TR_CHAT_ZEPHYR;
+    expect_key(NULL);
+    take_rows("dpo", bare_pairs); // what both sides begin with is the prompt
+    recipe.data.prompt_column = prompt_column;
+    expect_key("data.prompt_column");
+}
+
+Test(rows_of_files, rows_that_are_evaluated_read_keys_too)
+{
+    take_rows("sft", completions);
+    char *eval = scratch_write(folder, "eval.jsonl", "{\"story\": \"A sea.\"}\n", 20);
+    recipe.data.text_column = text_column;
+    recipe.data.eval = (tr_texts_t){&eval, 1};
+    expect_key(NULL);
+    free(eval);
+}
+
+Test(rows_of_files, stop_ids_are_tokens_of_the_policy)
+{
+    static int32_t last[] = {1023}, beyond[] = {3, 1024}; // the model has 1024
+    controller_data_t data;
+    tr_error_t err = {0};
+    take_rows("ppo", "{\"prompt\": \"Once.\"}\n");
+    recipe.generation.stop_ids = (tr_token_ids_t){last, 1};
+    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_OK, "%s", err.text);
+    controller_data_release(&data);
+    recipe.generation.stop_ids = (tr_token_ids_t){beyond, 2};
+    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_ERR_ARGUMENT);
+    cr_expect(strstr(err.text, "generation.stop_ids: expected ids below 1024") == err.text, "%s",
+              err.text);
+    controller_data_release(&data);
+}
+
+Test(rows_of_files, a_batch_is_no_larger_than_the_files)
+{
+    controller_data_t data;
+    tr_error_t err = {0};
+    take_rows("dpo", pairs);
+    recipe.data.batch = 2;
+    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_ERR_ARGUMENT);
+    cr_expect_str_eq(err.text, "data.batch is 2 and the files hold 1 rows: lower it");
+    controller_data_release(&data);
 }

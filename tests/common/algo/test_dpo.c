@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/algo/dpo.h"
 #include "tests/support/fields.h"
@@ -183,6 +184,71 @@ Test(dpo, every_loss_and_its_gradient_equal_trl)
         expect_metric(&b, CASES[c], "logps_chosen", sums.chosen_logps);
         expect_metric(&b, CASES[c], "logps_rejected", sums.rejected_logps);
     }
+    golden_close(&b.golden);
+}
+
+/// Loss, gradient and metrics of the batch, as bytes to compare.
+typedef struct effect {
+    double loss;
+    tr_dpo_sums_t sums;
+    float gradient[MOST];
+} effect_t;
+
+static void measure_effect(effect_t *effect, const batch_t *b, const tr_dpo_options_t *options)
+{
+    memset(effect, 0, sizeof *effect); // the bytes between the members too
+    effect->loss = run(b, options, 0, PAIRS, effect->gradient, &effect->sums);
+}
+
+/// Another value than the one there, which the field takes.
+static void change(tr_dpo_options_t *options, const tr_field_t *field)
+{
+    static const char *const values[] = {"0.25", "forward_kl", "true", "[0.5]"};
+    tr_dpo_options_t before = *options;
+    if (field->kind == TR_FIELD_REALS) {
+        options->loss_weights = (tr_reals_t){1, {0.5}};
+    }
+    for (size_t i = 0; i < 4 && tr_field_equal(&before, options, field); i++) {
+        tr_field_parse(options, field, values[i], false);
+    }
+    cr_assert_not(tr_field_equal(&before, options, field), "%s", field->name);
+}
+
+Test(dpo, an_option_that_a_loss_reads_changes_its_numbers)
+{
+    batch_t b = open_batch();
+    size_t tried = 0, refused = 0;
+    for (int type = 0; type < TR_DPO_LOSS_COUNT; type++) {
+        for (size_t i = 0; i < tr_dpo_fields.count; i++) {
+            const tr_field_t *field = &tr_dpo_fields.items[i];
+            tr_dpo_options_t options;
+            effect_t before, after;
+            tr_fields_init(&options, &tr_dpo_fields);
+            options.loss_type = (tr_choices_t){1, {type}};
+            options.label_smoothing = type == TR_DPO_EXO_PAIR ? 0.1 : 0.0;
+            if (strcmp(field->name, "f_alpha_divergence_coef") == 0) {
+                const tr_field_t *kind = tr_fields_find(&tr_dpo_fields, "f_divergence_type");
+                bool takes = tr_field_is_read(&options, &tr_dpo_fields, kind);
+                options.f_divergence_type = takes ? TR_F_ALPHA_DIVERGENCE : TR_F_REVERSE_KL;
+            }
+            // the recipe refuses weights of pairs for a loss that is none of pairs
+            bool excluded = strcmp(field->name, "loss_type") == 0 ||
+                            (type == TR_DPO_SFT && strcmp(field->name, "use_weighting") == 0);
+            bool read = tr_field_is_read(&options, &tr_dpo_fields, field);
+            refused += !read;
+            if (excluded || !read) {
+                continue;
+            }
+            measure_effect(&before, &b, &options);
+            change(&options, field);
+            measure_effect(&after, &b, &options);
+            cr_expect(memcmp(&before, &after, sizeof before) != 0, "%s reads %s, to no effect",
+                      fields_choice(&tr_dpo_fields, "loss_type", type), field->name);
+            tried++;
+        }
+    }
+    cr_expect_gt(tried, 100U);
+    cr_expect_gt(refused, 50U);
     golden_close(&b.golden);
 }
 

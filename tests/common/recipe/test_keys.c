@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/recipe/parts.h"
+#include "tests/support/fields.h"
 
 // Recipes
 
@@ -65,7 +66,7 @@ static tr_recipe_t *good(const char *text, const overrides_t *overrides)
 
 static bool reads(const tr_algorithm_t *algorithm, const recipe_key_t *key)
 {
-    return key->readers == 0 || (algorithm->reads & key->readers) != 0;
+    return (key->readers & ~algorithm->reads) == 0;
 }
 
 /// The first algorithm that reads the key.
@@ -166,8 +167,11 @@ static void add_companions(overrides_t *overrides, const recipe_key_t *key)
 {
     if (key->field->when != NULL) {
         char *when = deciding_key(key);
-        add(overrides,
-            tr_format("%s=%.*s", when, (int)strcspn(key->field->is, "|"), key->field->is));
+        const char *is = key->field->is;
+        // a default is among those that "any other" means
+        if (is[0] != '!') {
+            add(overrides, tr_format("%s=%.*s", when, (int)strcspn(is, "|"), is));
+        }
         free(when);
     }
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {
@@ -231,7 +235,7 @@ static void expect_dependence(const recipe_key_t *key)
 {
     const tr_field_t *deciding = tr_fields_find(key->table, key->field->when);
     cr_assert_not_null(deciding, "%s depends on no field", key->name);
-    for (const char *at = key->field->is; *at != '\0';) {
+    for (const char *at = key->field->is + (key->field->is[0] == '!'); *at != '\0';) {
         size_t length = strcspn(at, "|");
         char *word = tr_format("%.*s", (int)length, at);
         cr_expect_geq(tr_field_choice_index(deciding, word), 0, "%s: '%s'", key->name, word);
@@ -402,8 +406,10 @@ Test(keys, each_that_depends_on_a_choice_is_a_mistake_without_it)
         }
         char *text = least_of(reader_of(key)), *value = other_value(key), *problem;
         char *when = deciding_key(key), *choice = unread_choice(key);
-        char *expected = tr_format("command line: %s: read only where %s is %s: leave it out",
-                                   key->name, key->field->when, key->field->is);
+        const char *is = key->field->is;
+        char *expected =
+            tr_format("command line: %s: read only where %s is %s%s: leave it out", key->name,
+                      key->field->when, is[0] == '!' ? "none of " : "", is + (is[0] == '!'));
         overrides_t overrides = {0};
         cr_assert_not_null(choice, "%s", key->name);
         add(&overrides, tr_format("%s=%s", when, choice));
@@ -440,4 +446,86 @@ Test(keys, a_resolved_recipe_of_every_algorithm_loads_to_itself)
         tr_recipe_destroy(&recipe);
         free(text);
     }
+}
+
+/// The notes on a recipe with the override, which loads.
+static tr_recipe_problems_t notes_on(const char *text, char *override)
+{
+    tr_recipe_t *recipe = NULL;
+    tr_recipe_problems_t problems = {0};
+    tr_recipe_parse(&recipe, text, strlen(text), "r.yaml", (const char *const *)&override, 1,
+                    &problems);
+    cr_expect_not_null(recipe, "%s", override);
+    cr_expect_eq(problems.count, 0U);
+    tr_recipe_destroy(&recipe);
+    free(override);
+    return problems;
+}
+
+Test(keys, each_is_noted_at_its_default_where_the_algorithm_does_not_read_it)
+{
+    recipe_keys_t keys;
+    recipe_keys_init(&keys, NULL);
+    for (size_t i = 0; i < keys.count; i++) {
+        const recipe_key_t *key = &keys.items[i];
+        const char *initial = key->field->initial;
+        for (size_t a = 0; initial != NULL && a < tr_algorithm_count; a++) {
+            char *text = least_of(&tr_algorithms[a]);
+            bool needed = strcmp(key->name, "data.prompts") == 0 ||
+                          strcmp(key->name, "data.train") == 0 ||
+                          strcmp(key->name, "roles.reward") == 0 ||
+                          strcmp(key->name, "generation.samples") == 0;
+            if (!reads(&tr_algorithms[a], key) && strcmp(initial, "null") != 0) {
+                tr_recipe_problems_t found = notes_on(text, tr_format("%s=%s", key->name, initial));
+                char *expected = tr_format("command line: %s: algorithm '%s' does not read this "
+                                           "key",
+                                           key->name, tr_algorithms[a].name);
+                cr_assert_eq(found.note_count, 1U, "%s", key->name);
+                cr_expect_str_eq(found.notes[0], expected);
+                free(expected);
+                tr_recipe_problems_release(&found);
+            } else if (reads(&tr_algorithms[a], key) && !needed && key->field->when == NULL) {
+                tr_recipe_problems_t found = notes_on(text, tr_format("%s=%s", key->name, initial));
+                cr_expect_eq(found.note_count, 0U, "%s", found.note_count ? found.notes[0] : "");
+                tr_recipe_problems_release(&found);
+            }
+            free(text);
+        }
+    }
+    recipe_keys_release(&keys);
+}
+
+Test(keys, whatever_is_about_a_reference_is_refused_where_the_loss_has_none)
+{
+    static const char *const given[] = {
+        "reference=r",
+        "roles.reference.separate=true",
+        "dpo.precompute_ref_log_probs=true",
+        "dpo.sync_ref_model=true",
+    };
+    static const char *const losses[] = {"dpo.loss_type=simpo", "dpo.loss_type=[cpo, sft]",
+                                         "dpo.loss_type=orpo", "dpo.reference_free=true"};
+    char *text = least_of(&tr_algorithms[fields_algorithm("dpo")]);
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
+        overrides_t alone = {0}, both = {0};
+        add(&alone, tr_strdup(given[i]));
+        tr_recipe_t *recipe = good(text, &alone);
+        tr_recipe_destroy(&recipe);
+        release(&alone);
+        for (size_t k = 0; k < sizeof losses / sizeof losses[0]; k++) {
+            char *problem, *expected = tr_format("command line: %.*s: the loss compares with no "
+                                                 "reference, so nothing reads this key: leave it "
+                                                 "out",
+                                                 (int)strcspn(given[i], "="), given[i]);
+            both = (overrides_t){0};
+            add(&both, tr_strdup(losses[k]));
+            add(&both, tr_strdup(given[i]));
+            cr_expect_null(parse(text, &both, &problem));
+            cr_expect_str_eq(problem, expected);
+            release(&both);
+            free(expected);
+            free(problem);
+        }
+    }
+    free(text);
 }

@@ -330,6 +330,8 @@ Test(recipe, numbers_are_printed_with_the_fewest_digits)
 
 Test(recipe, the_number_that_null_stands_for_is_printed_as_null)
 {
+    static const char dpo[] =
+        "name: a\nalgorithm: dpo\nsteps: 1\nmodel: m\ndata: {train: [t.jsonl]}\n";
     static const char *const overrides[][2] = {
         {"ppo.missing_eos_penalty=-0.0", "  missing_eos_penalty: null\n"},
         {"optimizer.clip=0", "  clip: null\n"},
@@ -340,7 +342,8 @@ Test(recipe, the_number_that_null_stands_for_is_printed_as_null)
         {"optimizer.clip=null", "  clip: null\n"},
     };
     for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
-        tr_recipe_t *r = good(least, overrides[i][0]);
+        bool of_dpo = strncmp(overrides[i][0], "dpo.", 4) == 0;
+        tr_recipe_t *r = good(of_dpo ? dpo : least, overrides[i][0]);
         char *text = printed_twice(r);
         cr_expect_not_null(strstr(text, overrides[i][1]), "%s", overrides[i][0]);
         free(text);
