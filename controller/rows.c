@@ -60,7 +60,16 @@ tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const t
     TR_TRY(tr_dataset_new(&dataset, (const char *const *)files->items, files->count,
                           recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP, err));
     // The kind follows from the columns of the files.
-    return tr_rows_init(rows, &dataset, tr_kind_of(dataset, &options), tokenizer, &options, err);
+    tr_status status =
+        tr_rows_init(rows, &dataset, tr_kind_of(dataset, &options), tokenizer, &options, err);
+    const char *const *mistakes;
+    if (status != TR_OK && tr_dataset_mistakes(&mistakes, rows->dataset) > 0) {
+        char *sentence = tr_strdup(err->text);
+        *err = (tr_error_t){0};
+        tr_fail(err, status, "%s; data.on_bad_row: drop leaves such rows out", sentence);
+        free(sentence);
+    }
+    return status;
 }
 
 tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
@@ -151,6 +160,20 @@ tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recip
                                     positions, err));
     }
     return check_rows(data, recipe, err);
+}
+
+void controller_data_print_mistakes(FILE *out, const controller_data_t *data)
+{
+    const tr_rows_t *rows[] = {&data->rows, &data->eval_rows};
+    for (size_t i = 0; i < 2; i++) {
+        const char *const *mistakes;
+        size_t count =
+            rows[i]->dataset != NULL ? tr_dataset_mistakes(&mistakes, rows[i]->dataset) : 0;
+        // a single one is the failure's own sentence
+        for (size_t k = 0; count > 1 && k < count; k++) {
+            fprintf(out, "%s\n", mistakes[k]);
+        }
+    }
 }
 
 void controller_data_release(controller_data_t *data)

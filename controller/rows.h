@@ -2,6 +2,8 @@
 #ifndef CONTROLLER_ROWS_H
 #define CONTROLLER_ROWS_H
 
+#include <stdio.h>
+
 #include "common/data/rows.h"
 #include "common/model/config.h"
 #include "common/recipe/recipe.h"
@@ -40,6 +42,9 @@ typedef struct controller_data {
 /// about rows is about rows such as these. `troupe check` and the controller call it. The caller
 /// releases data, after a failure too. Errors as controller_rows_read, with TR_ERR_ARGUMENT.
 tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recipe, tr_error_t *err);
+/// After a failure: bad rows, where there are several, each on a line, the first
+/// TR_DATASET_MISTAKES of each kind of file.
+void controller_data_print_mistakes(FILE *out, const controller_data_t *data);
 void controller_data_release(controller_data_t *data);
 
 #endif

@@ -219,6 +219,8 @@ static tr_status load_data(controller_run_t *run, tr_error_t *err)
 {
     controller_data_t data;
     tr_status status = controller_data_load(&data, run->recipe, err);
+    // standard output is the user's terminal, standard error a log
+    controller_data_print_mistakes(stdout, &data);
     run->tokenizer = data.tokenizer;
     run->model = data.model;
     run->end_added = data.end_added;

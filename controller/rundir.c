@@ -181,6 +181,14 @@ static tr_status check_vacant(const char *path, tr_error_t *err)
                             "'%s' is not empty and holds no run; give the run another name", path);
 }
 
+tr_status controller_rundir_check_vacant(const tr_recipe_t *recipe, tr_error_t *err)
+{
+    char *path = joined(recipe->output, recipe->name);
+    tr_status status = access(path, F_OK) == 0 ? check_vacant(path, err) : TR_OK;
+    free(path);
+    return status;
+}
+
 /// checkpoints/ and logs/, unless they are there.
 static tr_status make_folders(const controller_rundir_t *rundir, tr_error_t *err)
 {

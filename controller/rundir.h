@@ -31,6 +31,10 @@ typedef struct controller_rundir controller_rundir_t;
 tr_status controller_rundir_create(controller_rundir_t **rundir, const tr_recipe_t *recipe,
                                    tr_error_t *err);
 
+/// TR_ERR_ARGUMENT where controller_rundir_create would find a run or anything else in the
+/// directory; nothing is made.
+tr_status controller_rundir_check_vacant(const tr_recipe_t *recipe, tr_error_t *err);
+
 /// Opens the run at path, locks it, and removes what a killed process left: unfinished checkpoints,
 /// and its address. *rundir: owned by the caller; NULL on failure. TR_ERR_ARGUMENT when there is no
 /// run or another process has it open; TR_ERR_IO.

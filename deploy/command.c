@@ -23,6 +23,10 @@ tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size
         fprintf(stderr, "%s cannot be run: correct the %zu mistakes above\n",
                 arguments[0] != NULL ? arguments[0] : "this", problems.count);
     }
+    // what was given in vain, of a recipe that can be run
+    for (size_t i = 0; status == TR_OK && i < problems.note_count; i++) {
+        fprintf(stderr, "note: %s\n", problems.notes[i]);
+    }
     tr_recipe_problems_release(&problems);
     return status;
 }

@@ -4,9 +4,10 @@
 #include <stdlib.h>
 
 #include "common/model/layout.h"
+#include "controller/rows.h"
 #include "deploy/command.h"
 #include "deploy/memory_plan.h"
-#include "deploy/process_group.h"
+#include "deploy/preflight.h"
 
 // Showing
 
@@ -70,14 +71,12 @@ static tr_status print_summary(const tr_recipe_t *recipe, const memory_plan_t *p
 }
 
 /// The summary, and whether it can be had here.
-static tr_status check_memory(const tr_recipe_t *recipe, tr_error_t *err)
+static tr_status check_memory(const tr_recipe_t *recipe, const tr_rows_t *rows, tr_error_t *err)
 {
     memory_plan_t plan = {0};
     tr_status status;
-    // Devices first: a GPU that is not there has a better sentence than a sum that does not fit.
-    TR_TRY_GOTO(memory_plan_check_devices(recipe, err), done);
     // Measured by the data, unlike for `run`, since a user who asks wants exact numbers.
-    TR_TRY_GOTO(memory_plan_init(&plan, recipe, true, err), done);
+    TR_TRY_GOTO(memory_plan_init(&plan, recipe, rows, err), done);
     // Before the sums are compared: the table explains a failure.
     TR_TRY_GOTO(print_summary(recipe, &plan, err), done);
     status = memory_plan_check_memory(&plan, err);
@@ -86,17 +85,33 @@ done:
     return status;
 }
 
-/// Processes that `run` could not start, though the recipe alone is right.
-static tr_status check_processes(tr_recipe_t *recipe, tr_error_t *err)
+/// What `run` could not start, though the recipe alone is right.
+static tr_status check_start(tr_recipe_t *recipe, tr_error_t *err)
 {
-    // Made and thrown away: making it is the check.
     supervisor_plan_t plan;
-    tr_status status = process_group_init(&plan, recipe, recipe->output, false, err);
+    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+    tr_status status = preflight(&plan, recipe, directory, false, err);
+    free(directory);
     process_group_release(&plan);
     return status;
 }
 
-/// In the order of `run`: recipe, programs, devices, memory. The run directory is not touched.
+/// In the order of `run`: what it checks first, data as its controller reads them, memory.
+static tr_status check(tr_recipe_t *recipe, tr_error_t *err)
+{
+    controller_data_t data;
+    TR_TRY(check_start(recipe, err));
+    tr_status status = controller_data_load(&data, recipe, err);
+    if (status == TR_OK) {
+        status = check_memory(recipe, &data.rows, err);
+    } else {
+        controller_data_print_mistakes(stderr, &data);
+    }
+    controller_data_release(&data);
+    return status;
+}
+
+/// The run directory is not touched.
 int command_check(int argc, char **argv)
 {
     command_line_t line = {
@@ -111,9 +126,7 @@ int command_check(int argc, char **argv)
     tr_status status = command_load_recipe(&recipe, line.words, line.count);
     int exit_code = tr_status_exit_code(status);
     if (status == TR_OK) {
-        status = check_processes(recipe, &err);
-        status = status == TR_OK ? check_memory(recipe, &err) : status;
-        exit_code = tr_status_report(status, &err);
+        exit_code = tr_status_report(check(recipe, &err), &err);
     }
     tr_recipe_destroy(&recipe);
     return exit_code;

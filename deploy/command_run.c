@@ -9,11 +9,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/base/file.h"
 #include "common/recipe/recipe.h"
 #include "controller/rundir.h"
 #include "deploy/command.h"
 #include "deploy/memory_plan.h"
-#include "deploy/process_group.h"
+#include "deploy/preflight.h"
 #include "deploy/samples.h"
 #include "deploy/supervisor.h"
 
@@ -35,6 +36,18 @@ static void say_success(const char *directory)
     samples_print(stdout, directory);
     printf("the aligned model is in %s/final, its checkpoints in %s/checkpoints\n", directory,
            directory);
+}
+
+/// Whether the controller refused what it was given, the data, before any worker was started.
+static bool was_refused(bool began, int exit_code)
+{
+    static const tr_status refusals[] = {TR_ERR_ARGUMENT, TR_ERR_FORMAT, TR_ERR_IO,
+                                         TR_ERR_UNSUPPORTED};
+    bool refused = false;
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        refused = refused || exit_code == tr_status_exit_code(refusals[i]);
+    }
+    return refused && !began;
 }
 
 /// Runs the group in a run directory that nobody has open; returns the process's exit code.
@@ -78,7 +91,9 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
 {
     tr_error_t err = {0};
     supervisor_plan_t plan = {0};
-    tr_status status = process_group_init(&plan, recipe, directory, resume, &err);
+    bool began = false;
+    tr_status status = preflight(&plan, recipe, directory, resume, &err);
+    plan.began = &began;
     if (status == TR_OK) {
         status = memory_plan_check(recipe, &err);
     }
@@ -86,6 +101,10 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
         status = make_directory(recipe, &err);
     }
     int exit_code = status == TR_OK ? run_to_end(&plan) : tr_status_report(status, &err);
+    // the corrected command just runs
+    if (status == TR_OK && !resume && was_refused(began, exit_code)) {
+        tr_directory_remove(directory, &err);
+    }
     process_group_release(&plan);
     return exit_code;
 }

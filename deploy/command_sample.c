@@ -18,7 +18,7 @@
 #include "deploy/command.h"
 #include "deploy/command_fields.h"
 #include "deploy/memory_plan.h"
-#include "deploy/process_group.h"
+#include "deploy/preflight.h"
 #include "deploy/sample_rows.h"
 
 typedef struct arguments {
@@ -198,13 +198,12 @@ static tr_status find_earlier(bool *found, const tr_recipe_t *recipe, const char
 }
 
 /// A new run directory, or the one that an earlier, stopped command has left.
-static tr_status make_directory(bool *resume, const tr_recipe_t *recipe, const char *directory,
+static tr_status make_directory(bool resume, const tr_recipe_t *recipe, const char *directory,
                                 tr_error_t *err)
 {
     controller_rundir_t *rundir;
-    TR_TRY(find_earlier(resume, recipe, directory, err));
-    TR_TRY(*resume ? controller_rundir_open(&rundir, directory, err)
-                   : controller_rundir_create(&rundir, recipe, err));
+    TR_TRY(resume ? controller_rundir_open(&rundir, directory, err)
+                  : controller_rundir_create(&rundir, recipe, err));
     controller_rundir_destroy(&rundir);
     return TR_OK;
 }
@@ -215,10 +214,10 @@ static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory,
     supervisor_plan_t plan = {0};
     bool resume;
     tr_status status;
-    TR_TRY(make_directory(&resume, recipe, directory, err));
-    TR_TRY_GOTO(process_group_init(&plan, recipe, directory, resume, err), done);
-    // the directory stays after a failure here: the command given again continues in it
+    TR_TRY(find_earlier(&resume, recipe, directory, err));
+    TR_TRY_GOTO(preflight(&plan, recipe, directory, resume, err), done);
     TR_TRY_GOTO(memory_plan_check(recipe, err), done);
+    TR_TRY_GOTO(make_directory(resume, recipe, directory, err), done);
     status = process_group_run(exit_code, &plan, err);
 done:
     process_group_release(&plan);

@@ -155,21 +155,14 @@ static size_t list_groups(group_t **groups, const tr_recipe_t *recipe)
 // Lengths
 
 /// Of the data, in tokens.
-static tr_status measure_rows(size_t *longest, const facts_t *f, tr_error_t *err)
+static size_t measure_rows(const tr_rows_t *rows)
 {
-    tr_rows_t rows = {0};
-    tr_tokenizer_t *tokenizer = NULL;
-    TR_TRY(tr_tokenizer_new(&tokenizer, f->recipe->model, err));
-    tr_status status =
-        controller_rows_load(&rows, f->recipe, tokenizer, f->policy.max_positions, err);
-    *longest = status == TR_OK ? 1 : *longest;
-    for (size_t i = 0; status == TR_OK && i < rows.starts[rows.count]; i++) {
-        size_t length = least(rows.sequences[i].length, rows.limit);
-        *longest = length > *longest ? length : *longest;
+    size_t longest = 1;
+    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
+        size_t length = least(rows->sequences[i].length, rows->limit);
+        longest = length > longest ? length : longest;
     }
-    tr_rows_release(&rows);
-    tr_tokenizer_destroy(&tokenizer);
-    return status;
+    return longest;
 }
 
 /// Tokens of a prompt or row that the recipe lets through.
@@ -186,8 +179,9 @@ static size_t length_limit(const facts_t *f)
     return least(limit > 0 ? (size_t)limit : positions, f->generates ? positions - 1 : positions);
 }
 
-/// measure: lengths are the data's, else those that the recipe allows.
-static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure, tr_error_t *err)
+/// rows: whose lengths count; NULL: those that the recipe allows.
+static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_rows_t *rows,
+                            tr_error_t *err)
 {
     const tr_algorithm_t *a = tr_recipe_algorithm(recipe);
     const tr_generation_options_t *g = &recipe->generation;
@@ -207,8 +201,8 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, bool measure,
                      : tr_model_config_load_language(&f->policy, recipe->model, err));
     f->prompt = length_limit(f);
     // With packing, rows are filled up to the limit, so the data's own lengths say nothing.
-    if (measure && !recipe->sft.packing) {
-        TR_TRY(measure_rows(&f->prompt, f, err));
+    if (rows != NULL && !recipe->sft.packing) {
+        f->prompt = measure_rows(rows);
     }
     // Rows are whole already; prompts get a response behind them.
     size_t response = f->generates ? (size_t)g->max_new_tokens : 0;
@@ -345,14 +339,14 @@ static size_t published(const facts_t *f)
 }
 
 /// Lengths, then groups, then a line for each group and device.
-tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool measure,
+tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const tr_rows_t *rows,
                            tr_error_t *err)
 {
     facts_t f;
     group_t *groups;
     tr_status status = TR_OK;
     *plan = (memory_plan_t){0};
-    TR_TRY(facts_init(&f, recipe, measure, err));
+    TR_TRY(facts_init(&f, recipe, rows, err));
     plan->longest = f.prompt;
     // Added to by lines whose optimizers keep their moments on the host (add_line).
     plan->host = published(&f);

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "common/data/rows.h"
 #include "common/recipe/recipe.h"
 #include "deploy/memory.h"
 
@@ -29,9 +30,9 @@ typedef struct memory_plan {
     size_t host;    ///< bytes of the host that no line has: published weights, offloaded moments
 } memory_plan_t;
 
-/// Reads the models' configurations and the data, as the controller does. measure false: no data;
-/// rows are taken as long as the recipe lets them be. *plan: to be released, after a failure too.
-tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, bool measure,
+/// Reads the models' configurations. rows: the recipe's, whose lengths count; NULL: rows are taken as
+/// long as the recipe lets them be. *plan: to be released, after a failure too.
+tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const tr_rows_t *rows,
                            tr_error_t *err);
 void memory_plan_release(memory_plan_t *plan);
 
@@ -46,7 +47,7 @@ tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err);
 /// The table: a line a role, then a line a device.
 void memory_plan_print(FILE *out, const memory_plan_t *plan);
 
-/// Whether a run can begin: devices, then memory. Data are read only if the recipe's bounds alone
+/// Whether a run can begin. Data are read only if the recipe's bounds alone
 /// do not fit.
 tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err);
 

@@ -4,6 +4,7 @@
 // what users see.
 #include <stdlib.h>
 
+#include "controller/rows.h"
 #include "deploy/machine.h"
 #include "deploy/memory_plan.h"
 
@@ -202,18 +203,27 @@ tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err)
     return TR_OK;
 }
 
+/// The plan's lines against the machine, with rows or without.
+static tr_status check_with(const tr_recipe_t *recipe, const tr_rows_t *rows, tr_error_t *err)
+{
+    memory_plan_t plan;
+    tr_status status = memory_plan_init(&plan, recipe, rows, err);
+    status = status == TR_OK ? memory_plan_check_memory(&plan, err) : status;
+    memory_plan_release(&plan);
+    return status;
+}
+
 /// What `run` asks before it starts anything. Reading the data takes long, so it is done only if it
 /// may change the answer.
 tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err)
 {
-    tr_status status = TR_ERR_MEMORY;
-    TR_TRY(memory_plan_check_devices(recipe, err));
-    for (int measure = 0; measure < 2 && status == TR_ERR_MEMORY; measure++) {
-        memory_plan_t plan; // at first without the data, whose rows may be shorter than they may be
-        // The second round only after TR_ERR_MEMORY; any other failure would come again.
-        status = memory_plan_init(&plan, recipe, measure == 1, err);
-        status = status == TR_OK ? memory_plan_check_memory(&plan, err) : status;
-        memory_plan_release(&plan);
+    controller_data_t data;
+    tr_status status = check_with(recipe, NULL, err);
+    // any other failure would come again
+    if (status == TR_ERR_MEMORY) {
+        status = controller_data_load(&data, recipe, err);
+        status = status == TR_OK ? check_with(recipe, &data.rows, err) : status;
+        controller_data_release(&data);
     }
     return status;
 }

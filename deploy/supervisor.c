@@ -298,6 +298,9 @@ static void take_ready_file(supervisor_t *s)
     }
     s->endpoint = text;
     enter(s, WATCHING, INFINITY);
+    if (s->plan->began != NULL) {
+        *s->plan->began = true;
+    }
     for (size_t i = 0; i < s->plan->worker_count && s->phase == WATCHING; i++) {
         start_worker(s, &s->workers[i]);
     }

@@ -13,6 +13,7 @@
 #ifndef DEPLOY_SUPERVISOR_H
 #define DEPLOY_SUPERVISOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/base/status.h"
@@ -37,6 +38,7 @@ typedef struct supervisor_plan {
     const char *directory; ///< exists, with logs/ in it; logs/supervisor.log says who ended how
     supervisor_ready_fn on_ready; ///< or NULL
     void *context;
+    bool *began; ///< written: true once the leader was ready and workers started; or NULL
 
     // Seconds, and their defaults.
     double ready_s; ///< until the file is there; 120 (a large data set takes a while to tokenize)

@@ -25,22 +25,25 @@ struct tr_dataset {
     size_t capacity;
     bool drop; // bad rows
     size_t dropped;
+    // the first of them, owned, where they are not to be dropped
+    char *mistakes[TR_DATASET_MISTAKES];
+    tr_status first; // the first one's
 };
 
 // Reading
 
-/// A bad line or row, whose failure in err has its place already: dropped with a warning, or fatal.
-static tr_status take_bad(tr_dataset_t *dataset, tr_error_t *err)
+/// A bad line or row, whose failure in err has its place already.
+static void take_bad(tr_dataset_t *dataset, tr_error_t *err)
 {
-    if (!dataset->drop) {
-        return err->status;
+    if (dataset->drop) {
+        tr_log(TR_LOG_WARN, "data", "\"dropped: %s\"", err->text);
+    } else if (dataset->dropped < TR_DATASET_MISTAKES) {
+        dataset->mistakes[dataset->dropped] = tr_strdup(err->text);
+        dataset->first = dataset->dropped == 0 ? err->status : dataset->first;
     }
-    tr_log(TR_LOG_WARN, "data", "\"dropped: %s\"", err->text);
-    // The caller's sink is empty again: a later failure must not be mixed up with a row that was
-    // dropped.
+    // The caller's sink is empty again: a later failure must not be mixed up with this row.
     *err = (tr_error_t){0};
     dataset->dropped++;
-    return TR_OK;
 }
 
 /// A tr_row_fn.
@@ -48,7 +51,8 @@ static tr_status take_row(void *context, json_t *columns, size_t line, tr_error_
 {
     tr_dataset_t *dataset = context;
     if (columns == NULL) {
-        return take_bad(dataset, err);
+        take_bad(dataset, err);
+        return TR_OK;
     }
     // How many rows a file has is not known before its end, since a gzipped one tells no length.
     if (dataset->size == dataset->capacity) {
@@ -67,8 +71,11 @@ static tr_status read_file(tr_dataset_t *dataset, const char *path, tr_error_t *
     TR_TRY(tr_reader_read(path, take_row, dataset, err));
     // A file that had bad rows only is not told apart from an empty one: neither gives anything to
     // train on. What was dropped has been logged.
-    return dataset->size > before ? TR_OK
-                                  : tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", path);
+    if (dataset->size == before) {
+        TR_TRY(tr_dataset_verdict(dataset, err));
+        return tr_fail(err, TR_ERR_FORMAT, "%s: the file has no rows", path);
+    }
+    return TR_OK;
 }
 
 tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, bool drop,
@@ -103,6 +110,9 @@ void tr_dataset_destroy(tr_dataset_t **dataset)
     }
     for (size_t i = 0; i < (*dataset)->path_count; i++) {
         free((*dataset)->paths[i]);
+    }
+    for (size_t i = 0; i < TR_DATASET_MISTAKES; i++) {
+        free((*dataset)->mistakes[i]);
     }
     free((*dataset)->rows);
     free((*dataset)->paths);
@@ -155,25 +165,23 @@ static tr_status require_row(const tr_dataset_t *dataset, const row_t *row, cons
 
 tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err)
 {
-    // All rows are looked at before the first is taken out, so that with `drop` every bad one is
-    // named.
+    // All rows are looked at before the first is taken out, so that every bad one is named.
     for (size_t i = 0; i < dataset->size; i++) {
         if (require_row(dataset, &dataset->rows[i], column, err) != TR_OK) {
-            TR_TRY(take_bad(dataset, err));
+            take_bad(dataset, err);
             dataset->rows[i].refused = true;
         }
     }
     return tr_dataset_compact(dataset, err);
 }
 
-tr_status tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err)
+void tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err)
 {
     char *place = tr_dataset_place(dataset, row);
     tr_error_prefix(err, "%s", place);
     free(place);
-    TR_TRY(take_bad(dataset, err));
+    take_bad(dataset, err);
     dataset->rows[row].refused = true;
-    return TR_OK;
 }
 
 tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err)
@@ -188,9 +196,30 @@ tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err)
         }
     }
     dataset->size = kept;
-    return kept > 0 ? TR_OK
-                    : tr_fail(err, TR_ERR_FORMAT, "%s: all %zu rows are bad and were dropped",
-                              dataset->paths[0], dataset->dropped);
+    if (kept == 0) {
+        TR_TRY(tr_dataset_verdict(dataset, err));
+        return tr_fail(err, TR_ERR_FORMAT, "%s: all %zu rows are bad and were dropped",
+                       dataset->paths[0], dataset->dropped);
+    }
+    return TR_OK;
+}
+
+tr_status tr_dataset_verdict(const tr_dataset_t *dataset, tr_error_t *err)
+{
+    const char *first = dataset->mistakes[0];
+    if (first == NULL) {
+        return TR_OK;
+    }
+    return dataset->dropped == 1 ? tr_fail(err, dataset->first, "%s", first)
+                                 : tr_fail(err, dataset->first, "%s (and %zu more bad rows)", first,
+                                           dataset->dropped - 1);
+}
+
+size_t tr_dataset_mistakes(const char *const **sentences, const tr_dataset_t *dataset)
+{
+    size_t count = dataset->drop ? 0 : dataset->dropped;
+    *sentences = (const char *const *)dataset->mistakes;
+    return count < TR_DATASET_MISTAKES ? count : TR_DATASET_MISTAKES;
 }
 
 // Rows

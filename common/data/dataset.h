@@ -1,8 +1,9 @@
 /// The rows of a run's files, in memory, and the order in which training takes them.
 ///
 /// A row has named columns, as a JSON object. Files are read in the order given (reader.h). A bad
-/// row is an error that names file, line and column, or, where the caller wants that, it is dropped
-/// with a warning that names them, and counted; it is never left out in silence.
+/// row is a mistake that names file, line and column, and an error once all rows were looked at; or,
+/// where the caller wants that, it is dropped with a warning that names them, and counted. It is
+/// never left out in silence.
 #ifndef TR_DATA_DATASET_H
 #define TR_DATA_DATASET_H
 
@@ -17,9 +18,9 @@ typedef struct tr_dataset tr_dataset_t;
 
 // Life cycle
 
-/// Reads paths: [count], count >= 1. drop: whether bad rows are dropped. *dataset: owned by the
-/// caller; NULL on failure. TR_ERR_IO; TR_ERR_FORMAT as "file:line: column: what is wrong"
-/// (malformed JSON, no object, invalid UTF-8) or for a file without rows.
+/// Reads paths: [count], count >= 1. drop: whether bad rows (malformed JSON, no object, invalid
+/// UTF-8) are dropped for good. *dataset: owned by the caller; NULL on failure. TR_ERR_IO, and
+/// TR_ERR_FORMAT for a file without rows, or where all of them are bad, as tr_dataset_verdict.
 tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count, bool drop,
                          tr_error_t *err);
 void tr_dataset_destroy(tr_dataset_t **dataset);
@@ -27,18 +28,26 @@ void tr_dataset_destroy(tr_dataset_t **dataset);
 // Bad rows
 
 /// Demands of every row a column that is a text or a list (of messages), and not empty: `prompt`,
-/// say. TR_ERR_FORMAT as above.
+/// say. Fails as tr_dataset_compact.
 tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error_t *err);
 
-/// The row is bad for the reason in err, which gets its file and line. Where bad rows are dropped,
-/// this warns and returns TR_OK: the row stays until tr_dataset_compact. Otherwise it returns the
-/// failure.
-tr_status tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err);
+/// The row is bad for the reason in err, which gets its file and line and is empty afterwards. The
+/// row stays until tr_dataset_compact.
+void tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err);
 
-/// Takes the refused rows out; later rows move up. TR_ERR_FORMAT when none is left.
+/// Takes the refused rows out; later rows move up. TR_ERR_FORMAT, or as tr_dataset_verdict, when none
+/// is left.
 tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err);
 
-/// How many rows were dropped.
+/// Once all rows were looked at: fails with the first mistake, "file:line: column: what is wrong",
+/// and the number of the others, where a row was bad and none may be dropped.
+tr_status tr_dataset_verdict(const tr_dataset_t *dataset, tr_error_t *err);
+
+/// The first mistakes, at most TR_DATASET_MISTAKES, as sentences: [the result]. Borrowed.
+enum { TR_DATASET_MISTAKES = 10 };
+size_t tr_dataset_mistakes(const char *const **sentences, const tr_dataset_t *dataset);
+
+/// How many rows were bad.
 size_t tr_dataset_dropped(const tr_dataset_t *dataset);
 
 // Rows

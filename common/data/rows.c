@@ -65,11 +65,11 @@ static tr_status read_all(tr_rows_t *rows, tr_encoder_t *encoder, tr_kind_t kind
         for (size_t i = 0; i < group; i++) {
             tr_sequence_release(&sequences[i]);
         }
-        // Ends here unless bad rows are dropped.
-        TR_TRY(tr_dataset_refuse(rows->dataset, row, err));
+        tr_dataset_refuse(rows->dataset, row, err);
     }
     // Only now, so that the loop's numbers are those of the data set.
-    return tr_dataset_compact(rows->dataset, err);
+    TR_TRY(tr_dataset_compact(rows->dataset, err));
+    return tr_dataset_verdict(rows->dataset, err);
 }
 
 /// Puts sequences, which take over the old ones' memory, in their place.

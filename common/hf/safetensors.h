@@ -59,6 +59,10 @@ const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *ke
 tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, float *out,
                               size_t rows, size_t columns, tr_error_t *err);
 
+/// Whether tr_safetensors_read would succeed, by the header alone: no value is read.
+tr_status tr_safetensors_check(const tr_safetensors_t *file, const char *name, size_t rows,
+                               size_t columns, tr_error_t *err);
+
 /// Copies a tensor of exactly this dtype and this many elements, whatever its rank, to out:
 /// [count].
 tr_status tr_safetensors_copy(const tr_safetensors_t *file, const char *name, tr_dtype_t dtype,

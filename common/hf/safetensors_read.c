@@ -57,19 +57,37 @@ static void widen(float *out, const char *data, size_t count, float (*convert)(u
     }
 }
 
+/// A tensor that convert takes, of that shape.
+static tr_status find_real(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
+                           const char *name, size_t rows, size_t columns, tr_error_t *err)
+{
+    const size_t shape[2] = {rows, columns};
+    TR_TRY(find(info, file, name, err));
+    // rows 0: a vector, whose shape has one entry
+    TR_TRY(check_shape(file, *info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
+    tr_dtype_t dtype = (*info)->dtype;
+    return dtype == TR_F32 || dtype == TR_BF16 || dtype == TR_F16
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
+                         file->path, name, safetensors_dtype_name(dtype));
+}
+
 /// The tensor as floats.
-static tr_status convert(float *out, const tr_safetensors_t *file,
-                         const tr_safetensors_info_t *info, tr_error_t *err)
+static void convert(float *out, const tr_safetensors_info_t *info)
 {
     switch (info->dtype) {
     // Places in a file are not aligned by contract, so nothing is read in place as floats.
-    case TR_F32: memcpy(out, info->data, info->count * sizeof *out); return TR_OK;
-    case TR_BF16: widen(out, info->data, info->count, tr_real_from_bf16); return TR_OK;
-    case TR_F16: widen(out, info->data, info->count, tr_real_from_f16); return TR_OK;
-    default:
-        return tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
-                       file->path, info->name, safetensors_dtype_name(info->dtype));
+    case TR_BF16: widen(out, info->data, info->count, tr_real_from_bf16); break;
+    case TR_F16: widen(out, info->data, info->count, tr_real_from_f16); break;
+    default: memcpy(out, info->data, info->count * sizeof *out); break;
     }
+}
+
+tr_status tr_safetensors_check(const tr_safetensors_t *file, const char *name, size_t rows,
+                               size_t columns, tr_error_t *err)
+{
+    const tr_safetensors_info_t *info;
+    return find_real(&info, file, name, rows, columns, err);
 }
 
 /// Any of the three dtypes in which models are published; half precision widens to floats exactly.
@@ -77,11 +95,8 @@ tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, fl
                               size_t rows, size_t columns, tr_error_t *err)
 {
     const tr_safetensors_info_t *info;
-    const size_t shape[2] = {rows, columns};
-    TR_TRY(find(&info, file, name, err));
-    // rows 0: a vector, whose shape has one entry
-    TR_TRY(check_shape(file, info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
-    TR_TRY(convert(out, file, info, err));
+    TR_TRY(find_real(&info, file, name, rows, columns, err));
+    convert(out, info);
     tr_safetensors_forget(info, 0, info->count);
     return TR_OK;
 }

@@ -86,17 +86,16 @@ static bool ends_with(const char *text, const char *end)
 
 /// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the
 /// language model's head where embeddings are tied or a scalar head stands, old rotary tables).
-static bool is_known(const tr_model_t *model, const char *name)
+static bool is_known(const tr_layout_t *layout, const family_t *family, const char *name)
 {
-    const family_t *family = family_at(model->config.family);
     // Also where the model has no such parameter: a tied or scalar model may come from a file that
     // has the language model's head.
     if (strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0 ||
         ends_with(name, family->unread)) {
         return true;
     }
-    for (size_t i = 0; i < model->layout.count; i++) {
-        if (strcmp(name, model->layout.parameters[i].name) == 0) {
+    for (size_t i = 0; i < layout->count; i++) {
+        if (strcmp(name, layout->parameters[i].name) == 0) {
             return true;
         }
     }
@@ -104,18 +103,47 @@ static bool is_known(const tr_model_t *model, const char *name)
 }
 
 /// A part that would be left out in silence (a bias, say) makes another model: the first is named.
-static tr_status refuse_unknown(const tr_model_t *model, const tr_safetensors_t *file,
-                                tr_error_t *err)
+static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *family,
+                                const tr_safetensors_t *file, tr_error_t *err)
 {
     for (size_t i = 0; i < tr_safetensors_count(file); i++) {
         const char *name = tr_safetensors_at(file, i)->name;
-        if (!is_known(model, name)) {
+        if (!is_known(layout, family, name)) {
             return tr_fail(err, TR_ERR_UNSUPPORTED,
                            "%s: tensor '%s' has no place in this architecture",
                            tr_safetensors_path(file), name);
         }
     }
     return TR_OK;
+}
+
+/// Rows of the tensor's shape in a file; 0 stands for one dimension, as norms have.
+static size_t rows_of(const tr_parameter_t *parameter)
+{
+    return parameter->vector ? 0 : parameter->rows;
+}
+
+tr_status tr_model_check(const tr_model_config_t *config, const char *directory, tr_error_t *err)
+{
+    tr_model_config_t stored;
+    tr_safetensors_t *file = NULL;
+    tr_layout_t layout;
+    tr_status status;
+    TR_TRY(tr_model_config_load(&stored, directory, err));
+    tr_layout_init(&layout, config);
+    TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
+    TR_TRY_GOTO(refuse_unknown(&layout, family_at(config->family), file, err), done);
+    for (size_t i = 0; i < layout.count; i++) {
+        const tr_parameter_t *p = &layout.parameters[i];
+        // a score head that the file lacks is drawn
+        if (stored.scalar_head || p->weight->kind != TR_WEIGHT_SCORE) {
+            TR_TRY_GOTO(tr_safetensors_check(file, p->name, rows_of(p), p->columns, err), done);
+        }
+    }
+done:
+    tr_safetensors_close(&file);
+    tr_layout_release(&layout);
+    return status;
 }
 
 /// draws: a score head is drawn from seed, for the file has none.
@@ -132,11 +160,9 @@ static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file
             // A reward model or critic that starts from a language model: the trunk is the file's.
             randomize_parameter(model, values, i, seed);
         } else {
-            // 0 rows: tr_safetensors_read then expects one dimension, as norms have.
-            size_t rows = parameter->vector ? 0 : parameter->rows;
-            TR_TRY_GOTO(
-                tr_safetensors_read(file, parameter->name, values, rows, parameter->columns, err),
-                done);
+            TR_TRY_GOTO(tr_safetensors_read(file, parameter->name, values, rows_of(parameter),
+                                            parameter->columns, err),
+                        done);
         }
         write_parameter(model, i, values);
     }
@@ -156,7 +182,7 @@ tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed,
     // wanted.
     TR_TRY(tr_model_config_load(&stored, directory, err));
     TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
-    TR_TRY_GOTO(refuse_unknown(model, file, err), done);
+    TR_TRY_GOTO(refuse_unknown(&model->layout, family_at(model->config.family), file, err), done);
     TR_TRY_GOTO(read_parameters(model, file, !stored.scalar_head, seed, err), done);
 done:
     tr_safetensors_close(&file);

@@ -153,7 +153,8 @@ Test(rows_of_files, a_bad_row_ends_the_run_or_is_dropped)
     tr_error_t err = {0};
     choose("sft");
     cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_FORMAT);
-    char *expected = tr_format("%s:3: story: the column is missing", paths[1]);
+    char *expected = tr_format(
+        "%s:3: story: the column is missing; data.on_bad_row: drop leaves such rows out", paths[1]);
     cr_expect_str_eq(err.text, expected);
     tr_rows_release(&rows);
     recipe.data.on_bad_row = TR_ON_BAD_ROW_DROP;

@@ -31,7 +31,7 @@ static tr_recipe_t *recipe_of(const char *text, const char *override)
 static void open_plan(memory_plan_t *plan, const tr_recipe_t *recipe)
 {
     tr_error_t err = {0};
-    cr_assert_eq(memory_plan_init(plan, recipe, false, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(memory_plan_init(plan, recipe, NULL, &err), TR_OK, "%s", err.text);
 }
 
 static size_t rollouts_on(const memory_plan_t *plan, const char *device)
@@ -135,7 +135,7 @@ Test(memory_plan, a_learner_s_pass_is_a_chunk)
 {
     static const char DPO[] = "name: a\nalgorithm: dpo\nsteps: 1\nmodel: " STORIES "\n"
                               "data: {train: [p.jsonl], batch: 16}\n"
-                              "dpo: {max_length: 100, reference_free: true, loss_type: simpo}\n"
+                              "dpo: {max_length: 100, loss_type: simpo}\n"
                               "roles: {actor: {threads: 2}}\n";
     static const tr_optimizer_options_t options = {0};
     const tr_device_options_t cpu = {.device = "cpu", .threads = 2};

@@ -43,6 +43,7 @@ static void expect_bad(const char *text, size_t length, const char *expected)
     tr_status status = tr_dataset_new(&dataset, (const char *const[]){path}, 1, false, &err);
     if (status == TR_OK) {
         status = tr_dataset_require(dataset, "prompt", &err);
+        status = status == TR_OK ? tr_dataset_verdict(dataset, &err) : status;
     } else {
         cr_assert_null(dataset);
     }
@@ -153,7 +154,8 @@ Test(dataset, columns_may_be_demanded_later)
     cr_assert(tr_dataset_has(dataset, "completion"));
     cr_assert_not(tr_dataset_has(dataset, "text"));
     cr_assert_eq(tr_dataset_require(dataset, "prompt", &err), TR_OK);
-    cr_assert_eq(tr_dataset_require(dataset, "completion", &err), TR_ERR_FORMAT);
+    cr_assert_eq(tr_dataset_require(dataset, "completion", &err), TR_OK, "one row is left");
+    cr_assert_eq(tr_dataset_verdict(dataset, &err), TR_ERR_FORMAT);
     cr_assert_not_null(strstr(err.text, ":2: completion: the column is missing"), "%s", err.text);
     tr_dataset_destroy(&dataset);
 }
@@ -194,7 +196,7 @@ Test(dataset, bad_rows_are_dropped_and_counted_where_asked)
     cr_assert_eq(tr_dataset_size(dataset), 3);
     cr_assert_eq(tr_dataset_dropped(dataset), 3);
     tr_fail(&err, TR_ERR_ARGUMENT, "text: I do not like it");
-    cr_assert_eq(tr_dataset_refuse(dataset, 1, &err), TR_OK);
+    tr_dataset_refuse(dataset, 1, &err);
     cr_assert_eq(err.status, TR_OK);
     cr_assert_eq(tr_dataset_compact(dataset, &err), TR_OK);
     cr_assert_eq(tr_dataset_size(dataset), 2);
@@ -207,6 +209,39 @@ Test(dataset, bad_rows_are_dropped_and_counted_where_asked)
     tr_dataset_destroy(&dataset);
     unlink(path);
     free(path);
+}
+
+Test(dataset, every_mistake_is_listed_to_a_bound_and_all_are_counted)
+{
+    // every row but the first is bad, in one of two ways
+    char *text = tr_strdup("{\"text\": \"a\"}\n");
+    for (int i = 1; i < 14; i++) {
+        char *longer = tr_format("%s%s", text, i % 2 ? "{\"txt\": \"b\"}\n" : "[]\n");
+        free(text);
+        text = longer;
+    }
+    char *path = file_with(text, strlen(text)), *last = tr_format("%s:6: text: ", path);
+    tr_dataset_t *dataset = NULL;
+    const char *const *mistakes;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_dataset_new(&dataset, (const char *const[]){path}, 1, false, &err), TR_OK, "%s",
+                 err.text);
+    cr_assert_eq(tr_dataset_require(dataset, "text", &err), TR_OK, "%s", err.text);
+    cr_expect_eq(tr_dataset_size(dataset), 1);
+    cr_expect_eq(tr_dataset_dropped(dataset), 13);
+    cr_assert_eq(tr_dataset_mistakes(&mistakes, dataset), TR_DATASET_MISTAKES);
+    // first what is no object, lines 3 to 13, then what lacks the column: 2, 4, 6 and 8
+    cr_expect_not_null(strstr(mistakes[0], ":3: "), "%s", mistakes[0]);
+    cr_expect_not_null(strstr(mistakes[5], ":13: "), "%s", mistakes[5]);
+    cr_expect_eq(strncmp(mistakes[8], last, strlen(last)), 0, "%s", mistakes[8]);
+    cr_assert_eq(tr_dataset_verdict(dataset, &err), TR_ERR_FORMAT);
+    cr_expect_eq(strncmp(err.text, mistakes[0], strlen(mistakes[0])), 0, "%s", err.text);
+    cr_expect_not_null(strstr(err.text, "(and 12 more bad rows)"), "%s", err.text);
+    tr_dataset_destroy(&dataset);
+    unlink(path);
+    free(last);
+    free(path);
+    free(text);
 }
 
 static tr_order_t seven_rows(uint64_t seed, size_t batch, bool drop_last)

@@ -104,6 +104,7 @@ Test(kinds, columns_that_are_needed_are_demanded_of_every_row)
         tr_error_t err = {0};
         tr_dataset_t *dataset = open_rows(cases[i].rows);
         tr_status status = tr_kind_require(cases[i].kind, dataset, &options, &err);
+        status = status == TR_OK ? tr_dataset_verdict(dataset, &err) : status;
         cr_expect_eq(status, cases[i].missing == NULL ? TR_OK : TR_ERR_FORMAT, "case %zu: %s", i,
                      err.text);
         char *expected = tr_format(": %s: ", cases[i].missing != NULL ? cases[i].missing : "");

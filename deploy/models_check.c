@@ -1,0 +1,155 @@
+// The models of a recipe: whether each directory can be what its role needs.
+//
+// Apart from memory_plan.c, which asks how much memory they take. A service that loads a model
+// refuses the same mistakes (actor, critic, rollout, common/judge/model.c), but only after the run
+// has begun. Next: common/model/model.h for what is checked of the weights.
+#include "deploy/models_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/model/model.h"
+#include "common/text/tokenizer.h"
+
+/// A text of letters, digits and signs, which two tokenizers of one vocabulary encode alike.
+static const char probe[] = "Once upon a time, 1234 + 5678 = 6912; \xC3\xA9t\xC3\xA9!\n\tif (x) {}";
+
+typedef enum head {
+    ANY_HEAD,     ///< a trunk: the head is the file's or a fresh one
+    LANGUAGE_HEAD ///< generates, or gives log-probs
+} head_t;
+
+/// "KEY: what is wrong", after a failure.
+static tr_status blame(const char *key, tr_status status, tr_error_t *err)
+{
+    return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", key);
+}
+
+static tr_status check_tokenizer(const char *directory, const tr_model_config_t *config,
+                                 tr_error_t *err)
+{
+    tr_tokenizer_t *tokenizer;
+    TR_TRY(tr_tokenizer_new(&tokenizer, directory, err));
+    size_t ids = tr_tokenizer_vocab_size(tokenizer);
+    tr_tokenizer_destroy(&tokenizer);
+    // more ids than rows of the embedding would be read past its end; fewer are common (padding)
+    return ids <= config->vocabulary
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT,
+                         "'%s': the tokenizer has %zu ids and the model's vocabulary %zu: they do "
+                         "not belong together",
+                         directory, ids, config->vocabulary);
+}
+
+/// Configuration, head and weights. config: written. weights: whether they are read at all.
+static tr_status check_model(tr_model_config_t *config, const char *directory, head_t head,
+                             bool weights, tr_error_t *err)
+{
+    TR_TRY(tr_model_config_load(config, directory, err));
+    if (head == LANGUAGE_HEAD && config->scalar_head) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' is a reward model, whose scalar head gives no probabilities: name a "
+                       "language model",
+                       directory);
+    }
+    return weights ? tr_model_check(config, directory, err) : TR_OK;
+}
+
+/// The probe's tokens by the directory's tokenizer. *ids: the caller's.
+static tr_status encode_probe(int32_t **ids, size_t *count, const char *directory, tr_error_t *err)
+{
+    tr_tokenizer_t *tokenizer;
+    TR_TRY(tr_tokenizer_new(&tokenizer, directory, err));
+    tr_status status = tr_tokenizer_encode(ids, count, tokenizer, probe, strlen(probe), 0, err);
+    tr_tokenizer_destroy(&tokenizer);
+    return status;
+}
+
+/// A directory without a tokenizer takes the policy's ids as they come.
+static tr_status check_same_tokens(const char *directory, const char *policy, tr_error_t *err)
+{
+    int32_t *ids = NULL, *others = NULL;
+    size_t count, other_count;
+    tr_error_t ignored = {0};
+    tr_status status;
+    if (encode_probe(&ids, &count, directory, &ignored) != TR_OK) {
+        return TR_OK;
+    }
+    TR_TRY_GOTO(encode_probe(&others, &other_count, policy, err), done);
+    if (count != other_count || memcmp(ids, others, count * sizeof *ids) != 0) {
+        status = tr_fail(err, TR_ERR_ARGUMENT,
+                         "'%s' and '%s' have different tokenizers: name a model of the policy's "
+                         "vocabulary",
+                         directory, policy);
+    }
+done:
+    free(ids);
+    free(others);
+    return status;
+}
+
+/// A model that reads the policy's token ids: the reference, or a critic.
+static tr_status check_companion(const char *directory, head_t head, const tr_recipe_t *recipe,
+                                 const tr_model_config_t *policy, tr_error_t *err)
+{
+    tr_model_config_t config;
+    TR_TRY(check_model(&config, directory, head, true, err));
+    if (config.vocabulary != policy->vocabulary) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' has a vocabulary of %zu and the policy '%s' one of %zu: name a model "
+                       "of the policy's vocabulary",
+                       directory, config.vocabulary, recipe->model, policy->vocabulary);
+    }
+    return check_same_tokens(directory, recipe->model, err);
+}
+
+/// Judges read texts, so that they have a tokenizer of their own, and any vocabulary.
+static tr_status check_judge(const tr_judge_t *judge, tr_error_t *err)
+{
+    const char *directory = ((const tr_model_judge_t *)judge->options)->model;
+    tr_model_config_t config;
+    TR_TRY(tr_model_config_load(&config, directory, err));
+    if (!config.scalar_head) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "'%s' is a language model, which gives no scores: name a reward model "
+                       "(LlamaForSequenceClassification with one label), such as `algorithm: "
+                       "reward` trains",
+                       directory);
+    }
+    TR_TRY(tr_model_check(&config, directory, err));
+    return check_tokenizer(directory, &config, err);
+}
+
+static tr_status check_judges(const tr_judges_t *judges, tr_error_t *err)
+{
+    for (size_t i = 0; i < judges->count; i++) {
+        if (judges->items[i].kind == &tr_judge_model) {
+            char *key = tr_format("roles.reward.%zu.model", i);
+            tr_status status = blame(key, check_judge(&judges->items[i], err), err);
+            free(key);
+            TR_TRY(status);
+        }
+    }
+    return TR_OK;
+}
+
+tr_status models_check(const tr_recipe_t *recipe, tr_error_t *err)
+{
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    const char *critic = recipe->roles.critic.model;
+    tr_model_config_t policy;
+    // a reward model may go on from another one
+    head_t head = algorithm->scalar ? ANY_HEAD : LANGUAGE_HEAD;
+    TR_TRY(
+        blame("model", check_model(&policy, recipe->model, head, !recipe->from_scratch, err), err));
+    TR_TRY(blame("model", check_tokenizer(recipe->model, &policy, err), err));
+    if (recipe->reference != NULL && tr_recipe_reads_reference(recipe)) {
+        TR_TRY(blame("reference",
+                     check_companion(recipe->reference, LANGUAGE_HEAD, recipe, &policy, err), err));
+    }
+    if (critic != NULL && tr_algorithm_has_critic(algorithm)) {
+        TR_TRY(blame("roles.critic.model", check_companion(critic, ANY_HEAD, recipe, &policy, err),
+                     err));
+    }
+    return tr_algorithm_generates(algorithm) ? check_judges(&recipe->roles.reward, err) : TR_OK;
+}

@@ -1,0 +1,21 @@
+// The order of the checks before a run: cheap ones first, and what the recipe says before what the
+// machine has.
+#include "deploy/preflight.h"
+
+#include "controller/rundir.h"
+#include "deploy/judges_check.h"
+#include "deploy/memory_plan.h"
+#include "deploy/models_check.h"
+
+tr_status preflight(supervisor_plan_t *plan, tr_recipe_t *recipe, const char *run_directory,
+                    bool resume, tr_error_t *err)
+{
+    TR_TRY(process_group_init(plan, recipe, run_directory, resume, err));
+    if (!resume) {
+        TR_TRY(controller_rundir_check_vacant(recipe, err));
+    }
+    TR_TRY(models_check(recipe, err));
+    TR_TRY(judges_check(recipe, err));
+    // before sums of memory: what cannot be opened needs no estimate
+    return memory_plan_check_devices(recipe, err);
+}

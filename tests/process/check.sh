@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# What `troupe check` refuses `run` refuses too, in the same words, before anything starts: and no run directory is left.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+command -v python3 >/dev/null || skip "there is no python3"
+
+# Directories that are not what a role needs, from the model that ships: a reward model, files cut short, another vocabulary, ...
+PYTHONPATH=tests/process/keys TROUPE=$TROUPE SCRATCH=$SCRATCH python3 - "$MODEL" "$SCRATCH" <<'PYTHON' || fail "the models cannot be made"
+import array, json, os, shutil, sys
+from harness import read_tensors, write_tensors
+
+source, scratch = sys.argv[1:]
+
+
+def copy(name, **config):
+    shutil.copytree(source, os.path.join(scratch, name))
+    path = os.path.join(scratch, name, "config.json")
+    with open(path, encoding="utf-8") as file:
+        old = json.load(file)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({**old, **config}, file)
+    return os.path.join(scratch, name)
+
+
+def shapes(path):
+    with open(os.path.join(path, "model.safetensors"), "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def rewrite(path, change):
+    old, shape = read_tensors(os.path.join(path, "model.safetensors")), shapes(path)
+    tensors = {name: (shape[name], values) for name, values in old.items()}
+    change(tensors)
+    write_tensors(os.path.join(path, "model.safetensors"), tensors)
+
+
+with open(os.path.join(source, "config.json"), encoding="utf-8") as file:
+    config = json.load(file)
+hidden, vocabulary = config["hidden_size"], config["vocab_size"]
+
+
+def scalar(tensors):
+    tensors.pop("lm_head.weight", None)
+    tensors["score.weight"] = ([1, hidden], array.array("f", [0.0] * hidden))
+
+
+def shorter(tensors):
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        if name in tensors:
+            tensors[name] = ([vocabulary - 8, hidden], tensors[name][1][: (vocabulary - 8) * hidden])
+
+
+one_label = {"architectures": ["LlamaForSequenceClassification"], "num_labels": 1, "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0},
+             "tie_word_embeddings": False}
+rewrite(copy("reward-model", **one_label), scalar)
+rewrite(copy("few-tokens", vocab_size=vocabulary - 8), shorter)
+copy("other-tokens")
+path = os.path.join(scratch, "other-tokens", "tokenizer.json")
+with open(path, encoding="utf-8") as file:
+    tokenizer = json.load(file)
+ids = tokenizer["model"]["vocab"]
+ids["e"], ids["t"] = ids["t"], ids["e"]
+with open(path, "w", encoding="utf-8") as file:
+    json.dump(tokenizer, file)
+cut = os.path.join(copy("cut"), "model.safetensors")
+os.truncate(cut, os.path.getsize(cut) - 1000)
+os.truncate(os.path.join(copy("cut-header"), "model.safetensors"), 100)
+os.remove(os.path.join(copy("no-weights"), "model.safetensors"))
+os.remove(os.path.join(copy("no-tokenizer"), "tokenizer.json"))
+rewrite(copy("no-head"), lambda tensors: tensors.pop("model.norm.weight"))
+shutil.copytree(os.path.join(scratch, "reward-model"), os.path.join(scratch, "cut-judge"))
+os.truncate(os.path.join(scratch, "cut-judge", "model.safetensors"), 5000)
+shutil.copytree(os.path.join(scratch, "reward-model"), os.path.join(scratch, "mute-judge"))
+os.remove(os.path.join(scratch, "mute-judge", "tokenizer.json"))
+PYTHON
+
+cat >"$SCRATCH/ppo.yaml" <<YAML
+name: a
+algorithm: ppo
+steps: 1
+model: $MODEL
+output: $SCRATCH/runs
+data: {prompts: [examples/data/openings.jsonl], batch: 4}
+generation: {max_new_tokens: 4}
+roles: {reward: [{words: {a: 1}}]}
+YAML
+cat >"$SCRATCH/dpo.yaml" <<YAML
+name: a
+algorithm: dpo
+steps: 1
+model: $MODEL
+output: $SCRATCH/runs
+data: {train: [examples/data/pairs.jsonl], batch: 4}
+YAML
+cat >"$SCRATCH/sft.yaml" <<YAML
+name: a
+algorithm: sft
+steps: 1
+model: $MODEL
+output: $SCRATCH/runs
+data: {train: [$SCRATCH/texts.jsonl], batch: 1}
+YAML
+echo '{"text": "Once upon a time."}' >"$SCRATCH/texts.jsonl"
+
+# refused RECIPE WORDS [KEY=VALUE ...]: by `check` and by `run`, each on its standard error, and nothing is left behind.
+refused()
+{
+    local recipe=$1 words=$2 command
+    shift 2
+    for command in check run; do
+        if "$TROUPE" $command "$SCRATCH/$recipe.yaml" "$@" >"$SCRATCH/out" 2>"$SCRATCH/err"; then
+            fail "$command takes $recipe $*"
+        fi
+        grep -qF -- "$words" "$SCRATCH/err" || fail "$command $recipe $* does not say '$words', but: $(cat "$SCRATCH/err")"
+        [ ! -e "$SCRATCH/runs/a" ] || fail "$command $recipe $* leaves a run directory"
+    done
+}
+
+say "models that cannot be what their role needs"
+refused ppo "model: '$SCRATCH/reward-model' is a reward model" model="$SCRATCH/reward-model"
+refused dpo "model: '$SCRATCH/reward-model' is a reward model" model="$SCRATCH/reward-model"
+refused sft "model: $SCRATCH/cut/model.safetensors: " model="$SCRATCH/cut"
+refused sft "model: $SCRATCH/cut-header/model.safetensors: " model="$SCRATCH/cut-header"
+refused sft "' holds neither model.safetensors nor" model="$SCRATCH/no-weights"
+refused sft "$SCRATCH/no-tokenizer/tokenizer.json" model="$SCRATCH/no-tokenizer"
+refused sft "there is no tensor 'model.norm.weight'" model="$SCRATCH/no-head"
+refused sft "the tokenizer has" model="$SCRATCH/few-tokens"
+refused dpo "reference: '$SCRATCH/reward-model' is a reward model" reference="$SCRATCH/reward-model"
+refused ppo "reference: '$SCRATCH/few-tokens' has a vocabulary of" reference="$SCRATCH/few-tokens"
+refused dpo "reference: '$SCRATCH/other-tokens' and '$MODEL' have different tokenizers" reference="$SCRATCH/other-tokens"
+refused dpo "reference: $SCRATCH/cut/model.safetensors: " reference="$SCRATCH/cut"
+refused ppo "roles.critic.model: '$SCRATCH/few-tokens' has a vocabulary of" roles.critic.model="$SCRATCH/few-tokens"
+refused ppo "roles.reward.0.model: '$MODEL' is a language model" "roles.reward=[{model: $MODEL}]"
+refused ppo "roles.reward.1.model: $SCRATCH/cut-judge/model.safetensors: " "roles.reward=[{words: {a: 1}}, {model: $SCRATCH/cut-judge}]"
+refused ppo "$SCRATCH/mute-judge/tokenizer.json" "roles.reward=[{model: $SCRATCH/mute-judge}]"
+"$TROUPE" check "$SCRATCH/ppo.yaml" "roles.reward=[{model: $SCRATCH/reward-model}]" roles.critic.model="$SCRATCH/reward-model" >/dev/null ||
+    fail "a reward model is no judge and no critic"
+"$TROUPE" sample --model "$SCRATCH/reward-model" --prompts examples/data/openings.jsonl -J 'words: {a: 1}' -o "$SCRATCH/o.jsonl" 2>"$SCRATCH/err" &&
+    fail "a reward model is sampled from"
+grep -qF "model: '$SCRATCH/reward-model' is a reward model" "$SCRATCH/err" || fail "sample says $(cat "$SCRATCH/err")"
+[ ! -e "$SCRATCH/o.jsonl.run" ] || fail "sample leaves a run directory"
+
+say "judges that cannot start"
+echo 'import no_such_module' >"$SCRATCH/imports.py"
+echo 'def judge(' >"$SCRATCH/unfinished.py"
+refused ppo "roles.reward.0.exec: cannot read the script '$SCRATCH/none.py'" "roles.reward=[{exec: [python3, $SCRATCH/none.py]}]"
+refused ppo "there is no module 'no_such_module'" "roles.reward=[{exec: [python3, $SCRATCH/imports.py]}]"
+refused ppo "'$SCRATCH/unfinished.py' would fail: line 1" "roles.reward=[{exec: [python3, $SCRATCH/unfinished.py]}]"
+
+say "what nothing reads"
+refused dpo "data.prompts: algorithm 'dpo' does not read this key" 'data.prompts=[examples/data/openings.jsonl]'
+refused ppo "data.eval: algorithm 'ppo' does not read this key" 'data.eval=[examples/data/openings.jsonl]'
+refused dpo "kto.beta: algorithm 'dpo' does not read this key" kto.beta=0.3
+refused dpo "dpo.f_divergence_type: read only where loss_type is none of" dpo.loss_type=simpo dpo.f_divergence_type=forward_kl
+refused dpo "dpo.ld_alpha: read only where loss_type is none of" dpo.loss_type=simpo dpo.ld_alpha=0.5
+refused dpo "reference: the loss compares with no reference" dpo.loss_type=simpo reference="$MODEL"
+"$TROUPE" check "$SCRATCH/dpo.yaml" kto.beta=0.1 >/dev/null 2>"$SCRATCH/err" || fail "a default that nothing reads is a mistake"
+grep -qF "note: command line: kto.beta: algorithm 'dpo' does not read this key" "$SCRATCH/err" || fail "a default that nothing reads is not noted"
+refused sft "data.chat_template: no row of the data files is of the kind" data.chat_template=plain
+refused dpo "data.prompt_column: no row of the data files is of the kind" data.prompt_column=question
+refused ppo "generation.stop_ids: expected ids below 1024" 'generation.stop_ids=[1024]'
+
+say "data that cannot be learnt from, each mistake listed to a bound; the corrected command just runs"
+for i in $(seq 30); do
+    [ $((i % 2)) = 0 ] && echo '{"text": "Once."}' || echo '{"txt": "Once."}'
+done >"$SCRATCH/halves.jsonl"
+refused sft "halves.jsonl:1: text: the column is missing (and 14 more bad rows); data.on_bad_row: drop" "data.train=[$SCRATCH/halves.jsonl]"
+[ "$("$TROUPE" check "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" 2>&1 >/dev/null | grep -c ': text: the column is missing$')" = 10 ] ||
+    fail "check does not list ten bad rows"
+[ "$("$TROUPE" run "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" 2>/dev/null | grep -c ': text: the column is missing$')" = 10 ] ||
+    fail "run does not list ten bad rows"
+refused sft "data.batch is 2 and the files hold 1 rows" data.batch=2
+"$TROUPE" run "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" data.on_bad_row=drop >"$SCRATCH/out" 2>"$SCRATCH/err" ||
+    fail "the corrected command does not run: $(cat "$SCRATCH/err")"
+grep -qF "data.train: 15 of 30 rows are bad and were dropped" "$SCRATCH/out" || fail "dropped rows are not counted"
+
+say "a run that is there"
+for command in check run; do
+    "$TROUPE" $command "$SCRATCH/sft.yaml" >/dev/null 2>"$SCRATCH/err" && fail "$command takes a run that is there"
+    grep -qF "there is a run in '$SCRATCH/runs/a' already" "$SCRATCH/err" || fail "$command says $(cat "$SCRATCH/err")"
+done
