@@ -38,9 +38,9 @@ typedef struct controller_data {
     tr_rows_t eval_rows;       ///< data.eval; none: empty
 } controller_data_t;
 
-/// Reads them and checks what needs two of them: vocabulary, stop ids, the batch, and that every key
-/// about rows is about rows such as these. `troupe check` and the controller call it. The caller
-/// releases data, after a failure too. Errors as controller_rows_read, with TR_ERR_ARGUMENT.
+/// Reads them and checks what needs two of them: vocabulary, stop ids, the batch, and that every
+/// key about rows is about rows such as these. `troupe check` and the controller call it. The
+/// caller releases data, after a failure too. Errors as controller_rows_read, with TR_ERR_ARGUMENT.
 tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recipe, tr_error_t *err);
 /// After a failure: bad rows, where there are several, each on a line, the first
 /// TR_DATASET_MISTAKES of each kind of file.

@@ -67,7 +67,8 @@ static const char *script_of(const tr_texts_t *exec)
                : NULL;
 }
 
-/// The first line of what the child says, until it ends: a pipe that is closed earlier would fail it.
+/// The first line of what the child says, until it ends: a pipe that is closed earlier would fail
+/// it.
 static void read_line(char *text, int from)
 {
     char rest[TEXT];

@@ -30,8 +30,8 @@ typedef struct memory_plan {
     size_t host;    ///< bytes of the host that no line has: published weights, offloaded moments
 } memory_plan_t;
 
-/// Reads the models' configurations. rows: the recipe's, whose lengths count; NULL: rows are taken as
-/// long as the recipe lets them be. *plan: to be released, after a failure too.
+/// Reads the models' configurations. rows: the recipe's, whose lengths count; NULL: rows are taken
+/// as long as the recipe lets them be. *plan: to be released, after a failure too.
 tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const tr_rows_t *rows,
                            tr_error_t *err);
 void memory_plan_release(memory_plan_t *plan);

@@ -1,9 +1,9 @@
 /// The rows of a run's files, in memory, and the order in which training takes them.
 ///
 /// A row has named columns, as a JSON object. Files are read in the order given (reader.h). A bad
-/// row is a mistake that names file, line and column, and an error once all rows were looked at; or,
-/// where the caller wants that, it is dropped with a warning that names them, and counted. It is
-/// never left out in silence.
+/// row is a mistake that names file, line and column, and an error once all rows were looked at;
+/// or, where the caller wants that, it is dropped with a warning that names them, and counted. It
+/// is never left out in silence.
 #ifndef TR_DATA_DATASET_H
 #define TR_DATA_DATASET_H
 
@@ -35,8 +35,8 @@ tr_status tr_dataset_require(tr_dataset_t *dataset, const char *column, tr_error
 /// row stays until tr_dataset_compact.
 void tr_dataset_refuse(tr_dataset_t *dataset, size_t row, tr_error_t *err);
 
-/// Takes the refused rows out; later rows move up. TR_ERR_FORMAT, or as tr_dataset_verdict, when none
-/// is left.
+/// Takes the refused rows out; later rows move up. TR_ERR_FORMAT, or as tr_dataset_verdict, when
+/// none is left.
 tr_status tr_dataset_compact(tr_dataset_t *dataset, tr_error_t *err);
 
 /// Once all rows were looked at: fails with the first mistake, "file:line: column: what is wrong",

@@ -55,8 +55,8 @@ void tr_model_destroy(tr_model_t **model);
 /// fresh head (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed). Fails for a
 /// tensor that this model has no place for: a part that would be left out in silence.
 tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed, tr_error_t *err);
-/// Whether tr_model_load of a model of this shape would take the directory's weights, by the headers
-/// of its files: in milliseconds, whatever the model's size.
+/// Whether tr_model_load of a model of this shape would take the directory's weights, by the
+/// headers of its files: in milliseconds, whatever the model's size.
 tr_status tr_model_check(const tr_model_config_t *config, const char *directory, tr_error_t *err);
 /// A model as a Hugging Face directory describes it, with its weights.
 tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend,

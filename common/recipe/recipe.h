@@ -197,8 +197,8 @@ char *tr_recipe_key_without_rows(const tr_recipe_t *recipe, unsigned kinds);
 typedef struct tr_recipe_problems {
     char **texts; ///< [count]; one sentence each, without a newline
     size_t count;
-    /// [note_count]: what is no mistake and should be known: keys that nothing reads, given at their
-    /// default. Also of a recipe that loads.
+    /// [note_count]: what is no mistake and should be known: keys that nothing reads, given at
+    /// their default. Also of a recipe that loads.
     char **notes;
     size_t note_count;
 } tr_recipe_problems_t;
@@ -228,8 +228,8 @@ void tr_recipe_destroy(tr_recipe_t **recipe);
 // Output
 
 /// The resolved recipe as YAML with the default of every key that it reads spelled out: the same
-/// bytes for the same values, and they load back to them. Real numbers have the fewest digits that read back, and a point
-/// ("3.0e-6"). Owned by the caller (free).
+/// bytes for the same values, and they load back to them. Real numbers have the fewest digits that
+/// read back, and a point ("3.0e-6"). Owned by the caller (free).
 char *tr_recipe_print(const tr_recipe_t *recipe);
 
 /// tr_recipe_print into a file, atomically.

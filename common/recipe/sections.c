@@ -305,8 +305,9 @@ static const tr_field_t network[] = {
 #define OWN(record, rows) &(const tr_fields_t)TR_FIELDS(record, rows)
 #define AT(member) offsetof(tr_recipe_t, member)
 
-/// Name, table, offset of its struct, who reads it, with which rows. Several tables may share a name: a loss's own
-/// options and those of its rows. A field's own readers are in addition to its section's.
+/// Name, table, offset of its struct, who reads it, with which rows. Several tables may share a
+/// name: a loss's own options and those of its rows. A field's own readers are in addition to its
+/// section's.
 const recipe_section_t recipe_sections[] = {
     {"", OWN(tr_recipe_t, run), 0, 0, 0},
     {"data", OWN(tr_recipe_data_t, data), AT(data), 0, 0},
