@@ -7,6 +7,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
 
 /// All problems are shown, not only the first: a recipe is corrected in one go.
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count)
@@ -28,6 +32,30 @@ tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size
         fprintf(stderr, "note: %s\n", problems.notes[i]);
     }
     tr_recipe_problems_release(&problems);
+    return status;
+}
+
+tr_status command_find_earlier(bool *found, const tr_recipe_t *recipe, const char *directory,
+                               tr_error_t *err)
+{
+    char *path = tr_format("%s/recipe.yaml", directory);
+    char *text = NULL, *wanted = tr_recipe_print(recipe);
+    size_t length = 0;
+    tr_status status = TR_OK;
+    // recipes are compared as text: the same values print the same bytes
+    *found = access(path, F_OK) == 0;
+    if (*found) {
+        status = tr_file_read(&text, &length, path, SIZE_MAX, err);
+    }
+    if (status == TR_OK && *found && strcmp(text, wanted) != 0) {
+        status = tr_fail(err, TR_ERR_ARGUMENT,
+                         "'%s' was begun with other options: give them again, name another "
+                         "directory, or remove it",
+                         directory);
+    }
+    free(wanted);
+    free(text);
+    free(path);
     return status;
 }
 

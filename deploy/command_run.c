@@ -109,28 +109,6 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
     return exit_code;
 }
 
-/// Parses, loads the recipe, and runs in output/name.
-int command_run(int argc, char **argv)
-{
-    command_line_t line = {
-        .words_doc = "RECIPE [KEY=VALUE ...]",
-        .doc = "Start the run that a recipe describes. KEY=VALUE overrides a key by its dotted "
-               "path, such as steps=10 or roles.rollout.workers=2.",
-        .missing = "the recipe is missing",
-        .most = SIZE_MAX};
-    tr_recipe_t *recipe = NULL;
-    command_parse(&line, argc, argv);
-    tr_status status = command_load_recipe(&recipe, line.words, line.count);
-    int exit_code = tr_status_exit_code(status);
-    if (status == TR_OK) {
-        char *directory = tr_format("%s/%s", recipe->output, recipe->name);
-        exit_code = run(recipe, directory, false);
-        free(directory);
-    }
-    tr_recipe_destroy(&recipe);
-    return exit_code;
-}
-
 /// Fails when there is no run, or it is going on.
 static tr_status prepare_resume(const char *directory, tr_error_t *err)
 {
@@ -161,6 +139,44 @@ static int resume(const char *directory)
     int exit_code = status == TR_OK ? run(recipe, directory, true) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);
     free(path);
+    return exit_code;
+}
+
+/// In output/name; again: what is there goes on.
+static int run_again(tr_recipe_t *recipe, bool again)
+{
+    tr_error_t err = {0};
+    bool found = false;
+    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+    tr_status status = again ? command_find_earlier(&found, recipe, directory, &err) : TR_OK;
+    int exit_code = status != TR_OK ? tr_status_report(status, &err)
+                    : found         ? resume(directory)
+                                    : run(recipe, directory, false);
+    free(directory);
+    return exit_code;
+}
+
+/// Parses, loads the recipe, and runs in output/name.
+int command_run(int argc, char **argv)
+{
+    static const struct argp_option table[] = {
+        {"again", 'a', 0, 0,
+         "Where the run is there already, go on with it, or say that it is finished", 0},
+        {0},
+    };
+    command_line_t line = {
+        .options = table,
+        .words_doc = "RECIPE [KEY=VALUE ...]",
+        .doc = "Start the run that a recipe describes. KEY=VALUE overrides a key by its dotted "
+               "path, such as steps=10 or roles.rollout.workers=2.",
+        .missing = "the recipe is missing",
+        .most = SIZE_MAX};
+    tr_recipe_t *recipe = NULL;
+    command_parse(&line, argc, argv);
+    tr_status status = command_load_recipe(&recipe, line.words, line.count);
+    int exit_code =
+        status == TR_OK ? run_again(recipe, line.values['a'] != NULL) : tr_status_exit_code(status);
+    tr_recipe_destroy(&recipe);
     return exit_code;
 }
 

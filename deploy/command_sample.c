@@ -172,31 +172,6 @@ static tr_status load_recipe(tr_recipe_t **recipe, arguments_t *arguments)
 
 // The run
 
-/// Whether the directory is of this very recipe; fails when it is of another.
-static tr_status find_earlier(bool *found, const tr_recipe_t *recipe, const char *directory,
-                              tr_error_t *err)
-{
-    char *path = tr_format("%s/recipe.yaml", directory);
-    char *text = NULL, *wanted = tr_recipe_print(recipe);
-    size_t length = 0;
-    tr_status status = TR_OK;
-    // recipes are compared as text: the same values print the same bytes
-    *found = access(path, F_OK) == 0;
-    if (*found) {
-        status = tr_file_read(&text, &length, path, SIZE_MAX, err);
-    }
-    if (status == TR_OK && *found && strcmp(text, wanted) != 0) {
-        status =
-            tr_fail(err, TR_ERR_ARGUMENT,
-                    "'%s' was begun with other options: give them again, or remove the directory",
-                    directory);
-    }
-    free(wanted);
-    free(text);
-    free(path);
-    return status;
-}
-
 /// A new run directory, or the one that an earlier, stopped command has left.
 static tr_status make_directory(bool resume, const tr_recipe_t *recipe, const char *directory,
                                 tr_error_t *err)
@@ -214,7 +189,7 @@ static tr_status run(int *exit_code, tr_recipe_t *recipe, const char *directory,
     supervisor_plan_t plan = {0};
     bool resume;
     tr_status status;
-    TR_TRY(find_earlier(&resume, recipe, directory, err));
+    TR_TRY(command_find_earlier(&resume, recipe, directory, err));
     TR_TRY_GOTO(preflight(&plan, recipe, directory, resume, err), done);
     TR_TRY_GOTO(memory_plan_check(recipe, err), done);
     TR_TRY_GOTO(make_directory(resume, recipe, directory, err), done);

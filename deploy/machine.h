@@ -6,8 +6,15 @@
 
 #include "common/base/status.h"
 
-/// Bytes of memory, and of those that can be had without swapping (MemAvailable).
+/// Bytes of memory, and of those that can be had without swapping (MemAvailable), within the limits
+/// of this process's control groups (version 1 or 2).
 tr_status machine_memory(size_t *total, size_t *available, tr_error_t *err);
+
+/// The same of the files below root, which stands for "/". For tests.
+tr_status machine_memory_under(size_t *total, size_t *available, const char *root, tr_error_t *err);
+
+/// Bytes of shared memory that are free. TR_ERR_IO: there is none.
+tr_status machine_shared_memory(size_t *available, tr_error_t *err);
 
 /// How many processes the kernel has killed for want of memory since this machine started; path:
 /// its counters, /proc/vmstat. 0 where it does not say.

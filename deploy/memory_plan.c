@@ -350,6 +350,10 @@ tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const
     plan->longest = f.prompt;
     // Added to by lines whose optimizers keep their moments on the host (add_line).
     plan->host = published(&f);
+    // actors on GPUs publish in place, unless the recipe says otherwise
+    bool in_place = tr_device_is_gpu(recipe->roles.actor.device.items[0]) &&
+                    recipe->roles.rollout.weights == TR_WEIGHTS_AUTO;
+    plan->shared = in_place ? 0 : plan->host;
     size_t count = list_groups(&groups, recipe);
     for (size_t i = 0; i < count && status == TR_OK; i++) {
         // A group that is within the one before is added with it; by itself it has no devices.

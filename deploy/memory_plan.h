@@ -28,6 +28,7 @@ typedef struct memory_plan {
     size_t count;
     size_t longest; ///< tokens of the longest prompt (where responses are generated) or row
     size_t host;    ///< bytes of the host that no line has: published weights, offloaded moments
+    size_t shared;  ///< of these, in /dev/shm
 } memory_plan_t;
 
 /// Reads the models' configurations. rows: the recipe's, whose lengths count; NULL: rows are taken

@@ -189,6 +189,23 @@ static tr_status check_device(const memory_plan_t *plan, const char *device, tr_
     return TR_ERR_MEMORY;
 }
 
+/// A write to shared memory that is not there would end the actor.
+static tr_status check_shared(const memory_plan_t *plan, tr_error_t *err)
+{
+    char size[SIZE_TEXT], has[SIZE_TEXT];
+    size_t free_bytes;
+    if (plan->shared == 0) {
+        return TR_OK;
+    }
+    TR_TRY(machine_shared_memory(&free_bytes, err));
+    return plan->shared <= free_bytes
+               ? TR_OK
+               : tr_fail(err, TR_ERR_MEMORY,
+                         "/dev/shm: %s are needed (two versions of the weights), %s are free: give "
+                         "the container more (--shm-size), or free what is there",
+                         size_text(size, plan->shared), size_text(has, free_bytes));
+}
+
 /// First the bounds that the recipe sets itself, then those of the machine.
 tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err)
 {
@@ -200,7 +217,7 @@ tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err)
             TR_TRY(check_device(plan, plan->lines[i].device, err));
         }
     }
-    return TR_OK;
+    return check_shared(plan, err);
 }
 
 /// The plan's lines against the machine, with rows or without.

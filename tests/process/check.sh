@@ -179,3 +179,27 @@ for command in check run; do
     "$TROUPE" $command "$SCRATCH/sft.yaml" >/dev/null 2>"$SCRATCH/err" && fail "$command takes a run that is there"
     grep -qF "there is a run in '$SCRATCH/runs/a' already" "$SCRATCH/err" || fail "$command says $(cat "$SCRATCH/err")"
 done
+# As deploy/quickstart does: what is done is not done twice.
+again()
+{
+    "$TROUPE" run --again "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" data.on_bad_row=drop "$@"
+}
+before=$(sha256sum "$SCRATCH/runs/a/final/model.safetensors")
+again | grep -qF "the run is finished" || fail "a finished run is not said to be"
+[ "$(sha256sum "$SCRATCH/runs/a/final/model.safetensors")" = "$before" ] || fail "a finished run runs again"
+again seed=2 2>&1 | grep -qF "was begun with other options" || fail "another recipe goes on with a run"
+rm -r "$SCRATCH/runs/a/final" "$SCRATCH"/runs/a/checkpoints/*
+again >/dev/null || fail "a run that is not finished does not go on"
+[ "$(sha256sum "$SCRATCH/runs/a/final/model.safetensors")" = "$before" ] || fail "it goes on to other bytes"
+
+say "shared memory and a group's limit that are too small"
+narrow()
+{
+    unshare -m sh -c "mount -t tmpfs -o size=$1 none /dev/shm && exec \"\$0\" check \"\$@\"" "$TROUPE" "$SCRATCH/ppo.yaml" name=narrow 2>&1
+}
+if unshare -m mount -t tmpfs -o size=64k none /dev/shm 2>/dev/null; then
+    narrow 64k | grep -qF "/dev/shm: " || fail "check takes a /dev/shm of 64 KiB"
+    narrow 64m >/dev/null || fail "check refuses a /dev/shm of 64 MiB"
+else
+    echo "   (mounting is not allowed here)"
+fi
