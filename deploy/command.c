@@ -35,6 +35,20 @@ tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size
     return status;
 }
 
+char *command_run_directory(const tr_recipe_t *recipe)
+{
+    char *current = tr_directory_current();
+    char *path = tr_format("%s/%s", recipe->output, recipe->name);
+    size_t length = strlen(current);
+    if (strncmp(path, current, length) == 0 && path[length] == '/') {
+        char *shorter = tr_strdup(path + length + 1);
+        free(path);
+        path = shorter;
+    }
+    free(current);
+    return path;
+}
+
 tr_status command_find_earlier(bool *found, const tr_recipe_t *recipe, const char *directory,
                                tr_error_t *err)
 {

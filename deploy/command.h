@@ -29,6 +29,10 @@ int command_schema(int argc, char **argv);
 /// to standard error, one a line, the last of which is the sentence of the failure.
 tr_status command_load_recipe(tr_recipe_t **recipe, char *const *arguments, size_t count);
 
+/// The directory of the recipe's run, output/name; relative where it lies below the current
+/// directory, as a person would write it. Owned by the caller (free).
+char *command_run_directory(const tr_recipe_t *recipe);
+
 /// Whether the directory has a run of this very recipe; TR_ERR_ARGUMENT when it is of another.
 tr_status command_find_earlier(bool *found, const tr_recipe_t *recipe, const char *directory,
                                tr_error_t *err);

@@ -29,8 +29,9 @@ static tr_status print_model(const char *directory, tr_error_t *err)
 /// One line each for where the run goes and for what a step is.
 static void print_work(const tr_recipe_t *recipe)
 {
-    printf("run        %s/%s, seed %llu\n", recipe->output, recipe->name,
-           (unsigned long long)recipe->seed);
+    char *directory = command_run_directory(recipe);
+    printf("run        %s, seed %llu\n", directory, (unsigned long long)recipe->seed);
+    free(directory);
     printf("algorithm  %s, %llu steps, each of %llu %s", tr_recipe_algorithm(recipe)->name,
            (unsigned long long)recipe->steps, (unsigned long long)recipe->data.batch,
            tr_algorithm_generates(tr_recipe_algorithm(recipe)) ? "prompts" : "rows");
@@ -89,7 +90,7 @@ done:
 static tr_status check_start(tr_recipe_t *recipe, tr_error_t *err)
 {
     supervisor_plan_t plan;
-    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+    char *directory = command_run_directory(recipe);
     tr_status status = preflight(&plan, recipe, directory, false, err);
     free(directory);
     process_group_release(&plan);

@@ -147,7 +147,7 @@ static int run_again(tr_recipe_t *recipe, bool again)
 {
     tr_error_t err = {0};
     bool found = false;
-    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+    char *directory = command_run_directory(recipe);
     tr_status status = again ? command_find_earlier(&found, recipe, directory, &err) : TR_OK;
     int exit_code = status != TR_OK ? tr_status_report(status, &err)
                     : found         ? resume(directory)

@@ -225,7 +225,7 @@ static int sample(const arguments_t *arguments, tr_recipe_t *recipe)
 {
     tr_error_t err = {0};
     int exit_code = 0;
-    char *directory = tr_format("%s/%s", recipe->output, recipe->name);
+    char *directory = command_run_directory(recipe);
     tr_status status = run(&exit_code, recipe, directory, &err);
     if (status == TR_OK) {
         status = deliver(arguments, recipe, directory, &err);

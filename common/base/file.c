@@ -236,6 +236,12 @@ tr_status tr_directory_remove(const char *path, tr_error_t *err)
     return TR_OK;
 }
 
+char *tr_directory_current(void)
+{
+    char *path = get_current_dir_name();
+    return path != NULL ? path : tr_strdup(".");
+}
+
 char *tr_directory_of_program(void)
 {
     char path[4096];

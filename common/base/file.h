@@ -43,6 +43,9 @@ tr_status tr_directory_sync_tree(const char *path, tr_error_t *err);
 /// system does not tell.
 char *tr_directory_of_program(void);
 
+/// The current directory, absolute. Owned by the caller (free); "." where the system does not tell.
+char *tr_directory_current(void);
+
 /// tr_directory_sync of the directory in which path lies.
 tr_status tr_directory_sync_parent(const char *path, tr_error_t *err);
 

@@ -7,7 +7,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/file.h"
 #include "common/recipe/parts.h"
+
+char *recipe_path(const recipe_reader_t *reader, size_t line, const char *text)
+{
+    if (reader->base == NULL || text[0] == '/') {
+        return tr_strdup(text);
+    }
+    while (strncmp(text, "./", 2) == 0) {
+        text += 2;
+    }
+    char *current = tr_directory_current();
+    char *path = tr_format("%s/%s", line == RECIPE_COMMAND_LINE ? current : reader->base, text);
+    free(current);
+    return path;
+}
 
 /// kind: S_IFREG or S_IFDIR. Follows links: a data file may be one.
 static bool is_kind(const char *path, mode_t kind)
@@ -62,6 +77,7 @@ static bool is_there(tr_field_names_t names, const char *text)
     case TR_NAMES_DIRECTORY: return is_kind(text, S_IFDIR);
     case TR_NAMES_MODEL: return is_model(text);
     case TR_NAMES_PROGRAM: return is_program(text);
+    case TR_NAMES_PLACE:  // made when it is needed
     case TR_NAMES_DEVICE: // a name, whatever this machine has
     case TR_NAMES_NOTHING: break;
     }

@@ -17,6 +17,7 @@
 typedef struct recipe_reader {
     const char *source; ///< the file's name in problems
     bool disk;          ///< whether the files and directories named must be there
+    char *base; ///< owned: where relative paths of the file begin; NULL: paths stay as they are
     tr_recipe_problems_t *problems;
     size_t *lines; ///< [problems->count], ascending, owned: the place of each problem
 } recipe_reader_t;
@@ -165,6 +166,10 @@ void recipe_record_read(recipe_keys_t *keys, recipe_reader_t *reader, const reci
 /// names nothing on the disk.
 bool recipe_value_read(const recipe_key_t *key, recipe_reader_t *reader, const recipe_node_t *node,
                        const char *path);
+
+/// A path of the recipe, given on that line, as an absolute one: the file's begin where the file
+/// is, the command line's in the current directory. Owned by the caller (free).
+char *recipe_path(const recipe_reader_t *reader, size_t line, const char *text);
 
 /// Whether what a text names is there; a problem if not.
 bool recipe_disk_check(recipe_reader_t *reader, tr_field_names_t names, const char *text,

@@ -4,6 +4,7 @@
 // This file has the sequence only; each stage is a file of its own (parse.c, override.c, record.c,
 // check.c). Next: parts.h, which draws the stages.
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/file.h"
 #include "common/recipe/parts.h"
@@ -54,6 +55,12 @@ static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
     recipe_record_read(&keys, reader, root, "", NULL, NULL);
     // by the keys: which were given, where, and which could not be read
     recipe_check(reader, recipe, &keys, root);
+    // no line says a default: it begins in the current directory
+    if (recipe_key_find(&keys, "output")->node == NULL) {
+        char *output = recipe->output;
+        recipe->output = recipe_path(reader, RECIPE_COMMAND_LINE, output);
+        free(output);
+    }
     recipe_keys_release(&keys);
     return recipe;
 }
@@ -98,6 +105,22 @@ tr_status tr_recipe_parse(tr_recipe_t **recipe, const char *text, size_t length,
     return status;
 }
 
+/// The absolute directory of the recipe's file; the current one where there is none. Owned by the
+/// caller (free).
+static char *base_of(const char *path)
+{
+    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+    char *current = tr_directory_current(), *base;
+    if (slash == NULL) {
+        return current;
+    }
+    int length = (int)(slash - path);
+    base = path[0] == '/' ? tr_format("%.*s", length, path)
+                          : tr_format("%s/%.*s", current, length, path);
+    free(current);
+    return base;
+}
+
 tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *const *overrides,
                          size_t count, tr_recipe_problems_t *problems)
 {
@@ -108,6 +131,7 @@ tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *con
     size_t length = 0;
     tr_error_t err = {0};
     *recipe = NULL;
+    reader.base = base_of(path);
     tr_recipe_problems_release(problems);
     tr_status status = path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
     if (status != TR_OK) {
@@ -119,6 +143,7 @@ tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *con
                               : read_recipe(recipe, &reader, "{}", 2, overrides, count);
     }
     free(text);
+    free(reader.base);
     free(reader.lines);
     return status;
 }

@@ -4,8 +4,9 @@
 /// A recipe is a list of sections, each a table of fields (common/base/fields.h): the modules' own,
 /// such as tr_ppo_fields, and those of sections.c. Loading, writing, docs/recipe.md and the JSON
 /// Schema follow from them. `troupe` and the controller load a recipe; everyone else is handed
-/// values from tr_recipe_t. Paths are relative to the current directory. Mistakes are collected,
-/// all of them, each as one sentence:
+/// values from tr_recipe_t. Paths are relative to the recipe's file, and those of the command line
+/// to the current directory; tr_recipe_load makes them absolute. Mistakes are collected, all of
+/// them, each as one sentence:
 ///
 ///     recipe.yaml:14: optimizer.learning_rate: expected a positive number, found 'fast'
 ///     command line: optimizer.lr: unknown key; did you mean 'optimizer.learning_rate'?

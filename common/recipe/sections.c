@@ -46,7 +46,8 @@ static const tr_field_t run[] = {
     // the model directory then gives shape and tokenizer alone
     FIELD(from_scratch, TR_FIELD_BOOL, "false", .readers = TR_READS_SFT_ROWS,
           .help = "`sft`: whether to begin with fresh weights of the shape of `model`."),
-    FIELD(output, TR_FIELD_TEXT, "runs", .help = "The directory of all runs."),
+    FIELD(output, TR_FIELD_TEXT, "runs", .names = TR_NAMES_PLACE,
+          .help = "The directory of all runs."),
     // no part of `roles`: all processes of a run compute alike, or log-probs would not be the same
     // bits
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names,

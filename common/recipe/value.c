@@ -5,6 +5,7 @@
 // whole value was read.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/device_name.h"
 #include "common/recipe/parts.h"
@@ -39,18 +40,61 @@ static bool read_scalar(const place_t *place, const recipe_node_t *node)
            unexpected_value(place, node);
 }
 
+/// Whether a text is a path: a program's name without a slash is found by PATH.
+static bool is_path(tr_field_names_t names, const char *text)
+{
+    return names != TR_NAMES_NOTHING && names != TR_NAMES_DEVICE &&
+           (names != TR_NAMES_PROGRAM || strchr(text, '/') != NULL);
+}
+
+/// The text of something that must be there: a path as an absolute one. Owned by the caller (free);
+/// NULL after a problem.
+static char *read_name(const place_t *place, const recipe_node_t *node)
+{
+    tr_field_names_t names = place->key->field->names;
+    char *text = is_path(names, node->text) ? recipe_path(place->reader, node->line, node->text)
+                                            : tr_strdup(node->text);
+    if (recipe_disk_check(place->reader, names, text, node->line, place->path)) {
+        return text;
+    }
+    free(text);
+    return NULL;
+}
+
 /// A text may name something, which must be there.
 static bool read_text(const place_t *place, const recipe_node_t *node)
 {
-    const tr_field_t *field = place->key->field;
+    const recipe_key_t *key = place->key;
     // the disk is asked last: a text that the table refuses names nothing
-    return read_scalar(place, node) &&
-           (recipe_node_is_null(node) ||
-            recipe_disk_check(place->reader, field->names, node->text, node->line, place->path));
+    if (!read_scalar(place, node)) {
+        return false;
+    }
+    if (recipe_node_is_null(node)) {
+        return true;
+    }
+    char *text = read_name(place, node), **value = tr_field_of(key->record, key->field);
+    if (text != NULL) {
+        free(*value);
+        *value = text;
+    }
+    return text != NULL;
 }
 
 // Lists: each item is checked at its own place, so that all problems of a list are reported at
 // once. An item is a new reference, NULL after a problem.
+
+/// An argument of a program: where it names a file, that file as an absolute path, so that it is
+/// found from any directory. Owned by the caller (free).
+static char *read_argument(const place_t *place, const recipe_node_t *node)
+{
+    char *path = recipe_path(place->reader, node->line, node->text);
+    struct stat info;
+    if (node->text[0] == '-' || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) {
+        free(path);
+        return tr_strdup(node->text);
+    }
+    return path;
+}
 
 /// The first text of a program, each text of any other list, names something on the disk.
 static json_t *read_named(const place_t *place, const recipe_node_t *node, size_t i)
@@ -68,10 +112,10 @@ static json_t *read_named(const place_t *place, const recipe_node_t *node, size_
         unexpected(place, node, TR_DEVICE_NAMES);
         return NULL;
     }
-    return is_argument || recipe_disk_check(place->reader, field->names, node->text, node->line,
-                                            place->path)
-               ? json_string(node->text)
-               : NULL;
+    char *text = is_argument ? read_argument(place, node) : read_name(place, node);
+    json_t *item = text != NULL ? json_string_nocheck(text) : NULL;
+    free(text);
+    return item;
 }
 
 /// A name that no earlier item has.

@@ -80,7 +80,7 @@ algorithm: ppo
 steps: 1
 model: $MODEL
 output: $SCRATCH/runs
-data: {prompts: [examples/data/openings.jsonl], batch: 4}
+data: {prompts: [$PWD/examples/data/openings.jsonl], batch: 4}
 generation: {max_new_tokens: 4}
 roles: {reward: [{words: {a: 1}}]}
 YAML
@@ -90,7 +90,7 @@ algorithm: dpo
 steps: 1
 model: $MODEL
 output: $SCRATCH/runs
-data: {train: [examples/data/pairs.jsonl], batch: 4}
+data: {train: [$PWD/examples/data/pairs.jsonl], batch: 4}
 YAML
 cat >"$SCRATCH/sft.yaml" <<YAML
 name: a
@@ -203,3 +203,50 @@ if unshare -m mount -t tmpfs -o size=64k none /dev/shm 2>/dev/null; then
 else
     echo "   (mounting is not allowed here)"
 fi
+
+say "paths are relative to the recipe's file, those of the command line to the current directory"
+mkdir -p "$SCRATCH/place/data" "$SCRATCH/elsewhere"
+cp -r "$MODEL" "$SCRATCH/place/model"
+cp "$SCRATCH/texts.jsonl" "$SCRATCH/place/data/texts.jsonl"
+head -n 8 examples/data/openings.jsonl >"$SCRATCH/place/data/prompts.jsonl"
+cp examples/rewards/happy_words.py "$SCRATCH/place/judge.py"
+cat >"$SCRATCH/place/sft.yaml" <<YAML
+name: a
+algorithm: sft
+steps: 2
+model: model
+output: runs
+data: {train: [./data/texts.jsonl], batch: 1}
+YAML
+cat >"$SCRATCH/place/sample.yaml" <<YAML
+name: b
+algorithm: sample
+steps: 1
+model: ../place/model
+data: {prompts: data/prompts.jsonl, batch: 8}
+generation: {max_new_tokens: 4}
+roles: {reward: [{exec: [python3, judge.py]}]}
+YAML
+troupe=$(realpath "$TROUPE")
+(
+    cd "$SCRATCH/elsewhere" || exit 1
+    "$troupe" run ../place/sft.yaml >/dev/null || fail "a recipe cannot be run from another directory"
+    [ -d "$SCRATCH/place/runs/a/final" ] || fail "output is not relative to the recipe"
+    grep -qxF "model: $SCRATCH/elsewhere/../place/model" "$SCRATCH/place/runs/a/recipe.yaml" || fail "the frozen copy has a relative path"
+    cp "$SCRATCH/texts.jsonl" here.jsonl
+    "$troupe" run ../place/sft.yaml name=c output=mine 'data.train=[here.jsonl]' >"$SCRATCH/out" || fail "paths of the command line are not its own"
+    [ -d "$SCRATCH/elsewhere/mine/c/final" ] || fail "output of the command line is not relative to the current directory"
+    grep -qF "running mine/c: " "$SCRATCH/out" || fail "the run is not called by its relative name"
+) || exit 1
+if python3 -c 'import zmq, msgpack' 2>/dev/null; then
+    (
+        cd "$SCRATCH/elsewhere" || exit 1
+        "$troupe" run ../place/sample.yaml >/dev/null || fail "a judge beside the recipe is not found"
+        [ -d runs/b ] || fail "the default of output is not in the current directory"
+        grep -qF "/place/judge.py" runs/b/recipe.yaml || fail "the frozen copy has a relative judge"
+    ) || exit 1
+fi
+rm -r "$SCRATCH"/place/runs/a/final "$SCRATCH"/place/runs/a/checkpoints/*
+sum=$(sha256sum "$SCRATCH/elsewhere/mine/c/final/model.safetensors" | cut -d' ' -f1)
+(cd / && "$troupe" resume "$SCRATCH/place/runs/a" >/dev/null) || fail "resume does not work from another directory"
+sha256sum "$SCRATCH/place/runs/a/final/model.safetensors" | grep -qF "$sum" || fail "another directory gives other bytes"

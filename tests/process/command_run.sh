@@ -35,9 +35,9 @@ cat >"$scratch/recipe.yaml" <<YAML
 name: run
 algorithm: ppo
 steps: 2
-model: examples/models/stories
+model: $PWD/examples/models/stories
 output: $scratch/runs
-data: {prompts: [examples/data/openings.jsonl], batch: 2}
+data: {prompts: [$PWD/examples/data/openings.jsonl], batch: 2}
 roles:
   rollout: {workers: 2}
   reference: {separate: true}

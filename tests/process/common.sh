@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 unset TEST_MACHINE
 BUILD=${TROUPE_BUILD:-build}
 TROUPE=$BUILD/bin/troupe
-MODEL=examples/models/stories
+MODEL=$PWD/examples/models/stories # absolute, as are all paths here: recipes lie elsewhere
 DEADLINE=${TROUPE_WAIT:-120} # seconds that anything may take
 SCRATCH=$(mktemp -d)
 export OMP_WAIT_POLICY=passive

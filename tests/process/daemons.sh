@@ -71,7 +71,7 @@ seed: 11
 steps: 30
 model: $MODEL
 output: $SCRATCH
-data: {prompts: [examples/data/openings.jsonl], batch: 8}
+data: {prompts: [$PWD/examples/data/openings.jsonl], batch: 8}
 generation: {temperature: 0.9, max_new_tokens: 24, stop_token: eos}
 ppo: {num_ppo_epochs: 1}
 optimizer: {learning_rate: 1.0e-3, chunk: 4}

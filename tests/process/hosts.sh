@@ -12,7 +12,7 @@ seed: 7
 steps: 8
 model: $MODEL
 output: $SCRATCH
-data: {prompts: [examples/data/openings.jsonl], batch: 4}
+data: {prompts: [$PWD/examples/data/openings.jsonl], batch: 4}
 generation: {temperature: 0.9, max_new_tokens: 16, samples: 2, top_k: 200}
 ppo: {num_ppo_epochs: 1}
 optimizer: {learning_rate: 1.0e-3, chunk: 2}

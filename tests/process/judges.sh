@@ -15,7 +15,7 @@ seed: 3
 steps: 3
 model: $MODEL
 output: $SCRATCH
-data: {prompts: [examples/data/openings.jsonl], batch: 24}
+data: {prompts: [$PWD/examples/data/openings.jsonl], batch: 24}
 generation: {temperature: 1.0, max_new_tokens: 12, stop_token: eos}
 ppo: {num_ppo_epochs: 1}
 optimizer: {learning_rate: 1.0e-3}
@@ -39,10 +39,10 @@ ends_well()
 
 naughty()
 {
-    echo "{exec: [$PYTHON, tests/process/naughty_judge.py, $1, $2], name: judge, $3}"
+    echo "{exec: [$PYTHON, $PWD/tests/process/naughty_judge.py, $1, $2], name: judge, $3}"
 }
 
-recipe good "{exec: [$PYTHON, examples/rewards/happy_words.py], name: judge}"
+recipe good "{exec: [$PYTHON, $PWD/examples/rewards/happy_words.py], name: judge}"
 ends_well good
 grep -q '"judge/judge/happy_words"' "$SCRATCH/good/metrics.jsonl" || fail "the judge's extras are not in the metrics"
 ! grep -v '"exact/logprob_mismatch": 0,' "$SCRATCH/good/metrics.jsonl" || fail "a logprob_mismatch is not 0"

@@ -245,7 +245,7 @@ algorithm: ppo
 steps: 1
 model: $MODEL
 output: $SCRATCH
-data: {prompts: [examples/data/openings.jsonl], batch: 8}
+data: {prompts: [$PWD/examples/data/openings.jsonl], batch: 8}
 generation: {max_new_tokens: 16}
 roles: {reward: [{model: $SCRATCH/reward/final}]}
 RECIPE

@@ -185,7 +185,7 @@ for each in KINDS:
     common_rows(each)
 
 
-@row("roles.reward[exec].exec", "sample", [PYTHON, "examples/rewards/happy_words.py"], entry("exec"))
+@row("roles.reward[exec].exec", "sample", [PYTHON, os.path.abspath("examples/rewards/happy_words.py")], entry("exec"))
 def _(t):
     need_messages()
     judged(t.base, len)
