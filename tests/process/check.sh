@@ -187,7 +187,8 @@ again()
 before=$(sha256sum "$SCRATCH/runs/a/final/model.safetensors")
 again | grep -qF "the run is finished" || fail "a finished run is not said to be"
 [ "$(sha256sum "$SCRATCH/runs/a/final/model.safetensors")" = "$before" ] || fail "a finished run runs again"
-again seed=2 2>&1 | grep -qF "was begun with other options" || fail "another recipe goes on with a run"
+again seed=2 >/dev/null 2>"$SCRATCH/err" && fail "another recipe goes on with a run"
+grep -qF "was begun with other options" "$SCRATCH/err" || fail "another recipe is refused by $(cat "$SCRATCH/err")"
 rm -r "$SCRATCH/runs/a/final" "$SCRATCH"/runs/a/checkpoints/*
 again >/dev/null || fail "a run that is not finished does not go on"
 [ "$(sha256sum "$SCRATCH/runs/a/final/model.safetensors")" = "$before" ] || fail "it goes on to other bytes"
@@ -198,7 +199,8 @@ narrow()
     unshare -m sh -c "mount -t tmpfs -o size=$1 none /dev/shm && exec \"\$0\" check \"\$@\"" "$TROUPE" "$SCRATCH/ppo.yaml" name=narrow 2>&1
 }
 if unshare -m mount -t tmpfs -o size=64k none /dev/shm 2>/dev/null; then
-    narrow 64k | grep -qF "/dev/shm: " || fail "check takes a /dev/shm of 64 KiB"
+    narrow 64k >"$SCRATCH/out" && fail "check takes a /dev/shm of 64 KiB"
+    grep -qF "/dev/shm: " "$SCRATCH/out" || fail "it is refused by $(cat "$SCRATCH/out")"
     narrow 64m >/dev/null || fail "check refuses a /dev/shm of 64 MiB"
 else
     echo "   (mounting is not allowed here)"
