@@ -275,8 +275,6 @@ int command_sample(int argc, char **argv)
     add_word(&arguments, NULL); // no file
     add_word(&arguments, tr_strdup("algorithm=sample"));
     add_word(&arguments, tr_strdup("steps=1"));
-    // As the help says, a response ends where the model ends it.
-    add_word(&arguments, tr_strdup("generation.stop_token=eos"));
     add_word(&arguments,
              tr_format("generation.samples=%llu", (unsigned long long)generation.samples));
     add_word(&arguments, tr_format("generation.temperature=%g", generation.temperature));

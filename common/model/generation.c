@@ -27,9 +27,9 @@ static const tr_field_t fields[] = {
           .help =
               "Texts that end a response when its text holds one, wherever its tokens begin and "
               "end; the tokens stay, and so does the text."),
-    FIELD(stop_token, TR_FIELD_CHOICE, "null", .choices = stop_tokens, .local = true,
-          .help =
-              "`eos`: the end-of-sequence token ends a response; null: it does not, as in TRL."),
+    FIELD(stop_token, TR_FIELD_CHOICE, "eos", .choices = stop_tokens, .local = true,
+          .help = "`eos`: the end-of-sequence token ends a response; null: it does not, which is "
+                  "the default of TRL's PPO."),
 };
 
 const tr_fields_t tr_generation_fields = TR_FIELDS(tr_generation_options_t, fields);

@@ -14,8 +14,10 @@ static const tr_range_t zero_stages = {"1, 2 or 3", 1, 3, false, false};
 #define FIELD(...) TR_FIELD(tr_optimizer_options_t, __VA_ARGS__)
 
 static const tr_field_t optimizer[] = {
-    FIELD(learning_rate, TR_FIELD_REAL, "3.0e-6", .range = &tr_range_positive,
-          .help = "The peak of the schedule."),
+    FIELD(learning_rate, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
+          .help = "The peak of the schedule; null: as in TRL, 2e-5 for `sft` and "
+                  "`rejection_sampling`, 1e-4 for `reward`, 1e-6 for `dpo` and `kto`, 5e-7 for "
+                  "`online_dpo`, 3e-6 for `ppo`."),
     FIELD(schedule, TR_FIELD_CHOICE, "linear", .choices = schedules,
           .help = "The learning rate after the warm-up; linear and cosine go to 0 at `steps`."),
     FIELD(warmup, TR_FIELD_WHOLE, "0", .range = &tr_range_whole,

@@ -35,6 +35,7 @@ typedef struct tr_algorithm {
     size_t group;   ///< sequences of a row that is trained on: 2 for pairs
     unsigned rows;  ///< kinds of rows that it takes, a bit each (common/data/kinds.h)
 
+    double learning_rate;       ///< where the recipe says none: TRL's; 0: nothing is trained
     const char *method;         ///< the actor's (actor/main.c), NULL: nothing is trained
     const tr_fields_t *loss;    ///< what that method is told beside the pass, NULL: nothing
     size_t loss_offset;         ///< of their struct in tr_recipe_t

@@ -55,6 +55,9 @@ static tr_recipe_t *resolve(recipe_reader_t *reader, const recipe_node_t *root)
     recipe_record_read(&keys, reader, root, "", NULL, NULL);
     // by the keys: which were given, where, and which could not be read
     recipe_check(reader, recipe, &keys, root);
+    if (recipe->optimizer.learning_rate == 0) {
+        recipe->optimizer.learning_rate = tr_recipe_algorithm(recipe)->learning_rate;
+    }
     // no line says a default: it begins in the current directory
     if (recipe_key_find(&keys, "output")->node == NULL) {
         char *output = recipe->output;

@@ -324,6 +324,7 @@ def learn(settings, steps, critic, output):
 
 def main(recipe=FOLDER / "ppo_trl.yaml", golden=FOLDER / "ppo_trl.json"):
     settings = yaml.safe_load(pathlib.Path(recipe).read_text())
+    settings["model"] = str(pathlib.Path(recipe).resolve().parent / settings["model"])
     torch.set_num_threads(1)  # the same numbers wherever it runs
     torch.set_default_dtype(getattr(torch, os.environ.get("PPO_TRL_DTYPE", "float32")))
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,7 +9,7 @@ Test(optimizer_options, defaults_are_trls_and_those_of_adamw_in_transformers)
 {
     tr_optimizer_options_t options;
     tr_fields_init(&options, &tr_optimizer_fields);
-    cr_expect_eq(options.learning_rate, 3e-6);
+    cr_expect_eq(options.learning_rate, 0.0, "the algorithm's");
     cr_expect_eq(options.schedule, TR_SCHEDULE_LINEAR);
     cr_expect_eq(options.warmup, 0U);
     cr_expect_eq(options.clip, 1.0);

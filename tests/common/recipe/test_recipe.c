@@ -7,6 +7,7 @@
 #include "common/base/rng.h"
 #include "common/recipe/recipe.h"
 #include "tests/support/fields.h"
+#include "tests/support/golden.h"
 #include "tests/support/scratch.h"
 
 /// The least that algorithm ppo asks for.
@@ -104,10 +105,36 @@ Test(recipe, defaults_are_those_of_algo_optim_and_generation)
     expect_defaults(&r->reward.loss, &tr_reward_fields);
     expect_defaults(&r->dpo.loss, &tr_dpo_fields);
     expect_defaults(&r->kto.loss, &tr_kto_fields);
+    r->optimizer.learning_rate = 0; // the algorithm's: below
     expect_defaults(&r->optimizer, &tr_optimizer_fields);
     expect_defaults(&r->generation, &tr_generation_fields);
     cr_expect_str_eq(r->reward.step_separator, "\n");
     tr_recipe_destroy(&r);
+}
+
+Test(recipe, the_learning_rate_of_each_algorithm_is_that_of_trl)
+{
+    golden_t *golden = golden_open(TEST_SOURCE_DIR "/tests/golden/learning_rates.json");
+    for (size_t i = 0; i < tr_algorithm_count; i++) {
+        const tr_algorithm_t *algorithm = &tr_algorithms[i];
+        if (!tr_algorithm_learns(algorithm)) {
+            continue;
+        }
+        bool generates = tr_algorithm_generates(algorithm);
+        char *text = tr_format("name: a\nalgorithm: %s\nsteps: 1\nmodel: m\n%s%s", algorithm->name,
+                               generates ? "data: {prompts: p}\nroles: {reward: [{words: {a: 1}}]}\n"
+                                         : "data: {train: t}\n",
+                               algorithm->chooses ? "generation: {samples: 2}\n" : "");
+        tr_recipe_t *r = good(text, NULL);
+        cr_expect_eq(r->optimizer.learning_rate, golden_number(golden, algorithm->name), "%s",
+                     algorithm->name);
+        tr_recipe_destroy(&r);
+        r = good(text, "optimizer.learning_rate=0.25");
+        cr_expect_eq(r->optimizer.learning_rate, 0.25);
+        tr_recipe_destroy(&r);
+        free(text);
+    }
+    golden_close(&golden);
 }
 
 Test(recipe, names_of_estimators_and_schedules_are_those_of_algo_and_optim)

@@ -124,7 +124,7 @@ def _(t):
         close(one["score"], other["score"] - (0.5 if one["finish"] == "length" else 0), what="the score, less the penalty for no end")
 
 
-@row("generation.stop_token", "ppo", "eos", {"generation.max_new_tokens": 160, "reference": None})
+@row("generation.stop_token", "ppo", None, {"generation.max_new_tokens": 160, "reference": None})
 def _(t):
     check(t.base.first["val/num_eos_tokens"] > 0, "no response ends")
     ended = sum(finish == "eos" or finish == "stop" for _, finish in responses(t.other).values())
