@@ -4,7 +4,7 @@
 /// written where the failure starts (tr_fail) and prefixed on the way up (tr_error_prefix). Only
 /// main() exits. A message is lower case, failure first, the subject quoted, then the remedy:
 ///
-///     recipe.yaml:14: optimizer.learning_rate: expected a positive number, found 'fast'
+///     recipe.yaml:14: optimizer.learning_rate: expected a positive number, or null, found 'fast'
 #ifndef TR_BASE_STATUS_H
 #define TR_BASE_STATUS_H
 

@@ -173,9 +173,10 @@ char *recipe_key_unread(const recipe_key_t *key, const tr_recipe_t *recipe)
 void recipe_check_read(recipe_reader_t *reader, const recipe_key_t *key, const tr_recipe_t *recipe)
 {
     // a refused value has a problem already; null takes a key back
+    bool set = recipe_key_is_set(key);
     bool given = key->node != NULL && !key->failed && !recipe_node_is_null(key->node);
-    char *why = given ? recipe_key_unread(key, recipe) : NULL;
-    if (why != NULL && recipe_key_is_set(key)) {
+    char *why = set || given ? recipe_key_unread(key, recipe) : NULL;
+    if (why != NULL && set) {
         recipe_problem(reader, key->node->line, key->name, "%s: leave it out", why);
     } else if (why != NULL) {
         recipe_note(reader, key->node->line, key->name, why);

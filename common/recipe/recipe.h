@@ -8,7 +8,7 @@
 /// to the current directory; tr_recipe_load makes them absolute. Mistakes are collected, all of
 /// them, each as one sentence:
 ///
-///     recipe.yaml:14: optimizer.learning_rate: expected a positive number, found 'fast'
+///     recipe.yaml:14: optimizer.learning_rate: expected a positive number, or null, found 'fast'
 ///     command line: optimizer.lr: unknown key; did you mean 'optimizer.learning_rate'?
 ///
 /// Every string and list in tr_recipe_t belongs to the recipe.

@@ -137,7 +137,7 @@ refused ppo "$SCRATCH/mute-judge/tokenizer.json" "roles.reward=[{model: $SCRATCH
     fail "a reward model is no judge and no critic"
 "$TROUPE" sample --model "$SCRATCH/reward-model" --prompts examples/data/openings.jsonl -J 'words: {a: 1}' -o "$SCRATCH/o.jsonl" 2>"$SCRATCH/err" &&
     fail "a reward model is sampled from"
-grep -qF "model: '$SCRATCH/reward-model' is a reward model" "$SCRATCH/err" || fail "sample says $(cat "$SCRATCH/err")"
+grep -qF "'$SCRATCH/reward-model' holds a model with a scalar head" "$SCRATCH/err" || fail "sample says $(cat "$SCRATCH/err")"
 [ ! -e "$SCRATCH/o.jsonl.run" ] || fail "sample leaves a run directory"
 
 say "judges that cannot start"

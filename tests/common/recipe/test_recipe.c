@@ -120,11 +120,12 @@ Test(recipe, the_learning_rate_of_each_algorithm_is_that_of_trl)
         if (!tr_algorithm_learns(algorithm)) {
             continue;
         }
-        bool generates = tr_algorithm_generates(algorithm);
-        char *text = tr_format("name: a\nalgorithm: %s\nsteps: 1\nmodel: m\n%s%s", algorithm->name,
-                               generates ? "data: {prompts: p}\nroles: {reward: [{words: {a: 1}}]}\n"
-                                         : "data: {train: t}\n",
-                               algorithm->chooses ? "generation: {samples: 2}\n" : "");
+        const char *data = tr_algorithm_generates(algorithm)
+                               ? "{prompts: p}\nroles: {reward: [{words: {a: 1}}]}"
+                               : "{train: t}";
+        char *text =
+            tr_format("name: a\nalgorithm: %s\nsteps: 1\nmodel: m\ndata: %s\n%s", algorithm->name,
+                      data, algorithm->chooses ? "generation: {samples: 2}\n" : "");
         tr_recipe_t *r = good(text, NULL);
         cr_expect_eq(r->optimizer.learning_rate, golden_number(golden, algorithm->name), "%s",
                      algorithm->name);
@@ -162,7 +163,7 @@ Test(recipe, null_is_absence)
     const char *text = "name: a\nalgorithm: sft\nsteps: 1\nmodel: m\nreference:\noutput: runs\n"
                        "data: {train: t.jsonl, eval: null, max_prompt_length: ~}\n"
                        "ppo: {missing_eos_penalty: null}\noptimizer: {clip: null}\nsamples:\n"
-                       "generation: {stop_token: null, stop_ids: null}\n"
+                       "generation: {stop_ids: null}\n"
                        "roles: {critic: {model: null, learning_rate: null}, reward: null}\n";
     tr_recipe_t *r = good(text, NULL);
     cr_assert_null(r->reference);
@@ -171,8 +172,10 @@ Test(recipe, null_is_absence)
     cr_assert_eq(r->data.max_prompt_length, 0U);
     cr_assert_eq(r->ppo.missing_eos_penalty, 0.0);
     cr_assert_eq(r->optimizer.clip, 0.0);
-    cr_assert_eq(r->generation.stop_token, TR_STOP_TOKEN_NONE);
     cr_assert_eq(r->roles.critic.learning_rate, 0.0);
+    tr_recipe_destroy(&r);
+    r = good(least, "generation.stop_token=null");
+    cr_assert_eq(r->generation.stop_token, TR_STOP_TOKEN_NONE);
     tr_recipe_destroy(&r);
 }
 
