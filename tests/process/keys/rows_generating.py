@@ -126,10 +126,10 @@ def _(t):
 
 @row("generation.stop_token", "ppo", None, {"generation.max_new_tokens": 160, "reference": None})
 def _(t):
-    check(t.base.first["val/num_eos_tokens"] > 0, "no response ends")
-    ended = sum(finish == "eos" or finish == "stop" for _, finish in responses(t.other).values())
-    same(t.other.first["val/num_eos_tokens"], ended, "the end-of-sequence tokens, one a response that ends")
-    check(ended > 0 and t.other.first["response_length"] < t.base.first["response_length"] == 160, "no response is shorter")
+    check(t.other.first["val/num_eos_tokens"] > 0, "no response ends")
+    ended = sum(finish == "eos" or finish == "stop" for _, finish in responses(t.base).values())
+    same(t.base.first["val/num_eos_tokens"], ended, "the end-of-sequence tokens, one a response that ends")
+    check(ended > 0 and t.base.first["response_length"] < t.other.first["response_length"] == 160, "no response is shorter")
 
 
 # ---- ppo
