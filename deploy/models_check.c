@@ -45,13 +45,8 @@ static tr_status check_tokenizer(const char *directory, const tr_model_config_t 
 static tr_status check_model(tr_model_config_t *config, const char *directory, head_t head,
                              bool weights, tr_error_t *err)
 {
-    TR_TRY(tr_model_config_load(config, directory, err));
-    if (head == LANGUAGE_HEAD && config->scalar_head) {
-        return tr_fail(err, TR_ERR_ARGUMENT,
-                       "'%s' is a reward model, whose scalar head gives no probabilities: name a "
-                       "language model",
-                       directory);
-    }
+    TR_TRY(head == LANGUAGE_HEAD ? tr_model_config_load_language(config, directory, err)
+                                 : tr_model_config_load(config, directory, err));
     return weights ? tr_model_check(config, directory, err) : TR_OK;
 }
 

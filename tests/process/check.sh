@@ -117,15 +117,15 @@ refused()
 }
 
 say "models that cannot be what their role needs"
-refused ppo "model: '$SCRATCH/reward-model' is a reward model" model="$SCRATCH/reward-model"
-refused dpo "model: '$SCRATCH/reward-model' is a reward model" model="$SCRATCH/reward-model"
+refused ppo "model: '$SCRATCH/reward-model' holds a model with a scalar head" model="$SCRATCH/reward-model"
+refused dpo "model: '$SCRATCH/reward-model' holds a model with a scalar head" model="$SCRATCH/reward-model"
 refused sft "model: $SCRATCH/cut/model.safetensors: " model="$SCRATCH/cut"
 refused sft "model: $SCRATCH/cut-header/model.safetensors: " model="$SCRATCH/cut-header"
 refused sft "' holds neither model.safetensors nor" model="$SCRATCH/no-weights"
 refused sft "$SCRATCH/no-tokenizer/tokenizer.json" model="$SCRATCH/no-tokenizer"
 refused sft "there is no tensor 'model.norm.weight'" model="$SCRATCH/no-head"
 refused sft "the tokenizer has" model="$SCRATCH/few-tokens"
-refused dpo "reference: '$SCRATCH/reward-model' is a reward model" reference="$SCRATCH/reward-model"
+refused dpo "reference: '$SCRATCH/reward-model' holds a model with a scalar head" reference="$SCRATCH/reward-model"
 refused ppo "reference: '$SCRATCH/few-tokens' has a vocabulary of" reference="$SCRATCH/few-tokens"
 refused dpo "reference: '$SCRATCH/other-tokens' and '$MODEL' have different tokenizers" reference="$SCRATCH/other-tokens"
 refused dpo "reference: $SCRATCH/cut/model.safetensors: " reference="$SCRATCH/cut"

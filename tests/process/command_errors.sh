@@ -86,7 +86,7 @@ cp examples/models/stories/token* examples/models/stories/model.safetensors "$sc
 for algorithm in ppo sft; do
     cat >"$scratch/$algorithm.yaml" <<YAML
 {name: scores, algorithm: $algorithm, steps: 1, model: $scratch/scores, output: $scratch/runs,
- $([ $algorithm = sft ] && echo 'data: {train: [$PWD/examples/data/openings.jsonl]}' || echo 'data: {prompts: [$PWD/examples/data/openings.jsonl]}, roles: {reward: [{words: {happy: 1}}]}')}
+ $([ $algorithm = sft ] && echo "data: {train: [$PWD/examples/data/openings.jsonl]}" || echo "data: {prompts: [$PWD/examples/data/openings.jsonl]}, roles: {reward: [{words: {happy: 1}}]}")}
 YAML
     expect 11 "holds a model with a scalar head, which generates no text" run "$scratch/$algorithm.yaml"
 done
