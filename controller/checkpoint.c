@@ -61,11 +61,20 @@ static tr_status write_state(const controller_run_t *run, const char *directory,
     // Random numbers are functions of the step, so no state of a generator is kept.
     json_t *state = json_pack("{s:s, s:I, s:I}", "algorithm", run->algorithm->name, "step",
                               (json_int_t)step, "num_tokens", (json_int_t)run->tokens);
+    // hexadecimal: JSON's integers end below 2^63
+    char data[17];
+    snprintf(data, sizeof data, "%016" PRIx64, run->data);
+    json_object_set_new(state, "data", json_string(data));
     // For people to read: the only file of a checkpoint that is not the model's.
     char *text = json_dumps(state, JSON_INDENT(2));
     tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
     free(text);
     json_decref(state);
+    free(path);
+    TR_TRY(status);
+    // what the run was then: `troupe resume` compares
+    path = tr_format("%s/recipe.yaml", directory);
+    status = tr_recipe_write(run->recipe, path, err);
     free(path);
     return status;
 }
@@ -118,6 +127,19 @@ done:
     return status;
 }
 
+/// Other rows would give the steps that follow another meaning. A state without the checksum is an
+/// older program's.
+static tr_status check_data(const controller_run_t *run, const json_t *state, tr_error_t *err)
+{
+    const char *data = json_string_value(json_object_get(state, "data"));
+    return data == NULL || strtoull(data, NULL, 16) == run->data
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT,
+                         "the rows of %s are others than when the run was saved: put the files "
+                         "back, or start a new run",
+                         tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
+}
+
 /// Reads state.json of the checkpoint, which must be that of its directory's step.
 static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
@@ -130,6 +152,7 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
     // A directory that was renamed or copied by hand would resume at the wrong step.
     TR_TRY_GOTO(tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err), done);
     TR_TRY_GOTO(tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err), done);
+    TR_TRY_GOTO(check_data(run, state, err), done);
     if ((uint64_t)found != step) {
         status =
             tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,

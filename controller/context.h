@@ -37,6 +37,7 @@ typedef struct controller_run {
     json_t *note;    ///< what `troupe status` says of the run; NULL: nothing yet
     double told_at;  ///< when the terminal was told of a failure; 0: never
     bool doubted;    ///< that a KL can be what it is: said once
+    uint64_t data;   ///< a checksum of the rows: a checkpoint is of these alone
     uint64_t step;   ///< steps finished
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;

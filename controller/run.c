@@ -214,6 +214,21 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 
 // Life cycle
 
+/// A checksum of all tokens, where prompts end and what is learnt (FNV-1a, 64 bits).
+static uint64_t checksum_of(const tr_rows_t *rows)
+{
+    uint64_t sum = 0xcbf29ce484222325;
+    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
+        const tr_sequence_t *s = &rows->sequences[i];
+        sum = (sum ^ s->length) * 0x100000001b3;
+        sum = (sum ^ (s->prompt * 2 + s->label)) * 0x100000001b3;
+        for (size_t t = 0; t < s->length; t++) {
+            sum = (sum ^ (uint32_t)s->ids[t]) * 0x100000001b3;
+        }
+    }
+    return sum;
+}
+
 /// What `troupe check` reads too. After a failure close_run releases what was read.
 static tr_status load_data(controller_run_t *run, tr_error_t *err)
 {
@@ -226,6 +241,7 @@ static tr_status load_data(controller_run_t *run, tr_error_t *err)
     run->end_added = data.end_added;
     run->rows = data.rows;
     run->eval_rows = data.eval_rows;
+    run->data = status == TR_OK ? checksum_of(&data.rows) : 0;
     return status;
 }
 

@@ -4,13 +4,16 @@
 // The order matters: everything that can be found wrong beforehand (programs, ranks, memory) is
 // checked before the run directory is made, so that a failed start leaves nothing behind. Next:
 // process_group.c for the processes, supervisor.c for the time while they run.
+#include <errno.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
-#include "common/recipe/recipe.h"
+#include "common/recipe/resumed.h"
 #include "controller/rundir.h"
 #include "deploy/command.h"
 #include "deploy/memory_plan.h"
@@ -118,27 +121,138 @@ static tr_status prepare_resume(const char *directory, tr_error_t *err)
     return TR_OK;
 }
 
-/// The recipe of the run directory decides; the user's file may have changed since.
-static int resume(const char *directory)
+/// The recipe that the run was saved with: its last checkpoint's, else its own. *step: the
+/// checkpoint's, 0: none.
+static tr_status load_saved(tr_recipe_t **recipe, uint64_t *step, const char *directory,
+                            tr_error_t *err)
+{
+    controller_rundir_t *rundir;
+    tr_recipe_problems_t problems = {0};
+    char *text = NULL;
+    size_t length = 0;
+    TR_TRY(controller_rundir_open(&rundir, directory, err));
+    tr_status status = controller_rundir_checkpoint_latest(step, rundir, err);
+    char *checkpoint = controller_rundir_checkpoint(rundir, *step);
+    char *path = tr_format("%s/recipe.yaml", checkpoint);
+    if (*step == 0 || access(path, F_OK) != 0) {
+        free(path);
+        path = tr_format("%s/recipe.yaml", directory);
+    }
+    status = status == TR_OK ? tr_file_read(&text, &length, path, 1 << 20, err) : status;
+    if (status == TR_OK &&
+        tr_recipe_parse(recipe, text, length, path, NULL, 0, &problems) != TR_OK) {
+        status = tr_fail(err, TR_ERR_FORMAT, "%s", problems.texts[0]);
+    }
+    tr_recipe_problems_release(&problems);
+    free(text);
+    free(path);
+    free(checkpoint);
+    controller_rundir_destroy(&rundir);
+    return status;
+}
+
+/// One line of changes.jsonl: since which step, and what.
+static tr_status record(const char *directory, uint64_t step, const tr_texts_t *changes,
+                        tr_error_t *err)
+{
+    char *path = tr_format("%s/changes.jsonl", directory);
+    json_t *line = json_pack("{s:I, s:[]}", "step", (json_int_t)step, "changes");
+    for (size_t i = 0; i < changes->count; i++) {
+        json_array_append_new(json_object_get(line, "changes"), json_string(changes->items[i]));
+        printf("changed after step %llu: %s\n", (unsigned long long)step, changes->items[i]);
+    }
+    FILE *file = fopen(path, "a");
+    bool written = file != NULL && json_dumpf(line, file, 0) == 0 && fputc('\n', file) != EOF;
+    written = (file == NULL || fclose(file) == 0) && written;
+    tr_status status =
+        written ? TR_OK : tr_fail(err, TR_ERR_IO, "cannot write '%s': %s", path, strerror(errno));
+    json_decref(line);
+    free(path);
+    return status;
+}
+
+/// Makes the changes part of the run: its recipe, their record, and what more steps leave behind.
+static tr_status change(const tr_recipe_t *recipe, const char *directory, uint64_t step,
+                        const tr_texts_t *changes, tr_error_t *err)
+{
+    static const char *const outdated[] = {"final", "reference-train.safetensors"};
+    TR_TRY(record(directory, step, changes, err));
+    // both are made anew where they are needed
+    for (size_t i = 0; i < sizeof outdated / sizeof outdated[0]; i++) {
+        char *path = tr_format("%s/%s", directory, outdated[i]);
+        tr_status status = tr_directory_remove(path, err);
+        free(path);
+        TR_TRY(status);
+    }
+    char *path = tr_format("%s/recipe.yaml", directory);
+    tr_status status = tr_recipe_write(recipe, path, err);
+    free(path);
+    return status;
+}
+
+/// Compares, and changes what may change. *finished: there is nothing to do.
+static tr_status prepare_changes(bool *finished, const tr_recipe_t *recipe, const char *directory,
+                                 tr_error_t *err)
+{
+    tr_recipe_t *saved = NULL;
+    tr_texts_t changes = {0};
+    uint64_t step = 0;
+    tr_status status;
+    TR_TRY_GOTO(load_saved(&saved, &step, directory, err), done);
+    TR_TRY_GOTO(tr_recipe_compare_resumed(&changes, saved, recipe, err), done);
+    if (recipe->steps < step) {
+        status = tr_fail(err, TR_ERR_ARGUMENT, "steps: the run has taken %llu already",
+                         (unsigned long long)step);
+        goto done;
+    }
+    *finished = exists(directory, "final") && recipe->steps <= saved->steps;
+    if (!*finished && changes.count > 0) {
+        status = change(recipe, directory, step, &changes, err);
+    }
+done:
+    tr_texts_release(&changes);
+    tr_recipe_destroy(&saved);
+    return status;
+}
+
+/// With what was given over the run's own recipe, which may have been edited too.
+static int resume_with(tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
-    tr_recipe_t *recipe = NULL;
-    tr_status status = prepare_resume(directory, &err);
+    bool finished = false;
+    tr_status status = prepare_changes(&finished, recipe, directory, &err);
     if (status != TR_OK) {
         return tr_status_report(status, &err);
     }
     // nothing to do is a success: scripts may resume in any case
-    if (exists(directory, "final")) {
-        printf("the run is finished: the aligned model is in %s/final\n", directory);
+    if (finished) {
+        printf("the run is finished: the aligned model is in %s/final (more `steps` extend it)\n",
+               directory);
         return 0;
     }
+    return run(recipe, directory, true);
+}
+
+/// The recipe of the run directory decides; the user's file may have changed since. words: the
+/// directory, and what is put over its recipe.
+static int resume(char *const *words, size_t count)
+{
+    tr_error_t err = {0};
+    tr_recipe_t *recipe = NULL;
+    tr_status status = prepare_resume(words[0], &err);
+    if (status != TR_OK) {
+        return tr_status_report(status, &err);
+    }
     // the resolved recipe: overrides of the first command are in it
-    char *path = tr_format("%s/recipe.yaml", directory);
+    char **arguments = tr_calloc(count, sizeof *arguments);
+    memcpy(arguments, words, count * sizeof *arguments);
+    arguments[0] = tr_format("%s/recipe.yaml", words[0]);
     // with a look at the disk: models and data must still be there
-    status = command_load_recipe(&recipe, &path, 1);
-    int exit_code = status == TR_OK ? run(recipe, directory, true) : tr_status_exit_code(status);
+    status = command_load_recipe(&recipe, arguments, count);
+    int exit_code = status == TR_OK ? resume_with(recipe, words[0]) : tr_status_exit_code(status);
     tr_recipe_destroy(&recipe);
-    free(path);
+    free(arguments[0]);
+    free(arguments);
     return exit_code;
 }
 
@@ -150,7 +264,7 @@ static int run_again(tr_recipe_t *recipe, bool again)
     char *directory = command_run_directory(recipe);
     tr_status status = again ? command_find_earlier(&found, recipe, directory, &err) : TR_OK;
     int exit_code = status != TR_OK ? tr_status_report(status, &err)
-                    : found         ? resume(directory)
+                    : found         ? resume(&directory, 1)
                                     : run(recipe, directory, false);
     free(directory);
     return exit_code;
@@ -180,15 +294,16 @@ int command_run(int argc, char **argv)
     return exit_code;
 }
 
-/// No overrides: another recipe would be another run.
+/// Parses, and goes on.
 int command_resume(int argc, char **argv)
 {
     command_line_t line = {
-        .words_doc = "RUN_DIR",
+        .words_doc = "RUN_DIR [KEY=VALUE ...]",
         .doc = "Continue a run from its last checkpoint, to the same end as if it had never "
-               "been stopped.",
+               "been stopped; or with more steps, another learning rate, other judges or machines: "
+               "KEY=VALUE changes a key of its recipe from here on.",
         .missing = "the run directory is missing",
-        .most = 1};
+        .most = SIZE_MAX};
     command_parse(&line, argc, argv);
-    return resume(line.words[0]);
+    return resume(line.words, line.count);
 }

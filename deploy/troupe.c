@@ -27,7 +27,7 @@ static const char purpose[] =
     "\n"
     "Commands:\n"
     "  run RECIPE [KEY=VALUE ...]    start the run that a recipe describes\n"
-    "  resume RUN_DIR                continue a run that was stopped\n"
+    "  resume RUN_DIR [KEY=VALUE...] continue a run that was stopped, or extend it\n"
     "  check RECIPE [KEY=VALUE ...]  report all mistakes of a recipe; what it would run\n"
     "  status RUN_DIR                what a run is doing: its step, workers and queues\n"
     "  generate --model DIR ...      generate from a prompt\n"

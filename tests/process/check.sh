@@ -252,3 +252,54 @@ rm -r "$SCRATCH"/place/runs/a/final "$SCRATCH"/place/runs/a/checkpoints/*
 sum=$(sha256sum "$SCRATCH/elsewhere/mine/c/final/model.safetensors" | cut -d' ' -f1)
 (cd / && "$troupe" resume "$SCRATCH/place/runs/a" >/dev/null) || fail "resume does not work from another directory"
 sha256sum "$SCRATCH/place/runs/a/final/model.safetensors" | grep -qF "$sum" || fail "another directory gives other bytes"
+
+say "a run that goes on with more steps, another learning rate; and what may not change"
+rows=$SCRATCH/learnt.jsonl
+for word in cat dog bird fish; do
+    echo "{\"text\": \"The $word was happy.\"}"
+done >"$rows"
+sft()
+{
+    "$TROUPE" run "$SCRATCH/sft.yaml" "data.train=[$rows]" optimizer.schedule=constant optimizer.learning_rate=1e-3 checkpoint.every=1 checkpoint.keep=9 "$@" \
+        >"$SCRATCH/out" 2>&1 || fail "the run fails: $(tail -n 2 "$SCRATCH/out")"
+}
+goes_on()
+{
+    "$TROUPE" resume "$@" >"$SCRATCH/out" 2>"$SCRATCH/err" || fail "resume $* fails: $(cat "$SCRATCH/err")"
+}
+stays()
+{
+    local words=$1
+    shift
+    "$TROUPE" resume "$@" >"$SCRATCH/out" 2>"$SCRATCH/err" && fail "resume $* is taken"
+    grep -qF -- "$words" "$SCRATCH/err" || fail "resume $* does not say '$words', but: $(cat "$SCRATCH/err")"
+}
+same_model()
+{
+    [ "$(sha256sum <"$SCRATCH/runs/$1/final/model.safetensors")" = "$(sha256sum <"$SCRATCH/runs/$2/final/model.safetensors")" ]
+}
+sft name=long steps=4
+sft name=short steps=2
+same_model long short && fail "two steps more change nothing"
+goes_on "$SCRATCH/runs/short"
+grep -qF "the run is finished" "$SCRATCH/out" || fail "a finished run goes on without more steps"
+goes_on "$SCRATCH/runs/short" steps=4
+same_model long short || fail "an extended run is not the longer run"
+[ "$(wc -l <"$SCRATCH/runs/short/metrics.jsonl")" = 4 ] || fail "the extended run has other lines"
+goes_on "$SCRATCH/runs/short" steps=5 optimizer.learning_rate=2e-3
+tail -n 1 "$SCRATCH/runs/short/metrics.jsonl" | grep -qF '"learning_rate": 0.002' || tail -n 1 "$SCRATCH/runs/short/metrics.jsonl" | grep -qF '"learning_rate":0.002' ||
+    fail "the learning rate is the old one"
+grep -qF '"step": 4, "changes": ["steps: 4 -> 5", "optimizer.learning_rate: 0.001 -> 0.002"]' "$SCRATCH/runs/short/changes.jsonl" ||
+    fail "the change is not recorded: $(cat "$SCRATCH/runs/short/changes.jsonl")"
+stays "seed: it was 1 when the run was saved, and may not change" "$SCRATCH/runs/short" steps=6 seed=2
+stays "data.batch: it was 1" "$SCRATCH/runs/short" steps=6 data.batch=2
+stays "model: it was" "$SCRATCH/runs/short" steps=6 model="$SCRATCH/place/model"
+stays "data.shuffle: it was true" "$SCRATCH/runs/short" steps=6 data.shuffle=false
+stays "steps: the run has taken 5 already" "$SCRATCH/runs/short" steps=3
+sed -i 's/^seed: 1$/seed: 2/' "$SCRATCH/runs/short/recipe.yaml"
+stays "seed: it was 1" "$SCRATCH/runs/short" steps=6
+sed -i 's/^seed: 2$/seed: 1/' "$SCRATCH/runs/short/recipe.yaml"
+sed -i 's/dog/cow/' "$rows"
+stays "the rows of data.train are others than when the run was saved" "$SCRATCH/runs/short" steps=6
+sed -i 's/cow/dog/' "$rows"
+goes_on "$SCRATCH/runs/short" steps=6

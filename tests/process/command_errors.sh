@@ -42,7 +42,7 @@ expect 64 "unrecognized option '--no-such'" run --no-such
 expect 64 "the recipe is missing" run
 expect 64 "the recipe is missing" check
 expect 64 "the run directory is missing" resume
-expect 64 "'second' is one argument too many" resume first second
+expect 11 "there is no run in 'first'" resume first steps=2
 expect 64 "the run directory is missing" status
 expect 64 "--model and --prompt are needed" generate --prompt x
 expect 64 "--top-p: expected a number" generate --top-p 2 --model x --prompt x

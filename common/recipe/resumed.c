@@ -1,0 +1,119 @@
+// The keys that may change when a run goes on, and the comparison of two recipes by them.
+//
+// A run is a function of its recipe, so that most keys are part of what a checkpoint means: another
+// model, seed, batch or loss is another run. What may change are the length of the run, how fast it
+// learns from here on, who judges, what is evaluated and kept, and everything about machines.
+#include "common/recipe/resumed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/recipe/parts.h"
+
+/// Keys, or sections with all of their keys.
+static const char *const changeable[] = {
+    "steps",
+    "log_level",
+    "save_dtype",
+    "data.eval",
+    "optimizer.learning_rate",
+    "optimizer.schedule",
+    "optimizer.warmup",
+    "optimizer.clip",
+    "optimizer.gradient_checkpointing",
+    "optimizer.offload",
+    "roles.rollout",
+    "roles.actor.device",
+    "roles.actor.memory",
+    "roles.actor.threads",
+    "roles.actor.ranks",
+    "roles.actor.zero_stage",
+    "roles.reference",
+    "roles.critic.device",
+    "roles.critic.memory",
+    "roles.critic.threads",
+    "roles.critic.ranks",
+    "roles.critic.zero_stage",
+    "roles.critic.learning_rate",
+    "roles.reward",
+    "checkpoint",
+    "samples",
+    "network",
+};
+
+static bool may_change(const char *name)
+{
+    for (size_t i = 0; i < sizeof changeable / sizeof changeable[0]; i++) {
+        size_t length = strlen(changeable[i]);
+        if (strncmp(name, changeable[i], length) == 0 &&
+            (name[length] == '\0' || name[length] == '.')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// The value as a line of text. Owned by the caller (free).
+static char *text_of(const recipe_key_t *key)
+{
+    if (key->field->kind != TR_FIELD_JUDGES) {
+        json_t *value = tr_field_to_json(key->record, key->field);
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        json_decref(value);
+        return text;
+    }
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    TR_ASSERT(out != NULL, "out of memory");
+    recipe_judges_print(out, tr_field_of_const(key->record, key->field), 0);
+    TR_ASSERT(fclose(out) == 0, "out of memory");
+    for (char *at = text; *at != '\0'; at++) {
+        *at = *at == '\n' ? ' ' : *at;
+    }
+    return text;
+}
+
+static tr_status compare(tr_texts_t *changes, const recipe_key_t *from, const recipe_key_t *to,
+                         tr_error_t *err)
+{
+    char *old = text_of(from), *new = text_of(to);
+    tr_status status = TR_OK;
+    if (strcmp(old, new) != 0 && !may_change(to->name)) {
+        status = tr_fail(err, TR_ERR_ARGUMENT,
+                         "%s: it was %s when the run was saved, and may not change: the checkpoint "
+                         "would mean another run; leave it, or start a new one",
+                         to->name, old);
+    } else if (strcmp(old, new) != 0) {
+        changes->items = tr_realloc(changes->items, (changes->count + 1) * sizeof *changes->items);
+        changes->items[changes->count++] = tr_format("%s: %s -> %s", to->name, old, new);
+    }
+    free(old);
+    free(new);
+    return status;
+}
+
+tr_status tr_recipe_compare_resumed(tr_texts_t *changes, const tr_recipe_t *from,
+                                    const tr_recipe_t *to, tr_error_t *err)
+{
+    recipe_keys_t old, new;
+    tr_status status = TR_OK;
+    *changes = (tr_texts_t){0};
+    recipe_keys_init(&old, (tr_recipe_t *)from); // which are read alone
+    recipe_keys_init(&new, (tr_recipe_t *)to);
+    for (size_t i = 0; i < new.count &&status == TR_OK; i++) {
+        status = compare(changes, &old.items[i], &new.items[i], err);
+    }
+    recipe_keys_release(&old);
+    recipe_keys_release(&new);
+    return status;
+}
+
+void tr_texts_release(tr_texts_t *texts)
+{
+    for (size_t i = 0; i < texts->count; i++) {
+        free(texts->items[i]);
+    }
+    free(texts->items);
+    *texts = (tr_texts_t){0};
+}
