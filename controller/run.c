@@ -331,9 +331,13 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
                                             run->calls);
     }
     uint64_t done;
-    TR_TRY(controller_rundir_checkpoint_latest(&done, run->rundir, err));
+    char *damage;
+    TR_TRY(controller_rundir_checkpoint_verify(&done, &damage, run->rundir, err));
     // A resumed run's bar begins where its checkpoint ends.
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
+    if (damage != NULL) {
+        note(run, damage);
+    }
     note_dropped(run, &run->rows,
                  tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
     note_dropped(run, &run->eval_rows, "data.eval");

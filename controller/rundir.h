@@ -67,7 +67,7 @@ tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const ch
 tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundir_t *rundir,
                                              uint64_t step, tr_error_t *err);
 
-/// Syncs every file and directory of the `.part` to the disk, then gives it its final name. A
+/// Writes the checksums of the `.part`, syncs all of it to the disk, then gives it its final name. A
 /// checkpoint of the same step is replaced. TR_ERR_IO.
 tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir, uint64_t step,
                                               tr_error_t *err);
@@ -75,6 +75,14 @@ tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir,
 /// The step of the last complete checkpoint; 0 when there is none: steps count from 1.
 tr_status controller_rundir_checkpoint_latest(uint64_t *step, const controller_rundir_t *rundir,
                                               tr_error_t *err);
+
+/// As controller_rundir_checkpoint_latest, of those whose bytes are the ones that were written: it
+/// reads the newest one whole. One that is damaged is renamed to step-000040.damaged, for the one
+/// before it to be the newest. *damage: a sentence that names the damaged file, owned by the caller
+/// (free); NULL when there is none. TR_ERR_FORMAT when none is whole: all stay as they are then.
+/// TR_ERR_IO.
+tr_status controller_rundir_checkpoint_verify(uint64_t *step, char **damage,
+                                              const controller_rundir_t *rundir, tr_error_t *err);
 
 /// Removes all but the last `keep` complete checkpoints, oldest first. keep >= 1.
 tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, uint64_t keep,

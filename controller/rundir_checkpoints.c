@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "controller/checksums.h"
 #include "controller/rundir.h"
 
 /// The name under which a checkpoint is written.
@@ -76,6 +77,7 @@ tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir,
     char *part = part_of(rundir, step);
     char *away = away_of(path);
     tr_status status;
+    TR_TRY_GOTO(controller_checksums_write(part, err), done);
     // The bytes must be on the disk before the name says that they are.
     TR_TRY_GOTO(tr_directory_sync_tree(part, err), done);
     // A run that went back writes a step's checkpoint again.
@@ -171,6 +173,63 @@ tr_status controller_rundir_checkpoint_latest(uint64_t *step, const controller_r
     }
     free(steps.items);
     return TR_OK;
+}
+
+/// Gives a damaged checkpoint a name that no reader takes for one.
+static tr_status set_aside(const controller_rundir_t *rundir, uint64_t step, tr_error_t *err)
+{
+    char *path = controller_rundir_checkpoint(rundir, step);
+    char *aside = tr_format("%s.damaged", path);
+    // One that the same step left earlier.
+    tr_status status = tr_directory_remove(aside, err);
+    if (status == TR_OK) {
+        status = move(path, aside, err);
+    }
+    free(aside);
+    free(path);
+    return status;
+}
+
+tr_status controller_rundir_checkpoint_verify(uint64_t *step, char **damage,
+                                              const controller_rundir_t *rundir, tr_error_t *err)
+{
+    steps_t steps;
+    size_t whole;
+    tr_error_t newest = {0};
+    tr_status status;
+    *step = 0;
+    *damage = NULL;
+    TR_TRY_GOTO(list(&steps, rundir, err), done);
+    // Newest first, up to one that is whole.
+    for (whole = steps.count; whole > 0; whole--) {
+        char *path = controller_rundir_checkpoint(rundir, steps.items[whole - 1]);
+        tr_error_t found = {0};
+        status = controller_checksums_check(path, &found);
+        free(path);
+        if (status == TR_OK) {
+            break;
+        }
+        newest = whole == steps.count ? found : newest;
+    }
+    if (whole == 0 && steps.count > 0) {
+        status = tr_fail(err, TR_ERR_FORMAT,
+                         "no checkpoint of '%s' is whole: %s; to begin the run anew, remove them",
+                         controller_rundir_path(rundir), newest.text);
+        goto done;
+    }
+    // Only now: where nothing is whole, everything stays as it is.
+    for (size_t i = whole; i < steps.count; i++) {
+        TR_TRY_GOTO(set_aside(rundir, steps.items[i], err), done);
+    }
+    *step = whole > 0 ? steps.items[whole - 1] : 0;
+    if (whole < steps.count) {
+        *damage = tr_format("a checkpoint is damaged: %s; the run goes on from step %" PRIu64
+                            ", and keeps the damaged one as step-%06" PRIu64 ".damaged",
+                            newest.text, *step, steps.items[steps.count - 1]);
+    }
+done:
+    free(steps.items);
+    return status;
 }
 
 tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, uint64_t keep,

@@ -415,6 +415,99 @@ Test(checkpoints, are_on_the_disk_before_they_bear_their_name, .init = make_run,
     cr_assert_lt(find_note("/checkpoints"), NOTES);
 }
 
+// Damage
+
+/// The newest whole checkpoint is that of `step`, and the sentence about damage has this in it;
+/// NULL: nothing is damaged.
+static void expect_whole(uint64_t step, const char *damaged)
+{
+    uint64_t found;
+    char *damage;
+    cr_assert_eq(controller_rundir_checkpoint_verify(&found, &damage, rundir, &err), TR_OK, "%s",
+                 err.text);
+    cr_assert_eq(found, step);
+    cr_assert_eq(damage != NULL, damaged != NULL, "%s", damage);
+    cr_assert(damaged == NULL || strstr(damage, damaged) != NULL, "%s", damage);
+    free(damage);
+}
+
+/// Writes the file of a checkpoint again, or removes it when text is NULL.
+static void change(const char *checkpoint, const char *file, const char *text)
+{
+    char *changed = tr_format("%s/checkpoints/%s/%s", path, checkpoint, file);
+    if (text == NULL) {
+        cr_assert_eq(unlink(changed), 0);
+    } else {
+        cr_assert_eq(tr_file_write_atomic(changed, text, strlen(text), &err), TR_OK, "%s",
+                     err.text);
+    }
+    free(changed);
+}
+
+Test(damage, of_any_kind_sends_the_run_to_the_checkpoint_before, .init = make_run, .fini = clear)
+{
+    static const struct {
+        const char *file, *text;
+    } changes[] = {
+        {"model/weights", "weightz"}, {"model/weights", "weight"}, {"model/weights", ""},
+        {"model/weights", NULL},      {"checksums.json", ""},      {"checksums.json", "{\"mo"},
+        {"checksums.json", "[]"},     {"checksums.json", NULL},
+    };
+    expect_whole(0, NULL);
+    add_checkpoint(1, "weights");
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        add_checkpoint(2, "weights");
+        expect_whole(2, NULL);
+        change("step-000002", changes[i].file, changes[i].text);
+        expect_whole(1, changes[i].file);
+        expect_latest(1);
+        cr_assert(has("checkpoints/step-000002.damaged"));
+        expect_whole(1, NULL);
+    }
+}
+
+Test(damage, of_the_newest_two_is_passed_over, .init = make_run, .fini = clear)
+{
+    for (uint64_t step = 1; step <= 3; step++) {
+        add_checkpoint(step, "weights");
+    }
+    change("step-000002", "model/weights", "x");
+    change("step-000003", "model/weights", "y");
+    expect_whole(1, "step-000003/model/weights");
+}
+
+Test(damage, of_every_checkpoint_is_an_error, .init = make_run, .fini = clear)
+{
+    add_checkpoint(1, "weights");
+    change("step-000001", "model/weights", "x");
+    uint64_t step;
+    char *damage;
+    for (size_t again = 0; again < 2; again++) {
+        cr_assert_eq(controller_rundir_checkpoint_verify(&step, &damage, rundir, &err),
+                     TR_ERR_FORMAT);
+        cr_assert_not_null(strstr(err.text, "step-000001/model/weights"), "%s", err.text);
+        cr_assert(damage == NULL && has("checkpoints/step-000001"));
+    }
+}
+
+Test(damage, is_not_what_somebody_added, .init = make_run, .fini = clear)
+{
+    add_checkpoint(1, "weights");
+    change("step-000001", "notes.txt", "the good one");
+    expect_whole(1, NULL);
+}
+
+// As xxhash.xxh3_64_hexdigest(b"weights") of PyPI gives it.
+Test(damage, is_told_by_the_files_xxh3, .init = make_run, .fini = clear)
+{
+    add_checkpoint(1, "weights");
+    char *list = tr_format("%s/checkpoints/step-000001/checksums.json", path);
+    char *text = scratch_read(list, NULL);
+    cr_assert_str_eq(text, "{\n  \"model/weights\": \"06cc94573ff53c71\"\n}");
+    free(text);
+    free(list);
+}
+
 Test(checkpoints, that_were_not_begun_cannot_be_committed, .init = make_run, .fini = clear)
 {
     cr_assert_eq(controller_rundir_checkpoint_commit(rundir, 1, &err), TR_ERR_IO);

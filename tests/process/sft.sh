@@ -139,6 +139,17 @@ PYTHON
     say "two epochs of TRL's SFTTrainer"
 }
 
+start damaged checkpoint.every=2 checkpoint.keep=3
+wait_for "no sixth step" has_steps "$RUN" 6
+kill -TERM "$JOB"
+wait "$JOB" && fail "a stopped run exits 0"
+newest=$(find "$RUN/checkpoints" -name 'step-??????' | sort | tail -n 1)
+truncate -s -1 "$newest/optimizer.safetensors"
+"$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"
+grep -q "damaged: .*$(basename "$newest")/optimizer.safetensors" "$RUN.resumed" || fail "damage is not named: $(cat "$RUN.resumed")"
+cmp -s "$SCRATCH/base/final/model.safetensors" "$RUN/final/model.safetensors" || fail "a damaged checkpoint: other bytes"
+say "a damaged checkpoint is named, and the one before it is used"
+
 run pairs steps=6 "data.train=[$SCRATCH/pairs.jsonl]" "data.eval=[]"
 python3 - "$SCRATCH/pairs/metrics.jsonl" <<'PYTHON' || fail "prompts with completions are not learnt"
 import json, sys
