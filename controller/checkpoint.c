@@ -19,7 +19,7 @@
 #include "proto/body.h"
 #include "proto/weights/weights.h"
 
-// The file has three keys; the bound keeps a wrong file from being read into memory.
+// The file has a few keys; the bound keeps a wrong file from being read into memory.
 enum { STATE_LIMIT = 1 << 16 }; // bytes of state.json
 
 // Saving
@@ -65,6 +65,12 @@ static tr_status write_state(const controller_run_t *run, const char *directory,
     char data[17];
     snprintf(data, sizeof data, "%016" PRIx64, run->data);
     json_object_set_new(state, "data", json_string(data));
+    if (run->best.step > 0) {
+        json_object_set_new(state, "best",
+                            json_pack("{s:I, s:f, s:I}", "step", (json_int_t)run->best.step,
+                                      "value", run->best.value, "later",
+                                      (json_int_t)run->best.later));
+    }
     // For people to read: the only file of a checkpoint that is not the model's.
     char *text = json_dumps(state, JSON_INDENT(2));
     tr_status status = tr_file_write_atomic(path, text, strlen(text), err);
@@ -115,8 +121,10 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
     TR_TRY_GOTO(controller_appender_sync(run->events, err), done);
     // From here on the checkpoint exists; until here a crash leaves the one before.
     TR_TRY_GOTO(controller_rundir_checkpoint_commit(run->rundir, step, err), done);
+    TR_TRY_GOTO(controller_rundir_link_best(run->rundir, run->best.step, err), done);
     // Older ones go only when the new one is on the disk.
-    TR_TRY_GOTO(controller_rundir_checkpoint_prune(run->rundir, run->recipe->checkpoint.keep, err),
+    TR_TRY_GOTO(controller_rundir_checkpoint_prune(run->rundir, run->recipe->checkpoint.keep,
+                                                   run->best.step, err),
                 done);
     // Workers that join from now on begin from this checkpoint.
     controller_checkpoint_announce(run, step);
@@ -140,6 +148,25 @@ static tr_status check_data(const controller_run_t *run, const json_t *state, tr
                          tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
 }
 
+/// The best evaluation so far, which a run without checkpoint.best has not.
+static tr_status read_best(controller_best_t *best, const json_t *state, const char *path,
+                           tr_error_t *err)
+{
+    json_t *object;
+    int64_t step, later;
+    *best = (controller_best_t){0};
+    if (json_object_get(state, "best") == NULL) {
+        return TR_OK;
+    }
+    TR_TRY(tr_body_object(&object, state, "best", path, err));
+    TR_TRY(tr_body_integer(&step, object, "step", 1, INT64_MAX, path, err));
+    TR_TRY(tr_body_integer(&later, object, "later", 0, INT64_MAX, path, err));
+    TR_TRY(tr_body_real(&best->value, object, "value", path, err));
+    best->step = (uint64_t)step;
+    best->later = (uint64_t)later;
+    return TR_OK;
+}
+
 /// Reads state.json of the checkpoint, which must be that of its directory's step.
 static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
@@ -153,6 +180,7 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
     TR_TRY_GOTO(tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err), done);
     TR_TRY_GOTO(tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err), done);
     TR_TRY_GOTO(check_data(run, state, err), done);
+    TR_TRY_GOTO(read_best(&run->best, state, path, err), done);
     if ((uint64_t)found != step) {
         status =
             tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,
@@ -219,10 +247,12 @@ static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
 tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_error_t *err)
 {
     run->tokens = 0;
+    run->best = (controller_best_t){0};
     TR_TRY(controller_rundir_checkpoint_latest(&run->step, run->rundir, err));
     if (run->step > 0) {
         TR_TRY(read_state(run, run->step, err));
     }
+    TR_TRY(controller_rundir_link_best(run->rundir, run->best.step, err));
     // Outputs and configs first: a worker may join while the learners are restored.
     TR_TRY(open_outputs(run, err));
     controller_checkpoint_announce(run, run->step);
@@ -250,7 +280,7 @@ tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *er
     // Written with the run's last step, whose checkpoint is already on the disk.
     tr_status status = !tr_algorithm_learns(run->algorithm)
                            ? tr_directory_make(path, err)
-                           : save_role(run, TR_ROLE_ACTOR, path, false, run->recipe->steps, err);
+                           : save_role(run, TR_ROLE_ACTOR, path, false, run->step, err);
     free(path);
     return status;
 }

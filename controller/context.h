@@ -16,6 +16,13 @@
 #include "controller/rundir.h"
 #include "proto/sequences.h"
 
+/// The best evaluation so far, by checkpoint.best.
+typedef struct controller_best {
+    uint64_t step; ///< 0: there was none
+    double value;
+    uint64_t later; ///< evaluations after it, which were not better
+} controller_best_t;
+
 typedef struct controller_run {
     const tr_recipe_t *recipe;
     const tr_algorithm_t *algorithm; ///< the recipe's
@@ -39,6 +46,7 @@ typedef struct controller_run {
     bool doubted;    ///< that a KL can be what it is: said once
     uint64_t data;   ///< a checksum of the rows: a checkpoint is of these alone
     uint64_t step;   ///< steps finished
+    controller_best_t best;
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
 

@@ -16,8 +16,7 @@
 /// Responses on their way from the rollouts.
 typedef struct generation {
     controller_run_t *run;
-    uint64_t before;      // prompts of the steps before
-    const uint32_t *rows; // [responses / samples]
+    const controller_prompts_t *prompts;
     size_t responses;
     /// [shard_count] of the rollouts, NULL until one arrives; shards point into them
     tr_message_t **answers;
@@ -37,7 +36,7 @@ static bool truncates(const tr_generation_options_t *generation)
 /// The row of the prompt that response i answers.
 static uint32_t row_of(const generation_t *g, size_t i)
 {
-    return g->rows[i / g->run->recipe->generation.samples];
+    return g->prompts->chosen[i / g->run->recipe->generation.samples];
 }
 
 /// Refuses responses that were generated with other weights than the published ones: PPO's ratio
@@ -91,9 +90,9 @@ static tr_status take_shard(void *context, size_t index, const tr_message_t *rep
 static json_t *generate_body(const generation_t *g)
 {
     const tr_recipe_t *recipe = g->run->recipe;
-    json_t *body =
-        json_pack("{s:O, s:I, s:b}", "weights", g->run->weights, "seed", (json_int_t)recipe->seed,
-                  "ignore_eos", (int)(recipe->generation.stop_token == TR_STOP_TOKEN_NONE));
+    json_t *body = json_pack("{s:O, s:I, s:b}", "weights", g->run->weights, "seed",
+                             (json_int_t)g->prompts->seed, "ignore_eos",
+                             (int)(recipe->generation.stop_token == TR_STOP_TOKEN_NONE));
     tr_fields_to_json(body, &recipe->generation, &tr_generation_fields);
     return body;
 }
@@ -102,22 +101,21 @@ static json_t *generate_body(const generation_t *g)
 /// of the prompt in the run, number of the sample.
 static void put_prompts(const generation_t *g, size_t first, size_t count, tr_message_t *message)
 {
-    size_t samples = g->run->recipe->generation.samples;
-    size_t tokens = 0, at = 0;
+    const tr_sequence_t *sequences = g->prompts->rows->sequences;
+    size_t samples = g->run->recipe->generation.samples, tokens = 0, at = 0;
     for (size_t i = 0; i < count; i++) {
-        tokens += g->run->rows.sequences[row_of(g, first + i)].prompt;
+        tokens += sequences[row_of(g, first + i)].prompt;
     }
     // One block for all four vectors.
     // Two samples of a prompt carry it twice: the rollout then needs no table of prompts.
     int32_t *ids = tr_calloc(tokens + 3 * count + 1, sizeof *ids);
     int32_t *starts = ids + tokens, *numbers = starts + count + 1, *sample = numbers + count;
     for (size_t i = 0; i < count; i++) {
-        const tr_sequence_t *row = &g->run->rows.sequences[row_of(g, first + i)];
+        const tr_sequence_t *row = &sequences[row_of(g, first + i)];
         memcpy(ids + at, row->ids, row->prompt * sizeof *ids);
         at += row->prompt;
         starts[i + 1] = (int32_t)at;
-        // Counted over the run, so that a prompt which returns in a later epoch is sampled anew.
-        numbers[i] = (int32_t)(g->before + (first + i) / samples);
+        numbers[i] = (int32_t)(g->prompts->number + (first + i) / samples);
         sample[i] = (int32_t)((first + i) % samples);
     }
     tr_message_add_vector(message, "ids", TR_I32, tokens, ids);
@@ -175,28 +173,24 @@ static bool all_shards(const void *context)
 static tr_status generate(controller_experience_t *experience, generation_t *g, tr_error_t *err)
 {
     controller_run_t *run = g->run;
-    controller_run_phase(run, "rollout");
-    // Sample ids count over all steps, so that an id names one response of the run.
-    uint64_t before = g->before * run->recipe->generation.samples;
+    controller_run_phase(run, g->prompts->phase);
     // Before the requests: the first shard is sent to the judges as soon as it comes.
-    controller_judges_begin(run->judges, g->responses, (int64_t)before);
+    controller_judges_begin(run->judges, g->prompts->rows, g->responses, g->prompts->first_id);
     ask_rollouts(g);
     // Until the shards are there: requests to judges stay open.
     TR_TRY(controller_calls_until(run->calls, all_shards, g, err));
-    return controller_experience_init(experience, &run->rows, g->rows,
+    return controller_experience_init(experience, g->prompts->rows, g->prompts->chosen,
                                       run->recipe->generation.samples, g->shards, g->shard_count,
                                       err);
 }
 
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
-                              uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err)
+                              const controller_prompts_t *prompts, tr_error_t *err)
 {
-    const tr_order_t order = controller_run_order(run, &run->rows);
     generation_t g = {
         .run = run,
-        .before = tr_order_taken(&order, step - 1),
-        .rows = rows,
-        .responses = prompts * run->recipe->generation.samples,
+        .prompts = prompts,
+        .responses = prompts->count * run->recipe->generation.samples,
     };
     // After a failure some shards may be there: they end here with the others.
     tr_status status = generate(experience, &g, err);
@@ -206,6 +200,23 @@ tr_status controller_generate(controller_experience_t *experience, controller_ru
     free(g.answers);
     free(g.shards);
     return status;
+}
+
+controller_prompts_t controller_prompts_of_step(const controller_run_t *run, uint64_t step,
+                                                const uint32_t *chosen, size_t count)
+{
+    const tr_order_t order = controller_run_order(run, &run->rows);
+    uint64_t number = tr_order_taken(&order, step - 1);
+    return (controller_prompts_t){
+        .phase = "rollout",
+        .rows = &run->rows,
+        .chosen = chosen,
+        .count = count,
+        .seed = run->recipe->seed,
+        .number = number,
+        // An id names one response of the run.
+        .first_id = (int64_t)(number * run->recipe->generation.samples),
+    };
 }
 
 /// The mean number of tokens that truncation kept: the whole vocabulary where a list is empty.
@@ -241,6 +252,39 @@ tr_status controller_generation_report(const controller_run_t *run,
                                  err);
 }
 
+tr_status controller_generation_write(const controller_run_t *run, const tr_rows_t *rows,
+                                      const char *split, uint64_t step,
+                                      const controller_experience_t *e, size_t most,
+                                      tr_error_t *err)
+{
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < e->count && i < most && status == TR_OK; i++) {
+        size_t n, length;
+        const int32_t *response = controller_experience_response(e, i, &n);
+        char *text = tr_tokenizer_decode(&length, run->tokenizer, response, n,
+                                         TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
+        uint32_t row = e->rows[i / e->samples];
+        // Conversations in full are the result of a run without training.
+        json_t *messages = tr_algorithm_learns(run->algorithm)
+                               ? NULL
+                               : tr_rows_conversation(rows, row, text, length);
+        const controller_sample_t sample = {
+            .step = step,
+            .split = split,
+            .prompt = tr_rows_prompt(rows, row),
+            .response = text,
+            .length = length,
+            .score = (double)e->scores[i],
+            .finish = tr_finish_name((tr_finish_t)e->finish[i]),
+            .messages = messages,
+        };
+        status = controller_samples_append(run->samples, &sample, err);
+        json_decref(messages);
+        free(text);
+    }
+    return status;
+}
+
 tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,
                                               const controller_experience_t *e, tr_error_t *err)
 {
@@ -250,20 +294,6 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
     // The first and the last step always, so that a short run leaves samples too.
     bool due = all || (options->every > 0 &&
                        (step == 1 || step == run->recipe->steps || step % options->every == 0));
-    size_t count = all || e->count < options->count ? e->count : options->count;
-    tr_status status = TR_OK;
-    for (size_t i = 0; due && i < count && status == TR_OK; i++) {
-        size_t n, length;
-        const int32_t *response = controller_experience_response(e, i, &n);
-        char *text = tr_tokenizer_decode(&length, run->tokenizer, response, n,
-                                         TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
-        uint32_t row = e->rows[i / e->samples];
-        json_t *messages = all ? tr_rows_conversation(&run->rows, row, text, length) : NULL;
-        status = controller_samples_append(
-            run->samples, step, tr_rows_prompt(&run->rows, row), text, length, (double)e->scores[i],
-            tr_finish_name((tr_finish_t)e->finish[i]), messages, err);
-        json_decref(messages);
-        free(text);
-    }
-    return status;
+    size_t most = all ? e->count : due ? options->count : 0;
+    return controller_generation_write(run, &run->rows, NULL, step, e, most, err);
 }

@@ -6,12 +6,28 @@
 #include "controller/context.h"
 #include "controller/experience.h"
 
-/// Fills *experience with generation.samples responses to each of rows: [prompts], generated with
-/// the published weights. The judges' requests are on their way: their scores are complete
+/// Prompts that get responses, and the random numbers that these are sampled with.
+typedef struct controller_prompts {
+    const char *phase;      ///< what is being done with them, for people
+    const tr_rows_t *rows;  ///< where they stand
+    const uint32_t *chosen; ///< [count] indices of rows
+    size_t count;
+    uint64_t seed;
+    uint64_t number;  ///< of the first: seed, number and sample's number address a response's draws
+    int64_t first_id; ///< of the responses' ids for judges, which count on from it
+} controller_prompts_t;
+
+/// Fills *experience with generation.samples responses to each of the prompts, generated with the
+/// published weights. The judges' requests are on their way: their scores are complete
 /// (controller_judges_scores) after controller_calls_finish. Failures as controller_calls_until;
 /// there is then nothing to release.
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
-                              uint64_t step, const uint32_t *rows, size_t prompts, tr_error_t *err);
+                              const controller_prompts_t *prompts, tr_error_t *err);
+
+/// chosen: [count] of the run's rows, as the prompts of training step `step`: a prompt that returns
+/// in a later epoch is sampled anew.
+controller_prompts_t controller_prompts_of_step(const controller_run_t *run, uint64_t step,
+                                                const uint32_t *chosen, size_t count);
 
 /// Adds the metrics of the responses themselves (lengths, ends, kept tokens), for every algorithm
 /// that generates.
@@ -19,10 +35,17 @@ tr_status controller_generation_report(const controller_run_t *run,
                                        const controller_experience_t *experience,
                                        controller_record_t *record, tr_error_t *err);
 
-/// Writes to samples.jsonl, when due, the first responses of the batch with their scores; without
-/// training, all of them.
+/// Writes to samples.jsonl, when due, the first responses of the step's batch with their scores;
+/// without training, all of them.
 tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,
                                               const controller_experience_t *experience,
                                               tr_error_t *err);
+
+/// Writes the first `most` responses, or all, to prompts of `rows`. split: "eval" for held-out
+/// prompts, else NULL.
+tr_status controller_generation_write(const controller_run_t *run, const tr_rows_t *rows,
+                                      const char *split, uint64_t step,
+                                      const controller_experience_t *experience, size_t most,
+                                      tr_error_t *err);
 
 #endif

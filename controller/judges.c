@@ -39,7 +39,7 @@ typedef struct request {
 
 /// Judges of the recipe, and the step's results and requests.
 struct controller_judges {
-    const tr_rows_t *rows;
+    const tr_rows_t *rows; // of the step's prompts
     const tr_tokenizer_t *tokenizer;
     controller_calls_t *calls;
     result_t *results; // [judges]
@@ -50,12 +50,11 @@ struct controller_judges {
     size_t request_count;
 };
 
-controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_rows_t *rows,
+controller_judges_t *controller_judges_new(const tr_judges_t *judges,
                                            const tr_tokenizer_t *tokenizer,
                                            controller_calls_t *calls)
 {
     controller_judges_t *self = tr_calloc(1, sizeof *self);
-    self->rows = rows;
     self->tokenizer = tokenizer;
     self->calls = calls;
     // One result a judge, in the order of the recipe: it decides the order of sums and metrics.
@@ -97,9 +96,11 @@ void controller_judges_destroy(controller_judges_t **self)
     }
 }
 
-void controller_judges_begin(controller_judges_t *self, size_t count, int64_t first_id)
+void controller_judges_begin(controller_judges_t *self, const tr_rows_t *rows, size_t count,
+                             int64_t first_id)
 {
     clear(self);
+    self->rows = rows;
     self->count = count;
     self->first_id = first_id;
     for (size_t j = 0; j < self->judges; j++) {

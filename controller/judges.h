@@ -15,13 +15,15 @@
 typedef struct controller_judges controller_judges_t;
 
 /// All borrowed.
-controller_judges_t *controller_judges_new(const tr_judges_t *judges, const tr_rows_t *rows,
+controller_judges_t *controller_judges_new(const tr_judges_t *judges,
                                            const tr_tokenizer_t *tokenizer,
                                            controller_calls_t *calls);
 void controller_judges_destroy(controller_judges_t **judges);
 
-/// Starts a step: `count` responses, whose sample ids start at first_id. Forgets the step before.
-void controller_judges_begin(controller_judges_t *judges, size_t count, int64_t first_id);
+/// Starts a step: `count` responses to prompts of rows (borrowed), whose sample ids start at
+/// first_id. Forgets the step before.
+void controller_judges_begin(controller_judges_t *judges, const tr_rows_t *rows, size_t count,
+                             int64_t first_id);
 
 /// Requests scores of responses first..first + responses->count - 1 from every judge. rows:
 /// [responses->count], their prompts. responses is copied.

@@ -10,6 +10,13 @@
 
 #include "controller/metrics.h"
 
+/// Which of two values tells of better weights.
+typedef enum controller_better {
+    CONTROLLER_BETTER_NEITHER, ///< it cannot be told
+    CONTROLLER_BETTER_GREATER,
+    CONTROLLER_BETTER_LESS
+} controller_better_t;
+
 typedef struct controller_metric_row {
     const char *name;    ///< '*' stands for a part between slashes, at the end for any rest
     const char *unit;    ///< "nats", "tokens", ...
@@ -17,6 +24,7 @@ typedef struct controller_metric_row {
     const char *meaning; ///< one line
     const char *label;   ///< on the terminal, in the order of the table; NULL: not shown
     bool percent;        ///< shown as a percentage
+    controller_better_t better;
 } controller_metric_row_t;
 
 /// [controller_metric_count]

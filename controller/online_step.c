@@ -152,7 +152,9 @@ static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *
 {
     controller_run_t *run = o->run;
     double began = tr_clock_seconds();
-    TR_TRY(controller_generate(&o->experience, run, o->step, o->rows, o->prompts, err));
+    const controller_prompts_t prompts =
+        controller_prompts_of_step(run, o->step, o->rows, o->prompts);
+    TR_TRY(controller_generate(&o->experience, run, &prompts, err));
     // Responses are there; some scores may still be missing.
     double generated = tr_clock_seconds();
     controller_run_phase(run, "assess");

@@ -208,9 +208,11 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
 {
     const tr_recipe_t *recipe = s->run->recipe;
     double rate = controller_run_rate(s->run, recipe->optimizer.learning_rate, s->step);
-    size_t prompts = tr_order_batch(s->rows, &s->order, s->step - 1);
+    size_t count = tr_order_batch(s->rows, &s->order, s->step - 1);
     double began = tr_clock_seconds();
-    TR_TRY(controller_generate(&s->experience, s->run, s->step, s->rows, prompts, err));
+    const controller_prompts_t prompts =
+        controller_prompts_of_step(s->run, s->step, s->rows, count);
+    TR_TRY(controller_generate(&s->experience, s->run, &prompts, err));
     // Until the last response; the judges' remaining time counts as assess.
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));

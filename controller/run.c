@@ -13,6 +13,7 @@
 
 #include "common/base/clock.h"
 #include "controller/checkpoint.h"
+#include "controller/evaluation.h"
 #include "controller/events.h"
 #include "controller/metric_table.h"
 #include "controller/reference.h"
@@ -130,8 +131,8 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
     // From here on the step counts: the learners have finished it.
     run->step = record->step;
     json_object_del(controller_run_note(run), "failure");
-    if (run->eval_rows.count > 0 && checkpoint_due(run)) {
-        TR_TRY(controller_rows_evaluate(run, record, err));
+    if (controller_evaluation_due(run, checkpoint_due(run))) {
+        TR_TRY(controller_evaluation_take(run, record, err));
         note_scores(run, record);
     }
     TR_TRY(report_time(run, record, tr_clock_seconds() - began, err));
@@ -143,6 +144,14 @@ static tr_status take_step(controller_run_t *run, controller_record_t *record, t
     return TR_OK;
 }
 
+/// Whether run->step is the last one.
+static bool is_over(const controller_run_t *run)
+{
+    char *early = controller_evaluation_ends(run);
+    free(early);
+    return early != NULL || run->step == run->recipe->steps;
+}
+
 /// The next step, and its checkpoint when one is due.
 static tr_status advance(controller_run_t *run, tr_error_t *err)
 {
@@ -152,7 +161,9 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
     tr_status status = take_step(run, &record, err);
     controller_record_release(&record);
     TR_TRY(status);
-    return checkpoint_due(run) ? controller_checkpoint_save(run, run->step, err) : TR_OK;
+    // The best weights so far are kept, and the last ones are those that final/ has.
+    bool due = checkpoint_due(run) || run->best.step == run->step || is_over(run);
+    return due ? controller_checkpoint_save(run, run->step, err) : TR_OK;
 }
 
 /// Work that is done once, before the first step: log-probs of the reference.
@@ -188,7 +199,7 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
     // Progress is a step that was never finished before, however often the run went back.
     uint64_t furthest = run->step;
     unsigned returns = 0;
-    while (status == TR_ERR_VERSION || (status == TR_OK && run->step < run->recipe->steps)) {
+    while (status == TR_ERR_VERSION || (status == TR_OK && !is_over(run))) {
         if (status == TR_ERR_VERSION) {
             // A step that kills its learner each time would go on for ever.
             if (returns++ == RETURNS_MAX) {
@@ -321,14 +332,14 @@ static tr_status open_broker(controller_run_t *run, tr_error_t *err)
 /// Everything that a run holds but the outputs, which controller_checkpoint_return opens.
 static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *stop, tr_error_t *err)
 {
+    TR_TRY(controller_evaluation_check(run->recipe, err));
     // Data first: a mistake in it is reported before a worker can join.
     TR_TRY(load_data(run, err));
     TR_TRY(open_broker(run, err));
     run->calls = controller_calls_new(run->broker, stop);
     if (tr_algorithm_generates(run->algorithm)) {
         // Judges score responses, so algorithms on rows have none.
-        run->judges = controller_judges_new(&run->recipe->roles.reward, &run->rows, run->tokenizer,
-                                            run->calls);
+        run->judges = controller_judges_new(&run->recipe->roles.reward, run->tokenizer, run->calls);
     }
     uint64_t done;
     char *damage;
@@ -336,7 +347,7 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     // A resumed run's bar begins where its checkpoint ends.
     run->progress = controller_progress_new(stdout, done, run->recipe->steps);
     if (damage != NULL) {
-        note(run, damage);
+        controller_run_warn(run, "checkpoint", damage);
     }
     note_dropped(run, &run->rows,
                  tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
@@ -382,6 +393,10 @@ static tr_status run_recipe(controller_run_t *run, const volatile sig_atomic_t *
         status = take_all_steps(run, err);
     }
     if (status == TR_OK) {
+        char *early = controller_evaluation_ends(run);
+        if (early != NULL) {
+            controller_run_warn(run, "evaluation", early);
+        }
         status = controller_checkpoint_save_final(run, err);
     }
     close_run(run);

@@ -1,7 +1,7 @@
 /// The directory of a run: where its files are, who may write there, and its checkpoints.
 ///
 ///     output/name/  lock  endpoint  recipe.yaml  metrics.jsonl  samples.jsonl
-///                   events.out.tfevents.*  checkpoints/step-000040/  logs/  final/
+///                   events.out.tfevents.*  checkpoints/step-000040/  best  logs/  final/
 ///
 /// Used by the controller and the `troupe` command. An open directory is locked (flock) until it is
 /// destroyed or its process ends, so that two controllers never share a run; a process that starts
@@ -84,8 +84,13 @@ tr_status controller_rundir_checkpoint_latest(uint64_t *step, const controller_r
 tr_status controller_rundir_checkpoint_verify(uint64_t *step, char **damage,
                                               const controller_rundir_t *rundir, tr_error_t *err);
 
-/// Removes all but the last `keep` complete checkpoints, oldest first. keep >= 1.
+/// Removes all but the last `keep` complete checkpoints and that of step `best`, oldest first.
+/// keep >= 1.
 tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, uint64_t keep,
-                                             tr_error_t *err);
+                                             uint64_t best, tr_error_t *err);
+
+/// Makes `best` a link to the checkpoint of that step, in place of an older one; 0: no link.
+tr_status controller_rundir_link_best(const controller_rundir_t *rundir, uint64_t step,
+                                      tr_error_t *err);
 
 #endif

@@ -233,7 +233,7 @@ done:
 }
 
 tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, uint64_t keep,
-                                             tr_error_t *err)
+                                             uint64_t best, tr_error_t *err)
 {
     TR_ASSERT(keep >= 1, "keep %" PRIu64, keep);
     steps_t steps;
@@ -241,10 +241,37 @@ tr_status controller_rundir_checkpoint_prune(const controller_rundir_t *rundir, 
     tr_status status = TR_OK;
     // Oldest first: a kill in between leaves the newest ones.
     for (size_t i = 0; i + keep < steps.count && status == TR_OK; i++) {
+        if (steps.items[i] == best) {
+            continue;
+        }
         char *path = controller_rundir_checkpoint(rundir, steps.items[i]);
         status = discard(path, err);
         free(path);
     }
     free(steps.items);
+    return status;
+}
+
+// The best one
+
+tr_status controller_rundir_link_best(const controller_rundir_t *rundir, uint64_t step,
+                                      tr_error_t *err)
+{
+    char *link = controller_rundir_file(rundir, "best");
+    char *fresh = controller_rundir_file(rundir, "best.tmp");
+    char *path = controller_rundir_checkpoint(rundir, step);
+    // Relative, so that a run directory can be moved.
+    const char *target = path + strlen(controller_rundir_path(rundir)) + 1;
+    tr_status status = TR_OK;
+    // Made aside and renamed, so that a reader always finds one of the two.
+    if ((unlink(step == 0 ? link : fresh) != 0 && errno != ENOENT) ||
+        (step > 0 && symlink(target, fresh) != 0)) {
+        status = tr_fail(err, TR_ERR_IO, "cannot link '%s': %s", link, strerror(errno));
+    } else if (step > 0) {
+        status = move(fresh, link, err);
+    }
+    free(path);
+    free(fresh);
+    free(link);
     return status;
 }

@@ -5,6 +5,7 @@
 ///
 /// Of `troupe sample` (deploy/sample_rows.h) it is the result: where a prompt is a conversation,
 /// messages are that conversation, with the response at its end.
+/// Responses to prompts of data.eval have "split": "eval" too.
 #ifndef CONTROLLER_SAMPLES_H
 #define CONTROLLER_SAMPLES_H
 
@@ -12,11 +13,20 @@
 
 #include "controller/appender.h"
 
-/// Appends one line, flushed, to a file of controller_lines_open. response: [length] bytes, of
-/// which a NUL is kept; invalid UTF-8 becomes U+FFFD, in the prompt too. score: finite, else
-/// TR_ERR_NUMERIC. finish: tr_finish_name. messages: may be NULL.
-tr_status controller_samples_append(controller_appender_t *file, uint64_t step, const char *prompt,
-                                    const char *response, size_t length, double score,
-                                    const char *finish, const json_t *messages, tr_error_t *err);
+typedef struct controller_sample {
+    uint64_t step;
+    const char *split; ///< NULL: none
+    const char *prompt;
+    const char *response; ///< [length] bytes, of which a NUL is kept
+    size_t length;
+    double score;
+    const char *finish;     ///< tr_finish_name
+    const json_t *messages; ///< NULL: none
+} controller_sample_t;
+
+/// Appends one line, flushed, to a file of controller_lines_open. Invalid UTF-8 becomes U+FFFD.
+/// TR_ERR_NUMERIC when the score is not finite.
+tr_status controller_samples_append(controller_appender_t *file, const controller_sample_t *sample,
+                                    tr_error_t *err);
 
 #endif

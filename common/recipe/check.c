@@ -315,6 +315,32 @@ static void check_reward(const whole_t *whole)
     }
 }
 
+/// What is about evaluations needs something to evaluate, and what is about the best one its name.
+static void check_evaluation(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    const tr_recipe_evaluation_t *evaluation = &recipe->evaluation;
+    const struct {
+        const char *key;
+        bool set, of_best;
+    } keys[] = {
+        {"checkpoint.best", recipe->checkpoint.best != NULL, false},
+        {"evaluation.every", evaluation->every > 0, false},
+        {"evaluation.patience", evaluation->patience > 0, true},
+        {"evaluation.target", evaluation->target != TR_NO_TARGET, true},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (keys[i].set && recipe->data.eval.count == 0 && is_sound(whole, "data.eval")) {
+            REPORT(whole, "data.eval", keys[i].key, "expected at least one file for %s, found none",
+                   keys[i].key);
+        }
+        if (keys[i].set && keys[i].of_best && recipe->checkpoint.best == NULL) {
+            REPORT(whole, "checkpoint.best", keys[i].key, "expected a metric for %s, found null",
+                   keys[i].key);
+        }
+    }
+}
+
 /// The reference changes while the run goes on: log-probs asked beforehand, or a process that never
 /// sees the policy, cannot follow.
 static void check_sync(const whole_t *whole)
@@ -362,6 +388,7 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         {TR_READS_DPO, check_sync},
         {TR_READS_REWARD, check_reward},
         {TR_READS_KTO, check_kto},
+        {TR_READS_OPTIMIZER, check_evaluation},
     };
     whole_t whole = {reader, recipe, keys, root, NULL};
     // these hold whatever the algorithm

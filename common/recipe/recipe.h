@@ -15,6 +15,7 @@
 #ifndef TR_RECIPE_RECIPE_H
 #define TR_RECIPE_RECIPE_H
 
+#include <float.h>
 #include <stdio.h>
 
 #include "common/algo/bradley_terry.h"
@@ -133,7 +134,17 @@ typedef struct tr_recipe_roles {
 typedef struct tr_recipe_checkpoint {
     uint64_t every; ///< steps; default 20; 0: only at the end
     uint64_t keep;  ///< the latest so many; default 2, at least 1
+    char *best;     ///< a metric of evaluations, whose best step is kept too; NULL: none
 } tr_recipe_checkpoint_t;
+
+/// No metric has this value, which JSON can write.
+#define TR_NO_TARGET (-DBL_MAX)
+
+typedef struct tr_recipe_evaluation {
+    uint64_t every;    ///< steps; 0: at each checkpoint
+    uint64_t patience; ///< evaluations without a better one that end the run; 0: none do
+    double target;     ///< of checkpoint.best, which ends the run; TR_NO_TARGET: none does
+} tr_recipe_evaluation_t;
 
 typedef struct tr_recipe_samples {
     uint64_t every; ///< steps between samples in samples.jsonl; 0: never; default 10
@@ -165,6 +176,7 @@ typedef struct tr_recipe {
     tr_optimizer_options_t optimizer;
     tr_recipe_roles_t roles;
     tr_recipe_checkpoint_t checkpoint;
+    tr_recipe_evaluation_t evaluation;
     tr_recipe_samples_t samples;
     tr_recipe_network_t network;
     int precision;  ///< a tr_precision_t: of GPUs

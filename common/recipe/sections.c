@@ -74,9 +74,11 @@ static const tr_field_t data[] = {
     FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
           .help = "JSONL files, plain or gzipped: texts (`sft`), pairs (`reward`, `dpo`), or "
                   "labelled completions (`kto`)."),
-    FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
-          .help = "JSONL files that are evaluated at each checkpoint and never trained on "
-                  "(`eval_loss` and the other metrics)."),
+    FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_OPTIMIZER,
+          .help =
+              "JSONL files of held-out rows (`eval_loss` and the other metrics), or of held-out "
+              "prompts, which get responses and scores (`eval_objective/scores`, ...); section "
+              "`evaluation` says when."),
     FIELD(batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
           .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
     FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .rows = TR_ROWS_PROMPT,
@@ -273,6 +275,25 @@ static const tr_field_t checkpoint[] = {
           .help = "Steps between checkpoints; 0: only at the end."),
     FIELD(keep, TR_FIELD_WHOLE, "2", .range = &tr_range_positive_whole,
           .help = "How many of the latest are kept."),
+    FIELD(best, TR_FIELD_TEXT, "null", .nullable = true, .readers = TR_READS_OPTIMIZER,
+          .help = "A metric of evaluations, such as `eval_loss` or `eval_objective/scores`: the "
+                  "step with the best value keeps its checkpoint, and `best` in the run's "
+                  "directory links to it."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_evaluation_t, __VA_ARGS__)
+// Of data.eval: rows, or prompts where the algorithm generates.
+static const tr_field_t evaluation[] = {
+    FIELD(every, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_positive_whole,
+          .help = "Steps between evaluations of `data.eval`; null: at each checkpoint. The last "
+                  "step is always evaluated."),
+    FIELD(patience, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_positive_whole,
+          .help = "Evaluations in a row in which `checkpoint.best` is not better, after which the "
+                  "run ends; null: it goes on."),
+    FIELD(target, TR_FIELD_REAL, "null", .nullable = true, .null = TR_NO_TARGET,
+          .range = &tr_range_any,
+          .help = "The run ends when `checkpoint.best` is as good as this; null: it goes on."),
 };
 
 #undef FIELD
@@ -332,6 +353,7 @@ const recipe_section_t recipe_sections[] = {
     {"roles.critic", &tr_sharing_fields, AT(roles.critic.sharing), TR_READS_CRITIC, 0},
     {"roles", OWN(tr_recipe_roles_t, judges), AT(roles), TR_READS_PROMPTS, 0},
     {"checkpoint", OWN(tr_recipe_checkpoint_t, checkpoint), AT(checkpoint), 0, 0},
+    {"evaluation", OWN(tr_recipe_evaluation_t, evaluation), AT(evaluation), TR_READS_OPTIMIZER, 0},
     {"samples", OWN(tr_recipe_samples_t, samples), AT(samples), TR_READS_PROMPTS, 0},
     {"network", OWN(tr_recipe_network_t, network), AT(network), 0, 0},
 };

@@ -206,12 +206,12 @@ static tr_status hold_session(float *scores, controller_record_t *record, critic
          .hold = hold},
     };
     make_responses(&made);
-    controller_judges_t *session = controller_judges_new(&list, &rows, tokenizer, calls);
+    controller_judges_t *session = controller_judges_new(&list, tokenizer, calls);
     for (size_t j = 0; j < 2; j++) {
         critics[j].samples = json_array();
         fake_start(&workers[j], ENDPOINT);
     }
-    controller_judges_begin(session, RESPONSES, FIRST_ID);
+    controller_judges_begin(session, &rows, RESPONSES, FIRST_ID);
     for (size_t p = parts; p-- > 0;) { // the last part first: parts come in any order
         size_t first = p * RESPONSES / parts, end = (p + 1) * RESPONSES / parts;
         int32_t *starts = tr_calloc(end - first + 1, sizeof *starts);
@@ -417,11 +417,11 @@ Test(judges, a_step_forgets_the_one_before)
                             .group = good_name,
                             .answer = judge,
                             .context = &critic};
-    controller_judges_t *session = controller_judges_new(&list, &rows, tokenizer, calls);
+    controller_judges_t *session = controller_judges_new(&list, tokenizer, calls);
     make_responses(&made);
     fake_start(&worker, ENDPOINT);
     for (int64_t step = 0; step < 3; step++) {
-        controller_judges_begin(session, RESPONSES, FIRST_ID + step * 10);
+        controller_judges_begin(session, &rows, RESPONSES, FIRST_ID + step * 10);
         controller_judges_ask(session, 0, &made.responses, made.rows);
         cr_assert_eq(controller_calls_finish(calls, &err), TR_OK, "%s", err.text);
         controller_judges_scores(session, scores);

@@ -338,7 +338,7 @@ Test(checkpoints, steps_are_ordered_as_numbers, .init = make_run, .fini = clear)
     add_checkpoint(1000000, "a");
     add_checkpoint(999999, "b");
     expect_latest(1000000);
-    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 1, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 1, 0, &err), TR_OK, "%s", err.text);
     expect_latest(1000000);
     expect_checkpoints(1);
 }
@@ -353,7 +353,7 @@ Test(checkpoints, other_names_are_no_checkpoints_and_stay, .init = make_run, .fi
     make_file("checkpoints/step-000010");
     expect_latest(3);
     add_checkpoint(4, "b");
-    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 1, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 1, 0, &err), TR_OK, "%s", err.text);
     reopen();
     expect_checkpoints(6);
     expect_latest(4);
@@ -394,11 +394,31 @@ Test(checkpoints, pruning_keeps_the_last, .init = make_run, .fini = clear)
     for (uint64_t step = 10; step <= 50; step += 10) {
         add_checkpoint(step, "x");
     }
-    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 2, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 2, 0, &err), TR_OK, "%s", err.text);
     cr_assert(has("checkpoints/step-000040") && has("checkpoints/step-000050"));
     expect_checkpoints(2);
-    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 9, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 9, 0, &err), TR_OK, "%s", err.text);
     expect_checkpoints(2);
+}
+
+Test(checkpoints, of_the_best_step_are_kept_and_linked_to, .init = make_run, .fini = clear)
+{
+    for (uint64_t step = 10; step <= 50; step += 10) {
+        add_checkpoint(step, "x");
+    }
+    cr_assert_eq(controller_rundir_link_best(rundir, 10, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rundir_link_best(rundir, 20, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rundir_checkpoint_prune(rundir, 1, 20, &err), TR_OK, "%s", err.text);
+    cr_assert(has("checkpoints/step-000020") && has("checkpoints/step-000050"));
+    expect_checkpoints(2);
+    char target[64] = "", *link = controller_rundir_file(rundir, "best");
+    cr_assert_gt(readlink(link, target, sizeof target - 1), 0);
+    cr_assert_str_eq(target, "checkpoints/step-000020");
+    free(link);
+    cr_assert(has("best/model/weights"));
+    cr_assert_eq(controller_rundir_link_best(rundir, 0, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rundir_link_best(rundir, 0, &err), TR_OK, "%s", err.text);
+    cr_assert(!has("best"));
 }
 
 Test(checkpoints, are_on_the_disk_before_they_bear_their_name, .init = make_run, .fini = clear)

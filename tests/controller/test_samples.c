@@ -30,8 +30,9 @@ static void close_samples(void)
 
 static tr_status append(uint64_t step, const char *prompt, const char *response, double score)
 {
-    return controller_samples_append(samples, step, prompt, response, strlen(response), score,
-                                     "eos", NULL, &err);
+    const controller_sample_t sample = {step,  NULL,  prompt, response, strlen(response),
+                                        score, "eos", NULL};
+    return controller_samples_append(samples, &sample, &err);
 }
 
 static void expect_file(const char *expected)
@@ -51,8 +52,8 @@ Test(samples, a_line_has_its_five_keys_in_this_order, .init = open_samples, .fin
 Test(samples, a_conversation_comes_last, .init = open_samples, .fini = close_samples)
 {
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "Hi.");
-    cr_assert_eq(controller_samples_append(samples, 1, "p", "r", 1, 0, "eos", messages, &err),
-                 TR_OK, "%s", err.text);
+    const controller_sample_t sample = {1, NULL, "p", "r", 1, 0, "eos", messages};
+    cr_assert_eq(controller_samples_append(samples, &sample, &err), TR_OK, "%s", err.text);
     expect_file("{\"step\": 1, \"prompt\": \"p\", \"response\": \"r\", \"score\": 0, "
                 "\"finish\": \"eos\", \"messages\": [{\"role\": \"user\", \"content\": "
                 "\"Hi.\"}]}\n");
@@ -73,9 +74,8 @@ Test(samples, invalid_utf8_becomes_replacement_characters_and_a_nul_is_kept, .in
     static const char SAID[] = "a\xFF"
                                "b\xE2\x82"
                                "c\0d\xC3\xA9\xE2\x82";
-    cr_assert_eq(
-        controller_samples_append(samples, 1, "p", SAID, sizeof SAID - 1, 0, "eos", NULL, &err),
-        TR_OK, "%s", err.text);
+    const controller_sample_t sample = {1, NULL, "p", SAID, sizeof SAID - 1, 0, "eos", NULL};
+    cr_assert_eq(controller_samples_append(samples, &sample, &err), TR_OK, "%s", err.text);
     char *text = scratch_read(path, NULL);
     json_t *line = json_loads(text, JSON_ALLOW_NUL, NULL);
     cr_assert_not_null(line, "%s", text);
@@ -92,7 +92,8 @@ Test(samples, invalid_utf8_becomes_replacement_characters_and_a_nul_is_kept, .in
 Test(samples, what_holds_a_nul_is_read_again_by_a_run_that_goes_on, .init = open_samples,
      .fini = close_samples)
 {
-    cr_assert_eq(controller_samples_append(samples, 1, "p", "\0", 1, 0, "eos", NULL, &err), TR_OK);
+    const controller_sample_t sample = {1, NULL, "p", "\0", 1, 0, "eos", NULL};
+    cr_assert_eq(controller_samples_append(samples, &sample, &err), TR_OK);
     char *before = scratch_read(path, NULL);
     cr_assert_eq(append(2, "p", "q", 0), TR_OK);
     controller_appender_destroy(&samples);

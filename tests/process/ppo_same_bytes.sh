@@ -9,7 +9,7 @@ steps=8
 
 # Every third step takes the four prompts that are left of an epoch.
 head -n 20 examples/data/openings.jsonl >"$SCRATCH/prompts.jsonl"
-
+tail -n 4 examples/data/openings.jsonl >"$SCRATCH/held.jsonl"
 cat >"$SCRATCH/recipe.yaml" <<RECIPE
 name: base
 algorithm: ppo
@@ -17,7 +17,7 @@ seed: 7
 steps: $steps
 model: $MODEL
 output: $SCRATCH
-data: {prompts: [$SCRATCH/prompts.jsonl], batch: 8}
+data: {prompts: [$SCRATCH/prompts.jsonl], eval: [$SCRATCH/held.jsonl], batch: 8}
 generation: {temperature: 0.9, max_new_tokens: 24, samples: 2, stop_token: eos, top_k: 200, top_p: 0.98}
 ppo: {num_ppo_epochs: 2, num_mini_batches: 2, missing_eos_penalty: 0.5}
 optimizer: {learning_rate: 1.0e-3, chunk: 4}
@@ -25,7 +25,7 @@ roles:
   reward:
     - {words: {happy: 1.0, sad: -1.0, friend: 0.5}}
     - {length: {target: 20}, weight: 0.1}
-checkpoint: {every: 2, keep: 2}
+checkpoint: {every: 2, keep: 2, best: eval_objective/scores}
 samples: {every: 1, count: 2}
 log_level: debug
 RECIPE
@@ -123,6 +123,7 @@ wait "$JOB" && fail "a stopped run exits 0"
 same "$SCRATCH/base" "$RUN" "stopped and resumed"
 [ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after resuming"
 cmp -s "$SCRATCH/base/samples.jsonl" "$RUN/samples.jsonl" || fail "other samples after resuming"
+[ "$(readlink "$SCRATCH/base/best")" = "$(readlink "$RUN/best")" ] || fail "another best step after resuming"
 
 start killed
 wait_for "no third step" has_steps "$RUN" 3

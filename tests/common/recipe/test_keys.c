@@ -94,6 +94,10 @@ static const struct {
      "stochastic",
      {"roles.actor.device=cuda", "roles.rollout.device=cuda", "roles.critic.device=cuda"}},
     {"reward.normalize", "true", {"data.eval=[e.jsonl]"}},
+    {"checkpoint.best", "eval_loss", {"data.eval=[e.jsonl]"}},
+    {"evaluation.every", "3", {"data.eval=[e.jsonl]"}},
+    {"evaluation.patience", "3", {"data.eval=[e.jsonl]", "checkpoint.best=eval_loss"}},
+    {"evaluation.target", "0.5", {"data.eval=[e.jsonl]", "checkpoint.best=eval_loss"}},
     {"roles.reward", "[{regex: a}]", {NULL}},
 };
 

@@ -7,7 +7,7 @@ import socket
 import struct
 
 import oracle
-from data import BATCH, COMPLETIONS, PROMPTS, TEXTS, completion_ids, recipe, write_rows
+from data import BATCH, COMPLETIONS, PAIRS, PROMPTS, TEXTS, completion_ids, recipe, write_rows
 from harness import SCRATCH, attended, check, close, mean, measured, once, run, same, troupe, write_recipe
 from machine import PROGRAMS, check_lines, gpu, mpi, plan
 from models import EOS, STORIES, ids, policy_in_bf16, table_model
@@ -163,6 +163,77 @@ def _(t):
     check("eval_loss" not in t.base.first, "there is an eval_loss without rows")
     close(t.other.first["eval_loss"], oracle.sft([row_tokens(r) for r in COMPLETIONS[5:11]]), what="eval_loss")
     close(t.other.first["loss"], t.base.first["loss"], what="the loss of what is learnt")
+    evaluates_prompts()
+
+
+def evaluates_prompts():
+    """Held-out prompts: their responses' scores, and the KL by `troupe logprobs` of policy and reference."""
+    ppo = {**recipe("ppo"), "reference": None, "steps": 2, "checkpoint.every": 1, "checkpoint.keep": 9, "data.eval": write_rows("held-prompts", PROMPTS[4:])}
+    it, without = run(ppo), run({**ppo, "data.eval": None})
+    same([s for s in it.samples if "split" not in s], without.samples, "the samples of training")
+    same(it.weights("final"), without.weights("final"), "what is learnt")
+    for row in it.rows:
+        samples = [s for s in it.samples if s.get("split") == "eval" and s["step"] == row["step"]]
+        same([s["prompt"] for s in samples], [r["prompt"] for r in PROMPTS[4:]], "the held-out prompts")
+        close(row["eval_objective/scores"], mean(s["score"] for s in samples), what="eval_objective/scores")
+    last, folder = [s for s in it.samples if s.get("split") == "eval" and s["step"] == 2], it.path("final")
+    sums = [[sum(measured(model, s["prompt"], s["response"])["logprobs"]) for s in last] for model in (folder, ppo["model"])]
+    close(it.rows[1]["eval_objective/kl"], mean(a - b for a, b in zip(*sums)), 1e-4, 1e-5, "eval_objective/kl")
+    # The same draws each time: weights that do not change say the same again.
+    still = run({**ppo, "optimizer.learning_rate": 1e-12})
+    one, two = ([s["response"] for s in still.samples if s.get("split") == "eval" and s["step"] == step] for step in (1, 2))
+    same(one, two, "what the same weights say")
+
+
+def held_out(**more):
+    """Rows that are measured in every step, of a run that learns too fast, so that the loss falls and rises again."""
+    return lambda: {"data.eval": write_rows("held", COMPLETIONS[5:11]), "evaluation.every": 1, "steps": 10, "checkpoint.every": 1, "checkpoint.keep": 1,
+                    "checkpoint.best": "eval_loss", "optimizer.learning_rate": 0.4, **more}
+
+
+def measures(it):
+    return [row["eval_loss"] for row in it.rows if "eval_loss" in row]
+
+
+@row("evaluation.every", "sft", 3, held_out(**{"evaluation.every": None, "checkpoint.every": 2, "checkpoint.best": None, "steps": 7}))
+def _(t):
+    steps = [[row["step"] for row in it.rows if "eval_loss" in row] for it in (t.base, t.other)]
+    same(steps, [[2, 4, 6, 7], [3, 6, 7]], "the steps that are evaluated")
+
+
+@row("checkpoint.best", "sft", "eval_loss", held_out(**{"checkpoint.best": None}))
+def _(t):
+    losses = measures(t.other)
+    best = losses.index(min(losses)) + 1
+    check(1 < best < 10, f"the best step is {best} of {losses}")
+    same(t.other.checkpoints, [f"step-{best:06}", "step-000010"], "the checkpoints")
+    same(os.readlink(t.other.path("best")), f"checkpoints/step-{best:06}", "the link")
+    check(t.base.checkpoints == ["step-000010"] and not t.base.exists("best"), "the base keeps a best step")
+    # Rewards are better when they are greater.
+    rewards = run({**recipe("dpo"), "data.eval": write_rows("held-pairs", PAIRS[5:11]), "steps": 4, "checkpoint.every": 1, "checkpoint.keep": 1,
+                   "checkpoint.best": "eval_rewards/margins"})
+    margins = [r["eval_rewards/margins"] for r in rewards.rows]
+    same(os.readlink(rewards.path("best")), f"checkpoints/step-{margins.index(max(margins)) + 1:06}", "the link of margins")
+    refused = run({**t.recipe(("eval_num_tokens",))}, False)
+    check("checkpoint.best: expected a metric" in refused.out, refused.out)
+
+
+@row("evaluation.patience", "sft", 2, held_out())
+def _(t):
+    whole, losses = measures(t.base), measures(t.other)
+    best = whole.index(min(whole)) + 1
+    same(len(losses), best + 2, f"the last step, after {whole}")
+    check(t.other.exists("final", "model.safetensors") and "(evaluation.patience)" in t.other.out, t.other.out)
+    same(t.other.checkpoints[-1], f"step-{best + 2:06}", "the last checkpoint")
+
+
+@row("evaluation.target", "sft", 9.0, held_out())
+def _(t):
+    whole = measures(t.base)
+    check(whole[0] > 9.0 > min(whole), f"9 is not among {whole}")
+    first = next(i for i, loss in enumerate(whole) if loss <= 9.0) + 1
+    same(len(measures(t.other)), first, f"the last step, after {whole}")
+    check("(evaluation.target)" in t.other.out and t.other.exists("final", "model.safetensors"), t.other.out)
 
 
 @row("data.batch", "sft", 6)
