@@ -389,6 +389,20 @@ static tr_status pass_time(controller_calls_t *calls, tr_error_t *err)
     return TR_OK;
 }
 
+/// Whether the wait ends because the run is to stop: at once if a second signal says so, or if a
+/// call is not being worked on and may never be, since nobody starts workers any more.
+static bool stops(const controller_calls_t *calls)
+{
+    bool now = *calls->stop > 1 || calls->asked_to_stop;
+    for (size_t i = 0; i < calls->count && *calls->stop && !now; i++) {
+        const pending_t *pending = calls->items[i];
+        const controller_call_t *call = &pending->call;
+        now = pending->id == 0 ||
+              tr_dispatch_workers(tr_broker_dispatch(calls->broker), call->role, call->group) == 0;
+    }
+    return now;
+}
+
 /// One round of the wait: an event or a tick, then what time has changed.
 static tr_status turn(controller_calls_t *calls, tr_error_t *err)
 {
@@ -396,7 +410,7 @@ static tr_status turn(controller_calls_t *calls, tr_error_t *err)
     // A timeout is no failure here: the tick is for deadlines and signals.
     tr_status status = tr_broker_poll(&event, calls->broker, TICK_MS, err);
     // A stop comes before everything else, whatever has arrived.
-    if (*calls->stop || calls->asked_to_stop) {
+    if (stops(calls)) {
         if (status == TR_OK) {
             tr_event_release(&event);
         }

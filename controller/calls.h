@@ -58,7 +58,8 @@ typedef struct controller_watch {
 
 typedef struct controller_calls controller_calls_t;
 
-/// broker: borrowed. stop: set by a signal handler; ends the wait with TR_ERR_INTERRUPTED.
+/// broker: borrowed. stop: counted by a signal handler. 1: a wait goes on as long as workers are at
+/// it; 2: it ends. It ends with TR_ERR_INTERRUPTED.
 controller_calls_t *controller_calls_new(tr_broker_t *broker, const volatile sig_atomic_t *stop);
 void controller_calls_destroy(controller_calls_t **calls);
 

@@ -27,6 +27,7 @@ typedef struct controller_run {
     const tr_recipe_t *recipe;
     const tr_algorithm_t *algorithm; ///< the recipe's
     controller_rundir_t *rundir;
+    const volatile sig_atomic_t *stop; ///< above 0: the run is to end after its step
     tr_broker_t *broker;
     controller_calls_t *calls;
     tr_tokenizer_t *tokenizer; ///< the policy's
@@ -46,6 +47,7 @@ typedef struct controller_run {
     bool doubted;    ///< that a KL can be what it is: said once
     uint64_t data;   ///< a checksum of the rows: a checkpoint is of these alone
     uint64_t step;   ///< steps finished
+    bool stopping;   ///< it ends here, with a checkpoint
     controller_best_t best;
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;

@@ -1,5 +1,5 @@
-// Evaluation: what held-out rows and prompts say of the weights, which step's were the best, and when
-// that ends the run.
+// Evaluation: what held-out rows and prompts say of the weights, which step's were the best, and
+// when that ends the run.
 //
 // Rows are measured by the learner (rows_step.c), prompts by responses and judges, here.
 #include "controller/evaluation.h"

@@ -8,6 +8,7 @@
 #include "controller/run.h"
 #include "proto/endpoint.h"
 
+/// How often a signal came.
 static volatile sig_atomic_t stop;
 
 typedef struct options {
@@ -16,14 +17,15 @@ typedef struct options {
     tr_log_level_t level;
 } options_t;
 
-/// Asks the run to stop at its next poll. A second SIGINT ends the process at once.
+/// The first signal asks the run to end after its step, the second at its next poll. A second
+/// SIGINT ends the process at once.
 static void take_signal(int number)
 {
     // _Exit: nothing but the flag is safe to touch in a signal handler.
     if (stop && number == SIGINT) {
         _Exit(130);
     }
-    stop = 1;
+    stop = stop ? 2 : 1;
 }
 
 /// Reads one option or argument for argp.

@@ -162,7 +162,8 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
     controller_record_release(&record);
     TR_TRY(status);
     // The best weights so far are kept, and the last ones are those that final/ has.
-    bool due = checkpoint_due(run) || run->best.step == run->step || is_over(run);
+    run->stopping = *run->stop > 0;
+    bool due = checkpoint_due(run) || run->best.step == run->step || is_over(run) || run->stopping;
     return due ? controller_checkpoint_save(run, run->step, err) : TR_OK;
 }
 
@@ -214,6 +215,9 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
             continue;
         }
         status = advance(run, err);
+        if (status == TR_OK && run->stopping && !is_over(run)) {
+            return tr_fail(err, TR_ERR_INTERRUPTED, "stopped after step %" PRIu64, run->step);
+        }
         // Steps that are repeated after a return are no progress.
         if (run->step > furthest) {
             furthest = run->step;
@@ -450,6 +454,7 @@ tr_status controller_run(const char *directory, bool resume, const volatile sig_
         tr_log(TR_LOG_INFO, "run", "\"finished already\"");
         goto done;
     }
+    run.stop = stop;
     run.recipe = recipe;
     run.algorithm = tr_recipe_algorithm(recipe);
     status = run_recipe(&run, stop, err);

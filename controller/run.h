@@ -9,8 +9,8 @@
 #include "controller/context.h"
 
 /// Runs the recipe of a run directory to its end: from its last checkpoint when resume, else from
-/// the beginning. stop: set by a signal handler. TR_ERR_INTERRUPTED after a stop; the last
-/// checkpoint then stands.
+/// the beginning. stop: counted by a signal handler; above 0 the run ends after its step with a
+/// checkpoint, above 1 without either. TR_ERR_INTERRUPTED then.
 tr_status controller_run(const char *directory, bool resume, const volatile sig_atomic_t *stop,
                          tr_error_t *err);
 

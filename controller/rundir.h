@@ -67,8 +67,8 @@ tr_status controller_rundir_write_endpoint(controller_rundir_t *rundir, const ch
 tr_status controller_rundir_checkpoint_begin(char **path, const controller_rundir_t *rundir,
                                              uint64_t step, tr_error_t *err);
 
-/// Writes the checksums of the `.part`, syncs all of it to the disk, then gives it its final name. A
-/// checkpoint of the same step is replaced. TR_ERR_IO.
+/// Writes the checksums of the `.part`, syncs all of it to the disk, then gives it its final name.
+/// A checkpoint of the same step is replaced. TR_ERR_IO.
 tr_status controller_rundir_checkpoint_commit(const controller_rundir_t *rundir, uint64_t step,
                                               tr_error_t *err);
 

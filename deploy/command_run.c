@@ -6,10 +6,12 @@
 // process_group.c for the processes, supervisor.c for the time while they run.
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -20,6 +22,9 @@
 #include "deploy/preflight.h"
 #include "deploy/samples.h"
 #include "deploy/supervisor.h"
+
+/// --max-time, in seconds; infinite without it.
+static double max_s = INFINITY;
 
 /// Whether the run directory has the file or folder.
 static bool exists(const char *directory, const char *name)
@@ -97,6 +102,7 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
     bool began = false;
     tr_status status = preflight(&plan, recipe, directory, resume, &err);
     plan.began = &began;
+    plan.max_s = max_s;
     if (status == TR_OK) {
         status = memory_plan_check(recipe, &err);
     }
@@ -270,12 +276,54 @@ static int run_again(tr_recipe_t *recipe, bool again)
     return exit_code;
 }
 
+// The command lines
+
+/// "3h50m" as seconds: numbers with d, h, m or s, or one number of seconds. 0: it is none.
+static double duration_of(const char *text)
+{
+    static const char UNITS[] = "dhms";
+    static const double SECONDS[] = {86400.0, 3600.0, 60.0, 1.0};
+    double seconds = 0.0;
+    char *end;
+    do {
+        double number = strtod(text, &end);
+        const char *unit = *end == '\0' ? UNITS + 3 : strchr(UNITS, *end);
+        if (end == text || !(number >= 0.0 && number <= 1e9) || unit == NULL) {
+            return 0.0;
+        }
+        seconds += number * SECONDS[unit - UNITS];
+        text = *end == '\0' ? end : end + 1;
+    } while (*text != '\0');
+    return seconds;
+}
+
+#define MAX_TIME_OPTION                                                                 \
+    {                                                                                   \
+        "max-time", 't', "TIME", 0,                                                     \
+            "End after this time, such as 3h50m, with a checkpoint and exit code 75", 0 \
+    }
+
+/// Reads words and options. False, with a sentence, when --max-time is no time.
+static bool parse(command_line_t *line, int argc, char **argv)
+{
+    command_parse(line, argc, argv);
+    const char *text = line->values['t'];
+    max_s = text != NULL ? duration_of(text) : INFINITY;
+    if (max_s > 0.0) {
+        return true;
+    }
+    fprintf(stderr, "%s: --max-time: expected a time such as 3h50m, 45m or 90s, found '%s'\n",
+            argv[0], text);
+    return false;
+}
+
 /// Parses, loads the recipe, and runs in output/name.
 int command_run(int argc, char **argv)
 {
     static const struct argp_option table[] = {
         {"again", 'a', 0, 0,
          "Where the run is there already, go on with it, or say that it is finished", 0},
+        MAX_TIME_OPTION,
         {0},
     };
     command_line_t line = {
@@ -286,7 +334,9 @@ int command_run(int argc, char **argv)
         .missing = "the recipe is missing",
         .most = SIZE_MAX};
     tr_recipe_t *recipe = NULL;
-    command_parse(&line, argc, argv);
+    if (!parse(&line, argc, argv)) {
+        return EX_USAGE;
+    }
     tr_status status = command_load_recipe(&recipe, line.words, line.count);
     int exit_code =
         status == TR_OK ? run_again(recipe, line.values['a'] != NULL) : tr_status_exit_code(status);
@@ -297,13 +347,14 @@ int command_run(int argc, char **argv)
 /// Parses, and goes on.
 int command_resume(int argc, char **argv)
 {
+    static const struct argp_option table[] = {MAX_TIME_OPTION, {0}};
     command_line_t line = {
+        .options = table,
         .words_doc = "RUN_DIR [KEY=VALUE ...]",
         .doc = "Continue a run from its last checkpoint, to the same end as if it had never "
                "been stopped; or with more steps, another learning rate, other judges or machines: "
                "KEY=VALUE changes a key of its recipe from here on.",
         .missing = "the run directory is missing",
         .most = SIZE_MAX};
-    command_parse(&line, argc, argv);
-    return resume(line.words, line.count);
+    return parse(&line, argc, argv) ? resume(line.words, line.count) : EX_USAGE;
 }

@@ -63,8 +63,9 @@ typedef struct supervisor {
     sigset_t former;
     char *ready; ///< the file that the leader writes
     char *endpoint;
-    int stopped_by; ///< the signal that began STOPPING
-    bool settled;   ///< status, exit_code and err are final: the first cause counts
+    int stopped_by; ///< the signal that began STOPPING; 0: plan->max_s was over
+    double began;
+    bool settled; ///< status, exit_code and err are final: the first cause counts
     tr_status status;
     int exit_code;
     tr_error_t *err;
@@ -76,7 +77,8 @@ void supervisor_plan_init(supervisor_plan_t *plan)
     *plan = (supervisor_plan_t){
         .counters = "/proc/vmstat",
         .ready_s = 120.0,
-        .stop_s = 10.0,
+        .max_s = INFINITY,
+        .stop_s = INFINITY,
         .end_s = 5.0,
         .quick_s = 5.0,
         .first_pause = 0.1,
@@ -143,12 +145,15 @@ static void settle_failure(supervisor_t *s, tr_status status)
     settle(s, status, tr_status_exit_code(status));
 }
 
-/// Nothing when no signal came before.
+/// Of a run that was asked to end.
 static void settle_stopped(supervisor_t *s)
 {
     if (s->stopped_by != 0) {
         tr_fail(cause(s), TR_ERR_INTERRUPTED, "stopped by SIG%s", sigabbrev_np(s->stopped_by));
         settle_failure(s, TR_ERR_INTERRUPTED);
+    } else {
+        tr_fail(cause(s), TR_ERR_INTERRUPTED, "the time of --max-time is over");
+        settle(s, TR_ERR_INTERRUPTED, SUPERVISOR_TIME_OVER);
     }
 }
 
@@ -297,7 +302,7 @@ static void take_ready_file(supervisor_t *s)
         return;
     }
     s->endpoint = text;
-    enter(s, WATCHING, INFINITY);
+    enter(s, WATCHING, s->began + s->plan->max_s - tr_clock_seconds());
     if (s->plan->began != NULL) {
         *s->plan->began = true;
     }
@@ -309,21 +314,31 @@ static void take_ready_file(supervisor_t *s)
     }
 }
 
+/// Asks the leader to end after what it is at. signal: that said so; 0: the time is over.
+static void ask_to_end(supervisor_t *s, int signal)
+{
+    s->stopped_by = signal;
+    enter(s, STOPPING, s->plan->stop_s);
+    fprintf(stderr,
+            "\n%s: the run ends after its step, with a checkpoint; Ctrl-C ends it at once\n",
+            signal != 0 ? "stopping" : "the time of --max-time is over");
+    // only the leader: it tells the workers, so that a step's messages are not lost half way
+    child_signal(&s->leader, SIGTERM);
+}
+
 /// SIGINT, SIGTERM or SIGHUP. The terminal sends Ctrl-C to us alone (child.c).
 static void take_signal(supervisor_t *s, int number)
 {
     // the log names the signal: later it matters who stopped a run
     child_note(s->log, &s->leader, "is to end: SIG%s came", sigabbrev_np(number));
     if (s->phase == STARTING || s->phase == WATCHING) {
-        s->stopped_by = number;
-        enter(s, STOPPING, s->plan->stop_s);
-        // only the leader: it tells the workers, so that a step's messages are not lost half way
-        child_signal(&s->leader, SIGTERM);
-        // a second Ctrl-C: at once
-    } else if (number == SIGINT) {
+        ask_to_end(s, number);
+    } else if (number == SIGINT) { // a second Ctrl-C: at once
         tr_fail(cause(s), TR_ERR_INTERRUPTED, "killed by a second SIGINT");
         settle(s, TR_ERR_INTERRUPTED, KILLED_CODE);
         kill_all(s);
+    } else {
+        child_signal(&s->leader, SIGTERM); // it does not wait for its step any more
     }
 }
 
@@ -395,7 +410,7 @@ static void take_deadline(supervisor_t *s)
         child_signal(&s->leader, SIGKILL);
         break;
     case ENDING: kill_all(s); break;
-    case WATCHING: break;
+    case WATCHING: ask_to_end(s, 0); break;
     }
 }
 
@@ -567,6 +582,7 @@ tr_status supervisor_run(int *exit_code, const supervisor_plan_t *plan, tr_error
     }
     s.exit_code = tr_status_exit_code(s.status);
     if (s.status == TR_OK) {
+        s.began = tr_clock_seconds();
         enter(&s, STARTING, plan->ready_s);
         watch(&s);
     }

@@ -18,6 +18,9 @@
 
 #include "common/base/status.h"
 
+/// The exit code after max_s; EX_TEMPFAIL of sysexits.h: try again.
+enum { SUPERVISOR_TIME_OVER = 75 };
+
 /// A program to run. Lists end with NULL.
 typedef struct supervisor_process {
     char *name;         ///< unique in the plan; its output is added to logs/NAME.log
@@ -42,7 +45,8 @@ typedef struct supervisor_plan {
 
     // Seconds, and their defaults.
     double ready_s; ///< until the file is there; 120 (a large data set takes a while to tokenize)
-    double stop_s;  ///< from a signal until the leader is killed; 10
+    double max_s;   ///< from the start until the leader is asked to end; none
+    double stop_s;  ///< from a signal until the leader is killed; none, for a step may take long
     double end_s;   ///< from SIGTERM to SIGKILL at the end; 5
     double quick_s; ///< a worker that ends earlier than this after its start failed quickly; 5
     double first_pause;   ///< before a worker starts again; doubles at each quick failure; 0.1
@@ -57,8 +61,9 @@ void supervisor_plan_init(supervisor_plan_t *plan);
 /// should exit with.
 ///
 /// TR_OK when the leader exited with 0. TR_ERR_INTERRUPTED when SIGINT, SIGTERM or SIGHUP stopped
-/// the run: the leader got SIGTERM and time to finish; a SIGINT after that kills all at once, with
-/// exit code 130.
+/// the run, or max_s was over (exit code SUPERVISOR_TIME_OVER): the leader got SIGTERM and time to
+/// finish. A further signal is handed on as SIGTERM, but SIGINT kills all at once, with exit code
+/// 130.
 /// Otherwise a failure: the leader's own exit code with the last sentence of its log, or a worker
 /// that kept failing, or a leader that was not ready in time. For a process with one thread: it
 /// blocks signals for the call.

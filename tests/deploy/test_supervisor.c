@@ -418,6 +418,37 @@ Test(supervisor, a_second_interrupt_kills_at_once)
     close_scene(&scene);
 }
 
+Test(supervisor, a_second_signal_is_handed_on)
+{
+    scene_t scene;
+    open_scene(
+        &scene,
+        "trap 'n=$((n + 1)); echo asked > news; [ $n = 2 ] && exit 21' TERM; " READY FOR_EVER,
+        "echo up > news; " FOR_EVER);
+    scene.plan.worker_count = 1;
+    pid_t pid = start(&scene);
+    await_news(&scene, "up");
+    kill(pid, SIGTERM);
+    await_news(&scene, "asked");
+    kill(pid, SIGTERM);
+    cr_assert_eq(finish(&scene, pid), tr_status_exit_code(TR_ERR_INTERRUPTED));
+    close_scene(&scene);
+}
+
+Test(supervisor, when_the_time_is_over_the_leader_is_asked_to_end)
+{
+    scene_t scene;
+    open_scene(&scene, "trap 'echo saved > saved; exit 21' TERM; " READY FOR_EVER,
+               "echo up > news; " FOR_EVER);
+    scene.plan.worker_count = 1;
+    scene.plan.max_s = 0.3;
+    pid_t pid = start(&scene);
+    cr_assert_eq(finish(&scene, pid), SUPERVISOR_TIME_OVER);
+    cr_assert_eq(occurrences(&scene, "saved", "saved"), 1);
+    cr_assert_eq(occurrences(&scene, "result", "--max-time"), 1);
+    close_scene(&scene);
+}
+
 Test(supervisor, a_failure_while_stopping_is_told)
 {
     scene_t scene;

@@ -14,7 +14,10 @@ clean_up()
 {
     local pid
     for pid in $(jobs -p); do
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+        kill "$pid" 2>/dev/null || continue
+        # A run finishes its step first, unless a second signal comes.
+        read -rt 0.5 <> <(:) || kill "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
     done
     [ -z "${TEST_MACHINE:-}" ] || ip netns del "$TEST_MACHINE" 2>/dev/null
     rm -rf "$SCRATCH"
@@ -141,12 +144,12 @@ hashes()
     (cd "$1" && find final checkpoints -name '*.safetensors' | sort | xargs sha256sum)
 }
 
-# same A B SENTENCE: two runs ended with the same bytes.
+# same A B SENTENCE: two runs ended with the same bytes. B may have a checkpoint more, of the step at which it was stopped.
 same()
 {
     local a b
     a=$(hashes "$1")
-    b=$(hashes "$2")
+    b=$(cd "$2" && cut -d' ' -f3- <<<"$a" | xargs sha256sum 2>&1)
     [ -n "$a" ] || fail "$1 saved nothing"
     [ "$a" = "$b" ] || fail "$3: other bytes than the first run
 $a

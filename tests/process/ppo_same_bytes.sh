@@ -119,6 +119,8 @@ start stopped
 wait_for "no third step" has_steps "$RUN" 3
 kill -TERM "$JOB"
 wait "$JOB" && fail "a stopped run exits 0"
+last=$(printf '%s/checkpoints/step-%06d' "$RUN" "$(wc -l <"$RUN/metrics.jsonl")")
+[ -d "$last" ] || fail "the step at which the run was stopped has no checkpoint: $(ls "$RUN/checkpoints")"
 "$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"
 same "$SCRATCH/base" "$RUN" "stopped and resumed"
 [ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after resuming"

@@ -139,6 +139,14 @@ PYTHON
     say "two epochs of TRL's SFTTrainer"
 }
 
+"$TROUPE" run "$SCRATCH/recipe.yaml" name=limited --max-time 1.5s >"$SCRATCH/limited.out" 2>&1
+code=$?
+[ $code -eq 75 ] || fail "a run whose time is over exits $code: $(tail -n 2 "$SCRATCH/limited.out")"
+find "$SCRATCH/limited/checkpoints" -name "$(printf 'step-%06d' "$(wc -l <"$SCRATCH/limited/metrics.jsonl")")" | grep -q . || fail "no checkpoint when the time is over"
+"$TROUPE" resume "$SCRATCH/limited" --max-time 1h >>"$SCRATCH/limited.out" 2>&1 || fail "resume failed: $(tail -n 1 "$SCRATCH/limited.out")"
+cmp -s "$SCRATCH/base/final/model.safetensors" "$SCRATCH/limited/final/model.safetensors" || fail "other bytes after --max-time"
+say "--max-time ends a run with a checkpoint: the same bytes"
+
 start damaged checkpoint.every=2 checkpoint.keep=3
 wait_for "no sixth step" has_steps "$RUN" 6
 kill -TERM "$JOB"

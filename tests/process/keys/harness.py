@@ -172,6 +172,15 @@ def run(recipe, ends_well=True, environment=None):
     return found
 
 
+def peak(recipe):
+    """KiB of memory that the largest process of a run has had."""
+    with subprocess.Popen([TROUPE, "run", write_recipe(recipe)[0]], stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    check(process.returncode == 0, "the run failed")
+    return usage.ru_maxrss
+
+
 class Job:
     """A run in the background, ended when the block is left."""
 
@@ -186,7 +195,11 @@ class Job:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(DEADLINE)
+        try:
+            self.process.wait(1)  # for its step
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+            self.process.wait(DEADLINE)
 
     def text(self):
         with open(self.out, encoding="utf-8") as file:

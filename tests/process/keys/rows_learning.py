@@ -5,7 +5,7 @@ import os
 
 import oracle
 from data import BATCH, COMPLETIONS, LABELLED, PAIRS, STEPS, completion_ids, token_count, write_rows
-from harness import check, close, mean, read_tensors, same
+from harness import check, close, mean, peak, read_tensors, same
 from machine import plan
 from models import EOS, STORIES, VOCABULARY, WIDTH, ids, log_probs, table_model, value
 from oracle import Pair, adamw, sigmoid
@@ -113,10 +113,13 @@ def _(t):
 
 @row("optimizer.gradient_checkpointing", "sft", True, {"model": STORIES})
 def _(t):
-    # The same bytes by design; that it is on shows in the memory that `troupe check` counts on the same passes.
+    # The same bytes by design; that it is on shows in the memory that `troupe check` counts, and that the actor takes.
     same(t.other.hashes, t.base.hashes, "what is learnt")
     kept, computed = (plan(t.recipe(value))["actor"]["activations"] for value in (None, (True,)))
     check(computed < 0.9 * kept, f"activations take {computed} MiB instead of {kept}")
+    large = {"data__train": write_rows("large", [{"text": (r["prompt"] + r["chosen"]) * 2} for r in PAIRS] * 2), "data__batch": 24, "optimizer__chunk": 24}
+    kept, computed = (peak(t.recipe(value, **large)) for value in (None, (True,)))
+    check(computed < 0.9 * kept, f"the actor takes {computed} KiB instead of {kept}")
 
 
 # ---- sft
