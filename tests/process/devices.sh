@@ -57,7 +57,7 @@ grep -q '^cpu .* threads ' "$SCRATCH/out" || fail "no CPU is listed"
 say "more than the CPU has"
 refused 12 "cpu: " "$TROUPE" run "$SCRATCH/ppo.yaml" roles.rollout.workers=1000 roles.rollout.max_batch=1000000 \
     generation.samples=1000
-grep -qE '1000 x rollout [0-9.]+ GiB \+ host memory' "$SCRATCH/err" || fail "the sum is not shown: $(cat "$SCRATCH/err")"
+grep -qE '1000 x rollout [0-9.]+ [GM]iB \+ host memory' "$SCRATCH/err" || fail "the sum is not shown: $(cat "$SCRATCH/err")"
 
 [ -f "$EMULATED" ] || {
     say "this build emulates no GPU: the rest cannot be tried"

@@ -61,7 +61,7 @@ def _(t):
     # The stories model has 512 positions, and this prompt and the token that begins it leave room for so many.
     room = 512 - 1 - len(ids(PROMPTS[0]["prompt"]))
     path, says = write_rows("one-prompt", PROMPTS[:1]), "generation.max_new_tokens is %d, and the model has 512 positions: responses to 1 of 1 prompts"
-    full, cut = (t.at(n, data__prompts=path, data__batch=1) for n in (room, room + 1))
+    full, cut = (t.at(n, data__prompts=path, data__batch=1, generation__stop_token=None) for n in (room, room + 1))
     same((full.first["response_length"], cut.first["response_length"]), (room, room), "response_length")
     check(says % (room + 1) in cut.out and f"after {room} tokens" in cut.out and "positions" not in full.out, f"the run says {cut.out!r}, {full.out!r}")
     check(says % (room + 1) in cut.text("logs", "controller.log"), "the log does not say so")
