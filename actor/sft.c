@@ -4,7 +4,6 @@
 // count in the whole batch, so a masked batch is one minibatch. The equations are in
 // common/algo/sft.c.
 #include <stdlib.h>
-#include <string.h>
 
 #include "actor/training.h"
 
@@ -46,7 +45,6 @@ static tr_status sft_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     tr_sft_loss(dlogprobs, dmeans, &sft->sums, logprobs, means, n,
                 sft->mask != NULL ? sft->counted : chunk->normalizer, sft->options);
     // A token with a gradient of 0 is still context for those behind it.
-    memset(dout, 0, chunk->n * sizeof *dout);
     for (size_t i = 0; i < n; i++) {
         dout[places[i]] = dlogprobs[i];
         // Label smoothing has a second gradient, by the mean log-prob of the vocabulary.

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "common/base/clock.h"
 #include "controller/checkpoint.h"
@@ -229,17 +230,15 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 
 // Life cycle
 
-/// A checksum of all tokens, where prompts end and what is learnt (FNV-1a, 64 bits).
+/// A checksum of all tokens, where prompts end and what is learnt.
 static uint64_t checksum_of(const tr_rows_t *rows)
 {
-    uint64_t sum = 0xcbf29ce484222325;
+    XXH64_hash_t sum = 0;
     for (size_t i = 0; i < rows->starts[rows->count]; i++) {
         const tr_sequence_t *s = &rows->sequences[i];
-        sum = (sum ^ s->length) * 0x100000001b3;
-        sum = (sum ^ (s->prompt * 2 + s->label)) * 0x100000001b3;
-        for (size_t t = 0; t < s->length; t++) {
-            sum = (sum ^ (uint32_t)s->ids[t]) * 0x100000001b3;
-        }
+        const uint64_t shape[] = {s->length, s->prompt, s->label};
+        sum = XXH3_64bits_withSeed(shape, sizeof shape, sum);
+        sum = XXH3_64bits_withSeed(s->ids, s->length * sizeof *s->ids, sum);
     }
     return sum;
 }

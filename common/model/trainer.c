@@ -125,7 +125,7 @@ static size_t round_open(round_t *round, const tr_trainer_t *trainer, const tr_c
         round->count += chunk->count > 0;
         round->starts[r + 1] = n;
     }
-    // Zeros, as trainer.h promises of dmean.
+    // Zeros, as trainer.h promises of dout and dmean.
     round->out = tr_calloc(3 * n + 1, sizeof *round->out);
     round->dout = round->out + n;
     round->dmean = round->dout + n;

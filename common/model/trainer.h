@@ -27,7 +27,7 @@ typedef struct tr_chunk {
     bool first;   ///< no update of this pass came before
 } tr_chunk_t;
 
-/// Writes dloss/dout to dout: [n]. A pass that evaluates does not read it.
+/// Writes dloss/dout to dout: [n] zeros. A pass that evaluates does not read it.
 typedef tr_status (*tr_loss_fn)(void *context, const tr_chunk_t *chunk, float *dout,
                                 tr_error_t *err);
 
