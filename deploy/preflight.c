@@ -2,6 +2,7 @@
 // machine has.
 #include "deploy/preflight.h"
 
+#include "controller/evaluation.h"
 #include "controller/rundir.h"
 #include "deploy/judges_check.h"
 #include "deploy/memory_plan.h"
@@ -14,6 +15,7 @@ tr_status preflight(supervisor_plan_t *plan, tr_recipe_t *recipe, const char *ru
     if (!resume) {
         TR_TRY(controller_rundir_check_vacant(recipe, err));
     }
+    TR_TRY(controller_evaluation_check(recipe, err));
     TR_TRY(models_check(recipe, err));
     TR_TRY(judges_check(recipe, err));
     // before sums of memory: what cannot be opened needs no estimate

@@ -6,7 +6,8 @@
 #include "deploy/process_group.h"
 
 /// Makes the plan as process_group_init does, and checks that a new run's directory is vacant, the
-/// models, the judges' scripts and the GPUs. *plan is to be released after a failure too.
+/// metric of checkpoint.best, the models, the judges' scripts and the GPUs. *plan is to be released
+/// after a failure too.
 tr_status preflight(supervisor_plan_t *plan, tr_recipe_t *recipe, const char *run_directory,
                     bool resume, tr_error_t *err);
 

@@ -37,6 +37,7 @@ static const char *const changeable[] = {
     "roles.critic.learning_rate",
     "roles.reward",
     "checkpoint",
+    "evaluation",
     "samples",
     "network",
 };
@@ -77,35 +78,35 @@ static char *text_of(const recipe_key_t *key)
 static tr_status compare(tr_texts_t *changes, const recipe_key_t *from, const recipe_key_t *to,
                          tr_error_t *err)
 {
-    char *old = text_of(from), *new = text_of(to);
+    char *before = text_of(from), *after = text_of(to);
     tr_status status = TR_OK;
-    if (strcmp(old, new) != 0 && !may_change(to->name)) {
+    if (strcmp(before, after) != 0 && !may_change(to->name)) {
         status = tr_fail(err, TR_ERR_ARGUMENT,
                          "%s: it was %s when the run was saved, and may not change: the checkpoint "
                          "would mean another run; leave it, or start a new one",
-                         to->name, old);
-    } else if (strcmp(old, new) != 0) {
+                         to->name, before);
+    } else if (strcmp(before, after) != 0) {
         changes->items = tr_realloc(changes->items, (changes->count + 1) * sizeof *changes->items);
-        changes->items[changes->count++] = tr_format("%s: %s -> %s", to->name, old, new);
+        changes->items[changes->count++] = tr_format("%s: %s -> %s", to->name, before, after);
     }
-    free(old);
-    free(new);
+    free(before);
+    free(after);
     return status;
 }
 
 tr_status tr_recipe_compare_resumed(tr_texts_t *changes, const tr_recipe_t *from,
                                     const tr_recipe_t *to, tr_error_t *err)
 {
-    recipe_keys_t old, new;
+    recipe_keys_t before, after;
     tr_status status = TR_OK;
     *changes = (tr_texts_t){0};
-    recipe_keys_init(&old, (tr_recipe_t *)from); // which are read alone
-    recipe_keys_init(&new, (tr_recipe_t *)to);
-    for (size_t i = 0; i < new.count &&status == TR_OK; i++) {
-        status = compare(changes, &old.items[i], &new.items[i], err);
+    recipe_keys_init(&before, (tr_recipe_t *)from); // which are read alone
+    recipe_keys_init(&after, (tr_recipe_t *)to);
+    for (size_t i = 0; i < after.count && status == TR_OK; i++) {
+        status = compare(changes, &before.items[i], &after.items[i], err);
     }
-    recipe_keys_release(&old);
-    recipe_keys_release(&new);
+    recipe_keys_release(&before);
+    recipe_keys_release(&after);
     return status;
 }
 
