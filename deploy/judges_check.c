@@ -13,8 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 enum { FOUND = 100, TEXT = 400 }; // FOUND: the exit code of `asked` when it has a sentence
 
 /// Compiles the script, and looks for the modules that it imports at its top level.
