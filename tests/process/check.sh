@@ -149,7 +149,7 @@ refused ppo "'$SCRATCH/unfinished.py' would fail: line 1" "roles.reward=[{exec: 
 
 say "what nothing reads"
 refused dpo "data.prompts: algorithm 'dpo' does not read this key" 'data.prompts=[examples/data/openings.jsonl]'
-refused ppo "data.eval: algorithm 'ppo' does not read this key" 'data.eval=[examples/data/openings.jsonl]'
+refused ppo "data.train: algorithm 'ppo' does not read this key" 'data.train=[examples/data/pairs.jsonl]'
 refused dpo "kto.beta: algorithm 'dpo' does not read this key" kto.beta=0.3
 refused dpo "dpo.f_divergence_type: read only where loss_type is none of" dpo.loss_type=simpo dpo.f_divergence_type=forward_kl
 refused dpo "dpo.ld_alpha: read only where loss_type is none of" dpo.loss_type=simpo dpo.ld_alpha=0.5
