@@ -96,15 +96,11 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 {
     const tr_method_t *method = find_method(jobs, tr_message_method(job->request));
     tr_error_t *err = &job->err;
-    if (method == NULL) {
-        tr_fail(err, TR_ERR_UNSUPPORTED, "method '%.100s' is not served here",
-                tr_message_method(job->request));
-    } else if (!jobs->ready) {
+    if (method == NULL || !jobs->ready) {
         // Handlers rely on what the welcome made.
-        tr_fail(err, TR_ERR_PROTOCOL, "method '%s' was asked for before a welcome succeeded",
-                method->name);
-    }
-    if (err->status != TR_OK) {
+        tr_fail(err, method == NULL ? TR_ERR_UNSUPPORTED : TR_ERR_PROTOCOL, "method '%.100s' %s",
+                tr_message_method(job->request),
+                method == NULL ? "is not served here" : "was asked for before a welcome succeeded");
         answer_error(job, err->status, err->text);
         return;
     }
@@ -126,6 +122,7 @@ static void compute_request(const service_jobs_t *jobs, service_job_t *job)
 /// A config that is not a map counts as an empty one: the daemon names the key that it misses.
 static void compute_welcome(service_jobs_t *jobs, service_job_t *job)
 {
+    TR_ASSERT(jobs->welcome != NULL, "a welcome that nobody takes");
     jobs->ready = false;
     job->status = service_ranks_forward(jobs->collective, job->request, &job->err);
     if (job->status != TR_OK) {

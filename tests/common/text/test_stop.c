@@ -68,7 +68,7 @@ Test(stop, a_response_stops_with_the_token_with_which_transformers_reads_the_tex
         {
             size_t found =
                 stops_at(tokenizer, json_object_get(one, "ids"), json_object_get(one, "stop"));
-            json_int_t expected = json_integer_value(json_object_get(one, "tokens")); // null: 0
+            size_t expected = (size_t)json_integer_value(json_object_get(one, "tokens")); // null: 0
             cr_expect_eq(found, expected, "%s %zu: %zu", kinds[k], i, found);
             stopped += found > 0;
         }
