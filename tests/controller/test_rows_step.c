@@ -119,6 +119,7 @@ static void close_run(void)
     tr_tokenizer_destroy(&run.tokenizer);
     controller_progress_destroy(&run.progress);
     controller_calls_destroy(&run.calls);
+    json_decref(run.note);
     tr_broker_destroy(&run.broker);
     tr_recipe_destroy(&recipe);
 }

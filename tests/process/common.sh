@@ -144,13 +144,15 @@ hashes()
     (cd "$1" && find final checkpoints -name '*.safetensors' | sort | xargs sha256sum)
 }
 
-# same A B SENTENCE: two runs ended with the same bytes. B may have a checkpoint more, of the step at which it was stopped.
+# same A B SENTENCE: two runs ended with the same bytes. One that was stopped has another checkpoint, of that step, and may have
+# removed an older one for it: those that both have are compared, and final/.
 same()
 {
-    local a b
-    a=$(hashes "$1")
-    b=$(cd "$2" && cut -d' ' -f3- <<<"$a" | xargs sha256sum 2>&1)
-    [ -n "$a" ] || fail "$1 saved nothing"
+    local a b both
+    both=$( (cd "$2" && find final checkpoints -name '*.safetensors') | sort)
+    a=$(hashes "$1" | grep -wF "$both")
+    b=$(hashes "$2" | grep -wF "$(cut -d' ' -f3- <<<"$a")")
+    grep -q ' final/' <<<"$a" || fail "$1 and $2 did not both end"
     [ "$a" = "$b" ] || fail "$3: other bytes than the first run
 $a
 $b"
