@@ -23,20 +23,12 @@ typedef struct online {
     size_t *best, *worst; // [prompts] indices of responses
 } online_t;
 
-/// The step's prompts. Sampling takes each once, and has no step after the last of them.
-static tr_status choose_prompts(online_t *o, tr_error_t *err)
+/// The step's prompts, by seed and step: a step that is repeated after a return takes the same.
+static void choose_prompts(online_t *o)
 {
     const tr_order_t order = controller_run_order(o->run, &o->run->rows);
-    const uint64_t epoch = tr_order_steps(&order);
-    if (!tr_algorithm_learns(o->run->algorithm) && o->step > epoch) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "steps is %llu, and %llu answer all %zu prompts",
-                       (unsigned long long)o->run->recipe->steps, (unsigned long long)epoch,
-                       order.size);
-    }
     o->rows = tr_calloc(order.batch, sizeof *o->rows);
-    // By seed and step: a step that is repeated after a return takes the same prompts.
     o->prompts = tr_order_batch(o->rows, &order, o->step - 1);
-    return TR_OK;
 }
 
 // The choice
@@ -170,7 +162,7 @@ static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *
 static tr_status take_step(online_t *o, controller_record_t *record, tr_error_t *err)
 {
     bool trains = tr_algorithm_learns(o->run->algorithm);
-    TR_TRY(choose_prompts(o, err));
+    choose_prompts(o);
     TR_TRY(generate(o, record, err));
     choose_responses(o);
     // Scores before the loss: the order of metrics in a line of metrics.jsonl.

@@ -144,6 +144,13 @@ static tr_status check_rows(const controller_data_t *data, const tr_recipe_t *re
                        "data.batch is %" PRIu64 " and the files hold %zu rows: lower it",
                        recipe->data.batch, data->rows.count);
     }
+    // Without training each prompt is taken once.
+    uint64_t most = (data->rows.count + recipe->data.batch - 1) / recipe->data.batch;
+    if (!tr_algorithm_learns(tr_recipe_algorithm(recipe)) && recipe->steps > most) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "steps is %" PRIu64 ", and %" PRIu64 " take all %zu prompts: lower it",
+                       recipe->steps, most, data->rows.count);
+    }
     return TR_OK;
 }
 
@@ -154,7 +161,6 @@ tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recip
     TR_TRY(check_stop_ids(data, recipe, err));
     size_t positions = data->model.max_positions;
     TR_TRY(controller_rows_load(&data->rows, recipe, data->tokenizer, positions, err));
-    // A generating algorithm has none: data.eval belongs to those that train on rows.
     if (recipe->data.eval.count > 0) {
         TR_TRY(controller_rows_read(&data->eval_rows, &recipe->data.eval, recipe, data->tokenizer,
                                     positions, err));

@@ -297,3 +297,19 @@ Test(rows_of_files, a_batch_is_no_larger_than_the_files)
     cr_expect_str_eq(err.text, "data.batch is 2 and the files hold 1 rows: lower it");
     controller_data_release(&data);
 }
+
+Test(rows_of_files, sampling_takes_each_prompt_once)
+{
+    controller_data_t data;
+    tr_error_t err = {0};
+    take_rows("sample", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n{\"prompt\": \"c\"}\n"
+                        "{\"prompt\": \"d\"}\n{\"prompt\": \"e\"}\n");
+    recipe.data.batch = 2;
+    recipe.steps = 3;
+    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_OK, "%s", err.text);
+    controller_data_release(&data);
+    recipe.steps = 4;
+    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_ERR_ARGUMENT);
+    cr_expect_str_eq(err.text, "steps is 4, and 3 take all 5 prompts: lower it");
+    controller_data_release(&data);
+}
