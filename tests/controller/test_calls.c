@@ -91,6 +91,15 @@ static fake_act_t answer_late(void *context, size_t nth, const tr_message_t *req
     return echo(NULL, nth, request, reply);
 }
 
+static fake_worker_t judge_of(fake_answer_fn answer, void *context)
+{
+    return (fake_worker_t){.role = TR_ROLE_REWARD,
+                           .name = "one",
+                           .group = "words",
+                           .answer = answer,
+                           .context = context};
+}
+
 // What is asked
 
 typedef struct book {
@@ -157,11 +166,7 @@ Test(calls, answers_are_placed_by_index_in_whatever_order_they_come)
 Test(calls, an_error_is_asked_again_as_often_as_the_call_says)
 {
     for (size_t failures = 0; failures <= 3; failures++) {
-        fake_worker_t worker = {.role = TR_ROLE_REWARD,
-                                .name = "one",
-                                .group = "words",
-                                .answer = fail_at_first,
-                                .context = &failures};
+        fake_worker_t worker = judge_of(fail_at_first, &failures);
         book_t book = {.taken = 0};
         controller_call_t call = call_to(TR_ROLE_REWARD, &book);
         call.retries = 2;
@@ -178,11 +183,7 @@ Test(calls, an_error_is_asked_again_as_often_as_the_call_says)
 Test(calls, a_call_that_persists_is_asked_until_it_is_answered)
 {
     size_t failures = 4;
-    fake_worker_t worker = {.role = TR_ROLE_REWARD,
-                            .name = "one",
-                            .group = "words",
-                            .answer = fail_at_first,
-                            .context = &failures};
+    fake_worker_t worker = judge_of(fail_at_first, &failures);
     book_t book = {.taken = 0};
     controller_call_t call = call_to(TR_ROLE_REWARD, &book);
     call.persists = true;
@@ -196,8 +197,7 @@ Test(calls, a_call_that_persists_is_asked_until_it_is_answered)
 
 Test(calls, an_answer_that_is_refused_counts_as_a_failure_and_names_the_worker)
 {
-    fake_worker_t worker = {
-        .role = TR_ROLE_REWARD, .name = "one", .group = "words", .answer = echo};
+    fake_worker_t worker = judge_of(echo, NULL);
     book_t book = {.refuse = 1};
     controller_call_t call = call_to(TR_ROLE_REWARD, &book);
     call.retries = 1;
@@ -248,8 +248,7 @@ Test(calls, a_learner_that_dies_ends_the_wait_for_others)
 
 Test(calls, a_judge_that_dies_is_asked_again)
 {
-    fake_worker_t worker = {
-        .role = TR_ROLE_REWARD, .name = "one", .group = "words", .answer = die_at_first};
+    fake_worker_t worker = judge_of(die_at_first, NULL);
     book_t book = {.taken = 0};
     fake_start(&worker, ENDPOINT);
     ask(call_to(TR_ROLE_REWARD, &book), 1);
@@ -279,8 +278,7 @@ Test(calls, another_version_is_lost_state_for_all_but_judges_and_references)
 
 Test(calls, a_call_that_is_late_is_asked_again_and_then_fails)
 {
-    fake_worker_t worker = {
-        .role = TR_ROLE_REWARD, .name = "one", .group = "words", .answer = hang_at_first};
+    fake_worker_t worker = judge_of(hang_at_first, NULL);
     book_t book = {.taken = 0};
     controller_call_t call = call_to(TR_ROLE_REWARD, &book);
     call.timeout_s = 0.3;
@@ -298,12 +296,8 @@ Test(calls, a_call_that_is_late_is_asked_again_and_then_fails)
 Test(calls, the_queue_before_a_busy_judge_is_not_lateness)
 {
     long milliseconds = 600;
-    fake_worker_t worker = {.role = TR_ROLE_REWARD,
-                            .name = "one",
-                            .group = "words",
-                            .answer = answer_late,
-                            .context = &milliseconds,
-                            .credit = 1};
+    fake_worker_t worker = judge_of(answer_late, &milliseconds);
+    worker.credit = 1;
     book_t book = {.taken = 0};
     controller_call_t call = call_to(TR_ROLE_REWARD, &book);
     call.timeout_s = 2.0;
@@ -390,11 +384,7 @@ static void watch(void)
 Test(calls, every_failure_is_told_with_its_worker_and_its_request)
 {
     size_t failures = 9;
-    fake_worker_t worker = {.role = TR_ROLE_REWARD,
-                            .name = "one",
-                            .group = "words",
-                            .answer = fail_at_first,
-                            .context = &failures};
+    fake_worker_t worker = judge_of(fail_at_first, &failures);
     book_t book = {.taken = 0};
     controller_call_t call = call_to(TR_ROLE_REWARD, &book);
     call.retries = 1;
@@ -411,12 +401,8 @@ Test(calls, every_failure_is_told_with_its_worker_and_its_request)
 Test(calls, who_is_waited_for_is_told)
 {
     long milliseconds = 900;
-    fake_worker_t worker = {.role = TR_ROLE_REWARD,
-                            .name = "one",
-                            .group = "words",
-                            .answer = answer_late,
-                            .context = &milliseconds,
-                            .credit = 1};
+    fake_worker_t worker = judge_of(answer_late, &milliseconds);
+    worker.credit = 1;
     book_t book = {.taken = 0};
     controller_call_t call = call_to(TR_ROLE_REWARD, &book);
     call.group = "others";
