@@ -116,7 +116,7 @@ for role in actor critic; do
 done
 
 start stopped
-wait_for "no third step" has_steps "$RUN" 3
+wait_for "no second step" has_steps "$RUN" 2
 kill -TERM "$JOB"
 wait "$JOB" && fail "a stopped run exits 0"
 last=$(printf '%s/checkpoints/step-%06d' "$RUN" "$(wc -l <"$RUN/metrics.jsonl")")
@@ -128,7 +128,7 @@ cmp -s "$SCRATCH/base/samples.jsonl" "$RUN/samples.jsonl" || fail "other samples
 [ "$(readlink "$SCRATCH/base/best")" = "$(readlink "$RUN/best")" ] || fail "another best step after resuming"
 
 start killed
-wait_for "no third step" has_steps "$RUN" 3
+wait_for "no second step" has_steps "$RUN" 2
 kill -9 "$(pgrep -f "troupe-controller $RUN\$")" || fail "the controller could not be killed"
 wait "$JOB" && fail "a run whose controller was killed exits 0"
 "$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"

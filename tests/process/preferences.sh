@@ -210,7 +210,7 @@ stop()
     shift 2
     "$TROUPE" run "$SCRATCH/$recipe.yaml" "name=$name" "$@" >"$SCRATCH/$name.out" 2>&1 &
     JOB=$!
-    wait_for "no sixth step" has_steps "$SCRATCH/$name" 6
+    wait_for "no second step" has_steps "$SCRATCH/$name" 2
     kill -TERM "$JOB"
     wait "$JOB" && fail "a stopped run exits 0"
 }
