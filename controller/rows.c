@@ -8,29 +8,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/// The longest sequence that the recipe allows; 0: no bound.
-static uint64_t limit_of(const tr_recipe_t *recipe)
-{
-    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
-    // Algorithms on rows name a limit of their own, such as sft.max_length; others limit prompts.
-    return algorithm->max_length_key == NULL
-               ? recipe->data.max_prompt_length
-               : *(const uint64_t *)((const char *)recipe + algorithm->max_length_offset);
-}
-
 void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *recipe,
                              size_t positions)
 {
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
     const tr_recipe_data_t *data = &recipe->data;
     const char *key = algorithm->max_length_key;
-    // 0 is no bound of the recipe; the model's positions always are one.
-    uint64_t most = limit_of(recipe);
     // A key that the algorithm does not read has its default, so none of these asks which one runs.
     *options = (tr_rows_options_t){
         .kinds = algorithm->rows,
         .limit_key = key != NULL ? key : "data.max_prompt_length, or the model's positions",
-        .limit = positions,
+        .limit = tr_recipe_row_limit(recipe, positions),
         .packing = recipe->sft.packing,
         .completion_only = recipe->sft.completion_only_loss,
         .assistant_only = recipe->sft.assistant_only_loss ? "sft.assistant_only_loss" : NULL,
@@ -41,12 +29,6 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
         .chat_template = (tr_chat_format_t)data->chat_template,
         .model = recipe->model,
     };
-    if (tr_algorithm_generates(algorithm)) {
-        options->limit -= 1; // after a prompt that fills the model nothing could be generated
-    }
-    if (most > 0 && most < options->limit) {
-        options->limit = (size_t)most;
-    }
 }
 
 tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,

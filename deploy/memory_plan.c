@@ -165,20 +165,6 @@ static size_t measure_rows(const tr_rows_t *rows)
     return longest;
 }
 
-/// Tokens of a prompt or row that the recipe lets through.
-static size_t length_limit(const facts_t *f)
-{
-    const tr_algorithm_t *algorithm = f->algorithm;
-    const size_t positions = f->policy.max_positions;
-    uint64_t limit = f->recipe->data.max_prompt_length;
-    if (!f->generates) {
-        limit = algorithm->max_length_key == NULL
-                    ? 0
-                    : *(const uint64_t *)((const char *)f->recipe + algorithm->max_length_offset);
-    }
-    return least(limit > 0 ? (size_t)limit : positions, f->generates ? positions - 1 : positions);
-}
-
 /// rows: whose lengths count; NULL: those that the recipe allows.
 static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_rows_t *rows,
                             tr_error_t *err)
@@ -199,7 +185,7 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_rows
                    .update = (size_t)update};
     TR_TRY(a->scalar ? tr_model_config_load(&f->policy, recipe->model, err)
                      : tr_model_config_load_language(&f->policy, recipe->model, err));
-    f->prompt = length_limit(f);
+    f->prompt = tr_recipe_row_limit(recipe, f->policy.max_positions);
     // With packing, rows are filled up to the limit, so the data's own lengths say nothing.
     if (rows != NULL && !recipe->sft.packing) {
         f->prompt = measure_rows(rows);

@@ -83,6 +83,23 @@ done:
     return status;
 }
 
+/// The policy's sequences are computed whole: another model would cut them elsewhere.
+static tr_status check_room(const char *directory, const tr_model_config_t *config,
+                            const tr_recipe_t *recipe, const tr_model_config_t *policy,
+                            tr_error_t *err)
+{
+    const char *key = tr_recipe_algorithm(recipe)->max_length_key;
+    size_t longest = tr_recipe_sequence_limit(recipe, policy->max_positions);
+    return longest <= config->max_positions
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT,
+                         "'%s' has %zu positions, and the recipe lets sequences of %zu tokens "
+                         "through: lower %s, or name a model of as many positions",
+                         directory, config->max_positions, longest,
+                         key != NULL ? key
+                                     : "data.max_prompt_length and generation.max_new_tokens");
+}
+
 /// A model that reads the policy's token ids: the reference, or a critic.
 static tr_status check_companion(const char *directory, head_t head, const tr_recipe_t *recipe,
                                  const tr_model_config_t *policy, tr_error_t *err)
@@ -95,6 +112,7 @@ static tr_status check_companion(const char *directory, head_t head, const tr_re
                        "of the policy's vocabulary",
                        directory, config.vocabulary, recipe->model, policy->vocabulary);
     }
+    TR_TRY(check_room(directory, &config, recipe, policy, err));
     return check_same_tokens(directory, recipe->model, err);
 }
 

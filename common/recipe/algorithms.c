@@ -161,3 +161,25 @@ bool tr_recipe_serves_weights(const tr_recipe_t *recipe)
     return recipe->roles.rollout.external > 0 && recipe->network.bind != NULL &&
            strncmp(recipe->network.bind, "tcp://", 6) == 0;
 }
+
+size_t tr_recipe_row_limit(const tr_recipe_t *recipe, size_t positions)
+{
+    const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
+    // after a prompt that fills the model nothing could be generated
+    size_t limit = tr_algorithm_generates(algorithm) ? positions - 1 : positions;
+    // algorithms on rows name a limit of their own, such as sft.max_length; others limit prompts
+    uint64_t most = algorithm->max_length_key == NULL
+                        ? recipe->data.max_prompt_length
+                        : *(const uint64_t *)((const char *)recipe + algorithm->max_length_offset);
+    // 0 is no bound of the recipe; the model's positions always are one
+    return most > 0 && most < limit ? (size_t)most : limit;
+}
+
+size_t tr_recipe_sequence_limit(const tr_recipe_t *recipe, size_t positions)
+{
+    size_t row = tr_recipe_row_limit(recipe, positions);
+    bool generates = tr_algorithm_generates(tr_recipe_algorithm(recipe));
+    // rows are whole already; a response ends at the model's last position
+    uint64_t longest = row + (generates ? recipe->generation.max_new_tokens : 0);
+    return longest < positions ? (size_t)longest : positions;
+}

@@ -199,6 +199,10 @@ bool tr_recipe_syncs_reference(const tr_recipe_t *recipe);
 bool tr_recipe_mismatches(const tr_recipe_t *recipe);
 /// The actor serves its weights to rollouts on other machines.
 bool tr_recipe_serves_weights(const tr_recipe_t *recipe);
+/// Tokens of the longest row, or prompt, that the recipe lets through a policy of that many
+/// positions; and of the longest sequence, which has the response behind a prompt.
+size_t tr_recipe_row_limit(const tr_recipe_t *recipe, size_t positions);
+size_t tr_recipe_sequence_limit(const tr_recipe_t *recipe, size_t positions);
 
 /// A key that is set and that is not read with rows such as those of the data (kinds: TR_ROWS_...
 /// bits of common/data/kinds.h). Owned by the caller (free); NULL: there is none.

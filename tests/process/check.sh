@@ -54,6 +54,7 @@ one_label = {"architectures": ["LlamaForSequenceClassification"], "num_labels": 
              "tie_word_embeddings": False}
 rewrite(copy("reward-model", **one_label), scalar)
 rewrite(copy("few-tokens", vocab_size=vocabulary - 8), shorter)
+copy("short", max_position_embeddings=64)
 copy("other-tokens")
 path = os.path.join(scratch, "other-tokens", "tokenizer.json")
 with open(path, encoding="utf-8") as file:
@@ -133,6 +134,14 @@ refused ppo "roles.critic.model: '$SCRATCH/few-tokens' has a vocabulary of" role
 refused ppo "roles.reward.0.model: '$MODEL' is a language model" "roles.reward=[{model: $MODEL}]"
 refused ppo "roles.reward.1.model: $SCRATCH/cut-judge/model.safetensors: " "roles.reward=[{words: {a: 1}}, {model: $SCRATCH/cut-judge}]"
 refused ppo "$SCRATCH/mute-judge/tokenizer.json" "roles.reward=[{model: $SCRATCH/mute-judge}]"
+# 512 positions of the policy against 64: rows of up to max_length tokens, a prompt and its response
+room="'$SCRATCH/short' has 64 positions, and the recipe lets sequences of"
+refused dpo "reference: $room 512 tokens through: lower dpo.max_length" reference="$SCRATCH/short"
+refused dpo "reference: $room 65 tokens through" reference="$SCRATCH/short" dpo.max_length=65
+refused ppo "reference: $room 512 tokens through: lower data.max_prompt_length and generation.max_new_tokens" reference="$SCRATCH/short"
+refused ppo "roles.critic.model: $room 65 tokens through" roles.critic.model="$SCRATCH/short" data.max_prompt_length=61
+"$TROUPE" check "$SCRATCH/ppo.yaml" reference="$SCRATCH/short" data.max_prompt_length=60 >/dev/null || fail "64 tokens do not fit 64 positions"
+"$TROUPE" run "$SCRATCH/dpo.yaml" name=fits reference="$SCRATCH/short" dpo.max_length=64 >/dev/null || fail "rows of 64 tokens do not fit 64 positions"
 "$TROUPE" check "$SCRATCH/ppo.yaml" "roles.reward=[{model: $SCRATCH/reward-model}]" roles.critic.model="$SCRATCH/reward-model" >/dev/null ||
     fail "a reward model is no judge and no critic"
 "$TROUPE" sample --model "$SCRATCH/reward-model" --prompts examples/data/openings.jsonl -J 'words: {a: 1}' -o "$SCRATCH/o.jsonl" 2>"$SCRATCH/err" &&
