@@ -112,6 +112,7 @@ typedef struct tr_field {
     bool brief;        ///< `section: VALUE` is short for it
     bool local;        ///< never sent in messages
     bool message_only; ///< sent in messages, but no key of a recipe
+    bool may_change;   ///< may be another when a run is resumed: no part of what it has learnt
     unsigned readers;  ///< bits that its reader has, all of them (common/recipe/algorithms.h)
     unsigned rows;     ///< kinds of rows that have it read (common/data/kinds.h); 0: any
     char letter;       ///< of the command's option `--name`, 0: none (deploy/command_fields.h)

@@ -15,15 +15,16 @@ static const tr_range_t zero_stages = {"1, 2 or 3", 1, 3, false, false};
 
 static const tr_field_t optimizer[] = {
     FIELD(learning_rate, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
+          .may_change = true,
           .help = "The peak of the schedule; null: as in TRL, 2e-5 for `sft` and "
                   "`rejection_sampling`, 1e-4 for `reward`, 1e-6 for `dpo` and `kto`, 5e-7 for "
                   "`online_dpo`, 3e-6 for `ppo`."),
-    FIELD(schedule, TR_FIELD_CHOICE, "linear", .choices = schedules,
+    FIELD(schedule, TR_FIELD_CHOICE, "linear", .choices = schedules, .may_change = true,
           .help = "The learning rate after the warm-up; linear and cosine go to 0 at `steps`."),
-    FIELD(warmup, TR_FIELD_WHOLE, "0", .range = &tr_range_whole,
+    FIELD(warmup, TR_FIELD_WHOLE, "0", .range = &tr_range_whole, .may_change = true,
           .help = "Steps in which the learning rate rises from 0; at most `steps`."),
     FIELD(clip, TR_FIELD_REAL, "1.0", .nullable = true, .range = &tr_range_not_negative,
-          .help = "Largest norm of a gradient; null or 0: no bound."),
+          .may_change = true, .help = "Largest norm of a gradient; null or 0: no bound."),
     FIELD(beta1, TR_FIELD_REAL, "0.9", .range = &tr_range_below_1, .help = "Of AdamW."),
     FIELD(beta2, TR_FIELD_REAL, "0.999", .range = &tr_range_below_1, .help = "Of AdamW."),
     FIELD(epsilon, TR_FIELD_REAL, "1.0e-8", .range = &tr_range_positive, .help = "Of AdamW."),
@@ -33,11 +34,11 @@ static const tr_field_t optimizer[] = {
           .help = "Sequences whose gradients are summed in one chain. It bounds memory; another "
                   "value rounds otherwise, so it is "
                   "part of the run."),
-    FIELD(gradient_checkpointing, TR_FIELD_BOOL, "false",
+    FIELD(gradient_checkpointing, TR_FIELD_BOOL, "false", .may_change = true,
           .help = "Whether backward passes compute again what the layers would else keep: less "
                   "memory and more time, for the "
                   "same bytes."),
-    FIELD(offload, TR_FIELD_BOOL, "false",
+    FIELD(offload, TR_FIELD_BOOL, "false", .may_change = true,
           .help = "Whether a GPU's learners keep AdamW's two moments in pinned memory of the host: "
                   "8 bytes a parameter less of "
                   "the GPU's, for the same bytes and slower updates."),
@@ -52,6 +53,7 @@ const tr_fields_t tr_optimizer_fields = TR_FIELDS(tr_optimizer_options_t, optimi
 // How the ranks of a role divide the optimizer's work.
 static const tr_field_t sharing[] = {
     TR_FIELD(tr_sharing_options_t, zero_stage, TR_FIELD_WHOLE, "2", .range = &zero_stages,
+             .may_change = true,
              .help = "What the ranks keep a share of: 1 the optimizer's moments, 2 gradients too, "
                      "3 parameters too."),
     TR_FIELD(tr_sharing_options_t, gradient_sum, TR_FIELD_CHOICE, "tree", .choices = sums,

@@ -1,58 +1,15 @@
-// The keys that may change when a run goes on, and the comparison of two recipes by them.
+// The comparison of two recipes, key by key.
 //
 // A run is a function of its recipe, so that most keys are part of what a checkpoint means: another
 // model, seed, batch or loss is another run. What may change are the length of the run, how fast it
-// learns from here on, who judges, what is evaluated and kept, and everything about machines.
+// learns from here on, who judges, what is evaluated and kept, and everything about machines: each
+// key's row says so (tr_field_t.may_change).
 #include "common/recipe/resumed.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/recipe/parts.h"
-
-/// Keys, or sections with all of their keys.
-static const char *const changeable[] = {
-    "steps",
-    "log_level",
-    "save_dtype",
-    "data.eval",
-    "optimizer.learning_rate",
-    "optimizer.schedule",
-    "optimizer.warmup",
-    "optimizer.clip",
-    "optimizer.gradient_checkpointing",
-    "optimizer.offload",
-    "roles.rollout",
-    "roles.actor.device",
-    "roles.actor.memory",
-    "roles.actor.threads",
-    "roles.actor.ranks",
-    "roles.actor.zero_stage",
-    "roles.reference",
-    "roles.critic.device",
-    "roles.critic.memory",
-    "roles.critic.threads",
-    "roles.critic.ranks",
-    "roles.critic.zero_stage",
-    "roles.critic.learning_rate",
-    "roles.reward",
-    "checkpoint",
-    "evaluation",
-    "samples",
-    "network",
-};
-
-static bool may_change(const char *name)
-{
-    for (size_t i = 0; i < sizeof changeable / sizeof changeable[0]; i++) {
-        size_t length = strlen(changeable[i]);
-        if (strncmp(name, changeable[i], length) == 0 &&
-            (name[length] == '\0' || name[length] == '.')) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /// The value as a line of text. Owned by the caller (free).
 static char *text_of(const recipe_key_t *key)
@@ -80,7 +37,7 @@ static tr_status compare(tr_texts_t *changes, const recipe_key_t *from, const re
 {
     char *before = text_of(from), *after = text_of(to);
     tr_status status = TR_OK;
-    if (strcmp(before, after) != 0 && !may_change(to->name)) {
+    if (strcmp(before, after) != 0 && !to->field->may_change) {
         status = tr_fail(err, TR_ERR_ARGUMENT,
                          "%s: it was %s when the run was saved, and may not change: the checkpoint "
                          "would mean another run; leave it, or start a new one",

@@ -37,7 +37,7 @@ static const tr_field_t run[] = {
     FIELD(seed, TR_FIELD_WHOLE, "1", .range = &any_whole,
           .help =
               "Seed of all random numbers. The same recipe, data and seed give the same weights."),
-    FIELD(steps, TR_FIELD_WHOLE, NULL, .range = &tr_range_positive_whole,
+    FIELD(steps, TR_FIELD_WHOLE, NULL, .range = &tr_range_positive_whole, .may_change = true,
           .help = "Update rounds (`ppo`) or optimizer steps (`sft`)."),
     FIELD(model, TR_FIELD_TEXT, NULL, .names = TR_NAMES_MODEL, .help = "The policy to start from."),
     FIELD(reference, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
@@ -54,10 +54,10 @@ static const tr_field_t run[] = {
           .help = "What GPUs compute in. The weights that are trained are fp32 in any case; a CPU "
                   "computes in fp32 only."),
     FIELD(save_dtype, TR_FIELD_CHOICE, "null", .choices = tr_save_dtype_names,
-          .readers = TR_READS_OPTIMIZER,
+          .readers = TR_READS_OPTIMIZER, .may_change = true,
           .help = "In what the weights of `final` are saved; null: as those of `model` are. "
                   "Checkpoints have fp32."),
-    FIELD(log_level, TR_FIELD_CHOICE, "info", .choices = tr_log_level_names,
+    FIELD(log_level, TR_FIELD_CHOICE, "info", .choices = tr_log_level_names, .may_change = true,
           .help = "The lowest level that is logged."),
 };
 
@@ -75,6 +75,7 @@ static const tr_field_t data[] = {
           .help = "JSONL files, plain or gzipped: texts (`sft`), pairs (`reward`, `dpo`), or "
                   "labelled completions (`kto`)."),
     FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_OPTIMIZER,
+          .may_change = true,
           .help =
               "JSONL files of held-out rows (`eval_loss` and the other metrics), or of held-out "
               "prompts, which get responses and scores (`eval_objective/scores`, ...); section "
@@ -184,21 +185,21 @@ static const tr_field_t kto[] = {
 // The number of workers and their share of the work change the speed of a run and none of its
 // bytes.
 static const tr_field_t rollout[] = {
-    FIELD(workers, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
+    FIELD(workers, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand, .may_change = true,
           .help = "Processes that generate; the result does not depend on it."),
-    FIELD(external, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+    FIELD(external, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .may_change = true,
           .help = "How many of the workers are started by hand, on this machine or others; the run "
                   "prints how, and continues without those that do not come."),
-    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
+    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE, .may_change = true,
           .help =
               "Where they compute: one device, or a list that is dealt to the workers in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = "For each worker: " TR_GPU_MEMORY_HELP),
-    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .may_change = true, .help = "For each worker: " TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .may_change = true,
           .help = "Threads of each worker; 0: its share of the processors."),
-    FIELD(max_batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
+    FIELD(max_batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million, .may_change = true,
           .help = "Sequences generated at once."),
-    FIELD(weights, TR_FIELD_CHOICE, "auto", .choices = weight_ways,
+    FIELD(weights, TR_FIELD_CHOICE, "auto", .choices = weight_ways, .may_change = true,
           .help = "How rollouts get the actor's weights. `auto`: in place on the actor's GPU, or "
                   "by a copy to another GPU of the machine; on CPUs, and where the parameters are "
                   "sharded, through shared memory of the host. `host`: always through shared "
@@ -211,15 +212,15 @@ static const tr_field_t rollout[] = {
 // The actor's model is the recipe's, its learning rate the optimizer's. How ranks share their work
 // is tr_sharing_fields.
 static const tr_field_t actor[] = {
-    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
+    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE, .may_change = true,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = "For each rank: " TR_GPU_MEMORY_HELP),
-    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .may_change = true, .help = "For each rank: " TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .may_change = true,
           .help = "Threads of each rank; 0: the ranks' share of half of the processors, or of all "
                   "of them "
                   "where only the actor is trained."),
-    FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
+    FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand, .may_change = true,
           .help = "Processes that train as one, started by `mpirun`; docs/ranks.md."),
 };
 
@@ -228,14 +229,15 @@ static const tr_field_t actor[] = {
 // Without `separate` the reference is a second model in the actor's process, so it has the actor's
 // device, memory and threads.
 static const tr_field_t reference[] = {
-    FIELD(separate, TR_FIELD_BOOL, "false",
+    FIELD(separate, TR_FIELD_BOOL, "false", .may_change = true,
           .help = "Whether the reference runs in a process of its own instead of the actor's."),
     FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE, .when = "separate", .is = "true",
+          .may_change = true,
           .help = "Where it computes, in a process of its own; else it is on the actor's device."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .when = "separate", .is = "true", .help = TR_GPU_MEMORY_HELP),
+          .when = "separate", .is = "true", .may_change = true, .help = TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .when = "separate",
-          .is = "true", .help = "0: half of the processors."),
+          .is = "true", .may_change = true, .help = "0: half of the processors."),
 };
 
 #undef FIELD
@@ -244,23 +246,23 @@ static const tr_field_t reference[] = {
 static const tr_field_t critic[] = {
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "null: the trunk of the policy with a fresh scalar head."),
-    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE,
+    FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE, .may_change = true,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = "For each rank: " TR_GPU_MEMORY_HELP),
-    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
+          .may_change = true, .help = "For each rank: " TR_GPU_MEMORY_HELP),
+    FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .may_change = true,
           .help = "Threads of each rank; 0: the ranks' share of half of the processors."),
-    FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand,
+    FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand, .may_change = true,
           .help = "Processes that train as one, started by `mpirun`; docs/ranks.md."),
     FIELD(learning_rate, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
-          .help = "null: `optimizer.learning_rate`."),
+          .may_change = true, .help = "null: `optimizer.learning_rate`."),
 };
 
 #undef FIELD
 #define FIELD(...) TR_FIELD(tr_recipe_roles_t, __VA_ARGS__)
 // A list of records, the only one: judges.c reads and prints it.
 static const tr_field_t judges[] = {
-    FIELD(reward, TR_FIELD_JUDGES, "[]",
+    FIELD(reward, TR_FIELD_JUDGES, "[]", .may_change = true,
           .help =
               "The judges, whose weighted scores are added; algorithms that generate need one."),
 };
@@ -271,11 +273,12 @@ static const tr_field_t judges[] = {
 #define FIELD(...) TR_FIELD(tr_recipe_checkpoint_t, __VA_ARGS__)
 // Checkpoints hold optimizer states, which are larger than the model: hence few are kept.
 static const tr_field_t checkpoint[] = {
-    FIELD(every, TR_FIELD_WHOLE, "20", .range = &tr_range_whole,
+    FIELD(every, TR_FIELD_WHOLE, "20", .range = &tr_range_whole, .may_change = true,
           .help = "Steps between checkpoints; 0: only at the end."),
-    FIELD(keep, TR_FIELD_WHOLE, "2", .range = &tr_range_positive_whole,
+    FIELD(keep, TR_FIELD_WHOLE, "2", .range = &tr_range_positive_whole, .may_change = true,
           .help = "How many of the latest are kept."),
     FIELD(best, TR_FIELD_TEXT, "null", .nullable = true, .readers = TR_READS_OPTIMIZER,
+          .may_change = true,
           .help = "A metric of evaluations, such as `eval_loss` or `eval_objective/scores`: the "
                   "step with the best value keeps its checkpoint, and `best` in the run's "
                   "directory links to it."),
@@ -286,13 +289,15 @@ static const tr_field_t checkpoint[] = {
 // Of data.eval: rows, or prompts where the algorithm generates.
 static const tr_field_t evaluation[] = {
     FIELD(every, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_positive_whole,
+          .may_change = true,
           .help = "Steps between evaluations of `data.eval`; null: at each checkpoint. The last "
                   "step is always evaluated."),
     FIELD(patience, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_positive_whole,
+          .may_change = true,
           .help = "Evaluations in a row in which `checkpoint.best` is not better, after which the "
                   "run ends; null: it goes on."),
     FIELD(target, TR_FIELD_REAL, "null", .nullable = true, .null = TR_NO_TARGET,
-          .range = &tr_range_any,
+          .range = &tr_range_any, .may_change = true,
           .help = "The run ends when `checkpoint.best` is as good as this; null: it goes on."),
 };
 
@@ -300,9 +305,9 @@ static const tr_field_t evaluation[] = {
 #define FIELD(...) TR_FIELD(tr_recipe_samples_t, __VA_ARGS__)
 // A few responses are read by a person, to see what the numbers do not tell.
 static const tr_field_t samples[] = {
-    FIELD(every, TR_FIELD_WHOLE, "10", .range = &tr_range_whole,
+    FIELD(every, TR_FIELD_WHOLE, "10", .range = &tr_range_whole, .may_change = true,
           .help = "Steps between entries of `samples.jsonl`; 0: none."),
-    FIELD(count, TR_FIELD_WHOLE, "5", .range = &tr_range_to_thousand,
+    FIELD(count, TR_FIELD_WHOLE, "5", .range = &tr_range_to_thousand, .may_change = true,
           .help = "Responses each time."),
 };
 
@@ -310,12 +315,12 @@ static const tr_field_t samples[] = {
 #define FIELD(...) TR_FIELD(tr_recipe_network_t, __VA_ARGS__)
 // A run on one machine needs none of these: its processes meet at a Unix socket.
 static const tr_field_t network[] = {
-    FIELD(bind, TR_FIELD_TEXT, "null", .nullable = true,
+    FIELD(bind, TR_FIELD_TEXT, "null", .nullable = true, .may_change = true,
           .help =
               "Endpoint of the controller, such as `tcp://10.0.0.1:5555`; null: a Unix socket."),
     FIELD(keys, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_DIRECTORY,
-          .help = "Directory of CURVE keys, from `troupe keys`."),
-    FIELD(weights_port, TR_FIELD_WHOLE, "0", .range = &ports,
+          .may_change = true, .help = "Directory of CURVE keys, from `troupe keys`."),
+    FIELD(weights_port, TR_FIELD_WHOLE, "0", .range = &ports, .may_change = true,
           .help = "Port, at the address of `network.bind`, where external rollouts on other "
                   "machines fetch the weights; 0: any free one."),
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/recipe/parts.h"
+#include "common/recipe/resumed.h"
 #include "tests/support/fields.h"
 
 // Recipes
@@ -430,6 +431,74 @@ Test(keys, each_that_depends_on_a_choice_is_a_mistake_without_it)
         free(text);
     }
     cr_expect_gt(refused, 3U);
+    recipe_keys_release(&keys);
+}
+
+/// What makes a run the one that it is: all but how far it goes, how fast, and on which machines.
+static bool is_learnt(const recipe_key_t *key)
+{
+    static const char *const learnt[] = {"model",      "reference", "algorithm", "seed",
+                                         "precision",  "data",      "ppo",       "sft",
+                                         "generation", "reward",    "dpo",       "kto"};
+    for (size_t i = 0; i < sizeof learnt / sizeof learnt[0]; i++) {
+        size_t length = strlen(learnt[i]);
+        if (strncmp(key->name, learnt[i], length) == 0 && strchr(".", key->name[length]) != NULL) {
+            return strcmp(key->name, "data.eval") != 0;
+        }
+    }
+    return false;
+}
+
+/// Resuming with another value of the last override's key lists or refuses it, by name.
+static void expect_resumed(const recipe_key_t *key, tr_recipe_t *from, tr_recipe_t *to)
+{
+    tr_texts_t changes;
+    tr_error_t err = {0};
+    tr_status status = tr_recipe_compare_resumed(&changes, from, to, &err);
+    size_t length = strlen(key->name);
+    if (key->field->may_change) {
+        bool listed = false;
+        cr_expect_eq(status, TR_OK, "%s", err.text);
+        cr_expect_not(is_learnt(key), "%s may change", key->name);
+        for (size_t i = 0; i < changes.count; i++) {
+            const char *text = changes.items[i];
+            listed = listed || (strncmp(text, key->name, length) == 0 && text[length] == ':');
+        }
+        cr_expect(listed, "%s: the change is not listed", key->name);
+    } else {
+        cr_expect_eq(status, TR_ERR_ARGUMENT, "%s", key->name);
+        cr_expect(strncmp(err.text, key->name, length) == 0 && err.text[length] == ':', "%s: %s",
+                  key->name, err.text);
+    }
+    tr_texts_release(&changes);
+}
+
+Test(keys, each_is_refused_at_a_resume_unless_its_row_says_that_it_may_change)
+{
+    recipe_keys_t keys;
+    recipe_keys_init(&keys, NULL);
+    for (size_t i = 0; i < keys.count; i++) {
+        const recipe_key_t *key = &keys.items[i];
+        char *text = least_of(reader_of(key)), *value = other_value(key), *problem;
+        overrides_t overrides = {0};
+        add_companions(&overrides, key);
+        // some companions, such as the device of one role, are a mistake alone
+        tr_recipe_t *from = parse(text, &overrides, &problem);
+        free(problem);
+        if (from == NULL) {
+            from = good(text, &(overrides_t){0});
+        }
+        add(&overrides, tr_format("%s=%s", key->name, value));
+        if (!is_algorithm(key)) { // whose rows differ too
+            tr_recipe_t *to = good(text, &overrides);
+            expect_resumed(key, from, to);
+            tr_recipe_destroy(&to);
+        }
+        tr_recipe_destroy(&from);
+        release(&overrides);
+        free(value);
+        free(text);
+    }
     recipe_keys_release(&keys);
 }
 

@@ -58,10 +58,10 @@ static size_t write_section(FILE *out, const recipe_keys_t *keys, const char *se
             continue;
         }
         write_row(out, key);
-        fputc('\n', out);
+        fprintf(out, "%s |\n", key->field->may_change ? " may change" : "");
         written++;
         if (key->also != NULL) { // a row of its own, so that a search finds it
-            fprintf(out, "| `%s` | | | TRL's name of `%s`; give one of them. |\n", key->also,
+            fprintf(out, "| `%s` | | | TRL's name of `%s`; give one of them. | |\n", key->also,
                     key->name);
         }
     }
