@@ -127,9 +127,9 @@ void tr_cache_destroy(tr_cache_t **cache);
 tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch,
                             tr_arena_t *arena);
 
-/// Whether later forward passes keep only each layer's input for the backward pass, which then runs
-/// the layer forward again (Chen et al. 2016, "Training deep nets with sublinear memory cost"): the
-/// same bits for less memory and more time. New models do not.
+/// Whether later forward passes keep only each layer's input for the backward pass, and no logits;
+/// it then runs layers and head forward again (Chen et al. 2016, "Training deep nets with sublinear
+/// memory cost"): the same bits for less memory and more time. New models do not.
 void tr_model_recompute(tr_model_t *model, bool recompute);
 
 /// hidden = the model on a batch of whole sequences (fresh pages). saved: NULL, or where what

@@ -9,6 +9,10 @@
 #include "common/base/rng.h"
 #include "common/model/model_private.h"
 
+/// Logits that a chunk keeps for its backward pass at most, in floats: 256 MiB. Others are computed
+/// again, to the same bits: this decides speed and memory only.
+enum { KEPT_LOGITS = 64 << 20 };
+
 struct tr_response_pass {
     tr_model_t *model;
     tr_arena_t *arena;
@@ -24,6 +28,7 @@ struct tr_response_pass {
     tr_tensor_t gathered; // [n, H]
     tr_tensor_t targets;  // i32 [n]
     tr_kept_t kept;
+    tr_tensor_t logits; // [rows, vocabulary] of the first rows, kept for the backward pass
 };
 
 /// The arena is empty until the first pass, and then grows to what the largest one needs.
@@ -235,12 +240,24 @@ static void upload_kept(tr_response_pass_t *pass, const tr_sequences_t *sequence
     free(ids);
 }
 
+/// Where logits are kept, of as many rows as fit; nowhere if nothing is learnt, or if memory is to
+/// be saved.
+static tr_tensor_t logits_room(tr_response_pass_t *pass)
+{
+    size_t vocabulary = pass->model->config.vocabulary, most = KEPT_LOGITS / vocabulary;
+    size_t rows = pass->n < most ? pass->n : most;
+    return pass->learn && !pass->model->recompute && rows > 0
+               ? tr_arena_tensor(pass->arena, TR_F32, rows, vocabulary)
+               : (tr_tensor_t){0};
+}
+
 /// Log-probs of the targets, and facts (entropy and the like, backend.h) of their distributions.
 static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t facts)
 {
     const tr_ops_t *ops = pass->model->backend->ops;
-    ops->logprob(pass->model->queue, out, facts, pass->gathered, linear_read(pass->model->head),
-                 pass->model->config.vocabulary, pass->targets, pass->temperature, pass->kept);
+    ops->logprob(pass->model->queue, out, facts, pass->logits, pass->gathered,
+                 linear_read(pass->model->head), pass->model->config.vocabulary, pass->targets,
+                 pass->temperature, pass->kept);
 }
 
 /// Trunk and head. ends: scores at the sequences' ends, else a number a response token.
@@ -272,6 +289,7 @@ static tr_status forward(tr_response_pass_t *pass, const tr_sequences_t *sequenc
         // Log-probs are those of the distribution that tokens were sampled from, which top_k, top_p
         // and min_p cut; without the sets the ratio of PPO would not be 1 before the first update.
         upload_kept(pass, sequences, chosen, count);
+        pass->logits = logits_room(pass);
         // Written in any case: the operator has both at hand from the same logits.
         tr_tensor_t about = tr_arena_tensor(pass->arena, TR_F32, pass->n, TR_FACTS);
         policy_head(pass, result, about);
@@ -317,7 +335,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     const tr_weight_t *head = pass->model->head->weight;
     tr_queue_t *queue = pass->model->queue;
     // Without `learn` the activations are an older pass's, or none.
-    TR_ASSERT(pass->learn, "backward after a forward pass that did not learn");
+    TR_ASSERT(pass->learn, "backward without a forward pass before it that learns");
     if (pass->n == 0) { // no gradient, but other ranks wait for this one's part of the pass
         model_idle_backward(pass->model, gradient);
         return;
@@ -335,8 +353,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
         tr_tensor_t dhead = tr_weight_gradient(head, gradient);
         tr_tensor_t even =
             dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
-        // Logits are not kept, they would be [n, V]: the operator computes them again.
-        ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->gathered,
+        ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->logits, pass->gathered,
                               linear_read(pass->model->head), pass->targets, pass->temperature,
                               pass->kept);
     }
@@ -346,6 +363,8 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     // Rows are distinct: a token is predicted once.
     ops->scatter_rows_add(queue, dhidden, dgathered, pass->rows);
     tr_model_backward(pass->model, pass->saved, dhidden, gradient, pass->arena);
+    // Once: the logits have been overwritten.
+    pass->learn = false;
 }
 
 void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective)

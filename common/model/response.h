@@ -54,8 +54,8 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
                               float *out, tr_token_facts_t *facts, tr_error_t *err);
 
 /// Adds the gradient of sum(dout * out) + sum(dmean * facts.mean) of the last forward pass (with
-/// learn) to gradient, as tr_model_backward does; where there is no out, nothing is added. dmean:
-/// of a policy, or NULL: 0.
+/// learn) to gradient, as tr_model_backward does, once; where there is no out, nothing is added.
+/// dmean: of a policy, or NULL: 0.
 void tr_response_backward(tr_response_pass_t *pass, const float *dout, const float *dmean,
                           tr_gradient_t *gradient);
 

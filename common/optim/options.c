@@ -35,9 +35,8 @@ static const tr_field_t optimizer[] = {
                   "value rounds otherwise, so it is "
                   "part of the run."),
     FIELD(gradient_checkpointing, TR_FIELD_BOOL, "false", .may_change = true,
-          .help = "Whether backward passes compute again what the layers would else keep: less "
-                  "memory and more time, for the "
-                  "same bytes."),
+          .help = "Whether backward passes compute again what layers and head would else keep: "
+                  "less memory and more time, for the same bytes."),
     FIELD(offload, TR_FIELD_BOOL, "false", .may_change = true,
           .help = "Whether a GPU's learners keep AdamW's two moments in pinned memory of the host: "
                   "8 bytes a parameter less of "

@@ -254,19 +254,23 @@ typedef struct tr_ops {
     void (*add)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
 
     // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above. Logits
-    // exist for a tile of rows only.
+    // exist for a tile of rows only, but for those that the caller keeps from logprob to
+    // logprob_gradient: f32 [K, V], of the first K <= R rows; a NULL buffer: none. Which are kept
+    // changes no bit.
     /// logprob: [R] of targets: i32 [R] under softmax(logits / temperature) restricted to kept
-    /// (temperature > 0); facts: [R, TR_FACTS], a tr_token_facts_t a row.
-    void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
-                    tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
-                    tr_kept_t kept);
+    /// (temperature > 0); facts: [R, TR_FACTS], a tr_token_facts_t a row. logits: written, in a
+    /// form that logprob_gradient alone reads.
+    void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t logits,
+                    tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                    float temperature, tr_kept_t kept);
     /// dhidden: [R, H], written, and dhead: [V, H], continued (a NULL buffer: not computed, the
     /// head is frozen), from dlogprob: [R] and dmean: [R], the gradient of the facts' mean (a NULL
-    /// buffer: 0). Recomputes the logits. head: as it is stored.
+    /// buffer: 0). logits: what logprob left there for the same rows, overwritten; those of other
+    /// rows are computed again. head: as it is stored.
     void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                             tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
-                             tr_tensor_t head, tr_tensor_t targets, float temperature,
-                             tr_kept_t kept);
+                             tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
+                             tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                             float temperature, tr_kept_t kept);
     /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at
     /// uniform: f32 [R]. Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits);
     /// logprob: [R], under the distribution drawn from, the same bits that the operator logprob

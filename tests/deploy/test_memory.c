@@ -43,8 +43,14 @@ Test(memory, a_process_takes_what_a_dry_run_finds)
 Test(memory, noise_and_kept_ids_and_chunks_and_scores_and_inference_are_found)
 {
     const tr_model_config_t deep = measured_shape(1), critic = measured_shape(3);
+    tr_model_config_t wide = measured_shape(0);
     memory_work_t noisy = learner, kept = learner, many = learner, scores = learner,
-                  infers = learner;
+                  infers = learner, most = learner;
+    wide.vocabulary = 1 << 19; // logits of 128 rows take 256 MiB
+    wide.hidden = wide.head_dim;
+    wide.heads = wide.key_value_heads = 1;
+    most.chunks = 1;
+    most.chunk = (memory_batch_t){.sequences = 2, .length = 90, .answers = 80};
     noisy.noise = true;
     kept.chunk.kept = 50;
     many.chunks = 9;
@@ -54,6 +60,7 @@ Test(memory, noise_and_kept_ids_and_chunks_and_scores_and_inference_are_found)
     measured_check("learner of truncated answers", cpu, &deep, &kept, 0);
     measured_check("learner of nine chunks", cpu, &deep, &many, 0);
     measured_check("learner of scores", cpu, &critic, &scores, 0);
+    measured_check("learner of more logits than are kept", cpu, &wide, &most, 0);
     measured_check("learner that infers more than it learns", cpu, &deep, &infers, 0);
 }
 

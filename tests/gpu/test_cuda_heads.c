@@ -78,15 +78,20 @@ static void close_both(rig_t *cpu, rig_t *gpu)
     rig_close(gpu);
 }
 
-/// [rows] log-probabilities, [rows, TR_FACTS] facts.
-static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
+/// [rows] log-probabilities, [rows, TR_FACTS] facts. logits: where they are kept, or nowhere.
+static float *logprob_keeping(rig_t *rig, tr_tensor_t logits, const inputs_t *in, float temperature)
 {
     tr_tensor_t both = rig_zeros(rig, 1 + TR_FACTS, in->rows);
     rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, TR_FACTS),
-                      rig_real(rig, in->rows, H, in->hidden),
+                      logits, rig_real(rig, in->rows, H, in->hidden),
                       rig_real(rig, in->vocabulary, H, in->head), in->vocabulary,
                       rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
     return rig_read(rig, both);
+}
+
+static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
+{
+    return logprob_keeping(rig, (tr_tensor_t){0}, in, temperature);
 }
 
 static void widen(double *to, const float *from, size_t count)
@@ -197,9 +202,10 @@ typedef struct gradients {
     float *dhidden, *dhead;
 } gradients_t;
 
-/// dmean: NULL, or [rows]. parts: how many calls take the rows, a part each.
+/// dmean: NULL, or [rows]. parts: how many calls take the rows, a part each. keep: how many rows of
+/// a part have their logits kept from the forward pass.
 static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogprob,
-                            const float *dmean, size_t parts)
+                            const float *dmean, size_t parts, size_t keep)
 {
     tr_tensor_t head = rig_real(rig, in->vocabulary, H, in->head);
     tr_tensor_t dhidden = rig_real(rig, in->rows, H, NULL);
@@ -210,10 +216,13 @@ static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogpro
         part.offsets = in->offsets == NULL ? NULL : in->offsets + first;
         tr_tensor_t even =
             dmean != NULL ? rig_tensor(rig, 1, count, dmean + first) : (tr_tensor_t){0};
-        rig->ops->logprob_gradient(
-            rig->queue, tr_tensor_rows(dhidden, first, count), dhead,
-            rig_tensor(rig, 1, count, dlogprob + first), even, rig_real(rig, count, H, part.hidden),
-            head, rig_indices(rig, 1, count, part.targets), 0.7f, kept_of(rig, &part));
+        tr_tensor_t logits = keep > 0 ? rig_zeros(rig, keep, in->vocabulary) : (tr_tensor_t){0};
+        logprob_keeping(rig, logits, &part, 0.7f);
+        rig->ops->logprob_gradient(rig->queue, tr_tensor_rows(dhidden, first, count), dhead,
+                                   rig_tensor(rig, 1, count, dlogprob + first), even, logits,
+                                   rig_real(rig, count, H, part.hidden), head,
+                                   rig_indices(rig, 1, count, part.targets), 0.7f,
+                                   kept_of(rig, &part));
     }
     return (gradients_t){rig_read(rig, dhidden), rig_read(rig, dhead)};
 }
@@ -224,9 +233,15 @@ static void check_gradient(tr_dtype_t precision, size_t vocabulary, bool truncat
     open_both(&cpu, &gpu, precision);
     inputs_t in = inputs_new(&cpu, R, vocabulary, truncated);
     float *d = rig_random(&cpu, R, 8), *even = smooth ? rig_random(&cpu, R, 10) : NULL;
-    gradients_t want = gradient(&cpu, &in, d, even, 1), got = gradient(&gpu, &in, d, even, 1);
+    gradients_t want = gradient(&cpu, &in, d, even, 1, 0);
+    gradients_t got = gradient(&gpu, &in, d, even, 1, 0);
+    for (size_t keep = R; keep > 0; keep /= 2) { // all rows are a tile, which is kept as a whole
+        gradients_t kept = gradient(&gpu, &in, d, even, 1, keep);
+        check_same(kept.dhidden, got.dhidden, R * H, "dhidden of kept logits");
+        check_same(kept.dhead, got.dhead, vocabulary * H, "dhead of kept logits");
+    }
     if (precision == TR_F32) {
-        gradients_t apart = gradient(&gpu, &in, d, even, 3);
+        gradients_t apart = gradient(&gpu, &in, d, even, 3, 0);
         check_same(got.dhidden, want.dhidden, R * H, "dhidden");
         check_same(got.dhead, want.dhead, vocabulary * H, "dhead");
         check_same(apart.dhidden, want.dhidden, R * H, "dhidden in parts");

@@ -1,10 +1,9 @@
-/// The heads: log-probabilities of given tokens and their gradient, from logits that exist for a
-/// tile of rows only, and the scalar head.
+/// The heads: log-probabilities of given tokens and their gradient, and the scalar head.
 ///
 /// A model's logits are its largest activation (rows x vocabulary), so they are computed a tile at
-/// a time, here and again in the gradient, and never kept. A row's arithmetic (cpu_row_softmax) is
-/// shared with sampling (sample_ops.c): a token's log-probability has the same bits when it is
-/// sampled and when it is trained on.
+/// a time, here and again in the gradient, unless the caller has room to keep them. A row's
+/// arithmetic (cpu_row_softmax) is shared with sampling (sample_ops.c): a token's log-probability
+/// has the same bits when it is sampled and when it is trained on.
 #include <math.h>
 #include <string.h>
 
@@ -76,6 +75,7 @@ typedef struct head_args {
     size_t vocabulary;
     size_t first;                  // number of the tile's first row
     float *logits;                 // [tile, vocabulary]
+    size_t known;                  // rows whose logits the forward pass left, ready for the softmax
     const int32_t *targets;        // [R]
     const int32_t *offsets, *kept; // [R + 1] and the lists; NULL: nothing was truncated
     float temperature;
@@ -154,6 +154,18 @@ static void row_gradient(const head_args_t *h, size_t row, float *e, size_t n, f
     }
 }
 
+/// e^(z - max) of a row's tokens, and their sum. The forward pass gathered and divided logits that
+/// it left.
+static float exponentials(const head_args_t *h, size_t row, float *z, float *e, const int32_t *ids,
+                          size_t kept)
+{
+    cpu_softmax_t softmax =
+        row < h->known
+            ? h->kernels->softmax(e, z, kept == 0 ? h->vocabulary : kept)
+            : cpu_row_softmax(h->kernels, z, e, h->vocabulary, ids, kept, h->temperature);
+    return softmax.sum;
+}
+
 /// Gradients of the tile's logits, in place of the logits.
 static void gradient_rows(void *context, size_t first, size_t count, size_t thread)
 {
@@ -165,14 +177,12 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
         const int32_t *ids = row_kept(h, row, &kept);
         float *z = h->logits + i * h->vocabulary;
         if (kept == 0) {
-            cpu_softmax_t softmax =
-                cpu_row_softmax(h->kernels, z, z, h->vocabulary, NULL, 0, h->temperature);
-            row_gradient(h, row, z, h->vocabulary, softmax.sum, (size_t)h->targets[row]);
+            float sum = exponentials(h, row, z, z, NULL, 0);
+            row_gradient(h, row, z, h->vocabulary, sum, (size_t)h->targets[row]);
             continue;
         }
-        cpu_softmax_t softmax =
-            cpu_row_softmax(h->kernels, z, e, h->vocabulary, ids, kept, h->temperature);
-        row_gradient(h, row, e, kept, softmax.sum, find(ids, kept, h->targets[row]));
+        float sum = exponentials(h, row, z, e, ids, kept);
+        row_gradient(h, row, e, kept, sum, find(ids, kept, h->targets[row]));
         // Truncated: kept tokens were gathered to the front of z; scatter their gradients, 0
         // elsewhere.
         memset(z, 0, h->vocabulary * sizeof *z);
@@ -210,9 +220,27 @@ static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabul
     return h;
 }
 
-void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
-                 tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
-                 tr_kept_t kept)
+/// The next tile of logits, of the returned number of rows. Rows whose logits are kept are one
+/// tile: the head is packed once for all of them, and its gradient read and written fewer times.
+static size_t next_tile(cpu_backend_t *backend, head_args_t *h, tr_tensor_t logits,
+                        tr_tensor_t hidden, tr_tensor_t head)
+{
+    if (logits.buffer == NULL || h->first >= logits.rows) {
+        return cpu_tile_logits(backend, &h->logits, hidden, head, h->vocabulary, h->first);
+    }
+    TR_ASSERT(logits.rows <= hidden.rows, "logits of %zu rows, of %zu", logits.rows, hidden.rows);
+    TR_ASSERT_COLUMNS(logits, h->vocabulary);
+    h->logits = cpu_f32(logits);
+    if (h->known == 0) {
+        cpu_matmul_run(backend, h->logits, h->vocabulary, cpu_f32(hidden), hidden.columns, head,
+                       logits.rows, h->vocabulary, hidden.columns, CPU_WRITE);
+    }
+    return logits.rows;
+}
+
+void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t logits,
+                 tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                 float temperature, tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
     if (hidden.rows == 0) {
@@ -225,14 +253,15 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
     // A row of facts is the struct, member by member (TR_FACTS).
     h.facts = (tr_token_facts_t *)cpu_f32(facts);
     for (size_t rows; h.first < hidden.rows; h.first += rows) {
-        rows = cpu_tile_logits(backend, &h.logits, hidden, head, vocabulary, h.first);
+        rows = next_tile(backend, &h, logits, hidden, head);
         cpu_for(backend, rows, cpu_row_grain(vocabulary), logprob_rows, &h);
     }
 }
 
 void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                          tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
-                          tr_tensor_t head, tr_tensor_t targets, float temperature, tr_kept_t kept)
+                          tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
+                          tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                          float temperature, tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
     const size_t vocabulary = dhead.rows, width = hidden.columns;
@@ -244,6 +273,7 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
     TR_ASSERT_SHAPE(dhead, vocabulary, width);
     TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
     TR_ASSERT_COUNT(dlogprob, hidden.rows);
+    h.known = logits.buffer != NULL ? logits.rows : 0;
     h.dlogprob = cpu_f32(dlogprob);
     if (dmean.buffer != NULL) {
         TR_ASSERT_COUNT(dmean, hidden.rows);
@@ -252,7 +282,7 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
     h.scratch =
         cpu_scratch(backend, CPU_SLOT_THREAD, backend->threads * vocabulary * sizeof(float));
     for (size_t rows; h.first < hidden.rows; h.first += rows) {
-        rows = cpu_tile_logits(backend, &h.logits, hidden, head, vocabulary, h.first);
+        rows = next_tile(backend, &h, logits, hidden, head);
         // The tile's gradient goes on at once: dhidden of its rows, and dhead, whose chain over
         // tokens continues from tile to tile.
         cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);

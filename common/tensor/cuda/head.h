@@ -66,20 +66,30 @@ static __device__ __forceinline__ float cuda_row_logprob(const cuda_row_t &row, 
 }
 
 /// Calls f(logits, first, count) for tiles of hidden: [rows, H]; logits: f32 [count, V] of rows
-/// first..first+count-1. All tiles share one slot: the queue runs f's kernels before the next
-/// tile's product.
+/// first..first+count-1. kept: f32 [K, V], or a NULL buffer: tiles among the first K rows have
+/// their logits there, computed already if `known`. The others share one slot: the queue runs f's
+/// kernels before the next tile's product. Which tiles there are does not depend on K, since in
+/// bf16 sums over tokens begin anew with each.
 template <typename F>
-static inline void cuda_over_logits(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head, F f)
+static inline void cuda_over_logits(tr_queue_t *queue, tr_tensor_t kept, bool known,
+                                    tr_tensor_t hidden, tr_tensor_t head, F f)
 {
     const tr_dtype_t real = queue->backend->base.real;
     const size_t tile = cuda_logits_tile(hidden.rows, head.rows);
     TR_ASSERT_COLUMNS(head, hidden.columns);
-    float *logits = static_cast<float *>(
-        cuda_scratch(queue, CUDA_SLOT_LOGITS, tile * head.rows * sizeof(float)));
-    for (size_t first = 0; logits != NULL && first < hidden.rows; first += tile) {
-        size_t count = hidden.rows - first < tile ? hidden.rows - first : tile;
-        cuda_product(queue, logits, TR_F32, cuda_data(tr_tensor_rows(hidden, first, count), real),
-                     head, count);
+    for (size_t first = 0; first < hidden.rows; first += tile) {
+        const size_t count = hidden.rows - first < tile ? hidden.rows - first : tile;
+        const bool keeps = cuda_keeps_logits(kept, first, count);
+        float *logits = keeps ? cuda_f32(tr_tensor_rows(kept, first, count))
+                              : static_cast<float *>(cuda_scratch(
+                                    queue, CUDA_SLOT_LOGITS, tile * head.rows * sizeof(float)));
+        if (logits == NULL) {
+            return;
+        }
+        if (!keeps || !known) {
+            cuda_product(queue, logits, TR_F32,
+                         cuda_data(tr_tensor_rows(hidden, first, count), real), head, count);
+        }
         f(logits, first, count);
     }
 }

@@ -1,6 +1,6 @@
 /// The heads: log-probabilities of given tokens and their gradient, from logits that exist for a
-/// tile of rows only, and the scalar head. A block works on one row. The arithmetic of a row is
-/// head.h, which sampling (sample_ops.cu) shares.
+/// tile of rows only or are kept, and the scalar head. A block works on one row. The arithmetic of
+/// a row is head.h, which sampling (sample_ops.cu) shares.
 #include "common/tensor/cuda/head.h"
 
 /// Threads of a row's block: its lanes, or a warp where the lanes are fewer.
@@ -149,9 +149,9 @@ static head_args_t prepare(tr_tensor_t hidden, size_t vocabulary, tr_tensor_t ta
     return h;
 }
 
-void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t hidden,
-                  tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
-                  tr_kept_t kept)
+void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t logits,
+                  tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                  float temperature, tr_kept_t kept)
 {
     if (hidden.rows == 0) {
         return;
@@ -164,10 +164,11 @@ void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_
     h.facts = cuda_f32(facts);
     cuda_with_type(queue->backend->base.real, [&](auto zero) {
         typedef decltype(zero) T;
-        cuda_over_logits(queue, hidden, head, [&](const float *logits, size_t first, size_t rows) {
-            cuda_launch(queue, static_cast<unsigned>(rows), row_block<T>::threads, 0,
-                        logprob_rows<T>, h, logits, first);
-        });
+        cuda_over_logits(queue, logits, false, hidden, head,
+                         [&](const float *tile, size_t first, size_t rows) {
+                             cuda_launch(queue, static_cast<unsigned>(rows), row_block<T>::threads,
+                                         0, logprob_rows<T>, h, tile, first);
+                         });
     });
 }
 
@@ -197,8 +198,9 @@ static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *
 }
 
 void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                           tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
-                           tr_tensor_t head, tr_tensor_t targets, float temperature, tr_kept_t kept)
+                           tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
+                           tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                           float temperature, tr_kept_t kept)
 {
     // dhead tells the vocabulary also where its buffer is NULL.
     const size_t width = hidden.columns;
@@ -218,9 +220,10 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
     }
     cuda_with_type(queue->backend->base.real, [&](auto zero) {
         typedef decltype(zero) T;
-        cuda_over_logits(queue, hidden, head, [&](const float *logits, size_t first, size_t rows) {
-            tile_gradient<T>(queue, h, logits, first, rows, dhidden, dhead, hidden, head);
-        });
+        cuda_over_logits(
+            queue, logits, true, hidden, head, [&](const float *tile, size_t first, size_t rows) {
+                tile_gradient<T>(queue, h, tile, first, rows, dhidden, dhead, hidden, head);
+            });
     });
 }
 

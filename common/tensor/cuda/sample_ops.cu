@@ -472,9 +472,10 @@ void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_
     const size_t shared = (vocabulary + CDF_BLOCK - 1) / CDF_BLOCK * sizeof(double);
     cuda_with_type(queue->backend->base.real, [&](auto zero) {
         typedef decltype(zero) T;
-        cuda_over_logits(queue, hidden, head, [&](const float *logits, size_t first, size_t count) {
-            cuda_launch(queue, static_cast<unsigned>(count), CUDA_BLOCK, shared,
-                        sample_rows<cuda_lanes<T>::count>, d, logits, first);
-        });
+        cuda_over_logits(queue, {}, false, hidden, head,
+                         [&](const float *logits, size_t first, size_t count) {
+                             cuda_launch(queue, static_cast<unsigned>(count), CUDA_BLOCK, shared,
+                                         sample_rows<cuda_lanes<T>::count>, d, logits, first);
+                         });
     });
 }

@@ -40,6 +40,12 @@ static inline size_t cuda_logits_tile(size_t rows, size_t vocabulary)
     return tile < rows ? tile : rows;
 }
 
+/// Whether a tile's logits are among those that are kept: f32 [K, V], or a NULL buffer.
+static inline bool cuda_keeps_logits(tr_tensor_t kept, size_t first, size_t count)
+{
+    return kept.buffer != NULL && first + count <= kept.rows;
+}
+
 static inline size_t cuda_norm_gradient_bytes(size_t rows, size_t n)
 {
     return (rows + CUDA_NORM_ROWS - 1) / CUDA_NORM_ROWS * n * sizeof(float);

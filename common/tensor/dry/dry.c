@@ -103,31 +103,34 @@ static void attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t 
     need(queue, CUDA_SLOT_ROWS, cuda_attention_gradient_bytes(batch, heads));
 }
 
-/// A tile of logits, and the product that gives it; returns its elements.
-static size_t logits_tile(tr_queue_t *queue, tr_tensor_t hidden, tr_tensor_t head)
+/// A tile of logits, in scratch memory unless all are kept, and the product that gives it; returns
+/// its elements.
+static size_t logits_tile(tr_queue_t *queue, tr_tensor_t kept, tr_tensor_t hidden, tr_tensor_t head)
 {
     // Logits are f32 whatever the precision.
     size_t count = cuda_logits_tile(hidden.rows, head.rows) * head.rows;
-    need(queue, CUDA_SLOT_LOGITS, count * sizeof(float));
+    if (!cuda_keeps_logits(kept, 0, hidden.rows)) {
+        need(queue, CUDA_SLOT_LOGITS, count * sizeof(float));
+    }
     product(queue, head.rows, head.columns, TR_F32);
     return count;
 }
 
-static void logprob(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t facts, tr_tensor_t hidden,
-                    tr_tensor_t head, size_t vocabulary, tr_tensor_t targets, float temperature,
-                    tr_kept_t kept)
+static void logprob(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t facts, tr_tensor_t logits,
+                    tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                    float temperature, tr_kept_t kept)
 {
-    logits_tile(queue, hidden, head);
+    logits_tile(queue, logits, hidden, head);
 }
 
 static void logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
-                             tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t hidden,
-                             tr_tensor_t head, tr_tensor_t targets, float temperature,
-                             tr_kept_t kept)
+                             tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
+                             tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                             float temperature, tr_kept_t kept)
 {
     // The gradient of a tile, then the product with the head that makes dhidden of it. That of
     // dhead needs no trial.
-    size_t count = logits_tile(queue, hidden, head);
+    size_t count = logits_tile(queue, logits, hidden, head);
     need(queue, CUDA_SLOT_GRADIENT, count * tr_dtype_size(hidden.dtype));
     matmul_input_gradient(queue, dhidden, hidden, head);
 }
@@ -136,7 +139,7 @@ static void sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t out, tr_te
                    tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden,
                    tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
-    logits_tile(queue, hidden, head);
+    logits_tile(queue, (tr_tensor_t){0}, hidden, head);
 }
 
 /// The CPU's casts between equal types only, and a GPU has two.

@@ -64,15 +64,26 @@ static tr_kept_t kept_of(rig_t *rig, const inputs_t *in)
     return kept;
 }
 
+/// Where the logits of the first rows are kept; of no row nowhere.
+static tr_tensor_t logits_of(rig_t *rig, const inputs_t *in, size_t rows)
+{
+    return rows > 0 ? rig_zeros(rig, rows, in->vocabulary) : (tr_tensor_t){0};
+}
+
 /// [rows] log-probabilities, [rows, TR_FACTS] facts.
-static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
+static float *logprob_keeping(rig_t *rig, tr_tensor_t logits, const inputs_t *in, float temperature)
 {
     tr_tensor_t both = rig_zeros(rig, 1 + TR_FACTS, in->rows);
     rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, TR_FACTS),
-                      rig_tensor(rig, in->rows, H, in->hidden),
+                      logits, rig_tensor(rig, in->rows, H, in->hidden),
                       rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head)), in->vocabulary,
                       rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
     return rig_read(rig, both);
+}
+
+static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
+{
+    return logprob_keeping(rig, (tr_tensor_t){0}, in, temperature);
 }
 
 /// p: [vocabulary] of row r in double, zero where cut. facts: [TR_FACTS], written.
@@ -170,18 +181,18 @@ typedef struct gradients {
     float *dhidden, *dhead;
 } gradients_t;
 
-/// dmean: NULL, or [rows].
+/// dmean: NULL, or [rows]. logits: kept by logprob_keeping, or none.
 static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogprob,
-                            const float *dmean, float temperature)
+                            const float *dmean, tr_tensor_t logits, float temperature)
 {
     tr_tensor_t even = dmean != NULL ? rig_tensor(rig, 1, in->rows, dmean) : (tr_tensor_t){0};
     tr_tensor_t head = rig_tensor(rig, in->vocabulary, H, in->head),
                 hidden = rig_tensor(rig, in->rows, H, in->hidden);
     tr_tensor_t dhidden = rig_zeros(rig, in->rows, H);
     tr_tensor_t dhead = rig_tensor(rig, in->vocabulary, H, rig_random(rig, in->vocabulary * H, 9));
-    rig->ops->logprob_gradient(rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob),
-                               even, hidden, head, rig_indices(rig, 1, in->rows, in->targets),
-                               temperature, kept_of(rig, in));
+    rig->ops->logprob_gradient(
+        rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob), even, logits, hidden,
+        head, rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
     return (gradients_t){rig_read(rig, dhidden), rig_read(rig, dhead)};
 }
 
@@ -215,7 +226,7 @@ static void check_gradient(bool truncated, bool smooth)
             }
         }
     }
-    gradients_t got = gradient(&rig, &in, d, smooth ? even : NULL, 0.7f);
+    gradients_t got = gradient(&rig, &in, d, smooth ? even : NULL, (tr_tensor_t){0}, 0.7f);
     check_close(got.dhidden, dhidden, R * H, 3e-6, "dhidden");
     check_close(got.dhead, dhead, in.vocabulary * H, 3e-6, "dhead");
     rig_close(&rig);
@@ -243,17 +254,40 @@ Test(logprob_gradient, has_the_same_bits_for_any_threads_and_instruction_set)
     rig_open(&plain, "generic", 1);
     inputs_t in = inputs_new(&plain, R, 777, true);
     float *d = rig_random(&plain, R, 8), *even = rig_random(&plain, R, 10);
-    gradients_t want = gradient(&plain, &in, d, even, 0.7f);
+    gradients_t want = gradient(&plain, &in, d, even, (tr_tensor_t){0}, 0.7f);
     for (size_t i = 0; i < 3; i++) {
         rig_t rig;
         if (rig_open(&rig, rig_isas[i], 2)) {
-            gradients_t got = gradient(&rig, &in, d, even, 0.7f);
+            gradients_t got = gradient(&rig, &in, d, even, (tr_tensor_t){0}, 0.7f);
             check_same(got.dhidden, want.dhidden, R * H, rig_isas[i]);
             check_same(got.dhead, want.dhead, in.vocabulary * H, rig_isas[i]);
             rig_close(&rig);
         }
     }
     rig_close(&plain);
+}
+
+Test(logprob_gradient, has_the_same_bits_with_the_logits_of_any_rows_kept)
+{
+    static const size_t keeps[] = {1, R / 2, R};
+    static const float temperatures[] = {1.0f, 0.7f};
+    for (size_t i = 0; i < 12; i++) {
+        rig_t rig;
+        const float temperature = temperatures[i / 3 % 2];
+        rig_open(&rig, NULL, 2);
+        inputs_t in = inputs_new(&rig, R, 777, i / 6 == 1);
+        const float *d = rig_random(&rig, R, 8),
+                    *even = i % 2 == 0 ? rig_random(&rig, R, 10) : NULL;
+        tr_tensor_t logits = logits_of(&rig, &in, keeps[i % 3]);
+        float *want = logprob(&rig, &in, temperature);
+        gradients_t again = gradient(&rig, &in, d, even, (tr_tensor_t){0}, temperature);
+        check_same(logprob_keeping(&rig, logits, &in, temperature), want, (1 + TR_FACTS) * R,
+                   "logprob, facts");
+        gradients_t kept = gradient(&rig, &in, d, even, logits, temperature);
+        check_same(kept.dhidden, again.dhidden, R * H, "dhidden");
+        check_same(kept.dhead, again.dhead, in.vocabulary * H, "dhead");
+        rig_close(&rig);
+    }
 }
 
 typedef struct drawn {
