@@ -40,8 +40,12 @@ static void say_success(const char *directory)
 {
     printf("\n");
     samples_print(stdout, directory);
-    printf("the aligned model is in %s/final, its checkpoints in %s/checkpoints\n", directory,
-           directory);
+    if (exists(directory, "final/config.json")) {
+        printf("the aligned model is in %s/final, its checkpoints in %s/checkpoints\n", directory,
+               directory);
+    } else { // nothing was trained
+        printf("the responses are in %s/samples.jsonl\n", directory);
+    }
 }
 
 /// Whether the controller refused what it was given, the data, before any worker was started.
@@ -136,8 +140,8 @@ static int resume_with(tr_recipe_t *recipe, const char *directory)
     }
     // nothing to do is a success: scripts may resume in any case
     if (finished) {
-        printf("the run is finished: the aligned model is in %s/final (more `steps` extend it)\n",
-               directory);
+        printf("the run is finished: its result is in %s/%s (more `steps` extend it)\n", directory,
+               exists(directory, "final/config.json") ? "final" : "samples.jsonl");
         return 0;
     }
     return run(recipe, directory, true);

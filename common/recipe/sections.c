@@ -91,7 +91,9 @@ static const tr_field_t data[] = {
           .rows = TR_ROWS_CONVERSATIONS,
           .help = "How conversations become text; null: by the model's own template, which must be "
                   "one of these."),
-    FIELD(shuffle, TR_FIELD_BOOL, "true", .help = "Whether each epoch has an order of its own."),
+    // without training each prompt is taken once, in the order of the files
+    FIELD(shuffle, TR_FIELD_BOOL, "true", .readers = TR_READS_OPTIMIZER,
+          .help = "Whether each epoch has an order of its own."),
     FIELD(drop_last, TR_FIELD_BOOL, "false", .readers = TR_READS_OPTIMIZER,
           .help = "Whether the last batch of an epoch is left out where the rows do not fill it; "
                   "else it is a smaller one."),
@@ -359,7 +361,9 @@ const recipe_section_t recipe_sections[] = {
     {"roles", OWN(tr_recipe_roles_t, judges), AT(roles), TR_READS_PROMPTS, 0},
     {"checkpoint", OWN(tr_recipe_checkpoint_t, checkpoint), AT(checkpoint), 0, 0},
     {"evaluation", OWN(tr_recipe_evaluation_t, evaluation), AT(evaluation), TR_READS_OPTIMIZER, 0},
-    {"samples", OWN(tr_recipe_samples_t, samples), AT(samples), TR_READS_PROMPTS, 0},
+    // without training all responses are samples
+    {"samples", OWN(tr_recipe_samples_t, samples), AT(samples),
+     TR_READS_PROMPTS | TR_READS_OPTIMIZER, 0},
     {"network", OWN(tr_recipe_network_t, network), AT(network), 0, 0},
 };
 const size_t recipe_section_count = sizeof recipe_sections / sizeof recipe_sections[0];

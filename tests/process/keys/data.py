@@ -70,5 +70,5 @@ def recipe(name):
                 "ppo.num_ppo_epochs": 1, "ppo.kl_coef": 0.5}
     if name == "online_dpo":
         return {**generates, "algorithm": "online_dpo", "generation.samples": 2}
-    generates = {key: what for key, what in generates.items() if not key.startswith("optimizer.")}
+    generates = {key: what for key, what in generates.items() if not key.startswith(("optimizer.", "samples.")) and key != "data.shuffle"}
     return {**generates, "algorithm": "sample", "generation.temperature": 1.0}

@@ -36,11 +36,13 @@ def head(name):
         return [a + b for a, b in zip(head("policy"), _normal(3, VOCABULARY * WIDTH, 0.02))]
     if name == "zero":
         return [0.0] * WIDTH
+    if name == "ending":  # half of the tokens end the response
+        return [5 * x for x in head("policy")[:WIDTH]] + head("policy")[WIDTH:]
     return _normal(2, VOCABULARY * WIDTH, 0.15) if name == "policy" else _normal(4, WIDTH, 0.05)
 
 
 def table_model(name):
-    """The directory of a model; name: policy, reference, critic, or zero (a critic that says 0)."""
+    """The directory of a model; name: policy, reference, ending (a policy), critic, or zero (a critic that says 0)."""
     return once(("model", name), lambda: _make(name))
 
 
