@@ -25,6 +25,7 @@
 #ifndef TR_TENSOR_BACKEND_H
 #define TR_TENSOR_BACKEND_H
 
+#include <math.h>
 #include <stdbool.h>
 
 #include "common/base/status.h"
@@ -48,7 +49,21 @@ typedef struct tr_heads {
     size_t query;     ///< Hq, a multiple of key_value
     size_t key_value; ///< Hk
     size_t dim;       ///< D, even
+    size_t window;    ///< keys that a query sees, itself among them; 0: all before it
+    float scale;      ///< of the scores; 0: 1/sqrt(D)
+    float cap;        ///< scores s become cap tanh(s / cap) (Gemma 2); 0: they stay
 } tr_heads_t;
+
+/// How a norm makes a row: y = x * rstd * (offset + weight).
+typedef struct tr_norm {
+    float epsilon; ///< added to the mean square
+    float offset;  ///< 0, or 1 where the weight is stored as what it differs from 1 by
+} tr_norm_t;
+
+static inline float tr_heads_scale(const tr_heads_t *heads)
+{
+    return heads->scale > 0.0f ? heads->scale : 1.0f / sqrtf((float)heads->dim);
+}
 
 /// Columns of qkv.
 static inline size_t tr_heads_width(tr_heads_t heads)
@@ -220,25 +235,35 @@ typedef struct tr_ops {
     /// dtable: f32 [V, H], dtable[ids[t]] += dy[t] in ascending order of t; ids may repeat.
     void (*embedding_gradient)(tr_queue_t *queue, tr_tensor_t dtable, tr_tensor_t dy,
                                tr_tensor_t ids);
-    /// y = x * rstd * weight, rstd: [T] = 1/sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019).
-    /// rstd is written.
+    /// y = x * rstd * (offset + weight), rstd: [T] = 1/sqrt(mean(x^2) + epsilon) (Zhang and
+    /// Sennrich 2019). rstd is written.
     void (*rmsnorm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
-                    tr_tensor_t weight, float epsilon);
+                    tr_tensor_t weight, tr_norm_t norm);
     /// dx: [T, H] += (the residual stream's gradient adds up there); dweight: [H] continues its
     /// chain.
     void (*rmsnorm_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
-                             tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight);
-    /// Rotates the query and key heads of qkv: [T, (Hq+2Hk)*D] in place, pairs (i, i + D/2) (Su et
-    /// al. 2021, in Hugging Face's halves). table: [max positions, D] = [cos D/2 | sin D/2].
-    /// inverse rotates back (the gradient).
+                             tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, tr_norm_t norm);
+    /// The same of G = groups pieces of each row, n = weight's elements each, side by side from
+    /// column `first` on (heads of queries or keys); other columns stay. y, x: [T, W], y may be x;
+    /// rstd: [T, G].
+    void (*group_norm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
+                       tr_tensor_t weight, size_t first, size_t groups, tr_norm_t norm);
+    /// In place: the columns of d: [T, W] are dy on entry and dx on return. dweight: [n] continues
+    /// its chain, over rows and within a row over groups.
+    void (*group_norm_gradient)(tr_queue_t *queue, tr_tensor_t d, tr_tensor_t dweight,
+                                tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, size_t first,
+                                size_t groups, tr_norm_t norm);
+    /// Rotates the first R elements of the query and key heads of qkv: [T, (Hq+2Hk)*D] in place,
+    /// pairs (i, i + R/2) (Su et al. 2021, in Hugging Face's halves). table: [max positions, R] =
+    /// [cos R/2 | sin R/2], R even and at most D. inverse rotates back (the gradient).
     void (*rope)(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
                  tr_heads_t heads, bool inverse);
     /// Copies the keys and values of qkv's rows into their pages.
     void (*kv_store)(tr_queue_t *queue, tr_kv_t kv, tr_tensor_t qkv, const tr_ragged_t *batch,
                      tr_heads_t heads);
-    /// Causal grouped-query attention of the batch's queries over all cached positions 0..position.
-    /// out: [T, Hq*D], lse: [T, Hq] (log-sum-exp of the scaled scores), both written. Scale
-    /// 1/sqrt(D).
+    /// Causal grouped-query attention of the batch's queries over the cached positions 0..position,
+    /// or the last `window` of them. out: [T, Hq*D], lse: [T, Hq] (log-sum-exp of the scaled and
+    /// capped scores), both written.
     void (*attention)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                       tr_kv_t kv, const tr_ragged_t *batch, tr_heads_t heads);
     /// For batches of whole sequences (positions from 0), whose keys and values are in qkv: no
@@ -252,6 +277,10 @@ typedef struct tr_ops {
                             tr_tensor_t gate_up);
     /// y = a + b, element by element; y may be a or b.
     void (*add)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
+    /// y: [T, N] += bias: [N], a row after another.
+    void (*add_bias)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias);
+    /// dbias: f32 [N] continues its chain over the rows of dy: [T, N].
+    void (*bias_gradient)(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy);
 
     // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above. Logits
     // exist for a tile of rows only, but for those that the caller keeps from logprob to
@@ -309,15 +338,13 @@ typedef struct tr_ops {
 /// a name here, and a function in each backend. Members that some device lacks are not listed.
 // clang-format off
 #define TR_OPERATORS(X)                                                                            \
-    X(close)                                                                                       \
-    X(buffer_new)                                                                                  \
-    X(buffer_destroy) X(queue_new) X(queue_destroy) X(queue_wait) X(write) X(read) \
-        X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)                      \
-            X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm)                \
-                X(rmsnorm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient)         \
-                    X(swiglu) X(swiglu_gradient) X(add) X(gather_rows) X(scatter_rows_add)         \
-                        X(logprob) X(logprob_gradient) X(sample) X(scalar_head)          \
-                            X(scalar_head_gradient) X(sum_squares) X(adamw)
+    X(close) X(buffer_new) X(buffer_destroy) X(queue_new) X(queue_destroy) X(queue_wait)           \
+    X(write) X(read) X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)         \
+    X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
+    X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
+    X(swiglu_gradient) X(add) X(add_bias) X(bias_gradient) X(gather_rows) X(scatter_rows_add)      \
+    X(logprob) X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient)                \
+    X(sum_squares) X(adamw)
 // clang-format on
 
 /// Bytes of a device that a backend has allocated.

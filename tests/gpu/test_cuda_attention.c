@@ -17,11 +17,25 @@ typedef struct geometry {
     size_t lengths[MOST_SEQUENCES];
 } geometry_t;
 
+#define H(hq, hk, d)                                 \
+    {                                                \
+        .query = (hq), .key_value = (hk), .dim = (d) \
+    }
+
 static const geometry_t geometries[] = {
-    {{2, 1, 16}, 3, {1, 64, 65}}, {{7, 1, 10}, 4, {1, 0, 18, 2}}, {{3, 3, 34}, 2, {33, 5}},
-    {{7, 1, 64}, 2, {1, 37}},     {{4, 2, 128}, 2, {20, 3}},      {{16, 1, 2}, 3, {16, 15, 9}},
-    {{1, 1, 256}, 2, {17, 2}},    {{2, 1, 8}, 2, {300, 20}},      {{3, 1, 20}, 3, {40, 1, 70}},
-    {{2, 1, 200}, 2, {1, 6}},
+    {H(2, 1, 16), 3, {1, 64, 65}},
+    {H(7, 1, 10), 4, {1, 0, 18, 2}},
+    {H(3, 3, 34), 2, {33, 5}},
+    {H(7, 1, 64), 2, {1, 37}},
+    {H(4, 2, 128), 2, {20, 3}},
+    {H(16, 1, 2), 3, {16, 15, 9}},
+    {H(1, 1, 256), 2, {17, 2}},
+    {H(2, 1, 8), 2, {300, 20}},
+    {H(3, 1, 20), 3, {40, 1, 70}},
+    {{.query = 4, .key_value = 2, .dim = 12, .window = 7}, 3, {1, 17, 40}},
+    {{.query = 2, .key_value = 1, .dim = 8, .window = 20, .scale = 0.4f}, 2, {310, 33}},
+    {{.query = 3, .key_value = 1, .dim = 20, .window = 16, .cap = 2.0f}, 2, {300, 49}},
+    {H(2, 1, 200), 2, {1, 6}},
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
@@ -38,6 +52,8 @@ static geometry_t random_geometry(uint64_t seed)
     g.heads.key_value = number(seed, 1, 1, 3);
     g.heads.query = g.heads.key_value * number(seed, 2, 1, 6);
     g.heads.dim = 2 * number(seed, 3, 1, 40);
+    g.heads.window = number(seed, 90, 0, 1) * number(seed, 91, 1, 30);
+    g.heads.cap = 3.0f * (float)number(seed, 92, 0, 1);
     for (size_t s = 0; s < g.sequences; s++) {
         g.lengths[s] = number(seed, (uint32_t)(4 + s), s == 0, 40);
     }

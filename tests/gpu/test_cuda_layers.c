@@ -86,6 +86,8 @@ static void check_everywhere(run_fn *run, const shape_t *shapes, size_t count, c
     }
 }
 
+static const tr_norm_t rms = {.epsilon = 1e-5f};
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static const shape_t products[] = {{1, 1, 2},     {1, 96, 64},  {3, 65, 40},
@@ -158,8 +160,8 @@ static void norm(rig_t *rig, shape_t s, outputs_t *outputs)
                 dy = matrix(rig, s.t, s.n, 3);
     tr_tensor_t y = rig_real(rig, s.t, s.n, NULL), rstd = rig_zeros(rig, 1, s.t);
     tr_tensor_t dx = matrix(rig, s.t, s.n, 4), dw = floats(rig, 1, s.n, 5);
-    rig->ops->rmsnorm(rig->queue, y, rstd, x, w, 1e-5f);
-    rig->ops->rmsnorm_gradient(rig->queue, dx, dw, dy, x, rstd, w);
+    rig->ops->rmsnorm(rig->queue, y, rstd, x, w, rms);
+    rig->ops->rmsnorm_gradient(rig->queue, dx, dw, dy, x, rstd, w, rms);
     put(outputs, rig, y);
     put(outputs, rig, rstd);
     put(outputs, rig, dx);
@@ -169,6 +171,42 @@ static void norm(rig_t *rig, shape_t s, outputs_t *outputs)
 Test(cuda_rmsnorm, equals_the_cpu)
 {
     check_everywhere(norm, layers, COUNT(layers), "rmsnorm");
+}
+
+/// k + 1 groups of columns, after as many that are none.
+static void group_norm(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    const size_t width = (2 * s.k + 3) * s.n;
+    const tr_norm_t plus_one = {.epsilon = 1e-5f, .offset = 1.0f};
+    tr_tensor_t x = matrix(rig, s.t, width, 1), w = matrix(rig, 1, s.n, 2);
+    tr_tensor_t y = matrix(rig, s.t, width, 3), rstd = rig_zeros(rig, s.t, s.k + 1);
+    tr_tensor_t d = matrix(rig, s.t, width, 4), dw = floats(rig, 1, s.n, 5);
+    rig->ops->group_norm(rig->queue, y, rstd, x, w, (s.k + 1) * s.n, s.k + 1, plus_one);
+    rig->ops->group_norm_gradient(rig->queue, d, dw, x, rstd, w, (s.k + 1) * s.n, s.k + 1,
+                                  plus_one);
+    put(outputs, rig, y);
+    put(outputs, rig, rstd);
+    put(outputs, rig, d);
+    put(outputs, rig, dw);
+}
+
+Test(cuda_group_norm, equals_the_cpu)
+{
+    check_everywhere(group_norm, layers, COUNT(layers), "group_norm");
+}
+
+static void bias(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t y = matrix(rig, s.t, s.n, 1), d = floats(rig, 1, s.n, 2);
+    rig->ops->add_bias(rig->queue, y, matrix(rig, 1, s.n, 3));
+    rig->ops->bias_gradient(rig->queue, d, matrix(rig, s.t, s.n, 4));
+    put(outputs, rig, y);
+    put(outputs, rig, d);
+}
+
+Test(cuda_bias, equals_the_cpu)
+{
+    check_everywhere(bias, layers, COUNT(layers), "bias");
 }
 
 static void swiglu(rig_t *rig, shape_t s, outputs_t *outputs)
@@ -198,7 +236,7 @@ static int32_t *ids(rig_t *rig, size_t count, size_t limit)
 /// k key-value heads with two queries each.
 static void rope(rig_t *rig, shape_t s, outputs_t *outputs)
 {
-    const tr_heads_t heads = {2 * s.k, s.k, s.n};
+    const tr_heads_t heads = {.query = 2 * s.k, .key_value = s.k, .dim = s.n};
     tr_tensor_t qkv = matrix(rig, s.t, 4 * s.k * s.n, 1), table = floats(rig, 11, s.n, 2);
     tr_tensor_t positions = rig_indices(rig, 1, s.t, ids(rig, s.t, 11));
     rig->ops->rope(rig->queue, qkv, positions, table, heads, false);

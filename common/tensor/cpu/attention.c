@@ -1,12 +1,13 @@
 /// Causal grouped-query attention over the paged cache: the kernel for one slice of queries of one
 /// sequence and key-value head.
 ///
-///     s(t, j) = q_t . k_j / sqrt(D),   out_t = sum over j <= t of softmax(s(t, .))_j v_j
+///     s(t, j) = scale q_t . k_j,   out_t = sum over j <= t of softmax(s(t, .))_j v_j
 ///
-/// Two passes over the keys: all scores of positions 0..t, their exact maximum and exponentials;
-/// then the chain over keys 0..t. That costs memory for the scores, but no partial sum is ever
-/// rescaled. The same code serves whole prompts, chunks and single decoded tokens, which is why a
-/// rollout's bits are the trainer's.
+/// where a window leaves out all but the last keys, and a cap bends the scores. Two passes over the
+/// keys: all scores of positions 0..t, their exact maximum and exponentials; then the chain over
+/// keys 0..t. That costs memory for the scores, but no partial sum is ever rescaled. The same code
+/// serves whole prompts, chunks and single decoded tokens, which is why a rollout's bits are the
+/// trainer's.
 ///
 /// A tile is up to 12 or 6 rows, a row being a (position, head of the group) pair, in ascending
 /// order. Scores run keys across lanes (a page of keys is [D][16]), outputs run the head dimension
@@ -182,29 +183,52 @@ static const struct {
     rest_fn *rest;
 } tiles[] = {TILES(TILE)};
 
-/// Scores of all rows with all keys up to the last row's position. Earlier rows get scores past
-/// their own position, which `exponentials` masks.
-static void score(const tile_t *t, float scale)
+/// s = cap tanh(s / cap), for all scores of the tile from `page` on.
+static void cap_scores(const tile_t *t, size_t page, size_t pages)
 {
-    size_t pages = t->position[t->rows - 1] / PAGE + 1;
-    size_t page = 0, width = tiles[t->rows].width;
+    const v16 cap = v_set1(t->job->cap);
+    for (size_t r = 0; r < t->rows; r++) {
+        for (float *s = t->scores + r * t->stride + page * PAGE;
+             s < t->scores + r * t->stride + pages * PAGE; s += LANES) {
+            v_store(s, v_mul(cap, v_tanh(v_div(v_load(s), cap))));
+        }
+    }
+}
+
+/// Scores of all rows with the keys from the first that the first row sees up to the last row's
+/// position. Rows get scores of keys that they do not see too, which `exponentials` masks.
+static void score(const tile_t *t)
+{
+    const size_t first = cpu_first_key(t->position[0], t->job->window) / PAGE;
+    const size_t pages = t->position[t->rows - 1] / PAGE + 1;
+    const float scale = t->job->scale;
+    size_t page = first, width = tiles[t->rows].width;
     for (; page + width <= pages; page += width) {
         tiles[t->rows].scores_wide(t, page, scale);
     }
     for (; page < pages; page++) {
         tiles[t->rows].scores_one(t, page, scale);
     }
+    if (t->job->cap > 0.0f) {
+        cap_scores(t, first, pages);
+    }
 }
 
-/// Turns a row's scores of keys 0..n-1 into e^(s - max); returns their sum and gives the maximum.
-/// 16 lanes from key 0, then the tree: the shape depends on n alone.
-static float exponentials(float *score, size_t n, float *greatest)
+/// Turns a row's scores of keys first..n-1 into e^(s - max), and those from `from` on before them
+/// into 0; returns their sum and gives the maximum. 16 lanes from the page of `first`, then the
+/// tree: the shape depends on the position alone.
+static float exponentials(float *score, size_t from, size_t first, size_t n, float *greatest)
 {
+    const size_t page = first / LANES * LANES;
+    memset(score + from, 0, (page > from ? page - from : 0) * sizeof *score);
+    for (size_t i = page; i < first; i++) {
+        score[i] = -INFINITY; // whose exponential is 0
+    }
     const v16 lowest = v_set1(-INFINITY);
     size_t whole = n / LANES * LANES, rest = n - whole;
     // A maximum has no order, so masked lanes need only be the lowest number.
     v16 most = lowest;
-    for (size_t i = 0; i < whole; i += LANES) {
+    for (size_t i = page; i < whole; i += LANES) {
         most = v_max(most, v_load(score + i));
     }
     if (rest > 0) {
@@ -213,7 +237,7 @@ static float exponentials(float *score, size_t n, float *greatest)
     float max = v_greatest(most);
     v16 sum = v_zero();
     // e^(s - max) is at most 1, so the sum is at least 1 and cannot overflow.
-    for (size_t i = 0; i < whole; i += LANES) {
+    for (size_t i = page; i < whole; i += LANES) {
         v16 e = v_exp(v_sub(v_load(score + i), v_set1(max)));
         v_store(score + i, e);
         sum = v_add(sum, e);
@@ -246,10 +270,11 @@ static void add_values(const tile_t *t, size_t from, size_t first, size_t end)
 
 /// The chains over keys of all rows. Row r sees keys 0..position[r], and positions ascend: all rows
 /// together take the keys up to the first row's position, then the rows after it those up to the
-/// second's, and so on. Every row's chain still ascends.
+/// second's, and so on. Every row's chain still ascends. Keys before a row's window have weight 0,
+/// and adding that to a sum of 0 changes nothing.
 static void add_all_values(const tile_t *t)
 {
-    size_t done = 0;
+    size_t done = cpu_first_key(t->position[0], t->job->window);
     for (size_t r = 0; r < t->rows; r++) {
         if (t->position[r] + 1 > done) {
             add_values(t, r, done, t->position[r] + 1);
@@ -263,11 +288,13 @@ static void add_all_values(const tile_t *t)
 static void attend(tile_t *t)
 {
     const size_t dim = t->job->dim;
-    score(t, 1.0f / sqrtf((float)dim));
+    const size_t window = t->job->window, from = cpu_first_key(t->position[0], window);
+    score(t);
     float sums[CPU_BLOCK_ROWS];
     for (size_t r = 0; r < t->rows; r++) {
         float max;
-        sums[r] = exponentials(t->scores + r * t->stride, t->position[r] + 1, &max);
+        sums[r] = exponentials(t->scores + r * t->stride, from,
+                               cpu_first_key(t->position[r], window), t->position[r] + 1, &max);
         *t->lse[r] = max + (float)tr_real_log((double)sums[r]);
     }
     // The division by the sum comes last, one for each output instead of one for each weight.

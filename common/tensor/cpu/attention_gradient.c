@@ -2,13 +2,13 @@
 /// that the forward pass kept (Dao et al. 2022, algorithm 4):
 ///
 ///     p = exp(s - lse)        dp = dout . v          delta = dout . out
-///     ds = p (dp - delta) / sqrt(D)
+///     ds = p (dp - delta) scale, and where scores were capped times (1 - (s / cap)^2)
 ///     dq += ds k              dk += ds q             dv += p dout
 ///
 /// Queries go in blocks of positions from 0, so that p and ds exist for a block only. All products
 /// are calls of the matrix kernel (gemm.c) on copies in panels. Chains: dq over keys ascending; dk
 /// and dv over (position, head of the group) ascending, continued from block to block. Where a key
-/// is past the query the factor is an exact 0.
+/// is past the query, or before its window, the factor is an exact 0.
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
@@ -73,18 +73,32 @@ static size_t lay_out(work_t *w, float *base, size_t rows, size_t group, size_t 
     return used;
 }
 
-/// p and ds of one row at position t, in place of s and dp; zeros for keys past t up to `width`.
-static void row_gradient(float *score, float *dscore, size_t t, size_t width, float scale,
-                         float lse, float delta)
+/// p and ds of one row at position t, in place of s and dp; zeros for keys that it does not see up
+/// to `width`.
+static void row_gradient(float *score, float *dscore, size_t t, size_t width,
+                         const cpu_attention_gradient_t *job, float lse, float delta)
 {
-    const v16 zero = v_zero();
+    const v16 zero = v_zero(), one = v_set1(1.0f), scale = v_set1(job->scale),
+              cap = v_set1(job->cap);
+    const size_t first = cpu_first_key(t, job->window);
     for (size_t i = 0; i < width; i += LANES) {
-        v16 p = v_exp(v_sub(v_mul(v_load(score + i), v_set1(scale)), v_set1(lse)));
-        v16 ds = v_mul(v_mul(p, v_sub(v_load(dscore + i), v_set1(delta))), v_set1(scale));
-        size_t left = t + 1 > i ? t + 1 - i : 0;
+        v16 s = v_mul(v_load(score + i), scale), slope = scale;
+        if (job->cap > 0.0f) {
+            const v16 bent = v_tanh(v_div(s, cap));
+            s = v_mul(cap, bent);
+            slope = v_mul(scale, v_sub(one, v_mul(bent, bent)));
+        }
+        v16 p = v_exp(v_sub(s, v_set1(lse)));
+        v16 ds = v_mul(v_mul(p, v_sub(v_load(dscore + i), v_set1(delta))), slope);
+        size_t left = t + 1 > i ? t + 1 - i : 0, before = first > i ? first - i : 0;
         if (left < LANES) {
             p = v_keep_n(p, left, zero);
             ds = v_keep_n(ds, left, zero);
+        }
+        if (before > 0) {
+            before = before < LANES ? before : LANES;
+            p = v_keep_n(zero, before, p);
+            ds = v_keep_n(zero, before, ds);
         }
         v_store(score + i, p);
         v_store(dscore + i, ds);
@@ -138,7 +152,6 @@ static void block_gradient(const work_t *w, size_t first, size_t positions)
     const size_t dim = job->dim, group = job->group, n = positions * group,
                  keys = first + positions;
     const size_t width = w->score_width;
-    const float scale = 1.0f / sqrtf((float)dim);
     // s and dp: rows against all keys so far.
     gather(w, first, positions);
     product(CPU_WRITE, w->probability, width, w->query, dim, 1, w->key_columns, n, keys, dim, dim);
@@ -149,8 +162,7 @@ static void block_gradient(const work_t *w, size_t first, size_t positions)
         float delta = CPU_NAME(cpu_dot)(w->dout + r * dim,
                                         job->out + row * job->out_stride + head * dim, dim);
         row_gradient(w->probability + r * width, w->dscore + r * width, row,
-                     cpu_round_up(keys, LANES), scale, job->lse[row * job->lse_stride + head],
-                     delta);
+                     cpu_round_up(keys, LANES), job, job->lse[row * job->lse_stride + head], delta);
     }
     // dq: the chain over the block's keys.
     product(CPU_WRITE, w->dquery, dim, w->dscore, width, 1, w->key_rows, n, dim, keys, job->rows);

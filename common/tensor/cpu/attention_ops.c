@@ -182,6 +182,9 @@ static void attend(void *context, size_t first, size_t count, size_t thread)
             .rows = (size_t)task[2],
             .group = group,
             .dim = dim,
+            .window = a->heads.window,
+            .scale = tr_heads_scale(&a->heads),
+            .cap = a->heads.cap,
             .pages = a->pages + (size_t)task[0] * a->batch->max_pages,
             // Head h of page 0; the kernel adds page * page_stride.
             .keys = a->keys + h * dim * TR_PAGE,
@@ -247,6 +250,9 @@ static void attend_gradient(void *context, size_t i, size_t thread)
         .rows = rows,
         .group = group,
         .dim = dim,
+        .window = a->heads.window,
+        .scale = tr_heads_scale(&a->heads),
+        .cap = a->heads.cap,
         .scratch = a->scratch + thread * a->scratch_share,
     };
     // A sequence without tokens in the batch has a task too, and nothing to do.

@@ -22,12 +22,13 @@ SIMD void rotate(float *first, float *second, const float *cosine, const float *
     v_store_n(second, v_add(v_mul(b, c), v_mul(a, s)), n);
 }
 
-/// table: the row's position's [cos D/2 | sin D/2]. Pairs are (i, i + D/2), the halves of Hugging
-/// Face's Llama, not neighbours as in the paper (Su et al. 2021): the weights are stored for this
-/// order.
-void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse)
+/// table: the row's position's [cos R/2 | sin R/2], R = rotary. Pairs are (i, i + R/2), the halves
+/// of Hugging Face's Llama, not neighbours as in the paper (Su et al. 2021): the weights are stored
+/// for this order.
+void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim, size_t rotary,
+                        bool inverse)
 {
-    size_t half = dim / 2;
+    size_t half = rotary / 2;
     for (size_t h = 0; h < heads; h++, row += dim) {
         for (size_t i = 0; i < half; i += LANES) {
             size_t n = half - i < LANES ? half - i : LANES;

@@ -33,6 +33,12 @@ typedef struct cpu_gemm {
     cpu_gemm_mode_t mode;
 } cpu_gemm_t;
 
+/// The first key that a query at `position` sees.
+static inline size_t cpu_first_key(size_t position, size_t window)
+{
+    return window > 0 && position >= window ? position + 1 - window : 0;
+}
+
 /// A slice of one sequence's queries for one key-value head.
 typedef struct cpu_attention {
     float *out;               ///< first row's first head of this group
@@ -43,8 +49,11 @@ typedef struct cpu_attention {
     size_t query_stride;      ///< (Hq + 2 Hk) * D
     const int32_t *positions; ///< [rows], ascending
     size_t rows;
-    size_t group;         ///< query heads of this key-value head
-    size_t dim;           ///< D
+    size_t group;  ///< query heads of this key-value head
+    size_t dim;    ///< D
+    size_t window; ///< as in tr_heads_t; so are the next two
+    float scale;   ///< never 0
+    float cap;
     const int32_t *pages; ///< of this sequence
     const float *keys;    ///< this head's [D][16] of page 0
     const float *values;  ///< this head's [16][D] of page 0
@@ -66,6 +75,8 @@ typedef struct cpu_attention_gradient {
     size_t rows;
     size_t group;
     size_t dim;
+    size_t window;
+    float scale, cap;
     float *scratch; ///< attention_gradient_scratch floats
 } cpu_attention_gradient_t;
 
@@ -90,14 +101,16 @@ typedef struct cpu_kernels {
     size_t (*attention_gradient_scratch)(size_t rows, size_t group, size_t dim);
 
     void (*rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
-                    size_t n, float epsilon);
+                    size_t n, float epsilon, float offset);
+    /// dx += the gradient, or with `replaces`, where dx may be dy: dx = it.
     void (*rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
-                       const float *weight, size_t rows, size_t n);
+                       const float *weight, size_t rows, size_t n, float offset, bool replaces);
     /// Columns first..first+count-1 of dweight: a chain over all rows.
     void (*rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd,
                             size_t rows, size_t n, size_t first, size_t count);
-    /// Rotates the first `heads` heads of the row.
-    void (*rope)(float *row, const float *table, size_t heads, size_t dim, bool inverse);
+    /// Rotates the first `rotary` elements of each of the first `heads` heads of the row.
+    void (*rope)(float *row, const float *table, size_t heads, size_t dim, size_t rotary,
+                 bool inverse);
     void (*swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
     void (*swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,
                             size_t n);

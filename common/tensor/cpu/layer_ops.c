@@ -24,8 +24,10 @@ typedef struct layer {
     const float *a, *b, *c, *d; // inputs
     const int32_t *ids;
     size_t rows, n;
+    size_t first, groups, width; // of the operators on groups: their column, how many; columns
+    size_t rotary;
     tr_heads_t heads;
-    float scalar;
+    tr_norm_t norm;
     bool flag;
     const tr_adamw_scalars_t *adamw;
 } layer_t;
@@ -64,14 +66,14 @@ void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_
     cpu_for(queue->backend, y.rows, row_grain(y.columns), take_rows, &l);
 }
 
-/// y[ids[r]] += a[r], columns first..first+count-1. Rows in order by one thread: ids may repeat,
-/// and a token's gradient is then one chain.
+/// y[ids[r]] += a[r], columns first..first+count-1; ids NULL: y[0]. Rows in order by one thread:
+/// ids may repeat, and a token's gradient is then one chain.
 static void add_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
     // Columns first..first+count-1 belong to this task alone.
     for (size_t r = 0; r < l->rows; r++) {
-        float *y = l->y + (size_t)l->ids[r] * l->n + first;
+        float *y = l->y + (l->ids != NULL ? (size_t)l->ids[r] * l->n : 0) + first;
         l->kernels->add(y, y, l->a + r * l->n + first, count);
     }
 }
@@ -103,12 +105,12 @@ static void norm_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
     l->kernels->rmsnorm(l->y + first * l->n, l->y2 + first, l->a + first * l->n, l->b, count, l->n,
-                        l->scalar);
+                        l->norm.epsilon, l->norm.offset);
 }
 
 /// rstd is written for the gradient; a decoding pass does not read it.
 void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
-                 tr_tensor_t weight, float epsilon)
+                 tr_tensor_t weight, tr_norm_t norm)
 {
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(y),
@@ -116,7 +118,7 @@ void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t
                  .a = cpu_f32(x),
                  .b = cpu_f32(weight),
                  .n = x.columns,
-                 .scalar = epsilon};
+                 .norm = norm};
     TR_ASSERT_SHAPE(y, x.rows, x.columns);
     TR_ASSERT_COUNT(weight, x.columns);
     TR_ASSERT_ROOM(rstd, x.rows);
@@ -129,7 +131,8 @@ static void norm_dx(void *context, size_t first, size_t count, size_t thread)
     const layer_t *l = context;
     size_t at = first * l->n;
     // weight is one row for all, so it does not move with the rows.
-    l->kernels->rmsnorm_dx(l->y + at, l->a + at, l->b + at, l->c + first, l->d, count, l->n);
+    l->kernels->rmsnorm_dx(l->y + at, l->a + at, l->b + at, l->c + first, l->d, count, l->n,
+                           l->norm.offset, false);
 }
 
 /// y2: dweight; columns first..first+count-1 over all rows.
@@ -141,7 +144,7 @@ static void norm_dweight(void *context, size_t first, size_t count, size_t threa
 }
 
 void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
-                          tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight)
+                          tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, tr_norm_t norm)
 {
     layer_t l = {.kernels = queue->backend->kernels,
                  .y = cpu_f32(dx),
@@ -151,7 +154,8 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
                  .c = cpu_f32(rstd),
                  .d = cpu_f32(weight),
                  .rows = x.rows,
-                 .n = x.columns};
+                 .n = x.columns,
+                 .norm = norm};
     TR_ASSERT_SHAPE(dx, x.rows, x.columns);
     TR_ASSERT_SHAPE(dy, x.rows, x.columns);
     TR_ASSERT_COUNT(weight, x.columns);
@@ -163,14 +167,93 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
     cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, norm_dweight, &l);
 }
 
+/// y: [rows, width], y2: rstd [rows, groups], a: x, b: weight. The groups of a row lie side by
+/// side, as rows do.
+static void group_norm_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    for (size_t r = first; r < first + count; r++) {
+        const size_t at = r * l->width + l->first;
+        l->kernels->rmsnorm(l->y + at, l->y2 + r * l->groups, l->a + at, l->b, l->groups, l->n,
+                            l->norm.epsilon, l->norm.offset);
+    }
+}
+
+void cpu_group_norm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
+                    tr_tensor_t weight, size_t first, size_t groups, tr_norm_t norm)
+{
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(y),
+                 .y2 = cpu_f32(rstd),
+                 .a = cpu_f32(x),
+                 .b = cpu_f32(weight),
+                 .n = tr_tensor_count(weight),
+                 .first = first,
+                 .groups = groups,
+                 .width = x.columns,
+                 .norm = norm};
+    TR_ASSERT_SHAPE(y, x.rows, x.columns);
+    TR_ASSERT_COUNT(rstd, x.rows * groups);
+    TR_ASSERT(first + groups * l.n <= x.columns, "%zu groups of %zu from %zu", groups, l.n, first);
+    cpu_for(queue->backend, x.rows, row_grain(groups * l.n), group_norm_rows, &l);
+}
+
+/// y: d, b: x, c: rstd, d: weight.
+static void group_norm_dx(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    for (size_t r = first; r < first + count; r++) {
+        float *d = l->y + r * l->width + l->first;
+        l->kernels->rmsnorm_dx(d, d, l->b + r * l->width + l->first, l->c + r * l->groups, l->d,
+                               l->groups, l->n, l->norm.offset, true);
+    }
+}
+
+/// y2: dweight; columns first..first+count-1 of the groups, a chain over rows and their groups.
+static void group_norm_dweight(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    for (size_t r = 0; r < l->rows; r++) {
+        const size_t at = r * l->width + l->first;
+        l->kernels->rmsnorm_dweight(l->y2, l->y + at, l->b + at, l->c + r * l->groups, l->groups,
+                                    l->n, first, count);
+    }
+}
+
+void cpu_group_norm_gradient(tr_queue_t *queue, tr_tensor_t d, tr_tensor_t dweight, tr_tensor_t x,
+                             tr_tensor_t rstd, tr_tensor_t weight, size_t first, size_t groups,
+                             tr_norm_t norm)
+{
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(d),
+                 .y2 = cpu_f32(dweight),
+                 .b = cpu_f32(x),
+                 .c = cpu_f32(rstd),
+                 .d = cpu_f32(weight),
+                 .rows = x.rows,
+                 .n = tr_tensor_count(weight),
+                 .first = first,
+                 .groups = groups,
+                 .width = x.columns,
+                 .norm = norm};
+    TR_ASSERT_SHAPE(d, x.rows, x.columns);
+    TR_ASSERT_COUNT(dweight, l.n);
+    TR_ASSERT_COUNT(rstd, x.rows * groups);
+    TR_ASSERT(first + groups * l.n <= x.columns, "%zu groups of %zu from %zu", groups, l.n, first);
+    // The weight's gradient first: it reads dy, which the other loop replaces.
+    const size_t grain = l.rows * groups * l.n < GRAIN ? l.n : COLUMN_GRAIN;
+    cpu_for(queue->backend, l.n, grain, group_norm_dweight, &l);
+    cpu_for(queue->backend, l.rows, row_grain(groups * l.n), group_norm_dx, &l);
+}
+
 /// ids: positions; queries and keys lie side by side at the row's start, values after them stay as
 /// they are.
 static void rope_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const layer_t *l = context;
     for (size_t r = first; r < first + count; r++) {
-        l->kernels->rope(l->y + r * l->n, l->a + (size_t)l->ids[r] * l->heads.dim,
-                         l->heads.query + l->heads.key_value, l->heads.dim, l->flag);
+        l->kernels->rope(l->y + r * l->n, l->a + (size_t)l->ids[r] * l->rotary,
+                         l->heads.query + l->heads.key_value, l->heads.dim, l->rotary, l->flag);
     }
 }
 
@@ -183,11 +266,12 @@ void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tens
                  .a = cpu_f32(table),
                  .ids = cpu_i32(positions),
                  .n = qkv.columns,
+                 .rotary = table.columns,
                  .heads = heads,
                  .flag = inverse};
-    TR_ASSERT(heads.dim % 2 == 0, "heads of %zu elements", heads.dim);
+    TR_ASSERT(l.rotary % 2 == 0 && l.rotary <= heads.dim, "%zu of %zu elements are rotated",
+              l.rotary, heads.dim);
     TR_ASSERT_SHAPE(qkv, tr_tensor_count(positions), tr_heads_width(heads));
-    TR_ASSERT_COLUMNS(table, heads.dim);
     check_ids(queue, l.ids, qkv.rows, table.rows, "position");
     cpu_for(queue->backend, qkv.rows, row_grain(l.n), rope_rows, &l);
 }
@@ -242,6 +326,35 @@ void cpu_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
     TR_ASSERT_COUNT(a, tr_tensor_count(y));
     TR_ASSERT_COUNT(b, tr_tensor_count(y));
     cpu_for(queue->backend, tr_tensor_count(y), 4 * GRAIN, add_range, &l);
+}
+
+/// y: [rows, n] += b: [n].
+static void add_bias_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    for (size_t r = first; r < first + count; r++) {
+        l->kernels->add(l->y + r * l->n, l->y + r * l->n, l->b, l->n);
+    }
+}
+
+void cpu_add_bias(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias)
+{
+    layer_t l = {
+        .kernels = queue->backend->kernels, .y = cpu_f32(y), .b = cpu_f32(bias), .n = y.columns};
+    TR_ASSERT_COUNT(bias, y.columns);
+    cpu_for(queue->backend, y.rows, row_grain(l.n), add_bias_rows, &l);
+}
+
+void cpu_bias_gradient(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy)
+{
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(dbias),
+                 .a = cpu_f32(dy),
+                 .rows = dy.rows,
+                 .n = dy.columns};
+    TR_ASSERT_COUNT(dbias, l.n);
+    // Every row is added to the same one: add_rows without ids.
+    cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, add_rows, &l);
 }
 
 /// The last block may be short.

@@ -23,39 +23,43 @@ float CPU_NAME(cpu_dot)(const float *a, const float *b, size_t n)
     return v_sum(sum);
 }
 
-/// y = x rstd weight, rstd = 1 / sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019). rstd is kept
-/// for the gradient.
+/// y = x rstd (offset + weight), rstd = 1 / sqrt(mean(x^2) + epsilon) (Zhang and Sennrich 2019).
+/// rstd is kept for the gradient.
 void CPU_NAME(cpu_rmsnorm)(float *y, float *rstd, const float *x, const float *weight, size_t rows,
-                           size_t n, float epsilon)
+                           size_t n, float epsilon, float offset)
 {
     for (size_t r = 0; r < rows; r++, x += n, y += n) {
         float factor = 1.0f / sqrtf(CPU_NAME(cpu_dot)(x, x, n) / (float)n + epsilon);
         rstd[r] = factor;
         for (size_t i = 0; i < n; i++) {
-            y[i] = (x[i] * factor) * weight[i];
+            y[i] = (x[i] * factor) * (offset + weight[i]);
         }
     }
 }
 
-/// dx += rstd (dy w - x rstd^2 mean(dy w x)). The mean is the part of the gradient that flows
-/// through rstd.
+/// dx += rstd (dy w - x rstd^2 mean(dy w x)), w = offset + weight. The mean is the part of the
+/// gradient that flows through rstd.
 void CPU_NAME(cpu_rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *rstd,
-                              const float *weight, size_t rows, size_t n)
+                              const float *weight, size_t rows, size_t n, float offset,
+                              bool replaces)
 {
+    const v16 shift = v_set1(offset);
     for (size_t r = 0; r < rows; r++, x += n, dx += n, dy += n) {
         v16 sum = v_zero();
         size_t i = 0;
         for (; i + LANES <= n; i += LANES) {
-            sum = v_fma(v_mul(v_load(dy + i), v_load(weight + i)), v_load(x + i), sum);
+            v16 w = v_add(shift, v_load(weight + i));
+            sum = v_fma(v_mul(v_load(dy + i), w), v_load(x + i), sum);
         }
         if (i < n) {
-            sum = v_fma(v_mul(v_load_n(dy + i, n - i), v_load_n(weight + i, n - i)),
-                        v_load_n(x + i, n - i), sum);
+            v16 w = v_add(shift, v_load_n(weight + i, n - i));
+            sum = v_fma(v_mul(v_load_n(dy + i, n - i), w), v_load_n(x + i, n - i), sum);
         }
         float mean = v_sum(sum) / (float)n;
         float pull = mean * rstd[r] * rstd[r];
         for (i = 0; i < n; i++) {
-            dx[i] += rstd[r] * (dy[i] * weight[i] - x[i] * pull);
+            float d = rstd[r] * (dy[i] * (offset + weight[i]) - x[i] * pull);
+            dx[i] = replaces ? d : dx[i] + d;
         }
     }
 }

@@ -25,7 +25,8 @@ template <typename T> struct cuda_attending {
     int sequences, max_pages;
     int query, key_value, group, dim; ///< Hq, Hk, Hq / Hk, D
     int width;                        ///< (Hq + 2 Hk) D
-    float scale;                      ///< 1 / sqrt(D)
+    int window;                       ///< 0: a query sees all keys before it
+    float scale, cap;                 ///< of scores; cap 0: none
     T *qkv, *keys, *values, *out;     ///< [T, width], the cache's pages, [T, Hq, D]
     float *lse;                       ///< [T, Hq]
     T *dqkv, *dout;                   ///< [T, width], [T, Hq, D]
@@ -51,9 +52,33 @@ static cuda_attending<T> cuda_attending_of(tr_tensor_t qkv, const tr_ragged_t *b
     a.group = a.query / a.key_value;
     a.dim = static_cast<int>(heads.dim);
     a.width = static_cast<int>(qkv.columns);
-    a.scale = 1.0f / sqrtf(static_cast<float>(heads.dim));
+    a.window = static_cast<int>(heads.window);
+    a.scale = tr_heads_scale(&heads);
+    a.cap = heads.cap;
     a.qkv = cuda_real<T>(qkv);
     return a;
+}
+
+/// The first key that a query at `position` sees.
+template <typename T>
+static __device__ __forceinline__ int cuda_first_key(const cuda_attending<T> &a, int position)
+{
+    return a.window > 0 ? max(position + 1 - a.window, 0) : 0;
+}
+
+/// A score from a dot product: scaled, then capped. *slope: its derivative, in the CPU's order.
+template <typename T>
+static __device__ __forceinline__ float cuda_score(const cuda_attending<T> &a, float dot,
+                                                   float *slope)
+{
+    const float score = dot * a.scale;
+    *slope = a.scale;
+    if (a.cap <= 0.0f) {
+        return score;
+    }
+    const float bent = cuda_tanh(score / a.cap);
+    *slope = a.scale * (1.0f - bent * bent);
+    return a.cap * bent;
 }
 
 struct cuda_tile {

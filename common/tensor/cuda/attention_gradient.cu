@@ -2,7 +2,7 @@
 /// (Dao et al. 2022, algorithm 4):
 ///
 ///     p = exp(s - lse)        dp = dout . v          delta = dout . out
-///     ds = p (dp - delta) / sqrt(D)
+///     ds = p (dp - delta) slope, slope: the score's derivative (cuda_score)
 ///     dq += ds k              dk += ds q             dv += p dout
 ///
 /// Words and shapes: attention.h. Three kernels: delta; dq, where a block takes a tile of rows and
@@ -85,8 +85,9 @@ static __device__ __forceinline__ float2 exact_slopes(const exact_tiles &m, int 
     const int stride = a.dim + 1;
     float s = cuda_chain(m.query + r * stride, m.key + k * stride, a.dim);
     float dp = cuda_chain(m.dout + r * stride, m.value + k * stride, a.dim);
-    float p = cuda_exp(s * a.scale - lse);
-    return make_float2(p, (p * (dp - delta)) * a.scale);
+    float slope;
+    float p = cuda_exp(cuda_score(a, s, &slope) - lse);
+    return make_float2(p, (p * (dp - delta)) * slope);
 }
 
 /// dq: a block takes 16 rows; lane i computes ds for key i of 16, then adds elements i, i + 16, ...
@@ -118,7 +119,9 @@ static __global__ void dquery_f32(cuda_attending<float> a)
         __syncthreads();
         // Thread (r, lane) has row r and key `lane` of the tiles.
         float2 p_ds = exact_slopes(m, r, lane, a, a.lse[n], a.delta[n]);
-        m.slopes[r][lane] = first + lane <= row / a.group ? p_ds.y : 0.0f;
+        bool seen =
+            first + lane <= row / a.group && first + lane >= cuda_first_key(a, row / a.group);
+        m.slopes[r][lane] = seen ? p_ds.y : 0.0f;
         __syncthreads();
         for (int i = 0; i < CUDA_EXACT && first + i < end_of(row); i++) {
             dquery.add(m.slopes[r][i], m.key + i * (a.dim + 1), lane, a.dim);
@@ -157,7 +160,7 @@ static __global__ void dkey_f32(cuda_attending<float> a)
         const int row = min(first + r, t.all - 1);
         const size_t n = cuda_row_of(a, t, h, row);
         float2 p_ds = exact_slopes(m, r, lane, a, a.lse[n], a.delta[n]);
-        bool seen = key + lane <= row / a.group;
+        bool seen = key + lane <= row / a.group && key + lane >= cuda_first_key(a, row / a.group);
         m.weights[r][lane] = seen ? p_ds.x : 0.0f;
         m.slopes[r][lane] = seen ? p_ds.y : 0.0f;
         __syncthreads();
@@ -241,7 +244,7 @@ static __device__ __forceinline__ void load_keys(slope_tiles<C> *m, const cuda_a
 /// p and ds of the tiles, whose first key is `first`; a warp computes 16 x 16 of each.
 template <int C>
 static __device__ __forceinline__ void find_slopes(slope_tiles<C> *m, const cuda_places &places,
-                                                   int first, float scale)
+                                                   int first, const cuda_attending<bf16> &a)
 {
     enum { S = slope_tiles<C>::S };
     const cuda_warp w = cuda_this_warp();
@@ -251,9 +254,12 @@ static __device__ __forceinline__ void find_slopes(slope_tiles<C> *m, const cuda
     cuda_piece dp = cuda_dot_rows<C>(m->dout + w.side * S, m->value + w.column * S);
     for (int i = 0; i < cuda_piece::num_elements; i++) {
         int r = w.side + places.row[i], key = w.column + places.column[i];
-        float p = first + key <= m->position[r] ? cuda_exp(s.x[i] * scale - m->lse[r]) : 0.0f;
+        float slope, score = cuda_score(a, s.x[i], &slope);
+        bool seen =
+            first + key <= m->position[r] && first + key >= cuda_first_key(a, m->position[r]);
+        float p = seen ? cuda_exp(score - m->lse[r]) : 0.0f;
         cuda_store(m->weights + r * CUDA_WEIGHTS + key, p);
-        cuda_store(m->slopes + r * CUDA_WEIGHTS + key, p * (dp.x[i] - m->delta[r]) * scale);
+        cuda_store(m->slopes + r * CUDA_WEIGHTS + key, p * (dp.x[i] - m->delta[r]) * slope);
     }
 }
 
@@ -280,7 +286,7 @@ static __global__ void __launch_bounds__(8 * TILE) dquery_bf16(cuda_attending<bf
     for (int first = 0; first <= last; first += TILE) {
         load_keys(m, a, t, h, first, last + 1);
         __syncthreads();
-        find_slopes(m, places, first, a.scale);
+        find_slopes(m, places, first, a);
         __syncthreads();
         // dq += ds k. The barrier after it keeps the next keys from overwriting these.
         for (int c = 0; c < C; c++) {
@@ -319,7 +325,7 @@ static __global__ void __launch_bounds__(8 * TILE) dkey_bf16(cuda_attending<bf16
     for (int first = key * a.group; first < t.all; first += TILE) {
         load_rows(m, a, t, h, first);
         __syncthreads();
-        find_slopes(m, places, key, a.scale);
+        find_slopes(m, places, key, a);
         __syncthreads();
         // dv += p^T dout, dk += ds^T q: p and ds lie as [rows, keys] and are read transposed.
         for (int c = 0; c < C; c++) {

@@ -82,15 +82,21 @@ static __global__ void attend_f32(cuda_attending<float> a)
         });
     };
     auto score = [&] {
-        return cuda_chain(query + r * (a.dim + 1), keys + lane * (a.dim + 1), a.dim) * a.scale;
+        float slope;
+        return cuda_score(a, cuda_chain(query + r * (a.dim + 1), keys + lane * (a.dim + 1), a.dim),
+                          &slope);
     };
-    // First pass: the maximum over keys 0..position.
+    // Keys that the row sees, and where the tile's first row begins.
+    const int from = cuda_first_key(a, position);
+    const int begin =
+        cuda_first_key(a, a.positions[t.start + t.first / a.group]) / CUDA_EXACT * CUDA_EXACT;
+    // First pass: the maximum over keys from..position.
     float most = -INFINITY;
-    for (int first = 0; first <= last; first += CUDA_EXACT) {
+    for (int first = begin; first <= last; first += CUDA_EXACT) {
         load(keys, a.keys, first);
         __syncthreads();
         float s = score();
-        most = first + lane <= position && s > most ? s : most;
+        most = first + lane >= from && first + lane <= position && s > most ? s : most;
         __syncthreads();
     }
     most = cuda_greatest_lane<CUDA_EXACT>(most, NULL);
@@ -99,11 +105,12 @@ static __global__ void attend_f32(cuda_attending<float> a)
     float sum = 0.0f;
     cuda_columns out;
     out.zero();
-    for (int first = 0; first <= last; first += CUDA_EXACT) {
+    for (int first = begin; first <= last; first += CUDA_EXACT) {
         load(keys, a.keys, first);
         load(values, a.values, first);
         __syncthreads();
-        float e = first + lane <= position ? cuda_exp(score() - most) : 0.0f;
+        bool seen = first + lane >= from && first + lane <= position;
+        float e = seen ? cuda_exp(score() - most) : 0.0f;
         sum = sum + e;
         weights[r * (CUDA_EXACT + 1) + lane] = e;
         __syncthreads();
@@ -156,7 +163,8 @@ struct softmax {
 static __device__ __forceinline__ float2 join(softmax &x, const softmax &y)
 {
     const float most = y.most > x.most ? y.most : x.most;
-    const float2 factors = make_float2(cuda_exp(x.most - most), cuda_exp(y.most - most));
+    const float base = most > -INFINITY ? most : 0.0f; // a window may leave both without keys
+    const float2 factors = make_float2(cuda_exp(x.most - base), cuda_exp(y.most - base));
     x = {most, x.sum * factors.x + y.sum * factors.y};
     return factors;
 }
@@ -180,15 +188,17 @@ template <int M, int C> struct flash_tiles {
 };
 
 /// One lane's keys of a row, those of its number and every 8th after it: turns scores into weights,
-/// for the first `seen` keys of the block. Returns the factor for the sums before this block. x:
+/// for the keys from..seen-1 of the block. Returns the factor for the sums before this block. x:
 /// the row's maximum, and the lane's part of the sum.
 static __device__ __forceinline__ float update_softmax(bf16 *weights, const float *scores, int lane,
-                                                       int seen, float scale, softmax &x)
+                                                       int from, int seen,
+                                                       const cuda_attending<bf16> &a, softmax &x)
 {
     float score[CUDA_KEYS / CUDA_ROW_THREADS], most = x.most;
     for (int i = 0; i < CUDA_KEYS / CUDA_ROW_THREADS; i++) {
         int key = lane + i * CUDA_ROW_THREADS;
-        score[i] = key < seen ? scores[key] * scale : -INFINITY;
+        float slope;
+        score[i] = key >= from && key < seen ? cuda_score(a, scores[key], &slope) : -INFINITY;
         most = score[i] > most ? score[i] : most;
     }
     most = cuda_greatest_lane<CUDA_ROW_THREADS>(most, NULL);
@@ -326,7 +336,12 @@ static __global__ void __launch_bounds__(8 * M, flash_blocks<M, C>::of)
     auto row = [&](int i) { return t.first + min(i, t.count - 1); };
     const int position = t.count > 0 ? a.positions[t.start + row(r) / a.group] : -1;
     const int last = t.count > 0 ? a.positions[t.start + row(M) / a.group] : -1;
-    const int begin = static_cast<int>(blockIdx.z) * SEGMENT;
+    const int from = cuda_first_key(a, position); // the first key that the row sees
+    // The tile's first row sees the earliest keys; segments that no row sees are left out.
+    const int earliest =
+        t.count > 0 ? cuda_first_key(a, a.positions[t.start + t.first / a.group]) : 0;
+    const int skipped = parts == NULL ? earliest / SEGMENT : 0;
+    const int begin = (static_cast<int>(blockIdx.z) + skipped) * SEGMENT;
     const int end = parts == NULL ? last + 1 : min(begin + SEGMENT, last + 1);
     if (begin >= end) {
         return;
@@ -346,7 +361,7 @@ static __global__ void __launch_bounds__(8 * M, flash_blocks<M, C>::of)
         // All lanes of a row write the same factor.
         m->factors[r].x =
             update_softmax(m->weights + r * CUDA_WEIGHTS, m->scores + r * tiles::SCORES, lane,
-                           position + 1 - first, a.scale, segment);
+                           from - first, position + 1 - first, a, segment);
         __syncthreads();
         add_values(out, m, places);
         __syncthreads();
@@ -372,7 +387,7 @@ static __global__ void join_parts(cuda_attending<bf16> a, float *parts, int segm
     const int d = static_cast<int>(threadIdx.x), seen = a.positions[n / a.query] / SEGMENT + 1;
     softmax all = {-INFINITY, 0.0f};
     float out = 0.0f;
-    for (int i = 0; i < seen; i++) {
+    for (int i = cuda_first_key(a, a.positions[n / a.query]) / SEGMENT; i < seen; i++) {
         const float *part = part_of(parts, n, segments, i, a.dim);
         const float2 factors = join(all, {part[a.dim], part[a.dim + 1]});
         out = out * factors.x + (d < a.dim ? part[d] : 0.0f) * factors.y;
@@ -418,8 +433,12 @@ template <int C>
 static void attend_heads(tr_queue_t *queue, const cuda_attending<bf16> &a, const tr_ragged_t *batch)
 {
     const bool many = batch->tokens * a.group >= 32 * batch->sequences;
-    const tr_heads_t heads = {static_cast<size_t>(a.query), static_cast<size_t>(a.key_value),
-                              static_cast<size_t>(a.dim)};
+    const tr_heads_t heads = {static_cast<size_t>(a.query),
+                              static_cast<size_t>(a.key_value),
+                              static_cast<size_t>(a.dim),
+                              0,
+                              0.0f,
+                              0.0f}; // sizes alone decide
     const size_t bytes = cuda_attention_bytes(batch, heads);
     if (many && sizeof(flash_tiles<64, C>) <= queue->backend->shared) {
         attend_whole<64, C>(queue, a, batch);

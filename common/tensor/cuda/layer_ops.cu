@@ -149,17 +149,29 @@ static __device__ __forceinline__ float sum_row(size_t n, float *shared, F term)
     return cuda_sum_lanes<L>(sum, shared);
 }
 
-/// y = x rstd weight, rstd = 1 / sqrt(mean(x^2) + epsilon). Rows past the last read row 0: every
-/// thread must take part in the sum, which synchronises the block.
+/// Where groups of columns stand: rows of `width` elements have `groups` pieces side by side from
+/// column `first`. For a norm of whole rows: one piece from column 0.
+struct pieces {
+    size_t groups, width, first;
+
+    /// The first element of piece `row`, of all pieces of all rows, n elements each.
+    __device__ __forceinline__ size_t at(size_t row, size_t n) const
+    {
+        return row / groups * width + first + row % groups * n;
+    }
+};
+
+/// y = x rstd (offset + weight), rstd = 1 / sqrt(mean(x^2) + epsilon). Rows past the last read row
+/// 0: every thread must take part in the sum, which synchronises the block.
 template <typename T>
 static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight, size_t rows,
-                                 size_t n, float epsilon)
+                                 size_t n, tr_norm_t norm, pieces p)
 {
     enum { L = cuda_lanes<T>::count };
     __shared__ float shared[CUDA_BLOCK];
     // L divides the block, so the lanes of a row are in the same block.
-    const size_t row = thread_index() / L;
-    const T *from = x + (row < rows ? row : 0) * n;
+    const size_t row = thread_index() / L, at = p.at(row < rows ? row : 0, n);
+    const T *from = x + at;
     float sum = sum_row<L>(n, shared, [&](size_t i, float s) {
         return fmaf(cuda_load(from[i]), cuda_load(from[i]), s);
     });
@@ -167,10 +179,11 @@ static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight,
         return;
     }
     // sqrtf and the division round correctly (nvcc's default), so these are the CPU's bits.
-    float factor = 1.0f / sqrtf(sum / static_cast<float>(n) + epsilon);
+    float factor = 1.0f / sqrtf(sum / static_cast<float>(n) + norm.epsilon);
     for (size_t i = threadIdx.x % L; i < n; i += L) {
         // (x rstd) weight, not x (rstd weight): the CPU's order. In bf16 one rounding, at the end.
-        cuda_store(y + row * n + i, (cuda_load(from[i]) * factor) * cuda_load(weight[i]));
+        cuda_store(y + at + i,
+                   (cuda_load(from[i]) * factor) * (norm.offset + cuda_load(weight[i])));
     }
     if (threadIdx.x % L == 0) {
         rstd[row] = factor;
@@ -178,29 +191,41 @@ static __global__ void norm_rows(T *y, float *rstd, const T *x, const T *weight,
 }
 
 void cuda_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
-                  tr_tensor_t weight, float epsilon)
+                  tr_tensor_t weight, tr_norm_t norm)
 {
     TR_ASSERT_SHAPE(y, x.rows, x.columns);
     TR_ASSERT_COUNT(weight, x.columns);
     TR_ASSERT_ROOM(rstd, x.rows);
+    cuda_group_norm(queue, y, rstd, x, weight, 0, 1, norm);
+}
+
+void cuda_group_norm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
+                     tr_tensor_t weight, size_t first, size_t groups, tr_norm_t norm)
+{
+    const size_t n = tr_tensor_count(weight), rows = x.rows * groups;
+    TR_ASSERT_SHAPE(y, x.rows, x.columns);
+    TR_ASSERT_ROOM(rstd, rows);
+    TR_ASSERT(first + groups * n <= x.columns, "%zu groups of %zu from %zu", groups, n, first);
     cuda_with_type(x.dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+        cuda_launch(queue, cuda_blocks(rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
                     norm_rows<T>, cuda_real<T>(y), cuda_f32(rstd), cuda_real<T>(x),
-                    cuda_real<T>(weight), x.rows, x.columns, epsilon);
+                    cuda_real<T>(weight), rows, n, norm, (pieces{groups, x.columns, first}));
     });
 }
 
-/// dx += rstd (dy w - x rstd^2 mean(dy w x)), in the order of cpu_rmsnorm_dx.
+/// dx += rstd (dy w - x rstd^2 mean(dy w x)), w = offset + weight, in the order of cpu_rmsnorm_dx;
+/// or in place, where dx is dy: a lane reads of the others' elements in the sum alone.
 template <typename T>
 static __global__ void norm_dx(T *dx, const T *dy, const T *x, const float *rstd, const T *weight,
-                               size_t rows, size_t n)
+                               size_t rows, size_t n, float offset, bool replaces, pieces p)
 {
     enum { L = cuda_lanes<T>::count };
     __shared__ float shared[CUDA_BLOCK];
-    const size_t row = thread_index() / L, at = (row < rows ? row : 0) * n;
+    const size_t row = thread_index() / L, at = p.at(row < rows ? row : 0, n);
     float sum = sum_row<L>(n, shared, [&](size_t i, float s) {
-        return fmaf(cuda_load(dy[at + i]) * cuda_load(weight[i]), cuda_load(x[at + i]), s);
+        return fmaf(cuda_load(dy[at + i]) * (offset + cuda_load(weight[i])), cuda_load(x[at + i]),
+                    s);
     });
     if (row >= rows) {
         return;
@@ -209,8 +234,9 @@ static __global__ void norm_dx(T *dx, const T *dy, const T *x, const float *rstd
     // rstd^2 mean(dy w x): what the derivative of rstd takes from each element, times x.
     float pull = sum / static_cast<float>(n) * factor * factor;
     for (size_t i = threadIdx.x % L; i < n; i += L) {
-        float d = cuda_load(dy[at + i]) * cuda_load(weight[i]) - cuda_load(x[at + i]) * pull;
-        cuda_store(dx + at + i, cuda_load(dx[at + i]) + factor * d);
+        float d =
+            cuda_load(dy[at + i]) * (offset + cuda_load(weight[i])) - cuda_load(x[at + i]) * pull;
+        cuda_store(dx + at + i, replaces ? factor * d : cuda_load(dx[at + i]) + factor * d);
     }
 }
 
@@ -218,7 +244,8 @@ static __global__ void norm_dx(T *dx, const T *dy, const T *x, const float *rstd
 /// sums: [segments, n].
 template <typename T>
 static __global__ void norm_dweight(float *sums, bool from_zero, const T *dy, const T *x,
-                                    const float *rstd, size_t rows, size_t n, size_t segment)
+                                    const float *rstd, size_t rows, size_t n, size_t segment,
+                                    pieces p)
 {
     size_t i = thread_index();
     if (i >= n) {
@@ -228,8 +255,8 @@ static __global__ void norm_dweight(float *sums, bool from_zero, const T *dy, co
     size_t first = blockIdx.y * segment, end = first + segment < rows ? first + segment : rows;
     float sum = from_zero ? 0.0f : sums[blockIdx.y * n + i];
     for (size_t r = first; r < end; r++) {
-        float normal = cuda_load(x[r * n + i]) * rstd[r];
-        sum = fmaf(cuda_load(dy[r * n + i]), normal, sum);
+        float normal = cuda_load(x[p.at(r, n) + i]) * rstd[r];
+        sum = fmaf(cuda_load(dy[p.at(r, n) + i]), normal, sum);
     }
     sums[blockIdx.y * n + i] = sum;
 }
@@ -252,12 +279,12 @@ static __global__ void add_segments(float *y, const float *sums, size_t segments
 /// but not those of one chain.
 template <typename T>
 static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy, const T *x,
-                                 const float *rstd, size_t rows, size_t n)
+                                 const float *rstd, size_t rows, size_t n, pieces p)
 {
     unsigned blocks = cuda_blocks(n, CUDA_BLOCK);
     if (cuda_type<T>::dtype == TR_F32) { // one chain, as on the CPU
         cuda_launch(queue, blocks, CUDA_BLOCK, 0, norm_dweight<T>, dweight, false, dy, x, rstd,
-                    rows, n, rows);
+                    rows, n, rows, p);
         return;
     }
     // Both kernels run in the queue's order, so the second one finds all segments complete.
@@ -265,13 +292,13 @@ static void norm_weight_gradient(tr_queue_t *queue, float *dweight, const T *dy,
     float *sums = static_cast<float *>(
         cuda_scratch(queue, CUDA_SLOT_PARTIAL, cuda_norm_gradient_bytes(rows, n)));
     cuda_launch(queue, dim3(blocks, segments), CUDA_BLOCK, 0, norm_dweight<T>, sums, true, dy, x,
-                rstd, rows, n, static_cast<size_t>(CUDA_NORM_ROWS));
+                rstd, rows, n, static_cast<size_t>(CUDA_NORM_ROWS), p);
     cuda_launch(queue, blocks, CUDA_BLOCK, 0, add_segments, dweight, sums,
                 static_cast<size_t>(segments), n);
 }
 
 void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
-                           tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight)
+                           tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, tr_norm_t norm)
 {
     TR_ASSERT_SHAPE(dx, x.rows, x.columns);
     TR_ASSERT_SHAPE(dy, x.rows, x.columns);
@@ -283,28 +310,54 @@ void cuda_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweigh
     if (x.rows == 0) {
         return;
     }
+    const pieces whole = {1, x.columns, 0};
     cuda_with_type(x.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
                     norm_dx<T>, cuda_real<T>(dx), cuda_real<T>(dy), cuda_real<T>(x), cuda_f32(rstd),
-                    cuda_real<T>(weight), x.rows, x.columns);
+                    cuda_real<T>(weight), x.rows, x.columns, norm.offset, false, whole);
         norm_weight_gradient<T>(queue, cuda_f32(dweight), cuda_real<T>(dy), cuda_real<T>(x),
-                                cuda_f32(rstd), x.rows, x.columns);
+                                cuda_f32(rstd), x.rows, x.columns, whole);
+    });
+}
+
+void cuda_group_norm_gradient(tr_queue_t *queue, tr_tensor_t d, tr_tensor_t dweight, tr_tensor_t x,
+                              tr_tensor_t rstd, tr_tensor_t weight, size_t first, size_t groups,
+                              tr_norm_t norm)
+{
+    const size_t n = tr_tensor_count(weight), rows = x.rows * groups;
+    TR_ASSERT_SHAPE(d, x.rows, x.columns);
+    TR_ASSERT_COUNT(dweight, n);
+    TR_ASSERT_ROOM(rstd, rows);
+    TR_ASSERT(first + groups * n <= x.columns, "%zu groups of %zu from %zu", groups, n, first);
+    if (rows == 0) {
+        return;
+    }
+    const pieces p = {groups, x.columns, first};
+    cuda_with_type(x.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        // The weight's gradient first: it reads dy, which the other kernel replaces.
+        norm_weight_gradient<T>(queue, cuda_f32(dweight), cuda_real<T>(d), cuda_real<T>(x),
+                                cuda_f32(rstd), rows, n, p);
+        cuda_launch(queue, cuda_blocks(rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    norm_dx<T>, cuda_real<T>(d), cuda_real<T>(d), cuda_real<T>(x), cuda_f32(rstd),
+                    cuda_real<T>(weight), rows, n, norm.offset, true, p);
     });
 }
 
 // Element by element
 
-/// Rotates the pairs (i, i + D/2) of a row's query and key heads in place. table: [positions, cos
-/// D/2 | sin D/2].
+/// Rotates the pairs (i, i + R/2) of a row's query and key heads in place. table: [positions, cos
+/// R/2 | sin R/2], R = rotary.
 template <typename T>
 static __global__ void rotate_heads(T *qkv, const int32_t *positions, const float *table,
-                                    size_t width, size_t heads, size_t dim, bool inverse)
+                                    size_t width, size_t heads, size_t dim, size_t rotary,
+                                    bool inverse)
 {
-    const size_t half = dim / 2;
+    const size_t half = rotary / 2;
     T *row = qkv + static_cast<size_t>(blockIdx.x) * width;
     // The table's rows are [cos | sin] of a position, made once on the host in double.
-    const float *angles = table + static_cast<size_t>(positions[blockIdx.x]) * dim;
+    const float *angles = table + static_cast<size_t>(positions[blockIdx.x]) * rotary;
     for (size_t j = threadIdx.x; j < heads * half; j += blockDim.x) {
         // A thread owns both elements of its pair, so rotating in place needs no copy.
         size_t i = j % half;
@@ -322,14 +375,14 @@ static __global__ void rotate_heads(T *qkv, const int32_t *positions, const floa
 void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tensor_t table,
                tr_heads_t heads, bool inverse)
 {
-    TR_ASSERT(heads.dim % 2 == 0, "heads of %zu elements", heads.dim);
+    TR_ASSERT(table.columns % 2 == 0 && table.columns <= heads.dim,
+              "%zu of %zu elements are rotated", table.columns, heads.dim);
     TR_ASSERT_SHAPE(qkv, tr_tensor_count(positions), tr_heads_width(heads));
-    TR_ASSERT_COLUMNS(table, heads.dim);
     cuda_with_type(qkv.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, static_cast<unsigned>(qkv.rows), CUDA_BLOCK, 0, rotate_heads<T>,
                     cuda_real<T>(qkv), cuda_i32(positions), cuda_f32(table), qkv.columns,
-                    heads.query + heads.key_value, heads.dim, inverse);
+                    heads.query + heads.key_value, heads.dim, table.columns, inverse);
     });
 }
 
@@ -410,6 +463,50 @@ void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, add_elements<T>,
                     cuda_real<T>(y), cuda_real<T>(a), cuda_real<T>(b), n);
+    });
+}
+
+template <typename T>
+static __global__ void add_bias_elements(T *y, const T *bias, size_t count, size_t n)
+{
+    size_t i = thread_index();
+    if (i < count) {
+        cuda_store(y + i, cuda_load(y[i]) + cuda_load(bias[i % n]));
+    }
+}
+
+void cuda_add_bias(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias)
+{
+    const size_t count = tr_tensor_count(y);
+    TR_ASSERT_COUNT(bias, y.columns);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(count, CUDA_BLOCK), CUDA_BLOCK, 0, add_bias_elements<T>,
+                    cuda_real<T>(y), cuda_real<T>(bias), count, y.columns);
+    });
+}
+
+/// A thread a column, one chain down the rows in either precision: biases are few.
+template <typename T>
+static __global__ void sum_columns(float *dbias, const T *dy, size_t rows, size_t n)
+{
+    size_t i = thread_index();
+    if (i < n) {
+        float sum = dbias[i];
+        for (size_t r = 0; r < rows; r++) {
+            sum = sum + cuda_load(dy[r * n + i]);
+        }
+        dbias[i] = sum;
+    }
+}
+
+void cuda_bias_gradient(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy)
+{
+    TR_ASSERT_COUNT(dbias, dy.columns);
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(dy.columns, CUDA_BLOCK), CUDA_BLOCK, 0, sum_columns<T>,
+                    cuda_f32(dbias), cuda_real<T>(dy), dy.rows, dy.columns);
     });
 }
 

@@ -45,6 +45,12 @@ static __device__ __forceinline__ float cuda_exp(float x)
     return x < -87.0f ? 0.0f : p * power;
 }
 
+/// v_tanh of cpu/simd.h, a lane.
+static __device__ __forceinline__ float cuda_tanh(float x)
+{
+    return 1.0f - 2.0f / (cuda_exp(x + x) + 1.0f);
+}
+
 /// tr_real_log of base/real.c.
 static __device__ __forceinline__ double cuda_log(double x)
 {

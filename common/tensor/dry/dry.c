@@ -80,10 +80,20 @@ static void matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_
 
 /// In f32 the sum over rows is one chain, in place (cuda/layer_ops.cu).
 static void rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
-                             tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight)
+                             tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, tr_norm_t norm)
 {
     if (x.dtype == TR_BF16) {
         need(queue, CUDA_SLOT_PARTIAL, cuda_norm_gradient_bytes(x.rows, x.columns));
+    }
+}
+
+static void group_norm_gradient(tr_queue_t *queue, tr_tensor_t d, tr_tensor_t dweight,
+                                tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, size_t first,
+                                size_t groups, tr_norm_t norm)
+{
+    if (x.dtype == TR_BF16) {
+        need(queue, CUDA_SLOT_PARTIAL,
+             cuda_norm_gradient_bytes(x.rows * groups, tr_tensor_count(weight)));
     }
 }
 
@@ -163,6 +173,7 @@ static void make_gpu(dry_gpu_t *gpu, tr_dtype_t precision)
     REPLACE(matmul_input_gradient)
     REPLACE(matmul_weight_gradient)
     REPLACE(rmsnorm_gradient)
+    REPLACE(group_norm_gradient)
     REPLACE(attention)
     REPLACE(attention_gradient)
     REPLACE(logprob)

@@ -14,10 +14,26 @@ typedef struct geometry {
     size_t lengths[MOST_SEQUENCES];
 } geometry_t;
 
+#define H(hq, hk, d)                                 \
+    {                                                \
+        .query = (hq), .key_value = (hk), .dim = (d) \
+    }
+
 static const geometry_t geometries[] = {
-    {{8, 4, 8}, 3, {1, 17, 40}}, {{6, 6, 48}, 2, {33, 5}},    {{2, 1, 16}, 2, {64, 65}},
-    {{12, 4, 64}, 2, {30, 50}},  {{4, 2, 128}, 2, {20, 3}},   {{16, 1, 10}, 2, {18, 2}},
-    {{3, 3, 32}, 1, {100}},      {{2, 2, 2}, 3, {16, 15, 1}},
+    {H(8, 4, 8), 3, {1, 17, 40}},
+    {H(6, 6, 48), 2, {33, 5}},
+    {H(2, 1, 16), 2, {64, 65}},
+    {H(12, 4, 64), 2, {30, 50}},
+    {H(4, 2, 128), 2, {20, 3}},
+    {H(16, 1, 10), 2, {18, 2}},
+    {{.query = 4, .key_value = 2, .dim = 12, .window = 7}, 3, {1, 17, 40}},
+    {{.query = 3, .key_value = 1, .dim = 20, .window = 33, .scale = 0.4f}, 2, {100, 33}},
+    {{.query = 2, .key_value = 2, .dim = 18, .window = 16, .scale = 0.7f, .cap = 2.0f},
+     2,
+     {64, 49}},
+    {{.query = 6, .key_value = 2, .dim = 8, .window = 1, .cap = 0.5f}, 2, {20, 3}},
+    {H(3, 3, 32), 1, {100}},
+    {H(2, 2, 2), 3, {16, 15, 1}},
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
@@ -102,6 +118,16 @@ static result_t attend_whole(rig_t *rig, const geometry_t *g, const float *qkv, 
     return attend(rig, &c, &b, qkv, g->heads);
 }
 
+static size_t first_key(size_t t, tr_heads_t h)
+{
+    return h.window > 0 && t + 1 > h.window ? t + 1 - h.window : 0;
+}
+
+static double scale_of(tr_heads_t h)
+{
+    return h.scale > 0.0f ? (double)h.scale : 1.0 / sqrt((double)h.dim);
+}
+
 /// One (row, head) in double; p: [t + 1] is written with the probabilities. Returns the
 /// log-sum-exp.
 static double reference_row(double *out, double *p, const float *sequence, size_t t, size_t head,
@@ -110,20 +136,21 @@ static double reference_row(double *out, double *p, const float *sequence, size_
     size_t width = width_of(h), kv = head / (h.query / h.key_value);
     const float *q = sequence + t * width + head * h.dim;
     double sum = 0.0, max = -INFINITY;
-    for (size_t j = 0; j <= t; j++) {
+    for (size_t j = first_key(t, h); j <= t; j++) {
         const float *k = sequence + j * width + (h.query + kv) * h.dim;
         p[j] = 0.0;
         for (size_t d = 0; d < h.dim; d++) {
-            p[j] += (double)q[d] * (double)k[d] / sqrt((double)h.dim);
+            p[j] += (double)q[d] * (double)k[d] * scale_of(h);
         }
+        p[j] = h.cap > 0.0f ? (double)h.cap * tanh(p[j] / (double)h.cap) : p[j];
         max = p[j] > max ? p[j] : max;
     }
-    for (size_t j = 0; j <= t; j++) {
+    for (size_t j = first_key(t, h); j <= t; j++) {
         p[j] = exp(p[j] - max);
         sum += p[j];
     }
     memset(out, 0, h.dim * sizeof *out);
-    for (size_t j = 0; j <= t; j++) {
+    for (size_t j = first_key(t, h); j <= t; j++) {
         p[j] /= sum;
         for (size_t d = 0; d < h.dim; d++) {
             out[d] += p[j] * (double)sequence[j * width + (h.query + h.key_value + kv) * h.dim + d];
@@ -242,11 +269,22 @@ static float *gradient(rig_t *rig, const geometry_t *g, const float *qkv, const 
     return rig_read(rig, dqkv);
 }
 
-/// Adds one (row, head)'s part of the gradient: ds = p (dp - delta) / sqrt(D).
+/// The derivative of a capped score by the dot product of query and key.
+static double slope_of(const float *q, const float *k, tr_heads_t h)
+{
+    double s = 0.0;
+    for (size_t d = 0; d < h.dim; d++) {
+        s += (double)q[d] * (double)k[d] * scale_of(h);
+    }
+    double bent = h.cap > 0.0f ? tanh(s / (double)h.cap) : 0.0;
+    return scale_of(h) * (1.0 - bent * bent);
+}
+
+/// Adds one (row, head)'s part of the gradient: ds = p (dp - delta) slope.
 static void reference_gradient(double *dsequence, const float *sequence, const float *dout,
                                size_t t, size_t head, tr_heads_t h)
 {
-    double out[128], p[256], delta = 0.0, scale = 1.0 / sqrt((double)h.dim);
+    double out[128], p[256], delta = 0.0;
     size_t width = width_of(h), kv = head / (h.query / h.key_value);
     size_t key = (h.query + kv) * h.dim, value = key + h.key_value * h.dim,
            query = t * width + head * h.dim;
@@ -254,13 +292,13 @@ static void reference_gradient(double *dsequence, const float *sequence, const f
     for (size_t d = 0; d < h.dim; d++) {
         delta += (double)dout[d] * out[d];
     }
-    for (size_t j = 0; j <= t; j++) {
+    for (size_t j = first_key(t, h); j <= t; j++) {
         double dp = 0.0;
         for (size_t d = 0; d < h.dim; d++) {
             dp += (double)dout[d] * (double)sequence[j * width + value + d];
             dsequence[j * width + value + d] += p[j] * (double)dout[d];
         }
-        double ds = p[j] * (dp - delta) * scale;
+        double ds = p[j] * (dp - delta) * slope_of(sequence + query, sequence + j * width + key, h);
         for (size_t d = 0; d < h.dim; d++) {
             dsequence[query + d] += ds * (double)sequence[j * width + key + d];
             dsequence[j * width + key + d] += ds * (double)sequence[query + d];

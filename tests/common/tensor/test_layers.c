@@ -8,6 +8,8 @@
 
 enum { T = 23, H = 172, V = 50 };
 
+static const tr_norm_t rms = {.epsilon = 1e-5f};
+
 /// Everything that one operator wrote, as one array, to be compared across forms.
 typedef float *run_fn(rig_t *rig, size_t *count);
 
@@ -47,7 +49,7 @@ static float *norm(rig_t *rig, size_t *count)
 {
     tr_tensor_t y = rig_zeros(rig, T, H), rstd = rig_zeros(rig, 1, T);
     rig->ops->rmsnorm(rig->queue, y, rstd, rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
-                      rig_tensor(rig, 1, H, rig_random(rig, H, 2)), 1e-5f);
+                      rig_tensor(rig, 1, H, rig_random(rig, H, 2)), rms);
     return join(rig, count, y, rstd);
 }
 
@@ -79,11 +81,11 @@ static float *norm_gradient(rig_t *rig, size_t *count)
     tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
                 w = rig_tensor(rig, 1, H, rig_random(rig, H, 2));
     tr_tensor_t y = rig_zeros(rig, T, H), rstd = rig_zeros(rig, 1, T);
-    rig->ops->rmsnorm(rig->queue, y, rstd, x, w, 1e-5f);
+    rig->ops->rmsnorm(rig->queue, y, rstd, x, w, rms);
     tr_tensor_t dx = rig_tensor(rig, T, H, rig_random(rig, T * H, 4));
     tr_tensor_t dw = rig_tensor(rig, 1, H, rig_random(rig, H, 5));
     tr_tensor_t dy = rig_tensor(rig, T, H, rig_random(rig, T * H, 3));
-    rig->ops->rmsnorm_gradient(rig->queue, dx, dw, dy, x, rstd, w);
+    rig->ops->rmsnorm_gradient(rig->queue, dx, dw, dy, x, rstd, w, rms);
     return join(rig, count, dx, dw);
 }
 
@@ -131,7 +133,101 @@ Test(rmsnorm, gradient_equals_finite_differences_and_adds_to_what_is_there)
     check_all_forms(norm_gradient, "rmsnorm_gradient");
 }
 
-static const tr_heads_t rope_heads = {5, 1, 24};
+enum { GROUPS = 3, PIECE = 20, FIRST = 7 }; // of rows of H columns
+
+static const tr_norm_t plus_one = {.epsilon = 1e-6f, .offset = 1.0f};
+
+/// y, rstd, d and dweight of the groups.
+static float *group_norm(rig_t *rig, size_t *count)
+{
+    tr_tensor_t x = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
+                w = rig_tensor(rig, 1, PIECE, rig_random(rig, PIECE, 2));
+    tr_tensor_t y = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
+                rstd = rig_zeros(rig, T, GROUPS);
+    tr_tensor_t d = rig_tensor(rig, T, H, rig_random(rig, T * H, 3)),
+                dw = rig_tensor(rig, 1, PIECE, rig_random(rig, PIECE, 4));
+    rig->ops->group_norm(rig->queue, y, rstd, x, w, FIRST, GROUPS, plus_one);
+    rig->ops->group_norm_gradient(rig->queue, d, dw, x, rstd, w, FIRST, GROUPS, plus_one);
+    float *first = join(rig, count, y, rstd);
+    size_t half = *count, other;
+    float *second = join(rig, &other, d, dw);
+    float *all = rig_memory(rig, (half + other) * sizeof *all);
+    memcpy(all, first, half * sizeof *all);
+    memcpy(all + half, second, other * sizeof *all);
+    *count = half + other;
+    return all;
+}
+
+/// The groups of a matrix as rows of one of their own.
+static float *groups_of(rig_t *rig, const float *x)
+{
+    float *rows = rig_memory(rig, T * GROUPS * PIECE * sizeof *rows);
+    for (size_t i = 0; i < T * GROUPS; i++) {
+        memcpy(rows + i * PIECE, x + i / GROUPS * H + FIRST + i % GROUPS * PIECE,
+               PIECE * sizeof *rows);
+    }
+    return rows;
+}
+
+Test(group_norm, a_group_is_a_row_of_its_own_and_other_columns_stay)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * H, 1), *dy = rig_random(&rig, T * H, 3);
+    float *got = group_norm(&rig, &count);
+    const size_t rows = T * GROUPS, dat = T * H + rows;
+    tr_tensor_t tx = rig_tensor(&rig, rows, PIECE, groups_of(&rig, x)),
+                w = rig_tensor(&rig, 1, PIECE, rig_random(&rig, PIECE, 2));
+    tr_tensor_t y = rig_zeros(&rig, rows, PIECE), rstd = rig_zeros(&rig, 1, rows),
+                dx = rig_zeros(&rig, rows, PIECE),
+                dw = rig_tensor(&rig, 1, PIECE, rig_random(&rig, PIECE, 4));
+    rig.ops->rmsnorm(rig.queue, y, rstd, tx, w, plus_one);
+    rig.ops->rmsnorm_gradient(rig.queue, dx, dw, rig_tensor(&rig, rows, PIECE, groups_of(&rig, dy)),
+                              tx, rstd, w, plus_one);
+    check_same(groups_of(&rig, got), rig_read(&rig, y), rows * PIECE, "y");
+    check_same(got + T * H, rig_read(&rig, rstd), rows, "rstd");
+    check_same(groups_of(&rig, got + dat), rig_read(&rig, dx), rows * PIECE, "dx");
+    check_same(got + dat + T * H, rig_read(&rig, dw), PIECE, "dweight");
+    for (size_t i = 0; i < T * H; i++) {
+        if (i % H < FIRST || i % H >= FIRST + GROUPS * PIECE) {
+            cr_assert(got[i] == x[i] && got[dat + i] == dy[i], "column %zu", i % H);
+        }
+    }
+    rig_close(&rig);
+    check_all_forms(group_norm, "group_norm");
+}
+
+static float *bias(rig_t *rig, size_t *count)
+{
+    tr_tensor_t y = rig_tensor(rig, T, H, rig_random(rig, T * H, 1)),
+                d = rig_tensor(rig, 1, H, rig_random(rig, H, 3));
+    rig->ops->add_bias(rig->queue, y, rig_tensor(rig, 1, H, rig_random(rig, H, 2)));
+    rig->ops->bias_gradient(rig->queue, d, rig_tensor(rig, T, H, rig_random(rig, T * H, 4)));
+    return join(rig, count, y, d);
+}
+
+Test(bias, is_added_to_each_row_and_its_gradient_is_their_sum)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *y = rig_random(&rig, T * H, 1), *b = rig_random(&rig, H, 2);
+    float *d = rig_random(&rig, H, 3), *dy = rig_random(&rig, T * H, 4);
+    float *got = bias(&rig, &count);
+    for (size_t i = 0; i < H; i++) {
+        float sum = d[i];
+        for (size_t t = 0; t < T; t++) {
+            sum += dy[t * H + i];
+            cr_assert(got[t * H + i] == y[t * H + i] + b[i]);
+        }
+        cr_assert(got[T * H + i] == sum, "one chain over the rows");
+    }
+    rig_close(&rig);
+    check_all_forms(bias, "bias");
+}
+
+static const tr_heads_t rope_heads = {.query = 5, .key_value = 1, .dim = 24};
 
 static float *rope(rig_t *rig, size_t *count)
 {
@@ -169,11 +265,37 @@ Test(rope, turns_queries_and_keys_and_leaves_values)
     check_all_forms(rope, "rope");
 }
 
+Test(rope, a_narrow_table_rotates_the_first_elements_of_a_head)
+{
+    enum { HEADS = 3, DIM = 14, TURNED = 6 };
+    const tr_heads_t wide = {.query = 2, .key_value = 1, .dim = DIM},
+                     narrow = {.query = 2, .key_value = 1, .dim = TURNED};
+    rig_t rig;
+    rig_open(&rig, NULL, 1);
+    int32_t position[1] = {2};
+    float *x = rig_random(&rig, (HEADS + 1) * DIM, 1), part[(HEADS + 1) * TURNED] = {0};
+    for (size_t i = 0; i < HEADS * TURNED; i++) {
+        part[i] = x[i / TURNED * DIM + i % TURNED];
+    }
+    tr_tensor_t table = rig_tensor(&rig, 3, TURNED, rig_random(&rig, 3 * TURNED, 3)),
+                rows = rig_indices(&rig, 1, 1, position);
+    tr_tensor_t all = rig_tensor(&rig, 1, (HEADS + 1) * DIM, x),
+                some = rig_tensor(&rig, 1, (HEADS + 1) * TURNED, part);
+    rig.ops->rope(rig.queue, all, rows, table, wide, false);
+    rig.ops->rope(rig.queue, some, rows, table, narrow, false);
+    const float *got = rig_read(&rig, all), *want = rig_read(&rig, some);
+    for (size_t i = 0; i < (HEADS + 1) * DIM; i++) {
+        bool turned = i < HEADS * DIM && i % DIM < TURNED;
+        cr_assert(got[i] == (turned ? want[i / DIM * TURNED + i % DIM] : x[i]), "element %zu", i);
+    }
+    rig_close(&rig);
+}
+
 Test(rope, inverse_is_the_transpose)
 {
     rig_t rig;
     rig_open(&rig, NULL, 1);
-    tr_heads_t heads = {2, 1, 8};
+    tr_heads_t heads = {.query = 2, .key_value = 1, .dim = 8};
     int32_t position[1] = {0};
     float *a = rig_random(&rig, 32, 1), *b = rig_random(&rig, 32, 2),
           *table = rig_random(&rig, 8, 3);
