@@ -511,9 +511,10 @@ static tr_status handover(bench_t *b, tr_error_t *err)
     return TR_OK;
 }
 
-static tr_status print_config(const bench_t *b)
+static tr_status print_config(const bench_t *b, tr_error_t *err)
 {
-    char *text = tr_model_config_json(&b->config, TR_F32);
+    char *text;
+    TR_TRY(tr_model_config_json(&text, &b->config, TR_F32, NULL, err));
     puts(text);
     free(text);
     return TR_OK;
@@ -540,7 +541,7 @@ static tr_status run(int argc, char **argv, tr_error_t *err)
         TR_TRY(bench_shape(&b.config, b.shape, err));
     }
     if (strcmp(what, "config") == 0 && b.shape != NULL) {
-        return print_config(&b);
+        return print_config(&b, err);
     }
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         if (strcmp(what, cases[i].name) == 0 && b.shape != NULL) {

@@ -3,8 +3,8 @@
 /// Read by the model and by whoever needs sizes before there is a model; knows no tensors. Families
 /// of models and their keys are a table (families/family.h); each has two architectures: a causal
 /// language model (a policy or reference), and sequence classification with one label (a critic or
-/// a reward model). Whatever else config.json asks for is refused by name, never ignored: a RoPE
-/// scaling, biases, another activation, quantized weights, ...
+/// a reward model). Whatever else config.json asks for that would change numbers is refused by
+/// name, never ignored: another activation, quantized weights, a key of another family, ...
 #ifndef TR_MODEL_CONFIG_H
 #define TR_MODEL_CONFIG_H
 
@@ -15,7 +15,51 @@
 #include "common/base/status.h"
 #include "common/tensor/tensor.h"
 
-enum { TR_MODEL_EOS_LIMIT = 8 };
+enum {
+    TR_MODEL_EOS_LIMIT = 256,
+    TR_MODEL_LAYER_LIMIT = 4096,
+    TR_ROPE_PAIRS = 256 ///< most pairs of a head that are rotated
+};
+
+/// How the frequencies of RoPE are scaled (transformers' modeling_rope_utils).
+typedef enum tr_rope_kind {
+    TR_ROPE_DEFAULT,
+    TR_ROPE_LINEAR,  ///< positions divided by factor (Chen et al. 2023)
+    TR_ROPE_DYNAMIC, ///< plain up to max_positions, and no sequence is longer
+    TR_ROPE_LLAMA3,
+    TR_ROPE_YARN,    ///< Peng et al. 2023
+    TR_ROPE_LONGROPE ///< Ding et al. 2024; up to the original positions, with short_factor
+} tr_rope_kind_t;
+
+typedef struct tr_rope_scaling {
+    tr_rope_kind_t kind;
+    double factor;
+    double low_freq_factor, high_freq_factor; ///< of llama3
+    double beta_fast, beta_slow;              ///< of yarn
+    double mscale, mscale_all_dim;            ///< likewise; 0: none
+    double attention_factor;                  ///< of yarn and longrope; 0: computed from factor
+    double original_positions;                ///< original_max_position_embeddings
+    bool truncate;                            ///< of yarn: bounds of the ramp are whole numbers
+    float short_factor[TR_ROPE_PAIRS];        ///< of longrope: [factor_count]
+    size_t factor_count;
+} tr_rope_scaling_t;
+
+/// Norms of queries and keys.
+typedef enum tr_qk_norm {
+    TR_QK_NORM_NONE,
+    TR_QK_NORM_HEAD, ///< of each head
+    TR_QK_NORM_ALL   ///< of all heads together
+} tr_qk_norm_t;
+
+/// A truth value for each layer.
+typedef struct tr_layer_set {
+    uint64_t bits[TR_MODEL_LAYER_LIMIT / 64];
+} tr_layer_set_t;
+
+static inline bool tr_layer_set_has(const tr_layer_set_t *set, size_t layer)
+{
+    return (set->bits[layer / 64] >> (layer % 64) & 1) != 0;
+}
 
 /// Plain values, copied freely; owns nothing. What tr_model_config_load accepts has every size >=
 /// 1, heads a multiple of key_value_heads, head_dim even, and token ids below vocabulary.
@@ -30,10 +74,38 @@ typedef struct tr_model_config {
     size_t head_dim;        ///< head_dim, which need not be hidden / heads, but is when not given
     size_t max_positions;   ///< max_position_embeddings; 2048 when not given
     float rms_epsilon;      ///< rms_norm_eps; 1e-6 when not given
-    double rope_theta;      ///< rope_theta or rope_parameters.rope_theta; 10000 when not given
-    bool tied_embeddings;   ///< tie_word_embeddings; false when not given, and for a scalar head
-    bool scalar_head;       ///< sequence classification, one label: score.weight for lm_head.weight
-    int32_t bos;            ///< bos_token_id; 1 when not given, -1 when null
+    double rope_theta;      ///< rope_theta or rope_parameters.rope_theta
+    tr_rope_scaling_t rope_scaling;
+    double rope_local_theta;  ///< of sliding layers that rotate plainly by their own; 0: all alike
+    double rotary_fraction;   ///< partial_rotary_factor; 0: 1
+    size_t rotary_dim;        ///< elements of a head that are rotated; 0: head_dim
+    bool qkv_bias;            ///< biases of the query, key and value projections alone,
+    bool attention_bias;      ///< of all of attention's,
+    bool mlp_bias;            ///< of the MLP's
+    tr_qk_norm_t qk_norm;     ///< before the rotation
+    bool gelu;                ///< the MLP's gate goes through GELU in its tanh form, not SiLU
+    float norm_offset;        ///< added to the norms' weights
+    bool embedding_root;      ///< embeddings are multiplied by sqrt(hidden)
+    double embedding_scale;   ///< by this; 0: 1
+    double residual_scale;    ///< what is added to the residual stream is multiplied by it; 0: 1
+    double attention_scale;   ///< of scores; 0: 1/sqrt(head_dim)
+    double attention_scalar;  ///< or 1/sqrt of this; 0: neither
+    double logit_divisor;     ///< logits are divided by it; 0: 1
+    float attention_cap;      ///< tr_heads_t; 0: none
+    size_t window;            ///< sliding_window: keys that the queries of `sliding` see; 0: all
+    tr_layer_set_t sliding;   ///< layers
+    tr_layer_set_t unrotated; ///< layers without positions
+    // What the layers in these sets are where config.json has no list of them:
+    bool window_used;         ///< use_sliding_window
+    size_t window_from;       ///< max_window_layers: layers before it do not slide
+    size_t full_every;        ///< of n layers the last does not slide; 0: none slides
+    size_t unrotated_every;   ///< of n layers the last is not rotated; 0: all are
+    double attention_dropout; ///< not applied
+    bool tied_embeddings;     ///< tie_word_embeddings; false when not given, for a scalar head, and
+                              ///< where the file has a head that is not the embedding:
+    bool own_head;            ///< which transformers then reads too
+    bool scalar_head; ///< sequence classification, one label: score.weight for lm_head.weight
+    int32_t bos;      ///< bos_token_id; 1 when not given, -1 when null
     int32_t eos[TR_MODEL_EOS_LIMIT]; ///< [eos_count] generation_config.json's, else config.json's
     size_t eos_count;                ///< 0 when null; {2} when not given
     double score_mean;               ///< of a reward model's scores over its held-out pairs
@@ -41,10 +113,11 @@ typedef struct tr_model_config {
     int32_t pad; ///< pad_token_id of config.json, else of generation_config.json; -1: none
 } tr_model_config_t;
 
-/// Reads directory/config.json and, where there is one, directory/generation_config.json. config is
-/// written on success only. Fails with TR_ERR_IO (no such file), TR_ERR_FORMAT (no JSON; a key
-/// missing, of the wrong type or out of bounds) or TR_ERR_UNSUPPORTED (well-formed, but not ours);
-/// the sentence names the file and the key.
+/// Reads directory/config.json and, where there is one, directory/generation_config.json; whether a
+/// head is the file's own also needs the weights. config is written on success only. Fails with
+/// TR_ERR_IO (no such file), TR_ERR_FORMAT (no JSON; a key missing, of the wrong type or out of
+/// bounds) or TR_ERR_UNSUPPORTED (well-formed, but not ours); the sentence names the file and the
+/// key.
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err);
 
 /// As tr_model_config_load, and TR_ERR_ARGUMENT for a scalar head, which gives no probabilities of
@@ -69,9 +142,12 @@ tr_status tr_model_config_align(tr_model_config_t *config, int32_t eos, tr_error
 tr_status tr_model_generation_json(char **text, const tr_model_config_t *config, const char *source,
                                    tr_error_t *err);
 
-/// The text of a config.json that transformers and tr_model_config_load read back to the same
-/// values; its keys are those of transformers 4, which 5 reads too. dtype: of the weights beside
-/// it. The caller frees the text. The same bytes for the same input.
-char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype);
+/// *text: a config.json that transformers and tr_model_config_load read back to the same values.
+/// source: the directory that the config was read from: all keys of its file are carried along, and
+/// those that a run changes are set; NULL, or where it has no file: every key of the family, under
+/// the names of transformers 4, which 5 reads too. dtype: of the weights beside it. The caller
+/// frees the text. The same bytes for the same input. Fails as tr_model_config_load.
+tr_status tr_model_config_json(char **text, const tr_model_config_t *config, tr_dtype_t dtype,
+                               const char *source, tr_error_t *err);
 
 #endif

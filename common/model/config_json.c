@@ -1,6 +1,9 @@
-/// config.json as we write it: every key of the family spelled out, so that no reader's defaults
-/// matter. The table of keys is the one that config.c reads by (families/family.h).
+/// config.json as we write it: the keys of the file that a model came from, and those that a run
+/// changes; or every key of the family spelled out, so that no reader's defaults matter. The table
+/// of keys is the one that config.c reads by (families/family.h).
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,117 +12,293 @@
 #include "common/model/config.h"
 #include "common/model/families/family.h"
 
-enum { LINES = 48, VALUE = 16 * (TR_MODEL_EOS_LIMIT + 1), FILE_LIMIT = 16 << 20 };
+enum { FILE_LIMIT = 16 << 20 };
 
-/// The shortest decimal that reads back as the same number: as a float (`single`), or as a double
-/// with a point or exponent, so that Python reads no int.
-static void real_text(char *out, size_t size, double value, bool single)
+// Text
+
+/// The shortest decimal that reads back as the same double, with a point or exponent, so that
+/// Python reads no int.
+static void write_real(FILE *out, double value)
 {
-    // 17 digits tell any two doubles apart, 9 any two floats: the loop ends with the number itself.
+    char text[40];
+    // 17 digits tell any two doubles apart: the loop ends with the number itself.
     for (int digits = 1; digits <= 17; digits++) {
-        snprintf(out, size, "%.*g", digits, value);
-        if (single ? strtof(out, NULL) == (float)value : strtod(out, NULL) == value) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) {
             break;
         }
     }
-    if (!single && value < 1e15 && value == (double)(int64_t)value) {
-        snprintf(out, size, "%" PRId64 ".0", (int64_t)value);
+    if (fabs(value) < 1e15 && value == (double)(int64_t)value) {
+        snprintf(text, sizeof text, "%" PRId64 ".0", (int64_t)value);
     }
+    fputs(text, out);
 }
 
-/// "null" for a negative id.
-static const char *token_text(char *out, size_t size, int32_t id)
+static void write_value(FILE *out, const json_t *value, int depth);
+
+/// A line of an object or a list: a comma after the one before, and the indentation.
+static void begin_line(FILE *out, bool first, int depth)
 {
-    snprintf(out, size, id < 0 ? "null" : "%" PRId32, id);
-    return out;
+    fprintf(out, "%s\n%*s", first ? "" : ",", 2 * depth, "");
 }
 
-/// null, an id, or a list of ids.
-/// As read_eos in config.c takes it back: none, one, or several.
-static const char *eos_text(char *out, size_t size, const tr_model_config_t *config)
+static void write_scalar(FILE *out, const json_t *value)
 {
-    // One id is no list, as transformers writes it.
-    if (config->eos_count < 2) {
-        return token_text(out, size, config->eos_count == 0 ? -1 : config->eos[0]);
+    if (json_is_real(value)) {
+        write_real(out, json_real_value(value));
+        return;
     }
-    size_t used = 0;
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    fputs(text, out);
+    free(text);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/// Keys in the order of the alphabet, as transformers writes them, so that a diff of two files is
+/// short.
+static void write_object(FILE *out, const json_t *object, int depth)
+{
+    json_t *walked = (json_t *)object; // jansson's iterators take no const
+    const char **names = tr_calloc(json_object_size(object) + 1, sizeof *names);
+    size_t count = 0;
+    for (void *at = json_object_iter(walked); at != NULL; at = json_object_iter_next(walked, at)) {
+        names[count++] = json_object_iter_key(at);
+    }
+    qsort(names, count, sizeof *names, by_name);
+    for (size_t i = 0; i < count; i++) {
+        json_t *name = json_string(names[i]);
+        begin_line(out, i == 0, depth + 1);
+        write_scalar(out, name);
+        fputs(": ", out);
+        write_value(out, json_object_get(object, names[i]), depth + 1);
+        json_decref(name);
+    }
+    free(names);
+}
+
+/// As json.dumps(value, indent=2, sort_keys=True) of Python.
+static void write_value(FILE *out, const json_t *value, int depth)
+{
+    const bool object = json_is_object(value), list = json_is_array(value);
+    if (!object && !list) {
+        write_scalar(out, value);
+        return;
+    }
+    fputc(object ? '{' : '[', out);
+    if (object) {
+        write_object(out, value, depth);
+    }
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        begin_line(out, i == 0, depth + 1);
+        write_value(out, json_array_get(value, i), depth + 1);
+    }
+    if (json_object_size(value) + json_array_size(value) > 0) {
+        begin_line(out, true, depth);
+    }
+    fputc(object ? '}' : ']', out);
+}
+
+/// The caller's to free.
+static char *text_of(const json_t *file)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    TR_ASSERT(out != NULL, "no memory for config.json");
+    write_value(out, file, 0);
+    fputc('\n', out);
+    fclose(out);
+    return text;
+}
+
+// Values
+
+/// The double whose shortest decimal is that of the float: 1e-05, not 9.99999974e-06.
+static double float_value(float value)
+{
+    char text[40];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value) {
+            break;
+        }
+    }
+    return strtod(text, NULL);
+}
+
+static json_t *token_value(int32_t id)
+{
+    return id < 0 ? json_null() : json_integer(id);
+}
+
+/// As read_eos in config.c takes it back: null, an id, or a list of several. A list of one stays
+/// where the file had one.
+static json_t *eos_value(const tr_model_config_t *config, const json_t *old)
+{
+    json_t *list = json_array();
     for (size_t i = 0; i < config->eos_count; i++) {
-        used += (size_t)snprintf(out + used, size - used, "%s%" PRId32, i == 0 ? "[" : ", ",
-                                 config->eos[i]);
+        json_array_append_new(list, json_integer(config->eos[i]));
     }
-    snprintf(out + used, size - used, "]");
-    return out;
+    if (config->eos_count > 1 || (config->eos_count == 1 && json_equal(old, list))) {
+        return list;
+    }
+    json_decref(list);
+    return token_value(config->eos_count == 0 ? -1 : config->eos[0]);
 }
 
-/// A line of the file: a key and the JSON text of its value.
-typedef struct line {
-    const char *key;
-    char value[VALUE];
-} line_t;
-
-typedef struct page {
-    line_t lines[LINES];
-    size_t count;
-} page_t;
-
-/// A new line; its value is to be written: [VALUE].
-static char *add(page_t *page, const char *key)
-{
-    TR_ASSERT(page->count < LINES, "config.json of more than %d lines", LINES);
-    page->lines[page->count].key = key;
-    return page->lines[page->count++].value;
-}
-
-/// The reverse of read_key in config.c, kind by kind.
-static void add_key(page_t *page, const tr_model_config_t *config, const family_key_t *key)
+/// The reverse of read_key in config.c, kind by kind; old: what the file has, or NULL. The list of
+/// layers and a scaled rotation are carried along, never made: NULL.
+static json_t *value_of(const tr_model_config_t *config, const family_key_t *key, const json_t *old)
 {
     // The same offsets that config.c reads into: what is written is read back.
     const void *field = (const char *)config + key->offset;
-    char *value = add(page, key->name);
+    const size_t size =
+        key->kind == FAMILY_SIZE || key->kind == FAMILY_WINDOW ? *(const size_t *)field : 0;
     switch (key->kind) {
-    case FAMILY_SIZE: snprintf(value, VALUE, "%zu", *(const size_t *)field); break;
-    case FAMILY_REAL: real_text(value, VALUE, *(const double *)field, false); break;
-    case FAMILY_FLOAT: real_text(value, VALUE, (double)*(const float *)field, true); break;
-    case FAMILY_BOOL: snprintf(value, VALUE, *(const bool *)field ? "true" : "false"); break;
-    case FAMILY_TOKEN: token_text(value, VALUE, *(const int32_t *)field); break;
-    case FAMILY_EOS: eos_text(value, VALUE, config); break;
-    case FAMILY_ROPE: snprintf(value, VALUE, "null"); break; // the plain rotation
-    case FAMILY_ONLY: snprintf(value, VALUE, "%s", key->only); break;
+    case FAMILY_SIZE: return json_integer((json_int_t)size);
+    case FAMILY_WINDOW: return size == 0 ? json_null() : json_integer((json_int_t)size);
+    case FAMILY_REAL: return json_real(*(const double *)field);
+    case FAMILY_FLOAT: return json_real(float_value(*(const float *)field));
+    case FAMILY_BOOL: return json_boolean(*(const bool *)field);
+    case FAMILY_TOKEN: return token_value(*(const int32_t *)field);
+    case FAMILY_EOS: return eos_value(config, old);
+    case FAMILY_ONLY: return json_loads(key->only, JSON_DECODE_ANY, NULL);
+    default: return NULL;
     }
 }
 
-static void add_keys(page_t *page, const tr_model_config_t *config, const family_keys_t *keys)
+/// What a run may change of a model that it started from.
+static bool may_change(const family_key_t *key)
 {
-    const bool normalized = config->score_std > 0.0;
+    return key->kind == FAMILY_EOS || key->offset == FAMILY_FIELD(tied_embeddings);
+}
+
+/// carried: the file has the keys of another one, of which only those that a run changes are set.
+static void set_keys(json_t *file, const tr_model_config_t *config, const family_keys_t *keys,
+                     bool carried)
+{
     for (size_t i = 0; i < keys->count; i++) {
         const family_key_t *key = &keys->items[i];
-        // A deviation of 0 says that scores were never normalized (config.h).
-        if (key->written == FAMILY_ALWAYS || (key->written == FAMILY_WITH_SCORES && normalized)) {
-            add_key(page, config, key);
+        if (key->written == FAMILY_ALWAYS && (!carried || may_change(key))) {
+            json_t *value = value_of(config, key, json_object_get(file, key->name));
+            if (value != NULL) {
+                json_object_set_new(file, key->name, value);
+            }
+        }
+        if (key->written == FAMILY_WITH_SCORES) {
+            // A deviation of 0 says that scores were never normalized (config.h).
+            json_object_del(file, key->name);
+            if (config->score_std > 0.0) {
+                json_object_set_new(file, key->name, value_of(config, key, NULL));
+            }
         }
     }
 }
 
-static int by_key(const void *a, const void *b)
+/// One label, and no other count of them. transformers counts labels by id2label: without it a
+/// model of one row would be read as one of two.
+static void set_label(json_t *file)
 {
-    return strcmp(((const line_t *)a)->key, ((const line_t *)b)->key);
+    json_object_del(file, "num_labels");
+    if (json_object_size(json_object_get(file, "id2label")) != 1) {
+        json_object_set_new(file, "id2label", json_pack("{s:s}", "0", "LABEL_0"));
+        json_object_set_new(file, "label2id", json_pack("{s:i}", "LABEL_0", 0));
+    }
 }
 
-/// The lines in the order of the alphabet; the caller's to free.
-static char *text_of(page_t *page)
+/// PyTorch's name, under the key that the file has; transformers 4 and 5 read "torch_dtype".
+static void set_dtype(json_t *file, tr_dtype_t dtype)
 {
-    // 64 for the name of a key, quotes and indentation.
-    char *text = tr_alloc(page->count * (VALUE + 64)), *at = text;
-    size_t room = page->count * (VALUE + 64);
-    // As transformers writes them (sort_keys), so that a diff of two files is short.
-    qsort(page->lines, page->count, sizeof *page->lines, by_key);
-    for (size_t i = 0; i < page->count; i++) {
-        at += snprintf(at, room - (size_t)(at - text), "%s  \"%s\": %s", i == 0 ? "{\n" : ",\n",
-                       page->lines[i].key, page->lines[i].value);
-    }
-    snprintf(at, room - (size_t)(at - text), "\n}\n");
-    return text;
+    const char *name = dtype == TR_BF16 ? "bfloat16" : dtype == TR_F16 ? "float16" : "float32";
+    const char *key = json_object_get(file, "dtype") != NULL ? "dtype" : "torch_dtype";
+    json_object_set_new(file, key, json_string(name));
 }
+
+/// Whether two configs of one family have the same sizes and numbers, by the family's keys.
+static bool is_same_model(const tr_model_config_t *a, const tr_model_config_t *b)
+{
+    const family_keys_t *keys = family_at(a->family)->keys;
+    bool same = a->family == b->family;
+    for (size_t i = 0; i < keys->count && same; i++) {
+        const family_key_t *key = &keys->items[i];
+        if (key->kind <= FAMILY_BOOL && !may_change(key)) {
+            json_t *one = value_of(a, key, NULL), *two = value_of(b, key, NULL);
+            same = json_equal(one, two);
+            json_decref(one);
+            json_decref(two);
+        }
+    }
+    return same;
+}
+
+/// *file: the keys of the model that the source has, if it is this one; else an empty object. The
+/// caller's.
+static tr_status read_source(json_t **file, const tr_model_config_t *config, const char *source,
+                             tr_error_t *err)
+{
+    tr_model_config_t stored;
+    char *path = tr_format("%s/config.json", source != NULL ? source : ".");
+    tr_status status = TR_OK;
+    *file = NULL;
+    if (source != NULL && access(path, F_OK) == 0) {
+        TR_TRY_GOTO(tr_model_config_load(&stored, source, err), done);
+        if (is_same_model(&stored, config)) {
+            status = tr_json_file_read(file, path, FILE_LIMIT, err);
+        }
+    }
+    *file = *file == NULL && status == TR_OK ? json_object() : *file;
+done:
+    free(path);
+    return status;
+}
+
+/// Whether the source has a generation_config.json that says where generation stops, whatever
+/// config.json says (tr_model_generation_json).
+static bool generation_stops(const char *source)
+{
+    char *path = tr_format("%s/generation_config.json", source);
+    json_t *file = json_load_file(path, 0, NULL);
+    const json_t *eos = json_object_get(file, "eos_token_id");
+    const bool stops = eos != NULL && !json_is_null(eos);
+    json_decref(file);
+    free(path);
+    return stops;
+}
+
+tr_status tr_model_config_json(char **text, const tr_model_config_t *config, tr_dtype_t dtype,
+                               const char *source, tr_error_t *err)
+{
+    const family_t *family = family_at(config->family);
+    json_t *file;
+    TR_TRY(read_source(&file, config, source, err));
+    const bool carried = json_object_size(file) > 0;
+    TR_ASSERT(carried || config->rope_scaling.kind == TR_ROPE_DEFAULT,
+              "a scaled rotation without the file that it is from");
+    json_t *eos = carried && generation_stops(source)
+                      ? json_incref(json_object_get(file, "eos_token_id"))
+                      : NULL;
+    json_object_set_new(file, "model_type", json_string(family->model_type));
+    json_object_set_new(file, "architectures",
+                        json_pack("[s]", config->scalar_head ? family->scalar : family->causal));
+    set_dtype(file, dtype);
+    if (config->scalar_head) {
+        set_label(file);
+    }
+    set_keys(file, config, family->keys, carried);
+    set_keys(file, config, &family_shared_keys, carried);
+    if (eos != NULL) {
+        json_object_set_new(file, "eos_token_id", eos);
+    }
+    *text = text_of(file);
+    json_decref(file);
+    return TR_OK;
+}
+
+// generation_config.json
 
 /// Sets the file's eos_token_id to the config's list; whether that changed it. One id may stand by
 /// itself.
@@ -156,32 +335,4 @@ tr_status tr_model_generation_json(char **text, const tr_model_config_t *config,
     json_decref(file);
     free(path);
     return status;
-}
-
-/// PyTorch's name.
-static const char *torch_name(tr_dtype_t dtype)
-{
-    return dtype == TR_BF16 ? "bfloat16" : dtype == TR_F16 ? "float16" : "float32";
-}
-
-char *tr_model_config_json(const tr_model_config_t *config, tr_dtype_t dtype)
-{
-    const family_t *family = family_at(config->family);
-    page_t page = {.count = 0};
-    TR_ASSERT(config->eos_count <= TR_MODEL_EOS_LIMIT, "eos_count is %zu", config->eos_count);
-    snprintf(add(&page, "architectures"), VALUE, "[\"%s\"]",
-             config->scalar_head ? family->scalar : family->causal);
-    snprintf(add(&page, "model_type"), VALUE, "\"%s\"", family->model_type);
-    // As trainer_save.c writes the weights, whatever a run computes in.
-    snprintf(add(&page, "torch_dtype"), VALUE, "\"%s\"", torch_name(dtype));
-    // transformers counts labels by id2label: without it a model of one row would be read as one of
-    // two.
-    if (config->scalar_head) { // one label, whose other direction stands beside it
-        snprintf(add(&page, "id2label"), VALUE,
-                 "{\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");
-    }
-    // Every key is written, also where it has its default: readers' defaults may change.
-    add_keys(&page, config, &family->keys);
-    add_keys(&page, config, &family_shared_keys);
-    return text_of(&page);
 }

@@ -15,19 +15,27 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_HIDDEN: return config->hidden;
     case FAMILY_INTERMEDIATE: return config->intermediate;
     case FAMILY_QUERIES: return config->heads * config->head_dim;
+    case FAMILY_HEAD: return config->head_dim;
     case FAMILY_KEYS: return config->key_value_heads * config->head_dim;
     case FAMILY_VOCABULARY: return config->vocabulary;
     default: return 1; // FAMILY_VECTOR, FAMILY_ONE
     }
 }
 
-/// A model has one head of those that its family knows, or none besides its embedding.
+/// A model has one head of those that its family knows, or none besides its embedding; some parts
+/// are a matter of its config.
 static bool is_there(const tr_model_config_t *config, tr_weight_kind_t kind)
 {
     switch (kind) {
     // A tied head is the embedding itself: no tensor, no gradient and no moment of its own.
     case TR_WEIGHT_HEAD: return !config->scalar_head && !config->tied_embeddings;
     case TR_WEIGHT_SCORE: return config->scalar_head;
+    case TR_WEIGHT_QKV_BIAS: return config->qkv_bias || config->attention_bias;
+    case TR_WEIGHT_OUTPUT_BIAS: return config->attention_bias;
+    case TR_WEIGHT_GATE_UP_BIAS:
+    case TR_WEIGHT_DOWN_BIAS: return config->mlp_bias;
+    case TR_WEIGHT_QUERY_NORM:
+    case TR_WEIGHT_KEY_NORM: return config->qk_norm != TR_QK_NORM_NONE;
     default: return true;
     }
 }
@@ -75,15 +83,15 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     weight->kind = tensor->kind;
     weight->segment = segment;
     // Query, key and value follow each other in the table, so the three are one matrix and one
-    // product.
-    weight->rows += parameter->rows; // below those of the parameter before
-    weight->columns = parameter->columns;
+    // product: rows below those of the parameter before. Their biases are one vector.
+    weight->rows = parameter->vector ? 1 : weight->rows + parameter->rows;
+    weight->columns = (parameter->vector ? weight->columns : 0) + parameter->columns;
 }
 
 /// Tensors before those of the layers, the layers one after another, and what follows them.
 static void append_all(tr_layout_t *layout, const tr_model_config_t *config, const family_t *family)
 {
-    const family_tensor_t *at = family->tensors, *end = at + family->tensor_count;
+    const family_tensor_t *at = family->tensors->items, *end = at + family->tensors->count;
     for (; at < end && star_of(at) == NULL; at++) {
         append(layout, config, at, 0);
     }
@@ -105,9 +113,10 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
     const size_t segments = config->layers + 2;
     *layout = (tr_layout_t){.segment_count = segments};
     // More room than is needed: a segment has either a layer's tensors or others.
-    layout->parameters = tr_calloc(segments * family->tensor_count, sizeof *layout->parameters);
+    layout->parameters = tr_calloc(segments * family->tensors->count, sizeof *layout->parameters);
     layout->weights = tr_calloc(segments * TR_WEIGHT_KINDS, sizeof *layout->weights);
-    layout->spared.items = tr_calloc(segments * family->tensor_count, sizeof *layout->spared.items);
+    layout->spared.items =
+        tr_calloc(segments * family->tensors->count, sizeof *layout->spared.items);
     for (size_t k = 0; k < TR_FLATS; k++) {
         layout->flat[k].segments = tr_calloc(segments + 1, sizeof *layout->flat[k].segments);
     }

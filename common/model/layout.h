@@ -17,8 +17,14 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_EMBEDDING,  ///< [V, H]; a tied head too
     TR_WEIGHT_INPUT_NORM, ///< [H] before attention
     TR_WEIGHT_POST_NORM,  ///< [H] before the MLP
+    TR_WEIGHT_QUERY_NORM, ///< [D] of each head, or [Hq*D]
+    TR_WEIGHT_KEY_NORM,   ///< [D], or [Hk*D]
     TR_WEIGHT_FINAL_NORM, ///< [H]
-    TR_WEIGHT_SCORE,      ///< [1, H] the head of a scalar model
+    TR_WEIGHT_QKV_BIAS,   ///< each bias [rows of its matrix]
+    TR_WEIGHT_OUTPUT_BIAS,
+    TR_WEIGHT_GATE_UP_BIAS,
+    TR_WEIGHT_DOWN_BIAS,
+    TR_WEIGHT_SCORE, ///< [1, H] the head of a scalar model
     TR_WEIGHT_QKV, ///< [(Hq+2Hk)*D, H] query, key and value: the first of those that products read
     TR_WEIGHT_OUTPUT,  ///< [H, Hq*D] from the attention heads back to the residual stream
     TR_WEIGHT_GATE_UP, ///< [2F, H]
@@ -27,12 +33,12 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;
 
-/// A matrix, or a norm's vector, as operators read it: one parameter, or several whose rows follow
-/// each other.
+/// A matrix, or the vector of a norm or a bias, as operators read it: one parameter, or several
+/// whose rows, or elements, follow each other.
 typedef struct tr_weight {
     tr_weight_kind_t kind;
     size_t segment; ///< 0: the embedding; 1..layers: a layer; then what follows the layers
-    size_t rows;    ///< outputs; 1 for a norm; 0: the model has no such weight
+    size_t rows;    ///< outputs; 1 for a vector; 0: the model has no such weight
     size_t columns;
     bool trained; ///< else it is frozen, and stands in the other vector
     size_t place; ///< elements from the start of its vector

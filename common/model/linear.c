@@ -20,14 +20,23 @@ tr_tensor_t linear_read(const linear_t *linear)
     return linear->packed.buffer != NULL ? linear->packed : stored(linear);
 }
 
+static void forward(const linear_t *linear, tr_tensor_t y, tr_tensor_t x, bool accumulate)
+{
+    const parameters_t *parameters = linear->parameters;
+    ops_of(linear)->matmul(parameters->queue, y, x, linear_read(linear), accumulate);
+    if (linear->bias != NULL) {
+        ops_of(linear)->add_bias(parameters->queue, y, parameters_view(parameters, linear->bias));
+    }
+}
+
 void linear_forward(const linear_t *linear, tr_tensor_t y, tr_tensor_t x)
 {
-    ops_of(linear)->matmul(linear->parameters->queue, y, x, linear_read(linear), false);
+    forward(linear, y, x, false);
 }
 
 void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x)
 {
-    ops_of(linear)->matmul(linear->parameters->queue, y, x, linear_read(linear), true);
+    forward(linear, y, x, true);
 }
 
 void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
@@ -37,6 +46,12 @@ void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_t
     tr_tensor_t dw = tr_weight_gradient(linear->weight, gradient);
     if (dw.buffer != NULL) {
         ops_of(linear)->matmul_weight_gradient(linear->parameters->queue, dw, dy, x);
+    }
+    if (linear->bias != NULL) {
+        tr_tensor_t dbias = tr_weight_gradient(linear->bias, gradient);
+        if (dbias.buffer != NULL) {
+            ops_of(linear)->bias_gradient(linear->parameters->queue, dbias, dy);
+        }
     }
     // By the weight as it is stored: packed forms are for y = x W^T alone.
     ops_of(linear)->matmul_input_gradient(linear->parameters->queue, dx, dy, stored(linear));

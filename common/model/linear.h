@@ -1,5 +1,5 @@
-/// y = x W^T and its gradients: the only code that multiplies by a weight matrix of a layer. For
-/// common/model alone.
+/// y = x W^T (+ bias) and its gradients: the only code that multiplies by a weight matrix of a
+/// layer. For common/model alone.
 ///
 /// How the weight is stored is decided here: among the parameters, in their copy in bf16, in a
 /// window where ranks share them (parameters.h), or packed, a second form that is quicker for the
@@ -12,14 +12,15 @@
 typedef struct linear {
     const parameters_t *parameters;
     const tr_weight_t *weight; ///< [N, K]
+    const tr_weight_t *bias;   ///< [N]; NULL: none
     tr_tensor_t packed;        ///< buffer NULL: products read the weight as it is stored
 } linear_t;
 
-/// y: [T, N] = x W^T, or y + x W^T; x: [T, K].
+/// y: [T, N] = x W^T + bias, or y + x W^T + bias; x: [T, K].
 void linear_forward(const linear_t *linear, tr_tensor_t y, tr_tensor_t x);
 void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x);
-/// dx: [T, K] = dy W; dy: [T, N]. Before that, dy^T x is added to the weight's gradient, where the
-/// weight is trained.
+/// dx: [T, K] = dy W; dy: [T, N]. Before that, dy^T x is added to the weight's gradient, and the
+/// sum of dy to the bias's, where they are trained.
 void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
                      tr_tensor_t dy, tr_tensor_t x);
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/real.h"
 #include "common/model/model_private.h"
+#include "common/model/rope.h"
 
 enum { PACKED_UNIT = 16 }; // floats: a packed weight begins on a cache line
 
@@ -18,31 +18,19 @@ static const tr_ops_t *ops_of(const tr_model_t *model)
 
 // Life cycle
 
-/// cos and sin of position * theta^(-2i/D), rounded as transformers rounds them: frequency and
-/// angle in float.
-/// Once for all positions and layers: RoPE's angles depend on nothing else.
-static void write_rope_table(tr_model_t *model)
+/// The tables of rotations, once for all positions and layers: RoPE's angles depend on nothing
+/// else.
+static void write_rope_tables(tr_model_t *model)
 {
     const tr_model_config_t *config = &model->config;
-    size_t half = config->head_dim / 2;
     if (model->backend->dry) {
         return; // long contexts have millions of angles
     }
-    float *table = tr_calloc(config->max_positions * config->head_dim, sizeof *table);
-    for (size_t i = 0; i < half; i++) {
-        // Each step in the precision of transformers' LlamaRotaryEmbedding: a table in double would
-        // differ in the last bits, and grow apart with the position.
-        float exponent = (float)(2 * i) / (float)config->head_dim;
-        float frequency = 1.0f / (float)tr_real_pow(config->rope_theta, (double)exponent);
-        for (size_t position = 0; position < config->max_positions; position++) {
-            double sine, cosine;
-            float angle = (float)position * frequency;
-            tr_real_sincos(&sine, &cosine, (double)angle);
-            table[position * config->head_dim + i] = (float)cosine;
-            table[position * config->head_dim + half + i] = (float)sine;
-        }
+    float *table = tr_calloc(tr_tensor_count(model->rope), sizeof *table);
+    for (size_t local = 0; local < (config->rope_local_theta > 0.0 ? 2 : 1); local++) {
+        rope_table(table, config, local != 0);
+        ops_of(model)->write(model->queue, local != 0 ? model->local_rope : model->rope, table);
     }
-    ops_of(model)->write(model->queue, model->rope, table);
     free(table);
 }
 
@@ -71,6 +59,18 @@ static void make_linears(tr_model_t *model)
     for (size_t i = 0; i < linear_count(model); i++) {
         model->linears[i].parameters = &model->parameters;
         model->linears[i].weight = &layout->weights[i];
+    }
+    for (size_t s = 0; s < layout->segment_count; s++) {
+        static const tr_weight_kind_t biased[][2] = {
+            {TR_WEIGHT_QKV, TR_WEIGHT_QKV_BIAS},
+            {TR_WEIGHT_OUTPUT, TR_WEIGHT_OUTPUT_BIAS},
+            {TR_WEIGHT_GATE_UP, TR_WEIGHT_GATE_UP_BIAS},
+            {TR_WEIGHT_DOWN, TR_WEIGHT_DOWN_BIAS},
+        };
+        for (size_t i = 0; i < sizeof biased / sizeof *biased; i++) {
+            const tr_weight_t *bias = tr_layout_weight(layout, s, biased[i][1]);
+            model->linears[s * TR_WEIGHT_KINDS + biased[i][0]].bias = bias->rows > 0 ? bias : NULL;
+        }
     }
     // Both arrays have the same indices.
     model->head = &model->linears[layout->head - layout->weights];
@@ -114,10 +114,13 @@ static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_err
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
     TR_TRY(parameters_init(&model->parameters, &model->layout, model->backend, model->queue, dtype,
                            collective, err));
-    size_t rope = config->max_positions * config->head_dim;
-    TR_TRY(ops->buffer_new(model->backend, &model->rope_buffer, rope * sizeof(float), err));
+    const size_t tables = config->rope_local_theta > 0.0 ? 2 : 1;
+    const size_t rope = config->max_positions * rope_dim(config) * sizeof(float);
+    TR_TRY(ops->buffer_new(model->backend, &model->rope_buffer, tables * rope, err));
     model->rope =
-        (tr_tensor_t){model->rope_buffer, 0, TR_F32, config->max_positions, config->head_dim};
+        (tr_tensor_t){model->rope_buffer, 0, TR_F32, config->max_positions, rope_dim(config)};
+    model->local_rope = model->rope;
+    model->local_rope.offset = (tables - 1) * rope;
     // A GPU has no pack: its products read weights as they are stored.
     return model->use == TR_MODEL_DECODES && ops->pack != NULL ? allocate_packed(model, err)
                                                                : TR_OK;
@@ -140,7 +143,7 @@ tr_status tr_model_new_with(tr_model_t **self, const tr_model_config_t *config,
         tr_model_destroy(&model);
         return status;
     }
-    write_rope_table(model);
+    write_rope_tables(model);
     *self = model;
     return TR_OK;
 }

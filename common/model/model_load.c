@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "common/base/rng.h"
 #include "common/hf/safetensors.h"
 #include "common/model/families/family.h"
@@ -50,15 +51,27 @@ static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
     }
 }
 
-/// values: [rows, columns] of the parameter, written: ones for a norm. A number's address is
-/// (parameter, element).
+/// What a norm or a bias begins with, so that neither changes anything.
+static float fresh_vector(const tr_model_t *model, tr_weight_kind_t kind)
+{
+    switch (kind) {
+    case TR_WEIGHT_QKV_BIAS:
+    case TR_WEIGHT_OUTPUT_BIAS:
+    case TR_WEIGHT_GATE_UP_BIAS:
+    case TR_WEIGHT_DOWN_BIAS: return 0.0f;
+    default: return 1.0f - model->config.norm_offset;
+    }
+}
+
+/// values: [rows, columns] of the parameter, written. A number's address is (parameter, element).
 static void randomize_parameter(const tr_model_t *model, float *values, size_t index, uint64_t seed)
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
-    float deviation = fresh_deviation(model, parameter->weight->kind);
+    const tr_weight_kind_t kind = parameter->weight->kind;
+    const float constant = fresh_vector(model, kind), deviation = fresh_deviation(model, kind);
     for (size_t i = 0; i < count_of(parameter); i++) {
         // Addressed, not drawn: the same numbers whatever ranks, threads or order write them.
-        values[i] = parameter->vector ? 1.0f
+        values[i] = parameter->vector ? constant
                                       : deviation * tr_rng_normal(seed, TR_RNG_INIT,
                                                                   (uint32_t)index, 0, (uint32_t)i);
     }
@@ -123,6 +136,23 @@ static size_t rows_of(const tr_parameter_t *parameter)
     return parameter->vector ? 0 : parameter->rows;
 }
 
+/// What a run does otherwise than the file says, or says twice.
+static void warn(const tr_model_config_t *stored, const char *directory, bool learns)
+{
+    if (stored->own_head) {
+        tr_log(TR_LOG_WARN, "model",
+               "directory=%s \"config.json ties the head to the embedding, but the file has a head "
+               "that differs: the file's head is used, as by transformers\"",
+               directory);
+    }
+    if (learns && stored->attention_dropout > 0.0) {
+        tr_log(TR_LOG_WARN, "model",
+               "directory=%s attention_dropout=%g \"dropout is not applied: training here has "
+               "none\"",
+               directory, stored->attention_dropout);
+    }
+}
+
 tr_status tr_model_check(const tr_model_config_t *config, const char *directory, tr_error_t *err)
 {
     tr_model_config_t stored;
@@ -130,6 +160,7 @@ tr_status tr_model_check(const tr_model_config_t *config, const char *directory,
     tr_layout_t layout;
     tr_status status;
     TR_TRY(tr_model_config_load(&stored, directory, err));
+    warn(&stored, directory, true);
     tr_layout_init(&layout, config);
     TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
     TR_TRY_GOTO(refuse_unknown(&layout, family_at(config->family), file, err), done);
@@ -181,6 +212,7 @@ tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed,
     // The file's own config says whether it has a score head; the model's says whether one is
     // wanted.
     TR_TRY(tr_model_config_load(&stored, directory, err));
+    warn(&stored, directory, model_learns(model));
     TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
     TR_TRY_GOTO(refuse_unknown(&model->layout, family_at(model->config.family), file, err), done);
     TR_TRY_GOTO(read_parameters(model, file, !stored.scalar_head, seed, err), done);

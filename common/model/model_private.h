@@ -18,7 +18,8 @@ struct tr_model {
     const linear_t *head; ///< of those
     tr_buffer_t *packed;  ///< of all linears that are packed; NULL: none is
     tr_buffer_t *rope_buffer;
-    tr_tensor_t rope;            ///< [max_positions, head_dim]
+    tr_tensor_t rope;            ///< [max_positions, rotary_dim]
+    tr_tensor_t local_rope;      ///< the same of sliding layers
     tr_device_memory_t imported; ///< where passes read, if `imports`: memory of another process
     bool imports;
 };

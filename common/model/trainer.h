@@ -97,7 +97,9 @@ extern const char *const tr_save_dtype_names[];
 
 /// How a model is saved. Texts are borrowed.
 typedef struct tr_save_options {
-    const char *source; ///< a directory whose tokenizer files are copied; NULL: none
+    /// The directory that the model came from: its tokenizer files are copied, and the keys of its
+    /// config.json carried along; NULL: none.
+    const char *source;
     /// Also optimizer.safetensors (exp_avg, exp_avg_sq: [trained parameters] in the order of the
     /// layout, and step: the updates so far), which makes it a checkpoint.
     bool optimizer;

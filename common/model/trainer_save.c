@@ -293,11 +293,15 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
 {
     const tr_layout_t *layout = &model->layout;
     const size_t n = layout->flat[TR_TRAINED].total;
-    char *generation = NULL;
+    char *generation = NULL, *config;
+    TR_TRY(tr_model_config_json(&config, &model->config, options->dtype, options->source, err));
     if (options->source != NULL) {
-        TR_TRY(tr_model_generation_json(&generation, &model->config, options->source, err));
+        tr_status had = tr_model_generation_json(&generation, &model->config, options->source, err);
+        if (had != TR_OK) {
+            free(config);
+            return had;
+        }
     }
-    char *config = tr_model_config_json(&model->config, options->dtype);
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
     for (size_t i = 0; i < layout->count; i++) {

@@ -8,11 +8,13 @@
 
 /// What one layer keeps for its backward pass.
 typedef struct layer_activations {
-    tr_tensor_t input;     // [T, H] residual stream before attention
-    tr_tensor_t rstd;      // [T]
-    tr_tensor_t qkv;       // [T, (Hq+2Hk)*D] after rotation
-    tr_tensor_t attention; // [T, Hq*D]
-    tr_tensor_t lse;       // [T, Hq]
+    tr_tensor_t input; // [T, H] residual stream before attention
+    tr_tensor_t rstd;  // [T]
+    tr_tensor_t raw;   // [T, (Hq+2Hk)*D] before the norms of queries and keys; qkv without them
+    tr_tensor_t qk_rstd[2]; // [T, groups] of these norms
+    tr_tensor_t qkv;        // [T, (Hq+2Hk)*D] after rotation
+    tr_tensor_t attention;  // [T, Hq*D]
+    tr_tensor_t lse;        // [T, Hq]
     // Both norms are computed again from the stream and rstd is kept: [T] floats instead of [T, H].
     tr_tensor_t middle;      // [T, H] residual stream before the MLP
     tr_tensor_t middle_rstd; // [T]
@@ -45,7 +47,8 @@ typedef struct pass {
     tr_queue_t *queue;
     tr_arena_t *arena;
     const tr_batch_t *batch;
-    tr_heads_t heads;
+    tr_heads_t heads; // of a layer: heads_of
+    tr_norm_t norm;
     size_t T, H, Q, W, F; // tokens, hidden, query width, qkv width, intermediate
 } pass_t;
 
@@ -58,7 +61,12 @@ static pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *ar
         .queue = model->queue,
         .arena = arena,
         .batch = batch,
-        .heads = {config->heads, config->key_value_heads, config->head_dim},
+        .heads = {.query = config->heads,
+                  .key_value = config->key_value_heads,
+                  .dim = config->head_dim,
+                  .scale = (float)config->attention_scale,
+                  .cap = config->attention_cap},
+        .norm = {config->rms_epsilon, config->norm_offset},
         .T = batch->ragged.tokens,
         .H = config->hidden,
         .Q = config->heads * config->head_dim,
@@ -106,9 +114,32 @@ static size_t last_segment(const tr_model_t *model)
     return model->layout.segment_count - 1;
 }
 
+static bool has(const pass_t *p, size_t segment, tr_weight_kind_t kind)
+{
+    return tr_layout_weight(&p->model->layout, segment, kind)->rows > 0;
+}
+
+/// How the heads of a layer attend.
+static tr_heads_t heads_of(const pass_t *p, size_t segment)
+{
+    const tr_model_config_t *config = &p->model->config;
+    tr_heads_t heads = p->heads;
+    heads.window = tr_layer_set_has(&config->sliding, segment - 1) ? config->window : 0;
+    return heads;
+}
+
+/// Groups of columns that a norm of queries (0) or keys (1) makes unit: heads, or all of them as
+/// one. 0: there is no such norm.
+static size_t qk_groups(const pass_t *p, size_t i)
+{
+    const size_t heads = i == 0 ? p->heads.query : p->heads.key_value;
+    const tr_qk_norm_t norm = p->model->config.qk_norm;
+    return norm == TR_QK_NORM_NONE ? 0 : norm == TR_QK_NORM_HEAD ? heads : 1;
+}
+
 static layer_activations_t layer_tensors(const pass_t *p)
 {
-    return (layer_activations_t){
+    layer_activations_t a = {
         .rstd = floats(p, 1, p->T),
         .qkv = reals(p, p->T, p->W),
         .attention = reals(p, p->T, p->Q),
@@ -117,6 +148,13 @@ static layer_activations_t layer_tensors(const pass_t *p)
         .middle_rstd = floats(p, 1, p->T),
         .gate_up = reals(p, p->T, 2 * p->F),
     };
+    a.raw = a.qkv;
+    if (qk_groups(p, 0) > 0) {
+        a.raw = reals(p, p->T, p->W);
+        a.qk_rstd[0] = floats(p, p->T, qk_groups(p, 0));
+        a.qk_rstd[1] = floats(p, p->T, qk_groups(p, 1));
+    }
+    return a;
 }
 
 /// Keys and values of a batch of whole sequences: pages that the batch numbered itself.
@@ -127,6 +165,66 @@ static tr_kv_t fresh_kv(const pass_t *p)
                      reals(p, p->batch->fresh_pages, floats)};
 }
 
+/// x, or what the layer's norm of this kind makes of it, in `norm`.
+static tr_tensor_t normed(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t norm,
+                          tr_tensor_t rstd, tr_tensor_t x)
+{
+    if (!has(p, segment, kind)) {
+        return x;
+    }
+    p->ops->rmsnorm(p->queue, norm, rstd, x, vector(p, segment, kind), p->norm);
+    return norm;
+}
+
+/// dx += the gradient of `normed`, given dy.
+static void normed_backward(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t dx,
+                            tr_tensor_t dy, tr_tensor_t x, tr_tensor_t rstd,
+                            const tr_gradient_t *gradient)
+{
+    if (!has(p, segment, kind)) {
+        p->ops->add(p->queue, dx, dx, dy);
+        return;
+    }
+    p->ops->rmsnorm_gradient(p->queue, dx, vector_gradient(p, segment, kind, gradient), dy, x, rstd,
+                             vector(p, segment, kind), p->norm);
+}
+
+/// The norms of queries and keys, which stand side by side in a row.
+static void norm_heads(const pass_t *p, size_t segment, const layer_activations_t *a)
+{
+    if (qk_groups(p, 0) == 0) {
+        return;
+    }
+    p->ops->copy(p->queue, a->qkv, a->raw); // for the values
+    for (size_t i = 0; i < 2; i++) {
+        const tr_weight_kind_t kind = i == 0 ? TR_WEIGHT_QUERY_NORM : TR_WEIGHT_KEY_NORM;
+        p->ops->group_norm(p->queue, a->qkv, a->qk_rstd[i], a->raw, vector(p, segment, kind),
+                           i == 0 ? 0 : p->Q, qk_groups(p, i), p->norm);
+    }
+}
+
+static void norm_heads_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                                tr_tensor_t dqkv, const tr_gradient_t *gradient)
+{
+    for (size_t i = 0; i < 2 && qk_groups(p, 0) > 0; i++) {
+        const tr_weight_kind_t kind = i == 0 ? TR_WEIGHT_QUERY_NORM : TR_WEIGHT_KEY_NORM;
+        p->ops->group_norm_gradient(p->queue, dqkv, vector_gradient(p, segment, kind, gradient),
+                                    a->raw, a->qk_rstd[i], vector(p, segment, kind),
+                                    i == 0 ? 0 : p->Q, qk_groups(p, i), p->norm);
+    }
+}
+
+/// Turns queries and keys by their positions, or back.
+static void rotate(const pass_t *p, size_t segment, tr_tensor_t qkv, bool inverse)
+{
+    const tr_model_config_t *config = &p->model->config;
+    const bool local = tr_layer_set_has(&config->sliding, segment - 1);
+    if (!tr_layer_set_has(&config->unrotated, segment - 1)) {
+        p->ops->rope(p->queue, qkv, p->batch->ragged.positions,
+                     local ? p->model->local_rope : p->model->rope, p->heads, inverse);
+    }
+}
+
 /// The part of a layer that the backward pass reads: a holds input and receives the rest.
 static void layer_activate(const pass_t *p, size_t segment, const layer_activations_t *a,
                            tr_tensor_t norm)
@@ -135,21 +233,21 @@ static void layer_activate(const pass_t *p, size_t segment, const layer_activati
     tr_queue_t *queue = p->queue;
     const linear_t *linears = model_linears(p->model, segment);
     const tr_ragged_t *ragged = &p->batch->ragged;
-    float epsilon = p->model->config.rms_epsilon;
+    const tr_heads_t heads = heads_of(p, segment);
 
-    ops->rmsnorm(queue, norm, a->rstd, a->input, vector(p, segment, TR_WEIGHT_INPUT_NORM), epsilon);
-    linear_forward(&linears[TR_WEIGHT_QKV], a->qkv, norm);
-    ops->rope(queue, a->qkv, ragged->positions, p->model->rope, p->heads, false);
+    linear_forward(&linears[TR_WEIGHT_QKV], a->raw,
+                   normed(p, segment, TR_WEIGHT_INPUT_NORM, norm, a->rstd, a->input));
+    norm_heads(p, segment, a);
+    rotate(p, segment, a->qkv, false);
     // After the rotation: cached keys are never rotated again.
-    ops->kv_store(queue, a->kv, a->qkv, ragged, p->heads);
-    ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, p->heads);
+    ops->kv_store(queue, a->kv, a->qkv, ragged, heads);
+    ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, heads);
     // The input is kept for the backward pass, so the sum goes into another tensor.
     ops->copy(queue, a->middle, a->input);
     linear_forward_add(&linears[TR_WEIGHT_OUTPUT], a->middle, a->attention);
 
-    ops->rmsnorm(queue, norm, a->middle_rstd, a->middle, vector(p, segment, TR_WEIGHT_POST_NORM),
-                 epsilon);
-    linear_forward(&linears[TR_WEIGHT_GATE_UP], a->gate_up, norm);
+    linear_forward(&linears[TR_WEIGHT_GATE_UP], a->gate_up,
+                   normed(p, segment, TR_WEIGHT_POST_NORM, norm, a->middle_rstd, a->middle));
 }
 
 /// output = input + attention + MLP.
@@ -214,9 +312,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     }
     parameters_gather(&model->parameters, last_segment(model));
     tr_tensor_t rstd = floats(&p, 1, p.T);
-    p.ops->rmsnorm(p.queue, norm, rstd, stream,
-                   vector(&p, last_segment(model), TR_WEIGHT_FINAL_NORM),
-                   model->config.rms_epsilon);
+    normed(&p, last_segment(model), TR_WEIGHT_FINAL_NORM, norm, rstd, stream);
     if (saved != NULL) {
         saved->output = stream;
         saved->output_rstd = rstd;
@@ -273,32 +369,27 @@ static void layer_backward(const pass_t *p, size_t segment, const layer_activati
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
     const linear_t *linears = model_linears(p->model, segment);
-    const tr_ragged_t *ragged = &p->batch->ragged;
-    float epsilon = p->model->config.rms_epsilon;
-    tr_tensor_t input_norm = vector(p, segment, TR_WEIGHT_INPUT_NORM);
-    tr_tensor_t post_norm = vector(p, segment, TR_WEIGHT_POST_NORM);
 
     ops->swiglu(queue, s->mlp, a->gate_up); // recomputed: cheaper than kept
     linear_backward(&linears[TR_WEIGHT_DOWN], gradient, s->dmlp, dstream, s->mlp);
     ops->swiglu_gradient(queue, s->dgate_up, s->dmlp, a->gate_up);
     // The norm's output, which the product read, is computed again; its rstd is known.
-    ops->rmsnorm(queue, s->norm, s->unused, a->middle, post_norm, epsilon);
-    linear_backward(&linears[TR_WEIGHT_GATE_UP], gradient, s->dnorm, s->dgate_up, s->norm);
-    ops->rmsnorm_gradient(queue, dstream,
-                          vector_gradient(p, segment, TR_WEIGHT_POST_NORM, gradient), s->dnorm,
-                          a->middle, a->middle_rstd, post_norm);
+    tr_tensor_t x = normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, s->unused, a->middle);
+    linear_backward(&linears[TR_WEIGHT_GATE_UP], gradient, s->dnorm, s->dgate_up, x);
+    normed_backward(p, segment, TR_WEIGHT_POST_NORM, dstream, s->dnorm, a->middle, a->middle_rstd,
+                    gradient);
 
     linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dstream, a->attention);
     // The probabilities are computed again from lse (Dao et al. 2022, FlashAttention).
-    ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv, ragged,
-                            p->heads);
+    ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv,
+                            &p->batch->ragged, heads_of(p, segment));
     // The transpose of a rotation is the rotation back.
-    ops->rope(queue, s->dqkv, ragged->positions, p->model->rope, p->heads, true);
-    ops->rmsnorm(queue, s->norm, s->unused, a->input, input_norm, epsilon);
-    linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, s->dqkv, s->norm);
-    ops->rmsnorm_gradient(queue, dstream,
-                          vector_gradient(p, segment, TR_WEIGHT_INPUT_NORM, gradient), s->dnorm,
-                          a->input, a->rstd, input_norm);
+    rotate(p, segment, s->dqkv, true);
+    norm_heads_backward(p, segment, a, s->dqkv, gradient);
+    x = normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, s->unused, a->input);
+    linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, s->dqkv, x);
+    normed_backward(p, segment, TR_WEIGHT_INPUT_NORM, dstream, s->dnorm, a->input, a->rstd,
+                    gradient);
 }
 
 /// Tells whoever holds the gradient that a segment has all its parts, so that it can be sent or
@@ -346,9 +437,8 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
     const size_t last = last_segment(model), lowest = lowest_trained(model);
     tr_tensor_t dstream = reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
-    p.ops->rmsnorm_gradient(
-        p.queue, dstream, vector_gradient(&p, last, TR_WEIGHT_FINAL_NORM, gradient), dhidden,
-        saved->output, saved->output_rstd, vector(&p, last, TR_WEIGHT_FINAL_NORM));
+    normed_backward(&p, last, TR_WEIGHT_FINAL_NORM, dstream, dhidden, saved->output,
+                    saved->output_rstd, gradient);
     complete(gradient, last);
     for (size_t segment = last - 1; segment > 0; segment--) {
         const layer_activations_t *a = &saved->layer[segment - 1];

@@ -31,12 +31,14 @@ static bool is_kind(const char *path, mode_t kind)
     return stat(path, &info) == 0 && (info.st_mode & S_IFMT) == kind;
 }
 
-/// A directory with a config.json; whether the model can be loaded is found when it is.
+/// A directory with a config.json; whether the model can be loaded is found when it is. An adapter
+/// of PEFT is let through, for common/model has a sentence about it.
 static bool is_model(const char *path)
 {
     char *config = tr_format("%s/config.json", path);
-    // the same file that common/model reads first
-    bool there = is_kind(config, S_IFREG);
+    char *adapter = tr_format("%s/adapter_config.json", path);
+    bool there = is_kind(config, S_IFREG) || is_kind(adapter, S_IFREG);
+    free(adapter);
     free(config);
     return there;
 }

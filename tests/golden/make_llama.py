@@ -41,6 +41,8 @@ def randomize(model, seed):
             parameter.data = 1.0 + 0.2 * noise
         elif "embed" in name:
             parameter.data = 0.7 * noise
+        elif parameter.dim() == 1:
+            parameter.data = 0.3 * noise
         else:
             parameter.data = noise * (1.5 / parameter.shape[1] ** 0.5)
 

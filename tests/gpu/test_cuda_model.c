@@ -8,6 +8,7 @@
 
 #include "common/model/trainer.h"
 #include "rollout/decoder.h"
+#include "tests/support/models.h"
 #include "tests/support/small.h"
 
 enum { SEQUENCES = 5, PROMPTS = 5, NEW_TOKENS = 30 };
@@ -55,6 +56,34 @@ Test(cuda_model, logprobs_and_gradients_in_f32_are_the_cpu_s)
         small_close(&gpu);
         small_close(&cpu);
     }
+}
+
+/// Log-probs or values and their gradients of a golden model.
+static void check_family(const char *directory)
+{
+    small_t cpu, gpu;
+    small_open_directory(&gpu, directory, SMALL_GPU, 1, true);
+    small_open_directory(&cpu, directory, NULL, 1, true);
+    const size_t lengths[] = {40, 1}, prompts[] = {7, 1};
+    tr_sequences_t here = small_sequences(&cpu, lengths, prompts, 2, 3),
+                   there = small_sequences(&gpu, lengths, prompts, 2, 3);
+    check_same(small_response(&gpu, &there, 2, 0.8f), small_response(&cpu, &here, 2, 0.8f),
+               tokens_of(&here), directory);
+    float *factors = small_factors(&cpu, &here);
+    check_same(small_gradient(&gpu, &there, factors, 0.8f),
+               small_gradient(&cpu, &here, factors, 0.8f), cpu.total, directory);
+    small_close(&gpu);
+    small_close(&cpu);
+}
+
+Test(cuda_model, every_family_in_f32_has_the_cpu_s_bits)
+{
+    glob_t models;
+    models_find(&models);
+    for (size_t i = 0; i < models.gl_pathc; i++) {
+        check_family(models.gl_pathv[i]);
+    }
+    globfree(&models);
 }
 
 Test(cuda_model, values_and_their_gradients_in_f32_are_the_cpu_s)

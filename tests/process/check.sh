@@ -68,6 +68,15 @@ os.truncate(cut, os.path.getsize(cut) - 1000)
 os.truncate(os.path.join(copy("cut-header"), "model.safetensors"), 100)
 os.remove(os.path.join(copy("no-weights"), "model.safetensors"))
 os.remove(os.path.join(copy("no-tokenizer"), "tokenizer.json"))
+os.rename(os.path.join(copy("adapter"), "config.json"), os.path.join(scratch, "adapter", "adapter_config.json"))
+copy("window", sliding_window=512)
+
+
+def another_head(tensors):
+    tensors["lm_head.weight"] = ([vocabulary, hidden], array.array("f", [0.5] * (vocabulary * hidden)))
+
+
+rewrite(copy("own-head", tie_word_embeddings=True, attention_dropout=0.1), another_head)
 rewrite(copy("no-head"), lambda tensors: tensors.pop("model.norm.weight"))
 shutil.copytree(os.path.join(scratch, "reward-model"), os.path.join(scratch, "cut-judge"))
 os.truncate(os.path.join(scratch, "cut-judge", "model.safetensors"), 5000)
@@ -126,6 +135,8 @@ refused sft "' holds neither model.safetensors nor" model="$SCRATCH/no-weights"
 refused sft "$SCRATCH/no-tokenizer/tokenizer.json" model="$SCRATCH/no-tokenizer"
 refused sft "there is no tensor 'model.norm.weight'" model="$SCRATCH/no-head"
 refused sft "the tokenizer has" model="$SCRATCH/few-tokens"
+refused sft "model: '$SCRATCH/adapter' holds an adapter of PEFT" model="$SCRATCH/adapter"
+refused sft "sliding_window: expected no such key of a llama model, found 512" model="$SCRATCH/window"
 refused dpo "reference: '$SCRATCH/reward-model' holds a model with a scalar head" reference="$SCRATCH/reward-model"
 refused ppo "reference: '$SCRATCH/few-tokens' has a vocabulary of" reference="$SCRATCH/few-tokens"
 refused dpo "reference: '$SCRATCH/other-tokens' and '$MODEL' have different tokenizers" reference="$SCRATCH/other-tokens"
@@ -144,6 +155,9 @@ refused ppo "roles.critic.model: $room 65 tokens through" roles.critic.model="$S
 "$TROUPE" run "$SCRATCH/dpo.yaml" name=fits reference="$SCRATCH/short" dpo.max_length=64 data.on_bad_row=drop data.batch=1 >/dev/null || fail "rows of 64 tokens do not fit 64 positions"
 "$TROUPE" check "$SCRATCH/ppo.yaml" "roles.reward=[{model: $SCRATCH/reward-model}]" roles.critic.model="$SCRATCH/reward-model" >/dev/null ||
     fail "a reward model is no judge and no critic"
+"$TROUPE" check "$SCRATCH/sft.yaml" model="$SCRATCH/own-head" >/dev/null 2>"$SCRATCH/err" || fail "a head of its own is refused"
+grep -q "the file's head is used" "$SCRATCH/err" || fail "check does not say which head is used, but: $(cat "$SCRATCH/err")"
+grep -q 'attention_dropout=0.1 "dropout is not applied' "$SCRATCH/err" || fail "check does not say that there is no dropout"
 "$TROUPE" sample --model "$SCRATCH/reward-model" --prompts examples/data/openings.jsonl -J 'words: {a: 1}' -o "$SCRATCH/o.jsonl" 2>"$SCRATCH/err" &&
     fail "a reward model is sampled from"
 grep -qF "'$SCRATCH/reward-model' holds a model with a scalar head" "$SCRATCH/err" || fail "sample says $(cat "$SCRATCH/err")"

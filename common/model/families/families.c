@@ -1,11 +1,13 @@
-/// The table of families. To add one: a page like llama.c, and its row here.
+/// The table of families. To add one: a page like qwen.c, and its row here.
 #include "common/model/families/family.h"
 
 #include <stddef.h>
 
 #include "common/base/status.h"
 
-static const family_t *const FAMILIES[] = {&family_llama};
+static const family_t *const FAMILIES[] = {
+    &family_llama, &family_qwen2, &family_qwen3, &family_mistral, &family_ministral,
+};
 
 /// Scores are a reward model's: ours alone, for transformers keeps what it does not know.
 static const family_key_t SHARED_KEYS[] = {
@@ -35,10 +37,10 @@ const family_t *family_at(size_t row)
 /// Of a kind with one tensor, such as the head; the parts of QKV have a name each.
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind)
 {
-    for (size_t i = 0; i < family->tensor_count; i++) {
+    for (size_t i = 0; i < family->tensors->count; i++) {
         // The first: the caller asks for kinds of which there is one.
-        if (family->tensors[i].kind == kind) {
-            return family->tensors[i].name;
+        if (family->tensors->items[i].kind == kind) {
+            return family->tensors->items[i].name;
         }
     }
     TR_ASSERT(false, "'%s' has no tensor of kind %d", family->model_type, (int)kind);

@@ -1,27 +1,32 @@
-/// What tells one family of models from another: names, keys of config.json, tensors.
+/// What tells one family of models from another: names, keys of config.json, tensors, features.
 ///
-/// One table (families.c), with a page a family (llama.c). config.c and config_json.c read and
-/// write by the keys, layout.c lays the tensors out, and the passes (transformer.c) ask the layout
-/// for weights by their kind. Nothing else may depend on the family. For common/model alone;
-/// everyone else sees a tr_model_config_t.
+/// One table (families.c); a row is in a page of its family (llama.c). config.c and config_json.c
+/// read and write by the keys, layout.c lays the tensors out, and the passes (transformer.c) ask
+/// the layout for weights by their kind and the config for features. Nothing else may depend on the
+/// family. For common/model alone; everyone else sees a tr_model_config_t.
 #ifndef TR_MODEL_FAMILY_H
 #define TR_MODEL_FAMILY_H
+
+#include <stddef.h>
 
 #include "common/model/layout.h"
 
 /// How the value of a key is read and written.
 typedef enum family_key_kind {
-    FAMILY_SIZE,  ///< size_t, from 1 to `highest`
-    FAMILY_REAL,  ///< double, from `lowest` to `highest`
-    FAMILY_FLOAT, ///< the same as a float
-    FAMILY_BOOL,  ///< bool
-    FAMILY_TOKEN, ///< int32_t, an id below the vocabulary; null is -1
-    FAMILY_EOS,   ///< the config's eos and eos_count: an id, a list of ids, or null
-    FAMILY_ROPE,  ///< an object about the rotation: double, its rope_theta; null: none
-    FAMILY_ONLY   ///< not stored: what it may say is `only` or nothing
+    FAMILY_SIZE,    ///< size_t, from 1 to `highest`
+    FAMILY_REAL,    ///< double, from `lowest` to `highest`
+    FAMILY_FLOAT,   ///< the same as a float; 0 where null is the default
+    FAMILY_BOOL,    ///< bool; `fallback`: its default
+    FAMILY_TOKEN,   ///< int32_t, an id below the vocabulary; null is -1
+    FAMILY_EOS,     ///< the config's eos and eos_count: an id, a list of ids, or null
+    FAMILY_ROPE,    ///< an object about the rotation: rope_theta and what is after it; null: none
+    FAMILY_WINDOW,  ///< size_t; null is 0, whatever the default
+    FAMILY_SLIDING, ///< tr_layer_set_t, from a list of "sliding_attention" and "full_attention"
+    FAMILY_ROTATED, ///< tr_layer_set_t of layers with a 0, from a list of 0 and 1
+    FAMILY_ONLY     ///< not stored: what it may say is `only` or nothing
 } family_key_kind_t;
 
-/// When a config.json of ours has the key.
+/// When a config.json has the key that is not carried along from another one.
 typedef enum family_written {
     FAMILY_ALWAYS,
     FAMILY_NEVER,      ///< it says nothing that others do not
@@ -47,6 +52,50 @@ typedef struct family_keys {
     size_t count;
 } family_keys_t;
 
+// Keys that families share, by rows. They are read in their order: a key may depend on those above
+// it (token ids are below vocab_size). Bounds are beyond any model, so that sums and products of
+// sizes stay far below 2^63.
+
+#define FAMILY_FIELD(name) offsetof(tr_model_config_t, name)
+
+/// A row's full_every where all layers slide.
+enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
+
+/// Sizes and the rotation; the arguments are defaults.
+#define FAMILY_TRUNK_KEYS(kv_heads, dim, positions, epsilon, theta)                             \
+    {"vocab_size", FAMILY_SIZE, FAMILY_FIELD(vocabulary), .needed = true, .highest = 1 << 24},  \
+        {"hidden_size", FAMILY_SIZE, FAMILY_FIELD(hidden), .needed = true, .highest = 1 << 18}, \
+        {"intermediate_size", FAMILY_SIZE, FAMILY_FIELD(intermediate), .needed = true,          \
+         .highest = 1 << 20},                                                                   \
+        {"num_hidden_layers", FAMILY_SIZE, FAMILY_FIELD(layers), .needed = true,                \
+         .highest = TR_MODEL_LAYER_LIMIT},                                                      \
+        {"num_attention_heads", FAMILY_SIZE, FAMILY_FIELD(heads), .needed = true,               \
+         .highest = 4096},                                                                      \
+        {"num_key_value_heads", FAMILY_SIZE, FAMILY_FIELD(key_value_heads),                     \
+         .fallback = (kv_heads), .highest = 4096},                                              \
+        {"head_dim", FAMILY_SIZE, FAMILY_FIELD(head_dim), .fallback = (dim), .highest = 4096},  \
+        {"max_position_embeddings", FAMILY_SIZE, FAMILY_FIELD(max_positions),                   \
+         .fallback = (positions), .highest = 1 << 24},                                          \
+        {"rms_norm_eps",        FAMILY_FLOAT,    FAMILY_FIELD(rms_epsilon),                     \
+         .fallback = (epsilon), .lowest = 1e-30, .highest = 0.1},                               \
+        {"rope_theta",        FAMILY_REAL,   FAMILY_FIELD(rope_theta),                          \
+         .fallback = (theta), .lowest = 1.0, .highest = 1e15},                                  \
+        {"rope_scaling", FAMILY_ROPE, .offset = 0}, /* of transformers 4, and of 5: */          \
+        {"rope_parameters", FAMILY_ROPE, .written = FAMILY_NEVER},                              \
+    {                                                                                           \
+        "attention_dropout", FAMILY_REAL, FAMILY_FIELD(attention_dropout), .highest = 1.0       \
+    }
+
+/// How embeddings are tied, and special tokens, after the vocabulary.
+#define FAMILY_TOKEN_KEYS(tied, bos_id, eos_id, pad_id)                           \
+    {"tie_word_embeddings", FAMILY_BOOL, .offset = FAMILY_FIELD(tied_embeddings), \
+     .fallback = (tied)},                                                         \
+        {"bos_token_id", FAMILY_TOKEN, FAMILY_FIELD(bos), .fallback = (bos_id)},  \
+        {"pad_token_id", FAMILY_TOKEN, FAMILY_FIELD(pad), .fallback = (pad_id)},  \
+    {                                                                             \
+        "eos_token_id", FAMILY_EOS, FAMILY_FIELD(eos), .fallback = (eos_id)       \
+    }
+
 /// Rows or columns of a tensor.
 typedef enum family_extent {
     FAMILY_VECTOR, ///< of rows: one dimension, a norm or a bias, which weight decay spares
@@ -55,23 +104,30 @@ typedef enum family_extent {
     FAMILY_INTERMEDIATE,
     FAMILY_QUERIES, ///< heads * head_dim
     FAMILY_KEYS,    ///< key_value_heads * head_dim
+    FAMILY_HEAD,    ///< head_dim
     FAMILY_VOCABULARY
 } family_extent_t;
 
 /// A tensor. A layer's has a * in its name, for the number of the layer; such rows follow each
-/// other. Rows of one kind that follow each other are one matrix.
+/// other. Rows of one kind that follow each other are one matrix, or one vector. Biases and norms
+/// of queries and keys are there where the config says so (layout.c), all others always.
 typedef struct family_tensor {
     const char *name;
     tr_weight_kind_t kind;
     family_extent_t rows, columns;
 } family_tensor_t;
 
+typedef struct family_tensors {
+    const family_tensor_t *items; ///< [count], in the order of the flat vectors
+    size_t count;
+} family_tensors_t;
+
 typedef struct family {
     const char *model_type;
     const char *causal, *scalar; ///< architectures: a language model; sequence classification
-    family_keys_t keys;
-    const family_tensor_t *tensors; ///< in the order of the flat vectors
-    size_t tensor_count;
+    tr_model_config_t base;      ///< what no key says: features; 0 elsewhere
+    const family_keys_t *keys;
+    const family_tensors_t *tensors;
     const char *unread; ///< how names end of tensors that a file may hold and no model reads
 } family_t;
 
@@ -85,6 +141,9 @@ extern const family_keys_t family_shared_keys;
 /// The name of the only tensor of a kind.
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind);
 
-extern const family_t family_llama;
+/// Llama's, which many others have too.
+extern const family_tensors_t family_llama_tensors;
+
+extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral;
 
 #endif

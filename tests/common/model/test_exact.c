@@ -1,5 +1,6 @@
 /// The promise that Troupe is built on: a token's log-probability is the same bits however it is
-/// computed. Each law is held on a small random model and, where the data is there, on stories260K.
+/// computed. Each law is held on a small random model, on one of each family and, where the data is
+/// there, on stories260K.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "common/base/rng.h"
 #include "rollout/decoder.h"
 #include "tests/support/data.h"
+#include "tests/support/models.h"
 #include "tests/support/small.h"
 
 enum { SEQUENCES = 7 };
@@ -18,12 +20,33 @@ typedef struct subject {
     char *directory;
 } subject_t;
 
-/// A law for both subjects.
+/// Holds the law on each golden model that generates and takes the requests below.
+static void hold_on_families(void (*law)(const subject_t *subject))
+{
+    glob_t models;
+    models_find(&models);
+    for (size_t i = 0; i < models.gl_pathc; i++) {
+        tr_model_config_t config;
+        tr_error_t err = {0};
+        cr_assert_eq(tr_model_config_load(&config, models.gl_pathv[i], &err), TR_OK, "%s",
+                     err.text);
+        if (!config.scalar_head && config.max_positions >= 600) {
+            law(&(subject_t){models.gl_pathv[i]});
+        }
+    }
+    globfree(&models);
+}
+
+/// A law for all subjects.
 #define LAW(name)                                          \
     static void name(const subject_t *subject);            \
     Test(exact, name)                                      \
     {                                                      \
         name(&(subject_t){NULL});                          \
+    }                                                      \
+    Test(exact_families, name)                             \
+    {                                                      \
+        hold_on_families(name);                            \
     }                                                      \
     Test(exact_stories, name)                              \
     {                                                      \

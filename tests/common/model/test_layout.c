@@ -6,11 +6,9 @@
 #include <string.h>
 
 #include "common/hf/safetensors.h"
+#include "tests/support/models.h"
 
 #define MODELS TEST_SOURCE_DIR "/tests/golden/models/"
-
-static const char *const ALL[] = {MODELS "tied", MODELS "untied_bf16", MODELS "sharded_f16",
-                                  MODELS "scalar"};
 
 static tr_model_config_t config_of(const char *directory)
 {
@@ -32,18 +30,20 @@ static const tr_parameter_t *find(const tr_layout_t *layout, const char *name)
 
 Test(layout, holds_the_tensors_of_the_files_and_no_others)
 {
-    for (size_t i = 0; i < 4; i++) {
+    glob_t models;
+    models_find(&models);
+    for (size_t i = 0; i < models.gl_pathc; i++) {
         tr_error_t err = {0};
         tr_safetensors_t *file = NULL;
         tr_layout_t layout;
-        tr_model_config_t config = config_of(ALL[i]);
-        cr_assert_eq(tr_safetensors_open(&file, ALL[i], &err), TR_OK, "%s", err.text);
+        tr_model_config_t config = config_of(models.gl_pathv[i]);
+        cr_assert_eq(tr_safetensors_open(&file, models.gl_pathv[i], &err), TR_OK, "%s", err.text);
         tr_layout_init(&layout, &config);
-        cr_assert_eq(layout.count, tr_safetensors_count(file), "%s", ALL[i]);
+        cr_assert_eq(layout.count, tr_safetensors_count(file), "%s", models.gl_pathv[i]);
         for (size_t p = 0; p < layout.count; p++) {
             const tr_parameter_t *parameter = &layout.parameters[p];
             const tr_safetensors_info_t *info = tr_safetensors_find(file, parameter->name);
-            cr_assert_not_null(info, "%s has no '%s'", ALL[i], parameter->name);
+            cr_assert_not_null(info, "%s has no '%s'", models.gl_pathv[i], parameter->name);
             cr_assert_eq(info->rank, parameter->vector ? 1 : 2, "%s", info->name);
             cr_assert_eq(info->shape[info->rank - 1], parameter->columns, "%s", info->name);
             cr_assert_eq(parameter->rows, parameter->vector ? 1 : info->shape[0], "%s", info->name);
@@ -51,13 +51,16 @@ Test(layout, holds_the_tensors_of_the_files_and_no_others)
         tr_layout_release(&layout);
         tr_safetensors_close(&file);
     }
+    globfree(&models);
 }
 
 Test(layout, parameters_fill_one_vector_without_gaps)
 {
-    for (size_t i = 0; i < 4; i++) {
+    glob_t models;
+    models_find(&models);
+    for (size_t i = 0; i < models.gl_pathc; i++) {
         tr_layout_t layout;
-        tr_model_config_t config = config_of(ALL[i]);
+        tr_model_config_t config = config_of(models.gl_pathv[i]);
         tr_layout_init(&layout, &config);
         size_t at = 0;
         for (size_t p = 0; p < layout.count; p++) {
@@ -67,6 +70,7 @@ Test(layout, parameters_fill_one_vector_without_gaps)
         cr_assert_eq(layout.total, at);
         tr_layout_release(&layout);
     }
+    globfree(&models);
 }
 
 Test(layout, offsets_point_at_what_their_names_say)
@@ -134,9 +138,11 @@ static bool trains_some(void *context, const tr_weight_t *weight)
 
 Test(layout, trained_and_frozen_parameters_fill_a_vector_each_without_gaps)
 {
-    for (size_t i = 0; i < 4; i++) {
+    glob_t models;
+    models_find(&models);
+    for (size_t i = 0; i < models.gl_pathc; i++) {
         tr_layout_t layout;
-        tr_model_config_t config = config_of(ALL[i]);
+        tr_model_config_t config = config_of(models.gl_pathv[i]);
         tr_layout_init(&layout, &config);
         tr_layout_select(&layout, &(tr_selection_t){trains_some, &config});
         size_t at[TR_FLATS] = {0}, offset = 0;
@@ -158,15 +164,21 @@ Test(layout, trained_and_frozen_parameters_fill_a_vector_each_without_gaps)
         cr_expect(at[TR_TRAINED] > 0 && at[TR_FROZEN] > 0);
         tr_layout_release(&layout);
     }
+    globfree(&models);
 }
 
-/// As transformers' Trainer.get_decay_parameter_names: for a Llama, all but what its norms hold.
+/// As transformers' Trainer.get_decay_parameter_names: norms and biases.
+static bool is_spared(const char *name)
+{
+    return strstr(name, "norm.weight") != NULL || strstr(name, ".bias") != NULL;
+}
+
 static void spares_the_trained_norms(const tr_layout_t *layout)
 {
     size_t spared = 0;
     for (size_t p = 0; p < layout->count; p++) {
         const tr_parameter_t *parameter = &layout->parameters[p];
-        if (parameter->weight->trained && strstr(parameter->name, "norm.weight") != NULL) {
+        if (parameter->weight->trained && is_spared(parameter->name)) {
             cr_assert_lt(spared, layout->spared.count, "%s decays", parameter->name);
             cr_expect_eq(layout->spared.items[spared].first, parameter->place);
             cr_expect_eq(layout->spared.items[spared++].count, parameter->columns);
@@ -178,15 +190,18 @@ static void spares_the_trained_norms(const tr_layout_t *layout)
 
 Test(layout, weight_decay_spares_the_trained_norms_and_nothing_else)
 {
-    for (size_t i = 0; i < 4; i++) {
+    glob_t models;
+    models_find(&models);
+    for (size_t i = 0; i < models.gl_pathc; i++) {
         tr_layout_t layout;
-        tr_model_config_t config = config_of(ALL[i]);
+        tr_model_config_t config = config_of(models.gl_pathv[i]);
         tr_layout_init(&layout, &config);
         spares_the_trained_norms(&layout);
         tr_layout_select(&layout, &(tr_selection_t){trains_some, &config});
         spares_the_trained_norms(&layout);
         tr_layout_release(&layout);
     }
+    globfree(&models);
 }
 
 /// The gradient of a frozen weight has no place; the others' are in the part of the vector that

@@ -1,0 +1,76 @@
+"""Tiny random models of every family besides plain Llama, as make_llama.py makes them.
+
+    python tests/golden/make_families.py [NAME...]      # writes tests/golden/models/NAME/, needs what make_llama.py needs
+
+Each directory is what transformers saves and what it makes of it; config.json has a key more that nobody knows, which is to be
+carried along. Sizes are multiples of nothing. Weights are bf16, half as large as float32; the golden numbers are those of float32.
+"""
+
+import json
+import sys
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from make_llama import golden, save
+
+SIZES = dict(vocab_size=61, hidden_size=20, intermediate_size=22, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=6, max_position_embeddings=640, bos_token_id=1, eos_token_id=[2, 5],
+             tie_word_embeddings=False)
+LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=32)
+LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=2.5)
+DYNAMIC = dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0)
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16)
+LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.2, 1.7], long_factor=[2.0] * 3,
+                original_max_position_embeddings=320)
+
+# A family by name; a scalar head by "+".
+MODELS = {
+    "llama_biases": ("llama", dict(num_hidden_layers=1, attention_bias=True, mlp_bias=True, rope_parameters=LLAMA3)),
+    "llama_linear": ("llama", dict(num_hidden_layers=1, rope_parameters=LINEAR)),
+    "llama_dynamic": ("llama", dict(num_hidden_layers=1, rope_parameters=DYNAMIC)),
+    "llama_yarn": ("llama", dict(num_hidden_layers=1, rope_parameters=YARN)),
+    "llama_longrope": ("llama", dict(num_hidden_layers=1, rope_parameters=LONGROPE)),
+    "llama_own_head": ("llama", dict(num_hidden_layers=1)),
+    "qwen2": ("qwen2", dict(tie_word_embeddings=True, head_dim=None, hidden_size=24)),
+    "qwen2_sliding": ("qwen2", dict(head_dim=None, hidden_size=24, use_sliding_window=True, sliding_window=9, max_window_layers=1)),
+    "qwen2_scalar": ("qwen2+", dict(head_dim=None, hidden_size=24, num_hidden_layers=1)),
+    "qwen3": ("qwen3", dict()),
+    "qwen3_biases": ("qwen3", dict(num_hidden_layers=1, attention_bias=True, tie_word_embeddings=True)),
+    "qwen3_scalar": ("qwen3+", dict(num_hidden_layers=1)),
+    "mistral": ("mistral", dict(sliding_window=7)),
+    "ministral": ("ministral", dict(num_hidden_layers=3, sliding_window=18, layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
+    "mistral_scalar": ("mistral+", dict(num_hidden_layers=1, sliding_window=21)),
+}
+
+
+def edit(directory):
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["a_key_of_nobody"] = {"of": [1, 2.5, "\u00e9"]}
+    if directory.name == "llama_own_head":  # saved untied: transformers reads the file's head, and warns
+        config["tie_word_embeddings"] = True
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def make(name, seed):
+    family, options = MODELS[name]
+    scalar = family.endswith("+")
+    auto = AutoModelForSequenceClassification if scalar else AutoModelForCausalLM
+    sizes = {**SIZES, **({"num_labels": 1, "pad_token_id": 0} if scalar else {}), **options}
+    config = AutoConfig.for_model(family.rstrip("+"), **{key: value for key, value in sizes.items() if value is not None})
+    directory = save(name, auto, config, seed, torch.bfloat16)
+    edit(directory)
+    golden(directory, auto, scalar, seed + 1000)
+
+
+def main():
+    torch.set_num_threads(1)
+    for seed, name in enumerate(MODELS):
+        if len(sys.argv) < 2 or name in sys.argv[1:]:
+            make(name, seed)
+
+
+if __name__ == "__main__":
+    main()
