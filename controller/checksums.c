@@ -18,11 +18,10 @@ static const char LIST[] = "checksums.json";
 enum {
     PIECE = 1 << 20,      // bytes of a file read at a time
     LIST_LIMIT = 1 << 24, // bytes of checksums.json
-    DIGITS = 16,
 };
 
-/// The checksum of a file in hex digits. TR_ERR_IO.
-static tr_status sum(char out[DIGITS + 1], const char *path, tr_error_t *err)
+tr_status controller_checksum(char out[CONTROLLER_CHECKSUM_DIGITS + 1], const char *path,
+                              tr_error_t *err)
 {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) {
@@ -39,7 +38,8 @@ static tr_status sum(char out[DIGITS + 1], const char *path, tr_error_t *err)
     }
     tr_status status =
         got == 0 ? TR_OK : tr_fail(err, TR_ERR_IO, "cannot read '%s': %s", path, strerror(errno));
-    snprintf(out, DIGITS + 1, "%016llx", (unsigned long long)XXH3_64bits_digest(state));
+    snprintf(out, CONTROLLER_CHECKSUM_DIGITS + 1, "%016llx",
+             (unsigned long long)XXH3_64bits_digest(state));
     free(piece);
     XXH3_freeState(state);
     close(file);
@@ -55,8 +55,9 @@ static tr_status sum_all(json_t *list, const char *directory, tr_error_t *err)
     const FTSENT *entry;
     errno = 0;
     while (walk != NULL && status == TR_OK && (entry = fts_read(walk)) != NULL) {
-        char digits[DIGITS + 1];
-        if (entry->fts_info == FTS_F && (status = sum(digits, entry->fts_path, err)) == TR_OK) {
+        char digits[CONTROLLER_CHECKSUM_DIGITS + 1];
+        if (entry->fts_info == FTS_F &&
+            (status = controller_checksum(digits, entry->fts_path, err)) == TR_OK) {
             json_object_set_new(list, entry->fts_path + strlen(directory) + 1, json_string(digits));
         } else if (entry->fts_errno != 0) {
             errno = entry->fts_errno;
@@ -92,11 +93,11 @@ static tr_status compare(const char *directory, const char *name, const char *ex
                          tr_error_t *err)
 {
     char *path = tr_format("%s/%s", directory, name);
-    char digits[DIGITS + 1];
+    char digits[CONTROLLER_CHECKSUM_DIGITS + 1];
     tr_status status;
     if (access(path, F_OK) != 0) {
         status = tr_fail(err, TR_ERR_FORMAT, "'%s' is missing", path);
-    } else if ((status = sum(digits, path, err)) == TR_OK &&
+    } else if ((status = controller_checksum(digits, path, err)) == TR_OK &&
                (expected == NULL || strcmp(digits, expected) != 0)) {
         status = tr_fail(err, TR_ERR_FORMAT, "'%s' has other bytes than were written", path);
     }

@@ -9,6 +9,12 @@
 
 #include "common/base/status.h"
 
+enum { CONTROLLER_CHECKSUM_DIGITS = 16 };
+
+/// The checksum of a file in hex digits. TR_ERR_IO.
+tr_status controller_checksum(char out[CONTROLLER_CHECKSUM_DIGITS + 1], const char *path,
+                              tr_error_t *err);
+
 /// Writes checksums.json of all files that are in the directory and below. TR_ERR_IO.
 tr_status controller_checksums_write(const char *directory, tr_error_t *err);
 

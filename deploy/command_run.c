@@ -16,6 +16,7 @@
 #include "controller/rundir.h"
 #include "deploy/command.h"
 #include "deploy/memory_plan.h"
+#include "deploy/models_record.h"
 #include "deploy/preflight.h"
 #include "deploy/resume_changes.h"
 #include "deploy/samples.h"
@@ -87,13 +88,19 @@ static int run_to_end(const supervisor_plan_t *plan)
     return exit_code;
 }
 
-/// Makes output/name. The controller locks it itself.
-static tr_status make_directory(const tr_recipe_t *recipe, tr_error_t *err)
+/// Makes output/name, with the record of the models. The controller locks it itself.
+static tr_status make_directory(const tr_recipe_t *recipe, const char *directory, tr_error_t *err)
 {
-    controller_rundir_t *rundir;
-    TR_TRY(controller_rundir_create(&rundir, recipe, err));
+    controller_rundir_t *rundir = NULL;
+    json_t *models;
+    tr_status status;
+    TR_TRY_GOTO(models_record_take(&models, recipe, directory, err), done);
+    TR_TRY_GOTO(controller_rundir_create(&rundir, recipe, err), done);
+    status = models_record_write(models, directory, err);
+done:
+    json_decref(models);
     controller_rundir_destroy(&rundir);
-    return TR_OK;
+    return status;
 }
 
 /// resume: the directory is there; else it is made once nothing is known to be wrong.
@@ -109,7 +116,7 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
         status = memory_plan_check(recipe, &err);
     }
     if (status == TR_OK && !resume) {
-        status = make_directory(recipe, &err);
+        status = make_directory(recipe, directory, &err);
     }
     int exit_code = status == TR_OK ? run_to_end(&plan) : tr_status_report(status, &err);
     // the corrected command just runs
@@ -134,7 +141,12 @@ static int resume_with(tr_recipe_t *recipe, const char *directory)
 {
     tr_error_t err = {0};
     bool finished = false;
-    tr_status status = resume_changes(&finished, recipe, directory, &err);
+    json_t *models;
+    // all that may be refused comes before anything is written
+    tr_status status = models_record_take(&models, recipe, directory, &err);
+    status = status == TR_OK ? resume_changes(&finished, recipe, directory, &err) : status;
+    status = status == TR_OK ? models_record_write(models, directory, &err) : status;
+    json_decref(models);
     if (status != TR_OK) {
         return tr_status_report(status, &err);
     }

@@ -326,3 +326,32 @@ sed -i 's/dog/cow/' "$rows"
 stays "the rows of data.train are others than when the run was saved" "$SCRATCH/runs/short" steps=6
 sed -i 's/cow/dog/' "$rows"
 goes_on "$SCRATCH/runs/short" steps=6
+
+say "models that are edited between a run and its resume are named; what is only copied, or put back, is the same"
+cp -r "$MODEL" "$SCRATCH/own"
+cp -r "$SCRATCH/reward-model" "$SCRATCH/judge"
+# edited KEY DIRECTORY RUN WAY-OUT: each file that a model is loaded from
+edited()
+{
+    local key=$1 directory=$2 run=$SCRATCH/runs/$3 way=$4 file
+    for file in config.json tokenizer.json model.safetensors generation_config.json; do
+        cp "$directory/$file" "$SCRATCH/kept"
+        case $file in
+        generation_config.json) rm "$directory/$file" ;;
+        model.safetensors) printf '\1' | dd of="$directory/$file" bs=1 seek=$(($(stat -c %s "$directory/$file") - 3)) conv=notrunc status=none ;;
+        *) echo >>"$directory/$file" ;;
+        esac
+        stays "$key: '$directory/$file' is another file than when the run began: put it back, or $way" "$run" steps=3
+        cp "$SCRATCH/kept" "$directory/$file"
+    done
+    touch "$directory"/*
+    goes_on "$run" steps=3
+}
+sft name=edited model="$SCRATCH/own" steps=2
+edited model "$SCRATCH/own" edited "start a new run"
+"$TROUPE" run "$SCRATCH/dpo.yaml" name=against reference="$SCRATCH/own" data.on_bad_row=drop dpo.max_length=64 data.batch=1 >/dev/null || fail "dpo does not run"
+edited reference "$SCRATCH/own" against "start a new run"
+"$TROUPE" run "$SCRATCH/ppo.yaml" name=judged "roles.reward=[{model: $SCRATCH/judge}]" >/dev/null || fail "ppo does not run"
+edited roles.reward.0.model "$SCRATCH/judge" judged "name another model (roles.reward.0.model=DIR)"
+echo >>"$SCRATCH/judge/config.json"
+goes_on "$SCRATCH/runs/judged" steps=4 roles.reward.0.model="$SCRATCH/reward-model"
