@@ -49,6 +49,16 @@ grep -q '"judge/judge/happy_words"' "$SCRATCH/good/metrics.jsonl" || fail "the j
 head -n 1 "$SCRATCH/good/metrics.jsonl" | grep -q '"objective/kl": 0,' ||
     fail "the KL of the reference with itself is not 0"
 
+# In JavaScript, by the same words and from the same page: its ids and scores are doubles, and the run's bytes the same.
+if (cd examples/rewards && node -e 'require("zeromq"); require("@msgpack/msgpack")') 2>/dev/null; then
+    recipe script "{exec: [node, $PWD/examples/rewards/happy_words.js], name: judge}"
+    ends_well script
+    same "$SCRATCH/good" "$SCRATCH/script" "a judge in JavaScript"
+    grep -q '"judge/judge/happy_words"' "$SCRATCH/script/metrics.jsonl" || fail "the extras of the judge in JavaScript are not in the metrics"
+else
+    echo "   (no judge in JavaScript: node, zeromq or @msgpack/msgpack is missing)"
+fi
+
 recipe prompts "$(naughty prompt always "weight: 1.0")"
 "$TROUPE" run "$SCRATCH/prompts.yaml" generation.samples=2 samples.every=1 samples.count=48 >"$SCRATCH/prompts.out" 2>&1 ||
     fail "the run 'prompts' failed: $(tail -n 3 "$SCRATCH/prompts.out")"
