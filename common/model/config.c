@@ -2,6 +2,7 @@
 /// (families/family.h), and refuses by name what the passes lack. Writing is config_json.c.
 #include "common/model/config.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -586,6 +587,9 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     }
     if (config->head_dim == 0) {
         config->head_dim = config->hidden / config->heads;
+    }
+    if (config->attention_scalar > 0.0) {
+        config->attention_scale = 1.0 / sqrt(config->attention_scalar);
     }
     // RoPE rotates pairs of elements.
     if (config->head_dim % 2 != 0) {

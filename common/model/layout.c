@@ -16,6 +16,8 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_INTERMEDIATE: return config->intermediate;
     case FAMILY_QUERIES: return config->heads * config->head_dim;
     case FAMILY_HEAD: return config->head_dim;
+    case FAMILY_QKV: return (config->heads + 2 * config->key_value_heads) * config->head_dim;
+    case FAMILY_GATE_UP: return 2 * config->intermediate;
     case FAMILY_KEYS: return config->key_value_heads * config->head_dim;
     case FAMILY_VOCABULARY: return config->vocabulary;
     default: return 1; // FAMILY_VECTOR, FAMILY_ONE

@@ -14,13 +14,15 @@
 
 /// What a weight is to a pass.
 typedef enum tr_weight_kind {
-    TR_WEIGHT_EMBEDDING,  ///< [V, H]; a tied head too
-    TR_WEIGHT_INPUT_NORM, ///< [H] before attention
-    TR_WEIGHT_POST_NORM,  ///< [H] before the MLP
-    TR_WEIGHT_QUERY_NORM, ///< [D] of each head, or [Hq*D]
-    TR_WEIGHT_KEY_NORM,   ///< [D], or [Hk*D]
-    TR_WEIGHT_FINAL_NORM, ///< [H]
-    TR_WEIGHT_QKV_BIAS,   ///< each bias [rows of its matrix]
+    TR_WEIGHT_EMBEDDING,      ///< [V, H]; a tied head too
+    TR_WEIGHT_INPUT_NORM,     ///< [H] before attention
+    TR_WEIGHT_POST_NORM,      ///< [H] before the MLP
+    TR_WEIGHT_ATTENTION_NORM, ///< [H] of what attention adds to the residual stream
+    TR_WEIGHT_MLP_NORM,       ///< [H] of what the MLP adds
+    TR_WEIGHT_QUERY_NORM,     ///< [D] of each head, or [Hq*D]
+    TR_WEIGHT_KEY_NORM,       ///< [D], or [Hk*D]
+    TR_WEIGHT_FINAL_NORM,     ///< [H]
+    TR_WEIGHT_QKV_BIAS,       ///< each bias [rows of its matrix]
     TR_WEIGHT_OUTPUT_BIAS,
     TR_WEIGHT_GATE_UP_BIAS,
     TR_WEIGHT_DOWN_BIAS,

@@ -2,6 +2,7 @@
 /// reads like the paper (Touvron et al. 2023). Weights come from the layout by their kind; how each
 /// is stored is linear.c's and parameters.c's business, and what operators compute is in
 /// common/tensor/backend.h. Heads are in response.c.
+#include <math.h>
 #include <stdlib.h>
 
 #include "common/model/model_private.h"
@@ -49,31 +50,12 @@ typedef struct pass {
     const tr_batch_t *batch;
     tr_heads_t heads; // of a layer: heads_of
     tr_norm_t norm;
+    float embedding_scale, residual_scale, logit_scale; // 1: none
+    // Where what is added to the residual stream is normed or scaled before: what is added, [T, H],
+    // and the norm's rstd, [T].
+    tr_tensor_t branch, branch_rstd;
     size_t T, H, Q, W, F; // tokens, hidden, query width, qkv width, intermediate
 } pass_t;
-
-static pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena)
-{
-    const tr_model_config_t *config = &model->config;
-    return (pass_t){
-        .model = model,
-        .ops = model->backend->ops,
-        .queue = model->queue,
-        .arena = arena,
-        .batch = batch,
-        .heads = {.query = config->heads,
-                  .key_value = config->key_value_heads,
-                  .dim = config->head_dim,
-                  .scale = (float)config->attention_scale,
-                  .cap = config->attention_cap},
-        .norm = {config->rms_epsilon, config->norm_offset},
-        .T = batch->ragged.tokens,
-        .H = config->hidden,
-        .Q = config->heads * config->head_dim,
-        .W = (config->heads + 2 * config->key_value_heads) * config->head_dim,
-        .F = config->intermediate,
-    };
-}
 
 /// [real]: what has a number an element of a layer.
 static tr_tensor_t reals(const pass_t *p, size_t rows, size_t columns)
@@ -85,6 +67,58 @@ static tr_tensor_t reals(const pass_t *p, size_t rows, size_t columns)
 static tr_tensor_t floats(const pass_t *p, size_t rows, size_t columns)
 {
     return tr_arena_tensor(p->arena, TR_F32, rows, columns);
+}
+
+static bool has(const pass_t *p, size_t segment, tr_weight_kind_t kind)
+{
+    return tr_layout_weight(&p->model->layout, segment, kind)->rows > 0;
+}
+
+/// A factor of the config, where 0 stands for none.
+static float factor_of(double factor)
+{
+    return factor > 0.0 ? (float)factor : 1.0f;
+}
+
+/// Whether what attention and MLP add to the residual stream is normed or scaled before. All layers
+/// are alike.
+static bool changes_branches(const pass_t *p)
+{
+    return has(p, 1, TR_WEIGHT_ATTENTION_NORM) || has(p, 1, TR_WEIGHT_MLP_NORM) ||
+           p->residual_scale != 1.0f;
+}
+
+static pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena)
+{
+    const tr_model_config_t *config = &model->config;
+    pass_t pass = {
+        .model = model,
+        .ops = model->backend->ops,
+        .queue = model->queue,
+        .arena = arena,
+        .batch = batch,
+        .heads = {.query = config->heads,
+                  .key_value = config->key_value_heads,
+                  .dim = config->head_dim,
+                  .scale = (float)config->attention_scale,
+                  .cap = config->attention_cap},
+        .norm = {config->rms_epsilon, config->norm_offset},
+        .embedding_scale = config->embedding_root ? sqrtf((float)config->hidden)
+                                                  : factor_of(config->embedding_scale),
+        .residual_scale = factor_of(config->residual_scale),
+        // A scalar head is no language model's: its values are not divided.
+        .logit_scale = config->scalar_head ? 1.0f : 1.0f / factor_of(config->logit_divisor),
+        .T = batch->ragged.tokens,
+        .H = config->hidden,
+        .Q = config->heads * config->head_dim,
+        .W = (config->heads + 2 * config->key_value_heads) * config->head_dim,
+        .F = config->intermediate,
+    };
+    if (changes_branches(&pass)) {
+        pass.branch = reals(&pass, pass.T, pass.H);
+        pass.branch_rstd = floats(&pass, 1, pass.T);
+    }
+    return pass;
 }
 
 /// A norm's weight.
@@ -112,11 +146,6 @@ static tr_tensor_t embedding_table(const pass_t *p)
 static size_t last_segment(const tr_model_t *model)
 {
     return model->layout.segment_count - 1;
-}
-
-static bool has(const pass_t *p, size_t segment, tr_weight_kind_t kind)
-{
-    return tr_layout_weight(&p->model->layout, segment, kind)->rows > 0;
 }
 
 /// How the heads of a layer attend.
@@ -189,6 +218,23 @@ static void normed_backward(const pass_t *p, size_t segment, tr_weight_kind_t ki
                              vector(p, segment, kind), p->norm);
 }
 
+/// stream += W x, normed and scaled where the model has that; norm: scratch.
+static void add_branch(const pass_t *p, size_t segment, tr_weight_kind_t projection,
+                       tr_weight_kind_t kind, tr_tensor_t stream, tr_tensor_t x, tr_tensor_t norm)
+{
+    const linear_t *linear = &model_linears(p->model, segment)[projection];
+    if (!has(p, segment, kind) && p->residual_scale == 1.0f) {
+        linear_forward_add(linear, stream, x);
+        return;
+    }
+    linear_forward(linear, p->branch, x);
+    tr_tensor_t y = normed(p, segment, kind, norm, p->branch_rstd, p->branch);
+    if (p->residual_scale != 1.0f) {
+        p->ops->scale(p->queue, y, y, p->residual_scale);
+    }
+    p->ops->add(p->queue, stream, stream, y);
+}
+
 /// The norms of queries and keys, which stand side by side in a row.
 static void norm_heads(const pass_t *p, size_t segment, const layer_activations_t *a)
 {
@@ -244,10 +290,17 @@ static void layer_activate(const pass_t *p, size_t segment, const layer_activati
     ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, heads);
     // The input is kept for the backward pass, so the sum goes into another tensor.
     ops->copy(queue, a->middle, a->input);
-    linear_forward_add(&linears[TR_WEIGHT_OUTPUT], a->middle, a->attention);
+    add_branch(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, a->middle, a->attention,
+               norm);
 
     linear_forward(&linears[TR_WEIGHT_GATE_UP], a->gate_up,
                    normed(p, segment, TR_WEIGHT_POST_NORM, norm, a->middle_rstd, a->middle));
+}
+
+/// The MLP's inner rows from [gate | up].
+static void activate(const pass_t *p, tr_tensor_t y, tr_tensor_t gate_up)
+{
+    (p->model->config.gelu ? p->ops->geglu : p->ops->swiglu)(p->queue, y, gate_up);
 }
 
 /// output = input + attention + MLP.
@@ -256,15 +309,18 @@ static void layer_forward(const pass_t *p, size_t segment, const layer_activatio
 {
     layer_activate(p, segment, a, norm);
     // Not kept: the backward pass computes it again from gate_up, which it needs anyway.
-    p->ops->swiglu(p->queue, mlp, a->gate_up);
+    activate(p, mlp, a->gate_up);
     p->ops->copy(p->queue, output, a->middle);
-    linear_forward_add(&model_linears(p->model, segment)[TR_WEIGHT_DOWN], output, mlp);
+    add_branch(p, segment, TR_WEIGHT_DOWN, TR_WEIGHT_MLP_NORM, output, mlp, norm);
 }
 
 /// Tokens become rows of the residual stream, with noise where the caller wants it.
 static void embed(const pass_t *p, tr_tensor_t stream)
 {
     p->ops->gather_rows(p->queue, stream, embedding_table(p), p->batch->ids);
+    if (p->embedding_scale != 1.0f) {
+        p->ops->scale(p->queue, stream, stream, p->embedding_scale);
+    }
     if (p->batch->noise.buffer != NULL) {
         tr_tensor_t noise = reals(p, p->T, p->H);
         p->ops->cast(p->queue, noise, p->batch->noise);
@@ -313,6 +369,9 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     parameters_gather(&model->parameters, last_segment(model));
     tr_tensor_t rstd = floats(&p, 1, p.T);
     normed(&p, last_segment(model), TR_WEIGHT_FINAL_NORM, norm, rstd, stream);
+    if (p.logit_scale != 1.0f) { // logits are linear in these rows
+        p.ops->scale(p.queue, norm, norm, p.logit_scale);
+    }
     if (saved != NULL) {
         saved->output = stream;
         saved->output_rstd = rstd;
@@ -359,7 +418,29 @@ typedef struct scratch {
     tr_tensor_t dattention;  // [T, Hq*D]
     tr_tensor_t dqkv;        // [T, (Hq+2Hk)*D]
     tr_tensor_t unused;      // [T] rstd again
+    tr_tensor_t dbranch[2];  // [T, H] where branches are normed or scaled
 } scratch_t;
+
+/// The gradient of W x in add_branch, given that of the stream.
+static tr_tensor_t branch_backward(const pass_t *p, size_t segment, tr_weight_kind_t projection,
+                                   tr_weight_kind_t kind, tr_tensor_t dstream, tr_tensor_t x,
+                                   const tr_gradient_t *gradient, const scratch_t *s)
+{
+    tr_tensor_t dy = dstream;
+    if (p->residual_scale != 1.0f) {
+        p->ops->scale(p->queue, s->dbranch[0], dy, p->residual_scale);
+        dy = s->dbranch[0];
+    }
+    if (!has(p, segment, kind)) {
+        return dy;
+    }
+    // Computed again: kept, it would be two more tensors a layer.
+    linear_forward(&model_linears(p->model, segment)[projection], p->branch, x);
+    normed(p, segment, kind, s->norm, p->branch_rstd, p->branch);
+    p->ops->zero(p->queue, s->dbranch[1]);
+    normed_backward(p, segment, kind, s->dbranch[1], dy, p->branch, p->branch_rstd, gradient);
+    return s->dbranch[1];
+}
 
 /// dstream: gradient of the layer's output on entry, of its input on return. Operators run in the
 /// reverse order of the forward pass, each weight's gradient before that of what it multiplied.
@@ -370,16 +451,21 @@ static void layer_backward(const pass_t *p, size_t segment, const layer_activati
     tr_queue_t *queue = p->queue;
     const linear_t *linears = model_linears(p->model, segment);
 
-    ops->swiglu(queue, s->mlp, a->gate_up); // recomputed: cheaper than kept
-    linear_backward(&linears[TR_WEIGHT_DOWN], gradient, s->dmlp, dstream, s->mlp);
-    ops->swiglu_gradient(queue, s->dgate_up, s->dmlp, a->gate_up);
+    activate(p, s->mlp, a->gate_up); // recomputed: cheaper than kept
+    tr_tensor_t dy = branch_backward(p, segment, TR_WEIGHT_DOWN, TR_WEIGHT_MLP_NORM, dstream,
+                                     s->mlp, gradient, s);
+    linear_backward(&linears[TR_WEIGHT_DOWN], gradient, s->dmlp, dy, s->mlp);
+    (p->model->config.gelu ? ops->geglu_gradient : ops->swiglu_gradient)(queue, s->dgate_up,
+                                                                         s->dmlp, a->gate_up);
     // The norm's output, which the product read, is computed again; its rstd is known.
     tr_tensor_t x = normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, s->unused, a->middle);
     linear_backward(&linears[TR_WEIGHT_GATE_UP], gradient, s->dnorm, s->dgate_up, x);
     normed_backward(p, segment, TR_WEIGHT_POST_NORM, dstream, s->dnorm, a->middle, a->middle_rstd,
                     gradient);
 
-    linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dstream, a->attention);
+    dy = branch_backward(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, dstream,
+                         a->attention, gradient, s);
+    linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dy, a->attention);
     // The probabilities are computed again from lse (Dao et al. 2022, FlashAttention).
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv,
                             &p->batch->ragged, heads_of(p, segment));
@@ -416,7 +502,7 @@ static size_t lowest_trained(const tr_model_t *model)
 
 static scratch_t scratch_tensors(const pass_t *p)
 {
-    return (scratch_t){
+    scratch_t s = {
         .norm = reals(p, p->T, p->H),
         .dnorm = reals(p, p->T, p->H),
         .mlp = reals(p, p->T, p->F),
@@ -426,6 +512,10 @@ static scratch_t scratch_tensors(const pass_t *p)
         .dqkv = reals(p, p->T, p->W),
         .unused = floats(p, 1, p->T),
     };
+    for (size_t i = 0; i < 2 && changes_branches(p); i++) {
+        s.dbranch[i] = reals(p, p->T, p->H);
+    }
+    return s;
 }
 
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
@@ -437,6 +527,11 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
     const size_t last = last_segment(model), lowest = lowest_trained(model);
     tr_tensor_t dstream = reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
+    if (p.logit_scale != 1.0f) {
+        tr_tensor_t scaled = reals(&p, p.T, p.H); // dhidden is the caller's
+        p.ops->scale(p.queue, scaled, dhidden, p.logit_scale);
+        dhidden = scaled;
+    }
     normed_backward(&p, last, TR_WEIGHT_FINAL_NORM, dstream, dhidden, saved->output,
                     saved->output_rstd, gradient);
     complete(gradient, last);
@@ -455,6 +550,9 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
     // added to the head's.
     const tr_weight_t *embedding = tr_layout_weight(&model->layout, 0, TR_WEIGHT_EMBEDDING);
     if (embedding->trained) {
+        if (p.embedding_scale != 1.0f) {
+            p.ops->scale(p.queue, dstream, dstream, p.embedding_scale);
+        }
         p.ops->embedding_gradient(p.queue, tr_weight_gradient(embedding, gradient), dstream,
                                   saved->batch.ids);
     }

@@ -275,6 +275,13 @@ typedef struct tr_ops {
     void (*swiglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
     void (*swiglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
                             tr_tensor_t gate_up);
+    /// The same with gelu(gate) for silu(gate), in its tanh form: 0.5 x (1 + tanh(sqrt(2/pi) (x +
+    /// 0.044715 x^3))) (Hendrycks and Gimpel 2016).
+    void (*geglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
+    void (*geglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                           tr_tensor_t gate_up);
+    /// y = x * factor; y may be x.
+    void (*scale)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, float factor);
     /// y = a + b, element by element; y may be a or b.
     void (*add)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
     /// y: [T, N] += bias: [N], a row after another.
@@ -342,9 +349,9 @@ typedef struct tr_ops {
     X(write) X(read) X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)         \
     X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
-    X(swiglu_gradient) X(add) X(add_bias) X(bias_gradient) X(gather_rows) X(scatter_rows_add)      \
-    X(logprob) X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient)                \
-    X(sum_squares) X(adamw)
+    X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
+    X(gather_rows) X(scatter_rows_add) X(logprob) X(logprob_gradient) X(sample) X(scalar_head)     \
+    X(scalar_head_gradient) X(sum_squares) X(adamw)
 // clang-format on
 
 /// Bytes of a device that a backend has allocated.

@@ -35,8 +35,9 @@ def rows(model, scalar, golden):
     out = []
     with torch.no_grad():
         for begin, end in zip(starts, starts[1:]):
-            hidden = model.model(golden["ids"][begin:end].long().unsqueeze(0), use_cache=False).last_hidden_state[0]
-            out.append(model.score(hidden)[:, 0] if scalar else model.lm_head(hidden))
+            ids = golden["ids"][begin:end].long().unsqueeze(0)
+            hidden = model.model(ids, use_cache=False).last_hidden_state[0]
+            out.append(model.score(hidden)[:, 0] if scalar else model(ids, use_cache=False).logits[0])
     return torch.cat(out)
 
 

@@ -8,6 +8,7 @@ carried along. Sizes are multiples of nothing. Weights are bf16, half as large a
 
 import json
 import sys
+import zlib
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -42,6 +43,21 @@ MODELS = {
     "mistral": ("mistral", dict(sliding_window=7)),
     "ministral": ("ministral", dict(num_hidden_layers=3, sliding_window=18, layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
     "mistral_scalar": ("mistral+", dict(num_hidden_layers=1, sliding_window=21)),
+    "gemma3": ("gemma3_text", dict(num_hidden_layers=3, sliding_window=9, query_pre_attn_scalar=11, tie_word_embeddings=True,
+                                   layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
+    "gemma3_scalar": ("gemma3_text+", dict(num_hidden_layers=1, sliding_window=9)),
+    "phi3": ("phi3", dict(sliding_window=13, head_dim=None, hidden_size=24, tie_word_embeddings=True)),
+    "phi3_partial": ("phi3", dict(num_hidden_layers=1, head_dim=None, hidden_size=32, original_max_position_embeddings=320,
+                                  rope_parameters={**LONGROPE, "partial_rotary_factor": 0.75})),
+    "phi3_scalar": ("phi3+", dict(num_hidden_layers=1, head_dim=None, hidden_size=24)),
+    "smollm3": ("smollm3", dict(num_hidden_layers=3, head_dim=None, hidden_size=24, no_rope_layers=[1, 0, 1])),
+    "smollm3_scalar": ("smollm3+", dict(num_hidden_layers=1, head_dim=None, hidden_size=24)),
+    "olmo2": ("olmo2", dict(head_dim=None, hidden_size=24)),
+    "olmo2_scalar": ("olmo2+", dict(num_hidden_layers=1, head_dim=None, hidden_size=24)),
+    "olmo3": ("olmo3", dict(head_dim=None, hidden_size=24, sliding_window=9, layer_types=["sliding_attention", "full_attention"],
+                            rope_parameters={"full_attention": YARN, "sliding_attention": dict(rope_type="default", rope_theta=10000.0)})),
+    "granite": ("granite", dict(head_dim=None, hidden_size=24, embedding_multiplier=1.7, logits_scaling=1.3, residual_multiplier=0.6,
+                                attention_multiplier=0.31, attention_bias=True, tie_word_embeddings=True)),
 }
 
 
@@ -54,12 +70,14 @@ def edit(directory):
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def make(name, seed):
+def make(name):
     family, options = MODELS[name]
+    seed = zlib.crc32(name.encode()) % 10000  # a new name changes no other model
     scalar = family.endswith("+")
     auto = AutoModelForSequenceClassification if scalar else AutoModelForCausalLM
-    sizes = {**SIZES, **({"num_labels": 1, "pad_token_id": 0} if scalar else {}), **options}
-    config = AutoConfig.for_model(family.rstrip("+"), **{key: value for key, value in sizes.items() if value is not None})
+    sizes = {**SIZES, **options}
+    config = AutoConfig.for_model(family.rstrip("+"), **{key: value for key, value in sizes.items() if value is not None},
+                                  **({"num_labels": 1, "pad_token_id": 0} if scalar else {"pad_token_id": None}))
     directory = save(name, auto, config, seed, torch.bfloat16)
     edit(directory)
     golden(directory, auto, scalar, seed + 1000)
@@ -67,9 +85,8 @@ def make(name, seed):
 
 def main():
     torch.set_num_threads(1)
-    for seed, name in enumerate(MODELS):
-        if len(sys.argv) < 2 or name in sys.argv[1:]:
-            make(name, seed)
+    for name in sys.argv[1:] or MODELS:
+        make(name)
 
 
 if __name__ == "__main__":

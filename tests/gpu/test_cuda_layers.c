@@ -224,6 +224,22 @@ Test(cuda_swiglu, equals_the_cpu)
     check_everywhere(swiglu, layers, COUNT(layers), "swiglu");
 }
 
+static void geglu(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t gate_up = matrix(rig, s.t, 2 * s.n, 1), dy = matrix(rig, s.t, s.n, 2);
+    tr_tensor_t y = rig_real(rig, s.t, s.n, NULL), dgate_up = rig_real(rig, s.t, 2 * s.n, NULL);
+    rig->ops->geglu(rig->queue, y, gate_up);
+    rig->ops->geglu_gradient(rig->queue, dgate_up, dy, gate_up);
+    rig->ops->scale(rig->queue, y, y, 0.3f);
+    put(outputs, rig, y);
+    put(outputs, rig, dgate_up);
+}
+
+Test(cuda_geglu, and_scaling_equal_the_cpu)
+{
+    check_everywhere(geglu, layers, COUNT(layers), "geglu");
+}
+
 static int32_t *ids(rig_t *rig, size_t count, size_t limit)
 {
     int32_t *values = rig_memory(rig, count * sizeof *values);

@@ -105,6 +105,8 @@ typedef enum family_extent {
     FAMILY_QUERIES, ///< heads * head_dim
     FAMILY_KEYS,    ///< key_value_heads * head_dim
     FAMILY_HEAD,    ///< head_dim
+    FAMILY_QKV,     ///< queries, keys and values, in one tensor
+    FAMILY_GATE_UP, ///< the MLP's gate and up, in one tensor
     FAMILY_VOCABULARY
 } family_extent_t;
 
@@ -144,6 +146,7 @@ const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind);
 /// Llama's, which many others have too.
 extern const family_tensors_t family_llama_tensors;
 
-extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral;
+extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
+    family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3, family_granite;
 
 #endif

@@ -74,6 +74,44 @@ void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float
     }
 }
 
+/// 2 sqrt(2/pi) (x + 0.044715 x^3), whose sigmoid is the 0.5 (1 + tanh) of GELU.
+SIMD v16 gelu_argument(v16 x)
+{
+    const v16 twice = v_set1(1.5957691216057308f), cubic = v_set1(0.044715f), one = v_set1(1.0f);
+    return v_mul(v_mul(twice, x), v_fma(v_mul(cubic, x), x, one));
+}
+
+/// y = gelu(gate) up.
+void CPU_NAME(cpu_geglu)(float *y, const float *gate_up, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, y += n, gate_up += 2 * n) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
+            v_store_n(y + i, v_mul(v_mul(gate, sigmoid(gelu_argument(gate))), up), lanes);
+        }
+    }
+}
+
+/// dgate = dy up gelu'(gate), dup = dy gelu(gate).
+void CPU_NAME(cpu_geglu_gradient)(float *dgate_up, const float *dy, const float *gate_up,
+                                  size_t rows, size_t n)
+{
+    const v16 one = v_set1(1.0f), twice = v_set1(1.5957691216057308f), cubic = v_set1(0.134145f);
+    for (size_t r = 0; r < rows; r++, dy += n, gate_up += 2 * n, dgate_up += 2 * n) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
+            v16 d = v_load_n(dy + i, lanes), s = sigmoid(gelu_argument(gate));
+            // gelu'(g) = s + g s (1 - s) a', a' = 2 sqrt(2/pi) (1 + 3 * 0.044715 g^2)
+            v16 inner = v_mul(twice, v_fma(v_mul(cubic, gate), gate, one));
+            v16 slope = v_fma(v_mul(v_mul(gate, s), v_sub(one, s)), inner, s);
+            v_store_n(dgate_up + i, v_mul(v_mul(d, up), slope), lanes);
+            v_store_n(dgate_up + n + i, v_mul(d, v_mul(gate, s)), lanes);
+        }
+    }
+}
+
 void CPU_NAME(cpu_add)(float *y, const float *a, const float *b, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -114,6 +114,9 @@ typedef struct cpu_kernels {
     void (*swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
     void (*swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,
                             size_t n);
+    void (*geglu)(float *y, const float *gate_up, size_t rows, size_t n);
+    void (*geglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,
+                           size_t n);
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *x, float factor, size_t n);
     float (*dot)(const float *a, const float *b, size_t n);
@@ -159,8 +162,8 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
 // clang-format off
 #define CPU_KERNELS(X)                                                                             \
     X(gemm) X(attention) X(attention_gradient) X(attention_scratch) X(attention_gradient_scratch)  \
-    X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient) X(add)        \
-    X(scale) X(dot) X(weighted_rows) X(adamw) X(divide) X(softmax)
+    X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient) X(geglu)      \
+    X(geglu_gradient) X(add) X(scale) X(dot) X(weighted_rows) X(adamw) X(divide) X(softmax)
 // clang-format on
 
 // Where a form is compiled: its kernels, with the types that the table gives them.

@@ -26,6 +26,7 @@ typedef struct layer {
     size_t rows, n;
     size_t first, groups, width; // of the operators on groups: their column, how many; columns
     size_t rotary;
+    float factor;
     tr_heads_t heads;
     tr_norm_t norm;
     bool flag;
@@ -276,40 +277,82 @@ void cpu_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_tens
     cpu_for(queue->backend, qkv.rows, row_grain(l.n), rope_rows, &l);
 }
 
-static void swiglu_rows(void *context, size_t first, size_t count, size_t thread)
+/// kernels->swiglu or geglu, which differ in the gate alone.
+typedef struct gated {
+    layer_t layer;
+    void (*forward)(float *y, const float *gate_up, size_t rows, size_t n);
+    void (*backward)(float *dgate_up, const float *dy, const float *gate_up, size_t rows, size_t n);
+} gated_t;
+
+static void gated_rows(void *context, size_t first, size_t count, size_t thread)
 {
-    const layer_t *l = context;
+    const gated_t *g = context;
+    const layer_t *l = &g->layer;
     // gate_up has two elements for each of y, side by side in a row: [gate | up].
-    l->kernels->swiglu(l->y + first * l->n, l->a + first * 2 * l->n, count, l->n);
+    g->forward(l->y + first * l->n, l->a + first * 2 * l->n, count, l->n);
+}
+
+static void run_gated(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up, gated_t g)
+{
+    g.layer = (layer_t){.y = cpu_f32(y), .a = cpu_f32(gate_up), .n = y.columns};
+    TR_ASSERT_SHAPE(gate_up, y.rows, 2 * y.columns);
+    // An exponential and a division count as about four plain elements.
+    cpu_for(queue->backend, y.rows, row_grain(4 * y.columns), gated_rows, &g);
+}
+
+static void gated_gradient_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const gated_t *g = context;
+    const layer_t *l = &g->layer;
+    g->backward(l->y + first * 2 * l->n, l->a + first * l->n, l->b + first * 2 * l->n, count, l->n);
+}
+
+static void run_gated_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                               tr_tensor_t gate_up, gated_t g)
+{
+    g.layer =
+        (layer_t){.y = cpu_f32(dgate_up), .a = cpu_f32(dy), .b = cpu_f32(gate_up), .n = dy.columns};
+    TR_ASSERT_SHAPE(gate_up, dy.rows, 2 * dy.columns);
+    TR_ASSERT_SHAPE(dgate_up, dy.rows, 2 * dy.columns);
+    cpu_for(queue->backend, dy.rows, row_grain(4 * dy.columns), gated_gradient_rows, &g);
 }
 
 void cpu_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
 {
-    layer_t l = {
-        .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(gate_up), .n = y.columns};
-    TR_ASSERT_SHAPE(gate_up, y.rows, 2 * y.columns);
-    // An exponential and a division count as about four plain elements.
-    cpu_for(queue->backend, y.rows, row_grain(4 * l.n), swiglu_rows, &l);
-}
-
-static void swiglu_gradient_rows(void *context, size_t first, size_t count, size_t thread)
-{
-    const layer_t *l = context;
-    l->kernels->swiglu_gradient(l->y + first * 2 * l->n, l->a + first * l->n,
-                                l->b + first * 2 * l->n, count, l->n);
+    run_gated(queue, y, gate_up, (gated_t){.forward = queue->backend->kernels->swiglu});
 }
 
 void cpu_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
                          tr_tensor_t gate_up)
 {
-    layer_t l = {.kernels = queue->backend->kernels,
-                 .y = cpu_f32(dgate_up),
-                 .a = cpu_f32(dy),
-                 .b = cpu_f32(gate_up),
-                 .n = dy.columns};
-    TR_ASSERT_SHAPE(gate_up, dy.rows, 2 * dy.columns);
-    TR_ASSERT_SHAPE(dgate_up, dy.rows, 2 * dy.columns);
-    cpu_for(queue->backend, dy.rows, row_grain(4 * l.n), swiglu_gradient_rows, &l);
+    run_gated_gradient(queue, dgate_up, dy, gate_up,
+                       (gated_t){.backward = queue->backend->kernels->swiglu_gradient});
+}
+
+void cpu_geglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
+{
+    run_gated(queue, y, gate_up, (gated_t){.forward = queue->backend->kernels->geglu});
+}
+
+void cpu_geglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                        tr_tensor_t gate_up)
+{
+    run_gated_gradient(queue, dgate_up, dy, gate_up,
+                       (gated_t){.backward = queue->backend->kernels->geglu_gradient});
+}
+
+static void scale_range(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    l->kernels->scale(l->y + first, l->a + first, l->factor, count);
+}
+
+void cpu_scale(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, float factor)
+{
+    layer_t l = {
+        .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(x), .factor = factor};
+    TR_ASSERT_COUNT(x, tr_tensor_count(y));
+    cpu_for(queue->backend, tr_tensor_count(y), 4 * GRAIN, scale_range, &l);
 }
 
 static void add_range(void *context, size_t first, size_t count, size_t thread)

@@ -392,33 +392,50 @@ static __device__ __forceinline__ float sigmoid(float x)
     return 1.0f / (1.0f + cuda_exp(0.0f - x));
 }
 
-/// y = silu(gate) up
-template <typename T>
-static __global__ void swiglu_elements(T *y, const T *gate_up, size_t rows, size_t n)
+/// 2 sqrt(2/pi) (x + 0.044715 x^3), in the CPU's order.
+static __device__ __forceinline__ float gelu_argument(float x)
+{
+    return (1.5957691216057308f * x) * fmaf(0.044715f * x, x, 1.0f);
+}
+
+/// y = act(gate) up, where act(g) = g sigmoid(g), or GELU: g sigmoid(gelu_argument(g)).
+template <typename T, bool GELU>
+static __global__ void gated_elements(T *y, const T *gate_up, size_t rows, size_t n)
 {
     size_t i = thread_index();
     if (i < rows * n) {
         const T *row = gate_up + i / n * 2 * n;
         // A row is [gate | up], n each.
         float gate = cuda_load(row[i % n]), up = cuda_load(row[n + i % n]);
-        cuda_store(y + i, (gate * sigmoid(gate)) * up);
+        cuda_store(y + i, (gate * sigmoid(GELU ? gelu_argument(gate) : gate)) * up);
     }
 }
 
-void cuda_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
+template <bool GELU> static void run_gated(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
 {
     TR_ASSERT_SHAPE(gate_up, y.rows, 2 * y.columns);
     cuda_with_type(y.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(tr_tensor_count(y), CUDA_BLOCK), CUDA_BLOCK, 0,
-                    swiglu_elements<T>, cuda_real<T>(y), cuda_real<T>(gate_up), y.rows, y.columns);
+                    gated_elements<T, GELU>, cuda_real<T>(y), cuda_real<T>(gate_up), y.rows,
+                    y.columns);
     });
 }
 
-/// dgate = dy up silu'(gate), dup = dy silu(gate)
-template <typename T>
-static __global__ void swiglu_slopes(T *dgate_up, const T *dy, const T *gate_up, size_t rows,
-                                     size_t n)
+void cuda_swiglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
+{
+    run_gated<false>(queue, y, gate_up);
+}
+
+void cuda_geglu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up)
+{
+    run_gated<true>(queue, y, gate_up);
+}
+
+/// dgate = dy up act'(gate), dup = dy act(gate)
+template <typename T, bool GELU>
+static __global__ void gated_slopes(T *dgate_up, const T *dy, const T *gate_up, size_t rows,
+                                    size_t n)
 {
     size_t i = thread_index();
     if (i < rows * n) {
@@ -426,23 +443,59 @@ static __global__ void swiglu_slopes(T *dgate_up, const T *dy, const T *gate_up,
         size_t at = i / n * 2 * n + i % n;
         float gate = cuda_load(gate_up[at]), up = cuda_load(gate_up[at + n]);
         // The sigmoid is computed again rather than kept: memory costs more than the exponential.
-        float d = cuda_load(dy[i]), s = sigmoid(gate);
-        float slope = s * fmaf(gate, 1.0f - s, 1.0f); // silu'(g) = s (1 + g (1 - s))
+        float d = cuda_load(dy[i]), s = sigmoid(GELU ? gelu_argument(gate) : gate);
+        // silu'(g) = s (1 + g (1 - s)); of GELU see cpu/elementwise.c
+        float inner = 1.5957691216057308f * fmaf(0.134145f * gate, gate, 1.0f);
+        float slope =
+            GELU ? fmaf((gate * s) * (1.0f - s), inner, s) : s * fmaf(gate, 1.0f - s, 1.0f);
         cuda_store(dgate_up + at, (d * up) * slope);
         cuda_store(dgate_up + at + n, d * (gate * s));
     }
 }
 
-void cuda_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
-                          tr_tensor_t gate_up)
+template <bool GELU>
+static void run_gated_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                               tr_tensor_t gate_up)
 {
     TR_ASSERT_SHAPE(gate_up, dy.rows, 2 * dy.columns);
     TR_ASSERT_SHAPE(dgate_up, dy.rows, 2 * dy.columns);
     cuda_with_type(dy.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(tr_tensor_count(dy), CUDA_BLOCK), CUDA_BLOCK, 0,
-                    swiglu_slopes<T>, cuda_real<T>(dgate_up), cuda_real<T>(dy),
+                    gated_slopes<T, GELU>, cuda_real<T>(dgate_up), cuda_real<T>(dy),
                     cuda_real<T>(gate_up), dy.rows, dy.columns);
+    });
+}
+
+void cuda_swiglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                          tr_tensor_t gate_up)
+{
+    run_gated_gradient<false>(queue, dgate_up, dy, gate_up);
+}
+
+void cuda_geglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                         tr_tensor_t gate_up)
+{
+    run_gated_gradient<true>(queue, dgate_up, dy, gate_up);
+}
+
+template <typename T>
+static __global__ void scale_elements(T *y, const T *x, float factor, size_t n)
+{
+    size_t i = thread_index();
+    if (i < n) {
+        cuda_store(y + i, cuda_load(x[i]) * factor);
+    }
+}
+
+void cuda_scale(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, float factor)
+{
+    size_t n = tr_tensor_count(y);
+    TR_ASSERT_COUNT(x, n);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, scale_elements<T>,
+                    cuda_real<T>(y), cuda_real<T>(x), factor, n);
     });
 }
 

@@ -351,6 +351,49 @@ Test(swiglu, and_its_gradient_equal_the_formula)
     check_all_forms(swiglu, "swiglu");
 }
 
+/// y, scaled by 0.3 in place, and dgate_up.
+static float *geglu(rig_t *rig, size_t *count)
+{
+    float *x = rig_random(rig, T * 2 * H, 1);
+    for (size_t i = 0; i < T * 2 * H; i++) {
+        x[i] *= i % 3 == 0 ? 30.0f : 2.0f; // both tails, and where the slope turns
+    }
+    tr_tensor_t gate_up = rig_tensor(rig, T, 2 * H, x), y = rig_zeros(rig, T, H),
+                d = rig_zeros(rig, T, 2 * H);
+    rig->ops->geglu(rig->queue, y, gate_up);
+    rig->ops->geglu_gradient(rig->queue, d, rig_tensor(rig, T, H, rig_random(rig, T * H, 2)),
+                             gate_up);
+    rig->ops->scale(rig->queue, y, y, 0.3f);
+    return join(rig, count, y, d);
+}
+
+Test(geglu, and_its_gradient_equal_the_formula)
+{
+    const double k = sqrt(2.0 / 3.14159265358979323846), c = 0.044715;
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * 2 * H, 1), *dy = rig_random(&rig, T * H, 2),
+          *got = geglu(&rig, &count);
+    double *want = rig_memory(&rig, count * sizeof *want);
+    for (size_t t = 0; t < T; t++) {
+        for (size_t i = 0; i < H; i++) {
+            size_t at = t * 2 * H + i;
+            double g = (double)(x[at] * (at % 3 == 0 ? 30.0f : 2.0f));
+            double up = (double)(x[at + H] * ((at + H) % 3 == 0 ? 30.0f : 2.0f));
+            double bent = tanh(k * (g + c * g * g * g)), d = (double)dy[t * H + i];
+            double slope =
+                0.5 * (1.0 + bent) + 0.5 * g * (1.0 - bent * bent) * k * (1.0 + 3.0 * c * g * g);
+            want[t * H + i] = 0.5 * g * (1.0 + bent) * up * (double)0.3f;
+            want[T * H + at] = d * up * slope;
+            want[T * H + at + H] = d * 0.5 * g * (1.0 + bent);
+        }
+    }
+    check_close(got, want, count, 1e-6, "y, dgate_up");
+    rig_close(&rig);
+    check_all_forms(geglu, "geglu");
+}
+
 static float *embedding(rig_t *rig, size_t *count)
 {
     int32_t ids[T];
