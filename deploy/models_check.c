@@ -125,7 +125,7 @@ static tr_status check_judge(const tr_judge_t *judge, tr_error_t *err)
     if (!config.scalar_head) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "'%s' is a language model, which gives no scores: name a reward model "
-                       "(LlamaForSequenceClassification with one label), such as `algorithm: "
+                       "(sequence classification with one label), such as `algorithm: "
                        "reward` trains",
                        directory);
     }

@@ -95,7 +95,7 @@ static tr_status require_scalar_head(const char *directory, tr_error_t *err)
     if (!config.scalar_head) {
         return tr_fail(err, TR_ERR_UNSUPPORTED,
                        "'%s' has no scalar head (a reward model's config.json has the architecture "
-                       "LlamaForSequenceClassification with one label)",
+                       "of sequence classification with one label)",
                        directory);
     }
     return TR_OK;

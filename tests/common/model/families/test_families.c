@@ -8,7 +8,7 @@
 static size_t size_of_field(family_key_kind_t kind)
 {
     switch (kind) {
-    case FAMILY_SIZE: return sizeof(size_t);
+    case FAMILY_SIZE:
     case FAMILY_WINDOW: return sizeof(size_t);
     case FAMILY_REAL: return sizeof(double);
     case FAMILY_FLOAT: return sizeof(float);

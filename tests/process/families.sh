@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# A model of each family through every algorithm: trained from fresh weights, then by PPO (whose first pass is compared with the rollout's to the
+# bit), as a reward model that judges, by DPO and KTO; asked; and saved with every key of its config.json.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+command -v python3 >/dev/null || skip "there is no python3"
+
+names=(llama_biases qwen2 qwen3 ministral gemma3 phi3 smollm3 olmo2 olmo3 granite)
+[ -z "${TROUPE_TEST_BRIEF:-}" ] || names=(qwen3 gemma3) # slow builds
+
+python3 - "$SCRATCH" <<'PYTHON' || fail "no rows"
+import json, sys
+pairs = [json.loads(line) for line in open("examples/data/pairs.jsonl", encoding="utf-8")][:8]
+rows = {"pairs": pairs,
+        "texts": [{"text": pair["prompt"] + pair["chosen"]} for pair in pairs],
+        "labels": [{"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"} for pair in pairs for side in ("chosen", "rejected")]}
+for name, items in rows.items():
+    with open(f"{sys.argv[1]}/{name}.jsonl", "w", encoding="utf-8") as out:
+        out.writelines(json.dumps(item) + "\n" for item in items)
+PYTHON
+
+# shape NAME: the directory of a model that has the golden model's config.json, and the vocabulary and tokenizer of the one that ships.
+shape()
+{
+    mkdir "$SCRATCH/$1"
+    cp "$MODEL"/tokenizer* "$SCRATCH/$1"
+    python3 - "tests/golden/models/$1/config.json" "$MODEL/config.json" "$SCRATCH/$1/config.json" <<'PYTHON'
+import json, sys
+golden, ours = (json.load(open(path, encoding="utf-8")) for path in sys.argv[1:3])
+for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
+    golden[key] = ours[key]
+with open(sys.argv[3], "w", encoding="utf-8") as file:
+    json.dump(golden, file)
+PYTHON
+}
+
+# learn ALGORITHM NAME MODEL [KEY=VALUE...]: two steps.
+learn()
+{
+    local algorithm=$1 name=$2 model=$3
+    shift 3
+    cat >"$SCRATCH/recipe.yaml" <<RECIPE
+name: $name
+algorithm: $algorithm
+steps: 2
+model: $model
+output: $SCRATCH
+optimizer: {learning_rate: 1.0e-3, chunk: 3}
+RECIPE
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "$@" >"$SCRATCH/out" 2>&1 && return
+    tail -n 5 "$SCRATCH/out"
+    fail "$algorithm of $model failed"
+}
+
+# Every key of the shape stands in what was saved, but those that a run sets.
+carried()
+{
+    python3 - "$SCRATCH/$1/config.json" "$2/config.json" <<'PYTHON' || fail "config.json of $1 is not carried along"
+import json, sys
+before, after = (json.load(open(path, encoding="utf-8")) for path in sys.argv[1:])
+lost = [key for key in before if key != "dtype" and after.get(key) != before[key]]
+assert not lost and "a_key_of_nobody" in after, lost
+PYTHON
+}
+
+for name in "${names[@]}"; do
+    say "$name"
+    shape "$name"
+    learn sft "$name-sft" "$SCRATCH/$name" from_scratch=true "data.train=[$SCRATCH/texts.jsonl]" data.batch=4
+    model=$SCRATCH/$name-sft/final
+    carried "$name" "$model"
+    learn reward "$name-reward" "$model" "data.train=[$SCRATCH/pairs.jsonl]" data.batch=4
+    learn dpo "$name-dpo" "$model" "data.train=[$SCRATCH/pairs.jsonl]" data.batch=4
+    learn kto "$name-kto" "$model" "data.train=[$SCRATCH/labels.jsonl]" data.batch=8
+    learn ppo "$name-ppo" "$model" "data.prompts=[$PWD/examples/data/openings.jsonl]" data.batch=4 generation.max_new_tokens=24 \
+        "roles.reward=[{model: $SCRATCH/$name-reward/final}]"
+    carried "$name" "$SCRATCH/$name-ppo/final"
+    grep -q '"exact/logprob_mismatch": *0[,}.]' "$SCRATCH/$name-ppo/metrics.jsonl" || fail "$name: PPO does not say that it is exact"
+    "$TROUPE" generate --model "$SCRATCH/$name-dpo/final" --prompt "Once" -n 8 >/dev/null || fail "$name: nothing is generated"
+    "$TROUPE" logprobs --model "$SCRATCH/$name-kto/final" --prompt "Once" --response " upon a time" >"$SCRATCH/out" || fail "$name: no log-probs"
+done
