@@ -45,31 +45,17 @@ static void copy_tokens(int32_t *to, const cut_t *cut)
            (cut->length - kept) * sizeof *to);
 }
 
-/// Sequences of the chosen rows: a pair has two, a pack of SFT several.
-static size_t count_sequences(const tr_rows_t *rows, const uint32_t *indices, size_t count)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
-        n += rows->starts[indices[i] + 1] - rows->starts[indices[i]];
-    }
-    return n;
-}
-
 /// The cuts of the n sequences of the rows, then of the mismatched ones. Owned by the caller.
-static cut_t *cut_all(const tr_rows_t *rows, const uint32_t *indices, size_t count, size_t n,
-                      bool mismatched)
+static cut_t *cut_all(const tr_rows_t *rows, size_t n, bool mismatched)
 {
     cut_t *cuts = tr_calloc((mismatched ? 2 : 1) * n + 1, sizeof *cuts);
-    for (size_t i = 0, at = 0; i < count; i++) {
-        for (size_t k = rows->starts[indices[i]]; k < rows->starts[indices[i] + 1]; k++, at++) {
-            cuts[at] = cut(rows, &rows->sequences[k], &rows->sequences[k]);
-        }
+    for (size_t i = 0; i < n; i++) {
+        cuts[i] = cut(rows, &rows->sequences[i], &rows->sequences[i]);
     }
-    for (size_t i = 0; mismatched && i < count; i++) {
+    for (size_t i = 0; mismatched && i < n; i++) {
         // TRL's rotation: the response of the row before, and of the last row for the first.
-        size_t before = (i + count - 1) % count;
-        cuts[n + i] = cut(rows, &rows->sequences[rows->starts[indices[i]]],
-                          &rows->sequences[rows->starts[indices[before]]]);
+        size_t before = (i + n - 1) % n;
+        cuts[n + i] = cut(rows, &rows->sequences[i], &rows->sequences[before]);
     }
     return cuts;
 }
@@ -87,13 +73,12 @@ static float *copy_masks(const cut_t *cuts, size_t n, size_t trained)
     return mask;
 }
 
-void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
-                           const uint32_t *indices, size_t count, bool mismatched)
+void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows, bool mismatched)
 {
-    size_t matched = count_sequences(rows, indices, count), n = (mismatched ? 2 : 1) * matched;
-    cut_t *cuts = cut_all(rows, indices, count, matched, mismatched);
-    *batch =
-        (controller_batch_t){.rows = rows, .indices = indices, .count = count, .matched = matched};
+    // A pair has two sequences, a pack of SFT several.
+    size_t matched = rows->starts[rows->count], n = (mismatched ? 2 : 1) * matched;
+    cut_t *cuts = cut_all(rows, matched, mismatched);
+    *batch = (controller_batch_t){.rows = rows, .matched = matched};
     for (size_t i = 0; i < n; i++) {
         batch->tokens += cuts[i].length;
         batch->longest = cuts[i].length > batch->longest ? cuts[i].length : batch->longest;

@@ -6,9 +6,7 @@
 #include "proto/sequences.h"
 
 typedef struct controller_batch {
-    const tr_rows_t *rows; ///< what it was made of, borrowed: rows indices: [count]
-    const uint32_t *indices;
-    size_t count;
+    const tr_rows_t *rows;    ///< what it was made of, borrowed
     tr_sequences_t sequences; ///< points into ids
     size_t matched;           ///< sequences to train on; the mismatched ones follow them
     int32_t *ids;
@@ -18,12 +16,11 @@ typedef struct controller_batch {
     size_t longest; ///< tokens of the longest sequence
 } controller_batch_t;
 
-/// The sequences of the rows indices: [count], in order, each cut to the rows' limit (where that
-/// takes the whole prompt, the first token that is left counts as the prompt). mismatched: then,
-/// for each row, its prompt with the response of the row before it (the first gets the last one's):
-/// KTO estimates the KL divergence from these. Rows then have one sequence.
-void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows,
-                           const uint32_t *indices, size_t count, bool mismatched);
+/// The sequences of the rows, in order, each cut to the rows' limit (where that takes the whole
+/// prompt, the first token that is left counts as the prompt). mismatched: then, for each row, its
+/// prompt with the response of the row before it (the first gets the last one's): KTO estimates the
+/// KL divergence from these. Rows then have one sequence.
+void controller_batch_init(controller_batch_t *batch, const tr_rows_t *rows, bool mismatched);
 void controller_batch_release(controller_batch_t *batch);
 
 /// Tokens of a sequence that are trained on after it is cut to the limit.

@@ -53,6 +53,14 @@ static tr_status save_reference(controller_run_t *run, const char *directory, ui
         run, &call, json_pack("{s:I, s:s}", "step", (json_int_t)step, "directory", directory), err);
 }
 
+/// In hexadecimal: JSON's integers end below 2^63.
+static void put_checksum(json_t *state, const char *key, uint64_t checksum)
+{
+    char text[17];
+    snprintf(text, sizeof text, "%016" PRIx64, checksum);
+    json_object_set_new(state, key, json_string(text));
+}
+
 /// Writes state.json: what the controller itself must know to go on.
 static tr_status write_state(const controller_run_t *run, const char *directory, uint64_t step,
                              tr_error_t *err)
@@ -61,10 +69,8 @@ static tr_status write_state(const controller_run_t *run, const char *directory,
     // Random numbers are functions of the step, so no state of a generator is kept.
     json_t *state = json_pack("{s:s, s:I, s:I}", "algorithm", run->algorithm->name, "step",
                               (json_int_t)step, "num_tokens", (json_int_t)run->tokens);
-    // hexadecimal: JSON's integers end below 2^63
-    char data[17];
-    snprintf(data, sizeof data, "%016" PRIx64, run->data);
-    json_object_set_new(state, "data", json_string(data));
+    put_checksum(state, "rows_files", run->checksum);
+    put_checksum(state, "eval_files", run->eval_checksum);
     if (run->best.step > 0) {
         json_object_set_new(state, "best",
                             json_pack("{s:I, s:f, s:I}", "step", (json_int_t)run->best.step,
@@ -89,7 +95,7 @@ void controller_checkpoint_announce(controller_run_t *run, uint64_t step)
 {
     char *checkpoint = step > 0 ? controller_rundir_checkpoint(run->rundir, step) : NULL;
     const controller_start_t start = {checkpoint, step, controller_rundir_path(run->rundir),
-                                      tr_tokenizer_eos(run->tokenizer)};
+                                      tr_tokenizer_eos(run->data.tokenizer)};
     controller_role_config_set(run->broker, run->recipe, &start);
     free(checkpoint);
 }
@@ -135,12 +141,23 @@ done:
     return status;
 }
 
-/// Other rows would give the steps that follow another meaning. A state without the checksum is an
-/// older program's.
-static tr_status check_data(const controller_run_t *run, const json_t *state, tr_error_t *err)
+/// A state without the checksum is an older program's.
+static bool has_checksum(const json_t *state, const char *key, uint64_t checksum)
 {
-    const char *data = json_string_value(json_object_get(state, "data"));
-    return data == NULL || strtoull(data, NULL, 16) == run->data
+    const char *text = json_string_value(json_object_get(state, key));
+    return text == NULL || strtoull(text, NULL, 16) == checksum;
+}
+
+/// Other rows would give the steps that follow another meaning; held-out ones may be changed, and
+/// what they measure is then not to be compared.
+static tr_status check_data(controller_run_t *run, const json_t *state, tr_error_t *err)
+{
+    if (!has_checksum(state, "eval_files", run->eval_checksum)) {
+        controller_run_warn(run, "data",
+                            tr_strdup("data.eval has other rows than when the run was saved: its "
+                                      "evaluations before and after are not of the same rows"));
+    }
+    return has_checksum(state, "rows_files", run->checksum)
                ? TR_OK
                : tr_fail(err, TR_ERR_ARGUMENT,
                          "the rows of %s are others than when the run was saved: put the files "
@@ -228,7 +245,7 @@ static tr_status restore_learners(controller_run_t *run, tr_error_t *err)
 {
     char *checkpoint = run->step > 0 ? controller_rundir_checkpoint(run->rundir, run->step) : NULL;
     const controller_start_t start = {checkpoint, run->step, controller_rundir_path(run->rundir),
-                                      tr_tokenizer_eos(run->tokenizer)};
+                                      tr_tokenizer_eos(run->data.tokenizer)};
     // Both at once: each reads its own part of the checkpoint.
     const controller_call_t actor = controller_run_learner_call(TR_ROLE_ACTOR, "restore");
     const controller_call_t critic = controller_run_learner_call(TR_ROLE_CRITIC, "restore");

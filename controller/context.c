@@ -69,10 +69,10 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
                      sampled ? recipe->generation.temperature : 1.0);
 }
 
-tr_order_t controller_run_order(const controller_run_t *run, const tr_rows_t *rows)
+tr_order_t controller_run_order(const controller_run_t *run, const tr_corpus_t *rows)
 {
     const tr_recipe_t *recipe = run->recipe;
-    bool learns = rows == &run->rows && tr_algorithm_learns(run->algorithm);
+    bool learns = rows == &run->data.rows && tr_algorithm_learns(run->algorithm);
     return (tr_order_t){.size = rows->count,
                         .batch = recipe->data.batch,
                         .seed = recipe->seed,
@@ -80,6 +80,16 @@ tr_order_t controller_run_order(const controller_run_t *run, const tr_rows_t *ro
                         .drop_last = learns && recipe->data.drop_last,
                         // A row meets the completion of another of its batch.
                         .least = tr_recipe_mismatches(recipe) ? 2 : 0};
+}
+
+tr_status controller_run_read(tr_rows_t *rows, tr_corpus_t *corpus, const tr_order_t *order,
+                              uint64_t index, tr_error_t *err)
+{
+    uint32_t *chosen = tr_calloc(order->batch + order->least, sizeof *chosen);
+    size_t count = tr_order_batch(chosen, order, index);
+    tr_status status = tr_corpus_read(rows, corpus, chosen, count, err);
+    free(chosen);
+    return status;
 }
 
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step)

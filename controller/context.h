@@ -6,13 +6,13 @@
 #ifndef CONTROLLER_CONTEXT_H
 #define CONTROLLER_CONTEXT_H
 
-#include "common/data/rows.h"
-#include "common/model/config.h"
+#include "common/data/order.h"
 #include "common/recipe/recipe.h"
 #include "controller/calls.h"
 #include "controller/judges.h"
 #include "controller/metrics.h"
 #include "controller/progress.h"
+#include "controller/rows.h"
 #include "controller/rundir.h"
 #include "proto/sequences.h"
 
@@ -30,11 +30,8 @@ typedef struct controller_run {
     const volatile sig_atomic_t *stop; ///< above 0: the run is to end after its step
     tr_broker_t *broker;
     controller_calls_t *calls;
-    tr_tokenizer_t *tokenizer; ///< the policy's
-    tr_model_config_t model;   ///< the policy's, with the tokenizer's end token
-    bool end_added;            ///< which was none of its own
-    tr_rows_t rows;
-    tr_rows_t eval_rows;         ///< empty without data.eval
+    controller_data_t data;      ///< the policy's tokenizer and shape, and the rows
+    bool settled;                ///< every row was looked at, and the user was told what was found
     controller_judges_t *judges; ///< NULL for algorithms that train on rows
     controller_progress_t *progress;
     controller_appender_t *metrics, *samples, *events; ///< the run's outputs
@@ -45,9 +42,10 @@ typedef struct controller_run {
     json_t *note;    ///< what `troupe status` says of the run; NULL: nothing yet
     double told_at;  ///< when the terminal was told of a failure; 0: never
     bool doubted;    ///< that a KL can be what it is: said once
-    uint64_t data;   ///< a checksum of the rows: a checkpoint is of these alone
-    uint64_t step;   ///< steps finished
-    bool stopping;   ///< it ends here, with a checkpoint
+    uint64_t checksum;      ///< of the files of rows: a checkpoint is of these alone
+    uint64_t eval_checksum; ///< of data.eval; without it 0
+    uint64_t step;          ///< steps finished
+    bool stopping;          ///< it ends here, with a checkpoint
     controller_best_t best;
     uint64_t tokens; ///< of the rows seen so far, prompts included (num_tokens; sft)
 } controller_run_t;
@@ -69,9 +67,14 @@ controller_call_t controller_run_learner_call(tr_role_t role, const char *method
 json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
                                   uint64_t minibatches, double learning_rate);
 
-/// How the steps take the rows (run->rows), or evaluation the held-out ones. Evaluation and
+/// How the steps take the rows (run->data.rows), or evaluation the held-out ones. Evaluation and
 /// sampling go through all of them, as the files have them.
-tr_order_t controller_run_order(const controller_run_t *run, const tr_rows_t *rows);
+tr_order_t controller_run_order(const controller_run_t *run, const tr_corpus_t *rows);
+
+/// Reads batch `index` (from 0) of the order. The caller releases rows, after a failure too. Errors
+/// as tr_corpus_read.
+tr_status controller_run_read(tr_rows_t *rows, tr_corpus_t *corpus, const tr_order_t *order,
+                              uint64_t index, tr_error_t *err);
 
 /// The learning rate of a step, given the peak.
 double controller_run_rate(const controller_run_t *run, double peak, uint64_t step);

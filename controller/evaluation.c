@@ -77,29 +77,26 @@ static tr_status evaluate_prompts(controller_run_t *run, controller_record_t *re
     static const int64_t EVAL_IDS = (int64_t)1 << 52;
     // No seed of a recipe: those are below 2^63.
     static const uint64_t EVAL_SEED = 0x4556414C00000000; // "EVAL"
-    size_t count = run->eval_rows.count;
-    uint32_t *all = tr_calloc(count, sizeof *all);
+    size_t count = run->data.eval_rows.count;
+    const tr_order_t all = {.size = count, .batch = count};
     controller_record_t own;
-    for (size_t i = 0; i < count; i++) {
-        all[i] = (uint32_t)i;
-    }
+    tr_rows_t rows;
     const controller_prompts_t prompts = {
         .phase = "evaluate",
-        .rows = &run->eval_rows,
-        .chosen = all,
-        .count = count,
+        .rows = &rows,
         .seed = (run->recipe->seed ^ EVAL_SEED) & INT64_MAX,
         .first_id = EVAL_IDS + (int64_t)(run->step * count * run->recipe->generation.samples),
     };
     controller_record_init(&own, run->step);
-    tr_status status = evaluate(run, &prompts, &own, err);
+    tr_status status = controller_run_read(&rows, &run->data.eval_rows, &all, 0, err);
+    status = status == TR_OK ? evaluate(run, &prompts, &own, err) : status;
     for (size_t i = 0; i < own.count && status == TR_OK; i++) {
         char *name = tr_format("eval_%s", own.items[i].name);
         status = controller_record_set(record, name, own.items[i].value, err);
         free(name);
     }
     controller_record_release(&own);
-    free(all);
+    tr_rows_release(&rows);
     return status;
 }
 
@@ -108,7 +105,7 @@ static tr_status evaluate_prompts(controller_run_t *run, controller_record_t *re
 bool controller_evaluation_due(const controller_run_t *run, bool checkpoint)
 {
     uint64_t every = run->recipe->evaluation.every;
-    return run->eval_rows.count > 0 &&
+    return run->data.eval_rows.count > 0 &&
            (run->step == run->recipe->steps || (every > 0 ? run->step % every == 0 : checkpoint));
 }
 

@@ -13,8 +13,8 @@ tr_status controller_evaluation_check(const tr_recipe_t *recipe, tr_error_t *err
 /// any case.
 bool controller_evaluation_due(const controller_run_t *run, bool checkpoint);
 
-/// Evaluates run->eval_rows under the weights of run->step: adds the metrics, each with the prefix
-/// `eval_`, and keeps the best step in run->best. Prompts get responses with the same random
+/// Evaluates the held-out rows under the weights of run->step: adds the metrics, each with the
+/// prefix `eval_`, and keeps the best step in run->best. Prompts get responses with the same random
 /// numbers each time, so that two evaluations differ by the weights alone; the first samples.count
 /// go to samples.jsonl.
 tr_status controller_evaluation_take(controller_run_t *run, controller_record_t *record,

@@ -77,20 +77,19 @@ static void append_response(controller_experience_t *e, size_t i, const tr_seque
 }
 
 tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t *data,
-                                     const uint32_t *rows, size_t samples,
-                                     const tr_responses_t *shards, size_t shard_count,
-                                     tr_error_t *err)
+                                     size_t samples, const tr_responses_t *shards,
+                                     size_t shard_count, tr_error_t *err)
 {
     size_t kept = 0, prompt_tokens = 0, i = 0;
     // All rollouts sample by the same options, so the first shard speaks for all.
     bool truncated = shards[0].kept_offsets != NULL;
     // Counts start from 0: measure adds up.
-    *e = (controller_experience_t){.rows = rows, .samples = samples};
+    *e = (controller_experience_t){.samples = samples};
     // Sizes first: everything is allocated once, and offsets are checked before they are cut to 32
     // bits.
     measure(e, shards, shard_count, &kept);
     for (size_t r = 0; r < e->count; r++) {
-        prompt_tokens += data->sequences[rows[r / samples]].prompt;
+        prompt_tokens += data->sequences[r / samples].prompt;
     }
     // Offsets travel as int32: check before anything is allocated.
     if (prompt_tokens + e->tokens > INT32_MAX || kept > INT32_MAX) {
@@ -108,7 +107,7 @@ tr_status controller_experience_init(controller_experience_t *e, const tr_rows_t
         }
         // Shards cover the responses in order, so i counts on over them.
         for (size_t r = 0; r < shards[p].count; r++, i++) {
-            append_response(e, i, &data->sequences[rows[i / samples]], &shards[p], r);
+            append_response(e, i, &data->sequences[i / samples], &shards[p], r);
         }
     }
     e->sequences = (tr_sequences_t){

@@ -11,10 +11,9 @@
 #include "proto/sequences.h"
 
 typedef struct controller_experience {
-    size_t count;         ///< responses
-    size_t samples;       ///< responses to a prompt
-    size_t tokens;        ///< response tokens
-    const uint32_t *rows; ///< [count / samples] the step's prompts, borrowed
+    size_t count;   ///< responses
+    size_t samples; ///< responses to a prompt
+    size_t tokens;  ///< response tokens
 
     // Prompts with responses, in one block that begins at ids; sequences points into it.
     tr_sequences_t sequences;
@@ -32,13 +31,12 @@ typedef struct controller_experience {
 } controller_experience_t;
 
 /// Joins the shards, which cover the responses in order, to one experience, and allocates the
-/// arrays that later phases fill. rows: [count / samples], borrowed until the release. The messages
-/// of the shards are not needed any more. TR_ERR_ARGUMENT when there are more ids than an int32_t
+/// arrays that later phases fill. data: the prompts, count / samples of them. The messages of the
+/// shards are not needed any more. TR_ERR_ARGUMENT when there are more ids than an int32_t
 /// counts; there is then nothing to release.
 tr_status controller_experience_init(controller_experience_t *experience, const tr_rows_t *data,
-                                     const uint32_t *rows, size_t samples,
-                                     const tr_responses_t *shards, size_t shard_count,
-                                     tr_error_t *err);
+                                     size_t samples, const tr_responses_t *shards,
+                                     size_t shard_count, tr_error_t *err);
 
 /// Ids of response i, without its prompt: [*length].
 const int32_t *controller_experience_response(const controller_experience_t *experience, size_t i,

@@ -34,9 +34,9 @@ static bool truncates(const tr_generation_options_t *generation)
 }
 
 /// The row of the prompt that response i answers.
-static uint32_t row_of(const generation_t *g, size_t i)
+static size_t row_of(const generation_t *g, size_t i)
 {
-    return g->prompts->chosen[i / g->run->recipe->generation.samples];
+    return i / g->run->recipe->generation.samples;
 }
 
 /// Refuses responses that were generated with other weights than the published ones: PPO's ratio
@@ -67,7 +67,7 @@ static tr_status take_shard(void *context, size_t index, const tr_message_t *rep
     tr_message_t *answer = tr_message_copy(reply);
     tr_status status = check_weights(g, reply, err);
     if (status == TR_OK) {
-        status = tr_responses_take(&g->shards[index], count, g->run->model.vocabulary,
+        status = tr_responses_take(&g->shards[index], count, g->run->data.model.vocabulary,
                                    truncates(&g->run->recipe->generation), answer, err);
     }
     if (status != TR_OK) {
@@ -79,7 +79,7 @@ static tr_status take_shard(void *context, size_t index, const tr_message_t *rep
     // Judges read prompts by row, and several responses share one.
     uint32_t *rows = tr_calloc(count, sizeof *rows);
     for (size_t i = 0; i < count; i++) {
-        rows[i] = row_of(g, first + i);
+        rows[i] = (uint32_t)row_of(g, first + i);
     }
     controller_judges_ask(g->run->judges, first, &g->shards[index], rows);
     free(rows);
@@ -179,9 +179,8 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
     ask_rollouts(g);
     // Until the shards are there: requests to judges stay open.
     TR_TRY(controller_calls_until(run->calls, all_shards, g, err));
-    return controller_experience_init(experience, g->prompts->rows, g->prompts->chosen,
-                                      run->recipe->generation.samples, g->shards, g->shard_count,
-                                      err);
+    return controller_experience_init(experience, g->prompts->rows, run->recipe->generation.samples,
+                                      g->shards, g->shard_count, err);
 }
 
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
@@ -190,7 +189,7 @@ tr_status controller_generate(controller_experience_t *experience, controller_ru
     generation_t g = {
         .run = run,
         .prompts = prompts,
-        .responses = prompts->count * run->recipe->generation.samples,
+        .responses = prompts->rows->count * run->recipe->generation.samples,
     };
     // After a failure some shards may be there: they end here with the others.
     tr_status status = generate(experience, &g, err);
@@ -203,15 +202,13 @@ tr_status controller_generate(controller_experience_t *experience, controller_ru
 }
 
 controller_prompts_t controller_prompts_of_step(const controller_run_t *run, uint64_t step,
-                                                const uint32_t *chosen, size_t count)
+                                                const tr_rows_t *rows)
 {
-    const tr_order_t order = controller_run_order(run, &run->rows);
+    const tr_order_t order = controller_run_order(run, &run->data.rows);
     uint64_t number = tr_order_taken(&order, step - 1);
     return (controller_prompts_t){
         .phase = "rollout",
-        .rows = &run->rows,
-        .chosen = chosen,
-        .count = count,
+        .rows = rows,
         .seed = run->recipe->seed,
         .number = number,
         // An id names one response of the run.
@@ -235,7 +232,7 @@ tr_status controller_generation_report(const controller_run_t *run,
                                        const controller_experience_t *e,
                                        controller_record_t *record, tr_error_t *err)
 {
-    const tr_model_config_t *model = &run->model;
+    const tr_model_config_t *model = &run->data.model;
     // An end-of-sequence token can occur in a prompt too; only those of responses count.
     size_t ends = 0;
     for (size_t i = 0; i < e->count; i++) {
@@ -261,9 +258,9 @@ tr_status controller_generation_write(const controller_run_t *run, const tr_rows
     for (size_t i = 0; i < e->count && i < most && status == TR_OK; i++) {
         size_t n, length;
         const int32_t *response = controller_experience_response(e, i, &n);
-        char *text = tr_tokenizer_decode(&length, run->tokenizer, response, n,
+        char *text = tr_tokenizer_decode(&length, run->data.tokenizer, response, n,
                                          TR_DECODE_SKIP_SPECIAL | TR_DECODE_CONTINUES);
-        uint32_t row = e->rows[i / e->samples];
+        size_t row = i / e->samples;
         // Conversations in full are the result of a run without training.
         json_t *messages = tr_algorithm_learns(run->algorithm)
                                ? NULL
@@ -285,8 +282,9 @@ tr_status controller_generation_write(const controller_run_t *run, const tr_rows
     return status;
 }
 
-tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,
-                                              const controller_experience_t *e, tr_error_t *err)
+tr_status controller_generation_write_samples(const controller_run_t *run, const tr_rows_t *rows,
+                                              uint64_t step, const controller_experience_t *e,
+                                              tr_error_t *err)
 {
     const tr_recipe_samples_t *options = &run->recipe->samples;
     // Without training the responses are the result of the run, so none is left out.
@@ -295,5 +293,5 @@ tr_status controller_generation_write_samples(const controller_run_t *run, uint6
     bool due = all || (options->every > 0 &&
                        (step == 1 || step == run->recipe->steps || step % options->every == 0));
     size_t most = all ? e->count : due ? options->count : 0;
-    return controller_generation_write(run, &run->rows, NULL, step, e, most, err);
+    return controller_generation_write(run, rows, NULL, step, e, most, err);
 }

@@ -8,10 +8,8 @@
 
 /// Prompts that get responses, and the random numbers that these are sampled with.
 typedef struct controller_prompts {
-    const char *phase;      ///< what is being done with them, for people
-    const tr_rows_t *rows;  ///< where they stand
-    const uint32_t *chosen; ///< [count] indices of rows
-    size_t count;
+    const char *phase;     ///< what is being done with them, for people
+    const tr_rows_t *rows; ///< all of these
     uint64_t seed;
     uint64_t number;  ///< of the first: seed, number and sample's number address a response's draws
     int64_t first_id; ///< of the responses' ids for judges, which count on from it
@@ -24,10 +22,10 @@ typedef struct controller_prompts {
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
                               const controller_prompts_t *prompts, tr_error_t *err);
 
-/// chosen: [count] of the run's rows, as the prompts of training step `step`: a prompt that returns
-/// in a later epoch is sampled anew.
+/// rows as the prompts of training step `step`: a prompt that returns in a later epoch is sampled
+/// anew.
 controller_prompts_t controller_prompts_of_step(const controller_run_t *run, uint64_t step,
-                                                const uint32_t *chosen, size_t count);
+                                                const tr_rows_t *rows);
 
 /// Adds the metrics of the responses themselves (lengths, ends, kept tokens), for every algorithm
 /// that generates.
@@ -36,8 +34,9 @@ tr_status controller_generation_report(const controller_run_t *run,
                                        controller_record_t *record, tr_error_t *err);
 
 /// Writes to samples.jsonl, when due, the first responses of the step's batch with their scores;
-/// without training, all of them.
-tr_status controller_generation_write_samples(const controller_run_t *run, uint64_t step,
+/// without training, all of them. rows: its prompts.
+tr_status controller_generation_write_samples(const controller_run_t *run, const tr_rows_t *rows,
+                                              uint64_t step,
                                               const controller_experience_t *experience,
                                               tr_error_t *err);
 

@@ -176,18 +176,6 @@ static char *text_of(const controller_judges_t *self, const int32_t *ids, size_t
     return text;
 }
 
-/// The row's other columns (reference answers and the like), which judges may read.
-static json_t *columns_of(const controller_judges_t *self, uint32_t row)
-{
-    // Without the prompt, which travels as such.
-    char *text = tr_dataset_extras(self->rows->dataset, row, self->rows->prompt_column);
-    // The data set wrote this text itself, so it can be read.
-    json_t *columns = json_loads(text, JSON_ALLOW_NUL, NULL);
-    free(text);
-    TR_ASSERT(columns != NULL, "row %u's columns are no JSON", row);
-    return columns;
-}
-
 /// One response as proto/score.h sends it. *bytes: about its size in a message.
 static json_t *sample_of(const controller_judges_t *self, size_t index,
                          const tr_responses_t *responses, size_t r, uint32_t row, size_t *bytes)
@@ -196,7 +184,8 @@ static json_t *sample_of(const controller_judges_t *self, size_t index,
     const int32_t *ids = responses->ids + responses->starts[r];
     size_t count = (size_t)(responses->starts[r + 1] - responses->starts[r]);
     char *response = text_of(self, ids, count);
-    json_t *columns = columns_of(self, row);
+    // Reference answers and the like, without the prompt, which travels as such.
+    json_t *columns = tr_rows_others(self->rows, row);
     json_t *messages = tr_rows_conversation(self->rows, row, response, strlen(response));
     // Texts for judges that read, ids for judges that count or have the policy's tokenizer.
     const tr_sample_t sample = {

@@ -17,18 +17,19 @@
 typedef struct online {
     controller_run_t *run;
     uint64_t step;
-    uint32_t *rows; // [prompts]
+    tr_rows_t rows; // the prompts
     size_t prompts;
     controller_experience_t experience;
     size_t *best, *worst; // [prompts] indices of responses
 } online_t;
 
 /// The step's prompts, by seed and step: a step that is repeated after a return takes the same.
-static void choose_prompts(online_t *o)
+static tr_status read_prompts(online_t *o, tr_error_t *err)
 {
-    const tr_order_t order = controller_run_order(o->run, &o->run->rows);
-    o->rows = tr_calloc(order.batch, sizeof *o->rows);
-    o->prompts = tr_order_batch(o->rows, &order, o->step - 1);
+    const tr_order_t order = controller_run_order(o->run, &o->run->data.rows);
+    TR_TRY(controller_run_read(&o->rows, &o->run->data.rows, &order, o->step - 1, err));
+    o->prompts = o->rows.count;
+    return TR_OK;
 }
 
 // The choice
@@ -71,7 +72,7 @@ static void make_rows(tr_rows_t *rows, const online_t *o)
 {
     size_t group = o->run->algorithm->group;
     // Responses fit the model already, so no row is cut.
-    *rows = (tr_rows_t){.limit = o->run->model.max_positions};
+    *rows = (tr_rows_t){.limit = o->run->data.model.max_positions};
     // Copies: rows own their tokens, and the experience ends with the step.
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
@@ -94,14 +95,8 @@ static tr_status train(const online_t *o, controller_record_t *record, tr_error_
 {
     tr_rows_t rows;
     make_rows(&rows, o);
-    // Every row that was made is of this step.
-    uint32_t *all = tr_calloc(rows.count + 1, sizeof *all);
-    for (size_t i = 0; i < rows.count; i++) {
-        all[i] = (uint32_t)i;
-    }
-    tr_status status = controller_rows_train(o->run, &rows, all, rows.count, o->step, record, err);
+    tr_status status = controller_rows_train(o->run, &rows, o->step, record, err);
     tr_rows_release(&rows);
-    free(all);
     return status;
 }
 
@@ -144,8 +139,7 @@ static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *
 {
     controller_run_t *run = o->run;
     double began = tr_clock_seconds();
-    const controller_prompts_t prompts =
-        controller_prompts_of_step(run, o->step, o->rows, o->prompts);
+    const controller_prompts_t prompts = controller_prompts_of_step(run, o->step, &o->rows);
     TR_TRY(controller_generate(&o->experience, run, &prompts, err));
     // Responses are there; some scores may still be missing.
     double generated = tr_clock_seconds();
@@ -162,7 +156,7 @@ static tr_status generate(online_t *o, controller_record_t *record, tr_error_t *
 static tr_status take_step(online_t *o, controller_record_t *record, tr_error_t *err)
 {
     bool trains = tr_algorithm_learns(o->run->algorithm);
-    choose_prompts(o);
+    TR_TRY(read_prompts(o, err));
     TR_TRY(generate(o, record, err));
     choose_responses(o);
     // Scores before the loss: the order of metrics in a line of metrics.jsonl.
@@ -170,7 +164,7 @@ static tr_status take_step(online_t *o, controller_record_t *record, tr_error_t 
     if (trains) {
         TR_TRY(train(o, record, err));
     }
-    TR_TRY(controller_generation_write_samples(o->run, o->step, &o->experience, err));
+    TR_TRY(controller_generation_write_samples(o->run, &o->rows, o->step, &o->experience, err));
     // The next step must generate with the weights that this one has made.
     return trains ? controller_run_publish(o->run, o->step, err) : TR_OK;
 }
@@ -181,7 +175,7 @@ tr_status controller_online_step(controller_run_t *run, uint64_t step, controlle
     online_t o = {.run = run, .step = step};
     tr_status status = take_step(&o, record, err);
     controller_experience_release(&o.experience);
+    tr_rows_release(&o.rows);
     free(o.best);
-    free(o.rows);
     return status;
 }

@@ -21,7 +21,7 @@ typedef struct ppo_step {
     tr_order_t order;
     uint64_t step;
     const tr_ppo_options_t *options;
-    uint32_t *rows; // [data.batch]
+    tr_rows_t rows; // the prompts
     controller_experience_t experience;
     json_t *actor, *critic;              // tallies of the metrics that the learners report
     double generated, assessed, trained; // seconds of each phase
@@ -65,7 +65,7 @@ static void doubt(ppo_step_t *s)
 static void penalise_missing_eos(ppo_step_t *s)
 {
     controller_experience_t *e = &s->experience;
-    const tr_model_config_t *model = &s->run->model;
+    const tr_model_config_t *model = &s->run->data.model;
     for (size_t i = 0; i < e->count; i++) {
         size_t n;
         const int32_t *response = controller_experience_response(e, i, &n);
@@ -208,10 +208,9 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
 {
     const tr_recipe_t *recipe = s->run->recipe;
     double rate = controller_run_rate(s->run, recipe->optimizer.learning_rate, s->step);
-    size_t count = tr_order_batch(s->rows, &s->order, s->step - 1);
+    TR_TRY(controller_run_read(&s->rows, &s->run->data.rows, &s->order, s->step - 1, err));
     double began = tr_clock_seconds();
-    const controller_prompts_t prompts =
-        controller_prompts_of_step(s->run, s->step, s->rows, count);
+    const controller_prompts_t prompts = controller_prompts_of_step(s->run, s->step, &s->rows);
     TR_TRY(controller_generate(&s->experience, s->run, &prompts, err));
     // Until the last response; the judges' remaining time counts as assess.
     s->generated = tr_clock_seconds() - began;
@@ -222,7 +221,7 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
     TR_TRY(report(s, rate, record, err));
     // Before publishing: weights of a step that was not exact must not be used.
     TR_TRY(check_promise(record, err));
-    TR_TRY(controller_generation_write_samples(s->run, s->step, &s->experience, err));
+    TR_TRY(controller_generation_write_samples(s->run, &s->rows, s->step, &s->experience, err));
     return controller_run_publish(s->run, s->step, err);
 }
 
@@ -232,13 +231,12 @@ tr_status controller_ppo_step(controller_run_t *run, uint64_t step, controller_r
     const tr_recipe_t *recipe = run->recipe;
     ppo_step_t s = {
         .run = run,
-        .order = controller_run_order(run, &run->rows),
+        .order = controller_run_order(run, &run->data.rows),
         .step = step,
         .options = &recipe->ppo,
-        .rows = tr_calloc(recipe->data.batch, sizeof *s.rows),
     };
     tr_status status = take_step(&s, record, err);
-    free(s.rows);
+    tr_rows_release(&s.rows);
     controller_experience_release(&s.experience);
     json_decref(s.actor);
     json_decref(s.critic);

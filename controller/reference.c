@@ -64,93 +64,113 @@ tr_status controller_reference_sync(controller_run_t *run, uint64_t step, tr_err
 
 /// How rows are asked: each once and in no order, or with mismatched completions in the batches
 /// that training and evaluation will take.
-static tr_order_t order_of(const controller_run_t *run, const tr_rows_t *rows)
+static tr_order_t order_of(const controller_run_t *run, const tr_corpus_t *corpus)
 {
     return tr_recipe_mismatches(run->recipe)
-               ? controller_run_order(run, rows)
-               : (tr_order_t){.size = rows->count, .batch = run->recipe->data.batch};
+               ? controller_run_order(run, corpus)
+               : (tr_order_t){.size = corpus->count, .batch = run->recipe->data.batch};
 }
 
 /// Number of batches to request: each row once, or with mismatched completions each step.
-static size_t batches_of(const controller_run_t *run, const tr_rows_t *rows)
+static size_t batches_of(const controller_run_t *run, const tr_corpus_t *corpus)
 {
-    const tr_order_t order = order_of(run, rows);
-    return tr_recipe_mismatches(run->recipe) && rows == &run->rows ? run->recipe->steps
-                                                                   : tr_order_steps(&order);
+    const tr_order_t order = order_of(run, corpus);
+    return tr_recipe_mismatches(run->recipe) && corpus == &run->data.rows ? run->recipe->steps
+                                                                          : tr_order_steps(&order);
 }
 
-/// The ragged batch `index`; the caller releases it.
-static void make_batch(controller_batch_t *batch, const controller_run_t *run,
-                       const tr_rows_t *rows, size_t index)
+/// The ragged batch `index` of its rows; the caller releases both, after a failure too.
+static tr_status make_batch(controller_batch_t *batch, tr_rows_t *rows, const controller_run_t *run,
+                            tr_corpus_t *corpus, size_t index, tr_error_t *err)
 {
-    const tr_order_t order = order_of(run, rows);
-    uint32_t *chosen = tr_calloc(order.batch + order.least, sizeof *chosen);
-    size_t count = tr_order_batch(chosen, &order, index);
-    controller_batch_init(batch, rows, chosen, count, tr_recipe_mismatches(run->recipe));
-    free(chosen);
+    const tr_order_t order = order_of(run, corpus);
+    *batch = (controller_batch_t){0};
+    TR_TRY(controller_run_read(rows, corpus, &order, index, err));
+    controller_batch_init(batch, rows, tr_recipe_mismatches(run->recipe));
+    return TR_OK;
 }
 
-/// Fills reference_starts, of sequences or of batches, and allocates the log-probs. *n: their
-/// number. *key: a hash of the tokens, of where they are cut, and of the reference's directory.
-static void lay_out(size_t *n, XXH64_hash_t *key, const controller_run_t *run, tr_rows_t *rows)
+/// The log-probs of a corpus while they are laid out.
+typedef struct layout {
+    size_t n;         // log-probs so far
+    XXH64_hash_t key; // of the tokens, of where they are cut, and of the reference's directory
+} layout_t;
+
+/// Where the log-probs of batch `index` begin: one start a batch where rows are mismatched, else
+/// one a row.
+static void lay_out_batch(layout_t *layout, tr_corpus_t *corpus, const controller_batch_t *batch,
+                          bool mismatched, size_t index)
+{
+    const tr_sequences_t *s = &batch->sequences;
+    const tr_rows_t *rows = batch->rows;
+    if (mismatched) {
+        corpus->reference_starts[index] = layout->n;
+    }
+    for (size_t i = 0; !mismatched && i < rows->count; i++) {
+        corpus->reference_starts[rows->numbers[i]] =
+            layout->n + (size_t)s->response_starts[rows->starts[i]];
+    }
+    // Cut sequences have fewer tokens than their rows: only the batch knows how many.
+    layout->n += batch->trained;
+    // Chained: each hash is the seed of the next, so the order of batches counts.
+    layout->key = XXH3_64bits_withSeed(batch->ids, batch->tokens * sizeof *batch->ids, layout->key);
+    layout->key = XXH3_64bits_withSeed(s->response_starts,
+                                       (s->count + 1) * sizeof *s->response_starts, layout->key);
+}
+
+/// Fills reference_starts, of rows or of batches, and allocates the log-probs.
+static tr_status lay_out(layout_t *layout, const controller_run_t *run, tr_corpus_t *corpus,
+                         tr_error_t *err)
 {
     const tr_recipe_t *recipe = run->recipe;
     // By its path: hashing the weights would read the whole model at every start.
     const char *model = recipe->reference != NULL ? recipe->reference : recipe->model;
-    bool mismatched = tr_recipe_mismatches(recipe);
-    // Room for either kind of start, and the end.
-    size_t items = rows->starts[rows->count], batches = batches_of(run, rows), at = 0;
-    // realloc: an attempt that failed (a lost learner) has left some.
-    rows->reference_starts =
-        tr_realloc(rows->reference_starts, (items + batches + 1) * sizeof *rows->reference_starts);
-    *n = 0;
-    *key = XXH3_64bits(model, strlen(model));
+    size_t batches = batches_of(run, corpus);
+    // Room for either kind of start. An attempt that failed (a lost learner) has left some.
+    corpus->reference_starts = tr_realloc(
+        corpus->reference_starts, (corpus->count + batches + 1) * sizeof *corpus->reference_starts);
+    *layout = (layout_t){.key = XXH3_64bits(model, strlen(model))};
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
-        make_batch(&batch, run, rows, i);
-        // The batch is made twice, here and for the request: keeping all would hold the data twice.
-        const tr_sequences_t *s = &batch.sequences;
-        // One start a batch where rows are mismatched, else one a sequence.
-        if (mismatched) {
-            rows->reference_starts[i] = *n;
+        tr_rows_t rows;
+        // The batch is made twice, here and for the request: keeping all would hold the data.
+        tr_status status = make_batch(&batch, &rows, run, corpus, i, err);
+        if (status == TR_OK) {
+            lay_out_batch(layout, corpus, &batch, tr_recipe_mismatches(recipe), i);
         }
-        for (size_t k = 0; !mismatched && k < s->count; k++) {
-            rows->reference_starts[at++] = *n + (size_t)s->response_starts[k];
-        }
-        // Cut sequences have fewer tokens than their rows: only the batch knows how many.
-        *n += batch.trained;
-        // Chained: each hash is the seed of the next, so the order of batches counts.
-        *key = XXH3_64bits_withSeed(batch.ids, batch.tokens * sizeof *batch.ids, *key);
-        *key = XXH3_64bits_withSeed(s->response_starts, (s->count + 1) * sizeof *s->response_starts,
-                                    *key);
         controller_batch_release(&batch);
+        tr_rows_release(&rows);
+        TR_TRY(status);
     }
     // + 1: not NULL even without a token, since NULL means that nothing was precomputed.
-    rows->reference = tr_realloc(rows->reference, (*n + 1) * sizeof *rows->reference);
+    corpus->reference = tr_realloc(corpus->reference, (layout->n + 1) * sizeof *corpus->reference);
+    return TR_OK;
 }
 
 /// Requests the log-probs of all batches, in order.
-static tr_status ask_all(controller_run_t *run, tr_rows_t *rows, tr_error_t *err)
+static tr_status ask_all(controller_run_t *run, tr_corpus_t *corpus, tr_error_t *err)
 {
-    size_t batches = batches_of(run, rows);
+    size_t batches = batches_of(run, corpus);
     // In the order in which lay_out counted them.
-    float *at = rows->reference;
+    float *at = corpus->reference;
     controller_run_phase(run, "reference");
     for (size_t i = 0; i < batches; i++) {
         controller_batch_t batch;
-        make_batch(&batch, run, rows, i);
+        tr_rows_t rows;
+        tr_status status = make_batch(&batch, &rows, run, corpus, i, err);
         // One at a time: a request's memory is that of a step's.
-        tr_status status = ask(at, run, &batch, err);
+        status = status == TR_OK ? ask(at, run, &batch, err) : status;
         at += batch.trained;
         controller_batch_release(&batch);
+        tr_rows_release(&rows);
         TR_TRY(status);
     }
     return TR_OK;
 }
 
 /// Reads the file if it has this key. *found: whether it has.
-static tr_status read_all(bool *found, tr_rows_t *rows, size_t n, const char *path, const char *key,
-                          tr_error_t *err)
+static tr_status read_all(bool *found, tr_corpus_t *rows, size_t n, const char *path,
+                          const char *key, tr_error_t *err)
 {
     tr_safetensors_t *file = NULL;
     *found = false;
@@ -167,7 +187,7 @@ static tr_status read_all(bool *found, tr_rows_t *rows, size_t n, const char *pa
 }
 
 /// Writes the log-probs with their key.
-static tr_status write_all(const tr_rows_t *rows, size_t n, const char *path, const char *key,
+static tr_status write_all(const tr_corpus_t *rows, size_t n, const char *path, const char *key,
                            tr_error_t *err)
 {
     const tr_safetensors_entry_t entry = {"logprobs", TR_F32, 1, {n}, rows->reference, NULL};
@@ -176,7 +196,7 @@ static tr_status write_all(const tr_rows_t *rows, size_t n, const char *path, co
 }
 
 /// Reads the log-probs from the file, or requests them and writes it.
-static tr_status fill(controller_run_t *run, tr_rows_t *rows, size_t n, const char *path,
+static tr_status fill(controller_run_t *run, tr_corpus_t *rows, size_t n, const char *path,
                       const char *key, tr_error_t *err)
 {
     bool found = false;
@@ -193,17 +213,16 @@ static tr_status fill(controller_run_t *run, tr_rows_t *rows, size_t n, const ch
     return write_all(rows, n, path, key, err);
 }
 
-tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows, const char *name,
-                                          tr_error_t *err)
+tr_status controller_reference_precompute(controller_run_t *run, tr_corpus_t *rows,
+                                          const char *name, tr_error_t *err)
 {
-    size_t n;
-    XXH64_hash_t hash;
+    layout_t layout;
+    TR_TRY(lay_out(&layout, run, rows, err));
     char key[17], *file = tr_format("reference-%s.safetensors", name);
     char *path = controller_rundir_file(run->rundir, file);
-    lay_out(&n, &hash, run, rows);
     // In hexadecimal: metadata of safetensors are texts.
-    snprintf(key, sizeof key, "%016llx", (unsigned long long)hash);
-    tr_status status = fill(run, rows, n, path, key, err);
+    snprintf(key, sizeof key, "%016llx", (unsigned long long)layout.key);
+    tr_status status = fill(run, rows, layout.n, path, key, err);
     if (status != TR_OK) { // no half-filled log-probs
         free(rows->reference);
         rows->reference = NULL;
@@ -217,14 +236,13 @@ tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows
 static void recall(float *logprobs, const controller_batch_t *batch)
 {
     const tr_rows_t *rows = batch->rows;
-    for (size_t i = 0; i < batch->count; i++) {
-        size_t row = batch->indices[i];
-        for (size_t k = rows->starts[row]; k < rows->starts[row + 1]; k++) {
-            // Cut as in the batch that was sent: lay_out counted the same tokens.
-            size_t n = controller_batch_trained(rows, &rows->sequences[k]);
-            memcpy(logprobs, rows->reference + rows->reference_starts[k], n * sizeof *logprobs);
-            logprobs += n;
-        }
+    const int32_t *starts = batch->sequences.response_starts;
+    for (size_t i = 0; i < rows->count; i++) {
+        // Cut as in the batch that was sent: lay_out counted the same tokens.
+        size_t first = (size_t)starts[rows->starts[i]], end = (size_t)starts[rows->starts[i + 1]];
+        memcpy(logprobs + first,
+               rows->corpus->reference + rows->corpus->reference_starts[rows->numbers[i]],
+               (end - first) * sizeof *logprobs);
     }
 }
 
@@ -232,13 +250,13 @@ tr_status controller_reference_logprobs(float *logprobs, controller_run_t *run,
                                         const controller_batch_t *batch, size_t index,
                                         tr_error_t *err)
 {
-    const tr_rows_t *rows = batch->rows;
-    if (rows->reference == NULL) {
+    const tr_corpus_t *corpus = batch->rows->corpus;
+    if (corpus == NULL || corpus->reference == NULL) {
         return ask(logprobs, run, batch, err);
     }
     if (tr_recipe_mismatches(run->recipe)) {
         // Mismatched completions depend on the batch, so whole batches were precomputed, not rows.
-        memcpy(logprobs, rows->reference + rows->reference_starts[index],
+        memcpy(logprobs, corpus->reference + corpus->reference_starts[index],
                batch->trained * sizeof *logprobs);
     } else {
         recall(logprobs, batch);

@@ -17,13 +17,13 @@ tr_status controller_reference_logprobs(float *logprobs, controller_run_t *run,
                                         const controller_batch_t *batch, size_t index,
                                         tr_error_t *err);
 
-/// Fills rows->reference with the log-probs of every sequence. KTO's mismatched completions differ
-/// in every epoch, so there it is filled for every batch to come (a step of run->rows, data.batch
-/// rows of run->eval_rows). Reads the file reference-NAME.safetensors of the run directory if it
-/// was made of these tokens by this reference; else requests them and writes the file. A file that
+/// Fills rows->reference with the log-probs of every row. KTO's mismatched completions differ in
+/// every epoch, so there it is filled for every batch to come (a step of the training rows, a batch
+/// of the held-out ones). Reads the file reference-NAME.safetensors of the run directory if it was
+/// made of these tokens by this reference; else requests them and writes the file. A file that
 /// cannot be read is made again, with a warning.
-tr_status controller_reference_precompute(controller_run_t *run, tr_rows_t *rows, const char *name,
-                                          tr_error_t *err);
+tr_status controller_reference_precompute(controller_run_t *run, tr_corpus_t *rows,
+                                          const char *name, tr_error_t *err);
 
 /// After step `step`, when it is due and the recipe has the reference follow the policy
 /// (sync_ref_model): mixes the policy into it.

@@ -1,7 +1,7 @@
 // From a recipe to rows: fills the options of common/data from the recipe's keys and from the row
 // of its algorithm (common/recipe/algorithms.c).
 //
-// common/data/rows.h describes the stages from file to tokens; controller/batch.h comes next on a
+// common/data/corpus.h describes the stages from file to tokens; controller/batch.h comes next on a
 // row's way.
 #include "controller/rows.h"
 
@@ -14,12 +14,14 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
     const tr_recipe_data_t *data = &recipe->data;
     const char *key = algorithm->max_length_key;
+    const uint64_t answer = recipe->generation.max_new_tokens;
     // A key that the algorithm does not read has its default, so none of these asks which one runs.
     *options = (tr_rows_options_t){
         .kinds = algorithm->rows,
         .limit_key = key != NULL ? key : "data.max_prompt_length, or the model's positions",
         .limit = tr_recipe_row_limit(recipe, positions),
         .packing = recipe->sft.packing,
+        .drop = data->on_bad_row == TR_ON_BAD_ROW_DROP,
         .completion_only = recipe->sft.completion_only_loss,
         .assistant_only = recipe->sft.assistant_only_loss ? "sft.assistant_only_loss" : NULL,
         .keep_end = recipe->dpo.truncation_mode == TR_TRUNCATION_KEEP_END,
@@ -28,24 +30,16 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
         .step_separator = recipe->reward.step_separator,
         .chat_template = (tr_chat_format_t)data->chat_template,
         .model = recipe->model,
+        .room = answer < positions ? positions - (size_t)answer : 0,
     };
 }
 
-tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const tr_recipe_t *recipe,
-                               const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
+/// What to do about bad rows is part of the sentence about them.
+static tr_status advise(tr_status status, const tr_corpus_t *corpus, tr_error_t *err)
 {
-    tr_rows_options_t options;
-    tr_dataset_t *dataset;
-    *rows = (tr_rows_t){0};
-    controller_rows_options(&options, recipe, positions);
-    // Bad rows are dropped or end the run, as the recipe says, before they are tokens.
-    TR_TRY(tr_dataset_new(&dataset, (const char *const *)files->items, files->count,
-                          recipe->data.on_bad_row == TR_ON_BAD_ROW_DROP, err));
-    // The kind follows from the columns of the files.
-    tr_status status =
-        tr_rows_init(rows, &dataset, tr_kind_of(dataset, &options), tokenizer, &options, err);
     const char *const *mistakes;
-    if (status != TR_OK && tr_dataset_mistakes(&mistakes, rows->dataset) > 0) {
+    if (status != TR_OK && corpus->survey != NULL && tr_survey_is_done(corpus->survey) &&
+        tr_survey_mistakes(&mistakes, corpus->survey) > 0) {
         char *sentence = tr_strdup(err->text);
         *err = (tr_error_t){0};
         tr_fail(err, status, "%s; data.on_bad_row: drop leaves such rows out", sentence);
@@ -54,14 +48,21 @@ tr_status controller_rows_read(tr_rows_t *rows, const tr_texts_t *files, const t
     return status;
 }
 
-tr_status controller_rows_load(tr_rows_t *rows, const tr_recipe_t *recipe,
-                               const tr_tokenizer_t *tokenizer, size_t positions, tr_error_t *err)
+const tr_texts_t *controller_rows_files(const tr_recipe_t *recipe)
 {
-    // Generating algorithms need prompts alone, others complete rows.
-    const tr_texts_t *files = tr_algorithm_generates(tr_recipe_algorithm(recipe))
-                                  ? &recipe->data.prompts
-                                  : &recipe->data.train;
-    return controller_rows_read(rows, files, recipe, tokenizer, positions, err);
+    return tr_algorithm_generates(tr_recipe_algorithm(recipe)) ? &recipe->data.prompts
+                                                               : &recipe->data.train;
+}
+
+tr_status controller_rows_open(tr_corpus_t *corpus, const tr_texts_t *files,
+                               const tr_recipe_t *recipe, const tr_tokenizer_t *tokenizer,
+                               size_t positions, bool wait, tr_error_t *err)
+{
+    tr_rows_options_t options;
+    controller_rows_options(&options, recipe, positions);
+    TR_TRY(tr_corpus_open(corpus, (const char *const *)files->items, files->count, tokenizer,
+                          &options, err));
+    return advise(tr_corpus_survey(corpus, wait, err), corpus, err);
 }
 
 // A run's data
@@ -103,17 +104,24 @@ static tr_status check_stop_ids(const controller_data_t *data, const tr_recipe_t
 }
 
 /// What the recipe says of rows must be about rows such as these.
-static tr_status check_rows(const controller_data_t *data, const tr_recipe_t *recipe,
-                            tr_error_t *err)
+static tr_status check_kinds(const controller_data_t *data, const tr_recipe_t *recipe,
+                             tr_error_t *err)
 {
     char *key = tr_recipe_key_without_rows(recipe, data->rows.kinds | data->eval_rows.kinds);
-    if (key != NULL) {
-        tr_fail(err, TR_ERR_ARGUMENT,
-                "%s: no row of the data files is of the kind that has this key read: leave it out",
-                key);
-        free(key);
-        return TR_ERR_ARGUMENT;
+    if (key == NULL) {
+        return TR_OK;
     }
+    tr_fail(err, TR_ERR_ARGUMENT,
+            "%s: no row of the data files is of the kind that has this key read: leave it out",
+            key);
+    free(key);
+    return TR_ERR_ARGUMENT;
+}
+
+/// There must be as many rows as the recipe wants.
+static tr_status check_counts(const controller_data_t *data, const tr_recipe_t *recipe,
+                              tr_error_t *err)
+{
     if (tr_recipe_mismatches(recipe) && data->eval_rows.count == 1) {
         return tr_fail(
             err, TR_ERR_ARGUMENT,
@@ -136,27 +144,46 @@ static tr_status check_rows(const controller_data_t *data, const tr_recipe_t *re
     return TR_OK;
 }
 
-tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recipe, tr_error_t *err)
+tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recipe, bool wait,
+                               tr_error_t *err)
 {
     *data = (controller_data_t){0};
     TR_TRY(load_model(data, recipe, err));
     TR_TRY(check_stop_ids(data, recipe, err));
     size_t positions = data->model.max_positions;
-    TR_TRY(controller_rows_load(&data->rows, recipe, data->tokenizer, positions, err));
+    TR_TRY(controller_rows_open(&data->rows, controller_rows_files(recipe), recipe, data->tokenizer,
+                                positions, wait, err));
     if (recipe->data.eval.count > 0) {
-        TR_TRY(controller_rows_read(&data->eval_rows, &recipe->data.eval, recipe, data->tokenizer,
-                                    positions, err));
+        TR_TRY(controller_rows_open(&data->eval_rows, &recipe->data.eval, recipe, data->tokenizer,
+                                    positions, wait, err));
     }
-    return check_rows(data, recipe, err);
+    TR_TRY(check_counts(data, recipe, err));
+    return controller_data_surveyed(data) ? controller_data_settle(data, recipe, err) : TR_OK;
+}
+
+bool controller_data_surveyed(const controller_data_t *data)
+{
+    return tr_corpus_surveyed(&data->rows) && tr_corpus_surveyed(&data->eval_rows);
+}
+
+tr_status controller_data_settle(controller_data_t *data, const tr_recipe_t *recipe,
+                                 tr_error_t *err)
+{
+    tr_corpus_t *const corpora[] = {&data->rows, &data->eval_rows};
+    for (size_t i = 0; i < 2; i++) {
+        TR_TRY(advise(tr_corpus_settle(corpora[i], err), corpora[i], err));
+    }
+    return check_kinds(data, recipe, err);
 }
 
 void controller_data_print_mistakes(FILE *out, const controller_data_t *data)
 {
-    const tr_rows_t *rows[] = {&data->rows, &data->eval_rows};
+    const tr_corpus_t *const corpora[] = {&data->rows, &data->eval_rows};
     for (size_t i = 0; i < 2; i++) {
         const char *const *mistakes;
-        size_t count =
-            rows[i]->dataset != NULL ? tr_dataset_mistakes(&mistakes, rows[i]->dataset) : 0;
+        const tr_survey_t *survey = corpora[i]->survey;
+        bool known = survey != NULL && tr_survey_is_done(survey);
+        size_t count = known ? tr_survey_mistakes(&mistakes, survey) : 0;
         // a single one is the failure's own sentence
         for (size_t k = 0; count > 1 && k < count; k++) {
             fprintf(out, "%s\n", mistakes[k]);
@@ -166,7 +193,7 @@ void controller_data_print_mistakes(FILE *out, const controller_data_t *data)
 
 void controller_data_release(controller_data_t *data)
 {
-    tr_rows_release(&data->rows);
-    tr_rows_release(&data->eval_rows);
+    tr_corpus_release(&data->rows);
+    tr_corpus_release(&data->eval_rows);
     tr_tokenizer_destroy(&data->tokenizer);
 }

@@ -46,16 +46,16 @@ static void put_step_labels(tr_message_t *message, const controller_batch_t *rag
 static void put_columns(tr_message_t *message, const controller_batch_t *ragged)
 {
     const tr_rows_t *rows = ragged->rows;
-    int32_t *labels = tr_calloc(ragged->count, sizeof *labels);
-    float *margins = tr_calloc(ragged->count, sizeof *margins);
-    for (size_t i = 0; i < ragged->count; i++) {
+    int32_t *labels = tr_calloc(rows->count, sizeof *labels);
+    float *margins = tr_calloc(rows->count, sizeof *margins);
+    for (size_t i = 0; i < rows->count; i++) {
         // The chosen side of a pair comes first, and has its margin.
-        const tr_sequence_t *first = &rows->sequences[rows->starts[ragged->indices[i]]];
+        const tr_sequence_t *first = &rows->sequences[rows->starts[i]];
         labels[i] = first->label;
         margins[i] = first->margin;
     }
     if (rows->labelled) {
-        tr_message_add_vector(message, "desirable", TR_I32, ragged->count, labels);
+        tr_message_add_vector(message, "desirable", TR_I32, rows->count, labels);
     }
     // Labelled steps use the mask as their labels, so it does not go along as a mask too.
     if (rows->steps) {
@@ -64,7 +64,7 @@ static void put_columns(tr_message_t *message, const controller_batch_t *ragged)
         tr_message_add_vector(message, "mask", TR_F32, ragged->trained, ragged->mask);
     }
     if (rows->margins) {
-        tr_message_add_vector(message, "margins", TR_F32, ragged->count, margins);
+        tr_message_add_vector(message, "margins", TR_F32, rows->count, margins);
     }
     free(margins);
     free(labels);
@@ -85,7 +85,7 @@ static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
     tr_message_t *message = tr_message_new("request");
     tr_message_set_body(message, body);
     // Without a row there is no tensor, and no epoch either.
-    if (batch->ragged.count > 0) {
+    if (batch->ragged.rows->count > 0) {
         tr_sequences_put(message, &batch->ragged.sequences);
         put_columns(message, &batch->ragged);
     }
@@ -97,17 +97,16 @@ static tr_status ask_actor(batch_t *batch, json_t *body, tr_error_t *err)
     return controller_calls_finish(run->calls, err);
 }
 
-/// Sends rows chosen: [count] through reference and actor. index: controller_reference_logprobs.
-/// body: of the pass; taken. The caller releases *batch, after a failure too.
+/// Sends rows through reference and actor. index: controller_reference_logprobs. body: of the pass;
+/// taken. The caller releases *batch, after a failure too.
 static tr_status batch_run(batch_t *batch, controller_run_t *run, const tr_rows_t *rows,
-                           const uint32_t *chosen, size_t count, size_t index, json_t *body,
-                           tr_error_t *err)
+                           size_t index, json_t *body, tr_error_t *err)
 {
     // From here on there is something to release, whatever fails.
     *batch = (batch_t){.run = run};
-    controller_batch_init(&batch->ragged, rows, chosen, count, tr_recipe_mismatches(run->recipe));
+    controller_batch_init(&batch->ragged, rows, tr_recipe_mismatches(run->recipe));
     // The reference first: its log-probs are an input of the loss.
-    if (count > 0 && tr_recipe_reads_reference(run->recipe)) {
+    if (rows->count > 0 && tr_recipe_reads_reference(run->recipe)) {
         batch->reference = tr_calloc(batch->ragged.trained + 1, sizeof *batch->reference);
         tr_status status =
             controller_reference_logprobs(batch->reference, run, &batch->ragged, index, err);
@@ -148,7 +147,7 @@ static tr_status report(const batch_t *batch, uint64_t step, double rate, double
                         controller_record_t *record, tr_error_t *err)
 {
     controller_run_t *run = batch->run;
-    const tr_order_t order = controller_run_order(run, &run->rows);
+    const tr_order_t order = controller_run_order(run, &run->data.rows);
     TR_TRY(controller_record_add_tally(record, batch->metrics, "", err));
     // Behind the tally, of whose means it is made.
     TR_TRY(put_margin(record, "", err));
@@ -170,8 +169,7 @@ static uint64_t tokens_of(const batch_t *batch)
     return (uint64_t)batch->ragged.sequences.starts[batch->ragged.matched];
 }
 
-tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
-                                const uint32_t *chosen, size_t count, uint64_t step,
+tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows, uint64_t step,
                                 controller_record_t *record, tr_error_t *err)
 {
     // Rows of online_dpo come from this step's responses; the update is the same.
@@ -180,8 +178,9 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
     double began = controller_run_phase(run, "train");
     // One epoch of one minibatch: these algorithms make one update a step, or none where
     // online_dpo's responses are all ties.
-    tr_status status = batch_run(&batch, run, rows, chosen, count, step - 1,
-                                 controller_run_train_pass(run, step, count > 0, 1, rate), err);
+    tr_status status =
+        batch_run(&batch, run, rows, step - 1,
+                  controller_run_train_pass(run, step, rows->count > 0, 1, rate), err);
     if (status == TR_OK) {
         // Only of steps that succeeded: a repeated step counts once.
         run->tokens += tokens_of(&batch);
@@ -198,11 +197,13 @@ tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
 tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_record_t *record,
                                tr_error_t *err)
 {
-    const tr_order_t order = controller_run_order(run, &run->rows);
-    uint32_t *chosen = tr_calloc(order.batch + order.least, sizeof *chosen);
-    size_t count = tr_order_batch(chosen, &order, step - 1);
-    tr_status status = controller_rows_train(run, &run->rows, chosen, count, step, record, err);
-    free(chosen);
+    const tr_order_t order = controller_run_order(run, &run->data.rows);
+    tr_rows_t rows;
+    tr_status status = controller_run_read(&rows, &run->data.rows, &order, step - 1, err);
+    if (status == TR_OK) {
+        status = controller_rows_train(run, &rows, step, record, err);
+    }
+    tr_rows_release(&rows);
     return status;
 }
 
@@ -212,18 +213,22 @@ tr_status controller_rows_step(controller_run_t *run, uint64_t step, controller_
 static tr_status measure(json_t *tally, controller_run_t *run, const tr_order_t *order,
                          size_t index, tr_error_t *err)
 {
-    batch_t batch;
-    uint32_t *chosen = tr_calloc(order->batch + order->least, sizeof *chosen);
-    size_t count = tr_order_batch(chosen, order, index);
+    batch_t batch = {0};
+    tr_rows_t rows;
+    tr_status status = controller_run_read(&rows, &run->data.eval_rows, order, index, err);
+    if (status != TR_OK) {
+        goto done;
+    }
     // The step that is finished: the learner refuses any other. The rate changes nothing.
     json_t *body = controller_run_train_pass(run, run->step, 1, 1, 0.0);
     json_object_set_new(body, "evaluate", json_true());
-    tr_status status = batch_run(&batch, run, &run->eval_rows, chosen, count, index, body, err);
+    status = batch_run(&batch, run, &rows, index, body, err);
     if (status == TR_OK) {
         status = tr_tally_add(tally, batch.metrics, "metrics", err);
     }
+done:
     batch_release(&batch);
-    free(chosen);
+    tr_rows_release(&rows);
     return status;
 }
 
@@ -232,7 +237,7 @@ tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *r
 {
     // Batches of tallies add up to means over all held-out rows: sums with their weights, so that
     // a smaller last batch counts for less.
-    const tr_order_t order = controller_run_order(run, &run->eval_rows);
+    const tr_order_t order = controller_run_order(run, &run->data.eval_rows);
     json_t *tally = json_object();
     tr_status status = TR_OK;
     controller_run_phase(run, "evaluate");
@@ -254,20 +259,17 @@ tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *r
 char *controller_rows_advice(const controller_run_t *run)
 {
     tr_kto_advice_t advice;
-    size_t desirable = 0;
-    if (!run->rows.labelled) {
+    if (!run->data.rows.labelled) {
         return NULL;
     }
-    for (size_t i = 0; i < run->rows.count; i++) {
-        // KTO's rows have one sequence each.
-        desirable += run->rows.sequences[i].label;
-    }
-    tr_kto_advise(&advice, desirable, run->rows.count - desirable, &run->recipe->kto.loss);
+    // KTO's rows have one sequence each.
+    const size_t desirable = tr_survey_wait(run->data.rows.survey)->desirable;
+    tr_kto_advise(&advice, desirable, run->data.rows.count - desirable, &run->recipe->kto.loss);
     return advice.balanced
                ? NULL
                : tr_format("kto: %zu desirable and %zu undesirable rows: either "
                            "desirable_weight in [%g, %g] or undesirable_weight in [%g, %g] would "
                            "balance them",
-                           desirable, run->rows.count - desirable, advice.desirable_low,
+                           desirable, run->data.rows.count - desirable, advice.desirable_low,
                            advice.desirable_high, advice.undesirable_low, advice.undesirable_high);
 }

@@ -61,7 +61,7 @@ static tr_status report_time(controller_run_t *run, controller_record_t *record,
     const tr_recipe_t *recipe = run->recipe;
     // In the actor's process the reference is part of the actor's time.
     bool separate = recipe->roles.reference.separate && tr_recipe_reads_reference(recipe);
-    const tr_order_t order = controller_run_order(run, &run->rows);
+    const tr_order_t order = controller_run_order(run, &run->data.rows);
     uint64_t prompts =
         tr_order_taken(&order, record->step) - tr_order_taken(&order, record->step - 1);
     double episodes = (double)(prompts * recipe->generation.samples);
@@ -153,6 +153,81 @@ static bool is_over(const controller_run_t *run)
     return early != NULL || run->step == run->recipe->steps;
 }
 
+/// Reports the rows that data.on_bad_row left out.
+static void note_dropped(controller_run_t *run, const tr_corpus_t *corpus, const char *key)
+{
+    // A corpus without a survey is empty. In the end no bad row is left that was not dropped.
+    size_t dropped = corpus->survey != NULL ? tr_survey_wait(corpus->survey)->bad : 0;
+    if (dropped > 0) {
+        controller_run_warn(run, "data",
+                            tr_format("%s: %zu of %zu rows are bad and were dropped; "
+                                      "logs/controller.log names them",
+                                      key, dropped, dropped + tr_dataset_size(corpus->dataset)));
+    }
+}
+
+/// Reports the prompts behind which the model has no room for max_new_tokens.
+static void note_room(controller_run_t *run)
+{
+    const size_t positions = run->data.model.max_positions;
+    const tr_found_t *found = tr_survey_wait(run->data.rows.survey);
+    if (found->crowded > 0) {
+        controller_run_warn(
+            run, "data",
+            tr_format("generation.max_new_tokens is %" PRIu64 ", and the model has %zu positions: "
+                      "responses to %zu of %zu prompts are cut earlier, behind the longest prompt "
+                      "after %zu tokens",
+                      run->recipe->generation.max_new_tokens, positions, found->crowded,
+                      run->data.rows.count, positions - found->longest_prompt));
+    }
+}
+
+/// Whether every row was looked at.
+static bool surveyed(const void *context)
+{
+    const controller_run_t *run = context;
+    return controller_data_surveyed(&run->data);
+}
+
+static bool surveyed_or_stopped(const void *context)
+{
+    const controller_run_t *run = context;
+    return surveyed(run) || *run->stop > 0;
+}
+
+/// Once every row was looked at: what is to be said of them, or what is wrong with them. wait: for
+/// that; else it may be done by a later call.
+static tr_status settle_data(controller_run_t *run, bool wait, tr_error_t *err)
+{
+    if (run->settled || !(wait || surveyed(run))) {
+        return TR_OK;
+    }
+    if (!surveyed(run)) { // workers are heard meanwhile, and whoever stops the run
+        controller_run_phase(run, "check rows");
+        TR_TRY(controller_calls_until(run->calls, surveyed_or_stopped, run, err));
+        if (!surveyed(run)) {
+            return tr_fail(err, TR_ERR_INTERRUPTED, "stopped before all rows were checked");
+        }
+    }
+    tr_status status = controller_data_settle(&run->data, run->recipe, err);
+    if (status != TR_OK) {
+        controller_data_print_mistakes(stdout, &run->data);
+        return status;
+    }
+    run->settled = true;
+    bool generates = tr_algorithm_generates(run->algorithm);
+    note_dropped(run, &run->data.rows, generates ? "data.prompts" : "data.train");
+    note_dropped(run, &run->data.eval_rows, "data.eval");
+    if (generates) {
+        note_room(run);
+    }
+    char *advice = controller_rows_advice(run);
+    if (advice != NULL) {
+        controller_run_warn(run, "data", advice);
+    }
+    return TR_OK;
+}
+
 /// The next step, and its checkpoint when one is due.
 static tr_status advance(controller_run_t *run, tr_error_t *err)
 {
@@ -162,6 +237,8 @@ static tr_status advance(controller_run_t *run, tr_error_t *err)
     tr_status status = take_step(run, &record, err);
     controller_record_release(&record);
     TR_TRY(status);
+    // A bad row of a large file ends the run as soon as it is known.
+    TR_TRY(settle_data(run, false, err));
     // The best weights so far are kept, and the last ones are those that final/ has.
     run->stopping = *run->stop > 0;
     bool due = checkpoint_due(run) || run->best.step == run->step || is_over(run) || run->stopping;
@@ -175,9 +252,9 @@ static tr_status prepare(controller_run_t *run, tr_error_t *err)
     if (!tr_recipe_precomputes_reference(run->recipe) || run->reference_known) {
         return TR_OK;
     }
-    TR_TRY(controller_reference_precompute(run, &run->rows, "train", err));
-    if (run->eval_rows.count > 0) {
-        TR_TRY(controller_reference_precompute(run, &run->eval_rows, "eval", err));
+    TR_TRY(controller_reference_precompute(run, &run->data.rows, "train", err));
+    if (run->data.eval_rows.count > 0) {
+        TR_TRY(controller_reference_precompute(run, &run->data.eval_rows, "eval", err));
     }
     run->reference_known = true;
     // The log-probs are all that is read of the reference, so its memory is released.
@@ -230,79 +307,29 @@ static tr_status take_all_steps(controller_run_t *run, tr_error_t *err)
 
 // Life cycle
 
-/// A checksum of all tokens, where prompts end and what is learnt.
-static uint64_t checksum_of(const tr_rows_t *rows)
-{
-    XXH64_hash_t sum = 0;
-    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
-        const tr_sequence_t *s = &rows->sequences[i];
-        const uint64_t shape[] = {s->length, s->prompt, s->label};
-        sum = XXH3_64bits_withSeed(shape, sizeof shape, sum);
-        sum = XXH3_64bits_withSeed(s->ids, s->length * sizeof *s->ids, sum);
-    }
-    return sum;
-}
-
 /// What `troupe check` reads too. After a failure close_run releases what was read.
 static tr_status load_data(controller_run_t *run, tr_error_t *err)
 {
-    controller_data_t data;
-    tr_status status = controller_data_load(&data, run->recipe, err);
+    tr_status status = controller_data_load(&run->data, run->recipe, false, err);
     // standard output is the user's terminal, standard error a log
-    controller_data_print_mistakes(stdout, &data);
-    run->tokenizer = data.tokenizer;
-    run->model = data.model;
-    run->end_added = data.end_added;
-    run->rows = data.rows;
-    run->eval_rows = data.eval_rows;
-    run->data = status == TR_OK ? checksum_of(&data.rows) : 0;
-    return status;
-}
-
-/// Reports the rows that data.on_bad_row left out.
-static void note_dropped(controller_run_t *run, const tr_rows_t *rows, const char *key)
-{
-    // Rows without a dataset are empty ones.
-    size_t dropped = rows->dataset != NULL ? tr_dataset_dropped(rows->dataset) : 0;
-    if (dropped > 0) {
-        controller_run_warn(run, "data",
-                            tr_format("%s: %zu of %zu rows are bad and were dropped; "
-                                      "logs/controller.log names them",
-                                      key, dropped, dropped + tr_dataset_size(rows->dataset)));
-    }
-}
-
-/// Reports the prompts behind which the model has no room for max_new_tokens.
-static void note_room(controller_run_t *run)
-{
-    const size_t positions = run->model.max_positions;
-    const uint64_t most = run->recipe->generation.max_new_tokens;
-    size_t cut = 0, longest = 0;
-    for (size_t i = 0; i < run->rows.count; i++) {
-        size_t prompt = run->rows.sequences[run->rows.starts[i]].prompt;
-        cut += most > positions - prompt;
-        longest = prompt > longest ? prompt : longest;
-    }
-    if (cut > 0) {
-        controller_run_warn(
-            run, "data",
-            tr_format("generation.max_new_tokens is %" PRIu64 ", and the model has %zu positions: "
-                      "responses to %zu of %zu prompts are cut earlier, behind the longest prompt "
-                      "after %zu tokens",
-                      most, positions, cut, run->rows.count, positions - longest));
-    }
+    controller_data_print_mistakes(stdout, &run->data);
+    TR_TRY(status);
+    const tr_dataset_t *held_out = run->data.eval_rows.dataset;
+    run->checksum = tr_dataset_checksum(run->data.rows.dataset);
+    run->eval_checksum = held_out != NULL ? tr_dataset_checksum(held_out) : 0;
+    return TR_OK;
 }
 
 /// Says that what texts are learnt to end with is none of the model's end tokens.
 static void note_end(controller_run_t *run)
 {
-    int32_t eos = tr_tokenizer_eos(run->tokenizer);
-    if (run->end_added) {
+    int32_t eos = tr_tokenizer_eos(run->data.tokenizer);
+    if (run->data.end_added) {
         controller_run_warn(
             run, "data",
             tr_format("the tokenizer's end token %s (%d) is none of the model's "
                       "(eos_token_id): it ends responses as they do, and saved models say so",
-                      tr_tokenizer_token(run->tokenizer, eos), eos));
+                      tr_tokenizer_token(run->data.tokenizer, eos), eos));
     }
 }
 
@@ -342,7 +369,8 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     run->calls = controller_calls_new(run->broker, stop);
     if (tr_algorithm_generates(run->algorithm)) {
         // Judges score responses, so algorithms on rows have none.
-        run->judges = controller_judges_new(&run->recipe->roles.reward, run->tokenizer, run->calls);
+        run->judges =
+            controller_judges_new(&run->recipe->roles.reward, run->data.tokenizer, run->calls);
     }
     uint64_t done;
     char *damage;
@@ -352,17 +380,8 @@ static tr_status open_run(controller_run_t *run, const volatile sig_atomic_t *st
     if (damage != NULL) {
         controller_run_warn(run, "checkpoint", damage);
     }
-    note_dropped(run, &run->rows,
-                 tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
-    note_dropped(run, &run->eval_rows, "data.eval");
+    TR_TRY(settle_data(run, false, err));
     note_end(run);
-    if (tr_algorithm_generates(run->algorithm)) {
-        note_room(run);
-    }
-    char *advice = controller_rows_advice(run);
-    if (advice != NULL) {
-        controller_run_warn(run, "data", advice);
-    }
     controller_troubles_watch(run);
     controller_checkpoint_announce(run, done); // before workers can come
     // Workers read the address from this file, so it is written when all else is ready.
@@ -378,9 +397,7 @@ static void close_run(controller_run_t *run)
     controller_calls_destroy(&run->calls);
     tr_broker_destroy(&run->broker);
     controller_checkpoint_close_outputs(run);
-    tr_rows_release(&run->rows);
-    tr_rows_release(&run->eval_rows);
-    tr_tokenizer_destroy(&run->tokenizer);
+    controller_data_release(&run->data);
     json_decref(run->weights);
     json_decref(run->scores);
     json_decref(run->note);
@@ -394,6 +411,9 @@ static tr_status run_recipe(controller_run_t *run, const volatile sig_atomic_t *
     if (status == TR_OK) {
         // TR_ERR_INTERRUPTED leaves everything as it is: the last checkpoint stands.
         status = take_all_steps(run, err);
+    }
+    if (status == TR_OK) {
+        status = settle_data(run, true, err); // no final weights of files with a bad row
     }
     if (status == TR_OK) {
         char *early = controller_evaluation_ends(run);

@@ -32,20 +32,18 @@ tr_status controller_online_step(controller_run_t *run, uint64_t step, controlle
 
 // Parts of a step on rows
 
-/// One update of the actor on the chosen rows: [count], for step `step`: rows of files, or made
-/// from responses. The record gets the metrics of the algorithm. count 0: the step counts, and
-/// nothing is learnt.
-tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows,
-                                const uint32_t *chosen, size_t count, uint64_t step,
+/// One update of the actor on the rows, for step `step`: rows of files, or made from responses. The
+/// record gets the metrics of the algorithm. No rows: the step counts, and nothing is learnt.
+tr_status controller_rows_train(controller_run_t *run, const tr_rows_t *rows, uint64_t step,
                                 controller_record_t *record, tr_error_t *err);
 
-/// The same without the update, on run->eval_rows under the weights of run->step: adds eval_loss
+/// The same without the update, on the held-out rows under the weights of run->step: adds eval_loss
 /// and the other metrics, each with the prefix `eval_`.
 tr_status controller_rows_evaluate(controller_run_t *run, controller_record_t *record,
                                    tr_error_t *err);
 
-/// Advice to the user about the rows: KTO's weights when its two classes are out of balance. NULL:
-/// none. Owned by the caller (free).
+/// Advice to the user about the rows, all of which were looked at: KTO's weights when its two
+/// classes are out of balance. NULL: none. Owned by the caller (free).
 char *controller_rows_advice(const controller_run_t *run);
 
 #endif

@@ -72,7 +72,7 @@ static tr_status print_summary(const tr_recipe_t *recipe, const memory_plan_t *p
 }
 
 /// The summary, and whether it can be had here.
-static tr_status check_memory(const tr_recipe_t *recipe, const tr_rows_t *rows, tr_error_t *err)
+static tr_status check_memory(const tr_recipe_t *recipe, const tr_corpus_t *rows, tr_error_t *err)
 {
     memory_plan_t plan = {0};
     tr_status status;
@@ -102,7 +102,7 @@ static tr_status check(tr_recipe_t *recipe, tr_error_t *err)
 {
     controller_data_t data;
     TR_TRY(check_start(recipe, err));
-    tr_status status = controller_data_load(&data, recipe, err);
+    tr_status status = controller_data_load(&data, recipe, true, err);
     if (status == TR_OK) {
         status = check_memory(recipe, &data.rows, err);
     } else {

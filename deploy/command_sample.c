@@ -134,18 +134,20 @@ static error_t take_option(int key, char *value, struct argp_state *state)
 /// Steps that answer every prompt once.
 static tr_status count_steps(uint64_t *steps, const tr_recipe_t *recipe, tr_error_t *err)
 {
-    tr_rows_t rows = {0};
+    tr_corpus_t rows = {0};
     tr_tokenizer_t *tokenizer = NULL;
     tr_model_config_t config;
     tr_status status;
     // rows are counted as the run will read them: bad rows may be dropped
     TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
     TR_TRY_GOTO(tr_model_config_load_language(&config, recipe->model, err), done);
-    TR_TRY_GOTO(controller_rows_load(&rows, recipe, tokenizer, config.max_positions, err), done);
+    TR_TRY_GOTO(controller_rows_open(&rows, controller_rows_files(recipe), recipe, tokenizer,
+                                     config.max_positions, false, err),
+                done);
     // rounded up: no prompt is left out
     *steps = (rows.count + recipe->data.batch - 1) / recipe->data.batch;
 done:
-    tr_rows_release(&rows);
+    tr_corpus_release(&rows);
     tr_tokenizer_destroy(&tokenizer);
     return status;
 }

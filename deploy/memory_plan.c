@@ -154,19 +154,8 @@ static size_t list_groups(group_t **groups, const tr_recipe_t *recipe)
 
 // Lengths
 
-/// Of the data, in tokens.
-static size_t measure_rows(const tr_rows_t *rows)
-{
-    size_t longest = 1;
-    for (size_t i = 0; i < rows->starts[rows->count]; i++) {
-        size_t length = least(rows->sequences[i].length, rows->limit);
-        longest = length > longest ? length : longest;
-    }
-    return longest;
-}
-
 /// rows: whose lengths count; NULL: those that the recipe allows.
-static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_rows_t *rows,
+static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_corpus_t *rows,
                             tr_error_t *err)
 {
     const tr_algorithm_t *a = tr_recipe_algorithm(recipe);
@@ -188,7 +177,7 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_rows
     f->prompt = tr_recipe_row_limit(recipe, f->policy.max_positions);
     // With packing, rows are filled up to the limit, so the data's own lengths say nothing.
     if (rows != NULL && !recipe->sft.packing) {
-        f->prompt = measure_rows(rows);
+        f->prompt = tr_survey_wait(rows->survey)->longest;
     }
     // Rows are whole already; prompts get a response behind them.
     size_t response = f->generates ? (size_t)g->max_new_tokens : 0;
@@ -325,7 +314,7 @@ static size_t published(const facts_t *f)
 }
 
 /// Lengths, then groups, then a line for each group and device.
-tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const tr_rows_t *rows,
+tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const tr_corpus_t *rows,
                            tr_error_t *err)
 {
     facts_t f;

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-#include "common/data/rows.h"
+#include "common/data/corpus.h"
 #include "common/recipe/recipe.h"
 #include "deploy/memory.h"
 
@@ -33,7 +33,7 @@ typedef struct memory_plan {
 
 /// Reads the models' configurations. rows: the recipe's, whose lengths count; NULL: rows are taken
 /// as long as the recipe lets them be. *plan: to be released, after a failure too.
-tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const tr_rows_t *rows,
+tr_status memory_plan_init(memory_plan_t *plan, const tr_recipe_t *recipe, const tr_corpus_t *rows,
                            tr_error_t *err);
 void memory_plan_release(memory_plan_t *plan);
 

@@ -221,7 +221,7 @@ tr_status memory_plan_check_memory(const memory_plan_t *plan, tr_error_t *err)
 }
 
 /// The plan's lines against the machine, with rows or without.
-static tr_status check_with(const tr_recipe_t *recipe, const tr_rows_t *rows, tr_error_t *err)
+static tr_status check_with(const tr_recipe_t *recipe, const tr_corpus_t *rows, tr_error_t *err)
 {
     memory_plan_t plan;
     tr_status status = memory_plan_init(&plan, recipe, rows, err);
@@ -238,7 +238,7 @@ tr_status memory_plan_check(const tr_recipe_t *recipe, tr_error_t *err)
     tr_status status = check_with(recipe, NULL, err);
     // any other failure would come again
     if (status == TR_ERR_MEMORY) {
-        status = controller_data_load(&data, recipe, err);
+        status = controller_data_load(&data, recipe, true, err);
         status = status == TR_OK ? check_with(recipe, &data.rows, err) : status;
         controller_data_release(&data);
     }

@@ -1,9 +1,9 @@
 // The table of kinds of rows, and the functions that read them.
 //
-// A kind is found by the first row, and its columns are then demanded of all rows, before any is
+// A kind is found by the first row, and its columns are then demanded of every row before it is
 // read: a missing column is the more useful complaint. A function reads one row into its sequences;
-// what it finds wrong is a sentence about a column, to which rows.c adds file and line. Tokens are
-// made by sequence.c.
+// what it finds wrong is a sentence about a column, to which corpus.c adds file and line. Tokens
+// are made by sequence.c.
 #include "common/data/kinds.h"
 
 #include <math.h>
@@ -20,8 +20,8 @@ static const char FINISH[] = "finish";
 typedef struct reading {
     tr_encoder_t *encoder;
     const tr_rows_options_t *options;
-    const tr_dataset_t *dataset;
-    size_t row;
+    const json_t *columns;
+    bool margins; // the first row has one
 } reading_t;
 
 /// The name in the files of a column that the table names: recipes may rename two of them.
@@ -34,10 +34,47 @@ static const char *name_of(const tr_rows_options_t *options, const char *column)
 
 static const json_t *value_of(const reading_t *r, const char *column)
 {
-    return tr_dataset_value(r->dataset, r->row, name_of(r->options, column));
+    return json_object_get(r->columns, name_of(r->options, column));
 }
 
 // What is wrong with a row
+
+/// The type of a value, for sentences.
+static const char *type_of(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "a list";
+    case JSON_STRING: return "a text";
+    case JSON_INTEGER:
+    case JSON_REAL: return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE: return "a truth value";
+    case JSON_NULL: return "null";
+    }
+    return "something else";
+}
+
+/// What makes a column unusable, in the order in which a person would find it: it is missing, it is
+/// of another type, it is empty.
+static tr_status require(const json_t *columns, const char *column, tr_error_t *err)
+{
+    const json_t *value = json_object_get(columns, column);
+    if (value == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing", column);
+    }
+    if (!json_is_string(value) && !json_is_array(value)) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages, found %s",
+                       column, type_of(value));
+    }
+    // Jansson gives 0 for the length of what is no string, and for the size of what is no list: one
+    // of the two is always 0.
+    if (json_string_length(value) == 0 && json_array_size(value) == 0) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s: the %s is empty", column,
+                       json_is_string(value) ? "text" : "list");
+    }
+    return TR_OK;
+}
 
 /// Columns of one row are of one type: texts, or conversations. Column a may be absent.
 static tr_status expect_one_type(const reading_t *r, const char *a, const char *b, tr_error_t *err)
@@ -51,7 +88,7 @@ static tr_status expect_one_type(const reading_t *r, const char *a, const char *
                        messages ? "text" : "list of messages", names[1],
                        messages ? "list of messages" : "text");
     }
-    for (int i = 0; i < 2; i++) { // a list of anything else has passed tr_dataset_require
+    for (int i = 0; i < 2; i++) { // a list of anything else has passed `require`
         if (values[i] != NULL && !json_is_string(values[i]) &&
             !tr_chat_is_conversation(values[i])) {
             return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages",
@@ -175,7 +212,7 @@ static tr_status read_messages(tr_sequence_t *sequence, const reading_t *r, tr_e
     const json_t *messages = value_of(r, "messages");
     bool cut;
     if (!tr_chat_is_conversation(messages)) {
-        // A list of other things, such as texts, has passed tr_dataset_require.
+        // A list of other things, such as texts, has passed `require`.
         return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
     }
     TR_TRY(read_cut(&cut, r, FINISH, err));
@@ -291,9 +328,7 @@ static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, t
                 SIDES[side], sequence->length, options->limit, options->limit_key);
         }
     }
-    return tr_kind_has_margins(TR_KIND_WHOLE_PAIRS, r->dataset)
-               ? read_margin(&sequences[0].margin, r, err)
-               : TR_OK;
+    return r->margins ? read_margin(&sequences[0].margin, r, err) : TR_OK;
 }
 
 /// Items of the lists `completions` and `labels`. texts: borrowed. texts, right: [count], written.
@@ -304,7 +339,7 @@ static tr_status take_steps(const char **texts, bool *right, const json_t *steps
 {
     for (size_t i = 0; i < count; i++) {
         const json_t *label = json_array_get(labels, i);
-        // The texts stay the row's: they live as long as the data set.
+        // The texts stay the row's.
         texts[i] = json_string_value(json_array_get(steps, i));
         right[i] = json_is_true(label);
         if (texts[i] == NULL || !json_is_boolean(label)) {
@@ -383,7 +418,7 @@ tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *optio
         if ((options->kinds & 1u << kind) == 0) {
             continue;
         }
-        // Also the answer where no kind fits: tr_kind_require then says which column is missing.
+        // Also the answer where no kind fits: tr_kind_read then says which column is missing.
         last = (tr_kind_t)kind;
         if (tr_dataset_has(dataset, name_of(options, KINDS[kind].own))) {
             break;
@@ -412,26 +447,26 @@ bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset)
 }
 
 /// The optional column first: where the first row has it, it is as good as needed.
-tr_status tr_kind_require(tr_kind_t kind, tr_dataset_t *dataset, const tr_rows_options_t *options,
-                          tr_error_t *err)
+static tr_status require_all(const kind_t *k, const tr_dataset_t *dataset, const json_t *columns,
+                             const tr_rows_options_t *options, tr_error_t *err)
 {
-    const kind_t *k = &KINDS[kind];
     // A column that the first row has is demanded of all: with some rows lacking it, half of a data
     // set would be read by another rule.
     if (k->optional != NULL && tr_dataset_has(dataset, name_of(options, k->optional))) {
-        TR_TRY(tr_dataset_require(dataset, name_of(options, k->optional), err));
+        TR_TRY(require(columns, name_of(options, k->optional), err));
     }
     for (size_t i = 0; i < sizeof k->needs / sizeof *k->needs && k->needs[i] != NULL; i++) {
-        TR_TRY(tr_dataset_require(dataset, name_of(options, k->needs[i]), err));
+        TR_TRY(require(columns, name_of(options, k->needs[i]), err));
     }
     return TR_OK;
 }
 
 tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_t kind,
-                       const tr_dataset_t *dataset, size_t row, const tr_rows_options_t *options,
-                       tr_error_t *err)
+                       const tr_dataset_t *dataset, const json_t *columns,
+                       const tr_rows_options_t *options, tr_error_t *err)
 {
+    TR_TRY(require_all(&KINDS[kind], dataset, columns, options, err));
     // One record instead of four arguments in every function above.
-    const reading_t reading = {encoder, options, dataset, row};
+    const reading_t reading = {encoder, options, columns, tr_kind_has_margins(kind, dataset)};
     return KINDS[kind].read(sequences, &reading, err);
 }

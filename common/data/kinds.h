@@ -43,6 +43,8 @@ typedef struct tr_rows_options {
     const char *limit_key; ///< what set the limit, for sentences: a key of the recipe
     bool keep_end;         ///< a longer sequence loses its beginning, not its end
     bool packing;          ///< a row is a pack of sequences of at most `limit` tokens (pack.h)
+    bool drop;             ///< bad rows are left out for good
+    size_t room; ///< a prompt that is longer leaves too little of the model to what answers it
 
     const char *prompt_column; ///< the name of the column `prompt`
     const char *text_column;   ///< the name of the column `text`
@@ -60,28 +62,26 @@ typedef struct tr_rows_options {
 } tr_rows_options_t;
 
 /// The kind of the data set's rows, of those that the options take. Where the first row has no
-/// kind's own column, it is the last of them, so that tr_kind_require names the column that is
+/// kind's own column, it is the last of them, so that tr_kind_read names the column that is
 /// missing.
 tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *options);
 
 /// Sequences of a row: 2 for pairs, whose first one is the chosen side.
 size_t tr_kind_sequences(tr_kind_t kind);
 
-/// Whether rows of the kind have a prompt in a column of its own. Asked as tr_kind_has_margins.
+/// Whether rows of the kind have a prompt in a column of its own.
 bool tr_kind_has_prompt(tr_kind_t kind, const tr_dataset_t *dataset,
                         const tr_rows_options_t *options);
 
-/// Whether rows of the kind bring margins. Asked between tr_kind_require and the first dropped row.
+/// Whether rows of the kind bring margins.
 bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset);
 
-/// Demands the kind's columns of every row (tr_dataset_require).
-tr_status tr_kind_require(tr_kind_t kind, tr_dataset_t *dataset, const tr_rows_options_t *options,
-                          tr_error_t *err);
-
-/// Reads one row. sequences: [tr_kind_sequences], empty ones, written; after a failure too they are
-/// released by the caller. A failure is a bad row, "column: what is wrong"; the place is not named.
+/// Reads one row, whose columns are of the data set. sequences: [tr_kind_sequences], empty ones,
+/// written; after a failure too they are released by the caller. A failure is a bad row, "column:
+/// what is wrong"; the place is not named. A column that the first row has, of those that may be
+/// absent, is demanded of all.
 tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_t kind,
-                       const tr_dataset_t *dataset, size_t row, const tr_rows_options_t *options,
-                       tr_error_t *err);
+                       const tr_dataset_t *dataset, const json_t *columns,
+                       const tr_rows_options_t *options, tr_error_t *err);
 
 #endif

@@ -4,13 +4,12 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // The first row that takes a file reads it, so formats with a name or a magic stand before JSON
 // Lines, which takes whatever is left: its files have all sorts of names.
-static const tr_reader_t READERS[] = {
-    {.suffix = NULL, .magic = NULL, .read = tr_read_jsonl},
-};
+static const tr_reader_t *const READERS[] = {&tr_reader_jsonl};
 
 static bool ends_with(const char *text, const char *suffix)
 {
@@ -34,10 +33,10 @@ static bool begins_with(const char *path, const char *magic)
     return found == n && memcmp(start, magic, n) == 0;
 }
 
-const tr_reader_t *tr_reader_find(const tr_reader_t *readers, size_t count, const char *path)
+const tr_reader_t *tr_reader_find(const tr_reader_t *const *readers, size_t count, const char *path)
 {
     for (size_t i = 0; i < count; i++) {
-        const tr_reader_t *reader = &readers[i];
+        const tr_reader_t *reader = readers[i];
         if ((reader->suffix == NULL || ends_with(path, reader->suffix)) &&
             (reader->magic == NULL || begins_with(path, reader->magic))) {
             return reader;
@@ -46,10 +45,23 @@ const tr_reader_t *tr_reader_find(const tr_reader_t *readers, size_t count, cons
     return NULL;
 }
 
-tr_status tr_reader_read(const char *path, tr_row_fn take, void *context, tr_error_t *err)
+tr_status tr_data_file_open(tr_data_file_t **file, const char *path, tr_error_t *err)
 {
     const tr_reader_t *reader = tr_reader_find(READERS, sizeof READERS / sizeof *READERS, path);
     // The last row of the table takes anything.
     TR_ASSERT(reader != NULL, "no reader takes '%s'", path);
-    return reader->read(path, take, context, err);
+    *file = NULL;
+    TR_TRY(reader->open(file, path, err));
+    (*file)->reader = reader;
+    (*file)->path = tr_strdup(path);
+    return TR_OK;
+}
+
+void tr_data_file_close(tr_data_file_t **file)
+{
+    if (*file != NULL) {
+        free((*file)->path);
+        (*file)->reader->close(*file);
+        *file = NULL;
+    }
 }

@@ -1,39 +1,61 @@
 /// Stage 1 of data: a file becomes rows of named columns.
 ///
 /// One table (reader.c) has a row for each format of files: which files it takes, by their name or
-/// by their first bytes, and the function that reads them. A new format is such a function in a
-/// file of its own and a row of the table. Readers know neither kinds of rows (kinds.h) nor tokens.
+/// by their first bytes, and the functions that read them. A new format is such functions in a file
+/// of their own and a row of the table. Readers know neither kinds of rows (kinds.h) nor tokens.
+///
+/// A file is opened once, which finds its rows; each is then read when it is needed. So memory
+/// follows from the number of rows, not from their size.
 #ifndef TR_DATA_READER_H
 #define TR_DATA_READER_H
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/base/status.h"
 
-/// Takes a row that a reader found. columns: an object, the callee's from now on; NULL for a bad
-/// row, whose sentence in err begins with its place, "file:line: ". line: from 1 (of a file without
-/// lines: the row). Anything but TR_OK ends the reading and is returned by the reader.
-typedef tr_status (*tr_row_fn)(void *context, json_t *columns, size_t line, tr_error_t *err);
+typedef struct tr_reader tr_reader_t;
 
-typedef struct tr_reader {
+/// A data file whose rows have been found. What a reader keeps of it begins with this.
+typedef struct tr_data_file {
+    const tr_reader_t *reader;
+    char *path;
+    size_t rows;
+    uint64_t bytes;    ///< of all rows, as the file has them
+    uint64_t checksum; ///< of all rows
+} tr_data_file_t;
+
+struct tr_reader {
     const char *suffix; ///< how the names of its files end; NULL: with anything
     const char *magic;  ///< what its files begin with; NULL: with anything
-    /// Hands all rows of a file to `take`, in order. TR_ERR_IO, or what `take` returned.
-    tr_status (*read)(const char *path, tr_row_fn take, void *context, tr_error_t *err);
-} tr_reader_t;
+    /// Finds the rows. *file: owned by the caller. TR_ERR_IO, or TR_ERR_FORMAT for a file in which
+    /// rows cannot be found.
+    tr_status (*open)(tr_data_file_t **file, const char *path, tr_error_t *err);
+    /// Reads a row, for several threads at once. row < file->rows. *columns: an object, the
+    /// caller's. TR_ERR_FORMAT for a bad row, without its place; TR_ERR_IO where the file is no
+    /// longer what it was when it was opened.
+    tr_status (*read)(json_t **columns, const tr_data_file_t *file, size_t row, tr_error_t *err);
+    /// Of a row: from 1 (of a file without lines: the row).
+    size_t (*line)(const tr_data_file_t *file, size_t row);
+    void (*close)(tr_data_file_t *file);
+};
 
 /// The first of readers: [count] that takes the file; NULL if none does. A file that cannot be
 /// opened begins with nothing.
-const tr_reader_t *tr_reader_find(const tr_reader_t *readers, size_t count, const char *path);
+const tr_reader_t *tr_reader_find(const tr_reader_t *const *readers, size_t count,
+                                  const char *path);
 
-/// Reads a file by the reader of the table that takes it.
-tr_status tr_reader_read(const char *path, tr_row_fn take, void *context, tr_error_t *err);
+/// Opens a file by the reader of the table that takes it. Errors as its `open`.
+tr_status tr_data_file_open(tr_data_file_t **file, const char *path, tr_error_t *err);
+void tr_data_file_close(tr_data_file_t **file);
 
 // The readers of the table
 
 /// JSON Lines, plain or gzipped: a JSON object a line; blank lines are passed over, and so is a
 /// byte order mark. Bad rows: malformed JSON, a column that comes twice, no object, invalid UTF-8.
-tr_status tr_read_jsonl(const char *path, tr_row_fn take, void *context, tr_error_t *err);
+/// What cannot be read at any place (gzipped, a pipe) is copied to an unnamed file in $TMPDIR, or
+/// /var/tmp.
+extern const tr_reader_t tr_reader_jsonl;
 
 #endif

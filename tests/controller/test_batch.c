@@ -25,6 +25,23 @@ static tr_rows_t rows_of(size_t limit, bool keep_end)
         .sequences = sequences, .starts = starts, .count = 4, .limit = limit, .keep_end = keep_end};
 }
 
+/// Rows indices: [count] of `rows`. chosen: [5], picked: [6], written: what the result points to.
+static tr_rows_t pick(tr_sequence_t *chosen, size_t *picked, const tr_rows_t *rows,
+                      const uint32_t *indices, size_t count)
+{
+    tr_rows_t result = *rows;
+    picked[0] = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t first = starts[indices[i]], n = starts[indices[i] + 1] - first;
+        memcpy(chosen + picked[i], sequences + first, n * sizeof *chosen);
+        picked[i + 1] = picked[i] + n;
+    }
+    result.sequences = chosen;
+    result.starts = picked;
+    result.count = count;
+    return result;
+}
+
 /// A sequence of a batch: its ids, of which the first `prompt` are the prompt.
 typedef struct expected {
     size_t prompt, length;
@@ -57,7 +74,10 @@ static void expect_rows(const tr_rows_t *rows, const uint32_t *indices, size_t c
                         bool mismatched, const expected_t *expected, size_t n)
 {
     controller_batch_t batch;
-    controller_batch_init(&batch, rows, indices, count, mismatched);
+    tr_sequence_t chosen[5];
+    size_t picked[6];
+    const tr_rows_t some = pick(chosen, picked, rows, indices, count);
+    controller_batch_init(&batch, &some, mismatched);
     expect_batch(&batch, expected, n);
     cr_expect_eq(batch.matched, mismatched ? n / 2 : n);
     cr_expect_null(batch.mask);
@@ -131,7 +151,10 @@ Test(batch, masks_are_of_the_tokens_that_are_learnt)
     controller_batch_t batch;
     tr_rows_t rows = rows_of(4, false);
     rows.masked = true;
-    controller_batch_init(&batch, &rows, indices, 3, false);
+    tr_sequence_t chosen[5];
+    size_t picked[6];
+    const tr_rows_t some = pick(chosen, picked, &rows, indices, 3);
+    controller_batch_init(&batch, &some, false);
     cr_assert_eq(batch.trained, 8);
     cr_expect_arr_eq(batch.mask, expected, sizeof expected);
     controller_batch_release(&batch);

@@ -8,15 +8,12 @@
 enum { PROMPTS = 3, SAMPLES = 2, RESPONSES = 6, TOKENS = 13 };
 #include <stdint.h>
 
-// Three prompts of a data set of four, two responses each. Numbers are made up so that each
-// differs.
+// Three prompts, two responses each. Numbers are made up so that each differs.
 static int32_t prompt_0[] = {1, 2}, prompt_1[] = {3}, prompt_2[] = {4, 5, 6};
-static tr_sequence_t items[] = {{.ids = prompt_0, .prompt = 2, .length = 2},
-                                {.ids = NULL},
-                                {.ids = prompt_1, .prompt = 1, .length = 1},
-                                {.ids = prompt_2, .prompt = 3, .length = 3}};
-static const tr_rows_t data = {.sequences = items, .count = 4};
-static const uint32_t rows[PROMPTS] = {3, 0, 2};
+static tr_sequence_t items[PROMPTS] = {{.ids = prompt_2, .prompt = 3, .length = 3},
+                                       {.ids = prompt_0, .prompt = 2, .length = 2},
+                                       {.ids = prompt_1, .prompt = 1, .length = 1}};
+static const tr_rows_t data = {.sequences = items, .count = PROMPTS};
 
 static const int32_t response_ids[TOKENS] = {10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22};
 static const int32_t response_starts[RESPONSES + 1] = {0, 3, 4, 6, 9, 12, 13};
@@ -64,8 +61,8 @@ static void join(controller_experience_t *e, unsigned division, bool truncated)
             first = i + 1;
         }
     }
-    cr_assert_eq(controller_experience_init(e, &data, rows, SAMPLES, parts, count, &err), TR_OK,
-                 "%s", err.text);
+    cr_assert_eq(controller_experience_init(e, &data, SAMPLES, parts, count, &err), TR_OK, "%s",
+                 err.text);
     for (size_t p = 0; p < count; p++) {
         free((int32_t *)(uintptr_t)parts[p].starts);
         free((int32_t *)(uintptr_t)parts[p].kept_offsets);
@@ -96,7 +93,6 @@ Test(experience, each_response_follows_its_prompt_however_the_responses_were_div
         expect_ids(e.response_starts, response_starts, RESPONSES + 1, "response_starts", division);
         expect_ids(e.finish, finish, RESPONSES, "finish", division);
         cr_expect_arr_eq(e.logprobs, logprobs, sizeof logprobs);
-        cr_expect_arr_eq(e.rows, rows, sizeof rows);
         for (size_t i = 0; i < RESPONSES; i++) {
             size_t n;
             const int32_t *response = controller_experience_response(&e, i, &n);
@@ -182,7 +178,7 @@ Test(experience, more_kept_ids_than_an_int32_counts_are_refused)
     const tr_responses_t parts[] = {part, part};
     controller_experience_t e;
     tr_error_t err = {0};
-    cr_expect_eq(controller_experience_init(&e, &data, rows, 1, parts, 2, &err), TR_ERR_ARGUMENT);
+    cr_expect_eq(controller_experience_init(&e, &data, 1, parts, 2, &err), TR_ERR_ARGUMENT);
     cr_expect_not_null(strstr(err.text, "kept ids"), "%s", err.text);
     cr_expect_null(e.ids);
 }

@@ -25,6 +25,7 @@ static controller_calls_t *calls;
 static volatile sig_atomic_t stop;
 static char *folder, *path;
 static tr_tokenizer_t *tokenizer;
+static tr_corpus_t corpus;
 static tr_rows_t rows;
 
 static void setup(void)
@@ -42,12 +43,17 @@ static void setup(void)
     path = scratch_write(folder, "rows.jsonl", DATA, strlen(DATA));
     static char column[] = "prompt";
     const tr_recipe_t recipe = {.data = {.prompts = {&path, 1}, .prompt_column = column}};
-    cr_assert_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(
+        controller_rows_open(&corpus, &recipe.data.prompts, &recipe, tokenizer, 100, true, &err),
+        TR_OK, "%s", err.text);
+    cr_assert_eq(tr_corpus_read(&rows, &corpus, (const uint32_t[]){0, 1, 2}, ROWS, &err), TR_OK,
+                 "%s", err.text);
 }
 
 static void teardown(void)
 {
     tr_rows_release(&rows);
+    tr_corpus_release(&corpus);
     free(path);
     scratch_close(&folder);
     tr_tokenizer_destroy(&tokenizer);

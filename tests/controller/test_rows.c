@@ -132,48 +132,67 @@ static void close_files(void)
 
 TestSuite(rows_of_files, .init = open_files, .fini = close_files);
 
-Test(rows_of_files, prompts_train_and_eval_are_read_as_the_algorithm_wants)
+/// The text of the first row.
+static void expect_first(const tr_texts_t *files, const char *text)
 {
+    tr_corpus_t corpus;
     tr_rows_t rows;
     tr_error_t err = {0};
+    cr_assert_eq(controller_rows_open(&corpus, files, &recipe, tokenizer, 100, true, &err), TR_OK,
+                 "%s", err.text);
+    cr_assert_eq(tr_corpus_read(&rows, &corpus, (const uint32_t[]){0}, 1, &err), TR_OK, "%s",
+                 err.text);
+    const tr_sequence_t *s = &rows.sequences[0];
+    char *read = tr_tokenizer_decode(NULL, tokenizer, s->ids, s->length, TR_DECODE_SKIP_SPECIAL);
+    cr_expect_str_eq(read, text);
+    free(read);
+    tr_rows_release(&rows);
+    tr_corpus_release(&corpus);
+}
+
+Test(rows_of_files, prompts_train_and_eval_are_read_as_the_algorithm_wants)
+{
     choose("ppo");
-    cr_assert_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s", err.text);
-    cr_expect_str_eq(tr_rows_prompt(&rows, 0), "One day");
-    tr_rows_release(&rows);
+    cr_expect_eq(controller_rows_files(&recipe), &recipe.data.prompts);
+    expect_first(&recipe.data.prompts, "One day");
     choose("sft");
-    cr_assert_eq(controller_rows_read(&rows, &recipe.data.eval, &recipe, tokenizer, 100, &err),
-                 TR_OK, "%s", err.text);
-    cr_expect_str_eq(json_string_value(tr_dataset_value(rows.dataset, 0, "story")), "A sea.");
-    tr_rows_release(&rows);
+    cr_expect_eq(controller_rows_files(&recipe), &recipe.data.train);
+    expect_first(&recipe.data.eval, "A sea.");
 }
 
 Test(rows_of_files, a_bad_row_ends_the_run_or_is_dropped)
 {
-    tr_rows_t rows;
+    tr_corpus_t rows;
     tr_error_t err = {0};
     choose("sft");
-    cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_FORMAT);
+    cr_expect_eq(
+        controller_rows_open(&rows, &recipe.data.train, &recipe, tokenizer, 100, true, &err),
+        TR_ERR_FORMAT);
     char *expected = tr_format(
         "%s:3: story: the column is missing; data.on_bad_row: drop leaves such rows out", paths[1]);
     cr_expect_str_eq(err.text, expected);
-    tr_rows_release(&rows);
+    tr_corpus_release(&rows);
     recipe.data.on_bad_row = TR_ON_BAD_ROW_DROP;
-    cr_assert_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(
+        controller_rows_open(&rows, &recipe.data.train, &recipe, tokenizer, 100, true, &err), TR_OK,
+        "%s", err.text);
     cr_expect_eq(rows.count, 2);
-    tr_rows_release(&rows);
+    tr_corpus_release(&rows);
     free(expected);
 }
 
 Test(rows_of_files, what_cannot_be_opened_leaves_nothing_behind)
 {
-    tr_rows_t rows;
+    tr_corpus_t rows;
     tr_error_t err = {0};
     char missing[] = "/no/such.jsonl", *path = missing;
     choose("dpo");
     recipe.data.train = (tr_texts_t){&path, 1};
-    cr_expect_eq(controller_rows_load(&rows, &recipe, tokenizer, 100, &err), TR_ERR_IO);
+    cr_expect_eq(
+        controller_rows_open(&rows, &recipe.data.train, &recipe, tokenizer, 100, true, &err),
+        TR_ERR_IO);
     cr_expect_null(rows.dataset);
-    tr_rows_release(&rows);
+    tr_corpus_release(&rows);
 }
 
 /// A recipe whose keys about rows have their defaults, and whose files are this one.
@@ -197,7 +216,7 @@ static void expect_key(const char *key)
 {
     controller_data_t data;
     tr_error_t err = {0};
-    tr_status status = controller_data_load(&data, &recipe, &err);
+    tr_status status = controller_data_load(&data, &recipe, true, &err);
     if (key == NULL) {
         cr_expect_eq(status, TR_OK, "%s", err.text);
     } else {
@@ -278,10 +297,10 @@ Test(rows_of_files, stop_ids_are_tokens_of_the_policy)
     tr_error_t err = {0};
     take_rows("ppo", "{\"prompt\": \"Once.\"}\n");
     recipe.generation.stop_ids = (tr_token_ids_t){last, 1};
-    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_OK, "%s", err.text);
+    cr_expect_eq(controller_data_load(&data, &recipe, true, &err), TR_OK, "%s", err.text);
     controller_data_release(&data);
     recipe.generation.stop_ids = (tr_token_ids_t){beyond, 2};
-    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_ERR_ARGUMENT);
+    cr_expect_eq(controller_data_load(&data, &recipe, true, &err), TR_ERR_ARGUMENT);
     cr_expect(strstr(err.text, "generation.stop_ids: expected ids below 1024") == err.text, "%s",
               err.text);
     controller_data_release(&data);
@@ -293,7 +312,7 @@ Test(rows_of_files, a_batch_is_no_larger_than_the_files)
     tr_error_t err = {0};
     take_rows("dpo", pairs);
     recipe.data.batch = 2;
-    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_ERR_ARGUMENT);
+    cr_expect_eq(controller_data_load(&data, &recipe, true, &err), TR_ERR_ARGUMENT);
     cr_expect_str_eq(err.text, "data.batch is 2 and the files hold 1 rows: lower it");
     controller_data_release(&data);
 }
@@ -306,10 +325,10 @@ Test(rows_of_files, sampling_takes_each_prompt_once)
                         "{\"prompt\": \"d\"}\n{\"prompt\": \"e\"}\n");
     recipe.data.batch = 2;
     recipe.steps = 3;
-    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_OK, "%s", err.text);
+    cr_expect_eq(controller_data_load(&data, &recipe, true, &err), TR_OK, "%s", err.text);
     controller_data_release(&data);
     recipe.steps = 4;
-    cr_expect_eq(controller_data_load(&data, &recipe, &err), TR_ERR_ARGUMENT);
+    cr_expect_eq(controller_data_load(&data, &recipe, true, &err), TR_ERR_ARGUMENT);
     cr_expect_str_eq(err.text, "steps is 4, and 3 take all 5 prompts: lower it");
     controller_data_release(&data);
 }

@@ -91,13 +91,15 @@ static void open_run(const char *algorithm, const char *rows, const char *overri
     cr_assert_eq(tr_broker_new(&run.broker, ENDPOINT, NULL, &options, &err), TR_OK, "%s", err.text);
     run.calls = controller_calls_new(run.broker, &stop);
     run.progress = controller_progress_new(quiet, 0, 10);
-    cr_assert_eq(tr_tokenizer_new(&run.tokenizer, TEST_SOURCE_DIR "/examples/models/stories", &err),
-                 TR_OK, "%s", err.text);
-    cr_assert_eq(controller_rows_load(&run.rows, recipe, run.tokenizer, 100, &err), TR_OK, "%s",
-                 err.text);
     cr_assert_eq(
-        controller_rows_read(&run.eval_rows, &recipe->data.eval, recipe, run.tokenizer, 100, &err),
+        tr_tokenizer_new(&run.data.tokenizer, TEST_SOURCE_DIR "/examples/models/stories", &err),
         TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rows_open(&run.data.rows, &recipe->data.train, recipe,
+                                      run.data.tokenizer, 100, true, &err),
+                 TR_OK, "%s", err.text);
+    cr_assert_eq(controller_rows_open(&run.data.eval_rows, &recipe->data.eval, recipe,
+                                      run.data.tokenizer, 100, true, &err),
+                 TR_OK, "%s", err.text);
     controller_record_init(&record, 1);
     worker =
         (fake_worker_t){.role = TR_ROLE_ACTOR, .name = "actor", .group = "actor", .answer = act};
@@ -114,9 +116,7 @@ static void close_run(void)
     json_decref(actor.metrics);
     actor.metrics = NULL;
     controller_record_release(&record);
-    tr_rows_release(&run.rows);
-    tr_rows_release(&run.eval_rows);
-    tr_tokenizer_destroy(&run.tokenizer);
+    controller_data_release(&run.data);
     controller_progress_destroy(&run.progress);
     controller_calls_destroy(&run.calls);
     json_decref(run.note);

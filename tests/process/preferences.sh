@@ -259,10 +259,10 @@ say "PPO with the reward model"
     echo 'nonsense'
 } >"$SCRATCH/bad.jsonl"
 "$TROUPE" run "$SCRATCH/dpo.yaml" name=bad "data.train=[$SCRATCH/bad.jsonl]" >"$SCRATCH/bad.out" 2>&1 && fail "bad rows pass"
-tail -n 1 "$SCRATCH/bad.out" | grep -qF "$SCRATCH/bad.jsonl:42: malformed JSON" || fail "the bad row is not named: $(tail -n 1 "$SCRATCH/bad.out")"
+tail -n 1 "$SCRATCH/bad.out" | grep -qF "$SCRATCH/bad.jsonl:41: rejected: the column is missing (and 1 more bad rows)" || fail "the bad row is not named: $(tail -n 1 "$SCRATCH/bad.out")"
 run dpo dropped "data.train=[$SCRATCH/bad.jsonl]" data.on_bad_row=drop steps=2
 grep -qF 'data.train: 2 of 42 rows are bad and were dropped' "$SCRATCH/dropped.out" || fail "dropped rows are not counted"
-grep -qF "$SCRATCH/bad.jsonl:41: rejected: the column is missing" "$SCRATCH/dropped/logs/controller.log" || fail "a dropped row is not named"
+grep -qF "$SCRATCH/bad.jsonl:42: malformed JSON" "$SCRATCH/dropped/logs/controller.log" || fail "a dropped row is not named"
 head -n 1 "$SCRATCH/rows.jsonl" >"$SCRATCH/one.jsonl"
 "$TROUPE" run "$SCRATCH/kto.yaml" name=one "data.eval=[$SCRATCH/one.jsonl]" >"$SCRATCH/one.out" 2>&1 && fail "KTO measures a row alone"
 tail -n 1 "$SCRATCH/one.out" | grep -qF 'data.eval has one row' || fail "the row alone is not named: $(tail -n 1 "$SCRATCH/one.out")"

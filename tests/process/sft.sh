@@ -162,6 +162,25 @@ grep -q "damaged: .*step-000002/optimizer.safetensors" "$RUN.resumed" || fail "d
 cmp -s "$SCRATCH/base/final/model.safetensors" "$RUN/final/model.safetensors" || fail "a damaged checkpoint: other bytes"
 say "a damaged checkpoint is named, and the one before it is used"
 
+# Nine megabytes of rows: the steps begin when they are found, and all are looked at before the run ends.
+python3 - "$SCRATCH" <<'PYTHON'
+import sys
+rows = open(sys.argv[1] + "/stories.jsonl").readlines()
+with open(sys.argv[1] + "/large.jsonl", "w") as out:
+    written = 0
+    while written < 9 << 20:
+        written += sum(out.write(row) for row in rows)
+with open(sys.argv[1] + "/large_bad.jsonl", "w") as out:
+    out.write(open(sys.argv[1] + "/large.jsonl").read() + '{"txt": 1}\n')
+PYTHON
+few=(steps=2 data.shuffle=false "data.eval=[]" optimizer.schedule=constant)
+run few "${few[@]}"
+run large "${few[@]}" "data.train=[$SCRATCH/large.jsonl]"
+cmp -s "$SCRATCH/few/final/model.safetensors" "$SCRATCH/large/final/model.safetensors" || fail "a large file: other bytes"
+refused large_bad "large_bad.jsonl:$(wc -l <"$SCRATCH/large_bad.jsonl"): text: the column is missing" "${few[@]}" \
+    "data.train=[$SCRATCH/large_bad.jsonl]"
+say "rows of a large file are looked at beside the steps"
+
 run pairs steps=6 "data.train=[$SCRATCH/pairs.jsonl]" "data.eval=[]"
 python3 - "$SCRATCH/pairs/metrics.jsonl" <<'PYTHON' || fail "prompts with completions are not learnt"
 import json, sys

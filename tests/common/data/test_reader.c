@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "tests/support/scratch.h"
@@ -25,11 +26,9 @@ TestSuite(reader, .init = setup, .fini = teardown);
 
 Test(reader, the_first_whose_name_and_beginning_fit_takes_a_file)
 {
-    const tr_reader_t readers[] = {
-        {.suffix = ".csv"},
-        {.magic = "PAR1"},
-        {.suffix = ".arrow", .magic = "ARROW1"},
-    };
+    static const tr_reader_t csv = {.suffix = ".csv"}, parquet = {.magic = "PAR1"},
+                             arrow = {.suffix = ".arrow", .magic = "ARROW1"};
+    const tr_reader_t *const readers[] = {&csv, &parquet, &arrow};
     static const struct {
         const char *name, *text;
         int reader; // -1: none
@@ -40,47 +39,12 @@ Test(reader, the_first_whose_name_and_beginning_fit_takes_a_file)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *path = scratch_write(folder, cases[i].name, cases[i].text, strlen(cases[i].text));
-        const tr_reader_t *expected = cases[i].reader < 0 ? NULL : &readers[cases[i].reader];
+        const tr_reader_t *expected = cases[i].reader < 0 ? NULL : readers[cases[i].reader];
         cr_expect_eq(tr_reader_find(readers, 3, path), expected, "%s, '%s'", cases[i].name,
                      cases[i].text);
         free(path);
     }
     cr_expect_null(tr_reader_find(readers + 1, 2, "/no/such.arrow"));
-}
-
-/// What a tr_row_fn was given: the column `a` of each row, or B for a bad one, and the lines.
-typedef struct seen {
-    char values[8]; // [count]
-    size_t lines[8];
-    size_t count;
-    size_t most;         // rows taken before it fails
-    char sentence[1024]; // of the last bad row
-} seen_t;
-
-static tr_status take(void *context, json_t *columns, size_t line, tr_error_t *err)
-{
-    seen_t *seen = context;
-    if (seen->count == seen->most) {
-        json_decref(columns);
-        return tr_fail(err, TR_ERR_ARGUMENT, "enough");
-    }
-    seen->lines[seen->count] = line;
-    seen->values[seen->count++] =
-        columns == NULL ? 'B' : json_string_value(json_object_get(columns, "a"))[0];
-    if (columns == NULL) {
-        snprintf(seen->sentence, sizeof seen->sentence, "%s", err->text);
-        *err = (tr_error_t){0};
-    }
-    json_decref(columns);
-    return TR_OK;
-}
-
-static seen_t read_file(const char *path, size_t most, tr_status expected)
-{
-    seen_t seen = {.most = most};
-    tr_error_t err = {0};
-    cr_assert_eq(tr_reader_read(path, take, &seen, &err), expected, "%s", err.text);
-    return seen;
 }
 
 static const char LINES[] = "\xEF\xBB\xBF{\"a\": \"x\"}\n"
@@ -89,21 +53,40 @@ static const char LINES[] = "\xEF\xBB\xBF{\"a\": \"x\"}\n"
                             "[1]\n"
                             "{\"a\": \"w\"}";
 
-static void expect_lines(const seen_t *seen)
+static tr_data_file_t *open_file(const char *path)
 {
-    static const size_t lines[4] = {1, 3, 4, 5};
-    cr_expect_str_eq(seen->values, "xBBw");
-    cr_expect_arr_eq(seen->lines, lines, sizeof lines);
+    tr_data_file_t *file;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_data_file_open(&file, path, &err), TR_OK, "%s", err.text);
+    return file;
 }
+
+/// Row after row: the column `a`, or B for a bad one. lines: of each.
+static void expect_rows(const tr_data_file_t *file, const char *values, const size_t *lines)
+{
+    cr_assert_eq(file->rows, strlen(values));
+    for (size_t i = 0; i < file->rows; i++) {
+        json_t *columns;
+        tr_error_t err = {0};
+        tr_status status = file->reader->read(&columns, file, i, &err);
+        cr_expect_eq(status, values[i] == 'B' ? TR_ERR_FORMAT : TR_OK, "row %zu: %s", i, err.text);
+        if (status == TR_OK) {
+            cr_expect_eq(json_string_value(json_object_get(columns, "a"))[0], values[i]);
+            json_decref(columns);
+        }
+        cr_expect_eq(file->reader->line(file, i), lines[i], "row %zu", i);
+    }
+}
+
+static const size_t LINE_NUMBERS[4] = {1, 3, 4, 5};
 
 Test(reader, a_line_is_a_row_good_or_bad)
 {
     char *path = scratch_write(folder, "rows.jsonl", LINES, sizeof LINES - 1);
-    seen_t seen = read_file(path, 8, TR_OK);
-    char *expected = tr_format("%s:4: expected a JSON object with columns", path);
-    expect_lines(&seen);
-    cr_expect_str_eq(seen.sentence, expected);
-    free(expected);
+    tr_data_file_t *file = open_file(path);
+    expect_rows(file, "xBBw", LINE_NUMBERS);
+    tr_data_file_close(&file);
+    cr_expect_null(file);
     free(path);
 }
 
@@ -111,35 +94,106 @@ Test(reader, a_byte_order_mark_is_passed_over_in_the_first_line_alone)
 {
     static const char text[] = "{\"a\": \"x\"}\n\xEF\xBB\xBF{\"a\": \"y\"}\n";
     char *path = scratch_write(folder, "rows.jsonl", text, sizeof text - 1);
-    seen_t seen = read_file(path, 8, TR_OK);
-    cr_expect_str_eq(seen.values, "xB");
+    tr_data_file_t *file = open_file(path);
+    expect_rows(file, "xB", (const size_t[]){1, 2});
+    tr_data_file_close(&file);
     free(path);
+}
+
+static char *gzip(const char *name, const char *text, size_t length)
+{
+    char *path = scratch_write(folder, name, "", 0);
+    gzFile stream = gzopen(path, "wb");
+    gzwrite(stream, text, (unsigned)length);
+    gzclose_w(stream);
+    return path;
 }
 
 Test(reader, gzipped_lines_are_the_same_rows)
 {
-    char *path = scratch_write(folder, "rows", "", 0);
-    gzFile stream = gzopen(path, "wb");
-    gzwrite(stream, LINES, sizeof LINES - 1);
-    gzclose_w(stream);
-    seen_t seen = read_file(path, 8, TR_OK);
-    expect_lines(&seen);
+    char *path = gzip("rows", LINES, sizeof LINES - 1);
+    char *plain = scratch_write(folder, "plain", LINES, sizeof LINES - 1);
+    tr_data_file_t *file = open_file(path), *same = open_file(plain);
+    expect_rows(file, "xBBw", LINE_NUMBERS);
+    cr_expect_eq(file->checksum, same->checksum);
+    tr_data_file_close(&file);
+    tr_data_file_close(&same);
+    free(plain);
     free(path);
 }
 
-Test(reader, reading_ends_when_a_row_is_not_taken)
+Test(reader, gzipped_bytes_that_were_cut_off_are_an_error)
 {
-    char *path = scratch_write(folder, "rows.jsonl", LINES, sizeof LINES - 1);
-    seen_t seen = read_file(path, 2, TR_ERR_ARGUMENT);
-    cr_expect_str_eq(seen.values, "xB");
+    tr_data_file_t *file;
+    tr_error_t err = {0};
+    char *text = tr_alloc(100000);
+    for (size_t i = 0; i < 100000; i++) { // nothing that gets much shorter
+        text[i] = (char)('!' + i * i % 89);
+    }
+    char *path = gzip("rows", text, 100000);
+    cr_assert_eq(truncate(path, 200), 0);
+    cr_expect_eq(tr_data_file_open(&file, path, &err), TR_ERR_IO);
+    cr_expect_not_null(strstr(err.text, path), "%s", err.text);
+    free(path);
+    free(text);
+}
+
+// Three mebibytes in all, so that lines lie across the blocks in which a file is read, and one of
+// them is longer than a block.
+Test(reader, lines_may_be_longer_than_a_block_and_lie_across_two)
+{
+    enum { ROWS = 5, LONGEST = 1500000 };
+    static const size_t lengths[ROWS] = {700000, 600000, LONGEST, 3, 400000};
+    char *path = tr_format("%s/rows", folder), *text = tr_alloc(LONGEST + 1);
+    FILE *out = fopen(path, "w");
+    for (size_t i = 0; i < ROWS; i++) {
+        memset(text, 'a' + (int)i, lengths[i]);
+        text[lengths[i]] = '\0';
+        fprintf(out, "%s{\"a\": \"%s\"}\n", i == 3 ? "\n\n" : "", text);
+    }
+    fclose(out);
+    tr_data_file_t *file = open_file(path);
+    expect_rows(file, "abcde", (const size_t[]){1, 2, 3, 6, 7});
+    for (size_t i = 0; i < ROWS; i++) {
+        json_t *columns;
+        tr_error_t err = {0};
+        cr_assert_eq(file->reader->read(&columns, file, i, &err), TR_OK);
+        cr_expect_eq(json_string_length(json_object_get(columns, "a")), lengths[i]);
+        json_decref(columns);
+    }
+    tr_data_file_close(&file);
+    free(text);
+    free(path);
+}
+
+Test(reader, a_row_that_changes_after_it_was_found_is_an_error)
+{
+    static const char text[] = "{\"a\": \"x\"}\n{\"a\": \"y\"}\n";
+    char *path = scratch_write(folder, "rows.jsonl", text, sizeof text - 1);
+    tr_data_file_t *file = open_file(path);
+    FILE *out = fopen(path, "r+");
+    fseek(out, (long)sizeof text - 1 - 4, SEEK_SET);
+    fputc('z', out); // the second row's value
+    fclose(out);
+    json_t *columns;
+    tr_error_t err = {0};
+    cr_assert_eq(file->reader->read(&columns, file, 0, &err), TR_OK, "%s", err.text);
+    json_decref(columns);
+    cr_expect_eq(file->reader->read(&columns, file, 1, &err), TR_ERR_IO);
+    cr_assert_eq(truncate(path, 0), 0);
+    cr_expect_eq(file->reader->read(&columns, file, 0, &err), TR_ERR_IO);
+    tr_data_file_close(&file);
     free(path);
 }
 
 Test(reader, an_empty_file_has_no_rows_and_a_missing_one_is_an_error)
 {
     char *path = scratch_write(folder, "rows.jsonl", "", 0);
-    seen_t seen = read_file(path, 8, TR_OK);
-    cr_expect_eq(seen.count, 0);
-    read_file("/no/such.jsonl", 8, TR_ERR_IO);
+    tr_data_file_t *file = open_file(path);
+    tr_error_t err = {0};
+    cr_expect_eq(file->rows, 0);
+    tr_data_file_close(&file);
+    cr_expect_eq(tr_data_file_open(&file, "/no/such.jsonl", &err), TR_ERR_IO);
+    cr_expect_eq(tr_data_file_open(&file, folder, &err), TR_ERR_IO);
     free(path);
 }
