@@ -5,6 +5,7 @@
 // pieces.
 #include "common/text/bpe.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,9 +20,19 @@ typedef struct merge {
 
 static const uint64_t EMPTY = UINT64_MAX;
 
+enum { SHORT = 0x800 }; // code points below it have two bytes at most
+
+/// Whether merging the characters of a token gives the token.
+enum { UNASKED, WHOLE, PARTS };
+
 struct tr_bpe {
     const tr_vocab_t *vocab;
     tr_bpe_options_t options;
+    int32_t short_ids[SHORT]; // of one character; -1 where there is none
+    size_t longest;           // bytes of the longest token
+    /// [ids] UNASKED until a piece is that token. Whoever asks first finds the same answer as any
+    /// other thread, so that the order does not matter.
+    atomic_uchar *whole;
     int32_t byte_ids[256]; // of <0xNN>, -1 where there is none
     merge_t *merges;       // [slot_count], open addressing
     size_t slot_count;     // a power of two
@@ -65,6 +76,12 @@ tr_bpe_t *tr_bpe_new(const tr_vocab_t *vocab, const tr_bpe_options_t *options, s
     for (size_t i = 0; i < bpe->slot_count; i++) {
         bpe->merges[i].key = EMPTY;
     }
+    bpe->whole = tr_calloc(tr_vocab_size(vocab) + 1, sizeof *bpe->whole);
+    bpe->longest = tr_vocab_longest(vocab);
+    for (uint32_t point = 0; point < SHORT; point++) {
+        char text[4];
+        bpe->short_ids[point] = tr_vocab_find(vocab, text, tr_utf8_put(text, point));
+    }
     // SentencePiece's names of single bytes.
     for (unsigned byte = 0; byte < 256; byte++) { // for byte_fallback
         char name[8];
@@ -80,6 +97,7 @@ void tr_bpe_destroy(tr_bpe_t **bpe)
         return;
     }
     free((*bpe)->merges);
+    free((*bpe)->whole);
     free(*bpe);
     *bpe = NULL;
 }
@@ -212,27 +230,39 @@ static void consider(const tr_bpe_t *bpe, tr_bpe_work_t *work, uint32_t at)
 }
 
 /// The symbols of one character that is no token: its bytes, if all of them are tokens, else unk,
-/// else nothing. *unk_open: the last symbol is an unk that may be shared.
+/// else nothing. *unk: an unk that is still to be put, as the next one may share it; bytes go
+/// before it, as in the `tokenizers` library.
 static void spell_unknown(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *text, size_t length,
-                          bool *unk_open)
+                          bool *unk)
 {
     // All bytes or none: half a character as bytes would not be decoded as the text that it was.
     bool all = bpe->options.byte_fallback;
     for (size_t i = 0; all && i < length; i++) {
         all = bpe->byte_ids[(unsigned char)text[i]] >= 0;
     }
-    if (all) {
-        for (size_t i = 0; i < length; i++) {
-            add_symbol(work, bpe->byte_ids[(unsigned char)text[i]]);
-        }
-        *unk_open = false;
+    for (size_t i = 0; all && i < length; i++) {
+        add_symbol(work, bpe->byte_ids[(unsigned char)text[i]]);
+    }
+    // Without unk_token the character leaves no symbol.
+    if (all || bpe->options.unk < 0) {
         return;
     }
-    // Without unk_token, or next to one that is shared, the character leaves no symbol.
-    if (bpe->options.unk >= 0 && !(*unk_open && bpe->options.fuse_unk)) {
+    if (*unk && !bpe->options.fuse_unk) {
         add_symbol(work, bpe->options.unk);
-        *unk_open = true;
     }
+    *unk = true;
+}
+
+/// The id of one character; -1 if it is no token.
+static int32_t character(const tr_bpe_t *bpe, const char *text, size_t length)
+{
+    // Most characters are short ones: they are not looked for by their hash.
+    if (length > 2) {
+        return tr_vocab_find(bpe->vocab, text, length);
+    }
+    uint32_t point = (unsigned char)text[0];
+    return bpe
+        ->short_ids[length == 1 ? point : (point & 0x1FU) << 6 | ((unsigned char)text[1] & 0x3FU)];
 }
 
 /// A piece as symbols, a character each where that is a token.
@@ -241,19 +271,25 @@ static void spell(const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece, s
     // Of the piece before.
     work->symbol_count = 0;
     work->heap_count = 0;
-    bool unk_open = false;
+    bool unk = false;
     for (size_t at = 0; at < length;) {
         size_t n = tr_utf8_next(NULL, piece + at, length - at);
         // tr_tokenizer_encode has checked the whole text, and pieces end where characters do.
         TR_ASSERT(n > 0, "byte %zu is not UTF-8", at);
-        int32_t id = tr_vocab_find(bpe->vocab, piece + at, n);
+        int32_t id = character(bpe, piece + at, n);
+        if (id >= 0 && unk) {
+            add_symbol(work, bpe->options.unk);
+            unk = false;
+        }
         if (id >= 0) {
             add_symbol(work, id);
-            unk_open = false;
         } else {
-            spell_unknown(bpe, work, piece + at, n, &unk_open);
+            spell_unknown(bpe, work, piece + at, n, &unk);
         }
         at += n;
+    }
+    if (unk) {
+        add_symbol(work, bpe->options.unk);
     }
 }
 
@@ -290,23 +326,27 @@ static void merge_all(const tr_bpe_t *bpe, tr_bpe_work_t *work)
 }
 
 /// Symbols that were merged away stay in the array with the id -1; the others are the tokens, in
-/// order.
+/// order. A piece that is a token, as most words of a text are, is merged once, and then known.
 void tr_bpe_encode(tr_ids_t *ids, const tr_bpe_t *bpe, tr_bpe_work_t *work, const char *piece,
                    size_t length)
 {
-    if (bpe->options.ignore_merges) {
-        // Llama 3's tokens that no sequence of merges reaches.
-        int32_t whole = tr_vocab_find(bpe->vocab, piece, length);
-        if (whole >= 0) {
-            tr_ids_append(ids, whole);
-            return;
-        }
+    int32_t whole = length > bpe->longest ? -1 : tr_vocab_find(bpe->vocab, piece, length);
+    // Llama 3 has tokens that no sequence of merges reaches.
+    if (whole >= 0 && (bpe->options.ignore_merges ||
+                       atomic_load_explicit(&bpe->whole[whole], memory_order_relaxed) == WHOLE)) {
+        tr_ids_append(ids, whole);
+        return;
     }
     spell(bpe, work, piece, length);
     merge_all(bpe, work);
+    size_t before = ids->count;
     for (size_t at = 0; at < work->symbol_count; at++) {
         if (work->symbols[at].id >= 0) {
             tr_ids_append(ids, work->symbols[at].id);
         }
+    }
+    if (whole >= 0) {
+        bool same = ids->count == before + 1 && ids->data[before] == whole;
+        atomic_store_explicit(&bpe->whole[whole], same ? WHOLE : PARTS, memory_order_relaxed);
     }
 }

@@ -1,32 +1,24 @@
 // Ids to text, one id at a time. Decoding all ids at once is the same stream, ended after the last
-// one, so that pieces shown while they are generated are the final text by construction.
-#include <ctype.h>
+// one, so that pieces shown while they are generated are the final text by construction. What a
+// stage of the decoder does is in decoder.c.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/text/tokenizer_parts.h"
 
-/// Byte level: each token is bytes, and text is certain once its characters are complete. Pieces:
-/// each token is text, except tokens <0xNN>; a run of those is text if all of it is UTF-8, else
-/// each byte is U+FFFD, so a run is certain only when it ends.
-struct tr_text_stream {
-    const tr_tokenizer_t *tokenizer;
-    unsigned flags;
-    size_t strip_left;  // characters that may still be taken from the start
-    tr_bytes_t pending; // bytes that are not certain yet
-    tr_bytes_t out;     // what the last call returned
-};
-
 // Life cycle
 
-/// Before the first id of a text.
+/// Before the first id of a text. What encoding put before a beginning is taken away again; a
+/// continuation had nothing.
 static void start(tr_text_stream_t *stream)
 {
-    stream->strip_left =
-        // The space that encoding put before a beginning is taken away again; a continuation had
-        // none.
-        (stream->flags & TR_DECODE_CONTINUES) != 0 ? 0 : stream->tokenizer->strip_count;
-    stream->pending.length = 0;
+    bool continues = (stream->flags & TR_DECODE_CONTINUES) != 0;
+    for (size_t i = 0; i < stream->tokenizer->decoder.count; i++) {
+        tr_stage_state_t *state = &stream->states[i];
+        state->left = continues ? 0 : stream->tokenizer->decoder.items[i].left;
+        state->begun = continues;
+        state->held.length = 0;
+    }
 }
 
 tr_text_stream_t *tr_text_stream_new(const tr_tokenizer_t *tokenizer, unsigned flags)
@@ -34,6 +26,7 @@ tr_text_stream_t *tr_text_stream_new(const tr_tokenizer_t *tokenizer, unsigned f
     tr_text_stream_t *stream = tr_calloc(1, sizeof *stream);
     stream->tokenizer = tokenizer;
     stream->flags = flags;
+    stream->states = tr_calloc(tokenizer->decoder.count, sizeof *stream->states);
     start(stream);
     return stream;
 }
@@ -43,95 +36,25 @@ void tr_text_stream_destroy(tr_text_stream_t **stream)
     if (*stream == NULL) {
         return;
     }
-    tr_bytes_release(&(*stream)->pending);
+    for (size_t i = 0; i < (*stream)->tokenizer->decoder.count; i++) {
+        tr_bytes_release(&(*stream)->states[i].held);
+    }
+    free((*stream)->states);
     tr_bytes_release(&(*stream)->out);
     free(*stream);
     *stream = NULL;
 }
 
-// Decoders
+// Decoding
 
-/// Text that is certain goes out, less the characters that are stripped from the start.
-static void emit(tr_text_stream_t *stream, const char *text, size_t length)
+void tr_text_stream_give(tr_text_stream_t *stream, size_t at, const char *text, size_t length)
 {
-    while (stream->strip_left > 0 && length > 0) {
-        uint32_t point = 0;
-        size_t n = tr_utf8_next(&point, text, length);
-        // The first other character ends it: spaces within the text stay.
-        if (point != stream->tokenizer->strip) {
-            stream->strip_left = 0;
-            break;
-        }
-        stream->strip_left--;
-        text += n;
-        length -= n;
-    }
-    tr_bytes_append(&stream->out, text, length);
-}
-
-/// A run of byte tokens has ended.
-static void end_run(tr_text_stream_t *stream)
-{
-    tr_bytes_t *run = &stream->pending;
-    // As the decoder ByteFallback: the run is text as a whole, or each of its bytes is a character
-    // of its own.
-    if (run->length > 0 && tr_utf8_valid(run->data, run->length) == run->length) {
-        emit(stream, run->data, run->length);
+    const tr_text_stages_t *decoder = &stream->tokenizer->decoder;
+    if (at == decoder->count) {
+        tr_bytes_append(&stream->out, text, length);
     } else {
-        for (size_t i = 0; i < run->length; i++) {
-            emit(stream, "\xEF\xBF\xBD", 3);
-        }
+        decoder->items[at].component->push(stream, at, text, length);
     }
-    run->length = 0;
-}
-
-/// The byte of a token <0xNN>, -1 for any other token.
-static int byte_token(const char *text, size_t length)
-{
-    if (length != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>' ||
-        !isxdigit((unsigned char)text[3]) || !isxdigit((unsigned char)text[4])) {
-        return -1;
-    }
-    return (int)strtol(text + 3, NULL, 16);
-}
-
-/// A token of the decoder of pieces.
-static void push_piece(tr_text_stream_t *stream, const char *text, size_t length)
-{
-    const tr_tokenizer_t *tokenizer = stream->tokenizer;
-    // Without that decoder <0xNN> is a text as any other.
-    int byte = tokenizer->decoder_byte_fallback ? byte_token(text, length) : -1;
-    if (byte >= 0) {
-        tr_bytes_append(&stream->pending, &(char){(char)byte}, 1);
-        return;
-    }
-    // Any other token ends the run: its text can be given out.
-    end_run(stream);
-    tr_bytes_t piece = {0};
-    tr_bytes_append(&piece, text, length);
-    tr_text_rules_apply(&piece, &tokenizer->decoder_rules, false);
-    emit(stream, piece.data, piece.length);
-    tr_bytes_release(&piece);
-}
-
-/// A token of the byte-level decoder: bytes in GPT-2's alphabet; a token with another character (an
-/// added one) is its own UTF-8.
-static void push_bytes(tr_text_stream_t *stream, const char *text, size_t length)
-{
-    size_t before = stream->pending.length;
-    for (size_t at = 0; at < length;) {
-        uint32_t point = 0;
-        size_t n = tr_utf8_next(&point, text + at, length - at);
-        if (n == 0 || point >= 512 || stream->tokenizer->byte_of[point] < 0) {
-            stream->pending.length = before; // take back what was spelt so far
-            tr_bytes_append(&stream->pending, text, length);
-            break;
-        }
-        tr_bytes_append(&stream->pending, &(char){(char)stream->tokenizer->byte_of[point]}, 1);
-        at += n;
-    }
-    // A character's first bytes wait for the others, which may come with the next token.
-    tr_utf8_drain(&stream->out, &stream->pending, false);
 }
 
 /// Ids that have no text, and special ones that are skipped, change nothing.
@@ -139,32 +62,26 @@ static void decode(tr_text_stream_t *stream, int32_t id)
 {
     const tr_tokenizer_t *tokenizer = stream->tokenizer;
     size_t length = 0;
-    const char *text = tr_vocab_text(&length, tokenizer->added, id);
-    // Special tokens are added ones: only those are looked for.
-    if (text != NULL && (stream->flags & TR_DECODE_SKIP_SPECIAL) != 0 &&
-        tr_tokenizer_is_special(tokenizer, id)) {
+    if ((stream->flags & TR_DECODE_SKIP_SPECIAL) != 0 && tr_tokenizer_is_special(tokenizer, id)) {
         return;
     }
+    const char *text = tr_vocab_text(&length, tokenizer->added, id);
     if (text == NULL) {
         text = tr_vocab_text(&length, tokenizer->vocab, id);
     }
-    if (text == NULL) {
-        return;
-    }
-    if (tokenizer->decoder == TR_DECODER_BYTE_LEVEL) {
-        push_bytes(stream, text, length);
-    } else {
-        push_piece(stream, text, length);
+    if (text != NULL) {
+        tr_text_stream_give(stream, 0, text, length);
     }
 }
 
-/// No more ids: what is pending goes out as it is.
+/// No more ids: what is pending goes out as it is, stage by stage.
 static void finish(tr_text_stream_t *stream)
 {
-    if (stream->tokenizer->decoder == TR_DECODER_BYTE_LEVEL) {
-        tr_utf8_drain(&stream->out, &stream->pending, true);
-    } else {
-        end_run(stream);
+    const tr_text_stages_t *decoder = &stream->tokenizer->decoder;
+    for (size_t i = 0; i < decoder->count; i++) {
+        if (decoder->items[i].component->finish != NULL) {
+            decoder->items[i].component->finish(stream, i);
+        }
     }
     start(stream);
 }
@@ -197,16 +114,23 @@ const char *tr_text_stream_flush(size_t *length, tr_text_stream_t *stream)
     return result(length, stream);
 }
 
+/// A copy of the states goes to the end, and the stream has its own back.
 const char *tr_text_stream_peek(size_t *length, tr_text_stream_t *stream)
 {
-    tr_bytes_t pending = {0};
-    size_t strip_left = stream->strip_left;
-    tr_bytes_append(&pending, stream->pending.data, stream->pending.length);
+    size_t count = stream->tokenizer->decoder.count;
+    tr_stage_state_t *states = stream->states;
+    stream->states = tr_calloc(count, sizeof *states);
+    for (size_t i = 0; i < count; i++) {
+        stream->states[i] = states[i];
+        stream->states[i].held = (tr_bytes_t){0};
+        tr_bytes_append(&stream->states[i].held, states[i].held.data, states[i].held.length);
+    }
     tr_text_stream_flush(NULL, stream);
-    // Back to where it was: the flush has emptied what waits.
-    tr_bytes_release(&stream->pending);
-    stream->pending = pending;
-    stream->strip_left = strip_left;
+    for (size_t i = 0; i < count; i++) {
+        tr_bytes_release(&stream->states[i].held);
+    }
+    free(stream->states);
+    stream->states = states;
     return result(length, stream);
 }
 

@@ -38,13 +38,22 @@ tr_tokenizer_t *tr_tokenizer_empty(void)
     return tokenizer;
 }
 
-static void release_rules(tr_text_rules_t *rules)
+void tr_text_stages_release(tr_text_stages_t *stages)
 {
-    for (size_t i = 0; i < rules->count; i++) {
-        tr_bytes_release(&rules->items[i].from);
-        tr_bytes_release(&rules->items[i].to);
+    for (size_t i = 0; i < stages->count; i++) {
+        tr_pattern_destroy(&stages->items[i].pattern);
+        tr_bytes_release(&stages->items[i].text);
     }
-    free(rules->items);
+    free(stages->items);
+    *stages = (tr_text_stages_t){0};
+}
+
+static void release_added(tr_added_tokens_t *tokens)
+{
+    for (size_t i = 0; i < tokens->count; i++) {
+        free(tokens->items[i].content);
+    }
+    free(tokens->items);
 }
 
 void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
@@ -54,21 +63,19 @@ void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer)
         return;
     }
     // Also of a tokenizer whose file was refused in the middle: what was not made is NULL.
-    for (size_t i = 0; i < t->stage_count; i++) {
-        tr_split_destroy(&t->stages[i].split);
-    }
-    free(t->stages);
-    for (size_t i = 0; i < t->token_count; i++) {
-        free(t->tokens[i].content);
-    }
-    free(t->tokens);
-    release_rules(&t->rules);
-    release_rules(&t->decoder_rules);
+    tr_text_stages_release(&t->normalizer);
+    tr_text_stages_release(&t->pre_tokenizer);
+    tr_text_stages_release(&t->decoder);
+    release_added(&t->raw);
+    release_added(&t->normalized);
+    tr_pattern_destroy(&t->word);
     tr_ids_release(&t->template_before);
     tr_ids_release(&t->template_after);
     tr_bpe_destroy(&t->bpe);
+    tr_unigram_destroy(&t->unigram);
     tr_vocab_destroy(&t->vocab);
     tr_vocab_destroy(&t->added);
+    free(t->special);
     free(t);
     *tokenizer = NULL;
 }
@@ -98,13 +105,7 @@ const char *tr_tokenizer_token(const tr_tokenizer_t *tokenizer, int32_t id)
 /// Tokens of the model alone are never special.
 bool tr_tokenizer_is_special(const tr_tokenizer_t *tokenizer, int32_t id)
 {
-    // A walk: few tokens are added, and only decoding without special ones asks.
-    for (size_t i = 0; i < tokenizer->token_count; i++) {
-        if (tokenizer->tokens[i].id == id) {
-            return tokenizer->tokens[i].special;
-        }
-    }
-    return false;
+    return id >= 0 && (size_t)id < tr_vocab_size(tokenizer->added) && tokenizer->special[id];
 }
 
 int32_t tr_tokenizer_bos(const tr_tokenizer_t *tokenizer)

@@ -4,10 +4,9 @@
 /// one deliberate difference: special ids that the template would add are not added where the text
 /// already has them, so a prompt that starts with the begin token does not get two.
 ///
-/// It understands the model BPE, either SentencePiece style (Prepend and Replace normalizers, byte
-/// fallback; the decoders Replace, ByteFallback, Fuse and Strip) or byte level (ByteLevel, alone or
-/// after Split by regular expressions); added tokens; TemplateProcessing. Anything else is refused
-/// by the feature's name.
+/// It understands the models BPE and Unigram, added tokens, TemplateProcessing, and the
+/// normalizers, pre-tokenizers and decoders that have a row in normalizer.c, pre_tokenizer.c and
+/// decoder.c. Anything else is refused by its name.
 ///
 /// A tokenizer is never written after tr_tokenizer_new: threads may share one. It knows no models.
 #ifndef TR_TEXT_TOKENIZER_H

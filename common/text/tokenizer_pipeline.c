@@ -1,28 +1,27 @@
 // The stages of a tokenizer.json that stand around its model: normalizer, pre-tokenizer,
 // post-processor and decoder. Each is one step or a Sequence of steps, so one function walks all of
-// them and calls a function for each step. tokenizer_load.c reads the rest of the file;
-// tokenizer_encode.c and text_stream.c do what is read here.
+// them and calls a function for each step. The steps themselves are rows of the tables in
+// normalizer.c, pre_tokenizer.c and decoder.c; the post-processor's template is read here.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/text/json.h"
 #include "common/text/tokenizer_parts.h"
 
-/// Reads one step of a chain into the tokenizer. type: the step's.
-typedef tr_status (*step_t)(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
-                            tr_error_t *err);
-
 /// A part of tokenizer.json that is one step, or a Sequence of steps.
 typedef struct chain {
     const char *name;
-    const char *members; // the name of a Sequence's list
-    step_t step;
+    const char *members;              // the name of a Sequence's list
+    const tr_component_t *components; // the steps that there are; NULL: the post-processor's
+    tr_text_stages_t *stages;         // where they go
+    tr_tokenizer_t *tokenizer;
 } chain_t;
 
-/// Calls the chain's step for a node: not at all for null, for each member of a Sequence, else for
-/// the node itself.
-static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, const chain_t *chain,
-                             tr_error_t *err)
+static tr_status add_step(const chain_t *chain, const json_t *node, const char *type,
+                          tr_error_t *err);
+
+/// Adds the steps of a node: none for null, each member of a Sequence, else the node itself.
+static tr_status parse_chain(const chain_t *chain, const json_t *node, tr_error_t *err)
 {
     if (node == NULL || json_is_null(node)) {
         return TR_OK;
@@ -31,139 +30,69 @@ static tr_status parse_chain(tr_tokenizer_t *tokenizer, const json_t *node, cons
     if (type == NULL) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected an object with a type", chain->name);
     }
-    // Sequences may hold Sequences: this function calls itself for each member.
-    const json_t *list = json_object_get(node, chain->members);
     if (strcmp(type, "Sequence") != 0) {
-        tr_status status = chain->step(tokenizer, node, type, err);
+        tr_status status = add_step(chain, node, type, err);
         return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", chain->name);
     }
+    const json_t *list = json_object_get(node, chain->members);
     if (!json_is_array(list)) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: a Sequence needs a list '%s'", chain->name,
                        chain->members);
     }
+    // Sequences may hold Sequences.
     for (size_t i = 0; i < json_array_size(list); i++) {
-        TR_TRY(parse_chain(tokenizer, json_array_get(list, i), chain, err));
+        TR_TRY(parse_chain(chain, json_array_get(list, i), err));
     }
     return TR_OK;
 }
 
-/// known: what is supported instead.
-static tr_status refuse(const char *type, const char *known, tr_error_t *err)
+// What the steps' members have in common
+
+tr_status tr_text_stage_look_for(tr_text_stage_t *stage, const char *expression,
+                                 tr_pattern_kind_t kind, tr_cut_t cut, tr_error_t *err)
 {
-    return tr_fail(err, TR_ERR_UNSUPPORTED, "'%s' is not supported; %s", type, known);
+    stage->cut = cut;
+    return tr_pattern_new(&stage->pattern, expression, strlen(expression), kind, err);
 }
 
-static void append(tr_bytes_t *bytes, const json_t *text)
+tr_status tr_text_stage_parse_pattern(tr_text_stage_t *stage, const json_t *node, tr_error_t *err)
 {
-    tr_bytes_append(bytes, json_string_value(text), json_string_length(text));
-}
-
-/// from: NULL for a prefix.
-static void add_rule(tr_text_rules_t *rules, const json_t *from, const json_t *to)
-{
-    rules->items = tr_realloc(rules->items, (rules->count + 1) * sizeof *rules->items);
-    tr_text_rule_t *rule = &rules->items[rules->count++];
-    *rule = (tr_text_rule_t){0};
-    append(&rule->to, to);
-    append(&rule->from, from); // Jansson gives NULL and 0 for NULL
-}
-
-/// A rewriting of one text by another, of a normalizer or a decoder.
-static tr_status parse_replace(tr_text_rules_t *rules, const json_t *node, tr_error_t *err)
-{
-    const json_t *from = json_object_get(json_object_get(node, "pattern"), "String");
-    const json_t *to = json_object_get(node, "content");
-    // Rules are found by memmem.
-    if (json_object_get(json_object_get(node, "pattern"), "Regex") != NULL) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "Replace by a regular expression is not supported");
-    }
-    if (!json_is_string(from) || json_string_length(from) == 0 || !json_is_string(to)) {
-        return tr_fail(err, TR_ERR_FORMAT, "Replace needs a pattern and content");
-    }
-    add_rule(rules, from, to);
-    return TR_OK;
-}
-
-// Normalizer
-
-/// Case folding, Unicode normal forms and the like are refused: leaving them out would give other
-/// ids.
-static tr_status normalizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
-                                 tr_error_t *err)
-{
-    // SentencePiece's normalizer, as files have it: "▁" before the text and for each space.
-    if (strcmp(type, "Replace") == 0) {
-        return parse_replace(&tokenizer->rules, node, err);
-    }
-    if (strcmp(type, "Prepend") != 0) {
-        return refuse(type, "Prepend and Replace are", err);
-    }
-    const json_t *prefix = json_object_get(node, "prepend");
-    if (!json_is_string(prefix)) {
-        return tr_fail(err, TR_ERR_FORMAT, "Prepend needs a text 'prepend'");
-    }
-    add_rule(&tokenizer->rules, NULL, prefix);
-    return TR_OK;
-}
-
-// Pre-tokenizer
-
-enum { STAGE_LIMIT = 16 }; // each is a level of recursion in the encoder
-
-/// A new stage behind the others, empty: the text stays in one piece.
-static tr_text_stage_t *add_stage(tr_tokenizer_t *tokenizer)
-{
-    tokenizer->stages =
-        tr_realloc(tokenizer->stages, (tokenizer->stage_count + 1) * sizeof *tokenizer->stages);
-    // In the tokenizer before it is filled: what a failure leaves is freed with it.
-    tr_text_stage_t *stage = &tokenizer->stages[tokenizer->stage_count++];
-    *stage = (tr_text_stage_t){0};
-    return stage;
-}
-
-/// Cuts text by an expression, as Llama 3 and Qwen do before ByteLevel.
-static tr_status parse_split(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
-{
-    // The others remove a match, or join it to a neighbour.
-    const char *behavior = tr_json_string(node, "behavior", "");
-    if (strcmp(behavior, "Isolated") != 0) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "Split behavior '%s' is not supported; Isolated is",
-                       behavior);
-    }
     const json_t *pattern = json_object_get(node, "pattern");
     const json_t *literal = json_object_get(pattern, "String");
     const json_t *text = literal != NULL ? literal : json_object_get(pattern, "Regex");
     if (!json_is_string(text) || json_string_length(text) == 0) {
-        return tr_fail(err, TR_ERR_FORMAT, "Split needs a pattern");
+        return tr_fail(err, TR_ERR_FORMAT, "expected a pattern that is a String or a Regex");
     }
-    // "invert" exchanges the matches with what lies between them. Isolated makes pieces of both, so
-    // it changes nothing.
-    tr_text_stage_t *stage = add_stage(tokenizer);
-    return tr_split_new(&stage->split, json_string_value(text), json_string_length(text),
-                        literal != NULL, err);
+    return tr_pattern_new(&stage->pattern, json_string_value(text), json_string_length(text),
+                          literal != NULL ? TR_PATTERN_TEXT : TR_PATTERN_REGEX, err);
 }
 
-static tr_status pre_tokenizer_step(tr_tokenizer_t *tokenizer, const json_t *node, const char *type,
-                                    tr_error_t *err)
+tr_status tr_text_stage_parse_character(uint32_t *point, const json_t *node, const char *key,
+                                        tr_error_t *err)
 {
-    if (tokenizer->stage_count == STAGE_LIMIT) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "more than %d steps are not supported",
-                       STAGE_LIMIT);
+    const json_t *text = json_object_get(node, key);
+    size_t length = json_string_length(text);
+    return length > 0 && tr_utf8_next(point, json_string_value(text), length) == length
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "expected one character '%s'", key);
+}
+
+tr_status tr_text_stage_parse_prepend(tr_prepend_t *prepend, const json_t *node, tr_error_t *err)
+{
+    static const char *const names[] = {"never", "first", "always"};
+    const char *name = tr_json_string(node, "prepend_scheme", "always");
+    // Older files have the flag alone.
+    if (!tr_json_flag(node, "add_prefix_space", true)) {
+        name = "never";
     }
-    if (strcmp(type, "Split") == 0) {
-        return parse_split(tokenizer, node, err);
+    for (size_t i = 0; i < 3; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *prepend = (tr_prepend_t)i;
+            return TR_OK;
+        }
     }
-    if (strcmp(type, "ByteLevel") != 0) {
-        return refuse(type, "Split and ByteLevel are", err);
-    }
-    tr_text_stage_t *stage = add_stage(tokenizer);
-    stage->bytes = true;
-    // The tokenizers library's defaults, both of them.
-    stage->prefix_space = tr_json_flag(node, "add_prefix_space", true);
-    if (!tr_json_flag(node, "use_regex", true)) { // the text stays in one piece
-        return TR_OK;
-    }
-    return tr_split_new(&stage->split, TR_SPLIT_GPT2, strlen(TR_SPLIT_GPT2), false, err);
+    return tr_fail(err, TR_ERR_FORMAT, "prepend_scheme '%s': expected always, first or never",
+                   name);
 }
 
 // Post-processor
@@ -222,7 +151,8 @@ static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *no
         return TR_OK; // trims offsets, which we do not have
     }
     if (strcmp(type, "TemplateProcessing") != 0) {
-        return refuse(type, "TemplateProcessing and ByteLevel are", err);
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "'%s' is not supported; TemplateProcessing and ByteLevel are", type);
     }
     // Llama 3 has ByteLevel and one TemplateProcessing in a Sequence; two would nest.
     if (tokenizer->template_before.count + tokenizer->template_after.count > 0) {
@@ -232,99 +162,77 @@ static tr_status post_processor_step(tr_tokenizer_t *tokenizer, const json_t *no
     return status == TR_OK ? TR_OK : tr_error_prefix(err, "TemplateProcessing");
 }
 
-// Decoder
+// Steps
 
-/// The steps of a decoder of pieces. text_stream.c does them in this order, so files must have them
-/// so.
-enum { REPLACE, BYTE_FALLBACK, FUSE, STRIP, PIECES_STEPS };
+enum { STAGE_LIMIT = 16 }; // each of a pre-tokenizer is a level of recursion in the encoder
 
-static const char *const PIECES_NAMES[] = {"Replace", "ByteFallback", "Fuse", "Strip"};
-
-/// Takes a character off the start of the text, at most `start` times: the space that Prepend put
-/// there.
-static tr_status parse_strip(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+/// What a decoder does behind one that joins all tokens: Strip alone makes sense of a text that
+/// arrives in parts.
+static tr_status join(tr_text_stages_t *stages, tr_error_t *err)
 {
-    const json_t *content = json_object_get(node, "content");
-    json_int_t start = json_integer_value(json_object_get(node, "start"));
-    // A stream cannot take back what it has given out.
-    if (json_integer_value(json_object_get(node, "stop")) != 0) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED, "Strip from the end (stop) is not supported");
+    const char *last = stages->items[stages->count - 1].component->name;
+    for (size_t i = 0; i + 1 < stages->count; i++) {
+        const char *name = stages->items[i].component->name;
+        if (strcmp(name, "Fuse") == 0 || strcmp(name, "ByteLevel") == 0) {
+            stages->items[stages->count - 1].joined = true;
+        }
     }
-    size_t length = json_string_length(content);
-    if (!json_is_string(content) || length == 0 || start < 0 || start > 1024 ||
-        tr_utf8_next(&tokenizer->strip, json_string_value(content), length) != length) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "Strip needs one character 'content' and a count 'start'");
-    }
-    tokenizer->strip_count = (size_t)start;
-    return TR_OK;
+    return !stages->items[stages->count - 1].joined || strcmp(last, "Strip") == 0 ||
+                   strcmp(last, "Fuse") == 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_UNSUPPORTED,
+                         "'%s' is not supported behind a step that joins all tokens", last);
 }
 
-static tr_status parse_pieces_step(tr_tokenizer_t *tokenizer, const json_t *node, int step,
-                                   tr_error_t *err)
+/// The step of a type, from its table.
+static tr_status add_stage(const chain_t *chain, const json_t *node, const char *type,
+                           tr_error_t *err)
 {
-    switch (step) {
-    case REPLACE: return parse_replace(&tokenizer->decoder_rules, node, err);
-    case STRIP: return parse_strip(tokenizer, node, err);
-    case BYTE_FALLBACK: tokenizer->decoder_byte_fallback = true; return TR_OK;
-    default: return TR_OK; // Fuse: a stream joins pieces anyway
+    const tr_component_t *component = chain->components;
+    while (component->name != NULL && strcmp(component->name, type) != 0) {
+        component++;
     }
+    if (component->name == NULL) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "'%s' is not supported", type);
+    }
+    tr_text_stages_t *stages = chain->stages;
+    if (stages->count == STAGE_LIMIT) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED, "more than %d steps are not supported",
+                       STAGE_LIMIT);
+    }
+    // In the tokenizer before it is filled: what a failure leaves is freed with it.
+    stages->items = tr_realloc(stages->items, (stages->count + 1) * sizeof *stages->items);
+    tr_text_stage_t *stage = &stages->items[stages->count++];
+    *stage = (tr_text_stage_t){.component = component};
+    tr_status status = component->parse == NULL ? TR_OK : component->parse(stage, node, err);
+    return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", type);
 }
 
-/// ByteLevel alone, or a Sequence for pieces. Unlike the other parts it must be there: without a
-/// decoder ids have no text.
-static tr_status parse_decoder(tr_tokenizer_t *tokenizer, const json_t *node, tr_error_t *err)
+static tr_status add_step(const chain_t *chain, const json_t *node, const char *type,
+                          tr_error_t *err)
 {
-    const char *type = tr_json_string(node, "type", NULL);
-    if (type == NULL) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED,
-                       "decoder: a tokenizer without one is not supported");
+    if (chain->components == NULL) {
+        return post_processor_step(chain->tokenizer, node, type, err);
     }
-    if (strcmp(type, "ByteLevel") == 0) {
-        tokenizer->decoder = TR_DECODER_BYTE_LEVEL;
-        return TR_OK;
-    }
-    if (strcmp(type, "Sequence") != 0) {
-        refuse(type, "ByteLevel and Sequence are", err);
-        return tr_error_prefix(err, "decoder");
-    }
-    // SentencePiece's: Replace "▁" by a space, bytes to characters, all to one text, and the first
-    // space off.
-    tokenizer->decoder = TR_DECODER_PIECES;
-    const json_t *list = json_object_get(node, "decoders");
-    int last = REPLACE;
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *name = tr_json_string(json_array_get(list, i), "type", "");
-        int step = 0;
-        while (step < PIECES_STEPS && strcmp(name, PIECES_NAMES[step]) != 0) {
-            step++;
-        }
-        // Strip takes characters from the start of the whole text, so it must come after Fuse.
-        if (step == PIECES_STEPS || step < last || (step == STRIP && last != FUSE)) {
-            return tr_fail(err, TR_ERR_UNSUPPORTED,
-                           "decoder: '%s' is not supported here; Replace, ByteFallback, Fuse, "
-                           "Strip in this order are",
-                           name);
-        }
-        tr_status status = parse_pieces_step(tokenizer, json_array_get(list, i), step, err);
-        if (status != TR_OK) {
-            return tr_error_prefix(err, "decoder");
-        }
-        last = step;
-    }
-    return TR_OK;
+    TR_TRY(add_stage(chain, node, type, err));
+    return chain->components == TR_DECODERS ? join(chain->stages, err) : TR_OK;
 }
 
 tr_status tr_tokenizer_parse_pipeline(tr_tokenizer_t *tokenizer, const json_t *root,
                                       tr_error_t *err)
 {
-    static const chain_t chains[] = {
-        {"normalizer", "normalizers", normalizer_step},
-        {"pre_tokenizer", "pretokenizers", pre_tokenizer_step},
-        {"post_processor", "processors", post_processor_step},
+    const chain_t chains[] = {
+        {"normalizer", "normalizers", TR_NORMALIZERS, &tokenizer->normalizer, tokenizer},
+        {"pre_tokenizer", "pretokenizers", TR_PRE_TOKENIZERS, &tokenizer->pre_tokenizer, tokenizer},
+        {"post_processor", "processors", NULL, NULL, tokenizer},
+        {"decoder", "decoders", TR_DECODERS, &tokenizer->decoder, tokenizer},
     };
     for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
-        TR_TRY(parse_chain(tokenizer, json_object_get(root, chains[i].name), &chains[i], err));
+        TR_TRY(parse_chain(&chains[i], json_object_get(root, chains[i].name), err));
     }
-    return parse_decoder(tokenizer, json_object_get(root, "decoder"), err);
+    // Without a decoder the texts of tokens would be joined by spaces.
+    return tokenizer->decoder.count > 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_UNSUPPORTED,
+                         "decoder: a tokenizer without one is not supported");
 }

@@ -10,13 +10,18 @@
 
 // Buffers
 
-void tr_bytes_append(tr_bytes_t *bytes, const char *data, size_t length)
+void tr_bytes_reserve(tr_bytes_t *bytes, size_t length)
 {
-    if (bytes->data == NULL || bytes->length + length + 1 > bytes->capacity) {
+    if (bytes->data == NULL || length + 1 > bytes->capacity) {
         // Twice what is needed: appending byte by byte costs constant time each.
-        bytes->capacity = (bytes->length + length + 1) * 2;
+        bytes->capacity = (length + 1) * 2;
         bytes->data = tr_realloc(bytes->data, bytes->capacity);
     }
+}
+
+void tr_bytes_append(tr_bytes_t *bytes, const char *data, size_t length)
+{
+    tr_bytes_reserve(bytes, bytes->length + length);
     // memcpy must not be given a null pointer, even for nothing.
     if (length > 0) {
         memcpy(bytes->data + bytes->length, data, length);
@@ -122,6 +127,19 @@ size_t tr_utf8_next(uint32_t *point, const char *text, size_t length)
     return expected;
 }
 
+size_t tr_utf8_put(char *text, uint32_t point)
+{
+    size_t length = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    // by length: what marks the first byte
+    static const unsigned char mark[5] = {0, 0, 0xC0, 0xE0, 0xF0};
+    for (size_t i = length - 1; i > 0; i--) {
+        text[i] = (char)(0x80U | (point & 0x3FU));
+        point >>= 6;
+    }
+    text[0] = (char)(mark[length] | point);
+    return length;
+}
+
 size_t tr_utf8_valid(const char *text, size_t length)
 {
     size_t at = 0;
@@ -142,6 +160,38 @@ bool tr_utf8_is_space(uint32_t point)
     return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 ||
            point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 ||
            point == 0x2029 || point == 0x202F || point == 0x205F || point == 0x3000;
+}
+
+size_t tr_utf8_before(const char *text, size_t at)
+{
+    // Back over the bytes that continue a character, to where it begins.
+    do {
+        at--;
+    } while (at > 0 && ((unsigned char)text[at] & 0xC0) == 0x80);
+    return at;
+}
+
+size_t tr_utf8_space_before(const char *text, size_t from, size_t to)
+{
+    while (to > from) {
+        size_t at = tr_utf8_before(text, to);
+        uint32_t point = 0;
+        if (tr_utf8_next(&point, text + at, to - at) == 0 || !tr_utf8_is_space(point)) {
+            break;
+        }
+        to = at;
+    }
+    return to;
+}
+
+size_t tr_utf8_space_after(const char *text, size_t from, size_t to)
+{
+    uint32_t point = 0;
+    for (size_t n;
+         (n = tr_utf8_next(&point, text + from, to - from)) > 0 && tr_utf8_is_space(point);) {
+        from += n;
+    }
+    return from;
 }
 
 void tr_utf8_drain(tr_bytes_t *out, tr_bytes_t *pending, bool end)

@@ -16,6 +16,8 @@ typedef struct tr_bytes {
 } tr_bytes_t;
 
 void tr_bytes_append(tr_bytes_t *bytes, const char *data, size_t length);
+/// Room for so many bytes in all, without a change of what is there.
+void tr_bytes_reserve(tr_bytes_t *bytes, size_t length);
 void tr_bytes_release(tr_bytes_t *bytes);
 
 /// Token ids that grow. {0} is empty; release frees it.
@@ -34,8 +36,20 @@ void tr_ids_release(tr_ids_t *ids);
 /// `length` bytes starts none (or length is 0). point may be NULL.
 size_t tr_utf8_next(uint32_t *point, const char *text, size_t length);
 
+/// Writes the character's UTF-8 and returns its length (1..4). text: room for four bytes.
+size_t tr_utf8_put(char *text, uint32_t point);
+
 /// How many leading bytes are well-formed UTF-8: `length` if all are.
 size_t tr_utf8_valid(const char *text, size_t length);
+
+/// Where the character starts that ends at text[at], at >= 1.
+size_t tr_utf8_before(const char *text, size_t at);
+
+/// Where the white space that ends text[from .. to) starts; `to` if there is none.
+size_t tr_utf8_space_before(const char *text, size_t from, size_t to);
+
+/// Where the white space that text[from .. to) starts with ends; `from` if there is none.
+size_t tr_utf8_space_after(const char *text, size_t from, size_t to);
 
 /// Unicode's White_Space property.
 bool tr_utf8_is_space(uint32_t point);

@@ -18,6 +18,7 @@ struct tr_vocab {
     entry_t *entries; // [count] of [limit], in the order of adding
     size_t count;
     size_t limit;
+    size_t longest;    // bytes of the longest text
     uint32_t *slots;   // [slot_count], an entry's index plus one; 0 is free; open addressing
     size_t slot_count; // a power of two
     uint32_t *by_id;   // [size], an entry's index plus one
@@ -97,6 +98,7 @@ static uint32_t new_entry(tr_vocab_t *vocab, const char *text, size_t length)
     char *copy = tr_alloc(length + 1);
     memcpy(copy, text, length);
     copy[length] = '\0';
+    vocab->longest = length > vocab->longest ? length : vocab->longest;
     vocab->entries[vocab->count] = (entry_t){copy, length, -1};
     return (uint32_t)++vocab->count;
 }
@@ -138,4 +140,9 @@ const char *tr_vocab_text(size_t *length, const tr_vocab_t *vocab, int32_t id)
 size_t tr_vocab_size(const tr_vocab_t *vocab)
 {
     return vocab->size;
+}
+
+size_t tr_vocab_longest(const tr_vocab_t *vocab)
+{
+    return vocab->longest;
 }

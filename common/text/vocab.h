@@ -24,6 +24,9 @@ int32_t tr_vocab_find(const tr_vocab_t *vocab, const char *text, size_t length);
 /// NULL.
 const char *tr_vocab_text(size_t *length, const tr_vocab_t *vocab, int32_t id);
 
+/// Bytes of the longest string.
+size_t tr_vocab_longest(const tr_vocab_t *vocab);
+
 /// The largest id plus one.
 size_t tr_vocab_size(const tr_vocab_t *vocab);
 

@@ -101,11 +101,11 @@ expect 11 "cannot name a certificate" keys "$scratch/keys" --add ../worker
 [ "$(stat -c %a "$scratch/keys/far.cert_secret")" = 600 ] || complain "a secret is readable by others"
 
 # Help
-for command in "" run resume check status generate logprobs keys devices; do
+for command in "" run resume check status generate logprobs tokenize keys devices; do
     "$troupe" $command --help >"$scratch/out" 2>"$scratch/err" || complain "troupe $command --help fails"
     grep -q '^Usage: troupe' "$scratch/out" || complain "troupe $command --help shows no usage"
 done
-for command in run resume check status generate logprobs keys devices; do
+for command in run resume check status generate logprobs tokenize keys devices; do
     "$troupe" --help | grep -qE "^  $command " || complain "--help does not list '$command'"
 done
 "$troupe" --version | grep -qE '^troupe [0-9]' || complain "--version names no version"

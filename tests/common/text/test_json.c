@@ -38,6 +38,35 @@ Test(json, values_have_their_type_or_the_fallback)
     free(path);
 }
 
+Test(json, what_python_writes_and_jansson_refuses_stands_near_what_it_was)
+{
+    static const char text[] =
+        "{\"model_max_length\": 1000000000000000019884624838656, \"digits\": "
+        "12345678901234567890,\n"
+        "\"n\": [-9223372036854775809, 1e400, -1E+999, NaN, Infinity, -Infinity, "
+        "123456789012345678],\n"
+        "\"s\": \"12345678901234567890 NaN \\ud800 \\udc00\\ud83d\\ude00 \\\\ud800\", \"end\": 5}";
+    json_t *root;
+    tr_error_t err = {0};
+    char *path = scratch_write(folder, "a.json", text, strlen(text));
+    cr_assert_eq(tr_json_read(&root, path, false, &err), TR_OK, "%s", err.text);
+    cr_expect_float_eq(json_number_value(json_object_get(root, "model_max_length")), 1e30, 1e17);
+    cr_expect_float_eq(json_number_value(json_object_get(root, "digits")), 12345678901234567890.0,
+                       1e7);
+    const json_t *list = json_object_get(root, "n");
+    cr_expect_float_eq(json_number_value(json_array_get(list, 0)), -9223372036854775809.0, 1e6);
+    static const double large[] = {1e308, -1e308, 0, 1e308, -1e308};
+    for (size_t i = 0; i < 5; i++) {
+        cr_expect_eq(json_number_value(json_array_get(list, i + 1)), large[i], "%zu", i);
+    }
+    cr_expect_eq(json_integer_value(json_array_get(list, 6)), 123456789012345678);
+    cr_expect_str_eq(tr_json_string(root, "s", ""),
+                     "12345678901234567890 NaN \xEF\xBF\xBD \xEF\xBF\xBD\xF0\x9F\x98\x80 \\ud800");
+    cr_expect_eq(json_integer_value(json_object_get(root, "end")), 5);
+    json_decref(root);
+    free(path);
+}
+
 Test(json, a_file_may_be_absent_where_that_is_allowed)
 {
     json_t *root;

@@ -170,6 +170,14 @@ Test(tokenizer_files, special_ids_come_from_the_first_file_that_names_them)
     free(directory);
 }
 
+Test(tokenizer_files, what_a_padded_call_left_there_changes_nothing)
+{
+    parts_t parts = VALID;
+    parts.extra = "\"truncation\":{\"max_length\":1,\"strategy\":\"LongestFirst\",\"stride\":0},"
+                  "\"padding\":{\"strategy\":{\"Fixed\":9},\"pad_id\":6,\"pad_token\":\"?\"},";
+    expect_ids(&parts, "abcab", 0, (const int32_t[]){4, 3}, 2);
+}
+
 Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
 {
     static const struct {
@@ -177,20 +185,16 @@ Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
         const char *json;
         const char *name;
     } cases[] = {
-        {offsetof(parts_t, model), "\"type\":\"Unigram\",", "Unigram"},
+        {offsetof(parts_t, model), "\"type\":\"WordPiece\",", "WordPiece"},
+        {offsetof(parts_t, model), "\"type\":\"WordLevel\",", "WordLevel"},
         {offsetof(parts_t, model), "\"dropout\":0.1,", "dropout"},
         {offsetof(parts_t, model), "\"continuing_subword_prefix\":\"##\",",
          "continuing_subword_prefix"},
         {offsetof(parts_t, model), "\"end_of_word_suffix\":\"</w>\",", "end_of_word_suffix"},
-        {offsetof(parts_t, normalizer), "{\"type\":\"NFC\"}", "NFC"},
+        {offsetof(parts_t, normalizer), "{\"type\":\"BertNormalizer\"}", "BertNormalizer"},
         {offsetof(parts_t, normalizer),
-         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}", "Lowercase"},
-        {offsetof(parts_t, normalizer),
-         "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}",
-         "regular expression"},
-        {offsetof(parts_t, pre_tokenizer), "{\"type\":\"Metaspace\"}", "Metaspace"},
-        {offsetof(parts_t, pre_tokenizer),
-         "{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Removed\"}", "Removed"},
+         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Precompiled\"}]}", "Precompiled"},
+        {offsetof(parts_t, pre_tokenizer), "{\"type\":\"UnicodeScripts\"}", "UnicodeScripts"},
         {offsetof(parts_t, pre_tokenizer),
          "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\"}", "'(a'"},
         {offsetof(parts_t, post_processor), "{\"type\":\"BertProcessing\"}", "BertProcessing"},
@@ -198,9 +202,9 @@ Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
         {offsetof(parts_t, decoder), "null", "decoder"},
         {offsetof(parts_t, decoder), "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"CTC\"}]}",
          "CTC"},
-        {offsetof(parts_t, extra), "\"truncation\":{\"max_length\":8},", "truncation"},
-        {offsetof(parts_t, added), "[{\"id\":9,\"content\":\"x\",\"single_word\":true}]",
-         "single_word"},
+        {offsetof(parts_t, decoder),
+         "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}]}",
+         "'ByteFallback' is not supported behind"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         parts_t parts = VALID;
