@@ -60,8 +60,8 @@ static tr_status read_number(double *out, const source_t *source, const family_k
     // null counts as missing, as transformers writes it for an option that is not set; for a window
     // it is a value of its own.
     if (value == NULL && !key->needed) {
-        const bool none =
-            key->kind == FAMILY_WINDOW && json_object_get(source->object, key->name) != NULL;
+        const bool none = (key->kind == FAMILY_WINDOW || key->kind == FAMILY_CAP) &&
+                          json_object_get(source->object, key->name) != NULL;
         *out = none ? 0.0 : key->fallback;
         return TR_OK;
     }
@@ -440,6 +440,7 @@ static tr_status read_key(tr_model_config_t *config, const source_t *source,
         return TR_OK;
     case FAMILY_REAL: return read_number(field, source, key);
     case FAMILY_FLOAT:
+    case FAMILY_CAP:
         TR_TRY(read_number(&number, source, key));
         *(float *)field = (float)number;
         return TR_OK;

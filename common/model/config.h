@@ -92,6 +92,7 @@ typedef struct tr_model_config {
     double attention_scalar;  ///< or 1/sqrt of this; 0: neither
     double logit_divisor;     ///< logits are divided by it; 0: 1
     float attention_cap;      ///< tr_heads_t; 0: none
+    float logit_cap;          ///< tr_head_t; 0: none
     size_t window;            ///< sliding_window: keys that the queries of `sliding` see; 0: all
     tr_layer_set_t sliding;   ///< layers
     tr_layer_set_t unrotated; ///< layers without positions

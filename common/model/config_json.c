@@ -162,6 +162,9 @@ static json_t *value_of(const tr_model_config_t *config, const family_key_t *key
     case FAMILY_SIZE: return json_integer((json_int_t)size);
     case FAMILY_WINDOW: return size == 0 ? json_null() : json_integer((json_int_t)size);
     case FAMILY_REAL: return json_real(*(const double *)field);
+    case FAMILY_CAP:
+        return *(const float *)field > 0.0f ? json_real(float_value(*(const float *)field))
+                                            : json_null();
     case FAMILY_FLOAT: return json_real(float_value(*(const float *)field));
     case FAMILY_BOOL: return json_boolean(*(const bool *)field);
     case FAMILY_TOKEN: return token_value(*(const int32_t *)field);
@@ -225,7 +228,7 @@ static bool is_same_model(const tr_model_config_t *a, const tr_model_config_t *b
     bool same = a->family == b->family;
     for (size_t i = 0; i < keys->count && same; i++) {
         const family_key_t *key = &keys->items[i];
-        if (key->kind <= FAMILY_BOOL && !may_change(key)) {
+        if ((key->kind <= FAMILY_BOOL || key->kind == FAMILY_CAP) && !may_change(key)) {
             json_t *one = value_of(a, key, NULL), *two = value_of(b, key, NULL);
             same = json_equal(one, two);
             json_decref(one);

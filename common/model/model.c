@@ -296,9 +296,9 @@ tr_tensor_t tr_model_trained(const tr_model_t *model)
     return model->parameters.flat[TR_TRAINED].values;
 }
 
-tr_tensor_t tr_model_head(const tr_model_t *model)
+tr_head_t tr_model_head(const tr_model_t *model)
 {
-    return linear_read(model->head);
+    return (tr_head_t){linear_read(model->head), model->config.logit_cap};
 }
 
 void tr_model_recompute(tr_model_t *model, bool recompute)

@@ -113,7 +113,7 @@ tr_status tr_model_import_weights(tr_model_t *model, const tr_device_memory_t *m
                                   tr_error_t *err);
 
 /// The head as operators read it: [V, H] of a language model, [1, H] of a scalar model. [real]
-tr_tensor_t tr_model_head(const tr_model_t *model);
+tr_head_t tr_model_head(const tr_model_t *model);
 
 // Passes
 

@@ -256,7 +256,7 @@ static void policy_head(tr_response_pass_t *pass, tr_tensor_t out, tr_tensor_t f
 {
     const tr_ops_t *ops = pass->model->backend->ops;
     ops->logprob(pass->model->queue, out, facts, pass->logits, pass->gathered,
-                 linear_read(pass->model->head), pass->model->config.vocabulary, pass->targets,
+                 tr_model_head(pass->model), pass->model->config.vocabulary, pass->targets,
                  pass->temperature, pass->kept);
 }
 
@@ -354,7 +354,7 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
         tr_tensor_t even =
             dmean != NULL ? tr_arena_reals(pass->arena, queue, dmean, pass->n) : (tr_tensor_t){0};
         ops->logprob_gradient(queue, dgathered, dhead, d, even, pass->logits, pass->gathered,
-                              linear_read(pass->model->head), pass->targets, pass->temperature,
+                              tr_model_head(pass->model), pass->targets, pass->temperature,
                               pass->kept);
     }
     // Rows that no head read have a gradient of zero.

@@ -92,6 +92,12 @@ typedef struct tr_kv {
     tr_tensor_t values; ///< [real] [pages, Hk * TR_PAGE * D]
 } tr_kv_t;
 
+/// What makes logits of hidden rows: hidden weight^T, then with a cap c tanh(logit / c).
+typedef struct tr_head {
+    tr_tensor_t weight; ///< [V, H], or packed, as of a product
+    float cap;          ///< 0: none
+} tr_head_t;
+
 /// Facts of a row's distribution, softmax(logits / temperature) within the kept set, besides the
 /// target's log-probability.
 typedef struct tr_token_facts {
@@ -297,7 +303,7 @@ typedef struct tr_ops {
     /// (temperature > 0); facts: [R, TR_FACTS], a tr_token_facts_t a row. logits: written, in a
     /// form that logprob_gradient alone reads.
     void (*logprob)(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t logits,
-                    tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                    tr_tensor_t hidden, tr_head_t head, size_t vocabulary, tr_tensor_t targets,
                     float temperature, tr_kept_t kept);
     /// dhidden: [R, H], written, and dhead: [V, H], continued (a NULL buffer: not computed, the
     /// head is frozen), from dlogprob: [R] and dmean: [R], the gradient of the facts' mean (a NULL
@@ -305,7 +311,7 @@ typedef struct tr_ops {
     /// rows are computed again. head: as it is stored.
     void (*logprob_gradient)(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                              tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
-                             tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                             tr_tensor_t hidden, tr_head_t head, tr_tensor_t targets,
                              float temperature, tr_kept_t kept);
     /// Draws a token a row by inverting the cumulative distribution (token ids ascending) at
     /// uniform: f32 [R]. Written: tokens i32 [R]; raw: [R], its log-prob under softmax(logits);
@@ -317,9 +323,8 @@ typedef struct tr_ops {
     /// what is left; ties keep the lower id. Temperature 0 takes the greatest logit, the lowest id
     /// on a tie. uniform[r] is in [0, 1).
     void (*sample)(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
-                   tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden,
-                   tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform,
-                   tr_sampling_t sampling);
+                   tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_head_t head,
+                   size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling);
     /// values: [R] = hidden . weight: [H]; fixed reduction shape.
     void (*scalar_head)(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden,
                         tr_tensor_t weight);

@@ -84,8 +84,9 @@ static float *logprob_keeping(rig_t *rig, tr_tensor_t logits, const inputs_t *in
     tr_tensor_t both = rig_zeros(rig, 1 + TR_FACTS, in->rows);
     rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, TR_FACTS),
                       logits, rig_real(rig, in->rows, H, in->hidden),
-                      rig_real(rig, in->vocabulary, H, in->head), in->vocabulary,
-                      rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
+                      (tr_head_t){.weight = rig_real(rig, in->vocabulary, H, in->head)},
+                      in->vocabulary, rig_indices(rig, 1, in->rows, in->targets), temperature,
+                      kept_of(rig, in));
     return rig_read(rig, both);
 }
 
@@ -218,11 +219,11 @@ static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogpro
             dmean != NULL ? rig_tensor(rig, 1, count, dmean + first) : (tr_tensor_t){0};
         tr_tensor_t logits = keep > 0 ? rig_zeros(rig, keep, in->vocabulary) : (tr_tensor_t){0};
         logprob_keeping(rig, logits, &part, 0.7f);
-        rig->ops->logprob_gradient(rig->queue, tr_tensor_rows(dhidden, first, count), dhead,
-                                   rig_tensor(rig, 1, count, dlogprob + first), even, logits,
-                                   rig_real(rig, count, H, part.hidden), head,
-                                   rig_indices(rig, 1, count, part.targets), 0.7f,
-                                   kept_of(rig, &part));
+        rig->ops->logprob_gradient(
+            rig->queue, tr_tensor_rows(dhidden, first, count), dhead,
+            rig_tensor(rig, 1, count, dlogprob + first), even, logits,
+            rig_real(rig, count, H, part.hidden), (tr_head_t){.weight = head},
+            rig_indices(rig, 1, count, part.targets), 0.7f, kept_of(rig, &part));
     }
     return (gradients_t){rig_read(rig, dhidden), rig_read(rig, dhead)};
 }
@@ -284,7 +285,8 @@ static drawn_t sample(rig_t *rig, const inputs_t *in, const float *uniform, tr_s
     tr_tensor_t ids = rig_indices(rig, rows, in->vocabulary, NULL);
     tr_tensor_t logprobs = rig_zeros(rig, 1, rows), raw = rig_zeros(rig, 1, rows);
     rig->ops->sample(rig->queue, tokens, logprobs, raw, count, ids,
-                     rig_real(rig, rows, H, in->hidden), rig_real(rig, in->vocabulary, H, in->head),
+                     rig_real(rig, rows, H, in->hidden),
+                     (tr_head_t){.weight = rig_real(rig, in->vocabulary, H, in->head)},
                      in->vocabulary, rig_tensor(rig, 1, rows, uniform), sampling);
     return (drawn_t){rig_read_indices(rig, tokens), rig_read_indices(rig, count),
                      rig_read_indices(rig, ids), rig_read(rig, logprobs), rig_read(rig, raw)};

@@ -151,7 +151,7 @@ static float *forward(small_t *small, const int32_t *ids, size_t length, bool lo
     // wide: one row of the vocabulary a token
     if (logits) {
         tr_tensor_t wide = tr_arena_tensor(arena, TR_F32, length, small->config->vocabulary);
-        small->rig.ops->matmul(queue, wide, out, tr_model_head(small->model), false);
+        small->rig.ops->matmul(queue, wide, out, tr_model_head(small->model).weight, false);
         out = wide;
     }
     float *values = rig_memory(&small->rig, tr_tensor_bytes(out));

@@ -20,6 +20,7 @@ typedef enum family_key_kind {
     FAMILY_TOKEN,   ///< int32_t, an id below the vocabulary; null is -1
     FAMILY_EOS,     ///< the config's eos and eos_count: an id, a list of ids, or null
     FAMILY_ROPE,    ///< an object about the rotation: rope_theta and what is after it; null: none
+    FAMILY_CAP,     ///< float; null is 0, whatever the default
     FAMILY_WINDOW,  ///< size_t; null is 0, whatever the default
     FAMILY_SLIDING, ///< tr_layer_set_t, from a list of "sliding_attention" and "full_attention"
     FAMILY_ROTATED, ///< tr_layer_set_t of layers with a 0, from a list of 0 and 1
@@ -147,6 +148,7 @@ const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind);
 extern const family_tensors_t family_llama_tensors;
 
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
-    family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3, family_granite;
+    family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
+    family_granite;
 
 #endif

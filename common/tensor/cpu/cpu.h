@@ -75,8 +75,11 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
 
 /// The next tile of logits: *logits: [returned number, vocabulary], of the rows of hidden from
 /// `first` on, in scratch memory. head: packed or not.
-size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_tensor_t head,
+size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_head_t head,
                        size_t vocabulary, size_t first);
+/// logits: [rows, vocabulary], written, of rows of hidden from `first` on.
+void cpu_make_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, tr_head_t head,
+                     size_t vocabulary, size_t first, size_t rows);
 
 // One row of logits: the arithmetic that log-probabilities and sampling share, so that both give
 // the same bits.

@@ -16,17 +16,42 @@ enum {
     ROW_GRAIN = 8192       // logits below which waking another thread costs more than it saves
 };
 
-size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_tensor_t head,
+/// Rows of logits, and their cap.
+typedef struct capped {
+    const cpu_kernels_t *kernels;
+    float *logits, cap;
+    size_t vocabulary;
+} capped_t;
+
+static void cap_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const capped_t *c = context;
+    (void)thread;
+    c->kernels->cap(c->logits + first * c->vocabulary, c->cap, count * c->vocabulary);
+}
+
+void cpu_make_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, tr_head_t head,
+                     size_t vocabulary, size_t first, size_t rows)
+{
+    const size_t width = hidden.columns;
+    cpu_matmul_run(backend, logits, vocabulary, cpu_f32(hidden) + first * width, width, head.weight,
+                   rows, vocabulary, width, CPU_WRITE);
+    if (head.cap > 0.0f) {
+        capped_t c = {backend->kernels, logits, head.cap, vocabulary};
+        cpu_for(backend, rows, cpu_row_grain(vocabulary), cap_rows, &c);
+    }
+}
+
+size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_head_t head,
                        size_t vocabulary, size_t first)
 {
     // Rows in multiples of 16, as many as fill TILE_FLOATS. Which rows share a tile changes no bit.
-    const size_t width = hidden.columns, left = hidden.rows - first;
+    const size_t left = hidden.rows - first;
     size_t tile = TILE_FLOATS / vocabulary;
     tile = tile < LEAST_ROWS ? LEAST_ROWS : tile / 16 * 16;
     size_t rows = tile < left ? tile : left;
     *logits = cpu_scratch(backend, CPU_SLOT_LOGITS, rows * vocabulary * sizeof(float));
-    cpu_matmul_run(backend, *logits, vocabulary, cpu_f32(hidden) + first * width, width, head, rows,
-                   vocabulary, width, CPU_WRITE);
+    cpu_make_logits(backend, *logits, hidden, head, vocabulary, first, rows);
     return rows;
 }
 
@@ -78,7 +103,7 @@ typedef struct head_args {
     size_t known;                  // rows whose logits the forward pass left, ready for the softmax
     const int32_t *targets;        // [R]
     const int32_t *offsets, *kept; // [R + 1] and the lists; NULL: nothing was truncated
-    float temperature;
+    float temperature, cap;
     float *logprob;          // [R]
     tr_token_facts_t *facts; // [R]
     const float *dlogprob;   // [R]
@@ -166,6 +191,16 @@ static float exponentials(const head_args_t *h, size_t row, float *z, float *e, 
     return softmax.sum;
 }
 
+/// d: [n], the gradient of a row's capped logits, becomes that of the logits before: times the
+/// derivative 1 - tanh^2, which is 1 - (logit / cap)^2. z: [n], capped and divided.
+static void uncap(const head_args_t *h, float *d, const float *z, size_t n)
+{
+    for (size_t i = 0; i < n && h->cap > 0.0f; i++) {
+        float bent = z[i] * h->temperature / h->cap;
+        d[i] *= 1.0f - bent * bent;
+    }
+}
+
 /// Gradients of the tile's logits, in place of the logits.
 static void gradient_rows(void *context, size_t first, size_t count, size_t thread)
 {
@@ -176,13 +211,20 @@ static void gradient_rows(void *context, size_t first, size_t count, size_t thre
         // Without a list the gradient takes the place of the logits, and no scratch is needed.
         const int32_t *ids = row_kept(h, row, &kept);
         float *z = h->logits + i * h->vocabulary;
-        if (kept == 0) {
+        if (kept == 0 && h->cap == 0.0f) {
             float sum = exponentials(h, row, z, z, NULL, 0);
             row_gradient(h, row, z, h->vocabulary, sum, (size_t)h->targets[row]);
             continue;
         }
         float sum = exponentials(h, row, z, e, ids, kept);
+        if (kept == 0) {
+            row_gradient(h, row, e, h->vocabulary, sum, (size_t)h->targets[row]);
+            uncap(h, e, z, h->vocabulary);
+            memcpy(z, e, h->vocabulary * sizeof *z);
+            continue;
+        }
         row_gradient(h, row, e, kept, sum, find(ids, kept, h->targets[row]));
+        uncap(h, e, z, kept);
         // Truncated: kept tokens were gathered to the front of z; scatter their gradients, 0
         // elsewhere.
         memset(z, 0, h->vocabulary * sizeof *z);
@@ -223,7 +265,7 @@ static head_args_t prepare(tr_queue_t *queue, tr_tensor_t hidden, size_t vocabul
 /// The next tile of logits, of the returned number of rows. Rows whose logits are kept are one
 /// tile: the head is packed once for all of them, and its gradient read and written fewer times.
 static size_t next_tile(cpu_backend_t *backend, head_args_t *h, tr_tensor_t logits,
-                        tr_tensor_t hidden, tr_tensor_t head)
+                        tr_tensor_t hidden, tr_head_t head)
 {
     if (logits.buffer == NULL || h->first >= logits.rows) {
         return cpu_tile_logits(backend, &h->logits, hidden, head, h->vocabulary, h->first);
@@ -232,14 +274,13 @@ static size_t next_tile(cpu_backend_t *backend, head_args_t *h, tr_tensor_t logi
     TR_ASSERT_COLUMNS(logits, h->vocabulary);
     h->logits = cpu_f32(logits);
     if (h->known == 0) {
-        cpu_matmul_run(backend, h->logits, h->vocabulary, cpu_f32(hidden), hidden.columns, head,
-                       logits.rows, h->vocabulary, hidden.columns, CPU_WRITE);
+        cpu_make_logits(backend, h->logits, hidden, head, h->vocabulary, 0, logits.rows);
     }
     return logits.rows;
 }
 
 void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t logits,
-                 tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                 tr_tensor_t hidden, tr_head_t head, size_t vocabulary, tr_tensor_t targets,
                  float temperature, tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
@@ -260,7 +301,7 @@ void cpu_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_t
 
 void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                           tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
-                          tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                          tr_tensor_t hidden, tr_head_t head, tr_tensor_t targets,
                           float temperature, tr_kept_t kept)
 {
     cpu_backend_t *backend = queue->backend;
@@ -269,7 +310,8 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
         return;
     }
     head_args_t h = prepare(queue, hidden, vocabulary, targets, temperature, kept);
-    TR_ASSERT_SHAPE(head, vocabulary, width);
+    h.cap = head.cap;
+    TR_ASSERT_SHAPE(head.weight, vocabulary, width);
     TR_ASSERT_SHAPE(dhead, vocabulary, width);
     TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
     TR_ASSERT_COUNT(dlogprob, hidden.rows);
@@ -287,7 +329,7 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
         // tokens continues from tile to tile.
         cpu_for(backend, rows, cpu_row_grain(vocabulary), gradient_rows, &h);
         cpu_input_gradient_run(backend, cpu_f32(dhidden) + h.first * width, h.logits, vocabulary,
-                               head, rows);
+                               head.weight, rows);
         if (dhead.buffer != NULL) { // else the head is frozen
             cpu_weight_gradient_run(backend, cpu_f32(dhead), h.logits, vocabulary,
                                     cpu_f32(hidden) + h.first * width, rows, vocabulary, width);

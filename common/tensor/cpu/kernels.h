@@ -126,6 +126,8 @@ typedef struct cpu_kernels {
     void (*adamw)(float *weight, float *m, float *v, const float *gradient, size_t n,
                   const tr_adamw_scalars_t *options);
 
+    /// z: [n] becomes cap tanh(z / cap).
+    void (*cap)(float *z, float cap, size_t n);
     /// z: [n] divided in place.
     void (*divide)(float *z, float divisor, size_t n);
     /// Statistics of z: [n]; e: [n], written with e^(z - max) unless NULL (it may be z).
@@ -163,7 +165,7 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
 #define CPU_KERNELS(X)                                                                             \
     X(gemm) X(attention) X(attention_gradient) X(attention_scratch) X(attention_gradient_scratch)  \
     X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient) X(geglu)      \
-    X(geglu_gradient) X(add) X(scale) X(dot) X(weighted_rows) X(adamw) X(divide) X(softmax)
+    X(geglu_gradient) X(add) X(scale) X(dot) X(weighted_rows) X(adamw) X(cap) X(divide) X(softmax)
 // clang-format on
 
 // Where a form is compiled: its kernels, with the types that the table gives them.

@@ -350,7 +350,7 @@ static void sample_rows(void *context, size_t first, size_t count, size_t thread
 }
 
 void cpu_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
-                tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
+                tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_head_t head,
                 size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
     cpu_backend_t *backend = queue->backend;

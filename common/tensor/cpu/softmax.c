@@ -11,6 +11,16 @@
 
 #include "common/base/real.h"
 
+/// Lanes past the end are 0, whose tanh is 0.
+void CPU_NAME(cpu_cap)(float *z, float cap, size_t n)
+{
+    const v16 c = v_set1(cap);
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t lanes = n - i < LANES ? n - i : LANES;
+        v_store_n(z + i, v_mul(c, v_tanh(v_div(v_load_n(z + i, lanes), c))), lanes);
+    }
+}
+
 void CPU_NAME(cpu_divide)(float *z, float divisor, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

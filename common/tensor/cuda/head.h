@@ -65,6 +65,15 @@ static __device__ __forceinline__ float cuda_row_logprob(const cuda_row_t &row, 
     return (row.at(i) - softmax.max) - softmax.log_sum;
 }
 
+/// z = cap tanh(z / cap)
+static __global__ void cuda_cap_elements(float *z, float cap, size_t n)
+{
+    size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i < n) {
+        z[i] = cap * cuda_tanh(z[i] / cap);
+    }
+}
+
 /// Calls f(logits, first, count) for tiles of hidden: [rows, H]; logits: f32 [count, V] of rows
 /// first..first+count-1. kept: f32 [K, V], or a NULL buffer: tiles among the first K rows have
 /// their logits there, computed already if `known`. The others share one slot: the queue runs f's
@@ -72,23 +81,28 @@ static __device__ __forceinline__ float cuda_row_logprob(const cuda_row_t &row, 
 /// bf16 sums over tokens begin anew with each.
 template <typename F>
 static inline void cuda_over_logits(tr_queue_t *queue, tr_tensor_t kept, bool known,
-                                    tr_tensor_t hidden, tr_tensor_t head, F f)
+                                    tr_tensor_t hidden, tr_head_t head, F f)
 {
     const tr_dtype_t real = queue->backend->base.real;
-    const size_t tile = cuda_logits_tile(hidden.rows, head.rows);
-    TR_ASSERT_COLUMNS(head, hidden.columns);
+    const size_t tile = cuda_logits_tile(hidden.rows, head.weight.rows);
+    TR_ASSERT_COLUMNS(head.weight, hidden.columns);
     for (size_t first = 0; first < hidden.rows; first += tile) {
         const size_t count = hidden.rows - first < tile ? hidden.rows - first : tile;
         const bool keeps = cuda_keeps_logits(kept, first, count);
-        float *logits = keeps ? cuda_f32(tr_tensor_rows(kept, first, count))
-                              : static_cast<float *>(cuda_scratch(
-                                    queue, CUDA_SLOT_LOGITS, tile * head.rows * sizeof(float)));
+        float *logits =
+            keeps ? cuda_f32(tr_tensor_rows(kept, first, count))
+                  : static_cast<float *>(cuda_scratch(queue, CUDA_SLOT_LOGITS,
+                                                      tile * head.weight.rows * sizeof(float)));
         if (logits == NULL) {
             return;
         }
         if (!keeps || !known) {
             cuda_product(queue, logits, TR_F32,
-                         cuda_data(tr_tensor_rows(hidden, first, count), real), head, count);
+                         cuda_data(tr_tensor_rows(hidden, first, count), real), head.weight, count);
+            if (head.cap > 0.0f) {
+                cuda_launch(queue, cuda_blocks(count * head.weight.rows, CUDA_BLOCK), CUDA_BLOCK, 0,
+                            cuda_cap_elements, logits, head.cap, count * head.weight.rows);
+            }
         }
         f(logits, first, count);
     }

@@ -17,7 +17,7 @@ typedef struct head_args {
     const int32_t *targets;        // [R]
     const int32_t *offsets, *kept; // [R + 1], [kept_limit]; NULL: nothing was truncated
     size_t kept_limit;
-    float temperature;
+    float temperature, cap;
     float *logprob, *facts; // [R], [R, TR_FACTS]
     const float *dlogprob;  // [R]
     const float *dmean;     // [R]; NULL: 0
@@ -122,6 +122,10 @@ static __global__ void gradient_rows(T *gradient, head_args_t h, const float *lo
         float d = cuda_exp(row.at(i) - softmax.max) * scale;
         d = h.dmean == NULL ? d : d + even / static_cast<float>(row.n);
         d = i == target ? d + factor : d;
+        if (h.cap > 0.0f) { // the derivative of the cap, as uncap of cpu/head_ops.c
+            const float bent = row.at(i) * h.temperature / h.cap;
+            d = d * (1.0f - bent * bent);
+        }
         // A kept id that is no token has a NaN as its logit, and no place to write to.
         if (row.id(i) < h.vocabulary) {
             cuda_store(to + row.id(i), d);
@@ -150,14 +154,14 @@ static head_args_t prepare(tr_tensor_t hidden, size_t vocabulary, tr_tensor_t ta
 }
 
 void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_tensor_t logits,
-                  tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                  tr_tensor_t hidden, tr_head_t head, size_t vocabulary, tr_tensor_t targets,
                   float temperature, tr_kept_t kept)
 {
     if (hidden.rows == 0) {
         return;
     }
     head_args_t h = prepare(hidden, vocabulary, targets, temperature, kept);
-    TR_ASSERT_SHAPE(head, vocabulary, hidden.columns);
+    TR_ASSERT_SHAPE(head.weight, vocabulary, hidden.columns);
     TR_ASSERT_COUNT(logprob, hidden.rows);
     TR_ASSERT_COUNT(facts, hidden.rows * TR_FACTS);
     h.logprob = cuda_f32(logprob);
@@ -177,7 +181,7 @@ void cuda_logprob(tr_queue_t *queue, tr_tensor_t logprob, tr_tensor_t facts, tr_
 template <typename T>
 static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *logits,
                           size_t first, size_t rows, tr_tensor_t dhidden, tr_tensor_t dhead,
-                          tr_tensor_t hidden, tr_tensor_t head)
+                          tr_tensor_t hidden, tr_tensor_t weight)
 {
     // The same slot for every tile: the products below have read it before the next tile's kernel
     // starts, since both are in the queue.
@@ -188,7 +192,7 @@ static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *
     }
     cuda_launch(queue, static_cast<unsigned>(rows), row_block<T>::threads, 0, gradient_rows<T>,
                 gradient, h, logits, first);
-    cuda_input_gradient(queue, cuda_real<T>(tr_tensor_rows(dhidden, first, rows)), gradient, head,
+    cuda_input_gradient(queue, cuda_real<T>(tr_tensor_rows(dhidden, first, rows)), gradient, weight,
                         rows);
     if (dhead.buffer != NULL) { // else the head is frozen
         cuda_weight_gradient(queue, cuda_f32(dhead), gradient,
@@ -199,7 +203,7 @@ static void tile_gradient(tr_queue_t *queue, const head_args_t &h, const float *
 
 void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                            tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
-                           tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                           tr_tensor_t hidden, tr_head_t head, tr_tensor_t targets,
                            float temperature, tr_kept_t kept)
 {
     // dhead tells the vocabulary also where its buffer is NULL.
@@ -208,7 +212,8 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
         return;
     }
     head_args_t h = prepare(hidden, dhead.rows, targets, temperature, kept);
-    TR_ASSERT_SHAPE(head, dhead.rows, width);
+    h.cap = head.cap;
+    TR_ASSERT_SHAPE(head.weight, dhead.rows, width);
     TR_ASSERT_COLUMNS(dhead, width);
     TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
     TR_ASSERT_COUNT(dlogprob, hidden.rows);
@@ -222,7 +227,7 @@ void cuda_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t d
         typedef decltype(zero) T;
         cuda_over_logits(
             queue, logits, true, hidden, head, [&](const float *tile, size_t first, size_t rows) {
-                tile_gradient<T>(queue, h, tile, first, rows, dhidden, dhead, hidden, head);
+                tile_gradient<T>(queue, h, tile, first, rows, dhidden, dhead, hidden, head.weight);
             });
     });
 }

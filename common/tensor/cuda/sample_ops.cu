@@ -441,14 +441,14 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
 }
 
 void cuda_sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t logprob, tr_tensor_t raw,
-                 tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_tensor_t head,
+                 tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_head_t head,
                  size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
     const size_t rows = hidden.rows, most = tr_sampling_most_kept(&sampling, vocabulary);
     if (rows == 0) {
         return;
     }
-    TR_ASSERT_SHAPE(head, vocabulary, hidden.columns);
+    TR_ASSERT_SHAPE(head.weight, vocabulary, hidden.columns);
     TR_ASSERT_COUNT(tokens, rows);
     TR_ASSERT_COUNT(logprob, rows);
     TR_ASSERT_COUNT(raw, rows);

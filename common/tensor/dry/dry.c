@@ -127,29 +127,29 @@ static size_t logits_tile(tr_queue_t *queue, tr_tensor_t kept, tr_tensor_t hidde
 }
 
 static void logprob(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t facts, tr_tensor_t logits,
-                    tr_tensor_t hidden, tr_tensor_t head, size_t vocabulary, tr_tensor_t targets,
+                    tr_tensor_t hidden, tr_head_t head, size_t vocabulary, tr_tensor_t targets,
                     float temperature, tr_kept_t kept)
 {
-    logits_tile(queue, logits, hidden, head);
+    logits_tile(queue, logits, hidden, head.weight);
 }
 
 static void logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dhead,
                              tr_tensor_t dlogprob, tr_tensor_t dmean, tr_tensor_t logits,
-                             tr_tensor_t hidden, tr_tensor_t head, tr_tensor_t targets,
+                             tr_tensor_t hidden, tr_head_t head, tr_tensor_t targets,
                              float temperature, tr_kept_t kept)
 {
     // The gradient of a tile, then the product with the head that makes dhidden of it. That of
     // dhead needs no trial.
-    size_t count = logits_tile(queue, logits, hidden, head);
+    size_t count = logits_tile(queue, logits, hidden, head.weight);
     need(queue, CUDA_SLOT_GRADIENT, count * tr_dtype_size(hidden.dtype));
-    matmul_input_gradient(queue, dhidden, hidden, head);
+    matmul_input_gradient(queue, dhidden, hidden, head.weight);
 }
 
 static void sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t out, tr_tensor_t raw,
-                   tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden,
-                   tr_tensor_t head, size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
+                   tr_tensor_t kept_count, tr_tensor_t kept_ids, tr_tensor_t hidden, tr_head_t head,
+                   size_t vocabulary, tr_tensor_t uniform, tr_sampling_t sampling)
 {
-    logits_tile(queue, (tr_tensor_t){0}, hidden, head);
+    logits_tile(queue, (tr_tensor_t){0}, hidden, head.weight);
 }
 
 /// The CPU's casts between equal types only, and a GPU has two.

@@ -16,6 +16,7 @@ typedef struct inputs {
     float *hidden, *head;
     int32_t *targets;
     int32_t *offsets, *kept; // offsets NULL: nothing was cut
+    float cap;               // of logits; 0: none
 } inputs_t;
 
 static inputs_t inputs_new(rig_t *rig, size_t rows, size_t vocabulary, bool truncated)
@@ -70,14 +71,19 @@ static tr_tensor_t logits_of(rig_t *rig, const inputs_t *in, size_t rows)
     return rows > 0 ? rig_zeros(rig, rows, in->vocabulary) : (tr_tensor_t){0};
 }
 
+static tr_head_t packed(rig_t *rig, const inputs_t *in)
+{
+    return (tr_head_t){rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head)), in->cap};
+}
+
 /// [rows] log-probabilities, [rows, TR_FACTS] facts.
 static float *logprob_keeping(rig_t *rig, tr_tensor_t logits, const inputs_t *in, float temperature)
 {
     tr_tensor_t both = rig_zeros(rig, 1 + TR_FACTS, in->rows);
     rig->ops->logprob(rig->queue, tr_tensor_rows(both, 0, 1), tr_tensor_rows(both, 1, TR_FACTS),
-                      logits, rig_tensor(rig, in->rows, H, in->hidden),
-                      rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head)), in->vocabulary,
-                      rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
+                      logits, rig_tensor(rig, in->rows, H, in->hidden), packed(rig, in),
+                      in->vocabulary, rig_indices(rig, 1, in->rows, in->targets), temperature,
+                      kept_of(rig, in));
     return rig_read(rig, both);
 }
 
@@ -86,15 +92,28 @@ static float *logprob(rig_t *rig, const inputs_t *in, float temperature)
     return logprob_keeping(rig, (tr_tensor_t){0}, in, temperature);
 }
 
+/// A logit, capped; *slope: the derivative of the cap.
+static double logit_of(double *slope, const inputs_t *in, size_t r, size_t v)
+{
+    double z = 0.0, bent = 0.0;
+    for (size_t i = 0; i < H; i++) {
+        z += (double)in->hidden[r * H + i] * (double)in->head[v * H + i];
+    }
+    if (in->cap > 0.0f) {
+        bent = tanh(z / (double)in->cap);
+        z = (double)in->cap * bent;
+    }
+    *slope = 1.0 - bent * bent;
+    return z;
+}
+
 /// p: [vocabulary] of row r in double, zero where cut. facts: [TR_FACTS], written.
 static void reference(double *p, double *facts, const inputs_t *in, size_t r, double temperature)
 {
     double max = -INFINITY, sum = 0.0, total = 0.0, count = 0.0, squares = 0.0, entropy = 0.0;
     for (size_t v = 0; v < in->vocabulary; v++) {
-        p[v] = 0.0;
-        for (size_t i = 0; i < H; i++) {
-            p[v] += (double)in->hidden[r * H + i] * (double)in->head[v * H + i] / temperature;
-        }
+        double slope;
+        p[v] = logit_of(&slope, in, r, v) / temperature;
         total += is_kept(in, r, v) ? p[v] : 0.0;
         count += is_kept(in, r, v);
         p[v] = is_kept(in, r, v) ? p[v] : -INFINITY;
@@ -116,12 +135,13 @@ static void reference(double *p, double *facts, const inputs_t *in, size_t r, do
     facts[4] = facts[2] - max - log(sum);
 }
 
-static void check_logprob(bool truncated)
+static void check_logprob(bool truncated, float cap)
 {
     for (size_t i = 0; i < 3; i++) {
         rig_t rig;
         rig_open(&rig, NULL, 2);
         inputs_t in = inputs_new(&rig, R, vocabularies[i], truncated);
+        in.cap = cap;
         float *got = logprob(&rig, &in, 0.7f);
         double *want = rig_memory(&rig, (1 + TR_FACTS) * R * sizeof *want),
                *p = rig_memory(&rig, in.vocabulary * sizeof *p);
@@ -136,12 +156,14 @@ static void check_logprob(bool truncated)
 
 Test(logprob, equals_the_formula)
 {
-    check_logprob(false);
+    check_logprob(false, 0.0f);
+    check_logprob(false, 1.5f);
 }
 
 Test(logprob, of_a_kept_set_equals_the_formula)
 {
-    check_logprob(true);
+    check_logprob(true, 0.0f);
+    check_logprob(true, 1.5f);
 }
 
 Test(logprob, of_a_row_does_not_depend_on_the_others_nor_on_threads_nor_on_the_instruction_set)
@@ -190,17 +212,19 @@ static gradients_t gradient(rig_t *rig, const inputs_t *in, const float *dlogpro
                 hidden = rig_tensor(rig, in->rows, H, in->hidden);
     tr_tensor_t dhidden = rig_zeros(rig, in->rows, H);
     tr_tensor_t dhead = rig_tensor(rig, in->vocabulary, H, rig_random(rig, in->vocabulary * H, 9));
-    rig->ops->logprob_gradient(
-        rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob), even, logits, hidden,
-        head, rig_indices(rig, 1, in->rows, in->targets), temperature, kept_of(rig, in));
+    rig->ops->logprob_gradient(rig->queue, dhidden, dhead, rig_tensor(rig, 1, in->rows, dlogprob),
+                               even, logits, hidden, (tr_head_t){head, in->cap},
+                               rig_indices(rig, 1, in->rows, in->targets), temperature,
+                               kept_of(rig, in));
     return (gradients_t){rig_read(rig, dhidden), rig_read(rig, dhead)};
 }
 
-static void check_gradient(bool truncated, bool smooth)
+static void check_gradient(bool truncated, bool smooth, float cap)
 {
     rig_t rig;
     rig_open(&rig, NULL, 2);
     inputs_t in = inputs_new(&rig, R, 512, truncated);
+    in.cap = cap;
     float *d = rig_random(&rig, R, 8), *start = rig_random(&rig, in.vocabulary * H, 9);
     float *even = smooth ? rig_random(&rig, R, 10) : rig_memory(&rig, R * sizeof *even);
     double *dhidden = rig_memory(&rig, R * H * sizeof *dhidden),
@@ -219,7 +243,9 @@ static void check_gradient(bool truncated, bool smooth)
         for (size_t v = 0; v < in.vocabulary; v++) {
             double dz = (double)d[r] * ((v == (size_t)in.targets[r]) - p[v]) +
                         (double)even[r] * (is_kept(&in, r, v) / n - p[v]);
-            dz /= (double)0.7f;
+            double slope;
+            logit_of(&slope, &in, r, v);
+            dz *= slope / (double)0.7f;
             for (size_t i = 0; i < H; i++) {
                 dhidden[r * H + i] += dz * (double)in.head[v * H + i];
                 dhead[v * H + i] += dz * (double)in.hidden[r * H + i];
@@ -234,18 +260,22 @@ static void check_gradient(bool truncated, bool smooth)
 
 Test(logprob_gradient, equals_the_formula)
 {
-    check_gradient(false, false);
+    check_gradient(false, false, 0.0f);
+    check_gradient(false, false, 1.5f);
 }
 
 Test(logprob_gradient, of_a_kept_set_equals_the_formula)
 {
-    check_gradient(true, false);
+    check_gradient(true, false, 0.0f);
+    check_gradient(true, false, 1.5f);
 }
 
 Test(logprob_gradient, of_the_mean_logprob_too_equals_the_formula)
 {
-    check_gradient(false, true);
-    check_gradient(true, true);
+    check_gradient(false, true, 0.0f);
+    check_gradient(false, true, 1.5f);
+    check_gradient(true, true, 0.0f);
+    check_gradient(true, true, 1.5f);
 }
 
 Test(logprob_gradient, has_the_same_bits_for_any_threads_and_instruction_set)
@@ -271,11 +301,12 @@ Test(logprob_gradient, has_the_same_bits_with_the_logits_of_any_rows_kept)
 {
     static const size_t keeps[] = {1, R / 2, R};
     static const float temperatures[] = {1.0f, 0.7f};
-    for (size_t i = 0; i < 12; i++) {
+    for (size_t i = 0; i < 24; i++) {
         rig_t rig;
         const float temperature = temperatures[i / 3 % 2];
         rig_open(&rig, NULL, 2);
-        inputs_t in = inputs_new(&rig, R, 777, i / 6 == 1);
+        inputs_t in = inputs_new(&rig, R, 777, i / 6 % 2 == 1);
+        in.cap = i < 12 ? 0.0f : 1.5f;
         const float *d = rig_random(&rig, R, 8),
                     *even = i % 2 == 0 ? rig_random(&rig, R, 10) : NULL;
         tr_tensor_t logits = logits_of(&rig, &in, keeps[i % 3]);
@@ -303,8 +334,7 @@ static drawn_t sample(rig_t *rig, const inputs_t *in, const float *uniform, tr_s
     tr_tensor_t ids = rig_indices(rig, rows, in->vocabulary, zeros);
     tr_tensor_t logprobs = rig_zeros(rig, 1, rows), raw = rig_zeros(rig, 1, rows);
     rig->ops->sample(rig->queue, tokens, logprobs, raw, count, ids,
-                     rig_tensor(rig, rows, H, in->hidden),
-                     rig_pack(rig, rig_tensor(rig, in->vocabulary, H, in->head)), in->vocabulary,
+                     rig_tensor(rig, rows, H, in->hidden), packed(rig, in), in->vocabulary,
                      rig_tensor(rig, 1, rows, uniform), sampling);
     return (drawn_t){rig_read_indices(rig, tokens), rig_read_indices(rig, count),
                      rig_read_indices(rig, ids), rig_read(rig, logprobs), rig_read(rig, raw)};

@@ -11,6 +11,7 @@ static size_t size_of_field(family_key_kind_t kind)
     case FAMILY_SIZE:
     case FAMILY_WINDOW: return sizeof(size_t);
     case FAMILY_REAL: return sizeof(double);
+    case FAMILY_CAP:
     case FAMILY_FLOAT: return sizeof(float);
     case FAMILY_BOOL: return sizeof(bool);
     case FAMILY_TOKEN: return sizeof(int32_t);
