@@ -238,18 +238,27 @@ static bool is_same_model(const tr_model_config_t *a, const tr_model_config_t *b
     return same;
 }
 
+static bool is_same_end(const tr_model_config_t *a, const tr_model_config_t *b)
+{
+    return a->eos_count == b->eos_count &&
+           memcmp(a->eos, b->eos, a->eos_count * sizeof *a->eos) == 0;
+}
+
 /// *file: the keys of the model that the source has, if it is this one; else an empty object. The
-/// caller's.
-static tr_status read_source(json_t **file, const tr_model_config_t *config, const char *source,
-                             tr_error_t *err)
+/// caller's. *ends: whether it ends where this one does, so that its eos_token_id stays, whatever
+/// generation_config.json adds to it.
+static tr_status read_source(json_t **file, bool *ends, const tr_model_config_t *config,
+                             const char *source, tr_error_t *err)
 {
     tr_model_config_t stored;
     char *path = tr_format("%s/config.json", source != NULL ? source : ".");
     tr_status status = TR_OK;
     *file = NULL;
+    *ends = false;
     if (source != NULL && access(path, F_OK) == 0) {
         TR_TRY_GOTO(tr_model_config_load(&stored, source, err), done);
         if (is_same_model(&stored, config)) {
+            *ends = is_same_end(&stored, config);
             status = tr_json_file_read(file, path, FILE_LIMIT, err);
         }
     }
@@ -259,31 +268,17 @@ done:
     return status;
 }
 
-/// Whether the source has a generation_config.json that says where generation stops, whatever
-/// config.json says (tr_model_generation_json).
-static bool generation_stops(const char *source)
-{
-    char *path = tr_format("%s/generation_config.json", source);
-    json_t *file = json_load_file(path, 0, NULL);
-    const json_t *eos = json_object_get(file, "eos_token_id");
-    const bool stops = eos != NULL && !json_is_null(eos);
-    json_decref(file);
-    free(path);
-    return stops;
-}
-
 tr_status tr_model_config_json(char **text, const tr_model_config_t *config, tr_dtype_t dtype,
                                const char *source, tr_error_t *err)
 {
     const family_t *family = family_at(config->family);
     json_t *file;
-    TR_TRY(read_source(&file, config, source, err));
+    bool ends;
+    TR_TRY(read_source(&file, &ends, config, source, err));
     const bool carried = json_object_size(file) > 0;
     TR_ASSERT(carried || config->rope_scaling.kind == TR_ROPE_DEFAULT,
               "a scaled rotation without the file that it is from");
-    json_t *eos = carried && generation_stops(source)
-                      ? json_incref(json_object_get(file, "eos_token_id"))
-                      : NULL;
+    json_t *eos = ends ? json_incref(json_object_get(file, "eos_token_id")) : NULL;
     json_object_set_new(file, "model_type", json_string(family->model_type));
     json_object_set_new(file, "architectures",
                         json_pack("[s]", config->scalar_head ? family->scalar : family->causal));
