@@ -143,15 +143,16 @@ static void print_shape(const contestant_t *c, size_t count, shape_t s, size_t t
            "\"unit\": \"GFLOP/s\"",
            s.rows, s.n, s.k, threads);
     for (size_t i = 0; i < count; i++) {
+        fputs(i == 1 ? ", \"rivals\": {" : ", ", stdout); // ours is the first
         if (c[i].context == NULL) {
-            printf(", \"%s\": null", c[i].name);
+            printf("\"%s\": null", c[i].name);
         } else {
-            printf(", \"%s\": %.1f", c[i].name, flops / c[i].best * 1e-9);
+            printf("\"%s\": %.1f", c[i].name, flops / c[i].best * 1e-9);
         }
     }
     // each weight is read once a product
     double bytes = (double)(s.n * s.k * sizeof(float));
-    printf(", \"weights_gb_s\": %.1f}\n", bytes / c[0].best * 1e-9);
+    printf("}, \"weights_gb_s\": %.1f}\n", bytes / c[0].best * 1e-9);
     fflush(stdout);
 }
 
@@ -174,9 +175,9 @@ static void measure(tr_backend_t *backend, tr_queue_t *queue, shape_t s, size_t 
     onednn_t *onednn = onednn_new(y, x, weight, s.rows, s.n, s.k);
     blas_t with_openblas = {openblas, s, y, x, weight}, with_blis = {blis, s, y, x, weight};
     contestant_t c[] = {{"troupe", run_ours, &ours, INFINITY},
-                        {"onednn", onednn_run, onednn, INFINITY},
-                        {"openblas", run_blas, openblas == NULL ? NULL : &with_openblas, INFINITY},
-                        {"blis", run_blas, blis == NULL ? NULL : &with_blis, INFINITY}};
+                        {"oneDNN", onednn_run, onednn, INFINITY},
+                        {"OpenBLAS", run_blas, openblas == NULL ? NULL : &with_openblas, INFINITY},
+                        {"BLIS", run_blas, blis == NULL ? NULL : &with_blis, INFINITY}};
     const size_t count = sizeof c / sizeof c[0];
     // in turn, so that a busy moment of the machine falls on all
     for (size_t turn = 0; turn < TURNS; turn++) {
