@@ -17,16 +17,18 @@
 #include "common/tensor/cpu/cpu.h"
 
 enum {
-    SMALL_WORK = 1 << 18,   // multiply-adds below which waking the team costs more than it saves
-    ROWS_BYTES = 384 << 10, // of a, that stay in the second-level cache beside a panel
-    WIDE_PANELS = 4,        // panels that the widest tile of few rows takes at once: 8 vectors
-    CHAIN = 2048,           // k of a piece: a panel of it is 256 KiB and stays in the second level
-    WAY_BYTES = 4096,       // rows of a that lie a multiple of this apart evict one another
-    GRADIENT_TOKENS = 512,  // k of a piece of a weight gradient
-    SHORT_ROW = 512,        // floats of a row up to which packing costs more than it saves
-    PACK_CHAIN = 16,        // k packed at a time: 2 KiB of panel stay in the first-level cache
+    SMALL_WORK = 1 << 18,    // multiply-adds below which waking the team costs more than it saves
+    ROWS_BYTES = 384 << 10,  // of a, that stay in the second-level cache beside a panel
+    WIDE_PANELS = 4,         // panels that the widest tile of few rows takes at once: 8 vectors
+    CHAIN = 2048,            // k of a piece: a panel of it is 256 KiB and stays in the second level
+    WAY_BYTES = 4096,        // rows of a that lie a multiple of this apart evict one another
+    GRADIENT_TOKENS = 512,   // k of a piece of a weight gradient
+    GRADIENT_OUTPUTS = 1024, // rows of a weight gradient at a time: 2 MiB of dy
+    SHORT_ROW = 512,         // floats of a row up to which packing costs more than it saves
+    PACK_CHAIN = 16,         // k packed at a time: 2 KiB of panel stay in the first-level cache
     PANELS_BYTES = 256 << 10, // of panels that a thread packs for a task
     MANY_ROWS = 512,          // rows for which packing a panel costs little
+    GATHERED = 4,             // blocks that are gathered side by side
 };
 
 /// Whole panels: the last one is filled up with zeros.
@@ -367,21 +369,53 @@ typedef struct gather_args {
     size_t width; // columns of a block
 } gather_args_t;
 
-/// Blocks of `width` columns, one after another: [block][row][width]; the last is filled up with
-/// zeros.
+/// Whole blocks, W columns each, where W is a constant of the caller: copies are a few instructions
+/// and no calls. A row's part of all of them is copied before the next row's, so that each of its
+/// cache lines is read once.
+static inline void gather_whole(const gather_args_t *g, size_t first, size_t count, const size_t W)
+{
+    const size_t apart = g->rows * W;
+    for (size_t r = 0; r < g->rows; r++) {
+        const float *from = g->from + r * g->stride + first * W;
+        float *to = g->to + first * apart + r * W;
+        for (size_t block = 0; block < count; block++, from += W, to += apart) {
+            memcpy(to, from, W * sizeof(float));
+        }
+    }
+}
+
+/// The last block, filled up with zeros.
+static void gather_last(const gather_args_t *g, size_t block)
+{
+    const size_t width = g->columns - block * g->width;
+    float *to = g->to + block * g->rows * g->width;
+    const float *from = g->from + block * g->width;
+    for (size_t r = 0; r < g->rows; r++, to += g->width, from += g->stride) {
+        memcpy(to, from, width * sizeof(float));
+        memset(to + width, 0, (g->width - width) * sizeof(float));
+    }
+}
+
+/// Blocks of `width` columns, one after another: [block][row][width].
 static void gather_blocks(void *context, size_t first, size_t count, size_t thread)
 {
     const gather_args_t *g = context;
+    const size_t whole = g->columns / g->width, end = first + count;
     (void)thread;
-    for (size_t block = first; block < first + count; block++) {
-        size_t left = g->columns - block * g->width;
-        size_t width = left < g->width ? left : g->width;
-        float *to = g->to + block * g->rows * g->width;
-        const float *from = g->from + block * g->width;
-        for (size_t r = 0; r < g->rows; r++, to += g->width, from += g->stride) {
-            memcpy(to, from, width * sizeof(float));
-            memset(to + width, 0, (g->width - width) * sizeof(float));
+    for (size_t block = first; block < end && block < whole; block += GATHERED) {
+        const size_t left = (end < whole ? end : whole) - block;
+        const size_t n = left < GATHERED ? left : GATHERED;
+        switch (g->width) {
+        case CPU_PANEL: gather_whole(g, block, n, CPU_PANEL); break;
+        case 12: // rows of a tile, as gemm.c has them
+            gather_whole(g, block, n, 12);
+            break;
+        case 6: gather_whole(g, block, n, 6); break;
+        default: gather_whole(g, block, n, g->width);
         }
+    }
+    if (end > whole) {
+        gather_last(g, whole);
     }
 }
 
@@ -429,23 +463,27 @@ static void set_right(cpu_backend_t *backend, cpu_gemm_t *g, const float *x)
 }
 
 /// dw += dy^T x: rows are outputs, columns are inputs, and the chain runs over tokens,
-/// GRADIENT_TOKENS at a time. Every piece continues from dw (CPU_CONTINUE), as do later calls: a
-/// batch in parts has the bits of the whole batch.
+/// GRADIENT_TOKENS at a time, for as many outputs as stay in the cache when they are gathered.
+/// Every piece continues from dw (CPU_CONTINUE), as do later calls: a batch in parts has the bits
+/// of the whole batch.
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
                              const float *x, size_t rows, size_t n, size_t k)
 {
+    const size_t block = backend->kernels->block_rows, outputs = GRADIENT_OUTPUTS / block * block;
     for (size_t first = 0; first < rows; first += GRADIENT_TOKENS) {
         cpu_gemm_t gemm = {
-            .y = dw,
             .y_stride = k,
-            .rows = n,
             .columns = k,
             .k = rows - first < GRADIENT_TOKENS ? rows - first : GRADIENT_TOKENS,
             .mode = CPU_CONTINUE,
         };
-        set_left(backend, &gemm, dy + first * dy_stride, dy_stride);
         set_right(backend, &gemm, x + first * k);
-        run_split(backend, &gemm, &packed_already);
+        for (size_t output = 0; output < n; output += outputs) {
+            gemm.y = dw + output * k;
+            gemm.rows = n - output < outputs ? n - output : outputs;
+            set_left(backend, &gemm, dy + first * dy_stride + output, dy_stride);
+            run_split(backend, &gemm, &packed_already);
+        }
     }
 }
 
