@@ -105,6 +105,22 @@ static bool lists(const char *list, const char *word)
     return false;
 }
 
+/// Whether a device, or one of a list of them, is a GPU.
+static bool is_on_gpu(const void *value, tr_field_kind_t kind)
+{
+    if (kind == TR_FIELD_TEXT) {
+        const char *name = *(char *const *)value;
+        return name != NULL && tr_device_is_gpu(name);
+    }
+    const tr_texts_t *names = value;
+    for (size_t i = 0; i < names->count; i++) {
+        if (tr_device_is_gpu(names->items[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_field_t *field)
 {
     if (field->when == NULL) {
@@ -115,6 +131,9 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     TR_ASSERT(deciding != NULL, "'%s' depends on '%s', which is no field", field->name,
               field->when);
     const void *value = tr_field_of_const(record, deciding);
+    if (deciding->names == TR_NAMES_DEVICE) {
+        return is_on_gpu(value, deciding->kind);
+    }
     // One choice or truth value decides, or any of a list of choices.
     tr_choices_t chosen = {.count = 1};
     switch (deciding->kind) {

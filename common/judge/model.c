@@ -29,7 +29,7 @@ static const tr_field_t fields[] = {
           .help = "Processes."),
     FIELD(device, TR_FIELD_TEXT, "cpu", .names = TR_NAMES_DEVICE, .help = "Where it computes."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .help = TR_GPU_MEMORY_HELP),
+          .when = "device", .is = "cuda", .help = TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
           .help = "0: one for each processor."),
     FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names, .message_only = true,

@@ -200,6 +200,19 @@ static void check_rounding(const whole_t *whole)
     }
 }
 
+/// Only a GPU's memory has moments that can be elsewhere.
+static void check_offload(const whole_t *whole)
+{
+    const tr_recipe_roles_t *roles = &whole->recipe->roles;
+    bool critic = tr_algorithm_has_critic(whole->algorithm);
+    if (whole->recipe->optimizer.offload && !is_gpu(&roles->actor.device, 0) &&
+        !(critic && is_gpu(&roles->critic.device, 0))) {
+        REPORT(whole, "optimizer.offload", "optimizer.offload",
+               "read only where %s on a GPU: leave it out",
+               critic ? "actor or critic is" : "the actor is");
+    }
+}
+
 /// What rollouts say is proved by the actor's log-probs, bit for bit: both must compute alike.
 static void check_devices(const whole_t *whole)
 {
@@ -218,6 +231,7 @@ static void check_devices(const whole_t *whole)
     }
     if (actor && critic && tr_algorithm_learns(whole->algorithm)) {
         check_rounding(whole);
+        check_offload(whole);
     }
     // `sample` generates without an actor: nothing to agree with
     if (actor && rollout && tr_algorithm_generates(whole->algorithm) &&

@@ -196,7 +196,8 @@ static const tr_field_t rollout[] = {
           .help =
               "Where they compute: one device, or a list that is dealt to the workers in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .may_change = true, .help = "For each worker: " TR_GPU_MEMORY_HELP),
+          .when = "device", .is = "cuda", .may_change = true,
+          .help = "For each worker: " TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .may_change = true,
           .help = "Threads of each worker; 0: its share of the processors."),
     FIELD(max_batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million, .may_change = true,
@@ -217,7 +218,8 @@ static const tr_field_t actor[] = {
     FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE, .may_change = true,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .may_change = true, .help = "For each rank: " TR_GPU_MEMORY_HELP),
+          .when = "device", .is = "cuda", .may_change = true,
+          .help = "For each rank: " TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .may_change = true,
           .help = "Threads of each rank; 0: the ranks' share of half of the processors, or of all "
                   "of them "
@@ -237,7 +239,7 @@ static const tr_field_t reference[] = {
           .may_change = true,
           .help = "Where it computes, in a process of its own; else it is on the actor's device."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .when = "separate", .is = "true", .may_change = true, .help = TR_GPU_MEMORY_HELP),
+          .when = "device", .is = "cuda", .may_change = true, .help = TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .when = "separate",
           .is = "true", .may_change = true, .help = "0: half of the processors."),
 };
@@ -251,7 +253,8 @@ static const tr_field_t critic[] = {
     FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE, .may_change = true,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
-          .may_change = true, .help = "For each rank: " TR_GPU_MEMORY_HELP),
+          .when = "device", .is = "cuda", .may_change = true,
+          .help = "For each rank: " TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand, .may_change = true,
           .help = "Threads of each rank; 0: the ranks' share of half of the processors."),
     FIELD(ranks, TR_FIELD_WHOLE, "1", .range = &tr_range_to_thousand, .may_change = true,

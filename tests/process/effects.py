@@ -22,9 +22,9 @@ from models import table_model  # noqa: E402
 from table import ROWS, leaves  # noqa: E402
 
 # Speed, place and memory: the same bytes by design, which keys.py asserts, and by code that no algorithm has for itself.
-ELSEWHERE = re.compile(r"algorithm|name|output|log_level|precision|network\..*|optimizer\.(gradient_checkpointing|offload|rounding)|"
+ELSEWHERE = re.compile(r"algorithm|name|output|log_level|precision|network\..*|optimizer\.gradient_checkpointing|"
                        r"generation\.response_length|"  # another name
-                       r"roles\..*\.(device|memory|threads|workers|max_batch|weights|external|ranks|zero_stage|gradient_sum)|roles\.reward.*")
+                       r"roles\..*\.(device|threads|workers|max_batch|weights|external|ranks|zero_stage|gradient_sum)|roles\.reward.*")
 
 # ---- recipes
 
@@ -145,7 +145,7 @@ def tried(recipe, key):
     found = run({**base, key: value}, ends_well=False)
     if found.code != 0:
         # by its name, beside another key that is of no use then, or because rows that it makes bad are missing
-        named = key in found.out or re.search(r"nothing reads this key|read only where|rows are bad and were dropped|the files hold", found.out)
+        named = key in found.out or re.search(r"nothing reads this key|read only where|is for learners on GPUs|rows are bad and were dropped|the files hold", found.out)
         return "refused" if named else "the run ends: " + " / ".join(found.out.strip().splitlines()[-2:])
     return "has an effect" if left_behind(found) != left_behind(run(base)) else f"{value!r} is taken, and changes nothing"
 

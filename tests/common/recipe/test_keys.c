@@ -94,6 +94,10 @@ static const struct {
     {"optimizer.rounding",
      "stochastic",
      {"roles.actor.device=cuda", "roles.rollout.device=cuda", "roles.critic.device=cuda"}},
+    {"roles.actor.memory", "1.5", {"roles.rollout.device=cuda"}},
+    {"roles.rollout.memory", "1.5", {"roles.actor.device=cuda"}},
+    {"roles.reference.memory", "1.5", {"roles.reference.separate=true"}},
+    {"optimizer.offload", "true", {"roles.critic.device=cuda"}},
     {"reward.normalize", "true", {"data.eval=[e.jsonl]"}},
     {"checkpoint.best", "eval_loss", {"data.eval=[e.jsonl]"}},
     {"evaluation.every", "3", {"data.eval=[e.jsonl]"}},
@@ -240,6 +244,10 @@ static void expect_dependence(const recipe_key_t *key)
 {
     const tr_field_t *deciding = tr_fields_find(key->table, key->field->when);
     cr_assert_not_null(deciding, "%s depends on no field", key->name);
+    if (deciding->names == TR_NAMES_DEVICE) {
+        cr_expect_str_eq(key->field->is, "cuda");
+        return;
+    }
     for (const char *at = key->field->is + (key->field->is[0] == '!'); *at != '\0';) {
         size_t length = strcspn(at, "|");
         char *word = tr_format("%.*s", (int)length, at);
@@ -385,6 +393,9 @@ static char *unread_choice(const recipe_key_t *key)
 {
     const tr_field_t *deciding = tr_fields_find(key->table, key->field->when);
     const char *choice;
+    if (deciding->names == TR_NAMES_DEVICE) {
+        return tr_strdup("cpu");
+    }
     for (size_t i = 0; (choice = tr_field_choice(deciding, i)) != NULL; i++) {
         void *record = tr_calloc(1, key->table->size);
         tr_fields_init(record, key->table);

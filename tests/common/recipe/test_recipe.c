@@ -366,7 +366,6 @@ Test(recipe, the_number_that_null_stands_for_is_printed_as_null)
         {"ppo.missing_eos_penalty=-0.0", "  missing_eos_penalty: null\n"},
         {"optimizer.clip=0", "  clip: null\n"},
         {"data.max_prompt_length=0", "  max_prompt_length: null\n"},
-        {"roles.actor.memory=0.0", "    memory: null\n"},
         {"dpo.ld_alpha=1.0", "  ld_alpha: null\n"},
         {"ppo.missing_eos_penalty=0.5", "  missing_eos_penalty: 0.5\n"},
         {"optimizer.clip=null", "  clip: null\n"},

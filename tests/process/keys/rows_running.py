@@ -492,7 +492,8 @@ def _(t):
 def _(t):
     # The same bytes; the moments, 8 bytes a parameter, are in the host's memory instead of the GPU's.
     same(t.at(True, environment=gpu()).hashes, t.without(environment=gpu()).hashes, "what is learnt")
-    same(t.at(True, roles__actor__device="cpu").hashes, t.without(roles__actor__device="cpu").hashes, "what a CPU learns")
+    refused = t.at(True, ends_well=False, roles__actor__device="cpu")
+    check(refused.code == 11 and "optimizer.offload: read only where the actor is on a GPU" in refused.out, f"the run says {refused.out!r}")
     check(plan(t.recipe((True,)))["actor"]["optimizer"] == 0 < plan(t.recipe())["actor"]["optimizer"], "the moments are on the GPU")
 
 
