@@ -66,7 +66,7 @@ case $SCENE in
 succeed)
     printf '%s\n' '{"step": 1, "prompt": "one", "response": " day\u001b[2J", "score": 0.5, "finish": "eos"}' \
         '{"step": 2, "prompt": "two", "response": " birds", "score": -1, "finish": "eos"}' >"$directory/samples.jsonl"
-    mkdir "$directory/final"
+    mkdir "$directory/final" && echo {} >"$directory/final/config.json"
     ;;
 fail)
     echo "troupe-controller: the disk is full" >&2
