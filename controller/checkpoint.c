@@ -33,10 +33,17 @@ static tr_status save_role(controller_run_t *run, tr_role_t role, const char *di
     int dtype = optimizer ? TR_SAVE_F32 : recipe->save_dtype;
     // With ranks, all get the request, and rank 0 writes (proto/learner/learner.h).
     const controller_call_t call = controller_run_learner_call(role, "save");
+    char *chat = NULL;
+    // A model that learnt by another template than its own is saved with that.
+    if (recipe->data.chat_template != NULL) {
+        TR_TRY(tr_encoder_find_chat(&run->data.rows.encoder, err));
+        chat = tr_chat_saved(run->data.rows.encoder.chat);
+    }
     json_t *body =
-        json_pack("{s:I, s:s, s:b, s:s, s:s}", "step", (json_int_t)step, "directory", directory,
-                  "optimizer", (int)optimizer, "dtype", tr_save_dtype_names[dtype], "chat_template",
-                  tr_chat_format_names[recipe->data.chat_template]);
+        json_pack("{s:I, s:s, s:b, s:s}", "step", (json_int_t)step, "directory", directory,
+                  "optimizer", (int)optimizer, "dtype", tr_save_dtype_names[dtype]);
+    json_object_set_new(body, "chat_template", chat != NULL ? json_string(chat) : json_null());
+    free(chat);
     // reward.normalize: config.json then says by what scores are to be shifted and scaled.
     if (run->scores != NULL) {
         json_object_set(body, "scores", run->scores);

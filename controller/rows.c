@@ -28,7 +28,8 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
         .prompt_column = data->prompt_column,
         .text_column = data->text_column,
         .step_separator = recipe->reward.step_separator,
-        .chat_template = (tr_chat_format_t)data->chat_template,
+        .chat_template = data->chat_template,
+        .chat_template_kwargs = data->chat_template_kwargs,
         .model = recipe->model,
         .room = answer < positions ? positions - (size_t)answer : 0,
     };

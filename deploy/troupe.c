@@ -18,7 +18,7 @@ static const subcommand_t subcommands[] = {
     {"run", command_run},           {"resume", command_resume},     {"check", command_check},
     {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
     {"logprobs", command_logprobs}, {"keys", command_keys},         {"devices", command_devices},
-    {"schema", command_schema},     {"tokenize", command_tokenize},
+    {"schema", command_schema},     {"tokenize", command_tokenize}, {"render", command_render},
 };
 
 /// argp prints what follows \v after the options.
@@ -34,6 +34,7 @@ static const char purpose[] =
     "  sample --model DIR ...        generate from many prompts and score: pairs to train on\n"
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
     "  tokenize --model DIR [FILE]   texts to token ids, and back\n"
+    "  render --model DIR FILE...    what the conversations of data files become\n"
     "  schema                        the JSON Schema of recipes, for editors\n"
     "  devices                       what a role's `device` may be on this machine\n"
     "  keys DIR                      make keys for runs across machines\n"

@@ -13,8 +13,8 @@ tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *paths, size_t c
 {
     *corpus = (tr_corpus_t){.options = *options,
                             .encoder = {.tokenizer = tokenizer,
-                                        .chat_template = options->chat_template,
-                                        .model = options->model,
+                                        .source = {options->chat_template,
+                                                   options->chat_template_kwargs, options->model},
                                         .masks = options->assistant_only != NULL}};
     TR_TRY(tr_dataset_new(&corpus->dataset, paths, count, err));
     // The kind follows from the columns of the files.
@@ -31,6 +31,7 @@ tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *paths, size_t c
 void tr_corpus_release(tr_corpus_t *corpus)
 {
     tr_survey_destroy(&corpus->survey); // before what its thread reads
+    tr_encoder_release(&corpus->encoder);
     tr_dataset_destroy(&corpus->dataset);
     free(corpus->packed);
     free(corpus->packs);
@@ -73,6 +74,7 @@ tr_status tr_corpus_settle(tr_corpus_t *corpus, tr_error_t *err)
     const tr_found_t *found = tr_survey_wait(corpus->survey);
     TR_TRY(tr_survey_verdict(corpus->survey, err));
     corpus->settled = true;
+    tr_survey_give_chat(&corpus->encoder, corpus->survey);
     corpus->kinds |= found->conversations ? TR_ROWS_CONVERSATIONS : 0;
     if (found->bad > 0) { // and dropped
         if (found->bad == tr_dataset_size(corpus->dataset)) {
@@ -193,6 +195,6 @@ tr_status tr_corpus_read(tr_rows_t *rows, tr_corpus_t *corpus, const uint32_t *n
         rows->numbers[rows->count] = numbers[rows->count];
         rows->starts[rows->count + 1] = sequences; // after a failure: what is to be released
     }
-    rows->chat_template = corpus->encoder.chat_template;
+    rows->chat = corpus->encoder.chat;
     return status;
 }

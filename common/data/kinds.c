@@ -461,6 +461,47 @@ static tr_status require_all(const kind_t *k, const tr_dataset_t *dataset, const
     return TR_OK;
 }
 
+// What a template gets beside the conversation
+
+/// A column that the first row need not have: a value, or its JSON as a text, as TRL has it.
+/// *value: owned by the caller, and replaced; NULL where there is none.
+static tr_status read_extra(json_t **value, const json_t *columns, const char *column,
+                            json_type type, tr_error_t *err)
+{
+    const json_t *found = json_object_get(columns, column);
+    json_decref(*value);
+    *value = NULL;
+    if (found == NULL || json_is_null(found)) {
+        return TR_OK;
+    }
+    *value = json_is_string(found) ? json_loads(json_string_value(found), 0, NULL)
+                                   : json_incref((json_t *)found);
+    if (*value != NULL && json_typeof(*value) == type) {
+        return TR_OK;
+    }
+    json_decref(*value);
+    *value = NULL;
+    return tr_fail(err, TR_ERR_FORMAT, "%s: expected %s", column,
+                   type == JSON_ARRAY ? "a list of functions" : "an object");
+}
+
+tr_status tr_row_extras(tr_encoder_t *encoder, const json_t *columns, tr_error_t *err)
+{
+    TR_TRY(read_extra(&encoder->tools, columns, "tools", JSON_ARRAY, err));
+    return read_extra(&encoder->kwargs, columns, "chat_template_kwargs", JSON_OBJECT, err);
+}
+
+/// Whether a column of the kind holds a conversation: nothing else is read for texts.
+static bool has_conversation(const reading_t *r, const kind_t *kind)
+{
+    bool found = kind->optional != NULL && tr_chat_is_conversation(value_of(r, kind->optional));
+    for (size_t i = 0; i < sizeof kind->needs / sizeof *kind->needs && kind->needs[i] != NULL;
+         i++) {
+        found = found || tr_chat_is_conversation(value_of(r, kind->needs[i]));
+    }
+    return found;
+}
+
 tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_t kind,
                        const tr_dataset_t *dataset, const json_t *columns,
                        const tr_rows_options_t *options, tr_error_t *err)
@@ -468,5 +509,8 @@ tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_
     TR_TRY(require_all(&KINDS[kind], dataset, columns, options, err));
     // One record instead of four arguments in every function above.
     const reading_t reading = {encoder, options, columns, tr_kind_has_margins(kind, dataset)};
+    if (has_conversation(&reading, &KINDS[kind])) {
+        TR_TRY(tr_row_extras(encoder, columns, err));
+    }
     return KINDS[kind].read(sequences, &reading, err);
 }

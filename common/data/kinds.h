@@ -12,7 +12,9 @@
 /// In the order in which they are looked for: the first that the caller takes and whose own column
 /// the first row has. A column in brackets may be absent. Beside a response, `finish` ("eos",
 /// "stop" or "length"; of pairs finish_chosen, finish_rejected) may say how it ended: one that was
-/// cut ("length") gets no end token.
+/// cut ("length") gets no end token. Beside conversations, `tools` (a list of functions' JSON
+/// Schemas) and `chat_template_kwargs` (an object) go to the chat template; each may be a text of
+/// JSON.
 typedef enum tr_kind {
     TR_KIND_STEPWISE, ///< prompt, completions (a list of steps), labels (a truth value each)
     /// Preference: [prompt], chosen, rejected. Both sides are completions of one prompt, which is,
@@ -57,8 +59,9 @@ typedef struct tr_rows_options {
     const char *assistant_only;
     const char *step_separator; ///< ends each step of a response in steps
 
-    tr_chat_format_t chat_template; ///< TR_CHAT_NONE: the model's own
-    const char *model;              ///< the directory of that template
+    const char *chat_template;        ///< a name or a file; NULL: the model's own
+    const char *chat_template_kwargs; ///< a JSON object: more variables of it; NULL: none
+    const char *model;                ///< the model's directory
 } tr_rows_options_t;
 
 /// The kind of the data set's rows, of those that the options take. Where the first row has no
@@ -75,6 +78,10 @@ bool tr_kind_has_prompt(tr_kind_t kind, const tr_dataset_t *dataset,
 
 /// Whether rows of the kind bring margins.
 bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset);
+
+/// Gives the encoder what a row has for the chat template beside the conversation: the columns
+/// `tools` and `chat_template_kwargs`. A failure is a bad row, as below.
+tr_status tr_row_extras(tr_encoder_t *encoder, const json_t *columns, tr_error_t *err);
 
 /// Reads one row, whose columns are of the data set. sequences: [tr_kind_sequences], empty ones,
 /// written; after a failure too they are released by the caller. A failure is a bad row, "column:

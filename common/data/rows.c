@@ -46,9 +46,18 @@ json_t *tr_rows_conversation(const tr_rows_t *rows, size_t row, const char *resp
     if (!tr_chat_is_conversation(prompt)) {
         return NULL;
     }
-    const char *content = tr_chat_content(rows->chat_template, response);
-    size_t n = length - (size_t)(content - response);
     json_t *messages = json_copy((json_t *)prompt); // the row keeps its own
+    json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const char *begun = json_string_value(json_object_get(last, "content"));
+    if (begun != NULL && tr_chat_is_assistant(last)) { // the response continues it
+        char *whole = tr_format("%s%.*s", begun, (int)length, response);
+        json_array_set_new(messages, json_array_size(messages) - 1,
+                           json_pack("{s:s, s:s}", "role", "assistant", "content", whole));
+        free(whole);
+        return messages;
+    }
+    const char *content = tr_chat_content(rows->chat, response);
+    size_t n = length - (size_t)(content - response);
     json_array_append_new(messages,
                           json_pack("{s:s, s:s%}", "role", "assistant", "content", content, n));
     return messages;

@@ -23,7 +23,7 @@ typedef struct tr_rows {
 
     json_t **columns;          ///< [count] of prompts: what the files say; NULL where rows are none
     const char *prompt_column; ///< of these
-    tr_chat_format_t chat_template; ///< what conversations are written by
+    const tr_chat_t *chat;     ///< what wrote the conversations; NULL: there is none. Borrowed
 
     const tr_corpus_t *corpus; ///< where they come from: its rows `numbers`; NULL: from no file
     uint32_t *numbers;         ///< [count]

@@ -16,20 +16,35 @@ void tr_sequence_release(tr_sequence_t *sequence)
     *sequence = (tr_sequence_t){0};
 }
 
-/// The template that writes conversations: the one asked for, else the model's own.
-static tr_status find_template(tr_chat_t *chat, tr_encoder_t *encoder, tr_error_t *err)
+void tr_encoder_release(tr_encoder_t *encoder)
 {
-    encoder->conversations = true;
-    if (encoder->chat_template == TR_CHAT_NONE) {
-        // Once for all rows: the encoder keeps what was found.
-        TR_TRY(tr_chat_detect(&encoder->chat_template, encoder->model, err));
+    tr_chat_destroy(&encoder->chat);
+    json_decref(encoder->tools);
+    json_decref(encoder->kwargs);
+    encoder->tools = encoder->kwargs = NULL;
+    encoder->looked = false;
+}
+
+tr_status tr_encoder_find_chat(tr_encoder_t *encoder, tr_error_t *err)
+{
+    if (!encoder->looked) { // once for all rows
+        TR_TRY(tr_chat_new(&encoder->chat, &encoder->source, encoder->tokenizer, err));
+        encoder->looked = true;
     }
-    *chat = (tr_chat_t){encoder->chat_template, encoder->tokenizer, false};
-    return chat->format != TR_CHAT_NONE
+    return TR_OK;
+}
+
+/// The template must be there, and what it is given of the row.
+static tr_status prepare(tr_chat_input_t *input, tr_encoder_t *encoder, const json_t *messages,
+                         tr_chat_end_t end, tr_error_t *err)
+{
+    *input = (tr_chat_input_t){messages, encoder->tools, encoder->kwargs, end};
+    TR_TRY(tr_encoder_find_chat(encoder, err));
+    return encoder->chat != NULL
                ? TR_OK
                : tr_fail(err, TR_ERR_UNSUPPORTED,
                          "'%s' has no chat template: chat_template names one, such as plain",
-                         encoder->model);
+                         encoder->source.model);
 }
 
 static tr_status encode_text(int32_t **ids, size_t *count, const tr_encoder_t *encoder,
@@ -57,13 +72,21 @@ static void append_end(tr_sequence_t *sequence, const tr_tokenizer_t *tokenizer)
 static tr_status encode_opening(int32_t **ids, size_t *count, tr_encoder_t *encoder,
                                 const json_t *prompt, tr_error_t *err)
 {
-    tr_chat_t chat;
+    tr_chat_input_t input;
     if (json_is_string(prompt)) {
         return encode_text(ids, count, encoder, prompt, err);
     }
-    TR_TRY(find_template(&chat, encoder, err));
     // With the generation prompt, as the text ends where the assistant begins.
-    return tr_chat_encode(ids, count, NULL, &chat, prompt, true, err);
+    TR_TRY(prepare(&input, encoder, prompt, TR_CHAT_PROMPT, err));
+    return tr_chat_encode(ids, count, NULL, encoder->chat, &input, err);
+}
+
+tr_status tr_encoder_render(tr_jinja_text_t *text, tr_encoder_t *encoder, const json_t *messages,
+                            tr_chat_end_t end, tr_error_t *err)
+{
+    tr_chat_input_t input;
+    TR_TRY(prepare(&input, encoder, messages, end, err));
+    return tr_chat_render(text, encoder->chat, &input, err);
 }
 
 tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *prompt,
@@ -73,12 +96,11 @@ tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const
     // Nothing but a prompt: the response is yet to be generated.
     sequence->prompt = sequence->length;
     if (!json_is_string(prompt)) { // judges and samples show the text
-        const tr_chat_t chat = {encoder->chat_template, encoder->tokenizer, false};
-        tr_chat_text_t text = {0};
-        TR_TRY(tr_chat_render(&text, &chat, prompt, true, err));
+        tr_jinja_text_t text = {0};
+        TR_TRY(tr_encoder_render(&text, encoder, prompt, TR_CHAT_PROMPT, err));
         sequence->text = text.text.data;
         text.text = (tr_bytes_t){0};
-        tr_chat_text_release(&text);
+        tr_jinja_text_release(&text);
     }
     return TR_OK;
 }
@@ -86,17 +108,16 @@ tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const
 tr_status tr_encode_whole(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *value,
                           bool cut, tr_error_t *err)
 {
-    tr_chat_t chat;
+    tr_chat_input_t input;
     if (json_is_string(value)) {
         TR_TRY(encode_text(&sequence->ids, &sequence->length, encoder, value, err));
         if (!cut) { // what was cut goes on: an end here would teach to stop anywhere
             append_end(sequence, encoder->tokenizer);
         }
     } else { // a template ends the turns itself
-        TR_TRY(find_template(&chat, encoder, err));
-        chat.cut = cut;
+        TR_TRY(prepare(&input, encoder, value, cut ? TR_CHAT_CUT : TR_CHAT_WHOLE, err));
         TR_TRY(tr_chat_encode(&sequence->ids, &sequence->length,
-                              encoder->masks ? &sequence->mask : NULL, &chat, value, false, err));
+                              encoder->masks ? &sequence->mask : NULL, encoder->chat, &input, err));
     }
     // The first token has none before it that could predict it, so it is never learnt.
     sequence->prompt = sequence->length > 0 ? 1 : 0;

@@ -22,18 +22,26 @@ typedef struct tr_sequence {
 
 void tr_sequence_release(tr_sequence_t *sequence);
 
-/// How values become tokens. The caller fills it; everything is borrowed.
+/// How values become tokens. The caller fills it; what is not said to be owned is borrowed.
 typedef struct tr_encoder {
     const tr_tokenizer_t *tokenizer;
-    /// TR_CHAT_NONE: the model's own. Found when the first conversation comes, so that a model
-    /// without a template takes texts.
-    tr_chat_format_t chat_template;
-    const char *model;  ///< the directory of that template
-    bool masks;         ///< conversations get masks of what assistants say
-    bool conversations; ///< written: some value was one
+    tr_chat_source_t source; ///< of the template
+    /// Read when the first conversation comes, so that a model without a template takes texts. NULL
+    /// before, and where there is none. Owned: release frees it.
+    tr_chat_t *chat;
+    bool looked;    ///< whether it was looked for
+    json_t *tools;  ///< of the row that is encoded; NULL: none. Owned
+    json_t *kwargs; ///< more variables of the template in that row; NULL: none. Owned
+    bool masks;     ///< conversations get masks of what assistants say
     /// Counted: prompts whose tokens change when a completion follows them.
     size_t mismatches;
 } tr_encoder_t;
+
+void tr_encoder_release(tr_encoder_t *encoder);
+
+/// Reads the template, once. TR_OK, with encoder->chat NULL, where the model has none. Fails as
+/// tr_chat_new.
+tr_status tr_encoder_find_chat(tr_encoder_t *encoder, tr_error_t *err);
 
 // Each fills an empty sequence, which is released by the caller after a failure too. Failures are
 // those of tr_tokenizer_encode and tr_chat_encode, and TR_ERR_UNSUPPORTED for a conversation where
@@ -44,6 +52,10 @@ typedef struct tr_encoder {
 /// with its text.
 tr_status tr_encode_prompt(tr_sequence_t *sequence, tr_encoder_t *encoder, const json_t *prompt,
                            tr_error_t *err);
+
+/// The text of a conversation.
+tr_status tr_encoder_render(tr_jinja_text_t *text, tr_encoder_t *encoder, const json_t *messages,
+                            tr_chat_end_t end, tr_error_t *err);
 
 /// A whole text or conversation, with its end unless it was cut; its first token, which nothing
 /// precedes, is the prompt. So reward models are trained, and asked (common/judge/model.c).

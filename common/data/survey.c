@@ -98,7 +98,7 @@ static void *look_at_all(void *context)
         }
     }
     s->found.mismatches = s->encoder.mismatches;
-    s->found.conversations = s->encoder.conversations;
+    s->found.conversations = s->encoder.chat != NULL;
     atomic_store(&s->done, true);
     return NULL;
 }
@@ -107,7 +107,9 @@ tr_survey_t *tr_survey_new(const tr_corpus_t *corpus, bool thread)
 {
     tr_survey_t *s = tr_calloc(1, sizeof *s);
     s->corpus = corpus;
-    s->encoder = corpus->encoder;
+    s->encoder = (tr_encoder_t){.tokenizer = corpus->encoder.tokenizer,
+                                .source = corpus->encoder.source,
+                                .masks = corpus->encoder.masks};
     s->threaded = thread;
     if (corpus->options.packing) {
         s->found.lengths = tr_calloc(tr_dataset_size(corpus->dataset), sizeof *s->found.lengths);
@@ -145,10 +147,20 @@ void tr_survey_destroy(tr_survey_t **survey)
     for (size_t i = 0; i < TR_SURVEY_MISTAKES; i++) {
         free((*survey)->mistakes[i]);
     }
+    tr_encoder_release(&(*survey)->encoder);
     free((*survey)->found.bad_rows);
     free((*survey)->found.lengths);
     free(*survey);
     *survey = NULL;
+}
+
+void tr_survey_give_chat(tr_encoder_t *encoder, tr_survey_t *s)
+{
+    if (!encoder->looked) {
+        encoder->chat = s->encoder.chat;
+        encoder->looked = s->encoder.looked;
+        s->encoder.chat = NULL;
+    }
 }
 
 tr_status tr_survey_verdict(const tr_survey_t *s, tr_error_t *err)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
+#include "common/data/sequence.h"
 
 typedef struct tr_corpus tr_corpus_t;
 
@@ -40,6 +41,10 @@ bool tr_survey_is_done(const tr_survey_t *survey);
 
 /// Waits until it is done. Borrowed.
 const tr_found_t *tr_survey_wait(tr_survey_t *survey);
+
+/// Of a survey that is done: the chat template that it read goes to an encoder of the same source
+/// that has not read it yet.
+void tr_survey_give_chat(tr_encoder_t *encoder, tr_survey_t *survey);
 
 /// Of a survey that is done. Fails with the first mistake, "file:line: column: what is wrong", and
 /// the number of the others, where a row was bad and none may be dropped.

@@ -117,13 +117,13 @@ typedef struct tr_external_judge {
 
 typedef struct tr_model_judge {
     uint64_t workers;
-    char *device;      ///< common/base/device_name.h
-    double memory;     ///< GiB of a GPU; 0: all that is free
-    uint64_t threads;  ///< 0: one per processor
-    int precision;     ///< the run's (tr_precision_fields); in messages alone
-    char *model;       ///< a Hugging Face directory with a scalar head
-    int chat_template; ///< a tr_chat_format_t; none: the model's own
-    int steps;         ///< a tr_step_score_t (common/algo/process_reward.h)
+    char *device;        ///< common/base/device_name.h
+    double memory;       ///< GiB of a GPU; 0: all that is free
+    uint64_t threads;    ///< 0: one per processor
+    int precision;       ///< the run's (tr_precision_fields); in messages alone
+    char *model;         ///< a Hugging Face directory with a scalar head
+    char *chat_template; ///< a name or a file; NULL: the model's own
+    int steps;           ///< a tr_step_score_t (common/algo/process_reward.h)
     char *step_separator;
 } tr_model_judge_t;
 

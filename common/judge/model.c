@@ -36,11 +36,10 @@ static const tr_field_t fields[] = {
           .help = "The run's."),
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "A model with a scalar head."),
-    FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = tr_chat_format_names, .when = "steps",
-          .is = "null",
-          .help =
-              "How it reads conversations; null: by the model's own template, and without one as "
-              "the policy's template writes them."),
+    FIELD(chat_template, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_TEMPLATE,
+          .when = "steps", .is = "null",
+          .help = "How it reads conversations, as `data.chat_template`; null: by the model's own "
+                  "template, and without one as the policy's template writes them."),
     FIELD(steps, TR_FIELD_CHOICE, "null", .choices = tr_step_score_names,
           .help = "For a process reward model: the score is the minimum, the mean, the last or the "
                   "product of the probabilities that each step of a response is correct; null: the "
@@ -65,7 +64,6 @@ typedef struct state {
     tr_backend_t *backend;
     tr_tokenizer_t *tokenizer;
     tr_encoder_t encoder;
-    bool detected; // the model's own template has been looked for
     tr_model_t *model;
     tr_response_pass_t *pass;
 } state_t;
@@ -82,6 +80,7 @@ static void model_close(void *state)
     state_t *judge = state;
     tr_response_pass_destroy(&judge->pass);
     tr_model_destroy(&judge->model);
+    tr_encoder_release(&judge->encoder);
     tr_tokenizer_destroy(&judge->tokenizer);
     tr_backend_close(&judge->backend);
     free(judge);
@@ -115,9 +114,9 @@ static tr_status load(state_t *judge, tr_error_t *err)
     TR_TRY(require_scalar_head(options->model, err));
     // the judge's own tokenizer: the policy's ids mean nothing to another model
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, options->model, err));
-    judge->encoder = (tr_encoder_t){.tokenizer = judge->tokenizer,
-                                    .chat_template = (tr_chat_format_t)options->chat_template,
-                                    .model = options->model};
+    judge->encoder =
+        (tr_encoder_t){.tokenizer = judge->tokenizer,
+                       .source = {.name = options->chat_template, .model = options->model}};
     TR_TRY(tr_backend_open(&judge->backend, &device, err));
     TR_TRY(tr_model_open(&judge->model, options->model, judge->backend, TR_MODEL_DECODES, err));
     // reads the head's value at the last token of a sequence
@@ -174,27 +173,15 @@ static tr_status check_ids(const state_t *judge, const int32_t *ids, size_t coun
     return TR_OK;
 }
 
-/// Looks for the model's own template when the first conversation comes, so that a model with one
-/// that is not known scores texts.
-static tr_status detect_template(state_t *judge, tr_error_t *err)
-{
-    tr_encoder_t *encoder = &judge->encoder;
-    if (encoder->chat_template == TR_CHAT_NONE && !judge->detected) {
-        TR_TRY(tr_chat_detect(&encoder->chat_template, encoder->model, err));
-        judge->detected = true;
-    }
-    return TR_OK;
-}
-
 /// The sample as a row of `algorithm: reward` has it: one text, or the conversation that ends with
 /// the response. *value: a new reference.
 static tr_status read_sample(json_t **value, state_t *judge, const tr_sample_t *sample,
                              tr_error_t *err)
 {
     if (sample->messages != NULL) {
-        TR_TRY(detect_template(judge, err));
+        TR_TRY(tr_encoder_find_chat(&judge->encoder, err));
     }
-    if (sample->messages == NULL || judge->encoder.chat_template == TR_CHAT_NONE) {
+    if (sample->messages == NULL || judge->encoder.chat == NULL) {
         // as one text: a token may reach over the border between the two
         char *text = tr_format("%s%s", sample->prompt, sample->response);
         *value = json_string(text);

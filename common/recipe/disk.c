@@ -9,6 +9,7 @@
 
 #include "common/base/file.h"
 #include "common/recipe/parts.h"
+#include "common/text/chat.h"
 
 char *recipe_path(const recipe_reader_t *reader, size_t line, const char *text)
 {
@@ -76,6 +77,7 @@ static bool is_there(tr_field_names_t names, const char *text)
 {
     switch (names) {
     case TR_NAMES_FILE: return is_kind(text, S_IFREG);
+    case TR_NAMES_TEMPLATE: return tr_chat_is_name(text) || is_kind(text, S_IFREG);
     case TR_NAMES_DIRECTORY: return is_kind(text, S_IFDIR);
     case TR_NAMES_MODEL: return is_model(text);
     case TR_NAMES_PROGRAM: return is_program(text);
@@ -92,6 +94,8 @@ static const char *sentence(tr_field_names_t names, const char *text)
 {
     switch (names) {
     case TR_NAMES_FILE: return "there is no file";
+    case TR_NAMES_TEMPLATE:
+        return "expected " TR_CHAT_NAMES ", or a template's file: there is no file";
     case TR_NAMES_DIRECTORY: return "there is no directory";
     case TR_NAMES_MODEL:
         return is_kind(text, S_IFDIR) ? "no config.json, so no Hugging Face model, is in"

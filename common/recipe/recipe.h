@@ -47,7 +47,8 @@ typedef struct tr_recipe_data {
     uint64_t batch;     ///< prompts, rows or pairs a step
     char *prompt_column;
     char *text_column;
-    int chat_template; ///< a tr_chat_format_t (common/text); none: the model's own
+    char *chat_template;        ///< a name (common/text/chat.h) or a file; NULL: the model's own
+    char *chat_template_kwargs; ///< a JSON object: more variables of it; NULL: none
     bool shuffle;
     bool drop_last;             ///< an epoch's last batch, where it is smaller
     int on_bad_row;             ///< a tr_on_bad_row_t

@@ -86,11 +86,14 @@ static const tr_field_t data[] = {
           .help = "The column that holds prompts."),
     FIELD(text_column, TR_FIELD_TEXT, "text", .readers = TR_READS_SFT_ROWS,
           .rows = TR_ROWS_OF(TEXT), .help = "The column that holds texts."),
-    // the choices are the templates of common/text/chat.c; no program of Jinja is run
-    FIELD(chat_template, TR_FIELD_CHOICE, "null", .choices = tr_chat_format_names,
+    FIELD(chat_template, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_TEMPLATE,
           .rows = TR_ROWS_CONVERSATIONS,
-          .help = "How conversations become text; null: by the model's own template, which must be "
-                  "one of these."),
+          .help = "How conversations become text: a file with a template in Jinja, or one "
+                  "of " TR_CHAT_NAMES "; null: by the model's own template."),
+    FIELD(chat_template_kwargs, TR_FIELD_TEXT, "null", .nullable = true,
+          .rows = TR_ROWS_CONVERSATIONS,
+          .help = "More variables of the template, as a JSON object: `'{\"enable_thinking\": "
+                  "false}'`. The rows' column of that name goes before it."),
     // without training each prompt is taken once, in the order of the files
     FIELD(shuffle, TR_FIELD_BOOL, "true", .readers = TR_READS_OPTIMIZER,
           .help = "Whether each epoch has an order of its own."),

@@ -9,6 +9,7 @@
 
 #include "common/base/device_name.h"
 #include "common/recipe/parts.h"
+#include "common/text/chat.h"
 
 /// Where a value is read: for its problems.
 typedef struct place {
@@ -40,11 +41,13 @@ static bool read_scalar(const place_t *place, const recipe_node_t *node)
            unexpected_value(place, node);
 }
 
-/// Whether a text is a path: a program's name without a slash is found by PATH.
+/// Whether a text is a path: a program's name without a slash is found by PATH, and chat templates
+/// have names.
 static bool is_path(tr_field_names_t names, const char *text)
 {
     return names != TR_NAMES_NOTHING && names != TR_NAMES_DEVICE &&
-           (names != TR_NAMES_PROGRAM || strchr(text, '/') != NULL);
+           (names != TR_NAMES_PROGRAM || strchr(text, '/') != NULL) &&
+           (names != TR_NAMES_TEMPLATE || !tr_chat_is_name(text));
 }
 
 /// The text of something that must be there: a path as an absolute one. Owned by the caller (free);

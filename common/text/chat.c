@@ -1,378 +1,330 @@
-// Conversations as text. A format is a row of strings and flags that one writer puts around
-// messages: enough for the public templates, without Jinja. Two families need more than strings:
-// formats in which user and assistant alternate, where the system message stands inside the first
-// question, and formats that trim contents. chat_encode.c makes ids of the text, chat_detect.c
-// finds a model's format.
+// The object of a template, and what it writes of a conversation. chat_source.c finds templates,
+// chat_messages.c prepares messages, chat_marks.c finds what assistants generate, chat_encode.c
+// makes ids.
 #include "common/text/chat.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-// Names
-
-const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1] = {
-    "null",       "chatml",     "llama2", "llama3", "mistral",
-    "mistral-v1", "mistral-v3", "zephyr", "plain",  NULL,
-};
-
-// Formats. In their texts these stand for the tokenizer's begin and end tokens:
-
-#define BOS "\001"
-#define EOS "\002"
-
-typedef enum role { SYSTEM, USER, ASSISTANT, ROLE_COUNT } role_t;
-
-// Tools have roles too ("tool", "ipython"): what they return has no format here.
-static const char *const ROLES[ROLE_COUNT] = {"system", "user", "assistant"};
-
-/// What stands before and after a role's content. before is NULL for a role that the format does
-/// not take.
-typedef struct turn {
-    const char *before, *after;
-} turn_t;
-
-/// Texts that are NULL are empty.
-typedef struct format {
-    const char *start;        // before all messages
-    turn_t turns[ROLE_COUNT]; // the assistant's: what it generates, its end token included
-    const char *prompt;       // the generation prompt, before each of its turns
-    const char *gap;          // what follows each of them, which it does not generate
-    bool trims[ROLE_COUNT];   // white space around the content is left out
-    bool alternates;          // a system message, then user and assistant in turn
-} format_t;
-
-// Where user and assistant alternate, the system message's turn stands before the first question,
-// inside the user's turn.
-static const format_t FORMATS[TR_CHAT_FORMAT_COUNT] = {
-    [TR_CHAT_CHATML] = {.turns = {{"<|im_start|>system\n", "<|im_end|>\n"},
-                                  {"<|im_start|>user\n", "<|im_end|>\n"},
-                                  {"", "<|im_end|>\n"}},
-                        .prompt = "<|im_start|>assistant\n"},
-    [TR_CHAT_LLAMA2] = {.turns = {{"<<SYS>>\n", "\n<</SYS>>\n\n"},
-                                  {BOS "[INST] ", " [/INST]"},
-                                  {" ", " " EOS}},
-                        .trims = {[USER] = true, [ASSISTANT] = true},
-                        .alternates = true},
-    [TR_CHAT_LLAMA3] = {.start = BOS,
-                        .turns = {{"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
-                                  {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
-                                  {"", "<|eot_id|>"}},
-                        .prompt = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-                        .trims = {true, true, true}},
-    [TR_CHAT_MISTRAL] = {.start = BOS,
-                         .turns = {[USER] = {"[INST] ", " [/INST]"}, [ASSISTANT] = {"", EOS}},
-                         .alternates = true},
-    [TR_CHAT_MISTRAL_V1] = {.start = BOS,
-                            .turns = {{"", "\n\n"}, {" [INST] ", " [/INST]"}, {" ", EOS}},
-                            .alternates = true},
-    [TR_CHAT_MISTRAL_V3] = {.start = BOS,
-                            .turns = {[USER] = {"[INST] ", "[/INST]"}, [ASSISTANT] = {" ", EOS}},
-                            .trims = {[ASSISTANT] = true},
-                            .alternates = true},
-    [TR_CHAT_ZEPHYR] = {.turns = {{"<|system|>\n", EOS "\n"}, {"<|user|>\n", EOS "\n"}, {"", EOS}},
-                        .prompt = "<|assistant|>\n",
-                        .gap = "\n"},
-    [TR_CHAT_PLAIN] = {.turns = {{"\n\nSystem: ", ""}, {"\n\nHuman: ", ""}, {" ", EOS}},
-                       .prompt = "\n\nAssistant:"},
-};
-
-// Reading messages
-
-typedef struct message {
-    role_t role;
-    const char *content; // [length]
-    size_t length;
-} message_t;
-
-/// One call of tr_chat_render.
-typedef struct rendering {
-    const format_t *format;
-    const char *name;         // the format's
-    const char *begin, *end;  // the tokens; NULL: the tokenizer has none
-    const message_t *message; // [count]
-    size_t count;
-    bool cut; // the last message is an answer that goes on
-    tr_chat_text_t text;
-} rendering_t;
-
-/// The roles, for sentences.
-static const char *taken_by(const format_t *format)
-{
-    return format->turns[SYSTEM].before != NULL ? "system, user and assistant"
-                                                : "user and assistant";
-}
-
-/// index: of the message, for sentences.
-static tr_status read_role(message_t *message, const json_t *node, size_t index,
-                           const rendering_t *rendering, tr_error_t *err)
-{
-    // Missing and of another type are told apart: the first is a forgotten key, the second a
-    // mistake in a program.
-    const json_t *value = json_object_get(node, "role");
-    const char *role = json_string_value(value);
-    if (role == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: role: %s", index,
-                       value == NULL ? "missing" : "expected a string");
-    }
-    for (size_t i = 0; i < ROLE_COUNT; i++) {
-        if (strcmp(role, ROLES[i]) == 0 && rendering->format->turns[i].before != NULL) {
-            message->role = (role_t)i;
-            return TR_OK;
-        }
-    }
-    return tr_fail(err, TR_ERR_UNSUPPORTED,
-                   "messages[%zu]: role: '%s' is not understood (%s takes %s)", index, role,
-                   rendering->name, taken_by(rendering->format));
-}
-
-/// One message: a role that the format takes, a text as content, and no calls of tools, which no
-/// format here writes.
-static tr_status read_message(message_t *message, const json_t *node, size_t index,
-                              const rendering_t *rendering, tr_error_t *err)
-{
-    if (!json_is_object(node)) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "messages[%zu]: expected an object with role and content", index);
-    }
-    TR_TRY(read_role(message, node, index, rendering, err));
-    const json_t *content = json_object_get(node, "content");
-    const json_t *calls = json_object_get(node, "tool_calls");
-    // An empty list, or null, is how data sets with one schema for all rows say that there is none.
-    if (calls != NULL && !json_is_null(calls) && json_array_size(calls) != 0) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED,
-                       "messages[%zu]: tool_calls: not understood; contents are", index);
-    }
-    // A list of parts is for models that take images too.
-    if (!json_is_string(content)) {
-        return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: content: %s", index,
-                       content == NULL ? "missing" : "expected a string");
-    }
-    message->content = json_string_value(content);
-    message->length = json_string_length(content);
-    return TR_OK;
-}
-
-/// Whether user and assistant alternate, where the format needs that.
-static tr_status check_order(const rendering_t *rendering, tr_error_t *err)
-{
-    // Where roles do not alternate, these formats' templates raise an exception: there is no text
-    // to agree with.
-    size_t first = rendering->message[0].role == SYSTEM; // the message that must be the user's
-    if (first == rendering->count) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "messages[0]: %s writes a system message into the user's first message, and "
-                       "there is none",
-                       rendering->name);
-    }
-    for (size_t i = first; i < rendering->count; i++) {
-        role_t expected = (i - first) % 2 == 0 ? USER : ASSISTANT;
-        if (rendering->message[i].role != expected) {
-            return tr_fail(err, TR_ERR_FORMAT,
-                           "messages[%zu]: role: expected '%s', found '%s': %s takes%s user and "
-                           "assistant in turn",
-                           i, ROLES[expected], ROLES[rendering->message[i].role], rendering->name,
-                           rendering->format->turns[SYSTEM].before == NULL
-                               ? ""
-                               : " a system message, if any, then");
-        }
-    }
-    return TR_OK;
-}
-
-/// Each message for itself, then their order, which some formats restrict.
-static tr_status read_messages(message_t *message, const json_t *messages,
-                               const rendering_t *rendering, tr_error_t *err)
-{
-    for (size_t i = 0; i < rendering->count; i++) {
-        TR_TRY(read_message(&message[i], json_array_get(messages, i), i, rendering, err));
-    }
-    return rendering->format->alternates ? check_order(rendering, err) : TR_OK;
-}
-
-/// Whether the format's texts have BOS or EOS.
-static bool writes(const format_t *format, const char *token)
-{
-    bool found = format->start != NULL && strstr(format->start, token) != NULL;
-    for (size_t i = 0; i < ROLE_COUNT; i++) {
-        const turn_t *turn = &format->turns[i];
-        found = found || (turn->before != NULL && (strstr(turn->before, token) != NULL ||
-                                                   strstr(turn->after, token) != NULL));
-    }
-    return found;
-}
-
-/// A format can only be written with the tokens that it writes.
-static tr_status check_tokens(const rendering_t *rendering, tr_error_t *err)
-{
-    // Written as nothing, the token would be missing from every text, and no one would notice.
-    bool needs_begin = rendering->begin == NULL && writes(rendering->format, BOS);
-    if (needs_begin || (rendering->end == NULL && writes(rendering->format, EOS))) {
-        const char *key = needs_begin ? "bos_token" : "eos_token";
-        return tr_fail(err, TR_ERR_UNSUPPORTED,
-                       "the chat format %s writes the tokenizer's %s, and it has none: name it in "
-                       "tokenizer_config.json",
-                       rendering->name, key);
-    }
-    return TR_OK;
-}
+#include "common/base/log.h"
+#include "common/text/chat_parts.h"
+#include "common/text/jinja/strings.h"
 
 // Writing
 
-/// Appends a format's text (NULL: none), its tokens in their places.
-static void write_text(rendering_t *rendering, const char *text)
+tr_status tr_chat_run(tr_jinja_text_t *text, const tr_chat_t *chat, const tr_chat_input_t *input,
+                      const json_t *messages, bool add_generation_prompt, tr_error_t *err)
 {
-    // Byte by byte: BOS and EOS are control characters, which stand in formats for nothing else.
-    for (; text != NULL && *text != '\0'; text++) {
-        const char *token = *text == *BOS   ? rendering->begin
-                            : *text == *EOS ? rendering->end
-                                            : NULL;
-        tr_bytes_append(&rendering->text.text, token != NULL ? token : text,
-                        token != NULL ? strlen(token) : 1);
+    json_t *variables = json_copy(chat->variables);
+    json_object_update(variables, (json_t *)input->kwargs); // does nothing for NULL
+    json_object_set(variables, "messages", (json_t *)messages);
+    json_object_set_new(variables, "documents", json_null());
+    json_object_set_new(variables, "add_generation_prompt", json_boolean(add_generation_prompt));
+    if (input->tools == NULL) {
+        json_object_set_new(variables, "tools", json_null());
+    } else {
+        json_object_set(variables, "tools", (json_t *)input->tools);
     }
+    tr_status status = tr_jinja_render(text, chat->template, variables, err);
+    json_decref(variables);
+    return status == TR_OK ? TR_OK : tr_error_prefix(err, "the chat template");
 }
 
-/// The characters that Python's str.strip() removes: Unicode's White_Space and four control
-/// characters.
-static bool is_space(uint32_t point)
+/// The last place of the tag without its space; NULL: it is not in the text.
+static const char *find_tag(const tr_jinja_text_t *text)
 {
-    return tr_utf8_is_space(point) || (point >= 0x1C && point <= 0x1F);
-}
-
-/// The part of a text without the white space around it.
-static tr_chat_span_t inner(const char *text, size_t length)
-{
-    tr_chat_span_t span = {length, length};
-    // One walk: `from` is the first character that is not white space, `to` the end of the last
-    // one.
-    for (size_t at = 0, n; at < length; at += n) {
-        uint32_t point = 0;
-        n = tr_utf8_next(&point, text + at, length - at);
-        TR_ASSERT(n > 0, "a JSON string that is not UTF-8");
-        if (!is_space(point)) {
-            span.from = span.from < at ? span.from : at;
-            span.to = at + n;
+    static const size_t length = sizeof TR_CHAT_TAG - 2;
+    for (size_t at = text->text.length; at-- >= length;) {
+        const char *place = text->text.data + at + 1 - length;
+        if (memcmp(place, TR_CHAT_TAG, length) == 0) {
+            return place;
         }
     }
-    return span;
+    return NULL;
 }
 
-/// A message's content, after the system message where that stands in the first question.
-static void write_content(rendering_t *rendering, size_t index)
+/// Cuts the text where the tag stands. Where its space is gone, the template takes white space off
+/// contents, and so is the content's own.
+static tr_status cut_at_tag(tr_jinja_text_t *text, tr_error_t *err)
 {
-    const message_t *message = &rendering->message[index];
-    const format_t *format = rendering->format;
-    tr_bytes_t content = {0};
-    if (format->alternates && index == 1 && rendering->message[0].role == SYSTEM) {
-        const turn_t *turn = &format->turns[SYSTEM];
-        // These texts have neither token: they are appended as they are.
-        tr_bytes_append(&content, turn->before, strlen(turn->before));
-        tr_bytes_append(&content, rendering->message[0].content, rendering->message[0].length);
-        tr_bytes_append(&content, turn->after, strlen(turn->after));
+    const char *tag = find_tag(text);
+    if (tag == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "the chat template does not write the last message's content as it is, so "
+                       "it cannot be continued");
     }
-    tr_bytes_append(&content, message->content, message->length);
-    tr_chat_span_t kept = {0, content.length};
-    if (format->trims[message->role]) {
-        // With the system message: Llama 2's template trims what both together are.
-        kept = inner(content.data, content.length);
+    size_t length = (size_t)(tag - text->text.data);
+    if (strncmp(tag, TR_CHAT_TAG, strlen(TR_CHAT_TAG)) != 0) {
+        length -= jinja_trailing_space(text->text.data, length);
     }
-    tr_bytes_append(&rendering->text.text, content.data + kept.from, kept.to - kept.from);
-    tr_bytes_release(&content);
-}
-
-static bool ends(const rendering_t *rendering, size_t index)
-{
-    return !rendering->cut || index + 1 < rendering->count;
-}
-
-static void write_turn(rendering_t *rendering, size_t index)
-{
-    const turn_t *turn = &rendering->format->turns[rendering->message[index].role];
-    write_text(rendering, turn->before);
-    write_content(rendering, index);
-    write_text(rendering, ends(rendering, index) ? turn->after : NULL);
-}
-
-/// An assistant's turn, with its span.
-static void write_answer(rendering_t *rendering, size_t index)
-{
-    tr_chat_text_t *text = &rendering->text;
-    write_text(rendering, rendering->format->prompt);
-    size_t from = text->text.length;
-    write_turn(rendering, index);
-    // The end token is within the span, so that ending a turn is learnt; the gap behind it is not.
-    text->spans[text->span_count++] = (tr_chat_span_t){from, text->text.length};
-    write_text(rendering, ends(rendering, index) ? rendering->format->gap : NULL);
-}
-
-/// The conversation from its start: turns in order, each answer behind the generation prompt as it
-/// will stand when the assistant generates it.
-static void write_messages(rendering_t *rendering, bool add_generation_prompt)
-{
-    const format_t *format = rendering->format;
-    rendering->text.spans = tr_calloc(rendering->count, sizeof *rendering->text.spans);
-    write_text(rendering, format->start);
-    for (size_t i = 0; i < rendering->count; i++) {
-        // Where roles alternate, write_content writes the system message, not a turn of its own.
-        role_t role = rendering->message[i].role;
-        if (role == ASSISTANT) {
-            write_answer(rendering, i);
-        } else if (role == USER || !format->alternates) {
-            write_turn(rendering, i);
-        }
+    text->text.data[length] = '\0';
+    text->text.length = length;
+    for (size_t i = 0; i < text->span_count; i++) {
+        text->spans[i].to = text->spans[i].to < length ? text->spans[i].to : length;
     }
-    write_text(rendering, add_generation_prompt ? format->prompt : NULL);
+    return TR_OK;
 }
 
-bool tr_chat_is_conversation(const json_t *value)
+/// Whether the last message is an assistant's that goes on.
+static bool goes_on(const tr_chat_input_t *input)
 {
-    // Jansson gives NULL for the item of what is no array, and for the key of what is no object.
-    return json_object_get(json_array_get(value, 0), "role") != NULL;
+    size_t count = json_array_size(input->messages);
+    return input->end != TR_CHAT_WHOLE &&
+           tr_chat_is_assistant(json_array_get(input->messages, count - 1));
 }
 
-const char *tr_chat_content(tr_chat_format_t format, const char *answer)
+/// marks: spans are wanted, whether or not the template has blocks for them.
+static tr_status write(tr_jinja_text_t *text, const tr_chat_t *chat, const tr_chat_input_t *input,
+                       bool marks, tr_error_t *err)
+{
+    json_t *messages = NULL, *tagged = NULL;
+    bool cut = goes_on(input);
+    tr_jinja_text_t written = {0};
+    tr_status status;
+    TR_TRY_GOTO(tr_chat_read(&messages, chat, input->messages, err), done);
+    tagged = cut ? tr_chat_tagged(messages, json_array_size(messages) - 1) : json_incref(messages);
+    TR_TRY_GOTO(
+        tr_chat_run(&written, chat, input, tagged, input->end == TR_CHAT_PROMPT && !cut, err),
+        done);
+    if (cut) {
+        TR_TRY_GOTO(cut_at_tag(&written, err), done);
+    }
+    if (marks && !tr_jinja_marks(chat->template)) {
+        TR_TRY_GOTO(tr_chat_mark(&written, chat, input, messages, err), done);
+    }
+    *text = written;
+    written = (tr_jinja_text_t){0};
+done:
+    tr_jinja_text_release(&written);
+    json_decref(tagged);
+    json_decref(messages);
+    return status;
+}
+
+tr_status tr_chat_render(tr_jinja_text_t *text, const tr_chat_t *chat, const tr_chat_input_t *input,
+                         tr_error_t *err)
+{
+    return write(text, chat, input, false, err);
+}
+
+tr_status tr_chat_render_marked(tr_jinja_text_t *text, const tr_chat_t *chat,
+                                const tr_chat_input_t *input, tr_error_t *err)
+{
+    return write(text, chat, input, true, err);
+}
+
+const char *tr_chat_content(const tr_chat_t *chat, const char *answer)
 {
     // What an assistant generates begins with the text that the template puts before its content.
-    const char *before = FORMATS[format].turns[ASSISTANT].before;
-    size_t length = strlen(before);
-    return strncmp(answer, before, length) == 0 ? answer + length : answer;
+    size_t length = strlen(chat->before);
+    return strncmp(answer, chat->before, length) == 0 ? answer + length : answer;
 }
 
-void tr_chat_text_release(tr_chat_text_t *text)
+// What a template does, tried on small conversations
+
+/// Runs the template on messages of this JSON. A failure is an answer too: NULL.
+static char *try(const tr_chat_t *chat, const char *json, bool add_generation_prompt)
 {
-    tr_bytes_release(&text->text);
-    free(text->spans);
-    *text = (tr_chat_text_t){0};
+    static const tr_chat_input_t nothing = {0};
+    json_t *messages = json_loads(json, 0, NULL);
+    tr_jinja_text_t text = {0};
+    tr_error_t err = {0};
+    tr_status status = tr_chat_run(&text, chat, &nothing, messages, add_generation_prompt, &err);
+    char *written = status == TR_OK ? tr_strdup(text.text.data) : NULL;
+    tr_jinja_text_release(&text);
+    json_decref(messages);
+    return written;
 }
 
-/// Everything that can fail comes before the first byte is written.
-tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json_t *messages,
-                         bool add_generation_prompt, tr_error_t *err)
+#define QUESTION "{\"role\":\"user\",\"content\":\"Q\"}"
+
+/// Whether a content that is a list comes out as its text, and not as what Python calls the list.
+static bool writes_parts(const tr_chat_t *chat)
 {
-    TR_ASSERT(chat->format > TR_CHAT_NONE && chat->format < TR_CHAT_FORMAT_COUNT, "format %d",
-              (int)chat->format);
-    size_t count = json_array_size(messages);
-    if (count == 0) {
-        return tr_fail(err, TR_ERR_FORMAT, "messages: expected an array of at least one message");
+    char *text =
+        try(chat,
+            "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"" TR_CHAT_TAG "\"}]}]",
+            true);
+    bool found =
+        text != NULL && strstr(text, "CONTINUE_FINAL") != NULL && strstr(text, "'text'") == NULL;
+    free(text);
+    return found;
+}
+
+/// Fills before and after from an answer that stands last.
+static void measure_answer(tr_chat_t *chat)
+{
+    char *prompt = try(chat, "[" QUESTION "]", true);
+    char *whole =
+        try(chat, "[" QUESTION ",{\"role\":\"assistant\",\"content\":\"" TR_CHAT_TAG "\"}]", false);
+    size_t length = prompt == NULL ? 0 : strlen(prompt);
+    char *tag = whole == NULL ? NULL : strstr(whole, "CONTINUE_FINAL_MESSAGE_TAG");
+    bool follows = prompt != NULL && tag != NULL && (size_t)(tag - whole) >= length &&
+                   memcmp(whole, prompt, length) == 0;
+    if (follows) {
+        size_t tagged = strlen(TR_CHAT_TAG) - (strncmp(tag, TR_CHAT_TAG, strlen(TR_CHAT_TAG)) != 0);
+        chat->before = tr_format("%.*s", (int)(tag - whole - (ptrdiff_t)length), whole + length);
+        chat->after = tr_strdup(tag + tagged);
+    } else {
+        chat->before = tr_strdup("");
+        chat->after = tr_strdup("");
     }
-    // Read before anything is written: what is wrong with the last message is found first.
-    message_t *message = tr_calloc(count, sizeof *message);
-    rendering_t rendering = {
-        .format = &FORMATS[chat->format],
-        .name = tr_chat_format_names[chat->format],
-        .begin = tr_tokenizer_token(chat->tokenizer, tr_tokenizer_bos(chat->tokenizer)),
-        .end = tr_tokenizer_token(chat->tokenizer, tr_tokenizer_eos(chat->tokenizer)),
-        .message = message,
-        .count = count,
-    };
-    tr_status status = check_tokens(&rendering, err);
-    if (status == TR_OK) {
-        status = read_messages(message, messages, &rendering, err);
+    free(whole);
+    free(prompt);
+}
+
+// Tokens that the tokenizer lacks
+
+/// What looks like a special token and is none of the tokenizer's, each once, with a space behind.
+typedef struct missing {
+    const tr_tokenizer_t *tokenizer;
+    tr_bytes_t tokens;
+} missing_t;
+
+static void add_missing(missing_t *missing, const char *token)
+{
+    char *item = tr_format("%s ", token);
+    if (strpbrk(token, " \n\t") == NULL && tr_tokenizer_id(missing->tokenizer, token) < 0 &&
+        (missing->tokens.data == NULL || strstr(missing->tokens.data, item) == NULL)) {
+        tr_bytes_append(&missing->tokens, item, strlen(item));
     }
-    if (status == TR_OK) {
-        rendering.cut = chat->cut && message[count - 1].role == ASSISTANT;
-        write_messages(&rendering, add_generation_prompt);
-        *text = rendering.text;
+    free(item);
+}
+
+static void visit(void *context, const char *text, size_t length)
+{
+    for (const char *at = text; (at = memmem(at, (size_t)(text + length - at), "<|", 2)) != NULL;) {
+        const char *end = memmem(at, (size_t)(text + length - at), "|>", 2);
+        if (end == NULL) {
+            return;
+        }
+        char *token = tr_format("%.*s", (int)(end + 2 - at), at);
+        add_missing(context, token);
+        free(token);
+        at = end + 2;
     }
-    free(message);
+}
+
+static void warn_of_missing(const tr_chat_t *chat)
+{
+    missing_t missing = {.tokenizer = chat->tokenizer};
+    tr_jinja_literals(chat->template, visit, &missing);
+    if (missing.tokens.length > 0) {
+        tr_log(
+            TR_LOG_WARN, "chat",
+            "tokens=\"%.*s\" \"the chat template writes these and the tokenizer lacks them: they "
+            "become several tokens each\"",
+            (int)missing.tokens.length - 1, missing.tokens.data);
+    }
+    tr_bytes_release(&missing.tokens);
+}
+
+/// A token that the template asks for by name. One of Troupe's templates cannot be written without
+/// it; elsewhere nothing is written in its place, as in transformers, and that is said.
+static tr_status expect_token(const tr_chat_t *chat, const tr_chat_source_t *source,
+                              const char *key, tr_error_t *err)
+{
+    if (!tr_jinja_names(chat->template, key) ||
+        json_is_string(json_object_get(chat->variables, key))) {
+        return TR_OK;
+    }
+    if (chat->own) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "the chat template %s writes the tokenizer's %s, and it has none: name it "
+                       "in tokenizer_config.json",
+                       source->name, key);
+    }
+    tr_log(TR_LOG_WARN, "chat",
+           "token=%s \"the chat template asks for it and the tokenizer has none\"", key);
+    return TR_OK;
+}
+
+// Life cycle
+
+static tr_status set_variables(tr_chat_t *chat, const tr_chat_source_t *source, tr_error_t *err)
+{
+    TR_TRY(tr_chat_tokens(&chat->variables, source->model, chat->tokenizer, err));
+    if (source->kwargs != NULL) {
+        json_t *kwargs = json_loads(source->kwargs, 0, NULL);
+        if (!json_is_object(kwargs)) {
+            json_decref(kwargs);
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "chat_template_kwargs: expected a JSON object, found '%s'",
+                           source->kwargs);
+        }
+        json_object_update(chat->variables, kwargs);
+        json_decref(kwargs);
+    }
+    return TR_OK;
+}
+
+static tr_status load(tr_chat_t *chat, const tr_chat_source_t *source, size_t length,
+                      tr_error_t *err)
+{
+    if (tr_jinja_new(&chat->template, chat->source, length, err) != TR_OK) {
+        return tr_error_prefix(err, "the chat template of '%s'",
+                               source->name != NULL ? source->name : source->model);
+    }
+    TR_TRY(set_variables(chat, source, err));
+    TR_TRY(expect_token(chat, source, "bos_token", err));
+    TR_TRY(expect_token(chat, source, "eos_token", err));
+    warn_of_missing(chat);
+    chat->parts = writes_parts(chat);
+    measure_answer(chat);
+    return TR_OK;
+}
+
+tr_status tr_chat_new(tr_chat_t **chat, const tr_chat_source_t *source,
+                      const tr_tokenizer_t *tokenizer, tr_error_t *err)
+{
+    char *text = NULL;
+    size_t length = 0;
+    *chat = NULL;
+    TR_TRY(tr_chat_find(&text, &length, source, err));
+    if (text == NULL) {
+        return TR_OK;
+    }
+    tr_chat_t *new = tr_calloc(1, sizeof *new);
+    new->source = text;
+    new->own = source->name != NULL &&tr_chat_is_name(source->name);
+    new->tokenizer = tokenizer;
+    tr_status status = load(new, source, length, err);
+    if (status != TR_OK) {
+        tr_chat_destroy(&new);
+    }
+    *chat = new;
     return status;
+}
+
+void tr_chat_destroy(tr_chat_t **chat)
+{
+    tr_chat_t *old = *chat;
+    if (old != NULL) {
+        tr_jinja_destroy(&old->template);
+        json_decref(old->variables);
+        free(old->source);
+        free(old->before);
+        free(old->after);
+        free(old);
+        *chat = NULL;
+    }
+}
+
+/// Takes every place of a part out of a text.
+static void take_out(char *text, const char *part)
+{
+    size_t length = strlen(part);
+    for (char *at = text; (at = strstr(at, part)) != NULL;) {
+        memmove(at, at + length, strlen(at + length) + 1);
+    }
+}
+
+char *tr_chat_saved(const tr_chat_t *chat)
+{
+    char *text = tr_strdup(chat->source);
+    if (chat->own) {
+        take_out(text, "{%- generation %}");
+        take_out(text, "{% endgeneration %}");
+    }
+    return text;
 }

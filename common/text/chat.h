@@ -1,12 +1,14 @@
-/// Conversations to text and ids, as the chat templates of Hugging Face directories write them,
-/// without Jinja.
+/// Conversations to text and ids by a chat template, as transformers' apply_chat_template.
 ///
-/// A conversation is a JSON array of messages, {"role": "system", "user" or "assistant", "content":
-/// a string}; other keys are ignored, as templates ignore them. A format stands for the public
-/// templates that write the same text, to the byte. Spans mark what the assistant generates as
-/// TRL's training templates mark it: from the end of the generation prompt to the end-of-turn token
-/// (chatml: and its line's end). So for every format, the text before an answer is the text of the
-/// messages before it with the generation prompt.
+/// A conversation is a JSON array of messages, {"role": ..., "content": a text, or a list of parts
+/// {"type": "text", "text": ...}} and whatever else the template reads: tool_calls,
+/// reasoning_content, name. Keys whose value is null are taken for missing ones, and reasoning goes
+/// under each name that templates read it by, as in transformers. Where a template cannot write a
+/// list of parts, it gets their texts joined.
+///
+/// The template is a program in Jinja (common/text/jinja): one of a few that come with Troupe, a
+/// file, or the model's own. Spans mark what assistants generate: what its `generation` blocks
+/// write; of a template without them, from the end of the generation prompt to the end of the turn.
 ///
 /// Golden files of transformers' apply_chat_template pin texts, ids and masks.
 #ifndef TR_TEXT_CHAT_H
@@ -15,77 +17,84 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "common/text/jinja/jinja.h"
 #include "common/text/tokenizer.h"
-#include "common/text/utf8.h"
 
-typedef enum tr_chat_format {
-    TR_CHAT_NONE,   ///< "null": texts only
-    TR_CHAT_CHATML, ///< "chatml": <|im_start|>role, content<|im_end|>; no system message of its own
-    TR_CHAT_LLAMA2, ///< "llama2": Llama-2-chat; the system message stands in the first question
-    TR_CHAT_LLAMA3, ///< "llama3": Meta-Llama-3-Instruct; contents without white space around them
-    TR_CHAT_MISTRAL,    ///< "mistral": Mistral-7B-Instruct-v0.2 as first published, Mixtral-8x7B
-    TR_CHAT_MISTRAL_V1, ///< "mistral-v1": the same, later: takes a system message
-    TR_CHAT_MISTRAL_V3, ///< "mistral-v3": Mistral-7B-Instruct-v0.3, no system message
-    TR_CHAT_ZEPHYR,     ///< "zephyr": zephyr-7b-beta
-    TR_CHAT_PLAIN,      ///< "plain": "\n\nHuman: ", "\n\nAssistant: ", as hh-rlhf; then eos
-    TR_CHAT_FORMAT_COUNT
-} tr_chat_format_t;
+/// A template with what it needs of a tokenizer. Never written after tr_chat_new.
+typedef struct tr_chat tr_chat_t;
 
-/// The names above, by format, and NULL: the choices of an option whose default is the model's own.
-extern const char *const tr_chat_format_names[TR_CHAT_FORMAT_COUNT + 1];
+/// Where a template comes from. Texts are borrowed.
+typedef struct tr_chat_source {
+    const char *name;   ///< of a template of Troupe's, else of a file; NULL: the model's own
+    const char *kwargs; ///< a JSON object: more variables of the template; NULL: none
+    const char *model;  ///< the directory of the tokenizer's files
+} tr_chat_source_t;
 
-/// The format of a model directory: chat_template.jinja, else chat_template of
-/// tokenizer_config.json (a string, or "default" of a list of {name, template}), compared with the
-/// known templates to the byte. TR_CHAT_NONE where there is none. TR_ERR_UNSUPPORTED for a template
-/// that is not known, TR_ERR_IO, TR_ERR_FORMAT.
-tr_status tr_chat_detect(tr_chat_format_t *format, const char *model_directory, tr_error_t *err);
+/// The templates that come with Troupe: "chatml" (<|im_start|>role), "llama2"
+/// (Llama-2-chat), "llama3" (Meta-Llama-3-Instruct), "mistral" (Mistral-7B-Instruct-v0.2 as first
+/// published), "mistral-v1" (the same, later: takes a system message), "mistral-v3"
+/// (Mistral-7B-Instruct-v0.3), "zephyr" (zephyr-7b-beta), "plain" ("\n\nHuman: ",
+/// "\n\nAssistant: ", as hh-rlhf).
+#define TR_CHAT_NAMES "chatml, llama2, llama3, mistral, mistral-v1, mistral-v3, zephyr, plain"
 
-/// The format as a template in Jinja, which tr_chat_detect knows; NULL for TR_CHAT_NONE.
-const char *tr_chat_template(tr_chat_format_t format);
+/// The name of the index-th; NULL past the last one.
+const char *tr_chat_name(size_t index);
+bool tr_chat_is_name(const char *name);
+/// The template of that name, with its `generation` blocks; NULL: there is none.
+const char *tr_chat_template(const char *name);
 
-/// How conversations are written. The caller fills it.
-typedef struct tr_chat {
-    tr_chat_format_t format;         ///< not TR_CHAT_NONE
-    const tr_tokenizer_t *tokenizer; ///< borrowed; its begin and end tokens are the template's
-    /// An answer that stands last goes on: nothing follows its content (transformers'
-    /// continue_final_message).
-    bool cut;
-} tr_chat_t;
+/// Reads the template: where no name is given, chat_template.jinja of the directory, else
+/// chat_template of tokenizer_config.json (a string, or a list of {name, template}). *chat: owned
+/// by the caller; NULL on failure, and with TR_OK where the model has no template. The tokenizer is
+/// borrowed. Warns where the template writes tokens that the tokenizer lacks. TR_ERR_IO,
+/// TR_ERR_FORMAT, TR_ERR_UNSUPPORTED.
+tr_status tr_chat_new(tr_chat_t **chat, const tr_chat_source_t *source,
+                      const tr_tokenizer_t *tokenizer, tr_error_t *err);
+void tr_chat_destroy(tr_chat_t **chat);
+
+/// The template as a model is saved with it, for transformers and whatever else serves it: those of
+/// Troupe without their `generation` blocks, which not every reader of templates knows. Owned by
+/// the caller (free).
+char *tr_chat_saved(const tr_chat_t *chat);
 
 /// Whether a value is a conversation: an array whose first item has a role, as TRL asks.
 bool tr_chat_is_conversation(const json_t *value);
 
+/// Whether the role of a message is the assistant's.
+bool tr_chat_is_assistant(const json_t *message);
+
 /// The content of a message that an assistant has generated as `answer`: without the text that the
-/// format writes before contents. Points into answer.
-const char *tr_chat_content(tr_chat_format_t format, const char *answer);
+/// template writes before contents. Points into answer.
+const char *tr_chat_content(const tr_chat_t *chat, const char *answer);
 
-/// Bytes from..to-1 of a text.
-typedef struct tr_chat_span {
-    size_t from, to;
-} tr_chat_span_t;
+/// How a text ends.
+typedef enum tr_chat_end {
+    TR_CHAT_WHOLE,  ///< as the template ends it
+    TR_CHAT_PROMPT, ///< with what makes the assistant answer; a last message of the assistant's
+                    ///< goes on instead
+    TR_CHAT_CUT     ///< a last message of the assistant's goes on: nothing follows its content
+                    ///< (transformers' continue_final_message)
+} tr_chat_end_t;
 
-/// A conversation as text. {0} is empty; release frees it.
-typedef struct tr_chat_text {
-    tr_bytes_t text;
-    tr_chat_span_t *spans; ///< [span_count] what the assistant generates: an answer each, in order
-    size_t span_count;
-} tr_chat_text_t;
+/// What is written. Everything is borrowed.
+typedef struct tr_chat_input {
+    const json_t *messages;
+    const json_t *tools;  ///< an array of JSON Schemas of functions; NULL: none
+    const json_t *kwargs; ///< more variables, before the template's own; NULL: none
+    tr_chat_end_t end;
+} tr_chat_input_t;
 
-void tr_chat_text_release(tr_chat_text_t *text);
-
-/// Writes the messages. add_generation_prompt: at the end comes the text that makes the assistant
-/// answer (empty for llama2 and mistral). text: an empty one, the caller's; untouched on failure.
-/// The message and what is wrong with it are named ("messages[2]: role: ..."): TR_ERR_FORMAT for
-/// messages that are not as above or in an order that the format does not take, TR_ERR_UNSUPPORTED
-/// for roles and keys of tools, and for a tokenizer without a token that the format writes.
-tr_status tr_chat_render(tr_chat_text_t *text, const tr_chat_t *chat, const json_t *messages,
-                         bool add_generation_prompt, tr_error_t *err);
+/// text: an empty one, the caller's; untouched on failure. Its spans are those of `generation`
+/// blocks. The message and what is wrong with it are named ("messages[2]: role: ..."), or the
+/// template's line: TR_ERR_FORMAT; TR_ERR_UNSUPPORTED for parts other than texts.
+tr_status tr_chat_render(tr_jinja_text_t *text, const tr_chat_t *chat, const tr_chat_input_t *input,
+                         tr_error_t *err);
 
 /// The ids of the text that tr_chat_render writes: special tokens in it are understood, none is
 /// added. ids: [*count], mask: [*count], 1 for each token that overlaps what the assistant
 /// generates; both owned by the caller (free). mask may be NULL. Fails as tr_chat_render and
-/// tr_tokenizer_encode.
+/// tr_tokenizer_encode; with a mask also where nothing says what assistants generate.
 tr_status tr_chat_encode(int32_t **ids, size_t *count, uint8_t **mask, const tr_chat_t *chat,
-                         const json_t *messages, bool add_generation_prompt, tr_error_t *err);
+                         const tr_chat_input_t *input, tr_error_t *err);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/text/chat.h"
+#include "common/text/chat_parts.h"
 
 /// The length of a token's spelling. The spellings of a text's tokens, joined, are the text as the
 /// vocabulary spells it, wherever the borders between tokens fall: so these lengths are places in a
@@ -33,7 +33,7 @@ static tr_status spelt_place(size_t *place, const tr_tokenizer_t *tokenizer, con
 }
 
 /// Sets mask: [count] where a token of ids overlaps what the assistant generates.
-static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_chat_text_t *text,
+static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_jinja_text_t *text,
                       const tr_tokenizer_t *tokenizer, tr_error_t *err)
 {
     for (size_t s = 0; s < text->span_count; s++) {
@@ -52,14 +52,16 @@ static tr_status mark(uint8_t *mask, const int32_t *ids, size_t count, const tr_
 }
 
 tr_status tr_chat_encode(int32_t **ids, size_t *count, uint8_t **mask, const tr_chat_t *chat,
-                         const json_t *messages, bool add_generation_prompt, tr_error_t *err)
+                         const tr_chat_input_t *input, tr_error_t *err)
 {
-    tr_chat_text_t text = {0};
+    tr_jinja_text_t text = {0};
     int32_t *all = NULL;
     uint8_t *marks = NULL;
     size_t n = 0;
     tr_status status;
-    TR_TRY_GOTO(tr_chat_render(&text, chat, messages, add_generation_prompt, err), done);
+    TR_TRY_GOTO(mask != NULL ? tr_chat_render_marked(&text, chat, input, err)
+                             : tr_chat_render(&text, chat, input, err),
+                done);
     TR_TRY_GOTO(
         tr_tokenizer_encode(&all, &n, chat->tokenizer, text.text.data, text.text.length, 0, err),
         done);
@@ -77,6 +79,6 @@ tr_status tr_chat_encode(int32_t **ids, size_t *count, uint8_t **mask, const tr_
 done:
     free(marks);
     free(all);
-    tr_chat_text_release(&text);
+    tr_jinja_text_release(&text);
     return status;
 }

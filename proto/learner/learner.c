@@ -246,13 +246,16 @@ static tr_status read_save(tr_save_options_t *options, const tr_learner_t *learn
                            const json_t *body, tr_error_t *err)
 {
     const tr_dtype_t dtypes[] = {learner->dtype, TR_F32, TR_BF16, TR_F16}; // by tr_save_dtype_t
-    size_t dtype, format;
+    size_t dtype;
+    const json_t *chat = json_object_get(body, "chat_template");
     *options = (tr_save_options_t){.source = learner->source};
     TR_TRY(tr_body_bool(&options->optimizer, body, "optimizer", "save", err));
     TR_TRY(read_choice(&dtype, body, "dtype", tr_save_dtype_names, err));
-    TR_TRY(read_choice(&format, body, "chat_template", tr_chat_format_names, err));
+    if (!json_is_string(chat) && !json_is_null(chat)) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "save: chat_template: expected a text or null");
+    }
     options->dtype = dtypes[dtype];
-    options->chat_template = tr_chat_template((tr_chat_format_t)format);
+    options->chat_template = json_string_value(chat); // the body's
     return TR_OK;
 }
 

@@ -57,9 +57,9 @@ tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *
                                      const json_t *body, tr_error_t *err);
 
 /// `save` of both roles: body {step, directory, optimizer: bool, dtype: of tr_save_dtype_names,
-/// chat_template: of tr_chat_format_names}: writes the model, and the optimizer's state if asked; a
-/// template that is not "null" goes before the model's own. An optional scores: {mean, std} is
-/// written to config.json, as those of the reward model's scores, from now on.
+/// chat_template: a text or null}: writes the model, and the optimizer's state if asked; a template
+/// goes before the model's own. An optional scores: {mean, std} is written to config.json, as those
+/// of the reward model's scores, from now on.
 tr_status tr_learner_save(const tr_learner_t *learner, const tr_message_t *request,
                           tr_error_t *err);
 

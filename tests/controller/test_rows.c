@@ -7,8 +7,8 @@
 
 #include "tests/support/scratch.h"
 
-static char prompt_column[] = "question", text_column[] = "story", separator[] = "\n\n",
-            model[] = TEST_SOURCE_DIR "/examples/models/stories";
+static char prompt_column[] = "question", zephyr[] = "zephyr", text_column[] = "story",
+            separator[] = "\n\n", model[] = TEST_SOURCE_DIR "/examples/models/stories";
 static char *folder, *paths[3];
 static tr_tokenizer_t *tokenizer;
 static tr_recipe_t recipe;
@@ -19,7 +19,7 @@ static void setup(void)
         .model = model,
         .data = {.prompt_column = prompt_column,
                  .text_column = text_column,
-                 .chat_template = TR_CHAT_ZEPHYR},
+                 .chat_template = zephyr},
         .sft = {.max_length = 101, .completion_only_loss = true},
         .reward = {.max_length = 102, .step_separator = separator},
         .dpo = {.max_length = 103},
@@ -68,7 +68,7 @@ Test(rows_of_recipe, each_algorithm_takes_its_kinds_up_to_its_length)
         cr_expect_str_eq(o.text_column, "story");
         cr_expect_str_eq(o.step_separator, "\n\n");
         cr_expect_str_eq(o.model, model);
-        cr_expect_eq(o.chat_template, TR_CHAT_ZEPHYR);
+        cr_expect_str_eq(o.chat_template, "zephyr");
     }
 }
 
@@ -262,7 +262,7 @@ Test(rows_of_files, a_column_or_template_that_no_row_has_read_is_refused)
     recipe.data.prompt_column = prompt_column;
     expect_key("data.prompt_column");
     take_rows("sft", texts);
-    recipe.data.chat_template = TR_CHAT_ZEPHYR;
+    recipe.data.chat_template = zephyr;
     expect_key("data.chat_template");
     take_rows("sft", texts);
     recipe.sft.completion_only_loss = false;
@@ -273,7 +273,7 @@ Test(rows_of_files, a_column_or_template_that_no_row_has_read_is_refused)
     recipe.data.text_column = text_column;
     expect_key("data.text_column");
     take_rows("sft", messages);
-    recipe.data.chat_template = TR_CHAT_ZEPHYR;
+    recipe.data.chat_template = zephyr;
     expect_key(NULL);
     take_rows("dpo", bare_pairs); // what both sides begin with is the prompt
     recipe.data.prompt_column = prompt_column;

@@ -1,9 +1,8 @@
 """Golden conversations: texts, ids and assistant masks of transformers' apply_chat_template, and texts and ids of answers that are cut.
 
     python tests/golden/chat.py             # writes tests/golden/chat.json
-    python tests/golden/chat.py FILE...     # a line of common/text/chat_detect.c for each template that renders as a format does
 
-The templates are ours. Each writes what the public one named above it writes, and marks what the assistant generates as
+The templates are ours; common/text/chat_templates.c holds the same. Each writes what the public one named above it writes, and marks what the assistant generates as
 TRL's training templates do: from the end of the generation prompt to the end of the turn. The two tokenizers are small ones of the
 kinds that Llama models have.
 """
@@ -11,9 +10,7 @@ kinds that Llama models have.
 import json
 import pathlib
 import re
-import sys
 
-import xxhash
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -127,6 +124,46 @@ TEMPLATES = {
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '\n\nAssistant:' }}{% endif %}""",
 }
+# All that a conversation may have beside texts: tools and their calls, reasoning, contents of several parts, variables.
+FULL = """
+{%- if tools %}
+    {{- '<tools>' }}
+    {%- for tool in tools %}{{- '\\n' + (tool | tojson) }}{% endfor %}
+    {{- '\\n</tools>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<' + (user_name | default('user') if message.role == 'user' else message.role) + '>' }}
+    {%- if message.role == 'assistant' %}
+        {%- generation %}
+            {%- if message.reasoning_content %}{{- '[' + message.reasoning_content + ']' }}{% endif %}
+            {%- if message.content is string %}{{- message.content }}{% endif %}
+            {%- for call in message.tool_calls or [] %}
+                {{- '{' ~ call.function.name ~ '(' ~ (call.function.arguments | tojson) ~ ')}' }}
+            {%- endfor %}
+            {{- eos_token }}
+        {%- endgeneration %}
+    {%- elif message.content is string %}
+        {{- message.content }}
+    {%- else %}
+        {%- for part in message.content %}{{- part.text }}{% endfor %}
+    {%- endif %}
+    {{- '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<assistant>' }}{% endif %}"""
+TOOL = {"type": "function", "function": {"name": "add", "description": "Adds two and <two>.", "parameters": {
+    "type": "object", "properties": {"a": {"type": "number", "default": 0.5}, "b": {"type": ["number", "null"], "enum": [None, 1]}}}}}
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": None, "c": "\u00e9\n"}}}
+FULL_CASES = [
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is "}, {"type": "text", "text": "two?"}], "name": None}]},
+    {"messages": [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "It is four.", "reasoning": "two and two"},
+                  {"role": "user", "content": "How?"}], "kwargs": {"user_name": "girl"}},
+    {"messages": [{"role": "user", "content": "two and two?"}, {"role": "assistant", "content": None, "tool_calls": [CALL, CALL]},
+                  {"role": "tool", "content": "4", "name": "add"}, {"role": "assistant", "content": "four.", "tool_calls": None}],
+     "tools": [TOOL], "whole": True},
+    {"messages": [{"role": "system", "content": [{"type": "text", "text": "You are"}]}, {"role": "user", "content": "Hello!"}], "tools": []},
+]
+
+
 NO_SYSTEM = ("mistral", "mistral-v3")
 BY_TURNS = ("llama2", "mistral", "mistral-v1", "mistral-v3")
 BYTES = ("chatml", "llama3", "plain")
@@ -226,6 +263,13 @@ def cut_case_of(tokenizer, template, messages):
     return {"messages": messages, "text": text, "ids": tokenizer.apply_chat_template(messages, **options)["input_ids"]}
 
 
+def full_case_of(tokenizer, case):
+    options = {"chat_template": FULL, "tools": case.get("tools"), "add_generation_prompt": not case.get("whole"), **case.get("kwargs", {})}
+    encoded = tokenizer.apply_chat_template(case["messages"], return_dict=True, return_assistant_tokens_mask=True, **options)
+    text = tokenizer.apply_chat_template(case["messages"], tokenize=False, **options)
+    return {**case, "text": text, "ids": encoded["input_ids"], "mask": encoded["assistant_masks"]}
+
+
 def write_golden():
     tokenizers = {"bytes": bytes_tokenizer(), "pieces": pieces_tokenizer()}
     golden = {"tokenizers": {}, "formats": {}}
@@ -244,11 +288,12 @@ def write_golden():
         golden["formats"][name] = {"template": template, "tokenizer": kind, "cases": cases, "cut": cut,
                                    "saved": saved_form(template)}
         assert renders_as(tokenizers[kind], name, saved_form(template)), name
+    golden["full"] = {"template": FULL, "tokenizer": "bytes", "cases": [full_case_of(tokenizers["bytes"], case) for case in FULL_CASES]}
     text = json.dumps(golden, separators=(",", ":"))
     pathlib.Path(__file__).with_suffix(".json").write_text(text + "\n")
 
 
-# Public templates
+# Templates that write the same
 
 
 def rendered(tokenizer, template, messages, prompt):
@@ -268,20 +313,5 @@ def renders_as(tokenizer, name, template):
     )
 
 
-def hash_of(template):
-    """As Jinja, without one line's end at the end."""
-    return xxhash.xxh3_64_intdigest(template.removesuffix("\n").encode())
-
-
-def print_lines(paths):
-    tokenizer = pieces_tokenizer()
-    for path in paths:
-        template = pathlib.Path(path).read_text()
-        for name in TEMPLATES:
-            if renders_as(tokenizer, name, template):
-                constant = "TR_CHAT_" + name.upper().replace("-", "_")
-                print(f"{{0x{hash_of(template):016X}, {constant}}}, // {path}")
-
-
 if __name__ == "__main__":
-    print_lines(sys.argv[1:]) if sys.argv[1:] else write_golden()
+    write_golden()

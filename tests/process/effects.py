@@ -16,7 +16,7 @@ import rows_generating  # noqa: E402,F401
 import rows_judging  # noqa: E402,F401
 import rows_learning  # noqa: E402,F401
 import rows_running  # noqa: E402,F401
-from data import COMPLETIONS, LABELLED, PAIRS, PROMPTS, STEPS, TEXTS, write_rows  # noqa: E402
+from data import COMPLETIONS, LABELLED, PAIRS, PROMPTS, STEPS, TEXTS, write_rows, write_text  # noqa: E402
 from harness import run, troupe  # noqa: E402
 from models import table_model  # noqa: E402
 from table import ROWS, leaves  # noqa: E402
@@ -53,8 +53,11 @@ def rows_files(name, *kinds):
 
 
 TALKS = [{"messages": said("user", row["prompt"]) + said("assistant", row["completion"])} for row in COMPLETIONS[:10]]
+TEMPLATE = ("{% for message in messages %}{{ mood }}{% if message.role == 'user' %}Human: {{ message.content }}{% else %}"
+            "{% generation %}{{ message.content }}{{ eos_token }}{% endgeneration %}{% endif %}{% endfor %}")
 # Ten rows in batches of four: the third batch is a smaller one, the fourth of another epoch.
-EVERY = {"steps": 4, "seed": 5, "data.batch": 4, "data.on_bad_row": "drop", "data.chat_template": "plain", "checkpoint.every": 1}
+EVERY = {"steps": 4, "seed": 5, "data.batch": 4, "data.on_bad_row": "drop", "data.chat_template": write_text("walk.jinja", TEMPLATE),
+         "checkpoint.every": 1}
 LEARNS = {**EVERY, "model": table_model("policy"), "optimizer.learning_rate": 1e-2, "optimizer.weight_decay": 0.5, "checkpoint.best": "eval_loss",
           "evaluation.every": 2}
 LONG = {"prompt": " ".join(row["prompt"] for row in PROMPTS)}

@@ -7,6 +7,7 @@
 
 #include "common/text/jinja/parser.h"
 #include "common/text/jinja/run.h"
+#include "common/text/jinja/strings.h"
 
 enum {
     SOURCE_LIMIT = 1 << 20, // bytes of a template
@@ -80,13 +81,16 @@ tr_status jinja_finish(jinja_value_t *text, const jinja_builder_t *builder)
 
 // Templates
 
-/// Every text that may be written as it stands.
+/// Every text that may be written as it stands, and every name.
 static void collect(tr_jinja_t *template, const jinja_token_t *tokens, size_t count)
 {
     template->texts = jinja_alloc(&template->memory, count * sizeof *template->texts);
+    template->names = jinja_alloc(&template->memory, count * sizeof *template->names);
     for (size_t i = 0; i < count; i++) {
         if (tokens[i].kind == TOKEN_DATA || tokens[i].kind == TOKEN_STRING) {
             template->texts[template->text_count++] = tokens[i].text;
+        } else if (tokens[i].kind == TOKEN_NAME) {
+            template->names[template->name_count++] = tokens[i].text;
         }
     }
 }
@@ -127,6 +131,16 @@ void tr_jinja_destroy(tr_jinja_t **template)
 bool tr_jinja_marks(const tr_jinja_t *template)
 {
     return template->marks;
+}
+
+bool tr_jinja_names(const tr_jinja_t *template, const char *name)
+{
+    const jinja_text_t wanted = {name, strlen(name)};
+    size_t i = 0;
+    while (i < template->name_count && !jinja_text_equal(template->names[i], wanted)) {
+        i++;
+    }
+    return i < template->name_count;
 }
 
 void tr_jinja_literals(const tr_jinja_t *template,

@@ -53,6 +53,9 @@ tr_status tr_jinja_render(tr_jinja_text_t *text, const tr_jinja_t *template,
 /// Whether the template has a `generation` block.
 bool tr_jinja_marks(const tr_jinja_t *template);
 
+/// Whether the template uses a name, as a variable or otherwise.
+bool tr_jinja_names(const tr_jinja_t *template, const char *name);
+
 /// Calls visit with each text that the template may write as it stands: what is outside tags, and
 /// its strings.
 void tr_jinja_literals(const tr_jinja_t *template,

@@ -87,6 +87,8 @@ struct tr_jinja {
     bool marks;          // has a generation block
     jinja_text_t *texts; // [text_count]: data and strings
     size_t text_count;
+    jinja_text_t *names; // [name_count]
+    size_t name_count;
 };
 
 #endif

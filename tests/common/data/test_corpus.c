@@ -136,7 +136,7 @@ Test(corpus, margins_and_steps_are_noted)
 
 Test(corpus, conversations_have_masks_where_assistants_alone_are_learnt)
 {
-    options.chat_template = TR_CHAT_PLAIN;
+    options.chat_template = "plain";
     options.assistant_only = "assistants";
     loaded_t l;
     load(&l, TR_KIND_MESSAGES,
@@ -381,7 +381,7 @@ Test(corpus, a_survey_measures_rows_as_batches_cut_them)
 
 Test(corpus, a_prompt_says_its_column_or_its_conversation)
 {
-    options.chat_template = TR_CHAT_PLAIN;
+    options.chat_template = "plain";
     loaded_t l;
     load(&l, TR_KIND_PROMPTS,
          "{\"prompt\": \"One day\"}\n"
@@ -393,7 +393,7 @@ Test(corpus, a_prompt_says_its_column_or_its_conversation)
 
 Test(corpus, a_conversation_goes_on_with_the_response_as_its_last_message)
 {
-    options.chat_template = TR_CHAT_PLAIN;
+    options.chat_template = "plain";
     loaded_t l;
     load(&l, TR_KIND_PROMPTS,
          "{\"prompt\": \"One day\"}\n"
@@ -405,6 +405,24 @@ Test(corpus, a_conversation_goes_on_with_the_response_as_its_last_message)
                                   0, NULL);
     cr_expect(json_equal(all, expected));
     cr_expect_null(tr_rows_conversation(&l.rows, 0, " Yes.", 5));
+    json_decref(expected);
+    json_decref(all);
+    release(&l);
+}
+
+Test(corpus, a_response_continues_an_answer_that_ends_the_prompt)
+{
+    options.chat_template = "plain";
+    loaded_t l;
+    load(&l, TR_KIND_PROMPTS,
+         "{\"prompt\": [{\"role\": \"user\", \"content\": \"Hi.\"}, {\"role\": "
+         "\"assistant\", \"content\": \"Yes\"}]}\n");
+    cr_expect_str_eq(tr_rows_prompt(&l.rows, 0), "\n\nHuman: Hi.\n\nAssistant: Yes");
+    json_t *all = tr_rows_conversation(&l.rows, 0, ", no. And", 5);
+    json_t *expected = json_loads("[{\"role\": \"user\", \"content\": \"Hi.\"}, {\"role\": "
+                                  "\"assistant\", \"content\": \"Yes, no.\"}]",
+                                  0, NULL);
+    cr_expect(json_equal(all, expected));
     json_decref(expected);
     json_decref(all);
     release(&l);

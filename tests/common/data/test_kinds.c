@@ -25,7 +25,7 @@ static void setup(void)
                                   .prompt_column = "prompt",
                                   .text_column = "text",
                                   .step_separator = "\n",
-                                  .chat_template = TR_CHAT_PLAIN};
+                                  .chat_template = "plain"};
 }
 
 static void teardown(void)
@@ -82,11 +82,12 @@ static tr_status read_of(tr_sequence_t *sequences, tr_kind_t kind, const tr_data
                          size_t row, tr_error_t *err)
 {
     tr_encoder_t encoder = {.tokenizer = tokenizer,
-                            .chat_template = options.chat_template,
+                            .source.name = options.chat_template,
                             .masks = options.assistant_only != NULL};
     json_t *columns;
     TR_TRY(tr_dataset_read(&columns, dataset, row, err));
     tr_status status = tr_kind_read(sequences, &encoder, kind, dataset, columns, &options, err);
+    tr_encoder_release(&encoder);
     json_decref(columns);
     return status;
 }
@@ -318,6 +319,26 @@ static void expect_bad(tr_kind_t kind, const char *row, const char *sentence)
     cr_expect_str_eq(err.text, sentence);
     tr_sequence_release(&s[0]);
     tr_sequence_release(&s[1]);
+}
+
+#define TALK "\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}]"
+
+Test(kinds, what_goes_to_the_chat_template_is_of_its_type_where_there_is_a_conversation)
+{
+    tr_sequence_t s[2] = {{0}};
+    tr_error_t err = {0};
+    expect_bad(TR_KIND_PROMPTS, "{" TALK ", \"tools\": 3}", "tools: expected a list of functions");
+    expect_bad(TR_KIND_PROMPTS, "{" TALK ", \"tools\": \"[\"}",
+               "tools: expected a list of functions");
+    expect_bad(TR_KIND_PROMPTS, "{" TALK ", \"chat_template_kwargs\": []}",
+               "chat_template_kwargs: expected an object");
+    cr_expect_eq(read_row(s, TR_KIND_PROMPTS,
+                          "{\"prompt\": \"a\", \"tools\": 3, \"chat_template_kwargs\": []}", &err),
+                 TR_OK, "%s", err.text);
+    tr_sequence_release(&s[0]);
+    cr_expect_eq(read_row(s, TR_KIND_PROMPTS, "{" TALK ", \"tools\": \"[]\"}", &err), TR_OK, "%s",
+                 err.text);
+    tr_sequence_release(&s[0]);
 }
 
 Test(kinds, what_is_wrong_with_a_row_is_said_of_its_column)

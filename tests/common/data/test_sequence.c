@@ -19,11 +19,12 @@ static void setup(void)
     cr_assert_eq(tr_tokenizer_new(&tokenizer, MODEL, &err), TR_OK, "%s", err.text);
     bos = tr_tokenizer_bos(tokenizer);
     eos = tr_tokenizer_eos(tokenizer);
-    encoder = (tr_encoder_t){.tokenizer = tokenizer, .model = MODEL};
+    encoder = (tr_encoder_t){.tokenizer = tokenizer, .source.model = MODEL};
 }
 
 static void teardown(void)
 {
+    tr_encoder_release(&encoder);
     tr_tokenizer_destroy(&tokenizer);
 }
 
@@ -92,7 +93,7 @@ Test(sequence, a_text_begins_and_ends_once_whatever_it_brought)
 
 Test(sequence, what_was_cut_has_no_end)
 {
-    encoder.chat_template = TR_CHAT_PLAIN;
+    encoder.source.name = "plain";
     const struct {
         const char *prompt, *rest, *expected;
     } cases[] = {
@@ -159,7 +160,7 @@ static const char CONVERSATION[] = "[" SAY("user", "Hi.") ", " SAY("assistant", 
 
 Test(sequence, masks_are_of_what_assistants_say)
 {
-    encoder.chat_template = TR_CHAT_PLAIN;
+    encoder.source.name = "plain";
     encoder.masks = true;
     tr_sequence_t s = whole(CONVERSATION);
     int32_t *said = tr_calloc(s.length, sizeof *said);
@@ -183,7 +184,7 @@ Test(sequence, masks_are_of_what_assistants_say)
 
 Test(sequence, a_conversations_prompt_ends_where_the_assistant_begins)
 {
-    encoder.chat_template = TR_CHAT_PLAIN;
+    encoder.source.name = "plain";
     tr_sequence_t s = prompt("[" SAY("user", "Hi.") "]");
     expect_tokens(&s, 0, s.length, "\n\nHuman: Hi.\n\nAssistant:");
     cr_expect_str_eq(s.text, "\n\nHuman: Hi.\n\nAssistant:");

@@ -12,7 +12,7 @@ typedef struct chat_rig {
     json_t *golden;
     char *folder;
     tr_tokenizer_t *tokenizer;
-    tr_chat_t chat;
+    tr_chat_t *chat;
 } chat_rig_t;
 
 static void write_json(const char *folder, const char *name, const json_t *value)
@@ -22,182 +22,227 @@ static void write_json(const char *folder, const char *name, const json_t *value
     free(text);
 }
 
-static const json_t *format_of(const chat_rig_t *rig, tr_chat_format_t format)
+static const json_t *format_of(const chat_rig_t *rig, const char *name)
 {
-    return json_object_get(json_object_get(rig->golden, "formats"), tr_chat_format_names[format]);
+    return json_object_get(json_object_get(rig->golden, "formats"), name);
 }
 
-/// The format with the tokenizer of its golden cases.
-static chat_rig_t rig_for(tr_chat_format_t format)
+/// The golden file, and the tokenizer of that kind.
+static chat_rig_t open_rig(const char *kind)
 {
     chat_rig_t rig = {.folder = scratch_open()};
     tr_error_t err = {0};
     rig.golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/chat.json", 0, NULL);
     cr_assert_not_null(rig.golden);
-    const char *kind = json_string_value(json_object_get(format_of(&rig, format), "tokenizer"));
     const json_t *files = json_object_get(json_object_get(rig.golden, "tokenizers"), kind);
     write_json(rig.folder, "tokenizer.json", json_object_get(files, "tokenizer"));
     write_json(rig.folder, "tokenizer_config.json", json_object_get(files, "config"));
     cr_assert_eq(tr_tokenizer_new(&rig.tokenizer, rig.folder, &err), TR_OK, "%s", err.text);
-    rig.chat = (tr_chat_t){.format = format, .tokenizer = rig.tokenizer};
+    return rig;
+}
+
+/// name: NULL for the folder's own template.
+static void open_chat(chat_rig_t *rig, const char *name, const char *kwargs)
+{
+    const tr_chat_source_t source = {.name = name, .kwargs = kwargs, .model = rig->folder};
+    tr_error_t err = {0};
+    cr_assert_eq(tr_chat_new(&rig->chat, &source, rig->tokenizer, &err), TR_OK, "%s", err.text);
+}
+
+/// The template of that name with the tokenizer of its golden cases.
+static chat_rig_t rig_for(const char *name)
+{
+    json_t *golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/chat.json", 0, NULL);
+    const json_t *format = json_object_get(json_object_get(golden, "formats"), name);
+    chat_rig_t rig = open_rig(json_string_value(json_object_get(format, "tokenizer")));
+    json_decref(golden);
+    open_chat(&rig, name, NULL);
     return rig;
 }
 
 static void release(chat_rig_t *rig)
 {
+    tr_chat_destroy(&rig->chat);
     tr_tokenizer_destroy(&rig->tokenizer);
     json_decref(rig->golden);
     scratch_close(&rig->folder);
 }
 
-static tr_chat_text_t render(const chat_rig_t *rig, const json_t *messages, bool prompt)
+static tr_jinja_text_t render(const chat_rig_t *rig, const tr_chat_input_t *input)
 {
-    tr_chat_text_t text = {0};
+    tr_jinja_text_t text = {0};
     tr_error_t err = {0};
-    cr_assert_eq(tr_chat_render(&text, &rig->chat, messages, prompt, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_chat_render(&text, rig->chat, input, &err), TR_OK, "%s", err.text);
     return text;
 }
 
-static void expect_case(const chat_rig_t *rig, const json_t *golden)
+/// Text, ids and, where the case has one, the mask.
+static void expect_text(const chat_rig_t *rig, const json_t *golden, const tr_chat_input_t *input)
 {
-    const json_t *messages = json_object_get(golden, "messages");
     const json_t *wanted = json_object_get(golden, "text");
     const json_t *wanted_ids = json_object_get(golden, "ids");
-    bool prompt = json_is_true(json_object_get(golden, "add_generation_prompt"));
-    tr_chat_text_t text = render(rig, messages, prompt);
+    const json_t *wanted_mask = json_object_get(golden, "mask");
+    tr_jinja_text_t text = render(rig, input);
     cr_assert_str_eq(text.text.data, json_string_value(wanted));
     cr_assert_eq(text.text.length, json_string_length(wanted));
     int32_t *ids = NULL;
     uint8_t *mask = NULL;
     size_t count = 0;
     tr_error_t err = {0};
-    cr_assert_eq(tr_chat_encode(&ids, &count, &mask, &rig->chat, messages, prompt, &err), TR_OK,
-                 "%s", err.text);
+    cr_assert_eq(tr_chat_encode(&ids, &count, &mask, rig->chat, input, &err), TR_OK, "'%s': %s",
+                 text.text.data, err.text);
     cr_assert_eq(count, json_array_size(wanted_ids), "%s", text.text.data);
     for (size_t i = 0; i < count; i++) {
-        const json_t *marked = json_array_get(json_object_get(golden, "mask"), i);
+        const json_t *marked = json_array_get(wanted_mask, i);
         cr_expect_eq(ids[i], json_integer_value(json_array_get(wanted_ids, i)), "'%s': id %zu",
                      text.text.data, i);
-        cr_expect_eq(mask[i], json_integer_value(marked), "'%s': mask %zu is %d", text.text.data, i,
-                     mask[i]);
+        cr_expect(wanted_mask == NULL || mask[i] == json_integer_value(marked),
+                  "'%s': mask %zu is %d", text.text.data, i, mask[i]);
     }
+    // What is cut is learnt to its end.
+    cr_expect(input->end != TR_CHAT_CUT || mask[count - 1] == 1, "%s", text.text.data);
     free(ids);
     free(mask);
-    tr_chat_text_release(&text);
+    tr_jinja_text_release(&text);
+}
+
+/// All cases of a list in a format's golden numbers.
+static void expect_cases(const chat_rig_t *rig, const json_t *format, const char *list)
+{
+    const json_t *cases = json_object_get(format, list);
+    bool cut = strcmp(list, "cut") == 0;
+    cr_assert_geq(json_array_size(cases), 2);
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *one = json_array_get(cases, i);
+        bool prompt = json_is_true(json_object_get(one, "add_generation_prompt"));
+        const tr_chat_input_t input = {.messages = json_object_get(one, "messages"),
+                                       .end = cut      ? TR_CHAT_CUT
+                                              : prompt ? TR_CHAT_PROMPT
+                                                       : TR_CHAT_WHOLE};
+        size_t count = json_array_size(input.messages);
+        // An assistant's message is never followed by a prompt here: it goes on (a test below).
+        if (!prompt || !tr_chat_is_assistant(json_array_get(input.messages, count - 1))) {
+            expect_text(rig, one, &input);
+        }
+    }
 }
 
 Test(chat, texts_ids_and_masks_are_those_of_transformers)
 {
-    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
-        chat_rig_t rig = rig_for(format);
-        const json_t *cases = json_object_get(format_of(&rig, format), "cases");
-        cr_assert_geq(json_array_size(cases), 8);
-        for (size_t i = 0; i < json_array_size(cases); i++) {
-            expect_case(&rig, json_array_get(cases, i));
-        }
+    const char *name;
+    for (size_t i = 0; (name = tr_chat_name(i)) != NULL; i++) {
+        chat_rig_t rig = rig_for(name);
+        expect_cases(&rig, format_of(&rig, name), "cases");
         release(&rig);
     }
-}
-
-/// What is cut has no end, and its mask reaches to where it stops.
-static void expect_cut(chat_rig_t *rig, const json_t *golden)
-{
-    const json_t *messages = json_object_get(golden, "messages");
-    const json_t *wanted = json_object_get(golden, "ids");
-    rig->chat.cut = true;
-    tr_chat_text_t text = render(rig, messages, false);
-    cr_expect_str_eq(text.text.data, json_string_value(json_object_get(golden, "text")));
-    int32_t *ids = NULL;
-    uint8_t *mask = NULL;
-    size_t count = 0;
-    tr_error_t err = {0};
-    cr_assert_eq(tr_chat_encode(&ids, &count, &mask, &rig->chat, messages, false, &err), TR_OK,
-                 "%s", err.text);
-    cr_assert_eq(count, json_array_size(wanted), "%s", text.text.data);
-    for (size_t i = 0; i < count; i++) {
-        cr_expect_eq(ids[i], json_integer_value(json_array_get(wanted, i)), "'%s': id %zu",
-                     text.text.data, i);
-    }
-    cr_expect_eq(mask[count - 1], 1, "%s", text.text.data);
-    free(ids);
-    free(mask);
-    tr_chat_text_release(&text);
 }
 
 Test(chat, a_cut_answer_is_that_of_transformers_continue_final_message)
 {
-    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
-        chat_rig_t rig = rig_for(format);
-        const json_t *cases = json_object_get(format_of(&rig, format), "cut");
-        cr_assert_geq(json_array_size(cases), 2);
-        for (size_t i = 0; i < json_array_size(cases); i++) {
-            expect_cut(&rig, json_array_get(cases, i));
-        }
+    const char *name;
+    for (size_t i = 0; (name = tr_chat_name(i)) != NULL; i++) {
+        chat_rig_t rig = rig_for(name);
+        expect_cases(&rig, format_of(&rig, name), "cut");
         release(&rig);
     }
 }
 
-/// The messages before the first `count`-th.
-static json_t *first_messages(const json_t *messages, size_t count)
+Test(chat, a_template_without_blocks_has_the_masks_of_one_with_them)
 {
-    json_t *first = json_array();
-    for (size_t i = 0; i < count; i++) {
-        json_array_append(first, json_array_get(messages, i));
-    }
-    return first;
-}
-
-/// Before each answer stands the text of the messages before it, with the generation prompt.
-static void expect_prompts(const chat_rig_t *rig, const json_t *messages)
-{
-    tr_chat_text_t whole = render(rig, messages, false);
-    size_t answer = 0;
-    for (size_t i = 0; i < json_array_size(messages); i++) {
-        const json_t *role = json_object_get(json_array_get(messages, i), "role");
-        if (strcmp(json_string_value(role), "assistant") != 0) {
-            continue;
-        }
-        size_t from = whole.spans[answer++].from;
-        json_t *before = first_messages(messages, i);
-        if (i > 0) {
-            tr_chat_text_t prompt = render(rig, before, true);
-            cr_expect_eq(prompt.text.length, from, "'%s'", prompt.text.data);
-            cr_expect_eq(memcmp(prompt.text.data, whole.text.data, from), 0, "'%s'",
-                         prompt.text.data);
-            tr_chat_text_release(&prompt);
-        }
-        json_decref(before);
-    }
-    cr_expect_eq(answer, whole.span_count);
-    tr_chat_text_release(&whole);
-}
-
-Test(chat, an_answer_follows_the_prompt_of_what_stands_before_it)
-{
-    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
-        chat_rig_t rig = rig_for(format);
-        const json_t *cases = json_object_get(format_of(&rig, format), "cases");
-        for (size_t i = 0; i < json_array_size(cases); i++) {
-            expect_prompts(&rig, json_object_get(json_array_get(cases, i), "messages"));
-        }
+    const char *name;
+    for (size_t i = 0; (name = tr_chat_name(i)) != NULL; i++) {
+        chat_rig_t rig = rig_for(name);
+        const json_t *saved = json_object_get(format_of(&rig, name), "saved");
+        // Of a saved model it is the model's own.
+        free(scratch_write(rig.folder, "chat_template.jinja", json_string_value(saved),
+                           json_string_length(saved)));
+        tr_chat_destroy(&rig.chat);
+        open_chat(&rig, NULL, NULL);
+        expect_cases(&rig, format_of(&rig, name), "cases");
+        expect_cases(&rig, format_of(&rig, name), "cut");
         release(&rig);
     }
+}
+
+Test(chat, tools_reasoning_parts_and_variables_are_those_of_transformers)
+{
+    chat_rig_t rig = open_rig("bytes");
+    const json_t *full = json_object_get(rig.golden, "full"),
+                 *cases = json_object_get(full, "cases");
+    const json_t *template = json_object_get(full, "template");
+    free(scratch_write(rig.folder, "chat_template.jinja", json_string_value(template),
+                       json_string_length(template)));
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *one = json_array_get(cases, i), *kwargs = json_object_get(one, "kwargs");
+        bool whole = json_is_true(json_object_get(one, "whole"));
+        tr_chat_input_t input = {.messages = json_object_get(one, "messages"),
+                                 .tools = json_object_get(one, "tools"),
+                                 .kwargs = kwargs,
+                                 .end = whole ? TR_CHAT_WHOLE : TR_CHAT_PROMPT};
+        open_chat(&rig, NULL, NULL);
+        expect_text(&rig, one, &input); // variables of the row
+        tr_chat_destroy(&rig.chat);
+        char *text = kwargs == NULL ? NULL : json_dumps(kwargs, 0);
+        open_chat(&rig, NULL, text);
+        input.kwargs = NULL;
+        expect_text(&rig, one, &input); // variables of all
+        tr_chat_destroy(&rig.chat);
+        free(text);
+    }
+    release(&rig);
+}
+
+Test(chat, a_prompt_that_ends_with_an_answer_goes_on)
+{
+    const char *name;
+    for (size_t i = 0; (name = tr_chat_name(i)) != NULL; i++) {
+        chat_rig_t rig = rig_for(name);
+        const json_t *cut = json_array_get(json_object_get(format_of(&rig, name), "cut"), 0);
+        tr_chat_input_t input = {.messages = json_object_get(cut, "messages"),
+                                 .end = TR_CHAT_PROMPT};
+        expect_text(&rig, cut, &input);
+        release(&rig);
+    }
+}
+
+/// The text of one question, by a template that takes no list, or one that does.
+static void expect_parts(const char *template, const char *wanted)
+{
+    chat_rig_t rig = open_rig("bytes");
+    free(scratch_write(rig.folder, "chat_template.jinja", template, strlen(template)));
+    open_chat(&rig, NULL, NULL);
+    json_t *messages =
+        json_loads("[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a "
+                   "\"},{\"type\":\"text\",\"text\":\"b\"}]}]",
+                   0, NULL);
+    const tr_chat_input_t input = {.messages = messages};
+    tr_jinja_text_t text = render(&rig, &input);
+    cr_expect_str_eq(text.text.data, wanted);
+    tr_jinja_text_release(&text);
+    json_decref(messages);
+    release(&rig);
+}
+
+Test(chat, parts_are_joined_for_a_template_that_takes_no_list)
+{
+    expect_parts("{% for m in messages %}{{ m.content }}{% endfor %}", "a b");
+    expect_parts("{% for m in messages %}{{ m.content + '' }}{% endfor %}", "a b");
+    expect_parts("{% for m in messages %}{% for p in m.content %}<{{ p.text }}>{% endfor %}"
+                 "{% endfor %}",
+                 "<a ><b>");
 }
 
 Test(chat, an_answers_content_is_what_follows_the_templates_own_text)
 {
-    cr_expect_str_eq(tr_chat_content(TR_CHAT_PLAIN, " Yes."), "Yes.");
-    cr_expect_str_eq(tr_chat_content(TR_CHAT_PLAIN, "Yes."), "Yes.");
-    cr_expect_str_eq(tr_chat_content(TR_CHAT_CHATML, " Yes."), " Yes.");
-}
-
-Test(chat, formats_have_their_names)
-{
-    for (size_t i = 0; i < TR_CHAT_FORMAT_COUNT; i++) {
-        cr_expect_not_null(tr_chat_format_names[i]);
+    static const struct {
+        const char *name, *answer, *content;
+    } cases[] = {
+        {"plain", " Yes.", "Yes."}, {"plain", "Yes.", "Yes."}, {"chatml", " Yes.", " Yes."}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        chat_rig_t rig = rig_for(cases[i].name);
+        cr_expect_str_eq(tr_chat_content(rig.chat, cases[i].answer), cases[i].content);
+        release(&rig);
     }
-    cr_expect_str_eq(tr_chat_format_names[TR_CHAT_MISTRAL_V3], "mistral-v3");
-    cr_expect_null(tr_chat_format_names[TR_CHAT_FORMAT_COUNT]);
 }
 
 Test(chat, a_conversation_is_an_array_of_messages)
@@ -224,23 +269,24 @@ Test(chat, a_conversation_is_an_array_of_messages)
 }
 
 /// messages: JSON with ' for ".
-static void expect_refused(tr_chat_format_t format, const char *messages, tr_status status,
+static void expect_refused(const char *name, const char *messages, tr_status status,
                            const char *sentence)
 {
-    chat_rig_t rig = rig_for(format);
+    chat_rig_t rig = rig_for(name);
     char *text = strdup(messages);
     for (char *quote = strchr(text, '\''); quote != NULL; quote = strchr(quote, '\'')) {
         *quote = '"';
     }
     json_t *value = json_loads(text, JSON_DECODE_ANY, NULL);
     cr_assert_not_null(value, "%s", text);
-    tr_chat_text_t out = {0};
+    const tr_chat_input_t input = {.messages = value, .end = TR_CHAT_PROMPT};
+    tr_jinja_text_t out = {0};
     int32_t *ids = NULL;
     size_t count = 0;
     tr_error_t err = {0};
-    cr_expect_eq(tr_chat_render(&out, &rig.chat, value, true, &err), status, "%s", messages);
+    cr_expect_eq(tr_chat_render(&out, rig.chat, &input, &err), status, "%s", messages);
     cr_expect_str_eq(err.text, sentence);
-    cr_expect_eq(tr_chat_encode(&ids, &count, NULL, &rig.chat, value, true, &err), status);
+    cr_expect_eq(tr_chat_encode(&ids, &count, NULL, rig.chat, &input, &err), status);
     cr_expect_null(out.text.data);
     cr_expect_null(ids);
     json_decref(value);
@@ -254,152 +300,138 @@ static void expect_refused(tr_chat_format_t format, const char *messages, tr_sta
 
 Test(chat, messages_that_are_not_as_they_should_be_are_named)
 {
-    expect_refused(TR_CHAT_CHATML, "[]", TR_ERR_FORMAT,
+    expect_refused("chatml", "[]", TR_ERR_FORMAT,
                    "messages: expected an array of at least one message");
-    expect_refused(TR_CHAT_CHATML, "'Hello'", TR_ERR_FORMAT,
+    expect_refused("chatml", "'Hello'", TR_ERR_FORMAT,
                    "messages: expected an array of at least one message");
-    expect_refused(TR_CHAT_CHATML, "[" U ",3]", TR_ERR_FORMAT,
+    expect_refused("chatml", "[" U ",3]", TR_ERR_FORMAT,
                    "messages[1]: expected an object with role and content");
-    expect_refused(TR_CHAT_CHATML, "[{'content':'a'}]", TR_ERR_FORMAT,
-                   "messages[0]: role: missing");
-    expect_refused(TR_CHAT_CHATML, "[{'role':1,'content':'a'}]", TR_ERR_FORMAT,
+    expect_refused("chatml", "[{'content':'a'}]", TR_ERR_FORMAT, "messages[0]: role: missing");
+    expect_refused("chatml", "[{'role':1,'content':'a'}]", TR_ERR_FORMAT,
                    "messages[0]: role: expected a string");
-    expect_refused(TR_CHAT_CHATML, "[" U "," A ",{'role':'tool','content':'a'}]",
-                   TR_ERR_UNSUPPORTED,
-                   "messages[2]: role: 'tool' is not understood (chatml takes system, user and "
-                   "assistant)");
-    expect_refused(TR_CHAT_LLAMA3, "[" U ",{'role':'assistant'}]", TR_ERR_FORMAT,
+    expect_refused("llama3", "[" U ",{'role':'assistant'}]", TR_ERR_FORMAT,
                    "messages[1]: content: missing");
-    expect_refused(TR_CHAT_LLAMA3, "[{'role':'user','content':[{'type':'text','text':'a'}]}]",
-                   TR_ERR_FORMAT, "messages[0]: content: expected a string");
-    expect_refused(TR_CHAT_ZEPHYR,
-                   "[{'role':'assistant','content':'','tool_calls':[{'name':'a'}]}]",
-                   TR_ERR_UNSUPPORTED, "messages[0]: tool_calls: not understood; contents are");
+    expect_refused("llama3", "[{'role':'user','content':3}]", TR_ERR_FORMAT,
+                   "messages[0]: content: expected a text or a list of parts");
+    expect_refused("llama3", "[{'role':'user','content':[{'type':'text'}]}]", TR_ERR_FORMAT,
+                   "messages[0]: content: a part has no text");
+    expect_refused("llama3", "[{'role':'user','content':['a']}]", TR_ERR_FORMAT,
+                   "messages[0]: content: expected parts with a type");
+    expect_refused("zephyr", "[{'role':'user','content':[{'type':'image'}]}]", TR_ERR_UNSUPPORTED,
+                   "messages[0]: content: a part of the type 'image' is not understood; texts are");
 }
 
 Test(chat, an_order_that_the_template_refuses_is_refused)
 {
-    expect_refused(TR_CHAT_LLAMA2, "[" S "," U "," U "]", TR_ERR_FORMAT,
-                   "messages[2]: role: expected 'assistant', found 'user': llama2 takes a system "
-                   "message, if any, then user and assistant in turn");
-    expect_refused(TR_CHAT_LLAMA2, "[" U "," A "," S "]", TR_ERR_FORMAT,
-                   "messages[2]: role: expected 'user', found 'system': llama2 takes a system "
-                   "message, if any, then user and assistant in turn");
-    expect_refused(TR_CHAT_MISTRAL, "[" A "]", TR_ERR_FORMAT,
-                   "messages[0]: role: expected 'user', found 'assistant': mistral takes user and "
-                   "assistant in turn");
-    expect_refused(TR_CHAT_MISTRAL_V3, "[" S "," U "]", TR_ERR_UNSUPPORTED,
-                   "messages[0]: role: 'system' is not understood (mistral-v3 takes user and "
-                   "assistant)");
-    expect_refused(TR_CHAT_MISTRAL_V1, "[" S "]", TR_ERR_FORMAT,
-                   "messages[0]: mistral-v1 writes a system message into the user's first message, "
-                   "and there is none");
+    expect_refused("llama2", "[" S "," U "," U "]", TR_ERR_FORMAT,
+                   "the chat template: line 11: the template says: not by turns");
+    expect_refused("mistral", "[" A "]", TR_ERR_FORMAT,
+                   "the chat template: line 3: the template says: not by turns");
+    expect_refused("mistral-v3", "[" S "," U "]", TR_ERR_FORMAT,
+                   "the chat template: line 3: the template says: not by turns");
+    expect_refused("plain", "[{'role':'tool','content':'a'}]", TR_ERR_FORMAT,
+                   "the chat template: line 10: 'tool' is undefined");
 }
 
-Test(chat, a_token_that_the_format_writes_must_be_there)
+/// Where no template can be made of the folder's files and the source.
+static void expect_no_template(const chat_rig_t *rig, const char *name, const char *kwargs,
+                               tr_status status, const char *format)
 {
-    chat_rig_t rig = rig_for(TR_CHAT_LLAMA2);
+    const tr_chat_source_t source = {.name = name, .kwargs = kwargs, .model = rig->folder};
+    tr_chat_t *chat = NULL;
     tr_error_t err = {0};
-    tr_chat_text_t text = {0};
-    json_t *messages = json_pack("[{s:s,s:s}]", "role", "user", "content", "a");
+    cr_expect_eq(tr_chat_new(&chat, &source, rig->tokenizer, &err), status);
+    char *sentence = tr_format(format, rig->folder);
+    cr_expect_str_eq(err.text, sentence);
+    cr_expect_null(chat);
+    free(sentence);
+}
+
+Test(chat, a_token_that_a_template_of_ours_writes_must_be_there)
+{
+    chat_rig_t rig = rig_for("llama2");
+    tr_error_t err = {0};
     free(scratch_write(rig.folder, "tokenizer_config.json", "{\"bos_token\":\"<s>\"}", 19));
     tr_tokenizer_destroy(&rig.tokenizer);
     cr_assert_eq(tr_tokenizer_new(&rig.tokenizer, rig.folder, &err), TR_OK, "%s", err.text);
-    rig.chat.tokenizer = rig.tokenizer;
-    cr_expect_eq(tr_chat_render(&text, &rig.chat, messages, true, &err), TR_ERR_UNSUPPORTED);
-    cr_expect_str_eq(err.text,
-                     "the chat format llama2 writes the tokenizer's eos_token, and it has "
-                     "none: name it in tokenizer_config.json");
-    rig.chat.format = TR_CHAT_CHATML; // writes neither
-    cr_expect_eq(tr_chat_render(&text, &rig.chat, messages, true, &err), TR_OK, "%s", err.text);
-    tr_chat_text_release(&text);
-    json_decref(messages);
+    expect_no_template(&rig, "llama2", NULL, TR_ERR_UNSUPPORTED,
+                       "the chat template llama2 writes the tokenizer's eos_token, and it has "
+                       "none: name it in tokenizer_config.json");
+    tr_chat_destroy(&rig.chat);
+    open_chat(&rig, "chatml", NULL); // writes neither
     release(&rig);
 }
 
-// Which format is a directory's own?
-
-static tr_chat_format_t detect(const char *folder)
+Test(chat, what_is_no_template_is_said)
 {
-    tr_chat_format_t format = TR_CHAT_FORMAT_COUNT;
-    tr_error_t err = {0};
-    cr_assert_eq(tr_chat_detect(&format, folder, &err), TR_OK, "%s", err.text);
-    return format;
+    chat_rig_t rig = rig_for("chatml");
+    expect_no_template(&rig, "chatml", "[1]", TR_ERR_ARGUMENT,
+                       "chat_template_kwargs: expected a JSON object, found '[1]'");
+    free(scratch_write(rig.folder, "tokenizer_config.json", "{\"chat_template\":3}", 19));
+    expect_no_template(&rig, NULL, NULL, TR_ERR_FORMAT,
+                       "%s/tokenizer_config.json: chat_template: expected a string, or a list of "
+                       "names and templates");
+    free(scratch_write(rig.folder, "chat_template.jinja", "\n{% if %}", 9));
+    expect_no_template(&rig, NULL, NULL, TR_ERR_FORMAT,
+                       "the chat template of '%s': line 2: expected a value, found '%%}'");
+    release(&rig);
 }
 
-Test(chat, a_known_template_is_recognised_wherever_it_stands)
+/// Whether the folder's own template writes `wanted` of a message "a".
+static void expect_own(chat_rig_t *rig, const char *wanted)
 {
-    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
-        chat_rig_t rig = rig_for(format);
-        json_t *template = json_object_get(format_of(&rig, format), "template");
-        const char *text = json_string_value(template);
-        cr_expect_eq(detect(rig.folder), TR_CHAT_NONE);
-        json_t *config = json_pack("{s:O}", "chat_template", template);
-        write_json(rig.folder, "tokenizer_config.json", config);
-        cr_expect_eq(detect(rig.folder), format);
-        json_decref(config);
-        config = json_pack("{s:[{s:s,s:s},{s:s,s:O}]}", "chat_template", "name", "tool_use",
-                           "template", "{{ tools }}", "name", "default", "template", template);
-        write_json(rig.folder, "tokenizer_config.json", config);
-        cr_expect_eq(detect(rig.folder), format);
-        json_decref(config);
-        // the file decides, and its last line may end
-        free(scratch_write(rig.folder, "tokenizer_config.json", "{\"chat_template\":\"x\"}", 21));
-        char *line = tr_format("%s\n", text);
-        free(scratch_write(rig.folder, "chat_template.jinja", line, strlen(line)));
-        cr_expect_eq(detect(rig.folder), format);
-        free(line);
-        release(&rig);
+    open_chat(rig, NULL, NULL);
+    cr_assert_eq(rig->chat != NULL, wanted != NULL);
+    if (wanted != NULL) {
+        json_t *messages = json_pack("[{s:s,s:s}]", "role", "user", "content", "a");
+        const tr_chat_input_t input = {.messages = messages};
+        tr_jinja_text_t text = render(rig, &input);
+        cr_expect_str_eq(text.text.data, wanted);
+        tr_jinja_text_release(&text);
+        json_decref(messages);
     }
+    tr_chat_destroy(&rig->chat);
+}
+
+Test(chat, the_models_own_template_is_found_wherever_it_stands)
+{
+    chat_rig_t rig = open_rig("bytes");
+    free(scratch_write(rig.folder, "tokenizer_config.json", "{\"chat_template\":null}", 22));
+    expect_own(&rig, NULL);
+    free(scratch_write(rig.folder, "tokenizer_config.json", "{\"chat_template\":[]}", 20));
+    expect_own(&rig, NULL);
+    json_t *config =
+        json_pack("{s:s}", "chat_template", "<{{ messages[0].content }}{{ eos_token }}>");
+    write_json(rig.folder, "tokenizer_config.json", config);
+    expect_own(&rig, "<a<|end_of_text|>>"); // what the tokenizer knows
+    json_object_set_new(config, "eos_token", json_null());
+    write_json(rig.folder, "tokenizer_config.json", config);
+    expect_own(&rig, "<a>");
+    json_object_set_new(config, "eos_token", json_pack("{s:s}", "content", "</s>"));
+    write_json(rig.folder, "tokenizer_config.json", config);
+    expect_own(&rig, "<a</s>>");
+    json_decref(config);
+    config = json_pack("{s:[{s:s,s:s},{s:s,s:s}]}", "chat_template", "name", "tool_use", "template",
+                       "{{ tools }}", "name", "default", "template", "[{{ messages[0].content }}]");
+    write_json(rig.folder, "tokenizer_config.json", config);
+    expect_own(&rig, "[a]");
+    json_decref(config);
+    // The file decides.
+    free(scratch_write(rig.folder, "chat_template.jinja", "{{ messages[0].role }}\n", 23));
+    expect_own(&rig, "user");
+    release(&rig);
 }
 
 Test(chat, a_model_is_saved_with_the_template_that_transformers_renders_alike)
 {
-    cr_expect_null(tr_chat_template(TR_CHAT_NONE));
-    for (tr_chat_format_t format = TR_CHAT_CHATML; format < TR_CHAT_FORMAT_COUNT; format++) {
-        chat_rig_t rig = rig_for(format);
-        const char *text = tr_chat_template(format);
-        cr_expect_str_eq(text,
-                         json_string_value(json_object_get(format_of(&rig, format), "saved")));
-        free(scratch_write(rig.folder, "chat_template.jinja", text, strlen(text)));
-        cr_expect_eq(detect(rig.folder), format);
+    const char *name;
+    cr_expect_null(tr_chat_template("null"));
+    for (size_t i = 0; (name = tr_chat_name(i)) != NULL; i++) {
+        chat_rig_t rig = rig_for(name);
+        char *saved = tr_chat_saved(rig.chat);
+        cr_expect_str_eq(saved, json_string_value(json_object_get(format_of(&rig, name), "saved")));
+        cr_expect_not_null(strstr(TR_CHAT_NAMES, name));
+        free(saved);
         release(&rig);
     }
-}
-
-Test(chat, without_a_template_there_is_no_format)
-{
-    char *folder = scratch_open();
-    cr_expect_eq(detect(folder), TR_CHAT_NONE);
-    free(scratch_write(folder, "tokenizer_config.json", "{\"chat_template\":null}", 22));
-    cr_expect_eq(detect(folder), TR_CHAT_NONE);
-    free(scratch_write(folder, "tokenizer_config.json", "{\"chat_template\":[]}", 20));
-    cr_expect_eq(detect(folder), TR_CHAT_NONE);
-    scratch_close(&folder);
-}
-
-static void expect_unknown(const char *config, tr_status status, const char *end)
-{
-    char *folder = scratch_open();
-    tr_chat_format_t format = TR_CHAT_NONE;
-    tr_error_t err = {0};
-    free(scratch_write(folder, "tokenizer_config.json", config, strlen(config)));
-    cr_expect_eq(tr_chat_detect(&format, folder, &err), status, "%s", config);
-    char *sentence = tr_format("%s%s", folder, end);
-    cr_expect_str_eq(err.text, sentence);
-    free(sentence);
-    scratch_close(&folder);
-}
-
-Test(chat, an_unknown_template_is_quoted_and_never_guessed)
-{
-    expect_unknown("{\"chat_template\":\"{% for m in messages %}\\n<|im_start|>{{ m.role }}\\n"
-                   "{{ m.content }} and more\"}",
-                   TR_ERR_UNSUPPORTED,
-                   ": the chat template '{% for m in messages %} <|im_start|>{{ m.role }} {{ "
-                   "m.conten...' is not a "
-                   "known one: if a format renders as it does, name it in chat_template");
-    expect_unknown("{\"chat_template\":3}", TR_ERR_FORMAT,
-                   "/tokenizer_config.json: chat_template: expected a string, or a list of names "
-                   "and templates");
 }

@@ -25,6 +25,18 @@ def write_rows(name, rows):
     return once(("rows", name), write)
 
 
+def write_text(name, text):
+    """The path of a file of this text, written once."""
+
+    def write():
+        path = os.path.join(SCRATCH, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    return once(("text", name), write)
+
+
 def _words(text, start, end):
     return " ".join(text.split(" ")[start:end])
 

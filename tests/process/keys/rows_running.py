@@ -7,7 +7,7 @@ import socket
 import struct
 
 import oracle
-from data import BATCH, COMPLETIONS, PAIRS, PROMPTS, TEXTS, completion_ids, recipe, write_rows
+from data import BATCH, COMPLETIONS, PAIRS, PROMPTS, TEXTS, completion_ids, recipe, write_rows, write_text
 from harness import SCRATCH, attended, check, close, mean, measured, once, run, same, troupe, write_recipe
 from machine import PROGRAMS, check_lines, gpu, mpi, plan
 from models import EOS, STORIES, ids, policy_in_bf16, table_model
@@ -263,12 +263,25 @@ def _(t):
         formats = json.load(file)["formats"]
     tried = 0
     for name in ("chatml", "zephyr", "plain"):
-        cases = [c for c in formats[name]["cases"] if c["add_generation_prompt"]][:BATCH]
+        cases = [c for c in formats[name]["cases"] if c["add_generation_prompt"] and c["messages"][-1]["role"] != "assistant"][:BATCH]
         path = write_rows("talks-" + name, [{"prompt": c["messages"]} for c in cases])
         expected = [c["text"].replace("</s>", "<|endoftext|>").replace("<|end_of_text|>", "<|endoftext|>") for c in cases]
         same(prompts_of(t.at(name, data__prompts=path, data__batch=len(cases))), expected, f"the texts of '{name}'")
         tried += len(cases)
     check(tried >= 3, "too few conversations")
+
+
+MOOD = "{% for message in messages %}{{ message.role }} ({{ mood }}): {{ message.content }}{% endfor %}{{ tools | tojson }}"
+
+
+@row("data.chat_template_kwargs", "sample", '{"mood": "glad"}', lambda: {"data.chat_template": write_text("mood.jinja", MOOD)})
+def _(t):
+    talk, tools = [{"role": "user", "content": "Once."}], [{"type": "function", "function": {"name": "f"}}]
+    rows = [{"prompt": talk}, {"prompt": talk, "chat_template_kwargs": {"mood": "sad"}}, {"prompt": talk, "tools": json.dumps(tools)}]
+    path = write_rows("moods", [{"tools": None, "chat_template_kwargs": None, **row} for row in rows])
+    texts = ["user (glad): Once.null", "user (sad): Once.null", "user (glad): Once." + json.dumps(tools)]
+    same(prompts_of(t.at(t.value, data__prompts=path, data__batch=3)), texts, "the texts with variables and tools")
+    same(prompts_of(t.without(data__prompts=path, data__batch=3)), [text.replace("glad", "") for text in texts], "the texts without")
 
 
 @row("data.shuffle", "sft", False, {"data.shuffle": True, "steps": 6, "optimizer.learning_rate": 1e-12})

@@ -36,9 +36,10 @@ static void expect_rendered(const tr_jinja_text_t *text, const json_t *wanted, c
     cr_assert_eq(text->span_count, json_array_size(spans), "%s", source);
     for (size_t i = 0; i < text->span_count; i++) {
         const json_t *span = json_array_get(spans, i);
-        cr_expect_eq(text->spans[i].from, json_integer_value(json_array_get(span, 0)), "%s",
-                     source);
-        cr_expect_eq(text->spans[i].to, json_integer_value(json_array_get(span, 1)), "%s", source);
+        cr_expect_eq((json_int_t)text->spans[i].from, json_integer_value(json_array_get(span, 0)),
+                     "%s", source);
+        cr_expect_eq((json_int_t)text->spans[i].to, json_integer_value(json_array_get(span, 1)),
+                     "%s", source);
     }
 }
 
