@@ -274,6 +274,7 @@ static const char *expected_text(tr_field_names_t names)
     case TR_NAMES_DIRECTORY: return "a directory";
     case TR_NAMES_MODEL: return "a Hugging Face directory";
     case TR_NAMES_TEMPLATE: return "a template's name or a file";
+    case TR_NAMES_VARIABLES: return "a map";
     case TR_NAMES_DEVICE: return TR_DEVICE_NAMES;
     default: return "a text";
     }

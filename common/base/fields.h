@@ -91,11 +91,12 @@ typedef enum tr_field_names {
     TR_NAMES_NOTHING,
     TR_NAMES_FILE,
     TR_NAMES_DIRECTORY,
-    TR_NAMES_MODEL,    ///< a Hugging Face directory
-    TR_NAMES_PLACE,    ///< a directory that need not be there
-    TR_NAMES_PROGRAM,  ///< argv: the first is found by PATH
-    TR_NAMES_TEMPLATE, ///< a chat template: a name (common/text/chat.h), else a file
-    TR_NAMES_DEVICE    ///< common/base/device_name.h
+    TR_NAMES_MODEL,     ///< a Hugging Face directory
+    TR_NAMES_PLACE,     ///< a directory that need not be there
+    TR_NAMES_PROGRAM,   ///< argv: the first is found by PATH
+    TR_NAMES_VARIABLES, ///< those of a template: a map, kept as the JSON of an object
+    TR_NAMES_TEMPLATE,  ///< a chat template: a name (common/text/chat.h), else a file
+    TR_NAMES_DEVICE     ///< common/base/device_name.h
 } tr_field_names_t;
 
 typedef struct tr_field {

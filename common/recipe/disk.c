@@ -83,6 +83,7 @@ static bool is_there(tr_field_names_t names, const char *text)
     case TR_NAMES_PROGRAM: return is_program(text);
     case TR_NAMES_PLACE:  // made when it is needed
     case TR_NAMES_DEVICE: // a name, whatever this machine has
+    case TR_NAMES_VARIABLES:
     case TR_NAMES_NOTHING: break;
     }
     return true;

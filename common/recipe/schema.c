@@ -48,7 +48,8 @@ static json_t *entries_of_judges(void);
 static json_t *value_of(const tr_field_t *field)
 {
     switch (field->kind) {
-    case TR_FIELD_TEXT: return json_pack("{s:s}", "type", "string");
+    case TR_FIELD_TEXT:
+        return json_pack("{s:s}", "type", field->names == TR_NAMES_VARIABLES ? "object" : "string");
     case TR_FIELD_WHOLE: return number(field, "integer");
     case TR_FIELD_REAL: return number(field, "number");
     case TR_FIELD_BOOL: return json_pack("{s:s}", "type", "boolean");

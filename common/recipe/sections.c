@@ -91,9 +91,9 @@ static const tr_field_t data[] = {
           .help = "How conversations become text: a file with a template in Jinja, or one "
                   "of " TR_CHAT_NAMES "; null: by the model's own template."),
     FIELD(chat_template_kwargs, TR_FIELD_TEXT, "null", .nullable = true,
-          .rows = TR_ROWS_CONVERSATIONS,
-          .help = "More variables of the template, as a JSON object: `'{\"enable_thinking\": "
-                  "false}'`. The rows' column of that name goes before it."),
+          .names = TR_NAMES_VARIABLES, .rows = TR_ROWS_CONVERSATIONS,
+          .help = "More variables of the template, such as `{enable_thinking: false}`; the rows' "
+                  "column of that name goes before them."),
     // without training each prompt is taken once, in the order of the files
     FIELD(shuffle, TR_FIELD_BOOL, "true", .readers = TR_READS_OPTIMIZER,
           .help = "Whether each epoch has an order of its own."),

@@ -47,7 +47,7 @@ static bool is_path(tr_field_names_t names, const char *text)
 {
     return names != TR_NAMES_NOTHING && names != TR_NAMES_DEVICE &&
            (names != TR_NAMES_PROGRAM || strchr(text, '/') != NULL) &&
-           (names != TR_NAMES_TEMPLATE || !tr_chat_is_name(text));
+           names != TR_NAMES_VARIABLES && (names != TR_NAMES_TEMPLATE || !tr_chat_is_name(text));
 }
 
 /// The text of something that must be there: a path as an absolute one. Owned by the caller (free);
@@ -81,6 +81,42 @@ static bool read_text(const place_t *place, const recipe_node_t *node)
         *value = text;
     }
     return text != NULL;
+}
+
+/// What the node says, as JSON: maps and lists of values. A new reference.
+static json_t *to_json(const recipe_node_t *node)
+{
+    if (node->kind == RECIPE_SCALAR) {
+        return tr_scalar_to_json(node->text, node->quoted);
+    }
+    json_t *json = node->kind == RECIPE_MAP ? json_object() : json_array();
+    for (size_t i = 0; i < node->count; i++) {
+        const recipe_node_t *child = node->children[i];
+        if (node->kind == RECIPE_MAP) {
+            json_object_set_new(json, child->key, to_json(child));
+        } else {
+            json_array_append_new(json, to_json(child));
+        }
+    }
+    return json;
+}
+
+/// A map, or the JSON of one, as a recipe that was written down has it.
+static bool read_variables(const place_t *place, const recipe_node_t *node)
+{
+    char **value = tr_field_of(place->key->record, place->key->field);
+    bool null = recipe_node_is_null(node);
+    json_t *json = null                          ? NULL
+                   : node->kind == RECIPE_SCALAR ? json_loads(node->text, 0, NULL)
+                                                 : to_json(node);
+    if (!null && !json_is_object(json)) {
+        json_decref(json);
+        return unexpected_value(place, node);
+    }
+    free(*value);
+    *value = null ? NULL : json_dumps(json, 0);
+    json_decref(json);
+    return true;
 }
 
 // Lists: each item is checked at its own place, so that all problems of a list are reported at
@@ -235,7 +271,9 @@ bool recipe_value_read(const recipe_key_t *key, recipe_reader_t *reader, const r
     const place_t place = {reader, key, path};
     switch (key->field->kind) {
         // only texts and lists of them name things of the disk
-    case TR_FIELD_TEXT: return read_text(&place, node);
+    case TR_FIELD_TEXT:
+        return key->field->names == TR_NAMES_VARIABLES ? read_variables(&place, node)
+                                                       : read_text(&place, node);
     case TR_FIELD_WHOLE:
     case TR_FIELD_REAL:
     case TR_FIELD_BOOL:

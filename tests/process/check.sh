@@ -163,6 +163,16 @@ grep -q 'attention_dropout=0.1 "dropout is not applied' "$SCRATCH/err" || fail "
 grep -qF "'$SCRATCH/reward-model' holds a model with a scalar head" "$SCRATCH/err" || fail "sample says $(cat "$SCRATCH/err")"
 [ ! -e "$SCRATCH/o.jsonl.run" ] || fail "sample leaves a run directory"
 
+say "chat templates"
+echo '{% if %}' >"$SCRATCH/broken.jinja"
+echo '{% for m in messages %}{% if m.role == "tool" %}{{ raise_exception("no tools") }}{% endif %}{% endfor %}' >"$SCRATCH/raises.jinja"
+echo '{"messages": [{"role": "user", "content": "Hi"}, {"role": "tool", "content": "Yes"}]}' >"$SCRATCH/talk.jsonl"
+talks="data.train=[$SCRATCH/talk.jsonl]"
+refused sft "data.chat_template: expected chatml, llama2, llama3" "$talks" data.chat_template=none.jinja
+refused sft "the chat template of '$SCRATCH/broken.jinja': line 1: expected a value" "$talks" "data.chat_template=$SCRATCH/broken.jinja"
+refused sft "talk.jsonl:1: the chat template: line 1: the template says: no tools" "$talks" "data.chat_template=$SCRATCH/raises.jinja"
+refused sft "data.chat_template_kwargs: expected a map" "$talks" data.chat_template=chatml data.chat_template_kwargs=3
+
 say "judges that cannot start"
 echo 'import no_such_module' >"$SCRATCH/imports.py"
 echo 'def judge(' >"$SCRATCH/unfinished.py"

@@ -147,7 +147,10 @@ static char *other_value(const recipe_key_t *key)
         }
     }
     switch (field->kind) {
-    case TR_FIELD_TEXT: return tr_strdup(field->names == TR_NAMES_DEVICE ? "cuda:3" : "other");
+    case TR_FIELD_TEXT:
+        return tr_strdup(field->names == TR_NAMES_DEVICE      ? "cuda:3"
+                         : field->names == TR_NAMES_VARIABLES ? "{other: 1}"
+                                                              : "other");
     case TR_FIELD_WHOLE: return other_whole(field);
     case TR_FIELD_REAL: return other_real(field);
     case TR_FIELD_BOOL: return tr_strdup(strcmp(field->initial, "true") == 0 ? "false" : "true");

@@ -342,6 +342,21 @@ static void expect_printed(const char *value, const char *printed)
     free(override);
 }
 
+Test(recipe, variables_of_a_template_are_a_map_and_are_kept_as_json)
+{
+    static const char json[] =
+        "{\"thinks\": false, \"a\": [1, \"x\", {\"b\": null}], \"c\": \"1\"}";
+    tr_recipe_t *r =
+        good(least, "data.chat_template_kwargs={thinks: false, a: [1, x, {b: null}], c: '1'}");
+    char *text = printed_twice(r);
+    tr_recipe_t *again = good(text, NULL);
+    cr_expect_str_eq(r->data.chat_template_kwargs, json);
+    cr_expect_str_eq(again->data.chat_template_kwargs, json);
+    free(text);
+    tr_recipe_destroy(&again);
+    tr_recipe_destroy(&r);
+}
+
 Test(recipe, numbers_are_printed_with_the_fewest_digits)
 {
     expect_printed("1e-5", "1.0e-5");

@@ -274,7 +274,7 @@ def _(t):
 MOOD = "{% for message in messages %}{{ message.role }} ({{ mood }}): {{ message.content }}{% endfor %}{{ tools | tojson }}"
 
 
-@row("data.chat_template_kwargs", "sample", '{"mood": "glad"}', lambda: {"data.chat_template": write_text("mood.jinja", MOOD)})
+@row("data.chat_template_kwargs", "sample", {"mood": "glad"}, lambda: {"data.chat_template": write_text("mood.jinja", MOOD)})
 def _(t):
     talk, tools = [{"role": "user", "content": "Once."}], [{"type": "function", "function": {"name": "f"}}]
     rows = [{"prompt": talk}, {"prompt": talk, "chat_template_kwargs": {"mood": "sad"}}, {"prompt": talk, "tools": json.dumps(tools)}]
