@@ -4,6 +4,9 @@
 /// one deliberate difference: special ids that the template would add are not added where the text
 /// already has them, so a prompt that starts with the begin token does not get two.
 ///
+/// A directory whose class is LlamaTokenizer is read as transformers 5 reads it, with `legacy` and
+/// `add_prefix_space` of tokenizer_config.json (tokenizer_class.c).
+///
 /// It understands the models BPE and Unigram, added tokens, TemplateProcessing, and the
 /// normalizers, pre-tokenizers and decoders that have a row in normalizer.c, pre_tokenizer.c and
 /// decoder.c. Anything else is refused by its name.

@@ -75,6 +75,7 @@ tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directo
     tr_tokenizer_t *made = NULL;
     tr_status status = TR_OK;
     TR_TRY_GOTO(tr_json_read(&root, path, false, err), done);
+    TR_TRY_GOTO(tr_tokenizer_apply_class(root, model_directory, err), done);
     made = tr_tokenizer_empty();
     // Sentences of the parts name a key; the file is named here, for all of them.
     status = parse(made, root, err);

@@ -137,6 +137,10 @@ tr_tokenizer_t *tr_tokenizer_empty(void);
 /// An id that fits a vocabulary, -1 for anything else.
 int32_t tr_tokenizer_parse_id(const json_t *value);
 
+/// Rewrites the root of the directory's tokenizer.json as transformers 5 does for the class that
+/// the directory names (tokenizer_class.c). TR_ERR_IO, TR_ERR_FORMAT of the files that it reads.
+tr_status tr_tokenizer_apply_class(json_t *root, const char *directory, tr_error_t *err);
+
 /// "model" of tokenizer.json.
 tr_status tr_tokenizer_parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_error_t *err);
 

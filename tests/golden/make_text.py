@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden encodings and decodings from the `tokenizers` library.
+"""Golden encodings and decodings from the `tokenizers` library, of a directory as transformers 5 reads it.
 
     python3 tests/golden/make_text.py MODEL_DIRECTORY tests/golden/text_NAME.jsonl
 
@@ -11,7 +11,7 @@ import json
 import random
 import sys
 
-import tokenizers
+import transformers
 
 PLAIN = [
     "", " ", "  ", "   ", "a", " a", "a ", "  a  b  ", "\n", "\n\n", " \n ", "\t", "\r\n", "a\nb", "a \n b", "\u00a0",
@@ -53,7 +53,7 @@ def decodings(tokenizer, ids):
 
 def main():
     directory, output = sys.argv[1:]
-    tokenizer = tokenizers.Tokenizer.from_file(directory + "/tokenizer.json")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory).backend_tokenizer
     specials = [token.content for _, token in sorted(tokenizer.get_added_tokens_decoder().items())]
     generator = random.Random(1)
     with open(output, "w", encoding="ascii", newline="\n") as file:

@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/text/tokenizer.h"
 #include "common/text/utf8.h"
+#include "tests/support/scratch.h"
 
 static const char *const EMBEDDED = TEST_SOURCE_DIR "/examples/models/stories";
 
@@ -142,6 +143,55 @@ Test(tokenizer, byte_fallback_agrees_with_the_tokenizers_library)
     if (directory != NULL) {
         expect_golden(directory, TEST_SOURCE_DIR "/tests/golden/text_stories260K.jsonl");
     }
+    free(directory);
+}
+
+/// A directory with the case's files. source: of the tokenizer.json.
+static void write_directory(const char *folder, const char *source, const json_t *golden)
+{
+    json_t *config = json_pack("{s:O}", "model_type", json_object_get(golden, "model_type"));
+    char *path = tr_format("%s/tokenizer.json", source), *text = NULL;
+    size_t length;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_file_read(&text, &length, path, SIZE_MAX, &err), TR_OK, "%s", err.text);
+    const char *said = json_string_value(json_object_get(golden, "config"));
+    char *model = json_dumps(config, 0);
+    free(path);
+    free(scratch_write(folder, "tokenizer.json", text, length));
+    free(scratch_write(folder, "tokenizer_config.json", said, strlen(said)));
+    free(scratch_write(folder, "config.json", model, strlen(model)));
+    free(model);
+    free(text);
+    json_decref(config);
+}
+
+Test(tokenizer, a_directorys_class_is_read_as_transformers_reads_it)
+{
+    char *directory = shared_model();
+    if (directory == NULL) {
+        return;
+    }
+    char *folder = scratch_open();
+    json_t *cases = json_load_file(TEST_SOURCE_DIR "/tests/golden/tokenizer_class.json", 0, NULL),
+           *golden, *row;
+    size_t i, j;
+    json_array_foreach(cases, i, golden)
+    {
+        write_directory(folder, directory, golden);
+        tr_tokenizer_t *tokenizer = open_tokenizer(folder);
+        json_array_foreach(json_object_get(golden, "texts"), j, row)
+        {
+            json_t *one = json_pack("{s:O, s:O, s:O}", "text", json_array_get(row, 0), "special",
+                                    json_array_get(row, 1), "decoded", json_array_get(row, 2));
+            expect_ids(tokenizer, one, "special", TR_ENCODE_SPECIAL);
+            expect_decoded(tokenizer, one, "special", "decoded", 0);
+            json_decref(one);
+        }
+        tr_tokenizer_destroy(&tokenizer);
+    }
+    cr_assert_eq(i, 15U);
+    json_decref(cases);
+    scratch_close(&folder);
     free(directory);
 }
 
