@@ -28,7 +28,8 @@ static void push_bytes(tr_text_stream_t *stream, size_t at, const char *text, si
             tr_bytes_append(held, text, length);
             break;
         }
-        tr_bytes_append(held, &(char){(char)stream->tokenizer->byte_of[point]}, 1);
+        char byte = (char)stream->tokenizer->byte_of[point];
+        tr_bytes_append(held, &byte, 1);
     }
     // A character's first bytes wait for the others, which may come with the next token.
     tr_bytes_t out = {0};

@@ -23,8 +23,12 @@ enum { WHOLE_DIGITS = 18 }; // of an integer that surely fits 64 bits
 /// Overwrites a token, with spaces behind the new text.
 static void overwrite(char *token, size_t length, const char *text)
 {
-    memset(token, ' ', length);
-    memcpy(token, text, strlen(text) < length ? strlen(text) : length);
+    for (size_t i = 0, n = strlen(text); i < length; i++) {
+        token[i] = ' ';
+        if (i < n) {
+            token[i] = text[i];
+        }
+    }
 }
 
 /// A number: an integer that is too long becomes a real, and one past all reals the largest.
