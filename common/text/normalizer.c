@@ -27,8 +27,8 @@ static tr_status append_form(tr_bytes_t *out, const char *text, size_t length, i
                              tr_error_t *err)
 {
     utf8proc_uint8_t *form = NULL;
-    utf8proc_ssize_t count =
-        utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &form, options);
+    utf8proc_ssize_t count = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length,
+                                          &form, (utf8proc_option_t)options);
     if (count < 0) {
         return tr_fail(err, TR_ERR_ARGUMENT, "cannot normalize text: %s", utf8proc_errmsg(count));
     }
