@@ -32,9 +32,13 @@ const tr_range_t tr_range_gibibytes = {"a number from 0 to 1048576", 0, 0x1p20, 
 
 bool tr_range_holds(const tr_range_t *range, double value)
 {
-    // a NaN fails every comparison, so it is in no range
-    bool above = range->low_open ? value > range->low : value >= range->low;
-    bool below = range->high_open ? value < range->high : value <= range->high;
+    // as a float too, since that is what many numbers are computed with: 1e-300 is 0 there
+    const double values[] = {value, (double)(float)value};
+    bool above = true, below = true;
+    for (size_t i = 0; i < 2; i++) { // a NaN fails every comparison, so it is in no range
+        above = above && (range->low_open ? values[i] > range->low : values[i] >= range->low);
+        below = below && (range->high_open ? values[i] < range->high : values[i] <= range->high);
+    }
     return above && below;
 }
 

@@ -140,7 +140,10 @@ Test(fields, ends_of_ranges_are_in_them_unless_open)
     cr_expect_not(tr_range_holds(&tr_range_fraction, nextafter(1.0, 2.0)));
     cr_expect_not(tr_range_holds(&tr_range_fraction, -5e-324));
     cr_expect_not(tr_range_holds(&tr_range_positive, 0));
-    cr_expect(tr_range_holds(&tr_range_positive, 5e-324));
+    cr_expect(tr_range_holds(&tr_range_positive, 1e-45));
+    cr_expect_not(tr_range_holds(&tr_range_positive, 1e-46), "0 as a float");
+    cr_expect_not(tr_range_holds(&tr_range_positive, 1e39), "infinite as a float");
+    cr_expect_not(tr_range_holds(&tr_range_below_1, nextafter(1.0, 0.0)), "1 as a float");
     cr_expect(tr_range_holds(&tr_range_below_1, 0));
     cr_expect_not(tr_range_holds(&tr_range_below_1, 1));
     cr_expect_not(tr_range_holds(&tr_range_above_0_to_1, 0));
