@@ -179,6 +179,8 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_corp
     if (rows != NULL && !recipe->sft.packing) {
         f->prompt = tr_survey_wait(rows->survey)->longest;
     }
+    // a row has a token to learn behind another; shorter limits are the rows' mistake (rows.c)
+    f->prompt = f->generates || f->prompt >= 2 ? f->prompt : 2;
     // Rows are whole already; prompts get a response behind them.
     size_t response = f->generates ? (size_t)g->max_new_tokens : 0;
     // A response ends at the model's last position, whatever the recipe allows.

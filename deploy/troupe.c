@@ -88,8 +88,8 @@ int main(int argc, char **argv)
     rest[0] = name;
     int code = choice.subcommand->run(argc - choice.at, rest);
     free(name);
-    // a full disk must not look like a success; a reader that left has read what it wanted
-    if (fclose(stdout) != 0 && errno != EPIPE && code == 0) {
+    // a full disk must not look like a success; a reader that left, or never was, wants no more
+    if (fclose(stdout) != 0 && errno != EPIPE && errno != EBADF && code == 0) {
         fprintf(stderr, "cannot write all of standard output: %s\n", strerror(errno));
         code = tr_status_exit_code(TR_ERR_IO);
     }

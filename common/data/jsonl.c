@@ -38,11 +38,17 @@ typedef struct jsonl {
 
 // A file with places
 
+/// Where files are unpacked to: /tmp may be in memory.
+static const char *unpack_directory(void)
+{
+    const char *directory = getenv("TMPDIR");
+    return directory != NULL ? directory : "/var/tmp";
+}
+
 /// An unnamed file that is gone when it is closed. -1, with errno, on failure.
 static int unnamed_file(void)
 {
-    const char *directory = getenv("TMPDIR"); // /tmp may be in memory
-    char *path = tr_format("%s/troupe-data-XXXXXX", directory != NULL ? directory : "/var/tmp");
+    char *path = tr_format("%s/troupe-data-XXXXXX", unpack_directory());
     int descriptor = mkostemp(path, O_CLOEXEC);
     if (descriptor >= 0) {
         unlink(path);
@@ -60,14 +66,17 @@ static tr_status unpack_to(int to, gzFile stream, const char *path, tr_error_t *
     const int failure = errno;
     free(block);
     if (n > 0) {
-        return tr_fail(err, TR_ERR_IO, "cannot unpack '%s' to $TMPDIR or /var/tmp: %s", path,
-                       strerror(failure));
+        return tr_fail(err, TR_ERR_IO, "cannot unpack '%s' to %s ($TMPDIR): %s", path,
+                       unpack_directory(), strerror(failure));
     }
     // Also an end that comes too early, which gzread itself does not tell.
     const char *cause = gzerror(stream, &code);
+    const char *text = strchr(cause, ':'); // behind zlib's own name of the file
     if (n < 0 || (code != Z_OK && code != Z_STREAM_END)) {
         return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path,
-                       code == Z_ERRNO ? strerror(failure) : cause);
+                       code == Z_ERRNO ? strerror(failure)
+                       : text != NULL  ? text + 2
+                                       : cause);
     }
     return TR_OK;
 }
@@ -78,10 +87,10 @@ static tr_status unpack(int *descriptor, const char *path, tr_error_t *err)
     gzFile stream = gzdopen(*descriptor, "rb"); // it takes the descriptor
     TR_ASSERT(stream != NULL, "out of memory");
     *descriptor = unnamed_file();
-    tr_status status =
-        *descriptor >= 0 ? unpack_to(*descriptor, stream, path, err)
-                         : tr_fail(err, TR_ERR_IO, "cannot unpack '%s' to $TMPDIR or /var/tmp: %s",
-                                   path, strerror(errno));
+    tr_status status = *descriptor >= 0
+                           ? unpack_to(*descriptor, stream, path, err)
+                           : tr_fail(err, TR_ERR_IO, "cannot unpack '%s' to %s ($TMPDIR): %s", path,
+                                     unpack_directory(), strerror(errno));
     gzclose_r(stream);
     return status;
 }

@@ -94,7 +94,9 @@ static bool is_there(tr_field_names_t names, const char *text)
 static const char *sentence(tr_field_names_t names, const char *text)
 {
     switch (names) {
-    case TR_NAMES_FILE: return "there is no file";
+    case TR_NAMES_FILE:
+        return access(text, F_OK) == 0 ? "expected a file on a disk, found another kind of file"
+                                       : "there is no file";
     case TR_NAMES_TEMPLATE:
         return "expected " TR_CHAT_NAMES ", or a template's file: there is no file";
     case TR_NAMES_DIRECTORY: return "there is no directory";

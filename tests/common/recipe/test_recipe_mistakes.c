@@ -438,7 +438,9 @@ Test(recipe_mistakes, what_a_loaded_recipe_names_must_be_there)
     expect_load(&world, "roles.reward=[{exec: [/bin/sh]}]", NULL);
     expect_load(&world, "data.eval=/no/such.jsonl",
                 "command line: data.eval: there is no file '/no/such.jsonl'");
-    expect_load(&world, "data.eval=/", "command line: data.eval: there is no file '/'");
+    expect_load(
+        &world, "data.eval=/",
+        "command line: data.eval: expected a file on a disk, found another kind of file '/'");
     expect_load(&world, "reference=/no/such",
                 "command line: reference: there is no model directory '/no/such'");
     expect_load(&world, "roles.critic.model=/",
