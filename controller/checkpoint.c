@@ -80,8 +80,9 @@ static tr_status write_state(const controller_run_t *run, const char *directory,
     put_checksum(state, "eval_files", run->eval_checksum);
     if (run->best.step > 0) {
         json_object_set_new(state, "best",
-                            json_pack("{s:I, s:f, s:I}", "step", (json_int_t)run->best.step,
-                                      "value", run->best.value, "later",
+                            json_pack("{s:s, s:I, s:f, s:I}", "metric",
+                                      run->recipe->checkpoint.best, "step",
+                                      (json_int_t)run->best.step, "value", run->best.value, "later",
                                       (json_int_t)run->best.later));
     }
     // For people to read: the only file of a checkpoint that is not the model's.
@@ -155,21 +156,18 @@ static bool has_checksum(const json_t *state, const char *key, uint64_t checksum
     return text == NULL || strtoull(text, NULL, 16) == checksum;
 }
 
-/// Other rows would give the steps that follow another meaning; held-out ones may be changed, and
-/// what they measure is then not to be compared.
-static tr_status check_data(controller_run_t *run, const json_t *state, tr_error_t *err)
+/// Other rows would give the steps that follow another meaning.
+static tr_status check_rows(const json_t *state, const tr_recipe_t *recipe, uint64_t checksum,
+                            tr_error_t *err)
 {
-    if (!has_checksum(state, "eval_files", run->eval_checksum)) {
-        controller_run_warn(run, "data",
-                            tr_strdup("data.eval has other rows than when the run was saved: its "
-                                      "evaluations before and after are not of the same rows"));
-    }
-    return has_checksum(state, "rows_files", run->checksum)
+    bool generates = tr_algorithm_generates(tr_recipe_algorithm(recipe));
+    return has_checksum(state, "rows_files", checksum)
                ? TR_OK
                : tr_fail(err, TR_ERR_ARGUMENT,
-                         "the rows of %s are others than when the run was saved: put the files "
+                         "the rows of %s%s are others than when the run was saved: put the files "
                          "back, or start a new run",
-                         tr_algorithm_generates(run->algorithm) ? "data.prompts" : "data.train");
+                         generates ? "data.prompts" : "data.train",
+                         recipe->data.chat_template != NULL ? " or data.chat_template" : "");
 }
 
 /// The best evaluation so far, which a run without checkpoint.best has not.
@@ -191,6 +189,23 @@ static tr_status read_best(controller_best_t *best, const json_t *state, const c
     return TR_OK;
 }
 
+/// Values of other held-out rows, or of another metric, are not to be compared: then the next
+/// evaluation is the first.
+static void forget_best(controller_run_t *run, const json_t *state)
+{
+    const char *now = run->recipe->checkpoint.best;
+    const char *then = json_string_value(json_object_get(json_object_get(state, "best"), "metric"));
+    bool same_rows = has_checksum(state, "eval_files", run->eval_checksum);
+    if (run->best.step > 0 && (!same_rows || (then != NULL && now != NULL && strcmp(then, now)))) {
+        controller_run_warn(
+            run, "evaluation",
+            tr_format("%s: the best step so far, %" PRIu64 ", is forgotten",
+                      same_rows ? "checkpoint.best is another metric" : "data.eval has other rows",
+                      run->best.step));
+        run->best = (controller_best_t){0};
+    }
+}
+
 /// Reads state.json of the checkpoint, which must be that of its directory's step.
 static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *err)
 {
@@ -203,8 +218,9 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
     // A directory that was renamed or copied by hand would resume at the wrong step.
     TR_TRY_GOTO(tr_body_integer(&found, state, "step", 1, INT64_MAX, path, err), done);
     TR_TRY_GOTO(tr_body_integer(&tokens, state, "num_tokens", 0, INT64_MAX, path, err), done);
-    TR_TRY_GOTO(check_data(run, state, err), done);
+    TR_TRY_GOTO(check_rows(state, run->recipe, run->checksum, err), done);
     TR_TRY_GOTO(read_best(&run->best, state, path, err), done);
+    forget_best(run, state);
     if ((uint64_t)found != step) {
         status =
             tr_fail(err, TR_ERR_FORMAT, "'%s': step %" PRId64 " in the checkpoint of step %" PRIu64,
@@ -214,6 +230,21 @@ static tr_status read_state(controller_run_t *run, uint64_t step, tr_error_t *er
     // num_tokens is a sum over the run, which no other file of the checkpoint has.
     run->tokens = (uint64_t)tokens;
 done:
+    json_decref(state);
+    free(path);
+    free(directory);
+    return status;
+}
+
+tr_status controller_checkpoint_check_rows(const controller_rundir_t *rundir, uint64_t step,
+                                           const tr_recipe_t *recipe, uint64_t checksum,
+                                           tr_error_t *err)
+{
+    char *directory = controller_rundir_checkpoint(rundir, step);
+    char *path = tr_format("%s/state.json", directory);
+    json_t *state = NULL;
+    tr_status status = tr_json_file_read(&state, path, STATE_LIMIT, err);
+    status = status == TR_OK ? check_rows(state, recipe, checksum, err) : status;
     json_decref(state);
     free(path);
     free(directory);

@@ -16,6 +16,12 @@ tr_status controller_checkpoint_save(controller_run_t *run, uint64_t step, tr_er
 /// restore: the learners are running, and are rolled back too.
 tr_status controller_checkpoint_return(controller_run_t *run, bool restore, tr_error_t *err);
 
+/// Whether the checkpoint of `step` was made with these rows: TR_ERR_ARGUMENT if not. checksum:
+/// controller_data_checksum. TR_ERR_IO, TR_ERR_FORMAT.
+tr_status controller_checkpoint_check_rows(const controller_rundir_t *rundir, uint64_t step,
+                                           const tr_recipe_t *recipe, uint64_t checksum,
+                                           tr_error_t *err);
+
 /// Writes final/: the model, without an optimizer.
 tr_status controller_checkpoint_save_final(controller_run_t *run, tr_error_t *err);
 

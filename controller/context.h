@@ -42,7 +42,7 @@ typedef struct controller_run {
     json_t *note;    ///< what `troupe status` says of the run; NULL: nothing yet
     double told_at;  ///< when the terminal was told of a failure; 0: never
     bool doubted;    ///< that a KL can be what it is: said once
-    uint64_t checksum;      ///< of the files of rows: a checkpoint is of these alone
+    uint64_t checksum;      ///< controller_data_checksum: a checkpoint is of these rows
     uint64_t eval_checksum; ///< of data.eval; without it 0
     uint64_t step;          ///< steps finished
     bool stopping;          ///< it ends here, with a checkpoint

@@ -7,6 +7,10 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "common/base/file.h"
 
 void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *recipe,
                              size_t positions)
@@ -160,6 +164,23 @@ tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recip
     }
     TR_TRY(check_counts(data, recipe, err));
     return controller_data_surveyed(data) ? controller_data_settle(data, recipe, err) : TR_OK;
+}
+
+tr_status controller_data_checksum(uint64_t *checksum, const controller_data_t *data,
+                                   const tr_recipe_t *recipe, tr_error_t *err)
+{
+    enum { LIMIT = 1 << 24 };
+    const char *chat_template = recipe->data.chat_template;
+    char *text = NULL;
+    size_t length = 0;
+    *checksum = tr_dataset_checksum(data->rows.dataset);
+    // a name has no slash, and a run's own recipe has absolute paths
+    if (chat_template != NULL && strchr(chat_template, '/') != NULL) {
+        TR_TRY(tr_file_read(&text, &length, chat_template, LIMIT, err));
+        *checksum = XXH3_64bits_withSeed(text, length, *checksum);
+        free(text);
+    }
+    return TR_OK;
 }
 
 bool controller_data_surveyed(const controller_data_t *data)

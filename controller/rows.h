@@ -47,6 +47,10 @@ typedef struct controller_data {
 tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recipe, bool wait,
                                tr_error_t *err);
 
+/// Of all that the training rows are made of: the files, and the chat template if it is a file.
+tr_status controller_data_checksum(uint64_t *checksum, const controller_data_t *data,
+                                   const tr_recipe_t *recipe, tr_error_t *err);
+
 /// Whether controller_data_settle would not wait.
 bool controller_data_surveyed(const controller_data_t *data);
 

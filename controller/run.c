@@ -212,6 +212,15 @@ static tr_status settle_data(controller_run_t *run, bool wait, tr_error_t *err)
     tr_status status = controller_data_settle(&run->data, run->recipe, err);
     if (status != TR_OK) {
         controller_data_print_mistakes(stdout, &run->data);
+        if (run->step > 0) { // a large file's: the small ones' are known before
+            char *sentence = tr_strdup(err->text);
+            *err = (tr_error_t){0};
+            tr_fail(err, status,
+                    "%s; correct them and start a new run: this one took %" PRIu64
+                    " steps on rows that are then others",
+                    sentence, run->step);
+            free(sentence);
+        }
         return status;
     }
     run->settled = true;
@@ -315,9 +324,8 @@ static tr_status load_data(controller_run_t *run, tr_error_t *err)
     controller_data_print_mistakes(stdout, &run->data);
     TR_TRY(status);
     const tr_dataset_t *held_out = run->data.eval_rows.dataset;
-    run->checksum = tr_dataset_checksum(run->data.rows.dataset);
     run->eval_checksum = held_out != NULL ? tr_dataset_checksum(held_out) : 0;
-    return TR_OK;
+    return controller_data_checksum(&run->checksum, &run->data, run->recipe, err);
 }
 
 /// Says that what texts are learnt to end with is none of the model's end tokens.

@@ -127,10 +127,20 @@ static int run(tr_recipe_t *recipe, const char *directory, bool resume)
     return exit_code;
 }
 
-/// Fails when there is no run, or it is going on.
+/// Fails when there is no run, or it is going on. A checkpoint looks like one: it has a recipe.
 static tr_status prepare_resume(const char *directory, tr_error_t *err)
 {
     controller_rundir_t *rundir;
+    char *real = exists(directory, "state.json") ? realpath(directory, NULL) : NULL;
+    if (real != NULL) {
+        for (int i = 0; i < 2 && strrchr(real, '/') != NULL; i++) {
+            *strrchr(real, '/') = '\0'; // RUN/checkpoints/step-N
+        }
+        tr_fail(err, TR_ERR_ARGUMENT, "'%s' is a checkpoint: `troupe resume %s` resumes its run",
+                directory, real);
+        free(real);
+        return TR_ERR_ARGUMENT;
+    }
     TR_TRY(controller_rundir_open(&rundir, directory, err));
     controller_rundir_destroy(&rundir);
     return TR_OK;

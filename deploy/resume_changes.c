@@ -10,6 +10,8 @@
 
 #include "common/base/file.h"
 #include "common/recipe/resumed.h"
+#include "controller/checkpoint.h"
+#include "controller/rows.h"
 #include "controller/rundir.h"
 
 /// Whether final/ is there, which a run writes last.
@@ -47,6 +49,29 @@ static tr_status load_saved(tr_recipe_t **recipe, uint64_t *step, const char *di
     free(text);
     free(path);
     free(checkpoint);
+    controller_rundir_destroy(&rundir);
+    return status;
+}
+
+/// The data as the controller will read it: what it would refuse is refused before anything is
+/// written.
+static tr_status check_data(const tr_recipe_t *recipe, const char *directory, uint64_t step,
+                            tr_error_t *err)
+{
+    controller_rundir_t *rundir;
+    controller_data_t data;
+    TR_TRY(controller_rundir_open(&rundir, directory, err));
+    tr_status status = controller_data_load(&data, recipe, false, err);
+    if (status != TR_OK) {
+        controller_data_print_mistakes(stderr, &data);
+    } else if (step > 0) {
+        uint64_t checksum;
+        status = controller_data_checksum(&checksum, &data, recipe, err);
+        if (status == TR_OK) {
+            status = controller_checkpoint_check_rows(rundir, step, recipe, checksum, err);
+        }
+    }
+    controller_data_release(&data);
     controller_rundir_destroy(&rundir);
     return status;
 }
@@ -106,6 +131,7 @@ tr_status resume_changes(bool *finished, const tr_recipe_t *recipe, const char *
     }
     *finished = is_finished(directory) && recipe->steps <= saved->steps;
     if (!*finished && changes.count > 0) {
+        TR_TRY_GOTO(check_data(recipe, directory, step, err), done);
         status = change(recipe, directory, step, &changes, err);
     }
 done:

@@ -333,9 +333,27 @@ sed -i 's/^seed: 1$/seed: 2/' "$SCRATCH/runs/short/recipe.yaml"
 stays "seed: it was 1" "$SCRATCH/runs/short" steps=6
 sed -i 's/^seed: 2$/seed: 1/' "$SCRATCH/runs/short/recipe.yaml"
 sed -i 's/dog/cow/' "$rows"
+cp "$SCRATCH/runs/short/recipe.yaml" "$SCRATCH/before.yaml"
 stays "the rows of data.train are others than when the run was saved" "$SCRATCH/runs/short" steps=6
+cmp -s "$SCRATCH/before.yaml" "$SCRATCH/runs/short/recipe.yaml" && [ -d "$SCRATCH/runs/short/final" ] || fail "a refused resume changes the run"
 sed -i 's/cow/dog/' "$rows"
 goes_on "$SCRATCH/runs/short" steps=6
+stays "is a checkpoint: \`troupe resume $SCRATCH/runs/short\` resumes its run" "$SCRATCH/runs/short/checkpoints/step-000006" steps=8
+
+# Rows are others by another template too.
+echo '{"messages": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}]}' >"$SCRATCH/messages.jsonl"
+echo '{% for m in messages %}{{ m.content }}.{% endfor %}' >"$SCRATCH/own.jinja"
+sft name=templated steps=1 "data.train=[$SCRATCH/messages.jsonl]" data.batch=1 "data.chat_template=$SCRATCH/own.jinja"
+sed -i 's/content }}[.]/content }}!/' "$SCRATCH/own.jinja"
+stays "the rows of data.train or data.chat_template are others" "$SCRATCH/runs/templated" steps=2
+
+# Values of other held-out rows, or of another metric, are not compared.
+sft name=best steps=2 "data.eval=[$rows]" checkpoint.best=eval_loss
+goes_on "$SCRATCH/runs/best" steps=3 checkpoint.best=eval_mean_token_accuracy
+grep -qF "checkpoint.best is another metric: the best step so far, 2, is forgotten" "$SCRATCH/out" || fail "the best of another metric stays"
+head -n 3 "$rows" >"$SCRATCH/fewer.jsonl"
+goes_on "$SCRATCH/runs/best" steps=4 "data.eval=[$SCRATCH/fewer.jsonl]"
+grep -qF "data.eval has other rows: the best step so far, 3, is forgotten" "$SCRATCH/out" || fail "the best of other rows stays"
 
 say "models that are edited between a run and its resume are named; what is only copied, or put back, is the same"
 cp -r "$MODEL" "$SCRATCH/own"
