@@ -159,8 +159,9 @@ tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recip
     TR_TRY(controller_rows_open(&data->rows, controller_rows_files(recipe), recipe, data->tokenizer,
                                 positions, wait, err));
     if (recipe->data.eval.count > 0) {
+        // all are read in an evaluation: a bad one is better known before
         TR_TRY(controller_rows_open(&data->eval_rows, &recipe->data.eval, recipe, data->tokenizer,
-                                    positions, wait, err));
+                                    positions, true, err));
     }
     TR_TRY(check_counts(data, recipe, err));
     return controller_data_surveyed(data) ? controller_data_settle(data, recipe, err) : TR_OK;

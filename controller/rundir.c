@@ -181,10 +181,33 @@ static tr_status check_vacant(const char *path, tr_error_t *err)
                             "'%s' is not empty and holds no run; give the run another name", path);
 }
 
+/// A run can be made where nothing is yet: what is there of the path is a directory to write in.
+static tr_status check_parent(const char *path, tr_error_t *err)
+{
+    struct stat found;
+    char *parent = tr_strdup(path);
+    do { // "/" and "." are there
+        char *slash = strrchr(parent, '/');
+        if (slash == NULL) {
+            parent[0] = '.';
+        }
+        parent[slash == NULL || slash == parent ? 1 : slash - parent] = '\0';
+    } while (stat(parent, &found) != 0 && (errno == ENOENT || errno == ENOTDIR));
+    tr_status status = TR_OK;
+    if (!S_ISDIR(found.st_mode) || access(parent, W_OK | X_OK) != 0) {
+        status = tr_fail(err, TR_ERR_IO,
+                         "output: '%s' cannot be made: '%s' is no directory that "
+                         "this user can write in",
+                         path, parent);
+    }
+    free(parent);
+    return status;
+}
+
 tr_status controller_rundir_check_vacant(const tr_recipe_t *recipe, tr_error_t *err)
 {
     char *path = joined(recipe->output, recipe->name);
-    tr_status status = access(path, F_OK) == 0 ? check_vacant(path, err) : TR_OK;
+    tr_status status = access(path, F_OK) == 0 ? check_vacant(path, err) : check_parent(path, err);
     free(path);
     return status;
 }

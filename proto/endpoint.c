@@ -233,6 +233,13 @@ static tr_status load_certificate(zcert_t **certificate, const char *directory, 
 /// Refuses what would let strangers in, and says how to do it right.
 static tr_status check_reach(const char *endpoint, const char *keys, tr_error_t *err)
 {
+    // ZeroMQ would take the last 16 bits of a larger port
+    const char *port = starts(endpoint, "tcp://") ? strrchr(endpoint, ':') + 1 : "";
+    if (strstr(endpoint, "://") == NULL || strtol(port, NULL, 10) > UINT16_MAX) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "expected an address such as tcp://127.0.0.1:5555 or ipc://PATH, found '%s'",
+                       endpoint);
+    }
     if (keys == NULL && !is_local(endpoint)) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "'%s' reaches beyond this machine, which needs keys (make them with "

@@ -297,6 +297,14 @@ static void check_dpo(const whole_t *whole)
                "expected a weight for each of the %zu losses, found %zu", dpo->loss_type.count,
                dpo->loss_weights.count);
     }
+    size_t zeros = 0;
+    while (zeros < dpo->loss_weights.count && dpo->loss_weights.items[zeros] == 0.0) {
+        zeros++;
+    }
+    if (zeros > 0 && zeros == dpo->loss_weights.count) {
+        REPORT(whole, "dpo.loss_weights", "dpo.loss_weights",
+               "expected a weight other than 0: nothing would be learnt");
+    }
     // its loss has the logarithm of the smoothing
     if (tr_dpo_uses(dpo, TR_DPO_EXO_PAIR) && dpo->label_smoothing == 0) {
         REPORT(whole, "dpo.label_smoothing", "dpo.loss_type",

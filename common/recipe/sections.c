@@ -162,7 +162,7 @@ static const tr_field_t dpo[] = {
           .help = "Whether the reference, the actor's own copy, follows the policy (TR-DPO)."),
     // TR-DPO, Gorbatovski et al. 2024 (arXiv 2404.09656): 1 is its hard update, anything below the
     // soft one
-    FIELD(ref_model_mixup_alpha, TR_FIELD_REAL, "0.6", .range = &tr_range_fraction,
+    FIELD(ref_model_mixup_alpha, TR_FIELD_REAL, "0.6", .range = &tr_range_above_0_to_1,
           .readers = TR_READS_REFERENCE, .when = "sync_ref_model", .is = "true",
           .help = "Share of the policy that the reference takes over every `ref_model_sync_steps` "
                   "steps."),

@@ -193,6 +193,14 @@ refused sft "data.chat_template: no row of the data files is of the kind" data.c
 refused dpo "data.prompt_column: no row of the data files is of the kind" data.prompt_column=question
 refused ppo "generation.stop_ids: expected ids below 1024" 'generation.stop_ids=[1024]'
 
+say "a place for the run, and an address, that cannot be had"
+: >"$SCRATCH/plain"
+refused sft "output: '$SCRATCH/plain/a' cannot be made: '$SCRATCH/plain' is no directory" "output=$SCRATCH/plain"
+refused sft "network: expected an address such as tcp://127.0.0.1:5555 or ipc://PATH, found 'garbage'" network.bind=garbage
+refused sft "network: expected an address such as tcp://127.0.0.1:5555 or ipc://PATH, found 'tcp://127.0.0.1:99999'" network.bind=tcp://127.0.0.1:99999
+refused sft "holds no readable certificate" "network.keys=$SCRATCH"
+refused dpo "dpo.loss_weights: expected a weight other than 0" "dpo.loss_weights=[0]"
+
 say "data that cannot be learnt from, each mistake listed to a bound; the corrected command just runs"
 for i in $(seq 30); do
     [ $((i % 2)) = 0 ] && echo '{"text": "Once."}' || echo '{"txt": "Once."}'
