@@ -256,6 +256,10 @@ static void check_external(const whole_t *whole)
                "found %llu",
                (unsigned long long)rollout->workers, (unsigned long long)rollout->external);
     }
+    if (whole->recipe->network.weights_port > 0 && rollout->external == 0) {
+        REPORT(whole, "network.weights_port", "network.weights_port",
+               "read only where roles.rollout.external is above 0: leave it out");
+    }
 }
 
 /// What generates: prompts for the rollouts, judges for their responses.
@@ -263,6 +267,10 @@ static void check_generation(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
     check_external(whole);
+    if (recipe->ppo.target_kl > 0 && recipe->ppo.num_ppo_epochs == 1) {
+        REPORT(whole, "ppo.target_kl", "ppo.num_ppo_epochs",
+               "ends epochs early, and ppo.num_ppo_epochs is 1: leave it out");
+    }
     check_some(whole, "data.prompts", recipe->data.prompts.count, "file");
     check_some(whole, "roles.reward", recipe->roles.reward.count, "judge");
     // the losses divide logits by the temperature; `sample` may be greedy

@@ -199,6 +199,8 @@ refused sft "output: '$SCRATCH/plain/a' cannot be made: '$SCRATCH/plain' is no d
 refused sft "network: expected an address such as tcp://127.0.0.1:5555 or ipc://PATH, found 'garbage'" network.bind=garbage
 refused sft "network: expected an address such as tcp://127.0.0.1:5555 or ipc://PATH, found 'tcp://127.0.0.1:99999'" network.bind=tcp://127.0.0.1:99999
 refused sft "holds no readable certificate" "network.keys=$SCRATCH"
+refused ppo "network.weights_port: read only where roles.rollout.external is above 0" network.weights_port=7001
+refused ppo "ppo.target_kl: ends epochs early, and ppo.num_ppo_epochs is 1" ppo.target_kl=0.1 ppo.num_ppo_epochs=1
 refused dpo "dpo.loss_weights: expected a weight other than 0" "dpo.loss_weights=[0]"
 
 say "data that cannot be learnt from, each mistake listed to a bound; the corrected command just runs"

@@ -104,6 +104,7 @@ static const struct {
     {"evaluation.patience", "3", {"data.eval=[e.jsonl]", "checkpoint.best=eval_loss"}},
     {"evaluation.target", "0.5", {"data.eval=[e.jsonl]", "checkpoint.best=eval_loss"}},
     {"roles.reward", "[{regex: a}]", {NULL}},
+    {"network.weights_port", "7001", {"roles.rollout.external=1"}},
 };
 
 static char *other_whole(const tr_field_t *field)
