@@ -3,8 +3,8 @@
 
     python3 tests/golden/make_tokenizers.py DIRECTORY > tests/golden/tokenizers.json
 
-DIRECTORY is what `tests/golden/tokenizers_fetch DIRECTORY` has fetched: NAME/tokenizer.json. Checked with tokenizers 0.23.3. For each
-chunk of texts a SHA-256 of the lines "[1,2,3]\\n" of ids, without the template's tokens, and one of the texts that decoding gives for
+DIRECTORY is what `tests/golden/tokenizers_fetch DIRECTORY` has fetched: NAME/tokenizer.json. Checked with tokenizers 0.23.3, and
+transformers 5.24.0, which gives a LlamaTokenizer other steps than its file has (docs/tokenizers.md). For each chunk of texts a SHA-256 of the lines "[1,2,3]\\n" of ids, without the template's tokens, and one of the texts that decoding gives for
 them, special tokens kept, each behind its length in bytes.
 """
 
@@ -15,6 +15,7 @@ import sys
 
 import nasty_texts
 import tokenizers
+import transformers
 
 
 def hashes(tokenizer):
@@ -39,13 +40,22 @@ def hashes(tokenizer):
     return result
 
 
+def read(directory):
+    """The tokenizer of the library that stands for the directory."""
+    with open(os.path.join(directory, "tokenizer_config.json"), encoding="utf-8") as file:
+        llama = json.load(file).get("tokenizer_class") == "LlamaTokenizer"
+    if llama:
+        return transformers.AutoTokenizer.from_pretrained(directory).backend_tokenizer
+    return tokenizers.Tokenizer.from_file(os.path.join(directory, "tokenizer.json"))
+
+
 def main():
-    golden = {"tokenizers": tokenizers.__version__}
+    golden = {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__}
     for name in sorted(os.listdir(sys.argv[1])):
         path = os.path.join(sys.argv[1], name, "tokenizer.json")
         with open(path, "rb") as file:
             digest = hashlib.sha256(file.read()).hexdigest()
-        golden[name] = {"sha256": digest, **hashes(tokenizers.Tokenizer.from_file(path))}
+        golden[name] = {"sha256": digest, **hashes(read(os.path.dirname(path)))}
     json.dump(golden, sys.stdout, indent=1)
     print()
 

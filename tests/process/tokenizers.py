@@ -44,7 +44,7 @@ def main():
         golden = json.load(file)
     wrong = 0
     for name, wanted in golden.items():
-        if name == "tokenizers":
+        if name in ("tokenizers", "transformers"):  # their versions
             continue
         model = "%s/%s" % (directory, name)
         try:
