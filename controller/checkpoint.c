@@ -196,7 +196,8 @@ static void forget_best(controller_run_t *run, const json_t *state)
     const char *now = run->recipe->checkpoint.best;
     const char *then = json_string_value(json_object_get(json_object_get(state, "best"), "metric"));
     bool same_rows = has_checksum(state, "eval_files", run->eval_checksum);
-    if (run->best.step > 0 && (!same_rows || (then != NULL && now != NULL && strcmp(then, now)))) {
+    if (run->best.step > 0 &&
+        (!same_rows || (then != NULL && now != NULL && strcmp(then, now) != 0))) {
         controller_run_warn(
             run, "evaluation",
             tr_format("%s: the best step so far, %" PRIu64 ", is forgotten",
