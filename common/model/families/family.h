@@ -120,6 +120,26 @@ typedef struct family_tensor {
     family_extent_t rows, columns;
 } family_tensor_t;
 
+/// Rows of attention where each projection is a tensor, with all biases and norms that there may
+/// be. query_norm, key_norm: the extents of the norms.
+#define FAMILY_ATTENTION_TENSORS(query_norm, key_norm)                                             \
+    {"model.layers.*.self_attn.q_proj.weight", TR_WEIGHT_QKV, FAMILY_QUERIES, FAMILY_HIDDEN},      \
+        {"model.layers.*.self_attn.k_proj.weight", TR_WEIGHT_QKV, FAMILY_KEYS, FAMILY_HIDDEN},     \
+        {"model.layers.*.self_attn.v_proj.weight", TR_WEIGHT_QKV, FAMILY_KEYS, FAMILY_HIDDEN},     \
+        {"model.layers.*.self_attn.q_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR,                \
+         FAMILY_QUERIES},                                                                          \
+        {"model.layers.*.self_attn.k_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, FAMILY_KEYS},  \
+        {"model.layers.*.self_attn.v_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, FAMILY_KEYS},  \
+        {"model.layers.*.self_attn.q_norm.weight", TR_WEIGHT_QUERY_NORM, FAMILY_VECTOR,            \
+         (query_norm)},                                                                            \
+        {"model.layers.*.self_attn.k_norm.weight", TR_WEIGHT_KEY_NORM, FAMILY_VECTOR, (key_norm)}, \
+        {"model.layers.*.self_attn.o_proj.weight", TR_WEIGHT_OUTPUT, FAMILY_HIDDEN,                \
+         FAMILY_QUERIES},                                                                          \
+    {                                                                                              \
+        "model.layers.*.self_attn.o_proj.bias", TR_WEIGHT_OUTPUT_BIAS, FAMILY_VECTOR,              \
+            FAMILY_HIDDEN                                                                          \
+    }
+
 typedef struct family_tensors {
     const family_tensor_t *items; ///< [count], in the order of the flat vectors
     size_t count;

@@ -24,16 +24,7 @@ static const family_keys_t OLMO3_KEYS = {KEYS_3, sizeof KEYS_3 / sizeof *KEYS_3}
 static const family_tensor_t TENSORS[] = {
     {"model.embed_tokens.weight", TR_WEIGHT_EMBEDDING, FAMILY_VOCABULARY, FAMILY_HIDDEN},
 
-    {"model.layers.*.self_attn.q_proj.weight", TR_WEIGHT_QKV, FAMILY_QUERIES, FAMILY_HIDDEN},
-    {"model.layers.*.self_attn.k_proj.weight", TR_WEIGHT_QKV, FAMILY_KEYS, FAMILY_HIDDEN},
-    {"model.layers.*.self_attn.v_proj.weight", TR_WEIGHT_QKV, FAMILY_KEYS, FAMILY_HIDDEN},
-    {"model.layers.*.self_attn.q_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, FAMILY_QUERIES},
-    {"model.layers.*.self_attn.k_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, FAMILY_KEYS},
-    {"model.layers.*.self_attn.v_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, FAMILY_KEYS},
-    {"model.layers.*.self_attn.q_norm.weight", TR_WEIGHT_QUERY_NORM, FAMILY_VECTOR, FAMILY_QUERIES},
-    {"model.layers.*.self_attn.k_norm.weight", TR_WEIGHT_KEY_NORM, FAMILY_VECTOR, FAMILY_KEYS},
-    {"model.layers.*.self_attn.o_proj.weight", TR_WEIGHT_OUTPUT, FAMILY_HIDDEN, FAMILY_QUERIES},
-    {"model.layers.*.self_attn.o_proj.bias", TR_WEIGHT_OUTPUT_BIAS, FAMILY_VECTOR, FAMILY_HIDDEN},
+    FAMILY_ATTENTION_TENSORS(FAMILY_QUERIES, FAMILY_KEYS),
     {"model.layers.*.post_attention_layernorm.weight", TR_WEIGHT_ATTENTION_NORM, FAMILY_VECTOR,
      FAMILY_HIDDEN},
     {"model.layers.*.mlp.gate_proj.weight", TR_WEIGHT_GATE_UP, FAMILY_INTERMEDIATE, FAMILY_HIDDEN},
