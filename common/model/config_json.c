@@ -1,6 +1,6 @@
 /// config.json as we write it: the keys of the file that a model came from, and those that a run
 /// changes; or every key of the family spelled out, so that no reader's defaults matter. The table
-/// of keys is the one that config.c reads by (families/family.h).
+/// of keys is the one that config_keys.c reads by (families/family.h).
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -135,7 +135,7 @@ static json_t *token_value(int32_t id)
     return id < 0 ? json_null() : json_integer(id);
 }
 
-/// As read_eos in config.c takes it back: null, an id, or a list of several. A list of one stays
+/// As config_read_eos takes it back: null, an id, or a list of several. A list of one stays
 /// where the file had one.
 static json_t *eos_value(const tr_model_config_t *config, const json_t *old)
 {
@@ -150,11 +150,11 @@ static json_t *eos_value(const tr_model_config_t *config, const json_t *old)
     return token_value(config->eos_count == 0 ? -1 : config->eos[0]);
 }
 
-/// The reverse of read_key in config.c, kind by kind; old: what the file has, or NULL. The list of
+/// The reverse of config_read_key, kind by kind; old: what the file has, or NULL. The list of
 /// layers and a scaled rotation are carried along, never made: NULL.
 static json_t *value_of(const tr_model_config_t *config, const family_key_t *key, const json_t *old)
 {
-    // The same offsets that config.c reads into: what is written is read back.
+    // The same offsets that config_keys.c reads into: what is written is read back.
     const void *field = (const char *)config + key->offset;
     const size_t size =
         key->kind == FAMILY_SIZE || key->kind == FAMILY_WINDOW ? *(const size_t *)field : 0;

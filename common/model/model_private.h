@@ -1,5 +1,5 @@
 /// A model's insides, for the files that share them: model.c (life cycle), model_load.c (weights
-/// from files), transformer.c (passes), response.c (heads) and trainer_save.c (checkpoints).
+/// from files), pass.h (passes), response.c (heads) and trainer_save.c (checkpoints).
 #ifndef TR_MODEL_MODEL_PRIVATE_H
 #define TR_MODEL_MODEL_PRIVATE_H
 

@@ -1,9 +1,9 @@
 /// What tells one family of models from another: names, keys of config.json, tensors, features.
 ///
-/// One table (families.c); a row is in a page of its family (llama.c). config.c and config_json.c
-/// read and write by the keys, layout.c lays the tensors out, and the passes (transformer.c) ask
-/// the layout for weights by their kind and the config for features. Nothing else may depend on the
-/// family. For common/model alone; everyone else sees a tr_model_config_t.
+/// One table (families.c); a row is in a page of its family (llama.c). config_keys.c and
+/// config_json.c read and write by the keys, layout.c lays the tensors out, and the passes (pass.h)
+/// ask the layout for weights by their kind and the config for features. Nothing else may depend on
+/// the family. For common/model alone; everyone else sees a tr_model_config_t.
 #ifndef TR_MODEL_FAMILY_H
 #define TR_MODEL_FAMILY_H
 

@@ -1,0 +1,243 @@
+/// A key of config.json into its field, by its row of a family's table (families/family.h).
+#include <string.h>
+
+#include "common/hf/json_file.h"
+#include "common/model/config_source.h"
+
+const json_t *config_value(const source_t *source, const char *key)
+{
+    const json_t *value = json_object_get(source->object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+tr_status config_refuse(const source_t *source, tr_status status, const char *key,
+                        const char *expected)
+{
+    // What the file has is cut to fit: it may be a long list.
+    char found[80];
+    const json_t *value = json_object_get(source->object, key);
+    return tr_fail(source->err, status, "%s: %s%s: expected %s, found %s", source->path,
+                   source->prefix, key, expected, tr_json_describe(found, sizeof found, value));
+}
+
+tr_status config_unsupported(const source_t *source, const char *key, const char *expected)
+{
+    return config_refuse(source, TR_ERR_UNSUPPORTED, key, expected);
+}
+
+bool config_is_text(const json_t *value, const char *text)
+{
+    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
+/// A size is a whole number from 1; its bounds are far below 2^53, where doubles are exact.
+tr_status config_read_number(double *out, const source_t *source, const family_key_t *key)
+{
+    const json_t *value = config_value(source, key->name);
+    const bool size = key->kind == FAMILY_SIZE || key->kind == FAMILY_WINDOW;
+    // null counts as missing, as transformers writes it for an option that is not set; for a window
+    // it is a value of its own.
+    if (value == NULL && !key->needed) {
+        const bool none = (key->kind == FAMILY_WINDOW || key->kind == FAMILY_CAP) &&
+                          json_object_get(source->object, key->name) != NULL;
+        *out = none ? 0.0 : key->fallback;
+        return TR_OK;
+    }
+    double number = json_number_value(value), lowest = size ? 1.0 : key->lowest;
+    bool right = size ? json_is_integer(value) : json_is_number(value);
+    if (!right || !(number >= lowest && number <= key->highest)) {
+        char expected[64];
+        snprintf(expected, sizeof expected,
+                 size ? "a whole number from %.0f to %.0f" : "a number from %g to %g", lowest,
+                 key->highest);
+        return config_refuse(source, TR_ERR_FORMAT, key->name, expected);
+    }
+    *out = number;
+    return TR_OK;
+}
+
+static tr_status read_bool(bool *out, const source_t *source, const family_key_t *key)
+{
+    const json_t *value = config_value(source, key->name);
+    // 0 and 1 are refused too: they are numbers.
+    if (value != NULL && !json_is_boolean(value)) {
+        return config_refuse(source, TR_ERR_FORMAT, key->name, "true or false");
+    }
+    *out = value != NULL ? json_is_true(value) : key->fallback != 0.0;
+    return TR_OK;
+}
+
+/// A list with an entry for each layer, those of `in` being in the set and those of `out` not.
+static tr_status read_layers(tr_layer_set_t *set, const tr_model_config_t *config,
+                             const source_t *source, const family_key_t *key, const json_t *in,
+                             const json_t *out, const char *expected)
+{
+    const json_t *list = config_value(source, key->name);
+    // SmolLM3's list may be longer than the model.
+    if (!json_is_array(list) || json_array_size(list) < config->layers) {
+        return config_refuse(source, TR_ERR_FORMAT, key->name, expected);
+    }
+    *set = (tr_layer_set_t){0};
+    for (size_t i = 0; i < config->layers; i++) {
+        const json_t *entry = json_array_get(list, i);
+        if (json_equal(entry, in)) {
+            set->bits[i / 64] |= (uint64_t)1 << (i % 64);
+        } else if (!json_equal(entry, out)) {
+            return config_unsupported(source, key->name, expected);
+        }
+    }
+    return TR_OK;
+}
+
+/// The layers by their list, or by what config says of a model without one.
+static tr_status read_sliding(tr_model_config_t *config, const source_t *source,
+                              const family_key_t *key)
+{
+    if (config_value(source, key->name) == NULL) {
+        return TR_OK;
+    }
+    json_t *in = json_string("sliding_attention"), *out = json_string("full_attention");
+    tr_status status =
+        read_layers(&config->sliding, config, source, key, in, out,
+                    "\"sliding_attention\" or \"full_attention\" for each of num_hidden_layers");
+    json_decref(in);
+    json_decref(out);
+    // The list goes before what says where a model without one slides.
+    config->full_every = 0;
+    return status;
+}
+
+static tr_status read_rotated(tr_model_config_t *config, const source_t *source,
+                              const family_key_t *key)
+{
+    if (config_value(source, key->name) == NULL) {
+        return TR_OK;
+    }
+    json_t *in = json_integer(0), *out = json_integer(1);
+    tr_status status = read_layers(&config->unrotated, config, source, key, in, out,
+                                   "0 or 1 for each of num_hidden_layers");
+    json_decref(in);
+    json_decref(out);
+    config->unrotated_every = 0;
+    return status;
+}
+
+tr_status config_read_token(int32_t *out, const source_t *source, const char *key,
+                            size_t vocabulary)
+{
+    const json_t *value = json_object_get(source->object, key);
+    if (value == NULL) {
+        return TR_OK;
+    }
+    // transformers writes null for no token; older files have a pad_token_id of -1.
+    json_int_t id = json_is_null(value) ? -1 : json_integer_value(value);
+    if ((!json_is_null(value) && !json_is_integer(value)) || id < -1 ||
+        id >= (json_int_t)vocabulary) {
+        return config_refuse(source, TR_ERR_FORMAT, key, "a token id below vocab_size, or null");
+    }
+    *out = (int32_t)id;
+    return TR_OK;
+}
+
+/// One more id at which generation stops; the list is the config's, and in the file's order.
+static tr_status append_eos(tr_model_config_t *config, const source_t *source, const json_t *value)
+{
+    json_int_t id = json_integer_value(value);
+    // An id that the model never gives would let responses run to their limit.
+    if (!json_is_integer(value) || id < 0 || id >= (json_int_t)config->vocabulary) {
+        return config_refuse(source, TR_ERR_FORMAT, "eos_token_id",
+                             "token ids below vocab_size, or null");
+    }
+    // The list is kept by value in the config.
+    if (config->eos_count == TR_MODEL_EOS_LIMIT) {
+        return config_unsupported(source, "eos_token_id", "at most 256 token ids");
+    }
+    config->eos[config->eos_count++] = (int32_t)id;
+    return TR_OK;
+}
+
+tr_status config_read_eos(tr_model_config_t *config, const source_t *source)
+{
+    const json_t *value = json_object_get(source->object, "eos_token_id");
+    if (value == NULL) {
+        return TR_OK;
+    }
+    config->eos_count = 0;
+    // Nothing is left of the default, or of config.json's list.
+    memset(config->eos, 0, sizeof config->eos);
+    if (json_is_null(value)) {
+        return TR_OK;
+    }
+    // One id or several: transformers takes both.
+    if (!json_is_array(value)) {
+        return append_eos(config, source, value);
+    }
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        TR_TRY(append_eos(config, source, json_array_get(value, i)));
+    }
+    return TR_OK;
+}
+
+tr_status config_check_only(const source_t *source, const family_key_t *key)
+{
+    const json_t *value = config_value(source, key->name);
+    // The table has JSON text, so that one row serves reading, refusing and writing.
+    json_t *only = json_loads(key->only, JSON_DECODE_ANY, NULL);
+    bool same = json_is_number(only) && json_is_number(value) // 1 and 1.0 are one number
+                    ? json_number_value(value) == json_number_value(only)
+                    : json_equal(value, only);
+    // A number where a truth value belongs is a malformed file, not a missing feature.
+    bool odd = json_is_boolean(only) && !json_is_boolean(value);
+    json_decref(only);
+    if (value == NULL || same) {
+        return TR_OK;
+    }
+    return odd ? config_refuse(source, TR_ERR_FORMAT, key->name, "true or false")
+               : config_unsupported(source, key->name,
+                                    key->expected != NULL ? key->expected : key->only);
+}
+
+tr_status config_read_key(tr_model_config_t *config, const source_t *source,
+                          const family_key_t *key)
+{
+    void *field = (char *)config + key->offset;
+    const int32_t id = (int32_t)key->fallback;
+    // Llama's defaults, 1 and 2, are ids of its own vocabulary: a smaller one may lack them.
+    const bool small = id >= (int32_t)config->vocabulary; // a default id that this vocabulary lacks
+    double number;
+    switch (key->kind) {
+    case FAMILY_SIZE:
+    case FAMILY_WINDOW:
+        TR_TRY(config_read_number(&number, source, key));
+        *(size_t *)field = (size_t)number;
+        return TR_OK;
+    case FAMILY_REAL: return config_read_number(field, source, key);
+    case FAMILY_FLOAT:
+    case FAMILY_CAP:
+        TR_TRY(config_read_number(&number, source, key));
+        *(float *)field = (float)number;
+        return TR_OK;
+    case FAMILY_BOOL: return read_bool(field, source, key);
+    // The default is set first: a missing key leaves it, null replaces it by -1.
+    case FAMILY_TOKEN:
+        *(int32_t *)field = small ? -1 : id;
+        return config_read_token(field, source, key->name, config->vocabulary);
+    case FAMILY_EOS:
+        config->eos[0] = id;
+        config->eos_count = small ? 0 : 1;
+        return config_read_eos(config, source);
+    case FAMILY_ROPE: return config_read_rope(config, source, key);
+    case FAMILY_SLIDING: return read_sliding(config, source, key);
+    case FAMILY_ROTATED: return read_rotated(config, source, key);
+    default: return config_check_only(source, key);
+    }
+}
+
+tr_status config_read_keys(tr_model_config_t *config, const source_t *source,
+                           const family_keys_t *keys)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        TR_TRY(config_read_key(config, source, &keys->items[i]));
+    }
+    return TR_OK;
+}

@@ -1,0 +1,115 @@
+/// A pass over the layers of a model, for the files that share it: transformer.c says which layers
+/// in which order, block_attention.c and block_mlp.c are the two halves of a layer, and pass.c is
+/// what both halves do.
+#ifndef TR_MODEL_PASS_H
+#define TR_MODEL_PASS_H
+
+#include "common/model/model_private.h"
+
+struct tr_cache {
+    tr_backend_t *backend;
+    tr_buffer_t *buffer;
+    /// Keys and values of all sequences that are being decoded, in pages (Kwon et al. 2023,
+    /// PagedAttention).
+    tr_kv_t kv[]; ///< [layers]
+};
+
+/// The model and its batch, with the sizes that shapes below are made of.
+typedef struct pass {
+    tr_model_t *model;
+    const tr_ops_t *ops;
+    tr_queue_t *queue;
+    tr_arena_t *arena;
+    const tr_batch_t *batch;
+    tr_norm_t norm;
+    float embedding_scale, residual_scale, logit_scale; ///< 1: none
+    /// Where what is added to the residual stream is normed or scaled before: what is added, [T,
+    /// H], and the norm's rstd, [T].
+    tr_tensor_t branch, branch_rstd;
+    size_t T, H, Q, W, F; ///< tokens, hidden, query width, qkv width, intermediate
+} pass_t;
+
+/// What one layer keeps for its backward pass: its input, and what each half keeps.
+typedef struct layer_activations {
+    tr_tensor_t input; ///< [T, H] residual stream before attention
+    tr_tensor_t rstd;  ///< [T]
+    tr_tensor_t raw;   ///< [T, (Hq+2Hk)*D] before the norms of queries and keys; qkv without them
+    tr_tensor_t qk_rstd[2]; ///< [T, groups] of these norms
+    tr_tensor_t qkv;        ///< [T, (Hq+2Hk)*D] after rotation
+    tr_tensor_t attention;  ///< [T, Hq*D]
+    tr_tensor_t lse;        ///< [T, Hq]
+    tr_kv_t kv;
+    // Both norms are computed again from the stream and rstd is kept: [T] floats instead of [T, H].
+    tr_tensor_t middle;      ///< [T, H] residual stream before the MLP
+    tr_tensor_t middle_rstd; ///< [T]
+    tr_tensor_t gate_up;     ///< [T, 2F]
+} layer_activations_t;
+
+/// What all layers share. The backward pass has all of it, the forward pass the first line.
+typedef struct scratch {
+    tr_tensor_t norm, mlp; ///< [T, H], [T, F]
+    tr_tensor_t dnorm, dmlp;
+    tr_tensor_t dgate_up;   ///< [T, 2F]
+    tr_tensor_t dattention; ///< [T, Hq*D]
+    tr_tensor_t dqkv;       ///< [T, (Hq+2Hk)*D]
+    tr_tensor_t unused;     ///< [T] rstd again
+    tr_tensor_t dbranch[2]; ///< [T, H] where branches are normed or scaled
+} scratch_t;
+
+pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena);
+/// For all layers of a backward pass.
+scratch_t pass_scratch(const pass_t *p);
+
+/// A tensor of the arena: [real], what has a number an element of a layer; or f32, what has a
+/// number a row.
+tr_tensor_t pass_reals(const pass_t *p, size_t rows, size_t columns);
+tr_tensor_t pass_floats(const pass_t *p, size_t rows, size_t columns);
+
+/// Whether a segment has a weight of the kind.
+bool pass_has(const pass_t *p, size_t segment, tr_weight_kind_t kind);
+/// A norm's weight.
+tr_tensor_t pass_vector(const pass_t *p, size_t segment, tr_weight_kind_t kind);
+/// Where a norm's gradient is added: [columns of its weight].
+tr_tensor_t pass_vector_gradient(const pass_t *p, size_t segment, tr_weight_kind_t kind,
+                                 const tr_gradient_t *gradient);
+
+/// x, or what the layer's norm of this kind makes of it, in `norm`. rstd: [T], written.
+tr_tensor_t pass_normed(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t norm,
+                        tr_tensor_t rstd, tr_tensor_t x);
+/// dx += the gradient of pass_normed, given dy.
+void pass_normed_backward(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t dx,
+                          tr_tensor_t dy, tr_tensor_t x, tr_tensor_t rstd,
+                          const tr_gradient_t *gradient);
+
+/// stream += W x, normed and scaled where the model has that. projection: W; kind: the norm's;
+/// norm: [T, H] scratch.
+void pass_add_branch(const pass_t *p, size_t segment, tr_weight_kind_t projection,
+                     tr_weight_kind_t kind, tr_tensor_t stream, tr_tensor_t x, tr_tensor_t norm);
+/// The gradient of W x in pass_add_branch, given that of the stream.
+tr_tensor_t pass_branch_backward(const pass_t *p, size_t segment, tr_weight_kind_t projection,
+                                 tr_weight_kind_t kind, tr_tensor_t dstream, tr_tensor_t x,
+                                 const tr_gradient_t *gradient, const scratch_t *s);
+
+// The halves of a layer. `tensors`: what the layer keeps, of the arena. `forward` of attention:
+// middle = input + attention; of the MLP: output = middle + MLP. mlp_activate: the part of the
+// latter that the backward pass reads. `backward`: dstream is the gradient of what forward gave on
+// entry, and of what it took on return; operators run in the reverse order, each weight's gradient
+// before that of what it multiplied.
+
+void attention_tensors(const pass_t *p, layer_activations_t *a);
+void attention_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                       const scratch_t *s);
+void attention_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                        tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s);
+/// Keys and values of a batch of whole sequences: pages that the batch numbered itself.
+tr_kv_t attention_fresh_kv(const pass_t *p);
+
+void mlp_tensors(const pass_t *p, layer_activations_t *a);
+void mlp_activate(const pass_t *p, size_t segment, const layer_activations_t *a,
+                  const scratch_t *s);
+void mlp_forward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t output,
+                 const scratch_t *s);
+void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                  tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s);
+
+#endif
