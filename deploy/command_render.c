@@ -129,7 +129,7 @@ int command_render(int argc, char **argv)
         {0}};
     command_line_t line = {.options = options,
                            .words_doc = "FILE...",
-                           .doc = "Print what the conversations of JSONL files become.",
+                           .doc = "Print what the conversations of data files become.",
                            .missing = "a file of rows is missing",
                            .most = 1024};
     tr_error_t err = {0};

@@ -243,7 +243,7 @@ int command_sample(int argc, char **argv)
 {
     static const struct argp_option table[] = {
         {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
-        {"prompts", 'p', "FILE", 0, "JSONL file with a column `prompt`; may be given again", 0},
+        {"prompts", 'p', "FILE", 0, "data file with a column `prompt`; may be given again", 0},
         {"judge", 'J', "ENTRY", 0,
          "The judge, as an entry of roles.reward in a recipe, such as 'model: runs/rm/final' or "
          "'exec: [python3, judge.py]'; may be given again: scores add up",

@@ -2,7 +2,7 @@
 ///
 ///     files --reader.h--> columns --kinds.h--> texts and conversations --sequence.h--> tokens
 ///
-/// Memory is 16 bytes a row, and the first batch is there as soon as the rows are found, however
+/// Memory is 24 bytes a row, and the first batch is there as soon as the rows are found, however
 /// large the files are. Every row is read once besides (survey.h), so that a bad one is named soon,
 /// and not where a run meets it after hours.
 #ifndef TR_DATA_CORPUS_H

@@ -1,15 +1,16 @@
 // Which reader takes a file: the table of formats, and how a file is matched against it. The
-// formats themselves are files of their own (jsonl.c); the rows they find are kept by dataset.c.
+// formats themselves are files of their own (json.c); the rows they find are kept by dataset.c.
 #include "common/data/reader.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-// The first row that takes a file reads it, so formats with a name or a magic stand before JSON
-// Lines, which takes whatever is left: its files have all sorts of names.
-static const tr_reader_t *const READERS[] = {&tr_reader_jsonl};
+// The first row that takes a file reads it, so formats with a name or a magic stand before JSON,
+// which takes whatever is left: its files have all sorts of names.
+static const tr_reader_t *const READERS[] = {&tr_reader_json};
 
 static bool ends_with(const char *text, const char *suffix)
 {
@@ -17,20 +18,21 @@ static bool ends_with(const char *text, const char *suffix)
     return n <= length && strcmp(text + length - n, suffix) == 0;
 }
 
-/// Whether the file's first bytes are the magic. A file that cannot be opened has no bytes: the
-/// reader that takes it then says why.
+/// Whether the file's first bytes are the magic. A file that cannot be opened has no bytes (the
+/// reader that takes it then says why), and a pipe none either: what is read of it is gone.
 static bool begins_with(const char *path, const char *magic)
 {
     // A name may lie, the first bytes do not; but a format without a magic can only go by its name.
     char start[16] = "";
     size_t n = strlen(magic);
+    struct stat found;
     TR_ASSERT(n <= sizeof start, "a magic of %zu bytes", n);
-    FILE *file = fopen(path, "rbe");
-    size_t found = file != NULL ? fread(start, 1, n, file) : 0;
+    FILE *file = stat(path, &found) == 0 && S_ISREG(found.st_mode) ? fopen(path, "rbe") : NULL;
+    size_t length = file != NULL ? fread(start, 1, n, file) : 0;
     if (file != NULL) {
         fclose(file);
     }
-    return found == n && memcmp(start, magic, n) == 0;
+    return length == n && memcmp(start, magic, n) == 0;
 }
 
 const tr_reader_t *tr_reader_find(const tr_reader_t *const *readers, size_t count, const char *path)

@@ -36,7 +36,7 @@ struct tr_reader {
     /// caller's. TR_ERR_FORMAT for a bad row, without its place; TR_ERR_IO where the file is no
     /// longer what it was when it was opened.
     tr_status (*read)(json_t **columns, const tr_data_file_t *file, size_t row, tr_error_t *err);
-    /// Of a row: from 1 (of a file without lines: the row).
+    /// Of a row: from 1 (of a file without lines, or with one: the row).
     size_t (*line)(const tr_data_file_t *file, size_t row);
     void (*close)(tr_data_file_t *file);
 };
@@ -52,10 +52,9 @@ void tr_data_file_close(tr_data_file_t **file);
 
 // The readers of the table
 
-/// JSON Lines, plain or gzipped: a JSON object a line; blank lines are passed over, and so is a
-/// byte order mark. Bad rows: malformed JSON, a column that comes twice, no object, invalid UTF-8.
-/// What cannot be read at any place (gzipped, a pipe) is copied to an unnamed file in $TMPDIR, or
-/// /var/tmp.
-extern const tr_reader_t tr_reader_jsonl;
+/// JSON, plain or packed (unpack.h): JSON Lines, an object a line, or one array of objects. Blank
+/// lines are passed over, and so is a byte order mark. Bad rows: malformed JSON, a column that
+/// comes twice, no object, invalid UTF-8. TR_ERR_FORMAT for an array that has no end.
+extern const tr_reader_t tr_reader_json;
 
 #endif

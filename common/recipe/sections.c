@@ -69,17 +69,16 @@ static const tr_field_t run[] = {
 // train on.
 static const tr_field_t data[] = {
     FIELD(prompts, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_PROMPTS,
-          .help = "JSONL files of prompts, for algorithms that generate: `ppo`, `online_dpo`, "
+          .help = "Files of prompts, for algorithms that generate: `ppo`, `online_dpo`, "
                   "`rejection_sampling`, `sample`."),
     FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
-          .help = "JSONL files, plain or gzipped: texts (`sft`), pairs (`reward`, `dpo`), or "
-                  "labelled completions (`kto`)."),
+          .help = "Files of texts (`sft`), pairs (`reward`, `dpo`), or labelled completions "
+                  "(`kto`)."),
     FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_OPTIMIZER,
           .may_change = true,
-          .help =
-              "JSONL files of held-out rows (`eval_loss` and the other metrics), or of held-out "
-              "prompts, which get responses and scores (`eval_objective/scores`, ...); section "
-              "`evaluation` says when."),
+          .help = "Files of held-out rows (`eval_loss` and the other metrics), or of held-out "
+                  "prompts, which get responses and scores (`eval_objective/scores`, ...); section "
+                  "`evaluation` says when."),
     FIELD(batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
           .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
     FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .rows = TR_ROWS_PROMPT,

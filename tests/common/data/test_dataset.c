@@ -99,7 +99,7 @@ Test(dataset, a_bad_row_is_named_by_file_and_line)
         {"{\"prompt\": \"a\\u0000b\"}", "malformed JSON"},
         {"{\"prompt\": \"\\ud800\"}", "malformed JSON"},
         {"[\"x\"]", "expected a JSON object"},
-        {"{\"prompt\": \"a\xC3(\"}", "invalid UTF-8 at byte 14 of the line (0xC3)"},
+        {"{\"prompt\": \"a\xC3(\"}", "invalid UTF-8 at byte 14 of the row (0xC3)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *path, *text = tr_format("{\"prompt\": \"fine\"}\n%s\n", cases[i].row);

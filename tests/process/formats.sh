@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The same rows in files of each format train to the same bytes as in JSON Lines. The files are those of tests/golden/data.py.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+[ -z "${TROUPE_TEST_BRIEF:-}" ] || shallow_model
+
+cat >"$SCRATCH/recipe.yaml" <<RECIPE
+name: lines
+algorithm: sft
+seed: 5
+steps: 2
+model: $MODEL
+output: $SCRATCH
+data: {batch: 8, chat_template: chatml}
+sft: {max_length: 64}
+RECIPE
+
+run()
+{
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$1" "data.train=[$PWD/tests/golden/data/$2]" >"$SCRATCH/$1.out" 2>&1 ||
+        fail "$2: $(tail -n 1 "$SCRATCH/$1.out")"
+}
+
+run lines train.jsonl
+for file in train_array.json train.jsonl.zst; do
+    run "$file" "$file"
+    same "$SCRATCH/lines" "$SCRATCH/$file" "$file"
+done
