@@ -116,21 +116,12 @@ static void repair(char *text)
     }
 }
 
-tr_status tr_json_read(json_t **root, const char *path, bool optional, tr_error_t *err)
+tr_status tr_json_parse(json_t **root, char *text, size_t length, const char *path, tr_error_t *err)
 {
-    *root = NULL;
-    // A file that is there and cannot be read is an error, whether it is optional or not.
-    if (optional && access(path, F_OK) != 0) {
-        return TR_OK;
-    }
-    char *text = NULL;
-    size_t length = 0;
-    TR_TRY(tr_file_read(&text, &length, path, FILE_LIMIT, err));
     repair(text);
     json_error_t cause;
     // A token's text may hold NUL bytes, which Jansson refuses otherwise.
     *root = json_loadb(text, length, JSON_ALLOW_NUL, &cause);
-    free(text);
     if (*root == NULL) {
         return tr_fail(err, TR_ERR_FORMAT, "%s:%d: malformed JSON: %s", path, cause.line,
                        cause.text);
@@ -141,6 +132,21 @@ tr_status tr_json_read(json_t **root, const char *path, bool optional, tr_error_
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a JSON object", path);
     }
     return TR_OK;
+}
+
+tr_status tr_json_read(json_t **root, const char *path, bool optional, tr_error_t *err)
+{
+    *root = NULL;
+    // A file that is there and cannot be read is an error, whether it is optional or not.
+    if (optional && access(path, F_OK) != 0) {
+        return TR_OK;
+    }
+    char *text = NULL;
+    size_t length = 0;
+    TR_TRY(tr_file_read(&text, &length, path, FILE_LIMIT, err));
+    tr_status status = tr_json_parse(root, text, length, path, err);
+    free(text);
+    return status;
 }
 
 const char *tr_json_string(const json_t *object, const char *key, const char *fallback)

@@ -13,6 +13,10 @@
 /// there is no such file. TR_ERR_IO; TR_ERR_FORMAT with file and line.
 tr_status tr_json_read(json_t **root, const char *path, bool optional, tr_error_t *err);
 
+/// The same of a text that was read from path: [length], NUL terminated; it is changed.
+tr_status tr_json_parse(json_t **root, char *text, size_t length, const char *path,
+                        tr_error_t *err);
+
 /// The string or truth value at a key of an object; the fallback where there is none.
 const char *tr_json_string(const json_t *object, const char *key, const char *fallback);
 bool tr_json_flag(const json_t *object, const char *key, bool fallback);

@@ -9,11 +9,13 @@
 
 // tokenizer.json
 
-static tr_status parse(tr_tokenizer_t *tokenizer, const json_t *root, tr_error_t *err)
+static tr_status parse(tr_tokenizer_t *tokenizer, const tr_tokenizer_source_t *source,
+                       tr_error_t *err)
 {
+    const json_t *root = source->root;
     // "truncation" and "padding" are what a padded call left there: they would cut or fill every
     // text, but batches here are ragged, and cut by the recipe's limits.
-    TR_TRY(tr_tokenizer_parse_model(tokenizer, json_object_get(root, "model"), err));
+    TR_TRY(tr_tokenizer_parse_model(tokenizer, source, err));
     TR_TRY(tr_tokenizer_parse_pipeline(tokenizer, root, err));
     return tr_tokenizer_parse_added(tokenizer, json_object_get(root, "added_tokens"), err);
 }
@@ -71,14 +73,14 @@ tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directo
 {
     *tokenizer = NULL;
     char *path = tr_format("%s/tokenizer.json", model_directory);
-    json_t *root = NULL;
+    tr_tokenizer_source_t source = {0};
     tr_tokenizer_t *made = NULL;
     tr_status status = TR_OK;
-    TR_TRY_GOTO(tr_json_read(&root, path, false, err), done);
-    TR_TRY_GOTO(tr_tokenizer_apply_class(root, model_directory, err), done);
+    TR_TRY_GOTO(tr_tokenizer_source_read_json(&source, path, err), done);
+    TR_TRY_GOTO(tr_tokenizer_apply_class(source.root, model_directory, err), done);
     made = tr_tokenizer_empty();
     // Sentences of the parts name a key; the file is named here, for all of them.
-    status = parse(made, root, err);
+    status = parse(made, &source, err);
     if (status != TR_OK) {
         tr_error_prefix(err, "%s", path);
         goto done;
@@ -88,7 +90,7 @@ tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directo
     made = NULL;
 done:
     tr_tokenizer_destroy(&made);
-    json_decref(root);
+    tr_tokenizer_source_release(&source);
     free(path);
     return status;
 }

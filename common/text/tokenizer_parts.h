@@ -12,6 +12,7 @@
 #include "common/text/bpe.h"
 #include "common/text/pattern.h"
 #include "common/text/tokenizer.h"
+#include "common/text/tokenizer_source.h"
 #include "common/text/unigram.h"
 
 typedef struct tr_text_stage tr_text_stage_t;
@@ -141,8 +142,9 @@ int32_t tr_tokenizer_parse_id(const json_t *value);
 /// the directory names (tokenizer_class.c). TR_ERR_IO, TR_ERR_FORMAT of the files that it reads.
 tr_status tr_tokenizer_apply_class(json_t *root, const char *directory, tr_error_t *err);
 
-/// "model" of tokenizer.json.
-tr_status tr_tokenizer_parse_model(tr_tokenizer_t *tokenizer, const json_t *model, tr_error_t *err);
+/// "model" of tokenizer.json, and its tables.
+tr_status tr_tokenizer_parse_model(tr_tokenizer_t *tokenizer, const tr_tokenizer_source_t *source,
+                                   tr_error_t *err);
 
 /// The parts "normalizer", "pre_tokenizer", "post_processor" and "decoder" of tokenizer.json.
 tr_status tr_tokenizer_parse_pipeline(tr_tokenizer_t *tokenizer, const json_t *root,

@@ -20,8 +20,8 @@ void tr_vocab_add(tr_vocab_t *vocab, const char *text, size_t length, int32_t id
 /// The id of a string, -1 if it is not there.
 int32_t tr_vocab_find(const tr_vocab_t *vocab, const char *text, size_t length);
 
-/// The string of an id, NUL terminated, the vocabulary's; NULL if there is none. length may be
-/// NULL.
+/// The string of an id, NUL terminated, the vocabulary's until the next one is added; NULL if there
+/// is none. length may be NULL.
 const char *tr_vocab_text(size_t *length, const tr_vocab_t *vocab, int32_t id);
 
 /// Bytes of the longest string.

@@ -28,32 +28,44 @@ static const parts_t VALID = {"",
                               "[\"a b\",[\"ab\",\"c\"]]",
                               "[]"};
 
-static char *directory_with(const parts_t *parts)
+/// A new directory with this tokenizer.json.
+static char *directory_of(const char *text)
 {
     char *directory = tr_strdup("/tmp/troupe-test-tokenizer-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
     char *path = tr_format("%s/tokenizer.json", directory);
+    tr_error_t err = {0};
+    cr_assert_eq(tr_file_write_atomic(path, text, strlen(text), &err), TR_OK, "%s", err.text);
+    free(path);
+    return directory;
+}
+
+static char *directory_with(const parts_t *parts)
+{
     char *text = tr_format(
         "{%s\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":%s,"
         "\"added_tokens\":%s,\"model\":{%s\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4,"
         "\"_\":5,\"?\":6},\"merges\":%s}}",
         parts->extra, parts->normalizer, parts->pre_tokenizer, parts->post_processor,
         parts->decoder, parts->added, parts->model, parts->merges);
-    tr_error_t err = {0};
-    cr_assert_eq(tr_file_write_atomic(path, text, strlen(text), &err), TR_OK, "%s", err.text);
+    char *directory = directory_of(text);
     free(text);
-    free(path);
     return directory;
 }
 
-static tr_status load(tr_tokenizer_t **tokenizer, const parts_t *parts, tr_error_t *err)
+/// Loads the directory, which is removed.
+static tr_status load_from(tr_tokenizer_t **tokenizer, char *directory, tr_error_t *err)
 {
-    char *directory = directory_with(parts);
     tr_status status = tr_tokenizer_new(tokenizer, directory, err);
     tr_error_t cleanup = {0};
     cr_assert_eq(tr_directory_remove(directory, &cleanup), TR_OK, "%s", cleanup.text);
     free(directory);
     return status;
+}
+
+static tr_status load(tr_tokenizer_t **tokenizer, const parts_t *parts, tr_error_t *err)
+{
+    return load_from(tokenizer, directory_with(parts), err);
 }
 
 static void expect_refused(const parts_t *parts, tr_status wanted, const char *name)
@@ -210,6 +222,71 @@ Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
         parts_t parts = VALID;
         memcpy((unsigned char *)&parts + cases[i].part, &cases[i].json, sizeof cases[i].json);
         expect_refused(&parts, TR_ERR_UNSUPPORTED, cases[i].name);
+    }
+}
+
+Test(tokenizer_files, the_vocabulary_is_read_as_json_has_it)
+{
+    static const char file[] =
+        "\t{ \"decoder\" : "
+        "{\"type\":\"Fuse\"},\n\"x\":[\"}]\\\"\",{\"vocab\":{\"y\":8}},1.5e3,null],\r"
+        "\"model\":\n{\"merges\":[ [\"\\u0061\" , \"\\ud83d\\uDE00\"] ,\"\\u4f60 a\"], \"z\":{},"
+        "\"vocab\" : { \"a\" : 0 "
+        ",\"\\uD83D\\uDE00\":1,\"\\\"\\\\\\/\\b\\f\\n\\r\\t\":2,\"\\u0000\":3,"
+        "\"a\\ud83d\\ude00\":4,\"\xE4\xBD\xA0\":5,\"\\ud800x\":6,\"\\u4F60a\":7}}}";
+    static const struct {
+        const char *text;
+        int32_t id;
+    } tokens[] = {{"\xF0\x9F\x98\x80", 1}, {"\"\\/\b\f\n\r\t", 2}, {"a\xF0\x9F\x98\x80", 4},
+                  {"\xE4\xBD\xA0", 5},     {"\xEF\xBF\xBDx", 6},   {"y", -1}};
+    tr_tokenizer_t *tokenizer = NULL;
+    tr_error_t err = {0};
+    cr_assert_eq(load_from(&tokenizer, directory_of(file), &err), TR_OK, "%s", err.text);
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+        cr_assert_eq(tr_tokenizer_id(tokenizer, tokens[i].text), tokens[i].id, "token %zu", i);
+    }
+    int32_t *ids = NULL;
+    size_t count = 0;
+    cr_assert_eq(tr_tokenizer_encode(&ids, &count, tokenizer,
+                                     "\0a\xF0\x9F\x98\x80\xE4\xBD\xA0"
+                                     "a",
+                                     10, 0, &err),
+                 TR_OK);
+    cr_assert_eq(count, 3);
+    cr_assert(ids[0] == 3 && ids[1] == 4 && ids[2] == 7);
+    free(ids);
+    tr_tokenizer_destroy(&tokenizer);
+}
+
+Test(tokenizer_files, tables_of_another_shape_are_refused)
+{
+    static const struct {
+        const char *model, *said;
+    } cases[] = {
+        {"{\"vocab\":{\"a\":0", "malformed JSON"},
+        {"{\"vocab\":{\"a\":0},\"merges\":[", "malformed JSON"},
+        {"{\"vocab\":{\"\\x\":0},\"merges\":[]}", "malformed JSON"},
+        {"{\"vocab\":{\"\\u12\":0},\"merges\":[]}", "malformed JSON"},
+        {"{\"vocab\":{\"\xFF\":0},\"merges\":[]}", "malformed JSON"},
+        {"{\"vocab\":{\"a\":-1},\"merges\":[]}", "'a' has no id"},
+        {"{\"vocab\":{\"a\":1.0},\"merges\":[]}", "'a' has no id"},
+        {"{\"vocab\":{\"a\":16777216},\"merges\":[]}", "'a' has no id"},
+        {"{\"vocab\":{\"a\":99999999999999999999},\"merges\":[]}", "'a' has no id"},
+        {"{\"vocab\":3,\"merges\":[]}", "model.vocab"},
+        {"{\"vocab\":{},\"merges\":[]}", "model.vocab"},
+        {"{\"vocab\":[[\"a\"]]}", "model.vocab"},
+        {"{\"vocab\":{\"a\":0}}", "model.merges"},
+        {"{\"type\":\"Unigram\",\"unk_id\":1,\"vocab\":[[\"a\",-1.5]]}", "model.unk_id"},
+        {"[]", "model: expected an object"},
+        {"{\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}", "model.merges[0]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *file = tr_format("{\"decoder\":{\"type\":\"Fuse\"},\"model\":%s}", cases[i].model);
+        tr_tokenizer_t *tokenizer = NULL;
+        tr_error_t err = {0};
+        cr_expect_eq(load_from(&tokenizer, directory_of(file), &err), TR_ERR_FORMAT, "%s", file);
+        cr_expect_not_null(strstr(err.text, cases[i].said), "%s: %s", file, err.text);
+        free(file);
     }
 }
 
