@@ -156,13 +156,18 @@ tr_status controller_data_load(controller_data_t *data, const tr_recipe_t *recip
     TR_TRY(load_model(data, recipe, err));
     TR_TRY(check_stop_ids(data, recipe, err));
     size_t positions = data->model.max_positions;
-    TR_TRY(controller_rows_open(&data->rows, controller_rows_files(recipe), recipe, data->tokenizer,
-                                positions, wait, err));
+    tr_status status = controller_rows_open(&data->rows, controller_rows_files(recipe), recipe,
+                                            data->tokenizer, positions, wait, err);
     if (recipe->data.eval.count > 0) {
         // all are read in an evaluation: a bad one is better known before
-        TR_TRY(controller_rows_open(&data->eval_rows, &recipe->data.eval, recipe, data->tokenizer,
-                                    positions, true, err));
+        tr_error_t own = {0};
+        tr_status held_out = controller_rows_open(&data->eval_rows, &recipe->data.eval, recipe,
+                                                  data->tokenizer, positions, true, &own);
+        if (status == TR_OK && held_out != TR_OK) {
+            status = tr_fail(err, held_out, "%s", own.text);
+        }
     }
+    TR_TRY(status);
     TR_TRY(check_counts(data, recipe, err));
     return controller_data_surveyed(data) ? controller_data_settle(data, recipe, err) : TR_OK;
 }
@@ -202,14 +207,17 @@ tr_status controller_data_settle(controller_data_t *data, const tr_recipe_t *rec
 void controller_data_print_mistakes(FILE *out, const controller_data_t *data)
 {
     const tr_corpus_t *const corpora[] = {&data->rows, &data->eval_rows};
+    const char *const *mistakes[2];
+    size_t counts[2];
     for (size_t i = 0; i < 2; i++) {
-        const char *const *mistakes;
         const tr_survey_t *survey = corpora[i]->survey;
         bool known = survey != NULL && tr_survey_is_done(survey);
-        size_t count = known ? tr_survey_mistakes(&mistakes, survey) : 0;
-        // a single one is the failure's own sentence
-        for (size_t k = 0; count > 1 && k < count; k++) {
-            fprintf(out, "%s\n", mistakes[k]);
+        counts[i] = known ? tr_survey_mistakes(&mistakes[i], survey) : 0;
+    }
+    // a single one is the failure's own sentence
+    for (size_t i = 0; i < 2 && counts[0] + counts[1] > 1; i++) {
+        for (size_t k = 0; k < counts[i]; k++) {
+            fprintf(out, "%s\n", mistakes[i][k]);
         }
     }
 }

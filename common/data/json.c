@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/data/places.h"
+#include "common/text/json.h"
 #include "common/text/utf8.h"
 
 /// Where the text that has been split ends.
@@ -179,20 +180,7 @@ static tr_status parse(json_t **columns, const char *text, size_t length, tr_err
         return tr_fail(err, TR_ERR_FORMAT, "invalid UTF-8 at byte %zu of the row (0x%02X)",
                        valid + 1, (unsigned char)text[valid]);
     }
-    // Of a column that comes twice the last value would win in silence, so it makes a bad row.
-    json_error_t cause;
-    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
-    if (value == NULL) {
-        // Jansson counts lines in what it was given: the line where that begins stands before it.
-        return tr_fail(err, TR_ERR_FORMAT, "malformed JSON at byte %d of the row: %s",
-                       cause.position, cause.text);
-    }
-    if (!json_is_object(value)) {
-        json_decref(value);
-        return tr_fail(err, TR_ERR_FORMAT, "expected a JSON object with columns");
-    }
-    *columns = value;
-    return TR_OK;
+    return tr_json_row(columns, text, length, err);
 }
 
 static tr_status json_read(json_t **columns, const tr_data_file_t *base, size_t row,

@@ -11,6 +11,7 @@
 
 #include "common/data/extract_prompt.h"
 #include "common/text/finish.h"
+#include "common/text/json.h"
 
 // Columns that the options may call otherwise. They are compared as pointers.
 static const char PROMPT[] = "prompt", TEXT[] = "text";
@@ -55,14 +56,22 @@ static const char *type_of(const json_t *value)
     return "something else";
 }
 
+/// Of a column that is read: its value must be what the file says.
+static tr_status expect_sound(const json_t *columns, const char *column, tr_error_t *err)
+{
+    const char *flaw = tr_json_flaw(columns, column);
+    return flaw == NULL ? TR_OK : tr_fail(err, TR_ERR_FORMAT, "%s: found %s", column, flaw);
+}
+
 /// What makes a column unusable, in the order in which a person would find it: it is missing, it is
-/// of another type, it is empty.
+/// of another type, it is empty, a part of it is.
 static tr_status require(const json_t *columns, const char *column, tr_error_t *err)
 {
     const json_t *value = json_object_get(columns, column);
     if (value == NULL) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing", column);
     }
+    TR_TRY(expect_sound(columns, column, err));
     if (!json_is_string(value) && !json_is_array(value)) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages, found %s",
                        column, type_of(value));
@@ -73,7 +82,7 @@ static tr_status require(const json_t *columns, const char *column, tr_error_t *
         return tr_fail(err, TR_ERR_FORMAT, "%s: the %s is empty", column,
                        json_is_string(value) ? "text" : "list");
     }
-    return TR_OK;
+    return tr_chat_is_conversation(value) ? tr_chat_check(value, column, err) : TR_OK;
 }
 
 /// Columns of one row are of one type: texts, or conversations. Column a may be absent.
@@ -161,6 +170,7 @@ static tr_status read_cut(bool *cut, const reading_t *r, const char *column, tr_
     const json_t *value = value_of(r, column);
     tr_finish_t finish = TR_FINISH_STOP;
     *cut = false;
+    TR_TRY(expect_sound(r->columns, column, err));
     if (value != NULL && !json_is_null(value) &&
         !(json_is_string(value) && tr_finish_find(&finish, json_string_value(value)))) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected \"stop\", \"eos\" or \"length\"", column);
@@ -240,8 +250,10 @@ static tr_status read_completion(tr_sequence_t *sequence, const reading_t *r, tr
 static tr_status read_labelled(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *label = value_of(r, "label");
+    TR_TRY(expect_sound(r->columns, "label", err));
     if (!json_is_boolean(label)) {
-        return tr_fail(err, TR_ERR_FORMAT, "label: expected true or false");
+        return tr_fail(err, TR_ERR_FORMAT, "label: expected true or false, found %s",
+                       label == NULL ? "nothing" : type_of(label));
     }
     // Not 0 and 1: a number could as well be a score.
     sequence->label = json_is_true(label);
@@ -299,6 +311,7 @@ static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_erro
 static tr_status read_margin(float *margin, const reading_t *r, tr_error_t *err)
 {
     const json_t *value = value_of(r, "margin");
+    TR_TRY(expect_sound(r->columns, "margin", err));
     // A number past a float's range would be an infinite margin, and so would be the loss.
     *margin = (float)json_number_value(value);
     return json_is_number(value) && isfinite(*margin)
@@ -446,19 +459,32 @@ bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset)
     return kind == TR_KIND_WHOLE_PAIRS && tr_dataset_has(dataset, "margin");
 }
 
-/// The optional column first: where the first row has it, it is as good as needed.
+/// What is wrong with a column, behind what is wrong with others.
+static void require_too(tr_error_t *all, const json_t *columns, const char *column)
+{
+    tr_error_t one = {0};
+    if (require(columns, column, &one) != TR_OK) {
+        char *before = all->status != TR_OK ? tr_format("%s; ", all->text) : tr_strdup("");
+        *all = (tr_error_t){0};
+        tr_fail(all, one.status, "%s%s", before, one.text);
+        free(before);
+    }
+}
+
+/// All that is wrong with the columns that are texts or lists.
 static tr_status require_all(const kind_t *k, const tr_dataset_t *dataset, const json_t *columns,
                              const tr_rows_options_t *options, tr_error_t *err)
 {
+    tr_error_t all = {0};
     // A column that the first row has is demanded of all: with some rows lacking it, half of a data
     // set would be read by another rule.
     if (k->optional != NULL && tr_dataset_has(dataset, name_of(options, k->optional))) {
-        TR_TRY(require(columns, name_of(options, k->optional), err));
+        require_too(&all, columns, name_of(options, k->optional));
     }
     for (size_t i = 0; i < sizeof k->needs / sizeof *k->needs && k->needs[i] != NULL; i++) {
-        TR_TRY(require(columns, name_of(options, k->needs[i]), err));
+        require_too(&all, columns, name_of(options, k->needs[i]));
     }
-    return TR_OK;
+    return all.status == TR_OK ? TR_OK : tr_fail(err, all.status, "%s", all.text);
 }
 
 // What a template gets beside the conversation
@@ -471,6 +497,7 @@ static tr_status read_extra(json_t **value, const json_t *columns, const char *c
     const json_t *found = json_object_get(columns, column);
     json_decref(*value);
     *value = NULL;
+    TR_TRY(expect_sound(columns, column, err));
     if (found == NULL || json_is_null(found)) {
         return TR_OK;
     }

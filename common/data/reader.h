@@ -33,8 +33,8 @@ struct tr_reader {
     /// rows cannot be found.
     tr_status (*open)(tr_data_file_t **file, const char *path, tr_error_t *err);
     /// Reads a row, for several threads at once. row < file->rows. *columns: an object, the
-    /// caller's. TR_ERR_FORMAT for a bad row, without its place; TR_ERR_IO where the file is no
-    /// longer what it was when it was opened.
+    /// caller's; a column may be flawed (common/text/json.h). TR_ERR_FORMAT for a bad row, without
+    /// its place; TR_ERR_IO where the file is no longer what it was when it was opened.
     tr_status (*read)(json_t **columns, const tr_data_file_t *file, size_t row, tr_error_t *err);
     /// Of a row: from 1 (of a file without lines, or with one: the row).
     size_t (*line)(const tr_data_file_t *file, size_t row);
@@ -53,8 +53,8 @@ void tr_data_file_close(tr_data_file_t **file);
 // The readers of the table
 
 /// JSON, plain or packed (unpack.h): JSON Lines, an object a line, or one array of objects. Blank
-/// lines are passed over, and so is a byte order mark. Bad rows: malformed JSON, a column that
-/// comes twice, no object, invalid UTF-8. TR_ERR_FORMAT for an array that has no end.
+/// lines are passed over, and so is a byte order mark. Bad rows: malformed JSON, no object,
+/// invalid UTF-8. TR_ERR_FORMAT for an array that has no end.
 extern const tr_reader_t tr_reader_json;
 
 #endif

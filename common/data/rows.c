@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "common/text/json.h"
+
 void tr_rows_release(tr_rows_t *rows)
 {
     // Also of rows whose reading failed in the middle: count then ends before the bad one.
@@ -37,6 +39,7 @@ json_t *tr_rows_others(const tr_rows_t *rows, size_t row)
     json_t *others = json_copy(rows->columns[row]);
     TR_ASSERT(others != NULL, "out of memory");
     json_object_del(others, rows->prompt_column);
+    json_object_del(others, TR_JSON_FLAWS);
     return others;
 }
 

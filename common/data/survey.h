@@ -14,7 +14,7 @@
 
 typedef struct tr_corpus tr_corpus_t;
 
-enum { TR_SURVEY_MISTAKES = 10 };
+enum { TR_SURVEY_MISTAKES = 20 };
 
 /// What was found: read once the survey is done.
 typedef struct tr_found {

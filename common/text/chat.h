@@ -60,6 +60,10 @@ char *tr_chat_saved(const tr_chat_t *chat);
 /// Whether a value is a conversation: an array whose first item has a role, as TRL asks.
 bool tr_chat_is_conversation(const json_t *value);
 
+/// Whether each item of a list is a message: "name[1]: role: missing". TR_ERR_FORMAT, and
+/// TR_ERR_UNSUPPORTED for parts that are no texts.
+tr_status tr_chat_check(const json_t *messages, const char *name, tr_error_t *err);
+
 /// Whether the role of a message is the assistant's.
 bool tr_chat_is_assistant(const json_t *message);
 

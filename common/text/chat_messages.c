@@ -19,22 +19,19 @@ bool tr_chat_is_assistant(const json_t *message)
 // Checks. Missing and of another type are told apart: the first is a forgotten key, the second a
 // mistake in a program.
 
-static tr_status check_part(const json_t *part, size_t index, tr_error_t *err)
+static tr_status check_part(const json_t *part, tr_error_t *err)
 {
     const char *type = json_string_value(json_object_get(part, "type"));
     if (type == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: content: expected parts with a type",
-                       index);
+        return tr_fail(err, TR_ERR_FORMAT, "content: expected parts with a type");
     }
     if (strcmp(type, "text") != 0) {
         return tr_fail(err, TR_ERR_UNSUPPORTED,
-                       "messages[%zu]: content: a part of the type '%s' is not understood; texts "
-                       "are",
-                       index, type);
+                       "content: a part of the type '%s' is not understood; texts are", type);
     }
     return json_is_string(json_object_get(part, "text"))
                ? TR_OK
-               : tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: content: a part has no text", index);
+               : tr_fail(err, TR_ERR_FORMAT, "content: a part has no text");
 }
 
 /// A message may do without a content where it has something else to say.
@@ -49,7 +46,7 @@ static bool says_something(const json_t *message)
     return found;
 }
 
-static tr_status check_content(const json_t *message, size_t index, tr_error_t *err)
+static tr_status check_content(const json_t *message, tr_error_t *err)
 {
     const json_t *content = json_object_get(message, "content");
     if (json_is_string(content) ||
@@ -57,27 +54,36 @@ static tr_status check_content(const json_t *message, size_t index, tr_error_t *
         return TR_OK;
     }
     if (!json_is_array(content)) {
-        return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: content: %s", index,
+        return tr_fail(err, TR_ERR_FORMAT, "content: %s",
                        content == NULL ? "missing" : "expected a text or a list of parts");
     }
     for (size_t i = 0; i < json_array_size(content); i++) {
-        TR_TRY(check_part(json_array_get(content, i), index, err));
+        TR_TRY(check_part(json_array_get(content, i), err));
     }
     return TR_OK;
 }
 
-static tr_status check(const json_t *message, size_t index, tr_error_t *err)
+static tr_status check(const json_t *message, tr_error_t *err)
 {
     if (!json_is_object(message)) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "messages[%zu]: expected an object with role and content", index);
+        return tr_fail(err, TR_ERR_FORMAT, "expected an object with role and content");
     }
     const json_t *role = json_object_get(message, "role");
     if (!json_is_string(role)) {
-        return tr_fail(err, TR_ERR_FORMAT, "messages[%zu]: role: %s", index,
+        return tr_fail(err, TR_ERR_FORMAT, "role: %s",
                        role == NULL ? "missing" : "expected a string");
     }
-    return check_content(message, index, err);
+    return check_content(message, err);
+}
+
+tr_status tr_chat_check(const json_t *messages, const char *name, tr_error_t *err)
+{
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        if (check(json_array_get(messages, i), err) != TR_OK) {
+            return tr_error_prefix(err, "%s[%zu]", name, i);
+        }
+    }
+    return TR_OK;
 }
 
 // Changes
@@ -139,9 +145,7 @@ tr_status tr_chat_read(json_t **messages, const tr_chat_t *chat, const json_t *g
         return tr_fail(err, TR_ERR_FORMAT, "messages: expected an array of at least one message");
     }
     // Each is looked at before anything is written: what is wrong with the last is found first.
-    for (size_t i = 0; i < json_array_size(given); i++) {
-        TR_TRY(check(json_array_get(given, i), i, err));
-    }
+    TR_TRY(tr_chat_check(given, "messages", err));
     *messages = json_array();
     for (size_t i = 0; i < json_array_size(given); i++) {
         json_array_append_new(*messages, prepared(json_array_get(given, i), chat->parts));

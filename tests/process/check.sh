@@ -203,19 +203,42 @@ refused ppo "network.weights_port: read only where roles.rollout.external is abo
 refused ppo "ppo.target_kl: ends epochs early, and ppo.num_ppo_epochs is 1" ppo.target_kl=0.1 ppo.num_ppo_epochs=1
 refused dpo "dpo.loss_weights: expected a weight other than 0" "dpo.loss_weights=[0]"
 
-say "data that cannot be learnt from, each mistake listed to a bound; the corrected command just runs"
-for i in $(seq 30); do
+say "data that cannot be learnt from, each mistake listed to a bound"
+for i in $(seq 60); do
     [ $((i % 2)) = 0 ] && echo '{"text": "Once."}' || echo '{"txt": "Once."}'
 done >"$SCRATCH/halves.jsonl"
-refused sft "halves.jsonl:1: text: the column is missing (and 14 more bad rows); data.on_bad_row: drop" "data.train=[$SCRATCH/halves.jsonl]"
-[ "$("$TROUPE" check "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" 2>&1 >/dev/null | grep -c ': text: the column is missing$')" = 10 ] ||
-    fail "check does not list ten bad rows"
-[ "$("$TROUPE" run "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" 2>/dev/null | grep -c ': text: the column is missing$')" = 10 ] ||
-    fail "run does not list ten bad rows"
+refused sft "halves.jsonl:1: text: the column is missing (and 29 more bad rows); data.on_bad_row: drop" "data.train=[$SCRATCH/halves.jsonl]"
+[ "$("$TROUPE" check "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" 2>&1 >/dev/null | grep -c ': text: the column is missing$')" = 20 ] ||
+    fail "check does not list twenty bad rows"
+[ "$("$TROUPE" run "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" 2>/dev/null | grep -c ': text: the column is missing$')" = 20 ] ||
+    fail "run does not list twenty bad rows"
+
+say "columns that nothing reads are free to hold anything; a flawed one that is read is named, and so are held-out rows"
+cat >"$SCRATCH/clean.jsonl" <<'ROWS'
+{"text": "Once upon a time."}
+{"text": "The cat sat."}
+ROWS
+cat >"$SCRATCH/strange.jsonl" <<'ROWS'
+{"id": 18446744073709551615, "text": "Once upon a time.", "score": NaN, "more": [Infinity, -1e400]}
+{"raw": "\u0000 \ud800", "text": "The cat sat.", "raw": {"a": 1, "a": 2}}
+ROWS
+printf '\xEF\xBB\xBF%s\r\n \r\n%s\r\n' '{"text": "Once\ud800"}' '{"text": "One", "text": "Two"}' >"$SCRATCH/flawed.jsonl"
+python3 -c 'import json, sys; [json.loads(line) for path in sys.argv[1:] for line in open(path, encoding="utf-8-sig") if line.strip()]' \
+    "$SCRATCH/strange.jsonl" "$SCRATCH/flawed.jsonl" || fail "Python does not take these rows either"
+for name in clean strange; do
+    "$TROUPE" run "$SCRATCH/sft.yaml" name=$name steps=2 "data.train=[$SCRATCH/$name.jsonl]" >/dev/null 2>"$SCRATCH/err" || fail "$name rows: $(cat "$SCRATCH/err")"
+done
+cmp "$SCRATCH/runs/clean/final/model.safetensors" "$SCRATCH/runs/strange/final/model.safetensors" || fail "what nothing reads changes the weights"
+refused sft "flawed.jsonl:1: text: found half of a surrogate pair" "data.train=[$SCRATCH/strange.jsonl]" "data.eval=[$SCRATCH/flawed.jsonl]"
+"$TROUPE" check "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" "data.eval=[$SCRATCH/flawed.jsonl]" >/dev/null 2>"$SCRATCH/err" && fail "bad rows pass"
+grep -qx "$SCRATCH/flawed.jsonl:3: text: found the column twice" "$SCRATCH/err" || fail "a held-out row is not named beside the others: $(cat "$SCRATCH/err")"
+grep -q "halves.jsonl:3: text: the column is missing" "$SCRATCH/err" || fail "a row is not named beside held-out ones: $(cat "$SCRATCH/err")"
+
+say "the corrected command just runs"
 refused sft "data.batch is 2 and the files hold 1 rows" data.batch=2
 "$TROUPE" run "$SCRATCH/sft.yaml" "data.train=[$SCRATCH/halves.jsonl]" data.on_bad_row=drop >"$SCRATCH/out" 2>"$SCRATCH/err" ||
     fail "the corrected command does not run: $(cat "$SCRATCH/err")"
-grep -qF "data.train: 15 of 30 rows are bad and were dropped" "$SCRATCH/out" || fail "dropped rows are not counted"
+grep -qF "data.train: 30 of 60 rows are bad and were dropped" "$SCRATCH/out" || fail "dropped rows are not counted"
 
 say "a run that is there"
 for command in check run; do

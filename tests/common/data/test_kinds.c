@@ -145,6 +145,46 @@ Test(kinds, columns_that_are_needed_are_demanded_of_every_row)
     }
 }
 
+Test(kinds, what_a_column_cannot_hold_matters_where_the_column_is_read)
+{
+    static const char good[] = "{\"prompt\": \"a\", \"completion\": \"b\"}\n";
+    static const struct {
+        const char *row, *sentence; // NULL: it is taken
+    } cases[] = {
+        {"{\"prompt\": \"a\", \"completion\": \"b\", \"id\": 18446744073709551615, \"score\": "
+         "[NaN, Infinity, 1e400], \"raw\": \"\\u0000 \\ud800\", \"raw\": {\"b\": 1, \"b\": 2}}",
+         NULL},
+        {"{\"prompt\": \"a\", \"completion\": \"b\", \"finish\": NaN}", "finish: found NaN"},
+        {"{\"prompt\": \"a\\u0000\", \"completion\": \"b\"}", "prompt: found a NUL character"},
+        {"{\"prompt\": \"a\", \"completion\": \"\\udc00\"}",
+         "completion: found half of a surrogate pair, which is no character"},
+        {"{\"prompt\": \"a\", \"completion\": NaN}", "completion: found NaN"},
+        {"{\"prompt\": \"a\", \"prompt\": \"c\", \"completion\": \"b\"}",
+         "prompt: found the column twice"},
+        {"{\"prompt\": [{\"role\": \"user\", \"content\": \"a\", \"content\": \"b\"}], "
+         "\"completion\": \"b\"}",
+         "prompt: found a key twice"},
+        {"{\"prompt\": null, \"completion\": 3}", "prompt: expected a text or a list of messages, "
+                                                  "found null; completion: expected a text or "
+                                                  "a list of messages, found a number"},
+        {"{\"prompt\": [{\"role\": \"user\"}], \"completion\": [{\"role\": \"assistant\", "
+         "\"content\": null}]}",
+         "prompt[0]: content: missing; completion[0]: content: expected a text or a list of parts"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tr_sequence_t s = {0};
+        tr_error_t err = {0};
+        char *rows = tr_format("%s%s\n", good, cases[i].row);
+        tr_dataset_t *dataset = open_rows(rows);
+        tr_status status = read_of(&s, TR_KIND_PROMPT_COMPLETION, dataset, 1, &err);
+        cr_expect_eq(status, cases[i].sentence == NULL ? TR_OK : TR_ERR_FORMAT, "%s", cases[i].row);
+        cr_expect_str_eq(err.text, cases[i].sentence == NULL ? "" : cases[i].sentence);
+        tr_sequence_release(&s);
+        tr_dataset_destroy(&dataset);
+        free(rows);
+    }
+}
+
 Test(kinds, prompt_and_text_may_have_other_names)
 {
     static const char row[] = "{\"question\": \"a\", \"story\": \"b\"}\n";
@@ -359,7 +399,7 @@ Test(kinds, what_is_wrong_with_a_row_is_said_of_its_column)
     expect_bad(TR_KIND_PAIRS, "{\"chosen\": \"a\", \"rejected\": " ANSWER("b") "}",
                "chosen is a text and rejected a list of messages: make them one kind");
     expect_bad(TR_KIND_LABELLED, "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": 1}",
-               "label: expected true or false");
+               "label: expected true or false, found a number");
     expect_bad(TR_KIND_TEXT, "{\"text\": \"a\", \"finish\": \"tired\"}",
                "finish: expected \"stop\", \"eos\" or \"length\"");
     expect_bad(TR_KIND_PAIRS, "{" PAIR ", \"finish_rejected\": 1}",

@@ -49,7 +49,7 @@ Test(reader, the_first_whose_name_and_beginning_fit_takes_a_file)
 
 static const char LINES[] = "\xEF\xBB\xBF{\"a\": \"x\"}\n"
                             " \t\n"
-                            "{\"a\": \"y\", \"a\": \"z\"}\r\n"
+                            "{\"a\": \"y\" \"a\": \"z\"}\r\n"
                             "[1]\n"
                             "{\"a\": \"w\"}";
 
