@@ -1,5 +1,6 @@
 // Which reader takes a file: the table of formats, and how a file is matched against it. The
-// formats themselves are files of their own (json.c); the rows they find are kept by dataset.c.
+// formats themselves are files of their own (json.c, csv.c); the rows they find are kept by
+// dataset.c.
 #include "common/data/reader.h"
 
 #include <stdbool.h>
@@ -8,14 +9,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/data/unpack.h"
+
 // The first row that takes a file reads it, so formats with a name or a magic stand before JSON,
 // which takes whatever is left: its files have all sorts of names.
-static const tr_reader_t *const READERS[] = {&tr_reader_json};
+static const tr_reader_t *const READERS[] = {&tr_reader_csv, &tr_reader_tsv, &tr_reader_json};
 
+/// The name as it is unpacked.
 static bool ends_with(const char *text, const char *suffix)
 {
-    size_t length = strlen(text), n = strlen(suffix);
-    return n <= length && strcmp(text + length - n, suffix) == 0;
+    size_t length = tr_unpacked_name(text), n = strlen(suffix);
+    return n <= length && strncmp(text + length - n, suffix, n) == 0;
 }
 
 /// Whether the file's first bytes are the magic. A file that cannot be opened has no bytes (the

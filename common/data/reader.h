@@ -27,7 +27,7 @@ typedef struct tr_data_file {
 } tr_data_file_t;
 
 struct tr_reader {
-    const char *suffix; ///< how the names of its files end; NULL: with anything
+    const char *suffix; ///< how its files' names end, but for .gz and .zst; NULL: with anything
     const char *magic;  ///< what its files begin with; NULL: with anything
     /// Finds the rows. *file: owned by the caller. TR_ERR_IO, or TR_ERR_FORMAT for a file in which
     /// rows cannot be found.
@@ -56,5 +56,10 @@ void tr_data_file_close(tr_data_file_t **file);
 /// lines are passed over, and so is a byte order mark. Bad rows: malformed JSON, no object,
 /// invalid UTF-8. TR_ERR_FORMAT for an array that has no end.
 extern const tr_reader_t tr_reader_json;
+
+/// Cells with commas, or tabs, between them, plain or packed: a row of names first, then a row a
+/// line, or several where quotes hold line ends. Bad rows: more cells than names. docs/formats.md
+/// says what cells become. TR_ERR_FORMAT also for a quote that is never closed.
+extern const tr_reader_t tr_reader_csv, tr_reader_tsv;
 
 #endif

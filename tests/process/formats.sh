@@ -4,24 +4,31 @@
 [ -z "${TROUPE_TEST_BRIEF:-}" ] || shallow_model
 
 cat >"$SCRATCH/recipe.yaml" <<RECIPE
-name: lines
+name: texts
 algorithm: sft
 seed: 5
 steps: 2
 model: $MODEL
 output: $SCRATCH
-data: {batch: 8, chat_template: chatml}
+data: {batch: 8}
 sft: {max_length: 64}
 RECIPE
 
+# run NAME FILE [KEY=VALUE...]
 run()
 {
-    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$1" "data.train=[$PWD/tests/golden/data/$2]" >"$SCRATCH/$1.out" 2>&1 ||
+    "$TROUPE" run "$SCRATCH/recipe.yaml" "name=$1" "data.train=[$PWD/tests/golden/data/$2]" "${@:3}" >"$SCRATCH/$1.out" 2>&1 ||
         fail "$2: $(tail -n 1 "$SCRATCH/$1.out")"
 }
 
-run lines train.jsonl
-for file in train_array.json train.jsonl.zst; do
+run texts train_texts.jsonl
+for file in train_texts.csv train_texts.tsv; do
     run "$file" "$file"
-    same "$SCRATCH/lines" "$SCRATCH/$file" "$file"
+    same "$SCRATCH/texts" "$SCRATCH/$file" "$file"
+done
+
+run chats train.jsonl data.chat_template=chatml
+for file in train_array.json train.jsonl.zst; do
+    run "$file" "$file" data.chat_template=chatml
+    same "$SCRATCH/chats" "$SCRATCH/$file" "$file"
 done

@@ -44,6 +44,7 @@ static void expect_rows(const char *name, const char *rows, const size_t *lines)
         json_t *columns = NULL;
         cr_assert_eq(file->reader->read(&columns, file, i, &err), TR_OK, "%s: row %zu: %s", name, i,
                      err.text);
+        json_object_del(columns, "\001flaws");
         char *found = json_dumps(columns, JSON_SORT_KEYS);
         char *wanted = json_dumps(json_array_get(expected, i), JSON_SORT_KEYS);
         cr_expect_str_eq(found, wanted, "%s: row %zu", name, i);
@@ -144,5 +145,31 @@ Test(formats, an_element_that_is_no_object_is_a_bad_row)
     cr_expect_eq(file->rows, 0);
     tr_data_file_close(&file);
     free(empty);
+    free(path);
+}
+
+Test(formats, csv_has_the_rows_that_datasets_reads)
+{
+    static const size_t quotes[5] = {3, 8, 9, 10, 11}, returns[2] = {2, 4};
+    expect_rows("csv_types.csv", "csv_types.json", (const size_t[]){2, 3, 4});
+    expect_rows("csv_missing.csv", "csv_missing.json", (const size_t[]){2, 3, 4, 5});
+    expect_rows("csv_quotes.csv", "csv_quotes.json", quotes);
+    expect_rows("csv_returns.csv", "csv_returns.json", returns);
+    expect_rows("csv_tabs.tsv", "csv_tabs.json", (const size_t[]){2, 3, 4});
+}
+
+Test(formats, csv_with_an_open_quote_or_a_cell_too_many_is_named)
+{
+    expect_text_refused("a.csv", "a,b\n1,\"x\ny\n2,z\n", "a.csv:2: a quote of the row");
+    expect_text_refused("a.csv", "a,\xFF\n1,2\n", "the name of column 2 is no text in UTF-8");
+    char *path = scratch_write(folder, "a.csv", "a,b\n1,2\n1,2,3\n", 14);
+    tr_data_file_t *file;
+    json_t *columns;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_data_file_open(&file, path, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(file->rows, 2);
+    cr_expect_eq(file->reader->read(&columns, file, 1, &err), TR_ERR_FORMAT);
+    cr_expect_not_null(strstr(err.text, "3 cells where the header has 2"), "%s", err.text);
+    tr_data_file_close(&file);
     free(path);
 }

@@ -33,7 +33,7 @@ Test(reader, the_first_whose_name_and_beginning_fit_takes_a_file)
         const char *name, *text;
         int reader; // -1: none
     } cases[] = {
-        {"rows.csv", "PAR1", 0},         {"rows", "PAR1....", 1},  {"rows.csv.gz", "PAR", -1},
+        {"rows.csv", "PAR1", 0},         {"rows", "PAR1....", 1},  {"rows.csv.gz", "PAR", 0},
         {"rows.arrow", "ARROW1\n", 2},   {"rows.arrow", "{}", -1}, {"arrow", "ARROW1", -1},
         {"rows.jsonl", "{\"a\":1}", -1}, {"rows.parquet", "", -1},
     };
