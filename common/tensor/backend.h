@@ -60,6 +60,54 @@ typedef struct tr_norm {
     float offset;  ///< 0, or 1 where the weight is stored as what it differs from 1 by
 } tr_norm_t;
 
+/// Columns of a row that lie apart: pieces of `width`, the first at column `first`, each of the
+/// others `step` after the one before.
+typedef struct tr_pieces {
+    size_t first, step, width;
+} tr_pieces_t;
+
+/// What a gate multiplies by.
+typedef enum tr_gate {
+    TR_GATE_SIGMOID, ///< sigmoid(g) = 1 / (1 + e^-g)
+    TR_GATE_SILU     ///< g sigmoid(g)
+} tr_gate_t;
+
+/// Geometry of a gated delta net (Yang et al. 2025, "Gated Delta Networks"). A row of qkv is
+/// [Hq*K queries | Hq*K keys | Hv*V values], value head h reading with query and key head
+/// h / (Hv / Hq).
+typedef struct tr_delta {
+    size_t key_heads;   ///< Hq
+    size_t value_heads; ///< Hv, a multiple of key_heads
+    size_t key_dim;     ///< K
+    size_t value_dim;   ///< V
+    size_t taps;        ///< of the convolution before it, 1 to TR_TAPS
+} tr_delta_t;
+
+enum { TR_TAPS = 8 }; ///< most taps of a convolution
+
+/// Columns of qkv, each a channel of the convolution.
+static inline size_t tr_delta_channels(tr_delta_t delta)
+{
+    return 2 * delta.key_heads * delta.key_dim + delta.value_heads * delta.value_dim;
+}
+
+/// Elements of a layer's state of one sequence: a matrix [K, V] for each value head.
+static inline size_t tr_delta_state(tr_delta_t delta)
+{
+    return delta.value_heads * delta.key_dim * delta.value_dim;
+}
+
+/// Tokens from one state that a gradient keeps to the next, between which it computes them again:
+/// about as many as states are kept.
+static inline size_t tr_delta_interval(size_t tokens)
+{
+    size_t interval = 1;
+    while (interval * interval < tokens) {
+        interval++;
+    }
+    return interval;
+}
+
 static inline float tr_heads_scale(const tr_heads_t *heads)
 {
     return heads->scale > 0.0f ? heads->scale : 1.0f / sqrtf((float)heads->dim);
@@ -84,6 +132,7 @@ typedef struct tr_ragged {
     tr_tensor_t positions; ///< i32 [T]: position of the row's token in its sequence, from 0
     /// i32 [S, max_pages]: entry (s, j) is the page of positions P*j..P*j+P-1 of s; unused: -1
     tr_tensor_t pages;
+    tr_tensor_t slots; ///< i32 [S]: the row of tr_recurrent_t that is the sequence's
 } tr_ragged_t;
 
 /// Key-value cache of one layer: pages of TR_PAGE tokens; layout is the backend's own.
@@ -91,6 +140,13 @@ typedef struct tr_kv {
     tr_tensor_t keys;   ///< [real] [pages, Hk * D * TR_PAGE]
     tr_tensor_t values; ///< [real] [pages, Hk * TR_PAGE * D]
 } tr_kv_t;
+
+/// What a layer with a gated delta net keeps of the tokens that it has seen, a row a sequence: for
+/// spans that do not begin at position 0. NULL buffers: all do, and nothing is kept.
+typedef struct tr_recurrent {
+    tr_tensor_t inputs; ///< [real] [slots, (taps - 1) * channels], of the convolution
+    tr_tensor_t states; ///< f32 [slots, tr_delta_state]
+} tr_recurrent_t;
 
 /// What makes logits of hidden rows: hidden weight^T, then with a cap c tanh(logit / c).
 typedef struct tr_head {
@@ -286,6 +342,52 @@ typedef struct tr_ops {
     void (*geglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
     void (*geglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
                            tr_tensor_t gate_up);
+    /// The pieces `to` of each row of y become the pieces `from` of x's, `count` of one width;
+    /// other columns stay.
+    void (*copy_pieces)(tr_queue_t *queue, tr_tensor_t y, tr_pieces_t to, tr_tensor_t x,
+                        tr_pieces_t from, size_t count);
+    /// y: [T, N] = x f(g), g the pieces `from` of gates: [T, W], N elements together. y may be x.
+    void (*gate)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t gates,
+                 tr_pieces_t from, tr_gate_t f);
+    /// dx = dy f(g), and the pieces `from` of dgates = dy x f'(g); dx may be dy.
+    void (*gate_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dgates, tr_tensor_t dy,
+                          tr_tensor_t x, tr_tensor_t gates, tr_pieces_t from, tr_gate_t f);
+
+    // Gated delta nets. C channels, Hv value heads: tr_delta_t.
+    /// y: [T, C] = silu(u), u_t = sum over j of weight[j] x_(t - taps + 1 + j), j ascending,
+    /// channel by channel; x: the first C columns of [T, W], before position 0: zeros. weight: [C,
+    /// taps].
+    /// The kept inputs are read and renewed.
+    void (*convolution)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
+                        tr_recurrent_t kept, const tr_ragged_t *batch);
+    /// Of whole sequences. dx: the first C columns, written. d: [T, C], dy, overwritten. dweight
+    /// continues its chain.
+    void (*convolution_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight,
+                                 tr_tensor_t d, tr_tensor_t x, tr_tensor_t weight,
+                                 const tr_ragged_t *batch);
+    /// gates: f32 [T, 2 Hv] = [decay | beta], decay = e^(-e^scale softplus(a + shift)), beta =
+    /// sigmoid(b), from x: [T, W], whose columns from `first` on are [b | a], Hv each. scale,
+    /// shift: [Hv].
+    void (*delta_gates)(tr_queue_t *queue, tr_tensor_t gates, tr_tensor_t x, size_t first,
+                        tr_tensor_t scale, tr_tensor_t shift);
+    /// The columns [b | a] of dx are written, dscale and dshift continue their chains.
+    void (*delta_gates_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dscale,
+                                 tr_tensor_t dshift, tr_tensor_t dgates, tr_tensor_t x,
+                                 size_t first, tr_tensor_t scale, tr_tensor_t shift);
+    /// out: [T, Hv*V]. For each value head, token by token, from S = 0 at position 0 or from the
+    /// kept state, which is renewed:
+    ///
+    ///     e = v - (decay S)^T k;  S = decay S + k (beta e)^T;  out = S^T q
+    ///
+    /// Sums run over the rows of S in ascending order; S is f32. Queries and keys are taken as they
+    /// are.
+    void (*delta)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t qkv, tr_tensor_t gates,
+                  tr_recurrent_t kept, const tr_ragged_t *batch, tr_delta_t delta);
+    /// Of whole sequences. dqkv: [T, C] and dgates: f32 [T, 2 Hv], written. States are computed
+    /// again from some that are kept on the way.
+    void (*delta_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dgates,
+                           tr_tensor_t dout, tr_tensor_t qkv, tr_tensor_t gates,
+                           const tr_ragged_t *batch, tr_delta_t delta);
     /// y = x * factor; y may be x.
     void (*scale)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, float factor);
     /// y = a + b, element by element; y may be a or b.
@@ -355,6 +457,8 @@ typedef struct tr_ops {
     X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
     X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
+    X(copy_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient)                 \
+    X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient)                              \
     X(gather_rows) X(scatter_rows_add) X(logprob) X(logprob_gradient) X(sample) X(scalar_head)     \
     X(scalar_head_gradient) X(sum_squares) X(adamw)
 // clang-format on

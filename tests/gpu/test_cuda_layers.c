@@ -9,7 +9,7 @@
 #include "common/tensor/device.h"
 #include "tests/support/tensors.h"
 
-enum { OUTPUTS = 4 };
+enum { OUTPUTS = 8 };
 
 /// The tensors that one operator wrote.
 typedef struct outputs {
@@ -193,6 +193,77 @@ static void group_norm(rig_t *rig, shape_t s, outputs_t *outputs)
 Test(cuda_group_norm, equals_the_cpu)
 {
     check_everywhere(group_norm, layers, COUNT(layers), "group_norm");
+}
+
+/// Two sequences of s.t rows and one of one; s.n columns of values.
+static void delta(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    const tr_delta_t d = {s.k, 2 * s.k, 6, s.n, 4};
+    const size_t tokens = 2 * s.t + 1, channels = tr_delta_channels(d), heads = d.value_heads;
+    const size_t width = channels + 2 * heads, wide = heads * s.n;
+    const int32_t starts[] = {0, (int32_t)s.t, (int32_t)s.t + 1, (int32_t)tokens};
+    const int32_t slots[] = {2, 1, 0};
+    int32_t *positions = rig_memory(rig, tokens * sizeof *positions);
+    for (size_t i = 0; i < tokens; i++) {
+        positions[i] = (int32_t)(i < s.t ? i : i == s.t ? 0 : i - s.t - 1);
+    }
+    const tr_ragged_t batch = {.tokens = tokens,
+                               .sequences = 3,
+                               .longest = s.t,
+                               .starts = rig_indices(rig, 1, 4, starts),
+                               .positions = rig_indices(rig, 1, tokens, positions),
+                               .slots = rig_indices(rig, 1, 3, slots)};
+    const tr_recurrent_t kept = {matrix(rig, 3, 3 * channels, 8),
+                                 floats(rig, 3, tr_delta_state(d), 9)};
+    tr_tensor_t x = matrix(rig, tokens, width, 1), weight = matrix(rig, channels, d.taps, 2);
+    tr_tensor_t scale = matrix(rig, 1, heads, 3), shift = matrix(rig, 1, heads, 4);
+    tr_tensor_t qkv = matrix(rig, tokens, channels, 5), out = matrix(rig, tokens, wide, 6);
+    tr_tensor_t gates = floats(rig, tokens, 2 * heads, 7);
+    rig->ops->delta_gates(rig->queue, gates, x, channels, scale, shift);
+    rig->ops->delta(rig->queue, out, qkv, gates, kept, &batch, d);
+    put(outputs, rig, out);
+    tr_tensor_t dx = matrix(rig, tokens, width, 10), dgates = floats(rig, tokens, 2 * heads, 11);
+    tr_tensor_t dqkv = matrix(rig, tokens, channels, 12), dweight = floats(rig, channels, 4, 13);
+    tr_tensor_t dscale = floats(rig, 1, heads, 14), dshift = floats(rig, 1, heads, 15);
+    rig->ops->delta_gradient(rig->queue, dqkv, dgates, matrix(rig, tokens, wide, 16), qkv, gates,
+                             &batch, d);
+    put(outputs, rig, dqkv);
+    rig->ops->delta_gates_gradient(rig->queue, dx, dscale, dshift, dgates, x, channels, scale,
+                                   shift);
+    put(outputs, rig, dscale);
+    put(outputs, rig, kept.states);
+    rig->ops->convolution(rig->queue, qkv, x, weight, kept, &batch);
+    rig->ops->convolution_gradient(rig->queue, dx, dweight, dqkv, x, weight, &batch);
+    put(outputs, rig, qkv);
+    put(outputs, rig, kept.inputs);
+    put(outputs, rig, dx);
+    put(outputs, rig, dweight);
+}
+
+Test(cuda_delta, equals_the_cpu)
+{
+    static const shape_t shapes[] = {{1, 8, 1}, {9, 35, 2}, {33, 70, 1}};
+    check_everywhere(delta, shapes, COUNT(shapes), "delta");
+}
+
+static void gate(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    const tr_pieces_t from = {3, s.n + 2, s.n}, dense = {1, s.n, s.n};
+    const size_t wide = 3 + s.k * (s.n + 2);
+    tr_tensor_t gates = matrix(rig, s.t, wide, 1), x = matrix(rig, s.t, s.k * s.n, 2);
+    tr_tensor_t y = matrix(rig, s.t, s.k * s.n, 3), dgates = matrix(rig, s.t, wide, 4);
+    tr_tensor_t moved = matrix(rig, s.t, s.k * s.n + 2, 5);
+    rig->ops->gate(rig->queue, y, x, gates, from, TR_GATE_SIGMOID);
+    rig->ops->gate_gradient(rig->queue, y, dgates, y, x, gates, from, TR_GATE_SILU);
+    rig->ops->copy_pieces(rig->queue, moved, dense, gates, from, s.k);
+    put(outputs, rig, y);
+    put(outputs, rig, dgates);
+    put(outputs, rig, moved);
+}
+
+Test(cuda_gate, equals_the_cpu)
+{
+    check_everywhere(gate, layers, COUNT(layers), "gate");
 }
 
 static void bias(rig_t *rig, shape_t s, outputs_t *outputs)

@@ -37,21 +37,14 @@ void CPU_NAME(cpu_rope)(float *row, const float *table, size_t heads, size_t dim
     }
 }
 
-/// 1 / (1 + e^-x); v_exp saturates, so no x gives a NaN.
-SIMD v16 sigmoid(v16 x)
-{
-    const v16 one = v_set1(1.0f);
-    return v_div(one, v_add(one, v_exp(v_sub(v_zero(), x))));
-}
-
-/// y = silu(gate) up, silu(g) = g sigmoid(g) (Shazeer 2020).
+/// y = silu(gate) up, silu(g) = g v_sigmoid(g) (Shazeer 2020).
 void CPU_NAME(cpu_swiglu)(float *y, const float *gate_up, size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, y += n, gate_up += 2 * n) {
         for (size_t i = 0; i < n; i += LANES) {
             size_t lanes = n - i < LANES ? n - i : LANES;
             v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
-            v_store_n(y + i, v_mul(v_mul(gate, sigmoid(gate)), up), lanes);
+            v_store_n(y + i, v_mul(v_mul(gate, v_sigmoid(gate)), up), lanes);
         }
     }
 }
@@ -65,7 +58,7 @@ void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float
         for (size_t i = 0; i < n; i += LANES) {
             size_t lanes = n - i < LANES ? n - i : LANES;
             v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
-            v16 d = v_load_n(dy + i, lanes), s = sigmoid(gate);
+            v16 d = v_load_n(dy + i, lanes), s = v_sigmoid(gate);
             // silu'(g) = s (1 + g (1 - s))
             v16 slope = v_mul(s, v_fma(gate, v_sub(one, s), one));
             v_store_n(dgate_up + i, v_mul(v_mul(d, up), slope), lanes);
@@ -88,7 +81,7 @@ void CPU_NAME(cpu_geglu)(float *y, const float *gate_up, size_t rows, size_t n)
         for (size_t i = 0; i < n; i += LANES) {
             size_t lanes = n - i < LANES ? n - i : LANES;
             v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
-            v_store_n(y + i, v_mul(v_mul(gate, sigmoid(gelu_argument(gate))), up), lanes);
+            v_store_n(y + i, v_mul(v_mul(gate, v_sigmoid(gelu_argument(gate))), up), lanes);
         }
     }
 }
@@ -102,13 +95,37 @@ void CPU_NAME(cpu_geglu_gradient)(float *dgate_up, const float *dy, const float 
         for (size_t i = 0; i < n; i += LANES) {
             size_t lanes = n - i < LANES ? n - i : LANES;
             v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
-            v16 d = v_load_n(dy + i, lanes), s = sigmoid(gelu_argument(gate));
+            v16 d = v_load_n(dy + i, lanes), s = v_sigmoid(gelu_argument(gate));
             // gelu'(g) = s + g s (1 - s) a', a' = 2 sqrt(2/pi) (1 + 3 * 0.044715 g^2)
             v16 inner = v_mul(twice, v_fma(v_mul(cubic, gate), gate, one));
             v16 slope = v_fma(v_mul(v_mul(gate, s), v_sub(one, s)), inner, s);
             v_store_n(dgate_up + i, v_mul(v_mul(d, up), slope), lanes);
             v_store_n(dgate_up + n + i, v_mul(d, v_mul(gate, s)), lanes);
         }
+    }
+}
+
+/// y = x f(g), f the sigmoid, or SiLU: g v_sigmoid(g).
+void CPU_NAME(cpu_gate)(float *y, const float *x, const float *gate, size_t n, bool silu)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t lanes = n - i < LANES ? n - i : LANES;
+        v16 g = v_load_n(gate + i, lanes), f = v_sigmoid(g);
+        v_store_n(y + i, v_mul(v_load_n(x + i, lanes), silu ? v_mul(g, f) : f), lanes);
+    }
+}
+
+/// dx = dy f(g), dgate = dy x f'(g).
+void CPU_NAME(cpu_gate_gradient)(float *dx, float *dgate, const float *dy, const float *x,
+                                 const float *gate, size_t n, bool silu)
+{
+    const v16 one = v_set1(1.0f);
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t lanes = n - i < LANES ? n - i : LANES;
+        v16 g = v_load_n(gate + i, lanes), s = v_sigmoid(g), d = v_load_n(dy + i, lanes);
+        v16 slope = silu ? v_fma(g, v_sub(one, s), one) : v_sub(one, s);
+        v_store_n(dgate + i, v_mul(v_mul(d, v_load_n(x + i, lanes)), v_mul(s, slope)), lanes);
+        v_store_n(dx + i, v_mul(d, silu ? v_mul(g, s) : s), lanes);
     }
 }
 

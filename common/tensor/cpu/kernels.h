@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/tensor/adamw.h"
+#include "common/tensor/backend.h"
 
 enum { CPU_PANEL = 32 }; ///< columns of a packed panel
 
@@ -80,6 +81,44 @@ typedef struct cpu_attention_gradient {
     float *scratch; ///< attention_gradient_scratch floats
 } cpu_attention_gradient_t;
 
+/// Some rows of one sequence through the convolution.
+typedef struct cpu_convolution {
+    float *y;            ///< [rows, channels]; of the gradient: d
+    const float *x;      ///< [rows], x_stride apart
+    float *dx;           ///< likewise, dx_stride apart
+    float *dweight;      ///< [channels, taps]
+    const float *weight; ///< likewise
+    float *kept;         ///< [taps - 1, channels], or NULL: nothing is kept
+    size_t x_stride, dx_stride;
+    size_t rows, channels, taps;
+    bool fresh; ///< the first row is at position 0
+} cpu_convolution_t;
+
+/// Some rows of one sequence and one value head; pointers are to its first row's part.
+typedef struct cpu_delta {
+    float *out;
+    const float *query, *key, *value; ///< rows of qkv
+    const float *decay, *beta;        ///< gate_stride apart
+    float *state;                     ///< [key_dim, value_dim], or NULL: nothing is kept
+    size_t out_stride, stride, gate_stride;
+    size_t rows, key_dim, value_dim;
+    bool fresh;     ///< the first row is at position 0
+    float *scratch; ///< delta_scratch floats
+} cpu_delta_t;
+
+/// One whole sequence and one value head.
+typedef struct cpu_delta_gradient {
+    float *dquery, *dkey, *dvalue;
+    float *ddecay, *dbeta;
+    const float *query, *key, *value; ///< stride apart, as the first three
+    const float *decay, *beta;        ///< gate_stride apart, as their gradients
+    const float *dout;                ///< out_stride apart
+    size_t out_stride, stride, gate_stride;
+    size_t rows, key_dim, value_dim;
+    bool continues; ///< dquery and dkey have those of the value heads before
+    float *scratch; ///< delta_gradient_scratch floats
+} cpu_delta_gradient_t;
+
 /// Statistics of one row of logits z: [n].
 typedef struct cpu_softmax {
     float max;
@@ -117,6 +156,24 @@ typedef struct cpu_kernels {
     void (*geglu)(float *y, const float *gate_up, size_t rows, size_t n);
     void (*geglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,
                            size_t n);
+    /// y[i] = x[i] f(gate[i]), and its gradients.
+    void (*gate)(float *y, const float *x, const float *gate, size_t n, bool silu);
+    void (*gate_gradient)(float *dx, float *dgate, const float *dy, const float *x,
+                          const float *gate, size_t n, bool silu);
+    /// Channels first..first+count-1.
+    void (*convolution)(const cpu_convolution_t *c, size_t first, size_t count);
+    void (*convolution_gradient)(const cpu_convolution_t *c, size_t first, size_t count);
+    /// decay, beta, a, b: one row, n value heads.
+    void (*delta_gates)(float *decay, float *beta, const float *a, const float *b,
+                        const float *scale, const float *shift, size_t n);
+    /// dscale and dshift have this row's part added.
+    void (*delta_gates_gradient)(float *da, float *db, float *dscale, float *dshift,
+                                 const float *ddecay, const float *dbeta, const float *a,
+                                 const float *b, const float *scale, const float *shift, size_t n);
+    void (*delta)(const cpu_delta_t *delta);
+    void (*delta_gradient)(const cpu_delta_gradient_t *gradient);
+    size_t (*delta_scratch)(size_t key_dim); ///< floats
+    size_t (*delta_gradient_scratch)(size_t rows, size_t key_dim, size_t value_dim);
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *x, float factor, size_t n);
     float (*dot)(const float *a, const float *b, size_t n);
@@ -165,7 +222,9 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
 #define CPU_KERNELS(X)                                                                             \
     X(gemm) X(attention) X(attention_gradient) X(attention_scratch) X(attention_gradient_scratch)  \
     X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient) X(geglu)      \
-    X(geglu_gradient) X(add) X(scale) X(dot) X(weighted_rows) X(adamw) X(cap) X(divide) X(softmax)
+    X(geglu_gradient) X(add) X(scale) X(dot) X(weighted_rows) X(adamw) X(cap) X(divide) X(softmax) \
+    X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)                 \
+    X(delta_gates_gradient) X(delta) X(delta_gradient) X(delta_scratch) X(delta_gradient_scratch)
 // clang-format on
 
 // Where a form is compiled: its kernels, with the types that the table gives them.

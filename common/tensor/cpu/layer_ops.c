@@ -400,6 +400,123 @@ void cpu_bias_gradient(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy)
     cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, add_rows, &l);
 }
 
+/// Arguments of a task on pieces of rows.
+typedef struct pieced {
+    const cpu_kernels_t *kernels;
+    float *y, *y2;
+    const float *a, *b, *c;
+    tr_pieces_t to, from;
+    size_t y_width, width; // columns of y or y2, and of the tensor that `from` stands in
+    size_t count;
+    bool silu;
+} pieced_t;
+
+/// Pieces fit into their row.
+static void check_pieces(tr_pieces_t pieces, size_t count, size_t columns)
+{
+    TR_ASSERT(pieces.first + (count - 1) * pieces.step + pieces.width <= columns,
+              "%zu pieces of %zu of %zu columns", count, pieces.width, columns);
+}
+
+static void copy_piece_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const pieced_t *p = context;
+    for (size_t r = first; r < first + count; r++) {
+        for (size_t i = 0; i < p->count; i++) {
+            memcpy(p->y + r * p->y_width + p->to.first + i * p->to.step,
+                   p->a + r * p->width + p->from.first + i * p->from.step,
+                   p->to.width * sizeof(float));
+        }
+    }
+}
+
+void cpu_copy_pieces(tr_queue_t *queue, tr_tensor_t y, tr_pieces_t to, tr_tensor_t x,
+                     tr_pieces_t from, size_t count)
+{
+    pieced_t p = {.y = cpu_f32(y),
+                  .a = cpu_f32(x),
+                  .to = to,
+                  .from = from,
+                  .y_width = y.columns,
+                  .width = x.columns,
+                  .count = count};
+    TR_ASSERT(to.width == from.width, "pieces of %zu and %zu", to.width, from.width);
+    TR_ASSERT_ROWS(x, y.rows);
+    check_pieces(to, count, y.columns);
+    check_pieces(from, count, x.columns);
+    cpu_for(queue->backend, y.rows, row_grain(count * to.width), copy_piece_rows, &p);
+}
+
+/// y: [rows, count * width], a: x, b: gates.
+static void gate_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const pieced_t *p = context;
+    for (size_t r = first; r < first + count; r++) {
+        for (size_t i = 0; i < p->count; i++) {
+            const size_t at = (r * p->count + i) * p->from.width;
+            p->kernels->gate(p->y + at, p->a + at,
+                             p->b + r * p->width + p->from.first + i * p->from.step, p->from.width,
+                             p->silu);
+        }
+    }
+}
+
+/// y: dx, y2: dgates, a: dy, b: gates, c: x.
+static void gate_gradient_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const pieced_t *p = context;
+    for (size_t r = first; r < first + count; r++) {
+        for (size_t i = 0; i < p->count; i++) {
+            const size_t at = (r * p->count + i) * p->from.width;
+            const size_t gate = p->from.first + i * p->from.step;
+            p->kernels->gate_gradient(p->y + at, p->y2 + r * p->y_width + gate, p->a + at,
+                                      p->c + at, p->b + r * p->width + gate, p->from.width,
+                                      p->silu);
+        }
+    }
+}
+
+/// What both operators on gates know: y, or dx, has as many elements as there are gates.
+static pieced_t prepare_gate(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gates, tr_pieces_t from,
+                             tr_gate_t f)
+{
+    const size_t count = y.columns / from.width;
+    TR_ASSERT(count * from.width == y.columns, "pieces of %zu for %zu columns", from.width,
+              y.columns);
+    TR_ASSERT_ROWS(gates, y.rows);
+    check_pieces(from, count, gates.columns);
+    return (pieced_t){.kernels = queue->backend->kernels,
+                      .y = cpu_f32(y),
+                      .b = cpu_f32(gates),
+                      .from = from,
+                      .width = gates.columns,
+                      .count = count,
+                      .silu = f == TR_GATE_SILU};
+}
+
+void cpu_gate(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t gates, tr_pieces_t from,
+              tr_gate_t f)
+{
+    pieced_t p = prepare_gate(queue, y, gates, from, f);
+    p.a = cpu_f32(x);
+    TR_ASSERT_SHAPE(x, y.rows, y.columns);
+    cpu_for(queue->backend, y.rows, row_grain(4 * y.columns), gate_rows, &p);
+}
+
+void cpu_gate_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dgates, tr_tensor_t dy,
+                       tr_tensor_t x, tr_tensor_t gates, tr_pieces_t from, tr_gate_t f)
+{
+    pieced_t p = prepare_gate(queue, dx, gates, from, f);
+    p.y2 = cpu_f32(dgates);
+    p.y_width = dgates.columns;
+    p.a = cpu_f32(dy);
+    p.c = cpu_f32(x);
+    TR_ASSERT_SHAPE(x, dx.rows, dx.columns);
+    TR_ASSERT_SHAPE(dy, dx.rows, dx.columns);
+    TR_ASSERT_SHAPE(dgates, gates.rows, gates.columns);
+    cpu_for(queue->backend, dx.rows, row_grain(4 * dx.columns), gate_gradient_rows, &p);
+}
+
 /// The last block may be short.
 static void square_blocks(void *context, size_t first, size_t count, size_t thread)
 {

@@ -288,6 +288,13 @@ SIMD v16 v_exp(v16 x)
     return v_select_lt(x, v_set1(-87.0f), v_zero(), v_mul(p, v_power_of_two(t)));
 }
 
+/// 1 / (1 + e^-x); v_exp saturates, so no x gives a NaN.
+SIMD v16 v_sigmoid(v16 x)
+{
+    const v16 one = v_set1(1.0f);
+    return v_div(one, v_add(one, v_exp(v_sub(v_zero(), x))));
+}
+
 /// (e^2x - 1) / (e^2x + 1), within about 1e-7 of the truth; no x gives a NaN, as v_exp saturates.
 SIMD v16 v_tanh(v16 x)
 {

@@ -386,12 +386,6 @@ void cuda_rope(tr_queue_t *queue, tr_tensor_t qkv, tr_tensor_t positions, tr_ten
     });
 }
 
-/// In the order of the CPU's sigmoid.
-static __device__ __forceinline__ float sigmoid(float x)
-{
-    return 1.0f / (1.0f + cuda_exp(0.0f - x));
-}
-
 /// 2 sqrt(2/pi) (x + 0.044715 x^3), in the CPU's order.
 static __device__ __forceinline__ float gelu_argument(float x)
 {
@@ -407,7 +401,7 @@ static __global__ void gated_elements(T *y, const T *gate_up, size_t rows, size_
         const T *row = gate_up + i / n * 2 * n;
         // A row is [gate | up], n each.
         float gate = cuda_load(row[i % n]), up = cuda_load(row[n + i % n]);
-        cuda_store(y + i, (gate * sigmoid(GELU ? gelu_argument(gate) : gate)) * up);
+        cuda_store(y + i, (gate * cuda_sigmoid(GELU ? gelu_argument(gate) : gate)) * up);
     }
 }
 
@@ -443,7 +437,7 @@ static __global__ void gated_slopes(T *dgate_up, const T *dy, const T *gate_up, 
         size_t at = i / n * 2 * n + i % n;
         float gate = cuda_load(gate_up[at]), up = cuda_load(gate_up[at + n]);
         // The sigmoid is computed again rather than kept: memory costs more than the exponential.
-        float d = cuda_load(dy[i]), s = sigmoid(GELU ? gelu_argument(gate) : gate);
+        float d = cuda_load(dy[i]), s = cuda_sigmoid(GELU ? gelu_argument(gate) : gate);
         // silu'(g) = s (1 + g (1 - s)); of GELU see cpu/elementwise.c
         float inner = 1.5957691216057308f * fmaf(0.134145f * gate, gate, 1.0f);
         float slope =
@@ -560,6 +554,97 @@ void cuda_bias_gradient(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy)
         typedef decltype(zero) T;
         cuda_launch(queue, cuda_blocks(dy.columns, CUDA_BLOCK), CUDA_BLOCK, 0, sum_columns<T>,
                     cuda_f32(dbias), cuda_real<T>(dy), dy.rows, dy.columns);
+    });
+}
+
+// Pieces of rows
+
+/// A thread an element of the pieces.
+template <typename T>
+static __global__ void copy_piece_elements(T *y, tr_pieces_t to, size_t y_width, const T *x,
+                                           tr_pieces_t from, size_t x_width, size_t rows,
+                                           size_t count)
+{
+    const size_t i = thread_index(), n = count * to.width, piece = i % n / to.width;
+    if (i < rows * n) {
+        y[i / n * y_width + to.first + piece * to.step + i % to.width] =
+            x[i / n * x_width + from.first + piece * from.step + i % to.width];
+    }
+}
+
+void cuda_copy_pieces(tr_queue_t *queue, tr_tensor_t y, tr_pieces_t to, tr_tensor_t x,
+                      tr_pieces_t from, size_t count)
+{
+    TR_ASSERT(to.width == from.width, "pieces of %zu and %zu", to.width, from.width);
+    TR_ASSERT_ROWS(x, y.rows);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(y.rows * count * to.width, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    copy_piece_elements<T>, cuda_real<T>(y), to, y.columns, cuda_real<T>(x), from,
+                    x.columns, y.rows, count);
+    });
+}
+
+/// Where the gate of element i of [rows, n] stands.
+static __device__ __forceinline__ size_t gate_at(size_t i, size_t n, tr_pieces_t from, size_t width)
+{
+    return i / n * width + from.first + i % n / from.width * from.step + i % n % from.width;
+}
+
+/// y = x f(g), in the order of cpu_gate.
+template <typename T>
+static __global__ void gate_elements(T *y, const T *x, const T *gates, tr_pieces_t from,
+                                     size_t width, size_t count, size_t n, bool silu)
+{
+    size_t i = thread_index();
+    if (i < count) {
+        float g = cuda_load(gates[gate_at(i, n, from, width)]), f = cuda_sigmoid(g);
+        cuda_store(y + i, cuda_load(x[i]) * (silu ? g * f : f));
+    }
+}
+
+/// dx = dy f(g), dg = dy x f'(g).
+template <typename T>
+static __global__ void gate_slopes(T *dx, T *dgates, const T *dy, const T *x, const T *gates,
+                                   tr_pieces_t from, size_t width, size_t count, size_t n,
+                                   bool silu)
+{
+    size_t i = thread_index();
+    if (i < count) {
+        const size_t at = gate_at(i, n, from, width);
+        float g = cuda_load(gates[at]), s = cuda_sigmoid(g), d = cuda_load(dy[i]);
+        float slope = silu ? fmaf(g, 1.0f - s, 1.0f) : 1.0f - s;
+        cuda_store(dgates + at, (d * cuda_load(x[i])) * (s * slope));
+        cuda_store(dx + i, d * (silu ? g * s : s));
+    }
+}
+
+void cuda_gate(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t gates, tr_pieces_t from,
+               tr_gate_t f)
+{
+    const size_t count = tr_tensor_count(y);
+    TR_ASSERT_SHAPE(x, y.rows, y.columns);
+    TR_ASSERT_ROWS(gates, y.rows);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(count, CUDA_BLOCK), CUDA_BLOCK, 0, gate_elements<T>,
+                    cuda_real<T>(y), cuda_real<T>(x), cuda_real<T>(gates), from, gates.columns,
+                    count, y.columns, f == TR_GATE_SILU);
+    });
+}
+
+void cuda_gate_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dgates, tr_tensor_t dy,
+                        tr_tensor_t x, tr_tensor_t gates, tr_pieces_t from, tr_gate_t f)
+{
+    const size_t count = tr_tensor_count(dx);
+    TR_ASSERT_SHAPE(x, dx.rows, dx.columns);
+    TR_ASSERT_SHAPE(dy, dx.rows, dx.columns);
+    TR_ASSERT_SHAPE(dgates, dx.rows, gates.columns);
+    cuda_with_type(dx.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(count, CUDA_BLOCK), CUDA_BLOCK, 0, gate_slopes<T>,
+                    cuda_real<T>(dx), cuda_real<T>(dgates), cuda_real<T>(dy), cuda_real<T>(x),
+                    cuda_real<T>(gates), from, gates.columns, count, dx.columns, f == TR_GATE_SILU);
     });
 }
 

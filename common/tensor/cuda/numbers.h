@@ -51,6 +51,12 @@ static __device__ __forceinline__ float cuda_tanh(float x)
     return 1.0f - 2.0f / (cuda_exp(x + x) + 1.0f);
 }
 
+/// v_sigmoid of cpu/simd.h, a lane.
+static __device__ __forceinline__ float cuda_sigmoid(float x)
+{
+    return 1.0f / (1.0f + cuda_exp(0.0f - x));
+}
+
 /// tr_real_log of base/real.c.
 static __device__ __forceinline__ double cuda_log(double x)
 {

@@ -21,6 +21,7 @@ enum {
     CUDA_WORKSPACE = 32 << 20, ///< bytes of CUDA_SLOT_PRODUCT; NVIDIA recommends 32 MiB for sm_90
     CUDA_TRIAL_ROWS = 512,     ///< for which cuBLASLt's algorithms are ranked and tried
     CUDA_NORM_ROWS = 128,      ///< of a part of the sum for a norm's weight, in bf16
+    CUDA_DELTA_BLOCKS = 128,   ///< most blocks of the gradient of a gated delta net
     CUDA_SEGMENT = 256         ///< keys of a segment of attention, in bf16
 };
 
@@ -75,6 +76,27 @@ static inline size_t cuda_attention_bytes(const tr_ragged_t *batch, tr_heads_t h
 static inline size_t cuda_attention_gradient_bytes(const tr_ragged_t *batch, tr_heads_t heads)
 {
     return (batch->tokens * heads.query + 1) * sizeof(float);
+}
+
+/// The kept states of the gradient of a gated delta net: for each block, in floats.
+static inline size_t cuda_delta_share(size_t rows, tr_delta_t delta)
+{
+    const size_t interval = tr_delta_interval(rows), state = delta.key_dim * delta.value_dim;
+    return (2 * interval + 2) * state + interval * delta.value_dim;
+}
+
+/// Blocks that share the work, each on one sequence and key head at a time: enough for a GPU, and
+/// each has its states.
+static inline size_t cuda_delta_blocks(const tr_ragged_t *batch, tr_delta_t delta)
+{
+    const size_t tasks = batch->sequences * delta.key_heads;
+    return tasks < CUDA_DELTA_BLOCKS ? tasks : (size_t)CUDA_DELTA_BLOCKS;
+}
+
+static inline size_t cuda_delta_gradient_bytes(const tr_ragged_t *batch, tr_delta_t delta)
+{
+    return cuda_delta_blocks(batch, delta) * cuda_delta_share(batch->longest, delta) *
+           sizeof(float);
 }
 
 /// The buffers of the choice of an algorithm, which go again. result: of both, each.

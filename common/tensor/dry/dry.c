@@ -113,6 +113,18 @@ static void attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t 
     need(queue, CUDA_SLOT_ROWS, cuda_attention_gradient_bytes(batch, heads));
 }
 
+static void delta(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t qkv, tr_tensor_t gates,
+                  tr_recurrent_t kept, const tr_ragged_t *batch, tr_delta_t geometry)
+{
+}
+
+static void delta_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dgates,
+                           tr_tensor_t dout, tr_tensor_t qkv, tr_tensor_t gates,
+                           const tr_ragged_t *batch, tr_delta_t geometry)
+{
+    need(queue, CUDA_SLOT_PARTIAL, cuda_delta_gradient_bytes(batch, geometry));
+}
+
 /// A tile of logits, in scratch memory unless all are kept, and the product that gives it; returns
 /// its elements.
 static size_t logits_tile(tr_queue_t *queue, tr_tensor_t kept, tr_tensor_t hidden, tr_tensor_t head)
@@ -176,6 +188,8 @@ static void make_gpu(dry_gpu_t *gpu, tr_dtype_t precision)
     REPLACE(group_norm_gradient)
     REPLACE(attention)
     REPLACE(attention_gradient)
+    REPLACE(delta)
+    REPLACE(delta_gradient)
     REPLACE(logprob)
     REPLACE(logprob_gradient)
     REPLACE(sample)
