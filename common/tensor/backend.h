@@ -19,7 +19,7 @@
 ///
 /// Letters: T tokens (rows of a ragged batch), H hidden, F intermediate, N outputs, V vocabulary,
 /// Hq query heads, Hk key-value heads, D head dimension, S sequences, R rows of a head, P page size
-/// (TR_PAGE tokens). Indices are i32. Real tensors are f32; those marked [real] have the backend's
+/// (TR_PAGE tokens), E experts, C of them for each token. Indices are i32. Real tensors are f32; those marked [real] have the backend's
 /// `real` type: f32, or bf16 where a device computes in that (weights, activations and their
 /// gradients; weight gradients, optimizer state and vectors with one number a row stay f32).
 #ifndef TR_TENSOR_BACKEND_H
@@ -147,6 +147,26 @@ typedef struct tr_recurrent {
     tr_tensor_t inputs; ///< [real] [slots, (taps - 1) * channels], of the convolution
     tr_tensor_t states; ///< f32 [slots, tr_delta_state]
 } tr_recurrent_t;
+
+/// How a router chooses experts.
+typedef struct tr_router {
+    size_t experts; ///< E
+    size_t chosen;  ///< C <= E, for each token
+    /// Weights are the softmax over the chosen experts' logits, and their sum is 1; else over all
+    /// logits.
+    bool normalized;
+} tr_router_t;
+
+/// What a router chose for T tokens, and where their rows are. Experts read and write R = T*C rows,
+/// a token's once for each of its experts: those of expert 0 first, and within an expert in the
+/// order of tokens. So each row is one expert's work on one token, whatever other tokens there are.
+typedef struct tr_routes {
+    tr_tensor_t experts; ///< i32 [T, C] ascending in a row
+    tr_tensor_t weights; ///< f32 [T, C] by which their outputs are multiplied
+    tr_tensor_t starts;  ///< i32 [E + 1]: rows starts[e]..starts[e+1]-1 are expert e's
+    tr_tensor_t tokens;  ///< i32 [R]: whose each row is
+    tr_tensor_t places;  ///< i32 [T, C]: the row of each choice
+} tr_routes_t;
 
 /// What makes logits of hidden rows: hidden weight^T, then with a cap c tanh(logit / c).
 typedef struct tr_head {
@@ -397,6 +417,36 @@ typedef struct tr_ops {
     /// dbias: f32 [N] continues its chain over the rows of dy: [T, N].
     void (*bias_gradient)(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy);
 
+    // Mixtures of experts (Shazeer et al. 2017). A row's bits are those of its token and its expert
+    // alone; what is added up for a token is added in the order of its experts.
+    /// routes, written: for each row of logits: f32 [T, E] the C greatest, on a tie the lower
+    /// expert (NaN is the least), and the order of rows.
+    void (*route)(tr_queue_t *queue, const tr_routes_t *routes, tr_tensor_t logits,
+                  tr_router_t router);
+    /// dlogits: f32 [T, E], written, from dweights: f32 [T, C]. pull: f32 [E], the gradient of each
+    /// token's probability of each expert (softmax over all), which is added; a NULL buffer: 0.
+    void (*route_gradient)(tr_queue_t *queue, tr_tensor_t dlogits, tr_tensor_t dweights,
+                           tr_tensor_t pull, tr_tensor_t logits, const tr_routes_t *routes,
+                           tr_router_t router);
+    /// The products of rows with the weight of their expert. weight: [E*N, K], an expert's after
+    /// another, or [E, packed_count(N, K)]. y: [R, N]; x: [R, K]; starts: of the routes.
+    void (*expert_matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
+                          tr_tensor_t starts);
+    /// dx: [R, K], written; dy: [R, N]. weight: [E*N, K].
+    void (*expert_input_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                                  tr_tensor_t weight, tr_tensor_t starts);
+    /// dw: f32 [E*N, K] continues its chains, each over the rows of its expert.
+    void (*expert_weight_gradient)(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x,
+                                   tr_tensor_t starts);
+    /// y: [T, H], written: sums over a token's rows of x: [R, H], each times its weight (a NULL
+    /// buffer: 1), one chain in the order of places: [T, C].
+    void (*combine)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weights,
+                    tr_tensor_t places);
+    /// dx: [R, H], which may be x, and dweights: f32 [T, C], both written; dy: [T, H].
+    void (*combine_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweights,
+                             tr_tensor_t dy, tr_tensor_t x, tr_tensor_t weights,
+                             tr_tensor_t places);
+
     // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above. Logits
     // exist for a tile of rows only, but for those that the caller keeps from logprob to
     // logprob_gradient: f32 [K, V], of the first K <= R rows; a NULL buffer: none. Which are kept
@@ -458,9 +508,10 @@ typedef struct tr_ops {
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
     X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
     X(copy_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient)                 \
-    X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient)                              \
-    X(gather_rows) X(scatter_rows_add) X(logprob) X(logprob_gradient) X(sample) X(scalar_head)     \
-    X(scalar_head_gradient) X(sum_squares) X(adamw)
+    X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows)               \
+    X(scatter_rows_add) X(route) X(route_gradient) X(expert_matmul) X(expert_input_gradient)       \
+    X(expert_weight_gradient) X(combine) X(combine_gradient) X(logprob) X(logprob_gradient)        \
+    X(sample) X(scalar_head) X(scalar_head_gradient) X(sum_squares) X(adamw)
 // clang-format on
 
 /// Bytes of a device that a backend has allocated.

@@ -366,6 +366,45 @@ Test(cuda_rows, gradients_of_many_tokens_add_up_in_order)
     check_everywhere(rows, many, 1, "rows of many tokens");
 }
 
+/// Tokens, a width, and how many experts each has, of k + 4.
+static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    const size_t count = s.k + 4, rows = s.t * s.k, width = s.n + 3;
+    const tr_router_t router = {count, s.k, s.n % 16 == 0};
+    const tr_routes_t routes = {.experts = rig_indices(rig, s.t, s.k, ids(rig, rows, 1)),
+                                .weights = rig_zeros(rig, s.t, s.k),
+                                .starts = rig_indices(rig, 1, count + 1, ids(rig, count + 1, 1)),
+                                .tokens = rig_indices(rig, 1, rows, ids(rig, rows, 1)),
+                                .places = rig_indices(rig, s.t, s.k, ids(rig, rows, 1))};
+    tr_tensor_t logits = floats(rig, s.t, count, 1), dlogits = rig_zeros(rig, s.t, count),
+                dweights = rig_zeros(rig, s.t, s.k), pull = floats(rig, 1, count, 2);
+    tr_tensor_t x = matrix(rig, s.t, s.n, 3), w = matrix(rig, count * width, s.n, 4),
+                dw = floats(rig, count * width, s.n, 5), rows_x = rig_real(rig, rows, s.n, NULL),
+                y = rig_real(rig, rows, width, NULL), sum = rig_real(rig, s.t, width, NULL);
+    rig->ops->route(rig->queue, &routes, logits, router);
+    rig->ops->gather_rows(rig->queue, rows_x, x, routes.tokens);
+    rig->ops->expert_matmul(rig->queue, y, rows_x, w, routes.starts);
+    rig->ops->combine(rig->queue, sum, y, routes.weights, routes.places);
+    put(outputs, rig, sum);
+    rig->ops->combine_gradient(rig->queue, y, dweights, matrix(rig, s.t, width, 6), y,
+                               routes.weights, routes.places);
+    rig->ops->expert_weight_gradient(rig->queue, dw, y, rows_x, routes.starts);
+    rig->ops->expert_input_gradient(rig->queue, rows_x, y, w, routes.starts);
+    rig->ops->combine(rig->queue, x, rows_x, (tr_tensor_t){0}, routes.places);
+    rig->ops->route_gradient(rig->queue, dlogits, dweights, s.n % 16 == 0 ? (tr_tensor_t){0} : pull,
+                             logits, &routes, router);
+    put(outputs, rig, dw);
+    put(outputs, rig, x);
+    put(outputs, rig, dlogits);
+}
+
+Test(cuda_experts, equal_the_cpu_s)
+{
+    // Experts of more than one tile of rows, and more choices than a block has threads.
+    const shape_t many[] = {{1, 8, 1}, {5, 64, 2}, {33, 40, 3}, {19, 170, 1}, {400, 16, 2}};
+    check_everywhere(experts, many, COUNT(many), "experts");
+}
+
 static void optimizer(rig_t *rig, shape_t s, outputs_t *outputs)
 {
     const size_t n = s.t * s.n * 37;

@@ -14,95 +14,27 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "common/tensor/cuda/numbers.h"
+#include "common/tensor/cuda/chains.h"
 
 // f32
 
-enum {
-    TILE = 64,  // a block's tile of y is TILE x TILE
-    DEPTH = 16, // k at a time: two tiles of operands are 8 KiB of shared memory
-    EACH = 4    // a thread's tile is EACH x EACH: 256 threads make a block's
-};
-
-/// How the product meets its destination: y = product, y = y + product, or the chain starts at y.
-typedef enum product_mode { PRODUCT_WRITE, PRODUCT_ADD, PRODUCT_CONTINUE } product_mode_t;
-
-/// A matrix of any layout: a(i, k) = a[i * row + k * depth], b(k, j) = b[k * depth + j * row]. One
-/// of the two distances is 1.
-typedef struct operand {
-    const float *data;
-    size_t row, depth;
-} operand_t;
-
-/// Copies a tile of an operand to shared memory, to[k][i], with zeros outside the matrix.
-static __device__ __forceinline__ void load_tile(float (*to)[TILE], operand_t from, size_t first,
-                                                 size_t rows, size_t k, size_t depth)
-{
-    // 64 x 16 elements by 256 threads: four each.
-    for (int e = static_cast<int>(threadIdx.x); e < TILE * DEPTH; e += CUDA_BLOCK) {
-        // Neighbouring threads load neighbouring floats, along k or along i: one memory
-        // transaction.
-        int i = from.depth == 1 ? e / DEPTH : e % TILE, d = from.depth == 1 ? e % DEPTH : e / TILE;
-        bool inside = first + i < rows && k + d < depth;
-        to[d][i] = inside ? from.data[(first + i) * from.row + (k + d) * from.depth] : 0.0f;
-    }
-}
-
-/// y: [rows, columns]. A block computes a tile of y, a thread 4 x 4 elements of it, each one chain:
-/// k is never split over threads. Elements outside y are computed from zeros and not stored.
+/// y: [rows, columns]. A block computes a tile of it.
 static __global__ void __launch_bounds__(CUDA_BLOCK)
-    chains(float *y, operand_t a, operand_t b, size_t rows, size_t columns, size_t depth,
+    chains(float *y, operand<float> a, operand<float> b, size_t rows, size_t columns, size_t depth,
            product_mode_t mode)
 {
-    __shared__ float left[DEPTH][TILE], right[DEPTH][TILE];
-    const size_t first_row = static_cast<size_t>(blockIdx.y) * TILE;
-    const size_t first_column = static_cast<size_t>(blockIdx.x) * TILE;
-    const int at_row = static_cast<int>(threadIdx.x) / (TILE / EACH) * EACH;
-    const int at_column = static_cast<int>(threadIdx.x) % (TILE / EACH) * EACH;
-    float sum[EACH][EACH];
-    for (int i = 0; i < EACH; i++) {
-        for (int j = 0; j < EACH; j++) {
-            size_t row = first_row + at_row + i, column = first_column + at_column + j;
-            bool starts = mode == PRODUCT_CONTINUE && row < rows && column < columns;
-            sum[i][j] = starts ? y[row * columns + column] : 0.0f;
-        }
-    }
-    for (size_t k = 0; k < depth; k += DEPTH) {
-        load_tile(left, a, first_row, rows, k, depth);
-        load_tile(right, b, first_column, columns, k, depth);
-        // The tiles are complete.
-        __syncthreads();
-        // The last piece may be short. Zeros past the end are left out of the chain: adding 0 turns
-        // a -0 into 0.
-        int end = depth - k < DEPTH ? static_cast<int>(depth - k) : DEPTH;
-        for (int d = 0; d < end; d++) {
-            for (int i = 0; i < EACH; i++) {
-                for (int j = 0; j < EACH; j++) {
-                    sum[i][j] = fmaf(left[d][at_row + i], right[d][at_column + j], sum[i][j]);
-                }
-            }
-        }
-        __syncthreads(); // all threads have read the tiles before they are loaded again
-    }
-    for (int i = 0; i < EACH; i++) {
-        for (int j = 0; j < EACH; j++) {
-            size_t row = first_row + at_row + i, column = first_column + at_column + j;
-            if (row < rows && column < columns) {
-                float *to = y + row * columns + column;
-                *to = mode == PRODUCT_ADD ? *to + sum[i][j] : sum[i][j];
-            }
-        }
-    }
+    chain_tile(y, a, b, static_cast<size_t>(blockIdx.y) * TILE, rows,
+               static_cast<size_t>(blockIdx.x) * TILE, columns, depth, mode);
 }
 
 /// Launches `chains`. A grid has at most 65535 blocks in y, so more rows go in further launches.
-static void run_chains(tr_queue_t *queue, float *y, operand_t a, operand_t b, size_t rows,
+static void run_chains(tr_queue_t *queue, float *y, operand<float> a, operand<float> b, size_t rows,
                        size_t columns, size_t depth, product_mode_t mode)
 {
     const size_t most = 65535u * static_cast<size_t>(TILE);
     for (size_t first = 0; first < rows; first += most) {
         size_t count = rows - first < most ? rows - first : most;
-        operand_t part = {a.data + first * a.row, a.row, a.depth};
+        operand<float> part = {a.data + first * a.row, a.row, a.depth};
         cuda_launch(queue, dim3(cuda_blocks(columns, TILE), cuda_blocks(count, TILE)), CUDA_BLOCK,
                     0, chains, y + first * columns, part, b, count, columns, depth, mode);
     }

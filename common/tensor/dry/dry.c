@@ -164,6 +164,34 @@ static void sample(tr_queue_t *queue, tr_tensor_t tokens, tr_tensor_t out, tr_te
     logits_tile(queue, (tr_tensor_t){0}, hidden, head.weight);
 }
 
+// Those of mixtures of experts need nothing beside their operands.
+
+static void route(tr_queue_t *queue, const tr_routes_t *routes, tr_tensor_t logits,
+                  tr_router_t router)
+{
+}
+
+static void route_gradient(tr_queue_t *queue, tr_tensor_t dlogits, tr_tensor_t dweights,
+                           tr_tensor_t pull, tr_tensor_t logits, const tr_routes_t *routes,
+                           tr_router_t router)
+{
+}
+
+static void expert_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
+                          tr_tensor_t starts)
+{
+}
+
+static void expert_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                                  tr_tensor_t weight, tr_tensor_t starts)
+{
+}
+
+static void expert_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x,
+                                   tr_tensor_t starts)
+{
+}
+
 /// The CPU's casts between equal types only, and a GPU has two.
 static void cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
@@ -186,6 +214,11 @@ static void make_gpu(dry_gpu_t *gpu, tr_dtype_t precision)
     REPLACE(matmul_weight_gradient)
     REPLACE(rmsnorm_gradient)
     REPLACE(group_norm_gradient)
+    REPLACE(route)
+    REPLACE(route_gradient)
+    REPLACE(expert_matmul)
+    REPLACE(expert_input_gradient)
+    REPLACE(expert_weight_gradient)
     REPLACE(attention)
     REPLACE(attention_gradient)
     REPLACE(delta)

@@ -1,0 +1,390 @@
+/// Mixtures of experts: the choice of experts, products by expert, sums over a token's experts. The
+/// CPU's counterpart is cpu/expert_ops.c, whose bits these have in f32.
+///
+/// How many rows an expert has is known on the device alone: grids are as large as any choice may
+/// need, so a captured graph serves other choices, and a block finds its expert by the starts.
+/// Products are chains in either precision: in bf16 slower than tensor cores, and a row's bits are
+/// its own.
+#include <math.h>
+
+#include "common/tensor/cuda/chains.h"
+
+static __device__ __forceinline__ size_t thread_index(void)
+{
+    return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+// Routing
+
+/// A logit for comparisons, as on the CPU: NaN is the least.
+static __device__ __forceinline__ float rank_of(float logit)
+{
+    return logit == logit ? logit : -INFINITY;
+}
+
+static __device__ int next_choice(const float *z, int experts, int last)
+{
+    int best = -1;
+    for (int e = 0; e < experts; e++) {
+        const float rank = rank_of(z[e]);
+        const bool after =
+            last < 0 || rank < rank_of(z[last]) || (!(rank > rank_of(z[last])) && e > last);
+        if (after && (best < 0 || rank > rank_of(z[best]))) {
+            best = e;
+        }
+    }
+    return best;
+}
+
+/// A row of logits as a distribution: e^(z - max), of which the sum is a chain over all experts.
+struct distribution {
+    const float *z;
+    float max, sum;
+
+    __device__ distribution(const float *logits, size_t experts) : z(logits), max(-INFINITY), sum(0)
+    {
+        for (size_t i = 0; i < experts; i++) {
+            max = max > z[i] ? max : z[i];
+        }
+        for (size_t i = 0; i < experts; i++) {
+            sum = sum + exponential(i);
+        }
+    }
+    __device__ __forceinline__ float exponential(size_t i) const
+    {
+        return cuda_exp(z[i] - max);
+    }
+};
+
+/// A thread a token.
+static __global__ void route_rows(int32_t *experts, float *weights, const float *logits,
+                                  size_t tokens, tr_router_t router)
+{
+    const size_t t = thread_index();
+    if (t >= tokens) {
+        return;
+    }
+    const float *z = logits + t * router.experts;
+    int32_t *to = experts + t * router.chosen;
+    float *w = weights + t * router.chosen;
+    int last = -1;
+    for (size_t k = 0; k < router.chosen; k++) {
+        last = next_choice(z, static_cast<int>(router.experts), last);
+        size_t at = k;
+        for (; at > 0 && to[at - 1] > last; at--) {
+            to[at] = to[at - 1];
+        }
+        to[at] = last;
+    }
+    const distribution d(z, router.experts);
+    float sum = d.sum;
+    if (router.normalized) {
+        sum = 0.0f;
+        for (size_t k = 0; k < router.chosen; k++) {
+            sum = sum + d.exponential(to[k]);
+        }
+    }
+    for (size_t k = 0; k < router.chosen; k++) {
+        w[k] = d.exponential(to[k]) / sum;
+    }
+}
+
+/// starts[e + 1] = how many choices are expert e's; a block an expert.
+static __global__ void count_rows(int32_t *starts, const int32_t *experts, size_t rows)
+{
+    __shared__ float shared[CUDA_BLOCK];
+    const int32_t e = static_cast<int32_t>(blockIdx.x);
+    float mine = 0.0f; // below 2^24 / CUDA_BLOCK a thread: exact
+    for (size_t i = threadIdx.x; i < rows; i += CUDA_BLOCK) {
+        mine = mine + (experts[i] == e ? 1.0f : 0.0f);
+    }
+    const float all = cuda_sum_lanes<CUDA_BLOCK>(mine, shared);
+    if (threadIdx.x == 0) {
+        starts[e + 1] = static_cast<int32_t>(all);
+    }
+}
+
+static __global__ void add_starts(int32_t *starts, size_t experts)
+{
+    starts[0] = 0;
+    for (size_t e = 0; e < experts; e++) {
+        starts[e + 1] += starts[e];
+    }
+}
+
+/// Rows of an expert in the order of tokens: a block an expert, which goes through all choices, a
+/// vote of each warp at a time.
+static __global__ void place_rows(int32_t *tokens, int32_t *places, const int32_t *starts,
+                                  const int32_t *experts, size_t rows, size_t chosen)
+{
+    __shared__ unsigned found[CUDA_BLOCK / 32];
+    const int32_t e = static_cast<int32_t>(blockIdx.x);
+    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+    int32_t next = starts[e];
+    for (size_t base = 0; base < rows; base += CUDA_BLOCK) {
+        const size_t i = base + threadIdx.x;
+        const bool mine = i < rows && experts[i] == e;
+        const unsigned votes = __ballot_sync(0xffffffffu, mine);
+        if (lane == 0) {
+            found[warp] = votes;
+        }
+        __syncthreads();
+        int before = __popc(votes & ((1u << lane) - 1u)), all = 0;
+        for (int w = 0; w < CUDA_BLOCK / 32; w++) {
+            before += w < warp ? __popc(found[w]) : 0;
+            all += __popc(found[w]);
+        }
+        if (mine) {
+            places[i] = next + before;
+            tokens[next + before] = static_cast<int32_t>(i / chosen);
+        }
+        next += all;
+        __syncthreads(); // all have read the votes before the next ones
+    }
+}
+
+static void check_routes(tr_tensor_t logits, const tr_routes_t *routes, tr_router_t router)
+{
+    TR_ASSERT_COLUMNS(logits, router.experts);
+    TR_ASSERT_SHAPE(routes->experts, logits.rows, router.chosen);
+    TR_ASSERT_SHAPE(routes->weights, logits.rows, router.chosen);
+    TR_ASSERT_SHAPE(routes->places, logits.rows, router.chosen);
+    TR_ASSERT_COUNT(routes->tokens, logits.rows * router.chosen);
+    TR_ASSERT_COUNT(routes->starts, router.experts + 1);
+}
+
+void cuda_route(tr_queue_t *queue, const tr_routes_t *routes, tr_tensor_t logits,
+                tr_router_t router)
+{
+    const size_t rows = logits.rows * router.chosen;
+    const unsigned experts = static_cast<unsigned>(router.experts);
+    check_routes(logits, routes, router);
+    cuda_launch(queue, cuda_blocks(logits.rows, CUDA_BLOCK), CUDA_BLOCK, 0, route_rows,
+                cuda_i32(routes->experts), cuda_f32(routes->weights), cuda_f32(logits), logits.rows,
+                router);
+    cuda_launch(queue, experts, CUDA_BLOCK, 0, count_rows, cuda_i32(routes->starts),
+                cuda_i32(routes->experts), rows);
+    cuda_launch(queue, 1, 1, 0, add_starts, cuda_i32(routes->starts), router.experts);
+    cuda_launch(queue, experts, CUDA_BLOCK, 0, place_rows, cuda_i32(routes->tokens),
+                cuda_i32(routes->places), cuda_i32(routes->starts), cuda_i32(routes->experts), rows,
+                router.chosen);
+}
+
+/// A thread a token; the CPU's slope_rows.
+static __global__ void slope_rows(float *dlogits, const float *dweights, const float *pull,
+                                  const float *logits, const int32_t *chosen_experts,
+                                  const float *weights, size_t tokens, tr_router_t router)
+{
+    const size_t t = thread_index();
+    if (t >= tokens) {
+        return;
+    }
+    const size_t experts = router.experts, chosen = router.chosen;
+    const int32_t *of = chosen_experts + t * chosen;
+    const float *w = weights + t * chosen, *dw = dweights + t * chosen;
+    const distribution d(logits + t * experts, experts);
+    float *dz = dlogits + t * experts, mean = 0.0f, pulled = 0.0f;
+    for (size_t k = 0; k < chosen; k++) {
+        mean = mean + w[k] * dw[k];
+    }
+    for (size_t i = 0; i < experts; i++) {
+        const float p = d.exponential(i) / d.sum;
+        pulled = pulled + (pull != NULL ? p * pull[i] : 0.0f);
+        dz[i] = router.normalized ? 0.0f : p * (0.0f - mean);
+    }
+    for (size_t k = 0; k < chosen; k++) {
+        dz[of[k]] = w[k] * (dw[k] - mean);
+    }
+    for (size_t i = 0; pull != NULL && i < experts; i++) {
+        dz[i] = dz[i] + d.exponential(i) / d.sum * (pull[i] - pulled);
+    }
+}
+
+void cuda_route_gradient(tr_queue_t *queue, tr_tensor_t dlogits, tr_tensor_t dweights,
+                         tr_tensor_t pull, tr_tensor_t logits, const tr_routes_t *routes,
+                         tr_router_t router)
+{
+    check_routes(logits, routes, router);
+    TR_ASSERT_SHAPE(dlogits, logits.rows, router.experts);
+    TR_ASSERT_SHAPE(dweights, logits.rows, router.chosen);
+    cuda_launch(queue, cuda_blocks(logits.rows, CUDA_BLOCK), CUDA_BLOCK, 0, slope_rows,
+                cuda_f32(dlogits), cuda_f32(dweights),
+                pull.buffer != NULL ? cuda_f32(pull) : static_cast<float *>(NULL), cuda_f32(logits),
+                cuda_i32(routes->experts), cuda_f32(routes->weights), logits.rows, router);
+}
+
+// Products by expert
+
+/// Expert e owns the tiles of rows from floor(starts[e] / TILE) + e on, which is always enough
+/// (cuda_tiles). The expert of a tile: the last one that owns tiles from it or before it on.
+static __device__ int expert_of(const int32_t *starts, int experts, int tile)
+{
+    int low = 0, high = experts - 1;
+    while (low < high) {
+        const int middle = (low + high + 1) / 2;
+        if (starts[middle] / TILE + middle <= tile) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return low;
+}
+
+/// A tile of y: [R, outputs] from x: [R, depth]: y = x W^T, W: [outputs, depth], or with `back` y =
+/// x W, W: [depth, outputs], of the rows' expert.
+template <typename T>
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    expert_rows(T *y, const T *x, const T *weight, const int32_t *starts, size_t experts,
+                size_t outputs, size_t depth, bool back)
+{
+    const int tile = static_cast<int>(blockIdx.x);
+    const int e = expert_of(starts, static_cast<int>(experts), tile);
+    const int first = starts[e] + (tile - (starts[e] / TILE + e)) * TILE;
+    if (first >= starts[e + 1]) { // all threads of the block
+        return;
+    }
+    const T *w = weight + static_cast<size_t>(e) * outputs * depth;
+    chain_tile(y, operand<T>{x, depth, 1}, operand<T>{w, back ? 1 : depth, back ? outputs : 1},
+               static_cast<size_t>(first), static_cast<size_t>(starts[e + 1]),
+               static_cast<size_t>(blockIdx.y) * TILE, outputs, depth, PRODUCT_WRITE);
+}
+
+static size_t experts_of(tr_tensor_t starts)
+{
+    return tr_tensor_count(starts) - 1;
+}
+
+static void run_experts(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
+                        tr_tensor_t starts, bool back)
+{
+    const size_t experts = experts_of(starts);
+    TR_ASSERT_ROWS(y, x.rows);
+    TR_ASSERT_SHAPE(weight, experts * (back ? x.columns : y.columns), back ? y.columns : x.columns);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, dim3(cuda_tiles(x.rows, experts, 1, TILE), cuda_blocks(y.columns, TILE)),
+                    CUDA_BLOCK, 0, expert_rows<T>, cuda_real<T>(y), cuda_real<T>(x),
+                    cuda_real<T>(weight), cuda_i32(starts), experts, y.columns, x.columns, back);
+    });
+}
+
+void cuda_expert_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
+                        tr_tensor_t starts)
+{
+    run_experts(queue, y, x, weight, starts, false);
+}
+
+void cuda_expert_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
+                                tr_tensor_t weight, tr_tensor_t starts)
+{
+    run_experts(queue, dx, dy, weight, starts, true);
+}
+
+/// A tile of expert blockIdx.z's dw: [outputs, inputs].
+template <typename T>
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    expert_slopes(float *dw, const T *dy, const T *x, const int32_t *starts, size_t outputs,
+                  size_t inputs)
+{
+    const size_t e = blockIdx.z, first = static_cast<size_t>(starts[e]),
+                 rows = static_cast<size_t>(starts[e + 1]) - first;
+    if (rows > 0) {
+        chain_tile(dw + e * outputs * inputs, operand<T>{dy + first * outputs, 1, outputs},
+                   operand<T>{x + first * inputs, 1, inputs},
+                   static_cast<size_t>(blockIdx.y) * TILE, outputs,
+                   static_cast<size_t>(blockIdx.x) * TILE, inputs, rows, PRODUCT_CONTINUE);
+    }
+}
+
+void cuda_expert_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x,
+                                 tr_tensor_t starts)
+{
+    const size_t experts = experts_of(starts);
+    TR_ASSERT_ROWS(dy, x.rows);
+    TR_ASSERT_SHAPE(dw, experts * dy.columns, x.columns);
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue,
+                    dim3(cuda_blocks(x.columns, TILE), cuda_blocks(dy.columns, TILE),
+                         static_cast<unsigned>(experts)),
+                    CUDA_BLOCK, 0, expert_slopes<T>, cuda_f32(dw), cuda_real<T>(dy),
+                    cuda_real<T>(x), cuda_i32(starts), dy.columns, x.columns);
+    });
+}
+
+// Sums over a token's experts
+
+/// A block a token.
+template <typename T>
+static __global__ void combine_rows(T *y, const T *x, const float *weights, const int32_t *places,
+                                    size_t chosen, size_t n)
+{
+    const size_t t = blockIdx.x;
+    for (size_t i = threadIdx.x; i < n; i += blockDim.x) {
+        float sum = 0.0f;
+        for (size_t k = t * chosen; k < (t + 1) * chosen; k++) {
+            const float weight = weights != NULL ? weights[k] : 1.0f;
+            sum = fmaf(weight, cuda_load(x[static_cast<size_t>(places[k]) * n + i]), sum);
+        }
+        cuda_store(y + t * n + i, sum);
+    }
+}
+
+void cuda_combine(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weights,
+                  tr_tensor_t places)
+{
+    TR_ASSERT_ROWS(y, places.rows);
+    TR_ASSERT_SHAPE(x, tr_tensor_count(places), y.columns);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(y.rows), CUDA_BLOCK, 0, combine_rows<T>,
+                    cuda_real<T>(y), cuda_real<T>(x),
+                    weights.buffer != NULL ? cuda_f32(weights) : static_cast<float *>(NULL),
+                    cuda_i32(places), places.columns, y.columns);
+    });
+}
+
+/// A choice takes L lanes, as the CPU's dot product. dx may be x: a lane reads of the others'
+/// elements in no place, and its own before it writes them.
+template <typename T>
+static __global__ void divide_rows(T *dx, float *dweights, const T *dy, const T *x,
+                                   const float *weights, const int32_t *places, size_t rows,
+                                   size_t chosen, size_t n)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[CUDA_BLOCK];
+    const size_t i = thread_index() / L, choice = i < rows ? i : 0;
+    const size_t from = choice / chosen * n, at = static_cast<size_t>(places[choice]) * n;
+    float sum = 0.0f;
+    for (size_t j = threadIdx.x % L; j < n; j += L) {
+        sum = fmaf(cuda_load(dy[from + j]), cuda_load(x[at + j]), sum);
+    }
+    sum = cuda_sum_lanes<L>(sum, shared);
+    if (i >= rows) { // took part in the sum, which synchronises the block
+        return;
+    }
+    for (size_t j = threadIdx.x % L; j < n; j += L) {
+        cuda_store(dx + at + j, cuda_load(dy[from + j]) * weights[i]);
+    }
+    if (threadIdx.x % L == 0) {
+        dweights[i] = sum;
+    }
+}
+
+void cuda_combine_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweights, tr_tensor_t dy,
+                           tr_tensor_t x, tr_tensor_t weights, tr_tensor_t places)
+{
+    TR_ASSERT_ROWS(dy, places.rows);
+    TR_ASSERT_SHAPE(x, tr_tensor_count(places), dy.columns);
+    TR_ASSERT_SHAPE(dx, x.rows, x.columns);
+    TR_ASSERT_COUNT(weights, x.rows);
+    TR_ASSERT_COUNT(dweights, x.rows);
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    divide_rows<T>, cuda_real<T>(dx), cuda_f32(dweights), cuda_real<T>(dy),
+                    cuda_real<T>(x), cuda_f32(weights), cuda_i32(places), x.rows, places.columns,
+                    dy.columns);
+    });
+}
