@@ -18,7 +18,8 @@ enum { FILE_LIMIT = 16 << 20 };
 static const family_key_t *find_key(const family_keys_t *keys, const char *name)
 {
     for (size_t i = 0; i < keys->count; i++) {
-        if (strcmp(keys->items[i].name, name) == 0) {
+        const family_key_t *key = &keys->items[i];
+        if (strcmp(key->name, name) == 0 || (key->also != NULL && strcmp(key->also, name) == 0)) {
             return &keys->items[i];
         }
     }
@@ -40,13 +41,16 @@ static tr_status check_foreign(const source_t *source, const family_t *family)
         }
         for (size_t i = 0; i < family_count(); i++) {
             const family_key_t *key = find_key(family_at(i)->keys, name);
-            if (key != NULL && key->kind != FAMILY_ONLY) {
+            if (key == NULL || key->kind == FAMILY_UNREAD) {
+                continue;
+            }
+            if (key->kind != FAMILY_ONLY) {
                 char expected[96];
                 snprintf(expected, sizeof expected, "no such key of a %s model",
                          family->model_type);
                 return config_unsupported(source, name, expected);
             }
-            TR_TRY(key != NULL ? config_check_only(source, key) : TR_OK);
+            TR_TRY(config_check_only(source, key));
         }
     }
     return TR_OK;
@@ -144,7 +148,20 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     return TR_OK;
 }
 
-/// Which layers slide or have no rotation, where no list says so, as transformers fills them in.
+static tr_status finish_experts(tr_model_config_t *config, const source_t *source)
+{
+    if (config->expert_intermediate == 0) {
+        config->expert_intermediate = config->intermediate;
+    }
+    if (config->experts_chosen > config->experts) {
+        return config_refuse(source, TR_ERR_FORMAT, "num_experts_per_tok",
+                             "at most the number of experts");
+    }
+    return TR_OK;
+}
+
+/// Which layers slide, have no rotation or no experts, where no list says so, as transformers fills
+/// them in.
 static tr_status finish_layers(tr_model_config_t *config, const source_t *source)
 {
     if (!config->window_used) {
@@ -154,6 +171,9 @@ static tr_status finish_layers(tr_model_config_t *config, const source_t *source
         const uint64_t bit = (uint64_t)1 << (i % 64);
         if (config->unrotated_every > 0 && (i + 1) % config->unrotated_every == 0) {
             config->unrotated.bits[i / 64] |= bit;
+        }
+        if (config->sparse_every > 0 && (i + 1) % config->sparse_every != 0) {
+            config->dense.bits[i / 64] |= bit;
         }
         if (config->window > 0 && config->full_every > 0 && i >= config->window_from &&
             (i + 1) % config->full_every != 0) {
@@ -219,6 +239,7 @@ static tr_status read_config(tr_model_config_t *config, const char *path, tr_err
     TR_TRY_GOTO(config_read_keys(config, &source, &family_shared_keys), done);
     TR_TRY_GOTO(finish_sizes(config, &source), done);
     TR_TRY_GOTO(config_finish_rope(config, &source), done);
+    TR_TRY_GOTO(finish_experts(config, &source), done);
     TR_TRY_GOTO(finish_layers(config, &source), done);
     // After the keys: the file of a scalar model may say that its embeddings are tied.
     if (config->scalar_head) {

@@ -97,16 +97,25 @@ typedef struct tr_model_config {
     tr_layer_set_t sliding;   ///< layers
     tr_layer_set_t unrotated; ///< layers without positions
     // What the layers in these sets are where config.json has no list of them:
-    bool window_used;         ///< use_sliding_window
-    size_t window_from;       ///< max_window_layers: layers before it do not slide
-    size_t full_every;        ///< of n layers the last does not slide; 0: none slides
-    size_t unrotated_every;   ///< of n layers the last is not rotated; 0: all are
-    double attention_dropout; ///< not applied
-    bool tied_embeddings;     ///< tie_word_embeddings; false when not given, for a scalar head, and
-                              ///< where the file has a head that is not the embedding:
-    bool own_head;            ///< which transformers then reads too
-    bool scalar_head; ///< sequence classification, one label: score.weight for lm_head.weight
-    int32_t bos;      ///< bos_token_id; 1 when not given, -1 when null
+    bool window_used;       ///< use_sliding_window
+    size_t window_from;     ///< max_window_layers: layers before it do not slide
+    size_t full_every;      ///< of n layers the last does not slide; 0: none slides
+    size_t unrotated_every; ///< of n layers the last is not rotated; 0: all are
+    // Mixtures of experts: 0 experts, and every layer has an MLP.
+    size_t experts;              ///< num_experts or num_local_experts
+    size_t experts_chosen;       ///< num_experts_per_tok
+    size_t expert_intermediate;  ///< moe_intermediate_size; intermediate where there is no such key
+    bool router_normalized;      ///< norm_topk_prob: as of tr_router_t
+    tr_layer_set_t dense;        ///< layers with an MLP, by mlp_only_layers and
+    size_t sparse_every;         ///< decoder_sparse_step: of n layers the last alone has experts
+    bool router_logits;          ///< output_router_logits: the auxiliary loss is part of the loss
+    double router_aux_loss_coef; ///< its factor
+    double attention_dropout;    ///< not applied
+    bool tied_embeddings; ///< tie_word_embeddings; false when not given, for a scalar head, and
+                          ///< where the file has a head that is not the embedding:
+    bool own_head;        ///< which transformers then reads too
+    bool scalar_head;     ///< sequence classification, one label: score.weight for lm_head.weight
+    int32_t bos;          ///< bos_token_id; 1 when not given, -1 when null
     int32_t eos[TR_MODEL_EOS_LIMIT]; ///< [eos_count] generation_config.json's, else config.json's
     size_t eos_count;                ///< 0 when null; {2} when not given
     double score_mean;               ///< of a reward model's scores over its held-out pairs

@@ -178,6 +178,24 @@ tr_status config_read_eos(tr_model_config_t *config, const source_t *source)
     return TR_OK;
 }
 
+/// Numbers of layers; the config's other layers are not in the set.
+static tr_status read_dense(tr_model_config_t *config, const source_t *source,
+                            const family_key_t *key)
+{
+    const json_t *list = config_value(source, key->name);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        const json_int_t layer = json_integer_value(entry);
+        if (!json_is_integer(entry) || layer < 0 || layer >= TR_MODEL_LAYER_LIMIT) {
+            return config_refuse(source, TR_ERR_FORMAT, key->name, "a list of numbers of layers");
+        }
+        config->dense.bits[layer / 64] |= (uint64_t)1 << (layer % 64);
+    }
+    return list == NULL || json_is_array(list)
+               ? TR_OK
+               : config_refuse(source, TR_ERR_FORMAT, key->name, "a list of numbers of layers");
+}
+
 tr_status config_check_only(const source_t *source, const family_key_t *key)
 {
     const json_t *value = config_value(source, key->name);
@@ -197,9 +215,27 @@ tr_status config_check_only(const source_t *source, const family_key_t *key)
                                     key->expected != NULL ? key->expected : key->only);
 }
 
-tr_status config_read_key(tr_model_config_t *config, const source_t *source,
-                          const family_key_t *key)
+/// The key under the name that the file has. One that has both must say the same twice.
+static tr_status find_name(family_key_t *named, const source_t *source, const family_key_t *key)
 {
+    const json_t *also = key->also != NULL ? config_value(source, key->also) : NULL;
+    const json_t *value = config_value(source, key->name);
+    *named = *key;
+    if (also != NULL && value != NULL && !json_equal(also, value)) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "the %s that stands beside it", key->name);
+        return config_refuse(source, TR_ERR_FORMAT, key->also, expected);
+    }
+    named->name = also != NULL ? key->also : key->name;
+    return TR_OK;
+}
+
+tr_status config_read_key(tr_model_config_t *config, const source_t *source,
+                          const family_key_t *row)
+{
+    family_key_t named;
+    const family_key_t *key = &named;
+    TR_TRY(find_name(&named, source, row));
     void *field = (char *)config + key->offset;
     const int32_t id = (int32_t)key->fallback;
     // Llama's defaults, 1 and 2, are ids of its own vocabulary: a smaller one may lack them.
@@ -229,6 +265,8 @@ tr_status config_read_key(tr_model_config_t *config, const source_t *source,
     case FAMILY_ROPE: return config_read_rope(config, source, key);
     case FAMILY_SLIDING: return read_sliding(config, source, key);
     case FAMILY_ROTATED: return read_rotated(config, source, key);
+    case FAMILY_DENSE: return read_dense(config, source, key);
+    case FAMILY_UNREAD: return TR_OK;
     default: return config_check_only(source, key);
     }
 }

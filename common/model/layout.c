@@ -19,6 +19,8 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_QKV: return (config->heads + 2 * config->key_value_heads) * config->head_dim;
     case FAMILY_GATE_UP: return 2 * config->intermediate;
     case FAMILY_KEYS: return config->key_value_heads * config->head_dim;
+    case FAMILY_EXPERTS: return config->experts;
+    case FAMILY_EXPERT_INTERMEDIATE: return config->expert_intermediate;
     case FAMILY_VOCABULARY: return config->vocabulary;
     default: return 1; // FAMILY_VECTOR, FAMILY_ONE
     }
@@ -26,14 +28,22 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
 
 /// A model has one head of those that its family knows, or none besides its embedding; some parts
 /// are a matter of its config.
-static bool is_there(const tr_model_config_t *config, tr_weight_kind_t kind)
+static bool is_there(const tr_model_config_t *config, size_t segment, tr_weight_kind_t kind)
 {
+    const bool layer = segment > 0 && segment <= config->layers;
+    const bool sparse =
+        layer && config->experts > 0 && !tr_layer_set_has(&config->dense, segment - 1);
     switch (kind) {
     // A tied head is the embedding itself: no tensor, no gradient and no moment of its own.
     case TR_WEIGHT_HEAD: return !config->scalar_head && !config->tied_embeddings;
     case TR_WEIGHT_SCORE: return config->scalar_head;
     case TR_WEIGHT_QKV_BIAS: return config->qkv_bias || config->attention_bias;
     case TR_WEIGHT_OUTPUT_BIAS: return config->attention_bias;
+    case TR_WEIGHT_GATE_UP:
+    case TR_WEIGHT_DOWN: return !sparse;
+    case TR_WEIGHT_ROUTER:
+    case TR_WEIGHT_EXPERT_GATE_UP:
+    case TR_WEIGHT_EXPERT_DOWN: return sparse;
     case TR_WEIGHT_GATE_UP_BIAS:
     case TR_WEIGHT_DOWN_BIAS: return config->mlp_bias;
     case TR_WEIGHT_QUERY_NORM:
@@ -59,22 +69,39 @@ static const char *star_of(const family_tensor_t *tensor)
     return strchr(tensor->name, '*');
 }
 
-/// One tensor of the family as the next parameter, and as a part of its weight.
-static void append(tr_layout_t *layout, const tr_model_config_t *config,
-                   const family_tensor_t *tensor, size_t segment)
+/// Whether there is a second one.
+static bool is_expert_s(const family_tensor_t *tensor)
 {
     const char *star = star_of(tensor);
-    if (!is_there(config, tensor->kind)) {
+    return star != NULL && strchr(star + 1, '*') != NULL;
+}
+
+/// to: [size], the name with the numbers of the layer and the expert for its stars.
+static void name_of(char *to, size_t size, const family_tensor_t *tensor, size_t layer,
+                    size_t expert)
+{
+    const size_t numbers[] = {layer, expert};
+    const char *from = tensor->name;
+    int used = 0;
+    for (size_t i = 0; i < 2 && strchr(from, '*') != NULL; i++) {
+        const char *star = strchr(from, '*');
+        used += snprintf(to + used, size - (size_t)used, "%.*s%zu", (int)(star - from), from,
+                         numbers[i]);
+        from = star + 1;
+    }
+    snprintf(to + used, size - (size_t)used, "%s", from);
+}
+
+/// One tensor of the family as the next parameter, and as a part of its weight.
+static void append(tr_layout_t *layout, const tr_model_config_t *config,
+                   const family_tensor_t *tensor, size_t segment, size_t expert)
+{
+    if (!is_there(config, segment, tensor->kind)) {
         return;
     }
     tr_weight_t *weight = weight_at(layout, segment, tensor->kind);
     tr_parameter_t *parameter = &layout->parameters[layout->count++];
-    if (star != NULL) {
-        snprintf(parameter->name, sizeof parameter->name, "%.*s%zu%s", (int)(star - tensor->name),
-                 tensor->name, segment - 1, star + 1);
-    } else {
-        snprintf(parameter->name, sizeof parameter->name, "%s", tensor->name);
-    }
+    name_of(parameter->name, sizeof parameter->name, tensor, segment - 1, expert);
     parameter->weight = weight;
     parameter->rows = extent_of(config, tensor->rows);
     parameter->columns = extent_of(config, tensor->columns);
@@ -88,6 +115,25 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     // product: rows below those of the parameter before. Their biases are one vector.
     weight->rows = parameter->vector ? 1 : weight->rows + parameter->rows;
     weight->columns = (parameter->vector ? weight->columns : 0) + parameter->columns;
+    weight->parts = expert + 1;
+}
+
+/// The rows of a layer from `at` on that come together: one, or those of one kind that each expert
+/// has, expert after expert. Returns what follows them.
+static const family_tensor_t *append_rows(tr_layout_t *layout, const tr_model_config_t *config,
+                                          const family_tensor_t *at, const family_tensor_t *end,
+                                          size_t segment)
+{
+    const family_tensor_t *next = at + 1;
+    while (is_expert_s(at) && next < end && next->kind == at->kind) {
+        next++;
+    }
+    for (size_t expert = 0; expert < (is_expert_s(at) ? config->experts : 1); expert++) {
+        for (const family_tensor_t *tensor = at; tensor < next; tensor++) {
+            append(layout, config, tensor, segment, expert);
+        }
+    }
+    return next;
 }
 
 /// Tensors before those of the layers, the layers one after another, and what follows them.
@@ -95,30 +141,38 @@ static void append_all(tr_layout_t *layout, const tr_model_config_t *config, con
 {
     const family_tensor_t *at = family->tensors->items, *end = at + family->tensors->count;
     for (; at < end && star_of(at) == NULL; at++) {
-        append(layout, config, at, 0);
+        append(layout, config, at, 0, 0);
     }
     // The table has the tensors of one layer, which are laid out for each.
     const family_tensor_t *layer = at;
     for (size_t i = 0; i < config->layers; i++) {
-        for (at = layer; at < end && star_of(at) != NULL; at++) {
-            append(layout, config, at, i + 1);
+        for (at = layer; at < end && star_of(at) != NULL;) {
+            at = append_rows(layout, config, at, end, i + 1);
         }
     }
     for (; at < end; at++) {
-        append(layout, config, at, config->layers + 1);
+        append(layout, config, at, config->layers + 1, 0);
     }
+}
+
+/// Room for more parameters than there are: a segment has either a layer's tensors or others.
+static size_t room_for(const tr_model_config_t *config, const family_tensors_t *tensors)
+{
+    size_t rows = 0;
+    for (size_t i = 0; i < tensors->count; i++) {
+        rows += is_expert_s(&tensors->items[i]) ? config->experts : 1;
+    }
+    return (config->layers + 2) * rows;
 }
 
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config)
 {
     const family_t *family = family_at(config->family);
-    const size_t segments = config->layers + 2;
+    const size_t segments = config->layers + 2, room = room_for(config, family->tensors);
     *layout = (tr_layout_t){.segment_count = segments};
-    // More room than is needed: a segment has either a layer's tensors or others.
-    layout->parameters = tr_calloc(segments * family->tensors->count, sizeof *layout->parameters);
+    layout->parameters = tr_calloc(room, sizeof *layout->parameters);
     layout->weights = tr_calloc(segments * TR_WEIGHT_KINDS, sizeof *layout->weights);
-    layout->spared.items =
-        tr_calloc(segments * family->tensors->count, sizeof *layout->spared.items);
+    layout->spared.items = tr_calloc(room, sizeof *layout->spared.items);
     for (size_t k = 0; k < TR_FLATS; k++) {
         layout->flat[k].segments = tr_calloc(segments + 1, sizeof *layout->flat[k].segments);
     }

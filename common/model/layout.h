@@ -28,10 +28,13 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_DOWN_BIAS,
     TR_WEIGHT_SCORE, ///< [1, H] the head of a scalar model
     TR_WEIGHT_QKV, ///< [(Hq+2Hk)*D, H] query, key and value: the first of those that products read
-    TR_WEIGHT_OUTPUT,  ///< [H, Hq*D] from the attention heads back to the residual stream
-    TR_WEIGHT_GATE_UP, ///< [2F, H]
-    TR_WEIGHT_DOWN,    ///< [H, F]
-    TR_WEIGHT_HEAD,    ///< [V, H] of a language model that is not tied
+    TR_WEIGHT_OUTPUT,         ///< [H, Hq*D] from the attention heads back to the residual stream
+    TR_WEIGHT_GATE_UP,        ///< [2F, H]
+    TR_WEIGHT_DOWN,           ///< [H, F]
+    TR_WEIGHT_ROUTER,         ///< [E, H] of a layer with experts
+    TR_WEIGHT_EXPERT_GATE_UP, ///< [E*2F, H] one expert's after another
+    TR_WEIGHT_EXPERT_DOWN,    ///< [E*H, F]
+    TR_WEIGHT_HEAD,           ///< [V, H] of a language model that is not tied
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;
 
@@ -42,6 +45,7 @@ typedef struct tr_weight {
     size_t segment; ///< 0: the embedding; 1..layers: a layer; then what follows the layers
     size_t rows;    ///< outputs; 1 for a vector; 0: the model has no such weight
     size_t columns;
+    size_t parts; ///< matrices below each other, of an equal number of rows: experts; else 1
     bool trained; ///< else it is frozen, and stands in the other vector
     size_t place; ///< elements from the start of its vector
 } tr_weight_t;

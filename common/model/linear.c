@@ -57,12 +57,41 @@ void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_t
     ops_of(linear)->matmul_input_gradient(linear->parameters->queue, dx, dy, stored(linear));
 }
 
-size_t linear_packed_count(const linear_t *linear)
+void linear_forward_experts(const linear_t *linear, tr_tensor_t y, tr_tensor_t x,
+                            tr_tensor_t starts)
 {
-    return ops_of(linear)->packed_count(linear->weight->rows, linear->weight->columns);
+    ops_of(linear)->expert_matmul(linear->parameters->queue, y, x, linear_read(linear), starts);
 }
 
+void linear_backward_experts(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
+                             tr_tensor_t dy, tr_tensor_t x, tr_tensor_t starts)
+{
+    tr_queue_t *queue = linear->parameters->queue;
+    tr_tensor_t dw = tr_weight_gradient(linear->weight, gradient);
+    if (dw.buffer != NULL) {
+        ops_of(linear)->expert_weight_gradient(queue, dw, dy, x, starts);
+    }
+    ops_of(linear)->expert_input_gradient(queue, dx, dy, stored(linear), starts);
+}
+
+/// Rows of one part.
+static size_t part_rows(const linear_t *linear)
+{
+    return linear->weight->rows / linear->weight->parts;
+}
+
+tr_tensor_t linear_packed_form(const linear_t *linear)
+{
+    const size_t count = ops_of(linear)->packed_count(part_rows(linear), linear->weight->columns);
+    return (tr_tensor_t){.dtype = TR_F32, .rows = linear->weight->parts, .columns = count};
+}
+
+/// Part by part: a panel of packed rows does not go over the end of an expert.
 void linear_pack(const linear_t *linear)
 {
-    ops_of(linear)->pack(linear->parameters->queue, linear->packed, stored(linear));
+    const size_t rows = part_rows(linear);
+    for (size_t i = 0; i < linear->weight->parts; i++) {
+        ops_of(linear)->pack(linear->parameters->queue, tr_tensor_rows(linear->packed, i, 1),
+                             tr_tensor_rows(stored(linear), i * rows, rows));
+    }
 }

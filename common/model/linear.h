@@ -24,13 +24,19 @@ void linear_forward_add(const linear_t *linear, tr_tensor_t y, tr_tensor_t x);
 void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
                      tr_tensor_t dy, tr_tensor_t x);
 
+/// The same of rows that experts read and write (tr_routes_t), where the weight is theirs.
+void linear_forward_experts(const linear_t *linear, tr_tensor_t y, tr_tensor_t x,
+                            tr_tensor_t starts);
+void linear_backward_experts(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
+                             tr_tensor_t dy, tr_tensor_t x, tr_tensor_t starts);
+
 /// The weight for an operator that multiplies by it itself, as the heads do: packed, or as it is
 /// stored.
 tr_tensor_t linear_read(const linear_t *linear);
 
-/// Floats of the packed form.
-size_t linear_packed_count(const linear_t *linear);
-/// Makes the packed form anew from the weight.
+/// The packed form without its memory: [parts, floats of each].
+tr_tensor_t linear_packed_form(const linear_t *linear);
+/// Makes it anew from the weight.
 void linear_pack(const linear_t *linear);
 
 #endif

@@ -85,9 +85,10 @@ static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
         linear_t *linear = &model->linears[i];
         if (is_multiplied(model, linear->weight)) {
             // Packed forms are padded to whole tiles, so they are larger than rows times columns.
-            size_t count = linear_packed_count(linear);
             // The buffer is set below: how large it must be is known only after the last weight.
-            linear->packed = (tr_tensor_t){NULL, floats * sizeof(float), TR_F32, 1, count};
+            linear->packed = linear_packed_form(linear);
+            linear->packed.offset = floats * sizeof(float);
+            const size_t count = tr_tensor_count(linear->packed);
             floats += (count + PACKED_UNIT - 1) / PACKED_UNIT * PACKED_UNIT;
         }
     }

@@ -45,7 +45,8 @@ static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
     // with PPO").
     case TR_WEIGHT_SCORE: return 1.0f / sqrtf((float)model->config.hidden + 1.0f);
     case TR_WEIGHT_OUTPUT:
-    case TR_WEIGHT_DOWN: return 0.02f / sqrtf(2.0f * (float)model->config.layers);
+    case TR_WEIGHT_DOWN:
+    case TR_WEIGHT_EXPERT_DOWN: return 0.02f / sqrtf(2.0f * (float)model->config.layers);
     // transformers' initializer_range.
     default: return 0.02f;
     }
@@ -97,37 +98,40 @@ static bool ends_with(const char *text, const char *end)
     return length > tail && strcmp(text + length - tail, end) == 0;
 }
 
-/// Whether a checkpoint may hold a tensor: a parameter, or what transformers leaves unread too (the
-/// language model's head where embeddings are tied or a scalar head stands, old rotary tables).
-static bool is_known(const tr_layout_t *layout, const family_t *family, const char *name)
+/// Whether transformers leaves a tensor unread too: the language model's head where embeddings are
+/// tied or a scalar head stands, old rotary tables.
+static bool is_unread(const family_t *family, const char *name)
 {
     // Also where the model has no such parameter: a tied or scalar model may come from a file that
     // has the language model's head.
-    if (strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0 ||
-        ends_with(name, family->unread)) {
-        return true;
-    }
-    for (size_t i = 0; i < layout->count; i++) {
-        if (strcmp(name, layout->parameters[i].name) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0 ||
+           ends_with(name, family->unread);
 }
 
 /// A part that would be left out in silence (a bias, say) makes another model: the first is named.
 static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *family,
                                 const tr_safetensors_t *file, tr_error_t *err)
 {
-    for (size_t i = 0; i < tr_safetensors_count(file); i++) {
-        const char *name = tr_safetensors_at(file, i)->name;
-        if (!is_known(layout, family, name)) {
-            return tr_fail(err, TR_ERR_UNSUPPORTED,
-                           "%s: tensor '%s' has no place in this architecture",
-                           tr_safetensors_path(file), name);
+    const size_t count = tr_safetensors_count(file);
+    tr_status status = TR_OK;
+    bool *known = tr_calloc(count + 1, sizeof *known);
+    // Parameters are looked up in the file, which is sorted: mixtures have tens of thousands.
+    for (size_t i = 0; i < layout->count; i++) {
+        const tr_safetensors_info_t *info = tr_safetensors_find(file, layout->parameters[i].name);
+        if (info != NULL) {
+            known[info - tr_safetensors_at(file, 0)] = true;
         }
     }
-    return TR_OK;
+    for (size_t i = 0; i < count && status == TR_OK; i++) {
+        const char *name = tr_safetensors_at(file, i)->name;
+        if (!known[i] && !is_unread(family, name)) {
+            status = tr_fail(err, TR_ERR_UNSUPPORTED,
+                             "%s: tensor '%s' has no place in this architecture",
+                             tr_safetensors_path(file), name);
+        }
+    }
+    free(known);
+    return status;
 }
 
 /// Rows of the tensor's shape in a file; 0 stands for one dimension, as norms have.
@@ -144,6 +148,13 @@ static void warn(const tr_model_config_t *stored, const char *directory, bool le
                "directory=%s \"config.json ties the head to the embedding, but the file has a head "
                "that differs: the file's head is used, as by transformers\"",
                directory);
+    }
+    if (learns && stored->router_logits) {
+        tr_log(
+            TR_LOG_WARN, "model",
+            "directory=%s \"output_router_logits is true, but the auxiliary loss of the router is "
+            "not part of the loss here\"",
+            directory);
     }
     if (learns && stored->attention_dropout > 0.0) {
         tr_log(TR_LOG_WARN, "model",

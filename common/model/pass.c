@@ -19,6 +19,15 @@ bool pass_has(const pass_t *p, size_t segment, tr_weight_kind_t kind)
     return tr_layout_weight(&p->model->layout, segment, kind)->rows > 0;
 }
 
+bool pass_has_layer(const pass_t *p, tr_weight_kind_t kind)
+{
+    bool has = false;
+    for (size_t i = 0; i < p->model->config.layers; i++) {
+        has = has || pass_has(p, i + 1, kind);
+    }
+    return has;
+}
+
 /// A factor of the config, where 0 stands for none.
 static float factor_of(double factor)
 {
@@ -52,8 +61,8 @@ pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena)
         .H = config->hidden,
         .Q = config->heads * config->head_dim,
         .W = (config->heads + 2 * config->key_value_heads) * config->head_dim,
-        .F = config->intermediate,
     };
+    pass.F = pass_has_layer(&pass, TR_WEIGHT_GATE_UP) ? config->intermediate : 0;
     if (changes_branches(&pass)) {
         pass.branch = pass_reals(&pass, pass.T, pass.H);
         pass.branch_rstd = pass_floats(&pass, 1, pass.T);
@@ -144,6 +153,9 @@ scratch_t pass_scratch(const pass_t *p)
         .dqkv = pass_reals(p, p->T, p->W),
         .unused = pass_floats(p, 1, p->T),
     };
+    if (pass_has_layer(p, TR_WEIGHT_ROUTER)) {
+        experts_scratch(p, &s, true);
+    }
     for (size_t i = 0; i < 2 && changes_branches(p); i++) {
         s.dbranch[i] = pass_reals(p, p->T, p->H);
     }

@@ -26,7 +26,7 @@ typedef struct pass {
     /// Where what is added to the residual stream is normed or scaled before: what is added, [T,
     /// H], and the norm's rstd, [T].
     tr_tensor_t branch, branch_rstd;
-    size_t T, H, Q, W, F; ///< tokens, hidden, query width, qkv width, intermediate
+    size_t T, H, Q, W, F; ///< tokens, hidden, query width, qkv width, intermediate of MLPs
 } pass_t;
 
 /// What one layer keeps for its backward pass: its input, and what each half keeps.
@@ -43,9 +43,14 @@ typedef struct layer_activations {
     tr_tensor_t middle;      ///< [T, H] residual stream before the MLP
     tr_tensor_t middle_rstd; ///< [T]
     tr_tensor_t gate_up;     ///< [T, 2F]
+    // Of a layer with experts instead; R = T*C rows (tr_routes_t).
+    tr_tensor_t router_logits; ///< f32 [T, E]
+    tr_routes_t routes;
+    tr_tensor_t expert_gate_up; ///< [R, 2 Fe]
 } layer_activations_t;
 
-/// What all layers share. The backward pass has all of it, the forward pass the first line.
+/// What all layers share. The backward pass has all of it, the forward pass the first line of
+/// either half.
 typedef struct scratch {
     tr_tensor_t norm, mlp; ///< [T, H], [T, F]
     tr_tensor_t dnorm, dmlp;
@@ -54,6 +59,11 @@ typedef struct scratch {
     tr_tensor_t dqkv;       ///< [T, (Hq+2Hk)*D]
     tr_tensor_t unused;     ///< [T] rstd again
     tr_tensor_t dbranch[2]; ///< [T, H] where branches are normed or scaled
+    // Where layers have experts.
+    tr_tensor_t rows, inner, sum; ///< [R, H], [R, Fe], [T, H]
+    tr_tensor_t drows, dinner, dexpert_gate_up, dsum;
+    tr_tensor_t dweights, dlogits; ///< f32 [T, C], [T, E]
+    tr_tensor_t dlogits_real;      ///< [T, E]
 } scratch_t;
 
 pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena);
@@ -67,6 +77,8 @@ tr_tensor_t pass_floats(const pass_t *p, size_t rows, size_t columns);
 
 /// Whether a segment has a weight of the kind.
 bool pass_has(const pass_t *p, size_t segment, tr_weight_kind_t kind);
+/// Whether some layer has one.
+bool pass_has_layer(const pass_t *p, tr_weight_kind_t kind);
 /// A norm's weight.
 tr_tensor_t pass_vector(const pass_t *p, size_t segment, tr_weight_kind_t kind);
 /// Where a norm's gradient is added: [columns of its weight].
@@ -111,5 +123,18 @@ void mlp_forward(const pass_t *p, size_t segment, const layer_activations_t *a, 
                  const scratch_t *s);
 void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
                   tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s);
+
+// The same of a layer that has experts for its MLP (has_experts).
+
+bool has_experts(const pass_t *p, size_t segment);
+void experts_tensors(const pass_t *p, layer_activations_t *a);
+/// Scratch tensors of the forward pass, and with `backward` the others.
+void experts_scratch(const pass_t *p, scratch_t *s, bool backward);
+void experts_activate(const pass_t *p, size_t segment, const layer_activations_t *a,
+                      const scratch_t *s);
+void experts_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                     tr_tensor_t output, const scratch_t *s);
+void experts_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                      tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s);
 
 #endif

@@ -2,7 +2,7 @@
 /// reads like the paper (Touvron et al. 2023). Weights come from the layout by their kind; how each
 /// is stored is linear.c's and parameters.c's business, and what operators compute is in
 /// common/tensor/backend.h. The halves of a layer (pass.h) are in block_attention.c and
-/// block_mlp.c, heads in response.c.
+/// block_mlp.c or block_experts.c, heads in response.c.
 #include <stdlib.h>
 
 #include "common/model/pass.h"
@@ -43,12 +43,24 @@ static void embed(const pass_t *p, tr_tensor_t stream)
     }
 }
 
-static layer_activations_t layer_tensors(const pass_t *p)
+/// What a layer keeps, with an MLP or experts or, where layers of both kinds share it, both.
+static layer_activations_t layer_tensors(const pass_t *p, bool mlp, bool experts)
 {
     layer_activations_t a = {0};
     attention_tensors(p, &a);
-    mlp_tensors(p, &a);
+    if (mlp) {
+        mlp_tensors(p, &a);
+    }
+    if (experts) {
+        experts_tensors(p, &a);
+    }
     return a;
+}
+
+static void second_half(const pass_t *p, size_t segment, const layer_activations_t *a,
+                        tr_tensor_t output, const scratch_t *s)
+{
+    (has_experts(p, segment) ? experts_forward : mlp_forward)(p, segment, a, output, s);
 }
 
 /// All layers over the caches in kv (or fresh ones when NULL); saved as in tr_model_forward.
@@ -59,10 +71,14 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     // Three ways to hold activations: none kept (one set and two streams that swap), all kept, or
     // each layer's input alone.
     bool keep = saved != NULL && !saved->recompute; // each layer has tensors of its own
-    const scratch_t s = {.norm = pass_reals(&p, p.T, p.H), .mlp = pass_reals(&p, p.T, p.F)};
+    const bool experts = pass_has_layer(&p, TR_WEIGHT_ROUTER);
+    scratch_t s = {.norm = pass_reals(&p, p.T, p.H), .mlp = pass_reals(&p, p.T, p.F)};
+    if (experts) {
+        experts_scratch(&p, &s, false);
+    }
     tr_tensor_t stream = pass_reals(&p, p.T, p.H);
     tr_tensor_t other = saved == NULL ? pass_reals(&p, p.T, p.H) : stream;
-    layer_activations_t a = !keep ? layer_tensors(&p) : (layer_activations_t){0};
+    layer_activations_t a = !keep ? layer_tensors(&p, p.F > 0, experts) : (layer_activations_t){0};
     tr_kv_t own = kv == NULL ? attention_fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
 
     // A segment before it is read: of shared parameters only one layer is there at a time.
@@ -71,7 +87,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     for (size_t i = 0; i < model->config.layers; i++) {
         parameters_gather(&model->parameters, i + 1);
         if (keep) {
-            a = layer_tensors(&p);
+            a = layer_tensors(&p, !has_experts(&p, i + 1), has_experts(&p, i + 1));
         }
         if (saved != NULL) {
             other = pass_reals(&p, p.T, p.H);
@@ -79,7 +95,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         a.kv = kv == NULL ? own : kv[i];
         a.input = stream;
         attention_forward(&p, i + 1, &a, &s);
-        mlp_forward(&p, i + 1, &a, other, &s);
+        second_half(&p, i + 1, &a, other, &s);
         if (saved != NULL) {
             saved->layer[i] = a;
         }
@@ -178,9 +194,10 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
             parameters_gather(&model->parameters, segment);
             if (saved->recompute && segment + 1 < last) { // the last layer's are still there
                 attention_forward(&p, segment, a, &s);
-                mlp_activate(&p, segment, a, &s);
+                (has_experts(&p, segment) ? experts_activate : mlp_activate)(&p, segment, a, &s);
             }
-            mlp_backward(&p, segment, a, dstream, gradient, &s);
+            (has_experts(&p, segment) ? experts_backward : mlp_backward)(&p, segment, a, dstream,
+                                                                         gradient, &s);
             attention_backward(&p, segment, a, dstream, gradient, &s);
         }
         complete(gradient, segment);

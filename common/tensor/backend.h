@@ -19,9 +19,10 @@
 ///
 /// Letters: T tokens (rows of a ragged batch), H hidden, F intermediate, N outputs, V vocabulary,
 /// Hq query heads, Hk key-value heads, D head dimension, S sequences, R rows of a head, P page size
-/// (TR_PAGE tokens), E experts, C of them for each token. Indices are i32. Real tensors are f32; those marked [real] have the backend's
-/// `real` type: f32, or bf16 where a device computes in that (weights, activations and their
-/// gradients; weight gradients, optimizer state and vectors with one number a row stay f32).
+/// (TR_PAGE tokens), E experts, C of them for each token. Indices are i32. Real tensors are f32;
+/// those marked [real] have the backend's `real` type: f32, or bf16 where a device computes in that
+/// (weights, activations and their gradients; weight gradients, optimizer state and vectors with
+/// one number a row stay f32).
 #ifndef TR_TENSOR_BACKEND_H
 #define TR_TENSOR_BACKEND_H
 

@@ -24,7 +24,8 @@ def load(directory, dtype):
     config = AutoConfig.from_pretrained(directory)
     scalar = config.architectures[0].endswith("ForSequenceClassification")
     auto = AutoModelForSequenceClassification if scalar else AutoModelForCausalLM
-    model, info = auto.from_pretrained(directory, dtype=dtype, attn_implementation="eager", output_loading_info=True)
+    model, info = auto.from_pretrained(directory, dtype=dtype, attn_implementation="eager", experts_implementation="eager",
+                                       output_loading_info=True)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not info[kind], (directory, kind, info[kind])
     return config, model.eval(), scalar

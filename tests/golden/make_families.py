@@ -61,6 +61,13 @@ MODELS = {
                             rope_parameters={"full_attention": YARN, "sliding_attention": dict(rope_type="default", rope_theta=10000.0)})),
     "granite": ("granite", dict(head_dim=None, hidden_size=24, embedding_multiplier=1.7, logits_scaling=1.3, residual_multiplier=0.6,
                                 attention_multiplier=0.31, attention_bias=True, tie_word_embeddings=True)),
+    "qwen3_moe": ("qwen3_moe", dict(num_hidden_layers=3, mlp_only_layers=[1], moe_intermediate_size=14, num_experts=7,
+                                    num_experts_per_tok=3, norm_topk_prob=True)),
+    "qwen3_moe_odd": ("qwen3_moe", dict(decoder_sparse_step=2, moe_intermediate_size=9, num_experts=5, num_experts_per_tok=2,
+                                        attention_bias=True, use_sliding_window=True, sliding_window=9, tie_word_embeddings=True)),
+    "qwen3_moe_scalar": ("qwen3_moe+", dict(num_hidden_layers=1, moe_intermediate_size=11, num_experts=4, num_experts_per_tok=1)),
+    "mixtral": ("mixtral", dict(num_local_experts=5, num_experts_per_tok=2, sliding_window=11)),
+    "mixtral_scalar": ("mixtral+", dict(num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2)),
 }
 
 

@@ -21,10 +21,11 @@ to 3e-6 in logits and 2e-5 in gradients, of the largest of each; the script chec
 import json
 import pathlib
 import shutil
+import tempfile
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
 HERE = pathlib.Path(__file__).parent / "models"
@@ -45,7 +46,7 @@ def randomize(model, seed):
         elif parameter.dim() == 1:
             parameter.data = 0.3 * noise
         else:
-            parameter.data = noise * (1.5 / parameter.shape[1] ** 0.5)
+            parameter.data = noise * (1.5 / parameter.shape[-1] ** 0.5)
 
 
 def save(name, auto, config, seed, dtype=torch.float32, **options):
@@ -94,9 +95,22 @@ def difference(a, b):
     return ((a.double() - b.double()).abs().max() / b.double().abs().max()).item()
 
 
+def load(directory, auto):
+    return auto.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager").eval()
+
+
+def as_stored(model, gradients):
+    """Under the names and in the shapes of a file: what transformers saves where they are the weights."""
+    for name, parameter in model.named_parameters():
+        parameter.data = gradients[name]
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return load_file(pathlib.Path(folder) / "model.safetensors")
+
+
 def golden(directory, auto, scalar, seed):
     ids, targets, weights = batch(seed)
-    model = auto.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    model = load(directory, auto)
     rows, chosen, loss, gradients = run(model, scalar, ids, targets, weights)
     exact_rows, _, _, exact_gradients = run(model.double(), scalar, ids, targets, weights)
     off = max(difference(gradients[name], exact_gradients[name]) for name in gradients)
@@ -106,7 +120,7 @@ def golden(directory, auto, scalar, seed):
     tensors = {"ids": torch.cat(ids).int(), "targets": torch.cat(targets).int(), "weights": torch.cat(weights),
                "starts": torch.tensor([0, *LENGTHS]).cumsum(0).int(), "loss": loss.reshape(1)}
     tensors |= {"values": rows} if scalar else {"logits": rows, "logprobs": chosen}
-    tensors |= {"grad." + name: value for name, value in gradients.items()}
+    tensors |= {"grad." + name: value for name, value in as_stored(load(directory, auto), gradients).items()}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / "golden.safetensors",
               metadata={"made_with": f"torch {torch.__version__}, transformers {transformers.__version__}"})
 

@@ -24,6 +24,8 @@ typedef enum family_key_kind {
     FAMILY_WINDOW,  ///< size_t; null is 0, whatever the default
     FAMILY_SLIDING, ///< tr_layer_set_t, from a list of "sliding_attention" and "full_attention"
     FAMILY_ROTATED, ///< tr_layer_set_t of layers with a 0, from a list of 0 and 1
+    FAMILY_DENSE,   ///< tr_layer_set_t, from a list of the numbers of layers
+    FAMILY_UNREAD,  ///< not stored: other families have it, and it says nothing in this one
     FAMILY_ONLY     ///< not stored: what it may say is `only` or nothing
 } family_key_kind_t;
 
@@ -45,6 +47,7 @@ typedef struct family_key {
     const char *only;     ///< JSON text
     const char *expected; ///< what a sentence says that it may be; NULL: `only`
     family_written_t written;
+    const char *also; ///< another name, which a file may have instead; NULL: none
 } family_key_t;
 
 /// A table of keys.
@@ -97,6 +100,16 @@ enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
         "eos_token_id", FAMILY_EOS, FAMILY_FIELD(eos), .fallback = (eos_id)       \
     }
 
+/// Of a mixture of experts, but for how many experts there are; the argument is a default.
+#define FAMILY_ROUTER_KEYS(chosen)                                                         \
+    {"num_experts_per_tok", FAMILY_SIZE, .offset = FAMILY_FIELD(experts_chosen),           \
+     .fallback = (chosen), .highest = 1024},                                               \
+        {"output_router_logits", FAMILY_BOOL, .offset = FAMILY_FIELD(router_logits)},      \
+    {                                                                                      \
+        "router_aux_loss_coef", FAMILY_REAL, .offset = FAMILY_FIELD(router_aux_loss_coef), \
+                                             .fallback = 0.001, .highest = 1e6             \
+    }
+
 /// Rows or columns of a tensor.
 typedef enum family_extent {
     FAMILY_VECTOR, ///< of rows: one dimension, a norm or a bias, which weight decay spares
@@ -108,12 +121,16 @@ typedef enum family_extent {
     FAMILY_HEAD,    ///< head_dim
     FAMILY_QKV,     ///< queries, keys and values, in one tensor
     FAMILY_GATE_UP, ///< the MLP's gate and up, in one tensor
+    FAMILY_EXPERTS,
+    FAMILY_EXPERT_INTERMEDIATE,
     FAMILY_VOCABULARY
 } family_extent_t;
 
 /// A tensor. A layer's has a * in its name, for the number of the layer; such rows follow each
-/// other. Rows of one kind that follow each other are one matrix, or one vector. Biases and norms
-/// of queries and keys are there where the config says so (layout.c), all others always.
+/// other. Rows of one kind that follow each other are one matrix, or one vector. An expert's has a
+/// second *, for its number: such rows of one kind are one matrix for each expert, these one after
+/// another. Biases and norms of queries and keys, and MLP and experts of a layer, are there where
+/// the config says so (layout.c), all others always.
 typedef struct family_tensor {
     const char *name;
     tr_weight_kind_t kind;
@@ -138,6 +155,18 @@ typedef struct family_tensor {
     {                                                                                              \
         "model.layers.*.self_attn.o_proj.bias", TR_WEIGHT_OUTPUT_BIAS, FAMILY_VECTOR,              \
             FAMILY_HIDDEN                                                                          \
+    }
+
+/// Rows of a router and its experts. block: what their names have in common.
+#define FAMILY_EXPERT_TENSORS(block, gate, up, down)                                              \
+    {block "gate.weight", TR_WEIGHT_ROUTER, FAMILY_EXPERTS, FAMILY_HIDDEN},                       \
+        {block "experts.*." gate ".weight", TR_WEIGHT_EXPERT_GATE_UP, FAMILY_EXPERT_INTERMEDIATE, \
+         FAMILY_HIDDEN},                                                                          \
+        {block "experts.*." up ".weight", TR_WEIGHT_EXPERT_GATE_UP, FAMILY_EXPERT_INTERMEDIATE,   \
+         FAMILY_HIDDEN},                                                                          \
+    {                                                                                             \
+        block "experts.*." down ".weight", TR_WEIGHT_EXPERT_DOWN, FAMILY_HIDDEN,                  \
+            FAMILY_EXPERT_INTERMEDIATE                                                            \
     }
 
 typedef struct family_tensors {
@@ -169,6 +198,6 @@ extern const family_tensors_t family_llama_tensors;
 
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
-    family_granite;
+    family_granite, family_qwen3_moe, family_mixtral;
 
 #endif

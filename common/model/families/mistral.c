@@ -1,5 +1,6 @@
 /// Mistral 7B (Jiang et al. 2023): Llama whose queries see a window of keys. Ministral: a list says
-/// which layers do.
+/// which layers do. Mixtral (Jiang et al. 2024): experts for the MLP, whose weights are a softmax
+/// over those chosen.
 #include "common/model/families/family.h"
 
 #define WINDOW                                                                    \
@@ -23,8 +24,36 @@ static const family_key_t MINISTRAL[] = {
     FAMILY_TOKEN_KEYS(false, 1, 2, -1),
 };
 
+static const family_key_t MIXTRAL[] = {
+    {"hidden_act", FAMILY_ONLY, .only = "\"silu\""},
+    {"router_jitter_noise", FAMILY_ONLY, .only = "0.0"},
+    FAMILY_TRUNK_KEYS(8, 0, 131072, 1e-5, 1000000.0),
+    {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .highest = 1 << 24},
+    {"num_local_experts", FAMILY_SIZE, FAMILY_FIELD(experts), .fallback = 8, .highest = 1024,
+     .also = "num_experts"},
+    FAMILY_ROUTER_KEYS(2),
+    FAMILY_TOKEN_KEYS(false, 1, 2, -1),
+};
+
 static const family_keys_t MISTRAL_KEYS = {MISTRAL, sizeof MISTRAL / sizeof *MISTRAL};
 static const family_keys_t MINISTRAL_KEYS = {MINISTRAL, sizeof MINISTRAL / sizeof *MINISTRAL};
+static const family_keys_t MIXTRAL_KEYS = {MIXTRAL, sizeof MIXTRAL / sizeof *MIXTRAL};
+
+static const family_tensor_t EXPERTS[] = {
+    {"model.embed_tokens.weight", TR_WEIGHT_EMBEDDING, FAMILY_VOCABULARY, FAMILY_HIDDEN},
+
+    {"model.layers.*.input_layernorm.weight", TR_WEIGHT_INPUT_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
+    FAMILY_ATTENTION_TENSORS(FAMILY_HEAD, FAMILY_HEAD),
+    {"model.layers.*.post_attention_layernorm.weight", TR_WEIGHT_POST_NORM, FAMILY_VECTOR,
+     FAMILY_HIDDEN},
+    FAMILY_EXPERT_TENSORS("model.layers.*.block_sparse_moe.", "w1", "w3", "w2"),
+
+    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
+    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
+    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+};
+
+static const family_tensors_t MIXTRAL_TENSORS = {EXPERTS, sizeof EXPERTS / sizeof *EXPERTS};
 
 const family_t family_mistral = {
     .model_type = "mistral",
@@ -43,5 +72,15 @@ const family_t family_ministral = {
     .base = {.window_used = true, .full_every = FAMILY_NO_LAYER},
     .keys = &MINISTRAL_KEYS,
     .tensors = &family_llama_tensors,
+    .unread = ".rotary_emb.inv_freq",
+};
+
+const family_t family_mixtral = {
+    .model_type = "mixtral",
+    .causal = "MixtralForCausalLM",
+    .scalar = "MixtralForSequenceClassification",
+    .base = {.window_used = true, .full_every = FAMILY_NO_LAYER, .router_normalized = true},
+    .keys = &MIXTRAL_KEYS,
+    .tensors = &MIXTRAL_TENSORS,
     .unread = ".rotary_emb.inv_freq",
 };

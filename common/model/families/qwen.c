@@ -1,5 +1,6 @@
 /// Qwen 2 and 2.5 (Yang et al. 2024): Llama with biases on queries, keys and values. Qwen 3 (Yang
-/// et al. 2025): instead a norm of each query and key head. Their later layers may slide.
+/// et al. 2025): instead a norm of each query and key head. Their later layers may slide. Qwen 3
+/// MoE: experts for the MLP of some layers or all; where it slides, all layers do.
 #include "common/model/families/family.h"
 
 #define SLIDING_KEYS                                                                  \
@@ -27,8 +28,47 @@ static const family_key_t KEYS_3[] = {
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
 };
 
+static const family_key_t KEYS_3_MOE[] = {
+    {"hidden_act", FAMILY_ONLY, .only = "\"silu\""},
+    {"attention_bias", FAMILY_BOOL, .offset = FAMILY_FIELD(attention_bias)},
+    FAMILY_TRUNK_KEYS(4, 0, 32768, 1e-6, 10000.0),
+    {"use_sliding_window", FAMILY_BOOL, .offset = FAMILY_FIELD(window_used)},
+    {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .fallback = 4096, .highest = 1 << 24},
+    {"max_window_layers", FAMILY_UNREAD, .written = FAMILY_NEVER},
+    {"num_experts", FAMILY_SIZE, FAMILY_FIELD(experts), .fallback = 128, .highest = 1024,
+     .also = "num_local_experts"},
+    {"moe_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(expert_intermediate), .fallback = 768,
+     .highest = 1 << 20},
+    {"norm_topk_prob", FAMILY_BOOL, .offset = FAMILY_FIELD(router_normalized)},
+    {"decoder_sparse_step", FAMILY_SIZE, FAMILY_FIELD(sparse_every), .fallback = 1,
+     .highest = TR_MODEL_LAYER_LIMIT},
+    {"mlp_only_layers", FAMILY_DENSE, .offset = FAMILY_FIELD(dense)},
+    FAMILY_ROUTER_KEYS(8),
+    FAMILY_TOKEN_KEYS(false, -1, -1, -1),
+};
+
 static const family_keys_t QWEN2_KEYS = {KEYS_2, sizeof KEYS_2 / sizeof *KEYS_2};
 static const family_keys_t QWEN3_KEYS = {KEYS_3, sizeof KEYS_3 / sizeof *KEYS_3};
+static const family_keys_t QWEN3_MOE_KEYS = {KEYS_3_MOE, sizeof KEYS_3_MOE / sizeof *KEYS_3_MOE};
+
+static const family_tensor_t TENSORS_MOE[] = {
+    {"model.embed_tokens.weight", TR_WEIGHT_EMBEDDING, FAMILY_VOCABULARY, FAMILY_HIDDEN},
+
+    {"model.layers.*.input_layernorm.weight", TR_WEIGHT_INPUT_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
+    FAMILY_ATTENTION_TENSORS(FAMILY_HEAD, FAMILY_HEAD),
+    {"model.layers.*.post_attention_layernorm.weight", TR_WEIGHT_POST_NORM, FAMILY_VECTOR,
+     FAMILY_HIDDEN},
+    {"model.layers.*.mlp.gate_proj.weight", TR_WEIGHT_GATE_UP, FAMILY_INTERMEDIATE, FAMILY_HIDDEN},
+    {"model.layers.*.mlp.up_proj.weight", TR_WEIGHT_GATE_UP, FAMILY_INTERMEDIATE, FAMILY_HIDDEN},
+    {"model.layers.*.mlp.down_proj.weight", TR_WEIGHT_DOWN, FAMILY_HIDDEN, FAMILY_INTERMEDIATE},
+    FAMILY_EXPERT_TENSORS("model.layers.*.mlp.", "gate_proj", "up_proj", "down_proj"),
+
+    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
+    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
+    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+};
+
+static const family_tensors_t MOE_TENSORS = {TENSORS_MOE, sizeof TENSORS_MOE / sizeof *TENSORS_MOE};
 
 const family_t family_qwen2 = {
     .model_type = "qwen2",
@@ -47,5 +87,15 @@ const family_t family_qwen3 = {
     .base = {.qk_norm = TR_QK_NORM_HEAD, .full_every = FAMILY_NO_LAYER},
     .keys = &QWEN3_KEYS,
     .tensors = &family_llama_tensors,
+    .unread = ".rotary_emb.inv_freq",
+};
+
+const family_t family_qwen3_moe = {
+    .model_type = "qwen3_moe",
+    .causal = "Qwen3MoeForCausalLM",
+    .scalar = "Qwen3MoeForSequenceClassification",
+    .base = {.qk_norm = TR_QK_NORM_HEAD, .full_every = FAMILY_NO_LAYER},
+    .keys = &QWEN3_MOE_KEYS,
+    .tensors = &MOE_TENSORS,
     .unread = ".rotary_emb.inv_freq",
 };

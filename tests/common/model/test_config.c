@@ -275,6 +275,59 @@ Test(config, what_the_engine_lacks_is_refused_by_name)
     }
 }
 
+/// Sizes of a mixture of experts, of the model_type that goes before them.
+#define EXPERTS                                                                                   \
+    "\"vocab_size\": 61, \"hidden_size\": 32, \"intermediate_size\": 44, \"num_hidden_layers\": " \
+    "2, "                                                                                         \
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2"
+
+Test(config, keys_of_a_mixture_of_experts_are_refused_by_name)
+{
+    static const struct {
+        const char *type, *keys, *words;
+        tr_status status;
+    } rows[] = {
+        {"qwen3_moe", "\"num_experts\": 4", "num_experts_per_tok: expected at most the number",
+         TR_ERR_FORMAT},
+        {"qwen3_moe", "\"num_experts\": 0", "num_experts", TR_ERR_FORMAT},
+        {"qwen3_moe", "\"num_experts\": 16, \"num_local_experts\": 8",
+         "num_local_experts: expected the num_experts that stands beside it, found 8",
+         TR_ERR_FORMAT},
+        {"qwen3_moe", "\"num_local_experts\": 4", "num_experts_per_tok", TR_ERR_FORMAT},
+        {"qwen3_moe", "\"mlp_only_layers\": [\"0\"]", "mlp_only_layers", TR_ERR_FORMAT},
+        {"qwen3_moe", "\"mlp_only_layers\": 1", "mlp_only_layers", TR_ERR_FORMAT},
+        {"qwen3_moe", "\"norm_topk_prob\": 1", "norm_topk_prob", TR_ERR_FORMAT},
+        {"qwen3_moe", "\"hidden_act\": \"gelu\"", "hidden_act", TR_ERR_UNSUPPORTED},
+        {"mixtral", "\"router_jitter_noise\": 0.1", "router_jitter_noise", TR_ERR_UNSUPPORTED},
+        {"mixtral", "\"norm_topk_prob\": true", "norm_topk_prob: expected no such key of a mixtral",
+         TR_ERR_UNSUPPORTED},
+        {"qwen3", "\"num_experts\": 8", "num_experts: expected no such key of a qwen3 model",
+         TR_ERR_UNSUPPORTED},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "{\"model_type\": \"%s\", " EXPERTS ", %s}", rows[i].type,
+                 rows[i].keys);
+        expect_refused(text, NULL, rows[i].status, rows[i].words);
+    }
+}
+
+/// As Qwen/Qwen3-30B-A3B has them: a key that says nothing in this family is no mistake.
+Test(config, a_mixture_of_experts_is_read)
+{
+    const tr_model_config_t config = loaded(
+        "{\"model_type\": \"qwen3_moe\", " EXPERTS
+        ", \"max_window_layers\": 48, \"use_sliding_window\": false, \"sliding_window\": null, "
+        "\"mlp_only_layers\": [], \"decoder_sparse_step\": 2, \"num_experts\": 128, "
+        "\"num_experts_per_tok\": 8, \"moe_intermediate_size\": 768, \"norm_topk_prob\": true}",
+        NULL);
+    cr_expect_eq(config.experts, 128);
+    cr_expect_eq(config.experts_chosen, 8);
+    cr_expect_eq(config.expert_intermediate, 768);
+    cr_expect(config.router_normalized);
+    cr_expect(tr_layer_set_has(&config.dense, 0) && !tr_layer_set_has(&config.dense, 1));
+}
+
 Test(config, other_models_are_refused_by_name)
 {
     expect_refused("{\"model_type\": \"mamba\", \"architectures\": [\"MambaForCausalLM\"]}", NULL,

@@ -16,6 +16,7 @@ static size_t size_of_field(family_key_kind_t kind)
     case FAMILY_BOOL: return sizeof(bool);
     case FAMILY_TOKEN: return sizeof(int32_t);
     case FAMILY_EOS: return sizeof(int32_t[TR_MODEL_EOS_LIMIT]);
+    case FAMILY_DENSE:
     case FAMILY_SLIDING:
     case FAMILY_ROTATED: return sizeof(tr_layer_set_t);
     default: return 0;
@@ -98,13 +99,18 @@ Test(families, tensors_come_in_the_order_that_the_layout_needs)
             cr_expect_leq(kinds[k], 1, "%s: kind %zu comes %zu times", family->model_type, k,
                           kinds[k]);
         }
-        static const tr_weight_kind_t needed[] = {
-            TR_WEIGHT_EMBEDDING, TR_WEIGHT_FINAL_NORM, TR_WEIGHT_SCORE, TR_WEIGHT_QKV,
-            TR_WEIGHT_OUTPUT,    TR_WEIGHT_GATE_UP,    TR_WEIGHT_DOWN,  TR_WEIGHT_HEAD};
+        static const tr_weight_kind_t needed[] = {TR_WEIGHT_EMBEDDING, TR_WEIGHT_FINAL_NORM,
+                                                  TR_WEIGHT_SCORE,     TR_WEIGHT_QKV,
+                                                  TR_WEIGHT_OUTPUT,    TR_WEIGHT_HEAD};
         for (size_t k = 0; k < sizeof needed / sizeof *needed; k++) {
             cr_expect_eq(kinds[needed[k]], 1, "%s has no kind %d", family->model_type,
                          (int)needed[k]);
         }
+        const size_t mlp = kinds[TR_WEIGHT_GATE_UP], experts = kinds[TR_WEIGHT_ROUTER];
+        cr_expect(mlp + experts > 0, "%s", family->model_type);
+        cr_expect_eq(kinds[TR_WEIGHT_DOWN], mlp, "%s", family->model_type);
+        cr_expect_eq(kinds[TR_WEIGHT_EXPERT_GATE_UP], experts, "%s", family->model_type);
+        cr_expect_eq(kinds[TR_WEIGHT_EXPERT_DOWN], experts, "%s", family->model_type);
         cr_expect_str_eq(family_tensor_name(family, family->tensors->items[0].kind),
                          family->tensors->items[0].name);
     }

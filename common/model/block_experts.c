@@ -1,0 +1,131 @@
+/// A mixture of experts for the MLP of a layer (Shazeer et al. 2017; Jiang et al. 2024): a router
+/// chooses C of E experts for each token, and their outputs are added up by its weights.
+///
+/// What a router chooses is a function of the bits of its logits, which are the same in a rollout
+/// and in the trainer: both choose the same experts.
+#include "common/model/pass.h"
+
+bool has_experts(const pass_t *p, size_t segment)
+{
+    return pass_has(p, segment, TR_WEIGHT_ROUTER);
+}
+
+static tr_router_t router_of(const pass_t *p)
+{
+    const tr_model_config_t *config = &p->model->config;
+    return (tr_router_t){config->experts, config->experts_chosen, config->router_normalized};
+}
+
+/// Rows that experts read and write, and the width of one.
+static size_t rows_of(const pass_t *p)
+{
+    return p->T * p->model->config.experts_chosen;
+}
+
+static size_t width_of(const pass_t *p)
+{
+    return p->model->config.expert_intermediate;
+}
+
+static tr_tensor_t indices(const pass_t *p, size_t rows, size_t columns)
+{
+    return tr_arena_tensor(p->arena, TR_I32, rows, columns);
+}
+
+void experts_tensors(const pass_t *p, layer_activations_t *a)
+{
+    const tr_router_t router = router_of(p);
+    a->middle_rstd = pass_floats(p, 1, p->T);
+    a->router_logits = pass_floats(p, p->T, router.experts);
+    a->routes = (tr_routes_t){
+        .experts = indices(p, p->T, router.chosen),
+        .weights = pass_floats(p, p->T, router.chosen),
+        .starts = indices(p, 1, router.experts + 1),
+        .tokens = indices(p, 1, rows_of(p)),
+        .places = indices(p, p->T, router.chosen),
+    };
+    a->expert_gate_up = pass_reals(p, rows_of(p), 2 * width_of(p));
+}
+
+void experts_scratch(const pass_t *p, scratch_t *s, bool backward)
+{
+    const tr_router_t router = router_of(p);
+    s->rows = pass_reals(p, rows_of(p), p->H);
+    s->inner = pass_reals(p, rows_of(p), width_of(p));
+    s->sum = pass_reals(p, p->T, p->H);
+    if (backward) {
+        s->drows = pass_reals(p, rows_of(p), p->H);
+        s->dinner = pass_reals(p, rows_of(p), width_of(p));
+        s->dexpert_gate_up = pass_reals(p, rows_of(p), 2 * width_of(p));
+        s->dsum = pass_reals(p, p->T, p->H);
+        s->dweights = pass_floats(p, p->T, router.chosen);
+        s->dlogits = pass_floats(p, p->T, router.experts);
+        s->dlogits_real = pass_reals(p, p->T, router.experts);
+    }
+}
+
+void experts_activate(const pass_t *p, size_t segment, const layer_activations_t *a,
+                      const scratch_t *s)
+{
+    const linear_t *linears = model_linears(p->model, segment);
+    tr_tensor_t x =
+        pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, a->middle_rstd, a->middle);
+    linear_forward(&linears[TR_WEIGHT_ROUTER], a->router_logits, x);
+    p->ops->route(p->queue, &a->routes, a->router_logits, router_of(p));
+    p->ops->gather_rows(p->queue, s->rows, x, a->routes.tokens);
+    linear_forward_experts(&linears[TR_WEIGHT_EXPERT_GATE_UP], a->expert_gate_up, s->rows,
+                           a->routes.starts);
+}
+
+/// The experts' outputs, in rows, from what they keep.
+static void finish_rows(const pass_t *p, size_t segment, const layer_activations_t *a,
+                        tr_tensor_t rows, const scratch_t *s)
+{
+    p->ops->swiglu(p->queue, s->inner, a->expert_gate_up);
+    linear_forward_experts(&model_linears(p->model, segment)[TR_WEIGHT_EXPERT_DOWN], rows, s->inner,
+                           a->routes.starts);
+}
+
+void experts_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                     tr_tensor_t output, const scratch_t *s)
+{
+    experts_activate(p, segment, a, s);
+    finish_rows(p, segment, a, s->rows, s);
+    p->ops->combine(p->queue, s->sum, s->rows, a->routes.weights, a->routes.places);
+    p->ops->add(p->queue, output, a->middle, s->sum);
+}
+
+/// dx: [T, H], written with the gradient of what the router read, given dweights.
+static void router_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                            tr_tensor_t dx, tr_tensor_t x, const tr_gradient_t *gradient,
+                            const scratch_t *s)
+{
+    p->ops->route_gradient(p->queue, s->dlogits, s->dweights, (tr_tensor_t){0}, a->router_logits,
+                           &a->routes, router_of(p));
+    p->ops->cast(p->queue, s->dlogits_real, s->dlogits);
+    linear_backward(&model_linears(p->model, segment)[TR_WEIGHT_ROUTER], gradient, dx,
+                    s->dlogits_real, x);
+}
+
+void experts_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                      tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
+{
+    const linear_t *linears = model_linears(p->model, segment);
+    const tr_routes_t *routes = &a->routes;
+    // Computed again rather than kept: a token's rows are as many as its experts.
+    finish_rows(p, segment, a, s->drows, s);
+    p->ops->combine_gradient(p->queue, s->drows, s->dweights, dstream, s->drows, routes->weights,
+                             routes->places);
+    linear_backward_experts(&linears[TR_WEIGHT_EXPERT_DOWN], gradient, s->dinner, s->drows,
+                            s->inner, routes->starts);
+    p->ops->swiglu_gradient(p->queue, s->dexpert_gate_up, s->dinner, a->expert_gate_up);
+    tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, s->unused, a->middle);
+    p->ops->gather_rows(p->queue, s->rows, x, routes->tokens);
+    linear_backward_experts(&linears[TR_WEIGHT_EXPERT_GATE_UP], gradient, s->drows,
+                            s->dexpert_gate_up, s->rows, routes->starts);
+    p->ops->combine(p->queue, s->dnorm, s->drows, (tr_tensor_t){0}, routes->places);
+    router_backward(p, segment, a, s->dsum, x, gradient, s);
+    p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
+    pass_normed_backward(p, segment, TR_WEIGHT_POST_NORM, dstream, s->dnorm, a->middle,
+                         a->middle_rstd, gradient);
+}
