@@ -163,7 +163,7 @@ static void measure(tr_backend_t *backend, tr_queue_t *queue, shape_t s, size_t 
     float *x = random_floats(s.rows * s.k, 1), *weight = random_floats(s.n * s.k, 2);
     float *y = tr_calloc(s.rows * s.n, sizeof *y), *want = tr_calloc(s.rows * s.n, sizeof *want);
     ours_t ours = {ops, queue, tensor(backend, s.rows, s.n), tensor(backend, s.rows, s.k),
-                   tensor(backend, 1, ops->packed_count(s.n, s.k))};
+                   tensor(backend, 1, ops->packed_count(TR_F32, s.n, s.k))};
     tr_tensor_t plain = tensor(backend, s.n, s.k);
     // the same numbers for all, in each one's memory
     ops->write(queue, ours.x, x);
@@ -212,7 +212,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench-matmul THREADS\n");
         return 2;
     }
-    if (tr_backend_open_cpu(&backend, threads, &err) != TR_OK ||
+    if (tr_backend_open_cpu(&backend, TR_F32, threads, &err) != TR_OK ||
         backend->ops->queue_new(backend, &queue, &err) != TR_OK) {
         fprintf(stderr, "%s\n", err.text);
         return tr_status_exit_code(err.status);

@@ -164,7 +164,7 @@ static tr_status run(int argc, char **argv, tr_error_t *err)
     for (int i = 3; !makes && i < argc; i++) {
         numbers[i - 3] = strtoul(argv[i], NULL, 10);
     }
-    TR_TRY(tr_backend_open_cpu(&backend, numbers[0], err));
+    TR_TRY(tr_backend_open_cpu(&backend, TR_F32, numbers[0], err));
     tr_status status = makes    ? make(backend, argv + 2, err)
                        : trains ? train(backend, argv[2], numbers + 1, err)
                                 : rollout(backend, argv[2], numbers + 1, err);

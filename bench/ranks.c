@@ -145,8 +145,9 @@ static tr_status run(contest_t *contest, const char *directory, const size_t *si
     size_t ranks = sizes[0], threads = sizes[1], turns = sizes[5] + 1;
     TR_TRY(tr_collective_open(&contest->group, "mpi", NULL, ranks, err));
     // the ranks share the threads that the single process has
-    TR_TRY(tr_backend_open_cpu(&contest->alone, threads, err));
-    TR_TRY(tr_backend_open_cpu(&contest->shared, threads > ranks ? threads / ranks : 1, err));
+    TR_TRY(tr_backend_open_cpu(&contest->alone, TR_F32, threads, err));
+    TR_TRY(
+        tr_backend_open_cpu(&contest->shared, TR_F32, threads > ranks ? threads / ranks : 1, err));
     for (size_t way = 0; way < WAYS; way++) {
         TR_TRY(open_trainer(contest, way, directory, err));
     }

@@ -19,7 +19,7 @@ static tr_status describe_cpu(tr_device_info_t *info, tr_error_t *err)
 {
     tr_backend_t *backend;
     *info = (tr_device_info_t){.name = "cpu"};
-    TR_TRY(tr_backend_open_cpu(&backend, 1, err));
+    TR_TRY(tr_backend_open_cpu(&backend, TR_F32, 1, err));
     snprintf(info->form, sizeof info->form, "%s", backend->form);
     tr_backend_close(&backend);
     machine_cpu_model(info->model, sizeof info->model);

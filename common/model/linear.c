@@ -82,8 +82,10 @@ static size_t part_rows(const linear_t *linear)
 
 tr_tensor_t linear_packed_form(const linear_t *linear)
 {
-    const size_t count = ops_of(linear)->packed_count(part_rows(linear), linear->weight->columns);
-    return (tr_tensor_t){.dtype = TR_F32, .rows = linear->weight->parts, .columns = count};
+    const tr_dtype_t dtype = linear->parameters->backend->weights;
+    const size_t count =
+        ops_of(linear)->packed_count(dtype, part_rows(linear), linear->weight->columns);
+    return (tr_tensor_t){.dtype = dtype, .rows = linear->weight->parts, .columns = count};
 }
 
 /// Part by part: a panel of packed rows does not go over the end of an expert.

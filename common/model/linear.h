@@ -34,7 +34,7 @@ void linear_backward_experts(const linear_t *linear, const tr_gradient_t *gradie
 /// stored.
 tr_tensor_t linear_read(const linear_t *linear);
 
-/// The packed form without its memory: [parts, floats of each].
+/// The packed form without its memory: [parts, elements of each].
 tr_tensor_t linear_packed_form(const linear_t *linear);
 /// Makes it anew from the weight.
 void linear_pack(const linear_t *linear);

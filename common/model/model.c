@@ -9,7 +9,7 @@
 #include "common/model/model_private.h"
 #include "common/model/rope.h"
 
-enum { PACKED_UNIT = 16 }; // floats: a packed weight begins on a cache line
+enum { PACKED_UNIT = 32 }; // elements: a packed weight begins on a cache line
 
 static const tr_ops_t *ops_of(const tr_model_t *model)
 {
@@ -80,19 +80,21 @@ static void make_linears(tr_model_t *model)
 /// place in it.
 static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
 {
-    size_t floats = 0;
+    const tr_dtype_t dtype = model->backend->weights;
+    size_t total = 0;
     for (size_t i = 0; i < linear_count(model); i++) {
         linear_t *linear = &model->linears[i];
         if (is_multiplied(model, linear->weight)) {
             // Packed forms are padded to whole tiles, so they are larger than rows times columns.
             // The buffer is set below: how large it must be is known only after the last weight.
             linear->packed = linear_packed_form(linear);
-            linear->packed.offset = floats * sizeof(float);
+            linear->packed.offset = total * tr_dtype_size(dtype);
             const size_t count = tr_tensor_count(linear->packed);
-            floats += (count + PACKED_UNIT - 1) / PACKED_UNIT * PACKED_UNIT;
+            total += (count + PACKED_UNIT - 1) / PACKED_UNIT * PACKED_UNIT;
         }
     }
-    TR_TRY(ops_of(model)->buffer_new(model->backend, &model->packed, floats * sizeof(float), err));
+    TR_TRY(ops_of(model)->buffer_new(model->backend, &model->packed, total * tr_dtype_size(dtype),
+                                     err));
     for (size_t i = 0; i < linear_count(model); i++) {
         linear_t *linear = &model->linears[i];
         // Norms and the input embedding are never packed: linear_read gives them as they are
@@ -110,7 +112,7 @@ static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_err
     const tr_model_config_t *config = &model->config;
     // Small updates vanish in bf16, which has 8 bits of precision: who learns keeps the parameters
     // in f32, or rounds stochastically (TR_MODEL_LEARNS_ROUNDED).
-    const tr_dtype_t dtype = model->use == TR_MODEL_LEARNS ? TR_F32 : model->backend->real;
+    const tr_dtype_t dtype = model->use == TR_MODEL_LEARNS ? TR_F32 : model->backend->weights;
     // The queue first: everything else is written through it.
     TR_TRY(ops->queue_new(model->backend, &model->queue, err));
     TR_TRY(parameters_init(&model->parameters, &model->layout, model->backend, model->queue, dtype,
@@ -221,7 +223,7 @@ static const flat_memory_t *whole(const tr_model_t *model)
 
 size_t tr_model_weight_bytes(const tr_model_t *model)
 {
-    return model->layout.flat[TR_TRAINED].total * tr_dtype_size(model->backend->real);
+    return model->layout.flat[TR_TRAINED].total * tr_dtype_size(model->backend->weights);
 }
 
 void tr_model_write_weights(tr_model_t *model, const void *weights)

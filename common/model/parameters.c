@@ -18,7 +18,7 @@ static tr_status allocate(parameters_t *self, size_t k, tr_dtype_t dtype,
                           tr_collective_t *collective, tr_error_t *err)
 {
     const tr_flat_t *flat = &self->layout->flat[k];
-    const tr_dtype_t real = self->backend->real;
+    const tr_dtype_t read = self->backend->weights;
     flat_memory_t *memory = &self->flat[k];
     size_t n = flat->total;
     if (collective != NULL) {
@@ -35,10 +35,10 @@ static tr_status allocate(parameters_t *self, size_t k, tr_dtype_t dtype,
         // A sharded vector has no rounded copy: sharding_gather casts the own part on the way to
         // the window.
         memory->sharding->own = memory->values; // passes read its windows
-    } else if (dtype != real) {
+    } else if (dtype != read) {
         TR_TRY(
-            ops_of(self)->buffer_new(self->backend, &memory->copy, n * tr_dtype_size(real), err));
-        memory->weights = (tr_tensor_t){memory->copy, 0, real, 1, n};
+            ops_of(self)->buffer_new(self->backend, &memory->copy, n * tr_dtype_size(read), err));
+        memory->weights = (tr_tensor_t){memory->copy, 0, read, 1, n};
     }
     return TR_OK;
 }
@@ -52,7 +52,7 @@ tr_status parameters_init(parameters_t *self, const tr_layout_t *layout, tr_back
     for (size_t k = 0; k < TR_FLATS; k++) {
         // A model of which all is trained has no frozen vector, and no memory for one.
         if (layout->flat[k].total > 0) {
-            TR_TRY(allocate(self, k, k == TR_TRAINED ? dtype : backend->real, collective, err));
+            TR_TRY(allocate(self, k, k == TR_TRAINED ? dtype : backend->weights, collective, err));
         }
     }
     return TR_OK;

@@ -39,12 +39,12 @@ tr_status sharding_new(sharding_t **self, const size_t *starts, size_t segments,
     measure(sizes, sharding);
     const size_t elements = sizes[EMBEDDING] + sizes[LAYER] + sizes[REST];
     tr_status status = backend->ops->buffer_new(backend, &sharding->buffer,
-                                                elements * tr_dtype_size(backend->real), err);
+                                                elements * tr_dtype_size(backend->weights), err);
     if (status != TR_OK) {
         sharding_destroy(&sharding);
         return status;
     }
-    const tr_tensor_t all = {sharding->buffer, 0, backend->real, 1, elements};
+    const tr_tensor_t all = {sharding->buffer, 0, backend->weights, 1, elements};
     // Columns are those of the whole vector, since a view may begin before its window.
     for (size_t w = 0, at = 0; w < SHARDING_WINDOWS; at += sizes[w++]) {
         sharding->windows[w] = tr_tensor_slice(all, at, 1, starts[segments]);

@@ -201,7 +201,7 @@ tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr
     if (sharing(trainer) == NULL) {
         return tr_model_read_weights(model, weights, err);
     }
-    if (model->backend->real == TR_F32) {
+    if (model->backend->weights == TR_F32) {
         return read_shared(trainer, TRAINED, weights, 0, n, err);
     }
     uint16_t *rounded = weights; // as every rank rounds what it gives to a pass

@@ -11,7 +11,10 @@
 ///   - exp and log are our own, the same in every form.
 /// A CUDA device in f32 keeps all of them and gives the CPU's bits. In bf16 it keeps the first and
 /// the third; a product adds in the order of the algorithm that is pinned for its weight's shape,
-/// and sums over tokens restart with every call.
+/// and sums over tokens restart with every call. A CPU whose weights are bf16 keeps all of them
+/// with pairs of k: operands of products are rounded to bf16, and of the pair (2i, 2i + 1) the
+/// second product is added first, then the first, each rounded once to f32, denormals being zeros
+/// (what AVX512-BF16 does). A sum over tokens continues where the parts have even numbers of them.
 ///
 /// Operators are enqueued and return nothing; a failure sticks to the queue until queue_wait
 /// reports it. Shapes are the caller's duty (TR_ASSERT). Nothing above this table may assume host
@@ -20,9 +23,9 @@
 /// Letters: T tokens (rows of a ragged batch), H hidden, F intermediate, N outputs, V vocabulary,
 /// Hq query heads, Hk key-value heads, D head dimension, S sequences, R rows of a head, P page size
 /// (TR_PAGE tokens), E experts, C of them for each token. Indices are i32. Real tensors are f32;
-/// those marked [real] have the backend's `real` type: f32, or bf16 where a device computes in that
-/// (weights, activations and their gradients; weight gradients, optimizer state and vectors with
-/// one number a row stay f32).
+/// those marked [real] have the backend's `real` type: f32, or bf16 where a GPU computes in that
+/// (activations and their gradients; weight gradients, optimizer state and vectors with one number
+/// a row stay f32). Weights (of products, norms, biases and embeddings) have its `weights` type.
 #ifndef TR_TENSOR_BACKEND_H
 #define TR_TENSOR_BACKEND_H
 
@@ -292,10 +295,10 @@ typedef struct tr_ops {
     /// it; its GPU becomes the calling thread's. NULL: operators have run when they return.
     void *(*stream)(tr_queue_t *queue);
 
-    // Matrix products. weight: f32 [N, K] as Hugging Face stores it, packed in parts within each
+    // Matrix products. weight: [N, K] as Hugging Face stores it, packed in parts within each
     // product; or [1, packed_count(N, K)], the output of pack: faster where products are small and
     // many. Both give the same bits.
-    size_t (*packed_count)(size_t n, size_t k);
+    size_t (*packed_count)(tr_dtype_t dtype, size_t n, size_t k); ///< elements of that type
     void (*pack)(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight);
     /// y: [T, N] = x W^T (chain over K), or y + x W^T (one addition at the end) when accumulate; x:
     /// [T, K]. y may be f32 where [real] is bf16: logits.
@@ -533,16 +536,20 @@ static inline void tr_memory_take(tr_memory_use_t *memory, size_t bytes)
 /// one.
 struct tr_backend {
     const tr_ops_t *ops;
-    tr_dtype_t real;  ///< the type of tensors marked [real]
-    const char *form; ///< "avx512", "avx2" or "generic"; "sm_90" and the like
-    bool dry;         ///< it computes nothing (device.h), so values need not be made for it
+    tr_dtype_t real;    ///< the type of tensors marked [real]
+    tr_dtype_t weights; ///< that of the weights that passes read: of a GPU as `real`
+    const char *form;   ///< "avx512bf16", "avx512", "avx2" or "generic"; "sm_90" and the like
+    bool dry;           ///< it computes nothing (device.h), so values need not be made for it
     tr_memory_use_t memory;
 };
 
-/// Opens the CPU: threads as tr_pool_new. Picks the widest instruction set the CPU has, unless the
-/// environment's TROUPE_CPU says generic, avx2 or avx512; one that the CPU lacks, or another word,
-/// fails with a sentence. Other devices: device.h.
-tr_status tr_backend_open_cpu(tr_backend_t **backend, size_t threads, tr_error_t *err);
+/// Opens the CPU: weights f32 or bf16, threads as tr_pool_new. Picks the widest instruction set the
+/// CPU has, unless the environment's TROUPE_CPU says generic, avx2, avx512 or avx512bf16; one that
+/// the CPU lacks, or another word, fails with a sentence. A CPU has AVX512-BF16 if its products
+/// have the bits of the plain form in a test of hard cases; it is taken for weights in bf16 where
+/// it is quicker than the FMAs that stand for it. Other devices: device.h.
+tr_status tr_backend_open_cpu(tr_backend_t **backend, tr_dtype_t weights, size_t threads,
+                              tr_error_t *err);
 void tr_backend_close(tr_backend_t **backend);
 
 #endif

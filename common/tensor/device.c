@@ -85,7 +85,7 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
     }
     // The CPU needs no module, so a build without CUDA has it too.
     if (!tr_device_is_gpu(name)) {
-        return tr_backend_open_cpu(backend, options->threads, err);
+        return tr_backend_open_cpu(backend, TR_F32, options->threads, err);
     }
     TR_TRY(module_function(&function, TR_CUDA_OPEN, err));
     // ISO C has no cast from an object pointer, which dlsym returns, to a function pointer.

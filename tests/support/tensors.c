@@ -14,7 +14,7 @@
 #include "common/base/rng.h"
 #include "common/tensor/device.h"
 
-const char *const rig_isas[3] = {"generic", "avx2", "avx512"};
+const char *const rig_isas[RIG_ISAS] = {"generic", "avx2", "avx512", "avx512bf16"};
 
 static void start(rig_t *rig)
 {
@@ -23,7 +23,7 @@ static void start(rig_t *rig)
     cr_assert_eq(rig->ops->queue_new(rig->backend, &rig->queue, &err), TR_OK, "%s", err.text);
 }
 
-bool rig_open(rig_t *rig, const char *isa, size_t threads)
+static bool open_cpu(rig_t *rig, const char *isa, tr_dtype_t weights, size_t threads)
 {
     tr_error_t err = {0};
     memset(rig, 0, sizeof *rig);
@@ -34,7 +34,7 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
         // NULL: the widest that this CPU has
         unsetenv("TROUPE_CPU");
     }
-    tr_status status = tr_backend_open_cpu(&rig->backend, threads, &err);
+    tr_status status = tr_backend_open_cpu(&rig->backend, weights, threads, &err);
     unsetenv("TROUPE_CPU");
     // this CPU has not these instructions: the caller goes on to the next
     if (status == TR_ERR_UNSUPPORTED) {
@@ -43,6 +43,16 @@ bool rig_open(rig_t *rig, const char *isa, size_t threads)
     cr_assert_eq(status, TR_OK, "%s", err.text);
     start(rig);
     return true;
+}
+
+bool rig_open(rig_t *rig, const char *isa, size_t threads)
+{
+    return open_cpu(rig, isa, TR_F32, threads);
+}
+
+bool rig_open_bf16(rig_t *rig, const char *isa, size_t threads)
+{
+    return open_cpu(rig, isa, TR_BF16, threads);
 }
 
 void need_gpu(void)
@@ -144,19 +154,29 @@ void rig_round(float *data, size_t count)
     }
 }
 
-/// Weights and activations: bf16 on a GPU in that precision.
-tr_tensor_t rig_real(rig_t *rig, size_t rows, size_t columns, const float *data)
+/// bf16 is rounded here as the device would, so that all sides begin with the same numbers.
+static tr_tensor_t make_rounded(rig_t *rig, tr_dtype_t dtype, size_t rows, size_t columns,
+                                const float *data)
 {
-    // a backend's real type is what it keeps weights and activations in
-    if (rig->backend->real == TR_F32 || data == NULL) {
-        return make(rig, rig->backend->real, rows, columns, data);
+    if (dtype == TR_F32 || data == NULL) {
+        return make(rig, dtype, rows, columns, data);
     }
-    // rounded here as the device would, so that both sides begin with the same numbers
     uint16_t *rounded = rig_memory(rig, rows * columns * sizeof *rounded);
     for (size_t i = 0; i < rows * columns; i++) {
         rounded[i] = to_bf16(data[i]);
     }
     return make(rig, TR_BF16, rows, columns, rounded);
+}
+
+/// Activations: bf16 on a GPU in that precision.
+tr_tensor_t rig_real(rig_t *rig, size_t rows, size_t columns, const float *data)
+{
+    return make_rounded(rig, rig->backend->real, rows, columns, data);
+}
+
+tr_tensor_t rig_weight(rig_t *rig, size_t rows, size_t columns, const float *data)
+{
+    return make_rounded(rig, rig->backend->weights, rows, columns, data);
 }
 
 static void *read_back(rig_t *rig, tr_tensor_t tensor)
@@ -202,7 +222,8 @@ float *rig_random(rig_t *rig, size_t count, uint64_t seed)
 /// A packed weight has a size of its own, which the backend tells.
 tr_tensor_t rig_pack(rig_t *rig, tr_tensor_t weight)
 {
-    tr_tensor_t packed = rig_zeros(rig, 1, rig->ops->packed_count(weight.rows, weight.columns));
+    const size_t count = rig->ops->packed_count(weight.dtype, weight.rows, weight.columns);
+    tr_tensor_t packed = make(rig, weight.dtype, 1, count, NULL);
     rig->ops->pack(rig->queue, packed, weight);
     return packed;
 }

@@ -18,11 +18,14 @@ typedef struct rig {
 } rig_t;
 
 /// The instruction sets of tr_backend_open_cpu, the plainest first.
-extern const char *const rig_isas[3];
+enum { RIG_ISAS = 4 };
+extern const char *const rig_isas[RIG_ISAS];
 
 /// Opens the CPU with TROUPE_CPU = isa (NULL: the widest); false when this CPU lacks it. Anything
 /// else fails the test.
 bool rig_open(rig_t *rig, const char *isa, size_t threads);
+/// The same with weights in bf16.
+bool rig_open_bf16(rig_t *rig, const char *isa, size_t threads);
 /// Skips the test unless TROUPE_CUDA_MODULE names a module or this build emulates a GPU, whose
 /// module is then named.
 void need_gpu(void);
@@ -33,8 +36,9 @@ void rig_close(rig_t *rig);
 
 tr_tensor_t rig_zeros(rig_t *rig, size_t rows, size_t columns);
 tr_tensor_t rig_tensor(rig_t *rig, size_t rows, size_t columns, const float *data);
-/// Of the backend's real type, rounded from f32; NULL: zeros.
+/// Of the backend's real type, or that of its weights, rounded from f32; NULL: zeros.
 tr_tensor_t rig_real(rig_t *rig, size_t rows, size_t columns, const float *data);
+tr_tensor_t rig_weight(rig_t *rig, size_t rows, size_t columns, const float *data);
 tr_tensor_t rig_indices(rig_t *rig, size_t rows, size_t columns, const int32_t *data);
 
 /// Host copies, owned by the rig; a bf16 tensor comes back as floats.

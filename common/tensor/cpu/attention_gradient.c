@@ -140,8 +140,8 @@ static void gather(const work_t *w, size_t first, size_t positions)
                bytes);
     }
     const size_t rows = positions * job->group;
-    cpu_pack_panels(w->query_panels, &(cpu_stored_t){w->query, 1, job->dim}, job->dim, rows);
-    cpu_pack_panels(w->dout_panels, &(cpu_stored_t){w->dout, 1, job->dim}, job->dim, rows);
+    cpu_pack_panels(w->query_panels, &(cpu_stored_t){w->query, 1, job->dim, 0}, job->dim, rows);
+    cpu_pack_panels(w->dout_panels, &(cpu_stored_t){w->dout, 1, job->dim, 0}, job->dim, rows);
 }
 
 /// The block's dq, and what it adds to dk and dv. Keys after the block's last position are not
@@ -183,9 +183,9 @@ void CPU_NAME(cpu_attention_gradient)(const cpu_attention_gradient_t *job)
     lay_out(&w, job->scratch, job->rows, job->group, job->dim);
     // Keys and values as columns, for scores and dp; keys as rows too, for dq.
     const size_t rows = job->rows, dim = job->dim, stride = job->stride;
-    cpu_pack_panels(w.key_columns, &(cpu_stored_t){job->key, stride, 1}, rows, dim);
-    cpu_pack_panels(w.value_columns, &(cpu_stored_t){job->value, stride, 1}, rows, dim);
-    cpu_pack_panels(w.key_rows, &(cpu_stored_t){job->key, 1, stride}, dim, rows);
+    cpu_pack_panels(w.key_columns, &(cpu_stored_t){job->key, stride, 1, 0}, rows, dim);
+    cpu_pack_panels(w.value_columns, &(cpu_stored_t){job->value, stride, 1, 0}, rows, dim);
+    cpu_pack_panels(w.key_rows, &(cpu_stored_t){job->key, 1, stride, 0}, dim, rows);
     memset(w.dkey, 0, job->rows * job->dim * sizeof(float));
     memset(w.dvalue, 0, job->rows * job->dim * sizeof(float));
     for (size_t first = 0; first < job->rows; first += w.block) {

@@ -20,12 +20,16 @@ struct tr_buffer {
 
 /// Scratch memory by use, so that an operator can call another one that has its own.
 typedef enum cpu_slot {
-    CPU_SLOT_LEFT,   ///< a of a product: packed dy, spread x
-    CPU_SLOT_RIGHT,  ///< b of a weight gradient: packed x
-    CPU_SLOT_WEIGHT, ///< packed weight
-    CPU_SLOT_LOGITS, ///< a tile of logits
-    CPU_SLOT_THREAD, ///< one share for each thread
-    CPU_SLOT_TASKS,  ///< lists of tasks
+    CPU_SLOT_LEFT,        ///< a of a product: packed dy, spread x
+    CPU_SLOT_RIGHT,       ///< b of a weight gradient: packed x
+    CPU_SLOT_WEIGHT,      ///< packed weight
+    CPU_SLOT_PAIRS_LEFT,  ///< a of a product, rounded to pairs of bf16
+    CPU_SLOT_PAIRS_RIGHT, ///< x of a weight gradient, likewise
+    CPU_SLOT_VECTOR,      ///< weights that a layer reads in f32
+    CPU_SLOT_VECTOR_TWO,  ///< likewise, where it reads two
+    CPU_SLOT_LOGITS,      ///< a tile of logits
+    CPU_SLOT_THREAD,      ///< one share for each thread
+    CPU_SLOT_TASKS,       ///< lists of tasks
     CPU_SLOT_COUNT
 } cpu_slot_t;
 
@@ -42,9 +46,16 @@ struct tr_queue {
     cpu_backend_t *backend;
 };
 
-/// Chooses kernels, and sets all but the pool. dry: as CPU_NOWHERE says. Fails as
-/// tr_backend_open_cpu does.
-tr_status cpu_backend_init(cpu_backend_t *backend, size_t threads, bool dry, tr_error_t *err);
+/// Chooses kernels, and sets all but the pool. weights: their type, f32 or bf16. dry: as
+/// CPU_NOWHERE says. Fails as tr_backend_open_cpu does.
+tr_status cpu_backend_init(cpu_backend_t *backend, tr_dtype_t weights, size_t threads, bool dry,
+                           tr_error_t *err);
+
+/// Whether a form's products of bf16 have the bits of the plain form in hard cases: ties, sums that
+/// cancel, the edge of the denormals, infinities (bf16_check.c).
+bool cpu_same_dots(const cpu_kernels_t *kernels);
+/// Whether a form's products of bf16 take less time than another's, here and now.
+bool cpu_dots_are_faster(const cpu_kernels_t *kernels, const cpu_kernels_t *other);
 
 /// At least `bytes` of 64-byte aligned memory that keeps its place until the slot is asked for
 /// more.
@@ -58,6 +69,10 @@ void cpu_for(cpu_backend_t *backend, size_t n, size_t grain, cpu_range_fn *fn, v
 /// The tensor's first element; its type and place are checked.
 float *cpu_f32(tr_tensor_t tensor);
 int32_t *cpu_i32(tr_tensor_t tensor);
+/// Likewise of a weight's product, f32 or bf16.
+void *cpu_weight(tr_tensor_t tensor);
+/// Weights in f32, few of them: where they are, or widened into this slot of scratch memory.
+const float *cpu_widened(cpu_backend_t *backend, cpu_slot_t slot, tr_tensor_t weights);
 
 /// y: [rows, columns] from x: [rows, k] and a weight of `columns` rows, packed or not, by the whole
 /// team.

@@ -32,16 +32,17 @@ static convolution_args_t prepare_convolution(tr_queue_t *queue, tr_tensor_t y, 
     TR_ASSERT_SHAPE(y, batch->tokens, weight.rows);
     TR_ASSERT_ROWS(x, batch->tokens);
     TR_ASSERT(x.columns >= weight.rows, "%zu columns of %zu channels", x.columns, weight.rows);
-    return (convolution_args_t){.backend = queue->backend,
-                                .all = {.y = cpu_f32(y),
-                                        .x = cpu_f32(x),
-                                        .weight = cpu_f32(weight),
-                                        .x_stride = x.columns,
-                                        .channels = weight.rows,
-                                        .taps = weight.columns},
-                                .starts = cpu_i32(batch->starts),
-                                .positions = cpu_i32(batch->positions),
-                                .sequences = batch->sequences};
+    return (convolution_args_t){
+        .backend = queue->backend,
+        .all = {.y = cpu_f32(y),
+                .x = cpu_f32(x),
+                .weight = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight),
+                .x_stride = x.columns,
+                .channels = weight.rows,
+                .taps = weight.columns},
+        .starts = cpu_i32(batch->starts),
+        .positions = cpu_i32(batch->positions),
+        .sequences = batch->sequences};
 }
 
 /// The rows of one sequence.
@@ -124,8 +125,8 @@ static gates_args_t prepare_gates(tr_queue_t *queue, tr_tensor_t x, size_t first
               x.columns);
     return (gates_args_t){.kernels = queue->backend->kernels,
                           .x = cpu_f32(x) + first,
-                          .scale = cpu_f32(scale),
-                          .shift = cpu_f32(shift),
+                          .scale = cpu_widened(queue->backend, CPU_SLOT_VECTOR, scale),
+                          .shift = cpu_widened(queue->backend, CPU_SLOT_VECTOR_TWO, shift),
                           .rows = x.rows,
                           .heads = heads,
                           .width = x.columns};

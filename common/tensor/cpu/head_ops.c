@@ -340,7 +340,7 @@ void cpu_logprob_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_t dh
 /// A dot product a row. One thread: there is one row for each token and little work in it.
 void cpu_scalar_head(tr_queue_t *queue, tr_tensor_t values, tr_tensor_t hidden, tr_tensor_t weight)
 {
-    const float *x = cpu_f32(hidden), *w = cpu_f32(weight);
+    const float *x = cpu_f32(hidden), *w = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight);
     float *y = cpu_f32(values);
     TR_ASSERT_COUNT(weight, hidden.columns);
     TR_ASSERT_COUNT(values, hidden.rows);
@@ -355,7 +355,8 @@ void cpu_scalar_head_gradient(tr_queue_t *queue, tr_tensor_t dhidden, tr_tensor_
 {
     const cpu_kernels_t *kernels = queue->backend->kernels;
     const size_t width = hidden.columns;
-    const float *dy = cpu_f32(dvalues), *x = cpu_f32(hidden), *w = cpu_f32(weight);
+    const float *dy = cpu_f32(dvalues), *x = cpu_f32(hidden);
+    const float *w = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight);
     float *dx = cpu_f32(dhidden);
     TR_ASSERT_SHAPE(dhidden, hidden.rows, width);
     TR_ASSERT_COUNT(weight, width);

@@ -1,6 +1,6 @@
 /// The table of kernels: one thread's share of each operator on plain pointers. One table a form
-/// (generic, avx2, avx512), all with the same bits. The operators around it (*_ops.c) check shapes,
-/// split work and own scratch memory.
+/// (generic, avx2, avx512, avx512bf16), all with the same bits. The operators around it (*_ops.c)
+/// check shapes, split work and own scratch memory.
 #ifndef TR_TENSOR_CPU_KERNELS_H
 #define TR_TENSOR_CPU_KERNELS_H
 
@@ -18,6 +18,10 @@ typedef enum cpu_gemm_mode { CPU_WRITE, CPU_ADD, CPU_CONTINUE } cpu_gemm_mode_t;
 
 /// y: [rows, columns] from a: (row, k) and b: panels [ceil(columns / 32)][k][32], each with 32
 /// columns to read. Each element is one chain of fused multiply-adds over k ascending.
+///
+/// With `pairs` an element of a or b is a pair of bf16, which is as large as a float: k counts
+/// pairs, of which the second product is added first, as AVX512-BF16 does (simd.h, v_dot). Elements
+/// are only moved and loaded, so packing and splitting need not know which they are.
 typedef struct cpu_gemm {
     float *y;
     size_t y_stride;
@@ -32,6 +36,7 @@ typedef struct cpu_gemm {
     size_t columns;
     size_t k;
     cpu_gemm_mode_t mode;
+    bool pairs;
 } cpu_gemm_t;
 
 /// The first key that a query at `position` sees.
@@ -174,6 +179,11 @@ typedef struct cpu_kernels {
     void (*delta_gradient)(const cpu_delta_gradient_t *gradient);
     size_t (*delta_scratch)(size_t key_dim); ///< floats
     size_t (*delta_gradient_scratch)(size_t rows, size_t key_dim, size_t value_dim);
+    /// to: [n] bf16, x rounded to nearest even.
+    void (*narrow)(uint16_t *to, const float *x, size_t n);
+    void (*widen)(float *to, const uint16_t *x, size_t n);
+    /// to: [n] pairs, of which a is the first; b NULL: zeros.
+    void (*narrow_pairs)(uint32_t *to, const float *a, const float *b, size_t n);
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *x, float factor, size_t n);
     float (*dot)(const float *a, const float *b, size_t n);
@@ -194,16 +204,18 @@ typedef struct cpu_kernels {
 extern const cpu_kernels_t cpu_kernels_generic;
 extern const cpu_kernels_t cpu_kernels_avx2;
 extern const cpu_kernels_t cpu_kernels_avx512;
+extern const cpu_kernels_t cpu_kernels_avx512bf16;
 
 /// A matrix seen as b of a product, from memory: the distance of two outputs of the product (its
 /// columns) and of two elements of its chain. One of the two is 1.
 typedef struct cpu_stored {
-    const float *data; ///< NULL: the product has its panels already
+    const void *data; ///< f32, or bf16; NULL: the product has its panels already
     size_t output_step, chain_step;
+    size_t bf16; ///< 0: it is f32; else how many elements its chain has, which are packed in pairs
 } cpu_stored_t;
 
 /// Packs outputs 0..outputs-1 into panels: [ceil(outputs / 32)][chain][32], the last one filled up
-/// with zeros (matmul_ops.c). By the calling thread.
+/// with zeros (matmul_ops.c); chain counts pairs of bf16. By the calling thread.
 void cpu_pack_panels(float *to, const cpu_stored_t *from, size_t outputs, size_t chain);
 
 static inline size_t cpu_round_up(size_t n, size_t unit)
@@ -222,9 +234,10 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
 #define CPU_KERNELS(X)                                                                             \
     X(gemm) X(attention) X(attention_gradient) X(attention_scratch) X(attention_gradient_scratch)  \
     X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient) X(geglu)      \
-    X(geglu_gradient) X(add) X(scale) X(dot) X(weighted_rows) X(adamw) X(cap) X(divide) X(softmax) \
-    X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)                 \
-    X(delta_gates_gradient) X(delta) X(delta_gradient) X(delta_scratch) X(delta_gradient_scratch)
+    X(geglu_gradient) X(narrow) X(widen) X(narrow_pairs) X(add) X(scale) X(dot) X(weighted_rows)   \
+    X(adamw) X(cap) X(divide) X(softmax) X(gate) X(gate_gradient) X(convolution)                   \
+    X(convolution_gradient) X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient)      \
+    X(delta_scratch) X(delta_gradient_scratch)
 // clang-format on
 
 // Where a form is compiled: its kernels, with the types that the table gives them.

@@ -22,6 +22,7 @@ typedef struct layer {
     const cpu_kernels_t *kernels;
     float *y, *y2, *y3;         // outputs
     const float *a, *b, *c, *d; // inputs
+    const uint16_t *rounded;    // an input in bf16
     const int32_t *ids;
     size_t rows, n;
     size_t first, groups, width; // of the operators on groups: their column, how many; columns
@@ -58,13 +59,29 @@ static void take_rows(void *context, size_t first, size_t count, size_t thread)
     }
 }
 
+/// The same of a table in bf16.
+static void take_rounded_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    for (size_t r = first; r < first + count; r++) {
+        l->kernels->widen(l->y + r * l->n, l->rounded + (size_t)l->ids[r] * l->n, l->n);
+    }
+}
+
 /// Also the embedding of a batch: rows of the table by token.
 void cpu_gather_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t rows)
 {
-    layer_t l = {.y = cpu_f32(y), .a = cpu_f32(x), .ids = cpu_i32(rows), .n = y.columns};
+    const bool rounded = x.dtype == TR_BF16;
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(y),
+                 .a = rounded ? NULL : cpu_f32(x),
+                 .rounded = rounded ? cpu_weight(x) : NULL,
+                 .ids = cpu_i32(rows),
+                 .n = y.columns};
     TR_ASSERT_SHAPE(y, tr_tensor_count(rows), x.columns);
     check_ids(queue, l.ids, y.rows, x.rows, "row");
-    cpu_for(queue->backend, y.rows, row_grain(y.columns), take_rows, &l);
+    cpu_for(queue->backend, y.rows, row_grain(y.columns), rounded ? take_rounded_rows : take_rows,
+            &l);
 }
 
 /// y[ids[r]] += a[r], columns first..first+count-1; ids NULL: y[0]. Rows in order by one thread:
@@ -117,7 +134,7 @@ void cpu_rmsnorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t
                  .y = cpu_f32(y),
                  .y2 = cpu_f32(rstd),
                  .a = cpu_f32(x),
-                 .b = cpu_f32(weight),
+                 .b = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight),
                  .n = x.columns,
                  .norm = norm};
     TR_ASSERT_SHAPE(y, x.rows, x.columns);
@@ -153,7 +170,7 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
                  .a = cpu_f32(dy),
                  .b = cpu_f32(x),
                  .c = cpu_f32(rstd),
-                 .d = cpu_f32(weight),
+                 .d = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight),
                  .rows = x.rows,
                  .n = x.columns,
                  .norm = norm};
@@ -187,7 +204,7 @@ void cpu_group_norm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tenso
                  .y = cpu_f32(y),
                  .y2 = cpu_f32(rstd),
                  .a = cpu_f32(x),
-                 .b = cpu_f32(weight),
+                 .b = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight),
                  .n = tr_tensor_count(weight),
                  .first = first,
                  .groups = groups,
@@ -230,7 +247,7 @@ void cpu_group_norm_gradient(tr_queue_t *queue, tr_tensor_t d, tr_tensor_t dweig
                  .y2 = cpu_f32(dweight),
                  .b = cpu_f32(x),
                  .c = cpu_f32(rstd),
-                 .d = cpu_f32(weight),
+                 .d = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight),
                  .rows = x.rows,
                  .n = tr_tensor_count(weight),
                  .first = first,
@@ -382,8 +399,10 @@ static void add_bias_rows(void *context, size_t first, size_t count, size_t thre
 
 void cpu_add_bias(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias)
 {
-    layer_t l = {
-        .kernels = queue->backend->kernels, .y = cpu_f32(y), .b = cpu_f32(bias), .n = y.columns};
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(y),
+                 .b = cpu_widened(queue->backend, CPU_SLOT_VECTOR, bias),
+                 .n = y.columns};
     TR_ASSERT_COUNT(bias, y.columns);
     cpu_for(queue->backend, y.rows, row_grain(l.n), add_bias_rows, &l);
 }

@@ -8,6 +8,10 @@
 ///     input gradient   dx = dy W     a = dy      b = W as it is stored        k: outputs
 ///     weight gradient  dw += dy^T x  a = dy^T    b = x                        k: tokens
 ///
+/// With weights in bf16 both operands are pairs of bf16 along the chain (kernels.h, `pairs`). What
+/// is f32 (x, dy) is rounded to nearest even on the way into the product, y and dw stay f32; an odd
+/// chain ends with a zero. A pair is as large as a float, so all else is the same.
+///
 /// Each element is one chain over k. Work is split by rows and by panels, never within a chain;
 /// where k is cut into pieces for the cache, a piece continues the sums that the one before left in
 /// y. So no split and no number of threads changes a bit. The sizes below were measured
@@ -31,10 +35,60 @@ enum {
     GATHERED = 4,             // blocks that are gathered side by side
 };
 
-/// Whole panels: the last one is filled up with zeros.
-size_t cpu_packed_count(size_t n, size_t k)
+/// Elements of a chain as products count them: floats, or pairs of bf16.
+static size_t chain_of(tr_dtype_t dtype, size_t k)
 {
-    return cpu_round_up(n, CPU_PANEL) * k;
+    return dtype == TR_BF16 ? (k + 1) / 2 : k;
+}
+
+/// Whole panels, the last one filled up with zeros, of whole pairs.
+size_t cpu_packed_count(tr_dtype_t dtype, size_t n, size_t k)
+{
+    return cpu_round_up(n, CPU_PANEL) * chain_of(dtype, k) * (dtype == TR_BF16 ? 2 : 1);
+}
+
+/// A [n, k] weight as b of the forward product, and of the input gradient.
+static cpu_stored_t rows_of(tr_tensor_t weight)
+{
+    return (cpu_stored_t){cpu_weight(weight), weight.columns, 1,
+                          weight.dtype == TR_BF16 ? weight.columns : 0};
+}
+
+static cpu_stored_t columns_of(tr_tensor_t weight)
+{
+    return (cpu_stored_t){cpu_weight(weight), 1, weight.columns,
+                          weight.dtype == TR_BF16 ? weight.rows : 0};
+}
+
+/// The part that begins at this output and this place of the chain.
+static cpu_stored_t stored_from(const cpu_stored_t *from, size_t output, size_t chain)
+{
+    cpu_stored_t part = *from;
+    if (from->bf16 == 0) {
+        part.data =
+            (const float *)from->data + output * from->output_step + chain * from->chain_step;
+    } else {
+        part.data = (const uint16_t *)from->data + output * from->output_step +
+                    2 * chain * from->chain_step;
+        part.bf16 = from->bf16 - 2 * chain;
+    }
+    return part;
+}
+
+/// The place of element k of a panel's column, whose first is given.
+static inline void put(float *to, size_t k, uint32_t pair)
+{
+    memcpy(to + k * CPU_PANEL, &pair, sizeof pair);
+}
+
+/// One output's pairs. Rows begin at any multiple of two bytes.
+static void pack_row_of_pairs(float *to, const uint16_t *row, size_t chain, size_t bf16)
+{
+    for (size_t k = 0; k < chain; k++) {
+        uint32_t pair = 0;
+        memcpy(&pair, row + 2 * k, bf16 - 2 * k > 1 ? 2 * sizeof *row : sizeof *row);
+        put(to, k, pair);
+    }
 }
 
 /// For a forward product: rows of the weight become the columns of a panel [chain][32]. Reads along
@@ -42,7 +96,12 @@ size_t cpu_packed_count(size_t n, size_t k)
 static void pack_rows(float *to, const cpu_stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t i = 0; i < outputs; i++) {
-        const float *row = from->data + i * from->output_step;
+        if (from->bf16 != 0) {
+            pack_row_of_pairs(to + i, (const uint16_t *)from->data + i * from->output_step, chain,
+                              from->bf16);
+            continue;
+        }
+        const float *row = (const float *)from->data + i * from->output_step;
         for (size_t k = 0; k < chain; k++) {
             to[k * CPU_PANEL + i] = row[k];
         }
@@ -52,11 +111,27 @@ static void pack_rows(float *to, const cpu_stored_t *from, size_t outputs, size_
     }
 }
 
-/// For an input gradient: 32 neighbours of each row of the weight become a row of the panel.
+/// Two rows, whose elements become pairs; b NULL: zeros.
+static void zip(float *to, const uint16_t *a, const uint16_t *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t pair = (uint32_t)a[i] | (b != NULL ? (uint32_t)b[i] << 16 : 0);
+        memcpy(&to[i], &pair, sizeof pair);
+    }
+}
+
+/// For an input gradient: 32 neighbours of each row of the weight, or of two, become a row of the
+/// panel.
 static void pack_columns(float *to, const cpu_stored_t *from, size_t outputs, size_t chain)
 {
     for (size_t k = 0; k < chain; k++, to += CPU_PANEL) {
-        memcpy(to, from->data + k * from->chain_step, outputs * sizeof(float));
+        const cpu_stored_t at = stored_from(from, 0, k);
+        if (from->bf16 != 0) {
+            const uint16_t *row = at.data;
+            zip(to, row, at.bf16 > 1 ? row + at.chain_step : NULL, outputs);
+        } else {
+            memcpy(to, at.data, outputs * sizeof(float));
+        }
         memset(to + outputs, 0, (CPU_PANEL - outputs) * sizeof(float));
     }
 }
@@ -68,8 +143,7 @@ void cpu_pack_panels(float *to, const cpu_stored_t *from, size_t outputs, size_t
         size_t columns = outputs - first < CPU_PANEL ? outputs - first : CPU_PANEL;
         for (size_t k = 0; k < chain; k += PACK_CHAIN) {
             size_t length = chain - k < PACK_CHAIN ? chain - k : PACK_CHAIN;
-            cpu_stored_t part = *from;
-            part.data += first * from->output_step + k * from->chain_step;
+            const cpu_stored_t part = stored_from(from, first, k);
             if (from->output_step == 1) {
                 pack_columns(to + k * CPU_PANEL, &part, columns, length);
             } else {
@@ -82,28 +156,30 @@ void cpu_pack_panels(float *to, const cpu_stored_t *from, size_t outputs, size_t
 /// The operator pack: all panels of a weight, for a weight that is used more often than it changes.
 typedef struct pack_args {
     float *packed;
-    tr_tensor_t weight;
+    cpu_stored_t weight;
+    size_t outputs, chain;
 } pack_args_t;
 
 static void pack_share(void *context, size_t first, size_t count, size_t thread)
 {
     const pack_args_t *p = context;
-    const size_t n = p->weight.rows, k = p->weight.columns;
-    size_t left = n - first * CPU_PANEL;
+    const cpu_stored_t from = stored_from(&p->weight, first * CPU_PANEL, 0);
+    size_t left = p->outputs - first * CPU_PANEL;
     (void)thread;
-    cpu_pack_panels(p->packed + first * CPU_PANEL * k,
-                    &(cpu_stored_t){cpu_f32(p->weight) + first * CPU_PANEL * k, k, 1},
-                    left < count * CPU_PANEL ? left : count * CPU_PANEL, k);
+    cpu_pack_panels(p->packed + first * CPU_PANEL * p->chain, &from,
+                    left < count * CPU_PANEL ? left : count * CPU_PANEL, p->chain);
 }
 
 void cpu_pack(tr_queue_t *queue, tr_tensor_t packed, tr_tensor_t weight)
 {
-    pack_args_t p = {cpu_f32(packed), weight};
+    pack_args_t p = {cpu_weight(packed), rows_of(weight), weight.rows,
+                     chain_of(weight.dtype, weight.columns)};
     size_t panels = (weight.rows + CPU_PANEL - 1) / CPU_PANEL;
-    size_t expected = cpu_packed_count(weight.rows, weight.columns);
-    TR_ASSERT_SHAPE(packed, 1, expected);
-    // A piece has at least 32768 floats.
-    cpu_for(queue->backend, panels, 1 + 32768 / (1 + expected / panels), pack_share, &p);
+    TR_ASSERT_SHAPE(packed, 1, cpu_packed_count(weight.dtype, weight.rows, weight.columns));
+    TR_ASSERT(packed.dtype == weight.dtype, "%s packed as %s", tr_dtype_name(weight.dtype),
+              tr_dtype_name(packed.dtype));
+    // A piece has at least 32768 elements.
+    cpu_for(queue->backend, panels, 1 + 32768 / (1 + CPU_PANEL * p.chain), pack_share, &p);
 }
 
 /// A product cut into chunks x groups tasks: a chunk of rows by a group of panels.
@@ -133,9 +209,8 @@ static void run_product(void *context, size_t i, size_t thread)
     if (p->from.data == NULL) {
         g.b += panel * g.b_panel;
     } else {
-        cpu_stored_t from = p->from;
+        const cpu_stored_t from = stored_from(&p->from, panel * CPU_PANEL, 0);
         float *panels = p->scratch + thread * p->share;
-        from.data += panel * CPU_PANEL * from.output_step;
         cpu_pack_panels(panels, &from, g.columns, g.k);
         g.b = panels;
         g.b_panel = g.k * CPU_PANEL; // shorter than the weight's where this is a piece of the chain
@@ -238,7 +313,7 @@ static void spread(cpu_backend_t *backend, cpu_gemm_t *g)
 {
     spread_args_t s = {NULL, g->k + 16, g->a, g->a_row, g->k};
     s.to = cpu_scratch(backend, CPU_SLOT_LEFT, g->rows * s.to_stride * sizeof(float));
-    cpu_for(backend, g->rows, 1 + 32768 / g->k, spread_rows, &s);
+    cpu_for(backend, g->rows, 1 + 32768 / (g->k + 1), spread_rows, &s);
     g->a = s.to;
     g->a_row = s.to_stride;
 }
@@ -257,7 +332,7 @@ static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const cpu_stored
         if (from->data == NULL) {
             piece.b += first * CPU_PANEL;
         } else {
-            stored.data += first * from->chain_step;
+            stored = stored_from(from, 0, first);
         }
         piece.k = gemm.k - first < length ? gemm.k - first : length;
         piece.mode = first == 0 ? gemm.mode : CPU_CONTINUE;
@@ -278,13 +353,13 @@ static void run_gemm(cpu_backend_t *backend, const cpu_gemm_t *gemm, const cpu_s
     }
 }
 
-static const cpu_stored_t packed_already = {NULL, 0, 0};
+static const cpu_stored_t packed_already = {NULL, 0, 0, 0};
 
 /// A weight small enough for one cache is packed once, by the caller, for all tasks; of a larger
 /// one each task packs its part.
 static void run_stored(cpu_backend_t *backend, cpu_gemm_t *gemm, const cpu_stored_t *from)
 {
-    size_t floats = cpu_packed_count(gemm->columns, gemm->k);
+    size_t floats = cpu_packed_count(TR_F32, gemm->columns, gemm->k);
     if (floats * sizeof(float) > PANELS_BYTES) {
         run_gemm(backend, gemm, from);
         return;
@@ -315,23 +390,97 @@ static cpu_gemm_t gemm_of(float *y, size_t y_stride, const float *x, size_t x_st
     };
 }
 
+/// Rows of f32, rounded to pairs: within a row, or of two rows.
+typedef struct narrow_args {
+    const cpu_kernels_t *kernels;
+    uint32_t *to;
+    size_t to_stride;
+    const float *from;
+    size_t stride;
+    size_t rows, columns; // of from
+} narrow_args_t;
+
+static void narrow_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const narrow_args_t *n = context;
+    (void)thread;
+    for (size_t r = first; r < first + count; r++) {
+        uint16_t *to = (uint16_t *)(n->to + r * n->to_stride);
+        n->kernels->narrow(to, n->from + r * n->stride, n->columns);
+        if (n->columns % 2 == 1) {
+            to[n->columns] = 0;
+        }
+    }
+}
+
+static void narrow_two_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const narrow_args_t *n = context;
+    (void)thread;
+    for (size_t r = first; r < first + count; r++) {
+        const float *a = n->from + 2 * r * n->stride;
+        const float *b = 2 * r + 1 < n->rows ? a + n->stride : NULL;
+        n->kernels->narrow_pairs(n->to + r * n->to_stride, a, b, n->columns);
+    }
+}
+
+/// The a of a product with a weight in bf16: g->k still counts elements. Rows of pairs are further
+/// apart than they are long where `spread` would have to copy them.
+static void narrow_left(cpu_backend_t *backend, cpu_gemm_t *g)
+{
+    narrow_args_t n = {.kernels = backend->kernels,
+                       .from = g->a,
+                       .stride = g->a_row,
+                       .rows = g->rows,
+                       .columns = g->k};
+    g->k = chain_of(TR_BF16, g->k);
+    n.to_stride = g->k + (g->k * sizeof(float) % WAY_BYTES == 0 ? 16 : 0);
+    n.to = cpu_scratch(backend, CPU_SLOT_PAIRS_LEFT, g->rows * n.to_stride * sizeof *n.to);
+    cpu_for(backend, g->rows, 1 + 32768 / (g->k + 1), narrow_rows, &n);
+    g->a = (const float *)n.to;
+    g->a_row = n.to_stride;
+    g->b_panel = g->k * CPU_PANEL;
+    g->pairs = true;
+}
+
+/// Pairs of tokens: [ceil(rows / 2), columns].
+static const float *narrow_tokens(cpu_backend_t *backend, cpu_slot_t slot, const float *x,
+                                  size_t stride, size_t rows, size_t columns)
+{
+    const size_t pairs = chain_of(TR_BF16, rows);
+    narrow_args_t n = {.kernels = backend->kernels,
+                       .to_stride = columns,
+                       .from = x,
+                       .stride = stride,
+                       .rows = rows,
+                       .columns = columns};
+    n.to = cpu_scratch(backend, slot, pairs * columns * sizeof *n.to);
+    cpu_for(backend, pairs, 1 + 16384 / (columns + 1), narrow_two_rows, &n);
+    return (const float *)n.to;
+}
+
 void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
                     size_t x_stride, tr_tensor_t weight, size_t rows, size_t columns, size_t k,
                     cpu_gemm_mode_t mode)
 {
+    const size_t packed = cpu_packed_count(weight.dtype, columns, k);
     cpu_gemm_t gemm = gemm_of(y, y_stride, x, x_stride, rows, columns, k);
     gemm.mode = mode;
+    if (weight.dtype == TR_BF16) {
+        narrow_left(backend, &gemm);
+    }
     // A packed weight is told by its shape, [1, whole panels x K], which no stored weight of these
     // sizes has.
-    if (weight.rows == 1 && weight.columns == cpu_packed_count(columns, k)) {
-        gemm.b = cpu_f32(weight);
+    if (weight.rows == 1 && weight.columns == packed) {
+        gemm.b = cpu_weight(weight);
         run_gemm(backend, &gemm, &packed_already);
         return;
     }
     TR_ASSERT(weight.rows == columns && weight.columns == k,
               "weight [%zu, %zu]; %zu outputs of %zu need it so, or [1, %zu] packed", weight.rows,
-              weight.columns, columns, k, cpu_packed_count(columns, k));
-    run_stored(backend, &gemm, &(cpu_stored_t){cpu_f32(weight), k, 1});
+              weight.columns, columns, k, packed);
+    const cpu_stored_t from = rows_of(weight);
+    run_stored(backend, &gemm, &from);
 }
 
 void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
@@ -346,9 +495,12 @@ void cpu_matmul(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t wei
 void cpu_input_gradient_run(cpu_backend_t *backend, float *dx, const float *dy, size_t dy_stride,
                             tr_tensor_t weight, size_t rows)
 {
-    const size_t n = weight.rows, k = weight.columns;
-    cpu_gemm_t gemm = gemm_of(dx, k, dy, dy_stride, rows, k, n);
-    run_stored(backend, &gemm, &(cpu_stored_t){cpu_f32(weight), 1, k});
+    cpu_gemm_t gemm = gemm_of(dx, weight.columns, dy, dy_stride, rows, weight.columns, weight.rows);
+    const cpu_stored_t from = columns_of(weight);
+    if (weight.dtype == TR_BF16) {
+        narrow_left(backend, &gemm);
+    }
+    run_stored(backend, &gemm, &from);
 }
 
 void cpu_matmul_input_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy,
@@ -465,10 +617,17 @@ static void set_right(cpu_backend_t *backend, cpu_gemm_t *g, const float *x)
 /// dw += dy^T x: rows are outputs, columns are inputs, and the chain runs over tokens,
 /// GRADIENT_TOKENS at a time, for as many outputs as stay in the cache when they are gathered.
 /// Every piece continues from dw (CPU_CONTINUE), as do later calls: a batch in parts has the bits
-/// of the whole batch.
+/// of the whole batch; in pairs, where the parts have even numbers of tokens.
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
                              const float *x, size_t rows, size_t n, size_t k)
 {
+    const bool pairs = backend->base.weights == TR_BF16;
+    if (pairs) {
+        dy = narrow_tokens(backend, CPU_SLOT_PAIRS_LEFT, dy, dy_stride, rows, n);
+        x = narrow_tokens(backend, CPU_SLOT_PAIRS_RIGHT, x, k, rows, k);
+        dy_stride = n;
+        rows = chain_of(TR_BF16, rows);
+    }
     const size_t block = backend->kernels->block_rows, outputs = GRADIENT_OUTPUTS / block * block;
     for (size_t first = 0; first < rows; first += GRADIENT_TOKENS) {
         cpu_gemm_t gemm = {
@@ -476,6 +635,7 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
             .columns = k,
             .k = rows - first < GRADIENT_TOKENS ? rows - first : GRADIENT_TOKENS,
             .mode = CPU_CONTINUE,
+            .pairs = pairs,
         };
         set_right(backend, &gemm, x + first * k);
         for (size_t output = 0; output < n; output += outputs) {

@@ -6,7 +6,10 @@
 
 #include "common/tensor/cpu/cpu.h"
 
-enum { HUGE_PAGE = 2 << 20 };
+enum {
+    HUGE_PAGE = 2 << 20,
+    CAST_GRAIN = 65536 // elements below which waking another thread costs more than it saves
+};
 
 /// Large buffers come straight from the kernel: zeroed when they are first touched, and in huge
 /// pages where it grants them, which saves TLB misses in products whose rows lie far apart. Small
@@ -108,6 +111,29 @@ float *cpu_f32(tr_tensor_t tensor)
     return first;
 }
 
+void *cpu_weight(tr_tensor_t tensor)
+{
+    void *first = cpu_address(tensor);
+    TR_ASSERT(tensor.dtype == TR_F32 || tensor.dtype == TR_BF16, "expected f32 or bf16, found %s",
+              tr_dtype_name(tensor.dtype));
+    return first;
+}
+
+const float *cpu_widened(cpu_backend_t *backend, cpu_slot_t slot, tr_tensor_t weights)
+{
+    const size_t n = tr_tensor_count(weights);
+    const void *from = cpu_weight(weights);
+    if (weights.dtype == TR_F32 || backend->base.real == TR_BF16) { // or of a dry GPU
+        return from;
+    }
+    // A kernel may load whole vectors past the last element.
+    float *to = cpu_scratch(backend, slot, (n + 16) * sizeof *to);
+    if (!backend->base.dry) {
+        backend->kernels->widen(to, from, n);
+    }
+    return to;
+}
+
 /// Indices have one type on every device.
 int32_t *cpu_i32(tr_tensor_t tensor)
 {
@@ -152,11 +178,33 @@ void cpu_zero(tr_queue_t *queue, tr_tensor_t destination)
     }
 }
 
-/// A copy: everything is f32 here.
+/// Source and destination of a conversion.
+typedef struct cast_args {
+    const cpu_kernels_t *kernels;
+    void *to;
+    const void *from;
+    bool narrows;
+} cast_args_t;
+
+static void cast_part(void *context, size_t first, size_t count, size_t thread)
+{
+    const cast_args_t *c = context;
+    (void)thread;
+    if (c->narrows) {
+        c->kernels->narrow((uint16_t *)c->to + first, (const float *)c->from + first, count);
+    } else {
+        c->kernels->widen((float *)c->to + first, (const uint16_t *)c->from + first, count);
+    }
+}
+
 void cpu_cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
-    TR_ASSERT(destination.dtype == source.dtype,
-              "a cast from %s to %s: this device has one real type", tr_dtype_name(source.dtype),
-              tr_dtype_name(destination.dtype));
-    cpu_copy(queue, destination, source);
+    if (destination.dtype == source.dtype) {
+        cpu_copy(queue, destination, source);
+        return;
+    }
+    cast_args_t c = {queue->backend->kernels, cpu_weight(destination), cpu_weight(source),
+                     destination.dtype == TR_BF16};
+    TR_ASSERT_COUNT(destination, tr_tensor_count(source));
+    cpu_for(queue->backend, tr_tensor_count(source), CAST_GRAIN, cast_part, &c);
 }

@@ -6,7 +6,9 @@
 #ifndef TR_TENSOR_CPU_SIMD_H
 #define TR_TENSOR_CPU_SIMD_H
 
+#include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -67,6 +69,30 @@ SIMD v16 v_fma(v16 a, v16 b, v16 c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
+#if defined(__AVX512BF16__)
+/// Lanes of a and b are pairs of bf16: the products of the second ones (the high halves) are added
+/// to sum, then those of the first, each addition rounded once. Denormal operands and results are
+/// zeros; the control word (simd_flush_denormals) does not matter to this instruction, but to those
+/// that stand for it elsewhere.
+SIMD v16 v_dot(v16 a, v16 b, v16 sum)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+#else
+SIMD v16 simd_high(v16 pairs)
+{
+    __m512i mask = _mm512_set1_epi32((int32_t)0xffff0000u);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), mask));
+}
+SIMD v16 simd_low(v16 pairs)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+}
+SIMD v16 v_dot(v16 a, v16 b, v16 sum)
+{
+    return v_fma(simd_low(a), simd_low(b), v_fma(simd_high(a), simd_high(b), sum));
+}
+#endif
 SIMD v16 v_sqrt(v16 a)
 {
     return _mm512_sqrt_ps(a);
@@ -134,6 +160,23 @@ SIMD v16 v_keep_n(v16 x, size_t n, v16 fill)
 SIMD v16 v_fma(v16 x, v16 y, v16 z)
 {
     return (v16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+SIMD __m256 simd_high(__m256 pairs)
+{
+    return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xffff0000u)));
+}
+SIMD __m256 simd_low(__m256 pairs)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
+}
+SIMD __m256 simd_dot(__m256 x, __m256 y, __m256 sum)
+{
+    sum = _mm256_fmadd_ps(simd_high(x), simd_high(y), sum);
+    return _mm256_fmadd_ps(simd_low(x), simd_low(y), sum);
+}
+SIMD v16 v_dot(v16 x, v16 y, v16 sum)
+{
+    return (v16){simd_dot(x.a, y.a, sum.a), simd_dot(x.b, y.b, sum.b)};
 }
 SIMD v16 v_sqrt(v16 x)
 {
@@ -204,6 +247,42 @@ SIMD v16 v_fma(v16 a, v16 b, v16 c)
 {
     SIMD_EACH(fmaf(a.v[i], b.v[i], c.v[i]));
 }
+SIMD float simd_flush(float x)
+{
+    return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
+}
+/// The float whose upper half is given.
+SIMD float simd_from_half(uint32_t half)
+{
+    uint32_t bits = half << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return simd_flush(x);
+}
+/// a * b + c as x86 rounds it where denormals are flushed: to zero goes what is below FLT_MIN after
+/// rounding to 24 bits, not to the fewer bits of a denormal. From `least` on the true value rounds
+/// to FLT_MIN. The comparison is exact: the product has 16 bits, and where the sum is near `least`
+/// c is a multiple of 2^-149 below 2^-98.
+SIMD float simd_fma_flushed(float a, float b, float c)
+{
+    const double least = 0x1p-126 * (1.0 - 0x1p-25), product = (double)a * (double)b;
+    float sum = fmaf(a, b, c);
+    bool tiny =
+        fabsf(sum) <= FLT_MIN && product < least - (double)c && product > -least - (double)c;
+    return tiny ? copysignf(0.0f, sum) : sum;
+}
+SIMD float simd_dot(float x, float y, float sum)
+{
+    uint32_t a, b;
+    memcpy(&a, &x, sizeof a);
+    memcpy(&b, &y, sizeof b);
+    sum = simd_fma_flushed(simd_from_half(a >> 16), simd_from_half(b >> 16), simd_flush(sum));
+    return simd_fma_flushed(simd_from_half(a & 0xffff), simd_from_half(b & 0xffff), sum);
+}
+SIMD v16 v_dot(v16 x, v16 y, v16 sum)
+{
+    SIMD_EACH(simd_dot(x.v[i], y.v[i], sum.v[i]));
+}
 SIMD v16 v_sqrt(v16 a)
 {
     SIMD_EACH(sqrtf(a.v[i]));
@@ -238,6 +317,42 @@ SIMD_BINARY(v_min, min, a < b ? a : b)
 SIMD v16 v_zero(void)
 {
     return v_set1(0.0f);
+}
+
+/// Between the two, this thread's additions and multiplications take denormals for zeros and give
+/// zeros for them, as v_dot does. The code in between must be behind a call that is not inlined:
+/// the compiler knows nothing of the control word. The plain form flushes in v_dot itself.
+SIMD unsigned simd_flush_denormals(void)
+{
+#if defined(__AVX2__)
+    const unsigned control = _mm_getcsr();
+    _mm_setcsr(control | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
+    return control;
+#else
+    return 0;
+#endif
+}
+SIMD void simd_restore(unsigned control)
+{
+#if defined(__AVX2__)
+    _mm_setcsr(control);
+#else
+    (void)control;
+#endif
+}
+
+/// x + y between the two.
+SIMD v16 v_add_flushed(v16 x, v16 y)
+{
+#if defined(__AVX2__)
+    return v_add(x, y);
+#else
+    v16 sum;
+    for (size_t i = 0; i < LANES; i++) { // a denormal sum is exact, so it is flushed as it is
+        sum.v[i] = simd_flush(simd_flush(x.v[i]) + simd_flush(y.v[i]));
+    }
+    return sum;
+#endif
 }
 
 /// The sum of the lanes by a fixed tree: lanes 8 apart, then 4, 2 and 1.

@@ -137,7 +137,7 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
     self->free_products = options->free_products;
     snprintf(self->form, sizeof self->form, "%s", info.form);
     self->base.ops = &cuda_ops;
-    self->base.real = options->precision;
+    self->base.real = self->base.weights = options->precision;
     self->base.form = self->form;
     // cuBLASLt last: its handle is the only thing that cuda_close has to release.
     return cuda_products_new(&self->products, err);

@@ -192,7 +192,7 @@ static void expert_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_
 {
 }
 
-/// The CPU's casts between equal types only, and a GPU has two.
+/// Nothing to count, of tensors that the CPU's may not know.
 static void cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
 }
@@ -201,7 +201,7 @@ static void make_gpu(dry_gpu_t *gpu, tr_dtype_t precision)
 {
     gpu->ops = *gpu->cpu.base.ops;
     gpu->cpu.base.ops = &gpu->ops;
-    gpu->cpu.base.real = precision;
+    gpu->cpu.base.real = gpu->cpu.base.weights = precision;
     gpu->ops.name = "cuda";
     gpu->ops.buffer_new_host = buffer_new_host;
     // As in cuda/backend.cu: weights are used as they are stored.
@@ -233,7 +233,7 @@ tr_status tr_backend_open_dry(tr_backend_t **backend, const tr_device_options_t 
                               tr_error_t *err)
 {
     dry_gpu_t *gpu = tr_calloc(1, sizeof *gpu);
-    tr_status status = cpu_backend_init(&gpu->cpu, options->threads, true, err);
+    tr_status status = cpu_backend_init(&gpu->cpu, TR_F32, options->threads, true, err);
     *backend = NULL;
     if (status != TR_OK) {
         free(gpu);

@@ -32,7 +32,7 @@ Test(collective, moves_vectors_of_its_own_device)
     const tr_collective_t by_mpi = {.ops = &mpi, .size = 2}, by_nccl = {.ops = &nccl, .size = 2};
     tr_backend_t *cpu;
     tr_error_t err = {0};
-    cr_assert_eq(tr_backend_open_cpu(&cpu, 1, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_backend_open_cpu(&cpu, TR_F32, 1, &err), TR_OK, "%s", err.text);
     cr_expect_eq(tr_collective_check(NULL, cpu, &err), TR_OK);
     cr_expect_eq(tr_collective_check(&by_mpi, cpu, &err), TR_OK);
     cr_expect_eq(tr_collective_check(&by_nccl, cpu, &err), TR_ERR_ARGUMENT);

@@ -223,7 +223,7 @@ int main(int argc, char **argv)
                                    {"frozen", true, false, true}};
     size_t ranks = argc == 3 ? strtoul(argv[1], NULL, 10) : 1;
     if (tr_collective_open(&group, "mpi", TEST_BINARY_DIR, ranks, &err) != TR_OK ||
-        tr_backend_open_cpu(&backend, 1, &err) != TR_OK) {
+        tr_backend_open_cpu(&backend, TR_F32, 1, &err) != TR_OK) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }

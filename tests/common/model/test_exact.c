@@ -134,7 +134,7 @@ LAW(threads_instruction_sets_and_learning_do_not_change_a_logprob)
     small_t plain;
     subject_open(&plain, subject, "generic", 1, false);
     float *expected = logprobs_with(&plain, false);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         for (size_t threads = i == 0 ? 3 : 1; threads <= 3; threads++) { // generic is slow
             small_t small;
             if (!subject_open(&small, subject, rig_isas[i], threads, true)) {
@@ -163,7 +163,7 @@ LAW(threads_and_instruction_sets_do_not_change_a_gradient)
     small_t plain;
     subject_open(&plain, subject, "generic", 1, true);
     float *expected = gradient_with(&plain);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         for (size_t threads = i == 0 ? 3 : 1; threads <= 3; threads++) { // generic is slow
             small_t small;
             if (subject_open(&small, subject, rig_isas[i], threads, true)) {
@@ -184,7 +184,7 @@ Test(exact, a_critics_values_and_gradients_are_the_same_bits_everywhere)
     tr_sequences_t sequences = the_sequences(&plain);
     float *values = small_response(&plain, &sequences, 1, 1.0f);
     float *gradient = gradient_with(&plain);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         for (size_t threads = i == 0 ? 3 : 1; threads <= 3; threads++) { // generic is slow
             small_t small;
             if (small_open(&small, &config, rig_isas[i], threads, true)) {
@@ -255,7 +255,7 @@ static float *hidden_in_pieces(small_t *small, const tr_sequences_t *sequences, 
 LAW(the_paged_cache_in_any_pieces_gives_the_bits_of_one_full_pass)
 {
     static const size_t pieces[] = {1, 2, 5, 15, 16, 17, 64, 0};
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         small_t small;
         if (!subject_open(&small, subject, rig_isas[i], 1 + i, false)) {
             continue;

@@ -198,7 +198,7 @@ Test(attention, page_tables_threads_and_instruction_sets_change_no_bit)
         float *qkv = rig_random(&plain, tokens_of(g) * width_of(g->heads), 1);
         result_t want = attend_whole(&plain, g, qkv, false);
         check_result(g, attend_whole(&plain, g, qkv, true), want, "shuffled pages");
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < RIG_ISAS; i++) {
             for (size_t threads = 1; threads <= 2; threads++) {
                 rig_t rig;
                 if (rig_open(&rig, rig_isas[i], threads)) {
@@ -339,7 +339,7 @@ Test(attention, gradient_has_the_same_bits_for_any_threads_and_instruction_set)
         size_t count = tokens_of(g) * width_of(g->heads);
         float *qkv = rig_random(&plain, count, 1), *dout = rig_random(&plain, count, 2);
         float *want = gradient(&plain, g, qkv, dout);
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < RIG_ISAS; i++) {
             for (size_t threads = 1; threads <= 2; threads++) {
                 rig_t rig;
                 if (rig_open(&rig, rig_isas[i], threads)) {

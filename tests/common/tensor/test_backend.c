@@ -10,14 +10,14 @@ Test(backend, an_unknown_instruction_set_is_refused_with_a_sentence)
     tr_error_t err = {0};
     tr_backend_t *backend = NULL;
     setenv("TROUPE_CPU", "altivec", 1);
-    cr_assert_eq(tr_backend_open_cpu(&backend, 1, &err), TR_ERR_ARGUMENT);
+    cr_assert_eq(tr_backend_open_cpu(&backend, TR_F32, 1, &err), TR_ERR_ARGUMENT);
     cr_assert_null(backend);
     cr_assert_not_null(strstr(err.text, "altivec"), "%s", err.text);
 }
 
 Test(backend, the_environment_chooses_the_form)
 {
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         rig_t rig;
         if (rig_open(&rig, rig_isas[i], 1)) {
             cr_assert_str_eq(rig.backend->form, rig_isas[i]);

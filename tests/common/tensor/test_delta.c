@@ -331,7 +331,7 @@ Test(gate, equals_the_formula_on_pieces_alone)
         }
         float *got = gate(&rig, f);
         check_close(got, want, ROWS * (2 * n + wide), 1e-6, "y, dx, dgates");
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < RIG_ISAS; i++) {
             rig_t other;
             if (rig_open(&other, rig_isas[i], 3)) {
                 check_same(gate(&other, f), got, ROWS * (2 * n + wide), "gate");

@@ -205,7 +205,7 @@ static float *everything(rig_t *rig, bool packed, size_t *count)
                 dx = rig_zeros(rig, R, H),
                 dw = rig_tensor(rig, E * F, H, rig_random(rig, E * F * H, 6));
     if (packed) {
-        read = rig_zeros(rig, E, ops->packed_count(F, H));
+        read = rig_zeros(rig, E, ops->packed_count(TR_F32, F, H));
         for (size_t e = 0; e < E; e++) {
             ops->pack(queue, tr_tensor_rows(read, e, 1), tr_tensor_rows(w, e * F, F));
         }
@@ -233,7 +233,7 @@ Test(experts, every_form_gives_the_same_bits)
     size_t count, same;
     rig_open(&plain, "generic", 1);
     const float *want = everything(&plain, false, &count);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         for (size_t kind = 0; kind < 4; kind++) {
             rig_t rig;
             if (rig_open(&rig, rig_isas[i], kind % 2 == 0 ? 1 : 3)) {

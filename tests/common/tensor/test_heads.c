@@ -174,7 +174,7 @@ Test(logprob, of_a_row_does_not_depend_on_the_others_nor_on_threads_nor_on_the_i
         size_t rows = vocabularies[j] > 10000 ? 5 : R;
         inputs_t in = inputs_new(&plain, rows, vocabularies[j], vocabularies[j] < 10000);
         float *want = logprob(&plain, &in, 0.7f);
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < RIG_ISAS; i++) {
             rig_t rig;
             if (rig_open(&rig, rig_isas[i], 2)) {
                 check_same(logprob(&rig, &in, 0.7f), want, (1 + TR_FACTS) * rows, rig_isas[i]);
@@ -285,7 +285,7 @@ Test(logprob_gradient, has_the_same_bits_for_any_threads_and_instruction_set)
     inputs_t in = inputs_new(&plain, R, 777, true);
     float *d = rig_random(&plain, R, 8), *even = rig_random(&plain, R, 10);
     gradients_t want = gradient(&plain, &in, d, even, (tr_tensor_t){0}, 0.7f);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         rig_t rig;
         if (rig_open(&rig, rig_isas[i], 2)) {
             gradients_t got = gradient(&rig, &in, d, even, (tr_tensor_t){0}, 0.7f);
@@ -497,7 +497,7 @@ Test(sample, does_not_depend_on_the_rows_beside_it_threads_or_instruction_set)
         inputs_t in = inputs_new(&plain, R, 777, false);
         float *uniform = uniforms(&plain, R);
         drawn_t want = sample(&plain, &in, uniform, samplings[k]);
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < RIG_ISAS; i++) {
             rig_t rig;
             if (!rig_open(&rig, rig_isas[i], 2)) {
                 continue;

@@ -21,7 +21,7 @@ static void check_all_forms(run_fn *fn, const char *what)
     size_t count, same;
     rig_open(&plain, "generic", 1);
     float *want = fn(&plain, &count);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         for (size_t threads = 1; threads <= 3; threads += 2) {
             rig_t rig;
             if (rig_open(&rig, rig_isas[i], threads)) {

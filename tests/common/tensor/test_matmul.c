@@ -184,7 +184,7 @@ Test(matmul, weight_gradient_in_pieces_equals_the_whole)
 
 Test(matmul, a_row_does_not_depend_on_the_rows_beside_it)
 {
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         rig_t rig;
         if (!rig_open(&rig, rig_isas[i], 2)) {
             continue;
@@ -217,7 +217,7 @@ Test(matmul, threads_and_instruction_sets_give_the_same_bits)
         float *dy = rig_random(&plain, s.t * s.n, 3), *start = rig_random(&plain, s.n * s.k, 4);
         float *y = forward(&plain, x, w, s), *dx = input_gradient(&plain, dy, w, s);
         float *dw = weight_gradient(&plain, start, dy, x, s, s.t);
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < RIG_ISAS; i++) {
             for (size_t threads = 1; threads <= 3; threads++) {
                 rig_t rig;
                 if (!rig_open(&rig, rig_isas[i], threads)) {

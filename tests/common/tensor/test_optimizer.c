@@ -62,7 +62,7 @@ Test(adamw, threads_and_instruction_sets_give_the_same_bits)
     rig_t plain;
     rig_open(&plain, "generic", 1);
     state_t want = train(&plain);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < RIG_ISAS; i++) {
         rig_t rig;
         if (rig_open(&rig, rig_isas[i], 2)) {
             state_t got = train(&rig);
@@ -80,7 +80,7 @@ Test(sum_squares, equals_the_formula_with_the_same_bits_everywhere)
     const size_t counts[] = {1, 15, 4096, 4097, 300001};
     for (size_t j = 0; j < sizeof counts / sizeof counts[0]; j++) {
         float first = 0.0f;
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < RIG_ISAS; i++) {
             rig_t rig;
             if (!rig_open(&rig, rig_isas[i], i + 1)) {
                 continue;
