@@ -29,6 +29,7 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
         .completion_only = recipe->sft.completion_only_loss,
         .assistant_only = recipe->sft.assistant_only_loss ? "sft.assistant_only_loss" : NULL,
         .keep_end = recipe->dpo.truncation_mode == TR_TRUNCATION_KEEP_END,
+        .columns = data->columns,
         .prompt_column = data->prompt_column,
         .text_column = data->text_column,
         .step_separator = recipe->reward.step_separator,
@@ -37,6 +38,22 @@ void controller_rows_options(tr_rows_options_t *options, const tr_recipe_t *reci
         .model = recipe->model,
         .room = answer < positions ? positions - (size_t)answer : 0,
     };
+}
+
+/// Of a first row that lacks the column which all rows need: its columns have other names, perhaps.
+static void advise_columns(const tr_corpus_t *corpus, tr_error_t *err)
+{
+    const char *missing = tr_kind_missing(corpus->kind, corpus->dataset, &corpus->options);
+    if (missing != NULL) {
+        const tr_error_t before = *err;
+        char *columns = tr_dataset_columns(corpus->dataset);
+        *err = (tr_error_t){0};
+        tr_fail(err, before.status,
+                "%s; the first row has the columns %s: data.columns says which is which, such as "
+                "{%s: %.*s}",
+                before.text, columns, missing, (int)strcspn(columns, ","), columns);
+        free(columns);
+    }
 }
 
 /// What to do about bad rows is part of the sentence about them.
@@ -49,6 +66,7 @@ static tr_status advise(tr_status status, const tr_corpus_t *corpus, tr_error_t 
         *err = (tr_error_t){0};
         tr_fail(err, status, "%s; data.on_bad_row: drop leaves such rows out", sentence);
         free(sentence);
+        advise_columns(corpus, err);
     }
     return status;
 }

@@ -125,6 +125,8 @@ int command_render(int argc, char **argv)
         {"template", 't', "NAME", 0,
          "Instead of the model's template a file, or one of " TR_CHAT_NAMES, 0},
         {"kwargs", 'k', "JSON", 0, "More variables of the template: an object", 0},
+        {"columns", 'c', "JSON", 0,
+         "Which column of the files is which of ours: an object, as data.columns", 0},
         {"json", 'j', NULL, 0, "Print a JSON object of texts for each row", 0},
         {0}};
     command_line_t line = {.options = options,
@@ -136,6 +138,11 @@ int command_render(int argc, char **argv)
     rendering_t r = {0};
     command_parse(&line, argc, argv);
     const char *model = line.values['m'];
+    const tr_rows_options_t rows = {.kinds = TR_ROWS_OF(PROMPT_COMPLETION) | TR_ROWS_OF(MESSAGES) |
+                                             TR_ROWS_OF(PAIRS),
+                                    .columns = line.values['c'],
+                                    .prompt_column = "prompt",
+                                    .text_column = "text"};
     r.json = line.values['j'] != NULL;
     r.encoder.source = (tr_chat_source_t){line.values['t'], line.values['k'], model};
     tr_status status =
@@ -145,6 +152,7 @@ int command_render(int argc, char **argv)
     r.encoder.tokenizer = r.tokenizer;
     TR_TRY_GOTO(tr_dataset_new(&r.dataset, (const char *const *)line.words, line.count, &err),
                 done);
+    TR_TRY_GOTO(tr_dataset_recognise(r.dataset, &rows, &err), done);
     status = render_all(&r, &err);
 done:
     tr_encoder_release(&r.encoder);

@@ -17,6 +17,7 @@ tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *paths, size_t c
                                                    options->chat_template_kwargs, options->model},
                                         .masks = options->assistant_only != NULL}};
     TR_TRY(tr_dataset_new(&corpus->dataset, paths, count, err));
+    TR_TRY(tr_dataset_recognise(corpus->dataset, options, err));
     // The kind follows from the columns of the files.
     tr_kind_t kind = tr_kind_of(corpus->dataset, options);
     corpus->kind = kind;

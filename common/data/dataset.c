@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "common/data/forms.h"
+#include "common/data/kinds.h"
 #include "common/data/reader.h"
 
 struct tr_dataset {
     tr_data_file_t **files; // [count]
+    tr_columns_t *columns;  // [count] how their rows become ours
     size_t count;
     size_t found; // rows of all files
     size_t size;  // rows that are not left out
@@ -16,6 +19,17 @@ struct tr_dataset {
     uint32_t *kept;
     json_t *first; // the first row that can be read, or NULL
 };
+
+/// The first row that can be read. Bad ones are named by who reads them all.
+static void read_first(tr_dataset_t *dataset)
+{
+    json_decref(dataset->first);
+    dataset->first = NULL;
+    for (size_t row = 0; row < dataset->size && dataset->first == NULL; row++) {
+        tr_error_t bad = {0};
+        tr_dataset_read(&dataset->first, dataset, row, &bad);
+    }
+}
 
 tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
                          tr_error_t *err)
@@ -27,6 +41,7 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_
     }
     tr_dataset_t *made = tr_calloc(1, sizeof *made);
     made->files = tr_calloc(count, sizeof(tr_data_file_t *));
+    made->columns = tr_calloc(count, sizeof *made->columns);
     tr_status status = TR_OK;
     for (; made->count < count; made->count++) {
         const char *path = paths[made->count];
@@ -43,11 +58,7 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_
         status = tr_fail(err, TR_ERR_ARGUMENT, "%zu rows: a run takes at most 2^32", made->found);
         goto done;
     }
-    // Bad rows are named by who reads them all.
-    for (size_t row = 0; row < made->size && made->first == NULL; row++) {
-        tr_error_t bad = {0};
-        tr_dataset_read(&made->first, made, row, &bad);
-    }
+    read_first(made);
     *dataset = made;
     made = NULL;
 done:
@@ -62,12 +73,50 @@ void tr_dataset_destroy(tr_dataset_t **dataset)
     }
     for (size_t i = 0; i < (*dataset)->count; i++) {
         tr_data_file_close(&(*dataset)->files[i]);
+        tr_columns_release(&(*dataset)->columns[i]);
     }
+    free((*dataset)->columns);
     json_decref((*dataset)->first);
     free((*dataset)->files);
     free((*dataset)->kept);
     free(*dataset);
     *dataset = NULL;
+}
+
+/// The same of one file, by its own first row.
+static tr_status recognise(tr_dataset_t *dataset, size_t index, const json_t *names,
+                           const tr_rows_options_t *options, tr_error_t *err)
+{
+    const tr_data_file_t *file = dataset->files[index];
+    json_t *first = NULL;
+    for (size_t row = 0; row < file->rows && first == NULL; row++) {
+        tr_error_t bad = {0};
+        file->reader->read(&first, file, row, &bad);
+    }
+    if (first == NULL) {
+        return TR_OK;
+    }
+    tr_status status = tr_columns_find(&dataset->columns[index], first, names, options, err);
+    json_decref(first);
+    return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", file->path);
+}
+
+tr_status tr_dataset_recognise(tr_dataset_t *dataset, const tr_rows_options_t *options,
+                               tr_error_t *err)
+{
+    json_t *names = options->columns != NULL ? json_loads(options->columns, 0, NULL) : NULL;
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < dataset->count && status == TR_OK; i++) {
+        status = recognise(dataset, i, names, options, err);
+    }
+    json_decref(names);
+    read_first(dataset);
+    return status;
+}
+
+const char *tr_dataset_form(const tr_dataset_t *dataset)
+{
+    return tr_columns_form(&dataset->columns[0]);
 }
 
 size_t tr_dataset_size(const tr_dataset_t *dataset)
@@ -99,8 +148,13 @@ bool tr_dataset_has(const tr_dataset_t *dataset, const char *column)
     return json_object_get(dataset->first, column) != NULL;
 }
 
-/// The file of a row, which becomes its number in the file.
-static const tr_data_file_t *file_of(const tr_dataset_t *dataset, size_t *row)
+char *tr_dataset_columns(const tr_dataset_t *dataset)
+{
+    return tr_columns_list(dataset->first);
+}
+
+/// The number of a row's file; the row becomes its number in that.
+static size_t file_of(const tr_dataset_t *dataset, size_t *row)
 {
     TR_ASSERT(*row < dataset->size, "row %zu of %zu", *row, dataset->size);
     *row = dataset->kept != NULL ? dataset->kept[*row] : *row;
@@ -108,16 +162,22 @@ static const tr_data_file_t *file_of(const tr_dataset_t *dataset, size_t *row)
     while (*row >= dataset->files[file]->rows) {
         *row -= dataset->files[file++]->rows;
     }
-    return dataset->files[file];
+    return file;
 }
 
 tr_status tr_dataset_read(json_t **columns, const tr_dataset_t *dataset, size_t row,
                           tr_error_t *err)
 {
-    size_t at = row;
-    const tr_data_file_t *file = file_of(dataset, &at);
+    size_t at = row, number = file_of(dataset, &at);
+    const tr_data_file_t *file = dataset->files[number];
     *columns = NULL;
-    if (file->reader->read(columns, file, at, err) != TR_OK) {
+    tr_status status = file->reader->read(columns, file, at, err);
+    if (status == TR_OK && tr_columns_apply(*columns, &dataset->columns[number], err) != TR_OK) {
+        json_decref(*columns);
+        *columns = NULL;
+        status = err->status;
+    }
+    if (status != TR_OK) {
         return tr_error_prefix(err, "%s:%zu", file->path, file->reader->line(file, at));
     }
     return TR_OK;
@@ -125,7 +185,7 @@ tr_status tr_dataset_read(json_t **columns, const tr_dataset_t *dataset, size_t 
 
 char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)
 {
-    const tr_data_file_t *file = file_of(dataset, &row);
+    const tr_data_file_t *file = dataset->files[file_of(dataset, &row)];
     return tr_format("%s:%zu", file->path, file->reader->line(file, row));
 }
 

@@ -13,12 +13,21 @@
 #include "common/base/status.h"
 
 typedef struct tr_dataset tr_dataset_t;
+typedef struct tr_rows_options tr_rows_options_t;
 
 /// Finds the rows of paths: [count], count >= 1. *dataset: owned by the caller; NULL on failure.
 /// TR_ERR_IO, and TR_ERR_FORMAT for a file without rows.
 tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
                          tr_error_t *err);
 void tr_dataset_destroy(tr_dataset_t **dataset);
+
+/// Finds how the rows of each file become ours (forms.h), as options->columns and their first rows
+/// say. Before any row is read. TR_ERR_ARGUMENT, with the file.
+tr_status tr_dataset_recognise(tr_dataset_t *dataset, const tr_rows_options_t *options,
+                               tr_error_t *err);
+
+/// What the form of the first file is called (tr_columns_form).
+const char *tr_dataset_form(const tr_dataset_t *dataset);
 
 size_t tr_dataset_size(const tr_dataset_t *dataset);
 
@@ -29,9 +38,12 @@ uint64_t tr_dataset_checksum(const tr_dataset_t *dataset);
 /// Whether the first row that can be read has the column: it decides for all (kinds.h).
 bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
 
-/// Reads a row, for several threads at once. row < size. *columns: an object, the caller's; texts
-/// in it are valid UTF-8 without NUL. TR_ERR_FORMAT for a bad row, and TR_ERR_IO where a file is
-/// not what it was, as "file:line: ...".
+/// The columns of that row, "a, b", for sentences. Owned by the caller (free).
+char *tr_dataset_columns(const tr_dataset_t *dataset);
+
+/// Reads a row, for several threads at once. row < size. *columns: an object, the caller's, with
+/// our columns; texts in it are valid UTF-8 without NUL. TR_ERR_FORMAT for a bad row, and TR_ERR_IO
+/// where a file is not what it was, as "file:line: ...".
 tr_status tr_dataset_read(json_t **columns, const tr_dataset_t *dataset, size_t row,
                           tr_error_t *err);
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "common/data/extract_prompt.h"
+#include "common/data/forms.h"
 #include "common/text/finish.h"
 #include "common/text/json.h"
 
@@ -38,6 +39,12 @@ static const json_t *value_of(const reading_t *r, const char *column)
     return json_object_get(r->columns, name_of(r->options, column));
 }
 
+/// How sentences call it.
+static const char *shown(const reading_t *r, const char *column)
+{
+    return tr_column_shown(r->columns, name_of(r->options, column));
+}
+
 // What is wrong with a row
 
 /// The type of a value, for sentences.
@@ -60,7 +67,9 @@ static const char *type_of(const json_t *value)
 static tr_status expect_sound(const json_t *columns, const char *column, tr_error_t *err)
 {
     const char *flaw = tr_json_flaw(columns, column);
-    return flaw == NULL ? TR_OK : tr_fail(err, TR_ERR_FORMAT, "%s: found %s", column, flaw);
+    return flaw == NULL ? TR_OK
+                        : tr_fail(err, TR_ERR_FORMAT, "%s: found %s",
+                                  tr_column_shown(columns, column), flaw);
 }
 
 /// What makes a column unusable, in the order in which a person would find it: it is missing, it is
@@ -68,27 +77,28 @@ static tr_status expect_sound(const json_t *columns, const char *column, tr_erro
 static tr_status require(const json_t *columns, const char *column, tr_error_t *err)
 {
     const json_t *value = json_object_get(columns, column);
+    const char *shown = tr_column_shown(columns, column);
     if (value == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing", column);
+        return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing", shown);
     }
     TR_TRY(expect_sound(columns, column, err));
     if (!json_is_string(value) && !json_is_array(value)) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages, found %s",
-                       column, type_of(value));
+                       shown, type_of(value));
     }
     // Jansson gives 0 for the length of what is no string, and for the size of what is no list: one
     // of the two is always 0.
     if (json_string_length(value) == 0 && json_array_size(value) == 0) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s: the %s is empty", column,
+        return tr_fail(err, TR_ERR_FORMAT, "%s: the %s is empty", shown,
                        json_is_string(value) ? "text" : "list");
     }
-    return tr_chat_is_conversation(value) ? tr_chat_check(value, column, err) : TR_OK;
+    return tr_chat_is_conversation(value) ? tr_chat_check(value, shown, err) : TR_OK;
 }
 
 /// Columns of one row are of one type: texts, or conversations. Column a may be absent.
 static tr_status expect_one_type(const reading_t *r, const char *a, const char *b, tr_error_t *err)
 {
-    const char *names[2] = {name_of(r->options, a), name_of(r->options, b)};
+    const char *names[2] = {shown(r, a), shown(r, b)};
     const json_t *values[2] = {value_of(r, a), value_of(r, b)};
     // The sentence about a mix comes first: a text beside a conversation is the usual mistake.
     bool messages = tr_chat_is_conversation(values[1]);
@@ -111,9 +121,9 @@ static tr_status expect_one_type(const reading_t *r, const char *a, const char *
 /// Where the tokenizer adds no begin token, an empty text has none.
 static tr_status expect_prompt(const tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
-    return sequence->prompt > 0 ? TR_OK
-                                : tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token",
-                                          r->options->prompt_column);
+    return sequence->prompt > 0
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT, "%s: the prompt has no token", shown(r, PROMPT));
 }
 
 /// Whether a token from `first` on is left, within the limit, that the mask counts.
@@ -195,8 +205,7 @@ static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_err
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "%s: the prompt has %zu tokens; at most %zu fit (%s): shorten it or take "
                        "the row out",
-                       options->prompt_column, sequence->length, options->limit,
-                       options->limit_key);
+                       shown(r, PROMPT), sequence->length, options->limit, options->limit_key);
     }
     return TR_OK;
 }
@@ -210,7 +219,7 @@ static tr_status read_text(tr_sequence_t *sequence, const reading_t *r, tr_error
         return tr_fail(err, TR_ERR_FORMAT,
                        "%s: expected a text, found a list (of messages? they "
                        "stand in the column `messages`)",
-                       r->options->text_column);
+                       shown(r, TEXT));
     }
     TR_TRY(read_cut(&cut, r, FINISH, err));
     TR_TRY(tr_encode_whole(sequence, r->encoder, text, cut, err));
@@ -252,8 +261,8 @@ static tr_status read_labelled(tr_sequence_t *sequence, const reading_t *r, tr_e
     const json_t *label = value_of(r, "label");
     TR_TRY(expect_sound(r->columns, "label", err));
     if (!json_is_boolean(label)) {
-        return tr_fail(err, TR_ERR_FORMAT, "label: expected true or false, found %s",
-                       label == NULL ? "nothing" : type_of(label));
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected true or false, found %s",
+                       shown(r, "label"), label == NULL ? "nothing" : type_of(label));
     }
     // Not 0 and 1: a number could as well be a score.
     sequence->label = json_is_true(label);
@@ -380,7 +389,7 @@ static tr_status read_steps(tr_sequence_t *sequence, const reading_t *r, tr_erro
     tr_status status;
     TR_TRY_GOTO(take_steps(texts, right, steps, labels, count, err), done);
     if (prompt == NULL) {
-        status = tr_fail(err, TR_ERR_FORMAT, "%s: expected a text", name_of(r->options, PROMPT));
+        status = tr_fail(err, TR_ERR_FORMAT, "%s: expected a text", shown(r, PROMPT));
         goto done;
     }
     TR_TRY_GOTO(tr_encode_steps(sequence, r->encoder, prompt, texts, right, count,
@@ -439,6 +448,13 @@ tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *optio
     }
     TR_ASSERT(last < TR_KIND_COUNT, "no kind of rows is taken");
     return last;
+}
+
+const char *tr_kind_missing(tr_kind_t kind, const tr_dataset_t *dataset,
+                            const tr_rows_options_t *options)
+{
+    const char *own = name_of(options, KINDS[kind].own);
+    return tr_dataset_has(dataset, own) ? NULL : own;
 }
 
 size_t tr_kind_sequences(tr_kind_t kind)

@@ -48,6 +48,8 @@ typedef struct tr_rows_options {
     bool drop;             ///< bad rows are left out for good
     size_t room; ///< a prompt that is longer leaves too little of the model to what answers it
 
+    /// JSON of an object: our columns, each with the file's, or null (forms.h); NULL: none.
+    const char *columns;
     const char *prompt_column; ///< the name of the column `prompt`
     const char *text_column;   ///< the name of the column `text`
 
@@ -68,6 +70,10 @@ typedef struct tr_rows_options {
 /// kind's own column, it is the last of them, so that tr_kind_read names the column that is
 /// missing.
 tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *options);
+
+/// The name of the column that tells the kind, where the first row lacks it; NULL: it has it.
+const char *tr_kind_missing(tr_kind_t kind, const tr_dataset_t *dataset,
+                            const tr_rows_options_t *options);
 
 /// Sequences of a row: 2 for pairs, whose first one is the chosen side.
 size_t tr_kind_sequences(tr_kind_t kind);

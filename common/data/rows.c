@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "common/text/json.h"
+#include "common/data/forms.h"
 
 void tr_rows_release(tr_rows_t *rows)
 {
@@ -39,7 +39,7 @@ json_t *tr_rows_others(const tr_rows_t *rows, size_t row)
     json_t *others = json_copy(rows->columns[row]);
     TR_ASSERT(others != NULL, "out of memory");
     json_object_del(others, rows->prompt_column);
-    json_object_del(others, TR_JSON_FLAWS);
+    tr_columns_strip(others);
     return others;
 }
 

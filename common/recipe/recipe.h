@@ -45,6 +45,7 @@ typedef struct tr_recipe_data {
     tr_texts_t train;   ///< JSONL files, for the others
     tr_texts_t eval;    ///< JSONL files or none
     uint64_t batch;     ///< prompts, rows or pairs a step
+    char *columns;      ///< JSON of an object, or NULL
     char *prompt_column;
     char *text_column;
     char *chat_template;        ///< a name (common/text/chat.h) or a file; NULL: the model's own

@@ -81,6 +81,10 @@ static const tr_field_t data[] = {
                   "`evaluation` says when."),
     FIELD(batch, TR_FIELD_WHOLE, "64", .range = &tr_range_to_million,
           .help = "Prompts, rows (`sft`, `kto`) or pairs (`reward`, `dpo`) a step."),
+    FIELD(columns, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_VARIABLES,
+          .help = "Which column of the files is which of ours (`docs/data.md`), such as `{prompt: "
+                  "question, answer: reward_model.ground_truth}`; null for one that nothing shall "
+                  "read."),
     FIELD(prompt_column, TR_FIELD_TEXT, "prompt", .rows = TR_ROWS_PROMPT,
           .help = "The column that holds prompts."),
     FIELD(text_column, TR_FIELD_TEXT, "text", .readers = TR_READS_SFT_ROWS,

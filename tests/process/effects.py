@@ -109,7 +109,7 @@ OTHER = {"steps": 2, "data.batch": 3, "data.on_bad_row": "fail",
          "generation.temperature": 0.8, "generation.top_k": 3, "generation.top_p": 0.5, "generation.min_p": 0.3, "generation.stop": ["a", "e"],
          "generation.stop_ids": list(range(100, 600)), "ppo.num_mini_batches": 4, "ppo.gamma": 0.4,
          "dpo.loss_weights": [0.5], "dpo.max_length": 16, "kto.max_length": 15, "roles.critic.model": table_model("zero"), "evaluation.patience": 1,
-         "checkpoint.every": 4, "checkpoint.keep": 9, "data.max_prompt_length": 60}
+         "checkpoint.every": 4, "checkpoint.keep": 9, "data.max_prompt_length": 60, "data.columns": {"prompt": "question"}}
 # What both runs need for the key to matter.
 ALSO = {"evaluation.patience": {"optimizer.learning_rate": 1e-12, "evaluation.every": 1},  # nothing becomes better
         "dpo.f_alpha_divergence_coef": {"dpo.f_divergence_type": "alpha_divergence"}}

@@ -242,6 +242,13 @@ def _(t):
     close(t.other.first["epoch"], 6 / len(COMPLETIONS), what="epoch")
 
 
+@row("data.columns", "sample", {"prompt": "asked.by.us"})
+def _(t):
+    path = write_rows("asked", [{"asked": {"by": {"us": r["prompt"]}}, "prompt": "not this"} for r in PROMPTS])
+    same(responses(t.at(t.value, data__prompts=path)), responses(t.base), "the responses")
+    check(set(prompts_of(t.without(data__prompts=path))) == {"not this"}, "the base reads the other column")
+
+
 @row("data.prompt_column", "sample", "question")
 def _(t):
     path = write_rows("questions", [{"question": r["prompt"], "prompt": "not this"} for r in PROMPTS])

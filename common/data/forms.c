@@ -1,0 +1,730 @@
+// The table of forms, and the functions that read them.
+//
+// Names and rules are those of the programs: LLaMA-Factory (data/converter.py), ms-swift
+// (preprocessor/core.py) and OpenRLHF (datasets/). A function adds our columns, as conversations,
+// and leaves what a form may lack to kinds.c, which demands what the algorithm needs. Next:
+// dataset.c, which calls them for each row.
+#include "common/data/forms.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/data/kinds.h"
+#include "common/text/json.h"
+#include "common/text/utf8.h"
+
+#define SHOWN "\001shown" // in a row: tr_columns_t.shown
+
+// Values
+
+static bool is_nothing(const json_t *value)
+{
+    return value == NULL || json_is_null(value) ||
+           (json_is_string(value) && json_string_length(value) == 0);
+}
+
+/// A column that may hold a text: NULL where it holds none.
+static tr_status read_text(const json_t **text, const json_t *row, const char *column,
+                           tr_error_t *err)
+{
+    const json_t *value = json_object_get(row, column);
+    *text = is_nothing(value) ? NULL : value;
+    return *text == NULL || json_is_string(*text)
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "%s: expected a text", column);
+}
+
+static void append(json_t *messages, const char *role, const json_t *content)
+{
+    json_array_append_new(messages,
+                          json_pack("{s:s, s:O}", "role", role, "content", (json_t *)content));
+}
+
+/// A text as what an assistant says; a list of messages as it is. A new reference.
+static json_t *as_answer(const json_t *value)
+{
+    if (!json_is_string(value)) {
+        return json_incref((json_t *)value);
+    }
+    json_t *messages = json_array();
+    append(messages, "assistant", value);
+    return messages;
+}
+
+/// Puts an answer into our column, where the row has one.
+static void put_answer(json_t *row, const char *ours, const char *theirs)
+{
+    const json_t *value = json_object_get(row, theirs);
+    if (value != NULL) {
+        json_object_set_new(row, ours, as_answer(value));
+    }
+}
+
+// Questions with answers: alpaca, query and response
+
+/// The turns before the question: pairs of texts.
+static tr_status append_history(json_t *messages, const json_t *row, tr_error_t *err)
+{
+    const json_t *history = json_object_get(row, "history"), *turn;
+    size_t i;
+    if (is_nothing(history)) {
+        return TR_OK;
+    }
+    if (!json_is_array(history)) {
+        return tr_fail(err, TR_ERR_FORMAT, "history: expected a list of pairs of texts");
+    }
+    json_array_foreach(history, i, turn)
+    {
+        const json_t *question = json_array_get(turn, 0), *answer = json_array_get(turn, 1);
+        if (json_array_size(turn) != 2 || !json_is_string(question) || !json_is_string(answer)) {
+            return tr_fail(err, TR_ERR_FORMAT, "history[%zu]: expected a list of two texts", i);
+        }
+        append(messages, "user", question);
+        append(messages, "assistant", answer);
+    }
+    return TR_OK;
+}
+
+/// The prompt of a system text, the turns before, and the texts of the question: [2], each a line
+/// of it, or NULL.
+static tr_status put_prompt(json_t *row, const json_t *const question[2], tr_error_t *err)
+{
+    const json_t *system;
+    json_t *messages = json_array();
+    tr_status status;
+    TR_TRY_GOTO(read_text(&system, row, "system", err), done);
+    if (system != NULL) {
+        append(messages, "system", system);
+    }
+    TR_TRY_GOTO(append_history(messages, row, err), done);
+    bool both = question[0] != NULL && question[1] != NULL;
+    json_t *text =
+        json_sprintf("%s%s%s", question[0] ? json_string_value(question[0]) : "", both ? "\n" : "",
+                     question[1] ? json_string_value(question[1]) : "");
+    append(messages, "user", text);
+    json_decref(text);
+    json_object_set(row, "prompt", messages);
+done:
+    json_decref(messages);
+    return status;
+}
+
+/// LLaMA-Factory's tag is our label; another type is kept, and kinds.c names it.
+static void put_label(json_t *row)
+{
+    json_t *tag = json_object_get(row, "kto_tag");
+    if (tag != NULL && !json_is_null(tag)) {
+        json_object_set(row, "label", tag);
+    }
+}
+
+static tr_status read_alpaca(json_t *row, tr_error_t *err)
+{
+    const json_t *question[2];
+    TR_TRY(read_text(&question[0], row, "instruction", err));
+    TR_TRY(read_text(&question[1], row, "input", err));
+    TR_TRY(put_prompt(row, question, err));
+    put_answer(row, "completion", "output");
+    put_answer(row, "chosen", "chosen");
+    put_answer(row, "rejected", "rejected");
+    put_label(row);
+    return TR_OK;
+}
+
+static tr_status read_query(json_t *row, tr_error_t *err)
+{
+    const json_t *question[2] = {NULL, NULL};
+    TR_TRY(read_text(&question[0], row, "query", err));
+    TR_TRY(put_prompt(row, question, err));
+    put_answer(row, "completion", "response");
+    if (json_object_get(row, "rejected_response") != NULL) {
+        put_answer(row, "chosen", "response");
+        put_answer(row, "rejected", "rejected_response");
+    }
+    return TR_OK;
+}
+
+/// OpenRLHF applies a chat template only where it is told to: texts stay texts. A list without an
+/// answer beside it is a whole conversation.
+static tr_status read_input(json_t *row, tr_error_t *err)
+{
+    (void)err;
+    json_t *input = json_object_get(row, "input"), *output = json_object_get(row, "output");
+    json_object_set(row, "prompt", input);
+    if (output != NULL) {
+        json_object_set(row, "completion", output);
+    } else if (json_is_array(input)) {
+        json_object_set(row, "messages", input);
+    }
+    return TR_OK;
+}
+
+// Conversations
+
+/// The names that roles go by. A function call is an assistant's.
+static const struct {
+    const char *theirs, *ours;
+} ROLES[] = {
+    {"human", "user"},       {"user", "user"},
+    {"gpt", "assistant"},    {"assistant", "assistant"},
+    {"bot", "assistant"},    {"function_call", "function_call"},
+    {"observation", "tool"}, {"function_response", "tool"},
+    {"tool", "tool"},        {"system", "system"},
+};
+
+static const char *role_of(const char *theirs)
+{
+    for (size_t i = 0; theirs != NULL && i < sizeof ROLES / sizeof *ROLES; i++) {
+        if (strcmp(ROLES[i].theirs, theirs) == 0) {
+            return ROLES[i].ours;
+        }
+    }
+    return NULL;
+}
+
+/// Function calls: the JSON of {name, arguments}, or of a list of them, as an assistant's message.
+static json_t *as_calls(const json_t *text)
+{
+    json_t *parsed = json_loads(json_string_value(text), 0, NULL), *calls = json_array(), *call;
+    json_t *list = json_is_array(parsed) ? json_incref(parsed) : json_pack("[O?]", parsed);
+    bool good = json_array_size(list) > 0;
+    size_t i;
+    json_array_foreach(list, i, call)
+    {
+        good = good && json_is_string(json_object_get(call, "name")) &&
+               json_object_get(call, "arguments") != NULL;
+        json_array_append_new(calls, json_pack("{s:s, s:O}", "type", "function", "function", call));
+    }
+    json_decref(parsed);
+    json_decref(list);
+    json_t *message =
+        good ? json_pack("{s:s, s:s, s:O}", "role", "assistant", "content", "", "tool_calls", calls)
+             : NULL;
+    json_decref(calls);
+    return message;
+}
+
+/// Appends a message of `from` and `value`, or of role and content, which is taken as it is.
+static tr_status append_turn(json_t *messages, const json_t *turn, const char *where, size_t i,
+                             tr_error_t *err)
+{
+    if (json_object_get(turn, "role") != NULL) {
+        json_array_append(messages, (json_t *)turn);
+        return TR_OK;
+    }
+    const char *from = json_string_value(json_object_get(turn, "from")), *role = role_of(from);
+    const json_t *value = json_object_get(turn, "value");
+    if (role == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s[%zu]: from: expected human, gpt, function_call, observation or system, "
+                       "found '%s'",
+                       where, i, from != NULL ? from : "nothing");
+    }
+    if (!json_is_string(value)) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s[%zu]: value: expected a text", where, i);
+    }
+    if (strcmp(role, "function_call") != 0) {
+        append(messages, role, value);
+        return TR_OK;
+    }
+    json_t *call = as_calls(value);
+    if (call == NULL) {
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "%s[%zu]: value: expected the JSON of {name, arguments}, or of a list of "
+                       "them",
+                       where, i);
+    }
+    json_array_append_new(messages, call);
+    return TR_OK;
+}
+
+/// Appends both messages of an item such as {human, assistant}.
+static tr_status append_exchange(json_t *messages, const json_t *item, size_t i, tr_error_t *err)
+{
+    static const char *const SIDES[2][3] = {{"user", "human", "tool"}, {"assistant", "gpt", "bot"}};
+    for (size_t side = 0; side < 2; side++) {
+        const json_t *text = NULL;
+        const char *role = NULL;
+        for (size_t k = 0; k < 3 && text == NULL; k++) {
+            role = role_of(SIDES[side][k]);
+            text = json_object_get(item, SIDES[side][k]);
+        }
+        if (!json_is_string(text)) {
+            return tr_fail(err, TR_ERR_FORMAT, "conversation[%zu]: %s: expected a text", i,
+                           SIDES[side][side == 0]);
+        }
+        append(messages, role, text);
+    }
+    return TR_OK;
+}
+
+/// Appends the turns of a column, or the one that it is.
+static tr_status append_turns(json_t *messages, const json_t *row, const char *column,
+                              tr_error_t *err)
+{
+    const json_t *turns = json_object_get(row, column), *turn;
+    size_t i;
+    if (json_is_object(turns)) {
+        return append_turn(messages, turns, column, 0, err);
+    }
+    if (!json_is_array(turns)) {
+        return tr_fail(err, TR_ERR_FORMAT, "%s: expected a list of messages", column);
+    }
+    json_array_foreach(turns, i, turn)
+    {
+        bool exchange = json_object_get(turn, "from") == NULL &&
+                        json_object_get(turn, "role") == NULL &&
+                        strcmp(column, "conversation") == 0;
+        TR_TRY(exchange ? append_exchange(messages, turn, i, err)
+                        : append_turn(messages, turn, column, i, err));
+    }
+    return TR_OK;
+}
+
+static bool says(const json_t *message, const char *role)
+{
+    const char *found = json_string_value(json_object_get(message, "role"));
+    return found != NULL && strcmp(found, role) == 0;
+}
+
+/// Messages first..end-1 of a conversation. A new reference.
+static json_t *part(const json_t *messages, size_t first, size_t end)
+{
+    json_t *some = json_array();
+    for (size_t i = first; i < end; i++) {
+        json_array_append(some, json_array_get(messages, i));
+    }
+    return some;
+}
+
+/// The prompt is what stands before the last answer, and all where there is none.
+static tr_status put_split(json_t *row, const json_t *messages, const char *answer, tr_error_t *err)
+{
+    if (!json_is_array(messages)) {
+        return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
+    }
+    size_t count = json_array_size(messages);
+    bool ends = count > 0 && says(json_array_get(messages, count - 1), "assistant");
+    size_t first = ends ? count - 1 : count;
+    json_object_set_new(row, "prompt", part(messages, 0, first));
+    if (ends && answer != NULL) {
+        json_object_set_new(row, answer, part(messages, first, count));
+    }
+    return TR_OK;
+}
+
+/// A side of a pair behind a conversation: a message, or a text.
+static tr_status put_side(json_t *row, const char *side, tr_error_t *err)
+{
+    json_t *messages = json_array();
+    tr_status status = TR_OK;
+    if (json_is_string(json_object_get(row, side))) {
+        put_answer(row, side, side);
+    } else {
+        status = append_turns(messages, row, side, err);
+        if (status == TR_OK) {
+            json_object_set(row, side, messages);
+        }
+    }
+    json_decref(messages);
+    return status;
+}
+
+/// The conversation becomes `messages`, and what learns from answers gets its last one.
+static tr_status put_conversation(json_t *row, const json_t *messages, tr_error_t *err)
+{
+    json_object_set(row, "messages", (json_t *)messages);
+    if (!is_nothing(json_object_get(row, "chosen")) &&
+        !is_nothing(json_object_get(row, "rejected"))) {
+        json_object_set(row, "prompt", (json_t *)messages);
+        TR_TRY(put_side(row, "chosen", err));
+        return put_side(row, "rejected", err);
+    }
+    put_label(row);
+    return put_split(row, messages, json_object_get(row, "kto_tag") != NULL ? "completion" : NULL,
+                     err);
+}
+
+static tr_status read_turns(json_t *row, const char *column, tr_error_t *err)
+{
+    const json_t *system;
+    json_t *messages = json_array();
+    tr_status status;
+    TR_TRY_GOTO(append_turns(messages, row, column, err), done);
+    TR_TRY_GOTO(read_text(&system, row, "system", err), done);
+    if (system != NULL && !says(json_array_get(messages, 0), "system")) {
+        json_array_insert_new(messages, 0,
+                              json_pack("{s:s, s:O}", "role", "system", "content", system));
+    }
+    status = put_conversation(row, messages, err);
+done:
+    json_decref(messages);
+    return status;
+}
+
+static tr_status read_conversations(json_t *row, tr_error_t *err)
+{
+    return read_turns(row, "conversations", err);
+}
+
+static tr_status read_conversation(json_t *row, tr_error_t *err)
+{
+    return read_turns(row, "conversation", err);
+}
+
+// ms-swift's columns beside `messages`
+
+static tr_status read_rejected_response(json_t *row, tr_error_t *err)
+{
+    TR_TRY(put_split(row, json_object_get(row, "messages"), "chosen", err));
+    put_answer(row, "rejected", "rejected_response");
+    return TR_OK;
+}
+
+/// What both begin with is the prompt (extract_prompt.h).
+static tr_status read_rejected_messages(json_t *row, tr_error_t *err)
+{
+    (void)err;
+    json_object_set(row, "chosen", json_object_get(row, "messages"));
+    json_object_set(row, "rejected", json_object_get(row, "rejected_messages"));
+    return TR_OK;
+}
+
+static tr_status read_labelled_messages(json_t *row, tr_error_t *err)
+{
+    return put_split(row, json_object_get(row, "messages"), "completion", err);
+}
+
+static tr_status read_prompt_messages(json_t *row, tr_error_t *err)
+{
+    return put_split(row, json_object_get(row, "messages"), NULL, err);
+}
+
+// The table
+
+#define PAIRED (TR_ROWS_OF(PAIRS) | TR_ROWS_OF(WHOLE_PAIRS) | TR_ROWS_OF(UNPAIRED))
+#define ANSWERED (PAIRED | TR_ROWS_OF(LABELLED) | TR_ROWS_OF(PROMPT_COMPLETION))
+#define ANY (ANSWERED | TR_ROWS_OF(PROMPTS) | TR_ROWS_OF(MESSAGES))
+
+struct tr_form {
+    const char *name;
+    unsigned kinds;          // of rows that are made: it is looked for where one of them is taken
+    const char *has[2];      // columns that tell it
+    const char *lacks[3];    // columns that are ours, or another form's, and go before
+    const char *reads[6];    // more columns that it is made of
+    const char *shown[4][2]; // ours, and theirs in sentences
+    tr_status (*read)(json_t *row, tr_error_t *err);
+};
+
+static const tr_form_t FORMS[] = {
+    {.name = "alpaca",
+     .kinds = ANY,
+     .has = {"instruction"},
+     .lacks = {"completion", "messages"},
+     .reads = {"input", "output", "system", "history"},
+     .shown = {{"prompt", "instruction"}, {"completion", "output"}, {"label", "kto_tag"}},
+     .read = read_alpaca},
+    {.name = "query and response",
+     .kinds = ANY,
+     .has = {"query"},
+     .lacks = {"completion", "messages"},
+     .reads = {"response", "system", "history", "rejected_response"},
+     .shown = {{"prompt", "query"}, {"completion", "response"}, {"rejected", "rejected_response"}},
+     .read = read_query},
+    {.name = "input and output",
+     .kinds = ANY,
+     .has = {"input"},
+     .lacks = {"completion", "messages", "instruction"},
+     .reads = {"output"},
+     .shown = {{"prompt", "input"}, {"completion", "output"}, {"messages", "input"}},
+     .read = read_input},
+    {.name = "ShareGPT's conversations",
+     .kinds = ANY,
+     .has = {"conversations"},
+     .lacks = {"completion", "messages"},
+     .reads = {"system"},
+     .shown = {{"prompt", "conversations"}, {"messages", "conversations"}, {"label", "kto_tag"}},
+     .read = read_conversations},
+    {.name = "ms-swift's conversation",
+     .kinds = ANY,
+     .has = {"conversation"},
+     .lacks = {"completion", "messages"},
+     .reads = {"system"},
+     .shown = {{"prompt", "conversation"}, {"messages", "conversation"}},
+     .read = read_conversation},
+    {.name = "messages and rejected_response",
+     .kinds = PAIRED,
+     .has = {"messages", "rejected_response"},
+     .lacks = {"chosen", "rejected"},
+     .shown = {{"prompt", "messages"}, {"chosen", "messages"}, {"rejected", "rejected_response"}},
+     .read = read_rejected_response},
+    {.name = "messages and rejected_messages",
+     .kinds = PAIRED,
+     .has = {"messages", "rejected_messages"},
+     .lacks = {"chosen", "rejected"},
+     .shown = {{"chosen", "messages"}, {"rejected", "rejected_messages"}},
+     .read = read_rejected_messages},
+    {.name = "messages and label",
+     .kinds = TR_ROWS_OF(LABELLED),
+     .has = {"messages", "label"},
+     .lacks = {"completion"},
+     .shown = {{"prompt", "messages"}, {"completion", "messages"}},
+     .read = read_labelled_messages},
+    {.name = "messages up to the last answer",
+     .kinds = TR_ROWS_OF(PROMPTS),
+     .has = {"messages"},
+     .shown = {{"prompt", "messages"}},
+     .read = read_prompt_messages},
+};
+enum { FORM_COUNT = sizeof FORMS / sizeof *FORMS };
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+static bool fits(const tr_form_t *form, const json_t *row, const tr_rows_options_t *options)
+{
+    bool found = (form->kinds & options->kinds) != 0;
+    // prompts that have a column, and texts that stand there whole, are read as they are
+    bool texts = (options->kinds & TR_ROWS_OF(TEXT)) != 0;
+    found = found && json_object_get(row, options->prompt_column) == NULL &&
+            !(texts && json_object_get(row, options->text_column) != NULL);
+    for (size_t i = 0; i < LENGTH(form->has) && form->has[i] != NULL; i++) {
+        found = found && json_object_get(row, form->has[i]) != NULL;
+    }
+    for (size_t i = 0; i < LENGTH(form->lacks) && form->lacks[i] != NULL; i++) {
+        found = found && json_object_get(row, form->lacks[i]) == NULL;
+    }
+    return found;
+}
+
+/// The one form that fits, or none.
+static tr_status find_form(const tr_form_t **form, const json_t *row,
+                           const tr_rows_options_t *options, tr_error_t *err)
+{
+    *form = NULL;
+    for (size_t i = 0; i < FORM_COUNT; i++) {
+        const tr_form_t *other = &FORMS[i];
+        if (!fits(other, row, options)) {
+            continue;
+        }
+        if (*form != NULL) {
+            const char *a = (*form)->has[(*form)->has[1] != NULL];
+            const char *b = other->has[other->has[1] != NULL];
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "the columns may be read as %s or as %s: data.columns: {%s: null} takes "
+                           "the first, {%s: null} the other",
+                           (*form)->name, other->name, b, a);
+        }
+        *form = other;
+    }
+    return TR_OK;
+}
+
+// Names that the recipe gives
+
+/// A column, or the value that a dotted path leads to. *root: the column.
+static json_t *at_path(const json_t *row, const char *path, char **root)
+{
+    const char *dot = strchr(path, '.');
+    json_t *value = json_object_get(row, path);
+    *root =
+        value != NULL || dot == NULL ? tr_strdup(path) : tr_format("%.*s", (int)(dot - path), path);
+    if (value != NULL || dot == NULL) {
+        return value;
+    }
+    value = json_object_get(row, *root);
+    for (const char *at = dot; value != NULL && at != NULL; at = strchr(at + 1, '.')) {
+        const char *end = strchr(at + 1, '.');
+        char *key =
+            end != NULL ? tr_format("%.*s", (int)(end - at - 1), at + 1) : tr_strdup(at + 1);
+        value = json_object_get(value, key);
+        free(key);
+    }
+    return value;
+}
+
+/// Gives a column what another one holds, with its flaw. All of the row is as the file has it.
+static void rename_column(json_t *renamed, const json_t *row, const char *ours, const char *path)
+{
+    char *root;
+    json_t *value = at_path(row, path, &root);
+    const char *flaw = tr_json_flaw(row, root);
+    json_t *flaws = json_object_get(renamed, TR_JSON_FLAWS);
+    if (value != NULL) {
+        json_object_set(renamed, ours, value);
+    } else {
+        json_object_del(renamed, ours);
+    }
+    if (flaw != NULL) {
+        json_object_set_new(flaws, ours, json_string(flaw));
+    } else {
+        json_object_del(flaws, ours);
+    }
+    free(root);
+}
+
+static void rename_all(json_t *row, const json_t *names)
+{
+    const char *ours;
+    json_t *path, *as_it_was = json_copy(row);
+    json_t *flaws = json_copy(json_object_get(row, TR_JSON_FLAWS));
+    if (flaws != NULL) {
+        json_object_set_new(as_it_was, TR_JSON_FLAWS, flaws);
+    }
+    json_object_foreach((json_t *)names, ours, path)
+    {
+        if (json_is_null(path)) {
+            json_object_del(row, ours);
+        } else {
+            rename_column(row, as_it_was, ours, json_string_value(path));
+        }
+    }
+    json_decref(as_it_was);
+}
+
+char *tr_columns_list(const json_t *row)
+{
+    tr_bytes_t text = {0};
+    const char *column;
+    json_t *value;
+    tr_bytes_append(&text, "", 0);
+    json_object_foreach((json_t *)row, column, value)
+    {
+        if ((unsigned char)column[0] > 1) { // what is not a column begins with \001
+            tr_bytes_append(&text, ", ", text.length > 0 ? 2 : 0);
+            tr_bytes_append(&text, column, strlen(column));
+        }
+    }
+    return text.data;
+}
+
+/// Each name must be that of a column in the first row, which says for all what there is.
+static tr_status check_names(const json_t *names, const json_t *row, tr_error_t *err)
+{
+    const char *ours;
+    json_t *path;
+    json_object_foreach((json_t *)names, ours, path)
+    {
+        char *root = NULL;
+        if (!json_is_string(path) && !json_is_null(path)) {
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "data.columns: %s: expected the name of a column, or null", ours);
+        }
+        bool there = json_is_null(path) || at_path(row, json_string_value(path), &root) != NULL;
+        free(root);
+        if (!there) {
+            char *list = tr_columns_list(row);
+            tr_fail(err, TR_ERR_ARGUMENT,
+                    "data.columns: %s: the first row has no column '%s'; it has %s", ours,
+                    json_string_value(path), list);
+            free(list);
+            return TR_ERR_ARGUMENT;
+        }
+    }
+    return TR_OK;
+}
+
+// A file
+
+static void show(json_t *shown, const char *ours, const char *theirs)
+{
+    if (json_object_get(shown, ours) == NULL && strcmp(ours, theirs) != 0) {
+        json_object_set_new(shown, ours, json_sprintf("%s (%s)", theirs, ours));
+    }
+}
+
+/// How sentences call our columns: as the recipe does, else as the form.
+static json_t *make_shown(const tr_form_t *form, const json_t *names)
+{
+    json_t *shown = json_object(), *path;
+    const char *ours;
+    json_object_foreach((json_t *)names, ours, path)
+    {
+        if (json_is_string(path)) {
+            show(shown, ours, json_string_value(path));
+        }
+    }
+    for (size_t i = 0; form != NULL && i < LENGTH(form->shown) && form->shown[i][0] != NULL; i++) {
+        show(shown, form->shown[i][0], form->shown[i][1]);
+    }
+    return shown;
+}
+
+tr_status tr_columns_find(tr_columns_t *columns, const json_t *first, const json_t *names,
+                          const tr_rows_options_t *options, tr_error_t *err)
+{
+    *columns = (tr_columns_t){0};
+    TR_TRY(check_names(names, first, err));
+    json_t *row = json_copy((json_t *)first);
+    if (names != NULL) {
+        rename_all(row, names);
+    }
+    tr_status status = find_form(&columns->form, row, options, err);
+    json_decref(row);
+    if (status == TR_OK && (columns->form != NULL || names != NULL)) {
+        columns->names = json_deep_copy(names);
+        columns->shown = make_shown(columns->form, names);
+    }
+    return status;
+}
+
+void tr_columns_release(tr_columns_t *columns)
+{
+    json_decref(columns->names);
+    json_decref(columns->shown);
+    *columns = (tr_columns_t){0};
+}
+
+/// Nothing is made of a flawed column.
+static tr_status expect_sound(const json_t *row, const char *const *columns, size_t count,
+                              tr_error_t *err)
+{
+    for (size_t i = 0; i < count && columns[i] != NULL; i++) {
+        const char *flaw = tr_json_flaw(row, columns[i]);
+        if (flaw != NULL) {
+            return tr_fail(err, TR_ERR_FORMAT, "%s: found %s", tr_column_shown(row, columns[i]),
+                           flaw);
+        }
+    }
+    return TR_OK;
+}
+
+tr_status tr_columns_apply(json_t *row, const tr_columns_t *columns, tr_error_t *err)
+{
+    const tr_form_t *form = columns->form;
+    if (columns->shown == NULL) {
+        return TR_OK;
+    }
+    if (columns->names != NULL) {
+        rename_all(row, columns->names);
+    }
+    json_object_set(row, SHOWN, columns->shown);
+    if (form == NULL) {
+        return TR_OK;
+    }
+    TR_TRY(expect_sound(row, form->has, LENGTH(form->has), err));
+    TR_TRY(expect_sound(row, form->reads, LENGTH(form->reads), err));
+    for (size_t i = 0; i < LENGTH(form->has) && form->has[i] != NULL; i++) {
+        if (json_object_get(row, form->has[i]) == NULL) {
+            return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing",
+                           tr_column_shown(row, form->has[i]));
+        }
+    }
+    return form->read(row, err);
+}
+
+const char *tr_columns_form(const tr_columns_t *columns)
+{
+    return columns->form != NULL ? columns->form->name : "TRL";
+}
+
+const char *tr_column_shown(const json_t *row, const char *column)
+{
+    const char *shown = json_string_value(json_object_get(json_object_get(row, SHOWN), column));
+    return shown != NULL ? shown : column;
+}
+
+void tr_columns_strip(json_t *row)
+{
+    json_object_del(row, SHOWN);
+    json_object_del(row, TR_JSON_FLAWS);
+}

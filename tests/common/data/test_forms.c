@@ -1,0 +1,187 @@
+/// Columns of other programs become ours, as their own converters have it, and never by a guess.
+#include "common/data/forms.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/data/kinds.h"
+#include "common/text/json.h"
+
+static tr_rows_options_t options_of(const char *algorithm)
+{
+    tr_rows_options_t options = {.prompt_column = "prompt", .text_column = "text"};
+    options.kinds = strcmp(algorithm, "ppo") == 0 ? TR_ROWS_OF(PROMPTS)
+                    : strcmp(algorithm, "sft") == 0
+                        ? TR_ROWS_OF(PROMPT_COMPLETION) | TR_ROWS_OF(MESSAGES) | TR_ROWS_OF(TEXT)
+                    : strcmp(algorithm, "kto") == 0 ? TR_ROWS_OF(UNPAIRED) | TR_ROWS_OF(LABELLED)
+                                                    : TR_ROWS_OF(PAIRS);
+    return options;
+}
+
+static json_t *row_of(const char *text)
+{
+    json_t *row;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_json_row(&row, text, strlen(text), &err), TR_OK, "%s: %s", text, err.text);
+    return row;
+}
+
+Test(forms, rows_become_what_the_programs_own_converters_make_of_them)
+{
+    json_t *golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/forms.json", 0, NULL), *each;
+    size_t i;
+    cr_assert_gt(json_array_size(json_object_get(golden, "cases")), 25);
+    json_array_foreach(json_object_get(golden, "cases"), i, each)
+    {
+        tr_columns_t columns;
+        tr_error_t err = {0};
+        const char *name;
+        json_t *expected, *row = json_deep_copy(json_object_get(each, "row"));
+        const tr_rows_options_t options = options_of(tr_json_string(each, "kinds", ""));
+        cr_assert_eq(tr_columns_find(&columns, row, NULL, &options, &err), TR_OK, "%s", err.text);
+        cr_expect_str_eq(tr_columns_form(&columns), tr_json_string(each, "form", ""));
+        cr_assert_eq(tr_columns_apply(row, &columns, &err), TR_OK, "case %zu: %s", i, err.text);
+        json_object_foreach(json_object_get(each, "columns"), name, expected)
+        {
+            char *got = json_dumps(json_object_get(row, name), JSON_ENCODE_ANY);
+            cr_expect(json_equal(json_object_get(row, name), expected), "case %zu: %s: %s", i, name,
+                      got);
+            free(got);
+        }
+        tr_columns_release(&columns);
+        json_decref(row);
+    }
+    json_decref(golden);
+}
+
+/// How a file with this row is read; NULL: it is refused.
+static void expect_form(const char *algorithm, const char *first, const char *form,
+                        const char *sentence)
+{
+    tr_columns_t columns;
+    tr_error_t err = {0};
+    json_t *row = row_of(first);
+    const tr_rows_options_t options = options_of(algorithm);
+    tr_status status = tr_columns_find(&columns, row, NULL, &options, &err);
+    cr_expect_eq(status, form != NULL ? TR_OK : TR_ERR_ARGUMENT, "%s: %s", first, err.text);
+    cr_expect_str_eq(form != NULL ? tr_columns_form(&columns) : err.text,
+                     form != NULL ? form : sentence);
+    tr_columns_release(&columns);
+    json_decref(row);
+}
+
+#define TALK "[{\"role\": \"user\", \"content\": \"a\"}]"
+
+Test(forms, our_columns_go_before_all_others)
+{
+    expect_form("sft", "{\"prompt\": 1, \"completion\": 1, \"instruction\": 1}", "TRL", NULL);
+    expect_form("sft", "{\"text\": 1, \"instruction\": 1, \"input\": 1, \"output\": 1}", "TRL",
+                NULL);
+    expect_form("dpo", "{\"text\": 1, \"instruction\": 1, \"chosen\": 1, \"rejected\": 1}",
+                "alpaca", NULL);
+    expect_form("sft", "{\"messages\": " TALK ", \"label\": true, \"rejected_response\": 1}", "TRL",
+                NULL);
+    expect_form("kto", "{\"chosen\": " TALK ", \"rejected\": " TALK "}", "TRL", NULL);
+    expect_form("sft", "{\"question\": 1, \"answer\": 1}", "TRL", NULL);
+}
+
+Test(forms, two_readings_are_refused_with_what_to_write)
+{
+    expect_form("sft", "{\"instruction\": 1, \"conversations\": 1}", NULL,
+                "the columns may be read as alpaca or as ShareGPT's conversations: data.columns: "
+                "{conversations: null} takes the first, {instruction: null} the other");
+    expect_form("dpo", "{\"messages\": 1, \"rejected_response\": 1, \"rejected_messages\": 1}",
+                NULL,
+                "the columns may be read as messages and rejected_response or as messages and "
+                "rejected_messages: data.columns: {rejected_messages: null} takes the first, "
+                "{rejected_response: null} the other");
+}
+
+/// The row after names: an object.
+static json_t *renamed(const char *text, const char *names, const char *algorithm, tr_error_t *err)
+{
+    tr_columns_t columns;
+    json_t *row = row_of(text), *given = json_loads(names, 0, NULL);
+    const tr_rows_options_t options = options_of(algorithm);
+    tr_status status = tr_columns_find(&columns, row, given, &options, err);
+    status = status == TR_OK ? tr_columns_apply(row, &columns, err) : status;
+    tr_columns_release(&columns);
+    json_decref(given);
+    if (status != TR_OK) {
+        json_decref(row);
+        return NULL;
+    }
+    return row;
+}
+
+Test(forms, names_of_the_recipe_are_columns_paths_or_nothing)
+{
+    static const char row[] = "{\"question\": \"q\", \"prompt\": \"p\", \"reward_model\": "
+                              "{\"ground_truth\": {\"a\": 4}}, "
+                              "\"a.b\": 5, \"id\": NaN, \"instruction\": 1}";
+    tr_error_t err = {0};
+    json_t *r = renamed(row,
+                        "{\"prompt\": \"question\", \"answer\": \"reward_model.ground_truth.a\", "
+                        "\"question\": \"prompt\", \"dot\": \"a.b\", \"number\": \"id\", "
+                        "\"instruction\": null}",
+                        "ppo", &err);
+    cr_assert_not_null(r, "%s", err.text);
+    cr_expect_str_eq(tr_json_string(r, "prompt", ""), "q");
+    cr_expect_str_eq(tr_json_string(r, "question", ""), "p");
+    cr_expect_eq(json_integer_value(json_object_get(r, "answer")), 4);
+    cr_expect_eq(json_integer_value(json_object_get(r, "dot")), 5);
+    cr_expect_str_eq(tr_json_flaw(r, "number"), "NaN");
+    cr_expect_null(json_object_get(r, "instruction"));
+    cr_expect_str_eq(tr_column_shown(r, "prompt"), "question (prompt)");
+    cr_expect_str_eq(tr_column_shown(r, "id"), "id");
+    tr_columns_strip(r);
+    cr_expect_eq(json_object_size(r), 8); // six of the file, less one, and three
+    json_decref(r);
+    // a form's columns may have other names too
+    r = renamed("{\"ask\": \"i\", \"say\": \"o\"}",
+                "{\"instruction\": \"ask\", \"output\": \"say\"}", "sft", &err);
+    cr_assert_not_null(r, "%s", err.text);
+    cr_expect_eq(json_array_size(json_object_get(r, "completion")), 1);
+    json_decref(r);
+}
+
+Test(forms, a_name_that_the_first_row_has_not_is_refused)
+{
+    tr_error_t err = {0};
+    cr_expect_null(renamed("{\"a\": NaN, \"b\": {}}", "{\"prompt\": \"b.c\"}", "ppo", &err));
+    cr_expect_str_eq(err.text,
+                     "data.columns: prompt: the first row has no column 'b.c'; it has a, b");
+    err = (tr_error_t){0};
+    cr_expect_null(renamed("{\"a\": 1}", "{\"prompt\": 3}", "ppo", &err));
+    cr_expect_str_eq(err.text, "data.columns: prompt: expected the name of a column, or null");
+}
+
+Test(forms, what_is_wrong_with_a_row_is_said_of_its_own_column)
+{
+    static const struct {
+        const char *row, *sentence;
+    } cases[] = {
+        {"{\"instruction\": 1}", "instruction: expected a text"},
+        {"{\"instruction\": \"\\ud800\", \"output\": \"o\"}",
+         "instruction: found half of a surrogate pair, which is no character"},
+        {"{\"instruction\": \"i\", \"system\": 1}", "system: expected a text"},
+        {"{\"instruction\": \"i\", \"history\": 1}", "history: expected a list of pairs of texts"},
+        {"{\"instruction\": \"i\", \"history\": [[\"a\", \"b\"], [\"a\"]]}",
+         "history[1]: expected a list of two texts"},
+        {"{\"conversations\": \"a\"}", "conversations: expected a list of messages"},
+        {"{\"conversations\": [{\"from\": \"me\", \"value\": \"a\"}]}",
+         "conversations[0]: from: expected human, gpt, function_call, observation or system, found "
+         "'me'"},
+        {"{\"conversations\": [{\"from\": \"gpt\", \"value\": null}]}",
+         "conversations[0]: value: expected a text"},
+        {"{\"conversations\": [{\"from\": \"function_call\", \"value\": \"f()\"}]}",
+         "conversations[0]: value: expected the JSON of {name, arguments}, or of a list of them"},
+        {"{\"conversation\": [{\"human\": \"a\"}]}", "conversation[0]: assistant: expected a text"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tr_error_t err = {0};
+        cr_expect_null(renamed(cases[i].row, "{}", "sft", &err));
+        cr_expect_str_eq(err.text, cases[i].sentence);
+    }
+}

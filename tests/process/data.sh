@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Rows in the columns of other programs, through the real programs: they are trained on as the same rows in TRL's columns.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+command -v python3 >/dev/null || skip "there is no python3"
+
+# The rows of tests/golden/forms.json, which the programs' own converters have made: a file as it comes, and one in our columns.
+python3 - "$SCRATCH" <<'PYTHON' || fail "the rows cannot be written"
+import json, sys
+groups = {}
+for case in json.load(open("tests/golden/forms.json"))["cases"]:
+    if case["form"] != "TRL":
+        kind = "text" if any(isinstance(value, str) for value in case["columns"].values()) else "talk"
+        columns = case["columns"]
+        if case["kinds"] == "sft" and "messages" in columns:
+            columns = {"messages": columns["messages"]}
+            kind += "-whole"
+        if case["kinds"] == "kto":
+            columns = {"label": case["row"].get("label"), **columns}
+        if case["row"].get("tools") != "[]":  # every row of a file has the same columns
+            key = (case["kinds"], case["form"], kind, *sorted(case["row"]), *sorted(columns))
+            groups.setdefault(key, []).append((case["row"], columns))
+with open(f"{sys.argv[1]}/groups", "w") as out:
+    for i, (key, rows) in enumerate(groups.items()):
+        print(key[0], i, file=out)
+        for name, side in (("theirs", 0), ("ours", 1)):
+            with open(f"{sys.argv[1]}/{i}-{name}.jsonl", "w") as file:
+                file.writelines(json.dumps(row[side]) + "\n" for row in rows * 4)
+PYTHON
+
+# recipe ALGORITHM KEY: what rows it reads.
+recipe()
+{
+    cat >"$SCRATCH/$1.yaml" <<RECIPE
+name: $1
+algorithm: $1
+seed: 3
+steps: 1
+model: $MODEL
+output: $SCRATCH/runs
+data: {$2: [$SCRATCH/none.jsonl], batch: 2}
+RECIPE
+}
+: >"$SCRATCH/none.jsonl"
+recipe sft train
+recipe dpo train
+recipe kto train
+recipe sample prompts
+echo 'generation: {max_new_tokens: 4}
+roles: {reward: [{words: {a: 1}}]}' >>"$SCRATCH/sample.yaml"
+echo 'optimizer: {learning_rate: 1.0e-3}' | tee -a "$SCRATCH/sft.yaml" "$SCRATCH/dpo.yaml" "$SCRATCH/kto.yaml" >/dev/null
+
+# run ALGORITHM NAME [KEY=VALUE...]
+run()
+{
+    local algorithm=$1 name=$2
+    shift 2
+    "$TROUPE" run "$SCRATCH/$algorithm.yaml" "name=$name" "$@" >"$SCRATCH/out" 2>&1 || fail "the run '$name' failed: $(tail -n 3 "$SCRATCH/out")"
+}
+
+say "columns of other programs give the bytes of TRL's"
+while read -r kinds i; do
+    template=data.chat_template=chatml
+    grep -q '"role"' "$SCRATCH/$i-ours.jsonl" || template=data.batch=2
+    for side in theirs ours; do
+        case $kinds in
+        ppo) run sample "$i-$side" "data.prompts=[$SCRATCH/$i-$side.jsonl]" $template ;;
+        *) run "$kinds" "$i-$side" "data.train=[$SCRATCH/$i-$side.jsonl]" $template ;;
+        esac
+    done
+    result=final/model.safetensors
+    [ "$kinds" != ppo ] || result=samples.jsonl
+    cmp "$SCRATCH/runs/$i-theirs/$result" "$SCRATCH/runs/$i-ours/$result" || fail "$(head -n 1 "$SCRATCH/$i-theirs.jsonl") gives other bytes than $(head -n 1 "$SCRATCH/$i-ours.jsonl")"
+done <"$SCRATCH/groups"
+[ "$(wc -l <"$SCRATCH/groups")" -ge 15 ] || fail "only $(wc -l <"$SCRATCH/groups") groups of rows"
+
+say "a judge gets verl's ground truth, by the name that the recipe gives it"
+if python3 -c 'import msgpack, zmq' 2>/dev/null; then
+    sed 's/\[score(sample\["response"\])/[(float(sample["columns"]["answer"]), 0, 0)/' examples/rewards/happy_words.py >"$SCRATCH/judge.py"
+    for i in 1 2 3 4; do
+        echo '{"data_source": "math", "prompt": [{"role": "user", "content": "What is '$i'?"}], "reward_model": {"style": "rule", "ground_truth": "'$i'"}, "extra_info": {"index": 18446744073709551615}}'
+    done >"$SCRATCH/verl.jsonl"
+    run sample verl "data.prompts=[$SCRATCH/verl.jsonl]" data.chat_template=chatml data.batch=4 'data.columns={answer: reward_model.ground_truth}' \
+        "roles.reward=[{exec: [python3, $SCRATCH/judge.py]}]"
+    python3 - "$SCRATCH/runs/verl/samples.jsonl" <<'PYTHON' || fail "the judge did not get the answers"
+import json, re, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+assert len(rows) == 4 and all(f"What is {row['score']:g}?" in row["prompt"] for row in rows), rows
+PYTHON
+fi
+
+# refused WORDS FILE-CONTENT [KEY=VALUE...]: by check, of sft.
+refused()
+{
+    local words=$1
+    printf '%s\n' "$2" >"$SCRATCH/rows.jsonl"
+    shift 2
+    "$TROUPE" check "$SCRATCH/sft.yaml" name=refused data.batch=1 "data.train=[$SCRATCH/rows.jsonl]" "$@" >/dev/null 2>"$SCRATCH/err" && fail "'$words' is not refused"
+    tail -n 1 "$SCRATCH/err" | grep -qF -- "$words" || fail "check does not say '$words', but: $(cat "$SCRATCH/err")"
+}
+
+say "no column is guessed"
+refused "the first row has the columns question, answer: data.columns says which is which, such as {text: question}" '{"question": "q", "answer": "a"}'
+refused "rows.jsonl:1: answer (completion): expected a text" '{"question": "q", "answer": 3}' 'data.columns={prompt: question, completion: answer}'
+refused "rows.jsonl: data.columns: prompt: the first row has no column 'ask'; it has question" '{"question": "q"}' 'data.columns={prompt: ask}'
+refused "rows.jsonl: the columns may be read as alpaca or as query and response: data.columns: {query: null} takes the first" \
+    '{"instruction": "i", "query": "q"}'
+refused "rows.jsonl:2: output (completion): expected a text or a list of messages, found null" \
+    '{"instruction": "i", "output": "o"}
+{"instruction": "i", "output": null}' data.chat_template=chatml
