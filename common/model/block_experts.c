@@ -1,5 +1,6 @@
 /// A mixture of experts for the MLP of a layer (Shazeer et al. 2017; Jiang et al. 2024): a router
-/// chooses C of E experts for each token, and their outputs are added up by its weights.
+/// chooses C of E experts for each token, and their outputs are added up by its weights. Beside
+/// them may be an expert that all tokens have, times the sigmoid of a gate (Qwen 2).
 ///
 /// What a router chooses is a function of the bits of its logits, which are the same in a rollout
 /// and in the trainer: both choose the same experts.
@@ -27,6 +28,12 @@ static size_t width_of(const pass_t *p)
     return p->model->config.expert_intermediate;
 }
 
+/// 0: there is no expert that all tokens have.
+static size_t shared_width_of(const pass_t *p)
+{
+    return p->model->config.shared_intermediate;
+}
+
 static tr_tensor_t indices(const pass_t *p, size_t rows, size_t columns)
 {
     return tr_arena_tensor(p->arena, TR_I32, rows, columns);
@@ -45,6 +52,22 @@ void experts_tensors(const pass_t *p, layer_activations_t *a)
         .places = indices(p, p->T, router.chosen),
     };
     a->expert_gate_up = pass_reals(p, rows_of(p), 2 * width_of(p));
+    if (shared_width_of(p) > 0) {
+        a->shared_gate_up = pass_reals(p, p->T, 2 * shared_width_of(p));
+        a->shared_gate = pass_reals(p, p->T, 1);
+    }
+}
+
+static void shared_scratch(const pass_t *p, scratch_t *s, bool backward)
+{
+    const size_t width = shared_width_of(p);
+    s->shared = pass_reals(p, p->T, p->H);
+    s->shared_inner = pass_reals(p, p->T, width);
+    if (backward) {
+        s->dshared_inner = pass_reals(p, p->T, width);
+        s->dshared_gate_up = pass_reals(p, p->T, 2 * width);
+        s->dshared_gate = pass_reals(p, p->T, 1);
+    }
 }
 
 void experts_scratch(const pass_t *p, scratch_t *s, bool backward)
@@ -62,6 +85,9 @@ void experts_scratch(const pass_t *p, scratch_t *s, bool backward)
         s->dlogits = pass_floats(p, p->T, router.experts);
         s->dlogits_real = pass_reals(p, p->T, router.experts);
     }
+    if (shared_width_of(p) > 0) {
+        shared_scratch(p, s, backward);
+    }
 }
 
 void experts_activate(const pass_t *p, size_t segment, const layer_activations_t *a,
@@ -75,6 +101,37 @@ void experts_activate(const pass_t *p, size_t segment, const layer_activations_t
     p->ops->gather_rows(p->queue, s->rows, x, a->routes.tokens);
     linear_forward_experts(&linears[TR_WEIGHT_EXPERT_GATE_UP], a->expert_gate_up, s->rows,
                            a->routes.starts);
+    if (shared_width_of(p) > 0) {
+        linear_forward(&linears[TR_WEIGHT_SHARED_GATE_UP], a->shared_gate_up, x);
+        linear_forward(&linears[TR_WEIGHT_SHARED_GATE], a->shared_gate, x);
+    }
+}
+
+/// The output of the expert that all tokens have, before its gate, from what it keeps.
+static void finish_shared(const pass_t *p, size_t segment, const layer_activations_t *a,
+                          const scratch_t *s)
+{
+    p->ops->swiglu(p->queue, s->shared_inner, a->shared_gate_up);
+    linear_forward(&model_linears(p->model, segment)[TR_WEIGHT_SHARED_DOWN], s->shared,
+                   s->shared_inner);
+}
+
+/// dnorm += the gradient of what it read.
+static void shared_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                            tr_tensor_t dstream, tr_tensor_t x, const tr_gradient_t *gradient,
+                            const scratch_t *s)
+{
+    const linear_t *linears = model_linears(p->model, segment);
+    finish_shared(p, segment, a, s);
+    p->ops->gate_rows_gradient(p->queue, s->shared, s->dshared_gate, dstream, s->shared,
+                               a->shared_gate);
+    linear_backward(&linears[TR_WEIGHT_SHARED_DOWN], gradient, s->dshared_inner, s->shared,
+                    s->shared_inner);
+    p->ops->swiglu_gradient(p->queue, s->dshared_gate_up, s->dshared_inner, a->shared_gate_up);
+    linear_backward(&linears[TR_WEIGHT_SHARED_GATE_UP], gradient, s->dsum, s->dshared_gate_up, x);
+    p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
+    linear_backward(&linears[TR_WEIGHT_SHARED_GATE], gradient, s->dsum, s->dshared_gate, x);
+    p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
 }
 
 /// The experts' outputs, in rows, from what they keep.
@@ -92,6 +149,11 @@ void experts_forward(const pass_t *p, size_t segment, const layer_activations_t 
     experts_activate(p, segment, a, s);
     finish_rows(p, segment, a, s->rows, s);
     p->ops->combine(p->queue, s->sum, s->rows, a->routes.weights, a->routes.places);
+    if (shared_width_of(p) > 0) {
+        finish_shared(p, segment, a, s);
+        p->ops->gate_rows(p->queue, s->shared, s->shared, a->shared_gate);
+        p->ops->add(p->queue, s->sum, s->sum, s->shared);
+    }
     p->ops->add(p->queue, output, a->middle, s->sum);
 }
 
@@ -126,6 +188,9 @@ void experts_backward(const pass_t *p, size_t segment, const layer_activations_t
     p->ops->combine(p->queue, s->dnorm, s->drows, (tr_tensor_t){0}, routes->places);
     router_backward(p, segment, a, s->dsum, x, gradient, s);
     p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
+    if (shared_width_of(p) > 0) {
+        shared_backward(p, segment, a, dstream, x, gradient, s);
+    }
     pass_normed_backward(p, segment, TR_WEIGHT_POST_NORM, dstream, s->dnorm, a->middle,
                          a->middle_rstd, gradient);
 }

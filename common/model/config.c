@@ -176,6 +176,7 @@ static tr_status finish_layers(tr_model_config_t *config, const source_t *source
             config->dense.bits[i / 64] |= bit;
         }
         if (config->window > 0 && config->full_every > 0 && i >= config->window_from &&
+            (config->window_until == 0 || i < config->window_until) &&
             (i + 1) % config->full_every != 0) {
             config->sliding.bits[i / 64] |= bit;
         }

@@ -99,12 +99,14 @@ typedef struct tr_model_config {
     // What the layers in these sets are where config.json has no list of them:
     bool window_used;       ///< use_sliding_window
     size_t window_from;     ///< max_window_layers: layers before it do not slide
+    size_t window_until;    ///< likewise of another family: later ones do not; 0: all may
     size_t full_every;      ///< of n layers the last does not slide; 0: none slides
     size_t unrotated_every; ///< of n layers the last is not rotated; 0: all are
     // Mixtures of experts: 0 experts, and every layer has an MLP.
     size_t experts;              ///< num_experts or num_local_experts
     size_t experts_chosen;       ///< num_experts_per_tok
     size_t expert_intermediate;  ///< moe_intermediate_size; intermediate where there is no such key
+    size_t shared_intermediate;  ///< shared_expert_intermediate_size; 0: no expert of all tokens
     bool router_normalized;      ///< norm_topk_prob: as of tr_router_t
     tr_layer_set_t dense;        ///< layers with an MLP, by mlp_only_layers and
     size_t sparse_every;         ///< decoder_sparse_step: of n layers the last alone has experts

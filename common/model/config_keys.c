@@ -215,6 +215,12 @@ tr_status config_check_only(const source_t *source, const family_key_t *key)
                                     key->expected != NULL ? key->expected : key->only);
 }
 
+static bool is_zero(const source_t *source, const char *key)
+{
+    const json_t *value = config_value(source, key);
+    return json_is_integer(value) && json_integer_value(value) == 0;
+}
+
 /// The key under the name that the file has. One that has both must say the same twice.
 static tr_status find_name(family_key_t *named, const source_t *source, const family_key_t *key)
 {
@@ -242,8 +248,14 @@ tr_status config_read_key(tr_model_config_t *config, const source_t *source,
     const bool small = id >= (int32_t)config->vocabulary; // a default id that this vocabulary lacks
     double number;
     switch (key->kind) {
-    case FAMILY_SIZE:
     case FAMILY_WINDOW:
+        // transformers writes 0 of a Qwen 2 MoE that does not slide.
+        if (!config->window_used && is_zero(source, key->name)) {
+            *(size_t *)field = 0;
+            return TR_OK;
+        }
+        // fall through
+    case FAMILY_SIZE:
         TR_TRY(config_read_number(&number, source, key));
         *(size_t *)field = (size_t)number;
         return TR_OK;

@@ -21,6 +21,7 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_KEYS: return config->key_value_heads * config->head_dim;
     case FAMILY_EXPERTS: return config->experts;
     case FAMILY_EXPERT_INTERMEDIATE: return config->expert_intermediate;
+    case FAMILY_SHARED_INTERMEDIATE: return config->shared_intermediate;
     case FAMILY_VOCABULARY: return config->vocabulary;
     default: return 1; // FAMILY_VECTOR, FAMILY_ONE
     }
@@ -44,6 +45,9 @@ static bool is_there(const tr_model_config_t *config, size_t segment, tr_weight_
     case TR_WEIGHT_ROUTER:
     case TR_WEIGHT_EXPERT_GATE_UP:
     case TR_WEIGHT_EXPERT_DOWN: return sparse;
+    case TR_WEIGHT_SHARED_GATE_UP:
+    case TR_WEIGHT_SHARED_DOWN:
+    case TR_WEIGHT_SHARED_GATE: return sparse && config->shared_intermediate > 0;
     case TR_WEIGHT_GATE_UP_BIAS:
     case TR_WEIGHT_DOWN_BIAS: return config->mlp_bias;
     case TR_WEIGHT_QUERY_NORM:

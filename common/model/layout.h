@@ -34,6 +34,9 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_ROUTER,         ///< [E, H] of a layer with experts
     TR_WEIGHT_EXPERT_GATE_UP, ///< [E*2F, H] one expert's after another
     TR_WEIGHT_EXPERT_DOWN,    ///< [E*H, F]
+    TR_WEIGHT_SHARED_GATE_UP, ///< [2Fs, H] of an expert that all tokens have,
+    TR_WEIGHT_SHARED_DOWN,    ///< [H, Fs]
+    TR_WEIGHT_SHARED_GATE,    ///< [1, H] and of its own gate
     TR_WEIGHT_HEAD,           ///< [V, H] of a language model that is not tied
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;

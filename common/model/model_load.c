@@ -46,6 +46,7 @@ static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
     case TR_WEIGHT_SCORE: return 1.0f / sqrtf((float)model->config.hidden + 1.0f);
     case TR_WEIGHT_OUTPUT:
     case TR_WEIGHT_DOWN:
+    case TR_WEIGHT_SHARED_DOWN:
     case TR_WEIGHT_EXPERT_DOWN: return 0.02f / sqrtf(2.0f * (float)model->config.layers);
     // transformers' initializer_range.
     default: return 0.02f;

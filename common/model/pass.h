@@ -47,6 +47,8 @@ typedef struct layer_activations {
     tr_tensor_t router_logits; ///< f32 [T, E]
     tr_routes_t routes;
     tr_tensor_t expert_gate_up; ///< [R, 2 Fe]
+    tr_tensor_t shared_gate_up; ///< [T, 2 Fs] of the expert that all tokens have
+    tr_tensor_t shared_gate;    ///< [T, 1]
 } layer_activations_t;
 
 /// What all layers share. The backward pass has all of it, the forward pass the first line of
@@ -62,8 +64,10 @@ typedef struct scratch {
     // Where layers have experts.
     tr_tensor_t rows, inner, sum; ///< [R, H], [R, Fe], [T, H]
     tr_tensor_t drows, dinner, dexpert_gate_up, dsum;
-    tr_tensor_t dweights, dlogits; ///< f32 [T, C], [T, E]
-    tr_tensor_t dlogits_real;      ///< [T, E]
+    tr_tensor_t dweights, dlogits;    ///< f32 [T, C], [T, E]
+    tr_tensor_t dlogits_real;         ///< [T, E]
+    tr_tensor_t shared, shared_inner; ///< [T, H], [T, Fs]: of the forward pass too
+    tr_tensor_t dshared_inner, dshared_gate_up, dshared_gate;
 } scratch_t;
 
 pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena);

@@ -451,6 +451,12 @@ typedef struct tr_ops {
                              tr_tensor_t dy, tr_tensor_t x, tr_tensor_t weights,
                              tr_tensor_t places);
 
+    /// y: [T, H] = x sigmoid(gate), of gates: [real] [T, 1] a row; y may be x.
+    void (*gate_rows)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t gates);
+    /// dx: [T, H], which may be x, and dgates: [real] [T, 1], both written.
+    void (*gate_rows_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dgates,
+                               tr_tensor_t dy, tr_tensor_t x, tr_tensor_t gates);
+
     // Heads. hidden: [R, H] rows after the final norm; head: [V, H], a weight as above. Logits
     // exist for a tile of rows only, but for those that the caller keeps from logprob to
     // logprob_gradient: f32 [K, V], of the first K <= R rows; a NULL buffer: none. Which are kept
@@ -514,8 +520,9 @@ typedef struct tr_ops {
     X(copy_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient)                 \
     X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows)               \
     X(scatter_rows_add) X(route) X(route_gradient) X(expert_matmul) X(expert_input_gradient)       \
-    X(expert_weight_gradient) X(combine) X(combine_gradient) X(logprob) X(logprob_gradient)        \
-    X(sample) X(scalar_head) X(scalar_head_gradient) X(sum_squares) X(adamw)
+    X(expert_weight_gradient) X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient)    \
+    X(logprob) X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient)                \
+    X(sum_squares) X(adamw)
 // clang-format on
 
 /// Bytes of a device that a backend has allocated.

@@ -67,6 +67,13 @@ MODELS = {
                                         attention_bias=True, use_sliding_window=True, sliding_window=9, tie_word_embeddings=True)),
     "qwen3_moe_scalar": ("qwen3_moe+", dict(num_hidden_layers=1, moe_intermediate_size=11, num_experts=4, num_experts_per_tok=1)),
     "mixtral": ("mixtral", dict(num_local_experts=5, num_experts_per_tok=2, sliding_window=11)),
+    "qwen2_moe": ("qwen2_moe", dict(num_hidden_layers=3, head_dim=None, hidden_size=24, moe_intermediate_size=14, num_experts=6,
+                                    num_experts_per_tok=2, shared_expert_intermediate_size=19, mlp_only_layers=[2],
+                                    use_sliding_window=True, sliding_window=9, max_window_layers=2)),
+    "qwen2_moe_scalar": ("qwen2_moe+", dict(num_hidden_layers=1, head_dim=None, hidden_size=24, moe_intermediate_size=7, num_experts=4,
+                                            num_experts_per_tok=2, shared_expert_intermediate_size=5, norm_topk_prob=True,
+                                            qkv_bias=False)),
+    "olmoe": ("olmoe", dict(head_dim=None, hidden_size=24, num_experts=9, num_experts_per_tok=4)),
     "mixtral_scalar": ("mixtral+", dict(num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2)),
 }
 

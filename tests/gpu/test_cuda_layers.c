@@ -398,6 +398,23 @@ static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
     put(outputs, rig, dlogits);
 }
 
+static void row_gates(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t x = matrix(rig, s.t, s.n, 1), gates = matrix(rig, s.t, 1, 2),
+                dy = matrix(rig, s.t, s.n, 3), y = rig_real(rig, s.t, s.n, NULL),
+                dgates = rig_real(rig, s.t, 1, NULL);
+    rig->ops->gate_rows(rig->queue, y, x, gates);
+    rig->ops->gate_rows_gradient(rig->queue, x, dgates, dy, x, gates);
+    put(outputs, rig, y);
+    put(outputs, rig, x);
+    put(outputs, rig, dgates);
+}
+
+Test(cuda_row_gates, equal_the_cpu_s)
+{
+    check_everywhere(row_gates, layers, COUNT(layers), "gates of rows");
+}
+
 Test(cuda_experts, equal_the_cpu_s)
 {
     // Experts of more than one tile of rows, and more choices than a block has threads.

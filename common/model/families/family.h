@@ -100,14 +100,14 @@ enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
         "eos_token_id", FAMILY_EOS, FAMILY_FIELD(eos), .fallback = (eos_id)       \
     }
 
-/// Of a mixture of experts, but for how many experts there are; the argument is a default.
-#define FAMILY_ROUTER_KEYS(chosen)                                                         \
+/// Of a mixture of experts, but for how many experts there are; the arguments are defaults.
+#define FAMILY_ROUTER_KEYS(chosen, coefficient)                                            \
     {"num_experts_per_tok", FAMILY_SIZE, .offset = FAMILY_FIELD(experts_chosen),           \
      .fallback = (chosen), .highest = 1024},                                               \
         {"output_router_logits", FAMILY_BOOL, .offset = FAMILY_FIELD(router_logits)},      \
     {                                                                                      \
         "router_aux_loss_coef", FAMILY_REAL, .offset = FAMILY_FIELD(router_aux_loss_coef), \
-                                             .fallback = 0.001, .highest = 1e6             \
+                                             .fallback = (coefficient), .highest = 1e6     \
     }
 
 /// Rows or columns of a tensor.
@@ -123,6 +123,7 @@ typedef enum family_extent {
     FAMILY_GATE_UP, ///< the MLP's gate and up, in one tensor
     FAMILY_EXPERTS,
     FAMILY_EXPERT_INTERMEDIATE,
+    FAMILY_SHARED_INTERMEDIATE,
     FAMILY_VOCABULARY
 } family_extent_t;
 
@@ -198,6 +199,6 @@ extern const family_tensors_t family_llama_tensors;
 
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
-    family_granite, family_qwen3_moe, family_mixtral;
+    family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe;
 
 #endif

@@ -31,7 +31,7 @@ static const family_key_t MIXTRAL[] = {
     {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .highest = 1 << 24},
     {"num_local_experts", FAMILY_SIZE, FAMILY_FIELD(experts), .fallback = 8, .highest = 1024,
      .also = "num_experts"},
-    FAMILY_ROUTER_KEYS(2),
+    FAMILY_ROUTER_KEYS(2, 0.001),
     FAMILY_TOKEN_KEYS(false, 1, 2, -1),
 };
 

@@ -1,6 +1,8 @@
 /// Qwen 2 and 2.5 (Yang et al. 2024): Llama with biases on queries, keys and values. Qwen 3 (Yang
 /// et al. 2025): instead a norm of each query and key head. Their later layers may slide. Qwen 3
-/// MoE: experts for the MLP of some layers or all; where it slides, all layers do.
+/// MoE: experts for the MLP of some layers or all; where it slides, all layers do. Qwen 2 MoE: also
+/// an expert that all tokens have, times the sigmoid of a gate; of its first layers every other
+/// slides.
 #include "common/model/families/family.h"
 
 #define SLIDING_KEYS                                                                  \
@@ -28,6 +30,18 @@ static const family_key_t KEYS_3[] = {
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
 };
 
+/// Of experts; the arguments are defaults.
+#define EXPERT_KEYS(experts_, chosen, width)                                            \
+    {"num_experts",          FAMILY_SIZE,     FAMILY_FIELD(experts),                    \
+     .fallback = (experts_), .highest = 1024, .also = "num_local_experts"},             \
+        {"moe_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(expert_intermediate),       \
+         .fallback = (width), .highest = 1 << 20},                                      \
+        {"norm_topk_prob", FAMILY_BOOL, .offset = FAMILY_FIELD(router_normalized)},     \
+        {"decoder_sparse_step", FAMILY_SIZE, FAMILY_FIELD(sparse_every), .fallback = 1, \
+         .highest = TR_MODEL_LAYER_LIMIT},                                              \
+        {"mlp_only_layers", FAMILY_DENSE, .offset = FAMILY_FIELD(dense)},               \
+        FAMILY_ROUTER_KEYS(chosen, 0.001)
+
 static const family_key_t KEYS_3_MOE[] = {
     {"hidden_act", FAMILY_ONLY, .only = "\"silu\""},
     {"attention_bias", FAMILY_BOOL, .offset = FAMILY_FIELD(attention_bias)},
@@ -35,21 +49,30 @@ static const family_key_t KEYS_3_MOE[] = {
     {"use_sliding_window", FAMILY_BOOL, .offset = FAMILY_FIELD(window_used)},
     {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .fallback = 4096, .highest = 1 << 24},
     {"max_window_layers", FAMILY_UNREAD, .written = FAMILY_NEVER},
-    {"num_experts", FAMILY_SIZE, FAMILY_FIELD(experts), .fallback = 128, .highest = 1024,
-     .also = "num_local_experts"},
-    {"moe_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(expert_intermediate), .fallback = 768,
-     .highest = 1 << 20},
-    {"norm_topk_prob", FAMILY_BOOL, .offset = FAMILY_FIELD(router_normalized)},
-    {"decoder_sparse_step", FAMILY_SIZE, FAMILY_FIELD(sparse_every), .fallback = 1,
-     .highest = TR_MODEL_LAYER_LIMIT},
-    {"mlp_only_layers", FAMILY_DENSE, .offset = FAMILY_FIELD(dense)},
-    FAMILY_ROUTER_KEYS(8),
+    EXPERT_KEYS(128, 8, 768),
+    FAMILY_TOKEN_KEYS(false, -1, -1, -1),
+};
+
+static const family_key_t KEYS_2_MOE[] = {
+    {"hidden_act", FAMILY_ONLY, .only = "\"silu\""},
+    {"qkv_bias", FAMILY_BOOL, FAMILY_FIELD(qkv_bias), .fallback = true},
+    FAMILY_TRUNK_KEYS(16, 0, 32768, 1e-6, 10000.0),
+    {"use_sliding_window", FAMILY_BOOL, .offset = FAMILY_FIELD(window_used)},
+    {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .fallback = 4096, .highest = 1 << 24},
+    {"max_window_layers", FAMILY_SIZE, FAMILY_FIELD(window_until), .fallback = 28,
+     .highest = 1 << 24},
+    {"layer_types", FAMILY_SLIDING, .offset = FAMILY_FIELD(sliding)},
+    EXPERT_KEYS(60, 4, 1408),
+    {"shared_expert_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(shared_intermediate),
+     .fallback = 5632, .highest = 1 << 20},
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
 };
 
 static const family_keys_t QWEN2_KEYS = {KEYS_2, sizeof KEYS_2 / sizeof *KEYS_2};
 static const family_keys_t QWEN3_KEYS = {KEYS_3, sizeof KEYS_3 / sizeof *KEYS_3};
 static const family_keys_t QWEN3_MOE_KEYS = {KEYS_3_MOE, sizeof KEYS_3_MOE / sizeof *KEYS_3_MOE};
+
+static const family_keys_t QWEN2_MOE_KEYS = {KEYS_2_MOE, sizeof KEYS_2_MOE / sizeof *KEYS_2_MOE};
 
 static const family_tensor_t TENSORS_MOE[] = {
     {"model.embed_tokens.weight", TR_WEIGHT_EMBEDDING, FAMILY_VOCABULARY, FAMILY_HIDDEN},
@@ -62,6 +85,15 @@ static const family_tensor_t TENSORS_MOE[] = {
     {"model.layers.*.mlp.up_proj.weight", TR_WEIGHT_GATE_UP, FAMILY_INTERMEDIATE, FAMILY_HIDDEN},
     {"model.layers.*.mlp.down_proj.weight", TR_WEIGHT_DOWN, FAMILY_HIDDEN, FAMILY_INTERMEDIATE},
     FAMILY_EXPERT_TENSORS("model.layers.*.mlp.", "gate_proj", "up_proj", "down_proj"),
+    // Of Qwen 2 alone:
+    {"model.layers.*.mlp.shared_expert.gate_proj.weight", TR_WEIGHT_SHARED_GATE_UP,
+     FAMILY_SHARED_INTERMEDIATE, FAMILY_HIDDEN},
+    {"model.layers.*.mlp.shared_expert.up_proj.weight", TR_WEIGHT_SHARED_GATE_UP,
+     FAMILY_SHARED_INTERMEDIATE, FAMILY_HIDDEN},
+    {"model.layers.*.mlp.shared_expert.down_proj.weight", TR_WEIGHT_SHARED_DOWN, FAMILY_HIDDEN,
+     FAMILY_SHARED_INTERMEDIATE},
+    {"model.layers.*.mlp.shared_expert_gate.weight", TR_WEIGHT_SHARED_GATE, FAMILY_ONE,
+     FAMILY_HIDDEN},
 
     {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
     {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
@@ -96,6 +128,16 @@ const family_t family_qwen3_moe = {
     .scalar = "Qwen3MoeForSequenceClassification",
     .base = {.qk_norm = TR_QK_NORM_HEAD, .full_every = FAMILY_NO_LAYER},
     .keys = &QWEN3_MOE_KEYS,
+    .tensors = &MOE_TENSORS,
+    .unread = ".rotary_emb.inv_freq",
+};
+
+const family_t family_qwen2_moe = {
+    .model_type = "qwen2_moe",
+    .causal = "Qwen2MoeForCausalLM",
+    .scalar = "Qwen2MoeForSequenceClassification",
+    .base = {.full_every = 2},
+    .keys = &QWEN2_MOE_KEYS,
     .tensors = &MOE_TENSORS,
     .unread = ".rotary_emb.inv_freq",
 };

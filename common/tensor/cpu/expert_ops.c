@@ -350,3 +350,69 @@ void cpu_combine_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
     TR_ASSERT_COUNT(dweights, x.rows);
     cpu_for(queue->backend, x.rows, row_grain(2 * s.n), divide_rows, &s);
 }
+
+// A gate for each row
+
+typedef struct row_gates {
+    const cpu_kernels_t *kernels;
+    float *y, *dgates;
+    const float *x, *dy, *gates;
+    size_t n;
+} row_gates_t;
+
+static float sigmoid_of(const row_gates_t *g, size_t row)
+{
+    const float one = 1.0f;
+    float sigmoid;
+    g->kernels->gate(&sigmoid, &one, g->gates + row, 1, false);
+    return sigmoid;
+}
+
+static void gate_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const row_gates_t *g = context;
+    for (size_t t = first; t < first + count; t++) {
+        g->kernels->scale(g->y + t * g->n, g->x + t * g->n, sigmoid_of(g, t), g->n);
+    }
+}
+
+void cpu_gate_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t gates)
+{
+    row_gates_t g = {.kernels = queue->backend->kernels,
+                     .y = cpu_f32(y),
+                     .x = cpu_f32(x),
+                     .gates = cpu_f32(gates),
+                     .n = y.columns};
+    TR_ASSERT_SHAPE(x, y.rows, y.columns);
+    TR_ASSERT_SHAPE(gates, y.rows, 1);
+    cpu_for(queue->backend, y.rows, row_grain(g.n), gate_rows, &g);
+}
+
+/// The product before the row is replaced, since dx may be x.
+static void gate_row_slopes(void *context, size_t first, size_t count, size_t thread)
+{
+    const row_gates_t *g = context;
+    for (size_t t = first; t < first + count; t++) {
+        const float sigmoid = sigmoid_of(g, t), *dy = g->dy + t * g->n;
+        const float dot = g->kernels->dot(dy, g->x + t * g->n, g->n);
+        g->dgates[t] = dot * (sigmoid * (1.0f - sigmoid));
+        g->kernels->scale(g->y + t * g->n, dy, sigmoid, g->n);
+    }
+}
+
+void cpu_gate_rows_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dgates, tr_tensor_t dy,
+                            tr_tensor_t x, tr_tensor_t gates)
+{
+    row_gates_t g = {.kernels = queue->backend->kernels,
+                     .y = cpu_f32(dx),
+                     .dgates = cpu_f32(dgates),
+                     .x = cpu_f32(x),
+                     .dy = cpu_f32(dy),
+                     .gates = cpu_f32(gates),
+                     .n = dy.columns};
+    TR_ASSERT_SHAPE(x, dy.rows, dy.columns);
+    TR_ASSERT_SHAPE(dx, dy.rows, dy.columns);
+    TR_ASSERT_SHAPE(gates, dy.rows, 1);
+    TR_ASSERT_SHAPE(dgates, dy.rows, 1);
+    cpu_for(queue->backend, dy.rows, row_grain(2 * g.n), gate_row_slopes, &g);
+}

@@ -388,3 +388,71 @@ void cuda_combine_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweigh
                     dy.columns);
     });
 }
+
+// A gate for each row
+
+template <typename T> static __device__ __forceinline__ float sigmoid_of(const T *gates, size_t row)
+{
+    return 1.0f / (1.0f + cuda_exp(0.0f - cuda_load(gates[row])));
+}
+
+/// A block a row.
+template <typename T>
+static __global__ void gate_each_row(T *y, const T *x, const T *gates, size_t n)
+{
+    const float sigmoid = sigmoid_of(gates, blockIdx.x);
+    for (size_t i = threadIdx.x; i < n; i += blockDim.x) {
+        cuda_store(y + blockIdx.x * n + i, cuda_load(x[blockIdx.x * n + i]) * sigmoid);
+    }
+}
+
+void cuda_gate_rows(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t gates)
+{
+    TR_ASSERT_SHAPE(x, y.rows, y.columns);
+    TR_ASSERT_SHAPE(gates, y.rows, 1);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(y.rows), CUDA_BLOCK, 0, gate_each_row<T>,
+                    cuda_real<T>(y), cuda_real<T>(x), cuda_real<T>(gates), y.columns);
+    });
+}
+
+/// A row takes L lanes, as in divide_rows.
+template <typename T>
+static __global__ void gate_row_slopes(T *dx, T *dgates, const T *dy, const T *x, const T *gates,
+                                       size_t rows, size_t n)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[CUDA_BLOCK];
+    const size_t row = thread_index() / L, t = row < rows ? row : 0;
+    float sum = 0.0f;
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        sum = fmaf(cuda_load(dy[t * n + i]), cuda_load(x[t * n + i]), sum);
+    }
+    sum = cuda_sum_lanes<L>(sum, shared);
+    if (row >= rows) {
+        return;
+    }
+    const float sigmoid = sigmoid_of(gates, t);
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        cuda_store(dx + t * n + i, cuda_load(dy[t * n + i]) * sigmoid);
+    }
+    if (threadIdx.x % L == 0) {
+        cuda_store(dgates + t, sum * (sigmoid * (1.0f - sigmoid)));
+    }
+}
+
+void cuda_gate_rows_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dgates, tr_tensor_t dy,
+                             tr_tensor_t x, tr_tensor_t gates)
+{
+    TR_ASSERT_SHAPE(x, dy.rows, dy.columns);
+    TR_ASSERT_SHAPE(dx, dy.rows, dy.columns);
+    TR_ASSERT_SHAPE(gates, dy.rows, 1);
+    TR_ASSERT_SHAPE(dgates, dy.rows, 1);
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(dy.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    gate_row_slopes<T>, cuda_real<T>(dx), cuda_real<T>(dgates), cuda_real<T>(dy),
+                    cuda_real<T>(x), cuda_real<T>(gates), dy.rows, dy.columns);
+    });
+}

@@ -301,6 +301,12 @@ Test(config, keys_of_a_mixture_of_experts_are_refused_by_name)
         {"mixtral", "\"router_jitter_noise\": 0.1", "router_jitter_noise", TR_ERR_UNSUPPORTED},
         {"mixtral", "\"norm_topk_prob\": true", "norm_topk_prob: expected no such key of a mixtral",
          TR_ERR_UNSUPPORTED},
+        {"olmoe", "\"clip_qkv\": 8.0", "clip_qkv", TR_ERR_UNSUPPORTED},
+        {"olmoe", "\"mlp_only_layers\": [0]", "mlp_only_layers", TR_ERR_UNSUPPORTED},
+        {"qwen2_moe", "\"shared_expert_intermediate_size\": 0", "shared_expert_intermediate_size",
+         TR_ERR_FORMAT},
+        {"qwen2_moe", "\"use_sliding_window\": true, \"sliding_window\": 0", "sliding_window",
+         TR_ERR_FORMAT},
         {"qwen3", "\"num_experts\": 8", "num_experts: expected no such key of a qwen3 model",
          TR_ERR_UNSUPPORTED},
     };

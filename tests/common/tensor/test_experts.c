@@ -41,7 +41,7 @@ static tr_routes_t route(rig_t *rig, const float *z, size_t tokens, bool normali
 /// Whether expert a is chosen before b.
 static bool before(const float *z, size_t a, size_t b)
 {
-    return z[a] > z[b] || (z[a] == z[b] && a < b);
+    return z[a] > z[b] || (a < b && z[a] == z[b]);
 }
 
 Test(route, takes_the_greatest_logits_and_the_lower_expert_on_a_tie)
@@ -328,6 +328,32 @@ Test(experts, gradients_equal_the_formulas)
             want += (double)dx[places[i / H * C + k] * H + (int32_t)(i % H)];
         }
         check_close(sum + i, &want, 1, 1e-5, "sum over experts");
+    }
+    rig_close(&rig);
+}
+
+/// y, and dx and dgates of sum(dy y), by the formula.
+Test(gate_rows, and_its_gradient_equal_the_formula)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 2);
+    const float *x = rig_random(&rig, T * H, 1), *gates = rig_random(&rig, T, 2),
+                *dy = rig_random(&rig, T * H, 3);
+    tr_tensor_t tx = rig_tensor(&rig, T, H, x), tg = rig_tensor(&rig, T, 1, gates),
+                y = rig_zeros(&rig, T, H), dgates = rig_zeros(&rig, T, 1);
+    rig.ops->gate_rows(rig.queue, y, tx, tg);
+    rig.ops->gate_rows_gradient(rig.queue, tx, dgates, rig_tensor(&rig, T, H, dy), tx, tg);
+    const float *got = rig_read(&rig, y), *dx = rig_read(&rig, tx), *dg = rig_read(&rig, dgates);
+    for (size_t t = 0; t < T; t++) {
+        const double s = 1.0 / (1.0 + exp(-(double)gates[t]));
+        double slope = 0.0;
+        for (size_t i = t * H; i < (t + 1) * H; i++) {
+            const double want = (double)x[i] * s, back = (double)dy[i] * s;
+            check_close(got + i, &want, 1, 1e-6, "y");
+            check_close(dx + i, &back, 1, 1e-6, "dx");
+            slope += (double)dy[i] * (double)x[i] * s * (1.0 - s);
+        }
+        check_close(dg + t, &slope, 1, 1e-6, "dgates");
     }
     rig_close(&rig);
 }
