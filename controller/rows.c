@@ -85,6 +85,14 @@ tr_status controller_rows_open(tr_corpus_t *corpus, const tr_texts_t *files,
     controller_rows_options(&options, recipe, positions);
     TR_TRY(tr_corpus_open(corpus, (const char *const *)files->items, files->count, tokenizer,
                           &options, err));
+    bool held_out = files == &recipe->data.eval;
+    if (corpus->mixture != NULL &&
+        (held_out || !tr_algorithm_learns(tr_recipe_algorithm(recipe)))) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "%s: each row is taken once, whatever its file's weight: leave the weights "
+                       "out",
+                       held_out ? "data.eval" : "data.prompts");
+    }
     return advise(tr_corpus_survey(corpus, wait, err), corpus, err);
 }
 

@@ -263,7 +263,7 @@ char *controller_rows_advice(const controller_run_t *run)
         return NULL;
     }
     // KTO's rows have one sequence each.
-    const size_t desirable = tr_survey_wait(run->data.rows.survey)->desirable;
+    const size_t desirable = tr_corpus_desirable(&run->data.rows);
     tr_kto_advise(&advice, desirable, run->data.rows.count - desirable, &run->recipe->kto.loss);
     return advice.balanced
                ? NULL

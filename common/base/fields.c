@@ -290,7 +290,7 @@ static const char *expected_texts(tr_field_names_t names)
     switch (names) {
     case TR_NAMES_PROGRAM: return "a list of a program and its arguments";
     case TR_NAMES_DEVICE: return TR_DEVICE_NAMES ", or a list of them";
-    case TR_NAMES_FILE: return "a list of files";
+    case TR_NAMES_ROWS: return "a list of files";
     // a text alone is a list of one
     default: return "a text, or a list of them";
     }

@@ -89,7 +89,7 @@ extern const tr_range_t tr_range_any, tr_range_positive, tr_range_not_negative, 
 /// The thing that a text names.
 typedef enum tr_field_names {
     TR_NAMES_NOTHING,
-    TR_NAMES_FILE,
+    TR_NAMES_ROWS, ///< a file of rows; a map is kept as its JSON (common/data/source.h)
     TR_NAMES_DIRECTORY,
     TR_NAMES_MODEL,     ///< a Hugging Face directory
     TR_NAMES_PLACE,     ///< a directory that need not be there

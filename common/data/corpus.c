@@ -7,7 +7,27 @@
 #include "common/base/log.h"
 #include "common/data/pack.h"
 
-tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *paths, size_t count,
+/// Rows of the data set, or pairs, that an epoch takes: each once, or as often as weights say.
+static size_t entries(const tr_corpus_t *corpus)
+{
+    return corpus->mixture != NULL ? corpus->mixed : tr_dataset_size(corpus->dataset);
+}
+
+static size_t row_of(const tr_corpus_t *corpus, size_t entry)
+{
+    return corpus->mixture != NULL ? corpus->mixture[entry] : entry;
+}
+
+/// Again where rows were left out.
+static tr_status mix(tr_corpus_t *corpus, tr_error_t *err)
+{
+    free(corpus->mixture);
+    TR_TRY(tr_dataset_mix(&corpus->mixture, &corpus->mixed, corpus->dataset, err));
+    corpus->count = entries(corpus) * (corpus->kind == TR_KIND_UNPAIRED ? 2 : 1);
+    return TR_OK;
+}
+
+tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *files, size_t count,
                          const tr_tokenizer_t *tokenizer, const tr_rows_options_t *options,
                          tr_error_t *err)
 {
@@ -16,7 +36,7 @@ tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *paths, size_t c
                                         .source = {options->chat_template,
                                                    options->chat_template_kwargs, options->model},
                                         .masks = options->assistant_only != NULL}};
-    TR_TRY(tr_dataset_new(&corpus->dataset, paths, count, err));
+    TR_TRY(tr_dataset_new(&corpus->dataset, files, count, err));
     TR_TRY(tr_dataset_recognise(corpus->dataset, options, err));
     // The kind follows from the columns of the files.
     tr_kind_t kind = tr_kind_of(corpus->dataset, options);
@@ -25,8 +45,7 @@ tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *paths, size_t c
     corpus->kinds |= tr_kind_has_prompt(kind, corpus->dataset, options) ? TR_ROWS_PROMPT : 0;
     corpus->labelled = kind == TR_KIND_UNPAIRED || kind == TR_KIND_LABELLED;
     corpus->masked = kind == TR_KIND_STEPWISE || options->assistant_only != NULL;
-    corpus->count = tr_dataset_size(corpus->dataset) * (kind == TR_KIND_UNPAIRED ? 2 : 1);
-    return TR_OK;
+    return mix(corpus, err);
 }
 
 void tr_corpus_release(tr_corpus_t *corpus)
@@ -34,6 +53,7 @@ void tr_corpus_release(tr_corpus_t *corpus)
     tr_survey_destroy(&corpus->survey); // before what its thread reads
     tr_encoder_release(&corpus->encoder);
     tr_dataset_destroy(&corpus->dataset);
+    free(corpus->mixture);
     free(corpus->packed);
     free(corpus->packs);
     free(corpus->reference);
@@ -61,10 +81,24 @@ bool tr_corpus_surveyed(const tr_corpus_t *corpus)
 /// sequence that is cut to the limit fills a pack of its own.
 static void pack(tr_corpus_t *corpus, const size_t *lengths)
 {
-    size_t count = tr_dataset_size(corpus->dataset);
+    size_t count = entries(corpus), *own = tr_calloc(count + 1, sizeof *own);
+    for (size_t i = 0; i < count; i++) {
+        own[i] = lengths[row_of(corpus, i)];
+    }
     corpus->packed = tr_calloc(count, sizeof *corpus->packed);
     corpus->packs = tr_calloc(count + 1, sizeof *corpus->packs);
-    corpus->count = tr_pack(corpus->packed, corpus->packs, lengths, count, corpus->options.limit);
+    corpus->count = tr_pack(corpus->packed, corpus->packs, own, count, corpus->options.limit);
+    free(own);
+}
+
+size_t tr_corpus_desirable(const tr_corpus_t *corpus)
+{
+    const tr_found_t *found = tr_survey_wait(corpus->survey);
+    size_t count = 0;
+    for (size_t i = 0; i < entries(corpus); i++) {
+        count += corpus->kind == TR_KIND_UNPAIRED || found->labels[row_of(corpus, i)];
+    }
+    return count;
 }
 
 tr_status tr_corpus_settle(tr_corpus_t *corpus, tr_error_t *err)
@@ -86,8 +120,7 @@ tr_status tr_corpus_settle(tr_corpus_t *corpus, tr_error_t *err)
             return TR_ERR_FORMAT;
         }
         tr_dataset_leave_out(corpus->dataset, found->bad_rows, found->bad);
-        corpus->count =
-            tr_dataset_size(corpus->dataset) * (corpus->kind == TR_KIND_UNPAIRED ? 2 : 1);
+        TR_TRY(mix(corpus, err));
     }
     if (corpus->options.packing) {
         pack(corpus, found->lengths);
@@ -111,7 +144,7 @@ static size_t pair_of(size_t *side, const tr_corpus_t *corpus, size_t row)
 {
     enum { BLOCK = 1000 };
     size_t first = row / (2 * BLOCK) * BLOCK; // pair of the block
-    size_t left = tr_dataset_size(corpus->dataset) - first;
+    size_t left = entries(corpus) - first;
     size_t block = left < BLOCK ? left : BLOCK, within = row - 2 * first;
     *side = within / block;
     return first + within % block;
@@ -151,13 +184,13 @@ static tr_status append(tr_rows_t *rows, size_t *sequences, tr_corpus_t *corpus,
 {
     if (corpus->kind == TR_KIND_UNPAIRED) {
         size_t side, pair = pair_of(&side, corpus, number);
-        return read_row(rows, sequences, corpus, pair, side, err);
+        return read_row(rows, sequences, corpus, row_of(corpus, pair), side, err);
     }
     if (corpus->packs == NULL) {
-        return read_row(rows, sequences, corpus, number, 2, err);
+        return read_row(rows, sequences, corpus, row_of(corpus, number), 2, err);
     }
     for (size_t i = corpus->packs[number]; i < corpus->packs[number + 1]; i++) {
-        TR_TRY(read_row(rows, sequences, corpus, corpus->packed[i], 2, err));
+        TR_TRY(read_row(rows, sequences, corpus, row_of(corpus, corpus->packed[i]), 2, err));
     }
     return TR_OK;
 }

@@ -25,16 +25,19 @@ struct tr_corpus {
     unsigned kinds;       ///< what the rows are: TR_ROWS_... bits; conversations: once surveyed
     tr_survey_t *survey;  ///< NULL: not begun
     bool settled;         ///< what it found was taken
-    uint32_t *packed;     ///< [dataset's size] rows, pack after pack; NULL: a pack is a row
-    size_t *packs;        ///< [count + 1] where each pack begins
+    uint32_t *mixture;    ///< [mixed] rows of an epoch of files with weights; NULL: each once
+    size_t mixed;
+    uint32_t *packed; ///< [entries] as many rows, pack after pack; NULL: a pack is a row
+    size_t *packs;    ///< [count + 1] where each pack begins
 
     float *reference;         ///< log-probs that were asked once (controller/reference.h), or NULL
     size_t *reference_starts; ///< where those of a row begin, or of a batch
 };
 
-/// Finds the rows of paths: [count]. The tokenizer and the options' texts are borrowed. After a
-/// failure too it is released by the caller. Errors as tr_dataset_new.
-tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *paths, size_t count,
+/// Finds the rows of files: [count] (dataset.h). The tokenizer and the options' texts are borrowed.
+/// After a failure too it is released by the caller. Errors as tr_dataset_new, and those of
+/// tr_dataset_recognise and tr_dataset_mix.
+tr_status tr_corpus_open(tr_corpus_t *corpus, const char *const *files, size_t count,
                          const tr_tokenizer_t *tokenizer, const tr_rows_options_t *options,
                          tr_error_t *err);
 void tr_corpus_release(tr_corpus_t *corpus);
@@ -52,6 +55,9 @@ bool tr_corpus_surveyed(const tr_corpus_t *corpus);
 /// that nothing can be learnt from, as "file:line: column: ..." with the number of the others;
 /// where bad rows are dropped, an error if none is left.
 tr_status tr_corpus_settle(tr_corpus_t *corpus, tr_error_t *err);
+
+/// Sequences with the label, of a corpus of these that is settled.
+size_t tr_corpus_desirable(const tr_corpus_t *corpus);
 
 /// Reads rows numbers: [count], each < corpus->count. The caller releases rows, after a failure
 /// too. Errors as tr_corpus_settle.

@@ -7,10 +7,13 @@
 
 #include "common/data/forms.h"
 #include "common/data/kinds.h"
+#include "common/data/mixture.h"
 #include "common/data/reader.h"
+#include "common/data/source.h"
 
 struct tr_dataset {
     tr_data_file_t **files; // [count]
+    tr_source_t *sources;   // [count]
     tr_columns_t *columns;  // [count] how their rows become ours
     size_t count;
     size_t found; // rows of all files
@@ -31,7 +34,7 @@ static void read_first(tr_dataset_t *dataset)
     }
 }
 
-tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *files, size_t count,
                          tr_error_t *err)
 {
     *dataset = NULL;
@@ -41,10 +44,12 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_
     }
     tr_dataset_t *made = tr_calloc(1, sizeof *made);
     made->files = tr_calloc(count, sizeof(tr_data_file_t *));
+    made->sources = tr_calloc(count + 1, sizeof *made->sources);
     made->columns = tr_calloc(count, sizeof *made->columns);
     tr_status status = TR_OK;
     for (; made->count < count; made->count++) {
-        const char *path = paths[made->count];
+        tr_source_init(&made->sources[made->count], files[made->count]);
+        const char *path = made->sources[made->count].path;
         TR_TRY_GOTO(tr_data_file_open(&made->files[made->count], path, err), done);
         if (made->files[made->count]->rows == 0) {
             made->count++; // it is closed with the others
@@ -75,6 +80,11 @@ void tr_dataset_destroy(tr_dataset_t **dataset)
         tr_data_file_close(&(*dataset)->files[i]);
         tr_columns_release(&(*dataset)->columns[i]);
     }
+    // one more than its files, where the last could not be opened
+    for (size_t i = 0; (*dataset)->sources != NULL && i <= (*dataset)->count; i++) {
+        tr_source_release(&(*dataset)->sources[i]);
+    }
+    free((*dataset)->sources);
     free((*dataset)->columns);
     json_decref((*dataset)->first);
     free((*dataset)->files);
@@ -104,12 +114,18 @@ static tr_status recognise(tr_dataset_t *dataset, size_t index, const json_t *na
 tr_status tr_dataset_recognise(tr_dataset_t *dataset, const tr_rows_options_t *options,
                                tr_error_t *err)
 {
-    json_t *names = options->columns != NULL ? json_loads(options->columns, 0, NULL) : NULL;
     tr_status status = TR_OK;
     for (size_t i = 0; i < dataset->count && status == TR_OK; i++) {
+        json_t *own = dataset->sources[i].columns;
+        json_t *names = options->columns != NULL ? json_loads(options->columns, 0, NULL)
+                        : own != NULL            ? json_object()
+                                                 : NULL;
+        if (own != NULL) { // a file's own names go before those of all
+            json_object_update(names, own);
+        }
         status = recognise(dataset, i, names, options, err);
+        json_decref(names);
     }
-    json_decref(names);
     read_first(dataset);
     return status;
 }
@@ -187,6 +203,44 @@ char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)
 {
     const tr_data_file_t *file = dataset->files[file_of(dataset, &row)];
     return tr_format("%s:%zu", file->path, file->reader->line(file, row));
+}
+
+/// Rows of each file that are not left out. counts: [dataset->count].
+static void count_rows(size_t *counts, const tr_dataset_t *dataset)
+{
+    for (size_t row = 0; row < dataset->size; row++) {
+        size_t at = row;
+        counts[file_of(dataset, &at)]++;
+    }
+}
+
+tr_status tr_dataset_mix(uint32_t **rows, size_t *count, const tr_dataset_t *dataset,
+                         tr_error_t *err)
+{
+    bool weighted = false;
+    double *weights = tr_calloc(dataset->count, sizeof *weights);
+    size_t *counts = tr_calloc(2 * dataset->count, sizeof *counts);
+    size_t *takes = counts + dataset->count;
+    for (size_t i = 0; i < dataset->count; i++) {
+        weighted = weighted || dataset->sources[i].weight > 0;
+        weights[i] = dataset->sources[i].weight > 0 ? dataset->sources[i].weight : 1;
+    }
+    *rows = NULL;
+    tr_status status = TR_OK;
+    if (weighted) {
+        count_rows(counts, dataset);
+        *count = tr_mixture_takes(takes, counts, weights, dataset->count);
+        if (*count == SIZE_MAX) {
+            status = tr_fail(err, TR_ERR_ARGUMENT,
+                             "the weights of the data files make an epoch of more than 2^32 rows");
+        } else {
+            *rows = tr_alloc((*count + 1) * sizeof **rows);
+            tr_mixture(*rows, takes, counts, dataset->count);
+        }
+    }
+    free(counts);
+    free(weights);
+    return status;
 }
 
 void tr_dataset_leave_out(tr_dataset_t *dataset, const uint32_t *rows, size_t count)

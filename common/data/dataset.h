@@ -15,9 +15,9 @@
 typedef struct tr_dataset tr_dataset_t;
 typedef struct tr_rows_options tr_rows_options_t;
 
-/// Finds the rows of paths: [count], count >= 1. *dataset: owned by the caller; NULL on failure.
-/// TR_ERR_IO, and TR_ERR_FORMAT for a file without rows.
-tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *paths, size_t count,
+/// Finds the rows of files: [count], count >= 1, each an item as source.h has it. *dataset: owned
+/// by the caller; NULL on failure. TR_ERR_IO, and TR_ERR_FORMAT for a file without rows.
+tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *files, size_t count,
                          tr_error_t *err);
 void tr_dataset_destroy(tr_dataset_t **dataset);
 
@@ -49,6 +49,11 @@ tr_status tr_dataset_read(json_t **columns, const tr_dataset_t *dataset, size_t 
 
 /// "file:line" of a row, for messages. Owned by the caller (free).
 char *tr_dataset_place(const tr_dataset_t *dataset, size_t row);
+
+/// An epoch of files with weights (mixture.h): *rows: [*count], owned by the caller (free); NULL
+/// where no file has a weight. A file without one has weight 1. TR_ERR_ARGUMENT: it is too long.
+tr_status tr_dataset_mix(uint32_t **rows, size_t *count, const tr_dataset_t *dataset,
+                         tr_error_t *err);
 
 /// Leaves rows: [count], ascending, out for good: later ones move up.
 void tr_dataset_leave_out(tr_dataset_t *dataset, const uint32_t *rows, size_t count);

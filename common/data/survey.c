@@ -45,7 +45,6 @@ static void take_good(tr_survey_t *s, const tr_sequence_t *sequences, size_t cou
         const tr_sequence_t *sequence = &sequences[i];
         size_t length = sequence->length < options->limit ? sequence->length : options->limit;
         found->longest = length > found->longest ? length : found->longest;
-        found->desirable += sequence->label;
         found->crowded += sequence->prompt > options->room;
         if (sequence->prompt > found->longest_prompt) {
             found->longest_prompt = sequence->prompt;
@@ -53,6 +52,9 @@ static void take_good(tr_survey_t *s, const tr_sequence_t *sequences, size_t cou
         if (options->packing) { // such rows have one sequence
             found->lengths[s->good] = length;
         }
+    }
+    if (found->labels != NULL) {
+        found->labels[s->good] = sequences[0].label;
     }
     s->good++;
 }
@@ -114,6 +116,9 @@ tr_survey_t *tr_survey_new(const tr_corpus_t *corpus, bool thread)
     if (corpus->options.packing) {
         s->found.lengths = tr_calloc(tr_dataset_size(corpus->dataset), sizeof *s->found.lengths);
     }
+    if (corpus->kind == TR_KIND_LABELLED) {
+        s->found.labels = tr_calloc(tr_dataset_size(corpus->dataset), sizeof *s->found.labels);
+    }
     if (!thread) {
         look_at_all(s);
         return s;
@@ -150,6 +155,7 @@ void tr_survey_destroy(tr_survey_t **survey)
     tr_encoder_release(&(*survey)->encoder);
     free((*survey)->found.bad_rows);
     free((*survey)->found.lengths);
+    free((*survey)->found.labels);
     free(*survey);
     *survey = NULL;
 }

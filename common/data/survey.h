@@ -23,7 +23,7 @@ typedef struct tr_found {
     size_t longest;     ///< tokens of a sequence, as a batch cuts it
     size_t crowded;     ///< prompts longer than the options' `room`
     size_t longest_prompt;
-    size_t desirable;   ///< sequences with the label
+    bool *labels;       ///< [good rows] of labelled ones
     size_t mismatches;  ///< prompts whose tokens change when a completion follows
     bool conversations; ///< some value was one
     size_t *lengths;    ///< [good rows] tokens, as a batch cuts them, where rows are packed

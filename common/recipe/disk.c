@@ -76,7 +76,7 @@ static bool is_program(const char *program)
 static bool is_there(tr_field_names_t names, const char *text)
 {
     switch (names) {
-    case TR_NAMES_FILE: return is_kind(text, S_IFREG);
+    case TR_NAMES_ROWS: return is_kind(text, S_IFREG);
     case TR_NAMES_TEMPLATE: return tr_chat_is_name(text) || is_kind(text, S_IFREG);
     case TR_NAMES_DIRECTORY: return is_kind(text, S_IFDIR);
     case TR_NAMES_MODEL: return is_model(text);
@@ -94,7 +94,7 @@ static bool is_there(tr_field_names_t names, const char *text)
 static const char *sentence(tr_field_names_t names, const char *text)
 {
     switch (names) {
-    case TR_NAMES_FILE:
+    case TR_NAMES_ROWS:
         return access(text, F_OK) == 0 ? "expected a file on a disk, found another kind of file"
                                        : "there is no file";
     case TR_NAMES_TEMPLATE:

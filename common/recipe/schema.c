@@ -42,6 +42,15 @@ static json_t *one_or_more(json_t *item)
     return json_pack("{s:[O, {s:s, s:o}]}", "anyOf", item, "type", "array", "items", item);
 }
 
+/// A data file: its path, or more of it (common/data/source.h). path: taken.
+static json_t *path_or_map(json_t *path)
+{
+    return json_pack("{s:[O, {s:s, s:{s:o, s:{s:s, s:i}, s:{s:s}}, s:[s], s:b}]}", "anyOf", path,
+                     "type", "object", "properties", "path", path, "weight", "type", "number",
+                     "exclusiveMinimum", 0, "columns", "type", "object", "required", "path",
+                     "additionalProperties", 0);
+}
+
 static json_t *entries_of_judges(void);
 
 /// The schema of a field's value, without its description.
@@ -55,7 +64,10 @@ static json_t *value_of(const tr_field_t *field)
     case TR_FIELD_BOOL: return json_pack("{s:s}", "type", "boolean");
     case TR_FIELD_CHOICE: return json_pack("{s:o}", "enum", choices_of(field));
     case TR_FIELD_CHOICES: return one_or_more(json_pack("{s:o}", "enum", choices_of(field)));
-    case TR_FIELD_TEXTS: return one_or_more(json_pack("{s:s}", "type", "string"));
+    case TR_FIELD_TEXTS: {
+        json_t *text = json_pack("{s:s}", "type", "string");
+        return one_or_more(field->names == TR_NAMES_ROWS ? path_or_map(text) : text);
+    }
     case TR_FIELD_REALS:
         return json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "number");
     case TR_FIELD_IDS:

@@ -68,13 +68,14 @@ static const tr_field_t run[] = {
 // Which files an algorithm reads follows from `.readers`: prompts to generate from, or rows to
 // train on.
 static const tr_field_t data[] = {
-    FIELD(prompts, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_PROMPTS,
+    FIELD(prompts, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS, .readers = TR_READS_PROMPTS,
           .help = "Files of prompts, for algorithms that generate: `ppo`, `online_dpo`, "
                   "`rejection_sampling`, `sample`."),
-    FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_ROWS,
+    FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS, .readers = TR_READS_ROWS,
           .help = "Files of texts (`sft`), pairs (`reward`, `dpo`), or labelled completions "
-                  "(`kto`)."),
-    FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE, .readers = TR_READS_OPTIMIZER,
+                  "(`kto`), each a path or `{path: a.jsonl, weight: 2, columns: {prompt: "
+                  "question}}`: `weight` is its share of an epoch (`docs/data.md`)."),
+    FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS, .readers = TR_READS_OPTIMIZER,
           .may_change = true,
           .help = "Files of held-out rows (`eval_loss` and the other metrics), or of held-out "
                   "prompts, which get responses and scores (`eval_objective/scores`, ...); section "

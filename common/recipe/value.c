@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "common/base/device_name.h"
+#include "common/data/source.h"
 #include "common/recipe/parts.h"
 #include "common/text/chat.h"
 
@@ -157,6 +158,41 @@ static json_t *read_named(const place_t *place, const recipe_node_t *node, size_
     return item;
 }
 
+/// Of a map of a data file: the same with an absolute path, as a text.
+static json_t *read_source_map(const place_t *place, const recipe_node_t *node, json_t *map)
+{
+    tr_error_t err = {0};
+    if (tr_source_check(map, &err) != TR_OK) {
+        recipe_problem(place->reader, node->line, place->path, "%s", err.text);
+        return NULL;
+    }
+    const recipe_node_t path = {.kind = RECIPE_SCALAR,
+                                .line = node->line,
+                                .text = (char *)json_string_value(json_object_get(map, "path"))};
+    char *name = read_name(place, &path);
+    if (name == NULL) {
+        return NULL;
+    }
+    json_object_set_new(map, "path", json_string_nocheck(name));
+    char *text = json_dumps(map, JSON_COMPACT);
+    json_t *item = json_string_nocheck(text);
+    free(text);
+    free(name);
+    return item;
+}
+
+/// A data file: a path, a map, or the JSON of one, as a recipe that was written down has it.
+static json_t *read_source(const place_t *place, const recipe_node_t *node)
+{
+    json_t *map = node->kind == RECIPE_MAP      ? to_json(node)
+                  : node->kind == RECIPE_SCALAR ? tr_source_map(node->text)
+                                                : NULL;
+    json_t *item = map != NULL ? read_source_map(place, node, map) : NULL;
+    bool is_map = map != NULL;
+    json_decref(map);
+    return is_map ? item : read_named(place, node, 0);
+}
+
 /// A name that no earlier item has.
 static json_t *read_choice(const place_t *place, const recipe_node_t *node, const json_t *earlier)
 {
@@ -210,7 +246,9 @@ static json_t *read_item(const place_t *place, const recipe_node_t *node, size_t
                          const json_t *earlier)
 {
     switch (place->key->field->kind) {
-    case TR_FIELD_TEXTS: return read_named(place, node, i);
+    case TR_FIELD_TEXTS:
+        return place->key->field->names == TR_NAMES_ROWS ? read_source(place, node)
+                                                         : read_named(place, node, i);
     case TR_FIELD_CHOICES: return read_choice(place, node, earlier);
     case TR_FIELD_WORDS: return read_word(place, node);
     default: return read_number(place, node, place->key->field->kind == TR_FIELD_IDS);

@@ -107,3 +107,33 @@ refused "rows.jsonl: the columns may be read as alpaca or as query and response:
 refused "rows.jsonl:2: output (completion): expected a text or a list of messages, found null" \
     '{"instruction": "i", "output": "o"}
 {"instruction": "i", "output": null}' data.chat_template=chatml
+
+say "files with weights give the bytes of the epoch that they stand for, also after a stop; each has its own names"
+python3 - "$SCRATCH" <<'PYTHON' || fail "the rows cannot be written"
+import json, sys
+texts = [json.loads(line) for line in open("examples/data/pairs.jsonl")]
+rows = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in texts]
+a, b = rows[:5], rows[5:9]
+takes = [round(max(5 / 2, 4 / 1) * 2), 4]  # shares 2 and 1, each row once at least: 8 and 4
+places = sorted([((k + 0.5) / takes[0], 0, a[k % 5]) for k in range(takes[0])] + [((k + 0.5) / takes[1], 1, b[k % 4]) for k in range(takes[1])],
+                key=lambda place: place[:2])
+write = lambda name, rows: open(f"{sys.argv[1]}/{name}.jsonl", "w").writelines(json.dumps(row) + "\n" for row in rows)
+write("heavy", [{"question": row["prompt"], "completion": row["completion"]} for row in a])
+write("light", b)
+write("mixed", [row for *_, row in places])
+PYTHON
+weighted="data.train=[{path: $SCRATCH/heavy.jsonl, weight: 2, columns: {prompt: question}}, $SCRATCH/light.jsonl]"
+steps=(steps=5 data.batch=5 optimizer.schedule=constant)
+run sft mixed "data.train=[$SCRATCH/mixed.jsonl]" "${steps[@]}"
+run sft weighted "$weighted" "${steps[@]}"
+cmp "$SCRATCH/runs/weighted/final/model.safetensors" "$SCRATCH/runs/mixed/final/model.safetensors" || fail "weights give other rows than those of the formula"
+run sft stopped "$weighted" "${steps[@]}" steps=3
+"$TROUPE" resume "$SCRATCH/runs/stopped" steps=5 >"$SCRATCH/out" 2>&1 || fail "the run does not go on: $(tail -n 1 "$SCRATCH/out")"
+cmp "$SCRATCH/runs/stopped/final/model.safetensors" "$SCRATCH/runs/mixed/final/model.safetensors" || fail "a run that was stopped takes other rows"
+run sft packed "$weighted" "${steps[@]}" steps=2 data.batch=2 sft.packing=true
+run sft packed-mixed "data.train=[$SCRATCH/mixed.jsonl]" "${steps[@]}" steps=2 data.batch=2 sft.packing=true
+cmp "$SCRATCH/runs/packed/final/model.safetensors" "$SCRATCH/runs/packed-mixed/final/model.safetensors" || fail "packs of weighted files are others"
+refused "data.train.0: expected a path, a weight above 0 and a map of columns, found 'weight'" '{}' "data.train=[{path: $SCRATCH/light.jsonl, weight: 0}]"
+refused "data.train.0: the path is missing" '{}' 'data.train=[{weight: 2}]'
+refused "data.train.1: there is no file '$SCRATCH/missing.jsonl'" '{}' "data.train=[$SCRATCH/light.jsonl, {path: $SCRATCH/missing.jsonl}]"
+refused "data.eval: each row is taken once, whatever its file's weight: leave the weights out" '{"text": "a"}' "data.eval=[{path: $SCRATCH/rows.jsonl, weight: 2}]"

@@ -39,7 +39,7 @@ static const tr_field_t fields[] = {
     FIELD(reals, TR_FIELD_REALS, "[]", .range = &tr_range_any),
     FIELD(devices, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE),
     FIELD(program, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_PROGRAM),
-    FIELD(files, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_FILE),
+    FIELD(files, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS),
     FIELD(ids, TR_FIELD_IDS, "[]", .help = "Ids."),
     FIELD(words, TR_FIELD_WORDS, "{}", .help = "Words."),
     FIELD(secret, TR_FIELD_WHOLE, "7", .range = &tr_range_whole, .local = true),

@@ -353,6 +353,29 @@ Test(corpus, rows_that_training_needs_to_know_are_looked_at_first)
     tr_corpus_release(&corpus);
 }
 
+Test(corpus, labels_are_counted_as_often_as_weights_have_them_taken)
+{
+    static const char good[] = "{\"prompt\": \"A\", \"completion\": \" b\", \"label\": true}\n";
+    static const char bad[] = "{\"prompt\": \"A\", \"completion\": \" c\", \"label\": false}\n"
+                              "{\"prompt\": \"A\", \"completion\": \" d\", \"label\": false}\n";
+    tr_corpus_t corpus = {0};
+    tr_error_t err = {0};
+    char *paths[2] = {scratch_write(folder, "good", good, sizeof good - 1),
+                      scratch_write(folder, "bad", bad, sizeof bad - 1)};
+    char *weighted = tr_format("{\"path\": \"%s\", \"weight\": 3}", paths[0]);
+    options.kinds = TAKES(LABELLED);
+    cr_assert_eq(tr_corpus_open(&corpus, (const char *const[]){weighted, paths[1]}, 2, tokenizer,
+                                &options, &err),
+                 TR_OK, "%s", err.text);
+    cr_assert_eq(tr_corpus_survey(&corpus, true, &err), TR_OK, "%s", err.text);
+    cr_expect_eq(corpus.count, 8); // two rows for one share, six for three
+    cr_expect_eq(tr_corpus_desirable(&corpus), 6);
+    tr_corpus_release(&corpus);
+    free(weighted);
+    free(paths[0]);
+    free(paths[1]);
+}
+
 Test(corpus, a_survey_measures_rows_as_batches_cut_them)
 {
     tr_corpus_t corpus;
@@ -369,7 +392,7 @@ Test(corpus, a_survey_measures_rows_as_batches_cut_them)
     cr_expect_eq(found->longest, 4);
     cr_expect_eq(found->longest_prompt, 2); // with the begin token
     cr_expect_eq(found->crowded, 0);
-    cr_expect_eq(found->desirable, 1);
+    cr_expect_eq(tr_corpus_desirable(&corpus), 1);
     tr_corpus_release(&corpus);
     options.room = 1;
     cr_assert_eq(try_open(&corpus, TR_KIND_PROMPT_COMPLETION,
