@@ -1,6 +1,6 @@
 // Which reader takes a file: the table of formats, and how a file is matched against it. The
-// formats themselves are files of their own (json.c, csv.c); the rows they find are kept by
-// dataset.c.
+// formats themselves are files of their own (json.c, csv.c, parquet.c); the rows they find are kept
+// by dataset.c.
 #include "common/data/reader.h"
 
 #include <stdbool.h>
@@ -13,7 +13,8 @@
 
 // The first row that takes a file reads it, so formats with a name or a magic stand before JSON,
 // which takes whatever is left: its files have all sorts of names.
-static const tr_reader_t *const READERS[] = {&tr_reader_csv, &tr_reader_tsv, &tr_reader_json};
+static const tr_reader_t *const READERS[] = {&tr_reader_parquet, &tr_reader_parquet_named,
+                                             &tr_reader_csv, &tr_reader_tsv, &tr_reader_json};
 
 /// The name as it is unpacked.
 static bool ends_with(const char *text, const char *suffix)

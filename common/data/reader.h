@@ -62,4 +62,10 @@ extern const tr_reader_t tr_reader_json;
 /// says what cells become. TR_ERR_FORMAT also for a quote that is never closed.
 extern const tr_reader_t tr_reader_csv, tr_reader_tsv;
 
+/// Parquet, by its first bytes or its name. Rows are known from its footer. A row group is unpacked
+/// when a row of it is first read, into an unnamed file in $TMPDIR: once, page by page, so that
+/// rows are then read in any order and memory does not depend on the size of groups. A column that
+/// cannot be read has a flaw in each row (value.h).
+extern const tr_reader_t tr_reader_parquet, tr_reader_parquet_named;
+
 #endif

@@ -29,7 +29,7 @@ static const char *unpack_directory(void)
     return directory != NULL ? directory : "/var/tmp";
 }
 
-static tr_status cannot_unpack(const char *path, tr_error_t *err)
+tr_status tr_cannot_unpack(const char *path, tr_error_t *err)
 {
     return tr_fail(err, TR_ERR_IO, "cannot unpack '%s' to %s ($TMPDIR): %s", path,
                    unpack_directory(), strerror(errno));
@@ -40,16 +40,16 @@ static tr_status cannot_read(const char *path, const char *cause, tr_error_t *er
     return tr_fail(err, TR_ERR_IO, "cannot read '%s' to its end: %s", path, cause);
 }
 
-/// An unnamed file that is gone when it is closed. -1, with errno, on failure.
-static int unnamed_file(void)
+tr_status tr_open_unnamed(int *descriptor, const char *path, tr_error_t *err)
 {
-    char *path = tr_format("%s/troupe-data-XXXXXX", unpack_directory());
-    int descriptor = mkostemp(path, O_CLOEXEC);
-    if (descriptor >= 0) {
-        unlink(path);
+    char *name = tr_format("%s/troupe-data-XXXXXX", unpack_directory());
+    *descriptor = mkostemp(name, O_CLOEXEC);
+    tr_status status = *descriptor >= 0 ? TR_OK : tr_cannot_unpack(path, err);
+    if (status == TR_OK) {
+        unlink(name); // it is gone when it is closed
     }
-    free(path);
-    return descriptor;
+    free(name);
+    return status;
 }
 
 static tr_status gunzip(int to, gzFile stream, const char *path, tr_error_t *err)
@@ -61,7 +61,7 @@ static tr_status gunzip(int to, gzFile stream, const char *path, tr_error_t *err
     const int failure = errno;
     free(block);
     if (n > 0) {
-        return cannot_unpack(path, err);
+        return tr_cannot_unpack(path, err);
     }
     // Also an end that comes too early, which gzread itself does not tell.
     const char *cause = gzerror(stream, &code);
@@ -104,7 +104,7 @@ static tr_status unpack_block(int to, ZSTD_DStream *stream, ZSTD_inBuffer *in, c
         }
         *left -= out.pos;
         if (!tr_file_write_all(to, block, out.pos)) {
-            return cannot_unpack(path, err);
+            return tr_cannot_unpack(path, err);
         }
         more = in->pos < in->size || out.pos == BLOCK;
     }
@@ -141,15 +141,13 @@ static tr_status unpack(int *descriptor, const char *path,
                         tr_status (*how)(int to, int from, const char *path, tr_error_t *err),
                         tr_error_t *err)
 {
-    int to = unnamed_file();
-    if (to < 0) {
-        return cannot_unpack(path, err);
-    }
+    int to;
+    TR_TRY(tr_open_unnamed(&to, path, err));
     int from = *descriptor;
     *descriptor = to;
     TR_TRY(how(to, from, path, err));
     if (lseek(to, 0, SEEK_SET) < 0) { // one that is unpacked again is read from its beginning
-        return cannot_unpack(path, err);
+        return tr_cannot_unpack(path, err);
     }
     return TR_OK;
 }

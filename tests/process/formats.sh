@@ -28,7 +28,7 @@ for file in train_texts.csv train_texts.tsv; do
 done
 
 run chats train.jsonl data.chat_template=chatml
-for file in train_array.json train.jsonl.zst; do
+for file in train_array.json train.jsonl.zst train.parquet; do
     run "$file" "$file" data.chat_template=chatml
     same "$SCRATCH/chats" "$SCRATCH/$file" "$file"
 done
