@@ -329,7 +329,16 @@ typedef struct tr_ops {
     /// chain.
     void (*rmsnorm_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
                              tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, tr_norm_t norm);
-    /// The same of G = groups pieces of each row, n = weight's elements each, side by side from
+    /// LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * weight + bias, rstd = 1/sqrt(mean((x -
+    /// mean)^2) + epsilon). weight: [2H] = [weight | bias]; moments: [2, T] = [mean | rstd], is
+    /// written. The offset of norm is not read.
+    void (*layernorm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t moments, tr_tensor_t x,
+                      tr_tensor_t weight, tr_norm_t norm);
+    /// dx: [T, H] +=; dweight: [2H] continues its chains.
+    void (*layernorm_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight,
+                               tr_tensor_t dy, tr_tensor_t x, tr_tensor_t moments,
+                               tr_tensor_t weight);
+    /// rmsnorm of G = groups pieces of each row, n = weight's elements each, side by side from
     /// column `first` on (heads of queries or keys); other columns stay. y, x: [T, W], y may be x;
     /// rstd: [T, G].
     void (*group_norm)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t rstd, tr_tensor_t x,
@@ -412,6 +421,11 @@ typedef struct tr_ops {
     void (*delta_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dgates,
                            tr_tensor_t dout, tr_tensor_t qkv, tr_tensor_t gates,
                            const tr_ragged_t *batch, tr_delta_t delta);
+    /// y = gelu(x), in its tanh form or, with `exact`, x (1 + erf(x / sqrt(2))) / 2; y may be x.
+    void (*gelu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, bool exact);
+    /// dx = dy gelu'(x); dx may be dy.
+    void (*gelu_gradient)(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t x,
+                          bool exact);
     /// y = x * factor; y may be x.
     void (*scale)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, float factor);
     /// y = a + b, element by element; y may be a or b.
@@ -512,17 +526,17 @@ typedef struct tr_ops {
 /// a name here, and a function in each backend. Members that some device lacks are not listed.
 // clang-format off
 #define TR_OPERATORS(X)                                                                            \
-    X(close) X(buffer_new) X(buffer_destroy) X(queue_new) X(queue_destroy) X(queue_wait)           \
-    X(write) X(read) X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)         \
+    X(close) X(buffer_new) X(buffer_destroy) X(queue_new) X(queue_destroy) X(queue_wait) X(write)  \
+    X(read) X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)                  \
     X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
     X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
-    X(copy_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient)                 \
-    X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows)               \
-    X(scatter_rows_add) X(route) X(route_gradient) X(expert_matmul) X(expert_input_gradient)       \
-    X(expert_weight_gradient) X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient)    \
-    X(logprob) X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient)                \
-    X(sum_squares) X(adamw)
+    X(copy_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)  \
+    X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows) X(scatter_rows_add) X(route) \
+    X(route_gradient) X(expert_matmul) X(expert_input_gradient) X(expert_weight_gradient)          \
+    X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient) X(logprob)                   \
+    X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient) X(sum_squares) X(adamw)   \
+    X(layernorm) X(layernorm_gradient) X(gelu) X(gelu_gradient)
 // clang-format on
 
 /// Bytes of a device that a backend has allocated.

@@ -173,6 +173,25 @@ Test(cuda_rmsnorm, equals_the_cpu)
     check_everywhere(norm, layers, COUNT(layers), "rmsnorm");
 }
 
+static void layernorm(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t x = matrix(rig, s.t, s.n, 1), w = matrix(rig, 1, 2 * s.n, 2),
+                dy = matrix(rig, s.t, s.n, 3);
+    tr_tensor_t y = rig_real(rig, s.t, s.n, NULL), moments = rig_zeros(rig, 2, s.t);
+    tr_tensor_t dx = matrix(rig, s.t, s.n, 4), dw = floats(rig, 1, 2 * s.n, 5);
+    rig->ops->layernorm(rig->queue, y, moments, x, w, rms);
+    rig->ops->layernorm_gradient(rig->queue, dx, dw, dy, x, moments, w);
+    put(outputs, rig, y);
+    put(outputs, rig, moments);
+    put(outputs, rig, dx);
+    put(outputs, rig, dw);
+}
+
+Test(cuda_layernorm, equals_the_cpu)
+{
+    check_everywhere(layernorm, layers, COUNT(layers), "layernorm");
+}
+
 /// k + 1 groups of columns, after as many that are none.
 static void group_norm(rig_t *rig, shape_t s, outputs_t *outputs)
 {
@@ -309,6 +328,23 @@ static void geglu(rig_t *rig, shape_t s, outputs_t *outputs)
 Test(cuda_geglu, and_scaling_equal_the_cpu)
 {
     check_everywhere(geglu, layers, COUNT(layers), "geglu");
+}
+
+static void gelu(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    for (size_t exact = 0; exact < 2; exact++) {
+        tr_tensor_t x = matrix(rig, s.t, s.n, 1), y = rig_real(rig, s.t, s.n, NULL),
+                    d = matrix(rig, s.t, s.n, 2);
+        rig->ops->gelu(rig->queue, y, x, exact == 1);
+        rig->ops->gelu_gradient(rig->queue, d, d, x, exact == 1);
+        put(outputs, rig, y);
+        put(outputs, rig, d);
+    }
+}
+
+Test(cuda_gelu, equals_the_cpu_in_both_forms)
+{
+    check_everywhere(gelu, layers, COUNT(layers), "gelu");
 }
 
 static int32_t *ids(rig_t *rig, size_t count, size_t limit)

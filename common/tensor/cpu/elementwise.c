@@ -1,4 +1,4 @@
-/// Kernels without sums: rotary positions, SwiGLU, additions, AdamW.
+/// Kernels without sums: rotary positions, SwiGLU, GELU, additions, AdamW.
 ///
 /// Each output element depends on its own inputs only, so any order gives the same bits. Loops that
 /// use no v16 are plain C: the compiler may vectorise them, but neither reorders nor fuses
@@ -126,6 +126,65 @@ void CPU_NAME(cpu_gate_gradient)(float *dx, float *dgate, const float *dy, const
         v16 slope = silu ? v_fma(g, v_sub(one, s), one) : v_sub(one, s);
         v_store_n(dgate + i, v_mul(v_mul(d, v_load_n(x + i, lanes)), v_mul(s, slope)), lanes);
         v_store_n(dx + i, v_mul(d, silu ? v_mul(g, s) : s), lanes);
+    }
+}
+
+/// The probability that a normal variable is below x: (1 + erf(x / sqrt(2))) / 2. erf by two
+/// polynomials (after N. Juffa), to 1e-7.
+SIMD v16 normal_below(v16 x)
+{
+    const v16 one = v_set1(1.0f);
+    v16 a = v_mul(x, v_set1(0.70710678118654752f)), s = v_mul(a, a);
+    v16 t = v_max(a, v_sub(v_zero(), a));
+    v16 small = v_fma(v_set1(-5.96761703e-4f), s, v_set1(4.99119423e-3f));
+    small = v_fma(small, s, v_set1(-2.67681349e-2f));
+    small = v_fma(small, s, v_set1(1.12819925e-1f));
+    small = v_fma(small, s, v_set1(-3.76125336e-1f));
+    small = v_fma(small, s, v_set1(1.28379166e-1f));
+    small = v_fma(small, a, a);
+    // Beyond 4 it is 1 in float.
+    v16 u = v_min(t, v_set1(4.0f)), square = v_mul(u, u);
+    v16 large = v_fma(v_set1(-1.72853470e-5f), u, v_set1(3.83197126e-4f));
+    large = v_fma(large, square, v_fma(v_set1(-3.88396438e-3f), u, v_set1(2.42546219e-2f)));
+    large = v_fma(large, u, v_set1(-1.06777877e-1f));
+    large = v_fma(large, u, v_set1(-6.34846687e-1f));
+    large = v_fma(large, u, v_set1(-1.28717512e-1f));
+    large = v_sub(one, v_exp(v_fma(large, u, v_sub(v_zero(), u))));
+    large = v_select_lt(a, v_zero(), v_sub(v_zero(), large), large);
+    v16 erf = v_select_lt(t, v_set1(0.927734375f), small, large);
+    return v_mul(v_set1(0.5f), v_add(one, erf));
+}
+
+/// gelu(x) = x p: p is normal_below, or the sigmoid that stands for it in the tanh form.
+SIMD v16 gelu_part(v16 x, bool exact)
+{
+    return exact ? normal_below(x) : v_sigmoid(gelu_argument(x));
+}
+
+void CPU_NAME(cpu_gelu)(float *y, const float *x, size_t n, bool exact)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t lanes = n - i < LANES ? n - i : LANES;
+        v16 z = v_load_n(x + i, lanes);
+        v_store_n(y + i, v_mul(z, gelu_part(z, exact)), lanes);
+    }
+}
+
+/// gelu'(x) = p + x p'. p' is the normal density e^(-x^2/2) / sqrt(2 pi), or that of the sigmoid.
+void CPU_NAME(cpu_gelu_gradient)(float *dx, const float *dy, const float *x, size_t n, bool exact)
+{
+    const v16 one = v_set1(1.0f), twice = v_set1(1.5957691216057308f), cubic = v_set1(0.134145f);
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t lanes = n - i < LANES ? n - i : LANES;
+        v16 z = v_load_n(x + i, lanes), p = gelu_part(z, exact), density;
+        if (exact) {
+            v16 e = v_exp(v_mul(v_mul(z, z), v_set1(-0.5f)));
+            density = v_mul(e, v_set1(0.3989422804014327f));
+        } else {
+            v16 inner = v_mul(twice, v_fma(v_mul(cubic, z), z, one));
+            density = v_mul(v_mul(p, v_sub(one, p)), inner);
+        }
+        v_store_n(dx + i, v_mul(v_load_n(dy + i, lanes), v_fma(z, density, p)), lanes);
     }
 }
 

@@ -152,6 +152,15 @@ typedef struct cpu_kernels {
     /// Columns first..first+count-1 of dweight: a chain over all rows.
     void (*rmsnorm_dweight)(float *dweight, const float *dy, const float *x, const float *rstd,
                             size_t rows, size_t n, size_t first, size_t count);
+    /// weight: [2n], the second half being biases. mean, rstd: [rows].
+    void (*layernorm)(float *y, float *mean, float *rstd, const float *x, const float *weight,
+                      size_t rows, size_t n, float epsilon);
+    /// dx += the gradient.
+    void (*layernorm_dx)(float *dx, const float *dy, const float *x, const float *mean,
+                         const float *rstd, const float *weight, size_t rows, size_t n);
+    /// Columns first..first+count-1 of both halves of dweight: a chain each over all rows.
+    void (*layernorm_dweight)(float *dweight, const float *dy, const float *x, const float *mean,
+                              const float *rstd, size_t rows, size_t n, size_t first, size_t count);
     /// Rotates the first `rotary` elements of each of the first `heads` heads of the row.
     void (*rope)(float *row, const float *table, size_t heads, size_t dim, size_t rotary,
                  bool inverse);
@@ -184,6 +193,8 @@ typedef struct cpu_kernels {
     void (*widen)(float *to, const uint16_t *x, size_t n);
     /// to: [n] pairs, of which a is the first; b NULL: zeros.
     void (*narrow_pairs)(uint32_t *to, const float *a, const float *b, size_t n);
+    void (*gelu)(float *y, const float *x, size_t n, bool exact);
+    void (*gelu_gradient)(float *dx, const float *dy, const float *x, size_t n, bool exact);
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *x, float factor, size_t n);
     float (*dot)(const float *a, const float *b, size_t n);
@@ -237,7 +248,8 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
     X(geglu_gradient) X(narrow) X(widen) X(narrow_pairs) X(add) X(scale) X(dot) X(weighted_rows)   \
     X(adamw) X(cap) X(divide) X(softmax) X(gate) X(gate_gradient) X(convolution)                   \
     X(convolution_gradient) X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient)      \
-    X(delta_scratch) X(delta_gradient_scratch)
+    X(delta_scratch) X(delta_gradient_scratch) X(layernorm) X(layernorm_dx) X(layernorm_dweight)   \
+    X(gelu) X(gelu_gradient)
 // clang-format on
 
 // Where a form is compiled: its kernels, with the types that the table gives them.

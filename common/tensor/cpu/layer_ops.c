@@ -185,6 +185,69 @@ void cpu_rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight
     cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, norm_dweight, &l);
 }
 
+/// y: [rows, n], y2, y3: mean and rstd, a: x, b: weight and bias.
+static void layernorm_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    l->kernels->layernorm(l->y + first * l->n, l->y2 + first, l->y3 + first, l->a + first * l->n,
+                          l->b, count, l->n, l->norm.epsilon);
+}
+
+void cpu_layernorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t moments, tr_tensor_t x,
+                   tr_tensor_t weight, tr_norm_t norm)
+{
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(y),
+                 .y2 = cpu_f32(moments),
+                 .y3 = cpu_f32(moments) + x.rows,
+                 .a = cpu_f32(x),
+                 .b = cpu_f32(weight),
+                 .n = x.columns,
+                 .norm = norm};
+    TR_ASSERT_SHAPE(y, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, 2 * x.columns);
+    TR_ASSERT_ROOM(moments, 2 * x.rows);
+    cpu_for(queue->backend, x.rows, row_grain(l.n), layernorm_rows, &l);
+}
+
+/// y: dx, a: dy, b: x, c: mean and rstd of all rows, d: weight and bias.
+static void layernorm_dx(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    size_t at = first * l->n;
+    l->kernels->layernorm_dx(l->y + at, l->a + at, l->b + at, l->c + first, l->c + l->rows + first,
+                             l->d, count, l->n);
+}
+
+/// y2: dweight.
+static void layernorm_dweight(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    l->kernels->layernorm_dweight(l->y2, l->a, l->b, l->c, l->c + l->rows, l->rows, l->n, first,
+                                  count);
+}
+
+void cpu_layernorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
+                            tr_tensor_t x, tr_tensor_t moments, tr_tensor_t weight)
+{
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(dx),
+                 .y2 = cpu_f32(dweight),
+                 .a = cpu_f32(dy),
+                 .b = cpu_f32(x),
+                 .c = cpu_f32(moments),
+                 .d = cpu_f32(weight),
+                 .rows = x.rows,
+                 .n = x.columns};
+    TR_ASSERT_SHAPE(dx, x.rows, x.columns);
+    TR_ASSERT_SHAPE(dy, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, 2 * x.columns);
+    TR_ASSERT_COUNT(dweight, 2 * x.columns);
+    TR_ASSERT_ROOM(moments, 2 * x.rows);
+    cpu_for(queue->backend, l.rows, row_grain(l.n), layernorm_dx, &l);
+    cpu_for(queue->backend, l.n, l.rows * l.n < GRAIN ? l.n : COLUMN_GRAIN, layernorm_dweight, &l);
+}
+
 /// y: [rows, width], y2: rstd [rows, groups], a: x, b: weight. The groups of a row lie side by
 /// side, as rows do.
 static void group_norm_rows(void *context, size_t first, size_t count, size_t thread)
@@ -356,6 +419,38 @@ void cpu_geglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
 {
     run_gated_gradient(queue, dgate_up, dy, gate_up,
                        (gated_t){.backward = queue->backend->kernels->geglu_gradient});
+}
+
+static void gelu_range(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    l->kernels->gelu(l->y + first, l->a + first, count, l->flag);
+}
+
+void cpu_gelu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, bool exact)
+{
+    layer_t l = {
+        .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(x), .flag = exact};
+    TR_ASSERT_COUNT(x, tr_tensor_count(y));
+    cpu_for(queue->backend, tr_tensor_count(y), GRAIN / 4, gelu_range, &l);
+}
+
+static void gelu_gradient_range(void *context, size_t first, size_t count, size_t thread)
+{
+    const layer_t *l = context;
+    l->kernels->gelu_gradient(l->y + first, l->a + first, l->b + first, count, l->flag);
+}
+
+void cpu_gelu_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t x, bool exact)
+{
+    layer_t l = {.kernels = queue->backend->kernels,
+                 .y = cpu_f32(dx),
+                 .a = cpu_f32(dy),
+                 .b = cpu_f32(x),
+                 .flag = exact};
+    TR_ASSERT_COUNT(dy, tr_tensor_count(dx));
+    TR_ASSERT_COUNT(x, tr_tensor_count(dx));
+    cpu_for(queue->backend, tr_tensor_count(dx), GRAIN / 4, gelu_gradient_range, &l);
 }
 
 static void scale_range(void *context, size_t first, size_t count, size_t thread)

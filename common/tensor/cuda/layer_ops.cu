@@ -345,6 +345,121 @@ void cuda_group_norm_gradient(tr_queue_t *queue, tr_tensor_t d, tr_tensor_t dwei
     });
 }
 
+// LayerNorm
+
+/// y = (x - mean) rstd weight + bias; as norm_rows.
+template <typename T>
+static __global__ void layernorm_rows(T *y, float *mean, float *rstd, const T *x, const T *weight,
+                                      size_t rows, size_t n, float epsilon)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[CUDA_BLOCK];
+    const size_t row = thread_index() / L, at = (row < rows ? row : 0) * n;
+    const T *from = x + at;
+    float center =
+        sum_row<L>(n, shared, [&](size_t i, float s) { return s + cuda_load(from[i]); }) /
+        static_cast<float>(n);
+    float squares = sum_row<L>(n, shared, [&](size_t i, float s) {
+        float d = cuda_load(from[i]) - center;
+        return fmaf(d, d, s);
+    });
+    if (row >= rows) {
+        return;
+    }
+    float factor = 1.0f / sqrtf(squares / static_cast<float>(n) + epsilon);
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        cuda_store(y + at + i, ((cuda_load(from[i]) - center) * factor) * cuda_load(weight[i]) +
+                                   cuda_load(weight[n + i]));
+    }
+    if (threadIdx.x % L == 0) {
+        mean[row] = center;
+        rstd[row] = factor;
+    }
+}
+
+void cuda_layernorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t moments, tr_tensor_t x,
+                    tr_tensor_t weight, tr_norm_t norm)
+{
+    TR_ASSERT_SHAPE(y, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, 2 * x.columns);
+    TR_ASSERT_ROOM(moments, 2 * x.rows);
+    cuda_with_type(x.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        float *mean = cuda_f32(moments);
+        cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    layernorm_rows<T>, cuda_real<T>(y), mean, mean + x.rows, cuda_real<T>(x),
+                    cuda_real<T>(weight), x.rows, x.columns, norm.epsilon);
+    });
+}
+
+/// dx += rstd (d - mean(d) - z mean(d z)), in the order of cpu_layernorm_dx.
+template <typename T>
+static __global__ void layernorm_dx(T *dx, const T *dy, const T *x, const float *mean,
+                                    const float *rstd, const T *weight, size_t rows, size_t n)
+{
+    enum { L = cuda_lanes<T>::count };
+    __shared__ float shared[CUDA_BLOCK];
+    const size_t row = thread_index() / L, safe = row < rows ? row : 0, at = safe * n;
+    const float center = mean[safe], factor = rstd[safe];
+    float sum = sum_row<L>(n, shared, [&](size_t i, float s) {
+        return s + cuda_load(dy[at + i]) * cuda_load(weight[i]);
+    });
+    float product = sum_row<L>(n, shared, [&](size_t i, float s) {
+        return fmaf(cuda_load(dy[at + i]) * cuda_load(weight[i]),
+                    (cuda_load(x[at + i]) - center) * factor, s);
+    });
+    if (row >= rows) {
+        return;
+    }
+    const float shift = sum / static_cast<float>(n), pull = product / static_cast<float>(n);
+    for (size_t i = threadIdx.x % L; i < n; i += L) {
+        float z = (cuda_load(x[at + i]) - center) * factor;
+        float d = cuda_load(dy[at + i]) * cuda_load(weight[i]) - shift - z * pull;
+        cuda_store(dx + at + i, cuda_load(dx[at + i]) + factor * d);
+    }
+}
+
+/// A thread a column, one chain down the rows in either precision: of the weight and of the bias.
+template <typename T>
+static __global__ void layernorm_dweight(float *dweight, const T *dy, const T *x, const float *mean,
+                                         const float *rstd, size_t rows, size_t n)
+{
+    size_t i = thread_index();
+    if (i < n) {
+        float weight = dweight[i], bias = dweight[n + i];
+        for (size_t r = 0; r < rows; r++) {
+            float d = cuda_load(dy[r * n + i]);
+            weight = fmaf(d, (cuda_load(x[r * n + i]) - mean[r]) * rstd[r], weight);
+            bias = bias + d;
+        }
+        dweight[i] = weight;
+        dweight[n + i] = bias;
+    }
+}
+
+void cuda_layernorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
+                             tr_tensor_t x, tr_tensor_t moments, tr_tensor_t weight)
+{
+    TR_ASSERT_SHAPE(dx, x.rows, x.columns);
+    TR_ASSERT_SHAPE(dy, x.rows, x.columns);
+    TR_ASSERT_COUNT(weight, 2 * x.columns);
+    TR_ASSERT_COUNT(dweight, 2 * x.columns);
+    TR_ASSERT_ROOM(moments, 2 * x.rows);
+    if (x.rows == 0) {
+        return;
+    }
+    cuda_with_type(x.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        const float *mean = cuda_f32(moments);
+        cuda_launch(queue, cuda_blocks(x.rows * cuda_lanes<T>::count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    layernorm_dx<T>, cuda_real<T>(dx), cuda_real<T>(dy), cuda_real<T>(x), mean,
+                    mean + x.rows, cuda_real<T>(weight), x.rows, x.columns);
+        cuda_launch(queue, cuda_blocks(x.columns, CUDA_BLOCK), CUDA_BLOCK, 0, layernorm_dweight<T>,
+                    cuda_f32(dweight), cuda_real<T>(dy), cuda_real<T>(x), mean, mean + x.rows,
+                    x.rows, x.columns);
+    });
+}
+
 // Element by element
 
 /// Rotates the pairs (i, i + R/2) of a row's query and key heads in place. table: [positions, cos
@@ -471,6 +586,79 @@ void cuda_geglu_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy
                          tr_tensor_t gate_up)
 {
     run_gated_gradient<true>(queue, dgate_up, dy, gate_up);
+}
+
+/// normal_below of cpu/elementwise.c, a lane.
+static __device__ __forceinline__ float normal_below(float x)
+{
+    float a = x * 0.70710678118654752f, s = a * a, t = a > 0.0f - a ? a : 0.0f - a;
+    float small = fmaf(-5.96761703e-4f, s, 4.99119423e-3f);
+    small = fmaf(small, s, -2.67681349e-2f);
+    small = fmaf(small, s, 1.12819925e-1f);
+    small = fmaf(small, s, -3.76125336e-1f);
+    small = fmaf(small, s, 1.28379166e-1f);
+    small = fmaf(small, a, a);
+    float u = t < 4.0f ? t : 4.0f, square = u * u;
+    float large = fmaf(-1.72853470e-5f, u, 3.83197126e-4f);
+    large = fmaf(large, square, fmaf(-3.88396438e-3f, u, 2.42546219e-2f));
+    large = fmaf(large, u, -1.06777877e-1f);
+    large = fmaf(large, u, -6.34846687e-1f);
+    large = fmaf(large, u, -1.28717512e-1f);
+    large = 1.0f - cuda_exp(fmaf(large, u, 0.0f - u));
+    large = a < 0.0f ? 0.0f - large : large;
+    return 0.5f * (1.0f + (t < 0.927734375f ? small : large));
+}
+
+static __device__ __forceinline__ float gelu_part(float x, bool exact)
+{
+    return exact ? normal_below(x) : sigmoid(gelu_argument(x));
+}
+
+template <typename T> static __global__ void gelu_elements(T *y, const T *x, size_t n, bool exact)
+{
+    size_t i = thread_index();
+    if (i < n) {
+        float z = cuda_load(x[i]);
+        cuda_store(y + i, z * gelu_part(z, exact));
+    }
+}
+
+void cuda_gelu(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, bool exact)
+{
+    const size_t n = tr_tensor_count(y);
+    TR_ASSERT_COUNT(x, n);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, gelu_elements<T>,
+                    cuda_real<T>(y), cuda_real<T>(x), n, exact);
+    });
+}
+
+/// gelu'(x) = p + x p', in the order of cpu_gelu_gradient.
+template <typename T>
+static __global__ void gelu_slopes(T *dx, const T *dy, const T *x, size_t n, bool exact)
+{
+    size_t i = thread_index();
+    if (i < n) {
+        float z = cuda_load(x[i]), p = gelu_part(z, exact);
+        float density =
+            exact ? cuda_exp((z * z) * -0.5f) * 0.3989422804014327f
+                  : (p * (1.0f - p)) * (1.5957691216057308f * fmaf(0.134145f * z, z, 1.0f));
+        cuda_store(dx + i, cuda_load(dy[i]) * fmaf(z, density, p));
+    }
+}
+
+void cuda_gelu_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t x,
+                        bool exact)
+{
+    const size_t n = tr_tensor_count(dx);
+    TR_ASSERT_COUNT(dy, n);
+    TR_ASSERT_COUNT(x, n);
+    cuda_with_type(dx.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(n, CUDA_BLOCK), CUDA_BLOCK, 0, gelu_slopes<T>,
+                    cuda_real<T>(dx), cuda_real<T>(dy), cuda_real<T>(x), n, exact);
+    });
 }
 
 template <typename T>

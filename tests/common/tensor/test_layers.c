@@ -133,6 +133,87 @@ Test(rmsnorm, gradient_equals_finite_differences_and_adds_to_what_is_there)
     check_all_forms(norm_gradient, "rmsnorm_gradient");
 }
 
+/// x with a mean that is greater than what it varies by.
+static float *far_from_zero(rig_t *rig)
+{
+    float *x = rig_random(rig, T * H, 1);
+    for (size_t i = 0; i < T * H; i++) {
+        x[i] += 2.5f;
+    }
+    return x;
+}
+
+/// y and moments, dx and dweight.
+static float *layernorm(rig_t *rig, size_t *count)
+{
+    tr_tensor_t x = rig_tensor(rig, T, H, far_from_zero(rig)),
+                w = rig_tensor(rig, 1, 2 * H, rig_random(rig, 2 * H, 2));
+    tr_tensor_t y = rig_zeros(rig, T, H), moments = rig_zeros(rig, 2, T);
+    tr_tensor_t dx = rig_tensor(rig, T, H, rig_random(rig, T * H, 4));
+    tr_tensor_t dw = rig_tensor(rig, 1, 2 * H, rig_random(rig, 2 * H, 5));
+    tr_tensor_t dy = rig_tensor(rig, T, H, rig_random(rig, T * H, 3));
+    rig->ops->layernorm(rig->queue, y, moments, x, w, rms);
+    rig->ops->layernorm_gradient(rig->queue, dx, dw, dy, x, moments, w);
+    size_t half, other;
+    float *first = join(rig, &half, y, moments), *second = join(rig, &other, dx, dw);
+    float *all = rig_memory(rig, (half + other) * sizeof *all);
+    memcpy(all, first, half * sizeof *all);
+    memcpy(all + half, second, other * sizeof *all);
+    *count = half + other;
+    return all;
+}
+
+/// What `layernorm` writes, by the textbook (Ba et al. 2016, equation 4, and its derivative).
+static void layernorm_formula(double *want, const float *x, const float *w, const float *dy)
+{
+    double *mean = want + T * H, *dx = want + T * (H + 2), *dw = dx + T * H;
+    for (size_t t = 0; t < T; t++) {
+        double sum = 0.0, squares = 0.0, shift = 0.0, pull = 0.0, z[H];
+        for (size_t i = 0; i < H; i++) {
+            sum += (double)x[t * H + i] / H;
+        }
+        for (size_t i = 0; i < H; i++) {
+            squares += pow((double)x[t * H + i] - sum, 2.0) / H;
+        }
+        const double rstd = 1.0 / sqrt(squares + (double)1e-5f);
+        mean[t] = sum;
+        mean[T + t] = rstd;
+        for (size_t i = 0; i < H; i++) {
+            const double d = (double)dy[t * H + i];
+            z[i] = ((double)x[t * H + i] - sum) * rstd;
+            want[t * H + i] = z[i] * (double)w[i] + (double)w[H + i];
+            shift += d * (double)w[i] / H;
+            pull += d * (double)w[i] * z[i] / H;
+            dw[i] += d * z[i];
+            dw[H + i] += d;
+        }
+        for (size_t i = 0; i < H; i++) {
+            dx[t * H + i] += rstd * ((double)dy[t * H + i] * (double)w[i] - shift - z[i] * pull);
+        }
+    }
+}
+
+Test(layernorm, and_its_gradient_equal_the_formula)
+{
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *got = layernorm(&rig, &count), *dx = rig_random(&rig, T * H, 4),
+          *dw = rig_random(&rig, 2 * H, 5);
+    double *want = rig_memory(&rig, count * sizeof *want);
+    for (size_t i = 0; i < T * H; i++) {
+        want[T * (H + 2) + i] = (double)dx[i];
+    }
+    for (size_t i = 0; i < 2 * H; i++) {
+        want[T * (2 * H + 2) + i] = (double)dw[i];
+    }
+    layernorm_formula(want, far_from_zero(&rig), rig_random(&rig, 2 * H, 2),
+                      rig_random(&rig, T * H, 3));
+    check_close(got, want, count, 3e-6, "y, moments, dx, dweight");
+    rig_close(&rig);
+    check_all_forms(layernorm, "layernorm");
+}
+
 enum { GROUPS = 3, PIECE = 20, FIRST = 7 }; // of rows of H columns
 
 static const tr_norm_t plus_one = {.epsilon = 1e-6f, .offset = 1.0f};
@@ -392,6 +473,49 @@ Test(geglu, and_its_gradient_equal_the_formula)
     check_close(got, want, count, 1e-6, "y, dgate_up");
     rig_close(&rig);
     check_all_forms(geglu, "geglu");
+}
+
+/// y and dx of both forms, the second's in place.
+static float *gelu(rig_t *rig, size_t *count)
+{
+    float *all = rig_memory(rig, 4 * T * H * sizeof *all);
+    for (size_t exact = 0; exact < 2; exact++) {
+        float *values = rig_random(rig, T * H, 1);
+        for (size_t i = 0; i < T * H; i++) {
+            values[i] *= i % 3 == 0 ? 12.0f : 2.0f; // both tails, and where the slope turns
+        }
+        tr_tensor_t x = rig_tensor(rig, T, H, values), y = rig_zeros(rig, T, H),
+                    d = rig_tensor(rig, T, H, rig_random(rig, T * H, 2));
+        rig->ops->gelu_gradient(rig->queue, d, d, x, exact == 1);
+        rig->ops->gelu(rig->queue, exact == 1 ? x : y, x, exact == 1);
+        memcpy(all + 2 * exact * T * H, join(rig, count, exact == 1 ? x : y, d),
+               2 * T * H * sizeof *all);
+    }
+    *count = 4 * T * H;
+    return all;
+}
+
+Test(gelu, and_its_gradient_equal_the_formula_in_both_forms)
+{
+    const double pi = 3.14159265358979323846, k = sqrt(2.0 / pi), c = 0.044715;
+    rig_t rig;
+    size_t count;
+    rig_open(&rig, NULL, 2);
+    float *x = rig_random(&rig, T * H, 1), *dy = rig_random(&rig, T * H, 2),
+          *got = gelu(&rig, &count);
+    double *want = rig_memory(&rig, count * sizeof *want), *exact = want + 2 * T * H;
+    for (size_t i = 0; i < T * H; i++) {
+        const double g = (double)(x[i] * (i % 3 == 0 ? 12.0f : 2.0f)), d = (double)dy[i];
+        const double bent = tanh(k * (g + c * g * g * g)), below = 0.5 * erfc(-g / sqrt(2.0));
+        want[i] = 0.5 * g * (1.0 + bent);
+        want[T * H + i] =
+            d * (0.5 * (1.0 + bent) + 0.5 * g * (1.0 - bent * bent) * k * (1.0 + 3.0 * c * g * g));
+        exact[i] = g * below;
+        exact[T * H + i] = d * (below + g * exp(-0.5 * g * g) / sqrt(2.0 * pi));
+    }
+    check_close(got, want, count, 1e-6, "y, dx");
+    rig_close(&rig);
+    check_all_forms(gelu, "gelu");
 }
 
 static float *embedding(rig_t *rig, size_t *count)
