@@ -27,7 +27,7 @@ static size_t qk_groups(const pass_t *p, size_t i)
 
 void attention_tensors(const pass_t *p, layer_activations_t *a)
 {
-    a->rstd = pass_floats(p, 1, p->T);
+    a->rstd = pass_rstd(p);
     a->qkv = pass_reals(p, p->T, p->W);
     a->attention = pass_reals(p, p->T, p->Q);
     a->lse = pass_floats(p, p->T, p->model->config.heads);
@@ -107,14 +107,15 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
 }
 
 void attention_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
-                        tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
+                        tr_tensor_t dx, tr_tensor_t dy, const tr_gradient_t *gradient,
+                        const scratch_t *s)
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
     const linear_t *linears = model_linears(p->model, segment);
 
-    tr_tensor_t dy = pass_branch_backward(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM,
-                                          dstream, a->attention, gradient, s);
+    dy = pass_branch_backward(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, dy,
+                              a->attention, gradient, s);
     linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dy, a->attention);
     // The probabilities are computed again from lse (Dao et al. 2022, FlashAttention).
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv,
@@ -124,6 +125,6 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
     norm_heads_backward(p, segment, a, s->dqkv, gradient);
     tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, s->unused, a->input);
     linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, s->dqkv, x);
-    pass_normed_backward(p, segment, TR_WEIGHT_INPUT_NORM, dstream, s->dnorm, a->input, a->rstd,
+    pass_normed_backward(p, segment, TR_WEIGHT_INPUT_NORM, dx, s->dnorm, a->input, a->rstd,
                          gradient);
 }

@@ -42,7 +42,7 @@ static tr_tensor_t indices(const pass_t *p, size_t rows, size_t columns)
 void experts_tensors(const pass_t *p, layer_activations_t *a)
 {
     const tr_router_t router = router_of(p);
-    a->middle_rstd = pass_floats(p, 1, p->T);
+    a->middle_rstd = pass_rstd(p);
     a->router_logits = pass_floats(p, p->T, router.experts);
     a->routes = (tr_routes_t){
         .experts = indices(p, p->T, router.chosen),
@@ -169,14 +169,14 @@ static void router_backward(const pass_t *p, size_t segment, const layer_activat
                     s->dlogits_real, x);
 }
 
-void experts_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
-                      tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
+void experts_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
+                      tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s)
 {
     const linear_t *linears = model_linears(p->model, segment);
     const tr_routes_t *routes = &a->routes;
     // Computed again rather than kept: a token's rows are as many as its experts.
     finish_rows(p, segment, a, s->drows, s);
-    p->ops->combine_gradient(p->queue, s->drows, s->dweights, dstream, s->drows, routes->weights,
+    p->ops->combine_gradient(p->queue, s->drows, s->dweights, dy, s->drows, routes->weights,
                              routes->places);
     linear_backward_experts(&linears[TR_WEIGHT_EXPERT_DOWN], gradient, s->dinner, s->drows,
                             s->inner, routes->starts);
@@ -189,8 +189,8 @@ void experts_backward(const pass_t *p, size_t segment, const layer_activations_t
     router_backward(p, segment, a, s->dsum, x, gradient, s);
     p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
     if (shared_width_of(p) > 0) {
-        shared_backward(p, segment, a, dstream, x, gradient, s);
+        shared_backward(p, segment, a, dy, x, gradient, s);
     }
-    pass_normed_backward(p, segment, TR_WEIGHT_POST_NORM, dstream, s->dnorm, a->middle,
-                         a->middle_rstd, gradient);
+    pass_normed_backward(p, segment, TR_WEIGHT_POST_NORM, dx, s->dnorm, a->middle, a->middle_rstd,
+                         gradient);
 }

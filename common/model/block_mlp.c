@@ -1,23 +1,47 @@
-/// The MLP, the second half of a layer: down(activation(gate) * up) (Shazeer 2020).
+/// The MLP, the second half of a layer: down(activation(gate) * up) (Shazeer 2020), or
+/// down(activation(up)).
 #include "common/model/pass.h"
 
 void mlp_tensors(const pass_t *p, layer_activations_t *a)
 {
-    a->middle_rstd = pass_floats(p, 1, p->T);
-    a->gate_up = pass_reals(p, p->T, 2 * p->F);
+    a->middle_rstd = pass_rstd(p);
+    a->gate_up = pass_reals(p, p->T, p->U);
+}
+
+/// What the MLP reads.
+static tr_tensor_t source_of(const pass_t *p, const layer_activations_t *a)
+{
+    return p->model->config.parallel_residual ? a->input : a->middle;
 }
 
 void mlp_activate(const pass_t *p, size_t segment, const layer_activations_t *a, const scratch_t *s)
 {
     linear_forward(
         &model_linears(p->model, segment)[TR_WEIGHT_GATE_UP], a->gate_up,
-        pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, a->middle_rstd, a->middle));
+        pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, a->middle_rstd, source_of(p, a)));
 }
 
-/// The MLP's inner rows from [gate | up].
+/// y: the MLP's inner rows, [T, F], from [gate | up] or from up.
 static void activate(const pass_t *p, tr_tensor_t y, tr_tensor_t gate_up)
 {
-    (p->model->config.gelu ? p->ops->geglu : p->ops->swiglu)(p->queue, y, gate_up);
+    const tr_activation_t activation = p->model->config.activation;
+    if (p->model->config.ungated) {
+        p->ops->gelu(p->queue, y, gate_up, activation == TR_ACTIVATION_GELU);
+    } else {
+        (activation == TR_ACTIVATION_SILU ? p->ops->swiglu : p->ops->geglu)(p->queue, y, gate_up);
+    }
+}
+
+static void activate_backward(const pass_t *p, tr_tensor_t dgate_up, tr_tensor_t dy,
+                              tr_tensor_t gate_up)
+{
+    const tr_activation_t activation = p->model->config.activation;
+    if (p->model->config.ungated) {
+        p->ops->gelu_gradient(p->queue, dgate_up, dy, gate_up, activation == TR_ACTIVATION_GELU);
+    } else {
+        (activation == TR_ACTIVATION_SILU ? p->ops->swiglu_gradient : p->ops->geglu_gradient)(
+            p->queue, dgate_up, dy, gate_up);
+    }
 }
 
 void mlp_forward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t output,
@@ -30,21 +54,20 @@ void mlp_forward(const pass_t *p, size_t segment, const layer_activations_t *a, 
     pass_add_branch(p, segment, TR_WEIGHT_DOWN, TR_WEIGHT_MLP_NORM, output, s->mlp, s->norm);
 }
 
-void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
-                  tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
+void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
+                  tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s)
 {
-    const tr_ops_t *ops = p->ops;
     const linear_t *linears = model_linears(p->model, segment);
 
     activate(p, s->mlp, a->gate_up); // recomputed: cheaper than kept
-    tr_tensor_t dy = pass_branch_backward(p, segment, TR_WEIGHT_DOWN, TR_WEIGHT_MLP_NORM, dstream,
-                                          s->mlp, gradient, s);
+    dy = pass_branch_backward(p, segment, TR_WEIGHT_DOWN, TR_WEIGHT_MLP_NORM, dy, s->mlp, gradient,
+                              s);
     linear_backward(&linears[TR_WEIGHT_DOWN], gradient, s->dmlp, dy, s->mlp);
-    (p->model->config.gelu ? ops->geglu_gradient : ops->swiglu_gradient)(p->queue, s->dgate_up,
-                                                                         s->dmlp, a->gate_up);
+    activate_backward(p, s->dgate_up, s->dmlp, a->gate_up);
     // The norm's output, which the product read, is computed again; its rstd is known.
-    tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, s->unused, a->middle);
+    tr_tensor_t x =
+        pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, s->unused, source_of(p, a));
     linear_backward(&linears[TR_WEIGHT_GATE_UP], gradient, s->dnorm, s->dgate_up, x);
-    pass_normed_backward(p, segment, TR_WEIGHT_POST_NORM, dstream, s->dnorm, a->middle,
+    pass_normed_backward(p, segment, TR_WEIGHT_POST_NORM, dx, s->dnorm, source_of(p, a),
                          a->middle_rstd, gradient);
 }

@@ -36,7 +36,8 @@ static tr_status check_foreign(const source_t *source, const family_t *family)
         const char *name = json_object_iter_key(at);
         const json_t *value = json_object_iter_value(at);
         if (find_key(family->keys, name) != NULL || find_key(&family_shared_keys, name) != NULL ||
-            json_is_null(value) || json_is_false(value)) {
+            json_is_null(value) || json_is_false(value) ||
+            (json_is_number(value) && json_number_value(value) == 0.0)) {
             continue;
         }
         for (size_t i = 0; i < family_count(); i++) {
@@ -119,6 +120,10 @@ static tr_status read_architecture(tr_model_config_t *config, const source_t *so
 static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
 {
     TR_ASSERT(config->heads > 0, "a family whose keys give no heads");
+    // n_inner of GPT-2.
+    if (config->intermediate == 0) {
+        config->intermediate = 4 * config->hidden;
+    }
     // 0 is a missing key: multi-head attention, where every query head has keys of its own.
     if (config->key_value_heads == 0) {
         config->key_value_heads = config->heads;

@@ -51,6 +51,13 @@ typedef enum tr_qk_norm {
     TR_QK_NORM_ALL   ///< of all heads together
 } tr_qk_norm_t;
 
+/// What the MLP's inner rows go through.
+typedef enum tr_activation {
+    TR_ACTIVATION_SILU,
+    TR_ACTIVATION_GELU_TANH, ///< GELU in its tanh form
+    TR_ACTIVATION_GELU       ///< by erf
+} tr_activation_t;
+
 /// A truth value for each layer.
 typedef struct tr_layer_set {
     uint64_t bits[TR_MODEL_LAYER_LIMIT / 64];
@@ -76,14 +83,17 @@ typedef struct tr_model_config {
     float rms_epsilon;      ///< rms_norm_eps; 1e-6 when not given
     double rope_theta;      ///< rope_theta or rope_parameters.rope_theta
     tr_rope_scaling_t rope_scaling;
-    double rope_local_theta;  ///< of sliding layers that rotate plainly by their own; 0: all alike
-    double rotary_fraction;   ///< partial_rotary_factor; 0: 1
-    size_t rotary_dim;        ///< elements of a head that are rotated; 0: head_dim
-    bool qkv_bias;            ///< biases of the query, key and value projections alone,
-    bool attention_bias;      ///< of all of attention's,
-    bool mlp_bias;            ///< of the MLP's
-    tr_qk_norm_t qk_norm;     ///< before the rotation
-    bool gelu;                ///< the MLP's gate goes through GELU in its tanh form, not SiLU
+    double rope_local_theta; ///< of sliding layers that rotate plainly by their own; 0: all alike
+    double rotary_fraction;  ///< partial_rotary_factor; 0: 1
+    size_t rotary_dim;       ///< elements of a head that are rotated; 0: head_dim
+    bool qkv_bias;           ///< biases of the query, key and value projections alone,
+    bool attention_bias;     ///< of all of attention's,
+    bool mlp_bias;           ///< of the MLP's
+    tr_qk_norm_t qk_norm;    ///< before the rotation
+    tr_activation_t activation; ///< of the MLP's gate, or of its inner rows where it has no gate
+    bool ungated;
+    bool layer_norm;          ///< LayerNorm with biases, not RMSNorm
+    bool parallel_residual;   ///< the MLP reads the layer's input, as attention does
     float norm_offset;        ///< added to the norms' weights
     bool embedding_root;      ///< embeddings are multiplied by sqrt(hidden)
     double embedding_scale;   ///< by this; 0: 1
@@ -112,7 +122,8 @@ typedef struct tr_model_config {
     size_t sparse_every;         ///< decoder_sparse_step: of n layers the last alone has experts
     bool router_logits;          ///< output_router_logits: the auxiliary loss is part of the loss
     double router_aux_loss_coef; ///< its factor
-    double attention_dropout;    ///< not applied
+    double attention_dropout;    ///< not applied; nor are
+    double hidden_dropout, embedding_dropout;
     bool tied_embeddings; ///< tie_word_embeddings; false when not given, for a scalar head, and
                           ///< where the file has a head that is not the embedding:
     bool own_head;        ///< which transformers then reads too

@@ -166,6 +166,9 @@ static json_t *value_of(const tr_model_config_t *config, const family_key_t *key
         return *(const float *)field > 0.0f ? json_real(float_value(*(const float *)field))
                                             : json_null();
     case FAMILY_FLOAT: return json_real(float_value(*(const float *)field));
+    case FAMILY_GELU:
+        return json_string(*(const tr_activation_t *)field == TR_ACTIVATION_GELU ? "gelu"
+                                                                                 : "gelu_new");
     case FAMILY_BOOL: return json_boolean(*(const bool *)field);
     case FAMILY_TOKEN: return token_value(*(const int32_t *)field);
     case FAMILY_EOS: return eos_value(config, old);
@@ -180,13 +183,20 @@ static bool may_change(const family_key_t *key)
     return key->kind == FAMILY_EOS || key->offset == FAMILY_FIELD(tied_embeddings);
 }
 
+/// A scalar head is never tied, whatever the file says of the language model's.
+static bool is_kept(const tr_model_config_t *config, const family_key_t *key)
+{
+    return !may_change(key) ||
+           (config->scalar_head && key->offset == FAMILY_FIELD(tied_embeddings));
+}
+
 /// carried: the file has the keys of another one, of which only those that a run changes are set.
 static void set_keys(json_t *file, const tr_model_config_t *config, const family_keys_t *keys,
                      bool carried)
 {
     for (size_t i = 0; i < keys->count; i++) {
         const family_key_t *key = &keys->items[i];
-        if (key->written == FAMILY_ALWAYS && (!carried || may_change(key))) {
+        if (key->written == FAMILY_ALWAYS && (!carried || !is_kept(config, key))) {
             json_t *value = value_of(config, key, json_object_get(file, key->name));
             if (value != NULL) {
                 json_object_set_new(file, key->name, value);

@@ -196,6 +196,27 @@ static tr_status read_dense(tr_model_config_t *config, const source_t *source,
                : config_refuse(source, TR_ERR_FORMAT, key->name, "a list of numbers of layers");
 }
 
+static tr_status read_gelu(tr_activation_t *out, const source_t *source, const family_key_t *key)
+{
+    static const char *const tanh_forms[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast"};
+    const json_t *value = config_value(source, key->name);
+    *out = (tr_activation_t)key->fallback;
+    for (size_t i = 0; i < sizeof tanh_forms / sizeof *tanh_forms; i++) {
+        if (config_is_text(value, tanh_forms[i])) {
+            *out = TR_ACTIVATION_GELU_TANH;
+            return TR_OK;
+        }
+    }
+    if (config_is_text(value, "gelu")) {
+        *out = TR_ACTIVATION_GELU;
+    } else if (value != NULL) {
+        return config_unsupported(source, key->name,
+                                  "\"gelu\", \"gelu_new\", \"gelu_fast\" or "
+                                  "\"gelu_pytorch_tanh\"");
+    }
+    return TR_OK;
+}
+
 tr_status config_check_only(const source_t *source, const family_key_t *key)
 {
     const json_t *value = config_value(source, key->name);
@@ -265,6 +286,7 @@ tr_status config_read_key(tr_model_config_t *config, const source_t *source,
         TR_TRY(config_read_number(&number, source, key));
         *(float *)field = (float)number;
         return TR_OK;
+    case FAMILY_GELU: return read_gelu(field, source, key);
     case FAMILY_BOOL: return read_bool(field, source, key);
     // The default is set first: a missing key leaves it, null replaces it by -1.
     case FAMILY_TOKEN:

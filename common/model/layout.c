@@ -23,6 +23,7 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_EXPERT_INTERMEDIATE: return config->expert_intermediate;
     case FAMILY_SHARED_INTERMEDIATE: return config->shared_intermediate;
     case FAMILY_VOCABULARY: return config->vocabulary;
+    case FAMILY_POSITIONS: return config->max_positions;
     default: return 1; // FAMILY_VECTOR, FAMILY_ONE
     }
 }
@@ -110,6 +111,8 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     parameter->rows = extent_of(config, tensor->rows);
     parameter->columns = extent_of(config, tensor->columns);
     parameter->vector = tensor->rows == FAMILY_VECTOR;
+    parameter->form = tensor->form;
+    parameter->head = config->head_dim;
     // The offset never changes; the place depends on what is trained (tr_layout_select).
     parameter->offset = layout->total;
     layout->total += parameter->rows * parameter->columns;
@@ -222,6 +225,21 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
         // Where the last segment ends; segments without a parameter in this vector are empty
         // ranges.
         layout->flat[k].total = layout->flat[k].segments[layout->segment_count] = totals[k];
+    }
+}
+
+size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i)
+{
+    const size_t rows = parameter->vector ? parameter->columns : parameter->rows;
+    const size_t width = parameter->vector ? 1 : parameter->columns;
+    const size_t row = i / width, column = i % width, head = parameter->head;
+    switch (parameter->form) {
+    case TR_FORM_TRANSPOSED: return column * rows + row;
+    case TR_FORM_BY_HEAD: {
+        const size_t part = rows / 3, of_part = row % part; // part: of queries, keys or values
+        return ((of_part / head * 3 + row / part) * head + of_part % head) * width + column;
+    }
+    default: return i;
     }
 }
 

@@ -15,7 +15,8 @@
 /// What a weight is to a pass.
 typedef enum tr_weight_kind {
     TR_WEIGHT_EMBEDDING,      ///< [V, H]; a tied head too
-    TR_WEIGHT_INPUT_NORM,     ///< [H] before attention
+    TR_WEIGHT_POSITIONS,      ///< [max_positions, H] added to the embedding
+    TR_WEIGHT_INPUT_NORM,     ///< [H] before attention; of LayerNorms [2H] = [weight | bias]
     TR_WEIGHT_POST_NORM,      ///< [H] before the MLP
     TR_WEIGHT_ATTENTION_NORM, ///< [H] of what attention adds to the residual stream
     TR_WEIGHT_MLP_NORM,       ///< [H] of what the MLP adds
@@ -41,6 +42,13 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;
 
+/// How the elements of a tensor stand in a file.
+typedef enum tr_form {
+    TR_FORM_PLAIN,      ///< as in the parameter
+    TR_FORM_TRANSPOSED, ///< a matrix [columns, rows]
+    TR_FORM_BY_HEAD     ///< query, key and value rows of the first head, of the second, ...
+} tr_form_t;
+
 /// A matrix, or the vector of a norm or a bias, as operators read it: one parameter, or several
 /// whose rows, or elements, follow each other.
 typedef struct tr_weight {
@@ -59,7 +67,9 @@ typedef struct tr_parameter {
     tr_weight_t *weight; ///< which it is, or a part of
     size_t rows;         ///< 1 for a norm's weight
     size_t columns;
-    bool vector;   ///< stored with one dimension (norms): weight decay spares it
+    bool vector; ///< stored with one dimension (norms): weight decay spares it
+    tr_form_t form;
+    size_t head;   ///< head_dim
     size_t offset; ///< elements from the start of all parameters, trained or frozen, in their order
     size_t place;  ///< from the start of its weight's vector; offset, where nothing is frozen
 } tr_parameter_t;
@@ -94,6 +104,9 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config);
 /// Those are that the selection says (NULL: all).
 void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection);
 void tr_layout_release(tr_layout_t *layout);
+
+/// Which element of the file's tensor is element i of the parameter.
+size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i);
 
 /// The weight of a kind in a segment.
 const tr_weight_t *tr_layout_weight(const tr_layout_t *layout, size_t segment,

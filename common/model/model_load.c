@@ -54,9 +54,13 @@ static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
 }
 
 /// What a norm or a bias begins with, so that neither changes anything.
-static float fresh_vector(const tr_model_t *model, tr_weight_kind_t kind)
+static float fresh_vector(const tr_model_t *model, const tr_parameter_t *parameter)
 {
-    switch (kind) {
+    // The second half of a LayerNorm's weight.
+    if (model->config.layer_norm && parameter->place > parameter->weight->place) {
+        return 0.0f;
+    }
+    switch (parameter->weight->kind) {
     case TR_WEIGHT_QKV_BIAS:
     case TR_WEIGHT_OUTPUT_BIAS:
     case TR_WEIGHT_GATE_UP_BIAS:
@@ -70,7 +74,7 @@ static void randomize_parameter(const tr_model_t *model, float *values, size_t i
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
     const tr_weight_kind_t kind = parameter->weight->kind;
-    const float constant = fresh_vector(model, kind), deviation = fresh_deviation(model, kind);
+    const float constant = fresh_vector(model, parameter), deviation = fresh_deviation(model, kind);
     for (size_t i = 0; i < count_of(parameter); i++) {
         // Addressed, not drawn: the same numbers whatever ranks, threads or order write them.
         values[i] = parameter->vector ? constant
@@ -99,14 +103,36 @@ static bool ends_with(const char *text, const char *end)
     return length > tail && strcmp(text + length - tail, end) == 0;
 }
 
+/// The name without its first part, which files of a model without a head lack ("model.",
+/// "transformer.": transformers' base_model_prefix).
+static const char *base_name(const char *name)
+{
+    const char *dot = strchr(name, '.');
+    return dot != NULL ? dot + 1 : name;
+}
+
+/// A parameter's name in this file.
+static const char *stored_name(const tr_safetensors_t *file, const tr_parameter_t *parameter)
+{
+    const char *base = base_name(parameter->name);
+    return tr_safetensors_find(file, parameter->name) == NULL &&
+                   tr_safetensors_find(file, base) != NULL
+               ? base
+               : parameter->name;
+}
+
 /// Whether transformers leaves a tensor unread too: the language model's head where embeddings are
 /// tied or a scalar head stands, old rotary tables.
 static bool is_unread(const family_t *family, const char *name)
 {
+    for (size_t i = 0; i < FAMILY_ENDS && family->unread[i] != NULL; i++) {
+        if (ends_with(name, family->unread[i])) {
+            return true;
+        }
+    }
     // Also where the model has no such parameter: a tied or scalar model may come from a file that
     // has the language model's head.
-    return strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0 ||
-           ends_with(name, family->unread);
+    return strcmp(name, family_tensor_name(family, TR_WEIGHT_HEAD)) == 0;
 }
 
 /// A part that would be left out in silence (a bias, say) makes another model: the first is named.
@@ -118,7 +144,8 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *famil
     bool *known = tr_calloc(count + 1, sizeof *known);
     // Parameters are looked up in the file, which is sorted: mixtures have tens of thousands.
     for (size_t i = 0; i < layout->count; i++) {
-        const tr_safetensors_info_t *info = tr_safetensors_find(file, layout->parameters[i].name);
+        const tr_safetensors_info_t *info =
+            tr_safetensors_find(file, stored_name(file, &layout->parameters[i]));
         if (info != NULL) {
             known[info - tr_safetensors_at(file, 0)] = true;
         }
@@ -135,10 +162,17 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *famil
     return status;
 }
 
-/// Rows of the tensor's shape in a file; 0 stands for one dimension, as norms have.
+/// The tensor's shape in a file; 0 rows stand for one dimension, as norms have.
 static size_t rows_of(const tr_parameter_t *parameter)
 {
-    return parameter->vector ? 0 : parameter->rows;
+    return parameter->vector                       ? 0
+           : parameter->form == TR_FORM_TRANSPOSED ? parameter->columns
+                                                   : parameter->rows;
+}
+
+static size_t columns_of(const tr_parameter_t *parameter)
+{
+    return parameter->form == TR_FORM_TRANSPOSED ? parameter->rows : parameter->columns;
 }
 
 /// What a run does otherwise than the file says, or says twice.
@@ -157,11 +191,13 @@ static void warn(const tr_model_config_t *stored, const char *directory, bool le
             "not part of the loss here\"",
             directory);
     }
-    if (learns && stored->attention_dropout > 0.0) {
+    if (learns && (stored->attention_dropout > 0.0 || stored->hidden_dropout > 0.0 ||
+                   stored->embedding_dropout > 0.0)) {
         tr_log(TR_LOG_WARN, "model",
-               "directory=%s attention_dropout=%g \"dropout is not applied: training here has "
-               "none\"",
-               directory, stored->attention_dropout);
+               "directory=%s attention_dropout=%g hidden_dropout=%g embedding_dropout=%g "
+               "\"dropout is not applied: training here has none\"",
+               directory, stored->attention_dropout, stored->hidden_dropout,
+               stored->embedding_dropout);
     }
 }
 
@@ -180,7 +216,9 @@ tr_status tr_model_check(const tr_model_config_t *config, const char *directory,
         const tr_parameter_t *p = &layout.parameters[i];
         // a score head that the file lacks is drawn
         if (stored.scalar_head || p->weight->kind != TR_WEIGHT_SCORE) {
-            TR_TRY_GOTO(tr_safetensors_check(file, p->name, rows_of(p), p->columns, err), done);
+            TR_TRY_GOTO(
+                tr_safetensors_check(file, stored_name(file, p), rows_of(p), columns_of(p), err),
+                done);
         }
     }
 done:
@@ -189,11 +227,24 @@ done:
     return status;
 }
 
+/// values: [rows, columns] of the parameter, written; stored: room for as many.
+static tr_status read_parameter(float *values, float *stored, const tr_safetensors_t *file,
+                                const tr_parameter_t *parameter, tr_error_t *err)
+{
+    const bool plain = parameter->form == TR_FORM_PLAIN;
+    TR_TRY(tr_safetensors_read(file, stored_name(file, parameter), plain ? values : stored,
+                               rows_of(parameter), columns_of(parameter), err));
+    for (size_t i = 0; i < count_of(parameter) && !plain; i++) {
+        values[i] = stored[tr_parameter_stored(parameter, i)];
+    }
+    return TR_OK;
+}
+
 /// draws: a score head is drawn from seed, for the file has none.
 static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file, bool draws,
                                  uint64_t seed, tr_error_t *err)
 {
-    float *values = room_for_largest(&model->layout);
+    float *values = room_for_largest(&model->layout), *stored = room_for_largest(&model->layout);
     tr_status status = TR_OK;
     for (size_t i = 0; i < model->layout.count; i++) {
         const tr_parameter_t *parameter = &model->layout.parameters[i];
@@ -203,15 +254,14 @@ static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file
             // A reward model or critic that starts from a language model: the trunk is the file's.
             randomize_parameter(model, values, i, seed);
         } else {
-            TR_TRY_GOTO(tr_safetensors_read(file, parameter->name, values, rows_of(parameter),
-                                            parameter->columns, err),
-                        done);
+            TR_TRY_GOTO(read_parameter(values, stored, file, parameter, err), done);
         }
         write_parameter(model, i, values);
     }
     tr_model_repack(model);
 done:
     free(values);
+    free(stored);
     return status;
 }
 

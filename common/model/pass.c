@@ -14,6 +14,11 @@ tr_tensor_t pass_floats(const pass_t *p, size_t rows, size_t columns)
     return tr_arena_tensor(p->arena, TR_F32, rows, columns);
 }
 
+tr_tensor_t pass_rstd(const pass_t *p)
+{
+    return pass_floats(p, p->model->config.layer_norm ? 2 : 1, p->T);
+}
+
 bool pass_has(const pass_t *p, size_t segment, tr_weight_kind_t kind)
 {
     return tr_layout_weight(&p->model->layout, segment, kind)->rows > 0;
@@ -63,9 +68,10 @@ pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena)
         .W = (config->heads + 2 * config->key_value_heads) * config->head_dim,
     };
     pass.F = pass_has_layer(&pass, TR_WEIGHT_GATE_UP) ? config->intermediate : 0;
+    pass.U = (config->ungated ? 1 : 2) * pass.F;
     if (changes_branches(&pass)) {
         pass.branch = pass_reals(&pass, pass.T, pass.H);
-        pass.branch_rstd = pass_floats(&pass, 1, pass.T);
+        pass.branch_rstd = pass_rstd(&pass);
     }
     return pass;
 }
@@ -89,7 +95,8 @@ tr_tensor_t pass_normed(const pass_t *p, size_t segment, tr_weight_kind_t kind, 
     if (!pass_has(p, segment, kind)) {
         return x;
     }
-    p->ops->rmsnorm(p->queue, norm, rstd, x, pass_vector(p, segment, kind), p->norm);
+    (p->model->config.layer_norm ? p->ops->layernorm : p->ops->rmsnorm)(
+        p->queue, norm, rstd, x, pass_vector(p, segment, kind), p->norm);
     return norm;
 }
 
@@ -99,6 +106,11 @@ void pass_normed_backward(const pass_t *p, size_t segment, tr_weight_kind_t kind
 {
     if (!pass_has(p, segment, kind)) {
         p->ops->add(p->queue, dx, dx, dy);
+        return;
+    }
+    if (p->model->config.layer_norm) {
+        p->ops->layernorm_gradient(p->queue, dx, pass_vector_gradient(p, segment, kind, gradient),
+                                   dy, x, rstd, pass_vector(p, segment, kind));
         return;
     }
     p->ops->rmsnorm_gradient(p->queue, dx, pass_vector_gradient(p, segment, kind, gradient), dy, x,
@@ -148,13 +160,16 @@ scratch_t pass_scratch(const pass_t *p)
         .mlp = pass_reals(p, p->T, p->F),
         .dnorm = pass_reals(p, p->T, p->H),
         .dmlp = pass_reals(p, p->T, p->F),
-        .dgate_up = pass_reals(p, p->T, 2 * p->F),
+        .dgate_up = pass_reals(p, p->T, p->U),
         .dattention = pass_reals(p, p->T, p->Q),
         .dqkv = pass_reals(p, p->T, p->W),
-        .unused = pass_floats(p, 1, p->T),
+        .unused = pass_rstd(p),
     };
     if (pass_has_layer(p, TR_WEIGHT_ROUTER)) {
         experts_scratch(p, &s, true);
+    }
+    if (p->model->config.parallel_residual) {
+        s.dinput = pass_reals(p, p->T, p->H);
     }
     for (size_t i = 0; i < 2 && changes_branches(p); i++) {
         s.dbranch[i] = pass_reals(p, p->T, p->H);

@@ -27,12 +27,13 @@ typedef struct pass {
     /// H], and the norm's rstd, [T].
     tr_tensor_t branch, branch_rstd;
     size_t T, H, Q, W, F; ///< tokens, hidden, query width, qkv width, intermediate of MLPs
+    size_t U;             ///< outputs of the MLP's first product: 2F, or F without a gate
 } pass_t;
 
 /// What one layer keeps for its backward pass: its input, and what each half keeps.
 typedef struct layer_activations {
     tr_tensor_t input; ///< [T, H] residual stream before attention
-    tr_tensor_t rstd;  ///< [T]
+    tr_tensor_t rstd;  ///< [T]; of a LayerNorm [2, T], its mean and rstd
     tr_tensor_t raw;   ///< [T, (Hq+2Hk)*D] before the norms of queries and keys; qkv without them
     tr_tensor_t qk_rstd[2]; ///< [T, groups] of these norms
     tr_tensor_t qkv;        ///< [T, (Hq+2Hk)*D] after rotation
@@ -41,8 +42,8 @@ typedef struct layer_activations {
     tr_kv_t kv;
     // Both norms are computed again from the stream and rstd is kept: [T] floats instead of [T, H].
     tr_tensor_t middle;      ///< [T, H] residual stream before the MLP
-    tr_tensor_t middle_rstd; ///< [T]
-    tr_tensor_t gate_up;     ///< [T, 2F]
+    tr_tensor_t middle_rstd; ///< as rstd
+    tr_tensor_t gate_up;     ///< [T, U]
     // Of a layer with experts instead; R = T*C rows (tr_routes_t).
     tr_tensor_t router_logits; ///< f32 [T, E]
     tr_routes_t routes;
@@ -56,10 +57,11 @@ typedef struct layer_activations {
 typedef struct scratch {
     tr_tensor_t norm, mlp; ///< [T, H], [T, F]
     tr_tensor_t dnorm, dmlp;
-    tr_tensor_t dgate_up;   ///< [T, 2F]
+    tr_tensor_t dgate_up;   ///< [T, U]
     tr_tensor_t dattention; ///< [T, Hq*D]
     tr_tensor_t dqkv;       ///< [T, (Hq+2Hk)*D]
-    tr_tensor_t unused;     ///< [T] rstd again
+    tr_tensor_t unused;     ///< rstd again
+    tr_tensor_t dinput;     ///< [T, H] where the MLP reads the layer's input: what it gives it
     tr_tensor_t dbranch[2]; ///< [T, H] where branches are normed or scaled
     // Where layers have experts.
     tr_tensor_t rows, inner, sum; ///< [R, H], [R, Fe], [T, H]
@@ -78,6 +80,8 @@ scratch_t pass_scratch(const pass_t *p);
 /// number a row.
 tr_tensor_t pass_reals(const pass_t *p, size_t rows, size_t columns);
 tr_tensor_t pass_floats(const pass_t *p, size_t rows, size_t columns);
+/// For pass_normed's rstd.
+tr_tensor_t pass_rstd(const pass_t *p);
 
 /// Whether a segment has a weight of the kind.
 bool pass_has(const pass_t *p, size_t segment, tr_weight_kind_t kind);
@@ -89,7 +93,7 @@ tr_tensor_t pass_vector(const pass_t *p, size_t segment, tr_weight_kind_t kind);
 tr_tensor_t pass_vector_gradient(const pass_t *p, size_t segment, tr_weight_kind_t kind,
                                  const tr_gradient_t *gradient);
 
-/// x, or what the layer's norm of this kind makes of it, in `norm`. rstd: [T], written.
+/// x, or what the layer's norm of this kind makes of it, in `norm`. rstd: pass_rstd, written.
 tr_tensor_t pass_normed(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t norm,
                         tr_tensor_t rstd, tr_tensor_t x);
 /// dx += the gradient of pass_normed, given dy.
@@ -107,16 +111,18 @@ tr_tensor_t pass_branch_backward(const pass_t *p, size_t segment, tr_weight_kind
                                  const tr_gradient_t *gradient, const scratch_t *s);
 
 // The halves of a layer. `tensors`: what the layer keeps, of the arena. `forward` of attention:
-// middle = input + attention; of the MLP: output = middle + MLP. mlp_activate: the part of the
-// latter that the backward pass reads. `backward`: dstream is the gradient of what forward gave on
-// entry, and of what it took on return; operators run in the reverse order, each weight's gradient
-// before that of what it multiplied.
+// middle = input + attention; of the MLP: output = middle + MLP of the middle, or of the input
+// where the two are parallel. mlp_activate: the part of the latter that the backward pass reads.
+// `backward`: adds to dx, the gradient of what the half reads, given dy, that of what it adds; dx
+// may be dy, for what a half reads it adds to. Operators run in the reverse order, each weight's
+// gradient before that of what it multiplied.
 
 void attention_tensors(const pass_t *p, layer_activations_t *a);
 void attention_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
                        const scratch_t *s);
 void attention_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
-                        tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s);
+                        tr_tensor_t dx, tr_tensor_t dy, const tr_gradient_t *gradient,
+                        const scratch_t *s);
 /// Keys and values of a batch of whole sequences: pages that the batch numbered itself.
 tr_kv_t attention_fresh_kv(const pass_t *p);
 
@@ -125,8 +131,8 @@ void mlp_activate(const pass_t *p, size_t segment, const layer_activations_t *a,
                   const scratch_t *s);
 void mlp_forward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t output,
                  const scratch_t *s);
-void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
-                  tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s);
+void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
+                  tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s);
 
 // The same of a layer that has experts for its MLP (has_experts).
 
@@ -138,7 +144,7 @@ void experts_activate(const pass_t *p, size_t segment, const layer_activations_t
                       const scratch_t *s);
 void experts_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
                      tr_tensor_t output, const scratch_t *s);
-void experts_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
-                      tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s);
+void experts_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
+                      tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s);
 
 #endif

@@ -220,6 +220,12 @@ tr_status tr_trainer_read_weights(const tr_trainer_t *trainer, void *weights, tr
 
 // Saving
 
+/// A whole parameter in the file's order of elements, kept while its blocks are asked for.
+typedef struct arranged {
+    const tr_parameter_t *parameter; // NULL: none yet
+    float *values;
+} arranged_t;
+
 /// A tensor of a file, read from a device block by block.
 typedef struct stored {
     const tr_model_t *model;     // that holds its parameters alone,
@@ -227,10 +233,13 @@ typedef struct stored {
     vector_t vector;
     size_t first;     // element of the vector
     tr_dtype_t dtype; // of the file
+    // Of a parameter whose elements stand otherwise in the file; else NULL.
+    const tr_parameter_t *parameter;
+    arranged_t *arranged;
     tr_safetensors_source_t source;
 } stored_t;
 
-static tr_status read_floats(const stored_t *stored, float *out, size_t first, size_t count,
+static tr_status read_vector(const stored_t *stored, float *out, size_t first, size_t count,
                              tr_error_t *err)
 {
     // Elements are counted from the tensor's first; the vector holds all tensors.
@@ -239,6 +248,35 @@ static tr_status read_floats(const stored_t *stored, float *out, size_t first, s
                ? read_shared(stored->trainer, stored->vector, out, first, count, err)
                : parameters_read(&stored->model->parameters, stored->vector, out, first, count,
                                  err);
+}
+
+static tr_status arrange(arranged_t *arranged, const stored_t *stored, tr_error_t *err)
+{
+    const tr_parameter_t *parameter = stored->parameter;
+    const size_t count = parameter->rows * parameter->columns;
+    float *values = tr_calloc(count, sizeof *values), *moved = tr_calloc(count, sizeof *moved);
+    tr_status status = read_vector(stored, values, 0, count, err);
+    for (size_t i = 0; i < count; i++) {
+        moved[tr_parameter_stored(parameter, i)] = values[i];
+    }
+    free(values);
+    free(arranged->values);
+    *arranged = (arranged_t){parameter, moved};
+    return status;
+}
+
+static tr_status read_floats(const stored_t *stored, float *out, size_t first, size_t count,
+                             tr_error_t *err)
+{
+    if (stored->parameter == NULL) {
+        return read_vector(stored, out, first, count, err);
+    }
+    // Tensors are written one after another, so one is kept at a time.
+    if (stored->arranged->parameter != stored->parameter) {
+        TR_TRY(arrange(stored->arranged, stored, err));
+    }
+    memcpy(out, stored->arranged->values + first, count * sizeof *out);
+    return TR_OK;
 }
 
 /// Rounds to the file's dtype, of 16 bits.
@@ -275,12 +313,14 @@ static tr_status read_stored(const void *context, void *out, size_t first, size_
 /// A parameter as a tensor of the file, under Hugging Face's name and in its shape.
 static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const stored_t *stored)
 {
+    const bool turned = parameter->vector || parameter->form == TR_FORM_TRANSPOSED;
     return (tr_safetensors_entry_t){
         .name = parameter->name,
         .dtype = stored->dtype,
         .rank = parameter->vector ? 1 : 2,
         // A vector's second entry is beyond its rank, and not read.
-        .shape = {parameter->vector ? parameter->columns : parameter->rows, parameter->columns},
+        .shape = {turned ? parameter->columns : parameter->rows,
+                  turned ? parameter->rows : parameter->columns},
         .source = &stored->source,
     };
 }
@@ -303,22 +343,29 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
         }
     }
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
+    arranged_t arranged = {0};
     tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
         // Sources are asked for blocks while the file is written, so these records live until then.
-        stored[i] = (stored_t){model,
-                               trainer,
-                               vector_of(parameter),
-                               parameter->place,
-                               options->dtype,
-                               {read_stored, &stored[i]}};
+        stored[i] = (stored_t){.model = model,
+                               .trainer = trainer,
+                               .vector = vector_of(parameter),
+                               .first = parameter->place,
+                               .dtype = options->dtype,
+                               .parameter = parameter->form != TR_FORM_PLAIN ? parameter : NULL,
+                               .arranged = &arranged,
+                               .source = {read_stored, &stored[i]}};
         entries[i] = entry_of(parameter, &stored[i]);
     }
     // AdamW's bias correction counts from here when the run is resumed.
     int64_t steps = optimizer != NULL ? (int64_t)tr_optimizer_steps(optimizer->optimizer) : 0;
-    const stored_t m = {NULL, optimizer, FIRST_MOMENT, 0, TR_F32, {read_stored, &m}};
-    const stored_t v = {NULL, optimizer, SECOND_MOMENT, 0, TR_F32, {read_stored, &v}};
+    const stored_t m = {
+        .trainer = optimizer, .vector = FIRST_MOMENT, .dtype = TR_F32, .source = {read_stored, &m}};
+    const stored_t v = {.trainer = optimizer,
+                        .vector = SECOND_MOMENT,
+                        .dtype = TR_F32,
+                        .source = {read_stored, &v}};
     const tr_safetensors_entry_t state[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &m.source},
                                             {"exp_avg_sq", TR_F32, 1, {n}, NULL, &v.source},
                                             {"step", TR_I64, 1, {1}, &steps, NULL}};
@@ -333,6 +380,7 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
     tr_status status = tr_hf_save(directory, &files, err);
     free(entries);
     free(stored);
+    free(arranged.values);
     free(config);
     free(generation);
     return status;

@@ -29,12 +29,19 @@ static size_t last_segment(const tr_model_t *model)
     return model->layout.segment_count - 1;
 }
 
-/// Tokens become rows of the residual stream, with noise where the caller wants it.
+/// Tokens become rows of the residual stream, with their positions where these are learnt, and with
+/// noise where the caller wants it.
 static void embed(const pass_t *p, tr_tensor_t stream)
 {
     p->ops->gather_rows(p->queue, stream, embedding_table(p), p->batch->ids);
     if (p->embedding_scale != 1.0f) {
         p->ops->scale(p->queue, stream, stream, p->embedding_scale);
+    }
+    if (pass_has(p, 0, TR_WEIGHT_POSITIONS)) {
+        tr_tensor_t rows = pass_reals(p, p->T, p->H);
+        p->ops->gather_rows(p->queue, rows, pass_vector(p, 0, TR_WEIGHT_POSITIONS),
+                            p->batch->ragged.positions);
+        p->ops->add(p->queue, stream, stream, rows);
     }
     if (p->batch->noise.buffer != NULL) {
         tr_tensor_t noise = pass_reals(p, p->T, p->H);
@@ -106,7 +113,7 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
         other = swap;
     }
     parameters_gather(&model->parameters, last_segment(model));
-    tr_tensor_t rstd = pass_floats(&p, 1, p.T);
+    tr_tensor_t rstd = pass_rstd(&p);
     pass_normed(&p, last_segment(model), TR_WEIGHT_FINAL_NORM, s.norm, rstd, stream);
     if (p.logit_scale != 1.0f) { // logits are linear in these rows
         p.ops->scale(p.queue, s.norm, s.norm, p.logit_scale);
@@ -171,6 +178,45 @@ static size_t lowest_trained(const tr_model_t *model)
     return segment;
 }
 
+/// dstream: gradient of the layer's output on entry, of its input on return.
+static void layer_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                           tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
+{
+    void (*const mlp)(const pass_t *, size_t, const layer_activations_t *, tr_tensor_t, tr_tensor_t,
+                      const tr_gradient_t *, const scratch_t *) =
+        has_experts(p, segment) ? experts_backward : mlp_backward;
+    if (!p->model->config.parallel_residual) {
+        mlp(p, segment, a, dstream, dstream, gradient, s);
+        attention_backward(p, segment, a, dstream, dstream, gradient, s);
+        return;
+    }
+    // What the MLP gives to the input is no gradient of what attention adds.
+    p->ops->zero(p->queue, s->dinput);
+    mlp(p, segment, a, s->dinput, dstream, gradient, s);
+    attention_backward(p, segment, a, dstream, dstream, gradient, s);
+    p->ops->add(p->queue, dstream, dstream, s->dinput);
+}
+
+/// The gradients of what the embedding is made of.
+static void embed_backward(const pass_t *p, tr_tensor_t dstream, const tr_gradient_t *gradient)
+{
+    const tr_layout_t *layout = &p->model->layout;
+    const tr_weight_t *embedding = tr_layout_weight(layout, 0, TR_WEIGHT_EMBEDDING);
+    const tr_weight_t *positions = tr_layout_weight(layout, 0, TR_WEIGHT_POSITIONS);
+    if (positions->rows > 0 && positions->trained) {
+        p->ops->embedding_gradient(p->queue, tr_weight_gradient(positions, gradient), dstream,
+                                   p->batch->ragged.positions);
+    }
+    if (!embedding->trained) {
+        return;
+    }
+    if (p->embedding_scale != 1.0f) {
+        p->ops->scale(p->queue, dstream, dstream, p->embedding_scale);
+    }
+    p->ops->embedding_gradient(p->queue, tr_weight_gradient(embedding, gradient), dstream,
+                               p->batch->ids);
+}
+
 void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t dhidden,
                        tr_gradient_t *gradient, tr_arena_t *arena)
 {
@@ -196,22 +242,13 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
                 attention_forward(&p, segment, a, &s);
                 (has_experts(&p, segment) ? experts_activate : mlp_activate)(&p, segment, a, &s);
             }
-            (has_experts(&p, segment) ? experts_backward : mlp_backward)(&p, segment, a, dstream,
-                                                                         gradient, &s);
-            attention_backward(&p, segment, a, dstream, gradient, &s);
+            layer_backward(&p, segment, a, dstream, gradient, &s);
         }
         complete(gradient, segment);
     }
     // What is left in dstream is the gradient of the embedded tokens. Of a tied embedding it is
     // added to the head's.
-    const tr_weight_t *embedding = tr_layout_weight(&model->layout, 0, TR_WEIGHT_EMBEDDING);
-    if (embedding->trained) {
-        if (p.embedding_scale != 1.0f) {
-            p.ops->scale(p.queue, dstream, dstream, p.embedding_scale);
-        }
-        p.ops->embedding_gradient(p.queue, tr_weight_gradient(embedding, gradient), dstream,
-                                  saved->batch.ids);
-    }
+    embed_backward(&p, dstream, gradient);
     complete(gradient, 0);
 }
 

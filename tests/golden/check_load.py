@@ -37,7 +37,7 @@ def rows(model, scalar, golden):
     with torch.no_grad():
         for begin, end in zip(starts, starts[1:]):
             ids = golden["ids"][begin:end].long().unsqueeze(0)
-            hidden = model.model(ids, use_cache=False).last_hidden_state[0]
+            hidden = model.base_model(ids, use_cache=False).last_hidden_state[0]
             out.append(model.score(hidden)[:, 0] if scalar else model(ids, use_cache=False).logits[0])
     return torch.cat(out)
 

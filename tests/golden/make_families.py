@@ -25,6 +25,7 @@ DYNAMIC = dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16)
 LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.2, 1.7], long_factor=[2.0] * 3,
                 original_max_position_embeddings=320)
+GPT = dict(num_key_value_heads=None, head_dim=None)
 
 # A family by name; a scalar head by "+".
 MODELS = {
@@ -75,6 +76,15 @@ MODELS = {
                                             qkv_bias=False)),
     "olmoe": ("olmoe", dict(head_dim=None, hidden_size=24, num_experts=9, num_experts_per_tok=4)),
     "mixtral_scalar": ("mixtral+", dict(num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2)),
+    "gpt2": ("gpt2", dict(**GPT, tie_word_embeddings=True, hidden_size=24, intermediate_size=None, n_inner=22)),
+    "gpt2_exact": ("gpt2", dict(**GPT, intermediate_size=None, num_hidden_layers=1, hidden_size=30, num_attention_heads=3,
+                                activation_function="gelu", tie_word_embeddings=False)),
+    "gpt2_scalar": ("gpt2+", dict(**GPT, tie_word_embeddings=True, intermediate_size=None, num_hidden_layers=1, num_attention_heads=2)),
+    "gpt_neox": ("gpt_neox", dict(**GPT, hidden_size=24, rotary_pct=0.34)),
+    "gpt_neox_serial": ("gpt_neox", dict(**GPT, num_hidden_layers=1, hidden_size=24, use_parallel_residual=False, attention_bias=False,
+                                         hidden_act="gelu_new", tie_word_embeddings=True,
+                                         rope_parameters={**YARN, "partial_rotary_factor": 1.0})),
+    "gpt_neox_scalar": ("gpt_neox+", dict(**GPT, num_hidden_layers=1, hidden_size=24, rotary_pct=0.67)),
 }
 
 

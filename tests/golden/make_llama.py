@@ -38,7 +38,7 @@ def randomize(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
         noise = torch.randn(parameter.shape, generator=generator)
-        if "norm" in name:
+        if "norm" in name or "ln_" in name:
             offset = 0.0 if "gemma" in model.config.model_type else 1.0  # Gemma adds 1 to the weights
             parameter.data = offset + 0.2 * noise
         elif "embed" in name:
@@ -81,7 +81,7 @@ def batch(seed):
 def run(model, scalar, ids, targets, weights):
     rows, chosen = [], []
     for sequence, target in zip(ids, targets):
-        hidden = model.model(sequence.unsqueeze(0), use_cache=False).last_hidden_state[0]
+        hidden = model.base_model(sequence.unsqueeze(0), use_cache=False).last_hidden_state[0]
         rows.append(model.score(hidden)[:, 0] if scalar else model(sequence.unsqueeze(0), use_cache=False).logits[0])
         chosen.append(rows[-1] if scalar else torch.log_softmax(rows[-1], -1).gather(1, target[:, None])[:, 0])
     loss = sum((c.to(x.dtype) * x).sum() for c, x in zip(weights, chosen))

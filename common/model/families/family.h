@@ -11,11 +11,15 @@
 
 #include "common/model/layout.h"
 
+// Rows leave out what is 0.
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 /// How the value of a key is read and written.
 typedef enum family_key_kind {
     FAMILY_SIZE,    ///< size_t, from 1 to `highest`
     FAMILY_REAL,    ///< double, from `lowest` to `highest`
     FAMILY_FLOAT,   ///< the same as a float; 0 where null is the default
+    FAMILY_GELU,    ///< tr_activation_t: a form of GELU by its name in transformers
     FAMILY_BOOL,    ///< bool; `fallback`: its default
     FAMILY_TOKEN,   ///< int32_t, an id below the vocabulary; null is -1
     FAMILY_EOS,     ///< the config's eos and eos_count: an id, a list of ids, or null
@@ -124,7 +128,8 @@ typedef enum family_extent {
     FAMILY_EXPERTS,
     FAMILY_EXPERT_INTERMEDIATE,
     FAMILY_SHARED_INTERMEDIATE,
-    FAMILY_VOCABULARY
+    FAMILY_VOCABULARY,
+    FAMILY_POSITIONS
 } family_extent_t;
 
 /// A tensor. A layer's has a * in its name, for the number of the layer; such rows follow each
@@ -136,6 +141,7 @@ typedef struct family_tensor {
     const char *name;
     tr_weight_kind_t kind;
     family_extent_t rows, columns;
+    tr_form_t form;
 } family_tensor_t;
 
 /// Rows of attention where each projection is a tensor, with all biases and norms that there may
@@ -175,13 +181,16 @@ typedef struct family_tensors {
     size_t count;
 } family_tensors_t;
 
+enum { FAMILY_ENDS = 3 };
+
 typedef struct family {
     const char *model_type;
     const char *causal, *scalar; ///< architectures: a language model; sequence classification
     tr_model_config_t base;      ///< what no key says: features; 0 elsewhere
     const family_keys_t *keys;
     const family_tensors_t *tensors;
-    const char *unread; ///< how names end of tensors that a file may hold and no model reads
+    /// How names end of tensors that a file may hold and no model reads.
+    const char *unread[FAMILY_ENDS];
 } family_t;
 
 /// The table; a config's `family` is a row of it.
@@ -199,6 +208,7 @@ extern const family_tensors_t family_llama_tensors;
 
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
-    family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe;
+    family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe, family_gpt2,
+    family_gpt_neox;
 
 #endif

@@ -71,14 +71,14 @@ const family_t family_gemma2 = {
     .model_type = "gemma2",
     .causal = "Gemma2ForCausalLM",
     .scalar = "Gemma2ForSequenceClassification",
-    .base = {.gelu = true,
+    .base = {.activation = TR_ACTIVATION_GELU_TANH,
              .norm_offset = 1.0f,
              .embedding_root = true,
              .window_used = true,
              .full_every = 2},
     .keys = &GEMMA2_KEYS,
     .tensors = &GEMMA_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_gemma3 = {
@@ -86,11 +86,11 @@ const family_t family_gemma3 = {
     .causal = "Gemma3ForCausalLM",
     .scalar = "Gemma3TextForSequenceClassification",
     .base = {.qk_norm = TR_QK_NORM_HEAD,
-             .gelu = true,
+             .activation = TR_ACTIVATION_GELU_TANH,
              .norm_offset = 1.0f,
              .embedding_root = true,
              .window_used = true},
     .keys = &GEMMA3_KEYS,
     .tensors = &GEMMA_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

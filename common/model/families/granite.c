@@ -28,5 +28,5 @@ const family_t family_granite = {
     .scalar = "GraniteForSequenceClassification",
     .keys = &GRANITE_KEYS,
     .tensors = &family_llama_tensors,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

@@ -44,5 +44,5 @@ const family_t family_llama = {
     .scalar = "LlamaForSequenceClassification",
     .keys = &LLAMA_KEYS,
     .tensors = &family_llama_tensors,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

@@ -62,7 +62,7 @@ const family_t family_mistral = {
     .base = {.window_used = true, .full_every = FAMILY_NO_LAYER},
     .keys = &MISTRAL_KEYS,
     .tensors = &family_llama_tensors,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_ministral = {
@@ -72,7 +72,7 @@ const family_t family_ministral = {
     .base = {.window_used = true, .full_every = FAMILY_NO_LAYER},
     .keys = &MINISTRAL_KEYS,
     .tensors = &family_llama_tensors,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_mixtral = {
@@ -82,5 +82,5 @@ const family_t family_mixtral = {
     .base = {.window_used = true, .full_every = FAMILY_NO_LAYER, .router_normalized = true},
     .keys = &MIXTRAL_KEYS,
     .tensors = &MIXTRAL_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

@@ -77,7 +77,7 @@ const family_t family_olmo2 = {
     .base = {.qk_norm = TR_QK_NORM_ALL},
     .keys = &OLMO2_KEYS,
     .tensors = &OLMO_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_olmo3 = {
@@ -90,7 +90,7 @@ const family_t family_olmo3 = {
              .full_every = 4},
     .keys = &OLMO3_KEYS,
     .tensors = &OLMO_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_olmoe = {
@@ -100,5 +100,5 @@ const family_t family_olmoe = {
     .base = {.qk_norm = TR_QK_NORM_ALL},
     .keys = &OLMOE_KEYS,
     .tensors = &OLMOE_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

@@ -43,5 +43,5 @@ const family_t family_phi3 = {
     .base = {.window_used = true, .full_every = FAMILY_NO_LAYER},
     .keys = &PHI3_KEYS,
     .tensors = &PHI_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

@@ -109,7 +109,7 @@ const family_t family_qwen2 = {
     .base = {.qkv_bias = true, .full_every = FAMILY_NO_LAYER},
     .keys = &QWEN2_KEYS,
     .tensors = &family_llama_tensors,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_qwen3 = {
@@ -119,7 +119,7 @@ const family_t family_qwen3 = {
     .base = {.qk_norm = TR_QK_NORM_HEAD, .full_every = FAMILY_NO_LAYER},
     .keys = &QWEN3_KEYS,
     .tensors = &family_llama_tensors,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_qwen3_moe = {
@@ -129,7 +129,7 @@ const family_t family_qwen3_moe = {
     .base = {.qk_norm = TR_QK_NORM_HEAD, .full_every = FAMILY_NO_LAYER},
     .keys = &QWEN3_MOE_KEYS,
     .tensors = &MOE_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };
 
 const family_t family_qwen2_moe = {
@@ -139,5 +139,5 @@ const family_t family_qwen2_moe = {
     .base = {.full_every = 2},
     .keys = &QWEN2_MOE_KEYS,
     .tensors = &MOE_TENSORS,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

@@ -23,5 +23,5 @@ const family_t family_smollm3 = {
     .scalar = "SmolLM3ForSequenceClassification",
     .keys = &SMOLLM3_KEYS,
     .tensors = &family_llama_tensors,
-    .unread = ".rotary_emb.inv_freq",
+    .unread = {".rotary_emb.inv_freq"},
 };

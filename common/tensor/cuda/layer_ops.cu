@@ -611,7 +611,7 @@ static __device__ __forceinline__ float normal_below(float x)
 
 static __device__ __forceinline__ float gelu_part(float x, bool exact)
 {
-    return exact ? normal_below(x) : sigmoid(gelu_argument(x));
+    return exact ? normal_below(x) : cuda_sigmoid(gelu_argument(x));
 }
 
 template <typename T> static __global__ void gelu_elements(T *y, const T *x, size_t n, bool exact)

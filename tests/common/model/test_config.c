@@ -334,6 +334,46 @@ Test(config, a_mixture_of_experts_is_read)
     cr_expect(tr_layer_set_has(&config.dense, 0) && !tr_layer_set_has(&config.dense, 1));
 }
 
+Test(config, a_gpt_that_would_compute_otherwise_is_refused_by_name)
+{
+    static const char *const rows[][2] = {
+        {"\"activation_function\": \"relu\"", "activation_function: expected \"gelu\""},
+        {"\"scale_attn_weights\": false", "scale_attn_weights"},
+        {"\"scale_attn_by_inverse_layer_idx\": true", "scale_attn_by_inverse_layer_idx"},
+        {"\"add_cross_attention\": true", "add_cross_attention"},
+        {"\"num_key_value_heads\": 2", "num_key_value_heads: expected no such key of a gpt2"},
+        {"\"n_embd\": 15", "head_dim: expected an even number, found 5"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"gpt2\", \"vocab_size\": 61, \"n_head\": 3, "
+                 "%s}",
+                 rows[i][0]);
+        expect_refused(text, NULL, TR_ERR_UNSUPPORTED, rows[i][1]);
+    }
+}
+
+Test(config, sizes_of_a_gpt_follow_from_others_and_from_its_defaults)
+{
+    const tr_model_config_t gpt2 =
+        loaded("{\"model_type\": \"gpt2\", \"vocab_size\": 50257, \"n_inner\": null}", NULL);
+    cr_expect_eq(gpt2.hidden, 768U);
+    cr_expect_eq(gpt2.intermediate, 3072U);
+    cr_expect_eq(gpt2.head_dim, 64U);
+    cr_expect(gpt2.tied_embeddings && gpt2.activation == TR_ACTIVATION_GELU_TANH);
+    cr_expect_eq(gpt2.eos[0], 50256);
+    // As Pythia's file has them, before transformers 5.
+    const tr_model_config_t pythia =
+        loaded("{\"model_type\": \"gpt_neox\", \"vocab_size\": 50304, \"hidden_size\": 512, "
+               "\"intermediate_size\": 2048, \"num_hidden_layers\": 6, "
+               "\"num_attention_heads\": 8, \"rotary_pct\": 0.25, \"rotary_emb_base\": 5000}",
+               NULL);
+    cr_expect_eq(pythia.rotary_dim, 16U);
+    cr_expect_eq(pythia.rope_theta, 5000.0);
+    cr_expect(pythia.activation == TR_ACTIVATION_GELU && pythia.parallel_residual);
+}
+
 Test(config, other_models_are_refused_by_name)
 {
     expect_refused("{\"model_type\": \"mamba\", \"architectures\": [\"MambaForCausalLM\"]}", NULL,

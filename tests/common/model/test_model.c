@@ -224,7 +224,8 @@ static void check_gradients(subject_t *subject, const char *directory)
     float *weights = before_response(subject, golden_reals(subject, "weights", &count));
     float *gradient = small_gradient(&subject->small, &subject->sequences, weights, 1.0f);
     const tr_layout_t *layout = tr_model_layout(subject->small.model);
-    if (subject->small.config->scalar_head) { // those whose config.json names a padding id
+    // Those whose config.json names a padding id, of which the GPTs' embeddings know nothing.
+    if (subject->small.config->scalar_head && !subject->small.config->layer_norm) {
         forget_padding(gradient, subject->small.config);
     }
     for (size_t p = 0; p < layout->count; p++) {
@@ -233,7 +234,11 @@ static void check_gradients(subject_t *subject, const char *directory)
         float *expected = golden_reals(subject, name, &count);
         cr_assert_eq(count, parameter->rows * parameter->columns, "%s", name);
         char *what = tr_format("%s %s", directory, name);
-        expect_relative(what, gradient + parameter->offset, expected, count, 1e-4);
+        float *stored = rig_memory(&subject->small.rig, count * sizeof *stored);
+        for (size_t i = 0; i < count; i++) {
+            stored[tr_parameter_stored(parameter, i)] = gradient[parameter->offset + i];
+        }
+        expect_relative(what, stored, expected, count, 1e-4);
         free(what);
         free(name);
     }
